@@ -1,0 +1,185 @@
+"""Files that are whole or absent: atomic writes, and trees of tensors as safetensors."""
+
+import contextlib
+import json
+import math
+import os
+import uuid
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+__all__ = ["load", "save", "write_bytes", "write_text"]
+
+Tree = Any
+"""Nested dicts, lists and tuples of tensors, int, float, str, bool and None."""
+
+
+def save(path: str | os.PathLike, tree: Tree) -> None:
+    """Writes a tree of tensors and plain values to one safetensors file, atomically.
+
+    Tensors are stored by their place in the tree ("model/0.weight"); everything else is JSON in the
+    file's metadata, with a checksum over both. Equal trees give equal bytes. Gradients, devices and
+    shared storage are not kept.
+
+    Args:
+        path: The file; its folder is made when it is missing.
+        tree: Nested dicts (keys int or str), lists and tuples of tensors, int, float, str, bool and
+            None. Other mappings are stored as dicts, named tuples as tuples.
+
+    Raises:
+        TypeError: For a value or key of another type, naming its place.
+        OSError: When the file cannot be written; the old file is then still there, unharmed.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    text = json.dumps(_flatten(tree, "", tensors), allow_nan=False)
+    metadata = {"tree": text, "crc32": _checksum(text, tensors)}
+    # One key only: safetensors writes several in no fixed order.
+    write_bytes(path, safetensors.torch.save(tensors, metadata={"dgm": json.dumps(metadata)}))
+
+
+def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
+    """Reads back what `save` wrote: the same tree, bit for bit, with its tensors on `device`.
+
+    Raises:
+        FileNotFoundError: When there is no such file.
+        ValueError: When the file is truncated, altered, or not written by `save`; names the file.
+    """
+    data = Path(path).read_bytes()
+    try:
+        size = int.from_bytes(data[:8], "little")
+        metadata = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["dgm"])
+        tensors = safetensors.torch.load(data)
+        text, expected = metadata["tree"], metadata["crc32"]
+    except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise ValueError(
+            f"{path} is damaged or was not written by dgm.checkpoint.save "
+            f"({len(data)} bytes; {type(error).__name__}: {error}); delete it to start anew"
+        ) from error
+    if _checksum(text, tensors) != expected:
+        raise ValueError(f"{path} is damaged: its checksum is wrong; delete it to start anew")
+    return _unflatten(json.loads(text), {name: t.to(device) for name, t in tensors.items()})
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Writes a text file in UTF-8 as `write_bytes` does."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | os.PathLike, data: bytes) -> None:
+    """Writes a file atomically: whoever reads `path` finds the old bytes or all of the new ones.
+
+    A temporary file in the same folder is written, flushed and synchronised, then put in place.
+    What killed processes left behind beside `path` is removed first.
+
+    Raises:
+        OSError: When the file cannot be written (no space, no permission); names the file, and no
+            temporary file is left.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_abandoned(path)
+        _write(path, data)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        message = f"could not write {path}: {reason}; nothing half written was left"
+        raise OSError(error.errno, message) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            if fcntl:  # held until the file is closed or the process dies
+                with contextlib.suppress(OSError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            if fcntl:
+                os.replace(temporary, path)
+        if not fcntl:  # Windows moves closed files only
+            os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if fcntl:
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # some network file systems refuse
+                os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _remove_abandoned(path: Path) -> None:
+    """Removes temporary files of `path` whose writer is dead, which is when nobody locks them."""
+    if not fcntl:
+        return
+    for entry in os.listdir(path.parent):
+        if not (entry.startswith(f".{path.name}.") and entry.endswith(".tmp")):
+            continue
+        with contextlib.suppress(OSError), open(path.parent / entry, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(path.parent / entry)
+
+
+def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
+    crc = zlib.crc32(text.encode())
+    for name in sorted(tensors):
+        t = tensors[name]
+        crc = zlib.crc32(f"{name} {t.dtype} {list(t.shape)}".encode(), crc)
+        crc = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy(), crc)
+    return crc
+
+
+def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
+    """The tree as JSON, with each tensor moved to `tensors` and its name left in its place."""
+    if node is None or isinstance(node, (bool, int, str)):
+        return node
+    if isinstance(node, float):
+        return node if math.isfinite(node) else {"float": str(node)}
+    if isinstance(node, torch.Tensor):
+        name = place or "tensor"
+        while name in tensors or name == "__metadata__":  # 1 and "1" are different keys
+            name += "'"
+        # A copy of its own, since safetensors refuses tensors that share memory.
+        tensors[name] = node.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        return {"tensor": name}
+    below = f"{place}/" if place else ""
+    if isinstance(node, Mapping):
+        for key in node:
+            if type(key) not in (int, str):
+                raise TypeError(f"a key at '{place}' is {key!r}; only int and str can be saved")
+        return {"dict": [[k, _flatten(v, f"{below}{k}", tensors)] for k, v in node.items()]}
+    if isinstance(node, (list, tuple)):
+        kind = "list" if isinstance(node, list) else "tuple"
+        return {kind: [_flatten(v, f"{below}{i}", tensors) for i, v in enumerate(node)]}
+    raise TypeError(
+        f"'{place}' is a {type(node).__name__}; only tensors, int, float, str, bool, None and "
+        "dicts, lists and tuples of these can be saved"
+    )
+
+
+def _unflatten(node: Any, tensors: Mapping[str, torch.Tensor]) -> Tree:
+    if not isinstance(node, dict):
+        return node
+    ((kind, value),) = node.items()
+    if kind == "tensor":
+        return tensors[value]
+    if kind == "float":
+        return float(value)
+    if kind == "dict":
+        return {key: _unflatten(child, tensors) for key, child in value}
+    children = [_unflatten(child, tensors) for child in value]
+    return children if kind == "list" else tuple(children)

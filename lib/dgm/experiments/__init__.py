@@ -1,0 +1,15 @@
+"""One module a chapter: which models, data, seeds and sizes at which profile."""
+
+import importlib
+
+from dgm.claims import Claim
+
+CHAPTERS = {"rate_distortion": "01_rate_distortion"}
+
+
+def all_claims() -> list[Claim]:
+    """The claims of every chapter, from the best profile that has been published."""
+    found: list[Claim] = []
+    for name in CHAPTERS:
+        found += importlib.import_module(f"dgm.experiments.{name}").published_claims()
+    return found

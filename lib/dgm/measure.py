@@ -1,0 +1,98 @@
+"""Measures of trained models: detached CPU float64 tensors, nats.
+
+References:
+    Burda, Grosse, Salakhutdinov, 2016 (active units).
+    Hoffman and Johnson, ELBO surgery, 2016 (aggregate mutual information).
+    Kong, Liu, Wong, 1994 (effective sample size).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Interval(NamedTuple):
+    """A mean with its standard error and a bootstrap interval."""
+
+    mean: float
+    standard_error: float
+    low: float
+    high: float
+    n: int
+
+
+def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
+    """How many latent dimensions have a posterior mean that varies over the data: variance above threshold.
+
+    Args:
+        mu: (N, D) posterior means of N examples, N at least 2.
+        threshold: strict lower limit of the variance.
+    """
+    mu = _matrix("mu", mu)
+    if len(mu) < 2:
+        raise ValueError("active_units needs at least two examples")
+    return (mu.var(0) > threshold).sum().double()
+
+
+def aggregate_mutual_information(
+    mu: Tensor, logvar: Tensor, *, n_samples: int = 1, seed: int = 0, chunk: int = 1024
+) -> Tensor:
+    """Mutual information of example and code under q, for examples drawn evenly from the N given.
+
+    One sample z of each posterior (or n_samples) serves both terms of
+    I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), so their noise cancels; it never exceeds log N.
+
+    Args:
+        mu: (N, D) posterior means.
+        logvar: (N, D) posterior log-variances.
+        n_samples: samples an example.
+        seed: of the samples.
+        chunk: samples compared with all N posteriors at a time.
+    """
+    mu, logvar = _matrix("mu", mu), _matrix("logvar", logvar)
+    if mu.shape != logvar.shape:
+        raise ValueError(f"mu is {tuple(mu.shape)} but logvar is {tuple(logvar.shape)}")
+    generator = torch.Generator().manual_seed(seed)
+    n = len(mu)
+    rows = torch.arange(n).repeat(n_samples)
+    total = mu.new_zeros(())
+    for part in rows.split(chunk):
+        noise = torch.randn(len(part), mu.shape[1], generator=generator, dtype=torch.float64)
+        z = mu[part] + torch.exp(0.5 * logvar[part]) * noise
+        scaled = (z[:, None, :] - mu).square() * torch.exp(-logvar)
+        log_q = -0.5 * (scaled + logvar).sum(-1)
+        own = log_q[torch.arange(len(part)), part]
+        total = total + (own - torch.logsumexp(log_q, 1) + math.log(n)).sum()
+    return total / len(rows)
+
+
+def effective_sample_size(log_w: Tensor, dim: int = 0) -> Tensor:
+    """(sum w)^2 / sum w^2 along a dimension: from 1 (one weight rules) to the number of weights."""
+    log_w = log_w.detach().to("cpu", torch.float64)
+    return torch.exp(2 * torch.logsumexp(log_w, dim) - torch.logsumexp(2 * log_w, dim))
+
+
+def bootstrap(
+    values: Tensor, *, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """Mean of (N,) values with its standard error and a percentile bootstrap interval."""
+    values = values.detach().to("cpu", torch.float64)
+    if values.ndim != 1 or len(values) < 2 or not torch.isfinite(values).all():
+        raise ValueError("bootstrap needs at least two finite values in one dimension")
+    generator = torch.Generator().manual_seed(seed)
+    picks = torch.randint(len(values), (n_resamples, len(values)), generator=generator)
+    tail = (1 - level) / 2
+    low, high = torch.quantile(
+        values[picks].mean(1), torch.tensor([tail, 1 - tail], dtype=torch.float64)
+    ).tolist()
+    error = float(values.std()) / math.sqrt(len(values))
+    return Interval(float(values.mean()), error, low, high, len(values))
+
+
+def _matrix(name: str, value: Tensor) -> Tensor:
+    value = value.detach().to("cpu", torch.float64)
+    if value.ndim != 2 or not torch.isfinite(value).all():
+        raise ValueError(f"{name} must be (N, D) and finite, got shape {tuple(value.shape)}")
+    return value

@@ -1,0 +1,44 @@
+"""The three sizes at which the book runs, and the machine each runs on.
+
+`smoke` is for tests: a chapter in a minute on one thread. `small` is for a hosted GPU, or patience on
+two cores. `paper` is the papers' own setting. The sizes of each model stand in its experiment.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+NAMES = ("smoke", "small", "paper")
+
+
+class Profile(NamedTuple):
+    """Where and how a run computes."""
+
+    name: str
+    device: str
+    dtype: torch.dtype  # of weights and images; log-weights and energies are float64 everywhere
+    threads: int | None  # None leaves PyTorch's own choice
+    n_seeds: int
+
+
+def get(name: str, device: str | None = None) -> Profile:
+    """The profile of that name; device None takes a GPU where there is one, except for smoke.
+
+    Raises:
+        ValueError: an unknown name, or "cuda" where no GPU answers.
+    """
+    if name not in NAMES:
+        raise ValueError(f"profile must be one of {', '.join(NAMES)}, got {name!r}")
+    if device is None:
+        device = "cuda" if name != "smoke" and torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r} was asked for, but no GPU answers: use device='cpu'")
+    threads = 1 if name == "smoke" else None
+    return Profile(name, device, torch.float32, threads, 1 if name == "smoke" else 3)
+
+
+def describe(device: str) -> str:
+    """The device in words, for provenance."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} thread(s)"

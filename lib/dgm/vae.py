@@ -1,0 +1,90 @@
+"""Gaussian posteriors and the bounds of variational autoencoders; all in nats.
+
+    log p(x) >= E_q[log p(x | z)] - beta KL(q(z | x) || p(z))        at beta = 1        (1)
+    log p(x) >= E log (1/K) sum_k p(x, z_k) / q(z_k | x)                                (2)
+
+References:
+    Kingma and Welling, Auto-encoding variational Bayes, 2014 (equation 1).
+    Burda, Grosse, Salakhutdinov, Importance weighted autoencoders, 2016 (equation 2).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class ELBO(NamedTuple):
+    """The evidence lower bound and its terms, each (B,), nats."""
+
+    value: Tensor
+    log_likelihood: Tensor
+    kl: Tensor
+
+
+def gaussian_kl(mu: Tensor, logvar: Tensor, *, validate: bool = True) -> Tensor:
+    """KL(N(mu, diag exp logvar) || N(0, I)).
+
+    Args:
+        mu: (B, D).
+        logvar: (B, D), log of the variance.
+        validate: check that the input is finite (waits for the device).
+
+    Returns:
+        (B,) nats, with gradient.
+
+    Raises:
+        ValueError: shapes differ or are not (B, D), or a value is not finite.
+    """
+    if mu.ndim != 2 or mu.shape != logvar.shape:
+        raise ValueError(
+            f"mu and logvar must both be (B, D), got {tuple(mu.shape)} and {tuple(logvar.shape)}"
+        )
+    if validate and not (torch.isfinite(mu).all() and torch.isfinite(logvar).all()):
+        raise ValueError("mu and logvar must be finite: a NaN or infinity was found")
+    return 0.5 * (mu.square() + logvar.expm1() - logvar).sum(-1)
+
+
+def reparameterise(mu: Tensor, logvar: Tensor, generator: torch.Generator) -> Tensor:
+    """A sample of N(mu, diag exp logvar) with gradient, in the shape of mu."""
+    noise = torch.randn(mu.shape, generator=generator, dtype=mu.dtype, device=mu.device)
+    return mu + torch.exp(0.5 * logvar) * noise
+
+
+def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """log N(x; mean, exp(log_variance) I) for x (B, P) and one scalar variance; (B,) nats."""
+    squared = (x - mean).square().sum(-1)
+    constant = x.shape[-1] * (math.log(2.0 * math.pi) + log_variance)
+    return -0.5 * (squared * torch.exp(-log_variance) + constant)
+
+
+def elbo(log_likelihood: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0) -> ELBO:
+    """Equation (1) for each example, with gradient.
+
+    Args:
+        log_likelihood: (B,) log p(x | z) at a sample z of the posterior.
+        mu: (B, D) posterior mean.
+        logvar: (B, D) posterior log-variance.
+        beta: weight of the KL term.
+    """
+    kl = gaussian_kl(mu, logvar, validate=False)
+    if log_likelihood.shape != kl.shape:
+        raise ValueError(
+            f"log_likelihood must be (B,) = {tuple(kl.shape)}, got {tuple(log_likelihood.shape)}"
+        )
+    return ELBO(log_likelihood - beta * kl, log_likelihood, kl)
+
+
+def importance_bound(log_w: Tensor) -> Tensor:
+    """Equation (2) from log-weights log p(x, z_k) - log q(z_k | x).
+
+    Args:
+        log_w: (K, B) nats.
+
+    Returns:
+        (B,) nats, with gradient; the ELBO for K = 1, and not below it on average for more.
+    """
+    if log_w.ndim != 2 or len(log_w) == 0:
+        raise ValueError(f"log_w must be (K, B) with K at least 1, got {tuple(log_w.shape)}")
+    return torch.logsumexp(log_w, 0) - math.log(len(log_w))

@@ -1,0 +1,419 @@
+"""Rate-distortion curves against closed forms, quadrature and invariances."""
+
+import math
+
+import pytest
+import torch
+from dgm.data import images, minibatches
+from dgm.fit import TrainingState, fit
+from dgm.papers.rate_distortion import (
+    ImageVAE,
+    RateDistortionCurve,
+    bdmc_gap,
+    linear_gaussian_curve,
+    quadrature_curve,
+    rate_distortion_curve,
+    vae_objective,
+)
+from torch import nn
+
+BETAS = [0.05, 0.5, 5.0, 50.0, 500.0]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+def linear_problem(n_images=48, m=20, d=5, seed=0):
+    """A random linear decoder and images near its range, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    options = {"generator": generator, "dtype": torch.float64}
+    weight = 0.5 * torch.randn(m, d, **options)
+    bias = torch.randn(m, **options)
+    decoder = nn.Linear(d, m).double()
+    decoder.load_state_dict({"weight": weight, "bias": bias})
+    codes = torch.randn(n_images, d, **options)
+    x = codes @ weight.T + bias + 0.3 * torch.randn(n_images, m, **options)
+    return decoder, x
+
+
+def exact_curve(decoder, x, betas=BETAS):
+    return linear_gaussian_curve(decoder.weight, decoder.bias, x, betas)
+
+
+def curve(decoder, x, betas=BETAS, **arguments):
+    latent_dim = arguments.pop("latent_dim", getattr(decoder, "in_features", 5))
+    defaults = {
+        "n_chains": 24, "n_leapfrog": 8, "temperatures_per_beta": 120, "progress": False,
+    }  # fmt: skip
+    return rate_distortion_curve(
+        decoder, x, latent_dim=latent_dim, betas=betas, **{**defaults, **arguments}
+    )
+
+
+@pytest.fixture(scope="module")
+def vae2():
+    """A VAE with two latent dimensions, trained for a few seconds on real digits."""
+    data = images.load("digits", "train").x
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = ImageVAE(64, 2, (32,))
+    state = TrainingState(
+        model, torch.optim.Adam(model.parameters(), lr=3e-3), torch.Generator().manual_seed(0)
+    )
+    picks = minibatches(len(data), 64, 0)
+
+    def step(state, x):
+        loss = -vae_objective(state.model, x, state.generator).value.mean()
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+        return {"loss": loss.detach()}
+
+    history = fit(step, lambda i: data[picks(i)], state, 600, progress=False)
+    assert history.terms["loss"][-1] < history.terms["loss"][0]
+    return model, images.load("digits", "test").x[:24]
+
+
+def test_golden_linear_case():
+    """Values of the specification; its first log Z is printed 4e-7 off its own R + beta D."""
+    weight = torch.tensor([[1.0, 0.0], [0.0, 2.0], [0.0, 0.0]])
+    found = linear_gaussian_curve(weight, torch.zeros(3), torch.ones(1, 3), [0.05, 0.5, 5, 500])
+    golden = torch.tensor(
+        [
+            [0.0419158, 6.1028841, -0.3470600],
+            [0.7062925, 2.59, -2.0012925],
+            [2.6455833, 1.1973294, -8.6322303],
+            [7.2260907, 1.0019998, -508.2259965],
+        ],
+        dtype=torch.float64,
+    )
+    rows = torch.cat([found.rate, found.distortion, found.log_z], 1)
+    torch.testing.assert_close(rows, golden, rtol=0, atol=5e-8)
+
+
+def test_closed_form_has_the_slope_minus_beta_and_the_limits():
+    decoder, x = linear_problem()
+    beta, step = 3.0, 1e-5
+    near = exact_curve(decoder, x, [beta - step, beta, beta + step])
+    slope = (near.rate[2] - near.rate[0]) / (near.distortion[2] - near.distortion[0])
+    torch.testing.assert_close(slope, torch.full_like(slope, -beta), rtol=1e-5, atol=0)
+    derivative = (near.log_z[2] - near.log_z[0]) / (2 * step)
+    torch.testing.assert_close(derivative, -near.distortion[1], rtol=1e-6, atol=0)
+    start = exact_curve(decoder, x, [1e-9])
+    zero = (x - decoder.bias).square().sum(1) + decoder.weight.square().sum()
+    torch.testing.assert_close(start.distortion[0], zero.detach(), rtol=1e-6, atol=0)
+    assert float(start.rate.detach().abs().max()) < 1e-9
+    # high rate: D - D_min is D / (2 beta), and the rate grows by (D / 2) log 10 a decade
+    end = exact_curve(decoder, x, [1e5, 1e6])
+    excess = (end.distortion[0] - end.distortion[1]).mean()
+    assert float(excess) == pytest.approx(5 / 2 * (1e-5 - 1e-6), rel=1e-3)
+    assert float((end.rate[1] - end.rate[0]).mean()) == pytest.approx(2.5 * math.log(10), rel=1e-3)
+
+
+def test_matched_gaussian_source():
+    """The 1-D Gaussian source of the specification: R_p and D at a = 1 and 10, averaged over x."""
+    s, generator = 1.7, torch.Generator().manual_seed(0)
+    x = s * torch.randn(400_000, 1, generator=generator, dtype=torch.float64)
+    betas = [1 / (2 * s * s), 10 / (2 * s * s)]
+    mean = linear_gaussian_curve(torch.tensor([[s]]), torch.zeros(1), x, betas).mean()
+    for r, expected in enumerate([0.2215736, 1.1576253]):
+        assert abs(float(mean.rate[r]) - expected) < 4 * float(mean.rate_error[r])
+    expected = [(2 + a) / (1 + a) ** 2 * s * s for a in (1, 10)]
+    for r in (0, 1):
+        missed = abs(float(mean.distortion[r]) - expected[r])
+        assert missed < 4 * float(mean.distortion_error[r])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_annealing_against_the_linear_decoder(device):
+    decoder, x = linear_problem()
+    found = curve(decoder, x, temperatures_per_beta=200, n_chains=32, device=device)
+    exact = exact_curve(decoder, x)
+    n = x.shape[0]
+    for term in ("log_z", "rate", "distortion"):
+        missed = getattr(found, term) - getattr(exact, term)
+        z = missed.mean(1) / (missed.std(1) / math.sqrt(n))
+        assert z.abs().max() < 4, f"{term}: {z.tolist()} standard errors"
+    # the tolerance is worth something: log Z is known to less than a tenth of a nat
+    assert (found.log_z - exact.log_z).std(1).max() / math.sqrt(n) < 0.08
+    assert (found.acceptance > 0.3).all()
+    assert (found.ess > 1).all()
+    assert (found.ess <= 32).all()
+
+
+def test_identity_and_monotonicity():
+    decoder, x = linear_problem(n_images=8)
+    betas = torch.logspace(-1.5, 2.5, 15, dtype=torch.float64)
+    found = curve(decoder, x, betas, temperatures_per_beta=40)
+    total = found.rate + betas[:, None] * found.distortion + found.log_z
+    assert total.abs().max() < 1e-6
+    # the same chains carry the whole curve: neighbours err together, so steps are compared in their own errors
+    steps = found.rate.diff(dim=0)
+    assert (steps.mean(1) > -4 * steps.std(1) / math.sqrt(8)).all()
+    falls = found.distortion.diff(dim=0)
+    assert (falls.mean(1) < 4 * falls.std(1) / math.sqrt(8)).all()
+    exact = exact_curve(decoder, x, betas)
+    assert (exact.rate.diff(dim=0) >= 0).all()
+    assert (exact.distortion.diff(dim=0) <= 0).all()
+
+
+def test_trained_vae_against_quadrature(vae2):
+    model, x = vae2
+    betas = [0.1, 0.5, 2.0, 5.0]
+    coarse, exact = (
+        quadrature_curve(model.decoder, x, latent_dim=2, betas=betas, n_points=n)
+        for n in (301, 601)
+    )
+    assert (coarse.log_z - exact.log_z).abs().max() < 1e-3  # the grid is fine enough
+    found = curve(
+        model.decoder, x, betas, latent_dim=2, n_chains=24, n_leapfrog=10, temperatures_per_beta=80
+    )
+    for term in ("log_z", "rate", "distortion"):
+        missed = getattr(found, term) - getattr(exact, term)
+        z = missed.mean(1) / (missed.std(1) / math.sqrt(len(x)))
+        assert z.abs().max() < 4, f"{term}: {z.tolist()} standard errors"
+
+
+def test_any_encoder_lies_above_the_optimum(vae2):
+    """R + beta D of the encoder's posterior is at least -log Z of the decoder, image by image."""
+    model, x = vae2
+    beta = 0.5 / float(model.log_variance.detach().exp())
+    exact = quadrature_curve(model.decoder, x, latent_dim=2, betas=[beta], n_points=801)
+    with torch.no_grad():
+        mu, logvar = model.posterior(x)
+        noise = torch.randn(2000, *mu.shape, generator=torch.Generator().manual_seed(0))
+        output = model.decoder(mu + (0.5 * logvar).exp() * noise)
+    distortion = (output - x).square().sum(-1).double()
+    kl = 0.5 * (mu.square() + logvar.exp() - 1 - logvar).sum(1).double()
+    free_energy = kl + beta * distortion.mean(0)
+    error = beta * distortion.std(0) / math.sqrt(2000)
+    assert (free_energy + exact.log_z[0] > -4 * error).all()
+
+
+def test_likelihood_of_the_linear_gaussian_model():
+    """Equation (8) against the exact density N(x; b, W W^T + sigma^2 I)."""
+    decoder, x = linear_problem(n_images=5)
+    beta = 1.7
+    covariance = decoder.weight @ decoder.weight.T + torch.eye(20).double() / (2 * beta)
+    exact = torch.distributions.MultivariateNormal(decoder.bias, covariance).log_prob(x)
+    log_z = exact_curve(decoder, x, [beta]).log_z[0]
+    found = log_z + 10 * math.log(beta / math.pi)
+    torch.testing.assert_close(found, exact.detach(), rtol=1e-9, atol=0)
+
+
+def test_rescaled_images_shift_beta():
+    """x, f -> c x, c f maps beta -> beta / c^2 and D -> c^2 D, and leaves the rate."""
+    decoder, x = linear_problem(n_images=4)
+    c = 4.0  # a power of two: the floating-point numbers scale exactly
+    scaled = nn.Linear(5, 20).double()
+    scaled.load_state_dict({"weight": c * decoder.weight, "bias": c * decoder.bias})
+    betas = torch.tensor([0.1, 2.0, 10.0], dtype=torch.float64)
+    one = curve(decoder, x, betas, temperatures_per_beta=15, seed=3)
+    other = curve(scaled, c * x, betas / c**2, temperatures_per_beta=15, seed=3)
+    torch.testing.assert_close(other.rate, one.rate, rtol=0, atol=1e-6)
+    torch.testing.assert_close(other.distortion, c**2 * one.distortion, rtol=1e-6, atol=0)
+
+
+def test_bdmc_brackets_the_exact_value_and_closes():
+    decoder, _ = linear_problem()
+    beta, gaps = 5.0, []
+    for n_temperatures in (15, 60, 240):
+        found = bdmc_gap(
+            decoder,
+            latent_dim=5,
+            beta=beta,
+            n_images=48,
+            n_chains=16,
+            n_temperatures=n_temperatures,
+            n_leapfrog=8,
+            exact=lambda x: linear_gaussian_curve(decoder.weight, decoder.bias, x, [beta]).log_z[0],
+            progress=False,
+        )
+        below, above = found.log_z - found.lower, found.upper - found.log_z
+        for side in (below, above):
+            assert side.mean() > -4 * side.std() / math.sqrt(48)
+        assert found.gap == pytest.approx(float((found.upper - found.lower).mean()))
+        gaps.append((found.gap, found.standard_error))
+    assert gaps[0][0] > 4 * gaps[0][1]
+    for (wide, wide_error), (narrow, narrow_error) in zip(gaps, gaps[1:], strict=False):
+        assert wide - narrow > -4 * math.hypot(wide_error, narrow_error)
+    assert gaps[2][0] < 0.5 * gaps[0][0]
+
+
+def test_likelihood_estimate_is_unbiased_at_low_beta():
+    decoder, x = linear_problem(n_images=1)
+    x = x.repeat(600, 1)  # 600 runs of 4 chains on one image
+    found = curve(decoder, x, [0.1], n_chains=4, temperatures_per_beta=4, step_sizes=0.3)
+    ratio = (found.log_z[0] - exact_curve(decoder, x[:1], [0.1]).log_z[0]).exp()
+    assert abs(float(ratio.mean() - 1)) < 4 * float(ratio.std()) / math.sqrt(600)
+
+
+def test_interrupted_and_resumed_equals_the_whole_run(tmp_path, monkeypatch):
+    decoder, x = linear_problem(n_images=6)
+    arguments = {"temperatures_per_beta": 10, "n_chains": 6, "seed": 4}
+    whole = curve(decoder, x, **arguments)
+    monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
+
+    class Power(nn.Module):
+        """Fails after some calls, as a machine does."""
+
+        def __init__(self):
+            super().__init__()
+            self.inner, self.left = decoder, 0
+
+        def forward(self, z):
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+            return self.inner(z)
+
+    fragile, path = Power(), tmp_path / "run.safetensors"
+    stops = 0
+    for calls in (450, 150, 100, 100_000):
+        fragile.left = calls
+        try:
+            found = curve(fragile, x, latent_dim=5, checkpoint=path, **arguments)
+        except KeyboardInterrupt:
+            stops += 1
+            assert path.exists()
+    assert stops == 3
+    for term in ("rate", "distortion", "log_z", "ess", "acceptance", "codes"):
+        assert torch.equal(getattr(found, term), getattr(whole, term)), term
+    assert not path.exists()
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path, monkeypatch):
+    decoder, x = linear_problem(n_images=2)
+    monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
+    path = tmp_path / "run.safetensors"
+    calls = {"left": 400}
+
+    def failing(_module, _inputs):
+        calls["left"] -= 1
+        if calls["left"] == 0:
+            raise KeyboardInterrupt
+
+    handle = decoder.register_forward_pre_hook(failing)
+    with pytest.raises(KeyboardInterrupt):
+        curve(decoder, x, temperatures_per_beta=8, checkpoint=path, seed=0)
+    handle.remove()
+    with pytest.raises(ValueError, match="other settings, images, weights or seed"):
+        curve(decoder, x, temperatures_per_beta=8, checkpoint=path, seed=1)
+
+
+def test_the_decoder_is_left_as_it_was():
+    decoder = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 4))
+    decoder.train()
+    decoder[2].eval()
+    before = {k: v.clone() for k, v in decoder.state_dict().items()}
+    found = curve(decoder, torch.zeros(2, 4), [1.0], latent_dim=2, temperatures_per_beta=3)
+    again = curve(decoder, torch.zeros(2, 4), [1.0], latent_dim=2, temperatures_per_beta=3)
+    assert torch.equal(found.rate, again.rate)  # dropout was off
+    assert [m.training for m in decoder.modules()] == [True, True, True, False, True]
+    for key, value in decoder.state_dict().items():
+        assert torch.equal(value, before[key])
+    assert all(p.requires_grad and p.grad is None for p in decoder.parameters())
+
+
+def test_an_image_shaped_decoder_and_a_given_prior():
+    decoder, x = linear_problem(n_images=3)
+
+    class Picture(nn.Module):
+        def forward(self, z):
+            return decoder(z).view(-1, 1, 4, 5)
+
+    prior = torch.distributions.MultivariateNormal(torch.zeros(5).double(), torch.eye(5).double())
+    found = curve(
+        Picture(), x.view(3, 1, 4, 5), [0.05, 0.5], latent_dim=5, prior=prior,
+        precision="float64", temperatures_per_beta=60,
+    )  # fmt: skip
+    missed = (found.log_z - exact_curve(decoder, x).log_z[:2]).abs()
+    assert (missed < 4 * (1 / found.ess).sqrt()).all()
+    short = {"temperatures_per_beta": 10, "seed": 2}
+    same = curve(decoder, x, distortion=lambda a, b: (a - b).square().sum(1), **short)
+    plain = curve(decoder, x, **short)
+    torch.testing.assert_close(same.rate, plain.rate, rtol=0, atol=1e-5)
+
+
+def test_save_and_load(tmp_path):
+    decoder, x = linear_problem(n_images=2)
+    found = curve(decoder, x, [0.5, 2.0], temperatures_per_beta=5)
+    found.save(tmp_path / "curve.safetensors")
+    again = RateDistortionCurve.load(tmp_path / "curve.safetensors")
+    for a, b in zip(found[:7], again[:7], strict=True):
+        assert torch.equal(a, b)
+    reused = curve(decoder, x, [0.5, 2.0], temperatures_per_beta=5, step_sizes=again.step_sizes)
+    assert torch.equal(reused.rate, found.rate)
+    exact = exact_curve(decoder, x)
+    exact.save(tmp_path / "exact.safetensors")
+    assert RateDistortionCurve.load(tmp_path / "exact.safetensors").codes is None
+
+
+def test_mean_and_legendre():
+    decoder, x = linear_problem(n_images=30)
+    betas = torch.logspace(-2, 3, 200, dtype=torch.float64)
+    exact = exact_curve(decoder, x, betas)
+    mean, legendre = exact.mean(), exact.legendre()
+    torch.testing.assert_close(mean.rate, exact.rate.mean(1))
+    torch.testing.assert_close(mean.rate_error, exact.rate.std(1) / math.sqrt(30))
+    torch.testing.assert_close(legendre.rate, mean.rate, rtol=0, atol=1e-9)
+    between = exact.legendre((mean.distortion[1:] + mean.distortion[:-1]) / 2).rate
+    assert (between < (mean.rate[1:] + mean.rate[:-1]) / 2).all()  # convex
+
+
+def test_codes_are_draws_of_the_posterior():
+    decoder, x = linear_problem(n_images=1)
+    x = x.repeat(400, 1)
+    found = curve(decoder, x, [2.0], n_chains=16, temperatures_per_beta=60)
+    weight = decoder.weight.detach()
+    covariance = torch.linalg.inv(torch.eye(5).double() + 4.0 * weight.T @ weight)
+    mean = 4.0 * covariance @ weight.T @ (x[0] - decoder.bias.detach())
+    z = (found.codes[0].mean(0) - mean) / (covariance.diagonal() / 400).sqrt()
+    assert z.abs().max() < 4
+    ratio = found.codes[0].var(0) / covariance.diagonal()
+    assert (ratio - 1).abs().max() < 4 * math.sqrt(2 / 399)
+
+
+def broken(x, **arguments):
+    decoder, images_ = linear_problem(n_images=2)
+    return lambda: curve(decoder, x(images_), **{"temperatures_per_beta": 2, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (broken(lambda x: x[:, :7]), "the decoder returned .* but the images have 7 values"),
+        (broken(lambda x: x * float("nan")), "NaN or infinity in images"),
+        (broken(lambda x: x[0]), "batch of images"),
+        (broken(lambda x: x, betas=[1.0, 0.5]), "ascending"),
+        (broken(lambda x: x, betas=[0.0, 0.5]), "above 0"),
+        (broken(lambda x: x, n_chains=0), "n_chains"),
+        (broken(lambda x: x, latent_dim=3), "does latent_dim=3 fit"),
+        (broken(lambda x: x, precision="half"), "precision"),
+        (broken(lambda x: x, distortion="psnr"), "distortion"),
+        (broken(lambda x: x, temperatures_per_beta=[1, 2]), "temperatures_per_beta"),
+        (broken(lambda x: x, step_sizes=torch.ones(3)), "step_sizes"),
+        (broken(lambda x: x, step_sizes=-1.0), "step_sizes"),
+        (
+            broken(lambda x: x, prior=torch.distributions.Normal(torch.zeros(5), torch.ones(5))),
+            "Independent",
+        ),
+        (lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_images=1), "two images"),
+        (
+            lambda: linear_gaussian_curve(torch.ones(3, 2), torch.ones(2), torch.ones(1, 3), [1.0]),
+            "fit",
+        ),
+        (
+            lambda: quadrature_curve(nn.Linear(3, 2), torch.ones(1, 2), latent_dim=3, betas=[1.0]),
+            "latent_dim 1 or 2",
+        ),
+    ],
+)
+def test_bad_arguments_are_told(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_a_decoder_that_returns_nan_is_told():
+    decoder = nn.Linear(2, 3)
+    nn.init.constant_(decoder.bias, float("nan"))
+    with pytest.raises(ValueError, match="decoder returned NaN"):
+        curve(decoder, torch.zeros(1, 3), [1.0], latent_dim=2)
