@@ -441,7 +441,6 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     start, output = time.monotonic(), options.output.resolve()
     parameters = {"PROFILE": options.profile, "SEED": options.seed}
     stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     notebooks, executed, failures = {}, 0, []
     with ThreadPoolExecutor(options.jobs) as pool:
         try:
@@ -474,4 +473,6 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
 
 
 if __name__ == "__main__":
+    # As Ctrl-C does: the kernels end with the command.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

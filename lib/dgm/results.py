@@ -168,6 +168,7 @@ def _data(context: Context) -> dict[str, str]:
     }
 
 
+@functools.cache
 def _commit() -> str:
     """The checkout's commit, "+" behind it when the library has changes that are not committed."""
     run = functools.partial(subprocess.run, cwd=PACKAGE, capture_output=True, text=True)
