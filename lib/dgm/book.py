@@ -264,10 +264,7 @@ def execute(
             kill_tree(process.pid)
             process.wait()
     executed = try_read(target)
-    if executed is None:
-        reason = reason or "papermill left no notebook"
-    else:
-        reason = reason or problem(executed)
+    reason = reason or (problem(executed) if executed else "papermill left no notebook")
     if reason:
         tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-15:])
         raise ChapterError(f"{name}: {reason}\n{tail}".rstrip())
@@ -390,7 +387,10 @@ def build(root: Path, output: Path) -> None:
         }
     # Sphinx notices changed pages and options; what it cannot notice is its own machinery.
     machinery = digest(
-        [tree_digest(root / "book" / "_ext"), (root / "requirements.lock").read_bytes()]
+        [
+            *(tree_digest(root / "book" / name) for name in ("_ext", "_templates")),
+            (root / "requirements.lock").read_bytes(),
+        ]
     )
     mark = output / "machinery.sha256"
     if not mark.is_file() or mark.read_text() != machinery:

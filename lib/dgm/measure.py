@@ -57,10 +57,10 @@ def aggregate_mutual_information(
     generator = torch.Generator().manual_seed(seed)
     n = len(mu)
     rows = torch.arange(n).repeat(n_samples)
+    noise = torch.randn(len(rows), mu.shape[1], generator=generator, dtype=torch.float64)
     total = mu.new_zeros(())
-    for part in rows.split(chunk):
-        noise = torch.randn(len(part), mu.shape[1], generator=generator, dtype=torch.float64)
-        z = mu[part] + torch.exp(0.5 * logvar[part]) * noise
+    for part, draw in zip(rows.split(chunk), noise.split(chunk), strict=True):
+        z = mu[part] + torch.exp(0.5 * logvar[part]) * draw
         scaled = (z[:, None, :] - mu).square() * torch.exp(-logvar)
         log_q = -0.5 * (scaled + logvar).sum(-1)
         own = log_q[torch.arange(len(part)), part]

@@ -88,19 +88,30 @@ def get(
     return _load(path, context)
 
 
-def best_profile(chapter: str) -> str:
-    """What PROFILE = "auto" means: the largest profile published, else small on a GPU, else smoke."""
-    for name in reversed(profiles.NAMES):
-        if any((folder() / chapter / name).glob("*.json")):
-            return name
-    return "small" if torch.cuda.is_available() else "smoke"
+def published(chapter: str, names: Callable[[profiles.Profile], list[str]]) -> str | None:
+    """The largest profile of which every result in names(profile) is there; None where none is."""
+    for profile in reversed(profiles.NAMES):
+        expected = names(profiles.get(profile))
+        if all((folder() / chapter / profile / f"{name}.json").exists() for name in expected):
+            return profile
+    return None
+
+
+def resolve(
+    profile: str, chapter: str, names: Callable[[profiles.Profile], list[str]]
+) -> profiles.Profile:
+    """The profile of that name; "auto" is what is published, else small on a GPU, else smoke."""
+    if profile == "auto":
+        fallback = "small" if torch.cuda.is_available() else "smoke"
+        profile = published(chapter, names) or fallback
+    return profiles.get(profile)
 
 
 @functools.cache
-def code_hash(module: str) -> str:
+def code_hash(module: str, package: Path = PACKAGE) -> str:
     """Hash of a dgm module and of all dgm modules that it imports, whatever their comments say."""
     seen: dict[str, str] = {}
-    _collect(module, seen)
+    _collect(module, package, seen)
     return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()[:16]
 
 
@@ -180,9 +191,9 @@ def _commit() -> str:
     return head.stdout.strip() + "+" * bool(changed.stdout) if head.returncode == 0 else "unknown"
 
 
-def _collect(module: str, seen: dict[str, str]) -> None:
+def _collect(module: str, package: Path, seen: dict[str, str]) -> None:
     relative = Path(*module.split(".")[1:])
-    candidates = (PACKAGE / relative.with_suffix(".py"), PACKAGE / relative / "__init__.py")
+    candidates = (package / relative.with_suffix(".py"), package / relative / "__init__.py")
     path = next((p for p in candidates if p.is_file()), None) if module != "dgm" else None
     if path is None or module in seen:
         return
@@ -197,13 +208,14 @@ def _collect(module: str, seen: dict[str, str]) -> None:
             continue
         for name in names:
             if name.startswith("dgm."):
-                _collect(name, seen)
+                _collect(name, package, seen)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            if isinstance(body[0].value, ast.Constant) and isinstance(body[0].value.value, str):
-                node.body = body[1:] or [ast.Pass()]
+        first = body[0] if isinstance(body, list) and body else None
+        text = first.value if isinstance(first, ast.Expr) else None
+        if isinstance(text, ast.Constant) and isinstance(text.value, str):
+            node.body = body[1:] or [ast.Pass()]
     return tree

@@ -1,9 +1,12 @@
 """Rate-distortion curves against closed forms, quadrature and invariances."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
+
 from dgm.data import images, minibatches
 from dgm.fit import TrainingState, fit
 from dgm.papers.rate_distortion import (
@@ -15,7 +18,6 @@ from dgm.papers.rate_distortion import (
     rate_distortion_curve,
     vae_objective,
 )
-from torch import nn
 
 BETAS = [0.05, 0.5, 5.0, 50.0, 500.0]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -145,7 +147,7 @@ def test_identity_and_monotonicity():
     found = curve(decoder, x, betas, temperatures_per_beta=40)
     total = found.rate + betas[:, None] * found.distortion + found.log_z
     assert total.abs().max() < 1e-6
-    # the same chains carry the whole curve: neighbours err together, so steps are compared in their own errors
+    # one set of chains carries the curve, so steps between neighbours have errors of their own
     steps = found.rate.diff(dim=0)
     assert (steps.mean(1) > -4 * steps.std(1) / math.sqrt(8)).all()
     falls = found.distortion.diff(dim=0)
@@ -233,7 +235,7 @@ def test_bdmc_brackets_the_exact_value_and_closes():
         assert found.gap == pytest.approx(float((found.upper - found.lower).mean()))
         gaps.append((found.gap, found.standard_error))
     assert gaps[0][0] > 4 * gaps[0][1]
-    for (wide, wide_error), (narrow, narrow_error) in zip(gaps, gaps[1:], strict=False):
+    for (wide, wide_error), (narrow, narrow_error) in pairwise(gaps):
         assert wide - narrow > -4 * math.hypot(wide_error, narrow_error)
     assert gaps[2][0] < 0.5 * gaps[0][0]
 

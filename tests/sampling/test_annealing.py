@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from dgm.sampling import schedules
 from dgm.sampling.annealing import (
     adapt_step_sizes,

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+
 from dgm.sampling.hmc import (
     density_energy,
     hamiltonian,

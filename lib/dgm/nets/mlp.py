@@ -1,6 +1,7 @@
 """Multilayer perceptrons, and their layers as plain arrays."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ def mlp(sizes: Sequence[int], activation: str = "tanh", output: str = "linear") 
     if len(sizes) < 2:
         raise ValueError(f"sizes needs an input and an output, got {list(sizes)}")
     modules: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         modules.append(nn.Linear(n_in, n_out))
         name = activation if i + 2 < len(sizes) else output
         if name != "linear":

@@ -38,7 +38,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from dgm import checkpoint as checkpoints
 from dgm.nets.mlp import mlp
@@ -315,7 +315,9 @@ def quadrature_curve(
     Exact while the posterior is wide against the grid's spacing: check by doubling n_points.
 
     Args:
+        decoder: maps codes (C, D) to images (C, ...).
         x: (N, P) images.
+        betas: (R,) ascending.
         latent_dim: 1 or 2, with prior N(0, I).
         half_width: the grid covers [-half_width, half_width] in each dimension.
         n_points: a dimension.

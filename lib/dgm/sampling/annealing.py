@@ -16,6 +16,7 @@ References:
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -110,7 +111,12 @@ def adapt_step_sizes(
     table and run anew with another seed.
 
     Args:
+        target: evaluates positions.
+        state: chains at betas[0].
+        betas: (T + 1,) ascending.
         step_size: (N,) to begin with.
+        n_leapfrog: leapfrog steps a transition.
+        generator: on the device of the state.
         target_acceptance: mean acceptance to aim at.
         gain: change of log step size for a unit of missed acceptance.
 
@@ -153,7 +159,7 @@ def _step(
 
 def _ascending(betas: Sequence[float] | Tensor) -> list[float]:
     values = betas.tolist() if isinstance(betas, Tensor) else [float(b) for b in betas]
-    if len(values) < 2 or any(b > c for b, c in zip(values, values[1:], strict=False)):
+    if len(values) < 2 or any(b > c for b, c in pairwise(values)):
         raise ValueError("betas must ascend and hold a start and at least one temperature")
     return values
 

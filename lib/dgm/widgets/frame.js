@@ -48,6 +48,8 @@ function buildFrame({ title, badge, hint }) {
   const tip = element("p", { class: "dgm-hint" }, element("b", {}, "Try: "), ...rich(hint));
   const body = element("div", { class: "dgm-body" }, picture, controls, side);
   const root = element("section", { class: "dgm", "aria-labelledby": id }, head, tip, body, status);
+  // JupyterLab's shortcuts would take the arrow keys before the focused input sees them.
+  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", "true"));
   return { root, picture, side, controls, reset, status, id };
 }
 

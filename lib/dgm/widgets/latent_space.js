@@ -167,7 +167,6 @@ async function render({ model, el }) {
     const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
     if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
-    event.stopPropagation(); // a notebook would take the arrow for itself
     const step = (event.shiftKey ? 0.1 : 0.02) * limit;
     move(model.get("z").map((v, k) => v + step * way[k]));
   });

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from . import frame
 from .weights import PageWeights
 
-MAX_IMAGES = 12  # as many as one frame of the page decodes with ease
+MAX_IMAGES = 8  # as many as one frame of the page decodes with ease
 _NEEDED = ("beta", "rate", "distortion", "log_z")
 _ERRORS = ("rate_error", "distortion_error", "log_z_error")
 
@@ -28,7 +28,7 @@ class RateDistortionExplorer(anywidget.AnyWidget):
         curves: One dict a model: ``model`` (a name in ``weights``), ``label``, ``beta`` (R,)
             ascending, ``rate`` (R,) in nats, ``distortion`` (R,) in squared error, ``log_z`` (R,)
             in nats, ``codes`` (R, n_images, D), and the standard errors ``rate_error``,
-            ``distortion_error``, ``log_z_error`` (R,) where known. The first 12 images are shown.
+            ``distortion_error``, ``log_z_error`` (R,) where known. The first 8 images are shown.
         image_shape: Height and width of an image in pixels.
         badge: Which profile, data and seeds the curves come from.
         references: Images (n_images, P) in [0, 1] shown beneath the samples; None shows each code

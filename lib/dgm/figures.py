@@ -1,0 +1,232 @@
+"""One function a kind of figure: arrays in, a figure with alternative text out.
+
+Figures are SVG with the page's own text colour, so that they are legible in light and dark. Colours have
+fixed meanings, and lines differ by dash or mark as well.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.figure
+import matplotlib.style
+import numpy as np
+
+STYLE = Path(__file__).with_name("dgm.mplstyle")
+PAGE = "#010203"  # becomes currentColor: truth, text
+DATA, MODEL, BASELINE, WARNING = "#7f7f7f", "#0072B2", "#E69F00", "#D55E00"
+# (colour, dash, mark) of the first, second, ... model in a figure
+SERIES = [(MODEL, "-", "o"), (BASELINE, "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D")]
+
+
+class Figure:
+    """A drawn figure with alternative text and a caption that states its finding."""
+
+    def __init__(self, figure: matplotlib.figure.Figure, alt: str, caption: str) -> None:
+        self.figure, self.alt, self.caption = figure, alt, caption
+
+    def svg(self) -> str:
+        """The figure as one SVG element that takes the colour of the text around it."""
+        text = self._save("svg").decode()
+        text = text[text.index("<svg") :].replace(PAGE, "currentColor")
+        text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+        label = f'<svg role="img" aria-label="{escape(self.alt)}" '
+        return text.replace("<svg ", label, 1)
+
+    def _save(self, kind: str) -> bytes:
+        stream = io.BytesIO()
+        with matplotlib.style.context(STYLE):
+            self.figure.savefig(
+                stream, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None
+            )
+        return stream.getvalue()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        caption = f"<figcaption>{escape(self.caption)}</figcaption>"
+        html = f'<figure class="dgm-figure">{self.svg()}{caption}</figure>'
+        return {"text/html": html, "text/plain": f"{self.caption} [{self.alt}]"}
+
+
+class Html:
+    """A piece of page with a plain-text stand-in."""
+
+    def __init__(self, html: str, plain: str) -> None:
+        self.html, self.plain = html, plain
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.html, "text/plain": self.plain}
+
+
+class Glue:
+    """Named numbers for the prose of a page: {glue:text}`name` in Markdown takes them from here."""
+
+    def __init__(self, **values: Any) -> None:
+        from IPython.display import display
+
+        for name, value in values.items():
+            prefix = "application/papermill.record/"
+            plain = value if isinstance(value, str) else repr(value)
+            display(
+                {f"{prefix}text/plain": plain},
+                raw=True,
+                metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
+            )
+
+
+def badge(text: str) -> Html:
+    """The line that says at which scale the numbers of a page were made."""
+    current = "false" if "earlier code" in text else "true"
+    return Html(f'<p class="dgm-badge" data-current="{current}">{escape(text)}</p>', text)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> Html:
+    """A small table with a caption above it."""
+    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    html = (
+        f'<div class="dgm-table"><table><caption>{escape(caption)}</caption><thead><tr>{top}</tr>'
+        f"</thead><tbody>{body}</tbody></table></div>"
+    )
+    return Html(html, "\n".join(" | ".join(row) for row in [head, *rows]))
+
+
+def rate_distortion(curves: Sequence[Mapping[str, Any]], caption: str) -> Figure:
+    """Rate against distortion, with bands of two standard errors and the Legendre estimate dotted.
+
+    Args:
+        curves: each with label, rate, rate_error, distortion and legendre_rate, all but label (R,).
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, (plain, logarithmic) = _subplots(1, 2, (8.2, 3.7))
+        for axes in (plain, logarithmic):
+            for curve, (colour, dash, mark) in zip(curves, SERIES, strict=False):
+                d, r, e = (np.asarray(curve[k]) for k in ("distortion", "rate", "rate_error"))
+                every = max(1, len(d) // 12)
+                axes.plot(
+                    d, r, dash, color=colour, marker=mark, markevery=every, label=curve["label"]
+                )
+                axes.fill_between(d, r - 2 * e, r + 2 * e, color=colour, alpha=0.2, linewidth=0)
+                axes.plot(d, np.asarray(curve["legendre_rate"]), ":", color=PAGE, linewidth=1)
+            axes.set_xlabel("distortion D (squared error an image)")
+        plain.set_ylabel("rate R (nats an image)")
+        plain.legend()
+        logarithmic.set_yscale("log")
+        logarithmic.set_ylim(0.1, None)
+        logarithmic.set_title("the same, with a logarithmic rate")
+    ends = "; ".join(
+        f"{c['label']}: from D = {float(c['distortion'][0]):.1f} at almost no rate to "
+        f"{float(c['distortion'][-1]):.1f} at {float(c['rate'][-1]):.0f} nats"
+        for c in curves
+    )
+    return Figure(figure, f"Rate-distortion curves falling to the right. {ends}.", caption)
+
+
+def deviations(beta: Any, missed: Mapping[str, tuple[Any, Any]], unit: str, caption: str) -> Figure:
+    """Estimate less truth against beta, each quantity in its own panel, with bars of two standard errors.
+
+    Args:
+        beta: (R,).
+        missed: for each quantity (mean difference (R,), standard error (R,)).
+        unit: of the differences.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, panels = _subplots(1, len(missed), (8.2, 2.9))
+        for axes, (name, (mean, error)) in zip(panels, missed.items(), strict=True):
+            axes.axhline(0, color=PAGE, linewidth=1)
+            axes.errorbar(
+                np.asarray(beta), np.asarray(mean), 2 * np.asarray(error), fmt="o", color=MODEL
+            )
+            axes.set_xscale("log")
+            axes.set_xlabel("inverse temperature beta")
+            axes.set_title(name)
+        panels[0].set_ylabel(f"estimate less truth ({unit})")
+    largest = {n: float(np.abs(np.asarray(m)).max()) for n, (m, _) in missed.items()}
+    told = ", ".join(f"{name} at most {value:.2g}" for name, value in largest.items())
+    return Figure(figure, f"Mean differences from the exact values: {told}.", caption)
+
+
+def gaps(models: Sequence[Mapping[str, Any]], limit: float, caption: str) -> Figure:
+    """The gap of lower and upper bounds of log Z against beta, with bars of two standard errors.
+
+    Args:
+        models: each with label, beta, gap and standard_error (all but label (B,)).
+        limit: drawn as a line.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, axes = _subplots(1, 1, (5.4, 3.0))
+        axes.axhline(0, color=PAGE, linewidth=1)
+        axes.axhline(limit, color=WARNING, linestyle="--", linewidth=1.2)
+        axes.annotate(
+            f"{limit:g} nat",
+            (1, limit),
+            xycoords=("axes fraction", "data"),
+            ha="right",
+            va="bottom",
+        )
+        for i, (model, (colour, _, mark)) in enumerate(zip(models, SERIES, strict=False)):
+            shifted = np.asarray(model["beta"]) * 1.12**i
+            error = 2 * np.asarray(model["standard_error"])
+            axes.errorbar(
+                shifted,
+                np.asarray(model["gap"]),
+                error,
+                fmt=mark,
+                color=colour,
+                label=model["label"],
+            )
+        axes.set_xscale("log")
+        axes.set_xlabel("inverse temperature beta")
+        axes.set_ylabel("upper less lower bound (nats)")
+        axes.legend()
+    told = "; ".join(
+        f"{m['label']}: "
+        + ", ".join(f"{g:.2f} at beta {b:g}" for b, g in zip(m["beta"], m["gap"], strict=True))
+        for m in models
+    )
+    return Figure(figure, f"BDMC gaps. {told}.", caption)
+
+
+def sampler_health(curves: Sequence[Mapping[str, Any]], n_chains: int, caption: str) -> Figure:
+    """Acceptance and effective sample size along the annealing.
+
+    Args:
+        curves: each with label, beta, acceptance and ess (all but label (R,)).
+        n_chains: chains an image, the most that the effective sample size can be.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, (left, right) = _subplots(1, 2, (8.2, 2.9))
+        for curve, (colour, dash, mark) in zip(curves, SERIES, strict=False):
+            style = {"color": colour, "marker": mark, "markevery": 6, "linestyle": dash}
+            left.plot(curve["beta"], curve["acceptance"], label=curve["label"], **style)
+            right.plot(curve["beta"], curve["ess"], **style)
+        left.axhline(0.65, color=PAGE, linewidth=1)
+        left.set_ylim(0, 1.03)
+        left.set_ylabel("acceptance")
+        left.legend()
+        right.set_ylim(0, 1.05 * n_chains)
+        right.set_ylabel(f"effective chains of {n_chains}")
+        for axes in (left, right):
+            axes.set_xscale("log")
+            axes.set_xlabel("inverse temperature beta")
+    told = "; ".join(
+        f"{c['label']}: acceptance down to {float(min(c['acceptance'])):.2f}, effective chains down "
+        f"to {float(min(c['ess'])):.1f}"
+        for c in curves
+    )
+    return Figure(figure, f"Sampler diagnostics against beta. {told}.", caption)
+
+
+def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    figure = matplotlib.figure.Figure(figsize=size)
+    return figure, figure.subplots(rows, columns)

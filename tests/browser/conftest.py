@@ -1,0 +1,194 @@
+"""A real Chromium that may talk to this machine only, and small pages to open in it."""
+
+import functools
+import html
+import json
+import os
+import shutil
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from ipywidgets import embed
+
+ROOT = Path(__file__).parents[2]
+LOADER = ROOT / "book" / "_static" / "widgets.js"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
+]
+# The theme logs this once a page; nothing else is let through.
+THEME_MESSAGE = "Got invalid theme mode: . Resetting to auto."
+
+
+def find_chromium(playwright) -> str | None:
+    """Return a Chromium's path: the system's, else the one that Playwright installed."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    own = playwright.chromium.executable_path
+    return own if Path(own).exists() else None
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """One headless Chromium a test process."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        path = find_chromium(playwright)
+        if path is None:
+            reason = "no Chromium: run `make chromium`, or `playwright install chromium`"
+            if os.environ.get("CI") == "true":
+                pytest.fail(reason)
+            pytest.skip(reason)
+        chromium = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+class Visit:
+    """A page with what went wrong on it."""
+
+    def __init__(self, page):
+        self.page = page
+        self.foreign, self.problems, self.finished = [], [], []
+        page.route("**/*", self._route)
+        page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        page.on("console", self._console)
+        page.on(
+            "requestfailed", lambda request: self.problems.append(f"failed: {request.url[:200]}")
+        )
+        page.on("requestfinished", lambda request: self.finished.append(request))
+
+    def _route(self, route):
+        url = route.request.url
+        here = ("http://127.0.0.1", "http://localhost", "file:", "data:", "blob:")
+        if url.startswith(here):
+            route.continue_()
+        else:
+            self.foreign.append(url)
+            route.abort()
+
+    def _console(self, message):
+        if message.type == "error" and message.text != THEME_MESSAGE:
+            self.problems.append(f"console: {message.text}")
+
+    def received(self):
+        """Return how many bytes of answers have arrived over http."""
+        answers = [request for request in self.finished if request.url.startswith("http")]
+        return sum(request.sizes()["responseBodySize"] for request in answers)
+
+    def pictures(self):
+        """Return what each canvas on the page shows."""
+        script = "canvases => canvases.map(canvas => canvas.toDataURL())"
+        return self.page.locator("canvas").evaluate_all(script)
+
+    def ready(self, count):
+        """Wait until so many widgets have started, and until each has drawn."""
+        self.page.wait_for_function(
+            "n => document.querySelectorAll('.dgm-view[data-ready=yes] canvas').length >= n",
+            arg=count,
+        )
+        self.page.wait_for_function("() => performance.getEntriesByType('measure').length > 0")
+        return self
+
+    def axe(self):
+        """Return what axe-core finds on the page, as text; empty if nothing."""
+        axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+        results = axe.run(self.page)
+        return results.generate_report() if results.violations_count else ""
+
+    def frames(self, name):
+        """Return how long each drawn frame of a widget took, in ms."""
+        script = "name => performance.getEntriesByName(name).map(entry => entry.duration)"
+        return self.page.evaluate(script, name)
+
+    def assert_clean(self):
+        assert self.foreign == []
+        assert self.problems == []
+
+
+@pytest.fixture
+def visit(browser):
+    """Return ``open(url, **context options) -> Visit``, each in a fresh profile."""
+    contexts = []
+
+    def open_page(url, **options):
+        options.setdefault("viewport", {"width": 1280, "height": 900})
+        context = browser.new_context(**options)
+        context.set_default_timeout(20_000)
+        contexts.append(context)
+        seen = Visit(context.new_page())
+        seen.page.goto(url)
+        return seen
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def serve():
+    """Return ``serve(folder) -> url`` of a server on this machine."""
+    servers = []
+
+    def start(folder):
+        handler = functools.partial(_Quiet, directory=str(folder))
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def write_page():
+    """Return ``write_page(folder, *widgets) -> path`` of a page that holds them."""
+    return _write_page
+
+
+def _write_page(folder, *widgets, states=None, theme="light"):
+    """Write a page that holds the widgets as myst-nb does, and return its path."""
+    states = states or [embed.dependency_state(widgets, drop_defaults=False)]
+    script = '<script type="application/vnd.jupyter.widget-{}+json">{}</script>'
+    holders = "\n".join(
+        script.format("state", json.dumps({"version_major": 2, "version_minor": 0, "state": state}))
+        for state in states
+    )
+    views = "\n".join(
+        f'<div class="cell_output docutils container">'
+        f"{script.format('view', json.dumps({'model_id': widget.model_id}))}</div>"
+        for widget in widgets
+    )
+    path = Path(folder) / "page.html"
+    shutil.copy(LOADER, path.parent)
+    ground = {"light": "#fff", "dark": "#14181e"}[theme]
+    ink = {"light": "#222832", "dark": "#ced6dd"}[theme]
+    soft = {"light": "#48566b", "dark": "#9ca4af"}[theme]
+    path.write_text(
+        f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape('Widgets')}</title><script src='widgets.js'></script><style>"
+        f"html{{background:{ground};color:{ink};--pst-color-text-base:{ink};"
+        f"--pst-color-text-muted:{soft};--pst-color-background:{ground}}}"
+        "main{max-width:50rem;margin:auto}body{margin:0 8px}</style></head>"
+        f"<body><main><h1>Widgets</h1>{views}</main>{holders}</body></html>",
+        encoding="utf-8",
+    )
+    return path

@@ -1,0 +1,175 @@
+"""The built book in a real browser: what a reader gets, over http and from the disk."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BOOK = Path(os.environ.get("DGM_BOOK", Path(__file__).parents[2] / "_build" / "html"))
+CHAPTER = "notebooks/01_rate_distortion.html"
+PAGES = {CHAPTER: 2, "book/intro.html": 1}  # how many widgets each holds at least
+DARK = "() => localStorage.setItem('mode', 'dark')"
+
+# Notes when the first widget has answered a moved slider, in ms after the page was asked for.
+FIRST_ANSWER = """
+const look = () => {
+  const widget = document.querySelector(".dgm-view[data-ready=yes] .dgm");
+  const slider = widget?.querySelector("input[type=range]");
+  const said = widget?.querySelector("output");
+  if (!said?.textContent) return requestAnimationFrame(look);
+  const before = said.textContent;
+  slider.stepUp();
+  slider.dispatchEvent(new Event("input", { bubbles: true }));
+  const wait = () => {
+    if (said.textContent === before) requestAnimationFrame(wait);
+    else window.firstAnswer = performance.now();
+  };
+  wait();
+};
+requestAnimationFrame(look);
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def book():
+    """The folder of the built book."""
+    if not (BOOK / CHAPTER).exists():
+        reason = f"no built book in {BOOK}: run `make book` first"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return BOOK
+
+
+@pytest.fixture
+def opened(visit, serve):
+    """Return ``opened(page, scheme, **context options) -> Visit`` once its widgets have started."""
+
+    def start(page, scheme="http", **options):
+        root = serve(BOOK) if scheme == "http" else BOOK.as_uri()
+        return visit(f"{root}/{page}", **options).ready(PAGES[page])
+
+    return start
+
+
+def settled(seen):
+    """Wait until no widget moves any more."""
+    count = "() => performance.getEntriesByType('measure').length"
+    before = -1
+    while before != (before := seen.page.evaluate(count)):
+        seen.page.wait_for_timeout(200)
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+@pytest.mark.parametrize("page", PAGES)
+def test_every_widget_answers_the_keyboard_and_nothing_leaves(opened, page, scheme):
+    seen = opened(page, scheme)
+    settled(seen)
+    widgets = seen.page.locator(".dgm")
+    for number in range(widgets.count()):
+        widget = widgets.nth(number)
+        slider = widget.get_by_role("slider").first
+        before = widget.locator("output").first.inner_text(), seen.pictures()[number]
+        slider.press("ArrowRight")
+        settled(seen)
+        after = widget.locator("output").first.inner_text(), seen.pictures()[number]
+        assert before[0] != after[0]
+        assert before[1] != after[1]
+        if (pad := widget.locator(".dgm-pad")).count():
+            pad.press("ArrowUp")
+            settled(seen)
+            assert seen.pictures()[number] != after[1]
+    seen.page.wait_for_load_state("networkidle")
+    seen.assert_clean()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_page_decodes_what_pytorch_decodes(opened, page, record_property):
+    widgets = opened(page).page.locator(".dgm")
+    errors = widgets.evaluate_all("all => all.map(n => parseFloat(n.dataset.goldenError))")
+    record_property("golden_error", errors)
+    assert min(errors) > 0
+    assert max(errors) <= 0.03
+
+
+def test_a_frame_of_the_chapter_takes_less_than_sixteen_milliseconds(opened, record_property):
+    seen = opened(CHAPTER)
+    settled(seen)
+    sliders = seen.page.locator(".dgm").evaluate_all("all => all.map((_, i) => i)")
+    for index in sliders:
+        # Three rounds: other work on this machine may hold up one of them, a slow widget all.
+        p95 = []
+        for _ in range(3):
+            seen.page.evaluate(
+                """async index => {
+                  const widget = document.querySelectorAll(".dgm")[index];
+                  const slider = widget.querySelector("input[type=range]");
+                  const [low, high] = [Number(slider.min), Number(slider.max)];
+                  performance.clearMeasures();
+                  for (let i = 0; i < 240; i++) {
+                    slider.value = low + (high - low) * (0.5 + 0.5 * Math.sin(i / 9));
+                    slider.dispatchEvent(new Event("input", { bubbles: true }));
+                    await new Promise(requestAnimationFrame);
+                  }
+                }""",
+                index,
+            )
+            frames = seen.page.evaluate(
+                "performance.getEntriesByType('measure').filter(e => e.name.startsWith('dgm:'))"
+                ".map(e => e.duration)"
+            )
+            assert len(frames) >= 200
+            p95.append(float(np.percentile(frames, 95)))
+            if p95[-1] < 16:
+                break
+        record_property(f"frame_p95_ms_{index}", min(p95))
+        assert min(p95) < 16
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("page", PAGES)
+def test_axe_finds_nothing(opened, page, dark):
+    seen = opened(page)
+    if dark:
+        seen.page.evaluate(DARK)
+        seen.page.reload()
+        seen.ready(PAGES[page])
+    assert seen.axe() == ""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_narrow_page_needs_no_horizontal_scroll(opened, page):
+    seen = opened(page, viewport={"width": 360, "height": 740})
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_dark_mode_shows_light_ink_on_a_dark_frame(opened):
+    seen = opened(CHAPTER)
+    seen.page.evaluate(DARK)
+    seen.page.reload()
+    seen.ready(PAGES[CHAPTER])
+    assert seen.page.locator("html").get_attribute("data-theme") == "dark"
+
+    def brightness(style):
+        script = f"node => getComputedStyle(node).{style}.match(/\\d+/g).slice(0, 3).map(Number)"
+        return np.mean(seen.page.locator(".dgm").first.evaluate(script))
+
+    assert brightness("backgroundColor") + 100 < brightness("color")
+
+
+def test_the_first_load_is_light_and_the_first_widget_quick(visit, serve, record_property):
+    seen = visit("about:blank")
+    seen.page.add_init_script(FIRST_ANSWER)
+    root = serve(BOOK)
+    times = []
+    for _ in range(3):
+        seen.page.goto(f"{root}/{CHAPTER}", wait_until="networkidle")
+        seen.page.wait_for_function("() => window.firstAnswer")
+        if not times:
+            size = seen.received()
+        times.append(seen.page.evaluate("window.firstAnswer"))
+    record_property("bytes", size)
+    record_property("first_answer_ms", times)
+    assert 0 < size <= 3_000_000
+    assert min(times) < 1500

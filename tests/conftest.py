@@ -1,0 +1,20 @@
+"""One thread a process, and GPU tests that are skipped, and counted as skipped, without a GPU."""
+
+import os
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+# For the processes that tests start.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skips what is marked `gpu` where no CUDA device answers."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("gpu"):
+            item.add_marker(pytest.mark.skip(reason="no CUDA device"))

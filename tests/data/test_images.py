@@ -1,0 +1,162 @@
+"""Image data sets: splits, scales, labels, and files that are not what their names say."""
+
+import gzip
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from dgm.data import images, registry
+from dgm.data.images import load
+
+
+def idx(array):
+    header = bytes((0, 0, 8, array.ndim)) + np.array(array.shape, ">u4").tobytes()
+    return header + array.tobytes()
+
+
+@pytest.fixture
+def put(tmp_path, monkeypatch):
+    """Puts bytes in DGM_DATA, and into the registry, under a name of MNIST's."""
+    monkeypatch.setenv("DGM_DATA", str(tmp_path))
+
+    def put(name, data):
+        data = gzip.compress(data, compresslevel=1)
+        path = f"mnist/{name}-ubyte.gz"
+        (tmp_path / "mnist").mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+        entry = registry.DataFile(path, len(data), hashlib.sha256(data).hexdigest())
+        monkeypatch.setitem(registry.FILES, path, entry)
+
+    return put
+
+
+@pytest.fixture
+def tiny(put):
+    """MNIST's counts with 1 x 3 pixels that tell an image's number and label."""
+    for part, n in (("train", 60_000), ("t10k", 10_000)):
+        number = np.arange(n)
+        label = (number % 10).astype(np.uint8)
+        pixels = np.stack([number // 256, number % 256, label], 1).astype(np.uint8)
+        put(f"{part}-images-idx3", idx(pixels[:, None]))
+        put(f"{part}-labels-idx1", idx(label))
+    return put
+
+
+def numbers(data):
+    return (data.x[:, 0] * 255 * 256 + data.x[:, 1] * 255).round().long()
+
+
+def test_the_splits_are_disjoint_shuffled_and_complete(tiny):
+    train, validation, test = (load("mnist", split) for split in ("train", "validation", "test"))
+    assert [len(s.x) for s in (train, validation, test)] == [50_000, 10_000, 10_000]
+    together = torch.cat([numbers(train), numbers(validation)])
+    assert torch.equal(together.sort().values, torch.arange(60_000))
+    assert not torch.equal(numbers(train).sort().values, torch.arange(50_000))
+    assert torch.equal(numbers(test), torch.arange(10_000))
+    assert together[:3].tolist() == FIRST  # a change would make every published result stale
+    for split in (train, validation, test):
+        assert split.x.dtype == torch.float32
+        assert split.x.shape[1:] == (3,)
+        assert split.y.dtype == torch.int64
+        assert split.shape == (1, 3)
+        assert torch.equal(split.y, (split.x[:, 2] * 255).round().long())  # labels go with images
+        assert torch.equal(split.y, numbers(split) % 10)
+        assert split.x.max() == 1.0 or split is test
+        assert split.x.min() == 0.0
+
+
+FIRST = [3048, 19563, 58303]
+
+
+def test_a_split_can_be_changed_without_changing_the_next_load(tiny):
+    first = load("mnist", "test")
+    first.x.zero_()
+    first.y.zero_()
+    assert load("mnist", "test").y.sum() == 45_000
+
+
+def test_as_many_labels_as_images(tiny):
+    tiny("t10k-labels-idx1", idx(np.zeros(9_999, np.uint8)))
+    with pytest.raises(ValueError, match="mnist: 10000 t10k images, but 9999 labels"):
+        load("mnist", "test")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            idx(np.zeros((2, 3), np.uint8)),
+            "starts with the bytes 00 00 08 02; .* starts with 00 00 08 03",
+        ),
+        (b"\0\0\x0d\x03" + bytes(40), "starts with the bytes 00 00 0d 03"),
+        (b"\0\0\x08\x03\0\0", "starts with the bytes 00 00 08 03; .* and 3 lengths"),
+        (idx(np.zeros((2, 3, 4), np.uint8))[:-1], r"holds 23 values; its header says \(2, 3, 4\)"),
+        (idx(np.zeros((2, 3, 4), np.uint8)) + b"\0", "holds 25 values"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, r"holds 0 values; its header says \(4294967295, "),
+        (b"", "starts with the bytes none;"),
+    ],
+)
+def test_a_file_that_is_no_idx_file_is_refused(tiny, data, message):
+    tiny("t10k-images-idx3", data)
+    with pytest.raises(ValueError, match=f"mnist/t10k-images-idx3-ubyte.gz {message}"):
+        load("mnist", "test")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mnits",), "no images 'mnits'; there are mnist, fashion-mnist and digits"),
+        (("mnist", "valid"), "mnist has no split 'valid'; it has train, validation, test"),
+        (("digits", "validation"), "digits has no split 'validation'; it has train, test"),
+    ],
+)
+def test_names_and_splits_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load(*arguments)
+
+
+def test_digits_need_no_file_and_no_network(monkeypatch):
+    monkeypatch.setattr(registry, "fetch", None)
+    train, test = load("digits", "train"), load("digits", "test")
+    assert train.x.shape == (1347, 64)
+    assert test.x.shape == (450, 64)
+    assert train.shape == (8, 8)
+    assert (train.x.min(), train.x.max()) == (0.0, 1.0)
+    assert (train.x * 16 == (train.x * 16).round()).all()
+    assert torch.bincount(torch.cat([train.y, test.y])).tolist() == [
+        *(178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
+    ]
+    assert torch.bincount(test.y).min() >= 30
+    assert torch.equal(load("digits", "test").x, test.x)
+    assert test.y[:5].tolist() == FIRST_DIGITS
+
+
+FIRST_DIGITS = [0, 7, 7, 4, 7]
+
+
+def test_digits_of_another_release_are_noticed(monkeypatch):
+    monkeypatch.setattr(registry, "DIGITS", {"scikit-learn/digits": "0" * 64})
+    with pytest.raises(ValueError, match=r"digits have the sha256 87ff.*, want 0000"):
+        load("digits")
+
+
+@pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
+def test_the_real_images(name):
+    own = Path(os.environ.get("DGM_DATA", "absent"))
+    if not all((own / path).exists() for path in registry.checksums(name)):
+        pytest.skip(f"no {name} in DGM_DATA")
+    mean = {"mnist": 0.1307, "fashion-mnist": 0.2860}[name]
+    train, validation = load(name, "train"), load(name, "validation")
+    assert train.shape == (28, 28)
+    both = (train.x.mean() * 5 + validation.x.mean()) / 6
+    assert both.item() == pytest.approx(mean, abs=1e-4)
+    assert torch.bincount(load(name, "test").y).sum() == 10_000
+    start = time.process_time()
+    load(name, "train")
+    assert time.process_time() - start < 1.0
+    assert images._SPLITS["train"].stop == len(train.x)

@@ -1,0 +1,428 @@
+"""The registry's facts, and what a reader is told whose file, network or disk is not as hoped."""
+
+import errno
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import os
+import socket
+import tarfile
+import threading
+from pathlib import Path
+
+import pooch
+import pytest
+
+from dgm.data import registry
+from dgm.data.registry import DATASETS, FILES, DataFile, checksums, fetch
+
+PATH = "toy/numbers.txt.gz"
+TEXT = b"".join(b"%d\n" % (k * k) for k in range(3000))
+GOOD = gzip.compress(TEXT, mtime=0)
+
+
+def sha(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def entry(url=None, mirrors=(), serves="this file"):
+    served = {"this file": GOOD, "the decoded file": TEXT}.get(serves) or in_tar(TEXT)
+    return DataFile(
+        path=PATH,
+        bytes=len(GOOD),
+        sha256=sha(GOOD),
+        decoded_bytes=len(TEXT),
+        decoded_sha256=sha(TEXT),
+        url=url,
+        url_sha256=sha(served) if url else None,
+        url_bytes_are=serves if url else None,
+        member="folder/numbers.txt" if serves.startswith("a tar") else None,
+        mirrors=tuple(mirrors),
+    )
+
+
+def in_tar(data):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo("folder/numbers.txt")
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return gzip.compress(buffer.getvalue(), mtime=0)
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """DGM_DATA and DGM_CACHE in empty folders, and nothing verified yet."""
+    monkeypatch.setenv("DGM_DATA", str(tmp_path / "own"))
+    monkeypatch.setenv("DGM_CACHE", str(tmp_path / "cache"))
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "127.0.0.1,localhost")
+    monkeypatch.setattr(registry, "_verified", set())
+    monkeypatch.setitem(FILES, PATH, entry())
+    return tmp_path / "own" / PATH
+
+
+@pytest.fixture
+def cached(own, tmp_path):
+    return tmp_path / "cache" / PATH
+
+
+@pytest.fixture
+def server():
+    """A server on localhost: `.pages[path]` are its bytes, `.cut` ends each answer half-way."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            http_server.asked.append(self.path)
+            data = http_server.pages.get(self.path)
+            if data is None:
+                self.send_error(404)
+                return
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2] if http_server.cut else data)
+
+        def log_message(self, *_):
+            pass
+
+    http_server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http_server.pages, http_server.asked, http_server.cut = {}, [], False
+    http_server.url = f"http://127.0.0.1:{http_server.server_port}"
+    thread = threading.Thread(target=http_server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield http_server
+    http_server.shutdown()
+    http_server.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def nowhere():
+    """An address where nobody listens."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{s.getsockname()[1]}/numbers.txt.gz"
+
+
+def put(path, data):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def contents(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+
+
+# The facts
+
+
+def test_the_facts_agree_with_each_other():
+    assert len(DATASETS) == 17
+    assert sum(len(d.files) for d in DATASETS.values()) == len(FILES) == 105
+    for name, dataset in DATASETS.items():
+        assert dataset.name == name
+        assert dataset.licence
+        assert dataset.counts
+        assert dataset.complete or dataset.missing
+        for f in dataset.files:
+            assert f.path.split("/")[0] == name
+            assert f.bytes > 0
+            assert f.path.endswith(".gz") == (f.decoded_sha256 is not None)
+            assert (f.decoded_bytes is None) == (f.decoded_sha256 is None)
+            for value in (f.sha256, f.decoded_sha256, f.url_sha256):
+                assert value is None or (len(value) == 64 and set(value) <= set("0123456789abcdef"))
+            assert (f.url is None) == (f.url_sha256 is None) == (f.url_bytes_are is None)
+            assert all(u.startswith(("https://", "http://")) for u in f.mirrors)
+            if f.url is None:
+                assert not f.mirrors
+                continue
+            assert f.url.startswith("https://")
+            assert (f.member is not None) == f.url_bytes_are.startswith("a tar.gz")
+            expected = {"this file": f.sha256, "the decoded file": f.decoded_sha256}
+            if f.member is None:
+                assert f.url_sha256 == expected[f.url_bytes_are]
+    hashes = [f.sha256 for f in FILES.values()]
+    assert len(set(hashes)) == len(hashes)
+
+
+def test_the_images_have_the_published_hashes():
+    assert DATASETS["mnist"].counts["train"] == 60000
+    assert DATASETS["mnist"].complete
+    # As other loaders check them: torchvision and keras give the same sums.
+    train = FILES["mnist/train-images-idx3-ubyte.gz"]
+    assert train.sha256 == "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+    assert train.decoded_bytes == 16 + 60000 * 28 * 28
+    assert FILES["fashion-mnist/t10k-labels-idx1-ubyte.gz"].decoded_bytes == 8 + 10000
+
+
+def test_checksums_name_every_file():
+    assert checksums("mnist") == {f.path: f.sha256 for f in DATASETS["mnist"].files}
+    assert len(checksums("djia30")) == 31
+    assert len(checksums("digits")) == 1
+    with pytest.raises(ValueError, match=r"no data set 'mnits'; there are digits, mnist, "):
+        checksums("mnits")
+
+
+def test_the_command_makes_the_facts_from_a_manifest(tmp_path, capsys):
+    source = {"repo": "a/b", "path": "x.tar.gz", "member": "folder/numbers.txt"}
+    made = entry("https://example.org/x.tar.gz", serves=registry._MEMBER)._asdict()
+    file = {k: v for k, v in made.items() if k not in ("member", "mirrors")}
+    manifest = {
+        "datasets": [
+            {
+                "name": "toy",
+                "title": "Toy",
+                "licence": "MIT",
+                "complete": True,
+                "counts": {"n": 1},
+                "bytes": 5,
+                "files": [file | {"source": source, "md5": "0"}],
+            }
+        ]
+    }
+    (tmp_path / "M.json").write_text(json.dumps(manifest))
+    registry.main([str(tmp_path / "M.json"), "--output", str(tmp_path / "registry.json")])
+    assert "1 data sets, 1 files" in capsys.readouterr().out
+    (fact,) = json.loads((tmp_path / "registry.json").read_text())
+    assert fact["files"] == [made | {"mirrors": []}]
+    assert fact["missing"] is None
+
+
+def test_the_committed_facts_are_those_of_the_manifest(tmp_path):
+    manifest = Path(os.environ.get("DGM_DATA", "absent")) / "MANIFEST.json"
+    if not manifest.exists():
+        pytest.skip("no MANIFEST.json in DGM_DATA")
+    registry.main([str(manifest), "--output", str(tmp_path / "registry.json")])
+    assert (tmp_path / "registry.json").read_bytes() == registry._FACTS.read_bytes()
+
+
+# Where a file is found
+
+
+def test_own_folder_comes_before_the_cache_and_the_network(own, cached):
+    put(own, GOOD)
+    put(cached, GOOD)
+    assert fetch(PATH) == own
+    own.unlink()
+    assert fetch(PATH) == cached
+
+
+def test_without_settings_the_cache_is_the_usual_one(own, monkeypatch):
+    monkeypatch.delenv("DGM_CACHE")
+    assert registry._cache() == Path(pooch.os_cache("dgm"))
+
+
+def test_a_file_compressed_anew_is_right(own):
+    put(own, gzip.compress(TEXT, compresslevel=1))
+    assert own.read_bytes() != GOOD
+    assert fetch(PATH) == own
+
+
+def test_a_file_is_hashed_once_and_again_when_it_changes(own, monkeypatch):
+    put(own, GOOD)
+    fetch(PATH)
+    real, calls = registry._wrong, []
+    monkeypatch.setattr(registry, "_wrong", lambda *a: calls.append(1) or real(*a))
+    fetch(PATH)
+    assert calls == []
+    put(own, GOOD[:-9] + bytes(9))
+    with pytest.raises(ValueError, match="numbers"):
+        fetch(PATH)
+    assert calls == [1]
+
+
+def test_an_unknown_name_gets_a_suggestion(own):
+    with pytest.raises(
+        ValueError, match=r"no file 'mnist/train-images.gz'; did you mean 'mnist/tra"
+    ):
+        fetch("mnist/train-images.gz")
+    with pytest.raises(ValueError, match="has them all"):
+        fetch("zzz")
+
+
+# Files that are wrong
+
+WHAT = ["truncated", "empty", "no gzip", "damaged", "another file"]
+WRONG = [
+    (GOOD[: len(GOOD) // 2], "is truncated: its gzip data end early"),
+    (b"", r"has the wrong checksum: .*\(0 bytes\)"),
+    (b"not gzip at all", "is damaged: Not a gzipped file"),
+    (GOOD[:200] + bytes(20) + GOOD[220:], "is damaged: "),
+    (gzip.compress(b"other numbers", mtime=0), "has the wrong checksum: sha256 .* want "),
+]
+
+
+@pytest.mark.parametrize(("data", "message"), WRONG, ids=WHAT)
+def test_a_wrong_file_of_the_reader_s_own_is_named_and_left_alone(own, data, message):
+    put(own, data)
+    with pytest.raises(
+        ValueError, match=f"DGM_DATA.*{message}.*replace it or unset DGM_DATA"
+    ) as caught:
+        fetch(PATH)
+    assert str(own) in str(caught.value)
+    assert own.read_bytes() == data
+
+
+@pytest.mark.parametrize(("data", "message"), WRONG, ids=WHAT)
+def test_a_wrong_file_in_the_cache_is_named_and_removed(cached, data, message):
+    put(cached, data)
+    with pytest.raises(ValueError, match=f"{message}.*it was removed: run again") as caught:
+        fetch(PATH)
+    assert str(cached) in str(caught.value)
+    assert not cached.exists()
+
+
+# Downloads
+
+
+def offer(monkeypatch, *urls, serves="this file"):
+    monkeypatch.setitem(FILES, PATH, entry(urls[0], urls[1:], serves))
+
+
+@pytest.mark.parametrize("serves", ["this file", "the decoded file", registry._MEMBER])
+def test_a_download_is_stored_under_our_name(cached, server, monkeypatch, serves, tmp_path):
+    pages = {"this file": GOOD, "the decoded file": TEXT, registry._MEMBER: in_tar(TEXT)}
+    server.pages["/x"] = pages[serves]
+    offer(monkeypatch, f"{server.url}/x", serves=serves)
+    assert fetch(PATH, progress=False) == cached
+    assert gzip.decompress(cached.read_bytes()) == TEXT
+    assert contents(tmp_path / "cache") == [PATH]
+    assert fetch(PATH, progress=False) == cached
+    assert server.asked == ["/x"]
+
+
+def test_a_bar_is_shown_only_when_wanted(cached, server, monkeypatch, capfd):
+    server.pages["/x"] = GOOD
+    offer(monkeypatch, f"{server.url}/x")
+    fetch(PATH, progress=False)
+    assert "100%" not in capfd.readouterr().err
+    cached.unlink()
+    fetch(PATH)
+    assert "100%" in capfd.readouterr().err
+
+
+def test_a_mirror_serves_when_the_first_address_fails(cached, server, monkeypatch, nowhere):
+    server.pages.update({"/bad": GOOD[:-1] + b"x", "/good": GOOD})
+    urls = [nowhere, f"{server.url}/absent", f"{server.url}/bad", f"{server.url}/good"]
+    offer(monkeypatch, *urls)
+    assert fetch(PATH, progress=False) == cached
+    assert cached.read_bytes() == GOOD
+
+
+@pytest.mark.parametrize(
+    "data",
+    [GOOD[:-1] + b"x", GOOD[:100], b"<html>please log in</html>", b""],
+    ids=["a byte", "cut short", "a page", "empty"],
+)
+def test_a_corrupted_download_is_named_and_not_kept(cached, server, monkeypatch, data, tmp_path):
+    server.pages["/x"] = data
+    offer(monkeypatch, f"{server.url}/x")
+    with pytest.raises(ValueError, match="is not the file; nothing was kept") as caught:
+        fetch(PATH, progress=False)
+    for part in (PATH, f"{server.url}/x", sha(data), sha(GOOD), "Set DGM_DATA"):
+        assert part in str(caught.value)
+    assert contents(tmp_path / "cache") == []
+    server.pages["/x"] = GOOD
+    assert fetch(PATH, progress=False) == cached
+
+
+def test_a_connection_cut_half_way_leaves_nothing(cached, server, monkeypatch, tmp_path):
+    server.pages["/x"], server.cut = GOOD, True
+    offer(monkeypatch, f"{server.url}/x")
+    with pytest.raises(OSError, match="could not be downloaded"):
+        fetch(PATH, progress=False)
+    assert contents(tmp_path / "cache") == []
+
+
+def test_offline_the_file_the_address_and_the_setting_are_named(
+    own, monkeypatch, nowhere, tmp_path
+):
+    offer(monkeypatch, nowhere, nowhere + ".mirror")
+    with pytest.raises(FileNotFoundError, match="could not be downloaded") as caught:
+        fetch(PATH, progress=False)
+    named = (PATH, f"{nowhere}:", f"{nowhere}.mirror:", str(tmp_path / "own"), "Set DGM_DATA")
+    for part in (*named, str(tmp_path / "cache")):
+        assert part in str(caught.value)
+    assert contents(tmp_path / "cache") == []
+    monkeypatch.delenv("DGM_DATA")
+    with pytest.raises(FileNotFoundError, match=r"DGM_DATA \(not set\)"):
+        fetch(PATH, progress=False)
+
+
+def test_a_file_without_an_address_is_said_to_have_none(own):
+    with pytest.raises(FileNotFoundError, match=rf"{PATH} .*no public address.*Set DGM_DATA"):
+        fetch(PATH)
+
+
+# Caches that cannot be written
+
+
+def test_a_file_in_place_of_the_cache_folder_is_named(own, server, monkeypatch, tmp_path):
+    (tmp_path / "cache").write_text("in the way")
+    server.pages["/x"] = GOOD
+    offer(monkeypatch, f"{server.url}/x")
+    with pytest.raises(OSError, match=f"could not write {PATH} to the cache folder .*DGM_CACHE"):
+        fetch(PATH, progress=False)
+    assert (tmp_path / "cache").read_text() == "in the way"
+
+
+def test_a_read_only_cache_is_named(own, server, monkeypatch, tmp_path):
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    server.pages["/x"] = GOOD
+    offer(monkeypatch, f"{server.url}/x")
+    monkeypatch.setattr(registry.tempfile, "mkdtemp", refuse)
+    with pytest.raises(OSError, match="Read-only file system; nothing half") as caught:
+        fetch(PATH, progress=False)
+    assert caught.value.errno == errno.EROFS
+    assert str(tmp_path / "cache") in str(caught.value)
+
+
+def test_a_download_that_does_not_fit_leaves_nothing(cached, server, monkeypatch, tmp_path):
+    resource = pytest.importorskip("resource")
+    server.pages["/x"] = GOOD
+    offer(monkeypatch, f"{server.url}/x")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the kernel itself refuses more
+    try:
+        with pytest.raises(OSError, match="File too large; nothing half written was left"):
+            fetch(PATH, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert contents(tmp_path / "cache") == []
+    assert fetch(PATH, progress=False) == cached
+
+
+@pytest.mark.parametrize("serves", ["this file", "the decoded file"])
+def test_a_full_disk_leaves_nothing(cached, server, monkeypatch, tmp_path, serves):
+    server.pages["/x"] = GOOD if serves == "this file" else TEXT
+    offer(monkeypatch, f"{server.url}/x", serves=serves)
+    real = {"download": pooch.HTTPDownloader.__call__, "write": Path.write_bytes}
+
+    def full(write):
+        def half(target, data):
+            write(target, data[: len(data) // 2])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        return half
+
+    if serves == "this file":
+
+        def download(self, url, output_file, _):
+            full(real["write"])(Path(output_file), GOOD)
+
+        monkeypatch.setattr(pooch.HTTPDownloader, "__call__", download)
+    else:
+        monkeypatch.setattr(Path, "write_bytes", full(real["write"]))
+    with pytest.raises(OSError, match="No space left on device; nothing half") as caught:
+        fetch(PATH, progress=False)
+    assert caught.value.errno == errno.ENOSPC
+    assert "Make room there" in str(caught.value)
+    assert contents(tmp_path / "cache") == []
+    monkeypatch.setattr(Path, "write_bytes", real["write"])
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", real["download"])
+    assert fetch(PATH, progress=False) == cached

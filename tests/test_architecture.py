@@ -1,0 +1,168 @@
+"""The house keeps its plan: imports run downward, notebooks are short and carry no outputs."""
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LIBRARY = ROOT / "lib" / "dgm"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# A module imports from its own floor or below, and units of one floor have no cycle.
+FLOORS = [
+    {"profiles", "checkpoint"},
+    {"sampling", "vae", "nets", "measure"},
+    {"papers", "data", "results", "fit", "claims"},
+    {"experiments", "figures", "widgets"},
+    {"book"},
+]
+# Beyond the floors: the papers hold the science, the pictures take arrays.
+FORBIDDEN = {
+    "papers": {"data", "results", "claims"},
+    "figures": {"papers", "nets", "vae", "experiments", "results", "data"},
+    "widgets": {"papers", "nets", "vae", "experiments", "results", "data", "figures"},
+    "book": {unit for floor in FLOORS for unit in floor},
+}
+
+
+def unit(module: str) -> str:
+    """The first part of a module's name below `dgm`."""
+    return module.split(".")[1]
+
+
+def imports(path: Path) -> set[str]:
+    """The modules of dgm that a file imports, at its head or later."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            # `from dgm import vae` imports a module, `from dgm.vae import elbo` a name of one.
+            package = path.relative_to(LIBRARY.parent).parts[: -node.level] if node.level else ()
+            module = ".".join([*package, *filter(None, [node.module])])
+            names = [f"{module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        found |= {name for name in names if name.startswith("dgm.")}
+    return found
+
+
+MODULES = {
+    ".".join(("dgm", *path.relative_to(LIBRARY).with_suffix("").parts)): path
+    for path in sorted(LIBRARY.rglob("*.py"))
+    if path != LIBRARY / "__init__.py"
+}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_run_downward(module):
+    floor = {name: height for height, names in enumerate(FLOORS) for name in names}
+    here = unit(module)
+    assert here in floor, f"{here} has no floor: give it one in the plan"
+    for target in imports(MODULES[module]):
+        there = unit(target)
+        if there == here or there.startswith("__"):
+            continue
+        assert floor[there] <= floor[here], f"{module} imports {target}, which stands above it"
+        assert there not in FORBIDDEN.get(here, set()), f"{module} must not import {target}"
+
+
+def test_units_import_each_other_in_one_direction():
+    arrows = {(unit(m), unit(t)) for m, path in MODULES.items() for t in imports(path)}
+    assert arrows, "found no import at all"
+    both = {pair for pair in arrows if pair[0] != pair[1] and pair[::-1] in arrows}
+    assert not both
+
+
+def test_papers_do_not_import_each_other():
+    papers = [m for m in MODULES if m.startswith("dgm.papers.") and not m.endswith("__init__")]
+    assert papers
+    for module in papers:
+        others = [t for t in imports(MODULES[module]) if unit(t) == "papers"]
+        assert not others
+
+
+def test_chapters_have_one_name():
+    assert NOTEBOOKS
+    for path in NOTEBOOKS:
+        name = re.fullmatch(r"\d\d_(\w+)", path.stem).group(1)
+        for folder in ("papers", "experiments"):
+            assert (LIBRARY / folder / f"{name}.py").is_file()
+
+
+def code_cells(path: Path) -> list[nbformat.NotebookNode]:
+    return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
+
+
+def python(source: str) -> ast.Module:
+    """A cell's syntax tree, without IPython's own lines."""
+    lines = ["" if line.lstrip().startswith(("%", "!")) else line for line in source.splitlines()]
+    return ast.parse("\n".join(lines))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestNotebook:
+    def test_carries_no_outputs(self, path):
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+        assert "widgets" not in notebook.metadata
+        assert "papermill" not in notebook.metadata
+        for cell in code_cells(path):
+            assert cell.outputs == []
+            assert cell.execution_count is None
+
+    def test_is_short(self, path):
+        cells = code_cells(path)
+        assert 5 <= len(cells) <= 14
+        for cell in cells:
+            for node in ast.walk(python(cell.source)):
+                if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+                    assert node.end_lineno - node.lineno < 8, f"{node.name} belongs in lib"
+
+    def test_opens_with_install_and_parameters(self, path):
+        install, parameters = code_cells(path)[:2]
+        assert {"remove-cell", "install"} <= set(install.metadata.tags)
+        assert parameters.metadata.tags == ["parameters"]
+        assigned = {node.targets[0].id: node.value.value for node in python(parameters.source).body}
+        assert assigned == {"PROFILE": "auto", "SEED": 0}
+
+    def test_install_cell_knows_the_repository(self, path):
+        from dgm import book
+
+        (address,) = re.findall(r'^REPOSITORY = "(.*?)"', code_cells(path)[0].source, re.MULTILINE)
+        assert address == book.repository(ROOT), "run `make repository`"
+
+    def test_marks_outputs_that_must_match(self, path):
+        marked = [c for c in code_cells(path) if "# NBVAL_CHECK_OUTPUT" in c.source]
+        assert len(marked) >= 3
+
+
+def project_files() -> list[Path]:
+    """What is, or would be, tracked."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
+    try:
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs a git checkout")
+    paths = [ROOT / name for name in listed.decode().split("\0") if name]
+    return [path for path in paths if path.is_file()]
+
+
+def test_no_file_names_a_package_registry():
+    # In pieces, so that this file does not name them either.
+    hosts = ["py" + "pi.org", "python" + "hosted.org", "registry." + "npmjs", "deb." + "debian.org"]
+    pattern = re.compile("|".join(map(re.escape, hosts)), re.IGNORECASE)
+    files = project_files()
+    assert len(files) > 20
+    for path in files:
+        text = path.read_bytes().decode("utf-8", "ignore")
+        assert not pattern.search(text), path
+
+
+def test_nothing_tracked_is_large():
+    for path in project_files():
+        assert path.stat().st_size < 2_000_000, path

@@ -1,0 +1,447 @@
+"""The book's engine, on a tiny book in a temporary folder."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from dgm import book
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDGET = """
+import anywidget, traitlets
+class Dial(anywidget.AnyWidget):
+    _esm = "export default {render({el}) {el.textContent = '</script><b>'}}"
+    value = traitlets.Int(3).tag(sync=True)
+Dial()
+"""
+PARAMETERS = {"PROFILE": "smoke", "SEED": 7}
+
+
+def notebook_of(*code: str) -> nbformat.NotebookNode:
+    """A notebook with a text, parameters and the given code cells."""
+    parameters = new_code_cell('PROFILE = "auto"  # the size\nSEED = 0')
+    parameters.metadata.tags = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(
+        cells=[new_markdown_cell("# Tiny"), parameters, *map(new_code_cell, code)],
+        metadata={"kernelspec": kernel},
+    )
+
+
+def write(root: Path, notebook: nbformat.NotebookNode, name: str = "01_tiny") -> Path:
+    path = root / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.delenv("DGM_RESULTS", raising=False)
+    root = tmp_path / "root"
+    (root / "lib" / "dgm" / "sampling").mkdir(parents=True)
+    (root / "lib" / "dgm" / "sampling" / "hmc.py").write_text("STEPS = 20\n")
+    (root / "requirements.lock").write_text("numpy==2.0\n")
+    (root / "pyproject.toml").write_text('[project]\nname = "tiny"\n')
+    (root / "book").mkdir()
+    (root / "_config.yml").write_text("")
+    (root / "_toc.yml").write_text("")
+    write(root, notebook_of("print(SEED)", "print(PROFILE)"))
+    return root
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Replaces the slow part; counts its calls."""
+    calls = []
+
+    def execute(notebook, name, **_):
+        calls.append(name)
+        executed = nbformat.from_dict(json.loads(json.dumps(notebook)))
+        for count, cell in enumerate(book.code_cells(executed), start=1):
+            cell.execution_count = count
+            cell.outputs = [new_output("stream", text=f"run {len(calls)}")]
+        return executed
+
+    monkeypatch.setattr(book, "execute", execute)
+    return calls
+
+
+def prepare(root: Path) -> tuple[nbformat.NotebookNode, bool]:
+    (path,) = book.chapters(root)
+    return book.prepare(path, root, root / "_build", PARAMETERS, timeout=60)
+
+
+def edit(root: Path, change) -> None:
+    (path,) = book.chapters(root)
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook.cells)
+    nbformat.write(notebook, path)
+
+
+def test_nothing_changed_executes_nothing(root, runs):
+    first, ran = prepare(root)
+    again, ran_again = prepare(root)
+    assert (ran, ran_again, len(runs)) == (True, False, 1)
+    assert first == again
+
+
+def test_prose_edit_executes_nothing_and_shows(root, runs):
+    prepare(root)
+    edit(root, lambda cells: cells.__setitem__(0, new_markdown_cell("# Rewritten")))
+    edit(root, lambda cells: cells.append(new_markdown_cell("An end.")))
+    notebook, ran = prepare(root)
+    assert not ran
+    assert notebook.cells[0].source == "# Rewritten"
+    assert notebook.cells[-1].source == "An end."
+    assert notebook.cells[2].outputs[0].text == "run 1"
+
+
+def edit_code(root):
+    edit(root, lambda cells: cells[2].update(source="print(SEED + 1)"))
+
+
+def edit_tags(root):
+    edit(root, lambda cells: cells[2].metadata.update(tags=["hide-input"]))
+
+
+def edit_library(root):
+    (root / "lib" / "dgm" / "sampling" / "hmc.py").write_text("STEPS = 21\n")
+
+
+def add_script(root):
+    (root / "lib" / "dgm" / "nn.js").write_text("export {}")
+
+
+def edit_lock(root):
+    (root / "requirements.lock").write_text("numpy==2.1\n")
+
+
+def add_result(root):
+    path = root / "book" / "results" / "01_tiny" / "small" / "curve.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+
+
+CHANGES = [edit_code, edit_tags, edit_library, add_script, edit_lock, add_result]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_what_changes_outputs_executes_again(root, runs, change):
+    prepare(root)
+    change(root)
+    assert prepare(root)[1]
+    assert not prepare(root)[1]
+
+
+def test_parameters_are_part_of_the_key(root, runs):
+    prepare(root)
+    (path,) = book.chapters(root)
+    _, ran = book.prepare(path, root, root / "_build", {**PARAMETERS, "SEED": 8}, timeout=60)
+    assert ran
+
+
+def test_results_of_other_chapters_execute_nothing(root, runs):
+    prepare(root)
+    (root / "book" / "results" / "02_other").mkdir(parents=True)
+    (root / "book" / "results" / "02_other" / "curve.json").write_text("{}")
+    assert not prepare(root)[1]
+
+
+def test_results_that_a_run_adds_do_not_execute_it_again(root, monkeypatch, runs):
+    fake = book.execute
+
+    def execute(*args, **kwargs):
+        add_result(root)
+        return fake(*args, **kwargs)
+
+    monkeypatch.setattr(book, "execute", execute)
+    assert prepare(root)[1]
+    assert not prepare(root)[1]
+
+
+def test_a_damaged_cache_entry_is_executed_again(root, runs):
+    prepare(root)
+    (entry,) = (root / "_build" / "cache").iterdir()
+    entry.write_text('{"cells": [')
+    assert prepare(root)[1]
+
+
+def test_cache_keeps_few_entries(root, runs):
+    for step in range(7):
+        edit(root, lambda cells, step=step: cells[2].update(source=f"print({step})"))
+        prepare(root)
+    assert len(list((root / "_build" / "cache").iterdir())) == book.CACHE_DEPTH
+    assert not prepare(root)[1]
+
+
+def test_source_gets_parameters_and_loses_outputs(root):
+    (path,) = book.chapters(root)
+
+    def dirty(cells):
+        cells[2].update(outputs=[new_output("stream", text="old")], execution_count=3)
+        injected = new_code_cell("PROFILE = 'paper'")
+        injected.metadata.tags = ["injected-parameters"]
+        cells.insert(2, injected)
+
+    edit(root, dirty)
+    notebook = book.read_source(path, PARAMETERS)
+    code = book.code_cells(notebook)
+    assert [c.source for c in code] == [
+        'PROFILE = "smoke"  # the size\nSEED = 7',
+        "print(SEED)",
+        "print(PROFILE)",
+    ]
+    assert all(c.outputs == [] and c.execution_count is None for c in code)
+
+
+def test_source_without_parameters_is_refused(root):
+    (path,) = book.chapters(root)
+    with pytest.raises(ValueError, match="does not assign DEPTH once"):
+        book.read_source(path, {"DEPTH": 1})
+    edit(root, lambda cells: cells.pop(1))
+    with pytest.raises(ValueError, match="no cell is tagged 'parameters'"):
+        book.read_source(path, PARAMETERS)
+
+
+def test_merge_drops_injected_cells_and_refuses_other_code():
+    source, executed = notebook_of("1"), notebook_of("1")
+    injected = new_code_cell("SEED = 3")
+    injected.metadata.tags = ["injected-parameters"]
+    executed.cells.insert(2, injected)
+    executed.cells[3].execution_count = 9
+    assert book.code_cells(book.merge(source, executed))[-1].execution_count == 9
+    with pytest.raises(ValueError, match="other code cells"):
+        book.merge(notebook_of("2"), notebook_of("1"))
+
+
+def test_stage_touches_only_what_differs(root):
+    target = root / "_build" / "src"
+    notebooks = {"01_tiny.ipynb": notebook_of("1")}
+    book.stage(root, target, notebooks)
+    stale = target / "book" / "gone.md"
+    stale.write_text("")
+    for path in target.rglob("*"):
+        os.utime(path, (1, 1))
+    (root / "book" / "new.md").write_text("# New")
+    book.stage(root, target, notebooks)
+    touched = [p for p in target.rglob("*") if p.is_file() and p.stat().st_mtime > 1]
+    assert touched == [target / "book" / "new.md"]
+    assert not stale.exists()
+    assert (target / "lib" / "dgm" / "sampling" / "hmc.py").is_file()
+
+
+def execute(root: Path, notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode:
+    return book.execute(
+        notebook, "01_tiny", work=root / "run", cwd=root, **{"timeout": 120, **options}
+    )
+
+
+def test_execute_runs_with_one_thread_in_the_folder(root, capsys):
+    cell = "import os; print(os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd()))"
+    executed = execute(root, notebook_of(cell))
+    assert book.code_cells(executed)[-1].outputs[0].text == "1 root\n"
+    assert "01_tiny: 2 of 2 cells" in capsys.readouterr().out
+
+
+def test_a_failing_cell_is_named(root):
+    with pytest.raises(book.ChapterError, match=r"01_tiny: cell 3: ZeroDivisionError"):
+        execute(root, notebook_of("1", "1 / 0", "2"))
+
+
+def test_a_killed_kernel_is_an_error(root):
+    with pytest.raises(book.ChapterError, match=r"01_tiny: cell 2 did not run to its end"):
+        execute(root, notebook_of("import os; os.kill(os.getpid(), 9)"))
+
+
+def test_timeout_kills_the_kernel_and_its_children(root, monkeypatch):
+    pids = root / "pids"
+    cell = f"""
+import os, subprocess, pathlib, time
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+pathlib.Path({str(pids)!r}).write_text(f"{{os.getpid()}} {{child.pid}}")
+time.sleep(600)
+"""
+    # The clock jumps once the cell runs: no matter how long a kernel takes to start.
+    clock = SimpleNamespace(
+        sleep=time.sleep, monotonic=lambda: time.monotonic() + (1000 if pids.exists() else 0)
+    )
+    monkeypatch.setattr(book, "time", clock)
+    with pytest.raises(book.ChapterError, match="still running after 120 s, killed"):
+        execute(root, notebook_of(cell))
+    kernel, child = map(int, pids.read_text().split())
+    for pid in (kernel, child):
+        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+
+
+def test_a_failed_chapter_fails_the_book(root, monkeypatch, capsys):
+    def execute(*_, **__):
+        raise book.ChapterError("01_tiny: cell 2: ValueError")
+
+    monkeypatch.setattr(book, "execute", execute)
+    assert book.main(["--output", str(root / "_build")], root=root) == 1
+    assert "01_tiny: cell 2: ValueError" in capsys.readouterr().err
+    assert not (root / "_build" / "html").exists()
+
+
+def test_repository_is_written_into_first_cells(root):
+    (root / "pyproject.toml").write_text(
+        '[project]\nname = "tiny"\nurls.Repository = "https://example.org/me/book.git"\n'
+    )
+    edit(root, lambda cells: cells.insert(1, new_code_cell('import os\nREPOSITORY = ""  # here')))
+    edit(root, lambda cells: cells.pop(0))
+    (path,) = book.chapters(root)
+    assert book.main(["--write-repository"], root=root) == 0
+    source = nbformat.read(path, as_version=4).cells[0].source
+    assert source == 'import os\nREPOSITORY = "https://example.org/me/book"  # here'
+    assert book.write_repository(root) == []
+
+
+@pytest.fixture(scope="module")
+def extension():
+    path = ROOT / "book" / "_ext" / "dgm_book.py"
+    spec = importlib.util.spec_from_file_location("dgm_book", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_widget_directive_takes_what_the_widget_refers_to(extension):
+    state = {
+        "a": {"state": {"_anywidget_id": "dgm.widgets.pad.Pad", "weights": "IPY_MODEL_b"}},
+        "b": {"state": {"layout": "IPY_MODEL_c", "text": "</script>"}},
+        "c": {"state": {}},
+        "d": {"state": {"_anywidget_id": "dgm.widgets.other.Other"}},
+    }
+    notebook = notebook_of("1")
+    notebook.metadata.widgets = {extension.STATE: {"version_major": 2, "state": state}}
+    data = {
+        extension.VIEW: {"model_id": "a"},
+        "image/png": "AAAA\n",
+        "text/plain": 'Pad of "codes"',
+    }
+    notebook.cells[-1].outputs = [new_output("display_data", data=data)]
+    html = extension.widget_html(notebook, "Pad")
+    assert sorted(extension.widget_closure(state, "a")) == ["a", "b", "c"]
+    assert "Other" not in html
+    assert html.count("</script>") == 2, "data must not end its script"
+    assert 'src="data:image/png;base64,AAAA"' in html
+    assert 'alt="Pad of &quot;codes&quot;"' in html
+    with pytest.raises(ValueError, match="no widget 'Slider' is shown"):
+        extension.widget_html(notebook, "Slider")
+
+
+def test_docstrings_become_restructured_text(extension):
+    lines = ["Takes `a * b`, *args and |x| of x_.", "", "    D(beta) = |d|", "", "After `it`."]
+    extension.docstring_to_rst(None, "module", "", None, None, lines)
+    assert lines == [
+        r"Takes ``a * b``, \*args and \|x\| of x\_.",
+        "",
+        ".. code-block:: text",
+        "",
+        "    D(beta) = |d|",
+        "",
+        "After ``it``.",
+    ]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A tiny book with the project's own configuration, built with and without an address."""
+    root = tmp_path_factory.mktemp("pages")
+    (root / "lib" / "dgm").mkdir(parents=True)
+    (root / "book").mkdir()
+    for name in ("_ext", "_static", "_templates"):
+        shutil.copytree(ROOT / "book" / name, root / "book" / name)
+    for name in ("_config.yml", "requirements.lock", "book/references.bib"):
+        shutil.copy(ROOT / name, root / name)
+    (root / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/intro\nchapters:\n- file: notebooks/01_tiny\n"
+    )
+    (root / "book" / "intro.md").write_text(
+        "# Hello\n\n```{dgm-widget} notebooks/01_tiny Dial\n```\n"
+    )
+    tiny = notebook_of(WIDGET)
+    tiny.cells[0].source = "# Tiny\n\n$$x^2$$"
+    write(root, tiny)
+
+    def build(address: str) -> str:
+        urls = f'urls.Repository = "{address}"\n' if address else ""
+        (root / "pyproject.toml").write_text(f'[project]\nname = "tiny"\n{urls}')
+        call = "import sys, pathlib; from dgm import book; root = pathlib.Path(sys.argv[1]);"
+        call += "sys.exit(book.main(['--output', str(root / '_build')], root=root))"
+        environment = {k: v for k, v in os.environ.items() if k != "DGM_RESULTS"}
+        done = subprocess.run(
+            [sys.executable, "-c", call, str(root)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return SimpleNamespace(root=root, html=root / "_build" / "html", build=build, log=build(""))
+
+
+def test_first_and_second_build(pages):
+    assert "1 of 1 chapters executed" in pages.log
+    page = pages.html / "notebooks" / "01_tiny.html"
+    before = page.stat().st_mtime_ns
+    assert "0 of 1 chapters executed" in pages.build("")
+    assert page.stat().st_mtime_ns == before, "nothing changed, and yet the page was written"
+    assert 'url=book/intro.html"' in (pages.html / "index.html").read_text()
+
+
+def test_pages_need_no_network(pages):
+    chapter = (pages.html / "notebooks" / "01_tiny.html").read_text()
+    for name in ("book/intro.html", "notebooks/01_tiny.html"):
+        html = (pages.html / name).read_text()
+        for tag in ("<script", "<link", "<img", "<iframe"):
+            elements = [part.split(">")[0] for part in html.split(tag)[1:]]
+            assert not [e for e in elements if "src=" in e and "//" in e.split("src=")[1]]
+            assert not [e for e in elements if 'href="http' in e]
+        assert "thebe.js" not in html
+        assert "unpkg.com" not in html
+        assert "widgets.js" in html
+        assert "application/vnd.jupyter.widget-view+json" in html
+    assert "mathjax/startup.js" in chapter
+    assert "startup.js" not in (pages.html / "book" / "intro.html").read_text()
+    assert (pages.html / "_static" / "mathjax" / "output" / "chtml.js").is_file()
+    assert not (pages.html / "_static" / "mathjax" / "tex-svg.js").exists()
+
+
+def test_launch_buttons_appear_with_the_address(pages):
+    page = pages.html / "notebooks" / "01_tiny.html"
+    html = page.read_text()
+    assert "colab" not in html
+    assert "mybinder" not in html
+    assert "_sources/notebooks/01_tiny.ipynb" in html
+    pages.build("https://github.com/someone/book")
+    html = page.read_text()
+    path = "notebooks/01_tiny.ipynb"
+    assert f"colab.research.google.com/github/someone/book/blob/main/{path}" in html
+    assert f"mybinder.org/v2/gh/someone/book/main?urlpath=lab/tree/{path}" in html
+
+
+def test_a_warning_fails_the_build_twice(pages):
+    intro = pages.root / "book" / "intro.md"
+    text = intro.read_text()
+    intro.write_text(text + "\n{doc}`nowhere`\n")
+    try:
+        for _ in range(2):
+            with pytest.raises(AssertionError, match="nowhere"):
+                pages.build("")
+    finally:
+        intro.write_text(text)

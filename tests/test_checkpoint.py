@@ -1,0 +1,256 @@
+"""Files are whole or absent, and trees come back bit for bit."""
+
+import errno
+import multiprocessing
+import os
+import signal
+
+import pytest
+import torch
+
+from dgm import checkpoint
+
+
+def equal(a, b):
+    if isinstance(a, torch.Tensor):
+        same = isinstance(b, torch.Tensor) and (a.dtype, a.shape) == (b.dtype, b.shape)
+        return same and torch.equal(
+            a.reshape(-1).view(torch.uint8), b.reshape(-1).view(torch.uint8)
+        )
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return list(a) == list(b) and all(equal(a[k], b[k]) for k in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return repr(a) == repr(b)
+
+
+TREE = {
+    "weights": {"0.weight": torch.randn(3, 4, generator=torch.Generator().manual_seed(0))},
+    "kinds": [
+        torch.tensor([1.5, float("nan"), -0.0], dtype=torch.float64),
+        torch.tensor(7),
+        torch.tensor([True, False]),
+        torch.zeros(0, 5),
+        torch.full((2,), 0.1, dtype=torch.bfloat16),
+        torch.arange(5, dtype=torch.uint8),
+        torch.tensor(1 + 2j),
+    ],
+    "betas": (0.9, 0.999),
+    1: {"1": None, 1: 2**70},
+    "1": {
+        "text": 'é "quoted" \n',
+        "on": True,
+        "off": False,
+        "none": [],
+        "empty": {},
+        "nothing": (),
+    },
+    "floats": [0.1, -0.0, float("inf"), float("-inf"), float("nan"), 5e-324],
+    "clash/a": torch.zeros(1),
+    "clash": {"a": torch.ones(1)},
+    "__metadata__": torch.ones(2),
+}
+
+
+def test_a_tree_comes_back_bit_for_bit(tmp_path):
+    path = tmp_path / "new" / "folder" / "tree.safetensors"
+    checkpoint.save(path, TREE)
+    assert equal(checkpoint.load(path), TREE)
+    assert os.listdir(path.parent) == [path.name]
+
+
+@pytest.mark.parametrize("tree", [torch.ones(2), 3.5, None, [], {"a": ()}])
+def test_any_root_can_be_saved(tmp_path, tree):
+    checkpoint.save(tmp_path / "t", tree)
+    assert equal(checkpoint.load(tmp_path / "t"), tree)
+
+
+def test_equal_trees_give_equal_bytes(tmp_path):
+    checkpoint.save(tmp_path / "a", TREE)
+    checkpoint.save(tmp_path / "b", TREE)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_tied_and_strided_tensors_are_stored_by_value(tmp_path):
+    base = torch.arange(12.0).reshape(3, 4)
+    tree = {
+        "a": base,
+        "tied": base,
+        "turned": base.T,
+        "row": base[1],
+        "wide": base[:, :1].expand(3, 9),
+    }
+    checkpoint.save(tmp_path / "t", tree)
+    assert equal(checkpoint.load(tmp_path / "t"), {k: v.contiguous() for k, v in tree.items()})
+
+
+@pytest.mark.parametrize("kind", ["adam", "amsgrad", "sgd", "tensor learning rate"])
+def test_an_optimizer_goes_on_exactly(tmp_path, kind):
+    make = {
+        "adam": lambda p: torch.optim.Adam(p, betas=(0.8, 0.99)),
+        "amsgrad": lambda p: torch.optim.AdamW(p, amsgrad=True),
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, nesterov=True),
+        "tensor learning rate": lambda p: torch.optim.Adam(p, lr=torch.tensor(0.01)),
+    }[kind]
+
+    def go(weight, optimizer, steps):
+        for k in range(steps):
+            optimizer.zero_grad()
+            ((weight - k) ** 2).sum().backward()
+            optimizer.step()
+
+    weight = torch.nn.Parameter(torch.ones(4))
+    optimizer = make([weight])
+    go(weight, optimizer, 5)
+    checkpoint.save(tmp_path / "t", {"w": weight, "o": optimizer.state_dict()})
+    saved = checkpoint.load(tmp_path / "t")
+    assert equal(saved["o"], optimizer.state_dict())
+    other = torch.nn.Parameter(saved["w"])
+    resumed = make([other])
+    resumed.load_state_dict(saved["o"])
+    go(weight, optimizer, 5)
+    go(other, resumed, 5)
+    assert torch.equal(weight, other)
+
+
+@pytest.mark.parametrize(
+    ("tree", "message"),
+    [
+        ({"model": {"x": object()}}, "'model/x' is a object"),
+        ({"a": [1, {2.5: 0}]}, "a key at 'a/1' is 2.5"),
+        ({True: 0}, "key at '' is True"),
+        ({"a": {1, 2}}, "'a' is a set"),
+    ],
+)
+def test_what_cannot_be_saved_is_named(tmp_path, tree, message):
+    with pytest.raises(TypeError, match=message):
+        checkpoint.save(tmp_path / "t", tree)
+    assert os.listdir(tmp_path) == []
+
+
+def test_every_kind_of_damage_is_found(tmp_path):
+    path = tmp_path / "t.safetensors"
+    checkpoint.save(path, {"a": torch.arange(50.0), "b": [1.5, "text"]})
+    good = path.read_bytes()
+    damaged = [b"", b"no checkpoint", good[:-1], good[: len(good) // 2], good[:7], good + b"x"]
+    damaged += [good[:k] + bytes([good[k] ^ 1]) + good[k + 1 :] for k in range(len(good))]
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"t\.safetensors is damaged"):
+            checkpoint.load(path)
+    path.write_bytes(good)
+    checkpoint.load(path)
+
+
+def test_a_foreign_safetensors_file_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"a": torch.ones(2)}, tmp_path / "foreign")
+    with pytest.raises(ValueError, match=r"foreign .*not written by dgm\.checkpoint\.save"):
+        checkpoint.load(tmp_path / "foreign")
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="absent"):
+        checkpoint.load(tmp_path / "absent")
+
+
+def test_write_text_replaces_the_whole_file(tmp_path):
+    path = tmp_path / "a" / "x.json"
+    checkpoint.write_text(path, "a longer first text")
+    checkpoint.write_text(path, "zweiter ü")
+    assert path.read_text(encoding="utf-8") == "zweiter ü"
+    assert os.listdir(path.parent) == ["x.json"]
+
+
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, call):
+    path = tmp_path / "x"
+    checkpoint.write_text(path, "old")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(OSError, match=r"could not write .*/x: No space left on device") as caught:
+        checkpoint.write_text(path, "new")
+    assert caught.value.errno == errno.ENOSPC
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_write_that_stops_half_way_leaves_nothing(tmp_path):
+    resource = pytest.importorskip("resource")
+    checkpoint.write_text(tmp_path / "x", "old")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the kernel itself refuses more
+    try:
+        with pytest.raises(OSError, match=r"could not write .*/x: File too large; nothing half"):
+            checkpoint.write_bytes(tmp_path / "x", bytes(5000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "x").read_text() == "old"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "folder").write_text("in the way")
+    with pytest.raises(OSError, match=r"could not write .*folder/x"):
+        checkpoint.write_text(tmp_path / "folder" / "x", "new")
+
+
+def write_and_die(path, when):
+    """In a child: is killed for good (SIGKILL) just before or after a step of the write."""
+    name, after = when
+    real = getattr(os, name)
+
+    def dying(*args):
+        if after:
+            real(*args)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    setattr(os, name, dying)
+    checkpoint.save(path, {"new": torch.ones(1000)})
+
+
+@pytest.mark.parametrize(
+    ("when", "survivor"),
+    [
+        (("fsync", False), "old"),
+        (("fsync", True), "old"),
+        (("replace", False), "old"),
+        (("replace", True), "new"),
+    ],
+)
+def test_a_write_killed_at_any_stage_leaves_a_whole_file(tmp_path, when, survivor):
+    path = tmp_path / "x"
+    checkpoint.save(path, {"old": torch.zeros(3)})
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "safetensors.torch", "tqdm", "pytest"])
+    child = context.Process(target=write_and_die, args=(path, when))
+    child.start()
+    child.join()
+    assert child.exitcode == -signal.SIGKILL
+    assert list(checkpoint.load(path)) == [survivor]
+    assert len(os.listdir(tmp_path)) == (2 if survivor == "old" else 1)
+    checkpoint.save(path, {"next": torch.zeros(3)})
+    assert os.listdir(tmp_path) == ["x"]  # what the dead writer left is gone
+    assert list(checkpoint.load(path)) == ["next"]
+
+
+def test_a_living_writer_s_temporary_file_is_left_alone(tmp_path, monkeypatch):
+    path = tmp_path / "x"
+    real = os.replace
+
+    def meanwhile(source, target):
+        monkeypatch.setattr(os, "replace", real)
+        checkpoint.write_text(path, "the other writer")
+        assert os.path.exists(source)
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", meanwhile)
+    checkpoint.write_text(path, "the first writer")
+    assert path.read_text() == "the first writer"
+    assert os.listdir(tmp_path) == ["x"]

@@ -1,0 +1,70 @@
+"""The ways to install the book agree with each other."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCK = {
+    canonicalize_name(name): version
+    for name, version in re.findall(
+        r"^([\w.-]+)==(\S+)$", (ROOT / "requirements.lock").read_text("utf-8"), re.MULTILINE
+    )
+}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+EXTRAS = PROJECT["optional-dependencies"]
+REQUIREMENTS = [
+    Requirement(text) for text in [*PROJECT["dependencies"], *EXTRAS["book"], *EXTRAS["test"]]
+]
+
+
+def test_lock_holds_exact_versions_only():
+    lines = (ROOT / "requirements.lock").read_text("utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert len(pins) == len(LOCK) > 50
+    assert LOCK["torch"] == "2.13.0"
+    assert LOCK["jupyter-book"] == "1.0.4.post1"
+    assert not any("+" in version for version in LOCK.values()), "a local build is nobody else's"
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
+def test_lock_satisfies_pyproject(requirement):
+    assert Version(LOCK[canonicalize_name(requirement.name)]) in requirement.specifier
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=str)
+def test_pyproject_has_lower_bounds_only(requirement):
+    operators = sorted(bound.operator for bound in requirement.specifier)
+    # jupyter-book 2 is another engine under the same name.
+    assert operators == (["<", ">="] if requirement.name == "jupyter-book" else [">="])
+
+
+def test_build_system_is_in_the_lock():
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    for requirement in map(Requirement, config["build-system"]["requires"]):
+        assert Version(LOCK[canonicalize_name(requirement.name)]) in requirement.specifier
+
+
+def test_conda_environment_installs_the_lock():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
+    conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    (pip,) = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    python = next(entry for entry in conda if entry.startswith("python="))
+    assert Version(python.partition("=")[2]) >= Version("3.11"), "the lock needs Python 3.11"
+    assert sorted(re.split("[=<>]", entry)[0] for entry in conda) == ["pip", "python"]
+    assert pip == ["-r requirements.lock", "-e ."]
+
+
+def test_versions_agree():
+    import dgm
+
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    assert dgm.__version__ == PROJECT["version"] == citation["version"]
+    assert PROJECT["license"] == citation["license"] == "Apache-2.0"
+    assert PROJECT["requires-python"] == ">=3.10"

@@ -1,0 +1,67 @@
+"""Figures take the page's colours, carry alternative text, and come out the same each time."""
+
+import re
+
+import pytest
+import torch
+
+from dgm import figures
+
+BETA = torch.logspace(-1, 2, 6)
+CURVE = {
+    "label": "a <model>",
+    "beta": BETA,
+    "rate": torch.linspace(0.2, 9, 6),
+    "rate_error": torch.full((6,), 0.1),
+    "distortion": torch.linspace(30, 4, 6),
+    "legendre_rate": torch.linspace(0.2, 9, 6),
+    "acceptance": [0.9] * 6,
+    "ess": [3.0] * 6,
+    "gap": [0.1] * 6,
+    "standard_error": [0.05] * 6,
+}
+
+
+def draw(kind):
+    if kind == "rate_distortion":
+        return figures.rate_distortion([CURVE, CURVE], "Finding.")
+    if kind == "deviations":
+        missed = {"log Z": (torch.zeros(6), torch.ones(6)), "R": (torch.ones(6), torch.ones(6))}
+        return figures.deviations(BETA, missed, "nats", "Finding.")
+    if kind == "gaps":
+        return figures.gaps([CURVE], 1.0, "Finding.")
+    return figures.sampler_health([CURVE], 8, "Finding.")
+
+
+@pytest.mark.parametrize("kind", ["rate_distortion", "deviations", "gaps", "sampler_health"])
+class TestFigure:
+    def test_svg_suits_light_and_dark(self, kind):
+        svg = draw(kind).svg()
+        assert svg.startswith("<svg ")
+        assert "currentColor" in svg
+        assert "#010203" not in svg
+        assert not re.search(r"(fill|stroke): ?#(000000|ffffff)", svg)
+
+    def test_has_alternative_text_and_a_caption(self, kind):
+        bundle = draw(kind)._repr_mimebundle_()
+        label = re.search(r'aria-label="([^"]+)"', bundle["text/html"]).group(1)
+        assert len(label) > 40
+        assert "<model>" not in bundle["text/html"]
+        assert "<figcaption>Finding.</figcaption>" in bundle["text/html"]
+        assert "Finding." in bundle["text/plain"]
+
+    def test_is_the_same_each_time(self, kind):
+        assert draw(kind).svg() == draw(kind).svg()
+
+
+def test_lines_differ_by_more_than_colour():
+    styles = [(dash, mark) for _, dash, mark in figures.SERIES]
+    assert len(set(styles)) == len(styles)
+
+
+def test_table_and_badge_escape_text():
+    html = figures.table(["<a>"], [["1 & 2"]], "caption")._repr_mimebundle_()["text/html"]
+    assert "&lt;a&gt;" in html
+    assert "1 &amp; 2" in html
+    assert 'data-current="false"' in figures.badge("smoke · earlier code").html
+    assert 'data-current="true"' in figures.badge("smoke").html

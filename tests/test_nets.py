@@ -1,0 +1,34 @@
+"""Perceptrons and their layers as arrays."""
+
+import pytest
+import torch
+from torch import nn
+
+from dgm.nets.mlp import mlp, mlp_layers
+
+FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
+
+
+def test_layers_compute_what_the_network_computes():
+    network = mlp([3, 5, 4, 2], activation="relu", output="sigmoid").double()
+    x = torch.randn(6, 3)
+    h = x
+    layers = mlp_layers(network)
+    for weight, bias, activation in layers:
+        h = FUNCTIONS.get(activation, lambda v: v)(h @ weight.T + bias)
+    torch.testing.assert_close(h, network.float()(x))
+    assert [layer.activation for layer in layers] == ["relu", "relu", "sigmoid"]
+    assert not any(layer.weight.requires_grad for layer in layers)
+
+
+def test_every_parameter_gets_a_gradient():
+    network = mlp([3, 5, 2])
+    network(torch.randn(4, 3)).square().sum().backward()
+    assert all(p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_what_is_no_perceptron_is_told():
+    with pytest.raises(ValueError, match="Dropout"):
+        mlp_layers(nn.Sequential(nn.Linear(2, 2), nn.Dropout()))
+    with pytest.raises(ValueError, match="an input and an output"):
+        mlp([3])
