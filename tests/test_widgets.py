@@ -91,6 +91,24 @@ def test_a_quantised_network_stays_within_three_hundredths():
     assert weights.header["vae10"]["golden"]["z"] <= 300_000
 
 
+def test_rounding_together_on_codes_halves_the_squared_error():
+    layers = network(10, 784)
+    r = np.random.default_rng(4)
+    z = r.normal(size=(200, 10))
+    wanted = run(layers, z)
+    one = PageWeights({"vae": layers})
+    together = PageWeights({"vae": layers}, calibration={"vae": r.normal(size=(1500, 10))})
+    errors = [np.square(w.decode("vae", z) - wanted).mean() for w in (one, together)]
+    assert errors[1] < 0.5 * errors[0]
+    assert len(one.data) == len(together.data)
+
+
+@pytest.mark.parametrize("codes", [np.zeros((4, 3)), np.zeros((0, 2)), np.full((4, 2), np.nan)])
+def test_bad_calibration_codes_are_refused(codes):
+    with pytest.raises(ValueError, match="calibration codes of model 'vae'"):
+        PageWeights({"vae": network(2, 16, hidden=8)}, calibration={"vae": codes})
+
+
 def test_numbers_that_int8_holds_survive_the_round_trip():
     r = np.random.default_rng(6)
     exact = r.integers(-126, 127, size=(5, 3)).astype(float)
@@ -148,7 +166,7 @@ def test_a_model_too_large_for_a_page_is_refused():
 @pytest.mark.parametrize(
     ("golden", "message"),
     [
-        ({"b": (np.zeros((1, 2)), np.zeros((1, 16)))}, "golden names"),
+        ({"b": (np.zeros((1, 2)), np.zeros((1, 16)))}, "golden or calibration names"),
         ({"a": (np.zeros((1, 3)), np.zeros((1, 16)))}, r"\(G, 2\) and \(G, 16\)"),
         ({"a": (np.zeros((1, 2)), np.full((1, 16), np.nan))}, "not finite"),
     ],

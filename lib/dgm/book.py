@@ -363,6 +363,15 @@ def stage(root: Path, target: Path, notebooks: Mapping[str, nbformat.NotebookNod
             path.unlink()
 
 
+def for_page(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Takes off what a reader need not see: the parameters' cell and the marks for nbval."""
+    for cell in code_cells(notebook):
+        cell.source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
+        if "parameters" in tags(cell):
+            cell.metadata.tags = [*tags(cell), "remove-cell"]
+    return notebook
+
+
 def build(root: Path, output: Path) -> None:
     """Builds the pages from the staged copies; a warning is an error.
 
@@ -460,6 +469,8 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     if failures:
         print("\n\n".join(failures), file=sys.stderr)
         return 1
+    if not options.execute_only:
+        notebooks = {name: for_page(notebook) for name, notebook in notebooks.items()}
     stage(root, output / "src", notebooks)
     say(f"{executed} of {len(notebooks)} chapters executed, {len(notebooks) - executed} unchanged")
     if not options.execute_only:

@@ -6,6 +6,7 @@ steps a second.
 
 import pytest
 import torch
+
 from dgm.papers.rate_distortion import ImageVAE, _Problem, vae_objective
 from dgm.sampling.annealing import anneal, start
 
@@ -25,17 +26,15 @@ def test_chain_leapfrogs_per_second(benchmark, hidden, device):
     x = torch.rand(N_IMAGES, 784, generator=generator, device=device)
     problem = _Problem(decoder, x, 10, N_CHAINS, None, "squared_error")
     state = start(problem.target, problem.sample_prior(generator))
-    n_steps = 3
-    steps = torch.full((n_steps, 1), 0.01, device=device)
-    betas = torch.linspace(1.0, 1.1, n_steps + 1)
+    steps = torch.full((1, 1), 0.01, device=device)
 
     def run():
-        end = anneal(problem.target, state, betas, steps, N_LEAPFROG, generator)
+        end = anneal(problem.target, state, [1.0, 1.05], steps, N_LEAPFROG, generator)
         return float(end.log_weight.sum())  # waits for the device
 
     assert benchmark.pedantic(run, rounds=5, warmup_rounds=1) == pytest.approx(run(), rel=0.5)
     if benchmark.stats:
-        work = N_IMAGES * N_CHAINS * N_LEAPFROG * n_steps
+        work = N_IMAGES * N_CHAINS * N_LEAPFROG
         benchmark.extra_info["chain_leapfrogs_per_second"] = work / benchmark.stats.stats.median
 
 

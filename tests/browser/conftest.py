@@ -27,6 +27,17 @@ FLAGS = [
 # The theme logs this once a page; nothing else is let through.
 THEME_MESSAGE = "Got invalid theme mode: . Resetting to auto."
 
+SWEEP = """async index => {
+  const slider = document.querySelectorAll(".dgm")[index].querySelector("input[type=range]");
+  const [low, high] = [Number(slider.min), Number(slider.max)];
+  performance.clearMeasures();
+  for (let i = 0; i < 240; i++) {
+    slider.value = low + (high - low) * (0.5 + 0.5 * Math.sin(i / 9));
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    await new Promise(requestAnimationFrame);
+  }
+}"""
+
 
 def find_chromium(playwright) -> str | None:
     """Return a Chromium's path: the system's, else the one that Playwright installed."""
@@ -105,10 +116,23 @@ class Visit:
         results = axe.run(self.page)
         return results.generate_report() if results.violations_count else ""
 
-    def frames(self, name):
-        """Return how long each drawn frame of a widget took, in ms."""
-        script = "name => performance.getEntriesByName(name).map(entry => entry.duration)"
-        return self.page.evaluate(script, name)
+    def frames(self):
+        """Return how long each frame that a widget drew took, in ms."""
+        return self.page.evaluate(
+            "performance.getEntriesByType('measure').filter(e => e.name.startsWith('dgm:'))"
+            ".map(e => e.duration)"
+        )
+
+    def sweep(self, index):
+        """Move the first slider of one widget 240 times and return its frames in ms."""
+        self.page.evaluate(SWEEP, index)
+        return self.frames()
+
+    def settle(self):
+        """Wait until no widget draws any more."""
+        before = -1
+        while before != (before := len(self.frames())):
+            self.page.wait_for_timeout(200)
 
     def assert_clean(self):
         assert self.foreign == []

@@ -11,7 +11,6 @@ from dgm.experiments import all_claims
 from dgm.experiments import rate_distortion as experiment
 from dgm.sampling import schedules
 
-
 SIZES = experiment.settings  # before the fixture puts smaller ones in its place
 
 
@@ -56,10 +55,11 @@ def test_claims_follow_the_results(tiny):
 
 def test_page_models_and_curves(tiny):
     found = experiment.chapter("smoke")
-    models, golden = experiment.page_models(found)
+    models, golden, calibration = experiment.page_models(found)
     codes, images = golden["vae2"]
-    assert images.shape == (16, 64)
-    assert codes.shape == (16, 2)
+    assert images.shape == (8, 64)
+    assert codes.shape == (8, 2)
+    assert calibration["vae2"].shape == (2000, 2)
     assert models["vae10"][0].weight.shape == (16, 10)
     for curve in experiment.page_curves(found):
         assert curve["codes"].shape[:2] == (6, 6)
@@ -83,7 +83,7 @@ def test_verify_clears_the_badge(tiny, monkeypatch):
     content["provenance"]["code"] = "0" * 16
     path.write_text(json.dumps(content))
     assert "earlier code" in experiment.chapter("smoke").badge
-    assert command.main(["rate_distortion", "--profile", "smoke", "--verify"]) == 0
+    assert command.main(["rate_distortion", "--verify"]) == 0
     assert "earlier code" not in experiment.chapter("smoke").badge
     (path.parent / "verified.json").unlink()
 
@@ -99,6 +99,12 @@ def test_verify_fails_where_the_numbers_are_others(tiny, monkeypatch, capsys):
     assert command.main(["01_rate_distortion", "--profile", "smoke", "--verify"]) == 1
     assert "FAIL vae2 log_z" in capsys.readouterr().out
     assert not (results.folder() / "01_rate_distortion" / "smoke" / "verified.json").exists()
+
+
+def test_verify_needs_something_published(tiny, capsys):
+    with pytest.raises(SystemExit):
+        command.main(["rate_distortion", "--profile", "paper", "--verify"])
+    assert "nothing to verify: the profile published whole is smoke" in capsys.readouterr().err
 
 
 def test_paper_and_small_sizes():

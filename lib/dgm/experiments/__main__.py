@@ -1,7 +1,7 @@
 """Run a chapter's experiments without a notebook; interrupted runs are picked up where they stopped.
 
 python -m dgm.experiments rate_distortion --profile small --seed 0
-python -m dgm.experiments rate_distortion --profile small --verify
+python -m dgm.experiments rate_distortion --verify
 """
 
 import argparse
@@ -17,7 +17,11 @@ from dgm.experiments import CHAPTERS
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m dgm.experiments", description=__doc__)
     parser.add_argument("chapter", choices=[*CHAPTERS, *CHAPTERS.values()])
-    parser.add_argument("--profile", choices=profiles.NAMES, default="smoke")
+    parser.add_argument(
+        "--profile",
+        choices=profiles.NAMES,
+        help="smoke when left out; what is published for --verify",
+    )
     parser.add_argument("--seed", type=int, help="one seed; all of the profile's when left out")
     parser.add_argument("--device", help="cpu or cuda; the profile chooses when left out")
     parser.add_argument(
@@ -29,7 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     name = options.chapter if options.chapter in CHAPTERS else options.chapter.split("_", 1)[1]
     chapter = importlib.import_module(f"dgm.experiments.{name}")
-    profile = profiles.get(options.profile, options.device)
+    published = results.published(CHAPTERS[name], chapter.names)
+    if options.verify and (published is None or options.profile not in (None, published)):
+        parser.error(f"nothing to verify: the profile published whole is {published}")
+    chosen = options.profile or (published if options.verify else "smoke")
+    profile = profiles.get(chosen, options.device)
     if threads := options.threads or profile.threads:
         torch.set_num_threads(threads)
     if options.verify:

@@ -456,15 +456,18 @@ def _training_step(state: TrainingState, x: Tensor) -> dict[str, Tensor]:
     return {"loss": loss.detach(), "kl": bound.kl.detach().mean()}
 
 
-def page_models(found: Chapter) -> tuple[dict[str, list[Layer]], dict[str, tuple]]:
-    """The decoders of the first seed for the page, with golden vectors that tie them to PyTorch."""
-    models, golden = {}, {}
+def page_models(
+    found: Chapter,
+) -> tuple[dict[str, list[Layer]], dict[str, tuple], dict[str, Tensor]]:
+    """The first seed's decoders for the page, golden vectors that tie them to PyTorch, calibration codes."""
+    models, golden, calibration = {}, {}, {}
     for name, latent_dim in MODELS.items():
         network = decoder(name, found.profile, found.seeds[0]).cpu()
-        codes = torch.randn(16, latent_dim, generator=torch.Generator().manual_seed(0))
+        codes = torch.randn(2008, latent_dim, generator=torch.Generator().manual_seed(0))
         models[name] = mlp_layers(network)
-        golden[name] = codes, network(codes)
-    return models, golden
+        golden[name] = codes[:8], network(codes[:8])
+        calibration[name] = codes[8:]
+    return models, golden, calibration
 
 
 def page_curves(found: Chapter) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ async function render({ model, el }) {
   const paint = imagePainter(width, height);
   const caption = element("figcaption", {}, ...rich("The decoder\u2019s image *f*\u2009(*z*), made in this page."));
   const list = element("dl");
-  const outs = { z: readout(list, "Code *z*"), prior: readout(list, "Prior log *p*\u2009(*z*)"), near: readout(list, "Codes nearby") };
+  const outs = { z: readout(list, "Code *z*"), prior: readout(list, "log *p*\u2009(*z*)"), near: readout(list, "Nearby") };
   frame.side.append(element("figure", {}, canvas, caption), list);
 
   const pair = element("div", { class: "dgm-pair" });
@@ -142,8 +142,8 @@ async function render({ model, el }) {
     const near = neighbours(z);
     const shown = z.map((v) => v.toFixed(2).replace("-", "\u2212"));
     outs.z.textContent = `(${shown.join(", ")})`;
-    outs.prior.textContent = `${(-0.5 * (z[0] ** 2 + z[1] ** 2) - Math.log(2 * Math.PI)).toFixed(2).replace("-", "\u2212")} nats`;
-    outs.near.textContent = `${near.name}, ${near.share}`;
+    outs.prior.textContent = `${(-0.5 * (z[0] ** 2 + z[1] ** 2) - Math.log(2 * Math.PI)).toFixed(2).replace("-", "\u2212")} nats, prior`;
+    outs.near.textContent = `${near.name}, ${near.share} codes`;
     sliders.forEach(({ input, value }, k) => {
       input.value = z[k];
       value.textContent = shown[k];

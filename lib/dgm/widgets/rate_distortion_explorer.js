@@ -12,7 +12,7 @@ async function render({ model, el }) {
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
-    hint: "drag \u03b2 from left to right: prior samples turn into reconstructions, at the price of rate.",
+    hint: "drag \u03b2 to the right: prior samples turn into reconstructions, at the price of rate.",
   });
   const first = { model: model.get("model"), beta_index: model.get("beta_index") };
   const chosen = () => curves.findIndex((curve) => curve.model === model.get("model"));
@@ -175,7 +175,7 @@ async function render({ model, el }) {
   const outs = { rate: readout(list, "Rate *R*"), distortion: readout(list, "Distortion *D*"), psnr: readout(list, "PSNR"), logZ: readout(list, "log *Z*") };
   frame.side.append(list);
   const known = curves.some((curve) => curve.rate_error || curve.log_z_error);
-  if (known) frame.side.append(element("p", { class: "dgm-small" }, "\u00b1 one standard error; the bands show two."));
+  if (known) frame.side.append(element("p", { class: "dgm-small" }, "\u00b1 one standard error; bands: two."));
 
   function choose(i) {
     // Stay at the same beta as nearly as the other curve allows.
@@ -220,7 +220,7 @@ async function render({ model, el }) {
     outs.rate.replaceChildren(
       `${withError(rate, rateError)} nats`,
       element("small", {}, `${withError(rate / Math.LN2, rateError / Math.LN2)} bits`),
-      element("small", {}, `${withError(rate / Math.LN2 / pixels, rateError / Math.LN2 / pixels)} bits per pixel`),
+      element("small", {}, `${withError(rate / Math.LN2 / pixels, rateError / Math.LN2 / pixels)} bits/pixel`),
     );
     outs.distortion.textContent = withError(distortion, curve.distortion_error?.[k]);
     outs.psnr.textContent = `${(-10 * Math.log10(distortion / pixels)).toFixed(1)} dB`.replace("-", "\u2212");

@@ -24,6 +24,9 @@ class PageWeights(ipywidgets.Widget):
             layer first; activation is "tanh", "relu", "sigmoid" or "linear".
         golden: For each name ``(z (G, D), x (G, P))``: codes and what the original network makes
             of them in float32. Names left out are not checked.
+        calibration: For each name codes (N, D) like those that the page will meet. Weights are then
+            rounded one input after the other, each taking up the errors of those before it on these
+            codes (GPTQ, Frantar et al. 2023), instead of each to its nearest.
 
     Raises:
         ValueError: For layers that do not fit together, unknown activations, values that are not
@@ -37,19 +40,23 @@ class PageWeights(ipywidgets.Widget):
         self,
         models: Mapping[str, Sequence[tuple]],
         golden: Mapping[str, tuple] | None = None,
+        calibration: Mapping[str, np.ndarray] | None = None,
     ) -> None:
         if not models:
             raise ValueError("models is empty: give at least one name with its layers")
-        golden = dict(golden or {})
-        unknown = sorted(set(golden) - set(models))
+        golden, calibration = dict(golden or {}), dict(calibration or {})
+        unknown = sorted((set(golden) | set(calibration)) - set(models))
         if unknown:
-            raise ValueError(f"golden names {unknown}, but the models are {sorted(models)}")
+            raise ValueError(
+                f"golden or calibration names {unknown}, but the models are {sorted(models)}"
+            )
         packed = bytearray()
         header = {}
         for name, layers in models.items():
             layers = _checked(name, layers)
             start = len(packed)
-            header[name] = {"layers": [_pack_layer(packed, *layer) for layer in layers]}
+            inputs = _checked_calibration(name, calibration.get(name), layers)
+            header[name] = {"layers": _pack_layers(packed, layers, inputs)}
             size = len(packed) - start
             if size > BYTES_PER_MODEL:
                 raise ValueError(
@@ -147,18 +154,46 @@ def _append(packed: bytearray, values: np.ndarray) -> int:
     return start
 
 
-def _pack_layer(packed: bytearray, weight: np.ndarray, bias: np.ndarray, activation: str) -> dict:
-    largest = np.abs(weight).max(axis=1)
-    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-    quantised = np.clip(np.rint(weight / scale[:, None]), -127, 127).astype(np.int8)
-    return {
-        "rows": weight.shape[0],
-        "columns": weight.shape[1],
-        "activation": activation,
-        "weight": _append(packed, quantised),
-        "scale": _append(packed, scale),
-        "bias": _append(packed, bias),
-    }
+def _pack_layers(packed: bytearray, layers: list[tuple], inputs: np.ndarray | None) -> list[dict]:
+    """Append int8 layers; inputs are the first layer's on the calibration codes, if there are any."""
+    described, exact = [], inputs
+    for weight, bias, activation in layers:
+        largest = np.abs(weight).max(axis=1)
+        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+        if inputs is None:
+            quantised = np.clip(np.rint(weight / scale[:, None]), -127, 127).astype(np.int8)
+        else:
+            quantised = _round_together(weight, scale, inputs)
+            wanted, got = exact @ weight.T, inputs @ (quantised * scale[:, None]).T
+            exact = _activate(wanted + bias, activation)
+            bias = (bias + (wanted - got).mean(0)).astype(np.float32)
+            inputs = _activate(got + bias, activation)
+        described.append(
+            {
+                "rows": weight.shape[0],
+                "columns": weight.shape[1],
+                "activation": activation,
+                "weight": _append(packed, quantised),
+                "scale": _append(packed, scale),
+                "bias": _append(packed, bias),
+            }
+        )
+    return described
+
+
+def _round_together(weight: np.ndarray, scale: np.ndarray, inputs: np.ndarray) -> np.ndarray:
+    """Round a layer (out, in) to int8 so that the errors cancel on inputs (N, in)."""
+    second = inputs.T.astype(np.float64) @ inputs / len(inputs)
+    damping = 1e-3 * np.trace(second) / len(second)
+    inverse = np.linalg.inv(second + damping * np.eye(len(second)))
+    factor = np.linalg.cholesky(inverse).T
+    left = weight.astype(np.float64)
+    quantised = np.empty(weight.shape, np.int8)
+    for i in range(weight.shape[1]):
+        quantised[:, i] = np.clip(np.rint(left[:, i] / scale), -127, 127)
+        error = (left[:, i] - quantised[:, i] * scale) / factor[i, i]
+        left[:, i:] -= error[:, None] * factor[i, i:]
+    return quantised
 
 
 def _checked(name: str, layers: Sequence[tuple]) -> list[tuple[np.ndarray, np.ndarray, str]]:
@@ -184,6 +219,20 @@ def _checked(name: str, layers: Sequence[tuple]) -> list[tuple[np.ndarray, np.nd
             raise ValueError(f"{where} holds values that are not finite")
         checked.append((weight, bias, activation))
     return checked
+
+
+def _checked_calibration(name: str, codes, layers: list[tuple]) -> np.ndarray | None:
+    if codes is None:
+        return None
+    codes = np.asarray(codes, np.float32)
+    inputs = layers[0][0].shape[1]
+    if codes.ndim != 2 or codes.shape[1] != inputs or len(codes) == 0:
+        raise ValueError(
+            f"calibration codes of model {name!r} have shape {codes.shape}, should be (N, {inputs})"
+        )
+    if not np.isfinite(codes).all():
+        raise ValueError(f"calibration codes of model {name!r} hold values that are not finite")
+    return codes
 
 
 def _checked_golden(name: str, pair: tuple, layers: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
