@@ -1,0 +1,57 @@
+# Needs Python 3.11 or later and make; everything else is set up here, on first use.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed
+JOBS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: book test serve bench clean test-hosted repository lint chromium setup
+
+book: $(READY)
+	$(BIN)/python -m dgm.book --jobs $(JOBS)
+
+# Trains at smoke size with an empty results folder, so that the training code really runs.
+test: book chromium
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	rm -rf _build/test/results
+	DGM_RESULTS="$(CURDIR)/_build/test/results" $(BIN)/python -m dgm.book --execute-only \
+	  --profile smoke --output _build/test --jobs $(JOBS)
+	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --benchmark-disable \
+	  --nbval-lax --nbval-current-env tests _build/test/src/notebooks
+
+serve: book
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+bench: $(READY)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest tests/bench --benchmark-only
+
+test-hosted: $(READY)
+	$(BIN)/python tests/hosted.py
+
+# Puts the repository's address from pyproject.toml into the notebooks' first cells.
+repository: $(READY)
+	$(BIN)/python -m dgm.book --write-repository
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+chromium: $(READY)
+	.ci/chromium $(BIN)/python
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements.lock)"
+	$(BIN)/python -m pip install --quiet -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .benchmarks

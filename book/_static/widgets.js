@@ -1,0 +1,112 @@
+// Starts the page's widgets without a kernel and without the network. Each model's state is in the page.
+(() => {
+  const STATE = "application/vnd.jupyter.widget-state+json";
+  const VIEW = "application/vnd.jupyter.widget-view+json";
+  const saved = {};
+  const models = new Map();
+  const modules = new Map();
+  const styles = new Set();
+
+  function bytes(base64) {
+    const text = atob(base64);
+    const out = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i++) out[i] = text.charCodeAt(i);
+    return new DataView(out.buffer);
+  }
+
+  function build({ state, buffers = [] }) {
+    for (const { path, data } of buffers) {
+      const parent = path.slice(0, -1).reduce((node, key) => node[key], state);
+      parent[path.at(-1)] = bytes(data);
+    }
+    const listeners = [];
+    const call = (name, ...values) => {
+      for (const l of [...listeners]) if (l.name === name) l.callback(...values);
+    };
+    const model = {
+      get: (key) => state[key],
+      set(key, value) {
+        const changes = typeof key === "string" ? { [key]: value } : key;
+        for (const [name, next] of Object.entries(changes)) {
+          if (state[name] === next) continue;
+          state[name] = next;
+          call(`change:${name}`, model, next);
+        }
+        call("change", model);
+      },
+      save_changes() {},
+      send() {},
+      on: (name, callback) => listeners.push({ name, callback }),
+      off(name, callback) {
+        for (let i = listeners.length; i--; ) {
+          const l = listeners[i];
+          if ((!name || l.name === name) && (!callback || l.callback === callback)) listeners.splice(i, 1);
+        }
+      },
+      widget_manager: { get_model: async (id) => getModel(id) },
+    };
+    return model;
+  }
+
+  function getModel(id) {
+    if (!models.has(id)) {
+      if (!saved[id]) throw new Error(`its state (${id}) is not in this page`);
+      models.set(id, build(saved[id]));
+    }
+    return models.get(id);
+  }
+
+  function load(esm) {
+    if (!modules.has(esm)) {
+      const url = URL.createObjectURL(new Blob([esm], { type: "text/javascript" }));
+      modules.set(esm, import(url).finally(() => URL.revokeObjectURL(url)));
+    }
+    return modules.get(esm);
+  }
+
+  function addStyle(css) {
+    if (!css || styles.has(css)) return;
+    styles.add(css);
+    const node = document.createElement("style");
+    node.textContent = css;
+    document.head.append(node);
+  }
+
+  async function start(script) {
+    const el = document.createElement("div");
+    el.className = "dgm-view";
+    script.after(el);
+    try {
+      const model = getModel(JSON.parse(script.textContent).model_id);
+      if (!model.get("_esm")) throw new Error("it needs a live kernel");
+      addStyle(model.get("_css"));
+      let widget = (await load(model.get("_esm"))).default;
+      if (typeof widget === "function") widget = await widget();
+      if (!model.started) model.started = Promise.resolve(widget.initialize?.({ model }));
+      await model.started;
+      await widget.render?.({ model, el });
+      el.dataset.ready = "yes";
+    } catch (error) {
+      const message = document.createElement("p");
+      message.setAttribute("role", "alert");
+      message.textContent = `This interactive figure could not start: ${error.message}.`;
+      el.replaceChildren(message);
+      el.dataset.ready = "no";
+      console.error(error);
+    }
+  }
+
+  function startAll() {
+    for (const script of document.querySelectorAll(`script[type="${STATE}"]`)) {
+      try {
+        Object.assign(saved, JSON.parse(script.textContent).state);
+      } catch (error) {
+        console.error(error);
+      }
+    }
+    document.querySelectorAll(`script[type="${VIEW}"]`).forEach(start);
+  }
+
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", startAll);
+  else startAll();
+})();
