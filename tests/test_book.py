@@ -226,6 +226,24 @@ def test_merge_drops_injected_cells_and_refuses_other_code():
         book.merge(notebook_of("2"), notebook_of("1"))
 
 
+def test_a_page_hides_what_readers_need_not_see_and_has_posters():
+    notebook = notebook_of("# NBVAL_CHECK_OUTPUT\n1 + 1", "show()")
+    cell = notebook.cells[-1]
+    data = {
+        book.WIDGET_VIEW: {"model_id": "1"},
+        "image/png": "aGVsbG8=",
+        "text/plain": 'Plane("a")',
+    }
+    cell.outputs = [new_output("display_data", data)]
+    posters = book.for_page(notebook, "01_tiny")
+    assert posters == {Path("book/_static/posters/01_tiny-0.png"): b"hello"}
+    assert notebook.cells[1].metadata.tags == ["parameters", "remove-cell"]
+    assert notebook.cells[2].source == "1 + 1"
+    html = cell.outputs[1].data["text/html"]
+    assert '<noscript><img src="../_static/posters/01_tiny-0.png"' in html
+    assert 'alt="Plane(&quot;a&quot;)"' in html
+
+
 def test_stage_touches_only_what_differs(root):
     target = root / "_build" / "src"
     notebooks = {"01_tiny.ipynb": notebook_of("1")}

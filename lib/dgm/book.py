@@ -13,6 +13,7 @@ Needs the extra `book` and Python 3.11 or later.
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import json
 import os
@@ -26,6 +27,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from html import escape
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,6 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle"}
 CACHE_DEPTH = 4
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
 class ChapterError(RuntimeError):
@@ -331,13 +334,19 @@ def write_if_changed(path: Path, data: bytes) -> None:
     partial.replace(path)
 
 
-def stage(root: Path, target: Path, notebooks: Mapping[str, nbformat.NotebookNode]) -> None:
+def stage(
+    root: Path,
+    target: Path,
+    notebooks: Mapping[str, nbformat.NotebookNode],
+    posters: Mapping[Path, bytes] | None = None,
+) -> None:
     """Lays out what the pages are built from, and touches only what differs.
 
     Args:
         root: the checkout.
         target: the folder to fill.
         notebooks: file name in `notebooks/` to executed notebook.
+        posters: path in the folder to picture.
     """
     wanted = {Path(name): (root / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
     sources = [p for p in (root / "lib").rglob("*.py") if "__pycache__" not in p.parts]
@@ -347,7 +356,7 @@ def stage(root: Path, target: Path, notebooks: Mapping[str, nbformat.NotebookNod
         for p in (root / "book").rglob("*")
         if p.is_file() and "__pycache__" not in p.parts and published not in p.parents
     ]
-    wanted |= {p.relative_to(root): p.read_bytes() for p in sources}
+    wanted |= {p.relative_to(root): p.read_bytes() for p in sources} | dict(posters or {})
     wanted |= {
         Path("notebooks", name): (nbformat.writes(notebook) + "\n").encode()
         for name, notebook in notebooks.items()
@@ -363,13 +372,30 @@ def stage(root: Path, target: Path, notebooks: Mapping[str, nbformat.NotebookNod
             path.unlink()
 
 
-def for_page(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Takes off what a reader need not see: the parameters' cell and the marks for nbval."""
+def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
+    """Makes an executed chapter fit for a page, in place.
+
+    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's poster behind it for
+    pages without JavaScript.
+
+    Returns:
+        The posters: path below the staged copies to picture.
+    """
+    posters = {}
     for cell in code_cells(notebook):
         cell.source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
         if "parameters" in tags(cell):
             cell.metadata.tags = [*tags(cell), "remove-cell"]
-    return notebook
+        for output in list(cell.outputs):
+            data = output.get("data", {})
+            if WIDGET_VIEW in data and "image/png" in data:
+                path = Path("posters", f"{name}-{len(posters)}.png")
+                posters[Path("book", "_static") / path] = base64.b64decode(data["image/png"])
+                alt = escape(data.get("text/plain", ""))
+                image = f'<noscript><img src="../_static/{path.as_posix()}" alt="{alt}"></noscript>'
+                shown = nbformat.v4.new_output("display_data", {"text/html": image})
+                cell.outputs.insert(cell.outputs.index(output) + 1, shown)
+    return posters
 
 
 def build(root: Path, output: Path) -> None:
@@ -469,9 +495,11 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     if failures:
         print("\n\n".join(failures), file=sys.stderr)
         return 1
+    posters = {}
     if not options.execute_only:
-        notebooks = {name: for_page(notebook) for name, notebook in notebooks.items()}
-    stage(root, output / "src", notebooks)
+        for name, notebook in notebooks.items():
+            posters |= for_page(notebook, Path(name).stem)
+    stage(root, output / "src", notebooks, posters)
     say(f"{executed} of {len(notebooks)} chapters executed, {len(notebooks) - executed} unchanged")
     if not options.execute_only:
         try:
