@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dgm import profiles, results
+from dgm.experiments import CHAPTERS, all_claims
 from dgm.experiments import __main__ as command
-from dgm.experiments import all_claims
 from dgm.experiments import rate_distortion as experiment
 from dgm.sampling import schedules
 
@@ -51,6 +51,10 @@ def test_claims_follow_the_results(tiny):
     )
     worse = found._replace(gaps={**found.gaps, "vae10": [broken]})
     assert experiment.claims(worse)[2].verdict == "does not hold"
+
+
+def test_the_chapter_has_one_name():
+    assert CHAPTERS["rate_distortion"] == experiment.CHAPTER
 
 
 def test_page_models_and_curves(tiny):

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from dgm import profiles, results
 from dgm.claims import Claim, judge
 from dgm.data import images, minibatches
-from dgm.experiments import CHAPTERS
 from dgm.fit import TrainingState, fit
 from dgm.measure import active_units, bootstrap
 from dgm.nets.mlp import Layer, mlp_layers
@@ -26,6 +25,7 @@ from dgm.papers.rate_distortion import (
 from dgm.results import Result
 from dgm.sampling import schedules
 
+CHAPTER = "01_rate_distortion"
 MODELS = {"vae2": 2, "vae10": 10}
 LABELS = {"vae2": "VAE, 2 latent dimensions", "vae10": "VAE, 10 latent dimensions"}
 TITLE = "Rate and distortion"
@@ -76,7 +76,7 @@ def settings(profile: profiles.Profile) -> Settings:
 def context(profile: profiles.Profile) -> results.Context:
     """What this chapter's results share."""
     dataset = settings(profile).dataset
-    return results.Context(__name__, CHAPTERS["rate_distortion"], profile, (dataset,))
+    return results.Context(__name__, CHAPTER, profile, (dataset,))
 
 
 def run(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Iterator[Result]:
@@ -222,7 +222,7 @@ class Chapter(NamedTuple):
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    profile = results.resolve(profile_name, CHAPTERS["rate_distortion"], names)
+    profile = results.resolve(profile_name, CHAPTER, names)
     if profile.threads:
         torch.set_num_threads(profile.threads)
     s = settings(profile)
@@ -344,7 +344,7 @@ def claims(found: Chapter) -> list[Claim]:
 
 def published_claims() -> list[Claim]:
     """The claims at the best published profile; none where nothing has been published."""
-    name = results.published(CHAPTERS["rate_distortion"], names)
+    name = results.published(CHAPTER, names)
     return claims(chapter(name)) if name else []
 
 
@@ -387,8 +387,7 @@ def _ten_less_two(found: Chapter, term: str, r: int) -> Tensor:
 
 def _claim(found: Chapter, text: str, source: str, measured: str, holds: bool | None) -> Claim:
     scale = f"profile {found.profile.name}, {found.dataset}, {found.scale}"
-    name = CHAPTERS["rate_distortion"]
-    return Claim(name, TITLE, text, source, measured, scale, judge(holds))
+    return Claim(CHAPTER, TITLE, text, source, measured, scale, judge(holds))
 
 
 def _curve(
@@ -421,7 +420,7 @@ def _test_images(profile: profiles.Profile) -> Tensor:
 
 
 def _work(profile: profiles.Profile) -> Path:
-    return results.work_folder() / CHAPTERS["rate_distortion"] / profile.name
+    return results.work_folder() / CHAPTER / profile.name
 
 
 def _model(name: str, profile: profiles.Profile, seed: int) -> ImageVAE:

@@ -508,7 +508,7 @@ class _Problem:
                 energy = self.distortion(images, output.flatten(1))
                 (gradient,) = torch.autograd.grad(energy.sum(), leaf)
                 return energy.detach().double(), gradient
-            residual = output.detach().view(-1, *self.x.shape) - self.x
+            residual = output.detach().reshape(-1, *self.x.shape) - self.x
             (gradient,) = torch.autograd.grad(output, leaf, (2 * residual).view_as(output))
         return residual.square_().sum(-1, dtype=torch.float64).flatten(), gradient
 

@@ -15,6 +15,7 @@ References:
     Grosse, Ghahramani, Adams, Sandwiching the marginal likelihood (BDMC), 2015.
 """
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -138,7 +139,7 @@ def adapt_step_sizes(
 def log_mean_weight(log_weight: Tensor, n_problems: int) -> Tensor:
     """Log of the mean weight over the chains of each problem, (N,) float64, nats."""
     grouped = log_weight.view(-1, n_problems)
-    return torch.logsumexp(grouped, 0) - torch.log(torch.tensor(float(len(grouped))))
+    return torch.logsumexp(grouped, 0) - math.log(len(grouped))
 
 
 def _step(
