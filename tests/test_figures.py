@@ -65,3 +65,12 @@ def test_table_and_badge_escape_text():
     assert "1 &amp; 2" in html
     assert 'data-current="false"' in figures.badge("smoke · earlier code").html
     assert 'data-current="true"' in figures.badge("smoke").html
+
+
+def test_glue_hands_named_numbers_to_the_prose(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **rest: shown.append((data, rest)))
+    figures.glue(floor="2.7 ± 0.4")
+    ((data, rest),) = shown
+    assert data == {"application/papermill.record/text/plain": "2.7 ± 0.4"}
+    assert rest["metadata"]["scrapbook"]["name"] == "floor"

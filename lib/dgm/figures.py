@@ -62,20 +62,14 @@ class Html:
         return {"text/html": self.html, "text/plain": self.plain}
 
 
-class Glue:
-    """Named numbers for the prose of a page: {glue:text}`name` in Markdown takes them from here."""
+def glue(**values: str) -> None:
+    """Give the prose of a page named numbers: {glue:text}`name` in Markdown takes them from here."""
+    from IPython.display import display
 
-    def __init__(self, **values: Any) -> None:
-        from IPython.display import display
-
-        for name, value in values.items():
-            prefix = "application/papermill.record/"
-            plain = value if isinstance(value, str) else repr(value)
-            display(
-                {f"{prefix}text/plain": plain},
-                raw=True,
-                metadata={"scrapbook": {"name": name, "mime_prefix": prefix}},
-            )
+    prefix = "application/papermill.record/"
+    for name, value in values.items():
+        marked = {"scrapbook": {"name": name, "mime_prefix": prefix}}
+        display({f"{prefix}text/plain": value}, raw=True, metadata=marked)
 
 
 def badge(text: str) -> Html:
