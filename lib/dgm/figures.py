@@ -34,6 +34,7 @@ class Figure:
         text = self._save("svg").decode()
         text = text[text.index("<svg") :].replace(PAGE, "currentColor")
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+        text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)  # a hundredth of a point is enough
         text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
         label = f'<svg role="img" aria-label="{escape(self.alt)}" '
         return text.replace("<svg ", label, 1)
