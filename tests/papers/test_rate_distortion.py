@@ -12,6 +12,7 @@ from dgm.fit import TrainingState, fit
 from dgm.papers.rate_distortion import (
     ImageVAE,
     RateDistortionCurve,
+    _Problem,
     bdmc_gap,
     linear_gaussian_curve,
     quadrature_curve,
@@ -141,6 +142,50 @@ def test_annealing_against_the_linear_decoder(device):
     assert (found.ess <= 32).all()
 
 
+def test_forces_are_the_gradient_of_the_energy():
+    decoder = ImageVAE(6, 3, (8,)).decoder.double()
+    x = torch.rand(4, 6, dtype=torch.float64)
+    plain, given = (
+        _Problem(decoder, x, 3, 2, None, distortion)
+        for distortion in ("squared_error", lambda a, b: (a - b).square().sum(1))
+    )
+    z = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    state = plain.target(z)
+    energy = (decoder(z) - x.repeat(2, 1)).square().sum(1)
+    torch.testing.assert_close(state.energy, energy.detach())
+    for axis in range(3):
+        step = torch.zeros(3, dtype=torch.float64)
+        step[axis] = 1e-6
+        slope = (plain.target(z + step).energy - plain.target(z - step).energy) / 2e-6
+        torch.testing.assert_close(state.gradient[:, axis], slope, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(given.target(z).gradient, state.gradient)
+    torch.testing.assert_close(state.prior_gradient, z)
+
+
+def test_a_crude_run_is_right_once_it_is_weighted():
+    """A handful of steps leaves the chains behind the target: only their weights make up for it."""
+    decoder, x = linear_problem(n_images=1)
+    x = x.repeat(300, 1)  # 300 runs on one image
+    beta = 0.4
+    found = curve(
+        decoder, x, [beta], n_chains=400, temperatures_per_beta=6, step_sizes=0.1, n_leapfrog=2
+    )
+    assert found.ess.mean() < 200
+    exact = exact_curve(decoder, x[:1], [beta])
+    unweighted = exact_curve(decoder, x[:1], [beta / 2])
+    apart = float((unweighted.distortion - exact.distortion).detach())
+    for term in ("rate", "distortion"):
+        missed = getattr(found, term)[0] - getattr(exact, term)[0].detach()
+        # the weighted mean of 400 chains has a bias of the order of 1 / ess
+        slack = 4 * float(missed.std()) / math.sqrt(300) + apart / float(found.ess.mean())
+        assert abs(float(missed.mean())) < slack, term
+    weight = decoder.weight.detach()
+    covariance = torch.linalg.inv(torch.eye(5).double() + 2 * beta * weight.T @ weight)
+    mean = 2 * beta * covariance @ weight.T @ (x[0] - decoder.bias.detach())
+    z = (found.codes[0].mean(0) - mean) / (covariance.diagonal() / 300).sqrt()
+    assert z.abs().max() < 4
+
+
 def test_identity_and_monotonicity():
     decoder, x = linear_problem(n_images=8)
     betas = torch.logspace(-1.5, 2.5, 15, dtype=torch.float64)
@@ -238,6 +283,29 @@ def test_bdmc_brackets_the_exact_value_and_closes():
     for (wide, wide_error), (narrow, narrow_error) in pairwise(gaps):
         assert wide - narrow > -4 * math.hypot(wide_error, narrow_error)
     assert gaps[2][0] < 0.5 * gaps[0][0]
+
+
+def test_bdmc_weights_are_unbiased_both_ways():
+    """Six temperatures, so that the first code must be an exact sample for its image."""
+    generator = torch.Generator().manual_seed(0)
+    decoder = nn.Linear(2, 4).double()
+    nn.init.normal_(decoder.weight, std=0.7, generator=generator)
+    beta, n = 0.3, 3000
+    found = bdmc_gap(
+        decoder,
+        latent_dim=2,
+        beta=beta,
+        n_images=n,
+        n_chains=1,
+        n_temperatures=6,
+        n_leapfrog=3,
+        exact=lambda x: linear_gaussian_curve(decoder.weight, decoder.bias, x, [beta]).log_z[0],
+        progress=False,
+    )
+    for log_ratio in (found.lower - found.log_z, found.log_z - found.upper):
+        ratio = log_ratio.exp()
+        assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / math.sqrt(n)
+        assert float(ratio.std()) / math.sqrt(n) < 0.02
 
 
 def test_likelihood_estimate_is_unbiased_at_low_beta():

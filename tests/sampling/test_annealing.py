@@ -80,14 +80,15 @@ def test_weights_are_unbiased_for_few_crude_steps():
     assert abs(weight_error(state.log_weight, math.lgamma(1.5))) < 4
 
 
-def test_reverse_annealing_is_unbiased_for_the_inverse():
-    shape, n = 2.0, 8000
+@pytest.mark.parametrize("n_steps", [4, 40])
+def test_reverse_annealing_is_unbiased_for_the_inverse(n_steps):
+    shape, n = 3.0, 8000
     generator = torch.Generator().manual_seed(4)
-    uniform = torch.rand(n, 2, generator=generator, dtype=torch.float64)
-    exact = (-uniform.log()).sum(1).log()[:, None]  # log Gamma(2): an exact sample at beta = 1
+    uniform = torch.rand(n, 3, generator=generator, dtype=torch.float64)
+    exact = (-uniform.log()).sum(1).log()[:, None]  # log Gamma(3): an exact sample at beta = 1
     target = target_from_energy(log_gamma_energy(shape))
-    betas = torch.linspace(0, 1, 41, dtype=torch.float64)
-    steps = torch.full((40, 1), 0.3, dtype=torch.float64)
+    betas = torch.linspace(0, 1, n_steps + 1, dtype=torch.float64)
+    steps = torch.full((n_steps, 1), 0.3, dtype=torch.float64)
     state = reverse_anneal(target, start(target, exact), betas, steps, 4, generator)
     assert abs(weight_error(state.log_weight, -math.lgamma(shape))) < 4
 
