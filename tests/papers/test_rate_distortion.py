@@ -186,10 +186,11 @@ def test_a_crude_run_is_right_once_it_is_weighted():
     assert z.abs().max() < 4
 
 
-def test_identity_and_monotonicity():
+@pytest.mark.parametrize("device", DEVICES)
+def test_identity_and_monotonicity(device):
     decoder, x = linear_problem(n_images=8)
     betas = torch.logspace(-1.5, 2.5, 15, dtype=torch.float64)
-    found = curve(decoder, x, betas, temperatures_per_beta=40)
+    found = curve(decoder, x, betas, temperatures_per_beta=40, device=device)
     total = found.rate + betas[:, None] * found.distortion + found.log_z
     assert total.abs().max() < 1e-6
     # one set of chains carries the curve, so steps between neighbours have errors of their own
@@ -202,7 +203,8 @@ def test_identity_and_monotonicity():
     assert (exact.distortion.diff(dim=0) <= 0).all()
 
 
-def test_trained_vae_against_quadrature(vae2):
+@pytest.mark.parametrize("device", DEVICES)
+def test_trained_vae_against_quadrature(vae2, device):
     model, x = vae2
     betas = [0.1, 0.5, 2.0, 5.0]
     coarse, exact = (
@@ -211,7 +213,14 @@ def test_trained_vae_against_quadrature(vae2):
     )
     assert (coarse.log_z - exact.log_z).abs().max() < 1e-3  # the grid is fine enough
     found = curve(
-        model.decoder, x, betas, latent_dim=2, n_chains=24, n_leapfrog=10, temperatures_per_beta=80
+        model.decoder,
+        x,
+        betas,
+        latent_dim=2,
+        n_chains=24,
+        n_leapfrog=10,
+        temperatures_per_beta=80,
+        device=device,
     )
     for term in ("log_z", "rate", "distortion"):
         missed = getattr(found, term) - getattr(exact, term)
@@ -259,7 +268,8 @@ def test_rescaled_images_shift_beta():
     torch.testing.assert_close(other.distortion, c**2 * one.distortion, rtol=1e-6, atol=0)
 
 
-def test_bdmc_brackets_the_exact_value_and_closes():
+@pytest.mark.parametrize("device", DEVICES)
+def test_bdmc_brackets_the_exact_value_and_closes(device):
     decoder, _ = linear_problem()
     beta, gaps = 5.0, []
     for n_temperatures in (15, 60, 240):
@@ -271,6 +281,7 @@ def test_bdmc_brackets_the_exact_value_and_closes():
             n_chains=16,
             n_temperatures=n_temperatures,
             n_leapfrog=8,
+            device=device,
             exact=lambda x: linear_gaussian_curve(decoder.weight, decoder.bias, x, [beta]).log_z[0],
             progress=False,
         )
@@ -285,7 +296,8 @@ def test_bdmc_brackets_the_exact_value_and_closes():
     assert gaps[2][0] < 0.5 * gaps[0][0]
 
 
-def test_bdmc_weights_are_unbiased_both_ways():
+@pytest.mark.parametrize("device", DEVICES)
+def test_bdmc_weights_are_unbiased_both_ways(device):
     """Six temperatures, so that the first code must be an exact sample for its image."""
     generator = torch.Generator().manual_seed(0)
     decoder = nn.Linear(2, 4).double()
@@ -299,6 +311,7 @@ def test_bdmc_weights_are_unbiased_both_ways():
         n_chains=1,
         n_temperatures=6,
         n_leapfrog=3,
+        device=device,
         exact=lambda x: linear_gaussian_curve(decoder.weight, decoder.bias, x, [beta]).log_z[0],
         progress=False,
     )
