@@ -108,7 +108,7 @@ def trained(name: str, profile: profiles.Profile, seed: int) -> Result:
     def compute() -> tuple[dict, dict]:
         model = _model(name, profile, seed)
         test = images.load(settings(profile).dataset, "test")
-        x = test.x.to(profile.device)
+        x = test.x.to(profile.device, profile.dtype)
         generator = torch.Generator(profile.device).manual_seed(seed)
         with torch.no_grad():
             bound = vae_objective(model, x, generator)
@@ -202,7 +202,7 @@ def decoder(name: str, profile: profiles.Profile, seed: int) -> nn.Sequential:
     model.load_state_dict(
         {k.removeprefix("decoder."): v for k, v in found.tensors.items() if "decoder." in k}
     )
-    return model.to(profile.device).requires_grad_(False)
+    return model.to(profile.device, profile.dtype).requires_grad_(False)
 
 
 class Chapter(NamedTuple):
@@ -427,10 +427,10 @@ def _model(name: str, profile: profiles.Profile, seed: int) -> ImageVAE:
     """A trained model, from its finished or interrupted run in the work folder."""
     s = settings(profile)
     data = images.load(s.dataset, "train")
-    x = data.x.to(profile.device)
+    x = data.x.to(profile.device, profile.dtype)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = ImageVAE(x.shape[1], MODELS[name], s.hidden).to(profile.device)
+        model = ImageVAE(x.shape[1], MODELS[name], s.hidden).to(profile.device, profile.dtype)
     optimizer = torch.optim.Adam(model.parameters(), lr=s.learning_rate)
     generator = torch.Generator(profile.device).manual_seed(seed)
     state = TrainingState(model, optimizer, generator)
