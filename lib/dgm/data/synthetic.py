@@ -1,0 +1,115 @@
+"""Data that the project makes itself, with a truth that is known: a grammar of short reviews."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["OPPOSITE", "TOPICS", "content_words", "flip", "review_grammar", "sentiment_of"]
+
+TOPICS = ("food", "service", "place")
+_NOUNS = {
+    "food": "pizza soup salad burger pasta steak dessert bread chicken rice sushi coffee",
+    "service": "waiter waitress host manager staff server cashier bartender owner cook",
+    "place": "patio room lounge bathroom table garden kitchen view parking entrance",
+}
+# Positive and negative words in pairs; the first group goes with every topic.
+_ADJECTIVES = {
+    "any": "great/awful amazing/terrible wonderful/horrible excellent/poor lovely/nasty",
+    "food": "delicious/tasteless fresh/stale tasty/bland crisp/soggy",
+    "service": "friendly/rude quick/slow helpful/careless polite/arrogant",
+    "place": "clean/dirty cozy/cramped quiet/noisy bright/gloomy",
+}
+_VERBS = "loved/hated enjoyed/regretted praised/criticized liked/disliked"
+_ADVERBS = "luckily/sadly thankfully/unfortunately happily/annoyingly"
+_VENUES = ("restaurant", "cafe", "hotel", "bar", "diner", "bakery")
+_PEOPLE = ("we", "i", "they", "my wife", "our friends", "my sister")
+_TIMES = ("today", "yesterday", "last night", "this morning", "on sunday", "at noon")
+# {n} {m}: nouns of the topic; {a} {b}: adjectives; {v}: verb; {d}: adverb; 5 to 12 words each.
+_TEMPLATES = (
+    "the {n} was {a} .",
+    "the {n} was {a} {t} .",
+    "{d} , the {n} was {a} {t} .",
+    "{p} {v} the {n} and the {m} .",
+    "the {n} was {a} and the {m} was {b} .",
+    "{p} thought the {n} here was {a} .",
+    "{p} {v} the {n} because it was {a} .",
+    "{a} {n} and {b} {m} at this {w} .",
+    "{p} {v} the {a} {n} at the {w} {t} .",
+    "this {w} has {a} {n} and {b} {m} .",
+)
+
+
+def _pairs(text: str) -> list[tuple[str, str]]:
+    return [tuple(pair.split("/")) for pair in text.split()]
+
+
+_ADJECTIVE_PAIRS = {
+    topic: _pairs(_ADJECTIVES["any"]) + _pairs(_ADJECTIVES[topic]) for topic in TOPICS
+}
+_VERB_PAIRS, _ADVERB_PAIRS = _pairs(_VERBS), _pairs(_ADVERBS)
+_ALL_PAIRS = [*(pair for topic in _ADJECTIVES.values() for pair in _pairs(topic)), *_VERB_PAIRS]
+_ALL_PAIRS += _ADVERB_PAIRS
+_POSITIVE = {good for good, _ in _ALL_PAIRS}
+OPPOSITE = dict(_ALL_PAIRS) | {bad: good for good, bad in _ALL_PAIRS}
+"""Each word that carries sentiment, and the word that says the opposite."""
+
+_CONTENT = {noun for nouns in _NOUNS.values() for noun in nouns.split()} | set(_VENUES)
+_CONTENT |= {word for phrase in (*_PEOPLE, *_TIMES) for word in phrase.split()}
+
+
+def review_grammar(n: int, seed: int = 0) -> tuple[list[str], Tensor, Tensor]:
+    """Draws short reviews whose sentiment and topic are known; the same sentence may come twice.
+
+    One to three words of a sentence carry its sentiment, all of them the same one; nothing else in
+    it depends on the sentiment.
+
+    Args:
+        n: Number of sentences, each of 5 to 12 words, the full stop counted.
+        seed: Same seed, same sentences.
+
+    Returns:
+        The sentences; their sentiment (n,) int64, 1 is positive; their topic (n,) int64, a place in
+        `TOPICS`.
+
+    Raises:
+        ValueError: For n below 1 or a negative seed.
+    """
+    if n < 1 or seed < 0:
+        raise ValueError(f"n={n}, seed={seed}: want n >= 1 and seed >= 0")
+    random = np.random.RandomState(seed)  # whose numbers are promised never to change
+    drawn = [_sentence(random) for _ in range(n)]
+    texts, sentiments, topics = zip(*drawn, strict=True)
+    return list(texts), torch.tensor(sentiments), torch.tensor(topics)
+
+
+def flip(text: str) -> str:
+    """The same sentence with each word of sentiment replaced by its opposite."""
+    return " ".join(OPPOSITE.get(word, word) for word in text.split())
+
+
+def sentiment_of(text: str) -> int:
+    """1 when more words are positive than negative, 0 when fewer, -1 when as many (or none)."""
+    carried = [word in _POSITIVE for word in text.split() if word in OPPOSITE]
+    balance = 2 * sum(carried) - len(carried)
+    return -1 if balance == 0 else int(balance > 0)
+
+
+def content_words(text: str) -> list[str]:
+    """The words that say what, who, where and when, in order: what a change of mood should keep."""
+    return [word for word in text.split() if word in _CONTENT]
+
+
+def _sentence(random: np.random.RandomState) -> tuple[str, int, int]:
+    def pick(options):
+        return options[random.randint(len(options))]
+
+    positive, number = random.randint(2), random.randint(len(TOPICS))
+    topic, side = TOPICS[number], 1 - positive
+    nouns, adjectives = (
+        [options[i] for i in random.permutation(len(options))[:2]]
+        for options in (_NOUNS[topic].split(), _ADJECTIVE_PAIRS[topic])
+    )
+    words = {"n": nouns[0], "m": nouns[1], "a": adjectives[0][side], "b": adjectives[1][side]}
+    words |= {"v": pick(_VERB_PAIRS)[side], "d": pick(_ADVERB_PAIRS)[side]}
+    words |= {"w": pick(_VENUES), "p": pick(_PEOPLE), "t": pick(_TIMES)}
+    return pick(_TEMPLATES).format(**words), positive, number

@@ -1,0 +1,54 @@
+"""From the states of a sentence to one vector.
+
+Reference: Long, Cao, Cheung, On Posterior Collapse and Encoder Feature Dispersion in Sequence VAEs,
+arXiv:1911.03976 (mean and max; the signed absolute maximum and log-sum-exp are extras).
+"""
+
+import torch
+from torch import Tensor
+
+KINDS = ("last", "mean", "max", "absmax", "logsumexp")
+
+
+def pool(h: Tensor, mask: Tensor | None, kind: str, *, validate: bool = True) -> Tensor:
+    """One vector for each sentence, with gradient; what the mask hides is never read.
+
+    Args:
+        h: (B, T, H) states.
+        mask: (B, T) bool, True at tokens; None where all are tokens.
+        kind: "last" (state of the last token), "mean", "max", "absmax" (the entry farthest from zero,
+            with its sign) or "logsumexp" (the log of the sum of exponentials over tokens).
+        validate: check that no row is empty (waits for the device).
+
+    Returns:
+        (B, H).
+
+    Raises:
+        ValueError: an unknown kind, shapes that do not fit, or a row without tokens.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    if h.ndim != 3 or h.shape[1] == 0:
+        raise ValueError(f"h must be (B, T, H) with T at least 1, got {tuple(h.shape)}")
+    if mask is None:
+        mask = torch.ones(h.shape[:2], dtype=torch.bool, device=h.device)
+    if mask.shape != h.shape[:2] or mask.dtype != torch.bool:
+        raise ValueError(
+            f"mask must be bool {tuple(h.shape[:2])}, got {mask.dtype} {tuple(mask.shape)}"
+        )
+    if validate and not mask.any(1).all():
+        empty = (~mask.any(1)).nonzero().flatten().tolist()
+        raise ValueError(f"rows {empty[:8]} have no token")
+    outside = ~mask[..., None]
+    if kind == "mean":
+        return h.masked_fill(outside, 0).sum(1) / mask.sum(1, keepdim=True)
+    if kind == "max":
+        return h.masked_fill(outside, -torch.inf).amax(1)
+    if kind == "logsumexp":
+        return h.masked_fill(outside, -torch.inf).logsumexp(1)
+    if kind == "last":
+        position = torch.arange(h.shape[1], device=h.device)
+        where = (position * mask).amax(1)[:, None, None].expand(-1, 1, h.shape[2])
+    else:
+        where = h.detach().abs().masked_fill(outside, -1).argmax(1, keepdim=True)
+    return h.gather(1, where).squeeze(1)

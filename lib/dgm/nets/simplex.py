@@ -1,0 +1,144 @@
+"""A Gaussian block whose mean is confined to a learned simplex, and the two losses that fill it.
+
+For a sentence feature h in R^F, K vertices e_k (rows of E) and N latent dimensions,
+
+    [r, s] = A h + a                                                                    (1)
+    p = softmax(W r + b),    mu = E' p,    log sigma^2 = s                              (2)
+    L_REG = || E E' - alpha I ||_F                                                      (3)
+    L_SREC = mean over B and M of max(0, 1 - cos(mu_i, r_i) + cos(mu_j, r_i))           (4)
+
+Only the mean is confined; samples leave the simplex by their noise.
+
+Reference: Xu, Cheung, Cao, On Variational Learning of Controllable Representations for Text without
+Supervision, ICML 2020.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+
+class SimplexCode(NamedTuple):
+    """What `SimplexBlock` makes of B features."""
+
+    p: Tensor  # (B, K) barycentric weights
+    query: Tensor  # (B, N) r of equation (1)
+    mu: Tensor  # (B, N)
+    logvar: Tensor  # (B, N)
+
+
+def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tensor:
+    """The points with barycentric weights p: mu of equation (2), with gradient.
+
+    Args:
+        p: (B, K) weights, each row not negative and summing to one.
+        vertices: (K, D).
+        validate: check the values of p too (waits for the device).
+
+    Returns:
+        (B, D).
+
+    Raises:
+        ValueError: the shapes do not fit, or a row of p is no point of the simplex.
+    """
+    if p.ndim != 2 or vertices.ndim != 2 or p.shape[1] != len(vertices):
+        raise ValueError(
+            f"want p (B, K) and vertices (K, D), got {tuple(p.shape)} and {tuple(vertices.shape)}"
+        )
+    if validate:
+        slack = max(1e-6, 8 * torch.finfo(p.dtype).eps)
+        sums = p.detach().double().sum(1)
+        if not ((p >= -slack).all() and ((sums - 1).abs() <= slack * p.shape[1]).all()):
+            raise ValueError("each row of p must be 0 or more and sum to 1")
+    # Sums of products, not matrix products: autocast and TF32 would make those narrower.
+    return (p[:, :, None] * vertices).sum(1)
+
+
+def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
+    """Equation (3): zero for orthogonal vertices of squared length alpha, where its gradient is zero too.
+
+    Args:
+        vertices: (K, D); zero can only be reached for K at most D.
+        alpha: squared length wanted, above 0.
+
+    Returns:
+        A scalar, with gradient: the norm itself, not its square.
+    """
+    if vertices.ndim != 2:
+        raise ValueError(f"vertices must be (K, D), got {tuple(vertices.shape)}")
+    if not alpha > 0:
+        raise ValueError(f"alpha must be above 0, got {alpha}")
+    gram = (vertices[:, None, :] * vertices).sum(-1)
+    wanted = alpha * torch.eye(len(vertices), dtype=gram.dtype, device=gram.device)
+    return torch.linalg.vector_norm(gram - wanted)  # PyTorch gives it the gradient 0 at 0
+
+
+def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tensor) -> Tensor:
+    """Equation (4): each query r_i should point to its own mean rather than to those of other sentences.
+
+    Args:
+        query: (B, D), r.
+        mean: (B, D), mu of the same sentences.
+        negatives: (B, M, D), mu of M other sentences for each.
+
+    Returns:
+        A scalar between 0 and 3, averaged over B and M, with gradient into all three. The cosine with
+        a zero vector counts as 0.
+    """
+    b, d = query.shape if query.ndim == 2 else (0, 0)
+    fits = negatives.ndim == 3 and (len(negatives), negatives.shape[2]) == (b, d)
+    if query.ndim != 2 or mean.shape != query.shape or not fits or negatives.numel() == 0:
+        raise ValueError(
+            "want query (B, D), mean (B, D) and negatives (B, M, D), M at least 1, got "
+            f"{tuple(query.shape)}, {tuple(mean.shape)} and {tuple(negatives.shape)}"
+        )
+    r = _unit(query)
+    own = (_unit(mean) * r).sum(-1)
+    other = (_unit(negatives) * r[:, None]).sum(-1)
+    return torch.relu(1 - own[:, None] + other).mean()
+
+
+class SimplexBlock(nn.Module):
+    """Equations (1) and (2).
+
+    Args:
+        feature_dim: F.
+        latent_dim: N.
+        n_vertices: K, at most N.
+        alpha: the vertices start orthogonal, with this squared length; None starts them near zero, as
+            published, from where Adam at 1e-3 needs thousands of steps to an alpha of 100.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        latent_dim: int = 16,
+        n_vertices: int = 3,
+        alpha: float | None = None,
+    ) -> None:
+        super().__init__()
+        if not 2 <= n_vertices <= latent_dim:
+            raise ValueError(
+                f"n_vertices={n_vertices}: want 2 or more, and at most latent_dim={latent_dim}"
+            )
+        self.head = nn.Linear(feature_dim, 2 * latent_dim)
+        self.weights = nn.Linear(latent_dim, n_vertices)
+        self.vertices = nn.Parameter(torch.empty(n_vertices, latent_dim))
+        if alpha is None:
+            nn.init.uniform_(self.vertices, -0.01, 0.01)
+        else:
+            nn.init.orthogonal_(self.vertices, alpha**0.5)
+
+    def forward(self, features: Tensor) -> SimplexCode:
+        """Features (B, F) -> their code."""
+        with torch.autocast(features.device.type, enabled=False):
+            code = self.head(features.to(self.head.weight.dtype))
+            query, logvar = code.chunk(2, dim=-1)
+            p = torch.softmax(self.weights(query), -1)
+        return SimplexCode(p, query, simplex_mean(p, self.vertices, validate=False), logvar)
+
+
+def _unit(x: Tensor) -> Tensor:
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    return x / norm.masked_fill(norm == 0, 1)

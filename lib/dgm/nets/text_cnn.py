@@ -1,0 +1,59 @@
+"""A classifier of sentences: convolutions over words, and the largest answer of each (Kim 2014)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from dgm.nets.lstm import dropout
+
+
+class TextCNN(nn.Module):
+    """One logit a sentence.
+
+    Args:
+        vocabulary_size: V; id 0 is padding and has no vector.
+        embedding: Width of the token embedding.
+        filters: Filters of each width.
+        widths: Numbers of neighbouring tokens that a filter sees.
+        dropout: Share of the pooled answers set to zero where a generator is passed.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding: int,
+        filters: int,
+        widths: Sequence[int] = (1, 2, 3, 4, 5),
+        dropout: float = 0.5,
+    ):
+        super().__init__()
+        self.dropout = dropout
+        self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=0)
+        self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, w) for w in widths)
+        self.output = nn.Linear(filters * len(widths), 1)
+
+    def forward(
+        self, tokens: Tensor, lengths: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Logits (B,) of sentences, the same however far they are padded.
+
+        Args:
+            tokens: (B, T) ids.
+            lengths: (B,) tokens of each; what is behind is not looked at. A sentence shorter than a
+                filter is seen by it once, with zeros behind.
+            generator: Where dropout draws from; None for none.
+        """
+        widest = max(c.kernel_size[0] for c in self.convolutions)
+        tokens = functional.pad(tokens, (0, max(0, widest - tokens.shape[1])))
+        place = torch.arange(tokens.shape[1], device=tokens.device)
+        inside = place < lengths[:, None]
+        x = (self.embedding(tokens) * inside[..., None]).transpose(1, 2)
+        pooled = []
+        for convolution in self.convolutions:
+            answers = functional.leaky_relu(convolution(x))
+            starts = place[: answers.shape[2]]
+            beyond = (starts + convolution.kernel_size[0] > lengths[:, None]) & (starts > 0)
+            pooled.append(answers.masked_fill(beyond[:, None], -torch.inf).amax(2))
+        return self.output(dropout(torch.cat(pooled, 1), self.dropout, generator))[:, 0]

@@ -1,0 +1,138 @@
+"""A variational autoencoder of sentences: LSTM encoder, pooled Gaussian posterior, LSTM decoder.
+
+    q(z | x) = N(mu, diag exp logvar),   [mu, logvar] = W pool(LSTM(x))                 (1)
+    L = -log p(x | z) + beta KL(q(z | x) || N(0, I)),   one sample z of q               (2)
+
+Token ids: rows start with <s> and end with </s>, then padding. `lengths` None means that all rows are
+full, which is the fast way.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dgm.nets.lstm import LSTMDecoder, LSTMEncoder
+from dgm.nets.pooling import pool
+from dgm.vae import gaussian_kl, reparameterise
+
+
+class TextVAETerms(NamedTuple):
+    """Equation (2) and its parts, each (B,), nats."""
+
+    value: Tensor
+    reconstruction: Tensor
+    kl: Tensor
+
+
+class SentenceEncoder(nn.Module):
+    """A sentence as one vector: pooled states of an LSTM.
+
+    Args:
+        vocabulary_size: V.
+        embedding: width of the token embedding.
+        hidden: H of the LSTM, a direction.
+        layers: of the LSTM.
+        bidirectional: read backwards too, and average.
+        pooling: a kind of `dgm.nets.pooling.pool`.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding: int,
+        hidden: int,
+        *,
+        layers: int = 2,
+        bidirectional: bool = True,
+        pooling: str = "max",
+    ) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.states = LSTMEncoder(vocabulary_size, embedding, hidden, layers, bidirectional)
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Tokens (B, T) -> (B, H)."""
+        mask = None
+        if lengths is not None:
+            mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+        return pool(self.states(tokens, lengths), mask, self.pooling, validate=False)
+
+
+class SentencePosterior(nn.Module):
+    """Equation (1); the linear layer has no bias, as published. Takes what `SentenceEncoder` takes."""
+
+    def __init__(
+        self, vocabulary_size: int, embedding: int, hidden: int, latent_dim: int, **options
+    ) -> None:
+        super().__init__()
+        self.encoder = SentenceEncoder(vocabulary_size, embedding, hidden, **options)
+        self.head = nn.Linear(hidden, 2 * latent_dim, bias=False)
+
+    def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log-variance (B, D), never narrower than the weights."""
+        features = self.encoder(tokens, lengths)
+        with torch.autocast(features.device.type, enabled=False):
+            code = self.head(features.to(self.head.weight.dtype))
+        mu, logvar = code.chunk(2, dim=-1)
+        return mu, logvar
+
+
+class TextVAE(nn.Module):
+    """A sentence VAE; the beta-VAE that others are compared with is this one.
+
+    Args:
+        vocabulary_size: V.
+        embedding: width of the encoder's token embedding.
+        hidden: H of both LSTMs.
+        latent_dim: D.
+        decoder_embedding: width of the decoder's token embedding; None takes that of the encoder.
+        dropout: of the decoder's inputs and outputs where a generator is passed.
+        options: of `SentenceEncoder`.
+    """
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        embedding: int,
+        hidden: int,
+        latent_dim: int,
+        *,
+        decoder_embedding: int | None = None,
+        dropout: float = 0.5,
+        **options,
+    ) -> None:
+        super().__init__()
+        self.posterior = SentencePosterior(
+            vocabulary_size, embedding, hidden, latent_dim, **options
+        )
+        self.decoder = LSTMDecoder(
+            vocabulary_size, decoder_embedding or embedding, hidden, latent_dim, dropout
+        )
+
+    def log_likelihood(
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None,
+        z: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """log p(tokens (B, T) | z (B, D)), (B,) nats; with a generator, under dropout."""
+        return -self.decoder.nll(tokens, lengths, z, generator)
+
+
+def text_vae_objective(
+    model: TextVAE,
+    tokens: Tensor,
+    lengths: Tensor | None,
+    beta: float,
+    generator: torch.Generator,
+    *,
+    dropout: bool = True,
+) -> TextVAETerms:
+    """Equation (2) for tokens (B, T), with gradient; the generator draws z and, if wanted, dropout."""
+    mu, logvar = model.posterior(tokens, lengths)
+    z = reparameterise(mu, logvar, generator)
+    nll = -model.log_likelihood(tokens, lengths, z, generator if dropout else None)
+    kl = gaussian_kl(mu, logvar, validate=False)
+    return TextVAETerms(nll + beta * kl, nll, kl)

@@ -1,0 +1,102 @@
+"""Beam search over token sequences, many sentences at once.
+
+A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). At each step the best
+`width` extensions of a sentence's hypotheses are kept; one that has reached `end` stays as it is and
+competes on. Width 1 is greedy decoding; a width as large as the number of sequences is exhaustive.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+State = TypeVar("State", bound=tuple)
+
+
+class Beams(NamedTuple):
+    """The hypotheses of n sentences, best first."""
+
+    tokens: Tensor  # (n, width, T) without start; end where it was reached, then pad
+    log_prob: Tensor  # (n, width) nats, the end's included; -inf where there are fewer sequences
+    finished: Tensor  # (n, width) bool: reached end within max_steps
+
+
+@torch.no_grad()
+def beam_search(
+    step: Callable[[Tensor, State], tuple[Tensor, State]],
+    state: State,
+    n: int,
+    *,
+    width: int = 5,
+    max_steps: int = 20,
+    start: int = 1,
+    end: int = 2,
+    pad: int = 0,
+    forbidden: Sequence[int] = (0, 1),
+    length_power: float = 0.0,
+) -> Beams:
+    """The most probable sequences that beam search finds for each of n sentences.
+
+    Args:
+        step: tokens (R,), state of R rows -> log-probabilities (R, V), state of R rows.
+        state: of n rows, before the start token; a tuple or NamedTuple of tensors, rows first.
+        n: number of sentences.
+        width: hypotheses kept for a sentence.
+        max_steps: most tokens of a hypothesis, the end counted; one not finished by then keeps all its words.
+        start: id of the token that comes first.
+        end: id of the token that finishes.
+        pad: id that fills up what stands after the end.
+        forbidden: ids never produced.
+        length_power: orders the result by log_prob / length^length_power, length with the end; 0 orders it by
+            log_prob alone, which prefers short sentences. The search itself is always by log_prob.
+
+    Returns:
+        Beams, T at most max_steps. Row b * width + k of a state belongs to hypothesis k of sentence b.
+
+    Raises:
+        ValueError: a size is below 1, the end is forbidden, or a state tensor has not n rows.
+    """
+    if min(n, width, max_steps) < 1:
+        raise ValueError(f"n={n}, width={width}, max_steps={max_steps}: want 1 or more of each")
+    if end in forbidden:
+        raise ValueError(f"the end token {end} must not be forbidden")
+    if any(len(x) != n for x in state):
+        raise ValueError(f"a state of {n} rows is wanted, got {[tuple(x.shape) for x in state]}")
+    device = state[0].device
+    sentence = torch.arange(n, device=device)[:, None]
+    rows = sentence.expand(n, width)
+    last = torch.full((n, width), start, device=device)
+    banned = torch.tensor(list(forbidden), dtype=torch.int64, device=device)
+    stay = torch.full((width + len(banned),), -torch.inf, device=device)
+    stay[0] = 0
+    tokens = last.new_empty(n, width, 0)
+    finished = torch.zeros(n, width, dtype=torch.bool, device=device)
+    # All start equal: only the first may be extended in the first step.
+    score = torch.full((n, width), -torch.inf, device=device)
+    score[:, 0] = 0
+    for _ in range(max_steps):
+        log_probs, state = step(last.flatten(), _take(state, rows.flatten()))
+        # The best few of each row are enough, with room for those that are forbidden.
+        few = min(log_probs.shape[-1], width + len(banned))
+        gain, words = (x.view(n, width, few) for x in log_probs.topk(few))
+        gain = gain.masked_fill(torch.isin(words, banned), -torch.inf)
+        # A finished hypothesis has one extension: a pad that costs nothing.
+        gain = torch.where(finished[..., None], stay[:few].to(gain), gain)
+        words = words.masked_fill(finished[..., None], pad)
+        score, pick = (score[..., None] + gain).flatten(1).topk(width)
+        parent, last = pick // few, words.flatten(1).gather(1, pick)
+        rows = sentence * width + parent
+        tokens = torch.cat([tokens[sentence, parent], last[..., None]], -1)
+        finished = finished[sentence, parent] | (last == end)
+        if (finished | (score == -torch.inf)).all():
+            break
+    length = (tokens != pad).sum(-1).clamp(min=1)
+    order = (score / length**length_power).argsort(dim=1, descending=True, stable=True)
+    return Beams(tokens[sentence, order], score[sentence, order], finished[sentence, order])
+
+
+def _take(state: State, rows: Tensor) -> State:
+    """The given rows of every tensor of a tuple or NamedTuple."""
+    taken = [x[rows] for x in state]
+    return type(state)(*taken) if hasattr(state, "_fields") else tuple(taken)

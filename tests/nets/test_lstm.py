@@ -1,0 +1,186 @@
+"""LSTM encoder, decoder and language model against hand-rolled ones."""
+
+import pytest
+import torch
+
+from dgm.nets.lstm import LanguageModel, LSTMDecoder, LSTMEncoder, dropout, sequence_nll
+
+V, E, H, D = 11, 5, 7, 3
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def made(kind, *arguments, **options):
+    torch.manual_seed(0)
+    return kind(*arguments, **options).double()
+
+
+def batch(lengths=(6, 4, 2, 5)):
+    """Random sentences with <s>=1 and </s>=2, padded with 0."""
+    lengths = torch.tensor(lengths)
+    tokens = torch.zeros(len(lengths), int(lengths.max()), dtype=torch.int64)
+    for i, n in enumerate(lengths.tolist()):
+        tokens[i, :n] = torch.randint(3, V, (n,), generator=rng(i))
+        tokens[i, 0], tokens[i, n - 1] = 1, 2
+    return tokens, lengths
+
+
+def cell(x, h, c, weight_ih, weight_hh, bias):
+    """One LSTM step from its definition; gates in PyTorch's order."""
+    i, f, g, o = (weight_ih @ x + weight_hh @ h + bias).chunk(4)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def parameters(lstm, suffix="l0"):
+    names = [f"{name}_{suffix}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+    ih, hh, b1, b2 = (getattr(lstm, name).detach() for name in names)
+    return ih, hh, b1 + b2
+
+
+def test_decoder_likelihood_equals_a_hand_rolled_forward():
+    decoder = made(LSTMDecoder, V, E, H, D)
+    tokens, lengths = batch()
+    z = torch.randn(4, D, generator=rng(9), dtype=torch.float64)
+    values = decoder.nll(tokens, lengths, z).detach()
+    for i, n in enumerate(lengths.tolist()):
+        c = decoder.initial.weight.detach() @ z[i]
+        h, total = c.tanh(), 0.0
+        for t in range(n - 1):
+            x = torch.cat([decoder.embedding.weight.detach()[tokens[i, t]], z[i]])
+            h, c = cell(x, h, c, *parameters(decoder.lstm))
+            logits = decoder.output.weight.detach() @ h + decoder.output.bias.detach()
+            total -= float((logits - logits.logsumexp(0))[tokens[i, t + 1]])
+        assert float(values[i]) == pytest.approx(total, abs=1e-10)
+
+
+def test_language_model_likelihood_equals_a_hand_rolled_forward():
+    model = made(LanguageModel, V, E, H, layers=2)
+    tokens, lengths = batch()
+    values = model.nll(tokens, lengths).detach()
+    for i, n in enumerate(lengths.tolist()):
+        state, total = [[torch.zeros(H).double()] * 2 for _ in range(2)], 0.0
+        for t in range(n - 1):
+            x = model.embedding.weight.detach()[tokens[i, t]]
+            for layer in range(2):
+                state[layer] = cell(x, *state[layer], *parameters(model.lstm, f"l{layer}"))
+                x = state[layer][0]
+            logits = model.output.weight.detach() @ x + model.output.bias.detach()
+            total -= float((logits - logits.logsumexp(0))[tokens[i, t + 1]])
+        assert float(values[i]) == pytest.approx(total, abs=1e-10)
+
+
+def test_logits_know_nothing_of_what_comes_later():
+    tokens, _ = batch((6, 6))
+    z = torch.ones(2, D, dtype=torch.float64)
+    changed = tokens.clone()
+    changed[:, 3] = 3 + (tokens[:, 3] - 2) % (V - 3)
+    assert not torch.equal(changed, tokens)
+    decoder, model = made(LSTMDecoder, V, E, H, D), made(LanguageModel, V, E, H)
+    for run in (lambda x: decoder(x, z), model):
+        torch.testing.assert_close(run(tokens)[:, :3], run(changed)[:, :3], rtol=0, atol=0)
+        assert (run(tokens)[:, 3:] - run(changed)[:, 3:]).abs().amax(-1).min() > 1e-6
+
+
+def test_code_enters_at_the_first_step_and_at_each_later_one():
+    decoder = made(LSTMDecoder, V, E, H, D)
+    tokens, _ = batch((6, 6))
+    z = torch.randn(2, D, generator=rng(), dtype=torch.float64)
+    assert (decoder(tokens, z)[:, 0] - decoder(tokens, z + 1)[:, 0]).abs().max() > 1e-3
+    state = decoder.start(z)
+    _, state = decoder.step(tokens[:, 0], state)
+    kept, _ = decoder.step(tokens[:, 1], state)
+    switched, _ = decoder.step(tokens[:, 1], state._replace(z=z + 1))
+    assert (kept - switched).abs().max() > 1e-3
+
+
+def test_steps_equal_the_whole_sequence():
+    tokens, _ = batch((6, 6, 6))
+    z = torch.randn(3, D, generator=rng(), dtype=torch.float64)
+    decoder, model = made(LSTMDecoder, V, E, H, D), made(LanguageModel, V, E, H, layers=2)
+    for module, state, logits in (
+        (decoder, decoder.start(z), decoder(tokens, z)),
+        (model, model.start(3), model(tokens)),
+    ):
+        for t in range(6):
+            log_probs, state = module.step(tokens[:, t], state)
+            assert all(len(x) == 3 for x in state)
+            torch.testing.assert_close(log_probs, logits[:, t].log_softmax(-1))
+
+
+def test_rows_of_a_state_may_be_reordered():
+    model = made(LanguageModel, V, E, H, layers=2)
+    tokens, _ = batch((6, 6, 6))
+    _, state = model.step(tokens[:, 0], model.start(3))
+    order = torch.tensor([2, 0, 0])
+    moved, _ = model.step(tokens[order, 1], type(state)(*(x[order] for x in state)))
+    torch.testing.assert_close(moved, model.step(tokens[:, 1], state)[0][order])
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_encoder_does_not_read_padding(bidirectional):
+    encoder = made(LSTMEncoder, V, E, H, layers=2, bidirectional=bidirectional)
+    tokens, lengths = batch()
+    states = encoder(tokens, lengths)
+    assert states.shape == (4, 6, H)
+    for i, n in enumerate(lengths.tolist()):
+        torch.testing.assert_close(states[i, :n], encoder(tokens[i : i + 1, :n])[0])
+
+
+def test_encoder_averages_its_directions():
+    encoder = made(LSTMEncoder, V, E, H)
+    tokens, _ = batch((5,))
+    x = encoder.embedding(tokens)[0].detach()
+    forward, backward = [], []
+    for found, suffix, steps in (
+        (forward, "l0", range(5)),
+        (backward, "l0_reverse", range(4, -1, -1)),
+    ):
+        h = c = torch.zeros(H).double()
+        for t in steps:
+            h, c = cell(x[t], h, c, *parameters(encoder.lstm, suffix))
+            found.append(h)
+    expected = (torch.stack(forward) + torch.stack(backward[::-1])) / 2
+    torch.testing.assert_close(encoder(tokens)[0], expected)
+
+
+class TestLoss:
+    def test_padding_adds_nothing(self):
+        tokens, lengths = batch()
+        logits = torch.randn(4, 5, V, generator=rng(), dtype=torch.float64)
+        whole = sequence_nll(logits, tokens, lengths)
+        for i, n in enumerate(lengths.tolist()):
+            alone = sequence_nll(logits[i : i + 1, : n - 1], tokens[i : i + 1, :n])
+            torch.testing.assert_close(whole[i], alone[0])
+
+    def test_is_wide_for_narrow_logits(self):
+        tokens, _ = batch((6, 6))
+        logits = torch.randn(2, 5, V, generator=rng()).bfloat16()
+        loss = sequence_nll(logits, tokens)
+        assert loss.dtype == torch.float32
+        torch.testing.assert_close(loss, sequence_nll(logits.float(), tokens))
+
+    def test_refuses_logits_of_another_length(self):
+        with pytest.raises(ValueError, match="logits"):
+            sequence_nll(torch.zeros(2, 6, V), batch((6, 6))[0])
+
+
+class TestDropout:
+    def test_share_and_scale(self):
+        x = torch.ones(400, 100)
+        y = dropout(x, 0.3, rng())
+        dropped = (y == 0).float().mean()
+        assert abs(float(dropped) - 0.3) < 4 * (0.21 / 40_000) ** 0.5
+        torch.testing.assert_close(y[y > 0], torch.full_like(y[y > 0], 1 / 0.7))
+
+    def test_comes_from_the_generator_alone(self):
+        tokens, _ = batch((6, 6))
+        model = made(LanguageModel, V, E, H, dropout=0.5)
+        torch.testing.assert_close(model.nll(tokens), model.eval().nll(tokens))
+        once = model.nll(tokens, None, rng(1))
+        torch.manual_seed(77)
+        assert torch.equal(once, model.nll(tokens, None, rng(1)))
+        assert not torch.equal(once, model.nll(tokens, None, rng(2)))
+        assert not torch.equal(once, model.nll(tokens))

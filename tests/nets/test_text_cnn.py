@@ -1,0 +1,71 @@
+"""The classifier: padding does not matter, each filter sees what it should, dropout by generator."""
+
+import pytest
+import torch
+
+from dgm.nets.text_cnn import TextCNN
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return TextCNN(20, 6, 4).double()
+
+
+def row(n, seed):
+    return torch.randint(1, 20, (n,), generator=torch.Generator().manual_seed(seed))
+
+
+def test_padding_does_not_matter(model):
+    sentences = [row(n, n) for n in (1, 2, 3, 5, 9)]
+    lengths = torch.tensor([len(s) for s in sentences])
+    alone = torch.cat([model(s[None], torch.tensor([len(s)])) for s in sentences])
+    for width, filler in ((9, 0), (14, 0), (14, 7)):
+        tokens = torch.full((5, width), filler)
+        for i, s in enumerate(sentences):
+            tokens[i, : len(s)] = s
+        assert torch.allclose(model(tokens, lengths), alone, atol=1e-12)
+    assert len(set(alone.tolist())) == 5
+
+
+def test_it_is_the_sum_written_out(model):
+    tokens = row(7, 0)
+    x = model.embedding(tokens)
+    pooled = []
+    for convolution in model.convolutions:
+        width = convolution.kernel_size[0]
+        windows = torch.stack([x[i : i + width].T for i in range(7 - width + 1)])
+        answers = torch.einsum("nij,fij->nf", windows, convolution.weight) + convolution.bias
+        pooled.append(torch.nn.functional.leaky_relu(answers).amax(0))
+    expected = torch.cat(pooled) @ model.output.weight[0] + model.output.bias
+    assert torch.allclose(model(tokens[None], torch.tensor([7])), expected)
+    assert [p.shape for p in pooled] == [(4,)] * 5
+
+
+def test_the_last_window_is_seen_and_the_order_matters(model):
+    tokens = row(8, 1)[None]
+    lengths = torch.tensor([8])
+    changed = tokens.clone()
+    changed[0, -1] = 1 + changed[0, -1] % 19
+    assert not torch.allclose(model(tokens, lengths), model(changed, lengths))
+    assert not torch.allclose(model(tokens, lengths), model(tokens.flip(1), lengths))
+
+
+def test_dropout_comes_from_the_generator_alone(model):
+    tokens, lengths = row(8, 2)[None], torch.tensor([8])
+
+    def drawn(seed):
+        return model(tokens, lengths, torch.Generator().manual_seed(seed)).item()
+
+    assert drawn(0) == drawn(0) != drawn(1)
+    assert model(tokens, lengths).item() == model(tokens, lengths).item()
+    many = torch.tensor([drawn(seed) for seed in range(400)], dtype=torch.float64)
+    off = (many.mean() - model(tokens, lengths).item()) / (many.std() / 20)
+    assert off.abs() < 4
+
+
+def test_gradients_reach_every_parameter(model):
+    tokens = torch.stack([row(9, k) for k in range(6)])
+    model(tokens, torch.full((6,), 9)).sum().backward()
+    assert all((p.grad != 0).any() for p in model.parameters())
+    assert (model.embedding.weight.grad[0] == 0).all()

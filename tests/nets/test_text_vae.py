@@ -1,0 +1,117 @@
+"""The sentence VAE: its terms, padding, determinism, and that it learns to use its code."""
+
+import pytest
+import torch
+
+from dgm.nets.text_vae import TextVAE, text_vae_objective
+from dgm.vae import gaussian_kl
+
+V = 12
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def vae(**options):
+    torch.manual_seed(0)
+    return TextVAE(V, 6, 8, 4, **options).double()
+
+
+def batch(b=6, t=7):
+    tokens = torch.randint(3, V, (b, t), generator=rng())
+    tokens[:, 0], tokens[:, -1] = 1, 2
+    return tokens
+
+
+def padded():
+    lengths = torch.tensor([7, 4, 3])
+    tokens = batch(3)
+    for row, n in zip(tokens, lengths.tolist(), strict=True):
+        row[n - 1], row[n:] = 2, 0
+    return tokens, lengths
+
+
+@pytest.mark.parametrize("pooling", ["max", "last", "mean"])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_padding_changes_nothing(pooling, bidirectional):
+    model = vae(pooling=pooling, bidirectional=bidirectional)
+    tokens, lengths = padded()
+    mu, logvar = model.posterior(tokens, lengths)
+    values = model.log_likelihood(tokens, lengths, mu)
+    assert (values < 0).all()
+    for i, n in enumerate(lengths.tolist()):
+        alone = model.posterior(tokens[i : i + 1, :n])
+        torch.testing.assert_close(mu[i], alone[0][0])
+        torch.testing.assert_close(logvar[i], alone[1][0])
+        torch.testing.assert_close(
+            values[i], model.log_likelihood(tokens[i : i + 1, :n], None, mu[i : i + 1])[0]
+        )
+
+
+def test_objective_is_the_sum_of_its_terms():
+    model, tokens = vae(), batch()
+    terms = text_vae_objective(model, tokens, None, 0.35, rng(3), dropout=False)
+    torch.testing.assert_close(terms.value, terms.reconstruction + 0.35 * terms.kl)
+    mu, logvar = model.posterior(tokens)
+    torch.testing.assert_close(terms.kl, gaussian_kl(mu, logvar))
+    noise = torch.randn(mu.shape, generator=rng(3), dtype=mu.dtype)
+    z = mu + (0.5 * logvar).exp() * noise
+    torch.testing.assert_close(terms.reconstruction, -model.log_likelihood(tokens, None, z))
+
+
+def test_noise_and_dropout_come_from_the_generator():
+    model, tokens = vae(), batch()
+    one, again, other = (
+        text_vae_objective(model, tokens, None, 1.0, rng(s)).value for s in (1, 1, 2)
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+    dry = text_vae_objective(model, tokens, None, 1.0, rng(1), dropout=False).value
+    assert not torch.equal(one, dry)
+
+
+def test_posterior_is_not_narrowed_by_autocast():
+    torch.manual_seed(0)
+    model, tokens = TextVAE(V, 6, 8, 4), batch()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mu, logvar = model.posterior(tokens)
+        features = model.posterior.encoder(tokens)
+        loss = text_vae_objective(model, tokens, None, 1.0, rng()).value
+    assert mu.dtype == logvar.dtype == loss.dtype == torch.float32
+    torch.testing.assert_close(
+        torch.cat([mu, logvar], 1), model.posterior.head(features.float()), rtol=0, atol=1e-6
+    )
+
+
+def test_sizes_are_the_published_ones():
+    with torch.device("meta"):
+        model = TextVAE(100, 256, 1024, 64, decoder_embedding=128)
+    count = {name: p.numel() for name, p in model.named_parameters()}
+    # The published encoder: 35,684,352 weights in its LSTM, and a head without bias.
+    assert (
+        sum(n for k, n in count.items() if k.startswith("posterior") and "lstm" in k) == 35_684_352
+    )
+    assert sum(n for k, n in count.items() if k.startswith("posterior.head")) == 131_072
+    assert count["decoder.initial.weight"] == 64 * 1024
+
+
+def test_learns_to_carry_the_sentence_in_its_code():
+    torch.manual_seed(0)
+    model = TextVAE(V, 16, 24, 4, layers=1, dropout=0.0)
+    word = torch.randint(3, V, (64, 1), generator=rng())
+    edges = torch.ones(64, 1, dtype=torch.int64)
+    tokens = torch.cat([edges, word.expand(-1, 4), 2 * edges], 1)  # one random word, four times
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    generator = rng()
+    for _ in range(200):
+        loss = text_vae_objective(model, tokens, None, 0.05, generator).value.mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        mu, _ = model.posterior(tokens)
+        own = model.log_likelihood(tokens, None, mu)
+        other = model.log_likelihood(tokens, None, mu.roll(1, 0))[(word != word.roll(1, 0))[:, 0]]
+    assert float(own.mean()) > -0.5
+    assert float(other.mean()) < -3

@@ -1,0 +1,176 @@
+"""Beam search against greedy decoding, exhaustive search and re-scoring."""
+
+import itertools
+import math
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from dgm.nets.lstm import LanguageModel, LSTMDecoder
+from dgm.sampling.beam import beam_search
+
+
+def decoder(v=8, seed=0, sharpness=3.0):
+    """A random LSTM decoder with clear preferences."""
+    torch.manual_seed(seed)
+    model = LSTMDecoder(v, 4, 6, 3).double()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(sharpness)
+    return model
+
+
+def codes(n, seed=1):
+    return torch.randn(n, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def search(model, z, **options):
+    return beam_search(model.step, model.start(z), len(z), **options)
+
+
+def rescored(model, z, tokens):
+    """log p of one hypothesis, word by word."""
+    words = [w for w in tokens.tolist() if w != 0]
+    log_probs = model(torch.tensor([[1, *words]]), z[None])[0].detach().log_softmax(-1)
+    return float(sum(log_probs[t, w] for t, w in enumerate(words)))
+
+
+def test_width_one_is_greedy():
+    model, z = decoder(), codes(20)
+    found = search(model, z, width=1, max_steps=9)
+    for i in range(20):
+        state, last, words = model.start(z[i : i + 1]), 1, []
+        while last != 2 and len(words) < 9:
+            log_probs, state = model.step(torch.tensor([last]), state)
+            log_probs[:, [0, 1]] = -math.inf
+            last = int(log_probs.argmax())
+            words.append(last)
+        assert [w for w in found.tokens[i, 0].tolist() if w != 0] == words
+        assert bool(found.finished[i, 0]) == (last == 2)
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4])
+def test_large_width_is_exhaustive(steps):
+    model, z = decoder(v=5), codes(3)
+    sequences = []
+    for length in range(1, steps + 1):
+        for words in itertools.product((3, 4), repeat=length - 1):
+            sequences.append((*words, 2))
+            if length == steps:
+                sequences += [(*words, 3), (*words, 4)]
+    found = search(model, z, width=40, max_steps=steps)
+    for i in range(3):
+        exact = sorted(
+            ((rescored(model, z[i], torch.tensor(s)), s) for s in sequences), reverse=True
+        )
+        real = found.log_prob[i] > -math.inf
+        assert int(real.sum()) == len(sequences)
+        got = [tuple(w for w in t.tolist() if w != 0) for t in found.tokens[i][real]]
+        assert got == [s for _, s in exact]
+        assert found.log_prob[i][real].tolist() == pytest.approx([p for p, _ in exact])
+
+
+def test_scores_are_the_log_probabilities_of_what_is_returned():
+    model, z = decoder(sharpness=2.0), codes(10)
+    found = search(model, z, width=4, max_steps=8)
+    assert found.finished.any()
+    assert not found.finished.all()
+    for i, k in itertools.product(range(10), range(4)):
+        assert float(found.log_prob[i, k]) == pytest.approx(
+            rescored(model, z[i], found.tokens[i, k])
+        )
+    assert (found.log_prob.diff(dim=1) <= 0).all()
+
+
+def test_wider_is_better_on_average():
+    model, z = decoder(v=20, sharpness=3.0), codes(200)
+    best = [float(search(model, z, width=k).log_prob[:, 0].mean()) for k in (1, 2, 5, 10)]
+    assert best == sorted(best)
+    assert best[-1] > best[0]
+
+
+def test_sentences_do_not_disturb_each_other():
+    model, z = decoder(), codes(12)
+    together = search(model, z, width=3, max_steps=10)
+    for i in range(12):
+        alone = search(model, z[i : i + 1], width=3, max_steps=10)
+        t = alone.tokens.shape[-1]
+        assert torch.equal(together.tokens[i, :, :t], alone.tokens[0])
+        assert (together.tokens[i, :, t:] == 0).all()
+        torch.testing.assert_close(together.log_prob[i], alone.log_prob[0])
+
+
+class Counter(NamedTuple):
+    """How many tokens a row has read."""
+
+    read: Tensor
+
+
+def table(rows):
+    """A step whose log-probabilities depend on the position alone."""
+    log_probs = torch.tensor(rows).log()
+
+    def step(tokens, state):
+        return log_probs[state.read], Counter(state.read + 1)
+
+    return step
+
+
+class TestEnds:
+    def test_unfinished_hypothesis_keeps_its_last_word(self):
+        step = table([[0, 0, 0.1, 0.9]] * 4)
+        found = beam_search(
+            step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=1, max_steps=4
+        )
+        assert found.tokens.tolist() == [[[3, 3, 3, 3]]]
+        assert not found.finished.any()
+
+    def test_finished_hypothesis_stays_and_is_padded(self):
+        step = table([[0, 0, 0.6, 0.4], [0, 0, 0.1, 0.9], [0, 0, 0.9, 0.1]])
+        found = beam_search(
+            step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=2, max_steps=3
+        )
+        assert found.tokens.tolist() == [[[2, 0, 0], [3, 3, 2]]]
+        assert found.log_prob[0].exp().tolist() == pytest.approx([0.6, 0.4 * 0.9 * 0.9])
+
+    def test_length_power_prefers_longer_ones(self):
+        step = table([[0, 0, 0.6, 0.4], [0, 0, 0.1, 0.9], [0, 0, 0.9, 0.1]])
+        state = Counter(torch.zeros(1, dtype=torch.int64))
+        found = beam_search(step, state, 1, width=2, max_steps=3, length_power=1.0)
+        assert found.tokens[0, 0].tolist() == [3, 3, 2]
+
+    def test_forbidden_tokens_never_appear(self):
+        step = table([[0.3, 0.3, 0.1, 0.1, 0.2]] * 5)
+        state = Counter(torch.zeros(2, dtype=torch.int64))
+        found = beam_search(step, state, 2, width=3, max_steps=5, forbidden=(0, 1, 4))
+        words = found.tokens[0, 0].tolist()
+        assert set(found.tokens.unique().tolist()) <= {0, 2, 3}
+        assert words.index(2) == 0
+
+    def test_the_tables_of_the_model_are_left_alone(self):
+        rows = torch.tensor([[0.3, 0.3, 0.2, 0.2]]).log()
+        before = rows.clone()
+        beam_search(lambda tokens, state: (rows, state), (torch.zeros(1),), 1, width=1, max_steps=2)
+        assert torch.equal(rows, before)
+
+
+def test_state_may_have_layers():
+    torch.manual_seed(0)
+    model = LanguageModel(9, 4, 5, layers=2)
+    found = beam_search(model.step, model.start(3), 3, width=4, max_steps=6)
+    assert found.tokens.shape[:2] == (3, 4)
+    torch.testing.assert_close(found.log_prob[0], found.log_prob[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"width": 0}, "width"), ({"max_steps": 0}, "max_steps"), ({"n": 0}, "n="),
+     ({"forbidden": (0, 2)}, "end token"), ({"n": 4}, "rows")],
+)  # fmt: skip
+def test_refuses(change, message):
+    model, z = decoder(), codes(3)
+    arguments = {"n": 3, **change}
+    with pytest.raises(ValueError, match=message):
+        beam_search(model.step, model.start(z), **arguments)
