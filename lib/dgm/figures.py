@@ -225,3 +225,114 @@ def sampler_health(curves: Sequence[Mapping[str, Any]], n_chains: int, caption: 
 def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
     figure = matplotlib.figure.Figure(figsize=size)
     return figure, figure.subplots(rows, columns)
+
+
+def frontier(
+    lines: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]], caption: str
+) -> Figure:
+    """Accuracy of a change against how much was kept, with bars over seeds.
+
+    Args:
+        lines: each with label, kept (S, P) and accuracy (S, P) of S seeds at P settings.
+        points: each with label, kept (S,) and accuracy (S,).
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, axes = _subplots(1, 1, (8.2, 3.9))
+        for line, (colour, dash, mark) in zip(lines, SERIES, strict=False):
+            kept, accuracy = np.asarray(line["kept"]), np.asarray(line["accuracy"])
+            axes.errorbar(
+                kept.mean(0),
+                accuracy.mean(0),
+                _reach(accuracy, accuracy.mean(0)),
+                _reach(kept, kept.mean(0)),
+                linestyle=dash,
+                marker=mark,
+                color=colour,
+                label=line["label"],
+            )
+        for point, mark in zip(points, "v<>pXP*", strict=False):
+            kept, accuracy = np.asarray(point["kept"]), np.asarray(point["accuracy"])
+            reach = (_reach(v[:, None], v[:, None].mean(0)) for v in (accuracy, kept))
+            axes.errorbar(
+                float(kept.mean()),
+                float(accuracy.mean()),
+                *reach,
+                fmt=mark,
+                color=PAGE,
+                markersize=7,
+                label=point["label"],
+            )
+        axes.set_xlim(-3, 103)
+        axes.set_ylim(-3, 103)
+        axes.set_xlabel("BLEU against the source: what is kept")
+        axes.set_ylabel("accuracy of the change (%)")
+        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    told = "; ".join(
+        f"{p['label']}: {np.mean(p['accuracy']):.0f} % at {np.mean(p['kept']):.0f}"
+        for p in [*lines, *points]
+    )
+    return Figure(figure, f"Accuracy against content. On average {told}.", caption)
+
+
+def _reach(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """How far the lowest and the highest seed lie from the mean, (2, P)."""
+    return np.stack([mean - values.min(0), values.max(0) - mean])
+
+
+def histograms(panels: Sequence[Mapping[str, Any]], unit: str, caption: str) -> Figure:
+    """Distributions of original codes and of manipulated ones, a panel a model.
+
+    Args:
+        panels: each with label and curves, a mapping from name to (N,) values; the first is the original.
+        unit: of the values.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, rows = _subplots(len(panels), 1, (8.2, 2.1 * len(panels)))
+        told = []
+        for axes, panel in zip(np.atleast_1d(rows), panels, strict=True):
+            values = {name: np.asarray(v) for name, v in panel["curves"].items()}
+            joined = np.concatenate(list(values.values()))
+            edges = np.linspace(*np.quantile(joined, [0.002, 0.998]), 61)
+            styles = [(DATA, "-", "o"), *SERIES]
+            for (name, v), (colour, dash, _) in zip(values.items(), styles, strict=False):
+                axes.hist(v, edges, histtype="step", color=colour, linestyle=dash, label=name)
+                told.append(f"{panel['label']}, {name}: {v.mean():.0f} ± {v.std():.0f}")
+            axes.set_title(panel["label"])
+            axes.set_yticks([])
+            axes.legend()
+        axes.set_xlabel(unit)
+    return Figure(figure, f"Histograms in {unit}. {'; '.join(told)}.", caption)
+
+
+def components(graphs: Mapping[str, Mapping[int, Any]], caption: str) -> Figure:
+    """Connected components, and nodes, of Mapper graphs against the resolution.
+
+    Args:
+        graphs: for each model, for each resolution, (S, 2) components and nodes of S seeds.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, panels = _subplots(1, 2, (8.2, 2.9))
+        told = []
+        for (name, found), (colour, dash, mark) in zip(graphs.items(), SERIES, strict=False):
+            values = np.stack([np.asarray(v) for v in found.values()])  # (R, S, 2)
+            for axes, v in zip(panels, np.moveaxis(values, 2, 0), strict=True):
+                reach = _reach(v.T, v.mean(1))
+                axes.errorbar(
+                    list(found), v.mean(1), reach, linestyle=dash, marker=mark, color=colour,
+                    label=name,
+                )  # fmt: skip
+            told.append(
+                f"{name}: "
+                + ", ".join(
+                    f"{v.mean(0)[0]:.1f} components of {v.mean(0)[1]:.1f} nodes at {r}"
+                    for r, v in zip(found, values, strict=True)
+                )
+            )
+        for axes, title in zip(panels, ("connected components", "nodes"), strict=True):
+            axes.set_title(title)
+            axes.set_xlabel("resolution (intervals of the lens)")
+        panels[0].legend()
+    return Figure(figure, f"Mapper graphs. {'; '.join(told)}.", caption)

@@ -104,7 +104,7 @@ class Visit:
     def ready(self, count):
         """Wait until so many widgets have started, and until each has drawn."""
         self.page.wait_for_function(
-            "n => document.querySelectorAll('.dgm-view[data-ready=yes] canvas').length >= n",
+            "n => document.querySelectorAll('.dgm-view[data-ready=yes] .dgm').length >= n",
             arg=count,
         )
         self.page.wait_for_function("() => performance.getEntriesByType('measure').length > 0")

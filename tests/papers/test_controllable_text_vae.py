@@ -141,7 +141,6 @@ class TestObjective:
         )
         assert count["residual.head.weight"] == 131_072
         assert count["decoder.initial.weight"] == 81_920
-        # The count of the specification has one bias vector; PyTorch's LSTM has two.
         assert sum(n for k, n in count.items() if k.startswith("decoder.lstm")) == 5_054_464
 
 

@@ -4,7 +4,10 @@ import importlib
 
 from dgm.claims import Claim
 
-CHAPTERS = {"rate_distortion": "01_rate_distortion"}
+CHAPTERS = {
+    "rate_distortion": "01_rate_distortion",
+    "controllable_text_vae": "04_controllable_text_vae",
+}
 
 
 def all_claims() -> list[Claim]:

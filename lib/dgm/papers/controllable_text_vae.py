@@ -23,7 +23,6 @@ and the published histograms show equation (8). All in nats. Token ids: <pad> 0,
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -334,8 +333,7 @@ class Steerable(Protocol):
         """The sentence anew at barycentric weights (K,)."""
 
 
-@dataclass
-class Rewriter:
+class Rewriter(NamedTuple):
     """A trained model with its vocabulary: text in, text out.
 
     Attributes:

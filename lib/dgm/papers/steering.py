@@ -424,8 +424,13 @@ def rewrite(
         chosen = {k: v[left] if isinstance(v, Tensor) else v for k, v in options.items()}
         again = rewrite_at(model, [sentences[i] for i in left], weights[left], margin, **chosen)
         for i, found in zip(left, again, strict=True):
-            best[i] = max(best[i], found, key=lambda r: r.agreement)
+            best[i] = better(best[i], found)
     return best
+
+
+def better(one: Rewrite, other: Rewrite) -> Rewrite:
+    """The other where it agrees more, by what rounding cannot explain."""
+    return other if other.agreement > one.agreement + 1e-6 else one
 
 
 @torch.no_grad()

@@ -12,9 +12,9 @@ FOLDER = Path(__file__).parent
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#7f7f7f"  # our model, baseline, data
 
 
-def module(name: str) -> str:
-    """Return one ES module that stands alone: nn.js, frame.js and the widget's own text."""
-    return "".join((FOLDER / part).read_text("utf-8") for part in ("nn.js", "frame.js", name))
+def module(*names: str) -> str:
+    """Return one ES module that stands alone: nn.js, frame.js and the widget's own parts."""
+    return "".join((FOLDER / part).read_text("utf-8") for part in ("nn.js", "frame.js", *names))
 
 
 def style() -> str:

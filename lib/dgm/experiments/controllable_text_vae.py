@@ -1,0 +1,434 @@
+"""Chapter 4: a simplex inside a text VAE, an ordinary text VAE beside it, and a model that readers steer."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dgm import profiles, results
+from dgm.claims import Claim
+from dgm.claims import judge as verdict
+from dgm.data import text
+from dgm.experiments import sentence_steering as steering
+from dgm.experiments.sentence_codes import (
+    MANIPULATIONS,
+    WALK,
+    context,
+    context_of,
+    first_of_each,
+    ordinary,
+    own_sentences,
+    prefix,
+    settings,
+    simplex,
+    walk,
+)
+from dgm.experiments.text_judges import CHAPTER, content, judges, quality, word_swap
+from dgm.results import Result
+
+TITLE = "Steering a sentence"
+ABSTRACT = "Xu et al. 2020, abstract"
+
+
+def steered(profile: profiles.Profile, n_labels: int, seed: int) -> Result:
+    """The steering model: its frontier, its chosen point, and the first rewrites there."""
+    dataset = settings(profile).dataset
+
+    def compute() -> tuple[dict, dict]:
+        model = steering.trained(profile, n_labels, seed)
+        values, texts = steering.steered(model, judges(profile, dataset), dataset, n_labels)
+        labels = text.load(dataset, "test").labels
+        validation = steering.some_of_each(text.load(dataset, "validation"), 500)
+        tokens = model.vocabulary.encode(validation.texts, 30).tokens
+        words = steering.words_of(tokens, model.vocabulary).to(profile.device)
+        values["rewrites"] = first_of_each(texts, labels)
+        return values, {"p": model.read(words).p, "labels": validation.labels}
+
+    name = f"steering-{n_labels}-seed{seed}"
+    return results.get(name, compute, context(profile), seed=seed, n_labels=n_labels)
+
+
+def page_model(profile: profiles.Profile, seed: int) -> Result:
+    """The first steering model with int8 weights, as the page runs it, measured like the others."""
+    dataset, n_labels = settings(profile).dataset, steering.settings(profile).labels[0]
+
+    def compute() -> tuple[dict, dict]:
+        model, judge = steering.trained(profile, n_labels, seed), judges(profile, dataset)
+        found = steered(profile, n_labels, seed).values
+        threshold = found["test"][found["chosen"]]["threshold"]
+        made = steering.candidates(model, text.load(dataset, "test"))
+        whole = [r.text for r in steering.first_agreeing(made, threshold)]
+        return steering.page_model(model, judge, dataset, threshold, whole)
+
+    return results.get(f"page-seed{seed}", compute, context(profile), seed=seed)
+
+
+def controls(profile: profiles.Profile, dataset: str | None = None) -> Result:
+    """What needs no model: the source itself, words swapped by a table, and people's rewrites."""
+    dataset = dataset or settings(profile).dataset
+
+    def compute() -> tuple[dict, dict]:
+        judge, test = judges(profile, dataset), text.load(dataset, "test")
+        swap = word_swap(text.load(dataset, "train"))
+        return {
+            "source copy": steering.measured(judge, test.texts, test),
+            "word swap": steering.measured(judge, swap(test.texts, 1 - test.labels), test),
+            "people": steering.measured(judge, test.references, test),
+        }, {}
+
+    name = f"{prefix(profile, dataset)}controls"
+    return results.get(name, compute, context_of(profile, dataset))
+
+
+def run(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Iterator[Result]:
+    """Every result of one seed, one after the other: loaded, resumed or computed.
+
+    Judges, controls, the page's model and the second data set belong to the first seed alone.
+    """
+    dataset = settings(profile).dataset
+    if seed == first_seed:
+        yield quality(profile, dataset)
+        yield controls(profile)
+    for n_labels in steering.settings(profile).labels:
+        yield steered(profile, n_labels, seed)
+    yield simplex(profile, seed)
+    yield ordinary(profile, seed)
+    if seed == first_seed:
+        yield simplex(profile, seed, kind="released")
+        yield page_model(profile, seed)
+        yield walk(profile, seed)
+        for other in second_datasets(profile):
+            yield quality(profile, other)
+            yield controls(profile, other)
+            yield simplex(profile, seed, other)
+            yield ordinary(profile, seed, other)
+
+
+def second_datasets(profile: profiles.Profile) -> tuple[str, ...]:
+    """Data sets that the two models are trained on once more, with one seed."""
+    return () if profile.name == "smoke" else ("amazon",)
+
+
+def names(profile: profiles.Profile) -> list[str]:
+    """The results that make the chapter whole at a profile."""
+    labels = steering.settings(profile).labels
+    kinds = [*(f"steering-{n}" for n in labels), "simplex", "ordinary"]
+    found = [f"{kind}-seed{seed}" for kind in kinds for seed in range(profile.n_seeds)]
+    found += [f"judges-{settings(profile).dataset}-seed0", "controls", "released-seed0"]
+    found += ["page-seed0", "walk-seed0"]
+    for other in second_datasets(profile):
+        own = (f"{other}-{name}" for name in ("controls", "simplex-seed0", "ordinary-seed0"))
+        found += [f"judges-{other}-seed0", *own]
+    return found
+
+
+class Chapter(NamedTuple):
+    """All results of the chapter at one profile, as the notebook and the page use them."""
+
+    profile: profiles.Profile
+    dataset: str
+    seeds: list[int]
+    labels: tuple[int, ...]
+    scale: str
+    badge: str
+    judges: dict[str, Result]  # by data set
+    controls: dict[str, Result]
+    steering: dict[int, list[Result]]  # by number of labels, a result a seed
+    simplex: list[Result]
+    released: Result
+    ordinary: list[Result]
+    others: dict[str, dict[str, Result]]  # data set -> "simplex", "ordinary"
+    page: Result
+    walk: Result
+
+
+def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
+    """Load or compute the chapter; "auto" takes the largest profile that is published."""
+    profile = results.resolve(profile_name, CHAPTER, names)
+    if profile.threads:
+        torch.set_num_threads(profile.threads)
+    dataset, labels = settings(profile).dataset, steering.settings(profile).labels
+    seeds = list(range(first_seed, first_seed + profile.n_seeds))
+    found = {r.name: r for seed in seeds for r in run(profile, seed, first_seed)}
+    others = second_datasets(profile)
+    scale = (
+        f"{found['controls'].values['source copy']['n']} test sentences, {_count(seeds, 'seed')}"
+    )
+    return Chapter(
+        profile,
+        dataset,
+        seeds,
+        labels,
+        scale,
+        results.badge(list(found.values()), scale),
+        {name: found[f"judges-{name}-seed0"] for name in (dataset, *others)},
+        {name: found[f"{prefix(profile, name)}controls"] for name in (dataset, *others)},
+        {n: [found[f"steering-{n}-seed{seed}"] for seed in seeds] for n in labels},
+        [found[f"simplex-seed{seed}"] for seed in seeds],
+        found[f"released-seed{first_seed}"],
+        [found[f"ordinary-seed{seed}"] for seed in seeds],
+        {
+            name: {k: found[f"{name}-{k}-seed{first_seed}"] for k in ("simplex", "ordinary")}
+            for name in others
+        },
+        found[f"page-seed{first_seed}"],
+        found[f"walk-seed{first_seed}"],
+    )
+
+
+def _count(things: list, what: str) -> str:
+    return f"{len(things)} {what}{'s' * (len(things) > 1)}"
+
+
+TARGETS = {2000: (82.0, 55.0, 25.0, 1.25), 200: (78.0, 48.0, None, None)}  # of the worst seed
+
+
+def chosen(result: Result) -> dict[str, Any]:
+    """A steering result's measurements on the test set, at the point that validation chose."""
+    return result.values["test"][result.values["chosen"]]
+
+
+class Worst(NamedTuple):
+    """The worst seed in each measure; perplexity as a multiple of the sources'."""
+
+    accuracy: float
+    bleu_source: float
+    bleu_reference: float
+    perplexity: float
+
+
+def worst(found: Chapter, n_labels: int) -> Worst:
+    """The steering model's worst seeds at their chosen points."""
+    points = [chosen(r) for r in found.steering[n_labels]]
+    sources = found.controls[found.dataset].values["source copy"]["perplexity"]["mean"]
+    low = {
+        k: min(p[k]["mean"] for p in points) for k in ("accuracy", "bleu_source", "bleu_reference")
+    }
+    return Worst(**low, perplexity=max(p["perplexity"]["mean"] for p in points) / sources)
+
+
+def over_seeds(found: list[Result], *path: str) -> Tensor:
+    """One number of each seed's values, (S,), reached by keys."""
+    values = []
+    for result in found:
+        node = result.values
+        for key in path:
+            node = node[key]
+        values.append(float(node))
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def told(values: Tensor, digits: int = 1) -> str:
+    """Values of a few seeds in words: all of them, since three are too few for an interval."""
+    return " / ".join(f"{v:.{digits}f}" for v in values.tolist())
+
+
+def claims(found: Chapter) -> list[Claim]:
+    """The chapter's claims with their verdicts, from the results."""
+    extremum = over_seeds(
+        found.ordinary, "shift", "extremum", "log_of_mean", "in_standard_deviations"
+    )
+    two = over_seeds(found.ordinary, "shift", "2 s.d.", "log_of_mean", "in_standard_deviations")
+    vertex = over_seeds(found.simplex, "shift", "log_of_mean", "in_standard_deviations")
+    nats = over_seeds(found.simplex, "shift", "log_of_mean", "shift", "mean")
+    purity = over_seeds(found.simplex, "vertices", "purity")
+    chance = over_seeds(found.simplex, "vertices", "chance")
+    count = found.simplex[0].tensors["labels"].numel()
+    error = torch.sqrt(chance * (1 - chance) / count)
+    collisions = sum(r.values["vertices"]["collision"] for r in found.simplex)
+    moved = {k: over_seeds(found.simplex, "vertex", k, "mean") for k in ("accuracy", "bleu_source")}
+    ordinary = {
+        name: {
+            k: over_seeds(found.ordinary, "manipulations", name, k, "mean")
+            for k in ("accuracy", "bleu_source")
+        }
+        for name in MANIPULATIONS
+    }
+    best = max(ordinary, key=lambda name: float(ordinary[name]["accuracy"].mean()))
+    swap = found.controls[found.dataset].values["word swap"]
+    reference = over_seeds(found.simplex, "vertex", "bleu_reference", "mean")
+    released = found.released.values
+    made = [
+        _claim(
+            found,
+            "Moving a factor of an ordinary text VAE takes its code to places that training never saw",
+            ABSTRACT,
+            "shift of the negative log of the mean density, in standard deviations, by seed: "
+            f"{told(two, 2)} at 2 s.d., {told(extremum, 2)} at the extremum; asked for: the extremum "
+            "beyond 1 for every seed",
+            bool((extremum > 1).all()),
+        ),
+        _claim(
+            found,
+            "On the simplex every manipulation stays where the decoder was trained",
+            ABSTRACT,
+            f"the same for a vertex: {told(vertex, 2)} ({told(nats)} nats); asked for: below the "
+            "ordinary VAE's extremum for every seed, and below 1",
+            bool((vertex < extremum).all() and (vertex < 1).all()),
+        ),
+        _claim(
+            found,
+            "Without labels, vertices come to stand for sentiment",
+            ABSTRACT,
+            f"purity on {count} validation sentences, by seed: {told(purity, 3)}, chance "
+            f"{float(chance[0]):.3f}; {collisions} of {len(purity)} seeds have both labels on one; asked "
+            "for: above chance by four standard errors for every seed",
+            bool((purity > chance + 4 * error).all()),
+        ),
+        _claim(
+            found,
+            "The released weights of the losses fill the simplex",
+            "released code",
+            f"spread (0 all alike, 1 all on vertices): {released['dispersion']['spread']:.3f} as "
+            f"released (one seed), {told(over_seeds(found.simplex, 'dispersion', 'spread'), 2)} with "
+            "the KL of the structured block at a hundredth; asked for: at least 0.1",
+            released["dispersion"]["spread"] >= 0.1,
+        ),
+        _claim(
+            found,
+            "It controls sentiment better than unsupervised baselines",
+            ABSTRACT,
+            f"accuracy {told(moved['accuracy'])} % at BLEU-source {told(moved['bleu_source'])}; the "
+            f"ordinary VAE at its best ({best}) {told(ordinary[best]['accuracy'])} % at "
+            f"{told(ordinary[best]['bleu_source'])}; asked for: more accurate, at no lower BLEU",
+            bool(
+                (moved["accuracy"] > ordinary[best]["accuracy"]).all()
+                and (moved["bleu_source"] >= ordinary[best]["bleu_source"]).all()
+            ),
+        ),
+        _claim(
+            found,
+            "It is competitive with supervised style transfer",
+            ABSTRACT,
+            f"BLEU against people's rewrites {told(reference)}; swapping words by a table made from labels "
+            f"{swap['bleu_reference']['mean']:.1f} at {swap['accuracy']['mean']:.1f} % accuracy; asked for: "
+            "no lower than the table, in both",
+            bool(
+                (reference >= swap["bleu_reference"]["mean"]).all()
+                and (moved["accuracy"] >= swap["accuracy"]["mean"]).all()
+            ),
+        ),
+        _claim(
+            found,
+            "Topics of news can be switched in mid-sentence",
+            ABSTRACT,
+            "the news data set is not among ours; the page switches sentiment in mid-sentence",
+            None,
+        ),
+    ]
+    for n in found.labels:
+        if n in TARGETS:
+            made.append(_steering_claim(found, n))
+    page = found.page.values
+    made.append(
+        _claim(
+            found,
+            "The model in the page is the model that was measured",
+            "this book",
+            f"int8 weights ({page['bytes'] / 1e6:.2f} MB) leave {page['unchanged_by_int8']} of {page['n']} "
+            f"rewrites as they were; accuracy {page['int8']['accuracy']['mean']:.1f} %, BLEU-source "
+            f"{page['int8']['bleu_source']['mean']:.1f}; asked for: 95 % unchanged",
+            page["unchanged_by_int8"] >= 0.95 * page["n"],
+        )
+    )
+    return made
+
+
+def _steering_claim(found: Chapter, n_labels: int) -> Claim:
+    low, wanted = worst(found, n_labels), TARGETS[n_labels]
+    holds = low.accuracy >= wanted[0] and low.bleu_source >= wanted[1]
+    text_ = f"at least {wanted[0]:.0f} % at BLEU-source {wanted[1]:.0f}"
+    if wanted[2] is not None:
+        holds = holds and low.bleu_reference >= wanted[2] and low.perplexity <= wanted[3]
+        text_ += (
+            f", BLEU-reference {wanted[2]:.0f}, perplexity at most {wanted[3]} times the sources'"
+        )
+    return _claim(
+        found,
+        f"With {n_labels} labels and latents for words, a sentence keeps its content when steered",
+        "this book",
+        f"worst of {len(found.seeds)} seeds: accuracy {low.accuracy:.1f} %, BLEU-source "
+        f"{low.bleu_source:.1f}, BLEU-reference {low.bleu_reference:.1f}, perplexity "
+        f"{low.perplexity:.2f} times the sources'; asked for: {text_}",
+        holds,
+    )
+
+
+def _claim(found: Chapter, text_: str, source: str, measured: str, holds: bool | None) -> Claim:
+    scale = f"profile {found.profile.name}, {found.dataset}, {found.scale}"
+    return Claim(CHAPTER, TITLE, text_, source, measured, scale, verdict(holds))
+
+
+def published_claims() -> list[Claim]:
+    """The claims at the best published profile; none where nothing has been published."""
+    name = results.published(CHAPTER, names)
+    return claims(chapter(name)) if name else []
+
+
+def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
+    """The page's model rewrites the test sentences again; greedy decoding leaves no room for chance."""
+    page = page_model(profile, 0)
+    model = steering.from_page(page.tensors, page.values["words"])
+    test = text.load(settings(profile).dataset, "test")
+    kept = steering.first_agreeing(steering.candidates(model, test), page.values["threshold"])
+    found = content([r.text for r in kept], test.texts, test.references)
+    return [
+        {
+            "what": f"page model, BLEU against the {name}",
+            "published": page.values["int8"][f"bleu_{name}"]["mean"],
+            "recomputed": again.mean,
+            "standard_error": page.values["int8"][f"bleu_{name}"]["standard_error"] / 4,
+            "ok": abs(again.mean - page.values["int8"][f"bleu_{name}"]["mean"]) < 0.5,
+        }
+        for name, again in (("source", found.source), ("reference", found.reference))
+    ]
+
+
+def page_steering(found: Chapter) -> tuple[steering.SteeringModel, dict[str, Any], list[dict]]:
+    """The model that the page runs, its arrays, and golden rewrites that tie the page to PyTorch."""
+    page = found.page
+    model = steering.from_page(page.tensors, page.values["words"])
+    arrays = {k: v.numpy() for k, v in steering.page_arrays(page.tensors).items()}
+    golden = []
+    for i, sentence in enumerate(own_sentences(found.dataset)):
+        weights = [0.0, 0.0, 1.0] if i % 2 else [1.0, 0.0, 0.0]
+        how = {"margins": page.values["ladder"], "threshold": page.values["threshold"]}
+        golden.append(
+            {"sentence": sentence, "weights": weights, **how}
+            | {"rewrite": model.rewrite(sentence, weights, **how)}
+        )
+    return model, arrays, golden
+
+
+def page_walks(found: Chapter) -> list[dict[str, Any]]:
+    """The two walks with their densities, for the widget that shows them."""
+    walked, steps = found.walk, WALK.tolist()
+    kinds = {
+        "ordinary": ("ordinary VAE", "standard deviations along its sentiment dimension", steps),
+        "simplex": (
+            "simplex",
+            "weight of the positive vertex",
+            [(s - steps[0]) / (steps[-1] - steps[0]) for s in steps],
+        ),
+    }
+    models = []
+    for kind, (label, axis, places) in kinds.items():
+        original = {"simplex": found.simplex, "ordinary": found.ordinary}[kind][0].tensors
+        models.append(
+            {
+                "label": label,
+                "axis": axis,
+                "steps": places,
+                "sentences": walked.values[kind],
+                "log_mean": walked.tensors[f"{kind}.log_of_mean"].numpy(),
+                "mean_log": walked.tensors[f"{kind}.mean_of_logs"].numpy(),
+                "original": {
+                    "log_mean": original["original.log_of_mean"].numpy(),
+                    "mean_log": original["original.mean_of_logs"].numpy(),
+                },
+                "reading": walked.tensors[f"{kind}.reading"].numpy(),
+                "baseline": kind == "ordinary",
+            }
+        )
+    return models

@@ -1,0 +1,469 @@
+"""The text widgets in a real browser: the page's model against PyTorch's, and what a reader may type."""
+
+import functools
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from dgm.data import text
+from dgm.data.synthetic import review_grammar
+from dgm.papers.steering import SteeringModel, rewrite
+from dgm.widgets import AttributeSwitch, LatentCliff, SentenceSteering, TextWeights, frame
+
+MARGINS, THRESHOLD = (1.5, 0.7, 0.3, 0.1), 0.6
+SMALL = {"embedding": 32, "hidden": 64, "context": 48, "voters": 32}
+EXAMPLES = ["the pizza was great .", "sadly , the host was rude today .", "we loved the patio ."]
+UNPACK = """async source => {
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  globalThis.library = await import(url);
+}"""
+
+SWEEP = """async slider => {
+  performance.clearMeasures();
+  for (let i = 0; i < 240; i++) {
+    slider.value = 50 + 50 * Math.sin(i / 9);
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    await new Promise(requestAnimationFrame);
+  }
+}"""
+
+
+def steering_model(words, seed=0, **sizes):
+    """Return an untrained model whose rewrites vary: its random weights are large."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = SteeringModel(text.Vocabulary(words, 4, mask=True), **sizes)
+        for name, parameter in model.named_parameters():
+            # What reads stays soft: at a corner agreements are equal but for rounding.
+            if name.endswith("weight") and name not in ("voters.weight", "weights.weight"):
+                parameter.data *= 6 if name == "embedding.weight" else 2.5
+        model.by_match.data.fill_(0.2)
+        model.word_bias.data.normal_()
+        # What may never be written is most probable, and many a sentence ends early.
+        model.word_bias.data[2] = 6.0
+        model.word_bias.data[[0, 1, model.vocabulary.mask]] = 9.0
+    return model.eval().requires_grad_(False)
+
+
+def arrays(model):
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+@functools.lru_cache
+def vocabulary():
+    return text.Vocabulary.build(review_grammar(2000, seed=3)[0], 200, 4, mask=True).words
+
+
+@functools.lru_cache
+def small_model():
+    return steering_model(vocabulary(), **SMALL)
+
+
+@functools.lru_cache
+def golden(precision, count=100):
+    """Return what PyTorch makes of sentences with unknown, repeated, missing and too many words."""
+    model = small_model()
+    if precision == "int8":
+        weights = TextWeights(arrays(model), vocabulary()).dequantised()
+        model = steering_model(vocabulary(), **SMALL)
+        tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+        model.load_state_dict(tensors, strict=False)
+    dice = np.random.default_rng(0)
+    ends = ["", " .", " zorp .", " zorp quux zorp", " a1 b2 c3 d4 a1 e5 ?"]
+    made = []
+    for i, sentence in enumerate(review_grammar(count, seed=4)[0]):
+        sentence = sentence.removesuffix(" .") + ends[i % 5]
+        if i % 20 == 7:
+            sentence = " ".join([sentence] * 5)
+        elif i % 20 == 8:
+            sentence = sentence.split()[0]
+        weights = dice.dirichlet([0.4] * 3).round(4)
+        weights[2] = 1 - weights[0] - weights[1]
+        weights = np.clip(weights, 0, 1)
+        options = {"margins": MARGINS, "threshold": THRESHOLD}
+        wanted = torch.tensor(weights[None], dtype=torch.float32)
+        answer = rewrite(model, [sentence], wanted, **options)[0].text
+        told = {"sentence": sentence, "weights": weights.tolist(), "rewrite": answer}
+        made.append(told | {"margins": list(MARGINS), "threshold": THRESHOLD})
+    return made
+
+
+def steering(weights=None, **options):
+    weights = weights or TextWeights(arrays(small_model()), vocabulary())
+    points = np.random.default_rng(1).dirichlet([0.5] * 3, 90)
+    options = {"margins": MARGINS, "threshold": THRESHOLD, "badge": "random", **options}
+    return SentenceSteering(weights, EXAMPLES, points, np.arange(90) % 3, **options)
+
+
+def switch(weights):
+    options = {"margins": MARGINS, "threshold": THRESHOLD}
+    return AttributeSwitch(weights, EXAMPLES, "random", place=3, **options)
+
+
+def cliff(badge="made up"):
+    dice = np.random.default_rng(2)
+    models = []
+    for label, steps, slope in [("VAE", np.linspace(-4, 4, 9), 9.0), ("Simplex", np.arange(6), 0)]:
+        said = [[f"{source} {i}" for i in range(len(steps))] for source in EXAMPLES[:2]]
+        density = 50 + slope * np.abs(steps) + np.zeros((2, 1))
+        codes = 50 + 3 * dice.normal(size=900)
+        models.append(
+            {
+                "label": label,
+                "axis": f"{label} steps",
+                "steps": steps,
+                "sentences": said,
+                "log_mean": density,
+                "mean_log": 10 * density,
+                "original": {"log_mean": codes, "mean_log": 10 * codes},
+                "reading": np.tile(np.linspace(0, 1, len(steps)), (2, 1)),
+                "baseline": label == "VAE",
+            }
+        )
+    return LatentCliff(EXAMPLES[:2], models, badge)
+
+
+@pytest.fixture
+def opened(tmp_path, write_page, visit, serve):
+    """Return ``opened(*widgets, scheme=, theme=, **context options)``: a page that holds them."""
+
+    def start(*widgets, scheme="file", theme="light", **options):
+        path = write_page(tmp_path, *widgets, theme=theme)
+        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
+        return visit(url, **options).ready(len(widgets))
+
+    return start
+
+
+def all_widgets():
+    weights = TextWeights(arrays(small_model()), vocabulary(), golden=golden("int8")[:8])
+    return steering(weights), cliff(), switch(weights)
+
+
+def golden_wrong(seen):
+    seen.page.wait_for_function("document.querySelector('.dgm').dataset.goldenWrong !== undefined")
+    return int(seen.page.locator(".dgm").first.get_attribute("data-golden-wrong"))
+
+
+def drawn(seen):
+    """Wait until the widgets have drawn what they were asked to."""
+    twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r())))"
+    seen.page.evaluate(twice)
+
+
+def rewritten(seen, index=0):
+    """Return the sentence on the page, once the widgets have drawn."""
+    drawn(seen)
+    return seen.page.locator(".dgm").nth(index).get_attribute("data-rewritten")
+
+
+def typed(seen, sentence):
+    seen.page.get_by_label("Your sentence").fill(sentence)
+    return rewritten(seen)
+
+
+def percentages(seen):
+    """Return where the three sliders stand."""
+    return [int(slider(seen, name).input_value()) for name in ("negative", "neither", "positive")]
+
+
+def slider(seen, name):
+    return seen.page.get_by_role("slider", name=name)
+
+
+# The model
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("wasm", [True, False])
+def test_a_hundred_sentences_come_out_as_pytorch_says(tmp_path, write_page, visit, precision, wasm):
+    answers = golden(precision)
+    assert len({g["rewrite"] for g in answers}) > 80
+    weights = TextWeights(arrays(small_model()), vocabulary(), precision=precision, golden=answers)
+    path = write_page(tmp_path, steering(weights))
+    seen = visit("about:blank")
+    if not wasm:
+        seen.page.add_init_script("delete globalThis.WebAssembly")
+    seen.page.goto(path.as_uri())
+    seen.ready(1)
+    assert golden_wrong(seen) == 0
+    seen.assert_clean()
+
+
+def test_a_wrong_golden_sentence_is_counted(opened):
+    answers = [dict(g) for g in golden("int8")[:4]]
+    answers[2]["rewrite"] += " zorp"
+    weights = TextWeights(arrays(small_model()), vocabulary(), golden=answers)
+    assert golden_wrong(opened(steering(weights))) == 1
+
+
+def test_the_page_tokenises_as_python_does(visit):
+    seen = visit("about:blank")
+    seen.page.evaluate(UNPACK, frame.module("text_model.js") + "\nexport { tokenise };")
+    dice = random.Random(0)
+    pieces = [
+        *"abcnst't''\"\"``.,!?-–—…’“0123456789_()/+: éßİΣ中🍕½²٣ﬁ\u200d\u0301\x00\x1c\x85\ufeff\t\n\u3000"
+    ]
+    pieces += ["❤️", "n't", "can", "cannot", "gonna", " wanna ", "..", "--", "<b>", "I'VE", "&nbsp;"]
+    pieces += ["w/", "c+", "_num_", "5.50", "1,000", "mr. ", "st.", "does n't"]
+    typed = ["".join(dice.choices(pieces, k=dice.randrange(30))) for _ in range(3000)]
+    typed += [*EXAMPLES, " ", "I can't; it's $5.50 (really)!"]
+    got = seen.page.evaluate("all => all.map(t => library.tokenise(t).join(' '))", typed)
+    assert got == [text.tokenise(t) for t in typed]
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_switch_in_mid_sentence_is_that_of_pytorch(opened, backward):
+    weights = TextWeights(arrays(small_model()), vocabulary(), precision="float32")
+    seen = opened(switch(weights))
+    before, after = torch.eye(3)[[2, 0] if backward else [0, 2]].split(1)
+    if backward:
+        seen.page.get_by_role("radio", name="positive, then negative").check()
+    seen.page.get_by_role("combobox", name="Sentence").select_option("1")
+    count = len(EXAMPLES[1].split())
+    made = []
+    for place in range(count + 1):
+        slider(seen, "Switch").fill(str(place))
+        options = {"margins": MARGINS, "threshold": THRESHOLD}
+        wanted = rewrite(
+            small_model(), EXAMPLES[1:2], before, switch_at=place, weights_after=after, **options
+        )
+        made.append(rewritten(seen))
+        assert made[-1] == wanted[0].text
+    assert len(set(made)) > 2
+
+
+def test_a_rewrite_at_full_size_takes_less_than_fifty_milliseconds(
+    opened, record_testsuite_property
+):
+    words = [f"w{i}" for i in range(3992)]
+    weights = TextWeights(arrays(steering_model(words)), words)
+    assert len(weights.data) < 1_400_000
+    sentence = " ".join(f"w{37 * i}" for i in range(10))
+    seen = opened(SentenceSteering(weights, [sentence], margins=MARGINS, threshold=1.0))
+    # Three rounds: other work on this machine may hold up one of them, a slow model all.
+    p95 = []
+    for _ in range(3):
+        slider(seen, "positive").evaluate(SWEEP)
+        frames = seen.frames()
+        assert len(frames) >= 100
+        p95.append(np.percentile(frames, 95))
+        if p95[-1] < 50:
+            break
+    record_testsuite_property("rewrite_p95_ms", min(p95))
+    assert min(p95) < 50
+
+
+# Steering
+
+
+def test_a_drag_of_sixty_events_ends_where_it_was_let_go(opened):
+    seen = opened(steering())
+    pad = seen.page.locator(".dgm-pad")
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    start, end = (box["x"] + 40, box["y"] + 200), (box["x"] + 190, box["y"] + 120)
+    seen.page.mouse.move(*start)
+    seen.page.mouse.down()
+    for i in range(1, 61):
+        seen.page.mouse.move(*(a + (b - a) * i / 60 for a, b in zip(start, end, strict=True)))
+    seen.page.mouse.up()
+    dragged = rewritten(seen), percentages(seen)
+    assert sum(dragged[1]) == 100
+    seen.page.get_by_role("button", name="Reset").click()
+    assert rewritten(seen) != dragged[0]
+    seen.page.mouse.click(*end)
+    assert (rewritten(seen), percentages(seen)) == dragged
+
+
+def test_sixty_events_in_one_frame_are_one_rewrite(opened):
+    seen = opened(steering())
+    drawn(seen)
+    seen.page.evaluate("performance.clearMeasures()")
+    slider(seen, "negative").evaluate(
+        """slider => { for (let i = 0; i <= 60; i++) {
+            slider.value = i; slider.dispatchEvent(new Event("input", { bubbles: true })); } }"""
+    )
+    drawn(seen)
+    assert len(seen.frames()) == 1
+    assert percentages(seen)[0] == 60
+    assert sum(percentages(seen)) == 100
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_everything_can_be_done_by_keyboard(opened, scheme):
+    seen = opened(steering(), scheme=scheme)
+    before = rewritten(seen)
+    pad = seen.page.locator(".dgm-pad")
+    for _ in range(5):
+        pad.press("Shift+ArrowLeft")
+    drawn(seen)
+    assert percentages(seen) == [100, 0, 0]
+    after = rewritten(seen)
+    assert after != before
+    pad.press("ArrowUp")
+    drawn(seen)
+    assert percentages(seen) == [98, 2, 0] or percentages(seen) == [96, 4, 0]
+    slider(seen, "positive").press("End")
+    drawn(seen)
+    assert percentages(seen) == [0, 0, 100]
+    slider(seen, "positive").press("Home")
+    drawn(seen)
+    assert percentages(seen) == [50, 50, 0]
+    slider(seen, "How much may change").press("Home")
+    drawn(seen)
+    assert slider(seen, "How much may change").input_value() == "1"
+    assert slider(seen, "How much may change").get_attribute("aria-valuetext").endswith(" 1.5")
+    seen.page.get_by_role("button", name="Reset").press("Enter")
+    assert rewritten(seen) == before
+    box = seen.page.get_by_label("Your sentence")
+    box.press("Control+a")
+    box.type("we loved the pizza")
+    box.press("Enter")
+    drawn(seen)
+    assert box.input_value() == "we loved the pizza"
+    assert seen.page.locator(".dgm-word").count() == 4
+    seen.assert_clean()
+
+
+def test_new_words_are_marked_and_lost_words_told(opened):
+    seen = opened(steering())
+    made = rewritten(seen).split()
+    marked = " ".join(seen.page.locator("ins").all_inner_texts())
+    new = [word for word in made if word not in EXAMPLES[0].split()]
+    assert new
+    assert all(word in marked for word in new)
+    line = seen.page.locator("ins").first.evaluate("n => getComputedStyle(n).textDecorationLine")
+    assert line == "underline"
+    lost = [word for word in EXAMPLES[0].split() if word not in made]
+    assert all(word in seen.page.locator(".dgm-gone").inner_text() for word in lost)
+
+
+def test_an_example_can_be_picked(opened):
+    seen = opened(steering())
+    seen.page.get_by_label("Examples").select_option(EXAMPLES[2])
+    drawn(seen)
+    assert seen.page.get_by_label("Your sentence").input_value() == EXAMPLES[2]
+    assert seen.page.locator(".dgm-word").count() == len(EXAMPLES[2].split())
+
+
+@pytest.mark.parametrize(
+    ("sentence", "told"),
+    [
+        ("", "nothing to rewrite yet"),
+        (" \u200b\n ", "nothing to rewrite yet"),
+        ("zorp quux <b>", "knows none of these words"),
+        ("the zorp was great", "Unknown to the model, which can only copy it: “zorp”."),
+        ("the pizza 🍕 was ❤️", "can only copy them: “🍕”, “❤”"),
+        ("the pizza was great " * 100, "Only the first 30 words are read; 370 more are left out."),
+        ("a" * 2000 + " pizza", "…"),
+        ("the pizza <script>alert(1)</script> was great", "“script”"),
+        ("<img src=x onerror=document.title=1> the pizza", "can only copy"),
+    ],
+)
+def test_whatever_is_typed_is_safe_and_explained(opened, sentence, told):
+    seen = opened(steering())
+    typed(seen, sentence)
+    note = seen.page.locator(".dgm-note").last.inner_text()
+    assert told in note
+    seen.page.wait_for_function(
+        "told => document.querySelector('[role=status]').textContent.includes(told)", arg=told
+    )
+    assert seen.page.locator(".dgm :is(script, img, b[onclick])").count() == 0
+    assert seen.page.title() == "Widgets"
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 1280
+    seen.assert_clean()
+
+
+def test_what_the_page_makes_is_put_into_its_model(opened):
+    seen = opened(steering())
+    first = typed(seen, "we loved the pizza .")
+    assert first
+    assert first != typed(seen, "the waiter was rude .")
+    assert typed(seen, "we loved the pizza .") == first
+
+
+# The cliff
+
+
+def test_the_cliff_answers_the_keyboard_and_tells_how_far_out(opened):
+    seen = opened(cliff())
+    drawn(seen)
+    walk, said = slider(seen, "VAE steps"), seen.page.locator(".dgm-said").first
+    assert said.inner_text().endswith(" 4")  # the step that changes nothing
+    note = seen.page.locator(".dgm-note").first
+    assert "Farther out than every" not in note.inner_text()
+    walk.press("End")
+    drawn(seen)
+    assert said.inner_text().endswith(" 8")
+    assert "Farther out than every code of a real sentence" in note.inner_text()
+    assert seen.page.locator(".dgm-panel text.dgm-halo").first.text_content() == "86.0"
+    assert walk.get_attribute("aria-valuetext").startswith("4: ")
+    seen.page.get_by_role("radio", name="mean of the log densities").check()
+    drawn(seen)
+    assert seen.page.locator(".dgm-panel text.dgm-halo").first.text_content() == "860.0"
+    seen.page.get_by_label("The sentence it starts from").select_option("1")
+    drawn(seen)
+    assert said.inner_text().startswith("sadly, the host")
+    seen.page.get_by_role("button", name="Reset").click()
+    drawn(seen)
+    assert said.inner_text() == "the pizza was great. 4"
+    seen.assert_clean()
+
+
+def test_the_mark_stands_at_its_density(opened):
+    seen = opened(cliff())
+    slider(seen, "VAE steps").press("End")
+    drawn(seen)
+    svg = seen.page.locator(".dgm-panel svg").first
+    x = float(svg.locator(".dgm-stem").get_attribute("d")[1:].split()[0])
+    ticks = svg.locator("text:not([class])").evaluate_all(
+        "all => all.map(t => [Number(t.textContent), Number(t.getAttribute('x'))])"
+    )
+    (a, left), (b, right) = ticks[0], ticks[-1]
+    assert x == pytest.approx(left + (86 - a) / (b - a) * (right - left), abs=0.5)
+
+
+# All of them
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(opened, theme):
+    seen = opened(*all_widgets(), theme=theme)
+    drawn(seen)
+    assert seen.axe() == ""
+
+
+def test_a_narrow_page_needs_no_horizontal_scroll(opened):
+    seen = opened(*all_widgets(), viewport={"width": 360, "height": 740})
+    seen.page.get_by_label("Your sentence").fill("w" * 80 + " the pizza was great " * 8)
+    drawn(seen)
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
+    assert seen.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
+
+
+def test_two_widgets_share_one_unpacked_model(opened):
+    seen = opened(*all_widgets())
+    seen.page.wait_for_function(
+        "document.querySelectorAll('.dgm[data-golden-wrong=\"0\"]').length === 2"
+    )
+    seen.assert_clean()
+
+
+def test_the_sentence_is_the_largest_text(opened):
+    seen = opened(*all_widgets())
+    sizes = "all => all.map(n => parseFloat(getComputedStyle(n).fontSize))"
+    said = min(seen.page.locator(".dgm-said").evaluate_all(sizes))
+    others = seen.page.locator(".dgm *:not(.dgm-said, .dgm-said *)").evaluate_all(sizes)
+    assert said > 1.15 * max(others)
+
+
+def test_text_from_python_is_never_read_as_html(opened):
+    badge = "<img src=x onerror='document.title=1'>"
+    seen = opened(cliff(badge), steering(title=badge))
+    assert seen.page.locator(".dgm-badge").first.inner_text() == badge
+    assert seen.page.locator(".dgm-title").last.inner_text() == badge
+    assert seen.page.locator(".dgm img").count() == 0

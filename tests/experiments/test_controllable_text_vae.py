@@ -1,0 +1,191 @@
+"""Chapter 4's experiment: the smoke recipe reaches its marks, and the whole chapter runs at a tiny size."""
+
+import pytest
+import torch
+
+from dgm import profiles, results
+from dgm.data import synthetic, text
+from dgm.experiments import CHAPTERS, sentence_codes, sentence_steering, text_judges
+from dgm.experiments import controllable_text_vae as experiment
+from dgm.experiments.self_training import anchored_targets
+from dgm.papers.steering import rewrite
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("DGM_RESULTS", str(tmp_path_factory.mktemp("results")))
+    torch.set_num_threads(1)
+    yield patch
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def smoke_model(work):
+    profile = profiles.get("smoke")
+    return sentence_steering.trained(profile, sentence_steering.settings(profile).labels[0], 0)
+
+
+class TestSmoke:
+    def test_a_vertex_changes_the_sentiment_and_keeps_the_rest(self, smoke_model):
+        test = text.load("reviews", "test")
+        made = rewrite(smoke_model, test.texts, sentence_steering.opposite(test.labels))
+        flipped, kept = [], []
+        for found, source, label in zip(made, test.texts, test.labels.tolist(), strict=True):
+            flipped.append(synthetic.sentiment_of(found.text) == 1 - label)
+            wanted = set(synthetic.content_words(source))
+            kept.append(len(wanted & set(found.text.split())) / len(wanted))
+        assert sum(flipped) / len(flipped) >= 0.9
+        assert sum(kept) / len(kept) >= 0.7
+
+    def test_unknown_words_pass_through(self, smoke_model):
+        weights = torch.tensor([[1.0, 0.0, 0.0]])
+        (found,) = rewrite(smoke_model, ["the zyzzyva was excellent ."], weights)
+        assert "zyzzyva" in found.text.split()
+
+    def test_the_page_model_is_nearly_the_same(self, smoke_model):
+        tensors = sentence_steering.page_tensors(smoke_model)
+        small = sentence_steering.from_page(tensors, smoke_model.vocabulary.words)
+        test = text.load("reviews", "test")
+        weights = sentence_steering.opposite(test.labels)
+        whole, rounded = (rewrite(m, test.texts, weights) for m in (smoke_model, small))
+        same = sum(a.text == b.text for a, b in zip(whole, rounded, strict=True))
+        assert 0.8 * len(whole) <= same
+        size = sum(t.numel() * t.element_size() for t in tensors.values())
+        assert size < 0.5 * sum(4 * p.numel() for p in smoke_model.parameters())
+
+    def test_page_arrays_are_half_a_step_off_at_most(self, smoke_model):
+        tensors = sentence_steering.page_tensors(smoke_model)
+        arrays = sentence_steering.page_arrays(tensors)
+        exact = smoke_model.state_dict()["lstm.weight_hh_l0"]
+        step = tensors["lstm.weight_hh_l0.scale"][:, None]
+        assert ((arrays["lstm.weight_hh_l0"] - exact).abs() <= 0.5001 * step).all()
+        with pytest.raises(ValueError, match="no page model"):
+            sentence_steering.from_page(
+                {**tensors, "more": torch.zeros(2)}, smoke_model.vocabulary.words
+            )
+
+
+class TestTargets:
+    def test_a_few_labels_teach_the_others(self):
+        train = text.load("reviews", "train")
+        vocabulary = text.Vocabulary.build(train.texts, 200)
+        corpus = vocabulary.encode(train.texts)
+        vectors = text.word_vectors(corpus.tokens, len(vocabulary), 16)
+        weights = text.frequency_weights(corpus.tokens, len(vocabulary))
+        features = text.sentence_features(corpus.tokens, corpus.lengths, vectors, weights)
+        labels = torch.full((len(train.texts),), -1)
+        labels[:100] = train.labels[:100]
+        targets = anchored_targets(train.texts, features, labels)
+        torch.testing.assert_close(targets.sum(1), torch.ones(len(targets)))
+        given = torch.eye(3)[2 * train.labels[:100]]
+        assert torch.equal(targets[:100], given)
+        guessed = (targets[100:, 2] > targets[100:, 0]).long()
+        assert (guessed == train.labels[100:]).double().mean() > 0.9
+
+    def test_needs_both_classes(self):
+        with pytest.raises(ValueError, match="two of each class"):
+            anchored_targets(["a", "b"], torch.zeros(2, 3), torch.tensor([0, -1]))
+
+
+class TestChoosing:
+    def point(self, accuracy, kept):
+        return {"accuracy": {"mean": accuracy}, "bleu_source": {"mean": kept}}
+
+    def test_keeps_most_among_the_accurate(self):
+        points = [self.point(80, 70), self.point(87, 60), self.point(95, 50)]
+        assert sentence_steering.chosen_point(points, 86) == 1
+        assert sentence_steering.chosen_point(points, 99) == 2
+
+    def test_first_agreeing_is_what_rewrite_keeps(self, smoke_model):
+        test = sentence_steering.some_of_each(text.load("reviews", "test"), 20)
+        assert test.labels.tolist() == [0] * 20 + [1] * 20
+        made = sentence_steering.candidates(smoke_model, test)
+        kept = sentence_steering.first_agreeing(made, 0.8)
+        direct = rewrite(
+            smoke_model,
+            test.texts,
+            sentence_steering.opposite(test.labels),
+            margins=sentence_steering.LADDER,
+            threshold=0.8,
+        )
+        assert [r.text for r in kept] == [r.text for r in direct]
+
+    def test_measures_against_the_opposite(self):
+        class Judges:
+            def classify(self, texts):
+                return torch.tensor([0.9, 0.1, 0.9])
+
+            def negative_log_likelihood(self, texts):
+                return torch.tensor([1.0, 2.0, 3.0]).double(), torch.tensor([1, 2, 3])
+
+        sentences = text.Sentences(["a b c d e"] * 3, torch.tensor([0, 1, 1]), ["a b c d f"] * 3)
+        found = sentence_steering.measured(Judges(), ["a b c d e"] * 3, sentences)
+        assert found["accuracy"]["mean"] == pytest.approx(200 / 3)
+        assert found["bleu_source"]["mean"] == pytest.approx(100)
+        assert found["bleu_reference"]["mean"] < 90
+        assert found["perplexity"]["mean"] == pytest.approx(2.718281828)
+        assert found["copies"] == 3
+
+
+class TestDensities:
+    def test_shift_of_a_moved_gaussian(self):
+        generator = torch.Generator().manual_seed(0)
+        original = torch.randn(4000, generator=generator, dtype=torch.float64)
+        found = sentence_codes.shift(original, original + 2)
+        assert found["shift"]["mean"] == pytest.approx(2)
+        assert found["in_standard_deviations"] == pytest.approx(2, rel=0.05)
+        # The overlap of two unit Gaussians two apart is 2 Phi(-1).
+        assert found["overlap"] == pytest.approx(0.3173, abs=4 * (0.3173 / 4000) ** 0.5)
+
+
+@pytest.fixture(scope="module")
+def tiny(work):
+    """A whole chapter with sizes that only show that it runs."""
+    from dgm.experiments import __main__ as command
+
+    profile = profiles.get("smoke")
+    sizes = experiment.settings(profile)._replace(steps=15, hidden=16, embedding=8, n_sentences=600)
+    work.setattr(experiment, "settings", lambda profile: sizes)
+    work.setattr(sentence_codes, "settings", lambda profile: sizes)
+    small = sentence_steering.settings(profile)._replace(steps=(25,), n_sentences=900, labels=(150,))
+    work.setattr(sentence_steering, "settings", lambda profile: small)
+    judging = text_judges.settings(profile)._replace(classifier_steps=20, language_steps=20)
+    work.setattr(text_judges, "settings", lambda profile: judging)
+    assert command.main(["controllable_text_vae", "--profile", "smoke"]) == 0
+    return profile
+
+
+class TestChapter:
+    def test_loads_what_was_published(self, tiny, monkeypatch):
+        monkeypatch.setattr(sentence_codes, "trained", None)  # nothing may be trained again
+        monkeypatch.setattr(sentence_steering, "trained", None)
+        found = experiment.chapter("auto")
+        assert found.profile.name == "smoke"
+        assert "earlier code" not in found.badge
+        assert CHAPTERS["controllable_text_vae"] == experiment.CHAPTER
+        stems = {r.stem for r in results.folder().rglob("*.json")}
+        assert stems == set(experiment.names(tiny))
+
+    def test_claims_follow_the_results(self, tiny):
+        found = experiment.chapter("smoke")
+        made = experiment.claims(found)
+        assert len(made) == 8
+        assert experiment.published_claims() == made
+        released = found.released
+        values = {**released.values, "dispersion": {**released.values["dispersion"], "spread": 0.5}}
+        better = found._replace(released=released._replace(values=values))
+        assert experiment.claims(better)[3].verdict == "holds"
+
+    def test_the_page_gets_what_was_measured(self, tiny):
+        found = experiment.chapter("smoke")
+        model, arrays, golden = experiment.page_steering(found)
+        assert not any("logvar" in name for name in arrays)
+        assert all(model.rewrite(g["sentence"], g["weights"], margins=g["margins"],
+                                 threshold=g["threshold"]) == g["rewrite"] for g in golden)  # fmt: skip
+        walks = experiment.page_walks(found)
+        assert [len(w["sentences"]) for w in walks] == [len(found.walk.values["sources"])] * 2
+        assert walks[0]["log_mean"].shape == (6, 17)
+
+    def test_verify(self, tiny):
+        assert all(check["ok"] for check in experiment.verify(tiny))
