@@ -8,7 +8,10 @@ import pytest
 
 BOOK = Path(os.environ.get("DGM_BOOK", Path(__file__).parents[2] / "_build" / "html"))
 CHAPTER = "notebooks/01_rate_distortion.html"
-PAGES = {CHAPTER: 2, "book/intro.html": 1}  # how many widgets each holds at least
+STEERING = "notebooks/04_controllable_text_vae.html"
+PAGES = {CHAPTER: 2, STEERING: 3, "book/intro.html": 1}  # how many widgets each holds at least
+MOST_BYTES = {CHAPTER: 3_000_000, STEERING: 4_000_000}  # of a first load; text needs a larger model
+MOST_MILLISECONDS = {CHAPTER: 16, STEERING: 50}  # of a frame
 DARK = "() => localStorage.setItem('mode', 'dark')"
 
 # Notes when the first widget has answered a moved slider, in ms after the page was asked for.
@@ -19,7 +22,8 @@ const look = () => {
   const said = widget?.querySelector("output");
   if (!said?.textContent) return requestAnimationFrame(look);
   const before = said.textContent;
-  slider.stepUp();
+  if (slider.value === slider.max) slider.stepDown();
+  else slider.stepUp();
   slider.dispatchEvent(new Event("input", { bubbles: true }));
   const wait = () => {
     if (said.textContent === before) requestAnimationFrame(wait);
@@ -29,6 +33,15 @@ const look = () => {
 };
 requestAnimationFrame(look);
 """
+
+# What a widget shows: its canvases if it has any, else its drawings and its sentences.
+PICTURE = """widget => {
+  const canvases = [...widget.querySelectorAll("canvas")];
+  if (canvases.length) return canvases.map(canvas => canvas.toDataURL());
+  return [...widget.querySelectorAll("svg, .dgm-said")].map(node => node.innerHTML);
+}"""
+# One step more need not change a sentence that is already as it shall be.
+LEAVE_TO_CHANGE = "How much may change"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -61,22 +74,27 @@ def test_every_widget_answers_the_keyboard_and_nothing_leaves(opened, page, sche
     widgets = seen.page.locator(".dgm")
     for number in range(widgets.count()):
         widget = widgets.nth(number)
-        slider = widget.get_by_role("slider").first
-        before = widget.locator("output").first.inner_text(), seen.pictures()[number]
-        slider.press("ArrowRight")
-        seen.settle()
-        after = widget.locator("output").first.inner_text(), seen.pictures()[number]
-        assert before[0] != after[0]
-        assert before[1] != after[1]
+        sliders = widget.get_by_role("slider").all()
+        assert sliders
+        for slider in sliders:
+            output = widget.locator(f"output[for='{slider.get_attribute('id')}']")
+            before = output.inner_text(), widget.evaluate(PICTURE)
+            last = slider.input_value() == slider.get_attribute("max")
+            slider.press("ArrowLeft" if last else "ArrowRight")
+            seen.settle()
+            assert output.inner_text() != before[0]
+            if LEAVE_TO_CHANGE not in slider.evaluate("slider => slider.labels[0].textContent"):
+                assert widget.evaluate(PICTURE) != before[1]
         if (pad := widget.locator(".dgm-pad")).count():
+            before = widget.evaluate(PICTURE)
             pad.press("ArrowUp")
             seen.settle()
-            assert seen.pictures()[number] != after[1]
+            assert widget.evaluate(PICTURE) != before
     seen.page.wait_for_load_state("networkidle")
     seen.assert_clean()
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [CHAPTER, "book/intro.html"])
 def test_the_page_decodes_what_pytorch_decodes(opened, page, record_testsuite_property):
     widgets = opened(page).page.locator(".dgm")
     errors = widgets.evaluate_all("all => all.map(n => parseFloat(n.dataset.goldenError))")
@@ -85,10 +103,32 @@ def test_the_page_decodes_what_pytorch_decodes(opened, page, record_testsuite_pr
     assert max(errors) <= 0.03
 
 
-def test_a_frame_of_the_chapter_takes_less_than_sixteen_milliseconds(
-    opened, record_testsuite_property
-):
-    seen = opened(CHAPTER)
+def test_the_page_rewrites_as_pytorch_rewrites(opened):
+    seen = opened(STEERING)
+    checked = "() => document.querySelectorAll('.dgm[data-golden-wrong]').length === 2"
+    seen.page.wait_for_function(checked)
+    steered = seen.page.locator(".dgm[data-golden-wrong]")
+    wrong = steered.evaluate_all("all => all.map(node => node.dataset.goldenWrong)")
+    assert wrong == ["0", "0"]
+
+
+@pytest.mark.parametrize("name", ["positive", "Switch"])
+def test_a_sentence_is_another_at_the_other_end(opened, name):
+    seen = opened(STEERING)
+    seen.settle()
+    slider = seen.page.locator(".dgm[data-rewritten]").get_by_role("slider", name=name)
+    made = []
+    for key in ("Home", "End"):
+        slider.press(key)
+        seen.settle()
+        made.append(slider.evaluate("slider => slider.closest('.dgm').dataset.rewritten"))
+        assert made[-1]
+    assert made[0] != made[1]
+
+
+@pytest.mark.parametrize("chapter", MOST_MILLISECONDS)
+def test_a_frame_of_the_chapter_is_quick(opened, record_testsuite_property, chapter):
+    seen, most = opened(chapter), MOST_MILLISECONDS[chapter]
     seen.settle()
     for index in range(seen.page.locator(".dgm").count()):
         # Three rounds: other work on this machine may hold up one of them, a slow widget all.
@@ -97,10 +137,10 @@ def test_a_frame_of_the_chapter_takes_less_than_sixteen_milliseconds(
             frames = seen.sweep(index)
             assert len(frames) >= 200
             p95.append(float(np.percentile(frames, 95)))
-            if p95[-1] < 16:
+            if p95[-1] < most:
                 break
-        record_testsuite_property(f"frame_p95_ms_{index}", min(p95))
-        assert min(p95) < 16
+        record_testsuite_property(f"frame_p95_ms_{chapter}_{index}", min(p95))
+        assert min(p95) < most
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -134,20 +174,21 @@ def test_dark_mode_shows_light_ink_on_a_dark_frame(opened):
     assert brightness("backgroundColor") + 100 < brightness("color")
 
 
+@pytest.mark.parametrize("chapter", MOST_BYTES)
 def test_the_first_load_is_light_and_the_first_widget_quick(
-    visit, serve, record_testsuite_property
+    visit, serve, record_testsuite_property, chapter
 ):
     seen = visit("about:blank")
     seen.page.add_init_script(FIRST_ANSWER)
     root = serve(BOOK)
     times = []
     for _ in range(3):
-        seen.page.goto(f"{root}/{CHAPTER}", wait_until="networkidle")
+        seen.page.goto(f"{root}/{chapter}", wait_until="networkidle")
         seen.page.wait_for_function("() => window.firstAnswer")
         if not times:
             size = seen.received()
         times.append(seen.page.evaluate("window.firstAnswer"))
-    record_testsuite_property("bytes", size)
-    record_testsuite_property("first_answer_ms", times)
-    assert 0 < size <= 3_000_000
+    record_testsuite_property(f"bytes_{chapter}", size)
+    record_testsuite_property(f"first_answer_ms_{chapter}", times)
+    assert 0 < size <= MOST_BYTES[chapter]
     assert min(times) < 1500

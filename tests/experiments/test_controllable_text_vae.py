@@ -8,6 +8,7 @@ from dgm.data import synthetic, text
 from dgm.experiments import CHAPTERS, sentence_codes, sentence_steering, text_judges
 from dgm.experiments import controllable_text_vae as experiment
 from dgm.experiments.self_training import anchored_targets
+from dgm.papers.controllable_text_vae import steer
 from dgm.papers.steering import rewrite
 
 
@@ -148,7 +149,9 @@ def tiny(work):
     sizes = experiment.settings(profile)._replace(steps=15, hidden=16, embedding=8, n_sentences=600)
     work.setattr(experiment, "settings", lambda profile: sizes)
     work.setattr(sentence_codes, "settings", lambda profile: sizes)
-    small = sentence_steering.settings(profile)._replace(steps=(25,), n_sentences=900, labels=(150,))
+    small = sentence_steering.settings(profile)._replace(
+        steps=(25,), n_sentences=900, labels=(150,)
+    )
     work.setattr(sentence_steering, "settings", lambda profile: small)
     judging = text_judges.settings(profile)._replace(classifier_steps=20, language_steps=20)
     work.setattr(text_judges, "settings", lambda profile: judging)
@@ -186,6 +189,13 @@ class TestChapter:
         walks = experiment.page_walks(found)
         assert [len(w["sentences"]) for w in walks] == [len(found.walk.values["sources"])] * 2
         assert walks[0]["log_mean"].shape == (6, 17)
+
+    def test_steer_in_two_lines(self, tiny):
+        model = experiment.steering_model()
+        said = steer(model, "The SUSHI was great!", [1, 0, 0])
+        assert said == model.rewrite("the sushi was great !", [1.0, 0.0, 0.0])
+        with pytest.raises(ValueError, match="weights"):
+            steer(model, "the sushi was great", [1, 0])
 
     def test_verify(self, tiny):
         assert all(check["ok"] for check in experiment.verify(tiny))

@@ -385,6 +385,11 @@ def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
     ]
 
 
+def steering_model(profile_name: str = "auto") -> steering.SteeringModel:
+    """The published steering model, the very one that runs in the page, for `steer`."""
+    return page_steering(chapter(profile_name))[0]
+
+
 def page_steering(found: Chapter) -> tuple[steering.SteeringModel, dict[str, Any], list[dict]]:
     """The model that the page runs, its arrays, and golden rewrites that tie the page to PyTorch."""
     page = found.page

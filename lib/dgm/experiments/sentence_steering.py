@@ -46,7 +46,7 @@ class Settings(NamedTuple):
 def settings(profile: profiles.Profile) -> Settings:
     """The steering model's sizes at a profile."""
     if profile.name == "smoke":
-        return Settings("reviews", 4000, 200, 32, 64, 48, 32, 16, (200,), (300,), 64, 4e-3, False)
+        return Settings("reviews", 4000, 200, 32, 64, 48, 32, 16, (200,), (220,), 64, 4e-3, False)
     if profile.name == "small":
         return Settings(
             "yelp", 132_322, 4000, 128, 256, 128, 96, 200, (2000, 200), (1400, 900), 256, 2e-3, True
@@ -108,6 +108,7 @@ def trained(profile: profiles.Profile, n_labels: int, seed: int) -> SteeringMode
             hidden=s.hidden,
             context=s.context,
             voters=s.voters,
+            tokenise=text.tokenise,
         )
     name = f"steering-{n_labels}-seed{seed}"
     path = results.work_folder() / CHAPTER / profile.name / f"{name}.training.safetensors"
@@ -315,6 +316,7 @@ def from_page(tensors: dict[str, Tensor], words: list[str]) -> SteeringModel:
         context=arrays["near.weight"].shape[0],
         voters=arrays["voters.weight"].shape[0],
         latent_dim=arrays["vertices"].shape[1],
+        tokenise=text.tokenise,
     )
     missing, unexpected = model.load_state_dict(arrays, strict=False)
     if unexpected or not all("logvar" in name for name in missing):

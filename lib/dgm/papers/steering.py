@@ -25,7 +25,7 @@ References:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -114,6 +114,7 @@ class SteeringModel(nn.Module):
         voters: hidden units of the votes.
         latent_dim: N, of the simplex block.
         alpha: squared length of a vertex.
+        tokenise: what is typed -> words apart by spaces, for the method `rewrite`.
     """
 
     def __init__(
@@ -126,12 +127,14 @@ class SteeringModel(nn.Module):
         voters: int = 96,
         latent_dim: int = 16,
         alpha: float = 10.0,
+        tokenise: Callable[[str], str] = str.lower,
     ) -> None:
         super().__init__()
         if vocabulary.mask is None:
             raise ValueError("the vocabulary needs a <mask>: build it with mask=True")
         size, k = len(vocabulary), len(VERTICES)
-        self.vocabulary, self.alpha = vocabulary, alpha
+        self.vocabulary, self.alpha, self.tokenise = vocabulary, alpha, tokenise
+        self.n_vertices = k
         self.embedding = nn.Embedding(size, embedding)
         self.voters = nn.Linear(embedding, voters)
         self.query = nn.Linear(voters, latent_dim, bias=False)
@@ -225,8 +228,10 @@ class SteeringModel(nn.Module):
         return torch.softmax(scores, -1).to(z.dtype)
 
     def rewrite(self, sentence: str, weights, **options) -> str:
-        """One sentence rewritten; see `rewrite` for what it takes."""
-        return rewrite(self, [sentence], torch.as_tensor(weights)[None], **options)[0].text
+        """What somebody typed, rewritten; see `rewrite` for what it takes."""
+        return rewrite(self, [self.tokenise(sentence)], torch.as_tensor(weights)[None], **options)[
+            0
+        ].text
 
 
 def _windows(x: Tensor, size: int) -> Tensor:

@@ -94,7 +94,7 @@ async function render({ model, el }) {
   const list = element("dl");
   const outs = { margin: readout(list, "Margin"), agreement: readout(list, "Agreement"), time: readout(list, "Time") };
   frame.side.append(
-    element("div", {}, ...sliders.map((s) => s.node)),
+    element("div", { role: "group", "aria-label": "How it shall sound" }, ...sliders.map((s) => s.node)),
     element("div", {}, element("p", { class: "dgm-caption" }, "How the model itself reads it, yours \u2192 rewritten"), bars),
     element("div", {}, list),
     frame.reset,
@@ -155,7 +155,7 @@ async function render({ model, el }) {
     effort.input.value = model.get("effort");
     const smallest = margins[model.get("effort") - 1];
     effort.value.textContent = smallest < 10 ? `margin ${smallest}` : "no word hidden";
-    effort.input.setAttribute("aria-valuetext", `words may go whose vote against it is above ${smallest}`);
+    effort.input.setAttribute("aria-valuetext", smallest < 10 ? `words may go whose vote against it is above ${smallest}` : "no word is hidden");
     if (plot.side) {
       const [x, y] = spot(target);
       ring.setAttribute("cx", x);

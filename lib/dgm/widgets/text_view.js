@@ -38,7 +38,7 @@ function showSentence(node, tokens, added, before = () => null) {
   tokens.forEach((word, i) => {
     const mark = before(i);
     const joined = added[i] && added[i - 1] && !mark;
-    if (space[i] && !joined) parts.push(" ");
+    if (i > 0 && (mark || (space[i] && !joined))) parts.push(" ");
     if (mark) parts.push(mark, " ");
     if (joined) parts.at(-1).append((space[i] ? " " : "") + printed(word));
     else parts.push(added[i] ? element("ins", {}, printed(word)) : printed(word));
