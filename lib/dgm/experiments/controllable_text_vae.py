@@ -321,11 +321,13 @@ def claims(found: Chapter) -> list[Claim]:
             ABSTRACT,
             f"BLEU against people's rewrites {told(reference)}; swapping words by a table made from labels "
             f"{swap['bleu_reference']['mean']:.1f} at {swap['accuracy']['mean']:.1f} % accuracy; asked for: "
-            "no lower than the table, in both",
+            f"no lower than the table, in both{unread}",
             bool(
                 (reference >= swap["bleu_reference"]["mean"]).all()
                 and (moved["accuracy"] >= swap["accuracy"]["mean"]).all()
-            ),
+            )
+            if reads
+            else None,
         ),
         _claim(
             found,

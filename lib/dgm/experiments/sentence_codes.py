@@ -10,7 +10,7 @@ from dgm import profiles, results
 from dgm.data import text
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.experiments.sentence_steering import measured
-from dgm.experiments.text_judges import CHAPTER, FILES, Judges, judges
+from dgm.experiments.text_judges import CHAPTER, EXPERIMENT, FILES, Judges, judges
 from dgm.fit import TrainingState, fit
 from dgm.measure import aggregate_mutual_information, bootstrap
 from dgm.nets.text_vae import TextVAE, text_vae_objective
@@ -18,7 +18,6 @@ from dgm.papers import controllable_text_vae as paper
 from dgm.papers.controllable_text_vae import ControllableTextVAE
 from dgm.results import Result
 
-EXPERIMENT = "dgm.experiments.controllable_text_vae"  # whose code these results depend on
 MANIPULATIONS = {"1 s.d.": 1.0, "2 s.d.": 2.0, "extremum": "extremum"}
 N_PUBLISHED = 50  # rewrites of each label that are published, the first ones of the test set
 N_POSTERIORS = 20_000  # training sentences whose posteriors make the density

@@ -21,6 +21,7 @@ from dgm.nets.lstm import LanguageModel
 from dgm.nets.text_cnn import TextCNN
 
 CHAPTER = "04_controllable_text_vae"
+EXPERIMENT = "dgm.experiments.controllable_text_vae"  # whose code this chapter's results depend on
 FILES = {"yelp": ("yelp-shen", "yelp-li"), "amazon": ("amazon-li", "vader-snippets"), "reviews": ()}
 MOST_EPOCHS = 20  # a small set of sentences is not learnt by heart
 _BLEU = sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True)
@@ -51,7 +52,7 @@ def settings(profile: profiles.Profile) -> Settings:
 
 def context(profile: profiles.Profile, dataset: str) -> results.Context:
     """What the judges' results share."""
-    return results.Context(__name__, CHAPTER, profile, FILES[dataset])
+    return results.Context(EXPERIMENT, CHAPTER, profile, FILES[dataset])
 
 
 class Judges(NamedTuple):
