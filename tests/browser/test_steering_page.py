@@ -201,7 +201,7 @@ def test_a_wrong_golden_sentence_is_counted(opened):
 
 def test_the_page_tokenises_as_python_does(visit):
     seen = visit("about:blank")
-    seen.page.evaluate(UNPACK, frame.module("text_model.js") + "\nexport { tokenise };")
+    seen.page.evaluate(UNPACK, frame.module("lstm.js", "text_model.js") + "\nexport { tokenise };")
     dice = random.Random(0)
     pieces = [
         *"abcnst't''\"\"``.,!?-–—…’“0123456789_()/+: éßİΣ中🍕½²٣ﬁ\u200d\u0301\x00\x1c\x85\ufeff\t\n\u3000"

@@ -36,7 +36,7 @@ class AttributeSwitch(anywidget.AnyWidget):
             names, an example that does not exist, or a negative place.
     """
 
-    _esm = frame.module("text_model.js", "text_view.js", "attribute_switch.js")
+    _esm = frame.module("lstm.js", "text_model.js", "text_view.js", "attribute_switch.js")
     _css = frame.style()
 
     weights = traitlets.Instance(TextWeights).tag(sync=True, **widget_serialization)

@@ -46,7 +46,7 @@ class SentenceSteering(anywidget.AnyWidget):
             that is no point of the simplex, or points and labels that do not fit.
     """
 
-    _esm = frame.module("text_model.js", "text_view.js", "sentence_steering.js")
+    _esm = frame.module("lstm.js", "text_model.js", "text_view.js", "sentence_steering.js")
     _css = frame.style()
 
     weights = traitlets.Instance(TextWeights).tag(sync=True, **widget_serialization)
