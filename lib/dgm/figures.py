@@ -336,3 +336,115 @@ def components(graphs: Mapping[str, Mapping[int, Any]], caption: str) -> Figure:
             axes.set_xlabel("resolution (intervals of the lens)")
         panels[0].legend()
     return Figure(figure, f"Mapper graphs. {'; '.join(told)}.", caption)
+
+
+def through_training(panels: Sequence[Mapping[str, Any]], unit: str, caption: str) -> Figure:
+    """A measurement against training steps: each seed thin, their mean thick, a panel a setting.
+
+    Args:
+        panels: each with title and lines, a mapping from label to a list of (steps (M,), values (M,)), one a
+            seed. A seed that stopped early has fewer; the mean goes as far as all of them.
+        unit: of the values.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, row = _subplots(1, len(panels), (8.2, 3.1))
+        told = []
+        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
+            # The methods' order is baseline first.
+            styles = [SERIES[1], SERIES[0], *SERIES[2:]]
+            for (label, runs), (colour, dash, mark) in zip(
+                panel["lines"].items(), styles, strict=False
+            ):
+                for steps, values in runs:
+                    axes.plot(steps, values, dash, color=colour, linewidth=0.7, alpha=0.6)
+                shortest = min(len(values) for _, values in runs)
+                mean = np.mean([np.asarray(v)[:shortest] for _, v in runs], 0)
+                steps = np.asarray(runs[0][0])[:shortest]
+                axes.plot(steps, mean, dash, color=colour, marker=mark, linewidth=2, label=label)
+                told.append(f"{panel['title']}, {label}: {mean[0]:.3g} to {mean[-1]:.3g}")
+            axes.set_title(panel["title"])
+            axes.set_xlabel("steps of the generator")
+        np.atleast_1d(row)[0].set_ylabel(unit)
+        np.atleast_1d(row)[0].legend()
+    return Figure(figure, f"{unit} over training. {'; '.join(told)}.", caption)
+
+
+def pairs(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
+    """Runs that share a seed, joined by a line, a panel a measurement.
+
+    Args:
+        panels: each with title and columns, a mapping from label to (S,) values, the same seeds in each.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, row = _subplots(1, len(panels), (8.2, 2.7))
+        told = []
+        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
+            labels = list(panel["columns"])
+            values = np.stack([np.asarray(v, float) for v in panel["columns"].values()])  # (L, S)
+            axes.plot(range(len(labels)), values, "-", color=DATA, linewidth=0.8)
+            styles = [SERIES[1], SERIES[0], *SERIES[2:]]
+            for i, (colour, _, mark) in zip(range(len(labels)), styles, strict=False):
+                axes.plot([i] * values.shape[1], values[i], mark, color=colour)
+            axes.plot(range(len(labels)), values.mean(1), "_", color=PAGE, markersize=18)
+            axes.set_xticks(range(len(labels)), labels)
+            axes.set_xlim(-0.4, len(labels) - 0.6)
+            axes.set_title(panel["title"])
+            means = ", ".join(f"{n} {v:.3g}" for n, v in zip(labels, values.mean(1), strict=True))
+            told.append(f"{panel['title']}: mean {means} (n = {values.shape[1]})")
+    return Figure(figure, f"Paired runs. {'; '.join(told)}.", caption)
+
+
+def plane(panels: Sequence[Mapping[str, Any]], extent: float, caption: str) -> Figure:
+    """How networks cut the plane: a colour for each activation pattern, with data and samples above.
+
+    Args:
+        panels: each with title, patterns (S, S) whole numbers (rows are the first coordinate), data (N, 2),
+            and samples (M, 2).
+        extent: the plane runs from -extent to extent.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, row = _subplots(1, len(panels), (8.2, 8.2 / len(panels) + 0.3))
+        told = []
+        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
+            patterns = np.asarray(panel["patterns"])
+            n = int(patterns.max()) + 1
+            palette = np.random.RandomState(1).uniform(0.72, 1.0, (n, 3))
+            box = (-extent, extent, -extent, extent)
+            axes.imshow(
+                palette[patterns.T], extent=box, origin="lower", interpolation="nearest", alpha=0.85
+            )
+            axes.plot(*np.asarray(panel["data"]).T, ".", color=DATA, markersize=2)
+            axes.plot(*np.asarray(panel["samples"]).T, ".", color=MODEL, markersize=2)
+            axes.set_title(panel["title"])
+            axes.set_xticks([])
+            axes.set_yticks([])
+            told.append(f"{panel['title']}: {n} pieces")
+    return Figure(figure, f"The plane cut by sign patterns. {'; '.join(told)}.", caption)
+
+
+def tiles(panels: Sequence[Mapping[str, Any]], columns: int, caption: str) -> Figure:
+    """Generated images side by side, a panel a model.
+
+    Args:
+        panels: each with title and images (N, C, H, W) uint8, C 1 or 3.
+        columns: of images in a panel.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        count = len(np.asarray(panels[0]["images"]))
+        height = 8.2 / len(panels) * (-(-count // columns) / columns)
+        figure, row = _subplots(1, len(panels), (8.2, height + 0.4))
+        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
+            images = np.asarray(panel["images"])
+            n, c, h, w = images.shape
+            rows = n // columns
+            grid = images[: rows * columns].reshape(rows, columns, c, h, w)
+            sheet = grid.transpose(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
+            axes.imshow(sheet.squeeze(-1) if c == 1 else sheet, cmap="gray", vmin=0, vmax=255)
+            axes.set_title(panel["title"])
+            axes.axis("off")
+    names = ", ".join(p["title"] for p in panels)
+    return Figure(figure, f"Generated images: {names}.", caption)

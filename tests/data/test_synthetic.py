@@ -1,10 +1,20 @@
-"""The grammar of reviews: what it says is what its labels say."""
+"""The grammar of reviews says what its labels say; mixtures have the centres that they name."""
+
+import math
 
 import pytest
 import torch
 
 from dgm.data import synthetic
-from dgm.data.synthetic import OPPOSITE, content_words, flip, review_grammar, sentiment_of
+from dgm.data.synthetic import (
+    MIXTURES,
+    OPPOSITE,
+    content_words,
+    flip,
+    gaussian_mixture_2d,
+    review_grammar,
+    sentiment_of,
+)
 
 
 def test_the_labels_are_those_of_the_words():
@@ -67,3 +77,78 @@ FIRST = [
 def test_arguments_are_checked(arguments):
     with pytest.raises(ValueError, match="want n >= 1 and seed >= 0"):
         review_grammar(*arguments)
+
+
+# Mixtures in the plane
+
+
+@pytest.mark.parametrize(
+    ("name", "m", "sigma"),
+    [("eight", 8, 0.05), ("ring", 24, 0.02), ("grid", 25, 0.03), ("spiral", 24, 0.02)],
+)
+def test_mixtures_have_equal_round_parts_around_distinct_centres(name, m, sigma):
+    n = 40_000
+    points, centres, said = gaussian_mixture_2d(name, n, seed=1)
+    assert said == sigma
+    assert points.shape == (n, 2)
+    assert centres.shape == (m, 2)
+    assert points.dtype == centres.dtype == torch.float32
+    between = torch.cdist(centres, centres) + torch.eye(m) * 9
+    assert between.min() > 8 * sigma
+    assert centres.abs().max() <= 1.0 if name == "eight" else centres.abs().max() <= 0.9
+    nearest = torch.cdist(points, centres).argmin(1)
+    share = torch.bincount(nearest, minlength=m).double() / n
+    assert ((share - 1 / m).abs() < 4 * math.sqrt((1 - 1 / m) / m / n)).all()
+    offset = ((points - centres[nearest]) / sigma).double()
+    assert (offset.mean(0).abs() < 4 / math.sqrt(n)).all()
+    assert ((offset.square().mean(0) - 1).abs() < 4 * math.sqrt(2 / n)).all()
+    assert offset.prod(1).mean().abs() < 4 / math.sqrt(n)
+    inside = (offset.norm(dim=1) < 1).double().mean()
+    expected = 1 - math.exp(-0.5)
+    assert abs(inside - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+
+
+def test_eight_stand_on_the_unit_circle_at_multiples_of_an_eighth_turn():
+    centres = gaussian_mixture_2d("eight", 1).centres.double()
+    angle = torch.atan2(centres[:, 1], centres[:, 0]) % (2 * math.pi)
+    expected = torch.arange(8).double() * math.pi / 4
+    torch.testing.assert_close(angle.remainder(2 * math.pi - 1e-6), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(centres.norm(dim=1), torch.ones(8).double())
+
+
+def test_ring_grid_and_spiral_have_their_shapes():
+    ring, grid, spiral = (gaussian_mixture_2d(name, 1).centres for name in MIXTURES[1:])
+    torch.testing.assert_close(ring.norm(dim=1), torch.full((24,), 0.8))
+    steps = torch.tensor([-0.8, -0.4, 0.0, 0.4, 0.8])
+    torch.testing.assert_close(grid[:, 0].unique(), steps)
+    torch.testing.assert_close(grid[:, 1].unique(), steps)
+    torch.testing.assert_close(spiral[-1], torch.tensor([0.85, 0.0]))
+    radius = spiral.norm(dim=1)
+    assert (radius.diff() > 0).all()
+    step = (spiral[1:] - spiral[:-1]).norm(dim=1)
+    assert step.max() < 1.1 * step.min()
+    turn = torch.atan2(spiral[:, 1], spiral[:, 0]).diff().remainder(2 * math.pi).sum()
+    assert 3 * math.pi < turn < 4 * math.pi
+
+
+def test_same_seed_same_points():
+    one, same, other = (gaussian_mixture_2d("eight", 5, seed).points for seed in (3, 3, 4))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    torch.testing.assert_close(gaussian_mixture_2d("eight", 2).points, FIRST_POINTS)  # as in FIRST
+
+
+FIRST_POINTS = torch.tensor([[-0.9629204, 0.0776457], [0.5936904, -0.6404295]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nine", 5), "no mixture 'nine'; there are eight, ring, grid, spiral"),
+        (("eight", 0), "n=0, seed=0: want n >= 1 and seed >= 0"),
+        (("eight", 5, -1), "n=5, seed=-1: want"),
+    ],
+)
+def test_mixtures_check_their_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gaussian_mixture_2d(*arguments)

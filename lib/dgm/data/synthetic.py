@@ -1,10 +1,25 @@
-"""Data that the project makes itself, with a truth that is known: a grammar of short reviews."""
+"""Data that the project makes itself, with a truth that is known.
+
+A grammar of short reviews, and mixtures of Gaussians in the plane.
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["OPPOSITE", "TOPICS", "content_words", "flip", "review_grammar", "sentiment_of"]
+__all__ = [
+    "MIXTURES",
+    "OPPOSITE",
+    "TOPICS",
+    "Mixture2D",
+    "content_words",
+    "flip",
+    "gaussian_mixture_2d",
+    "review_grammar",
+    "sentiment_of",
+]
 
 TOPICS = ("food", "service", "place")
 _NOUNS = {
@@ -113,3 +128,59 @@ def _sentence(random: np.random.RandomState) -> tuple[str, int, int]:
     words |= {"v": pick(_VERB_PAIRS)[side], "d": pick(_ADVERB_PAIRS)[side]}
     words |= {"w": pick(_VENUES), "p": pick(_PEOPLE), "t": pick(_TIMES)}
     return pick(_TEMPLATES).format(**words), positive, number
+
+
+MIXTURES = ("eight", "ring", "grid", "spiral")
+
+
+class Mixture2D(NamedTuple):
+    """Points of a mixture of equal round Gaussians in the plane.
+
+    Attributes:
+        points: (n, 2) float32.
+        centres: (M, 2) float32, the Gaussians' means, at least eight sigma apart.
+        sigma: Their standard deviation along either axis.
+    """
+
+    points: Tensor
+    centres: Tensor
+    sigma: float
+
+
+def gaussian_mixture_2d(name: str, n: int, seed: int = 0) -> Mixture2D:
+    """Draws n points, each from one of M Gaussians that are equally likely.
+
+    Args:
+        name: "eight" (on the unit circle, at multiples of pi / 4, sigma 0.05), "ring" (24 on the
+            circle of radius 0.8, sigma 0.02), "grid" (5 x 5 from -0.8 to 0.8, sigma 0.03) or
+            "spiral" (24, two turns out to radius 0.85, sigma 0.02).
+        n: Number of points.
+        seed: Same seed, same points.
+
+    Raises:
+        ValueError: For another name, n below 1 or a negative seed.
+    """
+    if name not in MIXTURES:
+        raise ValueError(f"no mixture '{name}'; there are {', '.join(MIXTURES)}")
+    if n < 1 or seed < 0:
+        raise ValueError(f"n={n}, seed={seed}: want n >= 1 and seed >= 0")
+    centres, sigma = _mixture(name)
+    random = np.random.RandomState(seed)
+    chosen = centres[random.randint(len(centres), size=n)]
+    points = chosen + sigma * random.standard_normal((n, 2))
+    return Mixture2D(*(torch.from_numpy(a).float() for a in (points, centres)), sigma)
+
+
+def _mixture(name: str) -> tuple[np.ndarray, float]:
+    if name == "grid":
+        steps = np.linspace(-0.8, 0.8, 5)
+        return np.stack(np.meshgrid(steps, steps), -1).reshape(-1, 2), 0.03
+    if name == "eight":
+        radius, angle, sigma = 1.0, np.arange(8) * np.pi / 4, 0.05
+    elif name == "ring":
+        radius, angle, sigma = 0.8, np.arange(24) * np.pi / 12, 0.02
+    else:
+        # The length of the spiral grows as the square of the angle.
+        way = np.sqrt(np.arange(1, 25) / 24)
+        radius, angle, sigma = 0.85 * way, 4 * np.pi * way, 0.02
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], -1), sigma

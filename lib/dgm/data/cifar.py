@@ -1,0 +1,74 @@
+"""CIFAR-10 as bytes, from lossless PNG sheets: 20,000 of the 50,000 training images, and the test images.
+
+Source: Krizhevsky, Learning multiple layers of features from tiny images, 2009.
+"""
+
+import json
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgm.data import registry
+
+__all__ = ["CLASSES", "ColourImages", "load"]
+
+CLASSES = (
+    *("airplane", "automobile", "bird", "cat", "deer"),
+    *("dog", "frog", "horse", "ship", "truck"),
+)
+_SHEETS = {"train": ("data_batch_1.png", "data_batch_2.png"), "test": ("test_batch.png",)}
+_LABELS = {"train": "train_lables.json", "test": "test_lables.json"}  # spelled so at the source
+_SIDE = 32
+
+
+class ColourImages(NamedTuple):
+    """N images of 32 x 32 pixels in red, green and blue.
+
+    Attributes:
+        x: (N, 3, 32, 32) uint8; x / 127.5 - 1 is what a generator with tanh output makes.
+        y: (N,) int64, a place in `CLASSES`.
+    """
+
+    x: Tensor
+    y: Tensor
+
+
+def load(split: str = "train") -> ColourImages:
+    """Loads CIFAR-10; same call, same images in the same order, that of the published batches.
+
+    Args:
+        split: "train", the 20,000 images of the first two training batches of five (say so where
+            this is used), or "test", all 10,000.
+
+    Raises:
+        ValueError: For an unknown split, and for a file that is not what it should be.
+        FileNotFoundError: When the files are neither on this machine nor to be had.
+    """
+    if split not in _SHEETS:
+        raise ValueError(f"cifar10 has no split '{split}'; it has {', '.join(_SHEETS)}")
+    x = torch.from_numpy(np.concatenate([_sheet(f"cifar10/{name}") for name in _SHEETS[split]]))
+    labels = json.loads(registry.fetch(f"cifar10/{_LABELS[split]}").read_text("utf-8"))
+    # The file has the labels of all five training batches, in their order.
+    y = torch.tensor(labels[: len(x)], dtype=torch.int64)
+    if len(y) != len(x) or y.min() < 0 or y.max() >= len(CLASSES):
+        raise ValueError(
+            f"cifar10/{_LABELS[split]} has {len(labels)} labels from {y.min()} to {y.max()} for "
+            f"{len(x)} images; want one each, from 0 to {len(CLASSES) - 1}"
+        )
+    return ColourImages(x, y)
+
+
+def _sheet(path: str) -> np.ndarray:
+    """The images of a sheet with one image a row, (N, 3, 32, 32)."""
+    from PIL import Image  # here, since only this data set needs it
+
+    with Image.open(registry.fetch(path)) as image:
+        if image.mode != "RGB" or image.width != _SIDE * _SIDE:
+            raise ValueError(
+                f"{path} is a sheet of mode {image.mode}, {image.width} pixels wide; want RGB and "
+                f"{_SIDE * _SIDE} pixels, one image a row"
+            )
+        pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels.reshape(-1, _SIDE, _SIDE, 3).transpose(0, 3, 1, 2))

@@ -1,0 +1,412 @@
+"""Chapter 3: GANs with and without BRE, in pairs that share seed, data and noise."""
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from dgm import profiles, results
+from dgm.claims import Claim
+from dgm.claims import judge as verdict
+from dgm.data.synthetic import MIXTURES, gaussian_mixture_2d
+from dgm.experiments import gan_images as images
+from dgm.experiments import gan_toy as toys
+from dgm.experiments.gan_training import CHAPTER, GAN, noise
+from dgm.measure import Interval
+from dgm.nets.conv import generate
+from dgm.paired import paired_difference
+from dgm.results import Result
+
+TITLE = "Binarized representation entropy"
+ABSTRACT = "Cao et al. 2018, abstract"
+BODY = "Cao et al. 2018, submission"
+EARLY, LATE = 0.2, 0.5  # of training: before is the start, after is convergence
+METHODS = ("none", "bre")
+LABELS = toys.LABELS
+EXTENT = toys.EXTENT
+Pairs = dict[str, list[Result]]  # method -> one result a seed
+
+
+def context(profile: profiles.Profile) -> results.Context:
+    """What this chapter's verification shares."""
+    return images.context(profile, images.settings(profile).dataset)
+
+
+def run(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Iterator[Result]:
+    """Every result of one seed; runs whose seeds go further are shared out over the profile's seeds."""
+    s = images.settings(profile)
+    if seed == first_seed:
+        for dataset in s.sizes:
+            yield images.judge(profile, dataset)
+    mine = seed - first_seed
+    for found in images.runs(profile):
+        if found.seed == mine:
+            yield images.dcgan(profile, found._replace(seed=seed))
+    for method in METHODS:
+        yield images.semi_supervised(profile, method, seed)
+    for target, method, n in toys.runs(profile):
+        if n % profile.n_seeds == mine:
+            yield toys.toy(profile, target, method, n + first_seed)
+
+
+def names(profile: profiles.Profile) -> list[str]:
+    """The results that make the chapter whole at a profile."""
+    s = images.settings(profile)
+    found = [f"{dataset}-classifier" for dataset in s.sizes]
+    found += [r.name for r in images.runs(profile)]
+    found += [
+        images.semi_name(s.dataset, method, seed)
+        for seed in range(profile.n_seeds)
+        for method in METHODS
+    ]
+    return found + [toys.name_of(*r) for r in toys.runs(profile)]
+
+
+class Chapter(NamedTuple):
+    """All results of the chapter at one profile, as the notebook and the page use them."""
+
+    profile: profiles.Profile
+    dataset: str
+    seeds: list[int]
+    scale: str
+    badge: str
+    judges: dict[str, Result]  # dataset -> its classifier
+    dcgans: dict[tuple[str, str, str, int], Pairs]  # dataset, regime, norm, width
+    semi: Pairs
+    toys: dict[str, Pairs]  # target -> method -> one result a seed
+
+
+def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
+    """Load or compute the chapter; "auto" takes the largest profile that is published."""
+    profile = results.resolve(profile_name, CHAPTER, names)
+    if profile.threads:
+        torch.set_num_threads(profile.threads)
+    s = images.settings(profile)
+    seeds = list(range(first_seed, first_seed + profile.n_seeds))
+    found = {r.name: r for seed in seeds for r in run(profile, seed, first_seed)}
+    dcgans: dict[tuple[str, str, str, int], Pairs] = {}
+    for r in images.runs(profile):
+        key = (r.dataset, r.regime, r.norm, r.width)
+        moved = r._replace(seed=r.seed + first_seed)
+        dcgans.setdefault(key, {}).setdefault(r.method, []).append(found[moved.name])
+    plane: dict[str, Pairs] = {}
+    for target, method, n in toys.runs(profile):
+        name = toys.name_of(target, method, n + first_seed)
+        plane.setdefault(target, {}).setdefault(method, []).append(found[name])
+    semi = {
+        method: [found[images.semi_name(s.dataset, method, seed)] for seed in seeds]
+        for method in METHODS
+    }
+    scale = f"{len(seeds)} pair{'s' * (len(seeds) > 1)} of seeds"
+    return Chapter(
+        profile,
+        s.dataset,
+        seeds,
+        scale,
+        results.badge(list(found.values()), scale),
+        {dataset: found[f"{dataset}-classifier"] for dataset in s.sizes},
+        dcgans,
+        semi,
+        plane,
+    )
+
+
+def final(result: Result) -> dict[str, Any]:
+    """The last good measurement; of images, the one with all scores."""
+    return result.values.get("final") or result.values["measured"][-1]
+
+
+def over_training(result: Result, name: str) -> tuple[Tensor, Tensor]:
+    """Steps (M,) and values (M,) of one measurement; those of training begin after the first steps."""
+    rows = [row for row in result.values["measured"] if name in row]
+    steps, values = ([row[key] for row in rows] for key in ("step", name))
+    return torch.tensor(steps), torch.tensor(values, dtype=torch.float64)
+
+
+def effect(
+    pairs: Pairs, of: str | Callable[[Result], float], method: str = "bre", control: str = "none"
+) -> Interval:
+    """What BRE changes, as a paired difference over seeds, of a final measurement or a function of a run."""
+    value = of if callable(of) else lambda r: final(r)[of]
+    n = len(pairs[method])
+    return paired_difference(*([value(r) for r in pairs[m][:n]] for m in (method, control)))
+
+
+def mean_over(name: str, early: bool) -> Callable[[Result], float]:
+    """A measurement's mean over the start of training, or over its second half.
+
+    A run that stopped keeps its last value to the end, so that stopping early is no advantage.
+    """
+
+    def value(result: Result) -> float:
+        steps, values = over_training(result, name)
+        whole = result.values["planned"]
+        at = torch.arange(1, whole["n"] + 1) * whole["every"]
+        filled = torch.stack(
+            [values[steps <= t][-1] if (steps <= t).any() else values[0] for t in at]
+        )
+        share = at / at[-1]
+        start = share <= max(EARLY, float(share[0]))
+        return float(filled[start if early else share > LATE].mean())
+
+    return value
+
+
+def told(found: Interval, digits: int = 2) -> str:
+    """A paired difference in words."""
+    if found.n == 1:
+        return f"{found.mean:+.{digits}f} (one pair, no interval)"
+    mean, low, high = (f"{x:+.{digits}f}" for x in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}] (95 %, {found.n} pairs)"
+
+
+def up(found: Interval) -> bool | None:
+    """Whether a difference is above 0 beyond its interval; None for one pair."""
+    return None if found.n == 1 else found.low > 0
+
+
+def claims(found: Chapter) -> list[Claim]:
+    """The chapter's claims with their verdicts, from the results."""
+    eight, kind = found.toys["eight"], (found.dataset, "normal", "batch", 1)
+    normal, aggressive = found.dcgans[kind], found.dcgans[(found.dataset, "aggressive", "batch", 1)]
+    pieces = {h: effect(eight, f"pieces_{h}") for h in ("h2", "h3", "h4")}
+    sets = {p: effect(normal, f"pair_{p}") for p in ("fake", "between", "real")}
+    modes = effect(eight, mean_over("modes", early=False))
+    quality = effect(eight, mean_over("high_quality", early=False))
+    late = effect(normal, mean_over("class_score", early=False))
+    distance = effect(normal, mean_over("frechet", early=False))
+    rough = effect(aggressive, mean_over("class_score", early=False))
+    rough_distance = effect(aggressive, mean_over("frechet", early=False))
+    early = effect(normal, mean_over("class_score", early=True))
+    error = effect(found.semi, lambda r: 100 * final(r)["error"])
+    wide = {w: p for (_, regime, norm, w), p in found.dcgans.items() if w > 1}
+    crossed = {
+        norm: effect(found.dcgans[(found.dataset, "normal", norm, 1)], "frechet")
+        for norm in ("spectral", "r1")
+    }
+    idle = torch.cat([over_training(r, "training_activation_correlation")[1] for r in eight["bre"]])
+    ours = "score of our own classifier"
+    return [
+        _claim(
+            found,
+            "In the plane, BRE makes the discriminator cut the input space into more pieces in layers 2 to 4",
+            BODY,
+            "eight Gaussians, pieces on a fixed grid, with less without BRE: "
+            + "; ".join(f"{h} {told(v, 1)}" for h, v in pieces.items()),
+            _all([up(v) for v in pieces.values()]),
+        ),
+        _claim(
+            found,
+            "In the plane, training with BRE is steadier and reaches more of the data",
+            BODY,
+            f"eight Gaussians, second half of training: modes covered {told(modes)}, share of high-quality "
+            f"samples {told(quality)}",
+            _all([up(modes), up(quality)]),
+        ),
+        _claim(
+            found,
+            "With ten units the pair term is idle: by the Welch bound its margin is out of reach, so balance "
+            "does the work",
+            "derived here",
+            f"eight Gaussians: the pair term is {float(idle.mean()):.4f} on average in training, summed over "
+            "two sets; asked for: below 0.05",
+            bool(idle.mean() < 0.05),
+        ),
+        _claim(
+            found,
+            "Codes become less alike on fakes, between, and on real points that BRE never saw",
+            BODY,
+            f"{found.dataset}, mean |correlation| of two points' codes: "
+            + "; ".join(f"{p} {told(v, 3)}" for p, v in sets.items()),
+            _all([None if v.n == 1 else v.high < 0 for v in sets.values()]),
+        ),
+        _claim(
+            found,
+            "BRE is slower at first (the dip in the start of training)",
+            f"{BODY}, table 1",
+            f"{found.dataset}, normal rate, {ours}, first {EARLY:.0%} of training: {told(early)}",
+            None if early.n == 1 else early.high < 0,
+        ),
+        _claim(
+            found,
+            "BRE improves samples at the normal learning rate",
+            ABSTRACT,
+            f"{found.dataset}, second half of training: {ours} {told(late)}, Frechet distance "
+            f"{told(distance)} (less is better)",
+            _all([up(late), None if distance.n == 1 else distance.high < 0]),
+        ),
+        _claim(
+            found,
+            "BRE improves samples, or keeps training alive, at an aggressive learning rate",
+            ABSTRACT,
+            f"{found.dataset}, second half of training: {ours} {told(rough)}, Frechet distance "
+            f"{told(rough_distance)}; stopped early: {_stopped(aggressive['none'])} without, "
+            f"{_stopped(aggressive['bre'])} with",
+            _all([up(rough), None if rough_distance.n == 1 else rough_distance.high < 0]),
+        ),
+        _claim(
+            found,
+            "The gain grows with the width of the discriminator",
+            f"{BODY}, table 1",
+            "wider discriminators were not run" if not wide else "see the table",
+            None,
+        ),
+        _claim(
+            found,
+            "BRE adds to other ways of taming a discriminator",
+            "Cao et al. 2018, camera ready",
+            f"{found.dataset}, Frechet distance at the end: "
+            + "; ".join(f"{n} {told(v)}" for n, v in crossed.items()),
+            None,
+        ),
+        _claim(
+            found,
+            "BRE improves CIFAR-10",
+            ABSTRACT,
+            _cifar(found),
+            None,
+        ),
+        _claim(
+            found,
+            "BRE lowers the error of semi-supervised classification",
+            ABSTRACT,
+            f"{found.dataset}, {images.settings(found.profile).n_labelled} labels, test error in points: "
+            f"{told(error)}",
+            None if error.n == 1 else error.high < 0,
+        ),
+    ]
+
+
+def published_claims() -> list[Claim]:
+    """The claims at the best published profile; none where nothing has been published."""
+    name = results.published(CHAPTER, names)
+    return claims(chapter(name)) if name else []
+
+
+def toy_gan(result: Result) -> GAN:
+    """A published toy GAN."""
+    gan = GAN(toys.paper.toy_generator(), toys.paper.toy_discriminator(), 2)
+    gan.load_state_dict(result.tensors)
+    return gan.requires_grad_(False)
+
+
+def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
+    """Measure published generators again, with other noise; and linear pieces, which have none."""
+    checks, n = [], 8
+    s = toys.settings(profile)
+    for method in METHODS:
+        published = toys.toy(profile, "eight", method, 0)
+        gan, mixture = toy_gan(published), gaussian_mixture_2d("eight", 1)
+        again = [_high_quality(gan, mixture, seed) for seed in range(n)]
+        checks.append(
+            _check(f"toy {method}, high quality", final(published)["high_quality"], again)
+        )
+        pieces = toys.measure(gan, mixture, s.grid)["pieces_h2"]
+        checks.append(
+            _check(f"toy {method}, pieces in h2", final(published)["pieces_h2"], [pieces])
+        )
+    dataset = images.settings(profile).dataset
+    judge = images.judge(profile, dataset)
+    test = images.pictures(dataset, "test").x
+    model = images.Classifier((test.shape[1], test.shape[2]))
+    model.load_state_dict(judge.tensors)
+    model.eval().requires_grad_(False).to(profile.device)
+    real, _ = images.read(model, test)
+    size = images.settings(profile).sizes[dataset]
+    for method in METHODS:
+        published = images.dcgan(profile, images.Run(dataset, "normal", "batch", method, 0))
+        network = images.networks(profile, dataset, 0, "batch").generator
+        weights = {k: v for k, v in published.tensors.items() if k != "tiles"}
+        network.load_state_dict(weights)
+        again = []
+        for seed in range(3):
+            draw = torch.randn(
+                size.n_samples, size.noise_dim, generator=torch.Generator().manual_seed(seed)
+            )
+            made = generate(network.requires_grad_(False), draw.to(profile.device))
+            features, said = images.read(model, made)
+            again.append(images.scores(real, features, said, whole=False)["frechet"])
+        checks.append(
+            _check(f"{dataset} {method}, Frechet distance", final(published)["frechet"], again)
+        )
+    return checks
+
+
+def page_targets() -> list[dict[str, Any]]:
+    """The mixtures of the playground."""
+    labels = {"eight": "eight spots", "ring": "ring", "grid": "grid", "spiral": "spiral"}
+    found = {name: gaussian_mixture_2d(name, 1) for name in MIXTURES}
+    return [
+        {"name": name, "label": labels[name], "centres": m.centres, "sigma": m.sigma}
+        for name, m in found.items()
+    ]
+
+
+def plane_of(result: Result, layer: int = 1, grid: int = 200) -> dict[str, Tensor]:
+    """A toy's patterns in one layer as numbers (grid, grid), rows along the first coordinate, and samples."""
+    gan = toy_gan(result)
+    line = torch.linspace(-EXTENT, EXTENT, grid)
+    points = torch.cartesian_prod(line, line)
+    patterns = toys.paper.activation_patterns(gan.discriminator, points, [layer])
+    _, numbers = patterns.unique(dim=0, return_inverse=True)
+    return {"patterns": numbers.view(grid, grid), "samples": toys.samples(gan)[:400]}
+
+
+def columns(pairs: Pairs, name: str) -> dict[str, list[float]]:
+    """A final measurement of every seed, without and with BRE."""
+    return {LABELS[m]: [final(r)[name] for r in pairs[m]] for m in METHODS}
+
+
+def told_setting(found: Chapter) -> str:
+    """What images the chapter is about, in words."""
+    name = {"digits": "8 x 8 digits", "mnist": "MNIST", "cifar10": "CIFAR-10"}[found.dataset]
+    size = images.settings(found.profile).sizes[found.dataset]
+    steps = " or ".join(f"{n} steps at the {regime} rate" for regime, n in size.steps.items())
+    widths = ", ".join(str(c) for c in size.discriminator)
+    return f"{name}, with a discriminator of {widths} channels, {steps}"
+
+
+def _high_quality(gan: GAN, mixture, seed: int) -> float:
+    samples = gan.generator(noise(toys.N_SAMPLES, gan, seed, 1, "cpu"))
+    return toys.paper.mode_coverage(samples, mixture.centres, mixture.sigma).high_quality
+
+
+def _check(what: str, published: float, again: list[float]) -> dict[str, Any]:
+    """Both have the noise of one sample: the published value, and the mean of n others."""
+    values = torch.tensor(again, dtype=torch.float64)
+    n = len(values)
+    error = float(values.std()) * math.sqrt(1 + 1 / n) if n > 1 else 0.0
+    missed = abs(float(values.mean()) - published)
+    return {
+        "what": what,
+        "published": published,
+        "recomputed": float(values.mean()),
+        "standard_error": error,
+        "ok": missed <= 4 * error + 1e-9,
+    }
+
+
+def _all(parts: list[bool | None]) -> bool | None:
+    return None if any(p is None for p in parts) else all(parts)
+
+
+def _stopped(runs: list[Result]) -> str:
+    return f"{sum(r.values['stopped'] is not None for r in runs)} of {len(runs)}"
+
+
+def _cifar(found: Chapter) -> str:
+    pairs = found.dcgans.get(("cifar10", "normal", "batch", 1))
+    if pairs is None:
+        return "not run at this profile"
+    score, distance = effect(pairs, "class_score"), effect(pairs, "frechet")
+    return (
+        f"one pair, 20,000 training images, few steps: score of our own classifier {score.mean:+.2f}, "
+        f"Frechet distance {distance.mean:+.2f}"
+    )
+
+
+def _claim(found: Chapter, text: str, source: str, measured: str, holds: bool | None) -> Claim:
+    scale = f"profile {found.profile.name}, {found.scale}"
+    return Claim(CHAPTER, TITLE, text, source, measured, scale, verdict(holds))

@@ -1,0 +1,42 @@
+"""The effect of a method as a paired difference: both runs of a pair share their seed.
+
+Reference: Student, The probable error of a mean, Biometrika 1908.
+"""
+
+import math
+from collections.abc import Sequence
+
+import scipy.stats
+import torch
+from torch import Tensor
+
+from dgm.measure import Interval
+
+__all__ = ["paired_difference"]
+
+
+def paired_difference(
+    treated: Sequence[float] | Tensor, control: Sequence[float] | Tensor, level: float = 0.95
+) -> Interval:
+    """Mean of treated less control over n pairs, with Student's interval.
+
+    Args:
+        treated: (n,) values, n at least 1.
+        control: (n,) values of the same pairs.
+        level: of the interval.
+
+    Returns:
+        The mean and its interval; for one pair the error is infinite, as one pair says nothing of it.
+    """
+    a, b = (torch.as_tensor(x, dtype=torch.float64) for x in (treated, control))
+    if a.ndim != 1 or a.shape != b.shape or len(a) < 1:
+        raise ValueError(f"want two rows of the same length, got {(*a.shape,)} and {(*b.shape,)}")
+    difference = a - b
+    if not torch.isfinite(difference).all():
+        raise ValueError("values must be finite")
+    n, mean = len(difference), float(difference.mean())
+    if n == 1:
+        return Interval(mean, math.inf, -math.inf, math.inf, 1)
+    error = float(difference.std()) / math.sqrt(n)
+    reach = float(scipy.stats.t.ppf((1 + level) / 2, n - 1)) * error
+    return Interval(mean, error, mean - reach, mean + reach, n)

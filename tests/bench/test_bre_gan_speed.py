@@ -1,0 +1,99 @@
+"""What the regulariser costs: a training step with it, without it, and with its passes alone: `make bench`.
+
+`extra_info` holds the ratios, medians over rounds in which the steps take turns, so that a machine that
+slows down slows down all of them.
+"""
+
+import time
+
+import pytest
+import torch
+
+from dgm.nets.conv import dcgan_discriminator, dcgan_generator, inner_layers
+from dgm.papers.bre_gan import (
+    discriminator_objective,
+    generator_objective,
+    interpolate,
+    pre_activations,
+)
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+# A quarter of the released networks' widths on MNIST, as the small profile has.
+CHANNELS, NOISE, BATCH, ROUNDS = (16, 32, 64, 128), 64, 64, 50
+LAYERS = inner_layers(len(CHANNELS))
+
+
+def with_bre(judge, real, fake, generator):
+    return discriminator_objective(judge, real, fake, generator, weight=1.0, layers=LAYERS).value
+
+
+def without(judge, real, fake, generator):
+    return discriminator_objective(judge, real, fake, generator, weight=0.0).value
+
+
+def passes_alone(judge, real, fake, generator):
+    """The same three passes, there and back, with the same layers read; a sum stands for the terms."""
+    value = without(judge, real, fake, generator)
+    logits, inputs = pre_activations(judge, interpolate(real, fake, generator), LAYERS)
+    return value + 1e-12 * (logits.float().sum() + sum(h.float().sum() for h in inputs))
+
+
+def training_step(device, dtype, objective):
+    """A step of the discriminator and one of the generator, as the chapter's training makes them."""
+    torch.manual_seed(0)
+    image = (1, 28)
+    maker = dcgan_generator(NOISE, (64, 32), image, kernel=4, last_stride=2)
+    judge = dcgan_discriminator(CHANNELS, image, first_stride=2)
+    nets = [net.to(device, memory_format=torch.channels_last) for net in (judge, maker)]
+    judge, maker = nets
+    optimizers = [
+        torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True) for net in nets
+    ]
+    generator = torch.Generator(device).manual_seed(0)
+    real = torch.rand(BATCH, *image, 28, generator=generator, device=device) * 2 - 1
+    real = real.to(memory_format=torch.channels_last)
+
+    def update(net, optimizer, loss):
+        parameters = list(net.parameters())
+        gradients = torch.autograd.grad(loss, parameters)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+    def step():
+        z = torch.randn(2, BATCH, NOISE, generator=generator, device=device)
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            with torch.no_grad():
+                fake = maker(z[0]).float()
+            loss = objective(judge, real, fake, generator)
+        update(judge, optimizers[0], loss)
+        with torch.autocast(device, dtype, enabled=dtype != torch.float32):
+            loss_maker = generator_objective(judge, maker(z[1]))
+        update(maker, optimizers[1], loss_maker)
+        return float(loss.detach())  # waits for the device
+
+    return step
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def test_cost_of_the_regulariser(benchmark, dtype, device):
+    steps = [training_step(device, dtype, o) for o in (with_bre, without, passes_alone)]
+    first = [step() for step in steps]
+    assert first[2] == pytest.approx(first[1], abs=1e-4)
+    assert first[0] > first[1]
+    assert benchmark.pedantic(steps[0], rounds=5, warmup_rounds=2) < first[0]
+    if benchmark.stats:
+        # One thread's own time where that can be had, for other work comes and goes.
+        clock = time.process_time if device == "cpu" else time.perf_counter
+
+        def seconds(step):
+            began = clock()
+            step()
+            return clock() - began
+
+        taken = torch.tensor([[seconds(step) for step in steps] for _ in range(ROUNDS)])
+        to_none, to_passes = (taken[:, :1] / taken[:, 1:]).median(0).values.tolist()
+        benchmark.extra_info |= {"to_none": to_none, "to_the_same_passes": to_passes}
+        assert to_none < 1.4
+        assert to_passes < 1.05

@@ -1,0 +1,117 @@
+"""CIFAR-10 from sheets: images with their labels, and files that are not what their names say."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dgm.data import registry
+from dgm.data.cifar import CLASSES, load
+
+
+@pytest.fixture
+def put(tmp_path, monkeypatch):
+    """Puts a sheet or labels in DGM_DATA, and into the registry, under a name of CIFAR-10's."""
+    monkeypatch.setenv("DGM_DATA", str(tmp_path))
+    (tmp_path / "cifar10").mkdir()
+
+    def put(name, content):
+        path = tmp_path / "cifar10" / name
+        if name.endswith(".json"):
+            path.write_text(json.dumps(content))
+        else:
+            Image.fromarray(content).save(path)
+        data = path.read_bytes()
+        entry = registry.DataFile(f"cifar10/{name}", len(data), hashlib.sha256(data).hexdigest())
+        monkeypatch.setitem(registry.FILES, entry.path, entry)
+
+    return put
+
+
+def sheet(first, n):
+    """Images that tell their number (red), row (green) and column (blue)."""
+    number = np.broadcast_to(np.arange(first, first + n)[:, None, None], (n, 32, 32))
+    row, column = np.broadcast_arrays(np.arange(32)[:, None], np.arange(32))
+    parts = [number, np.broadcast_to(row, number.shape), np.broadcast_to(column, number.shape)]
+    return np.stack(parts, -1).astype(np.uint8).reshape(n, 1024, 3)
+
+
+@pytest.fixture
+def tiny(put):
+    put("data_batch_1.png", sheet(0, 3))
+    put("data_batch_2.png", sheet(3, 4))
+    put("test_batch.png", sheet(100, 2))
+    put("train_lables.json", [0, 1, 2, 3, 4, 5, 6, 9, 9, 9])  # those of absent batches too
+    put("test_lables.json", [8, 7])
+    return put
+
+
+def test_images_go_with_their_labels_in_the_published_order(tiny):
+    train, test = load(), load("test")
+    assert train.x.shape == (7, 3, 32, 32)
+    assert test.x.shape == (2, 3, 32, 32)
+    assert train.x.dtype == torch.uint8
+    assert train.y.dtype == torch.int64
+    assert train.y.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert test.y.tolist() == [8, 7]
+    assert torch.equal(train.x[:, 0, 5, 6], torch.arange(7))  # red: the image's number
+    assert torch.equal(test.x[1, 1], torch.arange(32)[:, None].expand(32, 32))  # green: the row
+    assert torch.equal(test.x[1, 2], torch.arange(32).expand(32, 32))  # blue: the column
+    assert train.x.is_contiguous()
+
+
+def test_a_split_can_be_changed_without_changing_the_next_load(tiny):
+    load("test").x.zero_()
+    assert load("test").x.max() == 101
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("test_batch.png", sheet(0, 2)[:, :1000], r"test_batch.png is .* 1000 pixels wide; want"),
+        ("test_batch.png", sheet(0, 2)[..., 0], "test_batch.png is a sheet of mode L, 1024"),
+        ("test_lables.json", [8], "test_lables.json has 1 labels from 8 to 8 for 2 images"),
+        ("test_lables.json", [8, 10], "labels from 8 to 10 for 2 images; want .* 0 to 9"),
+        ("test_lables.json", [-1, 3], "labels from -1 to 3"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(tiny, name, content, message):
+    tiny(name, content)
+    with pytest.raises(ValueError, match=f"cifar10/.*{message}"):
+        load("test")
+
+
+def test_splits_are_checked():
+    with pytest.raises(ValueError, match="cifar10 has no split 'validation'; it has train, test"):
+        load("validation")
+
+
+def test_the_registry_says_what_is_missing():
+    entry = registry.DATASETS["cifar10"]
+    assert entry.counts["train"] == 20_000
+    assert not entry.complete
+    assert "30000 images" in entry.missing
+
+
+OFFICIAL = {  # md5 of the published binary batches: label byte, then red, green and blue planes
+    "train": ["5dd7e06a14cb22eb9f671a540d1b7c25", "5ea93a67294ea407fff1d09f752e9692"],
+    "test": ["803d5f7f4d78ea53de84dbe85f74fb6d"],
+}
+
+
+@pytest.mark.parametrize("split", OFFICIAL)
+def test_the_real_images_are_the_published_ones(split):
+    own = Path(os.environ.get("DGM_DATA", "absent"))
+    if not all((own / path).exists() for path in registry.checksums("cifar10")):
+        pytest.skip("no cifar10 in DGM_DATA")
+    data = load(split)
+    assert torch.bincount(data.y).min() > 900
+    assert len(CLASSES) == data.y.max() + 1
+    records = torch.cat([data.y[:, None].to(torch.uint8), data.x.flatten(1)], 1)
+    found = [hashlib.md5(part.numpy().tobytes()).hexdigest() for part in records.split(10_000)]
+    assert found == OFFICIAL[split]

@@ -1,0 +1,209 @@
+"""Chapter 3's experiment: whole at a tiny size, paired, resumable, stopped when it fails."""
+
+import pytest
+import torch
+
+from dgm import profiles, results
+from dgm.experiments import CHAPTERS, gan_images, gan_toy, gan_training
+from dgm.experiments import bre_gan as experiment
+from dgm.experiments.gan_training import GAN, Recipe, failure, noise, train
+from dgm.fit import History
+from dgm.papers.bre_gan import toy_discriminator, toy_generator
+
+SMOKE = profiles.get("smoke")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("DGM_RESULTS", str(tmp_path_factory.mktemp("results")))
+    torch.set_num_threads(1)
+    yield patch
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def tiny(work):
+    """A whole chapter at the smallest size that still runs everything."""
+    steps = {"normal": 8, "aggressive": 4}
+    size = gan_images.Size(8, (8,), (4, 8, 8), (4, 3), 1, 2, steps, 4, 60, 20, 8)
+    s = gan_images.settings(SMOKE)
+    work.setattr(
+        gan_images, "settings", lambda profile: s._replace(sizes={"digits": size}, widths=(2,))
+    )
+    toy = gan_toy.Settings({"eight": (2, 20)}, 1, 64, 2, 20)
+    work.setattr(gan_toy, "settings", lambda profile: toy)
+    return experiment.chapter("smoke")
+
+
+def small_gan(seed=0):
+    torch.manual_seed(seed)
+    return GAN(toy_generator(), toy_discriminator(), 2)
+
+
+def ring(i):
+    angle = torch.rand(64, generator=torch.Generator().manual_seed(i)) * 6.3
+    return torch.stack([angle.cos(), angle.sin()], 1)
+
+
+def go(name, recipe, gan, real=ring, measure=None, at=(10, 20)):
+    measure = measure or (lambda gan: {"first": float(next(gan.parameters()).detach().sum())})
+    return train(gan, real, recipe, SMOKE, 0, name, measure, list(at))
+
+
+RECIPE = Recipe(20, 64, 2e-3, (1,), weight=1.0, weight_falls=True)
+
+
+class TestTraining:
+    def test_an_interrupted_run_ends_the_same(self, work):
+        whole = go("whole", RECIPE, small_gan())
+
+        def breaks(gan):
+            if breaks.left == 0:
+                raise KeyboardInterrupt
+            breaks.left -= 1
+            return {"first": float(next(gan.parameters()).detach().sum())}
+
+        breaks.left = 2
+        with pytest.raises(KeyboardInterrupt):
+            go("halves", RECIPE, small_gan(), measure=breaks)
+        again = go("halves", RECIPE, small_gan())
+        assert again.measured == whole.measured
+        for a, b in zip(whole.gan.parameters(), again.gan.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+    def test_pairs_see_the_same_data_and_noise(self, work):
+        seen = {}
+        for weight in (0.0, 1.0):
+            batches = seen.setdefault(weight, [])
+            gan = small_gan()
+            gan.generator.register_forward_pre_hook(lambda m, x, kept=batches: kept.append(x[0]))
+            go(f"pair{weight}", RECIPE._replace(weight=weight), gan)
+        assert len(seen[0.0]) == 40
+        for a, b in zip(seen[0.0], seen[1.0], strict=True):
+            assert torch.equal(a, b)
+
+    def test_noise_differs_by_seed_and_index(self):
+        gan = small_gan()
+        same = [noise(4, gan, 1, 2, "cpu"), noise(4, gan, 1, 2, "cpu")]
+        assert torch.equal(*same)
+        assert not torch.equal(same[0], noise(4, gan, 1, 3, "cpu"))
+        assert not torch.equal(same[0], noise(4, gan, 2, 2, "cpu"))
+
+    def test_a_generator_step_leaves_the_discriminator_alone(self, work):
+        gan = small_gan()
+        state = [p.clone() for p in gan.discriminator.parameters()]
+        go("frozen", RECIPE._replace(discriminator_steps=1, learning_rate=1e-6), gan, at=(1,))
+        moved = [
+            float((a - b.detach()).abs().max())
+            for a, b in zip(state, gan.discriminator.parameters(), strict=True)
+        ]
+        # One step of Adam moves a weight by its rate at most; two networks' steps would move it twice.
+        assert max(moved) <= 1.01e-6 + 1e-7
+
+    def test_not_a_number_stops_and_keeps_the_last_good_weights(self, work):
+        def poisoned(i):
+            return ring(i) * (float("nan") if i == 15 else 1.0)
+
+        found = go("poison", RECIPE, small_gan(), real=poisoned)
+        assert "not finite" in found.stopped
+        assert [row["step"] for row in found.measured] == [0, 10]
+        assert all(torch.isfinite(p).all() for p in found.gan.parameters())
+        reference = go("good", RECIPE, small_gan(), at=(10,))
+        for a, b in zip(found.gan.parameters(), reference.gan.parameters(), strict=True):
+            assert torch.equal(a, b)
+
+    @pytest.mark.parametrize(
+        ("term", "value", "words"),
+        [
+            ("discriminator", 250.0, "diverged"),
+            ("generator", 101.0, "diverged"),
+            ("spread", 0.001, "collapsed"),
+            ("spread", 0.5, None),
+        ],
+    )
+    def test_failure_is_told_in_words(self, term, value, words):
+        terms = {"discriminator": 1.0, "generator": 1.0, "spread": 1.0} | {term: value}
+        history = History(
+            torch.tensor([50]),
+            {k: torch.tensor([v], dtype=torch.float64) for k, v in terms.items()},
+        )
+        found = failure(history)
+        assert found is None if words is None else words in found
+
+    def test_a_collapsed_run_stops(self, work):
+        gan = small_gan()
+        with torch.no_grad():
+            for p in gan.generator.parameters():
+                p.mul_(1e-3)
+        found = go("collapsed", RECIPE._replace(learning_rate=1e-6), gan)
+        assert "collapsed" in found.stopped
+        assert found.measured[-1]["step"] == 0
+
+
+class TestChapter:
+    def test_it_is_whole_and_loads_again(self, tiny, work):
+        found = {r.stem for r in results.folder().rglob("*seed*.json") if ".work" not in r.parts}
+        wanted = {n for n in experiment.names(SMOKE) if "seed" in n}
+        assert wanted <= found
+        work.setattr(gan_training, "fit", None)
+        again = experiment.chapter("auto")
+        assert again.toys["eight"]["bre"][1].values == tiny.toys["eight"]["bre"][1].values
+        assert "earlier code" not in again.badge
+
+    def test_the_chapter_has_one_name(self):
+        assert CHAPTERS["bre_gan"] == experiment.CHAPTER
+
+    def test_no_verdict_from_one_pair(self, tiny):
+        claims = experiment.claims(tiny)
+        assert len(claims) == 11
+        images = [c for c in claims if "digits" in c.measured]
+        assert images
+        assert {c.verdict for c in images} == {"not tested"}
+
+    def test_verdicts_follow_the_results(self, tiny):
+        def with_pieces(n):
+            def changed(r, value):
+                rows = [
+                    {**row, "pieces_h2": value, "pieces_h3": value, "pieces_h4": value}
+                    for row in r.values["measured"]
+                ]
+                return r._replace(values={**r.values, "measured": rows})
+
+            eight = tiny.toys["eight"]
+            bre = [changed(r, n + i) for i, r in enumerate(eight["bre"])]
+            none = [changed(r, 10 + i) for i, r in enumerate(eight["none"])]
+            return tiny._replace(toys={"eight": {"none": none, "bre": bre}})
+
+        assert experiment.claims(with_pieces(50))[0].verdict == "holds"
+        assert experiment.claims(with_pieces(5))[0].verdict == "does not hold"
+
+    def test_a_run_that_stopped_keeps_its_last_value(self, tiny):
+        r = tiny.toys["eight"]["none"][0]
+        rows = [{"step": 0, "modes": 1}, {"step": 10, "modes": 4}, {"step": 20, "modes": 8}]
+        whole = r._replace(values={"measured": rows, "planned": {"every": 10, "n": 2}})
+        short = r._replace(values={"measured": rows[:2], "planned": {"every": 10, "n": 2}})
+        late = experiment.mean_over("modes", early=False)
+        assert late(whole) == 8.0
+        assert late(short) == 4.0
+
+    def test_verify_finds_what_was_published(self, tiny):
+        checks = experiment.verify(SMOKE)
+        assert len(checks) == 6
+        assert all(c["ok"] for c in checks)
+
+    def test_verify_finds_a_wrong_number(self, tiny, work):
+        toy = experiment.toys.toy
+
+        def wrong(*args):
+            r = toy(*args)
+            rows = [{**row, "pieces_h2": 1} for row in r.values["measured"]]
+            return r._replace(values={**r.values, "measured": rows})
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(experiment.toys, "toy", wrong)
+            assert not all(c["ok"] for c in experiment.verify(SMOKE))
+
+    def test_page_targets(self):
+        targets = experiment.page_targets()
+        assert [len(t["centres"]) for t in targets] == [8, 24, 25, 24]

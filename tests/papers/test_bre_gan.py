@@ -1,0 +1,916 @@
+"""Binarised representation entropy: closed forms, bounds, gradients, and what it does to a network."""
+
+import math
+
+import pytest
+import torch
+from scipy.linalg import hadamard
+from torch import nn
+from torch.nn.functional import logsigmoid
+
+from dgm.papers.bre_gan import (
+    BRETerms,
+    activation_patterns,
+    bre_penalty,
+    bre_terms,
+    discriminator_objective,
+    feature_matching_objective,
+    generator_objective,
+    gradient_penalty,
+    gradient_spread,
+    interpolate,
+    mode_coverage,
+    pattern_entropy,
+    pre_activations,
+    r1_penalty,
+    rectifiers,
+    regions,
+    softsign_code,
+    toy_discriminator,
+    toy_generator,
+)
+
+HARD = 1e-13  # a zeta at which codes are signs to twelve digits
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=rng(seed), dtype=dtype)
+
+
+def signs(*shape, seed=0):
+    return torch.randint(0, 2, shape, generator=rng(seed)).double() * 2 - 1
+
+
+def code_of_words(d):
+    """Rows of a Hadamard matrix (Sylvester's), d a power of two: the first column is constant."""
+    return torch.from_numpy(hadamard(d)).double()
+
+
+def gram(code):
+    return code @ code.T / code.shape[1]
+
+
+def off_diagonal(matrix):
+    return matrix[~torch.eye(len(matrix), dtype=torch.bool)]
+
+
+def network(hidden=10, inputs=2, seed=0):
+    torch.manual_seed(seed)
+    return toy_discriminator(hidden, inputs).double()
+
+
+def gradients_of(value, module):
+    return torch.autograd.grad(value, list(module.parameters()), allow_unused=True)
+
+
+def close(found, expected, atol=1e-10):
+    if isinstance(found, tuple):
+        found, expected = torch.stack(found), torch.stack(expected)
+    expected = torch.as_tensor(expected, dtype=torch.float64)
+    torch.testing.assert_close(found.double(), expected, rtol=1e-9, atol=atol)
+
+
+class TestSoftsign:
+    def test_is_the_formula_with_one_eps_for_the_whole_batch(self):
+        h = normal(5, 3, 2) * torch.tensor([1.0, 10.0]).double()
+        eps = 0.01 * h.abs().mean()
+        close(softsign_code(h, 0.01), h / (h.abs() + eps))
+        assert softsign_code(h).shape == h.shape
+
+    def test_slope_keeps_eps_constant(self):
+        h = normal(4, 6).requires_grad_()
+        eps = 0.02 * h.detach().abs().mean()
+        (slope,) = torch.autograd.grad(softsign_code(h, 0.02).sum(), h)
+        close(slope, eps / (h.detach().abs() + eps).square())
+
+    def test_share_of_sure_codes_for_gaussian_inputs(self):
+        n = 400_000
+        share = (softsign_code(normal(n)).abs() >= 0.9).double().mean()
+        expected = 1 - math.erf(0.009 / math.sqrt(math.pi))
+        assert expected == pytest.approx(0.99427, abs=1e-5)
+        assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+
+    def test_limits_of_zeta(self):
+        h = normal(16, 32)
+        close(softsign_code(h, HARD), h.sign())
+        hard = bre_terms(h.sign(), HARD, margin=0.0)
+        close(bre_terms(h, HARD, margin=0.0), hard)
+        codes = softsign_code(h, 1e6)
+        close(codes * 1e6, h / h.abs().mean(), atol=1e-4)
+        assert bre_terms(h, 1e6, margin=0.0).total < 1e-11
+        sizes = [float(softsign_code(h, zeta).abs().mean()) for zeta in (1e-4, 1e-2, 1, 100)]
+        assert sizes == sorted(sizes, reverse=True)
+
+    def test_precision_is_never_lowered_and_at_least_single(self):
+        for given, got in [
+            (torch.float64, torch.float64),
+            (torch.float32, torch.float32),
+            (torch.bfloat16, torch.float32),
+            (torch.float16, torch.float32),
+        ]:
+            h = normal(4, 20).to(given)
+            assert softsign_code(h).dtype == got
+            assert all(term.dtype == got for term in bre_terms(h))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            inside = bre_terms(normal(8, 500, dtype=torch.float32), margin=0.0)
+        outside = bre_terms(normal(8, 500, dtype=torch.float32), margin=0.0)
+        assert inside == outside
+
+    def test_zeros_have_code_zero_and_a_finite_gradient(self):
+        h = torch.zeros(3, 12, requires_grad=True)
+        assert (softsign_code(h) == 0).all()
+        terms = bre_terms(h)
+        assert terms == (0.0, 0.0)
+        (gradient,) = torch.autograd.grad(terms.total, h)
+        assert torch.isfinite(gradient).all()
+
+    @pytest.mark.parametrize("zeta", [0.0, -1.0, math.nan])
+    def test_zeta_is_checked(self, zeta):
+        with pytest.raises(ValueError, match="zeta must be above 0"):
+            softsign_code(torch.ones(2, 2), zeta)
+
+
+class TestTerms:
+    def test_are_their_formulas_pair_by_pair(self):
+        h, margin = normal(6, 3, 4), 0.7
+        terms = bre_terms(h, 0.05, margin)
+        a = softsign_code(h, 0.05).flatten(1)
+        k, d = a.shape
+        close(terms.marginal_entropy, sum(float(a[:, t].mean()) ** 2 for t in range(d)) / d)
+        excess = [
+            max(0.0, abs(float(a[i] @ a[j])) / d - margin / math.sqrt(d))
+            for i in range(k)
+            for j in range(k)
+            if i != j
+        ]
+        assert sum(excess) > 0
+        close(terms.activation_correlation, sum(excess) / (k * (k - 1)))
+        assert isinstance(terms, BRETerms)
+        assert terms.total == terms.marginal_entropy + terms.activation_correlation
+
+    def test_defaults_are_those_of_the_paper(self):
+        h = normal(12, 30) + 0.5
+        assert bre_terms(h) == bre_terms(h, 1e-3, 3.0)
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    @pytest.mark.parametrize("d", [10, 64, 1000])
+    def test_range(self, d, dtype):
+        eta = 3 / math.sqrt(d)
+        batches = [
+            normal(k, d, seed=k, dtype=dtype) + shift for k in (2, 3, 37) for shift in (0, 1)
+        ]
+        batches += [torch.ones(5, d, dtype=dtype), -torch.ones(5, d, dtype=dtype)]
+        # Two patterns only, one the negative of the other: the pair term at its largest.
+        batches.append(torch.cat([torch.ones(4, d), -torch.ones(4, d)]).to(dtype))
+        largest = []
+        for h in batches:
+            marginal, correlation = bre_terms(h)
+            assert 0 <= marginal <= 1
+            assert 0 <= correlation <= 1 - eta
+            largest.append(float(correlation))
+        assert max(largest) > 0.95 * (1 - eta)
+
+    def test_pair_term_is_zero_not_almost_zero_when_no_pair_exceeds_the_margin(self):
+        for seed in range(40):
+            h = normal(37, 4096, seed=seed, dtype=torch.float32)
+            exceeding = off_diagonal(gram(softsign_code(h)).abs()) > 3 / 64
+            correlation = bre_terms(h).activation_correlation
+            assert correlation >= 0
+            assert (correlation == 0) == (not exceeding.any())
+
+    def test_collapse_to_one_pattern(self):
+        d, k = 100, 7
+        row = signs(1, d)
+        terms = bre_terms(row.expand(k, d), HARD)
+        close(terms.marginal_entropy, 1.0)
+        close(terms.activation_correlation, 1 - 3 / math.sqrt(d))
+        soft = bre_terms(row.expand(k, d))
+        close(soft.marginal_entropy, 1 / 1.001**2)
+        close(soft.activation_correlation, 1 / 1.001**2 - 0.3)
+
+    def test_balance_alone_does_not_part_a_pattern_from_its_negative(self):
+        row = normal(1, 400)
+        terms = bre_terms(torch.cat([row, -row]), HARD)
+        close(terms.marginal_entropy, 0.0)
+        close(terms.activation_correlation, 1 - 3 / 20)
+
+    @pytest.mark.parametrize(("k", "d"), [(2, 11), (64, 300), (50, 12)])
+    def test_marginal_term_is_the_mean_of_the_gram_matrix(self, k, d):
+        h = normal(k, d) + 0.2
+        close(bre_terms(h).marginal_entropy, gram(softsign_code(h)).mean())
+        between = off_diagonal(gram(h.sign())).mean()
+        close(bre_terms(h.sign(), HARD).marginal_entropy, 1 / k + (1 - 1 / k) * between)
+
+    def test_random_fair_patterns_have_the_expected_terms(self):
+        k, d, batches = 48, 400, 150
+        eta = 3 / math.sqrt(d)
+        # Exactly: a sum of d fair signs is 2 B - d with B binomial.
+        heads = torch.arange(d + 1, dtype=torch.float64)
+        log_share = (
+            math.lgamma(d + 1) - torch.lgamma(heads + 1) - torch.lgamma(d - heads + 1)
+        ) - d * math.log(2)
+        size, share = (2 * heads - d).abs() / d, log_share.exp()
+        expected = {
+            "marginal": 1 / k,
+            "mean": float((share * size).sum()),
+            "correlation": float((share * (size - eta).clamp(min=0)).sum()),
+        }
+        # By the normal law, as for large d.
+        assert expected["mean"] == pytest.approx(math.sqrt(2 / (math.pi * d)), rel=2e-3)
+        assert expected["correlation"] == pytest.approx(7.643e-4 / math.sqrt(d), rel=0.08)
+        found = {name: [] for name in expected}
+        for seed in range(batches):
+            h = signs(k, d, seed=seed)
+            terms = bre_terms(h, HARD)
+            found["marginal"].append(terms.marginal_entropy)
+            found["correlation"].append(terms.activation_correlation)
+            found["mean"].append(bre_terms(h, HARD, margin=0.0).activation_correlation)
+        for name, values in found.items():
+            values = torch.stack(values)
+            error = values.std() / math.sqrt(batches)
+            assert error < 0.1 * expected[name]
+            assert abs(values.mean() - expected[name]) < 4 * error, name
+
+    @pytest.mark.parametrize("k", [2, 16, 64])
+    def test_hadamard_patterns_have_no_pair_term_and_the_floor_of_the_other(self, k):
+        h = code_of_words(64)[:k]
+        for margin in (0.0, 3.0):
+            terms = bre_terms(h, HARD, margin)
+            close(terms.marginal_entropy, 1 / k)
+            close(terms.activation_correlation, 0.0, atol=1e-15)
+        assert terms.activation_correlation == 0
+        close(bre_terms(h).marginal_entropy, 1 / k / 1.001**2)
+
+    def test_balanced_units_need_negative_pairs(self):
+        k = 32
+        h = code_of_words(k)[:, 1:]  # each unit is on half the time
+        terms = bre_terms(h, HARD, margin=0.0)
+        close(terms.marginal_entropy, 0.0)
+        close(gram(h), torch.eye(k).double() * (1 + 1 / (k - 1)) - 1 / (k - 1))
+        close(terms.activation_correlation, 1 / (k - 1))
+
+    def test_welch_bound_makes_the_pair_term_idle_with_ten_units(self):
+        k, d = 256, 10
+        bound = (k - d) / (d * (k - 1))
+        assert bound == pytest.approx(0.0965, abs=5e-5)
+        eta = 3 / math.sqrt(d)
+        assert eta == pytest.approx(0.9487, abs=5e-5)
+        for seed in range(5):
+            h = signs(k, d, seed=seed)
+            pairs = off_diagonal(gram(h))
+            assert pairs.square().mean() >= bound - 1e-12
+            # Only equal or opposite patterns exceed the margin: 2 in 1024 pairs when they are fair.
+            same = (pairs.abs() > 1 - 1e-9).double().mean()
+            correlation = bre_terms(h, HARD).activation_correlation
+            close(correlation, same * (1 - eta))
+            assert correlation < 2e-4 < 0.1 / k
+        tight = code_of_words(8).repeat(4, 1)
+        close(off_diagonal(gram(tight)).square().mean(), (32 - 8) / (8 * 31))
+
+    def test_up_to_nine_units_have_no_pair_term_at_all(self):
+        h = torch.ones(5, 9, dtype=torch.float64, requires_grad=True)
+        correlation = bre_terms(h).activation_correlation
+        assert correlation == 0
+        assert (torch.autograd.grad(correlation, h)[0] == 0).all()
+        assert bre_terms(torch.ones(5, 10)).activation_correlation > 0.04
+
+    @pytest.mark.parametrize("margin", [0.0, 0.5, 3.0])
+    def test_what_leaves_the_terms_unchanged(self, margin):
+        h = normal(20, 50) + 0.3
+        terms = bre_terms(h, margin=margin)
+        order = torch.randperm(20, generator=rng())
+        units = torch.randperm(50, generator=rng())
+        for other in (7.3 * h, 1e-4 * h, -h, h[order], h[:, units], h.view(20, 5, 2, 5)):
+            close(bre_terms(other, margin=margin), terms)
+        flipped = h * torch.where(torch.arange(50) < 25, 1.0, -1.0)
+        close(bre_terms(flipped, margin=margin), terms)
+        assert bre_terms(h * torch.linspace(0.01, 5, 50), margin=margin) != terms
+
+    @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+    def test_values_that_are_not_finite_are_refused(self, bad):
+        h = normal(4, 20)
+        h[2, 3] = bad
+        with pytest.raises(ValueError, match="not finite"):
+            bre_terms(h)
+        assert not torch.isfinite(bre_terms(h, validate=False).total)
+
+    @pytest.mark.parametrize("shape", [(1, 20), (20,), (0, 20), (4, 0), ()])
+    def test_shapes_are_checked(self, shape):
+        with pytest.raises(ValueError, match=r"h must be \(K, ...\) with K >= 2 and at least one"):
+            bre_terms(torch.ones(shape))
+
+    def test_a_margin_below_zero_is_refused(self):
+        with pytest.raises(ValueError, match="margin must be 0 or more"):
+            bre_terms(torch.ones(2, 2), margin=-1.0)
+
+
+class TestGradient:
+    def frozen(self, h, eps, margin):
+        """The total with eps as a given number."""
+        a = h / (h.abs() + eps)
+        eta = margin / math.sqrt(h.shape[1])
+        pairs = off_diagonal(gram(a)).abs()
+        return a.mean(0).square().mean() + (pairs - eta).clamp(min=0).mean()
+
+    @pytest.mark.parametrize("zeta", [0.3, 1e-2])
+    @pytest.mark.parametrize("margin", [0.0, 1.0])
+    def test_is_the_chain_with_eps_constant(self, zeta, margin):
+        h = normal(6, 20, seed=3) + 0.7
+        k, d = h.shape
+        leaf = h.clone().requires_grad_()
+        (found,) = torch.autograd.grad(bre_terms(leaf, zeta, margin).total, leaf)
+        eps = zeta * h.abs().mean()
+        a = h / (h.abs() + eps)
+        g = gram(a)
+        active = (g.abs() > margin / math.sqrt(d)) & ~torch.eye(k, dtype=torch.bool)
+        assert active.any()
+        assert margin == 0 or active.sum() < k * (k - 1)
+        by_code = 2 * a.mean(0) / (k * d) + 2 * (active * g.sign()) @ a / (d * k * (k - 1))
+        close(found, by_code * eps / (h.abs() + eps).square())
+
+    def test_numerically_with_eps_frozen_and_not_so_when_it_moves(self):
+        h = (normal(4, 12, seed=5) + 0.7).requires_grad_()
+        assert bre_terms(h, 0.3, 1.0).activation_correlation > 0
+        eps = 0.3 * h.detach().abs().mean()
+        assert torch.autograd.gradcheck(lambda x: self.frozen(x, eps, 1.0), h)
+        (of_frozen,) = torch.autograd.grad(self.frozen(h, eps, 1.0), h)
+        (found,) = torch.autograd.grad(bre_terms(h, 0.3, 1.0).total, h)
+        close(found, of_frozen)
+        moving = self.frozen(h, 0.3 * h.abs().mean(), 1.0)
+        close(moving, bre_terms(h, 0.3, 1.0).total)
+        (of_moving,) = torch.autograd.grad(moving, h)
+        assert (of_moving - found).abs().max() > 1e-4
+
+    def test_euler_relation_fails_on_purpose(self):
+        h = (normal(8, 30) + 0.5).requires_grad_()
+        total = bre_terms(h, 0.1, 1.0).total
+        close(bre_terms(1.3 * h, 0.1, 1.0).total, total)
+        (gradient,) = torch.autograd.grad(total, h)
+        assert (h * gradient).sum() > 1e-3
+        moving = self.frozen(h, 0.1 * h.abs().mean(), 1.0)
+        (gradient,) = torch.autograd.grad(moving, h)
+        assert (h * gradient).sum().abs() < 1e-12
+
+    def test_is_zero_within_the_margin_and_at_balance(self):
+        h = code_of_words(16)[:8].clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(bre_terms(h).activation_correlation, h)
+        assert (gradient == 0).all()
+        # A point exactly at the margin: |G| = 12 / 16 = margin / sqrt(16).
+        pair = torch.ones(2, 16, dtype=torch.float64)
+        pair[1, :2] = -1
+        pair.requires_grad_()
+        at_margin = 0.75 * 4 / 1.001**2
+        (gradient,) = torch.autograd.grad(bre_terms(pair, margin=at_margin + 1e-9)[1], pair)
+        assert (gradient == 0).all()
+        (gradient,) = torch.autograd.grad(bre_terms(pair, margin=at_margin - 1e-3)[1], pair)
+        assert (gradient != 0).all()
+        row = normal(1, 20)
+        balanced = torch.cat([row, -row]).requires_grad_()
+        (gradient,) = torch.autograd.grad(bre_terms(balanced).marginal_entropy, balanced)
+        assert (gradient == 0).all()
+
+    def test_is_large_only_near_zero(self):
+        h = torch.tensor([[1.0, -1.0, 1e-6], [1.0, 1.0, 1.0]]).double().requires_grad_()
+        (gradient,) = torch.autograd.grad(bre_terms(h).total, h)
+        assert gradient[0, 2].abs() > 1e4 * gradient[0, 0].abs() > 0
+
+
+class TestTheory:
+    @pytest.mark.parametrize("rho", [0.0, 0.6])
+    def test_squared_overlap_of_two_patterns_is_units_plus_squared_covariances(self, rho):
+        """E (U.U')^2 = d + sum over pairs of units of Cov^2; for Gaussians Cov = 2 asin(rho) / pi."""
+        d, n = 6, 40_000
+        shared = math.sqrt(rho) * normal(2, n, 1) + math.sqrt(1 - rho) * normal(2, n, d, seed=1)
+        u, other = softsign_code(shared, HARD)
+        squared = (u * other).sum(1).square()
+        expected = d + d * (d - 1) * (2 / math.pi * math.asin(rho)) ** 2
+        assert abs(squared.mean() - expected) < 4 * squared.std() / math.sqrt(n)
+        assert abs(u.mean(0)).max() < 4 / math.sqrt(n)
+
+    def test_entropy_of_all_words_is_that_of_fair_bits(self):
+        d = 8
+        words = torch.arange(2**d)[:, None].bitwise_right_shift(torch.arange(d)) & 1
+        assert float(pattern_entropy(words.bool())) == pytest.approx(d * math.log(2))
+
+    def test_entropy_is_at_most_that_of_the_units_with_equality_when_independent(self):
+        def of_units(patterns):
+            p = patterns.double().mean(0)
+            return float((torch.special.entr(p) + torch.special.entr(1 - p)).sum())
+
+        patterns = (normal(5000, 10) + normal(5000, 1, seed=1)) > 0.2
+        joint = float(pattern_entropy(patterns))
+        assert joint < of_units(patterns) - 0.5
+        # Independent units with shares 1/4, 1/2 and 1: the product of their tables.
+        a = torch.tensor([True, False, False, False]).repeat_interleave(2)
+        table = torch.stack([a, torch.tensor([True, False]).repeat(4), torch.ones(8).bool()], 1)
+        assert float(pattern_entropy(table)) == pytest.approx(of_units(table), abs=1e-12)
+
+    @pytest.mark.parametrize("m", [2, 3])
+    def test_pairwise_independent_code_has_the_least_entropy(self, m):
+        d = 2**m - 1
+        patterns = code_of_words(d + 1)[:, 1:] > 0
+        assert float(pattern_entropy(patterns)) == pytest.approx(math.log(d + 1))
+        balanced = patterns.double() * 2 - 1
+        close(balanced.T @ balanced / len(patterns), torch.eye(d))
+
+    def test_entropy_is_that_of_the_shares(self):
+        patterns = torch.tensor([[1, 0], [1, 0], [0, 1], [1, 0]]).bool()
+        value = pattern_entropy(patterns)
+        assert float(value) == pytest.approx(-0.75 * math.log(0.75) - 0.25 * math.log(0.25))
+        assert value.dtype == torch.float64
+        assert float(pattern_entropy(torch.ones(9, 3).bool())) == 0.0
+
+    @pytest.mark.parametrize(
+        "bad", [torch.ones(3, 2), torch.ones(3).bool(), torch.ones(0, 3).bool()]
+    )
+    def test_entropy_wants_patterns(self, bad):
+        with pytest.raises(ValueError, match=r"patterns must be \(N, d\) bool"):
+            pattern_entropy(bad)
+
+
+def lines(n):
+    """A network whose n units are zero on n lines in general position, all crossing near the origin."""
+    angle = torch.arange(n).double() * math.pi / n + 0.1
+    net = nn.Sequential(nn.Linear(2, n), nn.ReLU(), nn.Linear(n, 1)).double()
+    with torch.no_grad():
+        net[0].weight.copy_(torch.stack([angle.cos(), angle.sin()], 1))
+        net[0].bias.copy_(torch.linspace(-0.3, 0.35, n).square() + 0.02 * torch.arange(n))
+    return net
+
+
+def grid(n=200, half=1.0):
+    steps = torch.linspace(-half, half, n, dtype=torch.float64)
+    return torch.cartesian_prod(steps, steps)
+
+
+class TestRegions:
+    @pytest.mark.parametrize("n", [1, 2, 3, 5])
+    def test_lines_cut_the_plane_into_a_known_number_of_cells(self, n):
+        assert regions(lines(n), grid(600, 4.0)) == 1 + n + n * (n - 1) // 2
+
+    def test_patterns_are_the_signs_of_all_rectifiers_inputs(self):
+        net, points = network(), normal(40, 2)
+        patterns = activation_patterns(net, points)
+        assert patterns.shape == (40, 40)
+        assert patterns.dtype == torch.bool
+        h, expected = points, []
+        for module in net:
+            if isinstance(module, nn.LeakyReLU):
+                expected.append(h > 0)
+            h = module(h)
+        assert torch.equal(patterns, torch.cat(expected, 1))
+        assert torch.equal(activation_patterns(net, points, [1]), expected[1])
+        assert torch.equal(
+            activation_patterns(net, points, [2, 0]), patterns[:, [*range(20, 30), *range(10)]]
+        )
+        assert regions(net, points) == len({tuple(p) for p in patterns.tolist()})
+        assert regions(net, points, [1]) == len({tuple(p) for p in expected[1].tolist()})
+        assert 1 < regions(net, points, [1]) <= regions(net, points)
+
+    def test_the_logit_is_linear_on_a_region(self):
+        net, points = network(seed=1), grid(40)
+        _, which = activation_patterns(net, points).unique(dim=0, return_inverse=True)
+        points.requires_grad_()
+        (jacobian,) = torch.autograd.grad(net(points).sum(), points)
+        first = torch.stack([jacobian[which == r][0] for r in range(int(which.max()) + 1)])
+        assert len(first) > 20
+        close(jacobian, first[which])
+        # and only there: other regions have other slopes
+        apart = torch.cdist(first, first) + torch.eye(len(first))
+        assert (apart > 1e-9).double().mean() > 0.99
+
+    def test_bre_alone_gives_more_regions_around_fixed_points(self):
+        before, after = [], []
+        for seed in range(4):
+            net, points = network(seed=seed), 0.7 * normal(128, 2, seed=seed)
+            before.append(regions(net, grid(100)))
+            optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+            for _ in range(150):
+                loss = bre_penalty(net, points, [1]).total
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            after.append(regions(net, grid(100)))
+        assert all(b > a for a, b in zip(before, after, strict=True))
+        assert sum(after) > 1.5 * sum(before)
+
+    @pytest.mark.parametrize("seed", [1, 2])
+    def test_bre_alone_reaches_its_floor(self, seed):
+        k, d = 24, 64
+        torch.manual_seed(seed)
+        net = nn.Sequential(
+            nn.Linear(16, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 1)
+        ).double()
+        points = normal(k, 16, seed=seed) + 1.0  # off centre, so that units begin with a bias
+        first = bre_penalty(net, points, [1])
+        assert first.marginal_entropy > 0.3
+        assert first.activation_correlation > 0.05
+        optimizer = torch.optim.Adam(net.parameters(), lr=5e-3)
+        for i in range(800):
+            optimizer.param_groups[0]["lr"] = 5e-3 * (1 - i / 800)
+            loss = bre_penalty(net, points, [1]).total
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        last = bre_penalty(net, points, [1])
+        assert last.marginal_entropy <= 1 / k
+        assert last.activation_correlation < 0.05 * first.activation_correlation
+
+
+class TestPreActivations:
+    def test_are_the_inputs_of_the_chosen_rectifiers(self):
+        net, points = network(), normal(7, 2)
+        logits, inputs = pre_activations(net, points)
+        close(logits.squeeze(), net(points).squeeze())
+        assert [h.shape for h in inputs] == [(7, 10)] * 4
+        h = net[0](points)
+        close(inputs[0], h)
+        h = net[2](nn.functional.leaky_relu(h, 0.2))
+        close(inputs[1], h)
+        _, (second,) = pre_activations(net, points, [1])
+        close(second, h)
+        _, (third, first) = pre_activations(net, points, [2, 0])
+        close(third, inputs[2])
+        close(first, inputs[0])
+
+    def test_keep_their_gradient_and_leave_no_hook(self):
+        net = network()
+        _, (h,) = pre_activations(net, normal(7, 2), [1])
+        given = gradients_of(h.square().sum(), net)
+        assert all((g is not None) == (i < 4) for i, g in enumerate(given))
+        with pytest.raises(RuntimeError):
+            pre_activations(net, normal(7, 3))
+        assert all(not m._forward_pre_hooks and not m._forward_hooks for m in net.modules())
+
+    def test_of_maps_are_flattened_to_units(self):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 1))
+        points = normal(5, 1, 8, 8, dtype=torch.float32)
+        _, (h,) = pre_activations(net, points)
+        assert h.shape == (5, 4, 6, 6)
+        close(bre_penalty(net, points), bre_terms(h.flatten(1)))
+        assert activation_patterns(net, points).shape == (5, 144)
+
+    def test_penalty_is_the_mean_of_the_layers(self):
+        net, points = network(hidden=30), normal(20, 2)
+        parts = [bre_penalty(net, points, [i], 0.01, 1.0) for i in (0, 2)]
+        both = bre_penalty(net, points, [0, 2], 0.01, 1.0)
+        for i in range(2):
+            assert parts[0][i] != parts[1][i]
+            close(both[i], (parts[0][i] + parts[1][i]) / 2)
+        close(bre_penalty(net, points), bre_penalty(net, points, [0, 1, 2, 3]))
+
+    def test_what_can_have_no_inputs_is_refused(self):
+        net, points = network(), normal(4, 2)
+        for layers in ([4], [-1], [0, 9]):
+            with pytest.raises(ValueError, match="layers must be from 0 to 3"):
+                pre_activations(net, points, layers)
+        with pytest.raises(ValueError, match="no layer was chosen"):
+            bre_penalty(net, points, [])
+        with pytest.raises(ValueError, match=r"no nn\.ReLU or nn\.LeakyReLU"):
+            rectifiers(nn.Linear(2, 2))
+        with pytest.raises(ValueError, match="in place"):
+            rectifiers(nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True)))
+        assert len(rectifiers(net)) == 4
+
+
+class TestInterpolate:
+    def test_between_lies_on_the_segment_with_one_alpha_a_sample(self):
+        real, fake = normal(4000, 3, 2), normal(4000, 3, 2, seed=1)
+        found = interpolate(real, fake, rng(2))
+        alpha = (found - fake) / (real - fake)
+        close(alpha, alpha[:, :1, :1].expand_as(alpha), atol=1e-6)
+        alpha = alpha[:, 0, 0]
+        assert alpha.min() >= -1e-9
+        assert alpha.max() <= 1 + 1e-9
+        assert abs(alpha.mean() - 0.5) < 4 / math.sqrt(12 * 4000)
+        assert abs((alpha - 0.5).square().mean() - 1 / 12) < 4 * math.sqrt(1 / 180 / 4000)
+
+    def test_beyond_lies_behind_the_data_as_in_the_released_code(self):
+        real, fake = normal(500, 2), normal(500, 2, seed=1)
+        between, beyond = (interpolate(real, fake, rng(2), mode) for mode in ("between", "beyond"))
+        alpha = (between - fake) / (real - fake)
+        close(beyond, real + alpha * (real - fake))
+        assert torch.equal(between, interpolate(real, fake, rng(2)))
+
+    def test_arguments_are_checked(self):
+        with pytest.raises(ValueError, match=r"real is \(3, 2\) but fake is \(4, 2\)"):
+            interpolate(torch.ones(3, 2), torch.ones(4, 2), rng())
+        with pytest.raises(ValueError, match="mode must be 'between' or 'beyond', got 'behind'"):
+            interpolate(torch.ones(3, 2), torch.ones(3, 2), rng(), "behind")
+
+
+class TestObjective:
+    real, fake = normal(32, 2), 0.5 * normal(32, 2, seed=1) + 1
+
+    def terms(self, net, **options):
+        return discriminator_objective(net, self.real, self.fake, rng(5), **options)
+
+    @pytest.mark.parametrize("mode", ["between", "beyond"])
+    def test_is_the_weighted_sum_of_its_parts(self, mode):
+        net = network(hidden=20)
+        found = self.terms(net, weight=0.7, layers=[1, 2], zeta=0.01, margin=1.0, mode=mode)
+        middle = interpolate(self.real, self.fake, rng(5), mode)
+        # On fakes and between; nothing on the data.
+        parts = [bre_penalty(net, x, [1, 2], 0.01, 1.0) for x in (self.fake, middle)]
+        close(found.marginal_entropy, sum(p.marginal_entropy for p in parts))
+        close(found.activation_correlation, sum(p.activation_correlation for p in parts))
+        close(found.real, -logsigmoid(net(self.real)).mean())
+        close(found.fake, -logsigmoid(-net(self.fake)).mean())
+        assert found.penalty == 0
+        bre = found.marginal_entropy + found.activation_correlation
+        assert found.activation_correlation > 0
+        close(found.value, found.real + found.fake + 0.7 * bre)
+
+    def test_defaults_are_those_of_the_paper(self):
+        net = network(hidden=20)
+        one = self.terms(net)
+        other = self.terms(
+            net,
+            weight=1.0,
+            layers=[0, 1, 2, 3],
+            zeta=1e-3,
+            margin=3.0,
+            mode="between",
+            penalty=None,
+        )
+        assert one == other
+
+    def test_at_weight_zero_there_is_no_third_pass(self):
+        net, seen = network(), []
+        net.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+        found = self.terms(net, weight=0.0)
+        assert sum(seen) == 64
+        assert found.marginal_entropy == found.activation_correlation == 0
+        assert found.value == found.real + found.fake
+        seen.clear()
+        self.terms(net)
+        assert sum(seen) == 96
+
+    @pytest.mark.parametrize(("kind", "own"), [("gradient", gradient_penalty), ("r1", r1_penalty)])
+    def test_penalties_join_with_their_weight(self, kind, own):
+        net = network()
+        found = self.terms(net, weight=0.0, penalty=kind, penalty_weight=3.0)
+        where = self.real if kind == "r1" else interpolate(self.real, self.fake, rng(5))
+        close(found.penalty, own(net, where))
+        assert found.penalty > 0
+        close(found.value, found.real + found.fake + 3 * found.penalty)
+        both = self.terms(net, penalty=kind, penalty_weight=3.0)
+        close(both.penalty, found.penalty)
+        close(both.value - self.terms(net).value, 3 * found.penalty)
+        with pytest.raises(ValueError, match="penalty must be None, 'gradient' or 'r1', got 'r2'"):
+            self.terms(net, penalty="r2")
+
+    def test_nothing_leaks_to_the_generator_or_behind_the_last_regularised_layer(self):
+        torch.manual_seed(3)
+        maker, net = toy_generator().double(), network(hidden=20)
+        fake = maker(normal(32, 2, seed=9))
+        found = discriminator_objective(net, self.real, fake, rng(5), layers=[0, 1], margin=0.0)
+        assert all(g is None for g in gradients_of_if_any(found.value, maker))
+        bre = found.marginal_entropy + found.activation_correlation
+        given = torch.autograd.grad(
+            bre, list(net.parameters()), allow_unused=True, retain_graph=True
+        )
+        # Weights and biases of the two layers before rectifiers 0 and 1; none of the three behind.
+        assert all(g is not None and g.abs().sum() > 0 for g in given[:4])
+        assert all(g is None or (g == 0).all() for g in given[4:])
+        assert all(g.abs().sum() > 0 for g in gradients_of(found.value, net))
+
+    def test_the_generator_s_loss_is_the_one_that_does_not_saturate(self):
+        torch.manual_seed(3)
+        maker, net = toy_generator().double(), network()
+        fake = maker(normal(32, 2, seed=9))
+        loss = generator_objective(net, fake)
+        close(loss, -logsigmoid(net(fake)).mean())
+        assert all(g.abs().sum() > 0 for g in gradients_of(loss, maker))
+        far = nn.Sequential(nn.Linear(2, 1), nn.ReLU(), nn.Linear(1, 1)).double()
+        nn.init.constant_(far[2].bias, -80.0)
+        close(
+            generator_objective(far, fake),
+            80.0 - far[2].weight.item() * far[1](far[0](fake)).mean(),
+        )
+
+    def test_logits_of_any_size_give_finite_losses(self):
+        net = network()
+        with torch.no_grad():
+            net[-1].weight.mul_(1e6)
+        found = self.terms(net)
+        assert torch.isfinite(found.value)
+        assert all(torch.isfinite(g).all() for g in gradients_of(found.value, net))
+
+    def test_logits_may_have_one_column_or_none(self):
+        net = network()
+        flat = nn.Sequential(net, nn.Flatten(0))
+        assert flat(self.real).shape == (32,)
+        close(self.terms(flat, layers=[1]), self.terms(net, layers=[1]))
+        close(generator_objective(flat, self.fake), generator_objective(net, self.fake))
+
+    def test_several_logits_stand_for_one(self):
+        net = network()
+        net[-1] = nn.Linear(10, 5).double()
+        found = self.terms(net, weight=0.0)
+        # Salimans et al. 2016: real against the sum over classes, D = Z / (Z + 1).
+        z = net(self.real).exp().sum(1)
+        close(found.real, -(z / (z + 1)).log().mean())
+        z = net(self.fake).exp().sum(1)
+        close(found.fake, -(1 / (z + 1)).log().mean())
+        close(generator_objective(net, self.fake), -(z / (z + 1)).log().mean())
+
+    def test_features_are_matched_in_their_means(self):
+        net = network()
+        h = nn.Sequential(*net[:-1])
+        fake = self.fake.clone().requires_grad_()
+        loss = feature_matching_objective(net, self.real, fake)
+        close(loss, (h(self.real).mean(0) - h(fake).mean(0)).square().sum())
+        assert torch.autograd.grad(loss, fake)[0].abs().sum() > 0
+        assert feature_matching_objective(net, self.real, self.real.flip(0)) < 1e-25
+
+    def test_batch_normalisation_sees_the_sets_one_by_one(self):
+        torch.manual_seed(0)
+        net = nn.Sequential(
+            nn.Linear(2, 20), nn.LeakyReLU(0.2), nn.BatchNorm1d(20), nn.Linear(20, 20),
+            nn.LeakyReLU(0.2), nn.Linear(20, 1),
+        ).double()  # fmt: skip
+        found = self.terms(net, layers=[1])
+        assert net[2].num_batches_tracked == 3
+        close(found.real, -logsigmoid(net(self.real)).mean())
+        close(found.fake, -logsigmoid(-net(self.fake)).mean())
+        middle = interpolate(self.real, self.fake, rng(5))
+        parts = [bre_penalty(net, x, [1]) for x in (self.fake, middle)]
+        close(found.marginal_entropy, sum(p.marginal_entropy for p in parts))
+
+    def test_half_precision_logits_are_scored_in_single(self):
+        net = network().float()
+        real, fake = self.real.float(), self.fake.float()
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = discriminator_objective(net, real, fake, rng(5))
+            loss = generator_objective(net, fake)
+        assert all(term.dtype == torch.float32 for term in (*found, loss))
+        exact = discriminator_objective(net, real, fake, rng(5))
+        assert abs(found.value - exact.value) < 0.1
+
+    def test_same_generator_state_same_terms(self):
+        net = network()
+        one, same = (self.terms(net) for _ in range(2))
+        assert one == same
+        other = discriminator_objective(net, self.real, self.fake, rng(6))
+        assert other.marginal_entropy != one.marginal_entropy
+        assert other.real == one.real
+
+
+def gradients_of_if_any(value, module):
+    value.backward(retain_graph=True)
+    return [p.grad for p in module.parameters()]
+
+
+class Plane(nn.Module):
+    """A logit with the slope (3, 4)."""
+
+    def __init__(self):
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor([3.0, 4.0]).double())
+        self.act = nn.ReLU()
+
+    def forward(self, x):
+        return self.act(x @ self.slope + 1e3)
+
+
+class TestInputGradients:
+    def test_penalties_of_a_plane(self):
+        net, points = Plane(), normal(9, 2)
+        close(gradient_penalty(net, points), (5 - 1) ** 2)
+        close(r1_penalty(net, points), 0.5 * 25)
+        (given,) = gradients_of(r1_penalty(net, points), net)
+        close(given, net.slope)
+        (given,) = gradients_of(gradient_penalty(net, points), net)
+        close(given, 2 * (5 - 1) * net.slope / 5)
+
+    def test_penalties_average_over_points(self):
+        net, points = network(), normal(9, 2)
+        points.requires_grad_()
+        (slopes,) = torch.autograd.grad(net(points).sum(), points)
+        norms = slopes.norm(dim=1)
+        assert norms.std() > 0
+        close(gradient_penalty(net, points), (norms - 1).square().mean())
+        close(r1_penalty(net, points), 0.5 * norms.square().mean())
+
+    def test_maps_count_as_one_vector(self):
+        net = nn.Sequential(nn.Flatten(), nn.Linear(12, 1)).double()
+        close(r1_penalty(net, normal(5, 3, 2, 2)), 0.5 * net[1].weight.square().sum())
+
+    def test_spread_of_equal_and_of_opposite_slopes(self):
+        assert float(gradient_spread(Plane(), normal(9, 2))) == pytest.approx(0.0, abs=1e-12)
+        fold = nn.Sequential(nn.Linear(1, 2, bias=False), nn.ReLU(), nn.Linear(2, 1, bias=False))
+        with torch.no_grad():
+            fold[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))
+            fold[2].weight.fill_(2.0)  # |x|, twice as steep
+        k = 3
+        points = torch.cat([torch.rand(k, 1, generator=rng()) + 1, -torch.ones(k, 1)])
+        # Of 2k (2k - 1) pairs 2 k (k - 1) agree and 2 k^2 oppose.
+        cosine = (2 * k * (k - 1) - 2 * k * k) / (2 * k * (2 * k - 1))
+        assert float(gradient_spread(fold, points)) == pytest.approx(1 - cosine)
+        assert gradient_spread(fold, points).dtype == torch.float64
+        assert not gradient_spread(fold, points).requires_grad
+
+    def test_spread_does_not_depend_on_how_steep_the_logit_is(self):
+        net, points = network(seed=2), normal(30, 2)
+        spread = gradient_spread(net, points)
+        points.requires_grad_()
+        (slopes,) = torch.autograd.grad(net(points).sum(), points)
+        cosines = nn.functional.cosine_similarity(slopes[:, None], slopes, dim=-1)
+        close(spread, 1 - off_diagonal(cosines).mean())
+        assert 0 < spread < 1.1
+        with torch.no_grad():
+            net[-1].weight.mul_(100)
+        close(gradient_spread(net, points), spread)
+
+    def test_points_without_slope_count_as_perpendicular(self):
+        net = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).double()
+        with torch.no_grad():
+            net[0].weight.fill_(1.0)
+            net[0].bias.zero_()
+            net[2].weight.fill_(1.0)
+        points = torch.tensor([[1.0], [2.0], [-1.0]]).double()
+        assert float(gradient_spread(net, points)) == pytest.approx(1 - 2 / 6)
+        assert float(gradient_spread(net, -points.abs())) == 1.0
+        with pytest.raises(ValueError, match="at least two points"):
+            gradient_spread(net, points[:1])
+
+
+class TestModeCoverage:
+    centres = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+
+    def test_counts_what_lies_within_three_deviations(self):
+        samples = torch.tensor(
+            [[0.0, 0.0], [0.29, 0.0], [0.31, 0.0], [1.0, 0.2], [1.0, -0.2], [5.0, 5.0], [0.2, 0.23]]
+        )
+        found = mode_coverage(samples, self.centres, 0.1)
+        assert found.covered == 2
+        assert found.high_quality == pytest.approx(4 / 7)
+        assert found.counts.tolist() == [2, 2, 0]
+
+    def test_of_nothing_good_and_of_everything(self):
+        nothing = mode_coverage(torch.full((5, 2), 9.0), self.centres, 0.1)
+        assert nothing[:2] == (0, 0.0)
+        everything = mode_coverage(self.centres, self.centres, 0.01)
+        assert everything[:2] == (3, 1.0)
+
+    def test_samples_of_the_mixture_itself_are_good_as_often_as_worked_out(self):
+        n, sigma = 20_000, 0.05
+        chosen = self.centres[torch.randint(3, (n,), generator=rng())]
+        samples = chosen + sigma * torch.randn(n, 2, generator=rng(1))
+        found = mode_coverage(samples, self.centres, sigma)
+        share = 1 - math.exp(-4.5)
+        assert abs(found.high_quality - share) < 4 * math.sqrt(share * (1 - share) / n)
+        assert found.covered == 3
+
+    def test_shapes_are_checked(self):
+        with pytest.raises(ValueError, match=r"want samples \(N, D\) and centres \(M, D\)"):
+            mode_coverage(torch.ones(5, 3), self.centres, 0.1)
+
+
+class TestToyNetworks:
+    def test_have_the_paper_s_layers(self):
+        maker = toy_generator()
+        widths = [(m.in_features, m.out_features) for m in maker if isinstance(m, nn.Linear)]
+        assert widths == [(2, 10), (10, 10), (10, 10), (10, 2)]
+        assert sum(isinstance(m, nn.ReLU) for m in maker) == 3
+        assert isinstance(maker[-1], nn.Tanh)
+        judge = toy_discriminator()
+        widths = [(m.in_features, m.out_features) for m in judge if isinstance(m, nn.Linear)]
+        assert widths == [(2, 10), (10, 10), (10, 10), (10, 10), (10, 1)]
+        assert [m.negative_slope for m in rectifiers(judge)] == [0.2] * 4
+        assert toy_generator(5, 32)(torch.zeros(3, 5)).shape == (3, 2)
+        assert toy_discriminator(16, 3)(torch.zeros(3, 3)).shape == (3, 1)
+
+    def test_learn_a_spot(self):
+        """A whole training loop in small: fakes move to where the data are."""
+        torch.manual_seed(0)
+        maker, judge = toy_generator(), toy_discriminator()
+        optimizers = [
+            torch.optim.Adam(net.parameters(), lr=5e-3, betas=(0.5, 0.999))
+            for net in (judge, maker)
+        ]
+        generator = rng(1)
+
+        def fakes():
+            return maker(torch.randn(64, 2, generator=generator))
+
+        start = fakes().detach()
+        for _ in range(200):
+            real = 0.05 * torch.randn(64, 2, generator=generator) + torch.tensor([0.6, -0.4])
+            for optimizer, loss in (
+                (optimizers[0], lambda x=real: discriminator_objective(
+                    judge, x, fakes(), generator, layers=[1]).value),
+                (optimizers[1], lambda: generator_objective(judge, fakes())),
+            ):  # fmt: skip
+                optimizer.zero_grad()
+                loss().backward()
+                optimizer.step()
+        goal = torch.tensor([0.6, -0.4])
+        before, after = ((x.mean(0) - goal).norm() for x in (start, fakes().detach()))
+        assert after < 0.5 * before

@@ -1,0 +1,255 @@
+"""Distances between sets of features, against closed forms and sets whose overlap is known."""
+
+import math
+
+import pytest
+import torch
+
+from dgm.feature_distance import (
+    frechet_distance,
+    inception_style_score,
+    kernel_distance,
+    precision_recall,
+)
+
+
+def normal(n, f, seed=0):
+    return torch.randn(n, f, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def with_moments(n, mean, covariance, seed=0):
+    """Rows whose sample mean and covariance (over n - 1) are exactly those."""
+    x = normal(n, len(mean), seed)
+    x = x - x.mean(0)
+    own = torch.linalg.cholesky(x.T @ x / (n - 1))
+    white = torch.linalg.solve_triangular(own, x.T, upper=False)
+    return (torch.linalg.cholesky(covariance) @ white).T + mean
+
+
+def square_root(matrix):
+    values, vectors = torch.linalg.eigh(matrix)
+    return vectors @ (values.clamp(min=0).sqrt()[:, None] * vectors.T)
+
+
+def random_covariance(f, seed):
+    a = normal(f, f, seed)
+    return a @ a.T + 0.1 * torch.eye(f, dtype=torch.float64)
+
+
+# Frechet distance
+
+
+def test_frechet_distance_of_gaussians_is_the_closed_form():
+    f = 5
+    mean_x, mean_y = normal(f, 1, 1)[:, 0], normal(f, 1, 2)[:, 0]
+    c_x, c_y = random_covariance(f, 3), random_covariance(f, 4)
+    x, y = with_moments(50, mean_x, c_x, 5), with_moments(70, mean_y, c_y, 6)
+    half = square_root(c_x)
+    cross = square_root(half @ c_y @ half).trace()
+    exact = (mean_x - mean_y).square().sum() + c_x.trace() + c_y.trace() - 2 * cross
+    torch.testing.assert_close(frechet_distance(x, y), exact, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(frechet_distance(y, x), exact, rtol=1e-9, atol=1e-9)
+
+
+def test_frechet_distance_of_one_number_is_that_of_means_and_deviations():
+    x = with_moments(30, torch.tensor([1.0]).double(), torch.tensor([[4.0]]).double())
+    y = with_moments(40, torch.tensor([-2.0]).double(), torch.tensor([[0.25]]).double(), 1)
+    assert float(frechet_distance(x, y)) == pytest.approx(3.0**2 + 1.5**2, rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [200, 4])  # 4: no full rank
+def test_equal_sets_are_at_zero_and_a_shift_is_its_square(n):
+    x = normal(n, 8)
+    same = x[torch.randperm(n, generator=torch.Generator().manual_seed(0))]
+    assert 0 <= float(frechet_distance(x, same)) < 1e-10
+    assert float(frechet_distance(x, x + 0.5)) == pytest.approx(8 * 0.25, rel=1e-9)
+    constant = torch.full((n, 8), 3.0)
+    assert float(frechet_distance(constant, constant)) == 0.0
+
+
+def test_scores_are_without_gradient_in_double_precision_and_leave_the_input():
+    x, y = normal(40, 3).float().requires_grad_(), normal(40, 3, 1).float()
+    before = x.detach().clone()
+    values = [frechet_distance(x, y), *kernel_distance(x, y), *precision_recall(x, y)]
+    for value in [*values, inception_style_score(x.softmax(1))]:
+        assert value.dtype == torch.float64
+        assert not value.requires_grad
+        assert value.shape == ()
+    assert torch.equal(x, before)
+
+
+# Kernel distance
+
+
+def pairwise_mmd(x, y):
+    """By its definition, one pair at a time."""
+    f = x.shape[1]
+
+    def kernel(a, b):
+        return (float(a @ b) / f + 1) ** 3
+
+    def own(rows):
+        pairs = [(i, j) for i in range(len(rows)) for j in range(len(rows)) if i != j]
+        return sum(kernel(rows[i], rows[j]) for i, j in pairs) / len(pairs)
+
+    cross = sum(kernel(a, b) for a in x for b in y) / (len(x) * len(y))
+    return own(x) + own(y) - 2 * cross
+
+
+def test_kernel_distance_is_the_mean_over_blocks_of_its_definition():
+    # Copies of one row, so that each block is the same whatever the order is.
+    x, y = normal(2, 3, 1), normal(2, 3, 2)
+    constant_x, constant_y = x[:1].expand(8, 3), y[:1].expand(8, 3)
+    found = kernel_distance(constant_x, constant_y, n_blocks=4)
+    assert float(found.value) == pytest.approx(pairwise_mmd(constant_x[:2], constant_y[:2]))
+    assert float(found.standard_error) == pytest.approx(0.0, abs=1e-12)
+    # Two blocks of two rows, in an order of chance: one of the ways of pairing the rows.
+    x, y = normal(4, 3, 3), normal(4, 3, 4)
+    halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
+    ways = [
+        [pairwise_mmd(x[list(a)], y[list(b)]) for a, b in zip(one, two, strict=True)]
+        for one in halves
+        for two in (*halves, *(pair[::-1] for pair in halves))
+    ]
+    for seed in range(5):
+        found = kernel_distance(x, y, n_blocks=2, seed=seed)
+        assert any(
+            float(found.value) == pytest.approx((a + b) / 2, abs=1e-9)
+            and float(found.standard_error) == pytest.approx(abs(a - b) / 2, abs=1e-9)
+            for a, b in ways
+        )
+
+
+def test_kernel_distance_has_no_bias_and_an_honest_error():
+    repeats, values, errors = 200, [], []
+    for seed in range(repeats):
+        found = kernel_distance(
+            normal(60, 4, 2 * seed), normal(60, 4, 2 * seed + 1), n_blocks=6, seed=seed
+        )
+        values.append(float(found.value))
+        errors.append(float(found.standard_error))
+    values, errors = torch.tensor(values), torch.tensor(errors)
+    spread = float(values.std())
+    assert abs(float(values.mean())) < 4 * spread / math.sqrt(repeats)
+    assert (values < 0).any()
+    # The mean squared error bar is the variance; either estimate is good to a tenth or so.
+    assert float(errors.square().mean()) == pytest.approx(spread**2, rel=0.5)
+
+
+def test_kernel_distance_sees_a_shift_as_large_as_worked_out():
+    # One feature, x = 0 and y = t: k(0, 0) = k(0, t) = 1 and k(t, t) = (t^2 + 1)^3.
+    found = kernel_distance(torch.zeros(20, 1), torch.full((30, 1), 0.7), n_blocks=5)
+    assert float(found.value) == pytest.approx(1.49**3 - 1)
+    far, near = (kernel_distance(normal(400, 4), normal(400, 4, 1) + s).value for s in (1.0, 0.3))
+    assert far > near > 0
+
+
+def test_kernel_distance_goes_by_its_seed():
+    x, y = normal(80, 3), normal(90, 3, 1)
+    assert kernel_distance(x, y, seed=1) == kernel_distance(x, y, seed=1)
+    assert kernel_distance(x, y, seed=1) != kernel_distance(x, y, seed=2)
+
+
+# Precision and recall
+
+
+def grid(start, stop):
+    return torch.arange(start, stop, dtype=torch.float64)[:, None]
+
+
+def test_a_generator_of_part_of_the_data_is_precise_and_misses_the_rest():
+    real = torch.cat([grid(0, 20), grid(100, 130)])
+    fake = grid(0, 20) + 0.25
+    found = precision_recall(real, fake)
+    assert found.precision == 1.0
+    assert float(found.recall) == pytest.approx(20 / 50)
+
+
+def test_a_generator_of_too_much_has_recall_and_half_its_samples_are_off():
+    real = grid(0, 20)
+    fake = torch.cat([grid(0, 20) + 0.25, grid(500, 520)])
+    found = precision_recall(real, fake)
+    assert found == (0.5, 1.0)
+
+
+def test_equal_and_distant_sets():
+    x = normal(300, 6) + 1e3
+    assert precision_recall(x, x, k=1) == (1.0, 1.0)
+    assert precision_recall(x, x + 100) == (0.0, 0.0)
+    repeated = x[:3].repeat(100, 1)  # each ball has radius 0
+    assert precision_recall(repeated, repeated.flip(0)) == (1.0, 1.0)
+
+
+def test_the_ball_reaches_the_k_th_neighbour_itself():
+    real = torch.tensor([[0.0], [1.0], [3.0], [6.0]])
+    # Radii by k = 1: 1, 1, 2, 3; by k = 2: 3, 2, 3, 5. Reach upwards: 9 and 11.
+    fake = torch.tensor([[9.0], [9.01], [11.0], [11.01], [-1.0], [-1.01], [-3.0], [-3.01]])
+    assert float(precision_recall(real, fake, k=1).precision) == 2 / 8
+    assert float(precision_recall(real, fake, k=2).precision) == 6 / 8
+
+
+def test_rounding_does_not_put_a_row_outside_a_ball_that_it_touches():
+    real = normal(200, 20)
+    gaps = torch.cdist(real, real).fill_diagonal_(math.inf)
+    opposite = 2 * real - real[gaps.argmin(1)]  # as far as the nearest neighbour
+    assert precision_recall(real, opposite, k=1).precision == 1.0
+
+
+def test_recall_is_precision_with_the_sets_exchanged_over_many_parts():
+    x, y = normal(700, 3), 0.7 * normal(600, 3, 1) + 0.3
+    found, exchanged = precision_recall(x, y, 2), precision_recall(y, x, 2)
+    assert found == exchanged[::-1]
+    assert found.precision > 0.9 > found.recall
+    gaps, own = torch.cdist(y, x), torch.cdist(x, x).sort(1).values[:, 2]
+    assert float(found.precision) == (gaps <= own).any(1).double().mean()
+
+
+# Inception-style score
+
+
+def test_score_of_sure_predictions_is_the_number_of_classes_seen():
+    sure = torch.eye(10)[torch.arange(40) % 4]
+    assert float(inception_style_score(sure)) == pytest.approx(4.0)
+
+
+def test_score_of_unsure_or_equal_predictions_is_one():
+    assert float(inception_style_score(torch.full((7, 10), 0.1))) == pytest.approx(1.0)
+    assert float(inception_style_score(torch.eye(10)[[3] * 5])) == pytest.approx(1.0)
+
+
+def test_score_is_the_exponential_of_the_mutual_information():
+    p = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
+    marginal = p.mean(0)
+    information = (p * (p / marginal).log()).sum(1).mean()
+    assert float(inception_style_score(p)) == pytest.approx(float(information.exp()), rel=1e-6)
+
+
+@pytest.mark.parametrize("score", [frechet_distance, kernel_distance, precision_recall])
+def test_sets_are_checked(score):
+    x = normal(30, 3)
+    for bad in (x[:, 0], x[None], x[:, :0], x.clone().fill_(math.nan)):
+        with pytest.raises(ValueError, match=r"x must be \(rows, F\) and finite, got shape"):
+            score(bad, x)
+        with pytest.raises(ValueError, match=r"y must be \(rows, F\) and finite"):
+            score(x, bad)
+    with pytest.raises(ValueError, match="x has 3 features a row, but y has 2"):
+        score(x, x[:, :2])
+    with pytest.raises(ValueError, match="y has 1 rows; this needs at least"):
+        score(x, x[:1])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: kernel_distance(x, x, n_blocks=1), "n_blocks=1: .* at least 2"),
+        (lambda x: kernel_distance(x, x[:19]), "y has 19 rows; this needs at least 20"),
+        (lambda x: precision_recall(x, x, k=0), "k=0: want 1 or more"),
+        (lambda x: precision_recall(x, x[:3]), "y has 3 rows; this needs at least 4"),
+        (lambda x: inception_style_score(x), "must not be negative"),
+        (lambda x: inception_style_score(x.softmax(1) / 2), "sum to one"),
+        (lambda x: inception_style_score(x[0]), r"must be \(rows, F\)"),
+    ],
+)
+def test_other_arguments_are_checked(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(normal(30, 3))
