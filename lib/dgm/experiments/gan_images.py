@@ -84,7 +84,7 @@ def settings(profile: profiles.Profile) -> Settings:
         steps = {"normal": 2500, "aggressive": 800}
         mnist = Size(64, (64, 32), (16, 32, 64, 128), (4, 5), 2, 2, steps, 10, 5000, 1500, 600)
         colour = Size(
-            64, (128, 64, 32), (16, 32, 64, 128), (4, 5), 2, 2, {"normal": 1000}, 5, 5000, 2000, 0
+            64, (128, 64, 32), (16, 32, 64, 128), (4, 5), 2, 2, {"normal": 600}, 5, 5000, 1500, 0
         )
         sizes = {"mnist": mnist, "cifar10": colour}
         return Settings("mnist", "cifar10", sizes, (), 3, RATES, PASSES, 64, 100, True)

@@ -33,8 +33,8 @@ def settings(profile: profiles.Profile) -> Settings:
     if profile.name == "smoke":
         return Settings({"eight": (2, 300)}, 0, 64, 4, 60)
     if profile.name == "small":
-        others = dict.fromkeys(("ring", "grid", "spiral"), (3, 4000))
-        return Settings({"eight": (10, 10_000)} | others, 5, 256, 10, 150)
+        others = dict.fromkeys(("ring", "grid", "spiral"), (3, 3000))
+        return Settings({"eight": (10, 6000)} | others, 3, 256, 10, 150)
     others = dict.fromkeys(("ring", "grid", "spiral"), (10, 20000))
     return Settings({"eight": (30, 20_000)} | others, 10, 256, 40, 400)
 

@@ -360,11 +360,11 @@ async function render({ model, el }) {
 
   // Another target, seed or width begins a new run; whatever else is chosen holds from the next step on.
   const run = () => [model.get("target"), model.get("seed"), model.get("width")].join();
-  let begun = "";
+  let [begun, judged] = ["", null];
   function changed() {
     if (run() !== begun) return begin();
     ask();
-    if (!playing) pump(true);
+    if (!playing && model.get("margin") !== judged) pump(true);
   }
 
   function begin() {
@@ -389,6 +389,7 @@ async function render({ model, el }) {
     const sizes = { seed: model.get("seed"), width: model.get("width"), batch: BATCH, steps, limit: limit(), shown: SHOWN, arrows: ARROWS };
     busy = true;
     asked = generation;
+    judged = settings.margin;
     host.send({ begin: restart ? { centres, sigma, ...sizes } : null, count: restart ? 0 : count, settings, layer });
     if (!restart) owed = 0;
     restart = look = false;
@@ -629,7 +630,7 @@ async function render({ model, el }) {
       const words = stopped || (collapsed ? "All fakes are on one spot." : "");
       if (note.textContent !== words) note.textContent = words;
       say.hidden = !words;
-      again.hidden = !stopped;
+      again.hidden = !words;
     });
     const alone = host.alone ? "No worker could be started here: the page trains on its own thread, in slices of 8 ms, and more slowly. " : "";
     const done = shot.step >= steps ? "The run is over; Play starts it anew." : "";
