@@ -327,8 +327,8 @@ def test_the_playground_is_trained_by_keyboard(opened, scheme):
     assert seen.pictures()[0] != first[0]
     button(seen, "Play").press("Space")
     button(seen, "Pause").press("Space")
-    seen.settle()
-    assert step(seen) > 101
+    at_step(seen, 102)
+    assert button(seen, "Play").is_visible()
     button(seen, "Restart").press("Enter")
     seen.page.wait_for_function("document.querySelector('.dgm-gan').dataset.step === '0'")
     seen.settle()
@@ -347,9 +347,9 @@ def test_nothing_moves_before_play_nor_out_of_view(opened):
     at = "n => Number(document.querySelector('.dgm-gan').dataset.step) > n"
     seen.page.wait_for_function(at, arg=40)
     seen.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    seen.settle()
+    seen.page.wait_for_timeout(2000)  # for the job that is under way
     here = step(seen)
-    seen.page.wait_for_timeout(500)
+    seen.page.wait_for_timeout(1000)
     assert step(seen) == here
     seen.page.evaluate("scrollTo(0, 0)")
     seen.page.wait_for_function(at, arg=here)

@@ -157,7 +157,7 @@ def mean_over(name: str, early: bool) -> Callable[[Result], float]:
 def told(found: Interval, digits: int = 2) -> str:
     """A paired difference in words."""
     if found.n == 1:
-        return f"{found.mean:+.{digits}f} (one pair, no interval)"
+        return f"{found.mean:+.{digits}f} (one pair)"
     mean, low, high = (f"{x:+.{digits}f}" for x in (found.mean, found.low, found.high))
     return f"{mean} [{low}, {high}] (95 %, {found.n} pairs)"
 
