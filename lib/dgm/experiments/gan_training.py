@@ -122,7 +122,8 @@ def train(
                 history_every=HISTORY_EVERY,
                 description=name,
             )
-            stopped = failure(history)
+            # Squared distances of features have no natural scale.
+            stopped = failure(history, 100.0 if labelled is None else 1e6)
         except FloatingPointError as error:
             stopped = f"not finite: {error}"
         if stopped:
@@ -133,11 +134,16 @@ def train(
     return Trained(gan, measured, stopped)
 
 
-def failure(history: History) -> str | None:
-    """Why a run is not worth going on with, from the last window of its history; None where it is."""
+def failure(history: History, largest: float = 100.0) -> str | None:
+    """Why a run is not worth going on with, from the last window of its history; None where it is.
+
+    Args:
+        history: of discriminator and generator losses, and spread: how much fakes vary, data being 1.
+        largest: loss that is not taken for divergence.
+    """
     recent = {name: float(values[-1]) for name, values in history.terms.items()}
     step = int(history.steps[-1])
-    if recent["discriminator"] > 100 or recent["generator"] > 100:
+    if max(recent["discriminator"], recent["generator"]) > largest:
         return (
             f"the losses diverged before step {step}: discriminator {recent['discriminator']:.3g}, "
             f"generator {recent['generator']:.3g} nats; try a lower learning rate"
