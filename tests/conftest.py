@@ -1,5 +1,6 @@
 """One thread a process, and GPU tests that are skipped, and counted as skipped, without a GPU."""
 
+import base64
 import os
 
 import pytest
@@ -18,3 +19,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture
+def mimebundle():
+    """Return ``mimebundle(make, most bytes)``, which checks what a widget shows where no page is."""
+
+    def check(make, most: int) -> None:
+        first, second = (make()._repr_mimebundle_()[0] for _ in range(2))
+        assert first["text/plain"] == second["text/plain"]
+        assert "object at" not in first["text/plain"]
+        assert first["image/png"] == second["image/png"]
+        picture = base64.b64decode(first["image/png"])
+        assert picture.startswith(b"\x89PNG")
+        assert len(picture) < most
+        assert "application/vnd.jupyter.widget-view+json" in first
+
+    return check

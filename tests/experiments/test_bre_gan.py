@@ -14,15 +14,6 @@ SMOKE = profiles.get("smoke")
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("DGM_RESULTS", str(tmp_path_factory.mktemp("results")))
-    torch.set_num_threads(1)
-    yield patch
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
 def tiny(work):
     """A whole chapter at the smallest size that still runs everything."""
     steps = {"normal": 8, "aggressive": 4}

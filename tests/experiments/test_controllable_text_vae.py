@@ -13,15 +13,6 @@ from dgm.papers.steering import rewrite
 
 
 @pytest.fixture(scope="module")
-def work(tmp_path_factory):
-    patch = pytest.MonkeyPatch()
-    patch.setenv("DGM_RESULTS", str(tmp_path_factory.mktemp("results")))
-    torch.set_num_threads(1)
-    yield patch
-    patch.undo()
-
-
-@pytest.fixture(scope="module")
 def smoke_model(work):
     profile = profiles.get("smoke")
     return sentence_steering.trained(profile, sentence_steering.settings(profile).labels[0], 0)
