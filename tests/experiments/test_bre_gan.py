@@ -128,8 +128,17 @@ class TestTraining:
             for p in gan.generator.parameters():
                 p.mul_(1e-3)
         found = go("collapsed", RECIPE._replace(learning_rate=1e-6), gan)
-        assert "collapsed" in found.stopped
-        assert found.measured[-1]["step"] == 0
+        assert "collapsed before step 20" in found.stopped
+        assert found.measured[-1]["step"] == 10
+
+    def test_a_generator_may_leave_the_spot_it_starts_on(self):
+        terms = {"discriminator": 1.0, "generator": 1.0, "spread": 0.001}
+        history = History(
+            torch.tensor([50]),
+            {k: torch.tensor([v], dtype=torch.float64) for k, v in terms.items()},
+        )
+        assert failure(history, before=1.0) is None
+        assert "collapsed" in failure(history, before=0.002)
 
 
 class TestChapter:

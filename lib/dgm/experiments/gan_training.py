@@ -123,7 +123,8 @@ def train(
                 description=name,
             )
             # Squared distances of features have no natural scale.
-            stopped = failure(history, 100.0 if labelled is None else 1e6)
+            before = measured[-1].get("training_spread", 1.0)
+            stopped = failure(history, before, 100.0 if labelled is None else 1e6)
         except FloatingPointError as error:
             stopped = f"not finite: {error}"
         if stopped:
@@ -134,11 +135,13 @@ def train(
     return Trained(gan, measured, stopped)
 
 
-def failure(history: History, largest: float = 100.0) -> str | None:
+def failure(history: History, before: float = 0.0, largest: float = 100.0) -> str | None:
     """Why a run is not worth going on with, from the last window of its history; None where it is.
 
     Args:
         history: of discriminator and generator losses, and spread: how much fakes vary, data being 1.
+        before: spread at the measurement before. A generator often starts on one spot, and may leave it,
+            so only a collapse that lasts counts.
         largest: loss that is not taken for divergence.
     """
     recent = {name: float(values[-1]) for name, values in history.terms.items()}
@@ -148,7 +151,7 @@ def failure(history: History, largest: float = 100.0) -> str | None:
             f"the losses diverged before step {step}: discriminator {recent['discriminator']:.3g}, "
             f"generator {recent['generator']:.3g} nats; try a lower learning rate"
         )
-    if recent["spread"] < 0.01:
+    if max(recent["spread"], before) < 0.01:
         return (
             f"the generator collapsed before step {step}: its samples vary {recent['spread']:.2%} as "
             "much as the data; start again with another seed or a lower learning rate"
