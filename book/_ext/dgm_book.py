@@ -201,13 +201,20 @@ def page_scripts(
     context["css_files"] = [f for f in context["css_files"] if "thebe" not in str(f)]
 
 
+# The theme loads the whole index on each page, for a search as one types that is off.
+SEARCH = re.compile(r'<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
+
+
 def script_text(file: Any) -> str:
     """A script's address together with its text, in lower case."""
     return f"{file} {getattr(file, 'attributes', {}).get('body', '')}".lower()
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
-    """Copies the parts of MathJax that a page loads, empties the icon script, writes index.html."""
+    """Copies the parts of MathJax that a page loads, empties the icon script, writes index.html.
+
+    And takes the search index off all pages but the one that searches.
+    """
     if error or app.builder.format != "html":
         return
     static = Path(app.outdir, "_static")
@@ -221,6 +228,9 @@ def finish(app: Sphinx, error: Exception | None) -> None:
             copy2(mathjax / part, target)
     # 1.5 MB on every page that draw the same icons as the style sheet's own fonts.
     (static / "scripts" / "fontawesome.js").write_text("", "utf-8")
+    for page in Path(app.outdir).rglob("*.html"):
+        if page.name != "search.html":
+            page.write_text(SEARCH.sub("", page.read_text("utf-8")), "utf-8")
     root = app.config.root_doc
     Path(app.outdir, "index.html").write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

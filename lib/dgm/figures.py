@@ -36,6 +36,7 @@ class Figure:
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)  # a hundredth of a point is enough
         text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+        text = text.replace("<image ", '<image style="image-rendering: pixelated" ')
         label = f'<svg role="img" aria-label="{escape(self.alt)}" '
         return text.replace("<svg ", label, 1)
 
@@ -413,9 +414,7 @@ def plane(panels: Sequence[Mapping[str, Any]], extent: float, caption: str) -> F
             n = int(patterns.max()) + 1
             palette = np.random.RandomState(1).uniform(0.72, 1.0, (n, 3))
             box = (-extent, extent, -extent, extent)
-            axes.imshow(
-                palette[patterns.T], extent=box, origin="lower", interpolation="nearest", alpha=0.85
-            )
+            axes.imshow(palette[patterns.T], extent=box, origin="lower", interpolation="none")
             axes.plot(*np.asarray(panel["data"]).T, ".", color=DATA, markersize=2)
             axes.plot(*np.asarray(panel["samples"]).T, ".", color=MODEL, markersize=2)
             axes.set_title(panel["title"])
@@ -443,7 +442,13 @@ def tiles(panels: Sequence[Mapping[str, Any]], columns: int, caption: str) -> Fi
             rows = n // columns
             grid = images[: rows * columns].reshape(rows, columns, c, h, w)
             sheet = grid.transpose(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
-            axes.imshow(sheet.squeeze(-1) if c == 1 else sheet, cmap="gray", vmin=0, vmax=255)
+            axes.imshow(
+                sheet.squeeze(-1) if c == 1 else sheet,
+                cmap="gray",
+                vmin=0,
+                vmax=255,
+                interpolation="none",
+            )
             axes.set_title(panel["title"])
             axes.axis("off")
     names = ", ".join(p["title"] for p in panels)
