@@ -229,8 +229,9 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     # 1.5 MB on every page that draw the same icons as the style sheet's own fonts.
     (static / "scripts" / "fontawesome.js").write_text("", "utf-8")
     for page in Path(app.outdir).rglob("*.html"):
-        if page.name != "search.html":
-            page.write_text(SEARCH.sub("", page.read_text("utf-8")), "utf-8")
+        text = page.read_text("utf-8")
+        if page.name != "search.html" and SEARCH.search(text):
+            page.write_text(SEARCH.sub("", text), "utf-8")
     root = app.config.root_doc
     Path(app.outdir, "index.html").write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
