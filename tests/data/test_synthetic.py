@@ -1,4 +1,4 @@
-"""The grammar of reviews says what its labels say; mixtures have the centres that they name."""
+"""Sentences say what their labels say and end as they should; mixtures have the centres they name."""
 
 import math
 
@@ -9,11 +9,15 @@ from dgm.data import synthetic
 from dgm.data.synthetic import (
     MIXTURES,
     OPPOSITE,
+    SHARED_ENDING,
+    SUBJECTS,
     content_words,
     flip,
     gaussian_mixture_2d,
     review_grammar,
     sentiment_of,
+    shared_endings,
+    shared_endings_log_prob,
 )
 
 
@@ -77,6 +81,99 @@ FIRST = [
 def test_arguments_are_checked(arguments):
     with pytest.raises(ValueError, match="want n >= 1 and seed >= 0"):
         review_grammar(*arguments)
+
+
+# Sentences that all end alike
+
+
+CONTENT = set(sum(SUBJECTS, ()))
+
+
+def test_sentences_share_their_ending_and_say_their_subject():
+    texts, subject = shared_endings(400, seed=1)
+    assert len(texts) == len(subject) == 400
+    assert subject.dtype == torch.int64
+    for text, s in zip(texts, subject.tolist(), strict=True):
+        words = text.split()
+        assert len(words) == 13
+        assert tuple(words[-3:]) == SHARED_ENDING
+        found = [w for w in words if w in CONTENT]
+        assert len(found) == 6
+        assert set(found) <= set(SUBJECTS[s])
+        assert not set(words[:-3]) & set(SHARED_ENDING)
+
+
+def test_the_vocabulary_is_small_and_disjoint():
+    words = [*CONTENT, *synthetic._FILLERS, *SHARED_ENDING]
+    assert len(words) == len(set(words)) == 196
+    texts, _ = shared_endings(20_000)
+    assert set(" ".join(texts).split()) == set(words)
+
+
+def test_subjects_and_places_are_even_and_fillers_follow_zipf():
+    n = 8000
+    texts, subject = shared_endings(n, seed=2)
+    count = torch.bincount(subject, minlength=16).double()
+    assert ((count / n - 1 / 16).abs() < 4 * math.sqrt(15 / 256 / n)).all()
+    rows = [text.split()[:10] for text in texts]
+    content = torch.tensor([[w in CONTENT for w in row] for row in rows]).double()
+    assert ((content.mean(0) - 0.6).abs() < 4 * math.sqrt(0.24 / n)).all()
+    fillers = [w for row in rows for w in row if w in set(synthetic._FILLERS)]
+    first, tenth = (fillers.count(synthetic._FILLERS[i]) for i in (0, 9))
+    total = sum(1 / r for r in range(1, 146))
+    for seen, share in ((first, 1 / total), (tenth, 0.1 / total)):
+        assert abs(seen - 4 * n * share) < 4 * math.sqrt(4 * n * share)
+
+
+def test_the_front_changes_the_place_of_the_ending_only():
+    back, front = shared_endings(50, 3), shared_endings(50, 3, front=True)
+    assert torch.equal(back[1], front[1])
+    for one, other in zip(back[0], front[0], strict=True):
+        assert other.split()[:3] == list(SHARED_ENDING)
+        assert other.split()[3:] == one.split()[:-3]
+
+
+def test_log_prob_is_that_of_the_recipe():
+    """The mean is the entropy; any other sentence has none; the front changes nothing."""
+    texts, _ = shared_endings(4000, seed=4)
+    found = shared_endings_log_prob(texts)
+    share = torch.from_numpy(synthetic._FILLER_SHARES)
+    entropy = (
+        math.log(16) + math.log(210) + 6 * math.log(3) - 4 * float((share * share.log()).sum())
+    )
+    assert abs(float(found.mean()) + entropy) < 4 * float(found.std()) / math.sqrt(len(found))
+    front = shared_endings_log_prob(shared_endings(4000, seed=4, front=True)[0][:20])
+    assert torch.equal(front, found[:20])
+    words = texts[0].split()
+    known = next(w for w in words if w in CONTENT)
+    stranger = next(group[0] for group in SUBJECTS if known not in group)
+    mixed = " ".join(words).replace(known, stranger, 1)
+    strange = [
+        mixed,
+        " ".join(words[1:]),
+        "",
+        " ".join(["zebra", *words[1:]]),
+        " ".join(words[::-1]),
+    ]
+    assert shared_endings_log_prob(strange).tolist() == [-math.inf] * 5
+
+
+def test_same_seed_same_shared_endings():
+    one, again, other = (shared_endings(50, s)[0] for s in (3, 3, 4))
+    assert one == again != other
+    assert shared_endings(2, 0)[0] == FIRST_ENDINGS
+
+
+FIRST_ENDINGS = [
+    "said for frost he sledge snow sledge snow been sledge yours truly .",
+    "the novel novel chapter chapter poem the about the novel yours truly .",
+]
+
+
+@pytest.mark.parametrize("arguments", [(0, 0), (3, -1)])
+def test_shared_endings_check_their_arguments(arguments):
+    with pytest.raises(ValueError, match="want n >= 1 and seed >= 0"):
+        shared_endings(*arguments)
 
 
 # Mixtures in the plane

@@ -1,8 +1,10 @@
 """Data that the project makes itself, with a truth that is known.
 
-A grammar of short reviews, and mixtures of Gaussians in the plane.
+A grammar of short reviews, sentences that all end alike, and mixtures of Gaussians in the plane.
 """
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,8 @@ from torch import Tensor
 __all__ = [
     "MIXTURES",
     "OPPOSITE",
+    "SHARED_ENDING",
+    "SUBJECTS",
     "TOPICS",
     "Mixture2D",
     "content_words",
@@ -19,6 +23,8 @@ __all__ = [
     "gaussian_mixture_2d",
     "review_grammar",
     "sentiment_of",
+    "shared_endings",
+    "shared_endings_log_prob",
 ]
 
 TOPICS = ("food", "service", "place")
@@ -128,6 +134,88 @@ def _sentence(random: np.random.RandomState) -> tuple[str, int, int]:
     words |= {"v": pick(_VERB_PAIRS)[side], "d": pick(_ADVERB_PAIRS)[side]}
     words |= {"w": pick(_VENUES), "p": pick(_PEOPLE), "t": pick(_TIMES)}
     return pick(_TEMPLATES).format(**words), positive, number
+
+
+SHARED_ENDING = ("yours", "truly", ".")
+_SUBJECT_WORDS = (
+    "wave-tide-shore oven-spoon-kettle rose-hedge-spade storm-cloud-rain violin-drum-flute "
+    "barn-cow-tractor pupil-lesson-chalk judge-court-jury bank-coin-loan train-rail-platform "
+    "planet-comet-orbit elbow-knee-shoulder snow-sledge-frost wool-needle-button "
+    "goal-referee-stadium novel-poem-chapter"
+)
+_FILLER_WORDS = (
+    "the of and to a in is it you that he was for on are with as his they be at one have this "
+    "from or had by hot but some what there we can out other were all your when up use word how "
+    "said an each she which do their time if will way about many then them would write like so "
+    "these her long make thing see him two has look more day could go come did my sound no most "
+    "number who over know than call first people may down side been now find any new work part "
+    "take get place made live where after back little only round man year came show every good "
+    "me give our under name very through just form much great think say help low line before "
+    "turn cause same mean differ move right boy too"
+)
+SUBJECTS = tuple(tuple(words.split("-")) for words in _SUBJECT_WORDS.split())
+"""The subjects of `shared_endings`, three words each."""
+
+_FILLERS = _FILLER_WORDS.split()
+_N_SUBJECT_WORDS, _N_FILLERS = 6, 4  # of a sentence
+_FILLER_SHARES = 1 / np.arange(1, 1 + len(_FILLERS))
+_FILLER_SHARES /= _FILLER_SHARES.sum()
+
+
+def shared_endings(n: int, seed: int = 0, *, front: bool = False) -> tuple[list[str], Tensor]:
+    """Draws sentences that all end in the same three words, so that their last words tell nothing.
+
+    Each has one subject of sixteen, six of whose words (three, evenly, with repetition) stand in random
+    order among four fillers, which are drawn by Zipf's law and do not depend on the subject. All have 13
+    words; with four markers there are 200 different tokens.
+
+    Args:
+        n: Number of sentences.
+        seed: Same seed, same sentences.
+        front: Whether the three shared words stand in front, as a control; all else is the same.
+
+    Returns:
+        The sentences, and their subjects (n,) int64, places in `SUBJECTS`.
+
+    Raises:
+        ValueError: For n below 1 or a negative seed.
+    """
+    if n < 1 or seed < 0:
+        raise ValueError(f"n={n}, seed={seed}: want n >= 1 and seed >= 0")
+    random = np.random.RandomState(seed)
+    subjects = random.randint(len(SUBJECTS), size=n)
+    chosen = random.randint(3, size=(n, _N_SUBJECT_WORDS))
+    fillers = np.searchsorted(np.cumsum(_FILLER_SHARES)[:-1], random.random_sample((n, _N_FILLERS)))
+    order = np.argsort(random.random_sample((n, _N_SUBJECT_WORDS + _N_FILLERS)), kind="stable")
+    texts = []
+    for s, w, f, o in zip(subjects, chosen, fillers, order, strict=True):
+        words = [*(SUBJECTS[s][i] for i in w), *(_FILLERS[i] for i in f)]
+        body = [words[i] for i in o]
+        texts.append(" ".join([*SHARED_ENDING, *body] if front else [*body, *SHARED_ENDING]))
+    return texts, torch.from_numpy(subjects.astype(np.int64))
+
+
+def shared_endings_log_prob(texts: Sequence[str]) -> Tensor:
+    """The exact log-probability of sentences of `shared_endings`, (N,) nats, float64; -inf for others.
+
+    Its mean is the most that a model's log-likelihood can be on average.
+    """
+    subject_of = {word: i for i, words in enumerate(SUBJECTS) for word in words}
+    filler = dict(zip(_FILLERS, np.log(_FILLER_SHARES).tolist(), strict=True))
+    places = math.comb(_N_SUBJECT_WORDS + _N_FILLERS, _N_FILLERS)
+    constant = -math.log(len(SUBJECTS) * places) - _N_SUBJECT_WORDS * math.log(3)
+    found = []
+    for text in texts:
+        words = text.split()
+        k = len(SHARED_ENDING)
+        ends = {tuple(words[-k:]): words[:-k], tuple(words[:k]): words[k:]}
+        body = ends.get(SHARED_ENDING, [])
+        subjects = [subject_of[word] for word in body if word in subject_of]
+        rest = [filler.get(word, -math.inf) for word in body if word not in subject_of]
+        fits = len(subjects) == _N_SUBJECT_WORDS and len(rest) == _N_FILLERS
+        known = fits and len(set(subjects)) == 1
+        found.append(constant + sum(rest) if known else -math.inf)
+    return torch.tensor(found, dtype=torch.float64)
 
 
 MIXTURES = ("eight", "ring", "grid", "spiral")

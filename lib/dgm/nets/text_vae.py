@@ -7,6 +7,8 @@ Token ids: rows start with <s> and end with </s>, then padding. `lengths` None m
 full, which is the fast way.
 """
 
+import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -35,6 +37,7 @@ class SentenceEncoder(nn.Module):
         layers: of the LSTM.
         bidirectional: read backwards too, and average.
         pooling: a kind of `dgm.nets.pooling.pool`.
+        temperature: of that kind, if it takes one.
     """
 
     def __init__(
@@ -46,9 +49,10 @@ class SentenceEncoder(nn.Module):
         layers: int = 2,
         bidirectional: bool = True,
         pooling: str = "max",
+        temperature: float | None = None,
     ) -> None:
         super().__init__()
-        self.pooling = pooling
+        self.pooling, self.temperature = pooling, temperature
         self.states = LSTMEncoder(vocabulary_size, embedding, hidden, layers, bidirectional)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -56,7 +60,8 @@ class SentenceEncoder(nn.Module):
         mask = None
         if lengths is not None:
             mask = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-        return pool(self.states(tokens, lengths), mask, self.pooling, validate=False)
+        states = self.states(tokens, lengths)
+        return pool(states, mask, self.pooling, temperature=self.temperature, validate=False)
 
 
 class SentencePosterior(nn.Module):
@@ -136,3 +141,40 @@ def text_vae_objective(
     nll = -model.log_likelihood(tokens, lengths, z, generator if dropout else None)
     kl = gaussian_kl(mu, logvar, validate=False)
     return TextVAETerms(nll + beta * kl, nll, kl)
+
+
+def aggressive_encoder_steps(
+    loss: Callable[[int], Tensor],
+    optimizer: torch.optim.Optimizer,
+    *,
+    most: int = 100,
+    window: int = 15,
+    max_norm: float = 5.0,
+) -> int:
+    """Trains the encoder alone until its loss stops falling (He et al., Lagging Inference, ICLR 2019).
+
+    Args:
+        loss: i -> a scalar on the i-th batch, with gradient.
+        optimizer: of the encoder's parameters only; the others gather gradients that its owner must clear.
+        most: steps at most.
+        window: steps over which the loss is averaged before it is compared (waits for the device).
+        max_norm: the gradient is clipped to this.
+
+    Returns:
+        Steps done.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    before, total = math.inf, 0.0
+    for i in range(most):
+        value = loss(i)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(parameters, max_norm)
+        optimizer.step()
+        total = total + value.detach()
+        if (i + 1) % window == 0:
+            mean = float(total) / window
+            if mean >= before:
+                return i + 1
+            before, total = mean, 0.0
+    return most

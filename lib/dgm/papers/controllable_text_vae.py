@@ -37,7 +37,7 @@ from dgm.nets.simplex import (
     simplex_mean,
     structured_reconstruction_loss,
 )
-from dgm.nets.text_vae import SentenceEncoder, SentencePosterior
+from dgm.nets.text_vae import SentenceEncoder, SentencePosterior, aggressive_encoder_steps
 from dgm.sampling.beam import beam_search
 from dgm.vae import gaussian_kl, reparameterise
 
@@ -231,43 +231,6 @@ def controllable_objective(
     return ControllableTerms(
         value, reconstruction, kl_residual, kl_structured, hinge, orthogonality
     )
-
-
-def aggressive_encoder_steps(
-    loss: Callable[[int], Tensor],
-    optimizer: torch.optim.Optimizer,
-    *,
-    most: int = 100,
-    window: int = 15,
-    max_norm: float = 5.0,
-) -> int:
-    """Trains the encoder alone until its loss stops falling (He et al., Lagging Inference, ICLR 2019).
-
-    Args:
-        loss: i -> a scalar on the i-th batch, with gradient.
-        optimizer: of the encoder's parameters only; the others gather gradients that its owner must clear.
-        most: steps at most.
-        window: steps over which the loss is averaged before it is compared (waits for the device).
-        max_norm: the gradient is clipped to this.
-
-    Returns:
-        Steps done.
-    """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    before, total = math.inf, 0.0
-    for i in range(most):
-        value = loss(i)
-        optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        nn.utils.clip_grad_norm_(parameters, max_norm)
-        optimizer.step()
-        total = total + value.detach()
-        if (i + 1) % window == 0:
-            mean = float(total) / window
-            if mean >= before:
-                return i + 1
-            before, total = mean, 0.0
-    return most
 
 
 class Rewrites(NamedTuple):
