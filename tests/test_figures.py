@@ -37,6 +37,12 @@ def draw(kind):
     if kind == "pairs":
         panel = {"title": "a <model>", "columns": {"none": [1.0, 2.0], "with": [2.0, 2.5]}}
         return figures.pairs([panel], "Finding.")
+    if kind == "ladder":
+        panel = {"title": "a <model>", "rows": {"none": [1.0, 2.0], "with": [2.5]}}
+        return figures.ladder([panel, panel], "Finding.")
+    if kind == "by_place":
+        panel = {"title": "a <model>", "x": "place", "y": "nats", "lines": {"one": [1.0, 0.25]}}
+        return figures.by_place([panel, {**panel, "log": True}], "Finding.")
     if kind == "plane":
         patterns = torch.arange(4).repeat_interleave(4).view(4, 4)
         points = torch.rand(5, 2, generator=torch.Generator().manual_seed(0))
@@ -57,6 +63,8 @@ KINDS = [
     "sampler_health",
     "through_training",
     "pairs",
+    "ladder",
+    "by_place",
     "plane",
     "tiles",
 ]
@@ -89,6 +97,16 @@ def test_the_plane_counts_its_pieces():
 
 def test_a_mean_goes_as_far_as_every_seed():
     assert "none: 3.5 to 2.5" in draw("through_training").alt
+
+
+def test_steps_may_be_of_anything():
+    panel = {"title": "t", "lines": {"none": [([0, 1], [1.0, 2.0])]}}
+    drawn = figures.through_training([panel, panel], "score", "Finding.", steps="epochs")
+    assert "epochs" in drawn.svg()
+
+
+def test_a_ladder_tells_means():
+    assert "none 1.5, with 2.5" in draw("ladder").alt
 
 
 def test_lines_differ_by_more_than_colour():

@@ -339,7 +339,13 @@ def components(graphs: Mapping[str, Mapping[int, Any]], caption: str) -> Figure:
     return Figure(figure, f"Mapper graphs. {'; '.join(told)}.", caption)
 
 
-def through_training(panels: Sequence[Mapping[str, Any]], unit: str, caption: str) -> Figure:
+def through_training(
+    panels: Sequence[Mapping[str, Any]],
+    unit: str,
+    caption: str,
+    *,
+    steps: str = "steps of the generator",
+) -> Figure:
     """A measurement against training steps: each seed thin, their mean thick, a panel a setting.
 
     Args:
@@ -347,6 +353,7 @@ def through_training(panels: Sequence[Mapping[str, Any]], unit: str, caption: st
             seed. A seed that stopped early has fewer; the mean goes as far as all of them.
         unit: of the values.
         caption: the finding.
+        steps: what they are steps of.
     """
     with matplotlib.style.context(STYLE):
         figure, row = _subplots(1, len(panels), (8.2, 3.1))
@@ -357,15 +364,15 @@ def through_training(panels: Sequence[Mapping[str, Any]], unit: str, caption: st
             for (label, runs), (colour, dash, mark) in zip(
                 panel["lines"].items(), styles, strict=False
             ):
-                for steps, values in runs:
-                    axes.plot(steps, values, dash, color=colour, linewidth=0.7, alpha=0.6)
+                for at, values in runs:
+                    axes.plot(at, values, dash, color=colour, linewidth=0.7, alpha=0.6)
                 shortest = min(len(values) for _, values in runs)
                 mean = np.mean([np.asarray(v)[:shortest] for _, v in runs], 0)
-                steps = np.asarray(runs[0][0])[:shortest]
-                axes.plot(steps, mean, dash, color=colour, marker=mark, linewidth=2, label=label)
+                at = np.asarray(runs[0][0])[:shortest]
+                axes.plot(at, mean, dash, color=colour, marker=mark, linewidth=2, label=label)
                 told.append(f"{panel['title']}, {label}: {mean[0]:.3g} to {mean[-1]:.3g}")
             axes.set_title(panel["title"])
-            axes.set_xlabel("steps of the generator")
+            axes.set_xlabel(steps)
         np.atleast_1d(row)[0].set_ylabel(unit)
         np.atleast_1d(row)[0].legend()
     return Figure(figure, f"{unit} over training. {'; '.join(told)}.", caption)
@@ -395,6 +402,62 @@ def pairs(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
             means = ", ".join(f"{n} {v:.3g}" for n, v in zip(labels, values.mean(1), strict=True))
             told.append(f"{panel['title']}: mean {means} (n = {values.shape[1]})")
     return Figure(figure, f"Paired runs. {'; '.join(told)}.", caption)
+
+
+def ladder(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
+    """Kinds of model one above the other: a mark a seed and a bar at their mean, a panel a measurement.
+
+    Args:
+        panels: each with title and rows, a mapping from label to (S,) values; the same labels in each. The
+            first label is the baseline.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        labels = list(panels[0]["rows"])
+        figure, row = _subplots(1, len(panels), (8.2, 0.9 + 0.27 * len(labels)))
+        told = []
+        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
+            means = []
+            for place, label in enumerate(labels):
+                values = np.asarray(panel["rows"][label], float)
+                colour, mark = (BASELINE, "s") if place == 0 else (MODEL, "o")
+                axes.plot(values, [place] * len(values), mark, color=colour, markersize=4)
+                axes.plot(values.mean(), place, "|", color=PAGE, markersize=13)
+                means.append(f"{label} {values.mean():.3g}")
+            base = np.mean(panel["rows"][labels[0]])
+            axes.axvline(base, color=BASELINE, linestyle="--", linewidth=0.8)
+            axes.set_ylim(len(labels) - 0.5, -0.5)
+            axes.set_yticks(range(len(labels)), labels if axes is np.atleast_1d(row)[0] else [])
+            axes.set_title(panel["title"])
+            told.append(f"{panel['title']}: {', '.join(means)}")
+    return Figure(figure, f"Kinds of model, means over seeds. {'; '.join(told)}.", caption)
+
+
+def by_place(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
+    """Values along a sentence, a line each, a panel a question.
+
+    Args:
+        panels: each with title, x and y (labels of the axes), lines, a mapping from label to (T,) values, and
+            optionally log, for a logarithmic axis of values. Places are counted from 1.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, row = _subplots(1, len(panels), (8.2, 3.0))
+        told = []
+        styles = [SERIES[1], SERIES[0], *SERIES[2:]]
+        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
+            for (label, values), (colour, dash, mark) in zip(
+                panel["lines"].items(), styles, strict=False
+            ):
+                values = np.asarray(values, float)
+                places = range(1, len(values) + 1)
+                axes.plot(places, values, dash, color=colour, marker=mark, label=label)
+                told.append(f"{panel['title']}, {label}: {values[0]:.3g} to {values[-1]:.3g}")
+            if panel.get("log"):
+                axes.set_yscale("log")
+            axes.set(title=panel["title"], xlabel=panel["x"], ylabel=panel["y"])
+        np.atleast_1d(row)[0].legend()
+    return Figure(figure, f"Along the sentence. {'; '.join(told)}.", caption)
 
 
 def plane(panels: Sequence[Mapping[str, Any]], extent: float, caption: str) -> Figure:

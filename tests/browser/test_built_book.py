@@ -10,18 +10,21 @@ BOOK = Path(os.environ.get("DGM_BOOK", Path(__file__).parents[2] / "_build" / "h
 CHAPTER = "notebooks/01_rate_distortion.html"
 GANS = "notebooks/03_bre_gan.html"
 STEERING = "notebooks/04_controllable_text_vae.html"
+POOLING = "notebooks/05_pooling_vae.html"
 PAGES = {
     CHAPTER: 2,
     GANS: 2,
     STEERING: 3,
+    POOLING: 4,
     "book/intro.html": 1,
 }  # how many widgets each holds at least
 MOST_BYTES = {
     CHAPTER: 3_000_000,
     GANS: 3_000_000,
     STEERING: 4_100_000,
+    POOLING: 4_100_000,
 }  # of a first load; text needs a larger model
-MOST_MILLISECONDS = {CHAPTER: 16, GANS: 16, STEERING: 50}  # of a frame
+MOST_MILLISECONDS = {CHAPTER: 16, GANS: 16, STEERING: 50, POOLING: 50}  # of a frame
 DARK = "() => localStorage.setItem('mode', 'dark')"
 
 # Notes when the first widget has answered a moved slider, in ms after the page was asked for.

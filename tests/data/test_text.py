@@ -165,6 +165,65 @@ def test_published_splits_are_kept(put):
     assert load("sst5", "validation").texts == ["crème dev"] * 3
 
 
+# Penn Treebank and captions
+
+
+def test_ptb_stands_as_it_is(put):
+    put("ptb/ptb.train.txt.gz", [" the <unk> rose N N to $ N ", " no it was n't "])
+    put("ptb/ptb.valid.txt.gz", [" mr. <unk> 's u.s. "])
+    train = load("ptb", "train")
+    assert train.texts == ["the <unk> rose N N to $ N", "no it was n't"]
+    assert train.labels.tolist() == [0, 0]
+    assert train.references is None
+    assert load("ptb", "validation").texts == ["mr. <unk> 's u.s."]
+    corpus = Vocabulary.build(train.texts, 99).encode(train.texts)
+    assert corpus.n_unknown.tolist() == [1, 0]
+
+
+def test_the_real_ptb_has_its_published_counts():
+    own("ptb")
+    splits = {name: load("ptb", name) for name in ("train", "validation", "test")}
+    counted = {name: sum(len(t.split()) + 1 for t in s.texts) for name, s in splits.items()}
+    assert counted == {"train": 929_589, "validation": 73_760, "test": 82_430}
+    assert [len(s.texts) for s in splits.values()] == [42_068, 3_370, 3_761]
+    words = {word for s in splits.values() for t in s.texts for word in t.split()}
+    assert len(words) == 9_999  # and the end of a sentence
+    assert {w for w in words if w != w.lower()} == {"N"}
+    assert all(len(s.labels) == len(s.texts) and not s.labels.any() for s in splits.values())
+
+
+def test_captions_keep_their_picture_where_one_says_nothing(put):
+    for i in range(1, 6):
+        said = ["Two men.", f"A dog, number {i}" if i != 2 else " \u200b", f"Man's hat {'x' * i}!"]
+        put(f"flickr-captions/val.{i}.en.gz", said)
+    found = load("captions", "validation")
+    assert found.labels.tolist() == [0] * 5 + [1] * 4 + [2] * 5
+    assert found.texts[4:7] == ["two men .", "a dog , number _num_", "a dog , number _num_"]
+    assert found.texts[9:11] == ["man 's hat x !", "man 's hat xx !"]
+
+
+def test_captions_of_files_that_do_not_fit_together_are_refused(put):
+    for i in range(1, 6):
+        put(f"flickr-captions/val.{i}.en.gz", ["One.", "Two."][: 1 + (i < 5)])
+    with pytest.raises(ValueError, match="shorter"):
+        load("captions", "validation")
+
+
+def test_the_real_captions_are_five_a_picture():
+    own("flickr-captions")
+    start = time.process_time()
+    splits = {name: load("captions", name) for name in ("train", "validation", "test")}
+    assert time.process_time() - start < 20
+    for part, n in zip(splits.values(), (29_000, 1014, 1000), strict=True):
+        assert torch.equal(part.labels, torch.arange(n).repeat_interleave(5))
+        assert len(part.texts) == 5 * n
+    test = splits["test"].texts
+    assert test[0] == "the man with pierced ears is wearing glasses and an orange hat ."
+    assert test[9] == "a boston terrier is running in the grass ."
+    common = set(test) & set(splits["train"].texts)
+    assert len(common) < 0.05 * len(test)
+
+
 def test_reviews_need_no_file(monkeypatch):
     monkeypatch.setattr(registry, "fetch", None)
     splits = {name: load("reviews", name) for name in ("train", "held_out", "validation", "test")}
@@ -182,6 +241,8 @@ def test_reviews_need_no_file(monkeypatch):
         (("yelpp",), "no sentences 'yelpp'; there are yelp, amazon, mr"),
         (("yelp", "dev"), "yelp has no split 'dev'; it has train, validation, test, held_out"),
         (("mr", "held_out"), "mr has no split 'held_out'; it has train, validation, test$"),
+        (("ptb", "valid"), "ptb has no split 'valid'; it has train, validation, test$"),
+        (("captions", "held_out"), "captions has no split 'held_out'"),
     ],
 )
 def test_names_and_splits_are_checked(arguments, message):

@@ -3,7 +3,15 @@
 import pytest
 import torch
 
-from dgm.nets.lstm import LanguageModel, LSTMDecoder, LSTMEncoder, dropout, sequence_nll
+from dgm.nets.lstm import (
+    LanguageModel,
+    LSTMDecoder,
+    LSTMEncoder,
+    dropout,
+    sequence_nll,
+    token_nll,
+    token_nll_in_blocks,
+)
 
 V, E, H, D = 11, 5, 7, 3
 
@@ -165,6 +173,39 @@ class TestLoss:
     def test_refuses_logits_of_another_length(self):
         with pytest.raises(ValueError, match="logits"):
             sequence_nll(torch.zeros(2, 6, V), batch((6, 6))[0])
+
+
+class TestLossInBlocks:
+    @pytest.mark.parametrize("ends", [(6, 4, 1, 5), (1, 1), (6, 6), None])
+    def test_is_the_loss_of_the_logits(self, ends):
+        tokens, lengths = batch(ends or (6, 6))
+        states = torch.randn(*tokens[:, 1:].shape, H, generator=rng(), dtype=torch.float64)
+        output = made(torch.nn.Linear, H, V)
+        lengths = None if ends is None else lengths
+        found = token_nll_in_blocks(output, states, tokens, lengths)
+        torch.testing.assert_close(found, token_nll(output(states), tokens, lengths).detach())
+        assert not found.requires_grad
+
+    def test_many_blocks_are_one(self):
+        many = 9000  # words, at which a block has 128 rows
+        tokens = torch.randint(many, (6, 51), generator=rng())
+        lengths = torch.tensor([51, 20, 51, 2, 40, 51])
+        states = torch.randn(6, 50, H, generator=rng())
+        torch.manual_seed(0)
+        output = torch.nn.Linear(H, many)
+        states[3, 1:] = torch.nan  # padding, which is not to be read
+        found = token_nll_in_blocks(output, states, tokens, lengths)
+        expected = token_nll(output(states), tokens, lengths).detach()
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+
+    def test_narrow_states_meet_wide_weights(self):
+        tokens, _ = batch((6, 6))
+        states, output = torch.randn(2, 5, H).bfloat16(), made(torch.nn.Linear, H, V)
+        assert token_nll_in_blocks(output, states, tokens).dtype == torch.float64
+
+    def test_refuses_states_of_another_length(self):
+        with pytest.raises(ValueError, match="states"):
+            token_nll_in_blocks(torch.nn.Linear(H, V), torch.zeros(2, 6, H), batch((6, 6))[0])
 
 
 class TestDropout:

@@ -30,11 +30,12 @@ __all__ = [
 
 
 class Sentences(NamedTuple):
-    """N sentences, lower case, words apart by one space.
+    """N sentences, lower case (but for "ptb"'s N), words apart by one space.
 
     Attributes:
         texts: The N sentences.
-        labels: (N,) int64; for reviews 0 is negative and 1 is positive.
+        labels: (N,) int64; for reviews 0 is negative and 1 is positive; for captions the picture,
+            counted from 0 in each split, which is no sentiment; 0 where there is nothing to tell.
         references: For each the same said with the opposite sentiment, by a person; None where
             there are none.
     """
@@ -62,6 +63,13 @@ def load(name: str, split: str = "train") -> Sentences:
               1,200 are "held_out" and the others "train". Far less than any published result used.
             - "mr", "subj", "cr": no published split; a tenth is "validation" and a tenth "test".
               "sst2" and "sst5": the published splits.
+            - "ptb": Penn Treebank sentences as Mikolov prepared them, and nothing done to them: 10,000
+              words with the sentence's end, no punctuation, a number is N, a rare word is <unk>. All
+              labels are 0. Published splits, of 42,068, 3,370 and 3,761 sentences.
+            - "captions": Multi30K's English captions of Flickr30k pictures, through `tokenise`. The
+              label is the picture; its five captions, by five people, stand together. "train" (29,000
+              pictures), "validation" (1,014) and "test" (1,000, that of 2016) share no picture, but a
+              few plain captions are said of more than one.
             - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
         split: "train", "validation", "test", or "held_out" (yelp, amazon and reviews).
 
@@ -77,7 +85,7 @@ def load(name: str, split: str = "train") -> Sentences:
         splits.append("held_out")
     if split not in splits:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
-    return loader(split) if len(splits) == 4 else loader(name, split)
+    return loader(name, split) if loader in (_unsplit, _sst) else loader(split)
 
 
 _YELP_HELD_OUT, _AMAZON_HELD_OUT, _AMAZON_VALIDATION = 40_000, 1_200, 500
@@ -138,6 +146,21 @@ def _sst(name: str, split: str) -> Sentences:
     return _sentences(_labelled(f"sentences/stsa.{kind}.{part}.gz", "utf-8"))
 
 
+def _ptb(split: str) -> Sentences:
+    part = "valid" if split == "validation" else split
+    lines = (" ".join(line.split()) for line in _raw_lines(f"ptb/ptb.{part}.txt.gz"))
+    return _sentences([(text, 0) for text in lines if text])
+
+
+def _captions(split: str) -> Sentences:
+    part = {"train": "train", "validation": "val", "test": "test_2016"}[split]
+    files = (_raw_lines(f"flickr-captions/{part}.{i}.en.gz") for i in range(1, 6))
+    # Line i of each file is of picture i, so that no line may be lost before they meet.
+    pictures = enumerate(zip(*files, strict=True))
+    pairs = ((tokenise(caption), i) for i, captions in pictures for caption in captions)
+    return _sentences([pair for pair in pairs if pair[0]])
+
+
 _LOADERS: dict[str, Callable[..., Sentences]] = {
     "yelp": _yelp,
     "amazon": _amazon,
@@ -146,14 +169,20 @@ _LOADERS: dict[str, Callable[..., Sentences]] = {
     "cr": _unsplit,
     "sst2": _sst,
     "sst5": _sst,
+    "ptb": _ptb,
+    "captions": _captions,
     "reviews": _reviews,
 }
 
 
+def _raw_lines(path: str, encoding: str = "utf-8") -> list[str]:
+    with gzip.open(registry.fetch(path)) as file:
+        return file.read().decode(encoding).split("\n")
+
+
 def _lines(path: str, encoding: str = "utf-8", keep: str = "") -> list[str]:
     """The lines of a file that are not empty, in lower case, white space made one space."""
-    with gzip.open(registry.fetch(path)) as file:
-        lines = file.read().decode(encoding).lower().split("\n")
+    lines = [line.lower() for line in _raw_lines(path, encoding)]
     if keep:
         return [line.strip() for line in lines if line.strip()]
     return [text for text in (" ".join(line.split()) for line in lines) if text]

@@ -8,6 +8,7 @@ CHAPTERS = {
     "rate_distortion": "01_rate_distortion",
     "bre_gan": "03_bre_gan",
     "controllable_text_vae": "04_controllable_text_vae",
+    "pooling_vae": "05_pooling_vae",
 }
 
 

@@ -84,8 +84,8 @@ def train(
         labelled: i -> the i-th batch of labelled data; the discriminator then has one logit a class, and
             the generator matches features.
     """
-    folder = results.work_folder() / CHAPTER / profile.name
-    kept, last = folder / f"{name}.measured.json", folder / f"{name}.last.safetensors"
+    kept = work_file(profile, f"{name}.measured.json")
+    last = work_file(profile, f"{name}.last.safetensors")
     measured = json.loads(kept.read_text()) if kept.exists() else []
     parameters = [*gan.generator.parameters(), *gan.discriminator.parameters()]
     optimizer = torch.optim.Adam(
@@ -118,7 +118,7 @@ def train(
                 lambda i: i,
                 state,
                 stop,
-                checkpoint=folder / f"{name}.training.safetensors",
+                checkpoint=work_file(profile, f"{name}.training.safetensors"),
                 history_every=HISTORY_EVERY,
                 description=name,
             )

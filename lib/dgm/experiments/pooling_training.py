@@ -95,8 +95,8 @@ def settings(profile: profiles.Profile, dataset: str) -> Settings:
     return Settings(
         n_training=20_000, n_validation=1000, n_test=2000, words=short, vocabulary=4000,
         embedding=64, hidden=128, latent_dim=16, weights=0.1, embeddings=1.0, word_dropout=0.5,
-        dropout=0.0, steps=6000, measure_every=None, rise=0.33, ahead=630, most_ahead=30,
-        batch_size=32, learning_rate=1.0, adam_rate=1e-3, free_bits=4.0, bf16=True,
+        dropout=0.0, steps=6000 if dataset == "yelp" else 4000, measure_every=None, rise=0.33,
+        ahead=630, most_ahead=30, batch_size=32, learning_rate=1.0, adam_rate=1e-3, free_bits=4.0, bf16=True,
         n_likelihood=200, n_samples=500,
     )  # fmt: skip
 
@@ -153,6 +153,7 @@ CROSSED = {
         "adam, narrow, all words": Fix(embeddings=0.1, word_dropout=False, adam=True),
     }.items()
 }
+POOLED = ("plain", "mean", "max", "absmax", "logsumexp")  # whose steps are timed
 KINDS = {**FIXES, **CONTROLS, **CROSSED}
 
 
@@ -500,6 +501,54 @@ def result(profile: profiles.Profile, dataset: str, kind: str, seed: int) -> Res
     return results.get(
         name_of(dataset, kind, seed), compute, context(profile, dataset), seed=seed, kind=kind
     )
+
+
+def timing(profile: profiles.Profile, dataset: str) -> Result:
+    """Seconds of a training step under each kind of pooling, turn and turn about on the same batches.
+
+    Of each batch the least of three steps is kept, since what else runs on the machine only delays.
+    Values: for each kind a list, a batch each, after three that warm up.
+    """
+
+    def compute() -> tuple[dict, dict]:
+        s = settings(profile, dataset)
+        m = material(dataset, s)
+        picks = text.length_batches(m.training.lengths, s.batch_size, 0)
+        kinds, steppers = [*POOLED], {}
+        for kind in kinds:
+            fix = KINDS[kind]
+            model = built(fix, s, len(m.vocabulary), 0).to(profile.device)
+            optimizer = torch.optim.SGD(model.parameters(), lr=s.learning_rate)
+            state = TrainingState(model, optimizer, torch.Generator(profile.device).manual_seed(0))
+            make = torch.optim.SGD
+            steppers[kind] = state, _stepper(fix, s, m, picks, make, False, profile.device)
+        taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+        for i in range(3 + (60 if profile.name != "smoke" else 10)):
+            for kind in kinds[i % len(kinds) :] + kinds[: i % len(kinds)]:
+                state, step = steppers[kind]
+                found = []
+                for _ in range(3):
+                    began = _clock(profile.device)
+                    step(state, i)
+                    found.append(_clock(profile.device) - began)
+                taken[kind].append(min(found))
+        return {kind: values[3:] for kind, values in taken.items()}, {}
+
+    return results.get(f"{dataset}-timing", compute, context(profile, dataset))
+
+
+def vocabulary(profile: profiles.Profile, dataset: str) -> Result:
+    """The words of a data set, and the last word of each of the sentences whose features are kept."""
+
+    def compute() -> tuple[dict, dict]:
+        m = material(dataset, settings(profile, dataset))
+        sentences = zip(
+            m.validation.tokens[:N_FRAMES], m.validation.lengths[:N_FRAMES], strict=True
+        )
+        last = [m.vocabulary.tokens[int(x[n - 2])] for x, n in sentences]
+        return {"words": m.vocabulary.words, "last_words": last}, {}
+
+    return results.get(f"{dataset}-vocabulary", compute, context(profile, dataset))
 
 
 def flat(frames: Tensor) -> Tensor:

@@ -169,7 +169,6 @@ def trained(kind: str, profile: profiles.Profile, dataset: str, seed: int) -> Tr
             )
     model.to(profile.device)
     picks = text.length_batches(m.corpus.lengths, s.batch_size, seed)
-    # The second data set is far smaller.
     # A second data set is far smaller, and of the released weights only the simplex is looked at.
     steps = s.steps if dataset == s.dataset and kind != "released" else s.steps // 4
 
