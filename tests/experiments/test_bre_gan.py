@@ -178,6 +178,48 @@ class TestChapter:
         assert experiment.claims(with_pieces(50))[0].verdict == "holds"
         assert experiment.claims(with_pieces(5))[0].verdict == "does not hold"
 
+    @pytest.mark.parametrize(
+        ("gain_of_width_1", "gain_of_width_2", "n", "verdict"),
+        [
+            ([0.1, 0.2, 0.1], [0.9, 1.1, 1.0], 3, "holds"),
+            ([0.9, 1.1, 1.0], [0.1, 0.2, 0.1], 3, "does not hold"),
+            ([0.1, 0.2, 0.1], [0.1, 3.0, -1.0], 3, "does not hold"),  # not beyond its interval
+            ([0.1], [0.9], 1, "not tested"),
+        ],
+    )
+    def test_the_gain_by_width_gets_a_verdict(
+        self, tiny, gain_of_width_1, gain_of_width_2, n, verdict
+    ):
+        def scored(r, value):
+            rows = [{**row, "class_score": value} for row in r.values["measured"]]
+            return r._replace(values={**r.values, "measured": rows})
+
+        dcgans = dict(tiny.dcgans)
+        for width, gains in ((1, gain_of_width_1), (2, gain_of_width_2)):
+            key = ("digits", "normal", "batch", width)
+            none, bre = dcgans[key]["none"][0], dcgans[key]["bre"][0]
+            dcgans[key] = {
+                "none": [scored(none, 5.0 + seed) for seed in range(n)],
+                "bre": [scored(bre, 5.0 + seed + gains[seed]) for seed in range(n)],
+            }
+        (claim,) = [
+            c for c in experiment.claims(tiny._replace(dcgans=dcgans)) if "width" in c.claim
+        ]
+        assert claim.verdict == verdict
+        difference = sum(gain_of_width_2) / n - sum(gain_of_width_1) / n
+        assert f"width 2 less width 1 {difference:+.2f}" in claim.measured
+        assert f"width 1 {sum(gain_of_width_1) / n:+.2f}" in claim.measured
+
+    def test_where_no_width_but_one_was_run_the_claim_says_so(self, tiny):
+        dcgans = {key: pairs for key, pairs in tiny.dcgans.items() if key[3] == 1}
+        (claim,) = [
+            c for c in experiment.claims(tiny._replace(dcgans=dcgans)) if "width" in c.claim
+        ]
+        assert (claim.measured, claim.verdict) == (
+            "wider discriminators were not run",
+            "not tested",
+        )
+
     def test_a_run_that_stopped_keeps_its_last_value(self, tiny):
         r = tiny.toys["eight"]["none"][0]
         rows = [{"step": 0, "modes": 1}, {"step": 10, "modes": 4}, {"step": 20, "modes": 8}]

@@ -152,5 +152,5 @@ def test_what_cannot_be_trained():
 
 def test_unknown_data_sets(monkeypatch):
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="endings, yelp, ptb, captions"):
+    with pytest.raises(ValueError, match="endings, yelp, ptb, captions, mr"):
         training.settings(SMOKE, "novels")

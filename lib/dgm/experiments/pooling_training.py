@@ -26,6 +26,7 @@ FILES = {
     "yelp": ("yelp-shen", "yelp-li"),
     "ptb": ("ptb",),
     "captions": ("flickr-captions",),
+    **dict.fromkeys(("mr", "subj", "cr", "sst2"), ("sentences",)),
 }
 CLIP = 5.0  # length of the gradient
 N_FRAMES = 400  # sentences whose features are kept through training

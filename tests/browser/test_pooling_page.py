@@ -1,0 +1,525 @@
+"""The race and the microscope in a real browser: what they show is what they were given."""
+
+import math
+import re
+
+import numpy as np
+import pytest
+
+from dgm.widgets import DispersionMicroscope, PoolingRace
+
+MEASURES = ("log_likelihood", "kl", "information")
+# A kernel's side of a widget: what the page sets, and what Python sets, with no server between them.
+STUB = """async ([source, state]) => {
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const { default: widget } = await import(url);
+  const listeners = [];
+  if (state.points) state.points = new DataView(Uint8Array.from(state.points).buffer);
+  globalThis.kernel = {
+    state, saved: 0,
+    get: name => state[name],
+    set(name, value) {
+      state[name] = value;
+      for (const l of [...listeners]) if (l[0] === `change:${name}`) l[1]();
+    },
+    save_changes() { this.saved++; },
+    on: (...pair) => listeners.push(pair),
+    off: (name, f) => listeners.splice(listeners.findIndex(l => l[0] === name && l[1] === f), 1),
+    left: () => listeners.length,
+  };
+  globalThis.stop = await widget.render({ model: kernel, el: document.body });
+}"""
+
+
+def rows(scale, seconds, n=12, sparse=False):
+    """Rows of one run that learns at a pace of its own; a likelihood may be measured at every third alone."""
+    made = []
+    for i in range(n):
+        share = i / (n - 1)
+        made.append(
+            {
+                "seconds": seconds * share,
+                "step": 2000 * share,
+                "log_likelihood": -34 + scale - 20 * math.exp(-5 * share),
+                "kl": 3 * scale * share,
+                "information": 2 * scale * share**2,
+                "reconstruction": 33 - scale,
+                "active_units": 4,
+            }
+        )
+        if sparse and i % 3:
+            made[-1]["log_likelihood"] = None
+    return made
+
+
+def runs():
+    made = [
+        ("plain", "plain", rows(0.1, 20)),
+        ("annealing", "fix", rows(0.5, 21, sparse=True)),
+        ("aggressive", "fix", rows(0.9, 80)),
+        ("mean", "pooling", rows(0.7, 22, n=9)),
+        ("max", "pooling", rows(0.8, 22)),
+        ("front", "control", rows(1.2, 20)),
+    ]
+    return [
+        {"name": name, "label": f"{name} run", "group": group, "measured": measured}
+        for name, group, measured in made
+    ]
+
+
+def crowd(kinds=("last", "mean", "max"), m=60, steps=(0, 10, 100, 400), seed=0):
+    dice = np.random.default_rng(seed)
+    return {
+        kind: {
+            "steps": list(steps),
+            "points": dice.normal(size=(len(steps), m, 2)) * np.linspace(0.2, 1, len(steps))[:, None, None],
+            "cosine": np.linspace(0.9, 0.3, len(steps)) - 0.1 * k,
+            "relative": np.linspace(0.1, 2, len(steps)) + k,
+            "participation": np.linspace(2, 9, len(steps)) + k,
+        }
+        for k, kind in enumerate(kinds)
+    }  # fmt: skip
+
+
+def sets(**changes):
+    m = 60
+    first = {
+        "name": "yelp",
+        "label": "Yelp",
+        "classes": [".", "!", "food", "other"],
+        "class_of": np.arange(m) % 4,
+        "texts": [f"this is number {i}" for i in range(m)],
+        "frames": crowd(),
+    }
+    second = first | {"name": "made", "label": "Made up", "classes": ["a", "b"], "texts": None}
+    second |= {"class_of": np.arange(m) % 2, "frames": crowd(steps=(0, 50), seed=1)}
+    return [first | changes, second]
+
+
+@pytest.fixture
+def opened(tmp_path, write_page, visit, serve):
+    """Return ``opened(*widgets, scheme=, theme=, **context options)``: a page of them."""
+
+    def start(*widgets, scheme="file", theme="light", **options):
+        path = write_page(tmp_path, *widgets, theme=theme)
+        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
+        seen = visit(url, **options)
+        seen.ready(len(widgets))
+        seen.settle()
+        return seen
+
+    return start
+
+
+def button(seen, name):
+    return seen.page.get_by_role("button", name=name, exact=True)
+
+
+def slider(seen, name):
+    return seen.page.get_by_role("slider", name=name)
+
+
+def number(text):
+    return float(text.replace("\u2212", "-").replace(",", ""))
+
+
+# The race
+
+
+def table(seen):
+    """Return the rows of the race's table: label to what its three cells say."""
+    told = seen.page.locator(".dgm-race tbody tr").evaluate_all(
+        "all => all.map(r => [r.querySelector('th').childNodes[1].textContent,"
+        " ...[...r.querySelectorAll('td')].map(c => c.textContent)])"
+    )
+    return {name: values for name, *values in told}
+
+
+def wanted_table(time, shown, axis="seconds"):
+    """The last measurements by a share of the longest shown run, best likelihood first."""
+    given = [run for run in runs() if run["name"] in shown]
+    limit = max(row[axis] for run in given for row in run["measured"])
+    found = {}
+    for run in given:
+        past = [row for row in run["measured"] if row[axis] <= time * limit + 1e-9]
+        known = [[row[key] for row in past if row[key] is not None] for key in MEASURES]
+        found[run["label"]] = [values[-1] if values else None for values in known]
+    order = sorted(found, key=lambda name: -found[name][0])
+    return {name: found[name] for name in order}
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_the_table_holds_what_was_measured_by_then(opened, scheme):
+    seen = opened(PoolingRace(runs()), scheme=scheme)
+    shown = ["plain", "annealing", "aggressive", "mean", "max"]
+    for key, time, axis in [
+        (None, 1, "seconds"),
+        ("Home", 0, "seconds"),
+        ("ArrowRight", 0.005, "seconds"),
+        ("PageUp", None, "seconds"),
+        (None, None, "step"),
+    ]:
+        if key:
+            slider(seen, "Training").press(key)
+        if axis == "step":
+            seen.page.get_by_role("radio", name="steps").press("Space")
+        seen.settle()
+        time = float(slider(seen, "Training").input_value()) if time is None else time
+        assert float(slider(seen, "Training").input_value()) == time
+        wanted = wanted_table(time, shown, axis)
+        got = table(seen)
+        assert list(got) == list(wanted)
+        for name, values in wanted.items():
+            assert [number(v) for v in got[name]] == pytest.approx(values, abs=0.00501)
+    assert slider(seen, "Training steps").get_attribute("aria-valuetext").startswith("step ")
+    seen.assert_clean()
+
+
+def places(path):
+    """The corners of a path of straight lines."""
+    return np.array([[float(v) for v in p.split()] for p in re.split("[ML]", path) if p])
+
+
+@pytest.mark.parametrize("time", [1.0, 0.6, 0.13])
+def test_heads_ride_on_their_lines_up_to_the_scrubber(opened, time):
+    seen = opened(PoolingRace(runs(), time=time, highlighted="mean"))
+    for chart in range(3):
+        svg = seen.page.locator(".dgm-race .dgm-drag").nth(chart)
+        now = float(re.match(r"M([\d.]+)", svg.locator(".dgm-now").get_attribute("d"))[1])
+        clip = svg.locator("clipPath rect").nth(1)
+        edge = float(clip.get_attribute("x")) + float(clip.get_attribute("width"))
+        assert edge == pytest.approx(now)
+        lines = svg.locator(".dgm-done .dgm-line").evaluate_all(
+            "all => all.map(n => n.getAttribute('d'))"
+        )
+        heads = svg.locator(".dgm-head").evaluate_all(
+            "all => all.map(n => [n.getAttribute('transform'), n.style.display])"
+        )
+        assert len(lines) == len(heads) == 5
+        for line, (transform, display) in zip(lines, heads, strict=True):
+            at = places(line)
+            x, y = (float(v) for v in re.findall(r"-?[\d.]+", transform))
+            assert x == pytest.approx(min(now, at[-1, 0]), abs=0.11)
+            assert y == pytest.approx(np.interp(x, *at.T), abs=1.5)
+            bottom = float(clip.get_attribute("y")) + float(clip.get_attribute("height"))
+            assert (display == "none") == (y > bottom - 2.5)
+
+
+def test_runs_are_ticked_and_one_is_brought_forward(opened):
+    seen = opened(PoolingRace(runs(), shown=["plain", "max"]))
+    assert set(table(seen)) == {"plain run", "max run"}
+    assert slider(seen, "Training").get_attribute("aria-valuetext") == "22 s"
+    seen.page.get_by_role("checkbox", name="aggressive run").press("Space")
+    seen.settle()
+    assert set(table(seen)) == {"plain run", "max run", "aggressive run"}
+    assert slider(seen, "Training").get_attribute("aria-valuetext") == "80 s"
+    seen.page.get_by_label("Bring forward").select_option("front")
+    seen.settle()
+    assert next(iter(table(seen))) == "front run"
+    assert seen.page.get_by_role("checkbox", name="front run").is_checked()
+    assert seen.page.locator("tbody tr.dgm-forward").inner_text().startswith("front run")
+    assert "4 active units" in seen.page.locator(".dgm-race .dgm-side").inner_text()
+    assert seen.page.locator(".dgm-done .dgm-aside").count() == 9
+    assert seen.page.locator(".dgm-done .dgm-forward").count() == 3
+    seen.page.get_by_role("checkbox", name="front run").press("Space")
+    seen.settle()
+    assert seen.page.locator(".dgm-aside, .dgm-race .dgm-forward").count() == 0
+    for name in ("plain", "max", "aggressive"):
+        seen.page.get_by_role("checkbox", name=f"{name} run").press("Space")
+    seen.settle()
+    assert table(seen) == {}
+    assert "tick one" in seen.page.locator(".dgm-race caption").inner_text()
+    button(seen, "Reset").press("Enter")
+    seen.settle()
+    assert set(table(seen)) == {"plain run", "max run"}
+    seen.assert_clean()
+
+
+def test_a_chart_is_dragged_and_a_row_is_clicked(opened):
+    seen = opened(PoolingRace(runs()))
+    box = seen.page.locator(".dgm-drag").nth(1).bounding_box()
+    seen.page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 50)
+    seen.page.mouse.down()
+    seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50, steps=3)
+    seen.page.mouse.up()
+    seen.page.mouse.move(box["x"] + 50, box["y"] + 50)
+    seen.settle()
+    now = seen.page.locator(".dgm-drag").nth(1).locator(".dgm-now").get_attribute("d")
+    assert float(re.match(r"M([\d.]+)", now)[1]) == pytest.approx(box["width"] / 2, abs=1)
+    row = seen.page.locator("tbody tr", has_text="max run")
+    row.click()
+    seen.settle()
+    assert "dgm-forward" in row.get_attribute("class")
+    row.click()
+    seen.settle()
+    assert seen.page.locator(".dgm-race .dgm-forward").count() == 0
+
+
+def test_nothing_moves_before_play_and_play_stops_at_the_slider(opened):
+    seen = opened(PoolingRace(runs()))
+    drawn = len(seen.frames())
+    seen.page.wait_for_timeout(300)
+    assert len(seen.frames()) == drawn
+    button(seen, "Play").press("Enter")
+    time = "() => Number(document.querySelector('.dgm-race input[type=range]').value)"
+    seen.page.wait_for_function(f"() => ({time})() > 0.02 && ({time})() < 0.5")
+    slider(seen, "Training").press("ArrowRight")
+    seen.settle()
+    assert button(seen, "Play").is_visible()
+    assert 0 < float(slider(seen, "Training").input_value()) < 0.9
+
+
+def test_there_is_no_play_where_motion_is_unwelcome(opened):
+    seen = opened(PoolingRace(runs()), reduced_motion="reduce")
+    assert button(seen, "Play").count() == 0
+
+
+# The microscope
+
+
+def first_dots(seen, panel):
+    """The middle of the first dot, a circle, and the panel's size."""
+    svg = seen.page.locator(".dgm-scope .dgm-panel svg").nth(panel)
+    found = re.match(r"M(-?[\d.]+) (-?[\d.]+)a([\d.]+)", svg.locator(".dgm-c0").get_attribute("d"))
+    x, y, r = (float(v) for v in found.groups())
+    return np.array([x + r, y]), float(svg.get_attribute("height"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_dots_and_statistics_are_those_of_the_step(opened, scheme):
+    widget = DispersionMicroscope(sets(), frame=3)
+    seen = opened(widget, scheme=scheme)
+    for key, frame in [(None, 3), ("ArrowLeft", 2), ("Home", 0)]:
+        if key:
+            slider(seen, "Training step").press(key)
+        seen.settle()
+        for p, (kind, given) in enumerate(sets()[0]["frames"].items()):
+            at, size = first_dots(seen, p)
+            scale = widget.sets[0]["panels"][p]
+            relative = (given["points"][frame, 0] - scale["centre"]) / scale["half"]
+            assert at == pytest.approx(size / 2 + 0.47 * size * relative * [1, -1], abs=0.11)
+            told = seen.page.locator(".dgm-panel").nth(p).locator("dd").all_inner_texts()
+            names = ("cosine", "relative", "participation")
+            wanted = [given[name][frame] for name in names]
+            assert [number(v) for v in told] == pytest.approx(wanted, rel=0.006), kind
+    assert slider(seen, "Training step").get_attribute("aria-valuetext") == "step 0"
+    seen.assert_clean()
+
+
+def forward(seen):
+    """Which classes are not set aside, a panel."""
+    script = "all => all.map(n => [...n.querySelectorAll('.dgm-dots:not(.dgm-aside)')].length)"
+    return seen.page.locator(".dgm-scope .dgm-panel svg").evaluate_all(script)
+
+
+def test_a_class_comes_forward_by_focus_and_stays_when_pressed(opened):
+    seen = opened(DispersionMicroscope(sets()))
+    assert forward(seen) == [4, 4, 4]
+    food = button(seen, "food")
+    food.focus()
+    seen.settle()
+    assert forward(seen) == [1, 1, 1]
+    assert food.get_attribute("aria-pressed") == "false"
+    food.press("Enter")
+    button(seen, "Reset").focus()
+    seen.settle()
+    assert food.get_attribute("aria-pressed") == "true"
+    assert forward(seen) == [1, 1, 1]
+    top = "n => n.lastElementChild.getAttribute('class')"
+    assert "dgm-c2" in seen.page.locator(".dgm-panel g").first.evaluate(top)
+    button(seen, "!").hover()
+    seen.settle()
+    assert "dgm-c1" in seen.page.locator(".dgm-panel g").first.evaluate(top)
+    button(seen, "Reset").click()
+    seen.settle()
+    assert forward(seen) == [4, 4, 4]
+
+
+def rings(seen):
+    script = """all => all.map(({ style, cx, cy }) =>
+        style.display === "none" ? null : [cx.baseVal.value, cy.baseVal.value])"""
+    return seen.page.locator(".dgm-found").evaluate_all(script)
+
+
+def test_a_dot_under_the_pointer_is_ringed_in_all_panels(opened):
+    widget = DispersionMicroscope(sets())
+    seen = opened(widget)
+    assert rings(seen) == [None] * 3
+    at, _ = first_dots(seen, 1)
+    box = seen.page.locator(".dgm-panel svg").nth(1).bounding_box()
+    seen.page.mouse.move(box["x"] + at[0], box["y"] + at[1])
+    seen.settle()
+    words = seen.page.locator(".dgm-sentence")
+    assert words.inner_text() == "this is number 0 (.)"
+    for p in range(3):
+        assert rings(seen)[p] == pytest.approx(first_dots(seen, p)[0], abs=0.11)
+    seen.page.mouse.move(5, 5)
+    seen.settle()
+    assert rings(seen) == [None] * 3
+    which = slider(seen, "Ring a sentence")
+    which.press("ArrowRight")
+    which.press("ArrowRight")
+    seen.settle()
+    assert words.inner_text() == which.get_attribute("aria-valuetext")
+    assert words.inner_text() == "this is number 1 (!)"
+    assert None not in rings(seen)
+    seen.page.get_by_role("radio", name="Made up").press("Space")
+    seen.settle()
+    assert rings(seen) == [None] * 3
+    assert slider(seen, "Training step").get_attribute("max") == "1"
+    assert forward(seen) == [2, 2, 2]
+    which.press("ArrowRight")
+    seen.settle()
+    assert words.inner_text() == "Sentence 1 (a)"
+    seen.assert_clean()
+
+
+def test_dots_glide_unless_motion_is_unwelcome(opened):
+    def frames_of_a_jump(**options):
+        seen = opened(DispersionMicroscope(sets()), **options)
+        before = len(seen.frames())
+        slider(seen, "Training step").press("Home")
+        seen.settle()
+        return len(seen.frames()) - before
+
+    assert frames_of_a_jump() > 5
+    assert frames_of_a_jump(reduced_motion="reduce") <= 2
+
+
+# Both
+
+
+def both():
+    return PoolingRace(runs(), "small, seed 0", highlighted="max"), DispersionMicroscope(
+        sets(), "small, seed 0"
+    )
+
+
+def stubbed(visit, widget):
+    state = widget.get_state()
+    if "points" in state:
+        state["points"] = list(bytes(state["points"]))
+    plain = {
+        k: v for k, v in state.items() if k not in ("_esm", "_css", "layout", "tabbable", "tooltip")
+    }
+    seen = visit("about:blank")
+    seen.page.evaluate(STUB, [widget._esm, plain])
+    return seen
+
+
+def test_traits_follow_the_reader_of_the_race_and_the_race_follows_them(visit):
+    seen = stubbed(visit, both()[0])
+    slider(seen, "Training").press("Home")
+    seen.page.get_by_role("radio", name="steps").press("Space")
+    seen.page.get_by_role("checkbox", name="plain run").press("Space")
+    seen.page.get_by_label("Bring forward").select_option("mean")
+    names = "({ time, axis, shown, highlighted }) => [time, axis, shown, highlighted]"
+    told = seen.page.evaluate(f"() => ({names})(kernel.state)")
+    assert told == [0, "steps", ["annealing", "aggressive", "mean", "max"], "mean"]
+    assert seen.page.evaluate("kernel.saved") == 4
+    widget = both()[0]
+    widget.set_state(dict(zip(("time", "axis", "shown", "highlighted"), told, strict=True)))
+    assert widget.shown == told[2]
+    seen.page.evaluate("kernel.set('shown', ['front']); kernel.set('time', 1)")
+    seen.settle()
+    assert list(table(seen)) == ["front run"]
+    assert slider(seen, "Training").input_value() == "1"
+    seen.page.evaluate("stop()")
+    assert seen.page.evaluate("kernel.left()") == 0
+    seen.assert_clean()
+
+
+def test_traits_follow_the_reader_of_the_microscope_and_it_follows_them(visit):
+    seen = stubbed(visit, both()[1])
+    button(seen, "food").press("Enter")
+    names = "({ set, frame, highlighted }) => [set, frame, highlighted]"
+    assert seen.page.evaluate(f"() => ({names})(kernel.state)") == ["yelp", 3, "food"]
+    seen.page.get_by_role("radio", name="Made up").press("Space")
+    assert seen.page.evaluate(f"() => ({names})(kernel.state)") == ["made", 1, ""]
+    seen.page.evaluate("kernel.set('frame', 0)")
+    seen.settle()
+    assert slider(seen, "Training step").get_attribute("aria-valuetext") == "step 0"
+    seen.page.evaluate("kernel.set('set', 'yelp'); kernel.set('highlighted', '!')")
+    seen.settle()
+    assert button(seen, "!").get_attribute("aria-pressed") == "true"
+    seen.page.evaluate("stop()")
+    assert seen.page.evaluate("kernel.left()") == 0
+    seen.assert_clean()
+
+
+def many_runs():
+    groups = ["plain"] + ["fix"] * 9 + ["pooling"] * 10 + ["control"] * 10
+    made = [
+        {"name": str(i), "label": f"run {i}", "group": group, "measured": rows(0.03 * i, 20 + i, 30)}
+        for i, group in enumerate(groups)
+    ]  # fmt: skip
+    return PoolingRace(made, shown=[str(i) for i in range(30)], highlighted="3")
+
+
+def many_sentences():
+    large = {"frames": crowd(m=400, steps=range(12)), "class_of": np.arange(400) % 4}
+    return DispersionMicroscope([sets(texts=None, **large)[0]])
+
+
+@pytest.mark.parametrize("make", [many_runs, many_sentences])
+def test_a_frame_takes_less_than_sixteen_milliseconds(opened, make, record_testsuite_property):
+    seen = opened(make())
+    p95 = []
+    for _ in range(3):
+        frames = seen.sweep(0)
+        assert len(frames) >= 200
+        p95.append(np.percentile(frames, 95))
+        if p95[-1] < 16:
+            break
+    record_testsuite_property(f"{make.__name__}_frame_p95_ms", min(p95))
+    assert min(p95) < 16
+
+
+def test_the_live_region_speaks_once_a_pause(opened):
+    seen = opened(*both())
+    seen.page.wait_for_timeout(800)  # for the first words
+    seen.page.evaluate(
+        """() => {
+            globalThis.said = 0;
+            const count = changes => (said += changes.length > 0);
+            for (const node of document.querySelectorAll("[aria-live]"))
+                new MutationObserver(count).observe(node, { childList: true, subtree: true });
+        }"""
+    )
+    for _ in range(10):
+        slider(seen, "Training time").press("ArrowLeft")
+    seen.page.wait_for_timeout(1000)
+    assert seen.page.evaluate("said") == 1
+    assert "aggressive run: log-likelihood" in seen.page.locator(".dgm-status").first.inner_text()
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(opened, theme):
+    seen = opened(*both(), theme=theme)
+    assert seen.axe() == ""
+
+
+def test_a_narrow_page_needs_no_horizontal_scroll(opened):
+    seen = opened(many_runs(), *both(), viewport={"width": 360, "height": 740})
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
+    assert seen.page.locator(".dgm *:not(.dgm-status, svg *)").evaluate_all(right) <= 360
+    tops = "all => all.map(one => one.getBoundingClientRect().top)"
+    for name in (".dgm-race .dgm-drag", ".dgm-scope .dgm-panel"):
+        first, second = seen.page.locator(name).evaluate_all(tops)[:2]
+        assert second > first + 100
+
+
+def test_text_from_python_is_never_read_as_html(opened):
+    bad = "<img src=x onerror='document.title=1'>"
+    run = runs()[0] | {"label": bad}
+    one = sets(label=bad, classes=[bad, "b", "c", "other"], texts=[bad] * 60)[0]
+    seen = opened(
+        PoolingRace([run], bad, title=bad), DispersionMicroscope([one, sets()[1]], bad, title=bad)
+    )
+    slider(seen, "Ring a sentence").press("ArrowRight")
+    seen.settle()
+    assert seen.page.locator(".dgm-sentence").inner_text() == f"{bad} ({bad})"
+    assert seen.page.locator(".dgm-badge").all_inner_texts() == [bad] * 2
+    assert seen.page.locator(".dgm img").count() == 0
+    assert seen.page.title() == "Widgets"
