@@ -1,8 +1,9 @@
-"""Runs chapter 1 as a hosted notebook would: `make test-hosted`.
+"""Runs every chapter as a hosted notebook would: `make test-hosted`.
 
 A fresh environment gets torch in the version of this one and the newest release of everything else:
-no lock, no conda. The notebook's own first cell then installs the library from the checkout, and
-the whole notebook runs at smoke size through nbclient. Downloads a few hundred megabytes.
+no lock, no conda. The first notebook's own first cell then installs the library from the checkout, and
+each whole notebook runs at smoke size through nbclient, with an empty folder for results. Downloads a
+few hundred megabytes.
 """
 
 import os
@@ -27,18 +28,18 @@ from nbclient import NotebookClient
 path, folder = sys.argv[1:]
 notebook = nbformat.read(path, as_version=4)
 start = time.monotonic()
-NotebookClient(notebook, timeout=600, resources={"metadata": {"path": folder}}).execute()
+NotebookClient(notebook, timeout=900, resources={"metadata": {"path": folder}}).execute()
 code = [cell for cell in notebook.cells if cell.cell_type == "code"]
 assert all(cell.execution_count for cell in code), "a cell did not run"
 shown = sum("application/vnd.jupyter.widget-view+json" in output.get("data", {})
             for cell in code for output in cell.outputs)
 assert shown, "no widget was shown"
-print(f"{len(code)} cells in {time.monotonic() - start:.0f} s, {shown} widgets shown")
+print(f"{path}: {len(code)} cells in {time.monotonic() - start:.0f} s, {shown} widgets shown")
 """
 
 
 def main() -> None:
-    """Builds the environment in a temporary folder and runs the notebook there."""
+    """Builds the environment in a temporary folder and runs the notebooks there."""
     torch = re.sub(r"\+.*", "", metadata.version("torch"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -65,10 +66,10 @@ def main() -> None:
         run("-m", "pip", "install", "--quiet", f"torch=={torch}")
         run("-m", "pip", "install", "--quiet", "ipykernel", "nbclient", "nbformat")
         run("-c", "import importlib.util as u; assert u.find_spec('dgm') is None, 'already there'")
-        (path,) = (ROOT / "notebooks").glob("01_*.ipynb")
-        notebook = book.read_source(path, {"PROFILE": "smoke", "SEED": 0})
-        nbformat.write(notebook, folder / path.name)
-        run("-c", RUN, str(folder / path.name), str(folder))
+        for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+            notebook = book.read_source(path, {"PROFILE": "smoke", "SEED": 0})
+            nbformat.write(notebook, folder / path.name)
+            run("-c", RUN, path.name, str(folder))
         after = subprocess.run(
             [str(python), "-c", "import torch, dgm; print(torch.__version__, dgm.__file__)"],
             env=environment,

@@ -1,7 +1,6 @@
-"""The same widget under a live kernel in JupyterLab sets its Python value."""
+"""The same widgets under a live kernel in JupyterLab set their Python values."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -15,28 +14,53 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
-CELL = """
+# Python tells beneath a widget what it has heard of it.
+FIRST = """
 import numpy as np
-from dgm.widgets import PageWeights, RateDistortionExplorer
+import torch
+from ipywidgets import Label
+from dgm.data.text import Vocabulary
+from dgm.papers.steering import SteeringModel
+from dgm.widgets import *
+
+def told(widget, name):
+    heard = Label()
+    def tell(change=None):
+        heard.value = f"{name} is {getattr(widget, name)!r}"
+    widget.observe(tell, name)
+    tell()
+    display(widget, heard)
+"""
+WIDGETS = {
+    "RateDistortionExplorer": """
 r = np.random.default_rng(0)
 weights = PageWeights({"toy": [(r.normal(size=(64, 2)), np.zeros(64), "sigmoid")]})
 beta = np.geomspace(0.1, 10, 9)
 curve = dict(model="toy", label="toy", beta=beta, rate=np.log1p(beta), distortion=9 / (1 + beta),
              log_z=-beta, codes=r.normal(size=(9, 4, 2)))
-explorer = RateDistortionExplorer(weights, [curve], (8, 8), beta_index=4)
-explorer
-"""
+told(RateDistortionExplorer(weights, [curve], (8, 8), beta_index=4), "beta_index")
+""",
+    "GANPlayground": """
+spots = dict(name="spots", label="Two spots", centres=[[-0.5, 0], [0.5, 0]], sigma=0.1)
+told(GANPlayground([spots], width=4), "seed")
+""",
+    "SentenceSteering": """
+torch.manual_seed(0)
+words = "the food was good bad .".split()
+model = SteeringModel(Vocabulary(words, 4, mask=True), embedding=8, hidden=8, context=8, voters=8)
+state = {name: value.numpy() for name, value in model.state_dict().items()}
+told(SentenceSteering(TextWeights(state, words), ["the food was good ."]), "sentence")
+""",
+}
 
 
-@pytest.fixture
-def jupyterlab(tmp_path):
+@pytest.fixture(scope="module")
+def jupyterlab(tmp_path_factory):
     """A JupyterLab of this environment on a free port, with every folder of its own."""
     pytest.importorskip("jupyterlab")
+    tmp_path = tmp_path_factory.mktemp("lab")
     notebook = nbformat.v4.new_notebook(
-        cells=[
-            nbformat.v4.new_code_cell(CELL),
-            nbformat.v4.new_code_cell("print('index is', explorer.beta_index)"),
-        ],
+        cells=[nbformat.v4.new_code_cell(cell) for cell in (FIRST, *WIDGETS.values())],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
     )
     work = tmp_path / "work"
@@ -85,29 +109,50 @@ def _wait_for(url, server, log, seconds=60):
     pytest.fail(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()[-2000:]}")
 
 
-def test_moving_the_slider_sets_the_python_value(jupyterlab, visit):
-    page = visit(jupyterlab).page
-    page.set_default_timeout(25_000)
-
-    def command(name):
-        # Not awaited here: evaluate() has no time limit, the locators below have.
-        page.evaluate("name => void window.jupyterapp.commands.execute(name)", name)
-
+@pytest.fixture(scope="module")
+def lab(jupyterlab, browser):
+    """The notebook's page, all cells run: one kernel serves all tests."""
+    # So tall that JupyterLab, which leaves out cells that are out of sight, shows all.
+    context = browser.new_context(viewport={"width": 1280, "height": 6000})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(jupyterlab, wait_until="commit")
     page.locator(".jp-Notebook").wait_for()
     # A cell run before its kernel is there makes JupyterLab ask for one.
     page.get_by_text("Python 3 (ipykernel) | Idle").wait_for()
-    command("notebook:run-all-cells")
-    page.get_by_text("index is 4", exact=True).wait_for()
-    slider = page.locator(".dgm input[type=range]")
-    slider.wait_for()
-    shown = page.locator(".dgm output").inner_text()
+    # Not awaited here: evaluate() has no time limit, the locators below have.
+    page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+    # All of them, since JupyterLab takes the focus to itself until the last cell has run.
+    for before in ("beta_index is 4", "seed is 0", "sentence is 'the food was good .'"):
+        page.get_by_text(before, exact=True).wait_for()
+    yield page
+    context.close()
+
+
+def press_twice(widget):
+    slider = widget.locator("input[type=range]")
     slider.press("ArrowRight")
     slider.press("ArrowRight")
-    page.wait_for_function(
-        "shown => document.querySelector('.dgm output').textContent !== shown", arg=shown
-    )
-    # The slider's focus made its cell the active one: run the next again.
-    command("notebook:move-cursor-down")
-    command("notebook:run-cell")
-    page.get_by_text("index is 6", exact=True).wait_for()
-    assert re.fullmatch(r"[\d.]+", page.locator(".dgm output").inner_text())
+
+
+def seed(widget):
+    box = widget.get_by_label("Seed of both")
+    box.fill("7")
+    box.press("Tab")  # JupyterLab keeps Enter to itself
+
+
+def say(widget):
+    widget.get_by_label("Your sentence").fill("the food was bad .")
+
+
+@pytest.mark.parametrize(
+    ("name", "act", "after"),
+    [
+        ("RateDistortionExplorer", press_twice, "beta_index is 6"),
+        ("GANPlayground", seed, "seed is 7"),
+        ("SentenceSteering", say, "sentence is 'the food was bad .'"),
+    ],
+)
+def test_python_hears_what_the_reader_does(lab, name, act, after):
+    act(lab.locator(".dgm").nth(list(WIDGETS).index(name)))
+    lab.get_by_text(after, exact=True).wait_for()

@@ -1,0 +1,140 @@
+"""How fast likelihoods are estimated with many samples, beside two plain loops: `make bench`.
+
+`extra_info` holds pairs of a sentence and a sample a second, those of a loop over samples one sentence at
+a time and in batches of 32, and the ratios: medians over rounds in which the three take turns, each with
+half the range between its quartiles.
+"""
+
+import math
+import time
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dgm.nets.text_vae import TextVAE
+from dgm.papers.pooling_vae import initialise_, marginal_likelihood
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+V, ROWS, K, ROUNDS = 4000, 512, 500, 9
+# The chapter asks for 1,000 sentences; a CPU does as many pairs a second with few.
+SENTENCES = {"cpu": 8, "cuda": 1000}
+
+
+def model(device, words=V):
+    vae = TextVAE(words, 64, 128, 16, layers=1, bidirectional=False)
+    initialise_(vae, torch.Generator().manual_seed(0), weights=0.1, embeddings=1.0)
+    return vae.to(device)
+
+
+def sentences(n, device, words=V):
+    """(n, 16) tokens and their lengths, 6 to 16 with <s> and </s>."""
+    generator = torch.Generator().manual_seed(1)
+    tokens = torch.randint(4, words, (n, 16), generator=generator)
+    lengths = torch.randint(6, 17, (n,), generator=generator)
+    tokens[:, 0] = 1
+    for row, end in zip(tokens, lengths.tolist(), strict=True):
+        row[end - 1], row[end:] = 2, 0
+    return tokens.to(device), lengths.to(device)
+
+
+@torch.no_grad()
+def plain(vae, tokens, lengths, generator, n_samples, batch):
+    """For each batch the posterior once, then one sample after another, added in logarithms."""
+    found = []
+    for x, n in zip(tokens.split(batch), lengths.split(batch), strict=True):
+        x = x[:, : int(n.max())]
+        mu, logvar = vae.posterior(x, n)
+        total = torch.full((len(x),), -torch.inf, dtype=torch.float64, device=x.device)
+        for _ in range(n_samples):
+            noise = torch.randn(mu.shape, generator=generator, device=mu.device)
+            z = mu + (0.5 * logvar).exp() * noise
+            log_ratio = 0.5 * (noise.square() + logvar - z.square()).double().sum(1)
+            total = torch.logaddexp(total, vae.log_likelihood(x, n, z).double() + log_ratio)
+        found.append(total - math.log(n_samples))
+    return torch.cat(found).cpu()
+
+
+def spread(values):
+    """Median, and half the range between the quartiles."""
+    low, middle, high = torch.tensor(values).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
+    return middle, (high - low) / 2
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_likelihood_with_many_samples(benchmark, device):
+    vae, n = model(device), SENTENCES[device]
+    tokens, lengths = sentences(max(n, 32), device)
+    generator = torch.Generator(device).manual_seed(2)
+    few, fewer = 2, 16  # sentences of the first loop, samples of the second
+    rates = {"ours": [], "one": [], "batches": []}
+
+    def timed(name, pairs, run):
+        began = time.perf_counter()
+        found = run()  # which ends on the CPU, so that nothing is under way
+        rates[name].append(pairs / (time.perf_counter() - began))
+        return found
+
+    def one_round():
+        ours = timed(
+            "ours",
+            n * K,
+            lambda: (
+                marginal_likelihood(
+                    vae, tokens[:n], lengths[:n], generator, n_samples=K, rows=ROWS
+                ).log_likelihood
+            ),
+        )
+        one = timed(
+            "one", few * K, lambda: plain(vae, tokens[:few], lengths[:few], generator, K, 1)
+        )
+        timed(
+            "batches", 32 * fewer,
+            lambda: plain(vae, tokens[:32], lengths[:32], generator, fewer, 32),
+        )  # fmt: skip
+        return ours, one
+
+    ours, one = benchmark.pedantic(
+        one_round, rounds=ROUNDS if benchmark.enabled else 1, warmup_rounds=int(benchmark.enabled)
+    )
+    torch.testing.assert_close(ours[:few], one, rtol=0, atol=0.5)
+    if benchmark.stats:
+        rates = {name: values[1:] for name, values in rates.items()}  # less the round of warming up
+        benchmark.extra_info |= {"sentences": n, "samples": K, "rows": ROWS, "rounds": ROUNDS}
+        for name, values in rates.items():
+            benchmark.extra_info[f"pairs_per_second_{name}"] = spread(values)
+        ratio = {}
+        for name in ("one", "batches"):
+            pairs = zip(rates["ours"], rates[name], strict=True)
+            ratio[name] = benchmark.extra_info[f"ratio_{name}"] = spread([a / b for a, b in pairs])
+        assert ratio["one"][0] > 3
+        assert ratio["batches"][0] > 1
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that any result has had."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        found = function(*args, **(kwargs or {}))
+        sizes = [x.numel() for x in tree_leaves(found) if isinstance(x, torch.Tensor)]
+        self.elements = max([self.elements, *sizes])
+        return found
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("words", [50, V])
+def test_memory_is_bounded_by_rows_alone(device, words):
+    vae, largest = model(device, words), []
+    for n, k in ((4, 32), (40, 32), (4, 320)):
+        tokens, lengths = sentences(n, device, words)
+        with Largest() as seen:
+            generator = torch.Generator(device).manual_seed(0)
+            marginal_likelihood(vae, tokens, lengths, generator, n_samples=k, rows=64)
+        largest.append(seen.elements)
+    gates = 64 * 15 * 4 * 128
+    block = max(128 * words, 2**20 if device == "cpu" else 2**26)  # of logits
+    assert max(largest) <= max(min(block, 64 * 15 * words), gates)
+    assert max(largest) < 1.2 * largest[0]
