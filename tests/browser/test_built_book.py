@@ -27,7 +27,7 @@ MOST_BYTES = {
 MOST_MILLISECONDS = {CHAPTER: 16, GANS: 16, STEERING: 50, POOLING: 50}  # of a frame
 DARK = "() => localStorage.setItem('mode', 'dark')"
 
-# Notes when the first widget has answered a moved slider or a new sentence, in ms after the page was asked for.
+# Notes when the first widget has answered a slider or a sentence, in ms after the page was asked for.
 FIRST_ANSWER = """
 const look = () => {
   const widget = document.querySelector(".dgm-view[data-ready=yes] .dgm");

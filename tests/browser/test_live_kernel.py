@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import nbformat
@@ -50,6 +51,12 @@ words = "the food was good bad .".split()
 model = SteeringModel(Vocabulary(words, 4, mask=True), embedding=8, hidden=8, context=8, voters=8)
 state = {name: value.numpy() for name, value in model.state_dict().items()}
 told(SentenceSteering(TextWeights(state, words), ["the food was good ."]), "sentence")
+""",
+    "InfluenceRuler": """
+from dgm.nets.text_vae import TextVAE
+vae = TextVAE(4 + len(words), 8, 8, 2, layers=1, bidirectional=False)
+arrays = {name: value.numpy() for name, value in vae.state_dict().items()}
+told(InfluenceRuler(PoolingWeights({"max": arrays}, words), ["the food was good ."]), "sentence")
 """,
 }
 
@@ -141,8 +148,8 @@ def seed(widget):
     box.press("Tab")  # JupyterLab keeps Enter to itself
 
 
-def say(widget):
-    widget.get_by_label("Your sentence").fill("the food was bad .")
+def say(widget, text="the food was bad ."):
+    widget.get_by_label("Your sentence").fill(text)
 
 
 @pytest.mark.parametrize(
@@ -151,6 +158,7 @@ def say(widget):
         ("RateDistortionExplorer", press_twice, "beta_index is 6"),
         ("GANPlayground", seed, "seed is 7"),
         ("SentenceSteering", say, "sentence is 'the food was bad .'"),
+        ("InfluenceRuler", partial(say, text="good food !"), "sentence is 'good food !'"),
     ],
 )
 def test_python_hears_what_the_reader_does(lab, name, act, after):
