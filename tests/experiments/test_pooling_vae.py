@@ -114,6 +114,23 @@ def test_crossing_compares_the_same_training(found):
     assert "Adam" in said
 
 
+def test_what_the_prose_says_comes_from_the_runs(found):
+    free = {"free bits": [1.5, 1.5]}
+    bought = changed(found, ("free bits",), kl=free, information={"free bits": [0.0, 0.0]})
+    said = experiment.told_race(bought)
+    assert said["free_bits"] == "a KL of 1.50 ± 0.00 nats and a mutual information of 0.00 ± 0.00"
+    assert said["n_samples"] == "10"
+    assert (
+        "not run"
+        in experiment.told_race(
+            bought._replace(
+                sets={"endings": {k: v for k, v in bought.main.items() if k != "free bits"}}
+            )
+        )["free_bits"]
+    )
+    assert "160 training sentences, 4 steps" in experiment.told_setting(found)
+
+
 @pytest.mark.parametrize(
     ("kl", "expected"), [([0.01, 0.02], "holds"), ([0.01, 0.4], "does not hold")]
 )

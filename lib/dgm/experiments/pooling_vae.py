@@ -284,7 +284,8 @@ def told_race(found: Chapter) -> dict[str, str]:
     free = found.sets["endings"].get("free bits")
     bought = "what they buy at larger sizes: here they were not run"
     if free:
-        bought = f"a KL of {spread(free, 'kl')} nats and a mutual information of {spread(free, 'information')}"
+        kl, information = (spread(free, of) for of in ("kl", "information"))
+        bought = f"a KL of {kl} nats and a mutual information of {information}"
     return {
         "free_bits": bought,
         "n_likelihood": f"{s.n_likelihood}",
