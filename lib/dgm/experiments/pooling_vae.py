@@ -212,12 +212,12 @@ def time_ratio(found: Runs, kind: str) -> Callable[[Result], float]:
 
 
 COLUMNS = {
-    "log-likelihood": ("log_likelihood", 2),
-    "with words hidden": ("hidden_log_likelihood", 2),
-    "reconstruction": ("reconstruction", 2),
+    "log-lik.": ("log_likelihood", 2),
+    "hidden": ("hidden_log_likelihood", 2),
+    "rec.": ("reconstruction", 2),
     "KL": ("kl", 2),
-    "mutual information": ("information", 2),
-    "active units": ("active_units", 1),
+    "inform.": ("information", 2),
+    "units": ("active_units", 1),
 }
 
 
@@ -229,7 +229,7 @@ def table(found: Runs, kinds: tuple[str, ...] | None = None) -> tuple[list[str],
             cells = [spread(found[kind], *column) for column in COLUMNS.values()]
             ratio = spread(found[kind], time_ratio(found, kind))
             rows.append([label(kind), *cells, ratio])
-    return ["model", *COLUMNS, "time, of plain"], rows
+    return ["model", *COLUMNS, "time"], rows
 
 
 def label(kind: str) -> str:
