@@ -524,7 +524,7 @@ def timing(profile: profiles.Profile, dataset: str) -> Result:
             make = torch.optim.SGD
             steppers[kind] = state, _stepper(fix, s, m, picks, make, False, profile.device)
         taken: dict[str, list[float]] = {kind: [] for kind in kinds}
-        for i in range(3 + (60 if profile.name != "smoke" else 10)):
+        for i in range(3 + (200 if profile.name != "smoke" else 10)):
             for kind in kinds[i % len(kinds) :] + kinds[: i % len(kinds)]:
                 state, step = steppers[kind]
                 found = []
