@@ -109,6 +109,8 @@ def test_crossing_compares_the_same_training(found):
     head, rows = experiment.crossing(found.main)
     assert [row[0] for row in rows] == ["the recipe", "Adam"]
     assert {len(row) for row in rows} == {len(head)}
+    fewer = {kind: of for kind, of in found.main.items() if kind != "mean adam"}
+    assert experiment.crossing(fewer)[1][1][2] == "not run"
     said = experiment.told_crossing(found)["crossing_said"]
     assert "the whole recipe" in said
     assert "Adam" in said

@@ -257,8 +257,9 @@ def crossing(found: Runs, of: str = "information") -> tuple[list[str], list[list
     rows = [["the recipe", *(spread(found[kind], of) for kind in ENCODERS.values())]]
     for change in CHANGES:
         kinds = [f"{kind} {change}" for kind in ENCODERS]
-        if all(kind in found for kind in kinds):
-            rows.append([label(change), *(spread(found[kind], of) for kind in kinds)])
+        if any(kind in found for kind in kinds):
+            cells = [spread(found[kind], of) if kind in found else "not run" for kind in kinds]
+            rows.append([label(change), *cells])
     return ["training", "last state", "mean", "max"], rows
 
 
