@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dgm.paired import paired_difference
+from dgm.paired import above_zero, paired_difference, told
 
 
 def test_matches_the_textbook():
@@ -44,3 +44,15 @@ def test_one_pair_says_nothing_of_its_error():
 def test_refuses_what_is_no_pair(treated, control):
     with pytest.raises(ValueError, match=r"want two rows|finite"):
         paired_difference(treated, control)
+
+
+def test_a_difference_in_words():
+    three = paired_difference([2.0, 3.0, 4.0], [1.0, 1.0, 1.0])
+    assert told(three, 1) == "+2.0 [-0.5, +4.5] (95 %, 3 pairs)"
+    assert told(paired_difference([2.0], [1.5]), of="seed") == "+0.50 (one seed)"
+
+
+def test_above_zero_asks_for_the_whole_interval():
+    assert above_zero(paired_difference([2.0, 2.1, 2.2], [1.0, 1.0, 1.0])) is True
+    assert above_zero(paired_difference([2.0, 3.0, 4.0], [1.0, 1.0, 1.0])) is False
+    assert above_zero(paired_difference([2.0], [1.0])) is None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dgm.measure import Interval
 
-__all__ = ["paired_difference"]
+__all__ = ["above_zero", "paired_difference", "told"]
 
 
 def paired_difference(
@@ -40,3 +40,16 @@ def paired_difference(
     error = float(difference.std()) / math.sqrt(n)
     reach = float(scipy.stats.t.ppf((1 + level) / 2, n - 1)) * error
     return Interval(mean, error, mean - reach, mean + reach, n)
+
+
+def told(found: Interval, digits: int = 2, of: str = "pair") -> str:
+    """A paired difference in words; `of` names what there are n of."""
+    if found.n == 1:
+        return f"{found.mean:+.{digits}f} (one {of})"
+    mean, low, high = (f"{x:+.{digits}f}" for x in (found.mean, found.low, found.high))
+    return f"{mean} [{low}, {high}] (95 %, {found.n} {of}s)"
+
+
+def above_zero(found: Interval) -> bool | None:
+    """Whether a difference is above 0 beyond its interval; None for one pair."""
+    return None if found.n == 1 else found.low > 0

@@ -1,6 +1,5 @@
 """Chapter 3: GANs with and without BRE, in pairs that share seed, data and noise."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,9 +13,10 @@ from dgm.data.synthetic import MIXTURES, gaussian_mixture_2d
 from dgm.experiments import gan_images as images
 from dgm.experiments import gan_toy as toys
 from dgm.experiments.gan_training import CHAPTER, GAN, noise
+from dgm.experiments.verification import check
 from dgm.measure import Interval
 from dgm.nets.conv import generate
-from dgm.paired import paired_difference
+from dgm.paired import above_zero, paired_difference, told
 from dgm.results import Result
 
 TITLE = "Binarized representation entropy"
@@ -153,19 +153,6 @@ def mean_over(name: str, early: bool) -> Callable[[Result], float]:
     return value
 
 
-def told(found: Interval, digits: int = 2) -> str:
-    """A paired difference in words."""
-    if found.n == 1:
-        return f"{found.mean:+.{digits}f} (one pair)"
-    mean, low, high = (f"{x:+.{digits}f}" for x in (found.mean, found.low, found.high))
-    return f"{mean} [{low}, {high}] (95 %, {found.n} pairs)"
-
-
-def up(found: Interval) -> bool | None:
-    """Whether a difference is above 0 beyond its interval; None for one pair."""
-    return None if found.n == 1 else found.low > 0
-
-
 def claims(found: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
     eight, kind = found.toys["eight"], (found.dataset, "normal", "batch", 1)
@@ -194,7 +181,7 @@ def claims(found: Chapter) -> list[Claim]:
             BODY,
             "eight Gaussians, pieces on a fixed grid, with less without BRE: "
             + "; ".join(f"{h} {told(v, 1)}" for h, v in pieces.items()),
-            _all([up(v) for v in pieces.values()]),
+            _all([above_zero(v) for v in pieces.values()]),
         ),
         _claim(
             found,
@@ -202,7 +189,7 @@ def claims(found: Chapter) -> list[Claim]:
             BODY,
             f"eight Gaussians, second half of training: modes covered {told(modes)}, share of high-quality "
             f"samples {told(quality)}",
-            _all([up(modes), up(quality)]),
+            _all([above_zero(modes), above_zero(quality)]),
         ),
         _claim(
             found,
@@ -234,7 +221,7 @@ def claims(found: Chapter) -> list[Claim]:
             ABSTRACT,
             f"{found.dataset}, second half of training: {ours} {told(late)}, Frechet distance "
             f"{told(distance)} (less is better){_short(found)}",
-            _all([up(late), None if distance.n == 1 else distance.high < 0]),
+            _all([above_zero(late), None if distance.n == 1 else distance.high < 0]),
         ),
         _claim(
             found,
@@ -243,14 +230,14 @@ def claims(found: Chapter) -> list[Claim]:
             f"{found.dataset}, second half of training: {ours} {told(rough)}, Frechet distance "
             f"{told(rough_distance)}; stopped early: {_stopped(aggressive['none'])} without, "
             f"{_stopped(aggressive['bre'])} with",
-            _all([up(rough), None if rough_distance.n == 1 else rough_distance.high < 0]),
+            _all([above_zero(rough), None if rough_distance.n == 1 else rough_distance.high < 0]),
         ),
         _claim(
             found,
             "The gain grows with the width of the discriminator",
             f"{BODY}, table 1",
             by_width,
-            None if grown is None else up(grown),
+            None if grown is None else above_zero(grown),
         ),
         _claim(
             found,
@@ -299,13 +286,9 @@ def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
         published = toys.toy(profile, "eight", method, 0)
         gan, mixture = toy_gan(published), gaussian_mixture_2d("eight", 1)
         again = [_high_quality(gan, mixture, seed) for seed in range(n)]
-        checks.append(
-            _check(f"toy {method}, high quality", final(published)["high_quality"], again)
-        )
+        checks.append(check(f"toy {method}, high quality", final(published)["high_quality"], again))
         pieces = toys.measure(gan, mixture, s.grid)["pieces_h2"]
-        checks.append(
-            _check(f"toy {method}, pieces in h2", final(published)["pieces_h2"], [pieces])
-        )
+        checks.append(check(f"toy {method}, pieces in h2", final(published)["pieces_h2"], [pieces]))
     dataset = images.settings(profile).dataset
     judge = images.judge(profile, dataset)
     test = images.pictures(dataset, "test").x
@@ -328,7 +311,7 @@ def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
             features, said = images.read(model, made)
             again.append(images.scores(real, features, said, whole=False)["frechet"])
         checks.append(
-            _check(f"{dataset} {method}, Frechet distance", final(published)["frechet"], again)
+            check(f"{dataset} {method}, Frechet distance", final(published)["frechet"], again)
         )
     return checks
 
@@ -401,21 +384,6 @@ def told_setting(found: Chapter) -> str:
 def _high_quality(gan: GAN, mixture, seed: int) -> float:
     samples = gan.generator(noise(toys.N_SAMPLES, gan, seed, 1, "cpu"))
     return toys.paper.mode_coverage(samples, mixture.centres, mixture.sigma).high_quality
-
-
-def _check(what: str, published: float, again: list[float]) -> dict[str, Any]:
-    """Both have the noise of one sample: the published value, and the mean of n others."""
-    values = torch.tensor(again, dtype=torch.float64)
-    n = len(values)
-    error = float(values.std()) * math.sqrt(1 + 1 / n) if n > 1 else 0.0
-    missed = abs(float(values.mean()) - published)
-    return {
-        "what": what,
-        "published": published,
-        "recomputed": float(values.mean()),
-        "standard_error": error,
-        "ok": missed <= 4 * error + 1e-9,
-    }
 
 
 def _all(parts: list[bool | None]) -> bool | None:

@@ -8,15 +8,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dgm import profiles, results
+from dgm import paired, profiles, results
 from dgm.claims import Claim
 from dgm.claims import judge as verdict
 from dgm.data import synthetic
 from dgm.data.text import Vocabulary
 from dgm.experiments import pooling_training as training
 from dgm.experiments.pooling_training import CHAPTER, CROSSED, KINDS, name_of
+from dgm.experiments.verification import check
 from dgm.measure import Interval, aggregate_mutual_information, bootstrap
-from dgm.paired import paired_difference
+from dgm.paired import above_zero, paired_difference
 from dgm.papers import pooling_vae as paper
 from dgm.results import Result
 from dgm.vae import gaussian_kl, importance_bound
@@ -162,6 +163,11 @@ def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
 # What the tables and claims say
 
 
+def told(found: Interval, digits: int = 2) -> str:
+    """A difference over seeds in words."""
+    return paired.told(found, digits, of="seed")
+
+
 def value(of: str | Callable[[Result], float]) -> Callable[[Result], float]:
     """A measurement on the test sentences, by its name ("features relative" for one of a group)."""
     if callable(of):
@@ -176,19 +182,6 @@ def effect(
     """What a kind of model changes, as a paired difference over seeds."""
     pairs = list(zip(found[kind], found[control], strict=False))
     return paired_difference(*([value(of)(pair[i]) for pair in pairs] for i in (0, 1)))
-
-
-def told(found: Interval, digits: int = 2) -> str:
-    """A paired difference in words."""
-    if found.n == 1:
-        return f"{found.mean:+.{digits}f} (one seed)"
-    mean, low, high = (f"{x:+.{digits}f}" for x in (found.mean, found.low, found.high))
-    return f"{mean} [{low}, {high}] (95 %, {found.n} seeds)"
-
-
-def up(found: Interval) -> bool | None:
-    """Whether a difference is above 0 beyond its interval; None for one seed."""
-    return None if found.n == 1 else found.low > 0
 
 
 def spread(found: list[Result], of: str | Callable[[Result], float], digits: int = 2) -> str:
@@ -354,7 +347,7 @@ def claims(found: Chapter) -> list[Claim]:
                 f"{_name(found)}: mutual information {spread(main[kind], 'information')} nats, against the "
                 f"last state {told(gain)}; generated sentences: KL above {ALIVE:.0f} nat in {sum(alive)} "
                 f"of {len(alive)} seeds",
-                _all([up(gain), sum(alive) >= 0.8 * len(alive)]),
+                _all([above_zero(gain), sum(alive) >= 0.8 * len(alive)]),
             )
         )
     dispersed = {k: effect(main, "features relative", k) for k in ("mean", "max")}
@@ -365,7 +358,7 @@ def claims(found: Chapter) -> list[Claim]:
             V2,
             f"{_name(found)}, after training, variance over squared mean, less that of last states: "
             + "; ".join(f"{k} {told(v)}" for k, v in dispersed.items()),
-            _all([up(v) for v in dispersed.values()]),
+            _all([above_zero(v) for v in dispersed.values()]),
         )
     )
     better = {k: effect(main, "log_likelihood", k) for k in ("max", "mean")}
@@ -378,7 +371,7 @@ def claims(found: Chapter) -> list[Claim]:
             f"{_name(found)}, nats a sentence, less the plain model's: "
             + "; ".join(f"{k} {told(v)}" for k, v in better.items())
             + _elsewhere(found, "log_likelihood"),
-            up(better["max"]),
+            above_zero(better["max"]),
         ),
         _claim(
             found,
@@ -386,7 +379,7 @@ def claims(found: Chapter) -> list[Claim]:
             "asked here",
             f"{_name(found)}, likelihood with {found.hidden:.0%} of the decoder's words hidden: "
             + "; ".join(f"{k} {told(v)}" for k, v in hidden.items()),
-            _all([up(v) for v in hidden.values()]),
+            _all([above_zero(v) for v in hidden.values()]),
         ),
         _rivals(found),
         _cost(found),
@@ -506,25 +499,10 @@ def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
             again = [float(aggregate_mutual_information(mu, logvar, seed=i)) for i in range(1, 9)]
             final = published.values["final"]
             checks += [
-                _check(f"{dataset} {kind}, KL", final["kl"], [kl], 0.01 * final["kl"] + 1e-3),
-                _check(f"{dataset} {kind}, information", final["information"], again, 1e-3),
+                check(f"{dataset} {kind}, KL", final["kl"], [kl], 0.01 * final["kl"] + 1e-3),
+                check(f"{dataset} {kind}, information", final["information"], again, 1e-3),
             ]
     return checks
-
-
-def _check(what: str, published: float, again: list[float], rounding: float) -> dict[str, Any]:
-    """Both have the noise of one sample: the published value, and the mean of n others."""
-    values = torch.tensor(again, dtype=torch.float64)
-    n = len(values)
-    error = float(values.std()) * math.sqrt(1 + 1 / n) if n > 1 else 0.0
-    missed = abs(float(values.mean()) - published)
-    return {
-        "what": what,
-        "published": published,
-        "recomputed": float(values.mean()),
-        "standard_error": error,
-        "ok": missed <= 4 * error + rounding,
-    }
 
 
 # What the page shows

@@ -1,0 +1,33 @@
+"""What `--verify` holds a published number against."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+
+def check(
+    what: str, published: float, again: Sequence[float], rounding: float = 1e-9
+) -> dict[str, Any]:
+    """Whether a published value is within four standard errors of the mean of n others.
+
+    Both have the noise of one sample: the published value, and each of the others; one other has none.
+
+    Args:
+        what: of the check.
+        published: the value.
+        again: the others.
+        rounding: how far they may be apart besides, for weights that were stored in fewer digits.
+    """
+    values = torch.tensor(again, dtype=torch.float64)
+    n = len(values)
+    error = float(values.std()) * math.sqrt(1 + 1 / n) if n > 1 else 0.0
+    missed = abs(float(values.mean()) - published)
+    return {
+        "what": what,
+        "published": published,
+        "recomputed": float(values.mean()),
+        "standard_error": error,
+        "ok": missed <= 4 * error + rounding,
+    }
