@@ -31,8 +31,8 @@ DARK = "() => localStorage.setItem('mode', 'dark')"
 FIRST_ANSWER = """
 const look = () => {
   const widget = document.querySelector(".dgm-view[data-ready=yes] .dgm");
-  const slider = widget?.querySelector("input[type=range], textarea");
-  const said = widget?.querySelector("output, tbody");
+  const slider = widget?.querySelector("input[type=range]") ?? widget?.querySelector("textarea");
+  const said = widget?.querySelector("output") ?? widget?.querySelector("tbody");
   if (!said?.textContent) return requestAnimationFrame(look);
   const before = said.textContent;
   if (slider.type === "textarea") slider.value = "good bread .";

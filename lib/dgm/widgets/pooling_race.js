@@ -24,7 +24,7 @@ function render({ model, el }) {
   };
   const column = () => (model.get("axis") === "steps" ? "step" : "seconds");
   const visible = () => runs.filter((run) => model.get("shown").includes(run.name));
-  const when = (x) => (column() === "step" ? `step ${Math.round(x).toLocaleString("en")}` : `${decimals(x, limit < 20 ? 1 : 0)} s`);
+  const when = (x) => (column() === "step" ? `step ${Math.round(x).toLocaleString("en")}` : `${decimals(x, limit < 1000 ? 1 : 0)} s`);
 
   // Within a group, lines differ by dash and mark.
   const looks = new Map();
