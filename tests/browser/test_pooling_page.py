@@ -208,11 +208,11 @@ def test_heads_ride_on_their_lines_up_to_the_scrubber(opened, time):
 def test_runs_are_ticked_and_one_is_brought_forward(opened):
     seen = opened(PoolingRace(runs(), shown=["plain", "max"]))
     assert set(table(seen)) == {"plain run", "max run"}
-    assert slider(seen, "Training").get_attribute("aria-valuetext") == "22 s"
+    assert slider(seen, "Training").get_attribute("aria-valuetext") == "22.0 s"
     seen.page.get_by_role("checkbox", name="aggressive run").press("Space")
     seen.settle()
     assert set(table(seen)) == {"plain run", "max run", "aggressive run"}
-    assert slider(seen, "Training").get_attribute("aria-valuetext") == "80 s"
+    assert slider(seen, "Training").get_attribute("aria-valuetext") == "80.0 s"
     seen.page.get_by_label("Bring forward").select_option("front")
     seen.settle()
     assert next(iter(table(seen))) == "front run"
