@@ -56,7 +56,7 @@ told(SentenceSteering(TextWeights(state, words), ["the food was good ."]), "sent
 from dgm.nets.text_vae import TextVAE
 vae = TextVAE(4 + len(words), 8, 8, 2, layers=1, bidirectional=False)
 arrays = {name: value.numpy() for name, value in vae.state_dict().items()}
-told(InfluenceRuler(PoolingWeights({"max": arrays}, words), ["the food was good ."]), "sentence")
+told(InfluenceRuler(PoolingWeights({"max": arrays}, words), ["bad food ."]), "sentence")
 """,
 }
 
