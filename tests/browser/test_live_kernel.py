@@ -130,7 +130,8 @@ def lab(jupyterlab, browser):
     # Not awaited here: evaluate() has no time limit, the locators below have.
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     # All of them, since JupyterLab takes the focus to itself until the last cell has run.
-    for before in ("beta_index is 4", "seed is 0", "sentence is 'the food was good .'"):
+    sentences = ("sentence is 'the food was good .'", "sentence is 'bad food .'")
+    for before in ("beta_index is 4", "seed is 0", *sentences):
         page.get_by_text(before, exact=True).wait_for()
     yield page
     context.close()
