@@ -266,8 +266,9 @@ def told_setting(found: Chapter) -> str:
     """What the main table is about, in words."""
     s = training.settings(found.profile, found.dataset)
     n = found.main["plain"][0].values["n_test"]
+    name = _name(found)
     return (
-        f"{_name(found).capitalize()}: {s.n_training:,} training sentences, {s.steps:,} steps of "
+        f"{name[0].upper()}{name[1:]}: {s.n_training:,} training sentences, {s.steps:,} steps of "
         f"{s.batch_size}, {n:,} test sentences, {found.scale}."
     )
 
