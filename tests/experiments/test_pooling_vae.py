@@ -131,6 +131,11 @@ def test_what_the_prose_says_comes_from_the_runs(found):
         )["free_bits"]
     )
     assert "160 training sentences, 4 steps" in experiment.told_setting(found)
+    places = {"plain": [[3.0, 2.0]] * 2, "max": [[2.0, 1.9]] * 2}
+    missed = {"plain": [5.0, 5.0], "max": [3.9, 3.9]}
+    moved = changed(found, ("plain", "max"), by_position=places, reconstruction=missed)
+    said = experiment.told_positions(moved)
+    assert (said["first_word"], said["all_words"]) == ("1.00 nats", "1.10 nats")
 
 
 @pytest.mark.parametrize(

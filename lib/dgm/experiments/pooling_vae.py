@@ -677,6 +677,18 @@ def page_positions(found: Chapter) -> list[dict[str, Any]]:
     return panels
 
 
+def told_positions(found: Chapter) -> dict[str, str]:
+    """How much of what max pooling's decoder gains over the plain one is gained at the first word."""
+    plain, pooled = found.main["plain"], found.main["max"]
+    first = float(_by_position(plain)[0] - _by_position(pooled)[0])
+    missed = [sum(value("reconstruction")(r) for r in of) / len(of) for of in (plain, pooled)]
+    return {
+        "first_word": f"{first:.2f} nats",
+        "all_words": f"{missed[0] - missed[1]:.2f} nats",
+        "on": _name(found),
+    }
+
+
 def _by_position(found: list[Result]) -> torch.Tensor:
     return torch.tensor([r.values["final"]["by_position"] for r in found]).mean(0)
 
