@@ -71,6 +71,14 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(monkeypatch, tmp_path):
         }
 
 
+def test_a_frame_without_its_row_is_dropped(tmp_path):
+    whole = trained("endings", "max", SMOKE, 0)
+    (path,) = tmp_path.rglob("*.frames.safetensors")
+    training.checkpoint.save(path, {"frames": torch.cat([whole.frames, whole.frames[-1:]])})
+    again = trained("endings", "max", SMOKE, 0)
+    assert torch.equal(again.frames, whole.frames)
+
+
 def test_the_encoder_runs_ahead_until_its_information_falls(monkeypatch):
     """Legs of three steps: up, up, down; then the encoder learns beside the decoder."""
     told = iter([0.0, 0.5, 0.7, 0.6, 0.9])

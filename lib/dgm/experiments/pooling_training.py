@@ -56,7 +56,7 @@ class Settings(NamedTuple):
     steps: int
     measure_every: int | None  # steps; None is an epoch
     rise: float  # share of the steps in which an annealed weight rises
-    ahead: int  # steps in which an encoder may run ahead
+    ahead: int  # an encoder may run ahead in the epochs that begin before this step
     most_ahead: int  # steps of the encoder before each of the decoder
     batch_size: int
     learning_rate: float  # of SGD
@@ -262,7 +262,8 @@ def trained(dataset: str, kind: str, profile: profiles.Profile, seed: int) -> Tr
     folder = results.work_folder() / CHAPTER / profile.name
     kept, seen = folder / f"{name}.measured.json", folder / f"{name}.frames.safetensors"
     rows = json.loads(kept.read_text()) if kept.exists() else []
-    frames = list(checkpoint.load(seen)["frames"]) if rows else []
+    # A run that was killed between the two files has a frame without its row.
+    frames = list(checkpoint.load(seen)["frames"])[: len(rows)] if rows else []
 
     def look(**row: float) -> None:
         rows.append({**row, **watched(model, m.validation, seed)})
