@@ -1,4 +1,5 @@
-"""Sentences say what their labels say and end as they should; mixtures have the centres they name."""
+"""Sentences say what their labels say and end as they should; mixtures have the centres they name;
+topics follow their chain."""
 
 import math
 
@@ -11,6 +12,7 @@ from dgm.data.synthetic import (
     OPPOSITE,
     SHARED_ENDING,
     SUBJECTS,
+    THEMES,
     content_words,
     flip,
     gaussian_mixture_2d,
@@ -18,6 +20,10 @@ from dgm.data.synthetic import (
     sentiment_of,
     shared_endings,
     shared_endings_log_prob,
+    theme_of,
+    topic_chain,
+    topic_chain_information,
+    topic_chain_log_prob,
 )
 
 
@@ -174,6 +180,168 @@ FIRST_ENDINGS = [
 def test_shared_endings_check_their_arguments(arguments):
     with pytest.raises(ValueError, match="want n >= 1 and seed >= 0"):
         shared_endings(*arguments)
+
+
+# A chain of topics
+
+
+@pytest.mark.parametrize(
+    ("n_topics", "switch", "nats"), [(4, 0.1, 0.95135), (8, 0.2, 1.18986), (2, 0.1, 0.36806)]
+)
+def test_information_of_neighbours(n_topics, switch, nats):
+    assert float(topic_chain_information(n_topics, switch)) == pytest.approx(nats, abs=5e-6)
+
+
+def transitions(n_topics, switch, order="stay"):
+    """The matrix of one step, written out."""
+    p = torch.full((n_topics, n_topics), switch / (n_topics - 1), dtype=torch.float64)
+    for i in range(n_topics):
+        p[i, (i + (order == "cycle")) % n_topics] = 1 - switch
+    return p
+
+
+@pytest.mark.parametrize("order", ["stay", "cycle"])
+@pytest.mark.parametrize(("n_topics", "switch"), [(4, 0.1), (8, 0.2), (2, 0.9), (3, 1.0)])
+def test_information_at_a_distance_is_that_of_the_matrix_power(n_topics, switch, order):
+    found = topic_chain_information(n_topics, switch, range(7))
+    assert found.shape == (7,)
+    assert found.dtype == torch.float64
+    for k in range(7):
+        joint = torch.linalg.matrix_power(transitions(n_topics, switch, order), k) / n_topics
+        expected = torch.xlogy(joint, joint * n_topics**2).sum()
+        torch.testing.assert_close(found[k], expected, rtol=0, atol=1e-12)
+
+
+def test_information_falls_to_nothing_and_never_rises():
+    found = topic_chain_information(8, 0.1, range(200))
+    assert float(found[0]) == pytest.approx(math.log(8), abs=1e-12)
+    assert (found.diff() <= 1e-15).all()
+    assert abs(float(found[-1])) < 1e-15
+    assert abs(float(topic_chain_information(5, 0.8))) < 1e-15  # every topic as likely as any
+    assert float(topic_chain_information(5, 0.0, 9)) == pytest.approx(math.log(5))
+
+
+@pytest.mark.parametrize("order", ["stay", "cycle"])
+def test_topics_follow_the_chain(order):
+    n, k, switch = 40_000, 4, 0.3
+    topics = topic_chain(n, seed=1, n_topics=k, switch=switch, order=order).topics
+    assert topics.shape == (n,)
+    assert topics.dtype == torch.int64
+    counts = torch.bincount(topics[:-1] * k + topics[1:], minlength=k * k).view(k, k).double()
+    rows = counts.sum(1, keepdim=True)
+    expected = transitions(k, switch, order)
+    assert ((counts / rows - expected).abs() < 4 * (expected * (1 - expected) / rows).sqrt()).all()
+
+
+def test_a_sentence_tells_its_topic_and_nothing_else():
+    texts, topics = topic_chain(3000, seed=2)
+    links = set(synthetic._LINKS)
+    assert [theme_of(text) for text in texts] == topics.tolist()
+    for text, topic in zip(texts, topics.tolist(), strict=True):
+        words = text.split()
+        assert 5 <= len(words) <= 9
+        mine = set(words) - links
+        assert mine
+        assert mine <= set(list(THEMES.values())[topic])
+    everything = [*(w for words in THEMES.values() for w in words), *links]
+    assert len(everything) == len(set(everything)) == 8 * 30 + 20
+
+
+def test_words_follow_zipf():
+    words = " ".join(topic_chain(20_000, seed=3)[0]).split()
+    links = set(synthetic._LINKS)
+    kinds = ([w for w in words if w in links], [w for w in words if w not in links])
+    for drawn, n, k in ((kinds[0], 20, 1), (kinds[1], 30, 8)):
+        total = sum(1 / r for r in range(1, n + 1))
+        first = {synthetic._LINKS[0]} if k == 1 else {words[0] for words in THEMES.values()}
+        share = sum(w in first for w in drawn) / len(drawn)
+        assert abs(share - 1 / total) < 4 * math.sqrt((1 - 1 / total) / total / len(drawn))
+    # One word of n = 5 to 9 is the topic's for certain, two in five of the others are not.
+    expected = 0.4 * (7 - 1) / 7
+    assert abs(len(kinds[0]) / len(words) - expected) < 4 * math.sqrt(0.24 / len(words))
+
+
+def test_the_topic_of_undecided_sentences():
+    assert theme_of("the sea and the bread") == -1
+    assert theme_of("the sea and the boat and bread") == 0
+    assert theme_of("of and") == theme_of("") == theme_of("zebra") == -1
+
+
+@pytest.mark.parametrize("order", ["stay", "cycle"])
+def test_log_prob_of_a_text_is_that_of_the_recipe(order):
+    """Its mean is minus the entropy rate, known in closed form but for that of the mask."""
+    n, k, switch = 20_000, 4, 0.2
+    texts, topics = topic_chain(n, 5, n_topics=k, switch=switch, order=order)
+    found = topic_chain_log_prob(texts, k, switch, order)
+    steps = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2 / 3))
+
+    def entropy(m):
+        p = 1 / torch.arange(1, m + 1).double()
+        p /= p.sum()
+        return float(-(p * p.log()).sum())
+
+    # The mask: m of n places are the topic's, each set of them with the same chance.
+    mask = places = 0.0
+    for length in range(5, 10):
+        for m in range(1, length + 1):
+            each = m / length * 0.6 ** (m - 1) * 0.4 ** (length - m)
+            share = math.comb(length, m) * each / 5
+            mask -= share * math.log(each)
+            places += share * m
+    words = places * entropy(30) + (7 - places) * entropy(20)
+    expected = -(steps + math.log(5) + mask + words)
+    assert abs(float(found[1:].mean()) - expected) < 4 * float(found.std()) / math.sqrt(n)
+    same = topics[1:] == (topics[:-1] + (order == "cycle")) % k
+    alone = torch.stack([topic_chain_log_prob([t], k, switch, order)[0] for t in texts[1:200]])
+    move = torch.where(same[:199], math.log(0.8), math.log(0.2 / 3))
+    torch.testing.assert_close(found[1:200] - alone, move.double() + math.log(k))
+
+
+def test_log_prob_of_other_texts_is_none():
+    good = topic_chain(1, n_topics=3)[0][0]
+    strange = ["", "zebra " + good, "the of and to a", "sea boat bread of and", good + " of" * 9]
+    found = topic_chain_log_prob([good, *strange, good], 3)
+    assert found[1:-1].tolist() == [-math.inf] * len(strange)
+    assert found[0] == found[-1] > -math.inf
+    assert topic_chain_log_prob(["snow ice of and to"], 3).isinf()  # of no topic of these three
+    assert topic_chain_log_prob(["sea sea sea sea sea", "bread bread bread bread bread"], 3, 0.0)[
+        1
+    ].isinf()
+
+
+def test_same_seed_same_text():
+    one, again, other = (topic_chain(50, s)[0] for s in (3, 3, 4))
+    assert one == again != other
+    assert topic_chain(2, 0)[0] == FIRST_CHAIN
+
+
+FIRST_CHAIN = [
+    "flute song verse piano drum violin",
+    "song a a flute verse guitar violin drum",
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0), "want n >= 1 and seed >= 0"),
+        ((3, -1), "want n >= 1 and seed >= 0"),
+        ((3, 0, 1), "want 2 <= n_topics <= 8"),
+        ((3, 0, 9), "want 2 <= n_topics <= 8"),
+        ((3, 0, 4, 1.5), "0 <= switch <= 1"),
+        ((3, 0, 4, 0.1, "random"), "'stay' or 'cycle'"),
+    ],
+)
+def test_topic_chains_check_their_arguments(arguments, message):
+    names = ("n", "seed", "n_topics", "switch", "order")
+    with pytest.raises(ValueError, match=message):
+        topic_chain(**dict(zip(names, arguments, strict=False)))
+
+
+def test_information_checks_its_arguments():
+    for arguments in ((9,), (4, -0.1), (4, 0.1, -1)):
+        with pytest.raises(ValueError, match=r"want 2 <= n_topics|0 or more"):
+            topic_chain_information(*arguments)
 
 
 # Mixtures in the plane

@@ -165,7 +165,7 @@ def test_published_splits_are_kept(put):
     assert load("sst5", "validation").texts == ["crème dev"] * 3
 
 
-# Penn Treebank and captions
+# Penn Treebank, WikiText-2, Tiny Shakespeare and captions
 
 
 def test_ptb_stands_as_it_is(put):
@@ -190,6 +190,64 @@ def test_the_real_ptb_has_its_published_counts():
     assert len(words) == 9_999  # and the end of a sentence
     assert {w for w in words if w != w.lower()} == {"N"}
     assert all(len(s.labels) == len(s.texts) and not s.labels.any() for s in splits.values())
+
+
+def test_wikitext_keeps_its_blank_lines_and_its_capitals(put):
+    lines = [" ", " = The <unk> = ", "", " A  line\u2009of 2 @,@ 000 . ", " "]
+    put("wikitext-2/wiki.train.shuffled-articles.txt.gz", lines)
+    put("wikitext-2/valid.txt.gz", [" Homarus "])
+    train = load("wikitext-2", "train")
+    assert train.texts == ["", "= The <unk> =", "", "A  line\u2009of 2 @,@ 000 .", ""]
+    assert train.labels.tolist() == [0] * 5
+    assert train.references is None
+    assert load("wikitext-2", "validation").texts == ["Homarus"]
+
+
+def test_the_real_wikitext_has_its_published_counts():
+    own("wikitext-2")
+    start = time.process_time()
+    train = load("wikitext-2", "train")
+    assert time.process_time() - start < 3
+    parts = [train, load("wikitext-2", "validation"), load("wikitext-2", "test")]
+    assert [len(s.texts) for s in parts] == [36_718, 3_760, 4_358]
+    counted = [sum(len(t.split(" ")) + 1 if t else 1 for t in s.texts) for s in parts]
+    assert counted == [2_088_628, 217_646, 245_569]
+    words = {word for s in parts for t in s.texts for word in t.split()}
+    assert len(words | {"<eos>"}) == 33_278
+
+
+def speeches(n, lines=2):
+    """A play of n speeches of so many lines."""
+    return [s for i in range(n) for s in (f"Who {i}:", *[f"Line {i}, said:"] * lines, "")]
+
+
+def test_shakespeare_is_what_is_said_and_no_speech_is_cut(put):
+    put(
+        "tiny-shakespeare/input.txt.gz",
+        ["ROMEO:", "", "", "First Lord:", "Is't a verdict?  ", "He's done:", "", *speeches(19)],
+    )
+    train, validation, test = (load("shakespeare", s) for s in ("train", "validation", "test"))
+    assert train.texts[:3] == ["is't a verdict ?", "he 's done :", "line _num_ , said :"]
+    assert [len(s.texts) for s in (train, validation, test)] == [36, 2, 2]
+    put("tiny-shakespeare/input.txt.gz", speeches(10, 7))
+    parts = [load("shakespeare", s) for s in ("train", "validation", "test")]
+    assert [len(s.texts) for s in parts] == [63, 7, 0]
+    assert all(s.labels.shape == (len(s.texts),) and not s.labels.any() for s in parts)
+
+
+def test_the_real_shakespeare_is_split_in_order():
+    own("tiny-shakespeare")
+    start = time.process_time()
+    parts = [load("shakespeare", s) for s in ("train", "validation", "test")]
+    assert time.process_time() - start < 6
+    n = [len(s.texts) for s in parts]
+    assert sum(n) == 25_555
+    for found, share in zip(n, (0.9, 0.05, 0.05), strict=True):
+        assert abs(found / sum(n) - share) < 0.002
+    train = parts[0].texts
+    assert train[:2] == ["before we proceed any further , hear me speak .", "speak , speak ."]
+    assert not any("first citizen :" in text for text in train)
+    assert all(text and text == text.lower() for s in parts for text in s.texts)
 
 
 def test_captions_keep_their_picture_where_one_says_nothing(put):
@@ -242,6 +300,8 @@ def test_reviews_need_no_file(monkeypatch):
         (("yelp", "dev"), "yelp has no split 'dev'; it has train, validation, test, held_out"),
         (("mr", "held_out"), "mr has no split 'held_out'; it has train, validation, test$"),
         (("ptb", "valid"), "ptb has no split 'valid'; it has train, validation, test$"),
+        (("wikitext-2", "valid"), "wikitext-2 has no split 'valid'; it has train"),
+        (("shakespeare", "held_out"), "shakespeare has no split 'held_out'"),
         (("captions", "held_out"), "captions has no split 'held_out'"),
     ],
 )

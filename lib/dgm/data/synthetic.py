@@ -1,6 +1,7 @@
 """Data that the project makes itself, with a truth that is known.
 
-A grammar of short reviews, sentences that all end alike, and mixtures of Gaussians in the plane.
+A grammar of short reviews, sentences that all end alike, texts whose sentences follow from each other
+as a chain of topics does, and mixtures of Gaussians in the plane.
 """
 
 import math
@@ -16,8 +17,10 @@ __all__ = [
     "OPPOSITE",
     "SHARED_ENDING",
     "SUBJECTS",
+    "THEMES",
     "TOPICS",
     "Mixture2D",
+    "TopicChain",
     "content_words",
     "flip",
     "gaussian_mixture_2d",
@@ -25,6 +28,10 @@ __all__ = [
     "sentiment_of",
     "shared_endings",
     "shared_endings_log_prob",
+    "theme_of",
+    "topic_chain",
+    "topic_chain_information",
+    "topic_chain_log_prob",
 ]
 
 TOPICS = ("food", "service", "place")
@@ -216,6 +223,185 @@ def shared_endings_log_prob(texts: Sequence[str]) -> Tensor:
         known = fits and len(set(subjects)) == 1
         found.append(constant + sum(rest) if known else -math.inf)
     return torch.tensor(found, dtype=torch.float64)
+
+
+_THEME_WORDS = (
+    "sea boat wave harbor sail fish shore captain tide anchor net gull island sailor deck mast salt "
+    "storm reef cargo rope ferry crab pier lighthouse current voyage dolphin beacon oyster",
+    "bread oven soup knife butter sugar onion flour pan spoon recipe cheese pepper dough kettle plate "
+    "garlic cream honey stew apron jar lemon roast cinnamon bowl vinegar pastry ladle whisk",
+    "rose tree leaf seed soil spade hedge flower bee lawn root moss petal fence ivy orchard tulip "
+    "shovel compost gate vine bud thorn bulb fern gardener pear willow trellis nettle",
+    "song violin drum choir piano melody flute singer guitar chord stage harp concert trumpet rhythm "
+    "opera cello tune applause orchestra ballad organ conductor verse tempo bass duet encore fiddle "
+    "clarinet",
+    "judge law court jury trial witness lawyer crime prison verdict oath clerk appeal thief guilt "
+    "sentence evidence sheriff fine motive pardon statute bail plea client warrant alibi felony "
+    "bailiff docket",
+    "school teacher pupil lesson chalk pencil book exam desk grade essay library ruler notebook "
+    "arithmetic spelling history classroom quiz eraser map alphabet homework scholar dictionary "
+    "lecture diploma satchel inkwell globe",
+    "star moon planet comet orbit telescope rocket galaxy meteor astronaut eclipse gravity sun "
+    "satellite cosmos nebula crater launch asteroid capsule horizon observatory mars saturn zodiac "
+    "aurora probe vacuum module quasar",
+    "snow ice frost sledge mountain glacier skate blizzard ski peak avalanche mitten icicle scarf "
+    "climber cabin fir sleet summit ridge wolf thaw hail slope boot lantern blanket hut valley pine",
+)
+_THEME_NAMES = ("sea", "kitchen", "garden", "music", "court", "school", "sky", "winter")
+THEMES = dict(zip(_THEME_NAMES, (tuple(w.split()) for w in _THEME_WORDS), strict=True))
+"""The topics of `topic_chain` in their order, thirty words each, which no two share."""
+
+_LINK_WORDS = "the of and to a in it was with for on that as at by from then near old one"
+_LINKS = tuple(_LINK_WORDS.split())
+_THEME_OF = {word: k for k, words in enumerate(THEMES.values()) for word in words}
+_LINK_SHARE = 0.4  # of a sentence's words, one of which is of its topic whatever happens
+_FEWEST, _MOST = 5, 9  # words of a sentence
+
+
+def _zipf(n: int) -> np.ndarray:
+    shares = 1 / np.arange(1, 1 + n)
+    return shares / shares.sum()
+
+
+class TopicChain(NamedTuple):
+    """A text of N sentences, and what each is about.
+
+    Attributes:
+        texts: The sentences in order, without a full stop.
+        topics: (N,) int64, places in `THEMES`.
+    """
+
+    texts: list[str]
+    topics: Tensor
+
+
+def topic_chain(
+    n: int, seed: int = 0, *, n_topics: int = 8, switch: float = 0.1, order: str = "stay"
+) -> TopicChain:
+    """Draws a text whose topic follows a symmetric Markov chain, one step a sentence.
+
+    The topic moves on as it should with probability 1 - switch, else to one of the others, evenly. A
+    sentence has 5 to 9 words, each from its topic's thirty or, two times in five, from twenty that all
+    topics share, both by Zipf's law; at least one is of the topic. So a sentence tells its topic, and
+    of other sentences it tells nothing more: the mutual information of two is that of their topics.
+
+    Args:
+        n: Number of sentences.
+        seed: Same seed, same text.
+        n_topics: K, 2 to 8; the first is drawn evenly.
+        switch: epsilon, 0 to 1.
+        order: "stay": a topic should stay; "cycle": it should go to the next, and the last to the first.
+
+    Raises:
+        ValueError: For n below 1, a negative seed, or options out of range.
+    """
+    if n < 1 or seed < 0:
+        raise ValueError(f"n={n}, seed={seed}: want n >= 1 and seed >= 0")
+    _check_chain(n_topics, switch, order)
+    random = np.random.RandomState(seed)
+    steps = np.where(random.random_sample(n) < switch, random.randint(1, n_topics, size=n), 0)
+    steps += order == "cycle"
+    steps[0] = random.randint(n_topics)
+    topics = np.cumsum(steps) % n_topics
+    lengths = random.randint(_FEWEST, _MOST + 1, size=n)
+    linked = random.random_sample((n, _MOST)) < _LINK_SHARE
+    linked[np.arange(n), (random.random_sample(n) * lengths).astype(int)] = False
+    draws = random.random_sample((n, _MOST))
+    themes = np.array(list(THEMES.values()))
+    of_topic = themes[topics[:, None], _ranks(draws, themes.shape[1])]
+    table = np.where(linked, np.array(_LINKS)[_ranks(draws, len(_LINKS))], of_topic)
+    texts = [" ".join(row[:length]) for row, length in zip(table, lengths, strict=True)]
+    return TopicChain(texts, torch.from_numpy(topics.astype(np.int64)))
+
+
+def topic_chain_information(
+    n_topics: int = 8, switch: float = 0.1, distance: int | Sequence[int] = 1
+) -> Tensor:
+    """The exact mutual information of two sentences of `topic_chain`; their order does not matter.
+
+    With lambda = 1 - switch K / (K - 1), the topic is where it should be after k steps with probability
+    q = 1 / K + (1 - 1 / K) lambda^k, so that I = log K + q log q + (1 - q) log((1 - q) / (K - 1)).
+
+    Args:
+        n_topics: K.
+        switch: epsilon.
+        distance: k, 1 for neighbours; one or several, each 0 or more.
+
+    Returns:
+        Nats, float64, of the shape of distance.
+
+    Raises:
+        ValueError: For options out of range.
+    """
+    _check_chain(n_topics, switch, "stay")
+    k = torch.as_tensor(distance, dtype=torch.float64)
+    if (k < 0).any():
+        raise ValueError(f"distance must be 0 or more, got {distance}")
+    others = n_topics - 1
+    q = (1 + others * (1 - switch * n_topics / others) ** k) / n_topics
+    away = (1 - q).clamp(min=0)  # a rounding error below 0 at distance 0
+    return math.log(n_topics) + torch.xlogy(q, q) + torch.xlogy(away, away / others)
+
+
+def topic_chain_log_prob(
+    texts: Sequence[str], n_topics: int = 8, switch: float = 0.1, order: str = "stay"
+) -> Tensor:
+    """The exact log-probability of each sentence given those before it, (N,) nats, float64.
+
+    The negative of its mean is the least that a language model's loss can be, in nats a sentence. A
+    sentence that `topic_chain` cannot make has -inf, and the next one counts as a first one.
+    """
+    _check_chain(n_topics, switch, order)
+    others, first = n_topics - 1, -math.log(n_topics)
+    with np.errstate(divide="ignore"):
+        stay, leave = np.log(1 - switch), np.log(switch / others)
+    of_word = {}
+    for words in (*THEMES.values(), _LINKS):
+        of_word |= dict(zip(words, np.log(_zipf(len(words))).tolist(), strict=True))
+    found, before = [], None
+    for text in texts:
+        words = text.split()
+        mine = [word for word in words if word in _THEME_OF]
+        topics = {_THEME_OF[word] for word in mine}
+        known = all(word in of_word for word in words)
+        topic = topics.pop() if len(topics) == 1 and known else n_topics
+        if topic >= n_topics or not _FEWEST <= len(words) <= _MOST:
+            found.append(-math.inf)
+            before = None
+            continue
+        expected = None if before is None else (before + (order == "cycle")) % n_topics
+        value = first if before is None else stay if topic == expected else leave
+        # One place, drawn evenly, is the topic's for certain: m / n ways to have drawn it.
+        m, n = len(mine), len(words)
+        value += math.log(m / n) + (m - 1) * math.log(1 - _LINK_SHARE)
+        value += (n - m) * math.log(_LINK_SHARE) - math.log(_MOST - _FEWEST + 1)
+        found.append(value + sum(of_word[word] for word in words))
+        before = topic
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def theme_of(text: str) -> int:
+    """The topic of most of a sentence's words, a place in `THEMES`; -1 for none, or for a tie."""
+    counts = [0] * len(THEMES)
+    for word in text.split():
+        if word in _THEME_OF:
+            counts[_THEME_OF[word]] += 1
+    most = max(counts)
+    return counts.index(most) if most and counts.count(most) == 1 else -1
+
+
+def _ranks(draws: np.ndarray, n: int) -> np.ndarray:
+    return np.searchsorted(np.cumsum(_zipf(n))[:-1], draws)
+
+
+def _check_chain(n_topics: int, switch: float, order: str) -> None:
+    if not 2 <= n_topics <= len(THEMES) or not 0 <= switch <= 1:
+        raise ValueError(
+            f"n_topics={n_topics}, switch={switch}: want 2 <= n_topics <= {len(THEMES)} and "
+            "0 <= switch <= 1"
+        )
+    if order not in ("stay", "cycle"):
+        raise ValueError(f"order must be 'stay' or 'cycle', got {order!r}")
 
 
 MIXTURES = ("eight", "ring", "grid", "spiral")

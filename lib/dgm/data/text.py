@@ -30,7 +30,7 @@ __all__ = [
 
 
 class Sentences(NamedTuple):
-    """N sentences, lower case (but for "ptb"'s N), words apart by one space.
+    """N sentences, words apart by one space; lower case, but for "ptb"'s N and "wikitext-2".
 
     Attributes:
         texts: The N sentences.
@@ -66,6 +66,15 @@ def load(name: str, split: str = "train") -> Sentences:
             - "ptb": Penn Treebank sentences as Mikolov prepared them, and nothing done to them: 10,000
               words with the sentence's end, no punctuation, a number is N, a rare word is <unk>. All
               labels are 0. Published splits, of 42,068, 3,370 and 3,761 sentences.
+            - "wikitext-2": the lines of Wikipedia articles, each a paragraph or a heading, and nothing
+              done to them but white space stripped off both ends. A blank line is "", since it counts
+              as an end of its own in the published token counts. Words keep their capitals, a rare
+              word is <unk>. All labels are 0. Published splits, of 36,718, 3,760 and 4,358 lines; the
+              articles of "train" stand in another order than published, their lines do not.
+            - "shakespeare": Tiny Shakespeare, each spoken line a sentence, through `tokenise`; who
+              speaks, the first line of a speech, and the blank lines are left out. All labels are 0.
+              In the order of the plays, "train" is the speeches that start within the first 90 % of
+              the 25,555 lines, "validation" those within the next 5 %, "test" the rest.
             - "captions": Multi30K's English captions of Flickr30k pictures, through `tokenise`. The
               label is the picture; its five captions, by five people, stand together. "train" (29,000
               pictures), "validation" (1,014) and "test" (1,000, that of 2016) share no picture, but a
@@ -152,6 +161,33 @@ def _ptb(split: str) -> Sentences:
     return _sentences([(text, 0) for text in lines if text])
 
 
+def _wikitext(split: str) -> Sentences:
+    parts = {"train": "wiki.train.shuffled-articles", "validation": "valid", "test": "test"}
+    lines = _raw_lines(f"wikitext-2/{parts[split]}.txt.gz")
+    # What follows the last line's end is no line.
+    return _sentences([(line.strip(), 0) for line in lines[:-1]])
+
+
+def _shakespeare(split: str) -> Sentences:
+    speeches: list[list[str]] = []
+    before = ""
+    for line in map(str.strip, _raw_lines("tiny-shakespeare/input.txt.gz")):
+        if line and not before:
+            speeches.append([])  # whose first line says who speaks
+        elif line:
+            speeches[-1].append(line)
+        before = line
+    n, start = sum(map(len, speeches)), 0
+    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for speech in speeches:
+        share = start / n
+        part = "train" if share < 0.9 else "validation" if share < 0.95 else "test"
+        parts[part] += speech
+        start += len(speech)
+    pairs = ((tokenise(line), 0) for line in parts[split])
+    return _sentences([pair for pair in pairs if pair[0]])
+
+
 def _captions(split: str) -> Sentences:
     part = {"train": "train", "validation": "val", "test": "test_2016"}[split]
     files = (_raw_lines(f"flickr-captions/{part}.{i}.en.gz") for i in range(1, 6))
@@ -170,6 +206,8 @@ _LOADERS: dict[str, Callable[..., Sentences]] = {
     "sst2": _sst,
     "sst5": _sst,
     "ptb": _ptb,
+    "wikitext-2": _wikitext,
+    "shakespeare": _shakespeare,
     "captions": _captions,
     "reviews": _reviews,
 }

@@ -1,0 +1,175 @@
+"""The mixture of softmaxes beside the naive one, and a step of training beside a plain one: `make bench`."""
+
+import random
+import resource
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from torch.nn.functional import cross_entropy, softplus
+
+from dgm.nets.language_models import AWDLSTM, Dropouts, plain_lstm
+from dgm.nets.mixture_of_softmaxes import mixture_of_softmaxes_nll
+from dgm.papers.mutual_information_lm import (
+    Draw,
+    SegmentCritic,
+    bootstrap_objective,
+    draw_pairs,
+    likelihood_objective,
+    segments_of,
+)
+
+TOKENS, EXPERTS, WIDTH, WORDS, ROUNDS = 840, 15, 280, 10_000, 3
+BATCH, WINDOW, ANCHORS, LONGEST, WEIGHT = 20, 35, 12, 40, 0.1  # of a step of training
+
+
+def naive(latent, log_prior, weight, bias, targets):
+    """The mixture over the vocabulary as one tensor, and its logarithm."""
+    each = torch.softmax(latent.flatten(0, 1) @ weight.T + bias, -1)
+    mixture = (log_prior.exp()[..., None] * each.view(*latent.shape[:2], -1)).sum(1)
+    return -mixture.gather(1, targets[:, None]).log().mean()
+
+
+def blocked(*arguments):
+    return mixture_of_softmaxes_nll(*arguments).total
+
+
+def inputs(n=TOKENS):
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.randn(n, EXPERTS, WIDTH, generator=generator).tanh()]
+    parts += [torch.randn(n, EXPERTS, generator=generator).log_softmax(-1)]
+    parts += [0.05 * torch.randn(WORDS, WIDTH, generator=generator), torch.zeros(WORDS)]
+    return [p.requires_grad_() for p in parts], torch.randint(WORDS, (n,), generator=generator)
+
+
+def there_and_back(loss, parts, targets):
+    value = loss(*parts, targets)
+    torch.autograd.grad(value, parts)
+    return float(value.detach())
+
+
+def peak(name):
+    """Bytes that a process of its own needs at most beyond its inputs."""
+    run = [sys.executable, __file__, name]
+    return int(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+
+
+def test_seconds(benchmark):
+    parts, targets = inputs(TOKENS // 10)
+    values = [there_and_back(loss, parts, targets) for loss in (blocked, naive)]
+    assert values[0] == pytest.approx(values[1], abs=1e-5)
+    benchmark.pedantic(there_and_back, (blocked, parts, targets), rounds=1)
+    if benchmark.stats:
+        parts, targets = inputs()
+        taken = []
+        for _ in range(ROUNDS):
+            for loss in (blocked, naive):
+                began = time.process_time()  # one thread's own time: other work comes and goes
+                there_and_back(loss, parts, targets)
+                taken.append(time.process_time() - began)
+        ratio = float((torch.tensor(taken[::2]) / torch.tensor(taken[1::2])).median())
+        benchmark.extra_info["to_naive"] = ratio
+        assert ratio < 1.2
+
+
+def test_peak_memory(benchmark):
+    if not benchmark.enabled:
+        pytest.skip("needs gigabytes for the naive one")
+    found = benchmark.pedantic(peak, ("blocked",), rounds=1)
+    benchmark.extra_info["to_naive"] = found / peak("naive")
+    assert benchmark.extra_info["to_naive"] < 0.25
+
+
+class Setting:
+    """A model and its critic, a window of a text, and 2,000 sentences as long as Penn Treebank's."""
+
+    def __init__(self, model):
+        generator = torch.Generator().manual_seed(0)
+        self.model = model
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.critic = SegmentCritic(model.feature_width)
+        lengths = (21 + 10 * torch.randn(2000, generator=generator)).clamp(2, 60).long().tolist()
+        sentences = [torch.randint(WORDS, (n,), generator=generator).tolist() for n in lengths]
+        self.segments = segments_of(sentences, 1, 0, LONGEST)
+        self.rows = [[*ids[: LONGEST - 1], 1] for ids in sentences]
+        self.tokens = torch.randint(WORDS, (BATCH, WINDOW + 1), generator=generator)
+        groups = [
+            {"params": model.parameters(), "lr": 1e-3},
+            {"params": self.critic.parameters(), "lr": 2e-4},
+        ]
+        self.optimiser = torch.optim.Adam(groups)
+
+
+def ours(at, generator, draw=None):
+    draw = draw or draw_pairs(len(at.rows), ANCHORS, generator)
+    likelihood = likelihood_objective(at.model, at.tokens, None, generator)
+    terms = bootstrap_objective(
+        at.model, at.critic, at.segments, draw, generator, critic_weight=WEIGHT
+    )
+    return likelihood.value + terms.value
+
+
+def one_by_one():
+    """Places of sentences, of those that follow, and of others."""
+    anchor, other = [], []
+    while len(anchor) < ANCHORS:
+        i, j = random.randrange(1999), random.randrange(2000)  # noqa: S311
+        if j not in (i, i + 1):
+            anchor.append(i)
+            other.append(j)
+    return anchor, [i + 1 for i in anchor], other
+
+
+def plain(at, generator, places=None):
+    """The whole table of logits, sentences drawn and padded one by one, and a pass for each of three."""
+    model, critic = at.model, at.critic
+    reading = model.read(at.tokens[:, :-1], None, generator)
+    targets = at.tokens[:, 1:].flatten()
+    latent, log_prior = model.head.experts(reading.output, generator)
+    logits = latent.flatten(0, 2) @ model.embedding.weight.T + model.head.bias
+    if latent.shape[2] == 1:
+        nll = cross_entropy(logits, targets)
+    else:
+        each = torch.softmax(logits, -1).view(*log_prior.flatten(0, 1).shape, -1)
+        mixture = (log_prior.flatten(0, 1).exp()[..., None] * each).sum(1)
+        nll = -mixture.gather(1, targets[:, None]).log().mean()
+    last = reading.layers[-1]
+    loss = nll + 2 * reading.output.square().mean() + (last[:, 1:] - last[:, :-1]).square().mean()
+    features = []
+    for chosen in places or one_by_one():
+        rows = [at.rows[i] for i in chosen]
+        padded = torch.tensor([row + [0] * (LONGEST - len(row)) for row in rows])
+        inside = torch.arange(LONGEST) < torch.tensor([len(row) for row in rows])[:, None]
+        layers = model.read(padded, None, generator).layers
+        outside = ~inside[..., None]
+        features.append(torch.cat([h.masked_fill(outside, -torch.inf).amax(1) for h in layers], 1))
+    first, following, other = features
+    joint, product = critic(first, following, generator), critic(first, other, generator)
+    return loss + WEIGHT * (softplus(-joint).mean() + softplus(product).mean())
+
+
+def step(loss, at, generator):
+    at.optimiser.zero_grad()
+    loss(at, generator).backward()
+    for module, most in ((at.model, 0.25), (at.critic, 0.25)):
+        torch.nn.utils.clip_grad_norm_(module.parameters(), most)
+    at.optimiser.step()
+
+
+MODELS = {
+    "one softmax": lambda: plain_lstm(WORDS, 200),
+    "mixture": lambda: AWDLSTM(WORDS, 200, 200, 200, 1, 5, Dropouts()),
+}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    small, large = inputs(2), inputs()
+    chosen = {"blocked": blocked, "naive": naive}[sys.argv[1]]
+    there_and_back(chosen, *small)  # what a first call loads
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    there_and_back(chosen, *large)
+    print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))

@@ -1,0 +1,259 @@
+"""Sizes, states and dropout of the language models, and the rules of their training."""
+
+import math
+
+import pytest
+import torch
+
+from dgm.nets.language_models import (
+    AWDLSTM,
+    Dropouts,
+    TransformerLM,
+    locked_dropout,
+    no_gain,
+    plain_lstm,
+    window_length,
+)
+
+V = 17
+NONE = Dropouts(*[0.0] * 6)
+KINDS = ("mixture", "plain", "transformer")
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def made(kind, dropouts=Dropouts(), seed=0):  # noqa: B008
+    torch.manual_seed(seed)
+    if kind == "mixture":
+        return AWDLSTM(V, 5, 8, 6, 3, 4, dropouts).double()
+    if kind == "plain":
+        return plain_lstm(V, 6, dropouts.input).double()
+    return TransformerLM(V, 8, layers=2, heads=2, context=5, rate=dropouts.input).double()
+
+
+def tokens(rows=3, length=12, seed=0):
+    return torch.randint(V, (rows, length), generator=rng(seed))
+
+
+def log_probs(model, output):
+    flat = model.head.log_probs(model.embedding.weight, output.flatten(0, 1))
+    return flat.view(*output.shape[:2], -1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "count"),
+    [((10_000, 280, 960, 620), 21_500_620), ((33_278, 300, 1150, 650), 34_909_528)],
+)
+def test_published_sizes(sizes, count):
+    with torch.device("meta"):
+        model = AWDLSTM(*sizes)
+    assert sum(p.numel() for p in model.parameters()) == count
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestEveryModel:
+    def test_logits_know_nothing_of_what_comes_later(self, kind):
+        model, x = made(kind), tokens()
+        changed = x.clone()
+        changed[:, 5] = (x[:, 5] + 1) % V
+        one, other = (model.read(y).output for y in (x, changed))
+        torch.testing.assert_close(one[:, :5], other[:, :5], rtol=0, atol=0)
+        assert (one[:, 5:8] - other[:, 5:8]).abs().amax(-1).min() > 1e-6
+
+    @pytest.mark.parametrize("window", [1, 3, 4, 12])
+    def test_windows_equal_one_pass(self, kind, window):
+        model, x = made(kind), tokens()
+        whole = model.read(x)
+        state, outputs = None, []
+        for part in x.split(window, 1):
+            reading = model.read(part, state)
+            state = reading.state
+            outputs.append(reading.output)
+        torch.testing.assert_close(torch.cat(outputs, 1), whole.output, rtol=0, atol=1e-12)
+        torch.testing.assert_close(state, whole.state, rtol=0, atol=1e-12)
+
+    def test_steps_equal_one_pass(self, kind):
+        model, x = made(kind), tokens()
+        expected = log_probs(model, model.read(x).output)
+        state = model.start(3)
+        for t in range(x.shape[1]):
+            found, state = model.step(x[:, t], state)
+            torch.testing.assert_close(found, expected[:, t])
+
+    def test_loss_is_that_of_the_log_probabilities(self, kind):
+        model, x = made(kind), tokens()
+        output = model.read(x[:, :-1]).output
+        loss = model.loss(output, x[:, 1:])
+        expected = -log_probs(model, output).gather(-1, x[:, 1:, None]).squeeze(-1)
+        torch.testing.assert_close(loss.tokens, expected.detach())
+        torch.testing.assert_close(loss.total, expected.mean())
+        weights = torch.rand(expected.shape, generator=rng(1)).double()
+        weights[1, 4:] = 0
+        some = model.loss(output, x[:, 1:], weights)
+        torch.testing.assert_close(some.total, (expected * weights).sum())
+        torch.testing.assert_close(some.tokens, expected.detach() * (weights != 0))
+
+    def test_rows_do_not_meet(self, kind):
+        model, x = made(kind), tokens()
+        torch.testing.assert_close(model.read(x[1:2]).output[0], model.read(x).output[1])
+
+    def test_gradient_stops_where_a_window_starts(self, kind):
+        model, x = made(kind), tokens()
+        state = model.read(x[:, :6]).state
+        flat = [y for layer in state for y in (layer if isinstance(layer, tuple) else (layer,))]
+        assert not any(y.requires_grad for y in flat)
+        model.loss(model.read(x[:, 6:-1], state).output, x[:, 7:]).total.backward()
+        assert all(p.grad is not None for p in model.parameters())
+
+    def test_dropout_comes_from_the_generator_alone(self, kind):
+        model, x = made(kind), tokens()
+        assert torch.equal(model.read(x).output, model.eval().read(x).output)
+        model.train()
+        once = model.read(x, None, rng(1)).output
+        torch.manual_seed(77)
+        assert torch.equal(once, model.read(x, None, rng(1)).output)
+        assert not torch.equal(once, model.read(x, None, rng(2)).output)
+        assert not torch.equal(once, model.read(x).output)
+
+    def test_layers_are_what_the_critic_reads(self, kind):
+        model, x = made(kind), tokens()
+        reading = model.read(x, None, rng(1))
+        assert sum(h.shape[-1] for h in reading.layers) == model.feature_width
+        assert all(h.shape[:2] == x.shape for h in reading.layers)
+        dropped = (reading.layers[-1] == 0).double().mean()
+        assert dropped == 0  # the last layer comes whole, what the softmax reads does not
+        assert (reading.output == 0).any()
+
+
+class TestAWDLSTM:
+    def test_equals_stacked_lstms_without_dropout(self):
+        model, x = made("mixture"), tokens()
+        h = model.embedding(x)
+        for lstm in model.lstms:
+            h, _ = lstm(h)
+        torch.testing.assert_close(model.read(x).output, h)
+
+    def test_weight_drop_is_really_applied(self):
+        """With all other dropout off two readings differ, from the second token on."""
+        model, x = made("mixture", NONE._replace(weight=0.5)), tokens()
+        plain = model.read(x)
+        one, other = (model.read(x, None, rng(seed)) for seed in (1, 2))
+        torch.testing.assert_close(one.layers[0][:, 0], plain.layers[0][:, 0], rtol=0, atol=1e-15)
+        for t in range(1, x.shape[1]):
+            assert not torch.allclose(one.output[:, t], other.output[:, t], atol=1e-9)
+        again = model.read(x, None, rng(1)).output
+        assert torch.equal(one.output, again)
+
+    def test_dropped_weights_are_those_of_one_mask_a_reading(self):
+        model, x = made("mixture", NONE._replace(weight=0.5)), tokens()
+        found = model.read(x, None, rng(3)).layers[0]
+        lstm, generator = model.lstms[0], rng(3)
+        with torch.no_grad():
+            w = lstm.weight_hh_l0
+            w *= torch.empty_like(w).bernoulli_(0.5, generator=generator) / 0.5
+        torch.testing.assert_close(found, lstm(model.embedding(x))[0])
+
+    def test_weight_drop_lets_gradients_through_to_what_is_kept(self):
+        model, x = made("mixture", NONE._replace(weight=0.5)), tokens()
+        model.read(x, None, rng(3)).output.sum().backward()
+        gone = (model.lstms[2].weight_hh_l0.grad == 0).double().mean()
+        assert 0.3 < gone < 0.7
+
+    def test_masks_are_locked(self):
+        model = made("mixture", NONE._replace(output=0.5))
+        with torch.no_grad():
+            off = model.read(tokens(), None, rng(1)).output == 0
+        assert (off == off[:, :1]).all()
+        assert 0.2 < off[:, 0].double().mean() < 0.8
+        assert not (off[0] == off[1]).all()
+
+    def test_embedding_dropout_hides_a_word_everywhere(self):
+        model = made("mixture", NONE._replace(embedding=0.5))
+        with torch.no_grad():
+            for lstm in model.lstms:  # without biases a state of 0 shows an input of 0
+                lstm.bias_ih_l0.zero_()
+                lstm.bias_hh_l0.zero_()
+            words = torch.arange(V)[:, None]
+            first = model.read(words, None, rng(1)).layers[0][:, 0]
+            twice = model.read(words.repeat(1, 2), None, rng(1)).layers[0]
+        gone = (first == 0).all(1)
+        assert 0.2 < gone.double().mean() < 0.8
+        assert torch.equal((twice == 0).all(2).all(1), gone)
+
+    def test_a_plain_softmax_wants_matching_widths(self):
+        with pytest.raises(ValueError, match="as wide as the embedding"):
+            AWDLSTM(V, 5, 8, 6, experts=0)
+        with pytest.raises(ValueError, match="layers"):
+            AWDLSTM(V, 5, 8, 6, layers=0)
+
+    def test_loss_wants_targets_of_the_same_shape(self):
+        model, x = made("plain"), tokens()
+        with pytest.raises(ValueError, match="want targets and weights"):
+            model.loss(model.read(x).output, x[:, 1:])
+
+
+class TestTransformer:
+    def test_attends_no_farther_than_its_context(self):
+        torch.manual_seed(0)
+        model = TransformerLM(V, 8, layers=1, heads=2, context=4).double()
+        x = tokens()
+        changed = x.clone()
+        changed[:, 2] = (x[:, 2] + 1) % V
+        difference = (model.read(x).output - model.read(changed).output).abs().amax((0, 2))
+        assert (difference > 1e-9).nonzero().flatten().tolist() == [2, 3, 4, 5]
+
+    def test_order_matters(self):
+        model, x = made("transformer"), tokens()
+        swapped = x[:, [1, 0, *range(2, 12)]]
+        assert not torch.allclose(model.read(x).output[:, 3], model.read(swapped).output[:, 3])
+
+    @pytest.mark.parametrize("sizes", [(8, 0), (9, 2, 2), (8, 2, 2, 0)])
+    def test_sizes_are_checked(self, sizes):
+        with pytest.raises(ValueError, match="a width that the heads can share"):
+            TransformerLM(V, *sizes)
+
+
+def test_locked_dropout_keeps_the_mean_and_one_mask_a_row():
+    x = torch.ones(400, 7, 50)
+    y = locked_dropout(x, 0.3, rng())
+    assert (y == y[:, :1]).all()
+    gone = (y[:, 0] == 0).float().mean()
+    assert abs(float(gone) - 0.3) < 4 * (0.21 / 20_000) ** 0.5
+    assert locked_dropout(x, 0.3, None) is x
+
+
+def test_window_lengths():
+    generator = rng()
+    drawn = torch.tensor([window_length(generator, 70) for _ in range(4000)]).double()
+    near = drawn > 52.5
+    share = 1 - near.double().mean()
+    assert abs(float(share) - 0.05) < 4 * math.sqrt(0.0475 / 4000) + 0.001
+    assert abs(float(drawn[near].mean()) - 70) < 4 * 5 / math.sqrt(3700)
+    assert abs(float(drawn[near].std()) - 5) < 0.4
+    assert abs(float(drawn[~near].mean()) - 35) < 2
+    assert min(window_length(generator, 8) for _ in range(200)) == 5
+    assert max(window_length(generator, 70, most=72) for _ in range(200)) == 72
+    with pytest.raises(ValueError, match="want 1 <= least <= most"):
+        window_length(generator, 70, most=3)
+
+
+class TestNoGain:
+    def test_compares_with_the_best_before_the_last_few(self):
+        falling = [5.0, 4.0, 3.0, 2.0]
+        assert not no_gain(falling, 1)
+        assert no_gain([3.0, 4.0, 5.0, 3.5], 2)  # the best but for the last two before it was 3
+        assert not no_gain([3.0, 4.0, 5.0, 2.5], 2)
+        assert not no_gain([4.0, 3.0, 5.0, 3.5], 2)  # here it was 4
+        assert not no_gain([3.0, 3.0, 3.0, 3.0], 2)  # as good is not worse
+
+    def test_waits_for_enough_losses(self):
+        for n in range(1, 12):
+            assert not no_gain([1.0, *[2.0] * (n - 1)], 10)
+        assert no_gain([1.0, *[2.0] * 11], 10)
+
+    @pytest.mark.parametrize("losses", [[1.0, math.nan], [math.inf]])
+    def test_refuses_losses_that_are_not_finite(self, losses):
+        with pytest.raises(ValueError, match="finite losses"):
+            no_gain(losses, 1)

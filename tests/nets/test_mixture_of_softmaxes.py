@@ -1,0 +1,156 @@
+"""The blocked loss against the naive one, and what a mixture can that a softmax cannot."""
+
+import math
+
+import pytest
+import torch
+
+from dgm.nets.mixture_of_softmaxes import mixture_log_probs, mixture_of_softmaxes_nll
+
+N, K, E, V = 11, 3, 4, 13
+
+
+def normal(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def inputs(n=N, k=K, e=E, v=V, dtype=torch.float64):
+    parts = [normal(n, k, e, seed=1), normal(n, k, seed=2).log_softmax(-1)]
+    parts += [normal(v, e, seed=3), normal(v, seed=4)]
+    targets = torch.randint(v, (n,), generator=torch.Generator().manual_seed(5))
+    return [p.to(dtype).requires_grad_() for p in parts], targets
+
+
+def naive(latent, log_prior, weight, bias, targets):
+    """The mixture over the vocabulary, written out."""
+    each = torch.softmax(latent @ weight.T + bias, -1)
+    mixture = (log_prior.exp()[..., None] * each).sum(1)
+    return -mixture[torch.arange(len(targets)), targets].log()
+
+
+@pytest.mark.parametrize("block", [1, 4, 11, 100, None])
+def test_equals_the_naive_loss_with_its_gradients(block):
+    parts, targets = inputs()
+    weights = torch.rand(N, generator=torch.Generator().manual_seed(7)).double()
+    found = mixture_of_softmaxes_nll(*parts, targets, weights=weights, block=block)
+    expected = naive(*parts, targets)
+    torch.testing.assert_close(found.tokens, expected.detach())
+    assert not found.tokens.requires_grad
+    gradients = torch.autograd.grad(3 * found.total, parts)
+    torch.testing.assert_close(gradients, torch.autograd.grad(3 * (expected @ weights), parts))
+    mean = mixture_of_softmaxes_nll(*parts, targets, block=block).total
+    torch.testing.assert_close(mean, expected.mean())
+
+
+def test_single_precision_is_close_to_the_naive_loss():
+    parts, targets = inputs(200, 5, 8, 1000, torch.float32)
+    found = mixture_of_softmaxes_nll(*parts, targets)
+    assert found.total.dtype == torch.float32
+    torch.testing.assert_close(found.tokens, naive(*parts, targets).detach(), rtol=0, atol=1e-5)
+
+
+def test_gradient_is_that_of_finite_differences():
+    parts, targets = inputs(3, 2, 3, 4)
+    assert torch.autograd.gradcheck(
+        lambda *x: mixture_of_softmaxes_nll(*x, targets, block=2).total, parts
+    )
+
+
+def test_probabilities_sum_to_one():
+    parts, _ = inputs()
+    log_p = mixture_log_probs(*parts)
+    assert log_p.shape == (N, V)
+    torch.testing.assert_close(log_p.exp().sum(1), torch.ones(N).double(), rtol=0, atol=1e-12)
+    wide = [p.detach().float() for p in parts]
+    each = [
+        mixture_of_softmaxes_nll(*wide, torch.full((N,), v)).tokens.neg().exp() for v in range(V)
+    ]
+    torch.testing.assert_close(sum(each), torch.ones(N), rtol=0, atol=1e-6)
+
+
+def test_one_expert_is_a_softmax():
+    (latent, _, weight, bias), targets = inputs(k=1)
+    found = mixture_of_softmaxes_nll(latent, latent.new_zeros(N, 1), weight, bias, targets)
+    expected = torch.nn.functional.cross_entropy(latent[:, 0] @ weight.T + bias, targets)
+    torch.testing.assert_close(found.total, expected)
+
+
+def test_a_mixture_leaves_the_rank_that_a_softmax_keeps_to():
+    """Log-probabilities of one softmax have rank E + 2 at most, with the bias and the normaliser."""
+
+    def rank(k):
+        latent, log_prior, weight, bias = inputs(60, k, 3, 40)[0]
+        matrix = mixture_log_probs(4 * latent, log_prior, weight, bias).detach()
+        return int(torch.linalg.matrix_rank(matrix, rtol=1e-9))
+
+    assert rank(1) == 5
+    assert rank(4) > 15
+
+
+def test_extreme_logits_stay_finite():
+    parts, targets = inputs()
+    with torch.no_grad():
+        parts[0] *= 1e4
+        parts[1][:, 0] = -math.inf
+    found = mixture_of_softmaxes_nll(*parts, targets)
+    assert torch.isfinite(found.tokens).all()
+    for gradient in torch.autograd.grad(found.total, parts):
+        assert torch.isfinite(gradient).all()
+
+
+def test_narrow_inputs_are_computed_wide():
+    parts, targets = inputs(dtype=torch.bfloat16)
+    found = mixture_of_softmaxes_nll(*parts, targets)
+    assert found.total.dtype == found.tokens.dtype == torch.float32
+    expected = naive(*(p.float() for p in parts), targets)
+    torch.testing.assert_close(found.tokens, expected.detach(), rtol=1e-5, atol=1e-5)
+    found.total.backward()
+    assert parts[0].grad.dtype == torch.bfloat16
+
+
+def test_no_block_is_larger_than_asked():
+    """Logits of all tokens would be the largest tensor by far; nothing of that size is ever made."""
+    parts, targets = inputs(64, 4, 4, 500, torch.float32)
+    sizes = []
+
+    class Watch(torch.utils._python_dispatch.TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), options=None):
+            made = function(*arguments, **(options or {}))
+            sizes.extend(x.numel() for x in [made] if isinstance(x, torch.Tensor))
+            return made
+
+    with Watch():
+        mixture_of_softmaxes_nll(*parts, targets, block=2).total.backward()
+    assert max(sizes) == 2 * 4 * 500
+    assert sizes.count(500 * 4) > 1  # a gradient of the weights, say
+
+
+def test_without_gradient_none_is_made():
+    parts, targets = inputs()
+    with torch.no_grad():
+        assert not mixture_of_softmaxes_nll(*parts, targets).total.requires_grad
+    found = mixture_of_softmaxes_nll(*(p.detach() for p in parts), targets)
+    assert not found.total.requires_grad
+
+
+@pytest.mark.parametrize("wrong", range(6))
+def test_shapes_are_checked(wrong):
+    (latent, log_prior, weight, bias), targets = inputs()
+    given = [latent, log_prior, weight, bias, targets, None]
+    place, value = [
+        (0, latent[:, 0]),
+        (0, latent[:0]),
+        (1, log_prior[:, 1:]),
+        (2, weight[:, 1:]),
+        (4, targets[1:]),
+        (5, torch.ones(2)),
+    ][wrong]
+    given[place] = value
+    with pytest.raises(ValueError, match="want"):
+        mixture_of_softmaxes_nll(*given[:5], weights=given[5])
+
+
+def test_block_is_checked():
+    parts, targets = inputs()
+    with pytest.raises(ValueError, match="block"):
+        mixture_of_softmaxes_nll(*parts, targets, block=0)
