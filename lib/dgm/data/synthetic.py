@@ -255,7 +255,6 @@ _LINK_WORDS = "the of and to a in it was with for on that as at by from then nea
 _LINKS = tuple(_LINK_WORDS.split())
 _THEME_OF = {word: k for k, words in enumerate(THEMES.values()) for word in words}
 _LINK_SHARE = 0.4  # of a sentence's words, one of which is of its topic whatever happens
-_FEWEST, _MOST = 5, 9  # words of a sentence
 
 
 def _zipf(n: int) -> np.ndarray:
@@ -276,13 +275,19 @@ class TopicChain(NamedTuple):
 
 
 def topic_chain(
-    n: int, seed: int = 0, *, n_topics: int = 8, switch: float = 0.1, order: str = "stay"
+    n: int,
+    seed: int = 0,
+    *,
+    n_topics: int = 8,
+    switch: float = 0.1,
+    order: str = "stay",
+    words: tuple[int, int] = (5, 9),
 ) -> TopicChain:
     """Draws a text whose topic follows a symmetric Markov chain, one step a sentence.
 
     The topic moves on as it should with probability 1 - switch, else to one of the others, evenly. A
-    sentence has 5 to 9 words, each from its topic's thirty or, two times in five, from twenty that all
-    topics share, both by Zipf's law; at least one is of the topic. So a sentence tells its topic, and
+    sentence's words are each from its topic's thirty or, two times in five, from twenty that all topics
+    share, both by Zipf's law; at least one is of the topic. So a sentence tells its topic, and
     of other sentences it tells nothing more: the mutual information of two is that of their topics.
 
     Args:
@@ -291,22 +296,25 @@ def topic_chain(
         n_topics: K, 2 to 8; the first is drawn evenly.
         switch: epsilon, 0 to 1.
         order: "stay": a topic should stay; "cycle": it should go to the next, and the last to the first.
+        words: A sentence has from one to the other, evenly.
 
     Raises:
         ValueError: For n below 1, a negative seed, or options out of range.
     """
-    if n < 1 or seed < 0:
-        raise ValueError(f"n={n}, seed={seed}: want n >= 1 and seed >= 0")
+    if n < 1 or seed < 0 or not 1 <= words[0] <= words[1]:
+        raise ValueError(
+            f"n={n}, seed={seed}, words={words}: want n >= 1 and seed >= 0, and words from 1 upwards"
+        )
     _check_chain(n_topics, switch, order)
     random = np.random.RandomState(seed)
     steps = np.where(random.random_sample(n) < switch, random.randint(1, n_topics, size=n), 0)
     steps += order == "cycle"
     steps[0] = random.randint(n_topics)
     topics = np.cumsum(steps) % n_topics
-    lengths = random.randint(_FEWEST, _MOST + 1, size=n)
-    linked = random.random_sample((n, _MOST)) < _LINK_SHARE
+    lengths = random.randint(words[0], words[1] + 1, size=n)
+    linked = random.random_sample((n, words[1])) < _LINK_SHARE
     linked[np.arange(n), (random.random_sample(n) * lengths).astype(int)] = False
-    draws = random.random_sample((n, _MOST))
+    draws = random.random_sample((n, words[1]))
     themes = np.array(list(THEMES.values()))
     of_topic = themes[topics[:, None], _ranks(draws, themes.shape[1])]
     table = np.where(linked, np.array(_LINKS)[_ranks(draws, len(_LINKS))], of_topic)
@@ -344,7 +352,11 @@ def topic_chain_information(
 
 
 def topic_chain_log_prob(
-    texts: Sequence[str], n_topics: int = 8, switch: float = 0.1, order: str = "stay"
+    texts: Sequence[str],
+    n_topics: int = 8,
+    switch: float = 0.1,
+    order: str = "stay",
+    words: tuple[int, int] = (5, 9),
 ) -> Tensor:
     """The exact log-probability of each sentence given those before it, (N,) nats, float64.
 
@@ -356,26 +368,26 @@ def topic_chain_log_prob(
     with np.errstate(divide="ignore"):
         stay, leave = np.log(1 - switch), np.log(switch / others)
     of_word = {}
-    for words in (*THEMES.values(), _LINKS):
-        of_word |= dict(zip(words, np.log(_zipf(len(words))).tolist(), strict=True))
+    for known in (*THEMES.values(), _LINKS):
+        of_word |= dict(zip(known, np.log(_zipf(len(known))).tolist(), strict=True))
     found, before = [], None
     for text in texts:
-        words = text.split()
-        mine = [word for word in words if word in _THEME_OF]
+        parts = text.split()
+        mine = [word for word in parts if word in _THEME_OF]
         topics = {_THEME_OF[word] for word in mine}
-        known = all(word in of_word for word in words)
+        known = all(word in of_word for word in parts)
         topic = topics.pop() if len(topics) == 1 and known else n_topics
-        if topic >= n_topics or not _FEWEST <= len(words) <= _MOST:
+        if topic >= n_topics or not words[0] <= len(parts) <= words[1]:
             found.append(-math.inf)
             before = None
             continue
         expected = None if before is None else (before + (order == "cycle")) % n_topics
         value = first if before is None else stay if topic == expected else leave
         # One place, drawn evenly, is the topic's for certain: m / n ways to have drawn it.
-        m, n = len(mine), len(words)
+        m, n = len(mine), len(parts)
         value += math.log(m / n) + (m - 1) * math.log(1 - _LINK_SHARE)
-        value += (n - m) * math.log(_LINK_SHARE) - math.log(_MOST - _FEWEST + 1)
-        found.append(value + sum(of_word[word] for word in words))
+        value += (n - m) * math.log(_LINK_SHARE) - math.log(words[1] - words[0] + 1)
+        found.append(value + sum(of_word[word] for word in parts))
         before = topic
     return torch.tensor(found, dtype=torch.float64)
 

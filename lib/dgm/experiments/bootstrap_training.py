@@ -40,10 +40,12 @@ class Chain(NamedTuple):
 
     switch: float = SWITCH
     order: str = "stay"
+    words: tuple[int, int] = (2, 4)  # of a sentence, at least and at most
 
 
 CHAINS = {
     "chain": Chain(),
+    "wordy chain": Chain(words=(5, 9)),
     "short chain": Chain(),
     "short cycle": Chain(order="cycle"),
     "short slow chain": Chain(switch=0.02),
@@ -88,7 +90,7 @@ def settings(profile: profiles.Profile, dataset: str) -> Settings:
         ValueError: an unknown text.
     """
     if dataset in CHAINS:
-        n = 1500 if dataset == "chain" else 400
+        n = 400 if dataset.startswith("short") else 1500
         smoke = profile.name == "smoke"
         return Settings(
             n, 300, 2000 if smoke else 5000, 1000, "lstm", 64, 0.5, 0.1, 32, 16, 10, 32, 64, 0.5, 1.0,
@@ -663,7 +665,7 @@ def passages(found: Trained, starts: Sequence[int] = (0, 200), n: int = 16, k: i
     m = found.material
     features = paper.segment_features(found.model, m.segments[2])
     told = []
-    for start in starts:
+    for start in (min(start, len(m.test) - n) for start in starts):
         anchors = list(range(n - k))
         first = torch.tensor([start + a for a in anchors])
         second = first[:, None] + 1 + torch.arange(k)
