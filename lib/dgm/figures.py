@@ -375,7 +375,7 @@ def through_training(
             axes.set_xlabel(steps)
         np.atleast_1d(row)[0].set_ylabel(unit)
         np.atleast_1d(row)[0].legend()
-    return Figure(figure, f"{unit} over training. {'; '.join(told)}.", caption)
+    return Figure(figure, f"{unit} against {steps}. {'; '.join(told)}.", caption)
 
 
 def pairs(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:

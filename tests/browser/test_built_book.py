@@ -1,5 +1,6 @@
 """The built book in a real browser: what a reader gets, over http and from the disk."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pytest
 
 BOOK = Path(os.environ.get("DGM_BOOK", Path(__file__).parents[2] / "_build" / "html"))
 CHAPTER = "notebooks/01_rate_distortion.html"
+INFORMATION = "notebooks/02_mutual_information_lm.html"
 GANS = "notebooks/03_bre_gan.html"
 STEERING = "notebooks/04_controllable_text_vae.html"
 POOLING = "notebooks/05_pooling_vae.html"
 PAGES = {
     CHAPTER: 2,
+    INFORMATION: 4,
     GANS: 2,
     STEERING: 3,
     POOLING: 4,
@@ -20,11 +23,18 @@ PAGES = {
 }  # how many widgets each holds at least
 MOST_BYTES = {
     CHAPTER: 3_000_000,
+    INFORMATION: 3_000_000,
     GANS: 3_000_000,
     STEERING: 4_100_000,
     POOLING: 4_100_000,
 }  # of a first load; text needs a larger model
-MOST_MILLISECONDS = {CHAPTER: 16, GANS: 16, STEERING: 50, POOLING: 50}  # of a frame
+MOST_MILLISECONDS = {
+    CHAPTER: 16,
+    INFORMATION: 16,
+    GANS: 16,
+    STEERING: 50,
+    POOLING: 50,
+}  # of a frame
 DARK = "() => localStorage.setItem('mode', 'dark')"
 
 # Notes when the first widget has answered a slider or a sentence, in ms after the page was asked for.
@@ -80,6 +90,17 @@ def opened(visit, serve):
     return start
 
 
+@pytest.fixture(scope="module")
+def kept(visit_once, serve):
+    """Return ``kept(page) -> Visit``, one for all tests that can share it."""
+
+    @functools.cache
+    def start(page):
+        return visit_once(f"{serve(BOOK)}/{page}").ready(PAGES[page])
+
+    return start
+
+
 @pytest.mark.parametrize("scheme", ["http", "file"])
 @pytest.mark.parametrize("page", PAGES)
 def test_every_widget_answers_the_keyboard_and_nothing_leaves(opened, page, scheme):
@@ -91,7 +112,10 @@ def test_every_widget_answers_the_keyboard_and_nothing_leaves(opened, page, sche
         sliders = widget.get_by_role("slider").all()
         if not sliders:
             before = widget.get_attribute("data-moved")
-            widget.get_by_role("textbox").fill("the bread was old , but we liked the waiter .")
+            if (box := widget.get_by_role("textbox")).count():
+                box.fill("the bread was old , but we liked the waiter .")
+            else:
+                widget.get_by_role("button").first.click()
             seen.settle()
             assert widget.get_attribute("data-moved") != before
         for slider in sliders:
@@ -113,16 +137,16 @@ def test_every_widget_answers_the_keyboard_and_nothing_leaves(opened, page, sche
 
 
 @pytest.mark.parametrize("page", [CHAPTER, "book/intro.html"])
-def test_the_page_decodes_what_pytorch_decodes(opened, page, record_testsuite_property):
-    widgets = opened(page).page.locator(".dgm")
+def test_the_page_decodes_what_pytorch_decodes(kept, page, record_testsuite_property):
+    widgets = kept(page).page.locator(".dgm")
     errors = widgets.evaluate_all("all => all.map(n => parseFloat(n.dataset.goldenError))")
     record_testsuite_property("golden_error", errors)
     assert min(errors) > 0
     assert max(errors) <= 0.03
 
 
-def test_the_page_rewrites_as_pytorch_rewrites(opened):
-    seen = opened(STEERING)
+def test_the_page_rewrites_as_pytorch_rewrites(kept):
+    seen = kept(STEERING)
     checked = "() => document.querySelectorAll('.dgm[data-golden-wrong]').length === 2"
     seen.page.wait_for_function(checked)
     steered = seen.page.locator(".dgm[data-golden-wrong]")
@@ -131,8 +155,8 @@ def test_the_page_rewrites_as_pytorch_rewrites(opened):
 
 
 @pytest.mark.parametrize("name", ["positive", "Switch"])
-def test_a_sentence_is_another_at_the_other_end(opened, name):
-    seen = opened(STEERING)
+def test_a_sentence_is_another_at_the_other_end(kept, name):
+    seen = kept(STEERING)
     seen.settle()
     slider = seen.page.locator(".dgm[data-rewritten]").get_by_role("slider", name=name)
     made = []
@@ -152,40 +176,18 @@ def test_a_frame_of_the_chapter_is_quick(opened, record_testsuite_property, chap
     for index in range(widgets.count()):
         if not widgets.nth(index).get_by_role("slider").count():
             continue  # a widget that is typed into has its own test
-        # Three rounds: other work on this machine may hold up one of them, a slow widget all.
-        p95 = []
-        for _ in range(3):
-            frames = seen.sweep(index)
-            assert len(frames) >= 100
-            p95.append(float(np.percentile(frames, 95)))
-            if p95[-1] < most:
-                break
-        record_testsuite_property(f"frame_p95_ms_{chapter}_{index}", min(p95))
-        assert min(p95) < most
+        p95 = seen.p95(most, functools.partial(seen.sweep, index, 60))
+        record_testsuite_property(f"frame_p95_ms_{chapter}_{index}", p95)
+        assert p95 < most
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_axe_finds_nothing(opened, page):
+def test_axe_finds_nothing_and_dark_mode_shows_light_ink_on_a_dark_frame(opened, page):
     seen = opened(page)
     assert seen.axe() == ""
-    # The dark page differs by its colours alone.
     seen.page.evaluate(DARK)
     seen.page.reload()
     seen.ready(PAGES[page])
-    assert seen.axe("color-contrast") == ""
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_a_narrow_page_needs_no_horizontal_scroll(opened, page):
-    seen = opened(page, viewport={"width": 360, "height": 740})
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-def test_dark_mode_shows_light_ink_on_a_dark_frame(opened):
-    seen = opened(CHAPTER)
-    seen.page.evaluate(DARK)
-    seen.page.reload()
-    seen.ready(PAGES[CHAPTER])
     assert seen.page.locator("html").get_attribute("data-theme") == "dark"
 
     def brightness(style):
@@ -193,6 +195,14 @@ def test_dark_mode_shows_light_ink_on_a_dark_frame(opened):
         return np.mean(seen.page.locator(".dgm").first.evaluate(script))
 
     assert brightness("backgroundColor") + 100 < brightness("color")
+    # The dark page differs by its colours alone.
+    assert seen.axe("color-contrast") == ""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_narrow_page_needs_no_horizontal_scroll(opened, page):
+    seen = opened(page, viewport={"width": 360, "height": 740})
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 @pytest.mark.parametrize("chapter", MOST_BYTES)
@@ -204,7 +214,7 @@ def test_the_first_load_is_light_and_the_first_widget_quick(
     root = serve(BOOK)
     times = []
     # The least of several, since other tests run beside this one and only delay.
-    while len(times) < 3 or (min(times) >= 1500 and len(times) < 10):
+    while not times or (times[-1] >= 1500 and len(times) < 10):
         seen.page.goto(f"{root}/{chapter}", wait_until="networkidle")
         seen.page.wait_for_function("() => window.firstAnswer")
         if not times:

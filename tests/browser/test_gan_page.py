@@ -51,13 +51,13 @@ def playground(**options):
     return GANPlayground([eight(), two()], **{"badge": "in the page", **options})
 
 
-@pytest.fixture
-def library(visit):
-    """A page that holds gan.js and the trainer."""
+@pytest.fixture(scope="module")
+def library(visit_once):
+    """A page that holds gan.js and the trainer; both keep nothing from one call to the next."""
     source = "".join(
         (frame.FOLDER / name).read_text("utf-8") for name in ("gan.js", "gan_playground.js")
     )
-    seen = visit("about:blank")
+    seen = visit_once("about:blank")
     seen.page.evaluate(UNPACK, source.replace("export default { render };", LIBRARY))
     return seen.page
 
@@ -347,9 +347,12 @@ def test_nothing_moves_before_play_nor_out_of_view(opened):
     at = "n => Number(document.querySelector('.dgm-gan').dataset.step) > n"
     seen.page.wait_for_function(at, arg=40)
     seen.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    seen.page.wait_for_timeout(2000)  # for the job that is under way
-    here = step(seen)
-    seen.page.wait_for_timeout(1000)
+    here = -1
+    for _ in range(20):  # the job that is under way is finished
+        if here == (here := step(seen)):
+            break
+        seen.page.wait_for_timeout(300)
+    seen.page.wait_for_timeout(700)
     assert step(seen) == here
     seen.page.evaluate("scrollTo(0, 0)")
     seen.page.wait_for_function(at, arg=here)
@@ -391,27 +394,25 @@ def test_sliders_show_at_once_and_reset_takes_them_back(opened):
     assert seen.pictures() == first
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        "delete globalThis.Worker",
-        "globalThis.Worker = class { constructor() { throw new Error('no') } }",
-        """globalThis.Worker = class {
-            constructor() { setTimeout(() => this.onerror({ preventDefault() {} })) }
-            postMessage() {} terminate() {} }""",
-    ],
-)
-def test_without_a_worker_the_page_trains_itself_and_says_so(opened, script):
-    seen = opened(playground(), script=script)
-    button(seen, "100 steps").click()
-    at_step(seen, 100)
-    assert "No worker could be started here" in seen.page.locator(".dgm-gan .dgm-side").inner_text()
-    pictures = seen.pictures()
-    with_worker = opened(playground())
-    button(with_worker, "100 steps").click()
-    at_step(with_worker, 100)
-    assert with_worker.pictures() == pictures
-    assert "No worker" not in with_worker.page.locator(".dgm-gan").inner_text()
+NO_WORKER = [
+    "delete globalThis.Worker",
+    "globalThis.Worker = class { constructor() { throw new Error('no') } }",
+    """globalThis.Worker = class {
+        constructor() { setTimeout(() => this.onerror({ preventDefault() {} })) }
+        postMessage() {} terminate() {} }""",
+]
+
+
+def test_without_a_worker_the_page_trains_itself_and_says_so(opened):
+    shown = []
+    for script in ("", *NO_WORKER):
+        seen = opened(playground(), script=script)
+        button(seen, "100 steps").click()
+        at_step(seen, 100)
+        said = seen.page.locator(".dgm-gan .dgm-side").inner_text()
+        assert ("No worker could be started here" in said) == bool(script), script
+        shown.append(seen.pictures())
+        assert shown[-1] == shown[0], script
 
 
 def test_a_run_that_breaks_says_so_and_can_be_restarted(opened):
@@ -465,18 +466,18 @@ def test_a_step_is_quick_and_the_page_stays_awake(opened, record_testsuite_prope
         longest = seen.page.evaluate("Math.max(0, ...longTasks)")
         frames = np.percentile(seen.frames(), 95)
         best = np.minimum(best, [np.percentile(steps, 95), frames, longest])
-        if (best < [16, 16, 50]).all():
+        if (best[:2] < 16).all():
             break
     chromium = seen.page.context.browser
     chromium.start_tracing(page=seen.page, categories=["toplevel"])
-    seen.page.wait_for_timeout(3000)
+    seen.page.wait_for_timeout(1500)
     own = own_time_of_tasks(chromium.stop_tracing())
     record_testsuite_property("gan_step_p95_ms", best[0])
     record_testsuite_property("gan_frame_p95_ms", best[1])
     record_testsuite_property("gan_longest_task_ms", best[2])
     record_testsuite_property("gan_longest_own_time_ms", max(own))
     assert (best[:2] < 16).all()
-    assert len(own) > 100
+    assert len(own) > 50
     assert max(own) <= 50
 
 
@@ -575,25 +576,20 @@ def test_a_frame_of_the_bench_takes_less_than_sixteen_milliseconds(
     opened, record_testsuite_property
 ):
     seen = opened(PatternBench())
-    p95 = []
-    for _ in range(3):
-        frames = seen.sweep(0)
-        assert len(frames) >= 100
-        p95.append(np.percentile(frames, 95))
-        if p95[-1] < 16:
-            break
-    record_testsuite_property("bench_frame_p95_ms", min(p95))
-    assert min(p95) < 16
+    p95 = seen.p95(16)
+    record_testsuite_property("bench_frame_p95_ms", p95)
+    assert p95 < 16
 
 
 # Both
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(opened, theme):
+# The dark page differs by its colours alone.
+@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+def test_axe_finds_nothing(opened, theme, rules):
     seen = opened(playground(), PatternBench(), theme=theme)
     seen.settle()
-    assert seen.axe() == ""
+    assert seen.axe(*rules) == ""
 
 
 def test_a_narrow_page_needs_no_horizontal_scroll(opened):

@@ -58,6 +58,17 @@ vae = TextVAE(4 + len(words), 8, 8, 2, layers=1, bidirectional=False)
 arrays = {name: value.numpy() for name, value in vae.state_dict().items()}
 told(InfluenceRuler(PoolingWeights({"max": arrays}, words), ["bad food ."]), "sentence")
 """,
+    "BoundRace": """
+told(BoundRace(), "dimension")
+""",
+    "Storyteller": """
+from dgm.nets.language_models import plain_lstm
+arrays = {name: value.numpy() for name, value in plain_lstm(4 + len(words), 8).state_dict().items()}
+curves = dict(distances=[1, 2], exact=[1.0, 0.5], stay=0.9,
+              models={"toy": dict(mean=[0.5, 0.2], low=[0.4, 0.1], high=[0.6, 0.3])})
+tales = LanguageWeights({"toy": arrays}, words)
+told(Storyteller(tales, {"food": ["food"], "taste": ["good"]}, ["the food"], curves), "seed")
+""",
 }
 
 
@@ -131,8 +142,8 @@ def lab(jupyterlab, browser):
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     # All of them, since JupyterLab takes the focus to itself until the last cell has run.
     sentences = ("sentence is 'the food was good .'", "sentence is 'bad food .'")
-    for before in ("beta_index is 4", "seed is 0", *sentences):
-        page.get_by_text(before, exact=True).wait_for()
+    for before in ("beta_index is 4", "seed is 0", *sentences, "dimension is 1"):
+        page.get_by_text(before, exact=True).first.wait_for()
     yield page
     context.close()
 
@@ -153,6 +164,14 @@ def say(widget, text="the food was bad ."):
     widget.get_by_label("Your sentence").fill(text)
 
 
+def raise_dimension(widget):
+    widget.get_by_label("Dimension").press("ArrowRight")
+
+
+def write_on(widget):
+    widget.get_by_role("button", name="Write on").click()
+
+
 @pytest.mark.parametrize(
     ("name", "act", "after"),
     [
@@ -160,6 +179,8 @@ def say(widget, text="the food was bad ."):
         ("GANPlayground", seed, "seed is 7"),
         ("SentenceSteering", say, "sentence is 'the food was bad .'"),
         ("InfluenceRuler", partial(say, text="good food !"), "sentence is 'good food !'"),
+        ("BoundRace", raise_dimension, "dimension is 2"),
+        ("Storyteller", write_on, "seed is 1"),
     ],
 )
 def test_python_hears_what_the_reader_does(lab, name, act, after):

@@ -107,6 +107,18 @@ def opened(tmp_path, write_page, visit, serve):
     return start
 
 
+@pytest.fixture(scope="module")
+def typed_into(tmp_path_factory, write_page, visit_once):
+    """Return ``typed_into(make) -> Visit`` of a page whose sentence many tests replace."""
+
+    @functools.cache
+    def start(make):
+        path = write_page(tmp_path_factory.mktemp("typed"), make())
+        return visit_once(path.as_uri()).ready(1)
+
+    return start
+
+
 def drawn(seen):
     """Wait until the widgets have drawn what they were asked to."""
     twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r())))"
@@ -221,28 +233,16 @@ def test_weights_and_dispersion_are_those_of_pytorch(opened, kind):
 # How fast
 
 
-def fast_enough(measure, most):
-    """Return the least of up to three p95: other work may hold up one round, a slow model all."""
-    p95 = []
-    for _ in range(3):
-        frames = measure()
-        assert len(frames) >= 100
-        p95.append(np.percentile(frames, 95))
-        if p95[-1] < most:
-            break
-    return min(p95)
-
-
 def test_ten_words_are_measured_in_less_than_fifty_milliseconds(opened, record_testsuite_property):
     weights, sentences = large()
     seen = opened(InfluenceRuler(weights, sentences))
     box = seen.page.get_by_label("Your sentence").element_handle()
 
     def measure():
-        seen.page.evaluate(TYPE, {"box": box, "sentences": sentences * 3})
+        seen.page.evaluate(TYPE, {"box": box, "sentences": sentences * 2})
         return seen.frames()
 
-    p95 = fast_enough(measure, 50)
+    p95 = seen.p95(50, measure)
     record_testsuite_property("influence_p95_ms", p95)
     assert p95 < 50
 
@@ -253,7 +253,7 @@ def test_a_frame_of_the_slider_takes_less_than_sixteen_milliseconds(
     weights, sentences = large()
     seen = opened(TemperatureSlider(weights, sentences, kind="max"))
     surveyed(seen)
-    p95 = fast_enough(lambda: seen.sweep(0), 16)
+    p95 = seen.p95(16)
     record_testsuite_property("temperature_p95_ms", p95)
     assert p95 < 16
 
@@ -323,10 +323,14 @@ def test_unknown_words_are_marked(opened):
         ("<img src=x onerror=document.title=1> the pizza", "“img”"),
     ],
 )
-def test_whatever_is_typed_is_safe_and_explained(opened, make, sentence, told):
-    seen = opened(make())
+def test_whatever_is_typed_is_safe_and_explained(typed_into, make, sentence, told):
+    seen = typed_into(make)
+    note = root(seen).locator(".dgm-note").first
+    typed(seen, EXAMPLES[1])
+    seen.page.locator("[role=status]").evaluate("node => node.replaceChildren()")
+    assert told not in note.inner_text()
     typed(seen, sentence)
-    assert told in root(seen).locator(".dgm-note").first.inner_text()
+    assert told in note.inner_text()
     seen.page.wait_for_function(
         "told => document.querySelector('[role=status]').textContent.includes(told)", arg=told
     )
@@ -458,13 +462,14 @@ def test_two_widgets_share_one_unpacked_model(opened):
     seen.assert_clean()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(opened, theme):
+# The dark page differs by its colours alone.
+@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+def test_axe_finds_nothing(opened, theme, rules):
     weights = pooling_weights()
     seen = opened(ruler(weights), slider(weights), theme=theme)
     typed(seen, "the zorp was great")
     surveyed(seen, 1)
-    assert seen.axe() == ""
+    assert seen.axe(*rules) == ""
 
 
 def test_a_narrow_page_needs_no_horizontal_scroll(opened):

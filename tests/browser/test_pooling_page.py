@@ -464,15 +464,9 @@ def many_sentences():
 @pytest.mark.parametrize("make", [many_runs, many_sentences])
 def test_a_frame_takes_less_than_sixteen_milliseconds(opened, make, record_testsuite_property):
     seen = opened(make())
-    p95 = []
-    for _ in range(3):
-        frames = seen.sweep(0)
-        assert len(frames) >= 100
-        p95.append(np.percentile(frames, 95))
-        if p95[-1] < 16:
-            break
-    record_testsuite_property(f"{make.__name__}_frame_p95_ms", min(p95))
-    assert min(p95) < 16
+    p95 = seen.p95(16)
+    record_testsuite_property(f"{make.__name__}_frame_p95_ms", p95)
+    assert p95 < 16
 
 
 def test_the_live_region_speaks_once_a_pause(opened):
@@ -493,10 +487,11 @@ def test_the_live_region_speaks_once_a_pause(opened):
     assert "aggressive run: log-likelihood" in seen.page.locator(".dgm-status").first.inner_text()
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(opened, theme):
+# The dark page differs by its colours alone.
+@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+def test_axe_finds_nothing(opened, theme, rules):
     seen = opened(*both(), theme=theme)
-    assert seen.axe() == ""
+    assert seen.axe(*rules) == ""
 
 
 def test_a_narrow_page_needs_no_horizontal_scroll(opened):

@@ -225,21 +225,16 @@ def test_the_page_decodes_what_the_original_network_decodes(opened, widgets):
 def test_a_frame_takes_less_than_sixteen_milliseconds(opened, kind, record_testsuite_property):
     seen = opened()
     seen.settle()
-    # Three rounds: other work on this machine may hold up one of them, a slow widget all.
-    p95 = []
-    for _ in range(3):
-        frames = seen.sweep(["rate-distortion", "latent-space"].index(kind))
-        assert len(frames) >= 100
-        p95.append(np.percentile(frames, 95))
-        if p95[-1] < 16:
-            break
-    record_testsuite_property(f"frame_p95_ms_{kind}", min(p95))
-    assert min(p95) < 16
+    index = ["rate-distortion", "latent-space"].index(kind)
+    p95 = seen.p95(16, lambda: seen.sweep(index, 60))
+    record_testsuite_property(f"frame_p95_ms_{kind}", p95)
+    assert p95 < 16
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(opened, theme):
-    assert opened(theme=theme).axe() == ""
+# The dark page differs by its colours alone.
+@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+def test_axe_finds_nothing(opened, theme, rules):
+    assert opened(theme=theme).axe(*rules) == ""
 
 
 def test_a_narrow_page_needs_no_horizontal_scroll(opened):

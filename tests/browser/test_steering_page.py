@@ -22,7 +22,7 @@ UNPACK = """async source => {
 
 SWEEP = """async slider => {
   performance.clearMeasures();
-  for (let i = 0; i < 240; i++) {
+  for (let i = 0; i < 120; i++) {
     slider.value = 50 + 50 * Math.sin(i / 9);
     slider.dispatchEvent(new Event("input", { bubbles: true }));
     await new Promise(requestAnimationFrame);
@@ -137,6 +137,13 @@ def opened(tmp_path, write_page, visit, serve):
     return start
 
 
+@pytest.fixture(scope="module")
+def typed_into(tmp_path_factory, write_page, visit_once):
+    """A page whose sentence many tests replace."""
+    path = write_page(tmp_path_factory.mktemp("typed"), steering())
+    return visit_once(path.as_uri()).ready(1)
+
+
 def all_widgets():
     weights = TextWeights(arrays(small_model()), vocabulary(), golden=golden("int8")[:8])
     return steering(weights), cliff(), switch(weights)
@@ -243,17 +250,14 @@ def test_a_rewrite_at_full_size_takes_less_than_fifty_milliseconds(
     assert len(weights.data) < 1_400_000
     sentence = " ".join(f"w{37 * i}" for i in range(10))
     seen = opened(SentenceSteering(weights, [sentence], margins=MARGINS, threshold=1.0))
-    # Three rounds: other work on this machine may hold up one of them, a slow model all.
-    p95 = []
-    for _ in range(3):
+
+    def measure():
         slider(seen, "positive").evaluate(SWEEP)
-        frames = seen.frames()
-        assert len(frames) >= 100
-        p95.append(np.percentile(frames, 95))
-        if p95[-1] < 50:
-            break
-    record_testsuite_property("rewrite_p95_ms", min(p95))
-    assert min(p95) < 50
+        return seen.frames()
+
+    p95 = seen.p95(50, measure)
+    record_testsuite_property("rewrite_p95_ms", p95)
+    assert p95 < 50
 
 
 # Steering
@@ -363,11 +367,13 @@ def test_an_example_can_be_picked(opened):
         ("<img src=x onerror=document.title=1> the pizza", "can only copy"),
     ],
 )
-def test_whatever_is_typed_is_safe_and_explained(opened, sentence, told):
-    seen = opened(steering())
+def test_whatever_is_typed_is_safe_and_explained(typed_into, sentence, told):
+    seen, note = typed_into, typed_into.page.locator(".dgm-note").last
+    typed(seen, EXAMPLES[0])
+    seen.page.locator("[role=status]").evaluate("node => node.replaceChildren()")
+    assert told not in note.inner_text()
     typed(seen, sentence)
-    note = seen.page.locator(".dgm-note").last.inner_text()
-    assert told in note
+    assert told in note.inner_text()
     seen.page.wait_for_function(
         "told => document.querySelector('[role=status]').textContent.includes(told)", arg=told
     )
@@ -429,11 +435,12 @@ def test_the_mark_stands_at_its_density(opened):
 # All of them
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(opened, theme):
+# The dark page differs by its colours alone.
+@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+def test_axe_finds_nothing(opened, theme, rules):
     seen = opened(*all_widgets(), theme=theme)
     drawn(seen)
-    assert seen.axe() == ""
+    assert seen.axe(*rules) == ""
 
 
 def test_a_narrow_page_needs_no_horizontal_scroll(opened):

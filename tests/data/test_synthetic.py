@@ -233,14 +233,15 @@ def test_topics_follow_the_chain(order):
     assert ((counts / rows - expected).abs() < 4 * (expected * (1 - expected) / rows).sqrt()).all()
 
 
-def test_a_sentence_tells_its_topic_and_nothing_else():
-    texts, topics = topic_chain(3000, seed=2)
+@pytest.mark.parametrize("lengths", [(5, 9), (2, 4), (1, 1)])
+def test_a_sentence_tells_its_topic_and_nothing_else(lengths):
+    texts, topics = topic_chain(3000, seed=2, words=lengths)
+    assert {len(text.split()) for text in texts} == {*range(lengths[0], lengths[1] + 1)}
+    assert topic_chain_log_prob(texts, words=lengths).isfinite().all()
     links = set(synthetic._LINKS)
     assert [theme_of(text) for text in texts] == topics.tolist()
     for text, topic in zip(texts, topics.tolist(), strict=True):
-        words = text.split()
-        assert 5 <= len(words) <= 9
-        mine = set(words) - links
+        mine = set(text.split()) - links
         assert mine
         assert mine <= set(list(THEMES.values())[topic])
     everything = [*(w for words in THEMES.values() for w in words), *links]
@@ -267,12 +268,14 @@ def test_the_topic_of_undecided_sentences():
     assert theme_of("of and") == theme_of("") == theme_of("zebra") == -1
 
 
-@pytest.mark.parametrize("order", ["stay", "cycle"])
-def test_log_prob_of_a_text_is_that_of_the_recipe(order):
+@pytest.mark.parametrize(
+    ("order", "lengths"), [("stay", (5, 9)), ("cycle", (5, 9)), ("stay", (2, 4))]
+)
+def test_log_prob_of_a_text_is_that_of_the_recipe(order, lengths):
     """Its mean is minus the entropy rate, known in closed form but for that of the mask."""
     n, k, switch = 20_000, 4, 0.2
-    texts, topics = topic_chain(n, 5, n_topics=k, switch=switch, order=order)
-    found = topic_chain_log_prob(texts, k, switch, order)
+    texts, topics = topic_chain(n, 5, n_topics=k, switch=switch, order=order, words=lengths)
+    found = topic_chain_log_prob(texts, k, switch, order, lengths)
     steps = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2 / 3))
 
     def entropy(m):
@@ -282,17 +285,20 @@ def test_log_prob_of_a_text_is_that_of_the_recipe(order):
 
     # The mask: m of n places are the topic's, each set of them with the same chance.
     mask = places = 0.0
-    for length in range(5, 10):
+    low, high = lengths
+    for length in range(low, high + 1):
         for m in range(1, length + 1):
             each = m / length * 0.6 ** (m - 1) * 0.4 ** (length - m)
-            share = math.comb(length, m) * each / 5
+            share = math.comb(length, m) * each / (high - low + 1)
             mask -= share * math.log(each)
             places += share * m
-    words = places * entropy(30) + (7 - places) * entropy(20)
-    expected = -(steps + math.log(5) + mask + words)
+    words = places * entropy(30) + ((low + high) / 2 - places) * entropy(20)
+    expected = -(steps + math.log(high - low + 1) + mask + words)
     assert abs(float(found[1:].mean()) - expected) < 4 * float(found.std()) / math.sqrt(n)
     same = topics[1:] == (topics[:-1] + (order == "cycle")) % k
-    alone = torch.stack([topic_chain_log_prob([t], k, switch, order)[0] for t in texts[1:200]])
+    alone = torch.stack(
+        [topic_chain_log_prob([t], k, switch, order, lengths)[0] for t in texts[1:200]]
+    )
     move = torch.where(same[:199], math.log(0.8), math.log(0.2 / 3))
     torch.testing.assert_close(found[1:200] - alone, move.double() + math.log(k))
 
@@ -330,10 +336,12 @@ FIRST_CHAIN = [
         ((3, 0, 9), "want 2 <= n_topics <= 8"),
         ((3, 0, 4, 1.5), "0 <= switch <= 1"),
         ((3, 0, 4, 0.1, "random"), "'stay' or 'cycle'"),
+        ((3, 0, 4, 0.1, "stay", (0, 3)), "words from 1 upwards"),
+        ((3, 0, 4, 0.1, "stay", (4, 3)), "words from 1 upwards"),
     ],
 )
 def test_topic_chains_check_their_arguments(arguments, message):
-    names = ("n", "seed", "n_topics", "switch", "order")
+    names = ("n", "seed", "n_topics", "switch", "order", "words")
     with pytest.raises(ValueError, match=message):
         topic_chain(**dict(zip(names, arguments, strict=False)))
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from dgm import profiles
+from dgm.data.synthetic import topic_chain
 from dgm.experiments import bootstrap_training as training
 from dgm.experiments.bootstrap_training import (
     ARMS,
@@ -98,6 +99,68 @@ def test_phase_two_is_phase_one_until_half_way(monkeypatch):
     assert first.rows[1] != second.rows[1]
 
 
+def test_shuffled_pairs_are_the_same_sentences_in_another_order(monkeypatch):
+    seen = {}
+    objective = training.paper.bootstrap_objective
+    for arm in ("phase I", "shuffled pairs"):
+
+        def watched(model, critic, segments, *arguments, arm=arm, **options):
+            seen[arm] = segments.tokens
+            return objective(model, critic, segments, *arguments, **options)
+
+        monkeypatch.setattr(training.paper, "bootstrap_objective", watched)
+        trained("chain", arm, SMOKE, 0)
+    kept, torn = (sorted(tokens.tolist()) for tokens in seen.values())
+    assert kept == torn
+    together = sum(
+        a.tolist() == b.tolist() for a, b in zip(*(x[1:] for x in seen.values()), strict=True)
+    )
+    assert together < 10  # of 59
+
+
+def test_the_state_goes_from_window_to_window_and_not_from_end_to_start(monkeypatch):
+    given, left = [], []
+    objective = training.paper.likelihood_objective
+
+    def watched(model, tokens, state, *arguments, **options):
+        found = objective(model, tokens, state, *arguments, **options)
+        given.append(state)
+        left.append(found.state)
+        return found
+
+    monkeypatch.setattr(training.paper, "likelihood_objective", watched)
+    found = trained("chain", "phase I", SMOKE, 0)
+    starts = [at for at, _ in training._windows(found.material.streams[0], TINY, 0)]
+    for i, at in enumerate(starts):
+        if at == 0:
+            assert given[i] is None
+        else:
+            assert torch.equal(given[i][0][0], left[i - 1][0][0])
+    assert starts.count(0) < len(starts)
+
+
+def test_padding_is_read_in_training_where_it_is_asked_for():
+    kept, leaky = (trained("chain", arm, SMOKE, 0).model for arm in ("phase I", "padding read"))
+    assert not torch.equal(kept.embedding.weight, leaky.embedding.weight)
+
+
+def test_arms_of_another_dropout_have_it():
+    rates = {
+        arm: training.Learner(20, TINY, ARMS[arm]).model.dropouts.output
+        for arm in ("likelihood", "more dropout", "less dropout")
+    }
+    assert rates == pytest.approx({"likelihood": 0.5, "more dropout": 0.6, "less dropout": 0.4})
+
+
+def test_the_rates_fall_to_their_last_share(monkeypatch, tmp_path):
+    use(monkeypatch, last_rate=0.1, steps=10, measure_every=10)
+    trained("chain", "phase I", SMOKE, 0)
+    (path,) = tmp_path.rglob("*.training.safetensors")
+    groups = training.checkpoint.load(path)["optimizer"]["param_groups"]
+    # The last of ten steps is nine tenths of the way down.
+    assert [g["lr"] for g in groups] == pytest.approx([0.19 * 1e-2, 0.19 * 3e-3])
+
+
 def test_averaging_begins_when_validation_stands_still(monkeypatch):
     """The average of few steps is near their end, and is not the end."""
     monkeypatch.setattr(training, "N_SLOW", 1)
@@ -135,7 +198,7 @@ def test_windows_read_the_text_again_and_again():
     assert all(at + length <= 10 for at, length in found)
 
 
-def test_measures_are_finite_and_beside_the_truth():
+def test_measures_are_finite_and_beside_the_truth(monkeypatch):
     model = trained("chain", "phase I", SMOKE, 1)
     found = measured(model, "chain", TINY)
     values = [x for v in found.values() for x in (v if isinstance(v, list) else [v])]
@@ -143,8 +206,8 @@ def test_measures_are_finite_and_beside_the_truth():
     assert found["exact"] == pytest.approx(1.55977, abs=1e-5)
     assert len(found["exact_by_distance"]) == len(training.DISTANCES)
     assert 0 <= found["retrieval_hard"] <= 1
-    slow = measured(model, "short slow chain", TINY)
-    assert slow["exact"] > found["exact"]
+    monkeypatch.setitem(CHAINS, "chain", training.Chain(switch=0.02))
+    assert measured(model, "chain", TINY)["exact"] > found["exact"]
 
 
 def test_topics_of_a_real_chain_have_the_information_they_should():
@@ -205,7 +268,7 @@ def test_questions_and_passages():
         place = texts.index(q["sentence"])
         assert texts[place + 1] == q["options"][q["answer"]]
         assert len(set(q["options"])) == 2
-        assert all(len(x.split()) >= 4 for x in (q["sentence"], *q["options"]))
+        assert all(len(x.split()) >= 3 for x in (q["sentence"], *q["options"]))
     assert {q["answer"] for q in asked} == {0, 1}
     (passage,) = passages(model, (3,))
     assert passage["texts"] == texts[3:19]
@@ -224,6 +287,34 @@ def test_results_of_every_chain(monkeypatch):
     assert real.values["reverse_nll"] > 0
     leaky = result(SMOKE, "chain", "padding read", 0).values
     assert leaky["final"]["bound"] != leaky["padding left out"]["bound"]
+
+
+def test_a_text_without_topics_is_judged_by_the_critic_of_its_likelihood(monkeypatch):
+    texts = topic_chain(400, 1).texts
+
+    def load(name, split):
+        parts = {"train": texts[:200], "validation": texts[200:300], "test": [*texts[300:], ""]}
+        return training.text.Sentences(parts[split], torch.zeros(0))
+
+    monkeypatch.setattr(training.text, "load", load)
+    use(monkeypatch, n_training=None, n_validation=50, n_test=None, steps=30, sample_tokens=1500)
+    judges = []
+    bound = training.bound_by_distance
+
+    def watched(judge, *arguments, **options):
+        judges.append(judge.model.embedding.weight)
+        return bound(judge, *arguments, **options)
+
+    monkeypatch.setattr(training, "bound_by_distance", watched)
+    found = [result(SMOKE, "shakespeare", arm, 0) for arm in ("likelihood", "phase I")]
+    real = real_text(SMOKE, "shakespeare", 0)
+    for told in (*(r.values["samples"]["bound"] for r in found), real.values["bound"]):
+        assert len(told) == len(training.DISTANCES)
+        assert all(math.isfinite(x) for x in told)
+    assert len(judges) == 3
+    assert all(torch.equal(judges[0], other) for other in judges[1:])
+    assert len(found[0].values["questions"]) == training.N_PAGE
+    assert found[0].values["passages"][0]["texts"] == texts[300:316]
 
 
 def test_an_unknown_text_is_named():

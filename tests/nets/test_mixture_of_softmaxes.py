@@ -108,6 +108,20 @@ def test_narrow_inputs_are_computed_wide():
     assert parts[0].grad.dtype == torch.bfloat16
 
 
+def test_autocast_narrows_the_products_alone():
+    """bfloat16 keeps 8 bits: products are off by some 2^-8 of their size, sums and logarithms are not."""
+    parts, targets = inputs(n=200, e=8, v=50, dtype=torch.float32)
+    wide = mixture_of_softmaxes_nll(*parts, targets)
+    with torch.autocast("cpu", torch.bfloat16):
+        narrow = mixture_of_softmaxes_nll(*parts, targets)
+    assert narrow.total.dtype == narrow.tokens.dtype == torch.float32
+    assert 0 < float((wide.tokens - narrow.tokens).abs().max()) < 16 * 2**-8
+    gradients = [torch.autograd.grad(found.total, parts) for found in (wide, narrow)]
+    for a, b in zip(*gradients, strict=True):
+        assert b.dtype == torch.float32
+        assert 0 < float((a - b).norm() / a.norm()) < 2**-5
+
+
 def test_no_block_is_larger_than_asked():
     """Logits of all tokens would be the largest tensor by far; nothing of that size is ever made."""
     parts, targets = inputs(64, 4, 4, 500, torch.float32)

@@ -6,6 +6,7 @@ from dgm.claims import Claim
 
 CHAPTERS = {
     "rate_distortion": "01_rate_distortion",
+    "mutual_information_lm": "02_mutual_information_lm",
     "bre_gan": "03_bre_gan",
     "controllable_text_vae": "04_controllable_text_vae",
     "pooling_vae": "05_pooling_vae",

@@ -48,7 +48,6 @@ CHAINS = {
     "wordy chain": Chain(words=(5, 9)),
     "short chain": Chain(),
     "short cycle": Chain(order="cycle"),
-    "short slow chain": Chain(switch=0.02),
 }
 
 
@@ -631,11 +630,11 @@ def real_text(profile: profiles.Profile, dataset: str, seed: int) -> Result:
 
 
 def questions(found: Trained, seed: int = 0, n: int = N_PAGE) -> list[dict[str, Any]]:
-    """Test sentences of four words or more, what follows each or does not, and the critic's scores."""
+    """Test sentences no shorter than most, what follows each or does not, and the critic's scores."""
     m = found.material
     lengths = m.segments[2].lengths
     generator = torch.Generator().manual_seed(seed)
-    long = lengths >= 5
+    long = lengths >= lengths.median()
     places = torch.nonzero(long[:-1] & long[1:])[:, 0]
     chosen = places[torch.randperm(len(places), generator=generator)[:n]]
     others = paper.distractors(chosen, len(lengths), 40, generator)
@@ -644,7 +643,7 @@ def questions(found: Trained, seed: int = 0, n: int = N_PAGE) -> list[dict[str, 
     scores = paper.critic_scores(
         found.critic, features, chosen, torch.stack([chosen + 1, other], 1)
     )
-    sides = torch.randint(2, (n,), generator=generator).tolist()
+    sides = torch.randint(2, (len(chosen),), generator=generator).tolist()
     told = []
     for i, side in enumerate(sides):
         options = [m.test[int(chosen[i]) + 1], m.test[int(other[i])]]

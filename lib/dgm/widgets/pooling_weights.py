@@ -8,6 +8,8 @@ import ipywidgets
 import numpy as np
 import traitlets
 
+from .packing import check_words, pack, round_rows, sigmoid, widen
+
 BYTES_PER_PAGE = 1_500_000  # what a page may hold for its text models
 MARKERS = 4  # <pad>, <s>, </s> and <unk>
 START, END, UNKNOWN = 1, 2, 3
@@ -40,7 +42,7 @@ def rounded(encoders: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[
     found = {}
     for kind, arrays in _checked(encoders).items():
         found[kind] = {
-            TENSORS[name]: _widen(*_round(array)) if array.ndim == 2 else array
+            TENSORS[name]: widen(*round_rows(array)) if array.ndim == 2 else array
             for name, array in arrays.items()
         }
     return found
@@ -83,10 +85,10 @@ class PoolingWeights(ipywidgets.Widget):
     ) -> None:
         checked = _checked(encoders)
         n_words = len(next(iter(checked.values()))["embedding"])
-        _check_words(words, n_words - MARKERS)
+        check_words(words, n_words - MARKERS)
         packed = bytearray()
         described = [
-            {"kind": kind, "tensors": {n: _pack(packed, a) for n, a in arrays.items()}}
+            {"kind": kind, "tensors": {n: pack(packed, a) for n, a in arrays.items()}}
             for kind, arrays in checked.items()
         ]
         text = " ".join(words)
@@ -97,7 +99,7 @@ class PoolingWeights(ipywidgets.Widget):
                 "use fewer words, narrower layers or fewer encoders"
             )
         tokens, means = _checked_golden(golden, checked)
-        told = {kind: _pack(packed, array.ravel())["start"] for kind, array in means.items()}
+        told = {kind: pack(packed, array.ravel())["start"] for kind, array in means.items()}
         super().__init__()
         self._arrays = {
             kind: dict(zip(TENSORS, arrays.values(), strict=True))
@@ -134,8 +136,8 @@ class PoolingWeights(ipywidgets.Widget):
         for i, x in enumerate(t["embedding"][list(tokens)]):
             gates = t["weight_ih"] @ x + t["bias_ih"] + t["weight_hh"] @ h + t["bias_hh"]
             enter, keep, new, tell = np.split(gates.astype(float), 4)
-            c = _sigmoid(keep) * c + _sigmoid(enter) * np.tanh(new)
-            made[i] = h = _sigmoid(tell) * np.tanh(c)
+            c = sigmoid(keep) * c + sigmoid(enter) * np.tanh(new)
+            made[i] = h = sigmoid(tell) * np.tanh(c)
         return made
 
     def mean(self, kind: str, tokens: Sequence[int]) -> np.ndarray:
@@ -170,34 +172,6 @@ def check_examples(examples: Sequence[str], most: int = 100) -> list[str]:
     if len(examples) > most:
         raise ValueError(f"{len(examples)} examples: want at most {most}")
     return list(examples)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return 0.5 + 0.5 * np.tanh(x / 2)
-
-
-def _round(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    largest = np.abs(array).max(axis=1)
-    scale = np.where(largest > 0, largest / 127, 1).astype("<f4")
-    return np.clip(np.rint(array / scale[:, None]), -127, 127).astype(np.int8), scale
-
-
-def _widen(whole: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    return whole * scale[:, None]
-
-
-def _pack(packed: bytearray, array: np.ndarray) -> dict:
-    """Append one tensor, each part at a multiple of four bytes, and say where it lies."""
-
-    def append(values: np.ndarray) -> int:
-        packed.extend(b"\0" * (-len(packed) % 4))
-        packed.extend(values.tobytes())
-        return len(packed) - values.nbytes
-
-    if array.ndim == 1:
-        return {"shape": list(array.shape), "start": append(array.astype("<f4"))}
-    whole, scale = _round(array)
-    return {"shape": list(array.shape), "start": append(whole), "scale": append(scale)}
 
 
 def _checked(encoders: Mapping) -> dict[str, dict[str, np.ndarray]]:
@@ -238,16 +212,6 @@ def _checked_encoder(kind: str, state: Mapping[str, np.ndarray]) -> dict[str, np
         if not np.isfinite(array).all():
             raise ValueError(f"encoder {kind!r}: {TENSORS[name]} holds values that are not finite")
     return arrays
-
-
-def _check_words(words: Sequence[str], wanted: int) -> None:
-    if len(words) != wanted:
-        raise ValueError(
-            f"{len(words)} words, but the embedding has rows for {wanted} beside the four markers"
-        )
-    wrong = [word for word in words if word.split() != [word]]
-    if wrong or len(set(words)) < len(words):
-        raise ValueError(f"a word is empty, holds white space ({wrong[:3]}) or comes twice")
 
 
 def _checked_golden(

@@ -8,6 +8,8 @@ import ipywidgets
 import numpy as np
 import traitlets
 
+from .packing import append, check_words, pack
+
 BYTES_PER_MODEL = 1_500_000  # what a page may hold for its text model
 STAYS_WIDE = 4096  # a tensor of fewer values is not rounded: the simplex and its readers
 MARKERS = 4  # <pad>, <s>, </s> and <mask>; the slots for unknown words come on top
@@ -85,7 +87,7 @@ class TextWeights(ipywidgets.Widget):
         if precision not in ("int8", "float32"):
             raise ValueError(f"precision={precision!r}: want 'int8' or 'float32'")
         arrays = _checked(tensors)
-        _check_words(words, len(arrays["embedding.weight"]) - MARKERS - unknown_slots)
+        check_words(words, len(arrays["embedding.weight"]) - MARKERS - unknown_slots)
         packed = bytearray()
         described = {
             name: _pack(packed, array, precision == "int8") for name, array in arrays.items()
@@ -138,19 +140,10 @@ class TextWeights(ipywidgets.Widget):
 
 def _pack(packed: bytearray, array: np.ndarray, rounded: bool) -> dict:
     """Append one tensor, each part at a multiple of four bytes, and say where it lies."""
-
-    def append(values: np.ndarray) -> int:
-        packed.extend(b"\0" * (-len(packed) % 4))
-        packed.extend(values.tobytes())
-        return len(packed) - values.nbytes
-
     shape = list(array.shape)
     if not rounded or array.ndim < 2 or array.size < STAYS_WIDE:
-        return {"shape": shape, "start": append(array.astype("<f4")), "scale": None}
-    largest = np.abs(array).max(axis=1)
-    scale = np.where(largest > 0, largest / 127, 1).astype("<f4")
-    whole = np.clip(np.rint(array / scale[:, None]), -127, 127).astype(np.int8)
-    return {"shape": shape, "start": append(whole), "scale": append(scale)}
+        return {"shape": shape, "start": append(packed, array.astype("<f4")), "scale": None}
+    return pack(packed, array)
 
 
 def _checked(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -190,16 +183,6 @@ def _checked(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not np.isfinite(array).all():
             raise ValueError(f"{name} holds values that are not finite")
     return arrays
-
-
-def _check_words(words: Sequence[str], wanted: int) -> None:
-    if len(words) != wanted:
-        raise ValueError(
-            f"{len(words)} words, but the embedding has rows for {wanted} beside the markers"
-        )
-    wrong = [word for word in words if word.split() != [word]]
-    if wrong or len(set(words)) < len(words):
-        raise ValueError(f"a word is empty, holds white space ({wrong[:3]}) or comes twice")
 
 
 def _checked_golden(golden: Mapping, k: int) -> dict:

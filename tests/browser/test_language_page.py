@@ -1,0 +1,239 @@
+"""The storyteller and the next-sentence quiz in a real browser, against PyTorch and Python."""
+
+import functools
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dgm.data.synthetic import THEMES
+from dgm.nets.language_models import plain_lstm
+from dgm.widgets import LanguageWeights, NextSentenceQuiz, Storyteller
+from dgm.widgets.language_weights import rounded
+from dgm.widgets.sentence_quiz import information_at_least, wilson
+
+WORDS = [word for words in THEMES.values() for word in words] + ["the", "of", "and", "to"]
+NAMES = ("likelihood", "phase I")
+OPENINGS = ["the sea boat", "to the oven"]
+SHOWS = """wanted => {
+  const lines = [...document.querySelectorAll(".dgm-line")].map(line => line.textContent);
+  const shown = lines.map(line => line.replace(/ ?\\u2026$/, ""));
+  return JSON.stringify(shown) === JSON.stringify(wanted);
+}"""
+TOLD = "<img src=x onerror='document.title=1'>"
+
+
+@functools.lru_cache
+def models():
+    """Return untrained models as wide as the book's, that end a sentence now and then."""
+    made = {}
+    for i, name in enumerate(NAMES):
+        model = plain_lstm(4 + len(WORDS), 64).eval().requires_grad_(False)
+        generator = torch.Generator().manual_seed(i)
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3, generator=generator)
+        model.head.bias[2] += 3
+        made[name] = model
+    kept = {n: {k: v.numpy() for k, v in m.state_dict().items()} for n, m in made.items()}
+    for name, found in rounded(kept).items():
+        made[name].load_state_dict({k: torch.from_numpy(v) for k, v in found.items()})
+    return made, kept
+
+
+@functools.lru_cache
+def golden():
+    """Return what PyTorch says after rows of ids with the weights of the page."""
+    dice = np.random.default_rng(0)
+    rows = [[2], [2, 3, 3], *dice.integers(0, 4 + len(WORDS), (6, 12)).tolist()]
+    told = {}
+    for name, model in models()[0].items():
+        outputs = [model.read(torch.tensor([row])).output[:, -1] for row in rows]
+        told[name] = model.head.log_probs(model.embedding.weight, torch.cat(outputs)).numpy()
+    return {"tokens": rows, "log_probs": told}
+
+
+def teller(told=None, weights=None, **options):
+    line = {"mean": [1.3, 1.0, 0.5], "low": [1.2, 0.9, 0.4], "high": [1.4, 1.1, 0.6]}
+    curves = {"distances": [1, 2, 5], "exact": [1.5, 1.2, 0.6], "stay": 0.9}
+    curves |= {"models": dict.fromkeys(NAMES, line)}
+    weights = weights or LanguageWeights(models()[1], WORDS, golden=told)
+    return Storyteller(weights, THEMES, OPENINGS, curves, "random", **options)
+
+
+def quiz(n=6, **options):
+    dice = np.random.default_rng(1)
+    questions = [
+        {
+            "sentence": f"the sea {i}",
+            "options": [f"boat {i}", TOLD],
+            "answer": i % 2,
+            "scores": {"phase I": dice.normal(size=2), "flat": [0, 0]},
+        }
+        for i in range(n)
+    ]
+    return NextSentenceQuiz(questions, "random", **options)
+
+
+@pytest.fixture
+def opened(tmp_path, write_page, visit):
+    """Return ``opened(*widgets, theme=, wasm=, **context options)``: a page that holds them."""
+
+    def start(*widgets, theme="light", wasm=True, **options):
+        url = write_page(tmp_path, *widgets, theme=theme).as_uri()
+        if wasm:
+            return visit(url, **options).ready(len(widgets))
+        seen = visit("about:blank", **options)
+        seen.page.add_init_script("delete globalThis.WebAssembly")
+        seen.page.goto(url)
+        return seen.ready(len(widgets))
+
+    return start
+
+
+def written(seen, widget):
+    """Wait until the page shows the story that Python writes, and check its topics and its tally."""
+    story = widget.story()
+    lines = [line for tale in story.values() for line in tale]
+    seen.page.wait_for_function(SHOWS, arg=lines)
+    names = [*THEMES, "no topic"]
+    topics = [[widget.topic(line) for line in tale] for tale in story.values()]
+    shown = seen.page.locator(".dgm-topic").all_inner_texts()
+    assert shown == [names[k] for tale in topics for k in tale]
+    same = [sum(a == b >= 0 for a, b in itertools.pairwise(t)) for t in topics]
+    n = widget.n_sentences - 1
+    cells = seen.page.locator("tbody tr td:nth-child(2)").all_inner_texts()
+    assert cells[:2] == [f"{k} of {n}" for k in same]
+    return same
+
+
+def checked(seen):
+    seen.page.wait_for_function("document.querySelector('.dgm').dataset.goldenError !== undefined")
+    return float(seen.page.locator(".dgm").get_attribute("data-golden-error"))
+
+
+@pytest.mark.parametrize("wasm", [True, False])
+def test_the_page_writes_what_python_writes(opened, wasm):
+    widget = teller(golden(), n_sentences=8)
+    seen = opened(widget, wasm=wasm)
+    first = written(seen, widget)
+    assert checked(seen) < 1e-4
+    box = seen.page.get_by_label("Opening", exact=True)
+    box.press("Enter")
+    widget.seed = 1
+    second = written(seen, widget)
+    # The tally holds both stories.
+    so_far = seen.page.locator("tbody tr td:nth-child(3)").all_inner_texts()
+    wanted = [f"{100 * (a + b) / 14:.0f}\u2009%of 14" for a, b in zip(first, second, strict=True)]
+    assert ["".join(text.split("\n")) for text in so_far] == wanted
+    slider = seen.page.get_by_role("slider", name="Temperature")
+    slider.press("ArrowRight")
+    widget.temperature = 1.05
+    written(seen, widget)
+    assert seen.page.locator("output").inner_text() == "1.05"
+    box.fill(f"The Zorp sea, {TOLD}")
+    widget.opening = f"The Zorp sea, {TOLD}"
+    written(seen, widget)
+    strange = seen.page.locator("li:first-child .dgm-strange").all_inner_texts()
+    unknown = ["zorp", "img", "src", "x", "onerror", "document", "title", "1"]
+    assert strange == unknown * 2
+    note = seen.page.locator(".dgm-note").first.inner_text()
+    assert "read as <unk>: \u201czorp\u201d, \u201cimg\u201d" in note
+    box.fill("")
+    widget.opening = ""
+    written(seen, widget)
+    picks = seen.page.get_by_label("Openings")
+    assert picks.locator("option:checked").inner_text() == "the start of a text"
+    picks.select_option(label=OPENINGS[1])
+    widget.opening = OPENINGS[1]
+    written(seen, widget)
+    assert box.input_value() == OPENINGS[1]
+    seen.page.get_by_role("button", name="Reset").press("Space")
+    widget.set_state({"opening": OPENINGS[0], "temperature": 1.0, "seed": 0})
+    written(seen, widget)
+    assert seen.page.locator(".dgm img").count() == 0
+    seen.assert_clean()
+
+
+def test_a_wrong_golden_row_shows_and_a_frame_is_quick(opened, record_testsuite_property):
+    wrong = {name: rows.copy() for name, rows in golden()["log_probs"].items()}
+    wrong["phase I"][5, 17] -= 0.5
+    seen = opened(teller(golden() | {"log_probs": wrong}))
+    assert checked(seen) == pytest.approx(0.5, abs=1e-3)
+    assert seen.axe("color-contrast") == ""
+    p95 = seen.p95(16)
+    record_testsuite_property("story_p95_ms", p95)
+    assert p95 < 16
+
+
+def table(seen):
+    return [row.split("\t") for row in seen.page.locator(".dgm-side tbody tr").all_inner_texts()]
+
+
+def test_the_quiz_by_keyboard(opened):
+    widget = quiz(rounds=4)
+    seen = opened(widget)
+    press = seen.page.keyboard.press
+    page = seen.page
+    assert table(seen)[0][1:] == ["0 of 0", "\u2013", "\u2013"]
+    before = page.locator(".dgm").get_attribute("data-moved")
+    page.locator(".dgm-option").first.focus()
+    for i, place in enumerate((0, 0, 0, 1)):
+        assert page.locator(".dgm-first-said:visible").inner_text() == f"the sea {i}"
+        assert page.locator(".dgm-option small").all_inner_texts() == ["", ""]
+        assert page.locator(".dgm-controls td").all_inner_texts() == ["?"] * 4
+        press(str(place + 1))
+        press("2")  # too late
+        widget.answers = [*widget.answers, place]
+        verdicts = page.locator(".dgm-option small").all_inner_texts()
+        assert ["this one follows" in text for text in verdicts] == [i % 2 == 0, i % 2 == 1]
+        assert "your choice" in verdicts[place]
+        for row, right in zip(table(seen), widget.right().values(), strict=True):
+            low, high = wilson(right, i + 1)
+            least = information_at_least(float(np.clip(0.5, low, high)))
+            assert row[1:] == [
+                f"{right:g} of {i + 1}",
+                f"{low:.2f}\u2013{high:.2f}",
+                f"{least:.2f}",
+            ]
+        if i == 1:
+            assert seen.axe("color-contrast") == ""
+        press("Enter")  # the focus is on the next question
+    assert widget.right() == {"you": 3, "phase I": widget.right()["phase I"], "flat": 2}
+    assert "you have 3 right" in page.locator(".dgm-first-said:visible").inner_text()
+    assert not page.locator(".dgm-option").first.is_visible()
+    moved = json.loads(page.locator(".dgm").get_attribute("data-moved"))
+    assert moved["answers"] == [0, 0, 0, 1]
+    assert moved["right"] == list(widget.right().values())
+    assert json.loads(before)["answers"] == []
+    page.get_by_role("button", name="Reset").press("Enter")
+    # New questions, which begin again when there are no more.
+    assert page.locator(".dgm-first-said:visible").inner_text() == "the sea 4"
+    assert table(seen)[0][1] == "0 of 0"
+    for _ in range(2):
+        page.locator(".dgm-option").first.click()
+        page.get_by_role("button", name="Next question").click()
+    assert page.locator(".dgm-first-said:visible").inner_text() == "the sea 0"
+    assert page.locator(".dgm img").count() == 0
+    seen.assert_clean()
+
+
+def test_two_stories_of_one_model_do_not_mix(opened):
+    one = teller(golden(), n_sentences=40)
+    other = teller(weights=one.weights, opening="judge", n_sentences=40)
+    seen = opened(one, other)
+    tales = [*one.story().values(), *other.story().values()]
+    seen.page.wait_for_function(SHOWS, arg=[line for tale in tales for line in tale])
+
+
+def test_both_are_narrow_and_accessible(opened):
+    seen = opened(teller(), quiz(), theme="dark", viewport={"width": 360, "height": 740})
+    seen.page.get_by_label("Opening", exact=True).fill("zorp " + "w" * 80)
+    seen.page.locator(".dgm-option").first.click()
+    seen.settle()
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
+    assert seen.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
+    assert seen.axe() == ""
+    seen.assert_clean()
