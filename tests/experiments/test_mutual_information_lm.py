@@ -91,6 +91,30 @@ def test_tables(found):
     assert rows[-1][2] == "not run"
 
 
+def test_fresh_seeds_stand_apart_from_the_first(found, monkeypatch):
+    monkeypatch.setattr(experiment, "N_CHAIN", 1)
+    monkeypatch.setattr(experiment, "FRESH", ("chain",))
+    head, rows = experiment.fresh(found)
+    assert all(len(row) == len(head) for row in rows)
+    arms = found.sets["chain"]
+    gains = [
+        experiment.value("nll")(a) - experiment.value("nll")(b)
+        for a, b in zip(arms["phase I"], arms["likelihood"], strict=True)
+    ]
+    assert rows[0][2:] == [f"{gain:+.4f}" for gain in gains]
+    monkeypatch.setattr(experiment, "N_CHAIN", 2)
+    assert experiment.fresh(found)[1] == []
+
+
+def test_effects_pair_the_seeds_that_both_have(found):
+    arms = dict(found.sets["chain"])
+    arms["more dropout"] = arms["more dropout"][1:]
+    gain = experiment.effect(arms, "nll", "phase I", "more dropout")
+    second = [experiment.value("nll")(arms[arm][-1]) for arm in ("phase I", "more dropout")]
+    assert gain.n == 1
+    assert gain.mean == pytest.approx(second[0] - second[1])
+
+
 def test_retuned_dropout_is_chosen_on_validation(found):
     arms = dict(found.sets["chain"])
     for arm, nll in (("more dropout", 1.0), ("less dropout", 2.0)):

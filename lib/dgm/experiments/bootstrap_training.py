@@ -48,6 +48,7 @@ CHAINS = {
     "wordy chain": Chain(words=(5, 9)),
     "short chain": Chain(),
     "short cycle": Chain(order="cycle"),
+    "short slow chain": Chain(switch=0.02),
 }
 
 
@@ -137,6 +138,7 @@ ARMS = {
     "phase II": Arm(detach=False, second_phase=True),
     "shuffled pairs": Arm(detach=False, shuffled=True),
     "more dropout": Arm(dropout=1),
+    "much more dropout": Arm(dropout=2),
     "less dropout": Arm(dropout=-1),
     "padding read": Arm(detach=False, leak=True),
 }

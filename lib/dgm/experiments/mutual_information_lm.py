@@ -25,8 +25,12 @@ N_CHAIN = 5  # seeds of a chain at small; smoke has 3
 SMOKE_SEEDS = 3
 ONE_SEED = ("ptb transformer", "wikitext-2", "shakespeare")
 SHORT = ("likelihood", "phase I", "phase II", "shuffled pairs", "more dropout")
-# More dropout was worse on the first seed's validation text; the padding's effect has the chain's five seeds.
-FIRST_SEED = ("more dropout", "padding read")
+MAIN = (*SHORT, "less dropout", "padding read")
+DROPOUTS = ("more dropout", "much more dropout", "less dropout")
+# Where the first five seeds showed a gain: five more were run after they had been seen.
+FRESH = ("short chain", "short slow chain")
+# More dropout was worse on both validation texts; what padding changes has the chain's five seeds.
+TWO_SEEDS = ("more dropout", "padding read")
 PAGE = ("likelihood", "phase I")  # what travels with the page, and is run on every text
 REACHED = 0.8  # of the exact mutual information
 NAMES = {
@@ -34,6 +38,7 @@ NAMES = {
     "wordy chain": "the same with 5 to 9 words a sentence",
     "short chain": "topics that stay, 400 sentences",
     "short cycle": "topics in a cycle, 400 sentences",
+    "short slow chain": "topics that stay long, 400 sentences",
     "ptb": "Penn Treebank",
     "ptb transformer": "Penn Treebank, transformer",
     "wikitext-2": "WikiText-2",
@@ -50,17 +55,20 @@ def runs(profile: profiles.Profile) -> list[tuple[str, str, int]]:
         *(
             ("ptb", arm, n)
             for n in range(profile.n_seeds)
-            for arm in ARMS
-            if n == 0 or arm not in FIRST_SEED
+            for arm in MAIN
+            if n < 2 or arm not in TWO_SEEDS
         ),
-        *(("chain", arm, n) for n in range(N_CHAIN) for arm in ARMS),
+        *(("chain", arm, n) for n in range(N_CHAIN) for arm in MAIN),
     ]
     if profile.name == "paper":
         return main
     others = [text for text in CHAINS if text != "chain"]
+    again = range(N_CHAIN, 2 * N_CHAIN)
     return [
         *main,
         *((text, arm, n) for text in others for n in range(N_CHAIN) for arm in SHORT),
+        *((text, arm, n) for text in FRESH for n in again for arm in SHORT if arm != "phase II"),
+        *(("short chain", "much more dropout", n) for n in range(2 * N_CHAIN)),
         *((text, arm, 0) for text in ONE_SEED for arm in PAGE),
     ]
 
@@ -271,9 +279,33 @@ def everywhere(found: Chapter) -> tuple[list[str], list[list[str]]]:
     ], rows
 
 
+def fresh(found: Chapter) -> tuple[list[str], list[list[str]]]:
+    """What phase I changes in the first seeds and in those run after they had been seen: head and rows."""
+    rows = []
+    for text in FRESH:
+        arms = found.sets.get(text, {"likelihood": []})
+        seeds = [r.provenance["seed"] for r in arms["likelihood"]]
+        if len(seeds) <= N_CHAIN:
+            continue
+        for name, of, digits in (("nats a token", "nll", 4), ("written", written(text), 3)):
+            for control in ("likelihood", "shuffled pairs", *DROPOUTS):
+                if control not in arms:
+                    continue
+                cells = [
+                    interval(effect(_of(arms, part), of, "phase I", control), digits)
+                    for part in (seeds[:N_CHAIN], seeds[N_CHAIN:])
+                ]
+                rows.append([f"{NAMES[text]}: {name}", control, *cells])
+    return ["text and measure", "phase I less", "first five seeds", "five fresh seeds"], rows
+
+
+def _of(arms: Runs, seeds: list[int]) -> Runs:
+    return {arm: [r for r in of if r.provenance["seed"] in seeds] for arm, of in arms.items()}
+
+
 def retuned(arms: Runs) -> str | None:
     """The arm with another dropout whose validation loss is the least on average; None if none was run."""
-    others = [arm for arm in ("more dropout", "less dropout") if arm in arms]
+    others = [arm for arm in DROPOUTS if arm in arms]
     if not others:
         return None
 

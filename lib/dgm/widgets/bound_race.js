@@ -3,7 +3,7 @@
 const BATCHES = 24;
 const SIZES = [2, 4, 8, 16, 32, 64, 128, 256];
 const MOST = { pairs: 256, dimensions: 20 };
-const BUDGET_MS = 4; // of one frame, after which no further batch is begun
+const BUDGET_MS = 2; // of one frame, after which no further batch is begun
 const BOUNDS = [
   { key: "donsker_varadhan", name: "Donsker\u2013Varadhan", ceiling: () => Infinity },
   { key: "nwj", name: "NWJ", ceiling: () => Infinity },
