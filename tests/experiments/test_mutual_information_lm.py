@@ -102,6 +102,11 @@ def test_fresh_seeds_stand_apart_from_the_first(found, monkeypatch):
         for a, b in zip(arms["phase I"], arms["likelihood"], strict=True)
     ]
     assert rows[0][2:] == [f"{gain:+.4f}" for gain in gains]
+    both = found._replace(sets={**found.sets, "short chain": arms, "short slow chain": arms})
+    said = experiment.told_page(both)["fresh_said"]
+    assert f"{gains[0]:+.3f} (one seed) nats a token in the first seeds" in said
+    assert f"{gains[1]:+.3f} (one seed) in the fresh ones" in said
+    assert f"Less {experiment.retuned(arms)}," in said
     monkeypatch.setattr(experiment, "N_CHAIN", 2)
     assert experiment.fresh(found)[1] == []
 
@@ -151,7 +156,7 @@ def test_claims_follow_the_numbers(found):
         assert verdict(one._replace(sets={"chain": arms}), "near the exact value") == wanted
         assert verdict(one._replace(sets={"chain": arms}), "whatever the text") == "holds"
     better = changed(one, "phase I", -0.1)
-    for arm in ("shuffled pairs", "more dropout", "less dropout"):
+    for arm in ("shuffled pairs", *experiment.DROPOUTS):
         better = changed(better, arm, 0.0)
     assert verdict(better, "comes from the pairs") == "holds"
     equal = changed(better, "shuffled pairs", -0.1)
@@ -199,7 +204,9 @@ def test_the_page_shows_what_was_measured(found):
         assert {"likelihood", "exact"} <= panel["lines"].keys()
     (loss, *_) = experiment.page_ladder(found, "chain")
     assert len(loss["rows"]["likelihood"]) == 2
-    assert all(isinstance(x, str) for x in experiment.told_page(found).values())
+    told = experiment.told_page(found)
+    assert all(isinstance(x, str) for x in told.values())
+    assert "no text has so many seeds" in told["fresh_said"]
 
 
 def test_published_weights_are_verified(found):

@@ -721,6 +721,7 @@ def told_page(found: Chapter) -> dict[str, str]:
         "padding_said": "It was not run at this profile.",
         "quiz_text": "the chain's sentences",
         "quiz_said": _told_quiz(found),
+        "fresh_said": _told_fresh(found),
     }
     if "padding read" in chain:
         bound, loss = (effect(chain, of, "padding read", "phase I") for of in ("bound", "nll"))
@@ -746,6 +747,33 @@ def _told_quiz(found: Chapter) -> str:
         f"On these {n} questions the critic with its say is right on {right['phase I']}, the other on "
         f"{right['likelihood']}."
     )
+
+
+def _told_fresh(found: Chapter) -> str:
+    parts = []
+    for text, name, of in (
+        ("short chain", "the loss by {} nats a token", "nll"),
+        (
+            "short slow chain",
+            "the mutual information of what is written by {} nats",
+            "samples information 0",
+        ),
+    ):
+        arms = found.sets.get(text, {"likelihood": []})
+        seeds = [r.provenance["seed"] for r in arms["likelihood"]]
+        if len(seeds) <= N_CHAIN:
+            return "At this profile no text has so many seeds."
+        first, again = (
+            told(effect(_of(arms, part), of, "phase I"))
+            for part in (seeds[:N_CHAIN], seeds[N_CHAIN:])
+        )
+        best = retuned(arms)
+        less = told(effect(arms, of, "phase I", best))
+        parts.append(
+            f"On the {text} phase I changes {name.format(first)} in the first seeds, and by {again} in the "
+            f"fresh ones. Less {best}, the dropout that validates best, over all seeds: {less}."
+        )
+    return " ".join(parts)
 
 
 def _told_verdict(found: Chapter) -> str:
