@@ -106,7 +106,7 @@ def test_fresh_seeds_stand_apart_from_the_first(found, monkeypatch):
     said = experiment.told_page(both)["fresh_said"]
     assert f"{gains[0]:+.3f} (one seed) nats a token in the first seeds" in said
     assert f"{gains[1]:+.3f} (one seed) in the fresh ones" in said
-    assert f"Less {experiment.retuned(arms)}," in said
+    assert f"Against {experiment.retuned(arms)}," in said
     monkeypatch.setattr(experiment, "N_CHAIN", 2)
     assert experiment.fresh(found)[1] == []
 
@@ -163,6 +163,15 @@ def test_claims_follow_the_numbers(found):
     assert verdict(equal, "comes from the pairs") == "does not hold"
     assert "gains beyond every control" in experiment.told_page(better)["verdict"]
     assert "no gain" in experiment.told_page(equal)["verdict"]
+
+
+def test_two_seeds_say_nothing_of_the_padding(found):
+    assert verdict(found, "Reading the padding") == "not tested"
+    arms = {
+        arm: [*of, of[0]._replace(provenance={"seed": 7})]
+        for arm, of in found.sets["chain"].items()
+    }
+    assert verdict(found._replace(sets={"chain": arms}), "Reading the padding") != "not tested"
 
 
 def test_one_seed_gives_no_verdict(found):
