@@ -210,7 +210,7 @@ def test_the_page_shows_what_was_measured(found):
     widgets.NextSentenceQuiz(experiment.page_questions(found))
     widgets.RamlLottery(experiment.page_lottery(found))
     for panel in experiment.page_decay(found):
-        assert {"likelihood", "exact"} <= panel["lines"].keys()
+        assert {"likelihood", "the text itself"} <= panel["lines"].keys()
     (loss, *_) = experiment.page_ladder(found, "chain")
     assert len(loss["rows"]["likelihood"]) == 2
     told = experiment.told_page(found)

@@ -144,6 +144,20 @@ def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     return Chapter(profile, scale, badge, sets, real)
 
 
+def badge(found: Chapter, text: str) -> str:
+    """What stands beside a picture of one text."""
+    arms = found.sets[text]
+    n = len(arms["likelihood"])
+    name = NAMES[text].split(",")[0] if text not in CHAINS else f"the {text} of topics"
+    extra = f"{name} · {n} seed{'s' * (n > 1)}"
+    return results.badge([r for of in arms.values() for r in of], extra)
+
+
+def told_text(found: Chapter) -> str:
+    """The text that the quiz and the lottery are about."""
+    return "shakespeare" if "shakespeare" in found.sets else "chain"
+
+
 # What the tables and claims say
 
 
@@ -659,7 +673,7 @@ def page_lottery(found: Chapter) -> list[dict[str, Any]]:
 
 def _both(found: Chapter, what: str, text: str | None = None) -> dict[str, list]:
     """Questions or passages by each of the page's critics."""
-    text = text or ("shakespeare" if "shakespeare" in found.sets else "chain")
+    text = text or told_text(found)
     if text == "shakespeare":
         return {arm: found.sets[text][arm][0].values[what] for arm in PAGE}
     seed = found.sets[text]["likelihood"][0].provenance["seed"]
@@ -668,21 +682,28 @@ def _both(found: Chapter, what: str, text: str | None = None) -> dict[str, list]
 
 
 def page_decay(found: Chapter) -> list[dict[str, Any]]:
-    """Mutual information of written text by distance, a panel a text, for `figures.through_training`."""
+    """Mutual information of written text by distance, a panel a text, for `figures.through_training`.
+
+    Of the text itself it is exact on a chain, and else the same judge's bound on the test text.
+    """
     panels = []
-    for dataset in _tested(found):
+    for dataset in dict.fromkeys((found.main, "chain", "short slow chain")):
+        arms = found.sets.get(dataset, {})
+        if len(arms.get("likelihood", ())) < 2:
+            continue
         key = "information" if dataset in CHAINS else "bound"
-        arms = [arm for arm in ("likelihood", "phase I", "phase II") if arm in found.sets[dataset]]
         lines = {
-            arm: [(DISTANCES, r.values["samples"][key]) for r in found.sets[dataset][arm]]
-            for arm in arms
+            arm: [(DISTANCES, r.values["samples"][key]) for r in arms[arm]]
+            for arm in ("likelihood", "phase I", "phase II")
+            if arm in arms
         }
         if dataset in CHAINS:
-            final = found.sets[dataset]["likelihood"][0].values["final"]
-            lines["exact"] = [(DISTANCES, final["exact_by_distance"])]
-        elif dataset in found.real:
-            lines["real text"] = [(DISTANCES, r.values["bound"]) for r in found.real[dataset]]
-        panels.append({"title": NAMES[dataset].split(",")[0], "lines": lines})
+            final = arms["likelihood"][0].values["final"]
+            lines["the text itself"] = [(DISTANCES, final["exact_by_distance"])]
+        else:
+            lines["the text itself"] = [(DISTANCES, r.values["bound"]) for r in found.real[dataset]]
+        title = dataset if dataset in CHAINS else NAMES[dataset]
+        panels.append({"title": title, "lines": lines})
     return panels
 
 
@@ -708,13 +729,13 @@ def told_page(found: Chapter) -> dict[str, str]:
     first = arms["likelihood"][0].values
     told_values = {
         "text": NAMES[main],
-        "sentences": f"{s.n_training or 42_068:,}",
-        "tokens": f"{first['training_tokens']:,}",
-        "words": f"{first['words']:,}",
-        "steps": f"{s.steps:,}",
+        "sentences": f"{s.n_training or 42_068:,} training sentences",
+        "tokens": f"{first['training_tokens']:,} tokens",
+        "words": f"{first['words']:,} words",
+        "steps": f"{s.steps:,} steps",
         "width": f"{s.width}",
         "seeds": found.scale,
-        "exact": f"{exact('chain'):.3f}",
+        "exact": f"{exact('chain'):.3f} nats",
         "share": f"{sum(bounds) / len(bounds) / exact('chain'):.0%}",
         "gain": told(effect(chain, "bound", "phase I")),
         "verdict": _told_verdict(found),
@@ -722,6 +743,7 @@ def told_page(found: Chapter) -> dict[str, str]:
         "quiz_text": "the chain's sentences",
         "quiz_said": _told_quiz(found),
         "fresh_said": _told_fresh(found),
+        "wordy_said": "At this profile longer sentences were not run.",
         "transformer_said": "The transformer was not run at this profile.",
     }
     if "padding read" in chain:
@@ -729,6 +751,13 @@ def told_page(found: Chapter) -> dict[str, str]:
         told_values["padding_said"] = (
             f"On the chain that changes phase I's held-out bound by {told(bound)} nats and its loss by "
             f"{told(loss, 4)} nats a token."
+        )
+    if "wordy chain" in found.sets:
+        wordy = found.sets["wordy chain"]
+        base = spread(wordy["likelihood"], "bound")
+        told_values["wordy_said"] = (
+            f"With five to nine words a sentence a critic on an untouched model reaches {base} by itself, "
+            f"and phase I adds {told(effect(wordy, 'bound', 'phase I'))}: so many words tell the topic anyway."
         )
     if "ptb transformer" in found.sets:
         (one,) = found.sets["ptb transformer"]["phase I"]
@@ -740,7 +769,7 @@ def told_page(found: Chapter) -> dict[str, str]:
             f"the LSTM's above {ranks[1]}; their bounds are {bounds[0]} and {bounds[1]} nats (one seed)."
         )
     if "shakespeare" in found.sets:
-        told_values["quiz_text"] = "lines of Shakespeare's plays that no model has seen"
+        told_values["quiz_text"] = "lines of Shakespeare's plays that the models have not seen"
     return told_values
 
 
