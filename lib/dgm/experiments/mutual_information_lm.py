@@ -757,7 +757,7 @@ def told_page(found: Chapter) -> dict[str, str]:
         base = spread(wordy["likelihood"], "bound")
         told_values["wordy_said"] = (
             f"With five to nine words a sentence a critic on an untouched model reaches {base} by itself, "
-            f"and phase I adds {told(effect(wordy, 'bound', 'phase I'))}: so many words tell the topic anyway."
+            f"and phase I adds {told(effect(wordy, 'bound', 'phase I'))}: so many words tell the topic."
         )
     if "ptb transformer" in found.sets:
         (one,) = found.sets["ptb transformer"]["phase I"]
