@@ -58,11 +58,11 @@ const look = () => {
 requestAnimationFrame(look);
 """
 
-# What a widget shows: its canvases if it has any, else its drawings and its sentences.
+# What a widget shows: its canvases if it has any, else its drawings, its sentences and its tables.
 PICTURE = """widget => {
   const canvases = [...widget.querySelectorAll("canvas")];
   if (canvases.length) return canvases.map(canvas => canvas.toDataURL());
-  return [...widget.querySelectorAll("svg, .dgm-said")].map(node => node.innerHTML);
+  return [...widget.querySelectorAll("svg, .dgm-said, tbody")].map(node => node.innerHTML);
 }"""
 # One step more need not change a sentence that is already as it shall be.
 LEAVE_TO_CHANGE = "How much may change"
