@@ -19,7 +19,7 @@ test: book chromium
 	DGM_RESULTS="$(CURDIR)/_build/test/results" $(BIN)/python -m dgm.book --execute-only \
 	  --profile smoke --output _build/test --jobs $(JOBS)
 	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --benchmark-disable \
+	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
 	  --nbval-lax --nbval-current-env tests _build/test/src/notebooks
 
 serve: book

@@ -17,7 +17,7 @@ REAL_SETTINGS = training.settings
 RECIPE = REAL_SETTINGS(SMOKE, "chain")
 TINY = RECIPE._replace(
     n_training=120, n_validation=30, n_test=60, width=8, rows=4, window=8, n_anchors=4,
-    critic_hidden=5, steps=30, measure_every=15, n_samples=4, sample_tokens=900, reverse_steps=3,
+    critic_hidden=5, steps=20, measure_every=10, n_samples=3, sample_tokens=600, reverse_steps=3,
 )  # fmt: skip
 RUNS = [
     *(("chain", arm, n) for n in range(2) for arm in ARMS),
