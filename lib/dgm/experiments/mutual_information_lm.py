@@ -111,7 +111,7 @@ class Chapter(NamedTuple):
     @property
     def main(self) -> str:
         """The text that the chapter's main table is about."""
-        return "ptb" if "ptb" in self.sets else "chain"
+        return main_set(self.profile)
 
 
 def main_set(profile: profiles.Profile) -> str:
@@ -239,8 +239,10 @@ def exact(dataset: str) -> float:
     return float(training.topic_chain_information(len(THEMES), switch))
 
 
-DIFFERENCES: dict[str, tuple[str, int]] = {
+DIFFERENCES: dict[str, tuple[Value, int]] = {
     "nats a token": ("nll", 4),
+    "next sentence, %": (lambda r: 100 * value("retrieval_random")(r), 1),
+    "hard, %": (lambda r: 100 * value("retrieval_hard")(r), 1),
     "bound": ("bound", 3),
     "reverse, nats": ("samples reverse_nll", 4),
 }
