@@ -1,7 +1,8 @@
 """Data that the project makes itself, with a truth that is known.
 
 A grammar of short reviews, sentences that all end alike, texts whose sentences follow from each other
-as a chain of topics does, and mixtures of Gaussians in the plane.
+as a chain of topics does, and mixtures of Gaussians in the plane. `dgm.data.dynamics` has the walks in
+the plane, which are handed on here.
 """
 
 import math
@@ -12,22 +13,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dgm.data.dynamics import DEVIATIONS, SUITES, Dynamics, dynamics_matrices, switching_dynamics
+
 __all__ = [
+    "DEVIATIONS",
     "MIXTURES",
     "OPPOSITE",
     "SHARED_ENDING",
     "SUBJECTS",
+    "SUITES",
     "THEMES",
     "TOPICS",
+    "Dynamics",
     "Mixture2D",
     "TopicChain",
     "content_words",
+    "dynamics_matrices",
     "flip",
     "gaussian_mixture_2d",
     "review_grammar",
     "sentiment_of",
     "shared_endings",
     "shared_endings_log_prob",
+    "switching_dynamics",
     "theme_of",
     "topic_chain",
     "topic_chain_information",

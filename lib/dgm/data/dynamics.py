@@ -1,0 +1,189 @@
+"""Walks in the plane whose law is known: a matrix a sequence, and noise that changes its size.
+
+    x_t = W x_{t-1} + sigma_t eps_t,  eps_t ~ N(0, I)                                          (6)
+
+The suites around it are a model's tests beyond its training set. Source: Deng et al., Variational
+hyper RNN for sequence modeling, arXiv:2002.10501, equation 6 and section 5.1; the law of W and the
+lengths are not stated there and are chosen here.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["DEVIATIONS", "SUITES", "Dynamics", "dynamics_matrices", "switching_dynamics"]
+
+DEVIATIONS = (0.25, 1.0, 4.0)
+"""The values of sigma_t."""
+
+SUITES = ("test", "noiseless", "switch", "rand", "long", "zero-shot", "add")
+
+_OWN_MATRICES = ("rand", "zero-shot", "add")
+_UNSEEN_SEED = 10_000
+_PIECES = 3
+_MOST_CHANGES = 3
+
+
+class Dynamics(NamedTuple):
+    """n sequences of T points each, and what made them.
+
+    Attributes:
+        observations: (n, T, 2) float64; the first is x_0.
+        lengths: (n,) int64, all T.
+        matrices: (K, 2, 2) float64.
+        which: (n, T) int64, the place in `matrices` of the one that made each step; -1 for an x_0,
+            which no step made.
+        deviation: (n, T) float64, sigma_t; its first is where sigma starts and acts on no step.
+        switches: (n, T) bool, where sigma or W differs from the step before.
+    """
+
+    observations: Tensor
+    lengths: Tensor
+    matrices: Tensor
+    which: Tensor
+    deviation: Tensor
+    switches: Tensor
+
+
+def dynamics_matrices(k: int = 10, seed: int = 0) -> Tensor:
+    """Draws the matrices W, (k, 2, 2) float64, each entry from U(-1, 1).
+
+    None is refused: one whose largest eigenvalue is above 1 in size makes sequences that grow.
+
+    Args:
+        k: Number of matrices.
+        seed: Same seed, same matrices; fewer of them are the first of more.
+
+    Raises:
+        ValueError: For k below 1 or a negative seed.
+    """
+    if k < 1 or seed < 0:
+        raise ValueError(f"k={k}, seed={seed}: want k >= 1 and seed >= 0")
+    generator = torch.Generator().manual_seed(seed)
+    return 2 * torch.rand(k, 2, 2, dtype=torch.float64, generator=generator) - 1
+
+
+def switching_dynamics(
+    n: int,
+    seed: int = 0,
+    suite: str = "test",
+    n_steps: int = 50,
+    matrices: Tensor | None = None,
+) -> Dynamics:
+    """Draws sequences of the plane; same arguments, same numbers.
+
+    With one seed the suites share x_0 and, where they share the matrices, W: a suite needs another
+    seed than the training set has.
+
+    Args:
+        n: Number of sequences.
+        seed: Not negative.
+        suite: One of
+
+            - "test", the law of the training set too: x_0 ~ U[-1, 1]^2; W one of the K, evenly; sigma
+              starts at one of `DEVIATIONS`, evenly, and changes exactly twice, at different times
+              among 1 to T - 1, evenly, each time to one of the other two values, evenly.
+            - "noiseless": sigma is 0.
+            - "switch": three noiseless pieces joined, T = 3 n_steps. Each has its own x_0 and a W that
+              is not that of the piece before.
+            - "rand": W is the identity, T = 2 n_steps, and sigma changes 0, 1, 2 or 3 times, evenly.
+            - "long": noiseless, T = 2 n_steps.
+            - "zero-shot": noiseless, with ten matrices that no small seed of `dynamics_matrices` makes.
+            - "add": x_t = x_{t-1} + b, b and x_0 ~ U[0, 1]^2: the identity, and b added to each step.
+
+        n_steps: T, x_0 included, but for "switch", "rand" and "long".
+        matrices: (K, 2, 2), K >= 2 for "switch"; None means `dynamics_matrices()`. "rand", "zero-shot"
+            and "add" have their own.
+
+    Raises:
+        ValueError: For n below 1, n_steps below 3, a negative seed, another suite, matrices that are
+            wrong or not asked for, and sequences that grow beyond what float64 holds.
+    """
+    if n < 1 or n_steps < 3 or seed < 0:
+        raise ValueError(
+            f"n={n}, n_steps={n_steps}, seed={seed}: want n >= 1, n_steps >= 3 and seed >= 0"
+        )
+    matrices = _matrices(suite, matrices)
+    generator = torch.Generator().manual_seed(seed)
+    pieces = _PIECES if suite == "switch" else 1
+    steps = 2 * n_steps if suite in ("rand", "long") else n_steps
+    starts, chosen = [], []
+    for piece in range(pieces):
+        start = torch.rand(n, 2, dtype=torch.float64, generator=generator)
+        starts.append(start if suite == "add" else 2 * start - 1)
+        k = len(matrices)
+        if piece == 0:
+            chosen.append(torch.randint(k, (n,), generator=generator))
+        else:
+            chosen.append((chosen[-1] + torch.randint(1, k, (n,), generator=generator)) % k)
+
+    length = pieces * steps
+    deviation = torch.zeros(n, length, dtype=torch.float64)
+    switches = torch.zeros(n, length, dtype=torch.bool)
+    added = torch.zeros(n, length, 2, dtype=torch.float64)
+    if suite in ("test", "rand"):
+        deviation, switches = _deviations(n, length, suite == "test", generator)
+        noise = torch.randn(n, length, 2, dtype=torch.float64, generator=generator)
+        added = deviation[..., None] * noise
+    if suite == "add":
+        added += torch.rand(n, 1, 2, dtype=torch.float64, generator=generator)
+
+    observations = torch.empty(n, length, 2, dtype=torch.float64)
+    which = torch.full((n, length), -1)
+    for piece in range(pieces):
+        first = piece * steps
+        observations[:, first] = x = starts[piece]
+        switches[:, first] = piece > 0
+        which[:, first + 1 : first + steps] = chosen[piece][:, None]
+        weight = matrices[chosen[piece]]
+        for t in range(first + 1, first + steps):
+            observations[:, t] = x = (weight @ x[..., None])[..., 0] + added[:, t]
+    if not observations.isfinite().all():
+        radius = torch.linalg.eigvals(matrices).abs().max().item()
+        raise ValueError(
+            f"n_steps={n_steps} is too long for float64 with an eigenvalue of size {radius:.3g}: "
+            "want fewer steps or smaller matrices"
+        )
+    lengths = torch.full((n,), length)
+    return Dynamics(observations, lengths, matrices, which, deviation, switches)
+
+
+def _matrices(suite: str, given: Tensor | None) -> Tensor:
+    if suite not in SUITES:
+        raise ValueError(f"no suite '{suite}'; there are {', '.join(SUITES)}")
+    if given is None:
+        if suite == "zero-shot":
+            return dynamics_matrices(seed=_UNSEEN_SEED)
+        if suite in _OWN_MATRICES:
+            return torch.eye(2, dtype=torch.float64)[None]
+        return dynamics_matrices()
+    if suite in _OWN_MATRICES:
+        raise ValueError(f"suite '{suite}' has its own matrices: pass none ('noiseless' takes any)")
+    least = 2 if suite == "switch" else 1
+    given = torch.as_tensor(given)
+    if given.ndim != 3 or given.shape[1:] != (2, 2) or len(given) < least:
+        raise ValueError(
+            f"matrices are of shape {tuple(given.shape)}; suite '{suite}' wants (K, 2, 2), K >= {least}"
+        )
+    given = given.detach().to("cpu", torch.float64, copy=True)
+    if not given.isfinite().all():
+        raise ValueError("matrices must be finite; some entry is NaN or infinite")
+    return given
+
+
+def _deviations(
+    n: int, length: int, twice: bool, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Sigma (n, T) and where it changes (n, T), at distinct times after the first."""
+    # The place of each time in a random order: those below the count are where sigma changes.
+    order = torch.rand(n, length - 1, dtype=torch.float64, generator=generator).argsort(1)
+    count = torch.full((n, 1), 2)
+    if not twice:
+        count = torch.randint(_MOST_CHANGES + 1, (n, 1), generator=generator)
+    switches = torch.zeros(n, length, dtype=torch.bool)
+    switches[:, 1:] = order.argsort(1) < count
+    jump = torch.randint(1, len(DEVIATIONS), (n, length), generator=generator) * switches
+    jump[:, 0] = torch.randint(len(DEVIATIONS), (n,), generator=generator)
+    values = torch.tensor(DEVIATIONS, dtype=torch.float64)
+    return values[jump.cumsum(1) % len(DEVIATIONS)], switches

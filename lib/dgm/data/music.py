@@ -1,0 +1,72 @@
+"""Piano rolls: which of the 88 keys sound in each frame of a piece, four sets with published splits.
+
+Source: Boulanger-Lewandowski, Bengio and Vincent, Modeling temporal dependencies in high-dimensional
+sequences, 2012, arXiv:1206.6392.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgm.data import registry
+
+__all__ = ["NAMES", "load"]
+
+NAMES = ("jsb", "nottingham", "piano-midi", "musedata")
+
+_DATASET = "poly_music"
+_STEMS = dict(zip(NAMES, ("JSB_Chorales", "Nottingham", "Piano_midi", "MuseData"), strict=True))
+_SPLITS = {"train": "train", "validation": "valid", "test": "test"}
+_KEYS = 88
+
+
+def load(name: str, split: str = "train") -> list[Tensor]:
+    """Loads a split of a set of piano rolls; same call, same pieces in the same order.
+
+    Args:
+        name: "jsb" (Bach's chorales: 229 pieces to train on, 76 for validation, 77 for test),
+            "nottingham" (folk tunes: 694, 173, 170), "piano-midi" (87, 12, 25) or "musedata"
+            (524, 135, 124).
+        split: "train", "validation" or "test", as published.
+
+    Returns:
+        A tensor a piece, (T_i, 88) uint8: 1 where a key sounds, from MIDI note 21 to 108.
+
+    Raises:
+        ValueError: For an unknown name or split, and for a file that is not what it should be.
+        FileNotFoundError: When the file is neither on this machine nor to be had.
+    """
+    if name not in NAMES:
+        raise ValueError(f"no music '{name}'; there are {', '.join(NAMES)}")
+    if split not in _SPLITS:
+        raise ValueError(f"{name} has no split '{split}'; it has {', '.join(_SPLITS)}")
+    path = f"{_DATASET}/{_STEMS[name]}.mat"
+    pieces = _read(registry.fetch(path), path, f"{_SPLITS[split]}data")
+    expected = registry.DATASETS[_DATASET].counts[_STEMS[name]][_SPLITS[split]]
+    if len(pieces) != expected:
+        raise ValueError(f"{path} has {len(pieces)} pieces in {split}; want {expected}")
+    for i, piece in enumerate(pieces):
+        if piece.ndim != 2 or piece.shape[1] != _KEYS or len(piece) == 0:
+            raise ValueError(
+                f"{path}: piece {i} of {split} is of shape {piece.shape}; want (frames, {_KEYS})"
+            )
+        if not np.isin(piece, (0, 1)).all():
+            raise ValueError(f"{path}: piece {i} of {split} has values other than 0 and 1")
+    return [torch.from_numpy(piece.astype(np.uint8)) for piece in pieces]
+
+
+def _read(where: Path, path: str, variable: str) -> list[np.ndarray]:
+    """The arrays in a cell of a MATLAB 5 file."""
+    from scipy.io import loadmat  # here, since only this data set needs it
+
+    try:
+        found = loadmat(where, variable_names=[variable])
+    except Exception as error:  # a damaged file makes scipy raise errors of a dozen kinds
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is no MATLAB 5 file, or a damaged one ({reason})") from error
+    cell = found.get(variable)
+    if cell is None or cell.dtype != object:
+        raise ValueError(f"{path} has no cell '{variable}'")
+    return [np.asarray(piece) for piece in cell.ravel()]

@@ -1,0 +1,251 @@
+"""Walks in the plane: each suite follows its law, by counting and within four standard errors."""
+
+import math
+
+import pytest
+import torch
+
+from dgm.data import synthetic
+from dgm.data.dynamics import DEVIATIONS, SUITES, dynamics_matrices, switching_dynamics
+
+LENGTHS = {"test": 1, "noiseless": 1, "switch": 3, "rand": 2, "long": 2, "zero-shot": 1, "add": 1}
+
+
+def steps(data):
+    """What W x_{t-1} leaves of x_t (n, T, 2), NaN where no step was made."""
+    weight = data.matrices[data.which]
+    before = data.observations.roll(1, 1)
+    rest = data.observations - (weight @ before[..., None])[..., 0]
+    return rest.masked_fill((data.which < 0)[..., None], math.nan)
+
+
+def share_is(found, expected):
+    """Whether a share of yes and no, over the first axis, is what it should be."""
+    error = (expected * (1 - expected) / len(found)) ** 0.5
+    return bool(((found.double().mean(0) - expected).abs() < 4 * error).all())
+
+
+def mean_is(found, expected):
+    error = found.std() / found.numel() ** 0.5
+    return abs(found.mean().item() - expected) < 4 * error.item()
+
+
+@pytest.fixture(scope="module")
+def walks():
+    return switching_dynamics(4000, seed=3, n_steps=12)
+
+
+# The law of the training set
+
+
+def test_there_are_exactly_two_changes_at_uniform_times(walks):
+    changed = walks.deviation[:, 1:] != walks.deviation[:, :-1]
+    assert torch.equal(walks.switches[:, 1:], changed)
+    assert not walks.switches[:, 0].any()
+    assert walks.switches.sum(1).eq(2).all()
+    assert share_is(walks.switches[:, 1:], 2 / 11)
+    pairs = torch.stack([walks.switches[:, i] & walks.switches[:, 7] for i in (1, 6, 11)], 1)
+    assert share_is(pairs, 1 / 55)
+
+
+def test_sigma_starts_and_goes_on_evenly(walks):
+    first, last = walks.deviation[:, 0], walks.deviation[:, -1]
+    starts = torch.stack([first == d for d in DEVIATIONS], 1)
+    assert starts.sum(1).eq(1).all()
+    assert share_is(starts, 1 / 3)
+    second = torch.stack([r[s][0] for r, s in zip(walks.deviation, walks.switches, strict=True)])
+    for i, d in enumerate(DEVIATIONS):
+        after = second[first == d]
+        assert not (after == d).any()
+        assert share_is(after == DEVIATIONS[i - 1], 1 / 2)
+    assert share_is(last == first, 1 / 2)  # away and, one time in two, back
+
+
+def test_what_the_matrix_leaves_is_white_noise_of_size_sigma(walks):
+    noise = (steps(walks) / walks.deviation[..., None])[:, 1:]
+    for i, d in enumerate(DEVIATIONS):
+        here = noise[walks.deviation[:, 1:] == d]
+        assert mean_is(here, 0.0), i
+        assert mean_is(here**2, 1.0), i
+        assert mean_is(here[:, 0] * here[:, 1], 0.0), i
+    assert mean_is(noise[:, 1:] * noise[:, :-1], 0.0)
+    assert mean_is(noise.abs(), (2 / math.pi) ** 0.5)  # normal, not only of variance one
+    assert mean_is(noise[:, 0] * walks.observations[:, 0], 0.0)
+
+
+def test_x_0_is_uniform_and_the_matrices_are_used_evenly(walks):
+    x = walks.observations[:, 0]
+    assert x.abs().max() <= 1
+    assert mean_is(x, 0.0)
+    assert mean_is(x**2, 1 / 3)
+    assert mean_is(x**4, 1 / 5)
+    which = walks.which[:, 1]
+    assert (walks.which[:, 1:] == which[:, None]).all()
+    assert (walks.which[:, 0] == -1).all()
+    assert share_is(torch.nn.functional.one_hot(which, 10), 1 / 10)
+
+
+def test_the_likelihood_of_the_truth_is_the_known_floor():
+    data = switching_dynamics(3000, seed=1, n_steps=30)
+    law = torch.distributions.Normal(0.0, data.deviation[:, 1:, None])
+    per_step = law.log_prob(steps(data)[:, 1:]).sum(-1).mean(1)
+    assert mean_is(per_step, -math.log(2 * math.pi * math.e))  # -2.8379: log sigma is 0 on average
+
+
+def test_matrices_are_uniform():
+    made = dynamics_matrices(3000, seed=1)
+    assert made.shape == (3000, 2, 2)
+    assert made.dtype == torch.float64
+    assert made.abs().max() <= 1
+    assert mean_is(made, 0.0)
+    assert mean_is(made**2, 1 / 3)
+    assert torch.equal(dynamics_matrices(10, 1), made[:10])
+    assert not torch.equal(dynamics_matrices(), dynamics_matrices(seed=1))
+    radius = torch.linalg.eigvals(made).abs().amax(1)
+    assert share_is(radius > 1, 0.2223)  # those that grow are not refused
+
+
+# The suites
+
+
+@pytest.mark.parametrize("suite", SUITES)
+def test_every_suite_has_its_shapes_and_repeats_itself(suite):
+    data = switching_dynamics(7, 5, suite, 11)
+    length = 11 * LENGTHS[suite]
+    assert data.observations.shape == (7, length, 2)
+    assert data.observations.dtype == data.deviation.dtype == data.matrices.dtype == torch.float64
+    assert data.lengths.tolist() == [length] * 7
+    assert data.lengths.dtype == data.which.dtype == torch.int64
+    assert data.which.shape == data.deviation.shape == data.switches.shape == (7, length)
+    assert data.switches.dtype == torch.bool
+    assert data.which.max() < len(data.matrices)
+    again, other = switching_dynamics(7, 5, suite, 11), switching_dynamics(7, 6, suite, 11)
+    for a, b in zip(data, again, strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(data.observations, other.observations)
+
+
+@pytest.mark.parametrize("suite", ["noiseless", "switch", "long", "zero-shot"])
+def test_without_noise_the_matrix_says_it_all(suite):
+    data = switching_dynamics(200, 2, suite, 6)
+    made = data.which >= 0
+    scale = data.observations.norm(dim=-1)[made]
+    assert (steps(data).norm(dim=-1)[made] <= 1e-14 * (1 + scale)).all()
+    assert (data.deviation == 0).all()
+    assert torch.equal(data.matrices, dynamics_matrices()) == (suite != "zero-shot")
+    assert len(data.matrices) == 10
+    if suite != "switch":
+        assert not data.switches.any()
+    # Another matrix would be noticed.
+    wrong = data._replace(which=torch.where(made, (data.which + 1) % 10, -1))
+    assert (steps(wrong)[:, 1].norm(dim=-1) > 1e-6).all()
+
+
+def test_switch_joins_three_pieces_with_their_own_start_and_matrix():
+    data = switching_dynamics(3000, 2, "switch", 5)
+    starts = [0, 5, 10]
+    for t in range(15):
+        assert (data.which[:, t] < 0).all() == (t in starts)
+        assert data.switches[:, t].all() == data.switches[:, t].any() == (t in starts[1:])
+    used = data.which[:, [1, 6, 11]]
+    assert torch.equal(data.which[:, [4, 9, 14]], used)
+    assert (used[:, 1:] != used[:, :-1]).all()
+    for k in range(3):
+        assert share_is(torch.nn.functional.one_hot(used[:, k], 10), 1 / 10)
+    assert share_is(used[:, 2] == used[:, 0], 1 / 9)
+    x = data.observations[:, starts]
+    assert x.abs().max() <= 1
+    assert mean_is(x**2, 1 / 3)
+    assert mean_is(x[:, 1:] * x[:, :-1], 0.0)
+
+
+def test_rand_walks_and_changes_up_to_three_times():
+    data = switching_dynamics(4000, 2, "rand", 6)
+    assert torch.equal(data.matrices, torch.eye(2, dtype=torch.float64)[None])
+    assert (data.which[:, 1:] == 0).all()
+    assert torch.equal(data.switches[:, 1:], data.deviation[:, 1:] != data.deviation[:, :-1])
+    count = data.switches.sum(1)
+    assert count.max() == 3
+    assert share_is(torch.nn.functional.one_hot(count, 4), 1 / 4)
+    assert share_is(data.switches[:, 1:], 1.5 / 11)
+    noise = (steps(data) / data.deviation[..., None])[:, 1:]
+    assert mean_is(noise**2, 1.0)
+
+
+def test_add_goes_straight_on():
+    data = switching_dynamics(3000, 2, "add", 9)
+    moved = steps(data)[:, 1:]
+    assert torch.allclose(moved, moved[:, :1].expand_as(moved), atol=1e-14)
+    for part in (moved[:, 0], data.observations[:, 0]):
+        assert part.min() >= -1e-14
+        assert part.max() <= 1 + 1e-14
+        assert mean_is(part, 1 / 2)
+        assert mean_is(part**2, 1 / 3)
+    assert mean_is((moved[:, 0] - 0.5) * (data.observations[:, 0] - 0.5), 0.0)
+    assert not data.switches.any()
+
+
+def test_zero_shot_matrices_are_those_of_no_small_seed():
+    unseen = switching_dynamics(1, 0, "zero-shot").matrices
+    assert torch.equal(switching_dynamics(1, 1, "zero-shot").matrices, unseen)
+    for seed in range(100):
+        assert (dynamics_matrices(10, seed)[:, None] - unseen[None]).abs().amax((2, 3)).min() > 0
+
+
+def test_suites_of_one_seed_share_x_0_and_the_matrix():
+    test, noiseless, long = (
+        switching_dynamics(20, 8, s, 10) for s in ("test", "noiseless", "long")
+    )
+    assert torch.equal(test.observations[:, 0], noiseless.observations[:, 0])
+    assert torch.equal(test.which, noiseless.which)
+    assert torch.equal(long.observations[:, :10], noiseless.observations)
+
+
+def test_given_matrices_are_used_and_left_alone():
+    given = torch.tensor([[[0.0, -1.0], [1.0, 0.0]]])
+    data = switching_dynamics(5, 0, "noiseless", 9, given)
+    assert torch.equal(data.observations[:, 4], data.observations[:, 0])  # four quarter turns
+    assert torch.equal(data.observations[:, 2], -data.observations[:, 0])
+    data.matrices.zero_()
+    assert given.abs().sum() == 2
+
+
+def test_the_numbers_stay():
+    data = switching_dynamics(2, 0)
+    assert data.observations.shape == (2, 50, 2)
+    # A change would make every published result stale.
+    assert dynamics_matrices()[0].flatten().tolist() == pytest.approx(FIRST_MATRIX, abs=1e-12)
+    assert data.observations[0, 1].tolist() == pytest.approx(FIRST_STEP, abs=1e-12)
+    assert synthetic.switching_dynamics is switching_dynamics
+
+
+FIRST_MATRIX = [0.9401060036131061, 0.4156397287995759, -0.08123411374509826, 0.8414953682439206]
+FIRST_STEP = [2.918464012265136, -1.2220423795419086]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n": 0}, "n=0, n_steps=50, seed=0: want n >= 1"),
+        ({"n_steps": 2}, "n_steps=2, seed=0: want .*n_steps >= 3"),
+        ({"seed": -1}, "seed=-1"),
+        ({"suite": "tests"}, "no suite 'tests'; there are test, noiseless, switch, rand, long"),
+        ({"matrices": torch.eye(2)}, r"of shape \(2, 2\); suite 'test' wants \(K, 2, 2\), K >= 1"),
+        ({"matrices": torch.ones(0, 2, 2)}, r"of shape \(0, 2, 2\)"),
+        ({"matrices": torch.ones(1, 2, 2), "suite": "switch"}, r"\(K, 2, 2\), K >= 2"),
+        ({"matrices": torch.full((1, 2, 2), math.nan)}, "must be finite"),
+        ({"matrices": torch.ones(1, 2, 2), "suite": "rand"}, "'rand' has its own matrices"),
+        ({"matrices": torch.ones(1, 2, 2), "suite": "zero-shot"}, "'zero-shot' has its own"),
+        ({"matrices": torch.ones(1, 2, 2), "suite": "add"}, "'add' has its own"),
+        ({"matrices": 1e9 * torch.eye(2)[None]}, "n_steps=50 is too long .* of size 1e\\+09"),
+    ],
+)
+def test_arguments_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        switching_dynamics(**{"n": 3} | arguments)
+
+
+@pytest.mark.parametrize("arguments", [(0, 0), (3, -1)])
+def test_the_number_of_matrices_is_checked(arguments):
+    with pytest.raises(ValueError, match="want k >= 1 and seed >= 0"):
+        dynamics_matrices(*arguments)
