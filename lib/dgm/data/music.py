@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dgm.data import registry
 
-__all__ = ["NAMES", "load"]
+__all__ = ["NAMES", "load", "made_tunes"]
 
 NAMES = ("jsb", "nottingham", "piano-midi", "musedata")
 
@@ -70,3 +70,36 @@ def _read(where: Path, path: str, variable: str) -> list[np.ndarray]:
     if cell is None or cell.dtype != object:
         raise ValueError(f"{path} has no cell '{variable}'")
     return [np.asarray(piece) for piece in cell.ravel()]
+
+
+def made_tunes(n: int, seed: int = 0, n_bars: int = 8) -> list[Tensor]:
+    """Tunes made by rule: each bar holds a triad of a major scale for four frames under a moving voice.
+
+    Args:
+        n: Number of tunes, at least 1.
+        seed: Same seed, same tunes; keys, chords and voices are drawn.
+        n_bars: Of each tune, at least 1.
+
+    Returns:
+        n tensors (4 n_bars, 88) uint8.
+
+    Raises:
+        ValueError: For n or n_bars below 1.
+    """
+    if n < 1 or n_bars < 1:
+        raise ValueError(f"n={n}, n_bars={n_bars}: want at least 1 of each")
+    scale, fifth = np.array([0, 2, 4, 5, 7, 9, 11]), np.array([0, 3, 4, 0, 5, 1, 4])
+    generator = np.random.default_rng(seed)
+    tunes = []
+    for _ in range(n):
+        tonic = int(generator.integers(24, 36))  # keys above the lowest
+        roll = np.zeros((4 * n_bars, _KEYS), np.uint8)
+        start = int(generator.integers(len(fifth)))
+        for bar in range(n_bars):
+            degrees = (fifth[(start + bar) % len(fifth)] + np.array([0, 2, 4])) % 7
+            chord = tonic + scale[degrees]
+            roll[4 * bar : 4 * bar + 4, chord] = 1
+            voice = tonic + 12 + scale[generator.choice(degrees, 4)]
+            roll[4 * bar + np.arange(4), voice] = 1
+        tunes.append(torch.from_numpy(roll))
+    return tunes

@@ -10,6 +10,7 @@ CHAPTERS = {
     "bre_gan": "03_bre_gan",
     "controllable_text_vae": "04_controllable_text_vae",
     "pooling_vae": "05_pooling_vae",
+    "variational_hyper_rnn": "06_variational_hyper_rnn",
 }
 
 

@@ -477,7 +477,7 @@ def _compiled_bound(model, features, weights, lengths, n_particles, resample, ge
         here = slice(t, t + AT_ONCE)
         draws = uniform[here] if threshold is not None else None
         state, log_weight, total, several = run(
-            model, weights, state, features[:, here], noise[here], draws, lengths - t, log_weight,
+            model, weights, state, features[:, here].contiguous(), noise[here], draws, lengths - t, log_weight,
             total, effective, threshold,
         )  # fmt: skip
         effective = several[-1]
