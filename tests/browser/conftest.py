@@ -40,6 +40,18 @@ SWEEP = """async ([index, steps]) => {
   }
 }"""
 
+# Two frames as well as a time, so that a busy machine gets longer.
+SETTLE = """async () => {
+  const drawn = () => performance.getEntriesByType("measure").filter(e => e.name.startsWith("dgm:")).length;
+  const wait = ms => new Promise(done => setTimeout(done, ms));
+  const frame = () => new Promise(requestAnimationFrame);
+  for (let before = -1; before !== (before = drawn()); ) {
+    await frame();
+    await frame();
+    await wait(80);
+  }
+}"""
+
 
 def find_chromium(playwright) -> str | None:
     """Return a Chromium's path: the system's, else the one that Playwright installed."""
@@ -148,9 +160,7 @@ class Visit:
 
     def settle(self):
         """Wait until no widget draws any more."""
-        before = -1
-        while before != (before := len(self.frames())):
-            self.page.wait_for_timeout(200)
+        self.page.evaluate(SETTLE)
 
     def assert_clean(self):
         assert self.foreign == []

@@ -308,6 +308,20 @@ def at_step(seen, wanted):
     seen.settle()
 
 
+def until(seen, holds):
+    """Wait until it holds: a worker may take longer to answer than `settle` waits."""
+    for _ in range(200):
+        if holds():
+            break
+        seen.page.wait_for_timeout(50)
+    else:
+        pytest.fail("it did not come to hold")
+
+
+def changed_from(seen, pictures):
+    until(seen, lambda: seen.pictures() != pictures)
+
+
 def button(seen, name):
     return seen.page.get_by_role("button", name=name, exact=True)
 
@@ -371,6 +385,36 @@ def test_two_runs_with_one_seed_are_one_and_another_seed_is_another(opened):
     assert shown[0] == shown[2] != shown[1]
 
 
+# All in one task of the page, so that the restart is surely under way when the clicks come.
+HASTY = """() => {
+  const change = (node, value) => {
+    node.value = value;
+    node.dispatchEvent(new Event("change"));
+  };
+  change(document.querySelector(".dgm-gan input[type=number]"), 3);
+  for (const node of document.querySelectorAll(".dgm-gan-buttons button")) {
+    if (node.textContent === "100 steps") [1, 2, 3].forEach(() => node.click());
+  }
+  change([...document.querySelectorAll(".dgm-gan select")].find(n => n.id.endsWith("-layer")), "1");
+}"""
+
+
+@pytest.mark.parametrize("script", ["", "delete globalThis.Worker"])
+def test_what_is_asked_during_a_restart_is_done_after_it(opened, script):
+    calm = opened(playground(seed=3), script=script)
+    for steps in (100, 200, 300):
+        button(calm, "100 steps").click()
+        at_step(calm, steps)
+    before = calm.pictures()
+    calm.page.get_by_label("Cells of").select_option("1")
+    changed_from(calm, before)
+    hasty = opened(playground(), script=script)
+    hasty.page.evaluate(HASTY)
+    at_step(hasty, 300)
+    assert step(hasty) == 300
+    until(hasty, lambda: hasty.pictures() == calm.pictures())
+
+
 def test_sliders_show_at_once_and_reset_takes_them_back(opened):
     seen = opened(playground())
     seen.settle()
@@ -381,17 +425,16 @@ def test_sliders_show_at_once_and_reset_takes_them_back(opened):
         before, picture = output.inner_text(), seen.pictures()
         slider.press(key)
         seen.settle()
+        changed_from(seen, picture)
         assert output.inner_text() != before
-        assert seen.pictures() != picture
     for name, value in [("Target", "two"), ("Cells of", "1"), ("Hidden units", "16")]:
         picture = seen.pictures()
         seen.page.get_by_label(name).select_option(value)
         seen.settle()
-        assert seen.pictures() != picture
+        changed_from(seen, picture)
     seen.page.get_by_label("Cells of").select_option("-1")
     button(seen, "Reset").click()
-    seen.settle()
-    assert seen.pictures() == first
+    until(seen, lambda: seen.pictures() == first)
 
 
 NO_WORKER = [

@@ -1,5 +1,8 @@
 """Chapter 4's experiment: the smoke recipe reaches its marks, and the whole chapter runs at a tiny size."""
 
+import functools
+import os
+
 import pytest
 import torch
 
@@ -11,11 +14,17 @@ from dgm.experiments.self_training import anchored_targets
 from dgm.papers.controllable_text_vae import steer
 from dgm.papers.steering import rewrite
 
+# Where `make test` has just trained the chapter at smoke size; without it the model is trained here.
+SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
+
 
 @pytest.fixture(scope="module")
 def smoke_model(work):
     profile = profiles.get("smoke")
-    return sentence_steering.trained(profile, sentence_steering.settings(profile).labels[0], 0)
+    with pytest.MonkeyPatch.context() as patch:
+        if SMOKE_RESULTS:
+            patch.setenv("DGM_RESULTS", SMOKE_RESULTS)
+        return sentence_steering.trained(profile, sentence_steering.settings(profile).labels[0], 0)
 
 
 class TestSmoke:
@@ -141,6 +150,14 @@ def tiny(work):
     work.setattr(sentence_steering, "settings", lambda profile: small)
     judging = text_judges.settings(profile)._replace(classifier_steps=20, language_steps=20)
     work.setattr(text_judges, "settings", lambda profile: judging)
+    # What takes longest at this size: the same sentences made 31 times, and 1000 resamples a score.
+    work.setattr(synthetic, "review_grammar", functools.cache(synthetic.review_grammar))
+    resampled = text_judges._resampled
+    work.setattr(
+        text_judges,
+        "_resampled",
+        lambda value, n, n_resamples, seed: resampled(value, n, 50, seed),
+    )
     assert command.main(["controllable_text_vae", "--profile", "smoke"]) == 0
     return profile
 

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import os
 
 import pytest
 import torch
@@ -25,6 +26,8 @@ RUNS = [
 ]
 
 ALL_RUNS = experiment.runs
+# Where `make test` has just trained the chapter at smoke size; its first seed need not be trained again.
+SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 
 
 @pytest.fixture(scope="module")
@@ -250,16 +253,29 @@ def test_the_bound_rises_to_the_likelihood():
 
 @pytest.mark.parametrize("kind", ["plain", "max"])
 def test_on_sentences_that_end_alike_last_collapses_and_max_does_not(kind, monkeypatch, tmp_path):
-    """The smoke recipe, cut after 450 of its steps: at least 4 of 5 seeds."""
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
-    short = RECIPE._replace(steps=450, measure_every=450)
-    monkeypatch.setattr(training, "settings", lambda profile, dataset: short)
+    """The smoke recipe, all but its first seed cut after 450 steps: at least 4 of 5 seeds."""
     few = {"reconstruction": 0.0, "kl": 0.0}
-    monkeypatch.setattr(training, "watched", lambda *_: few)
-    kl = []
-    for seed in range(5):
+
+    def kl(seed):
         found = training.trained("endings", kind, SMOKE, seed)
         mu, logvar, _ = training.posterior(found.model, found.material.test)
-        kl.append(float(gaussian_kl(mu, logvar).mean()))
-    as_told = [x < 0.1 for x in kl] if kind == "plain" else [x > 1 for x in kl]
-    assert sum(as_told) >= 4, kl
+        return float(gaussian_kl(mu, logvar).mean())
+
+    monkeypatch.setattr(training, "settings", lambda profile, dataset: RECIPE)
+    if SMOKE_RESULTS:
+        monkeypatch.setenv("DGM_RESULTS", SMOKE_RESULTS)
+        found = [kl(0)]
+    else:
+        found = []
+    short = RECIPE._replace(steps=450, measure_every=450)
+    monkeypatch.setattr(training, "settings", lambda profile, dataset: short)
+    monkeypatch.setattr(training, "watched", lambda *_: few)
+    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
+
+    def as_told():
+        return sum(x < 0.1 if kind == "plain" else x > 1 for x in found)
+
+    # The fifth is not needed where four are as told, nor where two are not.
+    while len(found) < 5 and as_told() < 4 and len(found) - as_told() < 2:
+        found.append(kl(len(found)))
+    assert as_told() >= 4, found

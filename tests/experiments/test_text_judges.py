@@ -1,6 +1,7 @@
 """The judges learn the grammar; BLEU and perplexity are what their formulas say."""
 
 import math
+import os
 
 import pytest
 import torch
@@ -12,13 +13,15 @@ from dgm.experiments import text_judges
 from dgm.experiments.text_judges import content, judges, perplexity, quality, word_swap
 
 SMOKE = profiles.get("smoke")
+# Where `make test` has just trained them; without it they are trained here.
+SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Judges of the grammar, trained once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DGM_RESULTS", str(tmp_path_factory.mktemp("results")))
+        patch.setenv("DGM_RESULTS", SMOKE_RESULTS or str(tmp_path_factory.mktemp("results")))
         yield judges(SMOKE, "reviews")
 
 

@@ -672,7 +672,7 @@ async function render({ model, el }) {
       drawCharts();
     }
     touched = false;
-    if (playing) pump();
+    pump(); // also what was asked for while the worker was busy
     return false;
   }
 
@@ -717,7 +717,9 @@ async function render({ model, el }) {
     host.stop();
     host = startHost(receive, null);
     busy = false;
+    const rest = owed;
     begin();
+    owed = rest;
   };
   host = startHost(receive, lost);
   begin();
