@@ -73,9 +73,14 @@ JSB = {
 }
 ROLLS = {"VRNN 31 matched": JSB["VRNN 31 matched"], "VHRNN 28": JSB["VHRNN 28"]}
 SERIES = {"VRNN 28": Model("vrnn", 28, 28), "VHRNN 16": Model("vhrnn", 16, 16, 64)}
-MODELS = {"switching": SWITCHING, "jsb": JSB, "piano-midi": ROLLS, "tunes": ROLLS} | dict.fromkeys(
-    series.NAMES, SERIES
-)
+LONG = {name: SWITCHING[name] for name in ("VHRNN 4", "VRNN 6 matched")}
+MODELS = {
+    "switching": SWITCHING,
+    "switching-long": LONG,
+    "jsb": JSB,
+    "piano-midi": ROLLS,
+    "tunes": ROLLS,
+} | dict.fromkeys(series.NAMES, SERIES)
 
 
 class Settings(NamedTuple):
@@ -104,6 +109,7 @@ def settings(profile: profiles.Profile, dataset: str) -> Settings:
     """
     known = {
         "switching": Settings(2, 50, None, 16, 25, 5e-3, 0.1, 5),
+        "switching-long": Settings(2, 50, None, 16, 75, 5e-3, 0.1, 5),
         "jsb": Settings(1, 0, None, 4, 25, 5e-3, 0.1, 5),
         "tunes": Settings(1, 0, None, 8, 25, 5e-3, 0.1, 5),
         "piano-midi": Settings(1, 0, 100, 16, 25, 3e-3, 0.1, 5),
@@ -144,7 +150,7 @@ class Material(NamedTuple):
 @lru_cache(maxsize=2)
 def material(dataset: str, s: Settings) -> Material:
     """The sequences of a set; the training ones cut to windows."""
-    if dataset == "switching":
+    if dataset in ("switching", "switching-long"):
         x = switching_dynamics(sum(SIZES), 0, "test", s.n_steps, matrices()).observations
         cut = [list(part) for part in x.split(SIZES)]
     elif dataset == "tunes":  # the stand-in for music that is not ours to give away
@@ -406,7 +412,9 @@ def context(profile: profiles.Profile, dataset: str) -> results.Context:
 
 def keeps_weights(dataset: str, model: str, seed: int) -> bool:
     """Whether a run's weights are published: those of the page, and those that can be verified."""
-    return dataset == "switching" or (dataset in ("jsb", "tunes") and model in ROLLS and seed == 0)
+    return dataset.startswith("switching") or (
+        dataset in ("jsb", "tunes") and model in ROLLS and seed == 0
+    )
 
 
 def result(profile: profiles.Profile, dataset: str, model: str, seed: int) -> Result:
@@ -421,7 +429,7 @@ def result(profile: profiles.Profile, dataset: str, model: str, seed: int) -> Re
             "model": MODELS[dataset][model]._asdict(),
             "n_training": len(found.material.train.x),
         }
-        if dataset == "switching" and MODELS[dataset][model].kind != "hyperlstm":
+        if dataset.startswith("switching") and MODELS[dataset][model].kind != "hyperlstm":
             values["suites"] = suites(found, s, seed)
             values["switches"] = around_switches(found, s, seed)
         weights = found.model.state_dict() if keeps_weights(dataset, model, seed) else {}
