@@ -13,12 +13,14 @@ INFORMATION = "notebooks/02_mutual_information_lm.html"
 GANS = "notebooks/03_bre_gan.html"
 STEERING = "notebooks/04_controllable_text_vae.html"
 POOLING = "notebooks/05_pooling_vae.html"
+HYPER = "notebooks/06_variational_hyper_rnn.html"
 PAGES = {
     CHAPTER: 2,
     INFORMATION: 4,
     GANS: 2,
     STEERING: 3,
     POOLING: 4,
+    HYPER: 4,
     "book/intro.html": 1,
 }  # how many widgets each holds at least
 MOST_BYTES = {
@@ -27,6 +29,7 @@ MOST_BYTES = {
     GANS: 3_000_000,
     STEERING: 4_100_000,
     POOLING: 4_100_000,
+    HYPER: 3_000_000,
 }  # of a first load; text needs a larger model
 MOST_MILLISECONDS = {
     CHAPTER: 16,
@@ -34,6 +37,7 @@ MOST_MILLISECONDS = {
     GANS: 16,
     STEERING: 50,
     POOLING: 50,
+    HYPER: 16,
 }  # of a frame
 DARK = "() => localStorage.setItem('mode', 'dark')"
 

@@ -295,9 +295,7 @@ def suite_differences(found: Chapter, other: str) -> tuple[list[str], list[list[
 
 
 def sizes(found: Chapter) -> tuple[list[str], list[list[str]]]:
-    """Head and rows: VHRNN less VRNN on the chorales, with the same latent size and as many live "
-    "weights.
-    """
+    """Head and rows: VHRNN less VRNN on the chorales, by latent size and by live weights."""
     models = found.sets["jsb"]
     rows = []
     for size in SIZES:

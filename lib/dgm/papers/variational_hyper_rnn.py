@@ -12,8 +12,7 @@ Modeling", arXiv:2002.10501. In its notation, with h before step t written h, an
     (5) objective   FIVO, in dgm.sampling.particles
 
 The VRNN is the same with s = d_i = d_h = 1, b = 0 and a constant bias. (3)'s products are scaled rows,
-diag(d) W y, and no matrix is ever made for one sequence. The oracle at the end is exact: where x is all
-that there is to see, the law of a linear system that switches is a sum over its few possible pasts.
+diag(d) W y, and no matrix is ever made for one sequence.
 """
 
 import copy
@@ -27,10 +26,27 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from dgm.nets.mlp import mlp
+from dgm.nets.recurrence import CELLS, Recurrence, first_scales
 from dgm.sampling.particles import ParticleBound, log_threshold, particle_bound, weigh
+from dgm.sampling.switching import Oracle, oracle, oracle_log_likelihood
+
+__all__ = [
+    "DeterministicHyperRNN",
+    "Oracle",
+    "State",
+    "Trace",
+    "VariationalHyperRNN",
+    "VariationalRNN",
+    "bound",
+    "evaluate",
+    "generate",
+    "oracle",
+    "oracle_log_likelihood",
+    "parameter_count",
+    "trace",
+]
 
 EMISSIONS = ("gaussian", "bernoulli")
-CELLS = {"lstm": 4, "gru": 3}  # gates
 HYPER_INPUTS = ("both", "latent", "hidden")
 
 
@@ -343,43 +359,6 @@ class VariationalHyperRNN(VariationalRNN):
         return State(h, c, hyper_h, hyper_c), scales
 
 
-class Recurrence(nn.Module):
-    """The weights of an LSTM (rows i, f, g, o) or a GRU (rows r, u, n), and what follows its products."""
-
-    def __init__(self, n_in: int, n_out: int, gates: int, bias: bool = True) -> None:
-        super().__init__()
-        self.weight_input = nn.Parameter(torch.empty(gates * n_out, n_in))
-        self.weight_hidden = nn.Parameter(torch.empty(gates * n_out, n_out))
-        nn.init.xavier_uniform_(self.weight_input)
-        nn.init.xavier_uniform_(self.weight_hidden)
-        self.bias = nn.Parameter(torch.zeros(gates * n_out)) if bias else None
-        if bias and gates == CELLS["lstm"]:
-            with torch.no_grad():
-                self.bias[n_out : 2 * n_out] = 1  # of the forget gate
-        self.gates = gates
-
-    def forward(self, y: Tensor, u: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """The new h and c from both products, (R, gates H) each, biases in the first."""
-        if self.gates == CELLS["lstm"]:
-            i, f, g, o = (y + u).chunk(4, -1)
-            c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-            return o.sigmoid() * c.tanh(), c
-        y_gates, y_new = y.tensor_split([2 * h.shape[-1]], -1)
-        u_gates, u_new = u.tensor_split([2 * h.shape[-1]], -1)
-        reset, keep = (y_gates + u_gates).sigmoid().chunk(2, -1)
-        new = (y_new + reset * u_new).tanh()
-        return keep * h + (1 - keep) * new, c
-
-
-def first_scales(cell: str, h_dim: int) -> Tensor:
-    """(3GH,): all scales 1 and all biases 0, but for the forget gate's, which is 1."""
-    scales = torch.ones(3, CELLS[cell], h_dim)
-    scales[2] = 0
-    if cell == "lstm":
-        scales[2, 1] = 1
-    return scales.flatten()
-
-
 def _log_normal(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
     """Log-density of each number, but for the constant -log(2 pi) / 2."""
     return -0.5 * ((x - mean) / deviation) ** 2 - deviation.log()
@@ -431,7 +410,7 @@ def bound(
         ValueError: shapes that do not fit, frames that are NaN where they are said to be seen, or not
             in [0, 1] for a Bernoulli model, and what `particle_bound` raises.
     """
-    _check_frames(model, x, seen, validate)
+    seen = _checked(model, x, lengths, seen, validate)
     features = model.features(x, seen)
     weights = model.weights()
     if compiled:
@@ -477,8 +456,8 @@ def _compiled_bound(model, features, weights, lengths, n_particles, resample, ge
         here = slice(t, t + AT_ONCE)
         draws = uniform[here] if threshold is not None else None
         state, log_weight, total, several = run(
-            model, weights, state, features[:, here].contiguous(), noise[here], draws, lengths - t, log_weight,
-            total, effective, threshold,
+            model, weights, state, features[:, here].contiguous(), noise[here], draws, lengths - t,
+            log_weight, total, effective, threshold,
         )  # fmt: skip
         effective = several[-1]
         ess.append(several)
@@ -506,24 +485,33 @@ def _compiled_steps():
     return torch.compile(_some_steps, dynamic=False)
 
 
-def _check_frames(model: nn.Module, x: Tensor, seen: Tensor | None, validate: bool) -> None:
+def _checked(
+    model: nn.Module, x: Tensor, lengths: Tensor, seen: Tensor | None, validate: bool
+) -> Tensor:
+    """What was seen and does not stand behind a sequence's end, where even NaN changes nothing."""
     if x.ndim != 3 or x.shape[-1] != model.x_dim:
         raise ValueError(f"x must be (B, T, {model.x_dim}), got {tuple(x.shape)}")
+    if lengths.shape != x.shape[:1]:
+        raise ValueError(f"lengths must be ({len(x)},), got {tuple(lengths.shape)}")
     if seen is not None and (seen.shape != x.shape or seen.dtype != torch.bool):
         raise ValueError(
             f"seen must be bool of shape {tuple(x.shape)}, got {seen.dtype} {tuple(seen.shape)}"
         )
+    inside = torch.arange(x.shape[1], device=x.device) < lengths[:, None]
+    inside = inside[..., None].expand(x.shape)
+    seen = inside if seen is None else inside & seen
     if not validate:
-        return
-    wrong = ~x.isfinite() if seen is None else ~x.isfinite() & seen
+        return seen
+    wrong = ~x.isfinite() & seen
     if bool(wrong.any()):
         row, step = wrong.any(-1).nonzero()[0].tolist()
         raise ValueError(
             f"sequence {row} is NaN or infinite at step {step}: pass seen=~isnan(x) to leave missing "
             "values out"
         )
-    if model.emission == "bernoulli" and not bool(((x >= 0) & (x <= 1)).all()):
+    if model.emission == "bernoulli" and bool((((x < 0) | (x > 1)) & seen).any()):
         raise ValueError("frames of a Bernoulli model must lie in [0, 1]")
+    return seen
 
 
 class Trace(NamedTuple):
@@ -556,7 +544,8 @@ def trace(model: VariationalRNN, x: Tensor, noise: Tensor) -> Trace:
     n = noise.shape[1]
     if x.shape[1:-1] not in ((1,), (n,)):
         raise ValueError(f"x must be (T, X) or (T, {n}, X), got {tuple(x.shape)}")
-    _check_frames(model, x.transpose(0, 1), None, True)
+    whole = torch.full((x.shape[1],), len(x), device=x.device)
+    _checked(model, x.transpose(0, 1), whole, None, True)
     features, weights = model.features(x).expand(-1, n, -1), model.weights()
     state, rows = model.start(n), []
     for at, now in zip(features, noise, strict=True):
@@ -656,6 +645,8 @@ def parameter_count(model: nn.Module, as_published: bool = False) -> int:
     live = sum(parameter.numel() for parameter in model.parameters())
     if not as_published:
         return live
+    if not isinstance(model, VariationalRNN):
+        raise ValueError(f"the paper has no count of a {type(model).__name__}")
     return live + model.gates * model.h_dim * (model.z_dim + model.h_dim + 1)
 
 
@@ -722,8 +713,9 @@ class DeterministicHyperRNN(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, seen: Tensor | None = None) -> Tensor:
         """Log-likelihood (B,) of sequences (B, T, X), nats; `seen` as for `bound`."""
-        _check_frames(self, x, seen, True)
-        seen = torch.ones_like(x, dtype=torch.bool) if seen is None else seen
+        seen = _checked(self, x, lengths, seen, True)
+        if not bool(((lengths >= 1) & (lengths <= x.shape[1])).all()):
+            raise ValueError(f"lengths must lie in 1..{x.shape[1]}, got {lengths.tolist()}")
         x = torch.where(seen, x, self.input_mean)
         encoded = self.encode_x(x - self.input_mean)
         h, c, k, k_c = (x.new_zeros(len(x), n) for n in 2 * [self.h_dim] + 2 * [self.k_dim])
@@ -752,76 +744,3 @@ class DeterministicHyperRNN(nn.Module):
         else:
             each = x * numbers - functional.softplus(numbers)
         return (shares.log_softmax(-1) + (seen * each).sum(-1)).logsumexp(-1)
-
-
-# The truth about the switching system
-
-
-class Oracle(NamedTuple):
-    """Exact Bayes about x_t = W x_{t-1} + sigma_t e_t; nats."""
-
-    log_likelihood: Tensor  # (B,)
-    per_step: Tensor  # (B, T), of each x_t given those before it
-    posterior: Tensor  # (B, T, K), of which W it is, given the steps up to this one
-
-
-@torch.no_grad()
-def oracle(
-    x: Tensor,
-    matrices: Tensor,
-    deviations: tuple[float, ...] = (0.25, 1.0, 4.0),
-    switches: int = 2,
-) -> Oracle:
-    """What one who knows the law, but neither W nor sigma_t, says of sequences (B, T, 2).
-
-    x_0 is uniform on [-1, 1]^2, W one of K matrices (K, 2, 2) for the whole sequence, and sigma changes
-    to one of the others at exactly `switches` steps out of 1..T-1, all sets of steps alike. The sum
-    over pasts runs forward over how many changes there were and which sigma it is now.
-
-    Raises:
-        ValueError: shapes that do not fit, or fewer steps than switches.
-    """
-    if x.ndim != 3 or x.shape[-1] != 2 or matrices.ndim != 3 or matrices.shape[1:] != (2, 2):
-        raise ValueError(
-            f"want x (B, T, 2) and matrices (K, 2, 2), got {tuple(x.shape)}, {tuple(matrices.shape)}"
-        )
-    n, n_steps = x.shape[:2]
-    if not 0 <= switches < n_steps:
-        raise ValueError(f"{switches} switches do not fit in {n_steps} steps")
-    x, matrices = x.double(), matrices.to(x.device, torch.float64)
-    sigma = torch.tensor(deviations, dtype=torch.float64, device=x.device)
-    k, s = len(matrices), len(sigma)
-    used = torch.arange(switches + 1, device=x.device)
-    # log p(x up to now, W, changes so far, sigma)
-    joint = x.new_full((n, k, switches + 1, s), -math.inf)
-    joint[:, :, 0] = -math.log(4 * k * s)
-    totals, posteriors = [], []
-    elsewhere = (~torch.eye(s, dtype=torch.bool, device=x.device)).double().log()
-    for t in range(n_steps):
-        if t:
-            change = (switches - used).clamp(max=n_steps - t) / (n_steps - t)
-            stay = joint + (1 - change).log()[:, None]
-            moved = joint + change.log()[:, None] - math.log(max(s - 1, 1))
-            moved = (moved[..., :, None] + elsewhere).logsumexp(-2)
-            arrived = torch.full_like(joint, -math.inf)
-            arrived[:, :, 1:] = moved[:, :, :-1]
-            step = x[:, t, None] - torch.einsum("kij,bj->bki", matrices, x[:, t - 1])
-            squares = (step**2).sum(-1)[..., None] / sigma**2
-            density = -0.5 * squares - 2 * sigma.log() - math.log(2 * math.pi)
-            joint = torch.logaddexp(stay, arrived) + density[:, :, None]
-        by_matrix = joint.flatten(2).logsumexp(-1)
-        totals.append(by_matrix.logsumexp(-1))
-        posteriors.append(by_matrix.softmax(-1))
-    total = torch.stack(totals, 1)
-    per_step = torch.cat([total[:, :1], total.diff(dim=1)], 1)
-    return Oracle(total[:, -1].cpu(), per_step.cpu(), torch.stack(posteriors, 1).cpu())
-
-
-def oracle_log_likelihood(
-    x: Tensor,
-    matrices: Tensor,
-    deviations: tuple[float, ...] = (0.25, 1.0, 4.0),
-    switches: int = 2,
-) -> Tensor:
-    """`oracle`'s log-likelihood (B,) alone, float64."""
-    return oracle(x, matrices, deviations, switches).log_likelihood

@@ -63,12 +63,16 @@ def particle_bound(
         raise ValueError(f"n_particles must be at least 1, got {n_particles}")
     if resample not in RESAMPLE:
         raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {resample!r}")
-    n_sequences, n_steps = observations.shape[:2]
-    if lengths.shape != (n_sequences,) or not n_steps:
+    if (
+        observations.ndim < 2
+        or not observations.shape[1]
+        or lengths.shape != observations.shape[:1]
+    ):
         raise ValueError(
             f"lengths {tuple(lengths.shape)} do not fit observations {tuple(observations.shape)}: "
             "want one for each sequence, and at least one step"
         )
+    n_sequences, n_steps = observations.shape[:2]
     if validate and not bool(((lengths >= 1) & (lengths <= n_steps)).all()):
         raise ValueError(f"lengths must lie in 1..{n_steps}, got {lengths.tolist()}")
     rows = n_sequences * n_particles
@@ -80,8 +84,11 @@ def particle_bound(
     for t in range(n_steps):
         x_t = observations[:, t].repeat_interleave(n_particles, 0)
         state, log_alpha = step(state, x_t, t, generator)
-        if log_alpha.shape != (rows,):
-            raise ValueError(f"step gave weights {tuple(log_alpha.shape)}, want ({rows},)")
+        if log_alpha.shape != (rows,) or any(len(tensor) != rows for tensor in state):
+            raise ValueError(
+                f"step gave weights {tuple(log_alpha.shape)} and {[len(t) for t in state]} rows of state, "
+                f"want ({rows},) and {rows} in every tensor"
+            )
         log_alpha = log_alpha.view(n_sequences, n_particles)
         left = lengths - t  # steps, this one included
         if validate:

@@ -1,0 +1,81 @@
+"""Exact Bayes about a linear system whose noise changes: the truth that no model may beat.
+
+Where x is all that there is to see, the law of x_t = W x_{t-1} + sigma_t e_t, with W one of a few matrices
+and sigma_t one of a few deviations, is a sum over few pasts.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Oracle(NamedTuple):
+    """Exact Bayes about x_t = W x_{t-1} + sigma_t e_t; nats."""
+
+    log_likelihood: Tensor  # (B,)
+    per_step: Tensor  # (B, T), of each x_t given those before it
+    posterior: Tensor  # (B, T, K), of which W it is, given the steps up to this one
+
+
+@torch.no_grad()
+def oracle(
+    x: Tensor,
+    matrices: Tensor,
+    deviations: tuple[float, ...] = (0.25, 1.0, 4.0),
+    switches: int = 2,
+) -> Oracle:
+    """What one who knows the law, but neither W nor sigma_t, says of sequences (B, T, 2).
+
+    x_0 is uniform on [-1, 1]^2, W one of K matrices (K, 2, 2) for the whole sequence, and sigma changes
+    to one of the others at exactly `switches` steps out of 1..T-1, all sets of steps alike. The sum
+    over pasts runs forward over how many changes there were and which sigma it is now.
+
+    Raises:
+        ValueError: shapes that do not fit, or fewer steps than switches.
+    """
+    if x.ndim != 3 or x.shape[-1] != 2 or matrices.ndim != 3 or matrices.shape[1:] != (2, 2):
+        raise ValueError(
+            f"want x (B, T, 2) and matrices (K, 2, 2), got {tuple(x.shape)}, {tuple(matrices.shape)}"
+        )
+    n, n_steps = x.shape[:2]
+    if not 0 <= switches < n_steps:
+        raise ValueError(f"{switches} switches do not fit in {n_steps} steps")
+    x, matrices = x.double(), matrices.to(x.device, torch.float64)
+    sigma = torch.tensor(deviations, dtype=torch.float64, device=x.device)
+    k, s = len(matrices), len(sigma)
+    used = torch.arange(switches + 1, device=x.device)
+    # log p(x up to now, W, changes so far, sigma)
+    joint = x.new_full((n, k, switches + 1, s), -math.inf)
+    joint[:, :, 0] = -math.log(4 * k * s)
+    totals, posteriors = [], []
+    elsewhere = (~torch.eye(s, dtype=torch.bool, device=x.device)).double().log()
+    for t in range(n_steps):
+        if t:
+            change = (switches - used).double().clamp(max=n_steps - t) / (n_steps - t)
+            stay = joint + (1 - change).log()[:, None]
+            moved = joint + change.log()[:, None] - math.log(max(s - 1, 1))
+            moved = (moved[..., :, None] + elsewhere).logsumexp(-2)
+            arrived = torch.full_like(joint, -math.inf)
+            arrived[:, :, 1:] = moved[:, :, :-1]
+            step = x[:, t, None] - torch.einsum("kij,bj->bki", matrices, x[:, t - 1])
+            squares = (step**2).sum(-1)[..., None] / sigma**2
+            density = -0.5 * squares - 2 * sigma.log() - math.log(2 * math.pi)
+            joint = torch.logaddexp(stay, arrived) + density[:, :, None]
+        by_matrix = joint.flatten(2).logsumexp(-1)
+        totals.append(by_matrix.logsumexp(-1))
+        posteriors.append(by_matrix.softmax(-1))
+    total = torch.stack(totals, 1)
+    per_step = torch.cat([total[:, :1], total.diff(dim=1)], 1)
+    return Oracle(total[:, -1].cpu(), per_step.cpu(), torch.stack(posteriors, 1).cpu())
+
+
+def oracle_log_likelihood(
+    x: Tensor,
+    matrices: Tensor,
+    deviations: tuple[float, ...] = (0.25, 1.0, 4.0),
+    switches: int = 2,
+) -> Tensor:
+    """`oracle`'s log-likelihood (B,) alone, float64."""
+    return oracle(x, matrices, deviations, switches).log_likelihood

@@ -1,0 +1,950 @@
+"""VRNN and VHRNN against loops with explicit matrices, published counts, invariances and exact sums."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from dgm.data import synthetic
+from dgm.papers import variational_hyper_rnn as paper
+from dgm.papers.variational_hyper_rnn import (
+    DeterministicHyperRNN,
+    VariationalHyperRNN,
+    VariationalRNN,
+    bound,
+    generate,
+    oracle,
+    oracle_log_likelihood,
+    parameter_count,
+    trace,
+)
+
+CELLS, EMISSIONS, INPUTS = ("lstm", "gru"), ("gaussian", "bernoulli"), ("both", "latent", "hidden")
+RULES = ("never", "ess", "always")
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+# No two alike, so that no slice of one is mistaken for another's.
+X, Z, H, K, W = 3, 6, 5, 4, 7
+
+
+def rng(seed=0, device="cpu"):
+    return torch.Generator(device).manual_seed(seed)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
+
+
+def shaken(model, size=0.4, seed=0):
+    """All parameters and the input's mean moved off their first values, ReLUs mostly on; float64."""
+    model, generator = model.double(), rng(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(size * (noise.abs() if parameter.ndim == 1 else noise))
+        model.input_mean.copy_(0.1 + torch.arange(model.x_dim) / 10)
+    return model
+
+
+def plain(emission="gaussian", cell="lstm", layers=2, **sizes):
+    x, z, h = sizes.get("x", X), sizes.get("z", Z), sizes.get("h", H)
+    return shaken(VariationalRNN(x, z, h, emission, layers, cell))
+
+
+def hyper(emission="gaussian", cell="lstm", layers=2, hyper_input="both", **sizes):
+    x, z, h = sizes.get("x", X), sizes.get("z", Z), sizes.get("h", H)
+    return shaken(VariationalHyperRNN(x, z, h, W, emission, layers, cell, hyper_input, K))
+
+
+def models():
+    """Every kind of model, named."""
+    for emission in EMISSIONS:
+        for cell in CELLS:
+            yield pytest.param(lambda e=emission, c=cell: plain(e, c), id=f"vrnn-{emission}-{cell}")
+            for read in INPUTS:
+                yield pytest.param(
+                    lambda e=emission, c=cell, r=read: hyper(e, c, hyper_input=r),
+                    id=f"vhrnn-{emission}-{cell}-{read}",
+                )
+
+
+MODELS = list(models())
+FOUR = [
+    pytest.param(lambda m=make, e=emission: m(e), id=f"{make.__name__}-{emission}")
+    for make in (plain, hyper)
+    for emission in EMISSIONS
+]
+
+
+def broad(model):
+    """A proposal near the prior and wider, so that weights are bounded and estimates have little noise."""
+    with torch.no_grad():
+        last = model.posterior[-1]
+        last.weight[:] *= 0.3
+        last.weight[model.z_dim :] = 0
+        last.bias[model.z_dim :] = 1.5
+    return model
+
+
+def frames(model, *shape, seed=0):
+    """Frames (*shape, X) that the model may see."""
+    x = normal(*shape, model.x_dim, seed=seed)
+    return x if model.emission == "gaussian" else (x > 0).double()
+
+
+def per_step_noise(steps, rows, z_dim, seed=0):
+    """The noise (T, R, D) that `bound` draws where it draws nothing else."""
+    generator = rng(seed)
+    draws = [torch.randn(rows, z_dim, generator=generator, dtype=torch.float64)]
+    while len(draws) < steps:
+        draws.append(torch.randn(rows, z_dim, generator=generator, dtype=torch.float64))
+    return torch.stack(draws)
+
+
+def perceptron(network, v, scales=None, biases=None):
+    """A perceptron whose layers have explicitly scaled matrices diag(s_l) W_l and more biases."""
+    layers = [module for module in network if isinstance(module, nn.Linear)]
+    for i, layer in enumerate(layers):
+        weight, bias = layer.weight, layer.bias
+        if scales is not None:
+            weight, bias = torch.diag(scales[i]) @ weight, bias + biases[i]
+        v = weight @ v + bias
+        v = v.relu() if i + 1 < len(layers) else v
+    return v
+
+
+def gaussian(raw, smallest):
+    mean, deviation = raw.chunk(2)
+    return mean, functional.softplus(deviation + 0.5).clamp(min=smallest)
+
+
+def log_normal(x, mean, deviation):
+    return (
+        -0.5 * ((x - mean) / deviation) ** 2 - deviation.log() - 0.5 * math.log(2 * math.pi)
+    ).sum()
+
+
+def gaussian_kl(mean_q, variance_q, mean_p, variance_p):
+    ratio = (variance_q + (mean_q - mean_p) ** 2) / variance_p
+    return 0.5 * (torch.log(variance_p / variance_q) + ratio - 1)
+
+
+def gated(a, c, names):
+    parts = dict(zip(names, a.chunk(len(names)), strict=True))
+    c = parts["f"].sigmoid() * c + parts["i"].sigmoid() * parts["g"].tanh()
+    return parts["o"].sigmoid() * c.tanh(), c
+
+
+def by_hand(model, x, noise, seen=None):
+    """The specification's equations for one sequence (T, X) and one particle's noise (T, D).
+
+    torch's softplus is its argument above 20, which is 2e-9 off: log-probabilities agree to 1e-8.
+    """
+    h = c = torch.zeros(model.h_dim, dtype=torch.float64)
+    is_hyper = hasattr(model, "heads")
+    lstm = len(model.cell.weight_hidden) == 4 * model.h_dim
+    k = k_c = torch.zeros(K, dtype=torch.float64)
+    rows = []
+    for t in range(len(x)):
+        here = torch.ones(len(x[t]), dtype=torch.bool) if seen is None else seen[t]
+        frame = torch.where(here, x[t], model.input_mean)
+        encoded = perceptron(model.encode_x, frame - model.input_mean)
+        prior_mean, prior_deviation = gaussian(perceptron(model.prior, h), model.sigma_min)
+        residual, deviation = gaussian(
+            perceptron(model.posterior, torch.cat([h, encoded])), model.sigma_min
+        )
+        mean = prior_mean + residual
+        z = mean + deviation * noise[t]
+        both, scales, biases = torch.cat([z, h]), None, None
+        if is_hyper:
+            read = {INPUTS[0]: both, INPUTS[1]: z, INPUTS[2]: h}[model.hand_reads]
+            sizes = [len(layer.weight) for layer in model.decoder if isinstance(layer, nn.Linear)]
+            parts = perceptron(model.rescale, read).split(2 * sizes)
+            scales, biases = parts[: len(sizes)], parts[len(sizes) :]
+        raw = perceptron(model.decoder, both, scales, biases)
+        if model.emission == "gaussian":
+            mean_x, deviation_x = gaussian(raw, model.sigma_min)
+            log_x = log_normal(frame[here], mean_x[here], deviation_x[here])
+        else:
+            mean_x, deviation_x = raw.sigmoid(), raw[:0]
+            on, off = functional.logsigmoid(raw), functional.logsigmoid(-raw)
+            log_x = (frame * on + (1 - frame) * off)[here].sum()
+        log_alpha = log_normal(z, prior_mean, prior_deviation) + log_x
+        log_alpha = log_alpha - log_normal(z, mean, deviation)
+        kl = gaussian_kl(mean, deviation**2, prior_mean, prior_deviation**2).sum()
+        y = torch.cat([encoded, perceptron(model.encode_z, z)])
+        on_input, on_hidden = model.cell.weight_input, model.cell.weight_hidden
+        if is_hyper:
+            a = model.hyper.weight_input @ read + model.hyper.weight_hidden @ k + model.hyper.bias
+            k, k_c = gated(a, k_c, "ifgo")
+            written = model.heads.weight @ k + model.heads.bias
+            d_input, d_hidden, bias = written.chunk(3)
+            on_input, on_hidden = torch.diag(d_input) @ on_input, torch.diag(d_hidden) @ on_hidden
+        else:
+            written, bias = h[:0], model.cell.bias
+        if lstm:
+            h, c = gated(on_input @ y + on_hidden @ h + bias, c, "ifgo")
+        else:
+            a, u = (on_input @ y + bias).chunk(3), (on_hidden @ h).chunk(3)
+            reset, keep = (a[0] + u[0]).sigmoid(), (a[1] + u[1]).sigmoid()
+            h = keep * h + (1 - keep) * (a[2] + reset * u[2]).tanh()
+        rows.append(
+            {
+                "z": z, "log_alpha": log_alpha, "kl": kl, "prior_mean": prior_mean,
+                "prior_deviation": prior_deviation, "mean_x": mean_x, "deviation_x": deviation_x,
+                "scales": written, "h": h,
+            }
+        )  # fmt: skip
+    return {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    """First weights come from the global generator."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _remember_the_hyper_input(monkeypatch):
+    """What a VHRNN was told to read, for `by_hand`."""
+    built = VariationalHyperRNN.__init__
+
+    def remembering(self, *args, **more):
+        built(self, *args, **more)
+        self.hand_reads = args[7] if len(args) > 7 else more.get("hyper_input", "both")
+
+    monkeypatch.setattr(VariationalHyperRNN, "__init__", remembering)
+
+
+def about(name):
+    return lambda message: f"{name}: {message}"
+
+
+def gradients(model, value):
+    found = torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
+    names = [name for name, _ in model.named_parameters()]
+    return dict(zip(names, found, strict=True))
+
+
+def full(x):
+    return torch.full((x.shape[0],), x.shape[1])
+
+
+class TestCounts:
+    @pytest.mark.parametrize(
+        ("sizes", "published", "live"),
+        [((2, 6, 6, "gaussian", 2), 1516, 1204), ((2, 8, 8, "gaussian", 2), 2612, 2068),
+         ((88, 24, 24, "bernoulli", 1), 23200, 18496), ((88, 28, 28, "bernoulli", 1), 30636, 24252),
+         ((88, 32, 32, "bernoulli", 1), 39096, 30776), ((10, 28, 28, "gaussian", 1), 26480, None),
+         ((10, 32, 32, "gaussian", 1), 34356, None)],
+    )  # fmt: skip
+    def test_vrnn(self, sizes, published, live):
+        model = VariationalRNN(*sizes)
+        assert parameter_count(model, as_published=True) == published
+        assert parameter_count(model) == (live or published - 8 * sizes[1] ** 2 - 4 * sizes[1])
+        assert parameter_count(model) == sum(p.numel() for p in model.parameters())
+
+    @pytest.mark.parametrize(
+        ("sizes", "published", "live"),
+        [((2, 4, 4, 12, "gaussian", 2), 1568, 1424), ((88, 24, 12, 16, "bernoulli", 1), 23904, 22128),
+         ((88, 28, 14, 18, "bernoulli", 1), 30778, 28370),
+         ((88, 32, 16, 20, "bernoulli", 1), 38524, 35388),
+         ((88, 14, 14, 64, "bernoulli", 1), 29078, None), ((10, 16, 16, 64, "gaussian", 1), 22124, None)],
+    )  # fmt: skip
+    def test_vhrnn(self, sizes, published, live):
+        model = VariationalHyperRNN(*sizes)
+        dead = 4 * sizes[2] * (sizes[1] + sizes[2] + 1)
+        assert parameter_count(model, as_published=True) == published
+        assert parameter_count(model) == (live or published - dead)
+        assert parameter_count(model) == sum(p.numel() for p in model.parameters())
+
+    @pytest.mark.parametrize("layers", [1, 3])
+    def test_formula(self, layers):
+        """The specification's sum of perceptrons and cells, where no two sizes agree."""
+
+        def net(n_in, hidden, n_out):
+            sizes = [n_in, *hidden, n_out]
+            return sum((i + 1) * o for i, o in itertools.pairwise(sizes))
+
+        wide, o = [Z] * layers, 2 * X
+        nets = net(X, wide, Z) + net(Z, wide, Z) + net(H, wide, 2 * Z)
+        nets += net(H + Z, wide, 2 * Z) + net(Z + H, wide, o)
+        model = VariationalRNN(X, Z, H, "gaussian", layers)
+        assert parameter_count(model) == nets + 4 * H * (2 * Z + H + 1)
+        model = VariationalHyperRNN(X, Z, H, W, "gaussian", layers)
+        parts = 4 * H * (2 * Z + H) + 4 * H * (Z + H + H + 1) + (H + 1) * 12 * H
+        assert parameter_count(model) == nets + parts + net(Z + H, [W], 2 * (layers * Z + o))
+        gru = VariationalRNN(X, Z, H, "gaussian", layers, "gru")
+        assert parameter_count(gru) == nets + 3 * H * (2 * Z + H + 1)
+
+    @pytest.mark.parametrize("make", MODELS)
+    def test_no_parameter_is_dead(self, make):
+        """Each tensor learns, and each number in it but for what a ReLU has switched off."""
+        model = make()
+        x = frames(model, 40, 5)
+        value = bound(model, x, full(x), 3, "ess", rng()).log_likelihood.sum()
+        for name, gradient in gradients(model, value).items():
+            assert gradient is not None, name
+            assert gradient.abs().max() > 0, name
+            behind_relu = name.startswith(("encode", "prior", "posterior", "decoder", "rescale"))
+            share = float((gradient != 0).double().mean())
+            assert share > (0.4 if behind_relu else 0.999), name
+
+    def test_first_values(self):
+        """A fresh VHRNN is nearly a VRNN: scales 1, biases 0 but for the forget gate's."""
+        model = VariationalHyperRNN(X, Z, H, W, "gaussian")
+        d_input, d_hidden, bias = model.heads.bias.detach().chunk(3)
+        assert (d_input == 1).all()
+        assert (d_hidden == 1).all()
+        assert (bias[H : 2 * H] == 1).all()
+        assert bias[:H].abs().max() == bias[2 * H :].abs().max() == 0
+        assert model.heads.weight.abs().max() <= 1e-2
+        mean = torch.tensor([0.5, 0.9, 0.0])
+        model = VariationalRNN(X, Z, H, "bernoulli")
+        model.calibrate(mean)
+        assert torch.equal(model.input_mean, mean)
+        wanted = mean.clamp(1e-4, 1 - 1e-4).logit()
+        torch.testing.assert_close(model.decoder[-1].bias.detach(), wanted)
+
+
+class TestEquations:
+    @pytest.mark.parametrize("make", MODELS)
+    def test_trace_is_the_specification_in_loops(self, make):
+        model = make()
+        x, noise = frames(model, 4), normal(4, 2, Z, seed=1)
+        found = trace(model, x, noise)
+        for n in range(2):
+            for name, expected in by_hand(model, x, noise[:, n]).items():
+                value = getattr(found, name)[:, n]
+                torch.testing.assert_close(
+                    value, expected.detach(), rtol=1e-8, atol=1e-8, msg=about(name)
+                )
+
+    @pytest.mark.parametrize("make", MODELS)
+    def test_scaled_rows_have_the_gradients_of_scaled_matrices(self, make):
+        """d * (W y) = (diag(d) W) y, also for the gradients of d, W and all that lies before."""
+        model = make()
+        x, noise = frames(model, 1, 4), per_step_noise(4, 1, Z)
+        by_rows = bound(model, x, full(x), 1, "never", rng()).log_likelihood.sum()
+        by_matrices = by_hand(model, x[0], noise[:, 0])["log_alpha"].sum()
+        torch.testing.assert_close(by_rows, by_matrices, rtol=1e-9, atol=0)
+        expected = gradients(model, by_matrices)
+        for name, gradient in gradients(model, by_rows).items():
+            torch.testing.assert_close(
+                gradient, expected[name], rtol=1e-7, atol=1e-7, msg=about(name)
+            )
+
+    def test_kl_has_its_closed_form(self):
+        ones = (torch.tensor(v, dtype=torch.float64) for v in (1.0, 0.25, -1.0, 4.0))
+        assert abs(float(gaussian_kl(*ones)) - 1.4175443611) < 1e-10
+        model = plain(z=1)
+        with torch.no_grad():
+            for network, mean, deviation in ((model.prior, -1.0, 2.0), (model.posterior, 2.0, 0.5)):
+                network[-1].weight.zero_()
+                raw = math.log(math.expm1(deviation)) - 0.5
+                network[-1].bias.copy_(torch.tensor([mean, raw], dtype=torch.float64))
+        found = trace(model, frames(model, 3), normal(3, 2, 1))
+        assert (found.kl - 1.4175443611).abs().max() < 1e-9
+        assert (found.prior_mean + 1).abs().max() < 1e-12
+        assert (found.prior_deviation - 2).abs().max() < 1e-12
+
+    def test_no_residual_and_equal_deviations_mean_no_kl(self):
+        model = plain()
+        with torch.no_grad():
+            for network in (model.prior, model.posterior):
+                network[-1].weight[Z:] = 0
+                network[-1].bias[Z:] = 0.3
+            model.posterior[-1].weight[:Z] = 0
+            model.posterior[-1].bias[:Z] = 0
+        assert trace(model, frames(model, 5), normal(5, 3, Z)).kl.abs().max() < 1e-12
+
+    def test_deviations_have_a_floor(self):
+        model = plain()
+        with torch.no_grad():
+            for network in (model.prior, model.posterior, model.decoder):
+                network[-1].weight.zero_()
+                network[-1].bias.fill_(-100.0)
+        found = trace(model, frames(model, 3), normal(3, 2, Z))
+        assert (found.prior_deviation == model.sigma_min).all()
+        assert (found.deviation_x == model.sigma_min).all()
+
+    @pytest.mark.parametrize("make", [plain, hyper])
+    def test_all_bernoulli_sequences_together_have_probability_one(self, make):
+        """The estimate is unbiased for each of 2^4 sequences, so that their sum is 1 on average."""
+        model = broad(make("bernoulli", x=2, z=2))
+        every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).double().view(16, 2, 2)
+        x = every.repeat(400, 1, 1)
+        with torch.no_grad():
+            found = bound(model, x, full(x), 4, "always", rng()).log_likelihood
+        total = found.exp().view(400, 16).sum(1)
+        error = float(total.std()) / 20
+        assert error < 0.05
+        assert abs(float(total.mean()) - 1) < 4 * error
+
+
+class TestReduction:
+    def pair(self, emission, cell, on_input=1.0, on_hidden=1.0):
+        """A VRNN with weights c W and c' U, and the VHRNN with W, U whose hyper networks say c, c'."""
+        small, large = plain(emission, cell), hyper(emission, cell)
+        shared = {k: v.clone() for k, v in small.state_dict().items() if k != "cell.bias"}
+        missing, unexpected = large.load_state_dict(shared, strict=False)
+        assert not unexpected
+        assert all(name.startswith(("hyper.", "heads.", "rescale.")) for name in missing)
+        gates = len(small.cell.bias)
+        with torch.no_grad():
+            large.heads.weight.zero_()
+            large.heads.bias[:gates] = on_input
+            large.heads.bias[gates : 2 * gates] = on_hidden
+            large.heads.bias[2 * gates :] = small.cell.bias
+            for parameter in large.rescale.parameters():
+                parameter.zero_()
+            large.rescale[-1].bias[: len(large.rescale[-1].bias) // 2] = 1
+            small.cell.weight_input.mul_(on_input)
+            small.cell.weight_hidden.mul_(on_hidden)
+        return small, large
+
+    @pytest.mark.parametrize("cell", CELLS)
+    @pytest.mark.parametrize("emission", EMISSIONS)
+    @pytest.mark.parametrize("constants", [(1.0, 1.0), (0.7, 0.7), (-1.5, 0.4)])
+    def test_a_vhrnn_of_constant_scales_is_a_vrnn(self, emission, cell, constants):
+        small, large = self.pair(emission, cell, *constants)
+        x, noise = frames(small, 5, 6), normal(6, 3, Z, seed=1)
+        for name, a, b in zip(
+            paper.Trace._fields, trace(small, x[0], noise), trace(large, x[0], noise), strict=True
+        ):
+            if name != "scales":
+                torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12, msg=about(name))
+        for rule in RULES:
+            one, two = (
+                bound(m, x, torch.tensor([6, 1, 3, 6, 5]), 4, rule, rng()) for m in (small, large)
+            )
+            torch.testing.assert_close(one.log_likelihood, two.log_likelihood, rtol=1e-12, atol=0)
+            torch.testing.assert_close(one.ess, two.ess, rtol=1e-10, atol=0)
+            expected = gradients(small, one.log_likelihood.sum())
+            found = gradients(large, two.log_likelihood.sum())
+            expected["cell.weight_input"] = expected["cell.weight_input"] * constants[0]
+            expected["cell.weight_hidden"] = expected["cell.weight_hidden"] * constants[1]
+            found["cell.bias"] = found["heads.bias"].chunk(3)[2]
+            for name, gradient in expected.items():
+                torch.testing.assert_close(
+                    found[name], gradient, rtol=1e-11, atol=1e-11 * float(gradient.abs().max()),
+                    msg=about(name),
+                )  # fmt: skip
+
+
+class TestBound:
+    @pytest.mark.parametrize("make", MODELS)
+    def test_it_is_what_the_traces_say(self, make):
+        """Each sequence of a padded batch alone, and ELBO, IWAE from its increments."""
+        model = make()
+        lengths, steps = torch.tensor([5, 1, 3]), 5
+        x = frames(model, 3, steps)
+        for n_particles in (1, 4):
+            noise = per_step_noise(steps, 3 * n_particles, Z)
+            found = bound(model, x, lengths, n_particles, "never", rng()).log_likelihood
+            for b, n in enumerate(lengths.tolist()):
+                mine = noise[:n, b * n_particles : (b + 1) * n_particles]
+                log_w = trace(model, x[b, :n], mine).log_alpha.sum(0)
+                alone = torch.logsumexp(log_w, 0) - math.log(n_particles)
+                torch.testing.assert_close(found[b].detach(), alone, rtol=1e-11, atol=0)
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_one_particle_gives_the_elbo_by_every_rule(self, rule):
+        model, noise = hyper(), per_step_noise(6, 1, Z)
+        x = frames(model, 1, 6)
+        found = bound(model, x, full(x), 1, rule, rng())
+        expected = trace(model, x[0], noise).log_alpha.sum()
+        torch.testing.assert_close(found.log_likelihood[0].detach(), expected, rtol=1e-12, atol=0)
+        assert (found.ess - 1).abs().max() < 1e-12
+
+    @pytest.mark.parametrize("make", FOUR)
+    @pytest.mark.parametrize("rule", RULES)
+    def test_padded_values_change_nothing(self, make, rule):
+        model, lengths = make(), torch.tensor([4, 1, 2])
+        x, noisy = frames(model, 3, 4), frames(model, 3, 4, seed=9)
+        past = (torch.arange(4) >= lengths[:, None])[..., None]
+        large = 1.0 if model.emission == "bernoulli" else 1e9
+        values = []
+        for other in (x, noisy, torch.full_like(x, large)):
+            found = bound(model, torch.where(past, other, x), lengths, 3, rule, rng())
+            values.append((found, gradients(model, found.log_likelihood.sum())))
+        for found, slopes in values[1:]:
+            assert torch.equal(found.log_likelihood, values[0][0].log_likelihood)
+            assert torch.equal(found.ess, values[0][0].ess)
+            for name, slope in slopes.items():
+                assert torch.equal(slope, values[0][1][name]), name
+
+    @pytest.mark.parametrize("make", FOUR)
+    def test_nan_behind_the_end_changes_nothing(self, make):
+        model, lengths = make(), torch.tensor([4, 1, 2])
+        x = frames(model, 3, 4)
+        past = (torch.arange(4) >= lengths[:, None])[..., None].expand_as(x)
+        clean, dirty = (
+            bound(model, observed, lengths, 3, "ess", rng()).log_likelihood
+            for observed in (x, x.masked_fill(past, math.nan))
+        )
+        assert torch.equal(clean, dirty)
+        for name, gradient in gradients(model, dirty.sum()).items():
+            assert torch.isfinite(gradient).all(), name
+
+    @pytest.mark.parametrize("make", FOUR)
+    def test_order_of_sequences_and_of_particles(self, make):
+        model, order = make(), torch.tensor([2, 0, 1])
+        x, noise = frames(model, 5), normal(5, 3, Z, seed=1)
+        here, turned = trace(model, x, noise), trace(model, x, noise[:, order])
+        for name, a, b in zip(paper.Trace._fields, here, turned, strict=True):
+            torch.testing.assert_close(b, a[:, order], rtol=1e-12, atol=1e-12, msg=about(name))
+        # Sequences, all with the noise of the first.
+        model = model.double()
+        many = frames(model, 3, 5)
+        lengths = torch.tensor([5, 2, 4])
+
+        def value(x, lengths):
+            with pytest.MonkeyPatch.context() as patch:
+                first = normal(5, 1, 4, Z, seed=2).expand(5, 3, 4, Z).reshape(5, 12, Z)
+                draws = iter(first)
+                patch.setattr(torch, "randn", lambda *shape, **more: next(draws))
+                found = bound(model, x, lengths, 4, "never", rng())
+                assert next(draws, None) is None
+            return found
+
+        straight, mixed = value(many, lengths), value(many[order], lengths[order])
+        torch.testing.assert_close(
+            mixed.log_likelihood, straight.log_likelihood[order], rtol=1e-12, atol=0
+        )
+        torch.testing.assert_close(mixed.ess, straight.ess[:, order], rtol=1e-10, atol=0)
+
+    @pytest.mark.parametrize("make", MODELS)
+    def test_no_step_knows_what_comes_later(self, make):
+        model = make()
+        x, noise = frames(model, 5), normal(5, 2, Z, seed=1)
+        before = trace(model, x, noise)
+        for s in range(5):
+            changed = x.clone()
+            changed[s:] = 1 - changed[s:]
+            after = trace(model, changed, noise)
+            for name, a, b in zip(paper.Trace._fields, before, after, strict=True):
+                assert torch.equal(a[:s], b[:s]), (name, s)
+            assert torch.equal(before.prior_mean[s], after.prior_mean[s])  # nor the prior its x
+            assert not torch.allclose(before.log_alpha[s:], after.log_alpha[s:], atol=1e-6)
+
+    @pytest.mark.parametrize("make", MODELS)
+    def test_each_step_has_gradients_from_all_before_and_none_after(self, make):
+        model = make()
+        x = frames(model, 1, 4).requires_grad_()
+        up_to = [bound(model, x, torch.tensor([t]), 1, "never", rng()) for t in range(1, 5)]
+        for t in range(4):
+            log_p = up_to[t].log_likelihood - (up_to[t - 1].log_likelihood if t else 0)
+            (slope,) = torch.autograd.grad(log_p.sum(), x, retain_graph=True)
+            assert (slope[0, t + 1 :] == 0).all()
+            assert (slope[0, : t + 1].abs().max(1).values > 0).all()
+
+    @pytest.mark.parametrize("make", FOUR)
+    @pytest.mark.parametrize("n_particles", [1, 3])
+    def test_a_sequence_of_one_step(self, make, n_particles):
+        model = make()
+        x = frames(model, 2, 1)
+        found = bound(model, x, full(x), n_particles, "always", rng())
+        assert found.log_likelihood.shape == (2,)
+        assert found.ess.shape == (1, 2)
+        assert torch.isfinite(found.log_likelihood).all()
+
+    @pytest.mark.parametrize("make", [plain, hyper])
+    @pytest.mark.parametrize("cell", CELLS)
+    def test_sequences_that_explode_stay_finite(self, make, cell):
+        model = make("gaussian", cell)
+        growing = 10.0 ** torch.arange(15, dtype=torch.float64)[:, None]
+        x = (growing * torch.tensor([1.0, -1.0, 0.5], dtype=torch.float64)).repeat(3, 1, 1)
+        assert float(x.max()) == 1e14
+        found = bound(model, x, full(x), 4, "ess", rng())
+        assert torch.isfinite(found.log_likelihood).all()
+        assert torch.isfinite(found.ess).all()
+        for name, gradient in gradients(model, found.log_likelihood.sum()).items():
+            assert torch.isfinite(gradient).all(), name
+
+    def test_same_generator_same_numbers(self):
+        model = hyper()
+        x = frames(model, 3, 4)
+        values = [bound(model, x, full(x), 4, "ess", rng(s)).log_likelihood for s in (0, 0, 1)]
+        assert torch.equal(values[0], values[1])
+        assert not torch.equal(values[0], values[2])
+
+    def test_single_precision_is_near_double(self):
+        model = hyper()
+        x = frames(model, 3, 6)
+        noise = normal(6, 2, Z)
+        exact = trace(model, x[0], noise).log_alpha
+        rough = trace(model.float(), x[0].float(), noise.float()).log_alpha
+        assert rough.dtype == torch.float32
+        torch.testing.assert_close(rough.double(), exact, rtol=1e-4, atol=1e-3)
+
+    @pytest.mark.parametrize("device", DEVICES)
+    @pytest.mark.parametrize("rule", RULES)
+    def test_more_particles_help(self, rule, device):
+        """ELBO below IWAE and FIVO of 16 particles, by a paired difference, and the same on a GPU."""
+        model = VariationalHyperRNN(X, Z, H, W, "gaussian").double()
+        x = frames(model, 600, 6).to(device)
+        model = model.to(device)
+        lengths = full(x).to(device)
+        with torch.no_grad():
+            one, many = (
+                bound(model, x, lengths, n, rule, rng(0, device)).log_likelihood for n in (1, 16)
+            )
+        gain = (many - one).cpu()
+        assert gain.mean() > 4 * gain.std() / math.sqrt(len(gain))
+
+
+class TestMissing:
+    @pytest.mark.parametrize("make", FOUR)
+    def test_what_was_not_seen_is_left_out(self, make):
+        model = make()
+        x, noise = frames(model, 1, 5), per_step_noise(5, 1, Z)
+        seen = torch.rand(1, 5, X, generator=rng(3)) > 0.4
+        seen[0, 2] = False  # a step without any reading
+        holes = x.masked_fill(~seen, math.nan)
+        found = bound(model, holes, full(x), 1, "never", rng(), seen=~holes.isnan())
+        expected = by_hand(model, x[0], noise[:, 0], seen[0])["log_alpha"].sum()
+        torch.testing.assert_close(found.log_likelihood[0], expected, rtol=1e-9, atol=0)
+        for name, gradient in gradients(model, found.log_likelihood.sum()).items():
+            assert torch.isfinite(gradient).all(), name
+
+    @pytest.mark.parametrize("make", FOUR)
+    def test_its_value_changes_nothing_and_all_seen_is_the_default(self, make):
+        model = make()
+        x, seen = frames(model, 2, 5), torch.rand(2, 5, X, generator=rng(3)) > 0.4
+        some, same = (
+            bound(model, torch.where(seen, x, other), full(x), 3, "ess", rng(), seen=seen)
+            for other in (x, 1 - x)
+        )
+        assert torch.equal(some.log_likelihood, same.log_likelihood)
+        whole = bound(model, x, full(x), 3, "ess", rng())
+        all_seen = bound(model, x, full(x), 3, "ess", rng(), seen=torch.ones_like(seen))
+        assert torch.equal(whole.log_likelihood, all_seen.log_likelihood)
+        assert not torch.allclose(whole.log_likelihood, some.log_likelihood)
+
+    @pytest.mark.parametrize("seen", [None, torch.ones(2, 4, X, dtype=torch.bool)])
+    def test_nan_where_a_value_was_seen_says_how_to_leave_it_out(self, seen):
+        model = hyper()
+        x = frames(model, 2, 4)
+        x[1, 2, 0] = math.nan
+        with pytest.raises(ValueError, match=r"seen=~isnan\(x\)"):
+            bound(model, x, full(x), 2, "ess", rng(), seen=seen)
+        with pytest.raises(ValueError, match="NaN"):
+            trace(model, x[1], normal(4, 1, Z))
+
+
+class TestErrors:
+    @pytest.mark.parametrize("kind", [VariationalRNN, VariationalHyperRNN])
+    def test_unknown_parts_are_answered_with_those_there_are(self, kind):
+        sizes = (X, Z, H) if kind is VariationalRNN else (X, Z, H, W)
+        with pytest.raises(ValueError, match=r"gaussian.*bernoulli.*poisson"):
+            kind(*sizes, "poisson")
+        with pytest.raises(ValueError, match=r"lstm.*gru.*transformer"):
+            kind(*sizes, "gaussian", cell="transformer")
+
+    def test_an_unknown_hyper_input(self):
+        with pytest.raises(ValueError, match=r"both.*latent.*hidden.*weather"):
+            VariationalHyperRNN(X, Z, H, W, "gaussian", hyper_input="weather")
+
+    @pytest.mark.parametrize("place", range(4))
+    def test_sizes_below_one(self, place):
+        sizes = [X, Z, H, W]
+        sizes[place] = 0
+        with pytest.raises(ValueError, match="at least 1"):
+            VariationalHyperRNN(*sizes, "gaussian")
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [({"x": normal(2, 4, X + 1)}, "3"), ({"x": normal(4, X)}, "x must be"),
+         ({"lengths": torch.tensor([4, 0])}, "length"), ({"lengths": torch.tensor([5, 4])}, "length"),
+         ({"lengths": torch.tensor([4])}, "length"), ({"n_particles": 0}, "n_particles"),
+         ({"resample": "sometimes"}, r"never.*ess.*always"),
+         ({"seen": torch.ones(2, 4, dtype=torch.bool)}, "seen"),
+         ({"seen": torch.ones(2, 4, X)}, "seen")],
+    )  # fmt: skip
+    def test_bound_says_what_does_not_fit(self, change, message):
+        usual = {
+            "x": normal(2, 4, X), "lengths": torch.tensor([4, 4]), "n_particles": 2,
+            "resample": "ess", "generator": rng(),
+        }  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            bound(hyper(), **(usual | change))
+
+    def test_frames_of_a_bernoulli_model_are_probabilities(self):
+        with pytest.raises(ValueError, match=r"\[0, 1\]"):
+            bound(hyper("bernoulli"), 2 * torch.ones(1, 2, X).double(), torch.tensor([2]), 2)
+
+    @pytest.mark.parametrize("noise", [normal(3, 2, Z), normal(4, 2, Z + 1), normal(4, Z)])
+    def test_noise_of_a_trace(self, noise):
+        with pytest.raises(ValueError, match="noise"):
+            trace(hyper(), normal(4, X), noise)
+        with pytest.raises(ValueError, match="x must be"):
+            trace(hyper(), normal(4, X + 1), normal(4, 2, Z))
+
+
+class TestGenerate:
+    @pytest.mark.parametrize("make", MODELS)
+    def test_shapes_seeds_and_values(self, make):
+        model = make()
+        first, again = (generate(model, 6, 3, rng()) for _ in range(2))
+        assert first.shape == (3, 6, X)
+        assert torch.isfinite(first).all()
+        assert torch.equal(first, again)
+        assert not torch.equal(first, generate(model, 6, 3, rng(1)))
+        assert not torch.equal(first[0], first[1])
+        if model.emission == "bernoulli":
+            assert set(first.unique().tolist()) <= {0.0, 1.0}
+
+    @pytest.mark.parametrize("make", FOUR)
+    def test_an_opening_is_kept_and_heard(self, make):
+        model = make()
+        opening, other = frames(model, 3), frames(model, 3, seed=5)
+        found = generate(model, 8, 400, rng(), opening)
+        assert found.shape == (400, 8, X)
+        assert torch.equal(found[:, :3], opening.expand(400, 3, X))
+        changed = generate(model, 8, 400, rng(), other)
+        assert not torch.equal(found[:, 3:], changed[:, 3:])
+
+    @pytest.mark.parametrize("make", FOUR)
+    def test_a_low_temperature_narrows(self, make):
+        model = make()
+        wide, narrow = (
+            generate(model, 3, 300, rng(), temperature=temperature).var(0).mean()
+            for temperature in (1.0, 0.05)
+        )
+        assert narrow < 0.5 * wide
+
+    @pytest.mark.parametrize("make", [plain, hyper])
+    def test_sequences_come_as_often_as_the_bound_says(self, make):
+        """All 16 sequences of two frames of two notes, against ten estimates of their likelihood."""
+        model = broad(make("bernoulli", x=2, z=2))
+        with torch.no_grad():
+            model.cell.weight_input.mul_(4)  # so that the second frame knows the first
+            model.decoder[0].weight[:, 2:].mul_(4)
+            every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).double()
+            x = every.view(16, 2, 2).repeat(10, 1, 1)
+            found = bound(model, x, full(x), 1000, "never", rng()).log_likelihood.exp().view(10, 16)
+        exact, error = found.mean(0), found.std(0) / math.sqrt(10)
+        n = 40000
+        code = (
+            generate(model, 2, n, rng(1)).view(-1, 4) @ torch.tensor([8.0, 4, 2, 1]).double()
+        ).long()
+        share = torch.bincount(code, minlength=16) / n
+        error = (error.square() + exact * (1 - exact) / n).sqrt()
+        assert error.max() < 0.01
+        assert ((share - exact).abs() < 5 * error).all()
+
+    def test_errors(self):
+        model = hyper()
+        for opening in (normal(3, X + 1), normal(3), normal(6, X)):
+            with pytest.raises(ValueError, match="opening"):
+                generate(model, 6, 2, rng(), opening)
+        for steps, n, temperature in ((0, 2, 1.0), (3, 0, 1.0), (3, 2, 0.0), (3, 2, math.nan)):
+            with pytest.raises(ValueError, match="temperature"):
+                generate(model, steps, n, rng(), temperature=temperature)
+
+
+DEVIATIONS = (0.25, 1.0, 4.0)
+
+
+def log_path(x, matrix, deviations):
+    """log p(x_t | x_{t-1}) (T - 1,) for one W and one sigma a step."""
+    error = x[1:] - x[:-1] @ matrix.T
+    sigma = torch.as_tensor(deviations, dtype=torch.float64)
+    return -0.5 * error.square().sum(-1) / sigma**2 - 2 * sigma.log() - math.log(2 * math.pi)
+
+
+def schedules(steps, n_deviations=3, switches=2):
+    """All (T - 1,) lists of places among the deviations, for steps 1..T-1; each is as likely."""
+    for when in itertools.combinations(range(1, steps), switches):
+        for path in itertools.product(range(n_deviations), repeat=switches + 1):
+            if all(a != b for a, b in itertools.pairwise(path)):
+                yield [path[sum(w <= t for w in when)] for t in range(1, steps)]
+
+
+@pytest.fixture(scope="module")
+def system():
+    return synthetic.switching_dynamics(400, seed=0, suite="test", n_steps=50)
+
+
+class TestOracle:
+    def test_it_is_the_sum_over_all_schedules(self):
+        matrices, x = normal(2, 2, 2), normal(4, 5, 2, seed=1)
+        every = list(schedules(5))
+        assert len(every) == 6 * 12
+        found = oracle(x, matrices)
+        for b in range(4):
+            paths = torch.stack(
+                [
+                    torch.stack([log_path(x[b], w, [DEVIATIONS[i] for i in s]) for s in every])
+                    for w in matrices
+                ]
+            )  # (K, schedules, T - 1)
+            joint = paths.cumsum(-1).logsumexp(1) - math.log(2 * len(every) * 4)  # (K, T - 1)
+            total = joint.logsumexp(0)
+            assert abs(float(found.log_likelihood[b] - total[-1])) < 1e-10
+            expected = torch.cat([total.new_full((1,), -math.log(4)), total])
+            steps = found.per_step[b]
+            torch.testing.assert_close(steps.cumsum(0), expected, rtol=0, atol=1e-10)
+            posterior = (joint - total).exp().T
+            torch.testing.assert_close(found.posterior[b, 1:], posterior, rtol=0, atol=1e-10)
+        assert (found.posterior[:, 0] - 0.5).abs().max() < 1e-12
+
+    @pytest.mark.parametrize("switches", [0, 1, 3])
+    def test_any_number_of_switches(self, switches):
+        matrices, x = normal(3, 2, 2), normal(1, 6, 2, seed=1)
+        deviations = (0.5, 2.0)
+        every = list(schedules(6, 2, switches))
+        paths = torch.stack(
+            [log_path(x[0], w, [deviations[i] for i in s]).sum() for w in matrices for s in every]
+        )
+        expected = paths.logsumexp(0) - math.log(len(paths) * 4)
+        found = oracle_log_likelihood(x, matrices, deviations, switches)
+        assert abs(float(found - expected)) < 1e-10
+
+    def test_without_a_choice_it_is_a_linear_gaussian_system(self):
+        matrix, x = normal(1, 2, 2), normal(3, 7, 2, seed=1)
+        exact = torch.stack([log_path(y, matrix[0], [0.7] * 6).sum() - math.log(4) for y in x])
+        alone = oracle_log_likelihood(x, matrix, (0.7,), 0)
+        alike = oracle_log_likelihood(x, matrix.repeat(4, 1, 1), (0.7, 0.7, 0.7))
+        torch.testing.assert_close(alone, exact, rtol=1e-12, atol=0)
+        torch.testing.assert_close(alike, exact, rtol=1e-12, atol=0)
+
+    def truth(self, system):
+        """log p(x | W, sigma) (n, T), nats, from what made each sequence."""
+        x = system.observations
+        made = torch.stack(
+            [
+                log_path(x[b], system.matrices[int(system.which[b, 1])], system.deviation[b, 1:])
+                for b in range(len(x))
+            ]
+        )
+        return torch.cat([made.new_full((len(x), 1), -math.log(4)), made], 1)
+
+    def test_truth_has_its_expected_value(self, system):
+        """-ln(2 pi e) - 2 E ln sigma a step, -2.8379 where the three deviations are met equally."""
+        assert abs(-math.log(2 * math.pi * math.e) + 2.8379) < 1e-4
+        excess = self.truth(system)[:, 1:] + math.log(2 * math.pi * math.e)
+        excess = excess + 2 * system.deviation[:, 1:].log()
+        # Half a chi-square of two degrees: variance 1 a step.
+        assert abs(float(excess.mean())) < 4 / math.sqrt(excess.numel())
+        assert abs(float(excess.var()) - 1) < 0.1
+        assert abs(float(system.deviation[:, 1:].log().mean())) < 4 * 1.14 / math.sqrt(400)
+
+    def test_value_of_the_specification(self, system):
+        """-3.10 nats a step at T = 50, over 400 sequences; no more than what the truth itself says."""
+        found = oracle(system.observations, system.matrices)
+        per_step = found.log_likelihood / 50
+        error = float(per_step.std()) / math.sqrt(400)
+        assert abs(float(per_step.mean()) + 3.10) < 0.07 + 4 * error
+        torch.testing.assert_close(found.per_step.sum(1), found.log_likelihood)
+        truth = self.truth(system).sum(1)
+        cost = truth - found.log_likelihood
+        assert cost.mean() > 4 * cost.std() / math.sqrt(400)
+        # One past among K C(49, 2) 12 can cost no more than its prior probability.
+        n_pasts = len(system.matrices) * math.comb(49, 2) * 12
+        assert (cost <= math.log(n_pasts) + 1e-9).all()
+
+    def test_posterior_sums_to_one_and_finds_the_matrix(self, system):
+        found = oracle(system.observations, system.matrices).posterior
+        assert found.shape == (400, 50, len(system.matrices))
+        assert (found.sum(-1) - 1).abs().max() < 1e-12
+        right = found.gather(-1, system.which[:, 1:2, None].expand(-1, 50, -1))[..., 0]
+        assert right[:, -1].mean() > 0.8
+        # A calibrated posterior: what it gives the truth is on average what it gives itself.
+        gap = right[:, -1] - found[:, -1].square().sum(-1)
+        assert abs(float(gap.mean())) < 4 * float(gap.std()) / 20 + 1e-9
+
+    def test_far_values_stay_finite(self):
+        x = torch.tensor([[0.5, 0.5], [1e14, 1e14], [1e14, 0.0], [1.0, 1e14]]).double()[None]
+        found = oracle(x, normal(3, 2, 2))
+        assert torch.isfinite(found.per_step).all()
+        assert (found.posterior.sum(-1) - 1).abs().max() < 1e-12
+
+    def test_errors(self):
+        matrices = normal(2, 2, 2)
+        for x in (normal(4, 5, 3), normal(5, 2)):
+            with pytest.raises(ValueError, match="x"):
+                oracle(x, matrices)
+        with pytest.raises(ValueError, match="matrices"):
+            oracle(normal(4, 5, 2), normal(2, 2, 3))
+        with pytest.raises(ValueError, match="switches"):
+            oracle(normal(4, 2, 2), matrices)
+
+
+class TestDeterministic:
+    def model(self, emission="gaussian", x=X, layers=1):
+        return shaken(DeterministicHyperRNN(x, H, K, emission, layers, width=6, components=3))
+
+    def test_all_bernoulli_sequences_together_have_probability_one(self):
+        every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6))).double().view(64, 3, 2)
+        with torch.no_grad():
+            total = self.model("bernoulli", 2)(every, full(every)).exp().sum()
+        assert abs(float(total) - 1) < 1e-12
+
+    def test_the_density_integrates_to_one(self):
+        """Two steps of one number, by the trapezium rule; a first step alone, too."""
+        model, grid = self.model(x=1), torch.linspace(-24, 24, 241, dtype=torch.float64)
+        pairs = torch.cartesian_prod(grid, grid)[..., None]
+        with torch.no_grad():
+            both = model(pairs, full(pairs)).exp().sum() * 0.2**2
+            first = model(grid[:, None, None], full(grid[:, None])).exp().sum() * 0.2
+        assert abs(float(first) - 1) < 1e-3
+        assert abs(float(both) - 1) < 1e-3
+
+    @pytest.mark.parametrize("emission", EMISSIONS)
+    @pytest.mark.parametrize("layers", [1, 2])
+    def test_no_parameter_is_dead(self, emission, layers):
+        model = self.model(emission, layers=layers)
+        x = frames(model, 30, 5)
+        for name, gradient in gradients(model, model(x, full(x)).sum()).items():
+            assert gradient is not None, name
+            assert gradient.abs().max() > 0, name
+        assert parameter_count(model) == sum(p.numel() for p in model.parameters())
+
+    @pytest.mark.parametrize("emission", EMISSIONS)
+    def test_no_step_knows_what_comes_later(self, emission):
+        model = self.model(emission)
+        x = frames(model, 1, 4).requires_grad_()
+        up_to = [model(x, torch.tensor([t])) for t in range(1, 5)]
+        for t in range(4):
+            log_p = up_to[t] - (up_to[t - 1] if t else 0)
+            (slope,) = torch.autograd.grad(log_p.sum(), x, retain_graph=True)
+            assert (slope[0, t + 1 :] == 0).all()
+            assert (slope[0, : t + 1].abs().max(1).values > 0).all()
+
+    @pytest.mark.parametrize("emission", EMISSIONS)
+    def test_padding_missing_values_and_order(self, emission):
+        model, lengths, order = self.model(emission), torch.tensor([4, 1, 2]), [2, 0, 1]
+        x = frames(model, 3, 4)
+        past = (torch.arange(4) >= lengths[:, None])[..., None]
+        value = model(x, lengths)
+        assert torch.equal(model(torch.where(past, 1 - x, x), lengths), value)
+        torch.testing.assert_close(model(x[order], lengths[order]), value[order])
+        alone = torch.cat(
+            [model(x[b : b + 1, :n], lengths[b : b + 1]) for b, n in enumerate([4, 1, 2])]
+        )
+        torch.testing.assert_close(alone, value)
+        seen = torch.rand(3, 4, X, generator=rng(2)) > 0.4
+        holes = x.masked_fill(~seen, math.nan)
+        some = model(holes, lengths, seen)
+        assert torch.equal(some, model(torch.where(seen, x, 1 - x), lengths, seen))
+        with pytest.raises(ValueError, match=r"seen=~isnan\(x\)"):
+            model(holes, lengths)
+
+    @pytest.mark.parametrize("lengths", [[4, 0], [5, 4], [4]])
+    def test_lengths_that_do_not_fit(self, lengths):
+        with pytest.raises(ValueError, match="length"):
+            self.model()(normal(2, 4, X), torch.tensor(lengths))
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match=r"gaussian.*bernoulli"):
+            DeterministicHyperRNN(X, H, K, "poisson")
+        with pytest.raises(ValueError, match="at least 1"):
+            DeterministicHyperRNN(X, H, K, "gaussian", components=0)
+        with pytest.raises(ValueError, match="x must be"):
+            self.model()(normal(2, 4, X + 1), torch.tensor([4, 4]))

@@ -1,0 +1,595 @@
+"""Particle bounds against a Kalman filter, exact proposals, and the algorithm written out in loops."""
+
+import math
+from itertools import pairwise
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+
+from dgm.sampling.particles import particle_bound
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+RULES = ("never", "ess", "always")
+# z_1 ~ N(0, 1), z_t = A z_{t-1} + N(0, Q), x_t = z_t + N(0, R); Q and R are variances.
+A, Q, R = 0.9, 0.5, 0.3
+X = (0.5, -0.2, 1.1, 0.7, -0.4)
+LOG_P = -6.118648300
+# Mean log-likelihood estimates of the specification, with their errors: bootstrap proposal, 40 000 runs.
+PRINTED = {
+    (1, "never"): (-17.83, 0.08), (4, "never"): (-8.378, 0.016), (4, "ess"): (-7.210, 0.010),
+    (4, "always"): (-7.028, 0.009), (16, "never"): (-6.649, 0.01), (16, "ess"): (-6.300, 0.01),
+    (16, "always"): (-6.270, 0.01),
+}  # fmt: skip
+
+
+class Walk(NamedTuple):
+    z: Tensor  # (B * N,)
+
+
+class Spy(NamedTuple):
+    """A state of many shapes whose tensors all hold the number of their row when a step is over."""
+
+    row: Tensor  # (B * N,) int64
+    z: Tensor  # (B * N,)
+    wide: Tensor  # (B * N, 3)
+    deep: Tensor  # (B * N, 2, 2)
+    empty: Tensor  # (B * N, 0)
+
+
+def rng(seed=0, device="cpu"):
+    return torch.Generator(device).manual_seed(seed)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
+
+
+def log_normal(x, mean, variance):
+    return -0.5 * ((x - mean) ** 2 / variance + math.log(2 * math.pi * variance))
+
+
+def repeated(n_sequences, x=X, device="cpu"):
+    """The same sequence (B, T, 1) many times, and its lengths."""
+    x = torch.tensor(x, dtype=torch.float64, device=device)
+    return x.repeat(n_sequences, 1)[..., None], torch.full((n_sequences,), len(x), device=device)
+
+
+def start(rows, generator):
+    return Walk(torch.zeros(rows, dtype=torch.float64, device=generator.device))
+
+
+def bootstrap(state, x, t, generator):
+    noise = torch.randn(
+        state.z.shape, generator=generator, dtype=torch.float64, device=state.z.device
+    )
+    z = noise if t == 0 else A * state.z + math.sqrt(Q) * noise
+    return Walk(z), log_normal(x[:, 0], z, R)
+
+
+def kalman(x=X):
+    mean, variance, total = 0.0, 1.0, 0.0
+    for value in x:
+        total += float(log_normal(torch.tensor(value, dtype=torch.float64), mean, variance + R))
+        gain = variance / (variance + R)
+        mean, variance = mean + gain * (value - mean), (1 - gain) * variance
+        mean, variance = A * mean, A * A * variance + Q
+    return total
+
+
+def covariance_of_z(steps):
+    variance = [1.0]
+    for _ in range(steps - 1):
+        variance.append(A * A * variance[-1] + Q)
+    return torch.tensor(
+        [[A ** abs(i - j) * variance[min(i, j)] for j in range(steps)] for i in range(steps)],
+        dtype=torch.float64,
+    )
+
+
+def runs(n_particles, rule, n_sequences=20000, step=bootstrap, device="cpu", seed=0):
+    x, lengths = repeated(n_sequences, device=device)
+    return particle_bound(start, step, x, lengths, n_particles, rule, rng(seed, device))
+
+
+def mean_and_error(values):
+    return float(values.mean()), float(values.std()) / math.sqrt(len(values))
+
+
+def table(noise, variance=R, theta=1.0):
+    """A bootstrap step that reads its noise (B, T, N) by place, so that only ancestors are drawn."""
+
+    def step(state, x, t, generator):
+        z = theta * noise[:, t].reshape(-1) + (A * state.z if t else 0)
+        return Walk(z), log_normal(x[:, 0], z, variance)
+
+    return step
+
+
+# With this variance of x one particle takes all the weight, so drawn ancestors are certain.
+SHARP = 1e-7
+
+
+def spied(n_sequences, n_particles, steps, rule, seed=0, lengths=None, spread=1.0, theta=None):
+    """A run that records ancestors (T, B, N) and increments (T, B, N); ancestors[t] came into step t."""
+    seen, increments = [], []
+    table_of = spread * normal(n_sequences, steps, n_particles, seed=seed + 1)
+
+    def filled(row, z):
+        value = row.double()
+        wide, deep = value[:, None].expand(-1, 3), value[:, None, None].expand(-1, 2, 2)
+        return Spy(row, z, wide.clone(), deep.clone(), value.new_zeros(len(row), 0))
+
+    def init(rows, generator):
+        return filled(torch.arange(rows), torch.zeros(rows, dtype=torch.float64))
+
+    def step(state, x, t, generator):
+        seen.append(state)
+        place = torch.arange(len(state.row))
+        log_alpha = table_of[:, t].reshape(-1) + 0.1 * state.z * x[:, 0]
+        if theta is not None:
+            log_alpha = theta * log_alpha
+        increments.append(log_alpha)
+        return filled(place, state.z + log_alpha.detach()), log_alpha
+
+    x = normal(n_sequences, steps, 1, seed=seed + 2)
+    lengths = torch.full((n_sequences,), steps) if lengths is None else lengths
+    found = particle_bound(init, step, x, lengths, n_particles, rule, rng(seed))
+    shape = (n_sequences, n_particles)
+    return found, seen, torch.stack([a.reshape(shape) for a in increments])
+
+
+class TestKalman:
+    def test_recursion_and_dense_gaussian_give_the_printed_value(self):
+        x = torch.tensor(X, dtype=torch.float64)
+        covariance = covariance_of_z(5) + R * torch.eye(5, dtype=torch.float64)
+        dense = torch.distributions.MultivariateNormal(torch.zeros_like(x), covariance).log_prob(x)
+        assert abs(kalman() - LOG_P) < 1e-8
+        assert abs(float(dense) - LOG_P) < 1e-8
+
+    @pytest.mark.parametrize("device", DEVICES)
+    def test_means_are_the_printed_ones_and_in_order(self, device):
+        found = {
+            cell: mean_and_error(runs(*cell, device=device).log_likelihood.cpu())
+            for cell in PRINTED
+        }
+        for cell, (mean, error) in found.items():
+            printed, printed_error = PRINTED[cell]
+            assert abs(mean - printed) < 4 * math.hypot(error, printed_error), cell
+            assert mean < LOG_P - 4 * error, cell
+        chains = [[(1, "never"), (4, rule), (16, rule)] for rule in RULES]
+        chains += [[(n, rule) for rule in RULES] for n in (4, 16)]
+        for chain in chains:
+            for lower, upper in pairwise(chain):
+                (low, low_error), (high, high_error) = found[lower], found[upper]
+                assert high - low > 4 * math.hypot(low_error, high_error), (lower, upper)
+
+    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("n_particles", [1, 2, 4, 16])
+    def test_the_likelihood_estimate_is_unbiased(self, n_particles, rule):
+        found = runs(n_particles, rule, 40000 // max(1, n_particles // 4), seed=1)
+        mean, error = mean_and_error((found.log_likelihood - LOG_P).exp())
+        assert error < 0.05
+        assert abs(mean - 1) < 4 * error
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_the_estimate_of_a_shorter_sequence_in_a_padded_batch_is_unbiased(self, rule):
+        x, lengths = repeated(20000)
+        lengths[::2] = 3
+        found = particle_bound(start, bootstrap, x, lengths, 4, rule, rng(2)).log_likelihood
+        for rows, value in ((found[::2], kalman(X[:3])), (found[1::2], LOG_P)):
+            mean, error = mean_and_error((rows - value).exp())
+            assert error < 0.05
+            assert abs(mean - 1) < 4 * error
+
+    def test_more_particles_come_near_the_truth(self):
+        found = runs(2000, "ess", 40).log_likelihood
+        mean, error = mean_and_error(found)
+        assert error < 0.02
+        assert abs(mean - LOG_P) < 4 * error + 0.01
+
+
+class TestProposals:
+    def test_one_particle_gives_the_same_bound_by_every_rule(self):
+        noise, (x, lengths) = normal(6, 5, 1), repeated(6)
+        found = [
+            particle_bound(start, table(noise), x, lengths, 1, rule, rng()).log_likelihood
+            for rule in RULES
+        ]
+        z, elbo = torch.zeros(6, dtype=torch.float64), 0.0
+        for t in range(5):
+            z = noise[:, t, 0] + (A * z if t else 0)
+            elbo = elbo + log_normal(x[:, t, 0], z, R)
+        for bound in found:
+            torch.testing.assert_close(bound, elbo, rtol=0, atol=1e-12)
+
+    def test_without_resampling_it_is_the_importance_weighted_bound(self):
+        found, _, increments = spied(7, 5, 6, "never")
+        total = torch.logsumexp(increments.sum(0), -1) - math.log(5)
+        torch.testing.assert_close(found.log_likelihood, total, rtol=0, atol=1e-12)
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_weights_of_the_locally_optimal_proposal_know_only_the_last_state(self, rule):
+        """q ~ p(z_t | z_{t-1}) p(x_t | z_t): exact at T = 1, and the first weights are equal."""
+        before, increments = [], []
+
+        def step(state, x, t, generator):
+            mean, variance = (A * state.z, Q) if t else (0 * state.z, 1.0)
+            narrow = 1 / (1 / variance + 1 / R)
+            centre = narrow * (mean / variance + x[:, 0] / R)
+            noise = torch.randn(len(mean), generator=generator, dtype=torch.float64)
+            z = centre + math.sqrt(narrow) * noise
+            log_alpha = log_normal(z, mean, variance) + log_normal(x[:, 0], z, R)
+            log_alpha = log_alpha - log_normal(z, centre, narrow)
+            before.append(log_normal(x[:, 0], mean, variance + R))
+            increments.append(log_alpha)
+            return Walk(z), log_alpha
+
+        found = runs(4, rule, 2000, step)
+        for log_alpha, predicted in zip(increments, before, strict=True):
+            torch.testing.assert_close(log_alpha, predicted, rtol=0, atol=1e-10)
+        torch.testing.assert_close(found.ess[0], torch.full_like(found.ess[0], 4.0))
+        assert found.log_likelihood.std() < runs(4, rule, 2000).log_likelihood.std() / 2
+        first, lengths = repeated(5, X[:1])
+        exact = particle_bound(start, step, first, lengths, 4, rule, rng()).log_likelihood
+        torch.testing.assert_close(exact, torch.full_like(exact, kalman(X[:1])))
+
+    def test_the_smoothing_proposal_has_no_variance_unless_one_resamples(self):
+        """q = p(z_t | z_{t-1}, x_1:T), by conditioning the joint Gaussian of all z and x."""
+        of_z = covariance_of_z(5)
+        joint = torch.cat([of_z, of_z], 1).repeat(2, 1)
+        joint[5:, 5:] += R * torch.eye(5, dtype=torch.float64)
+        x = torch.tensor(X, dtype=torch.float64)
+
+        def step(state, x_t, t, generator):
+            known = ([t - 1] if t else []) + list(range(5, 10))
+            weights = torch.linalg.solve(joint[known][:, known], joint[known, t])
+            variance = float(joint[t, t] - weights @ joint[known, t])
+            centre = (weights[0] * state.z if t else 0 * state.z) + weights[-5:] @ x
+            noise = torch.randn(len(centre), generator=generator, dtype=torch.float64)
+            z = centre + math.sqrt(variance) * noise
+            log_prior = log_normal(z, A * state.z, Q) if t else log_normal(z, 0.0, 1.0)
+            log_alpha = log_prior + log_normal(x_t[:, 0], z, R) - log_normal(z, centre, variance)
+            return Walk(z), log_alpha
+
+        for n_particles in (1, 4):
+            found = runs(n_particles, "never", 200, step).log_likelihood
+            torch.testing.assert_close(found, torch.full_like(found, LOG_P), rtol=0, atol=1e-8)
+        resampled = runs(4, "always", 4000, step).log_likelihood
+        mean, error = mean_and_error(resampled)
+        assert resampled.std() > 0.01
+        assert mean < LOG_P - 4 * error  # resampling only adds noise here, so it lowers the mean
+
+
+class TestResampling:
+    @pytest.mark.parametrize("rule", RULES)
+    def test_the_algorithm_in_loops(self, rule):
+        """Bound, ESS and the moments of resampling, from the increments and ancestors of a run."""
+        B, N, T = 40, 6, 7
+        lengths = 1 + torch.arange(B) % T
+        found, seen, increments = spied(B, N, T, rule, lengths=lengths)
+        n_resampled = 0
+        for b in range(B):
+            log_w, total = torch.zeros(N, dtype=torch.float64), 0.0
+            resampled = False
+            for t in range(T):
+                came_from = seen[t].row[b * N : (b + 1) * N] - b * N
+                if resampled:
+                    assert ((came_from >= 0) & (came_from < N)).all()
+                else:
+                    assert came_from.tolist() == list(range(N))
+                if t >= lengths[b]:
+                    resampled = False
+                    continue
+                log_w = log_w + increments[t, b]
+                w = log_w.softmax(0)
+                ess = float(1 / w.square().sum())
+                assert abs(float(found.ess[t, b]) - ess) < 1e-9
+                wanted = {"never": False, "always": True, "ess": ess <= N / 2}[rule]
+                resampled = wanted and t + 1 < lengths[b]
+                if resampled:
+                    total = total + float(torch.logsumexp(log_w, 0)) - math.log(N)
+                    log_w = torch.zeros_like(log_w)
+                n_resampled += resampled
+            total = total + float(torch.logsumexp(log_w, 0)) - math.log(N)
+            assert abs(float(found.log_likelihood[b]) - total) < 1e-10
+        most = int((lengths - 1).sum())
+        kept = {"never": n_resampled == 0, "always": n_resampled == most}
+        assert kept.get(rule, 0 < n_resampled < most)
+
+    @pytest.mark.parametrize("rule", ["ess", "always"])
+    def test_every_tensor_of_the_state_follows_its_ancestor(self, rule):
+        _, seen, _ = spied(50, 4, 5, rule, spread=3.0)
+        moved = 0
+        for state in seen:
+            row = state.row.double()
+            assert torch.equal(state.wide, row[:, None].expand(-1, 3))
+            assert torch.equal(state.deep, row[:, None, None].expand(-1, 2, 2))
+            assert state.empty.shape == (200, 0)
+            assert torch.equal(state.row // 4, torch.arange(200) // 4)  # never another sequence's
+            moved += int((state.row != torch.arange(200)).sum())
+        assert moved > 100
+
+    def test_the_particles_own_values_are_gathered_too(self):
+        _, seen, increments = spied(50, 4, 2, "always", spread=3.0)
+        torch.testing.assert_close(seen[1].z, increments[0].reshape(-1)[seen[1].row])
+
+    def test_ancestors_are_multinomial(self):
+        B, N = 20000, 4
+        weights = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+        kept = []
+
+        def init(rows, generator):
+            return Walk(torch.arange(rows) % N)
+
+        def step(state, x, t, generator):
+            kept.append(state.z)
+            return state, weights.log().repeat(B) + 3.0
+
+        x, lengths = repeated(B, X[:2])
+        particle_bound(init, step, x, lengths, N, "always", rng())
+        counts = torch.nn.functional.one_hot(kept[1].reshape(B, N), N).sum(1).double()
+        for j, w in enumerate(weights.tolist()):
+            mean, error = mean_and_error(counts[:, j])
+            assert abs(mean - N * w) < 4 * error
+            squares, square_error = mean_and_error((counts[:, j] - N * w).square())
+            assert abs(squares - N * w * (1 - w)) < 4 * square_error
+            for i in range(j):  # multinomial, not independent for each j
+                both, both_error = mean_and_error(
+                    (counts[:, i] - N * weights[i]) * (counts[:, j] - N * w)
+                )
+                assert abs(both + N * float(weights[i]) * w) < 4 * both_error
+        places = torch.bincount(kept[1], minlength=N).double() / (B * N)
+        for n in range(N):  # no place among the N is favoured by an ancestor
+            here = torch.bincount(kept[1].reshape(B, N)[:, n], minlength=N).double() / B
+            assert ((here - places).abs() < 4 * (weights * (1 - weights) / B).sqrt()).all()
+
+    def test_effective_sample_size_lies_between_one_and_n(self):
+        found, _, _ = spied(100, 8, 5, "ess", spread=4.0)
+        assert found.ess.shape == (5, 100)
+        assert (found.ess >= 1 - 1e-9).all()
+        assert (found.ess <= 8 + 1e-9).all()
+        assert found.ess.min() < 1.5
+        assert not found.ess.requires_grad
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_equal_weights_have_all_particles_and_one_weight_has_one(self, rule):
+        def equal(state, x, t, generator):
+            return state, torch.full_like(state.z, -2.0)
+
+        def one(state, x, t, generator):
+            first = torch.arange(len(state.z)) % 5 == 2
+            return state, torch.where(first, -2.0, -math.inf).double()
+
+        x, lengths = repeated(3)
+        found = particle_bound(start, equal, x, lengths, 5, rule, rng())
+        torch.testing.assert_close(found.ess, torch.full_like(found.ess, 5.0))
+        expected = torch.full((3,), -10.0, dtype=torch.float64)
+        torch.testing.assert_close(found.log_likelihood, expected)
+        found = particle_bound(start, one, x[:, :1], lengths.clamp(max=1), 5, rule, rng())
+        torch.testing.assert_close(found.ess, torch.ones_like(found.ess))
+        expected = torch.full((3,), -2.0 - math.log(5), dtype=torch.float64)
+        torch.testing.assert_close(found.log_likelihood, expected)
+
+    def test_half_the_particles_are_few_enough_to_resample(self):
+        """The criterion is ESS <= N / 2: at 3 of 8 particles it resamples, at 5 it does not."""
+        for alive, resamples in ((3, True), (5, False)):
+            kept = []
+
+            def init(rows, generator):
+                return Walk(torch.arange(rows) % 8)
+
+            def step(state, x, t, generator, alive=alive, kept=kept):
+                kept.append(state.z)
+                return state, torch.where(state.z < alive, 0.0, -1e3).double()
+
+            x, lengths = repeated(4, X[:2])
+            particle_bound(init, step, x, lengths, 8, "ess", rng())
+            assert bool((kept[1] < alive).all()) == resamples
+
+
+class TestInvariances:
+    def padded(self):
+        lengths = torch.tensor([5, 2, 1, 4])
+        return normal(4, 5, 1), lengths, normal(4, 5, 6, seed=1)
+
+    @pytest.mark.parametrize("rule", RULES)
+    @pytest.mark.parametrize("value", [1e6, -3.0, math.nan])
+    def test_padded_values_change_nothing(self, rule, value):
+        x, lengths, noise = self.padded()
+        past = torch.arange(5) >= lengths[:, None]
+        plain, changed = (
+            particle_bound(start, table(noise), observed, lengths, 6, rule, rng())
+            for observed in (x, x.masked_fill(past[..., None], value))
+        )
+        assert torch.equal(plain.log_likelihood, changed.log_likelihood)
+        assert torch.equal(plain.ess[past.logical_not().T], changed.ess[past.logical_not().T])
+        assert torch.isfinite(changed.ess).all()
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_a_sequence_in_a_batch_has_the_bound_it_has_alone(self, rule):
+        x, lengths, noise = self.padded()
+        together = particle_bound(start, table(noise, SHARP), x, lengths, 6, rule, rng())
+        for b, n in enumerate(lengths.tolist()):
+            alone = particle_bound(
+                start, table(noise[b : b + 1, :n], SHARP), x[b : b + 1, :n], lengths[b : b + 1],
+                6, rule, rng(b),
+            )  # fmt: skip
+            torch.testing.assert_close(
+                alone.log_likelihood[0], together.log_likelihood[b], rtol=1e-12, atol=0
+            )
+            torch.testing.assert_close(alone.ess[:, 0], together.ess[:n, b], rtol=1e-12, atol=0)
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_order_of_sequences_and_of_particles(self, rule):
+        x, lengths, noise = self.padded()
+        plain = particle_bound(start, table(noise, SHARP), x, lengths, 6, rule, rng())
+        order = torch.tensor([2, 0, 3, 1])
+        turned = particle_bound(
+            start, table(noise[order], SHARP), x[order], lengths[order], 6, rule, rng()
+        )
+        torch.testing.assert_close(
+            turned.log_likelihood, plain.log_likelihood[order], rtol=1e-12, atol=0
+        )
+        torch.testing.assert_close(turned.ess, plain.ess[:, order], rtol=1e-12, atol=0)
+        mixed = table(noise[..., torch.tensor([3, 5, 1, 0, 2, 4])], SHARP)
+        other = particle_bound(start, mixed, x, lengths, 6, rule, rng())
+        torch.testing.assert_close(
+            other.log_likelihood, plain.log_likelihood, rtol=1e-12, atol=1e-12
+        )
+
+    def test_same_generator_same_numbers_and_the_global_one_is_left_alone(self):
+        before = torch.random.get_rng_state()
+        first, again = (runs(4, "always", 30).log_likelihood for _ in range(2))
+        assert torch.equal(first, again)
+        assert not torch.equal(first, runs(4, "always", 30, seed=5).log_likelihood)
+        assert torch.equal(before, torch.random.get_rng_state())
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_a_sequence_of_one_step(self, rule):
+        x, lengths = repeated(20000, X[:1])
+        found = particle_bound(start, bootstrap, x, lengths, 3, rule, rng())
+        assert found.log_likelihood.shape == (20000,)
+        assert found.ess.shape == (1, 20000)
+        mean, error = mean_and_error((found.log_likelihood - kalman(X[:1])).exp())
+        assert abs(mean - 1) < 4 * error
+
+    @pytest.mark.parametrize("shape", [(), (2,), (3, 2)])
+    def test_an_observation_may_have_any_shape(self, shape):
+        x, noise = normal(3, 4, *shape), normal(3, 4, 2, seed=1)
+
+        def step(state, x_t, t, generator):
+            assert x_t.shape == (6, *shape)
+            assert torch.equal(x_t, x[:, t].repeat_interleave(2, 0))  # row b N + n
+            return state, noise[:, t].reshape(-1)
+
+        found = particle_bound(start, step, x, torch.tensor([4, 4, 4]), 2, "never", rng())
+        expected = torch.logsumexp(noise.sum(1), 1) - math.log(2)
+        torch.testing.assert_close(found.log_likelihood, expected)
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_an_impossible_observation_has_no_likelihood_and_spoils_no_other_sequence(self, rule):
+        def step(state, x, t, generator):
+            _, log_alpha = table(noise)(state, x, t, generator)
+            return state, torch.where((x[:, 0] == 99.0), -math.inf, log_alpha)
+
+        x, lengths, noise = self.padded()
+        plain = particle_bound(start, step, x, lengths, 6, rule, rng()).log_likelihood
+        x[0, 2] = 99.0
+        found = particle_bound(start, step, x, lengths, 6, rule, rng()).log_likelihood
+        assert found[0] == -math.inf
+        assert torch.equal(found[1:], plain[1:])
+
+    def test_weights_far_from_one_do_not_overflow(self):
+        for shift in (-1e5, 1e5):
+            noise = normal(4, 5, 3)
+
+            def step(state, x, t, generator, shift=shift, noise=noise):
+                return state, noise[:, t].reshape(-1) + shift
+
+            x, lengths = repeated(4)
+            found = particle_bound(start, step, x, lengths, 3, "never", rng())
+            expected = torch.logsumexp(noise.sum(1), 1) - math.log(3) + 5 * shift
+            torch.testing.assert_close(found.log_likelihood, expected)
+
+
+class TestGradient:
+    @pytest.mark.parametrize("rule", RULES)
+    def test_it_flows_through_the_increments_and_not_through_the_ancestors(self, rule):
+        """With the ancestors of the run held fixed, each part of the bound has softmax gradients."""
+        theta = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
+        found, seen, increments = spied(9, 4, 5, rule, theta=theta)
+        (gradient,) = torch.autograd.grad(found.log_likelihood.sum(), theta)
+        slopes = (increments / theta).detach()
+        moved = [
+            (s.row.reshape(9, 4) != torch.arange(36).reshape(9, 4)).any(1).tolist() for s in seen
+        ]
+        expected = 0.0
+        for b in range(9):
+            log_w, slope = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
+            for t in range(5):
+                log_w, slope = log_w + increments[t, b].detach(), slope + slopes[t, b]
+                few = float(1 / log_w.softmax(0).square().sum()) <= 2
+                if t == 4 or rule == "always" or (rule == "ess" and few):
+                    expected += float((log_w.softmax(0) * slope).sum())
+                    log_w, slope = torch.zeros_like(log_w), torch.zeros_like(slope)
+        assert any(map(any, moved)) == (rule != "never")
+        assert abs(float(gradient) - expected) < 1e-9
+
+    @pytest.mark.parametrize("rule", RULES)
+    def test_it_flows_through_the_state_of_the_ancestors(self, rule):
+        """A derivative by finite differences, where the ancestors are certain."""
+        x, lengths, noise = TestInvariances().padded()
+
+        def value(number):
+            step = table(noise, SHARP, number)
+            return particle_bound(start, step, x, lengths, 6, rule, rng()).log_likelihood.sum()
+
+        theta = torch.tensor(0.8, dtype=torch.float64, requires_grad=True)
+        (gradient,) = torch.autograd.grad(value(theta), theta)
+        small = 1e-7
+        with torch.no_grad():
+            slope = (value(theta + small) - value(theta - small)) / (2 * small)
+        assert abs(float(gradient) / float(slope) - 1) < 1e-4
+
+    def test_precision_is_kept(self):
+        for dtype in (torch.float32, torch.float64):
+            x, lengths = repeated(3)
+
+            def step(state, x, t, generator, dtype=dtype):
+                return state, x[:, 0].to(dtype)
+
+            found = particle_bound(start, step, x.to(dtype), lengths, 2, "ess", rng())
+            assert torch.finfo(found.log_likelihood.dtype).bits >= torch.finfo(dtype).bits
+
+
+class TestErrors:
+    def call(self, *, init=start, step=bootstrap, lengths=None, n_particles=2, rule="ess", **more):
+        x, whole = repeated(3)
+        lengths = whole if lengths is None else torch.tensor(lengths)
+        return particle_bound(init, step, x, lengths, n_particles, rule, rng(), **more)
+
+    @pytest.mark.parametrize("n_particles", [0, -1])
+    def test_no_particles(self, n_particles):
+        with pytest.raises(ValueError, match="n_particles"):
+            self.call(n_particles=n_particles)
+
+    def test_an_unknown_rule_is_answered_with_those_there_are(self):
+        with pytest.raises(ValueError, match=r"never.*ess.*always.*sometimes"):
+            self.call(rule="sometimes")
+
+    @pytest.mark.parametrize("lengths", [[5, 0, 5], [5, 6, 5], [5, -1, 5], [5, 5], [[5, 5, 5]]])
+    def test_lengths_that_do_not_fit(self, lengths):
+        with pytest.raises(ValueError, match="length"):
+            self.call(lengths=lengths)
+
+    def test_observations_without_time(self):
+        with pytest.raises(ValueError, match="observations"):
+            particle_bound(start, bootstrap, normal(3), torch.tensor([1, 1, 1]), 2, "ess", rng())
+
+    def test_a_nan_increment_is_named(self):
+        def step(state, x, t, generator):
+            broken = torch.where((torch.arange(6) == 3) & (t == 2), math.nan, -1.0)
+            return state, broken.double()
+
+        with pytest.raises(ValueError, match=r"(?i)nan|finite"):
+            self.call(step=step)
+        assert torch.isnan(self.call(step=step, rule="never", validate=False).log_likelihood).any()
+
+    def test_wrong_rows(self):
+        def few(rows, generator):
+            return start(rows - 1, generator)
+
+        def short(state, x, t, generator):
+            return state, torch.zeros(5, dtype=torch.float64)
+
+        def column(state, x, t, generator):
+            return state, torch.zeros(6, 1, dtype=torch.float64)
+
+        def shrinks(state, x, t, generator):
+            return Walk(state.z[:3]), torch.zeros(6, dtype=torch.float64)
+
+        for bad in ({"init": few}, {"step": short}, {"step": column}, {"step": shrinks}):
+            with pytest.raises(ValueError, match=r"rows|6"):
+                self.call(**bad)
