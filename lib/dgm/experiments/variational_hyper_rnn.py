@@ -29,6 +29,7 @@ SIZES = (24, 28, 32)  # of the latent variable, in table 2
 MATCHED = {24: 27, 28: 31, 32: 35}  # widths of VRNN with at least as many live weights
 PAIR = {  # by what a set's two models are compared
     "switching": ("VHRNN 4", "VRNN 6 matched"),
+    "switching-long": ("VHRNN 4", "VRNN 6 matched"),
     "jsb": ("VHRNN 28", "VRNN 31 matched"),
     "tunes": ("VHRNN 28", "VRNN 31 matched"),
     "piano-midi": ("VHRNN 28", "VRNN 31 matched"),
@@ -38,6 +39,7 @@ PAIR = {  # by what a set's two models are compared
 }
 NAMES = {
     "switching": "switching system",
+    "switching-long": "switching system, three times the epochs",
     "jsb": "JSB Chorales",
     "tunes": "tunes made by rule",
     "piano-midi": "Piano-midi",
@@ -73,6 +75,11 @@ def runs(profile: profiles.Profile) -> list[tuple[str, str, int]]:
             for n in range(profile.n_seeds)
         ),
         *(("switching", model, 0) for model in ONE_SEED),
+        *(
+            ("switching-long", model, n)
+            for model in PAIR["switching"]
+            for n in range(profile.n_seeds)
+        ),
         *(("jsb", model, n) for model in table_two() for n in range(profile.n_seeds)),
         *(("jsb", model, 0) for model in MODELS["jsb"] if model not in table_two()),
         *((dataset, model, 0) for dataset in OTHERS for model in PAIR[dataset]),
@@ -256,7 +263,7 @@ def table(found: Chapter, dataset: str) -> tuple[list[str], list[list[str]]]:
         paper_says = f"{PUBLISHED[model]:.2f}" if model in PUBLISHED else ""
         cells = [spread(of, value) for value in (few, many)]
         rows.append([model, *counts(of[0]), *cells, str(len(of)), paper_says or "not given"])
-    if dataset == "switching":
+    if dataset.startswith("switching"):
         exact = found.truth.values["test"]
         rows.append(
             [
@@ -374,6 +381,11 @@ def _switching(found: Chapter) -> Claim:
         if other in models
         for n, of in (("as trained", few), (f"{most(found)} particles", many))
     }
+    if "switching-long" in found.sets:
+        longer = found.sets["switching-long"]
+        other = f"{PAIR['switching'][1]} after three times the epochs"
+        for n, of in (("as trained", few), (f"{most(found)} particles", many)):
+            gaps[other, n] = effect(longer, *PAIR["switching-long"], of)
     said = "; ".join(f"less {other}, {n} {told(gap)}" for (other, n), gap in gaps.items())
     return _claim(
         found,
@@ -683,6 +695,22 @@ def page_around(found: Chapter) -> list[dict[str, Any]]:
                 for r in models[model]
             ]
         panels.append({"title": title, "lines": lines})
+    return panels
+
+
+def page_course(found: Chapter) -> list[dict[str, Any]]:
+    """Validation through training on the switching system, for `figures.through_training`."""
+    panels = []
+    for dataset in ("switching", "switching-long"):
+        lines = {}
+        for model in reversed(PAIR["switching"]):
+            rows = [r.values["rows"] for r in found.sets.get(dataset, {}).get(model, [])]
+            lines[model] = [
+                ([row["epoch"] for row in of], [row["validation"] for row in of]) for of in rows
+            ]
+        if lines[model]:
+            epochs = training.settings(found.profile, dataset).epochs
+            panels.append({"title": f"{epochs} epochs", "lines": lines})
     return panels
 
 

@@ -101,6 +101,8 @@ class VariationalRNN(nn.Module):
         ValueError: an unknown emission or cell, or a size below 1.
     """
 
+    has_own_bias = True  # of the cell
+
     def __init__(
         self,
         x_dim: int,
@@ -129,8 +131,6 @@ class VariationalRNN(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-
-    has_own_bias = True
 
     def calibrate(self, mean: Tensor) -> None:
         """Takes the mean (X,) of the training frames off the input, and starts Bernoulli frames from it."""
