@@ -1,0 +1,635 @@
+"""Particles and chorale in a real browser: the page draws what Python computes, and plays what it draws."""
+
+import itertools
+import json
+import math
+import re
+
+import numpy as np
+import pytest
+
+from dgm.widgets import frame
+from dgm.widgets.chorale import OPENINGS, Chorale
+from dgm.widgets.hyper_weights import HyperWeights, normals, uniforms
+from dgm.widgets.particle_kalman import CRITERIA, SYSTEM, ParticleKalman, _filter, survivors
+
+# A kernel's side of a widget, with no server between.
+STUB = """async ([source, state, packed]) => {
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const { default: widget } = await import(url);
+  const listeners = [];
+  if (packed) {
+    const held = { data: new DataView(Uint8Array.from(packed.data).buffer), header: packed.header };
+    state.weights = { get: name => held[name] };
+  }
+  globalThis.kernel = {
+    state, saved: 0,
+    get: name => state[name],
+    set(name, value) {
+      state[name] = value;
+      for (const l of [...listeners]) if (l[0] === `change:${name}`) l[1]();
+    },
+    save_changes() { this.saved++; },
+    on: (...pair) => listeners.push(pair),
+    off: (name, f) => listeners.splice(listeners.findIndex(l => l[0] === name && l[1] === f), 1),
+    left: () => listeners.length,
+  };
+  globalThis.stop = await widget.render({ model: kernel, el: document.body });
+}"""
+# Hears what is given to Web Audio, which plays on.
+EAR = """
+globalThis.heard = { contexts: 0, closed: 0, starts: [], stops: [] };
+{
+  const Real = AudioContext;
+  globalThis.AudioContext = class extends Real {
+    constructor() {
+      super();
+      heard.contexts += 1;
+    }
+    close() {
+      heard.closed += 1;
+      return super.close();
+    }
+  };
+  const { start, stop } = AudioScheduledSourceNode.prototype;
+  const ids = new Map();
+  AudioScheduledSourceNode.prototype.start = function (when) {
+    ids.set(this, ids.size);
+    heard.starts.push({ id: ids.get(this), when, hertz: this.frequency.value });
+    return start.call(this, when);
+  };
+  AudioScheduledSourceNode.prototype.stop = function (when) {
+    heard.stops.push({ id: ids.get(this), when });
+    return stop.call(this, when);
+  };
+}
+"""
+RELEASE = 0.4  # s, that a note takes to die away
+
+
+@pytest.fixture
+def opened(tmp_path, write_page, visit, serve):
+    """Return ``opened(*widgets, scheme=, theme=, script=, **context options)``: a page of them."""
+
+    def start(*widgets, scheme="file", theme="light", script="", **options):
+        path = write_page(tmp_path, *widgets, theme=theme)
+        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
+        seen = visit("about:blank", **options)
+        if script:
+            seen.page.add_init_script(script)
+        seen.page.goto(url)
+        seen.ready(len(widgets))
+        seen.settle()
+        return seen
+
+    return start
+
+
+def button(seen, name):
+    return seen.page.get_by_role("button", name=name, exact=True)
+
+
+def slider(seen, name):
+    return seen.page.get_by_role("slider", name=name)
+
+
+def radio(seen, name):
+    return seen.page.get_by_role("radio", name=name, exact=True)
+
+
+def held(seen, kind, name):
+    """What the widget has put into one of its data attributes."""
+    return json.loads(seen.page.locator(f".dgm-mu-{kind}").get_attribute(f"data-{name}"))
+
+
+def number(text):
+    return float(text.replace("\N{MINUS SIGN}", "-"))
+
+
+# Particles: the arithmetic
+
+
+@pytest.fixture(scope="module")
+def library(visit_once):
+    """A page that holds linear_gaussian.js."""
+    source = (frame.FOLDER / "linear_gaussian.js").read_text("utf-8")
+    seen = visit_once("about:blank")
+    seen.page.evaluate(
+        """async ([source, system]) => {
+            const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+            Object.assign(globalThis, await import(url), { system });
+        }""",
+        [source + "\nexport { kalman, makeCloud, filterRun, survivors };", SYSTEM],
+    )
+    return seen.page
+
+
+def test_the_page_s_kalman_filter_gives_the_chapter_s_value(library):
+    widget = ParticleKalman()
+    found = library.evaluate("x => kalman(system, x)", widget.x.tolist())
+    assert found["logLikelihood"] == pytest.approx(-6.118648300, abs=5e-10)
+    assert len(found["mean"]) == len(found["deviation"]) == 5
+
+
+RUN = """([x, N, criterion, run]) => {
+  const cloud = makeCloud(x.length, N);
+  const estimate = filterRun(system, x, criterion, run, cloud);
+  const { z, w, parent, ess, resampled } = cloud;
+  return [z, w, parent, ess, resampled, survivors(cloud)].map(v => [...v]).concat(estimate);
+}"""
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_the_page_s_particles_are_python_s(library, criterion):
+    for name, n, run in itertools.product(("five", "twenty"), (1, 5, 64), (0, 9999, 10_399)):
+        x = ParticleKalman(sequence=name).x
+        found = library.evaluate(RUN, [x.tolist(), n, criterion, run])
+        cloud = _filter(x, n, criterion, np.array([run]))
+        wanted = [cloud.z[0], cloud.weights[0], cloud.parents[0], cloud.ess, cloud.resampled]
+        wanted += [survivors(cloud.parents[0])]
+        for a, b in zip(found, wanted, strict=False):
+            np.testing.assert_allclose(a, b.ravel(), rtol=1e-9, atol=1e-12)
+        assert found[-1] == pytest.approx(cloud.log_likelihood[0], rel=1e-11)
+
+
+# Particles: the picture
+
+
+def rows(seen):
+    return {
+        row.locator("th").inner_text(): row.locator("td").inner_text()
+        for row in seen.page.locator(".dgm-mu-kalman tbody tr").all()
+    }
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_the_table_tells_the_means_of_the_runs(opened, scheme):
+    widget = ParticleKalman(badge="in the page", particles=4)
+    seen = opened(widget, scheme=scheme)
+    told = rows(seen)
+    assert number(told["exact, Kalman"]) == pytest.approx(-6.1186, abs=6e-4)
+    assert number(told["this run"]) == pytest.approx(widget.run().log_likelihood[0], abs=6e-4)
+    means = held(seen, "kalman", "means")
+    for name, estimates in {
+        "elbo": widget.estimates(1),
+        **{rule: widget.estimates(criterion=rule) for rule in CRITERIA},
+    }.items():
+        error = estimates.std(ddof=1) / math.sqrt(400)
+        assert means[name]["mean"] == pytest.approx(estimates.mean(), rel=1e-9)
+        assert means[name]["error"] == pytest.approx(error, rel=1e-9)
+    assert means["elbo"]["mean"] < means["never"]["mean"] < means["ess"]["mean"] < widget.exact
+    shown = number(told["IWAE, never"].split(" ")[0])
+    assert shown == pytest.approx(means["never"]["mean"], abs=0.006)
+    seen.assert_clean()
+
+
+def points(path):
+    found = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path)
+    return np.array(found, float)
+
+
+def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
+    widget = ParticleKalman(sequence="twenty", particles=8)
+    seen = opened(widget)
+    cloud = widget.run()
+    alive = survivors(cloud.parents[0])[1:]
+    for name, count in (("alive", alive.sum()), ("dead", (~alive).sum())):
+        lines = points(seen.page.locator(f".dgm-mu-{name}").get_attribute("d")).reshape(-1, 2, 2)
+        assert len(lines) == count > 0
+        assert (lines[:, 1, 0] > lines[:, 0, 0]).all()
+    bars = seen.page.locator(".dgm-mu-bars").get_attribute("d")
+    tall = -np.array(re.findall(r"v(-[\d.]+)", bars), float)
+    np.testing.assert_allclose(tall, 56 * cloud.ess[:, 0] / 8, rtol=1e-9)
+    wedges = seen.page.locator(".dgm-mu-struck").get_attribute("d").count("M")
+    assert wedges == cloud.resampled.sum()
+    said = seen.page.locator(".dgm-mu-kalman .dgm-side .dgm-note").inner_text()
+    assert said.startswith(f"{survivors(cloud.parents[0])[0].sum()} of the 8 first particles")
+
+
+def test_everything_about_the_particles_works_by_keyboard(opened):
+    seen = opened(ParticleKalman(particles=3))
+
+    def shows(**options):
+        seen.settle()
+        estimate = ParticleKalman(**options).run().log_likelihood[0]
+        assert held(seen, "kalman", "run") == pytest.approx(estimate, rel=1e-9)
+
+    shows(particles=3)
+    slider(seen, "Particles").press("ArrowRight")
+    assert slider(seen, "Particles").get_attribute("aria-valuetext") == "4"
+    shows(particles=4)
+    radio(seen, "never").press("Space")
+    shows(particles=4, criterion="never")
+    button(seen, "Draw again").press("Enter")
+    shows(particles=4, criterion="never", seed=1)
+    seen.page.get_by_label("Data").select_option("twenty")
+    shows(particles=4, criterion="never", seed=1, sequence="twenty")
+    assert "IWAE, never" in seen.page.locator("tr.dgm-forward").inner_text()
+    slider(seen, "Particles").press("Home")
+    shows(particles=1, criterion="never", seed=1, sequence="twenty")
+    assert "all three are the ELBO" in seen.page.locator(".dgm-side .dgm-note").inner_text()
+    button(seen, "Reset").press("Enter")
+    shows(particles=3)
+    seen.page.wait_for_timeout(700)
+    assert "exact \N{MINUS SIGN}6.119" in seen.page.locator(".dgm-status").inner_text().replace(
+        "-", "\N{MINUS SIGN}"
+    )
+    seen.assert_clean()
+
+
+def test_a_frame_of_particles_takes_less_than_sixteen_milliseconds(
+    opened, record_testsuite_property
+):
+    seen = opened(ParticleKalman(sequence="twenty", particles=64))
+    p95 = seen.p95(16)
+    record_testsuite_property("particle_kalman_frame_p95_ms", p95)
+    assert p95 < 16
+
+
+def stubbed(visit, widget, script=""):
+    state = widget.get_state()
+    packed = None
+    if isinstance(widget, Chorale):
+        packed = {"data": list(widget.weights.data), "header": widget.weights.header}
+    skipped = ("_esm", "_css", "layout", "tabbable", "tooltip", "weights")
+    plain = {k: v for k, v in state.items() if k not in skipped}
+    seen = visit("about:blank")
+    if script:
+        seen.page.evaluate(f"() => {{ {script} }}")
+    seen.page.evaluate(STUB, [widget._esm, plain, packed])
+    return seen
+
+
+def test_traits_follow_the_reader_of_the_particles_and_they_follow_the_traits(visit):
+    seen = stubbed(visit, ParticleKalman())
+    slider(seen, "Particles").press("End")
+    radio(seen, "every step").press("Space")
+    told = seen.page.evaluate("[kernel.state.particles, kernel.state.criterion, kernel.saved]")
+    assert told == [64, "always", 2]
+    seen.page.evaluate("kernel.set('particles', 7); kernel.set('criterion', 'ess')")
+    seen.settle()
+    assert slider(seen, "Particles").input_value() == "7"
+    assert radio(seen, "ESS at half").is_checked()
+    seen.page.evaluate("stop()")
+    assert seen.page.evaluate("kernel.left()") == 0
+    seen.assert_clean()
+
+
+# The chorale
+
+
+def state(kind="vrnn", z=4, h=4, k=4, seed=0):
+    """Random arrays of a model that likes the white keys about the middle of the piano."""
+    dice = np.random.default_rng(seed)
+    made = {"input_mean": np.full(88, 0.05)}
+    sizes = {"encode_x": (88, z), "encode_z": (z, z), "prior": (h, 2 * z)}
+    sizes |= {"posterior": (h + z, 2 * z), "decoder": (z + h, 88)}
+    for part, (inputs, outputs) in sizes.items():
+        for layer, (out, into) in {0: (z, inputs), 2: (outputs, z)}.items():
+            made[f"{part}.{layer}.weight"] = dice.normal(size=(out, into)) * 0.6
+            made[f"{part}.{layer}.bias"] = dice.normal(size=out) * 0.1
+    likes = np.isin(np.arange(21, 109) % 12, (0, 2, 4, 5, 7, 9, 11)) & (
+        abs(np.arange(88) - 39) < 16
+    )
+    made["decoder.2.bias"] = np.where(likes, -1.5, -25.0)
+    made["encode_x.0.weight"] *= 3
+    made["cell.weight_input"] = dice.normal(size=(4 * h, 2 * z)) * 2
+    made["cell.weight_hidden"] = dice.normal(size=(4 * h, h)) * 0.4
+    if kind == "vrnn":
+        return made | {"cell.bias": np.zeros(4 * h)}
+    for name, shape in {"weight_input": (4 * k, z + h), "weight_hidden": (4 * k, k)}.items():
+        made[f"hyper.{name}"] = dice.normal(size=shape) * 0.4
+    made["hyper.bias"] = np.zeros(4 * k)
+    made["heads.weight"] = dice.normal(size=(12 * h, k)) * 0.1
+    made["heads.bias"] = np.r_[np.ones(8 * h), np.zeros(4 * h)]
+    made["rescale.0.weight"] = dice.normal(size=(6, z + h)) * 0.4
+    made["rescale.0.bias"] = np.zeros(6)
+    made["rescale.2.weight"] = dice.normal(size=(2 * (z + 88), 6)) * 0.1
+    made["rescale.2.bias"] = np.r_[np.ones(z + 88), np.zeros(z + 88)]
+    return made
+
+
+@pytest.fixture(scope="module")
+def weights():
+    def one(kind, **options):
+        return {"kind": kind, "emission": "bernoulli", "state": state(kind, **options)}
+
+    return HyperWeights({"VRNN": one("vrnn", seed=1), "VHRNN": one("vhrnn", seed=2)})
+
+
+@pytest.fixture
+def chorale(weights):
+    return lambda **options: Chorale(weights, **{"length": 8, "tempo": 240} | options)
+
+
+def piece(seen):
+    return held(seen, "chorale", "piece")
+
+
+def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opened, chorale):
+    first = opened(chorale(opening="minor", seed=3))
+    written = piece(first)
+    assert len(written) == 16
+    assert written[:8] == OPENINGS[1]["frames"]
+    assert sum(map(len, written[8:])) > 8
+    assert piece(opened(chorale(opening="minor", seed=3))) == written
+    button(first, "Write another").press("Enter")
+    first.settle()
+    other = piece(first)
+    assert other != written
+    assert other == piece(opened(chorale(opening="minor", seed=4)))
+    slider(first, "Frames to write").press("ArrowRight")
+    first.settle()
+    assert len(piece(first)) == 20
+    assert piece(first)[:16] == other  # longer, and the same so far
+    button(first, "Reset").press("Enter")
+    first.settle()
+    assert piece(first) == written
+    first.assert_clean()
+
+
+def test_temperature_and_model_change_the_writing(opened, chorale):
+    seen = opened(chorale(length=48, opening="silence"))
+    written = piece(seen)
+    counts = {}
+    for key, heat in (("Home", "0.30"), ("End", "1.50")):
+        slider(seen, "Temperature").press(key)
+        seen.settle()
+        assert slider(seen, "Temperature").get_attribute("aria-valuetext") == heat
+        counts[heat] = sum(map(len, piece(seen)))
+    # Every key's odds are below one half, and come nearer to it as it gets warmer.
+    assert counts["0.30"] < sum(map(len, written)) < counts["1.50"]
+    assert seen.page.evaluate("document.querySelector('.dgm-mu-given').getAttribute('d')") == ""
+    button(seen, "Reset").click()
+    radio(seen, "VRNN").press("Space")
+    seen.settle()
+    assert piece(seen) != written
+    assert "VRNN writes" in seen.page.locator(".dgm-mu-roll").text_content()
+
+
+def test_nats_a_frame_are_those_of_the_particle_filter(opened, chorale, weights):
+    seen = opened(chorale(opening="minor", seed=5))
+    frames = piece(seen)
+    x = np.array([[pitch in notes for pitch in range(21, 109)] for notes in frames], float)
+    noise = np.stack([normals((16, 4), 5, 3, t) for t in range(len(x))])
+    draws = np.stack([uniforms((16,), 5, 4, t) for t in range(len(x))])
+    wanted = weights.trace("VHRNN", x, noise, draws=draws).increment
+    np.testing.assert_allclose(held(seen, "chorale", "nats"), wanted, rtol=1e-9)
+    shown = seen.page.locator(".dgm-mu-chorale dd").nth(2).inner_text()
+    assert number(shown.split()[0]) == pytest.approx(wanted[8:].mean(), rel=0.005)
+
+
+def test_what_the_roll_shows_is_the_piece(opened, chorale):
+    seen = opened(chorale())
+    frames = piece(seen)
+    wide = seen.page.locator(".dgm-mu-roll").bounding_box()["width"] / len(frames)
+    row = 352 / 49
+    for name, start, end in (("given", 0, 4), ("made", 4, 12)):
+        bars = re.findall(
+            r"M([\d.]+) ([\d.]+)h([\d.]+)", seen.page.locator(f".dgm-mu-{name}").get_attribute("d")
+        )
+        found = {t: set() for t in range(start, end)}
+        for x, y, w in np.array(bars, float):
+            for t in range(round((x - 0.7) / wide), round((x + w) / wide)):
+                found[t].add(84 - round((y - 18.5) / row))
+        assert [sorted(found[t]) for t in range(start, end)] == frames[start:end]
+
+
+# Sound
+
+
+def heard(seen):
+    return seen.page.evaluate("heard")
+
+
+def in_turns(events, key):
+    """Sets of what happens at once, in their order, and when."""
+    times = sorted({round(e["when"], 4) for e in events})
+    merged = [t for i, t in enumerate(times) if i == 0 or t - times[i - 1] > 0.02]
+    turns = [{key(e) for e in events if abs(e["when"] - t) < 0.02} for t in merged]
+    return turns, merged
+
+
+def test_the_oscillators_play_the_roll(opened, chorale):
+    seen = opened(chorale(seed=2), script=EAR)
+    frames = piece(seen)
+    slider(seen, "Temperature").press("ArrowRight")
+    slider(seen, "Temperature").press("ArrowLeft")
+    seen.page.locator(".dgm-mu-roll").press("ArrowRight")
+    seen.settle()
+    assert heard(seen)["contexts"] == 0  # not before the reader asks for it
+    button(seen, "Play").press("Enter")
+    assert seen.page.evaluate("heard.contexts") == 1
+    button(seen, "Stop").wait_for()
+    button(seen, "Play").wait_for()  # at the end
+    told = heard(seen)
+    pitch = {e["id"]: round(69 + 12 * math.log2(e["hertz"] / 440)) for e in told["starts"]}
+    starts, when = in_turns(told["starts"], lambda e: pitch[e["id"]])
+    # The page may call stop() once more when all is over.
+    first_stop = {}
+    for e in told["stops"]:
+        first_stop.setdefault(e["id"], e | {"when": e["when"] - RELEASE})
+    stops, over = in_turns(list(first_stop.values()), lambda e: pitch[e["id"]])
+    padded = [set(), *map(set, frames), set()]
+    changes = list(itertools.pairwise(padded))
+    assert starts == [b - a for a, b in changes if b - a]  # tied notes are not struck again
+    assert stops == [a - b for a, b in changes if a - b]
+    at = [t for t, (a, b) in enumerate(changes) if b - a]
+    assert np.median(np.diff(when) / np.diff(at)) == pytest.approx(0.25, abs=0.03)
+    assert over[-1] > when[-1]
+    seen.page.wait_for_function("() => heard.closed === 1")
+    assert seen.page.locator(".dgm-mu-chorale").get_attribute("data-at") == "11"
+    seen.assert_clean()
+
+
+def test_stop_ends_every_note_and_closes_the_sound(opened, chorale):
+    seen = opened(chorale(tempo=40, length=96), script=EAR)
+    button(seen, "Play").click()
+    seen.page.wait_for_function("() => heard.starts.length >= 4")
+    button(seen, "Stop").click()
+    told = heard(seen)
+    assert {e["id"] for e in told["starts"]} == {e["id"] for e in told["stops"]}
+    seen.page.wait_for_function("() => heard.closed === 1")
+    seen.page.wait_for_timeout(400)
+    assert len(heard(seen)["starts"]) == len(told["starts"])
+    seen.settle()
+    # From where it stopped, with a sound of its own; leaving the page ends that too.
+    slider(seen, "Play head").press("ArrowRight")
+    button(seen, "Play").click()
+    seen.page.wait_for_function("n => heard.starts.length > n", arg=len(told["starts"]))
+    seen.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
+    seen.page.wait_for_function("() => heard.closed === 2")
+    assert button(seen, "Play").is_visible()
+    assert heard(seen)["contexts"] == 2
+    seen.assert_clean()
+
+
+def test_a_removed_widget_falls_silent_and_a_live_one_tells_python(visit, chorale):
+    seen = stubbed(visit, chorale(tempo=40), EAR)
+    seen.settle()
+    slider(seen, "Temperature").press("Home")
+    seen.settle()
+    told = seen.page.evaluate(
+        "[kernel.state.temperature, kernel.state.piece, kernel.state.opening]"
+    )
+    assert told[0] == 0.3
+    assert told[1] == piece(seen)
+    chorale().set_state({"temperature": told[0], "piece": told[1], "opening": told[2]})
+    seen.page.evaluate("kernel.set('opening', [[60], [62]])")
+    seen.settle()
+    assert piece(seen)[:2] == [[60], [62]]
+    assert seen.page.get_by_role("combobox", name="Opening").input_value() == "own"
+    button(seen, "Play").click()
+    seen.page.wait_for_function("() => heard.starts.length > 0")
+    seen.page.evaluate("stop()")
+    seen.page.wait_for_function("() => heard.closed === 1")
+    assert seen.page.evaluate("kernel.left()") == 0
+    seen.assert_clean()
+
+
+def test_without_web_audio_the_roll_plays_in_silence(opened, chorale):
+    seen = opened(chorale(), script="delete globalThis.AudioContext;")
+    button(seen, "Play").click()
+    seen.page.wait_for_function("() => document.querySelector('.dgm-mu-chorale').dataset.at > 3")
+    assert "no Web Audio" in seen.page.locator(".dgm-side .dgm-note").inner_text()
+    button(seen, "Stop").click()
+    seen.assert_clean()
+
+
+def test_sound_can_be_left_out(opened, chorale):
+    seen = opened(chorale(), script=EAR)
+    seen.page.get_by_role("checkbox", name="sound").press("Space")
+    button(seen, "Play").click()
+    seen.page.wait_for_function("() => document.querySelector('.dgm-mu-chorale').dataset.at > 3")
+    assert heard(seen)["contexts"] == 0
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_the_head_glides_unless_motion_is_unwelcome(opened, chorale, motion):
+    seen = opened(chorale(), reduced_motion=motion)
+    seen.page.get_by_role("checkbox", name="sound").uncheck()
+    wide = seen.page.locator(".dgm-mu-roll").bounding_box()["width"] / 12
+    button(seen, "Play").click()
+    places = seen.page.evaluate(
+        """async () => {
+            const found = new Set();
+            for (let i = 0; i < 60; i++) {
+                found.add(parseFloat(document.querySelector(".dgm-mu-head").getAttribute("d").slice(1)));
+                await new Promise(requestAnimationFrame);
+            }
+            return [...found];
+        }"""
+    )
+    off = max(abs(x / wide - round(x / wide)) for x in places)
+    assert (off < 0.01) == (motion == "reduce")
+    assert len(places) > 1
+
+
+# The reader's own opening
+
+
+def status(seen):
+    return seen.page.locator(".dgm-mu-chorale .dgm-status").inner_text()
+
+
+def test_notes_of_the_opening_are_turned_by_keyboard_and_click(opened, chorale):
+    seen = opened(chorale(opening="silence"))
+    before = piece(seen)
+    roll = seen.page.get_by_role("application")
+    roll.focus()
+    for key, said in [
+        ("ArrowRight", "Frame 2, C4, off"),
+        ("ArrowUp", "Frame 2, C\N{MUSIC SHARP SIGN}4, off"),
+        ("PageUp", "Frame 2, C\N{MUSIC SHARP SIGN}5, off"),
+        ("Space", "C\N{MUSIC SHARP SIGN}5 on, frame 2"),
+    ]:
+        roll.press(key)
+        assert status(seen) == said
+    seen.settle()
+    assert piece(seen)[:4] == [[], [73], [], []]
+    assert piece(seen)[4:] != before[4:]
+    assert seen.page.get_by_role("combobox", name="Opening").input_value() == "own"
+    box = roll.bounding_box()
+    wide, row = box["width"] / 12, 352 / 49
+    seen.page.mouse.click(box["x"] + 2.5 * wide, box["y"] + 18 + (84 - 64 + 0.5) * row)
+    seen.settle()
+    assert piece(seen)[:4] == [[], [73], [64], []]
+    roll.press("Enter")  # the cursor is where the click was
+    seen.settle()
+    assert piece(seen)[:4] == [[], [73], [], []]
+    seen.page.mouse.click(box["x"] + 6.5 * wide, box["y"] + 60)  # beyond the opening: the head
+    seen.settle()
+    assert slider(seen, "Play head").input_value() == "6"
+    seen.page.get_by_role("combobox", name="Opening").select_option(label="rising scale")
+    seen.settle()
+    assert piece(seen)[:8] == [[p] for p in (60, 62, 64, 65, 67, 69, 71, 72)]
+    seen.assert_clean()
+
+
+def test_the_play_head_tells_what_sounds(opened, chorale):
+    seen = opened(chorale())
+    slider(seen, "Play head").press("ArrowRight")
+    seen.settle()
+    spoken = slider(seen, "Play head").get_attribute("aria-valuetext")
+    assert spoken == "frame 2 of 12: C3 G3 E4 C5"
+    assert seen.page.locator(".dgm-mu-chorale dd").nth(1).inner_text() == "C3 G3 E4 C5"
+    seen.page.wait_for_timeout(700)
+    assert re.fullmatch(r"Frame 2 of 12: C3 G3 E4 C5\. Mean .[\d.]+ nats a frame\.", status(seen))
+
+
+def test_a_frame_of_the_chorale_takes_less_than_sixteen_milliseconds(
+    opened, chorale, record_testsuite_property
+):
+    seen = opened(chorale(length=96))
+    heat = """async () => {
+        const slider = [...document.querySelectorAll("input[type=range]")][1];
+        performance.clearMeasures();
+        for (let i = 0; i < 60; i++) {
+            slider.value = 0.9 + 0.6 * Math.sin(i / 9);
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+            await new Promise(requestAnimationFrame);
+        }
+    }"""
+
+    def measure():
+        seen.page.evaluate(heat)
+        return seen.frames()
+
+    p95 = seen.p95(16, measure)
+    record_testsuite_property("chorale_frame_p95_ms", p95)
+    assert p95 < 16
+
+
+# Both
+
+
+# The dark page differs by its colours alone.
+@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
+def test_axe_finds_nothing(opened, chorale, theme, rules):
+    seen = opened(ParticleKalman(), chorale(), theme=theme)
+    assert seen.axe(*rules) == ""
+
+
+def test_a_narrow_page_needs_no_horizontal_scroll(opened, chorale):
+    seen = opened(ParticleKalman(), chorale(length=96), viewport={"width": 360, "height": 740})
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
+    assert seen.page.locator(".dgm *:not(.dgm-status, svg, svg *)").evaluate_all(right) <= 360
+    scroll = "n => n.scrollWidth > n.clientWidth"
+    assert seen.page.locator(".dgm-mu-scroll").evaluate(scroll)  # the roll within its own
+
+
+def test_text_from_python_is_never_read_as_html(opened, weights):
+    bad = "<img src=x onerror='document.title=1'>"
+    mine = {"name": "a", "label": bad}
+    seen = opened(
+        ParticleKalman([mine | {"x": [0.0, 1.0]}], bad, title=bad),
+        Chorale(weights, [mine | {"frames": [[60]]}], bad, title=bad),
+    )
+    assert seen.page.locator(".dgm-badge").all_inner_texts() == [bad] * 2
+    assert (
+        seen.page.get_by_role("combobox", name="Opening").locator("option").nth(1).inner_text()
+        == bad
+    )
+    assert seen.page.locator(".dgm img").count() == 0
+    assert seen.page.title() == "Widgets"
