@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 JOBS ?= 2
+# One more than cores: browser tests wait more than they work.
+TEST_JOBS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: book test serve bench clean test-hosted repository lint chromium setup
@@ -19,7 +21,7 @@ test: book chromium
 	DGM_RESULTS="$(CURDIR)/_build/test/results" $(BIN)/python -m dgm.book --execute-only \
 	  --profile smoke --output _build/test --jobs $(JOBS)
 	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
+	  $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
 	  --nbval-lax --nbval-current-env tests _build/test/src/notebooks
 
 serve: book

@@ -69,6 +69,20 @@ curves = dict(distances=[1, 2], exact=[1.0, 0.5], stay=0.9,
 tales = LanguageWeights({"toy": arrays}, words)
 told(Storyteller(tales, {"food": ["food"], "taste": ["good"]}, ["the food"], curves), "seed")
 """,
+    "ParticleKalman": """
+told(ParticleKalman(), "particles")
+""",
+    "SwitchNow": """
+from dgm.data.synthetic import dynamics_matrices
+from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
+pair = {"vhrnn": VariationalHyperRNN(2, 3, 3, 4, "gaussian"), "vrnn": VariationalRNN(2, 3, 3, "gaussian")}
+pair = {
+    kind: dict(kind=kind, emission="gaussian",
+               state={name: value.numpy() for name, value in net.state_dict().items()})
+    for kind, net in pair.items()
+}
+told(SwitchNow(HyperWeights(pair), dynamics_matrices(seed=6).numpy()), "steps")
+""",
 }
 
 
@@ -142,7 +156,8 @@ def lab(jupyterlab, browser):
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     # All of them, since JupyterLab takes the focus to itself until the last cell has run.
     sentences = ("sentence is 'the food was good .'", "sentence is 'bad food .'")
-    for before in ("beta_index is 4", "seed is 0", *sentences, "dimension is 1"):
+    others = ("seed is 0", "dimension is 1", "particles is 16", "steps is 60")
+    for before in ("beta_index is 4", *sentences, *others):
         page.get_by_text(before, exact=True).first.wait_for()
     yield page
     context.close()
@@ -168,6 +183,14 @@ def raise_dimension(widget):
     widget.get_by_label("Dimension").press("ArrowRight")
 
 
+def add_a_particle(widget):
+    widget.locator("input[type=range]").first.press("ArrowRight")
+
+
+def switch(widget):
+    widget.get_by_role("button", name="Switch the dynamics now").click()
+
+
 def write_on(widget):
     widget.get_by_role("button", name="Write on").click()
 
@@ -181,6 +204,8 @@ def write_on(widget):
         ("InfluenceRuler", partial(say, text="good food !"), "sentence is 'good food !'"),
         ("BoundRace", raise_dimension, "dimension is 2"),
         ("Storyteller", write_on, "seed is 1"),
+        ("ParticleKalman", add_a_particle, "particles is 17"),
+        ("SwitchNow", switch, "steps is 85"),
     ],
 )
 def test_python_hears_what_the_reader_does(lab, name, act, after):
