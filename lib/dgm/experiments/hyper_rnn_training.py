@@ -73,10 +73,9 @@ JSB = {
 }
 ROLLS = {"VRNN 31 matched": JSB["VRNN 31 matched"], "VHRNN 28": JSB["VHRNN 28"]}
 SERIES = {"VRNN 28": Model("vrnn", 28, 28), "VHRNN 16": Model("vhrnn", 16, 16, 64)}
-LONG = {name: how for name, how in SWITCHING.items() if how.hyper_input == "both"}
 MODELS = {
     "switching": SWITCHING,
-    "switching-long": LONG,
+    "switching-long": SWITCHING,
     "jsb": JSB,
     "piano-midi": ROLLS,
     "tunes": ROLLS,
