@@ -64,6 +64,28 @@ globalThis.heard = { contexts: 0, closed: 0, starts: [], stops: [] };
   };
 }
 """
+# Sees what is drawn on a canvas: of each path that was stroked or filled its lines, boxes and circles.
+EYE = """
+globalThis.seen = [];
+{
+  const own = CanvasRenderingContext2D.prototype;
+  let path = [];
+  const note = (name, keep) => {
+    const real = own[name];
+    own[name] = function (...values) {
+      keep(this, values);
+      return real.apply(this, values);
+    };
+  };
+  note("clearRect", () => (seen.length = 0));
+  note("beginPath", () => (path = []));
+  for (const name of ["moveTo", "lineTo", "arc", "rect"]) {
+    note(name, (_, values) => path.push([name, ...values]));
+  }
+  note("stroke", (pen) => seen.push({ path, alpha: pen.globalAlpha, wide: pen.lineWidth }));
+  note("fill", (pen) => seen.push({ path, alpha: pen.globalAlpha }));
+}
+"""
 RELEASE = 0.4  # s, that a note takes to die away
 
 
@@ -155,6 +177,13 @@ def test_the_page_s_particles_are_python_s(library, criterion):
 # Particles: the picture
 
 
+def with_means(seen):
+    """Wait for the many runs, which begin when the reader pauses."""
+    seen.page.locator(".dgm-mu-kalman[data-means]").wait_for()
+    seen.settle()
+    return seen
+
+
 def rows(seen):
     return {
         row.locator("th").inner_text(): row.locator("td").inner_text()
@@ -165,7 +194,7 @@ def rows(seen):
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_the_table_tells_the_means_of_the_runs(opened, scheme):
     widget = ParticleKalman(badge="in the page", particles=4)
-    seen = opened(widget, scheme=scheme)
+    seen = with_means(opened(widget, scheme=scheme))
     told = rows(seen)
     assert number(told["exact, Kalman"]) == pytest.approx(-6.1186, abs=6e-4)
     assert number(told["this run"]) == pytest.approx(widget.run().log_likelihood[0], abs=6e-4)
@@ -183,20 +212,30 @@ def test_the_table_tells_the_means_of_the_runs(opened, scheme):
     seen.assert_clean()
 
 
-def points(path):
-    found = re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path)
-    return np.array(found, float)
-
-
 def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
     widget = ParticleKalman(sequence="twenty", particles=8)
-    seen = opened(widget)
+    seen = opened(widget, script=EYE)
     cloud = widget.run()
-    alive = survivors(cloud.parents[0])[1:]
-    for name, count in (("alive", alive.sum()), ("dead", (~alive).sum())):
-        lines = points(seen.page.locator(f".dgm-mu-{name}").get_attribute("d")).reshape(-1, 2, 2)
-        assert len(lines) == count > 0
-        assert (lines[:, 1, 0] > lines[:, 0, 0]).all()
+    parents, z, w = (v[0] for v in (cloud.parents, cloud.z, cloud.weights))
+    alive = survivors(parents)
+    crosses = seen.page.locator(".dgm-mu-seen").get_attribute("d")
+    x, y = np.array(re.findall(r"M([\d.]+) ([\d.]+)", crosses), float).T + 4
+    slope, height = np.polyfit(widget.x, y, 1)  # the crosses tell the scale
+    rise = slope * z + height
+    dead, strong, dots = seen.page.evaluate("seen")
+    assert (strong["wide"], strong["alpha"]) > (dead["wide"], dead["alpha"])
+    for shown, found in ((alive[1:], strong), (~alive[1:], dead)):
+        t, n = np.nonzero(shown)
+        ends = [(x[t], rise[t, parents[t + 1, n]]), (x[t + 1], rise[t + 1, n])]
+        wanted = np.moveaxis(np.array(ends), 2, 0).reshape(-1, 2)
+        assert [step[0] for step in found["path"]] == ["moveTo", "lineTo"] * shown.sum()
+        np.testing.assert_allclose([step[1:] for step in found["path"]], wanted, atol=0.02)
+    radius = 8 * np.sqrt(w)
+    circles = np.array([step[1:4] for step in dots["path"] if step[0] == "arc"])
+    wanted = np.stack([np.broadcast_to(x[:, None], z.shape), rise, radius], -1)[radius > 1]
+    np.testing.assert_allclose(circles, wanted, atol=0.02)
+    specks = sum(step[0] == "rect" for step in dots["path"])
+    assert specks == (radius <= 1).sum() > 0
     bars = seen.page.locator(".dgm-mu-bars").get_attribute("d")
     tall = -np.array(re.findall(r"v(-[\d.]+)", bars), float)
     np.testing.assert_allclose(tall, 56 * cloud.ess[:, 0] / 8, rtol=1e-9)
@@ -204,6 +243,69 @@ def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
     assert wedges == cloud.resampled.sum()
     said = seen.page.locator(".dgm-mu-kalman .dgm-side .dgm-note").inner_text()
     assert said.startswith(f"{survivors(cloud.parents[0])[0].sum()} of the 8 first particles")
+
+
+INK = """canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  const found = {};
+  for (let i = 0; i < data.length; i += 4) {
+    if (data[i + 3] < 200) continue;
+    const name = [data[i], data[i + 1], data[i + 2]].map(v => Math.round(v / 8)).join();
+    found[name] = (found[name] ?? 0) + 1;
+  }
+  const [most, n] = Object.entries(found).sort((a, b) => b[1] - a[1])[0];
+  return { most: most.split(",").map(v => 8 * v), n, size: [canvas.width, canvas.height] };
+}"""
+TO_DARK = "() => void (document.documentElement.dataset.theme = 'dark')"
+
+
+@pytest.mark.parametrize("dense", [1, 2])
+def test_the_tree_is_sharp_and_follows_theme_and_width(opened, dense):
+    seen = opened(ParticleKalman(), device_scale_factor=dense)
+    tree = seen.page.locator(".dgm-mu-stage canvas")
+
+    def ink(wanted):
+        seen.settle()
+        found = tree.evaluate(INK)
+        np.testing.assert_allclose(found["most"], wanted, atol=8)
+        assert found["n"] > 300
+        box = tree.bounding_box()
+        sizes = [box["width"] * dense, box["height"] * dense]
+        np.testing.assert_allclose(found["size"], sizes, atol=0.6)
+        return found["size"][0]
+
+    wide = ink([0, 0x72, 0xB2])
+    seen.page.evaluate(TO_DARK)
+    ink([0x56, 0xB4, 0xE9])
+    seen.page.set_viewport_size({"width": 360, "height": 740})
+    assert ink([0x56, 0xB4, 0xE9]) < wide
+    assert re.match(r"16 particles over 5 steps, .* effective", tree.get_attribute("aria-label"))
+
+
+def test_the_many_runs_wait_until_the_reader_pauses(opened):
+    seen = with_means(opened(ParticleKalman(sequence="twenty", particles=63)))
+    assert rows(seen)["IWAE, never"] != "\N{HORIZONTAL ELLIPSIS}"
+    slider(seen, "Particles").press("ArrowLeft")
+    told = seen.page.evaluate(
+        """async () => {
+            const slider = document.querySelector("input[type=range]");
+            const cell = document.querySelector(".dgm-mu-kalman tbody tr:nth-child(3) td");
+            const found = [];
+            let before = performance.now();
+            for (let n = 61; n > 32; n--) {
+                slider.value = n;
+                slider.dispatchEvent(new Event("input", { bubbles: true }));
+                await new Promise(requestAnimationFrame);
+                if (performance.now() - before > 120) break; // a busy machine made a pause
+                before = performance.now();
+                found.push(cell.textContent);
+            }
+            return found;
+        }"""
+    )
+    assert set(told) == {"\N{HORIZONTAL ELLIPSIS}"}
+    with_means(seen)
+    assert "\N{PLUS-MINUS SIGN}" in rows(seen)["IWAE, never"]
 
 
 def test_everything_about_the_particles_works_by_keyboard(opened):
@@ -230,7 +332,7 @@ def test_everything_about_the_particles_works_by_keyboard(opened):
     assert "all three are the ELBO" in seen.page.locator(".dgm-side .dgm-note").inner_text()
     button(seen, "Reset").press("Enter")
     shows(particles=3)
-    seen.page.wait_for_timeout(700)
+    with_means(seen).page.wait_for_timeout(700)
     assert "exact \N{MINUS SIGN}6.119" in seen.page.locator(".dgm-status").inner_text().replace(
         "-", "\N{MINUS SIGN}"
     )
@@ -273,6 +375,17 @@ def test_traits_follow_the_reader_of_the_particles_and_they_follow_the_traits(vi
     seen.page.evaluate("stop()")
     assert seen.page.evaluate("kernel.left()") == 0
     seen.assert_clean()
+
+
+def test_controls_are_right_before_anything_is_drawn(visit):
+    # JupyterLab lays out no cell that is out of sight, yet its inputs can be focused.
+    still = "globalThis.requestAnimationFrame = () => 1;"
+    seen = stubbed(visit, ParticleKalman(sequence="twenty", criterion="always"), still)
+    assert slider(seen, "Particles").input_value() == "16"
+    assert radio(seen, "every step").is_checked()
+    assert seen.page.get_by_label("Data").input_value() == "twenty"
+    slider(seen, "Particles").press("ArrowRight")
+    assert seen.page.evaluate("[kernel.state.particles, kernel.saved]") == [17, 1]
 
 
 # The chorale

@@ -41,6 +41,7 @@ const makeCloud = (T, N) => ({ T, N, z: new Float64Array(T * N), w: new Float64A
 function filterRun({ a, q, r, first }, x, criterion, run, cloud) {
   const { T, N, z, w, parent, ess, resampled } = cloud;
   const logW = new Float64Array(N);
+  const [noise, start, level] = [Math.sqrt(q), Math.sqrt(first), Math.log(2 * Math.PI * r)];
   let estimate = 0;
   for (let t = 0, at = 0; t < T; t++, at += N) {
     const before = at - N;
@@ -49,9 +50,9 @@ function filterRun({ a, q, r, first }, x, criterion, run, cloud) {
     for (let n = 0; n < N; n++) {
       const from = anew ? drawnFrom(w, before, N, uniformOf(run, t - 1, 2 * MOST.particles + n)) : n;
       parent[at + n] = from;
-      z[at + n] = t ? a * z[before + from] + Math.sqrt(q) * normalOf(run, t, n) : Math.sqrt(first) * normalOf(run, t, n);
+      z[at + n] = t ? a * z[before + from] + noise * normalOf(run, t, n) : start * normalOf(run, t, n);
       if (anew) logW[n] = 0;
-      logW[n] -= (Math.log(2 * Math.PI * r) + (x[t] - z[at + n]) ** 2 / r) / 2;
+      logW[n] -= (level + (x[t] - z[at + n]) ** 2 / r) / 2;
       if (logW[n] > top) top = logW[n];
     }
     let [sum, squares] = [0, 0];

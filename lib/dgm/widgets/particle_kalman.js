@@ -2,7 +2,8 @@
 
 const RUNS = 400; // behind each mean
 const FIRST_RUN = 10000; // of them, after all that a seed may show
-const BUDGET_MS = 2.5; // of one frame, for the runs
+const PAUSE_MS = 150; // after which they begin
+const SLICE_MS = 4; // of them at a time, between frames
 const SIZES = [1, 2, 4, 8, 16, 32, 64];
 const RULES = [
   { key: "never", name: "never", bound: "IWAE", look: "dgm-mu-never", dash: "6 3", mark: MARKS.square },
@@ -28,22 +29,18 @@ function render({ model, el }) {
     ask();
   };
 
-  // The picture: the tree above, the effective sample sizes below, on one axis of steps.
+  // The picture: the tree, on a canvas between what lies under and over it, above the effective sample sizes.
 
-  const clip = shape("clipPath", { id: `${frame.id}-clip` }, shape("rect"));
-  const tree = shape("svg", { role: "img" });
+  const tree = element("canvas", { role: "img" });
+  const pen = tree.getContext("2d");
   const axes = shape("g");
   const path = (name) => shape("path", { class: name });
-  const parts = Object.fromEntries(["band", "dead", "alive", "specks", "dots", "mean", "under", "seen"].map((name) => [name, path(`dgm-mu-${name}`)]));
-  const inside = shape("g", { "clip-path": `url(#${frame.id}-clip)` }, ...Object.values(parts));
-  const bars = path("dgm-mu-bars");
-  const half = path("dgm-mu-half");
-  const struck = path("dgm-mu-struck");
-  const essName = shape("text", { class: "dgm-strong dgm-halo" });
+  const [band, mean, under, seen, bars, half, struck] = ["band", "mean", "under", "seen", "bars", "half", "struck"].map((name) => path(`dgm-mu-${name}`));
+  const essName = shape("text", { class: "dgm-strong dgm-halo" }, "effective sample size (dashed: half)");
   const most = shape("text", { "text-anchor": "end" });
-  tree.append(clip, axes, inside, bars, half, struck, essName, most);
+  const sheets = [[axes, band], [mean, under, seen, bars, half, struck, essName, most]].map((nodes) => shape("svg", { "aria-hidden": "true" }, ...nodes));
   const key = element("p", { class: "dgm-note" }, "A dot is a particle, its area its weight. Strong lines lead to a particle of the last step, pale ones have died out. Thick line and band: the Kalman mean, two deviations to either side; crosses: observations. A wedge marks a resampling.");
-  frame.picture.append(tree, key);
+  frame.picture.append(element("div", { class: "dgm-mu-stage" }, sheets[0], tree, sheets[1]), key);
 
   // Beside it: the means of many runs
 
@@ -83,8 +80,15 @@ function render({ model, el }) {
   const chosen = element("label", { for: pick.id, class: "dgm-mu-pick" }, "Data", pick);
   frame.controls.append(count.node, rule.node, element("div", { class: "dgm-row dgm-mu-buttons" }, chosen, again, frame.reset));
   frame.reset.addEventListener("click", () => change(first));
+  const showSettings = () => {
+    count.input.value = model.get("particles");
+    count.say(count.input.value);
+    rule.show(model.get("criterion"));
+    pick.value = model.get("sequence");
+  };
+  showSettings(); // even where nothing can be drawn yet: out of sight, a notebook gives no width
 
-  // The many runs, some a frame; what is done is kept.
+  // The many runs, a slice at a time while the reader pauses; what they came to is kept.
 
   const kept = new Map();
   const clouds = new Map();
@@ -94,35 +98,38 @@ function render({ model, el }) {
     return clouds.get(name);
   };
   // At one particle there is nothing to choose from.
-  const tally = (at, N, criterion) => {
+  const tally = (N, criterion) => {
     const name = [at.name, N, N === 1 ? "never" : criterion].join();
-    if (!kept.has(name)) kept.set(name, []);
+    if (!kept.has(name)) kept.set(name, { n: 0, mean: 0, squares: 0 });
     return kept.get(name);
   };
+  // Of what is shown, what still lacks runs.
+  const unfinished = (N) => [1, N, ...SIZES].flatMap((size) => RULES.map(({ key: criterion }) => ({ size, criterion, found: tally(size, criterion) }))).filter(({ found }) => found.n < RUNS);
 
-  // Runs on until the time is up; returns whether all is done.
-  function work(at, N) {
+  let [timer, told] = [0, 0];
+  function slice() {
     const start = performance.now();
-    for (const size of new Set([1, N, ...SIZES])) {
-      for (const { key: criterion } of RULES) {
-        const found = tally(at, size, criterion);
-        while (found.length < RUNS) {
-          if (performance.now() - start > BUDGET_MS) return false;
-          found.push(filterRun(system, at.x, criterion, FIRST_RUN + found.length, cloudOf(at.x.length, size)));
-        }
+    const left = unfinished(model.get("particles"));
+    for (const { size, criterion, found } of left) {
+      const cloud = cloudOf(at.x.length, size);
+      while (found.n < RUNS && performance.now() - start < SLICE_MS) {
+        const off = filterRun(system, at.x, criterion, FIRST_RUN + found.n, cloud) - found.mean;
+        found.mean += off / ++found.n;
+        found.squares += (off * off * (found.n - 1)) / found.n;
       }
     }
-    return true;
+    const done = left.every(({ found }) => found.n === RUNS);
+    if (!done) timer = setTimeout(slice);
+    if (!done && start - told < 100) return;
+    told = start;
+    plotted = "";
+    ask();
   }
 
   // Mean and standard error; null before the first run.
-  function means(at, N, criterion) {
-    const found = tally(at, N, criterion);
-    const n = found.length;
-    if (!n) return null;
-    const mean = found.reduce((sum, v) => sum + v, 0) / n;
-    const squares = found.reduce((sum, v) => sum + (v - mean) ** 2, 0);
-    return { mean, error: Math.sqrt(squares / Math.max(1, n - 1) / n) };
+  function means(N, criterion) {
+    const { n, mean, squares } = tally(N, criterion);
+    return n ? { mean, error: Math.sqrt(squares / Math.max(1, n - 1) / n) } : null;
   }
 
   // Drawing
@@ -130,10 +137,13 @@ function render({ model, el }) {
   let [width, sideWidth] = [0, 0];
   const [LEFT, TOP, TALL, GAP, LOW] = [30, 8, 230, 30, 56];
   const speak = throttled(frame.status, 600);
-  let laid = "";
-  let scale = null;
+  const put = (node, text) => {
+    if (node.textContent !== text) node.textContent = text;
+  };
+  let [laid, made, painted, plotted] = ["", "", "", ""]; // what each part shows
+  let [at, current, scale] = [null, null, null];
 
-  function layout(at) {
+  function layout() {
     const { x, filtered } = at;
     const T = x.length;
     const spread = (i) => 3 * filtered.deviation[i];
@@ -154,21 +164,23 @@ function render({ model, el }) {
     for (let t = 0; t < T; t += every) axes.append(shape("text", { x: px(t), y: bottom + 15, "text-anchor": "middle" }, String(t + 1)));
     axes.append(shape("text", { class: "dgm-strong", x: LEFT + (width - LEFT) / 2, y: bottom + 31, "text-anchor": "middle" }, "step"));
     axes.append(shape("text", { class: "dgm-strong dgm-halo", x: LEFT + 4, y: TOP + 10 }, "state ", italic("z")));
-    const box = { x: LEFT, y: TOP, width: width - LEFT - 8, height: TALL };
-    for (const [name, v] of Object.entries(box)) clip.firstChild.setAttribute(name, v);
-    tree.setAttribute("viewBox", `0 0 ${width} ${bottom + 36}`);
-    tree.setAttribute("height", bottom + 36);
+    for (const sheet of sheets) {
+      sheet.setAttribute("viewBox", `0 0 ${width} ${bottom + 36}`);
+      sheet.setAttribute("height", bottom + 36);
+    }
+    Object.assign(tree.style, { left: `${LEFT}px`, top: `${TOP}px`, width: `${width - LEFT - 8}px`, height: `${TALL}px` });
     essName.setAttribute("x", LEFT + 4);
     essName.setAttribute("y", TOP + TALL + 18);
     most.setAttribute("x", LEFT - 5);
     most.setAttribute("y", bottom - LOW + 5);
+    half.setAttribute("d", `M${LEFT} ${bottom - LOW / 2}H${width - 8}`);
     const line = (values) => values.map((v, t) => `${px(t).toFixed(1)} ${py(v).toFixed(1)}`);
     const edge = (way) => filtered.mean.map((m, t) => m + way * 2 * filtered.deviation[t]);
-    parts.mean.setAttribute("d", `M${line(filtered.mean).join("L")}`);
-    parts.band.setAttribute("d", `M${[...line(edge(1)), ...line(edge(-1)).reverse()].join("L")}Z`);
+    mean.setAttribute("d", `M${line(filtered.mean).join("L")}`);
+    band.setAttribute("d", `M${[...line(edge(1)), ...line(edge(-1)).reverse()].join("L")}Z`);
     const crosses = x.map((v, t) => `M${px(t) - 4} ${py(v) - 4}l8 8m0 -8l-8 8`).join("");
-    for (const part of [parts.under, parts.seen]) part.setAttribute("d", crosses);
-    layoutPlot(at);
+    for (const part of [under, seen]) part.setAttribute("d", crosses);
+    layoutPlot();
   }
 
   // One particle's mean is known, and nothing lies lower: -1/2 [ln 2 pi r + (x^2 + Var z) / r], summed.
@@ -185,7 +197,7 @@ function render({ model, el }) {
   const [PLOT_LEFT, PLOT_TOP, PLOT_TALL] = [30, 8, 150];
   let plotScale = null;
 
-  function layoutPlot(at) {
+  function layoutPlot() {
     const deepest = 1.12 * (at.filtered.logLikelihood - lowest(system, at.x));
     const [low, high] = [-root(deepest), 0.32 * root(deepest)];
     const bottom = PLOT_TOP + PLOT_TALL;
@@ -209,100 +221,121 @@ function render({ model, el }) {
     plot.setAttribute("height", bottom + 36);
   }
 
-  function paintTree(cloud) {
-    const { T, N, z, w, parent, ess, resampled } = cloud;
-    const { px, py, step, bottom } = scale;
-    const alive = survivors(cloud);
-    const lines = [[], []];
-    const [dots, specks] = [[], []];
+  // In units of CSS pixels; what lies outside the canvas is cut off.
+  function paintTree({ cloud, alive }, colour, dense) {
+    const { T, N, z, w, parent } = cloud;
+    const { px, py } = scale;
+    const [wide, tall] = [width - LEFT - 8, TALL].map((v) => Math.round(v * dense));
+    if (tree.width !== wide) tree.width = wide;
+    if (tree.height !== tall) tree.height = tall;
+    pen.setTransform(dense, 0, 0, dense, -LEFT * dense, -TOP * dense);
+    pen.clearRect(LEFT, TOP, width, TALL);
+    pen.strokeStyle = pen.fillStyle = colour;
+    for (const strong of [0, 1]) {
+      pen.beginPath();
+      for (let t = 1, o = N; t < T; t++) {
+        const [from, to] = [px(t - 1), px(t)];
+        for (let n = 0; n < N; n++, o++) {
+          if (alive[o] !== strong) continue;
+          pen.moveTo(from, py(z[(t - 1) * N + parent[o]]));
+          pen.lineTo(to, py(z[o]));
+        }
+      }
+      pen.globalAlpha = strong ? 0.9 : 0.3;
+      pen.lineWidth = strong ? 1.5 : 0.8;
+      pen.stroke();
+    }
+    pen.beginPath();
     for (let t = 0, o = 0; t < T; t++) {
-      const x = px(t).toFixed(1);
-      const before = t && px(t - 1).toFixed(1);
+      const x = px(t);
       for (let n = 0; n < N; n++, o++) {
-        const y = py(z[o]).toFixed(1);
-        const r = (8 * Math.sqrt(w[o])).toFixed(1);
-        if (r > 1) dots.push(`M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`);
-        else specks.push(`M${x} ${y}h0`); // a circle takes much longer
-        if (t) lines[alive[o]].push(`M${before} ${py(z[(t - 1) * N + parent[o]]).toFixed(1)}L${x} ${y}`);
+        const y = py(z[o]);
+        const r = 8 * Math.sqrt(w[o]);
+        if (r > 1) pen.moveTo(x + r, y), pen.arc(x, y, r, 0, 2 * Math.PI);
+        else pen.rect(x - 0.8, y - 0.8, 1.6, 1.6); // a circle takes much longer
       }
     }
-    parts.dead.setAttribute("d", lines[0].join(""));
-    parts.alive.setAttribute("d", lines[1].join(""));
-    parts.dots.setAttribute("d", dots.join(""));
-    parts.specks.setAttribute("d", specks.join(""));
+    pen.globalAlpha = 0.6;
+    pen.fill();
+  }
+
+  function paintBars({ N, ess, resampled }) {
+    const { px, step, bottom } = scale;
     const wide = Math.min(26, 0.6 * step);
     const tall = (v) => (v / N) * LOW;
     bars.setAttribute("d", Array.from(ess, (v, t) => `M${px(t) - wide / 2} ${bottom}v${-tall(v)}h${wide}V${bottom}Z`).join(""));
     struck.setAttribute("d", Array.from(ess, (v, t) => (resampled[t] ? MARKS.wedge(px(t), bottom - tall(v) - 7, 4) : "")).join(""));
-    half.setAttribute("d", `M${LEFT} ${bottom - LOW / 2}H${width - 8}`);
-    essName.textContent = "effective sample size (dashed: half)";
-    most.textContent = String(N);
-    let founders = 0;
-    for (let n = 0; n < N; n++) founders += alive[n];
-    return founders;
+    put(most, String(N));
   }
 
-  function paintPlot(at, N, estimate) {
+  function paintMeans(N) {
     const { px, py } = plotScale;
     const sizes = [...new Set([N, ...SIZES])].sort((a, b) => a - b);
     RULES.forEach(({ key: criterion, mark }, s) => {
-      const found = sizes.map((size) => [size, means(at, size, criterion)]).filter(([, v]) => v);
+      const found = sizes.map((size) => [size, means(size, criterion)]).filter(([, v]) => v);
       const gap = (v) => py(v - at.filtered.logLikelihood);
       series[s].line.setAttribute("d", found.length === sizes.length ? `M${found.map(([size, v]) => `${px(size)} ${gap(v.mean)}`).join("L")}` : "");
       // The three share N: side by side, so that none hides another.
       const aside = (size) => px(size) + (size > 1 ? 3 * (s - 1) : 0);
-      series[s].errors.setAttribute("d", found.map(([size, { mean, error }]) => `M${aside(size)} ${gap(mean - error)}V${gap(mean + error)}`).join(""));
-      series[s].marks.setAttribute("d", found.map(([size, { mean }]) => mark(aside(size), gap(mean), size === N ? 4.5 : 3)).join(""));
+      series[s].errors.setAttribute("d", found.map(([size, { mean: m, error }]) => `M${aside(size)} ${gap(m - error)}V${gap(m + error)}`).join(""));
+      series[s].marks.setAttribute("d", found.map(([size, { mean: m }]) => mark(aside(size), gap(m), size === N ? 4.5 : 3)).join(""));
     });
     here.setAttribute("d", `M${px(N)} ${PLOT_TOP}v${PLOT_TALL}`);
-    single.setAttribute("d", MARKS.diamond(px(N), py(estimate - at.filtered.logLikelihood), 5));
   }
 
-  let at = null;
+  let colour = "";
   function draw() {
-    if (!width) return false;
+    if (!width) return;
     const [N, criterion, seed] = ["particles", "criterion", "seed"].map((name) => model.get(name));
     if (at?.name !== model.get("sequence")) {
       at = sequences.find(({ name }) => name === model.get("sequence"));
       at = { ...at, filtered: kalman(system, at.x) };
     }
-    const wanted = [width, sideWidth, at.name].join();
-    if (laid !== wanted) layout(at);
-    laid = wanted;
-    const shown = [wanted, N, criterion, seed].join();
-    // A frame that draws another run has no time for more.
-    const moved = frame.root.dataset.shown !== shown;
-    const done = !moved && work(at, N);
-    if (moved) showRun(N, criterion, seed);
-    frame.root.dataset.shown = shown;
-    paintPlot(at, N, current.estimate);
+    const room = [width, sideWidth, at.name].join();
+    if (laid !== room) layout();
+    laid = room;
+    const run = [at.name, N, criterion, seed].join();
+    const done = !unfinished(N).length;
+    if (made !== run) {
+      makeRun(N, criterion, seed);
+      clearTimeout(timer);
+      if (!done) timer = setTimeout(slice, PAUSE_MS);
+    }
+    made = run;
+    colour ||= getComputedStyle(tree).color;
+    const dense = Math.min(2, devicePixelRatio || 1);
+    const wanted = [run, room, colour, dense].join();
+    if (painted !== wanted) {
+      paintTree(current, colour, dense);
+      paintBars(current.cloud);
+      single.setAttribute("d", MARKS.diamond(plotScale.px(N), plotScale.py(current.estimate - at.filtered.logLikelihood), 5));
+    }
+    painted = wanted;
+    if (plotted !== `${N},${room}`) paintMeans(N);
+    plotted = `${N},${room}`;
     showMeans(N, criterion, done);
-    return !done;
   }
   const ask = onceAFrame("dgm:particle-kalman", draw);
 
-  let current = null;
-  function showRun(N, criterion, seed) {
+  function makeRun(N, criterion, seed) {
     const cloud = makeCloud(at.x.length, N);
     const estimate = filterRun(system, at.x, criterion, seed, cloud);
-    const founders = paintTree(cloud);
+    const alive = survivors(cloud);
+    const founders = alive.subarray(0, N).reduce((sum, v) => sum + v, 0);
     const times = cloud.resampled.reduce((sum, v) => sum + v, 0);
-    current = { estimate, founders, times, least: Math.min(...cloud.ess), heaviest: Math.max(...cloud.w.subarray(-N)) };
-    count.input.value = N;
-    count.say(String(N));
-    rule.show(criterion);
-    pick.value = at.name;
+    current = { cloud, alive, estimate, founders, heaviest: Math.max(...cloud.w.subarray(-N)) };
+    showSettings();
     frame.root.dataset.run = estimate;
-    tree.setAttribute("aria-label", `${N} particles over ${at.x.length} steps, resampled ${times} times; ${founders} of the first step's have descendants at the last. Least effective sample size ${current.least.toFixed(1)}.`);
+    tree.setAttribute("aria-label", `${N} particles over ${at.x.length} steps, resampled ${times} times; ${founders} of the first step's have descendants at the last. Least effective sample size ${Math.min(...cloud.ess).toFixed(1)}.`);
   }
 
   function showMeans(N, criterion, done) {
     const exact = at.filtered.logLikelihood;
-    const say = (cell, found) => (cell.textContent = found?.error ? withError(found.mean, found.error) : "\u2026");
-    exactRow.value.textContent = decimals(exact, 3);
-    thisRow.value.textContent = decimals(current.estimate, 3);
-    const elbo = means(at, 1, "never");
-    const found = RULES.map(({ key: name }) => means(at, N, name));
+    const say = (cell, found) => put(cell, found?.error ? withError(found.mean, found.error) : "\u2026");
+    put(exactRow.value, decimals(exact, 3));
+    put(thisRow.value, decimals(current.estimate, 3));
+    const elbo = means(1, "never");
+    const found = RULES.map(({ key: name }) => means(N, name));
     say(elboRow.value, elbo);
     RULES.forEach(({ key: name }, s) => {
       say(ruleRows[s].value, found[s]);
@@ -312,14 +345,21 @@ function render({ model, el }) {
     const above = current.estimate > exact ? "This run lies above the exact value: one may, their mean may not. " : "";
     const one = N === 1 ? "With one particle there is nothing to resample: all three are the ELBO. " : "";
     const ready = done ? "" : "The runs are still being made.";
-    note.textContent = `${one}${founders}${above}Means are of ${RUNS} runs each. ${ready}`.trim();
-    if (!done) return;
+    put(note, `${one}${founders}${above}Means are of ${RUNS} runs each. ${ready}`.trim());
+    if (!done) return frame.root.removeAttribute("data-means");
     frame.root.dataset.means = JSON.stringify({ elbo, ...Object.fromEntries(RULES.map(({ key: name }, s) => [name, found[s]])) });
     const spoken = RULES.map(({ name, bound }, s) => `${bound} ${name} ${found[s].mean.toFixed(3)}`).join(", ");
     plot.setAttribute("aria-label", `Mean estimates with ${N} particles against the exact ${exact.toFixed(3)} nats: ELBO ${elbo.mean.toFixed(2)}, ${spoken}; they rise towards the exact value with the number of particles.`);
     speak(`This run: ${current.estimate.toFixed(3)} nats, exact ${exact.toFixed(3)}. ${founders}Means: ELBO ${elbo.mean.toFixed(2)}, ${spoken}.`);
   }
 
+  const recolour = () => {
+    colour = "";
+    ask();
+  };
+  const themes = new MutationObserver(recolour);
+  for (const node of [document.documentElement, document.body]) themes.observe(node, { attributes: true, attributeFilter: ["data-theme", "theme", "class", "data-jp-theme-light"] });
+  addEventListener("resize", ask); // a zoomed page has other pixels
   for (const name of names) model.on(`change:${name}`, ask);
   el.append(frame.root);
   const measure = () => {
@@ -329,7 +369,10 @@ function render({ model, el }) {
   const stops = [onWidth(frame.picture, measure), onWidth(frame.side, measure)];
   return () => {
     ask.stop();
+    clearTimeout(timer);
     for (const stop of stops) stop();
+    themes.disconnect();
+    removeEventListener("resize", ask);
     for (const name of names) model.off(`change:${name}`, ask);
   };
 }
