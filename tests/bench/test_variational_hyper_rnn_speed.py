@@ -160,6 +160,7 @@ def test_the_peer_is_fair(case):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("case", CASES)
+@pytest.mark.timeout(1800)  # compiling on a busy machine
 def test_training_step(benchmark, case, device):
     net = model(case).to(device)
     x, lengths = (of.to(device) for of in sequences(net.x_dim, *CASES[case][1:]))

@@ -51,7 +51,7 @@ SWITCHING = {
     "VHRNN 4": Model("vhrnn", 4, 4, 12),
     "VHRNN 4 latent": Model("vhrnn", 4, 4, 12, "latent"),
     "VHRNN 4 hidden": Model("vhrnn", 4, 4, 12, "hidden"),
-    "HyperLSTM": Model("hyperlstm", 6, 4, 4),
+    "HyperLSTM": Model("hyperlstm", 8, 5, 4),
 }
 JSB = {
     "VRNN 24": Model("vrnn", 24, 24),

@@ -27,7 +27,13 @@ from torch.nn import functional
 
 from dgm.nets.mlp import mlp
 from dgm.nets.recurrence import CELLS, Recurrence, first_scales
-from dgm.sampling.particles import ParticleBound, log_threshold, particle_bound, weigh
+from dgm.sampling.particles import (
+    ParticleBound,
+    check_sequences,
+    log_threshold,
+    particle_bound,
+    weigh,
+)
 from dgm.sampling.switching import Oracle, oracle, oracle_log_likelihood
 
 __all__ = [
@@ -414,7 +420,10 @@ def bound(
     features = model.features(x, seen)
     weights = model.weights()
     if compiled:
-        return _compiled_bound(model, features, weights, lengths, n_particles, resample, generator)
+        check_sequences(features, lengths, n_particles, resample, validate)
+        return _compiled_bound(
+            model, features, weights, lengths, n_particles, resample, generator, validate
+        )
 
     def step(state, features, t, generator):
         noise = _noise(features, model.z_dim, generator)
@@ -434,7 +443,7 @@ def _noise(like: Tensor, width: int, generator: torch.Generator | None) -> Tenso
 AT_ONCE = 2  # steps that are compiled as one
 
 
-def _compiled_bound(model, features, weights, lengths, n_particles, resample, generator):
+def _compiled_bound(model, features, weights, lengths, n_particles, resample, generator, validate):
     """`particle_bound` with the same draws in the same order, some steps a call."""
     n, n_steps = features.shape[:2]
     kind = {"dtype": features.dtype, "device": features.device}
@@ -462,6 +471,8 @@ def _compiled_bound(model, features, weights, lengths, n_particles, resample, ge
         effective = several[-1]
         ess.append(several)
     total = total + log_weight.logsumexp(1) - math.log(n_particles)
+    if validate and bool(total.isnan().any()):
+        raise ValueError(f"weights of sequences {total.isnan().nonzero()[:5, 0].tolist()} are NaN")
     return ParticleBound(total, torch.cat(ess)[:n_steps])
 
 

@@ -59,22 +59,8 @@ def particle_bound(
         ValueError: no particle, an unknown `resample`, lengths outside 1..T, a state or weights with
             another number of rows, or weights that are NaN or +inf.
     """
-    if n_particles < 1:
-        raise ValueError(f"n_particles must be at least 1, got {n_particles}")
-    if resample not in RESAMPLE:
-        raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {resample!r}")
-    if (
-        observations.ndim < 2
-        or not observations.shape[1]
-        or lengths.shape != observations.shape[:1]
-    ):
-        raise ValueError(
-            f"lengths {tuple(lengths.shape)} do not fit observations {tuple(observations.shape)}: "
-            "want one for each sequence, and at least one step"
-        )
+    check_sequences(observations, lengths, n_particles, resample, validate)
     n_sequences, n_steps = observations.shape[:2]
-    if validate and not bool(((lengths >= 1) & (lengths <= n_steps)).all()):
-        raise ValueError(f"lengths must lie in 1..{n_steps}, got {lengths.tolist()}")
     rows = n_sequences * n_particles
     state = init(rows, generator)
     if any(len(tensor) != rows for tensor in state):
@@ -113,6 +99,28 @@ def particle_bound(
         ess.append(effective)
     total = total + log_weight.logsumexp(1) - math.log(n_particles)
     return ParticleBound(total, torch.stack(ess).detach())
+
+
+def check_sequences(
+    observations: Tensor, lengths: Tensor, n_particles: int, resample: str, validate: bool
+) -> None:
+    """Raises the ValueErrors of `particle_bound` that need no step; `validate` as there."""
+    if n_particles < 1:
+        raise ValueError(f"n_particles must be at least 1, got {n_particles}")
+    if resample not in RESAMPLE:
+        raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {resample!r}")
+    if (
+        observations.ndim < 2
+        or not observations.shape[1]
+        or lengths.shape != observations.shape[:1]
+    ):
+        raise ValueError(
+            f"lengths {tuple(lengths.shape)} do not fit observations {tuple(observations.shape)}: "
+            "want one for each sequence, and at least one step"
+        )
+    n_steps = observations.shape[1]
+    if validate and not bool(((lengths >= 1) & (lengths <= n_steps)).all()):
+        raise ValueError(f"lengths must lie in 1..{n_steps}, got {lengths.tolist()}")
 
 
 def ancestors_of(log_weight: Tensor, uniform: Tensor) -> Tensor:
