@@ -140,9 +140,7 @@ class VariationalRNN(nn.Module):
 
     def calibrate(self, mean: Tensor) -> None:
         """Takes the mean (X,) of the training frames off the input, and starts Bernoulli frames from it."""
-        if mean.shape != (self.x_dim,):
-            raise ValueError(f"mean must be ({self.x_dim},), got {tuple(mean.shape)}")
-        self.input_mean.copy_(mean)
+        _take_mean(self, mean)
         if self.emission == "bernoulli":
             with torch.no_grad():
                 self.decoder[-1].bias.copy_(mean.clamp(1e-4, 1 - 1e-4).logit())
@@ -363,6 +361,12 @@ class VariationalHyperRNN(VariationalRNN):
         y = on_input * (to_cell + self._encoded_z(from_z)) + bias
         h, c = self.cell(y, on_hidden * from_h["cell"], state.h, state.c)
         return State(h, c, hyper_h, hyper_c), scales
+
+
+def _take_mean(model: nn.Module, mean: Tensor) -> None:
+    if mean.shape != (model.x_dim,):
+        raise ValueError(f"mean must be ({model.x_dim},), got {tuple(mean.shape)}")
+    model.input_mean.copy_(mean)
 
 
 def _log_normal(x: Tensor, mean: Tensor, deviation: Tensor) -> Tensor:
@@ -714,9 +718,7 @@ class DeterministicHyperRNN(nn.Module):
 
     def calibrate(self, mean: Tensor) -> None:
         """Takes the mean (X,) of the training frames off the input, and starts Bernoulli frames from it."""
-        if mean.shape != (self.x_dim,):
-            raise ValueError(f"mean must be ({self.x_dim},), got {tuple(mean.shape)}")
-        self.input_mean.copy_(mean)
+        _take_mean(self, mean)
         if self.emission == "bernoulli":
             with torch.no_grad():
                 frames = self.decoder[-1].bias[self.components :].view(self.components, -1)

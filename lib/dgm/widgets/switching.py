@@ -20,9 +20,7 @@ class Course(NamedTuple):
     x: np.ndarray  # (T, 2)
     which: np.ndarray  # (T,), of the matrices
     sigma: np.ndarray  # (T,)
-    fresh: (
-        np.ndarray
-    )  # (T,) bool: where x started, or started anew since it had grown past the bound
+    fresh: np.ndarray  # (T,) bool: where x started, at first or anew past the bound
 
 
 def simulate(
