@@ -650,7 +650,7 @@ def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
         ):
             again = [
                 training.per_step(training.likelihoods(net, test, n, seed), test)
-                for seed in range(100, 106)
+                for seed in range(100, 112)
             ]
             checks.append(check(f"{dataset} {model}, {n} particles", value, again))
     exact = training.truth(profile).values["test"]
