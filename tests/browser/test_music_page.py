@@ -318,8 +318,8 @@ def test_everything_about_the_particles_works_by_keyboard(opened):
 
     shows(particles=3)
     slider(seen, "Particles").press("ArrowRight")
-    assert slider(seen, "Particles").get_attribute("aria-valuetext") == "4"
     shows(particles=4)
+    assert slider(seen, "Particles").get_attribute("aria-valuetext") == "4"
     radio(seen, "never").press("Space")
     shows(particles=4, criterion="never")
     button(seen, "Draw again").press("Enter")
