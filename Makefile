@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 JOBS ?= 2
-# Twice the cores: browser tests wait more than they work.
-TEST_JOBS ?= 4
+# One more than cores: browser tests wait more than they work; with two more they hold each other up.
+TEST_JOBS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: book test serve bench clean test-hosted repository lint chromium setup
