@@ -31,7 +31,7 @@ function render({ model, el }) {
 
   // The picture: the tree, on a canvas between what lies under and over it, above the effective sample sizes.
 
-  const tree = element("canvas", { role: "img" });
+  const tree = element("canvas", { role: "img", "aria-label": "Particles" });
   const pen = tree.getContext("2d");
   const axes = shape("g");
   const path = (name) => shape("path", { class: name });
@@ -44,7 +44,7 @@ function render({ model, el }) {
 
   // Beside it: the means of many runs
 
-  const plot = shape("svg", { role: "img" });
+  const plot = shape("svg", { role: "img", "aria-label": "Mean estimates, being computed" });
   const plotAxes = shape("g");
   const truth = path("dgm-mu-truth");
   const here = path("dgm-mu-here");

@@ -90,7 +90,7 @@ async function render({ model, el }) {
 
   // The picture
 
-  const svg = shape("svg", { role: "img" });
+  const svg = shape("svg", { role: "img", "aria-label": "The sequence" });
   const panels = ["x1", "x2", "cost"].map((part) => timePanel(`${frame.id}-${part}`, ""));
   panels.slice(0, 2).forEach(({ name: label }, d) => label.append(italic("x"), shape("tspan", { "baseline-shift": "sub", "font-size": "9" }, String(d + 1)), d ? "" : ", expected \u00b1 2 deviations"));
   panels[2].name.append("Surprise, \u2212log density in nats");
@@ -132,7 +132,7 @@ async function render({ model, el }) {
   });
   const head = ["model", "nats a step", "KL", "in \u00b12"].map((text) => element("th", { scope: "col" }, text));
   const caption = element("caption", {}, "Means over the sequence: log density, KL, and the share of points within two deviations of the prediction");
-  const chart = shape("svg", { role: "img" });
+  const chart = shape("svg", { role: "img", "aria-label": "Nats a step by freeze, being computed" });
   const under0 = element("p", { class: "dgm-caption" }, "Nats a step, by freeze: higher is better");
   frame.side.append(element("table", {}, caption, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...rows.map(({ node }) => node))), element("div", {}, under0, chart));
   const speak = throttled(frame.status, 600);

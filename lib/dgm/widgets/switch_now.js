@@ -53,7 +53,7 @@ async function render({ model, el }) {
 
   // The picture
 
-  const svg = shape("svg", { role: "img" });
+  const svg = shape("svg", { role: "img", "aria-label": "The system" });
   const sheet = Object.assign(element("canvas", { "aria-hidden": "true", class: "dgm-heat" }), { width: span, height: K });
   const pen = sheet.getContext("2d");
   const image = pen.createImageData(span, K);
