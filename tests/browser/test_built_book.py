@@ -150,6 +150,14 @@ def test_the_page_decodes_what_pytorch_decodes(kept, page, record_testsuite_prop
     assert max(errors) <= 0.03
 
 
+def test_the_page_filters_as_pytorch_filters(kept, record_testsuite_property):
+    checked = kept(HYPER).page.locator(".dgm[data-golden-error]")
+    errors = checked.evaluate_all("all => all.map(n => parseFloat(n.dataset.goldenError))")
+    record_testsuite_property("golden_error_of_filters", errors)
+    assert len(errors) == 3
+    assert 0 < max(errors) < 1e-4
+
+
 def test_the_page_rewrites_as_pytorch_rewrites(kept):
     seen = kept(STEERING)
     checked = "() => document.querySelectorAll('.dgm[data-golden-wrong]').length === 2"

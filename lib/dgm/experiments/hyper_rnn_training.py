@@ -69,7 +69,6 @@ JSB = {
     "VHRNN 32 wide": Model("vhrnn", 32, 32, 64),
     "VHRNN 32 wide latent": Model("vhrnn", 32, 32, 64, "latent"),
     "VHRNN 32 wide hidden": Model("vhrnn", 32, 32, 64, "hidden"),
-    "HyperLSTM": Model("hyperlstm", 28, 20, 8),
 }
 ROLLS = {"VRNN 31 matched": JSB["VRNN 31 matched"], "VHRNN 28": JSB["VHRNN 28"]}
 SERIES = {"VRNN 28": Model("vrnn", 28, 28), "VHRNN 16": Model("vhrnn", 16, 16, 64)}
