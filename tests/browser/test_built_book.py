@@ -218,6 +218,15 @@ def test_a_narrow_page_needs_no_horizontal_scroll(opened, page):
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_a_narrow_page_scrolls_the_piano_roll_and_does_not_shrink_it(opened):
+    seen = opened(HYPER, viewport={"width": 360, "height": 740})
+    seen.settle()
+    heights = "all => all.map(svg => svg.getScreenCTM().d)"  # one where a key is as high as its row
+    scales = seen.page.locator(".dgm-mu-sheet svg").evaluate_all(heights)
+    assert len(scales) == 2
+    assert scales == pytest.approx([1, 1], abs=0.01)
+
+
 @pytest.mark.parametrize("chapter", MOST_BYTES)
 def test_the_first_load_is_light_and_the_first_widget_quick(
     visit, serve, record_testsuite_property, chapter
