@@ -20,8 +20,9 @@ test: book chromium
 	rm -rf _build/test/results
 	DGM_RESULTS="$(CURDIR)/_build/test/results" $(BIN)/python -m dgm.book --execute-only \
 	  --profile smoke --output _build/test --jobs $(JOBS)
+	$(BIN)/python -m pytest -m timing --benchmark-disable tests/browser
 	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
+	  $(BIN)/python -m pytest -m "not timing" -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
 	  --nbval-lax --nbval-current-env tests _build/test/src/notebooks
 
 serve: book

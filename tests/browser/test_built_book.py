@@ -181,6 +181,7 @@ def test_a_sentence_is_another_at_the_other_end(kept, name):
     assert made[0] != made[1]
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("chapter", MOST_MILLISECONDS)
 def test_a_frame_of_the_chapter_is_quick(opened, record_testsuite_property, chapter):
     seen, most = opened(chapter), MOST_MILLISECONDS[chapter]
@@ -227,6 +228,7 @@ def test_a_narrow_page_scrolls_the_piano_roll_and_does_not_shrink_it(opened):
     assert scales == pytest.approx([1, 1], abs=0.01)
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("chapter", MOST_BYTES)
 def test_the_first_load_is_light_and_the_first_widget_quick(
     visit, serve, record_testsuite_property, chapter

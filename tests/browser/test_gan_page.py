@@ -492,6 +492,7 @@ def own_time_of_tasks(trace):
     return [e["tdur"] / 1000 for e in tasks if "tdur" in e]
 
 
+@pytest.mark.timing
 def test_a_step_is_quick_and_the_page_stays_awake(opened, record_testsuite_property):
     seen = opened(playground())
     seen.page.evaluate(LONG_TASKS)
@@ -615,6 +616,7 @@ def test_pairs_beyond_the_margin_are_hatched(opened):
     assert seen.page.locator(hatched).count() == 2
 
 
+@pytest.mark.timing
 def test_a_frame_of_the_bench_takes_less_than_sixteen_milliseconds(
     opened, record_testsuite_property
 ):

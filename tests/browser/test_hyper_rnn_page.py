@@ -157,6 +157,7 @@ def test_what_the_table_tells_of_a_change(opened):
     assert "change at step 30" in seen.page.locator("caption").inner_text()
 
 
+@pytest.mark.timing
 def test_a_step_of_both_models_is_quick(opened, record_testsuite_property):
     widget = SwitchNow(weights(), MATRICES, speed=30)
     seen = opened(widget)
@@ -252,6 +253,7 @@ def test_the_weather_freezes_step_by_step(opened):
     seen.assert_clean()
 
 
+@pytest.mark.timing
 def test_a_move_of_the_freeze_is_quick(opened, record_testsuite_property):
     seen = opened(ScaleWeather(weights(), MATRICES))
     seen.page.wait_for_function("() => document.querySelector('.dgm').dataset.curve")

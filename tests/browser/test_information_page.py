@@ -184,6 +184,7 @@ def test_traits_follow_the_reader_and_the_page_follows_them(visit, make, name, k
     seen.assert_clean()
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize(
     "make", [lambda: BoundRace(dimension=20, batch=256), lambda: RamlLottery(texts(40))]
 )

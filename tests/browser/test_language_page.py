@@ -156,6 +156,7 @@ def test_the_page_writes_what_python_writes(opened, wasm):
     seen.assert_clean()
 
 
+@pytest.mark.timing
 def test_a_wrong_golden_row_shows_and_a_frame_is_quick(opened, record_testsuite_property):
     wrong = {name: rows.copy() for name, rows in golden()["log_probs"].items()}
     wrong["phase I"][5, 17] -= 0.5

@@ -339,6 +339,7 @@ def test_everything_about_the_particles_works_by_keyboard(opened):
     seen.assert_clean()
 
 
+@pytest.mark.timing
 def test_a_frame_of_particles_takes_less_than_sixteen_milliseconds(
     opened, record_testsuite_property
 ):
@@ -690,6 +691,7 @@ def test_the_play_head_tells_what_sounds(opened, chorale):
     assert re.fullmatch(r"Frame 2 of 12: C3 G3 E4 C5\. Mean .[\d.]+ nats a frame\.", status(seen))
 
 
+@pytest.mark.timing
 def test_a_frame_of_the_chorale_takes_less_than_sixteen_milliseconds(
     opened, chorale, record_testsuite_property
 ):

@@ -233,6 +233,7 @@ def test_weights_and_dispersion_are_those_of_pytorch(opened, kind):
 # How fast
 
 
+@pytest.mark.timing
 def test_ten_words_are_measured_in_less_than_fifty_milliseconds(opened, record_testsuite_property):
     weights, sentences = large()
     seen = opened(InfluenceRuler(weights, sentences))
@@ -247,6 +248,7 @@ def test_ten_words_are_measured_in_less_than_fifty_milliseconds(opened, record_t
     assert p95 < 50
 
 
+@pytest.mark.timing
 def test_a_frame_of_the_slider_takes_less_than_sixteen_milliseconds(
     opened, record_testsuite_property
 ):

@@ -461,6 +461,7 @@ def many_sentences():
     return DispersionMicroscope([sets(texts=None, **large)[0]])
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("make", [many_runs, many_sentences])
 def test_a_frame_takes_less_than_sixteen_milliseconds(opened, make, record_testsuite_property):
     seen = opened(make())

@@ -221,6 +221,7 @@ def test_the_page_decodes_what_the_original_network_decodes(opened, widgets):
     assert max(shown) <= 0.03
 
 
+@pytest.mark.timing
 @pytest.mark.parametrize("kind", ["rate-distortion", "latent-space"])
 def test_a_frame_takes_less_than_sixteen_milliseconds(opened, kind, record_testsuite_property):
     seen = opened()

@@ -242,6 +242,7 @@ def test_a_switch_in_mid_sentence_is_that_of_pytorch(opened, backward):
     assert len(set(made)) > 2
 
 
+@pytest.mark.timing
 def test_a_rewrite_at_full_size_takes_less_than_fifty_milliseconds(
     opened, record_testsuite_property
 ):

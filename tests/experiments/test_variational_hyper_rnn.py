@@ -33,6 +33,7 @@ def made(dataset, model, seed, level, rise=1.0, follows=0.5, live=100):
             "fivo_many": level + 0.1,
             "by_sequence": [level - 0.5, level + 0.5, level + 0.3],
             "by_sequence_many": [level - 0.4, level + 0.6, level + 0.4],
+            "n_sequences": 3,
             "live": live,
         },
     }
