@@ -27,6 +27,7 @@ def made(dataset, model, seed, level, rise=1.0, follows=0.5, live=100):
     """A result whose bounds are at a level, and whose KL divergence rises so far at a switch."""
     level = level + 1e-3 * seed
     values = {
+        "n_training": 5,
         "rows": [{"epoch": i, "validation": level - 1 / i} for i in (1, 2)],
         "final": {
             "fivo": [level - 0.01, level + 0.01],
