@@ -17,7 +17,7 @@ FLOORS = [
     {"profiles", "checkpoint"},
     {"sampling", "vae", "nets", "measure", "feature_distance", "paired"},
     {"papers", "data", "results", "fit", "claims"},
-    {"experiments", "figures", "widgets"},
+    {"experiments", "figures", "widgets", "evaluate"},
     {"book"},
 ]
 # Beyond the floors: the papers hold the science, the pictures take arrays.

@@ -7,8 +7,10 @@ the line becomes a reference of the library's public modules.
 
 from __future__ import annotations
 
+import base64
 import json
 import re
+import zlib
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 import nbformat
 from docutils import nodes
+from fontTools import subset
 from sphinx.application import Sphinx
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
@@ -211,10 +214,7 @@ def script_text(file: Any) -> str:
 
 
 def finish(app: Sphinx, error: Exception | None) -> None:
-    """Copies the parts of MathJax that a page loads, empties the icon script, writes index.html.
-
-    And takes the search index off all pages but the one that searches.
-    """
+    """Copies the parts of MathJax that a page loads, makes all pages lean, writes index.html."""
     if error or app.builder.format != "html":
         return
     static = Path(app.outdir, "_static")
@@ -228,10 +228,18 @@ def finish(app: Sphinx, error: Exception | None) -> None:
             copy2(mathjax / part, target)
     # 1.5 MB on every page that draw the same icons as the style sheet's own fonts.
     (static / "scripts" / "fontawesome.js").write_text("", "utf-8")
+    words = set()
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text("utf-8")
-        if page.name != "search.html" and SEARCH.search(text):
-            page.write_text(SEARCH.sub("", text), "utf-8")
+        lean = STATES.sub(packed_state, text)
+        if page.name != "search.html":
+            lean = SEARCH.sub("", lean)
+        if lean != text:
+            page.write_text(lean, "utf-8")
+        words |= set(WORD.findall(PACKED.sub("", lean)))
+    for script in (*static.glob("*.js"), *static.glob("scripts/*.js")):
+        words |= set(WORD.findall(script.read_text("utf-8")))
+    lean_styles(static, words, Path(app.doctreedir, "styles"))
     root = app.config.root_doc
     Path(app.outdir, "index.html").write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -240,6 +248,101 @@ def finish(app: Sphinx, error: Exception | None) -> None:
         f'<body><a href="{root}.html">{escape(app.config.html_title)}</a></body></html>\n',
         "utf-8",
     )
+
+
+# A page's widgets, as myst-nb writes them and as widgets.js reads them.
+STATES = re.compile(rf'<script type="{re.escape(STATE)}">(.*?)</script>', re.S)
+PACKED = re.compile(r'<script type="application/x-dgm-state".*?</script>', re.S)
+
+
+def packed_state(found: re.Match) -> str:
+    """The script element of a page's widgets, compressed: JSON, then the bytes that it points into."""
+    states = json.loads(found[1])
+    data = bytearray()
+    for model in states["state"].values():
+        for buffer in model.get("buffers", []):
+            piece = base64.b64decode(buffer.pop("data"))
+            buffer["at"] = [len(data), len(piece)]
+            data += piece
+    head = json.dumps(states, separators=(",", ":")).encode()
+    text = base64.b64encode(zlib.compress(head + data, 9)).decode()
+    return f'<script type="application/x-dgm-state" data-head="{len(head)}">{text}</script>'
+
+
+WORD = re.compile(r"[\w-]+")
+# Comments, strings and what parts the rules of a style sheet.
+PARTS = re.compile(r"/\*.*?\*/|\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|[{};]", re.S)
+NAME = re.compile(r"[.#](-?[A-Za-z_](?:[\w-]|\\.)*)")
+# The theme's scripts put these together from parts.
+MADE = ("bs-", "pst-")
+ICONS = "vendor/fontawesome/webfonts/fa-solid-900"
+LEAN = "/* lean */"
+
+
+def lean_styles(static: Path, words: set[str], originals: Path) -> None:
+    """Leaves in the style sheets the rules, and in the icons' font the icons, that a page may use.
+
+    A build that finds nothing to do leaves the lean files of an earlier one: the originals are kept.
+    """
+    originals.mkdir(parents=True, exist_ok=True)
+    icons = set(map(chr, range(32, 127)))
+    for path in (*static.glob("*.css"), *static.glob("styles/*.css")):
+        original, css = originals / path.name, path.read_text("utf-8")
+        if not css.endswith(LEAN):
+            original.write_text(css, "utf-8")
+        css = lean_css(original.read_text("utf-8"), words)
+        css = re.sub(r"url\([^)]*solid-900\.woff2\) format\(\"woff2\"\),", "", css)
+        path.write_text(css + LEAN, "utf-8")
+        icons |= {chr(int(code, 16)) for code in re.findall(r"\\([ef][0-9a-f]{3})\b", css)}
+        icons |= set(re.findall("[\ue000-\uf8ff]", css))
+    (static / f"{ICONS}.woff2").unlink(missing_ok=True)
+    font = static / f"{ICONS}.ttf"
+    if font.stat().st_size > 100_000:
+        copy2(font, originals / font.name)
+    options = subset.Options(layout_features=[])
+    with subset.load_font(originals / font.name, options) as whole:
+        subsetter = subset.Subsetter(options)
+        subsetter.populate(text="".join(sorted(icons)))
+        subsetter.subset(whole)
+        whole.save(font)
+
+
+def lean_css(css: str, words: set[str]) -> str:
+    """A style sheet without its comments and without the rules for classes and ids not in ``words``."""
+    kept, start, depth, head, body = [], 0, 0, "", 0
+    css = PARTS.sub(lambda part: "" if part[0].startswith("/*") else part[0], css)
+    for part in PARTS.finditer(css):
+        if part[0] == "{":
+            if depth == 0:
+                head, body = css[start : part.start()].strip(), part.end()
+            depth += 1
+        elif part[0] == "}":
+            depth -= 1
+            if depth == 0:
+                kept.append(lean_rule(head, css[body : part.start()], words))
+                start = part.end()
+        elif part[0] == ";" and depth == 0:
+            kept.append(css[start : part.end()])
+            start = part.end()
+    return "".join(kept)
+
+
+def lean_rule(head: str, body: str, words: set[str]) -> str:
+    """A rule with those of its selectors that may apply, or nothing."""
+    if head.startswith(("@media", "@supports", "@container", "@layer")):
+        body = lean_css(body, words)
+    elif not head.startswith("@"):
+        # Commas inside parentheses part no selectors.
+        head = ",".join(one for one in re.split(r",(?![^(]*\))", head) if may_apply(one, words))
+    return f"{head}{{{body}}}" if head and body.strip() else ""
+
+
+def may_apply(selector: str, words: set[str]) -> bool:
+    """Whether all of a selector's classes and ids are known; what stands in brackets counts not."""
+    while selector != (selector := re.sub(r"\([^()]*\)|\[[^\]]*\]", "", selector)):
+        pass
+    names = [name.replace("\\", "") for name in NAME.findall(selector)]
+    return all(name in words or name.startswith(MADE) for name in names)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 // Starts the page's widgets without a kernel and without the network. Each model's state is in the page.
 (() => {
   const STATE = "application/vnd.jupyter.widget-state+json";
+  const PACKED = "application/x-dgm-state";
   const VIEW = "application/vnd.jupyter.widget-view+json";
   const saved = {};
   const models = new Map();
@@ -17,7 +18,7 @@
   function build({ state, buffers = [] }) {
     for (const { path, data } of buffers) {
       const parent = path.slice(0, -1).reduce((node, key) => node[key], state);
-      parent[path.at(-1)] = bytes(data);
+      parent[path.at(-1)] = typeof data === "string" ? bytes(data) : data;
     }
     const listeners = [];
     const call = (name, ...values) => {
@@ -96,13 +97,22 @@
     }
   }
 
-  function startAll() {
-    for (const script of document.querySelectorAll(`script[type="${STATE}"]`)) {
-      try {
-        Object.assign(saved, JSON.parse(script.textContent).state);
-      } catch (error) {
-        console.error(error);
-      }
+  // A packed state is compressed: JSON, then the bytes of its buffers.
+  async function read(script) {
+    if (script.type === STATE) return JSON.parse(script.textContent).state;
+    const stream = new Blob([bytes(script.textContent)]).stream();
+    const whole = await new Response(stream.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+    const head = Number(script.dataset.head);
+    const { state } = JSON.parse(new TextDecoder().decode(new Uint8Array(whole, 0, head)));
+    for (const { buffers = [] } of Object.values(state)) {
+      for (const buffer of buffers) buffer.data = new DataView(whole, head + buffer.at[0], buffer.at[1]);
+    }
+    return state;
+  }
+
+  async function startAll() {
+    for (const script of document.querySelectorAll(`script[type="${STATE}"], script[type="${PACKED}"]`)) {
+      await read(script).then((state) => Object.assign(saved, state), console.error);
     }
     document.querySelectorAll(`script[type="${VIEW}"]`).forEach(start);
   }

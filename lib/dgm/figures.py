@@ -125,6 +125,61 @@ def rate_distortion(curves: Sequence[Mapping[str, Any]], caption: str) -> Figure
     return Figure(figure, f"Rate-distortion curves falling to the right. {ends}.", caption)
 
 
+def rate_distortion_panels(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
+    """Rate against distortion on a logarithmic axis, a panel a question, with bands of two standard errors.
+
+    Args:
+        panels: each with title, unit (of the distortion) and curves, each of those with label,
+            distortion, rate and rate_error, all but label (R,).
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, row = _subplots(1, len(panels), (8.2, 3.4))
+        told = []
+        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
+            for curve, (colour, dash, mark) in zip(panel["curves"], SERIES, strict=False):
+                d, r, e = (np.asarray(curve[k]) for k in ("distortion", "rate", "rate_error"))
+                every = max(1, len(d) // 8)
+                axes.plot(
+                    d, r, dash, color=colour, marker=mark, markevery=every, label=curve["label"]
+                )
+                axes.fill_between(d, r - 2 * e, r + 2 * e, color=colour, alpha=0.2, linewidth=0)
+                told.append(f"{curve['label']} down to D = {d[-1]:.3g} at {r[-1]:.3g} nats")
+            axes.set_xscale("log")
+            axes.set(title=panel["title"], xlabel=f"distortion D ({panel['unit']})")
+            axes.legend()
+        np.atleast_1d(row)[0].set_ylabel("rate R (nats an image)")
+    return Figure(figure, f"Rate-distortion curves. {'; '.join(told)}.", caption)
+
+
+def against_beta(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
+    """Quantities along the inverse temperature, a panel each.
+
+    Args:
+        panels: each with title, y (label of the axis), lines, a mapping from label to (beta, values) of
+            the same length, and optionally levels, drawn as lines, and log, for a logarithmic axis.
+        caption: the finding.
+    """
+    with matplotlib.style.context(STYLE):
+        figure, row = _subplots(1, len(panels), (8.2, 3.0))
+        told = []
+        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
+            for level in panel.get("levels", ()):
+                axes.axhline(level, color=PAGE, linewidth=0.8)
+            styles = zip(panel["lines"].items(), SERIES, strict=False)
+            for (label, (beta, values)), (colour, dash, mark) in styles:
+                x, y = np.asarray(beta), np.asarray(values)
+                every = max(1, len(x) // 8)
+                axes.plot(x, y, dash, color=colour, marker=mark, markevery=every, label=label)
+                told.append(f"{panel['title']}, {label}: {y[0]:.3g} to {y[-1]:.3g}")
+            axes.set_xscale("log")
+            if panel.get("log"):
+                axes.set_yscale("log")
+            axes.set(title=panel["title"], xlabel="inverse temperature beta", ylabel=panel["y"])
+            axes.legend()
+    return Figure(figure, f"Along the inverse temperature. {'; '.join(told)}.", caption)
+
+
 def deviations(beta: Any, missed: Mapping[str, tuple[Any, Any]], unit: str, caption: str) -> Figure:
     """Estimate less truth against beta, each quantity in its own panel, with bars of two standard errors.
 

@@ -1,14 +1,19 @@
-"""How fast the evaluator and the training are: `make bench`.
+"""How fast the evaluator and the training are, beside blackjax and a plain loop: `make bench`.
 
-`extra_info` holds the figure of merit: chain-leapfrogs a second (one chain, one gradient), or training
-steps a second.
+`extra_info` holds the figure of merit: chain-leapfrogs a second (one chain, one gradient), training steps
+a second, or ratios of times. Ways that are compared take turns, and the least time of each counts, because
+other work on the machine only ever adds to it.
 """
+
+import math
+import time
 
 import pytest
 import torch
 
-from dgm.papers.rate_distortion import ImageVAE, _Problem, vae_objective
+from dgm.papers.rate_distortion import ImageVAE, rate_distortion_curve, vae_objective
 from dgm.sampling.annealing import anneal, start
+from dgm.sampling.decoder_target import DecoderTarget
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # 50 images with 16 chains each, as the small profile has
@@ -24,7 +29,7 @@ def test_chain_leapfrogs_per_second(benchmark, hidden, device):
     decoder = ImageVAE(784, 10, hidden).decoder.to(device).requires_grad_(False).eval()
     generator = torch.Generator(device).manual_seed(0)
     x = torch.rand(N_IMAGES, 784, generator=generator, device=device)
-    problem = _Problem(decoder, x, 10, N_CHAINS, None, "squared_error")
+    problem = DecoderTarget(decoder, x, 10, N_CHAINS, None, "squared_error")
     state = start(problem.target, problem.sample_prior(generator))
     steps = torch.full((1, 1), 0.01, device=device)
 
@@ -59,3 +64,193 @@ def test_training_steps_per_second(benchmark, hidden, device):
     assert benchmark.pedantic(run, rounds=5, warmup_rounds=1) > first
     if benchmark.stats:
         benchmark.extra_info["training_steps_per_second"] = 10 / benchmark.stats.stats.median
+
+
+FORCES = ("same", "bfloat16")
+SIZES = pytest.mark.parametrize("hidden", [(256, 256), (1024,) * 3], ids=["256x2", "1024x3"])
+ROUNDS, BETA, STEP_SIZE = 7, 3.0, 0.02
+
+
+@pytest.fixture
+def two_threads():
+    """As many as the machine that the figures are asked for has cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def problems(hidden, n_chains=N_CHAINS, n_leapfrog=N_LEAPFROG):
+    """A decoder, images, and for each force precision a function that makes one transition."""
+    torch.manual_seed(0)
+    decoder = ImageVAE(784, 10, hidden).decoder.requires_grad_(False).eval()
+    x = torch.rand(N_IMAGES, 784, generator=torch.Generator().manual_seed(0))
+    ways, steps = {}, torch.full((1, 1), STEP_SIZE)
+    for force in FORCES:
+        problem = DecoderTarget(decoder, x, 10, n_chains, force_precision=force)
+        generator = torch.Generator().manual_seed(0)
+        state = start(problem.target, problem.sample_prior(generator))
+        move = problem.move()
+
+        def run(problem=problem, state=state, move=move, generator=generator):
+            betas = [BETA, BETA]
+            return anneal(problem.target, state, betas, steps, n_leapfrog, generator, move)
+
+        ways[force] = run
+    return decoder, x, ways
+
+
+def least(ways, rounds=ROUNDS, clock=time.process_time):
+    """The least time of each way, seconds, after one round of warming up."""
+    taken = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, way in ways.items():
+            began = clock()
+            way()
+            taken[name].append(clock() - began)
+    return {name: min(values[1:]) for name, values in taken.items()}
+
+
+def blackjax_transition(decoder, x):
+    """One HMC transition of all chains by blackjax: vmap over the chains, jit over the whole of it."""
+    jax = pytest.importorskip("jax", reason="needs the extra `bench`: jax and blackjax")
+    blackjax = pytest.importorskip("blackjax", reason="needs the extra `bench`: jax and blackjax")
+    jnp = jax.numpy
+    layers = [
+        (jnp.asarray(layer.weight.numpy().T.copy()), jnp.asarray(layer.bias.numpy()))
+        for layer in decoder[::2]
+    ]
+
+    def decode(z):
+        for weight, bias in layers[:-1]:
+            z = jnp.tanh(z @ weight + bias)
+        return jax.nn.sigmoid(z @ layers[-1][0] + layers[-1][1])
+
+    kernel = blackjax.mcmc.hmc.build_kernel()
+    images = jnp.asarray(x.repeat(N_CHAINS, 1).numpy())
+
+    def one(key, state, image):
+        def log_density(z):
+            return -0.5 * jnp.sum(z**2) - BETA * jnp.sum((decode(z) - image) ** 2)
+
+        return kernel(key, state, log_density, STEP_SIZE, jnp.ones(10), N_LEAPFROG)
+
+    def begin(z, image):
+        return blackjax.mcmc.hmc.init(
+            z, lambda z: -0.5 * jnp.sum(z**2) - BETA * jnp.sum((decode(z) - image) ** 2)
+        )
+
+    z = jax.random.normal(jax.random.PRNGKey(0), (len(images), 10))
+    theirs, ours = decode(z), decoder(torch.tensor(jax.device_get(z).copy()))
+    assert abs(theirs - ours.numpy()).max() < 1e-5
+    keys = jax.random.split(jax.random.PRNGKey(1), len(images))
+    state = jax.jit(jax.vmap(begin))(z, images)
+    move = jax.jit(jax.vmap(one))
+    return lambda: jax.block_until_ready(move(keys, state, images))
+
+
+@SIZES
+def test_beside_blackjax(benchmark, hidden, two_threads):
+    if benchmark.disabled:
+        pytest.skip("a comparison of speed: make bench")
+    decoder, x, ways = problems(hidden)
+    ways["blackjax"] = blackjax_transition(decoder, x)
+    _, info = ways["blackjax"]()
+    expected = float(ways["same"]().acceptance_sum.mean())
+    assert float(info.acceptance_rate.mean()) == pytest.approx(expected, abs=0.05)
+    benchmark.pedantic(ways["bfloat16"], rounds=1)
+    taken = least(ways, clock=time.perf_counter)
+    work = N_IMAGES * N_CHAINS * N_LEAPFROG
+    rates = {name: work / seconds for name, seconds in taken.items()}
+    best = max(rates["same"], rates["bfloat16"]) / rates["blackjax"]
+    benchmark.extra_info |= {**rates, "ours_to_blackjax": best, "rounds": ROUNDS}
+    assert best >= (1.0 if len(hidden) == 2 else 0.8)
+
+
+def plain_transition(decoder, x, z, generator):
+    """As one would write it down: no cache, a gradient at each step, energies when they are needed."""
+
+    def energy(z):
+        return (decoder(z) - x).square().sum(1)
+
+    def potential(z):
+        return 0.5 * z.square().sum(1) + BETA * energy(z)
+
+    def gradient(z):
+        z = z.detach().requires_grad_(True)
+        return torch.autograd.grad(potential(z).sum(), z)[0]
+
+    with torch.no_grad():
+        log_weight = -0.01 * energy(z)
+        momentum = torch.randn(z.shape, generator=generator)
+        before = potential(z) + 0.5 * momentum.square().sum(1)
+    end, kick = z, momentum - 0.5 * STEP_SIZE * gradient(z)
+    for i in range(N_LEAPFROG):
+        end = end + STEP_SIZE * kick
+        kick = kick - (STEP_SIZE if i + 1 < N_LEAPFROG else 0.5 * STEP_SIZE) * gradient(end)
+    with torch.no_grad():
+        after = potential(end) + 0.5 * kick.square().sum(1)
+        accepted = torch.rand(len(z), generator=generator) < (before - after).exp()
+        z = torch.where(accepted[:, None], end, z)
+        return z, log_weight, energy(z)
+
+
+@SIZES
+def test_beside_a_plain_loop(benchmark, hidden):
+    if benchmark.disabled:
+        pytest.skip("a comparison of speed: make bench")
+    decoder, x, ways = problems(hidden)
+    generator, rows = torch.Generator().manual_seed(0), x.repeat(N_CHAINS, 1)
+    z = torch.randn(len(rows), 10, generator=generator)
+    ways["plain"] = lambda: plain_transition(decoder, rows, z, generator)
+    benchmark.pedantic(ways["bfloat16"], rounds=1)
+    taken = least(ways)
+    ratios = {f"plain_to_{force}": taken["plain"] / taken[force] for force in FORCES}
+    benchmark.extra_info |= {**ratios, "rounds": ROUNDS}
+    assert ratios["plain_to_bfloat16"] >= 1.5
+
+
+def exponent(sizes, seconds):
+    """Slope of log time over log size."""
+    x, y = (torch.tensor(v, dtype=torch.float64).log() for v in (sizes, seconds))
+    return float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
+
+
+def curve_of(counts, betas):
+    torch.manual_seed(0)
+    decoder = ImageVAE(784, 10, (256, 256)).decoder.requires_grad_(False)
+    x = torch.rand(8, 784, generator=torch.Generator().manual_seed(0))
+    return rate_distortion_curve(
+        decoder, x, latent_dim=10, betas=betas, n_chains=16, n_leapfrog=5, step_sizes=STEP_SIZE,
+        temperatures_per_beta=counts, progress=False,
+    )  # fmt: skip
+
+
+def test_cost_is_linear_in_chains_and_temperatures(benchmark):
+    if benchmark.disabled:
+        pytest.skip("a comparison of speed: make bench")
+    chains = [16, 32, 64, 128, 256]
+    ways = {m: problems((256, 256), m, 2)[2]["same"] for m in chains}
+    benchmark.pedantic(ways[16], rounds=1)
+    in_chains = exponent(chains, list(least(ways, 3).values()))
+    temperatures = [10, 20, 40, 80, 160]
+    ways = {t: lambda t=t: curve_of(t, [0.1]) for t in temperatures}
+    in_temperatures = exponent(temperatures, list(least(ways, 3).values()))
+    benchmark.extra_info |= {"chains": in_chains, "temperatures": in_temperatures}
+    assert abs(in_chains - 1) < 0.1
+    assert abs(in_temperatures - 1) < 0.1
+
+
+def test_a_whole_curve_costs_as_much_as_one_likelihood(benchmark):
+    if benchmark.disabled:
+        pytest.skip("a comparison of speed: make bench")
+    betas = [math.exp(0.1 * i) for i in range(-40, 10)]
+    ways = {
+        "curve": lambda: curve_of(4, betas),
+        "likelihood": lambda: curve_of(4 * len(betas), betas[-1:]),
+    }
+    benchmark.pedantic(ways["curve"], rounds=1)
+    taken = least(ways, 5)
+    ratio = taken["curve"] / taken["likelihood"]
+    benchmark.extra_info |= {"curve_to_likelihood": ratio, "betas": len(betas)}
+    assert ratio < 1.1

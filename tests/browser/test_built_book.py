@@ -39,7 +39,13 @@ MOST_MILLISECONDS = {
     POOLING: 50,
     HYPER: 16,
 }  # of a frame
-DARK = "() => localStorage.setItem('mode', 'dark')"
+# Puts a theme on and waits until no colour changes any more.
+THEME = """async theme => {
+  document.documentElement.dataset.theme = theme;
+  await new Promise(requestAnimationFrame);
+  const fades = document.getAnimations().filter(one => one instanceof CSSTransition);
+  await Promise.allSettled(fades.map(fade => fade.finished));
+}"""
 
 # Notes when the first widget has answered a slider or a sentence, in ms after the page was asked for.
 FIRST_ANSWER = """
@@ -105,10 +111,10 @@ def kept(visit_once, serve):
     return start
 
 
-@pytest.mark.parametrize("scheme", ["http", "file"])
+# From the disk, where a browser allows least; over http all other tests look.
 @pytest.mark.parametrize("page", PAGES)
-def test_every_widget_answers_the_keyboard_and_nothing_leaves(opened, page, scheme):
-    seen = opened(page, scheme)
+def test_every_widget_answers_the_keyboard_and_nothing_leaves(opened, page):
+    seen = opened(page, "file")
     seen.settle()
     widgets = seen.page.locator(".dgm")
     for number in range(widgets.count()):
@@ -143,9 +149,10 @@ def test_every_widget_answers_the_keyboard_and_nothing_leaves(opened, page, sche
 
 @pytest.mark.parametrize("page", [CHAPTER, "book/intro.html"])
 def test_the_page_decodes_what_pytorch_decodes(kept, page, record_testsuite_property):
-    widgets = kept(page).page.locator(".dgm")
+    widgets = kept(page).page.locator(".dgm[data-golden-error]")
     errors = widgets.evaluate_all("all => all.map(n => parseFloat(n.dataset.goldenError))")
     record_testsuite_property("golden_error", errors)
+    assert len(errors) >= (2 if page == CHAPTER else 1)
     assert min(errors) > 0
     assert max(errors) <= 0.03
 
@@ -181,63 +188,70 @@ def test_a_sentence_is_another_at_the_other_end(kept, name):
     assert made[0] != made[1]
 
 
-@pytest.mark.timing
-@pytest.mark.parametrize("chapter", MOST_MILLISECONDS)
-def test_a_frame_of_the_chapter_is_quick(opened, record_testsuite_property, chapter):
-    seen, most = opened(chapter), MOST_MILLISECONDS[chapter]
-    seen.settle()
-    widgets = seen.page.locator(".dgm")
-    for index in range(widgets.count()):
-        if not widgets.nth(index).get_by_role("slider").count():
-            continue  # a widget that is typed into has its own test
-        p95 = seen.p95(most, functools.partial(seen.sweep, index, 60))
-        record_testsuite_property(f"frame_p95_ms_{chapter}_{index}", p95)
-        assert p95 < most
+def brightness(seen, style):
+    script = f"node => getComputedStyle(node).{style}.match(/\\d+/g).slice(0, 3).map(Number)"
+    return np.mean(seen.page.locator(".dgm").first.evaluate(script))
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_axe_finds_nothing_and_dark_mode_shows_light_ink_on_a_dark_frame(opened, page):
-    seen = opened(page)
+def test_axe_finds_nothing_in_light_and_dark_and_nothing_leaves(kept, page):
+    seen = kept(page)
+    seen.page.wait_for_load_state("networkidle")
     assert seen.axe() == ""
-    seen.page.evaluate(DARK)
-    seen.page.reload()
-    seen.ready(PAGES[page])
-    assert seen.page.locator("html").get_attribute("data-theme") == "dark"
-
-    def brightness(style):
-        script = f"node => getComputedStyle(node).{style}.match(/\\d+/g).slice(0, 3).map(Number)"
-        return np.mean(seen.page.locator(".dgm").first.evaluate(script))
-
-    assert brightness("backgroundColor") + 100 < brightness("color")
+    seen.page.evaluate(THEME, "dark")
     # The dark page differs by its colours alone.
     assert seen.axe("color-contrast") == ""
+    seen.page.evaluate(THEME, "light")
+    seen.assert_clean()
+
+
+def test_who_chose_dark_pages_gets_light_ink_on_a_dark_frame(opened):
+    seen = opened("book/intro.html")
+    seen.page.evaluate("localStorage.setItem('mode', 'dark')")
+    seen.page.reload()
+    seen.ready(PAGES["book/intro.html"])
+    assert seen.page.locator("html").get_attribute("data-theme") == "dark"
+    assert brightness(seen, "backgroundColor") + 100 < brightness(seen, "color")
+
+
+@pytest.fixture
+def narrow(kept):
+    """Return ``narrow(page) -> Visit``, 360 px wide; it gets its width back."""
+    used = []
+
+    def start(page):
+        used.append(kept(page))
+        used[-1].page.set_viewport_size({"width": 360, "height": 740})
+        used[-1].settle()
+        return used[-1]
+
+    yield start
+    for seen in used:
+        seen.page.set_viewport_size({"width": 1280, "height": 900})
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_narrow_page_needs_no_horizontal_scroll(opened, page):
-    seen = opened(page, viewport={"width": 360, "height": 740})
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+def test_a_narrow_page_needs_no_horizontal_scroll(narrow, page):
+    assert narrow(page).page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_a_narrow_page_scrolls_the_piano_roll_and_does_not_shrink_it(opened):
-    seen = opened(HYPER, viewport={"width": 360, "height": 740})
-    seen.settle()
+def test_a_narrow_page_scrolls_the_piano_roll_and_does_not_shrink_it(narrow):
     heights = "all => all.map(svg => svg.getScreenCTM().d)"  # one where a key is as high as its row
-    scales = seen.page.locator(".dgm-mu-sheet svg").evaluate_all(heights)
+    scales = narrow(HYPER).page.locator(".dgm-mu-sheet svg").evaluate_all(heights)
     assert len(scales) == 2
     assert scales == pytest.approx([1, 1], abs=0.01)
 
 
 @pytest.mark.timing
 @pytest.mark.parametrize("chapter", MOST_BYTES)
-def test_the_first_load_is_light_and_the_first_widget_quick(
+def test_the_first_load_is_light_and_its_widgets_are_quick(
     visit, serve, record_testsuite_property, chapter
 ):
     seen = visit("about:blank")
     seen.page.add_init_script(FIRST_ANSWER)
     root = serve(BOOK)
     times = []
-    # The least of several, since other tests run beside this one and only delay.
+    # The least of several, since other work on this machine only delays.
     while not times or (times[-1] >= 1500 and len(times) < 10):
         seen.page.goto(f"{root}/{chapter}", wait_until="networkidle")
         seen.page.wait_for_function("() => window.firstAnswer")
@@ -248,3 +262,11 @@ def test_the_first_load_is_light_and_the_first_widget_quick(
     record_testsuite_property(f"first_answer_ms_{chapter}", times)
     assert 0 < size <= MOST_BYTES[chapter]
     assert min(times) < 1500
+    seen.ready(PAGES[chapter]).settle()
+    most, widgets = MOST_MILLISECONDS[chapter], seen.page.locator(".dgm")
+    for index in range(widgets.count()):
+        if not widgets.nth(index).get_by_role("slider").count():
+            continue  # a widget that is typed into has its own test
+        p95 = seen.p95(most, functools.partial(seen.sweep, index, 60))
+        record_testsuite_property(f"frame_p95_ms_{chapter}_{index}", p95)
+        assert p95 < most

@@ -1,6 +1,8 @@
 """The widgets in a page without a kernel and without the book around them."""
 
+import importlib.util
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from ipywidgets import embed
 from dgm.widgets import LatentSpace, PageWeights, RateDistortionExplorer
 
 BETAS = 25
+EXTENSION = Path(__file__).parents[2] / "book" / "_ext" / "dgm_book.py"
 
 
 def decoder(latent, seed):
@@ -154,11 +157,99 @@ def test_the_tangent_meets_the_rate_axis_at_minus_log_z(opened, widgets):
     def attribute(node, key):
         return float(svg.locator(node).get_attribute(key))
 
-    assert attribute(".dgm-rd-tangent", "x1") == pytest.approx(left)
-    assert attribute(".dgm-rd-tangent", "y1") == pytest.approx(attribute(".dgm-rd-meet", "cy"))
+    drawn = svg.locator(".dgm-rd-tangent").get_attribute("d")
+    start = [float(v) for v in re.findall(r"[\d.]+", drawn)[:2]]
+    assert start == pytest.approx([left, attribute(".dgm-rd-meet", "cy")])
     scale = 1.06 * max(rate for curve in widgets[0].curves for rate in curve["rate"])
     meets = (bottom - attribute(".dgm-rd-meet", "cy")) / (bottom - top) * scale
     assert meets == pytest.approx(-widgets[0].curves[0]["log_z"][6], rel=1e-3)
+
+
+@pytest.fixture
+def compared(tmp_path, write_page, visit):
+    """A page with an explorer of two families, of which the page has two decoders."""
+    shown = []
+    for latent, family, has in [
+        (10, "VAE", True),
+        (2, "VAE", True),
+        (10, "GAN", False),
+        (100, "GAN", False),
+    ]:
+        one = curve(latent, 40 / latent) | {"family": family, "latent_dim": latent}
+        one |= {"model": f"{family}{latent}", "label": f"{family} with {latent}"}
+        if not has:
+            del one["codes"]
+        if family == "GAN":  # at other betas
+            one = {key: v[3:] if isinstance(v, np.ndarray) else v for key, v in one.items()}
+        shown.append(one)
+    weights = PageWeights({"VAE10": decoder(10, 1), "VAE2": decoder(2, 0)})
+    explorer = RateDistortionExplorer(weights, shown, (28, 28), "random decoders", beta_index=12)
+    seen = visit(write_page(tmp_path, explorer).as_uri()).ready(1)
+    seen.settle()
+    return seen
+
+
+def test_family_and_latent_size_are_chosen_at_the_same_beta(compared):
+    page = compared.page
+    value = page.locator("output")
+    beta = value.inner_text()
+    picture = compared.pictures()
+    names = page.locator("svg text[class*=dgm-strong]")
+    assert "VAE 10" in names.all_text_contents()
+    assert page.get_by_label("100", exact=True).is_disabled()
+    page.get_by_label("2", exact=True).check()
+    compared.settle()
+    assert "VAE 2" in names.all_text_contents()
+    assert compared.pictures() != picture
+    page.get_by_label("GAN", exact=True).check()
+    compared.settle()
+    assert "GAN 10" in names.all_text_contents()  # the nearest to two
+    assert value.inner_text() == beta
+    assert page.get_by_label("2", exact=True).is_disabled()
+    said = page.locator("figcaption")
+    assert said.inner_text().startswith(
+        "This page carries the curve of GAN with 10, not its decoder"
+    )
+    assert page.locator("canvas").is_hidden()
+    page.get_by_label("100", exact=True).press("Space")
+    compared.settle()
+    assert "GAN 100" in names.all_text_contents()
+    page.get_by_role("button", name="Reset").click()
+    compared.settle()
+    assert "VAE 10" in names.all_text_contents()
+    assert (value.inner_text(), compared.pictures()) == (beta, picture)
+    compared.assert_clean()
+
+
+def test_on_the_logarithmic_axis_the_dot_and_the_tangent_stay_on_the_curve(compared):
+    page = compared.page
+    box = page.get_by_label("logarithmic D axis")
+
+    def places():
+        dot = page.locator(".dgm-rd-dot").get_attribute("transform")
+        line = page.locator(".dgm-picture .dgm-chosen .dgm-rd-line").get_attribute("d")
+        bend = page.locator(".dgm-rd-tangent").get_attribute("d")
+        return [
+            np.array(re.findall(r"-?[\d.]+(?:e-?\d+)?", path), float).reshape(-1, 2)
+            for path in (dot, line, bend)
+        ]
+
+    straight = places()
+    box.press("Space")
+    compared.settle()
+    bent = places()
+    assert len(straight[2]) == 2
+    for dot, line, tangent in (straight, bent):
+        np.testing.assert_allclose(dot[0], line[12], atol=1e-6)
+        # Nowhere above the curve, and near it at the dot.
+        height = np.interp(line[:, 0][::-1], tangent[:, 0], tangent[:, 1], np.nan, np.nan)[::-1]
+        assert np.nanmin(height - line[:, 1]) > -2
+        assert abs(height[12] - line[12, 1]) < 2
+    assert abs(straight[0] - bent[0]).max() > 5
+    box.press("Space")
+    compared.settle()
+    np.testing.assert_allclose(places()[0], straight[0])
+    assert compared.axe() == ""
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
@@ -276,6 +367,22 @@ def test_the_state_may_come_in_several_scripts(widgets, tmp_path, write_page, vi
     state = embed.dependency_state(widgets, drop_defaults=False)
     states = [{key: value} for key, value in state.items()]
     visit(write_page(tmp_path, *widgets, states=states).as_uri()).ready(2).assert_clean()
+
+
+def test_the_state_may_be_packed(widgets, tmp_path, write_page, visit):
+    spec = importlib.util.spec_from_file_location("dgm_book", EXTENSION)
+    extension = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(extension)
+    path = write_page(tmp_path, *widgets)
+    plain = visit(path.as_uri()).ready(2)
+    packed = extension.STATES.sub(extension.packed_state, path.read_text("utf-8"))
+    path.write_text(packed, "utf-8")
+    seen = visit(path.as_uri()).ready(2)
+    for one in (plain, seen):
+        one.settle()
+    assert "vnd.jupyter.widget-state" not in packed
+    assert seen.pictures() == plain.pictures()
+    seen.assert_clean()
 
 
 def test_a_widget_without_state_says_so_and_leaves_the_others_alone(

@@ -1,123 +1,462 @@
-"""Chapter 1's experiment at a tiny size: complete, resumable, verified, and judged by its results."""
+"""Chapter 1: its plan, damage and claims on made-up results, its page and verification on trained ones."""
 
 import json
+import math
+import os
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from dgm import profiles, results
+from dgm import figures, profiles, results
 from dgm.experiments import CHAPTERS, all_claims
 from dgm.experiments import __main__ as command
 from dgm.experiments import rate_distortion as experiment
-from dgm.sampling import schedules
+from dgm.experiments import rate_distortion_curves as curves
+from dgm.experiments import rate_distortion_page as page
+from dgm.experiments import rate_distortion_training as training
+from dgm.papers.rate_distortion import linear_gaussian_curve, rate_distortion_curve
+from dgm.results import Result
 
-SIZES = experiment.settings  # before the fixture puts smaller ones in its place
+SMALL = profiles.get("small", "cpu")
+# Where `make test` has just trained the chapter at smoke size.
+SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
+CHAPTER = "01_rate_distortion"
 
 
 @pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A whole chapter at the smallest size that still means something."""
+def smoke(tmp_path_factory):
+    """A copy of the chapter's smoke results, trained here if they are not there."""
     patch = pytest.MonkeyPatch()
-    patch.setenv("DGM_RESULTS", str(tmp_path_factory.mktemp("results")))
-    settings = experiment.Settings(
-        "digits", (16,), 150, 32, 5e-3, schedules.log_spaced(6, 0.05, 50.0)[1:],
-        8, 6, 4, 4, (0.4, 50.0), 4, 61,
-    )  # fmt: skip
-    patch.setattr(experiment, "settings", lambda profile: settings)
+    folder = tmp_path_factory.mktemp("results")
+    patch.setenv("DGM_RESULTS", str(folder))
+    if SMOKE_RESULTS and (Path(SMOKE_RESULTS) / CHAPTER / "smoke").exists():
+        shutil.copytree(Path(SMOKE_RESULTS) / CHAPTER, folder / CHAPTER)
     assert command.main(["rate_distortion", "--profile", "smoke"]) == 0
     yield profiles.get("smoke")
     patch.undo()
 
 
-def test_chapter_loads_what_was_published(tiny, monkeypatch):
-    monkeypatch.setattr(experiment, "_model", None)  # nothing may be trained again
-    found = experiment.chapter("auto")
-    assert found.profile.name == "smoke"
-    assert found.shape == (8, 8)
-    assert found.curves["vae10"][0].tensors["rate"].shape == (6, 6)
-    assert [r.values["beta"] for r in found.gaps["vae2"]] == [0.4, 50.0]
-    assert "earlier code" not in found.badge
-    assert {r.stem for r in results.folder().rglob("*.json")} == set(experiment.names(tiny))
+# Made-up results that agree with every claim.
+
+BETA = torch.tensor([0.01, 1.0, 30.0, 300.0, 3000.0], dtype=torch.float64)
+N = 6
 
 
-def test_claims_follow_the_results(tiny):
-    claims = all_claims()
-    assert len(claims) == 7
-    assert {c.verdict for c in claims} <= {"holds", "does not hold", "not tested"}
-    assert claims[-1].verdict == "not tested"
-    found = experiment.chapter("smoke")
-    broken = found.gaps["vae10"][0]._replace(
-        values={"beta": 0.4, "gap": 5.0, "standard_error": 0.1, "n_images": 4}
+def made(name, level=0.0, dimension=10, floor=0.0, values=None, spread=0.01, **more):
+    """A curve that goes down to a floor at k / 2 nats a factor e of beta, with log Z lower by a level."""
+    wiggle = spread * torch.arange(N, dtype=torch.float64) + torch.zeros(len(BETA), 1)
+    distortion = 60 / (1 + BETA) + dimension / (2 * BETA + 1) + floor * BETA / (1 + BETA)
+    rate = 0.5 * dimension * torch.log1p(BETA)
+    log_z = -rate - BETA * distortion - level
+    tensors = {"beta": BETA}
+    tensors |= {
+        key: of[:, None] + wiggle
+        for key, of in (("rate", rate), ("distortion", distortion), ("log_z", log_z))
+    }
+    tensors |= {key: torch.as_tensor(value) for key, value in more.items()}
+    provenance = {"seed": 0, "profile": "small", "device": "a machine", "data": {}}
+    return Result(name, {"shape": [28, 28], **(values or {})}, tensors, provenance, True)
+
+
+FLOORS = {
+    "vae2": 25.0,
+    "gan2": 30.0,
+    "vae10": 5.0,
+    "vae100": 2.0,
+    "gan10": 15.0,
+    "gan10-shallow": 18.0,
+    "aae10": 9.0,
+    "dcgan10-gp": 90.0,
+}
+
+
+def of_name(name):
+    """A result that agrees with every claim."""
+    model, rest = name.split("-seed")
+    seed, what = rest.split("-", 1)
+    seed = int(seed)
+    dimension = training.MODELS[model].latent_dim
+    if what == "curve":
+        return made(name, dimension=dimension, floor=FLOORS[model] + 0.1 * seed)
+    if what == "truth":
+        return made(name, dimension=dimension, floor=FLOORS[model], spread=0.02)
+    if what.startswith("bdmc"):
+        gap = {"beta": float(what[5:]), "gap": 0.2, "standard_error": 0.1, "n_images": 16}
+        return made(name, values=gap)
+    if what == "cost":
+        return made(name, values={"curve": [1.0, 1.02], "likelihood": [1.0, 1.01]})
+    if what == "schedules":
+        variance = {"sigmoid": 4.0, "default": 1.5, "adaptive": 1.0}
+        extra = {
+            f"{k}.log_weight_variance": torch.full((3, 5, N), v) * (1 + 0.01 * torch.rand(3, 1, 1))
+            for k, v in variance.items()
+        }
+        return made(name, values={"n_temperatures": 480}, **extra)
+    if what == "encoder":
+        return made(name, floor=5.0, spread=0.02)
+    if what.startswith("mixture"):
+        alpha = float(what[7:])
+        return made(name, level=-0.9 * math.log1p(-alpha), values={"alpha": alpha})
+    if what.startswith("blur"):
+        blur = float(what[4:].split("-")[0])
+        return made(name, level=4.0 * ("wide" in what), floor=0.0 if not blur else 3 * blur)
+    if what == "features":
+        return made(name, floor={"gan10": 8.0, "aae10": 3.0}.get(model, 0.0) + 0.01 * seed)
+    if what in ("seen", "unseen"):
+        level = {"vae10-few": 40.0, "vae10-short": 20.0}.get(model, 0.0) * (what == "unseen")
+        found = made(name, level=level + 0.1 * seed, values={"dropped": [True] * 2 + [False] * 4})
+        if model == "vae10-dropped":
+            found.tensors["log_z"][:, :2] -= 30.0
+        return found
+    if what.startswith("again"):
+        return made(name, level=1e-4 * int(what[5:]))
+    return made(name)
+
+
+@pytest.fixture
+def small():
+    """The chapter at the small profile, from made-up results."""
+    found = {name: of_name(name) for name in curves.names(SMALL)}
+
+    def of(what):
+        return {
+            m: [found[f"{m}-seed{seed}-{what}"] for seed in range(n)]
+            for m, n in curves.main_models(SMALL).items()
+        }
+
+    betas = training.settings(SMALL).bdmc_betas
+    gaps = {m: [found[f"{m}-seed0-bdmc-{b:g}"] for b in betas] for m in curves.WITH_GAPS}
+    scale = "6 test images, 3 seeds"
+    return experiment.Chapter(
+        SMALL, "mnist", (28, 28), [0, 1, 2], scale, scale, of("training"), of("curve"), gaps, found
     )
-    worse = found._replace(gaps={**found.gaps, "vae10": [broken]})
-    assert experiment.claims(worse)[2].verdict == "does not hold"
 
 
-def test_the_chapter_has_one_name():
-    assert CHAPTERS["rate_distortion"] == experiment.CHAPTER
+def verdict(found, words):
+    (one,) = [c for c in experiment.claims(found) if words in c.claim]
+    return one.verdict
 
 
-def test_page_models_and_curves(tiny):
-    found = experiment.chapter("smoke")
-    models, golden, calibration = experiment.page_models(found)
-    codes, images = golden["vae2"]
-    assert images.shape == (8, 64)
-    assert codes.shape == (8, 2)
-    assert calibration["vae2"].shape == (2000, 2)
-    assert models["vae10"][0].weight.shape == (16, 10)
-    for curve in experiment.page_curves(found):
-        assert curve["codes"].shape[:2] == (6, 6)
-        assert len(curve["legendre_rate"]) == 6
+class TestPlan:
+    @pytest.mark.parametrize("name", profiles.NAMES)
+    def test_every_result_has_one_name_and_a_model(self, name):
+        found = curves.names(profiles.get(name, "cpu"))
+        assert len(set(found)) == len(found)
+        assert {n.split("-seed")[0] for n in found} <= set(training.MODELS)
+
+    def test_small_holds_what_is_asked_and_paper_all_models(self):
+        several = {m: n for m, n in curves.main_models(SMALL).items() if n == 3}
+        asked = {"vae2", "vae10", "gan10", "gan10-shallow", "aae10"}
+        assert asked == set(several)
+        assert {"vae100", "gan2", "dcgan10-gp"} <= set(curves.main_models(SMALL))
+        paper = curves.main_models(profiles.get("paper", "cpu"))
+        assert {"gan5", "gan100-shallow", "aae100", "dcgan100-bre", "dcgan10-sn"} <= set(paper)
+
+    def test_paper_and_small_sizes(self):
+        small = training.settings(SMALL)
+        assert small.hidden == (256, 256)
+        assert (small.n_images, small.n_chains, small.n_leapfrog) == (50, 16, 10)
+        assert 1900 < small.temperatures_per_beta * len(small.betas) < 2100
+        paper = training.settings(profiles.get("paper", "cpu"))
+        assert paper.hidden == (1024, 1024, 1024)
+        assert (paper.n_images, paper.n_chains, paper.n_leapfrog) == (50, 40, 20)
+        assert paper.temperatures_per_beta * len(paper.betas) == 60_000
+        assert float(paper.betas[-1]) == 36_000
+
+    def test_the_chapter_has_one_name(self):
+        assert CHAPTERS["rate_distortion"] == experiment.CHAPTER == CHAPTER
+
+    def test_damaged_models_see_less(self):
+        smoke = profiles.get("smoke")
+        whole = len(training.training_images(smoke, "vae10"))
+        dropped = len(training.training_images(smoke, "vae10-dropped"))
+        labels = training.pictures("digits", "train").y
+        assert whole - dropped == int(torch.isin(labels, torch.tensor(training.DROPPED)).sum()) > 0
+        assert len(training.training_images(smoke, "vae10-few")) == training.FEW < whole
 
 
-def test_summary_joins_both_errors(tiny):
-    runs = experiment.chapter("smoke").curves["vae2"]
-    one = experiment.summary(runs)
-    rate = runs[0].tensors["rate"]
-    torch.testing.assert_close(one.rate_error, rate.std(1) / 6**0.5)
-    shifted = runs[0]._replace(tensors={**runs[0].tensors, "rate": rate + 2.0})
-    both = experiment.summary([runs[0], shifted])
-    torch.testing.assert_close(both.rate, one.rate + 1.0)
-    torch.testing.assert_close(both.rate_error, (one.rate_error.square() + 1.0).sqrt())
+class TestDamage:
+    def test_a_blur_keeps_ink_and_a_tiny_one_changes_nothing(self):
+        picture = torch.zeros(1, 64)
+        picture.view(8, 8)[3:5, 3:5] = 1
+        decoder = nn.Linear(1, 64).requires_grad_(False)
+        decoder.weight.data.zero_()
+        decoder.bias.data.copy_(picture[0])
+        codes = torch.zeros(1, 1)
+        sharp = curves.Blurred(decoder, 0.05, (8, 8))(codes)
+        torch.testing.assert_close(sharp, picture)
+        soft = curves.Blurred(decoder, 1.0, (8, 8))(codes)
+        assert float(soft.sum()) == pytest.approx(4.0, rel=1e-5)
+        assert float(soft.max()) < 0.6
+        # Mirrored at the border: a constant picture stays as it is.
+        decoder.bias.data.fill_(0.7)
+        flat = curves.Blurred(decoder, 2.0, (8, 8))(codes)
+        torch.testing.assert_close(flat, torch.full((1, 64), 0.7))
+
+    def test_the_mixture_samples_what_it_scores(self):
+        prior = curves.bad_prior(3, 0.3)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            z = prior.sample((40_000,))
+        # One component for the whole vector: far in one dimension is far in all.
+        far = z.abs() > 6
+        assert float((far[:, 0] & far[:, 1]).double().mean()) > 0.05
+        # E_p [q / p] = 1 for q = N(0, I), which the mixture covers.
+        narrow = torch.distributions.Independent(
+            torch.distributions.Normal(torch.zeros(3), torch.ones(3)), 1
+        )
+        ratio = (narrow.log_prob(z) - prior.log_prob(z)).double().exp()
+        error = float(ratio.std()) / math.sqrt(len(ratio))
+        assert abs(float(ratio.mean()) - 1) < 4 * error
+        # What the released code scores is no density of these samples.
+        product = torch.stack(
+            [curves.bad_prior(1, 0.3).log_prob(z[:, i : i + 1]) for i in range(3)]
+        )
+        wrong = (narrow.log_prob(z) - product.sum(0)).double().exp()
+        error = float(wrong.std()) / math.sqrt(len(wrong))
+        assert abs(float(wrong.mean()) - 1) > 4 * error
+
+    def test_the_product_density_breaks_the_cap_that_the_joint_one_keeps(self):
+        alpha, dim = 0.9, 6
+        generator = torch.Generator().manual_seed(0)
+        linear = nn.Linear(dim, 12).double().requires_grad_(False)
+        linear.weight.copy_(0.5 * torch.randn(12, dim, generator=generator))
+        linear.bias.zero_()
+        x = torch.randn(12, 12, generator=generator).double()
+        betas = [0.1, 1.0, 10.0]
+
+        class Product:
+            """Samples one component a vector and scores a product over dimensions."""
+
+            def sample(self, shape):
+                return curves.bad_prior(dim, alpha).sample(shape)
+
+            def log_prob(self, z):
+                one = curves.bad_prior(1, alpha)
+                return torch.stack([one.log_prob(z[:, i : i + 1].float()) for i in range(dim)]).sum(
+                    0
+                )
+
+        exact = linear_gaussian_curve(linear.weight, linear.bias, x, betas)
+        cap, found = -math.log1p(-alpha), {}
+        for name, prior in (("joint", curves.bad_prior(dim, alpha)), ("product", Product())):
+            found[name] = rate_distortion_curve(
+                linear.float(),
+                x.float(),
+                latent_dim=dim,
+                betas=betas,
+                n_chains=32,
+                n_leapfrog=8,
+                temperatures_per_beta=60,
+                prior=prior,
+                progress=False,
+            )
+        over = {k: exact.log_z - v.log_z for k, v in found.items()}
+        error = {k: v.std(1) / math.sqrt(v.shape[1]) for k, v in over.items()}
+        assert bool((over["joint"].mean(1) <= cap + 4 * error["joint"]).all())
+        assert bool((over["product"].mean(1) > cap + 4 * error["product"]).any())
+
+    def test_two_curves_mix_to_that_of_the_mixture(self):
+        # The normaliser of a mixture is the mixture of the normalisers; here both are known exactly.
+        weight = torch.diag(torch.tensor([1.0, 2.0], dtype=torch.float64))
+        x = torch.tensor([[0.5, 1.0], [2.0, -3.0]], dtype=torch.float64)
+        betas = [0.05, 0.5, 5.0]
+        parts = [
+            linear_gaussian_curve(scale * weight, torch.zeros(2), x, betas) for scale in (1, 10)
+        ]
+        narrow, wide = (
+            Result("", {}, {k: getattr(c, k) for k in curves.TERMS}, {}, True) for c in parts
+        )
+        for alpha in (0.0, 0.4, 1.0):
+            got = experiment.mixture(narrow, wide, alpha)
+            z = (1 - alpha) * parts[0].log_z.exp() + alpha * parts[1].log_z.exp()
+            torch.testing.assert_close(got["log_z"], z.log())
+            slope = got["rate"] + got["beta"][:, None] * got["distortion"] + got["log_z"]
+            assert float(slope.abs().max()) < 1e-12
+        half = experiment.mixture(narrow, wide, 0.4)
+        step = 1e-5
+        up, down = (
+            experiment.mixture(
+                *(
+                    Result("", {}, {k: getattr(c, k) for k in curves.TERMS}, {}, True)
+                    for scale in (1, 10)
+                    for c in [
+                        linear_gaussian_curve(
+                            scale * weight, torch.zeros(2), x, [b + move for b in betas]
+                        )
+                    ]
+                ),
+                0.4,
+            )["log_z"]
+            for move in (step, -step)
+        )
+        torch.testing.assert_close(half["distortion"], -(up - down) / (2 * step), rtol=1e-6, atol=0)
 
 
-def test_verify_clears_the_badge(tiny, monkeypatch):
-    path = results.folder() / "01_rate_distortion" / "smoke" / "vae2-seed0-curve.json"
-    content = json.loads(path.read_text())
-    content["provenance"]["code"] = "0" * 16
-    path.write_text(json.dumps(content))
-    assert "earlier code" in experiment.chapter("smoke").badge
-    assert command.main(["rate_distortion", "--verify"]) == 0
-    assert "earlier code" not in experiment.chapter("smoke").badge
-    (path.parent / "verified.json").unlink()
+class TestClaims:
+    def test_all_hold_where_all_agrees_but_one_seed_is_no_test(self, small):
+        found = experiment.claims(small)
+        told = {c.claim: c.verdict for c in found}
+        untested = [c for c, v in told.items() if v == "not tested"]
+        assert untested == ["CIFAR-10 generators are told apart by their curves"]
+        assert [c for c, v in told.items() if v == "does not hold"] == []
+        assert len(found) == len(told) == 19
+        assert all("nan" not in c.measured for c in found)
+
+    @pytest.mark.parametrize(
+        ("words", "name", "changes"),
+        [
+            (
+                "One annealing run",
+                "vae2-seed0-truth",
+                {"dimension": 2, "level": 1.0, "spread": 0.02},
+            ),
+            ("costs about as much", None, None),
+            ("equal thermodynamic", None, None),
+            ("Another seed", "vae10-seed0-again12", {"level": 5.0}),
+            ("annealed curve", "vae10-seed0-encoder", {"level": 0.0, "floor": -5.0}),
+            ("junk", "vae10-seed0-again11", {"level": -3.0, "spread": 0.02}),
+            ("blurred decoder", "vae10-seed0-blur1-narrow", {"floor": -1.0}),
+            ("dropped modes", "vae10-dropped-seed1-unseen", {}),
+            ("under-fitting", "vae10-short-seed0-unseen", {"level": -40.0}),
+            ("memorisation", "vae10-few-seed0-unseen", {"level": -90.0}),
+        ],
+    )
+    def test_a_verdict_turns_with_its_result(self, small, words, name, changes):
+        if words == "costs about as much":
+            changed = {"vae10-seed0-cost": made("", values={"curve": [1.3], "likelihood": [1.0]})}
+        elif words == "equal thermodynamic":
+            old = small.more["vae10-seed0-schedules"]
+            slow = old.tensors["sigmoid.log_weight_variance"]
+            tensors = {**old.tensors, "adaptive.log_weight_variance": 0.8 * slow}
+            changed = {"vae10-seed0-schedules": old._replace(tensors=tensors)}
+        else:
+            dropped = {"dropped": [True] * 2 + [False] * 4}
+            changed = {name: made(name, values=dropped, **changes)}
+        assert verdict(small, words) == "holds"
+        assert verdict(small._replace(more={**small.more, **changed}), words) == "does not hold"
+
+    @pytest.mark.parametrize(
+        ("words", "model"),
+        [
+            ("meets a floor", "vae2"),
+            ("counts the dimensions", "gan10"),
+            ("told apart by their curves", "aae10"),
+            ("deep generator", "gan10-shallow"),
+        ],
+    )
+    def test_a_verdict_on_models_turns_with_their_curves(self, small, words, model):
+        scattered = {
+            "meets a floor": {"dimension": 2, "floor": 3.0},
+            "counts the dimensions": {"dimension": 4, "floor": 15.0},
+            "deep generator": {"floor": 14.0},
+        }.get(words)
+        runs = [
+            made("", **(scattered or {"floor": 5.0 + (-1) ** seed * 3}))
+            for seed in range(len(small.curves[model]))
+        ]
+        worse = small._replace(curves={**small.curves, model: runs})
+        one = [c for c in experiment.claims(worse) if words in c.claim and "CIFAR" not in c.claim]
+        assert [c.verdict for c in one] == ["does not hold"]
+
+    def test_a_gap_must_be_below_a_nat(self, small):
+        wide = small.gaps["gan10"][0]._replace(
+            values={"beta": 0.4, "gap": 5.0, "standard_error": 0.1, "n_images": 4}
+        )
+        worse = small._replace(gaps={**small.gaps, "gan10": [wide]})
+        assert verdict(worse, "bidirectional") == "does not hold"
+
+    def test_the_slope_counts_dimensions_and_the_excess_is_that_of_free_energy(self):
+        for k in (2, 10):
+            beta = torch.logspace(-1, 4, 30, dtype=torch.float64)
+            rate = (0.5 * k * beta.log())[:, None] + 0.1 * torch.arange(4.0)
+            run = Result("", {}, {"beta": beta, "rate": rate}, {}, True)
+            assert experiment.effective_dimension([run]).mean == pytest.approx(k)
+        over = experiment.excess(made("", level=2.5), made(""))
+        torch.testing.assert_close(over.mean, torch.full_like(BETA, 2.5))
 
 
-def test_verify_fails_where_the_numbers_are_others(tiny, monkeypatch, capsys):
-    right = experiment._curve
+class TestSmoke:
+    def test_chapter_loads_what_was_published(self, smoke, monkeypatch):
+        monkeypatch.setattr(training, "network_of", None)  # nothing may be trained again
+        found = experiment.chapter("auto")
+        assert found.profile.name == "smoke"
+        assert found.shape == (8, 8)
+        assert found.curves["vae10"][0].tensors["rate"].shape == (17, 12)
+        assert [r.values["beta"] for r in found.gaps["vae2"]] == [0.35, 1.1, 200.0]
+        assert "earlier code" not in found.badge
+        made_here = {r.stem for r in (results.folder() / CHAPTER / "smoke").glob("*.json")}
+        assert made_here - {"verified"} == set(curves.names(smoke))
 
-    def wrong(*arguments, **options):
-        found = right(*arguments, **options)
-        return found._replace(log_z=found.log_z - 1.0)
+    def test_claims_are_judged_and_shown(self, smoke):
+        ours = [c for c in all_claims() if c.chapter == CHAPTER]
+        assert len(ours) == 19
+        several = ("told apart", "deep generator", "deep distortion", "memorisation")
+        for claim in ours:
+            assert "nan" not in claim.measured
+            if any(words in claim.claim for words in several):
+                assert claim.verdict == "not tested"  # one seed
 
-    monkeypatch.setattr(experiment, "_curve", wrong)
-    assert command.main(["01_rate_distortion", "--profile", "smoke", "--verify"]) == 1
-    assert "FAIL vae2 log_z" in capsys.readouterr().out
-    assert not (results.folder() / "01_rate_distortion" / "smoke" / "verified.json").exists()
+    def test_page_models_curves_and_damage(self, smoke):
+        found = experiment.chapter("smoke")
+        models, golden, calibration = page.models(found)
+        codes, images = golden["vae2"]
+        assert images.shape == (8, 64)
+        assert codes.shape == (8, 2)
+        assert calibration["gan10"].shape == (2000, 10)
+        assert models["vae10"][0].weight.shape == (64, 10)
+        shown = page.explorer(found)
+        assert {c["family"] for c in shown} == {"VAE", "GAN", "GAN shallow", "AAE"}
+        for curve in shown:
+            assert ("codes" in curve) == (curve["model"] in page.IN_PAGE)
+            assert len(curve["legendre_rate"]) == 17
+        lab = page.damage(found)
+        assert lab["wide_log_z"].shape == (4, 6, 6)
+        assert lab["likelihood_beta"] > 0
+        for panels in (page.panels, page.other_bounds):
+            figures.rate_distortion_panels(panels(found), "")
+        for panels in (page.dimensions, page.schedules, page.failures):
+            assert figures.against_beta(panels(found), "").alt
+        assert [t["images"].shape for t in page.tiles(found)] == 3 * [(24, 1, 8, 8)]
 
+    def test_summary_joins_both_errors(self, smoke):
+        runs = experiment.chapter("smoke").curves["vae2"]
+        one = experiment.summary(runs)
+        rate = runs[0].tensors["rate"]
+        torch.testing.assert_close(one.rate_error, rate.std(1) / 12**0.5)
+        shifted = runs[0]._replace(tensors={**runs[0].tensors, "rate": rate + 2.0})
+        both = experiment.summary([runs[0], shifted])
+        torch.testing.assert_close(both.rate, one.rate + 1.0)
+        torch.testing.assert_close(both.rate_error, (one.rate_error.square() + 1.0).sqrt())
 
-def test_verify_needs_something_published(tiny, capsys):
-    with pytest.raises(SystemExit):
-        command.main(["rate_distortion", "--profile", "paper", "--verify"])
-    assert "nothing to verify: the profile published whole is smoke" in capsys.readouterr().err
+    def test_verify_clears_the_badge_and_fails_where_the_numbers_are_others(
+        self, smoke, monkeypatch, capsys
+    ):
+        folder = results.folder() / CHAPTER / "smoke"
+        path = folder / "vae2-seed0-curve.json"
+        content = json.loads(path.read_text())
+        content["provenance"]["code"] = "0" * 16
+        path.write_text(json.dumps(content))
+        assert "earlier code" in experiment.chapter("smoke").badge
+        right = curves.measure
 
+        def wrong(*arguments, **options):
+            found = right(*arguments, **options)
+            return found._replace(log_z=found.log_z - 5.0)
 
-def test_paper_and_small_sizes():
-    small = SIZES(profiles.get("small"))
-    assert small.hidden == (256, 256)
-    assert (small.n_images, small.n_chains, small.n_leapfrog) == (50, 16, 10)
-    assert 1900 < small.temperatures_per_beta * len(small.betas) < 2100
-    paper = SIZES(profiles.get("paper"))
-    assert paper.hidden == (1024, 1024, 1024)
-    assert (paper.n_images, paper.n_chains, paper.n_leapfrog) == (50, 40, 20)
-    assert paper.temperatures_per_beta * len(paper.betas) == 60_000
-    assert float(paper.betas[-1]) == 36_000
+        with monkeypatch.context() as patch:
+            patch.setattr(curves, "measure", wrong)
+            assert command.main(["01_rate_distortion", "--profile", "smoke", "--verify"]) == 1
+        assert "FAIL vae2 log_z" in capsys.readouterr().out
+        assert not (folder / "verified.json").exists()
+        assert command.main(["rate_distortion", "--verify"]) == 0
+        assert "earlier code" not in experiment.chapter("smoke").badge
+        (folder / "verified.json").unlink()
+
+    def test_verify_needs_something_published(self, smoke, capsys):
+        with pytest.raises(SystemExit):
+            command.main(["rate_distortion", "--profile", "paper", "--verify"])
+        assert "nothing to verify: the profile published whole is smoke" in capsys.readouterr().err

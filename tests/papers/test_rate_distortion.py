@@ -1,6 +1,7 @@
 """Rate-distortion curves against closed forms, quadrature and invariances."""
 
 import math
+import warnings
 from itertools import pairwise
 
 import pytest
@@ -12,13 +13,14 @@ from dgm.fit import TrainingState, fit
 from dgm.papers.rate_distortion import (
     ImageVAE,
     RateDistortionCurve,
-    _Problem,
     bdmc_gap,
     linear_gaussian_curve,
     quadrature_curve,
     rate_distortion_curve,
     vae_objective,
 )
+from dgm.sampling.annealing import anneal
+from dgm.sampling.decoder_target import DecoderTarget
 
 BETAS = [0.05, 0.5, 5.0, 50.0, 500.0]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -146,7 +148,7 @@ def test_forces_are_the_gradient_of_the_energy():
     decoder = ImageVAE(6, 3, (8,)).decoder.double()
     x = torch.rand(4, 6, dtype=torch.float64)
     plain, given = (
-        _Problem(decoder, x, 3, 2, None, distortion)
+        DecoderTarget(decoder, x, 3, 2, None, distortion)
         for distortion in ("squared_error", lambda a, b: (a - b).square().sum(1))
     )
     z = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -329,9 +331,65 @@ def test_likelihood_estimate_is_unbiased_at_low_beta():
     assert abs(float(ratio.mean() - 1)) < 4 * float(ratio.std()) / math.sqrt(600)
 
 
-def test_interrupted_and_resumed_equals_the_whole_run(tmp_path, monkeypatch):
+def curved_problem(n_images=48):
+    """A strongly bent decoder with outputs in (0, 1), and images near its range, float32."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        decoder = ImageVAE(30, 3, (32, 32)).decoder.requires_grad_(False)
+    for layer in decoder[::2]:
+        layer.weight.mul_(2.0)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        x = decoder(torch.randn(n_images, 3, generator=generator))
+    return decoder, x + 0.1 * torch.randn(x.shape, generator=generator)
+
+
+def test_low_precision_forces_leave_no_bias():
+    """bfloat16 forces against full ones, at an acceptance near 0.65, from independent random numbers."""
+    decoder, x = curved_problem()
+    arguments = {
+        "latent_dim": 3, "betas": [20.0, 60.0, 200.0], "n_chains": 32, "temperatures_per_beta": 60,
+    }  # fmt: skip
+    low = curve(decoder, x, force_precision="bfloat16", seed=0, **arguments)
+    full = curve(decoder, x, seed=1, **arguments)
+    for found in (low, full):
+        assert ((found.acceptance.mean(1)[1:] - 0.65).abs() < 0.05).all()
+    for term in ("log_z", "rate"):
+        missed = getattr(low, term) - getattr(full, term)
+        error = missed.std(1) / math.sqrt(len(x))
+        assert (missed.mean(1).abs() < (2 if term == "log_z" else 4) * error).all(), term
+        assert (error < (0.05 if term == "log_z" else 0.1)).all(), term
+
+
+def test_low_precision_forces_are_near_the_gradient_and_the_energies_exact():
+    decoder, x = curved_problem(4)
+    z = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
+    full = DecoderTarget(decoder, x, 3, 2)
+    low = DecoderTarget(decoder, x, 3, 2, force_precision="bfloat16")
+    state = low.target(z)
+    assert torch.equal(state.energy, full.target(z).energy)
+    assert torch.equal(state.gradient, low.force(z)[1])  # a function of the position
+    missed = (state.gradient - full.force(z)[1]).norm() / state.gradient.norm()
+    assert 1e-4 < float(missed) < 0.02
+    assert all(p.dtype == torch.float32 for p in decoder.parameters())
+    given = DecoderTarget(
+        decoder, x, 3, 2, None, lambda a, b: (a - b).square().sum(1), "bfloat16"
+    ).target(z)
+    torch.testing.assert_close(given.energy, state.energy, rtol=1e-6, atol=0)
+    torch.testing.assert_close(given.gradient, state.gradient, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"seed": 4},
+        {"seed": [4, 9, 2, 7, 1, 3], "schedule": "adaptive", "mass": "diagonal", "jitter": 0.3},
+    ],
+    ids=["default", "every setting"],
+)
+def test_interrupted_and_resumed_equals_the_whole_run(tmp_path, monkeypatch, settings):
     decoder, x = linear_problem(n_images=6)
-    arguments = {"temperatures_per_beta": 10, "n_chains": 6, "seed": 4}
+    arguments = {"temperatures_per_beta": 10, "n_chains": 6, **settings}
     whole = curve(decoder, x, **arguments)
     monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
 
@@ -358,9 +416,117 @@ def test_interrupted_and_resumed_equals_the_whole_run(tmp_path, monkeypatch):
             stops += 1
             assert path.exists()
     assert stops == 3
-    for term in ("rate", "distortion", "log_z", "ess", "acceptance", "codes"):
+    terms = ("rate", "distortion", "log_z", "ess", "acceptance", "codes", "log_weight_variance")
+    for term in terms:
         assert torch.equal(getattr(found, term), getattr(whole, term)), term
+    for kept, again in zip(found.step_sizes, whole.step_sizes, strict=True):
+        assert kept is again is None or torch.equal(kept, again)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["own prior", "given prior"])
+def test_an_image_with_its_own_seed_has_its_own_numbers(given):
+    """Other images in the call, or another order, change nothing but the decoder's rounding."""
+    decoder, x = linear_problem(n_images=6)
+    prior = torch.distributions.MultivariateNormal(torch.zeros(5).double(), torch.eye(5).double())
+    arguments = {"temperatures_per_beta": 12, "n_chains": 6, "scale": 0.02}
+    arguments["prior"] = prior if given else None
+    seeds = [5, 6, 700, 8, 9, 10]
+    whole = curve(decoder, x, seed=seeds, **arguments)
+    part, order = [1, 2, 4], [3, 0, 5, 1, 4, 2]
+    for picked in (part, order):
+        other = curve(decoder, x[picked], seed=[seeds[i] for i in picked], **arguments)
+        for term in ("log_z", "rate", "ess", "acceptance"):
+            found, expected = getattr(other, term), getattr(whole, term)[:, picked]
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+        torch.testing.assert_close(other.codes, whole.codes[:, picked], rtol=0, atol=1e-6)
+    twins = curve(decoder, x[[0, 0, 0]], seed=[1, 2, 1], **arguments)
+    torch.testing.assert_close(twins.codes[:, 0], twins.codes[:, 2], rtol=0, atol=1e-6)
+    assert (twins.codes[:, 0] - twins.codes[:, 1]).abs().min() > 1e-6
+
+
+@pytest.mark.parametrize("seed", [2, list(range(20, 68))], ids=["one seed", "a seed an image"])
+@pytest.mark.parametrize("schedule", ["adaptive", "sigmoid"])
+def test_other_settings_against_the_linear_decoder(schedule, seed):
+    decoder, x = linear_problem()
+    betas = [0.05, 0.5, 5.0]
+    found = curve(decoder, x, betas, schedule=schedule, mass="diagonal", jitter=0.4, seed=seed)
+    for term in ("log_z", "rate", "distortion"):
+        missed = getattr(found, term) - getattr(exact_curve(decoder, x, betas), term)
+        z = missed.mean(1) / (missed.std(1) / math.sqrt(len(x)))
+        assert z.abs().max() < 4, f"{term}: {z.tolist()} standard errors"
+
+
+def test_adaptive_temperatures_quiet_the_weights_at_equal_cost():
+    decoder, x = linear_problem(n_images=32)
+    arguments = {"temperatures_per_beta": 50, "betas": [0.1, 3.0, 100.0], "jitter": 0.4}
+    variance = {
+        schedule: curve(decoder, x, schedule=schedule, **arguments).log_weight_variance[-1]
+        for schedule in ("adaptive", "sigmoid")
+    }
+    less = variance["adaptive"] - 0.5 * variance["sigmoid"]
+    assert less.mean() < -4 * less.std() / math.sqrt(len(x))
+
+
+def test_the_pilot_measures_the_variance_of_the_distortion():
+    """Against -dD/dbeta of the closed form, at its knots."""
+    decoder, x = linear_problem(n_images=24)
+    table = curve(decoder, x, [0.1, 3.0], jitter=0.4, temperatures_per_beta=160).step_sizes
+    for k in range(4, len(table.beta), 8):
+        beta = float(table.beta[k])
+        near = exact_curve(decoder, x, [0.999 * beta, 1.001 * beta]).distortion.mean(1)
+        expected = (near[0] - near[1]) / (0.002 * beta)
+        assert abs(float(table.energy_variance[k] / expected) - 1) < 0.5
+
+
+def test_variance_of_the_log_weights_after_one_jump():
+    """One step from the prior to beta: log w = -beta d, and Var(d) = -dD/dbeta at 0."""
+    decoder, x = linear_problem(n_images=3)
+    found = curve(
+        decoder, x, [0.01], n_chains=20_000, temperatures_per_beta=1, step_sizes=0.1, n_leapfrog=1
+    ).log_weight_variance[0]
+    near = exact_curve(decoder, x, [1e-7, 2e-7]).distortion
+    expected = 0.01**2 * ((near[0] - near[1]) / 1e-7).detach()
+    ratio = found / expected
+    assert ((ratio - 1).abs() < 4 * math.sqrt(14 / 20_000)).all()  # the kurtosis of d is below 15
+
+
+def test_a_diagonal_mass_follows_the_axes():
+    """Axes of scales 1 and 1 / 12: the step sizes differ as the posterior's deviations do, and grow."""
+    decoder = nn.Linear(2, 2, bias=False).double()
+    decoder.load_state_dict({"weight": torch.diag(torch.tensor([1.0, 12.0])).double()})
+    x = torch.randn(6, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    arguments = {"betas": [0.1, 1.0, 10.0], "latent_dim": 2, "temperatures_per_beta": 60}
+    unit = curve(decoder, x, **arguments)
+    diagonal = curve(decoder, x, mass="diagonal", **arguments)
+    assert unit.step_sizes.axis_scale is None
+    scale = diagonal.step_sizes.axis_scale[-1]
+    torch.testing.assert_close(scale.prod(1), torch.ones(6).double())
+    ratio = (scale[:, 0] / scale[:, 1]).log().mean().exp()
+    assert abs(float(ratio) / 11.7 - 1) < 0.35  # sqrt(1 + 2 beta s^2): 53.7 / 4.58, from 24 chains
+    steps = [c.step_sizes.step_size[-1].mean() for c in (unit, diagonal)]
+    assert steps[1] > 2 * steps[0]
+    table = diagonal.step_sizes.at(torch.tensor([10.0], dtype=torch.float64))
+    assert table.shape == (1, 6, 2)
+    again = curve(decoder, x, step_sizes=diagonal.step_sizes, **arguments)
+    assert torch.equal(again.rate, diagonal.rate)
+
+
+def test_memory_does_not_grow_with_the_temperatures(monkeypatch):
+    rows = []
+
+    def spy(target, state, betas, step_sizes, *rest):
+        rows.append(len(step_sizes))
+        return anneal(target, state, betas, step_sizes, *rest)
+
+    monkeypatch.setattr("dgm.papers.rate_distortion.anneal", spy)
+    decoder, x = linear_problem(n_images=2, m=2, d=1)
+    found = curve(
+        decoder, x, [1.0, 2.0], temperatures_per_beta=[2200, 30], n_chains=2, n_leapfrog=1
+    )
+    assert sum(rows) == 2230
+    assert max(rows) <= 1024
+    assert len(found.step_sizes.beta) <= 512
 
 
 def test_a_checkpoint_of_another_run_is_refused(tmp_path, monkeypatch):
@@ -470,7 +636,33 @@ def broken(x, **arguments):
         (broken(lambda x: x, betas=[0.0, 0.5]), "above 0"),
         (broken(lambda x: x, n_chains=0), "n_chains"),
         (broken(lambda x: x, latent_dim=3), "does latent_dim=3 fit"),
+        (broken(lambda x: x, n_leapfrog=0), "n_leapfrog"),
+        (broken(lambda x: x, schedule="linear"), "schedule must be one of default"),
+        (broken(lambda x: x, schedule="adaptive", step_sizes=0.1), "needs a pilot run"),
+        (broken(lambda x: x, schedule="adaptive", n_chains=1), "at least two chains"),
+        (broken(lambda x: x, mass="full"), "mass must be one of unit"),
+        (broken(lambda x: x, mass="diagonal", n_chains=3), "at least 4 chains"),
+        (broken(lambda x: x, scale=0.0), "scale"),
+        (broken(lambda x: x, jitter=1.0), "jitter must lie in"),
+        (broken(lambda x: x, seed=[1, 2, 3]), "seed must be a number or 2 of them"),
+        (
+            broken(
+                lambda x: x,
+                prior=torch.distributions.MultivariateNormal(torch.zeros(3), torch.eye(3)),
+            ),
+            "is latent_dim=5 the prior's",
+        ),
+        (
+            lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=3, beta=1.0),
+            "does latent_dim=3 fit",
+        ),
+        (
+            lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_temperatures=0),
+            "n_temperatures",
+        ),
         (broken(lambda x: x, precision="half"), "precision"),
+        (broken(lambda x: x, force_precision="half"), "force_precision must be one of same"),
+        (broken(lambda x: x, force_precision="tf32"), "needs a CUDA device"),
         (broken(lambda x: x, distortion="psnr"), "distortion"),
         (broken(lambda x: x, temperatures_per_beta=[1, 2]), "temperatures_per_beta"),
         (broken(lambda x: x, step_sizes=torch.ones(3)), "step_sizes"),
@@ -495,8 +687,43 @@ def test_bad_arguments_are_told(call, message):
         call()
 
 
-def test_a_decoder_that_returns_nan_is_told():
-    decoder = nn.Linear(2, 3)
-    nn.init.constant_(decoder.bias, float("nan"))
-    with pytest.raises(ValueError, match="decoder returned NaN"):
-        curve(decoder, torch.zeros(1, 3), [1.0], latent_dim=2)
+class Odd(nn.Module):
+    """A decoder of two codes that counts its calls, and fails in a way that is asked for."""
+
+    def __init__(self, output):
+        super().__init__()
+        self.weight, self.output, self.calls = nn.Parameter(torch.ones(1)), output, 0
+
+    def forward(self, z):
+        self.calls += 1
+        return self.output(z)
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        (lambda z: z.sum(1, keepdim=True).expand(-1, 3) * math.nan, "decoder returned NaN"),
+        # where() gives the root's slope at 0, which is infinite, times 0
+        (lambda z: torch.where(z > 0, z, (0 * z).sqrt())[:, [0, 1, 0]], "gradient is NaN"),
+        (lambda z: (z[:, [0, 1, 0]] > 0).float(), "differentiable"),
+        (lambda z: torch.where(z[:, [0, 1, 0]] > 3.2, math.inf, z[:, [0, 1, 0]]), "NaN or infin"),
+    ],
+    ids=["NaN", "gradient", "no gradient", "infinite for some"],
+)
+def test_a_decoder_that_fails_is_told_before_any_long_work(output, message):
+    decoder = Odd(output)
+    with pytest.raises(ValueError, match=message):
+        curve(decoder, torch.zeros(2, 3), [1.0], latent_dim=2, n_chains=2000)
+    assert decoder.calls < 5
+
+
+def test_images_far_outside_the_range_are_warned_of():
+    decoder, x = linear_problem(n_images=4)
+    arguments = {"betas": [0.1], "temperatures_per_beta": 2, "step_sizes": 0.1}
+    bright = torch.cat([x[:3], 255 * x[3:]])
+    with pytest.warns(UserWarning, match="1 of 4 images have values .* far outside"):
+        curve(decoder, bright, **arguments)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curve(decoder, x, **arguments)
+        curve(decoder, bright, distortion=lambda a, b: (a - b).square().sum(1), **arguments)

@@ -111,6 +111,23 @@ def test_a_correlated_asymmetric_target_keeps_its_moments(device):
     assert (product.mean().cpu() - variance).abs() < 4 * product.std().cpu() / math.sqrt(n)
 
 
+def test_jitter_lets_energies_relax():
+    """A step size of half a period in five steps: without jitter no energy would ever change."""
+    generator = torch.Generator().manual_seed(0)
+    target = target_from_energy(lambda z: 0 * z.sum(1))
+    state = target(torch.full((4000, 1), 3.0, dtype=torch.float64))
+    step = torch.full((4000,), 2 * math.sin(math.pi / 10), dtype=torch.float64)
+    kept = {}
+    for jitter in (0.0, 0.4):
+        chain = state
+        for _ in range(20):
+            chain = transition(target, chain, 1.0, step, 5, generator, jitter=jitter).state
+        kept[jitter] = chain.position.square()
+    assert (kept[0.0] - 9).abs().max() < 1e-9
+    missed = float(kept[0.4].mean() - 1) / math.sqrt(2 / 4000)
+    assert abs(missed) < 4
+
+
 def test_geweke_joint_distribution():
     """Drawing (theta, data) directly, or by alternating the kernel with new data, agrees.
 
@@ -149,6 +166,27 @@ def test_geweke_joint_distribution():
     for name, (values, mean) in expected.items():
         z = (values.mean() - mean) / (values.std() / math.sqrt(n))
         assert abs(float(z)) < 4, f"{name}: {float(z):.1f} standard errors"
+
+
+def test_a_step_size_an_axis_is_a_mass():
+    """Deviations 1 and 0.05, steps in proportion: moves as freely as a round target, and stays."""
+    n = 20_000
+    deviation = torch.tensor([1.0, 0.05], dtype=torch.float64)
+    position, generator = chains(n, 2)
+    target = target_from_energy(
+        lambda z: 0.5 * (z / deviation).square().sum(1) - 0.5 * z.square().sum(1)
+    )
+    state = target(position * deviation)
+    step = (0.7 * deviation).expand(n, 2)
+    for _ in range(5):
+        moved = transition(target, state, 1.0, step, 3, generator)
+        state = moved.state
+    assert 0.85 < float(moved.acceptance.mean()) < 0.999
+    ratio = (state.position / deviation).square().mean(0)
+    assert ((ratio - 1) / math.sqrt(2 / n)).abs().max() < 4
+    before = position[:, 1] * 0.05
+    correlation = (state.position[:, 1] * before).mean() / 0.05**2
+    assert abs(float(correlation)) < 4 / math.sqrt(n) + 0.05
 
 
 def test_cached_state_is_the_state_at_the_position():

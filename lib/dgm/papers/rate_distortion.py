@@ -27,12 +27,12 @@ At beta = 1 / (2 sigma^2) the same run gives the likelihood under Gaussian pixel
 Rates are nats an image, distortions are summed squared errors an image, unless another is given.
 """
 
-import contextlib
-import copy
-import hashlib
+import base64
+import io
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -43,21 +43,46 @@ from tqdm import tqdm
 from dgm import checkpoint as checkpoints
 from dgm.nets.mlp import mlp
 from dgm.sampling import schedules
-from dgm.sampling.annealing import (
-    AnnealingState,
-    adapt_step_sizes,
-    anneal,
-    log_mean_weight,
-    reverse_anneal,
-    start,
+from dgm.sampling.annealing import AnnealingState, anneal, log_mean_weight, start
+from dgm.sampling.bidirectional import BDMC, bdmc_gap
+from dgm.sampling.decoder_target import (
+    DecoderTarget,
+    Distortion,
+    check_betas,
+    check_images,
+    energy_scale,
+    prepared,
 )
-from dgm.sampling.hmc import HMCState, density_energy, standard_normal_energy
+from dgm.sampling.hmc import draw, streams
+from dgm.sampling.pilot import (
+    StepSizes,
+    check_settings,
+    choose_schedule,
+    given_step_sizes,
+    pilot_counts,
+    pilot_run,
+)
+from dgm.sampling.resume import fingerprint, resume, save_progress
 from dgm.vae import ELBO, elbo, gaussian_log_likelihood, reparameterise
 
-Distortion = Callable[[Tensor, Tensor], Tensor]
-PILOT_FRACTION = 0.25  # of the temperatures, enough to tune step sizes that change slowly with beta
+__all__ = [
+    "BDMC",
+    "ImageVAE",
+    "LegendreCurve",
+    "MeanCurve",
+    "RateDistortionCurve",
+    "StepSizes",
+    "bdmc_gap",
+    "linear_gaussian_curve",
+    "quadrature_curve",
+    "rate_distortion_curve",
+    "vae_objective",
+]
+
 CHECKPOINT_SECONDS = 20.0
-MOST_KNOTS = 512  # of the step-size table, so that it does not grow with the number of temperatures
+MOST_ROWS = (
+    1024  # of the step-size table at once, so that memory does not grow with the temperatures
+)
 
 
 class ImageVAE(nn.Module):
@@ -85,24 +110,6 @@ def vae_objective(model: ImageVAE, x: Tensor, generator: torch.Generator) -> ELB
     return elbo(gaussian_log_likelihood(x, mean, model.log_variance), mu, logvar)
 
 
-class StepSizes(NamedTuple):
-    """Frozen leapfrog step sizes an image, at K inverse temperatures."""
-
-    beta: Tensor  # (K,) ascending
-    step_size: Tensor  # (K, N)
-
-    def at(self, betas: Tensor) -> Tensor:
-        """Step sizes (T, N) at betas (T,), log-linear in log beta, constant beyond the ends."""
-        if len(self.beta) == 1:
-            return self.step_size.expand(len(betas), -1)
-        knots, where = self.beta.log(), betas.log()
-        right = torch.searchsorted(knots, where).clamp(1, len(knots) - 1)
-        span = (knots[right] - knots[right - 1]).clamp(min=1e-12)
-        t = ((where - knots[right - 1]) / span).clamp(0, 1)[:, None]
-        log_step = self.step_size.log()
-        return torch.exp((1 - t) * log_step[right - 1] + t * log_step[right])
-
-
 class MeanCurve(NamedTuple):
     """A curve averaged over images, each (R,), with standard errors over images."""
 
@@ -125,7 +132,8 @@ class LegendreCurve(NamedTuple):
 class RateDistortionCurve(NamedTuple):
     """The rate-distortion points of N images at R inverse temperatures; CPU float64, nats.
 
-    `ess` and `acceptance` are NaN where no sampler ran; `codes` holds one draw of the code an image and beta.
+    `ess` and `acceptance` are NaN where no sampler ran; `codes` holds one draw of the code an image and beta;
+    `log_weight_variance` is that of the chains' log-weights, which tells how far the annealing is from slow.
     """
 
     beta: Tensor  # (R,)
@@ -136,6 +144,7 @@ class RateDistortionCurve(NamedTuple):
     acceptance: Tensor  # (R, N) mean acceptance since the previous recorded beta
     codes: Tensor | None = None  # (R, N, D)
     step_sizes: StepSizes | None = None
+    log_weight_variance: Tensor | None = None  # (R, N)
 
     def mean(self) -> MeanCurve:
         """Average over images, with standard errors (NaN for one image)."""
@@ -157,6 +166,56 @@ class RateDistortionCurve(NamedTuple):
         where = self.distortion.mean(1) if distortion is None else distortion.double().cpu()
         lines = -self.log_z.mean(1)[:, None] - self.beta[:, None] * where
         return LegendreCurve(where, lines.amax(0))
+
+    def __repr__(self) -> str:
+        ends = (self.beta, self.rate.mean(1), self.distortion.mean(1))
+        beta, rate, distortion = (f"{float(v[0]):.4g} to {float(v[-1]):.4g}" for v in ends)
+        return (
+            f"RateDistortionCurve of {self.rate.shape[1]} images at {len(self.beta)} betas, "
+            f"{beta}: rate {rate} nats an image, distortion {distortion}"
+        )
+
+    def plot(self, axes: Any = None, label: str | None = None) -> Any:
+        """Rate against distortion, mean over images, with a band of two standard errors.
+
+        Args:
+            axes: Matplotlib axes to draw into, so that several curves share them; None makes a figure.
+            label: name of the curve in the legend.
+
+        Returns:
+            The matplotlib Figure.
+        """
+        import matplotlib.figure
+        import matplotlib.style
+
+        with matplotlib.style.context(Path(__file__).parents[1] / "dgm.mplstyle"):
+            if axes is None:
+                figure = matplotlib.figure.Figure(figsize=(5.6, 3.9), facecolor="white", dpi=110)
+                axes = figure.subplots()
+                axes.set_prop_cycle(
+                    color=["#0072B2", "#E69F00", "#009E73", "#CC79A7"],
+                    linestyle=["-", "--", "-.", (0, (6, 1))],
+                    marker=["o", "s", "^", "D"],
+                )
+            mean, legendre = self.mean(), self.legendre()
+            band, name = 2 * mean.rate_error.nan_to_num(), f"mean of {self.rate.shape[1]} images"
+            (line,) = axes.plot(mean.distortion, mean.rate, label=label or name)
+            low, high = mean.rate - band, mean.rate + band
+            axes.fill_between(mean.distortion, low, high, alpha=0.2, color=line.get_color(), lw=0)
+            told = "Legendre estimate, from log Z alone" if label is None else None
+            style = {"color": "black", "linestyle": ":", "marker": "", "linewidth": 1.2}
+            axes.plot(*legendre, label=told, **style)
+            axes.set_xlabel("distortion D (an image, in units of d)")
+            axes.set_ylabel("rate R (nats an image)")
+            axes.legend()
+        return axes.figure
+
+    def _repr_html_(self) -> str:
+        """The plot, where a notebook shows the curve."""
+        stream = io.BytesIO()
+        self.plot().savefig(stream, format="png", dpi=150)
+        picture = base64.b64encode(stream.getvalue()).decode()
+        return f'<img alt="{self!r}" width="616" src="data:image/png;base64,{picture}">'
 
     def save(self, path: str | Path) -> None:
         """Write the curve to one safetensors file, whole or not at all."""
@@ -184,9 +243,15 @@ def rate_distortion_curve(
     prior: Any = None,
     distortion: str | Distortion = "squared_error",
     step_sizes: float | Tensor | StepSizes | None = None,
-    seed: int = 0,
+    seed: int | Sequence[int] = 0,
     device: str | torch.device | None = None,
     precision: str = "auto",
+    force_precision: str = "same",
+    schedule: str = "default",
+    mass: str = "unit",
+    jitter: float = 0.0,
+    compile: bool = False,
+    scale: float | None = None,
     progress: bool = True,
     checkpoint: str | Path | None = None,
 ) -> RateDistortionCurve:
@@ -205,10 +270,23 @@ def rate_distortion_curve(
         distortion: "squared_error", or a function of images (C, P) and reconstructions (C, P) -> (C,).
         step_sizes: None adapts them in a pilot run, freezes them and runs anew with other random
             numbers; a float, a tensor (N,) or (R, N), or an earlier curve's step_sizes is used as given.
-        seed: of the run; the same seed on the same device gives the same numbers.
+        seed: of the run; the same seed on the same device gives the same numbers. N seeds give each image
+            its own random numbers, whichever other images are in the call.
         device: None: where the decoder is.
         precision: "auto" keeps the decoder's own, "float32" or "float64" converts a copy. Energies
             and log-weights are float64 in any case, and TF32 is kept out.
+        force_precision: of the leapfrog's forces: "same" as the decoder's, "bfloat16" from a copy of it,
+            or "tf32" on a CUDA device. Acceptance and weights keep `precision`, so the chains stay exact.
+        schedule: "default" (equal steps in asinh(beta / scale)), "adaptive" (equal thermodynamic length,
+            measured by the pilot run) or "sigmoid" (the paper's). All pass through the recorded betas
+            and have the same number of temperatures.
+        mass: "unit", or "diagonal": a step size an axis and image, from the spread of the pilot's chains.
+        jitter: each step size is multiplied by a random number between 1 - jitter and 1 + jitter, which
+            keeps trajectories from coming back to where they began; 0.4 quiets the weights at no cost.
+        compile: compile whole transitions with torch.compile, which takes a minute or so at the start and
+            needs a C++ compiler; on a CUDA device they are captured in a CUDA graph as well.
+        scale: the beta at which the data begin to matter; None estimates it from codes of the prior for
+            all images of the call.
         progress: show a bar with the time left.
         checkpoint: a file that an interrupted run is resumed from, bit for bit on a CPU.
 
@@ -218,50 +296,72 @@ def rate_distortion_curve(
     Raises:
         ValueError: an argument, the images or the decoder's output do not fit together, or are not finite.
     """
-    recorded = _check_betas(betas)
-    with _prepared(decoder, device, precision) as (decoder, options):
-        x = _check_images(x).to(**options)
-        problem = _Problem(decoder, x, latent_dim, n_chains, prior, distortion)
-        run = torch.Generator(options["device"]).manual_seed(2 * seed)
+    recorded = check_betas(betas)
+    check_settings(n_leapfrog, schedule, mass, jitter, n_chains, step_sizes, scale)
+    with prepared(decoder, device, precision) as (decoder, options):
+        x = check_images(x).to(**options)
+        problem = DecoderTarget(
+            decoder, x, latent_dim, n_chains, prior, distortion, force_precision
+        )
+        move = problem.move(jitter, compile)
+        run, tuning = (streams(seed, len(x), options["device"], part) for part in (0, 1))
         position = problem.sample_prior(run)
         problem.check(position)
         state = start(problem.target, position)
-        scale = _energy_scale(state.chain.energy, len(x))
+        scale = energy_scale(state.chain.energy, len(x)) if scale is None else float(scale)
         counts = _counts(temperatures_per_beta, recorded, scale, latent_dim)
         pilot = step_sizes is None
-        n_pilot = sum(_pilot_counts(counts)) if pilot else 0
+        n_pilot = sum(pilot_counts(counts)) if pilot else 0
         bar = tqdm(total=n_pilot + sum(counts), unit="step", disable=not progress, leave=False)
-        pick = torch.rand(len(x), generator=run, dtype=torch.float64, device=options["device"])
+        pick = draw(partial(_uniform, device=options["device"]), len(x), run)
         records: list[list[Tensor]] = []
-        identity = _fingerprint(recorded, counts, problem, seed, n_leapfrog)
+        settings = (
+            counts,
+            scale,
+            problem.shape,
+            seed,
+            n_leapfrog,
+            force_precision,
+            schedule,
+            mass,
+            jitter,
+        )
+        identity = fingerprint(settings, recorded, problem)
         if checkpoint is not None and Path(checkpoint).exists():
-            state, table, records = _resume(checkpoint, identity, run, options["device"])
+            state, table, records = resume(checkpoint, identity, run, options["device"])
         elif pilot:
-            table = _pilot(problem, recorded, counts, scale, n_leapfrog, 2 * seed + 1, bar)
+            table = pilot_run(
+                problem, recorded, counts, scale, n_leapfrog, tuning, move, bar,
+                diagonal_mass=mass == "diagonal",
+            )  # fmt: skip
         else:
-            table = _given_step_sizes(step_sizes, recorded, len(x))
-        schedule = schedules.through(recorded, counts, scale)
-        offset = sum(counts[: len(records)])
-        bar.update(bar.total - sum(counts) + offset - bar.n)
+            table = given_step_sizes(step_sizes, recorded, len(x), latent_dim)
+        temperatures = choose_schedule(schedule, recorded, counts, scale, table)
+        stops = [0, *torch.searchsorted(temperatures, recorded).tolist()]
+        frozen = table.to(options["device"])
+        bar.update(bar.total - sum(counts) + stops[len(records)] - bar.n)
         saved = time.monotonic()
         for r in range(len(records), len(recorded)):
-            block = schedule[offset : offset + counts[r] + 1]
-            steps = table.at(block[1:]).to(options["device"])
             before = state.acceptance_sum
-            state = anneal(problem.target, state, block, steps, n_leapfrog, run)
-            acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / counts[r]
+            for first in range(stops[r], stops[r + 1], MOST_ROWS):
+                block = temperatures[first : min(first + MOST_ROWS, stops[r + 1]) + 1]
+                steps = frozen.at(block[1:].to(options["device"]))
+                state = anneal(problem.target, state, block, steps, n_leapfrog, run, move)
+                bar.update(len(block) - 1)
+            n_steps = stops[r + 1] - stops[r]
+            acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / n_steps
             records.append([*_estimate(state, float(recorded[r]), pick, len(x)), acceptance])
-            offset += counts[r]
-            bar.update(counts[r])
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                _save_progress(checkpoint, identity, state, table, records, run)
+                save_progress(checkpoint, identity, state, table, records, run)
                 saved = time.monotonic()
         bar.close()
     if checkpoint is not None:
         Path(checkpoint).unlink(missing_ok=True)
     columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
-    rate, distortions, log_z, ess, codes, acceptance = columns
-    return RateDistortionCurve(recorded, rate, distortions, log_z, ess, acceptance, codes, table)
+    rate, distortions, log_z, ess, variance, codes, acceptance = columns
+    return RateDistortionCurve(
+        recorded, rate, distortions, log_z, ess, acceptance, codes, table, variance
+    )
 
 
 def linear_gaussian_curve(
@@ -278,7 +378,7 @@ def linear_gaussian_curve(
         x: (N, M).
         betas: (R,) ascending.
     """
-    recorded = _check_betas(betas)
+    recorded = check_betas(betas)
     weight, bias, x = (t.detach().to("cpu", torch.float64) for t in (weight, bias, x))
     if weight.ndim != 2 or bias.shape != weight.shape[:1] or x.shape[1:] != bias.shape:
         raise ValueError(
@@ -324,9 +424,9 @@ def quadrature_curve(
     """
     if latent_dim not in (1, 2):
         raise ValueError(f"a grid of codes needs latent_dim 1 or 2, got {latent_dim}")
-    recorded = _check_betas(betas)
-    with _prepared(decoder, None, "auto") as (decoder, options), torch.no_grad():
-        x = _check_images(x).to(**options)
+    recorded = check_betas(betas)
+    with prepared(decoder, None, "auto") as (decoder, options), torch.no_grad():
+        x = check_images(x).to(**options)
         axis = torch.linspace(-half_width, half_width, n_points, dtype=torch.float64)
         grid = torch.cartesian_prod(*[axis] * latent_dim).view(-1, latent_dim)
         log_prior = -0.5 * grid.square().sum(1)
@@ -347,223 +447,6 @@ def quadrature_curve(
     return RateDistortionCurve(recorded, rate, distortion, log_z, unknown, unknown)
 
 
-class BDMC(NamedTuple):
-    """Bounds of log Z on data simulated from the model, equation (7), nats."""
-
-    lower: Tensor  # (N,)
-    upper: Tensor  # (N,)
-    gap: float  # mean of upper - lower
-    standard_error: float  # of the gap, over images
-    log_z: Tensor | None = None  # (N,) exact, where a closed form was given
-
-
-def bdmc_gap(
-    decoder: nn.Module,
-    *,
-    latent_dim: int,
-    beta: float,
-    n_images: int = 16,
-    n_chains: int = 16,
-    n_temperatures: int = 1000,
-    seed: int = 0,
-    n_leapfrog: int = 10,
-    exact: Callable[[Tensor], Tensor] | None = None,
-    device: str | torch.device | None = None,
-    precision: str = "auto",
-    progress: bool = True,
-) -> BDMC:
-    """How far the annealing is from the truth at one beta, by bidirectional Monte Carlo.
-
-    Codes z* ~ N(0, I) give images f(z*) + N(0, I / (2 beta)), for which z* is an exact sample of
-    q_beta. The gap limits the excess of the rate in expectation, on data like these.
-
-    Args:
-        decoder: maps codes (C, D) to images (C, ...).
-        latent_dim: D.
-        beta: inverse temperature.
-        n_images: simulated images.
-        n_chains: chains an image, each way.
-        n_temperatures: annealing steps each way.
-        seed: of images and chains.
-        n_leapfrog: leapfrog steps a transition.
-        exact: images (N, P) -> log Z (N,), kept beside the bounds where it is known.
-        device: None: where the decoder is.
-        precision: as in `rate_distortion_curve`.
-        progress: show a bar.
-
-    Returns:
-        Lower and upper bounds an image, their mean gap and its standard error over images.
-    """
-    recorded = _check_betas([beta])
-    if n_images < 2:
-        raise ValueError(f"a standard error needs at least two images, got n_images={n_images}")
-    with _prepared(decoder, device, precision) as (decoder, options):
-        run = torch.Generator(options["device"]).manual_seed(2 * seed)
-        true_code = torch.randn(n_images, latent_dim, generator=run, **options)
-        with torch.no_grad():
-            mean = decoder(true_code).flatten(1)
-        x = mean + torch.randn(mean.shape, generator=run, **options) / math.sqrt(2 * beta)
-        problem = _Problem(decoder, x, latent_dim, n_chains, None, "squared_error")
-        position = problem.sample_prior(run)
-        problem.check(position)
-        forward = start(problem.target, position)
-        scale = _energy_scale(forward.chain.energy, n_images)
-        counts = [n_temperatures]
-        total = sum(_pilot_counts(counts)) + 2 * n_temperatures
-        with tqdm(total=total, unit="step", disable=not progress, leave=False) as bar:
-            table = _pilot(problem, recorded, counts, scale, n_leapfrog, 2 * seed + 1, bar)
-            schedule = schedules.through(recorded, counts, scale)
-            steps = table.at(schedule[1:]).to(options["device"])
-            forward = anneal(problem.target, forward, schedule, steps, n_leapfrog, run)
-            bar.update(n_temperatures)
-            backward = start(problem.target, true_code.repeat(n_chains, 1))
-            backward = reverse_anneal(problem.target, backward, schedule, steps, n_leapfrog, run)
-            bar.update(n_temperatures)
-    lower = log_mean_weight(forward.log_weight, n_images).cpu()
-    upper = -log_mean_weight(backward.log_weight, n_images).cpu()
-    gap = upper - lower
-    log_z = None if exact is None else exact(x).to("cpu", torch.float64)
-    return BDMC(lower, upper, float(gap.mean()), float(gap.std()) / math.sqrt(n_images), log_z)
-
-
-class _Problem:
-    """N images, a decoder and a prior, as a target for chain-major chains (row = chain * N + image)."""
-
-    def __init__(
-        self,
-        decoder: nn.Module,
-        x: Tensor,
-        latent_dim: int,
-        n_chains: int,
-        prior: Any,
-        distortion: str | Distortion,
-    ) -> None:
-        if n_chains < 1 or latent_dim < 1:
-            raise ValueError(
-                f"n_chains and latent_dim must be at least 1, got {n_chains} and {latent_dim}"
-            )
-        if not (distortion == "squared_error" or callable(distortion)):
-            raise ValueError(
-                f'distortion must be "squared_error" or a function, got {distortion!r}'
-            )
-        self.decoder, self.x, self.prior, self.distortion = decoder, x, prior, distortion
-        self.shape = (n_chains * len(x), latent_dim)
-        self.prior_energy = (
-            standard_normal_energy if prior is None else density_energy(prior.log_prob)
-        )
-
-    def sample_prior(self, generator: torch.Generator) -> Tensor:
-        options = {"dtype": self.x.dtype, "device": self.x.device}
-        if self.prior is None:
-            return torch.randn(self.shape, generator=generator, **options)
-        # torch.distributions draw from the global generator: seed a fork of it
-        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            position = self.prior.sample(self.shape[:1]).to(**options)
-        if position.shape != self.shape:
-            raise ValueError(
-                f"prior.sample(({self.shape[0]},)) must be {self.shape}, got {tuple(position.shape)}"
-            )
-        return position
-
-    def check(self, position: Tensor) -> None:
-        """Try two codes before any long work starts."""
-        codes, n_values = position[:2], self.x.shape[1]
-        with torch.no_grad():
-            try:
-                output = self.decoder(codes)
-            except RuntimeError as error:
-                raise ValueError(
-                    f"the decoder failed on codes of shape {tuple(codes.shape)}: does latent_dim="
-                    f"{codes.shape[1]} fit it? It said: {error}"
-                ) from error
-        if len(output) != len(codes) or output.flatten(1).shape[1] != n_values:
-            raise ValueError(
-                f"the decoder returned {tuple(output.shape)} for {len(codes)} codes, but the images "
-                f"have {n_values} values each: it should return ({len(codes)}, {n_values}) or the "
-                "same number of values in an image's shape"
-            )
-        if not torch.isfinite(output).all():
-            raise ValueError("the decoder returned NaN or infinity for codes drawn from the prior")
-        if self.prior is not None:
-            log_prob = self.prior.log_prob(codes)
-            if log_prob.shape != codes.shape[:1]:
-                raise ValueError(
-                    f"prior.log_prob must return one number a code, {tuple(codes.shape[:1])}, got "
-                    f"{tuple(log_prob.shape)}; wrap it in torch.distributions.Independent(prior, 1)"
-                )
-
-    def target(self, position: Tensor) -> HMCState:
-        prior, prior_gradient = self.prior_energy(position)
-        energy, gradient = self._energy(position)
-        return HMCState(position, prior, energy, prior_gradient, gradient)
-
-    def _energy(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            leaf = position.detach().requires_grad_(True)
-            output = self.decoder(leaf)
-            if callable(self.distortion):
-                images = self.x.repeat(len(leaf) // len(self.x), 1)
-                energy = self.distortion(images, output.flatten(1))
-                (gradient,) = torch.autograd.grad(energy.sum(), leaf)
-                return energy.detach().double(), gradient
-            residual = output.detach().reshape(-1, *self.x.shape) - self.x
-            (gradient,) = torch.autograd.grad(output, leaf, (2 * residual).view_as(output))
-        return residual.square_().sum(-1, dtype=torch.float64).flatten(), gradient
-
-
-@contextlib.contextmanager
-def _prepared(
-    decoder: nn.Module, device: str | torch.device | None, precision: str
-) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
-    """The decoder in eval mode on its device and in its precision, and as it was afterwards."""
-    names = {"auto": None, "float32": torch.float32, "float64": torch.float64}
-    if precision not in names:
-        raise ValueError(f"precision must be one of {', '.join(names)}, got {precision!r}")
-    parameter = next(decoder.parameters(), None)
-    own_device = torch.device("cpu") if parameter is None else parameter.device
-    own_dtype = torch.float32 if parameter is None else parameter.dtype
-    wanted_device = own_device if device is None else torch.device(device)
-    wanted_dtype = own_dtype if precision == "auto" else names[precision]
-    if (wanted_device, wanted_dtype) != (own_device, own_dtype):
-        decoder = copy.deepcopy(decoder).to(wanted_device, wanted_dtype)
-    modes = [(module, module.training) for module in decoder.modules()]
-    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    try:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        yield decoder.eval(), {"device": wanted_device, "dtype": wanted_dtype}
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
-        for module, training in modes:
-            module.training = training
-
-
-def _check_betas(betas: Sequence[float] | Tensor) -> Tensor:
-    recorded = torch.as_tensor(betas, dtype=torch.float64).detach().cpu()
-    good = recorded.ndim == 1 and len(recorded) > 0 and bool(torch.isfinite(recorded).all())
-    if not good or recorded[0] <= 0 or not bool((recorded.diff() > 0).all()):
-        raise ValueError(f"betas must be finite, above 0 and ascending, got {recorded.tolist()}")
-    return recorded
-
-
-def _check_images(x: Tensor) -> Tensor:
-    if x.ndim < 2 or len(x) == 0:
-        raise ValueError(f"x must be a batch of images (N, ...), got shape {tuple(x.shape)}")
-    x = x.detach().flatten(1)
-    bad = (~torch.isfinite(x)).any(1).nonzero().flatten().tolist()
-    if bad:
-        raise ValueError(f"x holds NaN or infinity in images {bad[:5]}: clean or drop them")
-    return x
-
-
-def _energy_scale(energy: Tensor, n_images: int) -> float:
-    """1 / sd of the distortion under the prior: the beta at which the data begin to matter."""
-    spread = energy.view(-1, n_images)
-    sd = spread.std(0).mean() if len(spread) > 1 else spread.mean()
-    return 1.0 / max(float(sd), 1e-12)
-
-
 def _counts(
     given: int | Sequence[int] | None, recorded: Tensor, scale: float, latent_dim: int
 ) -> list[int]:
@@ -578,65 +461,12 @@ def _counts(
     return counts
 
 
-def _pilot_counts(counts: Sequence[int]) -> list[int]:
-    return [max(1, math.ceil(PILOT_FRACTION * count)) for count in counts]
-
-
-def _pilot(
-    problem: _Problem,
-    recorded: Tensor,
-    counts: Sequence[int],
-    scale: float,
-    n_leapfrog: int,
-    seed: int,
-    bar: tqdm,
-) -> StepSizes:
-    generator = torch.Generator(problem.x.device).manual_seed(seed)
-    state = start(problem.target, problem.sample_prior(generator))
-    betas = schedules.through(recorded, _pilot_counts(counts), scale)
-    stride = math.ceil((len(betas) - 1) / MOST_KNOTS)
-    step_size = torch.full((len(problem.x),), 0.1, dtype=torch.float64, device=problem.x.device)
-    # at a beta close to 0 the step sizes find their place before the annealing starts
-    settle = [0.0] + [float(betas[1])] * 20
-    state, table = adapt_step_sizes(problem.target, state, settle, step_size, n_leapfrog, generator)
-    step_size, knots, rows = table[-1], [], []
-    for first in range(0, len(betas) - 1, stride):
-        block = betas[first : first + stride + 1]
-        state, table = adapt_step_sizes(
-            problem.target, state, block, step_size, n_leapfrog, generator
-        )
-        step_size = table[-1]
-        knots.append(block[-1])
-        rows.append(table.log().mean(0).exp())
-        bar.update(len(block) - 1)
-    return StepSizes(torch.stack(knots), torch.stack(rows).cpu())
-
-
-def _given_step_sizes(
-    given: float | Tensor | StepSizes, recorded: Tensor, n_images: int
-) -> StepSizes:
-    if isinstance(given, StepSizes):
-        table = StepSizes(given.beta.double().cpu(), given.step_size.double().cpu())
-    else:
-        values = torch.as_tensor(given, dtype=torch.float64).detach().cpu()
-        if values.ndim == 0:
-            values = values.expand(n_images)
-        table = (
-            StepSizes(recorded, values)
-            if values.ndim > 1
-            else StepSizes(recorded[:1], values[None])
-        )
-    shape = (len(table.beta), n_images)
-    if table.step_size.shape != shape or not bool((table.step_size > 0).all()):
-        raise ValueError(
-            f"step_sizes must be positive: a number, ({n_images},) or {shape}, "
-            f"got shape {tuple(table.step_size.shape)}"
-        )
-    return table
+def _uniform(n: int, generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.rand(n, generator=generator, dtype=torch.float64, device=device)
 
 
 def _estimate(state: AnnealingState, beta: float, pick: Tensor, n_images: int) -> list[Tensor]:
-    """Equation (6) for each image: rate, distortion, log Z, effective sample size, one code."""
+    """Equation (6) for each image: rate, distortion, log Z, ESS, variance of the log-weights, one code."""
     log_weight = state.log_weight.view(-1, n_images)
     energy = state.chain.energy.view(-1, n_images)
     weight = log_weight.softmax(0)
@@ -646,52 +476,5 @@ def _estimate(state: AnnealingState, beta: float, pick: Tensor, n_images: int) -
     chosen = (weight.cumsum(0) < pick).sum(0).clamp(max=len(weight) - 1)
     codes = state.chain.position.view(*weight.shape, -1)
     code = codes[chosen, torch.arange(n_images, device=chosen.device)]
-    return [-log_z - beta * distortion, distortion, log_z, ess, code]
-
-
-def _fingerprint(
-    recorded: Tensor, counts: Sequence[int], problem: _Problem, seed: int, n_leapfrog: int
-) -> str:
-    """What a run depends on, so that an interrupted one is not resumed as another."""
-    digest = hashlib.sha256(repr((counts, problem.shape, seed, n_leapfrog)).encode())
-    tensors = [recorded, problem.x, *problem.decoder.state_dict().values()]
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _save_progress(
-    path: str | Path,
-    identity: str,
-    state: AnnealingState,
-    table: StepSizes,
-    records: list[list[Tensor]],
-    run: torch.Generator,
-) -> None:
-    checkpoints.save(
-        path,
-        {
-            "identity": identity,
-            "chain": state.chain._asdict(),
-            "log_weight": state.log_weight,
-            "acceptance_sum": state.acceptance_sum,
-            "step_sizes": table._asdict(),
-            "records": records,
-            "generator": run.get_state(),
-        },
-    )
-
-
-def _resume(
-    path: str | Path, identity: str, run: torch.Generator, device: torch.device
-) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]]:
-    saved = checkpoints.load(path, device=device)
-    if saved["identity"] != identity:
-        raise ValueError(
-            f"{path} holds an interrupted run with other settings, images, weights or seed: "
-            "give another file name, or remove it to begin anew"
-        )
-    run.set_state(saved["generator"].cpu())
-    state = AnnealingState(HMCState(**saved["chain"]), saved["log_weight"], saved["acceptance_sum"])
-    table = StepSizes(*(t.cpu() for t in saved["step_sizes"].values()))
-    return state, table, saved["records"]
+    rate = -log_z - beta * distortion
+    return [rate, distortion, log_z, ess, log_weight.var(0), code]

@@ -16,15 +16,16 @@ References:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dgm.sampling.hmc import HMCState, Target, Transition, transition
+from dgm.sampling.hmc import HMCState, Randomness, Target, Transition, transition
 
+Move = Callable[..., Transition]  # called as `transition` is
 STEP_SIZE_RANGE = (1e-6, 0.5)
 
 
@@ -48,7 +49,8 @@ def anneal(
     betas: Sequence[float] | Tensor,
     step_sizes: Tensor,
     n_leapfrog: int,
-    generator: torch.Generator,
+    generator: Randomness,
+    move: Move = transition,
 ) -> AnnealingState:
     """Carry chains from betas[0] up to betas[-1] by equation (1).
 
@@ -59,9 +61,11 @@ def anneal(
         target: evaluates positions.
         state: chains at betas[0].
         betas: (T + 1,) ascending.
-        step_sizes: (T, N), frozen: a step size each temperature and problem, C a multiple of N.
+        step_sizes: (T, N), frozen: a step size each temperature and problem, C a multiple of N; or
+            (T, N, D), a step size each axis.
         n_leapfrog: leapfrog steps a transition.
-        generator: on the device of the state.
+        generator: on the device of the state; or N of them, each for its own problem.
+        move: the transition, or one like it with cheaper forces.
 
     Returns:
         The chains after the transition at betas[-1].
@@ -70,7 +74,7 @@ def anneal(
     _check_step_sizes(step_sizes, len(betas) - 1, state)
     for j in range(1, len(betas)):
         state, _ = _step(
-            target, state, betas[j - 1], betas[j], step_sizes[j - 1], n_leapfrog, generator
+            target, state, betas[j - 1], betas[j], step_sizes[j - 1], n_leapfrog, generator, move
         )
     return state
 
@@ -81,7 +85,8 @@ def reverse_anneal(
     betas: Sequence[float] | Tensor,
     step_sizes: Tensor,
     n_leapfrog: int,
-    generator: torch.Generator,
+    generator: Randomness,
+    move: Move = transition,
 ) -> AnnealingState:
     """Carry chains that start at exact samples of betas[-1] down to betas[0].
 
@@ -92,7 +97,9 @@ def reverse_anneal(
     _check_step_sizes(step_sizes, len(betas) - 1, state)
     for j in range(len(betas) - 2, -1, -1):
         step_size = step_sizes[max(j - 1, 0)]
-        state, _ = _step(target, state, betas[j + 1], betas[j], step_size, n_leapfrog, generator)
+        state, _ = _step(
+            target, state, betas[j + 1], betas[j], step_size, n_leapfrog, generator, move
+        )
     return state
 
 
@@ -102,9 +109,10 @@ def adapt_step_sizes(
     betas: Sequence[float] | Tensor,
     step_size: Tensor,
     n_leapfrog: int,
-    generator: torch.Generator,
+    generator: Randomness,
     target_acceptance: float = 0.65,
     gain: float = 0.5,
+    move: Move = transition,
 ) -> tuple[AnnealingState, Tensor]:
     """A pilot run that tunes a step size a problem while it anneals.
 
@@ -117,9 +125,10 @@ def adapt_step_sizes(
         betas: (T + 1,) ascending.
         step_size: (N,) to begin with.
         n_leapfrog: leapfrog steps a transition.
-        generator: on the device of the state.
+        generator: on the device of the state; or N of them, each for its own problem.
         target_acceptance: mean acceptance to aim at.
         gain: change of log step size for a unit of missed acceptance.
+        move: as in `anneal`.
 
     Returns:
         The state, and the table of step sizes (T, N), one row a temperature.
@@ -128,7 +137,7 @@ def adapt_step_sizes(
     table = []
     for j in range(1, len(betas)):
         state, moved = _step(
-            target, state, betas[j - 1], betas[j], step_size, n_leapfrog, generator
+            target, state, betas[j - 1], betas[j], step_size, n_leapfrog, generator, move
         )
         missed = moved.acceptance.view(-1, len(step_size)).mean(0) - target_acceptance
         step_size = (step_size * torch.exp(gain * missed)).clamp(*STEP_SIZE_RANGE)
@@ -149,11 +158,12 @@ def _step(
     beta: float,
     step_size: Tensor,
     n_leapfrog: int,
-    generator: torch.Generator,
+    generator: Randomness,
+    move: Move,
 ) -> tuple[AnnealingState, Transition]:
     log_weight = state.log_weight - (beta - previous) * state.chain.energy
-    rows = step_size.repeat(len(log_weight) // len(step_size))
-    moved = transition(target, state.chain, beta, rows, n_leapfrog, generator)
+    rows = step_size.repeat(len(log_weight) // len(step_size), *[1] * (step_size.ndim - 1))
+    moved = move(target, state.chain, beta, rows, n_leapfrog, generator)
     acceptance_sum = state.acceptance_sum + moved.acceptance
     return AnnealingState(moved.state, log_weight, acceptance_sum), moved
 
@@ -166,9 +176,10 @@ def _ascending(betas: Sequence[float] | Tensor) -> list[float]:
 
 
 def _check_step_sizes(step_sizes: Tensor, n_steps: int, state: AnnealingState) -> None:
-    n_chains = len(state.log_weight)
-    if step_sizes.ndim != 2 or len(step_sizes) != n_steps or n_chains % step_sizes.shape[1]:
+    n_chains, dim = state.chain.position.shape
+    fits = step_sizes.ndim == 2 or (step_sizes.ndim == 3 and step_sizes.shape[2] == dim)
+    if not fits or len(step_sizes) != n_steps or n_chains % step_sizes.shape[1]:
         raise ValueError(
-            f"step_sizes must be (T={n_steps}, N) with N a divisor of the {n_chains} chains, "
-            f"got {tuple(step_sizes.shape)}"
+            f"step_sizes must be (T={n_steps}, N) or (T, N, D={dim}) with N a divisor of the "
+            f"{n_chains} chains, got {tuple(step_sizes.shape)}"
         )

@@ -17,7 +17,7 @@ References:
     Huang, Makhzani, Cao, Grosse, Evaluating Lossy Compression Rates, ICML 2020.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -37,7 +37,10 @@ class HMCState(NamedTuple):
     gradient: Tensor  # (C, D) gradient of E(z)
 
 
+# One generator for all chains, or N: one a problem, with rows chain-major (row = chain * N + problem).
+Randomness = torch.Generator | Sequence[torch.Generator]
 Target = Callable[[Tensor], HMCState]
+Force = Callable[[Tensor], tuple[Tensor, Tensor]]  # gradients of -log p and of E, each (C, D)
 
 
 class Transition(NamedTuple):
@@ -59,13 +62,24 @@ def density_energy(
     """-log p and its gradient by automatic differentiation, for a density log_prob(z (C, D)) -> (C,)."""
 
     def evaluate(position: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.enable_grad():
-            leaf = position.detach().requires_grad_(True)
-            value = -log_prob(leaf)
-            (gradient,) = torch.autograd.grad(value.sum(), leaf)
-        return value.detach().double(), gradient
+        value, gradient = pull_back(lambda z: -log_prob(z), position, torch.ones_like)
+        return value.double(), gradient
 
     return evaluate
+
+
+def pull_back(
+    function: Callable[[Tensor], Tensor], position: Tensor, slope: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """function(position), detached, and the slope of its output pulled back to the position."""
+    if torch.compiler.is_compiling():  # which traces torch.func, but not torch.autograd
+        output, pull = torch.func.vjp(function, position)
+        return output, pull(slope(output))[0]
+    with torch.enable_grad():
+        leaf = position.detach().requires_grad_(True)
+        output = function(leaf)
+        (gradient,) = torch.autograd.grad(output, leaf, slope(output.detach()))
+    return output.detach(), gradient
 
 
 def target_from_energy(
@@ -87,9 +101,10 @@ def leapfrog(
     target: Target,
     state: HMCState,
     momentum: Tensor,
-    beta: float,
-    step_size: Tensor,
+    beta: float | Tensor,
+    step_size: Tensor | float,
     n_leapfrog: int,
+    force: Force | None = None,
 ) -> tuple[HMCState, Tensor]:
     """Follow Hamilton's equations for n_leapfrog steps; needs n_leapfrog new gradients.
 
@@ -98,21 +113,30 @@ def leapfrog(
         state: C chains in D dimensions.
         momentum: (C, D).
         beta: inverse temperature.
-        step_size: (C, 1) or a number.
+        step_size: (C, 1), (C, D) or a number.
         n_leapfrog: number of position updates.
+        force: the gradients alone, for all positions but the last, which the target evaluates. They
+            must be those that the target returns, but need not be exact gradients of its energies: any
+            function of the position keeps the map reversible and volume preserving.
 
     Returns:
         The state and the momentum at the end. Negate the momentum and call again to come back.
     """
+    position = state.position
     momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
-    for i in range(n_leapfrog):
-        state = target(state.position + step_size * momentum)
-        kick = step_size if i + 1 < n_leapfrog else 0.5 * step_size
-        momentum = momentum - kick * (state.prior_gradient + beta * state.gradient)
+    for _ in range(n_leapfrog - 1):
+        position = position + step_size * momentum
+        if force is None:
+            _, _, _, prior_gradient, gradient = target(position)
+        else:
+            prior_gradient, gradient = force(position)
+        momentum = momentum - step_size * (prior_gradient + beta * gradient)
+    state = target(position + step_size * momentum)
+    momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
     return state, momentum
 
 
-def hamiltonian(state: HMCState, momentum: Tensor, beta: float) -> Tensor:
+def hamiltonian(state: HMCState, momentum: Tensor, beta: float | Tensor) -> Tensor:
     """Total energy of each chain, (C,) float64, nats."""
     kinetic = 0.5 * momentum.square().sum(-1, dtype=torch.float64)
     return state.prior_energy + beta * state.energy + kinetic
@@ -121,10 +145,13 @@ def hamiltonian(state: HMCState, momentum: Tensor, beta: float) -> Tensor:
 def transition(
     target: Target,
     state: HMCState,
-    beta: float,
+    beta: float | Tensor,
     step_size: Tensor,
     n_leapfrog: int,
-    generator: torch.Generator,
+    generator: Randomness,
+    force: Force | None = None,
+    jitter: float = 0.0,
+    compiled: Callable[..., Transition] | None = None,
 ) -> Transition:
     """One Metropolis-adjusted transition that leaves pi_beta of equation (1) invariant.
 
@@ -132,22 +159,82 @@ def transition(
         target: evaluates a position.
         state: C chains in D dimensions.
         beta: inverse temperature.
-        step_size: (C,), must not depend on the chains' own history.
+        step_size: (C,) or (C, D), must not depend on the chains' own history. A step size an axis is a
+            diagonal mass matrix in other words: the mass of axis i is 1 / step_i^2, up to a factor.
         n_leapfrog: leapfrog steps.
-        generator: on the device of the state.
+        generator: on the device of the state; or N of them, each for its own problem.
+        force: as in `leapfrog`; the energies of the target decide acceptance.
+        jitter: each chain's step size is multiplied by a number between 1 - jitter and 1 + jitter, so that
+            no axis turns by a whole number of half periods each time and keeps its energy for ever.
+        compiled: does what `metropolis` does, from `compiled.compiled_metropolis`.
 
     Returns:
         The chains after the transition. A trajectory that ends in a non-finite energy is rejected.
     """
-    position = state.position
-    momentum = torch.randn(
-        position.shape, generator=generator, dtype=position.dtype, device=position.device
-    )
-    uniform = torch.rand(
-        position.shape[0], generator=generator, dtype=torch.float64, device=position.device
-    )
-    step = step_size.to(position.dtype)[:, None]
-    proposal, final_momentum = leapfrog(target, state, momentum, beta, step, n_leapfrog)
+    momentum, uniform = draw_noise(state.position, generator)
+    if jitter:
+        factor = 1 + jitter * (2 * _uniform(state.position, generator) - 1)
+        step_size = step_size * (factor if step_size.ndim == 1 else factor[:, None])
+    move = compiled or metropolis
+    return move(target, state, beta, step_size, n_leapfrog, momentum, uniform, force)
+
+
+def draw_noise(position: Tensor, generator: Randomness) -> tuple[Tensor, Tensor]:
+    """The randomness of one transition: momenta (C, D) and uniforms (C,) float64."""
+
+    def normal(n: int, g: torch.Generator) -> Tensor:
+        shape = (n, position.shape[1])
+        return torch.randn(shape, generator=g, dtype=position.dtype, device=position.device)
+
+    return draw(normal, len(position), generator), _uniform(position, generator)
+
+
+def _uniform(position: Tensor, generator: Randomness) -> Tensor:
+    def uniform(n: int, g: torch.Generator) -> Tensor:
+        return torch.rand(n, generator=g, dtype=torch.float64, device=position.device)
+
+    return draw(uniform, len(position), generator)
+
+
+def draw(
+    sample: Callable[[int, torch.Generator], Tensor], n_rows: int, generator: Randomness
+) -> Tensor:
+    """n_rows draws, all from one generator, or those of each problem from its own."""
+    if isinstance(generator, torch.Generator):
+        return sample(n_rows, generator)
+    each = n_rows // len(generator)
+    return torch.stack([sample(each, g) for g in generator], 1).flatten(0, 1)
+
+
+def streams(
+    seed: int | Sequence[int], n_problems: int, device: str | torch.device, part: int
+) -> Randomness:
+    """Generators of one of two independent parts (0 or 1) of a run: one, or one a problem.
+
+    Raises:
+        ValueError: seeds, but not one a problem.
+    """
+    if isinstance(seed, int):
+        return torch.Generator(device).manual_seed(2 * seed + part)
+    if len(seed) != n_problems:
+        raise ValueError(f"seed must be a number or {n_problems} of them, got {len(seed)}")
+    return [torch.Generator(device).manual_seed(2 * int(s) + part) for s in seed]
+
+
+def metropolis(
+    target: Target,
+    state: HMCState,
+    beta: float | Tensor,
+    step_size: Tensor,
+    n_leapfrog: int,
+    momentum: Tensor,
+    uniform: Tensor,
+    force: Force | None = None,
+) -> Transition:
+    """The transition for given momenta (C, D) and uniforms (C,): no randomness of its own."""
+    step = step_size.to(momentum.dtype)
+    step = step[:, None] if step.ndim == 1 else step
+    proposal, final_momentum = leapfrog(target, state, momentum, beta, step, n_leapfrog, force)
     log_ratio = hamiltonian(state, momentum, beta) - hamiltonian(proposal, final_momentum, beta)
     acceptance = log_ratio.clamp(max=0.0).exp().nan_to_num(0.0)
     accepted = uniform < acceptance

@@ -8,7 +8,7 @@ References:
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -54,16 +54,95 @@ def through(recorded: Tensor, counts: Sequence[int], scale: float) -> Tensor:
     Returns:
         (sum(counts) + 1,) betas.
     """
+    warped = torch.asinh(recorded.double().cpu() / scale)
+    return _pieces(recorded, counts, warped, lambda w: scale * torch.sinh(w))
+
+
+def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tensor:
+    """The paper's sigmoid schedule to recorded[-1], made to pass exactly through the recorded betas.
+
+    Each stretch between two recorded betas gets the share of the steps that the plain sigmoid gives it.
+
+    Args:
+        recorded: (R,) ascending betas above 0.
+        total: number of steps, at least R.
+        radius: of the sigmoid.
+
+    Returns:
+        (total + 1,) betas.
+    """
     recorded = recorded.double().cpu()
-    warped = torch.cat([recorded.new_zeros(1), torch.asinh(recorded / scale)])
-    pieces = [recorded.new_zeros(1)]
-    for i, count in enumerate(counts):
-        piece = scale * torch.sinh(
-            torch.linspace(float(warped[i]), float(warped[i + 1]), count + 1, dtype=torch.float64)
+    _check(total, float(recorded[-1]))
+    first, last = torch.tensor([-radius, radius], dtype=torch.float64).sigmoid()
+    warped = torch.logit(first + recorded / recorded[-1] * (last - first)) + radius
+
+    def unwarp(position: Tensor) -> Tensor:
+        return recorded[-1] * ((position - radius).sigmoid() - first) / (last - first)
+
+    return _pieces(recorded, share(_lengths(warped), total), warped, unwarp)
+
+
+def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -> Tensor:
+    """A schedule of equal thermodynamic length sqrt(Var E) d beta through the recorded betas.
+
+    Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length. It
+    is summed by trapezia in log beta between the K betas at which the variance is known; the variance
+    is taken as constant below the first and falls as 1 / beta^2 above the last.
+
+    Args:
+        recorded: (R,) ascending betas above 0.
+        total: number of steps, at least R.
+        beta: (K,) ascending betas above 0 of a pilot run, K at least 2.
+        variance: (K,) Var(E) there, its mean over problems.
+
+    Returns:
+        (total + 1,) betas.
+    """
+    recorded, beta = recorded.double().cpu(), beta.double().cpu()
+    _check(total, float(recorded[-1]))
+    speed = variance.double().cpu().clamp(min=1e-30).sqrt() * beta  # d length / d log beta
+    log_beta = beta.log()
+    steps = torch.diff(log_beta) * (speed[1:] + speed[:-1]) / 2
+    length = speed[0] + torch.cat([steps.new_zeros(1), steps.cumsum(0)])
+
+    def to_length(where: Tensor) -> Tensor:
+        inside = _interpolate(where.log(), log_beta, length)
+        beyond = length[-1] + speed[-1] * (where / beta[-1]).log()
+        below = speed[0] * where / beta[0]
+        return torch.where(where < beta[0], below, torch.where(where > beta[-1], beyond, inside))
+
+    def to_beta(where: Tensor) -> Tensor:
+        inside = _interpolate(where, length, log_beta).exp()
+        beyond = beta[-1] * ((where - length[-1]) / speed[-1]).exp()
+        below = beta[0] * where / speed[0]
+        return torch.where(
+            where < length[0], below, torch.where(where > length[-1], beyond, inside)
         )
-        piece[-1] = recorded[i]
-        pieces.append(piece[1:])
-    return torch.cat(pieces)
+
+    warped = to_length(recorded)
+    return _pieces(recorded, share(_lengths(warped), total), warped, to_beta)
+
+
+def share(lengths: Tensor, total: int) -> list[int]:
+    """Divide `total` steps over R stretches in proportion to their lengths, at least one each.
+
+    Raises:
+        ValueError: fewer steps than stretches.
+    """
+    if total < len(lengths):
+        raise ValueError(
+            f"{len(lengths)} recorded betas need at least as many temperatures, got {total}"
+        )
+    ideal = total * lengths / lengths.sum()
+    counts = ideal.floor().clamp(min=1)
+    while (missing := total - int(counts.sum())) != 0:
+        lacking = ideal - counts
+        if missing < 0:
+            lacking[counts == 1] = math.inf
+        order = lacking.argsort(descending=missing > 0)[: abs(missing)]
+        order = order[lacking[order].isfinite()]
+        counts[order] += math.copysign(1, missing)
+    return [int(count) for count in counts]
 
 
 def default_counts(recorded: Tensor, scale: float, latent_dim: int) -> list[int]:
@@ -73,9 +152,32 @@ def default_counts(recorded: Tensor, scale: float, latent_dim: int) -> list[int]
     asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since a decoder is not linear.
     """
     warped = torch.asinh(recorded.double().cpu() / scale)
-    lengths = torch.diff(warped, prepend=warped.new_zeros(1))
     density = 2.0 * max(latent_dim, 8) * float(warped[-1])
-    return [max(1, math.ceil(density * float(length))) for length in lengths]
+    return [max(1, math.ceil(density * float(length))) for length in _lengths(warped)]
+
+
+def _lengths(warped: Tensor) -> Tensor:
+    """Of the stretches that end at the recorded betas, (R,)."""
+    return torch.diff(warped, prepend=warped.new_zeros(1))
+
+
+def _pieces(
+    recorded: Tensor, counts: Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch."""
+    edges = torch.cat([warped.new_zeros(1), warped]).tolist()
+    pieces = [warped.new_zeros(1)]
+    for i, count in enumerate(counts):
+        piece = unwarp(torch.linspace(edges[i], edges[i + 1], count + 1, dtype=torch.float64))
+        piece[-1] = recorded[i]
+        pieces.append(piece[1:])
+    return torch.cat(pieces)
+
+
+def _interpolate(where: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    right = torch.searchsorted(x, where).clamp(1, len(x) - 1)
+    t = (where - x[right - 1]) / (x[right] - x[right - 1])
+    return y[right - 1] + t * (y[right] - y[right - 1])
 
 
 def _check(n_temperatures: int, beta_max: float) -> None:

@@ -3,7 +3,9 @@
 from .attribute_switch import AttributeSwitch
 from .bound_race import BoundRace
 from .chorale import Chorale
+from .damage_lab import DamageLab
 from .dispersion_microscope import DispersionMicroscope
+from .draw_a_digit import DrawADigit
 from .gan_playground import GANPlayground
 from .hyper_weights import HyperWeights
 from .influence_ruler import InfluenceRuler
@@ -29,7 +31,9 @@ __all__ = [
     "AttributeSwitch",
     "BoundRace",
     "Chorale",
+    "DamageLab",
     "DispersionMicroscope",
+    "DrawADigit",
     "GANPlayground",
     "HyperWeights",
     "InfluenceRuler",

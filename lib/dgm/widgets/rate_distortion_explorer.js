@@ -2,6 +2,7 @@
 
 const DASHES = ["", "7 4", "2 3.5", "9 3 2 3", "4 2"];
 const SHAPES = Object.keys(MARKS);
+const distance = ([x, y], [u, v]) => Math.hypot(x - u, y - v);
 
 async function render({ model, el }) {
   const curves = model.get("curves");
@@ -12,11 +13,14 @@ async function render({ model, el }) {
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
-    hint: "drag \u03b2 to the right: prior samples turn into reconstructions, at the price of rate.",
+    hint:
+      "drag \u03b2 to the right: prior samples turn into reconstructions, at the price of rate." +
+      (curves[0].family ? " Then choose another family or latent size at the same \u03b2." : ""),
   });
-  const first = { model: model.get("model"), beta_index: model.get("beta_index") };
+  const KEYS = ["model", "beta_index", "log_distortion"];
+  const first = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
   const chosen = () => curves.findIndex((curve) => curve.model === model.get("model"));
-  const errors = curves.map((curve) => networks[curve.model].error).filter((error) => error !== null);
+  const errors = curves.map((curve) => networks[curve.model]?.error ?? null).filter((error) => error !== null);
   if (errors.length) frame.root.dataset.goldenError = Math.max(...errors).toFixed(6);
 
   // The picture: curves by hand in SVG.
@@ -24,20 +28,24 @@ async function render({ model, el }) {
   frame.picture.append(svg);
   const top = 1.06 * Math.max(...curves.flatMap((curve) => curve.rate));
   const right = 1.04 * Math.max(...curves.flatMap((curve) => curve.distortion));
-  const plot = { left: 46, top: 10, w: 0, h: 0 };
-  const px = (d) => plot.left + (d / right) * plot.w;
+  const left = 0.85 * Math.min(...curves.flatMap((curve) => curve.distortion));
+  const plot = { left: 46, top: 10, w: 0, h: 0, log: false };
+  const px = (d) => plot.left + (plot.log ? Math.log(d / left) / Math.log(right / left) : d / right) * plot.w;
   const py = (r) => plot.top + plot.h - (r / top) * plot.h;
-  const layers = curves.map((_, i) => {
-    const dash = { "stroke-dasharray": DASHES[i % DASHES.length] };
-    return {
-      band: shape("path", { class: "dgm-rd-band" }),
-      line: shape("path", { class: "dgm-rd-line", ...dash }),
-      marks: shape("path", { class: "dgm-rd-marks" }),
-    };
-  });
+  // A family has its dash and a latent size its mark; without families each curve has its own of both.
+  const families = [...new Set(curves.map((curve) => curve.family))].filter(Boolean);
+  const sizes = [...new Set(curves.map((curve) => curve.latent_dim))].filter(Boolean).sort((a, b) => a - b);
+  const dashOf = (i) => DASHES[(families.length ? families.indexOf(curves[i].family) : i) % DASHES.length];
+  const markOf = (i) => MARKS[SHAPES[(families.length ? sizes.indexOf(curves[i].latent_dim) : i) % SHAPES.length]];
+  const layers = curves.map((curve, i) => ({
+    band: shape("path", { class: "dgm-rd-band" }),
+    line: shape("path", { class: "dgm-rd-line", "stroke-dasharray": dashOf(i) }),
+    marks: shape("path", { class: "dgm-rd-marks" }),
+    name: shape("text", { class: "dgm-halo", "font-size": 11 }, families.length ? `${curve.family} ${curve.latent_dim}` : ""),
+  }));
   const axes = shape("g");
   const groups = layers.map(({ band, line, marks }) => shape("g", {}, band, line, marks));
-  const tangent = shape("line", { class: "dgm-rd-tangent" });
+  const tangent = shape("path", { class: "dgm-rd-tangent", fill: "none" });
   const meet = shape("circle", { class: "dgm-rd-meet", r: 4 });
   const note = shape("text", { class: "dgm-strong dgm-halo" });
   const slope = shape("text", { class: "dgm-halo", "text-anchor": "start" });
@@ -47,9 +55,11 @@ async function render({ model, el }) {
   const opening = shape("rect");
   const clip = shape("clipPath", { id: `${frame.id}-clip` }, opening);
   const clipped = shape("g", { "clip-path": `url(#${frame.id}-clip)` }, pile);
-  svg.append(clip, axes, clipped, tangent, meet, slope, note, dot);
+  const names = shape("g", {}, ...layers.map(({ name }) => name));
+  svg.append(clip, axes, clipped, names, tangent, meet, slope, note, dot);
 
   function layout(w) {
+    plot.log = model.get("log_distortion");
     plot.w = w - plot.left - 8;
     plot.h = Math.round(Math.min(330, Math.max(215, 0.74 * w)));
     svg.setAttribute("viewBox", `0 0 ${w} ${plot.top + plot.h + 42}`);
@@ -58,7 +68,7 @@ async function render({ model, el }) {
     const bottom = plot.top + plot.h;
     const inner = { x: plot.left, y: plot.top - 4, width: plot.w + 8, height: plot.h + 8 };
     for (const [key, v] of Object.entries(inner)) opening.setAttribute(key, v);
-    for (const d of ticks(0, right, w / 75)) {
+    for (const d of plot.log ? logTicks(left, right) : ticks(0, right, w / 75)) {
       axes.append(shape("path", { class: "dgm-grid", d: `M${px(d)} ${plot.top}V${bottom}` }));
       axes.append(shape("text", { x: px(d), y: bottom + 16, "text-anchor": "middle" }, String(+d.toPrecision(6))));
     }
@@ -75,30 +85,48 @@ async function render({ model, el }) {
       const edge = (side) => bandEdge(curve, side).map((p) => p.join(" "));
       layers[i].line.setAttribute("d", `M${at.map((p) => p.join(" ")).join("L")}`);
       layers[i].band.setAttribute("d", `M${[...edge(1), ...edge(-1).reverse()].join("L")}Z`);
-      layers[i].marks.setAttribute("d", at.map(([x, y]) => MARKS[SHAPES[i % SHAPES.length]](x, y, 2.6)).join(""));
+      const apart = [];
+      for (const p of at) if (!apart.length || distance(p, apart.at(-1)) > (families.length ? 22 : 9)) apart.push(p);
+      layers[i].marks.setAttribute("d", apart.map(([x, y]) => markOf(i)(x, y, 2.6)).join(""));
     });
+    // Each curve's name stands at its end, lower where another stands already.
+    const taken = [];
+    const ends = curves.map((curve, i) => [px(curve.distortion.at(-1)) + 8, py(curve.rate.at(-1)) + 4, layers[i].name]);
+    for (let [x, y, name] of ends.sort((a, b) => a[1] - b[1])) {
+      while (taken.some((p) => Math.abs(p[0] - x) < 70 && Math.abs(p[1] - y) < 12)) y += 2;
+      taken.push([x, y]);
+      name.setAttribute("x", x);
+      name.setAttribute("y", y);
+    }
     ask();
+  }
+
+  function logTicks(low, high) {
+    const decades = [-3, -2, -1, 0, 1, 2, 3, 4].flatMap((power) => [1, 2, 5].map((f) => f * 10 ** power));
+    return decades.filter((d) => d >= low && d <= high);
   }
 
   // Two standard errors to one side of the curve, along its normal. An error along the tangent does not
   // leave the curve, and the error of R + beta D is that of log Z.
   function bandEdge(curve, side) {
-    const [sx, sy] = [plot.w / right, plot.h / top];
+    const sy = plot.h / top;
     return curve.beta.map((beta, k) => {
+      const sx = plot.w / (plot.log ? Math.log(right / left) * curve.distortion[k] : right);
       const steep = Math.hypot(sx, beta * sy);
       const apart = Math.hypot(beta * (curve.distortion_error?.[k] ?? 0), curve.rate_error?.[k] ?? 0);
-      const far = (side * 2 * (curve.log_z_error?.[k] ?? apart) * sx * sy) / steep;
+      const out = (side * 2 * (curve.log_z_error?.[k] ?? apart) * sx * sy) / steep;
       const [x, y] = [px(curve.distortion[k]), py(curve.rate[k])];
-      return [x + (far * beta * sy) / steep, Math.min(y - (far * sx) / steep, plot.top + plot.h)];
+      return [x + (out * beta * sy) / steep, Math.min(y - (out * sx) / steep, plot.top + plot.h)];
     });
   }
 
   // Beside it: the samples, each above its reference.
-  const canvas = element("canvas", { role: "img" });
+  const canvas = element("canvas", { role: "img", "aria-label": "Decoded images" });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const paint = imagePainter(width, height);
   const caption = element("figcaption", {});
-  frame.side.append(element("figure", {}, canvas, caption));
+  const figure = element("figure", {}, canvas, caption);
+  frame.side.append(figure);
   const scale = Math.max(1, Math.round(128 / width));
   const tile = { w: width * scale, h: height * scale, gap: Math.round(0.09 * width * scale) };
   let grid = null;
@@ -118,6 +146,11 @@ async function render({ model, el }) {
   }
 
   function arrange(curve) {
+    canvas.style.display = curve.codes ? "" : "none";
+    if (!curve.codes) {
+      caption.replaceChildren(`This page carries the curve of ${curve.label}, not its decoder: there are no samples to show.`);
+      return;
+    }
     const { images } = curve.codes;
     const columns = [4, 5, 3, 6].find((c) => images % c === 0) ?? Math.min(4, images);
     const rows = Math.ceil(images / columns);
@@ -154,20 +187,34 @@ async function render({ model, el }) {
   }
 
   // Beneath it: which model, and the slider.
-  const radios = curves.map((curve, i) => {
-    const radio = element("input", { type: "radio", name: frame.id, value: curve.model });
-    radio.addEventListener("change", () => choose(i));
-    const sign = shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" });
-    sign.append(shape("path", { class: "dgm-rd-line", d: "M1 7H33", "stroke-dasharray": DASHES[i % DASHES.length] }));
-    sign.append(shape("path", { class: "dgm-rd-marks", d: MARKS[SHAPES[i % SHAPES.length]](17, 7, 4) }));
-    return { radio, sign, label: element("label", {}, radio, sign, curve.label) };
-  });
-  const legend = element("div", { class: "dgm-row", role: "radiogroup", "aria-label": "Model" }, ...radios.map((r) => r.label), frame.reset);
+  const radioRow = (name, key, choices) => {
+    const all = choices.map(({ value, words, dash, mark, act }) => {
+      const radio = element("input", { type: "radio", name: `${frame.id}-${key}`, value });
+      radio.addEventListener("change", act);
+      const sign = shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" });
+      if (dash !== null) sign.append(shape("path", { class: "dgm-rd-line", d: "M1 7H33", "stroke-dasharray": dash }));
+      if (mark) sign.append(shape("path", { class: "dgm-rd-marks", d: mark(17, 7, 4) }));
+      return { value, radio, sign, label: element("label", {}, radio, sign, words) };
+    });
+    return { all, row: element("div", { class: "dgm-row", role: "radiogroup", "aria-label": name }, ...all.map((r) => r.label)) };
+  };
+  const byModel = radioRow("Model", "model", families.length ? [] : curves.map((curve, i) => (
+    { value: curve.model, words: curve.label, dash: dashOf(i), mark: markOf(i), act: () => choose(i) })));
+  const byFamily = radioRow("Family", "family", families.map((family) => (
+    { value: family, words: family, dash: DASHES[families.indexOf(family) % DASHES.length], mark: null, act: () => seek(family, curves[chosen()].latent_dim) })));
+  const bySize = radioRow("Latent dimensions", "size", sizes.map((size, j) => (
+    { value: size, words: String(size), dash: null, mark: MARKS[SHAPES[j % SHAPES.length]], act: () => seek(curves[chosen()].family, size) })));
+  const logBox = element("input", { type: "checkbox" });
+  logBox.addEventListener("change", () => change({ log_distortion: logBox.checked }));
+  const last = element("div", { class: "dgm-row" }, element("label", {}, logBox, element("span", {}, ...rich("logarithmic *D* axis"))), frame.reset);
   const slider = element("input", { type: "range", min: 0, step: 1, id: `${frame.id}-beta` });
   const value = element("output", { for: slider.id });
   const decades = element("div", { class: "dgm-ticks", "aria-hidden": "true" });
   const words = element("label", { for: slider.id }, element("span", {}, ...rich("*\u03b2*, nats per unit of squared error")), value);
-  frame.controls.append(element("div", { class: "dgm-slider" }, words, slider, decades), legend);
+  const rows = families.length
+    ? [["Family", byFamily.row], ["Latent size", bySize.row]].map(([head, row]) => (row.prepend(element("span", {}, head)), row))
+    : [byModel.row];
+  frame.controls.append(element("div", { class: "dgm-slider" }, words, slider, decades), ...rows, last);
   slider.addEventListener("input", () => change({ beta_index: Number(slider.value) }));
   frame.reset.addEventListener("click", () => change(first));
 
@@ -176,6 +223,12 @@ async function render({ model, el }) {
   frame.side.append(list);
   const known = curves.some((curve) => curve.rate_error || curve.log_z_error);
   if (known) frame.side.append(element("p", { class: "dgm-small" }, "\u00b1 one standard error; bands: two."));
+
+  // The family's curve whose latent size is nearest.
+  function seek(family, size) {
+    const off = curves.map((curve) => (curve.family === family ? Math.abs(Math.log(curve.latent_dim / size)) : Infinity));
+    choose(off.indexOf(Math.min(...off)));
+  }
 
   function choose(i) {
     // Stay at the same beta as nearly as the other curve allows.
@@ -202,17 +255,27 @@ async function render({ model, el }) {
       shown = i;
       position = k;
       arrange(curve);
-      radios.forEach(({ radio, sign }, j) => {
-        radio.checked = j === i;
-        sign.classList.toggle("dgm-chosen", j === i);
-        groups[j].classList.toggle("dgm-chosen", j === i);
+      for (const [value, { all }] of [[curve.model, byModel], [curve.family, byFamily], [String(curve.latent_dim), bySize]]) {
+        for (const { radio, sign } of all) {
+          radio.checked = radio.value === value;
+          sign.classList.toggle("dgm-chosen", radio.checked);
+        }
+      }
+      for (const { radio } of bySize.all) {
+        radio.disabled = !curves.some((one) => one.family === curve.family && one.latent_dim === Number(radio.value));
+      }
+      groups.forEach((group, j) => {
+        group.classList.toggle("dgm-chosen", j === i);
+        layers[j].name.classList.toggle("dgm-strong", j === i);
       });
       pile.append(...groups.filter((_, j) => j !== i), groups[i]);
-      dot.setAttribute("d", MARKS[SHAPES[i % SHAPES.length]](0, 0, 6.5));
+      dot.setAttribute("d", markOf(i)(0, 0, 6.5));
       slider.max = curve.beta.length - 1;
       showDecades(curve.beta);
     }
     slider.value = k;
+    logBox.checked = model.get("log_distortion");
+    if (plot.w > 0 && plot.log !== logBox.checked) layout(plot.w + plot.left + 8);
     const [beta, rate, distortion, logZ] = [curve.beta[k], curve.rate[k], curve.distortion[k], curve.log_z[k]];
     const pixels = width * height;
     const rateError = curve.rate_error?.[k];
@@ -227,7 +290,7 @@ async function render({ model, el }) {
     outs.logZ.textContent = `${withError(logZ, curve.log_z_error?.[k])} nats`;
     const sentence = `beta ${number(beta)}, rate ${number(rate)} nats, distortion ${number(distortion)}`;
     slider.setAttribute("aria-valuetext", sentence);
-    canvas.setAttribute("aria-label", `${grid.images} decoded images, ${curve.label}, beta ${number(beta)}`);
+    if (curve.codes) canvas.setAttribute("aria-label", `${grid.images} decoded images, ${curve.label}, beta ${number(beta)}`);
     speak(`${curve.label}: ${sentence}, log Z ${number(logZ)} nats`);
     ask();
   }
@@ -251,7 +314,7 @@ async function render({ model, el }) {
     const target = Math.min(model.get("beta_index"), curve.beta.length - 1);
     const gap = target - position;
     position = calm() || Math.abs(gap) < 0.02 ? target : position + 0.34 * gap;
-    drawSamples(curve, position);
+    if (curve.codes) drawSamples(curve, position);
     if (plot.w > 0) drawPoint(curve, position);
     return position !== target;
   }
@@ -262,22 +325,26 @@ async function render({ model, el }) {
     const between = (values) => values[low] + (at - low) * (values[high] - values[low]);
     const [d, r, beta] = [between(curve.distortion), between(curve.rate), between(curve.beta)];
     dot.setAttribute("transform", `translate(${px(d)} ${py(r)})`);
-    // The tangent R = r - beta (D - d), clipped to the plot.
+    // The tangent R = r - beta (D - d), clipped to the plot; a bend where D is logarithmic.
     const meets = r + beta * d;
-    const startD = meets > top ? d - (top - r) / beta : 0;
+    const startD = Math.max(plot.log ? left : 0, beta > 0 ? d - (top - r) / beta : 0);
     const endD = beta * (right - d) > r ? d + r / beta : right;
-    const ends = { x1: px(startD), y1: py(meets - beta * startD), x2: px(endD), y2: py(meets - beta * endD) };
-    for (const [key, v] of Object.entries(ends)) tangent.setAttribute(key, v);
+    const along = Array.from({ length: plot.log ? 33 : 2 }, (_, j, n = plot.log ? 32 : 1) => startD + (j / n) * (endD - startD));
+    const path = along.map((D) => [px(D), py(meets - beta * D)]);
+    tangent.setAttribute("d", `M${path.map((p) => p.join(" ")).join("L")}`);
     const inside = meets <= top;
-    meet.style.display = inside ? "" : "none";
+    meet.style.display = inside && !plot.log ? "" : "none";
     meet.setAttribute("cy", py(meets));
-    meet.setAttribute("cx", px(0));
+    meet.setAttribute("cx", plot.left);
     const text = inside ? "\u2212log *Z* = " : "to \u2212log *Z* = ";
     note.replaceChildren(...rich(`${text}${number(meets, 3)}${inside ? "" : " \u2191"}`, italic));
-    note.setAttribute("x", Math.min(ends.x1 + 10, plot.left + plot.w - 130));
-    note.setAttribute("y", Math.max(ends.y1 + (inside ? -8 : 14), plot.top + 12));
-    slope.setAttribute("x", Math.min((px(d) + ends.x2) / 2 + 8, plot.left + plot.w - 52));
-    slope.setAttribute("y", Math.min((py(r) + ends.y2) / 2 - 6, plot.top + plot.h - 8));
+    const [x1, y1] = path[0];
+    const [x2, y2] = path.at(-1);
+    note.style.display = plot.log ? "none" : "";
+    note.setAttribute("x", Math.min(x1 + 10, plot.left + plot.w - 130));
+    note.setAttribute("y", Math.max(y1 + (inside ? -8 : 14), plot.top + 12));
+    slope.setAttribute("x", Math.min((px(d) + x2) / 2 + 8, plot.left + plot.w - 52));
+    slope.setAttribute("y", Math.min((py(r) + y2) / 2 - 6, plot.top + plot.h - 8));
   }
 
   const ask = onceAFrame("dgm:rate-distortion", draw);
@@ -286,21 +353,20 @@ async function render({ model, el }) {
     if (event.type === "pointermove" && !event.buttons) return;
     const box = svg.getBoundingClientRect();
     const { distortion, rate } = curves[chosen()];
-    const far = rate.map((r, k) => Math.hypot(px(distortion[k]) - event.clientX + box.left, py(r) - event.clientY + box.top));
-    change({ beta_index: far.indexOf(Math.min(...far)) });
+    const at = [event.clientX - box.left, event.clientY - box.top];
+    const away = rate.map((r, k) => distance(at, [px(distortion[k]), py(r)]));
+    change({ beta_index: away.indexOf(Math.min(...away)) });
   };
   svg.addEventListener("pointerdown", pick);
   svg.addEventListener("pointermove", pick);
-  model.on("change:model", settle);
-  model.on("change:beta_index", settle);
+  for (const key of KEYS) model.on(`change:${key}`, settle);
   settle();
   el.append(frame.root);
   const stopWidth = onWidth(frame.picture, layout);
   return () => {
     ask.stop();
     stopWidth();
-    model.off("change:model", settle);
-    model.off("change:beta_index", settle);
+    for (const key of KEYS) model.off(`change:${key}`, settle);
   };
 }
 

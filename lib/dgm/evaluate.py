@@ -1,0 +1,479 @@
+"""The rate-distortion curve of any decoder on many images, by one process or by many.
+
+    python -m dgm.evaluate --decoder package.module:function --images images.npy \
+        --latent-dim 10 --betas 0.1 1 10 100 --output folder
+    torchrun --nproc-per-node 2 -m dgm.evaluate ...
+
+The images are cut into shards by their index, and every image has a random generator of its own, so
+that the numbers do not depend on how many processes share the work. A finished shard is one file in
+the output folder. Whoever starts again with the same arguments finds it there and goes on.
+"""
+
+import argparse
+import contextlib
+import datetime
+import hashlib
+import importlib
+import inspect
+import math
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+import safetensors.torch
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from dgm import checkpoint
+from dgm.papers.rate_distortion import RateDistortionCurve, rate_distortion_curve
+from dgm.sampling.decoder_target import (
+    FORCE_PRECISIONS,
+    DecoderTarget,
+    check_betas,
+    check_images,
+    energy_scale,
+    prepared,
+)
+from dgm.sampling.pilot import SCHEDULES
+
+OURS = ("scale", "checkpoint", "seed")  # arguments of the engine that each shard is given here
+PROBES = 8
+
+
+class Job(NamedTuple):
+    """What is to be evaluated, after all checks and before any work."""
+
+    decoder: nn.Module
+    x: Tensor  # (N, P)
+    arguments: dict[str, Any]  # of rate_distortion_curve, the same for all shards
+    shard_size: int
+    seed: int
+    output: Path
+    description: dict[str, Any]  # of all that the numbers depend on; kept in each shard's file
+
+    @property
+    def n_shards(self) -> int:
+        """Shards in all."""
+        return math.ceil(len(self.x) / self.shard_size)
+
+    def path(self, shard: int) -> Path:
+        """The file of a finished shard."""
+        return self.output / f"shard-{shard:05d}.safetensors"
+
+    def missing(self) -> list[int]:
+        """Shards without a file."""
+        return [shard for shard in range(self.n_shards) if not self.path(shard).exists()]
+
+
+def evaluate(
+    decoder: nn.Module,
+    x: Tensor,
+    *,
+    latent_dim: int,
+    betas: Sequence[float] | Tensor,
+    output: str | os.PathLike,
+    shard_size: int = 16,
+    seed: int = 0,
+    device: str | torch.device | None = None,
+    **arguments: Any,
+) -> RateDistortionCurve:
+    """`rate_distortion_curve` in shards that are kept as files, shared among torchrun's ranks.
+
+    Ranks with the same number of threads on the same kind of device give the numbers of one process
+    bit for bit. The output folder must be one that all ranks see.
+
+    Args:
+        decoder: maps codes (C, D) to images (C, ...).
+        x: N images (N, ...), the same on every rank.
+        latent_dim: D.
+        betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
+        output: folder of the finished shards; those of an earlier start are reused.
+        shard_size: images a shard. A shard holds shard_size * n_chains chains at once.
+        seed: with an image's index it gives that image's random numbers.
+        device: None: where the decoder is. "cuda" gives each rank of a machine its own GPU.
+        **arguments: any others of `rate_distortion_curve`; step_sizes a number or None.
+
+    Returns:
+        The curve of all images, on every rank, without step sizes.
+
+    Raises:
+        ValueError: what `rate_distortion_curve` refuses, or the folder holds shards of another run.
+        TypeError: an argument that `rate_distortion_curve` does not know.
+    """
+    with _ranks() as (rank, n_ranks):
+        device = _own_device(device, decoder, n_ranks)
+        arguments = {**arguments, "latent_dim": latent_dim, "betas": betas, "device": device}
+        job = _job(decoder, x, output, shard_size, seed, arguments)
+        return _run(job, rank, n_ranks)
+
+
+@contextlib.contextmanager
+def _ranks() -> Iterator[tuple[int, int]]:
+    """This process's rank and how many there are: torchrun's, a group already made, or one alone."""
+    if not dist.is_available() or not (dist.is_initialized() or dist.is_torchelastic_launched()):
+        yield 0, 1
+    elif dist.is_initialized():
+        yield dist.get_rank(), dist.get_world_size()
+    else:
+        # Results travel as files and ranks only wait for each other; unlike nccl, gloo tells a rank
+        # that waits when another has died. The wait may last as long as a shard.
+        dist.init_process_group("gloo", timeout=datetime.timedelta(days=7))
+        try:
+            yield dist.get_rank(), dist.get_world_size()
+        finally:
+            dist.destroy_process_group()
+
+
+def _own_device(
+    device: str | torch.device | None, decoder: nn.Module, n_ranks: int
+) -> torch.device | None:
+    """The device of this rank: of several on one machine, each has a GPU of its own."""
+    if device is None:
+        parameter = next(decoder.parameters(), None)
+        if n_ranks == 1 or parameter is None or parameter.device.type != "cuda":
+            return None
+        device = "cuda"
+    device = torch.device(device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {str(device)!r} was asked for, but no GPU answers: use 'cpu'")
+    if device == torch.device("cuda") and n_ranks > 1:
+        local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))
+        device = torch.device("cuda", local % torch.cuda.device_count())
+        torch.cuda.set_device(device)
+    return device
+
+
+def _job(
+    decoder: nn.Module,
+    x: Tensor,
+    output: str | os.PathLike,
+    shard_size: int,
+    seed: int,
+    arguments: dict[str, Any],
+) -> Job:
+    """Checks everything that can be checked before the first shard, that of old shards included."""
+    if shard_size < 1:
+        raise ValueError(f"shard_size must be at least 1, got {shard_size}")
+    if seed < 0:
+        raise ValueError(f"seed must not be negative, got {seed}")
+    for name in {"checkpoint", "scale"} & arguments.keys():
+        raise ValueError(f"{name} is chosen by evaluate itself: leave it out")
+    if not isinstance(arguments.get("step_sizes"), int | float | None):
+        raise ValueError("step_sizes of single images cannot be given here: a number, or None")
+    bound = inspect.signature(rate_distortion_curve).bind(decoder, x, **arguments)
+    bound.apply_defaults()
+    settings = {name: bound.arguments[name] for name in list(bound.arguments)[2:]}
+    settings["betas"] = check_betas(settings["betas"]).tolist()
+    x = check_images(x)
+    scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
+    description = {
+        **{name: _plain(value) for name, value in settings.items()},
+        "seed": seed,
+        "shard_size": shard_size,
+        "images": _digest([x]),
+        "decoder": type(decoder).__qualname__ + " " + _digest(decoder.state_dict().values()),
+        "probe": probe,
+    }
+    for name in ("device", "progress", "checkpoint", "scale"):
+        description.pop(name, None)
+    arguments = {name: value for name, value in settings.items() if name not in OURS}
+    arguments["scale"] = scale
+    job = Job(decoder, x, arguments, shard_size, seed, Path(output), description)
+    for shard in set(range(job.n_shards)) - set(job.missing()):
+        _check_same(job, shard)
+    return job
+
+
+def _prior_scale(
+    decoder: nn.Module, x: Tensor, seed: int, settings: dict[str, Any]
+) -> tuple[float, Tensor]:
+    """The scale of the temperature schedule, one for all shards, and a few numbers to know a run by.
+
+    Three digits of the scale are kept, so that ranks on unlike machines agree.
+    """
+    with prepared(decoder, settings["device"], settings["precision"]) as (decoder, options):
+        problem = DecoderTarget(
+            decoder,
+            x.to(**options),
+            settings["latent_dim"],
+            settings["n_chains"],
+            settings["prior"],
+            settings["distortion"],
+        )
+        position = problem.sample_prior(torch.Generator(options["device"]).manual_seed(seed))
+        problem.check(position)
+        state = problem.target(position)
+    probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]])
+    return float(f"{energy_scale(state.energy, len(x)):.3g}"), probe.cpu()
+
+
+def _plain(value: Any) -> Any:
+    """A setting as something that can be written down and compared."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor | list | tuple):
+        return torch.as_tensor(value).tolist()
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _digest(tensors: Any) -> str:
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        tensor = tensor.detach().cpu().contiguous()
+        digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def _check_same(job: Job, shard: int) -> None:
+    """Refuses a finished shard that other arguments made."""
+    saved = checkpoint.load(job.path(shard)).get("description", {})
+    ours = job.description
+    differ = [name for name in ours if name != "probe" and saved.get(name, "") != ours[name]]
+    probe = saved.get("probe", torch.zeros(0))
+    if not differ and (
+        probe.shape != ours["probe"].shape
+        or not torch.allclose(probe, ours["probe"], rtol=1e-3, atol=1e-6, equal_nan=True)
+    ):
+        differ = ["what the decoder, the prior or the distortion computes"]
+    if differ:
+        raise ValueError(
+            f"{job.path(shard)} was made by another run; these differ: {', '.join(differ)}. "
+            "Give another output folder, or remove this one to begin anew"
+        )
+
+
+def _run(job: Job, rank: int, n_ranks: int) -> RateDistortionCurve:
+    """Evaluates this rank's part of the missing shards, waits for the others, and joins them all."""
+    missing = job.missing()
+    _wait(n_ranks)  # until all have looked, since finished files appear from here on
+    mine = missing[rank::n_ranks]
+    with _report_at_the_end(job, rank, n_ranks):
+        quiet = rank > 0 or not job.arguments["progress"]
+        for shard in tqdm(mine, unit="shard", disable=quiet or len(mine) < 2, leave=False):
+            _evaluate_shard(job, shard, progress=not quiet)
+        _wait(n_ranks)
+        return _join(job)
+
+
+def _wait(n_ranks: int) -> None:
+    if n_ranks > 1:
+        dist.barrier()
+
+
+def _evaluate_shard(job: Job, shard: int, progress: bool) -> None:
+    first = shard * job.shard_size
+    x = job.x[first : first + job.shard_size]
+    curve = rate_distortion_curve(
+        job.decoder,
+        x,
+        **{**job.arguments, "progress": progress},
+        seed=[image_seed(job.seed, first + i) for i in range(len(x))],
+        checkpoint=job.path(shard).with_suffix(".unfinished"),
+    )
+    fields = {name: v for name, v in curve._asdict().items() if isinstance(v, Tensor)}
+    checkpoint.save(job.path(shard), {"description": job.description, "curve": fields})
+
+
+def image_seed(seed: int, index: int) -> int:
+    """The seed of one image's random numbers, whichever shard it is in; below 2^62."""
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> 2)
+
+
+def _join(job: Job) -> RateDistortionCurve:
+    parts = [checkpoint.load(job.path(shard))["curve"] for shard in range(job.n_shards)]
+    beta = parts[0].pop("beta")
+    return RateDistortionCurve(
+        beta=beta, **{name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    )
+
+
+@contextlib.contextmanager
+def _report_at_the_end(job: Job, rank: int, n_ranks: int) -> Iterator[None]:
+    """When this rank has to stop early, tells what is finished and how to go on.
+
+    torchrun ends the other ranks with SIGTERM when one has died. Ranks 0 and 1 speak, since one
+    of them may be the one that died.
+    """
+
+    def tell(reason: str) -> None:
+        missing = job.missing()
+        finished = [shard for shard in range(job.n_shards) if shard not in missing]
+        if rank < 2:
+            print(
+                f"\nrank {rank} of {n_ranks} stopped ({reason}): {len(finished)} of "
+                f"{job.n_shards} shards are finished and kept in {job.output} "
+                f"({_ranges(finished)}); missing: {_ranges(missing)}. "
+                "Start the same command again, with any number of ranks, and it goes on from there.",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        tell("told to end, as when another rank has died")
+        os._exit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, stop) if n_ranks > 1 else None
+    try:
+        yield
+    except BaseException as error:
+        tell(type(error).__name__)
+        raise
+    finally:
+        if n_ranks > 1:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _ranges(numbers: list[int]) -> str:
+    """Ascending numbers in short: 0-3, 6."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and runs[-1][-1] == number - 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs) or "none"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit status, 2 for arguments that do not fit."""
+    options = _parser().parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    with _ranks() as (rank, n_ranks):
+        try:
+            job = _job_of(options, n_ranks)
+        except (ValueError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            return 2
+        if rank == 0:
+            print(f"{len(job.x)} images in {job.n_shards} shards, {len(job.missing())} to do")
+        curve = _run(job, rank, n_ranks)
+        if rank == 0:
+            curve.save(job.output / "curve.safetensors")
+            curve.plot().savefig(job.output / "curve.png", dpi=150)
+            print(f"{table(curve)}\nwritten: curve.safetensors, curve.png in {job.output}")
+    return 0
+
+
+def table(curve: RateDistortionCurve) -> str:
+    """A curve as lines of text: means over images, with standard errors."""
+    mean = curve.mean()
+    lines = [
+        f"{'beta':>9} {'rate, nats':>18} {'distortion':>18} {'log Z':>20} {'chains':>7} {'accepted':>8}"
+    ]
+    for r, beta in enumerate(mean.beta.tolist()):
+        pairs = [
+            f"{float(value[r]):.2f} ± {float(error[r]):.2f}"
+            for value, error in zip(mean[1::2], mean[2::2], strict=True)
+        ]
+        lines.append(
+            f"{beta:9.4g} {pairs[0]:>18} {pairs[1]:>18} {pairs[2]:>20} "
+            f"{float(curve.ess[r].mean()):7.1f} {float(curve.acceptance[r].mean()):8.2f}"
+        )
+    return "\n".join([*lines, "means over images ± standard errors; chains: effective sample size"])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dgm.evaluate", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    function = "package.module:function"
+    parser.add_argument("--decoder", required=True, metavar=function, help="returns the module")
+    parser.add_argument("--images", required=True, type=Path, help=".npy or .safetensors, (N, ...)")
+    parser.add_argument("--latent-dim", required=True, type=_positive)
+    parser.add_argument("--betas", required=True, type=float, nargs="+", help="ascending")
+    parser.add_argument("--output", required=True, type=Path, help="folder for shards and curve")
+    parser.add_argument("--prior", metavar=function, help="returns it; N(0, I) when left out")
+    parser.add_argument("--distortion", metavar=function, help="the function itself")
+    parser.add_argument("--shard-size", type=_positive, default=16, help="images a shard")
+    parser.add_argument("--chains", type=_positive, default=40, help="an image")
+    parser.add_argument("--leapfrog", type=_positive, default=20, help="steps a transition")
+    parser.add_argument(
+        "--temperatures", type=_positive, help="a recorded beta; chosen when left out"
+    )
+    parser.add_argument("--schedule", choices=SCHEDULES, default="default", help="of temperatures")
+    parser.add_argument("--force-precision", choices=FORCE_PRECISIONS, default="same")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", help="cpu or cuda; a GPU where there is one, when left out")
+    parser.add_argument(
+        "--threads", type=_positive, help="of each rank; PyTorch's choice when left out"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}")
+    return int(text)
+
+
+def _job_of(options: argparse.Namespace, n_ranks: int) -> Job:
+    check_betas(options.betas)
+    x = _read_images(options.images)
+    decoder = _find(options.decoder, "--decoder")
+    decoder = decoder if isinstance(decoder, nn.Module) else decoder()
+    if not isinstance(decoder, nn.Module):
+        raise ValueError(
+            f"--decoder {options.decoder} gave a {type(decoder).__name__}, no nn.Module"
+        )
+    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    arguments = {
+        "latent_dim": options.latent_dim,
+        "betas": options.betas,
+        "n_chains": options.chains,
+        "n_leapfrog": options.leapfrog,
+        "temperatures_per_beta": options.temperatures,
+        "schedule": options.schedule,
+        "force_precision": options.force_precision,
+        "device": _own_device(device, decoder, n_ranks),
+    }
+    if options.prior:
+        arguments["prior"] = _find(options.prior, "--prior")()
+    if options.distortion:
+        arguments["distortion"] = _find(options.distortion, "--distortion")
+    return _job(decoder, x, options.output, options.shard_size, options.seed, arguments)
+
+
+def _find(path: str, option: str) -> Any:
+    """What stands under a name in a module that can be imported from here."""
+    module, _, name = path.partition(":")
+    if not module or not name:
+        raise ValueError(f"{option} must read package.module:function, got {path!r}")
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(f"{option} {path}: {error}; started in {Path.cwd()}") from error
+    if not callable(getattr(found, name, None)):
+        raise ValueError(f"{option} {path}: {found.__file__} has no function {name!r}")
+    return getattr(found, name)
+
+
+def _read_images(path: Path) -> Tensor:
+    if not path.is_file():
+        raise ValueError(f"--images: there is no file {path}")
+    if path.suffix == ".npy":
+        x = torch.from_numpy(np.load(path, allow_pickle=False))
+    elif path.suffix == ".safetensors":
+        tensors = safetensors.torch.load_file(path)
+        if len(tensors) > 1 and "images" not in tensors:
+            raise ValueError(f"--images: {path} holds {sorted(tensors)}; name one of them 'images'")
+        x = tensors.get("images", next(iter(tensors.values())))
+    else:
+        raise ValueError(f"--images must be a .npy or .safetensors file, got {path}")
+    if not x.is_floating_point():
+        raise ValueError(
+            f"--images: {path} holds whole numbers ({x.dtype}): scale them to what the decoder "
+            "draws, for example images / 255, and save them as float32"
+        )
+    return x
+
+
+if __name__ == "__main__":
+    sys.exit(main())

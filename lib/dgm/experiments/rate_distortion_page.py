@@ -1,0 +1,251 @@
+"""What chapter 1's page shows: its widgets' numbers and its figures' lines, from the chapter's results."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dgm import results
+from dgm.experiments import rate_distortion_curves as curves
+from dgm.experiments.rate_distortion import Chapter, label, summary
+from dgm.experiments.rate_distortion_training import MODELS, decoder
+from dgm.nets.mlp import Layer, mlp_layers
+from dgm.results import Result
+
+IN_PAGE = ("vae2", "vae10", "gan10", "aae10")  # decoders that travel with the page
+DRAWING = "vae5-narrow"
+
+
+def models(
+    found: Chapter,
+) -> tuple[dict[str, list[Layer]], dict[str, tuple], dict[str, Tensor]]:
+    """The first seed's decoders for the page, golden vectors that tie them to PyTorch, calibration codes."""
+    models, golden, calibration = {}, {}, {}
+    for name in (*IN_PAGE, DRAWING):
+        latent_dim = MODELS[name].latent_dim
+        seed = 0 if name == DRAWING else found.seeds[0]
+        network = decoder(name, found.profile, seed).cpu()
+        codes = torch.randn(2008, latent_dim, generator=torch.Generator().manual_seed(0))
+        models[name] = mlp_layers(network)
+        golden[name] = codes[:8], network(codes[:8])
+        calibration[name] = codes[8:]
+    return models, golden, calibration
+
+
+def explorer(found: Chapter) -> list[dict[str, Any]]:
+    """Each digit model's curve over seeds, with codes of the first seed where the page has its decoder."""
+    shown = []
+    for name, runs in found.curves.items():
+        model = MODELS[name]
+        if model.colour:
+            continue
+        curve = {
+            "model": name,
+            "label": label(name),
+            "family": model.family + (" shallow" if model.shallow else ""),
+            "latent_dim": model.latent_dim,
+            **summary(runs)._asdict(),
+        }
+        if name in IN_PAGE:
+            curve["codes"] = runs[0].tensors["codes"]
+        shown.append(curve)
+    return shown
+
+
+def damage(found: Chapter) -> dict[str, Any]:
+    """VAE10 under both priors at each blur, for each image; the page mixes them."""
+    stacks: dict[str, list[Tensor]] = {}
+    for prior in ("narrow", "wide"):
+        for term in ("log_z", "distortion"):
+            stacks[f"{prior}_{term}"] = [
+                found.more[f"vae10-seed0-blur{b:g}-{prior}"].tensors[term] for b in curves.BLURS
+            ]
+    variance = found.training["vae10"][0].values["pixel_variance"]
+    return {
+        "beta": found.more["vae10-seed0-blur0-narrow"].tensors["beta"],
+        "blurs": curves.BLURS,
+        "likelihood_beta": 1 / (2 * variance),
+        **{key: torch.stack(of) for key, of in stacks.items()},
+    }
+
+
+def _line(label: str, runs: list[Result]) -> dict[str, Any]:
+    """One curve of a figure: a mean over images and seeds."""
+    means = summary(runs)
+    return {
+        "label": label,
+        "distortion": means.distortion,
+        "rate": means.rate,
+        "rate_error": means.rate_error,
+    }
+
+
+def panels(found: Chapter) -> list[dict[str, Any]]:
+    """The families at ten dimensions, and the latent sizes of VAEs and GANs."""
+    unit = "squared error an image"
+    asked = {
+        "ten dimensions": ("vae10", "gan10", "aae10", "gan10-shallow"),
+        "latent sizes": ("vae10", "vae2", "vae100", "gan2"),
+    }
+    return [
+        {
+            "title": title,
+            "unit": unit,
+            "curves": [_line(label(m), found.curves[m]) for m in models],
+        }
+        for title, models in asked.items()
+    ]
+
+
+def dimensions(found: Chapter) -> list[dict[str, Any]]:
+    """Twice the slope of the rate in log beta along the way, for each latent size."""
+    lines = {}
+    for name in ("vae10", "vae2", "gan10", "vae100"):
+        means = summary(found.curves[name])
+        # Over steps of several recorded betas, since a slope of neighbours is noise.
+        step = max(1, len(means.beta) // 12)
+        log_beta, rate = means.beta.log()[::step], means.rate[::step]
+        slope = 2 * rate.diff() / log_beta.diff()
+        lines[label(name)] = ((log_beta[1:] + log_beta[:-1]).div(2).exp(), slope)
+    panel = {"title": "Dimensions in use", "y": "2 dR / d log beta", "lines": lines}
+    return [{**panel, "levels": (2, 10)}]
+
+
+def other_bounds(found: Chapter) -> list[dict[str, Any]]:
+    """The amortised encoder beside the annealing, and the deep distortion."""
+    pairs = []
+    for name in curves.ENCODED:
+        pairs += [
+            _line(f"{label(name)}, annealed", [found.more[f"{name}-seed0-annealed"]]),
+            _encoder_line(found, name),
+        ]
+    felt = [_line(label(m), found.several(m, "features")) for m in curves.FELT]
+    return [
+        {
+            "title": "An encoder for each beta",
+            "unit": "squared error an image",
+            "curves": pairs,
+        },
+        {"title": "A deep distortion", "unit": "squared distance of features", "curves": felt},
+    ]
+
+
+def _encoder_line(found: Chapter, name: str) -> dict[str, Any]:
+    sent = found.more[f"{name}-seed0-encoder"].tensors
+    n = sent["rate"].shape[1]
+    return {
+        "label": f"{label(name)}, encoder",
+        "distortion": sent["distortion"].mean(1),
+        "rate": sent["rate"].mean(1),
+        "rate_error": sent["rate"].std(1) / math.sqrt(n),
+    }
+
+
+def schedules(found: Chapter) -> list[dict[str, Any]]:
+    """The variance of the log-weights along beta, by schedule at equal cost."""
+    race = found.more["vae10-seed0-schedules"]
+    lines = {
+        name: (race.tensors["beta"], race.tensors[f"{name}.log_weight_variance"].mean((0, 2)))
+        for name in reversed(curves.SCHEDULES)
+    }
+    return [{"title": "Schedules", "y": "variance of log w (nats²)", "lines": lines, "log": True}]
+
+
+def failures(found: Chapter) -> list[dict[str, Any]]:
+    """What the three damaged models cost beyond the sound one, along beta."""
+
+    def over(one: list[Result], other: list[Result], rows: slice | Tensor = slice(None)) -> tuple:
+        pairs = zip(one, other, strict=True)
+        more = [(b.tensors["log_z"] - a.tensors["log_z"])[:, rows].mean(1) for a, b in pairs]
+        return one[0].tensors["beta"], torch.stack(more).mean(0)
+
+    sound = found.several("vae10", "unseen")
+    n = len(found.several("vae10-few", "unseen"))
+    dropped = torch.tensor(found.more["vae10-dropped-seed0-unseen"].values["dropped"])
+    without = found.several("vae10-dropped", "unseen")
+    few = {split: found.several("vae10-few", split) for split in ("seen", "unseen")}
+    sound_seen = found.several("vae10", "seen")
+    shown = {
+        "memorisation": {
+            "few images, unseen": over(few["unseen"], sound[:n]),
+            "few images, seen": over(few["seen"], sound_seen[:n]),
+        },
+        "dropped modes": {
+            "4 and 9, never learned": over(without, sound[:n], dropped),
+            "other digits": over(without, sound[:n], ~dropped),
+        },
+        "under-fitting": {"stopped early": over(found.several("vae10-short", "unseen"), sound[:n])},
+    }
+    return [
+        {"title": title, "y": "nats beyond the sound VAE" * (i == 0), "lines": lines}
+        for i, (title, lines) in enumerate(shown.items())
+    ]
+
+
+def tiles(found: Chapter) -> list[dict[str, Any]]:
+    """Samples of the prior, a panel a model."""
+    panels = []
+    for name in ("vae10", "gan10", "aae10"):
+        kept = found.training[name][0].tensors.get("tiles")
+        if kept is None:  # made before samples were kept
+            codes = torch.randn(24, 10, generator=torch.Generator().manual_seed(0))
+            made = decoder(name, found.profile, found.seeds[0]).cpu()(codes)
+            kept = (made * 255).round().clamp(0, 255).to(torch.uint8)
+        panels.append({"title": label(name), "images": kept.view(-1, 1, *found.shape)})
+    return panels
+
+
+def told(found: Chapter) -> dict[str, str]:
+    """The numbers that the prose names."""
+    means = {m: summary(found.curves[m]) for m in ("vae2", "vae10", "aae10", "gan10")}
+    floors = {
+        f"floor_{m}": f"{v.distortion[-1]:.1f} ± {v.distortion_error[-1]:.1f}"
+        for m, v in means.items()
+    }
+    small, large = (
+        torch.stack([c.tensors["log_z"][0] for c in found.curves[m]]).mean(0)
+        for m in ("vae2", "vae10")
+    )
+    gain = (small - large) / means["vae2"].beta[0]
+    return {
+        **floors,
+        "low_rate_gain": f"{gain.mean():.2f} ± {gain.std() / len(gain) ** 0.5:.2f}",
+        "feature_accuracy": f"{100 * found.more['vae10-seed0-features'].values['accuracy']:.1f} %",
+    }
+
+
+def missed(found: Chapter, name: str) -> tuple[dict[str, Tensor], dict[str, tuple]]:
+    """The exact curve of a model in two dimensions, and what the annealing missed, with errors."""
+    exact = found.more[f"{name}-seed{found.seeds[0]}-truth"].tensors
+    run, k = found.curves[name][0].tensors, len(exact["beta"])
+    off = {}
+    for title, key in (("log Z (nats)", "log_z"), ("rate R (nats)", "rate")):
+        difference = run[key][:k] - exact[key]
+        off[title] = difference.mean(1), difference.std(1) / difference.shape[1] ** 0.5
+    return exact, off
+
+
+def gaps(found: Chapter) -> list[dict[str, Any]]:
+    """The gap of both bounds, by model and beta."""
+    keys = ("beta", "gap", "standard_error")
+    return [
+        {"label": label(m), **{key: [r.values[key] for r in runs] for key in keys}}
+        for m, runs in found.gaps.items()
+        if m in ("vae2", "vae10", "gan10", "aae10")
+    ]
+
+
+def health(found: Chapter) -> list[dict[str, Any]]:
+    """Acceptance and effective sample size along the annealing."""
+    lines = []
+    for name in ("vae2", "vae10", "gan10", "aae10"):
+        run = found.curves[name][0].tensors
+        means = {key: run[key].mean(1).tolist() for key in ("acceptance", "ess")}
+        lines.append({"label": label(name), "beta": run["beta"], **means})
+    return lines
+
+
+def drawing_badge(found: Chapter) -> str:
+    """At which scale the decoder of the drawing was trained."""
+    return results.badge([found.more[f"{DRAWING}-seed0-training"]], "1 seed")

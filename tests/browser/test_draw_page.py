@@ -1,0 +1,553 @@
+"""Draw a digit in a real browser: the page's annealing against the library's, and every way to draw."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dgm.papers.rate_distortion import linear_gaussian_curve, rate_distortion_curve
+from dgm.widgets import DrawADigit, PageWeights, frame
+
+PARTS = ("nn.js", "lstm.js", "annealing.js", "draw_a_digit.js")
+UNPACK = """async source => {
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  globalThis.made = await import(url);
+  globalThis.sampler = made.annealingLibrary();
+  globalThis.finish = job => { let r = job.next(); while (!r.done) r = job.next(); return r.value; };
+  globalThis.floats = layers => layers.map(layer => ({
+    ...layer, weight: Float32Array.from(layer.weight), bias: Float32Array.from(layer.bias),
+  }));
+}"""
+GRADIENT = """({ layers, x, z }) => {
+  const decoder = sampler.makeDecoder(floats(layers));
+  const state = { z: Float64Array.from(z), energy: 0, gradient: new Float64Array(z.length) };
+  decoder.evaluate(Float64Array.from(x), state);
+  return { energy: state.energy, gradient: Array.from(state.gradient), made: Array.from(decoder.forward(z)) };
+}"""
+WORK = """({ layers, x, seeds, ...settings }) => seeds.map(seed => {
+  const told = [];
+  const request = { layers: floats(layers), x: Float64Array.from(x), seed, ...settings };
+  finish(sampler.work(request, message => told.push(message)));
+  const [{ check }] = told.filter(message => message.check);
+  return { points: told.filter(message => message.index !== undefined), check };
+})"""
+INKED = """([strokes, height, width]) => Array.from(made.inked(strokes, height, width))"""
+GAPS = """() => {
+  globalThis.gaps = [];
+  let last = performance.now();
+  const look = now => { gaps.push(now - last); last = now; requestAnimationFrame(look); };
+  requestAnimationFrame(look);
+}"""
+
+
+@pytest.fixture(scope="module")
+def library(visit_once):
+    """A page that holds the sampler."""
+    source = "".join((frame.FOLDER / name).read_text("utf-8") for name in PARTS)
+    exported = "\nexport { annealingLibrary, startAnnealing, inked };"
+    seen = visit_once("about:blank")
+    seen.page.evaluate(UNPACK, source.replace("export default { render };", exported))
+    return seen.page
+
+
+def network(sizes, activations, seed=0, gain=1.0):
+    """A perceptron whose weights are those that a page holds, as a module and as the page's layers."""
+    dice = torch.Generator().manual_seed(seed)
+    parts, described = [], []
+    kinds = {"tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid, "relu": torch.nn.ReLU}
+    for inputs, outputs, activation in zip(sizes, sizes[1:], activations, strict=False):
+        layer = torch.nn.Linear(inputs, outputs)
+        with torch.no_grad():
+            layer.weight.copy_(gain * torch.randn(outputs, inputs, generator=dice))
+            layer.bias.copy_(0.3 * torch.randn(outputs, generator=dice))
+        parts += [layer.double(), *([kinds[activation]()] if activation in kinds else [])]
+        described.append(
+            {
+                "rows": outputs,
+                "columns": inputs,
+                "activation": activation,
+                "weight": layer.weight.flatten().tolist(),
+                "bias": layer.bias.tolist(),
+            }
+        )
+    return torch.nn.Sequential(*parts).requires_grad_(False), described
+
+
+# The arithmetic
+
+
+@pytest.mark.parametrize(
+    ("sizes", "activations"),
+    [
+        ([5, 64, 784], ["tanh", "sigmoid"]),
+        ([3, 7, 6, 10], ["relu", "tanh", "sigmoid"]),
+        ([2, 9], ["linear"]),
+        ([2, 16, 32], ["sigmoid", "linear"]),
+    ],
+)
+def test_the_page_s_gradient_is_pytorch_s(library, sizes, activations):
+    decoder, layers = network(sizes, activations, gain=0.7)
+    dice = torch.Generator().manual_seed(3)
+    for _ in range(3):
+        z = torch.randn(sizes[0], generator=dice, dtype=torch.float64).requires_grad_()
+        x = torch.rand(sizes[-1], generator=dice, dtype=torch.float64)
+        made = decoder(z)
+        energy = (made - x).square().sum()
+        (wanted,) = torch.autograd.grad(energy, z)
+        got = library.evaluate(GRADIENT, {"layers": layers, "x": x.tolist(), "z": z.tolist()})
+        assert got["made"] == pytest.approx(made.tolist(), abs=1e-5)
+        assert got["energy"] == pytest.approx(float(energy.detach()), rel=1e-5)
+        scale = float(wanted.abs().max())
+        assert got["gradient"] == pytest.approx(wanted.tolist(), abs=1e-5 * scale)
+
+
+def anneal(page, layers, x, **settings):
+    sent = {"temperatures": 200, "chains": 16, "leapfrogs": 5, "seeds": [0], **settings}
+    return page.evaluate(WORK, {"layers": layers, "x": x, **sent})
+
+
+def errors(values, wanted):
+    """Mean difference in standard errors over the first axis."""
+    apart = np.asarray(values) - np.asarray(wanted)
+    return apart.mean(0) / (apart.std(0, ddof=1) / np.sqrt(len(apart)))
+
+
+BETAS = np.geomspace(0.05, 5, 6).tolist()
+
+
+@pytest.fixture(scope="module")
+def linear(library):
+    """Runs of a linear decoder with 48 seeds, and the closed form."""
+    decoder, layers = network([3, 12], ["linear"], seed=4, gain=0.6)
+    x = torch.randn(12, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    runs = anneal(library, layers, x.tolist(), betas=BETAS, seeds=list(range(48)))
+    return runs, linear_gaussian_curve(decoder[0].weight, decoder[0].bias, x[None], BETAS)
+
+
+def column(runs, name):
+    return np.array([[point[name] for point in run["points"]] for run in runs])
+
+
+def test_the_curve_of_a_linear_decoder_is_the_closed_form(linear):
+    runs, exact = linear
+    wanted = exact.log_z[:, 0].numpy()
+    # The mean of w itself is unbiased: log Z is below, by less than its variance.
+    assert np.abs(errors(np.exp(column(runs, "logZ") - wanted), 1)).max() < 4
+    assert np.abs(errors(column(runs, "distortion"), exact.distortion[:, 0])).max() < 4
+    assert np.abs(errors(column(runs, "rate"), exact.rate[:, 0])).max() < 4
+    assert column(runs, "logZ").std(0).max() < 0.25
+    assert (column(runs, "acceptance") > 0.4).all()
+    assert (column(runs, "ess") > 5).all()
+
+
+def test_rate_distortion_and_log_z_are_one_identity(linear):
+    runs, _ = linear
+    rate, distortion, log_z = (column(runs, name) for name in ("rate", "distortion", "logZ"))
+    np.testing.assert_allclose(rate + np.array(BETAS) * distortion + log_z, 0, atol=1e-9)
+    assert np.array_equal(column(runs, "beta")[0], BETAS)
+
+
+def test_the_bounds_of_the_model_s_own_image_hold_its_log_z(library):
+    decoder, layers = network([3, 12], ["linear"], seed=4, gain=0.6)
+    script = """({ layers, seeds, beta }) => seeds.map(seed => {
+      const decoder = sampler.makeDecoder(floats(layers));
+      return Array.from(sampler.simulate(decoder, beta, sampler.makeDice(8 * seed + 2)).x);
+    })"""
+    seeds = list(range(48))
+    images = library.evaluate(script, {"layers": layers, "seeds": seeds, "beta": BETAS[-1]})
+    exact = linear_gaussian_curve(
+        decoder[0].weight, decoder[0].bias, torch.tensor(images, dtype=torch.float64), BETAS
+    ).log_z[-1]
+    gaps = {}
+    for temperatures in (12, 200):
+        runs = anneal(
+            library, layers, [0.0] * 12, betas=BETAS, seeds=seeds, temperatures=temperatures
+        )
+        lower, upper = (
+            np.array([run["check"][side] for run in runs]) for side in ("lower", "upper")
+        )
+        assert errors(lower, exact).item() < 4
+        assert errors(upper, exact).item() > -4
+        gaps[temperatures] = (upper - lower).mean()
+    assert np.abs(errors(np.exp(lower - exact.numpy()), 1)).item() < 4
+    assert np.abs(errors(np.exp(exact.numpy() - upper), 1)).item() < 4
+    assert abs(gaps[200]) < 0.1 < gaps[12]
+
+
+def test_a_network_s_curve_is_the_library_s(library):
+    decoder, layers = network([2, 16, 32], ["tanh", "sigmoid"], seed=7)
+    x = torch.rand(32, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
+    runs = anneal(library, layers, x.tolist(), betas=BETAS, seeds=list(range(24)))
+    wanted = rate_distortion_curve(
+        decoder,
+        x.repeat(8, 1),
+        latent_dim=2,
+        betas=BETAS,
+        n_chains=100,
+        n_leapfrog=5,
+        temperatures_per_beta=20,
+        progress=False,
+    )
+    for name, other in (("logZ", wanted.log_z), ("distortion", wanted.distortion)):
+        ours, theirs = column(runs, name), other.T.numpy()
+        spread = np.hypot(ours.std(0, ddof=1) / 24**0.5, theirs.std(0, ddof=1) / 8**0.5)
+        assert (np.abs(ours.mean(0) - theirs.mean(0)) < 4 * spread).all()
+
+
+def test_one_seed_is_one_run_and_another_is_another(library):
+    _, layers = network([2, 9], ["linear"])
+    settings = {"betas": BETAS, "temperatures": 30, "seeds": [3, 3, 4]}
+    first, again, other = anneal(library, layers, [0.5] * 9, **settings)
+    assert first == again
+    assert first["points"][-1]["logZ"] != other["points"][-1]["logZ"]
+    assert first["check"] != other["check"]
+
+
+# The drawing as an image
+
+
+def ink(page, strokes, height=28, width=28):
+    made = page.evaluate(INKED, [strokes, height, width])
+    return np.reshape(made, (height, width))
+
+
+def middle(image):
+    rows, columns = np.indices(image.shape) + 0.5
+    return np.array([(image * rows).sum(), (image * columns).sum()]) / image.sum()
+
+
+@pytest.mark.parametrize("name", [*"0123456789", "a star, no digit"])
+def test_a_drawing_becomes_an_image_like_mnist_s(library, name):
+    strokes = toy().presets[name]
+    image = ink(library, strokes)
+    assert image.max() == 1
+    assert image.min() == 0
+    np.testing.assert_allclose(middle(image), 14, atol=0.1)
+    rows, columns = (np.flatnonzero(image.max(axis) > 0.2) for axis in (1, 0))
+    assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20, 21)
+    np.testing.assert_allclose(image * 255, np.round(image * 255), atol=1e-9)
+    # Larger, smaller and elsewhere it is the same drawing.
+    moved = [[0.4 * v + (0.1 if i % 2 else 0.5) for i, v in enumerate(s)] for s in strokes]
+    np.testing.assert_allclose(ink(library, moved), image, atol=1.5 / 255)
+
+
+def test_a_dot_stays_a_dot_and_a_line_keeps_its_width(library):
+    dot = ink(library, [[0.2, 0.9]])
+    assert dot.sum() == pytest.approx(np.pi * 1.15**2, rel=0.15)
+    line = ink(library, [[0.1, 0.5, 0.9, 0.5]])
+    assert line[:, 14].sum() == pytest.approx(2.3, abs=0.1)
+    assert line[14].sum() == pytest.approx(20, abs=0.8)
+    np.testing.assert_allclose(line, line[::-1], atol=1 / 255)
+
+
+# The widget
+
+
+def toy(**options):
+    layers = network([2, 16, 64], ["tanh", "sigmoid"], seed=1)[1]
+    packed = [
+        (np.reshape(one["weight"], (one["rows"], one["columns"])), one["bias"], one["activation"])
+        for one in layers
+    ]
+    return DrawADigit(
+        PageWeights({"toy": packed}), "toy", (8, 8), **{"temperatures": (10, 40), **options}
+    )
+
+
+@pytest.fixture
+def opened(tmp_path, write_page, visit, serve):
+    """Return ``opened(widget, scheme=, theme=, script=, **context options)``: a page that holds it."""
+
+    def start(widget, scheme="file", theme="light", script="", **options):
+        path = write_page(tmp_path, widget, theme=theme)
+        seen = visit("about:blank", **options)
+        if script:
+            seen.page.add_init_script(script)
+        seen.page.goto(path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html")
+        return seen.ready(1)
+
+    return start
+
+
+def state(seen, name):
+    return seen.page.locator(".dgm").get_attribute(f"data-{name}")
+
+
+def at_run(seen, wanted):
+    seen.page.wait_for_function(
+        "wanted => document.querySelector('.dgm').dataset.run === wanted", arg=wanted
+    )
+    seen.settle()
+
+
+def button(seen, name):
+    return seen.page.get_by_role("button", name=name, exact=True)
+
+
+def result(seen):
+    at_run(seen, "done")
+    return json.loads(state(seen, "result"))
+
+
+def presets(seen):
+    return seen.page.locator("select[id$=-preset]")
+
+
+def pad(seen):
+    return seen.page.locator("canvas").first
+
+
+def corners(seen):
+    box = pad(seen).bounding_box()
+    return [
+        (box["x"] + share * box["width"], box["y"] + high * box["height"])
+        for share, high in ((0.3, 0.2), (0.7, 0.2), (0.45, 0.8))
+    ]
+
+
+def draw_by_mouse(seen):
+    places = corners(seen)
+    seen.page.mouse.move(*places[0])
+    seen.page.mouse.down()
+    for place in places[1:]:
+        seen.page.mouse.move(*place, steps=6)
+    seen.page.mouse.up()
+
+
+TOUCH = """([pad, places]) => {
+  const tell = (type, [x, y]) => pad.dispatchEvent(new PointerEvent(type, {
+    pointerId: 7, pointerType: "touch", isPrimary: true, bubbles: true, cancelable: true,
+    clientX: x, clientY: y, buttons: type === "pointerup" ? 0 : 1,
+  }));
+  pad.setPointerCapture = () => {};
+  tell("pointerdown", places[0]);
+  places.slice(1).forEach(place => tell("pointermove", place));
+  tell("pointerup", places.at(-1));
+}"""
+
+
+def draw_by_touch(seen):
+    seen.page.evaluate(TOUCH, [pad(seen).element_handle(), corners(seen)])
+
+
+def draw_by_keys(seen):
+    pad(seen).press("Shift+ArrowUp")
+    pad(seen).press("Space")
+    for key in ("ArrowRight", "ArrowRight", "Shift+ArrowDown", "Shift+ArrowDown"):
+        pad(seen).press(key)
+    pad(seen).press("Space")
+
+
+@pytest.mark.parametrize("how", [draw_by_mouse, draw_by_touch, draw_by_keys])
+def test_what_is_drawn_is_annealed(opened, how):
+    touch = {"has_touch": True} if how is draw_by_touch else {}
+    seen = opened(toy(), **touch)
+    button(seen, "Clear").click()
+    seen.settle()
+    empty = seen.pictures()
+    moved = int(state(seen, "moved"))
+    how(seen)
+    told = result(seen)  # no button: it starts when the pen has rested
+    assert int(state(seen, "moved")) > moved
+    assert seen.pictures()[:2] != empty[:2]
+    assert presets(seen).input_value() == ""
+    assert len(told["log_z"]) == 25
+    assert np.isfinite(told["rate"]).all()
+    assert told["check"]["lower"] < told["check"]["upper"] + 30
+    seen.assert_clean()
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_preset_is_chosen_and_annealed_by_keyboard(opened, scheme):
+    seen = opened(toy(), scheme=scheme)
+    seen.settle()
+    assert state(seen, "run") == "idle"
+    before = seen.pictures()
+    choice = presets(seen)
+    assert choice.input_value() == "0"
+    choice.select_option("4")
+    told = result(seen)
+    after = seen.pictures()
+    assert after[0] != before[0]
+    # The pad, the image, nine reconstructions and the model's own image.
+    assert len(set(after)) == len(after) == 12
+    shown = seen.page.locator(".dgm-note").inner_text()
+    assert shown == f"Done in {told['seconds']:.1f} s: 40 temperatures, 16 chains."
+    assert button(seen, "Anneal").is_visible()
+    seen.assert_clean()
+
+
+def test_a_linear_decoder_s_curve_on_the_page_is_the_closed_form(opened, library):
+    r = np.random.default_rng(2)
+    layer = (0.5 * r.normal(size=(64, 3)), 0.1 * r.normal(size=64), "linear")
+    weights = PageWeights({"line": [layer]})
+    made = DrawADigit(weights, "line", (8, 8), betas=BETAS, temperatures=[100], preset="2")
+    seen = opened(made)
+    runs = []
+    button(seen, "Anneal").click()
+    for seed in range(16):
+        runs.append(result(seen))
+        assert runs[-1]["seed"] == seed
+        button(seen, "New seed").click()
+    bias = weights.decode("line", np.zeros((1, 3)))[0]
+    weight = (weights.decode("line", np.eye(3)) - bias).T
+    image = ink(library, made.drawing, 8, 8).reshape(1, 64)
+    exact = linear_gaussian_curve(*map(torch.tensor, (weight, bias, image)), made.betas)
+    wanted = exact.log_z[:, 0].numpy()
+    log_z, distortion, rate = (
+        np.array([run[name] for run in runs]) for name in ("log_z", "distortion", "rate")
+    )
+    assert np.abs(errors(np.exp(log_z - wanted), 1)).max() < 4
+    assert np.abs(errors(distortion, exact.distortion[:, 0])).max() < 4
+    assert np.abs(errors(rate, exact.rate[:, 0])).max() < 4
+    np.testing.assert_allclose(rate + np.array(made.betas) * distortion + log_z, 0, atol=1e-9)
+
+
+def slow(**options):
+    """A decoder as large as the published one, which takes many times longer than a test waits."""
+    layers = network([5, 64, 784], ["tanh", "sigmoid"], seed=1, gain=0.4)[1]
+    packed = [
+        (
+            np.reshape(layer["weight"], (layer["rows"], layer["columns"])),
+            layer["bias"],
+            layer["activation"],
+        )
+        for layer in layers
+    ]
+    return DrawADigit(PageWeights({"slow": packed}), "slow", (28, 28), **options)
+
+
+def running(seen):
+    seen.page.wait_for_function("document.querySelector('.dgm').dataset.run === 'running'")
+    seen.page.wait_for_function("document.querySelector('.dgm progress').value > 0")
+
+
+@pytest.mark.parametrize("script", ["", "delete globalThis.Worker"])
+def test_a_run_can_be_stopped_at_any_moment(opened, script):
+    seen = opened(slow(temperatures=[20_000]), script=script)
+    button(seen, "Anneal").click()
+    running(seen)
+    button(seen, "Stop").click()
+    at_run(seen, "stopped")
+    before = seen.pictures()
+    seen.page.wait_for_timeout(400)
+    assert seen.pictures() == before
+    assert seen.page.locator(".dgm-note").inner_text() == "Stopped."
+    assert button(seen, "Anneal").is_visible()
+    assert state(seen, "result") is None
+    seen.assert_clean()
+
+
+@pytest.mark.parametrize("how", [draw_by_mouse, draw_by_keys])
+def test_a_new_stroke_cancels_the_run_that_is_under_way(opened, how):
+    seen = opened(slow(temperatures=[20_000, 2]))
+    seen.page.get_by_label("Temperatures").select_option("20000")
+    running(seen)
+    before = int(state(seen, "moved"))
+    how(seen)
+    assert state(seen, "run") in ("idle", "running")
+    assert int(state(seen, "moved")) > before
+    running(seen)  # the one with the new stroke
+    button(seen, "Clear").click()
+    at_run(seen, "idle")
+    seen.assert_clean()
+
+
+def test_a_run_after_a_cancelled_one_is_the_run_alone(opened):
+    seen = opened(toy(temperatures=(3000, 40)))
+    choice = presets(seen)
+    choice.select_option("5")
+    alone = result(seen)
+    seen.page.get_by_label("Temperatures").select_option("3000")
+    running(seen)
+    seen.page.get_by_label("Temperatures").select_option("40")
+    choice.select_option("6")
+    choice.select_option("5")
+    again = result(seen)
+    assert {**again, "seconds": 0} == {**alone, "seconds": 0}
+
+
+BROKEN = """globalThis.Worker = class {
+  constructor() { setTimeout(() => this.onerror(new Event("error"))); }
+  postMessage() {}
+  terminate() {}
+};"""
+
+
+def test_without_a_worker_the_page_anneals_itself(opened):
+    found = []
+    for script in ("", "delete globalThis.Worker", BROKEN, "delete globalThis.WebAssembly"):
+        seen = opened(toy(), script=script)
+        button(seen, "Anneal").click()
+        found.append(result(seen))
+        seen.assert_clean()
+    for other in found[1:3]:
+        assert other["log_z"] == found[0]["log_z"]
+    # Without WebAssembly sums are made in another order, which chaos enlarges.
+    assert found[3]["log_z"][0] == pytest.approx(found[0]["log_z"][0], rel=0.01)
+
+
+def test_clear_undo_and_reset(opened):
+    seen = opened(toy(preset="8"))
+    seen.settle()
+    first = seen.pictures()
+    pad(seen).press("Backspace")
+    seen.settle()
+    assert seen.pictures()[0] != first[0]
+    button(seen, "Clear").click()
+    button(seen, "Anneal").click()
+    seen.settle()
+    assert seen.page.locator(".dgm-note").inner_text() == "There is nothing drawn yet."
+    seen.page.get_by_label("Temperatures").select_option("10")
+    button(seen, "Reset").click()
+    seen.settle()
+    assert seen.pictures()[1:] == first[1:]
+    assert presets(seen).input_value() == "8"
+    assert seen.page.get_by_label("Temperatures").input_value() == "40"
+
+
+def test_a_curve_from_python_is_shown(opened):
+    seen = opened(toy())
+    button(seen, "Anneal").click()
+    found = result(seen)
+    told = toy()
+    told.curve = found
+    shown = opened(told)
+    shown.settle()
+    chart = "svg[role=img]"
+    labels = [s.page.locator(chart).first.get_attribute("aria-label") for s in (seen, shown)]
+    assert labels[0] == labels[1]
+    assert "25 points" in labels[0]
+    assert shown.pictures()[1:11] == seen.pictures()[1:11]
+
+
+def test_it_fits_a_narrow_page_and_axe_finds_nothing(opened):
+    seen = opened(slow(temperatures=[4]), viewport={"width": 360, "height": 800})
+    button(seen, "Anneal").click()
+    at_run(seen, "done")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert seen.axe() == ""
+    dark = opened(slow(temperatures=[4]), theme="dark")
+    assert dark.axe() == ""
+
+
+@pytest.mark.timing
+def test_the_whole_takes_at_most_three_seconds_and_the_page_stays_awake(
+    opened, record_testsuite_property
+):
+    seen = opened(slow())
+    seen.settle()
+    for _ in range(3):  # other work on this machine may hold up one
+        seen.page.evaluate("performance.clearMeasures()")
+        seen.page.evaluate(GAPS)
+        button(seen, "New seed").click()
+        seconds = result(seen)["seconds"]
+        gaps, frames = seen.page.evaluate("gaps"), seen.frames()
+        if seconds <= 3 and np.percentile(gaps, 95) < 50 and np.percentile(frames, 95) < 16:
+            break
+    record_testsuite_property("draw_seconds", seconds)
+    record_testsuite_property("draw_frame_p95_ms", float(np.percentile(frames, 95)))
+    assert seconds <= 3
+    assert np.percentile(gaps, 95) < 50
+    assert np.percentile(frames, 95) < 16
