@@ -15,7 +15,7 @@ STEERING = "notebooks/04_controllable_text_vae.html"
 POOLING = "notebooks/05_pooling_vae.html"
 HYPER = "notebooks/06_variational_hyper_rnn.html"
 PAGES = {
-    CHAPTER: 2,
+    CHAPTER: 4,
     INFORMATION: 4,
     GANS: 2,
     STEERING: 3,

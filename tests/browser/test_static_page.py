@@ -246,6 +246,14 @@ def test_on_the_logarithmic_axis_the_dot_and_the_tangent_stay_on_the_curve(compa
         assert np.nanmin(height - line[:, 1]) > -2
         assert abs(height[12] - line[12, 1]) < 2
     assert abs(straight[0] - bent[0]).max() > 5
+    # The dot stands where the axis says.
+    marks = "all => all.map(one => [+one.textContent, +one.getAttribute('x')])"
+    labels = page.locator(".dgm-picture svg text[text-anchor=middle]").evaluate_all(marks)
+    told = [(np.log(d), x) for d, x in labels if d is not None and d > 0]
+    assert len(told) >= 2
+    distortion = float(page.locator("dd").nth(1).inner_text().split()[0])
+    slope, start = np.polyfit(*zip(*told, strict=True), 1)
+    assert start + slope * np.log(distortion) == pytest.approx(bent[0][0, 0], abs=1)
     box.press("Space")
     compared.settle()
     np.testing.assert_allclose(places()[0], straight[0])

@@ -127,8 +127,11 @@ def small():
             for m, n in curves.main_models(SMALL).items()
         }
 
-    betas = training.settings(SMALL).bdmc_betas
-    gaps = {m: [found[f"{m}-seed0-bdmc-{b:g}"] for b in betas] for m in curves.WITH_GAPS}
+    s = training.settings(SMALL)
+    gaps = {
+        m: [found[f"{m}-seed0-bdmc-{b:g}"] for b in curves.gap_betas(m, s)]
+        for m in curves.WITH_GAPS
+    }
     scale = "6 test images, 3 seeds"
     return experiment.Chapter(
         SMALL, "mnist", (28, 28), [0, 1, 2], scale, scale, of("training"), of("curve"), gaps, found

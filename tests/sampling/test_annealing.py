@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgm.sampling import schedules
 from dgm.sampling.annealing import (
@@ -13,6 +14,7 @@ from dgm.sampling.annealing import (
     reverse_anneal,
     start,
 )
+from dgm.sampling.decoder_target import DecoderTarget
 from dgm.sampling.hmc import target_from_energy
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -138,6 +140,34 @@ def test_cut_and_carried_on_equals_the_whole_run_bit_for_bit():
     assert torch.equal(whole.log_weight, rest.log_weight)
     for a, b in zip(whole.chain, rest.chain, strict=True):
         assert torch.equal(a, b)
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails where the host reads a number from the device."""
+
+    READS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        assert name not in self.READS, f"{name} waits for the device"
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("force", ["same", "bfloat16"])
+def test_annealing_never_waits_for_the_device(force):
+    torch.manual_seed(0)
+    decoder = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
+    problem = DecoderTarget(decoder, torch.rand(2, 3), 2, 4, force_precision=force)
+    generators = [torch.Generator().manual_seed(i) for i in range(2)]
+    first = start(problem.target, problem.sample_prior(generators))
+    steps = torch.full((2, 2, 2), 0.1)
+    with NoWaiting():
+        state = anneal(
+            problem.target, first, [0.0, 0.5, 1.0], steps, 3, generators, problem.move(jitter=0.2)
+        )
+    assert not torch.equal(state.chain.position, first.chain.position)
+    with NoWaiting(), pytest.raises(AssertionError, match="waits"):
+        float(state.log_weight[0])
 
 
 def test_step_sizes_reach_the_acceptance_that_was_asked_for():

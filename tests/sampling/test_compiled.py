@@ -14,6 +14,7 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
+@pytest.mark.timeout(900)  # most of it is the C++ compiler, on a busy machine
 @pytest.mark.parametrize(
     "device",
     [

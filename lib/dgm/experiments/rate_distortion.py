@@ -76,7 +76,7 @@ def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
 
     training = of("training")
     gaps = {
-        m: [found[f"{m}-seed{first_seed}-bdmc-{b:g}"] for b in s.bdmc_betas]
+        m: [found[f"{m}-seed{first_seed}-bdmc-{b:g}"] for b in curves.gap_betas(m, s)]
         for m in curves.WITH_GAPS
     }
     scale = f"{s.n_images} test images, {len(seeds)} seed{'s' * (len(seeds) > 1)}"

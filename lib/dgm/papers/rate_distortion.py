@@ -315,18 +315,8 @@ def rate_distortion_curve(
         bar = tqdm(total=n_pilot + sum(counts), unit="step", disable=not progress, leave=False)
         pick = draw(partial(_uniform, device=options["device"]), len(x), run)
         records: list[list[Tensor]] = []
-        settings = (
-            counts,
-            scale,
-            problem.shape,
-            seed,
-            n_leapfrog,
-            force_precision,
-            schedule,
-            mass,
-            jitter,
-        )
-        identity = fingerprint(settings, recorded, problem)
+        sizes = (counts, scale, problem.shape, seed, n_leapfrog)
+        identity = fingerprint((*sizes, force_precision, schedule, mass, jitter), recorded, problem)
         if checkpoint is not None and Path(checkpoint).exists():
             state, table, records = resume(checkpoint, identity, run, options["device"])
         elif pilot:
@@ -338,16 +328,17 @@ def rate_distortion_curve(
             table = given_step_sizes(step_sizes, recorded, len(x), latent_dim)
         temperatures = choose_schedule(schedule, recorded, counts, scale, table)
         stops = [0, *torch.searchsorted(temperatures, recorded).tolist()]
-        frozen = table.to(options["device"])
+        frozen, ladder = table.to(options["device"]), temperatures.to(options["device"])
         bar.update(bar.total - sum(counts) + stops[len(records)] - bar.n)
         saved = time.monotonic()
         for r in range(len(records), len(recorded)):
             before = state.acceptance_sum
             for first in range(stops[r], stops[r + 1], MOST_ROWS):
-                block = temperatures[first : min(first + MOST_ROWS, stops[r + 1]) + 1]
-                steps = frozen.at(block[1:].to(options["device"]))
+                last = min(first + MOST_ROWS, stops[r + 1])
+                steps = frozen.at(ladder[first + 1 : last + 1])
+                block = temperatures[first : last + 1]
                 state = anneal(problem.target, state, block, steps, n_leapfrog, run, move)
-                bar.update(len(block) - 1)
+                bar.update(last - first)
             n_steps = stops[r + 1] - stops[r]
             acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / n_steps
             records.append([*_estimate(state, float(recorded[r]), pick, len(x)), acceptance])
