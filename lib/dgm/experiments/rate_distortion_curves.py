@@ -56,7 +56,7 @@ ANNEALING_SEEDS = range(11, 17)
 JITTER = 0.4  # of the step sizes, in the race of schedules
 SCHEDULES = ("sigmoid", "default", "adaptive")
 ENCODED = ("vae10", "gan10")
-FELT = ("vae10", "gan10", "aae10")  # under the deep distortion
+FELT = ("vae10", "gan10")  # under the deep distortion
 TERMS = ("beta", "rate", "distortion", "log_z")
 
 

@@ -94,7 +94,7 @@ def bdmc_gap(
         problem = DecoderTarget(decoder, x, latent_dim, n_chains, force_precision=force_precision)
         move = problem.move(jitter, compile)
         position = problem.sample_prior(run)
-        problem.check(position)
+        problem.check(position, simulated=True)
         forward = start(problem.target, position)
         scale = energy_scale(forward.chain.energy, n_images)
         counts = [n_temperatures]

@@ -107,8 +107,10 @@ class DecoderTarget:
             )
         return position
 
-    def check(self, position: Tensor) -> None:
+    def check(self, position: Tensor, simulated: bool = False) -> None:
         """Try everything once on codes (C, D) drawn from the prior, before any long work starts.
+
+        Images that were simulated may lie anywhere, and are not warned of.
 
         Raises:
             ValueError: the decoder or the prior does not fit, is not finite, or has no finite gradient.
@@ -143,7 +145,7 @@ class DecoderTarget:
                 raise ValueError(
                     f"{name} {what} at {bad} of {len(position)} codes drawn from the prior"
                 )
-        if self.distortion == "squared_error":
+        if self.distortion == "squared_error" and not simulated:
             warn_of_range(self.x, output)
 
     def target(self, position: Tensor) -> HMCState:
