@@ -299,6 +299,7 @@ def lean_styles(static: Path, words: set[str], originals: Path) -> None:
     font = static / f"{ICONS}.ttf"
     if font.stat().st_size > 100_000:
         copy2(font, originals / font.name)
+    subset.log.setLevel("WARNING")
     options = subset.Options(layout_features=[])
     with subset.load_font(originals / font.name, options) as whole:
         subsetter = subset.Subsetter(options)

@@ -14,6 +14,7 @@ from typing import Any
 import matplotlib
 import matplotlib.figure
 import matplotlib.style
+import matplotlib.ticker
 import numpy as np
 
 STYLE = Path(__file__).with_name("dgm.mplstyle")
@@ -173,6 +174,7 @@ def against_beta(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
                 axes.plot(x, y, dash, color=colour, marker=mark, markevery=every, label=label)
                 told.append(f"{panel['title']}, {label}: {y[0]:.3g} to {y[-1]:.3g}")
             axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
             if panel.get("log"):
                 axes.set_yscale("log")
             axes.set(title=panel["title"], xlabel="inverse temperature beta", ylabel=panel["y"])
@@ -197,6 +199,7 @@ def deviations(beta: Any, missed: Mapping[str, tuple[Any, Any]], unit: str, capt
                 np.asarray(beta), np.asarray(mean), 2 * np.asarray(error), fmt="o", color=MODEL
             )
             axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
             axes.set_xlabel("inverse temperature beta")
             axes.set_title(name)
         panels[0].set_ylabel(f"estimate less truth ({unit})")
@@ -236,6 +239,7 @@ def gaps(models: Sequence[Mapping[str, Any]], limit: float, caption: str) -> Fig
                 label=model["label"],
             )
         axes.set_xscale("log")
+        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.set_xlabel("inverse temperature beta")
         axes.set_ylabel("upper less lower bound (nats)")
         axes.legend()
@@ -269,6 +273,7 @@ def sampler_health(curves: Sequence[Mapping[str, Any]], n_chains: int, caption: 
         right.set_ylabel(f"effective chains of {n_chains}")
         for axes in (left, right):
             axes.set_xscale("log")
+            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
             axes.set_xlabel("inverse temperature beta")
     told = "; ".join(
         f"{c['label']}: acceptance down to {float(min(c['acceptance'])):.2f}, effective chains down "

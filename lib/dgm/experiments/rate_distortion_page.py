@@ -13,7 +13,7 @@ from dgm.experiments.rate_distortion_training import MODELS, decoder
 from dgm.nets.mlp import Layer, mlp_layers
 from dgm.results import Result
 
-IN_PAGE = ("vae2", "vae10", "gan10", "aae10")  # decoders that travel with the page
+IN_PAGE = ("vae2", "vae10", "gan10")  # decoders that travel with the page
 DRAWING = "vae5-narrow"
 
 
@@ -239,7 +239,7 @@ def gaps(found: Chapter) -> list[dict[str, Any]]:
 def health(found: Chapter) -> list[dict[str, Any]]:
     """Acceptance and effective sample size along the annealing."""
     lines = []
-    for name in ("vae2", "vae10", "gan10", "aae10"):
+    for name in ("vae10", "gan10"):
         run = found.curves[name][0].tensors
         means = {key: run[key].mean(1).tolist() for key in ("acceptance", "ess")}
         lines.append({"label": label(name), "beta": run["beta"], **means})

@@ -5,7 +5,8 @@ VAEs are damaged on purpose: one saw few images, one never saw two of the classe
 """
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -211,7 +212,7 @@ def decoder(name: str, profile: profiles.Profile, seed: int) -> nn.Sequential:
     state = {k.removeprefix("decoder."): v for k, v in found.tensors.items() if "decoder." in k}
     if not state:
         return network_of(name, profile, seed).decoder.eval().requires_grad_(False)
-    network = build(name, profile).decoder
+    network = build(name, profile, found.values["shape"]).decoder
     network.load_state_dict(state)
     return network.to(profile.device, profile.dtype).eval().requires_grad_(False)
 
@@ -226,11 +227,10 @@ class Adversaries(nn.Module):
         self.decoder, self.discriminator, self.encoder = decoder, discriminator, encoder
 
 
-def build(name: str, profile: profiles.Profile) -> ImageVAE | Adversaries:
-    """An untrained model, initialised from torch's global generator."""
+def build(name: str, profile: profiles.Profile, shape: Sequence[int]) -> ImageVAE | Adversaries:
+    """An untrained model of images of a shape, initialised from torch's global generator."""
     s, model = settings(profile), MODELS[name]
-    shape = pictures(dataset(profile, name), "test").shape
-    n_pixels = int(torch.tensor(shape).prod())
+    n_pixels = math.prod(shape)
     if model.colour:
         size, image = s.colour, (shape[0], shape[1])
         norm = {"vanilla": "batch", "bre": "batch", "sn": "spectral", "gp": "none"}[model.colour]
@@ -259,7 +259,8 @@ def network_of(name: str, profile: profiles.Profile, seed: int) -> ImageVAE | Ad
     x = training_images(profile, name).to(profile.device, profile.dtype)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build(name, profile).to(profile.device, profile.dtype)
+        shape = pictures(dataset(profile, name), "test").shape
+        network = build(name, profile, shape).to(profile.device, profile.dtype)
     step, steps, rate, momenta = {
         "VAE": (_vae_step, s.steps, s.learning_rate, (0.9, 0.999)),
         "GAN": (_gan_step(name, s, x.shape), s.gan_steps, 2e-4, (0.5, 0.999)),
