@@ -415,7 +415,9 @@ class TestSmoke:
         assert {c["family"] for c in shown} == {"VAE", "GAN", "GAN shallow", "AAE"}
         for curve in shown:
             assert ("codes" in curve) == (curve["model"] in page.IN_PAGE)
-            assert len(curve["legendre_rate"]) == 17
+            assert 2 <= len(curve["beta"]) == len(curve["legendre_rate"]) <= 17
+            ess = found.curves[curve["model"]][0].tensors["ess"].mean(1)
+            assert bool((ess[2 : len(curve["beta"])] >= 2).all())
         lab = page.damage(found)
         assert lab["wide_log_z"].shape == (4, 6, 6)
         assert lab["likelihood_beta"] > 0

@@ -40,17 +40,24 @@ def explorer(found: Chapter) -> list[dict[str, Any]]:
         model = MODELS[name]
         if model.colour:
             continue
+        kept = _trusted(runs)
         curve = {
             "model": name,
             "label": label(name),
             "family": model.family + (" shallow" if model.shallow else ""),
             "latent_dim": model.latent_dim,
-            **summary(runs)._asdict(),
+            **{key: column[:kept] for key, column in summary(runs)._asdict().items()},
         }
         if name in IN_PAGE:
-            curve["codes"] = runs[0].tensors["codes"]
+            curve["codes"] = runs[0].tensors["codes"][:kept]
         shown.append(curve)
     return shown
+
+
+def _trusted(runs: list[Result]) -> int:
+    """How many betas a curve has before fewer than two chains carry an image's weight; two at least."""
+    chains = torch.stack([r.tensors["ess"].mean(1) for r in runs]).mean(0)
+    return max(2, int((chains >= 2).long().cumprod(0).sum()))
 
 
 def damage(found: Chapter) -> dict[str, Any]:
@@ -153,12 +160,13 @@ def schedules(found: Chapter) -> list[dict[str, Any]]:
 
 
 def failures(found: Chapter) -> list[dict[str, Any]]:
-    """What the three damaged models cost beyond the sound one, along beta."""
+    """What the three damaged models cost beyond the sound one, along beta: nats, divided by beta."""
 
     def over(one: list[Result], other: list[Result], rows: slice | Tensor = slice(None)) -> tuple:
         pairs = zip(one, other, strict=True)
         more = [(b.tensors["log_z"] - a.tensors["log_z"])[:, rows].mean(1) for a, b in pairs]
-        return one[0].tensors["beta"], torch.stack(more).mean(0)
+        beta = one[0].tensors["beta"]
+        return beta, torch.stack(more).mean(0) / beta
 
     sound = found.several("vae10", "unseen")
     n = len(found.several("vae10-few", "unseen"))
@@ -168,17 +176,17 @@ def failures(found: Chapter) -> list[dict[str, Any]]:
     sound_seen = found.several("vae10", "seen")
     shown = {
         "memorisation": {
-            "few images, unseen": over(few["unseen"], sound[:n]),
-            "few images, seen": over(few["seen"], sound_seen[:n]),
+            "unseen images": over(few["unseen"], sound[:n]),
+            "seen images": over(few["seen"], sound_seen[:n]),
         },
         "dropped modes": {
-            "4 and 9, never learned": over(without, sound[:n], dropped),
-            "other digits": over(without, sound[:n], ~dropped),
+            "4 and 9": over(without, sound[:n], dropped),
+            "the others": over(without, sound[:n], ~dropped),
         },
-        "under-fitting": {"stopped early": over(found.several("vae10-short", "unseen"), sound[:n])},
+        "under-fitting": {"all digits": over(found.several("vae10-short", "unseen"), sound[:n])},
     }
     return [
-        {"title": title, "y": "nats beyond the sound VAE" * (i == 0), "lines": lines}
+        {"title": title, "y": "extra nats / beta" * (i == 0), "lines": lines}
         for i, (title, lines) in enumerate(shown.items())
     ]
 
@@ -208,8 +216,10 @@ def told(found: Chapter) -> dict[str, str]:
         for m in ("vae2", "vae10")
     )
     gain = (small - large) / means["vae2"].beta[0]
+    hundred = found.gaps["vae100"][-1].values
     return {
         **floors,
+        "gap_vae100": f"{hundred['gap']:.1f} ± {hundred['standard_error']:.1f}",
         "low_rate_gain": f"{gain.mean():.2f} ± {gain.std() / len(gain) ** 0.5:.2f}",
         "feature_accuracy": f"{100 * found.more['vae10-seed0-features'].values['accuracy']:.1f} %",
     }
