@@ -94,6 +94,7 @@ def of_name(name):
             f"{k}.log_weight_variance": torch.full((3, 5, N), v) * (1 + 0.01 * torch.rand(3, 1, 1))
             for k, v in variance.items()
         }
+        extra["adaptive.log_z"] = torch.zeros(3, 5, N)
         return made(name, values={"n_temperatures": 480}, **extra)
     if what == "encoder":
         return made(name, floor=5.0, spread=0.02)
@@ -308,6 +309,8 @@ class TestClaims:
         assert [c for c, v in told.items() if v == "does not hold"] == []
         assert len(found) == len(told) == 19
         assert all("nan" not in c.measured for c in found)
+        scales = {c.claim: c.scale for c in found}
+        assert scales[untested[0]] == "profile small, cifar10, 6 test images, 1 seed"
 
     @pytest.mark.parametrize(
         ("words", "name", "changes"),

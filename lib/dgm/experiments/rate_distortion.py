@@ -209,6 +209,7 @@ def _of_the_estimator(found: Chapter) -> Iterator[Claim]:
         f"{worst[0]:+.3f} ± {worst[1]:.3f} nats where it is worst ({label(worst[2])}, beta "
         f"{worst[3]:.3g}); asked for: four standard errors",
         all(abs(m) <= 4 * e for m, e, *_ in misses),
+        [found.curves["vae2"][0]],
     )
     lowest = min(overs, key=lambda m: m[0] / m[1])
     yield _claim(
@@ -219,6 +220,7 @@ def _of_the_estimator(found: Chapter) -> Iterator[Claim]:
         f"({label(lowest[2])}, beta {lowest[3]:.3g}); asked for: not below by more than four "
         "standard errors",
         all(m >= -4 * e for m, e, *_ in overs),
+        [found.curves["vae2"][0]],
     )
     gaps = [(m, r.values) for m, of in found.gaps.items() for r in of if m != "vae100"]
     name, widest = max(gaps, key=lambda g: g[1]["gap"])
@@ -232,6 +234,7 @@ def _of_the_estimator(found: Chapter) -> Iterator[Claim]:
         f"{widest['n_images']} images); asked for: two standard errors below 1. With 100 dimensions: "
         f"{hundred['gap']:.2f} ± {hundred['standard_error']:.2f} at beta {hundred['beta']:g}",
         widest["gap"] + 2 * widest["standard_error"] < 1.0,
+        f"{widest['n_images']} images of each model, 1 seed",
     )
     seconds = found.more["vae10-seed0-cost"].values
     ratio = torch.tensor(seconds["curve"]) / torch.tensor(seconds["likelihood"])
@@ -244,6 +247,7 @@ def _of_the_estimator(found: Chapter) -> Iterator[Claim]:
         f"(least of {len(ratio)} each; by turn {float(ratio.min()):.3f} to {float(ratio.max()):.3f}); "
         "asked for: at most 1.1",
         best <= 1.1,
+        "1 seed",
     )
     spread = torch.stack(
         [
@@ -262,6 +266,7 @@ def _of_the_estimator(found: Chapter) -> Iterator[Claim]:
         f"varies by at most {float(spread.max()):.3f} nats (standard deviation), {share:.2f} of the "
         "standard error over images; asked for: below 1",
         share < 1,
+        [found.more[f"vae10-seed0-again{curves.ANNEALING_SEEDS[0]}"]],
     )
     race = found.more["vae10-seed0-schedules"]
     mean = {k: _final_variance(race, k) for k in curves.SCHEDULES}
@@ -284,6 +289,7 @@ def _of_the_estimator(found: Chapter) -> Iterator[Claim]:
         f"{float((mean['default'] / mean['sigmoid']).mean()):.2f}. Asked for: the interval of the seeds "
         "below 0.5",
         None if factor.n == 1 else math.exp(factor.high) <= 0.5,
+        f"{race.tensors['adaptive.log_z'].shape[2]} test images, {factor.n} annealings",
     )
 
 
@@ -355,6 +361,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         "distance of our classifier's features, D at the largest beta, less that of VAE10: "
         + ", ".join(f"{label(m)} {told(v, of='seed')}" for m, v in felt.items()),
         _both(None if v.n == 1 else (v.low > 0 or v.high < 0) for v in felt.values()),
+        found.several("vae10", "features"),
     )
     above = {m: _encoder_excess(found, m) for m in curves.ENCODED}
     yield _claim(
@@ -368,6 +375,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
             for m, e in above.items()
         ),
         all(bool((e.mean >= -4 * e.error).all()) for e in above.values()),
+        [found.more["vae10-seed0-annealed"]],
     )
     colour = [m for m in found.curves if MODELS[m].colour]
     means = {m: summary(found.curves[m]) for m in colour}
@@ -382,6 +390,8 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         )
         + ": one recipe cannot be told from another",
         None,
+        found.curves[colour[0]],
+        "cifar10",
     )
 
 
@@ -428,6 +438,7 @@ def _of_the_damage(found: Chapter) -> Iterator[Claim]:
         + " nats; asked for: at most the cap plus four standard errors. Chains started from the mixture "
         f"as a whole ({n_chains} an image) miss the good component and report {', '.join(direct)}",
         all(caps),
+        [plain],
     )
     blurs = [found.more[f"vae10-seed0-blur{b:g}-narrow"] for b in curves.BLURS[1:]]
     floors = [
@@ -445,6 +456,7 @@ def _of_the_damage(found: Chapter) -> Iterator[Claim]:
             for b, f, s in zip(curves.BLURS[1:], floors, starts, strict=True)
         ),
         all(f.low > 0 and abs(s.mean) < f.mean for f, s in zip(floors, starts, strict=True)),
+        [plain],
     )
     few, all_images = (_unseen_less_seen(found, m) for m in ("vae10-few", "vae10"))
     memory = paired_difference(few, all_images)
@@ -455,6 +467,7 @@ def _of_the_damage(found: Chapter) -> Iterator[Claim]:
         f"-log Z at beta 30 of unseen less seen images, model of few images less that of all: "
         f"{told(memory, 1, 'seed')}",
         above_zero(memory),
+        found.several("vae10-few", "unseen"),
     )
     dropped = [_dropped_excess(found, seed) for seed in range(len(found.seeds))]
     loss = paired_difference(torch.tensor(dropped), torch.zeros(len(dropped)))
@@ -465,6 +478,7 @@ def _of_the_damage(found: Chapter) -> Iterator[Claim]:
         f"-log Z at beta 30 of the model without 4 and 9 less that of all classes, on 4 and 9 less on "
         f"the others: {told(loss, 1, 'seed')} nats",
         above_zero(loss),
+        found.several("vae10-dropped", "unseen"),
     )
     short = paired_difference(*_at_thirty(found, "vae10-short", "vae10"))
     yield _claim(
@@ -474,6 +488,7 @@ def _of_the_damage(found: Chapter) -> Iterator[Claim]:
         f"-log Z at beta 30, of a VAE10 stopped early less the trained one: {told(short, 1, 'seed')} "
         "nats",
         above_zero(short),
+        found.several("vae10-short", "unseen"),
     )
 
 
@@ -542,6 +557,22 @@ def verify(profile: profiles.Profile, n_images: int = 16) -> list[dict[str, Any]
     return checks
 
 
-def _claim(found: Chapter, text: str, source: str, measured: str, holds: bool | None) -> Claim:
-    scale = f"profile {found.profile.name}, {found.dataset}, {found.scale}"
+def _claim(
+    found: Chapter,
+    text: str,
+    source: str,
+    measured: str,
+    holds: bool | None,
+    runs: list[Result] | str | None = None,
+    dataset: str | None = None,
+) -> Claim:
+    """A claim with its verdict; runs are those it rests on, one a seed, or told in words.
+
+    None stands for the main curves.
+    """
+    of = runs or found.scale
+    if not isinstance(of, str):
+        n, seeds = of[0].tensors["log_z"].shape[1], len(of)
+        of = f"{n} test images, {seeds} seed{'s' * (seeds > 1)}"
+    scale = f"profile {found.profile.name}, {dataset or found.dataset}, {of}"
     return Claim(CHAPTER, TITLE, text, source, measured, scale, judge(holds))
