@@ -6,8 +6,8 @@ Reference: Student, The probable error of a mean, Biometrika 1908.
 import math
 from collections.abc import Sequence
 
-import scipy.stats
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from dgm.measure import Interval
@@ -38,7 +38,7 @@ def paired_difference(
     if n == 1:
         return Interval(mean, math.inf, -math.inf, math.inf, 1)
     error = float(difference.std()) / math.sqrt(n)
-    reach = float(scipy.stats.t.ppf((1 + level) / 2, n - 1)) * error
+    reach = float(stdtrit(n - 1, (1 + level) / 2)) * error
     return Interval(mean, error, mean - reach, mean + reach, n)
 
 

@@ -1,7 +1,9 @@
 """A real Chromium that may talk to this machine only, and small pages to open in it."""
 
+import collections
 import contextlib
 import functools
+import itertools
 import json
 import os
 import shutil
@@ -87,13 +89,15 @@ class Visit:
     def __init__(self, page):
         self.page = page
         self.foreign, self.problems, self.finished = [], [], []
-        page.on("request", self._request)
-        page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
-        page.on("console", self._console)
-        page.on(
-            "requestfailed", lambda request: self.problems.append(f"failed: {request.url[:200]}")
-        )
-        page.on("requestfinished", lambda request: self.finished.append(request))
+        self.listeners = {
+            "request": self._request,
+            "pageerror": lambda error: self.problems.append(f"page error: {error}"),
+            "console": self._console,
+            "requestfailed": lambda one: self.problems.append(f"failed: {one.url[:200]}"),
+            "requestfinished": lambda request: self.finished.append(request),
+        }
+        for name, listener in self.listeners.items():
+            page.on(name, listener)
 
     def _request(self, request):
         here = ("http://127.0.0.1", "http://localhost", "file:", "data:", "blob:")
@@ -167,37 +171,95 @@ class Visit:
         assert self.foreign == []
         assert self.problems == []
 
+    def leave(self):
+        """Take away all that this visit brought to the page, which another may then use."""
+        assert self.page.evaluate(STORED) == 0, "what keeps something needs visit(fresh=True)"
+        for name, listener in self.listeners.items():
+            self.page.remove_listener(name, listener)
+        self.page.goto("about:blank")
+        self.page.mouse.up()
+        self.page.mouse.move(0, 0)
+
+
+VIEWPORT = {"width": 1280, "height": 900}
+STORED = "() => { try { return localStorage.length + sessionStorage.length; } catch { return 0; } }"
+
+
+def _open(browser, viewport=VIEWPORT, **options):
+    context = browser.new_context(viewport=viewport, **options)
+    context.set_default_timeout(20_000)
+    return context.new_page()
+
+
+@pytest.fixture(scope="module")
+def left(browser):
+    """The pages that tests of this file have left, by scheme, script and options."""
+    pages = collections.defaultdict(list)
+    yield pages
+    for page in itertools.chain(*pages.values()):
+        page.context.close()
+
 
 @contextlib.contextmanager
-def _visits(browser):
+def _visits(browser, left, alone=False):
+    used = []
+
+    def open_page(url, script="", fresh=False, **options):
+        own = alone or fresh
+        pages = left[json.dumps([url.split(":")[0], script, options], sort_keys=True)]
+        if pages and not own:
+            page = pages.pop()
+        else:
+            page = _open(browser, **options)
+            page.add_init_script(script)
+        seen = Visit(page)
+        used.append((seen, None if own else pages))
+        page.set_viewport_size(options.get("viewport", VIEWPORT))
+        page.goto(url)
+        return seen
+
+    yield open_page
+    for seen, pages in used:
+        if pages is None or seen.problems:
+            seen.page.context.close()
+        else:
+            seen.leave()
+            pages.append(seen.page)
+
+
+@pytest.fixture(scope="session")
+def visits():
+    """Return what `visit` is made of, for a test of it."""
+    return _visits
+
+
+@pytest.fixture
+def visit(browser, left, request):
+    """Return ``open(url, script="", fresh=False, **context options) -> Visit``.
+
+    A `script` runs before the page's own; `page.add_init_script` and `page.route` are for fresh pages, since
+    a page keeps them. The document is new each time, and so is the profile where `fresh` and in tests of
+    times. Else it may be that of a page which an earlier test of the file has left, with the same script
+    and options: a profile and its processes cost three times what the page does.
+    """
+    with _visits(browser, left, request.node.get_closest_marker("timing")) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module")
+def visit_once(browser):
+    """Return ``open(url) -> Visit``, for pages that several tests share: they stay open."""
     contexts = []
 
-    def open_page(url, **options):
-        options.setdefault("viewport", {"width": 1280, "height": 900})
-        context = browser.new_context(**options)
-        context.set_default_timeout(20_000)
-        contexts.append(context)
-        seen = Visit(context.new_page())
+    def open_page(url):
+        seen = Visit(_open(browser))
+        contexts.append(seen.page.context)
         seen.page.goto(url)
         return seen
 
     yield open_page
     for context in contexts:
         context.close()
-
-
-@pytest.fixture
-def visit(browser):
-    """Return ``open(url, **context options) -> Visit``, each in a fresh profile."""
-    with _visits(browser) as open_page:
-        yield open_page
-
-
-@pytest.fixture(scope="module")
-def visit_once(browser):
-    """Return what `visit` does, for pages that several tests share: they stay open."""
-    with _visits(browser) as open_page:
-        yield open_page
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -91,11 +91,11 @@ def book():
 
 @pytest.fixture
 def opened(visit, serve):
-    """Return ``opened(page, scheme, **context options) -> Visit`` once its widgets have started."""
+    """Return ``opened(page, scheme) -> Visit`` once its widgets have started; the theme keeps its mode."""
 
-    def start(page, scheme="http", **options):
+    def start(page, scheme="http"):
         root = serve(BOOK) if scheme == "http" else BOOK.as_uri()
-        return visit(f"{root}/{page}", **options).ready(PAGES[page])
+        return visit(f"{root}/{page}", fresh=True).ready(PAGES[page])
 
     return start
 

@@ -261,11 +261,8 @@ def opened(tmp_path, write_page, visit, serve):
 
     def start(widget, scheme="file", theme="light", script="", **options):
         path = write_page(tmp_path, widget, theme=theme)
-        seen = visit("about:blank", **options)
-        if script:
-            seen.page.add_init_script(script)
-        seen.page.goto(path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html")
-        return seen.ready(1)
+        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
+        return visit(url, script, **options).ready(1)
 
     return start
 

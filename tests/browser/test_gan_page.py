@@ -69,11 +69,7 @@ def opened(tmp_path, write_page, visit, serve):
     def start(*widgets, scheme="file", theme="light", script="", **options):
         path = write_page(tmp_path, *widgets, theme=theme)
         url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
-        seen = visit("about:blank", **options)
-        if script:
-            seen.page.add_init_script(script)
-        seen.page.goto(url)
-        seen.ready(len(widgets))
+        seen = visit(url, script, **options).ready(len(widgets))
         seen.page.wait_for_function(
             "() => [...document.querySelectorAll('.dgm-gan')].every(n => n.dataset.step)"
         )

@@ -82,12 +82,8 @@ def opened(tmp_path, write_page, visit):
 
     def start(*widgets, theme="light", wasm=True, **options):
         url = write_page(tmp_path, *widgets, theme=theme).as_uri()
-        if wasm:
-            return visit(url, **options).ready(len(widgets))
-        seen = visit("about:blank", **options)
-        seen.page.add_init_script("delete globalThis.WebAssembly")
-        seen.page.goto(url)
-        return seen.ready(len(widgets))
+        script = "" if wasm else "delete globalThis.WebAssembly"
+        return visit(url, script, **options).ready(len(widgets))
 
     return start
 

@@ -41,6 +41,17 @@ curve = dict(model="toy", label="toy", beta=beta, rate=np.log1p(beta), distortio
              log_z=-beta, codes=r.normal(size=(9, 4, 2)))
 told(RateDistortionExplorer(weights, [curve], (8, 8), beta_index=4), "beta_index")
 """,
+    "DamageLab": """
+terms = ("narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion")
+falling = np.broadcast_to(9 / (1 + beta)[:, None], (2, 9, 3))
+made = {name: -falling[:, ::-1] if "log" in name else falling for name in terms}
+told(DamageLab({"beta": beta, "blurs": (0, 1), "likelihood_beta": 1.0} | made), "blur")
+""",
+    "DrawADigit": """
+layer = (r.normal(size=(784, 2)) / 9, np.zeros(784), "sigmoid")
+small = PageWeights({"small": [layer]})
+told(DrawADigit(small, "small", (28, 28), betas=[1.0, 10.0], temperatures=(8,), seed=20), "seed")
+""",
     "GANPlayground": """
 spots = dict(name="spots", label="Two spots", centres=[[-0.5, 0], [0.5, 0]], sigma=0.1)
 told(GANPlayground([spots], width=4), "seed")
@@ -145,7 +156,7 @@ def _wait_for(url, server, log, seconds=60):
 def lab(jupyterlab, browser):
     """The notebook's page, all cells run: one kernel serves all tests."""
     # So tall that JupyterLab, which leaves out cells that are out of sight, shows all.
-    context = browser.new_context(viewport={"width": 1280, "height": 6000})
+    context = browser.new_context(viewport={"width": 1280, "height": 8000})
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(jupyterlab, wait_until="commit")
@@ -156,7 +167,14 @@ def lab(jupyterlab, browser):
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     # All of them, since JupyterLab takes the focus to itself until the last cell has run.
     sentences = ("sentence is 'the food was good .'", "sentence is 'bad food .'")
-    others = ("seed is 0", "dimension is 1", "particles is 16", "steps is 60")
+    others = (
+        "blur is 0",
+        "seed is 20",
+        "seed is 0",
+        "dimension is 1",
+        "particles is 16",
+        "steps is 60",
+    )
     for before in ("beta_index is 4", *sentences, *others):
         page.get_by_text(before, exact=True).first.wait_for()
     yield page
@@ -167,6 +185,14 @@ def press_twice(widget):
     slider = widget.locator("input[type=range]")
     slider.press("ArrowRight")
     slider.press("ArrowRight")
+
+
+def blur(widget):
+    widget.get_by_label("Blur").press("ArrowRight")
+
+
+def another(widget):
+    widget.get_by_role("button", name="New seed").click()
 
 
 def seed(widget):
@@ -199,6 +225,8 @@ def write_on(widget):
     ("name", "act", "after"),
     [
         ("RateDistortionExplorer", press_twice, "beta_index is 6"),
+        ("DamageLab", blur, "blur is 1"),
+        ("DrawADigit", another, "seed is 21"),
         ("GANPlayground", seed, "seed is 7"),
         ("SentenceSteering", say, "sentence is 'the food was bad .'"),
         ("InfluenceRuler", partial(say, text="good food !"), "sentence is 'good food !'"),

@@ -97,12 +97,8 @@ def opened(tmp_path, write_page, visit, serve):
     def start(*widgets, scheme="file", theme="light", wasm=True, **options):
         path = write_page(tmp_path, *widgets, theme=theme)
         url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
-        if wasm:
-            return visit(url, **options).ready(len(widgets))
-        seen = visit("about:blank", **options)
-        seen.page.add_init_script("delete globalThis.WebAssembly")
-        seen.page.goto(url)
-        return seen.ready(len(widgets))
+        script = "" if wasm else "delete globalThis.WebAssembly"
+        return visit(url, script, **options).ready(len(widgets))
 
     return start
 

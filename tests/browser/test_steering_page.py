@@ -190,11 +190,7 @@ def test_a_hundred_sentences_come_out_as_pytorch_says(tmp_path, write_page, visi
     assert len({g["rewrite"] for g in answers}) > 80
     weights = TextWeights(arrays(small_model()), vocabulary(), precision=precision, golden=answers)
     path = write_page(tmp_path, steering(weights))
-    seen = visit("about:blank")
-    if not wasm:
-        seen.page.add_init_script("delete globalThis.WebAssembly")
-    seen.page.goto(path.as_uri())
-    seen.ready(1)
+    seen = visit(path.as_uri(), "" if wasm else "delete globalThis.WebAssembly").ready(1)
     assert golden_wrong(seen) == 0
     seen.assert_clean()
 
