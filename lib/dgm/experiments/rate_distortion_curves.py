@@ -42,9 +42,9 @@ from dgm.results import Result
 from dgm.sampling import schedules
 from dgm.vae import gaussian_kl, reparameterise
 
-FINE = ("vae2", "vae10")  # have twice the temperatures
+FINE = ("vae2", "vae10", "aae10")  # have twice the temperatures
 N_PUBLISHED_CODES = 8  # images whose posterior samples the page shows
-WITH_CODES = ("vae2", "vae10", "gan10", "aae10")
+WITH_CODES = ("vae2", "vae10", "gan10")
 WITH_TRUTH = ("vae2", "gan2")
 WITH_GAPS = ("vae2", "vae10", "vae100", "gan10", "aae10")
 ONE_SEED = ("vae100", "gan2", "dcgan10-gp")  # at the small profile
@@ -53,8 +53,13 @@ WIDE = 10.0  # deviation of the bad prior
 BLURS = (0.0, 0.5, 1.0, 2.0)  # deviations in pixels
 DAMAGED = ("few", "dropped", "short")
 ANNEALING_SEEDS = range(11, 17)
-JITTER = 0.4  # of the step sizes, in the race of schedules
 SCHEDULES = ("sigmoid", "default", "adaptive")
+LONG, PAPER_BETA = {"n_leapfrog": 20}, 36_000.0  # the paper's own trajectories and largest beta
+WAYS = {  # of helping the adaptive schedule in the race
+    "steady": {"jitter": 0.0},
+    "diagonal": {"mass": "diagonal"},
+    "long": LONG,
+}
 ENCODED = ("vae10", "gan10")
 FELT = ("vae10", "gan10")  # under the deep distortion
 TERMS = ("beta", "rate", "distortion", "log_z")
@@ -124,7 +129,13 @@ def jobs(profile: profiles.Profile, first_seed: int = 0) -> list[tuple[str, Call
         add(f"{model}-seed0-annealed", annealed, profile, model)
     for k in ANNEALING_SEEDS:
         add(f"vae10-seed0-again{k}", again, profile, k)
-    add("vae10-seed0-schedules", race, profile)
+    budgets = race_size(profile).budgets
+    for budget in budgets:
+        add(f"vae10-seed0-schedules{budget}", race, profile, budget)
+        for way in ("fresh", "far"):
+            add(f"vae10-seed0-schedules{budget}-{way}", race, profile, budget, way)
+    for way in WAYS:
+        add(f"vae10-seed0-schedules{budgets[0]}-{way}", race, profile, budgets[0], way)
     add("vae10-seed0-cost", cost, profile)
     return found
 
@@ -385,24 +396,43 @@ def _tuned(profile: profiles.Profile) -> Any:
 
 
 class Race(NamedTuple):
-    """How two schedules of equal cost are compared."""
+    """How schedules of equal cost are compared."""
 
     n_images: int
     n_chains: int
-    n_temperatures: int
+    budgets: tuple[int, ...]  # temperatures
     seeds: range
+    fresh: range  # other seeds, on which the way that helped is judged
 
 
-def race(profile: profiles.Profile) -> Result:
-    """The variance of the log-weights of VAE10 along beta, by schedule, at equal cost."""
-    sizes = {"smoke": Race(4, 8, 50, range(1)), "small": Race(16, 16, 500, range(3))}
-    size = sizes.get(profile.name, Race(50, 40, 6000, range(3)))
+def race_size(profile: profiles.Profile) -> Race:
+    """The race of a profile: with few temperatures, and with twice as many."""
+    sizes = {
+        "smoke": Race(4, 8, (50,), range(1), range(1, 2)),
+        "small": Race(16, 16, (500, 1000), range(6), range(6, 10)),
+    }
+    return sizes.get(profile.name, Race(50, 40, (3000, 6000), range(6), range(6, 12)))
+
+
+def race(profile: profiles.Profile, budget: int, way: str | None = None) -> Result:
+    """The variance of the log-weights of VAE10 along beta, by schedule, with `budget` temperatures each.
+
+    One of `WAYS` is tried on at most three seeds, without the chapter's own schedule; "fresh" takes the
+    long trajectories on seeds that no choice was made on, and "far" goes to the paper's largest beta.
+    """
+    size, top = race_size(profile), float(settings(profile).betas[-1])
+    names, seeds, options = SCHEDULES[::2], size.seeds[:3], WAYS.get(way, {})
+    if way is None:
+        names, seeds = SCHEDULES, size.seeds
+    elif way == "fresh":
+        seeds, options = size.fresh, LONG
+    elif way == "far":
+        seeds, top = size.seeds, PAPER_BETA
 
     def compute() -> tuple[dict, dict]:
-        s = settings(profile)
-        betas = schedules.log_spaced(25, float(s.betas[0]), float(s.betas[-1]))[1:]
+        betas = schedules.log_spaced(25, float(settings(profile).betas[0]), top)[1:]
         found = {}
-        for schedule in SCHEDULES:
+        for schedule in names:
             runs = [
                 _quick(
                     profile,
@@ -411,22 +441,20 @@ def race(profile: profiles.Profile) -> Result:
                     x=test_images("vae10", profile)[: size.n_images],
                     betas=betas,
                     n_chains=size.n_chains,
-                    temperatures_per_beta=size.n_temperatures // len(betas),
+                    temperatures_per_beta=budget // len(betas),
                     schedule=schedule,
-                    jitter=JITTER,
                     seed=seed,
                     keep=("log_weight_variance", "log_z"),
+                    **options,
                 )
-                for seed in size.seeds
+                for seed in seeds
             ]
             for key in ("log_weight_variance", "log_z"):
                 found[f"{schedule}.{key}"] = torch.stack([r[key] for r in runs])  # (seeds, R, N)
-        return {"n_temperatures": size.n_temperatures, "n_chains": size.n_chains}, {
-            "beta": betas,
-            **found,
-        }
+        return {"n_temperatures": budget, "n_chains": size.n_chains}, {"beta": betas, **found}
 
-    return results.get("vae10-seed0-schedules", compute, context(profile), seed=0)
+    name = f"vae10-seed0-schedules{budget}" + (f"-{way}" if way else "")
+    return results.get(name, compute, context(profile), seed=0)
 
 
 def cost(profile: profiles.Profile) -> Result:

@@ -150,13 +150,14 @@ def _encoder_line(found: Chapter, name: str) -> dict[str, Any]:
 
 
 def schedules(found: Chapter) -> list[dict[str, Any]]:
-    """The variance of the log-weights along beta, by schedule at equal cost."""
-    race = found.more["vae10-seed0-schedules"]
-    lines = {
-        name: (race.tensors["beta"], race.tensors[f"{name}.log_weight_variance"].mean((0, 2)))
-        for name in reversed(curves.SCHEDULES)
-    }
-    return [{"title": "Schedules", "y": "variance of log w (nats²)", "lines": lines, "log": True}]
+    """The variance of the log-weights along beta, by schedule at equal cost, of the median image."""
+    race = found.more[f"vae10-seed0-schedules{curves.race_size(found.profile).budgets[-1]}"]
+    lines = {}
+    for name in reversed(curves.SCHEDULES):
+        variance = race.tensors[f"{name}.log_weight_variance"].transpose(0, 1).flatten(1)
+        lines[name] = (race.tensors["beta"], variance.quantile(0.5, 1))
+    title = f"Schedules of {race.values['n_temperatures']} temperatures"
+    return [{"title": title, "y": "variance of log w (nats²)", "lines": lines, "log": True}]
 
 
 def failures(found: Chapter) -> list[dict[str, Any]]:

@@ -53,7 +53,7 @@ from dgm.sampling.decoder_target import (
     energy_scale,
     prepared,
 )
-from dgm.sampling.hmc import draw, streams
+from dgm.sampling.hmc import JITTER, draw, streams
 from dgm.sampling.pilot import (
     StepSizes,
     check_settings,
@@ -249,7 +249,7 @@ def rate_distortion_curve(
     force_precision: str = "same",
     schedule: str = "default",
     mass: str = "unit",
-    jitter: float = 0.0,
+    jitter: float = JITTER,
     compile: bool = False,
     scale: float | None = None,
     progress: bool = True,
@@ -282,7 +282,8 @@ def rate_distortion_curve(
             and have the same number of temperatures.
         mass: "unit", or "diagonal": a step size an axis and image, from the spread of the pilot's chains.
         jitter: each step size is multiplied by a random number between 1 - jitter and 1 + jitter, which
-            keeps trajectories from coming back to where they began; 0.4 quiets the weights at no cost.
+            keeps trajectories from coming back to where they began, and so quiets the weights at no cost; 0
+            leaves them as they are.
         compile: compile whole transitions with torch.compile, which takes a minute or so at the start and
             needs a C++ compiler; on a CUDA device they are captured in a CUDA graph as well.
         scale: the beta at which the data begin to matter; None estimates it from codes of the prior for

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from dgm.sampling import schedules
 from dgm.sampling.annealing import anneal, log_mean_weight, reverse_anneal, start
 from dgm.sampling.decoder_target import DecoderTarget, check_betas, decode, energy_scale, prepared
-from dgm.sampling.hmc import streams
+from dgm.sampling.hmc import JITTER, streams
 from dgm.sampling.pilot import check_settings, pilot_counts, pilot_run
 
 
@@ -50,7 +50,7 @@ def bdmc_gap(
     precision: str = "auto",
     force_precision: str = "same",
     mass: str = "unit",
-    jitter: float = 0.0,
+    jitter: float = JITTER,
     compile: bool = False,
     progress: bool = True,
 ) -> BDMC:

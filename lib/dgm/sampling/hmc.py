@@ -23,6 +23,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+JITTER = 0.4  # of step sizes, where none is asked for
+
 
 class HMCState(NamedTuple):
     """Positions of C chains in D dimensions, with all that the sampler needs at them.
