@@ -342,7 +342,7 @@ def _by_seed(race: Result) -> str:
     means = [
         race.tensors[f"{k}.log_weight_variance"][:, -1].mean(1) for k in ("adaptive", "sigmoid")
     ]
-    return ", ".join(f"{v:.2f}" for v in (means[0] / means[1]).tolist())
+    return ", ".join(f"{v:.2g}" for v in (means[0] / means[1]).tolist())
 
 
 def _of_the_models(found: Chapter) -> Iterator[Claim]:
