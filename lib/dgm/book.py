@@ -423,7 +423,7 @@ def build(root: Path, output: Path) -> None:
     # Sphinx notices changed pages and options; what it cannot notice is its own machinery.
     machinery = digest(
         [
-            *(tree_digest(root / "book" / name) for name in ("_ext", "_templates")),
+            *(tree_digest(root / "book" / name) for name in ("_ext", "_static", "_templates")),
             (root / "requirements.lock").read_bytes(),
         ]
     )
