@@ -25,7 +25,7 @@ OURS = "ours"
 WAYS = {
     "steady": "steps not jittered",
     "diagonal": "a step size an axis",
-    "long": "20 leapfrog steps",
+    "long": f"{curves.LONG['n_leapfrog']} leapfrog steps",
 }
 names, run = curves.names, curves.run
 
@@ -294,8 +294,8 @@ def _of_the_schedules(found: Chapter) -> Iterator[Claim]:
         )
 
     def verdict(way: str) -> bool | None:
-        found = [_variance_ratio(race(b, way), "adaptive") for b in size.budgets]
-        return None if len(size.seeds) == 1 else all(math.exp(r.high) <= 0.5 for r in found)
+        ratios = [_variance_ratio(race(b, way), "adaptive") for b in size.budgets]
+        return None if len(size.seeds) == 1 else all(math.exp(r.high) <= 0.5 for r in ratios)
 
     words = "Temperatures of equal thermodynamic length at most halve the variance of the weights"
     note = "VAE10, variance of log w at the largest beta, adaptive over the paper's sigmoid: "
@@ -315,7 +315,7 @@ def _of_the_schedules(found: Chapter) -> Iterator[Claim]:
         found,
         f"{words}, up to this chapter's beta of {float(found.curves['vae10'][0].tensors['beta'][-1]):g}",
         OURS,
-        f"{note}{listed('')}. {asked}. Tried on new seeds, 20 leapfrog steps: {listed('-fresh')}; tried at "
+        f"{note}{listed('')}. {asked}. Tried on new seeds, {WAYS['long']}: {listed('-fresh')}; tried at "
         f"{few} temperatures on {next(iter(tried.values())).n} pairs: "
         + ", ".join(f"{name} {told_ratio(ratio)}" for name, ratio in tried.items())
         + f". The chapter's own schedule over sigmoid: {told_ratio(own)}",
