@@ -88,6 +88,9 @@ def of_name(name):
         return made(name, values=gap)
     if what == "cost":
         return made(name, values={"curve": [1.0, 1.02], "likelihood": [1.0, 1.01]})
+    if what == "schedule-limits":
+        sums = {"adaptive": [[5.0, 3.0, 1.0]] * 3, "sigmoid": [[10.0, 10.0, 10.0]] * 3}
+        return made(name, **{f"{k}.log_weight_variance": torch.tensor(v) for k, v in sums.items()})
     if what.startswith("schedules"):
         variance = {"sigmoid": 4.0, "default": 1.5, "adaptive": 1.0}
         extra = {

@@ -136,6 +136,7 @@ def jobs(profile: profiles.Profile, first_seed: int = 0) -> list[tuple[str, Call
             add(f"vae10-seed0-schedules{budget}-{way}", race, profile, budget, way)
     for way in WAYS:
         add(f"vae10-seed0-schedules{budgets[0]}-{way}", race, profile, budgets[0], way)
+    add("vae10-seed0-schedule-limits", limits, profile)
     add("vae10-seed0-cost", cost, profile)
     return found
 
@@ -455,6 +456,52 @@ def race(profile: profiles.Profile, budget: int, way: str | None = None) -> Resu
 
     name = f"vae10-seed0-schedules{budget}" + (f"-{way}" if way else "")
     return results.get(name, compute, context(profile), seed=0)
+
+
+def limits(profile: profiles.Profile) -> Result:
+    """What chains that mix at once would have in the race, by its largest beta, from pilots' Var(E).
+
+    The pilot of a run to the paper's largest beta measures the variance of the energy along the way;
+    from it the schedules of the race are laid to three ends.
+    """
+    size = race_size(profile)
+    ends = (100.0, float(settings(profile).betas[-1]), PAPER_BETA)
+
+    def compute() -> tuple[dict, dict]:
+        lowest, total = float(settings(profile).betas[0]), size.budgets[-1]
+        x = test_images("vae10", profile)[: size.n_images]
+        rows: dict[str, list[list[float]]] = {"adaptive": [], "sigmoid": []}
+        for seed in size.seeds[:3]:
+            betas = schedules.log_spaced(25, lowest, PAPER_BETA)[1:]
+            table = _quick(
+                profile,
+                "vae10",
+                0,
+                x=x,
+                betas=betas,
+                n_chains=size.n_chains,
+                temperatures_per_beta=total // len(betas),
+                seed=seed,
+                keep=("step_sizes",),
+            )["step_sizes"]
+            of = table.beta, table.energy_variance
+            for name, row in rows.items():
+                row.append([])
+                for end in ends:
+                    recorded = schedules.log_spaced(25, lowest, end)[1:]
+                    laid = (
+                        schedules.equal_length(recorded, total, *of)
+                        if name == "adaptive"
+                        else schedules.sigmoid_through(recorded, total)
+                    )
+                    row[-1].append(schedules.log_weight_variance(laid, *of))
+        tensors = {f"{name}.log_weight_variance": torch.tensor(row) for name, row in rows.items()}
+        return {"n_temperatures": total, "n_chains": size.n_chains}, {
+            "beta": torch.tensor(ends, dtype=torch.float64),
+            **tensors,  # (seeds, largest betas)
+        }
+
+    return results.get("vae10-seed0-schedule-limits", compute, context(profile), seed=0)
 
 
 def cost(profile: profiles.Profile) -> Result:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dgm import results
 from dgm.experiments import rate_distortion_curves as curves
-from dgm.experiments.rate_distortion import Chapter, label, summary
+from dgm.experiments.rate_distortion import Chapter, label, schedule_limits, summary
 from dgm.experiments.rate_distortion_training import MODELS, decoder
 from dgm.nets.mlp import Layer, mlp_layers
 from dgm.results import Result
@@ -218,10 +218,13 @@ def told(found: Chapter) -> dict[str, str]:
     )
     gain = (small - large) / means["vae2"].beta[0]
     hundred = found.gaps["vae100"][-1].values
+    _, here, far = schedule_limits(found).mean(1).tolist()
     return {
         **floors,
         "gap_vae100": f"{hundred['gap']:.1f} ± {hundred['standard_error']:.1f}",
         "low_rate_gain": f"{gain.mean():.2f} ± {gain.std() / len(gain) ** 0.5:.2f}",
+        "schedule_limit": f"{here:.2f}",
+        "schedule_limit_far": f"{far:.2f}",
         "feature_accuracy": f"{100 * found.more['vae10-seed0-features'].values['accuracy']:.1f} %",
     }
 

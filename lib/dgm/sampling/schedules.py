@@ -123,6 +123,26 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
     return _pieces(recorded, share(_lengths(warped), total), warped, to_beta)
 
 
+def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
+    """Var(log w) along a schedule of chains that mix at once: the sum of Var(E) (d beta)^2, nats^2.
+
+    Each step weighs by the energy of an exact sample of the temperature before it, independent of the
+    others. Real chains have more, since they remember.
+
+    Args:
+        betas: (T + 1,) a schedule.
+        beta: (K,) ascending betas above 0, K at least 2.
+        variance: (K,) Var(E) there, continued as in `equal_length`.
+    """
+    beta, left = beta.double().cpu(), betas[:-1].double().cpu()
+    where = left.clamp(min=float(beta[0])).log()
+    logs = _interpolate(
+        where.clamp(max=float(beta[-1].log())), beta.log(), variance.double().cpu().log()
+    )
+    beyond = (where - beta[-1].log()).clamp(min=0)
+    return float(((logs - 2 * beyond).exp() * betas.double().cpu().diff().square()).sum())
+
+
 def share(lengths: Tensor, total: int) -> list[int]:
     """Divide `total` steps over R stretches in proportion to their lengths, at least one each.
 
