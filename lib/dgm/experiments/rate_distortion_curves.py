@@ -47,7 +47,8 @@ N_PUBLISHED_CODES = 8  # images whose posterior samples the page shows
 WITH_CODES = ("vae2", "vae10", "gan10")
 WITH_TRUTH = ("vae2", "gan2")
 WITH_GAPS = ("vae2", "vae10", "vae100", "gan10", "aae10")
-ONE_SEED = ("vae100", "gan2", "dcgan10-gp")  # at the small profile
+ONE_SEED = ("vae100", "gan2")  # at the small profile
+COLOUR = ("dcgan10-gp", "dcgan10-vanilla")  # likewise
 ALPHAS = (0.5, 0.9, 0.99)  # weights of the bad prior
 WIDE = 10.0  # deviation of the bad prior
 BLURS = (0.0, 0.5, 1.0, 2.0)  # deviations in pixels
@@ -70,7 +71,7 @@ def main_models(profile: profiles.Profile) -> dict[str, int]:
     if profile.name == "paper":
         apart = [n for n, m in MODELS.items() if not (m.damage or m.narrow)]
         return dict.fromkeys(apart, profile.n_seeds)
-    several = ("vae2", "vae10", "gan10", "gan10-shallow", "aae10")
+    several = ("vae2", "vae10", "gan10", "gan10-shallow", "aae10", *COLOUR)
     return dict.fromkeys(several, profile.n_seeds) | dict.fromkeys(ONE_SEED, 1)
 
 
