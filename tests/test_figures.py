@@ -1,9 +1,12 @@
 """Figures take the page's colours, carry alternative text, and come out the same each time."""
 
+import base64
+import io
 import re
 
 import pytest
 import torch
+from PIL import Image
 
 from dgm import figures
 
@@ -49,8 +52,8 @@ def draw(kind):
         panel = {"title": "a <model>", "patterns": patterns, "data": points, "samples": points}
         return figures.plane([panel, panel], 1.5, "Finding.")
     if kind == "tiles":
-        grey = torch.zeros(6, 1, 8, 8, dtype=torch.uint8)
-        colour = torch.zeros(6, 3, 8, 8, dtype=torch.uint8)
+        grey = torch.arange(384).view(6, 1, 8, 8).to(torch.uint8)
+        colour = torch.cat([grey, grey, 255 - grey], 1)
         panels = [{"title": "a <model>", "images": x} for x in (grey, colour)]
         return figures.tiles(panels, 3, "Finding.")
     return figures.sampler_health([CURVE], 8, "Finding.")
@@ -79,6 +82,21 @@ class TestFigure:
         assert "#010203" not in svg
         assert not re.search(r"(fill|stroke): ?#(000000|ffffff)", svg)
 
+    def test_svg_is_compact_and_keeps_every_point(self, kind):
+        drawn = draw(kind)
+        saved = drawn._save("svg")
+        drawn._save = lambda kind: saved
+        raw, svg = saved.decode(), drawn.svg()
+        assert "font-family" not in svg  # the page's own
+        words = [
+            re.findall(r"[A-Za-z]|-?[\d.]+", " ".join(re.findall(r' d="([^"]*)"', text)))
+            for text in (raw, svg)
+        ]
+        assert words[0]
+        for before, after in zip(*words, strict=True):
+            assert before == after or abs(float(before) - float(after)) < 0.01
+        assert not re.search(r'd="[^"]*\n', svg)
+
     def test_has_alternative_text_and_a_caption(self, kind):
         bundle = draw(kind)._repr_mimebundle_()
         label = re.search(r'aria-label="([^"]+)"', bundle["text/html"]).group(1)
@@ -89,6 +107,30 @@ class TestFigure:
 
     def test_is_the_same_each_time(self, kind):
         assert draw(kind).svg() == draw(kind).svg()
+
+
+def test_an_image_in_a_figure_keeps_its_pixels_and_no_empty_channel():
+    drawn = draw("tiles")
+    saved = drawn._save("svg")
+    drawn._save = lambda kind: saved
+    before, after = (
+        [
+            Image.open(io.BytesIO(base64.b64decode(png)))
+            for png in re.findall(r'image/png;base64,([^"]+)"', text)
+        ]
+        for text in (saved.decode(), drawn.svg())
+    )
+    assert [image.mode for image in before] == ["RGBA", "RGBA"]
+    assert [image.mode for image in after] == ["L", "RGB"]
+    for old, new in zip(before, after, strict=True):
+        assert old.tobytes() == new.convert("RGBA").tobytes()
+
+
+def test_a_transparent_image_stays_so():
+    half = Image.new("RGBA", (2, 2), (9, 9, 9, 128))
+    half.save(stream := io.BytesIO(), "PNG")
+    again = figures._smaller(base64.b64encode(stream.getvalue()).decode())
+    assert Image.open(io.BytesIO(base64.b64decode(again))).tobytes() == half.tobytes()
 
 
 def test_the_plane_counts_its_pieces():

@@ -4,6 +4,7 @@ Figures are SVG with the page's own text colour, so that they are legible in lig
 fixed meanings, and lines differ by dash or mark as well.
 """
 
+import base64
 import io
 import re
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ import matplotlib.figure
 import matplotlib.style
 import matplotlib.ticker
 import numpy as np
+from PIL import Image, ImageChops
 
 STYLE = Path(__file__).with_name("dgm.mplstyle")
 PAGE = "#010203"  # becomes currentColor: truth, text
@@ -37,6 +39,10 @@ class Figure:
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)  # a hundredth of a point is enough
         text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+        text = re.sub(r" font-family: [^;\"]*;", "", text)  # the page's own
+        text = re.sub(r' d="[^"]*"', lambda path: re.sub(r" ?\n| (?=[A-Z])", "", path[0]), text)
+        text = re.sub(r"\n +", "\n", text)
+        text = re.sub(r"(data:image/png;base64,)([^\"]+)", lambda m: m[1] + _smaller(m[2]), text)
         text = text.replace("<image ", '<image style="image-rendering: pixelated" ')
         label = f'<svg role="img" aria-label="{escape(self.alt)}" '
         return text.replace("<svg ", label, 1)
@@ -53,6 +59,19 @@ class Figure:
         caption = f"<figcaption>{escape(self.caption)}</figcaption>"
         html = f'<figure class="dgm-figure">{self.svg()}{caption}</figure>'
         return {"text/html": html, "text/plain": f"{self.caption} [{self.alt}]"}
+
+
+def _smaller(png: str) -> str:
+    """The same pixels without an alpha that is full everywhere, and grey ones in one channel; both base64."""
+    image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
+    if image.getchannel("A").getextrema() == (255, 255):
+        image = image.convert("RGB")
+        red, green, blue = image.split()
+        if not any(ImageChops.difference(red, other).getbbox() for other in (green, blue)):
+            image = red
+    stream = io.BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return base64.b64encode(stream.getvalue()).decode()
 
 
 class Html:

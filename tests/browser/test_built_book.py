@@ -245,6 +245,39 @@ def test_a_narrow_page_scrolls_the_piano_roll_and_does_not_shrink_it(narrow):
     assert scales == pytest.approx([1, 1], abs=0.01)
 
 
+# The words that stand on others in the explorer's plot, at every seventh beta.
+COVERED = """async () => {
+  const root = document.querySelector(".dgm");
+  const slider = root.querySelector("input[type=range]");
+  const dot = root.querySelector(".dgm-rd-dot");
+  const was = slider.value;
+  const to = async value => {
+    slider.value = value;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    for (let seen; seen !== (seen = dot.getAttribute("transform")); )
+      for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
+  };
+  const found = [];
+  for (let value = 0; value <= Number(slider.max); value += 7) {
+    await to(value);
+    const words = [...root.querySelectorAll("svg text.dgm-halo")].filter(one => one.textContent)
+      .map(one => [one.textContent, one.getBoundingClientRect()]).filter(([, box]) => box.width);
+    for (const [a, p] of words) for (const [b, q] of words)
+      if (a < b && p.x + 1 < q.right && q.x + 1 < p.right && p.y + 5 < q.bottom && q.y + 5 < p.bottom)
+        found.push(`${value}: ${a} | ${b}`);
+  }
+  await to(was);
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_no_word_of_the_explorer_stands_on_another(kept, narrow, width):
+    seen = kept(CHAPTER) if width == 1280 else narrow(CHAPTER)
+    assert seen.page.locator("svg text.dgm-halo").count() > 8
+    assert seen.page.evaluate(COVERED) == []
+
+
 @pytest.mark.timing
 @pytest.mark.parametrize("chapter", MOST_BYTES)
 def test_the_first_load_is_light_and_its_widgets_are_quick(

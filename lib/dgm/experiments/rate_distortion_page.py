@@ -9,7 +9,7 @@ from torch import Tensor
 from dgm import results
 from dgm.experiments import rate_distortion_curves as curves
 from dgm.experiments.rate_distortion import Chapter, label, schedule_limits, summary
-from dgm.experiments.rate_distortion_training import MODELS, decoder
+from dgm.experiments.rate_distortion_training import MODELS, decoder, settings
 from dgm.nets.mlp import Layer, mlp_layers
 from dgm.results import Result
 
@@ -103,6 +103,17 @@ def panels(found: Chapter) -> list[dict[str, Any]]:
         }
         for title, models in asked.items()
     ]
+
+
+def in_colour(found: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Samples of the DCGANs on CIFAR-10, a panel each, and the panel of their curves."""
+    samples = [
+        {"title": label(m), "images": found.training[m][0].tensors["tiles"][:6].view(6, 3, 32, 32)}
+        for m in curves.COLOUR
+    ]
+    unit = "squared error an image, pixels from -1 to 1"
+    lines = [_line(label(m), found.curves[m]) for m in curves.COLOUR]
+    return samples, [{"title": "Colour images, ten dimensions", "unit": unit, "curves": lines}]
 
 
 def dimensions(found: Chapter) -> list[dict[str, Any]]:
@@ -212,6 +223,7 @@ def told(found: Chapter) -> dict[str, str]:
         f"floor_{m}": f"{v.distortion[-1]:.1f} ± {v.distortion_error[-1]:.1f}"
         for m, v in means.items()
     }
+    gp, vanilla = (summary(found.curves[m]) for m in curves.COLOUR)
     small, large = (
         torch.stack([c.tensors["log_z"][0] for c in found.curves[m]]).mean(0)
         for m in ("vae2", "vae10")
@@ -223,6 +235,9 @@ def told(found: Chapter) -> dict[str, str]:
         **floors,
         "gap_vae100": f"{hundred['gap']:.1f} ± {hundred['standard_error']:.1f}",
         "low_rate_gain": f"{gain.mean():.2f} ± {gain.std() / len(gain) ** 0.5:.2f}",
+        "floor_gp": f"{gp.distortion[-1]:.0f} ± {gp.distortion_error[-1]:.0f}",
+        "floor_vanilla": f"{vanilla.distortion[-1]:.0f} ± {vanilla.distortion_error[-1]:.0f}",
+        "colour_steps": f"{settings(found.profile).colour.steps:,}",
         "schedule_limit": f"{here:.2f}",
         "schedule_limit_far": f"{far:.2f}",
         "feature_accuracy": f"{100 * found.more['vae10-seed0-features'].values['accuracy']:.1f} %",

@@ -55,6 +55,7 @@ async function render({ model, el }) {
   const opening = shape("rect");
   const clip = shape("clipPath", { id: `${frame.id}-clip` }, opening);
   const clipped = shape("g", { "clip-path": `url(#${frame.id}-clip)` }, pile);
+  let taken = []; // left, baseline and width of each curve's name
   const names = shape("g", {}, ...layers.map(({ name }) => name));
   svg.append(clip, axes, clipped, names, tangent, meet, slope, note, dot);
 
@@ -90,15 +91,21 @@ async function render({ model, el }) {
       layers[i].marks.setAttribute("d", apart.map(([x, y]) => markOf(i)(x, y, 2.6)).join(""));
     });
     // Each curve's name stands at its end, lower where another stands already.
-    const taken = [];
+    taken = [];
     const ends = curves.map((curve, i) => [px(curve.distortion.at(-1)) + 8, py(curve.rate.at(-1)) + 4, layers[i].name]);
     for (let [x, y, name] of ends.sort((a, b) => a[1] - b[1])) {
-      while (taken.some((p) => Math.abs(p[0] - x) < 70 && Math.abs(p[1] - y) < 12)) y += 2;
-      taken.push([x, y]);
+      const wide = name.getComputedTextLength();
+      while (inTheWay(x, y, wide)) y += 2;
+      if (wide) taken.push([x, y, wide]);
       name.setAttribute("x", x);
       name.setAttribute("y", y);
     }
     ask();
+  }
+
+  // The name of a curve that a text from (x, y) of that width would cover.
+  function inTheWay(x, y, wide) {
+    return taken.find((name) => name[0] < x + wide && x < name[0] + name[2] && Math.abs(name[1] - y) < 12);
   }
 
   function logTicks(low, high) {
@@ -341,10 +348,15 @@ async function render({ model, el }) {
     const [x1, y1] = path[0];
     const [x2, y2] = path.at(-1);
     note.style.display = plot.log ? "none" : "";
-    note.setAttribute("x", Math.min(x1 + 10, plot.left + plot.w - 130));
-    note.setAttribute("y", Math.max(y1 + (inside ? -8 : 14), plot.top + 12));
-    slope.setAttribute("x", Math.min((px(d) + x2) / 2 + 8, plot.left + plot.w - 52));
-    slope.setAttribute("y", Math.min((py(r) + y2) / 2 - 6, plot.top + plot.h - 8));
+    put(note, Math.min(x1 + 10, plot.left + plot.w - 130), Math.max(y1 + (inside ? -8 : 14), plot.top + 12), 130, 1);
+    put(slope, Math.min((px(d) + x2) / 2 + 8, plot.left + plot.w - 52), Math.min((py(r) + y2) / 2 - 6, plot.top + plot.h - 8), 52, -1);
+  }
+
+  // A text beside the names of the curves: lower (1) or higher (-1) where one stands.
+  function put(text, x, y, wide, towards) {
+    for (let name; (name = inTheWay(x, y, wide)); ) y = name[1] + 13 * towards;
+    text.setAttribute("x", x);
+    text.setAttribute("y", y);
   }
 
   const ask = onceAFrame("dgm:rate-distortion", draw);
