@@ -263,7 +263,7 @@ COVERED = """async () => {
     const words = [...root.querySelectorAll("svg text.dgm-halo")].filter(one => one.textContent)
       .map(one => [one.textContent, one.getBoundingClientRect()]).filter(([, box]) => box.width);
     for (const [a, p] of words) for (const [b, q] of words)
-      if (a < b && p.x + 1 < q.right && q.x + 1 < p.right && p.y + 5 < q.bottom && q.y + 5 < p.bottom)
+      if (a < b && p.x + 1 < q.right && q.x + 1 < p.right && p.y + 3 < q.bottom && q.y + 3 < p.bottom)
         found.push(`${value}: ${a} | ${b}`);
   }
   await to(was);

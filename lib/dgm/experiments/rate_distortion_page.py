@@ -237,7 +237,7 @@ def told(found: Chapter) -> dict[str, str]:
         "low_rate_gain": f"{gain.mean():.2f} ± {gain.std() / len(gain) ** 0.5:.2f}",
         "floor_gp": f"{gp.distortion[-1]:.0f} ± {gp.distortion_error[-1]:.0f}",
         "floor_vanilla": f"{vanilla.distortion[-1]:.0f} ± {vanilla.distortion_error[-1]:.0f}",
-        "colour_steps": f"{settings(found.profile).colour.steps:,}",
+        "colour_steps": f"{settings(found.profile).colour.steps}",
         "schedule_limit": f"{here:.2f}",
         "schedule_limit_far": f"{far:.2f}",
         "feature_accuracy": f"{100 * found.more['vae10-seed0-features'].values['accuracy']:.1f} %",

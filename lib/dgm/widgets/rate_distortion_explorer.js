@@ -104,8 +104,8 @@ async function render({ model, el }) {
   }
 
   // The name of a curve that a text from (x, y) of that width would cover.
-  function inTheWay(x, y, wide) {
-    return taken.find((name) => name[0] < x + wide && x < name[0] + name[2] && Math.abs(name[1] - y) < 12);
+  function inTheWay(x, y, wide, apart = 12) {
+    return taken.find((name) => name[0] < x + wide && x < name[0] + name[2] && Math.abs(name[1] - y) < apart);
   }
 
   function logTicks(low, high) {
@@ -354,7 +354,7 @@ async function render({ model, el }) {
 
   // A text beside the names of the curves: lower (1) or higher (-1) where one stands.
   function put(text, x, y, wide, towards) {
-    for (let name; (name = inTheWay(x, y, wide)); ) y = name[1] + 13 * towards;
+    for (let name; (name = inTheWay(x, y, wide, 15)); ) y = name[1] + 16 * towards;
     text.setAttribute("x", x);
     text.setAttribute("y", y);
   }
