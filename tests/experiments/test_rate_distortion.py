@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -109,7 +110,8 @@ def of_name(name):
         blur = float(what[4:].split("-")[0])
         return made(name, level=4.0 * ("wide" in what), floor=0.0 if not blur else 3 * blur)
     if what == "features":
-        return made(name, floor={"gan10": 8.0, "aae10": 3.0}.get(model, 0.0) + 0.01 * seed)
+        floor = {"gan10": 8.0, "aae10": 3.0}.get(model, 0.0) + 0.01 * seed
+        return made(name, floor=floor, values={"accuracy": 0.98})
     if what in ("seen", "unseen"):
         level = {"vae10-few": 40.0, "vae10-short": 20.0}.get(model, 0.0) * (what == "unseen")
         found = made(name, level=level + 0.1 * seed, values={"dropped": [True] * 2 + [False] * 4})
@@ -376,6 +378,13 @@ class TestClaims:
         one = [c for c in experiment.claims(worse) if words in c.claim]
         assert [c.verdict for c in one] == ["does not hold"]
 
+    def test_the_rows_of_the_schedules_tell_how_far_any_placement_could_go(self, small):
+        rows = [c for c in experiment.claims(small) if "thermodynamic" in c.claim]
+        told = [re.search(r"mix at once would have ([\d.]+)", c.measured).group(1) for c in rows]
+        assert told == ["0.10", "0.30"]  # to the paper's largest beta, to the chapter's
+        prose = page.told(small)
+        assert (prose["schedule_limit"], prose["schedule_limit_far"]) == ("0.30", "0.10")
+
     def test_a_gap_must_be_below_a_nat(self, small):
         wide = small.gaps["gan10"][0]._replace(
             values={"beta": 0.4, "gap": 5.0, "standard_error": 0.1, "n_images": 4}
@@ -413,6 +422,17 @@ class TestSmoke:
             assert "nan" not in claim.measured
             if any(words in claim.claim for words in several):
                 assert claim.verdict == "not tested"  # one seed
+
+    def test_limits_are_those_of_the_adaptive_schedule_below_sigmoid_s(self, smoke):
+        found = experiment.chapter("smoke")
+        of = found.more["vae10-seed0-schedule-limits"].tensors
+        assert of["beta"].tolist() == [100.0, 200.0, 36_000.0]
+        ratios = experiment.schedule_limits(found)
+        assert ratios.shape == (3, 1)
+        assert bool(((ratios > 0) & (ratios < 1)).all())
+        # longer ways have more, and sigmoid loses with each
+        assert bool((of["adaptive.log_weight_variance"][0].diff() > 0).all())
+        assert bool((ratios[:, 0].diff() < 0).all())
 
     def test_page_models_curves_and_damage(self, smoke):
         found = experiment.chapter("smoke")
