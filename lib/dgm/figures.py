@@ -38,8 +38,9 @@ class Figure:
         text = text[text.index("<svg") :].replace(PAGE, "currentColor")
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)  # a hundredth of a point is enough
+        # the page's own font, as older and newer versions of matplotlib write it
         text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
-        text = re.sub(r" font-family: [^;\"]*;", "", text)  # the page's own
+        text = re.sub(r" font-family: [^;\"]*;", "", text)
         text = re.sub(r' d="[^"]*"', lambda path: re.sub(r" ?\n| (?=[A-Z])", "", path[0]), text)
         text = re.sub(r"\n +", "\n", text)
         text = re.sub(r"(data:image/png;base64,)([^\"]+)", lambda m: m[1] + _smaller(m[2]), text)
