@@ -11,6 +11,9 @@ import torch
 from dgm import checkpoint
 
 
+WRITES = int(os.environ.get("DGM_TEST_WRITES", 400))  # before the repair 64 of 16,000 failed
+
+
 def equal(a, b):
     if isinstance(a, torch.Tensor):
         same = isinstance(b, torch.Tensor) and (a.dtype, a.shape) == (b.dtype, b.shape)
@@ -201,6 +204,12 @@ def test_a_file_in_place_of_the_folder_is_named(tmp_path):
         checkpoint.write_text(tmp_path / "folder" / "x", "new")
 
 
+def forks():
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch._dynamo", "safetensors.torch", "tqdm", "pytest"])
+    return context
+
+
 def write_and_die(path, when):
     """In a child: is killed for good (SIGKILL) just before or after a step of the write."""
     name, after = when
@@ -227,9 +236,7 @@ def write_and_die(path, when):
 def test_a_write_killed_at_any_stage_leaves_a_whole_file(tmp_path, when, survivor):
     path = tmp_path / "x"
     checkpoint.save(path, {"old": torch.zeros(3)})
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch._dynamo", "safetensors.torch", "tqdm", "pytest"])
-    child = context.Process(target=write_and_die, args=(path, when))
+    child = forks().Process(target=write_and_die, args=(path, when))
     child.start()
     child.join()
     assert child.exitcode == -signal.SIGKILL
@@ -253,4 +260,43 @@ def test_a_living_writer_s_temporary_file_is_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "replace", meanwhile)
     checkpoint.write_text(path, "the first writer")
     assert path.read_text() == "the first writer"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def test_a_sweep_between_creation_and_lock_harms_nothing(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    path, real = tmp_path / "x", fcntl.flock
+
+    def late(*args):
+        monkeypatch.setattr(fcntl, "flock", real)
+        checkpoint._remove_abandoned(path)
+        assert os.listdir(tmp_path) == []
+        real(*args)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    checkpoint.write_text(path, "whole")
+    assert path.read_text() == "whole"
+    assert os.listdir(tmp_path) == ["x"]
+
+
+def write_often(path, letter, times, start):
+    start.wait()
+    for _ in range(times):
+        checkpoint.write_text(path, letter * 100)
+
+
+def test_processes_that_write_one_file_never_fail(tmp_path):
+    path, context = tmp_path / "x", forks()
+    start = context.Barrier(4)
+    writers = [
+        context.Process(target=write_often, args=(path, letter, WRITES // 4, start))
+        for letter in "abcd"
+    ]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0, 0]
+    text = path.read_text()
+    assert text == text[0] * 100
     assert os.listdir(tmp_path) == ["x"]

@@ -18,7 +18,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["load", "save", "write_bytes", "write_text"]
+__all__ = ["from_bytes", "load", "save", "to_bytes", "write_bytes", "write_text"]
 
 Tree = Any
 """Nested dicts, lists and tuples of tensors, int, float, str, bool and None."""
@@ -40,11 +40,16 @@ def save(path: str | os.PathLike, tree: Tree) -> None:
         TypeError: For a value or key of another type, naming its place.
         OSError: When the file cannot be written; the old file is then still there, unharmed.
     """
+    write_bytes(path, to_bytes(tree))
+
+
+def to_bytes(tree: Tree) -> bytes:
+    """The bytes that `save` writes for a tree; raises TypeError as it does."""
     tensors: dict[str, torch.Tensor] = {}
     text = json.dumps(_flatten(tree, "", tensors), allow_nan=False)
     metadata = {"tree": text, "crc32": _checksum(text, tensors)}
     # One key only: safetensors writes several in no fixed order.
-    write_bytes(path, safetensors.torch.save(tensors, metadata={"dgm": json.dumps(metadata)}))
+    return safetensors.torch.save(tensors, metadata={"dgm": json.dumps(metadata)})
 
 
 def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
@@ -54,7 +59,11 @@ def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
         FileNotFoundError: When there is no such file.
         ValueError: When the file is truncated, altered, or not written by `save`; names the file.
     """
-    data = Path(path).read_bytes()
+    return from_bytes(Path(path).read_bytes(), path, device)
+
+
+def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
+    """Turns the bytes of `to_bytes`, read from `path`, back into a tree; raises ValueError as `load`."""
     try:
         size = int.from_bytes(data[:8], "little")
         metadata = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["dgm"])
@@ -89,20 +98,24 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(path)
-        _write(path, data)
+        while not _write(path, data):
+            pass
     except OSError as error:
         reason = error.strerror or str(error)
         message = f"could not write {path}: {reason}; nothing half written was left"
         raise OSError(error.errno, message) from error
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: Path, data: bytes) -> bool:
+    """Writes the file; False when another writer removed the temporary file before it was locked."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
             if fcntl:  # held until the file is closed or the process dies
-                with contextlib.suppress(OSError):
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                with contextlib.suppress(OSError):  # some network file systems refuse
+                    fcntl.flock(file, fcntl.LOCK_EX)
+                if not temporary.exists():
+                    return False
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -120,6 +133,7 @@ def _write(path: Path, data: bytes) -> None:
                 os.fsync(folder)
         finally:
             os.close(folder)
+    return True
 
 
 def _remove_abandoned(path: Path) -> None:
