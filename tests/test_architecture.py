@@ -14,7 +14,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # A module imports from its own floor or below, and units of one floor have no cycle.
 FLOORS = [
-    {"profiles", "checkpoint"},
+    {"profiles", "checkpoint", "code_hash"},
     {"sampling", "vae", "nets", "measure", "feature_distance", "paired"},
     {"papers", "data", "results", "fit", "claims"},
     {"experiments", "figures", "widgets", "evaluate"},

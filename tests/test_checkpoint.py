@@ -10,7 +10,6 @@ import torch
 
 from dgm import checkpoint
 
-
 WRITES = int(os.environ.get("DGM_TEST_WRITES", 400))  # before the repair 64 of 16,000 failed
 
 

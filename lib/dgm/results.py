@@ -1,31 +1,37 @@
 """Published results: loaded where they exist, else computed and kept with their provenance.
 
-A result is two files: `<name>.safetensors` holds its tensors, `<name>.json` its plain values and where
-they came from. The JSON is written last, so a result is whole or absent. A result is *current* while
-the code that its experiment runs is the code that made it, or while `--verify` has found the present
-code to give the same numbers; otherwise its badge says "earlier code".
+A result is two files: `<name>.safetensors` holds its tensors, `<name>.json` its plain values, where
+they came from, and a hash of all. The JSON is written last, so a result is whole or absent; one process
+at a time computes it, and others wait for it. A result is *current* while the code that its experiment
+runs is the code that made it, or while `--verify` has found the present code to give the same numbers;
+otherwise its badge says "earlier code".
 """
 
-import ast
+import contextlib
 import functools
 import hashlib
 import json
 import os
 import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pooch
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 
 from dgm import checkpoint, profiles
+from dgm.code_hash import PACKAGE, code_hash
 from dgm.data import registry
 
-PACKAGE = Path(__file__).resolve().parent
+NEEDED = ("tensors_sha256", "code", "data", "device", "profile")  # of a result's provenance
+CLOCK_SECONDS = 5.0  # between two notes of the time spent on a result: what a kill can lose
 
 
 class Result(NamedTuple):
@@ -69,22 +75,29 @@ def get(
 ) -> Result:
     """Load the result `name` of the context's chapter and profile, or compute it and keep it.
 
+    Its `wall_seconds` are those of all sittings since the work folder was last emptied, killed ones
+    included.
+
     Args:
         name: such as "vae2-seed0-curve".
         compute: returns plain values (for JSON) and tensors.
         context: chapter, profile and code.
         settings: what else to remember in the provenance, such as the seed.
+
+    Raises:
+        ValueError: The published files are damaged, or do not belong together.
     """
-    path = folder() / context.chapter / context.profile.name / f"{name}.json"
+    place = Path(context.chapter, context.profile.name, f"{name}.json")
+    path, work = folder() / place, work_folder() / place
     if not path.exists():
-        began = time.monotonic()
-        values, tensors = compute()
-        provenance = {
-            **_provenance(context),
-            **settings,
-            "wall_seconds": round(time.monotonic() - began, 1),
-        }
-        _keep(path, values, tensors, provenance)
+        with _locked(work.with_suffix(".lock")):
+            if not path.exists():
+                # Asked first, since the code may be edited while it runs.
+                provenance = _provenance(context) | settings
+                with _clock(work.with_suffix(".seconds")) as seconds:
+                    values, tensors = compute()
+                    provenance["wall_seconds"] = round(seconds(), 1)
+                _keep(path, values, tensors, provenance)
     return _load(path, context)
 
 
@@ -107,14 +120,6 @@ def resolve(
     return profiles.get(profile)
 
 
-@functools.cache
-def code_hash(module: str, package: Path = PACKAGE) -> str:
-    """Hash of a dgm module and of all dgm modules that it imports, whatever their comments say."""
-    seen: dict[str, str] = {}
-    _collect(module, package, seen)
-    return hashlib.sha256(json.dumps(sorted(seen.items())).encode()).hexdigest()[:16]
-
-
 def mark_verified(context: Context, checks: list[dict[str, Any]]) -> None:
     """Remember that the present code gives the published numbers of this chapter and profile."""
     path = folder() / context.chapter / context.profile.name / "verified.json"
@@ -132,29 +137,95 @@ def badge(results: Sequence[Result], extra: str = "") -> str:
     return " · ".join(part for part in parts if part)
 
 
+def _locked(path: Path) -> contextlib.AbstractContextManager:
+    """Waits until no other process works on the same result, then keeps others out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        return lock.acquire(timeout=0.5)
+    except Timeout:
+        print(f"{path.stem}: waiting for another process that computes it", file=sys.stderr)
+        return lock.acquire()
+
+
+@contextlib.contextmanager
+def _clock(path: Path) -> Iterator[Callable[[], float]]:
+    """Gives a function of the seconds spent so far, and notes them in a file that outlives a kill."""
+    try:
+        earlier = float(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        earlier = 0.0
+    began, stop = time.monotonic(), threading.Event()
+
+    def seconds() -> float:
+        return earlier + time.monotonic() - began
+
+    def note() -> None:
+        with contextlib.suppress(OSError):  # a full disk must not end the computation
+            checkpoint.write_text(path, str(seconds()))
+
+    def tick() -> None:
+        while not stop.wait(CLOCK_SECONDS):
+            note()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        stop.set()
+        thread.join()
+        note()
+
+
 def _keep(path: Path, values: dict, tensors: dict[str, Tensor], provenance: dict) -> None:
-    blob = path.with_suffix(".safetensors")
-    checkpoint.save(blob, {key: value.detach().cpu() for key, value in tensors.items()})
-    provenance["tensors_sha256"] = hashlib.sha256(blob.read_bytes()).hexdigest()
-    text = json.dumps({"values": values, "provenance": provenance}, indent=1, allow_nan=False)
-    checkpoint.write_text(path, text + "\n")
+    data = checkpoint.to_bytes({key: value.detach().cpu() for key, value in tensors.items()})
+    provenance["tensors_sha256"] = hashlib.sha256(data).hexdigest()
+    text = json.dumps({"values": values, "provenance": provenance}, allow_nan=False)
+    content = json.loads(text)
+    content["sha256"] = _hash(content)
+    checkpoint.write_bytes(path.with_suffix(".safetensors"), data)
+    checkpoint.write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _hash(content: dict) -> str:
+    """Hash of a result's values and provenance, and so of its tensors."""
+    parts = [content["values"], content["provenance"]]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def _load(path: Path, context: Context) -> Result:
-    content = json.loads(path.read_text())
-    provenance = content["provenance"]
-    blob = path.with_suffix(".safetensors")
-    if hashlib.sha256(blob.read_bytes()).hexdigest() != provenance["tensors_sha256"]:
+    blob, verified = path.with_suffix(".safetensors"), path.with_name("verified.json")
+    cure = f"restore it and {blob.name}, or remove both to compute them again"
+    with _naming(path, cure):
+        content = json.loads(path.read_text("utf-8"))
+        values, provenance = dict(content["values"]), dict(content["provenance"])
+        expected, code, data, *_ = (provenance[key] for key in NEEDED)
+        # Earlier results have a hash of their tensors only.
+        if content.get("sha256", _hash(content)) != _hash(content):
+            raise ValueError("it was altered after it was written")
+    tensors = blob.read_bytes() if blob.exists() else b""
+    if hashlib.sha256(tensors).hexdigest() != expected:
         raise ValueError(
-            f"{blob} is not the file that {path.name} describes: restore both, or remove both to "
-            "compute them again"
+            f"{blob} is missing, or not the file that {path.name} describes: restore both, or remove "
+            "both to compute them again"
         )
-    code = {provenance["code"]}
-    verified = path.with_name("verified.json")
+    codes = {code}
     if verified.exists():
-        code.add(json.loads(verified.read_text())["code"])
-    current = code_hash(context.experiment) in code and provenance["data"] == _data(context)
-    return Result(path.stem, content["values"], checkpoint.load(blob), provenance, current)
+        with _naming(verified, "restore it, or remove it and run --verify"):
+            codes.add(json.loads(verified.read_text("utf-8"))["code"])
+    current = code_hash(context.experiment) in codes and data == _data(context)
+    return Result(path.stem, values, checkpoint.from_bytes(tensors, blob), provenance, current)
+
+
+@contextlib.contextmanager
+def _naming(path: Path, cure: str) -> Iterator[None]:
+    """Turns what goes wrong while a JSON file is read into a ValueError that says what to do."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is damaged ({what}): {cure}") from error
 
 
 def _provenance(context: Context) -> dict[str, Any]:
@@ -184,38 +255,11 @@ def _commit() -> str:
     """The checkout's commit, "+" behind it when the library has changes that are not committed."""
     run = functools.partial(subprocess.run, cwd=PACKAGE, capture_output=True, text=True)
     try:
+        # An installed package may lie inside a repository that is not its own.
+        tracked = run(["git", "ls-files", "--error-unmatch", "results.py"])
         head = run(["git", "rev-parse", "--short=12", "HEAD"])
         changed = run(["git", "status", "--porcelain", "--", str(PACKAGE)])
     except FileNotFoundError:
         return "unknown"
-    return head.stdout.strip() + "+" * bool(changed.stdout) if head.returncode == 0 else "unknown"
-
-
-def _collect(module: str, package: Path, seen: dict[str, str]) -> None:
-    relative = Path(*module.split(".")[1:])
-    candidates = (package / relative.with_suffix(".py"), package / relative / "__init__.py")
-    path = next((p for p in candidates if p.is_file()), None) if module != "dgm" else None
-    if path is None or module in seen:
-        return
-    tree = ast.parse(path.read_text())
-    seen[module] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        else:
-            continue
-        for name in names:
-            if name.startswith("dgm."):
-                _collect(name, package, seen)
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        first = body[0] if isinstance(body, list) and body else None
-        text = first.value if isinstance(first, ast.Expr) else None
-        if isinstance(text, ast.Constant) and isinstance(text.value, str):
-            node.body = body[1:] or [ast.Pass()]
-    return tree
+    known = tracked.returncode == head.returncode == 0
+    return head.stdout.strip() + "+" * bool(changed.stdout) if known else "unknown"
