@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -159,16 +161,61 @@ def test_results_of_other_chapters_execute_nothing(root, runs):
     assert not prepare(root)[1]
 
 
-def test_results_that_a_run_adds_do_not_execute_it_again(root, monkeypatch, runs):
+def test_installed_versions_are_part_of_the_key(root, runs, monkeypatch):
+    prepare(root)
+    found = [*metadata.distributions(), SimpleNamespace(name="fonts", version="2.0")]
+    monkeypatch.setattr(metadata, "distributions", lambda: found)
+    book.installed.cache_clear()
+    assert prepare(root)[1]
+    book.installed.cache_clear()
+
+
+def during(monkeypatch, change):
+    """Makes something happen while a chapter runs, once."""
     fake = book.execute
 
     def execute(*args, **kwargs):
-        add_result(root)
+        monkeypatch.setattr(book, "execute", fake)
+        change()
         return fake(*args, **kwargs)
 
     monkeypatch.setattr(book, "execute", execute)
+
+
+def test_outputs_are_not_kept_when_results_come_in_during_the_run(root, monkeypatch, runs):
+    during(monkeypatch, lambda: add_result(root))
+    assert prepare(root)[1]
     assert prepare(root)[1]
     assert not prepare(root)[1]
+
+
+def test_outputs_are_refused_when_the_library_is_edited_during_the_run(root, monkeypatch, runs):
+    during(monkeypatch, lambda: edit_library(root))
+    with pytest.raises(book.ChapterError, match="edited while it ran"):
+        prepare(root)
+    assert prepare(root)[0].cells[2].outputs[0].text == "run 2"
+
+
+def test_two_builds_do_not_overlap(root, monkeypatch, runs, capsys):
+    inside, release = threading.Event(), threading.Event()
+    during(monkeypatch, lambda: (inside.set(), release.wait(10)))
+    arguments = ["--execute-only", "--output", str(root / "_build")]
+    builds = [
+        threading.Thread(target=lambda: codes.append(book.main(arguments, root=root)))
+        for _ in range(2)
+    ]
+    codes: list[int] = []
+    builds[0].start()
+    inside.wait(10)
+    builds[1].start()
+    time.sleep(0.8)
+    assert "waiting for another build" in capsys.readouterr().out
+    assert len(runs) == 0
+    release.set()
+    for build in builds:
+        build.join()
+    assert codes == [0, 0]
+    assert len(runs) == 1, "the second takes what the first has kept"
 
 
 def test_a_damaged_cache_entry_is_executed_again(root, runs):
@@ -266,10 +313,30 @@ def execute(root: Path, notebook: nbformat.NotebookNode, **options) -> nbformat.
     )
 
 
-def test_execute_runs_with_one_thread_in_the_folder(root, capsys):
-    cell = "import os; print(os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd()))"
-    executed = execute(root, notebook_of(cell))
-    assert book.code_cells(executed)[-1].outputs[0].text == "1 root\n"
+def test_execute_runs_alone_with_one_thread_in_the_folder(root, capsys):
+    cell = "import os, dgm; print(os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd()))"
+    cell += "; print(os.environ['PYTHONHASHSEED'], dgm.__file__)"
+    old, stop = notebook_of(cell), threading.Event()
+    for count, done in enumerate(book.code_cells(old), start=1):
+        done.execution_count = count
+        done.outputs = [new_output("stream", text="old")]
+        done.metadata.execution = {"shell.execute_reply": "now"}
+    old.metadata.papermill = {"end_time": "now"}
+
+    def orphan():
+        (root / "run").mkdir(exist_ok=True)
+        while not stop.wait(0.05):
+            nbformat.write(old, root / "run" / "01_tiny.out.ipynb")
+
+    thread = threading.Thread(target=orphan)
+    thread.start()
+    try:
+        executed = execute(root, notebook_of(cell))
+    finally:
+        stop.set()
+        thread.join()
+    library = Path(book.__file__).parent / "__init__.py"
+    assert book.code_cells(executed)[-1].outputs[0].text == f"1 root\n0 {library}\n"
     assert "01_tiny: 2 of 2 cells" in capsys.readouterr().out
 
 
@@ -283,24 +350,53 @@ def test_a_killed_kernel_is_an_error(root):
         execute(root, notebook_of("import os; os.kill(os.getpid(), 9)"))
 
 
-def test_timeout_kills_the_kernel_and_its_children(root, monkeypatch):
-    pids = root / "pids"
-    cell = f"""
+def sleeper(pids: Path) -> str:
+    """A cell that writes down the process ids of papermill, its kernel and a child, and sleeps."""
+    return f"""
 import os, subprocess, pathlib, time
 child = subprocess.Popen(["sleep", "600"], start_new_session=True)
-pathlib.Path({str(pids)!r}).write_text(f"{{os.getpid()}} {{child.pid}}")
+part = pathlib.Path({str(pids)!r} + ".part")
+part.write_text(f"{{os.getppid()}} {{os.getpid()}} {{child.pid}}")
+part.rename({str(pids)!r})
 time.sleep(600)
 """
+
+
+def alive(pids: Path) -> list[int]:
+    """Those of the processes that run."""
+    found = filter(psutil.pid_exists, map(int, pids.read_text().split()))
+    return [pid for pid in found if psutil.Process(pid).status() != "zombie"]
+
+
+def test_nothing_outlives_a_killed_build(root):
+    pids = root / "pids"
+    edit(root, lambda cells: cells[2].update(source=sleeper(pids)))
+    call = "import sys, pathlib; from dgm import book;"
+    call += "book.main(['--execute-only'], root=pathlib.Path(sys.argv[1]))"
+    build = subprocess.Popen([sys.executable, "-c", call, str(root)])
+    for _ in range(600):
+        if pids.exists():
+            break
+        time.sleep(0.1)
+    build.kill()
+    build.wait()
+    for _ in range(50):
+        if not alive(pids):
+            break
+        time.sleep(0.1)
+    assert alive(pids) == []
+
+
+def test_timeout_kills_the_kernel_and_its_children(root, monkeypatch):
+    pids = root / "pids"
     # The clock jumps once the cell runs: no matter how long a kernel takes to start.
     clock = SimpleNamespace(
         sleep=time.sleep, monotonic=lambda: time.monotonic() + (1000 if pids.exists() else 0)
     )
     monkeypatch.setattr(book, "time", clock)
     with pytest.raises(book.ChapterError, match="still running after 120 s, killed"):
-        execute(root, notebook_of(cell))
-    kernel, child = map(int, pids.read_text().split())
-    for pid in (kernel, child):
-        assert not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie"
+        execute(root, notebook_of(sleeper(pids)))
+    assert alive(pids) == []
 
 
 def test_a_failed_chapter_fails_the_book(root, monkeypatch, capsys):

@@ -5,7 +5,8 @@ with one thread, under a hard time limit, and the executed copy is kept under a 
 everything that could change its outputs: code cells with their tags, parameters, the whole library,
 the lock file, the chapter's results and the versions. Prose is not part of the key: Markdown always
 comes from the source, so an edit to a text executes nothing. Pages are built from staged copies at
-the same relative paths.
+the same relative paths. One build at a time uses an output folder; each run has a folder of its own,
+and ends with the build that started it, however that ends.
 
 Needs the extra `book` and Python 3.11 or later.
 """
@@ -14,6 +15,8 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +26,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -34,9 +38,15 @@ from typing import Any
 
 import nbformat
 import psutil
+from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).resolve().parents[2]
-THREADS = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+# Sets and threads in a fixed order, and the library that the key describes.
+ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "PYTHONHASHSEED": "0",
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")])),
+}
 LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle"}
 CACHE_DEPTH = 4
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -148,11 +158,17 @@ def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
             tree_digest(root / "lib", LIBRARY_SUFFIXES),
             (root / "requirements.lock").read_bytes(),
             platform.python_version(),
-            metadata.version("torch"),
+            *installed(),
             # PROFILE = "auto" looks for a GPU; asking torch would cost two seconds.
             str(shutil.which("nvidia-smi") is not None),
         ]
     )
+
+
+@functools.cache
+def installed() -> list[str]:
+    """Names and versions of the packages at hand, which may differ from the lock file's."""
+    return sorted(f"{found.name} {found.version}" for found in metadata.distributions())
 
 
 def results_folder(root: Path) -> Path:
@@ -181,7 +197,7 @@ def problem(notebook: nbformat.NotebookNode) -> str | None:
 
 
 def kill_tree(pid: int) -> None:
-    """Kills a process and all that it started; kernels live in process groups of their own."""
+    """Kills a process, also this one, and all that it started; kernels live in groups of their own."""
     try:
         parent = psutil.Process(pid)
         family = [*parent.children(recursive=True), parent]
@@ -193,6 +209,19 @@ def kill_tree(pid: int) -> None:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(family, timeout=5)
+
+
+def run_papermill() -> None:
+    """Papermill's command line, for `execute`: ends with its kernel as soon as the parent dies."""
+
+    def watch() -> None:
+        sys.stdin.buffer.read()  # nothing is sent, so this ends when the parent has
+        kill_tree(os.getpid())
+
+    threading.Thread(target=watch, daemon=True).start()
+    from papermill.cli import papermill
+
+    papermill()
 
 
 def try_read(path: Path) -> nbformat.NotebookNode | None:
@@ -220,7 +249,7 @@ def execute(
     Args:
         notebook: what to run.
         name: the chapter's name, for messages and files.
-        work: folder for the input, the output and the log.
+        work: folder in which the run gets a folder of its own for input, output and log.
         cwd: the folder in which the kernel starts.
         timeout: seconds after which the process and its kernel are killed.
         stop: ends the run when set.
@@ -229,17 +258,19 @@ def execute(
         ChapterError: a cell failed, the kernel died, or the time ran out.
     """
     work.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
     source, target, log = (work / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
     nbformat.write(notebook, source)
-    target.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "papermill", str(source), str(target), "--cwd", str(cwd)]
+    command = [sys.executable, "-c", "from dgm.book import run_papermill; run_papermill()"]
+    command += [str(source), str(target), "--cwd", str(cwd)]
     command += ["--kernel", "python3", "--no-progress-bar", "--log-level", "ERROR"]
     total = len(code_cells(notebook))
     start, seen, reason, ended = time.monotonic(), None, None, None
     with log.open("wb") as stream:
         process = subprocess.Popen(
             command,
-            env={**os.environ, **THREADS},
+            env={**os.environ, **ENVIRONMENT},
+            stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -265,6 +296,7 @@ def execute(
                     break
         finally:
             kill_tree(process.pid)
+            process.stdin.close()
             process.wait()
     executed = try_read(target)
     reason = reason or (problem(executed) if executed else "papermill left no notebook")
@@ -315,8 +347,11 @@ def prepare(
     cwd.mkdir(parents=True, exist_ok=True)
     executed = execute(source, name, work=output / "run", cwd=cwd, timeout=timeout, stop=stop)
     say(f"{name}: done in {time.monotonic() - start:.0f} s")
-    # The run may have added results of its own: keep it under the key that the next run will see.
-    cached = cached_path(cache, name, code, root)
+    if code_key(source, root) != code:
+        raise ChapterError(f"{name}: the library was edited while it ran; build again")
+    if cached_path(cache, name, code, root) != cached:
+        # Results came in, of its own or of others: which of them it shows cannot be known.
+        return merge(source, executed), True
     write_if_changed(cached, nbformat.writes(executed).encode())
     others = (p for p in cache.glob(f"{name}-*.ipynb") if p != cached)
     for old in sorted(others, key=lambda p: p.stat().st_mtime)[: -(CACHE_DEPTH - 1)]:
@@ -473,7 +508,26 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         return 0
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
-    start, output = time.monotonic(), options.output.resolve()
+    output = options.output.resolve()
+    with locked(output):
+        shutil.rmtree(output / "run", ignore_errors=True)  # of earlier builds
+        return make(root, output, options)
+
+
+def locked(output: Path) -> contextlib.AbstractContextManager:
+    """Waits until no other build uses the output folder, then keeps others out."""
+    output.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output / ".lock")
+    try:
+        return lock.acquire(timeout=0.5)
+    except Timeout:
+        say(f"waiting for another build in {output}")
+        return lock.acquire()
+
+
+def make(root: Path, output: Path, options: argparse.Namespace) -> int:
+    """Executes, stages and builds; returns the exit status."""
+    start = time.monotonic()
     parameters = {"PROFILE": options.profile, "SEED": options.seed}
     stop = threading.Event()
     notebooks, executed, failures = {}, 0, []
