@@ -16,7 +16,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FLOORS = [
     {"profiles", "checkpoint", "code_hash"},
     {"sampling", "vae", "nets", "measure", "feature_distance", "paired"},
-    {"papers", "data", "results", "fit", "claims"},
+    {"papers", "data", "results", "jobs", "fit", "claims"},
     {"experiments", "figures", "widgets", "evaluate"},
     {"book"},
 ]

@@ -270,8 +270,46 @@ def test_published_takes_the_largest_whole_profile(context):
     assert results.published("01_test", names) is None
     results.get("b", compute, context)
     assert results.published("01_test", names) == "smoke"
-    assert results.resolve("auto", "01_test", names).name == "smoke"
-    assert results.resolve("paper", "01_test", names).name == "paper"
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """A package that came with a result "a" of its own at `small`, and an empty user's cache."""
+    monkeypatch.delenv("DGM_RESULTS", raising=False)
+    monkeypatch.setattr(results, "PACKAGE", tmp_path / "site-packages" / "dgm")
+    monkeypatch.setattr(results.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    own = Context("dgm.vae", "01_test", profiles.get("small"), ())
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            results, "folders", lambda: [tmp_path / "site-packages" / "dgm" / "published"]
+        )
+        results.get("a", compute, own)
+    return own
+
+
+def test_results_that_came_with_the_package_are_read_and_new_ones_go_to_the_cache(
+    installed, tmp_path
+):
+    shipped = {p: p.read_bytes() for p in (tmp_path / "site-packages").rglob("*.*")}
+    assert results.published("01_test", lambda profile: ["a"]) == "small"
+    assert results.get("a", pytest.fail, installed).values == {"mean": 1.5}
+    assert results.missing(results.get(name, pytest.fail, installed) for name in "ab") == [
+        ("b", installed)
+    ]
+    results.get("b", compute, installed)
+    results.mark_verified(installed, [])
+    assert {p: p.read_bytes() for p in (tmp_path / "site-packages").rglob("*.*")} == shipped
+    names = {p.name for p in (tmp_path / "cache").rglob("*.json")}
+    assert names == {"b.json", "verified.json"}
+
+
+def test_a_verification_in_the_cache_counts_for_results_of_the_package(
+    installed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(results, "code_hash", lambda module: "another")
+    assert not results.get("a", pytest.fail, installed).current
+    results.mark_verified(installed, [])
+    assert results.get("a", pytest.fail, installed).current
 
 
 def test_the_code_hash_follows_imports_and_ignores_comments(tmp_path):

@@ -16,7 +16,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,6 +33,8 @@ from dgm.data import registry
 
 NEEDED = ("tensors_sha256", "code", "data", "device", "profile")  # of a result's provenance
 CLOCK_SECONDS = 5.0  # between two notes of the time spent on a result: what a kill can lose
+# While this holds a list, `get` only notes there what is not at hand.
+_absent: ContextVar[list | None] = ContextVar("absent", default=None)
 
 
 class Result(NamedTuple):
@@ -53,14 +56,29 @@ class Context(NamedTuple):
     datasets: tuple[str, ...]
 
 
-def folder() -> Path:
-    """$DGM_RESULTS, else book/results of a checkout, else the user's cache."""
+def folders() -> list[Path]:
+    """Where results are looked for; the last takes new ones.
+
+    $DGM_RESULTS alone, else book/results of a checkout alone, else those that came with the installed
+    package, which are only read, and the user's cache.
+    """
     if given := os.environ.get("DGM_RESULTS"):
-        return Path(given)
+        return [Path(given)]
     checkout = PACKAGE.parents[1]
     if (checkout / "book" / "results").is_dir() and (checkout / "pyproject.toml").is_file():
-        return checkout / "book" / "results"
-    return Path(pooch.os_cache("dgm")) / "results"
+        return [checkout / "book" / "results"]
+    return [PACKAGE / "published", Path(pooch.os_cache("dgm")) / "results"]
+
+
+def folder() -> Path:
+    """Where new results are written."""
+    return folders()[-1]
+
+
+def find(chapter: str, profile: str, name: str) -> Path:
+    """The JSON of a result: where it is, else where it would be written."""
+    paths = [place / chapter / profile / f"{name}.json" for place in folders()]
+    return next((path for path in paths if path.exists()), paths[-1])
 
 
 def work_folder() -> Path:
@@ -87,8 +105,11 @@ def get(
     Raises:
         ValueError: The published files are damaged, or do not belong together.
     """
-    place = Path(context.chapter, context.profile.name, f"{name}.json")
-    path, work = folder() / place, work_folder() / place
+    path = find(context.chapter, context.profile.name, name)
+    if (absent := _absent.get()) is not None:
+        absent += [] if path.exists() else [(name, context)]
+        return None
+    work = work_folder() / context.chapter / context.profile.name / path.name
     if not path.exists():
         with _locked(work.with_suffix(".lock")):
             if not path.exists():
@@ -101,23 +122,27 @@ def get(
     return _load(path, context)
 
 
+def missing(everything: Iterable[Result]) -> list[tuple[str, Context]]:
+    """Names and contexts of those results that would have to be computed; computes and loads none.
+
+    Args:
+        everything: an iterator that makes each of its results by `get`.
+    """
+    mark = _absent.set([])
+    try:
+        for _ in everything:
+            pass
+        return _absent.get()
+    finally:
+        _absent.reset(mark)
+
+
 def published(chapter: str, names: Callable[[profiles.Profile], list[str]]) -> str | None:
     """The largest profile of which every result in names(profile) is there; None where none is."""
     for profile in reversed(profiles.NAMES):
-        expected = names(profiles.get(profile))
-        if all((folder() / chapter / profile / f"{name}.json").exists() for name in expected):
+        if all(find(chapter, profile, name).exists() for name in names(profiles.get(profile))):
             return profile
     return None
-
-
-def resolve(
-    profile: str, chapter: str, names: Callable[[profiles.Profile], list[str]]
-) -> profiles.Profile:
-    """The profile of that name; "auto" is what is published, else small on a GPU, else smoke."""
-    if profile == "auto":
-        fallback = "small" if torch.cuda.is_available() else "smoke"
-        profile = published(chapter, names) or fallback
-    return profiles.get(profile)
 
 
 def mark_verified(context: Context, checks: list[dict[str, Any]]) -> None:
@@ -195,7 +220,7 @@ def _hash(content: dict) -> str:
 
 
 def _load(path: Path, context: Context) -> Result:
-    blob, verified = path.with_suffix(".safetensors"), path.with_name("verified.json")
+    blob = path.with_suffix(".safetensors")
     cure = f"restore it and {blob.name}, or remove both to compute them again"
     with _naming(path, cure):
         content = json.loads(path.read_text("utf-8"))
@@ -211,9 +236,11 @@ def _load(path: Path, context: Context) -> Result:
             "both to compute them again"
         )
     codes = {code}
-    if verified.exists():
-        with _naming(verified, "restore it, or remove it and run --verify"):
-            codes.add(json.loads(verified.read_text("utf-8"))["code"])
+    for place in folders():
+        verified = place / context.chapter / context.profile.name / "verified.json"
+        if verified.exists():
+            with _naming(verified, "restore it, or remove it and run --verify"):
+                codes.add(json.loads(verified.read_text("utf-8"))["code"])
     current = code_hash(context.experiment) in codes and data == _data(context)
     return Result(path.stem, values, checkpoint.from_bytes(tensors, blob), provenance, current)
 

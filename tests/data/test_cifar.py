@@ -1,17 +1,20 @@
 """CIFAR-10 from sheets: images with their labels, and files that are not what their names say."""
 
 import hashlib
+import io
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
+import pooch
 import pytest
 import torch
 from PIL import Image
 
 from dgm.data import registry
-from dgm.data.cifar import CLASSES, load
+from dgm.data.cifar import CLASSES, ColourImages, load
 
 
 @pytest.fixture
@@ -86,6 +89,68 @@ def test_files_that_do_not_fit_are_named(tiny, name, content, message):
         load("test")
 
 
+@pytest.fixture
+def archive(tiny, tmp_path, monkeypatch):
+    """The same images as the publisher's archive has them, at an address, and no sheets."""
+    expected = {split: load(split) for split in ("train", "test")}
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        for entry, images in zip(
+            registry.PUBLISHED["cifar10"],
+            [*(half(expected["train"], i) for i in (0, 1)), expected["test"]],
+            strict=True,
+        ):
+            data = torch.cat([images.y[:, None].to(torch.uint8), images.x.flatten(1)], 1)
+            data = data.numpy().tobytes()
+            tar.addfile(member(entry.member, data), io.BytesIO(data))
+            new = entry._replace(bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+            monkeypatch.setitem(registry.FILES, entry.path, new)
+    monkeypatch.setenv("DGM_DATA", str(tmp_path / "none"))
+    monkeypatch.setenv("DGM_CACHE", str(tmp_path / "cache"))
+    served = []
+
+    def download(self, url, output, _):
+        served.append(url)
+        Path(output).write_bytes(content.getvalue())
+
+    monkeypatch.setattr(pooch.HTTPDownloader, "__call__", download)
+    return expected, served, content
+
+
+def half(images, i):
+    return ColourImages(*(part[slice(0, 3) if i == 0 else slice(3, None)] for part in images))
+
+
+def member(name, data):
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    return info
+
+
+def test_without_sheets_the_publishers_archive_is_downloaded_once(archive):
+    expected, served, _ = archive
+    assert registry.unavailable("cifar10") == []
+    assert registry.download_bytes("cifar10") > 150e6  # the whole archive, not what is kept of it
+    for split, images in expected.items():
+        for ours, theirs in zip(load(split), images, strict=True):
+            assert torch.equal(ours, theirs)
+            assert ours.dtype == theirs.dtype
+    assert served == [registry.PUBLISHED["cifar10"][0].url]
+    assert registry.download_bytes("cifar10") == 0
+
+
+def test_another_archive_is_refused_by_the_checksums_of_its_batches(archive, tmp_path):
+    data = bytes(3073)
+    archive[2].seek(0)
+    archive[2].truncate()
+    with tarfile.open(fileobj=archive[2], mode="w:gz") as tar:
+        for entry in registry.PUBLISHED["cifar10"]:
+            tar.addfile(member(entry.member, data), io.BytesIO(data))
+    with pytest.raises(ValueError, match="is not the file; nothing was kept"):
+        load("test")
+    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
+
+
 def test_splits_are_checked():
     with pytest.raises(ValueError, match="cifar10 has no split 'validation'; it has train, test"):
         load("validation")
@@ -113,5 +178,8 @@ def test_the_real_images_are_the_published_ones(split):
     assert torch.bincount(data.y).min() > 900
     assert len(CLASSES) == data.y.max() + 1
     records = torch.cat([data.y[:, None].to(torch.uint8), data.x.flatten(1)], 1)
-    found = [hashlib.md5(part.numpy().tobytes()).hexdigest() for part in records.split(10_000)]
-    assert found == OFFICIAL[split]
+    batches = [part.numpy().tobytes() for part in records.split(10_000)]
+    assert [hashlib.md5(batch).hexdigest() for batch in batches] == OFFICIAL[split]
+    ours = [hashlib.sha256(batch).hexdigest() for batch in batches]
+    entries = [f for f in registry.PUBLISHED["cifar10"] if ("test" in f.path) == (split == "test")]
+    assert ours == [entry.sha256 for entry in entries]

@@ -1,9 +1,12 @@
-"""CIFAR-10 as bytes, from lossless PNG sheets: 20,000 of the 50,000 training images, and the test images.
+"""CIFAR-10 as bytes: 20,000 of the 50,000 training images, and the test images.
+
+They come from lossless PNG sheets where these are at hand, else from the publisher's archive.
 
 Source: Krizhevsky, Learning multiple layers of features from tiny images, 2009.
 """
 
 import json
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -48,7 +51,10 @@ def load(split: str = "train") -> ColourImages:
     """
     if split not in _SHEETS:
         raise ValueError(f"cifar10 has no split '{split}'; it has {', '.join(_SHEETS)}")
-    x = torch.from_numpy(np.concatenate([_sheet(f"cifar10/{name}") for name in _SHEETS[split]]))
+    sheets = [f"cifar10/{name}" for name in _SHEETS[split]]
+    if not all(map(registry.local, [*sheets, f"cifar10/{_LABELS[split]}"])):
+        return _published(split)
+    x = torch.from_numpy(np.concatenate([_sheet(path) for path in sheets]))
     labels = json.loads(registry.fetch(f"cifar10/{_LABELS[split]}").read_text("utf-8"))
     # The file has the labels of all five training batches, in their order.
     y = torch.tensor(labels[: len(x)], dtype=torch.int64)
@@ -58,6 +64,15 @@ def load(split: str = "train") -> ColourImages:
             f"{len(x)} images; want one each, from 0 to {len(CLASSES) - 1}"
         )
     return ColourImages(x, y)
+
+
+def _published(split: str) -> ColourImages:
+    """The images of the publisher's batches: each a byte of label, then red, green and blue planes."""
+    names = [f"cifar-10-batches-bin/{Path(name).stem}.bin" for name in _SHEETS[split]]
+    rows = np.concatenate([np.fromfile(registry.fetch(name), np.uint8) for name in names])
+    rows = torch.from_numpy(rows).view(-1, 1 + 3 * _SIDE * _SIDE)
+    x = rows[:, 1:].reshape(-1, 3, _SIDE, _SIDE)
+    return ColourImages(x, rows[:, 0].to(torch.int64))
 
 
 def _sheet(path: str) -> np.ndarray:

@@ -24,12 +24,16 @@ import requests
 
 from dgm.checkpoint import write_text
 
-__all__ = ["DATASETS", "FILES", "DataFile", "Dataset", "checksums", "fetch"]
+__all__ = [
+    *("DATASETS", "FILES", "PUBLISHED", "DataFile", "Dataset", "checksums", "download_bytes"),
+    *("fetch", "fetch_all", "local", "unavailable"),
+]
 
 _FACTS = Path(__file__).with_name("registry.json")
 # What the bytes behind a url are, in the manifest's words.
 _SAME, _DECODED = "this file", "the decoded file"
 _MEMBER = "a tar.gz that holds the decoded file as member"
+_PLAIN_MEMBER = "a tar.gz that holds this file as member"
 
 
 class DataFile(NamedTuple):
@@ -42,9 +46,9 @@ class DataFile(NamedTuple):
         decoded_bytes: Its size when unpacked; None when it is not compressed.
         decoded_sha256: The hash of what it unpacks to; None when it is not compressed.
         url: Where it can be had; None when no public address is known.
-        url_sha256: The hash of what the url serves.
+        url_sha256: The hash of what the url serves; None when it is not known.
         url_bytes_are: What the url serves: "this file", "the decoded file" or "a tar.gz that holds
-            the decoded file as member".
+            the decoded file as member", or this file.
         member: The name inside that tar.gz; None otherwise.
         mirrors: Other addresses that serve the same bytes as the url.
     """
@@ -85,6 +89,30 @@ def _read_facts() -> dict[str, Dataset]:
 DATASETS = _read_facts()
 FILES = {file.path: file for dataset in DATASETS.values() for file in dataset.files}
 
+# Of data sets whose files have no address: the same content as the publisher's archive has it. The
+# archive's own sha256 is not known here; those of its members are, and they agree with its md5 sums.
+_CIFAR = "cifar-10-batches-bin"
+_CIFAR_BATCHES = {
+    "data_batch_1": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+    "data_batch_2": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+    "test_batch": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+}
+PUBLISHED = {
+    "cifar10": tuple(
+        DataFile(
+            path=f"{_CIFAR}/{name}.bin",
+            bytes=30_730_000,
+            sha256=sha256,
+            url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+            url_bytes_are=_PLAIN_MEMBER,
+            member=f"{_CIFAR}/{name}.bin",
+        )
+        for name, sha256 in _CIFAR_BATCHES.items()
+    )
+}
+_ARCHIVE_BYTES = {"https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz": 170_052_171}
+FILES |= {file.path: file for files in PUBLISHED.values() for file in files}
+
 # The digits that scikit-learn ships: 1797 x 64 pixels, then 1797 labels, all uint8.
 DIGITS = {"scikit-learn/digits": "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"}
 
@@ -105,6 +133,39 @@ def checksums(name: str) -> dict[str, str]:
     if name not in DATASETS:
         raise ValueError(f"no data set '{name}'; there are digits, {', '.join(DATASETS)}")
     return {file.path: file.sha256 for file in DATASETS[name].files}
+
+
+def local(path: str) -> Path | None:
+    """Where a file lies, in `DGM_DATA` or in the cache, not yet verified; None where it does not."""
+    own = os.environ.get("DGM_DATA")
+    places = [*([Path(own) / path] if own else []), _cache() / path]
+    return next((place for place in places if place.is_file()), None)
+
+
+def needed(name: str) -> list[DataFile]:
+    """The files of a data set, or the publisher's where those are not all at hand."""
+    files = DATASETS[name].files if name in DATASETS else ()  # the digits are installed
+    if name in PUBLISHED and not all(local(file.path) for file in files):
+        files = PUBLISHED[name]
+    return list(files)
+
+
+def unavailable(name: str) -> list[str]:
+    """The files of a data set that are neither on this machine nor at a public address."""
+    return [file.path for file in needed(name) if not (file.url or local(file.path))]
+
+
+def download_bytes(name: str) -> int:
+    """The size of what `fetch_all` would download."""
+    files = [file for file in needed(name) if file.url and not local(file.path)]
+    archives = {file.url: _ARCHIVE_BYTES[file.url] for file in files if file.url in _ARCHIVE_BYTES}
+    return sum(archives.values()) + sum(f.bytes for f in files if f.url not in archives)
+
+
+def fetch_all(name: str) -> None:
+    """Finds or downloads, and verifies, every file of a data set; raises as `fetch`."""
+    for file in needed(name):
+        fetch(file.path)
 
 
 def fetch(path: str, progress: bool = True) -> Path:
@@ -213,10 +274,12 @@ def _download(file: DataFile, target: Path, progress: bool) -> list[tuple[str, E
     with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as folder:
         for url in (file.url, *file.mirrors):
             try:
-                served = pooch.retrieve(
-                    url, f"sha256:{file.url_sha256}", "served", folder, downloader=downloader
-                )
+                known = file.url_sha256 and f"sha256:{file.url_sha256}"
+                served = pooch.retrieve(url, known, "served", folder, downloader=downloader)
                 os.replace(_stored(Path(served), file), target)
+                for other in FILES.values():  # an archive is downloaded once
+                    if file.member and other.url == file.url and not local(other.path):
+                        os.replace(_stored(Path(served), other), _cache() / other.path)
                 return []
             except (requests.RequestException, ValueError) as error:  # ValueError: wrong checksum
                 failures.append((url, error))
@@ -227,12 +290,12 @@ def _stored(served: Path, file: DataFile) -> Path:
     """The file as our name says, made beside what a url served."""
     if file.url_bytes_are == _SAME:
         return served
-    if file.url_bytes_are == _MEMBER:
+    if file.member:
         with tarfile.open(served) as archive:
             decoded = archive.extractfile(file.member).read()
     else:
         decoded = served.read_bytes()
-    data = gzip.compress(decoded, mtime=0)
+    data = decoded if file.url_bytes_are == _PLAIN_MEMBER else gzip.compress(decoded, mtime=0)
     wrong = _wrong(data, file)
     if wrong:
         raise ValueError(f"what it unpacks to {wrong}")

@@ -10,7 +10,7 @@ import sys
 
 import torch
 
-from dgm import profiles, results
+from dgm import jobs, profiles, results
 from dgm.experiments import CHAPTERS
 
 
@@ -43,6 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.verify:
         return 0 if verify(chapter, profile) else 1
     seeds = range(profile.n_seeds) if options.seed is None else [options.seed]
+    jobs.announce(results.missing(r for seed in seeds for r in chapter.run(profile, seed)))
     for seed in seeds:
         for done in chapter.run(profile, seed):
             print(f"{done.name}: {done.provenance['wall_seconds']} s", flush=True)

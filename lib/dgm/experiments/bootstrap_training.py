@@ -312,6 +312,7 @@ def trained(dataset: str, arm: str, profile: profiles.Profile, seed: int) -> Tra
             checkpoint=folder / f"{name}.training.safetensors",
             description=name,
             checkpoint_seconds=60,
+            progress=False,
         )
         model = learner.averaged.module if slow else learner.model
         nll = paper.perplexity(model, m.streams[1].to(profile.device), window=200, rows=4).nll

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dgm import profiles, results
+from dgm import jobs, profiles, results
 from dgm.claims import Claim
 from dgm.claims import judge as verdict
 from dgm.data.synthetic import MIXTURES, gaussian_mixture_2d
@@ -81,12 +81,13 @@ class Chapter(NamedTuple):
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    profile = results.resolve(profile_name, CHAPTER, names)
+    everything = jobs.over_seeds(run, first_seed)
+    profile = jobs.resolve(profile_name, everything)
     if profile.threads:
         torch.set_num_threads(profile.threads)
     s = images.settings(profile)
     seeds = list(range(first_seed, first_seed + profile.n_seeds))
-    found = {r.name: r for seed in seeds for r in run(profile, seed, first_seed)}
+    found = jobs.collect(everything, profile)
     dcgans: dict[tuple[str, str, str, int], Pairs] = {}
     for r in images.runs(profile):
         key = (r.dataset, r.regime, r.norm, r.width)

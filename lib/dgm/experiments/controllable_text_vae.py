@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dgm import profiles, results
+from dgm import jobs, profiles, results
 from dgm.claims import Claim
 from dgm.claims import judge as verdict
 from dgm.data import text
@@ -145,12 +145,13 @@ class Chapter(NamedTuple):
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    profile = results.resolve(profile_name, CHAPTER, names)
+    everything = jobs.over_seeds(run, first_seed)
+    profile = jobs.resolve(profile_name, everything)
     if profile.threads:
         torch.set_num_threads(profile.threads)
     dataset, labels = settings(profile).dataset, steering.settings(profile).labels
     seeds = list(range(first_seed, first_seed + profile.n_seeds))
-    found = {r.name: r for seed in seeds for r in run(profile, seed, first_seed)}
+    found = jobs.collect(everything, profile)
     others = second_datasets(profile)
     scale = (
         f"{found['controls'].values['source copy']['n']} test sentences, {_count(seeds, 'seed')}"

@@ -177,6 +177,7 @@ def classifier(profile: profiles.Profile, dataset: str) -> Classifier:
         steps,
         checkpoint=work_file(profile, f"{dataset}-classifier.training.safetensors"),
         description=f"{dataset} classifier",
+        progress=False,
     )
     model.eval().requires_grad_(False)
     seen, _ = read(model, data.x[:5000])

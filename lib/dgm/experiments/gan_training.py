@@ -121,6 +121,7 @@ def train(
                 checkpoint=work_file(profile, f"{name}.training.safetensors"),
                 history_every=HISTORY_EVERY,
                 description=name,
+                progress=False,
             )
             # Squared distances of features have no natural scale.
             before = measured[-1].get("training_spread", 1.0)

@@ -252,6 +252,7 @@ def trained(dataset: str, model: str, profile: profiles.Profile, seed: int) -> T
             description=name,
             checkpoint_seconds=60,
             history_every=20,
+            progress=False,
         )
         found = per_step(likelihoods(net, m.validation, s.n_particles, seed), m.validation)
         if all(found > row["validation"] for row in rows):

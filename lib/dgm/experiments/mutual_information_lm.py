@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dgm import paired, profiles, results
+from dgm import jobs, paired, profiles, results
 from dgm.claims import Claim
 from dgm.claims import judge as verdict
 from dgm.data.synthetic import THEMES, topic_chain
@@ -126,11 +126,11 @@ def context(profile: profiles.Profile) -> results.Context:
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    profile = results.resolve(profile_name, CHAPTER, names)
+    everything = jobs.over_seeds(run, first_seed)
+    profile = jobs.resolve(profile_name, everything)
     if profile.threads:
         torch.set_num_threads(profile.threads)
-    seeds = range(first_seed, first_seed + profile.n_seeds)
-    found = {r.name: r for seed in seeds for r in run(profile, seed, first_seed)}
+    found = jobs.collect(everything, profile)
     sets: dict[str, Runs] = {}
     for dataset, arm, n in runs(profile):
         result = found[name_of(dataset, arm, n + first_seed)]

@@ -288,6 +288,7 @@ def trained(dataset: str, kind: str, profile: profiles.Profile, seed: int) -> Tr
             stop,
             checkpoint=folder / f"{name}.training.safetensors",
             description=name,
+            progress=False,
         )
         seconds = rows[-1]["seconds"] + _clock(profile.device) - began
         look(step=stop, seconds=seconds, training_value=float(history.terms["value"][-1]))

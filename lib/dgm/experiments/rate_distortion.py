@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dgm import profiles, results
+from dgm import jobs, profiles, results
 from dgm.claims import Claim, judge
 from dgm.experiments import rate_distortion_curves as curves
 from dgm.experiments.rate_distortion_training import CHAPTER, MODELS, context, settings
@@ -66,12 +66,16 @@ class Chapter(NamedTuple):
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    profile = results.resolve(profile_name, CHAPTER, names)
+
+    def everything(profile: profiles.Profile) -> Iterator[Result]:
+        return (make() for _, make in curves.jobs(profile, first_seed))
+
+    profile = jobs.resolve(profile_name, everything)
     if profile.threads:
         torch.set_num_threads(profile.threads)
     s = settings(profile)
     seeds = list(range(first_seed, first_seed + profile.n_seeds))
-    found = {name: make() for name, make in curves.jobs(profile, first_seed)}
+    found = jobs.collect(everything, profile)
     models = curves.main_models(profile)
 
     def of(what: str) -> dict[str, list[Result]]:

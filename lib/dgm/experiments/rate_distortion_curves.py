@@ -192,6 +192,7 @@ def measure(
         device=profile.device,
         force_precision=forces(profile),
         checkpoint=checkpoint,
+        progress=False,
     )
 
 
@@ -234,6 +235,7 @@ def gap(name: str, profile: profiles.Profile, seed: int, beta: float) -> Result:
             seed=seed,
             device=profile.device,
             force_precision=forces(profile),
+            progress=False,
         )
         values = {
             "beta": beta,
@@ -284,6 +286,7 @@ def _quick(
         "temperatures_per_beta": per_beta,
         "seed": 1000 + model_seed,
         "force_precision": forces(profile),
+        "progress": False,
     }
     found = rate_distortion_curve(
         decoder(name, profile, model_seed) if network is None else network,
@@ -519,7 +522,7 @@ def cost(profile: profiles.Profile) -> Result:
                 ("likelihood", {"betas": last, "temperatures_per_beta": n_betas * per_beta}),
             ):
                 began = time.perf_counter()
-                _quick(profile, "vae10", 0, x=x, step_sizes=0.02, progress=False, **options)
+                _quick(profile, "vae10", 0, x=x, step_sizes=0.02, **options)
                 seconds[what].append(time.perf_counter() - began)
         return seconds, {}
 
@@ -580,6 +583,7 @@ def features(profile: profiles.Profile) -> Features:
         100 if profile.name == "smoke" else 1000,
         checkpoint=work(profile, "features.training.safetensors"),
         description="features",
+        progress=False,
     )
     model.eval().requires_grad_(False)
     x = pictures(s.dataset, "test").x[:200].to(profile.device)

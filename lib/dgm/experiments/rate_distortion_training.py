@@ -279,6 +279,7 @@ def network_of(name: str, profile: profiles.Profile, seed: int) -> ImageVAE | Ad
         steps,
         checkpoint=work(profile, f"{name}-seed{seed}.training.safetensors"),
         description=f"{name} seed {seed}",
+        progress=False,
     )
     return network.eval()
 

@@ -219,6 +219,7 @@ def trained(kind: str, profile: profiles.Profile, dataset: str, seed: int) -> Tr
         steps,
         checkpoint=results.work_folder() / CHAPTER / profile.name / f"{name}.training.safetensors",
         description=name,
+        progress=False,
     )
     model.eval().requires_grad_(False)
     return Trained(model, m, posterior(model, m, m.corpus, N_POSTERIORS))

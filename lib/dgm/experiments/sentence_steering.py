@@ -137,6 +137,7 @@ def trained(profile: profiles.Profile, n_labels: int, seed: int) -> SteeringMode
         steps,
         checkpoint=path,
         description=name,
+        progress=False,
     )
     return model.eval().requires_grad_(False)
 

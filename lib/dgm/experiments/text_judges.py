@@ -143,6 +143,7 @@ def judges(profile: profiles.Profile, dataset: str, seed: int = 0) -> Judges:
             steps,
             checkpoint=_work(profile) / f"judge-{dataset}-seed{seed}.{name}.safetensors",
             description=f"{dataset} {name} judge",
+            progress=False,
         )
         model.eval().requires_grad_(False)
     return Judges(vocabulary, classifier, language)
