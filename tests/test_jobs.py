@@ -84,7 +84,7 @@ def test_data_that_cannot_be_had_are_an_error_before_the_first_job():
 
 
 def test_the_command_checks_the_data_too():
-    with pytest.raises(FileNotFoundError, match="wikitext-2/wiki.train"):
+    with pytest.raises(FileNotFoundError, match="wikitext-2/wiki"):
         __main__.main(["mutual_information_lm", "--profile", "small"])
 
 
