@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import time
 from importlib import metadata
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -475,6 +477,7 @@ def pages(tmp_path_factory):
     """A tiny book with the project's own configuration, built with and without an address."""
     root = tmp_path_factory.mktemp("pages")
     (root / "lib" / "dgm").mkdir(parents=True)
+    (root / "lib" / "dgm" / "__init__.py").write_text("RESULT = 42\n")
     (root / "book").mkdir()
     for name in ("_ext", "_static", "_templates"):
         shutil.copytree(ROOT / "book" / name, root / "book" / name)
@@ -492,7 +495,10 @@ def pages(tmp_path_factory):
 
     def build(address: str) -> str:
         urls = f'urls.Repository = "{address}"\n' if address else ""
-        (root / "pyproject.toml").write_text(f'[project]\nname = "tiny"\n{urls}')
+        project = f'[project]\nname = "tiny"\nversion = "1"\n{urls}'
+        (root / "pyproject.toml").write_text(
+            f'{project}[tool.setuptools.packages.find]\nwhere = ["lib"]\n'
+        )
         call = "import sys, pathlib; from dgm import book; root = pathlib.Path(sys.argv[1]);"
         call += "sys.exit(book.main(['--output', str(root / '_build')], root=root))"
         environment = {k: v for k, v in os.environ.items() if k != "DGM_RESULTS"}
@@ -534,6 +540,46 @@ def test_pages_need_no_network(pages):
     assert "startup.js" not in (pages.html / "book" / "intro.html").read_text()
     assert (pages.html / "_static" / "mathjax" / "output" / "chtml.js").is_file()
     assert not (pages.html / "_static" / "mathjax" / "tex-svg.js").exists()
+
+
+def test_a_chapter_offers_its_notebook_and_the_library(pages):
+    html = (pages.html / "notebooks" / "01_tiny.html").read_text()
+    found = dict(
+        re.findall(r'href="(\.\./_downloads/\w+/(01_tiny\.ipynb|tiny-1[^"]*\.whl))"', html)
+    )
+    paths = {name: pages.html / "notebooks" / href for href, name in found.items()}
+    notebook = nbformat.read(paths["01_tiny.ipynb"], as_version=4)
+    assert not any(cell.outputs for cell in book.code_cells(notebook))
+    assert 'PROFILE = "auto"' in book.code_cells(notebook)[0].source
+    assert (pages.html / "_sources" / "notebooks" / "01_tiny.ipynb").read_bytes() == paths[
+        "01_tiny.ipynb"
+    ].read_bytes()
+    with zipfile.ZipFile(paths["tiny-1-py3-none-any.whl"]) as archive:
+        assert archive.read("dgm/__init__.py") == b"RESULT = 42\n"
+
+
+def test_the_wheel_follows_its_content_and_leaves_nothing_in_the_sources(pages, tmp_path):
+    before = {path for path in pages.root.rglob("*") if "_build" not in path.parts}
+    first = book.wheel(pages.root, tmp_path)
+    again = book.wheel(pages.root, tmp_path / "again")
+    assert first.read_bytes() == again.read_bytes()
+    stamp = first.stat().st_mtime_ns
+    assert book.wheel(pages.root, tmp_path).stat().st_mtime_ns == stamp
+    assert {path for path in pages.root.rglob("*") if "_build" not in path.parts} == before
+    library = pages.root / "lib" / "dgm" / "__init__.py"
+    text = library.read_text()
+    library.write_text("RESULT = 43\n")
+    try:
+        assert book.wheel(pages.root, tmp_path) != first
+    finally:
+        library.write_text(text)
+    assert not first.exists()
+
+
+def test_a_wheel_that_cannot_be_built_is_an_error(pages, tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "sys", SimpleNamespace(executable=shutil.which("false")))
+    with pytest.raises(RuntimeError, match="wheel was not built"):
+        book.wheel(pages.root, tmp_path)
 
 
 def test_launch_buttons_appear_with_the_address(pages):

@@ -51,6 +51,20 @@ def test_build_system_is_in_the_lock():
         assert Version(LOCK[canonicalize_name(requirement.name)]) in requirement.specifier
 
 
+def test_the_wheel_has_every_package_and_the_published_results():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    packages = {
+        ".".join(path.parent.relative_to(ROOT / "lib").parts)
+        for path in (ROOT / "lib").rglob("*.py")
+    }
+    assert sorted(tools["packages"]) == sorted({*packages, "dgm.published"})
+    patterns = tools["package-data"]["dgm.published"]
+    assert tools["package-dir"]["dgm.published"] == "book/results"
+    results = ROOT / "book" / "results"
+    kept = {path for pattern in patterns for path in results.glob(pattern)}
+    assert kept == {p for p in results.glob("*/*/*") if p.parent.name != "smoke"}
+
+
 def test_conda_environment_installs_the_lock():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))
     conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]

@@ -240,6 +240,9 @@ def finish(app: Sphinx, error: Exception | None) -> None:
     for script in (*static.glob("*.js"), *static.glob("scripts/*.js")):
         words |= set(WORD.findall(script.read_text("utf-8")))
     lean_styles(static, words, Path(app.doctreedir, "styles"))
+    # The header's button offers the same notebook as the page's end: without outputs.
+    for notebook in Path(app.srcdir, "downloads").glob("*.ipynb"):
+        copy2(notebook, Path(app.outdir, "_sources", "notebooks", notebook.name))
     root = app.config.root_doc
     Path(app.outdir, "index.html").write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'

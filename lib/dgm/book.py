@@ -373,7 +373,7 @@ def stage(
     root: Path,
     target: Path,
     notebooks: Mapping[str, nbformat.NotebookNode],
-    posters: Mapping[Path, bytes] | None = None,
+    files: Mapping[Path, bytes] | None = None,
 ) -> None:
     """Lays out what the pages are built from, and touches only what differs.
 
@@ -381,7 +381,7 @@ def stage(
         root: the checkout.
         target: the folder to fill.
         notebooks: file name in `notebooks/` to executed notebook.
-        posters: path in the folder to picture.
+        files: path in the folder to content: posters and downloads.
     """
     wanted = {Path(name): (root / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
     sources = [p for p in (root / "lib").rglob("*.py") if "__pycache__" not in p.parts]
@@ -391,7 +391,7 @@ def stage(
         for p in (root / "book").rglob("*")
         if p.is_file() and "__pycache__" not in p.parts and published not in p.parents
     ]
-    wanted |= {p.relative_to(root): p.read_bytes() for p in sources} | dict(posters or {})
+    wanted |= {p.relative_to(root): p.read_bytes() for p in sources} | dict(files or {})
     wanted |= {
         Path("notebooks", name): (nbformat.writes(notebook) + "\n").encode()
         for name, notebook in notebooks.items()
@@ -431,6 +431,64 @@ def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
                 shown = nbformat.v4.new_output("display_data", {"text/html": image})
                 cell.outputs.insert(cell.outputs.index(output) + 1, shown)
     return posters
+
+
+def wheel(root: Path, output: Path) -> Path:
+    """The library with its published results, as pip installs it; built when its content has changed.
+
+    Raises:
+        RuntimeError: it could not be built.
+    """
+    sources = [Path(n) for n in ("lib", "book/results", "pyproject.toml", "README.md", "LICENSE")]
+    sources = [path for path in sources if (root / path).exists()]
+    trees = [tree_digest(root / path) for path in sources if (root / path).is_dir()]
+    files = [(root / path).read_bytes() for path in sources if (root / path).is_file()]
+    folder = output / "wheels" / digest([*trees, *files])[:20]
+    if not (built := list(folder.glob("*.whl"))):
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        # A copy, since the build leaves its work beside its sources.
+        with tempfile.TemporaryDirectory() as copy:
+            for path in sources:
+                target = Path(copy, path)
+                target.parent.mkdir(exist_ok=True)
+                tree = (root / path).is_dir()
+                (shutil.copytree if tree else shutil.copy)(root / path, target)
+            command = [
+                *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps")
+            ]
+            command += ["--no-build-isolation", "--wheel-dir", "wheels", "."]
+            done = subprocess.run(
+                command,
+                cwd=copy,
+                env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"},  # same content, same bytes
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode:
+                raise RuntimeError(f"the library's wheel was not built:\n{done.stderr}")
+            for path in Path(copy, "wheels").iterdir():
+                write_if_changed(folder / path.name, path.read_bytes())
+        built = list(folder.glob("*.whl"))
+    return built[0]
+
+
+def add_downloads(notebook: nbformat.NotebookNode, path: Path, library: Path) -> dict[Path, bytes]:
+    """Ends a chapter's page with the way to run it elsewhere.
+
+    Returns:
+        What is offered there: path below the staged copies to content.
+    """
+    files = {Path("downloads", p.name): p.read_bytes() for p in (path, library)}
+    megabytes = round(library.stat().st_size / 1e6)
+    text = (
+        f"**Run it yourself.** Put {{download}}`this notebook <../downloads/{path.name}>` and "
+        f"{{download}}`the library with all results <../downloads/{library.name}>` ({megabytes} MB) "
+        "into one folder, or upload both to a notebook host, and run the cells. Nothing is trained: "
+        "they show the published results."
+    )
+    notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="downloads"))
+    return files
 
 
 def build(root: Path, output: Path) -> None:
@@ -549,11 +607,17 @@ def make(root: Path, output: Path, options: argparse.Namespace) -> int:
     if failures:
         print("\n\n".join(failures), file=sys.stderr)
         return 1
-    posters = {}
+    files: dict[Path, bytes] = {}
     if not options.execute_only:
-        for name, notebook in notebooks.items():
-            posters |= for_page(notebook, Path(name).stem)
-    stage(root, output / "src", notebooks, posters)
+        try:
+            library = wheel(root, output)
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            return 1
+        for path in chapters(root):
+            notebook = notebooks[path.name]
+            files |= for_page(notebook, path.stem) | add_downloads(notebook, path, library)
+    stage(root, output / "src", notebooks, files)
     say(f"{executed} of {len(notebooks)} chapters executed, {len(notebooks) - executed} unchanged")
     if not options.execute_only:
         try:
