@@ -8,7 +8,7 @@ JOBS ?= 2
 TEST_JOBS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: book test serve bench clean test-hosted repository lint chromium setup
+.PHONY: book test serve bench clean test-hosted test-versions repository lint chromium setup
 
 book: $(READY)
 	$(BIN)/python -m dgm.book --jobs $(JOBS)
@@ -31,8 +31,14 @@ serve: book
 bench: $(READY)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest tests/bench --benchmark-only
 
-test-hosted: $(READY)
+test-hosted: book
 	$(BIN)/python tests/hosted.py
+
+# The library's tests on the oldest and the newest Python and packages; downloads several gigabytes.
+LOWEST ?= python3.10
+NEWEST ?= python3.13
+test-versions: $(READY)
+	$(BIN)/python tests/versions.py --lowest $(LOWEST) --newest $(NEWEST)
 
 # Puts the repository's address from pyproject.toml into the notebooks' first cells.
 repository: $(READY)
