@@ -56,6 +56,7 @@ def test_mutual_information_does_not_depend_on_the_chunk():
 def test_effective_sample_size():
     assert float(effective_sample_size(torch.zeros(8))) == pytest.approx(8)
     assert float(effective_sample_size(torch.tensor([0.0, -1e4, -1e4]))) == pytest.approx(1)
+    assert float(effective_sample_size(torch.full((8,), -math.inf))) == 1
     two = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
     torch.testing.assert_close(
         effective_sample_size(two), torch.tensor([2.0, 16 / 10], dtype=torch.float64)

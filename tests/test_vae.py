@@ -36,6 +36,16 @@ def test_kl_keeps_gradient_and_dtype_and_is_exact_near_zero():
     assert torch.isfinite(logvar.grad).all()
 
 
+def test_half_precision_does_not_overflow():
+    mu = torch.full((1, 1), 300.0, dtype=torch.float16)
+    assert float(gaussian_kl(mu, torch.zeros_like(mu))) == pytest.approx(45_000)
+    x = torch.full((1, 100), 10.0, dtype=torch.float16)
+    far = gaussian_log_likelihood(300 * x / 10, 0 * x, torch.tensor(20.0, dtype=torch.float16))
+    assert float(far) == pytest.approx(
+        -0.5 * (9e6 * math.exp(-20) + 100 * (math.log(2 * math.pi) + 20))
+    )
+
+
 def test_likelihood_against_torch_distributions():
     x, mean = torch.randn(5, 4, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
     log_variance = torch.tensor(-1.3, dtype=torch.float64)

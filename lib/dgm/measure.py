@@ -69,9 +69,10 @@ def aggregate_mutual_information(
 
 
 def effective_sample_size(log_w: Tensor, dim: int = 0) -> Tensor:
-    """(sum w)^2 / sum w^2 along a dimension: from 1 (one weight rules) to the number of weights."""
+    """(sum w)^2 / sum w^2 along a dimension: from 1 (one weight rules, or all are 0) to their number."""
     log_w = log_w.detach().to("cpu", torch.float64)
-    return torch.exp(2 * torch.logsumexp(log_w, dim) - torch.logsumexp(2 * log_w, dim))
+    log_ess = 2 * torch.logsumexp(log_w, dim) - torch.logsumexp(2 * log_w, dim)
+    return log_ess.masked_fill(log_w.amax(dim) == -math.inf, 0.0).exp()
 
 
 def bootstrap(

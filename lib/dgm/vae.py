@@ -15,6 +15,11 @@ import torch
 from torch import Tensor
 
 
+def at_least_float32(x: Tensor) -> Tensor:
+    """float16 and bfloat16 widened, since their squares and sums overflow or round; others as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 class ELBO(NamedTuple):
     """The evidence lower bound and its terms, each (B,), nats."""
 
@@ -32,7 +37,7 @@ def gaussian_kl(mu: Tensor, logvar: Tensor, *, validate: bool = True) -> Tensor:
         validate: check that the input is finite (waits for the device).
 
     Returns:
-        (B,) nats, with gradient.
+        (B,) nats, at least float32, with gradient.
 
     Raises:
         ValueError: shapes differ or are not (B, D), or a value is not finite.
@@ -43,6 +48,7 @@ def gaussian_kl(mu: Tensor, logvar: Tensor, *, validate: bool = True) -> Tensor:
         )
     if validate and not (torch.isfinite(mu).all() and torch.isfinite(logvar).all()):
         raise ValueError("mu and logvar must be finite: a NaN or infinity was found")
+    mu, logvar = at_least_float32(mu), at_least_float32(logvar)
     return 0.5 * (mu.square() + logvar.expm1() - logvar).sum(-1)
 
 
@@ -53,7 +59,8 @@ def reparameterise(mu: Tensor, logvar: Tensor, generator: torch.Generator) -> Te
 
 
 def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """log N(x; mean, exp(log_variance) I) for x (B, P) and one scalar variance; (B,) nats."""
+    """log N(x; mean, exp(log_variance) I) for x (B, P), one scalar variance; (B,) nats, at least float32."""
+    x, mean, log_variance = map(at_least_float32, (x, mean, log_variance))
     squared = (x - mean).square().sum(-1)
     constant = x.shape[-1] * (math.log(2.0 * math.pi) + log_variance)
     return -0.5 * (squared * torch.exp(-log_variance) + constant)

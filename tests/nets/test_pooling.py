@@ -47,6 +47,14 @@ def test_what_is_masked_is_never_read(kind, hidden):
     assert not h.grad[~MASK].any()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_large_values_do_not_overflow(kind):
+    h = torch.full((2, 4, 3), 6e4, dtype=torch.float16)
+    pooled = pool(h, None, kind)
+    assert pooled.dtype == torch.float16
+    assert torch.equal(pooled, h[:, 0])
+
+
 def test_one_token_is_the_same_for_all_kinds():
     h = states()
     for kind in KINDS:

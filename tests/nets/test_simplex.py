@@ -97,6 +97,12 @@ class TestOrthogonality:
         vertices = torch.diag(torch.tensor([3.0, 4.0]))  # Gram matrix diag(9, 16)
         assert float(orthogonality_loss(vertices, 5.0)) == pytest.approx(math.hypot(4, 11))
 
+    def test_squares_beyond_float16_are_no_trouble(self):
+        vertices = 300 * torch.eye(2, dtype=torch.float16)
+        loss = orthogonality_loss(vertices, 90_100.0)
+        assert loss.dtype == torch.float16
+        assert float(loss) == pytest.approx(100 * math.sqrt(2), rel=1e-3)
+
     def test_rotation_changes_nothing(self):
         vertices, rotation = normal(3, 16), torch.linalg.qr(normal(16, 16, seed=1))[0]
         torch.testing.assert_close(
@@ -184,6 +190,18 @@ class TestStructuredReconstruction:
                 ),
                 value,
             )
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+    def test_large_values_keep_their_direction(self, dtype):
+        far = 6e4 * torch.eye(2, dtype=dtype)
+        query = (0.9 * far).requires_grad_(True)
+        loss = structured_reconstruction_loss(query, far, far.flip(0)[:, None])
+        loss.backward()
+        assert loss.dtype == dtype
+        assert float(loss.detach()) == 0
+        assert torch.isfinite(query.grad).all()
+        turned = structured_reconstruction_loss(far.flip(0), far, far.flip(0)[:, None])
+        assert float(turned) == 2
 
     def test_gradient_reaches_all_three(self):
         inputs = [normal(3, 4), normal(3, 4, seed=1), normal(3, 2, 4, seed=2)]

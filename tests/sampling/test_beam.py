@@ -155,6 +155,40 @@ class TestEnds:
         beam_search(lambda tokens, state: (rows, state), (torch.zeros(1),), 1, width=1, max_steps=2)
         assert torch.equal(rows, before)
 
+    def test_where_nothing_is_possible_there_is_no_sequence(self):
+        step = table([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0]])
+        state = Counter(torch.zeros(2, dtype=torch.int64))
+        found = beam_search(step, state, 2, width=3, max_steps=2)
+        assert (found.log_prob == -math.inf).all()
+        assert not found.tokens.any()
+        assert not found.finished.any()
+
+    def test_a_dead_end_leaves_no_words(self):
+        step = table([[0, 0, 0.3, 0.7], [1, 0, 0, 0]])
+        found = beam_search(step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=2)
+        assert found.tokens[0].tolist() == [[2, 0], [0, 0]]
+        assert found.finished[0].tolist() == [True, False]
+
+    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    def test_log_probabilities_that_are_no_numbers_are_refused(self, value):
+        rows = torch.tensor([[0.0, 0.0, 0.2, 0.8]] * 3).log()
+        rows[1, 3] = value
+
+        def step(tokens, state):
+            return rows[state.read], Counter(state.read + 1)
+
+        with pytest.raises(ValueError, match=r"step 1 .*NaN.*\[0\]"):
+            beam_search(step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=1)
+
+    def test_what_follows_the_end_may_be_anything(self):
+        rows = torch.tensor([[0.0, 0.0, 1.0, 0.0], [math.nan] * 4, [math.nan] * 4]).log()
+
+        def step(tokens, state):
+            return rows[state.read], Counter(state.read + 1)
+
+        found = beam_search(step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=1)
+        assert found.tokens.tolist() == [[[2]]]
+
 
 def test_state_may_have_layers():
     torch.manual_seed(0)

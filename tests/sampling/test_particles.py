@@ -477,9 +477,12 @@ class TestInvariances:
         x, lengths, noise = self.padded()
         plain = particle_bound(start, step, x, lengths, 6, rule, rng()).log_likelihood
         x[0, 2] = 99.0
-        found = particle_bound(start, step, x, lengths, 6, rule, rng()).log_likelihood
+        bound = particle_bound(start, step, x, lengths, 6, rule, rng())
+        found = bound.log_likelihood
         assert found[0] == -math.inf
         assert torch.equal(found[1:], plain[1:])
+        assert (bound.ess[2:, 0] == 1).all()
+        assert ((bound.ess >= 1) & (bound.ess <= 6)).all()
 
     def test_weights_far_from_one_do_not_overflow(self):
         for shift in (-1e5, 1e5):

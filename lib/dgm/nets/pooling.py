@@ -9,6 +9,8 @@ import math
 import torch
 from torch import Tensor
 
+from dgm.vae import at_least_float32
+
 KINDS = ("last", "mean", "max", "absmax", "logsumexp")
 
 
@@ -57,7 +59,8 @@ def pool(
         raise ValueError(f"rows {empty[:8]} have no token")
     outside = ~mask[..., None]
     if kind == "mean":
-        return h.masked_fill(outside, 0).sum(1) / mask.sum(1, keepdim=True)
+        total = at_least_float32(h.masked_fill(outside, 0)).sum(1)
+        return (total / mask.sum(1, keepdim=True)).to(h.dtype)
     if kind == "max":
         return h.masked_fill(outside, -torch.inf).amax(1)
     if kind == "logsumexp" and temperature is None:

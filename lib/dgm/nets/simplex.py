@@ -18,6 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from dgm.vae import at_least_float32
+
 
 class SimplexCode(NamedTuple):
     """What `SimplexBlock` makes of B features."""
@@ -69,9 +71,11 @@ def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
         raise ValueError(f"vertices must be (K, D), got {tuple(vertices.shape)}")
     if not alpha > 0:
         raise ValueError(f"alpha must be above 0, got {alpha}")
-    gram = (vertices[:, None, :] * vertices).sum(-1)
+    wide = at_least_float32(vertices)
+    gram = (wide[:, None, :] * wide).sum(-1)
     wanted = alpha * torch.eye(len(vertices), dtype=gram.dtype, device=gram.device)
-    return torch.linalg.vector_norm(gram - wanted)  # PyTorch gives it the gradient 0 at 0
+    norm = torch.linalg.vector_norm(gram - wanted)  # PyTorch gives it the gradient 0 at 0
+    return norm.to(vertices.dtype)
 
 
 def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tensor) -> Tensor:
@@ -96,7 +100,7 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
     r = _unit(query)
     own = (_unit(mean) * r).sum(-1)
     other = (_unit(negatives) * r[:, None]).sum(-1)
-    return torch.relu(1 - own[:, None] + other).mean()
+    return torch.relu(1 - own[:, None] + other).mean().to(query.dtype)
 
 
 class SimplexBlock(nn.Module):
@@ -140,5 +144,6 @@ class SimplexBlock(nn.Module):
 
 
 def _unit(x: Tensor) -> Tensor:
+    x = at_least_float32(x)  # the length of a vector of float16 may be beyond float16
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return x / norm.masked_fill(norm == 0, 1)

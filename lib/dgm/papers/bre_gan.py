@@ -407,7 +407,7 @@ def _input_gradients(discriminator: nn.Module, points: Tensor, create_graph: boo
     with torch.enable_grad():
         logits = _real_or_fake(discriminator(points))
         (gradients,) = torch.autograd.grad(logits.sum(), points, create_graph=create_graph)
-    return gradients.flatten(1)
+    return _at_least_float32(gradients).flatten(1)
 
 
 def _at_least_float32(x: Tensor) -> Tensor:

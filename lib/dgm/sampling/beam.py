@@ -18,7 +18,8 @@ class Beams(NamedTuple):
     """The hypotheses of n sentences, best first."""
 
     tokens: Tensor  # (n, width, T) without start; end where it was reached, then pad
-    log_prob: Tensor  # (n, width) nats, the end's included; -inf where there are fewer sequences
+    # (n, width) nats, the end's included; -inf, and tokens all pad, where there are fewer sequences
+    log_prob: Tensor
     finished: Tensor  # (n, width) bool: reached end within max_steps
 
 
@@ -55,7 +56,8 @@ def beam_search(
         Beams, T at most max_steps. Row b * width + k of a state belongs to hypothesis k of sentence b.
 
     Raises:
-        ValueError: a size is below 1, the end is forbidden, or a state tensor has not n rows.
+        ValueError: a size is below 1, the end is forbidden, a state tensor has not n rows, or step returns
+            NaN or +inf for a hypothesis that still counts.
     """
     if min(n, width, max_steps) < 1:
         raise ValueError(f"n={n}, width={width}, max_steps={max_steps}: want 1 or more of each")
@@ -75,11 +77,18 @@ def beam_search(
     # All start equal: only the first may be extended in the first step.
     score = torch.full((n, width), -torch.inf, device=device)
     score[:, 0] = 0
-    for _ in range(max_steps):
+    for t in range(max_steps):
         log_probs, state = step(last.flatten(), _take(state, rows.flatten()))
         # The best few of each row are enough, with room for those that are forbidden.
         few = min(log_probs.shape[-1], width + len(banned))
         gain, words = (x.view(n, width, few) for x in log_probs.topk(few))
+        # topk puts NaN first.
+        wrong = ~(gain[..., 0] < torch.inf) & ~finished & (score > -torch.inf)
+        if wrong.any():
+            which = wrong.any(1).nonzero().flatten().tolist()[:5]
+            raise ValueError(
+                f"step {t} returned log-probabilities that are NaN or +inf for sentences {which}"
+            )
         gain = gain.masked_fill(torch.isin(words, banned), -torch.inf)
         # A finished hypothesis has one extension: a pad that costs nothing.
         gain = torch.where(finished[..., None], stay[:few].to(gain), gain)
@@ -91,6 +100,8 @@ def beam_search(
         finished = finished[sentence, parent] | (last == end)
         if (finished | (score == -torch.inf)).all():
             break
+    tokens = tokens.masked_fill((score == -torch.inf)[..., None], pad)
+    finished &= score > -torch.inf
     length = (tokens != pad).sum(-1).clamp(min=1)
     order = (score / length**length_power).argsort(dim=1, descending=True, stable=True)
     return Beams(tokens[sentence, order], score[sentence, order], finished[sentence, order])

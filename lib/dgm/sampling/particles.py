@@ -21,8 +21,8 @@ class ParticleBound(NamedTuple):
 
     Attributes:
         log_likelihood: (B,), nats, one bound a sequence (not divided by its length), with gradient.
-        ess: (T, B), effective number of particles before resampling, from 1 to N, without gradient;
-            behind a sequence's end that of its last step.
+        ess: (T, B), effective number of particles before resampling, from 1 to N (1 where none is
+            possible), without gradient; behind a sequence's end that of its last step.
     """
 
     log_likelihood: Tensor
@@ -166,7 +166,8 @@ def weigh(
     log_weight = log_weight + torch.where((left > 0)[:, None], log_alpha, 0.0)
     known = log_weight.detach()
     log_ess = 2 * known.logsumexp(1) - (2 * known).logsumexp(1)
-    effective = torch.where(left > 0, log_ess.exp().clamp(1.0, float(n)), effective)
+    now_effective = log_ess.masked_fill(known.amax(1) == -math.inf, 0.0).exp()
+    effective = torch.where(left > 0, now_effective.clamp(1.0, float(n)), effective)
     if uniform is None or threshold is None:
         return state, log_weight, total, effective
     now = (log_ess <= threshold) & (left > 1)
