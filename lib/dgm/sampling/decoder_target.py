@@ -258,13 +258,35 @@ def low_precision_copy(decoder: nn.Module) -> nn.Module:
 
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Let float32 matrix products be computed in TF32, or keep it out; as it was afterwards."""
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    """Let float32 products be computed in TF32, or keep all that is narrower out; as it was afterwards."""
+    cuda, cudnn, cpu = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
+    older: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
+        (lambda: cuda.allow_tf32, partial(setattr, cuda, "allow_tf32")),
+        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+        (lambda: cudnn.allow_tf32, partial(setattr, cudnn, "allow_tf32")),
+    ]
+    # From torch 2.9 on each operation has a setting of its own, or follows its backend's.
+    newer: list[tuple[Any, Any]] = []
+    if hasattr(cudnn, "fp32_precision"):
+        newer = [(cuda, cudnn), (cudnn.conv, cudnn), (cudnn.rnn, cudnn)]
+        newer += [(cpu.matmul, cpu), (cpu.conv, cpu), (cpu.rnn, cpu)]
+    precisions = [operation.fp32_precision for operation, _ in newer]
+    flags = []
+    for read, write in older:
+        with contextlib.suppress(RuntimeError):  # it cannot be read where it contradicts the newer
+            flags.append((write, read()))
     try:
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = allowed
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+        cudnn.allow_tf32 = allowed
+        for operation, _ in newer:
+            operation.fp32_precision = "tf32" if allowed else "ieee"
         yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+        for write, value in flags:
+            write(value)
+        for (operation, backend), precision in zip(newer, precisions, strict=True):
+            follows = precision == backend.fp32_precision
+            operation.fp32_precision = "none" if follows else precision
 
 
 @contextlib.contextmanager
