@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from importlib import metadata
 import zipfile
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 

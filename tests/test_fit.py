@@ -284,6 +284,13 @@ def test_progress_shows_description_count_and_terms(capfd):
     assert capfd.readouterr().err == ""
 
 
+def test_a_log_file_gets_few_lines(capfd):
+    fit(step, batches, make(), 500, description="VAE2")
+    lines = capfd.readouterr().err.split("\n")
+    assert len([line for line in lines if "VAE2" in line]) <= 3
+    assert len(lines) <= 5
+
+
 KILLS, STEPS, PAUSE = 20, 1500, 0.004
 
 

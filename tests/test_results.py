@@ -28,6 +28,20 @@ def here(context):
     return results.folder() / "01_test" / "smoke"
 
 
+@pytest.mark.parametrize(
+    ("variable", "place"), [("DGM_RESULTS", "results"), ("DGM_CACHE", "cache/results")]
+)
+def test_folders_are_those_of_the_environment(tmp_path, monkeypatch, variable, place):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(results, "PACKAGE", tmp_path / "site-packages" / "dgm")
+    for name in ("DGM_RESULTS", "DGM_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, f"~/{place.split('/')[0]}")
+    assert results.folder() == tmp_path / place
+    work = {"DGM_RESULTS": "results/.work", "DGM_CACHE": "cache/work"}[variable]
+    assert results.work_folder() == tmp_path / work
+
+
 def compute():
     return {"mean": 1.5}, {"curve": torch.arange(3.0)}
 
@@ -277,7 +291,7 @@ def installed(tmp_path, monkeypatch):
     """A package that came with a result "a" of its own at `small`, and an empty user's cache."""
     monkeypatch.delenv("DGM_RESULTS", raising=False)
     monkeypatch.setattr(results, "PACKAGE", tmp_path / "site-packages" / "dgm")
-    monkeypatch.setattr(results.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setattr(results.paths.pooch, "os_cache", lambda name: tmp_path / "cache" / name)
     own = Context("dgm.vae", "01_test", profiles.get("small"), ())
     with monkeypatch.context() as patch:
         patch.setattr(

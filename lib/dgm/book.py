@@ -173,7 +173,7 @@ def installed() -> list[str]:
 
 def results_folder(root: Path) -> Path:
     """Where the chapters' results lie; `dgm.results` says the same, but imports torch."""
-    return Path(os.environ.get("DGM_RESULTS") or root / "book" / "results")
+    return Path(os.environ.get("DGM_RESULTS") or root / "book" / "results").expanduser()
 
 
 def cached_path(cache: Path, name: str, code: str, root: Path) -> Path:
@@ -554,7 +554,9 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=900, help="seconds a chapter may take")
     parser.add_argument("--jobs", type=int, default=2, help="chapters executed side by side")
-    parser.add_argument("--output", type=Path, default=root / "_build")
+    parser.add_argument(
+        "--output", type=lambda text: Path(text).expanduser(), default=root / "_build"
+    )
     parser.add_argument("--execute-only", action="store_true", help="build no pages")
     parser.add_argument(
         "--write-repository", action="store_true", help="only write the address into the notebooks"

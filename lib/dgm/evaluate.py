@@ -29,10 +29,10 @@ import safetensors.torch
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from dgm import checkpoint
+from dgm import checkpoint, paths
 from dgm.papers.rate_distortion import RateDistortionCurve, rate_distortion_curve
+from dgm.progress import progress_bar
 from dgm.sampling.decoder_target import (
     FORCE_PRECISIONS,
     DecoderTarget,
@@ -257,7 +257,7 @@ def _run(job: Job, rank: int, n_ranks: int) -> RateDistortionCurve:
     mine = missing[rank::n_ranks]
     with _report_at_the_end(job, rank, n_ranks):
         quiet = rank > 0 or not job.arguments["progress"]
-        for shard in tqdm(mine, unit="shard", disable=quiet or len(mine) < 2, leave=False):
+        for shard in progress_bar(mine, unit="shard", disable=quiet or len(mine) < 2, leave=False):
             _evaluate_shard(job, shard, progress=not quiet)
         _wait(n_ranks)
         return _join(job)
@@ -386,10 +386,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     function = "package.module:function"
     parser.add_argument("--decoder", required=True, metavar=function, help="returns the module")
-    parser.add_argument("--images", required=True, type=Path, help=".npy or .safetensors, (N, ...)")
+    parser.add_argument(
+        "--images", required=True, type=paths.expanded, help=".npy or .safetensors, (N, ...)"
+    )
     parser.add_argument("--latent-dim", required=True, type=_positive)
     parser.add_argument("--betas", required=True, type=float, nargs="+", help="ascending")
-    parser.add_argument("--output", required=True, type=Path, help="folder for shards and curve")
+    parser.add_argument(
+        "--output", required=True, type=paths.expanded, help="folder for shards and curve"
+    )
     parser.add_argument("--prior", metavar=function, help="returns it; N(0, I) when left out")
     parser.add_argument("--distortion", metavar=function, help="the function itself")
     parser.add_argument("--shard-size", type=_positive, default=16, help="images a shard")

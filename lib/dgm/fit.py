@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from dgm import checkpoint as checkpoints
+from dgm.progress import progress_bar
 
 __all__ = ["History", "TrainingState", "fit"]
 
@@ -110,7 +110,7 @@ def fit(
         checkpoints.save(checkpoint, saved)
 
     saved_at, saved_step = time.monotonic(), done
-    bar = tqdm(
+    bar = progress_bar(
         total=steps,
         initial=done,
         desc=description,

@@ -8,11 +8,10 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tqdm import tqdm
-
 from dgm import profiles, results
 from dgm.checkpoint import write_text
 from dgm.data import registry
+from dgm.progress import progress_bar
 from dgm.results import Context, Result
 
 __all__ = ["announce", "collect", "costs", "over_seeds", "resolve"]
@@ -110,7 +109,7 @@ def collect(everything: Everything, profile: profiles.Profile) -> dict[str, Resu
     """A chapter's results by name, loaded or computed; one bar over all that are computed."""
     absent = {name for name, _ in results.missing(everything(profile))}
     loaded = {}
-    with tqdm(total=len(absent), unit="result", disable=not absent) as bar:
+    with progress_bar(total=len(absent), unit="result", disable=not absent) as bar:
         for result in everything(profile):
             loaded[result.name] = result
             bar.update(result.name in absent)

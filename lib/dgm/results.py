@@ -11,7 +11,6 @@ import contextlib
 import functools
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -22,12 +21,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pooch
 import torch
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from dgm import checkpoint, profiles
+from dgm import checkpoint, paths, profiles
 from dgm.code_hash import PACKAGE, code_hash
 from dgm.data import registry
 
@@ -60,14 +58,14 @@ def folders() -> list[Path]:
     """Where results are looked for; the last takes new ones.
 
     $DGM_RESULTS alone, else book/results of a checkout alone, else those that came with the installed
-    package, which are only read, and the user's cache.
+    package, which are only read, and the cache ($DGM_CACHE or the user's).
     """
-    if given := os.environ.get("DGM_RESULTS"):
-        return [Path(given)]
+    if given := paths.from_environment("DGM_RESULTS"):
+        return [given]
     checkout = PACKAGE.parents[1]
     if (checkout / "book" / "results").is_dir() and (checkout / "pyproject.toml").is_file():
         return [checkout / "book" / "results"]
-    return [PACKAGE / "published", Path(pooch.os_cache("dgm")) / "results"]
+    return [PACKAGE / "published", paths.cache() / "results"]
 
 
 def folder() -> Path:
@@ -77,15 +75,15 @@ def folder() -> Path:
 
 def find(chapter: str, profile: str, name: str) -> Path:
     """The JSON of a result: where it is, else where it would be written."""
-    paths = [place / chapter / profile / f"{name}.json" for place in folders()]
-    return next((path for path in paths if path.exists()), paths[-1])
+    places = [place / chapter / profile / f"{name}.json" for place in folders()]
+    return next((path for path in places if path.exists()), places[-1])
 
 
 def work_folder() -> Path:
     """Where interrupted runs and weights that are not published are kept: beside the data cache."""
-    if given := os.environ.get("DGM_RESULTS"):
-        return Path(given) / ".work"
-    return Path(os.environ.get("DGM_CACHE") or pooch.os_cache("dgm")) / "work"
+    if given := paths.from_environment("DGM_RESULTS"):
+        return given / ".work"
+    return paths.cache() / "work"
 
 
 def get(

@@ -22,7 +22,9 @@ from typing import NamedTuple
 import pooch
 import requests
 
+from dgm import paths
 from dgm.checkpoint import write_text
+from dgm.progress import progress_bar
 
 __all__ = [
     *("DATASETS", "FILES", "PUBLISHED", "DataFile", "Dataset", "checksums", "download_bytes"),
@@ -137,8 +139,8 @@ def checksums(name: str) -> dict[str, str]:
 
 def local(path: str) -> Path | None:
     """Where a file lies, in `DGM_DATA` or in the cache, not yet verified; None where it does not."""
-    own = os.environ.get("DGM_DATA")
-    places = [*([Path(own) / path] if own else []), _cache() / path]
+    own = paths.from_environment("DGM_DATA")
+    places = [*([own / path] if own else []), _cache() / path]
     return next((place for place in places if place.is_file()), None)
 
 
@@ -193,14 +195,14 @@ def fetch(path: str, progress: bool = True) -> Path:
         hint = f"did you mean '{near[0]}'?" if near else "dgm.data.registry.FILES has them all"
         raise ValueError(f"the registry has no file '{path}'; {hint}")
     file = FILES[path]
-    own = os.environ.get("DGM_DATA")
-    if own and (Path(own) / path).is_file():
-        wrong = _verify(Path(own) / path, file)
+    own = paths.from_environment("DGM_DATA")
+    if own and (own / path).is_file():
+        wrong = _verify(own / path, file)
         if wrong:
             raise ValueError(
-                f"{Path(own) / path} (found through DGM_DATA) {wrong}; replace it or unset DGM_DATA"
+                f"{own / path} (found through DGM_DATA) {wrong}; replace it or unset DGM_DATA"
             )
-        return Path(own) / path
+        return own / path
     cached = _cache() / path
     if cached.is_file():
         wrong = _verify(cached, file)
@@ -233,7 +235,7 @@ def fetch(path: str, progress: bool = True) -> Path:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("DGM_CACHE") or pooch.os_cache("dgm"))
+    return paths.cache()
 
 
 def _verify(where: Path, file: DataFile) -> str | None:
@@ -270,7 +272,8 @@ def _download(file: DataFile, target: Path, progress: bool) -> list[tuple[str, E
     """Stores the file from the first address that serves it; when none does, says why for each."""
     target.parent.mkdir(parents=True, exist_ok=True)
     failures: list[tuple[str, Exception]] = []
-    downloader = pooch.HTTPDownloader(progressbar=progress, timeout=30)
+    bar = progress_bar(total=file.bytes, unit="B", unit_scale=True) if progress else False
+    downloader = pooch.HTTPDownloader(progressbar=bar, timeout=30)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as folder:
         for url in (file.url, *file.mirrors):
             try:
@@ -319,8 +322,8 @@ def _facts(manifest: dict) -> list[dict]:
 def main(arguments: list[str] | None = None) -> None:
     """Rewrites registry.json from a manifest."""
     parser = argparse.ArgumentParser(prog="python -m dgm.data.registry", description=main.__doc__)
-    parser.add_argument("manifest", type=Path, help="the MANIFEST.json beside the data")
-    parser.add_argument("--output", type=Path, default=_FACTS)
+    parser.add_argument("manifest", type=paths.expanded, help="the MANIFEST.json beside the data")
+    parser.add_argument("--output", type=paths.expanded, default=_FACTS)
     given = parser.parse_args(arguments)
     facts = _facts(json.loads(given.manifest.read_text(encoding="utf-8")))
     write_text(given.output, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")

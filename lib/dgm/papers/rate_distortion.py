@@ -38,10 +38,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from dgm import checkpoint as checkpoints
 from dgm.nets.mlp import mlp
+from dgm.progress import progress_bar
 from dgm.sampling import schedules
 from dgm.sampling.annealing import AnnealingState, anneal, log_mean_weight, start
 from dgm.sampling.bidirectional import BDMC, bdmc_gap
@@ -313,7 +313,9 @@ def rate_distortion_curve(
         counts = _counts(temperatures_per_beta, recorded, scale, latent_dim)
         pilot = step_sizes is None
         n_pilot = sum(pilot_counts(counts)) if pilot else 0
-        bar = tqdm(total=n_pilot + sum(counts), unit="step", disable=not progress, leave=False)
+        bar = progress_bar(
+            total=n_pilot + sum(counts), unit="step", disable=not progress, leave=False
+        )
         pick = draw(partial(_uniform, device=options["device"]), len(x), run)
         records: list[list[Tensor]] = []
         sizes = (counts, scale, problem.shape, seed, n_leapfrog)

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from dgm.progress import progress_bar
 from dgm.sampling import schedules
 from dgm.sampling.annealing import anneal, log_mean_weight, reverse_anneal, start
 from dgm.sampling.decoder_target import DecoderTarget, check_betas, decode, energy_scale, prepared
@@ -99,7 +99,7 @@ def bdmc_gap(
         scale = energy_scale(forward.chain.energy, n_images)
         counts = [n_temperatures]
         total = sum(pilot_counts(counts)) + 2 * n_temperatures
-        with tqdm(total=total, unit="step", disable=not progress, leave=False) as bar:
+        with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
             table = pilot_run(
                 problem, recorded, counts, scale, n_leapfrog, tuning, move, bar,
                 diagonal_mass=mass == "diagonal",

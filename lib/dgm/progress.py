@@ -1,0 +1,22 @@
+"""Progress bars that suit a terminal, a notebook and a log file alike."""
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+__all__ = ["LOG_SECONDS", "progress_bar"]
+
+LOG_SECONDS = 30.0  # between two lines of a log
+
+
+def progress_bar(iterable: Any = None, **options: Any) -> tqdm:
+    """tqdm's bar on stderr; a line every `LOG_SECONDS` at most where that is no terminal or notebook."""
+    stream = sys.stderr
+    if not (stream.isatty() or type(stream).__module__.startswith("ipykernel")):
+        options |= {
+            "mininterval": LOG_SECONDS,
+            "maxinterval": LOG_SECONDS,
+            "bar_format": "{l_bar} {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]\n",
+        }
+    return tqdm(iterable, **options)
