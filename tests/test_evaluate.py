@@ -1,11 +1,13 @@
 """Shards and ranks give the numbers of one run; what is finished is kept; what does not fit is told."""
 
+import datetime
 import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +52,18 @@ def prior():
 
 def distance(x, output):
     return (x - output).abs().sqrt().sum(-1)
+
+def raises():
+    raise KeyError("no such weights")
+
+def leaves():
+    raise SystemExit(3)
+
+def wants_more(path):
+    pass
+
+def raising_distance(x, output):
+    return {}["nothing"]
 
 not_a_module = dict
 three = 3
@@ -314,6 +328,35 @@ class TestCommandLine:
             ({"decoder": "mine:three"}, "has no function 'three'"),
             ({"decoder": "mine:not_a_module"}, "no nn.Module"),
             ({"latent_dim": 4}, "latent_dim=4"),
+            ({"images": "empty.npy"}, "empty.npy cannot be read"),
+            ({"images": "cut.npy"}, "cut.npy cannot be read"),
+            ({"images": "archive.npy"}, "archive.npy cannot be read"),
+            ({"images": "text.npy"}, "text.npy cannot be read"),
+            ({"images": "objects.npy"}, "objects.npy cannot be read"),
+            ({"images": "long.npy"}, "save them as float32"),
+            ({"images": "complex.npy"}, "holds complex128"),
+            ({"images": "strings.npy"}, "save them as float32"),
+            ({"images": "fields.npy"}, "save them as float32"),
+            ({"images": "none.npy", "seed": 0}, "there is no file"),
+            ({"images": "empty.safetensors"}, "empty.safetensors cannot be read"),
+            ({"images": "text.safetensors"}, "text.safetensors cannot be read"),
+            ({"images": "nothing.safetensors"}, "none is named 'images'"),
+            ({"images": "two.safetensors"}, "none is named 'images'"),
+            ({"images": "complex.safetensors"}, "holds complex64"),
+            ({"images": "bytes.safetensors"}, "images / 255"),
+            ({"images": "no_images.npy"}, "batch of images"),
+            ({"output": "mine.py"}, "mine.py"),
+            ({"device": "gpu"}, "device must be cpu, cuda"),
+            ({"device": "meta"}, "cannot be used"),
+            (
+                {"decoder": "mine:raises"},
+                "--decoder mine:raises raised KeyError: 'no such weights'",
+            ),
+            ({"decoder": "mine:leaves"}, "raised SystemExit"),
+            ({"decoder": "mine:wants_more"}, "raised TypeError"),
+            ({"decoder": "broken:decoder"}, "importing it raised SyntaxError"),
+            ({"prior": "mine:raises"}, "--prior mine:raises raised KeyError"),
+            ({"distortion": "mine:raising_distance"}, "KeyError: 'nothing'"),
         ],
     )
     def test_says_what_does_not_fit(self, folder, capsys, changes, told):
@@ -321,9 +364,64 @@ class TestCommandLine:
         np.save("nan.npy", np.stack([np.zeros(12), np.full(12, np.nan)]))
         np.save("flat.npy", np.zeros(12))
         np.save("narrow.npy", np.zeros((3, 5)))
+        np.save("long.npy", np.zeros((3, 12), np.longdouble))
+        np.save("complex.npy", np.zeros((3, 12), complex))
+        np.save("objects.npy", np.array([[{}]]))
+        np.save("strings.npy", np.array([["a"]]))
+        np.save("fields.npy", np.zeros(3, [("a", "f4"), ("b", "f4")]))
+        np.save("no_images.npy", np.zeros((0, 12)))
+        with open("archive.npy", "wb") as file:
+            np.savez(file, np.zeros((3, 12)))
+        for kind in ("npy", "safetensors"):
+            Path(f"empty.{kind}").touch()
+            Path(f"text.{kind}").write_text("0.5 0.25 0.125\n" * 9)
+        Path("cut.npy").write_bytes(Path("nan.npy").read_bytes()[:150])
+        save, zeros = safetensors.torch.save_file, torch.zeros(3, 12)
+        save({}, "nothing.safetensors")
+        save({"a": zeros, "b": zeros.clone()}, "two.safetensors")
+        save({"a": zeros.to(torch.complex64)}, "complex.safetensors")
+        save({"a": zeros.byte()}, "bytes.safetensors")
+        Path("broken.py").write_text("def decoder(:\n")
         assert main(command(**changes)) == 2
-        assert told in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert told in error
+        assert len(error.splitlines()) == 1
+        assert "whole numbers" not in error or "images / 255" in error
         assert not (folder / "out").exists()
+
+    @pytest.mark.parametrize("dtype", [">f4", "f2", "f4"])
+    def test_reads_every_kind_of_float(self, folder, dtype):
+        values = np.arange(24).reshape(2, 12)
+        np.save("x.npy", values.astype(dtype))
+        assert torch.equal(
+            module._read_images(Path("x.npy")).double(), torch.tensor(values).double()
+        )
+
+    def test_a_tilde_is_the_home_folder(self, folder, monkeypatch):
+        monkeypatch.setenv("HOME", str(folder))
+        assert main(command(images="~/images.npy", output="~/here", temperatures=1)) == 0
+        assert (folder / "here" / "curve.safetensors").exists()
+
+    def test_a_full_disk_leaves_no_broken_picture(self, folder, monkeypatch):
+        written = module.checkpoint.write_bytes
+
+        def full(path, data):
+            if Path(path).suffix == ".png":
+                raise OSError(28, "No space left on device")
+            written(path, data)
+
+        monkeypatch.setattr(module.checkpoint, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            main(command(temperatures=1))
+        assert not (folder / "out" / "curve.png").exists()
+
+    @pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 2**64}, {"seed": 1.5},
+                                         {"schedule": "steep"}, {"betas": "x"}])  # fmt: skip
+    def test_refuses_values_of_another_kind(self, folder, capsys, options):
+        with pytest.raises(SystemExit) as stopped:
+            main(command(**options))
+        assert stopped.value.code == 2
+        assert "Traceback" not in capsys.readouterr().err
 
     @pytest.mark.parametrize("name", ["chains", "leapfrog", "temperatures", "shard_size"])
     def test_refuses_zero(self, folder, capsys, name):
@@ -346,6 +444,47 @@ def torchrun(folder, *arguments, **environment):
 
 
 class TestRanks:
+    def test_without_a_launcher_are_refused(self, folder, capsys, monkeypatch):
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert main(command()) == 2
+        assert "torchrun" in capsys.readouterr().err
+        decoder, x = problem()
+        with pytest.raises(ValueError, match="WORLD_SIZE"):
+            quick(decoder, x, folder / "other")
+        monkeypatch.setenv("WORLD_SIZE", "1")
+        assert main(command(temperatures=1)) == 0
+
+    def test_whose_launcher_is_gone_give_up(self, folder, monkeypatch):
+        monkeypatch.setattr(module, "START", datetime.timedelta(seconds=1))
+        launched = {
+            "TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2",
+            "MASTER_ADDR": "localhost", "MASTER_PORT": "1",
+        }  # fmt: skip
+        for name, value in launched.items():
+            monkeypatch.setenv(name, value)
+        began = time.monotonic()
+        with pytest.raises(RuntimeError, match="launcher"):
+            main(command())
+        assert time.monotonic() - began < 60
+
+    def test_wait_longer_for_work_than_for_the_start(self, monkeypatch):
+        calls = []
+        names = ("init_process_group", "new_group", "barrier", "destroy_process_group")
+        for name in names:
+            monkeypatch.setattr(
+                module.dist, name, lambda *a, name=name, **k: calls.append((name, a, k)) or "group"
+            )
+        monkeypatch.setattr(module.dist, "get_rank", lambda: 0)
+        monkeypatch.setattr(module.dist, "get_world_size", lambda: 2)
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+        with module._ranks() as (_, n_ranks, group):
+            module._wait(n_ranks, group)
+        assert tuple(name for name, _, _ in calls) == names
+        start, work = (calls[i][2]["timeout"] for i in (0, 1))
+        assert start <= datetime.timedelta(minutes=10) < datetime.timedelta(days=1) < work
+        assert calls[2][1] == ("group",)
+
     def test_two_give_the_numbers_of_one_process(self, folder):
         done = torchrun(folder, *command())
         assert done.returncode == 0, done.stderr

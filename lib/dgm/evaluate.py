@@ -15,11 +15,13 @@ import datetime
 import hashlib
 import importlib
 import inspect
+import io
 import math
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -45,6 +47,13 @@ from dgm.sampling.pilot import SCHEDULES
 
 OURS = ("scale", "checkpoint", "seed")  # arguments of the engine that each shard is given here
 PROBES = 8
+START = datetime.timedelta(minutes=5)  # for all ranks to find each other
+WORK = datetime.timedelta(days=7)  # a rank may wait for another as long as a shard takes
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+class _Refusal(ValueError):  # noqa: N818
+    """Arguments that do not fit, in one line for the user."""
 
 
 class Job(NamedTuple):
@@ -107,28 +116,43 @@ def evaluate(
         ValueError: what `rate_distortion_curve` refuses, or the folder holds shards of another run.
         TypeError: an argument that `rate_distortion_curve` does not know.
     """
-    with _ranks() as (rank, n_ranks):
+    with _ranks() as (rank, n_ranks, group):
         device = _own_device(device, decoder, n_ranks)
         arguments = {**arguments, "latent_dim": latent_dim, "betas": betas, "device": device}
         job = _job(decoder, x, output, shard_size, seed, arguments)
-        return _run(job, rank, n_ranks)
+        return _run(job, rank, n_ranks, group)
 
 
 @contextlib.contextmanager
-def _ranks() -> Iterator[tuple[int, int]]:
-    """This process's rank and how many there are: torchrun's, a group already made, or one alone."""
-    if not dist.is_available() or not (dist.is_initialized() or dist.is_torchelastic_launched()):
-        yield 0, 1
-    elif dist.is_initialized():
-        yield dist.get_rank(), dist.get_world_size()
-    else:
-        # Results travel as files and ranks only wait for each other; unlike nccl, gloo tells a rank
-        # that waits when another has died. The wait may last as long as a shard.
-        dist.init_process_group("gloo", timeout=datetime.timedelta(days=7))
+def _ranks() -> Iterator[tuple[int, int, Any]]:
+    """This process's rank, how many there are, and their group (None: the default one).
+
+    They are torchrun's, those of a group already made, or this process alone.
+    """
+    if dist.is_available() and dist.is_initialized():
+        yield dist.get_rank(), dist.get_world_size(), None
+    elif dist.is_available() and dist.is_torchelastic_launched():
         try:
-            yield dist.get_rank(), dist.get_world_size()
+            # Results travel as files and ranks only wait for each other; unlike nccl, gloo tells a rank
+            # that waits when another has died.
+            dist.init_process_group("gloo", timeout=START)
+            group = dist.new_group(timeout=WORK)
+        except RuntimeError as error:
+            raise RuntimeError(
+                f"the ranks did not find each other within {START}; was the launcher stopped? "
+                "Start the same command again"
+            ) from error
+        try:
+            yield dist.get_rank(), dist.get_world_size(), group
         finally:
             dist.destroy_process_group()
+    elif os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
+        raise _Refusal(
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this process, so "
+            "each would do all the work: start it by torchrun, or unset RANK and WORLD_SIZE"
+        )
+    else:
+        yield 0, 1, None
 
 
 def _own_device(
@@ -140,9 +164,19 @@ def _own_device(
         if n_ranks == 1 or parameter is None or parameter.device.type != "cuda":
             return None
         device = "cuda"
-    device = torch.device(device)
+    try:
+        device = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"device must be cpu, cuda, cuda:0 or the like, got {device!r}") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"device {str(device)!r} was asked for, but no GPU answers: use 'cpu'")
+    if device.index is not None or device.type not in ("cpu", "cuda"):
+        try:
+            torch.zeros(1, device=device).item()
+        except Exception as error:
+            raise ValueError(
+                f"device {str(device)!r} cannot be used: {_in_short(error)}"
+            ) from error
     if device == torch.device("cuda") and n_ranks > 1:
         local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))
         device = torch.device("cuda", local % torch.cuda.device_count())
@@ -250,22 +284,22 @@ def _check_same(job: Job, shard: int) -> None:
         )
 
 
-def _run(job: Job, rank: int, n_ranks: int) -> RateDistortionCurve:
+def _run(job: Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
     """Evaluates this rank's part of the missing shards, waits for the others, and joins them all."""
     missing = job.missing()
-    _wait(n_ranks)  # until all have looked, since finished files appear from here on
+    _wait(n_ranks, group)  # until all have looked, since finished files appear from here on
     mine = missing[rank::n_ranks]
     with _report_at_the_end(job, rank, n_ranks):
         quiet = rank > 0 or not job.arguments["progress"]
         for shard in progress_bar(mine, unit="shard", disable=quiet or len(mine) < 2, leave=False):
             _evaluate_shard(job, shard, progress=not quiet)
-        _wait(n_ranks)
+        _wait(n_ranks, group)
         return _join(job)
 
 
-def _wait(n_ranks: int) -> None:
+def _wait(n_ranks: int, group: Any) -> None:
     if n_ranks > 1:
-        dist.barrier()
+        dist.barrier(group)
 
 
 def _evaluate_shard(job: Job, shard: int, progress: bool) -> None:
@@ -347,19 +381,25 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
-    with _ranks() as (rank, n_ranks):
-        try:
-            job = _job_of(options, n_ranks)
-        except (ValueError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
-            return 2
-        if rank == 0:
-            print(f"{len(job.x)} images in {job.n_shards} shards, {len(job.missing())} to do")
-        curve = _run(job, rank, n_ranks)
-        if rank == 0:
-            curve.save(job.output / "curve.safetensors")
-            curve.plot().savefig(job.output / "curve.png", dpi=150)
-            print(f"{table(curve)}\nwritten: curve.safetensors, curve.png in {job.output}")
+    try:
+        with _ranks() as (rank, n_ranks, group):
+            try:
+                job = _job_of(options, n_ranks)
+                job.output.mkdir(parents=True, exist_ok=True)
+            except Exception as error:
+                raise _Refusal(_in_short(error)) from error
+            if rank == 0:
+                print(f"{len(job.x)} images in {job.n_shards} shards, {len(job.missing())} to do")
+            curve = _run(job, rank, n_ranks, group)
+            if rank == 0:
+                curve.save(job.output / "curve.safetensors")
+                picture = io.BytesIO()
+                curve.plot().savefig(picture, format="png", dpi=150)
+                checkpoint.write_bytes(job.output / "curve.png", picture.getvalue())
+                print(f"{table(curve)}\nwritten: curve.safetensors, curve.png in {job.output}")
+    except _Refusal as refusal:
+        print(f"error: {refusal}", file=sys.stderr, flush=True)
+        return 2
     return 0
 
 
@@ -404,7 +444,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--schedule", choices=SCHEDULES, default="default", help="of temperatures")
     parser.add_argument("--force-precision", choices=FORCE_PRECISIONS, default="same")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument("--device", help="cpu or cuda; a GPU where there is one, when left out")
     parser.add_argument(
         "--threads", type=_positive, help="of each rank; PyTorch's choice when left out"
@@ -418,11 +458,18 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _seed(text: str) -> int:
+    if not text.isdecimal() or int(text) >= 2**63:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2^63 - 1, got {text}")
+    return int(text)
+
+
 def _job_of(options: argparse.Namespace, n_ranks: int) -> Job:
     check_betas(options.betas)
     x = _read_images(options.images)
     decoder = _find(options.decoder, "--decoder")
-    decoder = decoder if isinstance(decoder, nn.Module) else decoder()
+    if not isinstance(decoder, nn.Module):
+        decoder = _call(decoder, f"--decoder {options.decoder}")
     if not isinstance(decoder, nn.Module):
         raise ValueError(
             f"--decoder {options.decoder} gave a {type(decoder).__name__}, no nn.Module"
@@ -439,7 +486,8 @@ def _job_of(options: argparse.Namespace, n_ranks: int) -> Job:
         "device": _own_device(device, decoder, n_ranks),
     }
     if options.prior:
-        arguments["prior"] = _find(options.prior, "--prior")()
+        prior = _find(options.prior, "--prior")
+        arguments["prior"] = _call(prior, f"--prior {options.prior}")
     if options.distortion:
         arguments["distortion"] = _find(options.distortion, "--distortion")
     return _job(decoder, x, options.output, options.shard_size, options.seed, arguments)
@@ -454,29 +502,58 @@ def _find(path: str, option: str) -> Any:
         found = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(f"{option} {path}: {error}; started in {Path.cwd()}") from error
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{option} {path}: importing it raised {_in_short(error)}") from error
     if not callable(getattr(found, name, None)):
         raise ValueError(f"{option} {path}: {found.__file__} has no function {name!r}")
     return getattr(found, name)
 
 
+def _call(function: Callable[[], Any], option: str) -> Any:
+    """What the user's function returns."""
+    try:
+        return function()
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{option} raised {_in_short(error)}") from error
+
+
+def _in_short(error: BaseException) -> str:
+    """An error in one line, with its kind and place unless it is this library's own word to the user."""
+    message = " ".join(str(error).split())
+    if isinstance(error, ValueError | OSError):
+        return message
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {message} ({last.filename}, line {last.lineno})"
+
+
 def _read_images(path: Path) -> Tensor:
     if not path.is_file():
         raise ValueError(f"--images: there is no file {path}")
-    if path.suffix == ".npy":
-        x = torch.from_numpy(np.load(path, allow_pickle=False))
-    elif path.suffix == ".safetensors":
-        tensors = safetensors.torch.load_file(path)
-        if len(tensors) > 1 and "images" not in tensors:
-            raise ValueError(f"--images: {path} holds {sorted(tensors)}; name one of them 'images'")
-        x = tensors.get("images", next(iter(tensors.values())))
-    else:
+    if path.suffix not in (".npy", ".safetensors"):
         raise ValueError(f"--images must be a .npy or .safetensors file, got {path}")
-    if not x.is_floating_point():
+    try:
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                array = np.lib.format.read_array(file, allow_pickle=False)
+            native = array.astype(array.dtype.newbyteorder("="), copy=False)
+            numbers = str(native.dtype)
+            x = torch.from_numpy(native) if hasattr(torch, numbers) else None
+        else:
+            tensors = safetensors.torch.load_file(path)
+            if len(tensors) != 1 and "images" not in tensors:
+                raise ValueError(f"of its tensors {sorted(tensors)} none is named 'images'")
+            x = tensors.get("images", next(iter(tensors.values())))
+            numbers = str(x.dtype).removeprefix("torch.")
+    except (ValueError, OSError, MemoryError, safetensors.SafetensorError) as error:
+        raise ValueError(f"--images: {path} cannot be read: {_in_short(error)}") from error
+    if x is not None and x.dtype in FLOATS:
+        return x
+    if numbers.startswith(("int", "uint", "bool")):
         raise ValueError(
-            f"--images: {path} holds whole numbers ({x.dtype}): scale them to what the decoder "
+            f"--images: {path} holds whole numbers ({numbers}): scale them to what the decoder "
             "draws, for example images / 255, and save them as float32"
         )
-    return x
+    raise ValueError(f"--images: {path} holds {numbers}: save them as float32 or float64")
 
 
 if __name__ == "__main__":
