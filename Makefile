@@ -7,6 +7,8 @@ JOBS ?= 2
 # One more than cores: browser tests wait more than they work; with two more they hold each other up.
 TEST_JOBS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Whoever has `user = true` in pip's configuration could install nothing into the environment.
+export PIP_USER := 0
 
 .PHONY: book test serve bench clean test-hosted test-versions repository lint chromium setup
 

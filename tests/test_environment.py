@@ -1,6 +1,9 @@
 """The ways to install the book agree with each other."""
 
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -72,7 +75,30 @@ def test_conda_environment_installs_the_lock():
     python = next(entry for entry in conda if entry.startswith("python="))
     assert Version(python.partition("=")[2]) >= Version("3.11"), "the lock needs Python 3.11"
     assert sorted(re.split("[=<>]", entry)[0] for entry in conda) == ["pip", "python"]
-    assert pip == ["-r requirements.lock", "-e ."]
+    index, *installed = pip
+    assert installed == ["-r requirements.lock", "-e ."]
+    # Else Binder gets the CUDA build of torch, several GB.
+    assert index == "--extra-index-url https://download.pytorch.org/whl/cpu"
+    assert "2.13.0+cpu" in Requirement(f"torch=={LOCK['torch']}").specifier
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="not a virtual environment")
+def test_make_installs_where_pip_is_set_up_for_the_users_own_folder(tmp_path):
+    (tmp_path / "pip.conf").write_text("[global]\nuser = true\n")
+    command = f"{sys.executable} -m pip install --quiet --dry-run --no-index --no-deps pytest"
+    (tmp_path / "probe.mk").write_text(f"probe:\n\t{command}\n")
+    environment = {**os.environ, "PIP_CONFIG_FILE": str(tmp_path / "pip.conf")}
+    environment.pop("PIP_USER", None)
+
+    def make(*files):
+        options = [part for file in files for part in ("-f", str(file))]
+        return subprocess.run(
+            ["make", *options, "probe"], cwd=ROOT, env=environment, capture_output=True, text=True
+        )
+
+    assert "--user" in make(tmp_path / "probe.mk").stderr
+    done = make("Makefile", tmp_path / "probe.mk")
+    assert done.returncode == 0, done.stderr
 
 
 def test_versions_agree():
