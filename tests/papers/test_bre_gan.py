@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from scipy.linalg import hadamard
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import logsigmoid
 
 from dgm.papers.bre_gan import (
@@ -23,7 +23,6 @@ from dgm.papers.bre_gan import (
     pattern_entropy,
     pre_activations,
     r1_penalty,
-    rectifiers,
     regions,
     softsign_code,
     toy_discriminator,
@@ -571,11 +570,112 @@ class TestPreActivations:
                 pre_activations(net, points, layers)
         with pytest.raises(ValueError, match="no layer was chosen"):
             bre_penalty(net, points, [])
-        with pytest.raises(ValueError, match=r"no nn\.ReLU or nn\.LeakyReLU"):
-            rectifiers(nn.Linear(2, 2))
-        with pytest.raises(ValueError, match="in place"):
-            rectifiers(nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True)))
-        assert len(rectifiers(net)) == 4
+        with pytest.raises(ValueError, match=r"no rectifier was called.* nn\.ReLU, nn\.LeakyReLU"):
+            pre_activations(nn.Linear(2, 2).double(), points)
+        for in_place in (nn.ReLU(inplace=True), nn.LeakyReLU(inplace=True), Function(torch.relu_)):
+            with pytest.raises(ValueError, match="in place"):
+                pre_activations(nn.Sequential(nn.Linear(2, 2).double(), in_place), points)
+        folded = nn.Sequential(nn.Linear(2, 4), nn.Flatten(0), nn.ReLU()).double()
+        with pytest.raises(ValueError, match=r"a row for each of 4 points.*\(16,\)"):
+            pre_activations(folded, points)
+
+
+class Function(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+class Reused(nn.Module):
+    """Rectifiers out of order: one module called twice, one never, and perhaps a function between."""
+
+    def __init__(self, middle="module"):
+        super().__init__()
+        self.unused, self.last, self.act = nn.ReLU(), nn.LeakyReLU(0.2), nn.ReLU()
+        self.middle = middle
+        torch.manual_seed(0)
+        self.body = nn.ModuleList([nn.Linear(a, 12) for a in (2, 12, 12)])
+        self.head = nn.Linear(12, 1)
+        self.double()
+
+    def forward(self, x):
+        h = self.act(self.body[0](x))
+        h = self.body[1](h)
+        h = {"module": self.act, "function": nn.functional.relu, "method": Tensor.relu}[
+            self.middle
+        ](h)
+        return self.head(self.last(self.body[2](h)))
+
+    def by_hand(self, x):
+        """The inputs of the three rectifiers, written out."""
+        first = x @ self.body[0].weight.T + self.body[0].bias
+        second = first.clamp(min=0) @ self.body[1].weight.T + self.body[1].bias
+        return first, second, second.clamp(min=0) @ self.body[2].weight.T + self.body[2].bias
+
+
+class TestLayersAreCalls:
+    @pytest.mark.parametrize("middle", ["module", "function", "method"])
+    def test_each_call_is_a_layer_in_the_order_of_use(self, middle):
+        net, points = Reused(middle), normal(50, 2)
+        expected = net.by_hand(points)
+        output, inputs = pre_activations(net, points)
+        close(output, net(points))
+        for h, by_hand in zip(inputs, expected, strict=True):
+            close(h, by_hand)
+        _, (third, first) = pre_activations(net, points, [2, 0])
+        close(third, expected[2])
+        close(first, expected[0])
+        with pytest.raises(ValueError, match="layers must be from 0 to 2"):
+            pre_activations(net, points, [3])
+        signs = torch.cat([h > 0 for h in net.by_hand(grid(60))], 1)
+        count = len({tuple(row) for row in signs.tolist()})
+        assert regions(net, grid(60)) == count
+        # What the last call of each module would give.
+        assert len({tuple(row) for row in signs[:, 12:].tolist()}) < count
+        close(
+            bre_penalty(net, points).total,
+            sum(bre_terms(h).total for h in expected) / 3,
+        )
+
+    def test_functions_alone_are_layers_too(self):
+        body = nn.Linear(2, 12).double()
+        net = Function(lambda x: nn.functional.leaky_relu(body(x), 0.2).sum(1))
+        _, (h,) = pre_activations(net, normal(9, 2))
+        close(h, body(normal(9, 2)))
+
+    def test_a_compiled_network_that_has_run_before(self):
+        net, points = network(), normal(9, 2)
+        compiled = torch.compile(net, backend="eager")
+        compiled(points)
+        output, inputs = pre_activations(compiled, points)
+        close(output, net(points))
+        for h, plain in zip(inputs, pre_activations(net, points)[1], strict=True):
+            close(h, plain)
+        assert regions(compiled, grid(20)) == regions(net, grid(20))
+        terms = [discriminator_objective(d, points, -points, rng()) for d in (net, compiled)]
+        close(*terms)
+        real, fake = normal(9, 2), normal(9, 2, seed=1)
+        close(*(feature_matching_objective(d, real, fake) for d in (net, compiled)))
+
+    def test_a_compiled_part_is_refused_by_name(self):
+        points = normal(9, 2)
+        part = nn.Sequential(nn.Linear(2, 2).double(), torch.compile(network(), backend="eager"))
+        with pytest.raises(ValueError, match="1 is compiled"):
+            pre_activations(part, points)
+        net = network()
+        net.compile(backend="eager")
+        with pytest.raises(ValueError, match="the network is compiled"):
+            pre_activations(net, points)
+
+
+class Spread(nn.Module):
+    """A minibatch-spread layer: how much each unit varies over the batch, added to every row."""
+
+    def forward(self, x):
+        return x + x.std(0)
 
 
 class TestInterpolate:
@@ -743,6 +843,26 @@ class TestObjective:
         parts = [bre_penalty(net, x, [1]) for x in (self.fake, middle)]
         close(found.marginal_entropy, sum(p.marginal_entropy for p in parts))
 
+    @pytest.mark.parametrize("compiled", [False, True])
+    def test_a_layer_that_mixes_rows_sees_the_sets_one_by_one(self, compiled):
+        net = network(hidden=20)
+        net.insert(4, Spread())
+        judge = torch.compile(net, backend="eager") if compiled else net
+        found = discriminator_objective(judge, self.real, self.fake, rng(5))
+        close(found.real, -logsigmoid(net(self.real)).mean())
+        close(found.fake, -logsigmoid(-net(self.fake)).mean())
+        middle = interpolate(self.real, self.fake, rng(5))
+        parts = [bre_penalty(net, x) for x in (self.fake, middle)]
+        close(found.marginal_entropy, sum(p.marginal_entropy for p in parts))
+        close(found.activation_correlation, sum(p.activation_correlation for p in parts))
+
+    def test_rows_that_do_not_mix_share_a_pass(self):
+        for net in (network(), nn.utils.parametrizations.spectral_norm(nn.Linear(2, 1))):
+            sizes, net = [], nn.Sequential(net, nn.Flatten()).double()
+            net.register_forward_hook(lambda _, inputs, __, n=sizes: n.append(len(inputs[0])))
+            self.terms(net, weight=0.0)
+            assert sizes == [64]
+
     def test_half_precision_logits_are_scored_in_single(self):
         net = network().float()
         real, fake = self.real.float(), self.fake.float()
@@ -883,7 +1003,7 @@ class TestToyNetworks:
         judge = toy_discriminator()
         widths = [(m.in_features, m.out_features) for m in judge if isinstance(m, nn.Linear)]
         assert widths == [(2, 10), (10, 10), (10, 10), (10, 10), (10, 1)]
-        assert [m.negative_slope for m in rectifiers(judge)] == [0.2] * 4
+        assert [m.negative_slope for m in judge if isinstance(m, nn.LeakyReLU)] == [0.2] * 4
         assert toy_generator(5, 32)(torch.zeros(3, 5)).shape == (3, 2)
         assert toy_discriminator(16, 3)(torch.zeros(3, 3)).shape == (3, 1)
 

@@ -32,7 +32,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.functional import softplus
+from torch.nn.utils.parametrize import type_before_parametrizations
+from torch.overrides import TorchFunctionMode
 
 __all__ = [
     "BRETerms",
@@ -51,7 +54,6 @@ __all__ = [
     "pattern_entropy",
     "pre_activations",
     "r1_penalty",
-    "rectifiers",
     "regions",
     "softsign_code",
     "toy_discriminator",
@@ -121,49 +123,46 @@ def bre_terms(
     return BRETerms(marginal, correlation)
 
 
-def rectifiers(discriminator: nn.Module) -> list[nn.Module]:
-    """The ReLU and LeakyReLU modules of a network, in order.
-
-    Raises:
-        ValueError: there is none, or one works in place, which would destroy its input.
-    """
-    found = [m for m in discriminator.modules() if isinstance(m, nn.ReLU | nn.LeakyReLU)]
-    if not found:
-        raise ValueError("the network has no nn.ReLU or nn.LeakyReLU module")
-    if any(m.inplace for m in found):
-        raise ValueError("rectifiers must not work in place: build them with inplace=False")
-    return found
-
-
 def pre_activations(
     discriminator: nn.Module, points: Tensor, layers: Sequence[int] | None = None
 ) -> tuple[Tensor, list[Tensor]]:
-    """What the network says of points (K, ...), and the inputs of its rectifiers on the way.
+    """The network's output for points (K, ...), and what its rectifiers read, in the order of the calls.
+
+    Each call of nn.ReLU, nn.LeakyReLU or the functions relu and leaky_relu is a layer; a module that is
+    called twice is two. A compiled network runs uncompiled.
 
     Args:
-        discriminator: any module whose rectifiers are modules.
+        discriminator: any module that rectifies rows apart, not in place.
         points: its input.
-        layers: which rectifiers, counted from 0; None takes all.
+        layers: which calls, counted from 0; None takes all, an empty list none.
 
     Returns:
         The output, and one (K, ...) tensor a layer, all with gradient.
+
+    Raises:
+        ValueError: no rectifier was called, fewer than `layers` asks for, one that works in place or on
+            another number of rows, or a part of the network is compiled by itself.
     """
-    found = rectifiers(discriminator)
-    layers = range(len(found)) if layers is None else layers
-    if any(not 0 <= i < len(found) for i in layers):
-        raise ValueError(f"layers must be from 0 to {len(found) - 1}, got {list(layers)}")
-    seen: dict[int, Tensor] = {}
-
-    def keep(i: int):
-        return lambda _, inputs: seen.__setitem__(i, inputs[0])
-
-    handles = [found[i].register_forward_pre_hook(keep(i)) for i in layers]
-    try:
-        output = discriminator(points)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return output, [seen[i] for i in layers]
+    if layers is not None and not len(layers):
+        return discriminator(points), []
+    with _Rectifiers() as calls:
+        output = _uncompiled(discriminator)(points)
+    if not calls.inputs:
+        raise ValueError(
+            "no rectifier was called: the network needs nn.ReLU, nn.LeakyReLU or their functions"
+        )
+    layers = range(len(calls.inputs)) if layers is None else layers
+    if any(not 0 <= i < len(calls.inputs) for i in layers):
+        raise ValueError(
+            f"layers must be from 0 to {len(calls.inputs) - 1}, the calls of rectifiers, got {[*layers]}"
+        )
+    chosen = [calls.inputs[i] for i in layers]
+    if any(h.ndim == 0 or len(h) != len(points) for h in chosen):
+        raise ValueError(
+            f"want a row for each of {len(points)} points at each rectifier, got "
+            f"{[tuple(h.shape) for h in chosen]}"
+        )
+    return output, chosen
 
 
 def bre_penalty(
@@ -230,8 +229,8 @@ def discriminator_objective(
 ) -> DiscriminatorTerms:
     """Equation (5), with gradient and without waiting for the device.
 
-    A network with batch normalisation sees the three sets one after the other, each with its own
-    statistics; any other sees them in one pass.
+    A plain stack of layers that treat each row by itself sees the three sets in one pass; any other
+    network, which may mix rows as batch normalisation does, sees them one after the other.
 
     Args:
         discriminator: points (K, ...) -> logits (K,) or (K, 1), or (K, classes), see equation (7).
@@ -278,20 +277,20 @@ def generator_objective(discriminator: nn.Module, fake: Tensor) -> Tensor:
 
 def feature_matching_objective(discriminator: nn.Sequential, real: Tensor, fake: Tensor) -> Tensor:
     """Equation (8) on real and fake points (K, ...), a scalar; f is what the last layer reads."""
-    features = discriminator[:-1]
+    features = _uncompiled(discriminator)[:-1]
     with torch.no_grad():
         wanted = _at_least_float32(features(real)).mean(0)
     return (wanted - _at_least_float32(features(fake)).mean(0)).square().sum()
 
 
 def gradient_penalty(discriminator: nn.Module, points: Tensor) -> Tensor:
-    """E (||grad D|| - 1)^2 on points (K, ...), a scalar with gradient."""
+    """E (||grad D|| - 1)^2 on points (K, ...), a scalar with gradient; D must not mix rows."""
     norms = _input_gradients(discriminator, points, create_graph=True).norm(dim=1)
     return (norms - 1).square().mean()
 
 
 def r1_penalty(discriminator: nn.Module, points: Tensor) -> Tensor:
-    """1/2 E ||grad D||^2 on points (K, ...), a scalar with gradient."""
+    """1/2 E ||grad D||^2 on points (K, ...), a scalar with gradient; D must not mix rows."""
     gradients = _input_gradients(discriminator, points, create_graph=True)
     return 0.5 * gradients.square().sum(1).mean()
 
@@ -373,13 +372,55 @@ def toy_discriminator(hidden: int = 10, inputs: int = 2) -> nn.Sequential:
     return nn.Sequential(*modules, nn.Linear(hidden, 1))
 
 
+RECTIFIERS = {functional.relu, torch.relu, Tensor.relu, functional.leaky_relu}
+IN_PLACE = {functional.relu_, torch.relu_, Tensor.relu_, functional.leaky_relu_}
+ROW_BY_ROW = {nn.Sequential, nn.Linear, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.Flatten}
+
+
+class _Rectifiers(TorchFunctionMode):
+    """Records what each call of a rectifier reads; the modules call the functions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inputs: list[Tensor] = []
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if func in RECTIFIERS or func in IN_PLACE:
+            if func in IN_PLACE or kwargs.get("inplace", False):
+                raise ValueError("rectifiers must not work in place: build them with inplace=False")
+            self.inputs.append(args[0] if args else kwargs["input"])
+        return func(*args, **kwargs)
+
+
+def _uncompiled(network: nn.Module) -> nn.Module:
+    """The network behind torch.compile, which shares its weights."""
+    network = getattr(network, "_orig_mod", network)
+    for name, part in network.named_modules():
+        if hasattr(part, "_orig_mod") or part._compiled_call_impl is not None:
+            raise ValueError(
+                f"{name or 'the network'} is compiled, which hides its rectifiers: pass it uncompiled, or "
+                "torch.compile(network) as a whole"
+            )
+    return network
+
+
+def _mixes_rows(network: nn.Module) -> bool:
+    """Whether a row's output may depend on the other rows: yes unless every part is known not to."""
+    return any(
+        type_before_parametrizations(module) not in ROW_BY_ROW
+        for name, module in network.named_modules()
+        if "parametrizations" not in name.split(".")
+    )
+
+
 def _passes(
     discriminator: nn.Module, sets: list[Tensor], layers: Sequence[int] | None
 ) -> tuple[list[Tensor], list[list[Tensor]]]:
     """Outputs and rectifier inputs for each set."""
-    if any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in discriminator.modules()):
-        found = [pre_activations(discriminator, x, layers) for x in sets]
-        return [output for output, _ in found], [inputs for _, inputs in found]
+    if _mixes_rows(getattr(discriminator, "_orig_mod", discriminator)):
+        results = [pre_activations(discriminator, x, layers) for x in sets]
+        return [output for output, _ in results], [inputs for _, inputs in results]
     output, inputs = pre_activations(discriminator, torch.cat(sets), layers)
     sizes = [len(x) for x in sets]
     split = [h.split(sizes) for h in inputs]
