@@ -641,7 +641,8 @@ def sentence_features(tokens: Tensor, lengths: Tensor, vectors: Tensor, weights:
         (N, dim); zeros for a sentence without a known word (`Corpus.known` tells which).
     """
     inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+    tokens = tokens.masked_fill(~inside, 0)
     w = torch.where(inside, weights[tokens], 0.0)
     total = functional.embedding_bag(tokens, vectors, per_sample_weights=w, mode="sum")
     mass = w.sum(1, keepdim=True)
-    return torch.where(mass > 0, total / mass, 0.0)
+    return total / mass.masked_fill(mass == 0, 1)

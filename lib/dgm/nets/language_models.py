@@ -108,12 +108,15 @@ class TiedHead(nn.Module):
                 f"states {(*states.shape,)} want targets and weights {(*states.shape[:2],)}, got "
                 f"{(*targets.shape,)}" + ("" if weights is None else f" and {(*weights.shape,)}")
             )
+        if weights is not None:
+            inside = weights != 0
+            # Leaving these positions out of the result alone would leave 0 * NaN in the gradient.
+            states = states.masked_fill(~inside[..., None], 0)
         latent, log_prior = self.experts(states, generator)
         if weights is None:
             parts = latent.flatten(0, 1), log_prior.flatten(0, 1), embedding, self.bias
             total, tokens = mixture_of_softmaxes_nll(*parts, targets.flatten())
             return MixtureLoss(total, tokens.view_as(targets))
-        inside = weights != 0
         total, nll = mixture_of_softmaxes_nll(
             latent[inside],
             log_prior[inside],

@@ -59,7 +59,7 @@ class LSTMEncoder(nn.Module):
         Returns:
             (B, T, H); what stands after a row's length is not meant to be read.
         """
-        x = self.embedding(tokens)
+        x = self.embedding(without_padding(tokens, lengths))
         if (
             lengths is None or not self.lstm.bidirectional
         ):  # forwards, padding comes too late to matter
@@ -127,6 +127,7 @@ class LSTMDecoder(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """-log p(tokens (B, T) after the first | z), (B,) nats; see `sequence_nll`."""
+        tokens = without_padding(tokens, lengths)
         return sequence_nll(self(tokens[:, :-1], z, generator), tokens, lengths)
 
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
@@ -173,6 +174,7 @@ class LanguageModel(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Tensor:
         """-log p(tokens (B, T) after the first), (B,) nats; see `sequence_nll`."""
+        tokens = without_padding(tokens, lengths)
         return sequence_nll(self(tokens[:, :-1], generator), tokens, lengths)
 
     def start(self, n: int) -> LSTMState:
@@ -206,14 +208,18 @@ def token_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> 
         )
     if logits.dtype in (torch.bfloat16, torch.float16):
         logits = logits.float()
+    outside = None
+    if lengths is not None:
+        outside = torch.arange(1, t, device=tokens.device) >= lengths[:, None]
+        # Masking the result alone would leave 0 * NaN in the gradient.
+        logits = logits.masked_fill(outside[..., None], 0)
     flat = functional.cross_entropy(
-        logits.flatten(0, 1), tokens[:, 1:].flatten().long(), reduction="none"
+        logits.flatten(0, 1),
+        without_padding(tokens, lengths)[:, 1:].flatten().long(),
+        reduction="none",
     )
     nll = flat.view(b, t - 1)
-    if lengths is not None:
-        inside = torch.arange(1, t, device=tokens.device) < lengths[:, None]
-        nll = nll.masked_fill(~inside, 0)
-    return nll
+    return nll if outside is None else nll.masked_fill(outside, 0)
 
 
 def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -258,6 +264,14 @@ def token_nll_in_blocks(
         found.append(functional.cross_entropy(block, words, reduction="none"))
     nll[inside] = torch.cat(found)
     return nll
+
+
+def without_padding(tokens: Tensor, lengths: Tensor | None) -> Tensor:
+    """Tokens (B, T) with 0 behind each row's length (B,), whatever stands there."""
+    if lengths is None:
+        return tokens
+    place = torch.arange(tokens.shape[1], device=tokens.device)
+    return tokens.masked_fill(place >= lengths[:, None], 0)
 
 
 def dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dgm.nets.lstm import dropout
+from dgm.nets.lstm import dropout, without_padding
 
 
 class TextCNN(nn.Module):
@@ -49,6 +49,7 @@ class TextCNN(nn.Module):
         tokens = functional.pad(tokens, (0, max(0, widest - tokens.shape[1])))
         place = torch.arange(tokens.shape[1], device=tokens.device)
         inside = place < lengths[:, None]
+        tokens = without_padding(tokens, lengths)
         x = (self.embedding(tokens) * inside[..., None]).transpose(1, 2)
         pooled = []
         for convolution in self.convolutions:

@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from dgm.nets.language_models import AWDLSTM, Dropouts, TransformerLM
-from dgm.nets.lstm import dropout
+from dgm.nets.lstm import dropout, without_padding
 from dgm.nets.mixture_of_softmaxes import mixture_of_softmaxes_nll
 from dgm.nets.pooling import pool
 
@@ -494,7 +494,7 @@ def _padded(segments: Segments, places: Tensor, leak: bool) -> tuple[Tensor, Ten
         return tokens, torch.full_like(lengths, tokens.shape[1])
     if tokens.device.type == "cpu":
         tokens = tokens[:, : int(lengths.max())]
-    return tokens, lengths
+    return without_padding(tokens, lengths), lengths
 
 
 def _continuation(

@@ -39,7 +39,7 @@ from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
 from dgm.measure import aggregate_mutual_information
-from dgm.nets.lstm import sequence_nll, token_nll_in_blocks
+from dgm.nets.lstm import sequence_nll, token_nll_in_blocks, without_padding
 from dgm.nets.pooling import pool
 from dgm.nets.text_vae import TextVAE, aggressive_encoder_steps
 from dgm.vae import gaussian_kl, importance_bound, reparameterise
@@ -117,6 +117,7 @@ def pooling_objective(
         ValueError: a sentence of fewer than two tokens, lengths beyond T, or options out of range.
     """
     _check_sentences(tokens, lengths, validate)
+    tokens = without_padding(tokens, lengths)
     if not beta >= 0:
         raise ValueError(f"beta must be 0 or more, got {beta}")
     mu, logvar = model.posterior(tokens, lengths)
@@ -388,6 +389,7 @@ def reconstruction_by_position(
     as in `pooling_objective`.
     """
     _check_sentences(tokens, lengths, validate=True)
+    tokens = without_padding(tokens, lengths)
     n, t = tokens.shape
     if lengths is None:
         lengths = torch.full((n,), t, device=tokens.device)
@@ -438,6 +440,7 @@ def marginal_likelihood(
         ValueError: no sample, or sentences as in `pooling_objective`.
     """
     _check_sentences(tokens, lengths, validate=True)
+    tokens = without_padding(tokens, lengths)
     if n_samples < 1 or rows < 1:
         raise ValueError(f"n_samples={n_samples}, rows={rows}: want 1 or more of both")
     n, t = tokens.shape

@@ -47,7 +47,7 @@ def particle_bound(
             sequence b. Every tensor in it is resampled.
         step: (state, x_t (B*N, ...), t, generator) -> (state, log_alpha (B*N,)), the log of
             p(z_t | past) p(x_t | z_t, past) / q(z_t | x_t, past), nats.
-        observations: (B, T, ...); what stands behind a sequence's end is never weighed.
+        observations: (B, T, ...); behind a sequence's end the model sees its last step, never weighed.
         lengths: (B,), steps of each sequence, from 1 to T.
         n_particles: N, at least 1.
         resample: "never", "ess" (when the effective number falls to N/2 or below) or "always".
@@ -62,6 +62,12 @@ def particle_bound(
     check_sequences(observations, lengths, n_particles, resample, validate)
     n_sequences, n_steps = observations.shape[:2]
     rows = n_sequences * n_particles
+    # Masking the weights alone would leave 0 * NaN in the gradient of what stands behind an end.
+    last = (lengths - 1).clamp(0, n_steps - 1)
+    here = torch.arange(n_steps, device=lengths.device) <= last[:, None]
+    final = observations[torch.arange(n_sequences, device=lengths.device), last][:, None]
+    shape = (*here.shape, *[1] * (observations.ndim - 2))
+    observations = torch.where(here.view(shape), observations, final)
     state = init(rows, generator)
     if any(len(tensor) != rows for tensor in state):
         raise ValueError(f"init gave {[len(t) for t in state]} rows, want {rows} in every tensor")
