@@ -7,13 +7,20 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from dgm.data.text import sentence_features
+from dgm.data.text import Vocabulary, sentence_features
 from dgm.nets.language_models import AWDLSTM, TiedHead, TransformerLM
 from dgm.nets.lstm import LanguageModel, sequence_nll, token_nll_in_blocks
 from dgm.nets.pooling import KINDS, pool
 from dgm.nets.text_cnn import TextCNN
 from dgm.nets.text_vae import TextVAE, text_vae_objective
-from dgm.papers import controllable_text_vae, mutual_information_lm, pooling_vae
+from dgm.papers import (
+    bre_gan,
+    controllable_text_vae,
+    mutual_information_lm,
+    pooling_vae,
+    rate_distortion,
+    steering,
+)
 from dgm.papers import variational_hyper_rnn as hyper
 from dgm.sampling.particles import particle_bound
 
@@ -243,3 +250,125 @@ def test_what_stands_behind_an_end_changes_neither_value_nor_gradient(case, clea
         assert torch.isfinite(other).all()
         torch.testing.assert_close(one, other, rtol=0, atol=0)
     assert not wanted or any(g.abs().sum() > 0 for g in wanted)
+
+
+# Objectives: -> a loss, and the parameters that it trains
+
+
+def images(autocast):
+    model = rate_distortion.ImageVAE(3, 2, [6, 6])
+    return rate_distortion.vae_objective(model, frames(0.5)[:, 0], rng()).value.mean(), model
+
+
+def networks(autocast, objective):
+    judge, maker = bre_gan.toy_discriminator(), bre_gan.toy_generator()
+    real = torch.randn(32, 2, generator=rng())
+    with autocast():
+        fake = maker(torch.randn(32, 2, generator=rng(1)))
+        if objective == "generator":
+            return bre_gan.generator_objective(judge, fake), maker
+        if objective == "features":
+            # The real points go through the discriminator without gradient first.
+            loss = bre_gan.feature_matching_objective(judge, real, fake)
+            return loss, [*maker.parameters(), *judge[:-1].parameters()]
+        penalty = objective if objective != "bre" else None
+        terms = bre_gan.discriminator_objective(judge, real, fake.float(), rng(), penalty=penalty)
+        return terms.value, judge
+
+
+def bootstrap(autocast, kind, phase):
+    model = language_models(kind)
+    critic = mutual_information_lm.SegmentCritic(model.feature_width, hidden=6)
+    segments = mutual_information_lm.Segments(tokens(0), LENGTHS)
+    draw = mutual_information_lm.draw_pairs(4, 4, rng())
+    with autocast():
+        likelihood = mutual_information_lm.likelihood_objective(model, tokens(0), None, rng())
+        terms = mutual_information_lm.bootstrap_objective(
+            model, critic, segments, draw, rng(), augmented_weight=0.3 * (phase - 1)
+        )
+        return likelihood.value + terms.value, [*model.parameters(), *critic.parameters()]
+
+
+def controlled(autocast):
+    model, words = controllable(), tokens(0)
+    with autocast():
+        features = model.features(words, LENGTHS)
+        terms = controllable_text_vae.controllable_objective(
+            model, words, features, rng(), lengths=LENGTHS, negatives=2
+        )
+    return terms.value, model
+
+
+def steered(autocast, back_translated):
+    words = [f"w{i}" for i in range(12)]
+    vocabulary = Vocabulary(words, 2, mask=True)
+    model = steering.SteeringModel(
+        vocabulary, embedding=12, hidden=20, context=16, voters=14, latent_dim=6
+    )
+    sentences = [" ".join(words[i : i + 5]) for i in range(6)]
+    read = vocabulary.encode(sentences).tokens[:, 1:-1]
+    targets = torch.eye(3).repeat(2, 1)
+    with autocast():
+        terms = steering.steering_objective(
+            model, read, targets, rng(), back_translated=back_translated
+        )
+    return terms.loss(), model
+
+
+def sentences(autocast, objective):
+    model = TextVAE(WORDS, 5, 6, 3)
+    with autocast():
+        return objective(model, tokens(0), LENGTHS).mean(), model
+
+
+def sequences(autocast, kind, emission):
+    value, parameters = of_sequence_model(0.5, kind, emission)
+    return -value.mean(), parameters
+
+
+BF16 = partial(torch.autocast, "cpu", torch.bfloat16)
+FULL = partial(torch.autocast, "cpu", enabled=False)
+OBJECTIVES = {
+    "rate-distortion": (images, False),
+    **{
+        f"bre-{name}": (partial(networks, objective=name), True)
+        for name in ("bre", "gradient", "r1", "generator", "features")
+    },
+    **{
+        f"bootstrap-{kind}-{phase}": (partial(bootstrap, kind=kind, phase=phase), True)
+        for kind in ("lstm", "transformer")
+        for phase in (1, 2)
+    },
+    "controllable": (controlled, True),
+    **{
+        f"steering-{share}": (partial(steered, back_translated=share), True) for share in (0.0, 0.5)
+    },
+    "text-vae": (
+        partial(sentences, objective=lambda m, x, n: text_vae_objective(m, x, n, 1.0, rng()).value),
+        True,
+    ),
+    "pooling": (partial(sentences, objective=pooled), True),
+    **{
+        f"hyper-{kind}-{emission}": (partial(sequences, kind=kind, emission=emission), False)
+        for kind in ("plain", "hyper", "deterministic")
+        for emission in ("gaussian", "bernoulli")
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("objective", "autocast"),
+    [(o, a) for o, narrow in OBJECTIVES.values() for a in ([FULL, BF16] if narrow else [FULL])],
+    ids=[
+        f"{name}-{precision}"
+        for name, (_, narrow) in OBJECTIVES.items()
+        for precision in (["float32", "bfloat16"] if narrow else ["float32"])
+    ],
+)
+def test_every_parameter_of_an_objective_has_a_gradient(objective, autocast):
+    torch.manual_seed(0)
+    loss, trained = objective(autocast)
+    parameters = trained if isinstance(trained, list) else list(trained.parameters())
+    given = torch.autograd.grad(loss, parameters, allow_unused=True)
+    missing = [i for i, g in enumerate(given) if g is None or not g.isfinite().all() or not g.any()]
+    assert not missing

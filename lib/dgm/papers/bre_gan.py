@@ -280,6 +280,8 @@ def feature_matching_objective(discriminator: nn.Sequential, real: Tensor, fake:
     features = _uncompiled(discriminator)[:-1]
     with torch.no_grad():
         wanted = _at_least_float32(features(real)).mean(0)
+    # Before torch 2.11 autocast would hand on the weights that it has cast without a gradient.
+    torch.clear_autocast_cache()
     return (wanted - _at_least_float32(features(fake)).mean(0)).square().sum()
 
 

@@ -352,6 +352,8 @@ def steering_objective(
         source = disturb(
             source, model.vocabulary.mask, generator, share=masked_share, stretch=stretch
         )
+    # Before torch 2.11 autocast would hand on the weights that it has cast without a gradient.
+    torch.clear_autocast_cache()
 
     memory = model.remember(source, generator)
     log_likelihood = sentence_log_likelihood(
