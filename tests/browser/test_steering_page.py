@@ -53,7 +53,8 @@ def arrays(model):
 
 @functools.lru_cache
 def vocabulary():
-    return text.Vocabulary.build(review_grammar(2000, seed=3)[0], 200, 4, mask=True).words
+    words = text.Vocabulary.build(review_grammar(2000, seed=3)[0], 200, 4, mask=True).words
+    return [*words[:-1], "_num_"]
 
 
 @functools.lru_cache
@@ -63,7 +64,7 @@ def small_model():
 
 @functools.lru_cache
 def golden(precision, count=100):
-    """Return what PyTorch makes of sentences with unknown, repeated, missing and too many words."""
+    """Return what PyTorch makes of texts with unknown, repeated and missing words, long and short."""
     model = small_model()
     if precision == "int8":
         weights = TextWeights(arrays(model), vocabulary()).dequantised()
@@ -71,7 +72,7 @@ def golden(precision, count=100):
         tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
         model.load_state_dict(tensors, strict=False)
     dice = np.random.default_rng(0)
-    ends = ["", " .", " zorp .", " zorp quux zorp", " a1 b2 c3 d4 a1 e5 ?"]
+    ends = ["", " . 12 zorp . nice !", " zorp .", " zorp 3.50 zorp", " a1 b2 c3 d4 a1 e5 f6 ?"]
     made = []
     for i, sentence in enumerate(review_grammar(count, seed=4)[0]):
         sentence = sentence.removesuffix(" .") + ends[i % 5]
@@ -83,8 +84,7 @@ def golden(precision, count=100):
         weights[2] = 1 - weights[0] - weights[1]
         weights = np.clip(weights, 0, 1)
         options = {"margins": MARGINS, "threshold": THRESHOLD}
-        wanted = torch.tensor(weights[None], dtype=torch.float32)
-        answer = rewrite(model, [sentence], wanted, **options)[0].text
+        answer = model.rewrite(sentence, torch.tensor(weights, dtype=torch.float32), **options)
         told = {"sentence": sentence, "weights": weights.tolist(), "rewrite": answer}
         made.append(told | {"margins": list(MARGINS), "threshold": THRESHOLD})
     return made
@@ -358,7 +358,6 @@ def test_an_example_can_be_picked(opened):
         ("zorp quux <b>", "knows none of these words"),
         ("the zorp was great", "Unknown to the model, which can only copy it: “zorp”."),
         ("the pizza 🍕 was ❤️", "can only copy them: “🍕”, “❤”"),
-        ("the pizza was great " * 100, "Only the first 30 words are read; 370 more are left out."),
         ("a" * 2000 + " pizza", "…"),
         ("the pizza <script>alert(1)</script> was great", "“script”"),
         ("<img src=x onerror=document.title=1> the pizza", "can only copy"),
@@ -377,6 +376,26 @@ def test_whatever_is_typed_is_safe_and_explained(typed_into, sentence, told):
     assert seen.page.locator(".dgm :is(script, img, b[onclick])").count() == 0
     assert seen.page.title() == "Widgets"
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 1280
+    seen.assert_clean()
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "We paid $12.50 for 2 Zorps! The host was rude... today. Quux zorp blarg. The pizza was great.",
+        "Zorp, quux, blarg, frob, quandle and plugh loved the patio.",
+        "the pizza was great, " * 20 + "but the host was rude today and " * 6 + "we left.",
+    ],
+)
+def test_a_text_of_several_sentences_comes_out_as_python_says(opened, sentence):
+    seen = opened(steering(TextWeights(arrays(small_model()), vocabulary(), precision="float32")))
+    said = small_model().rewrite(
+        text.tokenise(sentence, keep_numbers=True), [0.0, 0.0, 1.0],
+        margins=MARGINS, threshold=THRESHOLD,
+    )  # fmt: skip
+    assert typed(seen, sentence) == said
+    assert "<unk>" not in said
+    assert "_num_" not in said
     seen.assert_clean()
 
 

@@ -336,6 +336,15 @@ def test_typed_text_gets_yelp_s_form(typed, expected):
     assert tokenise(expected) == expected
 
 
+@pytest.mark.parametrize("style", ["yelp", "amazon"])
+def test_numbers_may_stay_as_they_are(style):
+    typed = "5 stars, $10.50, 1,000 at 8:30pm"
+    kept = tokenise(typed, style, keep_numbers=True)
+    assert "num" not in kept
+    assert [n for n in ("5", "10.50", "1,000") if n in kept.split()] == ["5", "10.50", "1,000"]
+    assert tokenise(kept, style) == tokenise(typed, style)
+
+
 def test_typed_text_gets_amazon_s_form():
     typed = "I've had the ad-2500 for 2.5 years, didn't break; 32gb!"
     expected = "i ve had the ad num_num for num_num years , didn t break num_extend !"

@@ -1,12 +1,14 @@
 """Chapter 4's experiment: the smoke recipe reaches its marks, and the whole chapter runs at a tiny size."""
 
 import functools
+import json
 import os
+from pathlib import Path
 
 import pytest
 import torch
 
-from dgm import profiles, results
+from dgm import checkpoint, profiles, results
 from dgm.data import synthetic, text
 from dgm.experiments import CHAPTERS, sentence_codes, sentence_steering, text_judges
 from dgm.experiments import controllable_text_vae as experiment
@@ -60,6 +62,46 @@ class TestSmoke:
             sentence_steering.from_page(
                 {**tensors, "more": torch.zeros(2)}, smoke_model.vocabulary.words
             )
+
+
+PUBLISHED = Path(__file__).parents[2] / f"book/results/{experiment.CHAPTER}/small/page-seed0"
+
+
+@pytest.fixture(scope="module")
+def page():
+    words = json.loads(PUBLISHED.with_suffix(".json").read_text())["values"]["words"]
+    return sentence_steering.from_page(
+        checkpoint.load(PUBLISHED.with_suffix(".safetensors")), words
+    )
+
+
+class TestPublished:
+    """The page's model on what a visitor types."""
+
+    @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 0, 1]])
+    def test_numbers_names_and_all_sentences_come_back(self, page, weights):
+        typed = (
+            "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left."
+        )
+        made = steer(page, typed, weights).split()
+        for word in ("12.50", "3", "1,000", "zorbon", "kwixel", "plimt"):
+            assert made.count(word) == 1
+        assert not {"<unk>", "_num_"} & set(made)
+        assert sum(word in (".", "!", "?") for word in made) == 3
+
+    @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 0, 1]])
+    def test_six_unknown_words(self, page, weights):
+        names = ["zorbon", "kwixel", "plimt", "grudnak", "vexlo", "tromsk"]
+        typed = "{} and {} served {} with {} , {} and {} , and the food was great .".format(*names)
+        made = steer(page, typed, weights).split()
+        assert [word for word in made if word in names] == names
+        assert "<unk>" not in made
+
+    def test_forty_words_without_a_full_stop(self, page):
+        typed = "we came for lunch , " * 9 + "and the staff was zorbon"
+        made = steer(page, typed, [0, 0, 1]).split()
+        assert len(made) > 40
+        assert made[-1] == "zorbon" or made[-2] == "zorbon"
 
 
 class TestTargets:

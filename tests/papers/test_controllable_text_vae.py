@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from dgm.data.text import Vocabulary
 from dgm.measure import aggregate_mutual_information
 from dgm.nets.simplex import orthogonality_loss, structured_reconstruction_loss
 from dgm.papers.controllable_text_vae import (
@@ -404,6 +405,20 @@ class TestTransfer:
         text = steer(rewriter, "3 4 5", [1, 0, 0])
         assert text.endswith("?")
         assert text == steer(rewriter, "3 4 5", torch.tensor([7.0, 0.0, 0.0]))
+
+    def test_steer_writes_every_sentence_and_no_marker_that_was_not_read(self):
+        vocabulary = Vocabulary([str(i) for i in range(V - 5)] + ["_num_"])
+        m = model()
+        with torch.no_grad():
+            m.decoder.output.bias[[vocabulary.unknown, vocabulary.id("_num_")]] += 3.0
+            m.decoder.output.bias[vocabulary.end] -= 2.0
+        rewriter = Rewriter(m, vocabulary, options={"max_steps": 5})
+        sentences = ["3 4 zorp .", "5 6 !", "1 2 3 4 5 6 7 8 9", "0 1 2"]
+        made = steer(rewriter, " ".join(sentences), [1, 0, 0])
+        assert made == " ".join(steer(rewriter, s, [1, 0, 0]) for s in sentences)
+        assert not {"<unk>", "_num_"} & set(made.split())
+        assert "zorp" in made
+        assert "_num_" in steer(rewriter, "_num_ 4", [1, 0, 0])
 
     @pytest.mark.parametrize("sentence", ["", "  \n", None, 3])
     def test_steer_wants_a_word(self, sentence):

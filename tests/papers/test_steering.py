@@ -293,11 +293,76 @@ class TestRewriting:
             (["good"], torch.tensor([[0.5, 0.5, 0.5]]), "sum to 1"),
             (["good"], torch.tensor([[1.5, 0.0, -0.5]]), "0 or more"),
             (["good"], torch.eye(3), "must be"),
+            (["good", "good " * 31], torch.eye(3)[:2], "sentence 1 has more than 30 words"),
         ],
     )
     def test_bad_input(self, model, sentences, weights, message):
         with pytest.raises(ValueError, match=message):
             steering.rewrite(model.float(), sentences, weights)
+
+    UNKNOWN = ["kumquat", "zorp", "quux", "blarg", "frob"]  # three slots: the last stands for three
+
+    @pytest.mark.parametrize("width", [1, 3])
+    def test_every_unknown_word_is_written_at_most_as_often_as_it_was_read(self, model, width):
+        model = model.float()
+        vocabulary = model.vocabulary
+        source = "the kumquat zorp was quux and blarg frob"
+        with torch.no_grad():
+            model.word_bias[vocabulary.unknown + 2] += 50  # nothing but the last slot, if it may
+        for text in (source, "the kumquat zorp was good", "zorp was good"):
+            (found,) = steering.rewrite_at(model, [text], POSITIVE[None], 0.5, width=width)
+            made = found.text.split()
+            assert "<unk>" not in made
+            # Of what the last slot stands for, all is written, in order.
+            shared = [w for w in text.split() if w in self.UNKNOWN[2:]]
+            assert [w for w in made if w in self.UNKNOWN[2:]] == shared
+
+    def test_numbers_are_not_invented_in_what_somebody_typed(self):
+        torch.manual_seed(0)
+        vocabulary = Vocabulary([*WORDS, "_num_"], unknown_slots=3, mask=True)
+        model = SteeringModel(vocabulary, embedding=12, hidden=20, context=16, voters=14)
+        with torch.no_grad():
+            model.word_bias[vocabulary.id("_num_")] = 30.0
+        read = steering.rewrite_at(model, ["the food was good"], POSITIVE[None], 1.0)
+        assert read[0].text.count("_num_") > 1
+        assert "_num_" not in model.rewrite("the food was good for 12", POSITIVE)
+        assert model.rewrite("the _num_ food", POSITIVE).split().count("_num_") == 1
+
+    def test_sentences_are_rewritten_one_by_one(self, model):
+        model = model.float()
+        sentences = ["the food was good .", "a Kumquat !", "nice staff and bad kumquat food"]
+        options = {"margins": (0.5, 0.1)}
+        expected = [
+            steering.rewrite(model, [s.lower()], POSITIVE[None], **options)[0].text
+            for s in sentences
+        ]
+        assert model.rewrite(" ".join(sentences), POSITIVE, **options) == " ".join(expected)
+        # One without a known word has nothing to steer.
+        made = model.rewrite("the food was good . zorp Quux", POSITIVE, **options)
+        assert made == f"{expected[0]} zorp quux"
+
+    def test_a_long_sentence_is_rewritten_to_its_end(self, model):
+        model = model.float()
+        pieces = ["the food was good and nice " * 4 + ",", "slow service and a bad place " * 4]
+        expected = [steering.rewrite(model, [p], NEGATIVE[None])[0].text for p in pieces]
+        assert model.rewrite(" ".join(pieces), NEGATIVE) == " ".join(expected)
+
+    def test_a_switch_counts_the_words_of_the_whole_text(self, model):
+        model = model.float()
+        first, second = "the food was good .", "the staff was nice ."
+        options = {"margins": (0.5,), "weights_after": POSITIVE[None]}
+        made = model.rewrite(f"{first} {second}", NEGATIVE, switch_at=7, **options)
+        expected = [
+            model.rewrite(text, NEGATIVE, switch_at=at, **options)
+            for text, at in ((first, 7), (second, 2))
+        ]
+        assert made == " ".join(expected)
+        assert expected[1] != model.rewrite(second, NEGATIVE, switch_at=7, **options)
+
+    @pytest.mark.parametrize("text", ["", "  ", "\n"])
+    def test_no_word(self, model, text):
+        with pytest.raises(ValueError, match="no word"):
+            model.rewrite(text, POSITIVE)
 
     def test_needs_a_mask(self):
         with pytest.raises(ValueError, match="mask"):

@@ -279,7 +279,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _AMAZON_PIECES = re.compile(r"\d+(?:[.,]\d+)+(?!\w)|\w+|[.,!?:$%+]")
 
 
-def tokenise(text: str, style: str = "yelp") -> str:
+def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     """What a reader types, in the form of the data: lower case, words and marks apart by one space.
 
     Control characters vanish, an emoji becomes a word of its own (most likely an unknown one).
@@ -289,6 +289,7 @@ def tokenise(text: str, style: str = "yelp") -> str:
         text: Any text; the answer is empty when nothing in it can be seen.
         style: "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
             most marks, and writes a number as num_num, or num_extend when letters stick to it.
+        keep_numbers: Numbers stay as they are.
 
     Raises:
         ValueError: For an unknown style, or a text that is no string.
@@ -309,21 +310,22 @@ def tokenise(text: str, style: str = "yelp") -> str:
         for c in text
     )
     if style == "amazon":
-        return " ".join(map(_amazon_word, _AMAZON_PIECES.findall(text.replace("'", " "))))
+        pieces = _AMAZON_PIECES.findall(text.replace("'", " "))
+        return " ".join(pieces if keep_numbers else map(_amazon_word, pieces))
     text = re.sub(r'(?<![^\s(])"(?=\S)', " `` ", text).replace('"', " '' ")
     text = re.sub(r"(?<!`)`(?!`)", "'", text)
     text = re.sub(r"\b(can)(not)\b|\b(gon|wan)(na)\b", _halves, text)
     text = re.sub(r"(?<=[a-z])(n't|'(?:s|ve|m|ll|re|d))(?!\w)", r" \1", text)
-    return " ".join(map(_yelp_word, _PIECES.findall(text)))
+    return " ".join(_yelp_word(piece, keep_numbers) for piece in _PIECES.findall(text))
 
 
 def _halves(match: re.Match) -> str:
     return " ".join(filter(None, match.groups()))
 
 
-def _yelp_word(piece: str) -> str:
+def _yelp_word(piece: str, keep_numbers: bool) -> str:
     if _NUMBER.fullmatch(piece):
-        return "_num_"
+        return piece if keep_numbers else "_num_"
     return "..." if piece.startswith("..") else "--" if piece.startswith("--") else piece
 
 

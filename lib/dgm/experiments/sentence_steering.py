@@ -23,6 +23,7 @@ from dgm.papers.steering import (
 )
 
 UNKNOWN_SLOTS = 4
+AS_TYPED = functools.partial(text.tokenise, keep_numbers=True)
 
 
 class Settings(NamedTuple):
@@ -108,7 +109,7 @@ def trained(profile: profiles.Profile, n_labels: int, seed: int) -> SteeringMode
             hidden=s.hidden,
             context=s.context,
             voters=s.voters,
-            tokenise=text.tokenise,
+            tokenise=AS_TYPED,
         )
     name = f"steering-{n_labels}-seed{seed}"
     path = results.work_folder() / CHAPTER / profile.name / f"{name}.training.safetensors"
@@ -317,7 +318,7 @@ def from_page(tensors: dict[str, Tensor], words: list[str]) -> SteeringModel:
         context=arrays["near.weight"].shape[0],
         voters=arrays["voters.weight"].shape[0],
         latent_dim=arrays["vertices"].shape[1],
-        tokenise=text.tokenise,
+        tokenise=AS_TYPED,
     )
     missing, unexpected = model.load_state_dict(arrays, strict=False)
     if unexpected or not all("logvar" in name for name in missing):

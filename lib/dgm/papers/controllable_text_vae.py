@@ -30,6 +30,7 @@ import torch
 from torch import Tensor, nn
 
 from dgm.nets.lstm import LSTMDecoder
+from dgm.nets.sentences import split_sentences
 from dgm.nets.simplex import (
     SimplexBlock,
     SimplexCode,
@@ -302,7 +303,7 @@ class Rewriter(NamedTuple):
     Attributes:
         model: the model.
         vocabulary: has encode(texts) -> tokens, lengths, unknown, and decode(ids, unknown) -> str.
-        tokenise: what is typed -> words apart by spaces.
+        tokenise: what is typed -> words apart by spaces, numbers as they are.
         options: of `decode`.
     """
 
@@ -317,20 +318,33 @@ class Rewriter(NamedTuple):
         return self.model.n_vertices
 
     def rewrite(self, sentence: str, weights: Tensor) -> str:
-        """The sentence anew at barycentric weights (K,)."""
-        corpus = self.vocabulary.encode([self.tokenise(sentence)])
+        """The text anew at barycentric weights (K,), in pieces no longer than what the residual reads."""
+        options = {"window": WINDOW, "forbidden": (0, 1), **(self.options or {})}
+        texts = getattr(self.vocabulary, "tokens", ())
         device = self.model.simplex.vertices.device
-        tokens, lengths = corpus.tokens.to(device), corpus.lengths.to(device)
-        found = transfer(self.model, tokens, lengths, weights, **(self.options or {}))
-        return self.vocabulary.decode(found.tokens[0].tolist(), corpus.unknown[0])
+        made = []
+        for piece in split_sentences(self.tokenise(sentence).split(), options["window"] - 1):
+            corpus = self.vocabulary.encode([" ".join(piece)])
+            tokens, lengths = corpus.tokens.to(device), corpus.lengths.to(device)
+            # A marker that the source has not would stand for nothing.
+            markers = {"<unk>": bool(corpus.unknown[0]), "_num_": "_num_" in piece}
+            absent = [i for i, text in enumerate(texts) if not markers.get(text, True)]
+            forbidden = (*options["forbidden"], *absent)
+            found = transfer(
+                self.model, tokens, lengths, weights, **{**options, "forbidden": forbidden}
+            )
+            text = self.vocabulary.decode(found.tokens[0].tolist(), corpus.unknown[0])
+            made += [word for word in text.split() if word != "<unk>"]
+        return " ".join(made)
 
 
 def steer(model: Steerable, sentence: str, weights: Sequence[float] | Tensor) -> str:
-    """Rewrites a sentence at a place of the simplex.
+    """Rewrites a text at a place of the simplex.
 
     Args:
         model: a `Rewriter`, or anything else with rewrite(sentence, weights (K,)).
-        sentence: at least one word.
+        sentence: one or more, with at least one word; the models here rewrite them one by one, and write
+            numbers and unknown words as they were.
         weights: K numbers, 0 or more, one weight a vertex; they are divided by their sum.
 
     Raises:

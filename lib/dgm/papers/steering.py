@@ -32,10 +32,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from dgm.nets.sentences import split_sentences
 from dgm.nets.simplex import orthogonality_loss, simplex_mean, structured_reconstruction_loss
 from dgm.sampling.beam import beam_search
 from dgm.vae import reparameterise
 
+NUMBER = "_num_"  # what the data have for every number
 VERTICES = ("negative", "neither", "positive")
 CONTEXT_WINDOW, REACH = 5, 8
 MAX_WORDS, LONGER = 30, 5  # of a sentence that is read; how many more a rewrite may have
@@ -114,7 +116,7 @@ class SteeringModel(nn.Module):
         voters: hidden units of the votes.
         latent_dim: N, of the simplex block.
         alpha: squared length of a vertex.
-        tokenise: what is typed -> words apart by spaces, for the method `rewrite`.
+        tokenise: what is typed -> words apart by spaces, numbers as they are, for the method `rewrite`.
     """
 
     def __init__(
@@ -227,11 +229,26 @@ class SteeringModel(nn.Module):
         scores = scores.masked_fill(~memory.present[:, None], -torch.inf)
         return torch.softmax(scores, -1).to(z.dtype)
 
-    def rewrite(self, sentence: str, weights, **options) -> str:
-        """What somebody typed, rewritten; see `rewrite` for what it takes."""
-        return rewrite(self, [self.tokenise(sentence)], torch.as_tensor(weights)[None], **options)[
-            0
-        ].text
+    def rewrite(self, sentence: str, weights, *, switch_at: int | None = None, **options) -> str:
+        """What somebody typed, rewritten sentence by sentence; takes what `rewrite` takes.
+
+        A sentence of more than 30 words is rewritten in pieces, and one without a known word is left
+        as it is. Numbers are copied as unknown words are.
+
+        Raises:
+            ValueError: no word, and what `rewrite` raises.
+        """
+        made, start = [], 0
+        for piece in split_sentences(self.tokenise(sentence).split(), MAX_WORDS):
+            text = " ".join(piece)
+            if self.vocabulary.encode([text]).known[0]:
+                if switch_at is not None:
+                    options["switch_at"] = max(0, switch_at - start)
+                point = torch.as_tensor(weights)[None]
+                text = rewrite(self, [text], point, invent_numbers=False, **options)[0].text
+            made.append(text)
+            start += len(piece)
+        return " ".join(made)
 
 
 def _windows(x: Tensor, size: int) -> Tensor:
@@ -412,14 +429,15 @@ def rewrite(
 
     Args:
         model: in any mode.
-        sentences: B of them, tokenised as the training text was; words beyond the 30th are cut off.
+        sentences: B of them of at most 30 words, tokenised as the training text was.
         weights: (B, K) where on the simplex each shall be, rows not negative and summing to one.
         margins: from large (few words may change) to small (many).
         threshold: agreement that is enough.
         options: of `rewrite_at`.
 
     Raises:
-        ValueError: no margin, a sentence without words, or weights that are no points of the simplex.
+        ValueError: no margin, a sentence without words or of more than 30, or weights that are no points
+            of the simplex.
     """
     if not margins:
         raise ValueError("margins: want at least one")
@@ -450,6 +468,7 @@ def rewrite_at(
     width: int = 1,
     switch_at: int | None = None,
     weights_after: Tensor | None = None,
+    invent_numbers: bool = True,
 ) -> list[Rewrite]:
     """Sentences rewritten at one margin.
 
@@ -461,12 +480,18 @@ def rewrite_at(
         width: of the beam; 1 is greedy.
         switch_at: number of words after which the weights are `weights_after`.
         weights_after: (B, K).
+        invent_numbers: whether the data's marker for a number may be written more often than it was read.
     """
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError("sentences: want a list of at least one")
     device, vocabulary = model.vertices.device, model.vocabulary
     wanted = _points(weights, len(sentences), device)
     corpus = vocabulary.encode(sentences, MAX_WORDS)
+    if corpus.truncated.any():
+        longest = int(corpus.truncated.nonzero()[0])
+        raise ValueError(
+            f"sentence {longest} has more than {MAX_WORDS} words: cut it, or use the model's method rewrite"
+        )
     words = corpus.tokens[:, 1:-1].to(device)
     words = words.masked_fill(words == vocabulary.end, vocabulary.pad)
     steps = words.shape[1] + LONGER
@@ -477,7 +502,13 @@ def rewrite_at(
     levels = torch.full((len(words),), margin, device=device)
     source = mask_source(words, votes_against, levels, vocabulary.mask)
     slots = torch.tensor([len(unknown) for unknown in corpus.unknown], device=device)
-    made, log_prob = _decoded(model, source, schedule, slots, width)
+    # The last slot stands for several words, each of which can be written once.
+    last = vocabulary.unknown_slots - 1
+    scarce = {vocabulary.unknown + last: slots - last}
+    number = vocabulary.id(NUMBER)
+    if not invent_numbers and number != vocabulary.unknown:
+        scarce[number] = (words == number).sum(1)
+    made, log_prob = _decoded(model, source, schedule, slots, scarce, width)
     agreement = 1 - (model.read(made).p - schedule[:, -1]).abs().sum(1) / 2
     texts = (vocabulary.decode(m.tolist(), u) for m, u in zip(made, corpus.unknown, strict=True))
     numbers = zip(texts, agreement.tolist(), log_prob.tolist(), strict=True)
@@ -495,9 +526,17 @@ def _points(weights: Tensor, n: int, device: torch.device) -> Tensor:
 
 
 def _decoded(
-    model: SteeringModel, source: Tensor, schedule: Tensor, slots: Tensor, width: int
+    model: SteeringModel,
+    source: Tensor,
+    schedule: Tensor,
+    slots: Tensor,
+    scarce: dict[int, Tensor],
+    width: int,
 ) -> tuple[Tensor, Tensor]:
-    """Words (B, T), padded with 0, and their log-probability (B,), by beam search over the masked source."""
+    """Words (B, T), padded with 0, and their log-probability (B,), by beam search over the masked source.
+
+    A sentence has at most scarce[v] (B,) words v.
+    """
     vocabulary = model.vocabulary
     memory, n = model.remember(source), len(source)
     z1 = schedule @ model.vertices  # (B, steps, N)
@@ -505,10 +544,13 @@ def _decoded(
     # An unknown word can only come from the source.
     marker = torch.arange(vocabulary.unknown_slots, device=source.device)
     absent = torch.where(marker < slots[:, None], 0.0, -torch.inf)
+    counted = torch.tensor([*scarce], device=source.device)
+    left = torch.stack([*scarce.values()], 1)
     count = iter(range(schedule.shape[1]))
 
     def step(tokens: Tensor, state: tuple) -> tuple[Tensor, tuple]:
-        h, c, z1, latents, present, absent = state
+        h, c, z1, latents, present, absent, left = state
+        left = left - (tokens[:, None] == counted).long()
         t = next(count)
         here = Memory(latents, present, latents.new_zeros(()))
         logits, (h, c) = model.decode(tokens[:, None], z1[:, t], here, (h, c), first=t)
@@ -516,11 +558,13 @@ def _decoded(
         logits[:, vocabulary.unknown : vocabulary.unknown + vocabulary.unknown_slots] += absent
         if t == 0:
             logits[:, vocabulary.end] = -torch.inf
-        return torch.log_softmax(logits, -1), (h, c, z1, latents, present, absent)
+        log_probs = torch.log_softmax(logits, -1)
+        log_probs[:, counted] = log_probs[:, counted].masked_fill(left < 1, -torch.inf)
+        return log_probs, (h, c, z1, latents, present, absent, left)
 
     found = beam_search(
         step,
-        (h, c, z1, memory.latents, memory.present, absent),
+        (h, c, z1, memory.latents, memory.present, absent, left),
         n,
         width=width,
         max_steps=schedule.shape[1],

@@ -23,7 +23,7 @@ async function render({ model, el }) {
   const slider = element("input", { type: "range", min: 0, step: 1, id: `${frame.id}-place` });
   const value = element("output", { for: slider.id });
   const label = element("label", { for: slider.id }, element("span", {}, "Switch"), value);
-  const pick = element("select", { id: `${frame.id}-pick` }, ...examples.map((example, i) => element("option", { value: i }, plainText(tokenise(example)))));
+  const pick = element("select", { id: `${frame.id}-pick` }, ...examples.map((example, i) => element("option", { value: i }, plainText(tokenise(example, true)))));
   const radios = [false, true].map((backward) => {
     const radio = element("input", { type: "radio", name: `${frame.id}-way`, value: backward });
     radio.addEventListener("change", () => change({ backward }));
@@ -57,7 +57,7 @@ async function render({ model, el }) {
     const example = model.get("example");
     if (shown !== example) {
       shown = example;
-      source = text.encode(tokenise(examples[example]));
+      source = text.encode(tokenise(examples[example], true));
     }
     const count = source.tokens.length;
     const place = Math.min(model.get("place"), count);
@@ -79,7 +79,7 @@ async function render({ model, el }) {
     said.classList.toggle("dgm-long", made.tokens.length > 18);
     gone.textContent = told(source.tokens.filter((_, s) => dropped[s]), added);
     showVotes(votes, source, made.masked, names);
-    note.textContent = [`Bars: up speaks for ${names[2]}, down for ${names[0]}. Dashed: hidden, to be said anew.`, ...remarks(source, text.most)].join(" ");
+    note.textContent = [`Bars: up speaks for ${names[2]}, down for ${names[0]}. Dashed: hidden, to be said anew.`, ...remarks(source)].join(" ");
     value.textContent = place === 0 ? "before the first word" : `after word ${place} of ${count}`;
     slider.setAttribute("aria-valuetext", place === 0 ? `all ${nameAfter}` : `${nameBefore} up to word ${place} of ${count}, then ${nameAfter}`);
     outs.before.textContent = heard(made.words.slice(0, at));

@@ -146,7 +146,7 @@ async function render({ model, el }) {
       typed = sentence;
       if (box.value !== sentence) box.value = sentence;
       pick.value = model.get("examples").includes(sentence) ? sentence : "";
-      source = text.encode(tokenise(sentence));
+      source = text.encode(tokenise(sentence, true));
     }
     sliders.forEach(({ input, value }, k) => {
       input.value = Math.round(100 * target[k]);
@@ -191,14 +191,14 @@ async function render({ model, el }) {
       to.setAttribute("d", MARKS.diamond(...b, 4.5));
       way.setAttribute("d", `M${a.join(" ")}L${b.join(" ")}`);
     }
-    const remarked = remarks(source, text.most);
+    const remarked = remarks(source);
     if (made.agreement < threshold) remarked.push("This is as near as it came with so much change.");
     note.textContent = remarked.join(" ");
     report(made.tokens.join(" "), `${plainText(made.tokens)} ${remarked.join(" ")}`);
   }
 
   function showNothing() {
-    const words = source.tokens.length ? [OTHERS, ...remarks(source, text.most)].join(" ") : "Type a sentence, or pick one: there is nothing to rewrite yet.";
+    const words = source.tokens.length ? [OTHERS, ...remarks(source)].join(" ") : "Type a sentence, or pick one: there is nothing to rewrite yet.";
     said.textContent = plainText(source.tokens) || "\u2026";
     said.classList.add("dgm-empty");
     gone.textContent = "";

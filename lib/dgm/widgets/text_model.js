@@ -27,7 +27,7 @@ const TOKENS = {
   ),
 };
 
-function tokenise(text) {
+function tokenise(text, keepNumbers = false) {
   const seen = text
     .normalize("NFKC")
     .replace(TOKENS.plain, (c) => PLAIN[c])
@@ -40,8 +40,32 @@ function tokenise(text) {
     .replace(TOKENS.halves, (_, can, not, gon, na) => `${can ?? gon} ${not ?? na}`)
     .replace(TOKENS.ending, " $1");
   return (seen.match(TOKENS.pieces) ?? []).map((piece) =>
-    TOKENS.number.test(piece) ? "_num_" : piece.startsWith("..") ? "..." : piece.startsWith("--") ? "--" : piece,
+    !keepNumbers && TOKENS.number.test(piece) ? "_num_" : piece.startsWith("..") ? "..." : piece.startsWith("--") ? "--" : piece,
   );
+}
+
+// Words cut behind each sentence, and where one is longer than the model reads; the same as
+// dgm.nets.sentences.split_sentences.
+function splitSentences(words, most) {
+  const sentences = [[]];
+  let ended = false;
+  for (const word of words) {
+    if (ended && ![".", "!", "?", ")", "''", "'"].includes(word)) {
+      sentences.push([]);
+      ended = false;
+    }
+    sentences.at(-1).push(word);
+    ended ||= [".", "!", "?"].includes(word);
+  }
+  return sentences.flatMap((sentence) => {
+    const pieces = [];
+    while (sentence.length > most) {
+      const pause = sentence.slice(0, most).findLastIndex((word) => [",", ";", ":", "--"].includes(word));
+      pieces.push(sentence.slice(0, pause + 1 || most));
+      sentence = sentence.slice(pause + 1 || most);
+    }
+    return [...pieces, sentence];
+  });
 }
 
 function unpackText(weights) {
@@ -105,12 +129,17 @@ function steeringModel(t, { tensors, words, unknown_slots: slots, max_words: mos
   const begun = take(N + E);
   const embedded = (word) => t["embedding.weight"].subarray(word * E, (word + 1) * E);
 
+  // What a reader types, and its sentences, which are rewritten one by one.
   function encode(tokens) {
-    const cut = tokens.slice(0, most);
+    const parts = splitSentences(tokens, most).map(encodeSentence);
+    return { tokens, parts, words: parts.flatMap((part) => part.words), unknownWords: parts.flatMap((part) => part.unknownWords) };
+  }
+
+  function encodeSentence(tokens) {
     const firsts = [];
     const rest = [];
     const unknownWords = [];
-    const coded = cut.map((word) => {
+    const words = tokens.map((word) => {
       if (ids.has(word)) return ids.get(word);
       unknownWords.push(word);
       if (!firsts.includes(word)) {
@@ -122,15 +151,14 @@ function steeringModel(t, { tensors, words, unknown_slots: slots, max_words: mos
       }
       return UNKNOWN + firsts.indexOf(word);
     });
-    return { words: coded, tokens: cut, unknown: [...firsts, ...rest], unknownWords, left: tokens.length - cut.length };
+    return { words, tokens, unknown: [...firsts, ...rest], unknownWords };
   }
 
   function decodeWords(words, unknown) {
     const rest = unknown.slice(slots - 1);
     return words.map((word) => {
       if (word >= markers) return known[word - markers];
-      if (word === UNKNOWN + slots - 1) return rest.shift() ?? "<unk>";
-      return unknown[word - UNKNOWN] ?? "<unk>";
+      return word === UNKNOWN + slots - 1 ? rest.shift() : unknown[word - UNKNOWN];
     });
   }
 
@@ -205,7 +233,7 @@ function steeringModel(t, { tensors, words, unknown_slots: slots, max_words: mos
     for (let s = 0; s < z.count; s++) scores[s] /= sum;
   }
 
-  // The most probable word of a step; a marker for an unknown word only where the source has one.
+  // The most probable word of a step; a marker for an unknown word or a number only where the source has one.
   function best(logits, nUnknown, step) {
     let word = -1;
     let most = -Infinity;
@@ -215,8 +243,8 @@ function steeringModel(t, { tensors, words, unknown_slots: slots, max_words: mos
     return word;
   }
 
-  // Greedy decoding of what z remembers; at(step) is z_1 there.
-  function write(at, limit, nUnknown) {
+  // Greedy decoding of what z remembers; at(step) is z_1 there, and each word of `left` comes at most so often.
+  function write(at, limit, nUnknown, left) {
     begun.fill(0);
     begun.set(at(0));
     for (let s = 0, i = 0; s < z.count; s++) for (let e = 0; e < E; e++, i++) begun[N + e] += z.latents[i] / z.count;
@@ -233,8 +261,11 @@ function steeringModel(t, { tensors, words, unknown_slots: slots, max_words: mos
       told.set(at(step), H);
       const out = applyLayer(output, told);
       for (let s = 0, i = 0; s < z.count; s++) for (let e = 0; e < E; e++, i++) out[e] += scores[s] * z.latents[i];
-      const word = best(applyLayer(logitsOf, out), nUnknown, step);
+      const logits = applyLayer(logitsOf, out);
+      for (const [word, count] of left) if (count < 1) logits[word] = -Infinity;
+      const word = best(logits, nUnknown, step);
       if (word === END) break;
+      if (left.has(word)) left.set(word, left.get(word) - 1);
       made.push(word);
       previous = embedded(word);
     }
@@ -249,16 +280,21 @@ function steeringModel(t, { tensors, words, unknown_slots: slots, max_words: mos
 
   // The lightest change that the model itself reads as wanted: one margin after the other, until the
   // agreement reaches the threshold; else the one that agrees best.
-  function rewrite(source, weights, { margins, threshold, switchAt = null, weightsAfter = weights }) {
+  function rewriteSentence(source, weights, { margins, threshold, switchAt = null, weightsAfter = weights }) {
     const after = (step) => switchAt !== null && step >= switchAt;
     const schedule = (step) => (after(step) ? weightsAfter : weights);
     const [z1, later] = [place(weights), place(weightsAfter)];
     const at = (step) => (after(step) ? later : z1);
-    const { words, unknown } = source;
+    const { words, unknown, tokens, unknownWords } = source;
+    const same = { words, tokens, masked: words.map(() => false), margin: margins[0], agreement: 1 };
+    if (tokens.length === unknownWords.length) return same;
     source.reading ??= read(words);
     const says = against(source.reading, schedule, words.length);
     const final = schedule(words.length + longer - 1);
     const nUnknown = Math.min(slots, unknown.length);
+    const number = ids.get("_num_");
+    const scarce = [[UNKNOWN + slots - 1, unknown.length - slots + 1]];
+    if (number !== undefined) scarce.push([number, words.filter((word) => word === number).length]);
     let kept = null;
     let hidden = -1;
     for (const margin of margins) {
@@ -268,14 +304,34 @@ function steeringModel(t, { tensors, words, unknown_slots: slots, max_words: mos
       if (count === hidden) continue;
       hidden = count;
       remember(words.map((word, s) => (masked[s] ? MASK : word)));
-      const made = write(at, words.length + longer, nUnknown);
+      const made = write(at, words.length + longer, nUnknown, new Map(scarce));
       const reading = read(made);
       const agreement = 1 - reading.p.reduce((sum, p, k) => sum + Math.abs(p - final[k]), 0) / 2;
       // The slack keeps the lighter change where both agree but for rounding.
       if (!kept || agreement > kept.agreement + 1e-6) kept = { words: made, masked, margin, agreement, reading };
       if (kept.agreement >= threshold) break;
     }
-    return { ...kept, tokens: decodeWords(kept.words, unknown), says };
+    return { ...kept, tokens: decodeWords(kept.words, unknown) };
+  }
+
+  // Each sentence by itself; the smallest margin and the least agreement count.
+  function rewrite(source, weights, options) {
+    let start = 0;
+    const made = source.parts.map((part) => {
+      const switchAt = options.switchAt == null ? null : Math.max(0, options.switchAt - start);
+      start += part.words.length;
+      return rewriteSentence(part, weights, { ...options, switchAt });
+    });
+    source.reading ??= read(source.words);
+    const words = made.flatMap((part) => part.words);
+    return {
+      words,
+      tokens: made.flatMap((part) => part.tokens),
+      masked: made.flatMap((part) => part.masked),
+      margin: Math.min(...made.map((part) => part.margin)),
+      agreement: Math.min(...made.map((part) => part.agreement)),
+      reading: read(words),
+    };
   }
 
   function goldenWrong(from, to) {
@@ -285,7 +341,7 @@ function steeringModel(t, { tensors, words, unknown_slots: slots, max_words: mos
     }).length;
   }
 
-  return { encode, read, rewrite, goldenWrong, golden: golden.length, vertices: K, most };
+  return { encode, read, rewrite, goldenWrong, golden: golden.length, vertices: K };
 }
 
 // Rewrites the golden sentences one by one when the page has nothing else to do, once a page.

@@ -76,10 +76,9 @@ function hiding({ margin, masked }) {
 }
 
 // What has to be said about a sentence before it is rewritten; empty where there is nothing.
-function remarks(source, most) {
+function remarks(source) {
   const said = [];
   const unknown = [...new Set(source.unknownWords)];
-  if (source.left) said.push(`Only the first ${most} words are read; ${source.left} more ${source.left > 1 ? "are" : "is"} left out.`);
   if (unknown.length) {
     const shown = unknown.slice(0, 6).map((word) => `\u201c${word.length > 24 ? `${word.slice(0, 24)}\u2026` : word}\u201d`);
     const more = unknown.length > 6 ? ` and ${unknown.length - 6} more` : "";
