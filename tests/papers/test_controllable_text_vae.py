@@ -319,6 +319,13 @@ class TestMapper:
     def test_scattered_points_have_no_graph(self):
         assert mapper_graph(torch.eye(6), 3) == (0, 0, 0)
 
+    @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+    def test_points_may_come_from_a_network(self, device):
+        points = normal(100, 2).abs()
+        graph = mapper_graph(points.numpy())
+        assert graph.n_nodes > 0
+        assert mapper_graph(points.to(device).requires_grad_()) == graph
+
 
 class TestAggressiveSteps:
     def test_stops_when_the_loss_stops_falling(self):

@@ -674,6 +674,19 @@ class TestLinearGaussian:
     )
     prior = torch.zeros(1, 2, dtype=torch.float64)
 
+    def test_works_where_its_tensors_are(self):
+        with torch.device("meta"):
+            model = LinearGaussianVAE(torch.empty(3, 2), torch.empty(3), 0.4)
+            x = torch.empty(5, 3)
+        assert all(part.device.type == "meta" for part in model.posterior(x))
+        assert model.mean_field(x)[1].shape == (5, 2)
+
+    @pytest.mark.gpu
+    def test_on_a_gpu(self):
+        model = LinearGaussianVAE(*(part.cuda() for part in self.model[:2]), 0.4)
+        evidence = model.log_evidence(self.x.cuda())
+        assert float(evidence) == pytest.approx(float(self.model.log_evidence(self.x)))
+
     def test_has_the_numbers_that_were_worked_out(self):
         assert float(self.model.log_evidence(self.x)) == pytest.approx(-3.2312604693, abs=1e-9)
         mean, covariance = self.model.posterior(self.x)

@@ -234,6 +234,9 @@ class TestObjective:
         assert [float(x) for x in one] == [float(x) for x in two]
 
 
+SHARED = ("quux", "blarg", "frob")  # what the last of three slots stands for
+
+
 class TestRewriting:
     SENTENCES = ("the food was good .", "kumquat staff was rude", "nice")
 
@@ -300,8 +303,6 @@ class TestRewriting:
         with pytest.raises(ValueError, match=message):
             steering.rewrite(model.float(), sentences, weights)
 
-    UNKNOWN = ["kumquat", "zorp", "quux", "blarg", "frob"]  # three slots: the last stands for three
-
     @pytest.mark.parametrize("width", [1, 3])
     def test_every_unknown_word_is_written_at_most_as_often_as_it_was_read(self, model, width):
         model = model.float()
@@ -314,8 +315,8 @@ class TestRewriting:
             made = found.text.split()
             assert "<unk>" not in made
             # Of what the last slot stands for, all is written, in order.
-            shared = [w for w in text.split() if w in self.UNKNOWN[2:]]
-            assert [w for w in made if w in self.UNKNOWN[2:]] == shared
+            shared = [w for w in text.split() if w in SHARED]
+            assert [w for w in made if w in SHARED] == shared
 
     def test_numbers_are_not_invented_in_what_somebody_typed(self):
         torch.manual_seed(0)

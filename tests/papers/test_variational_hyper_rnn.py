@@ -310,6 +310,23 @@ class TestCounts:
         wanted = mean.clamp(1e-4, 1 - 1e-4).logit()
         torch.testing.assert_close(model.decoder[-1].bias.detach(), wanted)
 
+    @pytest.mark.parametrize("emission", ["gaussian", "bernoulli"])
+    @pytest.mark.parametrize("kind", ["plain", "deterministic"])
+    def test_the_mean_may_be_on_another_device(self, kind, emission):
+        model = {
+            "plain": lambda: VariationalRNN(X, Z, H, emission),
+            "deterministic": lambda: DeterministicHyperRNN(X, H, K, emission),
+        }[kind]()
+        model.to("meta").calibrate(torch.tensor([0.5, 0.9, 0.0]))
+
+    def test_a_mixture_starts_from_the_mean(self):
+        model = DeterministicHyperRNN(X, H, K, "bernoulli", components=2)
+        before = model.decoder[-1].bias.detach().clone()
+        mean = torch.tensor([0.5, 0.9, 0.0])
+        model.calibrate(mean.double())
+        moved = (model.decoder[-1].bias.detach() - before)[2:].view(2, X)
+        torch.testing.assert_close(moved, mean.clamp(1e-4, 1 - 1e-4).logit().expand(2, X))
+
 
 class TestEquations:
     @pytest.mark.parametrize("make", MODELS)

@@ -562,7 +562,7 @@ def mapper_graph(
     from scipy.sparse.csgraph import connected_components
     from sklearn.cluster import DBSCAN
 
-    points = np.asarray(points, dtype=np.float64)
+    points = torch.as_tensor(points).detach().to("cpu", torch.float64).numpy()
     mapper = kmapper.KeplerMapper(verbose=0)
     graph = mapper.map(
         mapper.fit_transform(points, projection="sum"),
