@@ -14,7 +14,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 # A module imports from its own floor or below, and units of one floor have no cycle.
 FLOORS = [
-    {"profiles", "checkpoint", "code_hash", "paths", "progress"},
+    {"profiles", "checkpoint", "code_hash", "paths", "precision", "progress"},
     {"sampling", "vae", "nets", "measure", "feature_distance", "paired"},
     {"papers", "data", "results", "jobs", "fit", "claims"},
     {"experiments", "figures", "widgets", "evaluate"},

@@ -1,5 +1,6 @@
 """The training loop: its history, what it refuses, and that a killed run ends as if unkilled."""
 
+import copy
 import itertools
 import multiprocessing
 import os
@@ -9,6 +10,7 @@ import time
 
 import pytest
 import torch
+from pretended_device import pretended_device
 from torch import nn
 
 from dgm import checkpoint
@@ -212,6 +214,36 @@ def test_a_checkpoint_of_another_run_is_refused_and_nothing_changed(tmp_path, ch
     assert str(path) in str(caught.value)
     assert same(other, untouched)
     assert path.read_bytes() == kept
+
+
+@pytest.mark.parametrize("first", ["cpu", "cuda"])
+def test_a_checkpoint_of_another_kind_of_device_is_refused_and_nothing_changed(tmp_path, first):
+    def on(device):
+        state = make()
+        state.model.to(device)
+        state.generator = torch.Generator(device).manual_seed(5)
+        return state
+
+    def on_device(state, batch):
+        batch = batch.to(state.generator.device)
+        noise = torch.randn(batch.shape, generator=state.generator, device=batch.device)
+        loss = ((state.model(batch + noise) - batch) ** 2).mean()
+        state.optimizer.zero_grad()
+        loss.backward()
+        state.optimizer.step()
+        return {"loss": loss.detach()}
+
+    path = tmp_path / "fit.safetensors"
+    with pretended_device():
+        fit(on_device, batches, on(first), 3, checkpoint=path, progress=False)
+        fit(on_device, batches, on(first), 5, checkpoint=path, progress=False)
+        other = on({"cpu": "cuda", "cuda": "cpu"}[first])
+        before = copy.deepcopy(other.model.state_dict()), other.generator.get_state()
+        with pytest.raises(ValueError, match="another kind of device"):
+            fit(on_device, batches, other, 6, checkpoint=path, progress=False)
+        after = other.model.state_dict()
+        assert all(torch.equal(value, after[name]) for name, value in before[0].items())
+        assert torch.equal(before[1], other.generator.get_state())
 
 
 def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path):

@@ -82,7 +82,7 @@ def fit(
     Raises:
         ValueError: For steps below 0, a window below 1, terms that are not 0-d tensors or change
             their names, or a checkpoint that is damaged or belongs to another run (other shapes,
-            optimiser settings, seed, window, or more steps done than asked for).
+            optimiser settings, seed, kind of device, window, or more steps done than asked for).
         FloatingPointError: When a term is not finite; names the term and the step, counted from 0.
             Found at the end of its window, and never written to a checkpoint.
     """
@@ -164,8 +164,14 @@ def _resume(
 ) -> int:
     """Puts a checkpoint into the state and the recorder; returns the number of steps done."""
     saved = checkpoints.load(path)
-    if not (isinstance(saved, dict) and {"run", "step", "history"} <= set(saved)):
+    if not (isinstance(saved, dict) and {"run", "step", "history", "generator"} <= set(saved)):
         raise ValueError(f"{path} is no checkpoint of fit; name another file or delete it")
+    # The generators' states of a CPU and of a GPU differ in size.
+    if saved["generator"].shape != state.generator.get_state().shape:
+        raise ValueError(
+            f"{path} was written on another kind of device than {state.generator.device.type}, where the "
+            "noise is another: go on there, name another file, or delete it to start anew"
+        )
     theirs = dict(saved["run"])
     # A step may change the learning rate: continuing with the same optimiser object is no new run.
     if run["settings"] == _plain(saved["optimizer"]["param_groups"]):

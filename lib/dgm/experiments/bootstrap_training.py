@@ -22,6 +22,7 @@ from dgm.nets.language_models import (
     window_length,
 )
 from dgm.papers import mutual_information_lm as paper
+from dgm.precision import autocast
 from dgm.results import Result
 
 CHAPTER = "02_mutual_information_lm"
@@ -365,7 +366,7 @@ def _stepper(how: Arm, s: Settings, m: Material, windows, average: bool, device:
         for rate, group in zip(rates, state.optimizer.param_groups, strict=True):
             group["lr"] = rate * (1.0 if s.released and rate is rates[1] else fraction)
         second = how.second_phase and 2 * i >= s.steps
-        with torch.autocast(table.device.type, torch.bfloat16, enabled=s.bf16):
+        with autocast(table.device, s.bf16):
             likelihood = paper.likelihood_objective(
                 learner.model,
                 table[:, at : at + length + 1],
@@ -417,10 +418,9 @@ def measured(
     `bound` is that of Donsker and Varadhan on all pairs of neighbours of the test text.
     """
     m, device = found.material, found.model.embedding.weight.device
-    segments = paper.Segments(*(x.to(device) for x in m.segments[2]))
     generator = torch.Generator(device).manual_seed(seed)
-    n = len(segments.lengths)
-    features = paper.segment_features(found.model, segments, leak=leak)
+    features = _sentence_features(found, leak)
+    n = len(features)
     anchor = torch.arange(n - 1, device=device)
     others = paper.distractors(anchor, n, N_OTHERS, generator)
     hard = paper.distractors(anchor, n, N_OTHERS, generator, near=NEAR)
@@ -444,6 +444,13 @@ def measured(
         exact = topic_chain_information(len(THEMES), switch, DISTANCES)
         told |= {"exact": float(exact[0]), "exact_by_distance": exact.tolist()}
     return told
+
+
+def _sentence_features(found: Trained, leak: bool = False) -> Tensor:
+    """Features (M, D) of the test text's sentences, on the model's device."""
+    device = found.model.embedding.weight.device
+    segments = paper.Segments(*(x.to(device) for x in found.material.segments[2]))
+    return paper.segment_features(found.model, segments, leak=leak)
 
 
 def samples(found: Trained, s: Settings, seed: int) -> list[list[list[int]]]:
@@ -539,7 +546,7 @@ def reverse_perplexity(
     state = None
     for i, (at, length) in enumerate(_windows(stream, plain, seed)):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1 - 0.9 * i / plain.steps)
-        with torch.autocast(table.device.type, torch.bfloat16, enabled=s.bf16):
+        with autocast(table.device, s.bf16):
             terms = paper.likelihood_objective(
                 model, table[:, at : at + length + 1], state if at else None, generator,
                 activation=0.0, slowness=0.0,
@@ -642,7 +649,7 @@ def questions(found: Trained, seed: int = 0, n: int = N_PAGE) -> list[dict[str, 
     chosen = places[torch.randperm(len(places), generator=generator)[:n]]
     others = paper.distractors(chosen, len(lengths), 40, generator)
     other = torch.stack([row[long[row]][0] for row in others])
-    features = paper.segment_features(found.model, m.segments[2])
+    features = _sentence_features(found)
     scores = paper.critic_scores(
         found.critic, features, chosen, torch.stack([chosen + 1, other], 1)
     )
@@ -665,7 +672,7 @@ def questions(found: Trained, seed: int = 0, n: int = N_PAGE) -> list[dict[str, 
 def passages(found: Trained, starts: Sequence[int] = (0, 200), n: int = 16, k: int = 12) -> list:
     """Stretches of the test text, and the critic's scores of the first sentences with the k behind each."""
     m = found.material
-    features = paper.segment_features(found.model, m.segments[2])
+    features = _sentence_features(found)
     told = []
     for start in (min(start, len(m.test) - n) for start in starts):
         anchors = list(range(n - k))

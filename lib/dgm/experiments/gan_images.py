@@ -32,6 +32,7 @@ from dgm.feature_distance import (
 from dgm.fit import TrainingState, fit
 from dgm.nets.conv import dcgan_discriminator, dcgan_generator, generate, inner_layers
 from dgm.papers import bre_gan as paper
+from dgm.precision import autocast
 from dgm.results import Result
 
 N_TILES = 48  # generated images that are kept
@@ -161,7 +162,7 @@ def classifier(profile: profiles.Profile, dataset: str) -> Classifier:
         x, y = (part[chosen].to(profile.device) for part in data)
         for group in state.optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - i / steps)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=s.bf16):
+        with autocast(x.device, s.bf16):
             loss = functional.cross_entropy(state.model(x), y)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -15,6 +15,7 @@ from dgm.papers.bre_gan import (
     feature_matching_objective,
     generator_objective,
 )
+from dgm.precision import autocast
 
 CHAPTER = "03_bre_gan"
 EXPERIMENT = "dgm.experiments.bre_gan"
@@ -195,7 +196,7 @@ def _step(
 
     for k in range(passes):
         points = real(passes * i + k)
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+        with autocast(device, recipe.bf16):
             with torch.no_grad():
                 made = fakes(k).float()
             terms = discriminator_objective(
@@ -214,7 +215,7 @@ def _step(
                 x, y = labelled(passes * i + k)
                 value = value + nn.functional.cross_entropy(gan.discriminator(x).float(), y)
         _update(optimizer, gan.discriminator, value)
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16):
+    with autocast(device, recipe.bf16):
         if labelled is None:
             loss = generator_objective(gan.discriminator, fakes(passes))
         else:

@@ -16,6 +16,7 @@ from dgm.fit import TrainingState, fit
 from dgm.measure import active_units, aggregate_mutual_information
 from dgm.nets.text_vae import TextVAE
 from dgm.papers import pooling_vae as paper
+from dgm.precision import autocast
 from dgm.results import Result
 from dgm.vae import gaussian_kl
 
@@ -342,7 +343,7 @@ def _stepper(fix: Fix, s: Settings, m: Material, picks, make, ahead: bool, devic
         beta = paper.kl_weight(i + 1, fix.schedule, beta=fix.beta, steps=rise)
 
         def terms(sentences: Tensor) -> paper.PoolingTerms:
-            with torch.autocast(sentences.device.type, torch.bfloat16, enabled=s.bf16):
+            with autocast(sentences.device, s.bf16):
                 return paper.pooling_objective(
                     model,
                     sentences,

@@ -16,6 +16,7 @@ from dgm.measure import aggregate_mutual_information, bootstrap
 from dgm.nets.text_vae import TextVAE, text_vae_objective
 from dgm.papers import controllable_text_vae as paper
 from dgm.papers.controllable_text_vae import ControllableTextVAE
+from dgm.precision import autocast
 from dgm.results import Result
 
 MANIPULATIONS = {"1 s.d.": 1.0, "2 s.d.": 2.0, "extremum": "extremum"}
@@ -184,7 +185,7 @@ def trained(kind: str, profile: profiles.Profile, dataset: str, seed: int) -> Tr
             group["lr"] = s.learning_rate * min(done / 0.02 + 0.01, (1 - done) ** 0.5)
         generator = state.generator
         window = paper.crop(sentences, generator)
-        with torch.autocast(window.device.type, torch.bfloat16, enabled=s.bf16):
+        with autocast(window.device, s.bf16):
             if kind == "ordinary":
                 terms = text_vae_objective(state.model, window, None, s.beta, generator)
                 loss = terms.value.mean()

@@ -21,6 +21,7 @@ from dgm.papers.steering import (
     rewrite_at,
     steering_objective,
 )
+from dgm.precision import autocast
 
 UNKNOWN_SLOTS = 4
 AS_TYPED = functools.partial(text.tokenise, keep_numbers=True)
@@ -159,7 +160,7 @@ def _training_step(
     words, targets, done = batch
     for group in state.optimizer.param_groups:
         group["lr"] = s.learning_rate * min(done / WARM_UP + 0.01, (1 - done) ** 0.7, 1.0)
-    with torch.autocast(words.device.type, torch.bfloat16, enabled=s.bf16):
+    with autocast(words.device, s.bf16):
         terms = steering_objective(
             state.model,
             words,

@@ -30,6 +30,7 @@ from dgm.nets.mixture_of_softmaxes import (
     mixture_log_probs,
     mixture_of_softmaxes_nll,
 )
+from dgm.precision import run_lstm
 
 
 class Dropouts(NamedTuple):
@@ -394,14 +395,15 @@ def _weight_dropped(
     """An LSTM some of whose weights from state to state are gone, the same ones at all positions."""
     before = tuple(y.detach()[None] for y in state)
     if generator is None or rate == 0:
-        found, after = lstm(x, before)
+        found, after = run_lstm(lstm, x, before)
     else:
         # An assignment to the module's weight would not reach the copy that it computes with.
         names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
         weights = [getattr(lstm, name) for name in names]
         weights[1] = dropout(weights[1], rate, generator)
-        found, *after = torch.lstm(
-            x, before, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True
+        options = True, 1, 0.0, torch.is_grad_enabled(), False, True
+        found, *after = run_lstm(
+            lambda x, state: torch.lstm(x, state, weights, *options), x, before
         )
     return found, tuple(y[0].detach() for y in after)
 

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from dgm.precision import run_lstm
+
 
 class LSTMState(NamedTuple):
     """The state between two steps, rows first so that a beam can reorder it."""
@@ -63,11 +65,11 @@ class LSTMEncoder(nn.Module):
         if (
             lengths is None or not self.lstm.bidirectional
         ):  # forwards, padding comes too late to matter
-            states, _ = self.lstm(x)
+            states, _ = run_lstm(self.lstm, x)
         else:
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
             states, _ = pad_packed_sequence(
-                self.lstm(packed)[0], batch_first=True, total_length=tokens.shape[1]
+                run_lstm(self.lstm, packed)[0], batch_first=True, total_length=tokens.shape[1]
             )
         if self.lstm.bidirectional:
             states = states.unflatten(-1, (2, -1)).mean(-2)
@@ -116,7 +118,7 @@ class LSTMDecoder(nn.Module):
         state = self.start(z)
         x = dropout(self.embedding(tokens), self.dropout, generator)
         x = torch.cat([x, z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)], -1)
-        states, _ = self.lstm(x, (state.h[None], state.c[None]))
+        states, _ = run_lstm(self.lstm, x, (state.h[None], state.c[None]))
         return dropout(states, self.dropout, generator)
 
     def nll(
@@ -133,7 +135,7 @@ class LSTMDecoder(nn.Module):
     def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """One token (R,) a row -> log-probabilities (R, V) of the next, and the state after it."""
         x = torch.cat([self.embedding(tokens), state.z], -1)[:, None]
-        states, (h, c) = self.lstm(x, (state.h[None], state.c[None]))
+        states, (h, c) = run_lstm(self.lstm, x, (state.h[None], state.c[None]))
         return torch.log_softmax(self.output(states[:, 0]), -1), DecoderState(h[0], c[0], state.z)
 
 
@@ -165,7 +167,7 @@ class LanguageModel(nn.Module):
     def forward(self, tokens: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Logits (B, T, V) of what follows each of the tokens (B, T)."""
         x = dropout(self.embedding(tokens), self.dropout, generator)
-        return self.output(dropout(self.lstm(x)[0], self.dropout, generator))
+        return self.output(dropout(run_lstm(self.lstm, x)[0], self.dropout, generator))
 
     def nll(
         self,
@@ -185,7 +187,7 @@ class LanguageModel(nn.Module):
     def step(self, tokens: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
         """One token (R,) a row -> log-probabilities (R, V) of the next, and the state after it."""
         before = tuple(x.transpose(0, 1).contiguous() for x in state)
-        states, after = self.lstm(self.embedding(tokens)[:, None], before)
+        states, after = run_lstm(self.lstm, self.embedding(tokens)[:, None], before)
         log_probs = torch.log_softmax(self.output(states[:, 0]), -1)
         return log_probs, LSTMState(*(x.transpose(0, 1) for x in after))
 

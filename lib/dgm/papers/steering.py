@@ -34,6 +34,7 @@ from torch.nn import functional
 
 from dgm.nets.sentences import split_sentences
 from dgm.nets.simplex import orthogonality_loss, simplex_mean, structured_reconstruction_loss
+from dgm.precision import run_lstm
 from dgm.sampling.beam import beam_search
 from dgm.vae import reparameterise
 
@@ -210,7 +211,8 @@ class SteeringModel(nn.Module):
         seen = x if dropped is None else x * ~dropped[..., None]
         if z1.ndim == 2:
             z1 = z1[:, None].expand(-1, x.shape[1], -1)
-        hidden, (h, c) = self.lstm(torch.cat([seen, z1], -1), (state[0][None], state[1][None]))
+        both = torch.cat([seen, z1], -1)
+        hidden, (h, c) = run_lstm(self.lstm, both, (state[0][None], state[1][None]))
         mixed = self._attend(hidden, x, memory, first) @ memory.latents
         out = self.output(torch.cat([hidden, z1], -1)) + mixed
         return functional.linear(out, self.embedding.weight, self.word_bias), (h[0], c[0])

@@ -52,12 +52,18 @@ def resume(
     """Read what `save_progress` wrote, and set the generators.
 
     Raises:
-        ValueError: it belongs to another run.
+        ValueError: it belongs to another run, or to another kind of device.
     """
     saved = checkpoints.load(path, device=device)
     if saved["identity"] != identity:
         raise ValueError(
             f"{path} holds an interrupted run with other settings, images, weights or seed: "
+            "give another file name, or remove it to begin anew"
+        )
+    states = [kept.shape for kept in saved["generators"]]
+    if states != [generator.get_state().shape for generator in _each(run)]:
+        raise ValueError(
+            f"{path} holds a run interrupted on another kind of device than {device.type}: go on there, "
             "give another file name, or remove it to begin anew"
         )
     for generator, kept in zip(_each(run), saved["generators"], strict=True):

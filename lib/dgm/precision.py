@@ -1,0 +1,55 @@
+"""Which precision a device gets: bfloat16 products where it computes in them, float32 elsewhere."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+__all__ = ["autocast", "mixed_precision_dtype", "run_lstm"]
+
+Device = str | torch.device
+
+
+def mixed_precision_dtype(device: Device) -> torch.dtype | None:
+    """What the products of a mixed-precision step are computed in; None is float32, as all else is.
+
+    Args:
+        device: "cpu", "cuda:0" and the like.
+
+    Returns:
+        bfloat16 on a CPU, and on CUDA from compute capability 8.0 on; before, it is only emulated, and
+        float16 would need a gradient scaler.
+    """
+    device = torch.device(device)
+    if device.type == "cpu":
+        return torch.bfloat16
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
+        return torch.bfloat16
+    return None
+
+
+def autocast(device: Device, enabled: bool = True) -> torch.autocast:
+    """The context of a training step in `mixed_precision_dtype`; without effect where that is None."""
+    dtype = mixed_precision_dtype(device) if enabled else None
+    return torch.autocast(torch.device(device).type, dtype, enabled=dtype is not None)
+
+
+def run_lstm(
+    lstm: Callable, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None
+) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
+    """lstm(x, state), on CUDA never under autocast, where cuDNN would compute in float16.
+
+    Args:
+        lstm: an `nn.LSTM`, or a function that takes and returns the same.
+        x: (B, T, E), or packed.
+        state: h and c, (layers, B, H) each; None is zeros.
+    """
+    if not (x.is_cuda and torch.is_autocast_enabled("cuda")):
+        return lstm(x, state)
+    with torch.autocast("cuda", enabled=False):
+        return lstm(_widened(x), state and tuple(map(_widened, state)))
+
+
+def _widened(x: Tensor | PackedSequence) -> Tensor | PackedSequence:
+    return x.to(torch.promote_types(x.data.dtype, torch.float32))

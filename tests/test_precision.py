@@ -1,0 +1,101 @@
+"""One function decides the precision of a device, and nothing in the library goes around it."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from pretended_device import pretended_device
+from torch import nn
+
+import dgm
+from dgm.precision import autocast, mixed_precision_dtype, run_lstm
+
+CARDS = {"V100": (7, 0), "T4": (7, 5), "A100": (8, 0), "L4": (8, 9), "H100": (9, 0)}
+
+
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", torch.device("cuda", 0)])
+def test_bfloat16_needs_compute_capability_8(monkeypatch, card, device):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: CARDS[card])
+    expected = None if card in ("V100", "T4") else torch.bfloat16
+    assert mixed_precision_dtype(device) is expected
+
+
+def test_the_capability_asked_for_is_that_of_the_device(monkeypatch):
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index else (7, 5)
+    )
+    assert mixed_precision_dtype("cuda:0") is None
+    assert mixed_precision_dtype("cuda:1") is torch.bfloat16
+
+
+def test_other_devices():
+    assert mixed_precision_dtype("cpu") is torch.bfloat16
+    assert mixed_precision_dtype("mps") is None
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_autocast_on_a_cpu(enabled):
+    layer, x = nn.Linear(3, 2), torch.randn(4, 3)
+    with autocast("cpu", enabled):
+        assert layer(x).dtype == (torch.bfloat16 if enabled else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"), [((7, 5), torch.float32), ((8, 0), torch.bfloat16)]
+)
+def test_autocast_on_a_card(capability, expected):
+    with pretended_device(capability) as device:
+        layer, x = nn.Linear(3, 2).to(device), torch.randn(4, 3, device=device)
+        with autocast(device):
+            assert layer(x).dtype == expected
+        with autocast(device, False):
+            assert layer(x).dtype == torch.float32
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_lstm_stays_out_of_autocast_on_a_card(packed):
+    """And its inputs may be narrower than its weights, as products under autocast are."""
+    lstm, x = nn.LSTM(3, 2, batch_first=True), torch.randn(4, 5, 3).bfloat16()
+    state = torch.zeros(1, 4, 2).bfloat16(), torch.zeros(1, 4, 2)
+    expected = lstm(x.float(), tuple(part.float() for part in state))[0]
+    with pretended_device() as device:
+        x, state = x.to(device), tuple(part.to(device) for part in state)
+        if packed:
+            x = nn.utils.rnn.pack_padded_sequence(x, torch.full((4,), 5), batch_first=True)
+        with autocast(device):
+            states, _ = run_lstm(lstm.to(device), x, state)
+        if packed:
+            states, _ = nn.utils.rnn.pad_packed_sequence(states, batch_first=True)
+        assert states.dtype == torch.float32
+        lstm.cpu()
+    assert torch.equal(states, expected)
+
+
+def test_on_a_cpu_an_lstm_runs_as_it_did():
+    lstm, x = nn.LSTM(3, 2, batch_first=True), torch.randn(4, 5, 3)
+    with autocast("cpu"):
+        for a, b in zip(run_lstm(lstm, x)[0], lstm(x)[0], strict=True):
+            assert torch.equal(a, b)
+
+
+def test_nothing_turns_autocast_on_by_itself():
+    """Outside of `precision`, autocast is only ever turned off."""
+    library = Path(dgm.__file__).parent
+    texts = {path.name: path.read_text("utf-8") for path in library.rglob("*.py")}
+    calls = [
+        (name, call)
+        for name, text in texts.items()
+        if name != "precision.py"
+        for call in re.findall(r"torch\.(?:amp\.)?autocast\(.*", text)
+    ]
+    assert calls
+    assert all("enabled=False" in call for _, call in calls), calls
+
+
+def test_no_lstm_is_called_outside_run_lstm():
+    library = Path(dgm.__file__).parent
+    pattern = re.compile(r"\b(?:self|model|net)\.lstm\(|(?<!lambda x, state: )torch\.lstm\(")
+    for path in library.rglob("*.py"):
+        assert not pattern.search(path.read_text("utf-8")), path

@@ -1,0 +1,199 @@
+"""The pretended device refuses what a CUDA device refuses, and nothing else."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from pretended_device import pretended_device
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+@pytest.fixture
+def device():
+    with pretended_device() as device:
+        yield device
+
+
+def rnn_in_eval_mode(here, _there):
+    lstm = nn.LSTM(2, 3).to(here.device).eval()
+    lstm(here[:, None])[0].sum().backward()
+
+
+def rnn_under_autocast(here, _there):
+    lstm = nn.LSTM(2, 3).to(here.device)
+    with torch.autocast("cuda", torch.bfloat16):
+        lstm(here[:, None])
+
+
+def float16(here, _there):
+    with torch.autocast("cuda"):
+        here @ here.T
+
+
+def packed_lengths(here, _there):
+    lengths = torch.tensor([2, 1], device=here.device)
+    pack_padded_sequence(here.view(2, 2, 1), lengths, batch_first=True)
+
+
+def unmoved_module(here, _there):
+    nn.Linear(2, 3)(here)
+
+
+def fused_steps(_here, _there):
+    layer = nn.Linear(2, 3)
+    layer(torch.ones(1, 2)).sum().backward()
+    optimizer = torch.optim.Adam(layer.parameters(), fused=True)
+    optimizer.step()
+    layer.to("cuda")
+    optimizer.step()
+
+
+# What each does with a (2, 2) tensor on the device and one on the CPU, and the error that a GPU gives.
+MISTAKES = {
+    "sum": (lambda here, there: here + there, RuntimeError),
+    "product": (lambda here, there: there @ here, RuntimeError),
+    "in place": (lambda here, there: there.add_(here), RuntimeError),
+    "number there": (lambda here, there: there + here.sum(), RuntimeError),
+    "cat": (lambda here, there: torch.cat([here, there]), RuntimeError),
+    "stack of numbers": (lambda here, there: torch.stack([here.sum(), there.sum()]), RuntimeError),
+    "where": (lambda here, there: torch.where(here > 0, here, there), RuntimeError),
+    "index": (lambda here, there: there[here.long() * 0], RuntimeError),
+    "mask": (lambda here, there: there[here > 0], RuntimeError),
+    "value": (lambda here, there: there.index_put_((there > 0,), here.sum()), RuntimeError),
+    "values": (lambda here, there: here.__setitem__(here > -9, there.flatten()), RuntimeError),
+    "gather": (lambda here, there: here.gather(1, there.long() * 0), RuntimeError),
+    "foreach": (lambda here, there: torch._foreach_add([here, here], [here, there]), RuntimeError),
+    "module": (unmoved_module, RuntimeError),
+    "fused optimiser": (fused_steps, RuntimeError),
+    "backward": (
+        lambda here, _: here.requires_grad_().cos().backward(torch.ones(2, 2)),
+        RuntimeError,
+    ),
+    "generator": (
+        lambda here, _: torch.randn(2, device=here.device, generator=torch.Generator()),
+        RuntimeError,
+    ),
+    "generator in place": (
+        lambda _, there: there.bernoulli_(0.5, generator=torch.Generator("cuda")),
+        RuntimeError,
+    ),
+    "generator's state": (
+        lambda *_: torch.Generator("cuda").set_state(torch.Generator().get_state()),
+        RuntimeError,
+    ),
+    "numpy": (lambda here, _: here.numpy(), TypeError),
+    "array": (lambda here, _: np.asarray(here), TypeError),
+    "missing operation": (lambda here, _: torch.histogram(here, 3), RuntimeError),
+    "packed lengths": (packed_lengths, RuntimeError),
+    "RNN in eval mode": (rnn_in_eval_mode, RuntimeError),
+    "RNN under autocast": (rnn_under_autocast, RuntimeError),
+    "float16": (float16, RuntimeError),
+}
+
+# What names the device itself.
+ONLY_THERE = {name for name in MISTAKES if "generator" in name}
+ONLY_THERE |= {"fused optimiser", "RNN under autocast", "float16"}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_each_mistake_is_refused_there_and_fine_on_the_cpu(name):
+    mistake, error = MISTAKES[name]
+    if name not in ONLY_THERE:
+        mistake(torch.ones(2, 2), torch.ones(2, 2))
+    with pretended_device() as device, pytest.raises(error):
+        mistake(torch.ones(2, 2, device=device), torch.ones(2, 2))
+
+
+def test_a_card_without_bfloat16_refuses_it():
+    with pretended_device((7, 5)), pytest.raises(RuntimeError, match="bfloat16"):
+        torch.autocast("cuda", torch.bfloat16)
+
+
+def test_what_is_made_lies_where_it_was_asked_for(device):
+    x = torch.ones(2, 3, device=device, requires_grad=True)
+    here = [
+        x * 2,
+        x * torch.tensor(2.0),  # a number may come from the CPU
+        x[torch.tensor([0])],  # and so may an index
+        x.T,
+        torch.zeros_like(x),
+        x.new_zeros(2),
+        torch.zeros(3, device=x.device),
+        torch.tensor([1.0], device="cuda"),
+        torch.as_tensor(torch.ones(2), device="cuda"),
+        torch.arange(3, device="cuda:0"),
+        torch.randn(2, device=0),
+        nn.functional.one_hot(torch.tensor([1], device=device), 3),
+        torch.randperm(4, device=device, generator=torch.Generator(device)),
+        copy.deepcopy(x.detach()),
+        nn.Parameter(x.detach()),
+        torch.ones(2).to(x),
+        torch.ones(2).cuda(),
+        torch.einsum("ij,ij->i", x, x),
+        torch.distributions.Normal(x.detach(), 1.0).sample(),
+    ]
+    assert all(y.device == device and y.is_cuda and not y.is_cpu for y in here)
+    there = [
+        torch.zeros(3),
+        torch.tensor([1.0]),
+        x.cpu(),
+        x.to("cpu"),
+        torch.zeros_like(x, device="cpu"),
+        torch.tensor(x.tolist()),
+        torch.empty(2, 3).copy_(x.detach()),
+        torch.from_numpy(np.ones(2)),
+    ]
+    assert all(y.device.type == "cpu" and y.is_cpu and not y.is_cuda for y in there)
+
+
+def test_gradients_follow_a_tensor_from_device_to_device(device):
+    x, w = torch.ones(2, requires_grad=True), torch.ones(2, device=device, requires_grad=True)
+    (x.to(device) * w).cpu().sum().backward()
+    assert x.grad.device.type == "cpu"
+    assert w.grad.device == device
+
+
+@pytest.mark.parametrize("options", [{}, {"fused": True}, {"foreach": False}])
+def test_a_module_trains_there(device, options):
+    layer = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).to(device)
+    optimizer = torch.optim.Adam(layer.parameters(), **options)
+    for _ in range(2):
+        optimizer.zero_grad()
+        layer(torch.randn(4, 2, device=device)).square().mean().backward()
+        nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
+        optimizer.step()
+    again = torch.optim.Adam(copy.deepcopy(layer).parameters(), **options)
+    again.load_state_dict(optimizer.state_dict())
+    assert all(p.is_cuda and p.grad.is_cuda for p in layer.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_an_rnn_runs_there(device, training):
+    lstm = nn.LSTM(1, 3, batch_first=True, bidirectional=True).to(device).train(training)
+    x = torch.randn(2, 4, 1, device=device)
+    packed = pack_padded_sequence(x, torch.tensor([4, 2]), batch_first=True)
+    with torch.set_grad_enabled(training):
+        states = pad_packed_sequence(lstm(packed)[0], batch_first=True)[0]
+    assert states.is_cuda
+    if training:
+        states.sum().backward()
+
+
+def test_autocast_there_is_bfloat16(device):
+    layer = nn.Linear(2, 3).to(device)
+    with torch.autocast("cuda", torch.bfloat16):
+        assert torch.is_autocast_enabled("cuda")
+        assert layer(torch.ones(1, 2, device=device)).dtype == torch.bfloat16
+
+
+def test_nothing_is_left_behind():
+    before = torch.Tensor.to, torch.Generator, torch.autocast, torch.cuda.is_available
+    x = torch.ones(2)
+    with pretended_device() as device:
+        y = x.to(device)
+        assert torch.equal((y + 1).cpu(), x + 1)
+    assert before == (torch.Tensor.to, torch.Generator, torch.autocast, torch.cuda.is_available)
+    assert not torch.cuda.is_available() or torch.cuda.get_device_name() != "pretended device"
+    assert torch.equal(torch.ones(2) + 1, x + 1)
