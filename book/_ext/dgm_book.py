@@ -40,6 +40,23 @@ MATHJAX = (
     "a11y/assistive-mml.js",
 )
 
+# Where a browser forbids storage, reading it throws, and one throw stops all that the theme does.
+STORAGE = """for (const name of ["localStorage", "sessionStorage"]) {
+  try {
+    window[name].getItem("");
+  } catch {
+    const items = new Map();
+    const value = {
+      getItem: (key) => items.get(String(key)) ?? null,
+      setItem: (key, item) => void items.set(String(key), String(item)),
+      removeItem: (key) => void items.delete(String(key)),
+      clear: () => items.clear(),
+      key: (i) => [...items.keys()][i] ?? null,
+      get length() { return items.size; },
+    };
+    Object.defineProperty(window, name, { configurable: true, value });
+  }
+}"""
 # The theme starts without a mode: an error in the console, a flash in the dark, no colours at all
 # without JavaScript.
 MODE = """(() => {
@@ -190,6 +207,8 @@ def page_scripts(
     sphinx-thebe fails on every page; the first page would load MathJax for the others' equations.
     """
     context["default_mode"] = "light"
+    # The metatags come before all scripts.
+    context["metatags"] = f"<script>{STORAGE}</script>" + context.get("metatags", "")
     # A role that ARIA has withdrawn, in a list whose items must be list items.
     body = context.get("body", "")
     context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')

@@ -7,6 +7,7 @@
   const models = new Map();
   const modules = new Map();
   const styles = new Set();
+  let unread = null; // why a state is missing
 
   function bytes(base64) {
     const text = atob(base64);
@@ -51,7 +52,7 @@
 
   function getModel(id) {
     if (!models.has(id)) {
-      if (!saved[id]) throw new Error(`its state (${id}) is not in this page`);
+      if (!saved[id]) throw unread ?? new Error(`its state (${id}) is not in this page`);
       models.set(id, build(saved[id]));
     }
     return models.get(id);
@@ -73,6 +74,13 @@
     document.head.append(node);
   }
 
+  // The picture that pages without JavaScript show.
+  function poster(script) {
+    const pictures = script.closest(".cell_output, .dgm-widget")?.querySelectorAll("noscript") ?? [];
+    const next = [...pictures].find((node) => script.compareDocumentPosition(node) & Node.DOCUMENT_POSITION_FOLLOWING);
+    return next ? new DOMParser().parseFromString(next.textContent, "text/html").images : [];
+  }
+
   async function start(script) {
     const el = document.createElement("div");
     el.className = "dgm-view";
@@ -90,8 +98,8 @@
     } catch (error) {
       const message = document.createElement("p");
       message.setAttribute("role", "alert");
-      message.textContent = `This interactive figure could not start: ${error.message}.`;
-      el.replaceChildren(message);
+      message.textContent = `This interactive figure could not start: ${error?.message ?? error}.`;
+      el.replaceChildren(message, ...poster(script));
       el.dataset.ready = "no";
       console.error(error);
     }
@@ -112,7 +120,9 @@
 
   async function startAll() {
     for (const script of document.querySelectorAll(`script[type="${STATE}"], script[type="${PACKED}"]`)) {
-      await read(script).then((state) => Object.assign(saved, state), console.error);
+      await read(script).then((state) => Object.assign(saved, state), (error) => {
+        unread = new Error(`the page's data cannot be read (${error?.message ?? error})`);
+      });
     }
     document.querySelectorAll(`script[type="${VIEW}"]`).forEach(start);
   }

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import functools
+import io
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ipywidgets import embed
+from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 LOADER = ROOT / "book" / "_static" / "widgets.js"
@@ -55,6 +57,24 @@ SETTLE = """async () => {
     await frame();
     await wait(80);
   }
+}"""
+
+
+# What a widget shows by a painted box alone: neither text nor a part inside. Where each stands in the widget,
+# and whether print keeps it.
+MARKS = """widget => {
+  const frame = widget.getBoundingClientRect();
+  const clear = colour => /^rgba\\(.*, 0\\)$/.test(colour) || colour === "transparent";
+  return [...widget.querySelectorAll("span, div")].flatMap(node => {
+    const [style, box] = [getComputedStyle(node), node.getBoundingClientRect()];
+    const borders = ["Top", "Right", "Bottom", "Left"].filter(side =>
+      parseFloat(style[`border${side}Width`]) >= 1 && !clear(style[`border${side}Color`]));
+    const filled = !clear(style.backgroundColor) || style.backgroundImage !== "none";
+    if (node.childNodes.length || box.width < 2 || box.height < 2 || !(borders.length || filled)) return [];
+    const printed = borders.length > 0 || style.printColorAdjust === "exact";
+    const place = [box.x - frame.x, box.y - frame.y, box.width, box.height];
+    return [{ name: node.className, printed, place }];
+  });
 }"""
 
 
@@ -166,6 +186,24 @@ class Visit:
     def settle(self):
         """Wait until no widget draws any more."""
         self.page.evaluate(SETTLE)
+
+    def faded_marks(self):
+        """Return the count of bars and signs, and those that forced colours or print would take away."""
+        count, faded = 0, []
+        for widget in self.page.locator(".dgm").all():
+            marks = widget.evaluate(MARKS)
+            self.page.emulate_media(forced_colors="active")
+            picture = np.array(Image.open(io.BytesIO(widget.screenshot())).convert("RGB"), int)
+            self.page.emulate_media(forced_colors="none")
+            ground = picture[3, 3]
+            for mark in marks:
+                x, y, width, height = (round(v) for v in mark["place"])
+                part = picture[max(0, y) : y + height, max(0, x) : x + width]
+                if part.size:
+                    count += 1
+                    seen = np.abs(part - ground).sum(-1).max() > 150
+                    faded += [mark["name"]] * (not seen or not mark["printed"])
+        return count, faded
 
     def assert_clean(self):
         assert self.foreign == []

@@ -205,6 +205,43 @@ def test_axe_finds_nothing_in_light_and_dark_and_nothing_leaves(kept, page):
     seen.assert_clean()
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_bars_stay_in_forced_colours_and_in_print(kept, page):
+    seen = kept(page)
+    seen.settle()
+    count, faded = seen.faded_marks()
+    assert faded == []
+    assert count > 0 or page in (HYPER, "book/intro.html"), "these draw all in SVG"
+
+
+FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"]) {
+  const get = () => { throw new DOMException("No", "SecurityError"); };
+  Object.defineProperty(window, name, { configurable: true, get });
+}"""
+
+
+@pytest.mark.parametrize("page", [POOLING, "book/notation.html", "search.html"])
+def test_all_works_where_storage_is_forbidden(visit, serve, page):
+    seen = visit(f"{serve(BOOK)}/{page}", FORBIDDEN, fresh=True)
+    if page in PAGES:
+        seen.ready(PAGES[page])
+    html, field = seen.page.locator("html"), seen.page.locator("#pst-search-dialog input")
+    for _ in range(3):  # light, dark and the system's
+        before = html.get_attribute("data-mode")
+        seen.page.locator(".theme-switch-button:visible").first.click()
+        assert html.get_attribute("data-mode") != before
+    seen.page.keyboard.press("Control+k")
+    assert field.is_visible()
+    field.fill("Mapper")
+    field.press("Enter")
+    seen.page.wait_for_url("**/search.html?q=Mapper*")
+    seen.page.locator("#search-results li a").first.wait_for()
+    seen.page.set_viewport_size({"width": 390, "height": 844})
+    seen.page.locator(".primary-toggle:visible").first.click()
+    seen.page.get_by_role("link", name="Posterior collapse").first.wait_for()
+    seen.assert_clean()
+
+
 def test_who_chose_dark_pages_gets_light_ink_on_a_dark_frame(opened):
     seen = opened("book/intro.html")
     seen.page.evaluate("localStorage.setItem('mode', 'dark')")

@@ -138,3 +138,11 @@ def test_a_narrow_page_needs_no_scroll_and_text_is_never_html(opened):
     assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
     assert seen.page.locator(".dgm-badge").inner_text() == badge
     assert seen.page.locator(".dgm img").count() == 0
+
+
+def test_bars_stay_in_forced_colours_and_in_print(opened):
+    seen = opened()
+    seen.settle()
+    count, faded = seen.faded_marks()
+    assert count > 0
+    assert faded == []

@@ -669,3 +669,11 @@ def test_text_from_python_is_never_read_as_html(opened):
     assert seen.page.locator(".dgm-badge").all_inner_texts() == [badge] * 2
     assert seen.page.get_by_label("Target").locator("option").inner_text() == badge
     assert seen.page.locator(".dgm img").count() == 0
+
+
+def test_bars_stay_in_forced_colours_and_in_print(opened):
+    seen = opened(PatternBench())
+    seen.settle()
+    count, faded = seen.faded_marks()
+    assert count > 2
+    assert faded == []

@@ -212,3 +212,11 @@ def test_a_narrow_page_needs_no_scroll_and_text_is_never_html(opened):
     assert seen.page.locator(".dgm-lot tbody th").first.inner_text().startswith(bad)
     assert seen.page.locator(".dgm img").count() == 0
     assert seen.page.title() == "Widgets"
+
+
+def test_bars_stay_in_forced_colours_and_in_print(opened):
+    seen = opened(RamlLottery(texts()))
+    seen.settle()
+    count, faded = seen.faded_marks()
+    assert count > 2
+    assert faded == []

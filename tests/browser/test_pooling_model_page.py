@@ -489,3 +489,11 @@ def test_text_from_python_is_never_read_as_html(opened):
     seen = opened(ruler(weights, title=told), slider(weights, [told, "the pizza"], title=told))
     assert seen.page.locator(".dgm-title").all_inner_texts() == [told, told]
     assert seen.page.locator(".dgm img").count() == 0
+
+
+def test_bars_stay_in_forced_colours_and_in_print(opened):
+    seen = opened(ruler(), theme="dark")
+    seen.settle()
+    count, faded = seen.faded_marks()
+    assert count > 2
+    assert faded == []

@@ -393,6 +393,30 @@ def test_the_state_may_be_packed(widgets, tmp_path, write_page, visit):
     seen.assert_clean()
 
 
+def test_a_widget_that_cannot_start_shows_its_poster_and_the_reason(
+    widgets, tmp_path, write_page, visit
+):
+    path = write_page(tmp_path, *widgets)
+    page = path.read_text("utf-8")
+    pixel = "<svg xmlns=%22http://www.w3.org/2000/svg%22 width=%229%22 height=%229%22/>"
+    for i in range(2):
+        poster = (
+            f"<noscript><img src='data:image/svg+xml,{pixel}' alt='poster {i}'></noscript></div>"
+        )
+        page = page.replace("</script></div>", f"</script >{poster}", 1)
+    state = "<script type='application/x-dgm-state' data-head='9'>AAAA</script>"
+    path.write_text(
+        re.sub(r"<script type=\"[^\"]*state\+json\">.*?</script>", state, page, flags=re.S)
+    )
+    seen = visit(path.as_uri())
+    seen.page.get_by_role("alert").nth(1).wait_for()
+    for message in seen.page.get_by_role("alert").all_inner_texts():
+        assert "data cannot be read" in message
+    shown = seen.page.locator(".dgm-view img")
+    assert [one.get_attribute("alt") for one in shown.all()] == ["poster 0", "poster 1"]
+    assert shown.first.evaluate("image => image.naturalWidth") == 9
+
+
 def test_a_widget_without_state_says_so_and_leaves_the_others_alone(
     widgets, tmp_path, write_page, visit
 ):

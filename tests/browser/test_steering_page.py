@@ -490,3 +490,23 @@ def test_text_from_python_is_never_read_as_html(opened):
     assert seen.page.locator(".dgm-badge").first.inner_text() == badge
     assert seen.page.locator(".dgm-title").last.inner_text() == badge
     assert seen.page.locator(".dgm img").count() == 0
+
+
+def test_bars_stay_in_forced_colours_and_in_print(opened):
+    seen = opened(steering())
+    seen.settle()
+    count, faded = seen.faded_marks()
+    assert count > 2
+    assert faded == []
+
+
+def test_a_word_looks_hidden_only_where_it_is(opened):
+    seen = opened(steering())
+    seen.settle()
+    bare = "all => all.every(node => parseFloat(getComputedStyle(node).borderTopWidth) === 0)"
+    words = seen.page.locator(".dgm-word:not(.dgm-hid)")
+    assert words.count() > 2
+    for colours in ("none", "active"):
+        seen.page.emulate_media(forced_colors=colours)
+        assert words.evaluate_all(bare)
+    seen.page.emulate_media(forced_colors="none")
