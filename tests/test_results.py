@@ -355,3 +355,12 @@ def test_profiles():
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no GPU answers"):
             profiles.get("small", "cuda")
+
+
+def test_a_picture_has_a_badge_of_its_own(context):
+    made = {s: results.get(f"a-seed{s}", compute, context, seed=s) for s in range(3)}
+    other = results.get("b", compute, context._replace(datasets=("digits", "mnist")), seed=0)
+    several = results.own_badge(list(made.values()), n="7 images")
+    assert "digits · 7 images · 3 seeds" in several
+    assert "digits, mnist · 1 to 3 seeds" in results.own_badge([other], list(made.values()))
+    assert " · 1 seed · " in results.own_badge([made[0]])

@@ -26,7 +26,7 @@ def judge(holds: bool | None) -> str:
 
 def table(claims: Sequence[Claim], *, with_chapter: bool = False) -> str:
     """Claims as an HTML table; rows carry their verdict in data-verdict."""
-    heads = ["The paper's claim", "Measured here", "Scale", "Verdict"]
+    heads = ["Claim, and who makes it", "Measured here", "Scale", "Verdict"]
     rows = []
     for claim in claims:
         if claim.verdict not in VERDICTS:

@@ -154,10 +154,24 @@ def badge(results: Sequence[Result], extra: str = "") -> str:
     """One line that says at what scale, on what device and with which code results were made."""
     first = results[0].provenance
     devices = sorted({r.provenance["device"] for r in results})
-    parts = [f"profile {first['profile']}", ", ".join(first["data"]), extra, " and ".join(devices)]
+    data = dict.fromkeys(name for r in results for name in r.provenance["data"])
+    parts = [f"profile {first['profile']}", ", ".join(data), extra, " and ".join(devices)]
     if not all(r.current for r in results):
         parts.append("earlier code")
     return " · ".join(part for part in parts if part)
+
+
+def own_badge(*groups: Sequence[Result], n: str = "") -> str:
+    """The badge of one picture, from the results that it shows.
+
+    Args:
+        groups: the results of one model each, a result a seed.
+        n: what is counted besides seeds, such as "1000 test sentences".
+    """
+    least, most = (f([len(group) for group in groups]) for f in (min, max))
+    seeds = f"{most} seed{'s' * (most > 1)}"
+    seeds = seeds if least == most else f"{least} to {seeds}"
+    return badge([r for group in groups for r in group], f"{n} · {seeds}" if n else seeds)
 
 
 def _locked(path: Path) -> contextlib.AbstractContextManager:

@@ -214,6 +214,17 @@ def test_bars_stay_in_forced_colours_and_in_print(kept, page):
     assert count > 0 or page in (HYPER, "book/intro.html"), "these draw all in SVG"
 
 
+@pytest.mark.parametrize(("page", "single"), [(STEERING, 3), (POOLING, 4), (HYPER, 3)])
+def test_every_picture_says_what_it_rests_on(kept, page, single):
+    seen = kept(page)
+    bare = """all => all.filter(node => !node.closest(".cell_output").querySelector(".dgm-badge"))
+      .map(node => node.textContent.slice(0, 60))"""
+    assert seen.page.locator(".dgm-figure, .dgm-table").evaluate_all(bare) == []
+    badges = seen.page.locator(".dgm .dgm-badge").all_inner_texts()
+    assert len(badges) == seen.page.locator(".dgm").count()
+    assert sum("1 seed" in badge for badge in badges) == single, "these hold one seed's models"
+
+
 FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"]) {
   const get = () => { throw new DOMException("No", "SecurityError"); };
   Object.defineProperty(window, name, { configurable: true, get });

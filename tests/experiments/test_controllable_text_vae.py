@@ -235,6 +235,25 @@ class TestChapter:
         assert [len(w["sentences"]) for w in walks] == [len(found.walk.values["sources"])] * 2
         assert walks[0]["log_mean"].shape == (6, 17)
 
+    def test_the_prose_says_what_the_results_say(self, tiny):
+        found = experiment.chapter("smoke")
+        read = torch.tensor([[0.1, 0.5, 0.9], [0.9, 0.5, 0.1], [0.2, 0.2, 0.3]])
+        walked = {"ordinary.reading": read[1:], "simplex.reading": read}
+        values = {"sources": ["a", "b", "c"], "ordinary": [], "simplex": []}
+        one = found._replace(walk=found.walk._replace(tensors=walked, values=values))
+        said = experiment.page_text(one)
+        assert "1 of these 3" in said["walk_ends"]
+        assert "and 0 along" in said["walk_ends"]
+        graph = {"5": {"n_components": 9, "n_nodes": 11}, "10": {"n_components": 4, "n_nodes": 4}}
+        falls = [r._replace(values={**r.values, "mapper": graph}) for r in found.ordinary]
+        pieces = experiment.page_text(found._replace(ordinary=falls))["mapper_pieces"]
+        assert "9.0 pieces of 11.0 nodes at 5" in pieces
+        assert "4.0 pieces of 4.0 nodes at 10" in pieces
+        steps = experiment.training_steps(found)
+        row = experiment.claims(found)[3].measured
+        assert f"{steps['released']} of {steps['own']}" in row
+        assert steps["released"] < steps["own"]
+
     def test_steer_in_two_lines(self, tiny):
         model = experiment.steering_model()
         said = steer(model, "The SUSHI was great!", [1, 0, 0])

@@ -141,6 +141,25 @@ def test_what_the_prose_says_comes_from_the_runs(found):
     assert (said["first_word"], said["all_words"]) == ("1.00 nats", "1.10 nats")
 
 
+def test_the_prose_says_who_collapsed_and_where_the_race_differs(found):
+    kl = {"plain": [0.01, 0.3], "mean": [0.02, 0.3], "max": [1.5, 0.0]}
+    said = experiment.collapsed_text(changed(found, kl, kl=kl))
+    quiet, _, heard = said.partition("in use")
+    assert "last (0.010" in quiet
+    assert "mean (0.020" in quiet
+    assert heard == ": max (1.500 nats)."
+    said = experiment.race_text(found)
+    assert f"{experiment.training.N_WATCHED} validation sentences" in said
+    assert "5 test sentences with 10" in said
+    lines = [found.main[k][1].values["rows"][-1]["log_likelihood"] for k in ("aggressive", "plain")]
+    assert f"/ {lines[0] - lines[1]:+.2f} nats, by seed" in said
+    said = experiment.elsewhere_text(
+        changed(found, ("last adam",), information={"last adam": [3.21]})
+    )
+    assert "3.21 nats" in said
+    assert "step 0 mean" in experiment.dispersion_text(found)
+
+
 @pytest.mark.parametrize(
     ("kl", "expected"), [([0.01, 0.02], "holds"), ([0.01, 0.4], "does not hold")]
 )

@@ -255,7 +255,9 @@ class TestTables:
 
     def test_badges(self, small):
         assert small.badge == "profile small · 3 seeds · a machine"
-        assert experiment.badge(small, "stocks") == "profile small · stocks · 1 seed · a machine"
+        assert experiment.badge(small, "stocks") == (
+            "profile small · stocks, 3 test sequences · 1 seed · a machine"
+        )
         old = small.sets["switching"]["VRNN 8"]
         old[1] = old[1]._replace(current=False)
         assert experiment.badge(small, "switching").endswith("earlier code")
@@ -497,6 +499,12 @@ class TestSmoke:
         assert "over the three sizes, is at the same latent size +1.000" in " ".join(told.values())
         assert "above on noiseless, switch, rand, long" in told["suites_said"]
         assert "one seed" in experiment.told_page(first_seed(small))["suites_said"]
+        median = experiment.median_gaps(small)[0]
+        assert f"by the median over test sequences the difference is {median:+.2f}" in " ".join(
+            told.values()
+        )
+        for *_, badge in experiment.real_tables(small):
+            assert "1 seed" in badge
 
     def test_published_numbers_are_verified_and_others_are_not(self, found, monkeypatch):
         bounds, real = [], training.likelihoods

@@ -262,6 +262,87 @@ def step_ratio(timing: Result, kind: str) -> Interval:
     return bootstrap(mine / plain)
 
 
+def collapsed_text(found: Chapter) -> str:
+    """Which of the page's encoders have collapsed, in words."""
+    kl = {shown: value("kl")(found.main[kind][0]) for shown, kind in ENCODERS.items()}
+    quiet, heard = (
+        [f"{k} ({v:.3f} nats)" for k, v in kl.items() if (v < COLLAPSED) == below]
+        for below in (True, False)
+    )
+    parts = []
+    if quiet:
+        parts.append(f"the code says almost nothing, a KL below {COLLAPSED}: {', '.join(quiet)}")
+    if heard:
+        parts.append(f"the code is in use: {', '.join(heard)}")
+    return f"By the first seed's models, which are those in the page, {'; '.join(parts)}."
+
+
+def race_text(found: Chapter) -> str:
+    """Why the race's likelihoods are not those of the table, in words."""
+    s, main = training.settings(found.profile, found.dataset), found.main
+    lines = {k: [r.values["rows"][-1]["log_likelihood"] for r in of] for k, of in main.items()}
+    said = (
+        f"The lines end elsewhere than the table: the plain model at {lines['plain'][0]:.1f} nats, where "
+        f"the table has {spread(main['plain'], 'log_likelihood', 1)}. The lines are of "
+        f"{training.N_WATCHED} validation sentences with {training.K_WATCHED} codes each, the table of "
+        f"{s.n_likelihood} test sentences with {s.n_samples}; other sentences have other likelihoods."
+    )
+    if "aggressive" in main:
+        in_table = told(effect(main, "log_likelihood", "aggressive"))
+        ahead = [a - b for a, b in zip(lines["aggressive"], lines["plain"], strict=True)]
+        by_seed = " / ".join(f"{v:+.2f}" for v in ahead)
+        said += (
+            f" The order may differ, too. At the end of the race aggressive training less the plain model "
+            f"is {by_seed} nats, by seed; in the table, {in_table}. "
+            "Few codes make a bound loose where a code says much, and take nothing from a model whose code "
+            "says nothing: trust the table."
+        )
+    return said
+
+
+def dispersion_text(found: Chapter) -> str:
+    """How much more dispersed pooled features are than last states, early and late, in words."""
+    steps = [row["step"] for row in found.main["plain"][0].values["rows"]]
+    parts = []
+    for i in dict.fromkeys((0, 1, len(steps) - 1)):
+        more = {
+            k: effect(found.main, lambda r, i=i: r.values["rows"][i]["features"]["relative"], k)
+            for k in ("mean", "max")
+        }
+        parts.append(
+            f"at step {steps[i]:,} " + ", ".join(f"{k} {told(v)}" for k, v in more.items())
+        )
+    return (
+        "Variance over squared mean, less that of last states: " + "; ".join(parts) + ". "
+        "It is early in training that the argument above needs it."
+    )
+
+
+def elsewhere_text(found: Chapter) -> str:
+    """Where last states do not collapse, in words; empty where that was not run."""
+    parts = []
+    if "ptb" in found.sets:
+        kl = {k: spread(found.sets["ptb"][k], "kl") for k in ("plain", "max")}
+        parts.append(
+            f"on Penn Treebank the last state keeps a KL of {kl['plain']} nats and max pooling {kl['max']}"
+        )
+    for name, runs in found.sets.items():
+        if "last adam" in runs and "max adam" in runs:
+            last, most = (spread(runs[f"{k} adam"], "information") for k in ("last", "max"))
+            parts.append(
+                f"with Adam on {_NAMES[name]} the last state has a mutual information of {last} nats and "
+                f"max pooling {most}"
+            )
+    return "; ".join(parts) + " (a number without an error is of one seed)" if parts else ""
+
+
+def sentences_tested(runs: Runs) -> str:
+    """How many test sentences, and whether they are generated."""
+    first = runs["plain"][0]
+    kind = "" if first.provenance["data"] else "generated "
+    return f"{first.values['n_test']:,} {kind}test sentences"
+
+
 def told_setting(found: Chapter) -> str:
     """What the main table is about, in words."""
     s = training.settings(found.profile, found.dataset)
@@ -286,6 +367,10 @@ def told_race(found: Chapter) -> dict[str, str]:
         "n_likelihood": f"{s.n_likelihood}",
         "n_samples": f"{s.n_samples}",
         "watched": f"{training.N_WATCHED} sentences with {training.K_WATCHED} codes each",
+        "race_ends": race_text(found),
+        "dispersed": dispersion_text(found),
+        "collapsed": collapsed_text(found),
+        "hidden_words": hidden_text(found, "max"),
         "hidden": f"{s.word_dropout:.0%}",
         "clean": told(effect(found.main, "log_likelihood", "max")),
         "hidden_gain": told(effect(found.main, "hidden_log_likelihood", "max")),
@@ -308,6 +393,8 @@ def told_crossing(found: Chapter) -> dict[str, str]:
     said = f"On the generated sentences max pooling gains more than {INFORMED} nats with {'; '.join(large)}."
     if small:
         said += f" It gains less with {'; '.join(small)}."
+    if elsewhere := elsewhere_text(found):
+        said += f" Nor does a last state always collapse: {elsewhere}."
     return {"crossing_said": said}
 
 
@@ -326,13 +413,15 @@ def claims(found: Chapter) -> list[Claim]:
     main, made = found.main, found.sets["endings"]
     low = [value("kl")(r) < COLLAPSED for r in made["plain"]]
     kl = f"KL {spread(main['plain'], 'kl', 3)} nats"
+    elsewhere = elsewhere_text(found)
     claims = [
         _claim(
             found,
             "Read from its last state, a sequence VAE with an autoregressive decoder collapses",
             V1,
             f"{_name(found)}: {kl}; generated sentences: below {COLLAPSED} nat in {sum(low)} of {len(low)} "
-            "seeds",
+            "seeds"
+            + (f"; not so elsewhere, which is not judged: {elsewhere}" if elsewhere else ""),
             all(value("kl")(r) < COLLAPSED for r in main["plain"]) and sum(low) >= 0.8 * len(low),
         )
     ]
@@ -347,7 +436,7 @@ def claims(found: Chapter) -> list[Claim]:
                 V1,
                 f"{_name(found)}: mutual information {spread(main[kind], 'information')} nats, against the "
                 f"last state {told(gain)}; generated sentences: KL above {ALIVE:.0f} nat in {sum(alive)} "
-                f"of {len(alive)} seeds",
+                f"of {len(alive)} seeds; {hidden_text(found, kind)}",
                 _all([above_zero(gain), sum(alive) >= 0.8 * len(alive)]),
             )
         )
@@ -357,8 +446,7 @@ def claims(found: Chapter) -> list[Claim]:
             found,
             "Pooled features are more dispersed than last states",
             V2,
-            f"{_name(found)}, after training, variance over squared mean, less that of last states: "
-            + "; ".join(f"{k} {told(v)}" for k, v in dispersed.items()),
+            f"{_name(found)}, judged after training only. {dispersion_text(found)}",
             _all([above_zero(v) for v in dispersed.values()]),
         )
     )
@@ -388,6 +476,23 @@ def claims(found: Chapter) -> list[Claim]:
         _recipe(found),
     ]
     return claims
+
+
+def hidden_text(found: Chapter, kind: str) -> str:
+    """What the recipe hides from the decoder, and what remains without that, in words."""
+    shares = [training.settings(found.profile, name).word_dropout for name in found.sets]
+    hidden = " or ".join(f"{share:.0%}" for share in dict.fromkeys(shares))
+    said = f"in training {hidden} of the words are hidden from every decoder, the plain model's too"
+    without = {
+        _NAMES[name]: spread(runs[f"{kind} all words"], "information")
+        for name, runs in found.sets.items()
+        if f"{kind} all words" in runs
+    }
+    if without:
+        said += f"; with none hidden {label(kind)} has a mutual information of " + ", ".join(
+            f"{v} ({k})" for k, v in without.items()
+        )
+    return said
 
 
 def _elsewhere(found: Chapter, of: str) -> str:
@@ -470,7 +575,10 @@ def _recipe(found: Chapter) -> Claim:
 
 
 def _name(found: Chapter) -> str:
-    return {"endings": "generated sentences", "yelp": "short Yelp"}[found.dataset]
+    return _NAMES[found.dataset]
+
+
+_NAMES = {"endings": "generated sentences", "yelp": "short Yelp", "ptb": "Penn Treebank"}
 
 
 def _claim(found: Chapter, text: str, source: str, measured: str, holds: bool | None) -> Claim:
@@ -507,6 +615,11 @@ def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
 
 
 # What the page shows
+
+
+def first_seed(found: Chapter, *kinds: str, dataset: str | None = None) -> list[list[Result]]:
+    """The first seed's results of some kinds, as `dgm.results.own_badge` takes them."""
+    return [found.sets[dataset or found.dataset][kind][:1] for kind in kinds]
 
 
 def page_race(found: Chapter, dataset: str | None = None) -> list[dict[str, Any]]:
@@ -656,7 +769,7 @@ def page_influence(found: Chapter) -> list[dict[str, Any]]:
     }
     axes = {"x": "words from the end", "y": "share of influence", "log": True}
     return [
-        {"title": "before training, narrow start", "lines": influence_at_start(), **axes},
+        {"title": "before training, generated sentences", "lines": influence_at_start(), **axes},
         {"title": f"after training, {_name(found)}", "lines": trained, **axes},
     ]
 

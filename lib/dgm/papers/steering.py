@@ -424,7 +424,7 @@ def rewrite(
     threshold: float = 0.5,
     **options,
 ) -> list[Rewrite]:
-    """Sentences rewritten: the lightest change that the model itself reads as wanted.
+    """Sentences rewritten: the first change that the model itself reads as near enough to what is wanted.
 
     For one margin after the other the source is masked and decoded, until the agreement reaches the
     threshold; where it never does, the rewrite that agrees best is kept.

@@ -8,7 +8,7 @@ async function render({ model, el }) {
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
-    hint: "move the switch through the sentence: one mood before it, another after.",
+    hint: "move the switch through the sentence: one mood is asked for before it, another after.",
   });
   frame.root.classList.add("dgm-text");
   const first = { example: model.get("example"), place: model.get("place"), backward: model.get("backward") };

@@ -9,7 +9,7 @@ async function render({ model, el }) {
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
-    hint: "put a word that tells much first, then the same word last.",
+    hint: "tick *Each encoder on its own scale*, then move the word before the full stop to the front: its bar shrinks under the last state, and mostly grows under the maximum.",
   });
   frame.root.classList.add("dgm-text", "dgm-enc");
   const first = { sentence: model.get("sentence"), own_scale: model.get("own_scale") };

@@ -119,7 +119,7 @@ async function render({ model, el }) {
     }
     const x = axis.px(density);
     const bottom = plot.top + plot.height;
-    // The way walked so far, from the step that changes nothing.
+    // The way walked so far.
     const walked = m[measure][source].slice(Math.min(k, m.origin), Math.max(k, m.origin) + 1);
     p.trail.setAttribute("d", walked.map((v) => MARKS.circle(axis.px(v), bottom - 8, 2)).join(""));
     p.stem.setAttribute("d", `M${x} ${plot.top + 10}V${bottom}`);

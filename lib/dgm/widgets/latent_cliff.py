@@ -31,7 +31,7 @@ class LatentCliff(anywidget.AnyWidget):
             (S,) ascending; ``sentences``, for each source S of them; ``log_mean`` and ``mean_log``
             (n_sources, S), of the codes on the way; ``original``, the same two for N codes of real
             sentences, (N,) each; and if known ``reading`` (n_sources, S), how positive each sentence
-            reads, ``origin``, the number of the step that leaves the code as it is (else the one nearest
+            reads, ``origin``, the number of the step from which the trail starts (else the one nearest
             to 0), and ``baseline``, True for one drawn in the baseline's colour.
         badge: Which profile, data and seed the models come from.
         title: What stands above the widget.

@@ -17,7 +17,7 @@ async function render({ model, el }) {
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
-    hint: "press *Switch the dynamics now*, and watch whose KL jumps, and how fast it falls again.",
+    hint: "set the noise to 0.25, then to 4: both KLs jump, and are down again a few steps later. Then press *Switch the dynamics now*: exact Bayes turns to another matrix, and no KL jumps like that.",
   });
   frame.root.classList.add("dgm-hyper", "dgm-switch-now");
   const first = Object.fromEntries(FOLLOWED.map((name) => [name, model.get(name)]));
