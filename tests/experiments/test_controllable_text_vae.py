@@ -242,8 +242,8 @@ class TestChapter:
         values = {"sources": ["a", "b", "c"], "ordinary": [], "simplex": []}
         one = found._replace(walk=found.walk._replace(tensors=walked, values=values))
         said = experiment.page_text(one)
-        assert "1 of these 3" in said["walk_ends"]
-        assert "and 0 along" in said["walk_ends"]
+        assert "of these 3" in said["walk_ends"]
+        assert "is 1 on the simplex and 0 along" in said["walk_ends"]
         graph = {"5": {"n_components": 9, "n_nodes": 11}, "10": {"n_components": 4, "n_nodes": 4}}
         falls = [r._replace(values={**r.values, "mapper": graph}) for r in found.ordinary]
         pieces = experiment.page_text(found._replace(ordinary=falls))["mapper_pieces"]

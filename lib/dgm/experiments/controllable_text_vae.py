@@ -251,12 +251,12 @@ def page_text(found: Chapter) -> dict[str, str]:
     return {
         "threshold": f"{found.page.values['threshold']:g}",
         "least_kept": f"{LEAST_KEPT:g}",
-        "steps": f"{training_steps(found)['own']:,}",
-        "released_steps": f"{training_steps(found)['released']:,}",
+        "steps": str(training_steps(found)["own"]),
+        "released_steps": str(training_steps(found)["released"]),
         "released_purity": f"{found.released.values['vertices']['purity']:.3f}",
-        "walk_ends": f"from one end to the other {turned['simplex']} of these {n} sentences turn from "
-        f"negative to positive on the simplex, and {turned['ordinary']} along the ordinary VAE's "
-        "dimension",
+        "walk_ends": f"of these {n} sentences the number that turn from negative to positive between the "
+        f"two ends is {turned['simplex']} on the simplex and {turned['ordinary']} along the ordinary "
+        "VAE's dimension",
         "turned_unmoved": " and ".join(
             f"{told(over_seeds(runs, 'reconstruction', 'accuracy', 'mean'))} % ({name})"
             for name, runs in (("simplex", found.simplex), ("ordinary VAE", found.ordinary))

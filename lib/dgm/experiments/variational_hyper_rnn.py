@@ -570,7 +570,7 @@ def _around(found: Chapter) -> Claim:
     models = found.sets[found.system]
     one, other = PAIR["switching"]
     parts, held = [], []
-    for suite, what in (("test", "sigma changes"), ("switch", "W changes")):
+    for suite, what in (("test", "sigma changes"), ("switch", "W changes and x starts anew")):
         for model in (one, other):
             rise, decay = (
                 paired_difference([of(r, suite) for r in models[model]], [0.0] * len(models[model]))
@@ -736,7 +736,10 @@ def page_around(found: Chapter) -> list[dict[str, Any]]:
     """KL a step about a switch, a panel a kind of switch, for `figures.through_training`."""
     models = found.sets[found.system]
     panels = []
-    for suite, title in (("test", "sigma changes (test)"), ("switch", "W changes (SWITCH)")):
+    for suite, title in (
+        ("test", "sigma changes (test)"),
+        ("switch", "W changes, x starts anew (SWITCH)"),
+    ):
         lines = {}
         for model in reversed(PAIR["switching"]):
             lines[model] = [
@@ -948,7 +951,8 @@ def _suites_said(found: Chapter) -> str:
 def _around_said(found: Chapter) -> str:
     models = found.sets[found.system]
     parts = []
-    for suite, what in (("test", "sigma changes"), ("switch", "the matrix changes")):
+    changes = (("test", "sigma changes"), ("switch", "the matrix changes and x starts anew"))
+    for suite, what in changes:
         for model in PAIR["switching"]:
             values = [kl_rise(r, suite) for r in models[model]]
             parts.append((what, model, paired_difference(values, [0.0] * len(values))))
