@@ -37,7 +37,8 @@ class Figure:
         text = self._save("svg").decode()
         text = text[text.index("<svg") :].replace(PAGE, "currentColor")
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-        text = re.sub(r"(\d\.\d\d)\d+", r"\1", text)  # a hundredth of a point is enough
+        # A hundredth of a point is enough, but a number that is read stays whole.
+        text = re.sub(r"<[^>]*>", lambda tag: re.sub(r"(\d\.\d\d)\d+", r"\1", tag[0]), text)
         # the page's own font, as older and newer versions of matplotlib write it
         text = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", text)
         text = re.sub(r" font-family: [^;\"]*;", "", text)
@@ -433,7 +434,8 @@ def through_training(
 
     Args:
         panels: each with title and lines, a mapping from label to a list of (steps (M,), values (M,)), one a
-            seed. A seed that stopped early has fewer; the mean goes as far as all of them.
+            seed, and optionally reference, the label of the data's own line. A seed that stopped early has
+            fewer; the mean goes as far as all of them.
         unit: of the values.
         caption: the finding.
         steps: what they are steps of.
@@ -447,6 +449,7 @@ def through_training(
             for (label, runs), (colour, dash, mark) in zip(
                 panel["lines"].items(), styles, strict=False
             ):
+                colour = PAGE if label == panel.get("reference") else colour
                 for at, values in runs:
                     axes.plot(at, values, dash, color=colour, linewidth=0.7, alpha=0.6)
                 shortest = min(len(values) for _, values in runs)
@@ -548,7 +551,7 @@ def plane(panels: Sequence[Mapping[str, Any]], extent: float, caption: str) -> F
 
     Args:
         panels: each with title, patterns (S, S) whole numbers (rows are the first coordinate), data (N, 2),
-            and samples (M, 2).
+            samples (M, 2), and baseline, true for a baseline's samples.
         extent: the plane runs from -extent to extent.
         caption: the finding.
     """
@@ -562,7 +565,8 @@ def plane(panels: Sequence[Mapping[str, Any]], extent: float, caption: str) -> F
             box = (-extent, extent, -extent, extent)
             axes.imshow(palette[patterns.T], extent=box, origin="lower", interpolation="none")
             axes.plot(*np.asarray(panel["data"]).T, ".", color=DATA, markersize=2)
-            axes.plot(*np.asarray(panel["samples"]).T, ".", color=MODEL, markersize=2)
+            colour, mark = (BASELINE, "^") if panel.get("baseline") else (MODEL, ".")
+            axes.plot(*np.asarray(panel["samples"]).T, mark, color=colour, markersize=2)
             axes.set_title(panel["title"])
             axes.set_xticks([])
             axes.set_yticks([])

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from datetime import datetime, timezone
 from pathlib import Path
@@ -152,13 +152,37 @@ def mark_verified(context: Context, checks: list[dict[str, Any]]) -> None:
 
 def badge(results: Sequence[Result], extra: str = "") -> str:
     """One line that says at what scale, on what device and with which code results were made."""
-    first = results[0].provenance
     devices = sorted({r.provenance["device"] for r in results})
-    data = dict.fromkeys(name for r in results for name in r.provenance["data"])
-    parts = [f"profile {first['profile']}", ", ".join(data), extra, " and ".join(devices)]
+    data = ", ".join(dict.fromkeys(name for r in results for name in r.provenance["data"]))
+    profile = results[0].provenance["profile"]
+    parts = [f"profile {profile}", data, extra, " and ".join(devices)]
     if not all(r.current for r in results):
         parts.append("earlier code")
     return " · ".join(part for part in parts if part)
+
+
+def scale(
+    parts: Mapping[str, Sequence[Result]],
+    size: Callable[[Result], str] = lambda result: "",
+    unit: str = "seed",
+) -> str:
+    """What a figure rests on, in words: sizes and seeds of most of its parts, then of the others by name.
+
+    Args:
+        parts: the results of each part of the figure, by its label.
+        size: what a result was measured on, such as "50 test images".
+        unit: what a seed is called, such as "pair".
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for label, of in parts.items():
+        n = len({r.provenance["seed"] for r in of})
+        groups.setdefault((size(of[0]), f"{n} {unit}{'s' * (n > 1)}"), []).append(label)
+    (usual, _), *others = sorted(groups.items(), key=lambda group: -len(group[1]))
+    rest = [
+        f"{' and '.join(labels)}: " + ", ".join(w for w in words if w and w not in usual)
+        for words, labels in others
+    ]
+    return ", ".join(filter(None, usual)) + f" ({'; '.join(rest)})" * bool(rest)
 
 
 def own_badge(*groups: Sequence[Result], n: str = "") -> str:

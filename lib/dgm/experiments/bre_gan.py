@@ -25,6 +25,7 @@ BODY = "Cao et al. 2018, submission"
 TRANSIENT = 5000  # steps, in the paper's table 1
 EARLY, LATE = 0.2, 0.5  # of training: before is the start, after is convergence
 METHODS = ("none", "bre")
+COLOUR = ("cifar10", "normal", "batch", 1)  # the second data set's pair
 LABELS = toys.LABELS
 EXTENT = toys.EXTENT
 Pairs = dict[str, list[Result]]  # method -> one result a seed
@@ -71,8 +72,6 @@ class Chapter(NamedTuple):
     profile: profiles.Profile
     dataset: str
     seeds: list[int]
-    scale: str
-    badge: str
     judges: dict[str, Result]  # dataset -> its classifier
     dcgans: dict[tuple[str, str, str, int], Pairs]  # dataset, regime, norm, width
     semi: Pairs
@@ -101,18 +100,50 @@ def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
         method: [found[images.semi_name(s.dataset, method, seed)] for seed in seeds]
         for method in METHODS
     }
-    scale = f"{len(seeds)} pair{'s' * (len(seeds) > 1)} of seeds"
     return Chapter(
         profile,
         s.dataset,
         seeds,
-        scale,
-        results.badge(list(found.values()), scale),
         {dataset: found[f"{dataset}-classifier"] for dataset in s.sizes},
         dcgans,
         semi,
         plane,
     )
+
+
+def evidence(found: Chapter) -> dict[str, dict[str, list[Result]]]:
+    """The results behind each figure and table of the page: for each of its parts those of all seeds."""
+    toys = {target: p["none"] + p["bre"] for target, p in found.toys.items()}
+    batch = (found.dataset, "batch", 1)
+    trained = {key: p["none"] + p["bre"] for key, p in found.dcgans.items()}
+    return {
+        "plane": {"eight": [found.toys["eight"][m][0] for m in METHODS]},
+        "pairs": {"eight": toys["eight"]},
+        "targets": toys,
+        "training": {k[1]: of for k, of in trained.items() if (k[0], *k[2:]) == batch},
+        "images": {setting(key): of for key, of in trained.items()},
+        "tiles": {
+            key[0]: [p[m][0] for m in METHODS]
+            for key, p in found.dcgans.items()
+            if key[1:] == ("normal", "batch", 1)
+        },
+        "labels": {"semi": found.semi["none"] + found.semi["bre"]},
+    }
+
+
+def badge(found: Chapter, shown: str) -> str:
+    """The badge of one figure or table, a key of `evidence`, from the results that it shows."""
+    parts = evidence(found)[shown]
+    every, extra = [r for of in parts.values() for r in of], results.scale(parts, unit="pair")
+    if not any(r.provenance["data"] for r in every):
+        extra = f"points in the plane · {extra}"
+    return results.badge(every, extra)
+
+
+def setting(key: tuple[str, str, str, int]) -> str:
+    """How DCGANs were trained, in words."""
+    dataset, regime, norm, width = key
+    return f"{dataset}, {regime}, {norm}" + f", width {width}" * (width > 1)
 
 
 def final(result: Result) -> dict[str, Any]:
@@ -169,10 +200,7 @@ def claims(found: Chapter) -> list[Claim]:
     early = effect(normal, mean_over("class_score", early=True))
     error = effect(found.semi, lambda r: 100 * final(r)["error"])
     by_width, grown = _by_width(found)
-    crossed = {
-        norm: effect(found.dcgans[(found.dataset, "normal", norm, 1)], "frechet")
-        for norm in ("spectral", "r1")
-    }
+    real = found.judges[found.dataset].values["real"]["class_score"]
     idle = pair_term(eight, "bre")
     ours = "score of our own classifier"
     return [
@@ -183,6 +211,7 @@ def claims(found: Chapter) -> list[Claim]:
             "eight Gaussians, pieces on a fixed grid, with less without BRE: "
             + "; ".join(f"{h} {told(v, 1)}" for h, v in pieces.items()),
             _all([above_zero(v) for v in pieces.values()]),
+            eight,
         ),
         _claim(
             found,
@@ -191,15 +220,17 @@ def claims(found: Chapter) -> list[Claim]:
             f"eight Gaussians, second half of training: modes covered {told(modes)}, share of high-quality "
             f"samples {told(quality)}",
             _all([above_zero(modes), above_zero(quality)]),
+            eight,
         ),
         _claim(
             found,
-            "With ten units the pair term is idle: by the Welch bound its margin is out of reach, so balance "
-            "does the work",
+            "With ten units the pair term is idle: hardly any two patterns agree beyond its wide margin, so "
+            "balance does the work",
             "derived here",
             f"eight Gaussians: the pair term is {idle} on average in training, summed over "
             "two sets; asked for: below 0.05",
             float(idle) < 0.05,
+            eight,
         ),
         _claim(
             found,
@@ -208,6 +239,7 @@ def claims(found: Chapter) -> list[Claim]:
             f"{found.dataset}, mean |correlation| of two points' codes: "
             + "; ".join(f"{p} {told(v, 3)}" for p, v in sets.items()),
             _all([None if v.n == 1 else v.high < 0 for v in sets.values()]),
+            normal,
         ),
         _claim(
             found,
@@ -215,6 +247,7 @@ def claims(found: Chapter) -> list[Claim]:
             f"{BODY}, table 1",
             f"{found.dataset}, normal rate, {ours}, first {EARLY:.0%} of training: {told(early)}",
             None if early.n == 1 else early.high < 0,
+            normal,
         ),
         _claim(
             found,
@@ -223,15 +256,19 @@ def claims(found: Chapter) -> list[Claim]:
             f"{found.dataset}, second half of training: {ours} {told(late)}, Frechet distance "
             f"{told(distance)} (less is better){_short(found)}",
             _all([above_zero(late), None if distance.n == 1 else distance.high < 0]),
+            normal,
         ),
         _claim(
             found,
             "BRE improves samples, or keeps training alive, at an aggressive learning rate",
             ABSTRACT,
             f"{found.dataset}, second half of training: {ours} {told(rough)}, Frechet distance "
-            f"{told(rough_distance)}; stopped early: {_stopped(aggressive['none'])} without, "
-            f"{_stopped(aggressive['bre'])} with",
+            f"{told(rough_distance)}{_short(found, 'aggressive')}; stopped early: "
+            f"{_stopped(aggressive['none'])} without, {_stopped(aggressive['bre'])} with"
+            + ", so keeping training alive was not tested"
+            * (not _failures(aggressive["none"])),
             _all([above_zero(rough), None if rough_distance.n == 1 else rough_distance.high < 0]),
+            aggressive,
         ),
         _claim(
             found,
@@ -239,14 +276,16 @@ def claims(found: Chapter) -> list[Claim]:
             f"{BODY}, table 1",
             by_width,
             None if grown is None else above_zero(grown),
+            {} if grown is None else normal,
         ),
         _claim(
             found,
             "BRE adds to other ways of taming a discriminator",
             "Cao et al. 2018, camera ready",
-            f"{found.dataset}, Frechet distance at the end: "
-            + "; ".join(f"{n} {told(v)}" for n, v in crossed.items()),
+            f"{found.dataset}, Frechet distance at the end: {_crossed(found, 'spectral')}; "
+            f"{_crossed(found, 'r1')} without and with BRE (real images {real:.2f})",
             None,
+            found.dcgans[(found.dataset, "normal", "r1", 1)],
         ),
         _claim(
             found,
@@ -254,6 +293,7 @@ def claims(found: Chapter) -> list[Claim]:
             ABSTRACT,
             _cifar(found),
             None,
+            found.dcgans.get(COLOUR, {}),
         ),
         _claim(
             found,
@@ -262,6 +302,7 @@ def claims(found: Chapter) -> list[Claim]:
             f"{found.dataset}, {images.settings(found.profile).n_labelled} labels, test error in points: "
             f"{told(error)}",
             None if error.n == 1 else error.high < 0,
+            found.semi,
         ),
     ]
 
@@ -359,8 +400,36 @@ def tight(pairs: Pairs) -> str:
     )
 
 
+def told_toys(found: Chapter) -> dict[str, str]:
+    """What the prose on the plane takes up."""
+    eight = found.toys["eight"]
+    ring = found.toys.get("ring")
+    return {
+        "idle": pair_term(eight, "bre"),
+        "tight": tight(eight),
+        "ring_said": f"On the ring BRE changes the modes covered by {told(effect(ring, 'modes'))}."
+        if ring
+        else "",
+    }
+
+
+def told_labels(found: Chapter) -> dict[str, str]:
+    """What the prose on few labels takes up: errors in per cent, means over both methods and all seeds."""
+    runs = [over_training(r, "error")[1][1:] for m in METHODS for r in found.semi[m]]
+    least, last = (
+        torch.stack([of(v) for v in runs]).mean() for of in (Tensor.min, lambda v: v[-1])
+    )
+    return {
+        "labels": str(images.settings(found.profile).n_labelled),
+        "least_error": f"{100 * least:.1f} %",
+        "last_error": f"{100 * last:.1f} %",
+    }
+
+
 def told_images(found: Chapter) -> dict[str, str]:
-    """The paired differences that the prose on images takes up."""
+    """What the prose on images takes up."""
+    r1 = found.dcgans[(found.dataset, "normal", "r1", 1)]
+    longest = max(images.settings(found.profile).sizes[found.dataset].steps.values())
     normal = found.dcgans[(found.dataset, "normal", "batch", 1)]
     aggressive = found.dcgans[(found.dataset, "aggressive", "batch", 1)]
     late, early = mean_over("frechet", early=False), mean_over("class_score", early=True)
@@ -370,6 +439,12 @@ def told_images(found: Chapter) -> dict[str, str]:
         "late_normal": told(effect(normal, late)),
         "late_aggressive": told(effect(aggressive, late)),
         "early": told(effect(normal, early)),
+        "r1_scores": " and ".join(f"{final(r1[m][0])['class_score']:.2f}" for m in METHODS),
+        "length_said": ""
+        if longest >= TRANSIENT
+        else f"Our longest run has {longest} steps, fewer than that: such runs can show the dip, and neither "
+        "show nor refute the gain. Where the table at the end says that an improvement does not hold, "
+        "read: not within these steps.",
     }
 
 
@@ -391,26 +466,41 @@ def _all(parts: list[bool | None]) -> bool | None:
     return None if any(p is None for p in parts) else all(parts)
 
 
-def _short(found: Chapter) -> str:
+def _short(found: Chapter, regime: str = "normal") -> str:
     """What to keep in mind where a run ends before the paper's transient phase does."""
-    steps = images.settings(found.profile).sizes[found.dataset].steps["normal"]
+    steps = images.settings(found.profile).sizes[found.dataset].steps[regime]
     if steps >= TRANSIENT:
         return ""
-    return f"; all {steps} steps lie within the {TRANSIENT} that the paper calls transient"
+    return (
+        f"; all {steps} steps lie within the {TRANSIENT} that the paper calls transient, so a gain "
+        "after them is neither shown nor refuted"
+    )
+
+
+def _failures(runs: list[Result]) -> int:
+    return sum(r.values["stopped"] is not None for r in runs)
 
 
 def _stopped(runs: list[Result]) -> str:
-    return f"{sum(r.values['stopped'] is not None for r in runs)} of {len(runs)}"
+    return f"{_failures(runs)} of {len(runs)}"
+
+
+def _crossed(found: Chapter, norm: str) -> str:
+    """What BRE changes with another norm or penalty, and from where: a run that never learned shows."""
+    pairs = found.dcgans[(found.dataset, "normal", norm, 1)]
+    scores = " and ".join(f"{final(pairs[m][0])['class_score']:.2f}" for m in METHODS)
+    return f"{norm} {told(effect(pairs, 'frechet'))}, class scores {scores}"
 
 
 def _cifar(found: Chapter) -> str:
-    pairs = found.dcgans.get(("cifar10", "normal", "batch", 1))
+    pairs = found.dcgans.get(COLOUR)
     if pairs is None:
         return "not run at this profile"
     score, distance = effect(pairs, "class_score"), effect(pairs, "frechet")
+    steps = images.settings(found.profile).sizes["cifar10"].steps["normal"]
     return (
-        f"one pair, 20,000 training images, few steps: score of our own classifier {score.mean:+.2f}, "
-        f"Frechet distance {distance.mean:+.2f}"
+        f"two of five training batches, {steps} steps: score of our own classifier {told(score)}, "
+        f"Frechet distance {told(distance)}"
     )
 
 
@@ -434,6 +524,9 @@ def _by_width(found: Chapter) -> tuple[str, Interval | None]:
     )
 
 
-def _claim(found: Chapter, text: str, source: str, measured: str, holds: bool | None) -> Claim:
-    scale = f"profile {found.profile.name}, {found.scale}"
+def _claim(
+    found: Chapter, text: str, source: str, measured: str, holds: bool | None, pairs: Pairs
+) -> Claim:
+    n = results.scale({"": pairs["bre"]}, unit="pair") if pairs else "no pairs"
+    scale = f"profile {found.profile.name}, {n}"
     return Claim(CHAPTER, TITLE, text, source, measured, scale, verdict(holds))

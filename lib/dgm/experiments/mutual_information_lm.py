@@ -103,8 +103,6 @@ class Chapter(NamedTuple):
     """All results of the chapter at one profile, as the notebook and the page use them."""
 
     profile: profiles.Profile
-    scale: str
-    badge: str
     sets: dict[str, Runs]
     real: dict[str, list[Result]]
 
@@ -138,19 +136,40 @@ def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     real: dict[str, list[Result]] = {}
     for dataset, n in real_runs(profile):
         real.setdefault(dataset, []).append(found[name_of(dataset, "real", n + first_seed)])
-    n = len(sets[main_set(profile)]["likelihood"])
-    scale = f"{n} seeds"
-    badge = results.badge([r for arms in sets.values() for of in arms.values() for r in of], scale)
-    return Chapter(profile, scale, badge, sets, real)
+    return Chapter(profile, sets, real)
 
 
-def badge(found: Chapter, text: str) -> str:
-    """What stands beside a picture of one text."""
-    arms = found.sets[text]
-    n = len(arms["likelihood"])
-    name = NAMES[text].split(",")[0] if text not in CHAINS else f"the {text} of topics"
-    extra = f"{name} · {n} seed{'s' * (n > 1)}"
-    return results.badge([r for of in arms.values() for r in of], extra)
+def evidence(found: Chapter) -> dict[str, dict[str, list[Result]]]:
+    """The results behind each thing that the page shows: for each of its parts those of all seeds."""
+    chain, page = (
+        found.sets["chain"],
+        {t: [a[arm][0] for arm in PAGE] for t, a in found.sets.items()},
+    )
+    decay = {t: [r for arm in arms.values() for r in arm] for t, arms in _decays(found).items()}
+    phases = {t: arms["phase I"] for t, arms in found.sets.items()} | {
+        f"{t}, phase II": arms["phase II"]
+        for t, arms in found.sets.items()
+        if "phase II" in arms and len(arms["phase II"]) != len(arms["phase I"])
+    }
+    return {
+        "stories": {"curves": [r for arm in PAGE for r in chain[arm]], "stories": page["chain"]},
+        "quiz": {"": page[told_text(found)]},
+        "lottery": {t: page[t] for t in _passages(found)},
+        "chain": dict(chain),
+        "decay": decay,
+        "main": dict(found.sets[found.main]),
+        "everywhere": phases,
+        "fresh": {t: found.sets[t]["phase I"] for t in FRESH if t in found.sets},
+    }
+
+
+def badge(found: Chapter, shown: str) -> str:
+    """The badge of a key of `evidence`, from the results behind it."""
+    parts = evidence(found)[shown]
+    every, extra = [r for of in parts.values() for r in of], results.scale(parts)
+    if any(not r.provenance["data"] for r in every):
+        extra = f"chains of topics · {extra}"
+    return results.badge(every, extra)
 
 
 def told_text(found: Chapter) -> str:
@@ -374,6 +393,7 @@ def claims(found: Chapter) -> list[Claim]:
                 f"{ABSTRACT}; recipe of the released code",
                 said,
                 _all([_below_zero(gain), above_zero(rise)]),
+                {main: arms["phase II"]},
             )
         )
     if "reverse_nll" in arms["likelihood"][0].values["samples"]:
@@ -403,7 +423,7 @@ def _identity(found: Chapter) -> Claim:
         "correlated Gaussians, seven correlations, by quadrature: bound less exact value at most "
         f"{missed:.1e}",
         missed < 1e-3,
-        scale="exact",
+        None,
     )
 
 
@@ -423,6 +443,7 @@ def _features(found: Chapter) -> Claim:
         OURS,
         said,
         _all([min(share) >= REACHED, above_zero(gain)]),
+        {"chain": arms["phase I"]},
     )
 
 
@@ -439,6 +460,7 @@ def _on_every_text(
         + "; ".join(f"{NAMES[d]} {told(gain, 4 if lower else 3)}" for d, gain in gains.items())
         + f"; asked for: {'below' if lower else 'above'} 0 beyond the interval on every text",
         _all([(_below_zero if lower else above_zero)(gain) for gain in gains.values()]),
+        {d: found.sets[d]["phase I"] for d in gains},
     )
 
 
@@ -459,14 +481,14 @@ def _controls(found: Chapter) -> Claim:
         OURS,
         f"phase I, nats a token: {'; '.join(parts) or 'controls were not run at this profile'}",
         _all(held) if held else None,
+        {d: found.sets[d]["phase I"] for d in _tested(found)} or None,
     )
 
 
 def _padding(found: Chapter) -> Claim:
     parts, differs = [], []
-    for text, arms in found.sets.items():
-        if "padding read" not in arms:
-            continue
+    read = {text: arms for text, arms in found.sets.items() if "padding read" in arms}
+    for text, arms in read.items():
         bound, loss = (effect(arms, of, "padding read", "phase I") for of in ("bound", "nll"))
         parts.append(f"{NAMES[text]}, bound {told(bound)} nats, loss {told(loss, 4)} nats a token")
         if bound.n > 2:
@@ -475,8 +497,10 @@ def _padding(found: Chapter) -> Claim:
         found,
         "Reading the padding, as the released code does, changes the result",
         OURS,
-        f"padding read less not read: {'; '.join(parts)}; asked for: a difference beyond the interval",
+        f"padding read less not read: {'; '.join(parts)}; asked for: a difference beyond the "
+        "interval on a text with more than two seeds; two are too few to judge",
         any(differs) if differs else None,
+        {text: arms["padding read"] for text, arms in read.items()},
     )
 
 
@@ -490,10 +514,15 @@ def _below_zero(found: Interval) -> bool | None:
 
 
 def _claim(
-    found: Chapter, text: str, source: str, measured: str, holds: bool | None, scale: str = ""
+    found: Chapter,
+    text: str,
+    source: str,
+    measured: str,
+    holds: bool | None,
+    runs: dict[str, list[Result]] | None,
 ) -> Claim:
-    n = len(found.sets["chain"]["likelihood"])
-    scale = scale or f"profile {found.profile.name}, {found.scale}; chains {n} seeds"
+    """A claim with its verdict; runs are those it rests on, by text, None where it needs none."""
+    scale = f"profile {found.profile.name}, {results.scale(runs)}" if runs else "exact"
     return Claim(CHAPTER, TITLE, text, source, measured, scale, verdict(holds))
 
 
@@ -655,10 +684,14 @@ def page_questions(found: Chapter) -> list[dict[str, Any]]:
     ]
 
 
+def _passages(found: Chapter) -> list[str]:
+    return [text for text in ("shakespeare", "chain") if text in found.sets]
+
+
 def page_lottery(found: Chapter) -> list[dict[str, Any]]:
     """Passages for the lottery, with the critics' scores of what follows each anchor."""
     sets = []
-    for text in [*(["shakespeare"] if "shakespeare" in found.sets else []), "chain"]:
+    for text in _passages(found):
         both = _both(found, "passages", text)
         for i, one in enumerate(both["phase I"]):
             sets.append(
@@ -683,21 +716,27 @@ def _both(found: Chapter, what: str, text: str | None = None) -> dict[str, list]
     return {arm: make(reread(found.profile, arm, seed)) for arm in PAGE}
 
 
+def _decays(found: Chapter) -> dict[str, Runs]:
+    """The texts whose decay is shown, with the arms that are."""
+    shown = {}
+    for text in dict.fromkeys((found.main, "chain", "short slow chain")):
+        arms = found.sets.get(text, {})
+        if len(arms.get("likelihood", ())) > 1:
+            lines = ("likelihood", "phase I", "phase II")
+            shown[text] = {arm: arms[arm] for arm in lines if arm in arms}
+    return shown
+
+
 def page_decay(found: Chapter) -> list[dict[str, Any]]:
     """Mutual information of written text by distance, a panel a text, for `figures.through_training`.
 
     Of the text itself it is exact on a chain, and else the same judge's bound on the test text.
     """
     panels = []
-    for dataset in dict.fromkeys((found.main, "chain", "short slow chain")):
-        arms = found.sets.get(dataset, {})
-        if len(arms.get("likelihood", ())) < 2:
-            continue
+    for dataset, arms in _decays(found).items():
         key = "information" if dataset in CHAINS else "bound"
         lines = {
-            arm: [(DISTANCES, r.values["samples"][key]) for r in arms[arm]]
-            for arm in ("likelihood", "phase I", "phase II")
-            if arm in arms
+            arm: [(DISTANCES, r.values["samples"][key]) for r in of] for arm, of in arms.items()
         }
         if dataset in CHAINS:
             final = arms["likelihood"][0].values["final"]
@@ -705,7 +744,7 @@ def page_decay(found: Chapter) -> list[dict[str, Any]]:
         else:
             lines["the text itself"] = [(DISTANCES, r.values["bound"]) for r in found.real[dataset]]
         title = dataset if dataset in CHAINS else NAMES[dataset]
-        panels.append({"title": title, "lines": lines})
+        panels.append({"title": title, "lines": lines, "reference": "the text itself"})
     return panels
 
 
@@ -736,7 +775,7 @@ def told_page(found: Chapter) -> dict[str, str]:
         "words": f"{first['words']:,} words",
         "steps": f"{s.steps:,} steps",
         "width": f"{s.width}",
-        "seeds": found.scale,
+        "seeds": results.scale(arms),
         "exact": f"{exact('chain'):.3f} nats",
         "share": f"{sum(bounds) / len(bounds) / exact('chain'):.0%}",
         "gain": told(effect(chain, "bound", "phase I")),
@@ -747,6 +786,8 @@ def told_page(found: Chapter) -> dict[str, str]:
         "fresh_said": _told_fresh(found),
         "wordy_said": "At this profile longer sentences were not run.",
         "transformer_said": "The transformer was not run at this profile.",
+        "reverse_said": _told_reverse(found),
+        "early_said": _told_early(found),
     }
     if "padding read" in chain:
         bound, loss = (effect(chain, of, "padding read", "phase I") for of in ("bound", "nll"))
@@ -754,6 +795,13 @@ def told_page(found: Chapter) -> dict[str, str]:
             f"On the chain that changes phase I's held-out bound by {told(bound)} nats and its loss by "
             f"{told(loss, 4)} nats a token."
         )
+        if "padding read" in arms and main != "chain":
+            loss = effect(arms, "nll", "padding read", "phase I")
+            told_values["padding_said"] += (
+                f" On {NAMES[main]} the loss changes by {told(loss, 4)}: two seeds are too few to judge."
+                if loss.n < 3
+                else f" On {NAMES[main]} the loss changes by {told(loss, 4)}."
+            )
     if "wordy chain" in found.sets:
         wordy = found.sets["wordy chain"]
         base = spread(wordy["likelihood"], "bound")
@@ -777,17 +825,67 @@ def told_page(found: Chapter) -> dict[str, str]:
 
 def _told_quiz(found: Chapter) -> str:
     questions = page_questions(found)
-    right = {
-        arm: sum(
-            q["scores"][arm][q["answer"]] > q["scores"][arm][1 - q["answer"]] for q in questions
-        )
+    is_right = {
+        arm: [q["scores"][arm][q["answer"]] > q["scores"][arm][1 - q["answer"]] for q in questions]
         for arm in PAGE
     }
+    right = {arm: sum(of) for arm, of in is_right.items()}
+    pairs = list(zip(*is_right.values(), strict=True))
+    apart = pairs.count((True, False)), pairs.count((False, True))
     n = len(questions)
     return (
         f"On these {n} questions the critic with its say is right on {right['phase I']}, the other on "
-        f"{right['likelihood']}."
+        f"{right['likelihood']}." + " So few cannot tell the two apart." * _alike(*apart)
     )
+
+
+def _alike(one: int, other: int) -> bool:
+    """Whether a fair coin may have shared one + other questions out like this: sign test at 5 %."""
+    n = one + other
+    tail = sum(math.comb(n, k) for k in range(min(one, other) + 1))
+    return 2 * tail > 0.05 * 2**n
+
+
+def _told_reverse(found: Chapter) -> str:
+    """How real text fares by reverse perplexity beside what the likelihood model writes."""
+    if not found.real or found.main not in found.real:
+        return ""
+    real = torch.tensor([r.values["reverse_nll"] for r in found.real[found.main]]).exp().mean()
+    base = found.sets[found.main]["likelihood"]
+    made = torch.tensor([value("samples reverse_nll")(r) for r in base]).exp().mean()
+    return (
+        f"The same amount of real text has {real:.0f}, what likelihood alone wrote {made:.0f}"
+        + ": so a lower one does not mean that a text is nearer to real ones" * bool(real > made)
+        + "."
+    )
+
+
+def _told_early(found: Chapter) -> str:
+    """Where the best checkpoint lies before phase II begins, and where it is the very first."""
+    early, dead = [], []
+    for text, arms in found.sets.items():
+        half = training.settings(found.profile, text).steps / 2
+        best = {
+            arm: [min(r.values["rows"], key=lambda row: row["nll"])["step"] for r in of]
+            for arm, of in arms.items()
+        }
+        if "phase II" in best and max(best["phase II"]) <= half:
+            early.append(NAMES[text])
+        steps = [step for of in best.values() for step in of]
+        first = steps.count(min(row["step"] for row in arms["likelihood"][0].values["rows"]))
+        if text in CHAINS and 2 * first > len(steps):
+            least = value(written(text))
+            mean = sum(map(least, arms["likelihood"])) / len(arms["likelihood"])
+            dead.append(
+                f"On {NAMES[text]} the best checkpoint is the first in {first} of {len(steps)} runs, and "
+                f"what likelihood alone writes there has {mean:.3f} of {exact(text):.3f} nats: no run has "
+                "learned this thread, so the text says nothing of the regulariser."
+            )
+    said = [
+        f"On {' and on '.join(early)} the best validation loss comes before phase II switches on, so there "
+        "its rows are phase I's of the same seeds."
+    ] * bool(early)
+    return " ".join([*said, *dead])
 
 
 def _told_fresh(found: Chapter) -> str:

@@ -8,13 +8,71 @@ from torch import Tensor
 
 from dgm import results
 from dgm.experiments import rate_distortion_curves as curves
-from dgm.experiments.rate_distortion import Chapter, label, schedule_limits, summary
+from dgm.experiments.rate_distortion import Chapter, label, schedule_limits, size, summary
 from dgm.experiments.rate_distortion_training import MODELS, decoder, settings
 from dgm.nets.mlp import Layer, mlp_layers
 from dgm.results import Result
 
 IN_PAGE = ("vae2", "vae10", "gan10")  # decoders that travel with the page
 DRAWING = "vae5-narrow"
+PANELS = {
+    "ten dimensions": ("vae10", "gan10", "aae10", "gan10-shallow"),
+    "latent sizes": ("vae10", "vae2", "vae100", "gan2"),
+}
+SAMPLED = ("vae10", "gan10", "aae10")
+SLOPES = ("vae10", "vae2", "gan10", "vae100")
+HEALTH = ("vae10", "gan10")
+GAPS = ("vae2", "vae10", "gan10", "aae10")
+N_DAMAGED = 16  # images that travel with the damage lab
+
+
+def badge(found: Chapter, shown: str) -> str:
+    """The badge of one figure, table or widget, from the results that it shows.
+
+    Args:
+        found: the chapter.
+        shown: a key of `evidence`.
+    """
+    parts = evidence(found)[shown]
+    own = dict.fromkeys(("samples", "colour samples", "draw"), lambda r: "") | {
+        "damage": lambda r: f"{N_DAMAGED} test images",
+        "plane": lambda r: f"{len(r.tensors['means']):,} test images",
+    }
+    every = [r for of in parts.values() for r in of]
+    return results.badge(every, results.scale(parts, own.get(shown, size)))
+
+
+def evidence(found: Chapter) -> dict[str, dict[str, list[Result]]]:
+    """The results behind each thing that the page shows: for each of its parts one a seed."""
+
+    def of(runs: dict[str, list[Result]], models: Any, seeds: int | None = None) -> dict:
+        return {label(m): runs[m][:seeds] for m in models}
+
+    damaged = [f"blur{b:g}-{prior}" for b in curves.BLURS for prior in ("narrow", "wide")]
+    first = found.seeds[0]
+    return {
+        "explorer": of(found.curves, [m for m in found.curves if not MODELS[m].colour]),
+        "elbo": of(found.training, [m for m, r in found.training.items() if "elbo" in r[0].values]),
+        "samples": of(found.training, SAMPLED, 1),
+        "panels": of(found.curves, dict.fromkeys(m for of in PANELS.values() for m in of)),
+        "slopes": of(found.curves, SLOPES) | {"schedules": [_race(found)]},
+        "missed": {label("vae2"): [found.more[f"vae2-seed{first}-truth"]]},
+        "gaps": of(found.gaps, GAPS),
+        "health": of(found.curves, HEALTH, 1),
+        "damage": {label("vae10"): [found.more[f"vae10-seed0-{ending}"] for ending in damaged]},
+        "failures": {
+            f"{label(m)}, {split}": found.several(m, split)
+            for m in ("vae10", "vae10-few", "vae10-dropped", "vae10-short")
+            for split in ("unseen", "seen")
+            if f"{m}-seed0-{split}" in found.more
+        },
+        "other bounds": {"encoders": [found.more[f"{m}-seed0-encoder"] for m in curves.ENCODED]}
+        | {"deep distortion": [r for m in curves.FELT for r in found.several(m, "features")]},
+        "colour samples": of(found.training, curves.COLOUR, 1),
+        "colour": of(found.curves, curves.COLOUR),
+        "draw": {label(DRAWING): [found.more[f"{DRAWING}-seed0-training"]]},
+        "plane": of(found.training, ["vae2"], 1),
+    }
 
 
 def models(
@@ -66,7 +124,8 @@ def damage(found: Chapter) -> dict[str, Any]:
     for prior in ("narrow", "wide"):
         for term in ("log_z", "distortion"):
             stacks[f"{prior}_{term}"] = [
-                found.more[f"vae10-seed0-blur{b:g}-{prior}"].tensors[term] for b in curves.BLURS
+                found.more[f"vae10-seed0-blur{b:g}-{prior}"].tensors[term][:, :N_DAMAGED]
+                for b in curves.BLURS
             ]
     variance = found.training["vae10"][0].values["pixel_variance"]
     return {
@@ -91,17 +150,13 @@ def _line(label: str, runs: list[Result]) -> dict[str, Any]:
 def panels(found: Chapter) -> list[dict[str, Any]]:
     """The families at ten dimensions, and the latent sizes of VAEs and GANs."""
     unit = "squared error an image"
-    asked = {
-        "ten dimensions": ("vae10", "gan10", "aae10", "gan10-shallow"),
-        "latent sizes": ("vae10", "vae2", "vae100", "gan2"),
-    }
     return [
         {
             "title": title,
             "unit": unit,
             "curves": [_line(label(m), found.curves[m]) for m in models],
         }
-        for title, models in asked.items()
+        for title, models in PANELS.items()
     ]
 
 
@@ -119,7 +174,7 @@ def in_colour(found: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, Any]
 def dimensions(found: Chapter) -> list[dict[str, Any]]:
     """Twice the slope of the rate in log beta along the way, for each latent size."""
     lines = {}
-    for name in ("vae10", "vae2", "gan10", "vae100"):
+    for name in SLOPES:
         means = summary(found.curves[name])
         # Over steps of several recorded betas, since a slope of neighbours is noise.
         step = max(1, len(means.beta) // 12)
@@ -162,17 +217,21 @@ def _encoder_line(found: Chapter, name: str) -> dict[str, Any]:
 
 def schedules(found: Chapter) -> list[dict[str, Any]]:
     """The variance of the log-weights along beta, by schedule at equal cost, of the median image."""
-    race = found.more[f"vae10-seed0-schedules{curves.race_size(found.profile).budgets[-1]}"]
+    race = _race(found)
     lines = {}
-    for name in reversed(curves.SCHEDULES):
+    for name in ("adaptive", "sigmoid", "default"):  # the paper's sigmoid is the baseline
         variance = race.tensors[f"{name}.log_weight_variance"].transpose(0, 1).flatten(1)
         lines[name] = (race.tensors["beta"], variance.quantile(0.5, 1))
     title = f"Schedules of {race.values['n_temperatures']} temperatures"
     return [{"title": title, "y": "variance of log w (nats²)", "lines": lines, "log": True}]
 
 
+def _race(found: Chapter) -> Result:
+    return found.more[f"vae10-seed0-schedules{curves.race_size(found.profile).budgets[-1]}"]
+
+
 def failures(found: Chapter) -> list[dict[str, Any]]:
-    """What the three damaged models cost beyond the sound one, along beta: nats, divided by beta."""
+    """What the damaged models' free energy, -log Z / beta, is above the sound one's: units of distortion."""
 
     def over(one: list[Result], other: list[Result], rows: slice | Tensor = slice(None)) -> tuple:
         pairs = zip(one, other, strict=True)
@@ -198,7 +257,7 @@ def failures(found: Chapter) -> list[dict[str, Any]]:
         "under-fitting": {"all digits": over(found.several("vae10-short", "unseen"), sound[:n])},
     }
     return [
-        {"title": title, "y": "extra nats / beta" * (i == 0), "lines": lines}
+        {"title": title, "y": "extra \N{MINUS SIGN}log Z / beta" * (i == 0), "lines": lines}
         for i, (title, lines) in enumerate(shown.items())
     ]
 
@@ -206,7 +265,7 @@ def failures(found: Chapter) -> list[dict[str, Any]]:
 def tiles(found: Chapter) -> list[dict[str, Any]]:
     """Samples of the prior, a panel a model."""
     panels = []
-    for name in ("vae10", "gan10", "aae10"):
+    for name in SAMPLED:
         kept = found.training[name][0].tensors.get("tiles")
         if kept is None:  # made before samples were kept
             codes = torch.randn(24, 10, generator=torch.Generator().manual_seed(0))
@@ -219,10 +278,13 @@ def tiles(found: Chapter) -> list[dict[str, Any]]:
 def told(found: Chapter) -> dict[str, str]:
     """The numbers that the prose names."""
     means = {m: summary(found.curves[m]) for m in ("vae2", "vae10", "aae10", "gan10")}
-    floors = {
-        f"floor_{m}": f"{v.distortion[-1]:.1f} ± {v.distortion_error[-1]:.1f}"
+    ends = {
+        f"{end}_{m}": f"{v.distortion[r]:.1f} ± {v.distortion_error[r]:.1f}"
         for m, v in means.items()
+        for end, r in (("low", 0), ("floor", -1))
     }
+    colour = [r for m in curves.COLOUR for r in found.curves[m]]
+    chains = [float(r.tensors["ess"][-1].mean()) for r in colour]
     gp, vanilla = (summary(found.curves[m]) for m in curves.COLOUR)
     small, large = (
         torch.stack([c.tensors["log_z"][0] for c in found.curves[m]]).mean(0)
@@ -232,11 +294,13 @@ def told(found: Chapter) -> dict[str, str]:
     hundred = found.gaps["vae100"][-1].values
     _, here, far = schedule_limits(found).mean(1).tolist()
     return {
-        **floors,
+        **ends,
         "gap_vae100": f"{hundred['gap']:.1f} ± {hundred['standard_error']:.1f}",
         "low_rate_gain": f"{gain.mean():.2f} ± {gain.std() / len(gain) ** 0.5:.2f}",
         "floor_gp": f"{gp.distortion[-1]:.0f} ± {gp.distortion_error[-1]:.0f}",
         "floor_vanilla": f"{vanilla.distortion[-1]:.0f} ± {vanilla.distortion_error[-1]:.0f}",
+        "chains_colour": f"{min(chains):.1f} to {max(chains):.1f}",
+        "all_chains_colour": f"{settings(found.profile).colour.n_chains}",
         "colour_steps": f"{settings(found.profile).colour.steps}",
         "schedule_limit": f"{here:.2f}",
         "schedule_limit_far": f"{far:.2f}",
@@ -261,20 +325,15 @@ def gaps(found: Chapter) -> list[dict[str, Any]]:
     return [
         {"label": label(m), **{key: [r.values[key] for r in runs] for key in keys}}
         for m, runs in found.gaps.items()
-        if m in ("vae2", "vae10", "gan10", "aae10")
+        if m in GAPS
     ]
 
 
 def health(found: Chapter) -> list[dict[str, Any]]:
     """Acceptance and effective sample size along the annealing."""
     lines = []
-    for name in ("vae10", "gan10"):
+    for name in HEALTH:
         run = found.curves[name][0].tensors
         means = {key: run[key].mean(1).tolist() for key in ("acceptance", "ess")}
         lines.append({"label": label(name), "beta": run["beta"], **means})
     return lines
-
-
-def drawing_badge(found: Chapter) -> str:
-    """At which scale the decoder of the drawing was trained."""
-    return results.badge([found.more[f"{DRAWING}-seed0-training"]], "1 seed")

@@ -145,6 +145,13 @@ function annealingLibrary() {
     return most + Math.log(chains.reduce((sum, { logWeight }) => sum + Math.exp(logWeight - most), 0) / chains.length);
   }
 
+  // The standard error of logMeanWeight, from the scatter of the chains' weights.
+  function logMeanError(chains) {
+    const mean = logMeanWeight(chains);
+    const squares = chains.reduce((sum, { logWeight }) => sum + (Math.exp(logWeight - mean) - 1) ** 2, 0);
+    return Math.sqrt(squares / chains.length / (chains.length - 1));
+  }
+
   // From 0 through all of `betas`, about so many temperatures in all, evenly in asinh(beta / scale).
   function schedule(betas, temperatures, scale) {
     const warped = [0, ...betas.map((beta) => Math.asinh(beta / scale))];
@@ -217,7 +224,7 @@ function annealingLibrary() {
       }
       yield;
     }
-    return logMeanWeight(chains);
+    return [logMeanWeight(chains), logMeanError(chains)];
   }
 
   // Downwards from the exact sample z: the upper bound of log Z at the last beta.
@@ -228,7 +235,7 @@ function annealingLibrary() {
       if (j > 0) transition(decoder, x, chains, plan.betas[j], plan.sizes[j - 1] || plan.sizes[j], leapfrogs, dice);
       yield;
     }
-    return -logMeanWeight(chains);
+    return [-logMeanWeight(chains), logMeanError(chains)];
   }
 
   // An image of the model itself, f(z) + N(0, I / (2 beta)), of which z is an exact sample of q_beta.
@@ -249,9 +256,9 @@ function annealingLibrary() {
     const beta = settings.betas.at(-1);
     const own = simulate(decoder, beta, dice[2]);
     const again = yield* pilot(decoder, own.x, settings, dice[3]);
-    const lower = yield* forward(decoder, own.x, again, settings, dice[4], () => {});
-    const upper = yield* reverse(decoder, own.x, again, settings, dice[4], own.z);
-    tell({ check: { beta, lower, upper }, picture: Float32Array.from(own.x), seconds: (performance.now() - start) / 1000 });
+    const [lower, below] = yield* forward(decoder, own.x, again, settings, dice[4], () => {});
+    const [upper, above] = yield* reverse(decoder, own.x, again, settings, dice[4], own.z);
+    tell({ check: { beta, lower, upper, error: Math.hypot(below, above) }, picture: Float32Array.from(own.x), seconds: (performance.now() - start) / 1000 });
   }
 
   // A temperature a turn, and now and then how much is done.

@@ -52,6 +52,12 @@ function inked(strokes, height, width) {
   return image.map((v) => Math.round(255 * v) / 255);
 }
 
+// The error is what the scatter of the chains gives.
+function gapInWords({ lower, upper, error }) {
+  const gap = upper - lower;
+  return `${withError(gap, error)} nats (one standard error)${Math.abs(gap) < 2 * error ? ", not to be told from 0" : ""}`;
+}
+
 async function render({ model, el }) {
   const [height, width] = model.get("image_shape");
   const betas = model.get("betas");
@@ -327,7 +333,7 @@ async function render({ model, el }) {
     frame.root.dataset.result = JSON.stringify(curve);
     change({ curve });
     const { rate, distortion, logZ } = points.at(-1);
-    speak(`${note} Rate ${number(rate)} nats, distortion ${number(distortion)}, log Z at least ${number(logZ, 5)}. On the model\u2019s own image upper minus lower bound is ${(check.upper - check.lower).toFixed(2)} nats.`);
+    speak(`${note} Rate ${number(rate)} nats, distortion ${number(distortion)}, log Z at least ${number(logZ, 5)}. On the model\u2019s own image upper minus lower bound is ${gapInWords(check)}.`);
   }
 
   // A curve from Python, or from another view of this widget.
@@ -440,8 +446,7 @@ async function render({ model, el }) {
     show(cells.upper, whole ? "not known" : "\u2013");
     show(cells.ownLower, check ? nats(check.lower) : "\u2013");
     show(cells.ownUpper, check ? nats(check.upper) : "\u2013");
-    const gap = check && (check.upper - check.lower).toFixed(2).replace("-", "\u2212");
-    show(verdict, check ? `An image of the model\u2019s own: upper minus lower bound is ${gap} nats, which is how far ${seconds.toFixed(1)} s go. The upper bound starts from the code that made the image; your drawing has none.` : "Last comes an image of the model\u2019s own, whose log Z is bounded from both sides.");
+    show(verdict, check ? `An image of the model\u2019s own, ${seconds.toFixed(1)} s in all: upper minus lower bound is ${gapInWords(check)}. The upper bound starts from the code that made the image; your drawing has none.` : "Last comes an image of the model\u2019s own, whose log Z is bounded from both sides.");
     show(words, note);
     show(go, stop ? "Stop" : "Anneal");
     bar.value = progress;

@@ -30,7 +30,7 @@ class DrawADigit(anywidget.AnyWidget):
     ``pixels`` and ``curve`` may be set. ``curve`` is empty until a run is over, then has ``beta``,
     ``rate``, ``distortion``, ``log_z``, ``ess``, ``acceptance`` (R numbers each, nats), ``codes``
     (R, D), ``seed``, ``temperatures``, ``seconds``, and ``check``: ``beta``, ``lower`` and ``upper`` of
-    log Z for the model's own image.
+    log Z for the model's own image, and the standard ``error`` of their difference.
 
     Args:
         weights: The page's decoders, shared with its other widgets.

@@ -243,7 +243,8 @@ async function render({ model, el }) {
   const frame = buildFrame({ title: model.get("title"), badge: model.get("badge"), hint: "press Play and compare how the two discriminators cut the plane; then the aggressive learning rate, with another seed." });
   frame.root.classList.add("dgm-gan");
   const first = Object.fromEntries(SETTINGS.map((name) => [name, model.get(name)]));
-  let [shot, busy, playing, inView, speed, layer, host] = [null, false, false, true, 20, -1, null];
+  const [usualSpeed, usualLayer] = [20, -1];
+  let [shot, busy, playing, inView, speed, layer, host] = [null, false, false, true, usualSpeed, usualLayer, null];
   let [generation, asked, owed, restart] = [0, 0, 0, true];
   let [losses, measured] = [[], 0];
   const target = () => targets.find((t) => t.name === model.get("target"));
@@ -289,6 +290,7 @@ async function render({ model, el }) {
   }));
   frame.reset.addEventListener("click", () => {
     playing = false;
+    [speed, layer] = [usualSpeed, usualLayer];
     change(first);
     begin();
   });
@@ -319,7 +321,6 @@ async function render({ model, el }) {
     }),
     select("speed", "Steps a frame", SPEEDS.map((s) => [s, String(s)]), (v) => (speed = Number(v))),
   ];
-  picks.at(-1).input.value = speed;
   const seed = element("input", { type: "number", min: 0, max: 9999, step: 1, id: `${frame.id}-seed`, inputmode: "numeric" });
   seed.addEventListener("change", () => change({ seed: Math.max(0, Math.min(9999, Math.round(Number(seed.value) || 0))) }));
   const decay = element("input", { type: "checkbox", id: `${frame.id}-decay` });
@@ -334,7 +335,7 @@ async function render({ model, el }) {
   const ROWS = [
     ["Sign patterns under the fakes", (s) => s.patterns],
     ["Patterns in the whole square", (s) => s.pieces],
-    ["Spread of gradients, 0 to 1", (s) => s.spread.toFixed(2)],
+    ["Spread of gradients, 0: all parallel", (s) => s.spread.toFixed(2)],
     ["Modes reached", (s) => `${s.modes} / ${target().centres.length}`],
     ["Fakes near a mode", (s) => `${Math.round(100 * s.quality)}\u2009%`],
     ["ME, layer 2", (s) => s.marginalEntropy.toFixed(3)],
@@ -654,6 +655,7 @@ async function render({ model, el }) {
       value.textContent = model.get(name).toFixed(2);
     }
     for (const { name, input } of picks.slice(0, 3)) input.value = model.get(name);
+    picks.slice(3).forEach(({ input }, i) => (input.value = [layer, speed][i]));
     if (document.activeElement !== seed) seed.value = model.get("seed");
     decay.checked = model.get("decay");
     play.textContent = playing ? "Pause" : "Play";

@@ -95,7 +95,10 @@ async function render({ model, el }) {
     element("div", { class: "dgm-row dgm-gan-buttons" }, ...presets.map(([text, made]) => button(text, () => change(made()))), button("Lower BRE", search)),
     element("div", { class: "dgm-row" }, element("label", { for: pick.id, class: "dgm-pb-pick" }, "Arrow keys move", pick), frame.reset),
   );
-  frame.reset.addEventListener("click", () => change(first));
+  frame.reset.addEventListener("click", () => {
+    chosen = 0;
+    change(first);
+  });
 
   function change(values) {
     for (const [key, v] of Object.entries(values)) model.set(key, v);
