@@ -97,6 +97,15 @@ class TestFigure:
             assert before == after or abs(float(before) - float(after)) < 0.01
         assert not re.search(r'd="[^"]*\n', svg)
 
+    def test_every_word_and_number_that_is_read_stays_whole(self, kind):
+        drawn = draw(kind)
+        saved = drawn._save("svg")
+        drawn._save = lambda kind: saved
+        raw, svg = (
+            re.findall(r"<text[^>]*>\s*([^<]*?)\s*<", t) for t in (saved.decode(), drawn.svg())
+        )
+        assert raw == svg
+
     def test_has_alternative_text_and_a_caption(self, kind):
         bundle = draw(kind)._repr_mimebundle_()
         label = re.search(r'aria-label="([^"]+)"', bundle["text/html"]).group(1)
@@ -107,6 +116,38 @@ class TestFigure:
 
     def test_is_the_same_each_time(self, kind):
         assert draw(kind).svg() == draw(kind).svg()
+
+
+def test_the_labels_of_ticks_equal_their_values():
+    panel = {"title": "t", "rows": {"none": [3.101, 3.109], "with": [3.121]}}
+    drawn = figures.ladder([panel, panel], "Finding.")
+    svg, axis = drawn.svg(), drawn.figure.axes[0].xaxis
+    # A label stands where its value belongs: as far apart on the page as in value.
+    labels = [float(t) for t in re.findall(r"<text[^>]*>(3\.\d+)<", svg)]
+    assert len(labels) >= 6
+    ticks = [
+        v
+        for v in axis.get_majorticklocs()
+        if axis.get_view_interval()[0] <= v <= axis.get_view_interval()[1]
+    ]
+    assert labels[: len(ticks)] == pytest.approx(ticks, abs=1e-6)
+
+
+def test_fakes_of_a_baseline_have_its_colour_and_the_data_s_own_line_the_ink():
+    patterns = torch.zeros(4, 4, dtype=torch.long)
+    points = torch.zeros(1, 2)
+    panel = {"title": "t", "patterns": patterns, "data": points, "samples": points}
+    drawn = figures.plane([{**panel, "baseline": True}, panel], 1.5, "Finding.")
+    colours = [axes.lines[1].get_color() for axes in drawn.figure.axes]
+    assert colours == [figures.BASELINE, figures.MODEL]
+    lines = {name: [([0, 1], [1.0, 2.0])] for name in ("none", "with", "the text itself")}
+    panel = {"title": "t", "lines": lines, "reference": "the text itself"}
+    drawn = figures.through_training([panel, panel], "score", "Finding.")
+    assert [line.get_color() for line in drawn.figure.axes[0].lines[1::2]] == [
+        figures.BASELINE,
+        figures.MODEL,
+        figures.PAGE,
+    ]
 
 
 def test_an_image_in_a_figure_keeps_its_pixels_and_no_empty_channel():

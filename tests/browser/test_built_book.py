@@ -305,6 +305,72 @@ def test_a_narrow_page_needs_no_horizontal_scroll(narrow, page):
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+# Formulas in lines of their own of which a part lies beyond the box that holds them.
+CLIPPED = """() => [...document.querySelectorAll("mjx-container[display=true]")]
+  .filter(one => one.scrollWidth > one.clientWidth).map(one => one.textContent.slice(0, 80))"""
+
+
+@pytest.mark.parametrize("width", [1440, 390])
+@pytest.mark.parametrize("page", [CHAPTER, INFORMATION, GANS])
+def test_no_formula_is_clipped(kept, narrow, page, width):
+    seen = narrow(page)
+    seen.page.set_viewport_size({"width": width, "height": 844})
+    seen.page.wait_for_function("() => document.querySelector('mjx-container[display=true]')")
+    seen.settle()
+    assert seen.page.evaluate(CLIPPED) == []
+
+
+# All controls of one widget, and another value for each that it can have.
+CONTROLS = """widget => [...widget.querySelectorAll("input, select, textarea")]
+  .map(n => [n.labels[0]?.textContent, /radio|checkbox/.test(n.type) ? n.checked : n.value])"""
+TOUCH = """widget => {
+  for (const node of widget.querySelectorAll("input, select, textarea")) {
+    const last = [...widget.querySelectorAll(`[name="${node.name}"]`)].filter(n => !n.disabled).at(-1);
+    if (node.type === "checkbox" || (node.type === "radio" && node === last)) node.click();
+    if (/radio|checkbox/.test(node.type)) continue;
+    if (node.tagName === "SELECT") node.selectedIndex = node.selectedIndex ? 0 : node.options.length - 1;
+    else if (node.tagName === "TEXTAREA") node.value += " bread";
+    else node.value = Number(node.value) === Number(node.max) ? node.min : node.max;
+    for (const name of ["input", "change"]) node.dispatchEvent(new Event(name, { bubbles: true }));
+  }
+}"""
+
+
+@pytest.mark.parametrize("page", [CHAPTER, INFORMATION, GANS, "book/intro.html"])
+def test_reset_takes_every_control_back(opened, page):
+    seen = opened(page)
+    seen.settle()
+    widgets = seen.page.locator(".dgm")
+    for number in range(widgets.count()):
+        widget = widgets.nth(number)
+        first = widget.evaluate(CONTROLS)
+        if not first:
+            continue
+        widget.evaluate(TOUCH)
+        seen.settle()
+        assert widget.evaluate(CONTROLS) != first
+        widget.get_by_role("button", name="Reset", exact=True).click()
+        for _ in range(100):
+            if widget.evaluate(CONTROLS) == first:
+                break
+            seen.page.wait_for_timeout(50)
+        assert widget.evaluate(CONTROLS) == first
+    seen.assert_clean()
+
+
+@pytest.mark.parametrize("page", [CHAPTER, INFORMATION, GANS, "book/intro.html"])
+def test_every_picture_has_a_badge_of_its_own(kept, page):
+    script = """() => {
+      const all = [...document.querySelectorAll("figure.dgm-figure, .dgm-table, .dgm")];
+      return all.filter(one => {
+        if (one.matches(".dgm")) return !one.querySelector(".dgm-badge")?.textContent;
+        const next = one.closest(".output, .cell_output > *")?.nextElementSibling;
+        return !next?.querySelector(".dgm-badge") && !next?.matches(".dgm-badge");
+      }).map(one => one.textContent.slice(0, 80));
+    }"""
+    assert kept(page).page.evaluate(script) == []
+
+
 def test_a_narrow_page_scrolls_the_piano_roll_and_does_not_shrink_it(narrow):
     heights = "all => all.map(svg => svg.getScreenCTM().d)"  # one where a key is as high as its row
     scales = narrow(HYPER).page.locator(".dgm-mu-sheet svg").evaluate_all(heights)

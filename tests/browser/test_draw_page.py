@@ -170,9 +170,13 @@ def test_the_bounds_of_the_model_s_own_image_hold_its_log_z(library):
         assert errors(lower, exact).item() < 4
         assert errors(upper, exact).item() > -4
         gaps[temperatures] = (upper - lower).mean()
+        said = np.array([run["check"]["error"] for run in runs])
+        off = np.hypot(lower - exact.numpy(), upper - exact.numpy()) / said
     assert np.abs(errors(np.exp(lower - exact.numpy()), 1)).item() < 4
     assert np.abs(errors(np.exp(exact.numpy() - upper), 1)).item() < 4
     assert abs(gaps[200]) < 0.1 < gaps[12]
+    # With many temperatures the bounds miss by what the chains' scatter says: two squares, one said.
+    assert 0.6 < np.sqrt((off**2).mean()) < 1.5
 
 
 def test_a_network_s_curve_is_the_library_s(library):
@@ -353,6 +357,22 @@ def test_what_is_drawn_is_annealed(opened, how):
     assert np.isfinite(told["rate"]).all()
     assert told["check"]["lower"] < told["check"]["upper"] + 30
     seen.assert_clean()
+
+
+@pytest.mark.parametrize(("upper", "clear"), [(-10.4, False), (-9.0, True)])
+def test_a_gap_within_its_error_is_not_told_from_nothing(opened, upper, clear):
+    drawn = toy()
+    points = {name: [1.0] * 25 for name in ("rate", "distortion", "ess", "acceptance")}
+    check = {"beta": 1.0, "lower": -10.0, "upper": upper, "error": 0.3}
+    drawn.curve = {
+        "beta": list(drawn.betas), "log_z": [-1.0] * 25, "codes": [[0.0, 0.0]] * 25, **points,
+        "seconds": 2.0, "check": check,
+    }  # fmt: skip
+    seen = opened(drawn)
+    seen.settle()
+    said = seen.page.locator(".dgm-draw-check .dgm-caption").inner_text()
+    assert f"{upper + 10:.2f} ± 0.30 nats".replace("-", "−") in said
+    assert ("told from 0" in said) != clear
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])

@@ -433,6 +433,47 @@ def test_sliders_show_at_once_and_reset_takes_them_back(opened):
     until(seen, lambda: seen.pictures() == first)
 
 
+# Every control, by the text beside it, and another value for each that it can have.
+CONTROLS = """() => [...document.querySelectorAll(".dgm :is(input, select)")]
+  .map(n => [n.labels[0].textContent.slice(0, 30), n.type === "checkbox" ? n.checked : n.value])"""
+TOUCH = """() => {
+  for (const node of document.querySelectorAll(".dgm :is(input, select)")) {
+    if (node.type === "checkbox") { node.click(); continue; }
+    if (node.tagName === "SELECT") node.selectedIndex = node.selectedIndex ? 0 : node.options.length - 1;
+    else node.value = Number(node.value) - Number(node.step);
+    if (node.value === "" || Number(node.value) < 0) node.value = 7;
+    for (const name of ["input", "change"]) node.dispatchEvent(new Event(name, { bubbles: true }));
+  }
+}"""
+
+
+@pytest.mark.parametrize("make", [playground, PatternBench])
+def test_reset_takes_every_control_back(opened, make):
+    seen = opened(make())
+    seen.settle()
+    first = seen.page.evaluate(CONTROLS)
+    seen.page.evaluate(TOUCH)
+    seen.settle()
+    touched = seen.page.evaluate(CONTROLS)
+    assert all(before != after for before, after in zip(first, touched, strict=True)), touched
+    button(seen, "Reset").click()
+    until(seen, lambda: seen.page.evaluate(CONTROLS) == first)
+
+
+def test_the_spread_s_label_holds_for_what_is_shown(opened):
+    # Two opposite gradients have a spread of 2: no label may promise less.
+    line = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
+    with torch.no_grad():
+        line[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))
+        line[0].bias.zero_()
+        line[2].weight.fill_(1.0)
+    points = torch.tensor([[-1.0], [1.0]])
+    assert float(bre_gan.gradient_spread(line, points)) == pytest.approx(2)
+    seen = opened(playground())
+    row = seen.page.locator(".dgm-gan-table th", has_text="Spread")
+    assert "to 1" not in row.inner_text()
+
+
 NO_WORKER = [
     "delete globalThis.Worker",
     "globalThis.Worker = class { constructor() { throw new Error('no') } }",

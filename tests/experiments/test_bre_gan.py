@@ -149,7 +149,40 @@ class TestChapter:
         work.setattr(gan_training, "fit", None)
         again = experiment.chapter("auto")
         assert again.toys["eight"]["bre"][1].values == tiny.toys["eight"]["bre"][1].values
-        assert "earlier code" not in again.badge
+        shown = experiment.evidence(again)
+        assert all("earlier code" not in experiment.badge(again, name) for name in shown)
+
+    def test_every_picture_has_its_own_badge(self, tiny, badges_of):
+        assert badges_of("03_bre_gan") == set(experiment.evidence(tiny))
+
+    @pytest.mark.parametrize(
+        ("shown", "words"),
+        [
+            ("plane", "points in the plane · 1 pair"),
+            ("pairs", "points in the plane · 2 pairs"),
+            ("targets", "points in the plane · 2 pairs"),
+            ("training", "digits · 1 pair"),
+            ("tiles", "digits · 1 pair"),
+            ("labels", "digits · 1 pair"),
+        ],
+    )
+    def test_a_badge_says_the_pairs_and_data_of_what_is_shown(self, tiny, shown, words):
+        assert f" · {words} · " in experiment.badge(tiny, shown)
+
+    def test_each_row_says_its_own_pairs(self, tiny):
+        scales = [c.scale for c in experiment.claims(tiny)]
+        assert scales[:3] == ["profile smoke, 2 pairs"] * 3
+        assert scales[3:7] == ["profile smoke, 1 pair"] * 4
+
+    def test_a_run_shorter_than_the_transient_phase_refutes_nothing(self, tiny):
+        rows = [c.measured for c in experiment.claims(tiny) if "improves samples" in c.claim]
+        assert len(rows) == 2
+        assert all("neither shown nor refuted" in measured for measured in rows)
+        assert "was not tested" in rows[1]  # no run stopped early, with BRE or without
+        assert "8 steps" in experiment.told_images(tiny)["length_said"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(experiment, "TRANSIENT", 4)
+            assert experiment.told_images(tiny)["length_said"] == ""
 
     def test_the_chapter_has_one_name(self):
         assert CHAPTERS["bre_gan"] == experiment.CHAPTER

@@ -218,6 +218,73 @@ def test_the_page_shows_what_was_measured(found):
     assert "no text has so many seeds" in told["fresh_said"]
 
 
+def with_seeds(arms, n):
+    """The arms with as many seeds, by the first one's results."""
+    return {
+        arm: [of[0]._replace(provenance={**of[0].provenance, "seed": k}) for k in range(n)]
+        for arm, of in arms.items()
+    }
+
+
+def test_every_picture_has_its_own_badge(found, badges_of):
+    assert badges_of("02_mutual_information_lm") == set(experiment.evidence(found))
+
+
+def test_a_badge_says_the_seeds_and_data_of_what_is_shown(found):
+    arms = found.sets["chain"]
+    few = {**with_seeds(arms, 3), "more dropout": arms["more dropout"][:1]}
+    real = {
+        arm: [r._replace(provenance={**r.provenance, "data": {"ptb": "a checksum"}}) for r in of]
+        for arm, of in with_seeds(arms, 4).items()
+    }
+    more = found._replace(
+        sets={"chain": few, "short chain": with_seeds(arms, 5), "wordy chain": real}
+    )
+
+    def said(shown):
+        return experiment.badge(more, shown).split(" · ")[1:-1]
+
+    assert said("chain") == ["chains of topics", "3 seeds (more dropout: 1 seed)"]
+    assert said("stories") == ["chains of topics", "3 seeds (stories: 1 seed)"]
+    assert said("quiz") == said("lottery") == ["chains of topics", "1 seed"]
+    assert said("fresh") == ["chains of topics", "5 seeds"]
+    seeds = "3 seeds (short chain: 5 seeds; wordy chain: 4 seeds)"
+    assert said("everywhere") == ["ptb", "chains of topics", seeds]
+    (row,) = [c for c in experiment.claims(more) if "likelihood of held-out" in c.claim]
+    assert row.scale == f"profile smoke, {seeds}"
+
+
+def test_what_two_seeds_say_of_the_padding_is_named_as_too_little(found):
+    (row,) = [c for c in experiment.claims(found) if "padding" in c.claim]
+    assert row.verdict == "not tested"
+    assert "two are too few" in row.measured
+    assert row.scale == "profile smoke, 2 seeds"
+
+
+def test_a_few_questions_do_not_tell_critics_apart():
+    assert experiment._alike(7, 4)
+    assert experiment._alike(0, 0)
+    assert not experiment._alike(12, 1)
+
+
+def test_where_phase_two_had_not_begun_and_where_nothing_was_learned_is_computed(found):
+    def best_at(r, step):
+        rows = [{**row, "nll": 1.0 + (row["step"] != step)} for row in r.values["rows"]]
+        return r._replace(values={**r.values, "rows": rows})
+
+    def told(*steps):
+        arms = found.sets["chain"]
+        moved = {
+            arm: [best_at(r, step) for r, step in zip(of, steps, strict=True)]
+            for arm, of in arms.items()
+        }
+        return experiment._told_early(found._replace(sets={"chain": moved}))
+
+    assert "before phase II" in told(10, 10)
+    assert f"the first in {2 * len(ARMS)} of {2 * len(ARMS)} runs" in told(10, 10)
+    assert told(10, 20) == ""
+
+
 def test_published_weights_are_verified(found):
     checks = experiment.verify(SMOKE)
     assert len(checks) == 8

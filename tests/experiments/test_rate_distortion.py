@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from dgm import figures, profiles, results
+from dgm import figures, profiles, results, widgets
 from dgm.experiments import CHAPTERS, all_claims
 from dgm.experiments import __main__ as command
 from dgm.experiments import rate_distortion as experiment
@@ -57,8 +57,16 @@ def made(name, level=0.0, dimension=10, floor=0.0, values=None, spread=0.01, **m
         key: of[:, None] + wiggle
         for key, of in (("rate", rate), ("distortion", distortion), ("log_z", log_z))
     }
+    tensors["ess"] = torch.full((len(BETA), N), 3.0)
     tensors |= {key: torch.as_tensor(value) for key, value in more.items()}
-    provenance = {"seed": 0, "profile": "small", "device": "a machine", "data": {}}
+    model, *ending = name.split("-seed")
+    colour = model in training.MODELS and training.MODELS[model].colour
+    provenance = {
+        "seed": int(ending[0][0]) if ending else 0,
+        "profile": "small",
+        "device": "a machine",
+        "data": {"cifar10" if colour else "mnist": "a checksum"},
+    }
     return Result(name, {"shape": [28, 28], **(values or {})}, tensors, provenance, True)
 
 
@@ -140,7 +148,7 @@ def small():
     }
     scale = "6 test images, 3 seeds"
     return experiment.Chapter(
-        SMALL, "mnist", (28, 28), [0, 1, 2], scale, scale, of("training"), of("curve"), gaps, found
+        SMALL, "mnist", (28, 28), [0, 1, 2], scale, of("training"), of("curve"), gaps, found
     )
 
 
@@ -305,7 +313,86 @@ class TestDamage:
         torch.testing.assert_close(half["distortion"], -(up - down) / (2 * step), rtol=1e-6, atol=0)
 
 
+class TestBadges:
+    def test_every_picture_has_its_own(self, small, badges_of):
+        assert badges_of(CHAPTER) == set(page.evidence(small))
+
+    @pytest.mark.parametrize(
+        ("shown", "words"),
+        [
+            ("explorer", "mnist · 6 test images, 3 seeds (VAE 100 and GAN 2: 1 seed)"),
+            ("panels", "mnist · 6 test images, 3 seeds (VAE 100 and GAN 2: 1 seed)"),
+            ("samples", "mnist · 1 seed"),
+            (
+                "slopes",
+                "mnist · 6 test images, 3 seeds (VAE 100: 1 seed; schedules: 6 test images, 3 annealings, 1 "
+                "seed)",
+            ),
+            ("missed", "mnist · 6 test images, 1 seed"),
+            ("gaps", "mnist · 16 images of the model's own, 1 seed"),
+            ("health", "mnist · 6 test images, 1 seed"),
+            ("damage", "mnist · 6 test images, 1 seed"),
+            (
+                "failures",
+                "mnist · 6 test images, 3 seeds (VAE 10, seen and VAE 10 of few images, seen: 6 training "
+                "images)",
+            ),
+            ("other bounds", "mnist · 6 test images, 1 seed (deep distortion: 3 seeds)"),
+            ("colour samples", "cifar10 · 1 seed"),
+            ("colour", "cifar10 · 6 test images, 3 seeds"),
+            ("draw", "mnist · 1 seed"),
+        ],
+    )
+    def test_it_says_the_images_seeds_and_data_of_what_is_shown(self, small, shown, words):
+        assert page.badge(small, shown) == f"profile small · {words} · a machine"
+
+    def test_the_damage_lab_says_how_many_images_travel_with_it(self, small, monkeypatch):
+        small.training["vae10"][0].values["pixel_variance"] = 0.02
+        for n in (4, 6):
+            monkeypatch.setattr(page, "N_DAMAGED", n)
+            lab = widgets.DamageLab(page.damage(small), alpha=0.5)
+            held = len(lab.narrow_log_z) // 4 // len(lab.beta) // len(lab.blurs)
+            assert held == n
+            assert f" {held} test images, 1 seed " in page.badge(small, "damage")
+
+    def test_parts_that_differ_are_named(self):
+        def run(seed):
+            return made(f"vae2-seed{seed}-curve")
+
+        parts = {"a": [run(0), run(1)], "b": [run(0)], "c": [run(2), run(2), run(1)]}
+        assert results.scale(parts) == "2 seeds (b: 1 seed)"
+        assert results.scale({"a": [run(0)], "b": [run(1)]}, unit="pair") == "1 pair"
+        sizes = {"a": "5 images", "b": "7 images"}
+        other = {"a": [run(0)._replace(name="a")], "b": [run(0)._replace(name="b")]}
+        assert results.scale(other, lambda r: sizes[r.name]) == "5 images, 1 seed (b: 7 images)"
+
+    def test_all_data_are_named(self):
+        badge = results.badge([made("vae2-seed0-curve"), made("dcgan10-gp-seed0-curve")])
+        assert "mnist, cifar10" in badge
+
+
 class TestClaims:
+    def test_the_first_row_gives_the_worst_by_error_and_the_largest(self, small):
+        exact = small.more["vae2-seed0-truth"]
+        run = small.curves["vae2"][0].tensors
+        spread = 0.001 * torch.arange(N, dtype=torch.float64)
+        log_z = run["log_z"] - spread  # off by little, but surely
+        log_z[-1] = run["log_z"][-1] + 100 * (torch.arange(N) - 2)
+        found = {
+            **small.more,
+            "vae2-seed0-truth": exact._replace(tensors={**exact.tensors, "log_z": log_z}),
+        }
+        row = next(
+            c for c in experiment.claims(small._replace(more=found)) if "One annealing" in c.claim
+        )
+        assert "+0.003 ± 0.001 nats" in row.measured
+        assert "-50.000 ± " in row.measured
+
+    def test_a_row_says_which_of_its_models_has_fewer_seeds(self, small):
+        rows = {c.claim: c.scale for c in experiment.claims(small)}
+        (floors,) = [scale for claim, scale in rows.items() if "meets a floor" in claim]
+        assert floors == "profile small, mnist, 6 test images, 3 seeds (GAN 2: 1 seed)"
+
     def test_all_hold_where_all_agrees_but_one_seed_is_no_test(self, small):
         found = experiment.claims(small)
         told = {c.claim: c.verdict for c in found}
@@ -422,7 +509,7 @@ class TestSmoke:
         assert found.shape == (8, 8)
         assert found.curves["vae10"][0].tensors["rate"].shape == (17, 12)
         assert [r.values["beta"] for r in found.gaps["vae2"]] == [0.35, 1.1, 200.0]
-        assert "earlier code" not in found.badge
+        assert all("earlier code" not in page.badge(found, name) for name in page.evidence(found))
         made_here = {r.stem for r in (results.folder() / CHAPTER / "smoke").glob("*.json")}
         assert made_here - {"verified"} == set(curves.names(smoke))
 
@@ -463,6 +550,11 @@ class TestSmoke:
             assert bool((ess[2 : len(curve["beta"])] >= 2).all())
         lab = page.damage(found)
         assert lab["wide_log_z"].shape == (4, 6, 6)
+        assert " 6 test images, 1 seed " in page.badge(found, "damage")
+        means = found.training["vae2"][0].tensors["means"]
+        assert f" {len(means)} test images, 1 seed " in page.badge(found, "plane")
+        elbo = found.training["vae2"][0].values["elbo"]["n"]
+        assert f" {elbo} test images, 1 seed " in page.badge(found, "elbo")
         assert lab["likelihood_beta"] > 0
         for panels in (page.panels, page.other_bounds):
             figures.rate_distortion_panels(panels(found), "")
@@ -492,7 +584,7 @@ class TestSmoke:
         content["provenance"]["code"] = "0" * 16
         del content["sha256"]
         path.write_text(json.dumps(content))
-        assert "earlier code" in experiment.chapter("smoke").badge
+        assert "earlier code" in page.badge(experiment.chapter("smoke"), "explorer")
         right = curves.measure
 
         def wrong(*arguments, **options):
@@ -505,7 +597,7 @@ class TestSmoke:
         assert "FAIL vae2 log_z" in capsys.readouterr().out
         assert not (folder / "verified.json").exists()
         assert command.main(["rate_distortion", "--verify"]) == 0
-        assert "earlier code" not in experiment.chapter("smoke").badge
+        assert "earlier code" not in page.badge(experiment.chapter("smoke"), "explorer")
         (folder / "verified.json").unlink()
 
     def test_verify_needs_something_published(self, smoke, capsys):

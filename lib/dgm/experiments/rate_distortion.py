@@ -122,14 +122,14 @@ def summary(runs: list[Result]) -> Summary:
 def size(result: Result) -> str:
     """What a result was measured on, in words; "" where nothing was."""
     values, tensors = result.values, result.tensors
-    if "rate" in tensors:
-        kind = "training" if result.name.endswith("-seen") else "test"
-        return f"{tensors['rate'].shape[1]} {kind} images"
+    if "gap" in values:
+        return f"{values['n_images']} images of the model's own"
     if "sigmoid.log_weight_variance" in tensors:
         seeds, _, n = tensors["sigmoid.log_weight_variance"].shape
         return f"{n} test images, {seeds} annealings"
-    if "n_images" in values:
-        return f"{values['n_images']} images of the model's own"
+    if "rate" in tensors:
+        kind = "training" if result.name.endswith("-seen") else "test"
+        return f"{tensors['rate'].shape[1]} {kind} images"
     return f"{values['elbo']['n']:,} test images" if "elbo" in values else ""
 
 

@@ -35,7 +35,7 @@ def badge(found: Chapter, shown: str) -> str:
     """
     parts = evidence(found)[shown]
     own = dict.fromkeys(("samples", "colour samples", "draw"), lambda r: "") | {
-        "damage": lambda r: f"{N_DAMAGED} test images",
+        "damage": lambda r: f"{r.tensors['log_z'][:, :N_DAMAGED].shape[1]} test images",
         "plane": lambda r: f"{len(r.tensors['means']):,} test images",
     }
     every = [r for of in parts.values() for r in of]
