@@ -208,7 +208,10 @@ def test_table_and_badge_escape_text():
 def test_glue_hands_named_numbers_to_the_prose(monkeypatch):
     shown = []
     monkeypatch.setattr("IPython.display.display", lambda data, **rest: shown.append((data, rest)))
-    figures.glue(floor="2.7 ± 0.4")
-    ((data, rest),) = shown
-    assert data == {"application/papermill.record/text/plain": "2.7 ± 0.4"}
-    assert rest["metadata"]["scrapbook"]["name"] == "floor"
+    values = {"floor": "2.7 ± 0.4", "share": "0.30", "steps": "1,500", "said": "the model's 'own'"}
+    figures.glue(**values)
+    page = pytest.importorskip("myst_nb.core.variables")
+    for (data, rest), (name, value) in zip(shown, values.items(), strict=True):
+        (text,) = data.values()
+        assert page.format_plain_text(text, "s") == value
+        assert rest["metadata"]["scrapbook"]["name"] == name

@@ -93,7 +93,8 @@ def glue(**values: str) -> None:
     prefix = "application/papermill.record/"
     for name, value in values.items():
         marked = {"scrapbook": {"name": name, "mime_prefix": prefix}}
-        display({f"{prefix}text/plain": value}, raw=True, metadata=marked)
+        # Quoted, since the page evaluates what it is given: 0.30 would become 0.3.
+        display({f"{prefix}text/plain": repr(value)}, raw=True, metadata=marked)
 
 
 def badge(text: str) -> Html:

@@ -345,7 +345,7 @@ async function render({ model, el }) {
   const header = element("tr", {}, element("td"), element("th", { scope: "col" }, "without"), element("th", { scope: "col" }, "with"));
   const noteBelow = element("p", { class: "dgm-note" });
   frame.side.append(element("table", { class: "dgm-gan-table" }, element("thead", {}, header), element("tbody", {}, ...rows.map((r) => r.row))), noteBelow);
-  const legend = "Grey: data, a ring of three standard deviations about each mode. Arrows: where the logit of D rises at 40 of the fakes. Each tone is one sign pattern.";
+  const legend = "Grey: data, a ring of three standard deviations about each mode. Arrows: where the logit of D rises at 40 of the fakes. A sign pattern has one tone; of very many, some share theirs.";
   frame.side.append(element("p", { class: "dgm-caption" }, legend));
 
   // Training
