@@ -222,6 +222,9 @@ class TestShards:
             ("shard_size", lambda d, x, a: (d, x, {"shard_size": 3})),
             ("prior", lambda d, x, a: (d, x, {"prior": None})),
             ("the prior or", lambda d, x, a: (d, x, {"prior": Normal(1.5)})),
+            ("the prior or", lambda d, x, a: (d, x, {"prior": Normal(1.0003)})),
+            ("step_sizes", lambda d, x, a: (d, x, {"step_sizes": np.float32(0.1)})),
+            ("n_leapfrog", lambda d, x, a: (d, x, {"n_leapfrog": np.int64(4)})),
         ],
     )
     def test_of_another_run_are_refused(self, tmp_path, name, change):
@@ -234,6 +237,50 @@ class TestShards:
             quick(decoder, x, tmp_path, **{**prior, **one_beta, **other})
 
 
+class TestCallers:
+    """What callers have, and where they call from."""
+
+    def test_get_the_same_shards(self, tmp_path, monkeypatch):
+        decoder, x = problem()
+        plain = quick(decoder, x, tmp_path / "plain", seed=3)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        numbers = {"seed": np.int64(3), "shard_size": np.int64(2), "n_chains": np.int64(6)}
+        with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+            found = quick(decoder, x.numpy(), "~/plain", **numbers)  # reused
+        assert_same(found, plain)
+        assert_same(quick(decoder.forward, x.numpy(), "~/other", **numbers), plain)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "other", "plain"]
+        assert not any((tmp_path / "elsewhere").iterdir())
+
+    def test_see_a_decoder_that_is_random_refused(self, tmp_path):
+        decoder, x = problem()
+        with pytest.raises(ValueError, match="noise"):
+            quick(
+                lambda z: decoder(z) + 0.1 * torch.randn(len(z), 12),
+                x,
+                tmp_path,
+                precision="float64",
+            )
+        assert not any(tmp_path.iterdir())
+
+    def test_choose_prior_distortion_schedule_and_precision_as_for_one_curve(self, tmp_path):
+        decoder, x = problem()
+        arguments = {
+            "prior": Normal(1.5), "schedule": "adaptive", "precision": "float32",
+            "distortion": lambda a, b: (a - b).abs().sum(-1),
+        }  # fmt: skip
+        found = quick(decoder, x, tmp_path, shard_size=7, **arguments)
+        job = {"latent_dim": 3, "betas": BETAS, **QUICK, **arguments}
+        scale = module._job(decoder, x, tmp_path, 7, 0, job).arguments["scale"]
+        seeds = [image_seed(0, i) for i in range(7)]
+        direct = rate_distortion_curve(
+            decoder, x, latent_dim=3, betas=BETAS, seed=seeds, scale=scale, **QUICK, **arguments
+        )
+        assert_same(found, direct)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "told"),
     [
@@ -241,7 +288,7 @@ class TestShards:
         ({"n_chains": 0}, ValueError, "n_chains"),
         ({"latent_dim": 4}, ValueError, "latent_dim=4"),
         ({"shard_size": 0}, ValueError, "shard_size must be at least 1"),
-        ({"seed": -1}, ValueError, "negative"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"step_sizes": torch.ones(7)}, ValueError, "a number, or None"),
         ({"checkpoint": "file"}, ValueError, "leave it out"),
         ({"chains": 3}, TypeError, "chains"),

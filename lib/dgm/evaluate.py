@@ -12,11 +12,11 @@ the output folder. Whoever starts again with the same arguments finds it there a
 import argparse
 import contextlib
 import datetime
-import hashlib
 import importlib
 import inspect
 import io
 import math
+import numbers
 import os
 import signal
 import sys
@@ -35,6 +35,7 @@ from torch import Tensor, nn
 from dgm import checkpoint, paths
 from dgm.papers.rate_distortion import RateDistortionCurve, rate_distortion_curve
 from dgm.progress import progress_bar
+from dgm.sampling.decoder_checks import Decoder, count, own_context
 from dgm.sampling.decoder_target import (
     FORCE_PRECISIONS,
     DecoderTarget,
@@ -44,6 +45,7 @@ from dgm.sampling.decoder_target import (
     prepared,
 )
 from dgm.sampling.pilot import SCHEDULES
+from dgm.sampling.resume import digest, plain, same_probe
 
 OURS = ("scale", "checkpoint", "seed")  # arguments of the engine that each shard is given here
 PROBES = 8
@@ -60,7 +62,7 @@ class Job(NamedTuple):
     """What is to be evaluated, after all checks and before any work."""
 
     decoder: nn.Module
-    x: Tensor  # (N, P)
+    x: Tensor  # (N, ...)
     arguments: dict[str, Any]  # of rate_distortion_curve, the same for all shards
     shard_size: int
     seed: int
@@ -82,8 +84,8 @@ class Job(NamedTuple):
 
 
 def evaluate(
-    decoder: nn.Module,
-    x: Tensor,
+    decoder: Callable[[Tensor], Any],
+    x: Tensor | np.ndarray,
     *,
     latent_dim: int,
     betas: Sequence[float] | Tensor,
@@ -99,15 +101,16 @@ def evaluate(
     bit for bit. The output folder must be one that all ranks see.
 
     Args:
-        decoder: maps codes (C, D) to images (C, ...).
+        decoder: as in `rate_distortion_curve`.
         x: N images (N, ...), the same on every rank.
         latent_dim: D.
         betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
-        output: folder of the finished shards; those of an earlier start are reused.
+        output: folder of the finished shards; those of an earlier start are reused. ~ is the home folder.
         shard_size: images a shard. A shard holds shard_size * n_chains chains at once.
         seed: with an image's index it gives that image's random numbers.
         device: None: where the decoder is. "cuda" gives each rank of a machine its own GPU.
-        **arguments: any others of `rate_distortion_curve`; step_sizes a number or None.
+        **arguments: any others of `rate_distortion_curve`, such as prior, distortion, schedule and precision;
+            step_sizes a number or None.
 
     Returns:
         The curve of all images, on every rank, without step sizes.
@@ -116,7 +119,8 @@ def evaluate(
         ValueError: what `rate_distortion_curve` refuses, or the folder holds shards of another run.
         TypeError: an argument that `rate_distortion_curve` does not know.
     """
-    with _ranks() as (rank, n_ranks, group):
+    decoder = Decoder(decoder)
+    with own_context(torch.device("cpu")), _ranks() as (rank, n_ranks, group):
         device = _own_device(device, decoder, n_ranks)
         arguments = {**arguments, "latent_dim": latent_dim, "betas": betas, "device": device}
         job = _job(decoder, x, output, shard_size, seed, arguments)
@@ -193,13 +197,11 @@ def _job(
     arguments: dict[str, Any],
 ) -> Job:
     """Checks everything that can be checked before the first shard, that of old shards included."""
-    if shard_size < 1:
-        raise ValueError(f"shard_size must be at least 1, got {shard_size}")
-    if seed < 0:
-        raise ValueError(f"seed must not be negative, got {seed}")
+    decoder, shard_size = Decoder(decoder), count(shard_size, "shard_size")
+    seed = count(seed, "seed", 0)
     for name in {"checkpoint", "scale"} & arguments.keys():
         raise ValueError(f"{name} is chosen by evaluate itself: leave it out")
-    if not isinstance(arguments.get("step_sizes"), int | float | None):
+    if not isinstance(arguments.get("step_sizes"), numbers.Real | None):
         raise ValueError("step_sizes of single images cannot be given here: a number, or None")
     bound = inspect.signature(rate_distortion_curve).bind(decoder, x, **arguments)
     bound.apply_defaults()
@@ -208,18 +210,19 @@ def _job(
     x = check_images(x)
     scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
     description = {
-        **{name: _plain(value) for name, value in settings.items()},
+        **{name: plain(value) for name, value in settings.items()},
         "seed": seed,
         "shard_size": shard_size,
-        "images": _digest([x]),
-        "decoder": type(decoder).__qualname__ + " " + _digest(decoder.state_dict().values()),
+        "images": digest([x.flatten(1)]),
+        "decoder": type(decoder.given).__qualname__ + " " + digest(decoder.state_dict().values()),
         "probe": probe,
     }
     for name in ("device", "progress", "checkpoint", "scale"):
         description.pop(name, None)
     arguments = {name: value for name, value in settings.items() if name not in OURS}
     arguments["scale"] = scale
-    job = Job(decoder, x, arguments, shard_size, seed, Path(output), description)
+    output = Path(output).expanduser()
+    job = Job(decoder, x, arguments, shard_size, seed, output, description)
     for shard in set(range(job.n_shards)) - set(job.missing()):
         _check_same(job, shard)
     return job
@@ -235,35 +238,17 @@ def _prior_scale(
     with prepared(decoder, settings["device"], settings["precision"]) as (decoder, options):
         problem = DecoderTarget(
             decoder,
-            x.to(**options),
+            x.flatten(1).to(**options),
             settings["latent_dim"],
             settings["n_chains"],
             settings["prior"],
             settings["distortion"],
         )
         position = problem.sample_prior(torch.Generator(options["device"]).manual_seed(seed))
-        problem.check(position)
+        problem.check(position, x.shape[1:])
         state = problem.target(position)
     probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]])
     return float(f"{energy_scale(state.energy, len(x)):.3g}"), probe.cpu()
-
-
-def _plain(value: Any) -> Any:
-    """A setting as something that can be written down and compared."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Tensor | list | tuple):
-        return torch.as_tensor(value).tolist()
-    return getattr(value, "__qualname__", type(value).__qualname__)
-
-
-def _digest(tensors: Any) -> str:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        tensor = tensor.detach().cpu().contiguous()
-        digest.update(f"{tensor.dtype} {list(tensor.shape)}".encode())
-        digest.update(tensor.view(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def _check_same(job: Job, shard: int) -> None:
@@ -271,11 +256,7 @@ def _check_same(job: Job, shard: int) -> None:
     saved = checkpoint.load(job.path(shard)).get("description", {})
     ours = job.description
     differ = [name for name in ours if name != "probe" and saved.get(name, "") != ours[name]]
-    probe = saved.get("probe", torch.zeros(0))
-    if not differ and (
-        probe.shape != ours["probe"].shape
-        or not torch.allclose(probe, ours["probe"], rtol=1e-3, atol=1e-6, equal_nan=True)
-    ):
+    if not differ and not same_probe(saved.get("probe", torch.zeros(0)), ours["probe"]):
         differ = ["what the decoder, the prior or the distortion computes"]
     if differ:
         raise ValueError(

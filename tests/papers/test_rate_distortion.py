@@ -3,11 +3,14 @@
 import math
 import warnings
 from itertools import pairwise
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from dgm import checkpoint
 from dgm.data import images, minibatches
 from dgm.fit import TrainingState, fit
 from dgm.papers.rate_distortion import (
@@ -546,6 +549,107 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, monkeypatch):
     handle.remove()
     with pytest.raises(ValueError, match="other settings, images, weights or seed"):
         curve(decoder, x, temperatures_per_beta=8, checkpoint=path, seed=1)
+
+
+class Wide:
+    """A prior N(0, s^2 I)."""
+
+    def __init__(self, s):
+        self.s = s
+
+    def sample(self, shape):
+        return self.s * torch.randn(*shape, 5, dtype=torch.float64)
+
+    def log_prob(self, z):
+        return -0.5 * (z / self.s).square().sum(-1)
+
+
+def lasting(power):
+    return lambda a, b: (a - b).abs().pow(power).sum(-1)
+
+
+class Bent(nn.Module):
+    """The same weights, another function."""
+
+    def __init__(self, inner, bend):
+        super().__init__()
+        self.inner, self.bend = inner, bend
+
+    def forward(self, z):
+        return self.inner(z) + self.bend * z[:, :1] ** 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"prior": Wide(1.0)}, {"prior": Wide(1.001)}),
+        ({"prior": Wide(1.0)}, {"prior": None}),
+        ({"distortion": lasting(2.0)}, {"distortion": lasting(2.001)}),
+        ({"step_sizes": 0.1}, {"step_sizes": 0.1001}),
+        ({"step_sizes": 0.1}, {"step_sizes": None}),
+        ({"bend": 0.1}, {"bend": 0.1001}),
+    ],
+    ids=["prior", "no prior", "distortion", "step size", "own step sizes", "function"],
+)
+def test_a_run_is_not_resumed_as_another(tmp_path, monkeypatch, first, second):
+    monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
+    inner, x = linear_problem(n_images=2)
+    path, calls = tmp_path / "run.safetensors", []
+
+    def run(bend=0.0, **arguments):
+        return curve(
+            Bent(inner, bend), x, latent_dim=5, temperatures_per_beta=8, checkpoint=path, scale=0.1,
+            n_chains=4, n_leapfrog=2, **arguments,
+        )  # fmt: skip
+
+    def failing(_module, _inputs):
+        calls.append(1)
+        if path.exists():
+            raise KeyboardInterrupt
+
+    handle = inner.register_forward_pre_hook(failing)
+    with pytest.raises(KeyboardInterrupt):
+        run(**first)
+    handle.remove()
+    with pytest.raises(ValueError, match="another prior or distortion"):
+        run(**second)
+    run(**first)
+    assert not path.exists()
+
+
+def test_a_seed_and_counts_of_numpy_are_the_same_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
+    decoder, x = linear_problem(n_images=2)
+    arguments = {"checkpoint": tmp_path / "run", "temperatures_per_beta": 8, "n_chains": 4}
+    whole = curve(decoder, x, **{**arguments, "checkpoint": None})
+
+    def failing(_module, _inputs):
+        if arguments["checkpoint"].exists():
+            raise KeyboardInterrupt
+
+    handle = decoder.register_forward_pre_hook(failing)
+    with pytest.raises(KeyboardInterrupt):
+        curve(decoder, x, **arguments)
+    handle.remove()
+    counts = {"temperatures_per_beta": np.int64(8), "n_chains": np.int64(4), "seed": np.int64(0)}
+    assert torch.equal(curve(decoder, x, **{**arguments, **counts}).rate, whole.rate)
+
+
+def test_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    decoder, x = linear_problem(n_images=2)
+    monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
+    written = []
+    save = checkpoint.save
+    monkeypatch.setattr(
+        checkpoint, "save", lambda path, tree: (written.append(Path(path)), save(path, tree))
+    )
+    found = curve(decoder, x, temperatures_per_beta=3, checkpoint="~/run/part.safetensors")
+    found.save("~/mine.safetensors")
+    assert torch.equal(RateDistortionCurve.load("~/mine.safetensors").rate, found.rate)
+    assert set(written) == {tmp_path / "run/part.safetensors", tmp_path / "mine.safetensors"}
+    assert not (tmp_path / "~").exists()
 
 
 def test_the_decoder_is_left_as_it_was():

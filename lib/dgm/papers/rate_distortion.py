@@ -31,11 +31,12 @@ import base64
 import io
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -45,7 +46,9 @@ from dgm.progress import progress_bar
 from dgm.sampling import schedules
 from dgm.sampling.annealing import AnnealingState, anneal, log_mean_weight, start
 from dgm.sampling.bidirectional import BDMC, bdmc_gap
+from dgm.sampling.decoder_checks import check_rows, check_shapes, count, decode
 from dgm.sampling.decoder_target import (
+    N_TRIED,
     DecoderTarget,
     Distortion,
     check_betas,
@@ -53,7 +56,7 @@ from dgm.sampling.decoder_target import (
     energy_scale,
     prepared,
 )
-from dgm.sampling.hmc import JITTER, draw, streams
+from dgm.sampling.hmc import JITTER, draw, streams, whole_seeds
 from dgm.sampling.pilot import (
     StepSizes,
     check_settings,
@@ -218,22 +221,22 @@ class RateDistortionCurve(NamedTuple):
         return f'<img alt="{self!r}" width="616" src="data:image/png;base64,{picture}">'
 
     def save(self, path: str | Path) -> None:
-        """Write the curve to one safetensors file, whole or not at all."""
+        """Write the curve to one safetensors file, whole or not at all; ~ is the home folder."""
         steps = None if self.step_sizes is None else self.step_sizes._asdict()
-        checkpoints.save(path, {**self._asdict(), "step_sizes": steps})
+        checkpoints.save(Path(path).expanduser(), {**self._asdict(), "step_sizes": steps})
 
     @classmethod
     def load(cls, path: str | Path) -> "RateDistortionCurve":
         """Read a curve that `save` wrote."""
-        fields = checkpoints.load(path)
+        fields = checkpoints.load(Path(path).expanduser())
         if fields["step_sizes"] is not None:
             fields["step_sizes"] = StepSizes(**fields["step_sizes"])
         return cls(**fields)
 
 
 def rate_distortion_curve(
-    decoder: nn.Module,
-    x: Tensor,
+    decoder: Callable[[Tensor], Any],
+    x: Tensor | np.ndarray,
     *,
     latent_dim: int,
     betas: Sequence[float] | Tensor,
@@ -258,8 +261,11 @@ def rate_distortion_curve(
     """The whole rate-distortion curve of a decoder from one annealing run, equations (5) and (6).
 
     Args:
-        decoder: maps codes (C, D) to images (C, ...); put into eval mode and left as it was.
-        x: N images (N, ...) of any real values, with as many numbers an image as the decoder returns.
+        decoder: maps codes (C, D) to images (C, ...), each a fixed function of its code alone: a module,
+            which is put into eval mode and left as it was, TorchScript, or a function such as `vae.decode`.
+            Of a distribution the mean counts, of a tuple, dict or object its only tensor.
+        x: N images (N, ...) of any real values, with as many numbers an image as the decoder returns, and
+            its axes in the decoder's order.
         latent_dim: D.
         betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
         n_chains: chains an image.
@@ -267,6 +273,8 @@ def rate_distortion_curve(
         temperatures_per_beta: annealing steps from the previous recorded beta (the first from 0), one
             number or R of them; None keeps the variance of a log-weight near 1/4.
         prior: None for N(0, I), else anything with sample((n,)) -> (n, D) and log_prob(z (n, D)) -> (n,).
+            One of torch.distributions on a box, a half-line an axis or a simplex is sampled in free
+            coordinates, by torch.distributions.biject_to of its support.
         distortion: "squared_error", or a function of images (C, P) and reconstructions (C, P) -> (C,).
         step_sizes: None adapts them in a pilot run, freezes them and runs anew with other random
             numbers; a float, a tensor (N,) or (R, N), or an earlier curve's step_sizes is used as given.
@@ -274,7 +282,8 @@ def rate_distortion_curve(
             its own random numbers, whichever other images are in the call.
         device: None: where the decoder is.
         precision: "auto" keeps the decoder's own, "float32" or "float64" converts a copy. Energies
-            and log-weights are float64 in any case, and TF32 is kept out.
+            and log-weights are float64 in any case, codes at least float32, and TF32 and the caller's
+            autocast are kept out.
         force_precision: of the leapfrog's forces: "same" as the decoder's, "bfloat16" from a copy of it,
             or "tf32" on a CUDA device. Acceptance and weights keep `precision`, so the chains stay exact.
         schedule: "default" (equal steps in asinh(beta / scale)), "adaptive" (equal thermodynamic length,
@@ -289,25 +298,32 @@ def rate_distortion_curve(
         scale: the beta at which the data begin to matter; None estimates it from codes of the prior for
             all images of the call.
         progress: show a bar with the time left.
-        checkpoint: a file that an interrupted run is resumed from, bit for bit on a CPU.
+        checkpoint: a file that an interrupted run is resumed from, bit for bit on a CPU; ~ is the home
+            folder.
 
     Returns:
-        The curve of each image.
+        The curve of each image, its codes in the decoder's own space.
 
     Raises:
-        ValueError: an argument, the images or the decoder's output do not fit together, or are not finite.
+        ValueError: an argument, the images or the decoder's output do not fit together, or are not finite;
+            the decoder, the prior or the distortion is random, mixes rows, has no gradient, or lives on
+            another device.
     """
-    recorded = check_betas(betas)
-    check_settings(n_leapfrog, schedule, mass, jitter, n_chains, step_sizes, scale)
+    recorded, seed = check_betas(betas), whole_seeds(seed)
+    n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
+    n_leapfrog = count(n_leapfrog, "n_leapfrog")
+    check_settings(schedule, mass, jitter, n_chains, step_sizes, scale)
+    checkpoint = None if checkpoint is None else Path(checkpoint).expanduser()
     with prepared(decoder, device, precision) as (decoder, options):
-        x = check_images(x).to(**options)
+        images = check_images(x)
+        x = images.flatten(1).to(**options)
         problem = DecoderTarget(
             decoder, x, latent_dim, n_chains, prior, distortion, force_precision
         )
         move = problem.move(jitter, compile)
         run, tuning = (streams(seed, len(x), options["device"], part) for part in (0, 1))
         position = problem.sample_prior(run)
-        problem.check(position)
+        problem.check(position, images.shape[1:])
         state = start(problem.target, position)
         scale = energy_scale(state.chain.energy, len(x)) if scale is None else float(scale)
         counts = _counts(temperatures_per_beta, recorded, scale, latent_dim)
@@ -318,17 +334,27 @@ def rate_distortion_curve(
         )
         pick = draw(partial(_uniform, device=options["device"]), len(x), run)
         records: list[list[Tensor]] = []
-        sizes = (counts, scale, problem.shape, seed, n_leapfrog)
-        identity = fingerprint((*sizes, force_precision, schedule, mass, jitter), recorded, problem)
-        if checkpoint is not None and Path(checkpoint).exists():
+        table = None if pilot else given_step_sizes(step_sizes, recorded, len(x), problem.shape[1])
+        if checkpoint is not None:
+            settings = (
+                counts,
+                scale,
+                seed,
+                n_leapfrog,
+                force_precision,
+                schedule,
+                mass,
+                float(jitter),
+            )
+            given = [] if pilot else [t for t in table if t is not None]
+            identity = fingerprint(settings, [recorded, *given], problem)
+        if checkpoint is not None and checkpoint.exists():
             state, table, records = resume(checkpoint, identity, run, options["device"])
         elif pilot:
             table = pilot_run(
                 problem, recorded, counts, scale, n_leapfrog, tuning, move, bar,
                 diagonal_mass=mass == "diagonal",
             )  # fmt: skip
-        else:
-            table = given_step_sizes(step_sizes, recorded, len(x), latent_dim)
         temperatures = choose_schedule(schedule, recorded, counts, scale, table)
         stops = [0, *torch.searchsorted(temperatures, recorded).tolist()]
         frozen, ladder = table.to(options["device"]), temperatures.to(options["device"])
@@ -344,14 +370,15 @@ def rate_distortion_curve(
                 bar.update(last - first)
             n_steps = stops[r + 1] - stops[r]
             acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / n_steps
-            records.append([*_estimate(state, float(recorded[r]), pick, len(x)), acceptance])
+            *terms, position = _estimate(state, float(recorded[r]), pick, len(x))
+            records.append([*terms, problem.codes(position).detach(), acceptance])
             if checkpoint is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
                 save_progress(checkpoint, identity, state, table, records, run)
                 saved = time.monotonic()
         bar.close()
+        columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
     if checkpoint is not None:
-        Path(checkpoint).unlink(missing_ok=True)
-    columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
+        checkpoint.unlink(missing_ok=True)
     rate, distortions, log_z, ess, variance, codes, acceptance = columns
     return RateDistortionCurve(
         recorded, rate, distortions, log_z, ess, acceptance, codes, table, variance
@@ -396,8 +423,8 @@ def linear_gaussian_curve(
 
 
 def quadrature_curve(
-    decoder: nn.Module,
-    x: Tensor,
+    decoder: Callable[[Tensor], Any],
+    x: Tensor | np.ndarray,
     *,
     latent_dim: int,
     betas: Sequence[float] | Tensor,
@@ -409,34 +436,42 @@ def quadrature_curve(
     Exact while the posterior is wide against the grid's spacing: check by doubling n_points.
 
     Args:
-        decoder: maps codes (C, D) to images (C, ...).
-        x: (N, P) images.
+        decoder: as in `rate_distortion_curve`.
+        x: (N, ...) images.
         betas: (R,) ascending.
         latent_dim: 1 or 2, with prior N(0, I).
         half_width: the grid covers [-half_width, half_width] in each dimension.
         n_points: a dimension.
+
+    Raises:
+        ValueError: what `rate_distortion_curve` refuses, or more than two dimensions.
     """
+    latent_dim, n_points = count(latent_dim, "latent_dim"), count(n_points, "n_points")
     if latent_dim not in (1, 2):
         raise ValueError(f"a grid of codes needs latent_dim 1 or 2, got {latent_dim}")
     recorded = check_betas(betas)
     with prepared(decoder, None, "auto") as (decoder, options), torch.no_grad():
-        x = check_images(x).to(**options)
-        axis = torch.linspace(-half_width, half_width, n_points, dtype=torch.float64)
+        images = check_images(x)
+        x = images.flatten(1).to(**options)
+        axis = torch.linspace(-half_width, half_width, n_points, dtype=torch.float64, device="cpu")
         grid = torch.cartesian_prod(*[axis] * latent_dim).view(-1, latent_dim)
         log_prior = -0.5 * grid.square().sum(1)
         log_prior = log_prior - torch.logsumexp(log_prior, 0)
+        codes = grid[:: len(grid) // N_TRIED + 1].to(**options)
+        check_shapes(images.shape, decode(decoder, codes))
+        check_rows("the decoder", decoder, codes)
         parts = []
         for codes in grid.split(8192):
             output = decoder(codes.to(**options)).flatten(1)
             parts.append(torch.stack([(output - image).square().sum(1) for image in x]).cpu())
-    energy = torch.cat(parts, 1).double()  # (N, G)
-    log_z, distortion = [], []
-    for beta in recorded.tolist():
-        log_q = log_prior - beta * energy
-        log_z.append(torch.logsumexp(log_q, 1))
-        distortion.append((log_q.softmax(1) * energy).sum(1))
-    log_z, distortion = torch.stack(log_z), torch.stack(distortion)
-    rate = -log_z - recorded[:, None] * distortion
+            energy = torch.cat(parts, 1).double()  # (N, G)
+        log_z, distortion = [], []
+        for beta in recorded.tolist():
+            log_q = log_prior - beta * energy
+            log_z.append(torch.logsumexp(log_q, 1))
+            distortion.append((log_q.softmax(1) * energy).sum(1))
+        log_z, distortion = torch.stack(log_z), torch.stack(distortion)
+        rate = -log_z - recorded[:, None] * distortion
     unknown = torch.full_like(rate, math.nan)
     return RateDistortionCurve(recorded, rate, distortion, log_z, unknown, unknown)
 
@@ -446,13 +481,12 @@ def _counts(
 ) -> list[int]:
     if given is None:
         return schedules.default_counts(recorded, scale, latent_dim)
-    counts = [given] * len(recorded) if isinstance(given, int) else [int(c) for c in given]
-    if len(counts) != len(recorded) or min(counts) < 1:
-        raise ValueError(
-            f"temperatures_per_beta must be a number of at least 1, or {len(recorded)} of them, "
-            f"got {given}"
-        )
-    return counts
+    name = "temperatures_per_beta"
+    if not (hasattr(given, "__len__") and getattr(given, "ndim", 1)):
+        return [count(given, name)] * len(recorded)
+    if len(given) != len(recorded):
+        raise ValueError(f"{name} must be one number, or {len(recorded)} of them, got {given}")
+    return [count(value, name) for value in given]
 
 
 def _uniform(n: int, generator: torch.Generator, device: torch.device) -> Tensor:

@@ -23,6 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dgm.sampling.decoder_checks import own_context
 from dgm.sampling.hmc import HMCState, Randomness, Target, Transition, transition
 
 Move = Callable[..., Transition]  # called as `transition` is
@@ -39,8 +40,9 @@ class AnnealingState(NamedTuple):
 
 def start(target: Target, position: Tensor) -> AnnealingState:
     """Chains at the given positions (C, D) with log-weight 0."""
-    zero = position.new_zeros(position.shape[0], dtype=torch.float64)
-    return AnnealingState(target(position), zero, zero)
+    with own_context(position.device):
+        zero = position.new_zeros(position.shape[0], dtype=torch.float64)
+        return AnnealingState(target(position), zero, zero)
 
 
 def anneal(

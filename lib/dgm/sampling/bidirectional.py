@@ -12,17 +12,26 @@ References:
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dgm.progress import progress_bar
-from dgm.sampling import schedules
 from dgm.sampling.annealing import anneal, log_mean_weight, reverse_anneal, start
-from dgm.sampling.decoder_target import DecoderTarget, check_betas, decode, energy_scale, prepared
+from dgm.sampling.decoder_checks import count, decode
+from dgm.sampling.decoder_target import (
+    DecoderTarget,
+    Distortion,
+    check_betas,
+    energy_scale,
+    prepared,
+)
 from dgm.sampling.hmc import JITTER, streams
-from dgm.sampling.pilot import check_settings, pilot_counts, pilot_run
+from dgm.sampling.pilot import check_settings, choose_schedule, pilot_counts, pilot_run
+from dgm.sampling.priors import CodeSpace
+
+Simulator = Callable[[Tensor, float, torch.Generator], Tensor]
 
 
 class BDMC(NamedTuple):
@@ -36,7 +45,7 @@ class BDMC(NamedTuple):
 
 
 def bdmc_gap(
-    decoder: nn.Module,
+    decoder: Callable[[Tensor], Any],
     *,
     latent_dim: int,
     beta: float,
@@ -46,6 +55,10 @@ def bdmc_gap(
     seed: int = 0,
     n_leapfrog: int = 10,
     exact: Callable[[Tensor], Tensor] | None = None,
+    prior: Any = None,
+    distortion: str | Distortion = "squared_error",
+    simulate: Simulator | None = None,
+    schedule: str = "default",
     device: str | torch.device | None = None,
     precision: str = "auto",
     force_precision: str = "same",
@@ -56,11 +69,11 @@ def bdmc_gap(
 ) -> BDMC:
     """How far the annealing is from the truth at one beta, by bidirectional Monte Carlo.
 
-    Codes z* ~ N(0, I) give images f(z*) + N(0, I / (2 beta)), for which z* is an exact sample of
+    Codes z* of the prior give images f(z*) + N(0, I / (2 beta)), for which z* is an exact sample of
     q_beta. The gap limits the excess of the rate in expectation, on data like these.
 
     Args:
-        decoder: maps codes (C, D) to images (C, ...).
+        decoder: as in `rate_distortion_curve`.
         latent_dim: D.
         beta: inverse temperature.
         n_images: simulated images.
@@ -69,6 +82,11 @@ def bdmc_gap(
         seed: of images and chains.
         n_leapfrog: leapfrog steps a transition.
         exact: images (N, P) -> log Z (N,), kept beside the bounds where it is known.
+        prior: as in `rate_distortion_curve`.
+        distortion: as in `rate_distortion_curve`; with another than "squared_error" goes `simulate`.
+        simulate: (means (N, P), beta, generator) -> images (N, P) with the density
+            exp(-beta d(x, mean)) / C, where C is the same for every mean: Laplace noise for absolute errors.
+        schedule: as in `rate_distortion_curve`.
         device: None: where the decoder is.
         precision: as in `rate_distortion_curve`.
         force_precision: as in `rate_distortion_curve`.
@@ -79,19 +97,37 @@ def bdmc_gap(
 
     Returns:
         Lower and upper bounds an image, their mean gap and its standard error over images.
+
+    Raises:
+        ValueError: what `rate_distortion_curve` refuses, fewer than two images, or a distortion whose noise
+            nobody simulates.
     """
     recorded = check_betas([beta])
+    n_images, latent_dim = count(n_images, "n_images"), count(latent_dim, "latent_dim")
     if n_images < 2:
         raise ValueError(f"a standard error needs at least two images, got n_images={n_images}")
-    if n_temperatures < 1:
-        raise ValueError(f"n_temperatures must be at least 1, got {n_temperatures}")
-    check_settings(n_leapfrog, "default", mass, jitter, n_chains, None, None)
+    n_temperatures = count(n_temperatures, "n_temperatures")
+    n_chains, n_leapfrog = count(n_chains, "n_chains"), count(n_leapfrog, "n_leapfrog")
+    check_settings(schedule, mass, jitter, n_chains, None, None)
+    if distortion != "squared_error" and simulate is None:
+        raise ValueError(
+            "bdmc_gap knows the noise of the squared error only: with another distortion d give "
+            "simulate=, which draws images with a density proportional to exp(-beta d(x, mean))"
+        )
     with prepared(decoder, device, precision) as (decoder, options):
         run, tuning = (streams(seed, n_images, options["device"], part) for part in (0, 1))
-        true_code = torch.randn(n_images, latent_dim, generator=run, **options)
-        mean = decode(decoder, true_code).flatten(1)
-        x = mean + torch.randn(mean.shape, generator=run, **options) / math.sqrt(2 * beta)
-        problem = DecoderTarget(decoder, x, latent_dim, n_chains, force_precision=force_precision)
+        space = CodeSpace(prior, latent_dim, **options)
+        true_position = space.sample(n_images, run)
+        mean = decode(decoder, space.codes(true_position)).flatten(1)
+        if simulate is None:
+            x = mean + torch.randn(mean.shape, generator=run, **options) / math.sqrt(2 * beta)
+        else:
+            x = simulate(mean, float(recorded[0]), run).to(mean)
+            if x.shape != mean.shape:
+                raise ValueError(f"simulate must return {tuple(mean.shape)}, got {tuple(x.shape)}")
+        problem = DecoderTarget(
+            decoder, x, latent_dim, n_chains, prior, distortion, force_precision
+        )
         move = problem.move(jitter, compile)
         position = problem.sample_prior(run)
         problem.check(position, simulated=True)
@@ -104,17 +140,15 @@ def bdmc_gap(
                 problem, recorded, counts, scale, n_leapfrog, tuning, move, bar,
                 diagonal_mass=mass == "diagonal",
             )  # fmt: skip
-            schedule = schedules.through(recorded, counts, scale)
-            steps = table.at(schedule[1:]).to(options["device"])
-            forward = anneal(problem.target, forward, schedule, steps, n_leapfrog, run, move)
+            betas = choose_schedule(schedule, recorded, counts, scale, table)
+            steps = table.at(betas[1:]).to(options["device"])
+            forward = anneal(problem.target, forward, betas, steps, n_leapfrog, run, move)
             bar.update(n_temperatures)
-            backward = start(problem.target, true_code.repeat(n_chains, 1))
-            backward = reverse_anneal(
-                problem.target, backward, schedule, steps, n_leapfrog, run, move
-            )
+            backward = start(problem.target, true_position.repeat(n_chains, 1))
+            backward = reverse_anneal(problem.target, backward, betas, steps, n_leapfrog, run, move)
             bar.update(n_temperatures)
-    lower = log_mean_weight(forward.log_weight, n_images).cpu()
-    upper = -log_mean_weight(backward.log_weight, n_images).cpu()
-    gap = upper - lower
-    log_z = None if exact is None else exact(x).to("cpu", torch.float64)
+        lower = log_mean_weight(forward.log_weight, n_images).cpu()
+        upper = -log_mean_weight(backward.log_weight, n_images).cpu()
+        gap = upper - lower
+        log_z = None if exact is None else exact(x).detach().to("cpu", torch.float64)
     return BDMC(lower, upper, float(gap.mean()), float(gap.std()) / math.sqrt(n_images), log_z)

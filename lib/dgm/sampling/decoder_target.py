@@ -7,32 +7,40 @@ the position alone.
 """
 
 import contextlib
-import copy
+import itertools
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from dgm.sampling.compiled import CompiledMetropolis
-from dgm.sampling.hmc import (
-    HMCState,
-    Randomness,
-    Transition,
-    density_energy,
-    draw,
-    pull_back,
-    standard_normal_energy,
-    transition,
+from dgm.sampling.decoder_checks import (
+    HALF,
+    Decoder,
+    check_rows,
+    check_shapes,
+    copied,
+    count,
+    decode,
+    explained,
+    own_context,
+    own_random_state,
 )
+from dgm.sampling.hmc import HMCState, Randomness, Transition, pull_back, transition
+from dgm.sampling.priors import CodeSpace
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
 FORCE_PRECISIONS = ("same", "bfloat16", "tf32")
-
-
+WRAP_PRIOR = "; wrap it in torch.distributions.Independent(prior, 1)"
 N_TRIED = 256  # codes that the decoder is tried on
+N_PROBES = 8  # codes at which a run is known again
 
 
 class DecoderTarget:
@@ -43,7 +51,8 @@ class DecoderTarget:
         x: images (N, P), of the decoder's dtype and on its device.
         latent_dim: D.
         n_chains: chains an image.
-        prior: None for N(0, I), else anything with sample((n,)) and log_prob(z).
+        prior: None for N(0, I), else anything with sample((n,)) and log_prob(z). Where it has a bounded
+            support, positions are free coordinates, and `codes` gives the decoder's own.
         distortion: "squared_error", or a function of images (C, P) and reconstructions (C, P) -> (C,).
         force_precision: "same", "bfloat16" (a copy of the decoder) or "tf32" (CUDA only).
 
@@ -61,10 +70,7 @@ class DecoderTarget:
         distortion: str | Distortion = "squared_error",
         force_precision: str = "same",
     ) -> None:
-        if n_chains < 1 or latent_dim < 1:
-            raise ValueError(
-                f"n_chains and latent_dim must be at least 1, got {n_chains} and {latent_dim}"
-            )
+        n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
         if not (distortion == "squared_error" or callable(distortion)):
             raise ValueError(
                 f'distortion must be "squared_error" or a function, got {distortion!r}'
@@ -78,75 +84,107 @@ class DecoderTarget:
             raise ValueError(
                 f'force_precision="tf32" needs a CUDA device, not {x.device}: use "bfloat16"'
             )
-        self.decoder, self.x, self.prior, self.distortion = decoder, x, prior, distortion
-        self.shape = (n_chains * len(x), latent_dim)
-        self.prior_energy = (
-            standard_normal_energy if prior is None else density_energy(prior.log_prob)
-        )
-        self.force_precision = force_precision
-        self.cheap = low_precision_copy(decoder) if force_precision == "bfloat16" else decoder
+        x = x.clone() if x.is_inference() else x  # which autograd refuses
+        self.decoder, self.x, self.distortion = decoder, x, distortion
+        self.space = CodeSpace(prior, latent_dim, x.device, x.dtype)
+        self.codes, self.prior_energy = self.space.codes, self.space.energy
+        self.shape = (n_chains * len(x), self.space.dim)
+        self.force_precision, self.cheap = force_precision, decoder
+        if force_precision == "bfloat16":
+            self.cheap = low_precision_copy(decoder, self.codes(self._fixed_positions(2)))
 
     def sample_prior(self, generator: Randomness) -> Tensor:
-        """One code a chain, (C, D)."""
-        return draw(self._sample_prior, self.shape[0], generator)
+        """One position a chain, (C, K)."""
+        return self.space.sample(self.shape[0], generator)
 
-    def _sample_prior(self, n: int, generator: torch.Generator) -> Tensor:
-        options = {"dtype": self.x.dtype, "device": self.x.device}
-        shape = (n, self.shape[1])
-        if self.prior is None:
-            return torch.randn(shape, generator=generator, **options)
-        # torch.distributions draw from the global generator: seed a fork of it
-        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            position = self.prior.sample((n,)).to(**options)
-        if position.shape != shape:
-            raise ValueError(
-                f"prior.sample(({n},)) must be {shape}, got {tuple(position.shape)}: is latent_dim="
-                f"{shape[1]} the prior's?"
-            )
-        return position
-
-    def check(self, position: Tensor, simulated: bool = False) -> None:
-        """Try everything once on codes (C, D) drawn from the prior, before any long work starts.
+    def check(
+        self, position: Tensor, image_shape: Sequence[int] = (), simulated: bool = False
+    ) -> None:
+        """Try everything once on positions (C, K) drawn from the prior, before any long work starts.
 
         Images that were simulated may lie anywhere, and are not warned of.
 
         Raises:
-            ValueError: the decoder or the prior does not fit, is not finite, or has no finite gradient.
+            ValueError: the decoder, the prior or the distortion does not fit, is not finite, has no finite
+                gradient, lives on another device, or is not a fixed function of each row.
         """
-        output = decode(self.decoder, position[:N_TRIED])
-        n_codes, n_values = min(len(position), N_TRIED), self.x.shape[1]
-        if len(output) != n_codes or output.flatten(1).shape[1] != n_values:
-            raise ValueError(
-                f"the decoder returned {tuple(output.shape)} for {n_codes} codes, but the images "
-                f"have {n_values} values each: it should return ({n_codes}, {n_values}) or the "
-                "same number of values in an image's shape"
-            )
-        if self.prior is not None:
-            log_prob = self.prior.log_prob(position)
-            if log_prob.shape != position.shape[:1]:
+        device, n_images = position.device, len(self.x)
+        codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
+        output = decode(self.decoder, codes)
+        check_shapes(torch.Size([n_images, *(image_shape or self.x.shape[1:])]), output)
+        rows = [("the decoder", self.decoder, codes)]
+        if self.space.prior is not None:
+            rows.append(("prior.log_prob", self.space.log_prob, codes))
+        if callable(self.distortion):
+            images = self.x.repeat(len(output) // n_images, 1)
+            rows.append(("the distortion", self.distortion, images, output.flatten(1).to(images)))
+        for name, function, *inputs in rows[1:]:
+            with torch.no_grad(), own_random_state(device), explained(name, device):
+                values = function(*inputs)
+            if values.shape != codes.shape[:1]:
                 raise ValueError(
-                    f"prior.log_prob must return one number a code, {tuple(position.shape[:1])}, got "
-                    f"{tuple(log_prob.shape)}; wrap it in torch.distributions.Independent(prior, 1)"
+                    f"{name} must return one number a code, {tuple(codes.shape[:1])}, got "
+                    f"{tuple(values.shape)}{WRAP_PRIOR * (name == 'prior.log_prob')}"
                 )
+        with own_random_state(device):
+            self._check_state(self._try_target(position))
+        for name, function, *inputs in rows:
+            check_rows(name, function, *inputs)
+        if self.distortion == "squared_error" and not simulated:
+            warn_of_range(self.x, output)
+
+    def _try_target(self, position: Tensor) -> HMCState:
         try:
-            state = self.target(position)
+            self.prior_energy(position)
         except RuntimeError as error:
             raise ValueError(
-                "the forces need the gradient of the distortion in the codes: is every operation of "
-                f"the decoder, the distortion and the prior differentiable? It said: {error}"
+                "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give "
+                "it as Independent(Uniform(low, high), 1) of torch.distributions, whose support is "
+                f"known. It said: {error}"
             ) from error
+        try:
+            return self.target(position)
+        except torch.cuda.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            with torch.no_grad():  # what fails without gradients, too, fails here by itself
+                self._energy(self._images(position))
+            raise ValueError(
+                "the forces need the gradient of the distortion in the codes: is every operation of "
+                "the decoder and the distortion differentiable"
+                + ', also in force_precision="bfloat16"' * (self.cheap is not self.decoder)
+                + f"? It said: {error}"
+            ) from error
+
+    def _check_state(self, state: HMCState) -> None:
         names = ("prior.log_prob", "the distortion", "prior.log_prob's", "the distortion's")
         for name, values in zip(names, state[1:], strict=True):
             bad = int((~torch.isfinite(values)).flatten(1 - values.ndim).any(-1).sum())
             if bad:
                 what = "gradient is NaN or infinite" if name.endswith("s") else "is NaN or infinite"
                 raise ValueError(
-                    f"{name} {what} at {bad} of {len(position)} codes drawn from the prior"
+                    f"{name} {what} at {bad} of {len(values)} codes drawn from the prior"
                 )
-        if self.distortion == "squared_error" and not simulated:
-            warn_of_range(self.x, output)
+        energy = state.energy.view(-1, len(self.x))
+        if not state.gradient.any() and bool((energy != energy[0]).any()):
+            raise ValueError(
+                "the distortion changes with the codes, but its gradient is zero at each of them: does "
+                "the decoder round or detach what it computes?"
+            )
+
+    def probe(self) -> Tensor:
+        """Energies of the prior and of the distortion at fixed positions, (2, C), CPU float64."""
+        n_rows = len(self.x) * -(-N_PROBES // len(self.x))
+        position = self._fixed_positions(n_rows)
+        with torch.no_grad():
+            energy = self._energy(self._images(position))
+        return torch.stack([self.prior_energy(position)[0], energy]).cpu()
+
+    def _fixed_positions(self, n: int) -> Tensor:
+        fixed = torch.Generator("cpu").manual_seed(0)
+        return torch.randn(
+            n, self.space.dim, generator=fixed, dtype=torch.float64, device="cpu"
+        ).to(self.x)
 
     def target(self, position: Tensor) -> HMCState:
         """Energies in full precision, and the forces, at C positions."""
@@ -155,7 +193,7 @@ class DecoderTarget:
             energy, gradient = self._energy_and_gradient(position)
         else:
             with torch.no_grad():
-                energy = self._energy(self.decoder(position))
+                energy = self._energy(self._images(position))
             gradient = self._gradient(position)
         return HMCState(position, prior, energy, prior_gradient, gradient)
 
@@ -182,19 +220,22 @@ class DecoderTarget:
     def _energy_and_gradient(self, position: Tensor) -> tuple[Tensor, Tensor]:
         if callable(self.distortion):
             energy, gradient = pull_back(
-                lambda z: self._distortion(self.decoder(z)), position, torch.ones_like
+                lambda z: self._distortion(self._images(z)), position, torch.ones_like
             )
             return energy.double(), gradient
-        output, gradient = pull_back(self.decoder, position, self._slope)
+        output, gradient = pull_back(self._images, position, self._slope)
         return self._energy(output), gradient
 
     def _gradient(self, position: Tensor) -> Tensor:
         with tf32(allowed=True) if self.force_precision == "tf32" else contextlib.nullcontext():
             if callable(self.distortion):
                 return pull_back(
-                    lambda z: self._distortion(self.cheap(z)), position, torch.ones_like
+                    lambda z: self._distortion(self.cheap(self.codes(z))), position, torch.ones_like
                 )[1]
-            return pull_back(self.cheap, position, self._slope)[1]
+            return pull_back(lambda z: self.cheap(self.codes(z)), position, self._slope)[1]
+
+    def _images(self, position: Tensor) -> Tensor:
+        return self.decoder(self.codes(position))
 
     def _distortion(self, output: Tensor) -> Tensor:
         images = self.x.repeat(len(output) // len(self.x), 1)
@@ -206,25 +247,6 @@ class DecoderTarget:
     def _slope(self, output: Tensor) -> Tensor:
         """Of the squared error in the output, in the output's shape and dtype."""
         return (2 * self._residual(output)).view_as(output).to(output.dtype)
-
-
-def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
-    """A first look at the decoder's output for codes (C, D).
-
-    Raises:
-        ValueError: it fails or returns NaN or infinity.
-    """
-    with torch.no_grad():
-        try:
-            output = decoder(codes)
-        except RuntimeError as error:
-            raise ValueError(
-                f"the decoder failed on codes of shape {tuple(codes.shape)}: does latent_dim="
-                f"{codes.shape[1]} fit it? It said: {error}"
-            ) from error
-    if not torch.isfinite(output).all():
-        raise ValueError("the decoder returned NaN or infinity for codes drawn from the prior")
-    return output
 
 
 def warn_of_range(x: Tensor, output: Tensor) -> None:
@@ -241,19 +263,64 @@ def warn_of_range(x: Tensor, output: Tensor) -> None:
         )
 
 
-def low_precision_copy(decoder: nn.Module) -> nn.Module:
-    """A bfloat16 copy of a decoder that takes codes as they are.
+def low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
+    """A bfloat16 copy of a decoder that takes codes (C, D) as they are.
 
     Its first layer keeps its precision: bfloat16 codes would lie further apart than a posterior is wide
-    at high beta, and that layer is the cheapest.
+    at high beta, and that layer is the cheapest. The first layer is the one that is done first when
+    the decoder runs. Weight and spectral norms are computed once.
+
+    Raises:
+        ValueError: the decoder cannot run in bfloat16.
     """
-    low = copy.deepcopy(decoder)
+    if any(isinstance(module, torch.jit.ScriptModule) for module in decoder.modules()):
+        raise ValueError('force_precision="bfloat16" cannot change TorchScript: use "same"')
+    decode(decoder, codes)  # old-style norms leave their weight behind, which is what gets copied
+    low = copied(decoder).requires_grad_(False)
+    for module in list(low.modules()):
+        if parametrize.is_parametrized(module):
+            # not by remove_parametrizations, which takes the weight from the original's class, too
+            weights = {name: getattr(module, name) for name in module.parametrizations}
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, WeightNorm | SpectralNorm):
+                hook.remove(module)
+                del module._forward_pre_hooks[key]
     layers = [m for m in low.modules() if next(m.parameters(recurse=False), None) is not None]
-    for layer in layers[1:]:
-        layer.to(torch.bfloat16)
-    if layers:
-        layers[0].register_forward_hook(lambda _module, _inputs, out: out.to(torch.bfloat16))
-    return low.requires_grad_(False)
+    order: list[nn.Module] = []
+    hooks = [m.register_forward_hook(lambda m, _inputs, _out: order.append(m)) for m in layers]
+    with torch.no_grad(), own_random_state(codes.device):
+        low(codes)
+    for hook in hooks:
+        hook.remove()
+    for layer in layers:
+        if order and layer is order[0]:
+            layer.register_forward_hook(lambda _module, _inputs, out: _to_bfloat16(out))
+            continue
+        for tensor in itertools.chain(
+            layer.parameters(recurse=False), layer.buffers(recurse=False)
+        ):
+            tensor.data = _to_bfloat16(tensor.data)
+        if order and order[0] not in layer.modules():
+            layer.register_forward_pre_hook(
+                lambda _module, inputs: tuple(_to_bfloat16(value) for value in inputs)
+            )
+    try:
+        with torch.no_grad(), own_random_state(codes.device):
+            low(codes)
+    except RuntimeError as error:
+        raise ValueError(
+            f'the decoder does not run in bfloat16: use force_precision="same". It said: {error}'
+        ) from error
+    return low
+
+
+def _to_bfloat16(value: Any) -> Any:
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return value.to(torch.bfloat16) if floating else value
 
 
 @contextlib.contextmanager
@@ -291,26 +358,35 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 @contextlib.contextmanager
 def prepared(
-    decoder: nn.Module, device: str | torch.device | None, precision: str
+    decoder: Callable[[Tensor], Any], device: str | torch.device | None, precision: str
 ) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
-    """The decoder in eval mode on its device and in its precision, and as it was afterwards."""
+    """The decoder in eval mode on its device and in its precision, and as it was afterwards.
+
+    What runs inside runs without the caller's autocast, inference mode, grad mode and default dtype.
+    A decoder in half precision takes codes in float32, which are rounded at its door.
+    """
     names = {"auto": None, "float32": torch.float32, "float64": torch.float64}
     if precision not in names:
         raise ValueError(f"precision must be one of {', '.join(names)}, got {precision!r}")
-    parameter = next(decoder.parameters(), None)
-    own_device = torch.device("cpu") if parameter is None else parameter.device
-    own_dtype = torch.float32 if parameter is None else parameter.dtype
+    decoder = Decoder(decoder)
+    tensors = [t for t in (*decoder.parameters(), *decoder.buffers()) if t.is_floating_point()]
+    own_device = tensors[0].device if tensors else torch.device("cpu")
+    own_dtype = tensors[0].dtype if tensors else torch.float32
     wanted_device = own_device if device is None else torch.device(device)
-    wanted_dtype = own_dtype if precision == "auto" else names[precision]
-    if (wanted_device, wanted_dtype) != (own_device, own_dtype):
-        decoder = copy.deepcopy(decoder).to(wanted_device, wanted_dtype)
-    modes = [(module, module.training) for module in decoder.modules()]
-    try:
-        with tf32(allowed=False):
-            yield decoder.eval(), {"device": wanted_device, "dtype": wanted_dtype}
-    finally:
-        for module, training in modes:
-            module.training = training
+    wanted_dtype = names[precision] or own_dtype
+    half = wanted_dtype in HALF
+    options = {"device": wanted_device, "dtype": torch.float32 if half else wanted_dtype}
+    with own_context(**options), tf32(allowed=False):
+        changed = (wanted_device, wanted_dtype) != (own_device, own_dtype)
+        if changed or any(t.is_inference() for t in tensors):  # which autograd refuses
+            decoder = copied(decoder).to(wanted_device, wanted_dtype)
+        decoder.code_dtype = wanted_dtype if half else None
+        modes = [(m, m.training) for m in decoder.modules() if hasattr(m, "training")]
+        try:
+            yield decoder.eval(), options
+        finally:
+            for module, training in modes:
+                module.training = training
 
 
 def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
@@ -319,23 +395,37 @@ def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
     Raises:
         ValueError: they are not finite, above 0 and ascending.
     """
-    recorded = torch.as_tensor(betas, dtype=torch.float64).detach().cpu()
+    recorded = torch.as_tensor(betas, dtype=torch.float64, device="cpu").detach()
     good = recorded.ndim == 1 and len(recorded) > 0 and bool(torch.isfinite(recorded).all())
     if not good or recorded[0] <= 0 or not bool((recorded.diff() > 0).all()):
         raise ValueError(f"betas must be finite, above 0 and ascending, got {recorded.tolist()}")
     return recorded
 
 
-def check_images(x: Tensor) -> Tensor:
-    """Images (N, ...) as (N, P).
+def check_images(x: Tensor | np.ndarray) -> Tensor:
+    """Images (N, ...), of PyTorch or NumPy, as a tensor of real numbers in the same shape.
 
     Raises:
-        ValueError: not a batch, or not finite.
+        ValueError: not a batch, not finite, or whole numbers beyond 0 and 1.
     """
-    if x.ndim < 2 or len(x) == 0:
+    if not isinstance(x, Tensor):
+        try:
+            x = torch.from_numpy(np.array(x, order="C"))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"x must be one tensor or array of numbers (N, ...), got {type(x).__name__}: {error}"
+            ) from error
+    x = x.detach()
+    if x.ndim < 2 or x.numel() == 0:
         raise ValueError(f"x must be a batch of images (N, ...), got shape {tuple(x.shape)}")
-    x = x.detach().flatten(1)
-    bad = (~torch.isfinite(x)).any(1).nonzero().flatten().tolist()
+    if x.is_complex():
+        raise ValueError(f"x holds complex numbers ({x.dtype}): images must be real")
+    if not x.is_floating_point() and (x.min() < 0 or x.max() > 1):
+        raise ValueError(
+            f"x holds whole numbers ({x.dtype}) beyond 0 and 1: scale them to what the decoder draws, for "
+            "example x / 255"
+        )
+    bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
         raise ValueError(f"x holds NaN or infinity in images {bad[:5]}: clean or drop them")
     return x

@@ -23,6 +23,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from dgm.sampling.decoder_checks import count, own_context
+
 JITTER = 0.4  # of step sizes, where none is asked for
 
 
@@ -78,7 +80,8 @@ def pull_back(
         output, pull = torch.func.vjp(function, position)
         return output, pull(slope(output))[0]
     with torch.enable_grad():
-        leaf = position.detach().requires_grad_(True)
+        leaf = position.clone() if position.is_inference() else position
+        leaf = leaf.detach().requires_grad_(True)
         output = function(leaf)
         (gradient,) = torch.autograd.grad(output, leaf, slope(output.detach()))
     return output.detach(), gradient
@@ -173,12 +176,13 @@ def transition(
     Returns:
         The chains after the transition. A trajectory that ends in a non-finite energy is rejected.
     """
-    momentum, uniform = draw_noise(state.position, generator)
-    if jitter:
-        factor = 1 + jitter * (2 * _uniform(state.position, generator) - 1)
-        step_size = step_size * (factor if step_size.ndim == 1 else factor[:, None])
-    move = compiled or metropolis
-    return move(target, state, beta, step_size, n_leapfrog, momentum, uniform, force)
+    with own_context(state.position.device):
+        momentum, uniform = draw_noise(state.position, generator)
+        if jitter:
+            factor = 1 + jitter * (2 * _uniform(state.position, generator) - 1)
+            step_size = step_size * (factor if step_size.ndim == 1 else factor[:, None])
+        move = compiled or metropolis
+        return move(target, state, beta, step_size, n_leapfrog, momentum, uniform, force)
 
 
 def draw_noise(position: Tensor, generator: Randomness) -> tuple[Tensor, Tensor]:
@@ -214,13 +218,27 @@ def streams(
     """Generators of one of two independent parts (0 or 1) of a run: one, or one a problem.
 
     Raises:
-        ValueError: seeds, but not one a problem.
+        ValueError: not whole numbers, or seeds, but not one a problem.
     """
-    if isinstance(seed, int):
-        return torch.Generator(device).manual_seed(2 * seed + part)
-    if len(seed) != n_problems:
-        raise ValueError(f"seed must be a number or {n_problems} of them, got {len(seed)}")
-    return [torch.Generator(device).manual_seed(2 * int(s) + part) for s in seed]
+    seeds = whole_seeds(seed)
+    if isinstance(seeds, int):
+        return torch.Generator(device).manual_seed(2 * seeds + part)
+    if len(seeds) != n_problems:
+        raise ValueError(f"seed must be a number or {n_problems} of them, got {len(seeds)}")
+    return [torch.Generator(device).manual_seed(2 * s + part) for s in seeds]
+
+
+def whole_seeds(seed: int | Sequence[int]) -> int | list[int]:
+    """A seed, or several, as Python's own numbers.
+
+    Raises:
+        ValueError: they are not whole numbers, or too large for a generator.
+    """
+    several = hasattr(seed, "__len__") and getattr(seed, "ndim", 1)
+    seeds = [count(s, "seed", None) for s in (seed if several else [seed])]
+    if any(not -(2**62) <= s < 2**63 for s in seeds):
+        raise ValueError(f"seed must lie in [-2^62, 2^63), got {seed}")
+    return seeds if several else seeds[0]
 
 
 def metropolis(

@@ -156,7 +156,7 @@ def given_step_sizes(
     if isinstance(given, StepSizes):
         table = StepSizes(*(None if t is None else t.double().cpu() for t in given))
     else:
-        values = torch.as_tensor(given, dtype=torch.float64).detach().cpu()
+        values = torch.as_tensor(given, dtype=torch.float64, device="cpu").detach()
         if values.ndim == 0:
             values = values.expand(n_images)
         table = (
@@ -190,7 +190,6 @@ def choose_schedule(
 
 
 def check_settings(
-    n_leapfrog: int,
     schedule: str,
     mass: str,
     jitter: float,
@@ -203,8 +202,6 @@ def check_settings(
     Raises:
         ValueError: what is wrong, and what would be right.
     """
-    if n_leapfrog < 1:
-        raise ValueError(f"n_leapfrog must be at least 1, got {n_leapfrog}")
     for name, value, known in (("schedule", schedule, SCHEDULES), ("mass", mass, MASSES)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")

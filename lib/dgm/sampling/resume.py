@@ -1,9 +1,11 @@
 """Interrupted annealing runs: saved at a recorded beta, and carried on bit for bit."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,18 +16,49 @@ from dgm.sampling.hmc import HMCState, Randomness
 from dgm.sampling.pilot import StepSizes
 
 
-def fingerprint(settings: tuple, recorded: Tensor, problem: DecoderTarget) -> str:
-    """What a run depends on, so that an interrupted one is not resumed as another."""
-    digest = hashlib.sha256(repr(settings).encode())
-    tensors = [recorded, problem.x, *problem.decoder.state_dict().values()]
-    for tensor in tensors:
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+def fingerprint(settings: tuple, tensors: Sequence[Tensor], problem: DecoderTarget) -> dict:
+    """What a run depends on, so that an interrupted one is not resumed as another.
+
+    What the decoder, the prior and the distortion compute is known by their values at fixed codes.
+    """
+    everything = [problem.x, *tensors, *problem.decoder.state_dict().values()]
+    names = [plain(given) for given in (problem.space.prior, problem.distortion)]
+    text = f"{settings} {names} {problem.shape} {problem.x.device.type} {digest(everything)}"
+    return {"settings": hashlib.sha256(text.encode()).hexdigest(), "probe": problem.probe()}
+
+
+def plain(value: Any) -> Any:
+    """A setting as something that can be written down and compared; of an object only the name."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Tensor | np.ndarray | np.generic | list | tuple):
+        return torch.as_tensor(value, device="cpu").tolist()
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def digest(values: Iterable[Any]) -> str:
+    """A hash of tensors of any dtype, byte for byte; of anything else by what it prints."""
+    hashed = hashlib.sha256()
+    for value in values:
+        if not isinstance(value, Tensor):
+            hashed.update(repr(value).encode())
+            continue
+        value = value.detach().cpu().contiguous()
+        hashed.update(f"{value.dtype} {list(value.shape)}".encode())
+        hashed.update(value.view(-1).view(torch.uint8).numpy())
+    return hashed.hexdigest()
+
+
+def same_probe(one: Tensor, other: Tensor) -> bool:
+    """Whether two probes are equal but for the rounding of unlike machines."""
+    return one.shape == other.shape and torch.allclose(
+        one, other, rtol=1e-4, atol=1e-6, equal_nan=True
+    )
 
 
 def save_progress(
     path: str | Path,
-    identity: str,
+    identity: dict,
     state: AnnealingState,
     table: StepSizes,
     records: list[list[Tensor]],
@@ -47,7 +80,7 @@ def save_progress(
 
 
 def resume(
-    path: str | Path, identity: str, run: Randomness, device: torch.device
+    path: str | Path, identity: dict, run: Randomness, device: torch.device
 ) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]]:
     """Read what `save_progress` wrote, and set the generators.
 
@@ -55,10 +88,15 @@ def resume(
         ValueError: it belongs to another run, or to another kind of device.
     """
     saved = checkpoints.load(path, device=device)
-    if saved["identity"] != identity:
+    theirs = saved["identity"]
+    if (
+        not isinstance(theirs, dict)
+        or theirs["settings"] != identity["settings"]
+        or not same_probe(theirs["probe"].cpu(), identity["probe"])
+    ):
         raise ValueError(
-            f"{path} holds an interrupted run with other settings, images, weights or seed: "
-            "give another file name, or remove it to begin anew"
+            f"{path} holds an interrupted run with other settings, images, weights or seed, or another "
+            "prior or distortion: give another file name, or remove it to begin anew"
         )
     states = [kept.shape for kept in saved["generators"]]
     if states != [generator.get_state().shape for generator in _each(run)]:

@@ -17,7 +17,9 @@ from torch import Tensor
 def sigmoid(n_temperatures: int, beta_max: float, radius: float = 10.0) -> Tensor:
     """The paper's schedule: a sigmoid on [-radius, radius], rescaled to [0, beta_max]; (T + 1,)."""
     _check(n_temperatures, beta_max)
-    curve = torch.linspace(-radius, radius, n_temperatures + 1, dtype=torch.float64).sigmoid()
+    curve = torch.linspace(
+        -radius, radius, n_temperatures + 1, dtype=torch.float64, device="cpu"
+    ).sigmoid()
     betas = beta_max * (curve - curve[0]) / (curve[-1] - curve[0])
     betas[-1] = beta_max
     return betas
@@ -33,9 +35,9 @@ def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
     if not 0 < beta_min <= beta_max:
         raise ValueError(f"beta_min must lie in (0, beta_max={beta_max}], got {beta_min}")
     exponents = torch.linspace(
-        math.log(beta_min), math.log(beta_max), n_temperatures, dtype=torch.float64
+        math.log(beta_min), math.log(beta_max), n_temperatures, dtype=torch.float64, device="cpu"
     )
-    betas = torch.cat([torch.zeros(1, dtype=torch.float64), exponents.exp()])
+    betas = torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), exponents.exp()])
     betas[-1] = beta_max
     return betas
 
@@ -73,7 +75,7 @@ def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tenso
     """
     recorded = recorded.double().cpu()
     _check(total, float(recorded[-1]))
-    first, last = torch.tensor([-radius, radius], dtype=torch.float64).sigmoid()
+    first, last = torch.tensor([-radius, radius], dtype=torch.float64, device="cpu").sigmoid()
     warped = torch.logit(first + recorded / recorded[-1] * (last - first)) + radius
 
     def unwarp(position: Tensor) -> Tensor:
@@ -188,7 +190,9 @@ def _pieces(
     edges = torch.cat([warped.new_zeros(1), warped]).tolist()
     pieces = [warped.new_zeros(1)]
     for i, count in enumerate(counts):
-        piece = unwarp(torch.linspace(edges[i], edges[i + 1], count + 1, dtype=torch.float64))
+        piece = unwarp(
+            torch.linspace(edges[i], edges[i + 1], count + 1, dtype=torch.float64, device="cpu")
+        )
         piece[-1] = recorded[i]
         pieces.append(piece[1:])
     return torch.cat(pieces)

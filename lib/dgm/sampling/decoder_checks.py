@@ -1,0 +1,237 @@
+"""What is checked before a run: one tensor out, each row a fixed function of its own code, one device.
+
+Nothing here draws from a run's generators, and torch's global ones are left as they were.
+"""
+
+import contextlib
+import copy
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+HALF = (torch.bfloat16, torch.float16)
+
+
+class Decoder(nn.Module):
+    """Whatever a caller has as a decoder, as a module that returns one tensor.
+
+    A bare callable brings no weights, unless it is a method of a module, or a partial of one.
+
+    Args:
+        given: a module, TorchScript or not, or a function of codes (C, D).
+
+    Raises:
+        ValueError: it cannot be called.
+    """
+
+    def __init__(self, given: Callable[[Tensor], Any]) -> None:
+        super().__init__()
+        given = given.given if isinstance(given, Decoder) else given
+        if not callable(given):
+            raise ValueError(
+                f"the decoder must be a module or a function of codes, got {type(given).__name__}"
+            )
+        self.given = inner = given
+        while isinstance(inner, partial):
+            inner = inner.func
+        owner = inner if isinstance(inner, nn.Module) else getattr(inner, "__self__", None)
+        if owner is not given and isinstance(owner, nn.Module):
+            self.owner = owner  # so that its weights are seen, converted and copied
+        self.code_dtype: torch.dtype | None = None  # of a decoder in half precision
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Images (C, ...) of codes (C, D)."""
+        output = self.given(codes if self.code_dtype is None else codes.to(self.code_dtype))
+        output = output if isinstance(output, Tensor) else only_tensor(output)
+        return output if self.code_dtype is None else output.float()
+
+
+def only_tensor(output: Any) -> Tensor:
+    """The mean of a distribution, or the one tensor in a tuple, list, dict or object.
+
+    Raises:
+        ValueError: there is none, or more than one.
+    """
+    if isinstance(output, Distribution):
+        return output.mean
+    parts = output if isinstance(output, list | tuple) else getattr(output, "__dict__", {})
+    if isinstance(output, Mapping):
+        parts = output
+    values = parts.values() if isinstance(parts, Mapping) else parts
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if len(tensors) != 1:
+        raise ValueError(
+            f"the decoder returned a {type(output).__name__} with {len(tensors)} tensors instead of "
+            "one tensor of images: give a function that returns it, such as lambda z: decoder(z)[0]"
+        )
+    return tensors[0]
+
+
+def copied(decoder: nn.Module) -> nn.Module:
+    """A deep copy, also where an old-style weight norm has left a computed weight behind."""
+    memo = {
+        id(value): value.detach().clone()
+        for module in decoder.modules()
+        for value in vars(module).values()
+        if isinstance(value, Tensor) and not value.is_leaf
+    }
+    return copy.deepcopy(decoder, memo)
+
+
+@contextlib.contextmanager
+def own_context(device: torch.device, dtype: torch.dtype | None = None) -> Iterator[None]:
+    """Neither the autocast, inference mode and grad mode of the caller, nor the default dtype."""
+    before = torch.get_default_dtype()
+    with contextlib.ExitStack() as stack:
+        for kind in {"cpu", "cuda", device.type} - {"meta"}:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        try:
+            torch.set_default_dtype(dtype or before)
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def own_random_state(device: torch.device, seed: int | None = None) -> Iterator[None]:
+    """Global random states of the CPU and of this device that are put back; seeded, where asked for."""
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+            if cuda:
+                with torch.cuda.device(device):
+                    torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator[None]:
+    """Turns an error in something that the caller gave into a ValueError that names it.
+
+    Args:
+        what: its name in the message.
+        device: of the run.
+        otherwise: advice where neither a device nor inference mode is the trouble.
+    """
+    try:
+        yield
+    except (RuntimeError, TypeError, IndexError) as error:
+        reason, advice = str(error).strip(), otherwise
+        if "TorchScript interpreter" in reason:
+            reason = reason.splitlines()[-1]
+        if "device" in reason or "meta tensor" in reason:
+            advice = f": build all of it on {device}, where the run is."
+        elif "nference tensor" in reason:
+            advice = ": build it outside torch.inference_mode."
+        raise ValueError(f"{what} failed{advice} It said: {reason}") from error
+
+
+def count(value: Any, name: str, least: int | None = 1) -> int:
+    """A whole number as an int, NumPy's and torch's included.
+
+    Raises:
+        ValueError: it is none, or below `least`.
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number, got {value}") from None
+    if least is not None and number < least:
+        raise ValueError(f"{name} must be at least {least}, got {number}")
+    return number
+
+
+def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
+    """A first look at the decoder's output for codes (C, D).
+
+    Raises:
+        ValueError: it fails, lives on another device, or returns anything but finite real numbers.
+    """
+    what = f"the decoder on codes of shape {tuple(codes.shape)}, {codes.dtype},"
+    doubt = f": does latent_dim={codes.shape[1]} fit it?"
+    with torch.no_grad(), own_random_state(codes.device), explained(what, codes.device, doubt):
+        output = decoder(codes)
+    if output.device != codes.device:
+        raise ValueError(
+            f"the decoder returned images on {output.device} for codes on {codes.device}: move all of it "
+            "to one device"
+        )
+    if not output.is_floating_point():
+        raise ValueError(
+            f"the decoder returned {output.dtype}: images must be floating-point numbers"
+        )
+    if not torch.isfinite(output).all():
+        raise ValueError("the decoder returned NaN or infinity for codes drawn from the prior")
+    return output
+
+
+def check_rows(what: str, function: Callable[..., Tensor], *inputs: Tensor) -> None:
+    """Refuses a function of rows that is not a fixed function of each row by itself.
+
+    The same rows go in twice, then half of them in other company, then the same half at other places of
+    a smaller batch, where libraries take other routines and round otherwise.
+
+    Args:
+        what: its name in the message.
+        function: inputs (C, ...) to an output (C, ...), floating point.
+        *inputs: C rows each.
+
+    Raises:
+        ValueError: randomness, or rows that depend on each other.
+    """
+    n_rows = len(inputs[0])
+    half = list(range(max(1, n_rows // 2)))
+    with torch.no_grad(), own_random_state(inputs[0].device):
+        first, again = (function(*inputs) for _ in range(2))
+        other, moved = (
+            function(*(part[rows] for part in inputs)).reshape(len(rows), *first.shape[1:])
+            for rows in (half + [0] * (n_rows - len(half)), [0, *half])
+        )
+    eps, size = torch.finfo(first.dtype).eps, float(first.abs().max())
+
+    def same(values: Tensor, tolerance: float) -> bool:
+        return float((values - first[: len(values)]).abs().max()) <= tolerance * size
+
+    if not same(again, 64 * eps):
+        raise ValueError(
+            f"{what} gives other values for the same rows: it must be a fixed function. Switch off "
+            "its noise and dropout, functional dropout included"
+        )
+    if not (same(other[: len(half)], 64 * eps) and same(moved[1:], eps**0.5)):
+        raise ValueError(
+            f"{what} gives a row other values in other company: each row must depend on itself alone. Is it "
+            "in eval mode, and does every BatchNorm have running statistics?"
+        )
+
+
+def check_shapes(x_shape: torch.Size, output: Tensor) -> None:
+    """Refuses images (N, ...) and decoded images (C, ...) whose axes do not mean the same.
+
+    Axes of length one do not count, and flat rows on one side may pass.
+
+    Raises:
+        ValueError: other numbers of values, or other axes where both have some.
+    """
+    n_values = x_shape[1:].numel()
+    if output.shape[1:].numel() != n_values:
+        raise ValueError(
+            f"the decoder returned {tuple(output.shape)} for {len(output)} codes, but the images "
+            f"have {n_values} values each: it should return ({len(output)}, {n_values}) or the "
+            "same number of values in an image's shape"
+        )
+    ours, theirs = ([n for n in shape[1:] if n != 1] for shape in (x_shape, output.shape))
+    if min(len(x_shape), output.ndim) > 2 and ours != theirs:
+        raise ValueError(
+            f"images of shape {tuple(x_shape[1:])} cannot be compared with the decoder's "
+            f"{tuple(output.shape[1:])}: bring the axes of x into the decoder's order, for example by "
+            "x.permute(0, 3, 1, 2)"
+        )

@@ -1,0 +1,115 @@
+"""Priors as the sampler needs them: a density on all of R^K, and codes in the decoder's own space.
+
+A prior p on a part of R^D (a box, a half-space, a simplex) is sampled in free coordinates u, where
+z = T(u) and
+
+    log p(u) = log p(T(u)) + log |det dT/du|                                            (1)
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Transform, biject_to
+
+from dgm.sampling.decoder_checks import explained, own_random_state
+from dgm.sampling.hmc import Randomness, density_energy, draw, standard_normal_energy
+
+
+class CodeSpace:
+    """The coordinates that the chains move in: codes, or the free coordinates of a bounded prior's.
+
+    Args:
+        prior: None for N(0, I), else anything with sample((n,)) and log_prob(z).
+        latent_dim: D.
+        device: of the run.
+        dtype: of the run.
+
+    Raises:
+        ValueError: the prior's support is neither R^D nor has a known map from R^K.
+    """
+
+    def __init__(
+        self, prior: Any, latent_dim: int, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self.prior, self.latent_dim = prior, latent_dim
+        self.options = {"device": device, "dtype": dtype}
+        self.transform, self.dim, self.energy = None, latent_dim, standard_normal_energy
+        if prior is not None:
+            with explained("the prior", device, f": is latent_dim={latent_dim} the prior's?"):
+                self.transform = self._bijection()
+            # a diverging trajectory is rejected by its energy, not stopped by an argument check
+            self.log_prob = _without_validation(prior).log_prob
+            self.energy = density_energy(self._log_density)
+        if self.transform is not None:
+            self.dim = self.transform.inverse_shape((latent_dim,))[-1]
+
+    def codes(self, position: Tensor) -> Tensor:
+        """Codes (..., D) of positions (..., K)."""
+        return position if self.transform is None else self.transform(position).to(position)
+
+    def sample(self, n: int, generator: Randomness) -> Tensor:
+        """n positions (n, K) of codes drawn from the prior.
+
+        Raises:
+            ValueError: the prior's samples have another shape, or cannot be had on the device.
+        """
+        return draw(self._sample, n, generator).detach()
+
+    def _sample(self, n: int, generator: torch.Generator) -> Tensor:
+        shape, device = (n, self.latent_dim), self.options["device"]
+        if self.prior is None:
+            return torch.randn(shape, generator=generator, **self.options)
+        # torch.distributions draw from the global generator: seed a fork of it
+        seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
+        with torch.no_grad(), own_random_state(device, seed), explained("prior.sample", device):
+            codes = self.prior.sample((n,))
+            if codes.shape != shape:
+                raise ValueError(
+                    f"prior.sample(({n},)) must be {shape}, got {tuple(codes.shape)}: is latent_dim="
+                    f"{self.latent_dim} the prior's?"
+                )
+            position = codes if self.transform is None else self.transform.inv(codes)
+            return position.to(**self.options)
+
+    def _log_density(self, position: Tensor) -> Tensor:
+        """Equation (1), (C,)."""
+        if self.transform is None:
+            return self.log_prob(position)
+        codes = self.codes(position)
+        volume = self.transform.log_abs_det_jacobian(position, codes)
+        return self.log_prob(codes) + volume.view(len(position), -1).sum(1)
+
+    def _bijection(self) -> Transform | None:
+        """From R^K to the prior's support; None where that is R^D."""
+        try:
+            support = self.prior.support
+        except (AttributeError, NotImplementedError):
+            return None
+        far = torch.tensor([-1e30, 0.0, 1e30], **self.options)
+        if bool(support.check(far[:, None].expand(-1, self.latent_dim)).all()):
+            return None
+        try:
+            return biject_to(support)
+        except NotImplementedError as error:
+            raise ValueError(
+                f"the prior's support, {support}, is neither all of R^D nor one that "
+                "torch.distributions.biject_to reaches: give a continuous prior on all of R^D, a box, "
+                "a half-line an axis, or a simplex"
+            ) from error
+
+
+def _without_validation(prior: Any) -> Any:
+    """A shallow copy of a prior whose distributions do not check the arguments of log_prob."""
+    parts = {
+        name: _without_validation(value)
+        for name, value in getattr(prior, "__dict__", {}).items()
+        if isinstance(value, Distribution)
+    }
+    if isinstance(prior, Distribution):
+        parts["_validate_args"] = False
+    if parts:
+        prior = copy.copy(prior)
+        vars(prior).update(parts)
+    return prior

@@ -1,0 +1,517 @@
+"""Whatever researchers have as a decoder: taken where it is clear, refused by name where it is not."""
+
+import contextlib
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Bernoulli, Independent, Normal
+from torch.nn.functional import dropout
+from torch.nn.utils import parametrizations
+
+from dgm.evaluate import evaluate
+from dgm.papers.rate_distortion import bdmc_gap, quadrature_curve, rate_distortion_curve
+from dgm.sampling.annealing import anneal, start
+from dgm.sampling.decoder_target import DecoderTarget
+
+QUICK = {
+    "latent_dim": 2, "betas": [0.5, 20.0], "n_chains": 6, "n_leapfrog": 3,
+    "temperatures_per_beta": 6, "progress": False,
+}  # fmt: skip
+X = torch.rand(3, 12, generator=torch.Generator().manual_seed(1))
+
+
+def network(*extra, seed=0):
+    """Two codes to twelve pixels."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Linear(2, 16), *extra, nn.Tanh(), nn.Linear(16, 12))
+
+
+class Through(nn.Module):
+    """A network whose output goes through a function of (network, codes)."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.network, self.function = network(), function
+
+    def forward(self, z):
+        return self.function(self.network, z)
+
+
+class VAE(nn.Module):
+    """Its decoder is a method, beside other weights and a dropout layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.decoder, self.dropout, self.encoder = network(), nn.Dropout(0.5), nn.Linear(12, 2)
+
+    def decode(self, z, scale=1.0):
+        return scale * self.dropout(self.decoder(z))
+
+
+def curve(decoder, x=X, **arguments):
+    return rate_distortion_curve(decoder, x, **{**QUICK, **arguments})
+
+
+def gap(decoder, **arguments):
+    settings = {"n_images": 3, "n_chains": 3, "n_temperatures": 8, "n_leapfrog": 2}
+    return bdmc_gap(decoder, latent_dim=2, beta=5.0, progress=False, **{**settings, **arguments})
+
+
+def quadrature(decoder, x=X):
+    return quadrature_curve(decoder, x, latent_dim=2, betas=[0.5, 5.0], n_points=21)
+
+
+def assert_same(one, other):
+    for name in ("rate", "distortion", "log_z", "ess", "acceptance", "codes"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+
+
+def seeded_noise(module, z):
+    """The same at each call, but bound to the place in the batch."""
+    noise = torch.randn(len(z), 12, generator=torch.Generator().manual_seed(0))
+    return module(z) + 0.1 * noise
+
+
+class TestRows:
+    """A decoder is a fixed function of each row."""
+
+    @pytest.mark.parametrize("run", [curve, gap, quadrature])
+    @pytest.mark.parametrize(
+        ("decoder", "word"),
+        [
+            (Through(lambda f, z: f(z) + 0.1 * torch.randn(len(z), 12)), "noise"),
+            (Through(lambda f, z: dropout(f(z), 0.1)), "functional dropout"),
+            (Through(lambda f, z: f(z) + 1e-4 * torch.rand(())), "noise"),
+            (network(nn.BatchNorm1d(16, track_running_stats=False)), "BatchNorm"),
+            (Through(lambda f, z: f(z) + 1e-3 * f(z).mean(0)), "itself alone"),
+            (Through(lambda f, z: f(z) + 1 / len(z)), "itself alone"),
+            (Through(seeded_noise), "itself alone"),
+        ],
+        ids=["noise", "dropout", "little noise", "batch norm", "mean", "size", "place"],
+    )
+    def test_that_are_not_are_refused(self, decoder, word, run):
+        before = torch.get_rng_state()
+        with pytest.raises(ValueError, match=rf"the decoder gives .*{word}"):
+            run(decoder)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    @pytest.mark.parametrize(
+        ("distortion", "word"),
+        [
+            (lambda a, b: dropout(a - b).square().sum(1), "noise"),
+            (lambda a, b: (a - b - 0.1 * b.mean(0)).square().sum(1), "itself alone"),
+            (lambda a, b: (a - b).square().sum(), "one number a code"),
+        ],
+    )
+    def test_nor_does_a_distortion(self, distortion, word):
+        with pytest.raises(ValueError, match=f"the distortion .*{word}"):
+            curve(network(), distortion=distortion)
+
+    def test_nor_does_a_prior(self):
+        class Mixing(Normal):
+            def log_prob(self, z):
+                return super().log_prob(z - z.mean(0)).sum(-1)
+
+        with pytest.raises(ValueError, match=r"prior\.log_prob gives .*itself alone"):
+            curve(network(), prior=Mixing(torch.zeros(2), 1.0))
+
+    @pytest.mark.parametrize("n_chains", [1, 2, 300])
+    @pytest.mark.parametrize(
+        "layer", [nn.BatchNorm1d(16), nn.Dropout(0.5), nn.LayerNorm(16)], ids=repr
+    )
+    def test_that_are_pass_at_little_cost(self, layer, n_chains):
+        decoder, calls = network(layer).train(), []
+
+        def count(module, inputs):
+            calls.append(len(inputs[0]))
+
+        decoder.register_forward_pre_hook(count)
+        curve(decoder, X[:1], n_chains=n_chains, step_sizes=0.1, n_leapfrog=1, betas=[1.0])
+        assert len(calls) <= 6 + 1 + 6  # tried, started, one leapfrog a temperature
+        assert decoder.training
+
+
+@pytest.mark.parametrize("run", [curve, quadrature])
+class TestShapes:
+    def test_equal_in_count_only_are_refused(self, run):
+        decoder = nn.Sequential(network(), nn.Unflatten(1, (3, 2, 2)))
+        with pytest.raises(ValueError, match=r"\(2, 2, 3\).*permute"):
+            run(decoder, X.view(3, 2, 2, 3))
+
+    def test_that_agree_or_are_flat_pass(self, run):
+        picture = nn.Sequential(network(), nn.Unflatten(1, (1, 4, 3)))
+        for decoder, x in (
+            (picture, X), (network(), X.view(3, 3, 2, 2)), (picture, X.view(3, 4, 3)),
+        ):  # fmt: skip
+            assert torch.equal(run(decoder, x).log_z, run(network(), X).log_z)
+
+
+def test_shards_refuse_shapes_equal_in_count_only(tmp_path):
+    decoder = nn.Sequential(network(), nn.Unflatten(1, (3, 2, 2)))
+    with pytest.raises(ValueError, match="permute"):
+        evaluate(decoder, X.view(3, 2, 2, 3), output=tmp_path, **QUICK)
+    assert list(tmp_path.iterdir()) == []
+
+
+@contextlib.contextmanager
+def defaults(dtype=torch.float32, device="cpu"):
+    torch.set_default_dtype(dtype)
+    torch.set_default_device(device)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)
+
+
+CONTEXTS = {
+    "autocast": partial(torch.autocast, "cpu", torch.bfloat16),
+    "inference mode": torch.inference_mode,
+    "no_grad": torch.no_grad,
+    "float64 by default": partial(defaults, torch.float64),
+    "another device by default": partial(defaults, device="meta"),
+}
+
+
+class Ones(nn.Module):
+    """Asks for the default dtype while it runs."""
+
+    def forward(self, z):
+        return z @ torch.ones(2, 12, device=z.device) + 1e-3 * torch.full(
+            (12,), 0.1, device=z.device
+        )
+
+
+class TestContext:
+    """The numbers are those of a plain call, whatever surrounds it."""
+
+    @pytest.mark.parametrize("context", CONTEXTS)
+    def test_of_the_caller_does_not_leak_in(self, context, tmp_path):
+        decoder, output = network(), (tmp_path / name for name in "ab")
+        calls = {
+            "curve": lambda: curve(decoder).log_z,
+            "bfloat16": lambda: curve(decoder, force_precision="bfloat16").log_z,
+            "gap": lambda: gap(decoder).upper,
+            "quadrature": lambda: quadrature(decoder).log_z,
+            "shards": lambda: evaluate(decoder, X, output=next(output), **QUICK).log_z,
+        }
+        if "device" not in context:
+            calls["default dtype"] = lambda: curve(Ones()).log_z
+        for name, call in calls.items():
+            plain = call()
+            with CONTEXTS[context]():
+                values = call()
+            assert torch.equal(values, plain), name
+            assert not values.is_inference(), name
+
+    def test_weights_and_images_made_in_inference_mode_are_taken(self):
+        with torch.inference_mode():
+            decoder, x = network(), X.clone()
+            found = curve(decoder, x)
+        assert_same(found, curve(network()))
+
+    @pytest.mark.parametrize("context", ["autocast", "inference mode"])
+    def test_does_not_leak_into_the_annealing_itself(self, context):
+        decoder = network()
+
+        def run():
+            problem = DecoderTarget(decoder, X, 2, 4)
+            generator = torch.Generator().manual_seed(0)
+            state = start(problem.target, problem.sample_prior(generator))
+            steps = torch.full((2, 3), 0.1)
+            return anneal(problem.target, state, [0.0, 1.0, 9.0], steps, 3, generator).log_weight
+
+        plain = run()
+        with CONTEXTS[context]():
+            assert torch.equal(run(), plain)
+
+    def test_is_the_callers_again_afterwards(self):
+        with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+            curve(network())
+            assert torch.is_autocast_enabled("cpu")
+            assert torch.is_inference_mode_enabled()
+        assert torch.get_default_dtype() == torch.float32
+
+
+class Output:
+    def __init__(self, **parts):
+        vars(self).update(parts)
+
+
+class TestTaken:
+    """The same curve, to the last bit."""
+
+    @pytest.mark.parametrize(
+        "decoder",
+        [
+            VAE().decode,
+            partial(VAE().decode, scale=1.0),
+            partial(network()),
+            lambda z: network()(z),
+            Through(lambda f, z: (f(z), None)),
+            Through(lambda f, z: [f(z)]),
+            Through(lambda f, z: {"images": f(z)}),
+            Through(lambda f, z: Output(sample=f(z), name="images")),
+            Through(lambda f, z: Independent(Normal(f(z), 0.1), 1)),
+        ],
+        ids=[
+            "method", "partial method", "partial module", "function", "tuple", "list", "dict",
+            "object", "distribution",
+        ],
+    )  # fmt: skip
+    def test_forms_of_a_decoder(self, decoder):
+        assert_same(curve(decoder), curve(network()))
+
+    def test_numpy(self, tmp_path, monkeypatch):
+        plain = curve(network(), seed=3)
+        monkeypatch.chdir(tmp_path)  # nor does the working directory matter
+        numbers = {
+            name: np.int64(QUICK[name])
+            for name in ("latent_dim", "n_chains", "n_leapfrog", "temperatures_per_beta")
+        }
+        x = X.numpy()
+        x.flags.writeable = False
+        for seed in (np.int64(3), np.uint8(3), torch.tensor(3)):
+            found = curve(network(), x, seed=seed, betas=np.array(QUICK["betas"]), **numbers)
+            assert_same(found, plain)
+        counts = np.array([6, 6])
+        assert_same(curve(network(), seed=np.array([1, 2, 3]), temperatures_per_beta=counts),
+                    curve(network(), seed=[1, 2, 3]))  # fmt: skip
+        assert gap(network(), n_images=np.int32(3), seed=np.int64(0)).gap == gap(network()).gap
+
+    def test_images_of_zeros_and_ones(self):
+        x = X > 0.5
+        for other in (x, x.long(), x.numpy(), x.half()):
+            assert_same(curve(network(), other), curve(network(), x.float()))
+
+    def test_a_methods_owner_is_put_into_eval_mode_and_left_as_it_was(self):
+        model = VAE().train()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        found = curve(model.decode, precision="float64")
+        assert_same(found, curve(network(), precision="float64"))
+        assert model.training
+        assert model.dropout.training
+        assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+
+    @pytest.mark.parametrize("kind", ["scripted", "traced", "frozen"])
+    def test_torchscript(self, kind):
+        made = network(nn.Dropout(0.5))
+        if kind == "traced":
+            decoder = torch.jit.trace(made.eval(), torch.zeros(2, 2))
+        else:
+            decoder = torch.jit.script(made.train(kind == "scripted"))
+            decoder = decoder if kind == "scripted" else torch.jit.freeze(decoder)
+        found, plain = curve(decoder), curve(made)
+        for name in ("rate", "distortion", "log_z", "codes"):
+            torch.testing.assert_close(
+                getattr(found, name), getattr(plain, name), rtol=1e-6, atol=1e-6
+            )
+        if kind == "scripted":
+            assert all(module.training for module in decoder.modules())
+            double = curve(decoder, precision="float64").log_z
+            torch.testing.assert_close(
+                double, curve(made, precision="float64").log_z, rtol=1e-9, atol=0
+            )
+        with pytest.raises(ValueError, match="TorchScript"):
+            curve(decoder, force_precision="bfloat16")
+
+
+class TestNamed:
+    @pytest.mark.parametrize(
+        ("output", "word"),
+        [
+            (lambda f, z: (f(z), f(z)), "tuple with 2 tensors"),
+            (lambda f, z: {"mean": f(z), "scale": f(z)}, "2 tensors"),
+            (lambda f, z: f(z).detach().numpy(), "ndarray with 0 tensors"),
+            (lambda f, z: None, "NoneType"),
+            (lambda f, z: f(z).long(), "int64"),
+            (lambda f, z: f(z) + 0j, "complex64"),
+            (lambda f, z: f(z).detach(), "differentiable"),
+            (lambda f, z: (8 * f(z)).round(), "gradient is zero"),
+            (lambda f, z: f(z) + torch.zeros(12, device="meta"), "build all of it on cpu"),
+            (lambda f, z: Bernoulli(logits=f(z)).sample(), "differentiable"),
+        ],
+        ids=[
+            "tuple", "dict", "numpy", "none", "integers", "complex", "detached", "rounded", "device",
+            "sample",
+        ],
+    )  # fmt: skip
+    def test_what_a_decoder_returns(self, output, word):
+        with pytest.raises(ValueError, match=word):
+            curve(Through(output))
+
+    @pytest.mark.parametrize(
+        ("x", "word"),
+        [
+            ((255 * X).byte(), "whole numbers .*x / 255"),
+            ((255 * X).byte().numpy(), "whole numbers .*x / 255"),
+            (X + 0j, "complex"),
+            (X.numpy().astype(np.longdouble), "longdouble"),
+            (X.numpy().astype(">f4"), "byte order"),
+            (np.array([["a", "b"]]), "array of numbers"),
+            (None, "one tensor or array"),
+            (X[:0], "batch of images"),
+        ],
+        ids=[
+            "bytes",
+            "numpy bytes",
+            "complex",
+            "longdouble",
+            "byte order",
+            "text",
+            "none",
+            "empty",
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore")
+    def test_images(self, x, word):
+        with pytest.raises(ValueError, match=word):
+            curve(network(), x)
+
+    @pytest.mark.parametrize(
+        ("arguments", "word"),
+        [
+            ({"n_chains": 2.5}, "n_chains must be a whole number"),
+            ({"latent_dim": "2"}, "latent_dim must be a whole number"),
+            ({"seed": 0.5}, "seed must be a whole number"),
+            ({"seed": 2**70}, "seed must lie in"),
+            ({"temperatures_per_beta": 1.5}, "temperatures_per_beta must be a whole number"),
+            ({"n_leapfrog": np.float32(2)}, "n_leapfrog must be a whole number"),
+        ],
+    )
+    def test_numbers(self, arguments, word):
+        with pytest.raises(ValueError, match=word):
+            curve(network(), **arguments)
+
+    def test_what_is_no_decoder(self):
+        with pytest.raises(ValueError, match="module or a function"):
+            curve(network().state_dict())
+
+    def test_a_decoder_on_two_devices(self):
+        decoder = network()
+        decoder[2].to("meta")
+        with pytest.raises(ValueError, match=r"the decoder .*build all of it on cpu"):
+            curve(decoder)
+
+    def test_a_prior_or_distortion_on_another_device(self):
+        far = torch.zeros(2, device="meta")
+
+        class Elsewhere:
+            def sample(self, shape):
+                return torch.randn(*shape, 2)
+
+            def log_prob(self, z):
+                return -(z - far).square().sum(1)
+
+        stray = Independent(Normal(far, 1.0, validate_args=False), 1, validate_args=False)
+        for prior in (Elsewhere(), stray):
+            with pytest.raises(ValueError, match=r"prior\..* build all of it on cpu"):
+                curve(network(), prior=prior)
+        with pytest.raises(ValueError, match="the distortion failed: build all of it on cpu"):
+            curve(network(), distortion=lambda a, b: (a - b - far[0]).square().sum(1) + far.sum())
+
+
+def normed(norm):
+    decoder = network()
+    for layer in (decoder[0], decoder[2]):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            norm(layer)
+    return decoder
+
+
+class Root(nn.Module):
+    """Layers registered in another order than used, one skipped over, and parameters of the root."""
+
+    def __init__(self):
+        super().__init__()
+        base = network()
+        self.last, self.scale = nn.Linear(18, 12), nn.Parameter(torch.full((12,), 1.5))
+        with torch.no_grad():
+            self.last.weight[:, :16] = base[2].weight
+        self.first = base[0]
+
+    def forward(self, z):
+        return self.scale * self.last(torch.cat([self.first(z).tanh(), z], 1))
+
+
+class Alone(nn.Module):
+    """All weights are the root's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(network()[2].weight[:, :2].T.contiguous())
+
+    def forward(self, z):
+        return z @ self.weight
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+class TestPrecision:
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_a_decoder_in_half_precision(self, dtype, tmp_path):
+        decoder = network().to(dtype)
+        found, full = curve(decoder), curve(network())
+        assert not torch.equal(found.log_z, full.log_z)
+        torch.testing.assert_close(found.log_z, full.log_z, rtol=0.02, atol=0.02)
+        assert torch.equal(evaluate(decoder, X, output=tmp_path, **QUICK).beta, found.beta)
+        single = curve(decoder, precision="float32").log_z
+        torch.testing.assert_close(single, full.log_z, rtol=0.02, atol=0.02)
+        assert next(decoder.parameters()).dtype == dtype
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            partial(normed, parametrizations.weight_norm),
+            partial(normed, parametrizations.spectral_norm),
+            partial(normed, nn.utils.weight_norm),
+            partial(normed, nn.utils.spectral_norm),
+            Root,
+            Alone,
+        ],
+        ids=[
+            "weight norm",
+            "spectral norm",
+            "old weight norm",
+            "old spectral norm",
+            "root",
+            "alone",
+        ],
+    )
+    def test_of_any_layers(self, make):
+        decoder = make()
+        with torch.no_grad():
+            for _ in range(20):
+                decoder(torch.ones(2, 2))  # spectral norms settle
+        decoder.eval()
+        z = torch.randn(6, 2, generator=torch.Generator().manual_seed(1))
+        full, low = (
+            DecoderTarget(decoder, X, 2, 2, force_precision=force) for force in ("same", "bfloat16")
+        )
+        for state in (low.target(z),):
+            assert torch.equal(state.energy, full.target(z).energy)
+            missed = (state.gradient - full.target(z).gradient).norm() / state.gradient.norm()
+            assert float(missed) < 0.02
+            assert (float(missed) > 1e-5) or make is Alone
+        before = decoder(z).detach()
+        double = curve(decoder, precision="float64").log_z  # of a copy
+        torch.testing.assert_close(double.float(), curve(decoder).log_z.float(), rtol=0.1, atol=0.5)
+        assert torch.equal(decoder(z), before)
+
+    def test_a_copy_that_cannot_run_is_named(self):
+        class Mixed(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.turn, self.network = nn.Parameter(torch.eye(2)), network()
+
+            def forward(self, z):
+                return self.network(z @ self.turn)
+
+        with pytest.raises(
+            ValueError, match='does not run in bfloat16: use force_precision="same"'
+        ):
+            curve(Mixed(), force_precision="bfloat16")

@@ -1,0 +1,276 @@
+"""Priors on a part of the space against sums over a grid; priors that check their arguments."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import (
+    Beta,
+    Categorical,
+    Dirichlet,
+    Gamma,
+    Independent,
+    Laplace,
+    MixtureSameFamily,
+    MultivariateNormal,
+    Normal,
+    Poisson,
+    TanhTransform,
+    TransformedDistribution,
+    Uniform,
+)
+
+from dgm.evaluate import evaluate
+from dgm.papers.rate_distortion import bdmc_gap, rate_distortion_curve
+from dgm.sampling.priors import CodeSpace
+
+BETAS = [0.5, 5.0, 50.0]
+
+
+def vector(*values):
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def decoder_and_images(n_images=40, scale=1.5):
+    """Two codes to three pixels; the images' best codes lie inside and outside of the unit square."""
+    generator = torch.Generator().manual_seed(0)
+    options = {"generator": generator, "dtype": torch.float64}
+    decoder = nn.Linear(2, 3).double().requires_grad_(False)
+    decoder.load_state_dict(
+        {"weight": torch.randn(3, 2, **options), "bias": vector(0.1, 0.0, -0.1)}
+    )
+    codes = scale * torch.rand(n_images, 2, **options) - 0.25
+    return decoder, decoder(codes) + 0.1 * torch.randn(n_images, 3, **options)
+
+
+def midpoints(low, high, n):
+    return low + (torch.arange(n, dtype=torch.float64) + 0.5) * (high - low) / n
+
+
+def box(low, high, n=150):
+    """Midpoints of a box's cells, (n^2, 2), and the log of a cell's area."""
+    axes = [midpoints(a, b, n) for a, b in zip(low, high, strict=True)]
+    area = math.prod((b - a) / n for a, b in zip(low, high, strict=True))
+    return torch.cartesian_prod(*axes), math.log(area)
+
+
+def simplex(n=2000):
+    t = midpoints(0.0, 1.0, n)
+    return torch.stack([t, 1 - t], 1), -math.log(n)
+
+
+PRIORS = {
+    "uniform": (Independent(Uniform(vector(-1, 0), vector(2, 1)), 1), box((-1, 0), (2, 1))),
+    "beta": (Independent(Beta(vector(2, 3), vector(2, 1.5)), 1), box((0, 0), (1, 1))),
+    "gamma": (Independent(Gamma(vector(2, 3), vector(2, 4)), 1), box((0, 0), (9, 5), 250)),
+    "dirichlet": (Dirichlet(vector(2, 3)), simplex()),
+    "tanh": (
+        TransformedDistribution(Independent(Normal(vector(0, 0.3), 0.8), 1), [TanhTransform()]),
+        box((-1, -1), (1, 1)),
+    ),
+}
+
+
+def exact(prior, grid, decoder, x, betas, distance=lambda d: d.square().sum(-1)):
+    """log Z and distortion (R, N) by a sum over the cells of a grid."""
+    codes, log_cell = grid
+    log_prior = prior.log_prob(codes) + log_cell
+    assert abs(float(torch.logsumexp(log_prior, 0))) < 1e-3
+    energy = torch.stack([distance(decoder(codes) - image) for image in x])
+    terms = [log_prior - beta * energy for beta in betas]
+    log_z = torch.stack([torch.logsumexp(term, 1) for term in terms])
+    distortion = torch.stack([(term.softmax(1) * energy).sum(1) for term in terms])
+    return log_z, distortion
+
+
+@pytest.mark.parametrize("name", PRIORS)
+class TestBounded:
+    def test_against_quadrature(self, name):
+        prior, grid = PRIORS[name]
+        decoder, x = decoder_and_images()
+        found = rate_distortion_curve(
+            decoder, x, latent_dim=2, betas=BETAS, prior=prior, n_chains=16, n_leapfrog=6,
+            temperatures_per_beta=40, progress=False,
+        )  # fmt: skip
+        log_z, distortion = exact(prior, grid, decoder, x, BETAS)
+        rate = -log_z - found.beta[:, None] * distortion
+        for ours, truth in (
+            (found.log_z, log_z),
+            (found.distortion, distortion),
+            (found.rate, rate),
+        ):
+            missed = ours - truth
+            z = missed.mean(1) / (missed.std(1) / math.sqrt(len(x)))
+            assert z.abs().max() < 4, z.tolist()
+        assert (found.log_z - log_z).std(1).max() / math.sqrt(len(x)) < 0.08  # the test is sharp
+        assert found.codes.shape == (3, len(x), 2)
+        assert bool(prior.support.check(found.codes).all())
+        energy = (decoder(found.codes) - x).square().sum(-1)  # of one code an image
+        missed = energy - distortion
+        assert ((missed.mean(1) / missed.std(1) * math.sqrt(len(x))).abs() < 4).all()
+
+    def test_free_coordinates_carry_the_density(self, name):
+        """Samples go there and back, and the density's Jacobian is that of autograd."""
+        prior, _ = PRIORS[name]
+        space = CodeSpace(prior, 2, torch.device("cpu"), torch.float64)
+        position = space.sample(5, torch.Generator().manual_seed(0))
+        codes = space.codes(position)
+        free = [torch.autograd.functional.jacobian(space.codes, p)[: space.dim] for p in position]
+        volume = torch.stack([torch.linalg.slogdet(j).logabsdet for j in free])
+        torch.testing.assert_close(-space.energy(position)[0], prior.log_prob(codes) + volume)
+
+    def test_bdmc_brackets_the_truth(self, name):
+        prior, grid = PRIORS[name]
+        decoder, _ = decoder_and_images()
+        check = bdmc_gap(
+            decoder, latent_dim=2, beta=5.0, n_images=40, n_chains=10, n_temperatures=60,
+            n_leapfrog=6, prior=prior, progress=False,
+            exact=lambda x: exact(prior, grid, decoder, x, [5.0])[0][0],
+        )  # fmt: skip
+        for side in (check.log_z - check.lower, check.upper - check.log_z):
+            assert side.mean() > -4 * side.std() / math.sqrt(40)
+            assert side.mean() < 0.35
+
+
+def test_bdmc_takes_a_distortion_whose_noise_is_given():
+    """Absolute errors and Laplace noise, a prior, a schedule and a precision that are not the default."""
+    prior = Independent(Normal(vector(0.5, 0.0), vector(1.5, 0.7)), 1)
+    decoder, _ = decoder_and_images()
+    decoder = decoder.float()
+
+    def distance(a, b):
+        return (a - b).abs().sum(-1)
+
+    def laplace(mean, beta, generator):
+        uniform = torch.rand(mean.shape, generator=generator, dtype=mean.dtype) - 0.5
+        return mean - uniform.sign() * (1 - 2 * uniform.abs()).log() / beta
+
+    def truth(x):
+        grid = box((-7.5, -5), (8.5, 5))
+        return exact(prior, grid, decoder.double(), x.double(), [5.0], lambda d: d.abs().sum(-1))[
+            0
+        ][0]
+
+    check = bdmc_gap(
+        decoder, latent_dim=2, beta=5.0, n_images=40, n_chains=10, n_temperatures=80, n_leapfrog=6,
+        prior=prior, distortion=distance, simulate=laplace, schedule="adaptive", precision="float64",
+        exact=truth, progress=False,
+    )  # fmt: skip
+    for side in (check.log_z - check.lower, check.upper - check.log_z):
+        assert side.mean() > -4 * side.std() / math.sqrt(40)
+    assert 0 < check.gap + 4 * check.standard_error < 1.0
+    with pytest.raises(ValueError, match="give simulate="):
+        bdmc_gap(decoder, latent_dim=2, beta=5.0, distortion=distance)
+    with pytest.raises(ValueError, match="simulate must return"):
+        bdmc_gap(
+            decoder, latent_dim=2, beta=5.0, distortion=distance, simulate=lambda m, b, g: m[0]
+        )
+
+
+def test_shards_take_a_bounded_prior(tmp_path):
+    prior, _ = PRIORS["uniform"]
+    decoder, x = decoder_and_images(5)
+    arguments = {
+        "latent_dim": 2, "betas": [1.0, 4.0], "prior": prior, "n_chains": 4, "n_leapfrog": 3,
+        "temperatures_per_beta": 6, "progress": False, "schedule": "adaptive", "precision": "float32",
+    }  # fmt: skip
+    found = evaluate(decoder, x, output=tmp_path, shard_size=2, **arguments)
+    assert bool(prior.support.check(found.codes).all())
+    assert found.codes.shape == (2, 5, 2)
+
+
+class Steep(nn.Module):
+    """Unbounded: a step that is too long leaves for infinity, and NaN comes back."""
+
+    def forward(self, z):
+        return 20 * z**5
+
+
+def checked(prior):
+    """The same prior with all checks of its arguments on."""
+    prior._validate_args = True
+    return prior
+
+
+PLAIN = {
+    "normal": lambda: checked(Independent(checked(Normal(torch.zeros(2), torch.ones(2))), 1)),
+    "multivariate": lambda: checked(MultivariateNormal(torch.zeros(2), torch.eye(2))),
+    "mixture": lambda: checked(
+        MixtureSameFamily(
+            Categorical(torch.ones(2)),
+            checked(
+                Independent(checked(Normal(torch.tensor([[-1.0], [1.0]]).expand(2, 2), 1.0)), 1)
+            ),
+        )
+    ),
+    "gamma": lambda: checked(Independent(checked(Gamma(torch.ones(2), 1.0)), 1)),
+    "uniform": lambda: checked(Independent(checked(Uniform(torch.zeros(2), torch.ones(2))), 1)),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_diverging_trajectory_is_rejected_and_not_an_error(name):
+    prior = PLAIN[name]()
+    arguments = {
+        "latent_dim": 2, "betas": [1.0, 1e6], "n_chains": 8, "n_leapfrog": 12,
+        "temperatures_per_beta": 8, "step_sizes": 3.0, "progress": False,
+    }  # fmt: skip
+    found = rate_distortion_curve(Steep(), torch.zeros(2, 2), prior=prior, **arguments)
+    assert bool(torch.isfinite(found.log_z).all())
+    assert prior._validate_args  # as it was
+    with pytest.raises(ValueError, match="Expected value argument"):
+        prior.log_prob(torch.full((1, 2), math.nan))
+
+
+class Flat:
+    """A box that does not say so."""
+
+    def sample(self, shape):
+        return torch.rand(*shape, 2)
+
+    def log_prob(self, z):
+        return torch.zeros(len(z))
+
+
+@pytest.mark.parametrize(
+    ("prior", "word"),
+    [
+        (Flat(), r"Independent\(Uniform"),
+        (Uniform(torch.zeros(2), torch.ones(2)), r"Independent\(prior, 1\)"),
+        (Independent(Uniform(torch.zeros(3), torch.ones(3)), 1), "is latent_dim=2 the prior's"),
+        (Independent(Poisson(torch.ones(2)), 1), "continuous prior"),
+        (
+            MixtureSameFamily(
+                Categorical(torch.ones(2)),
+                Independent(Uniform(torch.zeros(2, 2), torch.ones(2, 2)), 1),
+            ),
+            "continuous prior",
+        ),
+    ],
+    ids=["flat", "not independent", "dimension", "counts", "mixture of boxes"],
+)
+def test_a_prior_that_cannot_be_used_is_named(prior, word):
+    with pytest.raises(ValueError, match=word):
+        rate_distortion_curve(
+            nn.Linear(2, 3), torch.zeros(2, 3), latent_dim=2, betas=[1.0], prior=prior
+        )
+
+
+def test_a_prior_on_the_whole_space_needs_no_other_coordinates():
+    device = torch.device("cpu")
+    for prior in (
+        Independent(Laplace(torch.zeros(2), 1.0), 1),
+        MultivariateNormal(torch.zeros(2), torch.eye(2)),
+        PLAIN["mixture"](),
+    ):
+        assert CodeSpace(prior, 2, device, torch.float32).transform is None
+
+
+def test_global_random_numbers_are_left_alone():
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    space = CodeSpace(PRIORS["beta"][0], 2, torch.device("cpu"), torch.float64)
+    one, two = (space.sample(4, torch.Generator().manual_seed(0)) for _ in range(2))
+    assert torch.equal(one, two)
+    assert torch.equal(torch.get_rng_state(), before)
