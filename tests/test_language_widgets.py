@@ -2,6 +2,7 @@ import itertools
 import json
 import math
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from dgm.widgets.language_weights import MOST_WORDS, TENSORS, rounded, uniform
 from dgm.widgets.sentence_quiz import information_at_least, wilson
 from dgm.widgets.storyteller import words_of
 
+KNOWN_WORDS = Path(__file__).parent / "data" / "words.json"
 WORDS = [word for words in THEMES.values() for word in words[:3]] + ["the", "of"]
 V, E = 4 + len(WORDS), 16
 ROWS = [[2], [2, 4, 9, 3], [7, 7, 2, 12, 29]]
@@ -318,6 +320,8 @@ def test_what_is_typed_becomes_words():
         "old",
     ]
     assert words_of(" <b>!? _ ") == ["b"]
+    for words in json.loads(KNOWN_WORDS.read_text("utf-8")):
+        assert words_of(words["typed"]) == words["words"].split()
 
 
 def test_the_storyteller_keeps_what_the_page_sets():

@@ -1,7 +1,9 @@
 """The text widgets in a real browser: the page's model against PyTorch's, and what a reader may type."""
 
 import functools
+import json
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from dgm.data import text
 from dgm.data.synthetic import review_grammar
 from dgm.papers.steering import SteeringModel, rewrite
 from dgm.widgets import AttributeSwitch, LatentCliff, SentenceSteering, TextWeights, frame
+from dgm.widgets.storyteller import words_of
 
 MARGINS, THRESHOLD = (1.5, 0.7, 0.3, 0.1), 0.6
 SMALL = {"embedding": 32, "hidden": 64, "context": 48, "voters": 32}
@@ -210,11 +213,28 @@ def test_the_page_tokenises_as_python_does(visit):
         *"abcnst't''\"\"``.,!?-–—…’“0123456789_()/+: éßİΣ中🍕½²٣ﬁ\u200d\u0301\x00\x1c\x85\ufeff\t\n\u3000"
     ]
     pieces += ["❤️", "n't", "can", "cannot", "gonna", " wanna ", "..", "--", "<b>", "I'VE", "&nbsp;"]
-    pieces += ["w/", "c+", "_num_", "5.50", "1,000", "mr. ", "st.", "does n't"]
+    pieces += [
+        *"\u0323\u20e3\u094dनıI",
+        "w/",
+        "c+",
+        "_num_",
+        "5.50",
+        "1,000",
+        "mr. ",
+        "st.",
+        "does n't",
+    ]
     typed = ["".join(dice.choices(pieces, k=dice.randrange(30))) for _ in range(3000)]
     typed += [*EXAMPLES, " ", "I can't; it's $5.50 (really)!"]
+    known = json.loads((Path(__file__).parents[1] / "data" / "words.json").read_text("utf-8"))
+    typed += [words["typed"] for words in known]
     got = seen.page.evaluate("all => all.map(t => library.tokenise(t).join(' '))", typed)
     assert got == [text.tokenise(t) for t in typed]
+    assert got[-len(known) :] == [words["yelp"] for words in known]
+    seen.page.evaluate(UNPACK, frame.module("language_model.js") + "\nexport { wordsOf };")
+    got = seen.page.evaluate("all => all.map(t => library.wordsOf(t).join(' '))", typed)
+    assert got == [" ".join(words_of(t)) for t in typed]
+    assert got[-len(known) :] == [words["words"] for words in known]
 
 
 @pytest.mark.parametrize("backward", [False, True])

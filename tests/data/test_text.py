@@ -22,6 +22,8 @@ from dgm.data.text import (
     word_vectors,
 )
 
+HERE = Path(__file__).parent
+
 
 @pytest.fixture
 def put(tmp_path, monkeypatch):
@@ -350,6 +352,14 @@ def test_typed_text_gets_amazon_s_form():
     expected = "i ve had the ad num_num for num_num years , didn t break num_extend !"
     assert tokenise(typed, "amazon") == expected
     assert tokenise(expected, "amazon") == expected
+
+
+@pytest.mark.parametrize("words", json.loads((HERE / "words.json").read_text("utf-8")))
+def test_letters_keep_their_marks(words):
+    """The page is held to the same list."""
+    for style in ("yelp", "amazon"):
+        assert tokenise(words["typed"], style) == words[style]
+        assert tokenise(words[style], style) == words[style]
 
 
 def test_tokenise_says_what_is_wrong():

@@ -271,12 +271,21 @@ def _without(pairs: list[tuple[str, int]], known: list[tuple[str, int]]) -> list
 # Words as a reader types them
 
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": " -- ", "…": "..."})
-_PIECES = re.compile(
-    r"_num_|``|''|\.\.+|--+|n't(?!\w)|'(?:s|ve|m|ll|re|d)(?!\w)|(?:dr|mr|mrs|ms|st)\.(?=\s)"
-    r"|w/(?!\w)|[abc]\+(?!\w)|\d+(?:[.,]\d+)+(?!\w)|\w+(?:[-'./:]\w+)*|[^\w\s]"
-)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
-_AMAZON_PIECES = re.compile(r"\d+(?:[.,]\d+)+(?!\w)|\w+|[.,!?:$%+]")
+
+
+@functools.lru_cache(64)
+def _patterns(marks: str) -> tuple[re.Pattern, ...]:
+    """What splits a text into words; its combining marks, which no class of `re` holds, count as letters."""
+    w = rf"[\w{marks}]"
+    pieces = (
+        rf"_num_|``|''|\.\.+|--+|n't(?!{w})|'(?:s|ve|m|ll|re|d)(?!{w})|(?:dr|mr|mrs|ms|st)\.(?=\s)"
+        rf"|w/(?!{w})|[abc]\+(?!{w})|\d+(?:[.,]\d+)+(?!{w})|{w}+(?:[-'./:]{w}+)*|[^\w\s{marks}]"
+    )
+    amazon_pieces = rf"\d+(?:[.,]\d+)+(?!{w})|{w}+|[.,!?:$%+]"
+    halves = rf"(?<!{w})(?:(can)(not)|(gon|wan)(na))(?!{w})"
+    ending = rf"(?<=[a-z])(n't|'(?:s|ve|m|ll|re|d))(?!{w})"
+    return tuple(map(re.compile, (pieces, amazon_pieces, halves, ending)))
 
 
 def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
@@ -309,14 +318,15 @@ def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
         else c
         for c in text
     )
+    marks = "".join(sorted({c for c in text if unicodedata.category(c)[0] == "M"}))
+    pieces, amazon_pieces, halves, ending = _patterns(marks)
     if style == "amazon":
-        pieces = _AMAZON_PIECES.findall(text.replace("'", " "))
-        return " ".join(pieces if keep_numbers else map(_amazon_word, pieces))
+        words = amazon_pieces.findall(text.replace("'", " "))
+        return " ".join(words if keep_numbers else map(_amazon_word, words))
     text = re.sub(r'(?<![^\s(])"(?=\S)', " `` ", text).replace('"', " '' ")
     text = re.sub(r"(?<!`)`(?!`)", "'", text)
-    text = re.sub(r"\b(can)(not)\b|\b(gon|wan)(na)\b", _halves, text)
-    text = re.sub(r"(?<=[a-z])(n't|'(?:s|ve|m|ll|re|d))(?!\w)", r" \1", text)
-    return " ".join(_yelp_word(piece, keep_numbers) for piece in _PIECES.findall(text))
+    text = ending.sub(r" \1", halves.sub(_halves, text))
+    return " ".join(_yelp_word(piece, keep_numbers) for piece in pieces.findall(text))
 
 
 def _halves(match: re.Match) -> str:

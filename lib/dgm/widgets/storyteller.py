@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import anywidget
@@ -175,7 +176,10 @@ class Storyteller(anywidget.AnyWidget):
 
 def words_of(text: str) -> list[str]:
     """Return what a reader types as words: lower case, without punctuation."""
-    return re.findall(r"[^\W_]+(?:['\u2019-][^\W_]+)*", text.lower())
+    text = text.lower()
+    marks = "".join({c for c in text if unicodedata.category(c)[0] == "M"})  # \w holds none
+    letter = rf"(?:[^\W_]|[{marks}])" if marks else r"[^\W_]"
+    return re.findall(rf"{letter}+(?:['\u2019-]{letter}+)*", text)
 
 
 def _short(opening: str) -> str:

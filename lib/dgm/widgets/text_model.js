@@ -4,7 +4,7 @@
 const [PAD, START, END, UNKNOWN] = [0, 1, 2, 3];
 
 // What a reader types, in the form of the data; the same as dgm.data.text.tokenise.
-const LETTER = "[\\p{L}\\p{N}_]";
+const LETTER = "[\\p{L}\\p{M}\\p{N}_]";
 const PLAIN = { "\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "\u2013": "-", "\u2014": " -- ", "\u2026": "..." };
 const TOKENS = {
   plain: /[\u2018\u2019\u201c\u201d\u2013\u2014\u2026]/g,
@@ -21,7 +21,7 @@ const TOKENS = {
       `w/(?!${LETTER})|[abc]\\+(?!${LETTER})`,
       `\\p{Nd}+(?:[.,]\\p{Nd}+)+(?!${LETTER})`,
       `${LETTER}+(?:[-'./:]${LETTER}+)*`,
-      "[^\\p{L}\\p{N}_ ]",
+      "[^\\p{L}\\p{M}\\p{N}_ ]",
     ].join("|"),
     "gu",
   ),
