@@ -73,6 +73,14 @@ def test_an_lstm_stays_out_of_autocast_on_a_card(packed):
     assert torch.equal(states, expected)
 
 
+def test_a_gradient_flows_through_an_lstm_in_eval_mode_on_a_card():
+    with pretended_device() as device:
+        lstm = nn.LSTM(3, 2).to(device).eval()
+        run_lstm(lstm, torch.randn(4, 5, 3, device=device))[0].sum().backward()
+        assert not lstm.training
+        assert all(p.grad.isfinite().all() for p in lstm.parameters())
+
+
 def test_on_a_cpu_an_lstm_runs_as_it_did():
     lstm, x = nn.LSTM(3, 2, batch_first=True), torch.randn(4, 5, 3)
     with autocast("cpu"):

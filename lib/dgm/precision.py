@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 __all__ = ["autocast", "mixed_precision_dtype", "run_lstm"]
@@ -38,17 +38,26 @@ def autocast(device: Device, enabled: bool = True) -> torch.autocast:
 def run_lstm(
     lstm: Callable, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None
 ) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
-    """lstm(x, state), on CUDA never under autocast, where cuDNN would compute in float16.
+    """lstm(x, state), on CUDA with a gradient in any mode, and never under autocast.
+
+    There cuDNN would compute in float16; and its backward pass wants training mode.
 
     Args:
         lstm: an `nn.LSTM`, or a function that takes and returns the same.
         x: (B, T, E), or packed.
         state: h and c, (layers, B, H) each; None is zeros.
     """
-    if not (x.is_cuda and torch.is_autocast_enabled("cuda")):
+    if not x.is_cuda:
         return lstm(x, state)
-    with torch.autocast("cuda", enabled=False):
-        return lstm(_widened(x), state and tuple(map(_widened, state)))
+    if torch.is_autocast_enabled("cuda"):
+        with torch.autocast("cuda", enabled=False):
+            return run_lstm(lstm, _widened(x), state and tuple(map(_widened, state)))
+    if not (isinstance(lstm, nn.LSTM) and torch.is_grad_enabled()) or lstm.training or lstm.dropout:
+        return lstm(x, state)
+    try:  # without dropout the mode changes nothing else
+        return lstm.train()(x, state)
+    finally:
+        lstm.eval()
 
 
 def _widened(x: Tensor | PackedSequence) -> Tensor | PackedSequence:

@@ -38,6 +38,7 @@ from dgm.papers.rate_distortion import (
     quadrature_curve,
     rate_distortion_curve,
 )
+from dgm.precision import mixed_precision_dtype
 from dgm.results import Result
 from dgm.sampling import schedules
 from dgm.vae import gaussian_kl, reparameterise
@@ -200,7 +201,9 @@ def forces(profile: profiles.Profile) -> str:
     """The precision of the leapfrog forces: low where it pays; acceptance is never low."""
     if profile.name == "smoke":
         return "same"
-    return "tf32" if profile.device.startswith("cuda") else "bfloat16"
+    if not profile.device.startswith("cuda"):
+        return "bfloat16"
+    return "tf32" if mixed_precision_dtype(profile.device) else "same"  # both since the same card
 
 
 def curve(name: str, profile: profiles.Profile, seed: int) -> Result:
