@@ -309,6 +309,31 @@ def test_stage_touches_only_what_differs(root):
     assert (target / "lib" / "dgm" / "sampling" / "hmc.py").is_file()
 
 
+def test_pages_of_an_interrupted_build_are_not_used(root, monkeypatch):
+    output = root / "_build"
+    page = output / "html" / "page.html"
+    there = []
+
+    def build_sphinx(*_, **__):
+        there.append(page.is_file())
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("half")
+        return outcomes.pop(0)()
+
+    outcomes = [lambda: 0, lambda: 0, lambda: sys.exit(143), lambda: 1, lambda: 0, lambda: 0]
+    for name in ("jupyter_book", "jupyter_book.sphinx"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(build_sphinx=build_sphinx))
+    book.build(root, output)
+    book.build(root, output)
+    with pytest.raises(SystemExit):
+        book.build(root, output)
+    with pytest.raises(RuntimeError, match="not built"):
+        book.build(root, output)
+    book.build(root, output)
+    book.build(root, output)
+    assert there == [False, True, True, False, False, True]
+
+
 def execute(root: Path, notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode:
     return book.execute(
         notebook, "01_tiny", work=root / "run", cwd=root, **{"timeout": 120, **options}

@@ -524,6 +524,8 @@ def build(root: Path, output: Path) -> None:
     if not mark.is_file() or mark.read_text() != machinery:
         shutil.rmtree(doctrees, ignore_errors=True)
         shutil.rmtree(html, ignore_errors=True)
+    # A page that was half written, or read with a warning, would pass in silence the next time.
+    mark.unlink(missing_ok=True)
     status = build_sphinx(
         str(source),
         str(html),
@@ -536,8 +538,6 @@ def build(root: Path, output: Path) -> None:
         quiet=True,
     )
     if status:
-        # A page that was read with a warning would pass in silence the next time.
-        shutil.rmtree(doctrees, ignore_errors=True)
         raise RuntimeError("the book was not built: see the warnings above")
     write_if_changed(mark, machinery.encode())
 
