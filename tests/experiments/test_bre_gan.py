@@ -177,7 +177,8 @@ class TestChapter:
     def test_a_run_shorter_than_the_transient_phase_refutes_nothing(self, tiny):
         rows = [c.measured for c in experiment.claims(tiny) if "improves samples" in c.claim]
         assert len(rows) == 2
-        assert all("neither shown nor refuted" in measured for measured in rows)
+        assert "8 steps" in rows[0]
+        assert "neither shown nor refuted" in rows[0]
         assert "was not tested" in rows[1]  # no run stopped early, with BRE or without
         assert "8 steps" in experiment.told_images(tiny)["length_said"]
         with pytest.MonkeyPatch.context() as patch:

@@ -202,6 +202,7 @@ def claims(found: Chapter) -> list[Claim]:
     by_width, grown = _by_width(found)
     real = found.judges[found.dataset].values["real"]["class_score"]
     idle = pair_term(eight, "bre")
+    steps = images.settings(found.profile).sizes[found.dataset].steps
     ours = "score of our own classifier"
     return [
         _claim(
@@ -263,7 +264,7 @@ def claims(found: Chapter) -> list[Claim]:
             "BRE improves samples, or keeps training alive, at an aggressive learning rate",
             ABSTRACT,
             f"{found.dataset}, second half of training: {ours} {told(rough)}, Frechet distance "
-            f"{told(rough_distance)}{_short(found, 'aggressive')}; stopped early: "
+            f"{told(rough_distance)}, {steps['aggressive']} steps in all; stopped early: "
             f"{_stopped(aggressive['none'])} without, {_stopped(aggressive['bre'])} with"
             + ", so keeping training alive was not tested"
             * (not _failures(aggressive["none"])),
@@ -466,9 +467,9 @@ def _all(parts: list[bool | None]) -> bool | None:
     return None if any(p is None for p in parts) else all(parts)
 
 
-def _short(found: Chapter, regime: str = "normal") -> str:
+def _short(found: Chapter) -> str:
     """What to keep in mind where a run ends before the paper's transient phase does."""
-    steps = images.settings(found.profile).sizes[found.dataset].steps[regime]
+    steps = images.settings(found.profile).sizes[found.dataset].steps["normal"]
     if steps >= TRANSIENT:
         return ""
     return (
