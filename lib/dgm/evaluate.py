@@ -428,7 +428,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument("--device", help="cpu or cuda; a GPU where there is one, when left out")
     parser.add_argument(
-        "--threads", type=_positive, help="of each rank; PyTorch's choice when left out"
+        "--threads", type=_positive, help="of each rank, at most; PyTorch's choice when left out"
     )
     return parser
 

@@ -24,9 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--seed", type=int, help="one seed; all of the profile's when left out")
     parser.add_argument("--device", help="cpu or cuda; the profile chooses when left out")
-    parser.add_argument(
-        "--threads", type=int, help="PyTorch threads; the profile chooses when left out"
-    )
+    parser.add_argument("--threads", type=int, help="PyTorch threads; one on a CPU when left out")
     parser.add_argument(
         "--verify", action="store_true", help="recompute a sample of what is published"
     )

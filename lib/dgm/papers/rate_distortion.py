@@ -66,6 +66,7 @@ from dgm.sampling.pilot import (
     pilot_run,
 )
 from dgm.sampling.resume import fingerprint, resume, save_progress
+from dgm.sampling.threads import suitable_threads
 from dgm.vae import ELBO, elbo, gaussian_log_likelihood, reparameterise
 
 __all__ = [
@@ -314,8 +315,11 @@ def rate_distortion_curve(
     n_leapfrog = count(n_leapfrog, "n_leapfrog")
     check_settings(schedule, mass, jitter, n_chains, step_sizes, scale)
     checkpoint = None if checkpoint is None else Path(checkpoint).expanduser()
-    with prepared(decoder, device, precision) as (decoder, options):
-        images = check_images(x)
+    images = check_images(x)
+    with (
+        prepared(decoder, device, precision) as (decoder, options),
+        suitable_threads(decoder, latent_dim, n_chains * len(images), options["device"]),
+    ):
         x = images.flatten(1).to(**options)
         problem = DecoderTarget(
             decoder, x, latent_dim, n_chains, prior, distortion, force_precision

@@ -30,6 +30,7 @@ from dgm.sampling.decoder_target import (
 from dgm.sampling.hmc import JITTER, streams
 from dgm.sampling.pilot import check_settings, choose_schedule, pilot_counts, pilot_run
 from dgm.sampling.priors import CodeSpace
+from dgm.sampling.threads import suitable_threads
 
 Simulator = Callable[[Tensor, float, torch.Generator], Tensor]
 
@@ -114,7 +115,10 @@ def bdmc_gap(
             "bdmc_gap knows the noise of the squared error only: with another distortion d give "
             "simulate=, which draws images with a density proportional to exp(-beta d(x, mean))"
         )
-    with prepared(decoder, device, precision) as (decoder, options):
+    with (
+        prepared(decoder, device, precision) as (decoder, options),
+        suitable_threads(decoder, latent_dim, n_chains * n_images, options["device"]),
+    ):
         run, tuning = (streams(seed, n_images, options["device"], part) for part in (0, 1))
         space = CodeSpace(prior, latent_dim, **options)
         true_position = space.sample(n_images, run)
