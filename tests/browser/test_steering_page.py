@@ -409,13 +409,13 @@ def test_whatever_is_typed_is_safe_and_explained(typed_into, sentence, told):
 )
 def test_a_text_of_several_sentences_comes_out_as_python_says(opened, sentence):
     seen = opened(steering(TextWeights(arrays(small_model()), vocabulary(), precision="float32")))
-    said = small_model().rewrite(
+    expected = small_model().rewrite(
         text.tokenise(sentence, keep_numbers=True), [0.0, 0.0, 1.0],
         margins=MARGINS, threshold=THRESHOLD,
     )  # fmt: skip
-    assert typed(seen, sentence) == said
-    assert "<unk>" not in said
-    assert "_num_" not in said
+    assert typed(seen, sentence) == expected
+    assert "<unk>" not in expected
+    assert "_num_" not in expected
     seen.assert_clean()
 
 

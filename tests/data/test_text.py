@@ -341,10 +341,10 @@ def test_typed_text_gets_yelp_s_form(typed, expected):
 @pytest.mark.parametrize("style", ["yelp", "amazon"])
 def test_numbers_may_stay_as_they_are(style):
     typed = "5 stars, $10.50, 1,000 at 8:30pm"
-    kept = tokenise(typed, style, keep_numbers=True)
-    assert "num" not in kept
-    assert [n for n in ("5", "10.50", "1,000") if n in kept.split()] == ["5", "10.50", "1,000"]
-    assert tokenise(kept, style) == tokenise(typed, style)
+    tokens = tokenise(typed, style, keep_numbers=True)
+    assert "num" not in tokens
+    assert [n for n in ("5", "10.50", "1,000") if n in tokens.split()] == ["5", "10.50", "1,000"]
+    assert tokenise(tokens, style) == tokenise(typed, style)
 
 
 def test_typed_text_gets_amazon_s_form():

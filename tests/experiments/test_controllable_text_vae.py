@@ -83,25 +83,25 @@ class TestPublished:
         typed = (
             "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left."
         )
-        made = steer(page, typed, weights).split()
-        for word in ("12.50", "3", "1,000", "zorbon", "kwixel", "plimt"):
-            assert made.count(word) == 1
-        assert not {"<unk>", "_num_"} & set(made)
-        assert sum(word in (".", "!", "?") for word in made) == 3
+        words = steer(page, typed, weights).split()
+        for w in ("12.50", "3", "1,000", "zorbon", "kwixel", "plimt"):
+            assert words.count(w) == 1
+        assert not {"<unk>", "_num_"} & set(words)
+        assert sum(w in (".", "!", "?") for w in words) == 3
 
     @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 0, 1]])
     def test_six_unknown_words(self, page, weights):
         names = ["zorbon", "kwixel", "plimt", "grudnak", "vexlo", "tromsk"]
         typed = "{} and {} served {} with {} , {} and {} , and the food was great .".format(*names)
-        made = steer(page, typed, weights).split()
-        assert [word for word in made if word in names] == names
-        assert "<unk>" not in made
+        words = steer(page, typed, weights).split()
+        assert [w for w in words if w in names] == names
+        assert "<unk>" not in words
 
     def test_forty_words_without_a_full_stop(self, page):
         typed = "we came for lunch , " * 9 + "and the staff was zorbon"
-        made = steer(page, typed, [0, 0, 1]).split()
-        assert len(made) > 40
-        assert made[-1] == "zorbon" or made[-2] == "zorbon"
+        words = steer(page, typed, [0, 0, 1]).split()
+        assert len(words) > 40
+        assert words[-1] == "zorbon" or words[-2] == "zorbon"
 
 
 class TestTargets:

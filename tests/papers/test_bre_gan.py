@@ -848,13 +848,13 @@ class TestObjective:
         net = network(hidden=20)
         net.insert(4, Spread())
         judge = torch.compile(net, backend="eager") if compiled else net
-        found = discriminator_objective(judge, self.real, self.fake, rng(5))
-        close(found.real, -logsigmoid(net(self.real)).mean())
-        close(found.fake, -logsigmoid(-net(self.fake)).mean())
+        terms = discriminator_objective(judge, self.real, self.fake, rng(5))
+        close(terms.real, -logsigmoid(net(self.real)).mean())
+        close(terms.fake, -logsigmoid(-net(self.fake)).mean())
         middle = interpolate(self.real, self.fake, rng(5))
         parts = [bre_penalty(net, x) for x in (self.fake, middle)]
-        close(found.marginal_entropy, sum(p.marginal_entropy for p in parts))
-        close(found.activation_correlation, sum(p.activation_correlation for p in parts))
+        close(terms.marginal_entropy, sum(p.marginal_entropy for p in parts))
+        close(terms.activation_correlation, sum(p.activation_correlation for p in parts))
 
     def test_rows_that_do_not_mix_share_a_pass(self):
         for net in (network(), nn.utils.parametrizations.spectral_norm(nn.Linear(2, 1))):

@@ -421,10 +421,10 @@ class TestTransfer:
             m.decoder.output.bias[vocabulary.end] -= 2.0
         rewriter = Rewriter(m, vocabulary, options={"max_steps": 5})
         sentences = ["3 4 zorp .", "5 6 !", "1 2 3 4 5 6 7 8 9", "0 1 2"]
-        made = steer(rewriter, " ".join(sentences), [1, 0, 0])
-        assert made == " ".join(steer(rewriter, s, [1, 0, 0]) for s in sentences)
-        assert not {"<unk>", "_num_"} & set(made.split())
-        assert "zorp" in made
+        rewritten = steer(rewriter, " ".join(sentences), [1, 0, 0])
+        assert rewritten == " ".join(steer(rewriter, s, [1, 0, 0]) for s in sentences)
+        assert not {"<unk>", "_num_"} & set(rewritten.split())
+        assert "zorp" in rewritten
         assert "_num_" in steer(rewriter, "_num_ 4", [1, 0, 0])
 
     @pytest.mark.parametrize("sentence", ["", "  \n", None, 3])

@@ -68,8 +68,8 @@ def of_particles(padding, resample="always"):
     def start(rows, generator):
         return Total(torch.zeros(rows))
 
-    found = particle_bound(start, step, frames(padding), LENGTHS, 5, resample, rng())
-    return torch.cat([found.log_likelihood, found.ess.flatten()]), [weight]
+    result = particle_bound(start, step, frames(padding), LENGTHS, 5, resample, rng())
+    return torch.cat([result.log_likelihood, result.ess.flatten()]), [weight]
 
 
 def of_sequence_model(padding, kind, emission="gaussian", compiled=False):
@@ -84,8 +84,8 @@ def of_sequence_model(padding, kind, emission="gaussian", compiled=False):
     )
     if kind == "evaluated":
         return hyper.evaluate(model, frames(padding), LENGTHS, 4, "ess", rng()), []
-    found = hyper.bound(model, frames(padding), LENGTHS, 4, "ess", rng())
-    return found.log_likelihood, list(model.parameters())
+    result = hyper.bound(model, frames(padding), LENGTHS, 4, "ess", rng())
+    return result.log_likelihood, list(model.parameters())
 
 
 def of_pool(padding, kind, temperature=None):
@@ -109,8 +109,8 @@ def of_tied_head(padding, experts):
     torch.manual_seed(0)
     head = TiedHead(WORDS, 3, 3, experts, 0.2)
     table = torch.randn(WORDS, 3, generator=rng(), requires_grad=True)
-    found = head.loss(table, frames(padding), tokens(0), INSIDE.float(), rng())
-    return torch.cat([found.total[None], found.tokens.flatten()]), [table, *head.parameters()]
+    result = head.loss(table, frames(padding), tokens(0), INSIDE.float(), rng())
+    return torch.cat([result.total[None], result.tokens.flatten()]), [table, *head.parameters()]
 
 
 def of_text_vae(padding, objective, **options):
@@ -148,10 +148,10 @@ def of_controllable(padding):
 
 
 def of_transfer(padding):
-    found = controllable_text_vae.transfer(
+    result = controllable_text_vae.transfer(
         controllable(), tokens(padding), LENGTHS, torch.tensor([1.0, 0.0, 0.0]), width=2
     )
-    return torch.cat([found.tokens.flatten().double(), found.log_prob]), []
+    return torch.cat([result.tokens.flatten().double(), result.log_prob]), []
 
 
 def language_models(kind):
@@ -245,11 +245,11 @@ def test_what_stands_behind_an_end_changes_neither_value_nor_gradient(case, clea
     value, others = case(bad)
     assert torch.isfinite(expected).all()
     torch.testing.assert_close(value, expected, rtol=0, atol=0)
-    found, wanted = gradients(value, others), gradients(expected, leaves)
-    for one, other in zip(found, wanted, strict=True):
-        assert torch.isfinite(other).all()
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
-    assert not wanted or any(g.abs().sum() > 0 for g in wanted)
+    dirty, clean_gradients = gradients(value, others), gradients(expected, leaves)
+    for given, expected_gradient in zip(dirty, clean_gradients, strict=True):
+        assert torch.isfinite(expected_gradient).all()
+        torch.testing.assert_close(given, expected_gradient, rtol=0, atol=0)
+    assert not clean_gradients or any(g.abs().sum() > 0 for g in clean_gradients)
 
 
 # Objectives: -> a loss, and the parameters that it trains

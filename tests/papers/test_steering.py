@@ -311,12 +311,12 @@ class TestRewriting:
         with torch.no_grad():
             model.word_bias[vocabulary.unknown + 2] += 50  # nothing but the last slot, if it may
         for text in (source, "the kumquat zorp was good", "zorp was good"):
-            (found,) = steering.rewrite_at(model, [text], POSITIVE[None], 0.5, width=width)
-            made = found.text.split()
-            assert "<unk>" not in made
+            (best,) = steering.rewrite_at(model, [text], POSITIVE[None], 0.5, width=width)
+            words = best.text.split()
+            assert "<unk>" not in words
             # Of what the last slot stands for, all is written, in order.
             shared = [w for w in text.split() if w in SHARED]
-            assert [w for w in made if w in SHARED] == shared
+            assert [w for w in words if w in SHARED] == shared
 
     def test_numbers_are_not_invented_in_what_somebody_typed(self):
         torch.manual_seed(0)
@@ -339,8 +339,8 @@ class TestRewriting:
         ]
         assert model.rewrite(" ".join(sentences), POSITIVE, **options) == " ".join(expected)
         # One without a known word has nothing to steer.
-        made = model.rewrite("the food was good . zorp Quux", POSITIVE, **options)
-        assert made == f"{expected[0]} zorp quux"
+        words = model.rewrite("the food was good . zorp Quux", POSITIVE, **options)
+        assert words == f"{expected[0]} zorp quux"
 
     def test_a_long_sentence_is_rewritten_to_its_end(self, model):
         model = model.float()
@@ -352,12 +352,12 @@ class TestRewriting:
         model = model.float()
         first, second = "the food was good .", "the staff was nice ."
         options = {"margins": (0.5,), "weights_after": POSITIVE[None]}
-        made = model.rewrite(f"{first} {second}", NEGATIVE, switch_at=7, **options)
+        words = model.rewrite(f"{first} {second}", NEGATIVE, switch_at=7, **options)
         expected = [
             model.rewrite(text, NEGATIVE, switch_at=at, **options)
             for text, at in ((first, 7), (second, 2))
         ]
-        assert made == " ".join(expected)
+        assert words == " ".join(expected)
         assert expected[1] != model.rewrite(second, NEGATIVE, switch_at=7, **options)
 
     @pytest.mark.parametrize("text", ["", "  ", "\n"])

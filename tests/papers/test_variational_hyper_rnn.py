@@ -324,8 +324,8 @@ class TestCounts:
         before = model.decoder[-1].bias.detach().clone()
         mean = torch.tensor([0.5, 0.9, 0.0])
         model.calibrate(mean.double())
-        moved = (model.decoder[-1].bias.detach() - before)[2:].view(2, X)
-        torch.testing.assert_close(moved, mean.clamp(1e-4, 1 - 1e-4).logit().expand(2, X))
+        shift = (model.decoder[-1].bias.detach() - before)[2:].view(2, X)
+        torch.testing.assert_close(shift, mean.clamp(1e-4, 1 - 1e-4).logit().expand(2, X))
 
 
 class TestEquations:

@@ -322,7 +322,7 @@ class Rewriter(NamedTuple):
         options = {"window": WINDOW, "forbidden": (0, 1), **(self.options or {})}
         texts = getattr(self.vocabulary, "tokens", ())
         device = self.model.simplex.vertices.device
-        made = []
+        rewritten = []
         for piece in split_sentences(self.tokenise(sentence).split(), options["window"] - 1):
             corpus = self.vocabulary.encode([" ".join(piece)])
             tokens, lengths = corpus.tokens.to(device), corpus.lengths.to(device)
@@ -330,12 +330,12 @@ class Rewriter(NamedTuple):
             markers = {"<unk>": bool(corpus.unknown[0]), "_num_": "_num_" in piece}
             absent = [i for i, text in enumerate(texts) if not markers.get(text, True)]
             forbidden = (*options["forbidden"], *absent)
-            found = transfer(
+            best = transfer(
                 self.model, tokens, lengths, weights, **{**options, "forbidden": forbidden}
             )
-            text = self.vocabulary.decode(found.tokens[0].tolist(), corpus.unknown[0])
-            made += [word for word in text.split() if word != "<unk>"]
-        return " ".join(made)
+            text = self.vocabulary.decode(best.tokens[0].tolist(), corpus.unknown[0])
+            rewritten += [word for word in text.split() if word != "<unk>"]
+        return " ".join(rewritten)
 
 
 def steer(model: Steerable, sentence: str, weights: Sequence[float] | Tensor) -> str:

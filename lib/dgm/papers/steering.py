@@ -240,7 +240,7 @@ class SteeringModel(nn.Module):
         Raises:
             ValueError: no word, and what `rewrite` raises.
         """
-        made, start = [], 0
+        rewritten, start = [], 0
         for piece in split_sentences(self.tokenise(sentence).split(), MAX_WORDS):
             text = " ".join(piece)
             if self.vocabulary.encode([text]).known[0]:
@@ -248,9 +248,9 @@ class SteeringModel(nn.Module):
                     options["switch_at"] = max(0, switch_at - start)
                 point = torch.as_tensor(weights)[None]
                 text = rewrite(self, [text], point, invent_numbers=False, **options)[0].text
-            made.append(text)
+            rewritten.append(text)
             start += len(piece)
-        return " ".join(made)
+        return " ".join(rewritten)
 
 
 def _windows(x: Tensor, size: int) -> Tensor:

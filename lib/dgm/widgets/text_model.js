@@ -317,19 +317,19 @@ function steeringModel(t, { tensors, words, unknown_slots: slots, max_words: mos
   // Each sentence by itself; the smallest margin and the least agreement count.
   function rewrite(source, weights, options) {
     let start = 0;
-    const made = source.parts.map((part) => {
+    const rewrites = source.parts.map((part) => {
       const switchAt = options.switchAt == null ? null : Math.max(0, options.switchAt - start);
       start += part.words.length;
       return rewriteSentence(part, weights, { ...options, switchAt });
     });
     source.reading ??= read(source.words);
-    const words = made.flatMap((part) => part.words);
+    const words = rewrites.flatMap((part) => part.words);
     return {
       words,
-      tokens: made.flatMap((part) => part.tokens),
-      masked: made.flatMap((part) => part.masked),
-      margin: Math.min(...made.map((part) => part.margin)),
-      agreement: Math.min(...made.map((part) => part.agreement)),
+      tokens: rewrites.flatMap((part) => part.tokens),
+      masked: rewrites.flatMap((part) => part.masked),
+      margin: Math.min(...rewrites.map((part) => part.margin)),
+      agreement: Math.min(...rewrites.map((part) => part.agreement)),
       reading: read(words),
     };
   }
