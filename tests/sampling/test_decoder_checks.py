@@ -329,6 +329,8 @@ class TestNamed:
             (lambda f, z: f(z).detach().numpy(), "ndarray with 0 tensors"),
             (lambda f, z: None, "NoneType"),
             (lambda f, z: f(z).long(), "int64"),
+            (lambda f, z: f(z[1:]), "it should return"),
+            (lambda f, z: f(z).flatten(), "it should return"),
             (lambda f, z: f(z) + 0j, "complex64"),
             (lambda f, z: f(z).detach(), "differentiable"),
             (lambda f, z: (8 * f(z)).round(), "gradient is zero"),
@@ -336,7 +338,8 @@ class TestNamed:
             (lambda f, z: Bernoulli(logits=f(z)).sample(), "differentiable"),
         ],
         ids=[
-            "tuple", "dict", "numpy", "none", "integers", "complex", "detached", "rounded", "device",
+            "tuple", "dict", "numpy", "none", "integers", "fewer rows", "flat",
+            "complex", "detached", "rounded", "device",
             "sample",
         ],
     )  # fmt: skip

@@ -462,7 +462,7 @@ def quadrature_curve(
         log_prior = -0.5 * grid.square().sum(1)
         log_prior = log_prior - torch.logsumexp(log_prior, 0)
         codes = grid[:: len(grid) // N_TRIED + 1].to(**options)
-        check_shapes(images.shape, decode(decoder, codes))
+        check_shapes(images.shape, len(codes), decode(decoder, codes))
         check_rows("the decoder", decoder, codes)
         parts = []
         for codes in grid.split(8192):

@@ -86,24 +86,23 @@ def copied(decoder: nn.Module) -> nn.Module:
 @contextlib.contextmanager
 def own_context(device: torch.device, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Neither the autocast, inference mode and grad mode of the caller, nor the default dtype."""
+    kinds = [kind for kind in {"cpu", device.type} if torch.is_autocast_enabled(kind)]
     before = torch.get_default_dtype()
     with contextlib.ExitStack() as stack:
-        for kind in {"cpu", "cuda", device.type} - {"meta"}:
-            if torch.is_autocast_enabled(kind):
-                stack.enter_context(torch.autocast(kind, enabled=False))
+        for kind in kinds:
+            stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
-        try:
-            torch.set_default_dtype(dtype or before)
-            yield
-        finally:
-            torch.set_default_dtype(before)
+        if dtype not in (None, before):
+            torch.set_default_dtype(dtype)
+            stack.callback(torch.set_default_dtype, before)
+        yield
 
 
 @contextlib.contextmanager
 def own_random_state(device: torch.device, seed: int | None = None) -> Iterator[None]:
     """Global random states of the CPU and of this device that are put back; seeded, where asked for."""
-    cuda = [device] if device.type == "cuda" else []
+    cuda = [device] if device.type == "cuda" and torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
         if seed is not None:
             torch.default_generator.manual_seed(seed)
@@ -213,8 +212,8 @@ def check_rows(what: str, function: Callable[..., Tensor], *inputs: Tensor) -> N
         )
 
 
-def check_shapes(x_shape: torch.Size, output: Tensor) -> None:
-    """Refuses images (N, ...) and decoded images (C, ...) whose axes do not mean the same.
+def check_shapes(x_shape: torch.Size, n_codes: int, output: Tensor) -> None:
+    """Refuses images (N, ...) and the decoded images of C codes whose axes do not mean the same.
 
     Axes of length one do not count, and flat rows on one side may pass.
 
@@ -222,10 +221,10 @@ def check_shapes(x_shape: torch.Size, output: Tensor) -> None:
         ValueError: other numbers of values, or other axes where both have some.
     """
     n_values = x_shape[1:].numel()
-    if output.shape[1:].numel() != n_values:
+    if output.shape[:1] != (n_codes,) or output.shape[1:].numel() != n_values:
         raise ValueError(
-            f"the decoder returned {tuple(output.shape)} for {len(output)} codes, but the images "
-            f"have {n_values} values each: it should return ({len(output)}, {n_values}) or the "
+            f"the decoder returned {tuple(output.shape)} for {n_codes} codes, but the images "
+            f"have {n_values} values each: it should return ({n_codes}, {n_values}) or the "
             "same number of values in an image's shape"
         )
     ours, theirs = ([n for n in shape[1:] if n != 1] for shape in (x_shape, output.shape))

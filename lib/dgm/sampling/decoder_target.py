@@ -111,7 +111,7 @@ class DecoderTarget:
         device, n_images = position.device, len(self.x)
         codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
         output = decode(self.decoder, codes)
-        check_shapes(torch.Size([n_images, *(image_shape or self.x.shape[1:])]), output)
+        check_shapes(torch.Size([n_images, *(image_shape or self.x.shape[1:])]), len(codes), output)
         rows = [("the decoder", self.decoder, codes)]
         if self.space.prior is not None:
             rows.append(("prior.log_prob", self.space.log_prob, codes))
