@@ -7,7 +7,7 @@
   const models = new Map();
   const modules = new Map();
   const styles = new Set();
-  let unread = null; // why a state is missing
+  let unread;
 
   function bytes(base64) {
     const text = atob(base64);
@@ -52,7 +52,7 @@
 
   function getModel(id) {
     if (!models.has(id)) {
-      if (!saved[id]) throw unread ?? new Error(`its state (${id}) is not in this page`);
+      if (!saved[id]) throw unread ?? Error(`its state (${id}) is not in this page`);
       models.set(id, build(saved[id]));
     }
     return models.get(id);
@@ -74,11 +74,10 @@
     document.head.append(node);
   }
 
-  // The picture that pages without JavaScript show.
   function poster(script) {
-    const pictures = script.closest(".cell_output, .dgm-widget")?.querySelectorAll("noscript") ?? [];
-    const next = [...pictures].find((node) => script.compareDocumentPosition(node) & Node.DOCUMENT_POSITION_FOLLOWING);
-    return next ? new DOMParser().parseFromString(next.textContent, "text/html").images : [];
+    const next = document.evaluate("following::noscript", script, null, 9).singleNodeValue;
+    if (!script.closest(".cell_output, .dgm-widget")?.contains(next)) return [];
+    return new DOMParser().parseFromString(next.textContent, "text/html").images;
   }
 
   async function start(script) {
@@ -87,7 +86,7 @@
     script.after(el);
     try {
       const model = getModel(JSON.parse(script.textContent).model_id);
-      if (!model.get("_esm")) throw new Error("it needs a live kernel");
+      if (!model.get("_esm")) throw Error("it needs a live kernel");
       addStyle(model.get("_css"));
       let widget = (await load(model.get("_esm"))).default;
       if (typeof widget === "function") widget = await widget();
@@ -98,7 +97,7 @@
     } catch (error) {
       const message = document.createElement("p");
       message.setAttribute("role", "alert");
-      message.textContent = `This interactive figure could not start: ${error?.message ?? error}.`;
+      message.textContent = `This interactive figure could not start: ${error.message}.`;
       el.replaceChildren(message, ...poster(script));
       el.dataset.ready = "no";
       console.error(error);
@@ -120,9 +119,11 @@
 
   async function startAll() {
     for (const script of document.querySelectorAll(`script[type="${STATE}"], script[type="${PACKED}"]`)) {
-      await read(script).then((state) => Object.assign(saved, state), (error) => {
-        unread = new Error(`the page's data cannot be read (${error?.message ?? error})`);
-      });
+      try {
+        Object.assign(saved, await read(script));
+      } catch (error) {
+        unread = Error(`the page's data cannot be read (${error.message})`);
+      }
     }
     document.querySelectorAll(`script[type="${VIEW}"]`).forEach(start);
   }
