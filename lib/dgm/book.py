@@ -47,6 +47,23 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")])),
 }
+# Papermill, which ends with its kernel as soon as the parent dies: that closes the standard input.
+LAUNCHER = """
+import os, sys, threading
+
+def watch():
+    sys.stdin.buffer.read()
+    try:
+        import psutil
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+    finally:
+        os._exit(1)
+
+threading.Thread(target=watch, daemon=True).start()
+from papermill.cli import papermill
+papermill()
+"""
 LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle"}
 CACHE_DEPTH = 4
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -197,7 +214,7 @@ def problem(notebook: nbformat.NotebookNode) -> str | None:
 
 
 def kill_tree(pid: int) -> None:
-    """Kills a process, also this one, and all that it started; kernels live in groups of their own."""
+    """Kills a process and all that it started; kernels live in process groups of their own."""
     try:
         parent = psutil.Process(pid)
         family = [*parent.children(recursive=True), parent]
@@ -209,19 +226,6 @@ def kill_tree(pid: int) -> None:
         except psutil.NoSuchProcess:
             continue
     psutil.wait_procs(family, timeout=5)
-
-
-def run_papermill() -> None:
-    """Papermill's command line, for `execute`: ends with its kernel as soon as the parent dies."""
-
-    def watch() -> None:
-        sys.stdin.buffer.read()  # nothing is sent, so this ends when the parent has
-        kill_tree(os.getpid())
-
-    threading.Thread(target=watch, daemon=True).start()
-    from papermill.cli import papermill
-
-    papermill()
 
 
 def try_read(path: Path) -> nbformat.NotebookNode | None:
@@ -261,8 +265,7 @@ def execute(
     work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
     source, target, log = (work / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
     nbformat.write(notebook, source)
-    command = [sys.executable, "-c", "from dgm.book import run_papermill; run_papermill()"]
-    command += [str(source), str(target), "--cwd", str(cwd)]
+    command = [sys.executable, "-c", LAUNCHER, str(source), str(target), "--cwd", str(cwd)]
     command += ["--kernel", "python3", "--no-progress-bar", "--log-level", "ERROR"]
     total = len(code_cells(notebook))
     start, seen, reason, ended = time.monotonic(), None, None, None
