@@ -1,5 +1,6 @@
 """Each chapter at sizes of seconds, for tests on a GPU, real or pretended, without any data set."""
 
+import os
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -81,6 +82,7 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
         for module in modules:
             patch.setattr(module, "settings", lambda *_: s._replace(**changes))
 
+    patch.setattr(os, "fsync", lambda _: None)  # hundreds of small files, none of them to last
     patch.setattr(text, "load", _load(text.load))
     patch.setattr(series, "load", _series)
 
