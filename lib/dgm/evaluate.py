@@ -299,7 +299,7 @@ def _evaluate_shard(job: Job, shard: int, progress: bool) -> None:
 
 def image_seed(seed: int, index: int) -> int:
     """The seed of one image's random numbers, whichever shard it is in; below 2^62."""
-    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0] >> 2)
+    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 2
 
 
 def _join(job: Job) -> RateDistortionCurve:

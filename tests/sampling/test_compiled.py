@@ -1,5 +1,6 @@
 """Compiled transitions give the numbers of eager ones, and compile once."""
 
+import contextlib
 import shutil
 
 import pytest
@@ -35,7 +36,9 @@ def test_compiled_transitions_are_the_eager_ones(device):
         state = start(problem.target, problem.sample_prior(generator))
         state = anneal(problem.target, state, [0.0, 0.5, 1.0], steps, 2, generator, move)
         stance = "fail_on_recompile" if compile else "default"
-        with torch.compiler.set_stance(stance):  # other betas do not compile anew
+        # Other betas do not compile anew; torch before 2.6 cannot say.
+        watch = getattr(torch.compiler, "set_stance", contextlib.nullcontext)
+        with watch(stance):
             state = anneal(problem.target, state, [1.0, 2.5, 3.0], steps, 2, generator, move)
         runs.append(state)
     eager, compiled = runs

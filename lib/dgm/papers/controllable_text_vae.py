@@ -574,6 +574,7 @@ def mapper_graph(
     edges = [(names[a], names[b]) for a, linked in graph["links"].items() for b in linked]
     if not names:
         return MapperGraph(0, 0, 0)
-    rows, columns = np.array(edges, dtype=int).reshape(-1, 2).T
+    # scipy 1.11 counts no components, and says nothing, where indices have 64 bits.
+    rows, columns = np.array(edges, dtype=np.int32).reshape(-1, 2).T
     matrix = coo_array((np.ones(len(edges)), (rows, columns)), shape=(len(names), len(names)))
     return MapperGraph(len(names), len(edges), int(connected_components(matrix, directed=False)[0]))
