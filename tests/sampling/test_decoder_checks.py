@@ -111,6 +111,12 @@ class TestRows:
         with pytest.raises(ValueError, match=f"the distortion .*{word}"):
             curve(network(), distortion=distortion)
 
+    def test_a_distortion_may_know_its_images_by_their_places(self):
+        def distance(a, b):
+            return (X.repeat(len(b) // len(X), 1) - b).square().sum(1)
+
+        assert bool(torch.isfinite(curve(network(), distortion=distance).log_z).all())
+
     def test_nor_does_a_prior(self):
         class Mixing(Normal):
             def log_prob(self, z):

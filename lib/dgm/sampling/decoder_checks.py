@@ -173,7 +173,9 @@ def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
     return output
 
 
-def check_rows(what: str, function: Callable[..., Tensor], *inputs: Tensor) -> None:
+def check_rows(
+    what: str, function: Callable[[Tensor], Tensor], rows: Tensor, anywhere: bool = True
+) -> None:
     """Refuses a function of rows that is not a fixed function of each row by itself.
 
     The same rows go in twice, then half of them in other company, then the same half at other places of
@@ -181,20 +183,18 @@ def check_rows(what: str, function: Callable[..., Tensor], *inputs: Tensor) -> N
 
     Args:
         what: its name in the message.
-        function: inputs (C, ...) to an output (C, ...), floating point.
-        *inputs: C rows each.
+        function: rows (C, ...) to an output (C, ...), floating point.
+        rows: (C, ...).
+        anywhere: a row's place may not matter either; False leaves the smaller batch out.
 
     Raises:
         ValueError: randomness, or rows that depend on each other.
     """
-    n_rows = len(inputs[0])
-    half = list(range(max(1, n_rows // 2)))
-    with torch.no_grad(), own_random_state(inputs[0].device):
-        first, again = (function(*inputs) for _ in range(2))
-        other, moved = (
-            function(*(part[rows] for part in inputs)).reshape(len(rows), *first.shape[1:])
-            for rows in (half + [0] * (n_rows - len(half)), [0, *half])
-        )
+    half = list(range(max(1, len(rows) // 2)))
+    with torch.no_grad(), own_random_state(rows.device):
+        first, again = (function(rows) for _ in range(2))
+        other = function(rows[half + [0] * (len(rows) - len(half))])
+        moved = function(rows[[0, *half]]).reshape(-1, *first.shape[1:]) if anywhere else None
     eps, size = torch.finfo(first.dtype).eps, float(first.abs().max())
 
     def same(values: Tensor, tolerance: float) -> bool:
@@ -205,7 +205,8 @@ def check_rows(what: str, function: Callable[..., Tensor], *inputs: Tensor) -> N
             f"{what} gives other values for the same rows: it must be a fixed function. Switch off "
             "its noise and dropout, functional dropout included"
         )
-    if not (same(other[: len(half)], 64 * eps) and same(moved[1:], eps**0.5)):
+    alone = moved is None or same(moved[1:], eps**0.5)
+    if not (same(other[: len(half)], 64 * eps) and alone):
         raise ValueError(
             f"{what} gives a row other values in other company: each row must depend on itself alone. Is it "
             "in eval mode, and does every BatchNorm have running statistics?"

@@ -117,10 +117,12 @@ class DecoderTarget:
             rows.append(("prior.log_prob", self.space.log_prob, codes))
         if callable(self.distortion):
             images = self.x.repeat(len(output) // n_images, 1)
-            rows.append(("the distortion", self.distortion, images, output.flatten(1).to(images)))
-        for name, function, *inputs in rows[1:]:
+            # which may know its images by their places, so that these stay
+            distortion = partial(self.distortion, images)
+            rows.append(("the distortion", distortion, output.flatten(1).to(images)))
+        for name, function, values in rows[1:]:
             with torch.no_grad(), own_random_state(device), explained(name, device):
-                values = function(*inputs)
+                values = function(values)
             if values.shape != codes.shape[:1]:
                 raise ValueError(
                     f"{name} must return one number a code, {tuple(codes.shape[:1])}, got "
@@ -128,8 +130,8 @@ class DecoderTarget:
                 )
         with own_random_state(device):
             self._check_state(self._try_target(position))
-        for name, function, *inputs in rows:
-            check_rows(name, function, *inputs)
+        for name, function, values in rows:
+            check_rows(name, function, values, anywhere=name != "the distortion")
         if self.distortion == "squared_error" and not simulated:
             warn_of_range(self.x, output)
 
