@@ -489,14 +489,14 @@ class LinearGaussianVAE(NamedTuple):
     def log_evidence(self, x: Tensor) -> Tensor:
         """log p(x), exact, for x (N, P): (N,)."""
         w = self.weight.double()
-        covariance = w @ w.T + self.variance * torch.eye(len(w), dtype=w.dtype, device=w.device)
+        covariance = w @ w.T + self.variance * torch.eye(len(w)).to(w)
         normal = torch.distributions.MultivariateNormal(self.bias.double(), covariance)
         return normal.log_prob(x.double())
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """p(z | x) for x (N, P): its mean (N, D), and the covariance (D, D) that all x share."""
         w = self.weight.double()
-        precision = w.T @ w / self.variance + torch.eye(w.shape[1], dtype=w.dtype, device=w.device)
+        precision = w.T @ w / self.variance + torch.eye(w.shape[1]).to(w)
         covariance = torch.linalg.inv(precision)
         return (x.double() - self.bias.double()) @ w @ covariance / self.variance, covariance
 

@@ -722,7 +722,7 @@ class DeterministicHyperRNN(nn.Module):
         if self.emission == "bernoulli":
             with torch.no_grad():
                 frames = self.decoder[-1].bias[self.components :].view(self.components, -1)
-                frames.add_(mean.clamp(1e-4, 1 - 1e-4).logit().to(frames.device))
+                frames.add_(mean.to(frames).clamp(1e-4, 1 - 1e-4).logit())
 
     def forward(self, x: Tensor, lengths: Tensor, seen: Tensor | None = None) -> Tensor:
         """Log-likelihood (B,) of sequences (B, T, X), nats; `seen` as for `bound`."""
