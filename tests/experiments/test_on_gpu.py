@@ -14,6 +14,7 @@ from on_device import CHAPTERS, EVALUATIONS, STEPS, TRAININGS, NoiseOfTheCPU, St
 from pretended_device import pretended_device
 
 from dgm import profiles
+from dgm.papers.rate_distortion import rate_distortion_curve
 
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # with it cuBLAS repeats itself
 
@@ -114,3 +115,26 @@ def test_evaluation(chapter, profile, on_the_cpu, monkeypatch):
     assert found.keys() == expected.keys()
     for key, value in found.items():
         torch.testing.assert_close(value.cpu(), expected[key], rtol=1e-4, atol=1e-5, msg=key)
+
+
+def test_a_curve_interrupted_on_the_device_is_no_run_of_the_cpu(profile, monkeypatch, tmp_path):
+    monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
+    decoder, left = torch.nn.Linear(2, 5), iter(range(60))
+    x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
+    options = {"latent_dim": 2, "betas": [0.5, 5.0, 50.0], "n_chains": 2, "n_leapfrog": 3}
+    options |= {
+        "temperatures_per_beta": 8,
+        "step_sizes": 0.1,
+        "checkpoint": tmp_path / "run.safetensors",
+    }
+
+    def fragile(_module, _inputs):
+        if next(left, None) is None:
+            raise StoppedError
+
+    handle = decoder.register_forward_pre_hook(fragile)
+    with pytest.raises(StoppedError):
+        rate_distortion_curve(decoder, x, device=profile.device, **options)
+    handle.remove()
+    with pytest.raises(ValueError, match=r"another kind of device|other settings"):
+        rate_distortion_curve(decoder, x, device="cpu", **options)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pretended_device import pretended_device
 from torch import nn
 
 from dgm import checkpoint
@@ -651,25 +650,6 @@ def test_the_home_folder(tmp_path, monkeypatch):
     assert torch.equal(RateDistortionCurve.load("~/mine.safetensors").rate, found.rate)
     assert set(written) == {tmp_path / "run/part.safetensors", tmp_path / "mine.safetensors"}
     assert not (tmp_path / "~").exists()
-
-
-def test_a_checkpoint_of_another_kind_of_device_is_refused(tmp_path, monkeypatch):
-    decoder, x = linear_problem(n_images=2)
-    monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
-    path, left = tmp_path / "run.safetensors", iter(range(400))
-
-    def fragile(_module, _inputs):
-        if next(left, None) is None:
-            raise KeyboardInterrupt
-
-    options = {"temperatures_per_beta": 8, "checkpoint": path, "seed": 0}
-    with pretended_device() as device:
-        handle = decoder.register_forward_pre_hook(fragile)
-        with pytest.raises(KeyboardInterrupt):
-            curve(decoder, x, device=device, **options)
-        handle.remove()
-        with pytest.raises(ValueError, match="another kind of device|other settings"):
-            curve(decoder, x, device="cpu", **options)
 
 
 def test_the_decoder_is_left_as_it_was():
