@@ -286,6 +286,8 @@ def pretended_device(capability: tuple[int, int] = (8, 0)) -> Iterator[torch.dev
             "is_available": lambda: True,
             "device_count": lambda: 1,
             "current_device": lambda: 0,
+            "_exchange_device": lambda _: 0,
+            "_maybe_exchange_device": lambda _: 0,
             "get_device_name": lambda *_: "pretended device",
             "get_device_capability": lambda *_: capability,
             "synchronize": lambda *_: None,

@@ -181,6 +181,12 @@ def test_an_rnn_runs_there(device, training):
         states.sum().backward()
 
 
+def test_it_can_be_made_the_current_one(device):
+    with torch.cuda.device(device), torch.random.fork_rng(devices=[device]):
+        torch.manual_seed(0)
+        assert torch.ones(2, device="cuda").device == device
+
+
 def test_autocast_there_is_bfloat16(device):
     layer = nn.Linear(2, 3).to(device)
     with torch.autocast("cuda", torch.bfloat16):
