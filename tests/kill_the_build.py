@@ -1,12 +1,14 @@
 """Kills builds of a small book at random moments; never may an old output stand under a new key.
 
 `python tests/kill_the_build.py 30`. After each kill the library is edited and the book built at once,
-while an orphan, were there one, would still be writing: the staged notebook must show the edit, and so
-must what is in the cache under the present key. Nothing of the killed build may be alive two seconds later.
+while an orphan, were there one, would still be writing: the page must show the edit, and so must what is
+in the cache under the present key. Nothing of the killed build may be alive two seconds later.
 """
 
 import os
 import random
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,25 +17,30 @@ from pathlib import Path
 
 import nbformat
 import psutil
-from nbformat.v4 import new_code_cell, new_notebook
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from dgm import book
 
 BUILD = """
 import pathlib, sys
 from dgm import book
-sys.exit(book.main(["--execute-only"], root=pathlib.Path(sys.argv[1])))
+root = pathlib.Path(sys.argv[1])
+sys.exit(book.main(["--output", str(root / "_build")], root=root))
 """
-SECONDS = 8.0  # that the notebook takes after it has read the library
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = 4.0  # that the notebook takes after it has read the library
 
 
 def small_book(root: Path) -> None:
-    """A book of one notebook that shows a value of its library."""
+    """A book of one notebook that shows a value of its library, with the project's configuration."""
+    for name in ("_ext", "_static", "_templates"):
+        shutil.copytree(ROOT / "book" / name, root / "book" / name)
+    for name in ("_config.yml", "requirements.lock", "book/references.bib"):
+        shutil.copy(ROOT / name, root / name)
+    packages = '[tool.setuptools.packages.find]\nwhere = ["lib"]\n'
     for name, text in {
-        "requirements.lock": "",
-        "pyproject.toml": '[project]\nname = "small"\n',
-        "_config.yml": "",
-        "_toc.yml": "",
+        "pyproject.toml": f'[project]\nname = "small"\nversion = "1"\n{packages}',
+        "_toc.yml": "format: jb-book\nroot: book/intro\nchapters:\n- file: notebooks/01_small\n",
         "lib/value.py": "VALUE = 0\n",
         "book/intro.md": "# Hello\n",
     }.items():
@@ -44,9 +51,10 @@ def small_book(root: Path) -> None:
         parameters,
         f"import sys, time\nsys.path.insert(0, {str(root / 'lib')!r})\nfrom value import VALUE",
         f"time.sleep({SECONDS})",
-        "print(VALUE)",
+        'print(f"the value is {VALUE}")',
     ]
     cells = [new_code_cell(cell) if isinstance(cell, str) else cell for cell in cells]
+    cells.insert(0, new_markdown_cell("# Small"))
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
     (root / "notebooks").mkdir()
@@ -60,15 +68,15 @@ def start(root: Path, mark: str) -> subprocess.Popen:
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, env=environment)
 
 
-def shown(path: Path) -> str:
-    """What an executed notebook shows at its end."""
-    return book.code_cells(nbformat.read(path, as_version=4))[-1].outputs[0].text.strip()
+def shown(path: Path) -> set[str]:
+    """The values that an executed notebook or its page shows."""
+    return set(re.findall(r"the value is (-?\d+)", path.read_text("utf-8")))
 
 
 def alive(mark: str) -> int:
     """How many processes carry the mark."""
-    found = psutil.process_iter(["environ", "status"])
-    mine = [p for p in found if (p.info["environ"] or {}).get("KILL_THE_BUILD") == mark]
+    processes = psutil.process_iter(["environ", "status"])
+    mine = [p for p in processes if (p.info["environ"] or {}).get("KILL_THE_BUILD") == mark]
     return sum(process.info["status"] != "zombie" for process in mine)
 
 
@@ -100,8 +108,8 @@ def main(trials: int) -> int:
             source = book.read_source(root / "notebooks" / f"{name}.ipynb", parameters)
             key = book.code_key(source, root)
             cached = book.cached_path(output / "cache", name, key, root)
-            staged = output / "src" / "notebooks" / f"{name}.ipynb"
-            right = status == 0 and {shown(staged), shown(cached)} == {str(number)}
+            page = output / "html" / "notebooks" / f"{name}.html"
+            right = status == 0 and shown(page) == shown(cached) == {str(number)}
             n_wrong += not right
             print(
                 f"{number} kills, {n_running} while the notebook ran: {n_wrong} wrong outputs, "
