@@ -73,11 +73,11 @@ def shown(path: Path) -> set[str]:
     return set(re.findall(r"the value is (-?\d+)", path.read_text("utf-8")))
 
 
-def alive(mark: str) -> int:
-    """How many processes carry the mark."""
-    processes = psutil.process_iter(["environ", "status"])
-    mine = [p for p in processes if (p.info["environ"] or {}).get("KILL_THE_BUILD") == mark]
-    return sum(process.info["status"] != "zombie" for process in mine)
+def alive(mark: str) -> list[str]:
+    """The commands of the processes that carry the mark."""
+    processes = psutil.process_iter(["environ", "status", "cmdline"])
+    mine = [p.info for p in processes if (p.info["environ"] or {}).get("KILL_THE_BUILD") == mark]
+    return [" ".join(info["cmdline"])[:100] for info in mine if info["status"] != "zombie"]
 
 
 def main(trials: int) -> int:
@@ -94,14 +94,15 @@ def main(trials: int) -> int:
             (root / "lib" / "value.py").write_text(f"VALUE = {-number}\n")
             build = start(root, mark)
             time.sleep(random.uniform(0, longest))
-            n_running += alive(mark) > 1  # papermill, and perhaps its kernel
+            n_running += len(alive(mark)) > 1  # papermill, and perhaps its kernel
             build.kill()
             build.wait()
             (root / "lib" / "value.py").write_text(f"VALUE = {number}\n")
             began = time.monotonic()
             build = start(root, "whole")
             time.sleep(2)
-            n_orphans += alive(mark) > 0
+            orphans = alive(mark)
+            n_orphans += bool(orphans)
             status = build.wait()
             longest = time.monotonic() - began
             parameters = {"PROFILE": "auto", "SEED": 0}
@@ -114,6 +115,7 @@ def main(trials: int) -> int:
             print(
                 f"{number} kills, {n_running} while the notebook ran: {n_wrong} wrong outputs, "
                 f"{n_orphans} orphans; the last whole build took {longest:.0f} s",
+                *orphans,
                 flush=True,
             )
     return bool(n_wrong or n_orphans)

@@ -47,12 +47,13 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")])),
 }
-# Papermill, which ends with its kernel as soon as the parent dies: that closes the standard input.
+# A module that ends, with all that it started, as soon as its parent dies: that closes the standard input.
 LAUNCHER = """
-import os, sys, threading
+import os, runpy, sys, threading
 
 def watch():
-    sys.stdin.buffer.read()
+    while os.read(0, 1024):  # not sys.stdin, whose lock would stop the interpreter's end
+        pass
     try:
         import psutil
         for child in psutil.Process().children(recursive=True):
@@ -61,8 +62,8 @@ def watch():
         os._exit(1)
 
 threading.Thread(target=watch, daemon=True).start()
-from papermill.cli import papermill
-papermill()
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
 LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle"}
 CACHE_DEPTH = 4
@@ -236,6 +237,12 @@ def try_read(path: Path) -> nbformat.NotebookNode | None:
         return None
 
 
+def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
+    """Runs `python -m module` in a process that ends, with all that it started, when this one does."""
+    command = [sys.executable, "-c", LAUNCHER, module, *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+
+
 def execute(
     notebook: nbformat.NotebookNode,
     name: str,
@@ -265,17 +272,16 @@ def execute(
     work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
     source, target, log = (work / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
     nbformat.write(notebook, source)
-    command = [sys.executable, "-c", LAUNCHER, str(source), str(target), "--cwd", str(cwd)]
-    command += ["--kernel", "python3", "--no-progress-bar", "--log-level", "ERROR"]
+    arguments = [str(source), str(target), "--cwd", str(cwd), "--kernel", "python3"]
+    arguments += ["--no-progress-bar", "--log-level", "ERROR"]
     total = len(code_cells(notebook))
     start, seen, reason, ended = time.monotonic(), None, None, None
     with log.open("wb") as stream:
-        process = subprocess.Popen(
-            command,
+        process = launch(
+            "papermill",
+            *arguments,
             env={**os.environ, **ENVIRONMENT},
-            stdin=subprocess.PIPE,
             stdout=stream,
-            stderr=subprocess.STDOUT,
             start_new_session=True,
         )
         try:
@@ -456,20 +462,23 @@ def wheel(root: Path, output: Path) -> Path:
                 target.parent.mkdir(exist_ok=True)
                 tree = (root / path).is_dir()
                 (shutil.copytree if tree else shutil.copy)(root / path, target)
-            command = [
-                *(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-index", "--no-deps")
-            ]
-            command += ["--no-build-isolation", "--wheel-dir", "wheels", "."]
-            done = subprocess.run(
-                command,
-                cwd=copy,
-                env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"},  # same content, same bytes
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode:
-                raise RuntimeError(f"the library's wheel was not built:\n{done.stderr}")
+            arguments = ["wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+            log = Path(copy, "wheel.log")
+            with log.open("wb") as stream:
+                process = launch(
+                    *("pip", *arguments, "--wheel-dir", "wheels", "."),
+                    cwd=copy,
+                    env={
+                        **os.environ,
+                        "SOURCE_DATE_EPOCH": "315532800",
+                    },  # same content, same bytes
+                    stdout=stream,
+                )
+                status = process.wait()
+                process.stdin.close()
+            if status:
+                reason = log.read_text("utf-8", "replace")
+                raise RuntimeError(f"the library's wheel was not built:\n{reason}")
             for path in Path(copy, "wheels").iterdir():
                 write_if_changed(folder / path.name, path.read_bytes())
         built = list(folder.glob("*.whl"))
