@@ -7,7 +7,7 @@ import os
 import pytest
 import torch
 
-from dgm import profiles, widgets
+from dgm import profiles, results, widgets
 from dgm.experiments import pooling_training as training
 from dgm.experiments import pooling_vae as experiment
 from dgm.papers.pooling_vae import LinearGaussianVAE
@@ -235,12 +235,13 @@ def test_the_page_can_be_made(found):
     golden = experiment.page_golden(found, rounded(encoders))
     weights = widgets.PoolingWeights(encoders, found.vocabulary.values["words"], golden=golden)
     examples = experiment.page_examples(found)
-    widgets.InfluenceRuler(weights, examples, found.badge)
-    widgets.TemperatureSlider(weights, examples, found.badge, kind="max")
-    race = widgets.PoolingRace(experiment.page_race(found), found.badge)
+    badge = results.own_badge(*experiment.first_seed(found, *experiment.ENCODERS.values()))
+    widgets.InfluenceRuler(weights, examples, badge)
+    widgets.TemperatureSlider(weights, examples, badge, kind="max")
+    race = widgets.PoolingRace(experiment.page_race(found), badge)
     assert "max" in repr(race)
     sets = experiment.page_microscope(found)
-    widgets.DispersionMicroscope(sets, found.badge)
+    widgets.DispersionMicroscope(sets, badge)
     assert sets[0]["frames"]["last"]["points"].shape == (3, 40, 2)
     assert len(sets[0]["class_of"]) == len(sets[0]["texts"]) == 40
     assert max(sets[0]["class_of"]) < len(sets[0]["classes"])

@@ -132,7 +132,6 @@ class Chapter(NamedTuple):
     seeds: list[int]
     labels: tuple[int, ...]
     scale: str
-    badge: str
     judges: dict[str, Result]  # by data set
     controls: dict[str, Result]
     steering: dict[int, list[Result]]  # by number of labels, a result a seed
@@ -163,7 +162,6 @@ def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
         seeds,
         labels,
         scale,
-        results.badge(list(found.values()), scale),
         {name: found[f"judges-{name}-seed0"] for name in (dataset, *others)},
         {name: found[f"{prefix(profile, name)}controls"] for name in (dataset, *others)},
         {n: [found[f"steering-{n}-seed{seed}"] for seed in seeds] for n in labels},

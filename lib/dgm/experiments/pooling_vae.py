@@ -119,7 +119,6 @@ class Chapter(NamedTuple):
     profile: profiles.Profile
     dataset: str  # of the main table
     scale: str
-    badge: str
     sets: dict[str, Runs]
     timing: Result
     vocabulary: Result
@@ -153,7 +152,6 @@ def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
         profile,
         main,
         scale,
-        results.badge([r for kinds in sets[main].values() for r in kinds], scale),
         sets,
         found[f"{main}-timing"],
         found[f"{main}-vocabulary"],

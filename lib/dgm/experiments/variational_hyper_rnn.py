@@ -120,7 +120,6 @@ class Chapter(NamedTuple):
 
     profile: profiles.Profile
     scale: str
-    badge: str
     sets: dict[str, dict[str, list[Result]]]  # set -> model -> one result a seed
     truth: Result
 
@@ -153,8 +152,7 @@ def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
         sets.setdefault(dataset, {}).setdefault(model, []).append(result)
     n = profile.n_seeds
     scale = f"{n} seed{'s' * (n > 1)}"
-    badge = results.badge([r for of in sets["switching"].values() for r in of], scale)
-    return Chapter(profile, scale, badge, sets, found["switching-oracle"])
+    return Chapter(profile, scale, sets, found["switching-oracle"])
 
 
 def badge(found: Chapter, dataset: str) -> str:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from dgm.precision import run_lstm
+from dgm.vae import at_least_float32
 
 
 class LSTMState(NamedTuple):
@@ -208,8 +209,7 @@ def token_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> 
         raise ValueError(
             f"tokens {tuple(tokens.shape)} want logits (B, T - 1, V), got {tuple(logits.shape)}"
         )
-    if logits.dtype in (torch.bfloat16, torch.float16):
-        logits = logits.float()
+    logits = at_least_float32(logits)
     outside = None
     if lengths is not None:
         outside = torch.arange(1, t, device=tokens.device) >= lengths[:, None]

@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from dgm.vae import at_least_float32
+
 
 class MixtureLoss(NamedTuple):
     """Equation (2) over tokens."""
@@ -79,7 +81,7 @@ def mixture_of_softmaxes_nll(
     device = latent.device.type
     products = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
     with torch.autocast(device, enabled=False):
-        floats = [_at_least_float32(x) for x in (latent, log_prior, weight, bias)]
+        floats = [at_least_float32(x) for x in (latent, log_prior, weight, bias)]
         weights = weights.detach().to(floats[0].dtype)
         learning = torch.is_grad_enabled() and any(x.requires_grad for x in floats)
         others = targets.long(), weights, block, products or floats[0].dtype, learning
@@ -140,7 +142,3 @@ class _MixtureNLL(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad, _):
         return (*(grad * saved for saved in ctx.saved_tensors), *[None] * 5)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -37,6 +37,8 @@ from torch.nn.functional import softplus
 from torch.nn.utils.parametrize import type_before_parametrizations
 from torch.overrides import TorchFunctionMode
 
+from dgm.vae import at_least_float32
+
 __all__ = [
     "BRETerms",
     "DiscriminatorTerms",
@@ -85,7 +87,7 @@ def softsign_code(h: Tensor, zeta: float = 1e-3) -> Tensor:
     """
     if not zeta > 0:
         raise ValueError(f"zeta must be above 0, got {zeta}")
-    h = _at_least_float32(h)
+    h = at_least_float32(h)
     magnitude = h.abs()
     eps = zeta * magnitude.detach().mean()
     return h / (magnitude + eps.clamp_min(torch.finfo(h.dtype).tiny))
@@ -279,10 +281,10 @@ def feature_matching_objective(discriminator: nn.Sequential, real: Tensor, fake:
     """Equation (8) on real and fake points (K, ...), a scalar; f is what the last layer reads."""
     features = _uncompiled(discriminator)[:-1]
     with torch.no_grad():
-        wanted = _at_least_float32(features(real)).mean(0)
+        wanted = at_least_float32(features(real)).mean(0)
     # Before torch 2.11 autocast would hand on the weights that it has cast without a gradient.
     torch.clear_autocast_cache()
-    return (wanted - _at_least_float32(features(fake)).mean(0)).square().sum()
+    return (wanted - at_least_float32(features(fake)).mean(0)).square().sum()
 
 
 def gradient_penalty(discriminator: nn.Module, points: Tensor) -> Tensor:
@@ -431,7 +433,7 @@ def _passes(
 
 def _real_or_fake(output: Tensor) -> Tensor:
     """Logits (K,), at least float32; equation (7) where there are several a point."""
-    output = _at_least_float32(output)
+    output = at_least_float32(output)
     if output.ndim == 1:
         return output
     return output.squeeze(1) if output.shape[1] == 1 else torch.logsumexp(output, 1)
@@ -450,8 +452,4 @@ def _input_gradients(discriminator: nn.Module, points: Tensor, create_graph: boo
     with torch.enable_grad():
         logits = _real_or_fake(discriminator(points))
         (gradients,) = torch.autograd.grad(logits.sum(), points, create_graph=create_graph)
-    return _at_least_float32(gradients).flatten(1)
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+    return at_least_float32(gradients).flatten(1)
