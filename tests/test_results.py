@@ -275,17 +275,6 @@ def test_two_writers_never_mix(context):
     assert len(first) == TRIALS
 
 
-def test_published_takes_the_largest_whole_profile(context):
-    def names(profile):
-        return ["a", "b"]
-
-    assert results.published("01_test", names) is None
-    results.get("a", compute, context)
-    assert results.published("01_test", names) is None
-    results.get("b", compute, context)
-    assert results.published("01_test", names) == "smoke"
-
-
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """A package that came with a result "a" of its own at `small`, and an empty user's cache."""
@@ -305,7 +294,6 @@ def test_results_that_came_with_the_package_are_read_and_new_ones_go_to_the_cach
     installed, tmp_path
 ):
     shipped = {p: p.read_bytes() for p in (tmp_path / "site-packages").rglob("*.*")}
-    assert results.published("01_test", lambda profile: ["a"]) == "small"
     assert results.get("a", pytest.fail, installed).values == {"mean": 1.5}
     assert results.missing(results.get(name, pytest.fail, installed) for name in "ab") == [
         ("b", installed)

@@ -8,13 +8,15 @@ import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import torch
+
 from dgm import profiles, results
 from dgm.checkpoint import write_text
 from dgm.data import registry
 from dgm.progress import progress_bar
 from dgm.results import Context, Result
 
-__all__ = ["announce", "collect", "costs", "over_seeds", "resolve"]
+__all__ = ["announce", "collect", "costs", "load", "over_seeds", "published", "resolve"]
 
 COSTS = Path(__file__).with_name("costs.json")
 Everything = Callable[[profiles.Profile], Iterable[Result]]
@@ -34,6 +36,31 @@ def over_seeds(run: Callable[..., Iterable[Result]], first_seed: int) -> Everyth
     )
 
 
+def published(everything: Everything) -> profiles.Profile | None:
+    """The largest profile of which every result is at hand; None where none is."""
+    for name in reversed(profiles.NAMES):
+        if not results.missing(everything(profile := profiles.get(name))):
+            return profile
+    return None
+
+
+def load(
+    run: Callable[..., Iterable[Result]], profile_name: str, first_seed: int
+) -> tuple[profiles.Profile, dict[str, Result]]:
+    """A chapter's profile and its results by name, loaded or computed, with the profile's threads.
+
+    Args:
+        run: as in `over_seeds`.
+        profile_name: as in `resolve`, whose errors it raises.
+        first_seed: of the profile's seeds.
+    """
+    everything = over_seeds(run, first_seed)
+    profile = resolve(profile_name, everything)
+    if profile.threads:
+        torch.set_num_threads(profile.threads)
+    return profile, collect(everything, profile)
+
+
 def resolve(profile_name: str, everything: Everything) -> profiles.Profile:
     """The profile of that name, announced before anything is computed.
 
@@ -51,15 +78,14 @@ def resolve(profile_name: str, everything: Everything) -> profiles.Profile:
         profile = profiles.get(profile_name)
         announce(results.missing(everything(profile)))
         return profile
-    for name in reversed(profiles.NAMES):
-        if not results.missing(everything(profile := profiles.get(name))):
-            return profile
+    if profile := published(everything):
+        return profile
     print(
         "No published results of this chapter were found, so `smoke` runs: a minute or two, small "
         f"models.\n{statement(results.missing(everything(profiles.get('small'))))}\n"
         'To compute them, set PROFILE = "small".'
     )
-    return profile
+    return profiles.get("smoke")
 
 
 def announce(absent: list[tuple[str, Context]]) -> None:

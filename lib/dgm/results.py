@@ -135,14 +135,6 @@ def missing(everything: Iterable[Result]) -> list[tuple[str, Context]]:
         _absent.reset(mark)
 
 
-def published(chapter: str, names: Callable[[profiles.Profile], list[str]]) -> str | None:
-    """The largest profile of which every result in names(profile) is there; None where none is."""
-    for profile in reversed(profiles.NAMES):
-        if all(find(chapter, profile, name).exists() for name in names(profiles.get(profile))):
-            return profile
-    return None
-
-
 def mark_verified(context: Context, checks: list[dict[str, Any]]) -> None:
     """Remember that the present code gives the published numbers of this chapter and profile."""
     path = folder() / context.chapter / context.profile.name / "verified.json"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dgm import checkpoint, profiles, results
+from dgm import checkpoint, jobs, profiles, results
 from dgm.data import synthetic, text
-from dgm.experiments import CHAPTERS, sentence_codes, sentence_steering, text_judges
+from dgm.experiments import CHAPTERS, all_claims, sentence_codes, sentence_steering, text_judges
 from dgm.experiments import controllable_text_vae as experiment
 from dgm.experiments.self_training import anchored_targets
 from dgm.papers.controllable_text_vae import steer
@@ -213,13 +213,13 @@ class TestChapter:
         assert all(r.current for r in [found.page, found.walk, found.released, *found.simplex])
         assert CHAPTERS["controllable_text_vae"] == experiment.CHAPTER
         stems = {r.stem for r in results.folder().rglob("*.json")}
-        assert stems == set(experiment.names(tiny))
+        assert stems == set(jobs.load(experiment.run, tiny.name, 0)[1])
 
     def test_claims_follow_the_results(self, tiny):
         found = experiment.chapter("smoke")
         made = experiment.claims(found)
         assert len(made) == 8
-        assert experiment.published_claims() == made
+        assert all_claims() == made
         released = found.released
         values = {**released.values, "dispersion": {**released.values["dispersion"], "spread": 0.5}}
         better = found._replace(released=released._replace(values=values))

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from dgm import figures, profiles, results, widgets
+from dgm import figures, jobs, profiles, results, widgets
 from dgm.experiments import CHAPTERS, all_claims
 from dgm.experiments import __main__ as command
 from dgm.experiments import rate_distortion as experiment
@@ -133,7 +133,7 @@ def of_name(name):
 @pytest.fixture
 def small():
     """The chapter at the small profile, from made-up results."""
-    found = {name: of_name(name) for name in curves.names(SMALL)}
+    found = {name: of_name(name) for name, _ in curves.jobs(SMALL)}
 
     def of(what):
         return {
@@ -160,9 +160,16 @@ def verdict(found, words):
 class TestPlan:
     @pytest.mark.parametrize("name", profiles.NAMES)
     def test_every_result_has_one_name_and_a_model(self, name):
-        found = curves.names(profiles.get(name, "cpu"))
+        found = [result for result, _ in curves.jobs(profiles.get(name, "cpu"))]
         assert len(set(found)) == len(found)
         assert {n.split("-seed")[0] for n in found} <= set(training.MODELS)
+
+    @pytest.mark.parametrize("first", [0, 2])
+    def test_every_result_comes_with_one_seed(self, monkeypatch, tmp_path, first):
+        monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
+        expected = [name for name, _ in curves.jobs(SMALL, first)]
+        computed = results.missing(jobs.over_seeds(curves.run, first)(SMALL))
+        assert sorted(name for name, _ in computed) == sorted(expected)
 
     def test_small_holds_what_is_asked_and_paper_all_models(self):
         several = {m: n for m, n in curves.main_models(SMALL).items() if n == 3}
@@ -511,7 +518,7 @@ class TestSmoke:
         assert [r.values["beta"] for r in found.gaps["vae2"]] == [0.35, 1.1, 200.0]
         assert all("earlier code" not in page.badge(found, name) for name in page.evidence(found))
         made_here = {r.stem for r in (results.folder() / CHAPTER / "smoke").glob("*.json")}
-        assert made_here - {"verified"} == set(curves.names(smoke))
+        assert made_here - {"verified"} == {name for name, _ in curves.jobs(smoke)}
 
     def test_claims_are_judged_and_shown(self, smoke):
         ours = [c for c in all_claims() if c.chapter == CHAPTER]

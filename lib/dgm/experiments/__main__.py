@@ -31,10 +31,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     name = options.chapter if options.chapter in CHAPTERS else options.chapter.split("_", 1)[1]
     chapter = importlib.import_module(f"dgm.experiments.{name}")
-    published = results.published(CHAPTERS[name], chapter.names)
-    if options.verify and (published is None or options.profile not in (None, published)):
-        parser.error(f"nothing to verify: the profile published whole is {published}")
-    chosen = options.profile or (published if options.verify else "smoke")
+    chosen = options.profile or "smoke"
+    if options.verify:
+        whole = jobs.published(jobs.over_seeds(chapter.run, 0))
+        if whole is None or options.profile not in (None, whole.name):
+            parser.error(
+                f"nothing to verify: the profile published whole is {whole and whole.name}"
+            )
+        chosen = whole.name
     profile = profiles.get(chosen, options.device)
     if threads := options.threads or profile.threads:
         torch.set_num_threads(threads)

@@ -53,19 +53,6 @@ def run(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Iterator[R
             yield toys.toy(profile, target, method, n + first_seed)
 
 
-def names(profile: profiles.Profile) -> list[str]:
-    """The results that make the chapter whole at a profile."""
-    s = images.settings(profile)
-    found = [f"{dataset}-classifier" for dataset in s.sizes]
-    found += [r.name for r in images.runs(profile)]
-    found += [
-        images.semi_name(s.dataset, method, seed)
-        for seed in range(profile.n_seeds)
-        for method in METHODS
-    ]
-    return found + [toys.name_of(*r) for r in toys.runs(profile)]
-
-
 class Chapter(NamedTuple):
     """All results of the chapter at one profile, as the notebook and the page use them."""
 
@@ -80,13 +67,9 @@ class Chapter(NamedTuple):
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    everything = jobs.over_seeds(run, first_seed)
-    profile = jobs.resolve(profile_name, everything)
-    if profile.threads:
-        torch.set_num_threads(profile.threads)
+    profile, found = jobs.load(run, profile_name, first_seed)
     s = images.settings(profile)
     seeds = list(range(first_seed, first_seed + profile.n_seeds))
-    found = jobs.collect(everything, profile)
     dcgans: dict[tuple[str, str, str, int], Pairs] = {}
     for r in images.runs(profile):
         key = (r.dataset, r.regime, r.norm, r.width)
@@ -306,12 +289,6 @@ def claims(found: Chapter) -> list[Claim]:
             found.semi,
         ),
     ]
-
-
-def published_claims() -> list[Claim]:
-    """The claims at the best published profile; none where nothing has been published."""
-    name = results.published(CHAPTER, names)
-    return claims(chapter(name)) if name else []
 
 
 def toy_gan(result: Result) -> GAN:

@@ -111,19 +111,6 @@ def second_datasets(profile: profiles.Profile) -> tuple[str, ...]:
     return () if profile.name == "smoke" else ("amazon",)
 
 
-def names(profile: profiles.Profile) -> list[str]:
-    """The results that make the chapter whole at a profile."""
-    labels = steering.settings(profile).labels
-    kinds = [*(f"steering-{n}" for n in labels), "simplex", "ordinary"]
-    found = [f"{kind}-seed{seed}" for kind in kinds for seed in range(profile.n_seeds)]
-    found += [f"judges-{settings(profile).dataset}-seed0", "controls", "released-seed0"]
-    found += ["page-seed0", "walk-seed0"]
-    for other in second_datasets(profile):
-        own = (f"{other}-{name}" for name in ("controls", "simplex-seed0", "ordinary-seed0"))
-        found += [f"judges-{other}-seed0", *own]
-    return found
-
-
 class Chapter(NamedTuple):
     """All results of the chapter at one profile, as the notebook and the page use them."""
 
@@ -145,13 +132,9 @@ class Chapter(NamedTuple):
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    everything = jobs.over_seeds(run, first_seed)
-    profile = jobs.resolve(profile_name, everything)
-    if profile.threads:
-        torch.set_num_threads(profile.threads)
+    profile, found = jobs.load(run, profile_name, first_seed)
     dataset, labels = settings(profile).dataset, steering.settings(profile).labels
     seeds = list(range(first_seed, first_seed + profile.n_seeds))
-    found = jobs.collect(everything, profile)
     others = second_datasets(profile)
     scale = (
         f"{found['controls'].values['source copy']['n']} test sentences, {_count(seeds, 'seed')}"
@@ -442,12 +425,6 @@ def _steering_claim(found: Chapter, n_labels: int) -> Claim:
 def _claim(found: Chapter, text_: str, source: str, measured: str, holds: bool | None) -> Claim:
     scale = f"profile {found.profile.name}, {found.dataset}, {found.scale}"
     return Claim(CHAPTER, TITLE, text_, source, measured, scale, verdict(holds))
-
-
-def published_claims() -> list[Claim]:
-    """The claims at the best published profile; none where nothing has been published."""
-    name = results.published(CHAPTER, names)
-    return claims(chapter(name)) if name else []
 
 
 def verify(profile: profiles.Profile) -> list[dict[str, Any]]:

@@ -90,12 +90,6 @@ def run(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Iterator[R
             yield training.real_text(profile, dataset, n + first_seed)
 
 
-def names(profile: profiles.Profile) -> list[str]:
-    """The results that make the chapter whole at a profile."""
-    real = [name_of(dataset, "real", n) for dataset, n in real_runs(profile)]
-    return [*(name_of(*r) for r in runs(profile)), *real]
-
-
 Runs = dict[str, list[Result]]  # arm -> one result a seed
 
 
@@ -124,11 +118,7 @@ def context(profile: profiles.Profile) -> results.Context:
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    everything = jobs.over_seeds(run, first_seed)
-    profile = jobs.resolve(profile_name, everything)
-    if profile.threads:
-        torch.set_num_threads(profile.threads)
-    found = jobs.collect(everything, profile)
+    profile, found = jobs.load(run, profile_name, first_seed)
     sets: dict[str, Runs] = {}
     for dataset, arm, n in runs(profile):
         result = found[name_of(dataset, arm, n + first_seed)]
@@ -528,12 +518,6 @@ def _claim(
 
 def _all(parts: list[bool | None]) -> bool | None:
     return None if any(p is None for p in parts) else all(parts)
-
-
-def published_claims() -> list[Claim]:
-    """The claims at the best published profile; none where nothing has been published."""
-    name = results.published(CHAPTER, names)
-    return claims(chapter(name)) if name else []
 
 
 def verify(profile: profiles.Profile) -> list[dict[str, Any]]:

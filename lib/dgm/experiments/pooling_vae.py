@@ -104,12 +104,6 @@ def run(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Iterator[R
         yield training.vocabulary(profile, main_set(profile))
 
 
-def names(profile: profiles.Profile) -> list[str]:
-    """The results that make the chapter whole at a profile."""
-    main = main_set(profile)
-    return [*(name_of(*r) for r in runs(profile)), f"{main}-timing", f"{main}-vocabulary"]
-
-
 Runs = dict[str, list[Result]]  # kind -> one result a seed
 
 
@@ -136,11 +130,7 @@ class Chapter(NamedTuple):
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    everything = jobs.over_seeds(run, first_seed)
-    profile = jobs.resolve(profile_name, everything)
-    if profile.threads:
-        torch.set_num_threads(profile.threads)
-    found = jobs.collect(everything, profile)
+    profile, found = jobs.load(run, profile_name, first_seed)
     sets: dict[str, Runs] = {}
     for dataset, kind, n in runs(profile):
         result = found[name_of(dataset, kind, n + first_seed)]
@@ -586,12 +576,6 @@ def _claim(found: Chapter, text: str, source: str, measured: str, holds: bool | 
 
 def _all(parts: list[bool | None]) -> bool | None:
     return None if any(p is None for p in parts) else all(parts)
-
-
-def published_claims() -> list[Claim]:
-    """The claims at the best published profile; none where nothing has been published."""
-    name = results.published(CHAPTER, names)
-    return claims(chapter(name)) if name else []
 
 
 def verify(profile: profiles.Profile) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from dgm.measure import Interval, bootstrap
 from dgm.paired import above_zero, paired_difference, told
 from dgm.results import Result
 
-__all__ = ["CHAPTER", "chapter", "claims", "context", "names", "published_claims", "run", "verify"]
+__all__ = ["CHAPTER", "chapter", "claims", "context", "run", "verify"]
 
 TITLE = "Rate and distortion"
 ABSTRACT = "Huang et al. 2020, abstract"
@@ -28,7 +28,7 @@ WAYS = {
     "diagonal": "a step size an axis",
     "long": f"{curves.LONG['n_leapfrog']} leapfrog steps",
 }
-names, run = curves.names, curves.run
+run = curves.run
 
 
 def label(name: str) -> str:
@@ -66,16 +66,9 @@ class Chapter(NamedTuple):
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-
-    def everything(profile: profiles.Profile) -> Iterator[Result]:
-        return (make() for _, make in curves.jobs(profile, first_seed))
-
-    profile = jobs.resolve(profile_name, everything)
-    if profile.threads:
-        torch.set_num_threads(profile.threads)
+    profile, found = jobs.load(run, profile_name, first_seed)
     s = settings(profile)
     seeds = list(range(first_seed, first_seed + profile.n_seeds))
-    found = jobs.collect(everything, profile)
     models = curves.main_models(profile)
 
     def of(what: str) -> dict[str, list[Result]]:
@@ -626,12 +619,6 @@ def _dropped_excess(found: Chapter, seed: int) -> float:
 def _both(verdicts: Iterator[bool | None]) -> bool | None:
     every = list(verdicts)
     return None if None in every else all(every)
-
-
-def published_claims() -> list[Claim]:
-    """The claims at the best published profile; none where nothing has been published."""
-    name = results.published(CHAPTER, names)
-    return claims(chapter(name)) if name else []
 
 
 def verify(profile: profiles.Profile, n_images: int = 16) -> list[dict[str, Any]]:

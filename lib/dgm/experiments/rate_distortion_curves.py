@@ -5,6 +5,7 @@
 
 import functools
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -76,15 +77,12 @@ def main_models(profile: profiles.Profile) -> dict[str, int]:
     return dict.fromkeys(several, profile.n_seeds) | dict.fromkeys(ONE_SEED, 1)
 
 
-def names(profile: profiles.Profile) -> list[str]:
-    """The results that make the chapter whole at a profile."""
-    return [name for name, _ in jobs(profile)]
-
-
-def run(profile: profiles.Profile, seed: int) -> Iterator[Result]:
-    """Every result of one seed: loaded, resumed or computed."""
-    for name, make in jobs(profile):
-        if f"-seed{seed}-" in name:
+def run(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Iterator[Result]:
+    """Every result of one seed, loaded, resumed or computed; with the first, those of seeds not asked for."""
+    asked = range(first_seed, first_seed + profile.n_seeds)
+    for name, make in jobs(profile, first_seed):
+        own = int(re.search(r"-seed(\d+)-", name)[1])
+        if own == seed or (seed == first_seed and own not in asked):
             yield make()
 
 

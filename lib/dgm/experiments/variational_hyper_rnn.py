@@ -110,11 +110,6 @@ def run(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Iterator[R
             yield training.result(profile, dataset, model, seed)
 
 
-def names(profile: profiles.Profile) -> list[str]:
-    """The results that make the chapter whole at a profile."""
-    return ["switching-oracle", *(name_of(*r) for r in runs(profile))]
-
-
 class Chapter(NamedTuple):
     """All results of the chapter at one profile, as the notebook and the page use them."""
 
@@ -141,11 +136,7 @@ def context(profile: profiles.Profile) -> results.Context:
 
 def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    everything = jobs.over_seeds(run, first_seed)
-    profile = jobs.resolve(profile_name, everything)
-    if profile.threads:
-        torch.set_num_threads(profile.threads)
-    found = jobs.collect(everything, profile)
+    profile, found = jobs.load(run, profile_name, first_seed)
     sets: dict[str, dict[str, list[Result]]] = {}
     for dataset, model, n in runs(profile):
         result = found[name_of(dataset, model, n + first_seed)]
@@ -645,12 +636,6 @@ def _claim(
 
 def _all(parts: list[bool | None]) -> bool | None:
     return None if not parts or any(p is None for p in parts) else all(parts)
-
-
-def published_claims() -> list[Claim]:
-    """The claims at the best published profile; none where nothing has been published."""
-    name = results.published(CHAPTER, names)
-    return claims(chapter(name)) if name else []
 
 
 def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
