@@ -186,7 +186,7 @@ def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
 @functools.cache
 def installed() -> list[str]:
     """Names and versions of the packages at hand, which may differ from the lock file's."""
-    return sorted(f"{found.name} {found.version}" for found in metadata.distributions())
+    return sorted(f"{package.name} {package.version}" for package in metadata.distributions())
 
 
 def results_folder(root: Path) -> Path:

@@ -226,7 +226,7 @@ def test_a_tilde_is_the_home_folder(own, cached, tmp_path, monkeypatch):
 
 def test_without_settings_the_cache_is_the_usual_one(own, monkeypatch):
     monkeypatch.delenv("DGM_CACHE")
-    assert registry._cache() == Path(pooch.os_cache("dgm"))
+    assert registry.paths.cache() == Path(pooch.os_cache("dgm"))
 
 
 def test_a_file_compressed_anew_is_right(own):

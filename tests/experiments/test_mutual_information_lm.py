@@ -278,7 +278,7 @@ def test_where_phase_two_had_not_begun_and_where_nothing_was_learned_is_computed
             arm: [best_at(r, step) for r, step in zip(of, steps, strict=True)]
             for arm, of in arms.items()
         }
-        return experiment._told_early(found._replace(sets={"chain": moved}))
+        return experiment._early_text(found._replace(sets={"chain": moved}))
 
     assert "before phase II" in told(10, 10)
     assert f"the first in {2 * len(ARMS)} of {2 * len(ARMS)} runs" in told(10, 10)

@@ -148,7 +148,7 @@ def test_the_prose_says_who_collapsed_and_where_the_race_differs(found):
     assert "last (0.010" in quiet
     assert "mean (0.020" in quiet
     assert heard == ": max (1.500 nats)."
-    said = experiment.race_text(found)
+    said = experiment.likelihoods_text(found)
     assert f"{experiment.training.N_WATCHED} validation sentences" in said
     assert "5 test sentences with 10" in said
     lines = [found.main[k][1].values["rows"][-1]["log_likelihood"] for k in ("aggressive", "plain")]

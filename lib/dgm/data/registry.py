@@ -140,7 +140,7 @@ def checksums(name: str) -> dict[str, str]:
 def local(path: str) -> Path | None:
     """Where a file lies, in `DGM_DATA` or in the cache, not yet verified; None where it does not."""
     own = paths.from_environment("DGM_DATA")
-    places = [*([own / path] if own else []), _cache() / path]
+    places = [*([own / path] if own else []), paths.cache() / path]
     return next((place for place in places if place.is_file()), None)
 
 
@@ -203,14 +203,14 @@ def fetch(path: str, progress: bool = True) -> Path:
                 f"{own / path} (found through DGM_DATA) {wrong}; replace it or unset DGM_DATA"
             )
         return own / path
-    cached = _cache() / path
+    cached = paths.cache() / path
     if cached.is_file():
         wrong = _verify(cached, file)
         if wrong:
             cached.unlink()
             raise ValueError(f"{cached} {wrong}; it was removed: run again to download it anew")
         return cached
-    looked = f"{path} is neither in DGM_DATA ({own or 'not set'}) nor in {_cache()}"
+    looked = f"{path} is neither in DGM_DATA ({own or 'not set'}) nor in {paths.cache()}"
     hint = "Set DGM_DATA to a folder that holds it"
     if not file.url:
         raise FileNotFoundError(f"{looked}, and no public address of it is known. {hint}")
@@ -219,7 +219,7 @@ def fetch(path: str, progress: bool = True) -> Path:
     except OSError as error:
         raise OSError(
             error.errno,
-            f"could not write {path} to the cache folder {_cache()}: {error.strerror or error}; "
+            f"could not write {path} to the cache folder {paths.cache()}: {error.strerror or error}; "
             "nothing half written was left. Make room there, or set DGM_CACHE to a folder that can "
             "be written, or DGM_DATA to a folder that holds the file",
         ) from error
@@ -232,10 +232,6 @@ def fetch(path: str, progress: bool = True) -> Path:
             f"{hint}"
         )
     return cached
-
-
-def _cache() -> Path:
-    return paths.cache()
 
 
 def _verify(where: Path, file: DataFile) -> str | None:
@@ -282,7 +278,7 @@ def _download(file: DataFile, target: Path, progress: bool) -> list[tuple[str, E
                 os.replace(_stored(Path(served), file), target)
                 for other in FILES.values():  # an archive is downloaded once
                     if file.member and other.url == file.url and not local(other.path):
-                        os.replace(_stored(Path(served), other), _cache() / other.path)
+                        os.replace(_stored(Path(served), other), paths.cache() / other.path)
                 return []
             except (requests.RequestException, ValueError) as error:  # ValueError: wrong checksum
                 failures.append((url, error))

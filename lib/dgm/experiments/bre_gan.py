@@ -378,7 +378,7 @@ def tight(pairs: Pairs) -> str:
     )
 
 
-def told_toys(found: Chapter) -> dict[str, str]:
+def plane_text(found: Chapter) -> dict[str, str]:
     """What the prose on the plane takes up."""
     eight = found.toys["eight"]
     ring = found.toys.get("ring")
@@ -391,7 +391,7 @@ def told_toys(found: Chapter) -> dict[str, str]:
     }
 
 
-def told_labels(found: Chapter) -> dict[str, str]:
+def labels_text(found: Chapter) -> dict[str, str]:
     """What the prose on few labels takes up: errors in per cent, means over both methods and all seeds."""
     runs = [over_training(r, "error")[1][1:] for m in METHODS for r in found.semi[m]]
     least, last = (

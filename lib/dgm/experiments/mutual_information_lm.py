@@ -770,8 +770,8 @@ def told_page(found: Chapter) -> dict[str, str]:
         "fresh_said": _told_fresh(found),
         "wordy_said": "At this profile longer sentences were not run.",
         "transformer_said": "The transformer was not run at this profile.",
-        "reverse_said": _told_reverse(found),
-        "early_said": _told_early(found),
+        "reverse_said": _reverse_text(found),
+        "early_said": _early_text(found),
     }
     if "padding read" in chain:
         bound, loss = (effect(chain, of, "padding read", "phase I") for of in ("bound", "nll"))
@@ -830,7 +830,7 @@ def _alike(one: int, other: int) -> bool:
     return 2 * tail > 0.05 * 2**n
 
 
-def _told_reverse(found: Chapter) -> str:
+def _reverse_text(found: Chapter) -> str:
     """How real text fares by reverse perplexity beside what the likelihood model writes."""
     if not found.real or found.main not in found.real:
         return ""
@@ -844,7 +844,7 @@ def _told_reverse(found: Chapter) -> str:
     )
 
 
-def _told_early(found: Chapter) -> str:
+def _early_text(found: Chapter) -> str:
     """Where the best checkpoint lies before phase II begins, and where it is the very first."""
     early, dead = [], []
     for text, arms in found.sets.items():

@@ -265,7 +265,7 @@ def collapsed_text(found: Chapter) -> str:
     return f"By the first seed's models, which are those in the page, {'; '.join(parts)}."
 
 
-def race_text(found: Chapter) -> str:
+def likelihoods_text(found: Chapter) -> str:
     """Why the race's likelihoods are not those of the table, in words."""
     s, main = training.settings(found.profile, found.dataset), found.main
     lines = {k: [r.values["rows"][-1]["log_likelihood"] for r in of] for k, of in main.items()}
@@ -352,7 +352,7 @@ def told_race(found: Chapter) -> dict[str, str]:
         "n_likelihood": f"{s.n_likelihood}",
         "n_samples": f"{s.n_samples}",
         "watched": f"{training.N_WATCHED} sentences with {training.K_WATCHED} codes each",
-        "race_ends": race_text(found),
+        "race_ends": likelihoods_text(found),
         "dispersed": dispersion_text(found),
         "collapsed": collapsed_text(found),
         "hidden_words": hidden_text(found, "max"),

@@ -55,7 +55,7 @@ def evidence(found: Chapter) -> dict[str, dict[str, list[Result]]]:
         "elbo": of(found.training, [m for m, r in found.training.items() if "elbo" in r[0].values]),
         "samples": of(found.training, SAMPLED, 1),
         "panels": of(found.curves, dict.fromkeys(m for of in PANELS.values() for m in of)),
-        "slopes": of(found.curves, SLOPES) | {"schedules": [_race(found)]},
+        "slopes": of(found.curves, SLOPES) | {"schedules": [_of_schedules(found)]},
         "missed": {label("vae2"): [found.more[f"vae2-seed{first}-truth"]]},
         "gaps": of(found.gaps, GAPS),
         "health": of(found.curves, HEALTH, 1),
@@ -217,16 +217,16 @@ def _encoder_line(found: Chapter, name: str) -> dict[str, Any]:
 
 def schedules(found: Chapter) -> list[dict[str, Any]]:
     """The variance of the log-weights along beta, by schedule at equal cost, of the median image."""
-    race = _race(found)
+    compared = _of_schedules(found)
     lines = {}
     for name in ("adaptive", "sigmoid", "default"):  # the paper's sigmoid is the baseline
-        variance = race.tensors[f"{name}.log_weight_variance"].transpose(0, 1).flatten(1)
-        lines[name] = (race.tensors["beta"], variance.quantile(0.5, 1))
-    title = f"Schedules of {race.values['n_temperatures']} temperatures"
+        variance = compared.tensors[f"{name}.log_weight_variance"].transpose(0, 1).flatten(1)
+        lines[name] = (compared.tensors["beta"], variance.quantile(0.5, 1))
+    title = f"Schedules of {compared.values['n_temperatures']} temperatures"
     return [{"title": title, "y": "variance of log w (nats²)", "lines": lines, "log": True}]
 
 
-def _race(found: Chapter) -> Result:
+def _of_schedules(found: Chapter) -> Result:
     return found.more[f"vae10-seed0-schedules{curves.race_size(found.profile).budgets[-1]}"]
 
 

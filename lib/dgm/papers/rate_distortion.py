@@ -318,7 +318,7 @@ def rate_distortion_curve(
     images = check_images(x)
     with (
         prepared(decoder, device, precision) as (decoder, options),
-        suitable_threads(decoder, latent_dim, n_chains * len(images), options["device"]),
+        suitable_threads(decoder, latent_dim, n_chains * len(images), **options),
     ):
         x = images.flatten(1).to(**options)
         problem = DecoderTarget(

@@ -117,7 +117,7 @@ def bdmc_gap(
         )
     with (
         prepared(decoder, device, precision) as (decoder, options),
-        suitable_threads(decoder, latent_dim, n_chains * n_images, options["device"]),
+        suitable_threads(decoder, latent_dim, n_chains * n_images, **options),
     ):
         run, tuning = (streams(seed, n_images, options["device"], part) for part in (0, 1))
         space = CodeSpace(prior, latent_dim, **options)

@@ -98,7 +98,7 @@ def resume(
             f"{path} holds an interrupted run with other settings, images, weights or seed, or another "
             "prior or distortion: give another file name, or remove it to begin anew"
         )
-    states = [kept.shape for kept in saved["generators"]]
+    states = [state.shape for state in saved["generators"]]
     if states != [generator.get_state().shape for generator in _each(run)]:
         raise ValueError(
             f"{path} holds a run interrupted on another kind of device than {device.type}: go on there, "

@@ -2,9 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dgm.sampling.decoder_checks import own_random_state
@@ -15,13 +15,16 @@ WORTH_SHARING = 1e9
 
 
 @contextlib.contextmanager
-def suitable_threads(decoder: Any, latent_dim: int, n_rows: int, device: Any) -> Iterator[None]:
+def suitable_threads(
+    decoder: nn.Module, latent_dim: int, n_rows: int, device: torch.device, dtype: torch.dtype
+) -> Iterator[None]:
     """One thread on a CPU while a call of the decoder on n_rows codes is small; as it was afterwards."""
     before = torch.get_num_threads()
     if (
-        torch.device(device).type == "cpu"
+        device.type == "cpu"
         and before > 1
-        and _flops(decoder, latent_dim) * n_rows < WORTH_SHARING
+        and _flops(decoder, torch.zeros(1, latent_dim, dtype=dtype, device=device)) * n_rows
+        < WORTH_SHARING
     ):
         torch.set_num_threads(1)
     try:
@@ -30,16 +33,15 @@ def suitable_threads(decoder: Any, latent_dim: int, n_rows: int, device: Any) ->
         torch.set_num_threads(before)
 
 
-def _flops(decoder: Any, latent_dim: int) -> float:
-    """Of the decoder's matrix products and convolutions for one code; infinite where it fails."""
-    parameter = next(iter(getattr(decoder, "parameters", list)()), torch.zeros(()))
+def _flops(decoder: nn.Module, codes: Tensor) -> float:
+    """Of the decoder's matrix products and convolutions for these codes; infinite where it fails."""
     try:
         with (
             FlopCounterMode(display=False) as counter,
             torch.no_grad(),
-            own_random_state(torch.device("cpu")),
+            own_random_state(codes.device),
         ):
-            decoder(torch.zeros(1, latent_dim, dtype=parameter.dtype))
+            decoder(codes)
     except Exception:  # what is wrong is for the sampler's own checks to say
         return float("inf")
     return counter.get_total_flops()
