@@ -208,7 +208,7 @@ def against_beta(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
 
 
 def deviations(beta: Any, missed: Mapping[str, tuple[Any, Any]], unit: str, caption: str) -> Figure:
-    """Estimate less truth against beta, each quantity in its own panel, with bars of two standard errors.
+    """Estimate minus truth against beta, each quantity in its own panel, with bars of two standard errors.
 
     Args:
         beta: (R,).
@@ -227,7 +227,7 @@ def deviations(beta: Any, missed: Mapping[str, tuple[Any, Any]], unit: str, capt
             axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
             axes.set_xlabel("inverse temperature beta")
             axes.set_title(name)
-        panels[0].set_ylabel(f"estimate less truth ({unit})")
+        panels[0].set_ylabel(f"estimate minus truth ({unit})")
     largest = {n: float(np.abs(np.asarray(m)).max()) for n, (m, _) in missed.items()}
     told = ", ".join(f"{name} at most {value:.2g}" for name, value in largest.items())
     return Figure(figure, f"Mean differences from the exact values: {told}.", caption)
@@ -266,7 +266,7 @@ def gaps(models: Sequence[Mapping[str, Any]], limit: float, caption: str) -> Fig
         axes.set_xscale("log")
         axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
         axes.set_xlabel("inverse temperature beta")
-        axes.set_ylabel("upper less lower bound (nats)")
+        axes.set_ylabel("upper minus lower bound (nats)")
         axes.legend()
     told = "; ".join(
         f"{m['label']}: "

@@ -239,7 +239,7 @@ class TestChapter:
         ]
         assert claim.verdict == verdict
         difference = sum(gain_of_width_2) / n - sum(gain_of_width_1) / n
-        assert f"width 2 less width 1 {difference:+.2f}" in claim.measured
+        assert f"width 2 minus width 1 {difference:+.2f}" in claim.measured
         assert f"width 1 {sum(gain_of_width_1) / n:+.2f}" in claim.measured
 
     def test_where_no_width_but_one_was_run_the_claim_says_so(self, tiny):

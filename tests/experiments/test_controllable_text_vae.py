@@ -247,8 +247,8 @@ class TestChapter:
         graph = {"5": {"n_components": 9, "n_nodes": 11}, "10": {"n_components": 4, "n_nodes": 4}}
         falls = [r._replace(values={**r.values, "mapper": graph}) for r in found.ordinary]
         pieces = experiment.page_text(found._replace(ordinary=falls))["mapper_pieces"]
-        assert "9.0 pieces of 11.0 nodes at 5" in pieces
-        assert "4.0 pieces of 4.0 nodes at 10" in pieces
+        assert "9.0 pieces with 11.0 nodes in all at 5" in pieces
+        assert "4.0 pieces with 4.0 nodes in all at 10" in pieces
         steps = experiment.training_steps(found)
         row = experiment.claims(found)[3].measured
         assert f"{steps['released']} of {steps['own']}" in row

@@ -147,7 +147,7 @@ def test_the_prose_says_who_collapsed_and_where_the_race_differs(found):
     quiet, _, heard = said.partition("in use")
     assert "last (0.010" in quiet
     assert "mean (0.020" in quiet
-    assert heard == ": max (1.500 nats)."
+    assert heard == " with max (1.500 nats)."
     said = experiment.likelihoods_text(found)
     assert f"{experiment.training.N_WATCHED} validation sentences" in said
     assert "5 test sentences with 10" in said

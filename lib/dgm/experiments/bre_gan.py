@@ -192,7 +192,7 @@ def claims(found: Chapter) -> list[Claim]:
             found,
             "In the plane, BRE makes the discriminator cut the input space into more pieces in layers 2 to 4",
             BODY,
-            "eight Gaussians, pieces on a fixed grid, with less without BRE: "
+            "eight Gaussians, pieces on a fixed grid, with minus without BRE: "
             + "; ".join(f"{h} {told(v, 1)}" for h, v in pieces.items()),
             _all([above_zero(v) for v in pieces.values()]),
             eight,
@@ -238,7 +238,7 @@ def claims(found: Chapter) -> list[Claim]:
             "BRE improves samples at the normal learning rate",
             ABSTRACT,
             f"{found.dataset}, second half of training: {ours} {told(late)}, Frechet distance "
-            f"{told(distance)} (less is better){_short(found)}",
+            f"{told(distance)} (lower is better){_short(found)}",
             _all([above_zero(late), None if distance.n == 1 else distance.high < 0]),
             normal,
         ),
@@ -497,7 +497,7 @@ def _by_width(found: Chapter) -> tuple[str, Interval | None]:
     each = "; ".join(f"width {w} {told(effect(p, value))}" for w, p in pairs.items())
     return (
         f"{found.dataset}, second half of training, score of our own classifier: {each}; width {widest} "
-        f"less width 1 {told(grown)}",
+        f"minus width 1 {told(grown)}",
         grown,
     )
 

@@ -265,7 +265,7 @@ def _pieces(runs: list[Result]) -> str:
     """Pieces and nodes of Mapper graphs at the coarsest and the finest slices, means over seeds."""
     ends = list(runs[0].values["mapper"])[:: len(runs[0].values["mapper"]) - 1]
     return " and ".join(
-        f"{pieces:.1f} pieces of {nodes:.1f} nodes at {r} slices"
+        f"{pieces:.1f} pieces with {nodes:.1f} nodes in all at {r} slices"
         for r in ends
         for pieces, nodes in [
             [

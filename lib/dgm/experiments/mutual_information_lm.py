@@ -233,7 +233,7 @@ def table(found: Chapter, dataset: str) -> tuple[list[str], list[list[str]]]:
         rows.append(
             ["real text", *cells, spread(real, lambda r: math.exp(r.values["reverse_nll"]), 1)]
         )
-    return ["arm", *columns], rows
+    return ["training", *columns], rows
 
 
 def _real_information(found: Chapter, dataset: str) -> str:
@@ -268,7 +268,7 @@ def differences(found: Chapter, dataset: str) -> tuple[list[str], list[list[str]
         for arm in arms
         if arm != "likelihood"
     ]
-    return ["less likelihood", *columns], rows
+    return ["minus likelihood", *columns], rows
 
 
 def interval(found: Interval, digits: int) -> str:
@@ -295,12 +295,12 @@ def everywhere(found: Chapter) -> tuple[list[str], list[list[str]]]:
             ]
             others = [interval(effect(arms, of, arm), 3) for of in ("bound", written(dataset))]
             rows.append([f"{NAMES[dataset]}: {arm}", *cells, *others])
-    head = ["text and arm", "nats a token, less likelihood", "less shuffled pairs"]
+    head = ["text and training", "nats a token, minus likelihood", "minus shuffled pairs"]
     return [
         *head,
-        "less retuned dropout",
-        "bound, less likelihood",
-        "written, less likelihood",
+        "minus retuned dropout",
+        "bound, minus likelihood",
+        "written, minus likelihood",
     ], rows
 
 
@@ -321,7 +321,7 @@ def fresh(found: Chapter) -> tuple[list[str], list[list[str]]]:
                     for part in (seeds[:N_CHAIN], seeds[N_CHAIN:])
                 ]
                 rows.append([f"{NAMES[text]}: {name}", control, *cells])
-    return ["text and measure", "phase I less", "first five seeds", "five fresh seeds"], rows
+    return ["text and measure", "phase I minus", "first five seeds", "five fresh seeds"], rows
 
 
 def _of(arms: Runs, seeds: list[int]) -> Runs:
@@ -372,7 +372,7 @@ def claims(found: Chapter) -> list[Claim]:
             effect(arms, written(main), "phase II", "phase I"),
         )
         said = (
-            f"{NAMES[main]}, phase II less phase I: {told(gain, 4)} nats a token; written text "
+            f"{NAMES[main]}, phase II minus phase I: {told(gain, 4)} nats a token; written text "
             f"{told(rise)} nats"
         )
         made.append(
@@ -410,7 +410,7 @@ def _identity(found: Chapter) -> Claim:
         "Next-sentence prediction belongs to the estimation of mutual information: its best classifier makes "
         "the bound of Donsker and Varadhan exact",
         ABSTRACT,
-        "correlated Gaussians, seven correlations, by quadrature: bound less exact value at most "
+        "correlated Gaussians, seven correlations, by quadrature: bound minus exact value at most "
         f"{missed:.1e}",
         missed < 1e-3,
         None,
@@ -423,7 +423,7 @@ def _features(found: Chapter) -> Claim:
     gain = effect(arms, "bound", "phase I")
     said = (
         f"{NAMES['chain']}, held-out bound: {spread(arms['phase I'], 'bound')} of {exact('chain'):.3f} nats, "
-        f"{min(share):.0%} at least; less a critic on a model that it cannot touch {told(gain)}; asked for: "
+        f"{min(share):.0%} at least; minus a critic on a model that it cannot touch {told(gain)}; asked for: "
         f"{REACHED:.0%} in every seed, and a gain beyond the interval"
     )
     return _claim(
@@ -446,7 +446,7 @@ def _on_every_text(
         found,
         text,
         source,
-        f"phase I less likelihood alone, {unit}: "
+        f"phase I minus likelihood alone, {unit}: "
         + "; ".join(f"{NAMES[d]} {told(gain, 4 if lower else 3)}" for d, gain in gains.items())
         + f"; asked for: {'below' if lower else 'above'} 0 beyond the interval on every text",
         _all([(_below_zero if lower else above_zero)(gain) for gain in gains.values()]),
@@ -487,7 +487,7 @@ def _padding(found: Chapter) -> Claim:
         found,
         "Reading the padding, as the released code does, changes the result",
         OURS,
-        f"padding read less not read: {'; '.join(parts)}; asked for: a difference beyond the "
+        f"padding read minus not read: {'; '.join(parts)}; asked for: a difference beyond the "
         "interval on a text with more than two seeds; two are too few to judge",
         any(differs) if differs else None,
         {text: arms["padding read"] for text, arms in read.items()},
@@ -893,8 +893,9 @@ def _told_fresh(found: Chapter) -> str:
         best = retuned(arms)
         less = told(effect(arms, of, "phase I", best))
         parts.append(
-            f"On the {text} phase I changes {name.format(first)} in the first seeds, and by {again} in the "
-            f"fresh ones. Against {best}, the dropout that validates best, over all seeds: {less}."
+            f"On {NAMES[text]} (the {text}), phase I changes {name.format(first)} in the first "
+            f"seeds, and by {again} in the fresh ones. Against {best}, the dropout that validates best, "
+            f"over all seeds: {less}."
         )
     return " ".join(parts)
 

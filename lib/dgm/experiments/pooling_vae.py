@@ -259,10 +259,12 @@ def collapsed_text(found: Chapter) -> str:
     )
     parts = []
     if quiet:
-        parts.append(f"the code says almost nothing, a KL below {COLLAPSED}: {', '.join(quiet)}")
+        parts.append(
+            f"the code says almost nothing, a KL below {COLLAPSED}, with {' and '.join(quiet)}"
+        )
     if heard:
-        parts.append(f"the code is in use: {', '.join(heard)}")
-    return f"By the first seed's models, which are those in the page, {'; '.join(parts)}."
+        parts.append(f"the code is in use with {' and '.join(heard)}")
+    return f"The page has the first seed's models: {'; '.join(parts)}."
 
 
 def likelihoods_text(found: Chapter) -> str:
@@ -270,17 +272,18 @@ def likelihoods_text(found: Chapter) -> str:
     s, main = training.settings(found.profile, found.dataset), found.main
     lines = {k: [r.values["rows"][-1]["log_likelihood"] for r in of] for k, of in main.items()}
     said = (
-        f"The lines end elsewhere than the table: the plain model at {lines['plain'][0]:.1f} nats, where "
-        f"the table has {spread(main['plain'], 'log_likelihood', 1)}. The lines are of "
-        f"{training.N_WATCHED} validation sentences with {training.K_WATCHED} codes each, the table of "
-        f"{s.n_likelihood} test sentences with {s.n_samples}; other sentences have other likelihoods."
+        "The lines do not end at the values of the table: the plain model ends at "
+        f"{lines['plain'][0]:.1f} nats, and the table has {spread(main['plain'], 'log_likelihood', 1)}. "
+        f"The lines are of {training.N_WATCHED} validation sentences with {training.K_WATCHED} codes each, "
+        f"the table of {s.n_likelihood} test sentences with {s.n_samples}; other sentences have other "
+        "likelihoods."
     )
     if "aggressive" in main:
         in_table = told(effect(main, "log_likelihood", "aggressive"))
         ahead = [a - b for a, b in zip(lines["aggressive"], lines["plain"], strict=True)]
         by_seed = " / ".join(f"{v:+.2f}" for v in ahead)
         said += (
-            f" The order may differ, too. At the end of the race aggressive training less the plain model "
+            f" The order may differ, too. At the end of the race aggressive training minus the plain model "
             f"is {by_seed} nats, by seed; in the table, {in_table}. "
             "Few codes make a bound loose where a code says much, and take nothing from a model whose code "
             "says nothing: trust the table."
@@ -431,7 +434,7 @@ def claims(found: Chapter) -> list[Claim]:
             found,
             "Pooled features are more dispersed than last states",
             V2,
-            f"{_name(found)}, test sentences after training, variance over squared mean, less that of last "
+            f"{_name(found)}, test sentences after training, variance over squared mean, minus that of last "
             "states: "
             + "; ".join(f"{k} {told(v)}" for k, v in dispersed.items())
             + f"; not judged, validation sentences through training: {dispersion_text(found)}",
@@ -445,7 +448,7 @@ def claims(found: Chapter) -> list[Claim]:
             found,
             "Pooling raises the likelihood of data clearly above the usual sequence VAE's",
             V1,
-            f"{_name(found)}, nats a sentence, less the plain model's: "
+            f"{_name(found)}, nats a sentence, minus the plain model's: "
             + "; ".join(f"{k} {told(v)}" for k, v in better.items())
             + _elsewhere(found, "log_likelihood"),
             above_zero(better["max"]),
@@ -503,9 +506,9 @@ def _rivals(found: Chapter) -> Claim:
         found,
         "Its likelihood is comparable with that of other fixes, or better",
         V2,
-        f"{_name(found)}, max less "
+        f"{_name(found)}, max minus "
         + "; ".join(f"{k} {told(v)}" for k, v in less.items())
-        + "".join(f"; max with annealing less {k} {told(v)}" for k, v in both.items())
+        + "".join(f"; max with annealing minus {k} {told(v)}" for k, v in both.items())
         + f"; asked for: max is not below any by more than its interval and by {COMPARABLE} nat",
         _all([None if v.n == 1 else v.high >= 0 or v.mean > -COMPARABLE for v in less.values()]),
     )
@@ -554,7 +557,7 @@ def _recipe(found: Chapter) -> Claim:
         found,
         "Pooling prevents collapse whatever the training",
         "asked here",
-        f"generated sentences, mutual information of max less last: {said or 'not run at this profile'}; "
+        f"generated sentences, mutual information of max minus last: {said or 'not run at this profile'}; "
         f"asked for: above {INFORMED} nat in each",
         _all([None if v.n == 1 else v.low > 0 and v.mean > INFORMED for v in gains.values()])
         if gains

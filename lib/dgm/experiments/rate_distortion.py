@@ -240,7 +240,7 @@ def _of_the_estimator(found: Chapter) -> Iterator[Claim]:
         found,
         "Its points lie on or above the true curve in expectation",
         DERIVED,
-        f"rate less the exact rate: {listed(lowest)}, the lowest in standard errors and in nats; asked "
+        f"rate minus the exact rate: {listed(lowest)}, the lowest in standard errors and in nats; asked "
         "for: not below by more than four standard errors",
         all(m >= -4 * e for m, e, *_ in overs),
         [found.curves["vae2"][0]],
@@ -398,7 +398,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         found,
         "A small code meets a floor of distortion that a larger one goes below",
         DERIVED,
-        f"at beta {top:g}, D with 2 dimensions less D with 10: VAE {told(floors['vae'], of='seed')}, "
+        f"at beta {top:g}, D with 2 dimensions minus D with 10: VAE {told(floors['vae'], of='seed')}, "
         f"GAN {told(floors['gan'], of='seed')}",
         above_zero(floors["vae"]),
         _rests_on(found, ("vae2", "vae10", "gan2", "gan10")),
@@ -429,8 +429,8 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         found,
         "A curve tells apart what one likelihood mixes: the better code depends on the rate",
         ABSTRACT,
-        f"free energy -log Z / beta of VAE10 less VAE2: {start.mean:+.2f} [{start.low:+.2f}, "
-        f"{start.high:+.2f}] at beta {float(small['beta'][0]):g}; log Z of VAE10 less VAE2: "
+        f"free energy -log Z / beta of VAE10 minus VAE2: {start.mean:+.2f} [{start.low:+.2f}, "
+        f"{start.high:+.2f}] at beta {float(small['beta'][0]):g}; log Z of VAE10 minus VAE2: "
         f"{end.mean:+.0f} [{end.low:+.0f}, {end.high:+.0f}] at beta {top:g}",
         start.low > 0 and end.low > 0,
     )
@@ -439,7 +439,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         found,
         "GANs, adversarial autoencoders and VAEs are told apart by their curves",
         ABSTRACT,
-        f"10 dimensions, D at beta {top:g}, less that of VAE10: GAN {told(gan, of='seed')}, "
+        f"10 dimensions, D at beta {top:g}, minus that of VAE10: GAN {told(gan, of='seed')}, "
         f"AAE {told(aae, of='seed')}",
         _both(None if v.n == 1 else (v.low > 0 or v.high < 0) for v in (gan, aae)),
     )
@@ -448,7 +448,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         found,
         "A deep generator reaches lower distortion than a shallow one",
         FIGURE,
-        f"10 dimensions, D at beta {top:g}, shallow less deep: {told(depth, of='seed')}",
+        f"10 dimensions, D at beta {top:g}, shallow minus deep: {told(depth, of='seed')}",
         above_zero(depth),
     )
     felt = _felt(found)
@@ -456,7 +456,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         found,
         "The families can be compared under a deep distortion too",
         CODE,
-        "distance of our classifier's features, D at the largest beta, less that of VAE10: "
+        "distance of our classifier's features, D at the largest beta, minus that of VAE10: "
         + ", ".join(f"{label(m)} {told(v, of='seed')}" for m, v in felt.items()),
         _both(None if v.n == 1 else (v.low > 0 or v.high < 0) for v in felt.values()),
         found.several("vae10", "features"),
@@ -466,7 +466,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         found,
         "An encoder trained for each beta gives an upper bound that lies above the annealed curve",
         DERIVED,
-        "R + beta D of the encoder less -log Z, least over betas: "
+        "R + beta D of the encoder minus -log Z, least over betas: "
         + ", ".join(
             f"{label(m)} {float(e.mean.min()):+.2f} ± {float(e.error[e.mean.argmin()]):.2f} nats, "
             f"most {float(e.mean.max()):+.0f}"
@@ -482,7 +482,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         "CIFAR-10 generators are told apart by their curves",
         ABSTRACT,
         f"D at beta {float(found.curves[one][0].tensors['beta'][-1]):g} (pixels from -1 to 1), {label(one)} "
-        f"less {label(other)}: {told(apart, of='seed')}",
+        f"minus {label(other)}: {told(apart, of='seed')}",
         None if apart.n == 1 else apart.low > 0 or apart.high < 0,
         found.curves[one],
         "cifar10",
@@ -547,7 +547,7 @@ def _of_the_damage(found: Chapter) -> Iterator[Claim]:
         found,
         "A blurred decoder raises the floor of distortion more than it changes the low-rate end",
         FIGURE,
-        "D with blur less D without: "
+        "D with blur minus D without: "
         + "; ".join(
             f"deviation {b:g}: {f.mean:+.2f} [{f.low:+.2f}, {f.high:+.2f}] at the high end, "
             f"{s.mean:+.2f} [{s.low:+.2f}, {s.high:+.2f}] at the low"
@@ -562,7 +562,7 @@ def _of_the_damage(found: Chapter) -> Iterator[Claim]:
         found,
         "A curve shows memorisation: training images cost less than unseen ones",
         OURS,
-        f"-log Z at beta 30 of unseen less seen images, model of few images less that of all: "
+        f"-log Z at beta 30 of unseen minus seen images, model of few images minus that of all: "
         f"{told(memory, 1, 'seed')}",
         above_zero(memory),
         found.several("vae10-few", "unseen"),
@@ -573,7 +573,7 @@ def _of_the_damage(found: Chapter) -> Iterator[Claim]:
         found,
         "A curve shows dropped modes: the images of a class that was never learned cost more",
         OURS,
-        f"-log Z at beta 30 of the model without 4 and 9 less that of all classes, on 4 and 9 less on "
+        f"-log Z at beta 30 of the model without 4 and 9 minus that of all classes, on 4 and 9 minus on "
         f"the others: {told(loss, 1, 'seed')} nats",
         above_zero(loss),
         found.several("vae10-dropped", "unseen"),
@@ -583,7 +583,7 @@ def _of_the_damage(found: Chapter) -> Iterator[Claim]:
         found,
         "A curve shows under-fitting",
         OURS,
-        f"-log Z at beta 30, of a VAE10 stopped early less the trained one: {told(short, 1, 'seed')} "
+        f"-log Z at beta 30, of a VAE10 stopped early minus the trained one: {told(short, 1, 'seed')} "
         "nats",
         above_zero(short),
         found.several("vae10-short", "unseen"),

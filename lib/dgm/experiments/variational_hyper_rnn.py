@@ -320,7 +320,7 @@ def sizes(found: Chapter) -> tuple[list[str], list[list[str]]]:
             one = f"VHRNN {size}"
             more = models[one][0].values["final"]["live"] / models[other][0].values["final"]["live"]
             cells = [interval(effect(models, one, other, of)) for of in (few, many)]
-            rows.append([f"{one} less {other}", f"{more - 1:+.1%}", *cells])
+            rows.append([f"{one} minus {other}", f"{more - 1:+.1%}", *cells])
     return ["pair", "live weights", "as trained", f"{most(found)} particles"], rows
 
 
@@ -350,7 +350,7 @@ def others(found: Chapter) -> tuple[list[str], list[list[str]]]:
         )  # fmt: skip
     n_few = training.settings(found.profile, "jsb").n_particles
     heads = [f"{name}, {n} particles" for name in ("VHRNN", "VRNN") for n in (n_few, most(found))]
-    return ["set", "live weights", *heads, "VHRNN less VRNN, a test sequence", "its median"], rows
+    return ["set", "live weights", *heads, "VHRNN minus VRNN, a test sequence", "its median"], rows
 
 
 # Claims
@@ -386,7 +386,7 @@ def _switching(found: Chapter, dataset: str, text: str, source: str) -> Claim:
         if other in models
         for n, of in (("as trained", few), (f"{most(found)} particles", many))
     }
-    said = "; ".join(f"less {other}, {n} {told(gap)}" for (other, n), gap in gaps.items())
+    said = "; ".join(f"minus {other}, {n} {told(gap)}" for (other, n), gap in gaps.items())
     epochs = training.settings(found.profile, dataset).epochs
     return _claim(
         found,
@@ -405,7 +405,7 @@ def _extrapolation(found: Chapter) -> Claim:
             continue
         gaps = {name: effect(models, MAIN[0], other, on_suite(name)) for name in SUITES[1:]}
         parts.append(
-            f"less {other}: " + ", ".join(f"{name} {interval(gap)}" for name, gap in gaps.items())
+            f"minus {other}: " + ", ".join(f"{name} {interval(gap)}" for name, gap in gaps.items())
         )
         held += [above_zero(gap) for gap in gaps.values()]
     n = len(models[MAIN[0]])
@@ -476,7 +476,7 @@ def _table_two(found: Chapter, matched: bool) -> Claim:
         found,
         text,
         OURS if matched else f"{SOURCE}, table 2",
-        f"VHRNN less VRNN, nats a frame, paired by size and seed: {said}; by size: {each}",
+        f"VHRNN minus VRNN, nats a frame, paired by size and seed: {said}; by size: {each}",
         _all([above_zero(gap) for gap in gaps.values()]) if len(models["VHRNN 24"]) > 2 else None,
         scale=f"profile {found.profile.name}, three sizes, {seeds_of(models['VHRNN 24'])}",
     )
@@ -516,7 +516,7 @@ def _other(found: Chapter, dataset: str, source: str = f"{SOURCE}, figure 5") ->
         found,
         text,
         source,
-        f"{one} less {other} ({' and '.join(live)} live weights): {told(gap)} nats a step; a test sequence "
+        f"{one} minus {other} ({' and '.join(live)} live weights): {told(gap)} nats a step; a test sequence "
         f"{told(over, of='sequence')}; one seed tells of two trained models, not of two methods",
         above_zero(gap) if gap.n > 2 else None,
         scale=f"profile {found.profile.name}, {gap.n} seed{'s' * (gap.n > 1)}",
@@ -621,7 +621,7 @@ def _latent(found: Chapter) -> Claim:
         found,
         "The latent variable is worth its place: VHRNN is better than a hyper LSTM without one",
         OURS,
-        f"VHRNN 4 with {most(found)} particles less HyperLSTM with a mixture at its output "
+        f"VHRNN 4 with {most(found)} particles minus HyperLSTM with a mixture at its output "
         f"({' and '.join(live)} live weights), test sequences: {told(gap)} nats a step; {_plateau(found)}",
         above_zero(gap),
     )
@@ -822,7 +822,7 @@ def real_tables(found: Chapter) -> list[tuple[list[str], list[list[str]], str, s
     """Tables of the real sequences with their captions and badges; none at smoke."""
     if "jsb" not in found.sets:
         return []
-    pairs = "VHRNN less VRNN, paired by seed, 95 % intervals; nats a frame."
+    pairs = "VHRNN minus VRNN, one seed each, and so no interval; nats a frame."
     read = "What the hyper networks read, nats a step, one seed each."
     rest = (
         "Other sequences, nats a step, one seed: the difference over test sequences, with a 95 % "
@@ -836,9 +836,10 @@ def real_tables(found: Chapter) -> list[tuple[list[str], list[list[str]], str, s
         [found.sets[name][model] for name in OTHERS for model in PAIR[name]],
     )
     tables = (sizes(found), pairs), (ablation(found), read), (others(found), rest)
+    sets = "", "switching system and JSB Chorales", ""
     return [
-        (*table, caption, results.own_badge(*of))
-        for (table, caption), of in zip(tables, shown, strict=True)
+        (*table, caption, results.own_badge(*of, n=n))
+        for (table, caption), of, n in zip(tables, shown, sets, strict=True)
     ]
 
 
@@ -871,7 +872,7 @@ def _switching_said(found: Chapter) -> str:
     said = (
         f"Exact Bayes has {truth:.3f} ± {error:.3f} nats a step on the table's {len(exact)} test sequences; "
         "the value further up is of other sequences from the same systems, and ± is over sequences. "
-        f"{one} less the VRNN with as many live weights is {told(gap)}"
+        f"{one} minus the VRNN with as many live weights is {told(gap)}"
     )
     said += (
         f". So it closes {closed:.0%} of the way from that VRNN to the truth, and both stay far from it."
@@ -891,7 +892,7 @@ def _switching_said(found: Chapter) -> str:
         said += (
             " The HyperLSTM generates its weights from what it has seen, with no latent variable, "
             "and a mixture "
-            f"of four at its output. VHRNN with {most(found)} particles less HyperLSTM: {told(plain)} "
+            f"of four at its output. VHRNN with {most(found)} particles minus HyperLSTM: {told(plain)} "
             f"nats a step; {_plateau(found)}."
         )
     return said
@@ -921,13 +922,16 @@ def _suites_said(found: Chapter) -> str:
     rest = [name for name in gaps if name not in above + below]
     parts = [
         f"{word} on {', '.join(names)}"
-        for word, names in (("above", above), ("below", below), ("within the interval", rest))
+        for word, names in (
+            ("above 0", above),
+            ("below 0", below),
+            ("not to be told from 0", rest),
+        )
         if names
     ]
     return (
-        f"By the median, VHRNN lies {'; '.join(parts)}, against the VRNN with as many live weights. "
-        "In the paper "
-        "it is above on all six, by far."
+        f"By the median, VHRNN minus the VRNN with as many live weights is {'; '.join(parts)}. "
+        "In the paper it is above 0 on all six, by far."
     )
 
 
@@ -939,8 +943,11 @@ def _around_said(found: Chapter) -> str:
         for model in PAIR["switching"]:
             values = [kl_rise(r, suite) for r in models[model]]
             parts.append((what, model, paired_difference(values, [0.0] * len(values))))
-    said = "; ".join(f"where {what}, {model} by {told(rise)}" for what, model, rise in parts)
-    return f"From a switch on, five steps long, the KL is above that of the ten before: {said} nats a step."
+    said = "; ".join(f"where {what}, {model} {told(rise)}" for what, model, rise in parts)
+    return (
+        "The KL of the first five steps from a switch on, minus that of the ten before, nats a step: "
+        f"{said}."
+    )
 
 
 def _music_text(found: Chapter) -> str:
@@ -974,7 +981,7 @@ def _music_said(found: Chapter) -> str:
     rows = models[PAIR["jsb"][0]][0].values["rows"]
     more = rows[-1]["validation"] - rows[-2]["validation"]
     return (
-        f"On the chorales VHRNN less VRNN, over the three sizes, is {said[0]} nats a frame; {said[1]}. "
+        f"On the chorales VHRNN minus VRNN, over the three sizes, is {said[0]} nats a frame; {said[1]}. "
         f"Training ended at epoch {rows[-1]['epoch']}, and was not at its end: {PAIR['jsb'][0]} gained "
         f"{more:.2f} nats a frame in validation from epoch {rows[-2]['epoch']} on."
     )
@@ -1005,7 +1012,7 @@ def _unlearned(found: Chapter) -> str:
         f"On the stocks the two models' difference is {number(float((a - b).mean()), 0)} nats a step by the "
         f"mean and {number(float((a - b).quantile(0.5)), 1)} by the median: a few companies, which neither "
         f"model expects, decide it. On the sensors the validation, by which the weights are chosen, fell "
-        f"to {number(worst)} nats a step in training. Neither set was learned, and neither row says which "
+        f"to {worst:,.0f} nats a step in training. Neither set was learned, and neither row says which "
         "model is the better."
     )
 

@@ -37,7 +37,7 @@ async function render({ model, el }) {
     dots.append(node);
     return node;
   });
-  const said = element("figcaption", {}, ...rich("Each line is a unit, on at the side of its ticks. *G* is the share of units on which two points agree, less the share on which they do not."));
+  const said = element("figcaption", {}, ...rich("Each line is a unit, on at the side of its ticks. *G* is the share of units on which two points agree, minus the share on which they do not."));
   frame.picture.append(element("figure", {}, svg, said));
   const plot = { left: 1, top: 1, size: 0 };
   const px = (x) => plot.left + ((x + WORLD) / (2 * WORLD)) * plot.size;

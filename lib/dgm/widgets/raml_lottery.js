@@ -107,7 +107,7 @@ function render({ model, el }) {
   const beyond = readout(list, "Drawn further on");
   const gauge = element("span", { class: "dgm-lot-gauge", "aria-hidden": "true" }, element("span"));
   const cancel = element("p", { class: "dgm-note" }, ...formula("A near sentence is drawn more often, by *P*, and weighs less, by 1 / *P*: for one anchor the two cancel in a large batch, and its share on average goes with *e*^*T*/*\u03c4*"), ...rich(", whatever *p*."));
-  const against = element("p", { class: "dgm-note" }, ...rich("\u0394*T* is the score less that of the sentence that really follows, *k* = 0. Bars of the three shares have one scale."));
+  const against = element("p", { class: "dgm-note" }, ...rich("\u0394*T* is the score minus that of the sentence that really follows, *k* = 0. Bars of the three shares have one scale."));
   frame.side.append(list, cancel, against);
 
   let [listed, shown] = [null, null];

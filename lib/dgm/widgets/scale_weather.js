@@ -111,7 +111,7 @@ async function render({ model, el }) {
   const colour = (rgb, text) => element("span", {}, shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, shape("rect", { x: 8, y: 1, width: 18, height: 12, fill: `rgb(${rgb})` })), text);
   const line = (kind, dash, text) => element("span", {}, shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, shape("path", { class: `dgm-line-of ${kind}`, "stroke-dasharray": dash, d: "M1 7H33" })), text);
   const legend = element("p", { class: "dgm-row dgm-legend" }, line("dgm-ours", "", "frozen as chosen"), line("dgm-free", "2 2", "not frozen"), colour(ABOVE, "above its mean"), colour(BELOW, "below its mean"), element("span", {}, shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, shape("path", { class: "dgm-mark-switch", d: "M17 1V13" })), "a change of W or \u03c3"));
-  const note = element("p", { class: "dgm-note" }, "A row is one number that the model generates at each step, four groups of rows the gates: input, forget, candidate, output. Each is shown less its mean over this sequence, in full colour from the number in the title on.");
+  const note = element("p", { class: "dgm-note" }, "A row is one number that the model generates at each step, four groups of rows the gates: input, forget, candidate, output. Each is shown minus its mean over this sequence, in full colour from the number in the title on.");
   frame.picture.append(element("div", { class: "dgm-layers" }, ...heats.map(({ sheet }) => sheet), svg), legend, note);
 
   // Controls and read-outs
