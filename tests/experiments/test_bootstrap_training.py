@@ -79,12 +79,12 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(monkeypatch, tmp_path, c
         assert torch.equal(a, b)
 
 
-def test_a_detached_critic_changes_nothing_but_itself(monkeypatch):
+def test_a_detached_critic_changes_nothing_but_itself(monkeypatch, tmp_path):
     """Dropout's draws aside: with none, likelihood alone is what it is without a critic."""
     found = []
     for weight in (9.0, 0.0):
         use(monkeypatch, critic_weight=weight, dropout=0.0)
-        monkeypatch.setenv("DGM_RESULTS", training.results.os.environ["DGM_RESULTS"] + f"/{weight}")
+        monkeypatch.setenv("DGM_RESULTS", str(tmp_path / str(weight)))
         found.append(trained("chain", "likelihood", SMOKE, 0))
     heavy, none = found
     for a, b in zip(heavy.model.parameters(), none.model.parameters(), strict=True):
