@@ -836,7 +836,7 @@ def real_tables(found: Chapter) -> list[tuple[list[str], list[list[str]], str, s
         [found.sets[name][model] for name in OTHERS for model in PAIR[name]],
     )
     tables = (sizes(found), pairs), (ablation(found), read), (others(found), rest)
-    sets = "", "switching system and JSB Chorales", ""
+    sets = "JSB Chorales", "switching system and JSB Chorales", ""
     return [
         (*table, caption, results.own_badge(*of, n=n))
         for (table, caption), of, n in zip(tables, shown, sets, strict=True)
