@@ -563,6 +563,13 @@ class TestPreActivations:
             close(both[i], (parts[0][i] + parts[1][i]) / 2)
         close(bre_penalty(net, points), bre_penalty(net, points, [0, 1, 2, 3]))
 
+    def test_a_learned_slope_is_a_rectifier(self):
+        net = nn.Sequential(nn.Linear(2, 5), nn.PReLU(), nn.Linear(5, 4), nn.ReLU()).double()
+        points = normal(6, 2)
+        _, inputs = pre_activations(net, points)
+        assert [h.shape for h in inputs] == [(6, 5), (6, 4)]
+        close(inputs[0], net[0](points))
+
     def test_what_can_have_no_inputs_is_refused(self):
         net, points = network(), normal(4, 2)
         for layers in ([4], [-1], [0, 9]):
@@ -575,6 +582,11 @@ class TestPreActivations:
         for in_place in (nn.ReLU(inplace=True), nn.LeakyReLU(inplace=True), Function(torch.relu_)):
             with pytest.raises(ValueError, match="in place"):
                 pre_activations(nn.Sequential(nn.Linear(2, 2).double(), in_place), points)
+        partly = nn.Sequential(
+            torch.jit.script(nn.Sequential(nn.Linear(2, 2), nn.ReLU())), nn.ReLU()
+        )
+        with pytest.raises(ValueError, match="TorchScript"):
+            pre_activations(partly.double(), points)
         folded = nn.Sequential(nn.Linear(2, 4), nn.Flatten(0), nn.ReLU()).double()
         with pytest.raises(ValueError, match=r"a row for each of 4 points.*\(16,\)"):
             pre_activations(folded, points)

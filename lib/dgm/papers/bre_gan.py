@@ -130,8 +130,8 @@ def pre_activations(
 ) -> tuple[Tensor, list[Tensor]]:
     """The network's output for points (K, ...), and what its rectifiers read, in the order of the calls.
 
-    Each call of nn.ReLU, nn.LeakyReLU or the functions relu and leaky_relu is a layer; a module that is
-    called twice is two. A compiled network runs uncompiled.
+    Each call of nn.ReLU, nn.LeakyReLU, nn.PReLU or the functions relu, leaky_relu and prelu is a layer; a
+    module that is called twice is two, and other activations are none. A compiled network runs uncompiled.
 
     Args:
         discriminator: any module that rectifies rows apart, not in place.
@@ -143,15 +143,17 @@ def pre_activations(
 
     Raises:
         ValueError: no rectifier was called, fewer than `layers` asks for, one that works in place or on
-            another number of rows, or a part of the network is compiled by itself.
+            another number of rows, or a part of the network is TorchScript or compiled by itself.
     """
     if layers is not None and not len(layers):
         return discriminator(points), []
+    if any(isinstance(part, torch.jit.ScriptModule) for part in discriminator.modules()):
+        raise ValueError("TorchScript hides its rectifiers: pass the network as it was before")
     with _Rectifiers() as calls:
         output = _uncompiled(discriminator)(points)
     if not calls.inputs:
         raise ValueError(
-            "no rectifier was called: the network needs nn.ReLU, nn.LeakyReLU or their functions"
+            "no rectifier was called: the network needs nn.ReLU, nn.LeakyReLU, nn.PReLU or their functions"
         )
     layers = range(len(calls.inputs)) if layers is None else layers
     if any(not 0 <= i < len(calls.inputs) for i in layers):
@@ -376,7 +378,7 @@ def toy_discriminator(hidden: int = 10, inputs: int = 2) -> nn.Sequential:
     return nn.Sequential(*modules, nn.Linear(hidden, 1))
 
 
-RECTIFIERS = {functional.relu, torch.relu, Tensor.relu, functional.leaky_relu}
+RECTIFIERS = {functional.relu, torch.relu, Tensor.relu, functional.leaky_relu, functional.prelu}
 IN_PLACE = {functional.relu_, torch.relu_, Tensor.relu_, functional.leaky_relu_}
 ROW_BY_ROW = {nn.Sequential, nn.Linear, nn.Conv2d, nn.ReLU, nn.LeakyReLU, nn.Flatten}
 
