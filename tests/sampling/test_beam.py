@@ -169,7 +169,7 @@ class TestEnds:
         assert found.tokens[0].tolist() == [[2, 0], [0, 0]]
         assert found.finished[0].tolist() == [True, False]
 
-    @pytest.mark.parametrize("value", [math.nan, math.inf])
+    @pytest.mark.parametrize("value", [math.nan, math.inf, 3.0])
     def test_log_probabilities_that_are_no_numbers_are_refused(self, value):
         rows = torch.tensor([[0.0, 0.0, 0.2, 0.8]] * 3).log()
         rows[1, 3] = value

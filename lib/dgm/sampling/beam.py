@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 State = TypeVar("State", bound=tuple)
+ROUNDING = 0.01  # log-probabilities in half precision may exceed 0
 
 
 class Beams(NamedTuple):
@@ -57,7 +58,7 @@ def beam_search(
 
     Raises:
         ValueError: a size is below 1, the end is forbidden, a state tensor has not n rows, or step returns
-            NaN or +inf for a hypothesis that still counts.
+            NaN or more than 0 for a hypothesis that still counts.
     """
     if min(n, width, max_steps) < 1:
         raise ValueError(f"n={n}, width={width}, max_steps={max_steps}: want 1 or more of each")
@@ -83,11 +84,12 @@ def beam_search(
         few = min(log_probs.shape[-1], width + len(banned))
         gain, words = (x.view(n, width, few) for x in log_probs.topk(few))
         # topk puts NaN first.
-        wrong = ~(gain[..., 0] < torch.inf) & ~finished & (score > -torch.inf)
+        wrong = ~(gain[..., 0] < ROUNDING) & ~finished & (score > -torch.inf)
         if wrong.any():
             which = wrong.any(1).nonzero().flatten().tolist()[:5]
             raise ValueError(
-                f"step {t} returned log-probabilities that are NaN or +inf for sentences {which}"
+                f"step {t} returned log-probabilities that are NaN or above 0 for sentences {which}: "
+                "logits go through log_softmax first"
             )
         gain = gain.masked_fill(torch.isin(words, banned), -torch.inf)
         # A finished hypothesis has one extension: a pad that costs nothing.
