@@ -24,6 +24,7 @@ from dgm.papers.rate_distortion import (
 )
 from dgm.sampling.annealing import anneal
 from dgm.sampling.decoder_target import DecoderTarget
+from dgm.sampling.resume import same_probe
 
 BETAS = [0.05, 0.5, 5.0, 50.0, 500.0]
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -615,6 +616,18 @@ def test_a_run_is_not_resumed_as_another(tmp_path, monkeypatch, first, second):
         run(**second)
     run(**first)
     assert not path.exists()
+
+
+@pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
+def test_runs_are_known_apart_at_any_scale_of_the_images(scale):
+    probe = scale * torch.tensor([[0.3, 2.0, 1.1], [4.0, 5.0, 0.0]], dtype=torch.float64)
+    assert same_probe(probe, probe * (1 + 1e-7))
+    assert same_probe(torch.zeros(2, 3), torch.zeros(2, 3))
+    assert not same_probe(probe, 1.01 * probe)
+    assert not same_probe(probe, torch.zeros(2, 3, dtype=torch.float64))
+    endless = probe.index_fill(1, torch.tensor([2]), math.inf)
+    assert same_probe(endless, endless)
+    assert not same_probe(endless, 1.01 * endless)
 
 
 def test_a_seed_and_counts_of_numpy_are_the_same_run(tmp_path, monkeypatch):
