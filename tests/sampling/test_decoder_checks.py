@@ -88,10 +88,11 @@ class TestRows:
             (Through(lambda f, z: f(z) + 1e-4 * torch.rand(())), "noise"),
             (network(nn.BatchNorm1d(16, track_running_stats=False)), "BatchNorm"),
             (Through(lambda f, z: f(z) + 1e-3 * f(z).mean(0)), "itself alone"),
+            (Through(lambda f, z: f(z) + 0.01 * f(z)[:1]), "itself alone"),
             (Through(lambda f, z: f(z) + 1 / len(z)), "itself alone"),
             (Through(seeded_noise), "itself alone"),
         ],
-        ids=["noise", "dropout", "little noise", "batch norm", "mean", "size", "place"],
+        ids=["noise", "dropout", "little noise", "batch norm", "mean", "first", "size", "place"],
     )
     def test_that_are_not_are_refused(self, decoder, word, run):
         before = torch.get_rng_state()
@@ -335,13 +336,17 @@ class TestTaken:
             curve(decoder, force_precision="bfloat16")
 
 
+def failing_assertion(f, z):
+    assert z.shape[1] == 7, "seven codes"
+
+
 class TestNamed:
     @pytest.mark.parametrize(
         ("output", "word"),
         [
             (lambda f, z: (f(z), f(z)), "tuple with 2 tensors"),
             (lambda f, z: {"mean": f(z), "scale": f(z)}, "2 tensors"),
-            (lambda f, z: f(z).detach().numpy(), "ndarray with 0 tensors"),
+            (lambda f, z: f(z).detach().numpy(), "ndarray: it must return a torch tensor"),
             (lambda f, z: None, "NoneType"),
             (lambda f, z: f(z).long(), "int64"),
             (lambda f, z: f(z[1:]), "it should return"),
@@ -350,12 +355,15 @@ class TestNamed:
             (lambda f, z: f(z).detach(), "differentiable"),
             (lambda f, z: (8 * f(z)).round(), "gradient is zero"),
             (lambda f, z: f(z) + torch.zeros(12, device="meta"), "build all of it on cpu"),
+            (lambda f, z: f.double()(z), "another dtype .* module"),
+            (lambda f, z: f(z).image, "has no attribute"),
+            (failing_assertion, "does latent_dim=2 fit"),
             (lambda f, z: Bernoulli(logits=f(z)).sample(), "differentiable"),
         ],
         ids=[
             "tuple", "dict", "numpy", "none", "integers", "fewer rows", "flat",
             "complex", "detached", "rounded", "device",
-            "sample",
+            "dtype", "attribute", "assertion", "sample",
         ],
     )  # fmt: skip
     def test_what_a_decoder_returns(self, output, word):
@@ -404,6 +412,24 @@ class TestNamed:
     def test_numbers(self, arguments, word):
         with pytest.raises(ValueError, match=word):
             curve(network(), **arguments)
+
+    @pytest.mark.parametrize("device", ["gpu", "vulkan:3"])
+    def test_a_device_that_is_not_here(self, device):
+        with pytest.raises(ValueError, match="device must be one that is here"):
+            curve(network(), device=device)
+
+    def test_a_distortion_outside_of_torch(self):
+        with pytest.raises(ValueError, match=r"the distortion must return .* got ndarray"):
+            curve(network(), distortion=lambda a, b: (a - b).square().sum(1).detach().numpy())
+
+    def test_how_many_codes_are_out_of_range(self):
+        with pytest.raises(ValueError, match="the distortion is NaN or infinite at 18 of 18 codes"):
+            curve(Through(lambda f, z: 1e25 * f(z)))
+
+    def test_forces_in_bfloat16_of_a_function(self):
+        decoder = network()
+        with pytest.raises(ValueError, match="as a module"):
+            curve(lambda z: decoder(z), force_precision="bfloat16")
 
     def test_what_is_no_decoder(self):
         with pytest.raises(ValueError, match="module or a function"):

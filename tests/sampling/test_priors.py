@@ -193,7 +193,25 @@ def checked(prior):
     return prior
 
 
+class Pair:
+    """No torch distribution itself, but made of two that check their arguments."""
+
+    _validate_args = True
+
+    def __init__(self):
+        self.parts = [
+            checked(MultivariateNormal(torch.full((2,), m), torch.eye(2))) for m in (0.0, 2.0)
+        ]
+
+    def sample(self, shape):
+        return self.parts[0].sample(shape).numpy()
+
+    def log_prob(self, z):
+        return torch.stack([part.log_prob(z) for part in self.parts]).logsumexp(0)
+
+
 PLAIN = {
+    "pair": Pair,
     "normal": lambda: checked(Independent(checked(Normal(torch.zeros(2), torch.ones(2))), 1)),
     "multivariate": lambda: checked(MultivariateNormal(torch.zeros(2), torch.eye(2))),
     "mixture": lambda: checked(
@@ -233,9 +251,18 @@ class Flat:
         return torch.zeros(len(z))
 
 
+class Tupled(Flat):
+    """Gives its density with each sample."""
+
+    def sample(self, shape):
+        return super().sample(shape), torch.zeros(shape)
+
+
 @pytest.mark.parametrize(
     ("prior", "word"),
     [
+        ("normal", r"needs sample\(\(n,\)\) and log_prob"),
+        (Tupled(), "must be .*got tuple"),
         (Flat(), r"Independent\(Uniform"),
         (Uniform(torch.zeros(2), torch.ones(2)), r"Independent\(prior, 1\)"),
         (Independent(Uniform(torch.zeros(3), torch.ones(3)), 1), "is latent_dim=2 the prior's"),
@@ -248,7 +275,7 @@ class Flat:
             "continuous prior",
         ),
     ],
-    ids=["flat", "not independent", "dimension", "counts", "mixture of boxes"],
+    ids=["text", "tuple", "flat", "not independent", "dimension", "counts", "mixture of boxes"],
 )
 def test_a_prior_that_cannot_be_used_is_named(prior, word):
     with pytest.raises(ValueError, match=word):

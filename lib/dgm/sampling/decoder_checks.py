@@ -64,7 +64,12 @@ def only_tensor(output: Any) -> Tensor:
         parts = output
     values = parts.values() if isinstance(parts, Mapping) else parts
     tensors = [value for value in values if isinstance(value, Tensor)]
-    if len(tensors) != 1:
+    if not tensors:
+        raise ValueError(
+            f"the decoder returned a {type(output).__name__}: it must return a torch tensor of images, "
+            "computed by torch so that it has a gradient"
+        )
+    if len(tensors) > 1:
         raise ValueError(
             f"the decoder returned a {type(output).__name__} with {len(tensors)} tensors instead of "
             "one tensor of images: give a function that returns it, such as lambda z: decoder(z)[0]"
@@ -123,15 +128,41 @@ def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator
     """
     try:
         yield
-    except (RuntimeError, TypeError, IndexError) as error:
-        reason, advice = str(error).strip(), otherwise
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
+        reason, advice = str(error).strip() or type(error).__name__, otherwise
         if "TorchScript interpreter" in reason:
             reason = reason.splitlines()[-1]
         if "device" in reason or "meta tensor" in reason:
-            advice = f": build all of it on {device}, where the run is."
+            advice = (
+                f": build all of it on {device}, where the run is, or run where it is by device=."
+            )
+        elif any(part in reason for part in ("dtype", "expected scalar type", "be the same")):
+            advice = (
+                ": it computes in another dtype than the run. Convert it, give a decoder as a module "
+                'instead of a function around it, or precision="float64".'
+            )
         elif "nference tensor" in reason:
             advice = ": build it outside torch.inference_mode."
         raise ValueError(f"{what} failed{advice} It said: {reason}") from error
+
+
+def named_device(device: str | torch.device) -> torch.device:
+    """The device of a name.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    try:
+        device = torch.device(device)
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(
+            f"device must be one that is here, such as cpu, got {str(device)!r}: {reason}"
+        ) from error
+    return device
 
 
 def count(value: Any, name: str, least: int | None = 1) -> int:
@@ -178,8 +209,8 @@ def check_rows(
 ) -> None:
     """Refuses a function of rows that is not a fixed function of each row by itself.
 
-    The same rows go in twice, then half of them in other company, then the same half at other places of
-    a smaller batch, where libraries take other routines and round otherwise.
+    The same rows go in twice, then half of them in other company, then the same half behind another row
+    in a smaller batch, where libraries take other routines and round otherwise.
 
     Args:
         what: its name in the message.
@@ -194,7 +225,7 @@ def check_rows(
     with torch.no_grad(), own_random_state(rows.device):
         first, again = (function(rows) for _ in range(2))
         other = function(rows[half + [0] * (len(rows) - len(half))])
-        moved = function(rows[[0, *half]]).reshape(-1, *first.shape[1:]) if anywhere else None
+        moved = function(rows[[-1, *half]]).reshape(-1, *first.shape[1:]) if anywhere else None
     eps, size = torch.finfo(first.dtype).eps, float(first.abs().max())
 
     def same(values: Tensor, tolerance: float) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.utils import parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -30,6 +31,7 @@ from dgm.sampling.decoder_checks import (
     count,
     decode,
     explained,
+    named_device,
     own_context,
     own_random_state,
 )
@@ -40,6 +42,7 @@ Distortion = Callable[[Tensor, Tensor], Tensor]
 FORCE_PRECISIONS = ("same", "bfloat16", "tf32")
 WRAP_PRIOR = "; wrap it in torch.distributions.Independent(prior, 1)"
 N_TRIED = 256  # codes that the decoder is tried on
+N_MIXED = 64  # of these, codes on which rows are seen to keep to themselves
 N_PROBES = 8  # codes at which a run is known again
 
 
@@ -112,7 +115,7 @@ class DecoderTarget:
         codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
         output = decode(self.decoder, codes)
         check_shapes(torch.Size([n_images, *(image_shape or self.x.shape[1:])]), len(codes), output)
-        rows = [("the decoder", self.decoder, codes)]
+        rows = [("the decoder", self.decoder, codes[:N_MIXED])]
         if self.space.prior is not None:
             rows.append(("prior.log_prob", self.space.log_prob, codes))
         if callable(self.distortion):
@@ -123,10 +126,11 @@ class DecoderTarget:
         for name, function, values in rows[1:]:
             with torch.no_grad(), own_random_state(device), explained(name, device):
                 values = function(values)
-            if values.shape != codes.shape[:1]:
+            if not isinstance(values, Tensor) or values.shape != codes.shape[:1]:
                 raise ValueError(
-                    f"{name} must return one number a code, {tuple(codes.shape[:1])}, got "
-                    f"{tuple(values.shape)}{WRAP_PRIOR * (name == 'prior.log_prob')}"
+                    f"{name} must return one number a code, a tensor {tuple(codes.shape[:1])}, got "
+                    f"{type(values).__name__} {tuple(getattr(values, 'shape', ()))}"
+                    f"{WRAP_PRIOR * isinstance(self.space.prior, Distribution) * (name == 'prior.log_prob')}"
                 )
         with own_random_state(device):
             self._check_state(self._try_target(position))
@@ -161,7 +165,7 @@ class DecoderTarget:
     def _check_state(self, state: HMCState) -> None:
         names = ("prior.log_prob", "the distortion", "prior.log_prob's", "the distortion's")
         for name, values in zip(names, state[1:], strict=True):
-            bad = int((~torch.isfinite(values)).flatten(1 - values.ndim).any(-1).sum())
+            bad = int((~torch.isfinite(values)).view(len(values), -1).any(1).sum())
             if bad:
                 what = "gradient is NaN or infinite" if name.endswith("s") else "is NaN or infinite"
                 raise ValueError(
@@ -292,6 +296,10 @@ def low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
                 hook.remove(module)
                 del module._forward_pre_hooks[key]
     layers = [m for m in low.modules() if next(m.parameters(recurse=False), None) is not None]
+    if not layers:
+        raise ValueError(
+            'force_precision="bfloat16" needs the decoder as a module: a function shows no weights'
+        )
     order: list[nn.Module] = []
     hooks = [m.register_forward_hook(lambda m, _inputs, _out: order.append(m)) for m in layers]
     with torch.no_grad(), own_random_state(codes.device):
@@ -374,7 +382,7 @@ def prepared(
     tensors = [t for t in (*decoder.parameters(), *decoder.buffers()) if t.is_floating_point()]
     own_device = tensors[0].device if tensors else torch.device("cpu")
     own_dtype = tensors[0].dtype if tensors else torch.float32
-    wanted_device = own_device if device is None else torch.device(device)
+    wanted_device = own_device if device is None else named_device(device)
     wanted_dtype = names[precision] or own_dtype
     half = wanted_dtype in HALF
     options = {"device": wanted_device, "dtype": torch.float32 if half else wanted_dtype}

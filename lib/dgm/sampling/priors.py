@@ -37,10 +37,12 @@ class CodeSpace:
         self.options = {"device": device, "dtype": dtype}
         self.transform, self.dim, self.energy = None, latent_dim, standard_normal_energy
         if prior is not None:
-            with explained("the prior", device, f": is latent_dim={latent_dim} the prior's?"):
+            needs = (
+                f": it needs sample((n,)) and log_prob(z); is latent_dim={latent_dim} the prior's?"
+            )
+            with explained("the prior", device, needs):
                 self.transform = self._bijection()
-            # a diverging trajectory is rejected by its energy, not stopped by an argument check
-            self.log_prob = _without_validation(prior).log_prob
+                self.log_prob = _without_validation(prior).log_prob
             self.energy = density_energy(self._log_density)
         if self.transform is not None:
             self.dim = self.transform.inverse_shape((latent_dim,))[-1]
@@ -62,21 +64,31 @@ class CodeSpace:
         if self.prior is None:
             return torch.randn(shape, generator=generator, **self.options)
         # torch.distributions draw from the global generator: seed a fork of it
+        takes = f": it must take a shape such as ({n},) and return one tensor of codes."
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        with torch.no_grad(), own_random_state(device, seed), explained("prior.sample", device):
+        with (
+            torch.no_grad(),
+            own_random_state(device, seed),
+            explained("prior.sample", device, takes),
+        ):
             codes = self.prior.sample((n,))
-            if codes.shape != shape:
+            if getattr(codes, "shape", None) != shape:
                 raise ValueError(
-                    f"prior.sample(({n},)) must be {shape}, got {tuple(codes.shape)}: is latent_dim="
-                    f"{self.latent_dim} the prior's?"
+                    f"prior.sample(({n},)) must be {shape}, got "
+                    f"{getattr(codes, 'shape', type(codes).__name__)}: is latent_dim={self.latent_dim} "
+                    "the prior's?"
                 )
+            codes = torch.as_tensor(codes, device=device)
             position = codes if self.transform is None else self.transform.inv(codes)
             return position.to(**self.options)
 
     def _log_density(self, position: Tensor) -> Tensor:
         """Equation (1), (C,)."""
         if self.transform is None:
-            return self.log_prob(position)
+            # A diverging trajectory is rejected by its energy, not stopped by a prior's own checks.
+            finite = position.isfinite().all(-1)
+            value = self.log_prob(torch.where(finite[:, None], position, 0))
+            return value.masked_fill(~finite, torch.nan)
         codes = self.codes(position)
         volume = self.transform.log_abs_det_jacobian(position, codes)
         return self.log_prob(codes) + volume.view(len(position), -1).sum(1)
