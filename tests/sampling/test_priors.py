@@ -19,6 +19,7 @@ from torch.distributions import (
     TanhTransform,
     TransformedDistribution,
     Uniform,
+    VonMises,
 )
 
 from dgm.evaluate import evaluate
@@ -262,6 +263,7 @@ class Tupled(Flat):
     ("prior", "word"),
     [
         ("normal", r"needs sample\(\(n,\)\) and log_prob"),
+        (Independent(VonMises(torch.zeros(2), torch.ones(2)), 1), "as high far away"),
         (Tupled(), "must be .*got tuple"),
         (Flat(), r"Independent\(Uniform"),
         (Uniform(torch.zeros(2), torch.ones(2)), r"Independent\(prior, 1\)"),
@@ -275,7 +277,16 @@ class Tupled(Flat):
             "continuous prior",
         ),
     ],
-    ids=["text", "tuple", "flat", "not independent", "dimension", "counts", "mixture of boxes"],
+    ids=[
+        "text",
+        "circle",
+        "tuple",
+        "flat",
+        "not independent",
+        "dimension",
+        "counts",
+        "mixture of boxes",
+    ],
 )
 def test_a_prior_that_cannot_be_used_is_named(prior, word):
     with pytest.raises(ValueError, match=word):

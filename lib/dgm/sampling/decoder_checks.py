@@ -6,6 +6,7 @@ Nothing here draws from a run's generators, and torch's global ones are left as 
 import contextlib
 import copy
 import operator
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
@@ -131,7 +132,10 @@ def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator
     except torch.cuda.OutOfMemoryError:
         raise
     except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
-        reason, advice = str(error).strip() or type(error).__name__, otherwise
+        reason, advice = str(error).strip(), otherwise
+        if not isinstance(error, RuntimeError | TypeError):  # which say little by themselves
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            reason = f"{type(error).__name__}: {reason} ({last.filename}, line {last.lineno})"
         if "TorchScript interpreter" in reason:
             reason = reason.splitlines()[-1]
         if "device" in reason or "meta tensor" in reason:

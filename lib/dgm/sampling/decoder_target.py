@@ -132,6 +132,8 @@ class DecoderTarget:
                     f"{type(values).__name__} {tuple(getattr(values, 'shape', ()))}"
                     f"{WRAP_PRIOR * isinstance(self.space.prior, Distribution) * (name == 'prior.log_prob')}"
                 )
+        if self.space.prior is not None:
+            self.space.check_tails(codes)
         with own_random_state(device):
             self._check_state(self._try_target(position))
         for name, function, values in rows:

@@ -16,6 +16,8 @@ from torch.distributions import Distribution, Transform, biject_to
 from dgm.sampling.decoder_checks import explained, own_random_state
 from dgm.sampling.hmc import Randomness, density_energy, draw, standard_normal_energy
 
+FAR = 1e6  # times a code: where any density on all of R^D is lower than at its own samples
+
 
 class CodeSpace:
     """The coordinates that the chains move in: codes, or the free coordinates of a bounded prior's.
@@ -58,6 +60,24 @@ class CodeSpace:
             ValueError: the prior's samples have another shape, or cannot be had on the device.
         """
         return draw(self._sample, n, generator).detach()
+
+    def check_tails(self, codes: Tensor) -> None:
+        """Refuses a density on all of R^D that is no smaller far away from codes (C, D) of its own.
+
+        On a circle or a sphere the chains would leave what the samples come from.
+
+        Raises:
+            ValueError: a density that does not fall off.
+        """
+        if self.transform is not None:
+            return
+        with torch.no_grad():
+            near, far = (self.log_prob(where).double() for where in (codes, FAR * codes))
+        if float((far >= near.min()).double().mean()) > 0.25:
+            raise ValueError(
+                "prior.log_prob is as high far away as at its samples: want a density on all of R^D, or "
+                "one of torch.distributions on a box, such as Independent(Uniform(low, high), 1)"
+            )
 
     def _sample(self, n: int, generator: torch.Generator) -> Tensor:
         shape, device = (n, self.latent_dim), self.options["device"]
