@@ -394,6 +394,8 @@ class TestCommandLine:
             ({"images": "no_images.npy"}, "batch of images"),
             ({"output": "mine.py"}, "mine.py"),
             ({"device": "gpu"}, "device must be cpu, cuda"),
+            ({"force_precision": "tf32"}, "needs a CUDA device"),
+            ({"schedule": "adaptive", "chains": 1}, "at least two chains"),
             ({"device": "meta"}, "cannot be used"),
             (
                 {"decoder": "mine:raises"},
@@ -407,7 +409,7 @@ class TestCommandLine:
         ],
     )
     def test_says_what_does_not_fit(self, folder, capsys, changes, told):
-        np.save("bytes.npy", np.zeros((3, 12), np.uint8))
+        np.save("bytes.npy", np.full((3, 12), 200, np.uint8))
         np.save("nan.npy", np.stack([np.zeros(12), np.full(12, np.nan)]))
         np.save("flat.npy", np.zeros(12))
         np.save("narrow.npy", np.zeros((3, 5)))
@@ -427,7 +429,7 @@ class TestCommandLine:
         save({}, "nothing.safetensors")
         save({"a": zeros, "b": zeros.clone()}, "two.safetensors")
         save({"a": zeros.to(torch.complex64)}, "complex.safetensors")
-        save({"a": zeros.byte()}, "bytes.safetensors")
+        save({"a": zeros.byte() + 200}, "bytes.safetensors")
         Path("broken.py").write_text("def decoder(:\n")
         assert main(command(**changes)) == 2
         error = capsys.readouterr().err
@@ -435,6 +437,14 @@ class TestCommandLine:
         assert len(error.splitlines()) == 1
         assert "whole numbers" not in error or "images / 255" in error
         assert not (folder / "out").exists()
+
+    @pytest.mark.parametrize("dtype", ["bool", "u1", "u2", "i8", ">i4"])
+    def test_reads_images_of_zeros_and_ones(self, folder, dtype):
+        black_and_white = (problem()[1] > 0).numpy()
+        np.save("images.npy", black_and_white.astype(dtype))
+        assert torch.equal(
+            module._read_images(Path("images.npy")), torch.tensor(black_and_white).float()
+        )
 
     @pytest.mark.parametrize("dtype", [">f4", "f2", "f4"])
     def test_reads_every_kind_of_float(self, folder, dtype):

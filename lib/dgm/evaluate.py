@@ -44,7 +44,7 @@ from dgm.sampling.decoder_target import (
     energy_scale,
     prepared,
 )
-from dgm.sampling.pilot import SCHEDULES
+from dgm.sampling.pilot import SCHEDULES, check_settings
 from dgm.sampling.resume import digest, plain, same_probe
 
 OURS = ("scale", "checkpoint", "seed")  # arguments of the engine that each shard is given here
@@ -207,6 +207,8 @@ def _job(
     bound.apply_defaults()
     settings = {name: bound.arguments[name] for name in list(bound.arguments)[2:]}
     settings["betas"] = check_betas(settings["betas"]).tolist()
+    names = ("schedule", "mass", "jitter", "n_chains", "step_sizes", "scale")
+    check_settings(*(settings[name] for name in names))
     x = check_images(x)
     scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
     description = {
@@ -243,6 +245,7 @@ def _prior_scale(
             settings["n_chains"],
             settings["prior"],
             settings["distortion"],
+            settings["force_precision"],
         )
         position = problem.sample_prior(torch.Generator(options["device"]).manual_seed(seed))
         problem.check(position, x.shape[1:])
@@ -530,10 +533,13 @@ def _read_images(path: Path) -> Tensor:
     if x is not None and x.dtype in FLOATS:
         return x
     if numbers.startswith(("int", "uint", "bool")):
-        raise ValueError(
-            f"--images: {path} holds whole numbers ({numbers}): scale them to what the decoder "
-            "draws, for example images / 255, and save them as float32"
-        )
+        x = x.double()  # which has a smallest value for each of them
+        if x.numel() and not (x.min() >= 0 and x.max() <= 1):
+            raise ValueError(
+                f"--images: {path} holds whole numbers ({numbers}) beyond 0 and 1: scale them to what the "
+                "decoder draws, for example images / 255, and save them as float32"
+            )
+        return x.float()
     raise ValueError(f"--images: {path} holds {numbers}: save them as float32 or float64")
 
 
