@@ -381,6 +381,7 @@ class TestNamed:
             (np.array([["a", "b"]]), "array of numbers"),
             (None, "one tensor or array"),
             (X[:0], "batch of images"),
+            (np.ma.masked_less(X.numpy(), 0.2), "masked array"),
         ],
         ids=[
             "bytes",
@@ -391,6 +392,7 @@ class TestNamed:
             "text",
             "none",
             "empty",
+            "masked",
         ],
     )
     @pytest.mark.filterwarnings("ignore")

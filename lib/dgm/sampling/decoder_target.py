@@ -420,6 +420,10 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
     Raises:
         ValueError: not a batch, not finite, or whole numbers beyond 0 and 1.
     """
+    if isinstance(x, np.ma.MaskedArray) and x.mask.any():
+        raise ValueError(
+            "x is a masked array: no distortion leaves out what it masks. Fill it first"
+        )
     if not isinstance(x, Tensor):
         try:
             x = torch.from_numpy(np.array(x, order="C"))
