@@ -367,6 +367,23 @@ def test_execute_runs_alone_with_one_thread_in_the_folder(root, capsys):
     assert "01_tiny: 2 of 2 cells" in capsys.readouterr().out
 
 
+def test_a_kernel_whose_port_was_taken_starts_anew(root, monkeypatch, capsys):
+    launch, codes = book.launch, []
+
+    def first_fails(module, *arguments, **options):
+        codes.append(module)
+        if len(codes) > 1:
+            return launch(module, *arguments, **options)
+        command = [sys.executable, "-c", "print('ZMQError: Address already in use')"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=options["stdout"])
+
+    monkeypatch.setattr(book, "launch", first_fails)
+    executed = execute(root, notebook_of("print(6 * 7)"))
+    assert book.code_cells(executed)[-1].outputs[0].text == "42\n"
+    assert len(codes) == 2
+    assert "starting anew" in capsys.readouterr().out
+
+
 def test_a_failing_cell_is_named(root):
     with pytest.raises(book.ChapterError, match=r"01_tiny: cell 3: ZeroDivisionError"):
         execute(root, notebook_of("1", "1 / 0", "2"))

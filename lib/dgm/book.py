@@ -251,6 +251,7 @@ def execute(
     cwd: Path,
     timeout: float,
     stop: threading.Event | None = None,
+    tries: int = 3,
 ) -> nbformat.NotebookNode:
     """Executes a notebook with papermill, in a process of its own.
 
@@ -264,6 +265,7 @@ def execute(
         cwd: the folder in which the kernel starts.
         timeout: seconds after which the process and its kernel are killed.
         stop: ends the run when set.
+        tries: runs to start at most; a kernel dies when another process takes its port first.
 
     Raises:
         ChapterError: a cell failed, the kernel died, or the time ran out.
@@ -307,10 +309,15 @@ def execute(
             kill_tree(process.pid)
             process.stdin.close()
             process.wait()
-    executed = try_read(target)
-    reason = reason or (problem(executed) if executed else "papermill left no notebook")
+    executed, text = try_read(target), log.read_text("utf-8", "replace")
+    failure = problem(executed) if executed else "papermill left no notebook"
+    if failure and not reason and tries > 1 and "Address already in use" in text:
+        say(f"{name}: another process took the kernel's port, starting anew")
+        options = {"cwd": cwd, "timeout": timeout, "stop": stop, "tries": tries - 1}
+        return execute(notebook, name, work=work.parent, **options)
+    reason = reason or failure
     if reason:
-        tail = "\n".join(log.read_text("utf-8", "replace").splitlines()[-15:])
+        tail = "\n".join(text.splitlines()[-15:])
         raise ChapterError(f"{name}: {reason}\n{tail}".rstrip())
     return executed
 
