@@ -121,7 +121,7 @@ function checkLanguage(shared, show) {
   if (!shared.golden) return;
   const idle = globalThis.requestIdleCallback ?? ((run) => setTimeout(run, 20));
   shared.error ??= new Promise((resolve) => {
-    const next = (g, worst) => (g < shared.golden ? idle(() => next(g + 1, Math.max(worst, shared.goldenError(g)))) : resolve(worst));
+    const next = (g, worst) => (g < shared.golden ? idle(() => next(g + 1, Math.max(worst, shared.goldenError(g))), { timeout: 100 }) : resolve(worst));
     next(0, 0);
   });
   shared.error.then(show);

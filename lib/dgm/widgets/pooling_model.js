@@ -190,7 +190,8 @@ function dispersionOf(features, H) {
   };
 }
 
-// Runs a generator in slices when the page has nothing else to do; returns what stops it.
+// Runs a generator in slices when the page has nothing else to do, and on a busy machine every 100 ms; returns
+// what stops it.
 function idly(work, done) {
   const idle = globalThis.requestIdleCallback ?? ((run) => setTimeout(run, 20));
   let stopped = false;
@@ -200,9 +201,9 @@ function idly(work, done) {
       const { done: over, value } = work.next();
       if (over) return done(value);
     }
-    if (!stopped) idle(slice);
+    if (!stopped) idle(slice, { timeout: 100 });
   };
-  idle(slice);
+  idle(slice, { timeout: 100 });
   return () => (stopped = true);
 }
 

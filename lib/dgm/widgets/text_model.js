@@ -352,9 +352,9 @@ function checkGolden(text, show) {
     const next = (i) => {
       if (i === text.golden) return resolve(wrong);
       wrong += text.goldenWrong(i, i + 1);
-      idle(() => next(i + 1));
+      idle(() => next(i + 1), { timeout: 100 });
     };
-    idle(() => next(0));
+    idle(() => next(0), { timeout: 100 });
   });
   text.wrong.then((wrong) => text.golden && show(wrong));
 }
