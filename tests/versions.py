@@ -37,19 +37,21 @@ def main() -> None:
             ("lowest", options.lowest, [bound.replace(">=", "==") for bound in bounds]),
             ("newest", options.newest, bounds),
         )
-        if not passes(options.folder / name, python, [str(library), *wanted])
+        if not passes(options.folder / name, python, library, wanted)
     ]
     if failed:
         raise SystemExit(f"failed on: {', '.join(failed)}")
 
 
-def passes(folder: Path, interpreter: str, requirements: list[str]) -> bool:
+def passes(folder: Path, interpreter: str, library: Path, requirements: list[str]) -> bool:
     """Whether the tests pass in an environment with these requirements."""
     python = folder / "bin" / "python"
     if not python.exists():
         subprocess.run([interpreter, "-m", "venv", folder], check=True)
     install = [python, "-m", "pip", "install", "--quiet", "--upgrade"]
     subprocess.run([*install, *requirements, "pytest", "pytest-timeout"], check=True)
+    # By force, since the library may have changed and its version not.
+    subprocess.run([*install, "--force-reinstall", "--no-deps", library], check=True)
     subprocess.run([python, "-m", "pip", "list"], check=True)
     ignored = [f"--ignore=tests/{name}" for name in BOOK]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}

@@ -454,7 +454,9 @@ class TestSmoke:
         ):
             assert all(len(row) == len(head) and all(row) for row in rows)
         assert verdict(found, "exact Bayes") == "holds"
-        assert [c for c in all_claims() if c.chapter == experiment.CHAPTER] == experiment.claims(found)
+        assert [c for c in all_claims() if c.chapter == experiment.CHAPTER] == experiment.claims(
+            found
+        )
 
     @pytest.mark.parametrize("dataset", ["switching", "tunes"])
     def test_models_travel_with_the_page(self, found, dataset):
