@@ -132,7 +132,7 @@ def test_what_it_imports_counts(package, name):
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="tokenize takes f-strings apart")
 def test_the_lexer_reads_the_library_as_tokenize_does():
     passed = tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT
-    for path in LIBRARY.rglob("*.py"):
+    for path in hashing.PACKAGE.rglob("*.py"):
         source, lines, line = path.read_text("utf-8"), [], []
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.NEWLINE:

@@ -274,7 +274,7 @@ class Tupled(Flat):
                 Categorical(torch.ones(2)),
                 Independent(Uniform(torch.zeros(2, 2), torch.ones(2, 2)), 1),
             ),
-            "continuous prior",
+            "continuous prior|needs sample",
         ),
     ],
     ids=[
