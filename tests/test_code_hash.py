@@ -12,7 +12,6 @@ import pytest
 
 from dgm import code_hash as hashing
 
-LIBRARY = hashing.PACKAGE.parent
 SOURCE = '''\
 """About µ."""
 
