@@ -13,14 +13,14 @@ export PIP_USER := 0
 .PHONY: book test serve bench clean test-hosted test-versions repository lint chromium setup
 
 book: $(READY)
-	$(BIN)/python -m dgm.book --jobs $(JOBS)
+	$(BIN)/python -m dgm_book build --jobs $(JOBS)
 
 # Trains at smoke size with an empty results folder, so that the training code really runs.
 test: book chromium
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	rm -rf _build/test/results
-	DGM_RESULTS="$(CURDIR)/_build/test/results" $(BIN)/python -m dgm.book --execute-only \
+	DGM_RESULTS="$(CURDIR)/_build/test/results" $(BIN)/python -m dgm_book build --execute-only \
 	  --profile smoke --output _build/test --jobs $(JOBS)
 	$(BIN)/python -m pytest -m timing --benchmark-disable tests/browser
 	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
@@ -34,17 +34,17 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest tests/bench --benchmark-only
 
 test-hosted: book
-	$(BIN)/python tests/hosted.py
+	$(BIN)/python tests/tools/hosted.py
 
 # The library's tests on the oldest and the newest Python and packages; downloads several gigabytes.
 LOWEST ?= python3.10
 NEWEST ?= python3.13
 test-versions: $(READY)
-	$(BIN)/python tests/versions.py --lowest $(LOWEST) --newest $(NEWEST)
+	$(BIN)/python tests/tools/versions.py --lowest $(LOWEST) --newest $(NEWEST)
 
 # Puts the repository's address from pyproject.toml into the notebooks' first cells.
 repository: $(READY)
-	$(BIN)/python -m dgm.book --write-repository
+	$(BIN)/python -m dgm_book build --write-repository
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -9,29 +9,35 @@ import nbformat
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARY = ROOT / "lib" / "dgm"
+LIBRARY = ROOT / "lib"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-# A module imports from its own floor or below, and units of one floor have no cycle.
+# A unit imports from its own floor or below, and units of one floor have no cycle.
 FLOORS = [
-    {"profiles", "checkpoint", "code_hash", "paths", "precision", "progress"},
-    {"sampling", "vae", "nets", "measure", "feature_distance", "paired"},
-    {"papers", "data", "results", "jobs", "fit", "claims"},
-    {"experiments", "figures", "widgets", "evaluate"},
-    {"book"},
+    {"dgm.paths", "dgm.progress", "dgm.checkpoint", "dgm.precision", "dgm.vae", "dgm.measure"},
+    {"dgm.sampling", "dgm.nets", "dgm.data", "dgm.train", "dgm.feature_distance"},
+    {"dgm.papers", "dgm.steering"},
+    {"dgm.evaluate"},
+    {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"},
+    {"dgm_book.results", "dgm_book.verification", "dgm_book.figures", "dgm_book.widgets"},
+    {"dgm_book.jobs"},
+    {"dgm_book.chapters"},
+    {"dgm_book.run", "dgm_book.build"},
+    {"dgm_book.__main__"},
 ]
 # Beyond the floors: the papers hold the science, the pictures take arrays.
+PICTURES = {"dgm.papers", "dgm.steering", "dgm.nets", "dgm.vae", "dgm.data", "dgm_book.results"}
 FORBIDDEN = {
-    "papers": {"data", "results", "claims"},
-    "figures": {"papers", "nets", "vae", "experiments", "results", "data"},
-    "widgets": {"papers", "nets", "vae", "experiments", "results", "data", "figures"},
-    "book": {unit for floor in FLOORS for unit in floor},
+    "dgm.papers": {"dgm.data"},
+    "dgm_book.figures": PICTURES,
+    "dgm_book.widgets": PICTURES | {"dgm_book.figures"},
+    "dgm_book.build": {unit for floor in FLOORS for unit in floor},
 }
 
 
 def unit(module: str) -> str:
-    """The first part of a module's name below `dgm`."""
-    return module.split(".")[1]
+    """The package and the first name below it."""
+    return ".".join(module.split(".")[:2])
 
 
 def imports(path: Path) -> set[str]:
@@ -42,19 +48,19 @@ def imports(path: Path) -> set[str]:
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             # `from dgm import vae` imports a module, `from dgm.vae import elbo` a name of one.
-            package = path.relative_to(LIBRARY.parent).parts[: -node.level] if node.level else ()
+            package = path.relative_to(LIBRARY).parts[: -node.level] if node.level else ()
             module = ".".join([*package, *filter(None, [node.module])])
             names = [f"{module}.{alias.name}" for alias in node.names]
         else:
             continue
-        found |= {name for name in names if name.startswith("dgm.")}
+        found |= {name for name in names if name.split(".")[0] in ("dgm", "dgm_book")}
     return found
 
 
 MODULES = {
-    ".".join(("dgm", *path.relative_to(LIBRARY).with_suffix("").parts)): path
+    ".".join(path.relative_to(LIBRARY).with_suffix("").parts): path
     for path in sorted(LIBRARY.rglob("*.py"))
-    if path != LIBRARY / "__init__.py"
+    if path.parent.parent != LIBRARY or path.name != "__init__.py"
 }
 
 
@@ -65,7 +71,7 @@ def test_imports_run_downward(module):
     assert here in floor, f"{here} has no floor: give it one in the plan"
     for target in imports(MODULES[module]):
         there = unit(target)
-        if there == here or there.startswith("__"):
+        if there == here or there == there.split(".")[0] or there.endswith(".__name__"):
             continue
         assert floor[there] <= floor[here], f"{module} imports {target}, which stands above it"
         assert there not in FORBIDDEN.get(here, set()), f"{module} must not import {target}"
@@ -82,7 +88,7 @@ def test_papers_do_not_import_each_other():
     papers = [m for m in MODULES if m.startswith("dgm.papers.") and not m.endswith("__init__")]
     assert papers
     for module in papers:
-        others = [t for t in imports(MODULES[module]) if unit(t) == "papers"]
+        others = [t for t in imports(MODULES[module]) if unit(t) == "dgm.papers"]
         assert not others
 
 
@@ -90,8 +96,8 @@ def test_chapters_have_one_name():
     assert NOTEBOOKS
     for path in NOTEBOOKS:
         name = re.fullmatch(r"\d\d_(\w+)", path.stem).group(1)
-        for folder in ("papers", "experiments"):
-            assert (LIBRARY / folder / f"{name}.py").is_file()
+        assert (LIBRARY / "dgm" / "papers" / f"{name}.py").is_file()
+        assert (LIBRARY / "dgm_book" / "chapters" / name).is_dir()
 
 
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
@@ -131,7 +137,7 @@ class TestNotebook:
         assert assigned == {"PROFILE": "auto", "SEED": 0}
 
     def test_install_cell_knows_the_repository(self, path):
-        from dgm import book
+        from dgm_book import build as book
 
         (address,) = re.findall(r'^REPOSITORY = "(.*?)"', code_cells(path)[0].source, re.MULTILINE)
         assert address == book.repository(ROOT), "run `make repository`"

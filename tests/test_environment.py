@@ -60,9 +60,9 @@ def test_the_wheel_has_every_package_and_the_published_results():
         ".".join(path.parent.relative_to(ROOT / "lib").parts)
         for path in (ROOT / "lib").rglob("*.py")
     }
-    assert sorted(tools["packages"]) == sorted({*packages, "dgm.published"})
-    patterns = tools["package-data"]["dgm.published"]
-    assert tools["package-dir"]["dgm.published"] == "book/results"
+    assert sorted(tools["packages"]) == sorted({*packages, "dgm_book.published"})
+    patterns = tools["package-data"]["dgm_book.published"]
+    assert tools["package-dir"]["dgm_book.published"] == "book/results"
     results = ROOT / "book" / "results"
     kept = {path for pattern in patterns for path in results.glob(pattern)}
     assert kept == {p for p in results.glob("*/*/*") if p.parent.name != "smoke"}

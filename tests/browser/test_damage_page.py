@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from dgm.widgets import DamageLab, frame
+from dgm_book.widgets import DamageLab, frame
 
 BETA = np.geomspace(0.003, 200, 24)
 BLURS = (0, 0.5, 1, 2)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dgm.papers.rate_distortion import linear_gaussian_curve, rate_distortion_curve
-from dgm.widgets import DrawADigit, PageWeights, frame
+from dgm_book.widgets import DrawADigit, PageWeights, frame
 
 PARTS = ("nn.js", "lstm.js", "annealing.js", "draw_a_digit.js")
 UNPACK = """async source => {

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dgm.papers import bre_gan
-from dgm.widgets import GANPlayground, PatternBench, frame
+from dgm_book.widgets import GANPlayground, PatternBench, frame
 
 LIBRARY = "\nexport { ganLibrary, ganTrainer };"
 UNPACK = """async source => {

@@ -9,9 +9,9 @@ import torch
 
 from dgm.data.dynamics import dynamics_matrices
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, trace
-from dgm.widgets.hyper_weights import HyperWeights
-from dgm.widgets.scale_weather import ScaleWeather
-from dgm.widgets.switch_now import SwitchNow
+from dgm_book.widgets.hyper_weights import HyperWeights
+from dgm_book.widgets.scale_weather import ScaleWeather
+from dgm_book.widgets.switch_now import SwitchNow
 
 MATRICES = dynamics_matrices().numpy()
 GO = "Switch the dynamics now"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from dgm.widgets import BoundRace, RamlLottery
+from dgm_book.widgets import BoundRace, RamlLottery
 
 # A kernel's side of a widget, with no server between.
 STUB = """async ([source, state]) => {

@@ -10,9 +10,9 @@ import torch
 
 from dgm.data.synthetic import THEMES
 from dgm.nets.language_models import plain_lstm
-from dgm.widgets import LanguageWeights, NextSentenceQuiz, Storyteller
-from dgm.widgets.language_weights import rounded
-from dgm.widgets.sentence_quiz import information_at_least, wilson
+from dgm_book.widgets import LanguageWeights, NextSentenceQuiz, Storyteller
+from dgm_book.widgets.language_weights import rounded
+from dgm_book.widgets.sentence_quiz import information_at_least, wilson
 
 WORDS = [word for words in THEMES.values() for word in words] + ["the", "of", "and", "to"]
 NAMES = ("likelihood", "phase I")

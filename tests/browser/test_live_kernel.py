@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from ipywidgets import Label
 from dgm.data.text import Vocabulary
-from dgm.papers.steering import SteeringModel
-from dgm.widgets import *
+from dgm.steering import SteeringModel
+from dgm_book.widgets import *
 
 def told(widget, name):
     heard = Label()

@@ -8,10 +8,10 @@ import re
 import numpy as np
 import pytest
 
-from dgm.widgets import frame
-from dgm.widgets.chorale import OPENINGS, Chorale
-from dgm.widgets.hyper_weights import HyperWeights, normals, uniforms
-from dgm.widgets.particle_kalman import CRITERIA, SYSTEM, ParticleKalman, _filter, survivors
+from dgm_book.widgets import frame
+from dgm_book.widgets.chorale import OPENINGS, Chorale
+from dgm_book.widgets.hyper_weights import HyperWeights, normals, uniforms
+from dgm_book.widgets.particle_kalman import CRITERIA, SYSTEM, ParticleKalman, _filter, survivors
 
 # A kernel's side of a widget, with no server between.
 STUB = """async ([source, state, packed]) => {

@@ -13,8 +13,8 @@ from dgm.data.synthetic import review_grammar
 from dgm.nets.pooling import pool
 from dgm.nets.text_vae import TextVAE
 from dgm.papers import pooling_vae as paper
-from dgm.widgets import InfluenceRuler, PoolingWeights, TemperatureSlider
-from dgm.widgets.pooling_weights import rounded
+from dgm_book.widgets import InfluenceRuler, PoolingWeights, TemperatureSlider
+from dgm_book.widgets.pooling_weights import rounded
 
 KINDS = ("last", "mean", "max", "absmax")
 STATISTICS = ("cosine", "relative", "participation")

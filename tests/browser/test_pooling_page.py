@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from dgm.widgets import DispersionMicroscope, PoolingRace
+from dgm_book.widgets import DispersionMicroscope, PoolingRace
 
 MEASURES = ("log_likelihood", "kl", "information")
 # A kernel's side of a widget: what the page sets, and what Python sets, with no server between them.

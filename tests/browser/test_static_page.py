@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ipywidgets import embed
 
-from dgm.widgets import LatentSpace, PageWeights, RateDistortionExplorer
+from dgm_book.widgets import LatentSpace, PageWeights, RateDistortionExplorer
 
 BETAS = 25
-EXTENSION = Path(__file__).parents[2] / "book" / "_ext" / "dgm_book.py"
+EXTENSION = Path(__file__).parents[2] / "book" / "_ext" / "book_pages.py"
 
 
 def decoder(latent, seed):
@@ -378,7 +378,7 @@ def test_the_state_may_come_in_several_scripts(widgets, tmp_path, write_page, vi
 
 
 def test_the_state_may_be_packed(widgets, tmp_path, write_page, visit):
-    spec = importlib.util.spec_from_file_location("dgm_book", EXTENSION)
+    spec = importlib.util.spec_from_file_location("book_pages", EXTENSION)
     extension = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(extension)
     path = write_page(tmp_path, *widgets)

@@ -11,9 +11,9 @@ import torch
 
 from dgm.data import text
 from dgm.data.synthetic import review_grammar
-from dgm.papers.steering import SteeringModel, rewrite
-from dgm.widgets import AttributeSwitch, LatentCliff, SentenceSteering, TextWeights, frame
-from dgm.widgets.storyteller import words_of
+from dgm.steering import SteeringModel, rewrite
+from dgm_book.widgets import AttributeSwitch, LatentCliff, SentenceSteering, TextWeights, frame
+from dgm_book.widgets.storyteller import words_of
 
 MARGINS, THRESHOLD = (1.5, 0.7, 0.3, 0.1), 0.6
 SMALL = {"embedding": 32, "hidden": 64, "context": 48, "voters": 32}
@@ -226,7 +226,9 @@ def test_the_page_tokenises_as_python_does(visit):
     ]
     typed = ["".join(dice.choices(pieces, k=dice.randrange(30))) for _ in range(3000)]
     typed += [*EXAMPLES, " ", "I can't; it's $5.50 (really)!"]
-    known = json.loads((Path(__file__).parents[1] / "data" / "words.json").read_text("utf-8"))
+    known = json.loads(
+        (Path(__file__).parents[1] / "dgm" / "data" / "words.json").read_text("utf-8")
+    )
     typed += [words["typed"] for words in known]
     got = seen.page.evaluate("all => all.map(t => library.tokenise(t).join(' '))", typed)
     assert got == [text.tokenise(t) for t in typed]

@@ -25,11 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dgm.nets.lstm import dropout
-from dgm.nets.mixture_of_softmaxes import (
-    MixtureLoss,
-    mixture_log_probs,
-    mixture_of_softmaxes_nll,
-)
+from dgm.nets.mixture_of_softmaxes import MixtureLoss, mixture_log_probs, mixture_of_softmaxes_nll
 from dgm.precision import run_lstm
 
 

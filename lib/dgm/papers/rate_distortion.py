@@ -192,7 +192,7 @@ class RateDistortionCurve(NamedTuple):
         import matplotlib.figure
         import matplotlib.style
 
-        with matplotlib.style.context(Path(__file__).parents[1] / "dgm.mplstyle"):
+        with matplotlib.style.context(Path(__file__).parents[2] / "dgm_book" / "dgm.mplstyle"):
             if axes is None:
                 figure = matplotlib.figure.Figure(figsize=(5.6, 3.9), facecolor="white", dpi=110)
                 axes = figure.subplots()

@@ -1,0 +1,1 @@
+"""The workshop that makes the book: chapters, results, figures, widgets and pages."""

@@ -1,0 +1,651 @@
+"""Stages the book, executes its chapters and builds the pages: `python -m dgm_book build`.
+
+The committed notebooks carry no outputs. Each is executed by papermill in a process of its own,
+with one thread, under a hard time limit, and the executed copy is kept under a key made of
+everything that could change its outputs: code cells with their tags, parameters, the whole library,
+the lock file, the chapter's results and the versions. Prose is not part of the key: Markdown always
+comes from the source, so an edit to a text executes nothing. Pages are built from staged copies at
+the same relative paths. One build at a time uses an output folder; each run has a folder of its own,
+and ends with the build that started it, however that ends.
+
+Needs the extra `book` and Python 3.11 or later.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from html import escape
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+from filelock import FileLock, Timeout
+
+ROOT = Path(__file__).resolve().parents[2]
+# Sets and threads in a fixed order, and the library that the key describes.
+ENVIRONMENT = {
+    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    "PYTHONHASHSEED": "0",
+    "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")])),
+}
+# A module that ends, with all that it started, as soon as its parent dies: that closes the standard input.
+LAUNCHER = """
+import os, runpy, sys, threading
+
+def watch():
+    while os.read(0, 1024):  # not sys.stdin, whose lock would stop the interpreter's end
+        pass
+    try:
+        import psutil
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+    finally:
+        os._exit(1)
+
+threading.Thread(target=watch, daemon=True).start()
+sys.argv = sys.argv[1:]
+runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+"""
+LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle"}
+CACHE_DEPTH = 4
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class ChapterError(RuntimeError):
+    """A chapter did not run to its end; the message says where and why."""
+
+
+def repository(root: Path) -> str:
+    """The repository's address from pyproject.toml, or an empty string while it is unset."""
+    import tomllib
+
+    project = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]
+    return project.get("urls", {}).get("Repository", "").rstrip("/").removesuffix(".git")
+
+
+def write_repository(root: Path) -> list[Path]:
+    """Puts the repository's address into the first cell of each notebook.
+
+    Returns:
+        The notebooks that had to be changed.
+    """
+    line = f'REPOSITORY = "{repository(root)}"'
+    changed = []
+    for path in chapters(root):
+        notebook = nbformat.read(path, as_version=4)
+        first = notebook.cells[0]
+        source = re.sub(r'^REPOSITORY = ".*?"', line, first.source, flags=re.MULTILINE)
+        if source != first.source:
+            first.source = source
+            path.write_text(nbformat.writes(notebook) + "\n", "utf-8")
+            changed.append(path)
+    return changed
+
+
+def chapters(root: Path) -> list[Path]:
+    """The committed notebooks, in the order of their numbers."""
+    return sorted((root / "notebooks").glob("[0-9]*.ipynb"))
+
+
+def read_source(path: Path, parameters: Mapping[str, Any]) -> nbformat.NotebookNode:
+    """Reads a committed notebook, without outputs, with its parameters set.
+
+    Args:
+        path: the notebook.
+        parameters: name to value; each must be assigned on a line of its own in the cell that is
+            tagged `parameters`.
+
+    Raises:
+        ValueError: no cell is tagged `parameters`, or a parameter is not assigned there.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in tags(c)]
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.pop("papermill", None)
+    for cell in code_cells(notebook):
+        cell.outputs, cell.execution_count = [], None
+    cell = next((c for c in notebook.cells if "parameters" in tags(c)), None)
+    if cell is None:
+        raise ValueError(f"{path}: no cell is tagged 'parameters'")
+    for name, value in parameters.items():
+        cell.source, count = re.subn(
+            rf"^{name} = [^#\n]*?(?=\s*(#|$))",
+            lambda _, name=name, value=value: f"{name} = {json.dumps(value)}",
+            cell.source,
+            flags=re.MULTILINE,
+        )
+        if count != 1:
+            raise ValueError(f"{path}: the cell tagged 'parameters' does not assign {name} once")
+    return notebook
+
+
+def tags(cell: nbformat.NotebookNode) -> list[str]:
+    """The tags of a cell."""
+    return cell.metadata.get("tags", [])
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    """The code cells of a notebook."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def digest(parts: Iterable[str | bytes]) -> str:
+    """A hash of the parts, each with its length, so that no two lists of parts run together."""
+    total = hashlib.sha256()
+    for part in parts:
+        data = part.encode() if isinstance(part, str) else part
+        total.update(f"{len(data)}:".encode() + data)
+    return total.hexdigest()
+
+
+def tree_digest(folder: Path, suffixes: set[str] | None = None) -> str:
+    """A hash of the names and contents of the files under a folder, which may be absent."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    kept = [p for p in files if suffixes is None or p.suffix in suffixes]
+    return digest(x for p in kept for x in (p.relative_to(folder).as_posix(), p.read_bytes()))
+
+
+def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
+    """A hash of what decides a chapter's outputs, but for its results.
+
+    The parameters stand in the notebook's own cell by now, and the checksums of the data are part
+    of the library.
+    """
+    return digest(
+        [
+            *(json.dumps([cell.source, tags(cell)]) for cell in code_cells(notebook)),
+            tree_digest(root / "lib", LIBRARY_SUFFIXES),
+            (root / "requirements.lock").read_bytes(),
+            platform.python_version(),
+            *installed(),
+            # PROFILE = "auto" looks for a GPU; asking torch would cost two seconds.
+            str(shutil.which("nvidia-smi") is not None),
+        ]
+    )
+
+
+@functools.cache
+def installed() -> list[str]:
+    """Names and versions of the packages at hand, which may differ from the lock file's."""
+    return sorted(f"{package.name} {package.version}" for package in metadata.distributions())
+
+
+def results_folder(root: Path) -> Path:
+    """Where the chapters' results lie; `dgm_book.results` says the same, but imports torch."""
+    return Path(os.environ.get("DGM_RESULTS") or root / "book" / "results").expanduser()
+
+
+def cached_path(cache: Path, name: str, code: str, root: Path) -> Path:
+    """Where an executed chapter is kept, given its code key and its results as they are now."""
+    key = digest([code, tree_digest(results_folder(root) / name)])
+    return cache / f"{name}-{key[:20]}.ipynb"
+
+
+def problem(notebook: nbformat.NotebookNode) -> str | None:
+    """What is wrong with an executed notebook: None when every code cell ended without an error."""
+    for number, cell in enumerate(code_cells(notebook), start=1):
+        for output in cell.outputs:
+            if output.output_type == "error":
+                trace = "\n".join(output.get("traceback", []))
+                return f"cell {number}: {output.ename}: {output.evalue}\n{trace}"
+        # A kernel that dies leaves a count but no reply.
+        replied = "shell.execute_reply" in cell.metadata.get("execution", {})
+        if cell.source.strip() and not (replied and cell.execution_count):
+            return f"cell {number} did not run to its end"
+    return None
+
+
+def kill_tree(pid: int) -> None:
+    """Kills a process and all that it started; kernels live in process groups of their own."""
+    try:
+        parent = psutil.Process(pid)
+        family = [*parent.children(recursive=True), parent]
+    except psutil.NoSuchProcess:
+        return
+    for process in family:
+        try:
+            process.kill()
+        except psutil.NoSuchProcess:
+            continue
+    psutil.wait_procs(family, timeout=5)
+
+
+def try_read(path: Path) -> nbformat.NotebookNode | None:
+    """Reads a notebook that another process may be writing; None while it cannot be read."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError):
+        return None
+
+
+def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
+    """Runs `python -m module` in a process that ends, with all that it started, when this one does."""
+    command = [sys.executable, "-c", LAUNCHER, module, *arguments]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
+
+
+def execute(
+    notebook: nbformat.NotebookNode,
+    name: str,
+    *,
+    work: Path,
+    cwd: Path,
+    timeout: float,
+    stop: threading.Event | None = None,
+    tries: int = 3,
+) -> nbformat.NotebookNode:
+    """Executes a notebook with papermill, in a process of its own.
+
+    The run is judged by the notebook that it left, not by its exit status: papermill may hang after
+    the last cell.
+
+    Args:
+        notebook: what to run.
+        name: the chapter's name, for messages and files.
+        work: folder in which the run gets a folder of its own for input, output and log.
+        cwd: the folder in which the kernel starts.
+        timeout: seconds after which the process and its kernel are killed.
+        stop: ends the run when set.
+        tries: runs to start at most; a kernel dies when another process takes its port first.
+
+    Raises:
+        ChapterError: a cell failed, the kernel died, or the time ran out.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
+    source, target, log = (work / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
+    nbformat.write(notebook, source)
+    arguments = [str(source), str(target), "--cwd", str(cwd), "--kernel", "python3"]
+    arguments += ["--no-progress-bar", "--log-level", "ERROR"]
+    total = len(code_cells(notebook))
+    start, seen, reason, ended = time.monotonic(), None, None, None
+    with log.open("wb") as stream:
+        process = launch(
+            "papermill",
+            *arguments,
+            env={**os.environ, **ENVIRONMENT},
+            stdout=stream,
+            start_new_session=True,
+        )
+        try:
+            while process.poll() is None:
+                time.sleep(0.2)
+                elapsed = time.monotonic() - start
+                if stop is not None and stop.is_set():
+                    reason = "stopped"
+                    break
+                if elapsed > timeout:
+                    reason = f"still running after {timeout:.0f} s, killed"
+                    break
+                stamp = target.stat().st_mtime_ns if target.exists() else None
+                if stamp is not None and stamp != seen and (partial := try_read(target)):
+                    seen = stamp
+                    done = sum(c.execution_count is not None for c in code_cells(partial))
+                    say(f"{name}: {done} of {total} cells, {elapsed:.0f} s")
+                    if ended is None and partial.metadata.get("papermill", {}).get("end_time"):
+                        ended = elapsed
+                if ended is not None and elapsed > ended + 5:
+                    break
+        finally:
+            kill_tree(process.pid)
+            process.stdin.close()
+            process.wait()
+    executed, text = try_read(target), log.read_text("utf-8", "replace")
+    failure = problem(executed) if executed else "papermill left no notebook"
+    if failure and not reason and tries > 1 and "Address already in use" in text:
+        say(f"{name}: another process took the kernel's port, starting anew")
+        options = {"cwd": cwd, "timeout": timeout, "stop": stop, "tries": tries - 1}
+        return execute(notebook, name, work=work.parent, **options)
+    reason = reason or failure
+    if reason:
+        tail = "\n".join(text.splitlines()[-15:])
+        raise ChapterError(f"{name}: {reason}\n{tail}".rstrip())
+    return executed
+
+
+def merge(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Puts the outputs and the widgets of an executed notebook into its source.
+
+    Raises:
+        ValueError: the two differ in their code cells.
+    """
+    ran = [c for c in code_cells(executed) if "injected-parameters" not in tags(c)]
+    if [c.source for c in ran] != [c.source for c in code_cells(source)]:
+        raise ValueError("the executed notebook has other code cells than its source")
+    for cell, done in zip(code_cells(source), ran, strict=True):
+        cell.outputs, cell.execution_count = done.outputs, done.execution_count
+    if "widgets" in executed.metadata:
+        source.metadata.widgets = executed.metadata.widgets
+    return source
+
+
+def prepare(
+    path: Path,
+    root: Path,
+    output: Path,
+    parameters: Mapping[str, Any],
+    timeout: float,
+    stop: threading.Event | None = None,
+) -> tuple[nbformat.NotebookNode, bool]:
+    """One chapter, from the cache where its key still holds, else executed.
+
+    Returns:
+        The notebook with its outputs, and whether it had to be executed.
+    """
+    name, cache = path.stem, output / "cache"
+    source = read_source(path, parameters)
+    code = code_key(source, root)
+    cached = cached_path(cache, name, code, root)
+    if (executed := try_read(cached)) is not None:
+        return merge(source, executed), False
+    say(f"{name}: executing {len(code_cells(source))} cells")
+    start = time.monotonic()
+    cwd = output / "src" / "notebooks"
+    cwd.mkdir(parents=True, exist_ok=True)
+    executed = execute(source, name, work=output / "run", cwd=cwd, timeout=timeout, stop=stop)
+    say(f"{name}: done in {time.monotonic() - start:.0f} s")
+    if code_key(source, root) != code:
+        raise ChapterError(f"{name}: the library was edited while it ran; build again")
+    if cached_path(cache, name, code, root) != cached:
+        # Results came in, of its own or of others: which of them it shows cannot be known.
+        return merge(source, executed), True
+    write_if_changed(cached, nbformat.writes(executed).encode())
+    others = (p for p in cache.glob(f"{name}-*.ipynb") if p != cached)
+    for old in sorted(others, key=lambda p: p.stat().st_mtime)[: -(CACHE_DEPTH - 1)]:
+        old.unlink()
+    return merge(source, executed), True
+
+
+def write_if_changed(path: Path, data: bytes) -> None:
+    """Writes a file whole or not at all, and leaves one alone that already holds the data."""
+    if path.is_file() and path.read_bytes() == data:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_bytes(data)
+    partial.replace(path)
+
+
+def stage(
+    root: Path,
+    target: Path,
+    notebooks: Mapping[str, nbformat.NotebookNode],
+    files: Mapping[Path, bytes] | None = None,
+) -> None:
+    """Lays out what the pages are built from, and touches only what differs.
+
+    Args:
+        root: the checkout.
+        target: the folder to fill.
+        notebooks: file name in `notebooks/` to executed notebook.
+        files: path in the folder to content: posters and downloads.
+    """
+    wanted = {Path(name): (root / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
+    sources = [p for p in (root / "lib").rglob("*.py") if "__pycache__" not in p.parts]
+    published = root / "book" / "results"
+    sources += [
+        p
+        for p in (root / "book").rglob("*")
+        if p.is_file() and "__pycache__" not in p.parts and published not in p.parents
+    ]
+    wanted |= {p.relative_to(root): p.read_bytes() for p in sources} | dict(files or {})
+    wanted |= {
+        Path("notebooks", name): (nbformat.writes(notebook) + "\n").encode()
+        for name, notebook in notebooks.items()
+    }
+    # Pages that show results depend on this file, and so are read again when a result changes.
+    results = [tree_digest(results_folder(root) / Path(name).stem) for name in notebooks]
+    stamp = digest([*results, tree_digest(root / "lib", LIBRARY_SUFFIXES)])
+    wanted[Path("book", "results.sha256")] = stamp.encode()
+    for path, data in wanted.items():
+        write_if_changed(target / path, data)
+    for path in target.rglob("*"):
+        if path.is_file() and path.relative_to(target) not in wanted:
+            path.unlink()
+
+
+def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
+    """Makes an executed chapter fit for a page, in place.
+
+    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's poster behind it for
+    pages without JavaScript.
+
+    Returns:
+        The posters: path below the staged copies to picture.
+    """
+    posters = {}
+    for cell in code_cells(notebook):
+        cell.source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
+        if "parameters" in tags(cell):
+            cell.metadata.tags = [*tags(cell), "remove-cell"]
+        for output in list(cell.outputs):
+            data = output.get("data", {})
+            if WIDGET_VIEW in data and "image/png" in data:
+                path = Path("posters", f"{name}-{len(posters)}.png")
+                posters[Path("book", "_static") / path] = base64.b64decode(data["image/png"])
+                alt = escape(data.get("text/plain", ""))
+                image = f'<noscript><img src="../_static/{path.as_posix()}" alt="{alt}"></noscript>'
+                shown = nbformat.v4.new_output("display_data", {"text/html": image})
+                cell.outputs.insert(cell.outputs.index(output) + 1, shown)
+    return posters
+
+
+def wheel(root: Path, output: Path) -> Path:
+    """The library with its published results, as pip installs it; built when its content has changed.
+
+    Raises:
+        RuntimeError: it could not be built.
+    """
+    sources = [Path(n) for n in ("lib", "book/results", "pyproject.toml", "README.md", "LICENSE")]
+    sources = [path for path in sources if (root / path).exists()]
+    trees = [tree_digest(root / path) for path in sources if (root / path).is_dir()]
+    files = [(root / path).read_bytes() for path in sources if (root / path).is_file()]
+    folder = output / "wheels" / digest([*trees, *files])[:20]
+    if not (built := list(folder.glob("*.whl"))):
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        # A copy, since the build leaves its work beside its sources.
+        with tempfile.TemporaryDirectory() as copy:
+            for path in sources:
+                target = Path(copy, path)
+                target.parent.mkdir(exist_ok=True)
+                tree = (root / path).is_dir()
+                (shutil.copytree if tree else shutil.copy)(root / path, target)
+            arguments = ["wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+            log = Path(copy, "wheel.log")
+            with log.open("wb") as stream:
+                process = launch(
+                    *("pip", *arguments, "--wheel-dir", "wheels", "."),
+                    cwd=copy,
+                    env={
+                        **os.environ,
+                        "SOURCE_DATE_EPOCH": "315532800",
+                    },  # same content, same bytes
+                    stdout=stream,
+                )
+                status = process.wait()
+                process.stdin.close()
+            if status:
+                reason = log.read_text("utf-8", "replace")
+                raise RuntimeError(f"the library's wheel was not built:\n{reason}")
+            for path in Path(copy, "wheels").iterdir():
+                write_if_changed(folder / path.name, path.read_bytes())
+        built = list(folder.glob("*.whl"))
+    return built[0]
+
+
+def add_downloads(notebook: nbformat.NotebookNode, path: Path, library: Path) -> dict[Path, bytes]:
+    """Ends a chapter's page with the way to run it elsewhere.
+
+    Returns:
+        What is offered there: path below the staged copies to content.
+    """
+    files = {Path("downloads", p.name): p.read_bytes() for p in (path, library)}
+    megabytes = round(library.stat().st_size / 1e6)
+    text = (
+        f"**Run it yourself.** Put {{download}}`this notebook <../downloads/{path.name}>` and "
+        f"{{download}}`the library with all results <../downloads/{library.name}>` ({megabytes} MB) "
+        "into one folder, or upload both to a notebook host, and run the cells. Nothing is trained: "
+        "they show the published results."
+    )
+    notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="downloads"))
+    return files
+
+
+def build(root: Path, output: Path) -> None:
+    """Builds the pages from the staged copies; a warning is an error.
+
+    Raises:
+        RuntimeError: the engine reported an error or a warning.
+    """
+    from jupyter_book.sphinx import build_sphinx
+
+    source, html, doctrees = output / "src", output / "html", output / ".doctrees"
+    options: dict[str, Any] = {
+        "external_toc_path": str(source / "_toc.yml"),
+        "latex_individualpages": False,
+        "nitpicky": True,
+    }
+    if url := repository(root):
+        options["html_theme_options"] = {
+            "repository_url": url,
+            "launch_buttons": {
+                "colab_url": "https://colab.research.google.com",
+                "binderhub_url": "https://mybinder.org",
+            },
+        }
+    # Sphinx notices changed pages and options; what it cannot notice is its own machinery.
+    machinery = digest(
+        [
+            *(tree_digest(root / "book" / name) for name in ("_ext", "_static", "_templates")),
+            (root / "requirements.lock").read_bytes(),
+        ]
+    )
+    mark = output / "machinery.sha256"
+    if not mark.is_file() or mark.read_text() != machinery:
+        shutil.rmtree(doctrees, ignore_errors=True)
+        shutil.rmtree(html, ignore_errors=True)
+    # A page that was half written, or read with a warning, would pass in silence the next time.
+    mark.unlink(missing_ok=True)
+    status = build_sphinx(
+        str(source),
+        str(html),
+        noconfig=True,
+        path_config=str(source / "_config.yml"),
+        confoverrides=options,
+        doctreedir=str(doctrees),
+        warningiserror=True,
+        keep_going=True,
+        quiet=True,
+    )
+    if status:
+        raise RuntimeError("the book was not built: see the warnings above")
+    write_if_changed(mark, machinery.encode())
+
+
+def say(text: str) -> None:
+    """Prints a line at once, also through a pipe."""
+    print(text, flush=True)
+
+
+def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m dgm_book build", description=__doc__.split("\n")[0]
+    )
+    parser.add_argument("--profile", default="auto", choices=["auto", "smoke", "small", "paper"])
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--timeout", type=float, default=900, help="seconds a chapter may take")
+    parser.add_argument("--jobs", type=int, default=2, help="chapters executed side by side")
+    parser.add_argument(
+        "--output", type=lambda text: Path(text).expanduser(), default=root / "_build"
+    )
+    parser.add_argument("--execute-only", action="store_true", help="build no pages")
+    parser.add_argument(
+        "--write-repository", action="store_true", help="only write the address into the notebooks"
+    )
+    options = parser.parse_args(arguments)
+    if options.write_repository:
+        for path in write_repository(root):
+            say(f"{path.name}: repository's address written")
+        return 0
+    if options.jobs < 1:
+        parser.error("--jobs must be at least 1")
+    output = options.output.resolve()
+    with locked(output):
+        shutil.rmtree(output / "run", ignore_errors=True)  # of earlier builds
+        return make(root, output, options)
+
+
+def locked(output: Path) -> contextlib.AbstractContextManager:
+    """Waits until no other build uses the output folder, then keeps others out."""
+    output.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output / ".lock")
+    try:
+        return lock.acquire(timeout=0.5)
+    except Timeout:
+        say(f"waiting for another build in {output}")
+        return lock.acquire()
+
+
+def make(root: Path, output: Path, options: argparse.Namespace) -> int:
+    """Executes, stages and builds; returns the exit status."""
+    start = time.monotonic()
+    parameters = {"PROFILE": options.profile, "SEED": options.seed}
+    stop = threading.Event()
+    notebooks, executed, failures = {}, 0, []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        try:
+            runs = {
+                path: pool.submit(prepare, path, root, output, parameters, options.timeout, stop)
+                for path in chapters(root)
+            }
+            for path, run in runs.items():
+                try:
+                    notebooks[path.name], ran = run.result()
+                    executed += ran
+                except (ChapterError, ValueError) as error:
+                    failures.append(str(error))
+        except BaseException:
+            stop.set()
+            raise
+    if failures:
+        print("\n\n".join(failures), file=sys.stderr)
+        return 1
+    files: dict[Path, bytes] = {}
+    if not options.execute_only:
+        try:
+            library = wheel(root, output)
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            return 1
+        for path in chapters(root):
+            notebook = notebooks[path.name]
+            files |= for_page(notebook, path.stem) | add_downloads(notebook, path, library)
+    stage(root, output / "src", notebooks, files)
+    say(f"{executed} of {len(notebooks)} chapters executed, {len(notebooks) - executed} unchanged")
+    if not options.execute_only:
+        try:
+            build(root, output)
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            return 1
+        say(f"built {output / 'html' / 'index.html'} in {time.monotonic() - start:.1f} s")
+    return 0

@@ -1,0 +1,25 @@
+"""One module a chapter: which models, data, seeds and sizes at which profile."""
+
+import importlib
+
+from dgm_book import jobs
+from dgm_book.claims import Claim
+
+CHAPTERS = {
+    "rate_distortion": "01_rate_distortion",
+    "mutual_information_lm": "02_mutual_information_lm",
+    "bre_gan": "03_bre_gan",
+    "controllable_text_vae": "04_controllable_text_vae",
+    "pooling_vae": "05_pooling_vae",
+    "variational_hyper_rnn": "06_variational_hyper_rnn",
+}
+
+
+def all_claims() -> list[Claim]:
+    """The claims of every chapter, from the best profile that has been published."""
+    found: list[Claim] = []
+    for name in CHAPTERS:
+        chapter = importlib.import_module(f"dgm_book.chapters.{name}.page")
+        if profile := jobs.published(jobs.over_seeds(chapter.run, 0)):
+            found += chapter.claims(chapter.chapter(profile.name))
+    return found

@@ -1,0 +1,1 @@
+"""The chapter `bre_gan`: its recipe, its runs, its claims, its page."""

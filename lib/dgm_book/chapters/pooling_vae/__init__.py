@@ -1,0 +1,1 @@
+"""The chapter `pooling_vae`: its recipe, its runs, its claims, its page."""

@@ -1,0 +1,1 @@
+"""The chapter `variational_hyper_rnn`: its recipe, its runs, its claims, its page."""

@@ -1,0 +1,321 @@
+"""Published results: loaded where they exist, else computed and kept with their provenance.
+
+A result is two files: `<name>.safetensors` holds its tensors, `<name>.json` its plain values, where
+they came from, and a hash of all. The JSON is written last, so a result is whole or absent; one process
+at a time computes it, and others wait for it. A result is *current* while the code that its experiment
+runs is the code that made it, or while `--verify` has found the present code to give the same numbers;
+otherwise its badge says "earlier code".
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from dgm import checkpoint, paths
+from dgm.data import registry
+from dgm_book import profiles
+from dgm_book.code_hash import LIBRARY, code_hash
+
+NEEDED = ("tensors_sha256", "code", "data", "device", "profile")  # of a result's provenance
+CLOCK_SECONDS = 5.0  # between two notes of the time spent on a result: what a kill can lose
+# While this holds a list, `get` only notes there what is not at hand.
+_absent: ContextVar[list | None] = ContextVar("absent", default=None)
+
+
+class Result(NamedTuple):
+    """A result and where it came from."""
+
+    name: str
+    values: dict[str, Any]
+    tensors: dict[str, Tensor]
+    provenance: dict[str, Any]
+    current: bool
+
+
+class Context(NamedTuple):
+    """What results of one experiment share: the code they depend on and where they run."""
+
+    experiment: str  # module name, its imports are hashed with it
+    chapter: str  # folder, such as "01_rate_distortion"
+    profile: profiles.Profile
+    datasets: tuple[str, ...]
+
+
+def folders() -> list[Path]:
+    """Where results are looked for; the last takes new ones.
+
+    $DGM_RESULTS alone, else book/results of a checkout alone, else those that came with the installed
+    package, which are only read, and the cache ($DGM_CACHE or the user's).
+    """
+    if given := paths.from_environment("DGM_RESULTS"):
+        return [given]
+    checkout = LIBRARY.parent
+    if (checkout / "book" / "results").is_dir() and (checkout / "pyproject.toml").is_file():
+        return [checkout / "book" / "results"]
+    return [LIBRARY / "dgm_book" / "published", paths.cache() / "results"]
+
+
+def folder() -> Path:
+    """Where new results are written."""
+    return folders()[-1]
+
+
+def find(chapter: str, profile: str, name: str) -> Path:
+    """The JSON of a result: where it is, else where it would be written."""
+    places = [place / chapter / profile / f"{name}.json" for place in folders()]
+    return next((path for path in places if path.exists()), places[-1])
+
+
+def work_folder() -> Path:
+    """Where interrupted runs and weights that are not published are kept: beside the data cache."""
+    if given := paths.from_environment("DGM_RESULTS"):
+        return given / ".work"
+    return paths.cache() / "work"
+
+
+def get(
+    name: str, compute: Callable[[], tuple[dict, dict]], context: Context, **settings: Any
+) -> Result:
+    """Load the result `name` of the context's chapter and profile, or compute it and keep it.
+
+    Its `wall_seconds` are those of all sittings since the work folder was last emptied, killed ones
+    included.
+
+    Args:
+        name: such as "vae2-seed0-curve".
+        compute: returns plain values (for JSON) and tensors.
+        context: chapter, profile and code.
+        settings: what else to remember in the provenance, such as the seed.
+
+    Raises:
+        ValueError: The published files are damaged, or do not belong together.
+    """
+    path = find(context.chapter, context.profile.name, name)
+    if (absent := _absent.get()) is not None:
+        absent += [] if path.exists() else [(name, context)]
+        return None
+    work = work_folder() / context.chapter / context.profile.name / path.name
+    if not path.exists():
+        with _locked(work.with_suffix(".lock")):
+            if not path.exists():
+                # Asked first, since the code may be edited while it runs.
+                provenance = _provenance(context) | settings
+                with _clock(work.with_suffix(".seconds")) as seconds:
+                    values, tensors = compute()
+                    provenance["wall_seconds"] = round(seconds(), 1)
+                _keep(path, values, tensors, provenance)
+    return _load(path, context)
+
+
+def missing(everything: Iterable[Result]) -> list[tuple[str, Context]]:
+    """Names and contexts of those results that would have to be computed; computes and loads none.
+
+    Args:
+        everything: an iterator that makes each of its results by `get`.
+    """
+    mark = _absent.set([])
+    try:
+        for _ in everything:
+            pass
+        return _absent.get()
+    finally:
+        _absent.reset(mark)
+
+
+def mark_verified(context: Context, checks: list[dict[str, Any]]) -> None:
+    """Remember that the present code gives the published numbers of this chapter and profile."""
+    path = folder() / context.chapter / context.profile.name / "verified.json"
+    record = {**_provenance(context), "checks": checks}
+    checkpoint.write_text(path, json.dumps(record, indent=1) + "\n")
+
+
+def badge(results: Sequence[Result], extra: str = "") -> str:
+    """One line that says at what scale, on what device and with which code results were made."""
+    devices = sorted({r.provenance["device"] for r in results})
+    data = ", ".join(dict.fromkeys(name for r in results for name in r.provenance["data"]))
+    profile = results[0].provenance["profile"]
+    parts = [f"profile {profile}", data, extra, " and ".join(devices)]
+    if not all(r.current for r in results):
+        parts.append("earlier code")
+    return " · ".join(part for part in parts if part)
+
+
+def scale(
+    parts: Mapping[str, Sequence[Result]],
+    size: Callable[[Result], str] = lambda result: "",
+    unit: str = "seed",
+) -> str:
+    """What a figure rests on, in words: sizes and seeds of most of its parts, then of the others by name.
+
+    Args:
+        parts: the results of each part of the figure, by its label.
+        size: what a result was measured on, such as "50 test images".
+        unit: what a seed is called, such as "pair".
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for label, of in parts.items():
+        n = len({r.provenance["seed"] for r in of})
+        groups.setdefault((size(of[0]), f"{n} {unit}{'s' * (n > 1)}"), []).append(label)
+    (usual, _), *others = sorted(groups.items(), key=lambda group: -len(group[1]))
+    rest = [
+        f"{' and '.join(labels)}: " + ", ".join(w for w in words if w and w not in usual)
+        for words, labels in others
+    ]
+    return ", ".join(filter(None, usual)) + f" ({'; '.join(rest)})" * bool(rest)
+
+
+def own_badge(*groups: Sequence[Result], n: str = "") -> str:
+    """The badge of one picture, from the results that it shows.
+
+    Args:
+        groups: the results of one model each, a result a seed.
+        n: what is counted besides seeds, such as "1000 test sentences".
+    """
+    least, most = (f([len(group) for group in groups]) for f in (min, max))
+    seeds = f"{most} seed{'s' * (most > 1)}"
+    seeds = seeds if least == most else f"{least} to {seeds}"
+    return badge([r for group in groups for r in group], f"{n} · {seeds}" if n else seeds)
+
+
+def _locked(path: Path) -> contextlib.AbstractContextManager:
+    """Waits until no other process works on the same result, then keeps others out."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        return lock.acquire(timeout=0.5)
+    except Timeout:
+        print(f"{path.stem}: waiting for another process that computes it", file=sys.stderr)
+        return lock.acquire()
+
+
+@contextlib.contextmanager
+def _clock(path: Path) -> Iterator[Callable[[], float]]:
+    """Gives a function of the seconds spent so far, and notes them in a file that outlives a kill."""
+    try:
+        earlier = float(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        earlier = 0.0
+    began, stop = time.monotonic(), threading.Event()
+
+    def seconds() -> float:
+        return earlier + time.monotonic() - began
+
+    def note() -> None:
+        with contextlib.suppress(OSError):  # a full disk must not end the computation
+            checkpoint.write_text(path, str(seconds()))
+
+    def tick() -> None:
+        while not stop.wait(CLOCK_SECONDS):
+            note()
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield seconds
+    finally:
+        stop.set()
+        thread.join()
+        note()
+
+
+def _keep(path: Path, values: dict, tensors: dict[str, Tensor], provenance: dict) -> None:
+    data = checkpoint.to_bytes({key: value.detach().cpu() for key, value in tensors.items()})
+    provenance["tensors_sha256"] = hashlib.sha256(data).hexdigest()
+    text = json.dumps({"values": values, "provenance": provenance}, allow_nan=False)
+    content = json.loads(text)
+    content["sha256"] = _hash(content)
+    checkpoint.write_bytes(path.with_suffix(".safetensors"), data)
+    checkpoint.write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def _hash(content: dict) -> str:
+    """Hash of a result's values and provenance, and so of its tensors."""
+    parts = [content["values"], content["provenance"]]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _load(path: Path, context: Context) -> Result:
+    blob = path.with_suffix(".safetensors")
+    cure = f"restore it and {blob.name}, or remove both to compute them again"
+    with _naming(path, cure):
+        content = json.loads(path.read_text("utf-8"))
+        values, provenance = dict(content["values"]), dict(content["provenance"])
+        expected, code, data, *_ = (provenance[key] for key in NEEDED)
+        # Earlier results have a hash of their tensors only.
+        if content.get("sha256", _hash(content)) != _hash(content):
+            raise ValueError("it was altered after it was written")
+    tensors = blob.read_bytes() if blob.exists() else b""
+    if hashlib.sha256(tensors).hexdigest() != expected:
+        raise ValueError(
+            f"{blob} is missing, or not the file that {path.name} describes: restore both, or remove "
+            "both to compute them again"
+        )
+    codes = {code}
+    for place in folders():
+        verified = place / context.chapter / context.profile.name / "verified.json"
+        if verified.exists():
+            with _naming(verified, "restore it, or remove it and run --verify"):
+                codes.add(json.loads(verified.read_text("utf-8"))["code"])
+    current = code_hash(context.experiment) in codes and data == _data(context)
+    return Result(path.stem, values, checkpoint.from_bytes(tensors, blob), provenance, current)
+
+
+@contextlib.contextmanager
+def _naming(path: Path, cure: str) -> Iterator[None]:
+    """Turns what goes wrong while a JSON file is read into a ValueError that says what to do."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is damaged ({what}): {cure}") from error
+
+
+def _provenance(context: Context) -> dict[str, Any]:
+    return {
+        "profile": context.profile.name,
+        "device": profiles.describe(context.profile.device),
+        "torch": torch.__version__,
+        "code": code_hash(context.experiment),
+        "commit": _commit(),
+        "data": _data(context),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+    }
+
+
+def _data(context: Context) -> dict[str, str]:
+    """One checksum a data set, over those of its files."""
+    return {
+        name: hashlib.sha256(
+            json.dumps(registry.checksums(name), sort_keys=True).encode()
+        ).hexdigest()[:16]
+        for name in context.datasets
+    }
+
+
+@functools.cache
+def _commit() -> str:
+    """The checkout's commit, "+" behind it when the library has changes that are not committed."""
+    run = functools.partial(subprocess.run, cwd=LIBRARY, capture_output=True, text=True)
+    try:
+        # An installed package may lie inside a repository that is not its own.
+        tracked = run(["git", "ls-files", "--error-unmatch", "dgm_book/results.py"])
+        head = run(["git", "rev-parse", "--short=12", "HEAD"])
+        changed = run(["git", "status", "--porcelain", "--", str(LIBRARY)])
+    except FileNotFoundError:
+        return "unknown"
+    known = tracked.returncode == head.returncode == 0
+    return head.stdout.strip() + "+" * bool(changed.stdout) if known else "unknown"

@@ -1,0 +1,410 @@
+"""Sentences say what their labels say and end as they should; mixtures have the centres they name;
+topics follow their chain."""
+
+import math
+
+import pytest
+import torch
+
+from dgm.data import synthetic
+from dgm.data.synthetic import MIXTURES, OPPOSITE, SHARED_ENDING, SUBJECTS, THEMES, content_words, flip, gaussian_mixture_2d, review_grammar, sentiment_of, shared_endings, shared_endings_log_prob, theme_of, topic_chain, topic_chain_information, topic_chain_log_prob
+
+
+def test_the_labels_are_those_of_the_words():
+    texts, sentiment, topic = review_grammar(500, seed=1)
+    assert len(texts) == len(sentiment) == len(topic) == 500
+    assert [sentiment_of(text) for text in texts] == sentiment.tolist()
+    for text, t in zip(texts, topic.tolist(), strict=True):
+        nouns = {k: set(words.split()) for k, words in synthetic._NOUNS.items()}
+        found = {k for k in nouns if nouns[k] & set(text.split())}
+        assert found == {synthetic.TOPICS[t]}
+        assert 1 <= sum(word in OPPOSITE for word in text.split()) <= 3
+        assert 5 <= len(text.split()) <= 12
+    assert {len(text.split()) for text in texts} >= set(range(5, 12))
+
+
+def test_sentiment_and_topic_are_balanced_and_independent():
+    _, sentiment, topic = review_grammar(9000, seed=0)
+    share = torch.stack([sentiment[topic == t].double().mean() for t in range(3)])
+    assert ((share - 0.5).abs() < 4 * 0.5 / 2900**0.5).all()
+    assert torch.bincount(topic).min() > 3000 - 4 * (9000 * 2 / 9) ** 0.5
+
+
+def test_flipping_changes_the_sentiment_and_nothing_else():
+    texts, sentiment, _ = review_grammar(300, seed=2)
+    for text, y in zip(texts, sentiment.tolist(), strict=True):
+        other = flip(text)
+        assert sentiment_of(other) == 1 - y
+        assert content_words(other) == content_words(text) != []
+        assert flip(other) == text
+        changed = [a for a, b in zip(text.split(), other.split(), strict=True) if a != b]
+        assert changed == [word for word in text.split() if word in OPPOSITE]
+
+
+def test_the_pairs_are_disjoint():
+    assert all(OPPOSITE[OPPOSITE[word]] == word != OPPOSITE[word] for word in OPPOSITE)
+    assert not set(OPPOSITE) & synthetic._CONTENT
+    assert len(synthetic._POSITIVE) * 2 == len(OPPOSITE)
+
+
+def test_mixed_and_neutral_sentences_are_undecided():
+    assert sentiment_of("the soup was great and the bread was awful .") == -1
+    assert sentiment_of("the soup was soup .") == -1
+    assert sentiment_of("") == -1
+    assert sentiment_of("luckily , the great soup was awful .") == 1
+
+
+def test_same_seed_same_sentences():
+    assert review_grammar(50, 3)[0] == review_grammar(50, 3)[0] != review_grammar(50, 4)[0]
+    assert review_grammar(3, 0)[0] == FIRST  # a change would make every smoke result another
+
+
+FIRST = [
+    "this restaurant has poor staff and rude cook .",
+    "luckily , the sushi was lovely this morning .",
+    "my wife liked the coffee and the burger .",
+]
+
+
+@pytest.mark.parametrize("arguments", [(0, 0), (3, -1)])
+def test_arguments_are_checked(arguments):
+    with pytest.raises(ValueError, match="want n >= 1 and seed >= 0"):
+        review_grammar(*arguments)
+
+
+# Sentences that all end alike
+
+
+CONTENT = set(sum(SUBJECTS, ()))
+
+
+def test_sentences_share_their_ending_and_say_their_subject():
+    texts, subject = shared_endings(400, seed=1)
+    assert len(texts) == len(subject) == 400
+    assert subject.dtype == torch.int64
+    for text, s in zip(texts, subject.tolist(), strict=True):
+        words = text.split()
+        assert len(words) == 13
+        assert tuple(words[-3:]) == SHARED_ENDING
+        found = [w for w in words if w in CONTENT]
+        assert len(found) == 6
+        assert set(found) <= set(SUBJECTS[s])
+        assert not set(words[:-3]) & set(SHARED_ENDING)
+
+
+def test_the_vocabulary_is_small_and_disjoint():
+    words = [*CONTENT, *synthetic._FILLERS, *SHARED_ENDING]
+    assert len(words) == len(set(words)) == 196
+    texts, _ = shared_endings(20_000)
+    assert set(" ".join(texts).split()) == set(words)
+
+
+def test_subjects_and_places_are_even_and_fillers_follow_zipf():
+    n = 8000
+    texts, subject = shared_endings(n, seed=2)
+    count = torch.bincount(subject, minlength=16).double()
+    assert ((count / n - 1 / 16).abs() < 4 * math.sqrt(15 / 256 / n)).all()
+    rows = [text.split()[:10] for text in texts]
+    content = torch.tensor([[w in CONTENT for w in row] for row in rows]).double()
+    assert ((content.mean(0) - 0.6).abs() < 4 * math.sqrt(0.24 / n)).all()
+    fillers = [w for row in rows for w in row if w in set(synthetic._FILLERS)]
+    first, tenth = (fillers.count(synthetic._FILLERS[i]) for i in (0, 9))
+    total = sum(1 / r for r in range(1, 146))
+    for seen, share in ((first, 1 / total), (tenth, 0.1 / total)):
+        assert abs(seen - 4 * n * share) < 4 * math.sqrt(4 * n * share)
+
+
+def test_the_front_changes_the_place_of_the_ending_only():
+    back, front = shared_endings(50, 3), shared_endings(50, 3, front=True)
+    assert torch.equal(back[1], front[1])
+    for one, other in zip(back[0], front[0], strict=True):
+        assert other.split()[:3] == list(SHARED_ENDING)
+        assert other.split()[3:] == one.split()[:-3]
+
+
+def test_log_prob_is_that_of_the_recipe():
+    """The mean is the entropy; any other sentence has none; the front changes nothing."""
+    texts, _ = shared_endings(4000, seed=4)
+    found = shared_endings_log_prob(texts)
+    share = torch.from_numpy(synthetic._FILLER_SHARES)
+    entropy = (
+        math.log(16) + math.log(210) + 6 * math.log(3) - 4 * float((share * share.log()).sum())
+    )
+    assert abs(float(found.mean()) + entropy) < 4 * float(found.std()) / math.sqrt(len(found))
+    front = shared_endings_log_prob(shared_endings(4000, seed=4, front=True)[0][:20])
+    assert torch.equal(front, found[:20])
+    words = texts[0].split()
+    known = next(w for w in words if w in CONTENT)
+    stranger = next(group[0] for group in SUBJECTS if known not in group)
+    mixed = " ".join(words).replace(known, stranger, 1)
+    strange = [
+        mixed,
+        " ".join(words[1:]),
+        "",
+        " ".join(["zebra", *words[1:]]),
+        " ".join(words[::-1]),
+    ]
+    assert shared_endings_log_prob(strange).tolist() == [-math.inf] * 5
+
+
+def test_same_seed_same_shared_endings():
+    one, again, other = (shared_endings(50, s)[0] for s in (3, 3, 4))
+    assert one == again != other
+    assert shared_endings(2, 0)[0] == FIRST_ENDINGS
+
+
+FIRST_ENDINGS = [
+    "said for frost he sledge snow sledge snow been sledge yours truly .",
+    "the novel novel chapter chapter poem the about the novel yours truly .",
+]
+
+
+@pytest.mark.parametrize("arguments", [(0, 0), (3, -1)])
+def test_shared_endings_check_their_arguments(arguments):
+    with pytest.raises(ValueError, match="want n >= 1 and seed >= 0"):
+        shared_endings(*arguments)
+
+
+# A chain of topics
+
+
+@pytest.mark.parametrize(
+    ("n_topics", "switch", "nats"), [(4, 0.1, 0.95135), (8, 0.2, 1.18986), (2, 0.1, 0.36806)]
+)
+def test_information_of_neighbours(n_topics, switch, nats):
+    assert float(topic_chain_information(n_topics, switch)) == pytest.approx(nats, abs=5e-6)
+
+
+def transitions(n_topics, switch, order="stay"):
+    """The matrix of one step, written out."""
+    p = torch.full((n_topics, n_topics), switch / (n_topics - 1), dtype=torch.float64)
+    for i in range(n_topics):
+        p[i, (i + (order == "cycle")) % n_topics] = 1 - switch
+    return p
+
+
+@pytest.mark.parametrize("order", ["stay", "cycle"])
+@pytest.mark.parametrize(("n_topics", "switch"), [(4, 0.1), (8, 0.2), (2, 0.9), (3, 1.0)])
+def test_information_at_a_distance_is_that_of_the_matrix_power(n_topics, switch, order):
+    found = topic_chain_information(n_topics, switch, range(7))
+    assert found.shape == (7,)
+    assert found.dtype == torch.float64
+    for k in range(7):
+        joint = torch.linalg.matrix_power(transitions(n_topics, switch, order), k) / n_topics
+        expected = torch.xlogy(joint, joint * n_topics**2).sum()
+        torch.testing.assert_close(found[k], expected, rtol=0, atol=1e-12)
+
+
+def test_information_falls_to_nothing_and_never_rises():
+    found = topic_chain_information(8, 0.1, range(200))
+    assert float(found[0]) == pytest.approx(math.log(8), abs=1e-12)
+    assert (found.diff() <= 1e-15).all()
+    assert abs(float(found[-1])) < 1e-15
+    assert abs(float(topic_chain_information(5, 0.8))) < 1e-15  # every topic as likely as any
+    assert float(topic_chain_information(5, 0.0, 9)) == pytest.approx(math.log(5))
+
+
+@pytest.mark.parametrize("order", ["stay", "cycle"])
+def test_topics_follow_the_chain(order):
+    n, k, switch = 40_000, 4, 0.3
+    topics = topic_chain(n, seed=1, n_topics=k, switch=switch, order=order).topics
+    assert topics.shape == (n,)
+    assert topics.dtype == torch.int64
+    counts = torch.bincount(topics[:-1] * k + topics[1:], minlength=k * k).view(k, k).double()
+    rows = counts.sum(1, keepdim=True)
+    expected = transitions(k, switch, order)
+    assert ((counts / rows - expected).abs() < 4 * (expected * (1 - expected) / rows).sqrt()).all()
+
+
+@pytest.mark.parametrize("lengths", [(5, 9), (2, 4), (1, 1)])
+def test_a_sentence_tells_its_topic_and_nothing_else(lengths):
+    texts, topics = topic_chain(3000, seed=2, words=lengths)
+    assert {len(text.split()) for text in texts} == {*range(lengths[0], lengths[1] + 1)}
+    assert topic_chain_log_prob(texts, words=lengths).isfinite().all()
+    links = set(synthetic._LINKS)
+    assert [theme_of(text) for text in texts] == topics.tolist()
+    for text, topic in zip(texts, topics.tolist(), strict=True):
+        mine = set(text.split()) - links
+        assert mine
+        assert mine <= set(list(THEMES.values())[topic])
+    everything = [*(w for words in THEMES.values() for w in words), *links]
+    assert len(everything) == len(set(everything)) == 8 * 30 + 20
+
+
+def test_words_follow_zipf():
+    words = " ".join(topic_chain(20_000, seed=3)[0]).split()
+    links = set(synthetic._LINKS)
+    kinds = ([w for w in words if w in links], [w for w in words if w not in links])
+    for drawn, n, k in ((kinds[0], 20, 1), (kinds[1], 30, 8)):
+        total = sum(1 / r for r in range(1, n + 1))
+        first = {synthetic._LINKS[0]} if k == 1 else {words[0] for words in THEMES.values()}
+        share = sum(w in first for w in drawn) / len(drawn)
+        assert abs(share - 1 / total) < 4 * math.sqrt((1 - 1 / total) / total / len(drawn))
+    # One word of n = 5 to 9 is the topic's for certain, two in five of the others are not.
+    expected = 0.4 * (7 - 1) / 7
+    assert abs(len(kinds[0]) / len(words) - expected) < 4 * math.sqrt(0.24 / len(words))
+
+
+def test_the_topic_of_undecided_sentences():
+    assert theme_of("the sea and the bread") == -1
+    assert theme_of("the sea and the boat and bread") == 0
+    assert theme_of("of and") == theme_of("") == theme_of("zebra") == -1
+
+
+@pytest.mark.parametrize(
+    ("order", "lengths"), [("stay", (5, 9)), ("cycle", (5, 9)), ("stay", (2, 4))]
+)
+def test_log_prob_of_a_text_is_that_of_the_recipe(order, lengths):
+    """Its mean is minus the entropy rate, known in closed form but for that of the mask."""
+    n, k, switch = 20_000, 4, 0.2
+    texts, topics = topic_chain(n, 5, n_topics=k, switch=switch, order=order, words=lengths)
+    found = topic_chain_log_prob(texts, k, switch, order, lengths)
+    steps = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2 / 3))
+
+    def entropy(m):
+        p = 1 / torch.arange(1, m + 1).double()
+        p /= p.sum()
+        return float(-(p * p.log()).sum())
+
+    # The mask: m of n places are the topic's, each set of them with the same chance.
+    mask = places = 0.0
+    low, high = lengths
+    for length in range(low, high + 1):
+        for m in range(1, length + 1):
+            each = m / length * 0.6 ** (m - 1) * 0.4 ** (length - m)
+            share = math.comb(length, m) * each / (high - low + 1)
+            mask -= share * math.log(each)
+            places += share * m
+    words = places * entropy(30) + ((low + high) / 2 - places) * entropy(20)
+    expected = -(steps + math.log(high - low + 1) + mask + words)
+    assert abs(float(found[1:].mean()) - expected) < 4 * float(found.std()) / math.sqrt(n)
+    same = topics[1:] == (topics[:-1] + (order == "cycle")) % k
+    alone = torch.stack(
+        [topic_chain_log_prob([t], k, switch, order, lengths)[0] for t in texts[1:200]]
+    )
+    move = torch.where(same[:199], math.log(0.8), math.log(0.2 / 3))
+    torch.testing.assert_close(found[1:200] - alone, move.double() + math.log(k))
+
+
+def test_log_prob_of_other_texts_is_none():
+    good = topic_chain(1, n_topics=3)[0][0]
+    strange = ["", "zebra " + good, "the of and to a", "sea boat bread of and", good + " of" * 9]
+    found = topic_chain_log_prob([good, *strange, good], 3)
+    assert found[1:-1].tolist() == [-math.inf] * len(strange)
+    assert found[0] == found[-1] > -math.inf
+    assert topic_chain_log_prob(["snow ice of and to"], 3).isinf()  # of no topic of these three
+    assert topic_chain_log_prob(["sea sea sea sea sea", "bread bread bread bread bread"], 3, 0.0)[
+        1
+    ].isinf()
+
+
+def test_same_seed_same_text():
+    one, again, other = (topic_chain(50, s)[0] for s in (3, 3, 4))
+    assert one == again != other
+    assert topic_chain(2, 0)[0] == FIRST_CHAIN
+
+
+FIRST_CHAIN = [
+    "flute song verse piano drum violin",
+    "song a a flute verse guitar violin drum",
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((0, 0), "want n >= 1 and seed >= 0"),
+        ((3, -1), "want n >= 1 and seed >= 0"),
+        ((3, 0, 1), "want 2 <= n_topics <= 8"),
+        ((3, 0, 9), "want 2 <= n_topics <= 8"),
+        ((3, 0, 4, 1.5), "0 <= switch <= 1"),
+        ((3, 0, 4, 0.1, "random"), "'stay' or 'cycle'"),
+        ((3, 0, 4, 0.1, "stay", (0, 3)), "words from 1 upwards"),
+        ((3, 0, 4, 0.1, "stay", (4, 3)), "words from 1 upwards"),
+    ],
+)
+def test_topic_chains_check_their_arguments(arguments, message):
+    names = ("n", "seed", "n_topics", "switch", "order", "words")
+    with pytest.raises(ValueError, match=message):
+        topic_chain(**dict(zip(names, arguments, strict=False)))
+
+
+def test_information_checks_its_arguments():
+    for arguments in ((9,), (4, -0.1), (4, 0.1, -1)):
+        with pytest.raises(ValueError, match=r"want 2 <= n_topics|0 or more"):
+            topic_chain_information(*arguments)
+
+
+# Mixtures in the plane
+
+
+@pytest.mark.parametrize(
+    ("name", "m", "sigma"),
+    [("eight", 8, 0.05), ("ring", 24, 0.02), ("grid", 25, 0.03), ("spiral", 24, 0.02)],
+)
+def test_mixtures_have_equal_round_parts_around_distinct_centres(name, m, sigma):
+    n = 40_000
+    points, centres, said = gaussian_mixture_2d(name, n, seed=1)
+    assert said == sigma
+    assert points.shape == (n, 2)
+    assert centres.shape == (m, 2)
+    assert points.dtype == centres.dtype == torch.float32
+    between = torch.cdist(centres, centres) + torch.eye(m) * 9
+    assert between.min() > 8 * sigma
+    assert centres.abs().max() <= 1.0 if name == "eight" else centres.abs().max() <= 0.9
+    nearest = torch.cdist(points, centres).argmin(1)
+    share = torch.bincount(nearest, minlength=m).double() / n
+    assert ((share - 1 / m).abs() < 4 * math.sqrt((1 - 1 / m) / m / n)).all()
+    offset = ((points - centres[nearest]) / sigma).double()
+    assert (offset.mean(0).abs() < 4 / math.sqrt(n)).all()
+    assert ((offset.square().mean(0) - 1).abs() < 4 * math.sqrt(2 / n)).all()
+    assert offset.prod(1).mean().abs() < 4 / math.sqrt(n)
+    inside = (offset.norm(dim=1) < 1).double().mean()
+    expected = 1 - math.exp(-0.5)
+    assert abs(inside - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+
+
+def test_eight_stand_on_the_unit_circle_at_multiples_of_an_eighth_turn():
+    centres = gaussian_mixture_2d("eight", 1).centres.double()
+    angle = torch.atan2(centres[:, 1], centres[:, 0]) % (2 * math.pi)
+    expected = torch.arange(8).double() * math.pi / 4
+    torch.testing.assert_close(angle.remainder(2 * math.pi - 1e-6), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(centres.norm(dim=1), torch.ones(8).double())
+
+
+def test_ring_grid_and_spiral_have_their_shapes():
+    ring, grid, spiral = (gaussian_mixture_2d(name, 1).centres for name in MIXTURES[1:])
+    torch.testing.assert_close(ring.norm(dim=1), torch.full((24,), 0.8))
+    steps = torch.tensor([-0.8, -0.4, 0.0, 0.4, 0.8])
+    torch.testing.assert_close(grid[:, 0].unique(), steps)
+    torch.testing.assert_close(grid[:, 1].unique(), steps)
+    torch.testing.assert_close(spiral[-1], torch.tensor([0.85, 0.0]))
+    radius = spiral.norm(dim=1)
+    assert (radius.diff() > 0).all()
+    step = (spiral[1:] - spiral[:-1]).norm(dim=1)
+    assert step.max() < 1.1 * step.min()
+    turn = torch.atan2(spiral[:, 1], spiral[:, 0]).diff().remainder(2 * math.pi).sum()
+    assert 3 * math.pi < turn < 4 * math.pi
+
+
+def test_same_seed_same_points():
+    one, same, other = (gaussian_mixture_2d("eight", 5, seed).points for seed in (3, 3, 4))
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    torch.testing.assert_close(gaussian_mixture_2d("eight", 2).points, FIRST_POINTS)  # as in FIRST
+
+
+FIRST_POINTS = torch.tensor([[-0.9629204, 0.0776457], [0.5936904, -0.6404295]])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nine", 5), "no mixture 'nine'; there are eight, ring, grid, spiral"),
+        (("eight", 0), "n=0, seed=0: want n >= 1 and seed >= 0"),
+        (("eight", 5, -1), "n=5, seed=-1: want"),
+    ],
+)
+def test_mixtures_check_their_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gaussian_mixture_2d(*arguments)

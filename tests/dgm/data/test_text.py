@@ -1,0 +1,562 @@
+"""Sentences: honest splits, unknown words that come back, batches of one length, word vectors."""
+
+import gzip
+import hashlib
+import itertools
+import json
+import os
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from dgm.data import registry, text
+from dgm.data.text import Vocabulary, frequency_weights, length_batches, load, sentence_features, tokenise, word_vectors
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def put(tmp_path, monkeypatch):
+    """Puts lines into DGM_DATA, and into the registry, under a file's name."""
+    monkeypatch.setenv("DGM_DATA", str(tmp_path))
+
+    def put(path, lines, encoding="utf-8"):
+        data = gzip.compress("".join(f"{line}\n" for line in lines).encode(encoding))
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+        entry = registry.DataFile(path, len(data), hashlib.sha256(data).hexdigest())
+        monkeypatch.setitem(registry.FILES, path, entry)
+
+    return put
+
+
+def numbered(start, n, end="."):
+    return [f"sentence {i} {end}" for i in range(start, start + n)]
+
+
+# Yelp
+
+
+@pytest.fixture
+def yelp(put, monkeypatch):
+    """Yelp in small: 70 training sentences, some of which also stand in dev or test."""
+    monkeypatch.setattr(text, "_YELP_HELD_OUT", 20)
+    put("yelp-li/sentiment.test.0.gz", numbered(0, 3))
+    put("yelp-li/sentiment.test.1.gz", numbered(3, 3))
+    put("yelp-li/reference.0.gz", [f"{s}\tIt's NOT {s}" for s in numbered(0, 3)])
+    put("yelp-li/reference.1.gz", [f"{s}\tno" for s in numbered(3, 3)][::-1])
+    put("yelp-li/sentiment.dev.0.gz", numbered(6, 2))
+    put("yelp-li/sentiment.dev.1.gz", numbered(8, 2))
+    put("yelp-shen/sentiment.dev.0.gz", [*numbered(0, 10), "", "sentence 7.", *numbered(100, 30)])
+    put("yelp-shen/sentiment.dev.1.gz", [*numbered(5, 3), *numbered(200, 20)])
+    # The same sentence many times: held out or trained on, never both.
+    put("yelp-shen/sentiment.test.0.gz", ["  again   and AGAIN ! "] * 10)
+    put("yelp-shen/sentiment.test.1.gz", numbered(300, 10, "!"))
+    return put
+
+
+def test_yelp_s_splits_are_disjoint(yelp):
+    splits = {name: load("yelp", name) for name in ("train", "held_out", "validation", "test")}
+    for one, other in itertools.combinations(splits.values(), 2):
+        assert not set(one.texts) & set(other.texts)
+    train, held_out = splits["train"], splits["held_out"]
+    assert len(held_out.texts) == 20
+    assert "again and again !" in held_out.texts  # by its fixed order
+    assert len(train.texts) == 70 - 20 - (10 - held_out.texts.count("again and again !"))
+    together = [*zip(train.texts, train.labels.tolist(), strict=True)]
+    together += zip(held_out.texts, held_out.labels.tolist(), strict=True)
+    expected = {(s, 0) for s in [*numbered(100, 30), "again and again !"]}
+    expected |= {(s, 1) for s in [*numbered(200, 20), *numbered(300, 10, "!")]}
+    assert set(together) == expected
+    assert load("yelp", "train").texts == train.texts != sorted(train.texts)
+
+
+def test_yelp_s_rewrites_belong_to_their_sentences_and_look_alike(yelp):
+    test = load("yelp", "test")
+    assert test.texts == numbered(0, 6)
+    assert test.labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert test.references[0] == "it 's not sentence _num_ ."
+    assert test.references[3:] == ["no"] * 3
+    validation = load("yelp", "validation")
+    assert validation.labels.tolist() == [0, 0, 1, 1]
+    assert validation.references is None
+
+
+def own(*names):
+    folder = Path(os.environ.get("DGM_DATA", "absent"))
+    if not all((folder / path).exists() for name in names for path in registry.checksums(name)):
+        pytest.skip(f"no {' or '.join(names)} in DGM_DATA")
+
+
+def test_the_real_yelp_leaks_nothing():
+    own("yelp-li", "yelp-shen")
+    start = time.process_time()
+    train, held_out = load("yelp", "train"), load("yelp", "held_out")
+    assert time.process_time() - start < 10
+    validation, test = load("yelp", "validation"), load("yelp", "test")
+    assert (len(validation.texts), len(test.texts), len(held_out.texts)) == (4000, 1000, 40_000)
+    assert len(train.texts) == 132_322
+    assert torch.bincount(test.labels).tolist() == [500, 500]
+
+    def bare(texts):
+        return {"".join(t.split()) for t in texts}
+
+    unseen = bare(validation.texts) | bare(test.texts)
+    assert not unseen & bare(train.texts)
+    assert not unseen & bare(held_out.texts)
+    assert not bare(train.texts) & bare(held_out.texts)
+    same = sum(tokenise(t) == t for t in train.texts[:20_000])
+    assert same > 0.995 * 20_000
+    assert len(test.references) == 1000
+    assert all(test.references)
+    assert (
+        test.references[0] == "ever since joes has changed hands it 's gotten better and better ."
+    )
+
+
+def test_the_real_amazon_leaks_nothing():
+    own("amazon-li", "vader-snippets")
+    splits = {name: load("amazon", name) for name in ("train", "held_out", "validation", "test")}
+    assert [len(s.texts) for s in splits.values()] == [3240, 1200, 500, 1000]
+    for one, other in itertools.combinations(splits.values(), 2):
+        assert not set(one.texts) & set(other.texts)
+    assert all(splits["test"].references)
+    assert (
+        splits["test"]
+        .references[0]
+        .startswith("if your bike had a kickstand on the plate it would")
+    )
+    for part in splits.values():
+        assert 0.4 < part.labels.double().mean() < 0.6
+
+
+# The other sets
+
+
+def test_short_sentences_are_split_once_and_for_all(put):
+    lines = [f"{i % 2} caf\xe9 {i} ." for i in range(97)] + [
+        "1 again .",
+        "0 again .",
+        "0 again .",
+        "0",
+    ]
+    put("sentences/rt-polarity.all.gz", lines, "latin-1")
+    train, validation, test = (load("mr", s) for s in ("train", "validation", "test"))
+    assert (len(validation.texts), len(test.texts)) == (10, 10)
+    assert not set(train.texts) & (set(validation.texts) | set(test.texts))
+    assert "café 5 ." in train.texts + validation.texts + test.texts
+    for part in (train, validation, test):
+        for sentence, label in zip(part.texts, part.labels.tolist(), strict=True):
+            assert "again" in sentence or int(sentence.split()[1]) % 2 == label
+
+
+def test_published_splits_are_kept(put):
+    for part, n in (("train", 5), ("dev", 3), ("test", 2)):
+        put(f"sentences/stsa.fine.{part}.gz", [f"{i} Crème {part}" for i in range(n)])
+    assert load("sst5", "train").labels.tolist() == [0, 1, 2, 3, 4]
+    assert load("sst5", "validation").texts == ["crème dev"] * 3
+
+
+# Penn Treebank, WikiText-2, Tiny Shakespeare and captions
+
+
+def test_ptb_stands_as_it_is(put):
+    put("ptb/ptb.train.txt.gz", [" the <unk> rose N N to $ N ", " no it was n't "])
+    put("ptb/ptb.valid.txt.gz", [" mr. <unk> 's u.s. "])
+    train = load("ptb", "train")
+    assert train.texts == ["the <unk> rose N N to $ N", "no it was n't"]
+    assert train.labels.tolist() == [0, 0]
+    assert train.references is None
+    assert load("ptb", "validation").texts == ["mr. <unk> 's u.s."]
+    corpus = Vocabulary.build(train.texts, 99).encode(train.texts)
+    assert corpus.n_unknown.tolist() == [1, 0]
+
+
+def test_the_real_ptb_has_its_published_counts():
+    own("ptb")
+    splits = {name: load("ptb", name) for name in ("train", "validation", "test")}
+    counted = {name: sum(len(t.split()) + 1 for t in s.texts) for name, s in splits.items()}
+    assert counted == {"train": 929_589, "validation": 73_760, "test": 82_430}
+    assert [len(s.texts) for s in splits.values()] == [42_068, 3_370, 3_761]
+    words = {word for s in splits.values() for t in s.texts for word in t.split()}
+    assert len(words) == 9_999  # and the end of a sentence
+    assert {w for w in words if w != w.lower()} == {"N"}
+    assert all(len(s.labels) == len(s.texts) and not s.labels.any() for s in splits.values())
+
+
+def test_wikitext_keeps_its_blank_lines_and_its_capitals(put):
+    lines = [" ", " = The <unk> = ", "", " A  line\u2009of 2 @,@ 000 . ", " "]
+    put("wikitext-2/wiki.train.shuffled-articles.txt.gz", lines)
+    put("wikitext-2/valid.txt.gz", [" Homarus "])
+    train = load("wikitext-2", "train")
+    assert train.texts == ["", "= The <unk> =", "", "A  line\u2009of 2 @,@ 000 .", ""]
+    assert train.labels.tolist() == [0] * 5
+    assert train.references is None
+    assert load("wikitext-2", "validation").texts == ["Homarus"]
+
+
+def test_the_real_wikitext_has_its_published_counts():
+    own("wikitext-2")
+    start = time.process_time()
+    train = load("wikitext-2", "train")
+    assert time.process_time() - start < 3
+    parts = [train, load("wikitext-2", "validation"), load("wikitext-2", "test")]
+    assert [len(s.texts) for s in parts] == [36_718, 3_760, 4_358]
+    counted = [sum(len(t.split(" ")) + 1 if t else 1 for t in s.texts) for s in parts]
+    assert counted == [2_088_628, 217_646, 245_569]
+    words = {word for s in parts for t in s.texts for word in t.split()}
+    assert len(words | {"<eos>"}) == 33_278
+
+
+def speeches(n, lines=2):
+    """A play of n speeches of so many lines."""
+    return [s for i in range(n) for s in (f"Who {i}:", *[f"Line {i}, said:"] * lines, "")]
+
+
+def test_shakespeare_is_what_is_said_and_no_speech_is_cut(put):
+    put(
+        "tiny-shakespeare/input.txt.gz",
+        ["ROMEO:", "", "", "First Lord:", "Is't a verdict?  ", "He's done:", "", *speeches(19)],
+    )
+    train, validation, test = (load("shakespeare", s) for s in ("train", "validation", "test"))
+    assert train.texts[:3] == ["is't a verdict ?", "he 's done :", "line _num_ , said :"]
+    assert [len(s.texts) for s in (train, validation, test)] == [36, 2, 2]
+    put("tiny-shakespeare/input.txt.gz", speeches(10, 7))
+    parts = [load("shakespeare", s) for s in ("train", "validation", "test")]
+    assert [len(s.texts) for s in parts] == [63, 7, 0]
+    assert all(s.labels.shape == (len(s.texts),) and not s.labels.any() for s in parts)
+
+
+def test_the_real_shakespeare_is_split_in_order():
+    own("tiny-shakespeare")
+    start = time.process_time()
+    parts = [load("shakespeare", s) for s in ("train", "validation", "test")]
+    assert time.process_time() - start < 6
+    n = [len(s.texts) for s in parts]
+    assert sum(n) == 25_555
+    for found, share in zip(n, (0.9, 0.05, 0.05), strict=True):
+        assert abs(found / sum(n) - share) < 0.002
+    train = parts[0].texts
+    assert train[:2] == ["before we proceed any further , hear me speak .", "speak , speak ."]
+    assert not any("first citizen :" in text for text in train)
+    assert all(text and text == text.lower() for s in parts for text in s.texts)
+
+
+def test_captions_keep_their_picture_where_one_says_nothing(put):
+    for i in range(1, 6):
+        said = ["Two men.", f"A dog, number {i}" if i != 2 else " \u200b", f"Man's hat {'x' * i}!"]
+        put(f"flickr-captions/val.{i}.en.gz", said)
+    found = load("captions", "validation")
+    assert found.labels.tolist() == [0] * 5 + [1] * 4 + [2] * 5
+    assert found.texts[4:7] == ["two men .", "a dog , number _num_", "a dog , number _num_"]
+    assert found.texts[9:11] == ["man 's hat x !", "man 's hat xx !"]
+
+
+def test_captions_of_files_that_do_not_fit_together_are_refused(put):
+    for i in range(1, 6):
+        put(f"flickr-captions/val.{i}.en.gz", ["One.", "Two."][: 1 + (i < 5)])
+    with pytest.raises(ValueError, match="shorter"):
+        load("captions", "validation")
+
+
+def test_the_real_captions_are_five_a_picture():
+    own("flickr-captions")
+    start = time.process_time()
+    splits = {name: load("captions", name) for name in ("train", "validation", "test")}
+    assert time.process_time() - start < 20
+    for part, n in zip(splits.values(), (29_000, 1014, 1000), strict=True):
+        assert torch.equal(part.labels, torch.arange(n).repeat_interleave(5))
+        assert len(part.texts) == 5 * n
+    test = splits["test"].texts
+    assert test[0] == "the man with pierced ears is wearing glasses and an orange hat ."
+    assert test[9] == "a boston terrier is running in the grass ."
+    common = set(test) & set(splits["train"].texts)
+    assert len(common) < 0.05 * len(test)
+
+
+def test_reviews_need_no_file(monkeypatch):
+    monkeypatch.setattr(registry, "fetch", None)
+    splits = {name: load("reviews", name) for name in ("train", "held_out", "validation", "test")}
+    assert [len(s.texts) for s in splits.values()] == [4000, 2000, 500, 500]
+    for one, other in itertools.combinations(splits.values(), 2):
+        assert not set(one.texts) & set(other.texts)
+    test = splits["test"]
+    assert test.references[0] == "my wife thought the salad here was fresh ."
+    assert all(tokenise(t) == t for t in test.texts)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("yelpp",), "no sentences 'yelpp'; there are yelp, amazon, mr"),
+        (("yelp", "dev"), "yelp has no split 'dev'; it has train, validation, test, held_out"),
+        (("mr", "held_out"), "mr has no split 'held_out'; it has train, validation, test$"),
+        (("ptb", "valid"), "ptb has no split 'valid'; it has train, validation, test$"),
+        (("wikitext-2", "valid"), "wikitext-2 has no split 'valid'; it has train"),
+        (("shakespeare", "held_out"), "shakespeare has no split 'held_out'"),
+        (("captions", "held_out"), "captions has no split 'held_out'"),
+    ],
+)
+def test_names_and_splits_are_checked(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load(*arguments)
+
+
+# What a reader types
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("The food was GREAT!", "the food was great !"),
+        ("I can't; it's", "i ca n't ; it 's"),
+        ("we’ll see… won’t we", "we 'll see ... wo n't we"),
+        ("5 stars, $10.50, 1,000 at 8:30pm 10%", "_num_ stars , $ _num_ , _num_ at 8:30pm _num_ %"),
+        ('("Hi" he said.) It was "so" good', "( `` hi '' he said . ) it was `` so '' good"),
+        ("cannot go; gonna a+ w/ dr. bob", "can not go ; gon na a+ w/ dr. bob"),
+        ("<script>alert('x')</script>", "< script > alert ( ' x ' ) < / script >"),
+        ("so good \U0001f600\ufe0f\u200d!", "so good \U0001f600 !"),
+        ("a\x00b\u202e c\td\n\ud800", "ab c d"),
+        (" \x07\u200b ", ""),
+        ("check-in o'clock, no -- stop....", "check-in o'clock , no -- stop ..."),
+        ("x" * 3000, "x" * 3000),
+        ("_num_ n't `` '' 's", "_num_ n't `` '' 's"),
+    ],
+)
+def test_typed_text_gets_yelp_s_form(typed, expected):
+    assert tokenise(typed) == expected
+    assert tokenise(expected) == expected
+
+
+@pytest.mark.parametrize("style", ["yelp", "amazon"])
+def test_numbers_may_stay_as_they_are(style):
+    typed = "5 stars, $10.50, 1,000 at 8:30pm"
+    tokens = tokenise(typed, style, keep_numbers=True)
+    assert "num" not in tokens
+    assert [n for n in ("5", "10.50", "1,000") if n in tokens.split()] == ["5", "10.50", "1,000"]
+    assert tokenise(tokens, style) == tokenise(typed, style)
+
+
+def test_typed_text_gets_amazon_s_form():
+    typed = "I've had the ad-2500 for 2.5 years, didn't break; 32gb!"
+    expected = "i ve had the ad num_num for num_num years , didn t break num_extend !"
+    assert tokenise(typed, "amazon") == expected
+    assert tokenise(expected, "amazon") == expected
+
+
+@pytest.mark.parametrize("words", json.loads((HERE / "words.json").read_text("utf-8")))
+def test_letters_keep_their_marks(words):
+    """The page is held to the same list."""
+    for style in ("yelp", "amazon"):
+        assert tokenise(words["typed"], style) == words[style]
+        assert tokenise(words[style], style) == words[style]
+
+
+def test_tokenise_says_what_is_wrong():
+    with pytest.raises(ValueError, match="text is NoneType: want a string"):
+        tokenise(None)
+    with pytest.raises(ValueError, match="style='imdb'"):
+        tokenise("x", "imdb")
+
+
+# Vocabulary
+
+
+def test_ids_are_the_house_s():
+    made = Vocabulary.build(["b a b", "c a <unk>"], size=7)
+    assert (
+        made.tokens == ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "c"] or made.words[-1] == "<unk>"
+    )
+    with_slots = Vocabulary(["a"], unknown_slots=3, mask=True)
+    assert with_slots.tokens == ["<pad>", "<s>", "</s>", "<unk>", "<unk1>", "<unk2>", "<mask>", "a"]
+    assert (with_slots.mask, with_slots.first_word, len(with_slots)) == (6, 7, 8)
+    assert Vocabulary(["a"]).mask is None
+    assert (with_slots.id("a"), with_slots.id("z"), with_slots.id("<s>")) == (7, 3, 3)
+
+
+def test_words_come_by_frequency_and_the_alphabet_and_survive_json():
+    made = Vocabulary.build(["b c b", "a c", "d"], size=7)
+    assert made.words == ["b", "c", "a"]
+    again = Vocabulary(json.loads(json.dumps(made.words)))
+    assert again.tokens == made.tokens
+
+
+def test_a_corpus_is_padded_and_counts_its_ends():
+    made = Vocabulary(["the", "food", "."])
+    corpus = made.encode(["the food .", "the zzz the xxx food"], max_words=4)
+    assert corpus.tokens.tolist() == [[1, 4, 5, 6, 2, 0], [1, 4, 3, 4, 3, 2]]
+    assert corpus.lengths.tolist() == [5, 6]
+    assert corpus.unknown == [[], ["zzz", "xxx"]]
+    assert corpus.n_unknown.tolist() == [0, 2]
+    assert corpus.truncated.tolist() == [False, True]
+    assert corpus.tokens.dtype == corpus.lengths.dtype == torch.int64
+    assert made.encode(["xxx yyy", "the"]).known.tolist() == [False, True]
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 5])
+def test_unknown_words_come_back(slots):
+    made = Vocabulary(["a", "b"], unknown_slots=slots, mask=True)
+    for sentence in ("x a x y b", "x y z x y z w", "a b", "<unk> <s> a </s>", "w w w"):
+        corpus = made.encode([sentence])
+        ids = corpus.tokens[0]
+        assert ids.max() < len(made)
+        assert made.decode(ids, corpus.unknown[0]) == sentence
+        assert made.decode(ids.tolist(), corpus.unknown[0]) == sentence
+        expected = sum(word not in "ab" for word in sentence.split())
+        assert corpus.n_unknown.tolist() == [expected]
+
+
+def test_each_unknown_word_has_its_slot_and_the_last_takes_the_rest():
+    made = Vocabulary(["a"], unknown_slots=2)
+    corpus = made.encode(["x a x y z"])
+    assert corpus.tokens[0].tolist() == [1, 3, 5, 3, 4, 4, 2]
+    assert corpus.unknown == [["x", "y", "z"]]
+    assert made.decode([4, 3, 5], ["x", "y", "z"]) == "y x a"
+    assert made.decode([3, 4, 4], ["x", "y"]) == "x y <unk>"
+    assert made.decode([3, 3, 2, 5]) == "<unk> <unk>"
+
+
+@pytest.mark.parametrize("bad", ["", "  \t", None, 3])
+def test_a_sentence_without_words_is_named(bad):
+    with pytest.raises(ValueError, match=r"sentence 1 is .*: want a string with at least one word"):
+        Vocabulary(["a"]).encode(["a", bad])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Vocabulary(["a", "a"]), "comes twice"),
+        (lambda: Vocabulary(["<s>"]), "is a marker"),
+        (lambda: Vocabulary(["a b"]), "holds white space"),
+        (lambda: Vocabulary(["a"], unknown_slots=0), "unknown_slots=0: want 1 or more"),
+        (lambda: Vocabulary.build(["a"], 4), "size=4: want more than the 4 markers"),
+        (lambda: Vocabulary(["a"]).encode([]), "at least one"),
+        (lambda: Vocabulary(["a"]).encode("a"), "want a list of sentences"),
+        (lambda: Vocabulary(["a"]).encode(["a"], max_words=0), "max_words=0"),
+    ],
+)
+def test_vocabulary_checks_its_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# Batches of one length
+
+
+def test_an_epoch_has_each_sentence_once_in_batches_of_one_length():
+    lengths = torch.tensor([5, 3, 3, 5, 3, 9, 5, 5, 5, 3])
+    batch = length_batches(lengths, 2, seed=0)
+    assert batch.steps_per_epoch == 6  # 3 of length 5, 2 of length 3, 1 of length 9
+    epochs = []
+    for e in range(3):
+        batches = [batch(e * 6 + k) for k in range(6)]
+        assert sorted(torch.cat(batches).tolist()) == list(range(10))
+        assert all(len(set(lengths[b].tolist())) == 1 for b in batches)
+        epochs.append([b.tolist() for b in batches])
+    assert epochs[0] != epochs[1] != epochs[2]
+    order = [[int(lengths[b[0]]) for b in batches] for batches in epochs]
+    assert len({tuple(o) for o in order}) > 1
+
+
+def test_a_batch_depends_on_its_step_alone():
+    lengths = torch.arange(50) % 4
+    forward, backward = length_batches(lengths, 7, 3), length_batches(lengths, 7, 3)
+    expected = [forward(i) for i in range(40)]
+    for i in reversed(range(40)):
+        assert torch.equal(backward(i), expected[i])
+    forward(0)[:] = -1
+    assert (forward(0) >= 0).all()
+    assert expected[0].dtype == torch.int64
+    assert not torch.equal(length_batches(lengths, 7, 4)(0), expected[0])
+    assert expected[0].tolist() == FIRST_BATCH
+
+
+FIRST_BATCH = [28, 32, 4, 40, 48, 12, 20]
+
+
+@pytest.mark.parametrize(
+    "arguments", [(torch.ones(0), 2, 0), (torch.ones(3), 0, 0), (torch.ones(3), 2, -1)]
+)
+def test_batches_check_their_arguments(arguments):
+    with pytest.raises(ValueError, match="want"):
+        length_batches(*arguments)
+    with pytest.raises(ValueError, match="step -1"):
+        length_batches(torch.ones(3), 2, 0)(-1)
+
+
+# Vectors
+
+
+def test_pointwise_information_by_hand():
+    # Two words that only ever stand together: P(b|a) = 1 and the contexts are a half each.
+    tokens = torch.tensor([[1, 4, 5, 2]] * 3 + [[1, 6, 7, 2]] * 3)
+    vectors = word_vectors(tokens, 9, 4).double()
+    information = (
+        vectors @ vectors.T
+    )  # U S U^T is the matrix's polar factor: here log 4 on each pair
+    expected = torch.zeros(9, 9, dtype=torch.float64)
+    expected[4:8, 4:8] = torch.eye(4) * torch.log(torch.tensor(4.0))
+    assert torch.allclose(information, expected, atol=1e-5)
+    assert (vectors[[0, 1, 2, 3, 8]] == 0).all()
+    assert (vectors.gather(0, vectors.abs().argmax(0)[None]) > 0).all()
+
+
+@pytest.mark.parametrize("window", [1, 3])
+def test_word_vectors_are_those_of_the_formula(window):
+    tokens = torch.randint(3, 12, (40, 9), generator=torch.Generator().manual_seed(window))
+    counts = torch.zeros(8, 8, dtype=torch.float64)
+    for row in tokens.tolist():
+        for i, j in itertools.permutations(range(9), 2):
+            if abs(i - j) <= window and min(row[i], row[j]) >= 4:
+                counts[row[i] - 4, row[j] - 4] += 1
+    smooth = counts.sum(0) ** 0.75
+    ratio = counts / counts.sum(1, keepdim=True) / (smooth / smooth.sum())
+    u, s, _ = torch.linalg.svd(ratio.log().clamp(min=0.0))
+    expected = u[:, :5] * s[:5].sqrt()
+    expected = expected * expected.gather(0, expected.abs().argmax(0)[None]).sign()
+    found = word_vectors(tokens, 12, 5, window=window)
+    assert torch.allclose(found[4:].double(), expected, atol=1e-4)
+
+
+def test_words_in_the_same_company_are_alike_and_the_window_ends():
+    texts = [f"{animal} {does} far away from here so {far}" for animal, does, far in (
+        ("cat", "purrs", "x"), ("dog", "barks", "y"), ("cat", "sleeps", "y"), ("dog", "sleeps", "x"),
+        ("lion", "purrs", "x"), ("wolf", "barks", "y"))]  # fmt: skip
+    made = Vocabulary.build(texts, 40)
+    tokens = made.encode(texts).tokens
+    unit = torch.nn.functional.normalize(word_vectors(tokens, len(made), 5, window=1), dim=1)
+    assert unit[made.id("cat")] @ unit[made.id("lion")] > 0.5
+    assert unit[made.id("cat")] @ unit[made.id("wolf")] < 0.3
+    again = word_vectors(tokens, len(made), 5, window=1)
+    assert torch.equal(again, word_vectors(tokens, len(made), 5, window=1))
+
+
+def test_frequent_words_weigh_less():
+    tokens = torch.tensor([[1, 4, 4, 4, 5, 2], [1, 3, 6, 0, 0, 0]])
+    weights = frequency_weights(tokens, 8, a=0.1)
+    assert torch.allclose(weights[4:7], torch.tensor([0.1 / 0.7, 0.1 / 0.3, 0.1 / 0.3]))
+    assert weights[:4].tolist() == [0.0] * 4
+    assert weights[7] == 1.0
+
+
+def test_features_are_weighted_averages_of_known_words_inside():
+    vectors = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([0, 0, 0, 0, 1.0, 3.0, 2.0, 5.0])
+    tokens = torch.tensor([[1, 4, 5, 2, 7], [1, 3, 3, 2, 0]])
+    features = sentence_features(tokens, torch.tensor([4, 4]), vectors, weights)
+    assert torch.allclose(features[0], (vectors[4] + 3 * vectors[5]) / 4)
+    assert features[1].tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("tokens", "dim", "message"),
+    [
+        ([[1, 4, 5, 2]], 2, "dim=2 of 2 words: want 1 <= dim < 2"),
+        ([[1, 4, 2]], 1, "nothing to count"),
+    ],
+)
+def test_vectors_say_what_is_wrong(tokens, dim, message):
+    with pytest.raises(ValueError, match=message):
+        word_vectors(torch.tensor(tokens), 6, dim)

@@ -1,0 +1,754 @@
+"""Bounds against exact information, the critic, both phases without their padding, and the measures."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from dgm.data.synthetic import topic_chain, topic_chain_information
+from dgm.data.text import Vocabulary
+from dgm.nets.language_models import AWDLSTM, Dropouts, TransformerLM, plain_lstm
+from dgm.papers.mutual_information_lm import (
+    BASES,
+    SegmentCritic,
+    activation_penalties,
+    bootstrap_objective,
+    critic_scores,
+    discrete_information,
+    distractors,
+    donsker_varadhan,
+    draw_pairs,
+    geometric_successors,
+    info_nce,
+    information_by_distance,
+    jensen_shannon_loss,
+    likelihood_objective,
+    nwj,
+    perplexity,
+    raml_weights,
+    retrieval,
+    rows_of,
+    segment_features,
+    segments_of,
+    stream_of,
+    write_on,
+)
+from dgm.train import TrainingState, fit
+
+V, END = 14, 2
+LOG2 = math.log(2)
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape, seed=0):
+    return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
+
+
+def close(found, expected, atol=1e-10):
+    expected = torch.as_tensor(expected, dtype=torch.float64)
+    found = torch.as_tensor(found, dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=atol)
+
+
+def best_critic(x, y, rho):
+    """log p(x, y) / p(x) p(y) of two unit normals with correlation rho."""
+    quadratic = (rho**2 * (x**2 + y**2) - 2 * rho * x * y) / (2 * (1 - rho**2))
+    return -0.5 * math.log(1 - rho**2) - quadratic
+
+
+def quadrature(rho, nodes=240):
+    """The best critic's scores on both laws, with the weights of the nodes."""
+    x, w = np.polynomial.hermite_e.hermegauss(nodes)
+    x, w = torch.from_numpy(x), torch.from_numpy(w / w.sum())
+    a, b = (grid.flatten() for grid in torch.meshgrid(x, x, indexing="ij"))
+    joint = best_critic(a, rho * a + math.sqrt(1 - rho**2) * b, rho)
+    return joint, best_critic(a, b, rho), torch.outer(w, w).flatten()
+
+
+def each(objective, joint, product):
+    """A mean over pairs, before the mean: equation (2) or (3) of one pair each."""
+    return torch.func.vmap(objective)(joint[:, None], product[:, None])
+
+
+def topics(n_topics, away, total):
+    """The pairs of a chain, each as often as it is likely: exact laws as samples of equal weight."""
+    stay = total - away * (n_topics - 1)
+    counts = torch.full((n_topics, n_topics), away) + torch.eye(n_topics).long() * (stay - away)
+    pairs = torch.cartesian_prod(*[torch.arange(n_topics)] * 2)
+    joint = pairs.repeat_interleave(counts.flatten(), 0)
+    score = torch.log(counts.double() / total * n_topics)
+    return score[joint[:, 0], joint[:, 1]], score.flatten(), joint
+
+
+class TestBounds:
+    @pytest.mark.parametrize(
+        ("rho", "information", "loss", "jsd"),
+        [
+            (0.0, 0.0, 1.38629, 0.0),
+            (0.3, 0.04716, 1.36247, 0.01191),
+            (0.5, 0.14384, 1.31245, 0.03692),
+            (0.8, 0.51083, 1.11901, 0.13364),
+            (0.9, 0.83037, 0.95719, 0.21455),
+            (0.95, 1.16395, 0.80217, 0.29206),
+            (0.99, 1.95852, 0.50366, 0.44132),
+        ],
+    )
+    def test_table_of_correlated_gaussians(self, rho, information, loss, jsd):
+        joint, product, w = quadrature(rho)
+        atol = 1e-3 if rho == 0.99 else 1e-4
+        close(w @ joint, information, atol)
+        close(-0.5 * math.log(1 - rho**2), information, 1e-5)
+        close(w @ product.exp(), 1, atol)
+        found = w @ each(jensen_shannon_loss, joint, product)
+        close(found, loss, atol)
+        close(found, 2 * LOG2 - 2 * jsd, atol)
+        if rho < 0.95:  # e^T is too steep for the nodes beyond
+            bound = w @ each(lambda a, b: nwj(a, b, validate=False), joint + 1, product + 1)
+            close(bound, information, atol)
+
+    @pytest.mark.parametrize(
+        ("n_topics", "away", "total", "nats"),
+        [(4, 1, 30, 0.95135), (8, 1, 35, 1.18986), (2, 1, 10, 0.36806)],
+    )
+    def test_best_critic_gives_the_chain_s_information_exactly(self, n_topics, away, total, nats):
+        joint, product, _ = topics(n_topics, away, total)
+        exact = topic_chain_information(n_topics, away * (n_topics - 1) / total)
+        close(exact, nats, 5e-6)
+        close(donsker_varadhan(joint, product), exact)
+        close(nwj(joint + 1, product + 1), exact)
+        assert jensen_shannon_loss(joint, product) > 0
+
+    def test_critic_that_says_nothing(self):
+        zeros = torch.zeros(5)
+        close(jensen_shannon_loss(zeros, zeros), 2 * LOG2, 1e-6)
+        close(donsker_varadhan(zeros, zeros), 0)
+        close(nwj(zeros, zeros), -math.exp(-1))
+        close(nwj(zeros + 1, zeros + 1), 0)
+        close(info_nce(torch.zeros(5, 5)), 0)
+
+    def test_what_a_constant_changes(self):
+        joint, product, _ = topics(4, 1, 30)
+        close(donsker_varadhan(joint + 7, product + 7), donsker_varadhan(joint, product))
+        assert nwj(joint + 8, product + 8) < nwj(joint + 1, product + 1)
+        assert jensen_shannon_loss(joint + 1, product + 1) > jensen_shannon_loss(joint, product)
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_no_critic_beats_the_best(self, seed):
+        joint, product, pairs = topics(4, 1, 30)
+        score = 2 * normal(4, 4, seed=seed)
+        found = [score[pairs[:, 0], pairs[:, 1]], score.flatten()]
+        exact = topic_chain_information(4, 0.1)
+        assert nwj(*found) <= donsker_varadhan(*found) <= exact
+        assert jensen_shannon_loss(*found) >= jensen_shannon_loss(joint, product)
+
+    def test_loss_is_binary_cross_entropy_of_both_classes(self):
+        joint, product = normal(6, seed=1).requires_grad_(), normal(9, seed=2)
+        expected = binary_cross_entropy_with_logits(joint, torch.ones_like(joint))
+        expected = expected + binary_cross_entropy_with_logits(product, torch.zeros_like(product))
+        close(jensen_shannon_loss(joint, product).detach(), expected.detach())
+        assert jensen_shannon_loss(joint, product).requires_grad
+
+    def test_bounds_are_measures(self):
+        joint = normal(6).float().requires_grad_()
+        for bound in (
+            donsker_varadhan(joint, joint),
+            nwj(joint, joint),
+            info_nce(joint.outer(joint)),
+        ):
+            assert bound.dtype == torch.float64
+            assert not bound.requires_grad
+            assert bound.shape == ()
+
+    @pytest.mark.parametrize("n", [2, 7, 30])
+    def test_contrast_is_capped_by_log_n(self, n):
+        for seed in range(20):
+            assert info_nce(5 * normal(n, n, seed=seed)) <= math.log(n)
+        close(info_nce(1000 * torch.eye(n)), math.log(n))
+
+    @pytest.mark.parametrize(
+        ("d", "n", "mean"),
+        [
+            (1, 4, 0.55),
+            (1, 16, 0.758),
+            (1, 64, 0.809),
+            (5, 4, 1.314),
+            (5, 16, 2.451),
+            (5, 64, 3.272),
+            (1, 256, 0.823),
+            (5, 256, 3.767),
+        ],
+    )
+    def test_contrast_of_the_best_critic(self, d, n, mean):
+        rho, batches = 0.9, 150 if n < 256 else 40
+        x = normal(batches, n, d, seed=n)
+        y = rho * x + math.sqrt(1 - rho**2) * normal(batches, n, d, seed=n + 1)
+        found = torch.stack(
+            [info_nce(best_critic(a[:, None], b, rho).sum(-1)) for a, b in zip(x, y, strict=True)]
+        )
+        error = math.hypot(float(found.std()) / math.sqrt(batches), 0.018)
+        assert abs(float(found.mean()) - mean) < 3 * error
+
+    def test_contrast_at_its_ceiling(self):
+        rho, d = 0.9, 20
+        for n, cap in ((4, 1.3863), (16, 2.7726), (64, 4.1588), (256, 5.5444)):
+            x = normal(n, d, seed=n)
+            y = rho * x + math.sqrt(1 - rho**2) * normal(n, d, seed=n + 1)
+            close(info_nce(best_critic(x[:, None], y, rho).sum(-1)), cap, 1e-3)
+
+    def test_independent_copies_add(self):
+        joint, product, _ = topics(4, 1, 30)
+        two = [(x[:, None] + x).flatten() for x in (joint, product)]
+        close(donsker_varadhan(*two), 2 * donsker_varadhan(joint, product))
+
+    def test_what_is_computed_from_a_pair_says_no_more(self):
+        _, _, pairs = topics(4, 1, 30)
+        whole = discrete_information(pairs[:, 0], pairs[:, 1], 4, corrected=False)
+        merged = discrete_information(pairs[:, 0] // 2, pairs[:, 1] % 3, 4, corrected=False)
+        close(whole, topic_chain_information(4, 0.1))
+        assert 0 < merged < whole
+
+    def test_shuffled_pairs_say_nothing(self):
+        n = 100_000
+        x, y = normal(n, seed=1), normal(n, seed=2)
+        joint, product = best_critic(x, y, 0.6), best_critic(x, y.roll(1), 0.6)
+        assert donsker_varadhan(joint, product) < 4 * float(joint.std()) / math.sqrt(n)
+        y = 0.6 * x + 0.8 * y
+        joint, product = best_critic(x, y, 0.6), best_critic(x, y.roll(1), 0.6)
+        noise = float(joint.std() + product.exp().std()) / math.sqrt(n)
+        assert abs(float(donsker_varadhan(joint, product)) + math.log(0.8)) < 4 * noise
+
+    def test_scores_may_be_extreme(self):
+        joint, product = torch.tensor([800.0, 900.0]), torch.tensor([-math.inf, 1000.0])
+        close(donsker_varadhan(joint, product), 850 - 1000 + LOG2)
+        assert torch.isfinite(jensen_shannon_loss(joint, torch.tensor([1000.0])))
+
+    @pytest.mark.parametrize("bound", [donsker_varadhan, nwj, jensen_shannon_loss])
+    def test_shapes_are_checked(self, bound):
+        none, some = torch.zeros(0), torch.zeros(3)
+        for joint, product in ((none, some), (some, none), (some[None], some)):
+            with pytest.raises(ValueError, match="want scores"):
+                bound(joint, product)
+
+    def test_contrast_wants_a_square(self):
+        for shape in ((3,), (3, 4), (0, 0)):
+            with pytest.raises(ValueError, match=r"\(N, N\)"):
+                info_nce(torch.zeros(shape))
+
+    @pytest.mark.parametrize("wrong", [math.nan, math.inf])
+    def test_a_critic_that_diverged_is_named(self, wrong):
+        scores = torch.tensor([0.0, wrong])
+        for bound in (donsker_varadhan, nwj):
+            for arguments in ((scores, torch.zeros(2)), (torch.zeros(2), scores)):
+                with pytest.raises(ValueError, match="diverged"):
+                    bound(*arguments)
+        with pytest.raises(ValueError, match="diverged"):
+            info_nce(scores.repeat(2, 1))
+
+
+class TestCritic:
+    @pytest.mark.parametrize(
+        ("base", "hidden", "count"), [("ptb", 300, 7_621_202), ("wikitext-2", 100, 2_950_402)]
+    )
+    def test_published_sizes(self, base, hidden, count):
+        with torch.device("meta"):
+            model = AWDLSTM(100, *BASES[base])
+            critic = SegmentCritic(model.feature_width, hidden)
+        assert sum(p.numel() for p in critic.parameters()) == count
+
+    @pytest.mark.parametrize(
+        ("base", "v", "count"), [("ptb", 10_000, 21_500_620), ("wikitext-2", 33_278, 34_909_528)]
+    )
+    def test_published_bases(self, base, v, count):
+        with torch.device("meta"):
+            model = AWDLSTM(v, *BASES[base])
+        assert sum(p.numel() for p in model.parameters()) == count
+
+    def test_is_its_equation(self):
+        critic = made_critic(5)
+        a, b = normal(4, 5, seed=1), normal(4, 5, seed=2)
+
+        def side(layers, a, b):
+            u = torch.cat([a, b, a - b, a * b, (a - b).abs()], 1)
+            return layers[1](torch.relu(layers[0](u)))[:, 0]
+
+        expected = (side(critic.forwards, a, b) + side(critic.backwards, b, a)) / 2
+        close(critic(a, b).detach(), expected.detach())
+
+    def test_order_matters_unless_both_networks_are_one(self):
+        critic = made_critic(5)
+        a, b = normal(4, 5, seed=1), normal(4, 5, seed=2)
+        assert (critic(a, b) - critic(b, a)).abs().min() > 1e-3
+        critic.backwards.load_state_dict(critic.forwards.state_dict())
+        close(critic(a, b).detach(), critic(b, a).detach())
+
+    def test_all_pairs_at_once(self):
+        critic, a, b = made_critic(5), normal(3, 5, seed=1), normal(4, 5, seed=2)
+        table = critic(a[:, None], b).detach()
+        assert table.shape == (3, 4)
+        close(table[1, 2], critic(a[1], b[2]).detach())
+
+    def test_dropout_comes_from_the_generator_alone(self):
+        critic, a, b = made_critic(5), normal(4, 5, seed=1), normal(4, 5, seed=2)
+        assert torch.equal(critic(a, b), critic(a, b))
+        assert torch.equal(critic(a, b, rng(1)), critic(a, b, rng(1)))
+        assert not torch.equal(critic(a, b, rng(1)), critic(a, b, rng(2)))
+
+
+def made_critic(width, seed=0):
+    torch.manual_seed(seed)
+    return SegmentCritic(width, 16).double()
+
+
+def made_model(kind="lstm", seed=0):
+    torch.manual_seed(seed)
+    if kind == "transformer":
+        return TransformerLM(V, 8, 2, 2, context=30).double()
+    return AWDLSTM(V, 5, 7, 6, 2, 3, Dropouts()).double()
+
+
+def some_segments(longest=9, padding=3, seed=0):
+    lengths = torch.randint(1, 8, (12,), generator=rng(seed))
+    words = torch.randint(4, V, (12, 7), generator=rng(seed + 1)).tolist()
+    rows = [row[:n] for row, n in zip(words, lengths.tolist(), strict=True)]
+    return segments_of(rows, END, padding, longest)
+
+
+class TestPairs:
+    def test_segments_are_cut_and_padded(self):
+        made = segments_of([[5, 6], [], [7], [8, 9, 10, 11]], END, 3, longest=4)
+        assert made.tokens.tolist() == [[5, 6, 2, 3], [7, 2, 3, 3], [8, 9, 10, 2]]
+        assert made.lengths.tolist() == [3, 2, 4]
+        with pytest.raises(ValueError, match="2 sentences with a word"):
+            segments_of([[5], [], [6]], END, 3)
+
+    def test_stream_and_rows(self):
+        stream = stream_of([[5, 6], [], [7]], END)
+        assert stream.tolist() == [2, 5, 6, 2, 2, 7, 2]
+        assert rows_of(stream, 2).tolist() == [[2, 5, 6, 2], [2, 2, 7, 2]]
+        assert rows_of(stream, 4).tolist() == [[2, 5], [5, 6], [6, 2], [2, 2]]
+        for rows in (7, 0):
+            with pytest.raises(ValueError, match="a text"):
+                rows_of(stream, rows)
+
+    def test_geometric_law(self):
+        n = 100_000
+        anchor = torch.zeros(n, dtype=torch.int64)
+        sampled, log_prob = geometric_successors(anchor, 10_000, 0.3, rng())
+        k = sampled - 1
+        for i, share in enumerate((0.3, 0.21, 0.147, 0.1029, 0.07203)):
+            assert abs((k == i).double().mean() - share) < 4 * math.sqrt(share * (1 - share) / n)
+            close(log_prob[k == i][0].exp(), share)
+        assert abs(k.double().mean() - 7 / 3) < 4 * math.sqrt(0.7) / 0.3 / math.sqrt(n)
+
+    @pytest.mark.parametrize("left", [1, 2, 3, 6])
+    def test_geometric_law_near_the_end_sums_to_one_and_stays_inside(self, left):
+        m, n = 50, 20_000
+        sampled, log_prob = geometric_successors(torch.full((n,), m - 1 - left), m, 0.3, rng(left))
+        assert sampled.min() == m - left
+        assert sampled.max() == m - 1
+        total = 0.0
+        for place in range(m - left, m):
+            here = sampled == place
+            total += float(log_prob[here][0].exp())
+            share = here.double().mean()
+            assert abs(share - log_prob[here][0].exp()) < 4 * math.sqrt(0.25 / n)
+        close(total, 1)
+
+    def test_draws_are_of_different_sentences(self):
+        m, n = 7, 30_000
+        draw = draw_pairs(m, n, rng())
+        assert (draw.following == draw.anchor + 1).all()
+        assert not ((draw.other == draw.anchor) | (draw.other == draw.following)).any()
+        assert (draw.sampled > draw.anchor).all()
+        assert draw.sampled.max() < m
+        counts = torch.bincount(draw.anchor * m + draw.other, minlength=m * m).view(m, m)[:-1]
+        share = counts.double() / n
+        expected = 1 / (m - 1) / (m - 2)
+        assert ((counts > 0).sum(1) == m - 2).all()
+        assert ((share - expected).abs()[counts > 0] < 4 * math.sqrt(expected / n)).all()
+
+    def test_hard_ones_are_near(self):
+        anchor = torch.tensor([0, 10, 18])
+        found = distractors(anchor, 20, 3000, rng(), near=2)
+        expected = [{2, 3}, {8, 9, 12, 13}, {16, 17}]
+        assert [set(row.tolist()) for row in found] == expected
+
+    @pytest.mark.parametrize("p", [0.0, 1.0, 1.5])
+    def test_arguments_are_checked(self, p):
+        with pytest.raises(ValueError, match="p must be"):
+            draw_pairs(9, 4, rng(), p)
+        for m, n in ((2, 4), (9, 0)):
+            with pytest.raises(ValueError, match="want 3 or more"):
+                draw_pairs(m, n, rng())
+        with pytest.raises(ValueError, match="want at least 3, 1 and 1"):
+            distractors(torch.tensor([0]), 9, 1, rng(), near=0)
+
+
+class TestWeights:
+    def test_sum_to_one_and_follow_the_formula(self):
+        sampled, following, log_p = normal(6, seed=1), normal(6, seed=2), normal(6, seed=3)
+        w = raml_weights(sampled, following, log_p, 0.7)
+        expected = torch.exp((sampled - following) / 0.7) / log_p.exp()
+        close(w, expected / expected.sum())
+        close(w.sum(), 1)
+
+    def test_equal_sentences_count_equally(self):
+        same = torch.full((5,), 2.0).double()
+        close(raml_weights(same, normal(5) * 0, same), [0.2] * 5)
+
+    def test_constants_change_nothing(self):
+        sampled, following, log_p = normal(6, seed=1), normal(6, seed=2), normal(6, seed=3)
+        w = raml_weights(sampled, following, log_p, 0.5)
+        close(raml_weights(sampled + 9, following, log_p, 0.5), w)
+        close(raml_weights(sampled + 4, following + 4, log_p, 0.5), w)
+        close(raml_weights(sampled, following, log_p + 3, 0.5), w)
+
+    def test_limits_of_the_temperature(self):
+        sampled, following, log_p = normal(6, seed=1), normal(6, seed=2), normal(6, seed=3)
+        close(raml_weights(sampled, following, log_p, 1e12), (-log_p).softmax(0), 1e-9)
+        for temperature in (1e-6, 1e-300):
+            w = raml_weights(sampled, following, log_p, temperature)
+            assert w.argmax() == (sampled - following).argmax()
+            close(w.max(), 1)
+
+    def test_no_gradient_reaches_the_critic(self):
+        sampled = normal(4).requires_grad_()
+        assert not raml_weights(sampled, sampled, normal(4)).requires_grad
+
+    def test_precision(self):
+        rows = [normal(4, seed=i) for i in range(3)]
+        assert raml_weights(*rows).dtype == torch.float64
+        assert raml_weights(*(r.float() for r in rows)).dtype == torch.float32
+        assert raml_weights(*(r.bfloat16() for r in rows)).dtype == torch.float32
+
+    def test_arguments_are_checked(self):
+        row = torch.zeros(3)
+        for temperature in (0.0, -1.0, math.inf, math.nan):
+            with pytest.raises(ValueError, match="temperature"):
+                raml_weights(row, row, row, temperature)
+        for wrong in ((row, row, row[1:]), (row[:0],) * 3, (row[None],) * 3):
+            with pytest.raises(ValueError, match="one length"):
+                raml_weights(*wrong)
+        with pytest.raises(ValueError, match="diverged"):
+            raml_weights(row, row + math.nan, row)
+
+
+class TestLikelihood:
+    def test_penalties_of_zero_and_of_constant_states(self):
+        zeros, ones = torch.zeros(2, 5, 3), torch.ones(2, 5, 3)
+        assert [float(x) for x in activation_penalties(zeros, zeros)] == [0, 0]
+        assert [float(x) for x in activation_penalties(ones, ones)] == [1, 0]
+        h = normal(2, 5, 3)
+        size, step = activation_penalties(2 * h, h)
+        close(size, 4 * (h**2).mean())
+        close(step, sum(float(((h[:, t + 1] - h[:, t]) ** 2).sum()) for t in range(4)) / 24)
+        assert float(activation_penalties(h[:, :1], h[:, :1])[1]) == 0
+
+    def test_terms_add_up(self):
+        model = made_model()
+        x = torch.randint(V, (3, 8), generator=rng())
+        terms = likelihood_objective(model, x, None, rng(1), activation=3.0, slowness=0.5)
+        close(
+            terms.value.detach(), (terms.nll + 3 * terms.activation + 0.5 * terms.slowness).detach()
+        )
+        plain = likelihood_objective(model, x, None, None)
+        close(plain.nll.detach(), model.loss(model.read(x[:, :-1]).output, x[:, 1:]).total.detach())
+        with pytest.raises(ValueError, match=r"\(B, T \+ 1\)"):
+            likelihood_objective(model, x[:, :1], None, None)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "transformer"])
+class TestPadding:
+    def test_features_do_not_know_it(self, kind):
+        model = made_model(kind)
+        found = [segment_features(model, some_segments(n, p)) for n, p in ((8, 3), (9, 3), (20, 5))]
+        assert found[0].shape == (12, model.feature_width)
+        for other in found[1:]:
+            close(other, found[0], 1e-12)
+
+    def test_the_released_way_does(self, kind):
+        model = made_model(kind)
+        short, long = (segment_features(model, some_segments(n), leak=True) for n in (9, 20))
+        assert (short - long).abs().amax(1).min() > 1e-4
+
+    def test_features_are_pooled_layers(self, kind):
+        model, segments = made_model(kind), some_segments()
+        found = segment_features(model, segments)
+        for i, n in enumerate(segments.lengths.tolist()):
+            layers = model.read(segments.tokens[i : i + 1, :n]).layers
+            kinds = {"lstm": lambda h: h.amax(1), "transformer": lambda h: h.mean(1)}
+            close(found[i], torch.cat([kinds[kind](h)[0] for h in layers]).detach(), 1e-12)
+
+    @pytest.mark.parametrize("leak", [False, True])
+    def test_objective_does_not_know_it(self, kind, leak):
+        model, critic = made_model(kind), made_critic(made_model(kind).feature_width)
+        values = []
+        for longest in (9, 14):
+            draw = draw_pairs(12, 6, rng(4))
+            terms = bootstrap_objective(
+                model, critic, some_segments(longest), draw, None, augmented_weight=1.0, leak=leak
+            )
+            values.append(torch.stack(terms).detach())
+        same = (values[0] - values[1]).abs() < 1e-10
+        assert same.all() != leak
+
+
+class TestPhases:
+    def made(self, kind="lstm"):
+        model = made_model(kind)
+        return model, made_critic(model.feature_width), some_segments(), draw_pairs(12, 6, rng(4))
+
+    def test_one_pass_is_three(self):
+        model, critic, segments, draw = self.made()
+        terms = bootstrap_objective(model, critic, segments, draw, None, critic_weight=0.3)
+        features = segment_features(model, segments)
+        a, b, c = (features[i] for i in (draw.anchor, draw.following, draw.other))
+        joint, product = critic(a, b).detach(), critic(a, c).detach()
+        close(terms.critic.detach(), jensen_shannon_loss(joint, product))
+        close(terms.value.detach(), 0.3 * terms.critic.detach())
+        close(terms.accuracy, (joint > product).double().mean())
+        assert float(terms.augmented) == float(terms.effective) == 0
+
+    @pytest.mark.parametrize("kind", ["lstm", "transformer"])
+    def test_phase_two_is_its_formula(self, kind):
+        model, critic, segments, draw = self.made(kind)
+        terms = bootstrap_objective(
+            model, critic, segments, draw, None, augmented_weight=0.5, temperature=0.7
+        )
+        features = segment_features(model, segments)
+        a, b, c = (features[i] for i in (draw.anchor, draw.following, draw.sampled))
+        w = raml_weights(critic(a, c), critic(a, b), draw.log_distance_prob, 0.7)
+        losses = []
+        for i, j in zip(draw.anchor.tolist(), draw.sampled.tolist(), strict=True):
+            x, y = (segments.tokens[k, : segments.lengths[k]][None] for k in (i, j))
+            after = model.read(x).state  # the model has read x, then reads y
+            output = model.read(y[:, :-1], after).output
+            losses.append(model.loss(output, y[:, 1:]).total.detach())
+        close(terms.augmented.detach(), w @ torch.stack(losses))
+        close(terms.effective, 1 / (w**2).sum())
+        close(terms.value.detach(), (0.1 * terms.critic + 0.5 * terms.augmented).detach())
+
+    def test_equal_weights_give_the_mean_loss_of_the_next_sentence(self):
+        model, critic, segments, draw = self.made()
+        draw = draw._replace(sampled=draw.following, log_distance_prob=torch.zeros(6).double())
+        for p in critic.parameters():
+            p.data.zero_()
+        terms = bootstrap_objective(model, critic, segments, draw, None, augmented_weight=1.0)
+        total = 0.0
+        for i in draw.anchor.tolist():
+            rows = [segments.tokens[k, : segments.lengths[k]] for k in (i, i + 1)]
+            text, n = torch.cat(rows)[None], len(rows[0])
+            nll = model.loss(model.read(text[:, :-1]).output, text[:, 1:]).tokens[0]
+            total += float(nll[n:].mean()) / 6
+        close(terms.augmented.detach(), total)
+        close(terms.effective, 6)
+
+    def test_who_learns_from_what(self):
+        model, critic, segments, draw = self.made()
+
+        def gradients(value):
+            parameters = [*model.parameters(), *critic.parameters()]
+            found = torch.autograd.grad(value, parameters, allow_unused=True)
+            n = len(list(model.parameters()))
+            return [any(g is not None and g.any() for g in part) for part in (found[:n], found[n:])]
+
+        both = bootstrap_objective(model, critic, segments, draw, rng(), augmented_weight=1.0)
+        assert gradients(both.critic) == [True, True]
+        assert gradients(both.augmented) == [True, False]
+        apart = bootstrap_objective(model, critic, segments, draw, rng(), detach=True)
+        assert gradients(apart.value) == [False, True]
+
+    def test_gradient_of_phase_two_goes_through_the_anchor(self):
+        """The state after x is not cut off, so that a difference quotient sees what the gradient does."""
+        model, critic, segments, draw = self.made()
+        for (
+            p
+        ) in critic.parameters():  # or the weights, which have no gradient, would change as well
+            p.data.zero_()
+        weight, h = model.lstms[0].weight_ih_l0, 1e-6
+
+        def value():
+            return bootstrap_objective(
+                model, critic, segments, draw, None, augmented_weight=1.0
+            ).augmented
+
+        gradient = torch.autograd.grad(value(), weight)[0][0, 0]
+        found = []
+        with torch.no_grad():
+            for shift in (h, -2 * h):
+                weight[0, 0] += shift
+                found.append(value())
+        close(gradient, (found[0] - found[1]) / (2 * h), 1e-8)
+
+    def test_same_generator_same_value(self):
+        model, critic, segments, draw = self.made()
+        values = [
+            bootstrap_objective(model, critic, segments, draw, g, augmented_weight=1.0).value.item()
+            for g in (rng(1), rng(1), rng(2), None)
+        ]
+        assert values[0] == values[1]
+        assert len(set(values)) == 3
+
+    def test_a_critic_that_diverges_stops_training(self):
+        model, critic, segments, draw = self.made()
+        parameters = [*model.parameters(), *critic.parameters()]
+        optimiser = torch.optim.SGD(parameters, 1.0)
+        state = TrainingState(torch.nn.ModuleList([model, critic]), optimiser, rng())
+
+        def step(state, i):
+            if i == 2:
+                critic.forwards[1].weight.data.fill_(math.inf)
+            terms = bootstrap_objective(model, critic, segments, draw, None, augmented_weight=1.0)
+            return terms._asdict()
+
+        with pytest.raises(FloatingPointError, match="step 2"):
+            fit(step, lambda i: i, state, 5, progress=False, history_every=5)
+
+
+class Uniform(AWDLSTM):
+    """All words are as likely as any other."""
+
+    def __init__(self):
+        super().__init__(V, 4, 4, 4, 1, 0, Dropouts())
+        self.embedding.weight.data.zero_()
+
+
+class TestMeasures:
+    def test_perplexity_of_a_uniform_model_is_the_vocabulary(self):
+        stream = torch.randint(V, (60,), generator=rng())
+        found = perplexity(Uniform(), stream, window=7)
+        close(found.perplexity, V, 1e-4)
+        close(found.nll, math.log(V), 1e-6)
+        assert found.tokens == 59
+
+    @pytest.mark.parametrize("kind", ["lstm", "transformer"])
+    def test_windows_equal_one_pass(self, kind):
+        """Also where the last window is short, and where a window is longer than the text."""
+        model, stream = made_model(kind), torch.randint(V, (54,), generator=rng())
+        whole = model.loss(model.read(stream[None, :-1]).output, stream[None, 1:]).tokens
+        for window in (1, 10, 53, 54, 1000):
+            found = perplexity(model, stream, window=window)
+            close(found.nll, whole.mean())
+            assert found.tokens == 53
+
+    def test_rows_are_texts_side_by_side(self):
+        model, stream = made_model(), torch.randint(V, (33,), generator=rng())
+        found = perplexity(model, stream, window=5, rows=3)
+        parts = [stream[:11], stream[10:21], stream[20:31]]
+        close(found.nll, sum(perplexity(model, p).nll for p in parts) / 3)
+        assert found.tokens == 30
+
+    def test_perplexity_checks_its_arguments(self):
+        model = made_model()
+        text = torch.arange(5)
+        for stream, window, rows in ((text[:1], 5, 1), (text, 0, 1), (text, 5, 5)):
+            with pytest.raises(ValueError, match=r"a text|window must"):
+                perplexity(model, stream, window=window, rows=rows)
+
+    def test_scores_are_the_critic_s(self):
+        model, critic, segments = made_model(), made_critic(13), some_segments()
+        features = segment_features(model, segments, rows=5)
+        first, second = torch.tensor([0, 3, 7]), torch.tensor([[1, 5], [4, 0], [8, 2]])
+        table = critic_scores(critic, features, first, second, rows=2)
+        assert table.dtype == torch.float64
+        for i in range(3):
+            for j in range(2):
+                close(table[i, j], critic(features[first[i]], features[second[i, j]]).detach())
+        close(critic_scores(critic, features, first, second[:, 0]), table[:, 0])
+        with pytest.raises(ValueError, match="want places"):
+            critic_scores(critic, features, first, second[:2])
+
+    def test_retrieval(self):
+        others = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
+        found = retrieval(torch.tensor([4.0, 2.5, 3.0, 5.0]), others)
+        close(found.first, [1, 0, 1 / 2, 1 / 4])
+        close(found.above, [1, 2 / 3, 5 / 6, 1 / 2])
+        close(found.reciprocal_rank, [1, 1 / 2, 1 / 1.5, 1 / 2.5])
+        with pytest.raises(ValueError, match=r"\(N, C\)"):
+            retrieval(torch.zeros(3), torch.zeros(2, 4))
+        with pytest.raises(ValueError, match="diverged"):
+            retrieval(torch.tensor([math.nan]), torch.zeros(1, 2))
+
+    def test_retrieval_by_the_true_score_beats_chance_and_hard_ones_are_harder(self):
+        chain = topic_chain(400, 1)
+        score = torch.full((8, 8), math.log(0.1 * 8 / 7)) + torch.eye(8) * math.log(63)
+        anchor, share = torch.arange(399), []
+        for near in (None, 3):
+            others = distractors(anchor, 400, 20, rng(), near=near)
+            t = chain.topics
+            found = retrieval(score[t[anchor], t[anchor + 1]], score[t[anchor][:, None], t[others]])
+            share.append(float(found.above.mean()))
+        assert 0.75 < share[0] < 1
+        assert 0.5 < share[1] < share[0] - 0.1
+
+    def test_information_of_labels(self):
+        """Exact on the chain at a distance, within what its length allows."""
+        n, k, distances = 200_000, 4, [1, 2, 5, 30]
+        labels = topic_chain(n, 3, n_topics=k, switch=0.2).topics
+        found = information_by_distance(labels, distances, k)
+        expected = topic_chain_information(k, 0.2, distances)
+        close(found, expected, 4 * 1.2 / math.sqrt(n))
+        assert abs(float(found[-1])) < 4 * 9 / (2 * n)
+
+    def test_correction_takes_off_the_bias(self):
+        n, k = 200, 6
+        pairs = torch.randint(k, (400, 2, n), generator=rng())
+        found = torch.stack([discrete_information(*p, k) for p in pairs])
+        raw = torch.stack([discrete_information(*p, k, corrected=False) for p in pairs])
+        assert abs(float(found.mean())) < 4 * float(found.std()) / 20 + 0.003
+        assert float(raw.mean()) > 0.05
+        assert raw.min() >= 0
+
+    def test_several_texts_are_not_glued_together(self):
+        labels = torch.tensor([[0, 0, 0], [1, 1, 1]])
+        close(information_by_distance(labels, [1, 2], 2), [LOG2 + 1 / 8, LOG2 + 1 / 4])
+        glued = discrete_information(
+            labels[:, :-1].flatten(), labels[:, 1:].flatten(), 2, corrected=False
+        )
+        close(glued, LOG2)
+        with pytest.raises(ValueError, match="distances must be 1 to 2"):
+            information_by_distance(labels, [3], 2)
+        with pytest.raises(ValueError, match="from 0 to 1"):
+            discrete_information(torch.tensor([2]), torch.tensor([0]), 2)
+
+
+class TestWriting:
+    def test_writes_from_the_model_s_own_law(self):
+        model, n = plain_lstm(5, 4).double(), 20_000
+        model.head.bias.data = normal(5)
+        opening = torch.tensor([[1, 2]]).repeat(n, 1)
+        found = write_on(model, opening, 2, rng(), temperature=0.5)
+        assert found.shape == (n, 2)
+        with torch.no_grad():
+            log_p, _ = model.step(torch.tensor([2]), model.read(torch.tensor([[1]])).state)
+        share = torch.bincount(found[:, 0], minlength=5).double() / n
+        expected = (log_p[0] / 0.5).softmax(0)
+        assert ((share - expected).abs() < 4 * (expected / n).sqrt()).all()
+
+    def test_same_generator_same_text(self):
+        model, opening = made_model(), torch.tensor([[END]])
+        one, again, other = (write_on(model, opening, 30, rng(s)) for s in (1, 1, 2))
+        assert torch.equal(one, again)
+        assert not torch.equal(one, other)
+
+    def test_an_empty_opening_is_refused_with_what_to_give(self):
+        for opening in (torch.zeros(1, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64)):
+            with pytest.raises(ValueError, match="give the marker that ends a sentence"):
+                write_on(made_model(), opening, 5, rng())
+        with pytest.raises(ValueError, match="want >= 1 and > 0"):
+            write_on(made_model(), torch.tensor([[1]]), 5, rng(), temperature=0.0)
+
+    def test_unknown_words_are_one_word_and_reported(self):
+        vocabulary = Vocabulary.build(topic_chain(50)[0], V)
+        corpus = vocabulary.encode(["the zebra ate the sea"])
+        assert "zebra" in corpus.unknown[0]
+        ids = corpus.tokens[:, 1:-1]
+        assert (ids == vocabulary.unknown).sum() >= 2
+        model = made_model()
+        assert write_on(model, ids, 5, rng()).max() < V
+        assert math.isfinite(perplexity(model, ids[0]).perplexity)

@@ -1,0 +1,662 @@
+"""Shards and ranks give the numbers of one run; what is finished is kept; what does not fit is told."""
+
+import datetime
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from dgm import evaluate as module
+from dgm.evaluate import evaluate, image_seed, main, table
+from dgm.papers.rate_distortion import (
+    RateDistortionCurve,
+    linear_gaussian_curve,
+    rate_distortion_curve,
+)
+
+BETAS = [0.1, 1.0, 10.0]
+QUICK = {"n_chains": 6, "n_leapfrog": 3, "temperatures_per_beta": 8, "progress": False}
+# Found by `--decoder mine:decoder`; with KILL set, rank 1 is killed when it begins its second shard.
+MINE = """
+import os, pathlib, signal
+import torch
+
+class Linear(torch.nn.Linear):
+    def forward(self, z):
+        kill = os.environ.get("KILL")
+        if kill and os.environ["RANK"] == "1" and pathlib.Path(kill).exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().forward(z)
+
+def decoder():
+    generator = torch.Generator().manual_seed(0)
+    made = Linear(3, 12).double()
+    weight = torch.randn(12, 3, generator=generator, dtype=torch.float64)
+    made.load_state_dict({"weight": weight, "bias": torch.zeros(12)})
+    return made
+
+def prior():
+    return torch.distributions.Independent(
+        torch.distributions.Normal(torch.zeros(3, dtype=torch.float64), 2.0), 1
+    )
+
+def distance(x, output):
+    return (x - output).abs().sqrt().sum(-1)
+
+def raises():
+    raise KeyError("no such weights")
+
+def leaves():
+    raise SystemExit(3)
+
+def wants_more(path):
+    pass
+
+def raising_distance(x, output):
+    return {}["nothing"]
+
+not_a_module = dict
+three = 3
+"""
+
+
+def problem(n_images=7):
+    """The linear decoder of MINE, and images near its range."""
+    generator = torch.Generator().manual_seed(0)
+    options = {"generator": generator, "dtype": torch.float64}
+    decoder = nn.Linear(3, 12).double()
+    weight = torch.randn(12, 3, **options)
+    decoder.load_state_dict({"weight": weight, "bias": torch.zeros(12)})
+    noise = 0.3 * torch.randn(n_images, 12, **options)
+    return decoder, torch.randn(n_images, 3, **options) @ weight.T + noise
+
+
+def quick(decoder, x, output, **arguments):
+    defaults = {"latent_dim": 3, "betas": BETAS, "shard_size": 2, **QUICK}
+    return evaluate(decoder, x, output=output, **{**defaults, **arguments})
+
+
+def assert_same(found, expected):
+    """Bit for bit, apart from the step sizes, which shards do not keep."""
+    for name, a in found._asdict().items():
+        b = getattr(expected, name)
+        if isinstance(b, torch.Tensor):
+            assert torch.equal(a, b), name
+
+
+class Normal:
+    """A prior N(0, s^2 I)."""
+
+    def __init__(self, s):
+        self.s = s
+
+    def sample(self, shape):
+        return self.s * torch.randn(*shape, 3, dtype=torch.float64)
+
+    def log_prob(self, z):
+        return -0.5 * (z / self.s).square().sum(-1)
+
+
+class Counted(nn.Linear):
+    """Counts its calls."""
+
+    calls = 0
+
+    def forward(self, z):
+        self.calls += 1
+        return super().forward(z)
+
+
+def counted():
+    decoder, x = problem()
+    made = Counted(3, 12).double()
+    made.load_state_dict(decoder.state_dict())
+    return made, x
+
+
+class TestShards:
+    @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+    def test_agree_with_the_closed_form(self, tmp_path, device):
+        decoder, x = problem(24)
+        found = quick(
+            decoder,
+            x,
+            tmp_path,
+            shard_size=12,
+            n_chains=12,
+            temperatures_per_beta=40,
+            n_leapfrog=5,
+            device=device,
+        )
+        exact = linear_gaussian_curve(decoder.weight, decoder.bias, x, BETAS)
+        for name in ("rate", "log_z", "distortion"):
+            missed = getattr(found, name) - getattr(exact, name)
+            error = missed.std(1) / len(x) ** 0.5
+            assert bool((missed.mean(1).abs() < 4 * error).all()), name
+
+    def test_are_the_engines_own_runs(self, tmp_path):
+        decoder, x = problem()
+        found = quick(decoder, x, tmp_path, shard_size=7, seed=5)
+        scale = module._job(
+            decoder, x, tmp_path, 7, 5, {"latent_dim": 3, "betas": BETAS, **QUICK}
+        ).arguments["scale"]
+        seeds = [image_seed(5, i) for i in range(7)]
+        direct = rate_distortion_curve(
+            decoder, x, latent_dim=3, betas=BETAS, seed=seeds, scale=scale, **QUICK
+        )
+        assert_same(found, direct)
+
+    def test_an_images_numbers_do_not_depend_on_the_shard(self, tmp_path, monkeypatch):
+        scale_and_probe = 0.1, torch.zeros(2, 8, dtype=torch.float64)
+        monkeypatch.setattr(module, "_prior_scale", lambda *_: scale_and_probe)
+        decoder, x = problem()
+        small, large = (quick(decoder, x, tmp_path / str(n), shard_size=n) for n in (3, 7))
+        for a, b in zip(
+            small[:6], large[:6], strict=True
+        ):  # but for the rounding in larger batches
+            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
+
+    def test_more_images_do_not_change_the_first(self, tmp_path):
+        decoder, x = problem()
+        few, many = (quick(decoder, x[:n], tmp_path / str(n)) for n in (4, 7))
+        for a, b in zip(few[1:6], many[1:6], strict=True):
+            assert torch.equal(a, b[:, :4])
+
+    def test_images_have_unlike_seeds(self):
+        seeds = {image_seed(seed, i) for seed, i in itertools.product(range(20), range(200))}
+        assert len(seeds) == 4000
+        assert max(seeds) < 2**62
+        assert image_seed(0, 1) == 1459132311362927889  # so that old shards stay right
+
+    def test_finished_ones_are_reused(self, tmp_path):
+        decoder, x = counted()
+        first = quick(decoder, x, tmp_path)
+        paths = sorted(tmp_path.iterdir())
+        assert [p.name for p in paths] == [f"shard-0000{i}.safetensors" for i in range(4)]
+        all_calls, decoder.calls = decoder.calls, 0
+        times = [p.stat().st_mtime_ns for p in paths]
+        assert_same(quick(decoder, x, tmp_path), first)
+        assert decoder.calls < all_calls / 50
+        paths[2].unlink()
+        assert_same(quick(decoder, x, tmp_path), first)
+        again = [p.stat().st_mtime_ns for p in paths]
+        assert [a == b for a, b in zip(times, again, strict=True)] == [True, True, False, True]
+
+    def test_an_interrupted_run_tells_what_is_kept(self, tmp_path, capfd):
+        decoder, x = counted()
+        undisturbed = quick(decoder, x, tmp_path / "whole")
+        stop = decoder.calls * 2 // 3
+        decoder.calls = 0
+
+        def interrupt(module, inputs):
+            if module.calls >= stop:
+                raise KeyboardInterrupt
+
+        hook = decoder.register_forward_pre_hook(interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            quick(decoder, x, tmp_path / "cut")
+        told = capfd.readouterr().err
+        assert "2 of 4 shards are finished" in told
+        assert "(0-1); missing: 2-3" in told
+        hook.remove()
+        assert_same(quick(decoder, x, tmp_path / "cut"), undisturbed)
+
+    @pytest.mark.parametrize(
+        ("name", "change"),
+        [
+            ("decoder", lambda d, x, a: (nn.Linear(3, 12).double(), x, a)),
+            ("images", lambda d, x, a: (d, x + 1e-9, a)),
+            ("n_chains", lambda d, x, a: (d, x, {"n_chains": 7})),
+            ("betas", lambda d, x, a: (d, x, {"betas": [0.1, 1.0, 11.0]})),
+            ("seed", lambda d, x, a: (d, x, {"seed": 1})),
+            ("shard_size", lambda d, x, a: (d, x, {"shard_size": 3})),
+            ("prior", lambda d, x, a: (d, x, {"prior": None})),
+            ("the prior or", lambda d, x, a: (d, x, {"prior": Normal(1.5)})),
+            ("the prior or", lambda d, x, a: (d, x, {"prior": Normal(1.0003)})),
+            ("step_sizes", lambda d, x, a: (d, x, {"step_sizes": np.float32(0.1)})),
+            ("n_leapfrog", lambda d, x, a: (d, x, {"n_leapfrog": np.int64(4)})),
+        ],
+    )
+    def test_of_another_run_are_refused(self, tmp_path, name, change):
+        decoder, x = problem()
+        prior = {"prior": Normal(1.0)}
+        one_beta = {"temperatures_per_beta": 1}
+        quick(decoder, x, tmp_path, **prior, **one_beta)
+        decoder, x, other = change(decoder, x, {})
+        with pytest.raises(ValueError, match=rf"another run; these differ: .*{name}"):
+            quick(decoder, x, tmp_path, **{**prior, **one_beta, **other})
+
+
+class TestCallers:
+    """What callers have, and where they call from."""
+
+    def test_get_the_same_shards(self, tmp_path, monkeypatch):
+        decoder, x = problem()
+        plain = quick(decoder, x, tmp_path / "plain", seed=3)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        numbers = {"seed": np.int64(3), "shard_size": np.int64(2), "n_chains": np.int64(6)}
+        with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
+            found = quick(decoder, x.numpy(), "~/plain", **numbers)  # reused
+        assert_same(found, plain)
+        assert_same(quick(decoder.forward, x.numpy(), "~/other", **numbers), plain)
+        assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "other", "plain"]
+        assert not any((tmp_path / "elsewhere").iterdir())
+
+    def test_see_a_decoder_that_is_random_refused(self, tmp_path):
+        decoder, x = problem()
+        with pytest.raises(ValueError, match="noise"):
+            quick(
+                lambda z: decoder(z) + 0.1 * torch.randn(len(z), 12),
+                x,
+                tmp_path,
+                precision="float64",
+            )
+        assert not any(tmp_path.iterdir())
+
+    def test_choose_prior_distortion_schedule_and_precision_as_for_one_curve(self, tmp_path):
+        decoder, x = problem()
+        arguments = {
+            "prior": Normal(1.5), "schedule": "adaptive", "precision": "float32",
+            "distortion": lambda a, b: (a - b).abs().sum(-1),
+        }  # fmt: skip
+        found = quick(decoder, x, tmp_path, shard_size=7, **arguments)
+        job = {"latent_dim": 3, "betas": BETAS, **QUICK, **arguments}
+        scale = module._job(decoder, x, tmp_path, 7, 0, job).arguments["scale"]
+        seeds = [image_seed(0, i) for i in range(7)]
+        direct = rate_distortion_curve(
+            decoder, x, latent_dim=3, betas=BETAS, seed=seeds, scale=scale, **QUICK, **arguments
+        )
+        assert_same(found, direct)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "told"),
+    [
+        ({"betas": [1.0, 0.5]}, ValueError, "ascending"),
+        ({"n_chains": 0}, ValueError, "n_chains"),
+        ({"latent_dim": 4}, ValueError, "latent_dim=4"),
+        ({"shard_size": 0}, ValueError, "shard_size must be at least 1"),
+        ({"seed": -1}, ValueError, "seed must be at least 0"),
+        ({"step_sizes": torch.ones(7)}, ValueError, "a number, or None"),
+        ({"checkpoint": "file"}, ValueError, "leave it out"),
+        ({"chains": 3}, TypeError, "chains"),
+        ({"x": torch.full((7, 12), torch.nan)}, ValueError, "NaN or infinity in images"),
+        ({"x": torch.zeros(7, 5)}, ValueError, "12"),
+        ({"x": torch.zeros(12)}, ValueError, "batch of images"),
+        ({"prior": torch.distributions.Normal(torch.zeros(3), 1.0)}, ValueError, "Independent"),
+        ({"device": "cuda"}, ValueError, "no GPU answers"),
+    ],
+)
+def test_bad_arguments_are_told_before_any_work(tmp_path, arguments, error, told):
+    if "device" in arguments and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    decoder, x = problem()
+    decoder, x = decoder.float(), x.float()
+    x = arguments.pop("x", x) if "x" in arguments else x
+    with pytest.raises(error, match=told):
+        quick(decoder, x, tmp_path, **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A working folder with `mine.py` and `images.npy`."""
+    (tmp_path / "mine.py").write_text(MINE)
+    np.save(tmp_path / "images.npy", problem()[1].numpy())
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sys.modules.pop("mine", None)
+    return tmp_path
+
+
+def command(**changes):
+    options = {
+        "decoder": "mine:decoder", "images": "images.npy", "latent-dim": 3, "betas": BETAS,
+        "output": "out", "chains": 6, "leapfrog": 3, "temperatures": 8, "shard-size": 2,
+        "device": "cpu",
+    }  # fmt: skip
+    options.update({name.replace("_", "-"): value for name, value in changes.items()})
+    flat = []
+    for name, value in options.items():
+        flat += [f"--{name}", *map(str, value if isinstance(value, list) else [value])]
+    return flat
+
+
+class TestCommandLine:
+    def test_gives_the_functions_numbers(self, folder, capsys):
+        assert main(command()) == 0
+        decoder, x = problem()
+        curve = RateDistortionCurve.load(folder / "out/curve.safetensors")
+        assert_same(curve, quick(decoder, x, folder / "other"))
+        assert (folder / "out/curve.png").read_bytes().startswith(b"\x89PNG")
+        told = capsys.readouterr().out
+        assert "7 images in 4 shards, 4 to do" in told
+        assert table(curve) in told
+        assert len([line for line in table(curve).splitlines() if "±" in line]) == len(BETAS) + 1
+
+    def test_takes_a_prior_and_a_distortion(self, folder):
+        safetensors.torch.save_file({"images": problem()[1]}, folder / "images.safetensors")
+        changes = {"prior": "mine:prior", "distortion": "mine:distance"}
+        assert main(command(images="images.safetensors", temperatures=3, **changes)) == 0
+        import mine
+
+        decoder, x = problem()
+        expected = quick(
+            decoder, x, folder / "other", prior=mine.prior(), distortion=mine.distance,
+            temperatures_per_beta=3,
+        )  # fmt: skip
+        assert_same(RateDistortionCurve.load(folder / "out/curve.safetensors"), expected)
+
+    @pytest.mark.parametrize(
+        ("changes", "told"),
+        [
+            ({"images": "none.npy"}, "there is no file none.npy"),
+            ({"images": "mine.py"}, "must be a .npy or .safetensors"),
+            ({"images": "bytes.npy"}, "images / 255"),
+            ({"images": "nan.npy"}, "NaN or infinity in images [1]"),
+            ({"images": "flat.npy"}, "batch of images"),
+            ({"images": "narrow.npy"}, "12"),
+            ({"betas": [1, 0.5]}, "ascending"),
+            ({"decoder": "mine"}, "package.module:function"),
+            ({"decoder": "nowhere:decoder"}, "No module named 'nowhere'"),
+            ({"decoder": "mine:decoders"}, "has no function 'decoders'"),
+            ({"decoder": "mine:three"}, "has no function 'three'"),
+            ({"decoder": "mine:not_a_module"}, "no nn.Module"),
+            ({"latent_dim": 4}, "latent_dim=4"),
+            ({"images": "empty.npy"}, "empty.npy cannot be read"),
+            ({"images": "cut.npy"}, "cut.npy cannot be read"),
+            ({"images": "archive.npy"}, "archive.npy cannot be read"),
+            ({"images": "text.npy"}, "text.npy cannot be read"),
+            ({"images": "objects.npy"}, "objects.npy cannot be read"),
+            ({"images": "long.npy"}, "save them as float32"),
+            ({"images": "complex.npy"}, "holds complex128"),
+            ({"images": "strings.npy"}, "save them as float32"),
+            ({"images": "fields.npy"}, "save them as float32"),
+            ({"images": "none.npy", "seed": 0}, "there is no file"),
+            ({"images": "empty.safetensors"}, "empty.safetensors cannot be read"),
+            ({"images": "text.safetensors"}, "text.safetensors cannot be read"),
+            ({"images": "nothing.safetensors"}, "none is named 'images'"),
+            ({"images": "two.safetensors"}, "none is named 'images'"),
+            ({"images": "complex.safetensors"}, "complex.safetensors"),
+            ({"images": "bytes.safetensors"}, "images / 255"),
+            ({"images": "no_images.npy"}, "batch of images"),
+            ({"output": "mine.py"}, "mine.py"),
+            ({"device": "gpu"}, "device must be cpu, cuda"),
+            ({"force_precision": "tf32"}, "needs a CUDA device"),
+            ({"schedule": "adaptive", "chains": 1}, "at least two chains"),
+            ({"device": "meta"}, "cannot be used"),
+            (
+                {"decoder": "mine:raises"},
+                "--decoder mine:raises raised KeyError: 'no such weights'",
+            ),
+            ({"decoder": "mine:leaves"}, "raised SystemExit"),
+            ({"decoder": "mine:wants_more"}, "raised TypeError"),
+            ({"decoder": "broken:decoder"}, "importing it raised SyntaxError"),
+            ({"prior": "mine:raises"}, "--prior mine:raises raised KeyError"),
+            ({"distortion": "mine:raising_distance"}, "KeyError: 'nothing'"),
+        ],
+    )
+    def test_says_what_does_not_fit(self, folder, capsys, changes, told):
+        np.save("bytes.npy", np.full((3, 12), 200, np.uint8))
+        np.save("nan.npy", np.stack([np.zeros(12), np.full(12, np.nan)]))
+        np.save("flat.npy", np.zeros(12))
+        np.save("narrow.npy", np.zeros((3, 5)))
+        np.save("long.npy", np.zeros((3, 12), np.longdouble))
+        np.save("complex.npy", np.zeros((3, 12), complex))
+        np.save("objects.npy", np.array([[{}]]))
+        np.save("strings.npy", np.array([["a"]]))
+        np.save("fields.npy", np.zeros(3, [("a", "f4"), ("b", "f4")]))
+        np.save("no_images.npy", np.zeros((0, 12)))
+        with open("archive.npy", "wb") as file:
+            np.savez(file, np.zeros((3, 12)))
+        for kind in ("npy", "safetensors"):
+            Path(f"empty.{kind}").touch()
+            Path(f"text.{kind}").write_text("0.5 0.25 0.125\n" * 9)
+        Path("cut.npy").write_bytes(Path("nan.npy").read_bytes()[:150])
+        save, zeros = safetensors.torch.save_file, torch.zeros(3, 12)
+        save({}, "nothing.safetensors")
+        save({"a": zeros, "b": zeros.clone()}, "two.safetensors")
+        header = json.dumps({"a": {"dtype": "C64", "shape": [3, 12], "data_offsets": [0, 288]}})
+        size = len(header).to_bytes(8, "little")  # safetensors before 0.7 writes none
+        Path("complex.safetensors").write_bytes(size + header.encode() + bytes(288))
+        save({"a": zeros.byte() + 200}, "bytes.safetensors")
+        Path("broken.py").write_text("def decoder(:\n")
+        assert main(command(**changes)) == 2
+        error = capsys.readouterr().err
+        assert told in error
+        assert len(error.splitlines()) == 1
+        assert "whole numbers" not in error or "images / 255" in error
+        assert not (folder / "out").exists()
+
+    @pytest.mark.parametrize("dtype", ["bool", "u1", "u2", "i8", ">i4"])
+    def test_reads_images_of_zeros_and_ones(self, folder, dtype):
+        black_and_white = (problem()[1] > 0).numpy()
+        np.save("images.npy", black_and_white.astype(dtype))
+        assert torch.equal(
+            module._read_images(Path("images.npy")), torch.tensor(black_and_white).float()
+        )
+
+    @pytest.mark.parametrize("dtype", [">f4", "f2", "f4"])
+    def test_reads_every_kind_of_float(self, folder, dtype):
+        values = np.arange(24).reshape(2, 12)
+        np.save("x.npy", values.astype(dtype))
+        assert torch.equal(
+            module._read_images(Path("x.npy")).double(), torch.tensor(values).double()
+        )
+
+    def test_a_tilde_is_the_home_folder(self, folder, monkeypatch):
+        monkeypatch.setenv("HOME", str(folder))
+        assert main(command(images="~/images.npy", output="~/here", temperatures=1)) == 0
+        assert (folder / "here" / "curve.safetensors").exists()
+
+    def test_a_full_disk_leaves_no_broken_picture(self, folder, monkeypatch):
+        written = module.checkpoint.write_bytes
+
+        def full(path, data):
+            if Path(path).suffix == ".png":
+                raise OSError(28, "No space left on device")
+            written(path, data)
+
+        monkeypatch.setattr(module.checkpoint, "write_bytes", full)
+        with pytest.raises(OSError, match="No space"):
+            main(command(temperatures=1))
+        assert not (folder / "out" / "curve.png").exists()
+
+    @pytest.mark.parametrize("options", [{"seed": -1}, {"seed": 2**64}, {"seed": 1.5},
+                                         {"schedule": "steep"}, {"betas": "x"}])  # fmt: skip
+    def test_refuses_values_of_another_kind(self, folder, capsys, options):
+        with pytest.raises(SystemExit) as stopped:
+            main(command(**options))
+        assert stopped.value.code == 2
+        assert "Traceback" not in capsys.readouterr().err
+
+    @pytest.mark.parametrize("name", ["chains", "leapfrog", "temperatures", "shard_size"])
+    def test_refuses_zero(self, folder, capsys, name):
+        with pytest.raises(SystemExit) as stopped:
+            main(command(**{name: 0}))
+        assert stopped.value.code == 2
+        assert "at least 1, got 0" in capsys.readouterr().err
+
+
+def torchrun(folder, *arguments, **environment):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    return subprocess.run(
+        [*launcher, "-m", "dgm.evaluate", *arguments],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+class TestRanks:
+    def test_without_a_launcher_are_refused(self, folder, capsys, monkeypatch):
+        monkeypatch.setenv("RANK", "0")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        assert main(command()) == 2
+        assert "torchrun" in capsys.readouterr().err
+        decoder, x = problem()
+        with pytest.raises(ValueError, match="WORLD_SIZE"):
+            quick(decoder, x, folder / "other")
+        monkeypatch.setenv("WORLD_SIZE", "1")
+        assert main(command(temperatures=1)) == 0
+
+    def test_whose_launcher_is_gone_give_up(self, folder, monkeypatch):
+        monkeypatch.setattr(module, "START", datetime.timedelta(seconds=1))
+        launched = {
+            "TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2",
+            "MASTER_ADDR": "localhost", "MASTER_PORT": "1",
+        }  # fmt: skip
+        for name, value in launched.items():
+            monkeypatch.setenv(name, value)
+        began = time.monotonic()
+        with pytest.raises(RuntimeError, match="launcher"):
+            main(command())
+        assert time.monotonic() - began < 60
+
+    def test_wait_longer_for_work_than_for_the_start(self, monkeypatch):
+        calls = []
+        names = ("init_process_group", "new_group", "barrier", "destroy_process_group")
+        for name in names:
+            monkeypatch.setattr(
+                module.dist, name, lambda *a, name=name, **k: calls.append((name, a, k)) or "group"
+            )
+        monkeypatch.setattr(module.dist, "get_rank", lambda: 0)
+        monkeypatch.setattr(module.dist, "get_world_size", lambda: 2)
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
+        with module._ranks() as (_, n_ranks, group):
+            module._wait(n_ranks, group)
+        assert tuple(name for name, _, _ in calls) == names
+        start, work = (calls[i][2]["timeout"] for i in (0, 1))
+        assert start <= datetime.timedelta(minutes=10) < datetime.timedelta(days=1) < work
+        assert calls[2][1] == ("group",)
+
+    def test_two_give_the_numbers_of_one_process(self, folder):
+        done = torchrun(folder, *command())
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("7 images in 4 shards") == 1
+        assert "0/2 [" in done.stderr  # rank 0 has half of the shards
+        decoder, x = problem()
+        expected = quick(decoder, x, folder / "other")
+        assert_same(RateDistortionCurve.load(folder / "out/curve.safetensors"), expected)
+
+    def test_a_killed_one_is_reported_and_what_is_finished_is_kept(self, folder):
+        killed = torchrun(folder, *command(), KILL=str(folder / "out/shard-00001.safetensors"))
+        assert killed.returncode != 0
+        assert f"Signal {int(signal.SIGKILL)} (SIGKILL)" in killed.stderr
+        assert "rank 0 of 2 stopped" in killed.stderr
+        assert re.search(r"; missing: (0, )?(2-)?3\. Start", killed.stderr)
+        kept = {p: p.stat().st_mtime_ns for p in (folder / "out").glob("shard-*.safetensors")}
+        assert {"shard-00001.safetensors"} <= {p.name for p in kept}
+        assert not (folder / "out/curve.safetensors").exists()
+        assert main(command()) == 0
+        assert {p: p.stat().st_mtime_ns for p in kept} == kept
+        decoder, x = problem()
+        expected = quick(decoder, x, folder / "other")
+        assert_same(RateDistortionCurve.load(folder / "out/curve.safetensors"), expected)
+
+
+class TestCurve:
+    @pytest.fixture
+    def curve(self):
+        decoder, x = problem(9)
+        return linear_gaussian_curve(decoder.weight, decoder.bias, x, BETAS)
+
+    def test_says_in_short_what_it_is(self, curve):
+        mean = curve.mean()
+        assert repr(curve) == (
+            "RateDistortionCurve of 9 images at 3 betas, 0.1 to 10: rate "
+            f"{float(mean.rate[0]):.4g} to {float(mean.rate[-1]):.4g} nats an image, distortion "
+            f"{float(mean.distortion[0]):.4g} to {float(mean.distortion[-1]):.4g}"
+        )
+
+    def test_plots_itself(self, curve):
+        (axes,) = curve.plot().axes
+        line, dots = axes.lines
+        mean, legendre = curve.mean(), curve.legendre()
+        np.testing.assert_array_equal(
+            line.get_xydata(), torch.stack([mean.distortion, mean.rate], 1)
+        )
+        np.testing.assert_array_equal(dots.get_xydata(), torch.stack([*legendre], 1))
+        assert dots.get_linestyle() == ":"
+        (band,) = axes.collections
+        edges = band.get_paths()[0].vertices[:, 1]
+        top, bottom = mean.rate + 2 * mean.rate_error, mean.rate - 2 * mean.rate_error
+        assert edges.max() == pytest.approx(float(top.max()))
+        assert edges.min() == pytest.approx(float(bottom.min()))
+        assert "nats" in axes.get_ylabel()
+        assert axes.get_xlabel().startswith("distortion")
+
+    def test_shares_axes_with_another(self, curve):
+        figure = curve.plot(label="ours")
+        assert curve.plot(figure.axes[0], "theirs") is figure
+        curves = figure.axes[0].lines[::2]
+        assert [line.get_label() for line in curves] == ["ours", "theirs"]
+        assert curves[0].get_linestyle() != curves[1].get_linestyle()
+
+    def test_is_a_picture_with_a_name_in_a_notebook(self, curve):
+        html = curve._repr_html_()
+        assert f'alt="{curve!r}"' in html
+        assert 'src="data:image/png;base64,iVBORw0KGgo' in html
+
+    def test_one_image_has_no_band(self):
+        decoder, x = problem(1)
+        figure = linear_gaussian_curve(decoder.weight, decoder.bias, x, BETAS).plot()
+        edges = figure.axes[0].collections[0].get_paths()[0].vertices
+        assert np.isfinite(edges).all()
+
+
+class TestPage:
+    """`book/your_own_decoder.md` keeps to the library."""
+
+    PAGE = Path(__file__).parents[2] / "book" / "your_own_decoder.md"
+
+    def test_its_code_runs(self, tmp_path, monkeypatch):
+        from dgm.papers.rate_distortion import bdmc_gap
+
+        quick = {"n_chains": 4, "n_leapfrog": 2, "temperatures_per_beta": 2, "progress": False}
+        for name, value in quick.items():
+            monkeypatch.setitem(rate_distortion_curve.__kwdefaults__, name, value)
+        for name, value in {"n_temperatures": 20, "progress": False}.items():
+            monkeypatch.setitem(bdmc_gap.__kwdefaults__, name, value)
+        monkeypatch.chdir(tmp_path)
+        names = {
+            "my_decoder": nn.Linear(10, 16).requires_grad_(False),
+            "my_images": torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0)),
+        }
+        blocks = re.findall(r"```python\n(.*?)```", self.PAGE.read_text("utf-8"), re.DOTALL)
+        assert len(blocks) >= 7
+        for block in blocks:
+            exec(block, names)
+            names.setdefault("other_curve", names["curve"])
+        assert isinstance(names["curve"], RateDistortionCurve)
+        assert names["curve"].distortion.shape == (25, 3)
+
+    def test_quotes_messages_that_exist(self):
+        sources = (Path(module.__file__).parent).rglob("*.py")
+        text = "".join(path.read_text("utf-8") for path in sources)
+        text = re.sub(r'"\s*\n\s*f?"', "", text)  # literals that go on in the next line
+        quoted = re.findall(r"^\| `([^|]+)` \|", self.PAGE.read_text("utf-8"), re.MULTILINE)
+        assert len(quoted) >= 10
+        for message in quoted:
+            assert message in text, message
+
+    def test_names_options_that_exist(self):
+        options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", self.PAGE.read_text("utf-8")))
+        known = set(module._parser()._option_string_actions)
+        assert len(options) > 5
+        assert options - {"--nproc-per-node"} <= known

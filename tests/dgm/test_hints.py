@@ -1,0 +1,59 @@
+"""The hints of chapters 5 and 6, played on the published results: what they promise is seen."""
+
+import numpy as np
+import pytest
+
+from dgm_book import jobs, widgets
+from dgm_book.chapters.pooling_vae import page as pooling_vae
+from dgm_book.chapters.variational_hyper_rnn import page as variational_hyper_rnn
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Return ``published(experiment)``, its chapter as the page shows it."""
+    monkeypatch.delenv("DGM_RESULTS", raising=False)
+
+    def load(experiment):
+        profile = jobs.published(jobs.over_seeds(experiment.run, 0))
+        if profile is None or profile.name != "small":
+            pytest.skip("no published results")
+        return experiment.chapter("small")
+
+    return load
+
+
+def test_a_word_that_moves_to_the_front_counts_less_for_a_last_state_and_more_for_a_maximum(
+    published,
+):
+    chapter = published(pooling_vae)
+    words = chapter.vocabulary.values["words"]
+    weights = widgets.PoolingWeights(pooling_vae.page_encoders(chapter), words)
+    change = {"last": [], "max": []}
+    for sentence in pooling_vae.page_examples(chapter)[:8]:
+        *body, stop = sentence.split()
+        for word in ("excellent", "terrible", "pizza", "never"):
+            at_the_end = weights.encode(" ".join([*body, word, stop]))
+            in_front = weights.encode(" ".join([word, *body, stop]))
+            for kind, changes in change.items():
+                end = weights.influence(kind, at_the_end)[len(body)]
+                changes.append(np.log(weights.influence(kind, in_front)[0] / end))
+    assert max(change["last"]) < 0
+    assert np.mean(np.array(change["max"]) > 0) > 0.75
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_noise_makes_both_kls_jump_and_a_new_matrix_does_not(published, seed):
+    chapter = published(variational_hyper_rnn)
+    weights = widgets.HyperWeights(variational_hyper_rnn.page_models(chapter, chapter.system))
+    opening = [[0, 0, 0.25], [20, 1, 0.25], [40, 1, 4.0]]
+    schedule = [*opening, [60, 1, 0.25], [85, 1, 4.0], [110, 4, 4.0]]
+    played = widgets.SwitchNow(
+        weights, variational_hyper_rnn.page_systems(), schedule=schedule, seed=seed, steps=135
+    ).replay()
+    for trace in played["traces"].values():
+        kl = np.asarray(trace.mean_kl)
+        jump = kl[85:87].max() - kl[75:85].mean()
+        assert jump > 0.5
+        assert kl[88:98].mean() - kl[75:85].mean() < 0.5 * jump
+        assert kl[110:113].max() - kl[100:110].mean() < 0.5 * jump
+    assert played["posterior"][110:135, 4].max() > 0.5

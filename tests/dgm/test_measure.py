@@ -1,0 +1,86 @@
+"""Measures against values that can be worked out."""
+
+import math
+
+import pytest
+import torch
+
+from dgm.measure import active_units, aggregate_mutual_information, bootstrap, effective_sample_size
+
+
+def test_active_units_at_the_threshold():
+    scale = torch.tensor([0.0, 0.0999, 0.1001, 2.0], dtype=torch.float64)
+    pattern = torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(500)
+    mu = pattern[:, None] * scale + 7.0
+    unbiased = 1000 / 999
+    assert active_units(mu * math.sqrt(1 / unbiased)) == 2
+    assert active_units(mu, threshold=1.0) == 1
+    assert active_units(mu).dtype == torch.float64
+
+
+def test_mutual_information_of_separate_posteriors_is_log_n():
+    mu = 100.0 * torch.arange(32.0)[:, None]
+    value = aggregate_mutual_information(mu, torch.zeros(32, 1))
+    assert float(value) == pytest.approx(math.log(32), abs=1e-9)
+
+
+def test_mutual_information_of_equal_posteriors_is_zero():
+    value = aggregate_mutual_information(torch.ones(50, 3), torch.zeros(50, 3), n_samples=5)
+    assert float(value) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_mutual_information_of_a_gaussian_channel():
+    """mu ~ N(0, a), z | mu ~ N(mu, 1): I = log(1 + a) / 2, less the part a finite set cannot show."""
+    generator = torch.Generator().manual_seed(77)
+    mu = 2.0 * torch.randn(2000, 1, generator=generator, dtype=torch.float64)
+    value = aggregate_mutual_information(mu, torch.zeros(2000, 1))
+    values = [aggregate_mutual_information(mu, torch.zeros(2000, 1), seed=s) for s in range(1, 6)]
+    spread = torch.stack(values).std()
+    sample_variance = float(mu.var())
+    exact = 0.5 * math.log(1 + sample_variance)
+    assert abs(float(value) - exact) < 4 * float(spread) + 4 * math.sqrt(0.5 / 2000)
+
+
+def test_mutual_information_does_not_depend_on_the_chunk():
+    mu = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    one = aggregate_mutual_information(mu, torch.zeros(100, 2), chunk=100)
+    many = aggregate_mutual_information(mu, torch.zeros(100, 2), chunk=7)
+    torch.testing.assert_close(one, many)
+
+
+def test_effective_sample_size():
+    assert float(effective_sample_size(torch.zeros(8))) == pytest.approx(8)
+    assert float(effective_sample_size(torch.tensor([0.0, -1e4, -1e4]))) == pytest.approx(1)
+    assert float(effective_sample_size(torch.full((8,), -math.inf))) == 1
+    two = torch.tensor([[0.0, 0.0], [0.0, math.log(3)]])
+    torch.testing.assert_close(
+        effective_sample_size(two), torch.tensor([2.0, 16 / 10], dtype=torch.float64)
+    )
+    assert float(effective_sample_size(torch.tensor([900.0, 900.0]))) == pytest.approx(2)
+
+
+def test_bootstrap_interval_covers_the_mean():
+    hits = 0
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        values = torch.randn(60, generator=generator, dtype=torch.float64) + 3.0
+        interval = bootstrap(values, n_resamples=400, seed=seed)
+        hits += interval.low < 3.0 < interval.high
+        assert interval.standard_error == pytest.approx(float(values.std()) / math.sqrt(60))
+        assert interval.low < interval.mean < interval.high
+    assert abs(hits - 95) <= 4 * math.sqrt(100 * 0.95 * 0.05)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: active_units(torch.zeros(1, 2)),
+        lambda: active_units(torch.full((3, 2), math.nan)),
+        lambda: aggregate_mutual_information(torch.zeros(3, 2), torch.zeros(3, 1)),
+        lambda: bootstrap(torch.tensor([1.0])),
+        lambda: bootstrap(torch.tensor([1.0, math.inf])),
+    ],
+)
+def test_bad_arguments_are_told(call):
+    with pytest.raises(ValueError, match=r"two|finite|is \("):
+        call()

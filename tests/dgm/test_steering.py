@@ -1,0 +1,370 @@
+"""The steering model: votes, masks, attention and rewriting against what their equations say."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from dgm import steering
+from dgm.data.text import Vocabulary
+from dgm.steering import SteeringModel
+
+TEXT = "the food was good bad great awful service slow and a place . nice staff rude"
+WORDS = TEXT.split()
+POSITIVE, NEGATIVE = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([1.0, 0.0, 0.0])
+
+
+@pytest.fixture(scope="module")
+def vocabulary():
+    return Vocabulary(WORDS, unknown_slots=3, mask=True)
+
+
+@pytest.fixture
+def model(vocabulary):
+    torch.manual_seed(0)
+    made = SteeringModel(
+        vocabulary, embedding=12, hidden=20, context=16, voters=14, latent_dim=6
+    ).double()
+    for parameter in made.parameters():
+        # Larger than at the start of training, so that nothing is nearly constant.
+        torch.nn.init.normal_(parameter, 0, 0.4)
+    return made
+
+
+def words_of(vocabulary, *texts):
+    tokens = vocabulary.encode(texts).tokens[:, 1:-1]
+    return tokens.masked_fill(tokens == vocabulary.end, vocabulary.pad)
+
+
+@pytest.fixture
+def words(vocabulary):
+    return words_of(
+        vocabulary, "the food was good .", "the staff was rude and the food bad", "nice place"
+    )
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def memory_of(model, words):
+    with torch.no_grad():
+        return model.remember(words)
+
+
+class TestReading:
+    def test_votes_add_up_to_the_logits(self, model, words):
+        reading = model.read(words)
+        torch.testing.assert_close(
+            reading.votes.sum(1) + model.weights.bias, reading.logits, rtol=0, atol=1e-12
+        )
+        assert (reading.votes[words == 0] == 0).all()
+        torch.testing.assert_close(reading.p.sum(1), torch.ones(3, dtype=torch.float64))
+
+    def test_padding_changes_nothing(self, model, words):
+        wide = functional.pad(words, (0, 4))
+        torch.testing.assert_close(model.read(wide).p, model.read(words).p, rtol=0, atol=1e-12)
+        torch.testing.assert_close(
+            memory_of(model, wide).latents[:, : words.shape[1]], memory_of(model, words).latents
+        )
+        torch.testing.assert_close(memory_of(model, wide).kl, memory_of(model, words).kl)
+
+    def test_nothing_speaks_against_where_the_sentence_is(self, model, words):
+        reading = model.read(words)
+        assert (steering.against(reading, reading.p) == 0).all()
+
+    def test_against_by_hand(self, model, words):
+        reading = model.read(words)
+        found = steering.against(reading, POSITIVE.double().expand(3, 3))
+        wanted = sum((reading.p[1, k] - POSITIVE[k]) * reading.votes[1, 4, k] for k in range(3))
+        torch.testing.assert_close(found[1, 4], wanted)
+        a_word = POSITIVE.double().expand(3, words.shape[1], 3)
+        torch.testing.assert_close(steering.against(reading, a_word), found)
+
+    def test_kl_is_that_of_the_distributions(self, model, words):
+        with torch.no_grad():
+            memory = model.remember(words)
+            zeroed = model.logvar(torch.zeros(1, 16, dtype=torch.float64))
+        assert zeroed.shape == (1, 12)
+        assert (memory.kl > 0).all()
+        # By sampling: E log q - log p of one sentence's latents.
+        with torch.no_grad():
+            single = words[2:, :2]
+            mu = model.remember(single).latents
+            draws = torch.stack([model.remember(single, generator(i)).latents for i in range(4000)])
+        spread = draws.std(0)
+        q, p = (torch.distributions.Normal(m, s) for m, s in ((mu, spread), (0.0 * mu, 1.0)))
+        sampled = (q.log_prob(draws) - p.log_prob(draws)).sum((1, 2, 3))
+        error = sampled.std() / len(sampled) ** 0.5
+        # The spread is estimated too; its error is of second order in the log-density.
+        assert abs(float(sampled.mean() - memory.kl[2])) < 4 * float(error) + 24 * 2 / 4000
+
+
+class TestMasking:
+    def test_what_is_above_the_margin(self, vocabulary, words):
+        votes = torch.zeros(words.shape, dtype=torch.float64)
+        votes[0, 3], votes[1, 3], votes[1, 1] = 1.0, 1.0, 0.4
+        masked = steering.mask_source(words, votes, torch.tensor([0.5, 0.3, 0.0]), vocabulary.mask)
+        changed = (masked != words).nonzero().tolist()
+        assert changed == [[0, 3], [1, 1], [1, 3]]
+        assert (masked[masked != words] == vocabulary.mask).all()
+
+    def test_no_disturbance(self, vocabulary, words):
+        same = steering.disturb(words, vocabulary.mask, generator(), share=0.0, stretch=0.0)
+        assert torch.equal(same[:, : words.shape[1]], words)
+        assert (same[:, words.shape[1] :] == 0).all()
+
+    def test_only_runs_of_masks_change_their_length(self, vocabulary):
+        words = words_of(vocabulary, *["the food was good and the staff was rude ."] * 400)
+        source = words.clone()
+        source[:, 3:5] = vocabulary.mask
+        source[:, 8] = vocabulary.mask
+        made = steering.disturb(source, vocabulary.mask, generator(), share=0.0, stretch=0.4)
+        left = [[t for t in row if t not in (0, vocabulary.mask)] for row in made.tolist()]
+        assert all(row == [t for t in source[0].tolist() if t != vocabulary.mask] for row in left)
+        masks = (made == vocabulary.mask).sum(1)
+        # Two runs: the first has 1, 2 or 3 masks, the second 1 or 2.
+        assert (int(masks.min()), int(masks.max())) == (2, 5)
+        grown = (masks > 3).double().mean()
+        first = {1: 0.6 * 0.4, 2: 0.6 * 0.6 + 0.4 * 0.4, 3: 0.4 * 0.6}
+        second = {1: 0.6, 2: 0.4}
+        chance = sum(a * b for m, a in first.items() for n, b in second.items() if m + n > 3)
+        assert abs(grown - chance) < 4 * (chance * (1 - chance) / 400) ** 0.5
+
+    def test_share_of_masks(self, vocabulary):
+        words = words_of(vocabulary, *["the food was good and the staff was rude ."] * 1000)
+        made = steering.disturb(words, vocabulary.mask, generator(), share=0.1, stretch=0.0)
+        share = float((made == vocabulary.mask).double().sum() / (words != 0).sum())
+        assert abs(share - 0.1) < 4 * (0.09 / 10_000) ** 0.5
+
+
+class TestDecoder:
+    def test_is_causal(self, model, words):
+        memory = memory_of(model, words)
+        z1 = model.vertices[:3]
+        before, _ = model.decode(words, z1, memory, model.start(z1, memory))
+        later = words.clone()
+        later[:, 3:] = 9
+        after, _ = model.decode(later, z1, memory, model.start(z1, memory))
+        torch.testing.assert_close(before[:, :3], after[:, :3], rtol=0, atol=1e-12)
+        assert not torch.allclose(before[:, 3:], after[:, 3:])
+
+    def test_vertex_changes_the_first_word(self, model, words):
+        memory = memory_of(model, words)
+        one, other = (
+            model.decode(words, z1, memory, model.start(z1, memory))[0]
+            for z1 in (model.vertices[[0, 0, 0]], model.vertices[[2, 2, 2]])
+        )
+        assert not torch.allclose(one[:, 0], other[:, 0])
+
+    def test_log_likelihood_word_by_word(self, model, words, vocabulary):
+        memory, z1 = memory_of(model, words), model.vertices[:3]
+        whole = steering.sentence_log_likelihood(model, words, z1, memory)
+        for row in range(3):
+            text = [t for t in words[row].tolist() if t]
+            mine = steering.Memory(
+                memory.latents[row : row + 1], memory.present[row : row + 1], memory.kl
+            )
+            state, total, last = model.start(z1[row : row + 1], mine), 0.0, vocabulary.start
+            for t, word in enumerate([*text, vocabulary.end]):
+                logits, state = model.requires_grad_(False).decode(
+                    torch.tensor([[last]]), z1[row : row + 1], mine, state, first=t
+                )
+                total += float(torch.log_softmax(logits[0, 0], -1)[word])
+                last = word
+            # The library sums in float32.
+            assert float(whole[row]) == pytest.approx(total, abs=2e-4)
+
+    def test_attention_follows_a_copied_phrase(self, vocabulary):
+        torch.manual_seed(1)
+        model = SteeringModel(vocabulary, embedding=64, hidden=8, context=8, voters=4, latent_dim=4)
+        with torch.no_grad():
+            model.embedding.weight.normal_()
+            model.shift.weight.zero_(), model.shift.bias.zero_()
+            model.attention_key.weight.zero_()
+            model.by_distance.zero_()
+        source = words_of(vocabulary, "the food was good and nice")
+        memory = memory_of(model, source)
+        # Whatever the step, what stands behind the last word is read.
+        weights = model._attend(
+            torch.zeros(1, 1, 8), model.embedding(source[:, 2:3]), memory, first=0
+        )
+        assert float(weights[0, 0, 3]) > 0.99
+
+
+class TestObjective:
+    def test_gradient_reaches_every_parameter(self, vocabulary, words):
+        torch.manual_seed(0)
+        model = SteeringModel(vocabulary, embedding=12, hidden=20, context=16, voters=14)
+        targets = torch.eye(3)
+        for share in (0.0, 0.67):
+            model.zero_grad()
+            terms = steering.steering_objective(
+                model, words, targets, generator(), back_translated=share
+            )
+            assert all(torch.isfinite(term) for term in terms)
+            terms.loss().backward()
+            missing = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+            assert missing == []
+
+    def test_terms_by_hand(self, model, words):
+        targets = torch.tensor([[0.0, 0.2, 0.8], [1, 0, 0], [0, 1, 0]], dtype=torch.float64)
+        terms = steering.steering_objective(model.float(), words, targets.float(), generator())
+        reading = model.read(words)
+        label = functional.cross_entropy(reading.logits, targets.float())
+        torch.testing.assert_close(terms.label, label)
+        mean = reading.p @ model.vertices
+        kl = torch.distributions.kl_divergence(
+            torch.distributions.Normal(mean, (model.simplex_logvar / 2).exp()),
+            torch.distributions.Normal(0.0, 1.0),
+        )
+        torch.testing.assert_close(terms.simplex_kl, kl.sum(1).mean())
+        assert float(terms.loss(beta=1, beta_simplex=0, label=0, sparsity=0, structured=0,
+                                orthogonality=0)) == pytest.approx(
+            float(terms.reconstruction + terms.kl), rel=1e-6
+        )  # fmt: skip
+
+    def test_same_seed_same_numbers(self, model, words):
+        model = model.float()
+        one, two = (
+            steering.steering_objective(
+                model, words, torch.eye(3), generator(3), back_translated=0.4
+            )
+            for _ in range(2)
+        )
+        assert [float(x) for x in one] == [float(x) for x in two]
+
+
+SHARED = ("quux", "blarg", "frob")  # what the last of three slots stands for
+
+
+class TestRewriting:
+    SENTENCES = ("the food was good .", "kumquat staff was rude", "nice")
+
+    def test_unknown_words_come_from_the_source_only(self, model):
+        model = model.float()
+        made = steering.rewrite_at(model, self.SENTENCES, POSITIVE.expand(3, 3), 0.0)
+        assert "unk" not in made[0].text + made[2].text
+        assert "<mask>" not in "".join(r.text for r in made)
+        assert all(r.text for r in made)
+
+    def test_log_prob_is_that_of_the_words(self, model, vocabulary):
+        model = model.float()
+        (found,) = steering.rewrite_at(model, ["the food was good ."], POSITIVE[None], 1e9)
+        words = words_of(vocabulary, "the food was good .")
+        memory, z1 = memory_of(model, words), POSITIVE[None] @ model.vertices
+        made = words_of(vocabulary, found.text)
+        if made.shape[1] < words.shape[1] + steering.LONGER:
+            # Unknown words and markers were out of the running, so the probability is at least this.
+            whole = steering.sentence_log_likelihood(model, made, z1, memory)
+            assert found.log_prob >= float(whole) - 1e-4
+        assert 0 <= found.agreement <= 1
+
+    def test_batch_of_one_gives_the_same(self, model):
+        model = model.float()
+        weights = torch.stack([POSITIVE, NEGATIVE, POSITIVE])
+        together = steering.rewrite(model, self.SENTENCES, weights, margins=(0.5, 0.0))
+        for text, w, found in zip(self.SENTENCES, weights, together, strict=True):
+            (alone,) = steering.rewrite(model, [text], w[None], margins=(0.5, 0.0))
+            # A longer batch lets a rewrite run on for longer.
+            assert found.text.startswith(alone.text)
+
+    def test_stops_at_the_first_margin_that_agrees(self, model):
+        model = model.float()
+        weights = POSITIVE.expand(3, 3)
+        first = steering.rewrite(model, self.SENTENCES, weights, margins=(0.9, 0.0), threshold=0.0)
+        assert [r.margin for r in first] == [0.9] * 3
+        best = steering.rewrite(model, self.SENTENCES, weights, margins=(0.9, 0.0), threshold=1.1)
+        each = [steering.rewrite_at(model, self.SENTENCES, weights, m) for m in (0.9, 0.0)]
+        for kept, one, other in zip(best, *each, strict=True):
+            assert kept.agreement == pytest.approx(max(one.agreement, other.agreement), abs=1e-6)
+
+    def test_switch_in_mid_sentence(self, model):
+        model = model.float()
+        text = ["the food was good and the staff was nice ."]
+        plain = steering.rewrite_at(model, text, NEGATIVE[None], 1e9)[0].text.split()
+        switched = steering.rewrite_at(
+            model, text, NEGATIVE[None], 1e9, switch_at=4, weights_after=POSITIVE[None]
+        )[0].text.split()
+        assert plain[:4] == switched[:4]
+        assert plain != switched
+
+    @pytest.mark.parametrize(
+        ("sentences", "weights", "message"),
+        [
+            (["good", ""], torch.eye(3)[:2], "sentence 1"),
+            ([], torch.eye(3)[:0], "at least one"),
+            (["good"], torch.tensor([[0.5, 0.5, 0.5]]), "sum to 1"),
+            (["good"], torch.tensor([[1.5, 0.0, -0.5]]), "0 or more"),
+            (["good"], torch.eye(3), "must be"),
+            (["good", "good " * 31], torch.eye(3)[:2], "sentence 1 has more than 30 words"),
+        ],
+    )
+    def test_bad_input(self, model, sentences, weights, message):
+        with pytest.raises(ValueError, match=message):
+            steering.rewrite(model.float(), sentences, weights)
+
+    @pytest.mark.parametrize("width", [1, 3])
+    def test_every_unknown_word_is_written_at_most_as_often_as_it_was_read(self, model, width):
+        model = model.float()
+        vocabulary = model.vocabulary
+        source = "the kumquat zorp was quux and blarg frob"
+        with torch.no_grad():
+            model.word_bias[vocabulary.unknown + 2] += 50  # nothing but the last slot, if it may
+        for text in (source, "the kumquat zorp was good", "zorp was good"):
+            (best,) = steering.rewrite_at(model, [text], POSITIVE[None], 0.5, width=width)
+            words = best.text.split()
+            assert "<unk>" not in words
+            # Of what the last slot stands for, all is written, in order.
+            shared = [w for w in text.split() if w in SHARED]
+            assert [w for w in words if w in SHARED] == shared
+
+    def test_numbers_are_not_invented_in_what_somebody_typed(self):
+        torch.manual_seed(0)
+        vocabulary = Vocabulary([*WORDS, "_num_"], unknown_slots=3, mask=True)
+        model = SteeringModel(vocabulary, embedding=12, hidden=20, context=16, voters=14)
+        with torch.no_grad():
+            model.word_bias[vocabulary.id("_num_")] = 30.0
+        read = steering.rewrite_at(model, ["the food was good"], POSITIVE[None], 1.0)
+        assert read[0].text.count("_num_") > 1
+        assert "_num_" not in model.rewrite("the food was good for 12", POSITIVE)
+        assert model.rewrite("the _num_ food", POSITIVE).split().count("_num_") == 1
+
+    def test_sentences_are_rewritten_one_by_one(self, model):
+        model = model.float()
+        sentences = ["the food was good .", "a Kumquat !", "nice staff and bad kumquat food"]
+        options = {"margins": (0.5, 0.1)}
+        expected = [
+            steering.rewrite(model, [s.lower()], POSITIVE[None], **options)[0].text
+            for s in sentences
+        ]
+        assert model.rewrite(" ".join(sentences), POSITIVE, **options) == " ".join(expected)
+        # One without a known word has nothing to steer.
+        words = model.rewrite("the food was good . zorp Quux", POSITIVE, **options)
+        assert words == f"{expected[0]} zorp quux"
+
+    def test_a_long_sentence_is_rewritten_to_its_end(self, model):
+        model = model.float()
+        pieces = ["the food was good and nice " * 4 + ",", "slow service and a bad place " * 4]
+        expected = [steering.rewrite(model, [p], NEGATIVE[None])[0].text for p in pieces]
+        assert model.rewrite(" ".join(pieces), NEGATIVE) == " ".join(expected)
+
+    def test_a_switch_counts_the_words_of_the_whole_text(self, model):
+        model = model.float()
+        first, second = "the food was good .", "the staff was nice ."
+        options = {"margins": (0.5,), "weights_after": POSITIVE[None]}
+        words = model.rewrite(f"{first} {second}", NEGATIVE, switch_at=7, **options)
+        expected = [
+            model.rewrite(text, NEGATIVE, switch_at=at, **options)
+            for text, at in ((first, 7), (second, 2))
+        ]
+        assert words == " ".join(expected)
+        assert expected[1] != model.rewrite(second, NEGATIVE, switch_at=7, **options)
+
+    @pytest.mark.parametrize("text", ["", "  ", "\n"])
+    def test_no_word(self, model, text):
+        with pytest.raises(ValueError, match="no word"):
+            model.rewrite(text, POSITIVE)
+
+    def test_needs_a_mask(self):
+        with pytest.raises(ValueError, match="mask"):
+            SteeringModel(Vocabulary(WORDS))

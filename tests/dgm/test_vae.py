@@ -1,0 +1,127 @@
+"""Closed forms and inequalities of the Gaussian VAE bounds."""
+
+import math
+
+import pytest
+import torch
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
+
+from dgm.vae import elbo, gaussian_kl, gaussian_log_likelihood, importance_bound, reparameterise
+
+
+def test_kl_against_torch_distributions():
+    generator = torch.Generator().manual_seed(0)
+    mu = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    logvar = torch.randn(7, 3, generator=generator, dtype=torch.float64)
+    q = Independent(Normal(mu, (0.5 * logvar).exp()), 1)
+    p = Independent(Normal(torch.zeros_like(mu), torch.ones_like(mu)), 1)
+    torch.testing.assert_close(gaussian_kl(mu, logvar), kl_divergence(q, p))
+
+
+def test_kl_keeps_gradient_and_dtype_and_is_exact_near_zero():
+    mu = torch.zeros(2, 3, requires_grad=True)
+    logvar = torch.full((2, 3), 1e-4, requires_grad=True)
+    kl = gaussian_kl(mu, logvar)
+    assert kl.dtype == torch.float32
+    # 0.5 (e^v - 1 - v) = v^2 / 4 for small v, which exp(v) - 1 would lose in float32
+    torch.testing.assert_close(kl, torch.full((2,), 3 * 1e-8 / 4), rtol=0.1, atol=0)
+    kl.sum().backward()
+    assert mu.grad is not None
+    assert torch.isfinite(logvar.grad).all()
+
+
+def test_half_precision_does_not_overflow():
+    mu = torch.full((1, 1), 300.0, dtype=torch.float16)
+    assert float(gaussian_kl(mu, torch.zeros_like(mu))) == pytest.approx(45_000)
+    x = torch.full((1, 100), 10.0, dtype=torch.float16)
+    far = gaussian_log_likelihood(300 * x / 10, 0 * x, torch.tensor(20.0, dtype=torch.float16))
+    assert float(far) == pytest.approx(
+        -0.5 * (9e6 * math.exp(-20) + 100 * (math.log(2 * math.pi) + 20))
+    )
+
+
+def test_likelihood_against_torch_distributions():
+    x, mean = torch.randn(5, 4, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)
+    log_variance = torch.tensor(-1.3, dtype=torch.float64)
+    exact = Normal(mean, (0.5 * log_variance).exp()).log_prob(x).sum(1)
+    torch.testing.assert_close(gaussian_log_likelihood(x, mean, log_variance), exact)
+
+
+def linear_gaussian(k, seed):
+    """x = W z + noise: importance weights of a poor posterior, and the exact log p(x)."""
+    generator = torch.Generator().manual_seed(seed)
+    options = {"generator": generator, "dtype": torch.float64}
+    weight = torch.randn(4, 2, **options)
+    x = torch.randn(300, 4, **options)
+    exact = MultivariateNormal(torch.zeros(4).double(), weight @ weight.T + torch.eye(4)).log_prob(
+        x
+    )
+    mu, logvar = torch.zeros(300, 2).double(), torch.full((300, 2), -0.5).double()
+    z = mu + torch.randn(k, 300, 2, **options) * (0.5 * logvar).exp()
+    log_w = (
+        Normal(z @ weight.T, 1.0).log_prob(x).sum(-1)
+        + Normal(0.0, 1.0).log_prob(z).sum(-1)
+        - Normal(mu, (0.5 * logvar).exp()).log_prob(z).sum(-1)
+    )
+    return log_w, exact
+
+
+def test_bounds_rise_towards_the_exact_likelihood():
+    log_w, exact = linear_gaussian(256, seed=0)
+    slack = []
+    for k in (1, 16, 256):
+        bound = importance_bound(log_w[:k])
+        missed = exact - bound
+        assert missed.mean() > -4 * missed.std() / math.sqrt(300)
+        slack.append(float(missed.mean()))
+    assert slack[0] > 3 * slack[1] > 9 * slack[2] > 0
+
+
+def test_importance_weights_are_unbiased():
+    log_w, exact = linear_gaussian(2000, seed=1)
+    ratio = (log_w - exact).exp().mean(0)
+    assert abs(float(ratio.mean()) - 1) < 4 * float(ratio.std()) / math.sqrt(300)
+
+
+def test_importance_bound_of_one_sample_is_the_elbo():
+    log_w, _ = linear_gaussian(1, seed=2)
+    assert torch.equal(importance_bound(log_w), log_w[0])
+
+
+def test_elbo_terms_add_up():
+    log_likelihood = torch.tensor([-3.0, -5.0])
+    mu, logvar = torch.ones(2, 3), torch.zeros(2, 3)
+    bound = elbo(log_likelihood, mu, logvar, beta=2.0)
+    torch.testing.assert_close(bound.kl, torch.tensor([1.5, 1.5]))
+    torch.testing.assert_close(bound.value, log_likelihood - 2.0 * bound.kl)
+
+
+def test_reparameterised_samples_have_the_moments():
+    mu, logvar = torch.tensor([[0.5, -2.0]]), torch.tensor([[0.7, -1.0]])
+    z = reparameterise(
+        mu.expand(40_000, 2), logvar.expand(40_000, 2), torch.Generator().manual_seed(0)
+    )
+    error = (0.5 * logvar[0]).exp() / math.sqrt(40_000)
+    assert ((z.mean(0) - mu[0]).abs() < 4 * error).all()
+    assert ((z.var(0) / logvar[0].exp() - 1).abs() < 4 * math.sqrt(2 / 40_000)).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gaussian_kl(torch.zeros(2, 3), torch.zeros(2, 2)), "must both be"),
+        (lambda: gaussian_kl(torch.zeros(3), torch.zeros(3)), "must both be"),
+        (lambda: gaussian_kl(torch.full((2, 3), math.nan), torch.zeros(2, 3)), "finite"),
+        (lambda: importance_bound(torch.zeros(3)), "must be"),
+        (lambda: importance_bound(torch.zeros(0, 3)), "at least 1"),
+        (lambda: elbo(torch.zeros(3), torch.zeros(2, 1), torch.zeros(2, 1)), "log_likelihood"),
+    ],
+)
+def test_bad_arguments_are_told(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_validation_can_be_turned_off():
+    kl = gaussian_kl(torch.full((1, 2), math.nan), torch.zeros(1, 2), validate=False)
+    assert torch.isnan(kl).all()

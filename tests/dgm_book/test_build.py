@@ -1,0 +1,649 @@
+"""The book's engine, on a tiny book in a temporary folder."""
+
+import importlib.util
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import psutil
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from dgm_book import build as book
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDGET = """
+import anywidget, traitlets
+class Dial(anywidget.AnyWidget):
+    _esm = "export default {render({el}) {el.textContent = '</script><b>'}}"
+    value = traitlets.Int(3).tag(sync=True)
+Dial()
+"""
+PARAMETERS = {"PROFILE": "smoke", "SEED": 7}
+
+
+def notebook_of(*code: str) -> nbformat.NotebookNode:
+    """A notebook with a text, parameters and the given code cells."""
+    parameters = new_code_cell('PROFILE = "auto"  # the size\nSEED = 0')
+    parameters.metadata.tags = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return new_notebook(
+        cells=[new_markdown_cell("# Tiny"), parameters, *map(new_code_cell, code)],
+        metadata={"kernelspec": kernel},
+    )
+
+
+def write(root: Path, notebook: nbformat.NotebookNode, name: str = "01_tiny") -> Path:
+    path = root / "notebooks" / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    monkeypatch.delenv("DGM_RESULTS", raising=False)
+    root = tmp_path / "root"
+    (root / "lib" / "dgm" / "sampling").mkdir(parents=True)
+    (root / "lib" / "dgm" / "sampling" / "hmc.py").write_text("STEPS = 20\n")
+    (root / "requirements.lock").write_text("numpy==2.0\n")
+    (root / "pyproject.toml").write_text('[project]\nname = "tiny"\n')
+    (root / "book").mkdir()
+    (root / "_config.yml").write_text("")
+    (root / "_toc.yml").write_text("")
+    write(root, notebook_of("print(SEED)", "print(PROFILE)"))
+    return root
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Replaces the slow part; counts its calls."""
+    calls = []
+
+    def execute(notebook, name, **_):
+        calls.append(name)
+        executed = nbformat.from_dict(json.loads(json.dumps(notebook)))
+        for count, cell in enumerate(book.code_cells(executed), start=1):
+            cell.execution_count = count
+            cell.outputs = [new_output("stream", text=f"run {len(calls)}")]
+        return executed
+
+    monkeypatch.setattr(book, "execute", execute)
+    return calls
+
+
+def prepare(root: Path) -> tuple[nbformat.NotebookNode, bool]:
+    (path,) = book.chapters(root)
+    return book.prepare(path, root, root / "_build", PARAMETERS, timeout=60)
+
+
+def edit(root: Path, change) -> None:
+    (path,) = book.chapters(root)
+    notebook = nbformat.read(path, as_version=4)
+    change(notebook.cells)
+    nbformat.write(notebook, path)
+
+
+def test_nothing_changed_executes_nothing(root, runs):
+    first, ran = prepare(root)
+    again, ran_again = prepare(root)
+    assert (ran, ran_again, len(runs)) == (True, False, 1)
+    assert first == again
+
+
+def test_prose_edit_executes_nothing_and_shows(root, runs):
+    prepare(root)
+    edit(root, lambda cells: cells.__setitem__(0, new_markdown_cell("# Rewritten")))
+    edit(root, lambda cells: cells.append(new_markdown_cell("An end.")))
+    notebook, ran = prepare(root)
+    assert not ran
+    assert notebook.cells[0].source == "# Rewritten"
+    assert notebook.cells[-1].source == "An end."
+    assert notebook.cells[2].outputs[0].text == "run 1"
+
+
+def edit_code(root):
+    edit(root, lambda cells: cells[2].update(source="print(SEED + 1)"))
+
+
+def edit_tags(root):
+    edit(root, lambda cells: cells[2].metadata.update(tags=["hide-input"]))
+
+
+def edit_library(root):
+    (root / "lib" / "dgm" / "sampling" / "hmc.py").write_text("STEPS = 21\n")
+
+
+def add_script(root):
+    (root / "lib" / "dgm" / "nn.js").write_text("export {}")
+
+
+def edit_lock(root):
+    (root / "requirements.lock").write_text("numpy==2.1\n")
+
+
+def add_result(root):
+    path = root / "book" / "results" / "01_tiny" / "small" / "curve.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+
+
+CHANGES = [edit_code, edit_tags, edit_library, add_script, edit_lock, add_result]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+def test_what_changes_outputs_executes_again(root, runs, change):
+    prepare(root)
+    change(root)
+    assert prepare(root)[1]
+    assert not prepare(root)[1]
+
+
+def test_parameters_are_part_of_the_key(root, runs):
+    prepare(root)
+    (path,) = book.chapters(root)
+    _, ran = book.prepare(path, root, root / "_build", {**PARAMETERS, "SEED": 8}, timeout=60)
+    assert ran
+
+
+def test_results_of_other_chapters_execute_nothing(root, runs):
+    prepare(root)
+    (root / "book" / "results" / "02_other").mkdir(parents=True)
+    (root / "book" / "results" / "02_other" / "curve.json").write_text("{}")
+    assert not prepare(root)[1]
+
+
+def test_installed_versions_are_part_of_the_key(root, runs, monkeypatch):
+    prepare(root)
+    found = [*metadata.distributions(), SimpleNamespace(name="fonts", version="2.0")]
+    monkeypatch.setattr(metadata, "distributions", lambda: found)
+    book.installed.cache_clear()
+    assert prepare(root)[1]
+    book.installed.cache_clear()
+
+
+def during(monkeypatch, change):
+    """Makes something happen while a chapter runs, once."""
+    fake = book.execute
+
+    def execute(*args, **kwargs):
+        monkeypatch.setattr(book, "execute", fake)
+        change()
+        return fake(*args, **kwargs)
+
+    monkeypatch.setattr(book, "execute", execute)
+
+
+def test_outputs_are_not_kept_when_results_come_in_during_the_run(root, monkeypatch, runs):
+    during(monkeypatch, lambda: add_result(root))
+    assert prepare(root)[1]
+    assert prepare(root)[1]
+    assert not prepare(root)[1]
+
+
+def test_outputs_are_refused_when_the_library_is_edited_during_the_run(root, monkeypatch, runs):
+    during(monkeypatch, lambda: edit_library(root))
+    with pytest.raises(book.ChapterError, match="edited while it ran"):
+        prepare(root)
+    assert prepare(root)[0].cells[2].outputs[0].text == "run 2"
+
+
+def test_two_builds_do_not_overlap(root, monkeypatch, runs, capsys):
+    inside, release = threading.Event(), threading.Event()
+    during(monkeypatch, lambda: (inside.set(), release.wait(10)))
+    arguments = ["--execute-only", "--output", str(root / "_build")]
+    builds = [
+        threading.Thread(target=lambda: codes.append(book.main(arguments, root=root)))
+        for _ in range(2)
+    ]
+    codes: list[int] = []
+    builds[0].start()
+    inside.wait(10)
+    builds[1].start()
+    time.sleep(0.8)
+    assert "waiting for another build" in capsys.readouterr().out
+    assert len(runs) == 0
+    release.set()
+    for build in builds:
+        build.join()
+    assert codes == [0, 0]
+    assert len(runs) == 1, "the second takes what the first has kept"
+
+
+def test_a_damaged_cache_entry_is_executed_again(root, runs):
+    prepare(root)
+    (entry,) = (root / "_build" / "cache").iterdir()
+    entry.write_text('{"cells": [')
+    assert prepare(root)[1]
+
+
+def test_cache_keeps_few_entries(root, runs):
+    for step in range(7):
+        edit(root, lambda cells, step=step: cells[2].update(source=f"print({step})"))
+        prepare(root)
+    assert len(list((root / "_build" / "cache").iterdir())) == book.CACHE_DEPTH
+    assert not prepare(root)[1]
+
+
+def test_source_gets_parameters_and_loses_outputs(root):
+    (path,) = book.chapters(root)
+
+    def dirty(cells):
+        cells[2].update(outputs=[new_output("stream", text="old")], execution_count=3)
+        injected = new_code_cell("PROFILE = 'paper'")
+        injected.metadata.tags = ["injected-parameters"]
+        cells.insert(2, injected)
+
+    edit(root, dirty)
+    notebook = book.read_source(path, PARAMETERS)
+    code = book.code_cells(notebook)
+    assert [c.source for c in code] == [
+        'PROFILE = "smoke"  # the size\nSEED = 7',
+        "print(SEED)",
+        "print(PROFILE)",
+    ]
+    assert all(c.outputs == [] and c.execution_count is None for c in code)
+
+
+def test_source_without_parameters_is_refused(root):
+    (path,) = book.chapters(root)
+    with pytest.raises(ValueError, match="does not assign DEPTH once"):
+        book.read_source(path, {"DEPTH": 1})
+    edit(root, lambda cells: cells.pop(1))
+    with pytest.raises(ValueError, match="no cell is tagged 'parameters'"):
+        book.read_source(path, PARAMETERS)
+
+
+def test_merge_drops_injected_cells_and_refuses_other_code():
+    source, executed = notebook_of("1"), notebook_of("1")
+    injected = new_code_cell("SEED = 3")
+    injected.metadata.tags = ["injected-parameters"]
+    executed.cells.insert(2, injected)
+    executed.cells[3].execution_count = 9
+    assert book.code_cells(book.merge(source, executed))[-1].execution_count == 9
+    with pytest.raises(ValueError, match="other code cells"):
+        book.merge(notebook_of("2"), notebook_of("1"))
+
+
+def test_a_page_hides_what_readers_need_not_see_and_has_posters():
+    notebook = notebook_of("# NBVAL_CHECK_OUTPUT\n1 + 1", "show()")
+    cell = notebook.cells[-1]
+    data = {
+        book.WIDGET_VIEW: {"model_id": "1"},
+        "image/png": "aGVsbG8=",
+        "text/plain": 'Plane("a")',
+    }
+    cell.outputs = [new_output("display_data", data)]
+    posters = book.for_page(notebook, "01_tiny")
+    assert posters == {Path("book/_static/posters/01_tiny-0.png"): b"hello"}
+    assert notebook.cells[1].metadata.tags == ["parameters", "remove-cell"]
+    assert notebook.cells[2].source == "1 + 1"
+    html = cell.outputs[1].data["text/html"]
+    assert '<noscript><img src="../_static/posters/01_tiny-0.png"' in html
+    assert 'alt="Plane(&quot;a&quot;)"' in html
+
+
+def test_stage_touches_only_what_differs(root):
+    target = root / "_build" / "src"
+    notebooks = {"01_tiny.ipynb": notebook_of("1")}
+    book.stage(root, target, notebooks)
+    stale = target / "book" / "gone.md"
+    stale.write_text("")
+    for path in target.rglob("*"):
+        os.utime(path, (1, 1))
+    (root / "book" / "new.md").write_text("# New")
+    book.stage(root, target, notebooks)
+    touched = [p for p in target.rglob("*") if p.is_file() and p.stat().st_mtime > 1]
+    assert touched == [target / "book" / "new.md"]
+    assert not stale.exists()
+    assert (target / "lib" / "dgm" / "sampling" / "hmc.py").is_file()
+
+
+def test_pages_of_an_interrupted_build_are_not_used(root, monkeypatch):
+    output = root / "_build"
+    page = output / "html" / "page.html"
+    there = []
+
+    def build_sphinx(*_, **__):
+        there.append(page.is_file())
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text("half")
+        return outcomes.pop(0)()
+
+    outcomes = [lambda: 0, lambda: 0, lambda: sys.exit(143), lambda: 1, lambda: 0, lambda: 0]
+    for name in ("jupyter_book", "jupyter_book.sphinx"):
+        monkeypatch.setitem(sys.modules, name, SimpleNamespace(build_sphinx=build_sphinx))
+    book.build(root, output)
+    book.build(root, output)
+    with pytest.raises(SystemExit):
+        book.build(root, output)
+    with pytest.raises(RuntimeError, match="not built"):
+        book.build(root, output)
+    book.build(root, output)
+    book.build(root, output)
+    assert there == [False, True, True, False, False, True]
+
+
+def execute(root: Path, notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode:
+    return book.execute(
+        notebook, "01_tiny", work=root / "run", cwd=root, **{"timeout": 120, **options}
+    )
+
+
+def test_execute_runs_alone_with_one_thread_in_the_folder(root, capsys):
+    cell = "import os, dgm; print(os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd()))"
+    cell += "; print(os.environ['PYTHONHASHSEED'], dgm.__file__)"
+    old, stop = notebook_of(cell), threading.Event()
+    for count, done in enumerate(book.code_cells(old), start=1):
+        done.execution_count = count
+        done.outputs = [new_output("stream", text="old")]
+        done.metadata.execution = {"shell.execute_reply": "now"}
+    old.metadata.papermill = {"end_time": "now"}
+
+    def orphan():
+        (root / "run").mkdir(exist_ok=True)
+        while not stop.wait(0.05):
+            nbformat.write(old, root / "run" / "01_tiny.out.ipynb")
+
+    thread = threading.Thread(target=orphan)
+    thread.start()
+    try:
+        executed = execute(root, notebook_of(cell))
+    finally:
+        stop.set()
+        thread.join()
+    library = Path(book.__file__).parent / "__init__.py"
+    assert book.code_cells(executed)[-1].outputs[0].text == f"1 root\n0 {library}\n"
+    assert "01_tiny: 2 of 2 cells" in capsys.readouterr().out
+
+
+def test_a_kernel_whose_port_was_taken_starts_anew(root, monkeypatch, capsys):
+    launch, codes = book.launch, []
+
+    def first_fails(module, *arguments, **options):
+        codes.append(module)
+        if len(codes) > 1:
+            return launch(module, *arguments, **options)
+        command = [sys.executable, "-c", "print('ZMQError: Address already in use')"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=options["stdout"])
+
+    monkeypatch.setattr(book, "launch", first_fails)
+    executed = execute(root, notebook_of("print(6 * 7)"))
+    assert book.code_cells(executed)[-1].outputs[0].text == "42\n"
+    assert len(codes) == 2
+    assert "starting anew" in capsys.readouterr().out
+
+
+def test_a_failing_cell_is_named(root):
+    with pytest.raises(book.ChapterError, match=r"01_tiny: cell 3: ZeroDivisionError"):
+        execute(root, notebook_of("1", "1 / 0", "2"))
+
+
+def test_a_killed_kernel_is_an_error(root):
+    with pytest.raises(book.ChapterError, match=r"01_tiny: cell 2 did not run to its end"):
+        execute(root, notebook_of("import os; os.kill(os.getpid(), 9)"))
+
+
+def sleeper(pids: Path) -> str:
+    """A cell that writes down the process ids of papermill, its kernel and a child, and sleeps."""
+    return f"""
+import os, subprocess, pathlib, time
+child = subprocess.Popen(["sleep", "600"], start_new_session=True)
+part = pathlib.Path({str(pids)!r} + ".part")
+part.write_text(f"{{os.getppid()}} {{os.getpid()}} {{child.pid}}")
+part.rename({str(pids)!r})
+time.sleep(600)
+"""
+
+
+def alive(pids: Path) -> list[int]:
+    """Those of the processes that run."""
+    found = filter(psutil.pid_exists, map(int, pids.read_text().split()))
+    return [pid for pid in found if psutil.Process(pid).status() != "zombie"]
+
+
+def test_nothing_outlives_a_killed_build(root):
+    pids = root / "pids"
+    edit(root, lambda cells: cells[2].update(source=sleeper(pids)))
+    call = "import sys, pathlib; from dgm import book;"
+    call += "book.main(['--execute-only'], root=pathlib.Path(sys.argv[1]))"
+    build = subprocess.Popen([sys.executable, "-c", call, str(root)])
+    for _ in range(600):
+        if pids.exists():
+            break
+        time.sleep(0.1)
+    build.kill()
+    build.wait()
+    for _ in range(50):
+        if not alive(pids):
+            break
+        time.sleep(0.1)
+    assert alive(pids) == []
+
+
+def test_timeout_kills_the_kernel_and_its_children(root, monkeypatch):
+    pids = root / "pids"
+    # The clock jumps once the cell runs: no matter how long a kernel takes to start.
+    clock = SimpleNamespace(
+        sleep=time.sleep, monotonic=lambda: time.monotonic() + (1000 if pids.exists() else 0)
+    )
+    monkeypatch.setattr(book, "time", clock)
+    with pytest.raises(book.ChapterError, match="still running after 120 s, killed"):
+        execute(root, notebook_of(sleeper(pids)))
+    assert alive(pids) == []
+
+
+def test_a_failed_chapter_fails_the_book(root, monkeypatch, capsys):
+    def execute(*_, **__):
+        raise book.ChapterError("01_tiny: cell 2: ValueError")
+
+    monkeypatch.setattr(book, "execute", execute)
+    assert book.main(["--output", str(root / "_build")], root=root) == 1
+    assert "01_tiny: cell 2: ValueError" in capsys.readouterr().err
+    assert not (root / "_build" / "html").exists()
+
+
+def test_repository_is_written_into_first_cells(root):
+    (root / "pyproject.toml").write_text(
+        '[project]\nname = "tiny"\nurls.Repository = "https://example.org/me/book.git"\n'
+    )
+    edit(root, lambda cells: cells.insert(1, new_code_cell('import os\nREPOSITORY = ""  # here')))
+    edit(root, lambda cells: cells.pop(0))
+    (path,) = book.chapters(root)
+    assert book.main(["--write-repository"], root=root) == 0
+    source = nbformat.read(path, as_version=4).cells[0].source
+    assert source == 'import os\nREPOSITORY = "https://example.org/me/book"  # here'
+    assert book.write_repository(root) == []
+
+
+@pytest.fixture(scope="module")
+def extension():
+    path = ROOT / "book" / "_ext" / "dgm_book.py"
+    spec = importlib.util.spec_from_file_location("dgm_book", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_widget_directive_takes_what_the_widget_refers_to(extension):
+    state = {
+        "a": {"state": {"_anywidget_id": "dgm_book.widgets.pad.Pad", "weights": "IPY_MODEL_b"}},
+        "b": {"state": {"layout": "IPY_MODEL_c", "text": "</script>"}},
+        "c": {"state": {}},
+        "d": {"state": {"_anywidget_id": "dgm_book.widgets.other.Other"}},
+    }
+    notebook = notebook_of("1")
+    notebook.metadata.widgets = {extension.STATE: {"version_major": 2, "state": state}}
+    data = {
+        extension.VIEW: {"model_id": "a"},
+        "image/png": "AAAA\n",
+        "text/plain": 'Pad of "codes"',
+    }
+    notebook.cells[-1].outputs = [new_output("display_data", data=data)]
+    html = extension.widget_html(notebook, "Pad")
+    assert sorted(extension.widget_closure(state, "a")) == ["a", "b", "c"]
+    assert "Other" not in html
+    assert html.count("</script>") == 2, "data must not end its script"
+    assert 'src="data:image/png;base64,AAAA"' in html
+    assert 'alt="Pad of &quot;codes&quot;"' in html
+    with pytest.raises(ValueError, match="no widget 'Slider' is shown"):
+        extension.widget_html(notebook, "Slider")
+
+
+def test_docstrings_become_restructured_text(extension):
+    lines = ["Takes `a * b`, *args and |x| of x_.", "", "    D(beta) = |d|", "", "After `it`."]
+    extension.docstring_to_rst(None, "module", "", None, None, lines)
+    assert lines == [
+        r"Takes ``a * b``, \*args and \|x\| of x\_.",
+        "",
+        ".. code-block:: text",
+        "",
+        "    D(beta) = |d|",
+        "",
+        "After ``it``.",
+    ]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
+    """A tiny book with the project's own configuration, built with and without an address."""
+    root = tmp_path_factory.mktemp("pages")
+    (root / "lib" / "dgm").mkdir(parents=True)
+    (root / "lib" / "dgm" / "__init__.py").write_text("RESULT = 42\n")
+    (root / "book").mkdir()
+    for name in ("_ext", "_static", "_templates"):
+        shutil.copytree(ROOT / "book" / name, root / "book" / name)
+    for name in ("_config.yml", "requirements.lock", "book/references.bib"):
+        shutil.copy(ROOT / name, root / name)
+    (root / "_toc.yml").write_text(
+        "format: jb-book\nroot: book/intro\nchapters:\n- file: notebooks/01_tiny\n"
+    )
+    (root / "book" / "intro.md").write_text(
+        "# Hello\n\n```{dgm-widget} notebooks/01_tiny Dial\n```\n"
+    )
+    tiny = notebook_of(WIDGET)
+    tiny.cells[0].source = "# Tiny\n\n$$x^2$$"
+    write(root, tiny)
+
+    def build(address: str) -> str:
+        urls = f'urls.Repository = "{address}"\n' if address else ""
+        project = f'[project]\nname = "tiny"\nversion = "1"\n{urls}'
+        (root / "pyproject.toml").write_text(
+            f'{project}[tool.setuptools.packages.find]\nwhere = ["lib"]\n'
+        )
+        call = "import sys, pathlib; from dgm import book; root = pathlib.Path(sys.argv[1]);"
+        call += "sys.exit(book.main(['--output', str(root / '_build')], root=root))"
+        environment = {k: v for k, v in os.environ.items() if k != "DGM_RESULTS"}
+        done = subprocess.run(
+            [sys.executable, "-c", call, str(root)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    return SimpleNamespace(root=root, html=root / "_build" / "html", build=build, log=build(""))
+
+
+def test_first_and_second_build(pages):
+    assert "1 of 1 chapters executed" in pages.log
+    page = pages.html / "notebooks" / "01_tiny.html"
+    before = page.stat().st_mtime_ns
+    assert "0 of 1 chapters executed" in pages.build("")
+    assert page.stat().st_mtime_ns == before, "nothing changed, and yet the page was written"
+    assert 'url=book/intro.html"' in (pages.html / "index.html").read_text()
+
+
+def test_pages_need_no_network(pages):
+    chapter = (pages.html / "notebooks" / "01_tiny.html").read_text()
+    for name in ("book/intro.html", "notebooks/01_tiny.html"):
+        html = (pages.html / name).read_text()
+        for tag in ("<script", "<link", "<img", "<iframe"):
+            elements = [part.split(">")[0] for part in html.split(tag)[1:]]
+            assert not [e for e in elements if "src=" in e and "//" in e.split("src=")[1]]
+            assert not [e for e in elements if 'href="http' in e]
+        assert "thebe.js" not in html
+        assert "unpkg.com" not in html
+        assert "widgets.js" in html
+        assert "application/vnd.jupyter.widget-view+json" in html
+    assert "mathjax/startup.js" in chapter
+    assert "startup.js" not in (pages.html / "book" / "intro.html").read_text()
+    assert (pages.html / "_static" / "mathjax" / "output" / "chtml.js").is_file()
+    assert not (pages.html / "_static" / "mathjax" / "tex-svg.js").exists()
+
+
+def test_a_chapter_offers_its_notebook_and_the_library(pages):
+    html = (pages.html / "notebooks" / "01_tiny.html").read_text()
+    found = dict(
+        re.findall(r'href="(\.\./_downloads/\w+/(01_tiny\.ipynb|tiny-1[^"]*\.whl))"', html)
+    )
+    paths = {name: pages.html / "notebooks" / href for href, name in found.items()}
+    notebook = nbformat.read(paths["01_tiny.ipynb"], as_version=4)
+    assert not any(cell.outputs for cell in book.code_cells(notebook))
+    assert 'PROFILE = "auto"' in book.code_cells(notebook)[0].source
+    assert (pages.html / "_sources" / "notebooks" / "01_tiny.ipynb").read_bytes() == paths[
+        "01_tiny.ipynb"
+    ].read_bytes()
+    with zipfile.ZipFile(paths["tiny-1-py3-none-any.whl"]) as archive:
+        assert archive.read("dgm/__init__.py") == b"RESULT = 42\n"
+
+
+def test_the_wheel_follows_its_content_and_leaves_nothing_in_the_sources(pages, tmp_path):
+    before = {path for path in pages.root.rglob("*") if "_build" not in path.parts}
+    first = book.wheel(pages.root, tmp_path)
+    again = book.wheel(pages.root, tmp_path / "again")
+    assert first.read_bytes() == again.read_bytes()
+    stamp = first.stat().st_mtime_ns
+    assert book.wheel(pages.root, tmp_path).stat().st_mtime_ns == stamp
+    assert {path for path in pages.root.rglob("*") if "_build" not in path.parts} == before
+    library = pages.root / "lib" / "dgm" / "__init__.py"
+    text = library.read_text()
+    library.write_text("RESULT = 43\n")
+    try:
+        assert book.wheel(pages.root, tmp_path) != first
+    finally:
+        library.write_text(text)
+    assert not first.exists()
+
+
+def test_a_wheel_that_cannot_be_built_is_an_error(pages, tmp_path, monkeypatch):
+    monkeypatch.setattr(book, "sys", SimpleNamespace(executable=shutil.which("false")))
+    with pytest.raises(RuntimeError, match="wheel was not built"):
+        book.wheel(pages.root, tmp_path)
+
+
+def test_launch_buttons_appear_with_the_address(pages):
+    page = pages.html / "notebooks" / "01_tiny.html"
+    html = page.read_text()
+    assert "colab" not in html
+    assert "mybinder" not in html
+    assert "_sources/notebooks/01_tiny.ipynb" in html
+    pages.build("https://github.com/someone/book")
+    html = page.read_text()
+    path = "notebooks/01_tiny.ipynb"
+    assert f"colab.research.google.com/github/someone/book/blob/main/{path}" in html
+    assert f"mybinder.org/v2/gh/someone/book/main?urlpath=lab/tree/{path}" in html
+
+
+def test_a_warning_fails_the_build_twice(pages):
+    intro = pages.root / "book" / "intro.md"
+    text = intro.read_text()
+    intro.write_text(text + "\n{doc}`nowhere`\n")
+    try:
+        for _ in range(2):
+            with pytest.raises(AssertionError, match="nowhere"):
+                pages.build("")
+    finally:
+        intro.write_text(text)

@@ -1,0 +1,217 @@
+"""Figures take the page's colours, carry alternative text, and come out the same each time."""
+
+import base64
+import io
+import re
+
+import pytest
+import torch
+from PIL import Image
+
+from dgm_book import figures
+
+BETA = torch.logspace(-1, 2, 6)
+CURVE = {
+    "label": "a <model>",
+    "beta": BETA,
+    "rate": torch.linspace(0.2, 9, 6),
+    "rate_error": torch.full((6,), 0.1),
+    "distortion": torch.linspace(30, 4, 6),
+    "legendre_rate": torch.linspace(0.2, 9, 6),
+    "acceptance": [0.9] * 6,
+    "ess": [3.0] * 6,
+    "gap": [0.1] * 6,
+    "standard_error": [0.05] * 6,
+}
+
+
+def draw(kind):
+    if kind == "rate_distortion":
+        return figures.rate_distortion([CURVE, CURVE], "Finding.")
+    if kind == "deviations":
+        missed = {"log Z": (torch.zeros(6), torch.ones(6)), "R": (torch.ones(6), torch.ones(6))}
+        return figures.deviations(BETA, missed, "nats", "Finding.")
+    if kind == "gaps":
+        return figures.gaps([CURVE], 1.0, "Finding.")
+    if kind == "through_training":
+        runs = [([0, 1, 2], [3.0, 2.0, 1.0]), ([0, 1], [4.0, 3.0])]
+        panel = {"title": "a <model>", "lines": {"none": runs, "with": runs}}
+        return figures.through_training([panel, panel], "score", "Finding.")
+    if kind == "pairs":
+        panel = {"title": "a <model>", "columns": {"none": [1.0, 2.0], "with": [2.0, 2.5]}}
+        return figures.pairs([panel], "Finding.")
+    if kind == "ladder":
+        panel = {"title": "a <model>", "rows": {"none": [1.0, 2.0], "with": [2.5]}}
+        return figures.ladder([panel, panel], "Finding.")
+    if kind == "by_place":
+        panel = {"title": "a <model>", "x": "place", "y": "nats", "lines": {"one": [1.0, 0.25]}}
+        return figures.by_place([panel, {**panel, "log": True}], "Finding.")
+    if kind == "plane":
+        patterns = torch.arange(4).repeat_interleave(4).view(4, 4)
+        points = torch.rand(5, 2, generator=torch.Generator().manual_seed(0))
+        panel = {"title": "a <model>", "patterns": patterns, "data": points, "samples": points}
+        return figures.plane([panel, panel], 1.5, "Finding.")
+    if kind == "tiles":
+        grey = torch.arange(384).view(6, 1, 8, 8).to(torch.uint8)
+        colour = torch.cat([grey, grey, 255 - grey], 1)
+        panels = [{"title": "a <model>", "images": x} for x in (grey, colour)]
+        return figures.tiles(panels, 3, "Finding.")
+    return figures.sampler_health([CURVE], 8, "Finding.")
+
+
+KINDS = [
+    "rate_distortion",
+    "deviations",
+    "gaps",
+    "sampler_health",
+    "through_training",
+    "pairs",
+    "ladder",
+    "by_place",
+    "plane",
+    "tiles",
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestFigure:
+    def test_svg_suits_light_and_dark(self, kind):
+        svg = draw(kind).svg()
+        assert svg.startswith("<svg ")
+        assert "currentColor" in svg
+        assert "#010203" not in svg
+        assert not re.search(r"(fill|stroke): ?#(000000|ffffff)", svg)
+
+    def test_svg_is_compact_and_keeps_every_point(self, kind):
+        drawn = draw(kind)
+        saved = drawn._save("svg")
+        drawn._save = lambda kind: saved
+        raw, svg = saved.decode(), drawn.svg()
+        assert "font-family" not in svg  # the page's own
+        words = [
+            re.findall(r"[A-Za-z]|-?[\d.]+", " ".join(re.findall(r' d="([^"]*)"', text)))
+            for text in (raw, svg)
+        ]
+        assert words[0]
+        for before, after in zip(*words, strict=True):
+            assert before == after or abs(float(before) - float(after)) < 0.01
+        assert not re.search(r'd="[^"]*\n', svg)
+
+    def test_every_word_and_number_that_is_read_stays_whole(self, kind):
+        drawn = draw(kind)
+        saved = drawn._save("svg")
+        drawn._save = lambda kind: saved
+        raw, svg = (
+            re.findall(r"<text[^>]*>\s*([^<]*?)\s*<", t) for t in (saved.decode(), drawn.svg())
+        )
+        assert raw == svg
+
+    def test_has_alternative_text_and_a_caption(self, kind):
+        bundle = draw(kind)._repr_mimebundle_()
+        label = re.search(r'aria-label="([^"]+)"', bundle["text/html"]).group(1)
+        assert len(label) > 40
+        assert "<model>" not in bundle["text/html"]
+        assert "<figcaption>Finding.</figcaption>" in bundle["text/html"]
+        assert "Finding." in bundle["text/plain"]
+
+    def test_is_the_same_each_time(self, kind):
+        assert draw(kind).svg() == draw(kind).svg()
+
+
+def test_the_labels_of_ticks_equal_their_values():
+    panel = {"title": "t", "rows": {"none": [3.101, 3.109], "with": [3.121]}}
+    drawn = figures.ladder([panel, panel], "Finding.")
+    svg, axis = drawn.svg(), drawn.figure.axes[0].xaxis
+    # A label stands where its value belongs: as far apart on the page as in value.
+    labels = [float(t) for t in re.findall(r"<text[^>]*>(3\.\d+)<", svg)]
+    assert len(labels) >= 6
+    ticks = [
+        v
+        for v in axis.get_majorticklocs()
+        if axis.get_view_interval()[0] <= v <= axis.get_view_interval()[1]
+    ]
+    assert labels[: len(ticks)] == pytest.approx(ticks, abs=1e-6)
+
+
+def test_fakes_of_a_baseline_have_its_colour_and_the_data_s_own_line_the_ink():
+    patterns = torch.zeros(4, 4, dtype=torch.long)
+    points = torch.zeros(1, 2)
+    panel = {"title": "t", "patterns": patterns, "data": points, "samples": points}
+    drawn = figures.plane([{**panel, "baseline": True}, panel], 1.5, "Finding.")
+    colours = [axes.lines[1].get_color() for axes in drawn.figure.axes]
+    assert colours == [figures.BASELINE, figures.MODEL]
+    lines = {name: [([0, 1], [1.0, 2.0])] for name in ("none", "with", "the text itself")}
+    panel = {"title": "t", "lines": lines, "reference": "the text itself"}
+    drawn = figures.through_training([panel, panel], "score", "Finding.")
+    assert [line.get_color() for line in drawn.figure.axes[0].lines[1::2]] == [
+        figures.BASELINE,
+        figures.MODEL,
+        figures.PAGE,
+    ]
+
+
+def test_an_image_in_a_figure_keeps_its_pixels_and_no_empty_channel():
+    drawn = draw("tiles")
+    saved = drawn._save("svg")
+    drawn._save = lambda kind: saved
+    before, after = (
+        [
+            Image.open(io.BytesIO(base64.b64decode(png)))
+            for png in re.findall(r'image/png;base64,([^"]+)"', text)
+        ]
+        for text in (saved.decode(), drawn.svg())
+    )
+    assert [image.mode for image in before] == ["RGBA", "RGBA"]
+    assert [image.mode for image in after] == ["L", "RGB"]
+    for old, new in zip(before, after, strict=True):
+        assert old.tobytes() == new.convert("RGBA").tobytes()
+
+
+def test_a_transparent_image_stays_so():
+    half = Image.new("RGBA", (2, 2), (9, 9, 9, 128))
+    half.save(stream := io.BytesIO(), "PNG")
+    again = figures._smaller(base64.b64encode(stream.getvalue()).decode())
+    assert Image.open(io.BytesIO(base64.b64decode(again))).tobytes() == half.tobytes()
+
+
+def test_the_plane_counts_its_pieces():
+    assert "4 pieces" in draw("plane").alt
+
+
+def test_a_mean_goes_as_far_as_every_seed():
+    assert "none: 3.5 to 2.5" in draw("through_training").alt
+
+
+def test_steps_may_be_of_anything():
+    panel = {"title": "t", "lines": {"none": [([0, 1], [1.0, 2.0])]}}
+    drawn = figures.through_training([panel, panel], "score", "Finding.", steps="epochs")
+    assert "epochs" in drawn.svg()
+
+
+def test_a_ladder_tells_means():
+    assert "none 1.5, with 2.5" in draw("ladder").alt
+
+
+def test_lines_differ_by_more_than_colour():
+    styles = [(dash, mark) for _, dash, mark in figures.SERIES]
+    assert len(set(styles)) == len(styles)
+
+
+def test_table_and_badge_escape_text():
+    html = figures.table(["<a>"], [["1 & 2"]], "caption")._repr_mimebundle_()["text/html"]
+    assert "&lt;a&gt;" in html
+    assert "1 &amp; 2" in html
+    assert 'data-current="false"' in figures.badge("smoke · earlier code").html
+    assert 'data-current="true"' in figures.badge("smoke").html
+
+
+def test_glue_hands_named_numbers_to_the_prose(monkeypatch):
+    shown = []
+    monkeypatch.setattr("IPython.display.display", lambda data, **rest: shown.append((data, rest)))
+    values = {"floor": "2.7 ± 0.4", "share": "0.30", "steps": "1,500", "said": "the model's 'own'"}
+    figures.glue(**values)
+    page = pytest.importorskip("myst_nb.core.variables")
+    for (data, rest), (name, value) in zip(shown, values.items(), strict=True):
+        (text,) = data.values()
+        assert page.format_plain_text(text, "s") == value
+        assert rest["metadata"]["scrapbook"]["name"] == name

@@ -1,0 +1,79 @@
+"""The first cell of each notebook: where a hosted machine gets the library from."""
+
+import importlib.util
+import os
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+CELL = nbformat.read(NOTEBOOKS[0], as_version=4).cells[0].source
+ADDRESS = "https://example.org/me/book"
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """Runs the cell in an empty folder where dgm is missing; gives what pip was asked for."""
+    asked = []
+
+    def run(command, **_):
+        asked.append(command)
+        return SimpleNamespace(returncode=run.status)
+
+    def cell(repository="", source=None):
+        if source:
+            monkeypatch.setenv("DGM_SOURCE", source)
+        exec(CELL.replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"'), {})
+        return [command[-1] for command in asked]
+
+    run.status = 0
+    cell.run = run
+    monkeypatch.delenv("DGM_SOURCE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", run)
+    return cell
+
+
+def test_all_notebooks_open_with_the_same_short_cell():
+    cells = [nbformat.read(path, as_version=4).cells[0].source for path in NOTEBOOKS]
+    assert set(cells) == {CELL}
+    assert len(CELL.splitlines()) <= 16
+
+
+def test_where_the_library_is_there_nothing_is_installed(installed, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    assert installed(ADDRESS, "somewhere") == []
+
+
+def test_a_source_that_is_named_comes_before_a_wheel_and_a_wheel_before_the_address(
+    installed, tmp_path
+):
+    assert installed(ADDRESS) == [f"git+{ADDRESS}"]
+    (tmp_path / "dgm-0.1.0-py3-none-any.whl").touch()
+    (tmp_path / "dgm-0.1.0-py3-none-any (1).whl").touch()  # a name that pip refuses
+    assert Path(installed(ADDRESS)[-1]).name == "dgm-0.1.0-py3-none-any.whl"
+    assert installed(ADDRESS, "/my/source")[-1] == "/my/source"
+
+
+def test_of_two_wheels_the_newest_is_taken(installed, tmp_path):
+    for age, version in enumerate(("0.10.0", "0.9.0")):
+        path = tmp_path / f"dgm-{version}-py3-none-any.whl"
+        path.touch()
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert "0.10.0" in installed()[0]
+
+
+def test_without_any_one_sentence_says_what_to_do(installed):
+    with pytest.raises(SystemExit, match=r"dgm-\*\.whl.* beside the notebook"):
+        installed()
+
+
+def test_a_failed_installation_is_one_sentence(installed):
+    installed.run.status = 1
+    with pytest.raises(SystemExit, match="pip could not install /my/source"):
+        installed(source="/my/source")

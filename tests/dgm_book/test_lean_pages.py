@@ -1,0 +1,86 @@
+"""What the book's pages leave out, and how they carry their widgets."""
+
+import base64
+import importlib.util
+import json
+import re
+import shutil
+import zlib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+PATH = Path(__file__).parents[2] / "book" / "_ext" / "book_pages.py"
+WORDS = {"card", "show", "toc"}
+
+
+@pytest.fixture(scope="module")
+def extension():
+    spec = importlib.util.spec_from_file_location("book_pages", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("css", "kept"),
+    [
+        (".card{a:b}.carousel{a:b}", ".card{a:b}"),
+        (".card,.carousel .show,#toc{a:b}", ".card,#toc{a:b}"),
+        (".card:not(.carousel,.x){a:b}", ".card:not(.carousel,.x){a:b}"),
+        ("a:is(.x,.y),b{a:b}", "a:is(.x,.y),b{a:b}"),
+        ("@media print{.x{a:b}.show{c:d}}", "@media print{.show{c:d}}"),
+        ("@media print{.x{a:b}}.show{c:d}", ".show{c:d}"),
+        ("@keyframes x{0%{a:b}to{a:c}}", "@keyframes x{0%{a:b}to{a:c}}"),
+        ('@charset "u;8";.show{content:"}.x{"}', '@charset "u;8";.show{content:"}.x{"}'),
+        ("/* .x{ */.show/* } */{a:b}", ".show{a:b}"),
+        (".bs-tooltip-auto,.col-1\\/2{a:b}", ".bs-tooltip-auto{a:b}"),
+        ('.show[title=".x"]{a:b}', '.show[title=".x"]{a:b}'),
+        (".show{}", ""),
+    ],
+)
+def test_only_rules_that_may_apply_are_kept(extension, css, kept):
+    assert extension.lean_css(css, WORDS) == kept
+    assert extension.lean_css(kept, WORDS) == kept
+
+
+def test_a_later_build_finds_the_whole_style_sheet_again(extension, tmp_path):
+    static, originals = tmp_path / "static", tmp_path / "originals"
+    font = static / f"{extension.ICONS}.ttf"
+    font.parent.mkdir(parents=True)
+    theme = Path(find_spec("pydata_sphinx_theme").origin).parent / "theme/pydata_sphinx_theme"
+    shutil.copy(theme / "static" / f"{extension.ICONS}.ttf", font)
+    sheet = static / "style.css"
+    sheet.write_text(".card{a:b}.carousel:before{content:'\\f030'}")
+    sizes = []
+    for words in (WORDS, WORDS | {"carousel"}, WORDS):
+        extension.lean_styles(static, words, originals)
+        assert ("carousel" in sheet.read_text()) == ("carousel" in words)
+        sizes.append(font.stat().st_size)
+    assert sizes[0] == sizes[2] < sizes[1] < 20_000
+
+
+def test_a_packed_state_holds_what_it_held(extension):
+    data = bytes(range(256)) * 8
+    model = {"state": {"label": "é </b>", "weights": None}, "model_name": "AnyModel"}
+    buffers = [
+        {"path": [name], "encoding": "base64", "data": base64.b64encode(piece).decode()}
+        for name, piece in (("weights", data[1:]), ("codes", b""), ("more", data))
+    ]
+    states = {"version_major": 2, "state": {"a": model | {"buffers": buffers}, "b": model}}
+    page = f"<p>{extension.script(extension.STATE, states)}</p>"
+    packed = extension.STATES.sub(extension.packed_state, page)
+    found = re.fullmatch(
+        r'<p><script type="application/x-dgm-state" data-head="(\d+)">([\w+/=]+)</script></p>',
+        packed,
+    )
+    whole = zlib.decompress(base64.b64decode(found[2]))
+    told, rest = json.loads(whole[: int(found[1])]), whole[int(found[1]) :]
+    assert told["state"]["b"] == model
+    pieces = [
+        rest[start : start + size]
+        for start, size in (b["at"] for b in told["state"]["a"]["buffers"])
+    ]
+    assert pieces == [data[1:], b"", data]
+    assert len(packed) < len(page) / 2

@@ -1,0 +1,555 @@
+"""Each chapter at sizes of seconds, for tests on a GPU, real or pretended, without any data set."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from dgm import train as fit_module
+from dgm.data import music, series, text
+from dgm.data.synthetic import topic_chain
+from dgm.feature_distance import kernel_distance
+from dgm.nets.conv import generate
+from dgm.papers import bre_gan, mutual_information_lm, pooling_vae
+from dgm.papers import controllable_text_vae as cp_vae
+from dgm.papers import variational_hyper_rnn as hyper_rnn
+from dgm.papers.rate_distortion import bdmc_gap, rate_distortion_curve
+from dgm.sampling import schedules
+from dgm.steering import rewrite, steering_objective
+from dgm_book import profiles
+from dgm_book.chapters.bre_gan import images as gan_images
+from dgm_book.chapters.bre_gan import training as gan_training
+from dgm_book.chapters.controllable_text_vae import codes as sentence_codes
+from dgm_book.chapters.controllable_text_vae import judges as text_judges
+from dgm_book.chapters.controllable_text_vae import page as chapter_4
+from dgm_book.chapters.controllable_text_vae import steering as sentence_steering
+from dgm_book.chapters.mutual_information_lm import training as bootstrap_training
+from dgm_book.chapters.pooling_vae import training as pooling_training
+from dgm_book.chapters.rate_distortion import curves as rate_distortion_curves
+from dgm_book.chapters.rate_distortion import training as rate_distortion_training
+from dgm_book.chapters.variational_hyper_rnn import training as hyper_rnn_training
+
+STEPS = 4  # of training
+TRAINERS = (
+    bootstrap_training,
+    gan_images,
+    gan_training,
+    hyper_rnn_training,
+    pooling_training,
+    rate_distortion_curves,
+    rate_distortion_training,
+    sentence_codes,
+    sentence_steering,
+    text_judges,
+)
+CACHES = (
+    bootstrap_training.material,
+    gan_images.classifier,
+    hyper_rnn_training.material,
+    pooling_training.material,
+    rate_distortion_curves.features,
+    rate_distortion_curves._tuned,
+    sentence_codes.material,
+    sentence_steering.material,
+)
+
+
+def forget() -> None:
+    """Empties the experiments' caches, whose models are of other sizes."""
+    for cache in CACHES:
+        cache.cache_clear()
+
+
+def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
+    """Makes every chapter small.
+
+    Args:
+        patch: undoes it.
+        mixed: whether products are in bfloat16 where those of the profile `small` are.
+    """
+    smoke = profiles.get("smoke", "cpu")
+    forget()
+
+    def sizes(modules: tuple, s: NamedTuple, **changes) -> None:
+        for module in modules:
+            patch.setattr(module, "settings", lambda *_: s._replace(**changes))
+
+    patch.setattr(os, "fsync", lambda _: None)  # hundreds of small files, none of them to last
+    patch.setattr(text, "load", _load(text.load))
+    patch.setattr(series, "load", _series)
+
+    s = rate_distortion_training.settings(smoke)
+    three = schedules.log_spaced(4, 0.02, 200.0)[1:]
+    colour = s.colour._replace(
+        channels=(4, 4), discriminator=(4, 4, 4, 4), steps=STEPS, betas=three[:2],
+        temperatures_per_beta=1, n_images=2, n_chains=2,
+    )  # fmt: skip
+    sizes(
+        (rate_distortion_training, rate_distortion_curves), s, hidden=(8,), steps=STEPS,
+        gan_steps=STEPS, damaged_steps=2, short_steps=1, batch_size=16, betas=three,
+        temperatures_per_beta=2, n_images=3, n_chains=4, n_leapfrog=2, bdmc_betas=(0.35, 200.0),
+        bdmc_images=2, quadrature_points=9, quick=(4, 2, 2), colour=colour, discriminator=(8,),
+    )  # fmt: skip
+    forces = rate_distortion_curves.forces
+    patch.setattr(rate_distortion_curves, "forces", lambda p: forces(p._replace(name="small")))
+    race = rate_distortion_curves.Race(2, 4, (48,), range(1), range(1, 2))
+    patch.setattr(rate_distortion_curves, "race_size", lambda _: race)
+    patch.setattr(rate_distortion_curves, "main_models", lambda _: dict.fromkeys(CURVES, 1))
+    patch.setattr(rate_distortion_curves, "ANNEALING_SEEDS", range(11, 12))
+
+    sizes(
+        (bootstrap_training,), bootstrap_training.settings(smoke, "chain"), n_training=200,
+        n_validation=60, n_test=130, width=8, rows=4, window=8, longest=12, n_anchors=6,
+        critic_hidden=8, steps=STEPS, measure_every=2, n_samples=4, sample_tokens=12,
+        reverse_steps=2, bf16=mixed,
+    )  # fmt: skip
+    patch.setitem(
+        mutual_information_lm.BASES, "ptb", (8, 10, 8, 2, 2, mutual_information_lm.Dropouts())
+    )
+    patch.setattr(bootstrap_training, "N_PAGE", 3)
+    patch.setattr(bootstrap_training, "samples", _samples(bootstrap_training.samples))
+
+    digits = gan_images.Size(
+        8, (8,), (4, 6, 6), (4, 3), 1, 2, {"normal": STEPS}, 2, 30, STEPS, STEPS
+    )
+    sizes(
+        (gan_images,), gan_images.settings(smoke), sizes={"digits": digits}, n_pairs=1,
+        batch_size=16, bf16=mixed, discriminator_steps={"normal": 2},
+    )  # fmt: skip
+
+    sizes(
+        (sentence_codes, chapter_4), sentence_codes.settings(smoke), n_sentences=300, hidden=16,
+        steps=STEPS, batch_size=16, bf16=mixed, mapper_sentences=20, mapper_resolutions=(3,),
+    )  # fmt: skip
+    sizes(
+        (sentence_steering,), sentence_steering.settings(smoke), n_sentences=300, labels=(100,),
+        steps=(STEPS,), batch_size=16, bf16=mixed,
+    )  # fmt: skip
+    sizes(
+        (text_judges,), text_judges.settings(smoke), classifier_steps=STEPS, language_steps=STEPS,
+        batch_size=16,
+    )  # fmt: skip
+    resampled = text_judges._resampled
+    patch.setattr(text_judges, "_resampled", lambda value, n, _, seed: resampled(value, n, 9, seed))
+    patch.setattr(sentence_steering, "LADDER", (100.0, 0.5))
+    patch.setattr(sentence_steering, "THRESHOLDS", (0.1, 0.5))
+
+    sizes(
+        (pooling_training,), pooling_training.settings(smoke, "endings"), n_training=96,
+        n_validation=40, n_test=40, embedding=6, hidden=8, latent_dim=3, steps=STEPS,
+        measure_every=2, ahead=4, most_ahead=2, n_likelihood=5, n_samples=5, bf16=mixed,
+    )  # fmt: skip
+    for name, value in {"N_FRAMES": 10, "N_WATCHED": 4, "K_WATCHED": 3, "N_INFLUENCE": 3}.items():
+        patch.setattr(pooling_training, name, value)
+
+    sizes(
+        (hyper_rnn_training,), hyper_rnn_training.settings(smoke, "switching"), n_steps=10, window=10,
+        batch=16, epochs=2, measure_every=1, many=6, compiled=True,
+    )  # fmt: skip
+    tunes = music.made_tunes
+    patch.setattr(music, "made_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
+    patch.setattr(hyper_rnn_training, "SIZES", (32, 10, 10))
+    patch.setattr(hyper_rnn_training, "AROUND", (-2, 3))
+
+
+CURVES = ("vae2", "vae10", "gan10", "aae10", "dcgan10-gp", "dcgan10-bre")
+
+
+def _load(load: Callable) -> Callable:
+    """Few sentences: of the reviews' grammar, and of topics in place of every set of real ones."""
+
+    def few(name: str, split: str = "train") -> text.Sentences:
+        if name != "reviews":
+            texts = topic_chain(300, len(split), words=(5, 9)).texts
+            return text.Sentences(texts, torch.arange(300) % 2, None)
+        found = load(name, split)
+        if split in ("train", "held_out"):
+            return text.Sentences(found.texts[:600], found.labels[:600], None)
+        return sentence_steering.some_of_each(found, 52)
+
+    return few
+
+
+def _series(_name: str, split: str) -> list[Tensor]:
+    """Series of two lengths; what is missing is NaN."""
+    generator = torch.Generator().manual_seed(len(split))
+    found = [torch.randn(n, 3, generator=generator) for n in [6, 8] * 8]
+    for x in found:
+        x[2, 1] = torch.nan
+    return found
+
+
+def _samples(samples: Callable) -> Callable:
+    """A model that has hardly learned ends no sentence: what it writes is replaced by real text."""
+
+    def replaced(found, s, seed: int) -> list:
+        assert len(samples(found, s, seed)) == s.n_samples
+        stream = found.material.streams[0].tolist()
+        rows = list(bootstrap_training.sentences(stream, found.material.vocabulary.end))
+        return [rows[14 * i : 14 * i + 14] for i in range(4)]
+
+    return replaced
+
+
+# What is trained: (profile) -> anything
+
+
+def _gan(norm: str, method: str) -> Callable:
+    run = gan_images.Run("digits", "normal", norm, method, 0)
+    return lambda profile: gan_images.dcgan(profile, run)
+
+
+def _chain(dataset: str, **changes) -> Callable:
+    def train(profile: profiles.Profile):
+        with pytest.MonkeyPatch.context() as patch:
+            s = bootstrap_training.settings(profile, dataset)._replace(**changes)
+            patch.setattr(bootstrap_training, "settings", lambda *_: s)
+            return bootstrap_training.trained(dataset, "phase II", profile, 0)
+
+    return train
+
+
+TRAININGS: dict[str, Callable] = {
+    "1 VAE": lambda p: rate_distortion_training.network_of("vae2", p, 0),
+    "1 GAN": lambda p: rate_distortion_training.network_of("gan10", p, 0),
+    "1 AAE": lambda p: rate_distortion_training.network_of("aae10", p, 0),
+    "1 DCGAN": lambda p: rate_distortion_training.network_of("dcgan10-bre", p, 0),
+    "1 features": rate_distortion_curves.features,
+    "2 LSTM": _chain("chain"),
+    # On a device the padding is read with the rest, so that its dropout draws other numbers.
+    "2 transformer": _chain("chain", base="transformer", dropout=0.0),
+    "2 as released": _chain("chain", base="ptb", released=True),
+    "3 classifier": lambda p: gan_images.classifier(p, "digits"),
+    "3 BRE": _gan("batch", "bre"),
+    "3 R1": _gan("r1", "none"),
+    "3 few labels": lambda p: gan_images.semi_supervised(p, "bre", 0),
+    "4 simplex": lambda p: sentence_codes.trained("simplex", p, "reviews", 0),
+    "4 ordinary": lambda p: sentence_codes.trained("ordinary", p, "reviews", 0),
+    "4 steering": lambda p: sentence_steering.trained(p, 100, 0),
+    "4 judges": lambda p: text_judges.judges(p, "reviews"),
+    "5 last": lambda p: pooling_training.trained("endings", "plain", p, 0),
+    "5 max": lambda p: pooling_training.trained("endings", "max", p, 0),
+    "5 aggressive": lambda p: pooling_training.trained("endings", "aggressive", p, 0),
+    "6 VRNN": lambda p: hyper_rnn_training.trained("switching", "VRNN 6", p, 0),
+    "6 VHRNN": lambda p: hyper_rnn_training.trained("tunes", "VHRNN 28", p, 0),
+    "6 HyperLSTM": lambda p: hyper_rnn_training.trained("switching", "HyperLSTM", p, 0),
+}
+
+
+class Watched(NamedTuple):
+    """What a training did."""
+
+    terms: list[dict[str, float]]  # of each step, of all fits one after the other
+    parameters: dict[int, nn.Parameter]  # of all optimisers
+    with_gradient: set[int]
+
+
+class StoppedError(Exception):
+    """Raised in the middle of a run, as a kill would end it."""
+
+
+def watch(
+    patch: pytest.MonkeyPatch, seen: Watched | None = None, kill_at: int | None = None
+) -> Watched:
+    """Has every `fit` write down its terms and its parameters' gradients, or die at a step.
+
+    A checkpoint is written at each step.
+    """
+    seen = seen or Watched([], {}, set())
+
+    def look(optimizer: torch.optim.Optimizer, *_) -> None:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                seen.parameters[id(parameter)] = parameter
+                if parameter.grad is not None and bool(parameter.grad.isfinite().all()):
+                    seen.with_gradient.add(id(parameter))
+
+    def fit(step, batches, state, steps, **options):
+        def watched(state, batch):
+            if len(seen.terms) == kill_at:
+                raise StoppedError
+            handle = register_optimizer_step_pre_hook(look)
+            try:
+                terms = step(state, batch)
+            finally:
+                handle.remove()
+            seen.terms.append({name: float(value) for name, value in terms.items()})
+            return terms
+
+        options |= {"checkpoint_seconds": 0, "progress": False}
+        return fit_module.fit(watched, batches, state, min(steps, STEPS), **options)
+
+    for module in TRAINERS:
+        if hasattr(module, "fit"):
+            patch.setattr(module, "fit", fit)
+    return seen
+
+
+class NoiseOfTheCPU(TorchFunctionMode):
+    """What a CUDA generator draws comes from a CPU generator of its seed: devices can be compared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.twins: dict[torch.Generator, torch.Generator] = {}
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = dict(kwargs or {})
+        generator = kwargs.get("generator")
+        if generator is None or generator.device.type == "cpu":
+            return func(*args, **kwargs)
+        if generator not in self.twins:
+            self.twins[generator] = torch.Generator().manual_seed(generator.initial_seed())
+        kwargs["generator"] = self.twins[generator]
+        if "device" in kwargs:
+            kwargs["device"] = "cpu"
+        drawn = func(*(a.cpu() if isinstance(a, Tensor) else a for a in args), **kwargs)
+        if func.__name__.endswith("_"):
+            return args[0].copy_(drawn)
+        return drawn.to(generator.device)
+
+
+class Types(TorchDispatchMode):
+    """Writes down the types of all that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        for x in out if isinstance(out, (list, tuple)) else (out,):
+            if isinstance(x, Tensor):
+                self.seen.add(x.dtype)
+        return out
+
+
+# Every result of a chapter: (profile) -> one after the other
+
+
+def _first(profile: profiles.Profile) -> Iterator:
+    for _, make in rate_distortion_curves.jobs(profile):
+        yield make()
+
+
+def _second(profile: profiles.Profile) -> Iterator:
+    t = bootstrap_training
+    for dataset, method in (
+        ("chain", "likelihood"),
+        ("chain", "phase I"),
+        ("chain", "shuffled pairs"),
+        ("ptb", "likelihood"),
+        ("ptb", "padding read"),
+        ("shakespeare", "likelihood"),
+        ("shakespeare", "phase II"),
+    ):
+        yield t.result(profile, dataset, method, 0)
+    yield t.real_text(profile, "chain", 0)
+    yield t.real_text(profile, "ptb", 0)
+
+
+def _third(profile: profiles.Profile) -> Iterator:
+    for run in gan_images.runs(profile):
+        yield gan_images.dcgan(profile, run)
+    yield gan_images.judge(profile, "digits")
+    for method in ("none", "bre"):
+        yield gan_images.semi_supervised(profile, method, 0)
+
+
+def _fourth(profile: profiles.Profile) -> Iterator:
+    yield from chapter_4.run(profile, 0)
+    steering = sentence_steering.trained(profile, 100, 0)
+    device = steering.vertices.device
+    generator = torch.Generator(device).manual_seed(0)
+    # A rewrite that changes its mind, and a model in eval mode that learns.
+    source, first, last = ["the food was great ."], torch.eye(3)[:1], torch.eye(3)[2:]
+    rewrite(steering, source, first.to(device), switch_at=2, weights_after=last.to(device))
+    steering.eval().requires_grad_(True)
+    words = torch.randint(8, 90, (6, 5), device=device, generator=generator)
+    targets = torch.eye(3, device=device).repeat(2, 1)
+    steering_objective(steering, words, targets, generator).loss().backward()
+    # The variant that needs no features.
+    model = cp_vae.ControllableTextVAE(
+        50, None, embedding=8, hidden=8, structured_dim=4, residual_dim=4, decoder_embedding=8,
+        layers=1,
+    ).to(device)  # fmt: skip
+    tokens = torch.randint(4, 50, (5, 9), device=device, generator=generator)
+    features = model.features(tokens, torch.tensor([9, 8, 7, 9, 5], device=device))
+    window = cp_vae.crop(tokens, generator, 5)
+    cp_vae.controllable_objective(model, window, features, generator, negatives=2).value.backward()
+    points = torch.randn(60, 3, device=device, generator=generator)
+    yield cp_vae.mapper_graph(points, 3)
+
+
+def _fifth(profile: profiles.Profile) -> Iterator:
+    t = pooling_training
+    for dataset, kind in (
+        ("endings", "plain"),
+        ("endings", "cyclical"),
+        ("endings", "free bits each"),
+        ("endings", "aggressive"),
+        ("endings", "logsumexp"),
+        ("endings", "absmax"),
+        ("endings", "scaled last"),
+        ("endings", "layer norm"),
+        ("endings", "forget bias"),
+        ("endings", "front"),
+        ("ptb", "mean annealing"),
+        ("captions", "max adam"),
+    ):
+        yield t.result(profile, dataset, kind, 0)
+    yield t.vocabulary(profile, "ptb")
+    weight, bias = torch.randn(6, 2), torch.randn(6)
+    exact = pooling_vae.LinearGaussianVAE(weight.to(profile.device), bias.to(profile.device), 0.5)
+    x = torch.randn(5, 6).to(profile.device)
+    yield exact.elbo(x, *exact.mean_field(x)) - exact.log_evidence(x)
+
+
+def _sixth(profile: profiles.Profile) -> Iterator:
+    t = hyper_rnn_training
+    for dataset, model in (
+        ("switching", "VRNN 6"),
+        ("switching", "VHRNN 4"),
+        ("switching", "HyperLSTM"),
+        ("tunes", "VHRNN 28"),
+        ("stocks", "VHRNN 16"),
+    ):
+        yield t.result(profile, dataset, model, 0)
+    yield t.truth(profile)
+    for emission in ("gaussian", "bernoulli"):
+        model = hyper_rnn.DeterministicHyperRNN(3, 4, 4, emission).to(profile.device)
+        model.calibrate(torch.full((3,), 0.5))
+        model.calibrate(torch.full((3,), 0.5, device=profile.device))
+        yield model
+
+
+CHAPTERS: dict[str, Callable] = {
+    "1": _first,
+    "2": _second,
+    "3": _third,
+    "4": _fourth,
+    "5": _fifth,
+    "6": _sixth,
+}
+
+
+# Samplers and evaluators: (profile, weights by model's name) -> what is compared between devices
+
+
+def _curve(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 5)).to(profile.device)
+    options = {"latent_dim": 2, "n_chains": 4, "n_leapfrog": 3, "device": profile.device}
+    x = torch.randn(3, 5, generator=torch.Generator().manual_seed(1))
+    found = rate_distortion_curve(
+        decoder, x, betas=[0.1, 1.0], temperatures_per_beta=3, precision="float64",
+        progress=False, **options,
+    )  # fmt: skip
+    gap = bdmc_gap(decoder.double(), beta=1.0, n_images=3, n_temperatures=4, seed=0, **options)
+    curve = {key: getattr(found, key) for key in ("rate", "distortion", "log_z", "acceptance")}
+    return curve | {"lower": gap.lower, "upper": gap.upper}
+
+
+def _language(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
+    found = bootstrap_training.trained("chain", "phase I", profile, 0)
+    _shared(weights, "model", found.model)
+    _shared(weights, "critic", found.critic)
+    measured = bootstrap_training.measured(found, "chain", bootstrap_training.settings(profile, ""))
+    shown = [q["scores"] for q in bootstrap_training.questions(found)]
+    ahead = bootstrap_training.passages(found, starts=(0,))[0]["scores"]
+    opening = torch.full((4, 2), found.material.vocabulary.end, device=profile.device)
+    generator = torch.Generator(profile.device).manual_seed(0)
+    written = mutual_information_lm.write_on(found.model, opening, 9, generator)
+    assert written.shape == (4, 9)
+    numbers = ("bound", "critic_loss", "nll")
+    return {key: torch.tensor(measured[key]) for key in numbers} | {
+        "questions": torch.tensor(shown),
+        "passages": torch.tensor(ahead),
+        "next": found.model.step(written[:, 0], found.model.start(4))[0],
+    }
+
+
+def _images(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
+    gan = gan_images.networks(profile, "digits", 0, "batch")
+    made = generate(gan.generator, gan_training.noise(40, gan, 0, 0, profile.device))
+    judge = gan_images.classifier(profile, "digits")
+    _shared(weights, "judge", judge)
+    features, shares = gan_images.read(judge, made)
+    real = gan_images.pictures("digits", "test").x[:40]
+    other, _ = gan_images.read(judge, real)
+    x = made.to(profile.device)
+    generator = torch.Generator(profile.device).manual_seed(0)
+    terms = bre_gan.discriminator_objective(
+        gan.discriminator, real.to(profile.device), x, generator, weight=1.0, layers=(0, 1),
+        penalty="gradient",
+    )  # fmt: skip
+    kernel = torch.as_tensor(kernel_distance(other, features).value)
+    return {"made": made, "shares": shares, "loss": terms.value, "kernel": kernel}
+
+
+def _sentences(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
+    found = sentence_codes.trained("simplex", profile, "reviews", 0)
+    _shared(weights, "simplex", found.model)
+    mu, logvar = sentence_codes.posterior(found.model, found.material, found.material.corpus, 40)
+    made = cp_vae.decode(found.model.decoder, mu[:8].to(profile.device), max_steps=6)
+    steering = sentence_steering.trained(profile, 100, 0)
+    _shared(weights, "steering", steering)
+    vertices = torch.eye(3)[[0, 2]].to(profile.device)
+    rewrites = rewrite(steering, ["the food was great .", "it was bad ."], vertices)
+    judge = text_judges.judges(profile, "reviews")
+    _shared(weights, "classifier", judge.classifier)
+    _shared(weights, "language", judge.language_model)
+    return {
+        "mu": mu,
+        "logvar": logvar,
+        "log_prob": made.log_prob,
+        "rewrites": torch.tensor([[r.log_prob, r.agreement] for r in rewrites]),
+        "classes": judge.classify(["the food was great .", "bad"]),
+        "nats": judge.negative_log_likelihood(["the food was great .", "bad"])[0],
+    }
+
+
+def _pooled(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
+    found = pooling_training.trained("endings", "max", profile, 0)
+    _shared(weights, "model", found.model)
+    corpus, s = found.material.test, pooling_training.settings(profile, "endings")
+    final, tensors = pooling_training.at_the_end(found.model, corpus, s, 0)
+    numbers = ("reconstruction", "kl", "log_likelihood", "influence")
+    return tensors | {key: torch.tensor(final[key]) for key in numbers}
+
+
+def _particles(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
+    found = hyper_rnn_training.trained("switching", "VHRNN 4", profile, 0)
+    other = hyper_rnn_training.trained("switching", "HyperLSTM", profile, 0)
+    _shared(weights, "VHRNN", found.model)
+    _shared(weights, "HyperLSTM", other.model)
+    test = found.material.test
+    generator = torch.Generator(profile.device).manual_seed(0)
+    written = hyper_rnn.generate(found.model, 6, 3, generator)
+    bounds = {
+        resample: hyper_rnn_training.likelihoods(found.model, test, 5, 0, resample)
+        for resample in ("ess", "never", "always")
+    }
+    exact = hyper_rnn_training.likelihoods(other.model, test, 1, 0)
+    return bounds | {"exact": exact, "written": written}
+
+
+def _shared(weights: dict, name: str, model: nn.Module) -> None:
+    """Gives a model the weights that the first model of that name had."""
+    own = {key: value.cpu().clone() for key, value in model.state_dict().items()}
+    model.load_state_dict(weights.setdefault(name, own))
+
+
+EVALUATIONS: dict[str, Callable] = {
+    "1": _curve,
+    "2": _language,
+    "3": _images,
+    "4": _sentences,
+    "5": _pooled,
+    "6": _particles,
+}
