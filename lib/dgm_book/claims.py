@@ -1,31 +1,108 @@
-"""What a paper says, what was measured here, and the verdict, as a table."""
+"""A chapter's claims: their words in a YAML file, the rules that judge them in the chapter's code.
 
-from collections.abc import Sequence
+The file `chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id:
+
+    title: Posterior collapse and pooling
+    claims:
+      pooling_costs_nothing:
+        claim: Pooling costs next to nothing
+        source: Long et al. 2019, abstract
+        measured: "time of a step over the plain model's: {{ ratio | mean(3) }}; at most {{ most }}"
+
+`claim`, `source` and `measured` are Jinja templates over the values of the claim's outcome. Filters:
+`difference(decimals, unit)` and `mean(decimals)` of an `Interval`.
+"""
+
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import yaml
+
+from dgm_book.statistics import format_difference, format_mean
+
+__all__ = ["Claim", "Outcome", "judged", "render", "table", "verdict"]
 
 VERDICTS = ("holds", "does not hold", "not tested")
+FIELDS = ("claim", "source", "measured")
+
+_TEMPLATES = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+_TEMPLATES.filters |= {"difference": format_difference, "mean": format_mean}
+
+
+class Outcome(NamedTuple):
+    """What a rule finds about one claim."""
+
+    holds: bool | None  # None: not tested
+    values: Mapping[str, Any] = {}  # what the claim's templates name
+    scale: str = ""  # on what, if not on what the chapter says
 
 
 class Claim(NamedTuple):
     """One claim of one chapter; all fields are text."""
 
+    id: str
     chapter: str  # "01_rate_distortion"
     title: str  # of the chapter
     claim: str  # what the paper says, in our words
     source: str  # where it says so
-    measured: str  # what was found, with its interval
+    measured: str  # the numbers, with their intervals
     scale: str  # at which profile, on what
     verdict: str  # one of VERDICTS
 
 
-def judge(holds: bool | None) -> str:
+def judged(
+    path: Path, chapter: str, outcomes: Mapping[str, Outcome], scale: str = ""
+) -> list[Claim]:
+    """A chapter's claims in the order of its file, each with its outcome.
+
+    Args:
+        path: the YAML file.
+        chapter: such as "01_rate_distortion".
+        outcomes: for each id of the file what its rule finds.
+        scale: profile and data of every outcome that names no own one.
+
+    Raises:
+        ValueError: an id has no outcome or no words, or a claim lacks a field.
+    """
+    content = yaml.safe_load(path.read_text("utf-8"))
+    texts = content["claims"]
+    if texts.keys() != outcomes.keys():
+        raise ValueError(
+            f"{path.name}: ids without an outcome: {sorted(texts.keys() - outcomes.keys())}, "
+            f"outcomes without words: {sorted(outcomes.keys() - texts.keys())}"
+        )
+    claims = []
+    for id_, text in texts.items():
+        if text.keys() != set(FIELDS):
+            raise ValueError(f"{path.name}: {id_} has {sorted(text)}, want {sorted(FIELDS)}")
+        holds, values, own_scale = outcomes[id_]
+        words = {field: render(text[field], values) for field in FIELDS}
+        claims.append(
+            Claim(id_, chapter, content["title"], **words, scale=own_scale or scale,
+                  verdict=verdict(holds))
+        )  # fmt: skip
+    return claims
+
+
+def render(template: str, values: Mapping[str, Any]) -> str:
+    """A Jinja template filled in, white space joined to single spaces.
+
+    Raises:
+        jinja2.UndefinedError: the template names a value that is not given.
+    """
+    return " ".join(_TEMPLATES.from_string(template).render(values).split())
+
+
+def verdict(holds: bool | None) -> str:
     """The verdict for a test's outcome; None where no test was run."""
     return "not tested" if holds is None else "holds" if holds else "does not hold"
 
 
 def table(claims: Sequence[Claim], *, with_chapter: bool = False) -> str:
-    """Claims as an HTML table; rows carry their verdict in data-verdict."""
+    """Claims as an HTML table; rows carry their id and their verdict."""
     heads = ["Claim, and who makes it", "Measured here", "Scale", "Verdict"]
     rows = []
     for claim in claims:
@@ -35,7 +112,8 @@ def table(claims: Sequence[Claim], *, with_chapter: bool = False) -> str:
         if with_chapter:
             cells = [claim.title, *cells]
         row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        rows.append(f'<tr data-verdict="{escape(claim.verdict)}">{row}</tr>')
+        marks = f'data-claim="{escape(claim.id)}" data-verdict="{escape(claim.verdict)}"'
+        rows.append(f"<tr {marks}>{row}</tr>")
     if with_chapter:
         heads = ["Chapter", *heads]
     head = "".join(f'<th scope="col">{text}</th>' for text in heads)

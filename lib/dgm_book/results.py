@@ -143,33 +143,50 @@ def mark_verified(context: Context, checks: list[dict[str, Any]]) -> None:
     checkpoint.write_text(path, json.dumps(record, indent=1) + "\n")
 
 
-def badge(results: Sequence[Result], extra: str = "") -> str:
-    """One line that says at what scale, on what device and with which code results were made."""
-    devices = sorted({r.provenance["device"] for r in results})
-    data = ", ".join(dict.fromkeys(name for r in results for name in r.provenance["data"]))
-    profile = results[0].provenance["profile"]
-    parts = [f"profile {profile}", data, extra, " and ".join(devices)]
-    if not all(r.current for r in results):
-        parts.append("earlier code")
-    return " · ".join(part for part in parts if part)
+def badge(
+    parts: Mapping[str, Sequence[Result]],
+    size: str | Callable[[Result], str] = "",
+    *,
+    unit: str = "seed",
+    synthetic: str = "",
+) -> str:
+    """One line that says what a figure, table or widget rests on: profile, data, size, seeds, device, code.
+
+    Args:
+        parts: the results behind each part of the figure, by its label.
+        size: what was measured on, such as "50 test images", of all parts or of a result.
+        unit: what a seed is called, such as "pair".
+        synthetic: what stands for the data set where a result has none, such as "points in the plane".
+    """
+    every = [result for part in parts.values() for result in part]
+    data = list(dict.fromkeys(name for r in every for name in r.provenance["data"]))
+    if not all(r.provenance["data"] for r in every):
+        data.append(synthetic)
+    devices = " and ".join(sorted({r.provenance["device"] for r in every}))
+    profile = every[0].provenance["profile"]
+    words = [f"profile {profile}", ", ".join(filter(None, data)), scale(parts, size, unit), devices]
+    if not all(r.current for r in every):
+        words.append("earlier code")
+    return " · ".join(filter(None, words))
 
 
 def scale(
     parts: Mapping[str, Sequence[Result]],
-    size: Callable[[Result], str] = lambda result: "",
+    size: str | Callable[[Result], str] = "",
     unit: str = "seed",
 ) -> str:
     """What a figure rests on, in words: sizes and seeds of most of its parts, then of the others by name.
 
     Args:
         parts: the results of each part of the figure, by its label.
-        size: what a result was measured on, such as "50 test images".
+        size: what was measured on, such as "50 test images", of all parts or of a result.
         unit: what a seed is called, such as "pair".
     """
     groups: dict[tuple[str, str], list[str]] = {}
-    for label, of in parts.items():
-        n = len({r.provenance["seed"] for r in of})
-        groups.setdefault((size(of[0]), f"{n} {unit}{'s' * (n > 1)}"), []).append(label)
+    for label, part in parts.items():
+        n = len({r.provenance["seed"] for r in part})
+        counted = size if isinstance(size, str) else size(part[0])
+        groups.setdefault((counted, f"{n} {unit}{'s' * (n > 1)}"), []).append(label)
     (usual, _), *others = sorted(groups.items(), key=lambda group: -len(group[1]))
     rest = [
         f"{' and '.join(labels)}: " + ", ".join(w for w in words if w and w not in usual)
@@ -188,7 +205,13 @@ def own_badge(*groups: Sequence[Result], n: str = "") -> str:
     least, most = (f([len(group) for group in groups]) for f in (min, max))
     seeds = f"{most} seed{'s' * (most > 1)}"
     seeds = seeds if least == most else f"{least} to {seeds}"
-    return badge([r for group in groups for r in group], f"{n} · {seeds}" if n else seeds)
+    every = [r for group in groups for r in group]
+    devices = sorted({r.provenance["device"] for r in every})
+    data = ", ".join(dict.fromkeys(name for r in every for name in r.provenance["data"]))
+    words = [f"profile {every[0].provenance['profile']}", data, n, seeds, " and ".join(devices)]
+    if not all(r.current for r in every):
+        words.append("earlier code")
+    return " · ".join(filter(None, words))
 
 
 def _locked(path: Path) -> contextlib.AbstractContextManager:

@@ -149,11 +149,11 @@ def test_other_code_shows_on_the_badge_until_it_is_verified(context, here):
     edit_provenance(here / "a.json", code="0" * 16)
     stale = results.get("a", compute, context)
     assert not stale.current
-    assert "earlier code" in results.badge([stale])
+    assert "earlier code" in results.badge({"": [stale]})
     results.mark_verified(context, [{"what": "all", "ok": True}])
     fresh = results.get("a", compute, context)
     assert fresh.current
-    assert "earlier code" not in results.badge([fresh])
+    assert "earlier code" not in results.badge({"": [fresh]})
 
 
 def test_other_data_shows_on_the_badge_too(context, here):

@@ -12,10 +12,11 @@ from dgm.nets.conv import generate
 from dgm_book import jobs, profiles, results
 from dgm_book.chapters.bre_gan import images, toys
 from dgm_book.chapters.bre_gan.training import CHAPTER, GAN, noise
-from dgm_book.claims import Claim
-from dgm_book.claims import judge as verdict
+from dgm_book.claims import Claim, verdict
 from dgm_book.results import Result
-from dgm_book.statistics import above_zero, paired_difference, told
+from dgm_book.statistics import format_difference as told
+from dgm_book.statistics import is_above_zero as above_zero
+from dgm_book.statistics import paired_difference
 from dgm_book.verification import check
 
 TITLE = "Binarized representation entropy"
@@ -115,11 +116,7 @@ def evidence(found: Chapter) -> dict[str, dict[str, list[Result]]]:
 
 def badge(found: Chapter, shown: str) -> str:
     """The badge of one figure or table, a key of `evidence`, from the results that it shows."""
-    parts = evidence(found)[shown]
-    every, extra = [r for of in parts.values() for r in of], results.scale(parts, unit="pair")
-    if not any(r.provenance["data"] for r in every):
-        extra = f"points in the plane · {extra}"
-    return results.badge(every, extra)
+    return results.badge(evidence(found)[shown], unit="pair", synthetic="points in the plane")
 
 
 def setting(key: tuple[str, str, str, int]) -> str:
@@ -506,4 +503,4 @@ def _claim(
 ) -> Claim:
     n = results.scale({"": pairs["bre"]}, unit="pair") if pairs else "no pairs"
     scale = f"profile {found.profile.name}, {n}"
-    return Claim(CHAPTER, TITLE, text, source, measured, scale, verdict(holds))
+    return Claim("", CHAPTER, TITLE, text, source, measured, scale, verdict(holds))

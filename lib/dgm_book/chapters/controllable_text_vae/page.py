@@ -30,8 +30,7 @@ from dgm_book.chapters.controllable_text_vae.judges import (
     quality,
     word_swap,
 )
-from dgm_book.claims import Claim
-from dgm_book.claims import judge as verdict
+from dgm_book.claims import Claim, verdict
 from dgm_book.results import Result
 
 TITLE = "Steering a sentence"
@@ -430,7 +429,7 @@ def _steering_claim(found: Chapter, n_labels: int) -> Claim:
 
 def _claim(found: Chapter, text_: str, source: str, measured: str, holds: bool | None) -> Claim:
     scale = f"profile {found.profile.name}, {found.dataset}, {found.scale}"
-    return Claim(CHAPTER, TITLE, text_, source, measured, scale, verdict(holds))
+    return Claim("", CHAPTER, TITLE, text_, source, measured, scale, verdict(holds))
 
 
 def verify(profile: profiles.Profile) -> list[dict[str, Any]]:

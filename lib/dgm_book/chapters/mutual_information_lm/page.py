@@ -19,10 +19,10 @@ from dgm_book.chapters.mutual_information_lm.training import (
     DISTANCES,
     name_of,
 )
-from dgm_book.claims import Claim
-from dgm_book.claims import judge as verdict
+from dgm_book.claims import Claim, verdict
 from dgm_book.results import Result
-from dgm_book.statistics import above_zero, paired_difference
+from dgm_book.statistics import is_above_zero as above_zero
+from dgm_book.statistics import paired_difference
 from dgm_book.verification import check
 
 TITLE = "Mutual information and language models"
@@ -162,11 +162,7 @@ def evidence(found: Chapter) -> dict[str, dict[str, list[Result]]]:
 
 def badge(found: Chapter, shown: str) -> str:
     """The badge of a key of `evidence`, from the results behind it."""
-    parts = evidence(found)[shown]
-    every, extra = [r for of in parts.values() for r in of], results.scale(parts)
-    if any(not r.provenance["data"] for r in every):
-        extra = f"chains of topics · {extra}"
-    return results.badge(every, extra)
+    return results.badge(evidence(found)[shown], synthetic="chains of topics")
 
 
 def told_text(found: Chapter) -> str:
@@ -179,7 +175,7 @@ def told_text(found: Chapter) -> str:
 
 def told(found: Interval, digits: int = 3) -> str:
     """A difference over seeds in words."""
-    return paired.told(found, digits, of="seed")
+    return paired.format_difference(found, digits, unit="seed")
 
 
 Value = str | Callable[[Result], float]
@@ -520,7 +516,7 @@ def _claim(
 ) -> Claim:
     """A claim with its verdict; runs are those it rests on, by text, None where it needs none."""
     scale = f"profile {found.profile.name}, {results.scale(runs)}" if runs else "exact"
-    return Claim(CHAPTER, TITLE, text, source, measured, scale, verdict(holds))
+    return Claim("", CHAPTER, TITLE, text, source, measured, scale, verdict(holds))
 
 
 def _all(parts: list[bool | None]) -> bool | None:

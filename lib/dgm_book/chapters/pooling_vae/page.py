@@ -17,10 +17,10 @@ from dgm_book import jobs, profiles, results
 from dgm_book import statistics as paired
 from dgm_book.chapters.pooling_vae import training
 from dgm_book.chapters.pooling_vae.training import CHAPTER, CROSSED, KINDS, name_of
-from dgm_book.claims import Claim
-from dgm_book.claims import judge as verdict
+from dgm_book.claims import Claim, verdict
 from dgm_book.results import Result
-from dgm_book.statistics import above_zero, paired_difference
+from dgm_book.statistics import is_above_zero as above_zero
+from dgm_book.statistics import paired_difference
 from dgm_book.verification import check
 
 TITLE = "Posterior collapse and pooling"
@@ -154,7 +154,7 @@ def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
 
 def told(found: Interval, digits: int = 2) -> str:
     """A difference over seeds in words."""
-    return paired.told(found, digits, of="seed")
+    return paired.format_difference(found, digits, unit="seed")
 
 
 def value(of: str | Callable[[Result], float]) -> Callable[[Result], float]:
@@ -575,7 +575,7 @@ _NAMES = {"endings": "generated sentences", "yelp": "short Yelp", "ptb": "Penn T
 
 def _claim(found: Chapter, text: str, source: str, measured: str, holds: bool | None) -> Claim:
     scale = f"profile {found.profile.name}, {found.scale}"
-    return Claim(CHAPTER, TITLE, text, source, measured, scale, verdict(holds))
+    return Claim("", CHAPTER, TITLE, text, source, measured, scale, verdict(holds))
 
 
 def _all(parts: list[bool | None]) -> bool | None:

@@ -38,8 +38,7 @@ def badge(found: Chapter, shown: str) -> str:
         "damage": lambda r: f"{r.tensors['log_z'][:, :N_DAMAGED].shape[1]} test images",
         "plane": lambda r: f"{len(r.tensors['means']):,} test images",
     }
-    every = [r for of in parts.values() for r in of]
-    return results.badge(every, results.scale(parts, own.get(shown, size)))
+    return results.badge(parts, own.get(shown, size))
 
 
 def evidence(found: Chapter) -> dict[str, dict[str, list[Result]]]:

@@ -11,9 +11,11 @@ from dgm.measure import Interval, bootstrap
 from dgm_book import jobs, profiles, results
 from dgm_book.chapters.rate_distortion import curves
 from dgm_book.chapters.rate_distortion.training import CHAPTER, MODELS, context, settings
-from dgm_book.claims import Claim, judge
+from dgm_book.claims import Claim, verdict
 from dgm_book.results import Result
-from dgm_book.statistics import above_zero, paired_difference, told
+from dgm_book.statistics import format_difference as told
+from dgm_book.statistics import is_above_zero as above_zero
+from dgm_book.statistics import paired_difference
 
 __all__ = ["CHAPTER", "chapter", "claims", "context", "run", "verify"]
 
@@ -398,8 +400,8 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         found,
         "A small code meets a floor of distortion that a larger one goes below",
         DERIVED,
-        f"at beta {top:g}, D with 2 dimensions minus D with 10: VAE {told(floors['vae'], of='seed')}, "
-        f"GAN {told(floors['gan'], of='seed')}",
+        f"at beta {top:g}, D with 2 dimensions minus D with 10: VAE {told(floors['vae'], unit='seed')}, "
+        f"GAN {told(floors['gan'], unit='seed')}",
         above_zero(floors["vae"]),
         _rests_on(found, ("vae2", "vae10", "gan2", "gan10")),
     )
@@ -439,8 +441,8 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         found,
         "GANs, adversarial autoencoders and VAEs are told apart by their curves",
         ABSTRACT,
-        f"10 dimensions, D at beta {top:g}, minus that of VAE10: GAN {told(gan, of='seed')}, "
-        f"AAE {told(aae, of='seed')}",
+        f"10 dimensions, D at beta {top:g}, minus that of VAE10: GAN {told(gan, unit='seed')}, "
+        f"AAE {told(aae, unit='seed')}",
         _both(None if v.n == 1 else (v.low > 0 or v.high < 0) for v in (gan, aae)),
     )
     depth = compare(found, "gan10-shallow", "gan10", "distortion")
@@ -448,7 +450,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         found,
         "A deep generator reaches lower distortion than a shallow one",
         FIGURE,
-        f"10 dimensions, D at beta {top:g}, shallow minus deep: {told(depth, of='seed')}",
+        f"10 dimensions, D at beta {top:g}, shallow minus deep: {told(depth, unit='seed')}",
         above_zero(depth),
     )
     felt = _felt(found)
@@ -457,7 +459,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         "The families can be compared under a deep distortion too",
         CODE,
         "distance of our classifier's features, D at the largest beta, minus that of VAE10: "
-        + ", ".join(f"{label(m)} {told(v, of='seed')}" for m, v in felt.items()),
+        + ", ".join(f"{label(m)} {told(v, unit='seed')}" for m, v in felt.items()),
         _both(None if v.n == 1 else (v.low > 0 or v.high < 0) for v in felt.values()),
         found.several("vae10", "features"),
     )
@@ -482,7 +484,7 @@ def _of_the_models(found: Chapter) -> Iterator[Claim]:
         "CIFAR-10 generators are told apart by their curves",
         ABSTRACT,
         f"D at beta {float(found.curves[one][0].tensors['beta'][-1]):g} (pixels from -1 to 1), {label(one)} "
-        f"minus {label(other)}: {told(apart, of='seed')}",
+        f"minus {label(other)}: {told(apart, unit='seed')}",
         None if apart.n == 1 else apart.low > 0 or apart.high < 0,
         found.curves[one],
         "cifar10",
@@ -667,4 +669,4 @@ def _claim(
         n, seeds = of[0].tensors["log_z"].shape[1], len(of)
         of = f"{n} test images, {seeds} seed{'s' * (seeds > 1)}"
     scale = f"profile {found.profile.name}, {dataset or found.dataset}, {of}"
-    return Claim(CHAPTER, TITLE, text, source, measured, scale, judge(holds))
+    return Claim("", CHAPTER, TITLE, text, source, measured, scale, verdict(holds))

@@ -15,10 +15,10 @@ from dgm_book import jobs, profiles, results
 from dgm_book import statistics as paired
 from dgm_book.chapters.variational_hyper_rnn import training
 from dgm_book.chapters.variational_hyper_rnn.training import CHAPTER, MODELS, name_of
-from dgm_book.claims import Claim
-from dgm_book.claims import judge as verdict
+from dgm_book.claims import Claim, verdict
 from dgm_book.results import Result
-from dgm_book.statistics import above_zero, paired_difference
+from dgm_book.statistics import is_above_zero as above_zero
+from dgm_book.statistics import paired_difference
 from dgm_book.verification import check
 
 TITLE = "Variational hyper RNN"
@@ -240,11 +240,11 @@ def interval(found: Interval | None, digits: int = 3) -> str:
     return mean if found.n == 1 else f"{mean} [{low}, {high}]"
 
 
-def told(found: Interval, digits: int = 3, of: str = "seed") -> str:
+def told(found: Interval, digits: int = 3, unit: str = "seed") -> str:
     """A difference in words."""
     if found.n > 1 and max(abs(found.low), abs(found.high)) >= 1e4:
-        return f"{interval(found, digits)} (95 %, {found.n} {of}s)"
-    return paired.told(found, digits, of=of)
+        return f"{interval(found, digits)} (95 %, {found.n} {unit}s)"
+    return paired.format_difference(found, digits, unit=unit)
 
 
 def seeds_of(several: list[Result]) -> str:
@@ -467,7 +467,7 @@ def _table_two(found: Chapter, matched: bool) -> Claim:
         for size in SIZES
         for other in [f"VRNN {MATCHED[size]} matched" if matched else f"VRNN {size}"]
     )
-    said = "; ".join(f"{what} {told(gap, of='pair')}" for what, gap in gaps.items())
+    said = "; ".join(f"{what} {told(gap, unit='pair')}" for what, gap in gaps.items())
     text = (
         "On JSB Chorales VHRNN has the better bound also with no more live weights"
         if matched
@@ -518,7 +518,7 @@ def _other(found: Chapter, dataset: str, source: str = f"{SOURCE}, figure 5") ->
         text,
         source,
         f"{one} minus {other} ({' and '.join(live)} live weights): {told(gap)} nats a step; a test sequence "
-        f"{told(over, of='sequence')}; one seed tells of two trained models, not of two methods",
+        f"{told(over, unit='sequence')}; one seed tells of two trained models, not of two methods",
         above_zero(gap) if gap.n > 2 else None,
         scale=f"profile {found.profile.name}, {gap.n} seed{'s' * (gap.n > 1)}",
     )
@@ -632,7 +632,7 @@ def _claim(
     found: Chapter, text: str, source: str, measured: str, holds: bool | None, scale: str = ""
 ) -> Claim:
     scale = scale or f"profile {found.profile.name}, {found.scale}"
-    return Claim(CHAPTER, TITLE, text, source, measured, scale, verdict(holds))
+    return Claim("", CHAPTER, TITLE, text, source, measured, scale, verdict(holds))
 
 
 def _all(parts: list[bool | None]) -> bool | None:
@@ -973,7 +973,7 @@ def _music_said(found: Chapter) -> str:
         return "The real sets were not run at this profile."
     models = found.sets["jsb"]
     said = [
-        f"{what} {told(pooled(models, matched), of='pair')}"
+        f"{what} {told(pooled(models, matched), unit='pair')}"
         for matched, what in (
             (False, "at the same latent size"),
             (True, "with as many live weights"),
