@@ -2,11 +2,11 @@
 
 python tests/tools/code_size.py [ROOT]    prints every count
 
-Lines are all lines of a file. A function's body is counted without its docstring. Public names are functions,
-classes, and the methods and properties of public classes, that begin with no underscore. A name is bound by
-an assignment, a parameter, a loop, a comprehension, a `with`, an `except`, an import's `as`, a definition or an
-assigned attribute; every binding counts once. It is vague if it is one of `VAGUE`, or if a part of it between
-underscores is.
+Lines are all lines of a file. A function's body is counted without its docstring. Public names are
+functions, classes, and the methods and properties of public classes, that begin with no underscore. A name
+is bound by an assignment, a parameter, a loop, a comprehension, a `with`, an `except`, an import's `as`, a
+definition or an assigned attribute; every binding counts once. It is vague if it is one of `VAGUE`, or if a
+part of it between underscores is.
 """
 
 import ast
