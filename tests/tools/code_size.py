@@ -16,31 +16,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 VAGUE = frozenset(
-    [
-        "told",
-        "said",
-        "found",
-        "made",
-        "kept",
-        "held",
-        "wanted",
-        "felt",
-        "of",
-        "how",
-        "way",
-        "again",
-        "race",
-        "one",
-        "few",
-        "many",
-        "both",
-        "told_page",
-        "live",
-        "seen",
-        "moved",
-        "arm",
-        "material",
-    ]
+    """
+    told said found made kept held wanted felt of how way again race one few many both told_page live seen
+    moved arm material
+    """.split()  # noqa: SIM905
 )
 
 
