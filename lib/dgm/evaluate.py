@@ -14,7 +14,6 @@ import contextlib
 import datetime
 import importlib
 import inspect
-import io
 import math
 import numbers
 import os
@@ -33,21 +32,26 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dgm import checkpoint, paths
-from dgm.papers.rate_distortion import RateDistortionCurve, rate_distortion_curve
+from dgm.papers.rate_distortion import (
+    RateDistortionCurve,
+    SamplerOptions,
+    rate_distortion_curve,
+)
 from dgm.progress import progress_bar
-from dgm.sampling.decoder_checks import Decoder, count, own_context
-from dgm.sampling.decoder_target import (
-    FORCE_PRECISIONS,
-    DecoderTarget,
+from dgm.sampling.decoder_checks import (
+    Decoder,
     check_betas,
     check_images,
-    energy_scale,
-    prepared,
+    count,
+    named_device,
+    own_context,
 )
-from dgm.sampling.pilot import SCHEDULES, check_settings
+from dgm.sampling.decoder_target import FORCE_PRECISIONS, DecoderTarget, energy_scale, prepared
+from dgm.sampling.pilot import check_options
 from dgm.sampling.resume import digest, plain, same_probe
+from dgm.sampling.schedules import SCHEDULES
 
-OURS = ("scale", "checkpoint", "seed")  # arguments of the engine that each shard is given here
+NOT_DESCRIBED = ("device", "progress", "checkpoint", "scale", "options")
 PROBES = 8
 START = datetime.timedelta(minutes=5)  # for all ranks to find each other
 WORK = datetime.timedelta(days=7)  # a rank may wait for another as long as a shard takes
@@ -67,7 +71,7 @@ class Job(NamedTuple):
     shard_size: int
     seed: int
     output: Path
-    description: dict[str, Any]  # of all that the numbers depend on; kept in each shard's file
+    description: dict[str, Any]  # of all that the numbers depend on; it is in each shard's file
 
     @property
     def n_shards(self) -> int:
@@ -95,7 +99,7 @@ def evaluate(
     device: str | torch.device | None = None,
     **arguments: Any,
 ) -> RateDistortionCurve:
-    """`rate_distortion_curve` in shards that are kept as files, shared among torchrun's ranks.
+    """`rate_distortion_curve` in shards that are saved as files, shared among torchrun's ranks.
 
     Ranks with the same number of threads on the same kind of device give the numbers of one process
     bit for bit. The output folder must be one that all ranks see.
@@ -105,12 +109,12 @@ def evaluate(
         x: N images (N, ...), the same on every rank.
         latent_dim: D.
         betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
-        output: folder of the finished shards; those of an earlier start are reused. ~ is the home folder.
-        shard_size: images a shard. A shard holds shard_size * n_chains chains at once.
+        output: folder of the finished shards; those of an earlier start are reused.
+        shard_size: images per shard. A shard holds shard_size * n_chains chains at once.
         seed: with an image's index it gives that image's random numbers.
         device: None: where the decoder is. "cuda" gives each rank of a machine its own GPU.
-        **arguments: any others of `rate_distortion_curve`, such as prior, distortion, schedule and precision;
-            step_sizes a number or None.
+        **arguments: any others of `rate_distortion_curve`, such as prior, distortion, precision and
+            options; step_sizes a number or None.
 
     Returns:
         The curve of all images, on every rank, without step sizes.
@@ -129,16 +133,13 @@ def evaluate(
 
 @contextlib.contextmanager
 def _ranks() -> Iterator[tuple[int, int, Any]]:
-    """This process's rank, how many there are, and their group (None: the default one).
-
-    They are torchrun's, those of a group already made, or this process alone.
-    """
+    """This process's rank, how many there are, and their group (None: the default one)."""
     if dist.is_available() and dist.is_initialized():
         yield dist.get_rank(), dist.get_world_size(), None
     elif dist.is_available() and dist.is_torchelastic_launched():
         try:
-            # Results travel as files and ranks only wait for each other; unlike nccl, gloo tells a rank
-            # that waits when another has died.
+            # Results travel as files and ranks only wait for each other; unlike nccl, gloo tells a
+            # rank that waits when another has died.
             dist.init_process_group("gloo", timeout=START)
             group = dist.new_group(timeout=WORK)
         except RuntimeError as error:
@@ -152,8 +153,9 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
             dist.destroy_process_group()
     elif os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         raise _Refusal(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this process, so "
-            "each would do all the work: start it by torchrun, or unset RANK and WORLD_SIZE"
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this "
+            "process, so each would do all the work: start it by torchrun, or unset RANK and "
+            "WORLD_SIZE"
         )
     else:
         yield 0, 1, None
@@ -165,27 +167,14 @@ def _own_device(
     """The device of this rank: of several on one machine, each has a GPU of its own."""
     if device is None:
         parameter = next(decoder.parameters(), None)
-        if n_ranks == 1 or parameter is None or parameter.device.type != "cuda":
+        if n_ranks == 1 or parameter is None or not parameter.is_cuda:
             return None
         device = "cuda"
-    try:
-        device = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device must be cpu, cuda, cuda:0 or the like, got {device!r}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {str(device)!r} was asked for, but no GPU answers: use 'cpu'")
-    if device.index is not None or device.type not in ("cpu", "cuda"):
-        try:
-            torch.zeros(1, device=device).item()
-        except Exception as error:
-            raise ValueError(
-                f"device {str(device)!r} cannot be used: {_in_short(error)}"
-            ) from error
-    if device == torch.device("cuda") and n_ranks > 1:
+    if str(device) == "cuda" and n_ranks > 1 and torch.cuda.is_available():
         local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))
         device = torch.device("cuda", local % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    return device
+    return named_device(device)
 
 
 def _job(
@@ -196,35 +185,32 @@ def _job(
     seed: int,
     arguments: dict[str, Any],
 ) -> Job:
-    """Checks everything that can be checked before the first shard, that of old shards included."""
+    """Checks all that can be checked before the first shard, that of old shards included."""
     decoder, shard_size = Decoder(decoder), count(shard_size, "shard_size")
     seed = count(seed, "seed", 0)
-    for name in {"checkpoint", "scale"} & arguments.keys():
-        raise ValueError(f"{name} is chosen by evaluate itself: leave it out")
-    if not isinstance(arguments.get("step_sizes"), numbers.Real | None):
-        raise ValueError("step_sizes of single images cannot be given here: a number, or None")
     bound = inspect.signature(rate_distortion_curve).bind(decoder, x, **arguments)
     bound.apply_defaults()
     settings = {name: bound.arguments[name] for name in list(bound.arguments)[2:]}
+    options = settings["options"]
+    check_options(options, settings["n_chains"], settings["step_sizes"])
+    for name, value in (("checkpoint", settings["checkpoint"]), ("scale", options.scale)):
+        if value is not None:
+            raise ValueError(f"{name} is chosen by evaluate itself: leave it out")
+    if not isinstance(settings["step_sizes"], numbers.Real | None):
+        raise ValueError("step_sizes of single images cannot be given here: a number, or None")
     settings["betas"] = check_betas(settings["betas"]).tolist()
-    names = ("schedule", "mass", "jitter", "n_chains", "step_sizes", "scale")
-    check_settings(*(settings[name] for name in names))
     x = check_images(x)
     scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
+    described = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
     description = {
-        **{name: plain(value) for name, value in settings.items()},
-        "seed": seed,
-        "shard_size": shard_size,
+        **{name: plain(v) for name, v in described.items() if name not in NOT_DESCRIBED},
         "images": digest([x.flatten(1)]),
         "decoder": type(decoder.given).__qualname__ + " " + digest(decoder.state_dict().values()),
         "probe": probe,
     }
-    for name in ("device", "progress", "checkpoint", "scale"):
-        description.pop(name, None)
-    arguments = {name: value for name, value in settings.items() if name not in OURS}
-    arguments["scale"] = scale
-    output = Path(output).expanduser()
-    job = Job(decoder, x, arguments, shard_size, seed, output, description)
+    settings["options"] = options._replace(scale=scale)
+    del settings["seed"], settings["checkpoint"]  # each shard has its own
+    job = Job(decoder, x, settings, shard_size, seed, Path(output).expanduser(), description)
     for shard in set(range(job.n_shards)) - set(job.missing()):
         _check_same(job, shard)
     return job
@@ -233,23 +219,17 @@ def _job(
 def _prior_scale(
     decoder: nn.Module, x: Tensor, seed: int, settings: dict[str, Any]
 ) -> tuple[float, Tensor]:
-    """The scale of the temperature schedule, one for all shards, and a few numbers to know a run by.
+    """The scale of the temperatures, one for all shards, and a few numbers to know a run by.
 
-    Three digits of the scale are kept, so that ranks on unlike machines agree.
+    Three significant digits of the scale count, so that ranks on unlike machines agree.
     """
-    with prepared(decoder, settings["device"], settings["precision"]) as (decoder, options):
-        problem = DecoderTarget(
-            decoder,
-            x.flatten(1).to(**options),
-            settings["latent_dim"],
-            settings["n_chains"],
-            settings["prior"],
-            settings["distortion"],
-            settings["force_precision"],
-        )
-        position = problem.sample_prior(torch.Generator(options["device"]).manual_seed(seed))
-        problem.check(position, x.shape[1:])
-        state = problem.target(position)
+    with prepared(decoder, settings["device"], settings["precision"]) as (decoder, like):
+        names = ("latent_dim", "n_chains", "prior", "distortion")
+        given, forces = [settings[name] for name in names], settings["options"].force_precision
+        target = DecoderTarget(decoder, x.flatten(1).to(**like), *given, forces)
+        position = target.sample_prior(torch.Generator(like["device"]).manual_seed(seed))
+        target.check(position, x.shape[1:])
+        state = target(position)
     probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]])
     return float(f"{energy_scale(state.energy, len(x)):.3g}"), probe.cpu()
 
@@ -377,9 +357,7 @@ def main(arguments: list[str] | None = None) -> int:
             curve = _run(job, rank, n_ranks, group)
             if rank == 0:
                 curve.save(job.output / "curve.safetensors")
-                picture = io.BytesIO()
-                curve.plot().savefig(picture, format="png", dpi=150)
-                checkpoint.write_bytes(job.output / "curve.png", picture.getvalue())
+                checkpoint.write_bytes(job.output / "curve.png", curve.png())
                 print(f"{table(curve)}\nwritten: curve.safetensors, curve.png in {job.output}")
     except _Refusal as refusal:
         print(f"error: {refusal}", file=sys.stderr, flush=True)
@@ -427,7 +405,7 @@ def _parser() -> argparse.ArgumentParser:
         "--temperatures", type=_positive, help="a recorded beta; chosen when left out"
     )
     parser.add_argument("--schedule", choices=SCHEDULES, default="default", help="of temperatures")
-    parser.add_argument("--force-precision", choices=FORCE_PRECISIONS, default="same")
+    parser.add_argument("--force-precision", choices=FORCE_PRECISIONS, default="auto")
     parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument("--device", help="cpu or cuda; a GPU where there is one, when left out")
     parser.add_argument(
@@ -465,8 +443,7 @@ def _job_of(options: argparse.Namespace, n_ranks: int) -> Job:
         "n_chains": options.chains,
         "n_leapfrog": options.leapfrog,
         "temperatures_per_beta": options.temperatures,
-        "schedule": options.schedule,
-        "force_precision": options.force_precision,
+        "options": SamplerOptions(options.force_precision, options.schedule),
         "device": _own_device(device, decoder, n_ranks),
     }
     if options.prior:

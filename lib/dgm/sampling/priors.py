@@ -59,7 +59,7 @@ class CodeSpace:
         Raises:
             ValueError: the prior's samples have another shape, or cannot be had on the device.
         """
-        return draw(self._sample, n, generator).detach()
+        return draw(self._sample, (n,), generator).detach()
 
     def check_tails(self, codes: Tensor) -> None:
         """Refuses a density on all of R^D that is no smaller far away from codes (C, D) of its own.
@@ -79,8 +79,9 @@ class CodeSpace:
                 "one of torch.distributions on a box, such as Independent(Uniform(low, high), 1)"
             )
 
-    def _sample(self, n: int, generator: torch.Generator) -> Tensor:
-        shape, device = (n, self.latent_dim), self.options["device"]
+    def _sample(self, rows: tuple[int], generator: torch.Generator) -> Tensor:
+        (n,), device = rows, self.options["device"]
+        shape = (n, self.latent_dim)
         if self.prior is None:
             return torch.randn(shape, generator=generator, **self.options)
         # torch.distributions draw from the global generator: seed a fork of it

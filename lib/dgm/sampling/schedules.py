@@ -1,6 +1,6 @@
-"""Schedules of inverse temperature: how the annealing walks from beta = 0 to where it ends.
+"""Schedules of inverse temperature, and of step sizes along them.
 
-A schedule is a float64 tensor of T + 1 ascending betas that starts at 0.
+A schedule of temperatures is a float64 tensor of T + 1 ascending betas that starts at 0.
 
 References:
     Grosse, Maddison, Salakhutdinov, Annealing between distributions, NeurIPS 2013.
@@ -8,18 +8,74 @@ References:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+SCHEDULES = ("default", "adaptive", "sigmoid")
+MOST_ROWS = 1024  # of step sizes at once, so that memory does not grow with the temperatures
+linspace = partial(torch.linspace, dtype=torch.float64, device="cpu")
+
+
+class StepSizes(NamedTuple):
+    """Frozen leapfrog step sizes per image, at K inverse temperatures."""
+
+    beta: Tensor  # (K,) ascending
+    step_size: Tensor  # (K, N)
+    axis_scale: Tensor | None = None  # (K, N, D) of the step sizes of the axes; None: all are equal
+    energy_variance: Tensor | None = None  # (K,) Var_beta(d), its mean over images
+
+    def at(self, betas: Tensor) -> Tensor:
+        """Step sizes (T, N) or (T, N, D) at betas (T,): log-linear in log beta, constant beyond."""
+        step = self.step_size
+        if self.axis_scale is not None:
+            step = step[..., None] * self.axis_scale
+        if len(self.beta) == 1:
+            return step.expand(len(betas), *step.shape[1:])
+        knots, where = self.beta.log(), betas.log()
+        right = torch.searchsorted(knots, where).clamp(1, len(knots) - 1)
+        span = (knots[right] - knots[right - 1]).clamp(min=1e-12)
+        t = ((where - knots[right - 1]) / span).clamp(0, 1).view(-1, *[1] * (step.ndim - 1))
+        log_step = step.log()
+        return torch.exp((1 - t) * log_step[right - 1] + t * log_step[right])
+
+    def along(self, betas: Tensor, device: torch.device) -> Iterator[tuple[float, Tensor]]:
+        """Pairs of a beta (T,) and its step sizes on the device, for `annealed_run`."""
+        table = self.to(device)
+        for block in betas.split(MOST_ROWS):
+            yield from zip(block.tolist(), table.at(block.to(device)), strict=True)
+
+    def to(self, device: str | torch.device) -> "StepSizes":
+        """The same table on a device."""
+        return StepSizes(*(None if t is None else t.to(device) for t in self))
+
+
+def temperatures(
+    schedule: str, betas: Tensor, counts: Sequence[int], scale: float, table: StepSizes
+) -> Tensor:
+    """The schedule (T + 1,) of a name through the recorded betas, T the sum of the counts.
+
+    Args:
+        schedule: "default", "adaptive" or "sigmoid".
+        betas: (R,) ascending, recorded.
+        counts: as in `through`.
+        scale: as in `through`.
+        table: of a pilot run, which "adaptive" needs.
+    """
+    if schedule == "sigmoid":
+        return sigmoid_through(betas, sum(counts))
+    if schedule == "adaptive":
+        return equal_length(betas, sum(counts), table.beta, table.energy_variance)
+    return through(betas, counts, scale)
 
 
 def sigmoid(n_temperatures: int, beta_max: float, radius: float = 10.0) -> Tensor:
     """The paper's schedule: a sigmoid on [-radius, radius], rescaled to [0, beta_max]; (T + 1,)."""
     _check(n_temperatures, beta_max)
-    curve = torch.linspace(
-        -radius, radius, n_temperatures + 1, dtype=torch.float64, device="cpu"
-    ).sigmoid()
+    curve = linspace(-radius, radius, n_temperatures + 1).sigmoid()
     betas = beta_max * (curve - curve[0]) / (curve[-1] - curve[0])
     betas[-1] = beta_max
     return betas
@@ -34,44 +90,29 @@ def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
     _check(n_temperatures, beta_max)
     if not 0 < beta_min <= beta_max:
         raise ValueError(f"beta_min must lie in (0, beta_max={beta_max}], got {beta_min}")
-    exponents = torch.linspace(
-        math.log(beta_min), math.log(beta_max), n_temperatures, dtype=torch.float64, device="cpu"
-    )
-    betas = torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), exponents.exp()])
+    betas = linspace(math.log(beta_min), math.log(beta_max), n_temperatures).exp()
     betas[-1] = beta_max
-    return betas
+    return torch.cat([betas.new_zeros(1), betas])
 
 
 def through(recorded: Tensor, counts: Sequence[int], scale: float) -> Tensor:
-    """A schedule from 0 that passes exactly through the recorded betas.
+    """A schedule with equal steps in asinh(beta / scale) between recorded betas; (T + 1,).
 
-    Between two recorded betas the steps are equal in asinh(beta / scale): linear while
-    beta is far below `scale`, logarithmic far above it.
+    That is linear while beta is far below `scale`, logarithmic far above it.
 
     Args:
         recorded: (R,) ascending betas above 0.
         counts: R numbers of steps, from the previous recorded beta (the first from 0).
         scale: beta at which the prior's energies start to matter, about 1 / sd of the energy.
-
-    Returns:
-        (sum(counts) + 1,) betas.
     """
     warped = torch.asinh(recorded.double().cpu() / scale)
     return _pieces(recorded, counts, warped, lambda w: scale * torch.sinh(w))
 
 
 def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tensor:
-    """The paper's sigmoid schedule to recorded[-1], made to pass exactly through the recorded betas.
+    """The sigmoid schedule to recorded[-1], bent to pass through the recorded betas; (total + 1,).
 
-    Each stretch between two recorded betas gets the share of the steps that the plain sigmoid gives it.
-
-    Args:
-        recorded: (R,) ascending betas above 0.
-        total: number of steps, at least R.
-        radius: of the sigmoid.
-
-    Returns:
-        (total + 1,) betas.
+    Each stretch between two of them gets the part of the steps that the plain sigmoid gives it.
     """
     recorded = recorded.double().cpu()
     _check(total, float(recorded[-1]))
@@ -81,15 +122,15 @@ def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tenso
     def unwarp(position: Tensor) -> Tensor:
         return recorded[-1] * ((position - radius).sigmoid() - first) / (last - first)
 
-    return _pieces(recorded, share(_lengths(warped), total), warped, unwarp)
+    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, unwarp)
 
 
 def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -> Tensor:
     """A schedule of equal thermodynamic length sqrt(Var E) d beta through the recorded betas.
 
-    Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length. It
-    is summed by trapezia in log beta between the K betas at which the variance is known; the variance
-    is taken as constant below the first and falls as 1 / beta^2 above the last.
+    Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length.
+    It is summed by trapezia in log beta between the K betas at which the variance is known; the
+    variance is taken as constant below the first and falls as 1 / beta^2 above the last.
 
     Args:
         recorded: (R,) ascending betas above 0.
@@ -116,36 +157,34 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
     def to_beta(where: Tensor) -> Tensor:
         inside = _interpolate(where, length, log_beta).exp()
         beyond = beta[-1] * ((where - length[-1]) / speed[-1]).exp()
-        below = beta[0] * where / speed[0]
-        return torch.where(
-            where < length[0], below, torch.where(where > length[-1], beyond, inside)
-        )
+        inside = torch.where(where > length[-1], beyond, inside)
+        return torch.where(where < length[0], beta[0] * where / speed[0], inside)
 
     warped = to_length(recorded)
-    return _pieces(recorded, share(_lengths(warped), total), warped, to_beta)
+    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, to_beta)
 
 
 def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
     """Var(log w) along a schedule of chains that mix at once: the sum of Var(E) (d beta)^2, nats^2.
 
-    Each step weighs by the energy of an exact sample of the temperature before it, independent of the
-    others. Real chains have more, since they remember.
+    Each step weighs by the energy of an exact sample of the temperature before it. Real chains have
+    more, since they remember.
 
     Args:
         betas: (T + 1,) a schedule.
         beta: (K,) ascending betas above 0, K at least 2.
         variance: (K,) Var(E) there, continued as in `equal_length`.
     """
-    beta, left = beta.double().cpu(), betas[:-1].double().cpu()
-    where = left.clamp(min=float(beta[0])).log()
+    log_beta, left = beta.double().cpu().log(), betas[:-1].double().cpu()
+    where = left.clamp(min=float(beta.double()[0])).log()
     logs = _interpolate(
-        where.clamp(max=float(beta[-1].log())), beta.log(), variance.double().cpu().log()
+        where.clamp(max=float(log_beta[-1])), log_beta, variance.double().cpu().log()
     )
-    beyond = (where - beta[-1].log()).clamp(min=0)
+    beyond = (where - log_beta[-1]).clamp(min=0)
     return float(((logs - 2 * beyond).exp() * betas.double().cpu().diff().square()).sum())
 
 
-def share(lengths: Tensor, total: int) -> list[int]:
+def allocate_steps(lengths: Tensor, total: int) -> list[int]:
     """Divide `total` steps over R stretches in proportion to their lengths, at least one each.
 
     Raises:
@@ -171,7 +210,7 @@ def default_counts(recorded: Tensor, scale: float, latent_dim: int) -> list[int]
     """Steps before each recorded beta that hold the variance of a log-weight near 1/4 nat^2.
 
     Near a Gaussian posterior Var(log w) is about D L^2 / (2 T) with L the length of the path in
-    asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since a decoder is not linear.
+    asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since decoders bend.
     """
     warped = torch.asinh(recorded.double().cpu() / scale)
     density = 2.0 * max(latent_dim, 8) * float(warped[-1])
@@ -187,12 +226,11 @@ def _pieces(
     recorded: Tensor, counts: Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch."""
-    edges = torch.cat([warped.new_zeros(1), warped]).tolist()
     pieces = [warped.new_zeros(1)]
-    for i, count in enumerate(counts):
-        piece = unwarp(
-            torch.linspace(edges[i], edges[i + 1], count + 1, dtype=torch.float64, device="cpu")
-        )
+    for i, (left, right) in enumerate(
+        zip([0.0, *warped[:-1].tolist()], warped.tolist(), strict=True)
+    ):
+        piece = unwarp(linspace(left, right, counts[i] + 1))
         piece[-1] = recorded[i]
         pieces.append(piece[1:])
     return torch.cat(pieces)
