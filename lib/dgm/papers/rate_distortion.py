@@ -24,10 +24,9 @@ At beta = 1 / (2 sigma^2) the same run gives the likelihood under Gaussian pixel
 
     log p_sigma(x) = log Z_beta(x) + (P / 2) log(beta / pi).                            (8)
 
-The equations are the functions `potential` (1, up to log Z), `log_normaliser` (2),
-`expected_distortion` (3), `code_rate` (4), `reweighted` (5), `estimate` (6), `bdmc_gap` (7) and
-`log_likelihood` (8). Rates are nats per image, distortions summed squared errors per image
-unless another is given.
+Equation (1) is `dgm.sampling.hmc.potential`, (5) `dgm.sampling.annealing.reweighted`, (7)
+`dgm.sampling.bidirectional.bdmc_gap`; the others are below. Rates are nats per image, distortions
+summed squared errors per image, unless another is given.
 """
 
 import math
@@ -44,9 +43,9 @@ from torch import Tensor, nn
 from dgm.nets.mlp import mlp
 from dgm.progress import progress_bar
 from dgm.sampling import schedules
-from dgm.sampling.annealing import AnnealingState, annealed_run, log_mean_weight, reweighted, start
-from dgm.sampling.bidirectional import BDMC, bdmc_gap
-from dgm.sampling.curves import LegendreCurve, MeanCurve, RateDistortionCurve
+from dgm.sampling.annealing import AnnealingState, annealed_run, log_mean_weight, start
+from dgm.sampling.bidirectional import bdmc_gap  # noqa: F401 (equation 7)
+from dgm.sampling.curves import RateDistortionCurve
 from dgm.sampling.decoder_checks import (
     check_betas,
     check_images,
@@ -56,7 +55,7 @@ from dgm.sampling.decoder_checks import (
     decode,
 )
 from dgm.sampling.decoder_target import N_TRIED, DecoderTarget, Distortion, energy_scale, prepared
-from dgm.sampling.hmc import draw, make_generators, potential, whole_seeds
+from dgm.sampling.hmc import draw, make_generators, whole_seeds
 from dgm.sampling.pilot import (
     SamplerOptions,
     check_options,
@@ -68,28 +67,6 @@ from dgm.sampling.resume import fingerprint, resume, save_progress
 from dgm.sampling.schedules import StepSizes
 from dgm.sampling.threads import suitable_threads
 from dgm.vae import ELBO, elbo, gaussian_log_likelihood, reparameterise
-
-__all__ = [
-    "BDMC",
-    "ImageVAE",
-    "LegendreCurve",
-    "MeanCurve",
-    "RateDistortionCurve",
-    "SamplerOptions",
-    "StepSizes",
-    "bdmc_gap",
-    "code_rate",
-    "estimate",
-    "expected_distortion",
-    "linear_gaussian_curve",
-    "log_likelihood",
-    "log_normaliser",
-    "potential",
-    "quadrature_curve",
-    "rate_distortion_curve",
-    "reweighted",
-    "vae_objective",
-]
 
 CHECKPOINT_SECONDS = 20.0
 
@@ -134,9 +111,9 @@ def code_rate(log_z: Tensor, distortion: Tensor, beta: float | Tensor) -> Tensor
     return -log_z - beta * distortion
 
 
-def log_likelihood(log_z: Tensor, beta: float | Tensor, n_pixels: int) -> Tensor:
+def log_likelihood(log_z: Tensor, beta: float, n_pixels: int) -> Tensor:
     """Equation (8): log density of images of P pixels under Gaussian noise, from log Z at beta."""
-    return log_z + 0.5 * n_pixels * torch.as_tensor(beta / math.pi, dtype=log_z.dtype).log()
+    return log_z + n_pixels / 2 * math.log(beta / math.pi)
 
 
 class Estimate(NamedTuple):
@@ -181,11 +158,9 @@ def rate_distortion_curve(
 
     Args:
         decoder: maps codes (C, D) to images (C, ...), each a fixed function of its code alone: a
-            module, which is put into eval mode and left as it was, TorchScript, or a function such
-            as `vae.decode`. Of a distribution the mean counts, of a tuple, dict or object its only
-            tensor.
-        x: N images (N, ...) of any real values, with as many numbers per image as the decoder
-            returns, and its axes in the decoder's order.
+            module, which is put into eval mode and left as it was, TorchScript, or a function. Of a
+            distribution the mean counts, of a tuple, dict or object its only tensor.
+        x: N images (N, ...) of any real values, shaped as the decoder's images or flat.
         latent_dim: D.
         betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
         n_chains: chains per image.
@@ -198,18 +173,14 @@ def rate_distortion_curve(
         distortion: "squared_error", or a function of images and reconstructions (C, P) -> (C,).
         step_sizes: None adapts them in a pilot run, freezes them and runs anew with other random
             numbers; a float, a tensor (N,) or (R, N), or an earlier curve's step_sizes is used.
-        seed: of the run; the same seed on the same device gives the same numbers. N seeds give each
-            image its own random numbers, whichever other images are in the call.
+        seed: the same seed on the same device gives the same numbers. N seeds give each image its
+            own random numbers, whichever other images are in the call.
         device: None: where the decoder is.
         precision: "auto" keeps the decoder's own, "float32" or "float64" converts a copy. Energies
-            and log-weights are float64 in any case, codes at least float32, and TF32 and the
-            caller's autocast are kept out.
+            and log-weights are float64, codes at least float32, without TF32 or autocast.
         checkpoint: a file that an interrupted run is resumed from, bit for bit on a CPU.
         progress: show a bar with the time left.
         options: how the chains move.
-
-    Returns:
-        The curve of each image, its codes in the decoder's own space.
 
     Raises:
         ValueError: an argument, the images or the decoder's output do not fit together, or are not
@@ -233,7 +204,7 @@ def rate_distortion_curve(
         target.check(position, images.shape[1:])
         state = start(target, position)
         scale = float(options.scale or energy_scale(state.chain.energy, n_images))
-        counts = _counts(temperatures_per_beta, betas, scale, latent_dim)
+        counts = schedules.steps_per_beta(temperatures_per_beta, betas, scale, latent_dim)
         table = given_step_sizes(step_sizes, betas, n_images, target.shape[1])
         total = sum(counts) + (sum(pilot_counts(counts)) if table is None else 0)
         uniform = draw(torch.rand, (n_images,), generator, **{**like, "dtype": torch.float64})
@@ -283,32 +254,14 @@ def _draw_position(state: AnnealingState, uniform: Tensor) -> Tensor:
     return position[chosen, torch.arange(len(uniform), device=chosen.device)]
 
 
-def _counts(
-    given: int | Sequence[int] | None, betas: Tensor, scale: float, latent_dim: int
-) -> list[int]:
-    if given is None:
-        return schedules.default_counts(betas, scale, latent_dim)
-    name = "temperatures_per_beta"
-    if not (hasattr(given, "__len__") and getattr(given, "ndim", 1)):
-        return [count(given, name)] * len(betas)
-    if len(given) != len(betas):
-        raise ValueError(f"{name} must be one number, or {len(betas)} of them, got {given}")
-    return [count(value, name) for value in given]
-
-
 def linear_gaussian_curve(
     weight: Tensor, bias: Tensor, x: Tensor, betas: Sequence[float] | Tensor
 ) -> RateDistortionCurve:
     """The exact curve of the decoder f(z) = W z + b with prior N(0, I) and squared error.
 
     With W = U diag(s) V^T, c = U^T (x - b) and a = 2 beta s^2 the posterior is Gaussian in the
-    directions of U, and every quantity of equations (2) to (4) is a sum over them.
-
-    Args:
-        weight: (M, D).
-        bias: (M,).
-        x: (N, M).
-        betas: (R,) ascending.
+    directions of U, and every quantity of equations (2) to (4) is a sum over them. Shapes are
+    weight (M, D), bias (M,), x (N, M) and betas (R,), ascending.
     """
     betas = check_betas(betas)
     weight, bias, x = (t.detach().to("cpu", torch.float64) for t in (weight, bias, x))
@@ -344,15 +297,8 @@ def quadrature_curve(
 ) -> RateDistortionCurve:
     """The curve of any decoder with one or two latent dimensions, by a sum over a grid of codes.
 
-    Exact while the posterior is wide against the grid's spacing: check by doubling n_points.
-
-    Args:
-        decoder: as in `rate_distortion_curve`.
-        x: (N, ...) images.
-        betas: (R,) ascending.
-        latent_dim: 1 or 2, with prior N(0, I).
-        half_width: the grid covers [-half_width, half_width] in each dimension.
-        n_points: a dimension.
+    The prior is N(0, I); the grid has n_points from -half_width to half_width in each dimension.
+    Exact while the posterior is wide against its spacing: check by doubling n_points.
 
     Raises:
         ValueError: what `rate_distortion_curve` refuses, or more than two dimensions.

@@ -16,9 +16,9 @@ References:
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -55,10 +55,10 @@ def annealed_run(
     generator: Randomness,
     state: AnnealingState | None = None,
 ) -> Iterator[AnnealingState]:
-    """Carry chains along a schedule, and hand out their state at each of its temperatures.
+    """Carry chains along a schedule, and yield their state at each of its temperatures.
 
-    A run may be left at any beta and carried on from that state and the same generator: the numbers
-    do not change. A schedule that descends from an exact sample's beta is the reverse chain.
+    A run may be left at any beta and continued from that state with the same generator, bit for
+    bit. A schedule that descends from an exact sample's beta is the reverse chain.
 
     Args:
         target: evaluates positions (C, D); where no state is given, with a `sample_prior`.
@@ -108,26 +108,19 @@ def anneal(
     generator: Randomness,
     kernel: Kernel = transition,
 ) -> AnnealingState:
-    """Carry chains from betas[0] up to betas[-1], in one `annealed_run`.
+    """Carry chains from betas[0] up to betas[-1] of betas (T + 1,), in one `annealed_run`.
 
-    Args:
-        target: evaluates positions.
-        state: chains at betas[0].
-        betas: (T + 1,) ascending.
-        step_sizes: (T, N) or (T, N, D), for betas[1:]; C is a multiple of N.
-        n_leapfrog: leapfrog steps per transition.
-        generator: on the device of the state; or N of them, each for its own problem.
-        kernel: as `dgm.sampling.hmc.transition`, or with its further arguments bound.
-
-    Returns:
-        The chains after the transition at betas[-1].
+    step_sizes are (T, N) or (T, N, D), for betas[1:], and C is a multiple of N.
 
     Raises:
         ValueError: betas that do not ascend, or step sizes that do not fit.
     """
     betas = _checked(betas, step_sizes, state)
-    schedule = zip(betas[1:], step_sizes, strict=True)
-    return _last(target, schedule, kernel, n_leapfrog, generator, state._replace(beta=betas[0]))
+    schedule, kernel = (
+        zip(betas[1:], step_sizes, strict=True),
+        partial(kernel, n_leapfrog=n_leapfrog),
+    )
+    return _last(annealed_run(target, schedule, kernel, generator, state._replace(beta=betas[0])))
 
 
 def reverse_anneal(
@@ -139,41 +132,32 @@ def reverse_anneal(
     generator: Randomness,
     kernel: Kernel = transition,
 ) -> AnnealingState:
-    """Carry chains that start at exact samples of betas[-1] down to betas[0].
+    """Carry exact samples of betas[-1] down to betas[0], the way that `anneal` goes up.
 
-    Takes the same betas and step sizes as `anneal`, and walks them backwards. The log-mean of the
-    returned weights, negated, is a stochastic upper bound of log Z(betas[-1]) - log Z(betas[0]).
+    The log-mean of the returned weights, negated, is a stochastic upper bound of
+    log Z(betas[-1]) - log Z(betas[0]).
     """
     betas = _checked(betas, step_sizes, state)
     steps = torch.cat([step_sizes[:1], step_sizes[:-1]]).flip(0)  # of the betas below the last
-    schedule = zip(betas[-2::-1], steps, strict=True)
-    return _last(target, schedule, kernel, n_leapfrog, generator, state._replace(beta=betas[-1]))
+    schedule, kernel = (
+        zip(betas[-2::-1], steps, strict=True),
+        partial(kernel, n_leapfrog=n_leapfrog),
+    )
+    return _last(annealed_run(target, schedule, kernel, generator, state._replace(beta=betas[-1])))
 
 
-def _last(
-    target: Target,
-    schedule: Iterable[tuple[float, Tensor]],
-    kernel: Kernel,
-    n_leapfrog: int,
-    generator: Randomness,
-    state: AnnealingState,
-) -> AnnealingState:
-    kernel = partial(kernel, n_leapfrog=n_leapfrog)
-    for state in annealed_run(target, schedule, kernel, generator, state):  # noqa: B007, B020
-        pass
-    return state
+def _last(run: Iterator[AnnealingState]) -> AnnealingState:
+    return deque(run, maxlen=1).pop()
 
 
 def _checked(
     betas: Sequence[float] | Tensor, step_sizes: Tensor, state: AnnealingState
 ) -> list[float]:
-    """The betas as numbers, once they and the step sizes are seen to fit."""
     values = betas.tolist() if isinstance(betas, Tensor) else [float(b) for b in betas]
-    if len(values) < 2 or any(b > c for b, c in pairwise(values)):
+    if len(values) < 2 or values != sorted(values):
         raise ValueError("betas must ascend and hold a start and at least one temperature")
-    n_chains, dim = state.chain.position.shape
+    (n_chains, dim), n_steps = state.chain.position.shape, len(values) - 1
     fits = step_sizes.ndim == 2 or (step_sizes.ndim == 3 and step_sizes.shape[2] == dim)
-    n_steps = len(values) - 1
     if not fits or len(step_sizes) != n_steps or n_chains % step_sizes.shape[1]:
         raise ValueError(
             f"step_sizes must be (T={n_steps}, N) or (T, N, D={dim}) with N a divisor of the "

@@ -64,8 +64,10 @@ def bdmc_gap(
     Codes z* of the prior give images f(z*) + N(0, I / (2 beta)), for which z* is an exact sample of
     q_beta. The gap limits the excess of the rate in expectation, on data like these.
 
+    Arguments that `rate_distortion_curve` has mean the same here.
+
     Args:
-        decoder: as in `rate_distortion_curve`.
+        decoder: maps codes (C, D) to images (C, ...).
         latent_dim: D.
         beta: inverse temperature.
         n_images: simulated images, N.
@@ -74,18 +76,14 @@ def bdmc_gap(
         seed: of images and chains.
         n_leapfrog: leapfrog steps per transition.
         exact: images (N, P) -> log Z (N,), returned beside the bounds where it is known.
-        prior: as in `rate_distortion_curve`.
-        distortion: "squared_error"; with another one goes `simulate`.
+        prior: None for N(0, I).
+        distortion: with another than "squared_error" goes `simulate`.
         simulate: (means (N, P), beta, generator) -> images (N, P) with the density
-            exp(-beta d(x, mean)) / C, with the same C for every mean: Laplace noise for absolute
-            errors.
-        device: as in `rate_distortion_curve`.
-        precision: as in `rate_distortion_curve`.
+            exp(-beta d(x, mean)) / C, the same C for every mean: Laplace noise for absolute errors.
+        device: None: where the decoder is.
+        precision: of energies.
         progress: show a bar.
-        options: as in `rate_distortion_curve`.
-
-    Returns:
-        Lower and upper bounds per image, their mean gap and its standard error over images.
+        options: how the chains move.
 
     Raises:
         ValueError: what `rate_distortion_curve` refuses, fewer than two images, or a distortion

@@ -111,13 +111,7 @@ def own_random_state(device: torch.device, seed: int | None = None) -> Iterator[
 
 @contextlib.contextmanager
 def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator[None]:
-    """Turns an error in something that the caller gave into a ValueError that names it.
-
-    Args:
-        what: its name in the message.
-        device: of the run.
-        otherwise: advice where neither a device nor inference mode is the trouble.
-    """
+    """Turns an error in what the caller gave into a ValueError that names it, with advice."""
     try:
         yield
     except torch.cuda.OutOfMemoryError:
@@ -225,22 +219,25 @@ def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
     return output
 
 
+def check_numbers(what: str, function: Callable, rows: Tensor, hint: str = "") -> None:
+    """Refuses a function of rows (C, ...) that does not return one number per row."""
+    with torch.no_grad(), own_random_state(rows.device), explained(what, rows.device):
+        values = function(rows)
+    shape = tuple(getattr(values, "shape", ()))
+    if not isinstance(values, Tensor) or shape != (len(rows),):
+        raise ValueError(
+            f"{what} must return one number per code, a tensor ({len(rows)},), got "
+            f"{type(values).__name__} {shape}{hint}"
+        )
+
+
 def check_rows(
     what: str, function: Callable[[Tensor], Tensor], rows: Tensor, anywhere: bool = True
 ) -> None:
     """Refuses a function of rows (C, ...) that is not a fixed function of each row by itself.
 
-    The same rows go in twice, then half of them in other company, then the same half behind another
-    row in a smaller batch, where libraries take other routines and round otherwise.
-
-    Args:
-        what: its name in the message.
-        function: rows (C, ...) to an output (C, ...), floating point.
-        rows: (C, ...).
-        anywhere: a row's place may not matter either; False leaves the smaller batch out.
-
-    Raises:
-        ValueError: randomness, or rows that depend on each other.
+    The same rows go in twice, then half of them in other company, then, if they may stand anywhere,
+    the same half behind another row in a smaller batch, where libraries round otherwise.
     """
     half = list(range(max(1, len(rows) // 2)))
     with torch.no_grad(), own_random_state(rows.device):
@@ -267,10 +264,7 @@ def check_rows(
 
 
 def check_shapes(x_shape: Sequence[int], output: Tensor, n_codes: int) -> None:
-    """Refuses images (N, ...) and decoded images of C codes whose axes do not mean the same.
-
-    Axes of length one do not count, and flat rows on one side may pass.
-    """
+    """Refuses decoded images (C, ...) with axes other than the images' (N, ...), unless flat."""
     n_values = torch.Size(x_shape[1:]).numel()
     if output.shape[:1] != (n_codes,) or output.shape[1:].numel() != n_values:
         raise ValueError(

@@ -25,12 +25,12 @@ from dgm.sampling.annealing import Kernel
 from dgm.sampling.decoder_checks import (
     HALF,
     Decoder,
+    check_numbers,
     check_rows,
     check_shapes,
     copied,
     count,
     decode,
-    explained,
     named_device,
     own_context,
     own_random_state,
@@ -49,20 +49,11 @@ N_PROBES = 8  # codes at which a run is known again
 
 
 class DecoderTarget:
-    """N images, a decoder and a prior, as a target and its forces.
+    """Images (N, P), a decoder of codes (C, D) and a prior, as a target and its forces.
 
-    Args:
-        decoder: maps codes (C, D) to images (C, ...); its weights need no gradient.
-        x: images (N, P), of the decoder's dtype and on its device.
-        latent_dim: D.
-        n_chains: chains per image.
-        prior: None for N(0, I), else anything with sample((n,)) and log_prob(z). Where it has a
-            bounded support, positions are free coordinates, and `codes` gives the decoder's own.
-        distortion: "squared_error", or a function of images and reconstructions (C, P) -> (C,).
-        force_precision: as in `SamplerOptions`.
-
-    Raises:
-        ValueError: no chains or dimensions, or an unknown distortion or precision.
+    Images are of the decoder's dtype and on its device. Where the prior has a bounded support,
+    positions (C, K) are free coordinates, and `codes` gives the decoder's own. The other arguments
+    are those of `rate_distortion_curve` and `SamplerOptions`.
     """
 
     def __init__(
@@ -92,25 +83,24 @@ class DecoderTarget:
         self.space = CodeSpace(prior, latent_dim, x.device, x.dtype)
         self.codes, self.prior_energy = self.space.codes, self.space.energy
         self.shape = (n_chains * len(x), self.space.dim)
-        automatic = force_precision == "auto"
-        if automatic:
-            force_precision = "bfloat16" if self._is_worth_bfloat16() else "same"
         self.force_precision, self.low_precision_decoder = force_precision, decoder
-        if force_precision == "bfloat16":
+        if force_precision == "auto":
+            self.force_precision = "bfloat16" if self._is_large_on_a_gpu() else "same"
+        if self.force_precision == "bfloat16":
             try:
                 tried = self.codes(self._fixed_positions(2))
                 self.low_precision_decoder = low_precision_copy(decoder, tried)
             except ValueError:
-                if not automatic:
+                if force_precision == "bfloat16":
                     raise
                 self.force_precision = "same"
 
-    def _is_worth_bfloat16(self) -> bool:
-        """By the device and the work alone; never on a CPU, so that all of them agree."""
-        if self.x.device.type != "cuda" or self.x.dtype != torch.float32:
+    def _is_large_on_a_gpu(self) -> bool:
+        """Whether "auto" takes bfloat16; never on a CPU, so that all CPUs give the same numbers."""
+        if not self.x.is_cuda or not mixed_precision_dtype(self.x.device):
             return False
         work = flops(self.decoder, self.codes(self._fixed_positions(1))) * self.shape[0]
-        return mixed_precision_dtype(self.x.device) is not None and work >= LARGE_WORK
+        return self.x.dtype == torch.float32 and work >= LARGE_WORK
 
     def sample_prior(self, generator: Randomness) -> Tensor:
         """A position per chain, (C, K)."""
@@ -121,8 +111,6 @@ class DecoderTarget:
     ) -> None:
         """Try everything once on positions (C, K) drawn from the prior, before any long work.
 
-        Images that were simulated may lie anywhere, and are not warned of.
-
         Raises:
             ValueError: the decoder, the prior or the distortion does not fit, is not finite, has no
                 finite gradient, lives on another device, or is not a fixed function of each row.
@@ -131,31 +119,24 @@ class DecoderTarget:
         codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
         output = decode(self.decoder, codes)
         check_shapes((n_images, *(image_shape or self.x.shape[1:])), output, len(codes))
-        rows = [("the decoder", self.decoder, codes[:N_MIXED])]
+        functions = []
         if self.space.prior is not None:
-            rows.append(("prior.log_prob", self.space.log_prob, codes))
-        if callable(self.distortion):
-            images = self.x.repeat(len(output) // n_images, 1)
-            # which may know its images by their places, so that these stay
-            distortion = partial(self.distortion, images)
-            rows.append(("the distortion", distortion, output.flatten(1).to(images)))
-        for name, function, values in rows[1:]:
-            with torch.no_grad(), own_random_state(device), explained(name, device):
-                values = function(values)
-            shape = tuple(getattr(values, "shape", ()))
-            if not isinstance(values, Tensor) or shape != codes.shape[:1]:
-                wrap = isinstance(self.space.prior, Distribution) and name == "prior.log_prob"
-                raise ValueError(
-                    f"{name} must return one number a code, a tensor {tuple(codes.shape[:1])}, got "
-                    f"{type(values).__name__} {shape}{WRAP_PRIOR if wrap else ''}"
-                )
-        if self.space.prior is not None:
+            hint = WRAP_PRIOR if isinstance(self.space.prior, Distribution) else ""
+            check_numbers("prior.log_prob", self.space.log_prob, codes, hint)
             self.space.check_tails(codes)
+            functions.append(("prior.log_prob", self.space.log_prob, codes))
+        if callable(self.distortion):
+            # a distortion may know its images by their places, so that these stay
+            distance = partial(self.distortion, self.x.repeat(len(output) // n_images, 1))
+            images = output.flatten(1).to(self.x)
+            check_numbers("the distortion", distance, images)
+            functions.append(("the distortion", distance, images))
         with own_random_state(device):
             self._check_state(self._try_all(position))
-        for name, function, values in rows:
-            check_rows(name, function, values, anywhere=name != "the distortion")
-        if self.distortion == "squared_error" and not simulated:
+        check_rows("the decoder", self.decoder, codes[:N_MIXED])
+        for name, function, rows in functions:
+            check_rows(name, function, rows, anywhere=name != "the distortion")
+        if self.distortion == "squared_error" and not simulated:  # which may lie anywhere
             warn_of_range(self.x, output)
 
     def _try_all(self, position: Tensor) -> HMCState:
@@ -173,7 +154,7 @@ class DecoderTarget:
             raise
         except RuntimeError as error:
             with torch.no_grad():  # what fails without gradients, too, fails here by itself
-                self._energy(self._images(position))
+                self._energy(self.decoder(self.codes(position)))
             low = self.low_precision_decoder is not self.decoder
             raise ValueError(
                 "the forces need the gradient of the distortion in the codes: is every operation of "
@@ -187,10 +168,9 @@ class DecoderTarget:
         for name, values in zip(names, state[1:], strict=True):
             bad = int((~torch.isfinite(values)).view(len(values), -1).any(1).sum())
             if bad:
-                what = "gradient is NaN or infinite" if name.endswith("s") else "is NaN or infinite"
-                raise ValueError(
-                    f"{name} {what} at {bad} of {len(values)} codes drawn from the prior"
-                )
+                what = f"{name} gradient" if name.endswith("s") else name
+                codes = f"{bad} of {len(values)} codes drawn from the prior"
+                raise ValueError(f"{what} is NaN or infinite at {codes}")
         energy = state.energy.view(-1, len(self.x))
         if not state.gradient.any() and bool((energy != energy[0]).any()):
             raise ValueError(
@@ -202,7 +182,7 @@ class DecoderTarget:
         """Energies of the prior and of the distortion at fixed positions, (2, C), CPU float64."""
         position = self._fixed_positions(len(self.x) * -(-N_PROBES // len(self.x)))
         with torch.no_grad():
-            energy = self._energy(self._images(position))
+            energy = self._energy(self.decoder(self.codes(position)))
         return torch.stack([self.prior_energy(position)[0], energy]).cpu()
 
     def _fixed_positions(self, n: int) -> Tensor:
@@ -217,7 +197,7 @@ class DecoderTarget:
             energy = value.double() if callable(self.distortion) else self._energy(value)
         else:
             with torch.no_grad():
-                energy = self._energy(self._images(position))
+                energy = self._energy(self.decoder(self.codes(position)))
             gradient = self._gradient(position)
         return HMCState(position, prior, energy, prior_gradient, gradient)
 
@@ -226,20 +206,12 @@ class DecoderTarget:
         return self.prior_energy(position)[1], self._gradient(position)
 
     def kernel(self, n_leapfrog: int, jitter: float = 0.0, compile: bool = False) -> Kernel:
-        """The transition with these forces.
-
-        Raises:
-            ValueError: compile with "tf32" forces, which cannot be in one graph with exact energies.
-        """
+        """The transition with these forces; "tf32" ones cannot be in one compiled graph."""
         if compile and self.force_precision == "tf32":
             raise ValueError('compile=True cannot have force_precision="tf32": use "bfloat16"')
-        return partial(
-            transition,
-            n_leapfrog=n_leapfrog,
-            force=self.force,
-            jitter=jitter,
-            metropolis=CompiledMetropolis(self.x.device) if compile else None,
-        )
+        options = {"n_leapfrog": n_leapfrog, "force": self.force, "jitter": jitter}
+        metropolis = CompiledMetropolis(self.x.device) if compile else None
+        return partial(transition, metropolis=metropolis, **options)
 
     def _gradient(self, position: Tensor) -> Tensor:
         with tf32(allowed=True) if self.force_precision == "tf32" else contextlib.nullcontext():
@@ -257,9 +229,6 @@ class DecoderTarget:
         if callable(self.distortion):
             return self._distortion(output).double()
         return self._residual(output).square_().sum(-1, dtype=torch.float64).flatten()
-
-    def _images(self, position: Tensor) -> Tensor:
-        return self.decoder(self.codes(position))
 
     def _distortion(self, output: Tensor) -> Tensor:
         images = self.x.repeat(len(output) // len(self.x), 1)
@@ -287,13 +256,10 @@ def warn_of_range(x: Tensor, output: Tensor) -> None:
 
 
 def low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
-    """A bfloat16 copy of a decoder that takes codes (C, D) as they are.
+    """A bfloat16 copy of a decoder that takes codes (C, D) as they are; ValueError if it has none.
 
     The layer that runs first keeps its precision: bfloat16 codes would lie further apart than a
-    posterior is wide at high beta. Weight and spectral norms are computed once.
-
-    Raises:
-        ValueError: the decoder cannot run in bfloat16.
+    posterior is wide at high beta.
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in decoder.modules()):
         raise ValueError('force_precision="bfloat16" cannot change TorchScript: use "same"')
@@ -387,13 +353,10 @@ def tf32(allowed: bool) -> Iterator[None]:
 def prepared(
     decoder: Callable[[Tensor], Any], device: str | torch.device | None, precision: str
 ) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
-    """The decoder in eval mode on its device and in its precision, and as it was afterwards.
+    """The decoder in eval mode, converted, and device and dtype of the run; then as it was.
 
-    What runs inside runs without the caller's autocast, inference mode, grad mode and default
-    dtype. A decoder in half precision takes codes in float32, which are rounded at its door.
-
-    Yields:
-        The decoder, and the device and dtype of the run as keywords.
+    The caller's autocast, inference mode, grad mode and default dtype stay outside. A decoder in
+    half precision takes codes in float32, which are rounded at its door.
     """
     names = {"auto": None, "float32": torch.float32, "float64": torch.float64}
     if precision not in names:

@@ -27,10 +27,7 @@ from dgm.sampling.decoder_checks import count, own_context
 
 
 class HMCState(NamedTuple):
-    """Positions of C chains in D dimensions, with all that the sampler needs at them.
-
-    Energies are float64, because they decide acceptance; gradients keep the position's dtype.
-    """
+    """C chains in D dimensions. Energies decide acceptance and are float64, gradients as position."""
 
     position: Tensor  # (C, D)
     prior_energy: Tensor  # (C,) -log p(z), up to a constant that is the same everywhere
@@ -102,21 +99,11 @@ def leapfrog(
     n_leapfrog: int,
     force: Force | None = None,
 ) -> tuple[HMCState, Tensor]:
-    """Follow Hamilton's equations for n_leapfrog steps; needs n_leapfrog new gradients.
+    """The state and momentum (C, D) after n_leapfrog position updates; step_size (C, 1), (C, D).
 
-    Args:
-        target: evaluates a position.
-        state: C chains in D dimensions.
-        momentum: (C, D).
-        beta: inverse temperature.
-        step_size: (C, 1), (C, D) or a number.
-        n_leapfrog: number of position updates.
-        force: the gradients alone, for all positions but the last, which the target evaluates.
-            They must be those that the target returns, but need not be exact gradients of its
-            energies: any function of the position is reversible and volume preserving.
-
-    Returns:
-        The state and the momentum at the end. Negate the momentum and call again to come back.
+    Negate the momentum and call again to come back. Where a force is given, the target evaluates
+    the last position alone. It must be what the target returns as gradients, but not the exact
+    gradient of its energies: any function of the position is reversible and volume preserving.
     """
     position = state.position
     momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
@@ -145,21 +132,20 @@ def transition(
 ) -> Transition:
     """The kernel: one transition that leaves pi_beta of equation (1) invariant.
 
+    A trajectory that ends in a non-finite energy is rejected.
+
     Args:
-        target: evaluates a position.
+        target: evaluates a position, and decides acceptance.
         state: C chains in D dimensions.
         beta: inverse temperature.
-        step_size: (C,) or (C, D), must not depend on the chains' own history. A step size per axis
-            is a diagonal mass matrix: the mass of axis i is 1 / step_i^2, up to a factor.
+        step_size: (C,) or (C, D), must not depend on the chains' own history. One per axis is a
+            diagonal mass matrix: the mass of axis i is 1 / step_i^2, up to a factor.
         n_leapfrog: leapfrog steps.
         generator: on the device of the state; or N of them, each for its own problem.
-        force: as in `leapfrog`; the energies of the target decide acceptance.
-        jitter: each chain's step size is multiplied by a number between 1 - jitter and 1 + jitter,
-            so that no axis turns by whole half periods each time and keeps its energy for ever.
+        force: as in `leapfrog`.
+        jitter: a random factor between 1 - jitter and 1 + jitter of each chain's step size, so that
+            no axis turns by whole half periods each time and keeps its energy for ever.
         metropolis: None, or a `CompiledMetropolis`.
-
-    Returns:
-        The chains after the transition. A trajectory that ends in a non-finite energy is rejected.
     """
     with own_context(state.position.device):
         like = {"dtype": state.position.dtype, "device": state.position.device}
@@ -198,10 +184,9 @@ def metropolis_step(
 
 
 class CompiledMetropolis:
-    """`metropolis_step` as one compiled graph; on a CUDA device captured in a CUDA graph as well.
+    """`metropolis_step` as one graph, compiled once; on a CUDA device a CUDA graph as well.
 
-    It is compiled at the first call, then never again for its shapes: beta goes in as a tensor on
-    the device, and the random numbers, drawn outside, are those of the eager transition.
+    beta goes in as a tensor on the device, and random numbers are drawn outside.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -237,27 +222,18 @@ def draw(
 def make_generators(
     seed: int | Sequence[int], n_problems: int, device: str | torch.device
 ) -> tuple[Randomness, Randomness]:
-    """Generators of a run and of its pilot run: one for all problems, or one per problem.
-
-    Raises:
-        ValueError: not whole numbers, or seeds, but not one per problem.
-    """
+    """Generators of a run and of its pilot run: one for all problems, or one per problem's seed."""
     seeds = whole_seeds(seed)
     several = [seeds] if isinstance(seeds, int) else seeds
     if several is seeds and len(several) != n_problems:
         raise ValueError(f"seed must be a number or {n_problems} of them, got {len(several)}")
-    run, pilot = (
-        [torch.Generator(device).manual_seed(2 * s + part) for s in several] for part in (0, 1)
-    )
-    return (run, pilot) if several is seeds else (run[0], pilot[0])
+    parts = [[torch.Generator(device).manual_seed(2 * s + i) for s in several] for i in (0, 1)]
+    run, pilot = parts if several is seeds else (part[0] for part in parts)
+    return run, pilot
 
 
 def whole_seeds(seed: int | Sequence[int]) -> int | list[int]:
-    """A seed, or several, as Python's own numbers.
-
-    Raises:
-        ValueError: they are not whole numbers, or too large for a generator.
-    """
+    """A seed, or several, as Python's own numbers that a generator can take."""
     several = hasattr(seed, "__len__") and getattr(seed, "ndim", 1)
     seeds = [count(s, "seed", None) for s in (seed if several else [seed])]
     if any(not -(2**62) <= s < 2**63 for s in seeds):

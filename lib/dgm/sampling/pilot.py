@@ -19,8 +19,8 @@ from dgm.sampling.decoder_target import DecoderTarget
 from dgm.sampling.hmc import Randomness, Target
 from dgm.sampling.schedules import SCHEDULES, StepSizes
 
-PILOT_FRACTION = 0.25  # of the temperatures, enough to tune step sizes that change slowly with beta
-MOST_KNOTS = 512  # of the step-size table, so that it does not grow with the number of temperatures
+PILOT_FRACTION = 0.25  # of the temperatures
+MOST_KNOTS = 512  # of the step-size table, so that it does not grow with the temperatures
 FEWEST_CHAINS_FOR_MASS = 4
 MASSES = ("unit", "diagonal")
 MASS_MEMORY = 0.8  # weight of the past in the running spread of the axes
@@ -54,16 +54,11 @@ class SamplerOptions(NamedTuple):
 def check_options(
     options: SamplerOptions, n_chains: int, step_sizes: float | Tensor | StepSizes | None = None
 ) -> None:
-    """Refuse options that make no sense.
-
-    Raises:
-        ValueError: what is wrong, and what would be right.
-    """
+    """Refuses options that make no sense: a ValueError says what would be right."""
     if not isinstance(options, SamplerOptions):
         raise ValueError(f"options must be SamplerOptions(...), got {type(options).__name__}")
     for name, allowed in (("schedule", SCHEDULES), ("mass", MASSES)):
-        if getattr(options, name) not in allowed:
-            value = getattr(options, name)
+        if (value := getattr(options, name)) not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     if not 0 <= options.jitter < 1:
         raise ValueError(f"jitter must lie in [0, 1), got {options.jitter}")
@@ -99,17 +94,9 @@ def pilot_run(
     *,
     mass: str = "unit",
 ) -> StepSizes:
-    """Anneal with other random numbers at a quarter of the temperatures, and tune.
+    """Anneal through betas (R,) at a quarter of the temperatures `counts` (R,), and tune.
 
-    Args:
-        target: the decoder, images and prior.
-        betas: (R,) recorded, which are passed through.
-        counts: R numbers of temperatures of the run that counts.
-        scale: beta at which the data matter.
-        kernel: the transition.
-        generator: of its own random numbers.
-        bar: is updated by one per temperature.
-        mass: "unit", or "diagonal" to tune a step size per axis as well.
+    With mass="diagonal" also a step size per axis. Its generator is not that of the run.
     """
     n_images, dim = len(target.x), target.shape[1]
     state = start(target, target.sample_prior(generator))
@@ -152,22 +139,10 @@ def adapt_step_sizes(
     generator: Randomness,
     axis_scale: Tensor | None = None,
 ) -> tuple[AnnealingState, Tensor]:
-    """Anneal over betas (T,), and tune a step size per problem on the way.
+    """Anneal to betas (T,), and tune a step size per problem (N,) on the way: state, table (T, N).
 
     These chains depend on their own history, so their weights are not to be reported: freeze the
-    table and run anew with another seed.
-
-    Args:
-        target: evaluates positions.
-        state: chains.
-        betas: T inverse temperatures to go to.
-        step_size: (N,) to begin with.
-        kernel: the transition.
-        generator: on the device of the state; or N of them, each for its own problem.
-        axis_scale: (N, D), of the step sizes of the axes.
-
-    Returns:
-        The state, and the table of step sizes (T, N), a row per temperature.
+    table and run anew with another seed. axis_scale (N, D) are factors of the axes.
     """
     table = []
     for beta in betas:
@@ -202,15 +177,11 @@ def _smooth(spread: Tensor, freedom: Tensor) -> Tensor:
 def given_step_sizes(
     given: float | Tensor | StepSizes | None, betas: Tensor, n_images: int, latent_dim: int
 ) -> StepSizes | None:
-    """A table from a number, a tensor (N,) or (R, N), or an earlier table; None of None.
-
-    Raises:
-        ValueError: they are not positive or do not fit.
-    """
+    """A table from a number, a tensor (N,) or (R, N), or an earlier table; None of None."""
     if given is None:
         return None
     if isinstance(given, StepSizes):
-        table = StepSizes(*(None if t is None else t.double().cpu() for t in given))
+        table = given.to("cpu", torch.float64)
     else:
         values = torch.as_tensor(given, dtype=torch.float64, device="cpu").detach()
         values = values.expand(n_images) if values.ndim == 0 else values

@@ -82,11 +82,7 @@ def save_progress(
 def resume(
     path: Path, identity: dict, generator: Randomness, device: torch.device, betas: Tensor
 ) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]]:
-    """Read what `save_progress` wrote, and set the generators.
-
-    Raises:
-        ValueError: it belongs to another run, or to another kind of device.
-    """
+    """Read what `save_progress` wrote and set the generators; a ValueError refuses another run."""
     saved = checkpoints.load(path, device=device)
     theirs = saved["identity"]
     if (

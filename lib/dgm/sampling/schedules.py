@@ -10,10 +10,12 @@ References:
 import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from dgm.sampling.decoder_checks import count
 
 SCHEDULES = ("default", "adaptive", "sigmoid")
 MOST_ROWS = 1024  # of step sizes at once, so that memory does not grow with the temperatures
@@ -48,23 +50,15 @@ class StepSizes(NamedTuple):
         for block in betas.split(MOST_ROWS):
             yield from zip(block.tolist(), table.at(block.to(device)), strict=True)
 
-    def to(self, device: str | torch.device) -> "StepSizes":
-        """The same table on a device."""
-        return StepSizes(*(None if t is None else t.to(device) for t in self))
+    def to(self, *where: Any) -> "StepSizes":
+        """The same table on a device, in a dtype."""
+        return StepSizes(*(None if t is None else t.to(*where) for t in self))
 
 
 def temperatures(
     schedule: str, betas: Tensor, counts: Sequence[int], scale: float, table: StepSizes
 ) -> Tensor:
-    """The schedule (T + 1,) of a name through the recorded betas, T the sum of the counts.
-
-    Args:
-        schedule: "default", "adaptive" or "sigmoid".
-        betas: (R,) ascending, recorded.
-        counts: as in `through`.
-        scale: as in `through`.
-        table: of a pilot run, which "adaptive" needs.
-    """
+    """The schedule (T + 1,) of a name through recorded betas (R,), T the sum of the counts (R,)."""
     if schedule == "sigmoid":
         return sigmoid_through(betas, sum(counts))
     if schedule == "adaptive":
@@ -84,8 +78,7 @@ def sigmoid(n_temperatures: int, beta_max: float, radius: float = 10.0) -> Tenso
 def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
     """0, then T betas equally spaced in log beta from beta_min to beta_max; (T + 1,).
 
-    Where the posterior is close to a Gaussian, Var(E) falls as 1 / beta^2, and equal steps in
-    log beta are equal steps in thermodynamic length.
+    Where the posterior is close to a Gaussian, these are equal steps in thermodynamic length.
     """
     _check(n_temperatures, beta_max)
     if not 0 < beta_min <= beta_max:
@@ -96,14 +89,10 @@ def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
 
 
 def through(recorded: Tensor, counts: Sequence[int], scale: float) -> Tensor:
-    """A schedule with equal steps in asinh(beta / scale) between recorded betas; (T + 1,).
+    """Equal steps in asinh(beta / scale) between recorded betas (R,), `counts` to each; (T + 1,).
 
-    That is linear while beta is far below `scale`, logarithmic far above it.
-
-    Args:
-        recorded: (R,) ascending betas above 0.
-        counts: R numbers of steps, from the previous recorded beta (the first from 0).
-        scale: beta at which the prior's energies start to matter, about 1 / sd of the energy.
+    That is linear far below scale, which is about 1 / sd of the prior's energies, and logarithmic
+    far above it.
     """
     warped = torch.asinh(recorded.double().cpu() / scale)
     return _pieces(recorded, counts, warped, lambda w: scale * torch.sinh(w))
@@ -126,20 +115,11 @@ def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tenso
 
 
 def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -> Tensor:
-    """A schedule of equal thermodynamic length sqrt(Var E) d beta through the recorded betas.
+    """Steps of equal thermodynamic length sqrt(Var E) d beta through recorded betas; (total + 1,).
 
     Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length.
-    It is summed by trapezia in log beta between the K betas at which the variance is known; the
-    variance is taken as constant below the first and falls as 1 / beta^2 above the last.
-
-    Args:
-        recorded: (R,) ascending betas above 0.
-        total: number of steps, at least R.
-        beta: (K,) ascending betas above 0 of a pilot run, K at least 2.
-        variance: (K,) Var(E) there, its mean over problems.
-
-    Returns:
-        (total + 1,) betas.
+    It is summed by trapezia in log beta between betas (K,), K at least 2, at which the variance (K,)
+    is known; below the first that is taken as constant, above the last it falls as 1 / beta^2.
     """
     recorded, beta = recorded.double().cpu(), beta.double().cpu()
     _check(total, float(recorded[-1]))
@@ -167,13 +147,8 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
 def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
     """Var(log w) along a schedule of chains that mix at once: the sum of Var(E) (d beta)^2, nats^2.
 
-    Each step weighs by the energy of an exact sample of the temperature before it. Real chains have
-    more, since they remember.
-
-    Args:
-        betas: (T + 1,) a schedule.
-        beta: (K,) ascending betas above 0, K at least 2.
-        variance: (K,) Var(E) there, continued as in `equal_length`.
+    Real chains have more, since they remember. betas are (T + 1,); beta and variance as in
+    `equal_length`.
     """
     log_beta, left = beta.double().cpu().log(), betas[:-1].double().cpu()
     where = left.clamp(min=float(beta.double()[0])).log()
@@ -185,11 +160,7 @@ def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
 
 
 def allocate_steps(lengths: Tensor, total: int) -> list[int]:
-    """Divide `total` steps over R stretches in proportion to their lengths, at least one each.
-
-    Raises:
-        ValueError: fewer steps than stretches.
-    """
+    """Divide `total` steps over R stretches in proportion to their lengths, at least one each."""
     if total < len(lengths):
         raise ValueError(
             f"{len(lengths)} recorded betas need at least as many temperatures, got {total}"
@@ -203,18 +174,27 @@ def allocate_steps(lengths: Tensor, total: int) -> list[int]:
         order = lacking.argsort(descending=missing > 0)[: abs(missing)]
         order = order[lacking[order].isfinite()]
         counts[order] += math.copysign(1, missing)
-    return [int(count) for count in counts]
+    return [int(n_steps) for n_steps in counts]
 
 
-def default_counts(recorded: Tensor, scale: float, latent_dim: int) -> list[int]:
-    """Steps before each recorded beta that hold the variance of a log-weight near 1/4 nat^2.
+def steps_per_beta(
+    given: int | Sequence[int] | None, betas: Tensor, scale: float, latent_dim: int
+) -> list[int]:
+    """Steps before each recorded beta (R,): one number or R; None keeps Var(log w) near 1/4 nat^2.
 
     Near a Gaussian posterior Var(log w) is about D L^2 / (2 T) with L the length of the path in
     asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since decoders bend.
     """
-    warped = torch.asinh(recorded.double().cpu() / scale)
-    density = 2.0 * max(latent_dim, 8) * float(warped[-1])
-    return [max(1, math.ceil(density * float(length))) for length in _lengths(warped)]
+    name = "temperatures_per_beta"
+    if given is None:
+        warped = torch.asinh(betas / scale)
+        density = 2.0 * max(latent_dim, 8) * float(warped[-1])
+        return [max(1, math.ceil(density * float(length))) for length in _lengths(warped)]
+    if not (hasattr(given, "__len__") and getattr(given, "ndim", 1)):
+        return [count(given, name)] * len(betas)
+    if len(given) != len(betas):
+        raise ValueError(f"{name} must be one number, or {len(betas)} of them, got {given}")
+    return [count(value, name) for value in given]
 
 
 def _lengths(warped: Tensor) -> Tensor:
@@ -227,10 +207,9 @@ def _pieces(
 ) -> Tensor:
     """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch."""
     pieces = [warped.new_zeros(1)]
-    for i, (left, right) in enumerate(
-        zip([0.0, *warped[:-1].tolist()], warped.tolist(), strict=True)
-    ):
-        piece = unwarp(linspace(left, right, counts[i] + 1))
+    edges = [0.0, *warped.tolist()]
+    for i, n_steps in enumerate(counts):
+        piece = unwarp(linspace(edges[i], edges[i + 1], n_steps + 1))
         piece[-1] = recorded[i]
         pieces.append(piece[1:])
     return torch.cat(pieces)
