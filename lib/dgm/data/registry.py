@@ -1,7 +1,7 @@
 """Which data files there are, and how to get one, verified.
 
 `registry.json` beside this file holds the facts: path, size, sha256, url, mirrors, licence, counts.
-It is written by `python -m dgm.data.registry MANIFEST.json` and not edited by hand. `published.json`
+It is written by `python -m dgm.data.registry MANIFEST.json`, not edited by hand. `published.json`
 has the publishers' archives of data sets whose own files have no address; of such an archive only
 the sha256 of its members is known, which agree with its md5 sums.
 
