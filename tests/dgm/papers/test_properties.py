@@ -216,7 +216,7 @@ TOKENS = {
     "influence": partial(of_text_vae, objective=pooling_vae.influence),
     "by-position": partial(
         of_text_vae,
-        objective=lambda m, x, n: pooling_vae.reconstruction_by_position(m, x, n, rng()).nll,
+        objective=lambda m, x, n: pooling_vae.reconstruction_by_position(m, x, n, rng())[0],
     ),
     "marginal": partial(
         of_text_vae,
