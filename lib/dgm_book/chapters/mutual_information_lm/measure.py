@@ -86,7 +86,7 @@ def split_sentences(ids: list[int], end: int) -> Iterator[list[int]]:
 def distractors(
     anchor: Tensor, n_segments: int, n: int, generator: Generator, near: int | None = None
 ) -> Tensor:
-    """Places (B, n) of sentences that are neither the anchors (B,) nor what follows them, evenly drawn.
+    """Places (B, n), evenly drawn, of sentences that are neither the anchors (B,) nor follow them.
 
     With `near`, they lie at most that many places before the anchor or behind what follows it.
     """
@@ -122,7 +122,7 @@ def pair_scores(
 
 
 def share_outscored(following: Tensor, others: Tensor) -> float:
-    """How many of others (N, C) the scores (N,) of what really follows exceed; ties count by halves."""
+    """Which share of others (N, C) the scores (N,) of what follows exceed; ties count by halves."""
     above = following[:, None]
     more, ties = ((x).double().sum(1) for x in (others > above, others == above))
     return float((1 - (more + ties / 2) / others.shape[1]).mean())
@@ -198,7 +198,7 @@ def topic_information(texts: Texts, vocabulary: Vocabulary) -> list[float]:
 
 
 def label_information(first: Tensor, second: Tensor, n_values: int) -> float:
-    """Mutual information of two rows of labels (N,) from 0 to n_values - 1, from their counts; nats.
+    """Mutual information of two rows of labels (N,) below n_values, from their counts; nats.
 
     The estimate's bias is taken off to the first order (Miller 1955), so it may be below 0.
     """
@@ -245,7 +245,7 @@ def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: in
 
 
 def make_questions(trained: Trained, seed: int, n: int = 40) -> list[dict[str, Any]]:
-    """Test sentences no shorter than most, what follows each or does not, and the critic's scores."""
+    """Test sentences as long as most, what follows each or does not, and the critic's scores."""
     splits = trained.splits
     lengths = splits.segments[2].lengths
     generator = Generator().manual_seed(seed)

@@ -2,17 +2,16 @@
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas
 import torch
 import yaml
 from torch import Tensor
 
-from dgm.data.synthetic import THEMES, topic_chain
+from dgm.data.synthetic import topic_chain
 from dgm.measure import Interval
 from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.mutual_information_lm import measure as measures
@@ -37,6 +36,7 @@ from dgm_book.statistics import (
     is_above_zero,
     mean_over_seeds,
 )
+from dgm_book.widgets.language_weights import rounded
 
 __all__ = ["badge", "chapter", "claims", "context", "evidence", "run", "verify"]
 
@@ -77,7 +77,7 @@ def chapter(
 
 
 def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
-    """The results behind each thing that the page shows: for each of its parts those of all seeds."""
+    """The results behind each thing that the page shows: for each part those of all seeds."""
     texts, chain = chapter.texts, chapter.texts["chain"]
     first = {text: [variants[v][0] for v in PAGE] for text, variants in texts.items()}
     phases = {text: variants["phase I"] for text, variants in texts.items()}
@@ -117,7 +117,8 @@ METRICS = {
 }
 
 
-COLUMNS = {  # of tables: head -> metric, decimals
+Columns = dict[str, tuple[str, int]]  # head -> metric, decimals
+COLUMNS: Columns = {
     "perplexity": ("perplexity", 1),
     "next sentence": ("next sentence", 1),
     "hard": ("hard", 1),
@@ -125,7 +126,7 @@ COLUMNS = {  # of tables: head -> metric, decimals
     "written": ("written", 3),
     "reverse": ("reverse", 1),
 }
-DIFFERENCES = {
+DIFFERENCES: Columns = {
     "nats per token": ("nll", 4),
     "next sentence, %": ("next sentence", 1),
     "hard, %": ("hard", 1),
@@ -141,16 +142,26 @@ def written(result: Result) -> list[float]:
     return samples["information"] if "information" in samples else samples["bound"]
 
 
-def frame(chapter: Chapter, text: str) -> pandas.DataFrame:
-    """The measurements of all runs on a text, as `statistics.tidy` lays them out."""
-    return statistics.tidy(chapter.texts[text], METRICS)
+def values(chapter: Chapter, text: str, metric: str, variant: str = "phase I") -> list[float]:
+    """A measurement of a variant's runs on a text, one per seed."""
+    return [METRICS[metric](result) for result in chapter.texts[text][variant]]
 
 
 def change(
-    chapter: Chapter, text: str, metric: str, variant: str = "phase I", control: str = "likelihood"
+    chapter: Chapter,
+    text: str,
+    metric: str,
+    variant: str = "phase I",
+    control: str = "likelihood",
+    seeds: Collection[int] | None = None,
 ) -> Interval:
-    """What a variant changes in a measurement, paired by seed."""
-    return statistics.effect(frame(chapter, text), metric, variant, control)
+    """What a variant changes in a measurement, paired by seed, of all seeds or of these."""
+    runs = {
+        name: [r for r in chapter.texts[text][name] if seeds is None or seed_of(r) in seeds]
+        for name in (variant, control)
+    }
+    frame = statistics.tidy(runs, {metric: METRICS[metric]})
+    return statistics.effect(frame, metric, variant, control)
 
 
 def cell(interval: Interval, decimals: int) -> str:
@@ -170,50 +181,47 @@ def is_chain(chapter: Chapter, text: str) -> bool:
 
 def retuned(chapter: Chapter, text: str) -> str | None:
     """The variant with another dropout whose validation loss is the least on average, if any."""
-    losses = frame(chapter, text)["validation"].groupby("variant").mean().to_dict()
-    return min((v for v in DROPOUTS if v in losses), key=lambda v: losses[v], default=None)
+    tried = [variant for variant in DROPOUTS if variant in chapter.texts[text]]
+    losses = {v: mean_over_seeds(values(chapter, text, "validation", v)).mean for v in tried}
+    return min(tried, key=lambda variant: losses[variant], default=None)
 
 
 # Tables
 
 
-def _table(chapter: Chapter, text: str, columns: dict, corner: str, write) -> Table:
-    """A variant per row, written as write(data, variant, metric, decimals)."""
-    data = frame(chapter, text).dropna(axis=1)
-    columns = {head: x for head, x in columns.items() if x[0] in data}
-    rows = [
-        [variant, *(write(data, variant, *column) for column in columns.values())]
-        for variant in chapter.texts[text]
-    ]
-    return [corner, *columns], rows
-
-
 def table(chapter: Chapter, text: str) -> Table:
     """A variant per row, mean and standard error over seeds."""
+    columns = _measured(chapter, text, COLUMNS)
 
-    def write(data: pandas.DataFrame, variant: str, metric: str, decimals: int) -> str:
-        return format_mean(mean_over_seeds(data.loc[variant][metric]), decimals)
+    def write(variant: str, metric: str, decimals: int) -> str:
+        return format_mean(mean_over_seeds(values(chapter, text, metric, variant)), decimals)
 
-    head, rows = _table(chapter, text, COLUMNS, "training", write)
+    rows = [[v, *(write(v, *x) for x in columns.values())] for v in chapter.texts[text]]
     if real := chapter.real.get(text):
         reverse = mean_over_seeds([math.exp(r.values["reverse_nll"]) for r in real])
         if is_chain(chapter, text):
             information = f"{exact(chapter, text):.3f}"
         else:
             information = format_mean(mean_over_seeds([r.values["bound"][0] for r in real]), 3)
-        blank = [""] * (len(head) - 3)
+        blank = [""] * (len(columns) - 2)
         rows.append(["real text", *blank, information, format_mean(reverse, 1)])
-    return head, rows
+    return ["training", *columns], rows
 
 
 def differences(chapter: Chapter, text: str) -> Table:
     """Each variant minus likelihood alone, paired by seed, with 95 % intervals."""
+    columns = _measured(chapter, text, DIFFERENCES)
+    rows = [
+        [v, *(cell(change(chapter, text, metric, v), n) for metric, n in columns.values())]
+        for v in chapter.texts[text]
+        if v != "likelihood"
+    ]
+    return ["minus likelihood", *columns], rows
 
-    def write(data: pandas.DataFrame, variant: str, metric: str, decimals: int) -> str:
-        return cell(statistics.effect(data, metric, variant, "likelihood"), decimals)
 
-    head, rows = _table(chapter, text, DIFFERENCES, "minus likelihood", write)
-    return head, [row for row in rows if row[0] != "likelihood"]
+def _measured(chapter: Chapter, text: str, columns: Columns) -> Columns:
+    first = chapter.texts[text]["likelihood"][0]
+    return {head: x for head, x in columns.items() if not math.isnan(METRICS[x[0]](first))}
 
 
 def everywhere(chapter: Chapter) -> Table:
@@ -254,11 +262,14 @@ def by_first_seeds(
     chapter: Chapter, text: str, metric: str, control: str = "likelihood"
 ) -> list[Interval]:
     """What phase I changes in the first seeds, and in the others."""
-    data = frame(chapter, text)
-    seeds = [r.provenance["seed"] for r in chapter.texts[text]["likelihood"]]
+    seeds = [seed_of(r) for r in chapter.texts[text]["likelihood"]]
     parts = seeds[: chapter.recipe.n_first], seeds[chapter.recipe.n_first :]
-    chosen = (data[data.index.isin(part, level="seed")] for part in parts)
-    return [statistics.effect(part, metric, "phase I", control) for part in chosen]
+    return [change(chapter, text, metric, "phase I", control, part) for part in parts]
+
+
+def seed_of(result: Result) -> int:
+    """The seed of a run."""
+    return result.provenance["seed"]
 
 
 # Claims
@@ -287,26 +298,22 @@ def bound_is_exact() -> Outcome:
 
 
 def states_tell_more(chapter: Chapter) -> Outcome:
-    """On the chain the held-out bound comes near the exact value, and the critic's gradient did it."""
-    bounds, gain = (
-        frame(chapter, "chain").loc["phase I"]["bound"],
-        change(chapter, "chain", "bound"),
-    )
+    """On the chain the bound comes near the exact value, and the critic's gradient did it."""
+    bounds, gain = values(chapter, "chain", "bound"), change(chapter, "chain", "bound")
     least = min(bounds) / exact(chapter)
-    values = {"name": NAMES["chain"], "bound": mean_over_seeds(bounds), "exact": exact(chapter)}
-    values |= {"least": least, "gain": gain, "reached": REACHED}
+    numbers = {"name": NAMES["chain"], "bound": mean_over_seeds(bounds), "exact": exact(chapter)}
+    numbers |= {"least": least, "gain": gain, "reached": REACHED}
     holds = all_hold([least >= REACHED, is_above_zero(gain)])
-    return Outcome(holds, values, scale(chapter, "phase I", ["chain"]))
+    return Outcome(holds, numbers, scale(chapter, "phase I", ["chain"]))
 
 
 def changes_everywhere(chapter: Chapter, metric: str, lower: bool = False) -> Outcome:
     """Phase I changes a measurement beyond the interval on every text with several seeds."""
-    texts = [t for t in tested(chapter) if not frame(chapter, t)[metric].isna().any()]
+    texts = [t for t in tested(chapter) if not math.isnan(values(chapter, t, metric)[0])]
     gains = {text: change(chapter, text, metric) for text in texts}
-    holds = all_hold((is_below_zero if lower else is_above_zero)(x) for x in gains.values())
-    lines = [
-        f"{NAMES[t]} {format_difference(x, 4 if lower else 3, 'seed')}" for t, x in gains.items()
-    ]
+    decimals = 4 if lower else 3
+    lines = [f"{NAMES[t]} {format_difference(x, decimals, 'seed')}" for t, x in gains.items()]
+    holds = all_hold(map(is_below_zero if lower else is_above_zero, gains.values()))
     return Outcome(holds, {"gains": lines}, scale(chapter, "phase I", texts))
 
 
@@ -316,9 +323,9 @@ def second_phase_improves(chapter: Chapter) -> Outcome:
     if "phase II" not in chapter.texts[main]:
         return Outcome(None, {"loss": None}, scale(chapter, "phase I", [main]))
     loss, rise = (change(chapter, main, x, "phase II", "phase I") for x in ("nll", "written"))
-    values = {"name": NAMES[main], "loss": loss, "written": rise}
+    numbers = {"name": NAMES[main], "loss": loss, "written": rise}
     holds = all_hold([is_below_zero(loss), is_above_zero(rise)])
-    return Outcome(holds, values, scale(chapter, "phase II", [main]))
+    return Outcome(holds, numbers, scale(chapter, "phase II", [main]))
 
 
 def pairs_matter(chapter: Chapter) -> Outcome:
@@ -408,46 +415,30 @@ def best_critic(x: Tensor, y: Tensor, rho: float) -> Tensor:
     return -0.5 * math.log1p(-rho * rho) - quadratic / (2 * (1 - rho * rho))
 
 
-def page_models(chapter: Chapter) -> dict[str, dict[str, Any]]:
-    """The chapter's models that travel with the page, as `dgm_book.widgets.LanguageWeights` takes them."""
-    return {
-        variant: {
-            name.removeprefix("model."): tensor.float().numpy()
-            for name, tensor in chapter.texts["chain"][variant][0].tensors.items()
-            if name.startswith("model.")
-        }
-        for variant in PAGE
-    }
+def page_weights(chapter: Chapter, n: int = 6) -> dict[str, Any]:
+    """The models that travel with the page, as `dgm_book.widgets.LanguageWeights` takes them.
 
-
-def page_words(chapter: Chapter) -> list[str]:
-    """The words that the page's models know, in the order of their ids."""
-    return chapter.texts["chain"]["likelihood"][0].values["vocabulary"]
-
-
-def page_golden(chapter: Chapter, rounded: dict[str, dict[str, Any]], n: int = 6) -> dict[str, Any]:
-    """Token rows, and the log-probabilities of what follows under the page's rounded weights in PyTorch."""
-    log_probs, rows = {}, []
-    for variant, arrays in rounded.items():
+    Golden log-probabilities are PyTorch's, under the page's rounded weights, after n rows of tokens.
+    """
+    models, log_probs, rows = {}, {}, []
+    for variant in PAGE:
         trained = read_chain(chapter, variant)
+        models[variant] = {k: v.numpy() for k, v in trained.model.state_dict().items()}
         stream = trained.splits.streams[2]
-        rows = [stream[i : i + 4 + i].tolist() for i in range(n)]
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        trained.model.load_state_dict(tensors, strict=False)
-        log_probs[variant] = torch.cat([_after(trained.model, row) for row in rows]).numpy()
-    return {"tokens": rows, "log_probs": log_probs}
-
-
-def _after(model: Any, row: list[int]) -> Tensor:
-    state = model.start(1)
-    if len(row) > 1:
-        state = model.read(torch.tensor([row[:-1]]), state).state
-    return model.step(torch.tensor(row[-1:]), state)[0]
+        rows = [stream[i : i + 4 + i] for i in range(n)]
+        arrays = rounded({variant: models[variant]})[variant]
+        trained.model.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
+        after = [trained.model.read(row[None]).output[:, -1] for row in rows]
+        head, embedding = trained.model.head, trained.model.embedding.weight
+        log_probs[variant] = head.log_probs(embedding, torch.cat(after)).numpy()
+    words = chapter.texts["chain"]["likelihood"][0].values["vocabulary"]
+    golden = {"tokens": [row.tolist() for row in rows], "log_probs": log_probs}
+    return {"models": models, "words": words, "golden": golden}
 
 
 def read_chain(chapter: Chapter, variant: str) -> measures.Trained:
     """The chain's model and critic that travel with the page."""
-    seed = chapter.texts["chain"][variant][0].provenance["seed"]
+    seed = seed_of(chapter.texts["chain"][variant][0])
     return runs.reread(chapter.profile, chapter.recipe, variant, seed)[1]
 
 
@@ -460,13 +451,8 @@ def page_openings(words: tuple[int, int] = (2, 4)) -> list[str]:
     return [*first, " ".join(a[:3] + b[:3])]
 
 
-def page_themes() -> dict[str, tuple[str, ...]]:
-    """The chain's topics and their words."""
-    return dict(THEMES)
-
-
 def page_curves(chapter: Chapter) -> dict[str, Any]:
-    """Mutual information by distance: exact, and of what each of the page's models writes, with intervals."""
+    """Mutual information by distance: exact, and of what the page's models write."""
     variants = chapter.texts["chain"]
     models = {}
     for variant in PAGE:
@@ -487,7 +473,7 @@ def quiz_text(chapter: Chapter) -> str:
 
 
 def page_questions(chapter: Chapter) -> list[dict[str, Any]]:
-    """Questions for the quiz, with the critics' scores: Shakespeare's lines, or the chain's at smoke."""
+    """Questions for the quiz, with the critics' scores: Shakespeare's lines, else the chain's."""
     if quiz_text(chapter) == "chain":
         lists = {v: measures.make_questions(read_chain(chapter, v), 0) for v in PAGE}
     else:
@@ -535,7 +521,7 @@ def decays(chapter: Chapter) -> dict[str, Runs]:
 
 
 def page_decay(chapter: Chapter) -> list[dict[str, Any]]:
-    """Mutual information of written text by distance, a panel per text, for `figures.through_training`.
+    """Mutual information of written text by distance, for `figures.through_training`.
 
     Of the text itself it is exact on a chain, and else the same judge's bound on the test text.
     """
@@ -553,15 +539,14 @@ def page_decay(chapter: Chapter) -> list[dict[str, Any]]:
 
 
 def page_ladder(chapter: Chapter, text: str) -> list[dict[str, Any]]:
-    """Measurements of every seed, likelihood alone first, as `dgm_book.figures.ladder` takes them."""
+    """Measurements of every seed, likelihood alone first, for `figures.ladder`."""
     titles = {
         "nll": "test loss (nats per token)",
         "bound": "held-out bound (nats)",
         "written": "written text (nats)",
     }
-    data = frame(chapter, text)
     return [
-        {"title": title, "rows": {v: data.loc[v][x].tolist() for v in chapter.texts[text]}}
+        {"title": title, "rows": {v: values(chapter, text, x, v) for v in chapter.texts[text]}}
         for x, title in titles.items()
     ]
 
@@ -572,17 +557,17 @@ def page_ladder(chapter: Chapter, text: str) -> list[dict[str, Any]]:
 def prose_values(chapter: Chapter) -> dict[str, str]:
     """What the prose takes up: the templates of texts.yaml, filled in."""
     main, texts = chapter.main, chapter.texts
-    settings, first = chapter.recipe.texts[main], texts[main]["likelihood"][0].values
+    first = texts[main]["likelihood"][0].values
     loss, controls = change(chapter, main, "nll"), control_gains(chapter, main)
-    values: dict[str, Any] = {
+    bound = mean_over_seeds(values(chapter, "chain", "bound")).mean
+    numbers: dict[str, Any] = {
         "name": NAMES[main],
-        "settings": settings,
-        "n_sentences": settings.n_training or 42_068,
+        "settings": chapter.recipe.texts[main],
         "n_tokens": first["training_tokens"],
         "n_words": first["words"],
         "seeds": results.scale(texts[main]),
         "exact": exact(chapter),
-        "share": frame(chapter, "chain").loc["phase I"]["bound"].mean() / exact(chapter),
+        "share": bound / exact(chapter),
         "gain": change(chapter, "chain", "bound"),
         "loss": loss,
         "rise": change(chapter, main, "written"),
@@ -592,30 +577,30 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         "fresh": fresh_values(chapter),
         "early": early_texts(chapter),
         "unlearned": unlearned_texts(chapter),
-        "reverse": None,
-        **quiz_values(chapter),
     }
-    padding = {
-        text: padding_changes(chapter, text) for text in texts if "padding read" in texts[text]
-    }
-    values["padding"] = padding.get("chain")
-    values["main_padding"] = padding[main][1] if main in padding and main != "chain" else None
-    values["wordy"] = values["ranks"] = None
-    if "wordy chain" in texts:
-        bounds = frame(chapter, "wordy chain").loc["likelihood"]["bound"]
-        values["wordy"] = mean_over_seeds(bounds), change(chapter, "wordy chain", "bound")
-    if "ptb transformer" in texts:
-        rows = [frame(chapter, text).loc["phase I"].iloc[0] for text in ("ptb transformer", main)]
-        values["ranks"] = [row["next sentence"] for row in rows]
-        values["bounds"] = [row["bound"] for row in rows]
-    if real := chapter.real.get(main):
-        exact_reverse = [math.exp(r.values["reverse_nll"]) for r in real]
-        values["reverse"] = (
-            np.mean(exact_reverse),
-            frame(chapter, main).loc["likelihood"]["reverse"].mean(),
-        )
+    numbers |= quiz_values(chapter) | other_values(chapter)
     templates = yaml.safe_load((FOLDER / "texts.yaml").read_text("utf-8"))
-    return {key: render(template, values) for key, template in templates.items()}
+    return {key: render(template, numbers) for key, template in templates.items()}
+
+
+def other_values(chapter: Chapter) -> dict[str, Any]:
+    """Numbers of runs that not every profile has; None where they were not run."""
+    main, texts = chapter.main, chapter.texts
+    numbers: dict[str, Any] = dict.fromkeys(("wordy", "ranks", "reverse"))
+    padding = {t: padding_changes(chapter, t) for t in texts if "padding read" in texts[t]}
+    numbers["padding"] = padding.pop("chain", None)
+    numbers["main_padding"] = padding[main][1] if main in padding else None
+    if "wordy chain" in texts:
+        base = mean_over_seeds(values(chapter, "wordy chain", "bound", "likelihood"))
+        numbers["wordy"] = base, change(chapter, "wordy chain", "bound")
+    if "ptb transformer" in texts:
+        for name, metric in (("ranks", "next sentence"), ("bounds", "bound")):
+            numbers[name] = [values(chapter, t, metric)[0] for t in ("ptb transformer", main)]
+    if real := chapter.real.get(main):
+        real_reverse = [math.exp(r.values["reverse_nll"]) for r in real]
+        written_reverse = values(chapter, main, "reverse", "likelihood")
+        numbers["reverse"] = [mean_over_seeds(x).mean for x in (real_reverse, written_reverse)]
+    return numbers
 
 
 def quiz_values(chapter: Chapter) -> dict[str, Any]:
@@ -627,7 +612,7 @@ def quiz_values(chapter: Chapter) -> dict[str, Any]:
     }
     pairs = list(zip(*is_right.values(), strict=True))
     alike = is_alike(pairs.count((True, False)), pairs.count((False, True)))
-    right = {v: sum(values) for v, values in is_right.items()}
+    right = {v: sum(answers) for v, answers in is_right.items()}
     return {"n_questions": len(questions), "right": right, "alike": alike}
 
 
@@ -654,29 +639,24 @@ def early_texts(chapter: Chapter) -> list[str]:
 
 def unlearned_texts(chapter: Chapter) -> list[dict[str, Any]]:
     """The chains on which most runs are at their best at the very first checkpoint."""
-    values = []
+    rows = []
     for text in filter(functools.partial(is_chain, chapter), chapter.texts):
         steps = [step for best in best_steps(chapter, text).values() for step in best]
         n_first = steps.count(chapter.recipe.texts[text].measure_every)
         if 2 * n_first > len(steps):
-            least = frame(chapter, text).loc["likelihood"]["written"].mean()
-            row = {"name": NAMES[text], "n_first": n_first, "n": len(steps), "written": least}
-            values.append(row | {"exact": exact(chapter, text)})
-    return values
+            mean = mean_over_seeds(values(chapter, text, "written", "likelihood")).mean
+            row = {"name": NAMES[text], "n_first": n_first, "n": len(steps), "written": mean}
+            rows.append(row | {"exact": exact(chapter, text)})
+    return rows
 
 
 def fresh_values(chapter: Chapter) -> list[dict[str, Any]]:
     """What phase I changes in first and fresh seeds, and beside the best dropout over all seeds."""
-    measures = {
-        "nll": ("the loss", "nats per token"),
-        "written": ("the mutual information of what is written", "nats"),
-    }
-    values = []
+    rows = []
     for text, metric in chapter.recipe.fresh.items():
         first, fresh = by_first_seeds(chapter, text, metric)
-        name, unit = measures[metric]
-        control = retuned(chapter, text)
-        row = {"text": text, "name": NAMES[text], "measure": name, "unit": unit, "first": first}
+        control = retuned(chapter, text) or "likelihood"
+        row = {"text": text, "name": NAMES[text], "metric": metric, "first": first, "fresh": fresh}
         overall = change(chapter, text, metric, "phase I", control)
-        values.append(row | {"fresh": fresh, "control": control, "all": overall})
-    return values
+        rows.append(row | {"control": control, "all": overall})
+    return rows

@@ -1,14 +1,12 @@
 """Chapter 2's runs: training, its results, and their verification."""
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Generator, Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from dgm import checkpoint
 from dgm.nets.language_models import AWDLSTM, TransformerLM, perplexity, plain_lstm, split_rows
 from dgm.papers import mutual_information_lm as paper
 from dgm.precision import autocast
@@ -46,25 +44,38 @@ class Learner(nn.Module):
         self.critic = paper.SegmentCritic(self.model.feature_width, settings.critic_hidden)
         self.averaged = AveragedModel(self.model) if settings.released else None
         # A transformer starts each window afresh in training.
-        is_recurrent = isinstance(self.model, AWDLSTM)
-        self.n_layers = len(self.model.lstms) if is_recurrent else 0
-        for i in range(self.n_layers):
-            for name, value in zip("hc", self.model.start(settings.rows)[i], strict=True):
+        start = self.model.start(settings.rows) if isinstance(self.model, AWDLSTM) else ()
+        self.n_layers = len(start)
+        for i, layer in enumerate(start):
+            for name, value in zip("hc", layer, strict=True):
                 self.register_buffer(f"{name}{i}", value.detach().clone())
 
     @property
     def state(self) -> tuple[tuple[Tensor, ...], ...] | None:
         """The state after the last window."""
-        return (
-            tuple((getattr(self, f"h{i}"), getattr(self, f"c{i}")) for i in range(self.n_layers))
-            or None
-        )
+        layers = range(self.n_layers)
+        return tuple((getattr(self, f"h{i}"), getattr(self, f"c{i}")) for i in layers) or None
 
-    def keep(self, state: Any) -> None:
+    def store(self, state: Any) -> None:
         """Stores the state after a window."""
         for i in range(self.n_layers):
             for name, value in zip("hc", state[i], strict=True):
                 setattr(self, f"{name}{i}", value.float())
+
+    def averages(self, rows: Sequence[Mapping[str, float]], patience: int) -> bool:
+        """Whether, after these measurements, the weights' average is what counts, as released.
+
+        The non-monotone trigger of Merity et al. 2018: a validation loss was above the best of all
+        but the `patience` before it.
+        """
+        losses = [row["nll"] for row in rows]
+        places = range(patience + 1, len(losses)) if self.averaged else ()
+        return any(losses[i] > min(losses[: i - patience]) for i in places)
+
+    def measured(self, rows: Sequence[Mapping[str, float]], patience: int) -> paper.LanguageModel:
+        """The model, or its average."""
+        averages = self.averaged and self.averages(rows, patience)
+        return self.averaged.module if averages else self.model  # pyright: ignore
 
 
 class JointOptimizer:
@@ -137,26 +148,12 @@ def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[in
     return windows
 
 
-def stands_still(losses: list[float], patience: int) -> bool:
-    """Whether a validation loss was above the best of all but the `patience` before it.
-
-    The non-monotone trigger of Merity et al. 2018: from then on the weights' average counts.
-    """
-    places = range(patience + 1, len(losses))
-    return any(losses[i] > min(losses[: i - patience]) for i in places)
-
-
 def train(
     profile: profiles.Profile, text: str, settings: Settings, variant_name: str, seed: int
 ) -> Trained:
-    """Trains a model, or goes on with an interrupted run.
+    """Trains a model, or goes on with an interrupted run; its best weights, by validation.
 
-    Args:
-        profile: names the folder, and the device.
-        text: its name.
-        settings: of the text.
-        variant_name: one of `VARIANTS`.
-        seed: of a chain's text, the weights and the noise: variants of one seed are pairs.
+    The seed is that of a chain's text, the weights and the noise: variants of one seed are pairs.
 
     Raises:
         FloatingPointError: a loss that is not finite, as that of a critic that diverges.
@@ -166,66 +163,53 @@ def train(
         torch.manual_seed(seed)
         learner = Learner(len(splits.vocabulary), settings, variant).to(profile.device)
     generator = Generator(profile.device).manual_seed(seed)
-    state = TrainingState(learner, make_optimizer(learner, settings), generator)
-    name = run_name(text, variant_name, seed)
-    folder = results.work_folder() / CHAPTER / profile.name
-    measured, best = folder / f"{name}.measured.json", folder / f"{name}.best.safetensors"
-    rows = json.loads(measured.read_text()) if measured.exists() else []
-    windows = make_windows(splits.streams[0], settings, seed)
-    stops = [*range(settings.measure_every, settings.steps, settings.measure_every), settings.steps]
-    for stop in stops[len(rows) :]:
-        averages = settings.released and stands_still(
-            [row["nll"] for row in rows], settings.patience
-        )
-        fit(
-            make_step(learner, variant, settings, splits, windows, averages),
-            lambda i: i,
-            state,
-            stop,
-            checkpoint=folder / f"{name}.training.safetensors",
-            description=name,
-            checkpoint_seconds=60,
-            progress=False,
-        )
-        model = learner.averaged.module if averages and learner.averaged else learner.model
-        nll = perplexity(model, splits.streams[1].to(profile.device), window=200, rows=4).nll
-        if all(nll < row["nll"] for row in rows):
-            weights = {f"model.{k}": v for k, v in model.state_dict().items()}
-            critic = {f"critic.{k}": v for k, v in learner.critic.state_dict().items()}
-            checkpoint.save(best, weights | critic)
-        rows.append({"step": stop, "nll": nll})
-        checkpoint.write_text(measured, json.dumps(rows))
-    learner.load_state_dict(checkpoint.load(best), strict=False)
-    learner.requires_grad_(False)
-    return Trained(learner.model, learner.critic, splits, rows)
+    stream, name = splits.streams[1].to(profile.device), run_name(text, variant_name, seed)
+
+    def measure(state: TrainingState) -> dict[str, float]:
+        model = learner.measured(state.measurements, settings.patience)
+        return {"nll": perplexity(model, stream, window=200, rows=4).nll}
+
+    history = fit(
+        make_step(learner, variant, settings, splits, seed),
+        lambda i: i,
+        TrainingState(learner, make_optimizer(learner, settings), generator),
+        settings.steps,
+        checkpoint=results.work_folder() / CHAPTER / profile.name / f"{name}.training.safetensors",
+        description=name,
+        checkpoint_seconds=60,
+        progress=False,
+        measure=measure,
+        measure_every=settings.measure_every,
+        keep_best="nll",
+    )
+    rows = list(history.measurements)
+    best = min(range(len(rows)), key=lambda i: rows[i]["nll"])
+    model = learner.requires_grad_(False).measured(rows[:best], settings.patience)
+    return Trained(model, learner.critic, splits, rows)
 
 
 def make_step(
-    learner: Learner,
-    variant: Variant,
-    settings: Settings,
-    splits: Splits,
-    windows: list[tuple[int, int]],
-    averages: bool,
+    learner: Learner, variant: Variant, settings: Settings, splits: Splits, seed: int
 ) -> Callable[[TrainingState, int], dict[str, Tensor]]:
     """The step of `fit`; its batches are their numbers."""
-    device = learner.model.embedding.weight.device
+    device, released = learner.model.embedding.weight.device, settings.released
+    windows = make_windows(splits.streams[0], settings, seed)
     table = split_rows(splits.streams[0], settings.rows).to(device)
     segments = paper.Segments(*(x.to(device) for x in splits.segments[0]))
     if variant.shuffled:
         order = torch.randperm(len(segments.lengths), generator=Generator().manual_seed(0))
         segments = paper.Segments(*(x[order.to(device)] for x in segments))
-    released = settings.released
 
     def step(state: TrainingState, i: int) -> dict[str, Tensor]:
         start, length = windows[i]
         fraction = 1 - (1 - settings.last_rate) * i / settings.steps
-        model_group, critic_group = state.optimizer.param_groups
-        model_group["lr"] = settings.learning_rate * (
-            length / settings.window if released else fraction
-        )
-        critic_group["lr"] = settings.critic_rate * (1.0 if released else fraction)
-        is_second = variant.second_phase and 2 * i >= settings.steps
+        for group, rate, released_fraction in zip(
+            state.optimizer.param_groups,
+            (settings.learning_rate, settings.critic_rate),
+            (length / settings.window, 1.0),
+            strict=True,
+        ):
+            group["lr"] = rate * (released_fraction if released else fraction)
         with autocast(device, settings.bf16):
             likelihood = paper.likelihood_objective(
                 learner.model,
@@ -242,7 +226,8 @@ def make_step(
                 paper.draw_pairs(len(segments.lengths), settings.n_anchors, state.generator),
                 state.generator,
                 critic_weight=settings.critic_weight,
-                augmented_weight=settings.augmented_weight * is_second,
+                augmented_weight=settings.augmented_weight
+                * (variant.second_phase and 2 * i >= settings.steps),
                 detach=variant.detach,
                 leak=variant.leak,
             )
@@ -251,8 +236,8 @@ def make_step(
         for module in (learner.model, learner.critic):
             nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
         state.optimizer.step()
-        learner.keep(likelihood.state)
-        if averages and learner.averaged:
+        learner.store(likelihood.state)
+        if learner.averaged and learner.averages(state.measurements, settings.patience):
             learner.averaged.update_parameters(learner.model)
         reported = {"nll": likelihood.nll, **terms._asdict()}
         del reported["value"]
@@ -316,10 +301,10 @@ def run(
             yield real_text(profile, recipe, text, n + first_seed)
 
 
-def context(profile: profiles.Profile, text: str | None = None) -> results.Context:
-    """What the results of one text share; None is what the chapter's verification does."""
+def context(profile: profiles.Profile, settings: Settings | None = None) -> results.Context:
+    """What the results of one text share; the main text's where none is given."""
     recipe = RECIPES[profile.name]
-    source = recipe.texts[text or recipe.main].source
+    source = (settings or recipe.texts[recipe.main]).source
     files = (FILES.get(source, source),) if source else ()
     return results.Context(__name__, CHAPTER, profile, files)
 
@@ -334,7 +319,7 @@ def result(profile: profiles.Profile, recipe: Recipe, text: str, variant: str, s
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
         trained = train(profile, text, settings, variant, seed)
         splits, leak = trained.splits, VARIANTS[variant].leak
-        values = {
+        values: dict[str, Any] = {
             "rows": trained.rows,
             "final": measures.measure(trained, settings, seed, leak),
             "samples": measure_samples(profile, recipe, text, trained, seed),
@@ -355,7 +340,7 @@ def result(profile: profiles.Profile, recipe: Recipe, text: str, variant: str, s
         return values, tensors
 
     name = run_name(text, variant, seed)
-    return results.get(name, compute, context(profile, text), seed=seed)
+    return results.get(name, compute, context(profile, settings), seed=seed)
 
 
 def measure_samples(
@@ -379,8 +364,10 @@ def measure_samples(
 
 
 def real_text(profile: profiles.Profile, recipe: Recipe, text: str, seed: int) -> Result:
-    """The measures of written text, taken of real text instead: of the test text, and, for what a model
-    that learns from it expects of the test text, of as much training text as the models wrote.
+    """The measures of written text, taken of real text instead.
+
+    The bound is of the test text; what a small model learns from is as much training text as the
+    models wrote.
     """
     settings = recipe.texts[text]
 
@@ -388,7 +375,9 @@ def real_text(profile: profiles.Profile, recipe: Recipe, text: str, seed: int) -
         written = result(profile, recipe, text, "likelihood", seed).values["samples"]["tokens"]
         splits = load_splits(settings, seed)
         stream = splits.streams[0][:written]
-        values = {"reverse_nll": reverse_nll(stream, splits, settings, seed, profile.device)}
+        values: dict[str, Any] = {
+            "reverse_nll": reverse_nll(stream, splits, settings, seed, profile.device)
+        }
         if settings.source:
             judge = train(profile, text, settings, "likelihood", seed)
             end = splits.vocabulary.end
@@ -397,7 +386,7 @@ def real_text(profile: profiles.Profile, recipe: Recipe, text: str, seed: int) -
         return values, {}
 
     name = run_name(text, "real", seed)
-    return results.get(name, compute, context(profile, text), seed=seed)
+    return results.get(name, compute, context(profile, settings), seed=seed)
 
 
 def reread(
