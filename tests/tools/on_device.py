@@ -25,6 +25,7 @@ from dgm.sampling import schedules
 from dgm.steering import rewrite, steering_objective
 from dgm_book import profiles
 from dgm_book.chapters.bre_gan import images as gan_images
+from dgm_book.chapters.bre_gan import recipe as gan_recipes
 from dgm_book.chapters.bre_gan import training as gan_training
 from dgm_book.chapters.controllable_text_vae import codes as sentence_codes
 from dgm_book.chapters.controllable_text_vae import judges as text_judges
@@ -52,7 +53,6 @@ TRAINERS = (
 )
 CACHES = (
     bootstrap_measures._load_splits,
-    gan_images.classifier,
     hyper_rnn_training.material,
     pooling_training.material,
     rate_distortion_curves.features,
@@ -118,13 +118,19 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
     )
     patch.setattr(bootstrap_measures, "write_texts", _samples(bootstrap_measures.write_texts))
 
-    digits = gan_images.Size(
-        8, (8,), (4, 6, 6), (4, 3), 1, 2, {"normal": STEPS}, 2, 30, STEPS, STEPS
+    training = gan_recipes.Training(STEPS, 16, 1e-3, 2, discriminator_steps=2, bf16=mixed)
+    digits = gan_recipes.DIGITS._replace(
+        noise_dim=8,
+        generator=gan_recipes.DIGITS.generator | {"channels": (8,)},
+        discriminator=gan_recipes.DIGITS.discriminator | {"channels": (4, 6, 6)},
+        regimes={"normal": training},
+        n_samples=30,
+        classifier_steps=STEPS,
+        bf16=mixed,
     )
-    sizes(
-        (gan_images,), gan_images.settings(smoke), sizes={"digits": digits}, n_pairs=1,
-        batch_size=16, bf16=mixed, discriminator_steps={"normal": 2},
-    )  # fmt: skip
+    labelled = training._replace(learning_rate=3e-3, discriminator_steps=1)
+    recipe = gan_recipes.RECIPES["smoke"]._replace(images={"digits": digits}, labelled=labelled)
+    patch.setitem(gan_recipes.RECIPES, "smoke", recipe)
 
     sizes(
         (sentence_codes, chapter_4), sentence_codes.settings(smoke), n_sentences=300, hidden=16,
@@ -205,7 +211,7 @@ def _samples(samples: Callable) -> Callable:
 
 def _gan(norm: str, method: str) -> Callable:
     run = gan_images.Run("digits", "normal", norm, method, 0)
-    return lambda profile: gan_images.dcgan(profile, run)
+    return lambda profile: gan_images.dcgan(profile, gan_recipes.RECIPES[profile.name], run)
 
 
 def _chain(dataset: str, **changes) -> Callable:
@@ -226,10 +232,10 @@ TRAININGS: dict[str, Callable] = {
     # On a device the padding is read with the rest, so that its dropout draws other numbers.
     "2 transformer": _chain("chain", base="transformer", dropout=0.0),
     "2 as released": _chain("chain", base="ptb", released=True),
-    "3 classifier": lambda p: gan_images.classifier(p, "digits"),
+    "3 classifier": lambda p: gan_images.judge(p, gan_recipes.RECIPES[p.name], "digits"),
     "3 BRE": _gan("batch", "bre"),
     "3 R1": _gan("r1", "none"),
-    "3 few labels": lambda p: gan_images.semi_supervised(p, "bre", 0),
+    "3 few labels": lambda p: gan_images.semi_supervised(p, gan_recipes.RECIPES[p.name], "bre", 0),
     "4 simplex": lambda p: sentence_codes.trained("simplex", p, "reviews", 0),
     "4 ordinary": lambda p: sentence_codes.trained("ordinary", p, "reviews", 0),
     "4 steering": lambda p: sentence_steering.trained(p, 100, 0),
@@ -355,11 +361,12 @@ def _second(profile: profiles.Profile) -> Iterator:
 
 
 def _third(profile: profiles.Profile) -> Iterator:
-    for run in gan_images.runs(profile):
-        yield gan_images.dcgan(profile, run)
-    yield gan_images.judge(profile, "digits")
+    recipe = gan_recipes.RECIPES[profile.name]
+    for run in gan_images.runs(recipe):
+        yield gan_images.dcgan(profile, recipe, run)
+    yield gan_images.judge(profile, recipe, "digits")
     for method in ("none", "bre"):
-        yield gan_images.semi_supervised(profile, method, 0)
+        yield gan_images.semi_supervised(profile, recipe, method, 0)
 
 
 def _fourth(profile: profiles.Profile) -> Iterator:
@@ -476,13 +483,14 @@ def _language(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _images(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    gan = gan_images.networks(profile, "digits", 0, "batch")
+    recipe = gan_recipes.RECIPES[profile.name]
+    gan = gan_images.networks(profile, recipe.images["digits"], "digits", 0)
     made = generate(gan.generator, gan_training.noise(40, gan, 0, 0, profile.device))
-    judge = gan_images.classifier(profile, "digits")
+    judge = gan_images.classifier(profile, recipe, "digits")
     _shared(weights, "judge", judge)
-    features, shares = gan_images.read(judge, made)
+    features, shares = judge.read(made)
     real = gan_images.pictures("digits", "test").x[:40]
-    other, _ = gan_images.read(judge, real)
+    other, _ = judge.read(real)
     x = made.to(profile.device)
     generator = torch.Generator(profile.device).manual_seed(0)
     terms = bre_gan.discriminator_objective(
