@@ -15,6 +15,7 @@ from dgm import train as fit_module
 from dgm.data import music, series, text
 from dgm.data.synthetic import topic_chain
 from dgm.feature_distance import kernel_distance
+from dgm.measure import mapper_graph
 from dgm.nets.conv import generate
 from dgm.papers import bre_gan, mutual_information_lm, pooling_vae
 from dgm.papers import controllable_text_vae as cp_vae
@@ -383,7 +384,7 @@ def _fourth(profile: profiles.Profile) -> Iterator:
     window = cp_vae.crop(tokens, generator, 5)
     cp_vae.controllable_objective(model, window, features, generator, negatives=2).value.backward()
     points = torch.randn(60, 3, device=device, generator=generator)
-    yield cp_vae.mapper_graph(points, 3)
+    yield mapper_graph(points, 3)
 
 
 def _fifth(profile: profiles.Profile) -> Iterator:
@@ -508,7 +509,7 @@ def _sentences(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
         "mu": mu,
         "logvar": logvar,
         "log_prob": made.log_prob,
-        "rewrites": torch.tensor([[r.log_prob, r.agreement] for r in rewrites]),
+        "rewrites": torch.tensor([r.agreement for r in rewrites]),
         "classes": judge.classify(["the food was great .", "bad"]),
         "nats": judge.negative_log_likelihood(["the food was great .", "bad"])[0],
     }

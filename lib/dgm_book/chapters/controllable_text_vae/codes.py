@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from dgm.data import text
 from dgm.data.text import Corpus, Sentences, Vocabulary
-from dgm.measure import aggregate_mutual_information, bootstrap
+from dgm.measure import aggregate_mutual_information, bootstrap, mapper_graph
 from dgm.nets.text_vae import TextVAE, text_vae_objective
 from dgm.papers import controllable_text_vae as paper
 from dgm.papers.controllable_text_vae import ControllableTextVAE
@@ -287,7 +287,7 @@ def simplex(
         p = weights_of(model, m, validation.corpus)
         vertices = paper.identify_vertices(p, validation.sentences.labels)
         target = torch.tensor([vertices.positive, vertices.negative])[test.sentences.labels]
-        weights = nn.functional.one_hot(target, model.n_vertices).float()
+        weights = nn.functional.one_hot(target, len(model.simplex.vertices)).float()
         original, _ = posterior(model, m, test.corpus)
         residual = original[:, model.simplex.vertices.shape[1] :]
         moved = model.code(weights, residual.to(model.simplex.vertices)).cpu()
@@ -394,7 +394,7 @@ def _common(found: Trained, n_first: int, profile: profiles.Profile, seed: int) 
     points = (first_mu + torch.exp(0.5 * first_logvar) * noise).flatten(0, 1)
     information = aggregate_mutual_information(mu[:2000], logvar[:2000], chunk=64)
     return {
-        "mapper": {str(r): paper.mapper_graph(points, r)._asdict() for r in s.mapper_resolutions},
+        "mapper": {str(r): mapper_graph(points, r)._asdict() for r in s.mapper_resolutions},
         "mutual_information": float(information),
         "n_sentences": len(mu),
     }
@@ -465,7 +465,7 @@ def _walk(found: Trained, codes: Tensor, validation: Encoded) -> Tensor:
     if isinstance(model, ControllableTextVAE):
         vertices = paper.identify_vertices(weights_of(model, m, validation.corpus), labels)
         share = (WALK - WALK[0]) / (WALK[-1] - WALK[0])
-        weights = torch.zeros(len(WALK), model.n_vertices)
+        weights = torch.zeros(len(WALK), len(model.simplex.vertices))
         weights[:, vertices.negative], weights[:, vertices.positive] = 1 - share, share
         residual = codes[:, model.simplex.vertices.shape[1] :].to(model.simplex.vertices)
         return torch.stack([model.code(w, residual).cpu() for w in weights])
