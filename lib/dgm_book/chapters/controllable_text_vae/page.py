@@ -8,7 +8,6 @@ import torch
 import yaml
 from torch import Tensor
 
-from dgm.measure import Interval
 from dgm.papers.controllable_text_vae import LossWeights
 from dgm.steering import SteeringModel
 from dgm_book import jobs, profiles, results
@@ -52,11 +51,6 @@ class Chapter(NamedTuple):
         """Labels of the model in the page."""
         return self.recipe.steering.labels[0]
 
-    @property
-    def main_controls(self) -> dict[str, Any]:
-        """What needs no model, on the main data set."""
-        return self.controls[self.recipe.dataset].values
-
 
 def chapter(
     profile_name: str = "auto", first_seed: int = 0, recipe: Recipe | None = None
@@ -91,7 +85,7 @@ def chapter(
     )
 
 
-def evidence(chapter: Chapter) -> dict[str, tuple[dict[str, Sequence[Result]], str]]:
+def evidence(chapter: Chapter) -> dict[str, tuple[dict[str, list[Result]], str]]:
     """The results behind each figure, table and widget, by its parts, and what they were measured on."""
     steered = {"steering": [chapter.page]}
     codes = {"simplex": chapter.simplex, "ordinary VAE": chapter.ordinary}
@@ -100,7 +94,7 @@ def evidence(chapter: Chapter) -> dict[str, tuple[dict[str, Sequence[Result]], s
     points = (
         f"{min(len(chapter.steering[chapter.labels][0].tensors['p']), 600)} validation sentences"
     )
-    test = f"{chapter.main_controls['source copy']['n']} test sentences"
+    test = f"{chapter.controls[chapter.recipe.dataset].values['source copy']['n']} test sentences"
     lines = {f"steering, {n} labels": part for n, part in chapter.steering.items()}
     rewrites = {"steering": chapter.steering[chapter.labels][:1]}
     n_rewrites = len(rewrites["steering"][0].values["rewrites"])
@@ -129,15 +123,12 @@ def badge(chapter: Chapter, key: str) -> str:
     return results.badge(*evidence(chapter)[key])
 
 
-def over_seeds(runs: Sequence[Result], *path: str) -> Tensor:
-    """One number of each seed's values, (S,), reached by keys."""
-    values = []
-    for result in runs:
-        node: Any = result.values
-        for key in path:
-            node = node[key]
-        values.append(float(node))
-    return torch.tensor(values, dtype=torch.float64)
+def over_seeds(runs: Sequence[Result], path: str) -> Tensor:
+    """One number of each seed's values, (S,), reached by keys, "vertices/purity"."""
+    nodes: list[Any] = [result.values for result in runs]
+    for key in path.split("/"):
+        nodes = [node[key] for node in nodes]
+    return torch.tensor([float(node) for node in nodes], dtype=torch.float64)
 
 
 def format_seeds(values: Tensor, decimals: int = 1) -> str:
@@ -150,243 +141,118 @@ def chosen(result: Result) -> dict[str, Any]:
     return result.values["test"][result.values["chosen"]]
 
 
-def training_steps(chapter: Chapter) -> dict[str, int]:
-    """How long the paper's model was trained, by the weights of its losses."""
-    steps = chapter.recipe.codes.steps
-    return {"own": steps, "released": steps // 4}
-
-
-def _kl_weights(chapter: Chapter) -> str:
-    named = {"ours": chapter.recipe.codes.weights, "released": LossWeights()}
-    return render(_TEXTS["kl_weights"], named)
-
-
-def _own_bleu(chapter: Chapter) -> dict[str, Tensor]:
-    """BLEU of test sentences that the two models merely encode and decode, (S,) each."""
-    kinds = {"ordinary": chapter.ordinary, "simplex": chapter.simplex}
-    return {k: over_seeds(r, "reconstruction", "bleu_source", "mean") for k, r in kinds.items()}
-
-
-def _all_seeds(condition: Tensor, reads: bool = True) -> bool | None:
-    """Whether a condition holds for every seed; not tested where a code is hardly read."""
-    return bool(condition.all()) if reads else None
-
-
-def claims(chapter: Chapter) -> list[Claim]:
-    """The chapter's claims with their verdicts, from the results."""
-    own = _own_bleu(chapter)
-    # A code that the decoder hardly reads has no islands and no water.
-    reads = min(float(v.min()) for v in own.values()) >= LEAST_BLEU
-    formatted = {k: format_seeds(v) for k, v in own.items()}
-    unread = "" if reads else render(_TEXTS["unread"], formatted)
-    page = chapter.page.values
-    outcomes = {
-        **_shift_outcomes(chapter, reads, unread),
-        "vertices_mean_sentiment": _vertices_outcome(chapter),
-        "released_weights_fill_the_simplex": _released_outcome(chapter),
-        **_control_outcomes(chapter, reads, unread),
-        "topics_switch_in_mid_sentence": Outcome(None),
-        **{f"steered_with_{n}_labels": _steering_outcome(chapter, n) for n in TARGETS},
-        "page_model_is_the_measured": Outcome(
-            page["unchanged_by_int8"] >= 0.95 * page["n"],
-            {
-                "megabytes": f"{page['bytes'] / 1e6:.2f}",
-                "unchanged": page["unchanged_by_int8"],
-                "n": page["n"],
-                "accuracy": f"{page['int8']['accuracy']['mean']:.1f}",
-                "bleu": f"{page['int8']['bleu_source']['mean']:.1f}",
-            },
-        ),
-    }
-    scale = f"profile {chapter.profile.name}, {chapter.recipe.dataset}, {chapter.scale}"
-    return judged(_HERE / "claims.yaml", CHAPTER, outcomes, scale)
-
-
-def _shift_outcomes(chapter: Chapter, reads: bool, unread: str) -> dict[str, Outcome]:
-    deviations = ("log_of_mean", "in_standard_deviations")
-    two, extremum = (
-        over_seeds(chapter.ordinary, "shift", name, *deviations) for name in ("2 s.d.", "extremum")
-    )
-    vertex = over_seeds(chapter.simplex, "shift", *deviations)
-    nats = over_seeds(chapter.simplex, "shift", "log_of_mean", "shift", "mean")
-    return {
-        "a_factor_leaves_the_codes": Outcome(
-            _all_seeds(extremum > 1, reads),
-            {
-                "two": format_seeds(two, 2),
-                "extremum": format_seeds(extremum, 2),
-                "unread": unread,
-            },
-        ),
-        "a_vertex_stays_near": Outcome(
-            _all_seeds((vertex < extremum) & (vertex < 1), reads),
-            {"vertex": format_seeds(vertex, 2), "nats": format_seeds(nats), "unread": unread},
-        ),
-    }
-
-
-def _vertices_outcome(chapter: Chapter) -> Outcome:
-    purity = over_seeds(chapter.simplex, "vertices", "purity")
-    chance = over_seeds(chapter.simplex, "vertices", "chance")
-    n = chapter.simplex[0].tensors["labels"].numel()
-    error = torch.sqrt(chance * (1 - chance) / n)
-    values = {
-        "n": n,
-        "purity": format_seeds(purity, 3),
-        "chance": f"{float(chance[0]):.3f}",
+def numbers(chapter: Chapter) -> dict[str, Any]:
+    """What the templates of claims and prose name; tensors have one value per seed."""
+    dataset, page = chapter.recipe.dataset, chapter.page.values
+    values: dict[str, Any] = {
+        "seeds": format_seeds,
+        "dataset": dataset,
+        "labels": chapter.recipe.steering.labels,
+        "steps": chapter.recipe.codes.steps,
+        "ours": chapter.recipe.codes.weights,
+        "standard": LossWeights(),
+        "released": chapter.released.values,
+        "page": page,
+        "judges": chapter.judges.values["test"],
+        "steered": chapter.steering[chapter.labels][0].values,
+        "swap": chapter.controls[dataset].values["word swap"],
+        "n_seeds": len(chapter.simplex),
+        "n_validation": chapter.simplex[0].tensors["labels"].numel(),
+        "n_walks": len(chapter.walk.values["sources"]),
         "collisions": sum(r.values["vertices"]["collision"] for r in chapter.simplex),
-        "n_seeds": len(purity),
+        "spread": over_seeds(chapter.simplex, "dispersion/spread"),
+        "purity": over_seeds(chapter.simplex, "vertices/purity"),
+        "chance": over_seeds(chapter.simplex, "vertices/chance"),
+        "accuracy": over_seeds(chapter.simplex, "vertex/accuracy/mean"),
+        "bleu": over_seeds(chapter.simplex, "vertex/bleu_source/mean"),
+        "reference": over_seeds(chapter.simplex, "vertex/bleu_reference/mean"),
+        "vertex_nats": over_seeds(chapter.simplex, "shift/log_of_mean/shift/mean"),
+        "least_bleu": LEAST_BLEU,
+        "turned": {},
+        "mapper": [],
     }
-    return Outcome(_all_seeds(purity > chance + 4 * error), values)
-
-
-def _released_outcome(chapter: Chapter) -> Outcome:
-    released, steps = chapter.released.values, training_steps(chapter)
-    spread = released["dispersion"]["spread"]
-    values = {
-        "spread": f"{spread:.3f}",
-        "released_steps": steps["released"],
-        "steps": steps["own"],
-        "bleu": f"{released['reconstruction']['bleu_source']['mean']:.1f}",
-        "nats": f"{released['shift']['log_of_mean']['shift']['mean']:.0f}",
-        "ours": format_seeds(over_seeds(chapter.simplex, "dispersion", "spread"), 2),
-        "kl_weights": _kl_weights(chapter),
-    }
-    return Outcome(spread >= 0.1, values)
-
-
-def _control_outcomes(chapter: Chapter, reads: bool, unread: str) -> dict[str, Outcome]:
-    accuracy, bleu, reference = (
-        over_seeds(chapter.simplex, "vertex", k, "mean")
-        for k in ("accuracy", "bleu_source", "bleu_reference")
+    ordinary, deviations = chapter.ordinary, "in_standard_deviations"
+    values["two"] = over_seeds(ordinary, f"shift/2 s.d./log_of_mean/{deviations}")
+    for suffix, kind in (("", "log_of_mean"), ("_mean_of_logs", "mean_of_logs")):
+        extremum = over_seeds(ordinary, f"shift/extremum/{kind}/{deviations}")
+        values[f"extremum{suffix}"] = extremum
+        values[f"vertex{suffix}"] = over_seeds(chapter.simplex, f"shift/{kind}/{deviations}")
+    by_name = {name: f"manipulations/{name}" for name in MANIPULATIONS}
+    best = max(
+        by_name, key=lambda k: float(over_seeds(ordinary, f"{by_name[k]}/accuracy/mean").mean())
     )
-    ordinary = {
-        name: [
-            over_seeds(chapter.ordinary, "manipulations", name, k, "mean")
-            for k in ("accuracy", "bleu_source")
+    values["best"] = best
+    values["best_accuracy"] = over_seeds(ordinary, f"{by_name[best]}/accuracy/mean")
+    values["best_bleu"] = over_seeds(ordinary, f"{by_name[best]}/bleu_source/mean")
+    for kind, name, runs in (
+        ("ordinary", "ordinary VAE", ordinary),
+        ("simplex", "simplex", chapter.simplex),
+    ):
+        values[f"own_{kind}"] = over_seeds(runs, "reconstruction/bleu_source/mean")
+        values[f"unmoved_{kind}"] = over_seeds(runs, "reconstruction/accuracy/mean")
+        read = chapter.walk.tensors[f"{kind}.reading"]
+        values["turned"][kind] = int(((read[:, 0] < 0.5) & (read[:, -1] > 0.5)).sum())
+        slices = list(runs[0].values["mapper"])
+        ends = [
+            (r, *(over_seeds(runs, f"mapper/{r}/{k}").mean() for k in ("n_components", "n_nodes")))
+            for r in (slices[0], slices[-1])
         ]
-        for name in MANIPULATIONS
-    }
-    best = max(ordinary, key=lambda name: float(ordinary[name][0].mean()))
-    best_accuracy, best_bleu = ordinary[best]
-    swap = chapter.main_controls["word swap"]
-    swap_bleu, swap_accuracy = (swap[k]["mean"] for k in ("bleu_reference", "accuracy"))
-    return {
-        "better_than_unsupervised": Outcome(
-            _all_seeds((accuracy > best_accuracy) & (bleu >= best_bleu), reads),
-            {
-                "accuracy": format_seeds(accuracy),
-                "bleu": format_seeds(bleu),
-                "best": best,
-                "best_accuracy": format_seeds(best_accuracy),
-                "best_bleu": format_seeds(best_bleu),
-                "unread": unread,
-            },
-        ),
-        "competitive_with_supervised": Outcome(
-            _all_seeds((reference >= swap_bleu) & (accuracy >= swap_accuracy), reads),
-            {
-                "bleu": format_seeds(reference),
-                "swap_bleu": f"{swap_bleu:.1f}",
-                "swap_accuracy": f"{swap_accuracy:.1f}",
-                "unread": unread,
-            },
-        ),
-    }
-
-
-def _steering_outcome(chapter: Chapter, n_labels: int) -> Outcome:
-    """The worst seed in each measure, at the chosen points."""
-    if n_labels not in chapter.steering:
-        return Outcome(None, {"n_labels": n_labels, "n_seeds": 0})
-    points = [chosen(r) for r in chapter.steering[n_labels]]
-    accuracy, bleu, reference = (
-        min(p[k]["mean"] for p in points) for k in ("accuracy", "bleu_source", "bleu_reference")
-    )
-    sources = chapter.main_controls["source copy"]["perplexity"]["mean"]
-    ratio = max(p["perplexity"]["mean"] for p in points) / sources
-    goal = dict(
-        zip(("accuracy", "bleu", "reference", "perplexity"), TARGETS[n_labels], strict=True)
-    )
-    holds = accuracy >= goal["accuracy"] and bleu >= goal["bleu"]
-    if goal["reference"] is not None:
-        holds = holds and reference >= goal["reference"] and ratio <= goal["perplexity"]
-    values = {
-        "n_labels": n_labels,
-        "n_seeds": len(points),
-        "accuracy": f"{accuracy:.1f}",
-        "bleu": f"{bleu:.1f}",
-        "reference": f"{reference:.1f}",
-        "perplexity": f"{ratio:.2f}",
-        "goal": render(_TEXTS["goal"], {k: v and f"{v:g}" for k, v in goal.items()}),
-    }
-    return Outcome(holds, values)
+        values["mapper"].append((name, ends))
+    # A code that the decoder hardly reads has no islands and no water.
+    least = min(float(values[f"own_{kind}"].min()) for kind in ("ordinary", "simplex"))
+    values["reads"] = least >= LEAST_BLEU
+    return values | {k: render(_TEXTS[k], values) for k in ("unread", "kl_weights")}
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
     """Sentences and numbers of the page that the results decide."""
-    kinds = {"simplex": chapter.simplex, "ordinary": chapter.ordinary}
-    turned = {}
-    for kind in kinds:
-        read = chapter.walk.tensors[f"{kind}.reading"]
-        turned[kind] = int(((read[:, 0] < 0.5) & (read[:, -1] > 0.5)).sum())
-    unmoved = {
-        k: format_seeds(over_seeds(r, "reconstruction", "accuracy", "mean"))
-        for k, r in kinds.items()
-    }
-    models = [("ordinary VAE", _pieces(chapter.ordinary)), ("simplex", _pieces(chapter.simplex))]
-    own, steps = _own_bleu(chapter), training_steps(chapter)
-    steered = chapter.steering[chapter.labels][0].values
-    judges = {k: Interval(**v) for k, v in chapter.judges.values["test"].items() if k != "unknown"}
-    judges["accuracy"] = Interval(*(100 * v for v in judges["accuracy"][:4]), judges["accuracy"].n)
-    deviations = {
-        f"{place}_{measure}": format_seeds(
-            over_seeds(runs, "shift", *path, kind, "in_standard_deviations"), 2
-        )
-        for place, runs, path in (
-            ("corner", chapter.simplex, ()),
-            ("extremum", chapter.ordinary, ("extremum",)),
-        )
-        for measure, kind in (("true", "log_of_mean"), ("published", "mean_of_logs"))
-    }
-    moved = format_seeds(over_seeds(chapter.simplex, "vertex", "bleu_source", "mean"))
-    return {
-        **deviations,
-        "threshold": f"{chapter.page.values['threshold']:g}",
-        "least_kept": f"{LEAST_BLEU:g}",
-        "kl_weights": _kl_weights(chapter),
-        "steps": str(steps["own"]),
-        "released_steps": str(steps["released"]),
-        "released_purity": f"{chapter.released.values['vertices']['purity']:.3f}",
-        "walk_ends": render(
-            _TEXTS["walk_ends"], {"n": len(chapter.walk.values["sources"]), **turned}
-        ),
-        "turned_unmoved": render(_TEXTS["turned_unmoved"], unmoved),
-        "mapper_pieces": render(_TEXTS["mapper_pieces"], {"models": models}),
-        "n_rewrites": str(len(steered["rewrites"]) // 2),
-        "own_ordinary": format_seeds(own["ordinary"]),
-        "own_simplex": format_seeds(own["simplex"]),
-        "moved_simplex": moved,
-        "n_labels": str(chapter.labels),
-        "few_labels": str(chapter.recipe.steering.labels[-1]),
-        "held_out": "forty thousand" if chapter.recipe.dataset == "yelp" else "two thousand",
-        "judge": render(_TEXTS["judge"], judges),
-        "fluency": render(_TEXTS["fluency"], judges),
-        "unknown": f"{steered['unknown_words']} of {steered['words']}",
-    }
+    values = numbers(chapter)
+    return {name: render(template, values) for name, template in _TEXTS.items()}
 
 
-def _pieces(runs: Sequence[Result]) -> list[dict[str, str]]:
-    """Mapper graphs at the coarsest and the finest slices, means over seeds."""
-    slices = list(runs[0].values["mapper"])
-    return [
-        {"slices": r}
-        | {
-            key: f"{float(over_seeds(runs, 'mapper', r, key).mean()):.1f}"
-            for key in ("n_components", "n_nodes")
-        }
-        for r in (slices[0], slices[-1])
-    ]
+def claims(chapter: Chapter) -> list[Claim]:
+    """The chapter's claims with their verdicts, from the results."""
+    v = numbers(chapter)
+
+    def where_read(condition: Tensor) -> bool | None:
+        return bool(condition.all()) if v["reads"] else None
+
+    error = torch.sqrt(v["chance"] * (1 - v["chance"]) / v["n_validation"])
+    better = (v["accuracy"] > v["best_accuracy"]) & (v["bleu"] >= v["best_bleu"])
+    swap = {k: v["swap"][k]["mean"] for k in ("accuracy", "bleu_reference")}
+    competitive = (v["reference"] >= swap["bleu_reference"]) & (v["accuracy"] >= swap["accuracy"])
+    holds = {
+        "a_factor_leaves_the_codes": where_read(v["extremum"] > 1),
+        "a_vertex_stays_near": where_read((v["vertex"] < v["extremum"]) & (v["vertex"] < 1)),
+        "vertices_mean_sentiment": bool((v["purity"] > v["chance"] + 4 * error).all()),
+        "released_weights_fill_the_simplex": v["released"]["dispersion"]["spread"] >= 0.1,
+        "better_than_unsupervised": where_read(better),
+        "competitive_with_supervised": where_read(competitive),
+        "topics_switch_in_mid_sentence": None,
+        "page_model_is_the_measured": v["page"]["unchanged_by_int8"] >= 0.95 * v["page"]["n"],
+    }
+    outcomes = {name: Outcome(condition, v) for name, condition in holds.items()}
+    outcomes |= {f"steered_with_{n}_labels": _steering_outcome(chapter, n) for n in TARGETS}
+    scale = f"profile {chapter.profile.name}, {chapter.recipe.dataset}, {chapter.scale}"
+    return judged(_HERE / "claims.yaml", CHAPTER, outcomes, scale)
+
+
+def _steering_outcome(chapter: Chapter, n_labels: int) -> Outcome:
+    """Whether the worst seed in each measure reaches its goal, at the points validation chose."""
+    values: dict[str, Any] = {"n_labels": n_labels, "n_seeds": len(chapter.simplex), "worst": None}
+    if n_labels not in chapter.steering:
+        return Outcome(None, values)
+    measures = ("accuracy", "bleu_source", "bleu_reference", "perplexity")
+    points = [chosen(r) for r in chapter.steering[n_labels]]
+    means = {k: [p[k]["mean"] for p in points] for k in measures}
+    sources = chapter.controls[chapter.recipe.dataset].values["source copy"]["perplexity"]["mean"]
+    worst = {k: min(v) for k, v in means.items()}
+    worst["perplexity"] = max(means["perplexity"]) / sources
+    goals = dict(zip(measures, TARGETS[n_labels], strict=False))
+    reached = (
+        worst[k] <= goal if k == "perplexity" else worst[k] >= goal for k, goal in goals.items()
+    )
+    return Outcome(all(reached), values | {"worst": worst, "goals": goals})
 
 
 def steering_model(profile_name: str = "auto") -> SteeringModel:
@@ -414,26 +280,22 @@ def page_walks(chapter: Chapter) -> list[dict[str, Any]]:
     share = [(s - steps[0]) / (steps[-1] - steps[0]) for s in steps]
     vae_axis = "sentiment dimension, in standard deviations from its mean"
     simplex_axis = "weight of the positive vertex, the rest on the negative one"
-    models = []
-    for kind, runs, label, axis, places in (
-        ("ordinary", chapter.ordinary, "ordinary VAE", vae_axis, steps),
-        ("simplex", chapter.simplex, "simplex", simplex_axis, share),
-    ):
-        real = runs[0].tensors
-        models.append(
-            {
-                "label": label,
-                "axis": axis,
-                "steps": places,
-                "sentences": walk.values[kind],
-                "log_mean": walk.tensors[f"{kind}.log_of_mean"].numpy(),
-                "mean_log": walk.tensors[f"{kind}.mean_of_logs"].numpy(),
-                "original": {
-                    "log_mean": real["original.log_of_mean"].numpy(),
-                    "mean_log": real["original.mean_of_logs"].numpy(),
-                },
-                "reading": walk.tensors[f"{kind}.reading"].numpy(),
-                "baseline": kind == "ordinary",
-            }
+    densities = {"log_mean": "log_of_mean", "mean_log": "mean_of_logs"}
+    return [
+        {
+            "label": label,
+            "axis": axis,
+            "steps": places,
+            "sentences": walk.values[kind],
+            **{k: walk.tensors[f"{kind}.{name}"].numpy() for k, name in densities.items()},
+            "original": {
+                k: runs[0].tensors[f"original.{name}"].numpy() for k, name in densities.items()
+            },
+            "reading": walk.tensors[f"{kind}.reading"].numpy(),
+            "baseline": kind == "ordinary",
+        }
+        for kind, runs, label, axis, places in (
+            ("ordinary", chapter.ordinary, "ordinary VAE", vae_axis, steps),
+            ("simplex", chapter.simplex, "simplex", simplex_axis, share),
         )
-    return models
+    ]

@@ -1,7 +1,7 @@
 """What chapter 4's models share: their context, averages of word vectors, and one training loop."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
