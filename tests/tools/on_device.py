@@ -15,6 +15,7 @@ from dgm import train as fit_module
 from dgm.data import music, series, text
 from dgm.data.synthetic import topic_chain
 from dgm.feature_distance import kernel_distance
+from dgm.measure import mapper_graph
 from dgm.nets.conv import generate
 from dgm.nets.language_models import continue_text
 from dgm.papers import bre_gan, mutual_information_lm, pooling_vae
@@ -29,8 +30,10 @@ from dgm_book.chapters.bre_gan import recipe as gan_recipes
 from dgm_book.chapters.bre_gan import training as gan_training
 from dgm_book.chapters.controllable_text_vae import codes as sentence_codes
 from dgm_book.chapters.controllable_text_vae import judges as text_judges
-from dgm_book.chapters.controllable_text_vae import page as chapter_4
+from dgm_book.chapters.controllable_text_vae import recipe as text_recipe
+from dgm_book.chapters.controllable_text_vae import run as chapter_4
 from dgm_book.chapters.controllable_text_vae import steering as sentence_steering
+from dgm_book.chapters.controllable_text_vae import training as text_training
 from dgm_book.chapters.mutual_information_lm import measure as bootstrap_measures
 from dgm_book.chapters.mutual_information_lm import run as bootstrap_runs
 from dgm_book.chapters.pooling_vae import training as pooling_training
@@ -47,9 +50,7 @@ TRAINERS = (
     pooling_training,
     rate_distortion_curves,
     rate_distortion_training,
-    sentence_codes,
-    sentence_steering,
-    text_judges,
+    text_training,
 )
 CACHES = (
     bootstrap_measures._load_splits,
@@ -57,8 +58,8 @@ CACHES = (
     pooling_training.material,
     rate_distortion_curves.features,
     rate_distortion_curves._tuned,
-    sentence_codes.material,
-    sentence_steering.material,
+    sentence_codes.training_text,
+    sentence_steering.training_text,
 )
 
 
@@ -132,22 +133,22 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
     recipe = gan_recipes.RECIPES["smoke"]._replace(images={"digits": digits}, labelled=labelled)
     patch.setitem(gan_recipes.RECIPES, "smoke", recipe)
 
-    sizes(
-        (sentence_codes, chapter_4), sentence_codes.settings(smoke), n_sentences=300, hidden=16,
-        steps=STEPS, batch_size=16, bf16=mixed, mapper_sentences=20, mapper_resolutions=(3,),
+    recipe = text_recipe.RECIPES["smoke"]
+    small = recipe._replace(
+        judges=recipe.judges._replace(
+            classifier_steps=STEPS, language_steps=STEPS, batch_size=16, bleu_resamples=9,
+            perplexity_resamples=9,
+        ),
+        codes=recipe.codes._replace(
+            n_sentences=300, hidden=16, steps=STEPS, batch_size=16, bf16=mixed,
+            mapper_sentences=20, mapper_resolutions=(3,),
+        ),
+        steering=recipe.steering._replace(
+            n_sentences=300, labels=(100,), steps=(STEPS,), batch_size=16, bf16=mixed,
+            margins=(100.0, 0.5), thresholds=(0.1, 0.5),
+        ),
     )  # fmt: skip
-    sizes(
-        (sentence_steering,), sentence_steering.settings(smoke), n_sentences=300, labels=(100,),
-        steps=(STEPS,), batch_size=16, bf16=mixed,
-    )  # fmt: skip
-    sizes(
-        (text_judges,), text_judges.settings(smoke), classifier_steps=STEPS, language_steps=STEPS,
-        batch_size=16,
-    )  # fmt: skip
-    resampled = text_judges._resampled
-    patch.setattr(text_judges, "_resampled", lambda value, n, _, seed: resampled(value, n, 9, seed))
-    patch.setattr(sentence_steering, "LADDER", (100.0, 0.5))
-    patch.setattr(sentence_steering, "THRESHOLDS", (0.1, 0.5))
+    patch.setitem(text_recipe.RECIPES, "smoke", small)
 
     sizes(
         (pooling_training,), pooling_training.settings(smoke, "endings"), n_training=96,
@@ -180,7 +181,7 @@ def _load(load: Callable) -> Callable:
         found = load(name, split)
         if split in ("train", "held_out"):
             return text.Sentences(found.texts[:600], found.labels[:600], None)
-        return sentence_steering.some_of_each(found, 52)
+        return text_training.first_of_each(found, 52)
 
     return few
 
@@ -236,10 +237,10 @@ TRAININGS: dict[str, Callable] = {
     "3 BRE": _gan("batch", "bre"),
     "3 R1": _gan("r1", "none"),
     "3 few labels": lambda p: gan_images.semi_supervised(p, gan_recipes.RECIPES[p.name], "bre", 0),
-    "4 simplex": lambda p: sentence_codes.trained("simplex", p, "reviews", 0),
-    "4 ordinary": lambda p: sentence_codes.trained("ordinary", p, "reviews", 0),
-    "4 steering": lambda p: sentence_steering.trained(p, 100, 0),
-    "4 judges": lambda p: text_judges.judges(p, "reviews"),
+    "4 simplex": lambda p: _trained_codes("simplex", p),
+    "4 ordinary": lambda p: _trained_codes("ordinary", p),
+    "4 steering": lambda p: _trained_steering(p),
+    "4 judges": lambda p: text_judges.trained_judges(text_training.setup(p), "reviews"),
     "5 last": lambda p: pooling_training.trained("endings", "plain", p, 0),
     "5 max": lambda p: pooling_training.trained("endings", "max", p, 0),
     "5 aggressive": lambda p: pooling_training.trained("endings", "aggressive", p, 0),
@@ -369,9 +370,17 @@ def _third(profile: profiles.Profile) -> Iterator:
         yield gan_images.semi_supervised(profile, recipe, method, 0)
 
 
+def _trained_codes(kind: str, profile: profiles.Profile) -> sentence_codes.Trained:
+    return sentence_codes.trained_codes(kind, text_training.setup(profile), "reviews", 0)
+
+
+def _trained_steering(profile: profiles.Profile) -> nn.Module:
+    return sentence_steering.trained_steering(text_training.setup(profile), 100, 0)
+
+
 def _fourth(profile: profiles.Profile) -> Iterator:
     yield from chapter_4.run(profile, 0)
-    steering = sentence_steering.trained(profile, 100, 0)
+    steering = _trained_steering(profile)
     device = steering.vertices.device
     generator = torch.Generator(device).manual_seed(0)
     # A rewrite that changes its mind, and a model in eval mode that learns.
@@ -391,7 +400,7 @@ def _fourth(profile: profiles.Profile) -> Iterator:
     window = cp_vae.crop(tokens, generator, 5)
     cp_vae.controllable_objective(model, window, features, generator, negatives=2).value.backward()
     points = torch.randn(60, 3, device=device, generator=generator)
-    yield cp_vae.mapper_graph(points, 3)
+    yield mapper_graph(points, 3)
 
 
 def _fifth(profile: profiles.Profile) -> Iterator:
@@ -502,22 +511,22 @@ def _images(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _sentences(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = sentence_codes.trained("simplex", profile, "reviews", 0)
+    found = _trained_codes("simplex", profile)
     _shared(weights, "simplex", found.model)
-    mu, logvar = sentence_codes.posterior(found.model, found.material, found.material.corpus, 40)
+    mu, logvar = sentence_codes.posterior(found.model, found.text, found.text.corpus, 40)
     made = cp_vae.decode(found.model.decoder, mu[:8].to(profile.device), max_steps=6)
-    steering = sentence_steering.trained(profile, 100, 0)
+    steering = _trained_steering(profile)
     _shared(weights, "steering", steering)
     vertices = torch.eye(3)[[0, 2]].to(profile.device)
     rewrites = rewrite(steering, ["the food was great .", "it was bad ."], vertices)
-    judge = text_judges.judges(profile, "reviews")
+    judge = text_judges.trained_judges(text_training.setup(profile), "reviews")
     _shared(weights, "classifier", judge.classifier)
     _shared(weights, "language", judge.language_model)
     return {
         "mu": mu,
         "logvar": logvar,
         "log_prob": made.log_prob,
-        "rewrites": torch.tensor([[r.log_prob, r.agreement] for r in rewrites]),
+        "rewrites": torch.tensor([r.agreement for r in rewrites]),
         "classes": judge.classify(["the food was great .", "bad"]),
         "nats": judge.negative_log_likelihood(["the food was great .", "bad"])[0],
     }
