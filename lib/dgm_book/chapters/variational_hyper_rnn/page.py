@@ -701,7 +701,7 @@ def page_golden(
     if dataset.startswith("switching"):
         x = training.suite("test", s).observations[0, :20]
     else:
-        x = music.made_tunes(1, 9)[0][:20].double()
+        x = music.synthetic_tunes(1, 9)[0][:20].double()
     golden = {}
     for name, model in zip(("VHRNN", "VRNN"), PAIR[dataset], strict=True):
         net = reread(found.sets[dataset][model][0], dataset, model, s)

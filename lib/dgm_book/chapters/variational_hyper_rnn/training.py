@@ -153,7 +153,7 @@ def material(dataset: str, s: Settings) -> Material:
         x = switching_dynamics(sum(SIZES), 0, "test", s.n_steps, matrices()).observations
         cut = [list(part) for part in x.split(SIZES)]
     elif dataset == "tunes":  # the stand-in for music that is not ours to give away
-        cut = [music.made_tunes(n, seed) for seed, n in enumerate((96, 24, 24))]
+        cut = [music.synthetic_tunes(n, seed) for seed, n in enumerate((96, 24, 24))]
     else:
         load = music.load if dataset in music.NAMES else series.load
         cut = [load(dataset, split) for split in ("train", "validation", "test")]
