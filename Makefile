@@ -16,9 +16,7 @@ book: $(READY)
 	$(BIN)/python -m dgm_book build --jobs $(JOBS)
 
 # Trains at smoke size with an empty results folder, so that the training code really runs.
-test: book chromium
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+test: lint book chromium
 	rm -rf _build/test/results
 	DGM_RESULTS="$(CURDIR)/_build/test/results" $(BIN)/python -m dgm_book build --execute-only \
 	  --profile smoke --output _build/test --jobs $(JOBS)
@@ -49,6 +47,8 @@ repository: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 chromium: $(READY)
 	.ci/chromium $(BIN)/python
