@@ -1,6 +1,7 @@
 """Files that are whole or absent: atomic writes, and trees of tensors as safetensors."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -18,7 +19,17 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["from_bytes", "load", "save", "to_bytes", "write_bytes", "write_text"]
+__all__ = [
+    "check_identity",
+    "digest",
+    "from_bytes",
+    "identity",
+    "load",
+    "save",
+    "to_bytes",
+    "write_bytes",
+    "write_text",
+]
 
 Tree = Any
 """Nested dicts, lists and tuples of tensors, int, float, str, bool and None."""
@@ -63,7 +74,7 @@ def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
 
 
 def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
-    """Turns the bytes of `to_bytes`, read from `path`, back into a tree; raises ValueError as `load`."""
+    """The tree of bytes of `to_bytes`, read from `path`; raises ValueError as `load`."""
     try:
         size = int.from_bytes(data[:8], "little")
         metadata = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["dgm"])
@@ -77,6 +88,68 @@ def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device 
     if _checksum(text, tensors) != expected:
         raise ValueError(f"{path} is damaged: its checksum is wrong; delete it to start anew")
     return _unflatten(json.loads(text), {name: t.to(device) for name, t in tensors.items()})
+
+
+def identity(**parts: Any) -> dict[str, Any]:
+    """What must be equal for a checkpoint to belong to a run, as values that JSON can hold.
+
+    Plain values, named tuples and trees of them count as they are, tensors and arrays by type,
+    shape and a hash of their bytes, functions and classes by their name, other objects by that of
+    their class. Compare two with `check_identity`.
+    """
+    return {name: _plain(value) for name, value in parts.items()}
+
+
+def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -> None:
+    """Compares the identity in the checkpoint at `path` with that of the run that would resume it.
+
+    Raises:
+        ValueError: They differ; names the file and the first part that does.
+    """
+    for name, value in expected.items():
+        if saved.get(name) != value:
+            raise ValueError(
+                f"{path} belongs to another run: its {name} is "
+                f"{_difference(saved.get(name), value)}; name another file, or delete it to start "
+                "anew"
+            )
+
+
+def digest(value: Any) -> str:
+    """A hash of a tensor or array: its type, its shape and its bytes."""
+    value = torch.as_tensor(value).detach().cpu().contiguous()
+    hashed = hashlib.sha256(f"{value.dtype} {list(value.shape)}".encode())
+    hashed.update(value.view(-1).view(torch.uint8).numpy())
+    return hashed.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)  # nan is not equal to itself
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(child) for child in value]
+    if hasattr(value, "__array__"):
+        return _plain(value.item()) if value.ndim == 0 else digest(value)
+    if isinstance(value, (torch.dtype, torch.device)):
+        return str(value)
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _difference(saved: Any, expected: Any) -> str:
+    """The part in which two trees differ, in words."""
+    if isinstance(saved, dict) and isinstance(expected, dict):
+        for key in [*expected, *saved]:
+            if saved.get(key) != expected.get(key):
+                return f"{key}: {_difference(saved.get(key), expected.get(key))}"
+    if isinstance(saved, list) and isinstance(expected, list) and len(saved) == len(expected) == 1:
+        return _difference(saved[0], expected[0])
+    return f"{saved}, here it is {expected}"
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -107,7 +180,7 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
 
 
 def _write(path: Path, data: bytes) -> bool:
-    """Writes the file; False when another writer removed the temporary file before it was locked."""
+    """Writes the file; False when another writer removed the temporary one before its lock."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
@@ -153,7 +226,7 @@ def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
     for name in sorted(tensors):
         t = tensors[name]
         crc = zlib.crc32(f"{name} {t.dtype} {list(t.shape)}".encode(), crc)
-        crc = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy(), crc)
+        crc = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy().data, crc)
     return crc
 
 
