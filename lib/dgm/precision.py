@@ -1,7 +1,7 @@
 """Which precision a device gets: bfloat16 products where it computes in them, float32 elsewhere."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +53,8 @@ def run_lstm(
         return lstm(x, state)
     if torch.is_autocast_enabled("cuda"):
         with torch.autocast("cuda", enabled=False):
-            return run_lstm(lstm, _widened(x), state and tuple(map(_widened, state)))
+            wide = None if state is None else (_widened(state[0]), _widened(state[1]))
+            return run_lstm(lstm, _widened(x), wide)
     if not (isinstance(lstm, nn.LSTM) and torch.is_grad_enabled()) or lstm.training or lstm.dropout:
         return lstm(x, state)
     try:  # without dropout the mode changes nothing else
@@ -62,5 +63,5 @@ def run_lstm(
         lstm.eval()
 
 
-def _widened(x: Steps) -> Steps:
+def _widened(x: Any) -> Any:
     return x.to(torch.promote_types(x.data.dtype, torch.float32))
