@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Whoever has `user = true` in pip's configuration could install nothing into the environment.
 export PIP_USER := 0
 
-.PHONY: book test serve bench clean test-hosted test-versions repository lint chromium setup
+.PHONY: book test posters serve bench clean test-hosted test-versions repository lint chromium setup
 
 book: $(READY)
 	$(BIN)/python -m dgm_book build --jobs $(JOBS)
@@ -24,6 +24,10 @@ test: lint book chromium
 	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -m "not timing" -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
 	  --nbval-lax --nbval-current-env tests _build/test/src/notebooks
+
+# Pictures of the widgets in the built book, for PDFs and pages without JavaScript.
+posters: book chromium
+	$(BIN)/python tests/tools/posters.py _build/html
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000

@@ -4,7 +4,10 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
+from dgm_book.chapters.rate_distortion.page import mixture
+from dgm_book.results import Result
 from dgm_book.widgets import DamageLab, frame
 
 BETA = np.geomspace(0.003, 200, 24)
@@ -41,7 +44,18 @@ def slider(seen, name):
     return seen.page.get_by_label(name)
 
 
-def test_the_page_mixes_as_numpy_does_and_keeps_the_cap(visit_once):
+def mixed(alpha, blur):
+    """The mean curve of the mixture of both priors, by the chapter's own function."""
+    beta, data, ends = torch.from_numpy(BETA), curves(), []
+    for prior in ("narrow", "wide"):
+        terms = {term: data[f"{prior}_{term}"][blur] for term in ("log_z", "distortion")}
+        terms = {term: torch.from_numpy(values).float().double() for term, values in terms.items()}
+        ends.append(Result("", {}, {"beta": beta, **terms}, {}, True))
+    curve = mixture(*ends, alpha)
+    return {name: curve[name].mean(1).numpy() for name in ("log_z", "distortion", "rate")}
+
+
+def test_the_page_mixes_as_pytorch_does_and_keeps_the_cap(visit_once):
     widget = DamageLab(curves())
     page = visit_once("about:blank").page
     source = (frame.FOLDER / "damage_lab.js").read_text("utf-8")
@@ -58,7 +72,7 @@ def test_the_page_mixes_as_numpy_does_and_keeps_the_cap(visit_once):
     })"""
     cases = [(alpha, blur) for alpha in (0, 0.01, 0.5, 0.99) for blur in range(4)]
     for (alpha, blur), got in zip(cases, page.evaluate(script, [told, cases]), strict=True):
-        wanted, sound = widget.curve(alpha, blur), widget.curve(0, blur)
+        wanted, sound = mixed(alpha, blur), mixed(0, blur)
         np.testing.assert_allclose(got["logZ"], wanted["log_z"], rtol=1e-9)
         np.testing.assert_allclose(got["distortion"], wanted["distortion"], rtol=1e-9)
         np.testing.assert_allclose(got["rate"], wanted["rate"], rtol=1e-6, atol=1e-6)
@@ -103,8 +117,7 @@ def test_the_read_outs_and_the_lines_follow_the_keyboard(opened):
     seen.settle()
     assert page.locator("output").nth(1).inner_text() == "2"
     assert rows.nth(3).inner_text() != least
-    blurred = DamageLab(curves())
-    lost = np.subtract(*(blurred.curve(0, b)["log_z"] for b in (0, 3)))[blurred.likelihood_index]
+    lost = np.subtract(*(mixed(0, b)["log_z"] for b in (0, 3)))[np.abs(BETA - 5).argmin()]
     assert float(page.locator(".dgm-odds").nth(1).inner_text().split()[0]) == pytest.approx(
         lost, rel=0.01
     )

@@ -407,8 +407,7 @@ def test_a_linear_decoder_s_curve_on_the_page_is_the_closed_form(opened, library
         runs.append(result(seen))
         assert runs[-1]["seed"] == seed
         button(seen, "New seed").click()
-    bias = weights.decode("line", np.zeros((1, 3)))[0]
-    weight = (weights.decode("line", np.eye(3)) - bias).T
+    ((weight, bias, _),) = weights.layers("line")
     image = ink(library, made.drawing, 8, 8).reshape(1, 64)
     exact = linear_gaussian_curve(*map(torch.tensor, (weight, bias, image)), made.betas)
     wanted = exact.log_z[:, 0].numpy()

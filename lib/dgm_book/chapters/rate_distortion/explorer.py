@@ -12,6 +12,7 @@ from dgm_book.chapters.rate_distortion import curves
 from dgm_book.chapters.rate_distortion.page import Chapter, label, schedule_limits, size, summary
 from dgm_book.chapters.rate_distortion.training import MODELS, decoder, settings
 from dgm_book.results import Result
+from dgm_book.widgets import PageWeights
 
 IN_PAGE = ("vae2", "vae10", "gan10")  # decoders that travel with the page
 DRAWING = "vae5-narrow"
@@ -88,6 +89,19 @@ def models(
         golden[name] = codes[:8], network(codes[:8])
         calibration[name] = codes[8:]
     return models, golden, calibration
+
+
+def int8_error(weights: PageWeights, golden: dict[str, tuple]) -> float:
+    """The largest error of a pixel of the golden images, by the page's rounded decoders in float32."""
+    activations = {"linear": torch.clone, "tanh": torch.tanh, "relu": torch.relu}
+    activations["sigmoid"] = torch.sigmoid
+    errors = []
+    for name, (codes, images) in golden.items():
+        x = codes
+        for weight, bias, activation in weights.layers(name):
+            x = activations[activation](x @ torch.tensor(weight).T + torch.tensor(bias))
+        errors.append(float((x - images).abs().max()))
+    return max(errors)
 
 
 def explorer(found: Chapter) -> list[dict[str, Any]]:
