@@ -98,5 +98,7 @@ def test_automatic_forces_follow_the_device_and_the_work_alone(monkeypatch):
     monkeypatch.setattr(DecoderTarget, "_is_large_on_a_gpu", lambda _: True)
     target = DecoderTarget(decoder, x, 2, 4, force_precision="auto")
     assert target.force_precision == "bfloat16"
-    function = DecoderTarget(Decoder(lambda z: z @ torch.ones(2, 4)), x, 2, 4, None, "squared_error", "auto")
+    function = DecoderTarget(
+        Decoder(lambda z: z @ torch.ones(2, 4)), x, 2, 4, None, "squared_error", "auto"
+    )
     assert function.force_precision == "same"  # where no copy can be made
