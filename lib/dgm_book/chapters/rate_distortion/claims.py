@@ -171,7 +171,7 @@ def _schedules_to_this_chapter_s_beta(chapter: Chapter) -> Outcome:
         1,
         top=float(chapter.one("curve").tensors["beta"][-1]),
         fresh=_schedules(chapter, "-fresh")[1],
-        leapfrogs=recipes.LONG["n_leapfrog"],
+        leapfrogs=recipes.PAPER_LEAPFROG,
         budget=fewest,
         pairs=tried["steady"].n,
         default=_interval(_ratio(chapter.one(f"schedules{most}"), "default"), "%.2f"),

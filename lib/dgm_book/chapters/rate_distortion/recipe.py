@@ -51,8 +51,8 @@ PILOT_SEED, ANNEALING_SEEDS = 6, range(11, 17)
 AAE_WEIGHT = 10.0  # of fooling the critic against the squared error of an image, which is about 10
 PAPER_BETA = 36_000.0
 SCHEDULES = ("sigmoid", "default", "adaptive")
-LONG = {"n_leapfrog": 20}  # the paper's own trajectories
-SAMPLERS = {"steady": {"jitter": 0.0}, "diagonal": {"mass": "diagonal"}, "long": LONG}
+PAPER_LEAPFROG = 20  # steps of the paper's own trajectories
+SAMPLERS = {"steady": {"jitter": 0.0}, "diagonal": {"mass": "diagonal"}, "long": {}}
 
 
 class Digits(NamedTuple):

@@ -18,6 +18,7 @@ from dgm.data import minibatches
 from dgm.nets.mlp import mlp
 from dgm.papers.rate_distortion import (
     RateDistortionCurve,
+    SamplerOptions,
     bdmc_gap,
     quadrature_curve,
     rate_distortion_curve,
@@ -140,10 +141,11 @@ def anneal(
         latent_dim=job.model.latent_dim,
         betas=sizes.betas,
         n_chains=sizes.n_chains,
+        n_leapfrog=sizes.n_leapfrog,
         temperatures_per_beta=sizes.temperatures_per_beta,
         device=job.profile.device,
         progress=False,
-        **{"n_leapfrog": sizes.n_leapfrog, "force_precision": forces(job), **sampler},
+        options=SamplerOptions(**{"force_precision": forces(job), **sampler}),
         **{"seed": 1000 + job.seed, **options},
     )
 
@@ -192,7 +194,7 @@ def gap(job: Job, beta: float) -> Computed:
         n_leapfrog=sizes.n_leapfrog,
         seed=job.seed,
         device=job.profile.device,
-        force_precision=forces(job),
+        options=SamplerOptions(forces(job)),
         progress=False,
     )
     values = {"beta": beta, "gap": bounds.gap, "standard_error": bounds.standard_error}
@@ -304,12 +306,10 @@ def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
     sizes, betas = job.recipe.comparison, job.recipe.annealing.betas
     seeds = {"": sizes.seeds, "far": sizes.seeds, "fresh": sizes.fresh}
     top = recipes.PAPER_BETA if variant == "far" else float(betas[-1])
-    sampler = recipes.LONG if variant == "fresh" else recipes.SAMPLERS.get(variant, {})
     tensors = {"beta": schedules.log_spaced(25, float(betas[0]), top)[1:]}
     for schedule in recipes.SCHEDULES if variant == "" else recipes.SCHEDULES[::2]:
-        own = {"schedule": schedule, **sampler}
         curves = [
-            _comparison_curve(job, tensors["beta"], budget, seed, own)
+            _comparison_curve(job, tensors["beta"], budget, seed, schedule, variant)
             for seed in seeds.get(variant, sizes.seeds[:3])
         ]
         for key in ("log_weight_variance", "log_z"):  # (seeds, R, N)
@@ -318,11 +318,13 @@ def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
 
 
 def _comparison_curve(
-    job: Job, betas: Tensor, budget: int, seed: int, sampler: Mapping[str, Any]
+    job: Job, betas: Tensor, budget: int, seed: int, schedule: str = "default", variant: str = ""
 ) -> RateDistortionCurve:
     n_images, n_chains, *_ = job.recipe.comparison
-    n_leapfrog = job.recipe.annealing.n_leapfrog
+    usual = job.recipe.annealing.n_leapfrog
+    n_leapfrog = recipes.PAPER_LEAPFROG if variant in ("long", "fresh") else usual
     sizes = Annealing(betas, budget // len(betas), n_images, n_chains, n_leapfrog)
+    sampler = {"schedule": schedule, **recipes.SAMPLERS.get(variant, {})}
     return anneal(job, sizes, seed=seed, sampler=sampler)
 
 
@@ -337,7 +339,7 @@ def schedule_limits(job: Job) -> Computed:
     total, recorded = sizes.budgets[-1], [schedules.log_spaced(25, lowest, b)[1:] for b in ends]
     rows: dict[str, list[list[float]]] = {"adaptive": [], "sigmoid": []}
     for seed in sizes.seeds[:3]:
-        pilot = _comparison_curve(job, recorded[-1], total, seed, {}).step_sizes
+        pilot = _comparison_curve(job, recorded[-1], total, seed).step_sizes
         energy = pilot.beta, pilot.energy_variance
         laid = {
             "adaptive": [schedules.equal_length(betas, total, *energy) for betas in recorded],

@@ -73,7 +73,8 @@ PUBLISHED = Path(__file__).parents[4] / f"book/results/{experiment.CHAPTER}/smal
 
 @pytest.fixture(scope="module")
 def page():
-    words = json.loads(PUBLISHED.with_suffix(".json").read_text())["values"]["words"]
+    records = json.loads((PUBLISHED.parent / "results.json").read_text())
+    words = records[PUBLISHED.name]["values"]["words"]
     return sentence_steering.from_page(
         checkpoint.load(PUBLISHED.with_suffix(".safetensors")), words
     )
@@ -216,8 +217,8 @@ class TestChapter:
         assert found.profile.name == "smoke"
         assert all(r.current for r in [found.page, found.walk, found.released, *found.simplex])
         assert CHAPTERS["controllable_text_vae"] == experiment.CHAPTER
-        stems = {r.stem for r in results.folder().rglob("*.json")}
-        assert stems == set(jobs.load(experiment.run, tiny.name, 0)[1])
+        (path,) = results.folder().rglob("results.json")
+        assert set(json.loads(path.read_text())) == set(jobs.load(experiment.run, tiny.name, 0)[1])
 
     def test_claims_follow_the_results(self, tiny):
         found = experiment.chapter("smoke")
