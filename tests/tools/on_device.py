@@ -218,7 +218,7 @@ def _gan(norm: str, method: str) -> Callable:
 def _chain(dataset: str, **changes) -> Callable:
     def train(profile: profiles.Profile):
         settings = bootstrap_runs.RECIPES["smoke"].texts[dataset]._replace(**changes)
-        return bootstrap_runs.train(profile, dataset, settings, "phase II", 0)
+        return bootstrap_runs.train(bootstrap_runs.Job(profile, dataset, settings, "phase II", 0))
 
     return train
 
@@ -361,9 +361,13 @@ def _second(profile: profiles.Profile) -> Iterator:
         ("shakespeare", "likelihood"),
         ("shakespeare", "phase II"),
     ):
-        yield bootstrap_runs.result(profile, recipe, dataset, method, 0)
-    yield bootstrap_runs.real_text(profile, recipe, "chain", 0)
-    yield bootstrap_runs.real_text(profile, recipe, "ptb", 0)
+        yield bootstrap_runs.result(
+            bootstrap_runs.Job(profile, dataset, recipe.texts[dataset], method, 0)
+        )
+    for dataset in ("chain", "ptb"):
+        yield bootstrap_runs.real_text(
+            bootstrap_runs.Job(profile, dataset, recipe.texts[dataset], "real", 0)
+        )
 
 
 def _third(profile: profiles.Profile) -> Iterator:
@@ -479,7 +483,7 @@ def _curve(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 def _language(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
     settings = bootstrap_runs.RECIPES["smoke"].texts["chain"]
-    trained = bootstrap_runs.train(profile, "chain", settings, "phase I", 0)
+    trained = bootstrap_runs.train(bootstrap_runs.Job(profile, "chain", settings, "phase I", 0))
     _shared(weights, "model", trained.model)
     _shared(weights, "critic", trained.critic)
     values = bootstrap_measures.measure(trained, settings)
