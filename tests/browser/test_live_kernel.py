@@ -84,7 +84,7 @@ told(Storyteller(tales, {"food": ["food"], "taste": ["good"]}, ["the food"], cur
 told(ParticleKalman(), "particles")
 """,
     "SwitchNow": """
-from dgm.data.synthetic import dynamics_matrices
+from dgm.data.dynamics import dynamics_matrices
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 pair = {"vhrnn": VariationalHyperRNN(2, 3, 3, 4, "gaussian"), "vrnn": VariationalRNN(2, 3, 3, "gaussian")}
 pair = {
