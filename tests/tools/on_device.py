@@ -30,7 +30,8 @@ from dgm_book.chapters.controllable_text_vae import judges as text_judges
 from dgm_book.chapters.controllable_text_vae import page as chapter_4
 from dgm_book.chapters.controllable_text_vae import steering as sentence_steering
 from dgm_book.chapters.mutual_information_lm import training as bootstrap_training
-from dgm_book.chapters.pooling_vae import training as pooling_training
+from dgm_book.chapters.pooling_vae import run as pooling_training
+from dgm_book.chapters.pooling_vae.recipe import RECIPES as POOLING
 from dgm_book.chapters.rate_distortion import curves as rate_distortion_curves
 from dgm_book.chapters.rate_distortion import training as rate_distortion_training
 from dgm_book.chapters.variational_hyper_rnn import training as hyper_rnn_training
@@ -52,7 +53,7 @@ CACHES = (
     bootstrap_training.material,
     gan_images.classifier,
     hyper_rnn_training.material,
-    pooling_training.material,
+    pooling_training.load_splits,
     rate_distortion_curves.features,
     rate_distortion_curves._tuned,
     sentence_codes.material,
@@ -140,13 +141,14 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
     patch.setattr(sentence_steering, "LADDER", (100.0, 0.5))
     patch.setattr(sentence_steering, "THRESHOLDS", (0.1, 0.5))
 
-    sizes(
-        (pooling_training,), pooling_training.settings(smoke, "endings"), n_training=96,
-        n_validation=40, n_test=40, embedding=6, hidden=8, latent_dim=3, steps=STEPS,
+    settings = POOLING["smoke"].settings["endings"]._replace(
+        n_training=96, n_validation=40, n_test=40, embedding=6, hidden=8, latent_dim=3, steps=STEPS,
         measure_every=2, ahead=4, most_ahead=2, n_likelihood=5, n_samples=5, bf16=mixed,
     )  # fmt: skip
-    for name, value in {"N_FRAMES": 10, "N_WATCHED": 4, "K_WATCHED": 3, "N_INFLUENCE": 3}.items():
-        patch.setattr(pooling_training, name, value)
+    for name, recipe in POOLING.items():
+        every = dict.fromkeys(recipe.settings, settings)
+        small = recipe._replace(settings=every, n_frames=10, n_watched=4, k_watched=3)
+        patch.setitem(POOLING, name, small._replace(n_influence=3))
 
     sizes(
         (hyper_rnn_training,), hyper_rnn_training.settings(smoke, "switching"), n_steps=10, window=10,
@@ -233,9 +235,11 @@ TRAININGS: dict[str, Callable] = {
     "4 ordinary": lambda p: sentence_codes.trained("ordinary", p, "reviews", 0),
     "4 steering": lambda p: sentence_steering.trained(p, 100, 0),
     "4 judges": lambda p: text_judges.judges(p, "reviews"),
-    "5 last": lambda p: pooling_training.trained("endings", "plain", p, 0),
-    "5 max": lambda p: pooling_training.trained("endings", "max", p, 0),
-    "5 aggressive": lambda p: pooling_training.trained("endings", "aggressive", p, 0),
+    "5 last": lambda p: pooling_training.train(POOLING[p.name], p, "endings", "plain", 0),
+    "5 max": lambda p: pooling_training.train(POOLING[p.name], p, "endings", "max", 0),
+    "5 aggressive": lambda p: pooling_training.train(
+        POOLING[p.name], p, "endings", "aggressive", 0
+    ),
     "6 VRNN": lambda p: hyper_rnn_training.trained("switching", "VRNN 6", p, 0),
     "6 VHRNN": lambda p: hyper_rnn_training.trained("tunes", "VHRNN 28", p, 0),
     "6 HyperLSTM": lambda p: hyper_rnn_training.trained("switching", "HyperLSTM", p, 0),
@@ -387,7 +391,7 @@ def _fourth(profile: profiles.Profile) -> Iterator:
 
 
 def _fifth(profile: profiles.Profile) -> Iterator:
-    t = pooling_training
+    t, recipe = pooling_training, POOLING[profile.name]
     for dataset, kind in (
         ("endings", "plain"),
         ("endings", "cyclical"),
@@ -402,8 +406,8 @@ def _fifth(profile: profiles.Profile) -> Iterator:
         ("ptb", "mean annealing"),
         ("captions", "max adam"),
     ):
-        yield t.result(profile, dataset, kind, 0)
-    yield t.vocabulary(profile, "ptb")
+        yield t.result(recipe, profile, dataset, kind, 0)
+    yield t.vocabulary(recipe._replace(main="ptb"), profile)
     weight, bias = torch.randn(6, 2), torch.randn(6)
     exact = pooling_vae.LinearGaussianVAE(weight.to(profile.device), bias.to(profile.device), 0.5)
     x = torch.randn(5, 6).to(profile.device)
@@ -515,10 +519,11 @@ def _sentences(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _pooled(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = pooling_training.trained("endings", "max", profile, 0)
-    _shared(weights, "model", found.model)
-    corpus, s = found.material.test, pooling_training.settings(profile, "endings")
-    final, tensors = pooling_training.at_the_end(found.model, corpus, s, 0)
+    recipe = POOLING[profile.name]
+    trained = pooling_training.train(recipe, profile, "endings", "max", 0)
+    _shared(weights, "model", trained.model)
+    corpus, s = trained.splits.test, recipe.settings["endings"]
+    final, tensors = pooling_training.measure_final(recipe, trained.model, corpus, s, 0)
     numbers = ("reconstruction", "kl", "log_likelihood", "influence")
     return tensors | {key: torch.tensor(final[key]) for key in numbers}
 
