@@ -89,6 +89,39 @@ def bootstrap(
     return Interval(float(values.mean()), float(values.std()) / math.sqrt(n), low, high, n)
 
 
+class MapperGraph(NamedTuple):
+    """The size of a Mapper graph."""
+
+    n_nodes: int
+    n_edges: int
+    n_components: int
+
+
+def mapper_graph(points: Tensor, resolution: int = 5) -> MapperGraph:
+    """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
+
+    The lens is the sum of coordinates; each of its `resolution` intervals, which overlap by 40 %, is
+    clustered by DBSCAN with the cosine distance; clusters are nodes, and shared points are edges.
+    """
+    import kmapper  # here, since these are slow to import
+    from scipy.cluster.hierarchy import DisjointSet
+    from sklearn.cluster import DBSCAN
+
+    values = torch.as_tensor(points).detach().to("cpu", torch.float64).numpy()
+    mapper = kmapper.KeplerMapper(verbose=0)
+    graph = mapper.map(
+        mapper.fit_transform(values, projection="sum"),
+        values,
+        cover=kmapper.Cover(n_cubes=resolution, perc_overlap=0.4),
+        clusterer=DBSCAN(eps=0.1, min_samples=3, metric="cosine"),
+    )
+    edges = [(a, b) for a, linked in graph["links"].items() for b in linked]
+    components = DisjointSet(graph["nodes"])
+    for a, b in edges:
+        components.merge(a, b)
+    return MapperGraph(len(graph["nodes"]), len(edges), components.n_subsets)
+
+
 def _matrix(name: str, value: Tensor) -> Tensor:
     value = value.detach().to("cpu", torch.float64)
     if value.ndim != 2 or not torch.isfinite(value).all():

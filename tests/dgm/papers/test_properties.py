@@ -174,7 +174,8 @@ def of_bootstrap(padding, kind):
 
 def of_segment_features(padding):
     segments = mutual_information_lm.Segments(tokens(padding), LENGTHS)
-    return mutual_information_lm.segment_features(language_models("lstm"), segments), []
+    model = language_models("lstm")
+    return mutual_information_lm.segment_features(model, segments), [model.embedding.weight]
 
 
 def of_sentence_features(padding):

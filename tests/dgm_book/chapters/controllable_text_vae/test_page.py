@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from dgm_book.chapters.controllable_text_vae.self_training import anchored_targets
 
 from dgm import checkpoint
 from dgm.data import synthetic, text
@@ -18,7 +19,6 @@ from dgm_book.chapters.controllable_text_vae import codes as sentence_codes
 from dgm_book.chapters.controllable_text_vae import judges as text_judges
 from dgm_book.chapters.controllable_text_vae import page as experiment
 from dgm_book.chapters.controllable_text_vae import steering as sentence_steering
-from dgm_book.chapters.controllable_text_vae.self_training import anchored_targets
 
 # Where `make test` has just trained the chapter at smoke size; without it the model is trained here.
 SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
