@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -33,16 +34,11 @@ from dgm_book.chapters.controllable_text_vae import judges as text_judges
 from dgm_book.chapters.controllable_text_vae import recipe as text_recipe
 from dgm_book.chapters.controllable_text_vae import run as chapter_4
 from dgm_book.chapters.controllable_text_vae import steering as sentence_steering
-<<<<<<< HEAD
-from dgm_book.chapters.mutual_information_lm import training as bootstrap_training
-from dgm_book.chapters.pooling_vae import run as pooling_training
-from dgm_book.chapters.pooling_vae.recipe import RECIPES as POOLING
-=======
 from dgm_book.chapters.controllable_text_vae import training as text_training
 from dgm_book.chapters.mutual_information_lm import measure as bootstrap_measures
 from dgm_book.chapters.mutual_information_lm import run as bootstrap_runs
-from dgm_book.chapters.pooling_vae import training as pooling_training
->>>>>>> main
+from dgm_book.chapters.pooling_vae import run as pooling_training
+from dgm_book.chapters.pooling_vae.recipe import RECIPES as POOLING
 from dgm_book.chapters.rate_distortion import curves as rate_distortion_curves
 from dgm_book.chapters.rate_distortion import training as rate_distortion_training
 from dgm_book.chapters.variational_hyper_rnn import training as hyper_rnn_training
@@ -230,6 +226,10 @@ def _chain(dataset: str, **changes) -> Callable:
     return train
 
 
+def _train_pooling(variant: str, profile: profiles.Profile) -> object:
+    return pooling_training.train(POOLING[profile.name], profile, "endings", variant, 0)
+
+
 TRAININGS: dict[str, Callable] = {
     "1 VAE": lambda p: rate_distortion_training.network_of("vae2", p, 0),
     "1 GAN": lambda p: rate_distortion_training.network_of("gan10", p, 0),
@@ -243,27 +243,12 @@ TRAININGS: dict[str, Callable] = {
     "3 classifier": lambda p: gan_images.judge(p, gan_recipes.RECIPES[p.name], "digits"),
     "3 BRE": _gan("batch", "bre"),
     "3 R1": _gan("r1", "none"),
-<<<<<<< HEAD
-    "3 few labels": lambda p: gan_images.semi_supervised(p, "bre", 0),
-    "4 simplex": lambda p: sentence_codes.trained("simplex", p, "reviews", 0),
-    "4 ordinary": lambda p: sentence_codes.trained("ordinary", p, "reviews", 0),
-    "4 steering": lambda p: sentence_steering.trained(p, 100, 0),
-    "4 judges": lambda p: text_judges.judges(p, "reviews"),
-    "5 last": lambda p: pooling_training.train(POOLING[p.name], p, "endings", "plain", 0),
-    "5 max": lambda p: pooling_training.train(POOLING[p.name], p, "endings", "max", 0),
-    "5 aggressive": lambda p: pooling_training.train(
-        POOLING[p.name], p, "endings", "aggressive", 0
-    ),
-=======
     "3 few labels": lambda p: gan_images.semi_supervised(p, gan_recipes.RECIPES[p.name], "bre", 0),
     "4 simplex": lambda p: _trained_codes("simplex", p),
     "4 ordinary": lambda p: _trained_codes("ordinary", p),
     "4 steering": lambda p: _trained_steering(p),
     "4 judges": lambda p: text_judges.trained_judges(text_training.setup(p), "reviews"),
-    "5 last": lambda p: pooling_training.trained("endings", "plain", p, 0),
-    "5 max": lambda p: pooling_training.trained("endings", "max", p, 0),
-    "5 aggressive": lambda p: pooling_training.trained("endings", "aggressive", p, 0),
->>>>>>> main
+    **{f"5 {name}": partial(_train_pooling, name) for name in ("plain", "max", "aggressive")},
     "6 VRNN": lambda p: hyper_rnn_training.trained("switching", "VRNN 6", p, 0),
     "6 VHRNN": lambda p: hyper_rnn_training.trained("tunes", "VHRNN 28", p, 0),
     "6 HyperLSTM": lambda p: hyper_rnn_training.trained("switching", "HyperLSTM", p, 0),
