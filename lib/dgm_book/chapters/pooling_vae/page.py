@@ -13,6 +13,7 @@ from torch import Tensor
 from dgm.data import synthetic
 from dgm.data.text import Vocabulary
 from dgm.measure import Interval, bootstrap
+from dgm.nets.text_vae import TextVAE
 from dgm.papers import pooling_vae as paper
 from dgm.vae import importance_bound
 from dgm_book import jobs, profiles, results, statistics
@@ -25,6 +26,7 @@ from dgm_book.chapters.pooling_vae.run import verify as verify
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
 from dgm_book.statistics import all_hold, format_difference, format_mean, is_above_zero
+from dgm_book.widgets.packing import rounded
 
 FOLDER = Path(__file__).parent
 TEXTS = yaml.safe_load((FOLDER / "texts.yaml").read_text("utf-8"))
@@ -395,17 +397,23 @@ def page_encoders(chapter: Chapter) -> dict[str, dict[str, Any]]:
     }
 
 
-def page_golden(chapter: Chapter, rounded: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Examples as ids, and what PyTorch makes of them with the page's rounded weights."""
-    words = Vocabulary(chapter.vocabulary.values["words"])
-    corpus = words.encode(page_examples(chapter)[:8])
+def page_models(chapter: Chapter) -> dict[str, TextVAE]:
+    """PyTorch's models with the page's encoders, rounded as they are there."""
     s = chapter.recipe.settings[chapter.recipe.main]
-    means = {}
-    for shown, variant in ENCODERS.items():
-        model = runs.build_model(VARIANTS[variant], s, len(words), 0)
-        arrays = {name: torch.from_numpy(array) for name, array in rounded[shown].items()}
-        model.load_state_dict(arrays, strict=False)
-        means[shown] = runs.encode(model, corpus)[0].numpy()
+    n_words = len(Vocabulary(chapter.vocabulary.values["words"]))
+    models = {}
+    for shown, arrays in page_encoders(chapter).items():
+        models[shown] = runs.build_model(VARIANTS[ENCODERS[shown]], s, n_words, 0)
+        tensors = {name: torch.tensor(rounded(array)) for name, array in arrays.items()}
+        models[shown].load_state_dict(tensors, strict=False)
+    return models
+
+
+def page_golden(chapter: Chapter) -> dict[str, Any]:
+    """Examples as ids, and what PyTorch makes of them with the page's rounded weights."""
+    corpus = Vocabulary(chapter.vocabulary.values["words"]).encode(page_examples(chapter)[:8])
+    models = page_models(chapter).items()
+    means = {shown: runs.encode(model, corpus)[0].numpy() for shown, model in models}
     return {"tokens": corpus.tokens.numpy(), "means": means}
 
 

@@ -11,7 +11,6 @@ from dgm.papers.pooling_vae import LinearGaussianVAE
 from dgm_book import jobs, profiles, widgets
 from dgm_book.chapters.pooling_vae import page, run
 from dgm_book.chapters.pooling_vae.recipe import MAIN, RECIPES, TIMED
-from dgm_book.widgets.pooling_weights import rounded
 
 SMOKE = profiles.get("smoke")
 TINY = RECIPES["smoke"].settings["endings"]._replace(
@@ -196,7 +195,7 @@ def test_verify_notices_other_weights(chapter, monkeypatch):
 
 def test_the_page_can_be_built(chapter):
     encoders = page.page_encoders(chapter)
-    golden = page.page_golden(chapter, rounded(encoders))
+    golden = page.page_golden(chapter)
     weights = widgets.PoolingWeights(encoders, chapter.vocabulary.values["words"], golden=golden)
     examples = page.page_examples(chapter)
     badges = {key: page.badge(chapter, key) for key in page.evidence(chapter)}
