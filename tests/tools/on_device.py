@@ -33,14 +33,15 @@ from dgm_book.chapters.mutual_information_lm import training as bootstrap_traini
 from dgm_book.chapters.pooling_vae import training as pooling_training
 from dgm_book.chapters.rate_distortion import curves as rate_distortion_curves
 from dgm_book.chapters.rate_distortion import training as rate_distortion_training
-from dgm_book.chapters.variational_hyper_rnn import training as hyper_rnn_training
+from dgm_book.chapters.variational_hyper_rnn import recipe as hyper_rnn_recipe
+from dgm_book.chapters.variational_hyper_rnn import run as hyper_rnn_run
 
 STEPS = 4  # of training
 TRAINERS = (
     bootstrap_training,
     gan_images,
     gan_training,
-    hyper_rnn_training,
+    hyper_rnn_run,
     pooling_training,
     rate_distortion_curves,
     rate_distortion_training,
@@ -51,7 +52,7 @@ TRAINERS = (
 CACHES = (
     bootstrap_training.material,
     gan_images.classifier,
-    hyper_rnn_training.material,
+    hyper_rnn_run.splits,
     pooling_training.material,
     rate_distortion_curves.features,
     rate_distortion_curves._tuned,
@@ -148,14 +149,20 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
     for name, value in {"N_FRAMES": 10, "N_WATCHED": 4, "K_WATCHED": 3, "N_INFLUENCE": 3}.items():
         patch.setattr(pooling_training, name, value)
 
-    sizes(
-        (hyper_rnn_training,), hyper_rnn_training.settings(smoke, "switching"), n_steps=10, window=10,
-        batch=16, epochs=2, measure_every=1, many=6, compiled=True,
-    )  # fmt: skip
-    tunes = music.made_tunes
-    patch.setattr(music, "made_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
-    patch.setattr(hyper_rnn_training, "SIZES", (32, 10, 10))
-    patch.setattr(hyper_rnn_training, "AROUND", (-2, 3))
+    tunes = music.synthetic_tunes
+    patch.setattr(music, "synthetic_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
+
+
+def _hyper_rnn_recipe() -> hyper_rnn_recipe.Recipe:
+    recipe = hyper_rnn_recipe.RECIPES["smoke"]
+    training = {
+        name: t._replace(
+            n_steps=10, window=10, batch=16, epochs=2, measure_every=1, n_many_particles=6,
+            compiled=True,
+        )
+        for name, t in recipe.training.items()
+    }  # fmt: skip
+    return recipe._replace(training=training, sequences=(32, 10, 10), around=(-2, 3))
 
 
 CURVES = ("vae2", "vae10", "gan10", "aae10", "dcgan10-gp", "dcgan10-bre")
@@ -236,10 +243,14 @@ TRAININGS: dict[str, Callable] = {
     "5 last": lambda p: pooling_training.trained("endings", "plain", p, 0),
     "5 max": lambda p: pooling_training.trained("endings", "max", p, 0),
     "5 aggressive": lambda p: pooling_training.trained("endings", "aggressive", p, 0),
-    "6 VRNN": lambda p: hyper_rnn_training.trained("switching", "VRNN 6", p, 0),
-    "6 VHRNN": lambda p: hyper_rnn_training.trained("tunes", "VHRNN 28", p, 0),
-    "6 HyperLSTM": lambda p: hyper_rnn_training.trained("switching", "HyperLSTM", p, 0),
+    "6 VRNN": lambda p: _hyper_rnn("switching", "VRNN 6", p),
+    "6 VHRNN": lambda p: _hyper_rnn("tunes", "VHRNN 28", p),
+    "6 HyperLSTM": lambda p: _hyper_rnn("switching", "HyperLSTM", p),
 }
+
+
+def _hyper_rnn(dataset: str, model: str, profile: profiles.Profile) -> tuple:
+    return hyper_rnn_run.trained(dataset, model, profile, 0, _hyper_rnn_recipe())
 
 
 class Watched(NamedTuple):
@@ -411,7 +422,7 @@ def _fifth(profile: profiles.Profile) -> Iterator:
 
 
 def _sixth(profile: profiles.Profile) -> Iterator:
-    t = hyper_rnn_training
+    recipe = _hyper_rnn_recipe()
     for dataset, model in (
         ("switching", "VRNN 6"),
         ("switching", "VHRNN 4"),
@@ -419,8 +430,8 @@ def _sixth(profile: profiles.Profile) -> Iterator:
         ("tunes", "VHRNN 28"),
         ("stocks", "VHRNN 16"),
     ):
-        yield t.result(profile, dataset, model, 0)
-    yield t.truth(profile)
+        yield hyper_rnn_run.result(profile, dataset, model, 0, recipe)
+    yield hyper_rnn_run.truth(profile, recipe)
     for emission in ("gaussian", "bernoulli"):
         model = hyper_rnn.DeterministicHyperRNN(3, 4, 4, emission).to(profile.device)
         model.calibrate(torch.full((3,), 0.5))
@@ -524,18 +535,19 @@ def _pooled(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _particles(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = hyper_rnn_training.trained("switching", "VHRNN 4", profile, 0)
-    other = hyper_rnn_training.trained("switching", "HyperLSTM", profile, 0)
-    _shared(weights, "VHRNN", found.model)
-    _shared(weights, "HyperLSTM", other.model)
-    test = found.material.test
+    recipe = _hyper_rnn_recipe()
+    model = _hyper_rnn("switching", "VHRNN 4", profile)[0]
+    other = _hyper_rnn("switching", "HyperLSTM", profile)[0]
+    _shared(weights, "VHRNN", model)
+    _shared(weights, "HyperLSTM", other)
+    splits = hyper_rnn_run.splits("switching", recipe.training["switching"], recipe.sequences)
     generator = torch.Generator(profile.device).manual_seed(0)
-    written = hyper_rnn.generate(found.model, 6, 3, generator)
+    written = hyper_rnn.generate(model, 6, 3, generator)
     bounds = {
-        resample: hyper_rnn_training.likelihoods(found.model, test, 5, 0, resample)
+        resample: hyper_rnn_run.likelihoods(model, splits.test, 5, 0, resample)
         for resample in ("ess", "never", "always")
     }
-    exact = hyper_rnn_training.likelihoods(other.model, test, 1, 0)
+    exact = hyper_rnn_run.likelihoods(other, splits.test, 1, 0)
     return bounds | {"exact": exact, "written": written}
 
 

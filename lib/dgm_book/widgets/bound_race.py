@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import traitlets
 
-from .frame import BookWidget, check_range
-
-BATCHES = 24
-MAX_BATCH, MAX_DIMENSION = 256, 20
-BOUNDS = {
-    "donsker_varadhan": "Donsker\N{EN DASH}Varadhan",
-    "nwj": "NWJ",
-    "info_nce": "InfoNCE",
-    "jensen_shannon": "Classifier",
-}
+from .frame import BookWidget, check_choice, check_range
 
 
 class BoundRace(BookWidget):
-    """Batches of correlated Gaussian pairs, and each bound of them with the best critic there is.
+    """Batches of correlated Gaussian pairs, and what each bound makes of them with the best critic.
 
-    A pair is x and y in d dimensions, all of unit variance, each dimension of y with its own of x
-    at the correlation rho, all else independent, so that I = -(d / 2) log(1 - rho^2). The critic is
-    the log density ratio, plus 1 for NWJ. Every one of 24 batches of N pairs gives one estimate: in
-    it, the N pairs are the joint law, and the N (N - 1) pairs of an x with another's y are the
-    product. The classifier's estimate is the Jensen-Shannon divergence log 2 - L_D / 2, which is
-    never above I and never above log 2.
+    A pair is x and y in d dimensions, all of unit variance, each dimension of y with its own of x at
+    the correlation rho, all else independent, so that I = -(d / 2) log(1 - rho^2). The critic is the
+    log density ratio, plus 1 for NWJ. Every one of 24 batches of N pairs gives one estimate: in it,
+    the N pairs are the joint law, and the N (N - 1) pairs of an x with another's y are the product.
+    The classifier's estimate is the Jensen-Shannon divergence log 2 - L_D / 2, which is never above
+    I and never above log 2.
 
     ``correlation``, ``dimension``, ``batch`` and ``seed`` follow the reader, and may be set.
 
@@ -57,17 +48,21 @@ class BoundRace(BookWidget):
         seed: int = 0,
         title: str = "A race of bounds on one mutual information",
     ) -> None:
-        state = {"correlation": float(correlation), "dimension": dimension, "batch": batch}
-        super().__init__(title=title, badge=badge, seed=seed, **state)
+        chosen = {"correlation": float(correlation), "dimension": dimension, "batch": batch}
+        super().__init__(title=title, badge=badge, seed=seed, **chosen)
 
-    @traitlets.validate("correlation", "dimension", "batch", "seed")
-    def _check_setting(self, proposal) -> float:
-        limits = {
-            "correlation": (0, 0.99),
-            "dimension": (1, MAX_DIMENSION),
-            "batch": (2, MAX_BATCH),
-        }
-        name, value = proposal["trait"].name, proposal["value"]
-        if name == "batch" and value > 1 and value & (value - 1):
-            raise ValueError(f"batch={value}: want a power of two from 2 to {MAX_BATCH}")
-        return check_range(proposal, *limits[name])
+    @traitlets.validate("correlation")
+    def _validate_correlation(self, proposal) -> float:
+        return check_range(proposal, 0, 0.99)
+
+    @traitlets.validate("dimension")
+    def _validate_dimension(self, proposal) -> int:
+        return check_range(proposal, 1, 20)
+
+    @traitlets.validate("batch")
+    def _validate_batch(self, proposal) -> int:
+        return check_choice(proposal, [2**k for k in range(1, 9)])
+
+    @traitlets.validate("seed")
+    def _validate_seed(self, proposal) -> int:
+        return check_range(proposal, 0, 9999)
