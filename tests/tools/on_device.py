@@ -42,14 +42,15 @@ from dgm_book.chapters.pooling_vae.recipe import RECIPES as POOLING
 from dgm_book.chapters.rate_distortion import models as rate_distortion_models
 from dgm_book.chapters.rate_distortion import recipe as rate_distortion_recipes
 from dgm_book.chapters.rate_distortion import run as rate_distortion_runs
-from dgm_book.chapters.variational_hyper_rnn import training as hyper_rnn_training
+from dgm_book.chapters.variational_hyper_rnn import recipe as hyper_rnn_recipe
+from dgm_book.chapters.variational_hyper_rnn import run as hyper_rnn_run
 
 STEPS = 4  # of training
 TRAINERS = (
     bootstrap_runs,
     gan_images,
     gan_training,
-    hyper_rnn_training,
+    hyper_rnn_run,
     pooling_training,
     rate_distortion_models,
     rate_distortion_runs,
@@ -57,7 +58,7 @@ TRAINERS = (
 )
 CACHES = (
     bootstrap_measures._load_splits,
-    hyper_rnn_training.material,
+    hyper_rnn_run.splits,
     pooling_training.load_splits,
     rate_distortion_runs.features,
     rate_distortion_runs._pilot,
@@ -143,14 +144,20 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
         small = recipe._replace(settings=every, n_frames=10, n_watched=4, k_watched=3)
         patch.setitem(POOLING, name, small._replace(n_influence=3))
 
-    sizes(
-        (hyper_rnn_training,), hyper_rnn_training.settings(smoke, "switching"), n_steps=10, window=10,
-        batch=16, epochs=2, measure_every=1, many=6, compiled=True,
-    )  # fmt: skip
-    tunes = music.made_tunes
-    patch.setattr(music, "made_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
-    patch.setattr(hyper_rnn_training, "SIZES", (32, 10, 10))
-    patch.setattr(hyper_rnn_training, "AROUND", (-2, 3))
+    tunes = music.synthetic_tunes
+    patch.setattr(music, "synthetic_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
+
+
+def _hyper_rnn_recipe() -> hyper_rnn_recipe.Recipe:
+    recipe = hyper_rnn_recipe.RECIPES["smoke"]
+    training = {
+        name: t._replace(
+            n_steps=10, window=10, batch=16, epochs=2, measure_every=1, n_many_particles=6,
+            compiled=True,
+        )
+        for name, t in recipe.training.items()
+    }  # fmt: skip
+    return recipe._replace(training=training, sequences=(32, 10, 10), around=(-2, 3))
 
 
 _BETAS = schedules.log_spaced(4, 0.02, 200.0)[1:]
@@ -253,10 +260,14 @@ TRAININGS: dict[str, Callable] = {
     "4 steering": lambda p: _trained_steering(p),
     "4 judges": lambda p: text_judges.trained_judges(text_training.setup(p), "reviews"),
     **{f"5 {name}": partial(_train_pooling, name) for name in ("plain", "max", "aggressive")},
-    "6 VRNN": lambda p: hyper_rnn_training.trained("switching", "VRNN 6", p, 0),
-    "6 VHRNN": lambda p: hyper_rnn_training.trained("tunes", "VHRNN 28", p, 0),
-    "6 HyperLSTM": lambda p: hyper_rnn_training.trained("switching", "HyperLSTM", p, 0),
+    "6 VRNN": lambda p: _hyper_rnn("switching", "VRNN 6", p),
+    "6 VHRNN": lambda p: _hyper_rnn("tunes", "VHRNN 28", p),
+    "6 HyperLSTM": lambda p: _hyper_rnn("switching", "HyperLSTM", p),
 }
+
+
+def _hyper_rnn(dataset: str, model: str, profile: profiles.Profile) -> tuple:
+    return hyper_rnn_run.trained(dataset, model, profile, 0, _hyper_rnn_recipe())
 
 
 class Watched(NamedTuple):
@@ -442,7 +453,7 @@ def _fifth(profile: profiles.Profile) -> Iterator:
 
 
 def _sixth(profile: profiles.Profile) -> Iterator:
-    t = hyper_rnn_training
+    recipe = _hyper_rnn_recipe()
     for dataset, model in (
         ("switching", "VRNN 6"),
         ("switching", "VHRNN 4"),
@@ -450,8 +461,8 @@ def _sixth(profile: profiles.Profile) -> Iterator:
         ("tunes", "VHRNN 28"),
         ("stocks", "VHRNN 16"),
     ):
-        yield t.result(profile, dataset, model, 0)
-    yield t.truth(profile)
+        yield hyper_rnn_run.result(profile, dataset, model, 0, recipe)
+    yield hyper_rnn_run.truth(profile, recipe)
     for emission in ("gaussian", "bernoulli"):
         model = hyper_rnn.DeterministicHyperRNN(3, 4, 4, emission).to(profile.device)
         model.calibrate(torch.full((3,), 0.5))
@@ -557,18 +568,19 @@ def _pooled(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _particles(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = hyper_rnn_training.trained("switching", "VHRNN 4", profile, 0)
-    other = hyper_rnn_training.trained("switching", "HyperLSTM", profile, 0)
-    _shared(weights, "VHRNN", found.model)
-    _shared(weights, "HyperLSTM", other.model)
-    test = found.material.test
+    recipe = _hyper_rnn_recipe()
+    model = _hyper_rnn("switching", "VHRNN 4", profile)[0]
+    other = _hyper_rnn("switching", "HyperLSTM", profile)[0]
+    _shared(weights, "VHRNN", model)
+    _shared(weights, "HyperLSTM", other)
+    splits = hyper_rnn_run.splits("switching", recipe.training["switching"], recipe.sequences)
     generator = torch.Generator(profile.device).manual_seed(0)
-    written = hyper_rnn.generate(found.model, 6, 3, generator)
+    written = hyper_rnn.generate(model, 6, 3, generator)
     bounds = {
-        resample: hyper_rnn_training.likelihoods(found.model, test, 5, 0, resample)
+        resample: hyper_rnn_run.likelihoods(model, splits.test, 5, 0, resample)
         for resample in ("ess", "never", "always")
     }
-    exact = hyper_rnn_training.likelihoods(other.model, test, 1, 0)
+    exact = hyper_rnn_run.likelihoods(other, splits.test, 1, 0)
     return bounds | {"exact": exact, "written": written}
 
 
