@@ -83,7 +83,7 @@ shown(Storyteller(tales, {"food": ["food"], "taste": ["good"]}, ["the food"], cu
 shown(ParticleKalman(), "particles")
 """,
     "SwitchNow": """
-from dgm.data.synthetic import dynamics_matrices
+from dgm.data.dynamics import dynamics_matrices
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 hyper = VariationalHyperRNN(2, 3, 3, 4, "gaussian")
 pair = {"vhrnn": hyper, "vrnn": VariationalRNN(2, 3, 3, "gaussian")}

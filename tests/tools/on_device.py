@@ -15,7 +15,9 @@ from dgm import train as fit_module
 from dgm.data import music, series, text
 from dgm.data.synthetic import topic_chain
 from dgm.feature_distance import kernel_distance
+from dgm.measure import mapper_graph
 from dgm.nets.conv import generate
+from dgm.nets.language_models import continue_text
 from dgm.papers import bre_gan, mutual_information_lm, pooling_vae
 from dgm.papers import controllable_text_vae as cp_vae
 from dgm.papers import variational_hyper_rnn as hyper_rnn
@@ -24,12 +26,16 @@ from dgm.sampling import schedules
 from dgm.steering import rewrite, steering_objective
 from dgm_book import profiles
 from dgm_book.chapters.bre_gan import images as gan_images
+from dgm_book.chapters.bre_gan import recipe as gan_recipes
 from dgm_book.chapters.bre_gan import training as gan_training
 from dgm_book.chapters.controllable_text_vae import codes as sentence_codes
 from dgm_book.chapters.controllable_text_vae import judges as text_judges
-from dgm_book.chapters.controllable_text_vae import page as chapter_4
+from dgm_book.chapters.controllable_text_vae import recipe as text_recipe
+from dgm_book.chapters.controllable_text_vae import run as chapter_4
 from dgm_book.chapters.controllable_text_vae import steering as sentence_steering
-from dgm_book.chapters.mutual_information_lm import training as bootstrap_training
+from dgm_book.chapters.controllable_text_vae import training as text_training
+from dgm_book.chapters.mutual_information_lm import measure as bootstrap_measures
+from dgm_book.chapters.mutual_information_lm import run as bootstrap_runs
 from dgm_book.chapters.pooling_vae import training as pooling_training
 from dgm_book.chapters.rate_distortion import curves as rate_distortion_curves
 from dgm_book.chapters.rate_distortion import training as rate_distortion_training
@@ -37,26 +43,23 @@ from dgm_book.chapters.variational_hyper_rnn import training as hyper_rnn_traini
 
 STEPS = 4  # of training
 TRAINERS = (
-    bootstrap_training,
+    bootstrap_runs,
     gan_images,
     gan_training,
     hyper_rnn_training,
     pooling_training,
     rate_distortion_curves,
     rate_distortion_training,
-    sentence_codes,
-    sentence_steering,
-    text_judges,
+    text_training,
 )
 CACHES = (
-    bootstrap_training.material,
-    gan_images.classifier,
+    bootstrap_measures._load_splits,
     hyper_rnn_training.material,
     pooling_training.material,
     rate_distortion_curves.features,
     rate_distortion_curves._tuned,
-    sentence_codes.material,
-    sentence_steering.material,
+    sentence_codes.training_text,
+    sentence_steering.training_text,
 )
 
 
@@ -103,42 +106,49 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
     patch.setattr(rate_distortion_curves, "main_models", lambda _: dict.fromkeys(CURVES, 1))
     patch.setattr(rate_distortion_curves, "ANNEALING_SEEDS", range(11, 12))
 
-    sizes(
-        (bootstrap_training,), bootstrap_training.settings(smoke, "chain"), n_training=200,
-        n_validation=60, n_test=130, width=8, rows=4, window=8, longest=12, n_anchors=6,
-        critic_hidden=8, steps=STEPS, measure_every=2, n_samples=4, sample_tokens=12,
+    recipe = bootstrap_runs.RECIPES["smoke"]
+    chain = recipe.texts["chain"]._replace(
+        n_training=200, n_validation=60, n_test=130, width=8, rows=4, window=8, longest=12,
+        n_anchors=6, critic_hidden=8, steps=STEPS, measure_every=2, n_samples=4, sample_tokens=12,
         reverse_steps=2, bf16=mixed,
     )  # fmt: skip
+    texts = {"chain": chain} | {x: chain._replace(source=x) for x in ("ptb", "shakespeare")}
+    patch.setitem(bootstrap_runs.RECIPES, "smoke", recipe._replace(texts=texts))
     patch.setitem(
         mutual_information_lm.BASES, "ptb", (8, 10, 8, 2, 2, mutual_information_lm.Dropouts())
     )
-    patch.setattr(bootstrap_training, "N_PAGE", 3)
-    patch.setattr(bootstrap_training, "samples", _samples(bootstrap_training.samples))
+    patch.setattr(bootstrap_measures, "write_texts", _samples(bootstrap_measures.write_texts))
 
-    digits = gan_images.Size(
-        8, (8,), (4, 6, 6), (4, 3), 1, 2, {"normal": STEPS}, 2, 30, STEPS, STEPS
+    training = gan_recipes.Training(STEPS, 16, 1e-3, 2, discriminator_steps=2, bf16=mixed)
+    digits = gan_recipes.DIGITS._replace(
+        noise_dim=8,
+        generator=gan_recipes.DIGITS.generator | {"channels": (8,)},
+        discriminator=gan_recipes.DIGITS.discriminator | {"channels": (4, 6, 6)},
+        regimes={"normal": training},
+        n_samples=30,
+        classifier_steps=STEPS,
+        bf16=mixed,
     )
-    sizes(
-        (gan_images,), gan_images.settings(smoke), sizes={"digits": digits}, n_pairs=1,
-        batch_size=16, bf16=mixed, discriminator_steps={"normal": 2},
-    )  # fmt: skip
+    labelled = training._replace(learning_rate=3e-3, discriminator_steps=1)
+    recipe = gan_recipes.RECIPES["smoke"]._replace(images={"digits": digits}, labelled=labelled)
+    patch.setitem(gan_recipes.RECIPES, "smoke", recipe)
 
-    sizes(
-        (sentence_codes, chapter_4), sentence_codes.settings(smoke), n_sentences=300, hidden=16,
-        steps=STEPS, batch_size=16, bf16=mixed, mapper_sentences=20, mapper_resolutions=(3,),
+    recipe = text_recipe.RECIPES["smoke"]
+    small = recipe._replace(
+        judges=recipe.judges._replace(
+            classifier_steps=STEPS, language_steps=STEPS, batch_size=16, bleu_resamples=9,
+            perplexity_resamples=9,
+        ),
+        codes=recipe.codes._replace(
+            n_sentences=300, hidden=16, steps=STEPS, batch_size=16, bf16=mixed,
+            mapper_sentences=20, mapper_resolutions=(3,),
+        ),
+        steering=recipe.steering._replace(
+            n_sentences=300, labels=(100,), steps=(STEPS,), batch_size=16, bf16=mixed,
+            margins=(100.0, 0.5), thresholds=(0.1, 0.5),
+        ),
     )  # fmt: skip
-    sizes(
-        (sentence_steering,), sentence_steering.settings(smoke), n_sentences=300, labels=(100,),
-        steps=(STEPS,), batch_size=16, bf16=mixed,
-    )  # fmt: skip
-    sizes(
-        (text_judges,), text_judges.settings(smoke), classifier_steps=STEPS, language_steps=STEPS,
-        batch_size=16,
-    )  # fmt: skip
-    resampled = text_judges._resampled
-    patch.setattr(text_judges, "_resampled", lambda value, n, _, seed: resampled(value, n, 9, seed))
-    patch.setattr(sentence_steering, "LADDER", (100.0, 0.5))
-    patch.setattr(sentence_steering, "THRESHOLDS", (0.1, 0.5))
+    patch.setitem(text_recipe.RECIPES, "smoke", small)
 
     sizes(
         (pooling_training,), pooling_training.settings(smoke, "endings"), n_training=96,
@@ -171,7 +181,7 @@ def _load(load: Callable) -> Callable:
         found = load(name, split)
         if split in ("train", "held_out"):
             return text.Sentences(found.texts[:600], found.labels[:600], None)
-        return sentence_steering.some_of_each(found, 52)
+        return text_training.first_of_each(found, 52)
 
     return few
 
@@ -188,10 +198,10 @@ def _series(_name: str, split: str) -> list[Tensor]:
 def _samples(samples: Callable) -> Callable:
     """A model that has hardly learned ends no sentence: what it writes is replaced by real text."""
 
-    def replaced(found, s, seed: int) -> list:
-        assert len(samples(found, s, seed)) == s.n_samples
-        stream = found.material.streams[0].tolist()
-        rows = list(bootstrap_training.sentences(stream, found.material.vocabulary.end))
+    def replaced(trained, settings, seed: int) -> list:
+        assert len(samples(trained, settings, seed)) == settings.n_samples
+        stream, end = trained.splits.streams[0].tolist(), trained.splits.vocabulary.end
+        rows = list(bootstrap_measures.split_sentences(stream, end))
         return [rows[14 * i : 14 * i + 14] for i in range(4)]
 
     return replaced
@@ -202,15 +212,13 @@ def _samples(samples: Callable) -> Callable:
 
 def _gan(norm: str, method: str) -> Callable:
     run = gan_images.Run("digits", "normal", norm, method, 0)
-    return lambda profile: gan_images.dcgan(profile, run)
+    return lambda profile: gan_images.dcgan(profile, gan_recipes.RECIPES[profile.name], run)
 
 
 def _chain(dataset: str, **changes) -> Callable:
     def train(profile: profiles.Profile):
-        with pytest.MonkeyPatch.context() as patch:
-            s = bootstrap_training.settings(profile, dataset)._replace(**changes)
-            patch.setattr(bootstrap_training, "settings", lambda *_: s)
-            return bootstrap_training.trained(dataset, "phase II", profile, 0)
+        settings = bootstrap_runs.RECIPES["smoke"].texts[dataset]._replace(**changes)
+        return bootstrap_runs.train(profile, dataset, settings, "phase II", 0)
 
     return train
 
@@ -225,14 +233,14 @@ TRAININGS: dict[str, Callable] = {
     # On a device the padding is read with the rest, so that its dropout draws other numbers.
     "2 transformer": _chain("chain", base="transformer", dropout=0.0),
     "2 as released": _chain("chain", base="ptb", released=True),
-    "3 classifier": lambda p: gan_images.classifier(p, "digits"),
+    "3 classifier": lambda p: gan_images.judge(p, gan_recipes.RECIPES[p.name], "digits"),
     "3 BRE": _gan("batch", "bre"),
     "3 R1": _gan("r1", "none"),
-    "3 few labels": lambda p: gan_images.semi_supervised(p, "bre", 0),
-    "4 simplex": lambda p: sentence_codes.trained("simplex", p, "reviews", 0),
-    "4 ordinary": lambda p: sentence_codes.trained("ordinary", p, "reviews", 0),
-    "4 steering": lambda p: sentence_steering.trained(p, 100, 0),
-    "4 judges": lambda p: text_judges.judges(p, "reviews"),
+    "3 few labels": lambda p: gan_images.semi_supervised(p, gan_recipes.RECIPES[p.name], "bre", 0),
+    "4 simplex": lambda p: _trained_codes("simplex", p),
+    "4 ordinary": lambda p: _trained_codes("ordinary", p),
+    "4 steering": lambda p: _trained_steering(p),
+    "4 judges": lambda p: text_judges.trained_judges(text_training.setup(p), "reviews"),
     "5 last": lambda p: pooling_training.trained("endings", "plain", p, 0),
     "5 max": lambda p: pooling_training.trained("endings", "max", p, 0),
     "5 aggressive": lambda p: pooling_training.trained("endings", "aggressive", p, 0),
@@ -338,7 +346,7 @@ def _first(profile: profiles.Profile) -> Iterator:
 
 
 def _second(profile: profiles.Profile) -> Iterator:
-    t = bootstrap_training
+    recipe = bootstrap_runs.RECIPES["smoke"]
     for dataset, method in (
         ("chain", "likelihood"),
         ("chain", "phase I"),
@@ -348,22 +356,31 @@ def _second(profile: profiles.Profile) -> Iterator:
         ("shakespeare", "likelihood"),
         ("shakespeare", "phase II"),
     ):
-        yield t.result(profile, dataset, method, 0)
-    yield t.real_text(profile, "chain", 0)
-    yield t.real_text(profile, "ptb", 0)
+        yield bootstrap_runs.result(profile, recipe, dataset, method, 0)
+    yield bootstrap_runs.real_text(profile, recipe, "chain", 0)
+    yield bootstrap_runs.real_text(profile, recipe, "ptb", 0)
 
 
 def _third(profile: profiles.Profile) -> Iterator:
-    for run in gan_images.runs(profile):
-        yield gan_images.dcgan(profile, run)
-    yield gan_images.judge(profile, "digits")
+    recipe = gan_recipes.RECIPES[profile.name]
+    for run in gan_images.runs(recipe):
+        yield gan_images.dcgan(profile, recipe, run)
+    yield gan_images.judge(profile, recipe, "digits")
     for method in ("none", "bre"):
-        yield gan_images.semi_supervised(profile, method, 0)
+        yield gan_images.semi_supervised(profile, recipe, method, 0)
+
+
+def _trained_codes(kind: str, profile: profiles.Profile) -> sentence_codes.Trained:
+    return sentence_codes.trained_codes(kind, text_training.setup(profile), "reviews", 0)
+
+
+def _trained_steering(profile: profiles.Profile) -> nn.Module:
+    return sentence_steering.trained_steering(text_training.setup(profile), 100, 0)
 
 
 def _fourth(profile: profiles.Profile) -> Iterator:
     yield from chapter_4.run(profile, 0)
-    steering = sentence_steering.trained(profile, 100, 0)
+    steering = _trained_steering(profile)
     device = steering.vertices.device
     generator = torch.Generator(device).manual_seed(0)
     # A rewrite that changes its mind, and a model in eval mode that learns.
@@ -383,7 +400,7 @@ def _fourth(profile: profiles.Profile) -> Iterator:
     window = cp_vae.crop(tokens, generator, 5)
     cp_vae.controllable_objective(model, window, features, generator, negatives=2).value.backward()
     points = torch.randn(60, 3, device=device, generator=generator)
-    yield cp_vae.mapper_graph(points, 3)
+    yield mapper_graph(points, 3)
 
 
 def _fifth(profile: profiles.Profile) -> Iterator:
@@ -456,32 +473,33 @@ def _curve(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _language(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = bootstrap_training.trained("chain", "phase I", profile, 0)
-    _shared(weights, "model", found.model)
-    _shared(weights, "critic", found.critic)
-    measured = bootstrap_training.measured(found, "chain", bootstrap_training.settings(profile, ""))
-    shown = [q["scores"] for q in bootstrap_training.questions(found)]
-    ahead = bootstrap_training.passages(found, starts=(0,))[0]["scores"]
-    opening = torch.full((4, 2), found.material.vocabulary.end, device=profile.device)
+    settings = bootstrap_runs.RECIPES["smoke"].texts["chain"]
+    trained = bootstrap_runs.train(profile, "chain", settings, "phase I", 0)
+    _shared(weights, "model", trained.model)
+    _shared(weights, "critic", trained.critic)
+    values = bootstrap_measures.measure(trained, settings)
+    questions = bootstrap_measures.make_questions(trained, 0, n=3)
+    passages = bootstrap_measures.make_passages(trained, starts=(0,))
+    opening = torch.full((4, 2), trained.splits.vocabulary.end, device=profile.device)
     generator = torch.Generator(profile.device).manual_seed(0)
-    written = mutual_information_lm.write_on(found.model, opening, 9, generator)
+    written = continue_text(trained.model, opening, 9, generator)
     assert written.shape == (4, 9)
-    numbers = ("bound", "critic_loss", "nll")
-    return {key: torch.tensor(measured[key]) for key in numbers} | {
-        "questions": torch.tensor(shown),
-        "passages": torch.tensor(ahead),
-        "next": found.model.step(written[:, 0], found.model.start(4))[0],
+    return {key: torch.tensor(values[key]) for key in ("bound", "critic_loss", "nll")} | {
+        "questions": torch.tensor([question["scores"] for question in questions]),
+        "passages": torch.tensor(passages[0]["scores"]),
+        "next": trained.model.step(written[:, 0], trained.model.start(4))[0],
     }
 
 
 def _images(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    gan = gan_images.networks(profile, "digits", 0, "batch")
+    recipe = gan_recipes.RECIPES[profile.name]
+    gan = gan_images.networks(profile, recipe.images["digits"], "digits", 0)
     made = generate(gan.generator, gan_training.noise(40, gan, 0, 0, profile.device))
-    judge = gan_images.classifier(profile, "digits")
+    judge = gan_images.classifier(profile, recipe, "digits")
     _shared(weights, "judge", judge)
-    features, shares = gan_images.read(judge, made)
+    features, shares = judge.read(made)
     real = gan_images.pictures("digits", "test").x[:40]
-    other, _ = gan_images.read(judge, real)
+    other, _ = judge.read(real)
     x = made.to(profile.device)
     generator = torch.Generator(profile.device).manual_seed(0)
     terms = bre_gan.discriminator_objective(
@@ -493,22 +511,22 @@ def _images(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _sentences(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = sentence_codes.trained("simplex", profile, "reviews", 0)
+    found = _trained_codes("simplex", profile)
     _shared(weights, "simplex", found.model)
-    mu, logvar = sentence_codes.posterior(found.model, found.material, found.material.corpus, 40)
+    mu, logvar = sentence_codes.posterior(found.model, found.text, found.text.corpus, 40)
     made = cp_vae.decode(found.model.decoder, mu[:8].to(profile.device), max_steps=6)
-    steering = sentence_steering.trained(profile, 100, 0)
+    steering = _trained_steering(profile)
     _shared(weights, "steering", steering)
     vertices = torch.eye(3)[[0, 2]].to(profile.device)
     rewrites = rewrite(steering, ["the food was great .", "it was bad ."], vertices)
-    judge = text_judges.judges(profile, "reviews")
+    judge = text_judges.trained_judges(text_training.setup(profile), "reviews")
     _shared(weights, "classifier", judge.classifier)
     _shared(weights, "language", judge.language_model)
     return {
         "mu": mu,
         "logvar": logvar,
         "log_prob": made.log_prob,
-        "rewrites": torch.tensor([[r.log_prob, r.agreement] for r in rewrites]),
+        "rewrites": torch.tensor([r.agreement for r in rewrites]),
         "classes": judge.classify(["the food was great .", "bad"]),
         "nats": judge.negative_log_likelihood(["the food was great .", "bad"])[0],
     }

@@ -174,7 +174,8 @@ def of_bootstrap(padding, kind):
 
 def of_segment_features(padding):
     segments = mutual_information_lm.Segments(tokens(padding), LENGTHS)
-    return mutual_information_lm.segment_features(language_models("lstm"), segments), []
+    model = language_models("lstm")
+    return mutual_information_lm.segment_features(model, segments), [model.embedding.weight]
 
 
 def of_sentence_features(padding):
@@ -216,7 +217,7 @@ TOKENS = {
     "influence": partial(of_text_vae, objective=pooling_vae.influence),
     "by-position": partial(
         of_text_vae,
-        objective=lambda m, x, n: pooling_vae.reconstruction_by_position(m, x, n, rng()).nll,
+        objective=lambda m, x, n: pooling_vae.reconstruction_by_position(m, x, n, rng())[0],
     ),
     "marginal": partial(
         of_text_vae,

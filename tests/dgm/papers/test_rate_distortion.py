@@ -15,13 +15,14 @@ from dgm.data import images, minibatches
 from dgm.papers.rate_distortion import (
     ImageVAE,
     RateDistortionCurve,
+    SamplerOptions,
+    StepSizes,
     bdmc_gap,
     linear_gaussian_curve,
     quadrature_curve,
     rate_distortion_curve,
     vae_objective,
 )
-from dgm.sampling.annealing import anneal
 from dgm.sampling.decoder_target import DecoderTarget
 from dgm.sampling.resume import same_probe
 from dgm.train import TrainingState, fit
@@ -52,9 +53,11 @@ def curve(decoder, x, betas=BETAS, **arguments):
     defaults = {
         "n_chains": 24, "n_leapfrog": 8, "temperatures_per_beta": 120, "progress": False,
     }  # fmt: skip
+    sampler = {k: arguments.pop(k) for k in SamplerOptions._fields if k in arguments}
     return rate_distortion_curve(
-        decoder, x, latent_dim=latent_dim, betas=betas, **{**defaults, **arguments}
-    )
+        decoder, x, latent_dim=latent_dim, betas=betas, options=SamplerOptions(**sampler),
+        **{**defaults, **arguments},
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -156,15 +159,15 @@ def test_forces_are_the_gradient_of_the_energy():
         for distortion in ("squared_error", lambda a, b: (a - b).square().sum(1))
     )
     z = torch.randn(8, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    state = plain.target(z)
+    state = plain(z)
     energy = (decoder(z) - x.repeat(2, 1)).square().sum(1)
     torch.testing.assert_close(state.energy, energy.detach())
     for axis in range(3):
         step = torch.zeros(3, dtype=torch.float64)
         step[axis] = 1e-6
-        slope = (plain.target(z + step).energy - plain.target(z - step).energy) / 2e-6
+        slope = (plain(z + step).energy - plain(z - step).energy) / 2e-6
         torch.testing.assert_close(state.gradient[:, axis], slope, rtol=1e-6, atol=1e-8)
-    torch.testing.assert_close(given.target(z).gradient, state.gradient)
+    torch.testing.assert_close(given(z).gradient, state.gradient)
     torch.testing.assert_close(state.prior_gradient, z)
 
 
@@ -370,15 +373,15 @@ def test_low_precision_forces_are_near_the_gradient_and_the_energies_exact():
     z = torch.randn(8, 3, generator=torch.Generator().manual_seed(1))
     full = DecoderTarget(decoder, x, 3, 2)
     low = DecoderTarget(decoder, x, 3, 2, force_precision="bfloat16")
-    state = low.target(z)
-    assert torch.equal(state.energy, full.target(z).energy)
+    state = low(z)
+    assert torch.equal(state.energy, full(z).energy)
     assert torch.equal(state.gradient, low.force(z)[1])  # a function of the position
     missed = (state.gradient - full.force(z)[1]).norm() / state.gradient.norm()
     assert 1e-4 < float(missed) < 0.02
     assert all(p.dtype == torch.float32 for p in decoder.parameters())
-    given = DecoderTarget(
-        decoder, x, 3, 2, None, lambda a, b: (a - b).square().sum(1), "bfloat16"
-    ).target(z)
+    given = DecoderTarget(decoder, x, 3, 2, None, lambda a, b: (a - b).square().sum(1), "bfloat16")(
+        z
+    )
     torch.testing.assert_close(given.energy, state.energy, rtol=1e-6, atol=0)
     torch.testing.assert_close(given.gradient, state.gradient, rtol=0.05, atol=0.05)
 
@@ -519,11 +522,13 @@ def test_a_diagonal_mass_follows_the_axes():
 def test_memory_does_not_grow_with_the_temperatures(monkeypatch):
     rows = []
 
-    def spy(target, state, betas, step_sizes, *rest):
-        rows.append(len(step_sizes))
-        return anneal(target, state, betas, step_sizes, *rest)
+    at = StepSizes.at
 
-    monkeypatch.setattr("dgm.papers.rate_distortion.anneal", spy)
+    def spy(table, betas):
+        rows.append(len(betas))
+        return at(table, betas)
+
+    monkeypatch.setattr(StepSizes, "at", spy)
     decoder, x = linear_problem(n_images=2, m=2, d=1)
     found = curve(
         decoder, x, [1.0, 2.0], temperatures_per_beta=[2200, 30], n_chains=2, n_leapfrog=1
@@ -779,7 +784,7 @@ def broken(x, **arguments):
             "n_temperatures",
         ),
         (broken(lambda x: x, precision="half"), "precision"),
-        (broken(lambda x: x, force_precision="half"), "force_precision must be one of same"),
+        (broken(lambda x: x, force_precision="half"), "force_precision must be one of auto"),
         (broken(lambda x: x, force_precision="tf32"), "needs a CUDA device"),
         (broken(lambda x: x, distortion="psnr"), "distortion"),
         (broken(lambda x: x, temperatures_per_beta=[1, 2]), "temperatures_per_beta"),

@@ -1,15 +1,18 @@
 """Annealed importance sampling against exact normalising constants, forward and in reverse."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
+from chains import target_from_energy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgm.sampling import schedules
-from dgm.sampling.annealing import adapt_step_sizes, anneal, log_mean_weight, reverse_anneal, start
+from dgm.sampling.annealing import anneal, log_mean_weight, reverse_anneal, start
 from dgm.sampling.decoder_target import DecoderTarget
-from dgm.sampling.hmc import target_from_energy
+from dgm.sampling.hmc import transition
+from dgm.sampling.pilot import adapt_step_sizes
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
@@ -153,11 +156,11 @@ def test_annealing_never_waits_for_the_device(force):
     decoder = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
     problem = DecoderTarget(decoder, torch.rand(2, 3), 2, 4, force_precision=force)
     generators = [torch.Generator().manual_seed(i) for i in range(2)]
-    first = start(problem.target, problem.sample_prior(generators))
+    first = start(problem, problem.sample_prior(generators))
     steps = torch.full((2, 2, 2), 0.1)
     with NoWaiting():
         state = anneal(
-            problem.target, first, [0.0, 0.5, 1.0], steps, 3, generators, problem.move(jitter=0.2)
+            problem, first, [0.0, 0.5, 1.0], steps, 3, generators, problem.kernel(3, jitter=0.2)
         )
     assert not torch.equal(state.chain.position, first.chain.position)
     with NoWaiting(), pytest.raises(AssertionError, match="waits"):
@@ -172,7 +175,9 @@ def test_step_sizes_reach_the_acceptance_that_was_asked_for():
     position = torch.randn(128, 6, generator=generator, dtype=torch.float64)
     betas = torch.cat([torch.zeros(1), torch.linspace(0.1, 20.0, 400)]).double()
     first = torch.full((2,), 0.1, dtype=torch.float64)
-    _, table = adapt_step_sizes(target, start(target, position), betas, first, 5, generator)
+    kernel = partial(transition, n_leapfrog=5)
+    tuned = betas[1:].tolist(), first, kernel, generator
+    _, table = adapt_step_sizes(target, start(target, position), *tuned)
     assert table.shape == (400, 2)
     ratio = float((table[-50:, 0] / table[-50:, 1]).mean())
     assert 4.0 < ratio < 7.5  # sqrt(30) = 5.5

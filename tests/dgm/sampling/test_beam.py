@@ -135,12 +135,6 @@ class TestEnds:
         assert found.tokens.tolist() == [[[2, 0, 0], [3, 3, 2]]]
         assert found.log_prob[0].exp().tolist() == pytest.approx([0.6, 0.4 * 0.9 * 0.9])
 
-    def test_length_power_prefers_longer_ones(self):
-        step = table([[0, 0, 0.6, 0.4], [0, 0, 0.1, 0.9], [0, 0, 0.9, 0.1]])
-        state = Counter(torch.zeros(1, dtype=torch.int64))
-        found = beam_search(step, state, 1, width=2, max_steps=3, length_power=1.0)
-        assert found.tokens[0, 0].tolist() == [3, 3, 2]
-
     def test_forbidden_tokens_never_appear(self):
         step = table([[0.3, 0.3, 0.1, 0.1, 0.2]] * 5)
         state = Counter(torch.zeros(2, dtype=torch.int64))

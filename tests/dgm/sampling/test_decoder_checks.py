@@ -12,7 +12,12 @@ from torch.nn.functional import dropout
 from torch.nn.utils import parametrizations
 
 from dgm.evaluate import evaluate
-from dgm.papers.rate_distortion import bdmc_gap, quadrature_curve, rate_distortion_curve
+from dgm.papers.rate_distortion import (
+    SamplerOptions,
+    bdmc_gap,
+    quadrature_curve,
+    rate_distortion_curve,
+)
 from dgm.sampling.annealing import anneal, start
 from dgm.sampling.decoder_target import DecoderTarget
 
@@ -20,6 +25,7 @@ QUICK = {
     "latent_dim": 2, "betas": [0.5, 20.0], "n_chains": 6, "n_leapfrog": 3,
     "temperatures_per_beta": 6, "progress": False,
 }  # fmt: skip
+BFLOAT16 = SamplerOptions("bfloat16")
 X = torch.rand(3, 12, generator=torch.Generator().manual_seed(1))
 
 
@@ -198,7 +204,7 @@ def calls(folder):
     decoder = network()
     return {
         "curve": lambda: curve(decoder).log_z,
-        "bfloat16": lambda: curve(decoder, force_precision="bfloat16").log_z,
+        "bfloat16": lambda: curve(decoder, options=BFLOAT16).log_z,
         "gap": lambda: gap(decoder).upper,
         "quadrature": lambda: quadrature(decoder).log_z,
         "shards": lambda: evaluate(decoder, X, output=folder, **QUICK).log_z,
@@ -237,9 +243,9 @@ class TestContext:
         def run():
             problem = DecoderTarget(decoder, X, 2, 4)
             generator = torch.Generator().manual_seed(0)
-            state = start(problem.target, problem.sample_prior(generator))
+            state = start(problem, problem.sample_prior(generator))
             steps = torch.full((2, 3), 0.1)
-            return anneal(problem.target, state, [0.0, 1.0, 9.0], steps, 3, generator).log_weight
+            return anneal(problem, state, [0.0, 1.0, 9.0], steps, 3, generator).log_weight
 
         plain = run()
         with CONTEXTS[context]():
@@ -333,7 +339,7 @@ class TestTaken:
                 double, curve(made, precision="float64").log_z, rtol=1e-9, atol=0
             )
         with pytest.raises(ValueError, match="TorchScript"):
-            curve(decoder, force_precision="bfloat16")
+            curve(decoder, options=BFLOAT16)
 
 
 def failing_assertion(f, z):
@@ -431,7 +437,7 @@ class TestNamed:
     def test_forces_in_bfloat16_of_a_function(self):
         decoder = network()
         with pytest.raises(ValueError, match="as a module"):
-            curve(lambda z: decoder(z), force_precision="bfloat16")
+            curve(lambda z: decoder(z), options=BFLOAT16)
 
     def test_what_is_no_decoder(self):
         with pytest.raises(ValueError, match="module or a function"):
@@ -538,7 +544,7 @@ class TestPrecision:
         full, low = (
             DecoderTarget(decoder, X, 2, 2, force_precision=force) for force in ("same", "bfloat16")
         )
-        state, exact = low.target(z), full.target(z)
+        state, exact = low(z), full(z)
         assert torch.equal(state.energy, exact.energy)
         missed = (state.gradient - exact.gradient).norm() / state.gradient.norm()
         assert float(missed) < 0.02
@@ -560,4 +566,4 @@ class TestPrecision:
         with pytest.raises(
             ValueError, match='does not run in bfloat16: use force_precision="same"'
         ):
-            curve(Mixed(), force_precision="bfloat16")
+            curve(Mixed(), options=BFLOAT16)

@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from chains import target_from_energy
 
-from dgm.sampling.hmc import density_energy, hamiltonian, leapfrog, target_from_energy, transition
+from dgm.sampling.hmc import density_energy, hamiltonian, leapfrog, transition
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 

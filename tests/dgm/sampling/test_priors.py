@@ -23,7 +23,7 @@ from torch.distributions import (
 )
 
 from dgm.evaluate import evaluate
-from dgm.papers.rate_distortion import bdmc_gap, rate_distortion_curve
+from dgm.papers.rate_distortion import SamplerOptions, bdmc_gap, rate_distortion_curve
 from dgm.sampling.priors import CodeSpace
 
 BETAS = [0.5, 5.0, 50.0]
@@ -155,7 +155,8 @@ def test_bdmc_takes_a_distortion_whose_noise_is_given():
 
     check = bdmc_gap(
         decoder, latent_dim=2, beta=5.0, n_images=40, n_chains=10, n_temperatures=80, n_leapfrog=6,
-        prior=prior, distortion=distance, simulate=laplace, schedule="adaptive", precision="float64",
+        prior=prior, distortion=distance, simulate=laplace, precision="float64",
+        options=SamplerOptions(schedule="adaptive"),
         exact=truth, progress=False,
     )  # fmt: skip
     for side in (check.log_z - check.lower, check.upper - check.log_z):
@@ -174,7 +175,8 @@ def test_shards_take_a_bounded_prior(tmp_path):
     decoder, x = decoder_and_images(5)
     arguments = {
         "latent_dim": 2, "betas": [1.0, 4.0], "prior": prior, "n_chains": 4, "n_leapfrog": 3,
-        "temperatures_per_beta": 6, "progress": False, "schedule": "adaptive", "precision": "float32",
+        "temperatures_per_beta": 6, "progress": False, "precision": "float32",
+        "options": SamplerOptions(schedule="adaptive"),
     }  # fmt: skip
     found = evaluate(decoder, x, output=tmp_path, shard_size=2, **arguments)
     assert bool(prior.support.check(found.codes).all())

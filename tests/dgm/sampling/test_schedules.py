@@ -89,10 +89,10 @@ def test_sigmoid_with_one_recorded_beta_is_the_plain_one():
 
 def test_shares_are_whole_and_follow_the_lengths():
     lengths = torch.tensor([3.0, 1e-9, 5.0, 2.0, 1e-9], dtype=torch.float64)
-    assert schedules.share(lengths, 12) == [3, 1, 5, 2, 1]
-    assert schedules.share(lengths, 5) == [1] * 5
-    big = schedules.share(lengths, 100_000)
+    assert schedules.allocate_steps(lengths, 12) == [3, 1, 5, 2, 1]
+    assert schedules.allocate_steps(lengths, 5) == [1] * 5
+    big = schedules.allocate_steps(lengths, 100_000)
     assert sum(big) == 100_000
     assert big == [30_000, 1, 49_999, 19_999, 1] or abs(big[2] - 50_000) <= 2
     with pytest.raises(ValueError, match="at least as many temperatures"):
-        schedules.share(lengths, 4)
+        schedules.allocate_steps(lengths, 4)

@@ -60,7 +60,7 @@ def test_threads_change_no_bit(watched, monkeypatch):
 
 def test_work_is_that_of_products_and_convolutions():
     def flops(decoder, latent_dim):
-        return threads._flops(decoder, torch.zeros(1, latent_dim))
+        return threads.flops(decoder, torch.zeros(1, latent_dim))
 
     assert flops(nn.Linear(3, 5), 3) == 2 * 3 * 5
     image = nn.Sequential(nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 2, 3))

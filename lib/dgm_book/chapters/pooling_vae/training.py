@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from dgm import checkpoint
 from dgm.data import synthetic, text
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import active_units, aggregate_mutual_information
-from dgm.nets.text_vae import TextVAE
+from dgm.nets.text_vae import TextVAE, TextVAETerms, aggressive_encoder_steps
 from dgm.papers import pooling_vae as paper
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
@@ -217,12 +218,16 @@ def built(fix: Fix, s: Settings, n_words: int, seed: int) -> TextVAE:
     width = s.embeddings if fix.embeddings is None else fix.embeddings
     generator = torch.Generator().manual_seed(seed)
     paper.initialise_(model, generator, weights=s.weights, embeddings=width)
+    encoder = model.posterior.encoder
     if fix.forget_bias is not None:
-        paper.forget_gate_bias_(model.posterior.encoder.states.lstm, fix.forget_bias)
+        for name, parameter in encoder.states.lstm.named_parameters():
+            if name.startswith("bias_"):
+                gate = parameter.detach()[s.hidden : 2 * s.hidden]
+                gate.fill_(fix.forget_bias if name.startswith("bias_ih") else 0.0)
     if fix.scale is not None:
-        paper.scale_features_(model, fix.scale)
+        encoder.register_forward_hook(lambda module, x, features: fix.scale * features)
     if fix.layer_norm:
-        paper.layer_norm_features_(model)
+        encoder.register_forward_hook(lambda module, x, f: functional.layer_norm(f, f.shape[-1:]))
     return model
 
 
@@ -343,7 +348,7 @@ def _stepper(fix: Fix, s: Settings, m: Material, picks, make, ahead: bool, devic
         model, generator = state.model, state.generator
         beta = paper.kl_weight(i + 1, fix.schedule, beta=fix.beta, steps=rise)
 
-        def terms(sentences: Tensor) -> paper.PoolingTerms:
+        def terms(sentences: Tensor) -> TextVAETerms:
             with autocast(sentences.device, s.bf16):
                 return paper.pooling_objective(
                     model,
@@ -354,7 +359,6 @@ def _stepper(fix: Fix, s: Settings, m: Material, picks, make, ahead: bool, devic
                     free_bits=s.free_bits if fix.free_bits else None,
                     per_dimension=fix.per_dimension,
                     word_dropout_rate=s.word_dropout if fix.word_dropout else 0.0,
-                    validate=False,
                 )
 
         sentences = batch(i)
@@ -368,7 +372,7 @@ def _stepper(fix: Fix, s: Settings, m: Material, picks, make, ahead: bool, devic
                 return terms(batch(epoch + int(k))).value.mean()
 
             own = make(model.posterior.parameters(), lr=state.optimizer.param_groups[0]["lr"])
-            paper.aggressive_encoder_steps(loss, own, most=s.most_ahead, max_norm=CLIP)
+            aggressive_encoder_steps(loss, own, most=s.most_ahead, max_norm=CLIP)
         found = terms(sentences)
         state.optimizer.zero_grad(set_to_none=True)
         found.value.mean().backward()
@@ -405,14 +409,14 @@ def watched(model: TextVAE, corpus: Corpus, seed: int = 0) -> dict[str, Any]:
     tokens, lengths = corpus.tokens.to(device), corpus.lengths.to(device)
     mu, logvar, features = posterior(model, corpus)
     generator = torch.Generator(device).manual_seed(seed)
-    by_position = paper.reconstruction_by_position(model, tokens, lengths, generator)
+    nll, count = paper.reconstruction_by_position(model, tokens, lengths, generator)
     few = slice(N_WATCHED)
     likelihood = paper.marginal_likelihood(
         model, tokens[few], lengths[few], generator, n_samples=K_WATCHED
     )
     return {
-        "reconstruction": float((by_position.nll * by_position.count).sum() / len(tokens)),
-        "by_position": by_position.nll.tolist(),
+        "reconstruction": float((nll * count).sum() / len(tokens)),
+        "by_position": nll.tolist(),
         "kl": float(gaussian_kl(mu.double(), logvar.double()).mean()),
         "information": float(aggregate_mutual_information(mu, logvar, seed=seed)),
         "batch_information": float(paper.minibatch_mutual_information(mu, logvar, seed=seed)),
@@ -463,7 +467,7 @@ def influence_from_the_end(model: TextVAE, corpus: Corpus, places: int = 8) -> l
     length = int(corpus.lengths.mode().values)
     chosen = (corpus.lengths == length).nonzero().flatten()[:N_INFLUENCE]
     tokens = corpus.tokens[chosen, :length].to(device)
-    moved = paper.influence(model, tokens, of="features")[:, 1:-1].flip(1)
+    moved = paper.influence(model, tokens, space="features")[:, 1:-1].flip(1)
     share = moved / moved.sum(1, keepdim=True).clamp(min=1e-12)
     return share.mean(0)[:places].tolist()
 

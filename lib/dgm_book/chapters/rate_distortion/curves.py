@@ -20,6 +20,7 @@ from dgm.data import minibatches
 from dgm.nets.mlp import mlp
 from dgm.papers.rate_distortion import (
     RateDistortionCurve,
+    SamplerOptions,
     bdmc_gap,
     quadrature_curve,
     rate_distortion_curve,
@@ -189,7 +190,7 @@ def measure(
         temperatures_per_beta=temperatures(name, s),
         seed=run_seed,
         device=profile.device,
-        force_precision=forces(profile),
+        options=SamplerOptions(forces(profile)),
         checkpoint=checkpoint,
         progress=False,
     )
@@ -235,7 +236,7 @@ def gap(name: str, profile: profiles.Profile, seed: int, beta: float) -> Result:
             n_leapfrog=s.n_leapfrog,
             seed=seed,
             device=profile.device,
-            force_precision=forces(profile),
+            options=SamplerOptions(forces(profile)),
             progress=False,
         )
         values = {
@@ -288,13 +289,16 @@ def _quick(
         "seed": 1000 + model_seed,
         "force_precision": forces(profile),
         "progress": False,
+        **options,
     }
+    sampler = {key: asked.pop(key) for key in SamplerOptions._fields if key in asked}
     found = rate_distortion_curve(
         decoder(name, profile, model_seed) if network is None else network,
         test_images(name, profile)[:n_images] if x is None else x,
         latent_dim=MODELS[name].latent_dim,
         device=profile.device,
-        **{**asked, **options},
+        options=SamplerOptions(**sampler),
+        **asked,
     )
     return {key: getattr(found, key) for key in keep}
 

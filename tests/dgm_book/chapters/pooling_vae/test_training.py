@@ -87,9 +87,9 @@ def test_the_encoder_runs_ahead_until_its_information_falls(monkeypatch):
     longer = TINY._replace(steps=12, ahead=100, most_ahead=2)
     monkeypatch.setattr(training, "settings", lambda profile, dataset: longer)
     ahead = []
-    steps = training.paper.aggressive_encoder_steps
+    steps = training.aggressive_encoder_steps
     monkeypatch.setattr(
-        training.paper,
+        training,
         "aggressive_encoder_steps",
         lambda *a, **options: ahead.append(steps(*a, **options)),
     )
