@@ -161,6 +161,13 @@ def count(value: Any, name: str, least: int | None = 1) -> int:
     return number
 
 
+def counts(value: Any, name: str, least: int | None = 1) -> int | list[int]:
+    """A whole number, or a sequence of them, as Python's own."""
+    if hasattr(value, "__len__") and getattr(value, "ndim", 1):
+        return [count(part, name, least) for part in value]
+    return count(value, name, least)
+
+
 def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
     """The recorded betas (R,) float64 on the CPU; finite, above 0 and ascending."""
     recorded = torch.as_tensor(betas, dtype=torch.float64, device="cpu").detach()
@@ -243,9 +250,9 @@ def check_rows(
     with torch.no_grad(), own_random_state(rows.device):
         first, repeated = (function(rows) for _ in range(2))
         mixed = function(rows[half + [0] * (len(rows) - len(half))])
-        smaller = (
-            function(rows[[-1, *half]]).reshape(-1, *first.shape[1:])[1:] if anywhere else None
-        )
+        smaller = first
+        if anywhere:
+            smaller = function(rows[[-1, *half]]).reshape(-1, *first.shape[1:])[1:]
     eps, size = torch.finfo(first.dtype).eps, float(first.abs().max())
 
     def same(values: Tensor, tolerance: float) -> bool:
@@ -256,7 +263,7 @@ def check_rows(
             f"{what} gives other values for the same rows: it must be a fixed function. Switch off "
             "its noise and dropout, functional dropout included"
         )
-    if not same(mixed[: len(half)], 64 * eps) or (anywhere and not same(smaller, eps**0.5)):
+    if not (same(mixed[: len(half)], 64 * eps) and same(smaller, eps**0.5)):
         raise ValueError(
             f"{what} gives a row other values in other company: each row must depend on itself "
             "alone. Is it in eval mode, and does every BatchNorm have running statistics?"

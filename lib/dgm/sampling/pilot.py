@@ -78,15 +78,15 @@ def check_options(
         raise ValueError(f"scale must be positive and finite, got {scale}")
 
 
-def pilot_counts(counts: Sequence[int]) -> list[int]:
+def pilot_steps(steps: Sequence[int]) -> list[int]:
     """Temperatures of the pilot run before each recorded beta."""
-    return [max(1, math.ceil(PILOT_FRACTION * count)) for count in counts]
+    return [max(1, math.ceil(PILOT_FRACTION * n)) for n in steps]
 
 
 def pilot_run(
     target: DecoderTarget,
     betas: Tensor,
-    counts: Sequence[int],
+    steps: Sequence[int],
     scale: float,
     kernel: Kernel,
     generator: Randomness,
@@ -94,13 +94,13 @@ def pilot_run(
     *,
     mass: str = "unit",
 ) -> StepSizes:
-    """Anneal through betas (R,) at a quarter of the temperatures `counts` (R,), and tune.
+    """Anneal through betas (R,) at a quarter of the temperatures `steps` (R,), and tune.
 
     With mass="diagonal" also a step size per axis. Its generator is not that of the run.
     """
     n_images, dim = len(target.x), target.shape[1]
     state = start(target, target.sample_prior(generator))
-    ladder = schedules.through(betas, pilot_counts(counts), scale)
+    ladder = schedules.through(betas, pilot_steps(steps), scale)
     stride = math.ceil((len(ladder) - 1) / MOST_KNOTS)
     step_size = torch.full((n_images,), 0.1, dtype=torch.float64, device=target.x.device)
     axis_scale = step_size.new_ones(n_images, dim) if mass == "diagonal" else None
