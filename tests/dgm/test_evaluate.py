@@ -192,8 +192,13 @@ class TestShards:
         assert decoder.calls < all_calls / 50
         paths[2].unlink()
         assert_same(quick(decoder, x, tmp_path), first)
-        again = [p.stat().st_mtime_ns for p in paths]
-        assert [a == b for a, b in zip(times, again, strict=True)] == [True, True, False, True]
+        times_after = [p.stat().st_mtime_ns for p in paths]
+        assert [a == b for a, b in zip(times, times_after, strict=True)] == [
+            True,
+            True,
+            False,
+            True,
+        ]
 
     def test_an_interrupted_run_says_what_is_kept(self, tmp_path, capfd):
         decoder, x = counted()
@@ -243,8 +248,8 @@ class TestCallers:
         monkeypatch.chdir(tmp_path / "elsewhere")
         numbers = {"seed": np.int64(3), "shard_size": np.int64(2), "n_chains": np.int64(6)}
         with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
-            found = quick(decoder, x.numpy(), "~/plain", **numbers)  # reused
-        assert_same(found, plain)
+            ours = quick(decoder, x.numpy(), "~/plain", **numbers)  # reused
+        assert_same(ours, plain)
         assert_same(quick(decoder.forward, x.numpy(), "~/other", **numbers), plain)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "other", "plain"]
         assert not any((tmp_path / "elsewhere").iterdir())
@@ -270,7 +275,7 @@ class TestCallers:
         ({"shard_size": 0}, ValueError, "shard_size must be at least 1"),
         ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"step_sizes": torch.ones(7)}, ValueError, "a number, or None"),
-        ({"checkpoint": "file"}, ValueError, "leave it out"),
+        ({"checkpoint": "file"}, ValueError, "leave them out"),
         ({"chains": 3}, TypeError, "chains"),
         ({"x": torch.full((7, 12), torch.nan)}, ValueError, "NaN or infinity in images"),
         ({"x": torch.zeros(7, 5)}, ValueError, "12"),
@@ -343,7 +348,7 @@ class TestCommandLine:
         ("changes", "message"),
         [
             ({"images": "none.npy"}, "there is no file none.npy"),
-            ({"images": "mine.py"}, "must be a .npy or .safetensors"),
+            ({"images": "mine.py"}, "must be a .npy or"),
             ({"images": "bytes.npy"}, "images / 255"),
             ({"images": "nan.npy"}, "NaN or infinity in images [1]"),
             ({"images": "flat.npy"}, "batch of images"),
@@ -492,7 +497,7 @@ class TestRanks:
         monkeypatch.setenv("WORLD_SIZE", "1")
         assert main(command(temperatures=1)) == 0
 
-    def test_whose_launcher_is_gone_give_up(self, folder, monkeypatch):
+    def test_whose_launcher_is_gone_give_up(self, folder, capsys, monkeypatch):
         monkeypatch.setattr(module, "START", datetime.timedelta(seconds=1))
         launched = {
             "TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2",
@@ -501,8 +506,8 @@ class TestRanks:
         for name, value in launched.items():
             monkeypatch.setenv(name, value)
         began = time.monotonic()
-        with pytest.raises(RuntimeError, match="launcher"):
-            main(command())
+        assert main(command()) == 2
+        assert "launcher" in capsys.readouterr().err
         assert time.monotonic() - began < 60
 
     def test_wait_longer_for_work_than_for_the_start(self, monkeypatch):
@@ -537,11 +542,11 @@ class TestRanks:
         assert f"Signal {int(signal.SIGKILL)} (SIGKILL)" in killed.stderr
         assert "rank 0 of 2 stopped" in killed.stderr
         assert re.search(r"; missing: (0, )?(2-)?3\. Start", killed.stderr)
-        kept = {p: p.stat().st_mtime_ns for p in (folder / "out").glob("shard-*.safetensors")}
-        assert {"shard-00001.safetensors"} <= {p.name for p in kept}
+        finished = {p: p.stat().st_mtime_ns for p in (folder / "out").glob("shard-*.safetensors")}
+        assert {"shard-00001.safetensors"} <= {p.name for p in finished}
         assert not (folder / "out/curve.safetensors").exists()
         assert main(command()) == 0
-        assert {p: p.stat().st_mtime_ns for p in kept} == kept
+        assert {p: p.stat().st_mtime_ns for p in finished} == finished
         decoder, x = problem()
         expected = quick(decoder, x, folder / "other")
         assert_same(RateDistortionCurve.load(folder / "out/curve.safetensors"), expected)

@@ -31,6 +31,7 @@ summed squared errors per image, unless another is given.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -210,8 +211,8 @@ def rate_distortion_curve(
             if resumed := file.load(betas):
                 state, table, records = resumed
             elif table is None:
-                walk = betas, steps, scale, kernel, pilot_generator, bar
-                table = pilot_run(target, *walk, mass=options.mass)
+                tune = partial(pilot_run, target, betas, steps, scale, kernel)
+                table = tune(pilot_generator, bar, mass=options.mass)
             ladder = schedules.temperatures(options.schedule, betas, steps, scale, table)
             first = int((ladder <= state.beta).sum())
             bar.update(total - sum(steps) + first - 1 - bar.n)
@@ -231,8 +232,8 @@ def rate_distortion_curve(
                 file.save(state, table, records)
         columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
     file.remove()
-    *terms, variance, codes, acceptance = columns
-    return RateDistortionCurve(betas, *terms, acceptance, codes, table, variance)
+    rate, error, log_z, ess, variance, codes, acceptance = columns
+    return RateDistortionCurve(betas, rate, error, log_z, ess, acceptance, codes, table, variance)
 
 
 def _draw_position(state: AnnealingState, uniform: Tensor) -> Tensor:

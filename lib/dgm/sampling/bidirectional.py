@@ -130,11 +130,12 @@ def bdmc_gap(
             )
             ladder = schedules.temperatures(options.schedule, betas, steps_to_beta, scale, table)
             steps = table.at(ladder[1:]).to(like["device"])
-            walk = ladder, steps, n_leapfrog, generator, kernel
-            forward = anneal(target, state, *walk)
+            forward = anneal(target, state, ladder, steps, n_leapfrog, generator, kernel)
             bar.update(n_temperatures)
             exact_samples = start(target, true_position.repeat(n_chains, 1))
-            backward = reverse_anneal(target, exact_samples, *walk)
+            backward = reverse_anneal(
+                target, exact_samples, ladder, steps, n_leapfrog, generator, kernel
+            )
             bar.update(n_temperatures)
         lower = log_mean_weight(forward.log_weight, n_images).cpu()
         upper = -log_mean_weight(backward.log_weight, n_images).cpu()

@@ -47,7 +47,7 @@ def digest(values: Iterable[Any]) -> str:
             continue
         value = value.detach().cpu().contiguous()
         hashed.update(f"{value.dtype} {list(value.shape)}".encode())
-        hashed.update(memoryview(value.view(-1).view(torch.uint8).numpy()))
+        hashed.update(value.view(-1).view(torch.uint8).numpy().data)
     return hashed.hexdigest()
 
 
