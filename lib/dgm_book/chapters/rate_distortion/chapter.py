@@ -33,7 +33,7 @@ class Chapter(NamedTuple):
         height, width = self.runs["vae2", "training"][0].values["shape"]
         return height, width
 
-    def one(self, ending: str, model: str = "vae10") -> Result:
+    def first(self, ending: str, model: str = "vae10") -> Result:
         """The first seed's result of an experiment."""
         return self.runs[model, ending][0]
 
@@ -45,7 +45,7 @@ class Chapter(NamedTuple):
     def gaps(self) -> dict[str, list[Result]]:
         """Both bounds of log Z of some models, one result per beta."""
         return {
-            model: [self.one(f"bdmc-{beta:g}", model) for beta in gap_betas(model, self.recipe)]
+            model: [self.first(f"bdmc-{beta:g}", model) for beta in gap_betas(model, self.recipe)]
             for model in GAPS
         }
 
@@ -166,5 +166,5 @@ def mixture(
 
 def limit_ratios(chapter: Chapter) -> Tensor:
     """Adaptive over sigmoid, variance of log w of chains that mix at once: (largest betas, seeds)."""
-    tensors = chapter.one("schedule-limits").tensors
+    tensors = chapter.first("schedule-limits").tensors
     return (tensors["adaptive.log_weight_variance"] / tensors["sigmoid.log_weight_variance"]).T

@@ -52,9 +52,9 @@ class Miss(NamedTuple):
 def _misses(chapter: Chapter, term: str) -> list[Miss]:
     misses = []
     for model in recipes.QUADRATURE:
-        exact = chapter.one("truth", model).tensors
+        exact = chapter.first("truth", model).tensors
         n_betas = len(exact["beta"])
-        over = excess(chapter.one("curve", model).tensors[term][:n_betas] - exact[term])
+        over = excess(chapter.first("curve", model).tensors[term][:n_betas] - exact[term])
         rows = zip(*(column.tolist() for column in (*over, exact["beta"])), strict=True)
         misses += [Miss(mean, error, label(model), beta) for mean, error, beta in rows]
     return misses
@@ -97,7 +97,7 @@ def _gaps_are_small(chapter: Chapter) -> Outcome:
 
 
 def _the_curve_costs_one_likelihood(chapter: Chapter) -> Outcome:
-    seconds = chapter.one("cost").values
+    seconds = chapter.first("cost").values
     ratios = [a / b for a, b in zip(seconds["curve"], seconds["likelihood"], strict=True)]
     best = min(seconds["curve"]) / min(seconds["likelihood"])
     values = {"best": best, "n": len(ratios), "low": min(ratios), "high": max(ratios)}
@@ -106,7 +106,7 @@ def _the_curve_costs_one_likelihood(chapter: Chapter) -> Outcome:
 
 def _seeds_of_the_annealing_agree(chapter: Chapter) -> Outcome:
     endings = [f"again{k}" for k in recipes.ANNEALING_SEEDS]
-    log_z = torch.stack([chapter.one(ending).tensors["log_z"] for ending in endings])
+    log_z = torch.stack([chapter.first(ending).tensors["log_z"] for ending in endings])
     spread, over_images = log_z.mean(2).std(0), excess(log_z[0]).error
     share = float((spread / over_images).max())
     values = {"n": len(endings), "spread": float(spread.max()), "share": share}
@@ -127,7 +127,7 @@ def _ratio(result: Result, schedule: str = "adaptive", r: int = -1) -> Interval:
 def _schedules(chapter: Chapter, suffix: str = "", r: int = -1) -> tuple[bool | None, str]:
     """Whether the adaptive schedule halves the variance at every budget, and the ratios in words."""
     parts, sizes = [], chapter.recipe.comparison
-    results = {budget: chapter.one(f"schedules{budget}{suffix}") for budget in sizes.budgets}
+    results = {budget: chapter.first(f"schedules{budget}{suffix}") for budget in sizes.budgets}
     for budget, result in results.items():
         adaptive, sigmoid = (_variances(result, s, r).mean(1) for s in ("adaptive", "sigmoid"))
         by_seed = _numbers((adaptive / sigmoid).tolist(), "%.2g")
@@ -150,8 +150,8 @@ def _schedule_outcome(
 
 
 def _schedules_where_distortion_is_ten(chapter: Chapter) -> Outcome:
-    curve = chapter.one("curve").tensors
-    compared = chapter.one(f"schedules{chapter.recipe.comparison.budgets[0]}").tensors
+    curve = chapter.first("curve").tensors
+    compared = chapter.first(f"schedules{chapter.recipe.comparison.budgets[0]}").tensors
     n_images = compared["sigmoid.log_weight_variance"].shape[2]
     nearest = (curve["distortion"][:, :n_images].mean(1) - 10.0).abs().argmin()
     r = int((compared["beta"] / curve["beta"][nearest]).log().abs().argmin())
@@ -165,14 +165,14 @@ def _schedules_to_the_paper_s_beta(chapter: Chapter) -> Outcome:
 
 def _schedules_to_this_chapter_s_beta(chapter: Chapter) -> Outcome:
     fewest, *_, most = chapter.recipe.comparison.budgets * 2
-    tried = {s: _ratio(chapter.one(f"schedules{fewest}-{s}")) for s in recipes.SAMPLERS}
+    tried = {s: _ratio(chapter.first(f"schedules{fewest}-{s}")) for s in recipes.SAMPLERS}
     values = {name: _interval(ratio, "%.2f") for name, ratio in tried.items()} | {
-        "top": float(chapter.one("curve").tensors["beta"][-1]),
+        "top": float(chapter.first("curve").tensors["beta"][-1]),
         "fresh": _schedules(chapter, "-fresh")[1],
         "leapfrogs": recipes.PAPER_LEAPFROG,
         "budget": fewest,
         "pairs": tried["steady"].n,
-        "default": _interval(_ratio(chapter.one(f"schedules{most}"), "default"), "%.2f"),
+        "default": _interval(_ratio(chapter.first(f"schedules{most}"), "default"), "%.2f"),
     }
     return _schedule_outcome(chapter, values, 1)
 
@@ -184,7 +184,7 @@ def _small_codes_meet_a_floor(chapter: Chapter) -> Outcome:
 
 
 def _ends(chapter: Chapter, model: str = "vae2") -> dict[str, str]:
-    bottom, *_, top = chapter.one("curve", model).tensors["beta"].tolist()
+    bottom, *_, top = chapter.first("curve", model).tensors["beta"].tolist()
     return {"bottom": f"{bottom:g}", "top": f"{top:g}"}
 
 
@@ -203,7 +203,7 @@ def _the_better_code_depends_on_the_rate(chapter: Chapter) -> Outcome:
         for m in ("vae2", "vae10")
     }
     difference = log_z["vae10"] - log_z["vae2"]  # (R, N)
-    bottom = float(chapter.one("curve", "vae2").tensors["beta"][0])
+    bottom = float(chapter.first("curve", "vae2").tensors["beta"][0])
     start, end = bootstrap(-difference[0] / bottom), bootstrap(difference[-1])
     values = {"start": _interval(start), "end": _interval(end, "%+.0f"), **_ends(chapter)}
     return Outcome(start.low > 0 and end.low > 0, values)
@@ -231,7 +231,7 @@ def _families_differ_under_a_deep_distortion(chapter: Chapter) -> Outcome:
 def _encoders_lie_above_the_curve(chapter: Chapter) -> Outcome:
     parts, outcomes = [], []
     for model in recipes.ENCODED:
-        encoder, annealed = (chapter.one(e, model).tensors for e in ("encoder", "annealed"))
+        encoder, annealed = (chapter.first(e, model).tensors for e in ("encoder", "annealed"))
         bound = encoder["rate"] + encoder["beta"][:, None] * encoder["distortion"]
         mean, error = excess(bound + annealed["log_z"])
         least, its_error = float(mean.min()), float(error[mean.argmin()])
@@ -250,8 +250,8 @@ def _colour_generators_differ(chapter: Chapter) -> Outcome:
 
 
 def _junk_costs_at_most_the_cap(chapter: Chapter) -> Outcome:
-    narrow, wide = (chapter.one(f"blur0-{prior}").tensors for prior in ("narrow", "wide"))
-    other = chapter.one(f"again{recipes.ANNEALING_SEEDS[0]}").tensors["log_z"]
+    narrow, wide = (chapter.first(f"blur0-{prior}").tensors for prior in ("narrow", "wide"))
+    other = chapter.first(f"again{recipes.ANNEALING_SEEDS[0]}").tensors["log_z"]
     parts, outcomes, direct = [], [], []
     for alpha in recipes.ALPHAS:
         mean, error = excess(other - mixture(narrow, wide, alpha)["log_z"])
@@ -259,7 +259,7 @@ def _junk_costs_at_most_the_cap(chapter: Chapter) -> Outcome:
         rise = f"{float(mean[r]):.2f} ± {float(error[r]):.2f}"
         parts.append(f"{rise} of {cap:.3f} at alpha {alpha:g}")
         outcomes.append(bool((mean <= cap + 4 * error).all()))
-        whole = chapter.one(f"mixture{alpha:g}").tensors["log_z"]
+        whole = chapter.first(f"mixture{alpha:g}").tensors["log_z"]
         direct.append(float(excess(other - whole).mean.max()))
     values = {"listed": "; ".join(parts), "direct": _numbers(direct, "%.1f")}
     values["chains"] = str(chapter.recipe.annealing.n_chains)
@@ -268,9 +268,9 @@ def _junk_costs_at_most_the_cap(chapter: Chapter) -> Outcome:
 
 def _blur_raises_the_floor(chapter: Chapter) -> Outcome:
     parts, outcomes = [], []
-    sharp = chapter.one("blur0-narrow").tensors["distortion"]
+    sharp = chapter.first("blur0-narrow").tensors["distortion"]
     for blur in recipes.BLURS[1:]:
-        more = chapter.one(f"blur{blur:g}-narrow").tensors["distortion"] - sharp
+        more = chapter.first(f"blur{blur:g}-narrow").tensors["distortion"] - sharp
         floor, start = bootstrap(more[-1]), bootstrap(more[0])
         parts.append(
             f"deviation {blur:g}: {_interval(floor)} at the high end, {_interval(start)} at the low"

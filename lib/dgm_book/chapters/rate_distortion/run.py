@@ -161,8 +161,8 @@ def forces(job: Job) -> str:
         return "same"
     if not job.profile.device.startswith("cuda"):
         return "bfloat16"
-    both = mixed_precision_dtype(job.profile.device)  # the same cards have tf32
-    return "tf32" if both else "same"
+    available = mixed_precision_dtype(job.profile.device)  # the same cards have tf32
+    return "tf32" if available else "same"
 
 
 def test_images(job: Job) -> Tensor:
