@@ -360,17 +360,6 @@ def test_a_narrow_page_needs_no_horizontal_scroll(opened):
     assert tab.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
 
 
-def test_dark_pages_show_light_ink_on_a_dark_frame(opened):
-    def brightness(tab, style):
-        script = f"node => getComputedStyle(node).{style}.match(/\\d+/g).slice(0, 3).map(Number)"
-        return np.mean(tab.page.locator(".dgm").first.evaluate(script))
-
-    light, dark = opened(theme="light"), None
-    assert brightness(light, "color") + 120 < brightness(light, "backgroundColor")
-    dark = opened(theme="dark")
-    assert brightness(dark, "backgroundColor") + 120 < brightness(dark, "color")
-
-
 def test_who_asks_for_less_motion_gets_one_frame_a_move(opened):
     tab = opened(reduced_motion="reduce")
     tab.settle()

@@ -83,7 +83,7 @@ def size(result: Result) -> str:
     return f"{values['elbo']['n']:,} test images" if "elbo" in values else ""
 
 
-def scale_of(chapter: Chapter, models: Iterable[str], ending: str = "curve") -> str:
+def describe_scale(chapter: Chapter, models: Iterable[str], ending: str = "curve") -> str:
     """The images and seeds behind some models' results, in words."""
     return results.scale({label(m): chapter.runs[m, ending] for m in models}, size)
 
@@ -136,16 +136,9 @@ def distortion_difference(
     return paired_difference(treated, control_means)
 
 
-class Excess(NamedTuple):
-    """How much one curve lies above another at each beta, over images: mean and error (R,), nats."""
-
-    mean: Tensor
-    error: Tensor
-
-
-def excess(values: Tensor) -> Excess:
-    """The mean over images of values (R, N), and its standard error."""
-    return Excess(values.mean(1), values.std(1) / math.sqrt(values.shape[1]))
+def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over images of values (R, N), and its standard error, both (R,)."""
+    return values.mean(1), values.std(1) / math.sqrt(values.shape[1])
 
 
 def mixture(

@@ -1,6 +1,5 @@
 """What chapter 1's page shows: numbers of its widgets, lines of its figures, and what they rest on."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,11 +13,12 @@ from dgm_book.chapters.rate_distortion.chapter import (
     Chapter,
     chapter,
     limit_ratios,
+    mean_and_error,
     size,
     summary,
 )
 from dgm_book.chapters.rate_distortion.claims import claims
-from dgm_book.chapters.rate_distortion.models import decoder, sample_tiles
+from dgm_book.chapters.rate_distortion.models import decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
 from dgm_book.chapters.rate_distortion.run import CHAPTER, context, run, verify
 from dgm_book.results import Result
@@ -176,7 +176,7 @@ def panels(chapter: Chapter) -> list[dict[str, Any]]:
 
 
 def in_colour(chapter: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Samples of the DCGANs on CIFAR-10, a panel each, and the panel of their curves."""
+    """Samples of the DCGANs on CIFAR-10, one panel each, and the panel of their curves."""
     tiles = {m: chapter.first("training", m).tensors["tiles"][:6] for m in recipes.COLOUR}
     samples = [{"title": label(m), "images": t.view(6, 3, 32, 32)} for m, t in tiles.items()]
     unit = "squared error an image, pixels from -1 to 1"
@@ -203,9 +203,8 @@ def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
     pairs = []
     for name in recipes.ENCODED:
         sent = chapter.first("encoder", name).tensors
-        rate, distortion = sent["rate"], sent["distortion"].mean(1)
-        error = rate.std(1) / math.sqrt(rate.shape[1])
-        line = {"distortion": distortion, "rate": rate.mean(1), "rate_error": error}
+        rate, error = mean_and_error(sent["rate"])
+        line = {"distortion": sent["distortion"].mean(1), "rate": rate, "rate_error": error}
         pairs += [
             _line(f"{label(name)}, annealed", chapter.runs[name, "annealed"]),
             {"label": f"{label(name)}, encoder", **line},
@@ -258,14 +257,10 @@ def failures(chapter: Chapter) -> list[dict[str, Any]]:
 
 
 def tiles(chapter: Chapter) -> list[dict[str, Any]]:
-    """Samples of the prior, a panel a model."""
-    panels = []
-    for name in SAMPLED:
-        images = chapter.first("training", name).tensors.get("tiles")
-        if images is None:  # results older than their samples
-            images = sample_tiles(decoder(chapter.job(name)).cpu(), chapter.job(name))
-        panels.append({"title": label(name), "images": images.view(-1, 1, *chapter.shape)})
-    return panels
+    """Samples of the prior, one panel per model."""
+    samples = {m: chapter.first("training", m).tensors["tiles"] for m in SAMPLED}
+    shape = (-1, 1, *chapter.shape)
+    return [{"title": label(m), "images": images.view(shape)} for m, images in samples.items()]
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
@@ -305,8 +300,7 @@ def missed(chapter: Chapter, name: str) -> tuple[dict[str, Tensor], dict[str, tu
     exact, curve = (chapter.first(ending, name).tensors for ending in ("truth", "curve"))
     n_betas, off = len(exact["beta"]), {}
     for title, key in (("log Z (nats)", "log_z"), ("rate R (nats)", "rate")):
-        difference = curve[key][:n_betas] - exact[key]
-        off[title] = difference.mean(1), difference.std(1) / difference.shape[1] ** 0.5
+        off[title] = mean_and_error(curve[key][:n_betas] - exact[key])
     return exact, off
 
 
