@@ -148,9 +148,9 @@ def make_optimizer(learner: Learner, settings: Settings) -> Any:
 
 
 def window_length(generator: Generator, base: int) -> int:
-    """The length of the next window: about base, one time in twenty about half of it, 5 to base + 40.
+    """The length of the next window: about base, in one of twenty about half of it, 5 to base + 40.
 
-    Windows that end at ever other places show every token with ever other pasts (Merity et al. 2018).
+    Windows with other ends show every token with another past (Merity et al. 2018).
     """
     is_half = float(torch.rand((), generator=generator)) >= 0.95
     length = base / (1 + is_half) + 5 * float(torch.randn((), generator=generator))
