@@ -296,8 +296,9 @@ def _keep(name: str, values: dict, tensors: dict, provenance: dict, context: Con
                 small = {**small, name: checkpoint.from_bytes(data, own)}
                 checkpoint.save(place / TENSORS, {key: small[key] for key in sorted(small)})
         records = {**_read(place / RECORDS), name: record}
-        text = json.dumps({key: records[key] for key in sorted(records)}, indent=1)
-        checkpoint.write_text(place / RECORDS, text + "\n")
+        # A line per result, so that a difference shows which results changed.
+        lines = (f"{json.dumps(key)}: {json.dumps(records[key])}" for key in sorted(records))
+        checkpoint.write_text(place / RECORDS, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _hash(content: dict) -> str:

@@ -159,7 +159,7 @@ def by_hand(model, x, noise, seen=None):
         z = mean + deviation * noise[t]
         both, scales, biases = torch.cat([z, h]), None, None
         if is_hyper:
-            read = {INPUTS[0]: both, INPUTS[1]: z, INPUTS[2]: h}[model.hand_reads]
+            read = {INPUTS[0]: both, INPUTS[1]: z, INPUTS[2]: h}[model.hyper_input]
             sizes = [len(layer.weight) for layer in model.decoder if isinstance(layer, nn.Linear)]
             parts = perceptron(model.rescale, read).split(2 * sizes)
             scales, biases = parts[: len(sizes)], parts[len(sizes) :]
@@ -206,18 +206,6 @@ def _seeded():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
-
-
-@pytest.fixture(autouse=True)
-def _remember_the_hyper_input(monkeypatch):
-    """What a VHRNN was told to read, for `by_hand`."""
-    built = VariationalHyperRNN.__init__
-
-    def remembering(self, *args, **more):
-        built(self, *args, **more)
-        self.hand_reads = args[7] if len(args) > 7 else more.get("hyper_input", "both")
-
-    monkeypatch.setattr(VariationalHyperRNN, "__init__", remembering)
 
 
 def about(name):
@@ -623,7 +611,7 @@ class TestMissing:
         seen = torch.rand(1, 5, X, generator=rng(3)) > 0.4
         seen[0, 2] = False  # a step without any reading
         holes = x.masked_fill(~seen, math.nan)
-        found = bound(model, holes, full(x), 1, "never", rng(), seen=~holes.isnan())
+        found = bound(model, holes, full(x), 1, "never", rng(), observed_mask=~holes.isnan())
         expected = by_hand(model, x[0], noise[:, 0], seen[0])["log_alpha"].sum()
         torch.testing.assert_close(found.log_likelihood[0], expected, rtol=1e-9, atol=0)
         for name, gradient in gradients(model, found.log_likelihood.sum()).items():
@@ -634,12 +622,12 @@ class TestMissing:
         model = make()
         x, seen = frames(model, 2, 5), torch.rand(2, 5, X, generator=rng(3)) > 0.4
         some, same = (
-            bound(model, torch.where(seen, x, other), full(x), 3, "ess", rng(), seen=seen)
+            bound(model, torch.where(seen, x, other), full(x), 3, "ess", rng(), observed_mask=seen)
             for other in (x, 1 - x)
         )
         assert torch.equal(some.log_likelihood, same.log_likelihood)
         whole = bound(model, x, full(x), 3, "ess", rng())
-        all_seen = bound(model, x, full(x), 3, "ess", rng(), seen=torch.ones_like(seen))
+        all_seen = bound(model, x, full(x), 3, "ess", rng(), observed_mask=torch.ones_like(seen))
         assert torch.equal(whole.log_likelihood, all_seen.log_likelihood)
         assert not torch.allclose(whole.log_likelihood, some.log_likelihood)
 
@@ -648,8 +636,8 @@ class TestMissing:
         model = hyper()
         x = frames(model, 2, 4)
         x[1, 2, 0] = math.nan
-        with pytest.raises(ValueError, match=r"seen=~isnan\(x\)"):
-            bound(model, x, full(x), 2, "ess", rng(), seen=seen)
+        with pytest.raises(ValueError, match=r"observed_mask=~isnan\(x\)"):
+            bound(model, x, full(x), 2, "ess", rng(), observed_mask=seen)
         with pytest.raises(ValueError, match="NaN"):
             trace(model, x[1], normal(4, 1, Z))
 
@@ -680,8 +668,8 @@ class TestErrors:
          ({"lengths": torch.tensor([4, 0])}, "length"), ({"lengths": torch.tensor([5, 4])}, "length"),
          ({"lengths": torch.tensor([4])}, "length"), ({"n_particles": 0}, "n_particles"),
          ({"resample": "sometimes"}, r"never.*ess.*always"),
-         ({"seen": torch.ones(2, 4, dtype=torch.bool)}, "seen"),
-         ({"seen": torch.ones(2, 4, X)}, "seen")],
+         ({"observed_mask": torch.ones(2, 4, dtype=torch.bool)}, "observed_mask"),
+         ({"observed_mask": torch.ones(2, 4, X)}, "observed_mask")],
     )  # fmt: skip
     def test_bound_says_what_does_not_fit(self, change, message):
         usual = {
@@ -950,7 +938,7 @@ class TestDeterministic:
         holes = x.masked_fill(~seen, math.nan)
         some = model(holes, lengths, seen)
         assert torch.equal(some, model(torch.where(seen, x, 1 - x), lengths, seen))
-        with pytest.raises(ValueError, match=r"seen=~isnan\(x\)"):
+        with pytest.raises(ValueError, match=r"observed_mask=~isnan\(x\)"):
             model(holes, lengths)
 
     @pytest.mark.parametrize("lengths", [[4, 0], [5, 4], [4]])
