@@ -348,7 +348,7 @@ class TestGradient:
 class TestTheory:
     @pytest.mark.parametrize("rho", [0.0, 0.6])
     def test_squared_overlap_of_two_patterns_is_units_plus_squared_covariances(self, rho):
-        """E (U.U')^2 = d + sum over pairs of units of Cov^2; of Gaussians Cov = 2 asin(rho) / pi."""
+        """E (U.U')^2 = d + sum over pairs of Cov^2; Cov = 2 asin(rho) / pi for Gaussians."""
         d, n = 6, 40_000
         shared = math.sqrt(rho) * normal(2, n, 1) + math.sqrt(1 - rho) * normal(2, n, d, seed=1)
         u, other = softsign_code(shared, HARD)
