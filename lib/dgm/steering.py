@@ -414,7 +414,7 @@ def rewrite(
     threshold: float = 0.5,
     **options: Any,
 ) -> list[Rewrite]:
-    """Sentences rewritten: the first change that the model itself reads as near enough to the weights.
+    """Sentences rewritten: the first change that the model itself reads as near enough.
 
     For one margin after the other the source is masked and decoded, until the agreement reaches the
     threshold; where it never does, the rewrite that agrees best is returned.
@@ -445,9 +445,9 @@ def rewrite(
     return best
 
 
-def better(one: Rewrite, other: Rewrite) -> Rewrite:
+def better(first: Rewrite, other: Rewrite) -> Rewrite:
     """The other where it agrees more, by what rounding cannot explain."""
-    return other if other.agreement > one.agreement + 1e-6 else one
+    return other if other.agreement > first.agreement + 1e-6 else first
 
 
 @torch.no_grad()
@@ -472,9 +472,10 @@ def rewrite_at(
     target = _points(weights, len(sentences), device)
     corpus = vocabulary.encode(sentences, MAX_WORDS)
     if corpus.truncated.any():
+        longest = int(corpus.truncated.nonzero()[0])
         raise ValueError(
-            f"sentence {int(corpus.truncated.nonzero()[0])} has more than {MAX_WORDS} words: cut it, "
-            "or use the model's method rewrite"
+            f"sentence {longest} has more than {MAX_WORDS} words: cut it, or use the model's method "
+            "rewrite"
         )
     words = strip_ends(corpus.tokens.to(device), vocabulary)
     schedule = target[:, None].repeat(1, words.shape[1] + LONGER, 1)  # (B, steps, K)

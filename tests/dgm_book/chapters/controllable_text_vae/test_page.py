@@ -12,7 +12,7 @@ from dgm_book import jobs, profiles
 from dgm_book.chapters.controllable_text_vae import codes, page, run, steering
 from dgm_book.chapters.controllable_text_vae.recipe import RECIPES
 from dgm_book.chapters.controllable_text_vae.training import (
-    first_of_each,
+    first_per_label,
     setup,
     word_averages,
 )
@@ -69,7 +69,7 @@ class TestSmoke:
             steering.from_page({**tensors, "more": torch.zeros(2)}, smoke_model.vocabulary.words)
 
     def test_first_agreeing_is_what_rewrite_returns(self, smoke_model, test):
-        sentences = first_of_each(test, 20)
+        sentences = first_per_label(test, 20)
         assert sentences.labels.tolist() == [0] * 20 + [1] * 20
         margins = SMOKE.steering.margins
         rewrites = steering.candidates(smoke_model, sentences, margins)
