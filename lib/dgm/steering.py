@@ -474,8 +474,8 @@ def rewrite_at(
     if corpus.truncated.any():
         longest = int(corpus.truncated.nonzero()[0])
         raise ValueError(
-            f"sentence {longest} has more than {MAX_WORDS} words: cut it, or use the model's method "
-            "rewrite"
+            f"sentence {longest} has more than {MAX_WORDS} words: cut it, or use the model's "
+            "method rewrite"
         )
     words = strip_ends(corpus.tokens.to(device), vocabulary)
     schedule = target[:, None].repeat(1, words.shape[1] + LONGER, 1)  # (B, steps, K)

@@ -236,7 +236,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 @functools.lru_cache(64)
 def _patterns(marks: str) -> tuple[re.Pattern, ...]:
-    """What splits a text into words; its combining marks, which `re` does not class, are letters."""
+    """What splits a text into words; its combining marks, which `re` knows not, are letters."""
     w = rf"[\w{marks}]"
     pieces = (
         rf"_num_|``|''|\.\.+|--+|n't(?!{w})|'(?:s|ve|m|ll|re|d)(?!{w})|(?:dr|mr|mrs|ms|st)\.(?=\s)"

@@ -186,7 +186,7 @@ def densities(codes: Tensor, training: tuple[Tensor, Tensor]) -> dict[str, Tenso
 
 
 def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
-    """How far a manipulation shifts a negative log density (N,), in nats and standard deviations."""
+    """How far a manipulation shifts a negative log density (N,), in nats and deviations."""
     spread = torch.sqrt((before.var() + after.var()) / 2)
     low, high = torch.cat([before, after]).aminmax()
     edges = torch.linspace(float(low), float(high), 51)

@@ -59,7 +59,7 @@ def training_text(recipe: SteeringRecipe, dataset: str) -> TrainingText:
 
 
 def anchored_targets(texts: list[str], features: Tensor, labels: Tensor) -> Tensor:
-    """Targets (N, 3) on the simplex (negative, neither, positive), from the labels of some sentences.
+    """Targets (N, 3) on the simplex (negative, neither, positive), from labels of some sentences.
 
     A logistic regression on the features (N, F) of the labelled sentences guesses the others. Its
     surest guesses, as many of each class as the labels lead to expect, then teach two more: on the

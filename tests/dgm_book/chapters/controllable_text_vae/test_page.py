@@ -17,7 +17,7 @@ from dgm_book.chapters.controllable_text_vae.training import (
     word_averages,
 )
 
-# Where `make test` has just trained the chapter at smoke size; without it the model is trained here.
+# Where `make test` has just trained the chapter; without it the model is trained here.
 SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 SMOKE = RECIPES["smoke"]
 TINY = SMOKE._replace(
