@@ -12,14 +12,7 @@ from dgm.data import text
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import bootstrap
 from dgm.precision import autocast
-from dgm.steering import (
-    Rewrite,
-    SteeringModel,
-    better,
-    rewrite_at,
-    steering_objective,
-    strip_ends,
-)
+from dgm.steering import Rewrite, SteeringModel, better, rewrite_at, steering_objective, strip_ends
 from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
 from dgm_book.chapters.controllable_text_vae.recipe import ACCURACY_GOALS, SteeringRecipe
 from dgm_book.chapters.controllable_text_vae.training import (

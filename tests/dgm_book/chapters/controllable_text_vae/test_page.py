@@ -11,11 +11,7 @@ from dgm.steering import rewrite
 from dgm_book import jobs, profiles
 from dgm_book.chapters.controllable_text_vae import codes, page, run, steering
 from dgm_book.chapters.controllable_text_vae.recipe import RECIPES
-from dgm_book.chapters.controllable_text_vae.training import (
-    first_per_label,
-    setup,
-    word_averages,
-)
+from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup, word_averages
 
 # Where `make test` has just trained the chapter; without it the model is trained here.
 SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
