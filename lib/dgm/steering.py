@@ -438,8 +438,8 @@ def rewrite(
         rows = [i for i, result in enumerate(best) if result.agreement < threshold]
         if not rows:
             break
-        chosen = {k: v[rows] if isinstance(v, Tensor) else v for k, v in options.items()}
-        results = rewrite_at(model, [sentences[i] for i in rows], weights[rows], margin, **chosen)
+        subset: Any = {k: v[rows] if isinstance(v, Tensor) else v for k, v in options.items()}
+        results = rewrite_at(model, [sentences[i] for i in rows], weights[rows], margin, **subset)
         for i, result in zip(rows, results, strict=True):
             best[i] = better(best[i], result)
     return best

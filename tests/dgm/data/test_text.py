@@ -95,7 +95,7 @@ def test_yelp_s_rewrites_belong_to_their_sentences_and_look_alike(yelp):
 def disjoint(splits):
     """Whether no sentence stands in two splits, spaces aside."""
     sets = [{"".join(t.split()) for t in split.texts} for split in splits]
-    return not any(one & other for one, other in itertools.combinations(sets, 2))
+    return not any(first & other for first, other in itertools.combinations(sets, 2))
 
 
 def loaded(name, *splits, seconds=20):
@@ -239,8 +239,8 @@ def test_the_real_shakespeare_is_split_in_order():
 
 def test_captions_keep_their_picture_where_one_says_nothing(put):
     for i in range(1, 6):
-        said = ["Two men.", f"A dog, number {i}" if i != 2 else " \u200b", f"Man's hat {'x' * i}!"]
-        put(f"flickr-captions/val.{i}.en.gz", said)
+        lines = ["Two men.", f"A dog, number {i}" if i != 2 else " \u200b", f"Man's hat {'x' * i}!"]
+        put(f"flickr-captions/val.{i}.en.gz", lines)
     captions = load("captions", "validation")
     assert captions.labels.tolist() == [0] * 5 + [1] * 4 + [2] * 5
     assert captions.texts[4:7] == ["two men .", "a dog , number _num_", "a dog , number _num_"]

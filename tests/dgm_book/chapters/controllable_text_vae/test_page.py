@@ -188,10 +188,10 @@ class TestChapter:
             models = {
                 k: [with_bleu(r, bleu) for r in getattr(tiny, k)] for k in ("simplex", "ordinary")
             }
-            made = {c.id: c for c in page.claims(tiny._replace(**models))}
+            by_id = {c.id: c for c in page.claims(tiny._replace(**models))}
             for name in ("a_vertex_stays_near", "better_than_unsupervised"):
-                assert (made[name].verdict == "not tested") == (bleu < 5)
-                assert ("hardly read" in made[name].measured) == (bleu < 5)
+                assert (by_id[name].verdict == "not tested") == (bleu < 5)
+                assert ("hardly read" in by_id[name].measured) == (bleu < 5)
 
     def test_the_page_gets_what_was_measured(self, tiny):
         model, arrays, golden = page.page_steering(tiny)
