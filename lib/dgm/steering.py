@@ -95,8 +95,7 @@ class SteeringModel(nn.Module):
     """Equations (1) to (6).
 
     Args:
-        vocabulary: a `dgm.data.text.Vocabulary` with a mask, whose unknown slots let unknown words
-            pass through.
+        vocabulary: a `dgm.data.text.Vocabulary` with a mask; unknown words pass through its slots.
         embedding: E, width of word vectors and of the latents.
         hidden: of the decoder's LSTM.
         context: hidden units of f, and width of queries and keys.
@@ -183,13 +182,8 @@ class SteeringModel(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Equation (6): logits (B, T, V) of the words behind `previous` (B, T), and the next state.
 
-        Args:
-            previous: y_{t-1} for T steps, the first of which is step `first`.
-            z1: (B, N), or (B, T, N) to change it in mid-sentence.
-            memory: of `remember`.
-            state: of `start`, or of the call before.
-            first: number of the first step.
-            dropped: (B, T) bool, previous words hidden from the LSTM (word dropout).
+        Step `first` is the first of these, z1 is (B, N), or (B, T, N) to change it in mid-sentence,
+        and previous words are hidden from the LSTM where `dropped` (B, T) (word dropout).
         """
         x = self.embedding(previous)
         inputs = x if dropped is None else x * ~dropped[..., None]
@@ -320,14 +314,11 @@ def steering_objective(
     *,
     back_translated: float = 0.0,
 ) -> Terms:
-    """The terms of equation (7) for one batch, with gradient.
+    """The terms of equation (7) for one batch, with gradient, for a model in any mode.
 
-    Args:
-        model: in any mode; it has no dropout of its own.
-        words: (B, S) sentences without start and end, padded with 0.
-        targets: (B, K) presumed places on the simplex: one vertex for a labelled sentence.
-        generator: of all noise, on the device of the words.
-        back_translated: share of the batch whose source is the model's own rewrite.
+    Words (B, S) stand without start and end, padded with 0, and targets (B, K) are their presumed
+    places on the simplex. The generator draws all noise, on the device of the words. Of the share
+    `back_translated` the source is the model's own rewrite.
     """
     n, device = len(words), words.device
     reading = model.read(words)
@@ -428,8 +419,7 @@ def rewrite(
         options: of `rewrite_at`.
 
     Raises:
-        ValueError: no margin, a sentence without words or of more than 30, or weights that are no
-            points of the simplex.
+        ValueError: no margin, a sentence without words or too long, or weights off the simplex.
     """
     if not margins:
         raise ValueError("margins: want at least one")

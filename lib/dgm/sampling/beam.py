@@ -44,8 +44,7 @@ def beam_search(
         state: of n rows, before the start token; a tuple or NamedTuple of tensors, rows first.
         n: number of sentences.
         width: hypotheses of a sentence.
-        max_steps: most tokens of a hypothesis, the end included; one that is not finished by then
-            has all its words.
+        max_steps: most tokens of a hypothesis, with the end; it has as many if it finds no end.
         forbidden: ids never produced.
 
     Raises:
