@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -36,18 +37,20 @@ from dgm_book.chapters.controllable_text_vae import steering as sentence_steerin
 from dgm_book.chapters.controllable_text_vae import training as text_training
 from dgm_book.chapters.mutual_information_lm import measure as bootstrap_measures
 from dgm_book.chapters.mutual_information_lm import run as bootstrap_runs
-from dgm_book.chapters.pooling_vae import training as pooling_training
+from dgm_book.chapters.pooling_vae import run as pooling_training
+from dgm_book.chapters.pooling_vae.recipe import RECIPES as POOLING
 from dgm_book.chapters.rate_distortion import models as rate_distortion_models
 from dgm_book.chapters.rate_distortion import recipe as rate_distortion_recipes
 from dgm_book.chapters.rate_distortion import run as rate_distortion_runs
-from dgm_book.chapters.variational_hyper_rnn import training as hyper_rnn_training
+from dgm_book.chapters.variational_hyper_rnn import recipe as hyper_rnn_recipe
+from dgm_book.chapters.variational_hyper_rnn import run as hyper_rnn_run
 
 STEPS = 4  # of training
 TRAINERS = (
     bootstrap_runs,
     gan_images,
     gan_training,
-    hyper_rnn_training,
+    hyper_rnn_run,
     pooling_training,
     rate_distortion_models,
     rate_distortion_runs,
@@ -55,8 +58,8 @@ TRAINERS = (
 )
 CACHES = (
     bootstrap_measures._load_splits,
-    hyper_rnn_training.material,
-    pooling_training.material,
+    hyper_rnn_run.splits,
+    pooling_training.load_splits,
     rate_distortion_runs.features,
     rate_distortion_runs._pilot,
     sentence_codes.training_text,
@@ -132,22 +135,29 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
     )  # fmt: skip
     patch.setitem(text_recipe.RECIPES, "smoke", small)
 
-    sizes(
-        (pooling_training,), pooling_training.settings(smoke, "endings"), n_training=96,
-        n_validation=40, n_test=40, embedding=6, hidden=8, latent_dim=3, steps=STEPS,
+    settings = POOLING["smoke"].settings["endings"]._replace(
+        n_training=96, n_validation=40, n_test=40, embedding=6, hidden=8, latent_dim=3, steps=STEPS,
         measure_every=2, ahead=4, most_ahead=2, n_likelihood=5, n_samples=5, bf16=mixed,
     )  # fmt: skip
-    for name, value in {"N_FRAMES": 10, "N_WATCHED": 4, "K_WATCHED": 3, "N_INFLUENCE": 3}.items():
-        patch.setattr(pooling_training, name, value)
+    for name, recipe in POOLING.items():
+        every = dict.fromkeys(recipe.settings, settings)
+        small = recipe._replace(settings=every, n_frames=10, n_watched=4, k_watched=3)
+        patch.setitem(POOLING, name, small._replace(n_influence=3))
 
-    sizes(
-        (hyper_rnn_training,), hyper_rnn_training.settings(smoke, "switching"), n_steps=10, window=10,
-        batch=16, epochs=2, measure_every=1, many=6, compiled=True,
-    )  # fmt: skip
-    tunes = music.made_tunes
-    patch.setattr(music, "made_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
-    patch.setattr(hyper_rnn_training, "SIZES", (32, 10, 10))
-    patch.setattr(hyper_rnn_training, "AROUND", (-2, 3))
+    tunes = music.synthetic_tunes
+    patch.setattr(music, "synthetic_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
+
+
+def _hyper_rnn_recipe() -> hyper_rnn_recipe.Recipe:
+    recipe = hyper_rnn_recipe.RECIPES["smoke"]
+    training = {
+        name: t._replace(
+            n_steps=10, window=10, batch=16, epochs=2, measure_every=1, n_many_particles=6,
+            compiled=True,
+        )
+        for name, t in recipe.training.items()
+    }  # fmt: skip
+    return recipe._replace(training=training, sequences=(32, 10, 10), around=(-2, 3))
 
 
 _BETAS = schedules.log_spaced(4, 0.02, 200.0)[1:]
@@ -227,6 +237,10 @@ def _job(name: str, profile: profiles.Profile) -> rate_distortion_models.Job:
     return rate_distortion_models.Job(name, 0, profile, RATE_DISTORTION)
 
 
+def _train_pooling(variant: str, profile: profiles.Profile) -> object:
+    return pooling_training.train(POOLING[profile.name], profile, "endings", variant, 0)
+
+
 TRAININGS: dict[str, Callable] = {
     "1 VAE": lambda p: rate_distortion_models.train(_job("vae2", p)),
     "1 GAN": lambda p: rate_distortion_models.train(_job("gan10", p)),
@@ -245,13 +259,15 @@ TRAININGS: dict[str, Callable] = {
     "4 ordinary": lambda p: _trained_codes("ordinary", p),
     "4 steering": lambda p: _trained_steering(p),
     "4 judges": lambda p: text_judges.trained_judges(text_training.setup(p), "reviews"),
-    "5 last": lambda p: pooling_training.trained("endings", "plain", p, 0),
-    "5 max": lambda p: pooling_training.trained("endings", "max", p, 0),
-    "5 aggressive": lambda p: pooling_training.trained("endings", "aggressive", p, 0),
-    "6 VRNN": lambda p: hyper_rnn_training.trained("switching", "VRNN 6", p, 0),
-    "6 VHRNN": lambda p: hyper_rnn_training.trained("tunes", "VHRNN 28", p, 0),
-    "6 HyperLSTM": lambda p: hyper_rnn_training.trained("switching", "HyperLSTM", p, 0),
+    **{f"5 {name}": partial(_train_pooling, name) for name in ("plain", "max", "aggressive")},
+    "6 VRNN": lambda p: _hyper_rnn("switching", "VRNN 6", p),
+    "6 VHRNN": lambda p: _hyper_rnn("tunes", "VHRNN 28", p),
+    "6 HyperLSTM": lambda p: _hyper_rnn("switching", "HyperLSTM", p),
 }
+
+
+def _hyper_rnn(dataset: str, model: str, profile: profiles.Profile) -> tuple:
+    return hyper_rnn_run.trained(dataset, model, profile, 0, _hyper_rnn_recipe())
 
 
 class Watched(NamedTuple):
@@ -413,7 +429,7 @@ def _fourth(profile: profiles.Profile) -> Iterator:
 
 
 def _fifth(profile: profiles.Profile) -> Iterator:
-    t = pooling_training
+    t, recipe = pooling_training, POOLING[profile.name]
     for dataset, kind in (
         ("endings", "plain"),
         ("endings", "cyclical"),
@@ -428,8 +444,8 @@ def _fifth(profile: profiles.Profile) -> Iterator:
         ("ptb", "mean annealing"),
         ("captions", "max adam"),
     ):
-        yield t.result(profile, dataset, kind, 0)
-    yield t.vocabulary(profile, "ptb")
+        yield t.result(recipe, profile, dataset, kind, 0)
+    yield t.vocabulary(recipe._replace(main="ptb"), profile)
     weight, bias = torch.randn(6, 2), torch.randn(6)
     exact = pooling_vae.LinearGaussianVAE(weight.to(profile.device), bias.to(profile.device), 0.5)
     x = torch.randn(5, 6).to(profile.device)
@@ -437,7 +453,7 @@ def _fifth(profile: profiles.Profile) -> Iterator:
 
 
 def _sixth(profile: profiles.Profile) -> Iterator:
-    t = hyper_rnn_training
+    recipe = _hyper_rnn_recipe()
     for dataset, model in (
         ("switching", "VRNN 6"),
         ("switching", "VHRNN 4"),
@@ -445,8 +461,8 @@ def _sixth(profile: profiles.Profile) -> Iterator:
         ("tunes", "VHRNN 28"),
         ("stocks", "VHRNN 16"),
     ):
-        yield t.result(profile, dataset, model, 0)
-    yield t.truth(profile)
+        yield hyper_rnn_run.result(profile, dataset, model, 0, recipe)
+    yield hyper_rnn_run.truth(profile, recipe)
     for emission in ("gaussian", "bernoulli"):
         model = hyper_rnn.DeterministicHyperRNN(3, 4, 4, emission).to(profile.device)
         model.calibrate(torch.full((3,), 0.5))
@@ -542,27 +558,29 @@ def _sentences(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _pooled(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = pooling_training.trained("endings", "max", profile, 0)
-    _shared(weights, "model", found.model)
-    corpus, s = found.material.test, pooling_training.settings(profile, "endings")
-    final, tensors = pooling_training.at_the_end(found.model, corpus, s, 0)
+    recipe = POOLING[profile.name]
+    trained = pooling_training.train(recipe, profile, "endings", "max", 0)
+    _shared(weights, "model", trained.model)
+    corpus, s = trained.splits.test, recipe.settings["endings"]
+    final, tensors = pooling_training.measure_final(recipe, trained.model, corpus, s, 0)
     numbers = ("reconstruction", "kl", "log_likelihood", "influence")
     return tensors | {key: torch.tensor(final[key]) for key in numbers}
 
 
 def _particles(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = hyper_rnn_training.trained("switching", "VHRNN 4", profile, 0)
-    other = hyper_rnn_training.trained("switching", "HyperLSTM", profile, 0)
-    _shared(weights, "VHRNN", found.model)
-    _shared(weights, "HyperLSTM", other.model)
-    test = found.material.test
+    recipe = _hyper_rnn_recipe()
+    model = _hyper_rnn("switching", "VHRNN 4", profile)[0]
+    other = _hyper_rnn("switching", "HyperLSTM", profile)[0]
+    _shared(weights, "VHRNN", model)
+    _shared(weights, "HyperLSTM", other)
+    splits = hyper_rnn_run.splits("switching", recipe.training["switching"], recipe.sequences)
     generator = torch.Generator(profile.device).manual_seed(0)
-    written = hyper_rnn.generate(found.model, 6, 3, generator)
+    written = hyper_rnn.generate(model, 6, 3, generator)
     bounds = {
-        resample: hyper_rnn_training.likelihoods(found.model, test, 5, 0, resample)
+        resample: hyper_rnn_run.likelihoods(model, splits.test, 5, 0, resample)
         for resample in ("ess", "never", "always")
     }
-    exact = hyper_rnn_training.likelihoods(other.model, test, 1, 0)
+    exact = hyper_rnn_run.likelihoods(other, splits.test, 1, 0)
     return bounds | {"exact": exact, "written": written}
 
 
