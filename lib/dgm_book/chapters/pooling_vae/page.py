@@ -68,7 +68,7 @@ class Chapter(NamedTuple):
         Seconds are relative to those of the plain model with the same seed.
         """
         runs = self.sets[dataset or self.recipe.main]
-        column = statistics.tidy(runs, {metric: lambda r: _read(r, metric)})[metric]
+        column: Any = statistics.tidy(runs, {metric: lambda r: _read(r, metric)})[metric]
         if metric.endswith("seconds"):
             column = column / column["plain"].reindex(column.index, level="seed")
         return column
@@ -81,14 +81,13 @@ class Chapter(NamedTuple):
         self, variant: str, metric: str, control: str = "plain", dataset: str = ""
     ) -> Interval:
         """What a variant changes, paired by seeds."""
-        return statistics.effect(
-            self.values(metric, dataset).to_frame(metric), metric, variant, control
-        )
+        frame = self.values(metric, dataset).to_frame(metric)
+        return statistics.effect(frame, metric, variant, control)
 
 
 def _read(result: Result, metric: str) -> float:
     first, *rest = metric.split()
-    node = result.values if first in result.values else result.values["final"]
+    node: Any = result.values if first in result.values else result.values["final"]
     for key in (first, *rest):
         node = node[int(key) if isinstance(node, list) else key]
     return float(node)
@@ -120,11 +119,11 @@ def table(chapter: Chapter, dataset: str) -> tuple[list[str], list[list[str]]]:
     rows = []
     for variant in LADDER:
         if variant in chapter.sets[dataset]:
-            means = [chapter.average(variant, metric, dataset) for metric in COLUMNS.values()]
-            cells = [
-                format_mean(m, 1 + (k != "units")) for m, k in zip(means, COLUMNS, strict=True)
-            ]
-            rows.append([label(variant), *cells])
+            cells = [label(variant)]
+            for name, metric in COLUMNS.items():
+                decimals = 1 if name == "units" else 2
+                cells.append(format_mean(chapter.average(variant, metric, dataset), decimals))
+            rows.append(cells)
     return ["model", *COLUMNS], rows
 
 
@@ -142,15 +141,15 @@ def shares(chapter: Chapter, dataset: str) -> list[tuple[str, str]]:
 
 def crossing(chapter: Chapter, dataset: str) -> tuple[list[str], list[list[str]]]:
     """Mutual information of last, mean and max, with parts of the recipe taken away."""
-    variants = {"the recipe": [*ENCODERS.values()]}
-    variants |= {label(c): [f"{pooling} {c}" for pooling in ENCODERS] for c in CHANGES}
     rows = []
-    for name, row in variants.items():
-        ran = [variant in chapter.sets[dataset] for variant in row]
-        if any(ran):
-            means = (format_mean(chapter.average(v, "information", dataset)) if r else "not run"
-                     for v, r in zip(row, ran, strict=True))  # fmt: skip
-            rows.append([name, *means])
+    for change in ("", *CHANGES):
+        cells = ["not run"] * len(ENCODERS)
+        for i, (pooling, plain) in enumerate(ENCODERS.items()):
+            variant = f"{pooling} {change}" if change else plain
+            if variant in chapter.sets[dataset]:
+                cells[i] = format_mean(chapter.average(variant, "information", dataset))
+        if set(cells) != {"not run"}:
+            rows.append([label(change) if change else "the recipe", *cells])
     return ["training", "last state", "mean", "max"], rows
 
 
