@@ -39,27 +39,29 @@ from dgm_book.chapters.mutual_information_lm import measure as bootstrap_measure
 from dgm_book.chapters.mutual_information_lm import run as bootstrap_runs
 from dgm_book.chapters.pooling_vae import run as pooling_training
 from dgm_book.chapters.pooling_vae.recipe import RECIPES as POOLING
-from dgm_book.chapters.rate_distortion import curves as rate_distortion_curves
-from dgm_book.chapters.rate_distortion import training as rate_distortion_training
-from dgm_book.chapters.variational_hyper_rnn import training as hyper_rnn_training
+from dgm_book.chapters.rate_distortion import models as rate_distortion_models
+from dgm_book.chapters.rate_distortion import recipe as rate_distortion_recipes
+from dgm_book.chapters.rate_distortion import run as rate_distortion_runs
+from dgm_book.chapters.variational_hyper_rnn import recipe as hyper_rnn_recipe
+from dgm_book.chapters.variational_hyper_rnn import run as hyper_rnn_run
 
 STEPS = 4  # of training
 TRAINERS = (
     bootstrap_runs,
     gan_images,
     gan_training,
-    hyper_rnn_training,
+    hyper_rnn_run,
     pooling_training,
-    rate_distortion_curves,
-    rate_distortion_training,
+    rate_distortion_models,
+    rate_distortion_runs,
     text_training,
 )
 CACHES = (
     bootstrap_measures._load_splits,
-    hyper_rnn_training.material,
+    hyper_rnn_run.splits,
     pooling_training.load_splits,
-    rate_distortion_curves.features,
-    rate_distortion_curves._tuned,
+    rate_distortion_runs.features,
+    rate_distortion_runs._pilot,
     sentence_codes.training_text,
     sentence_steering.training_text,
 )
@@ -88,25 +90,6 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
     patch.setattr(os, "fsync", lambda _: None)  # hundreds of small files, none of them to last
     patch.setattr(text, "load", _load(text.load))
     patch.setattr(series, "load", _series)
-
-    s = rate_distortion_training.settings(smoke)
-    three = schedules.log_spaced(4, 0.02, 200.0)[1:]
-    colour = s.colour._replace(
-        channels=(4, 4), discriminator=(4, 4, 4, 4), steps=STEPS, betas=three[:2],
-        temperatures_per_beta=1, n_images=2, n_chains=2,
-    )  # fmt: skip
-    sizes(
-        (rate_distortion_training, rate_distortion_curves), s, hidden=(8,), steps=STEPS,
-        gan_steps=STEPS, damaged_steps=2, short_steps=1, batch_size=16, betas=three,
-        temperatures_per_beta=2, n_images=3, n_chains=4, n_leapfrog=2, bdmc_betas=(0.35, 200.0),
-        bdmc_images=2, quadrature_points=9, quick=(4, 2, 2), colour=colour, discriminator=(8,),
-    )  # fmt: skip
-    forces = rate_distortion_curves.forces
-    patch.setattr(rate_distortion_curves, "forces", lambda p: forces(p._replace(name="small")))
-    race = rate_distortion_curves.Race(2, 4, (48,), range(1), range(1, 2))
-    patch.setattr(rate_distortion_curves, "race_size", lambda _: race)
-    patch.setattr(rate_distortion_curves, "main_models", lambda _: dict.fromkeys(CURVES, 1))
-    patch.setattr(rate_distortion_curves, "ANNEALING_SEEDS", range(11, 12))
 
     recipe = bootstrap_runs.RECIPES["smoke"]
     chain = recipe.texts["chain"]._replace(
@@ -161,17 +144,41 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
         small = recipe._replace(settings=every, n_frames=10, n_watched=4, k_watched=3)
         patch.setitem(POOLING, name, small._replace(n_influence=3))
 
-    sizes(
-        (hyper_rnn_training,), hyper_rnn_training.settings(smoke, "switching"), n_steps=10, window=10,
-        batch=16, epochs=2, measure_every=1, many=6, compiled=True,
-    )  # fmt: skip
-    tunes = music.made_tunes
-    patch.setattr(music, "made_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
-    patch.setattr(hyper_rnn_training, "SIZES", (32, 10, 10))
-    patch.setattr(hyper_rnn_training, "AROUND", (-2, 3))
+    tunes = music.synthetic_tunes
+    patch.setattr(music, "synthetic_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
 
 
-CURVES = ("vae2", "vae10", "gan10", "aae10", "dcgan10-gp", "dcgan10-bre")
+def _hyper_rnn_recipe() -> hyper_rnn_recipe.Recipe:
+    recipe = hyper_rnn_recipe.RECIPES["smoke"]
+    training = {
+        name: t._replace(
+            n_steps=10, window=10, batch=16, epochs=2, measure_every=1, n_many_particles=6,
+            compiled=True,
+        )
+        for name, t in recipe.training.items()
+    }  # fmt: skip
+    return recipe._replace(training=training, sequences=(32, 10, 10), around=(-2, 3))
+
+
+_BETAS = schedules.log_spaced(4, 0.02, 200.0)[1:]
+_ANNEALING = rate_distortion_recipes.Annealing(_BETAS, 2, 3, 4, 2)
+RATE_DISTORTION = rate_distortion_recipes.Recipe(
+    rate_distortion_recipes.Digits("digits", (8,), 16, 2e-3, STEPS, STEPS, 2, 1),
+    annealing=_ANNEALING,
+    coarse=_ANNEALING._replace(n_images=2),
+    deep=_ANNEALING,
+    comparison=rate_distortion_recipes.Comparison(2, 4, (48,), range(1), range(1, 2)),
+    encoder=rate_distortion_recipes.Encoder(_BETAS, 60, 16),
+    colour=rate_distortion_recipes.Colour(
+        "colour", (4, 4), (4, 4, 4, 4), STEPS, _ANNEALING._replace(betas=_BETAS[:2], n_images=2)
+    ),
+    gap_betas=(0.35, 200.0),
+    gap_images=2,
+    quadrature_points=9,
+    feature_steps=100,
+    several=("vae2", "vae10", "gan10", "aae10", "dcgan10-gp", "dcgan10-bre"),
+    single=("gan2", "vae100"),
+)
 
 
 def _load(load: Callable) -> Callable:
@@ -221,9 +228,13 @@ def _gan(norm: str, method: str) -> Callable:
 def _chain(dataset: str, **changes) -> Callable:
     def train(profile: profiles.Profile):
         settings = bootstrap_runs.RECIPES["smoke"].texts[dataset]._replace(**changes)
-        return bootstrap_runs.train(profile, dataset, settings, "phase II", 0)
+        return bootstrap_runs.train(bootstrap_runs.Job(profile, dataset, settings, "phase II", 0))
 
     return train
+
+
+def _job(name: str, profile: profiles.Profile) -> rate_distortion_models.Job:
+    return rate_distortion_models.Job(name, 0, profile, RATE_DISTORTION)
 
 
 def _train_pooling(variant: str, profile: profiles.Profile) -> object:
@@ -231,11 +242,11 @@ def _train_pooling(variant: str, profile: profiles.Profile) -> object:
 
 
 TRAININGS: dict[str, Callable] = {
-    "1 VAE": lambda p: rate_distortion_training.network_of("vae2", p, 0),
-    "1 GAN": lambda p: rate_distortion_training.network_of("gan10", p, 0),
-    "1 AAE": lambda p: rate_distortion_training.network_of("aae10", p, 0),
-    "1 DCGAN": lambda p: rate_distortion_training.network_of("dcgan10-bre", p, 0),
-    "1 features": rate_distortion_curves.features,
+    "1 VAE": lambda p: rate_distortion_models.train(_job("vae2", p)),
+    "1 GAN": lambda p: rate_distortion_models.train(_job("gan10", p)),
+    "1 AAE": lambda p: rate_distortion_models.train(_job("aae10", p)),
+    "1 DCGAN": lambda p: rate_distortion_models.train(_job("dcgan10-bre", p)),
+    "1 features": lambda p: rate_distortion_runs.features(_job("vae10", p)),
     "2 LSTM": _chain("chain"),
     # On a device the padding is read with the rest, so that its dropout draws other numbers.
     "2 transformer": _chain("chain", base="transformer", dropout=0.0),
@@ -249,10 +260,14 @@ TRAININGS: dict[str, Callable] = {
     "4 steering": lambda p: _trained_steering(p),
     "4 judges": lambda p: text_judges.trained_judges(text_training.setup(p), "reviews"),
     **{f"5 {name}": partial(_train_pooling, name) for name in ("plain", "max", "aggressive")},
-    "6 VRNN": lambda p: hyper_rnn_training.trained("switching", "VRNN 6", p, 0),
-    "6 VHRNN": lambda p: hyper_rnn_training.trained("tunes", "VHRNN 28", p, 0),
-    "6 HyperLSTM": lambda p: hyper_rnn_training.trained("switching", "HyperLSTM", p, 0),
+    "6 VRNN": lambda p: _hyper_rnn("switching", "VRNN 6", p),
+    "6 VHRNN": lambda p: _hyper_rnn("tunes", "VHRNN 28", p),
+    "6 HyperLSTM": lambda p: _hyper_rnn("switching", "HyperLSTM", p),
 }
+
+
+def _hyper_rnn(dataset: str, model: str, profile: profiles.Profile) -> tuple:
+    return hyper_rnn_run.trained(dataset, model, profile, 0, _hyper_rnn_recipe())
 
 
 class Watched(NamedTuple):
@@ -346,8 +361,9 @@ class Types(TorchDispatchMode):
 
 
 def _first(profile: profiles.Profile) -> Iterator:
-    for _, make in rate_distortion_curves.jobs(profile):
-        yield make()
+    jobs = rate_distortion_runs.experiments(profile, RATE_DISTORTION)
+    for (job, ending), compute in jobs.items():
+        yield job.get(ending, compute)
 
 
 def _second(profile: profiles.Profile) -> Iterator:
@@ -361,9 +377,13 @@ def _second(profile: profiles.Profile) -> Iterator:
         ("shakespeare", "likelihood"),
         ("shakespeare", "phase II"),
     ):
-        yield bootstrap_runs.result(profile, recipe, dataset, method, 0)
-    yield bootstrap_runs.real_text(profile, recipe, "chain", 0)
-    yield bootstrap_runs.real_text(profile, recipe, "ptb", 0)
+        yield bootstrap_runs.result(
+            bootstrap_runs.Job(profile, dataset, recipe.texts[dataset], method, 0)
+        )
+    for dataset in ("chain", "ptb"):
+        yield bootstrap_runs.real_text(
+            bootstrap_runs.Job(profile, dataset, recipe.texts[dataset], "real", 0)
+        )
 
 
 def _third(profile: profiles.Profile) -> Iterator:
@@ -433,7 +453,7 @@ def _fifth(profile: profiles.Profile) -> Iterator:
 
 
 def _sixth(profile: profiles.Profile) -> Iterator:
-    t = hyper_rnn_training
+    recipe = _hyper_rnn_recipe()
     for dataset, model in (
         ("switching", "VRNN 6"),
         ("switching", "VHRNN 4"),
@@ -441,8 +461,8 @@ def _sixth(profile: profiles.Profile) -> Iterator:
         ("tunes", "VHRNN 28"),
         ("stocks", "VHRNN 16"),
     ):
-        yield t.result(profile, dataset, model, 0)
-    yield t.truth(profile)
+        yield hyper_rnn_run.result(profile, dataset, model, 0, recipe)
+    yield hyper_rnn_run.truth(profile, recipe)
     for emission in ("gaussian", "bernoulli"):
         model = hyper_rnn.DeterministicHyperRNN(3, 4, 4, emission).to(profile.device)
         model.calibrate(torch.full((3,), 0.5))
@@ -479,7 +499,7 @@ def _curve(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 def _language(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
     settings = bootstrap_runs.RECIPES["smoke"].texts["chain"]
-    trained = bootstrap_runs.train(profile, "chain", settings, "phase I", 0)
+    trained = bootstrap_runs.train(bootstrap_runs.Job(profile, "chain", settings, "phase I", 0))
     _shared(weights, "model", trained.model)
     _shared(weights, "critic", trained.critic)
     values = bootstrap_measures.measure(trained, settings)
@@ -548,18 +568,19 @@ def _pooled(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _particles(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = hyper_rnn_training.trained("switching", "VHRNN 4", profile, 0)
-    other = hyper_rnn_training.trained("switching", "HyperLSTM", profile, 0)
-    _shared(weights, "VHRNN", found.model)
-    _shared(weights, "HyperLSTM", other.model)
-    test = found.material.test
+    recipe = _hyper_rnn_recipe()
+    model = _hyper_rnn("switching", "VHRNN 4", profile)[0]
+    other = _hyper_rnn("switching", "HyperLSTM", profile)[0]
+    _shared(weights, "VHRNN", model)
+    _shared(weights, "HyperLSTM", other)
+    splits = hyper_rnn_run.splits("switching", recipe.training["switching"], recipe.sequences)
     generator = torch.Generator(profile.device).manual_seed(0)
-    written = hyper_rnn.generate(found.model, 6, 3, generator)
+    written = hyper_rnn.generate(model, 6, 3, generator)
     bounds = {
-        resample: hyper_rnn_training.likelihoods(found.model, test, 5, 0, resample)
+        resample: hyper_rnn_run.likelihoods(model, splits.test, 5, 0, resample)
         for resample in ("ess", "never", "always")
     }
-    exact = hyper_rnn_training.likelihoods(other.model, test, 1, 0)
+    exact = hyper_rnn_run.likelihoods(other, splits.test, 1, 0)
     return bounds | {"exact": exact, "written": written}
 
 
