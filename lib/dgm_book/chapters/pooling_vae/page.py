@@ -40,7 +40,7 @@ LADDER = (
     "plain", "annealing", "cyclical", "beta 0.4", "free bits", "aggressive", "scaled last", "mean",
     "max", "absmax", "logsumexp", "mean annealing", "max annealing",
 )  # fmt: skip
-RACE = ("plain", "annealing", "free bits", "mean", "max", "max annealing")  # shown at first
+FIRST_SHOWN = ("plain", "annealing", "free bits", "mean", "max", "max annealing")  # shown at first
 COLUMNS = {
     "log-lik.": "log_likelihood", "hidden": "hidden_log_likelihood", "rec.": "reconstruction",
     "KL": "kl", "inform.": "information", "units": "active_units", "time": "rows -1 seconds",
@@ -162,11 +162,11 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
         return {prefix + label(v): variants[v][:seeds] for v in names if v in variants}
 
     encoders, gained = ENCODERS.values(), ("plain", "mean", "max", "max annealing")
-    of_page = parts(main, encoders, seeds=1)
+    first_encoders = parts(main, encoders, seeds=1)
     return {
-        "encoders": of_page,
-        "influence": of_page,
-        "microscope": parts("endings", encoders, "generated, ", 1) | of_page,
+        "encoders": first_encoders,
+        "influence": first_encoders,
+        "microscope": parts("endings", encoders, "generated, ", 1) | first_encoders,
         "dispersion": parts(main, encoders),
         "race": parts(main, chapter.main, seeds=1),
         "positions": parts("endings", gained, "generated, ") | parts(main, gained),
@@ -241,9 +241,9 @@ def claims(chapter: Chapter) -> list[Claim]:
         "last_state_collapses": _collapses(chapter),
         "max_prevents_collapse": _prevents(chapter, "max"),
         "mean_prevents_collapse": _prevents(chapter, "mean"),
-        "features_more_dispersed": _both_gain(chapter, "features relative"),
+        "features_more_dispersed": _pooling_gains(chapter, "features relative"),
         "likelihood_above_plain": _likelihood(chapter),
-        "likelihood_with_words_hidden": _both_gain(chapter, "hidden_log_likelihood"),
+        "likelihood_with_words_hidden": _pooling_gains(chapter, "hidden_log_likelihood"),
         "likelihood_comparable": _comparable(chapter),
         "costs_nothing": _cost(chapter),
         "gain_is_content": _content(chapter),
@@ -270,7 +270,7 @@ def _prevents(chapter: Chapter, pooling: str) -> Outcome:
     return Outcome(all_hold([informed, bool(used.mean() >= 0.8)]), values)
 
 
-def _both_gain(chapter: Chapter, metric: str) -> Outcome:
+def _pooling_gains(chapter: Chapter, metric: str) -> Outcome:
     gains = {k: chapter.gain(k, metric) for k in ("max", "mean")}
     values = {"gains": _joined(gains), "reversed": _joined(dict(reversed(gains.items())))}
     return Outcome(all_hold(map(is_above_zero, gains.values())), values)
@@ -330,7 +330,7 @@ def _whatever(chapter: Chapter) -> Outcome:
 # What figures and widgets show
 
 
-def page_race(chapter: Chapter) -> list[dict[str, Any]]:
+def page_training(chapter: Chapter) -> list[dict[str, Any]]:
     """Training of every variant on the main data set, first seed each."""
     names = ("seconds", "step", "log_likelihood", "kl", "information", "reconstruction",
              "active_units")  # fmt: skip

@@ -73,8 +73,8 @@ def load_splits(dataset: str, s: Settings, front: bool = False) -> Splits:
     sizes = (s.n_training, s.n_validation, s.n_test)
     if dataset == "endings":
         whole = Sentences(*synthetic.shared_endings(sum(sizes), 0, front=front))
-        ends = list(itertools.accumulate(sizes, initial=0))
-        parts = [_select(whole, range(*ends_of)) for ends_of in itertools.pairwise(ends)]
+        bounds = itertools.pairwise(itertools.accumulate(sizes, initial=0))
+        parts = [_select(whole, range(*bound)) for bound in bounds]
     elif front:
         raise ValueError(f"front moves the ending of the generated sentences: {dataset} has none")
     else:
@@ -198,25 +198,40 @@ def still_ahead(rows: list[dict[str, Any]], s: Settings) -> bool:
     return rising and rows[-1]["step"] < s.ahead
 
 
+def objective(
+    model: TextVAE,
+    variant: plan.Variant,
+    s: Settings,
+    sentences: Tensor,
+    i: int,
+    generator: torch.Generator,
+) -> TextVAETerms:
+    """What the variant minimises at step i, for sentences (B, T) of one length."""
+    rise = max(1, round(s.rise * s.steps) if variant.schedule == "linear" else s.steps // 4)
+    with autocast(sentences.device, s.bf16):
+        return paper.pooling_objective(
+            model,
+            sentences,
+            None,
+            generator,
+            beta=paper.kl_weight(i + 1, variant.schedule, variant.beta, rise),
+            free_bits=s.free_bits if variant.free_bits else None,
+            per_dimension=variant.per_dimension,
+            word_dropout_rate=s.word_dropout if variant.word_dropout else 0.0,
+        )
+
+
 def make_step(
     model: TextVAE, variant: plan.Variant, s: Settings, splits: Splits, seed: int, device: str
 ) -> tuple[Callable[[TrainingState, int], dict[str, Tensor]], int]:
     """The step of `fit`, whose batches are their numbers; and the steps of an epoch."""
     picks = text.length_batches(splits.training.lengths, s.batch_size, seed)
     tokens = splits.training.tokens.to(device)
-    rise = max(1, round(s.rise * s.steps) if variant.schedule == "linear" else s.steps // 4)
-    options = {
-        "free_bits": s.free_bits if variant.free_bits else None,
-        "per_dimension": variant.per_dimension,
-        "word_dropout_rate": s.word_dropout if variant.word_dropout else 0.0,
-    }
 
     def terms(generator: torch.Generator, batch: int, i: int) -> TextVAETerms:
         chosen = picks(batch)
         sentences = tokens[chosen.to(device), : int(splits.training.lengths[chosen[0]])]
-        beta = paper.kl_weight(i + 1, variant.schedule, variant.beta, rise)
-        with autocast(sentences.device, s.bf16):
-            return paper.pooling_objective(model, sentences, None, generator, beta=beta, **options)
+        return objective(model, variant, s, sentences, i, generator)
 
     def run_ahead(generator: torch.Generator, i: int, factor: float) -> None:
         epoch = i - i % picks.steps_per_epoch
@@ -236,14 +251,14 @@ def make_step(
         ahead = variant.aggressive and still_ahead(state.measurements, s)
         if ahead:
             run_ahead(state.generator, i, factor)
-        objective = terms(state.generator, i, i)
+        values = terms(state.generator, i, i)
         state.optimizer.zero_grad(set_to_none=True)
-        objective.value.mean().backward()
+        values.value.mean().backward()
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         if ahead:
             model.posterior.zero_grad(set_to_none=True)
         state.optimizer.step()
-        return {name: value.detach().mean() for name, value in objective._asdict().items()}
+        return {name: value.detach().mean() for name, value in values._asdict().items()}
 
     return step, picks.steps_per_epoch
 
