@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, bound, evaluate
-from dgm_book.chapters.variational_hyper_rnn.training import can_compile
+from dgm_book.chapters.variational_hyper_rnn.run import can_compile
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 N, ROUNDS, LEAST = 4, 15, {"cpu": 1.5, "cuda": 4.0}

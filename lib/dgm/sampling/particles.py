@@ -108,7 +108,7 @@ def particle_bound(
         state = type(state)(*resampled)
         ess.append(weighing.effective)
     assert weighing is not None  # there is at least one step
-    return ParticleBound(total_of(weighing), torch.stack(ess).detach())
+    return ParticleBound(bound_so_far(weighing), torch.stack(ess).detach())
 
 
 def particle_bound_compiled(
@@ -165,7 +165,7 @@ def particle_bound_compiled(
             step, context, state, x, noise[steps], draws, lengths - t, weighing, threshold
         )
         ess.append(effective)
-    total = total_of(weighing)
+    total = bound_so_far(weighing)
     if validate and bool(total.isnan().any()):
         raise ValueError(f"weights of sequences {total.isnan().nonzero()[:5, 0].tolist()} are NaN")
     return ParticleBound(total, torch.cat(ess)[:n_steps])
@@ -234,7 +234,7 @@ def start_weighing(like: Tensor) -> Weighing:
     return Weighing(zeros, zeros[:, 0], torch.full_like(zeros[:, 0], float(like.shape[1])))
 
 
-def total_of(weighing: Weighing) -> Tensor:
+def bound_so_far(weighing: Weighing) -> Tensor:
     """The bound (B,) after the steps so far, nats."""
     log_weight, total, _ = weighing
     return total + log_weight.logsumexp(1) - math.log(log_weight.shape[1])

@@ -18,10 +18,14 @@ X = (0.5, -0.2, 1.1, 0.7, -0.4)
 LOG_P = -6.118648300
 # Mean log-likelihood estimates of the specification, with their errors: bootstrap proposal, 40 000 runs.
 PRINTED = {
-    (1, "never"): (-17.83, 0.08), (4, "never"): (-8.378, 0.016), (4, "ess"): (-7.210, 0.010),
-    (4, "always"): (-7.028, 0.009), (16, "never"): (-6.649, 0.01), (16, "ess"): (-6.300, 0.01),
+    (1, "never"): (-17.83, 0.08),
+    (4, "never"): (-8.378, 0.016),
+    (4, "ess"): (-7.210, 0.010),
+    (4, "always"): (-7.028, 0.009),
+    (16, "never"): (-6.649, 0.01),
+    (16, "ess"): (-6.300, 0.01),
     (16, "always"): (-6.270, 0.01),
-}  # fmt: skip
+}
 
 
 class Walk(NamedTuple):
@@ -413,9 +417,14 @@ class TestInvariances:
         together = particle_bound(start, table(noise, SHARP), x, lengths, 6, rule, rng())
         for b, n in enumerate(lengths.tolist()):
             alone = particle_bound(
-                start, table(noise[b : b + 1, :n], SHARP), x[b : b + 1, :n], lengths[b : b + 1],
-                6, rule, rng(b),
-            )  # fmt: skip
+                start,
+                table(noise[b : b + 1, :n], SHARP),
+                x[b : b + 1, :n],
+                lengths[b : b + 1],
+                6,
+                rule,
+                rng(b),
+            )
             torch.testing.assert_close(
                 alone.log_likelihood[0], together.log_likelihood[b], rtol=1e-12, atol=0
             )
