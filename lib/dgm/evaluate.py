@@ -14,7 +14,7 @@ import contextlib
 import datetime
 import importlib
 import inspect
-import io
+import itertools
 import math
 import numbers
 import os
@@ -33,25 +33,26 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from dgm import checkpoint, paths
-from dgm.papers.rate_distortion import RateDistortionCurve, rate_distortion_curve
+from dgm.papers.rate_distortion import RateDistortionCurve, SamplerOptions, rate_distortion_curve
 from dgm.progress import progress_bar
-from dgm.sampling.decoder_checks import Decoder, count, own_context
-from dgm.sampling.decoder_target import (
-    FORCE_PRECISIONS,
-    DecoderTarget,
+from dgm.sampling.decoder_checks import (
+    Decoder,
     check_betas,
     check_images,
-    energy_scale,
-    prepared,
+    count,
+    named_device,
+    own_context,
 )
-from dgm.sampling.pilot import SCHEDULES, check_settings
+from dgm.sampling.decoder_target import FORCE_PRECISIONS, DecoderTarget, energy_scale, prepared
+from dgm.sampling.hmc import whole_seeds
+from dgm.sampling.pilot import check_options
 from dgm.sampling.resume import digest, plain, same_probe
+from dgm.sampling.schedules import SCHEDULES, steps_per_beta
 
-OURS = ("scale", "checkpoint", "seed")  # arguments of the engine that each shard is given here
+NOT_DESCRIBED = ("device", "progress", "checkpoint", "scale", "options")
 PROBES = 8
 START = datetime.timedelta(minutes=5)  # for all ranks to find each other
 WORK = datetime.timedelta(days=7)  # a rank may wait for another as long as a shard takes
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 class _Refusal(ValueError):  # noqa: N818
@@ -67,7 +68,7 @@ class Job(NamedTuple):
     shard_size: int
     seed: int
     output: Path
-    description: dict[str, Any]  # of all that the numbers depend on; kept in each shard's file
+    description: dict[str, Any]  # of all that the numbers depend on; it is in each shard's file
 
     @property
     def n_shards(self) -> int:
@@ -95,7 +96,7 @@ def evaluate(
     device: str | torch.device | None = None,
     **arguments: Any,
 ) -> RateDistortionCurve:
-    """`rate_distortion_curve` in shards that are kept as files, shared among torchrun's ranks.
+    """`rate_distortion_curve` in shards that are saved as files, shared among torchrun's ranks.
 
     Ranks with the same number of threads on the same kind of device give the numbers of one process
     bit for bit. The output folder must be one that all ranks see.
@@ -105,12 +106,12 @@ def evaluate(
         x: N images (N, ...), the same on every rank.
         latent_dim: D.
         betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
-        output: folder of the finished shards; those of an earlier start are reused. ~ is the home folder.
-        shard_size: images a shard. A shard holds shard_size * n_chains chains at once.
+        output: folder of the finished shards; those of an earlier start are reused.
+        shard_size: images per shard. A shard holds shard_size * n_chains chains at once.
         seed: with an image's index it gives that image's random numbers.
         device: None: where the decoder is. "cuda" gives each rank of a machine its own GPU.
-        **arguments: any others of `rate_distortion_curve`, such as prior, distortion, schedule and precision;
-            step_sizes a number or None.
+        **arguments: any others of `rate_distortion_curve`, such as prior, distortion, precision and
+            options; step_sizes a number or None.
 
     Returns:
         The curve of all images, on every rank, without step sizes.
@@ -129,16 +130,13 @@ def evaluate(
 
 @contextlib.contextmanager
 def _ranks() -> Iterator[tuple[int, int, Any]]:
-    """This process's rank, how many there are, and their group (None: the default one).
-
-    They are torchrun's, those of a group already made, or this process alone.
-    """
+    """This process's rank, how many there are, and their group (None: the default one)."""
     if dist.is_available() and dist.is_initialized():
         yield dist.get_rank(), dist.get_world_size(), None
     elif dist.is_available() and dist.is_torchelastic_launched():
         try:
-            # Results travel as files and ranks only wait for each other; unlike nccl, gloo tells a rank
-            # that waits when another has died.
+            # Results travel as files and ranks only wait for each other; unlike nccl, gloo tells a
+            # rank that waits when another has died.
             dist.init_process_group("gloo", timeout=START)
             group = dist.new_group(timeout=WORK)
         except RuntimeError as error:
@@ -152,8 +150,9 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
             dist.destroy_process_group()
     elif os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         raise _Refusal(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this process, so "
-            "each would do all the work: start it by torchrun, or unset RANK and WORLD_SIZE"
+            f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this "
+            "process, so each would do all the work: start it by torchrun, or unset RANK and "
+            "WORLD_SIZE"
         )
     else:
         yield 0, 1, None
@@ -165,27 +164,14 @@ def _own_device(
     """The device of this rank: of several on one machine, each has a GPU of its own."""
     if device is None:
         parameter = next(decoder.parameters(), None)
-        if n_ranks == 1 or parameter is None or parameter.device.type != "cuda":
+        if n_ranks == 1 or parameter is None or not parameter.is_cuda:
             return None
         device = "cuda"
-    try:
-        device = torch.device(device)
-    except (RuntimeError, TypeError):
-        raise ValueError(f"device must be cpu, cuda, cuda:0 or the like, got {device!r}") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {str(device)!r} was asked for, but no GPU answers: use 'cpu'")
-    if device.index is not None or device.type not in ("cpu", "cuda"):
-        try:
-            torch.zeros(1, device=device).item()
-        except Exception as error:
-            raise ValueError(
-                f"device {str(device)!r} cannot be used: {_in_short(error)}"
-            ) from error
-    if device == torch.device("cuda") and n_ranks > 1:
+    if str(device) == "cuda" and n_ranks > 1 and torch.cuda.is_available():
         local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))
         device = torch.device("cuda", local % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    return device
+    return named_device(device)
 
 
 def _job(
@@ -196,35 +182,34 @@ def _job(
     seed: int,
     arguments: dict[str, Any],
 ) -> Job:
-    """Checks everything that can be checked before the first shard, that of old shards included."""
+    """Checks all that can be checked before the first shard, that of old shards included."""
     decoder, shard_size = Decoder(decoder), count(shard_size, "shard_size")
-    seed = count(seed, "seed", 0)
-    for name in {"checkpoint", "scale"} & arguments.keys():
-        raise ValueError(f"{name} is chosen by evaluate itself: leave it out")
-    if not isinstance(arguments.get("step_sizes"), numbers.Real | None):
-        raise ValueError("step_sizes of single images cannot be given here: a number, or None")
+    seed = whole_seeds(count(seed, "seed", 0))
     bound = inspect.signature(rate_distortion_curve).bind(decoder, x, **arguments)
     bound.apply_defaults()
     settings = {name: bound.arguments[name] for name in list(bound.arguments)[2:]}
-    settings["betas"] = check_betas(settings["betas"]).tolist()
-    names = ("schedule", "mass", "jitter", "n_chains", "step_sizes", "scale")
-    check_settings(*(settings[name] for name in names))
-    x = check_images(x)
+    options = settings["options"]
+    check_options(options, settings["n_chains"], settings["step_sizes"])
+    for name, value in (("checkpoint", settings["checkpoint"]), ("scale", options.scale)):
+        if value is not None:
+            raise ValueError(f"{name} is chosen by evaluate itself: leave it out")
+    if not isinstance(settings["step_sizes"], numbers.Real | None):
+        raise ValueError("step_sizes of single images cannot be given here: a number, or None")
+    betas, x = check_betas(settings["betas"]), check_images(x)
+    steps_per_beta(settings["temperatures_per_beta"], betas, 1.0, settings["latent_dim"])
+    count(settings["n_leapfrog"], "n_leapfrog")
+    settings["betas"] = betas.tolist()
     scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
+    described = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
     description = {
-        **{name: plain(value) for name, value in settings.items()},
-        "seed": seed,
-        "shard_size": shard_size,
+        **{name: plain(v) for name, v in described.items() if name not in NOT_DESCRIBED},
         "images": digest([x.flatten(1)]),
         "decoder": type(decoder.given).__qualname__ + " " + digest(decoder.state_dict().values()),
         "probe": probe,
     }
-    for name in ("device", "progress", "checkpoint", "scale"):
-        description.pop(name, None)
-    arguments = {name: value for name, value in settings.items() if name not in OURS}
-    arguments["scale"] = scale
-    output = Path(output).expanduser()
-    job = Job(decoder, x, arguments, shard_size, seed, output, description)
+    settings["options"] = options._replace(scale=scale)
+    del settings["seed"], settings["checkpoint"]  # each shard has its own
+    job = Job(decoder, x, settings, shard_size, seed, Path(output).expanduser(), description)
     for shard in set(range(job.n_shards)) - set(job.missing()):
         _check_same(job, shard)
     return job
@@ -233,29 +218,23 @@ def _job(
 def _prior_scale(
     decoder: nn.Module, x: Tensor, seed: int, settings: dict[str, Any]
 ) -> tuple[float, Tensor]:
-    """The scale of the temperature schedule, one for all shards, and a few numbers to know a run by.
+    """The scale of the temperatures, one for all shards, and a few numbers to know a run by.
 
-    Three digits of the scale are kept, so that ranks on unlike machines agree.
+    Three significant digits of the scale count, so that ranks on unlike machines agree.
     """
-    with prepared(decoder, settings["device"], settings["precision"]) as (decoder, options):
-        problem = DecoderTarget(
-            decoder,
-            x.flatten(1).to(**options),
-            settings["latent_dim"],
-            settings["n_chains"],
-            settings["prior"],
-            settings["distortion"],
-            settings["force_precision"],
-        )
-        position = problem.sample_prior(torch.Generator(options["device"]).manual_seed(seed))
-        problem.check(position, x.shape[1:])
-        state = problem.target(position)
+    with prepared(decoder, settings["device"], settings["precision"]) as (decoder, like):
+        names = ("latent_dim", "n_chains", "prior", "distortion")
+        given, forces = [settings[name] for name in names], settings["options"].force_precision
+        target = DecoderTarget(decoder, x.flatten(1).to(**like), *given, forces)
+        position = target.sample_prior(torch.Generator(like["device"]).manual_seed(seed))
+        target.check(position, x.shape[1:])
+        state = target(position)
     probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]])
     return float(f"{energy_scale(state.energy, len(x)):.3g}"), probe.cpu()
 
 
 def _check_same(job: Job, shard: int) -> None:
-    """Refuses a finished shard that other arguments made."""
+    """Refuses a finished shard of other arguments."""
     saved = checkpoint.load(job.path(shard)).get("description", {})
     ours = job.description
     differ = [name for name in ours if name != "probe" and saved.get(name, "") != ours[name]]
@@ -269,16 +248,18 @@ def _check_same(job: Job, shard: int) -> None:
 
 
 def _run(job: Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
-    """Evaluates this rank's part of the missing shards, waits for the others, and joins them all."""
+    """Evaluates this rank's part of the missing shards, waits for the others, and joins them."""
     missing = job.missing()
     _wait(n_ranks, group)  # until all have looked, since finished files appear from here on
-    mine = missing[rank::n_ranks]
+    mine, quiet = missing[rank::n_ranks], rank > 0 or not job.arguments["progress"]
     with _report_at_the_end(job, rank, n_ranks):
-        quiet = rank > 0 or not job.arguments["progress"]
         for shard in progress_bar(mine, unit="shard", disable=quiet or len(mine) < 2, leave=False):
             _evaluate_shard(job, shard, progress=not quiet)
         _wait(n_ranks, group)
-        return _join(job)
+        parts = [checkpoint.load(job.path(shard))["curve"] for shard in range(job.n_shards)]
+    beta = parts[0].pop("beta")
+    columns = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    return RateDistortionCurve(beta=beta, **columns)
 
 
 def _wait(n_ranks: int, group: Any) -> None:
@@ -305,23 +286,15 @@ def image_seed(seed: int, index: int) -> int:
     return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 2
 
 
-def _join(job: Job) -> RateDistortionCurve:
-    parts = [checkpoint.load(job.path(shard))["curve"] for shard in range(job.n_shards)]
-    beta = parts[0].pop("beta")
-    return RateDistortionCurve(
-        beta=beta, **{name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
-    )
-
-
 @contextlib.contextmanager
 def _report_at_the_end(job: Job, rank: int, n_ranks: int) -> Iterator[None]:
-    """When this rank has to stop early, tells what is finished and how to go on.
+    """When this rank has to stop early, say what is finished and how to go on.
 
-    torchrun ends the other ranks with SIGTERM when one has died. Ranks 0 and 1 speak, since one
-    of them may be the one that died.
+    torchrun ends the other ranks with SIGTERM when one has died. Ranks 0 and 1 speak, since one of
+    them may be the one that died.
     """
 
-    def tell(reason: str) -> None:
+    def report(reason: str) -> None:
         missing = job.missing()
         finished = [shard for shard in range(job.n_shards) if shard not in missing]
         if rank < 2:
@@ -335,14 +308,14 @@ def _report_at_the_end(job: Job, rank: int, n_ranks: int) -> Iterator[None]:
             )
 
     def stop(number: int, frame: FrameType | None) -> None:
-        tell("told to end, as when another rank has died")
+        report("it was asked to end, as when another rank has died")
         os._exit(128 + number)
 
     before = signal.signal(signal.SIGTERM, stop) if n_ranks > 1 else None
     try:
         yield
     except BaseException as error:
-        tell(type(error).__name__)
+        report(type(error).__name__)
         raise
     finally:
         if n_ranks > 1:
@@ -351,20 +324,14 @@ def _report_at_the_end(job: Job, rank: int, n_ranks: int) -> Iterator[None]:
 
 def _ranges(numbers: list[int]) -> str:
     """Ascending numbers in short: 0-3, 6."""
-    runs: list[list[int]] = []
-    for number in numbers:
-        if runs and runs[-1][-1] == number - 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
+    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in group] for _, group in groups]
     return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs) or "none"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status, 2 for arguments that do not fit."""
-    options = _parser().parse_args(arguments)
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    options = vars(_parser().parse_args(arguments))
     try:
         with _ranks() as (rank, n_ranks, group):
             try:
@@ -377,9 +344,7 @@ def main(arguments: list[str] | None = None) -> int:
             curve = _run(job, rank, n_ranks, group)
             if rank == 0:
                 curve.save(job.output / "curve.safetensors")
-                picture = io.BytesIO()
-                curve.plot().savefig(picture, format="png", dpi=150)
-                checkpoint.write_bytes(job.output / "curve.png", picture.getvalue())
+                checkpoint.write_bytes(job.output / "curve.png", curve.png())
                 print(f"{table(curve)}\nwritten: curve.safetensors, curve.png in {job.output}")
     except _Refusal as refusal:
         print(f"error: {refusal}", file=sys.stderr, flush=True)
@@ -390,119 +355,88 @@ def main(arguments: list[str] | None = None) -> int:
 def table(curve: RateDistortionCurve) -> str:
     """A curve as lines of text: means over images, with standard errors."""
     mean = curve.mean()
-    lines = [
-        f"{'beta':>9} {'rate, nats':>18} {'distortion':>18} {'log Z':>20} {'chains':>7} {'accepted':>8}"
-    ]
+    names = ("rate, nats", "distortion", "log Z")
+    lines = [f"{'beta':>9} {''.join(f'{n:>20}' for n in names)} {'chains':>7} {'accepted':>8}"]
     for r, beta in enumerate(mean.beta.tolist()):
-        pairs = [
+        values = [
             f"{float(value[r]):.2f} ± {float(error[r]):.2f}"
             for value, error in zip(mean[1::2], mean[2::2], strict=True)
         ]
-        lines.append(
-            f"{beta:9.4g} {pairs[0]:>18} {pairs[1]:>18} {pairs[2]:>20} "
-            f"{float(curve.ess[r].mean()):7.1f} {float(curve.acceptance[r].mean()):8.2f}"
-        )
+        chains, accepted = (float(v[r].mean()) for v in (curve.ess, curve.acceptance))
+        columns = "".join(f"{value:>20}" for value in values)
+        lines.append(f"{beta:9.4g} {columns} {chains:7.1f} {accepted:8.2f}")
     return "\n".join([*lines, "means over images ± standard errors; chains: effective sample size"])
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m dgm.evaluate", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    function = "package.module:function"
-    parser.add_argument("--decoder", required=True, metavar=function, help="returns the module")
-    parser.add_argument(
-        "--images", required=True, type=paths.expanded, help=".npy or .safetensors, (N, ...)"
-    )
-    parser.add_argument("--latent-dim", required=True, type=_positive)
-    parser.add_argument("--betas", required=True, type=float, nargs="+", help="ascending")
-    parser.add_argument(
-        "--output", required=True, type=paths.expanded, help="folder for shards and curve"
-    )
-    parser.add_argument("--prior", metavar=function, help="returns it; N(0, I) when left out")
-    parser.add_argument("--distortion", metavar=function, help="the function itself")
-    parser.add_argument("--shard-size", type=_positive, default=16, help="images a shard")
-    parser.add_argument("--chains", type=_positive, default=40, help="an image")
-    parser.add_argument("--leapfrog", type=_positive, default=20, help="steps a transition")
-    parser.add_argument(
-        "--temperatures", type=_positive, help="a recorded beta; chosen when left out"
-    )
-    parser.add_argument("--schedule", choices=SCHEDULES, default="default", help="of temperatures")
-    parser.add_argument("--force-precision", choices=FORCE_PRECISIONS, default="same")
-    parser.add_argument("--seed", type=_seed, default=0)
-    parser.add_argument("--device", help="cpu or cuda; a GPU where there is one, when left out")
-    parser.add_argument(
-        "--threads", type=_positive, help="of each rank, at most; PyTorch's choice when left out"
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m dgm.evaluate", description=__doc__)
+    parser.formatter_class, add = raw, parser.add_argument
+    function = {"metavar": "package.module:function"}
+    add("--decoder", required=True, help="returns the module", **function)
+    add("--images", required=True, type=paths.expanded, help=".npy or .safetensors, (N, ...)")
+    add("--latent-dim", required=True, type=int)
+    add("--betas", required=True, type=float, nargs="+", help="ascending")
+    add("--output", required=True, type=paths.expanded, help="folder for shards and curve")
+    add("--prior", help="returns it; N(0, I) when left out", **function)
+    add("--distortion", help="the function itself", **function)
+    add("--shard-size", type=int, default=16, help="images per shard")
+    add("--chains", type=int, default=40, dest="n_chains", help="per image")
+    add("--leapfrog", type=int, default=20, dest="n_leapfrog", help="steps per transition")
+    text = "per recorded beta; chosen when left out"
+    add("--temperatures", type=int, dest="temperatures_per_beta", help=text)
+    add("--schedule", choices=SCHEDULES, default="default", help="of temperatures")
+    add("--force-precision", choices=FORCE_PRECISIONS, default="auto")
+    add("--seed", type=int, default=0)
+    add("--device", help="cpu or cuda; a GPU where there is one, when left out")
+    add("--threads", type=int, help="of each rank, at most; PyTorch's choice when left out")
     return parser
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text}")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**63:
-        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to 2^63 - 1, got {text}")
-    return int(text)
-
-
-def _job_of(options: argparse.Namespace, n_ranks: int) -> Job:
-    check_betas(options.betas)
-    x = _read_images(options.images)
-    decoder = _find(options.decoder, "--decoder")
+def _job_of(options: dict[str, Any], n_ranks: int) -> Job:
+    """The job of the command line's options, after all checks."""
+    if (threads := options.pop("threads")) is not None:
+        torch.set_num_threads(count(threads, "threads"))
+    check_betas(options["betas"])
+    x, path = _read_images(options.pop("images")), options.pop("decoder")
+    decoder = _find("--decoder", path, called=True)
     if not isinstance(decoder, nn.Module):
-        decoder = _call(decoder, f"--decoder {options.decoder}")
-    if not isinstance(decoder, nn.Module):
-        raise ValueError(
-            f"--decoder {options.decoder} gave a {type(decoder).__name__}, no nn.Module"
-        )
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    arguments = {
-        "latent_dim": options.latent_dim,
-        "betas": options.betas,
-        "n_chains": options.chains,
-        "n_leapfrog": options.leapfrog,
-        "temperatures_per_beta": options.temperatures,
-        "schedule": options.schedule,
-        "force_precision": options.force_precision,
-        "device": _own_device(device, decoder, n_ranks),
-    }
-    if options.prior:
-        prior = _find(options.prior, "--prior")
-        arguments["prior"] = _call(prior, f"--prior {options.prior}")
-    if options.distortion:
-        arguments["distortion"] = _find(options.distortion, "--distortion")
-    return _job(decoder, x, options.output, options.shard_size, options.seed, arguments)
+        raise ValueError(f"--decoder {path} gave a {type(decoder).__name__}, no nn.Module")
+    device = options["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
+    options["device"] = _own_device(device, decoder, n_ranks)
+    if options["prior"]:
+        options["prior"] = _find("--prior", options["prior"], called=True)
+    distance = options.pop("distortion")
+    if distance:
+        options["distortion"] = _find("--distortion", distance, called=False)
+    names = ("force_precision", "schedule")
+    options["options"] = SamplerOptions(**{name: options.pop(name) for name in names})
+    run = [options.pop(name) for name in ("output", "shard_size", "seed")]
+    return _job(decoder, x, *run, options)
 
 
-def _find(path: str, option: str) -> Any:
-    """What stands under a name in a module that can be imported from here."""
+def _find(option: str, path: str, called: bool) -> Any:
+    """What stands under module:name, or, unless it is a module, what it returns when called."""
     module, _, name = path.partition(":")
     if not module or not name:
         raise ValueError(f"{option} must read package.module:function, got {path!r}")
     try:
-        found = importlib.import_module(module)
+        source = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(f"{option} {path}: {error}; started in {Path.cwd()}") from error
     except (Exception, SystemExit) as error:
         raise ValueError(f"{option} {path}: importing it raised {_in_short(error)}") from error
-    if not callable(getattr(found, name, None)):
-        raise ValueError(f"{option} {path}: {found.__file__} has no function {name!r}")
-    return getattr(found, name)
-
-
-def _call(function: Callable[[], Any], option: str) -> Any:
-    """What the user's function returns."""
+    function = getattr(source, name, None)
+    if not callable(function):
+        raise ValueError(f"{option} {path}: {source.__file__} has no function {name!r}")
     try:
-        return function()
+        return function() if called and not isinstance(function, nn.Module) else function
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{option} raised {_in_short(error)}") from error
+        raise ValueError(f"{option} {path} raised {_in_short(error)}") from error
 
 
 def _in_short(error: BaseException) -> str:
-    """An error in one line, with its kind and place unless it is this library's own word to the user."""
+    """An error in one line, with its kind and place unless it is this library's own message."""
     message = " ".join(str(error).split())
     if isinstance(error, ValueError | OSError):
         return message
@@ -519,28 +453,27 @@ def _read_images(path: Path) -> Tensor:
         if path.suffix == ".npy":
             with path.open("rb") as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
-            native = array.astype(array.dtype.newbyteorder("="), copy=False)
-            numbers = str(native.dtype)
-            x = torch.from_numpy(native) if hasattr(torch, numbers) else None
+            kind = str(array.dtype.newbyteorder("="))
+            x = torch.from_numpy(array.astype(kind)) if hasattr(torch, kind) else None
         else:
             tensors = safetensors.torch.load_file(path)
             if len(tensors) != 1 and "images" not in tensors:
                 raise ValueError(f"of its tensors {sorted(tensors)} none is named 'images'")
             x = tensors.get("images", next(iter(tensors.values())))
-            numbers = str(x.dtype).removeprefix("torch.")
+            kind = str(x.dtype).removeprefix("torch.")
     except (ValueError, OSError, MemoryError, safetensors.SafetensorError) as error:
         raise ValueError(f"--images: {path} cannot be read: {_in_short(error)}") from error
-    if x is not None and x.dtype in FLOATS:
+    if x is None or x.is_complex():
+        raise ValueError(f"--images: {path} holds {kind}: save them as float32 or float64")
+    if x.is_floating_point():
         return x
-    if numbers.startswith(("int", "uint", "bool")):
-        x = x.double()  # which has a smallest value for each of them
-        if x.numel() and not (x.min() >= 0 and x.max() <= 1):
-            raise ValueError(
-                f"--images: {path} holds whole numbers ({numbers}) beyond 0 and 1: scale them to what the "
-                "decoder draws, for example images / 255, and save them as float32"
-            )
-        return x.float()
-    raise ValueError(f"--images: {path} holds {numbers}: save them as float32 or float64")
+    x = x.double()  # which has a smallest value for each kind of whole number
+    if x.numel() and not (x.min() >= 0 and x.max() <= 1):
+        raise ValueError(
+            f"--images: {path} holds whole numbers ({kind}) beyond 0 and 1: scale them to what the "
+            "decoder draws, for example images / 255, and save them as float32"
+        )
+    return x.float()
 
 
 if __name__ == "__main__":

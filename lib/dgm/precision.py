@@ -14,14 +14,10 @@ Steps = TypeVar("Steps", Tensor, PackedSequence)
 
 
 def mixed_precision_dtype(device: Device) -> torch.dtype | None:
-    """What the products of a mixed-precision step are computed in; None is float32, as all else is.
+    """What the products of a mixed-precision step are computed in; None is float32.
 
-    Args:
-        device: "cpu", "cuda:0" and the like.
-
-    Returns:
-        bfloat16 on a CPU, and on CUDA from compute capability 8.0 on; before, it is only emulated, and
-        float16 would need a gradient scaler.
+    bfloat16 on a CPU, and on CUDA from compute capability 8.0 on; before, it is only emulated, and
+    float16 would need a gradient scaler.
     """
     device = torch.device(device)
     if device.type == "cpu":
@@ -32,7 +28,7 @@ def mixed_precision_dtype(device: Device) -> torch.dtype | None:
 
 
 def autocast(device: Device, enabled: bool = True) -> torch.autocast:
-    """The context of a training step in `mixed_precision_dtype`; without effect where that is None."""
+    """A training step's context in `mixed_precision_dtype`; no effect where that is None."""
     dtype = mixed_precision_dtype(device) if enabled else None
     return torch.autocast(torch.device(device).type, dtype, enabled=dtype is not None)
 

@@ -19,7 +19,7 @@ __all__ = ["History", "TrainingState", "fit"]
 
 @dataclass
 class TrainingState:
-    """All that changes while a model is trained. `fit` sets the fields after `generator`.
+    """All that changes while a model is trained; `fit` sets what comes after the generator.
 
     Attributes:
         model: The model, with all its parameters and buffers.
@@ -90,8 +90,8 @@ def fit(
         checkpoint_seconds: Seconds between checkpoints; 0 writes one after each step.
         description: Text before the progress bar.
         progress: Whether to show a bar with the time left and the latest terms.
-        history_every: Steps in a window of the history. Terms stay on their device meanwhile: the
-            loop waits for the device once per window, measurement and checkpoint.
+        history_every: Steps in a window of the history. The loop waits for the device only once per
+            window, measurement and checkpoint.
         measure: state -> named values (tensors, or what JSON can hold); `state.measurements` holds
             the rows before. What it raises ends the training.
         measure_every: Measures after every so many steps and after the last; or after these
@@ -118,7 +118,11 @@ def fit(
             f"steps={steps}, history_every={history_every}, checkpoint_seconds={checkpoint_seconds}"
             ": want steps >= 0, history_every >= 1, checkpoint_seconds >= 0"
         )
-    due = _measured_steps(measure, measure_every, keep_best, best, steps)
+    if measure is None and (measure_every is not None or keep_best is not None):
+        raise ValueError("measure_every and keep_best want a measure too")
+    if best not in ("lowest", "highest"):
+        raise ValueError(f"best={best!r}: want 'lowest' or 'highest'")
+    due = _measured_steps(measure_every, steps) if measure else []
     run = _Run(state, checkpoint, history_every, keep_best, best)
     run.resume(steps, due)
     bar = progress_bar(
@@ -134,40 +138,27 @@ def fit(
             if measure and 0 in due and not state.measurements:
                 run.measure(measure)
             while state.steps < steps:
-                run.recorder.add(step(state, batches(state.steps)))
+                run.add(step(state, batches(state.steps)))
                 state.steps += 1
                 bar.update()
                 if state.steps % history_every == 0:
-                    bar.set_postfix(run.recorder.close_window(), refresh=False)
+                    bar.set_postfix(run.close_window(), refresh=False)
                 if measure and state.steps in due:
                     run.measure(measure)
                 elif time.monotonic() - run.saved_at >= checkpoint_seconds:
                     run.save()
         if run.saved_steps < state.steps:
             run.save()
+        return run.history()
     finally:
         if run.best_weights is not None:
             state.model.load_state_dict(run.best_weights)
-    return run.recorder.history(state.measurements)
 
 
-def _measured_steps(
-    measure: Callable | None,
-    every: int | Iterable[int] | None,
-    keep_best: str | None,
-    best: str,
-    steps: int,
-) -> list[int]:
+def _measured_steps(every: int | Iterable[int] | None, steps: int) -> list[int]:
     """After which numbers of steps to measure."""
-    if measure is None:
-        if every is not None or keep_best is not None:
-            raise ValueError(f"measure_every={every}, keep_best={keep_best!r}: want a measure too")
-        return []
-    if best not in ("lowest", "highest"):
-        raise ValueError(f"best={best!r}: want 'lowest' or 'highest'")
-    if every is None:
-        return [steps]
-    if isinstance(every, int):
+    if every is None or isinstance(every, int):
+        every = max(steps, 1) if every is None else every
         if every < 1:
             raise ValueError(f"measure_every={every}: want 1 or more")
         return [*range(every, steps, every), steps]
@@ -178,20 +169,25 @@ def _measured_steps(
 
 
 class _Run:
-    """A training run between its checkpoints."""
+    """A training run: its history, its best weights and its checkpoints.
+
+    The terms of the open window stay on their device; of the closed windows only the means remain.
+    """
 
     def __init__(
         self,
         state: TrainingState,
         path: str | os.PathLike | None,
-        history_every: int,
+        window: int,
         keep_best: str | None,
         best: str,
     ) -> None:
-        self.state, self.path, self.recorder = state, path, _Recorder(history_every)
-        self.keep_best, self.sign = keep_best, -1 if best == "highest" else 1
+        self.state, self.path, self.window, self.keep_best = state, path, window, keep_best
+        self.sign = -1 if best == "highest" else 1
         self.best_weights: dict[str, Any] | None = None
-        self.saved_at, self.saved_steps = time.monotonic(), 0
+        self.names: list[str] = []
+        self.means: list[Tensor] = []
+        self.rows: list[Tensor] = []
         self.identity = checkpoints.identity(
             model={
                 name: [str(value.dtype), list(value.shape)]
@@ -201,11 +197,11 @@ class _Run:
             optimizer=type(state.optimizer),
             settings=state.optimizer.state_dict()["param_groups"],
             seed=state.generator.initial_seed(),
-            history_every=history_every,
+            history_every=window,
             best=[keep_best, best] if keep_best else None,
         )
         state.steps, state.seconds, state.terms, state.measurements = 0, 0.0, {}, []
-        self.started = self.clock()
+        self.saved_at, self.saved_steps, self.started = time.monotonic(), 0, self.clock()
 
     def clock(self) -> float:
         device = self.state.generator.device
@@ -215,96 +211,10 @@ class _Run:
             torch.cuda.synchronize(device)
         return time.perf_counter()
 
-    def stop_clock(self) -> None:
+    def note_seconds(self) -> None:
         now = self.clock()
         self.state.seconds += now - self.started
         self.started = now
-
-    def measure(self, measure: Callable[[TrainingState], Mapping[str, Any]]) -> None:
-        state = self.state
-        self.stop_clock()
-        state.terms = self.recorder.latest()
-        row = {"step": state.steps, **measure(state)}
-        if self.keep_best is not None:
-            if self.keep_best not in row:
-                raise ValueError(f"keep_best={self.keep_best!r}: measured were {', '.join(row)}")
-            values = [self.sign * r[self.keep_best] for r in [*state.measurements, row]]
-            if all(values[-1] < value for value in values[:-1]):
-                self.best_weights = copy.deepcopy(state.model.state_dict())
-        state.measurements.append(row)
-        self.started = self.clock()
-        self.save()
-
-    def save(self) -> None:
-        """Writes the checkpoint, where one is wanted; raises FloatingPointError first."""
-        if self.path is None:
-            return
-        self.recorder.check()
-        self.stop_clock()
-        state = self.state
-        tree = {
-            "run": self.identity,
-            "step": state.steps,
-            "model": state.model.state_dict(),
-            "optimizer": state.optimizer.state_dict(),
-            "generator": state.generator.get_state(),
-            "history": self.recorder.state(),
-            "seconds": state.seconds,
-            "terms": state.terms,
-            "measurements": state.measurements,
-            "best": self.best_weights,
-        }
-        checkpoints.save(self.path, tree)
-        self.saved_at, self.saved_steps = time.monotonic(), state.steps
-
-    def resume(self, steps: int, due: list[int]) -> None:
-        """Puts the checkpoint, where there is one, into the state and the recorder."""
-        path, state = self.path, self.state
-        if path is None or not Path(path).exists():
-            return
-        saved = checkpoints.load(path)
-        if not (isinstance(saved, dict) and {"run", "step", "history", "generator"} <= set(saved)):
-            raise ValueError(f"{path} is no checkpoint of fit; name another file or delete it")
-        # The generators' states of a CPU and of a GPU differ in size.
-        if saved["generator"].shape != state.generator.get_state().shape:
-            raise ValueError(
-                f"{path} was written on another kind of device than {state.generator.device.type}, "
-                "where the noise is another: go on there, name another file, or delete it to start "
-                "anew"
-            )
-        # A step may change the learning rate: the same optimiser object belongs to the same run.
-        current = checkpoints.identity(settings=saved["optimizer"]["param_groups"])
-        if self.identity["settings"] == current["settings"]:
-            self.identity["settings"] = saved["run"]["settings"]
-        measurements = saved.get("measurements", [])
-        checkpoints.check_identity(
-            path,
-            saved["run"] | {"measured at": [row["step"] for row in measurements]},
-            self.identity | {"measured at": [n for n in due if n <= saved["step"]]},
-        )
-        if saved["step"] > steps:
-            raise ValueError(
-                f"{path} has {saved['step']} steps done, but steps={steps} were asked for; ask for "
-                "at least as many, or delete it to start anew"
-            )
-        state.model.load_state_dict(saved["model"])
-        state.optimizer.load_state_dict(saved["optimizer"])
-        state.generator.set_state(saved["generator"])
-        self.recorder.load_state(saved["history"])
-        state.steps = self.saved_steps = saved["step"]
-        state.seconds, state.terms = saved.get("seconds", 0.0), saved.get("terms", {})
-        state.measurements, self.best_weights = measurements, saved.get("best")
-        self.started = self.clock()
-
-
-class _Recorder:
-    """The terms of the open window, on their device, and the means of the closed ones."""
-
-    def __init__(self, every: int) -> None:
-        self.every = every
-        self.names: list[str] = []
-        self.means: list[Tensor] = []
-        self.rows: list[Tensor] = []
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         for name, term in terms.items():
@@ -319,49 +229,112 @@ class _Recorder:
             )
         self.rows.append(torch.stack([terms[name].detach() for name in self.names]).double())
 
-    def window(self) -> Tensor:
-        """(rows, terms) of the open window; rows from a checkpoint may be on the CPU."""
+    def open_window(self) -> Tensor:
+        """(rows, terms) of the open window.
+
+        Raises:
+            FloatingPointError: for the first that is not finite.
+        """
         if not self.rows:
             return torch.zeros(0, len(self.names), dtype=torch.float64)
-        return torch.stack([row.to(self.rows[-1].device) for row in self.rows])
-
-    def check(self) -> None:
-        """Raises FloatingPointError for the first term of the open window that is not finite."""
-        window = self.window().cpu()
-        bad = (~torch.isfinite(window)).nonzero().tolist()
-        if bad:
-            row, column = bad[0]
+        # Rows from a checkpoint are on the CPU.
+        window = torch.stack([row.to(self.rows[-1].device) for row in self.rows])
+        for row, column in (~torch.isfinite(window)).nonzero().tolist():
             raise FloatingPointError(
                 f"the term '{self.names[column]}' is {window[row, column].item()} at step "
-                f"{len(self.means) * self.every + row} (counted from 0)"
+                f"{len(self.means) * self.window + row} (counted from 0)"
             )
+        return window
 
-    def latest(self) -> dict[str, float]:
-        """The means of the open window, or of the last closed one where none is open."""
-        self.check()
-        means = [*self.means[-1:], *([self.window().mean(0)] if self.rows else [])]
-        return dict(zip(self.names, means[-1].tolist(), strict=True)) if means else {}
+    def window_means(self) -> list[Tensor]:
+        """Those of the closed windows, and of the open one where it has a row."""
+        window = self.open_window()
+        return [*self.means, *([window.mean(0).cpu()] if len(window) else [])]
 
     def close_window(self) -> dict[str, float]:
-        latest = self.latest()
-        self.means.append(self.window().mean(0).cpu())
-        self.rows = []
-        return latest
+        self.means, self.rows = self.window_means(), []
+        return dict(zip(self.names, self.means[-1].tolist(), strict=True))
 
-    def history(self, measurements: list[dict[str, Any]]) -> History:
-        self.check()
-        steps = [(i + 1) * self.every for i in range(len(self.means))]
-        means = list(self.means)
-        if self.rows:
-            steps.append(len(means) * self.every + len(self.rows))
-            means.append(self.window().mean(0).cpu())
+    def history(self) -> History:
+        means = self.window_means()
         table = torch.stack(means) if means else torch.zeros(0, len(self.names)).double()
+        ends = [min((i + 1) * self.window, self.state.steps) for i in range(len(means))]
         terms = {name: table[:, i].clone() for i, name in enumerate(self.names)}
-        return History(torch.tensor(steps, dtype=torch.int64), terms, list(measurements))
+        return History(torch.tensor(ends, dtype=torch.int64), terms, self.state.measurements)
 
-    def state(self) -> dict:
-        return {"names": self.names, "means": self.means, "window": self.window()}
+    def measure(self, measure: Callable[[TrainingState], Mapping[str, Any]]) -> None:
+        state = self.state
+        self.note_seconds()
+        for means in self.window_means()[-1:]:
+            state.terms = dict(zip(self.names, means.tolist(), strict=True))
+        row = {"step": state.steps, **measure(state)}
+        if self.keep_best is not None:
+            if self.keep_best not in row:
+                raise ValueError(f"keep_best={self.keep_best!r}: measured were {', '.join(row)}")
+            value, *others = (self.sign * r[self.keep_best] for r in [row, *state.measurements])
+            if all(value < other for other in others):
+                self.best_weights = copy.deepcopy(state.model.state_dict())
+        state.measurements.append(row)
+        self.started = self.clock()
+        self.save()
 
-    def load_state(self, saved: dict) -> None:
-        self.names, self.means = saved["names"] or [], saved["means"]
-        self.rows = [] if saved["window"] is None else list(saved["window"])
+    def save(self) -> None:
+        """Writes the checkpoint, where one is wanted; raises FloatingPointError first."""
+        if self.path is None:
+            return
+        window = self.open_window()
+        self.note_seconds()
+        state = self.state
+        tree = {
+            "run": self.identity,
+            "step": state.steps,
+            "model": state.model.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "generator": state.generator.get_state(),
+            "history": {"names": self.names, "means": self.means, "window": window},
+            "seconds": state.seconds,
+            "terms": state.terms,
+            "measurements": state.measurements,
+            "best": self.best_weights,
+        }
+        checkpoints.save(self.path, tree)
+        self.saved_at, self.saved_steps = time.monotonic(), state.steps
+
+    def resume(self, steps: int, due: list[int]) -> None:
+        """Puts the checkpoint, where there is one, into the state and this run."""
+        path, state = self.path, self.state
+        if path is None or not Path(path).exists():
+            return
+        saved = checkpoints.load(path)
+        if not (isinstance(saved, dict) and {"run", "step", "measurements"} <= set(saved)):
+            raise ValueError(f"{path} is no checkpoint of fit; name another file or delete it")
+        # The generators' states of a CPU and of a GPU differ in size.
+        if saved["generator"].shape != state.generator.get_state().shape:
+            raise ValueError(
+                f"{path} was written on another kind of device than {state.generator.device.type}, "
+                "where the noise is another: go on there, name another file, or delete it to start "
+                "anew"
+            )
+        # A step may change the learning rate: the same optimiser object belongs to the same run.
+        current = checkpoints.identity(settings=saved["optimizer"]["param_groups"])
+        if self.identity["settings"] == current["settings"]:
+            self.identity["settings"] = saved["run"]["settings"]
+        checkpoints.check_identity(
+            path,
+            saved["run"] | {"measured at": [row["step"] for row in saved["measurements"]]},
+            self.identity | {"measured at": [n for n in due if n <= saved["step"]]},
+        )
+        if saved["step"] > steps:
+            raise ValueError(
+                f"{path} has {saved['step']} steps done, but steps={steps} were asked for; ask for "
+                "at least as many, or delete it to start anew"
+            )
+        state.model.load_state_dict(saved["model"])
+        state.optimizer.load_state_dict(saved["optimizer"])
+        state.generator.set_state(saved["generator"])
+        state.steps = self.saved_steps = saved["step"]
+        state.seconds, state.terms = saved["seconds"], saved["terms"]
+        state.measurements, self.best_weights = saved["measurements"], saved["best"]
+        self.names, self.means = saved["history"]["names"], saved["history"]["means"]
+        self.rows = list(saved["history"]["window"])
+        self.started = self.clock()

@@ -32,11 +32,11 @@ def test_chain_leapfrogs_per_second(benchmark, hidden, device):
     n_images = N_IMAGES if benchmark.enabled else 5
     x = torch.rand(n_images, 784, generator=generator, device=device)
     problem = DecoderTarget(decoder, x, 10, N_CHAINS, None, "squared_error")
-    state = start(problem.target, problem.sample_prior(generator))
+    state = start(problem, problem.sample_prior(generator))
     steps = torch.full((1, 1), 0.01, device=device)
 
     def run():
-        end = anneal(problem.target, state, [1.0, 1.05], steps, N_LEAPFROG, generator)
+        end = anneal(problem, state, [1.0, 1.05], steps, N_LEAPFROG, generator)
         return float(end.log_weight.sum())  # waits for the device
 
     assert benchmark.pedantic(run, rounds=5, warmup_rounds=1) == pytest.approx(run(), rel=0.5)
@@ -92,12 +92,12 @@ def problems(hidden, n_chains=N_CHAINS, n_leapfrog=N_LEAPFROG, compiled=False):
     for name, force, compile in [*EAGER, *([COMPILED] if compiled else [])]:
         problem = DecoderTarget(decoder, x, 10, n_chains, force_precision=force)
         generator = torch.Generator().manual_seed(0)
-        state = start(problem.target, problem.sample_prior(generator))
-        move = problem.move(compile=compile)
+        state = start(problem, problem.sample_prior(generator))
+        move = problem.kernel(n_leapfrog, compile=compile)
 
         def run(problem=problem, state=state, move=move, generator=generator):
             betas = [BETA, BETA]
-            return anneal(problem.target, state, betas, steps, n_leapfrog, generator, move)
+            return anneal(problem, state, betas, steps, n_leapfrog, generator, move)
 
         ways[name] = run
     return decoder, x, ways

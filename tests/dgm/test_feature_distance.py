@@ -232,7 +232,7 @@ def test_sets_are_checked(score):
             score(bad, x)
         with pytest.raises(ValueError, match=r"y must be \(rows, F\) and finite"):
             score(x, bad)
-    with pytest.raises(ValueError, match="x has 3 features a row, but y has 2"):
+    with pytest.raises(ValueError, match="x has 3 features per row, but y has 2"):
         score(x, x[:, :2])
     with pytest.raises(ValueError, match="y has 1 rows; this needs at least"):
         score(x, x[:1])

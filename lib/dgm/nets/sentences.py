@@ -13,7 +13,7 @@ def split_sentences(words: Sequence[str], most: int) -> list[list[str]]:
     Raises:
         ValueError: no word.
     """
-    if not len(words):
+    if not words:
         raise ValueError("the sentence has no word: want at least one that can be seen")
     sentences, ended = [[]], False
     for word in words:

@@ -10,14 +10,14 @@ from dgm.nets.lstm import dropout, without_padding
 
 
 class TextCNN(nn.Module):
-    """One logit a sentence.
+    """One logit per sentence.
 
     Args:
         vocabulary_size: V; id 0 is padding and has no vector.
-        embedding: Width of the token embedding.
-        filters: Filters of each width.
-        widths: Numbers of neighbouring tokens that a filter sees.
-        dropout: Share of the pooled answers set to zero where a generator is passed.
+        embedding: width of the token embedding.
+        filters: of each width.
+        widths: numbers of neighbouring tokens that a filter sees.
+        dropout: share of the pooled answers set to zero where a generator is passed.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class TextCNN(nn.Module):
         filters: int,
         widths: Sequence[int] = (1, 2, 3, 4, 5),
         dropout: float = 0.5,
-    ):
+    ) -> None:
         super().__init__()
         self.dropout = dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=0)
@@ -37,13 +37,9 @@ class TextCNN(nn.Module):
     def forward(
         self, tokens: Tensor, lengths: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Logits (B,) of sentences, the same however far they are padded.
+        """Logits (B,) of tokens (B, T) with lengths (B,); what is behind is not looked at.
 
-        Args:
-            tokens: (B, T) ids.
-            lengths: (B,) tokens of each; what is behind is not looked at. A sentence shorter than a
-                filter is seen by it once, with zeros behind.
-            generator: Where dropout draws from; None for none.
+        A filter sees a sentence that is shorter once, with zeros behind. Dropout needs a generator.
         """
         widest = max(c.kernel_size[0] for c in self.convolutions)
         tokens = functional.pad(tokens, (0, max(0, widest - tokens.shape[1])))

@@ -16,8 +16,9 @@ References:
 """
 
 import math
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -26,23 +27,76 @@ from torch import Tensor
 from dgm.sampling.decoder_checks import own_context
 from dgm.sampling.hmc import HMCState, Randomness, Target, Transition, transition
 
-Move = Callable[..., Transition]  # called as `transition` is
-STEP_SIZE_RANGE = (1e-6, 0.5)
+# called as kernel(target, state, beta, step_size, generator=generator), and leaves pi_beta invariant
+Kernel = Callable[..., Transition]
 
 
 class AnnealingState(NamedTuple):
-    """C chains, their log-weights and the sum of their acceptance probabilities so far."""
+    """C chains at an inverse temperature, their log-weights, and how often they accepted."""
 
     chain: HMCState
     log_weight: Tensor  # (C,) float64, nats
-    acceptance_sum: Tensor  # (C,) float64
+    acceptance_sum: Tensor  # (C,) float64, of the acceptance probabilities so far
+    acceptance: Tensor  # (C,) float64, of the last transition
+    beta: float
 
 
-def start(target: Target, position: Tensor) -> AnnealingState:
-    """Chains at the given positions (C, D) with log-weight 0."""
+def start(target: Target, position: Tensor, beta: float = 0.0) -> AnnealingState:
+    """Chains at the given positions (C, D), samples at beta, with log-weight 0."""
     with own_context(position.device):
         zero = position.new_zeros(position.shape[0], dtype=torch.float64)
-        return AnnealingState(target(position), zero, zero)
+        return AnnealingState(target(position), zero, zero, zero, beta)
+
+
+def annealed_run(
+    target: Target,
+    schedule: Iterable[tuple[float, Tensor]],
+    kernel: Kernel,
+    generator: Randomness,
+    state: AnnealingState | None = None,
+) -> Iterator[AnnealingState]:
+    """Carry chains along a schedule, and yield their state at each of its temperatures.
+
+    A run may be left at any beta and continued from that state with the same generator, bit for
+    bit. A schedule that descends from an exact sample's beta is the reverse chain.
+
+    Args:
+        target: evaluates positions (C, D); where no state is given, with a `sample_prior`.
+        schedule: pairs of a beta and its frozen step sizes, (N,), or (N, D) for one per axis.
+        kernel: the transition.
+        generator: on the device of the state; or N of them, each for its own problem.
+        state: where the chains are; None draws them from the prior at beta 0.
+    """
+    state = start(target, target.sample_prior(generator)) if state is None else state
+    for beta, step_size in schedule:
+        state = annealing_step(target, state, beta, step_size, kernel, generator)
+        yield state
+
+
+def annealing_step(
+    target: Target,
+    state: AnnealingState,
+    beta: float,
+    step_size: Tensor,
+    kernel: Kernel,
+    generator: Randomness,
+) -> AnnealingState:
+    """Weigh the chains for beta, then move them there by one transition."""
+    log_weight = reweighted(state, beta)
+    rows = step_size.repeat(len(log_weight) // len(step_size), *[1] * (step_size.ndim - 1))
+    chain, _, acceptance = kernel(target, state.chain, beta, rows, generator=generator)
+    return AnnealingState(chain, log_weight, state.acceptance_sum + acceptance, acceptance, beta)
+
+
+def reweighted(state: AnnealingState, beta: float) -> Tensor:
+    """The log-weights (C,) for another beta, equation (1)."""
+    return state.log_weight - (beta - state.beta) * state.chain.energy
+
+
+def log_mean_weight(log_weight: Tensor, n_problems: int) -> Tensor:
+    """Log of the mean weight over the chains of each problem, (N,) float64, nats."""
+    grouped = log_weight.view(-1, n_problems)
+    return torch.logsumexp(grouped, 0) - math.log(len(grouped))
 
 
 def anneal(
@@ -52,33 +106,21 @@ def anneal(
     step_sizes: Tensor,
     n_leapfrog: int,
     generator: Randomness,
-    move: Move = transition,
+    kernel: Kernel = transition,
 ) -> AnnealingState:
-    """Carry chains from betas[0] up to betas[-1] by equation (1).
+    """Carry chains from betas[0] up to betas[-1] of betas (T + 1,), in one `annealed_run`.
 
-    A long run may be cut at any beta and carried on from the returned state and the same generator:
-    the numbers do not change.
+    step_sizes are (T, N) or (T, N, D), for betas[1:], and C is a multiple of N.
 
-    Args:
-        target: evaluates positions.
-        state: chains at betas[0].
-        betas: (T + 1,) ascending.
-        step_sizes: (T, N), frozen: a step size each temperature and problem, C a multiple of N; or
-            (T, N, D), a step size each axis.
-        n_leapfrog: leapfrog steps a transition.
-        generator: on the device of the state; or N of them, each for its own problem.
-        move: the transition, or one like it with cheaper forces.
-
-    Returns:
-        The chains after the transition at betas[-1].
+    Raises:
+        ValueError: betas that do not ascend, or step sizes that do not fit.
     """
-    betas = _ascending(betas)
-    _check_step_sizes(step_sizes, len(betas) - 1, state)
-    for j in range(1, len(betas)):
-        state, _ = _step(
-            target, state, betas[j - 1], betas[j], step_sizes[j - 1], n_leapfrog, generator, move
-        )
-    return state
+    betas = _checked(betas, step_sizes, state)
+    schedule, kernel = (
+        zip(betas[1:], step_sizes, strict=True),
+        partial(kernel, n_leapfrog=n_leapfrog),
+    )
+    return _last(annealed_run(target, schedule, kernel, generator, state._replace(beta=betas[0])))
 
 
 def reverse_anneal(
@@ -88,100 +130,37 @@ def reverse_anneal(
     step_sizes: Tensor,
     n_leapfrog: int,
     generator: Randomness,
-    move: Move = transition,
+    kernel: Kernel = transition,
 ) -> AnnealingState:
-    """Carry chains that start at exact samples of betas[-1] down to betas[0].
+    """Carry exact samples of betas[-1] down to betas[0], the way that `anneal` goes up.
 
-    Takes the same betas and step sizes as `anneal`, and walks them backwards. The log-mean of the
-    returned weights, negated, is a stochastic upper bound of log Z(betas[-1]) - log Z(betas[0]).
+    The log-mean of the returned weights, negated, is a stochastic upper bound of
+    log Z(betas[-1]) - log Z(betas[0]).
     """
-    betas = _ascending(betas)
-    _check_step_sizes(step_sizes, len(betas) - 1, state)
-    for j in range(len(betas) - 2, -1, -1):
-        step_size = step_sizes[max(j - 1, 0)]
-        state, _ = _step(
-            target, state, betas[j + 1], betas[j], step_size, n_leapfrog, generator, move
-        )
-    return state
+    betas = _checked(betas, step_sizes, state)
+    steps = torch.cat([step_sizes[:1], step_sizes[:-1]]).flip(0)  # of the betas below the last
+    schedule, kernel = (
+        zip(betas[-2::-1], steps, strict=True),
+        partial(kernel, n_leapfrog=n_leapfrog),
+    )
+    return _last(annealed_run(target, schedule, kernel, generator, state._replace(beta=betas[-1])))
 
 
-def adapt_step_sizes(
-    target: Target,
-    state: AnnealingState,
-    betas: Sequence[float] | Tensor,
-    step_size: Tensor,
-    n_leapfrog: int,
-    generator: Randomness,
-    target_acceptance: float = 0.65,
-    gain: float = 0.5,
-    move: Move = transition,
-) -> tuple[AnnealingState, Tensor]:
-    """A pilot run that tunes a step size a problem while it anneals.
-
-    Its chains depend on their own history, so their weights are not to be reported: freeze the
-    table and run anew with another seed.
-
-    Args:
-        target: evaluates positions.
-        state: chains at betas[0].
-        betas: (T + 1,) ascending.
-        step_size: (N,) to begin with.
-        n_leapfrog: leapfrog steps a transition.
-        generator: on the device of the state; or N of them, each for its own problem.
-        target_acceptance: mean acceptance to aim at.
-        gain: change of log step size for a unit of missed acceptance.
-        move: as in `anneal`.
-
-    Returns:
-        The state, and the table of step sizes (T, N), one row a temperature.
-    """
-    betas = _ascending(betas)
-    table = []
-    for j in range(1, len(betas)):
-        state, moved = _step(
-            target, state, betas[j - 1], betas[j], step_size, n_leapfrog, generator, move
-        )
-        missed = moved.acceptance.view(-1, len(step_size)).mean(0) - target_acceptance
-        step_size = (step_size * torch.exp(gain * missed)).clamp(*STEP_SIZE_RANGE)
-        table.append(step_size)
-    return state, torch.stack(table)
+def _last(run: Iterator[AnnealingState]) -> AnnealingState:
+    return deque(run, maxlen=1).pop()
 
 
-def log_mean_weight(log_weight: Tensor, n_problems: int) -> Tensor:
-    """Log of the mean weight over the chains of each problem, (N,) float64, nats."""
-    grouped = log_weight.view(-1, n_problems)
-    return torch.logsumexp(grouped, 0) - math.log(len(grouped))
-
-
-def _step(
-    target: Target,
-    state: AnnealingState,
-    previous: float,
-    beta: float,
-    step_size: Tensor,
-    n_leapfrog: int,
-    generator: Randomness,
-    move: Move,
-) -> tuple[AnnealingState, Transition]:
-    log_weight = state.log_weight - (beta - previous) * state.chain.energy
-    rows = step_size.repeat(len(log_weight) // len(step_size), *[1] * (step_size.ndim - 1))
-    moved = move(target, state.chain, beta, rows, n_leapfrog, generator)
-    acceptance_sum = state.acceptance_sum + moved.acceptance
-    return AnnealingState(moved.state, log_weight, acceptance_sum), moved
-
-
-def _ascending(betas: Sequence[float] | Tensor) -> list[float]:
+def _checked(
+    betas: Sequence[float] | Tensor, step_sizes: Tensor, state: AnnealingState
+) -> list[float]:
     values = betas.tolist() if isinstance(betas, Tensor) else [float(b) for b in betas]
-    if len(values) < 2 or any(b > c for b, c in pairwise(values)):
+    if len(values) < 2 or values != sorted(values):
         raise ValueError("betas must ascend and hold a start and at least one temperature")
-    return values
-
-
-def _check_step_sizes(step_sizes: Tensor, n_steps: int, state: AnnealingState) -> None:
-    n_chains, dim = state.chain.position.shape
+    (n_chains, dim), n_steps = state.chain.position.shape, len(values) - 1
     fits = step_sizes.ndim == 2 or (step_sizes.ndim == 3 and step_sizes.shape[2] == dim)
     if not fits or len(step_sizes) != n_steps or n_chains % step_sizes.shape[1]:
         raise ValueError(
             f"step_sizes must be (T={n_steps}, N) or (T, N, D={dim}) with N a divisor of the "
             f"{n_chains} chains, got {tuple(step_sizes.shape)}"
         )
+    return values

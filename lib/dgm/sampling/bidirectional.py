@@ -1,7 +1,7 @@
 """Bidirectional Monte Carlo: how far an annealing run is from the truth, on images from the model.
 
-Forward annealing bounds log Z from below in expectation; annealing in reverse, from the code that made
-the image, bounds it from above:
+Forward annealing bounds log Z from below in expectation; annealing in reverse, from the code that
+made the image, bounds it from above:
 
     E log Z_forward  <=  log Z  <=  E log Z_reverse                                     (1)
 
@@ -18,17 +18,12 @@ import torch
 from torch import Tensor
 
 from dgm.progress import progress_bar
+from dgm.sampling import schedules
 from dgm.sampling.annealing import anneal, log_mean_weight, reverse_anneal, start
-from dgm.sampling.decoder_checks import count, decode
-from dgm.sampling.decoder_target import (
-    DecoderTarget,
-    Distortion,
-    check_betas,
-    energy_scale,
-    prepared,
-)
-from dgm.sampling.hmc import JITTER, streams
-from dgm.sampling.pilot import check_settings, choose_schedule, pilot_counts, pilot_run
+from dgm.sampling.decoder_checks import check_betas, count, decode
+from dgm.sampling.decoder_target import DecoderTarget, Distortion, energy_scale, prepared
+from dgm.sampling.hmc import make_generators
+from dgm.sampling.pilot import SamplerOptions, check_options, pilot_counts, pilot_run
 from dgm.sampling.priors import CodeSpace
 from dgm.sampling.threads import suitable_threads
 
@@ -59,100 +54,94 @@ def bdmc_gap(
     prior: Any = None,
     distortion: str | Distortion = "squared_error",
     simulate: Simulator | None = None,
-    schedule: str = "default",
     device: str | torch.device | None = None,
     precision: str = "auto",
-    force_precision: str = "same",
-    mass: str = "unit",
-    jitter: float = JITTER,
-    compile: bool = False,
     progress: bool = True,
+    options: SamplerOptions = SamplerOptions(),  # noqa: B008 (immutable)
 ) -> BDMC:
     """How far the annealing is from the truth at one beta, by bidirectional Monte Carlo.
 
     Codes z* of the prior give images f(z*) + N(0, I / (2 beta)), for which z* is an exact sample of
     q_beta. The gap limits the excess of the rate in expectation, on data like these.
 
+    Arguments that `rate_distortion_curve` has mean the same here.
+
     Args:
-        decoder: as in `rate_distortion_curve`.
+        decoder: maps codes (C, D) to images (C, ...).
         latent_dim: D.
         beta: inverse temperature.
-        n_images: simulated images.
-        n_chains: chains an image, each way.
+        n_images: simulated images, N.
+        n_chains: chains per image, each way.
         n_temperatures: annealing steps each way.
         seed: of images and chains.
-        n_leapfrog: leapfrog steps a transition.
-        exact: images (N, P) -> log Z (N,), kept beside the bounds where it is known.
-        prior: as in `rate_distortion_curve`.
-        distortion: as in `rate_distortion_curve`; with another than "squared_error" goes `simulate`.
+        n_leapfrog: leapfrog steps per transition.
+        exact: images (N, P) -> log Z (N,), returned beside the bounds where it is known.
+        prior: None for N(0, I).
+        distortion: with another than "squared_error" goes `simulate`.
         simulate: (means (N, P), beta, generator) -> images (N, P) with the density
-            exp(-beta d(x, mean)) / C, where C is the same for every mean: Laplace noise for absolute errors.
-        schedule: as in `rate_distortion_curve`.
+            exp(-beta d(x, mean)) / C, the same C for every mean: Laplace noise for absolute errors.
         device: None: where the decoder is.
-        precision: as in `rate_distortion_curve`.
-        force_precision: as in `rate_distortion_curve`.
-        mass: as in `rate_distortion_curve`.
-        jitter: as in `rate_distortion_curve`.
-        compile: as in `rate_distortion_curve`.
+        precision: of energies.
         progress: show a bar.
-
-    Returns:
-        Lower and upper bounds an image, their mean gap and its standard error over images.
+        options: how the chains move.
 
     Raises:
-        ValueError: what `rate_distortion_curve` refuses, fewer than two images, or a distortion whose noise
-            nobody simulates.
+        ValueError: what `rate_distortion_curve` refuses, fewer than two images, or a distortion
+            without its `simulate`.
     """
-    recorded = check_betas([beta])
+    betas = check_betas([beta])
     n_images, latent_dim = count(n_images, "n_images"), count(latent_dim, "latent_dim")
     if n_images < 2:
         raise ValueError(f"a standard error needs at least two images, got n_images={n_images}")
     n_temperatures = count(n_temperatures, "n_temperatures")
     n_chains, n_leapfrog = count(n_chains, "n_chains"), count(n_leapfrog, "n_leapfrog")
-    check_settings(schedule, mass, jitter, n_chains, None, None)
+    check_options(options, n_chains)
     if distortion != "squared_error" and simulate is None:
         raise ValueError(
             "bdmc_gap knows the noise of the squared error only: with another distortion d give "
             "simulate=, which draws images with a density proportional to exp(-beta d(x, mean))"
         )
     with (
-        prepared(decoder, device, precision) as (decoder, options),
-        suitable_threads(decoder, latent_dim, n_chains * n_images, **options),
+        prepared(decoder, device, precision) as (decoder, like),
+        suitable_threads(decoder, torch.zeros(1, latent_dim, **like), n_chains * n_images),
     ):
-        run, tuning = (streams(seed, n_images, options["device"], part) for part in (0, 1))
-        space = CodeSpace(prior, latent_dim, **options)
-        true_position = space.sample(n_images, run)
+        generator, pilot_generator = make_generators(seed, n_images, like["device"])
+        space = CodeSpace(prior, latent_dim, **like)
+        true_position = space.sample(n_images, generator)
         mean = decode(decoder, space.codes(true_position)).flatten(1)
-        if simulate is None:
-            x = mean + torch.randn(mean.shape, generator=run, **options) / math.sqrt(2 * beta)
-        else:
-            x = simulate(mean, float(recorded[0]), run).to(mean)
-            if x.shape != mean.shape:
-                raise ValueError(f"simulate must return {tuple(mean.shape)}, got {tuple(x.shape)}")
-        problem = DecoderTarget(
-            decoder, x, latent_dim, n_chains, prior, distortion, force_precision
+        x = (simulate or gaussian_images)(mean, float(beta), generator).to(mean)
+        if x.shape != mean.shape:
+            raise ValueError(f"simulate must return {tuple(mean.shape)}, got {tuple(x.shape)}")
+        target = DecoderTarget(
+            decoder, x, latent_dim, n_chains, prior, distortion, options.force_precision
         )
-        move = problem.move(jitter, compile)
-        position = problem.sample_prior(run)
-        problem.check(position, simulated=True)
-        forward = start(problem.target, position)
-        scale = energy_scale(forward.chain.energy, n_images)
+        kernel = target.kernel(n_leapfrog, options.jitter, options.compile)
+        position = target.sample_prior(generator)
+        target.check(position, simulated=True)
+        state = start(target, position)
+        scale = options.scale or energy_scale(state.chain.energy, n_images)
         counts = [n_temperatures]
         total = sum(pilot_counts(counts)) + 2 * n_temperatures
         with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
             table = pilot_run(
-                problem, recorded, counts, scale, n_leapfrog, tuning, move, bar,
-                diagonal_mass=mass == "diagonal",
-            )  # fmt: skip
-            betas = choose_schedule(schedule, recorded, counts, scale, table)
-            steps = table.at(betas[1:]).to(options["device"])
-            forward = anneal(problem.target, forward, betas, steps, n_leapfrog, run, move)
+                target, betas, counts, scale, kernel, pilot_generator, bar, mass=options.mass
+            )
+            ladder = schedules.temperatures(options.schedule, betas, counts, scale, table)
+            steps = table.at(ladder[1:]).to(like["device"])
+            walk = ladder, steps, n_leapfrog, generator, kernel
+            forward = anneal(target, state, *walk)
             bar.update(n_temperatures)
-            backward = start(problem.target, true_position.repeat(n_chains, 1))
-            backward = reverse_anneal(problem.target, backward, betas, steps, n_leapfrog, run, move)
+            exact_samples = start(target, true_position.repeat(n_chains, 1))
+            backward = reverse_anneal(target, exact_samples, *walk)
             bar.update(n_temperatures)
         lower = log_mean_weight(forward.log_weight, n_images).cpu()
         upper = -log_mean_weight(backward.log_weight, n_images).cpu()
         gap = upper - lower
         log_z = None if exact is None else exact(x).detach().to("cpu", torch.float64)
     return BDMC(lower, upper, float(gap.mean()), float(gap.std()) / math.sqrt(n_images), log_z)
+
+
+def gaussian_images(mean: Tensor, beta: float, generator: torch.Generator) -> Tensor:
+    """mean (N, P) + N(0, I / (2 beta)), the noise of which the squared error is the energy."""
+    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
+    return mean + noise / math.sqrt(2 * beta)

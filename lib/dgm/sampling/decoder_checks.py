@@ -7,10 +7,11 @@ import contextlib
 import copy
 import operator
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -21,13 +22,7 @@ HALF = (torch.bfloat16, torch.float16)
 class Decoder(nn.Module):
     """Whatever a caller has as a decoder, as a module that returns one tensor.
 
-    A bare callable brings no weights, unless it is a method of a module, or a partial of one.
-
-    Args:
-        given: a module, TorchScript or not, or a function of codes (C, D).
-
-    Raises:
-        ValueError: it cannot be called.
+    Its weights are seen where it is a module, TorchScript, a module's method or a partial of these.
     """
 
     def __init__(self, given: Callable[[Tensor], Any]) -> None:
@@ -53,22 +48,18 @@ class Decoder(nn.Module):
 
 
 def only_tensor(output: Any) -> Tensor:
-    """The mean of a distribution, or the one tensor in a tuple, list, dict or object.
-
-    Raises:
-        ValueError: there is none, or more than one.
-    """
+    """The mean of a distribution, or the one tensor in a tuple, list, dict or object."""
     if isinstance(output, Distribution):
         return output.mean
-    parts = output if isinstance(output, list | tuple) else getattr(output, "__dict__", {})
-    if isinstance(output, Mapping):
-        parts = output
+    parts = (
+        output if isinstance(output, list | tuple | Mapping) else getattr(output, "__dict__", {})
+    )
     values = parts.values() if isinstance(parts, Mapping) else parts
     tensors = [value for value in values if isinstance(value, Tensor)]
     if not tensors:
         raise ValueError(
-            f"the decoder returned a {type(output).__name__}: it must return a torch tensor of images, "
-            "computed by torch so that it has a gradient"
+            f"the decoder returned a {type(output).__name__}: it must return a torch tensor of "
+            "images, computed by torch so that it has a gradient"
         )
     if len(tensors) > 1:
         raise ValueError(
@@ -92,11 +83,11 @@ def copied(decoder: nn.Module) -> nn.Module:
 @contextlib.contextmanager
 def own_context(device: torch.device, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Neither the autocast, inference mode and grad mode of the caller, nor the default dtype."""
-    kinds = [kind for kind in {"cpu", device.type} if torch.is_autocast_enabled(kind)]
     before = torch.get_default_dtype()
     with contextlib.ExitStack() as stack:
-        for kind in kinds:
-            stack.enter_context(torch.autocast(kind, enabled=False))
+        for kind in {"cpu", device.type}:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         if dtype not in (None, before):
@@ -107,7 +98,7 @@ def own_context(device: torch.device, dtype: torch.dtype | None = None) -> Itera
 
 @contextlib.contextmanager
 def own_random_state(device: torch.device, seed: int | None = None) -> Iterator[None]:
-    """Global random states of the CPU and of this device that are put back; seeded, where asked for."""
+    """Global random states of the CPU and this device that are put back; seeded where asked for."""
     cuda = [device] if device.type == "cuda" and torch.cuda.is_available() else []
     with torch.random.fork_rng(devices=cuda):
         if seed is not None:
@@ -120,13 +111,7 @@ def own_random_state(device: torch.device, seed: int | None = None) -> Iterator[
 
 @contextlib.contextmanager
 def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator[None]:
-    """Turns an error in something that the caller gave into a ValueError that names it.
-
-    Args:
-        what: its name in the message.
-        device: of the run.
-        otherwise: advice where neither a device nor inference mode is the trouble.
-    """
+    """Turns an error in what the caller gave into a ValueError that names it, with advice."""
     try:
         yield
     except torch.cuda.OutOfMemoryError:
@@ -140,12 +125,12 @@ def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator
             reason = reason.splitlines()[-1]
         if "device" in reason or "meta tensor" in reason:
             advice = (
-                f": build all of it on {device}, where the run is, or run where it is by device=."
+                f": build all of it on {device}, where the run is, or set device= to where it is."
             )
         elif any(part in reason for part in ("dtype", "expected scalar type", "be the same")):
             advice = (
-                ": it computes in another dtype than the run. Convert it, give a decoder as a module "
-                'instead of a function around it, or precision="float64".'
+                ": it computes in another dtype than the run. Convert it, give a decoder as a "
+                'module instead of a function around it, or precision="float64".'
             )
         elif "nference tensor" in reason:
             advice = ": build it outside torch.inference_mode."
@@ -153,14 +138,10 @@ def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator
 
 
 def named_device(device: str | torch.device) -> torch.device:
-    """The device of a name.
-
-    Raises:
-        ValueError: there is none of that name.
-    """
+    """The device of a name, or a ValueError where there is none of that name."""
     try:
         device = torch.device(device)
-        torch.empty(0, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, TypeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(
@@ -170,11 +151,7 @@ def named_device(device: str | torch.device) -> torch.device:
 
 
 def count(value: Any, name: str, least: int | None = 1) -> int:
-    """A whole number as an int, NumPy's and torch's included.
-
-    Raises:
-        ValueError: it is none, or below `least`.
-    """
+    """A whole number as an int, NumPy's and torch's included; ValueError where it is none."""
     try:
         number = operator.index(value)
     except TypeError:
@@ -184,20 +161,54 @@ def count(value: Any, name: str, least: int | None = 1) -> int:
     return number
 
 
-def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
-    """A first look at the decoder's output for codes (C, D).
+def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
+    """The recorded betas (R,) float64 on the CPU; finite, above 0 and ascending."""
+    recorded = torch.as_tensor(betas, dtype=torch.float64, device="cpu").detach()
+    good = recorded.ndim == 1 and len(recorded) > 0 and bool(torch.isfinite(recorded).all())
+    if not good or recorded[0] <= 0 or not bool((recorded.diff() > 0).all()):
+        raise ValueError(f"betas must be finite, above 0 and ascending, got {recorded.tolist()}")
+    return recorded
 
-    Raises:
-        ValueError: it fails, lives on another device, or returns anything but finite real numbers.
-    """
+
+def check_images(x: Tensor | np.ndarray) -> Tensor:
+    """Images (N, ...), of PyTorch or NumPy, as a tensor of finite real numbers in the same shape."""
+    if isinstance(x, np.ma.MaskedArray) and x.mask.any():
+        raise ValueError(
+            "x is a masked array: no distortion leaves out what it masks. Fill it first"
+        )
+    if not isinstance(x, Tensor):
+        try:
+            x = torch.from_numpy(np.array(x, order="C"))
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"x must be one tensor or array of numbers (N, ...), got {type(x).__name__}: {error}"
+            ) from error
+    x = x.detach()
+    if x.ndim < 2 or x.numel() == 0:
+        raise ValueError(f"x must be a batch of images (N, ...), got shape {tuple(x.shape)}")
+    if x.is_complex():
+        raise ValueError(f"x holds complex numbers ({x.dtype}): images must be real")
+    if not x.is_floating_point() and (x.min() < 0 or x.max() > 1):
+        raise ValueError(
+            f"x holds whole numbers ({x.dtype}) beyond 0 and 1: scale them to what the decoder "
+            "draws, for example x / 255"
+        )
+    bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
+    if bad:
+        raise ValueError(f"x holds NaN or infinity in images {bad[:5]}: clean or drop them")
+    return x
+
+
+def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
+    """The decoder's output for codes (C, D): it must be finite real numbers on their device."""
     what = f"the decoder on codes of shape {tuple(codes.shape)}, {codes.dtype},"
     doubt = f": does latent_dim={codes.shape[1]} fit it?"
     with torch.no_grad(), own_random_state(codes.device), explained(what, codes.device, doubt):
         output = decoder(codes)
     if output.device != codes.device:
         raise ValueError(
-            f"the decoder returned images on {output.device} for codes on {codes.device}: move all of it "
-            "to one device"
+            f"the decoder returned images on {output.device} for codes on {codes.device}: move all "
+            "of it to one device"
         )
     if not output.is_floating_point():
         raise ValueError(
@@ -208,55 +219,53 @@ def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
     return output
 
 
+def check_numbers(what: str, function: Callable, rows: Tensor, hint: str = "") -> None:
+    """Refuses a function of rows (C, ...) that does not return one number per row."""
+    with torch.no_grad(), own_random_state(rows.device), explained(what, rows.device):
+        values = function(rows)
+    shape = tuple(getattr(values, "shape", ()))
+    if not isinstance(values, Tensor) or shape != (len(rows),):
+        raise ValueError(
+            f"{what} must return one number per code, a tensor ({len(rows)},), got "
+            f"{type(values).__name__} {shape}{hint}"
+        )
+
+
 def check_rows(
     what: str, function: Callable[[Tensor], Tensor], rows: Tensor, anywhere: bool = True
 ) -> None:
-    """Refuses a function of rows that is not a fixed function of each row by itself.
+    """Refuses a function of rows (C, ...) that is not a fixed function of each row by itself.
 
-    The same rows go in twice, then half of them in other company, then the same half behind another row
-    in a smaller batch, where libraries take other routines and round otherwise.
-
-    Args:
-        what: its name in the message.
-        function: rows (C, ...) to an output (C, ...), floating point.
-        rows: (C, ...).
-        anywhere: a row's place may not matter either; False leaves the smaller batch out.
-
-    Raises:
-        ValueError: randomness, or rows that depend on each other.
+    The same rows go in twice, then half of them in other company, then, if they may stand anywhere,
+    the same half behind another row in a smaller batch, where libraries round otherwise.
     """
     half = list(range(max(1, len(rows) // 2)))
     with torch.no_grad(), own_random_state(rows.device):
-        first, again = (function(rows) for _ in range(2))
-        other = function(rows[half + [0] * (len(rows) - len(half))])
-        moved = function(rows[[-1, *half]]).reshape(-1, *first.shape[1:]) if anywhere else None
+        first, repeated = (function(rows) for _ in range(2))
+        mixed = function(rows[half + [0] * (len(rows) - len(half))])
+        smaller = (
+            function(rows[[-1, *half]]).reshape(-1, *first.shape[1:])[1:] if anywhere else None
+        )
     eps, size = torch.finfo(first.dtype).eps, float(first.abs().max())
 
     def same(values: Tensor, tolerance: float) -> bool:
         return float((values - first[: len(values)]).abs().max()) <= tolerance * size
 
-    if not same(again, 64 * eps):
+    if not same(repeated, 64 * eps):
         raise ValueError(
             f"{what} gives other values for the same rows: it must be a fixed function. Switch off "
             "its noise and dropout, functional dropout included"
         )
-    alone = moved is None or same(moved[1:], eps**0.5)
-    if not (same(other[: len(half)], 64 * eps) and alone):
+    if not same(mixed[: len(half)], 64 * eps) or (anywhere and not same(smaller, eps**0.5)):
         raise ValueError(
-            f"{what} gives a row other values in other company: each row must depend on itself alone. Is it "
-            "in eval mode, and does every BatchNorm have running statistics?"
+            f"{what} gives a row other values in other company: each row must depend on itself "
+            "alone. Is it in eval mode, and does every BatchNorm have running statistics?"
         )
 
 
-def check_shapes(x_shape: torch.Size, n_codes: int, output: Tensor) -> None:
-    """Refuses images (N, ...) and the decoded images of C codes whose axes do not mean the same.
-
-    Axes of length one do not count, and flat rows on one side may pass.
-
-    Raises:
-        ValueError: other numbers of values, or other axes where both have some.
-    """
-    n_values = x_shape[1:].numel()
+def check_shapes(x_shape: Sequence[int], output: Tensor, n_codes: int) -> None:
+    """Refuses decoded images (C, ...) with axes other than the images' (N, ...), unless flat."""
+    n_values = torch.Size(x_shape[1:]).numel()
     if output.shape[:1] != (n_codes,) or output.shape[1:].numel() != n_values:
         raise ValueError(
             f"the decoder returned {tuple(output.shape)} for {n_codes} codes, but the images "
@@ -267,6 +276,6 @@ def check_shapes(x_shape: torch.Size, n_codes: int, output: Tensor) -> None:
     if min(len(x_shape), output.ndim) > 2 and ours != theirs:
         raise ValueError(
             f"images of shape {tuple(x_shape[1:])} cannot be compared with the decoder's "
-            f"{tuple(output.shape[1:])}: bring the axes of x into the decoder's order, for example by "
-            "x.permute(0, 3, 1, 2)"
+            f"{tuple(output.shape[1:])}: bring the axes of x into the decoder's order, for example "
+            "by x.permute(0, 3, 1, 2)"
         )

@@ -1,9 +1,9 @@
 """A decoder and images as a target for annealing: E(z) = d(x, f(z)), its forces and its checks.
 
-Chains of N images run side by side, chain-major: row = chain * N + image. Energies decide acceptance
-and weights, so they are always computed in the decoder's own precision and summed in float64. Forces
-only propose: they may come from a copy of the decoder in low precision, as long as they are a function of
-the position alone.
+Chains of N images run side by side, chain-major: row = chain * N + image. Energies decide
+acceptance and weights, so they are always computed in the decoder's own precision and summed in
+float64. Forces only propose: they may come from a copy of the decoder in low precision, as long as
+they are a function of the position alone.
 """
 
 import contextlib
@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -21,46 +20,40 @@ from torch.nn.utils import parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from dgm.sampling.compiled import CompiledMetropolis
+from dgm.precision import mixed_precision_dtype
+from dgm.sampling.annealing import Kernel
 from dgm.sampling.decoder_checks import (
     HALF,
     Decoder,
+    check_numbers,
     check_rows,
     check_shapes,
     copied,
     count,
     decode,
-    explained,
     named_device,
     own_context,
     own_random_state,
 )
-from dgm.sampling.hmc import HMCState, Randomness, Transition, pull_back, transition
+from dgm.sampling.hmc import CompiledMetropolis, HMCState, Randomness, transition, vjp
 from dgm.sampling.priors import CodeSpace
+from dgm.sampling.threads import flops
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
-FORCE_PRECISIONS = ("same", "bfloat16", "tf32")
+FORCE_PRECISIONS = ("auto", "same", "bfloat16", "tf32")
+LARGE_WORK = 1e10  # floating-point operations of a call, from which on "auto" takes bfloat16
 WRAP_PRIOR = "; wrap it in torch.distributions.Independent(prior, 1)"
 N_TRIED = 256  # codes that the decoder is tried on
-N_MIXED = 64  # of these, codes on which rows are seen to keep to themselves
+N_MIXED = 64  # of these, codes on which rows are checked to depend on themselves alone
 N_PROBES = 8  # codes at which a run is known again
 
 
 class DecoderTarget:
-    """N images, a decoder and a prior, as a target and its forces.
+    """Images (N, P), a decoder of codes (C, D) and a prior, as a target and its forces.
 
-    Args:
-        decoder: maps codes (C, D) to images (C, ...); its weights need no gradient.
-        x: images (N, P), of the decoder's dtype and on its device.
-        latent_dim: D.
-        n_chains: chains an image.
-        prior: None for N(0, I), else anything with sample((n,)) and log_prob(z). Where it has a bounded
-            support, positions are free coordinates, and `codes` gives the decoder's own.
-        distortion: "squared_error", or a function of images (C, P) and reconstructions (C, P) -> (C,).
-        force_precision: "same", "bfloat16" (a copy of the decoder) or "tf32" (CUDA only).
-
-    Raises:
-        ValueError: no chains or dimensions, or an unknown distortion or precision.
+    Images are of the decoder's dtype and on its device. Where the prior has a bounded support,
+    positions (C, K) are free coordinates, and `codes` gives the decoder's own. The other arguments
+    are those of `rate_distortion_curve` and `SamplerOptions`.
     """
 
     def __init__(
@@ -79,10 +72,8 @@ class DecoderTarget:
                 f'distortion must be "squared_error" or a function, got {distortion!r}'
             )
         if force_precision not in FORCE_PRECISIONS:
-            raise ValueError(
-                f"force_precision must be one of {', '.join(FORCE_PRECISIONS)}, "
-                f"got {force_precision!r}"
-            )
+            allowed = ", ".join(FORCE_PRECISIONS)
+            raise ValueError(f"force_precision must be one of {allowed}, got {force_precision!r}")
         if force_precision == "tf32" and x.device.type != "cuda":
             raise ValueError(
                 f'force_precision="tf32" needs a CUDA device, not {x.device}: use "bfloat16"'
@@ -92,75 +83,83 @@ class DecoderTarget:
         self.space = CodeSpace(prior, latent_dim, x.device, x.dtype)
         self.codes, self.prior_energy = self.space.codes, self.space.energy
         self.shape = (n_chains * len(x), self.space.dim)
-        self.force_precision, self.cheap = force_precision, decoder
-        if force_precision == "bfloat16":
-            self.cheap = low_precision_copy(decoder, self.codes(self._fixed_positions(2)))
+        self.force_precision, self.low_precision_decoder = force_precision, decoder
+        if force_precision == "auto":
+            self.force_precision = "bfloat16" if self._is_large_on_a_gpu() else "same"
+        if self.force_precision == "bfloat16":
+            try:
+                tried = self.codes(self._fixed_positions(2))
+                self.low_precision_decoder = low_precision_copy(decoder, tried)
+            except ValueError:
+                if force_precision == "bfloat16":
+                    raise
+                self.force_precision = "same"
+
+    def _is_large_on_a_gpu(self) -> bool:
+        """Whether "auto" takes bfloat16; never on a CPU, so that all CPUs give the same numbers."""
+        if not self.x.is_cuda or not mixed_precision_dtype(self.x.device):
+            return False
+        work = flops(self.decoder, self.codes(self._fixed_positions(1))) * self.shape[0]
+        return self.x.dtype == torch.float32 and work >= LARGE_WORK
 
     def sample_prior(self, generator: Randomness) -> Tensor:
-        """One position a chain, (C, K)."""
+        """A position per chain, (C, K)."""
         return self.space.sample(self.shape[0], generator)
 
     def check(
         self, position: Tensor, image_shape: Sequence[int] = (), simulated: bool = False
     ) -> None:
-        """Try everything once on positions (C, K) drawn from the prior, before any long work starts.
-
-        Images that were simulated may lie anywhere, and are not warned of.
+        """Try everything once on positions (C, K) drawn from the prior, before any long work.
 
         Raises:
-            ValueError: the decoder, the prior or the distortion does not fit, is not finite, has no finite
-                gradient, lives on another device, or is not a fixed function of each row.
+            ValueError: the decoder, the prior or the distortion does not fit, is not finite, has no
+                finite gradient, lives on another device, or is not a fixed function of each row.
         """
         device, n_images = position.device, len(self.x)
         codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
         output = decode(self.decoder, codes)
-        check_shapes(torch.Size([n_images, *(image_shape or self.x.shape[1:])]), len(codes), output)
-        rows = [("the decoder", self.decoder, codes[:N_MIXED])]
+        check_shapes((n_images, *(image_shape or self.x.shape[1:])), output, len(codes))
+        functions = []
         if self.space.prior is not None:
-            rows.append(("prior.log_prob", self.space.log_prob, codes))
-        if callable(self.distortion):
-            images = self.x.repeat(len(output) // n_images, 1)
-            # which may know its images by their places, so that these stay
-            distortion = partial(self.distortion, images)
-            rows.append(("the distortion", distortion, output.flatten(1).to(images)))
-        for name, function, values in rows[1:]:
-            with torch.no_grad(), own_random_state(device), explained(name, device):
-                values = function(values)
-            if not isinstance(values, Tensor) or values.shape != codes.shape[:1]:
-                raise ValueError(
-                    f"{name} must return one number a code, a tensor {tuple(codes.shape[:1])}, got "
-                    f"{type(values).__name__} {tuple(getattr(values, 'shape', ()))}"
-                    f"{WRAP_PRIOR * isinstance(self.space.prior, Distribution) * (name == 'prior.log_prob')}"
-                )
-        if self.space.prior is not None:
+            hint = WRAP_PRIOR if isinstance(self.space.prior, Distribution) else ""
+            check_numbers("prior.log_prob", self.space.log_prob, codes, hint)
             self.space.check_tails(codes)
+            functions.append(("prior.log_prob", self.space.log_prob, codes))
+        if callable(self.distortion):
+            # a distortion may know its images by their places, so that these stay
+            distance = partial(self.distortion, self.x.repeat(len(output) // n_images, 1))
+            images = output.flatten(1).to(self.x)
+            check_numbers("the distortion", distance, images)
+            functions.append(("the distortion", distance, images))
         with own_random_state(device):
-            self._check_state(self._try_target(position))
-        for name, function, values in rows:
-            check_rows(name, function, values, anywhere=name != "the distortion")
-        if self.distortion == "squared_error" and not simulated:
+            self._check_state(self._try_all(position))
+        check_rows("the decoder", self.decoder, codes[:N_MIXED])
+        for name, function, rows in functions:
+            check_rows(name, function, rows, anywhere=name != "the distortion")
+        if self.distortion == "squared_error" and not simulated:  # which may lie anywhere
             warn_of_range(self.x, output)
 
-    def _try_target(self, position: Tensor) -> HMCState:
+    def _try_all(self, position: Tensor) -> HMCState:
         try:
             self.prior_energy(position)
         except RuntimeError as error:
             raise ValueError(
-                "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give "
-                "it as Independent(Uniform(low, high), 1) of torch.distributions, whose support is "
-                f"known. It said: {error}"
+                "prior.log_prob has no gradient in the codes: where the prior is flat on a box, "
+                "give it as Independent(Uniform(low, high), 1) of torch.distributions, whose "
+                f"support is known. It said: {error}"
             ) from error
         try:
-            return self.target(position)
+            return self(position)
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
             with torch.no_grad():  # what fails without gradients, too, fails here by itself
-                self._energy(self._images(position))
+                self._energy(self.decoder(self.codes(position)))
+            low = self.low_precision_decoder is not self.decoder
             raise ValueError(
                 "the forces need the gradient of the distortion in the codes: is every operation of "
                 "the decoder and the distortion differentiable"
-                + ', also in force_precision="bfloat16"' * (self.cheap is not self.decoder)
+                + ', also in force_precision="bfloat16"' * low
                 + f"? It said: {error}"
             ) from error
 
@@ -169,39 +168,36 @@ class DecoderTarget:
         for name, values in zip(names, state[1:], strict=True):
             bad = int((~torch.isfinite(values)).view(len(values), -1).any(1).sum())
             if bad:
-                what = "gradient is NaN or infinite" if name.endswith("s") else "is NaN or infinite"
-                raise ValueError(
-                    f"{name} {what} at {bad} of {len(values)} codes drawn from the prior"
-                )
+                what = f"{name} gradient" if name.endswith("s") else name
+                codes = f"{bad} of {len(values)} codes drawn from the prior"
+                raise ValueError(f"{what} is NaN or infinite at {codes}")
         energy = state.energy.view(-1, len(self.x))
         if not state.gradient.any() and bool((energy != energy[0]).any()):
             raise ValueError(
-                "the distortion changes with the codes, but its gradient is zero at each of them: does "
-                "the decoder round or detach what it computes?"
+                "the distortion changes with the codes, but its gradient is zero at each of them: "
+                "does the decoder round or detach what it computes?"
             )
 
     def probe(self) -> Tensor:
         """Energies of the prior and of the distortion at fixed positions, (2, C), CPU float64."""
-        n_rows = len(self.x) * -(-N_PROBES // len(self.x))
-        position = self._fixed_positions(n_rows)
+        position = self._fixed_positions(len(self.x) * -(-N_PROBES // len(self.x)))
         with torch.no_grad():
-            energy = self._energy(self._images(position))
+            energy = self._energy(self.decoder(self.codes(position)))
         return torch.stack([self.prior_energy(position)[0], energy]).cpu()
 
     def _fixed_positions(self, n: int) -> Tensor:
-        fixed = torch.Generator("cpu").manual_seed(0)
-        return torch.randn(
-            n, self.space.dim, generator=fixed, dtype=torch.float64, device="cpu"
-        ).to(self.x)
+        options = {"generator": torch.Generator("cpu").manual_seed(0), "dtype": torch.float64}
+        return torch.randn(n, self.space.dim, device="cpu", **options).to(self.x)
 
-    def target(self, position: Tensor) -> HMCState:
+    def __call__(self, position: Tensor) -> HMCState:
         """Energies in full precision, and the forces, at C positions."""
         prior, prior_gradient = self.prior_energy(position)
         if self.force_precision == "same":
-            energy, gradient = self._energy_and_gradient(position)
+            value, gradient = self._vjp(self.decoder, position)
+            energy = value.double() if callable(self.distortion) else self._energy(value)
         else:
             with torch.no_grad():
-                energy = self._energy(self._images(position))
+                energy = self._energy(self.decoder(self.codes(position)))
             gradient = self._gradient(position)
         return HMCState(position, prior, energy, prior_gradient, gradient)
 
@@ -209,41 +205,30 @@ class DecoderTarget:
         """Gradients (C, D) of -log p and of the distortion, the latter in `force_precision`."""
         return self.prior_energy(position)[1], self._gradient(position)
 
-    def move(self, jitter: float = 0.0, compile: bool = False) -> Callable[..., Transition]:
-        """The transition with these forces.
-
-        Raises:
-            ValueError: compile with "tf32" forces, which one compiled graph cannot mix with exact energies.
-        """
+    def kernel(self, n_leapfrog: int, jitter: float = 0.0, compile: bool = False) -> Kernel:
+        """The transition with these forces; "tf32" ones cannot be in one compiled graph."""
         if compile and self.force_precision == "tf32":
             raise ValueError('compile=True cannot have force_precision="tf32": use "bfloat16"')
-        compiled = CompiledMetropolis(self.x.device) if compile else None
-        return partial(transition, force=self.force, jitter=jitter, compiled=compiled)
+        options = {"n_leapfrog": n_leapfrog, "force": self.force, "jitter": jitter}
+        metropolis = CompiledMetropolis(self.x.device) if compile else None
+        return partial(transition, metropolis=metropolis, **options)
+
+    def _gradient(self, position: Tensor) -> Tensor:
+        with tf32(allowed=True) if self.force_precision == "tf32" else contextlib.nullcontext():
+            return self._vjp(self.low_precision_decoder, position)[1]
+
+    def _vjp(self, decoder: nn.Module, position: Tensor) -> tuple[Tensor, Tensor]:
+        """The distortion's gradient, with a given distortion's values or else with the images."""
+        if callable(self.distortion):
+            return vjp(
+                lambda z: self._distortion(decoder(self.codes(z))), position, torch.ones_like
+            )
+        return vjp(lambda z: decoder(self.codes(z)), position, self._slope)
 
     def _energy(self, output: Tensor) -> Tensor:
         if callable(self.distortion):
             return self._distortion(output).double()
         return self._residual(output).square_().sum(-1, dtype=torch.float64).flatten()
-
-    def _energy_and_gradient(self, position: Tensor) -> tuple[Tensor, Tensor]:
-        if callable(self.distortion):
-            energy, gradient = pull_back(
-                lambda z: self._distortion(self._images(z)), position, torch.ones_like
-            )
-            return energy.double(), gradient
-        output, gradient = pull_back(self._images, position, self._slope)
-        return self._energy(output), gradient
-
-    def _gradient(self, position: Tensor) -> Tensor:
-        with tf32(allowed=True) if self.force_precision == "tf32" else contextlib.nullcontext():
-            if callable(self.distortion):
-                return pull_back(
-                    lambda z: self._distortion(self.cheap(self.codes(z))), position, torch.ones_like
-                )[1]
-            return pull_back(lambda z: self.cheap(self.codes(z)), position, self._slope)[1]
-
-    def _images(self, position: Tensor) -> Tensor:
-        return self.decoder(self.codes(position))
 
     def _distortion(self, output: Tensor) -> Tensor:
         images = self.x.repeat(len(output) // len(self.x), 1)
@@ -260,43 +245,28 @@ class DecoderTarget:
 def warn_of_range(x: Tensor, output: Tensor) -> None:
     """Warn of images (N, P) that leave the range of the decoder's outputs by more than its width."""
     low, high = float(output.min()), float(output.max())
-    outside = (x < 2 * low - high) | (x > 2 * high - low)
-    n_far = int(outside.any(1).sum())
+    n_far = int(((x < 2 * low - high) | (x > 2 * high - low)).any(1).sum())
     if n_far:
         warnings.warn(
             f"{n_far} of {len(x)} images have values from {float(x.min()):.3g} to "
-            f"{float(x.max()):.3g}, far outside the decoder's range {low:.3g} to {high:.3g}: are they "
-            "scaled as the decoder's training images were?",
+            f"{float(x.max()):.3g}, far outside the decoder's range {low:.3g} to {high:.3g}: are "
+            "they scaled as the decoder's training images were?",
             stacklevel=4,
         )
 
 
 def low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
-    """A bfloat16 copy of a decoder that takes codes (C, D) as they are.
+    """A bfloat16 copy of a decoder that takes codes (C, D) as they are; ValueError if it has none.
 
-    Its first layer keeps its precision: bfloat16 codes would lie further apart than a posterior is wide
-    at high beta, and that layer is the cheapest. The first layer is the one that is done first when
-    the decoder runs. Weight and spectral norms are computed once.
-
-    Raises:
-        ValueError: the decoder cannot run in bfloat16.
+    The layer that runs first keeps its precision: bfloat16 codes would lie further apart than a
+    posterior is wide at high beta.
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in decoder.modules()):
         raise ValueError('force_precision="bfloat16" cannot change TorchScript: use "same"')
     decode(decoder, codes)  # old-style norms leave their weight behind, which is what gets copied
     low = copied(decoder).requires_grad_(False)
     for module in list(low.modules()):
-        if parametrize.is_parametrized(module):
-            # not by remove_parametrizations, which takes the weight from the original's class, too
-            weights = {name: getattr(module, name) for name in module.parametrizations}
-            module.__class__ = parametrize.type_before_parametrizations(module)
-            del module.parametrizations
-            for name, weight in weights.items():
-                module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
-        for key, hook in list(module._forward_pre_hooks.items()):
-            if isinstance(hook, WeightNorm | SpectralNorm):
-                hook.remove(module)
-                del module._forward_pre_hooks[key]
+        _fix_weights(module)
     layers = [m for m in low.modules() if next(m.parameters(recurse=False), None) is not None]
     if not layers:
         raise ValueError(
@@ -312,14 +282,10 @@ def low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
         if order and layer is order[0]:
             layer.register_forward_hook(lambda _module, _inputs, out: _to_bfloat16(out))
             continue
-        for tensor in itertools.chain(
-            layer.parameters(recurse=False), layer.buffers(recurse=False)
-        ):
+        for tensor in itertools.chain(layer.parameters(False), layer.buffers(False)):
             tensor.data = _to_bfloat16(tensor.data)
         if order and order[0] not in layer.modules():
-            layer.register_forward_pre_hook(
-                lambda _module, inputs: tuple(_to_bfloat16(value) for value in inputs)
-            )
+            layer.register_forward_pre_hook(lambda _, inputs: tuple(map(_to_bfloat16, inputs)))
     try:
         with torch.no_grad(), own_random_state(codes.device):
             low(codes)
@@ -330,6 +296,21 @@ def low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
     return low
 
 
+def _fix_weights(module: nn.Module) -> None:
+    """Turn weights that weight and spectral norms compute into parameters."""
+    if parametrize.is_parametrized(module):
+        # not by remove_parametrizations, which takes the weight from the original's class, too
+        weights = {name: getattr(module, name) for name in module.parametrizations}
+        module.__class__ = parametrize.type_before_parametrizations(module)
+        del module.parametrizations
+        for name, weight in weights.items():
+            module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
+    for key, hook in list(module._forward_pre_hooks.items()):
+        if isinstance(hook, WeightNorm | SpectralNorm):
+            hook.remove(module)
+            del module._forward_pre_hooks[key]
+
+
 def _to_bfloat16(value: Any) -> Any:
     floating = isinstance(value, Tensor) and value.is_floating_point()
     return value.to(torch.bfloat16) if floating else value
@@ -337,7 +318,7 @@ def _to_bfloat16(value: Any) -> Any:
 
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Let float32 products be computed in TF32, or keep all that is narrower out; as it was afterwards."""
+    """Let float32 products be computed in TF32, or keep all that is narrower out; then as before."""
     cuda, cudnn, cpu = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
     older: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
         (lambda: cuda.allow_tf32, partial(setattr, cuda, "allow_tf32")),
@@ -372,10 +353,10 @@ def tf32(allowed: bool) -> Iterator[None]:
 def prepared(
     decoder: Callable[[Tensor], Any], device: str | torch.device | None, precision: str
 ) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
-    """The decoder in eval mode on its device and in its precision, and as it was afterwards.
+    """The decoder in eval mode, converted, and device and dtype of the run; then as it was.
 
-    What runs inside runs without the caller's autocast, inference mode, grad mode and default dtype.
-    A decoder in half precision takes codes in float32, which are rounded at its door.
+    The caller's autocast, inference mode, grad mode and default dtype stay outside. A decoder in
+    half precision takes codes in float32, which are rounded at its door.
     """
     names = {"auto": None, "float32": torch.float32, "float64": torch.float64}
     if precision not in names:
@@ -384,71 +365,25 @@ def prepared(
     tensors = [t for t in (*decoder.parameters(), *decoder.buffers()) if t.is_floating_point()]
     own_device = tensors[0].device if tensors else torch.device("cpu")
     own_dtype = tensors[0].dtype if tensors else torch.float32
-    wanted_device = own_device if device is None else named_device(device)
-    wanted_dtype = names[precision] or own_dtype
-    half = wanted_dtype in HALF
-    options = {"device": wanted_device, "dtype": torch.float32 if half else wanted_dtype}
-    with own_context(**options), tf32(allowed=False):
-        changed = (wanted_device, wanted_dtype) != (own_device, own_dtype)
+    device = own_device if device is None else named_device(device)
+    dtype = names[precision] or own_dtype
+    half = dtype in HALF
+    like = {"device": device, "dtype": torch.float32 if half else dtype}
+    with own_context(**like), tf32(allowed=False):
+        changed = (device, dtype) != (own_device, own_dtype)
         if changed or any(t.is_inference() for t in tensors):  # which autograd refuses
-            decoder = copied(decoder).to(wanted_device, wanted_dtype)
-        decoder.code_dtype = wanted_dtype if half else None
+            decoder = copied(decoder).to(device, dtype)
+        decoder.code_dtype = dtype if half else None
         modes = [(m, m.training) for m in decoder.modules() if hasattr(m, "training")]
         try:
-            yield decoder.eval(), options
+            yield decoder.eval(), like
         finally:
             for module, training in modes:
                 module.training = training
 
 
-def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
-    """The recorded betas (R,) float64 on the CPU.
-
-    Raises:
-        ValueError: they are not finite, above 0 and ascending.
-    """
-    recorded = torch.as_tensor(betas, dtype=torch.float64, device="cpu").detach()
-    good = recorded.ndim == 1 and len(recorded) > 0 and bool(torch.isfinite(recorded).all())
-    if not good or recorded[0] <= 0 or not bool((recorded.diff() > 0).all()):
-        raise ValueError(f"betas must be finite, above 0 and ascending, got {recorded.tolist()}")
-    return recorded
-
-
-def check_images(x: Tensor | np.ndarray) -> Tensor:
-    """Images (N, ...), of PyTorch or NumPy, as a tensor of real numbers in the same shape.
-
-    Raises:
-        ValueError: not a batch, not finite, or whole numbers beyond 0 and 1.
-    """
-    if isinstance(x, np.ma.MaskedArray) and x.mask.any():
-        raise ValueError(
-            "x is a masked array: no distortion leaves out what it masks. Fill it first"
-        )
-    if not isinstance(x, Tensor):
-        try:
-            x = torch.from_numpy(np.array(x, order="C"))
-        except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"x must be one tensor or array of numbers (N, ...), got {type(x).__name__}: {error}"
-            ) from error
-    x = x.detach()
-    if x.ndim < 2 or x.numel() == 0:
-        raise ValueError(f"x must be a batch of images (N, ...), got shape {tuple(x.shape)}")
-    if x.is_complex():
-        raise ValueError(f"x holds complex numbers ({x.dtype}): images must be real")
-    if not x.is_floating_point() and (x.min() < 0 or x.max() > 1):
-        raise ValueError(
-            f"x holds whole numbers ({x.dtype}) beyond 0 and 1: scale them to what the decoder draws, for "
-            "example x / 255"
-        )
-    bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
-    if bad:
-        raise ValueError(f"x holds NaN or infinity in images {bad[:5]}: clean or drop them")
-    return x
-
-
 def energy_scale(energy: Tensor, n_images: int) -> float:
-    """1 / sd of the distortion under the prior: the beta at which the data begin to matter."""
+    """1 / sd of the distortion (C,) under the prior: the beta at which the data begin to matter."""
     spread = energy.view(-1, n_images)
     sd = spread.std(0).mean() if len(spread) > 1 else spread.mean()
     return 1.0 / max(float(sd), 1e-12)

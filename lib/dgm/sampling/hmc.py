@@ -25,14 +25,9 @@ from torch import Tensor
 
 from dgm.sampling.decoder_checks import count, own_context
 
-JITTER = 0.4  # of step sizes, where none is asked for
-
 
 class HMCState(NamedTuple):
-    """Positions of C chains in D dimensions, with all that the sampler needs at them.
-
-    Energies are float64, because they decide acceptance; gradients keep the position's dtype.
-    """
+    """C chains in D dimensions. Energies decide acceptance and are float64, gradients as position."""
 
     position: Tensor  # (C, D)
     prior_energy: Tensor  # (C,) -log p(z), up to a constant that is the same everywhere
@@ -41,7 +36,7 @@ class HMCState(NamedTuple):
     gradient: Tensor  # (C, D) gradient of E(z)
 
 
-# One generator for all chains, or N: one a problem, with rows chain-major (row = chain * N + problem).
+# A generator for all chains, or N of them: each its own problem's rows (row = chain * N + problem).
 Randomness = torch.Generator | Sequence[torch.Generator]
 Target = Callable[[Tensor], HMCState]
 Force = Callable[[Tensor], tuple[Tensor, Tensor]]  # gradients of -log p and of E, each (C, D)
@@ -60,25 +55,23 @@ def standard_normal_energy(position: Tensor) -> tuple[Tensor, Tensor]:
     return 0.5 * position.square().sum(-1, dtype=torch.float64), position
 
 
-def density_energy(
-    log_prob: Callable[[Tensor], Tensor],
-) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """-log p and its gradient by automatic differentiation, for a density log_prob(z (C, D)) -> (C,)."""
+def density_energy(log_prob: Callable[[Tensor], Tensor]) -> Callable:
+    """z (C, D) -> -log p (C,) and its gradient (C, D), from a density log_prob(z) -> (C,)."""
 
     def evaluate(position: Tensor) -> tuple[Tensor, Tensor]:
-        value, gradient = pull_back(lambda z: -log_prob(z), position, torch.ones_like)
+        value, gradient = vjp(lambda z: -log_prob(z), position, torch.ones_like)
         return value.double(), gradient
 
     return evaluate
 
 
-def pull_back(
+def vjp(
     function: Callable[[Tensor], Tensor], position: Tensor, slope: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """function(position), detached, and the slope of its output pulled back to the position."""
+    """function(position), detached, and slope(output) pulled back to the position (C, D)."""
     if torch.compiler.is_compiling():  # which traces torch.func, but not torch.autograd
-        output, pull = torch.func.vjp(function, position)
-        return output, pull(slope(output))[0]
+        output, pull_back = torch.func.vjp(function, position)
+        return output, pull_back(slope(output))[0]
     with torch.enable_grad():
         leaf = position.clone() if position.is_inference() else position
         leaf = leaf.detach().requires_grad_(True)
@@ -87,19 +80,14 @@ def pull_back(
     return output.detach(), gradient
 
 
-def target_from_energy(
-    energy: Callable[[Tensor], Tensor],
-    prior_energy: Callable[[Tensor], tuple[Tensor, Tensor]] = standard_normal_energy,
-) -> Target:
-    """A target for `transition` from an energy E(z (C, D)) -> (C,), by automatic differentiation."""
-    evaluate_energy = density_energy(lambda z: -energy(z))
+def potential(state: HMCState, beta: float | Tensor) -> Tensor:
+    """-log of the right side of equation (1), up to the prior's constant; (C,) float64, nats."""
+    return state.prior_energy + beta * state.energy
 
-    def target(position: Tensor) -> HMCState:
-        prior, prior_gradient = prior_energy(position)
-        value, gradient = evaluate_energy(position)
-        return HMCState(position, prior, value, prior_gradient, gradient)
 
-    return target
+def hamiltonian(state: HMCState, momentum: Tensor, beta: float | Tensor) -> Tensor:
+    """Potential plus kinetic energy of each chain, (C,) float64, nats."""
+    return potential(state, beta) + 0.5 * momentum.square().sum(-1, dtype=torch.float64)
 
 
 def leapfrog(
@@ -111,21 +99,11 @@ def leapfrog(
     n_leapfrog: int,
     force: Force | None = None,
 ) -> tuple[HMCState, Tensor]:
-    """Follow Hamilton's equations for n_leapfrog steps; needs n_leapfrog new gradients.
+    """The state and momentum (C, D) after n_leapfrog position updates; step_size (C, 1), (C, D).
 
-    Args:
-        target: evaluates a position.
-        state: C chains in D dimensions.
-        momentum: (C, D).
-        beta: inverse temperature.
-        step_size: (C, 1), (C, D) or a number.
-        n_leapfrog: number of position updates.
-        force: the gradients alone, for all positions but the last, which the target evaluates. They
-            must be those that the target returns, but need not be exact gradients of its energies: any
-            function of the position keeps the map reversible and volume preserving.
-
-    Returns:
-        The state and the momentum at the end. Negate the momentum and call again to come back.
+    Negate the momentum and call again to come back. Where a force is given, the target evaluates
+    the last position alone. It must be what the target returns as gradients, but not the exact
+    gradient of its energies: any function of the position is reversible and volume preserving.
     """
     position = state.position
     momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
@@ -141,12 +119,6 @@ def leapfrog(
     return state, momentum
 
 
-def hamiltonian(state: HMCState, momentum: Tensor, beta: float | Tensor) -> Tensor:
-    """Total energy of each chain, (C,) float64, nats."""
-    kinetic = 0.5 * momentum.square().sum(-1, dtype=torch.float64)
-    return state.prior_energy + beta * state.energy + kinetic
-
-
 def transition(
     target: Target,
     state: HMCState,
@@ -156,92 +128,38 @@ def transition(
     generator: Randomness,
     force: Force | None = None,
     jitter: float = 0.0,
-    compiled: Callable[..., Transition] | None = None,
+    metropolis: Callable[..., Transition] | None = None,
 ) -> Transition:
-    """One Metropolis-adjusted transition that leaves pi_beta of equation (1) invariant.
+    """The kernel: one transition that leaves pi_beta of equation (1) invariant.
+
+    A trajectory that ends in a non-finite energy is rejected.
 
     Args:
-        target: evaluates a position.
+        target: evaluates a position, and decides acceptance.
         state: C chains in D dimensions.
         beta: inverse temperature.
-        step_size: (C,) or (C, D), must not depend on the chains' own history. A step size an axis is a
-            diagonal mass matrix in other words: the mass of axis i is 1 / step_i^2, up to a factor.
+        step_size: (C,) or (C, D), must not depend on the chains' own history. One per axis is a
+            diagonal mass matrix: the mass of axis i is 1 / step_i^2, up to a factor.
         n_leapfrog: leapfrog steps.
         generator: on the device of the state; or N of them, each for its own problem.
-        force: as in `leapfrog`; the energies of the target decide acceptance.
-        jitter: each chain's step size is multiplied by a number between 1 - jitter and 1 + jitter, so that
-            no axis turns by a whole number of half periods each time and keeps its energy for ever.
-        compiled: does what `metropolis` does, from `compiled.compiled_metropolis`.
-
-    Returns:
-        The chains after the transition. A trajectory that ends in a non-finite energy is rejected.
+        force: as in `leapfrog`.
+        jitter: a random factor between 1 - jitter and 1 + jitter of each chain's step size, so that
+            no axis turns by whole half periods each time and keeps its energy for ever.
+        metropolis: None, or a `CompiledMetropolis`.
     """
     with own_context(state.position.device):
-        momentum, uniform = draw_noise(state.position, generator)
+        like = {"dtype": state.position.dtype, "device": state.position.device}
+        momentum = draw(torch.randn, state.position.shape, generator, **like)
+        like["dtype"] = torch.float64
+        uniform = draw(torch.rand, state.position.shape[:1], generator, **like)
         if jitter:
-            factor = 1 + jitter * (2 * _uniform(state.position, generator) - 1)
+            factor = 1 + jitter * (2 * draw(torch.rand, uniform.shape, generator, **like) - 1)
             step_size = step_size * (factor if step_size.ndim == 1 else factor[:, None])
-        move = compiled or metropolis
-        return move(target, state, beta, step_size, n_leapfrog, momentum, uniform, force)
+        step = metropolis or metropolis_step
+        return step(target, state, beta, step_size, n_leapfrog, momentum, uniform, force)
 
 
-def draw_noise(position: Tensor, generator: Randomness) -> tuple[Tensor, Tensor]:
-    """The randomness of one transition: momenta (C, D) and uniforms (C,) float64."""
-
-    def normal(n: int, g: torch.Generator) -> Tensor:
-        shape = (n, position.shape[1])
-        return torch.randn(shape, generator=g, dtype=position.dtype, device=position.device)
-
-    return draw(normal, len(position), generator), _uniform(position, generator)
-
-
-def _uniform(position: Tensor, generator: Randomness) -> Tensor:
-    def uniform(n: int, g: torch.Generator) -> Tensor:
-        return torch.rand(n, generator=g, dtype=torch.float64, device=position.device)
-
-    return draw(uniform, len(position), generator)
-
-
-def draw(
-    sample: Callable[[int, torch.Generator], Tensor], n_rows: int, generator: Randomness
-) -> Tensor:
-    """n_rows draws, all from one generator, or those of each problem from its own."""
-    if isinstance(generator, torch.Generator):
-        return sample(n_rows, generator)
-    each = n_rows // len(generator)
-    return torch.stack([sample(each, g) for g in generator], 1).flatten(0, 1)
-
-
-def streams(
-    seed: int | Sequence[int], n_problems: int, device: str | torch.device, part: int
-) -> Randomness:
-    """Generators of one of two independent parts (0 or 1) of a run: one, or one a problem.
-
-    Raises:
-        ValueError: not whole numbers, or seeds, but not one a problem.
-    """
-    seeds = whole_seeds(seed)
-    if isinstance(seeds, int):
-        return torch.Generator(device).manual_seed(2 * seeds + part)
-    if len(seeds) != n_problems:
-        raise ValueError(f"seed must be a number or {n_problems} of them, got {len(seeds)}")
-    return [torch.Generator(device).manual_seed(2 * s + part) for s in seeds]
-
-
-def whole_seeds(seed: int | Sequence[int]) -> int | list[int]:
-    """A seed, or several, as Python's own numbers.
-
-    Raises:
-        ValueError: they are not whole numbers, or too large for a generator.
-    """
-    several = hasattr(seed, "__len__") and getattr(seed, "ndim", 1)
-    seeds = [count(s, "seed", None) for s in (seed if several else [seed])]
-    if any(not -(2**62) <= s < 2**63 for s in seeds):
-        raise ValueError(f"seed must lie in [-2^62, 2^63), got {seed}")
-    return seeds if several else seeds[0]
-
-
-def metropolis(
+def metropolis_step(
     target: Target,
     state: HMCState,
     beta: float | Tensor,
@@ -258,8 +176,66 @@ def metropolis(
     log_ratio = hamiltonian(state, momentum, beta) - hamiltonian(proposal, final_momentum, beta)
     acceptance = log_ratio.clamp(max=0.0).exp().nan_to_num(0.0)
     accepted = uniform < acceptance
-    kept = (
+    chosen = (
         torch.where(accepted if new.ndim == 1 else accepted[:, None], new, old)
         for new, old in zip(proposal, state, strict=True)
     )
-    return Transition(HMCState(*kept), accepted, acceptance)
+    return Transition(HMCState(*chosen), accepted, acceptance)
+
+
+class CompiledMetropolis:
+    """`metropolis_step` as one graph, compiled once; on a CUDA device a CUDA graph as well.
+
+    beta goes in as a tensor on the device, and random numbers are drawn outside.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.cuda = device.type == "cuda"
+        self.beta = torch.zeros((), dtype=torch.float64, device=device)
+        mode = "reduce-overhead" if self.cuda else None
+        self.graph = torch.compile(metropolis_step, fullgraph=True, dynamic=False, mode=mode)
+
+    @torch.no_grad()
+    def __call__(
+        self, target: Target, state: HMCState, beta: float, *arguments: object
+    ) -> Transition:
+        """As `metropolis_step`."""
+        self.beta.fill_(beta)
+        output = self.graph(target, state, self.beta, *arguments)
+        if not self.cuda:
+            return output
+        # the next replay of the CUDA graph writes where this one did
+        chain = HMCState(*(part.clone() for part in output.state))
+        return Transition(chain, output.accepted.clone(), output.acceptance.clone())
+
+
+def draw(
+    sample: Callable[..., Tensor], shape: Sequence[int], generator: Randomness, **like: object
+) -> Tensor:
+    """sample(shape, generator=generator, **like), the rows of each problem from its own generator."""
+    if isinstance(generator, torch.Generator):
+        return sample(tuple(shape), generator=generator, **like)
+    rows = shape[0] // len(generator), *shape[1:]
+    return torch.stack([sample(rows, generator=g, **like) for g in generator], 1).flatten(0, 1)
+
+
+def make_generators(
+    seed: int | Sequence[int], n_problems: int, device: str | torch.device
+) -> tuple[Randomness, Randomness]:
+    """Generators of a run and of its pilot run: one for all problems, or one per problem's seed."""
+    seeds = whole_seeds(seed)
+    several = [seeds] if isinstance(seeds, int) else seeds
+    if several is seeds and len(several) != n_problems:
+        raise ValueError(f"seed must be a number or {n_problems} of them, got {len(several)}")
+    parts = [[torch.Generator(device).manual_seed(2 * s + i) for s in several] for i in (0, 1)]
+    run, pilot = parts if several is seeds else (part[0] for part in parts)
+    return run, pilot
+
+
+def whole_seeds(seed: int | Sequence[int]) -> int | list[int]:
+    """A seed, or several, as Python's own numbers that a generator can take."""
+    several = hasattr(seed, "__len__") and getattr(seed, "ndim", 1)
+    seeds = [count(s, "seed", None) for s in (seed if several else [seed])]
+    if any(not -(2**62) <= s < 2**63 for s in seeds):
+        raise ValueError(f"seed must lie in [-2^62, 2^63), got {seed}")
+    return seeds if several else seeds[0]

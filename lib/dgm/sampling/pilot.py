@@ -1,7 +1,8 @@
 """The pilot run: it tunes what the annealing needs, which is then frozen for the run that counts.
 
-Step sizes follow the acceptance of each image's chains; a diagonal mass, where one is wanted, follows
-the spread of the chains over the axes; the variance of the energy says where temperatures are needed.
+Step sizes follow the acceptance of each image's chains; a diagonal mass, where one is asked for,
+follows the spread of the chains over the axes; the variance of the energy says where temperatures
+are needed.
 """
 
 import math
@@ -13,43 +14,68 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dgm.sampling import schedules
-from dgm.sampling.annealing import AnnealingState, Move, adapt_step_sizes, start
+from dgm.sampling.annealing import AnnealingState, Kernel, annealing_step, start
 from dgm.sampling.decoder_target import DecoderTarget
-from dgm.sampling.hmc import HMCState, Randomness, Transition
+from dgm.sampling.hmc import Randomness, Target
+from dgm.sampling.schedules import SCHEDULES, StepSizes
 
-PILOT_FRACTION = 0.25  # of the temperatures, enough to tune step sizes that change slowly with beta
-MOST_KNOTS = 512  # of the step-size table, so that it does not grow with the number of temperatures
+PILOT_FRACTION = 0.25  # of the temperatures
+MOST_KNOTS = 512  # of the step-size table, so that it does not grow with the temperatures
 FEWEST_CHAINS_FOR_MASS = 4
-SCHEDULES = ("default", "adaptive", "sigmoid")
 MASSES = ("unit", "diagonal")
 MASS_MEMORY = 0.8  # weight of the past in the running spread of the axes
+STEP_SIZE_RANGE = (1e-6, 0.5)
+TARGET_ACCEPTANCE = 0.65
+GAIN = 0.5  # change of log step size per unit of missed acceptance
 
 
-class StepSizes(NamedTuple):
-    """Frozen leapfrog step sizes an image, at K inverse temperatures."""
+class SamplerOptions(NamedTuple):
+    """How the chains move, which changes their time and scatter, never what they estimate."""
 
-    beta: Tensor  # (K,) ascending
-    step_size: Tensor  # (K, N)
-    axis_scale: Tensor | None = None  # (K, N, D) of the step sizes of the axes; None: all are equal
-    energy_variance: Tensor | None = None  # (K,) Var_beta(d), its mean over images
+    # Of the leapfrog's forces: "same" as the decoder's, "bfloat16" from a copy of it, "tf32" on a
+    # CUDA device; "auto" takes bfloat16 on a CUDA device that has it, where the decoder's work is
+    # large. Acceptance and weights keep `precision`, so the chains stay exact.
+    force_precision: str = "auto"
+    # "default" (equal steps in asinh(beta / scale)), "adaptive" (equal thermodynamic length, as the
+    # pilot run measured it) or "sigmoid" (the paper's), with the same number of temperatures.
+    schedule: str = "default"
+    # "unit", or "diagonal": a step size per axis and image, from the spread of the pilot's chains.
+    mass: str = "unit"
+    # Each step size is multiplied by a random number between 1 - jitter and 1 + jitter, so that no
+    # trajectory comes back to where it began, which quiets the weights at no cost.
+    jitter: float = 0.4
+    # Transitions compiled by torch.compile, which takes a minute or so and needs a C++ compiler; on
+    # a CUDA device in a CUDA graph as well.
+    compile: bool = False
+    # The beta at which the data begin to matter; None estimates it from codes of the prior.
+    scale: float | None = None
 
-    def at(self, betas: Tensor) -> Tensor:
-        """Step sizes (T, N) or (T, N, D) at betas (T,): log-linear in log beta, constant beyond the ends."""
-        step = self.step_size
-        if self.axis_scale is not None:
-            step = step[..., None] * self.axis_scale
-        if len(self.beta) == 1:
-            return step.expand(len(betas), *step.shape[1:])
-        knots, where = self.beta.log(), betas.log()
-        right = torch.searchsorted(knots, where).clamp(1, len(knots) - 1)
-        span = (knots[right] - knots[right - 1]).clamp(min=1e-12)
-        t = ((where - knots[right - 1]) / span).clamp(0, 1).view(-1, *[1] * (step.ndim - 1))
-        log_step = step.log()
-        return torch.exp((1 - t) * log_step[right - 1] + t * log_step[right])
 
-    def to(self, device: str | torch.device) -> "StepSizes":
-        """The same table on a device."""
-        return StepSizes(*(None if t is None else t.to(device) for t in self))
+def check_options(
+    options: SamplerOptions, n_chains: int, step_sizes: float | Tensor | StepSizes | None = None
+) -> None:
+    """Refuses options that make no sense: a ValueError says what would be right."""
+    if not isinstance(options, SamplerOptions):
+        raise ValueError(f"options must be SamplerOptions(...), got {type(options).__name__}")
+    for name, allowed in (("schedule", SCHEDULES), ("mass", MASSES)):
+        if (value := getattr(options, name)) not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+    if not 0 <= options.jitter < 1:
+        raise ValueError(f"jitter must lie in [0, 1), got {options.jitter}")
+    if options.mass == "diagonal" and n_chains < FEWEST_CHAINS_FOR_MASS:
+        raise ValueError(
+            f'mass="diagonal" needs at least {FEWEST_CHAINS_FOR_MASS} chains per image to see '
+            f"their spread, got n_chains={n_chains}"
+        )
+    measured = isinstance(step_sizes, StepSizes) and step_sizes.energy_variance is not None
+    if options.schedule == "adaptive" and (n_chains < 2 or not (step_sizes is None or measured)):
+        raise ValueError(
+            'schedule="adaptive" needs a pilot run of at least two chains per image: '
+            "step_sizes=None, or the step_sizes of an earlier curve"
+        )
+    scale = options.scale
+    if scale is not None and not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale must be positive and finite, got {scale}")
 
 
 def pilot_counts(counts: Sequence[int]) -> list[int]:
@@ -58,78 +84,81 @@ def pilot_counts(counts: Sequence[int]) -> list[int]:
 
 
 def pilot_run(
-    problem: DecoderTarget,
-    recorded: Tensor,
+    target: DecoderTarget,
+    betas: Tensor,
     counts: Sequence[int],
     scale: float,
-    n_leapfrog: int,
+    kernel: Kernel,
     generator: Randomness,
-    move: Move,
     bar: tqdm,
     *,
-    diagonal_mass: bool = False,
+    mass: str = "unit",
 ) -> StepSizes:
-    """Anneal with other random numbers at a quarter of the temperatures, and tune.
+    """Anneal through betas (R,) at a quarter of the temperatures `counts` (R,), and tune.
 
-    Args:
-        problem: the decoder, images and prior.
-        recorded: (R,) betas that are passed through.
-        counts: R numbers of temperatures of the run that counts.
-        scale: beta at which the data matter.
-        n_leapfrog: leapfrog steps a transition.
-        generator: of its own random numbers.
-        move: the transition.
-        bar: is updated by one a temperature.
-        diagonal_mass: also tune a step size an axis.
+    With mass="diagonal" also a step size per axis. Its generator is not that of the run.
     """
-    n_images, dim = len(problem.x), problem.shape[1]
-    state = start(problem.target, problem.sample_prior(generator))
-    betas = schedules.through(recorded, pilot_counts(counts), scale)
-    stride = math.ceil((len(betas) - 1) / MOST_KNOTS)
-    step_size = torch.full((n_images,), 0.1, dtype=torch.float64, device=problem.x.device)
-    axis_scale = step_size.new_ones(n_images, dim)
-
-    def scaled(
-        target: object, chain: HMCState, beta: float, step: Tensor, *rest: object
-    ) -> Transition:
-        rows = axis_scale.repeat(problem.shape[0] // n_images, 1)
-        return move(target, chain, beta, step[:, None] * rows, *rest)
-
-    used = scaled if diagonal_mass else move
+    n_images, dim = len(target.x), target.shape[1]
+    state = start(target, target.sample_prior(generator))
+    ladder = schedules.through(betas, pilot_counts(counts), scale)
+    stride = math.ceil((len(ladder) - 1) / MOST_KNOTS)
+    step_size = torch.full((n_images,), 0.1, dtype=torch.float64, device=target.x.device)
+    axis_scale = step_size.new_ones(n_images, dim) if mass == "diagonal" else None
     # at a beta close to 0 the step sizes find their place before the annealing starts
-    settle = [0.0] + [float(betas[1])] * 20
-    state, table = adapt_step_sizes(
-        problem.target, state, settle, step_size, n_leapfrog, generator, move=used
-    )
-    step_size, knots, rows, scales, variances = table[-1], [], [], [], []
-    for first in range(0, len(betas) - 1, stride):
-        block = betas[first : first + stride + 1]
+    settle = [float(ladder[1])] * 20
+    state, table = adapt_step_sizes(target, state, settle, step_size, kernel, generator, axis_scale)
+    knots, rows, scales, variances = [], [], [], []
+    state = state._replace(beta=0.0)
+    for block in ladder[1:].split(stride):
         state, table = adapt_step_sizes(
-            problem.target, state, block, step_size, n_leapfrog, generator, move=used
+            target, state, block.tolist(), table[-1], kernel, generator, axis_scale
         )
-        step_size = table[-1]
         knots.append(block[-1])
         rows.append(table.log().mean(0).exp())
-        scales.append(axis_scale)
         variances.append(_weighted_variance(state, n_images))
-        if diagonal_mass:
+        if axis_scale is not None:
+            scales.append(axis_scale)
             spread = state.chain.position.double().view(-1, n_images, dim).std(0).log()
             relative = spread - spread.mean(1, keepdim=True)
             axis_scale = torch.exp(MASS_MEMORY * axis_scale.log() + (1 - MASS_MEMORY) * relative)
-        bar.update(len(block) - 1)
+        bar.update(len(block))
     return StepSizes(
         torch.stack(knots),
         torch.stack(rows).cpu(),
-        torch.stack(scales).cpu() if diagonal_mass else None,
+        torch.stack(scales).cpu() if scales else None,
         _smooth(*torch.stack(variances, 1).cpu()),
     )
+
+
+def adapt_step_sizes(
+    target: Target,
+    state: AnnealingState,
+    betas: Sequence[float],
+    step_size: Tensor,
+    kernel: Kernel,
+    generator: Randomness,
+    axis_scale: Tensor | None = None,
+) -> tuple[AnnealingState, Tensor]:
+    """Anneal to betas (T,), and tune a step size per problem (N,) on the way: state, table (T, N).
+
+    These chains depend on their own history, so their weights are not to be reported: freeze the
+    table and run anew with another seed. axis_scale (N, D) are factors of the axes.
+    """
+    table = []
+    for beta in betas:
+        step = step_size if axis_scale is None else step_size[:, None] * axis_scale
+        state = annealing_step(target, state, beta, step, kernel, generator)
+        missed = state.acceptance.view(-1, len(step_size)).mean(0) - TARGET_ACCEPTANCE
+        step_size = (step_size * torch.exp(GAIN * missed)).clamp(*STEP_SIZE_RANGE)
+        table.append(step_size)
+    return state, torch.stack(table)
 
 
 def _weighted_variance(state: AnnealingState, n_images: int) -> Tensor:
     """Var_beta(d), its mean over images, as the two parts of a fraction, (2,).
 
-    Weighted, because chains that lag behind or sit in a mode that hardly counts have large distortions;
-    a fraction of sums over images, because the few chains of one image tell little.
+    Weighted, because chains that lag behind or sit in a mode that hardly counts have large
+    distortions; a fraction of sums over images, because the chains of one image say little.
     """
     weight = state.log_weight.view(-1, n_images).softmax(0)
     energy = state.chain.energy.view(-1, n_images)
@@ -146,24 +175,17 @@ def _smooth(spread: Tensor, freedom: Tensor) -> Tensor:
 
 
 def given_step_sizes(
-    given: float | Tensor | StepSizes, recorded: Tensor, n_images: int, latent_dim: int
-) -> StepSizes:
-    """A table from a number, a tensor (N,) or (R, N), or an earlier table.
-
-    Raises:
-        ValueError: they are not positive or do not fit.
-    """
+    given: float | Tensor | StepSizes | None, betas: Tensor, n_images: int, latent_dim: int
+) -> StepSizes | None:
+    """A table from a number, a tensor (N,) or (R, N), or an earlier table; None of None."""
+    if given is None:
+        return None
     if isinstance(given, StepSizes):
-        table = StepSizes(*(None if t is None else t.double().cpu() for t in given))
+        table = given.to("cpu", torch.float64)
     else:
         values = torch.as_tensor(given, dtype=torch.float64, device="cpu").detach()
-        if values.ndim == 0:
-            values = values.expand(n_images)
-        table = (
-            StepSizes(recorded, values)
-            if values.ndim > 1
-            else StepSizes(recorded[:1], values[None])
-        )
+        values = values.expand(n_images) if values.ndim == 0 else values
+        table = StepSizes(betas, values) if values.ndim > 1 else StepSizes(betas[:1], values[None])
     shape = (len(table.beta), n_images)
     if table.step_size.shape != shape or not bool((table.step_size > 0).all()):
         raise ValueError(
@@ -176,47 +198,3 @@ def given_step_sizes(
             f"{tuple(table.axis_scale.shape)}"
         )
     return table
-
-
-def choose_schedule(
-    name: str, recorded: Tensor, counts: Sequence[int], scale: float, table: StepSizes
-) -> Tensor:
-    """The temperatures (T + 1,) of the run that counts, T the sum of `counts` for each name."""
-    if name == "sigmoid":
-        return schedules.sigmoid_through(recorded, sum(counts))
-    if name == "adaptive":
-        return schedules.equal_length(recorded, sum(counts), table.beta, table.energy_variance)
-    return schedules.through(recorded, counts, scale)
-
-
-def check_settings(
-    schedule: str,
-    mass: str,
-    jitter: float,
-    n_chains: int,
-    step_sizes: float | Tensor | StepSizes | None,
-    scale: float | None,
-) -> None:
-    """Refuse settings of the pilot run and of what follows it that make no sense.
-
-    Raises:
-        ValueError: what is wrong, and what would be right.
-    """
-    for name, value, known in (("schedule", schedule, SCHEDULES), ("mass", mass, MASSES)):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    if not 0 <= jitter < 1:
-        raise ValueError(f"jitter must lie in [0, 1), got {jitter}")
-    if mass == "diagonal" and n_chains < FEWEST_CHAINS_FOR_MASS:
-        raise ValueError(
-            f'mass="diagonal" needs at least {FEWEST_CHAINS_FOR_MASS} chains an image to see their '
-            f"spread, got n_chains={n_chains}"
-        )
-    measured = isinstance(step_sizes, StepSizes) and step_sizes.energy_variance is not None
-    if schedule == "adaptive" and (n_chains < 2 or not (step_sizes is None or measured)):
-        raise ValueError(
-            'schedule="adaptive" needs a pilot run of at least two chains an image: step_sizes=None, or '
-            "the step_sizes of an earlier curve"
-        )
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale must be positive and finite, got {scale}")

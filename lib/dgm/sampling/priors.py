@@ -22,14 +22,7 @@ FAR = 1e6  # times a code: where any density on all of R^D is lower than at its 
 class CodeSpace:
     """The coordinates that the chains move in: codes, or the free coordinates of a bounded prior's.
 
-    Args:
-        prior: None for N(0, I), else anything with sample((n,)) and log_prob(z).
-        latent_dim: D.
-        device: of the run.
-        dtype: of the run.
-
-    Raises:
-        ValueError: the prior's support is neither R^D nor has a known map from R^K.
+    A ValueError says what the prior lacks, such as a support that is R^D or has a map from R^K.
     """
 
     def __init__(
@@ -39,10 +32,10 @@ class CodeSpace:
         self.options = {"device": device, "dtype": dtype}
         self.transform, self.dim, self.energy = None, latent_dim, standard_normal_energy
         if prior is not None:
-            needs = (
-                f": it needs sample((n,)) and log_prob(z); is latent_dim={latent_dim} the prior's?"
-            )
-            with explained("the prior", device, needs):
+            doubt = f"is latent_dim={latent_dim} the prior's?"
+            with explained(
+                "the prior", device, f": it needs sample((n,)) and log_prob(z); {doubt}"
+            ):
                 self.transform = self._bijection()
                 self.log_prob = _without_validation(prior).log_prob
             self.energy = density_energy(self._log_density)
@@ -54,20 +47,13 @@ class CodeSpace:
         return position if self.transform is None else self.transform(position).to(position)
 
     def sample(self, n: int, generator: Randomness) -> Tensor:
-        """n positions (n, K) of codes drawn from the prior.
-
-        Raises:
-            ValueError: the prior's samples have another shape, or cannot be had on the device.
-        """
-        return draw(self._sample, n, generator).detach()
+        """n positions (n, K) of codes drawn from the prior."""
+        return draw(self._sample, (n,), generator).detach()
 
     def check_tails(self, codes: Tensor) -> None:
-        """Refuses a density on all of R^D that is no smaller far away from codes (C, D) of its own.
+        """Refuses a density on all of R^D that is no smaller far from its own codes (C, D).
 
         On a circle or a sphere the chains would leave what the samples come from.
-
-        Raises:
-            ValueError: a density that does not fall off.
         """
         if self.transform is not None:
             return
@@ -75,28 +61,29 @@ class CodeSpace:
             near, far = (self.log_prob(where).double() for where in (codes, FAR * codes))
         if float((far >= near.min()).double().mean()) > 0.25:
             raise ValueError(
-                "prior.log_prob is as high far away as at its samples: want a density on all of R^D, or "
-                "one of torch.distributions on a box, such as Independent(Uniform(low, high), 1)"
+                "prior.log_prob is as high far away as at its samples: give a density on all of "
+                "R^D, or one of torch.distributions on a box, such as "
+                "Independent(Uniform(low, high), 1)"
             )
 
-    def _sample(self, n: int, generator: torch.Generator) -> Tensor:
-        shape, device = (n, self.latent_dim), self.options["device"]
+    def _sample(self, rows: tuple[int], generator: torch.Generator) -> Tensor:
+        shape, device = (*rows, self.latent_dim), self.options["device"]
         if self.prior is None:
             return torch.randn(shape, generator=generator, **self.options)
         # torch.distributions draw from the global generator: seed a fork of it
-        takes = f": it must take a shape such as ({n},) and return one tensor of codes."
+        takes = f": it must take a shape such as {rows} and return one tensor of codes."
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
         with (
             torch.no_grad(),
             own_random_state(device, seed),
             explained("prior.sample", device, takes),
         ):
-            codes = self.prior.sample((n,))
+            codes = self.prior.sample(rows)
             if getattr(codes, "shape", None) != shape:
                 raise ValueError(
-                    f"prior.sample(({n},)) must be {shape}, got "
-                    f"{getattr(codes, 'shape', type(codes).__name__)}: is latent_dim={self.latent_dim} "
-                    "the prior's?"
+                    f"prior.sample({rows}) must be {shape}, got "
+                    f"{getattr(codes, 'shape', type(codes).__name__)}: is "
+                    f"latent_dim={self.latent_dim} the prior's?"
                 )
             codes = torch.as_tensor(codes, device=device)
             position = codes if self.transform is None else self.transform.inv(codes)
@@ -127,8 +114,8 @@ class CodeSpace:
         except NotImplementedError as error:
             raise ValueError(
                 f"the prior's support, {support}, is neither all of R^D nor one that "
-                "torch.distributions.biject_to reaches: give a continuous prior on all of R^D, a box, "
-                "a half-line an axis, or a simplex"
+                "torch.distributions.biject_to reaches: give a continuous prior on all of R^D, a "
+                "box, a half-line per axis, or a simplex"
             ) from error
 
 

@@ -13,18 +13,18 @@ from dgm import checkpoint as checkpoints
 from dgm.sampling.annealing import AnnealingState
 from dgm.sampling.decoder_target import DecoderTarget
 from dgm.sampling.hmc import HMCState, Randomness
-from dgm.sampling.pilot import StepSizes
+from dgm.sampling.schedules import StepSizes
 
 
-def fingerprint(settings: tuple, tensors: Sequence[Tensor], problem: DecoderTarget) -> dict:
+def fingerprint(settings: tuple, tensors: Iterable[Tensor], target: DecoderTarget) -> dict:
     """What a run depends on, so that an interrupted one is not resumed as another.
 
     What the decoder, the prior and the distortion compute is known by their values at fixed codes.
     """
-    everything = [problem.x, *tensors, *problem.decoder.state_dict().values()]
-    names = [plain(given) for given in (problem.space.prior, problem.distortion)]
-    text = f"{settings} {names} {problem.shape} {digest(everything)}"
-    return {"settings": hashlib.sha256(text.encode()).hexdigest(), "probe": problem.probe()}
+    everything = [target.x, *tensors, *target.decoder.state_dict().values()]
+    names = [plain(given) for given in (target.space.prior, target.distortion)]
+    text = f"{settings} {names} {target.shape} {digest(everything)}"
+    return {"settings": hashlib.sha256(text.encode()).hexdigest(), "probe": target.probe()}
 
 
 def plain(value: Any) -> Any:
@@ -49,45 +49,40 @@ def digest(values: Iterable[Any]) -> str:
     return hashed.hexdigest()
 
 
-def same_probe(one: Tensor, other: Tensor) -> bool:
+def same_probe(ours: Tensor, theirs: Tensor) -> bool:
     """Whether two probes are equal but for the rounding of unlike machines."""
-    if one.shape != other.shape:
+    if ours.shape != theirs.shape:
         return False
-    size = one.nan_to_num(0, 0, 0).abs().amax(-1, keepdim=True)  # images may have any scale
-    return bool(torch.isclose(one / size, other / size, rtol=1e-4, atol=1e-6, equal_nan=True).all())
+    size = ours.nan_to_num(0, 0, 0).abs().amax(-1, keepdim=True)  # images may have any scale
+    close = torch.isclose(ours / size, theirs / size, rtol=1e-4, atol=1e-6, equal_nan=True)
+    return bool(close.all())
 
 
 def save_progress(
-    path: str | Path,
+    path: Path,
     identity: dict,
     state: AnnealingState,
     table: StepSizes,
     records: list[list[Tensor]],
-    run: Randomness,
+    generator: Randomness,
 ) -> None:
     """Write all that a run needs to go on, whole or not at all."""
-    checkpoints.save(
-        path,
-        {
-            "identity": identity,
-            "chain": state.chain._asdict(),
-            "log_weight": state.log_weight,
-            "acceptance_sum": state.acceptance_sum,
-            "step_sizes": table._asdict(),
-            "records": records,
-            "generators": [g.get_state() for g in _each(run)],
-        },
-    )
+    tree = {
+        "identity": identity,
+        "chain": state.chain._asdict(),
+        "log_weight": state.log_weight,
+        "acceptance_sum": state.acceptance_sum,
+        "step_sizes": table._asdict(),
+        "records": records,
+        "generators": [g.get_state() for g in _each(generator)],
+    }
+    checkpoints.save(path, tree)
 
 
 def resume(
-    path: str | Path, identity: dict, run: Randomness, device: torch.device
+    path: Path, identity: dict, generator: Randomness, device: torch.device, betas: Tensor
 ) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]]:
-    """Read what `save_progress` wrote, and set the generators.
-
-    Raises:
-        ValueError: it belongs to another run, or to another kind of device.
-    """
+    """Read what `save_progress` wrote and set the generators; a ValueError refuses another run."""
     saved = checkpoints.load(path, device=device)
     theirs = saved["identity"]
     if (
@@ -96,21 +91,22 @@ def resume(
         or not same_probe(theirs["probe"].cpu(), identity["probe"])
     ):
         raise ValueError(
-            f"{path} holds an interrupted run with other settings, images, weights or seed, or another "
-            "prior or distortion: give another file name, or remove it to begin anew"
+            f"{path} holds an interrupted run with other settings, images, weights or seed, or "
+            "another prior or distortion: give another file name, or remove it to begin anew"
         )
-    states = [state.shape for state in saved["generators"]]
-    if states != [generator.get_state().shape for generator in _each(run)]:
+    ours, states = _each(generator), [state.cpu() for state in saved["generators"]]
+    if [state.shape for state in states] != [g.get_state().shape for g in ours]:
         raise ValueError(
-            f"{path} holds a run interrupted on another kind of device than {device.type}: go on there, "
-            "give another file name, or remove it to begin anew"
+            f"{path} holds a run interrupted on another kind of device than {device.type}: go on "
+            "there, give another file name, or remove it to begin anew"
         )
-    for generator, kept in zip(_each(run), saved["generators"], strict=True):
-        generator.set_state(kept.cpu())
-    state = AnnealingState(HMCState(**saved["chain"]), saved["log_weight"], saved["acceptance_sum"])
-    table = StepSizes(**saved["step_sizes"]).to("cpu")
-    return state, table, saved["records"]
+    for own, state in zip(ours, states, strict=True):
+        own.set_state(state)
+    weights = saved["log_weight"], saved["acceptance_sum"]
+    beta = float(betas[len(saved["records"]) - 1])
+    state = AnnealingState(HMCState(**saved["chain"]), *weights, torch.zeros_like(weights[1]), beta)
+    return state, StepSizes(**saved["step_sizes"]).to("cpu"), saved["records"]
 
 
-def _each(run: Randomness) -> Sequence[torch.Generator]:
-    return [run] if isinstance(run, torch.Generator) else run
+def _each(generator: Randomness) -> Sequence[torch.Generator]:
+    return [generator] if isinstance(generator, torch.Generator) else generator

@@ -1,6 +1,6 @@
-"""Schedules of inverse temperature: how the annealing walks from beta = 0 to where it ends.
+"""Schedules of inverse temperature, and of step sizes along them.
 
-A schedule is a float64 tensor of T + 1 ascending betas that starts at 0.
+A schedule of temperatures is a float64 tensor of T + 1 ascending betas that starts at 0.
 
 References:
     Grosse, Maddison, Salakhutdinov, Annealing between distributions, NeurIPS 2013.
@@ -8,18 +8,68 @@ References:
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
+from dgm.sampling.decoder_checks import count
+
+SCHEDULES = ("default", "adaptive", "sigmoid")
+MOST_ROWS = 1024  # of step sizes at once, so that memory does not grow with the temperatures
+linspace = partial(torch.linspace, dtype=torch.float64, device="cpu")
+
+
+class StepSizes(NamedTuple):
+    """Frozen leapfrog step sizes per image, at K inverse temperatures."""
+
+    beta: Tensor  # (K,) ascending
+    step_size: Tensor  # (K, N)
+    axis_scale: Tensor | None = None  # (K, N, D) of the step sizes of the axes; None: all are equal
+    energy_variance: Tensor | None = None  # (K,) Var_beta(d), its mean over images
+
+    def at(self, betas: Tensor) -> Tensor:
+        """Step sizes (T, N) or (T, N, D) at betas (T,): log-linear in log beta, constant beyond."""
+        step = self.step_size
+        if self.axis_scale is not None:
+            step = step[..., None] * self.axis_scale
+        if len(self.beta) == 1:
+            return step.expand(len(betas), *step.shape[1:])
+        knots, where = self.beta.log(), betas.log()
+        right = torch.searchsorted(knots, where).clamp(1, len(knots) - 1)
+        span = (knots[right] - knots[right - 1]).clamp(min=1e-12)
+        t = ((where - knots[right - 1]) / span).clamp(0, 1).view(-1, *[1] * (step.ndim - 1))
+        log_step = step.log()
+        return torch.exp((1 - t) * log_step[right - 1] + t * log_step[right])
+
+    def along(self, betas: Tensor, device: torch.device) -> Iterator[tuple[float, Tensor]]:
+        """Pairs of a beta (T,) and its step sizes on the device, for `annealed_run`."""
+        table = self.to(device)
+        for block in betas.split(MOST_ROWS):
+            yield from zip(block.tolist(), table.at(block.to(device)), strict=True)
+
+    def to(self, *where: Any) -> "StepSizes":
+        """The same table on a device, in a dtype."""
+        return StepSizes(*(None if t is None else t.to(*where) for t in self))
+
+
+def temperatures(
+    schedule: str, betas: Tensor, counts: Sequence[int], scale: float, table: StepSizes
+) -> Tensor:
+    """The schedule (T + 1,) of a name through recorded betas (R,), T the sum of the counts (R,)."""
+    if schedule == "sigmoid":
+        return sigmoid_through(betas, sum(counts))
+    if schedule == "adaptive":
+        return equal_length(betas, sum(counts), table.beta, table.energy_variance)
+    return through(betas, counts, scale)
 
 
 def sigmoid(n_temperatures: int, beta_max: float, radius: float = 10.0) -> Tensor:
     """The paper's schedule: a sigmoid on [-radius, radius], rescaled to [0, beta_max]; (T + 1,)."""
     _check(n_temperatures, beta_max)
-    curve = torch.linspace(
-        -radius, radius, n_temperatures + 1, dtype=torch.float64, device="cpu"
-    ).sigmoid()
+    curve = linspace(-radius, radius, n_temperatures + 1).sigmoid()
     betas = beta_max * (curve - curve[0]) / (curve[-1] - curve[0])
     betas[-1] = beta_max
     return betas
@@ -28,50 +78,30 @@ def sigmoid(n_temperatures: int, beta_max: float, radius: float = 10.0) -> Tenso
 def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
     """0, then T betas equally spaced in log beta from beta_min to beta_max; (T + 1,).
 
-    Where the posterior is close to a Gaussian, Var(E) falls as 1 / beta^2, and equal steps in
-    log beta are equal steps in thermodynamic length.
+    Where the posterior is close to a Gaussian, these are equal steps in thermodynamic length.
     """
     _check(n_temperatures, beta_max)
     if not 0 < beta_min <= beta_max:
         raise ValueError(f"beta_min must lie in (0, beta_max={beta_max}], got {beta_min}")
-    exponents = torch.linspace(
-        math.log(beta_min), math.log(beta_max), n_temperatures, dtype=torch.float64, device="cpu"
-    )
-    betas = torch.cat([torch.zeros(1, dtype=torch.float64, device="cpu"), exponents.exp()])
+    betas = linspace(math.log(beta_min), math.log(beta_max), n_temperatures).exp()
     betas[-1] = beta_max
-    return betas
+    return torch.cat([betas.new_zeros(1), betas])
 
 
 def through(recorded: Tensor, counts: Sequence[int], scale: float) -> Tensor:
-    """A schedule from 0 that passes exactly through the recorded betas.
+    """Equal steps in asinh(beta / scale) between recorded betas (R,), `counts` to each; (T + 1,).
 
-    Between two recorded betas the steps are equal in asinh(beta / scale): linear while
-    beta is far below `scale`, logarithmic far above it.
-
-    Args:
-        recorded: (R,) ascending betas above 0.
-        counts: R numbers of steps, from the previous recorded beta (the first from 0).
-        scale: beta at which the prior's energies start to matter, about 1 / sd of the energy.
-
-    Returns:
-        (sum(counts) + 1,) betas.
+    That is linear far below scale, which is about 1 / sd of the prior's energies, and logarithmic
+    far above it.
     """
     warped = torch.asinh(recorded.double().cpu() / scale)
     return _pieces(recorded, counts, warped, lambda w: scale * torch.sinh(w))
 
 
 def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tensor:
-    """The paper's sigmoid schedule to recorded[-1], made to pass exactly through the recorded betas.
+    """The sigmoid schedule to recorded[-1], bent to pass through the recorded betas; (total + 1,).
 
-    Each stretch between two recorded betas gets the share of the steps that the plain sigmoid gives it.
-
-    Args:
-        recorded: (R,) ascending betas above 0.
-        total: number of steps, at least R.
-        radius: of the sigmoid.
-
-    Returns:
-        (total + 1,) betas.
+    Each stretch between two of them gets the part of the steps that the plain sigmoid gives it.
     """
     recorded = recorded.double().cpu()
     _check(total, float(recorded[-1]))
@@ -81,24 +111,15 @@ def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tenso
     def unwarp(position: Tensor) -> Tensor:
         return recorded[-1] * ((position - radius).sigmoid() - first) / (last - first)
 
-    return _pieces(recorded, share(_lengths(warped), total), warped, unwarp)
+    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, unwarp)
 
 
 def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -> Tensor:
-    """A schedule of equal thermodynamic length sqrt(Var E) d beta through the recorded betas.
+    """Steps of equal thermodynamic length sqrt(Var E) d beta through recorded betas; (total + 1,).
 
-    Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length. It
-    is summed by trapezia in log beta between the K betas at which the variance is known; the variance
-    is taken as constant below the first and falls as 1 / beta^2 above the last.
-
-    Args:
-        recorded: (R,) ascending betas above 0.
-        total: number of steps, at least R.
-        beta: (K,) ascending betas above 0 of a pilot run, K at least 2.
-        variance: (K,) Var(E) there, its mean over problems.
-
-    Returns:
-        (total + 1,) betas.
+    Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length.
+    It is summed by trapezia in log beta between betas (K,), K at least 2, at which the variance (K,)
+    is known; below the first that is taken as constant, above the last it falls as 1 / beta^2.
     """
     recorded, beta = recorded.double().cpu(), beta.double().cpu()
     _check(total, float(recorded[-1]))
@@ -116,41 +137,30 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
     def to_beta(where: Tensor) -> Tensor:
         inside = _interpolate(where, length, log_beta).exp()
         beyond = beta[-1] * ((where - length[-1]) / speed[-1]).exp()
-        below = beta[0] * where / speed[0]
-        return torch.where(
-            where < length[0], below, torch.where(where > length[-1], beyond, inside)
-        )
+        inside = torch.where(where > length[-1], beyond, inside)
+        return torch.where(where < length[0], beta[0] * where / speed[0], inside)
 
     warped = to_length(recorded)
-    return _pieces(recorded, share(_lengths(warped), total), warped, to_beta)
+    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, to_beta)
 
 
 def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
     """Var(log w) along a schedule of chains that mix at once: the sum of Var(E) (d beta)^2, nats^2.
 
-    Each step weighs by the energy of an exact sample of the temperature before it, independent of the
-    others. Real chains have more, since they remember.
-
-    Args:
-        betas: (T + 1,) a schedule.
-        beta: (K,) ascending betas above 0, K at least 2.
-        variance: (K,) Var(E) there, continued as in `equal_length`.
+    Real chains have more, since they remember. betas are (T + 1,); beta and variance as in
+    `equal_length`.
     """
-    beta, left = beta.double().cpu(), betas[:-1].double().cpu()
-    where = left.clamp(min=float(beta[0])).log()
+    log_beta, left = beta.double().cpu().log(), betas[:-1].double().cpu()
+    where = left.clamp(min=float(beta.double()[0])).log()
     logs = _interpolate(
-        where.clamp(max=float(beta[-1].log())), beta.log(), variance.double().cpu().log()
+        where.clamp(max=float(log_beta[-1])), log_beta, variance.double().cpu().log()
     )
-    beyond = (where - beta[-1].log()).clamp(min=0)
+    beyond = (where - log_beta[-1]).clamp(min=0)
     return float(((logs - 2 * beyond).exp() * betas.double().cpu().diff().square()).sum())
 
 
-def share(lengths: Tensor, total: int) -> list[int]:
-    """Divide `total` steps over R stretches in proportion to their lengths, at least one each.
-
-    Raises:
-        ValueError: fewer steps than stretches.
-    """
+def allocate_steps(lengths: Tensor, total: int) -> list[int]:
+    """Divide `total` steps over R stretches in proportion to their lengths, at least one each."""
     if total < len(lengths):
         raise ValueError(
             f"{len(lengths)} recorded betas need at least as many temperatures, got {total}"
@@ -164,18 +174,27 @@ def share(lengths: Tensor, total: int) -> list[int]:
         order = lacking.argsort(descending=missing > 0)[: abs(missing)]
         order = order[lacking[order].isfinite()]
         counts[order] += math.copysign(1, missing)
-    return [int(count) for count in counts]
+    return [int(n_steps) for n_steps in counts]
 
 
-def default_counts(recorded: Tensor, scale: float, latent_dim: int) -> list[int]:
-    """Steps before each recorded beta that hold the variance of a log-weight near 1/4 nat^2.
+def steps_per_beta(
+    given: int | Sequence[int] | None, betas: Tensor, scale: float, latent_dim: int
+) -> list[int]:
+    """Steps before each recorded beta (R,): one number or R; None keeps Var(log w) near 1/4 nat^2.
 
     Near a Gaussian posterior Var(log w) is about D L^2 / (2 T) with L the length of the path in
-    asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since a decoder is not linear.
+    asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since decoders bend.
     """
-    warped = torch.asinh(recorded.double().cpu() / scale)
-    density = 2.0 * max(latent_dim, 8) * float(warped[-1])
-    return [max(1, math.ceil(density * float(length))) for length in _lengths(warped)]
+    name = "temperatures_per_beta"
+    if given is None:
+        warped = torch.asinh(betas / scale)
+        density = 2.0 * max(latent_dim, 8) * float(warped[-1])
+        return [max(1, math.ceil(density * float(length))) for length in _lengths(warped)]
+    if not (hasattr(given, "__len__") and getattr(given, "ndim", 1)):
+        return [count(given, name)] * len(betas)
+    if len(given) != len(betas):
+        raise ValueError(f"{name} must be one number, or {len(betas)} of them, got {given}")
+    return [count(value, name) for value in given]
 
 
 def _lengths(warped: Tensor) -> Tensor:
@@ -187,12 +206,10 @@ def _pieces(
     recorded: Tensor, counts: Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch."""
-    edges = torch.cat([warped.new_zeros(1), warped]).tolist()
     pieces = [warped.new_zeros(1)]
-    for i, count in enumerate(counts):
-        piece = unwarp(
-            torch.linspace(edges[i], edges[i + 1], count + 1, dtype=torch.float64, device="cpu")
-        )
+    edges = [0.0, *warped.tolist()]
+    for i, n_steps in enumerate(counts):
+        piece = unwarp(linspace(edges[i], edges[i + 1], n_steps + 1))
         piece[-1] = recorded[i]
         pieces.append(piece[1:])
     return torch.cat(pieces)

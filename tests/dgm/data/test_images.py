@@ -159,4 +159,4 @@ def test_the_real_images(name):
     start = time.process_time()
     load(name, "train")
     assert time.process_time() - start < 1.0
-    assert images._SPLITS["train"].stop == len(train.x)
+    assert images._SPLITS[name]["train"].stop == len(train.x)

@@ -12,7 +12,15 @@ import pytest
 import torch
 
 from dgm.data import registry, text
-from dgm.data.text import Vocabulary, frequency_weights, length_batches, load, sentence_features, tokenise, word_vectors
+from dgm.data.text import (
+    Vocabulary,
+    frequency_weights,
+    length_batches,
+    load,
+    sentence_features,
+    tokenise,
+    word_vectors,
+)
 
 HERE = Path(__file__).parent
 

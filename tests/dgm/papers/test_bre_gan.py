@@ -577,7 +577,7 @@ class TestPreActivations:
                 pre_activations(net, points, layers)
         with pytest.raises(ValueError, match="no layer was chosen"):
             bre_penalty(net, points, [])
-        with pytest.raises(ValueError, match=r"no rectifier was called.* nn\.ReLU, nn\.LeakyReLU"):
+        with pytest.raises(ValueError, match=r"no rectifier was called.*nn\.ReLU, nn\.LeakyReLU"):
             pre_activations(nn.Linear(2, 2).double(), points)
         for in_place in (nn.ReLU(inplace=True), nn.LeakyReLU(inplace=True), Function(torch.relu_)):
             with pytest.raises(ValueError, match="in place"):

@@ -7,33 +7,22 @@ import pytest
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from dgm.data.synthetic import topic_chain, topic_chain_information
-from dgm.data.text import Vocabulary
-from dgm.nets.language_models import AWDLSTM, Dropouts, TransformerLM, plain_lstm
+from dgm.data.synthetic import topic_chain_information
+from dgm.nets.language_models import AWDLSTM, Dropouts, TransformerLM
 from dgm.papers.mutual_information_lm import (
     BASES,
     SegmentCritic,
-    activation_penalties,
     bootstrap_objective,
-    critic_scores,
-    discrete_information,
-    distractors,
     donsker_varadhan,
     draw_pairs,
     geometric_successors,
     info_nce,
-    information_by_distance,
     jensen_shannon_loss,
     likelihood_objective,
+    make_segments,
     nwj,
-    perplexity,
     raml_weights,
-    retrieval,
-    rows_of,
     segment_features,
-    segments_of,
-    stream_of,
-    write_on,
 )
 from dgm.train import TrainingState, fit
 
@@ -205,13 +194,6 @@ class TestBounds:
         two = [(x[:, None] + x).flatten() for x in (joint, product)]
         close(donsker_varadhan(*two), 2 * donsker_varadhan(joint, product))
 
-    def test_what_is_computed_from_a_pair_says_no_more(self):
-        _, _, pairs = topics(4, 1, 30)
-        whole = discrete_information(pairs[:, 0], pairs[:, 1], 4, corrected=False)
-        merged = discrete_information(pairs[:, 0] // 2, pairs[:, 1] % 3, 4, corrected=False)
-        close(whole, topic_chain_information(4, 0.1))
-        assert 0 < merged < whole
-
     def test_shuffled_pairs_say_nothing(self):
         n = 100_000
         x, y = normal(n, seed=1), normal(n, seed=2)
@@ -315,25 +297,16 @@ def some_segments(longest=9, padding=3, seed=0):
     lengths = torch.randint(1, 8, (12,), generator=rng(seed))
     words = torch.randint(4, V, (12, 7), generator=rng(seed + 1)).tolist()
     rows = [row[:n] for row, n in zip(words, lengths.tolist(), strict=True)]
-    return segments_of(rows, END, padding, longest)
+    return make_segments(rows, END, padding, longest)
 
 
 class TestPairs:
     def test_segments_are_cut_and_padded(self):
-        made = segments_of([[5, 6], [], [7], [8, 9, 10, 11]], END, 3, longest=4)
+        made = make_segments([[5, 6], [], [7], [8, 9, 10, 11]], END, 3, longest=4)
         assert made.tokens.tolist() == [[5, 6, 2, 3], [7, 2, 3, 3], [8, 9, 10, 2]]
         assert made.lengths.tolist() == [3, 2, 4]
         with pytest.raises(ValueError, match="2 sentences with a word"):
-            segments_of([[5], [], [6]], END, 3)
-
-    def test_stream_and_rows(self):
-        stream = stream_of([[5, 6], [], [7]], END)
-        assert stream.tolist() == [2, 5, 6, 2, 2, 7, 2]
-        assert rows_of(stream, 2).tolist() == [[2, 5, 6, 2], [2, 2, 7, 2]]
-        assert rows_of(stream, 4).tolist() == [[2, 5], [5, 6], [6, 2], [2, 2]]
-        for rows in (7, 0):
-            with pytest.raises(ValueError, match="a text"):
-                rows_of(stream, rows)
+            make_segments([[5], [], [6]], END, 3)
 
     def test_geometric_law(self):
         n = 100_000
@@ -372,21 +345,13 @@ class TestPairs:
         assert ((counts > 0).sum(1) == m - 2).all()
         assert ((share - expected).abs()[counts > 0] < 4 * math.sqrt(expected / n)).all()
 
-    def test_hard_ones_are_near(self):
-        anchor = torch.tensor([0, 10, 18])
-        found = distractors(anchor, 20, 3000, rng(), near=2)
-        expected = [{2, 3}, {8, 9, 12, 13}, {16, 17}]
-        assert [set(row.tolist()) for row in found] == expected
-
     @pytest.mark.parametrize("p", [0.0, 1.0, 1.5])
     def test_arguments_are_checked(self, p):
-        with pytest.raises(ValueError, match="p must be"):
+        with pytest.raises(ValueError, match="want 0 < p < 1"):
             draw_pairs(9, 4, rng(), p)
         for m, n in ((2, 4), (9, 0)):
             with pytest.raises(ValueError, match="want 3 or more"):
                 draw_pairs(m, n, rng())
-        with pytest.raises(ValueError, match="want at least 3, 1 and 1"):
-            distractors(torch.tensor([0]), 9, 1, rng(), near=0)
 
 
 class TestWeights:
@@ -439,16 +404,6 @@ class TestWeights:
 
 
 class TestLikelihood:
-    def test_penalties_of_zero_and_of_constant_states(self):
-        zeros, ones = torch.zeros(2, 5, 3), torch.ones(2, 5, 3)
-        assert [float(x) for x in activation_penalties(zeros, zeros)] == [0, 0]
-        assert [float(x) for x in activation_penalties(ones, ones)] == [1, 0]
-        h = normal(2, 5, 3)
-        size, step = activation_penalties(2 * h, h)
-        close(size, 4 * (h**2).mean())
-        close(step, sum(float(((h[:, t + 1] - h[:, t]) ** 2).sum()) for t in range(4)) / 24)
-        assert float(activation_penalties(h[:, :1], h[:, :1])[1]) == 0
-
     def test_terms_add_up(self):
         model = made_model()
         x = torch.randint(V, (3, 8), generator=rng())
@@ -608,147 +563,3 @@ class TestPhases:
 
         with pytest.raises(FloatingPointError, match="step 2"):
             fit(step, lambda i: i, state, 5, progress=False, history_every=5)
-
-
-class Uniform(AWDLSTM):
-    """All words are as likely as any other."""
-
-    def __init__(self):
-        super().__init__(V, 4, 4, 4, 1, 0, Dropouts())
-        self.embedding.weight.data.zero_()
-
-
-class TestMeasures:
-    def test_perplexity_of_a_uniform_model_is_the_vocabulary(self):
-        stream = torch.randint(V, (60,), generator=rng())
-        found = perplexity(Uniform(), stream, window=7)
-        close(found.perplexity, V, 1e-4)
-        close(found.nll, math.log(V), 1e-6)
-        assert found.tokens == 59
-
-    @pytest.mark.parametrize("kind", ["lstm", "transformer"])
-    def test_windows_equal_one_pass(self, kind):
-        """Also where the last window is short, and where a window is longer than the text."""
-        model, stream = made_model(kind), torch.randint(V, (54,), generator=rng())
-        whole = model.loss(model.read(stream[None, :-1]).output, stream[None, 1:]).tokens
-        for window in (1, 10, 53, 54, 1000):
-            found = perplexity(model, stream, window=window)
-            close(found.nll, whole.mean())
-            assert found.tokens == 53
-
-    def test_rows_are_texts_side_by_side(self):
-        model, stream = made_model(), torch.randint(V, (33,), generator=rng())
-        found = perplexity(model, stream, window=5, rows=3)
-        parts = [stream[:11], stream[10:21], stream[20:31]]
-        close(found.nll, sum(perplexity(model, p).nll for p in parts) / 3)
-        assert found.tokens == 30
-
-    def test_perplexity_checks_its_arguments(self):
-        model = made_model()
-        text = torch.arange(5)
-        for stream, window, rows in ((text[:1], 5, 1), (text, 0, 1), (text, 5, 5)):
-            with pytest.raises(ValueError, match=r"a text|window must"):
-                perplexity(model, stream, window=window, rows=rows)
-
-    def test_scores_are_the_critic_s(self):
-        model, critic, segments = made_model(), made_critic(13), some_segments()
-        features = segment_features(model, segments, rows=5)
-        first, second = torch.tensor([0, 3, 7]), torch.tensor([[1, 5], [4, 0], [8, 2]])
-        table = critic_scores(critic, features, first, second, rows=2)
-        assert table.dtype == torch.float64
-        for i in range(3):
-            for j in range(2):
-                close(table[i, j], critic(features[first[i]], features[second[i, j]]).detach())
-        close(critic_scores(critic, features, first, second[:, 0]), table[:, 0])
-        with pytest.raises(ValueError, match="want places"):
-            critic_scores(critic, features, first, second[:2])
-
-    def test_retrieval(self):
-        others = torch.tensor([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
-        found = retrieval(torch.tensor([4.0, 2.5, 3.0, 5.0]), others)
-        close(found.first, [1, 0, 1 / 2, 1 / 4])
-        close(found.above, [1, 2 / 3, 5 / 6, 1 / 2])
-        close(found.reciprocal_rank, [1, 1 / 2, 1 / 1.5, 1 / 2.5])
-        with pytest.raises(ValueError, match=r"\(N, C\)"):
-            retrieval(torch.zeros(3), torch.zeros(2, 4))
-        with pytest.raises(ValueError, match="diverged"):
-            retrieval(torch.tensor([math.nan]), torch.zeros(1, 2))
-
-    def test_retrieval_by_the_true_score_beats_chance_and_hard_ones_are_harder(self):
-        chain = topic_chain(400, 1)
-        score = torch.full((8, 8), math.log(0.1 * 8 / 7)) + torch.eye(8) * math.log(63)
-        anchor, share = torch.arange(399), []
-        for near in (None, 3):
-            others = distractors(anchor, 400, 20, rng(), near=near)
-            t = chain.topics
-            found = retrieval(score[t[anchor], t[anchor + 1]], score[t[anchor][:, None], t[others]])
-            share.append(float(found.above.mean()))
-        assert 0.75 < share[0] < 1
-        assert 0.5 < share[1] < share[0] - 0.1
-
-    def test_information_of_labels(self):
-        """Exact on the chain at a distance, within what its length allows."""
-        n, k, distances = 200_000, 4, [1, 2, 5, 30]
-        labels = topic_chain(n, 3, n_topics=k, switch=0.2).topics
-        found = information_by_distance(labels, distances, k)
-        expected = topic_chain_information(k, 0.2, distances)
-        close(found, expected, 4 * 1.2 / math.sqrt(n))
-        assert abs(float(found[-1])) < 4 * 9 / (2 * n)
-
-    def test_correction_takes_off_the_bias(self):
-        n, k = 200, 6
-        pairs = torch.randint(k, (400, 2, n), generator=rng())
-        found = torch.stack([discrete_information(*p, k) for p in pairs])
-        raw = torch.stack([discrete_information(*p, k, corrected=False) for p in pairs])
-        assert abs(float(found.mean())) < 4 * float(found.std()) / 20 + 0.003
-        assert float(raw.mean()) > 0.05
-        assert raw.min() >= 0
-
-    def test_several_texts_are_not_glued_together(self):
-        labels = torch.tensor([[0, 0, 0], [1, 1, 1]])
-        close(information_by_distance(labels, [1, 2], 2), [LOG2 + 1 / 8, LOG2 + 1 / 4])
-        glued = discrete_information(
-            labels[:, :-1].flatten(), labels[:, 1:].flatten(), 2, corrected=False
-        )
-        close(glued, LOG2)
-        with pytest.raises(ValueError, match="distances must be 1 to 2"):
-            information_by_distance(labels, [3], 2)
-        with pytest.raises(ValueError, match="from 0 to 1"):
-            discrete_information(torch.tensor([2]), torch.tensor([0]), 2)
-
-
-class TestWriting:
-    def test_writes_from_the_model_s_own_law(self):
-        model, n = plain_lstm(5, 4).double(), 20_000
-        model.head.bias.data = normal(5)
-        opening = torch.tensor([[1, 2]]).repeat(n, 1)
-        found = write_on(model, opening, 2, rng(), temperature=0.5)
-        assert found.shape == (n, 2)
-        with torch.no_grad():
-            log_p, _ = model.step(torch.tensor([2]), model.read(torch.tensor([[1]])).state)
-        share = torch.bincount(found[:, 0], minlength=5).double() / n
-        expected = (log_p[0] / 0.5).softmax(0)
-        assert ((share - expected).abs() < 4 * (expected / n).sqrt()).all()
-
-    def test_same_generator_same_text(self):
-        model, opening = made_model(), torch.tensor([[END]])
-        one, again, other = (write_on(model, opening, 30, rng(s)) for s in (1, 1, 2))
-        assert torch.equal(one, again)
-        assert not torch.equal(one, other)
-
-    def test_an_empty_opening_is_refused_with_what_to_give(self):
-        for opening in (torch.zeros(1, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64)):
-            with pytest.raises(ValueError, match="give the marker that ends a sentence"):
-                write_on(made_model(), opening, 5, rng())
-        with pytest.raises(ValueError, match="want >= 1 and > 0"):
-            write_on(made_model(), torch.tensor([[1]]), 5, rng(), temperature=0.0)
-
-    def test_unknown_words_are_one_word_and_reported(self):
-        vocabulary = Vocabulary.build(topic_chain(50)[0], V)
-        corpus = vocabulary.encode(["the zebra ate the sea"])
-        assert "zebra" in corpus.unknown[0]
-        ids = corpus.tokens[:, 1:-1]
-        assert (ids == vocabulary.unknown).sum() >= 2
-        model = made_model()
-        assert write_on(model, ids, 5, rng()).max() < V
-        assert math.isfinite(perplexity(model, ids[0]).perplexity)

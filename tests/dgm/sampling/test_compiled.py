@@ -32,14 +32,14 @@ def test_compiled_transitions_are_the_eager_ones(device):
     runs = []
     for compile in (False, True):
         generator = torch.Generator(device).manual_seed(0)
-        move = problem.move(jitter=0.2, compile=compile)
-        state = start(problem.target, problem.sample_prior(generator))
-        state = anneal(problem.target, state, [0.0, 0.5, 1.0], steps, 2, generator, move)
+        move = problem.kernel(2, jitter=0.2, compile=compile)
+        state = start(problem, problem.sample_prior(generator))
+        state = anneal(problem, state, [0.0, 0.5, 1.0], steps, 2, generator, move)
         stance = "fail_on_recompile" if compile else "default"
         # Other betas do not compile anew; torch before 2.6 cannot say.
         watch = getattr(torch.compiler, "set_stance", contextlib.nullcontext)
         with watch(stance):
-            state = anneal(problem.target, state, [1.0, 2.5, 3.0], steps, 2, generator, move)
+            state = anneal(problem, state, [1.0, 2.5, 3.0], steps, 2, generator, move)
         runs.append(state)
     eager, compiled = runs
     assert 0 < float(eager.acceptance_sum.mean()) < 4
@@ -52,4 +52,4 @@ def test_tf32_forces_cannot_be_compiled_beside_exact_energies():
     problem = DecoderTarget(nn.Linear(2, 3), torch.zeros(1, 3), 2, 1)
     problem.force_precision = "tf32"  # which only a CUDA device accepts
     with pytest.raises(ValueError, match='use "bfloat16"'):
-        problem.move(compile=True)
+        problem.kernel(1, compile=True)

@@ -1,0 +1,151 @@
+"""Rate-distortion curves: their points, their means, their file and their picture."""
+
+import base64
+import io
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import Tensor
+
+from dgm import checkpoint
+from dgm.sampling.schedules import StepSizes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STYLE = {
+    "font.size": 10.5, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
+    "grid.alpha": 0.22, "legend.frameon": False, "lines.linewidth": 1.8, "lines.markersize": 4.5,
+    "figure.constrained_layout.use": True,
+}  # fmt: skip
+LINES = {
+    "color": ["#0072B2", "#E69F00", "#009E73", "#CC79A7"],
+    "linestyle": ["-", "--", "-.", (0, (6, 1))],
+    "marker": ["o", "s", "^", "D"],
+}
+
+
+class MeanCurve(NamedTuple):
+    """A curve averaged over images, each (R,), with standard errors over images."""
+
+    beta: Tensor
+    rate: Tensor
+    rate_error: Tensor
+    distortion: Tensor
+    distortion_error: Tensor
+    log_z: Tensor
+    log_z_error: Tensor
+
+
+class LegendreCurve(NamedTuple):
+    """R(D) = max_beta [mean(-log Z_beta) - beta D]: convex and non-increasing by construction."""
+
+    distortion: Tensor
+    rate: Tensor
+
+
+class RateDistortionCurve(NamedTuple):
+    """The rate-distortion points of N images at R inverse temperatures; CPU float64, nats.
+
+    `ess` and `acceptance` are NaN where no sampler ran; `codes` holds a draw of the code per image
+    and beta; `log_weight_variance`, of the chains, is small where the annealing is slow enough.
+    """
+
+    beta: Tensor  # (R,)
+    rate: Tensor  # (R, N)
+    distortion: Tensor  # (R, N)
+    log_z: Tensor  # (R, N)
+    ess: Tensor  # (R, N) effective sample size of the chains
+    acceptance: Tensor  # (R, N) mean acceptance since the previous recorded beta
+    codes: Tensor | None = None  # (R, N, D)
+    step_sizes: StepSizes | None = None
+    log_weight_variance: Tensor | None = None  # (R, N)
+
+    def mean(self) -> MeanCurve:
+        """Average over images, with standard errors (NaN for one image)."""
+        n = self.rate.shape[1]
+        terms = []
+        for values in (self.rate, self.distortion, self.log_z):
+            error = values.std(1) / math.sqrt(n) if n > 1 else values[:, 0] * math.nan
+            terms += [values.mean(1), error]
+        return MeanCurve(self.beta, *terms)
+
+    def legendre(self, distortion: Tensor | None = None) -> LegendreCurve:
+        """The curve from log Z alone, which is much less noisy than the plain rate.
+
+        Args:
+            distortion: where to evaluate it, (G,); None: at the mean distortions of the curve.
+        """
+        where = self.distortion.mean(1) if distortion is None else distortion.double().cpu()
+        lines = -self.log_z.mean(1)[:, None] - self.beta[:, None] * where
+        return LegendreCurve(where, lines.amax(0))
+
+    def __repr__(self) -> str:
+        ends = (self.beta, self.rate.mean(1), self.distortion.mean(1))
+        beta, rate, distortion = (f"{float(v[0]):.4g} to {float(v[-1]):.4g}" for v in ends)
+        return (
+            f"RateDistortionCurve of {self.rate.shape[1]} images at {len(self.beta)} betas, "
+            f"{beta}: rate {rate} nats per image, distortion {distortion}"
+        )
+
+    def plot(self, axes: "Axes | None" = None, label: str | None = None) -> "Figure":
+        """The figure of `plot_curve`."""
+        return plot_curve(self, axes, label)
+
+    def _repr_html_(self) -> str:
+        """The plot, where a notebook shows the curve."""
+        picture = base64.b64encode(self.png()).decode()
+        return f'<img alt="{self!r}" width="616" src="data:image/png;base64,{picture}">'
+
+    def png(self) -> bytes:
+        """The plot as the bytes of a file."""
+        stream = io.BytesIO()
+        self.plot().savefig(stream, format="png", dpi=150)
+        return stream.getvalue()
+
+    def save(self, path: str | Path) -> None:
+        """Write the curve to one safetensors file, whole or not at all; ~ is the home folder."""
+        steps = None if self.step_sizes is None else self.step_sizes._asdict()
+        checkpoint.save(Path(path).expanduser(), {**self._asdict(), "step_sizes": steps})
+
+    @classmethod
+    def load(cls, path: str | Path) -> "RateDistortionCurve":
+        """Read a curve that `save` wrote."""
+        fields = checkpoint.load(Path(path).expanduser())
+        if fields["step_sizes"] is not None:
+            fields["step_sizes"] = StepSizes(**fields["step_sizes"])
+        return cls(**fields)
+
+
+def plot_curve(
+    curve: RateDistortionCurve, axes: "Axes | None" = None, label: str | None = None
+) -> "Figure":
+    """Rate against distortion, mean over images, with a band of two standard errors.
+
+    Args:
+        curve: of any number of images.
+        axes: to draw into, so that several curves share them; None makes a figure.
+        label: name of the curve in the legend.
+    """
+    import matplotlib
+    import matplotlib.figure
+
+    with matplotlib.rc_context(STYLE):
+        if axes is None:
+            figure = matplotlib.figure.Figure(figsize=(5.6, 3.9), facecolor="white", dpi=110)
+            axes = figure.subplots()
+            axes.set_prop_cycle(**LINES)
+        mean, legendre = curve.mean(), curve.legendre()
+        name = f"mean of {curve.rate.shape[1]} images" if label is None else label
+        (line,) = axes.plot(mean.distortion, mean.rate, label=name)
+        band = 2 * mean.rate_error.nan_to_num()
+        low, high = mean.rate - band, mean.rate + band
+        axes.fill_between(mean.distortion, low, high, alpha=0.2, color=line.get_color(), lw=0)
+        name = "Legendre estimate, from log Z alone" if label is None else None
+        axes.plot(*legendre, label=name, color="black", linestyle=":", marker="", linewidth=1.2)
+        axes.set_xlabel("distortion D (per image, in units of d)")
+        axes.set_ylabel("rate R (nats per image)")
+        axes.legend()
+    return axes.figure

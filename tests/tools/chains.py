@@ -1,0 +1,71 @@
+"""What the tests of the samplers share."""
+
+import contextlib
+import math
+
+import pytest
+import torch
+
+from dgm.papers import rate_distortion
+from dgm.papers.rate_distortion import SamplerOptions
+from dgm.sampling.hmc import HMCState, density_energy, standard_normal_energy
+
+QUICK = {"n_chains": 6, "n_leapfrog": 3, "temperatures_per_beta": 6, "progress": False}
+
+
+def target_from_energy(energy, prior_energy=standard_normal_energy):
+    """A target from an energy E(z (C, D)) -> (C,), by automatic differentiation."""
+    evaluate = density_energy(lambda z: -energy(z))
+
+    def target(position):
+        prior, prior_gradient = prior_energy(position)
+        value, gradient = evaluate(position)
+        return HMCState(position, prior, value, prior_gradient, gradient)
+
+    return target
+
+
+def with_options(arguments):
+    """Arguments of a curve, with those of SamplerOptions packed into options."""
+    options = {key: arguments[key] for key in SamplerOptions._fields if key in arguments}
+    rest = {key: value for key, value in arguments.items() if key not in options}
+    return {**rest, "options": SamplerOptions(**options)} if options else rest
+
+
+def curve(decoder, x, **arguments):
+    """A short curve; options may be given flat."""
+    return rate_distortion.rate_distortion_curve(decoder, x, **with_options({**QUICK, **arguments}))
+
+
+def bdmc_gap(decoder, **arguments):
+    """A quiet gap; options may be given flat."""
+    return rate_distortion.bdmc_gap(decoder, **with_options({"progress": False, **arguments}))
+
+
+def standard_errors(missed):
+    """The mean of independent values (..., N) in units of its standard error."""
+    return missed.mean(-1) / (missed.std(-1) / math.sqrt(missed.shape[-1]))
+
+
+def assert_same(ours, theirs):
+    """Two curves, bit for bit, in what both have."""
+    for name, value in ours._asdict().items():
+        expected = getattr(theirs, name)
+        if isinstance(value, torch.Tensor) and isinstance(expected, torch.Tensor):
+            assert torch.equal(value, expected), name
+
+
+@contextlib.contextmanager
+def interrupted(module, when):
+    """Stops the calls of a module by a KeyboardInterrupt, which must come, as soon as when() holds."""
+
+    def hook(_module, _inputs):
+        if when():
+            raise KeyboardInterrupt
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        handle.remove()
