@@ -1,4 +1,4 @@
-"""Series: splits in time and by recording, scales from the training part alone, what was not read."""
+"""Series: splits by time and recording, scales from the training part alone, what was not read."""
 
 import datetime
 import gzip

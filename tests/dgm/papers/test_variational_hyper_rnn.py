@@ -345,7 +345,7 @@ class TestEquations:
 
 class TestReduction:
     def pair(self, emission, on_input=1.0, on_hidden=1.0):
-        """A VRNN with weights c W and c' U, and the VHRNN with W, U whose hyper networks say c, c'."""
+        """A VRNN with weights c W, c' U, and the VHRNN with W, U whose hyper networks say c, c'."""
         small, large = plain(emission), hyper(emission)
         shared = {k: v.clone() for k, v in small.state_dict().items() if k != "cell.bias"}
         missing, unexpected = large.load_state_dict(shared, strict=False)
@@ -474,13 +474,6 @@ class TestBound:
         for name, gradient in gradients(model, found.log_likelihood.sum()).items():
             assert torch.isfinite(gradient).all(), name
 
-    def test_same_generator_same_numbers(self):
-        model = hyper()
-        x = frames(model, 3, 4)
-        values = [bound(model, x, full(x), 4, "ess", rng(s)).log_likelihood for s in (0, 0, 1)]
-        assert torch.equal(values[0], values[1])
-        assert not torch.equal(values[0], values[2])
-
     def test_single_precision_is_near_double(self):
         model = hyper()
         x = frames(model, 3, 6)
@@ -493,7 +486,7 @@ class TestBound:
     @pytest.mark.parametrize("device", DEVICES)
     @pytest.mark.parametrize("rule", RULES)
     def test_more_particles_help(self, rule, device):
-        """ELBO below IWAE and FIVO of 16 particles, by a paired difference, and the same on a GPU."""
+        """ELBO below IWAE and FIVO of 16 particles, by a paired difference; also on a GPU."""
         model = VariationalHyperRNN(X, Z, H, W, "gaussian").double()
         x = frames(model, 600, 6).to(device)
         model = model.to(device)
@@ -633,7 +626,7 @@ class TestGenerate:
 
     @pytest.mark.parametrize("make", [plain, hyper])
     def test_sequences_come_as_often_as_the_bound_says(self, make):
-        """All 16 sequences of two frames of two notes, against ten estimates of their likelihood."""
+        """All 16 sequences of two frames of two notes, against ten estimates of their bounds."""
         model = broad(make("bernoulli", x=2, z=2))
         with torch.no_grad():
             model.cell.weight_input.mul_(4)  # so that the second frame knows the first
@@ -738,18 +731,8 @@ class TestOracle:
         )
         return torch.cat([made.new_full((len(x), 1), -math.log(4)), made], 1)
 
-    def test_truth_has_its_expected_value(self, system):
-        """-ln(2 pi e) - 2 E ln sigma a step, -2.8379 where the three deviations are met equally."""
-        assert abs(-math.log(2 * math.pi * math.e) + 2.8379) < 1e-4
-        excess = self.truth(system)[:, 1:] + math.log(2 * math.pi * math.e)
-        excess = excess + 2 * system.deviation[:, 1:].log()
-        # Half a chi-square of two degrees: variance 1 a step.
-        assert abs(float(excess.mean())) < 4 / math.sqrt(excess.numel())
-        assert abs(float(excess.var()) - 1) < 0.1
-        assert abs(float(system.deviation[:, 1:].log().mean())) < 4 * 1.14 / math.sqrt(400)
-
     def test_value_of_the_specification(self, system):
-        """-3.10 nats a step at T = 50, over 400 sequences; no more than what the truth itself says."""
+        """-3.10 nats per step at T = 50, over 400 sequences; no more than what the truth says."""
         found = oracle(system.observations, system.matrices)
         per_step = found.log_likelihood / 50
         error = float(per_step.std()) / math.sqrt(400)
