@@ -1,7 +1,7 @@
 """Chapter 6's results: loading, differences over seeds, tables, badges."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -294,6 +294,7 @@ def baselines(chapter: Chapter) -> list[str]:
     return [name for name in plan.MAIN[1:] if name in chapter.sets[chapter.system]]
 
 
+@cache
 def texts() -> dict[str, Any]:
     """What texts.yaml holds."""
     return yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text("utf-8"))
