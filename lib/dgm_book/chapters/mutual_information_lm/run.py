@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from dgm.nets.language_models import AWDLSTM, TransformerLM, perplexity, plain_lstm, split_rows
@@ -124,7 +124,7 @@ def make_optimizer(learner: Learner, settings: Settings) -> Any:
     return torch.optim.Adam([{"params": model, "lr": rates[0]}, {"params": critic, "lr": rates[1]}])
 
 
-def window_length(generator: Generator, base: int) -> int:
+def window_length(generator: torch.Generator, base: int) -> int:
     """The length of the next window: about base, one time in twenty about half of it, 5 to base + 40.
 
     Windows that end at ever other places show every token with ever other pasts (Merity et al. 2018).
@@ -137,7 +137,7 @@ def window_length(generator: Generator, base: int) -> int:
 def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[int, int]]:
     """Where each step's window starts, and its length; the text is read again and again."""
     end = (len(stream) - 1) // settings.rows  # tokens of a row that have a next one
-    generator = Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     start, windows = 0, []
     for _ in range(settings.steps):
         length = settings.window
@@ -162,7 +162,7 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         learner = Learner(len(splits.vocabulary), settings, variant).to(profile.device)
-    generator = Generator(profile.device).manual_seed(seed)
+    generator = torch.Generator(profile.device).manual_seed(seed)
     stream, name = splits.streams[1].to(profile.device), run_name(text, variant_name, seed)
 
     def measure(state: TrainingState) -> dict[str, float]:
@@ -197,7 +197,7 @@ def make_step(
     table = split_rows(splits.streams[0], settings.rows).to(device)
     segments = paper.Segments(*(x.to(device) for x in splits.segments[0]))
     if variant.shuffled:
-        order = torch.randperm(len(segments.lengths), generator=Generator().manual_seed(0))
+        order = torch.randperm(len(segments.lengths), generator=torch.Generator().manual_seed(0))
         segments = paper.Segments(*(x[order.to(device)] for x in segments))
 
     def step(state: TrainingState, i: int) -> dict[str, Tensor]:
@@ -260,7 +260,7 @@ def reverse_nll(
         model = model.to(device)
     table = split_rows(stream, settings.rows).to(device)
     optimizer = torch.optim.Adam(model.parameters())
-    generator = Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     state = None
     for i, (start, length) in enumerate(make_windows(stream, settings, seed)):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1 - 0.9 * i / settings.steps)
