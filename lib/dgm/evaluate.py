@@ -44,6 +44,7 @@ from dgm.sampling.decoder_checks import (
     own_context,
 )
 from dgm.sampling.decoder_target import FORCE_PRECISIONS, DecoderTarget, energy_scale, prepared
+from dgm.sampling.hmc import whole_seeds
 from dgm.sampling.pilot import check_options
 from dgm.sampling.resume import digest, plain, same_probe
 from dgm.sampling.schedules import SCHEDULES, steps_per_beta
@@ -183,7 +184,7 @@ def _job(
 ) -> Job:
     """Checks all that can be checked before the first shard, that of old shards included."""
     decoder, shard_size = Decoder(decoder), count(shard_size, "shard_size")
-    seed = count(seed, "seed", 0)
+    seed = whole_seeds(count(seed, "seed", 0))
     bound = inspect.signature(rate_distortion_curve).bind(decoder, x, **arguments)
     bound.apply_defaults()
     settings = {name: bound.arguments[name] for name in list(bound.arguments)[2:]}
@@ -196,6 +197,7 @@ def _job(
         raise ValueError("step_sizes of single images cannot be given here: a number, or None")
     betas, x = check_betas(settings["betas"]), check_images(x)
     steps_per_beta(settings["temperatures_per_beta"], betas, 1.0, settings["latent_dim"])
+    count(settings["n_leapfrog"], "n_leapfrog")
     settings["betas"] = betas.tolist()
     scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
     described = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}

@@ -11,14 +11,14 @@ masked source says with which words:
     log p(y | z_1, z) = sum_t log p(y_t | y_<t, z_1, attention over z)                           (6)
 
 They are `SteeringModel.read` (1, 2), `votes_against`, `mask_source`, `SteeringModel.remember` and
-`sentence_log_likelihood`. The attention of step t prefers the places near t, and the place behind the
-latent that looks like y_{t-1}: a phrase is copied on at no cost, and may move when another has grown.
-The objective, with targets q on the simplex,
+`sentence_log_likelihood`. The attention of step t prefers the places near t, and the place behind
+the latent that looks like y_{t-1}: a phrase is copied on at no cost, and may move when another has
+grown. The objective, with targets q on the simplex,
 
     L = -log p(x | z_1, z(x~)) + beta KL(z) + beta_1 KL(z_1) + lambda CE(q, p) + L_SREC + L_REG  (7)
 
-(`steering_objective`) is joined by the same with x~ made from the model's own rewrite of x, which is
-back-translation: a person's words are written, and the model's words are read.
+(`steering_objective`) is joined by the same with x~ made from the model's own rewrite of x, which
+is back-translation: a person's words are written, and the model's words are read.
 
 References:
     Xu, Cheung, Cao, On Variational Learning of Controllable Representations for Text, 2020.
@@ -220,8 +220,8 @@ class SteeringModel(nn.Module):
     ) -> str:
         """What somebody typed, rewritten sentence by sentence, with the options of `rewrite`.
 
-        A sentence of more than 30 words is rewritten in pieces, and one without a known word is left
-        as it is. Numbers are copied as unknown words are.
+        A sentence of more than 30 words is rewritten in pieces, and one without a known word is
+        left as it is. Numbers are copied as unknown words are.
 
         Raises:
             ValueError: no word, and what `rewrite` raises.
@@ -290,8 +290,8 @@ def corrupt_masks(
 ) -> Tensor:
     """Masks a share of the words (B, S) at random, and lets runs of masks grow or shrink by one.
 
-    Thereby the model learns that a mask is no promise of one word: with probability `stretch` a run's
-    first mask is doubled, and a later one is dropped.
+    Thereby the model learns that a mask is no promise of one word: with probability `stretch` a
+    run's first mask is doubled, and a later one is dropped.
 
     Returns:
         (B, S'), padded with 0.
@@ -463,8 +463,8 @@ def rewrite_at(
 ) -> list[Rewrite]:
     """Sentences rewritten at one margin of equation (4), in nats, with the most probable words.
 
-    After `switch_at` words the weights are `weights_after` (B, K). Unless `invent_numbers`, the marker
-    of numbers is written no more often than it was read. For the others see `rewrite`.
+    After `switch_at` words the weights are `weights_after` (B, K). Unless `invent_numbers`, the
+    marker of numbers is written no more often than it was read. For the others see `rewrite`.
     """
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError("sentences: want a list of at least one")

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dgm_book.chapters.rate_distortion.page import mixture
-from dgm_book.results import Result
+from dgm_book.chapters.rate_distortion.chapter import mixture
 from dgm_book.widgets import DamageLab, frame
 
 BETA = np.geomspace(0.003, 200, 24)
@@ -50,7 +49,7 @@ def mixed(alpha, blur):
     for prior in ("narrow", "wide"):
         terms = {term: data[f"{prior}_{term}"][blur] for term in ("log_z", "distortion")}
         terms = {term: torch.from_numpy(values).float().double() for term, values in terms.items()}
-        ends.append(Result("", {}, {"beta": beta, **terms}, {}, True))
+        ends.append({"beta": beta, **terms})
     curve = mixture(*ends, alpha)
     return {name: curve[name].mean(1).numpy() for name in ("log_z", "distortion", "rate")}
 
@@ -128,34 +127,3 @@ def test_the_read_outs_and_the_lines_follow_the_keyboard(opened):
     seen.settle()
     assert page.locator("output").all_inner_texts() == ["0.90", "0"]
     seen.assert_clean()
-
-
-@pytest.mark.timing
-def test_a_frame_takes_less_than_sixteen_milliseconds(opened, record_testsuite_property):
-    seen = opened()
-    seen.settle()
-    p95 = seen.p95(16)
-    record_testsuite_property("frame_p95_ms_damage", p95)
-    assert p95 < 16
-
-
-@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
-def test_axe_finds_nothing(opened, theme, rules):
-    assert opened(theme).axe(*rules) == ""
-
-
-def test_a_narrow_page_needs_no_scroll_and_text_is_never_html(opened):
-    badge = "<img src=x onerror='document.title=1'>"
-    seen = opened(badge=badge, viewport={"width": 360, "height": 740})
-    seen.settle()
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert seen.page.locator(".dgm-badge").inner_text() == badge
-    assert seen.page.locator(".dgm img").count() == 0
-
-
-def test_bars_stay_in_forced_colours_and_in_print(opened):
-    seen = opened()
-    seen.settle()
-    count, faded = seen.faded_marks()
-    assert count > 0
-    assert faded == []

@@ -52,26 +52,24 @@ def library(visit_once):
 
 
 def network(sizes, activations, seed=0, gain=1.0):
-    """A perceptron whose weights are those that a page holds, as a module and as the page's layers."""
+    """A perceptron as a module, and its layers as `PageWeights` takes them."""
     dice = torch.Generator().manual_seed(seed)
-    parts, described = [], []
+    parts, layers = [], []
     kinds = {"tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid, "relu": torch.nn.ReLU}
     for inputs, outputs, activation in zip(sizes, sizes[1:], activations, strict=False):
-        layer = torch.nn.Linear(inputs, outputs)
-        with torch.no_grad():
-            layer.weight.copy_(gain * torch.randn(outputs, inputs, generator=dice))
-            layer.bias.copy_(0.3 * torch.randn(outputs, generator=dice))
+        layer = torch.nn.Linear(inputs, outputs).requires_grad_(False)
+        layer.weight.copy_(gain * torch.randn(outputs, inputs, generator=dice))
+        layer.bias.copy_(0.3 * torch.randn(outputs, generator=dice))
         parts += [layer.double(), *([kinds[activation]()] if activation in kinds else [])]
-        described.append(
-            {
-                "rows": outputs,
-                "columns": inputs,
-                "activation": activation,
-                "weight": layer.weight.flatten().tolist(),
-                "bias": layer.bias.tolist(),
-            }
-        )
-    return torch.nn.Sequential(*parts).requires_grad_(False), described
+        layers.append((layer.weight, layer.bias, activation))
+    return torch.nn.Sequential(*parts), layers
+
+
+def as_json(layers):
+    """Layers as the page's sampler takes them."""
+    keys = ("rows", "columns", "weight", "bias", "activation")
+    rows = [(*w.shape, w.flatten().tolist(), b.tolist(), name) for w, b, name in layers]
+    return [dict(zip(keys, row, strict=True)) for row in rows]
 
 
 # The arithmetic
@@ -92,19 +90,21 @@ def test_the_page_s_gradient_is_pytorch_s(library, sizes, activations):
     for _ in range(3):
         z = torch.randn(sizes[0], generator=dice, dtype=torch.float64).requires_grad_()
         x = torch.rand(sizes[-1], generator=dice, dtype=torch.float64)
-        made = decoder(z)
-        energy = (made - x).square().sum()
-        (wanted,) = torch.autograd.grad(energy, z)
-        got = library.evaluate(GRADIENT, {"layers": layers, "x": x.tolist(), "z": z.tolist()})
-        assert got["made"] == pytest.approx(made.tolist(), abs=1e-5)
+        image = decoder(z)
+        energy = (image - x).square().sum()
+        (expected,) = torch.autograd.grad(energy, z)
+        got = library.evaluate(
+            GRADIENT, {"layers": as_json(layers), "x": x.tolist(), "z": z.tolist()}
+        )
+        assert got["made"] == pytest.approx(image.tolist(), abs=1e-5)
         assert got["energy"] == pytest.approx(float(energy.detach()), rel=1e-5)
-        scale = float(wanted.abs().max())
-        assert got["gradient"] == pytest.approx(wanted.tolist(), abs=1e-5 * scale)
+        scale = float(expected.abs().max())
+        assert got["gradient"] == pytest.approx(expected.tolist(), abs=1e-5 * scale)
 
 
 def anneal(page, layers, x, **settings):
     sent = {"temperatures": 200, "chains": 16, "leapfrogs": 5, "seeds": [0], **settings}
-    return page.evaluate(WORK, {"layers": layers, "x": x, **sent})
+    return page.evaluate(WORK, {"layers": as_json(layers), "x": x, **sent})
 
 
 def errors(values, wanted):
@@ -129,22 +129,22 @@ def column(runs, name):
     return np.array([[point[name] for point in run["points"]] for run in runs])
 
 
+def assert_closed_form(log_z, distortion, rate, exact):
+    """Runs (S, R) agree with the closed form, and with one another."""
+    # The mean of w itself is unbiased: log Z is below, by less than its variance.
+    assert np.abs(errors(np.exp(log_z - exact.log_z[:, 0].numpy()), 1)).max() < 4
+    assert np.abs(errors(distortion, exact.distortion[:, 0])).max() < 4
+    assert np.abs(errors(rate, exact.rate[:, 0])).max() < 4
+    np.testing.assert_allclose(rate + exact.beta.numpy() * distortion + log_z, 0, atol=1e-9)
+
+
 def test_the_curve_of_a_linear_decoder_is_the_closed_form(linear):
     runs, exact = linear
-    wanted = exact.log_z[:, 0].numpy()
-    # The mean of w itself is unbiased: log Z is below, by less than its variance.
-    assert np.abs(errors(np.exp(column(runs, "logZ") - wanted), 1)).max() < 4
-    assert np.abs(errors(column(runs, "distortion"), exact.distortion[:, 0])).max() < 4
-    assert np.abs(errors(column(runs, "rate"), exact.rate[:, 0])).max() < 4
+    columns = (column(runs, name) for name in ("logZ", "distortion", "rate"))
+    assert_closed_form(*columns, exact)
     assert column(runs, "logZ").std(0).max() < 0.25
     assert (column(runs, "acceptance") > 0.4).all()
     assert (column(runs, "ess") > 5).all()
-
-
-def test_rate_distortion_and_log_z_are_one_identity(linear):
-    runs, _ = linear
-    rate, distortion, log_z = (column(runs, name) for name in ("rate", "distortion", "logZ"))
-    np.testing.assert_allclose(rate + np.array(BETAS) * distortion + log_z, 0, atol=1e-9)
     assert np.array_equal(column(runs, "beta")[0], BETAS)
 
 
@@ -155,7 +155,9 @@ def test_the_bounds_of_the_model_s_own_image_hold_its_log_z(library):
       return Array.from(sampler.simulate(decoder, beta, sampler.makeDice(8 * seed + 2)).x);
     })"""
     seeds = list(range(48))
-    images = library.evaluate(script, {"layers": layers, "seeds": seeds, "beta": BETAS[-1]})
+    images = library.evaluate(
+        script, {"layers": as_json(layers), "seeds": seeds, "beta": BETAS[-1]}
+    )
     exact = linear_gaussian_curve(
         decoder[0].weight, decoder[0].bias, torch.tensor(images, dtype=torch.float64), BETAS
     ).log_z[-1]
@@ -170,12 +172,12 @@ def test_the_bounds_of_the_model_s_own_image_hold_its_log_z(library):
         assert errors(lower, exact).item() < 4
         assert errors(upper, exact).item() > -4
         gaps[temperatures] = (upper - lower).mean()
-        said = np.array([run["check"]["error"] for run in runs])
-        off = np.hypot(lower - exact.numpy(), upper - exact.numpy()) / said
+        stated = np.array([run["check"]["error"] for run in runs])
+        off = np.hypot(lower - exact.numpy(), upper - exact.numpy()) / stated
     assert np.abs(errors(np.exp(lower - exact.numpy()), 1)).item() < 4
     assert np.abs(errors(np.exp(exact.numpy() - upper), 1)).item() < 4
     assert abs(gaps[200]) < 0.1 < gaps[12]
-    # With many temperatures the bounds miss by what the chains' scatter says: two squares, one said.
+    # With many temperatures the bounds miss by what the chains' scatter says: two squares, one error.
     assert 0.6 < np.sqrt((off**2).mean()) < 1.5
 
 
@@ -202,8 +204,8 @@ def test_a_network_s_curve_is_the_library_s(library):
 def test_one_seed_is_one_run_and_another_is_another(library):
     _, layers = network([2, 9], ["linear"])
     settings = {"betas": BETAS, "temperatures": 30, "seeds": [3, 3, 4]}
-    first, again, other = anneal(library, layers, [0.5] * 9, **settings)
-    assert first == again
+    first, repeated, other = anneal(library, layers, [0.5] * 9, **settings)
+    assert first == repeated
     assert first["points"][-1]["logZ"] != other["points"][-1]["logZ"]
     assert first["check"] != other["check"]
 
@@ -232,8 +234,8 @@ def test_a_drawing_becomes_an_image_like_mnist_s(library, name):
     assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20, 21)
     np.testing.assert_allclose(image * 255, np.round(image * 255), atol=1e-9)
     # Larger, smaller and elsewhere it is the same drawing.
-    moved = [[0.4 * v + (0.1 if i % 2 else 0.5) for i, v in enumerate(s)] for s in strokes]
-    np.testing.assert_allclose(ink(library, moved), image, atol=1.5 / 255)
+    shifted = [[0.4 * v + (0.1 if i % 2 else 0.5) for i, v in enumerate(s)] for s in strokes]
+    np.testing.assert_allclose(ink(library, shifted), image, atol=1.5 / 255)
 
 
 def test_a_dot_stays_a_dot_and_a_line_keeps_its_width(library):
@@ -250,13 +252,14 @@ def test_a_dot_stays_a_dot_and_a_line_keeps_its_width(library):
 
 def toy(**options):
     layers = network([2, 16, 64], ["tanh", "sigmoid"], seed=1)[1]
-    packed = [
-        (np.reshape(one["weight"], (one["rows"], one["columns"])), one["bias"], one["activation"])
-        for one in layers
-    ]
-    return DrawADigit(
-        PageWeights({"toy": packed}), "toy", (8, 8), **{"temperatures": (10, 40), **options}
-    )
+    options = {"temperatures": (10, 40), **options}
+    return DrawADigit(PageWeights({"toy": layers}), "toy", (8, 8), **options)
+
+
+def slow(**options):
+    """A decoder as large as the published one, which takes many times longer than a test waits."""
+    layers = network([5, 64, 784], ["tanh", "sigmoid"], seed=1, gain=0.4)[1]
+    return DrawADigit(PageWeights({"slow": layers}), "slow", (28, 28), **options)
 
 
 @pytest.fixture
@@ -340,22 +343,22 @@ def draw_by_keys(seen):
     pad(seen).press("Space")
 
 
-@pytest.mark.parametrize("how", [draw_by_mouse, draw_by_touch, draw_by_keys])
-def test_what_is_drawn_is_annealed(opened, how):
-    touch = {"has_touch": True} if how is draw_by_touch else {}
+@pytest.mark.parametrize("draw", [draw_by_mouse, draw_by_touch, draw_by_keys])
+def test_what_is_drawn_is_annealed(opened, draw):
+    touch = {"has_touch": True} if draw is draw_by_touch else {}
     seen = opened(toy(), **touch)
     button(seen, "Clear").click()
     seen.settle()
     empty = seen.pictures()
-    moved = int(state(seen, "moved"))
-    how(seen)
-    told = result(seen)  # no button: it starts when the pen has rested
-    assert int(state(seen, "moved")) > moved
+    before = int(state(seen, "moved"))
+    draw(seen)
+    curve = result(seen)  # no button: it starts when the pen has rested
+    assert int(state(seen, "moved")) > before
     assert seen.pictures()[:2] != empty[:2]
     assert presets(seen).input_value() == ""
-    assert len(told["log_z"]) == 25
-    assert np.isfinite(told["rate"]).all()
-    assert told["check"]["lower"] < told["check"]["upper"] + 30
+    assert len(curve["log_z"]) == 25
+    assert np.isfinite(curve["rate"]).all()
+    assert curve["check"]["lower"] < curve["check"]["upper"] + 30
     seen.assert_clean()
 
 
@@ -370,9 +373,9 @@ def test_a_gap_within_its_error_is_not_told_from_nothing(opened, upper, clear):
     }  # fmt: skip
     seen = opened(drawn)
     seen.settle()
-    said = seen.page.locator(".dgm-draw-check .dgm-caption").inner_text()
-    assert f"{upper + 10:.2f} ± 0.30 nats".replace("-", "−") in said
-    assert ("told from 0" in said) != clear
+    text = seen.page.locator(".dgm-draw-check .dgm-caption").inner_text()
+    assert f"{upper + 10:.2f} ± 0.30 nats".replace("-", "−") in text
+    assert ("told from 0" in text) != clear
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
@@ -384,13 +387,13 @@ def test_a_preset_is_chosen_and_annealed_by_keyboard(opened, scheme):
     choice = presets(seen)
     assert choice.input_value() == "0"
     choice.select_option("4")
-    told = result(seen)
+    curve = result(seen)
     after = seen.pictures()
     assert after[0] != before[0]
     # The pad, the image, nine reconstructions and the model's own image.
     assert len(set(after)) == len(after) == 12
     shown = seen.page.locator(".dgm-note").inner_text()
-    assert shown == f"Done in {told['seconds']:.1f} s: 40 temperatures, 16 chains."
+    assert shown == f"Done in {curve['seconds']:.1f} s: 40 temperatures, 16 chains."
     assert button(seen, "Anneal").is_visible()
     seen.assert_clean()
 
@@ -410,28 +413,8 @@ def test_a_linear_decoder_s_curve_on_the_page_is_the_closed_form(opened, library
     ((weight, bias, _),) = weights.layers("line")
     image = ink(library, made.drawing, 8, 8).reshape(1, 64)
     exact = linear_gaussian_curve(*map(torch.tensor, (weight, bias, image)), made.betas)
-    wanted = exact.log_z[:, 0].numpy()
-    log_z, distortion, rate = (
-        np.array([run[name] for run in runs]) for name in ("log_z", "distortion", "rate")
-    )
-    assert np.abs(errors(np.exp(log_z - wanted), 1)).max() < 4
-    assert np.abs(errors(distortion, exact.distortion[:, 0])).max() < 4
-    assert np.abs(errors(rate, exact.rate[:, 0])).max() < 4
-    np.testing.assert_allclose(rate + np.array(made.betas) * distortion + log_z, 0, atol=1e-9)
-
-
-def slow(**options):
-    """A decoder as large as the published one, which takes many times longer than a test waits."""
-    layers = network([5, 64, 784], ["tanh", "sigmoid"], seed=1, gain=0.4)[1]
-    packed = [
-        (
-            np.reshape(layer["weight"], (layer["rows"], layer["columns"])),
-            layer["bias"],
-            layer["activation"],
-        )
-        for layer in layers
-    ]
-    return DrawADigit(PageWeights({"slow": packed}), "slow", (28, 28), **options)
+    names = ("log_z", "distortion", "rate")
+    assert_closed_form(*(np.array([run[name] for run in runs]) for name in names), exact)
 
 
 def running(seen):
@@ -455,13 +438,13 @@ def test_a_run_can_be_stopped_at_any_moment(opened, script):
     seen.assert_clean()
 
 
-@pytest.mark.parametrize("how", [draw_by_mouse, draw_by_keys])
-def test_a_new_stroke_cancels_the_run_that_is_under_way(opened, how):
+@pytest.mark.parametrize("draw", [draw_by_mouse, draw_by_keys])
+def test_a_new_stroke_cancels_the_run_that_is_under_way(opened, draw):
     seen = opened(slow(temperatures=[20_000, 2]))
     seen.page.get_by_label("Temperatures").select_option("20000")
     running(seen)
     before = int(state(seen, "moved"))
-    how(seen)
+    draw(seen)
     assert state(seen, "run") in ("idle", "running")
     assert int(state(seen, "moved")) > before
     running(seen)  # the one with the new stroke
@@ -480,8 +463,8 @@ def test_a_run_after_a_cancelled_one_is_the_run_alone(opened):
     seen.page.get_by_label("Temperatures").select_option("40")
     choice.select_option("6")
     choice.select_option("5")
-    again = result(seen)
-    assert {**again, "seconds": 0} == {**alone, "seconds": 0}
+    repeated = result(seen)
+    assert {**repeated, "seconds": 0} == {**alone, "seconds": 0}
 
 
 BROKEN = """globalThis.Worker = class {
@@ -492,16 +475,16 @@ BROKEN = """globalThis.Worker = class {
 
 
 def test_without_a_worker_the_page_anneals_itself(opened):
-    found = []
+    runs = []
     for script in ("", "delete globalThis.Worker", BROKEN, "delete globalThis.WebAssembly"):
         seen = opened(toy(), script=script)
         button(seen, "Anneal").click()
-        found.append(result(seen))
+        runs.append(result(seen))
         seen.assert_clean()
-    for other in found[1:3]:
-        assert other["log_z"] == found[0]["log_z"]
+    for other in runs[1:3]:
+        assert other["log_z"] == runs[0]["log_z"]
     # Without WebAssembly sums are made in another order, which chaos enlarges.
-    assert found[3]["log_z"][0] == pytest.approx(found[0]["log_z"][0], rel=0.01)
+    assert runs[3]["log_z"][0] == pytest.approx(runs[0]["log_z"][0], rel=0.01)
 
 
 def test_clear_undo_and_reset(opened):
@@ -526,10 +509,9 @@ def test_clear_undo_and_reset(opened):
 def test_a_curve_from_python_is_shown(opened):
     seen = opened(toy())
     button(seen, "Anneal").click()
-    found = result(seen)
-    told = toy()
-    told.curve = found
-    shown = opened(told)
+    given = toy()
+    given.curve = result(seen)
+    shown = opened(given)
     shown.settle()
     chart = "svg[role=img]"
     labels = [s.page.locator(chart).first.get_attribute("aria-label") for s in (seen, shown)]

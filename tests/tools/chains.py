@@ -1,7 +1,9 @@
 """What the tests of the samplers share."""
 
+import contextlib
 import math
 
+import pytest
 import torch
 
 from dgm.papers import rate_distortion
@@ -51,3 +53,19 @@ def assert_same(ours, theirs):
         expected = getattr(theirs, name)
         if isinstance(value, torch.Tensor) and isinstance(expected, torch.Tensor):
             assert torch.equal(value, expected), name
+
+
+@contextlib.contextmanager
+def interrupted(module, when):
+    """Stops the calls of a module by a KeyboardInterrupt, which must come, as soon as when() holds."""
+
+    def hook(_module, _inputs):
+        if when():
+            raise KeyboardInterrupt
+
+    handle = module.register_forward_pre_hook(hook)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            yield
+    finally:
+        handle.remove()

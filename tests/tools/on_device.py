@@ -301,7 +301,7 @@ def _image_model(name: str) -> Callable:
 def _language_model(variant: str = "phase II", **changes: Any) -> Callable:
     def run(setting: Setting) -> language.Trained:
         settings = _text_recipe(setting.mixed).texts["chain"]._replace(**changes)
-        return language_run.train(setting.profile, "chain", settings, variant, 0)
+        return language_run.train(language_run.Job(setting.profile, "chain", settings, variant, 0))
 
     return run
 

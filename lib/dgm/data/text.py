@@ -27,30 +27,25 @@ class Sentences(NamedTuple):
 def load(name: str, split: str = "train") -> Sentences:
     """Loads a split of a set of sentences; same call, same sentences in the same order.
 
-    Args:
-        name: One of
+    - "yelp": reviews. "test" (1,000, with human rewrites) and "validation" (4,000) are those of Li
+    et
+      al. 2018. The four files of Shen et al. 2017 minus these, in a fixed random order, give
+      "held_out" (40,000), for judges only, and "train". The published training set is larger.
+    - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018. Their
+    2,000
+      dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond +-0.5,
+      minus the test sentences, give "validation" (500, of dev), "held_out" (1,200) and "train".
+    - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2", "sst5": as published.
+    - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word <unk>.
+    - "wikitext-2": lines of Wikipedia articles; a blank line is "", an end of its own in published
+      counts. The articles of "train" stand in another order than published.
+    - "shakespeare": spoken lines of Tiny Shakespeare: "train" is the speeches that start within the
+      first 90 % of the lines, "validation" those within the next 5 %, "test" the rest.
+    - "captions": Multi30K's five English captions of each Flickr30k picture.
+    - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
 
-            - "yelp": reviews. "test" (1,000, with human rewrites) and "validation" (4,000) are those
-              of Li et al. 2018. The four files of Shen et al. 2017 minus every sentence that stands
-              in either, in a fixed random order, give "held_out" (40,000), for judges only, and
-              "train", the rest minus what is held out. The published training set is larger.
-            - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018,
-              whose training set is absent. Stand-in: their 2,000 dev sentences and the snippets of
-              Hutto and Gilbert 2014 with a mean rating beyond +-0.5, minus the test sentences: 500
-              dev sentences are "validation", 1,200 of the rest "held_out", the others "train".
-            - "mr", "subj", "cr": no published split; a tenth is "validation" and a tenth "test".
-              "sst2" and "sst5": the published splits.
-            - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word
-              is <unk>. Published splits, of 42,068, 3,370 and 3,761 sentences.
-            - "wikitext-2": lines of Wikipedia articles as published, in 36,718, 3,760 and 4,358
-              lines. A blank line is "", since it counts as an end of its own in published counts.
-              The articles of "train" stand in another order than published.
-            - "shakespeare": Tiny Shakespeare, each spoken line a sentence, through `tokenise`. In the
-              order of the plays, "train" is the speeches that start within the first 90 % of the
-              lines, "validation" those within the next 5 %, "test" the rest.
-            - "captions": Multi30K's five English captions of each of 29,000, 1,014 and 1,000 Flickr30k
-              pictures, through `tokenise`; the label is the picture, counted from 0 in each split.
-            - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
+    Args:
+        name: one of these.
         split: "train", "validation", "test", or "held_out" (yelp, amazon and reviews).
 
     Raises:
@@ -59,15 +54,13 @@ def load(name: str, split: str = "train") -> Sentences:
     """
     if name not in _LOADERS:
         raise ValueError(f"no sentences '{name}'; there are {', '.join(_LOADERS)}")
-    loader = _LOADERS[name]
-    splits = ["train", "validation", "test"]
-    if loader in (_yelp, _amazon, _reviews):
-        splits.append("held_out")
+    splits = ["train", "validation", "test"] + ["held_out"] * (name in _WITH_HELD_OUT)
     if split not in splits:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
-    return loader(name, split) if loader in (_unsplit, _sst) else loader(split)
+    return _LOADERS[name](split)
 
 
+_WITH_HELD_OUT = ("yelp", "amazon", "reviews")
 _YELP_HELD_OUT, _AMAZON_HELD_OUT, _AMAZON_VALIDATION = 40_000, 1_200, 500
 _REVIEWS = {"train": 4000, "held_out": 2000, "validation": 500, "test": 500}
 
@@ -87,10 +80,9 @@ def _amazon(split: str) -> Sentences:
     if split == "test":
         return _with_references("amazon", functools.partial(tokenise, style="amazon"))
     dev = _shuffled(_li("amazon", "dev"))
-    validation = dev[:_AMAZON_VALIDATION]
+    validation, pairs = dev[:_AMAZON_VALIDATION], dev[_AMAZON_VALIDATION:]
     if split == "validation":
         return _sentences(validation)
-    pairs = dev[_AMAZON_VALIDATION:]
     for line in _lines("vader-snippets/amazonReviewSnippets_GroundTruth.txt.gz", "latin-1", "\t"):
         _, rating, text = line.split("\t")
         if abs(float(rating)) > 0.5:
@@ -99,20 +91,20 @@ def _amazon(split: str) -> Sentences:
     return _held_out(_shuffled(pairs), _AMAZON_HELD_OUT, split)
 
 
-def _reviews(split: str) -> Sentences:
+@functools.cache
+def _distinct_reviews() -> list[tuple[str, int]]:
     texts, sentiment, _ = synthetic.review_grammar(8000, 0)
     # Each sentence once, so that the splits are disjoint.
-    pairs = list(dict(zip(texts, sentiment.tolist(), strict=True)).items())
-    start = 0
-    for part, n in _REVIEWS.items():
-        if part == split:
-            chosen = _sentences(pairs[start : start + n])
-            return chosen._replace(references=[synthetic.flip(text) for text in chosen.texts])
-        start += n
+    return list(dict(zip(texts, sentiment.tolist(), strict=True)).items())
 
 
-def _unsplit(name: str, split: str) -> Sentences:
-    file = {"mr": "rt-polarity", "subj": "subj", "cr": "custrev"}[name]
+def _reviews(split: str) -> Sentences:
+    start = sum(_REVIEWS[part] for part in list(_REVIEWS)[: list(_REVIEWS).index(split)])
+    chosen = _sentences(_distinct_reviews()[start : start + _REVIEWS[split]])
+    return chosen._replace(references=[synthetic.flip(text) for text in chosen.texts])
+
+
+def _unsplit(file: str, split: str) -> Sentences:
     pairs = _shuffled(_labelled(f"sentences/{file}.all.gz"))
     tenth = len(pairs) // 10
     parts = {"validation": pairs[:tenth], "test": pairs[tenth : 2 * tenth]}
@@ -120,8 +112,7 @@ def _unsplit(name: str, split: str) -> Sentences:
     return _sentences(parts[split])
 
 
-def _sst(name: str, split: str) -> Sentences:
-    kind = {"sst2": "binary", "sst5": "fine"}[name]
+def _sst(kind: str, split: str) -> Sentences:
     part = "dev" if split == "validation" else split
     return _sentences(_labelled(f"sentences/stsa.{kind}.{part}.gz", "utf-8"))
 
@@ -149,14 +140,13 @@ def _shakespeare(split: str) -> Sentences:
             speeches[-1].append(line)
         before = line
     n, start = sum(map(len, speeches)), 0
-    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    chosen = []
     for speech in speeches:
         share = start / n
         part = "train" if share < 0.9 else "validation" if share < 0.95 else "test"
-        parts[part] += speech
+        chosen += [(tokenise(line), 0) for line in speech if part == split]
         start += len(speech)
-    pairs = ((tokenise(line), 0) for line in parts[split])
-    return _sentences([pair for pair in pairs if pair[0]])
+    return _sentences([pair for pair in chosen if pair[0]])
 
 
 def _captions(split: str) -> Sentences:
@@ -171,11 +161,11 @@ def _captions(split: str) -> Sentences:
 _LOADERS: dict[str, Callable[..., Sentences]] = {
     "yelp": _yelp,
     "amazon": _amazon,
-    "mr": _unsplit,
-    "subj": _unsplit,
-    "cr": _unsplit,
-    "sst2": _sst,
-    "sst5": _sst,
+    "mr": functools.partial(_unsplit, "rt-polarity"),
+    "subj": functools.partial(_unsplit, "subj"),
+    "cr": functools.partial(_unsplit, "custrev"),
+    "sst2": functools.partial(_sst, "binary"),
+    "sst5": functools.partial(_sst, "fine"),
     "ptb": _ptb,
     "wikitext-2": _wikitext,
     "shakespeare": _shakespeare,
@@ -189,12 +179,11 @@ def _raw_lines(path: str, encoding: str = "utf-8") -> list[str]:
         return file.read().decode(encoding).split("\n")
 
 
-def _lines(path: str, encoding: str = "utf-8", keep: str = "") -> list[str]:
-    """The lines of a file that are not empty, in lower case, white space made one space."""
-    lines = [line.lower() for line in _raw_lines(path, encoding)]
-    if keep:
-        return [line.strip() for line in lines if line.strip()]
-    return [text for text in (" ".join(line.split()) for line in lines) if text]
+def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
+    """The lines of a file that are not empty, in lower case; white space is one space, or a tab."""
+    lines = (line.lower() for line in _raw_lines(path, encoding))
+    lines = (line.strip() if tab else " ".join(line.split()) for line in lines)
+    return [line for line in lines if line]
 
 
 def _labelled(path: str, encoding: str = "latin-1") -> list[tuple[str, int]]:
@@ -210,7 +199,7 @@ def _li(name: str, part: str) -> list[tuple[str, int]]:
 def _with_references(name: str, tokeniser: Callable[[str], str]) -> Sentences:
     rewrites = {}
     for y in (0, 1):
-        for line in _lines(f"{name}-li/reference.{y}.gz", keep="\t"):
+        for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t"):
             source, rewrite = line.split("\t")
             rewrites[" ".join(source.split())] = tokeniser(rewrite)
     chosen = _sentences(_li(name, "test"))
@@ -247,7 +236,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 @functools.lru_cache(64)
 def _patterns(marks: str) -> tuple[re.Pattern, ...]:
-    """What splits a text into words; its combining marks, which no class of `re` holds, count as letters."""
+    """What splits a text into words; its combining marks, which `re` does not class, are letters."""
     w = rf"[\w{marks}]"
     pieces = (
         rf"_num_|``|''|\.\.+|--+|n't(?!{w})|'(?:s|ve|m|ll|re|d)(?!{w})|(?:dr|mr|mrs|ms|st)\.(?=\s)"
@@ -262,17 +251,17 @@ def _patterns(marks: str) -> tuple[re.Pattern, ...]:
 def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     """What a reader types, in the form of the data: lower case, words and marks apart by one space.
 
-    Control characters vanish, an emoji becomes a word of its own (most likely an unknown one).
-    A sentence that already has the form comes back unchanged, but for rare ones.
+    Control characters vanish, an emoji becomes a word of its own. A sentence that already has the
+    form comes back unchanged, but for rare ones; a text with nothing to be seen is empty.
 
     Args:
-        text: Any text; the answer is empty when nothing in it can be seen.
+        text: any text.
         style: "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
             most marks, and writes a number as num_num, or num_extend when letters stick to it.
-        keep_numbers: Numbers stay as they are.
+        keep_numbers: numbers stay as they are.
 
     Raises:
-        ValueError: For an unknown style, or a text that is no string.
+        ValueError: an unknown style, or a text that is no string.
     """
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}: want a string")
@@ -365,7 +354,7 @@ class Vocabulary:
     def build(
         cls, texts: Sequence[str], size: int, unknown_slots: int = 1, mask: bool = False
     ) -> "Vocabulary":
-        """The most frequent words of some sentences, ties by the alphabet; `size` counts markers."""
+        """The most frequent words of sentences, ties by the alphabet; `size` counts markers."""
         markers = _markers(unknown_slots, mask)
         if size <= len(markers):
             raise ValueError(f"size={size}: want more than the {len(markers)} markers")
@@ -381,11 +370,10 @@ class Vocabulary:
         return self._ids.get(word, self.unknown)
 
     def encode(self, texts: Sequence[str], max_words: int | None = None) -> Corpus:
-        """Sentences, words apart by white space, as ids; of longer ones the first `max_words` words.
+        """Sentences as ids, words apart by white space; of longer ones the first `max_words`.
 
         Raises:
-            ValueError: no sentence, one without words or that is no string (named by its place), or
-                max_words below 1.
+            ValueError: no sentence, one without words or that is no string, or max_words below 1.
         """
         if isinstance(texts, str) or not len(texts):
             raise ValueError("texts: want a list of sentences, at least one")
@@ -442,15 +430,10 @@ class Vocabulary:
 
 
 class LengthBatches:
-    """Goes through sentences in batches of equal length: nothing is padded, nothing is left out.
+    """Batches of sentences of equal length, as a function of the step: (B,) int64 places.
 
-    A pure function: step i (from 0 on) -> (B,) int64 places. Each sentence comes once in
-    `steps_per_epoch` steps; epoch e mixes sentences and batches anew, by (seed, e).
-
-    Args:
-        lengths: (N,) the sentences' lengths.
-        batch_size: sentences in a batch; the last one of each length may have fewer.
-        seed: not negative.
+    Each of the sentences of `lengths` (N,) comes once in `steps_per_epoch` steps, at most
+    `batch_size` at a time; epoch e mixes sentences and batches anew, by (seed, e).
 
     Raises:
         ValueError: no sentence, a batch size below 1, a negative seed, or (later) step.
@@ -505,17 +488,10 @@ def word_vectors(
 ) -> Tensor:
     """Vectors of words from the company they keep: PPMI, then a truncated SVD.
 
-    Counts of pairs at most `window` words apart; positive pointwise mutual information with the
-    contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015); U sqrt(S) of its
-    randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry positive.
-
-    Args:
-        tokens: (N, L) int ids, padded.
-        vocabulary_size: V.
-        dim: dimensions of a vector.
-        seed: of the SVD.
-        first_word: ids below it are markers: they count as no word.
-        window: largest distance of a pair.
+    Counts of pairs at most `window` words apart in tokens (N, L); positive pointwise mutual
+    information with the contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015);
+    U sqrt(S) of its randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry
+    positive. Ids below `first_word` are markers and count as no word.
 
     Returns:
         (V, dim) float32 on the CPU; zero for markers and for words that stand beside no other.
@@ -544,7 +520,13 @@ def word_vectors(
     row, column = counts.row, counts.col
     information = np.log(counts.data / (total[row] * context[column]))
     positive = sparse.csr_array((np.maximum(information, 0.0), (row, column)), counts.shape)
-    u, s, _ = randomized_svd(positive, dim, n_iter=3, random_state=seed)
+    # The stub knows n_iter="auto" alone.
+    u, s, _ = randomized_svd(
+        positive,
+        dim,
+        n_iter=3,
+        random_state=seed,  # pyright: ignore[reportArgumentType]
+    )
     u = u * np.sign(u[np.abs(u).argmax(0), np.arange(dim)]) * np.sqrt(s)
     vectors = torch.zeros(vocabulary_size, dim)
     vectors[first_word:] = torch.from_numpy(np.where(total[:, None] > 0, u, 0.0)).float()
@@ -554,9 +536,9 @@ def word_vectors(
 def frequency_weights(
     tokens: Tensor, vocabulary_size: int, *, first_word: int = 4, a: float = 1e-3
 ) -> Tensor:
-    """Weights (V,) of words in tokens (N, L) that make frequent ones count less.
+    """Weights (V,) of words in tokens (N, L), a / (a + p(w)): frequent ones count less.
 
-    They are a / (a + p(w)) (Arora, Liang and Ma 2017), and 0 for ids below `first_word`, the markers.
+    0 for ids below `first_word`, the markers. Reference: Arora, Liang and Ma 2017.
     """
     counts = torch.bincount(tokens.flatten().cpu(), minlength=vocabulary_size).double()
     counts[:first_word] = 0.0
@@ -566,13 +548,9 @@ def frequency_weights(
 
 
 def sentence_features(tokens: Tensor, lengths: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
-    """The weighted average (N, dim) of the word vectors of tokens (N, L) within their lengths (N,).
+    """The average (N, dim) of word vectors (V, dim) with weights (V,), zero for markers.
 
-    Args:
-        tokens: ids.
-        lengths: what stands beyond is not looked at.
-        vectors: (V, dim) of the words.
-        weights: (V,) of the words, zero for markers; a sentence without known word becomes zero.
+    Of tokens (N, L) those within the lengths (N,) count; without a known word it is zero.
     """
     inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
     tokens = tokens.masked_fill(~inside, 0)

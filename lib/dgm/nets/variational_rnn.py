@@ -118,10 +118,19 @@ class VariationalRNN(FrameModel):
 
     def weights(self) -> Weights:
         """The first layers, stacked."""
-        return Weights(*(torch.cat(list(b.values())) for b in (self.reads_h(), self.reads_z())))
+        return Weights(
+            *(torch.cat(list(b.values())) for b in (self._blocks_on_h(), self._blocks_on_z()))
+        )
 
-    def reads_h(self) -> dict[str, Tensor]:
-        """The first layers' columns for h."""
+    def read_h(self, h: Tensor, weights: Weights) -> Blocks:
+        """What every first layer computes from h."""
+        return _products(h, weights.on_h, self._blocks_on_h())
+
+    def read_z(self, z: Tensor, weights: Weights) -> Blocks:
+        """What every first layer computes from z."""
+        return _products(z, weights.on_z, self._blocks_on_z())
+
+    def _blocks_on_h(self) -> dict[str, Tensor]:
         return {
             "prior": affine_layers(self.prior)[0].weight,
             "posterior": affine_layers(self.posterior)[0].weight[:, : self.h_dim],
@@ -129,8 +138,7 @@ class VariationalRNN(FrameModel):
             "cell": self.cell.weight_hidden,
         }
 
-    def reads_z(self) -> dict[str, Tensor]:
-        """The first layers' columns for z."""
+    def _blocks_on_z(self) -> dict[str, Tensor]:
         decoder = affine_layers(self.decoder)[0].weight[:, : self.z_dim]
         return {"encode": affine_layers(self.encode_z)[0].weight, "decoder": decoder}
 
@@ -141,11 +149,11 @@ class VariationalRNN(FrameModel):
         width = affine_layers(self.posterior)[0].out_features
         sizes = [self.x_dim, self.x_dim, width, self.gates * self.h_dim]
         x, mask, to_posterior, to_cell = features.split(sizes, -1)
-        from_h = products(state.h, weights.on_h, self.reads_h())
+        from_h = self.read_h(state.h, weights)
         prior = self.prior_of(from_h)
         posterior = self.posterior_of(from_h, to_posterior, prior)
         z = posterior.mean + posterior.standard_deviation * noise
-        from_z = products(z, weights.on_z, self.reads_z())
+        from_z = self.read_z(z, weights)
         emission = self.emit(from_h, from_z)
         log_ratio = log_normal(z, *prior) + 0.5 * noise**2 + posterior.standard_deviation.log()
         log_x = mask * log_emission(x, *emission, self.emission)
@@ -167,10 +175,9 @@ class VariationalRNN(FrameModel):
     def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, Tensor]:
         """Equation (2): a frame's mean and standard deviation, or its logits and nothing."""
         product = from_h["decoder"] + from_z["decoder"] + affine_layers(self.decoder)[0].bias
-        return self.to_frame(after_first(self.decoder, product))
+        return self._to_frame(after_first(self.decoder, product))
 
-    def to_frame(self, raw: Tensor) -> tuple[Tensor, Tensor]:
-        """The decoder's output as a frame's distribution."""
+    def _to_frame(self, raw: Tensor) -> tuple[Tensor, Tensor]:
         is_gaussian = self.emission == "gaussian"
         return gaussian(raw, self.sigma_min) if is_gaussian else (raw, raw[..., :0])
 
@@ -178,18 +185,17 @@ class VariationalRNN(FrameModel):
         self, state: State, from_h: Blocks, from_z: Blocks, to_cell: Tensor
     ) -> tuple[State, Tensor]:
         """Equation (3) with constant weights."""
-        y = to_cell + self.encoded_z(from_z)
+        y = to_cell + self._encoded_z(from_z)
         h, c = self.cell(y, from_h["cell"], state.h, state.c)
         return State(h, c, state.hyper_h, state.hyper_c), y[..., :0]
 
-    def encoded_z(self, from_z: Blocks) -> Tensor:
-        """The cell's product with what encodes z."""
+    def _encoded_z(self, from_z: Blocks) -> Tensor:
         product = from_z["encode"] + affine_layers(self.encode_z)[0].bias
         encoded = after_first(self.encode_z, product)
         return functional.linear(encoded, self.cell.weight_input[:, self.z_dim :])
 
 
-def products(values: Tensor, stacked: Tensor, blocks: Blocks) -> dict[str, Tensor]:
+def _products(values: Tensor, stacked: Tensor, blocks: Blocks) -> dict[str, Tensor]:
     """What each of the stacked matrices makes of the values, by its name."""
     parts = functional.linear(values, stacked).split([len(w) for w in blocks.values()], -1)
     return dict(zip(blocks, parts, strict=True))

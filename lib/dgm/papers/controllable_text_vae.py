@@ -1,7 +1,7 @@
 """Xu, Cheung, Cao: On Variational Learning of Controllable Representations for Text, ICML 2020.
 
-A sentence x has two codes: z1, whose posterior mean is confined to a learned simplex with K vertices
-e_k, and a free residual z2. From a feature h of the whole sentence and a window of x,
+A sentence x has two codes: z1, whose posterior mean is confined to a learned simplex with K
+vertices e_k, and a free residual z2. From a feature h of the whole sentence and a window of x,
 
     q(z1 | h) = N(E' p, diag sigma1^2),  p = softmax(W r + b),  [r, log sigma1^2] = A h + a   (1)
     q(z2 | x) = N(mu2, diag sigma2^2)                                                         (2)
@@ -233,8 +233,8 @@ class Vertices(NamedTuple):
 def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices:
     """The vertices whose mean weight rises, and falls, most from negative to positive sentences.
 
-    The published rule takes each label's vertex of largest mean weight, from ten sentences each, and
-    the second best where both are the same: `collision` says whether it would have had to.
+    The published rule takes each label's vertex of largest mean weight, from ten sentences each,
+    and the second best where both are the same: `collision` says whether it would have had to.
 
     Raises:
         ValueError: p is not (N, K) with N >= minimum, or labels not (N,) with both 0 and 1.

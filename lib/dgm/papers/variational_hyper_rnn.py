@@ -29,7 +29,7 @@ from torch.nn import functional
 from dgm.nets.frames import DeterministicHyperRNN, check_sizes
 from dgm.nets.mlp import affine_layers, after_first, mlp
 from dgm.nets.recurrence import Recurrence, State, hyper_step, initialise_heads
-from dgm.nets.variational_rnn import Blocks, VariationalRNN, products
+from dgm.nets.variational_rnn import Blocks, VariationalRNN
 from dgm.sampling.particles import ParticleBound, normal, particle_bound, particle_bound_compiled
 from dgm.sampling.switching import Oracle, oracle, oracle_log_likelihood
 
@@ -100,13 +100,11 @@ class VariationalHyperRNN(VariationalRNN):
             last.weight.uniform_(-1e-2, 1e-2)
             last.bias.copy_((torch.arange(outputs) < outputs // 2).float())
 
-    def reads_h(self) -> dict[str, Tensor]:
-        """The first layers' columns for h."""
-        return super().reads_h() | self._hyper_columns(slice(self.hyper_z, None), "latent")
+    def _blocks_on_h(self) -> dict[str, Tensor]:
+        return super()._blocks_on_h() | self._hyper_columns(slice(self.hyper_z, None), "latent")
 
-    def reads_z(self) -> dict[str, Tensor]:
-        """The first layers' columns for z."""
-        return super().reads_z() | self._hyper_columns(slice(self.hyper_z), "hidden")
+    def _blocks_on_z(self) -> dict[str, Tensor]:
+        return super()._blocks_on_z() | self._hyper_columns(slice(self.hyper_z), "hidden")
 
     def _hyper_columns(self, columns: slice, unless: str) -> dict[str, Tensor]:
         if self.hyper_input == unless:
@@ -126,14 +124,14 @@ class VariationalHyperRNN(VariationalRNN):
             if i:
                 product = functional.linear(product.relu(), layer.weight)
             product = scale * product + layer.bias + bias
-        return self.to_frame(product)
+        return self._to_frame(product)
 
     def recur(
         self, state: State, from_h: Blocks, from_z: Blocks, to_cell: Tensor
     ) -> tuple[State, Tensor]:
         """Equation (3), which `dgm.nets.recurrence.hyper_step` writes out."""
         read = self.hyper.add_bias(_sum(from_h, from_z, "hyper"))
-        y = to_cell + self.encoded_z(from_z)
+        y = to_cell + self._encoded_z(from_z)
         return hyper_step(self.hyper, self.heads, self.cell, read, y, from_h["cell"], state)
 
 
@@ -306,10 +304,10 @@ def generate(
             x = opening[t].to(state.h).expand(n, -1)
             state = model(state, model.features(x), noise, weights).state
         else:
-            from_h = products(state.h, weights.on_h, model.reads_h())
+            from_h = model.read_h(state.h, weights)
             prior = model.prior_of(from_h)
             z = prior.mean + temperature * prior.standard_deviation * noise
-            from_z = products(z, weights.on_z, model.reads_z())
+            from_z = model.read_z(z, weights)
             first, second = model.emit(from_h, from_z)
             if model.emission == "gaussian":
                 x = first + temperature * second * normal(first, model.x_dim, generator)

@@ -1,8 +1,9 @@
 """Beam search over token sequences, many sentences at once.
 
-A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). At each step the best
-`width` extensions of a sentence's hypotheses are kept; one that has reached `end` stays as it is and
-competes on. Width 1 is greedy decoding; a width as large as the number of sequences is exhaustive.
+A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). At each step the
+best `width` extensions of a sentence's hypotheses are kept; one that has reached `end` stays as it
+is and competes on. Width 1 is greedy decoding; a width as large as the number of sequences is
+exhaustive.
 """
 
 from collections.abc import Callable, Sequence

@@ -84,7 +84,7 @@ def particle_bound(
     state = init(rows, generator)
     if any(len(tensor) != rows for tensor in state):
         raise ValueError(f"init gave {[len(t) for t in state]} rows, want {rows} in every tensor")
-    threshold, weighing, ess = _log_threshold(resample, n_particles), None, []
+    threshold, weighing, ess = log_threshold(resample, n_particles), None, []
     for t in range(n_steps):
         x_t = observations[:, t].repeat_interleave(n_particles, 0)
         state, log_alpha = step(state, x_t, t, generator)
@@ -100,15 +100,15 @@ def particle_bound(
             if bool(wrong.any()):
                 which = wrong.nonzero()[:5, 0].tolist()
                 raise ValueError(f"weights at step {t} of sequences {which} are NaN or infinite")
-        weighing = weighing or _start(log_alpha)
+        weighing = weighing or start_weighing(log_alpha)
         uniform = None if threshold is None else _uniform(log_alpha, generator)
-        resampled, weighing = _weigh(
+        resampled, weighing = weigh(
             tuple(state), log_alpha, weighing, steps_left, uniform, threshold
         )
         state = type(state)(*resampled)
         ess.append(weighing.effective)
     assert weighing is not None  # there is at least one step
-    return ParticleBound(_total(weighing), torch.stack(ess).detach())
+    return ParticleBound(total_of(weighing), torch.stack(ess).detach())
 
 
 def particle_bound_compiled(
@@ -145,7 +145,7 @@ def particle_bound_compiled(
     _check(observations, lengths, n_particles, resample, validate)
     n_steps = observations.shape[1]
     like = observations.new_zeros(len(observations), n_particles)
-    threshold, noise, uniform = _log_threshold(resample, n_particles), [], []
+    threshold, noise, uniform = log_threshold(resample, n_particles), [], []
     for _ in range(n_steps):
         noise.append(normal(like.view(-1, 1), noise_width, generator))
         if threshold is not None:
@@ -157,7 +157,7 @@ def particle_bound_compiled(
         for draws in (noise, uniform)
     )
     assert noise is not None  # there is at least one step
-    weighing, ess, run = _start(like), [], _compiled_steps()
+    weighing, ess, run = start_weighing(like), [], _compiled_steps()
     for t in range(0, n_steps, STEPS_PER_CALL):
         steps = slice(t, t + STEPS_PER_CALL)
         x, draws = observations[:, steps].contiguous(), None if uniform is None else uniform[steps]
@@ -165,7 +165,7 @@ def particle_bound_compiled(
             step, context, state, x, noise[steps], draws, lengths - t, weighing, threshold
         )
         ess.append(effective)
-    total = _total(weighing)
+    total = total_of(weighing)
     if validate and bool(total.isnan().any()):
         raise ValueError(f"weights of sequences {total.isnan().nonzero()[:5, 0].tolist()} are NaN")
     return ParticleBound(total, torch.cat(ess)[:n_steps])
@@ -177,7 +177,7 @@ def _several_steps(step, context, state, x, noise, uniform, steps_left, weighing
         x_t = x[:, i].repeat_interleave(n_particles, 0)
         state_type = type(state)
         state, log_alpha = step(*context, state, x_t, noise[i])
-        state, weighing = _weigh(
+        state, weighing = weigh(
             tuple(state),
             log_alpha.view(-1, n_particles),
             weighing,
@@ -221,24 +221,26 @@ def _check(
         raise ValueError(f"lengths must lie in 1..{shape[1]}, got {lengths.tolist()}")
 
 
-def _log_threshold(resample: str, n_particles: int) -> float | None:
+def log_threshold(resample: str, n_particles: int) -> float | None:
     """The log of the effective number at or below which particles are resampled; None for never."""
     if resample == "never" or n_particles == 1:
         return None
     return math.log(n_particles / 2) if resample == "ess" else math.inf
 
 
-def _start(like: Tensor) -> Weighing:
+def start_weighing(like: Tensor) -> Weighing:
+    """Before the first step, for (B, N) particles."""
     zeros = torch.zeros_like(like)
     return Weighing(zeros, zeros[:, 0], torch.full_like(zeros[:, 0], float(like.shape[1])))
 
 
-def _total(weighing: Weighing) -> Tensor:
+def total_of(weighing: Weighing) -> Tensor:
+    """The bound (B,) after the steps so far, nats."""
     log_weight, total, _ = weighing
     return total + log_weight.logsumexp(1) - math.log(log_weight.shape[1])
 
 
-def _weigh(
+def weigh(
     state: tuple[Tensor, ...],
     log_alpha: Tensor,
     weighing: Weighing,

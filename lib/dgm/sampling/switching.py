@@ -74,3 +74,37 @@ def oracle_log_likelihood(
 ) -> Tensor:
     """`oracle`'s log-likelihood (B,) alone, float64."""
     return oracle(x, matrices, deviations, switches).log_likelihood
+
+
+@torch.no_grad()
+def hazard_filter(
+    x: Tensor, matrices: Tensor, deviations: tuple[float, ...], hazard: float
+) -> tuple[Tensor, Tensor]:
+    """Exact Bayes of one sequence (T, 2) whose W and sigma each change with a probability per step.
+
+    A change is to any other value alike; all of the first step is as for `oracle`.
+
+    Returns:
+        The posterior (T, K) of which W it is, given the steps up to this one, and the log-density
+        (T,) of each x given those before it, nats.
+    """
+    sigma = torch.tensor(deviations, dtype=torch.float64)
+    n_matrices, n_sigmas = len(matrices), len(sigma)
+
+    def changes(n: int) -> Tensor:
+        if n < 2:
+            return torch.ones(1, 1, dtype=torch.float64)
+        change = torch.full((n, n), hazard / (n - 1), dtype=torch.float64)
+        return change.fill_diagonal_(1 - hazard)
+
+    log_p = sigma.new_full((n_matrices, n_sigmas), -math.log(n_matrices * n_sigmas))
+    posteriors, per_step = [log_p.exp().sum(1)], [-math.log(4)]
+    for before, now in zip(x[:-1].double(), x[1:].double(), strict=True):
+        p = changes(n_matrices) @ log_p.exp() @ changes(n_sigmas)
+        squares = (now - matrices.double() @ before).square().sum(1)
+        density = -0.5 * squares[:, None] / sigma**2 - (2 * math.pi * sigma**2).log()
+        log_p = p.log() + density
+        per_step.append(float(log_p.logsumexp((0, 1))))
+        log_p = log_p - per_step[-1]
+        posteriors.append(log_p.exp().sum(1))
+    return torch.stack(posteriors), torch.tensor(per_step, dtype=torch.float64)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
 from ipywidgets import widget_serialization
 
-from .frame import BookWidget, check_choice
+from .frame import FOLDER, BookWidget, check_choice
 from .packing import check_ascending
 from .weights import PageWeights
 
@@ -136,34 +137,7 @@ class DrawADigit(BookWidget):
 
 def hand_drawn() -> dict[str, list[list[float]]]:
     """Strokes of ten digits, and of a star, which is none."""
-    turn = np.arange(5) * 0.8 * np.pi
-    star = np.stack([0.5 + 0.34 * np.sin(turn), 0.52 - 0.34 * np.cos(turn)], 1).ravel().tolist()
-    return {
-        "0": [_arc(0.5, 0.5, 0.22, 0.32, 0, 360)],
-        "1": [[0.4, 0.28, 0.52, 0.18, 0.5, 0.82]],
-        "2": [[*_arc(0.49, 0.36, 0.2, 0.18, -170, 45), 0.28, 0.8, 0.74, 0.79]],
-        "3": [_arc(0.47, 0.34, 0.2, 0.16, -160, 85) + _arc(0.47, 0.65, 0.22, 0.17, -85, 150)],
-        "4": [[0.36, 0.2, 0.3, 0.54, 0.72, 0.52], [0.64, 0.22, 0.62, 0.84]],
-        "5": [[0.7, 0.2, 0.38, 0.2, 0.35, 0.46, *_arc(0.48, 0.62, 0.21, 0.19, -110, 140)]],
-        "6": [
-            [
-                0.6,
-                0.17,
-                *_arc(0.62, 0.6, 0.3, 0.36, 220, 180),
-                *_arc(0.5, 0.66, 0.18, 0.17, 180, -180),
-            ]
-        ],
-        "7": [[0.28, 0.24, 0.7, 0.22, 0.6, 0.45, 0.46, 0.82]],
-        "8": [_arc(0.5, 0.34, 0.16, 0.16, 60, -300), _arc(0.5, 0.66, 0.19, 0.17, -90, 270)],
-        "9": [[*_arc(0.5, 0.36, 0.18, 0.17, 0, 360), 0.68, 0.36, 0.66, 0.6, 0.6, 0.83]],
-        "a star, no digit": [[*star, *star[:2]]],
-    }
-
-
-def _arc(x: float, y: float, wide: float, high: float, start: float, end: float) -> list[float]:
-    """Points of an ellipse between two angles: degrees, clockwise on the page from the right."""
-    turn = np.deg2rad(np.linspace(start, end, max(3, int(abs(end - start) // 12))))
-    return np.stack([x + wide * np.cos(turn), y + high * np.sin(turn)], 1).ravel().tolist()
+    return json.loads((FOLDER / "drawings.json").read_text("utf-8"))
 
 
 def _check_strokes(name: str, strokes) -> list[list[float]]:

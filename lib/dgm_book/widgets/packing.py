@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 import ipywidgets
@@ -119,24 +118,17 @@ def check_arrays(
     Raises:
         ValueError: For an array that is missing, has another shape, or values that are not finite.
     """
-    sizes = {} if sizes is None else sizes
+    sizes, checked = {} if sizes is None else sizes, {}
     if missing := [name for name in shapes if name not in arrays]:
         raise ValueError(f"{owner} lacks {missing}")
-    checked = {}
     for name, shape in shapes.items():
         array = np.asarray(arrays[name], dtype)
         dimensions = shape.split() if isinstance(shape, str) else [str(part) for part in shape]
-        known = dict(sizes)
-        fits = len(dimensions) == array.ndim and all(
-            _fits(dimension, size, sizes)
-            for dimension, size in zip(dimensions, array.shape, strict=True)
-        )
-        if not fits:
-            where = ", ".join(f"{letter} = {size}" for letter, size in known.items())
-            raise ValueError(
-                f"{owner}: {name} has shape {array.shape}, should be ({', '.join(dimensions)})"
-                f"{where and f' with {where}'}"
-            )
+        letters = ", ".join(f"{letter} = {size}" for letter, size in sizes.items())
+        fits = zip(dimensions, array.shape, strict=False)
+        if len(dimensions) != array.ndim or not all(_fits(*pair, sizes) for pair in fits):
+            expected = f"({', '.join(dimensions)}){letters and f' with {letters}'}"
+            raise ValueError(f"{owner}: {name} has shape {array.shape}, should be {expected}")
         if not np.isfinite(array).all():
             raise ValueError(f"{owner}: {name} holds values that are not finite")
         checked[name] = array
@@ -145,17 +137,19 @@ def check_arrays(
 
 def _fits(dimension: str, size: int, sizes: dict[str, int]) -> bool:
     """Return whether a size is that of an expression such as 4H or E+D, and set its new letter."""
-    rest, free = size, None
+    rest, new = size, ("", 1)
     for term in dimension.split("+"):
-        factor, letter = re.fullmatch(r"(\d*)([A-Za-z]?)", term).groups()  # pyright: ignore
+        letter = term.lstrip("0123456789")
+        factor = int(term.removesuffix(letter) or 1)
         if letter and letter not in sizes:
-            free = int(factor or 1), letter
+            new = letter, factor
         else:
-            rest -= int(factor or 1) * sizes.get(letter, 1)
-    if free is None:
+            rest -= factor * sizes.get(letter, 1)
+    letter, factor = new
+    if not letter:
         return rest == 0
-    sizes[free[1]] = rest // free[0]
-    return rest > 0 and rest % free[0] == 0
+    sizes[letter] = rest // factor
+    return rest > 0 and rest % factor == 0
 
 
 def check_ascending(name: str, values, least: int = 2) -> np.ndarray:

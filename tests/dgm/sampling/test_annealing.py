@@ -2,99 +2,89 @@
 
 import math
 from functools import partial
+from itertools import pairwise
 
 import pytest
 import torch
-from chains import target_from_energy
+from chains import standard_errors, target_from_energy
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dgm.sampling import schedules
-from dgm.sampling.annealing import anneal, log_mean_weight, reverse_anneal, start
+from dgm.sampling.annealing import anneal, annealed_run, log_mean_weight, reverse_anneal, start
 from dgm.sampling.decoder_target import DecoderTarget
 from dgm.sampling.hmc import transition
 from dgm.sampling.pilot import adapt_step_sizes
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+on_devices = pytest.mark.parametrize("device", DEVICES)
+MEAN = torch.tensor([1.0, -0.5], dtype=torch.float64)
+COVARIANCE = torch.tensor([[1.0, 0.85], [0.85, 1.2]], dtype=torch.float64)
+GAUSSIAN_LOG_Z = 0.5 * math.log(float(torch.linalg.det(COVARIANCE)))
 
 
-def log_gamma_energy(shape):
-    """E(z) such that the target at beta = 1 is exp(shape z - e^z): log Z = log Gamma(shape)."""
+def log_gamma(shape):
+    """The target at beta = 1 is exp(shape z - e^z): log Z = log Gamma(shape), asymmetric."""
 
     def energy(z):
         log_prior = -0.5 * z.square() - 0.5 * math.log(2 * math.pi)
         return (log_prior - shape * z + z.exp()).sum(1)
 
-    return energy
+    return target_from_energy(energy)
 
 
-def correlated_gaussian_energy(device):
-    mean = torch.tensor([1.0, -0.5], dtype=torch.float64, device=device)
-    covariance = torch.tensor([[1.0, 0.85], [0.85, 1.2]], dtype=torch.float64, device=device)
-    precision = torch.linalg.inv(covariance)
-
-    def energy(z):
-        centred = z - mean
-        return 0.5 * ((centred @ precision) * centred).sum(1) - 0.5 * z.square().sum(1)
-
-    return energy, 0.5 * math.log(float(torch.linalg.det(covariance)))
+def gaussian(z):
+    centred = z - MEAN.to(z.device)
+    precision = torch.linalg.inv(COVARIANCE).to(z.device)
+    return 0.5 * ((centred @ precision) * centred).sum(1) - 0.5 * z.square().sum(1)
 
 
-def run(target, dim, n_chains, n_temperatures, seed, device="cpu", beta_max=1.0):
+def run(target, dim, n_chains, n_temperatures, seed, device="cpu"):
     generator = torch.Generator(device).manual_seed(seed)
     options = {"dtype": torch.float64, "device": device}
-    betas = torch.linspace(0, beta_max, n_temperatures + 1, dtype=torch.float64)
+    betas = torch.linspace(0, 1, n_temperatures + 1, dtype=torch.float64)
     first = start(target, torch.randn(n_chains, dim, generator=generator, **options))
     steps = torch.full((n_temperatures, 1), 0.3, **options)
     return anneal(target, first, betas, steps, 4, generator)
 
 
 def weight_error(log_weight, log_z):
-    """Mean of w / Z less 1, in standard errors: AIS is unbiased on this scale."""
-    ratio = (log_weight - log_z).exp()
-    return float((ratio.mean() - 1) / (ratio.std() / math.sqrt(len(ratio))))
+    """Mean of w / Z minus 1, in standard errors: AIS is unbiased on this scale."""
+    return abs(float(standard_errors((log_weight.cpu() - log_z).exp() - 1)))
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_asymmetric_log_gamma(device):
-    log_z = 2 * math.lgamma(2.5)  # two independent dimensions
-    state = run(target_from_energy(log_gamma_energy(2.5)), 2, 4000, 60, seed=0, device=device)
-    assert abs(weight_error(state.log_weight.cpu(), log_z)) < 4
+@on_devices
+@pytest.mark.parametrize(
+    ("shape", "dim", "n_chains", "n_temperatures", "seed"),
+    [(2.5, 2, 4000, 60, 0), (1.5, 1, 40_000, 3, 2)],
+    ids=["fine", "three crude steps"],
+)
+def test_asymmetric_log_gamma(shape, dim, n_chains, n_temperatures, seed, device):
+    state = run(log_gamma(shape), dim, n_chains, n_temperatures, seed, device)
+    assert weight_error(state.log_weight, dim * math.lgamma(shape)) < 4
 
 
-@pytest.mark.parametrize("device", DEVICES)
+@on_devices
 def test_correlated_gaussian(device):
-    energy, log_z = correlated_gaussian_energy(device)
-    state = run(target_from_energy(energy), 2, 4000, 60, seed=1, device=device)
-    assert abs(weight_error(state.log_weight.cpu(), log_z)) < 4
-    # the weighted chains are samples of the target
-    weight = state.log_weight.softmax(0)
+    state = run(target_from_energy(gaussian), 2, 4000, 60, 1, device)
+    assert weight_error(state.log_weight, GAUSSIAN_LOG_Z) < 4
+    weight = state.log_weight.softmax(0)  # the weighted chains are samples of the target
     mean = (weight[:, None] * state.chain.position).sum(0).cpu()
-    error = 4 * math.sqrt(1.2 * float(weight.square().sum()))
-    assert (mean - torch.tensor([1.0, -0.5])).abs().max() < error
-
-
-def test_weights_are_unbiased_for_few_crude_steps():
-    """Three temperatures and a poor kernel: the mean weight is still Z."""
-    state = run(target_from_energy(log_gamma_energy(1.5)), 1, 40_000, 3, seed=2)
-    assert abs(weight_error(state.log_weight, math.lgamma(1.5))) < 4
+    assert (mean - MEAN).abs().max() < 4 * math.sqrt(1.2 * float(weight.square().sum()))
 
 
 @pytest.mark.parametrize("n_steps", [4, 40])
 def test_reverse_annealing_is_unbiased_for_the_inverse(n_steps):
-    shape, n = 3.0, 8000
     generator = torch.Generator().manual_seed(4)
-    uniform = torch.rand(n, 3, generator=generator, dtype=torch.float64)
+    uniform = torch.rand(8000, 3, generator=generator, dtype=torch.float64)
     exact = (-uniform.log()).sum(1).log()[:, None]  # log Gamma(3): an exact sample at beta = 1
-    target = target_from_energy(log_gamma_energy(shape))
     betas = torch.linspace(0, 1, n_steps + 1, dtype=torch.float64)
     steps = torch.full((n_steps, 1), 0.3, dtype=torch.float64)
+    target = log_gamma(3.0)
     state = reverse_anneal(target, start(target, exact), betas, steps, 4, generator)
-    assert abs(weight_error(state.log_weight, -math.lgamma(shape))) < 4
+    assert weight_error(state.log_weight, -math.lgamma(3.0)) < 4
 
 
 def test_bounds_bracket_the_truth_and_close_with_more_temperatures():
-    energy, log_z = correlated_gaussian_energy("cpu")
-    target = target_from_energy(energy)
+    target = target_from_energy(gaussian)
     n, m = 200, 4  # problems, chains each
     gaps = []
     for n_temperatures in (2, 8, 32):
@@ -104,39 +94,34 @@ def test_bounds_bracket_the_truth_and_close_with_more_temperatures():
         steps = torch.full((n_temperatures, n), 0.3, dtype=torch.float64)
         first = start(target, torch.randn(n * m, 2, **options))
         forward = anneal(target, first, betas, steps, 4, generator)
-        root = torch.linalg.cholesky(torch.tensor([[1.0, 0.85], [0.85, 1.2]], dtype=torch.float64))
-        exact = torch.randn(n, 2, **options) @ root.T + torch.tensor([1.0, -0.5])
+        exact = torch.randn(n, 2, **options) @ torch.linalg.cholesky(COVARIANCE).T + MEAN
         last = start(target, exact.repeat(m, 1))
         backward = reverse_anneal(target, last, betas, steps, 4, generator)
         lower = log_mean_weight(forward.log_weight, n)
         upper = -log_mean_weight(backward.log_weight, n)
-        assert (lower.mean() - log_z) < 4 * lower.std() / math.sqrt(n)
-        assert (log_z - upper.mean()) < 4 * upper.std() / math.sqrt(n)
+        assert standard_errors(lower - GAUSSIAN_LOG_Z) < 4
+        assert standard_errors(GAUSSIAN_LOG_Z - upper) < 4
         gaps.append(float((upper - lower).mean()))
-    assert gaps[0] > 2 * gaps[1] > 4 * gaps[2]
+    assert all(wide > 2 * narrow for wide, narrow in pairwise(gaps))
 
 
-def test_cut_and_carried_on_equals_the_whole_run_bit_for_bit():
-    energy, _ = correlated_gaussian_energy("cpu")
-    target = target_from_energy(energy)
+def test_a_run_that_is_left_and_continued_is_the_whole_run_bit_for_bit():
+    target = target_from_energy(gaussian)
     betas = torch.linspace(0, 1, 21, dtype=torch.float64)
     steps = torch.linspace(0.5, 0.1, 20, dtype=torch.float64)[:, None].expand(-1, 3)
-
-    def begin():
-        generator = torch.Generator().manual_seed(9)
-        position = torch.randn(12, 2, generator=generator, dtype=torch.float64)
-        return start(target, position), generator
-
-    first, generator = begin()
+    position = torch.randn(12, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    first, generator = start(target, position), torch.Generator().manual_seed(9)
     whole = anneal(target, first, betas, steps, 3, generator)
-    first, generator = begin()
-    half = anneal(target, first, betas[:8], steps[:7], 3, generator)
+
+    schedule = list(zip(betas[1:].tolist(), steps, strict=True))
+    kernel, generator = partial(transition, n_leapfrog=3), generator.manual_seed(9)
+    *_, half = annealed_run(target, schedule[:7], kernel, generator, first)
+    assert half.beta == float(betas[7])
     resumed = torch.Generator()
     resumed.set_state(generator.get_state())
-    rest = anneal(target, half, betas[7:], steps[7:], 3, resumed)
+    *_, rest = annealed_run(target, schedule[7:], kernel, resumed, half)
     assert torch.equal(whole.log_weight, rest.log_weight)
-    for a, b in zip(whole.chain, rest.chain, strict=True):
-        assert torch.equal(a, b)
+    assert all(torch.equal(a, b) for a, b in zip(whole.chain, rest.chain, strict=True))
 
 
 class NoWaiting(TorchDispatchMode):
@@ -154,14 +139,13 @@ class NoWaiting(TorchDispatchMode):
 def test_annealing_never_waits_for_the_device(force):
     torch.manual_seed(0)
     decoder = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
-    problem = DecoderTarget(decoder, torch.rand(2, 3), 2, 4, force_precision=force)
+    target = DecoderTarget(decoder, torch.rand(2, 3), 2, 4, force_precision=force)
     generators = [torch.Generator().manual_seed(i) for i in range(2)]
-    first = start(problem, problem.sample_prior(generators))
-    steps = torch.full((2, 2, 2), 0.1)
+    first = start(target, target.sample_prior(generators))
+    schedule = [(beta, torch.full((2, 2), 0.1)) for beta in (0.5, 1.0)]
     with NoWaiting():
-        state = anneal(
-            problem, first, [0.0, 0.5, 1.0], steps, 3, generators, problem.kernel(3, jitter=0.2)
-        )
+        run = annealed_run(target, schedule, target.kernel(3, jitter=0.2), generators, first)
+        *_, state = run
     assert not torch.equal(state.chain.position, first.chain.position)
     with NoWaiting(), pytest.raises(AssertionError, match="waits"):
         float(state.log_weight[0])
@@ -172,78 +156,30 @@ def test_step_sizes_reach_the_acceptance_that_was_asked_for():
     stiffness = torch.tensor([1.0, 30.0], dtype=torch.float64).repeat(64)
     target = target_from_energy(lambda z: 0.5 * stiffness * z.square().sum(1))
     generator = torch.Generator().manual_seed(0)
-    position = torch.randn(128, 6, generator=generator, dtype=torch.float64)
-    betas = torch.cat([torch.zeros(1), torch.linspace(0.1, 20.0, 400)]).double()
-    first = torch.full((2,), 0.1, dtype=torch.float64)
-    kernel = partial(transition, n_leapfrog=5)
-    tuned = betas[1:].tolist(), first, kernel, generator
-    _, table = adapt_step_sizes(target, start(target, position), *tuned)
+    first = start(target, torch.randn(128, 6, generator=generator, dtype=torch.float64))
+    betas = torch.linspace(0.1, 20.0, 400, dtype=torch.float64).tolist()
+    kernel, size = partial(transition, n_leapfrog=5), torch.full((2,), 0.1, dtype=torch.float64)
+    _, table = adapt_step_sizes(target, first, betas, size, kernel, generator)
     assert table.shape == (400, 2)
-    ratio = float((table[-50:, 0] / table[-50:, 1]).mean())
-    assert 4.0 < ratio < 7.5  # sqrt(30) = 5.5
+    assert 4.0 < float((table[-50:, 0] / table[-50:, 1]).mean()) < 7.5  # sqrt(30) = 5.5
     generator = torch.Generator().manual_seed(1)
-    again = start(target, torch.randn(128, 6, generator=generator, dtype=torch.float64))
-    again = anneal(target, again, betas[:201], table[:200], 5, generator)
-    before = again.acceptance_sum
-    again = anneal(target, again, betas[200:], table[200:], 5, generator)
-    acceptance = (again.acceptance_sum - before).view(-1, 2).mean(0) / 200
-    assert (acceptance - 0.65).abs().max() < 0.05
+    first = start(target, torch.randn(128, 6, generator=generator, dtype=torch.float64))
+    schedule = zip(betas, table, strict=True)
+    states = list(annealed_run(target, schedule, kernel, generator, first))
+    acceptance = torch.stack([state.acceptance for state in states[200:]]).view(200, -1, 2)
+    assert (acceptance.mean((0, 1)) - 0.65).abs().max() < 0.05
 
 
 @pytest.mark.parametrize(
-    "schedule",
+    ("betas", "steps", "message"),
     [
-        schedules.sigmoid(100, 50.0),
-        schedules.log_spaced(100, 0.01, 50.0),
-        schedules.through(torch.tensor([0.1, 50.0]), [30, 70], 0.2),
+        ([0.0], (0, 1), "ascend"),
+        ([0.0, 1.0, 0.5], (2, 1), "ascend"),
+        ([0.0, 1.0], (1, 3), "step_sizes must be"),
     ],
 )
-def test_schedules_ascend_from_zero_to_the_end(schedule):
-    assert schedule.shape == (101,)
-    assert schedule.dtype == torch.float64
-    assert schedule[0] == 0
-    assert schedule[-1] == 50.0
-    assert (schedule.diff() > 0).all()
-
-
-def test_through_passes_exactly_through_the_recorded_betas():
-    recorded = torch.tensor([0.05, 0.7, 33.3], dtype=torch.float64)
-    schedule = schedules.through(recorded, [4, 5, 6], 0.3)
-    assert torch.equal(schedule[[4, 9, 15]], recorded)
-
-
-def test_sigmoid_is_the_published_schedule():
-    """Values that the specification derives from the released code: 60,000 steps to 36,000."""
-    recorded = schedules.sigmoid(60_000, 36_000.0)[30::30]
-    assert len(recorded) == 2000
-    assert int((recorded < 1).sum()) == 47
-    values = recorded[[20, 48, 1990]].tolist()
-    assert values == pytest.approx([0.3819, 1.0334, 35_999.85], abs=1e-4, rel=1e-6)
-
-
-@pytest.mark.parametrize("betas", [[0.0], [0.0, 1.0, 0.5]], ids=["too short", "out of order"])
-def test_betas_that_do_not_ascend_are_refused(betas):
-    target = target_from_energy(lambda z: z.square().sum(1))
-    state = start(target, torch.zeros(2, 1, dtype=torch.float64))
-    with pytest.raises(ValueError, match="ascend"):
-        anneal(target, state, betas, torch.ones(len(betas) - 1, 1), 2, torch.Generator())
-
-
-def test_step_sizes_of_the_wrong_shape_are_refused():
+def test_what_does_not_fit_is_refused(betas, steps, message):
     target = target_from_energy(lambda z: z.square().sum(1))
     state = start(target, torch.zeros(4, 1, dtype=torch.float64))
-    with pytest.raises(ValueError, match="step_sizes must be"):
-        anneal(target, state, [0.0, 1.0], torch.ones(1, 3), 2, torch.Generator())
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: schedules.sigmoid(0, 1.0), "at least one"),
-        (lambda: schedules.sigmoid(5, math.inf), "beta_max"),
-        (lambda: schedules.log_spaced(5, 2.0, 1.0), "beta_min"),
-    ],
-)
-def test_bad_schedules_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        anneal(target, state, betas, torch.ones(steps), 2, torch.Generator())

@@ -6,26 +6,20 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from chains import assert_same, bdmc_gap
+from chains import curve as short_curve
 from torch import nn
 from torch.distributions import Bernoulli, Independent, Normal
 from torch.nn.functional import dropout
 from torch.nn.utils import parametrizations
 
 from dgm.evaluate import evaluate
-from dgm.papers.rate_distortion import (
-    SamplerOptions,
-    bdmc_gap,
-    quadrature_curve,
-    rate_distortion_curve,
-)
-from dgm.sampling.annealing import anneal, start
+from dgm.papers.rate_distortion import quadrature_curve
+from dgm.sampling.annealing import annealed_run
 from dgm.sampling.decoder_target import DecoderTarget
 
-QUICK = {
-    "latent_dim": 2, "betas": [0.5, 20.0], "n_chains": 6, "n_leapfrog": 3,
-    "temperatures_per_beta": 6, "progress": False,
-}  # fmt: skip
-BFLOAT16 = SamplerOptions("bfloat16")
+SETTINGS = {"latent_dim": 2, "betas": [0.5, 20.0]}
+SHARDS = {**SETTINGS, "n_chains": 6, "n_leapfrog": 3, "temperatures_per_beta": 6, "progress": False}
 X = torch.rand(3, 12, generator=torch.Generator().manual_seed(1))
 
 
@@ -59,21 +53,16 @@ class VAE(nn.Module):
 
 
 def curve(decoder, x=X, **arguments):
-    return rate_distortion_curve(decoder, x, **{**QUICK, **arguments})
+    return short_curve(decoder, x, **{**SETTINGS, **arguments})
 
 
 def gap(decoder, **arguments):
-    settings = {"n_images": 3, "n_chains": 3, "n_temperatures": 8, "n_leapfrog": 2}
-    return bdmc_gap(decoder, latent_dim=2, beta=5.0, progress=False, **{**settings, **arguments})
+    sizes = {"n_images": 3, "n_chains": 3, "n_temperatures": 8, "n_leapfrog": 2}
+    return bdmc_gap(decoder, latent_dim=2, beta=5.0, **{**sizes, **arguments})
 
 
 def quadrature(decoder, x=X):
     return quadrature_curve(decoder, x, latent_dim=2, betas=[0.5, 5.0], n_points=21)
-
-
-def assert_same(one, other):
-    for name in ("rate", "distortion", "log_z", "ess", "acceptance", "codes"):
-        assert torch.equal(getattr(one, name), getattr(other, name)), name
 
 
 def seeded_noise(module, z):
@@ -111,7 +100,7 @@ class TestRows:
         [
             (lambda a, b: dropout(a - b).square().sum(1), "noise"),
             (lambda a, b: (a - b - 0.1 * b.mean(0)).square().sum(1), "itself alone"),
-            (lambda a, b: (a - b).square().sum(), "one number a code"),
+            (lambda a, b: (a - b).square().sum(), "one number per code"),
         ],
     )
     def test_nor_does_a_distortion(self, distortion, word):
@@ -139,10 +128,10 @@ class TestRows:
     def test_that_are_pass_at_little_cost(self, layer, n_chains):
         decoder, calls = network(layer).train(), []
 
-        def count(module, inputs):
+        def note(module, inputs):
             calls.append(len(inputs[0]))
 
-        decoder.register_forward_pre_hook(count)
+        decoder.register_forward_pre_hook(note)
         curve(decoder, X[:1], n_chains=n_chains, step_sizes=0.1, n_leapfrog=1, betas=[1.0])
         assert len(calls) <= 6 + 1 + 6  # tried, started, one leapfrog a temperature
         assert decoder.training
@@ -166,7 +155,7 @@ class TestShapes:
 def test_shards_refuse_shapes_equal_in_count_only(tmp_path):
     decoder = nn.Sequential(network(), nn.Unflatten(1, (3, 2, 2)))
     with pytest.raises(ValueError, match="permute"):
-        evaluate(decoder, X.view(3, 2, 2, 3), output=tmp_path, **QUICK)
+        evaluate(decoder, X.view(3, 2, 2, 3), output=tmp_path, **SHARDS)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -204,10 +193,10 @@ def calls(folder):
     decoder = network()
     return {
         "curve": lambda: curve(decoder).log_z,
-        "bfloat16": lambda: curve(decoder, options=BFLOAT16).log_z,
+        "bfloat16": lambda: curve(decoder, force_precision="bfloat16").log_z,
         "gap": lambda: gap(decoder).upper,
         "quadrature": lambda: quadrature(decoder).log_z,
-        "shards": lambda: evaluate(decoder, X, output=folder, **QUICK).log_z,
+        "shards": lambda: evaluate(decoder, X, output=folder, **SHARDS).log_z,
         "default dtype": lambda: curve(Ones()).log_z,
     }
 
@@ -241,11 +230,11 @@ class TestContext:
         decoder = network()
 
         def run():
-            problem = DecoderTarget(decoder, X, 2, 4)
+            target = DecoderTarget(decoder, X, 2, 4)
+            schedule = [(beta, torch.full((3,), 0.1)) for beta in (1.0, 9.0)]
             generator = torch.Generator().manual_seed(0)
-            state = start(problem, problem.sample_prior(generator))
-            steps = torch.full((2, 3), 0.1)
-            return anneal(problem, state, [0.0, 1.0, 9.0], steps, 3, generator).log_weight
+            *_, state = annealed_run(target, schedule, target.kernel(3), generator)
+            return state.log_weight
 
         plain = run()
         with CONTEXTS[context]():
@@ -292,13 +281,13 @@ class TestTaken:
         plain = curve(network(), seed=3)
         monkeypatch.chdir(tmp_path)  # nor does the working directory matter
         numbers = {
-            name: np.int64(QUICK[name])
+            name: np.int64(SHARDS[name])
             for name in ("latent_dim", "n_chains", "n_leapfrog", "temperatures_per_beta")
         }
         x = X.numpy()
         x.flags.writeable = False
         for seed in (np.int64(3), np.uint8(3), torch.tensor(3)):
-            found = curve(network(), x, seed=seed, betas=np.array(QUICK["betas"]), **numbers)
+            found = curve(network(), x, seed=seed, betas=np.array(SHARDS["betas"]), **numbers)
             assert_same(found, plain)
         counts = np.array([6, 6])
         assert_same(curve(network(), seed=np.array([1, 2, 3]), temperatures_per_beta=counts),
@@ -321,13 +310,13 @@ class TestTaken:
 
     @pytest.mark.parametrize("kind", ["scripted", "traced", "frozen"])
     def test_torchscript(self, kind):
-        made = network(nn.Dropout(0.5))
+        module = network(nn.Dropout(0.5))
         if kind == "traced":
-            decoder = torch.jit.trace(made.eval(), torch.zeros(2, 2))
+            decoder = torch.jit.trace(module.eval(), torch.zeros(2, 2))
         else:
-            decoder = torch.jit.script(made.train(kind == "scripted"))
+            decoder = torch.jit.script(module.train(kind == "scripted"))
             decoder = decoder if kind == "scripted" else torch.jit.freeze(decoder)
-        found, plain = curve(decoder), curve(made)
+        found, plain = curve(decoder), curve(module)
         for name in ("rate", "distortion", "log_z", "codes"):
             torch.testing.assert_close(
                 getattr(found, name), getattr(plain, name), rtol=1e-6, atol=1e-6
@@ -336,135 +325,112 @@ class TestTaken:
             assert all(module.training for module in decoder.modules())
             double = curve(decoder, precision="float64").log_z
             torch.testing.assert_close(
-                double, curve(made, precision="float64").log_z, rtol=1e-9, atol=0
+                double, curve(module, precision="float64").log_z, rtol=1e-9, atol=0
             )
         with pytest.raises(ValueError, match="TorchScript"):
-            curve(decoder, options=BFLOAT16)
+            curve(decoder, force_precision="bfloat16")
 
 
 def failing_assertion(f, z):
     assert z.shape[1] == 7, "seven codes"
 
 
+RETURNED = {
+    "tuple": (lambda f, z: (f(z), f(z)), "tuple with 2 tensors"),
+    "dict": (lambda f, z: {"mean": f(z), "scale": f(z)}, "2 tensors"),
+    "numpy": (lambda f, z: f(z).detach().numpy(), "ndarray: it must return a torch tensor"),
+    "none": (lambda f, z: None, "NoneType"),
+    "integers": (lambda f, z: f(z).long(), "int64"),
+    "fewer rows": (lambda f, z: f(z[1:]), "it should return"),
+    "flat": (lambda f, z: f(z).flatten(), "it should return"),
+    "complex": (lambda f, z: f(z) + 0j, "complex64"),
+    "detached": (lambda f, z: f(z).detach(), "differentiable"),
+    "rounded": (lambda f, z: (8 * f(z)).round(), "gradient is zero"),
+    "device": (lambda f, z: f(z) + torch.zeros(12, device="meta"), "build all of it on cpu"),
+    "dtype": (lambda f, z: f.double()(z), "another dtype .* module"),
+    "attribute": (lambda f, z: f(z).image, "has no attribute"),
+    "assertion": (failing_assertion, "does latent_dim=2 fit"),
+    "sample": (lambda f, z: Bernoulli(logits=f(z)).sample(), "differentiable"),
+    "too large": (lambda f, z: 1e25 * f(z), "the distortion is NaN or infinite at 18 of 18 codes"),
+}
+IMAGES = {
+    "bytes": ((255 * X).byte(), "whole numbers .*x / 255"),
+    "numpy bytes": ((255 * X).byte().numpy(), "whole numbers .*x / 255"),
+    "complex": (X + 0j, "complex"),
+    "longdouble": (X.numpy().astype(np.longdouble), "longdouble"),
+    "byte order": (X.numpy().astype(">f4"), "byte order"),
+    "text": (np.array([["a", "b"]]), "array of numbers"),
+    "none": (None, "one tensor or array"),
+    "empty": (X[:0], "batch of images"),
+    "masked": (np.ma.masked_less(X.numpy(), 0.2), "masked array"),
+}
+FAR = torch.zeros(2, device="meta")
+
+
+class Elsewhere:
+    """A prior whose density lives on another device."""
+
+    def sample(self, shape):
+        return torch.randn(*shape, 2)
+
+    def log_prob(self, z):
+        return -(z - FAR).square().sum(1)
+
+
+ARGUMENTS = [
+    ({"n_chains": 2.5}, "n_chains must be a whole number"),
+    ({"latent_dim": "2"}, "latent_dim must be a whole number"),
+    ({"seed": 0.5}, "seed must be a whole number"),
+    ({"seed": 2**70}, "seed must lie in"),
+    ({"temperatures_per_beta": 1.5}, "temperatures_per_beta must be a whole number"),
+    ({"n_leapfrog": np.float32(2)}, "n_leapfrog must be a whole number"),
+    ({"device": "gpu"}, "device must be one that is here"),
+    ({"device": "vulkan:3"}, "device must be one that is here"),
+    ({"device": "meta"}, "device must be one that is here"),
+    (
+        {"distortion": lambda a, b: (a - b).square().sum(1).detach().numpy()},
+        r"the distortion must return .* got ndarray",
+    ),
+    (
+        {"distortion": lambda a, b: (a - b - FAR[0]).square().sum(1) + FAR.sum()},
+        "the distortion failed: build all of it on cpu",
+    ),
+    ({"prior": Elsewhere()}, r"prior\..* build all of it on cpu"),
+    (
+        {"prior": Independent(Normal(FAR, 1.0, validate_args=False), 1, validate_args=False)},
+        r"prior\..* build all of it on cpu",
+    ),
+]
+
+
 class TestNamed:
-    @pytest.mark.parametrize(
-        ("output", "word"),
-        [
-            (lambda f, z: (f(z), f(z)), "tuple with 2 tensors"),
-            (lambda f, z: {"mean": f(z), "scale": f(z)}, "2 tensors"),
-            (lambda f, z: f(z).detach().numpy(), "ndarray: it must return a torch tensor"),
-            (lambda f, z: None, "NoneType"),
-            (lambda f, z: f(z).long(), "int64"),
-            (lambda f, z: f(z[1:]), "it should return"),
-            (lambda f, z: f(z).flatten(), "it should return"),
-            (lambda f, z: f(z) + 0j, "complex64"),
-            (lambda f, z: f(z).detach(), "differentiable"),
-            (lambda f, z: (8 * f(z)).round(), "gradient is zero"),
-            (lambda f, z: f(z) + torch.zeros(12, device="meta"), "build all of it on cpu"),
-            (lambda f, z: f.double()(z), "another dtype .* module"),
-            (lambda f, z: f(z).image, "has no attribute"),
-            (failing_assertion, "does latent_dim=2 fit"),
-            (lambda f, z: Bernoulli(logits=f(z)).sample(), "differentiable"),
-        ],
-        ids=[
-            "tuple", "dict", "numpy", "none", "integers", "fewer rows", "flat",
-            "complex", "detached", "rounded", "device",
-            "dtype", "attribute", "assertion", "sample",
-        ],
-    )  # fmt: skip
-    def test_what_a_decoder_returns(self, output, word):
-        with pytest.raises(ValueError, match=word):
+    @pytest.mark.parametrize("case", RETURNED)
+    def test_what_a_decoder_returns(self, case):
+        output, message = RETURNED[case]
+        with pytest.raises(ValueError, match=message):
             curve(Through(output))
 
-    @pytest.mark.parametrize(
-        ("x", "word"),
-        [
-            ((255 * X).byte(), "whole numbers .*x / 255"),
-            ((255 * X).byte().numpy(), "whole numbers .*x / 255"),
-            (X + 0j, "complex"),
-            (X.numpy().astype(np.longdouble), "longdouble"),
-            (X.numpy().astype(">f4"), "byte order"),
-            (np.array([["a", "b"]]), "array of numbers"),
-            (None, "one tensor or array"),
-            (X[:0], "batch of images"),
-            (np.ma.masked_less(X.numpy(), 0.2), "masked array"),
-        ],
-        ids=[
-            "bytes",
-            "numpy bytes",
-            "complex",
-            "longdouble",
-            "byte order",
-            "text",
-            "none",
-            "empty",
-            "masked",
-        ],
-    )
+    @pytest.mark.parametrize("case", IMAGES)
     @pytest.mark.filterwarnings("ignore")
-    def test_images(self, x, word):
-        with pytest.raises(ValueError, match=word):
+    def test_images(self, case):
+        x, message = IMAGES[case]
+        with pytest.raises(ValueError, match=message):
             curve(network(), x)
 
-    @pytest.mark.parametrize(
-        ("arguments", "word"),
-        [
-            ({"n_chains": 2.5}, "n_chains must be a whole number"),
-            ({"latent_dim": "2"}, "latent_dim must be a whole number"),
-            ({"seed": 0.5}, "seed must be a whole number"),
-            ({"seed": 2**70}, "seed must lie in"),
-            ({"temperatures_per_beta": 1.5}, "temperatures_per_beta must be a whole number"),
-            ({"n_leapfrog": np.float32(2)}, "n_leapfrog must be a whole number"),
-        ],
-    )
-    def test_numbers(self, arguments, word):
-        with pytest.raises(ValueError, match=word):
+    @pytest.mark.parametrize(("arguments", "message"), ARGUMENTS)
+    def test_arguments(self, arguments, message):
+        with pytest.raises(ValueError, match=message):
             curve(network(), **arguments)
-
-    @pytest.mark.parametrize("device", ["gpu", "vulkan:3"])
-    def test_a_device_that_is_not_here(self, device):
-        with pytest.raises(ValueError, match="device must be one that is here"):
-            curve(network(), device=device)
-
-    def test_a_distortion_outside_of_torch(self):
-        with pytest.raises(ValueError, match=r"the distortion must return .* got ndarray"):
-            curve(network(), distortion=lambda a, b: (a - b).square().sum(1).detach().numpy())
-
-    def test_how_many_codes_are_out_of_range(self):
-        with pytest.raises(ValueError, match="the distortion is NaN or infinite at 18 of 18 codes"):
-            curve(Through(lambda f, z: 1e25 * f(z)))
-
-    def test_forces_in_bfloat16_of_a_function(self):
-        decoder = network()
-        with pytest.raises(ValueError, match="as a module"):
-            curve(lambda z: decoder(z), options=BFLOAT16)
 
     def test_what_is_no_decoder(self):
         with pytest.raises(ValueError, match="module or a function"):
             curve(network().state_dict())
-
-    def test_a_decoder_on_two_devices(self):
+        with pytest.raises(ValueError, match="as a module"):
+            curve(lambda z: network()(z), force_precision="bfloat16")
         decoder = network()
         decoder[2].to("meta")
         with pytest.raises(ValueError, match=r"the decoder .*build all of it on cpu"):
             curve(decoder)
-
-    def test_a_prior_or_distortion_on_another_device(self):
-        far = torch.zeros(2, device="meta")
-
-        class Elsewhere:
-            def sample(self, shape):
-                return torch.randn(*shape, 2)
-
-            def log_prob(self, z):
-                return -(z - far).square().sum(1)
-
-        stray = Independent(Normal(far, 1.0, validate_args=False), 1, validate_args=False)
-        for prior in (Elsewhere(), stray):
-            with pytest.raises(ValueError, match=r"prior\..* build all of it on cpu"):
-                curve(network(), prior=prior)
-        with pytest.raises(ValueError, match="the distortion failed: build all of it on cpu"):
-            curve(network(), distortion=lambda a, b: (a - b - far[0]).square().sum(1) + far.sum())
 
 
 def normed(norm):
@@ -510,7 +476,7 @@ class TestPrecision:
         found, full = curve(decoder), curve(network())
         assert not torch.equal(found.log_z, full.log_z)
         torch.testing.assert_close(found.log_z, full.log_z, rtol=0.02, atol=0.02)
-        assert torch.equal(evaluate(decoder, X, output=tmp_path, **QUICK).beta, found.beta)
+        assert torch.equal(evaluate(decoder, X, output=tmp_path, **SHARDS).beta, found.beta)
         single = curve(decoder, precision="float32").log_z
         torch.testing.assert_close(single, full.log_z, rtol=0.02, atol=0.02)
         assert next(decoder.parameters()).dtype == dtype
@@ -566,4 +532,4 @@ class TestPrecision:
         with pytest.raises(
             ValueError, match='does not run in bfloat16: use force_precision="same"'
         ):
-            curve(Mixed(), options=BFLOAT16)
+            curve(Mixed(), force_precision="bfloat16")

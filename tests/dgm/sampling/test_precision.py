@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from chains import curve
 
-from dgm.papers.rate_distortion import rate_distortion_curve
-from dgm.sampling.decoder_target import tf32
+from dgm.sampling.decoder_checks import Decoder
+from dgm.sampling.decoder_target import DecoderTarget, tf32
 
 BACKENDS = torch.backends
 NEWER = hasattr(BACKENDS.cudnn, "fp32_precision")
@@ -36,13 +37,13 @@ def state():
         torch.get_float32_matmul_precision,
         lambda: BACKENDS.cudnn.allow_tf32,
     ]
-    seen = []
+    values = []
     for read in readers:
         try:
-            seen.append(read())
+            values.append(read())
         except RuntimeError:
-            seen.append(None)
-    return seen, [leaf.fp32_precision for leaf in leaves()] if NEWER else []
+            values.append(None)
+    return values, [leaf.fp32_precision for leaf in leaves()] if NEWER else []
 
 
 @pytest.fixture(autouse=True)
@@ -56,8 +57,16 @@ def _defaults():
             leaf.fp32_precision = precision
 
 
+def small_curve():
+    decoder = torch.nn.Linear(2, 4).requires_grad_(False)
+    decoder.load_state_dict({"weight": torch.ones(4, 2), "bias": torch.zeros(4)})
+    x = torch.linspace(-1, 1, 8).view(2, 4)
+    return curve(decoder, x, latent_dim=2, betas=[1.0], temperatures_per_beta=2)
+
+
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_all_is_as_asked_inside_and_as_it_was_outside(setting):
+    expected = small_curve()
     SETTINGS[setting]()
     before = state()
     with tf32(allowed=False):
@@ -67,9 +76,9 @@ def test_all_is_as_asked_inside_and_as_it_was_outside(setting):
             assert state()[0] == [True, "high", True]
             assert set(state()[1]) <= {"tf32"}
         assert state()[0] == [False, "highest", False]
-    readable = [i for i, value in enumerate(before[0]) if value is not None]
+    assert torch.equal(small_curve().rate, expected.rate)
     after = state()
-    assert [after[0][i] for i in readable] == [before[0][i] for i in readable]
+    assert all(b is None or a == b for a, b in zip(after[0], before[0], strict=True))
     assert after[1] == before[1]
 
 
@@ -82,12 +91,14 @@ def test_a_backends_setting_still_governs_afterwards():
     assert BACKENDS.cuda.matmul.fp32_precision == "ieee"
 
 
-@pytest.mark.parametrize("setting", SETTINGS)
-def test_a_curve_is_the_same_whatever_was_set(setting):
-    torch.manual_seed(0)
-    decoder, x = torch.nn.Linear(2, 4).requires_grad_(False), torch.randn(2, 4)
-    options = {"latent_dim": 2, "betas": [1.0], "n_chains": 4, "progress": False}
-    options |= {"temperatures_per_beta": 2, "n_leapfrog": 2}
-    expected = rate_distortion_curve(decoder, x, **options)
-    SETTINGS[setting]()
-    assert torch.equal(rate_distortion_curve(decoder, x, **options).rate, expected.rate)
+def test_automatic_forces_follow_the_device_and_the_work_alone(monkeypatch):
+    decoder, x = torch.nn.Linear(2, 4), torch.zeros(3, 4)
+    target = DecoderTarget(decoder, x, 2, 1000, force_precision="auto")
+    assert target.force_precision == "same"  # on a CPU always
+    monkeypatch.setattr(DecoderTarget, "_is_large_on_a_gpu", lambda _: True)
+    target = DecoderTarget(decoder, x, 2, 4, force_precision="auto")
+    assert target.force_precision == "bfloat16"
+    function = DecoderTarget(
+        Decoder(lambda z: z @ torch.ones(2, 4)), x, 2, 4, None, "squared_error", "auto"
+    )
+    assert function.force_precision == "same"  # where no copy can be made

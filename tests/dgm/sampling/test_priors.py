@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from chains import bdmc_gap, curve, standard_errors
 from torch import nn
 from torch.distributions import (
     Beta,
@@ -23,10 +24,14 @@ from torch.distributions import (
 )
 
 from dgm.evaluate import evaluate
-from dgm.papers.rate_distortion import SamplerOptions, bdmc_gap, rate_distortion_curve
+from dgm.papers.rate_distortion import SamplerOptions
 from dgm.sampling.priors import CodeSpace
 
 BETAS = [0.5, 5.0, 50.0]
+GAP = {
+    "latent_dim": 2, "beta": 5.0, "n_images": 40, "n_chains": 10, "n_temperatures": 60,
+    "n_leapfrog": 6,
+}  # fmt: skip
 
 
 def vector(*values):
@@ -85,57 +90,54 @@ def exact(prior, grid, decoder, x, betas, distance=lambda d: d.square().sum(-1))
     return log_z, distortion
 
 
+def assert_brackets(check, slack=math.inf):
+    for side in (check.log_z - check.lower, check.upper - check.log_z):
+        assert standard_errors(side) > -4
+        assert side.mean() < slack
+
+
 @pytest.mark.parametrize("name", PRIORS)
 class TestBounded:
     def test_against_quadrature(self, name):
         prior, grid = PRIORS[name]
         decoder, x = decoder_and_images()
-        found = rate_distortion_curve(
-            decoder, x, latent_dim=2, betas=BETAS, prior=prior, n_chains=16, n_leapfrog=6,
-            temperatures_per_beta=40, progress=False,
-        )  # fmt: skip
+        sizes = {"n_chains": 16, "n_leapfrog": 6, "temperatures_per_beta": 40}
+        ours = curve(decoder, x, latent_dim=2, betas=BETAS, prior=prior, **sizes)
         log_z, distortion = exact(prior, grid, decoder, x, BETAS)
-        rate = -log_z - found.beta[:, None] * distortion
-        for ours, truth in (
-            (found.log_z, log_z),
-            (found.distortion, distortion),
-            (found.rate, rate),
-        ):
-            missed = ours - truth
-            z = missed.mean(1) / (missed.std(1) / math.sqrt(len(x)))
-            assert z.abs().max() < 4, z.tolist()
-        assert (found.log_z - log_z).std(1).max() / math.sqrt(len(x)) < 0.08  # the test is sharp
-        assert found.codes.shape == (3, len(x), 2)
-        assert bool(prior.support.check(found.codes).all())
-        energy = (decoder(found.codes) - x).square().sum(-1)  # of one code an image
-        missed = energy - distortion
-        assert ((missed.mean(1) / missed.std(1) * math.sqrt(len(x))).abs() < 4).all()
+        rate = -log_z - ours.beta[:, None] * distortion
+        energy = (decoder(ours.codes) - x).square().sum(-1)  # of one code per image
+        for missed in (
+            ours.log_z - log_z, ours.distortion - distortion, ours.rate - rate, energy - distortion,
+        ):  # fmt: skip
+            assert standard_errors(missed).abs().max() < 4
+        assert (ours.log_z - log_z).std(1).max() / math.sqrt(len(x)) < 0.08  # the test is sharp
+        assert ours.codes.shape == (3, len(x), 2)
+        assert bool(prior.support.check(ours.codes).all())
 
     def test_free_coordinates_carry_the_density(self, name):
         """Samples go there and back, and the density's Jacobian is that of autograd."""
         prior, _ = PRIORS[name]
         space = CodeSpace(prior, 2, torch.device("cpu"), torch.float64)
-        position = space.sample(5, torch.Generator().manual_seed(0))
-        codes = space.codes(position)
+        before = torch.get_rng_state()
+        position, repeated = (space.sample(5, torch.Generator().manual_seed(0)) for _ in range(2))
+        assert torch.equal(position, repeated)
+        assert torch.equal(torch.get_rng_state(), before)  # global numbers are left alone
         free = [torch.autograd.functional.jacobian(space.codes, p)[: space.dim] for p in position]
         volume = torch.stack([torch.linalg.slogdet(j).logabsdet for j in free])
-        torch.testing.assert_close(-space.energy(position)[0], prior.log_prob(codes) + volume)
+        log_prob = prior.log_prob(space.codes(position))
+        torch.testing.assert_close(-space.energy(position)[0], log_prob + volume)
 
     def test_bdmc_brackets_the_truth(self, name):
         prior, grid = PRIORS[name]
         decoder, _ = decoder_and_images()
         check = bdmc_gap(
-            decoder, latent_dim=2, beta=5.0, n_images=40, n_chains=10, n_temperatures=60,
-            n_leapfrog=6, prior=prior, progress=False,
-            exact=lambda x: exact(prior, grid, decoder, x, [5.0])[0][0],
-        )  # fmt: skip
-        for side in (check.log_z - check.lower, check.upper - check.log_z):
-            assert side.mean() > -4 * side.std() / math.sqrt(40)
-            assert side.mean() < 0.35
+            decoder, prior=prior, **GAP, exact=lambda x: exact(prior, grid, decoder, x, [5.0])[0][0]
+        )
+        assert_brackets(check, 0.35)
 
 
 def test_bdmc_takes_a_distortion_whose_noise_is_given():
-    """Absolute errors and Laplace noise, a prior, a schedule and a precision that are not the default."""
+    """Absolute errors and Laplace noise; prior, schedule and precision are not the default."""
     prior = Independent(Normal(vector(0.5, 0.0), vector(1.5, 0.7)), 1)
     decoder, _ = decoder_and_images()
     decoder = decoder.float()
@@ -148,39 +150,31 @@ def test_bdmc_takes_a_distortion_whose_noise_is_given():
         return mean - uniform.sign() * (1 - 2 * uniform.abs()).log() / beta
 
     def truth(x):
-        grid = box((-7.5, -5), (8.5, 5))
-        return exact(prior, grid, decoder.double(), x.double(), [5.0], lambda d: d.abs().sum(-1))[
-            0
-        ][0]
+        given = box((-7.5, -5), (8.5, 5)), decoder.double(), x.double(), [5.0]
+        return exact(prior, *given, lambda d: d.abs().sum(-1))[0][0]
 
     check = bdmc_gap(
-        decoder, latent_dim=2, beta=5.0, n_images=40, n_chains=10, n_temperatures=80, n_leapfrog=6,
-        prior=prior, distortion=distance, simulate=laplace, precision="float64",
-        options=SamplerOptions(schedule="adaptive"),
-        exact=truth, progress=False,
+        decoder, prior=prior, distortion=distance, simulate=laplace, schedule="adaptive",
+        precision="float64", exact=truth, **{**GAP, "n_temperatures": 80},
     )  # fmt: skip
-    for side in (check.log_z - check.lower, check.upper - check.log_z):
-        assert side.mean() > -4 * side.std() / math.sqrt(40)
+    assert_brackets(check)
     assert 0 < check.gap + 4 * check.standard_error < 1.0
     with pytest.raises(ValueError, match="give simulate="):
-        bdmc_gap(decoder, latent_dim=2, beta=5.0, distortion=distance)
+        bdmc_gap(decoder, distortion=distance, **GAP)
     with pytest.raises(ValueError, match="simulate must return"):
-        bdmc_gap(
-            decoder, latent_dim=2, beta=5.0, distortion=distance, simulate=lambda m, b, g: m[0]
-        )
+        bdmc_gap(decoder, distortion=distance, simulate=lambda m, b, g: m[0], **GAP)
 
 
 def test_shards_take_a_bounded_prior(tmp_path):
     prior, _ = PRIORS["uniform"]
     decoder, x = decoder_and_images(5)
-    arguments = {
-        "latent_dim": 2, "betas": [1.0, 4.0], "prior": prior, "n_chains": 4, "n_leapfrog": 3,
-        "temperatures_per_beta": 6, "progress": False, "precision": "float32",
-        "options": SamplerOptions(schedule="adaptive"),
-    }  # fmt: skip
-    found = evaluate(decoder, x, output=tmp_path, shard_size=2, **arguments)
-    assert bool(prior.support.check(found.codes).all())
-    assert found.codes.shape == (2, 5, 2)
+    ours = evaluate(
+        decoder, x, output=tmp_path, shard_size=2, latent_dim=2, betas=[1.0, 4.0], prior=prior,
+        n_chains=4, n_leapfrog=3, temperatures_per_beta=6, progress=False, precision="float32",
+        options=SamplerOptions(schedule="adaptive"),
+    )  # fmt: skip
+    assert bool(prior.support.check(ours.codes).all())
+    assert ours.codes.shape == (2, 5, 2)
 
 
 class Steep(nn.Module):
@@ -233,12 +227,9 @@ PLAIN = {
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_diverging_trajectory_is_rejected_and_not_an_error(name):
     prior = PLAIN[name]()
-    arguments = {
-        "latent_dim": 2, "betas": [1.0, 1e6], "n_chains": 8, "n_leapfrog": 12,
-        "temperatures_per_beta": 8, "step_sizes": 3.0, "progress": False,
-    }  # fmt: skip
-    found = rate_distortion_curve(Steep(), torch.zeros(2, 2), prior=prior, **arguments)
-    assert bool(torch.isfinite(found.log_z).all())
+    sizes = {"n_chains": 8, "n_leapfrog": 12, "temperatures_per_beta": 8, "step_sizes": 3.0}
+    arguments = {"latent_dim": 2, "betas": [1.0, 1e6], "prior": prior, **sizes}
+    assert bool(torch.isfinite(curve(Steep(), torch.zeros(2, 2), **arguments).log_z).all())
     assert prior._validate_args  # as it was
     with pytest.raises(ValueError, match="Expected value argument"):
         prior.log_prob(torch.full((1, 2), math.nan))
@@ -261,40 +252,31 @@ class Tupled(Flat):
         return super().sample(shape), torch.zeros(shape)
 
 
-@pytest.mark.parametrize(
-    ("prior", "word"),
-    [
-        ("normal", r"needs sample\(\(n,\)\) and log_prob"),
-        (Independent(VonMises(torch.zeros(2), torch.ones(2)), 1), "as high far away"),
-        (Tupled(), "must be .*got tuple"),
-        (Flat(), r"Independent\(Uniform"),
-        (Uniform(torch.zeros(2), torch.ones(2)), r"Independent\(prior, 1\)"),
-        (Independent(Uniform(torch.zeros(3), torch.ones(3)), 1), "is latent_dim=2 the prior's"),
-        (Independent(Poisson(torch.ones(2)), 1), "continuous prior"),
-        (
-            MixtureSameFamily(
-                Categorical(torch.ones(2)),
-                Independent(Uniform(torch.zeros(2, 2), torch.ones(2, 2)), 1),
-            ),
-            "continuous prior|needs sample",
+UNUSABLE = {
+    "text": ("normal", r"needs sample\(\(n,\)\) and log_prob"),
+    "circle": (Independent(VonMises(torch.zeros(2), torch.ones(2)), 1), "as high far away"),
+    "tuple": (Tupled(), "must be .*got tuple"),
+    "flat": (Flat(), r"Independent\(Uniform"),
+    "not independent": (Uniform(torch.zeros(2), torch.ones(2)), r"Independent\(prior, 1\)"),
+    "dimension": (
+        Independent(Uniform(torch.zeros(3), torch.ones(3)), 1),
+        "is latent_dim=2 the prior's",
+    ),
+    "counts": (Independent(Poisson(torch.ones(2)), 1), "continuous prior"),
+    "mixture of boxes": (
+        MixtureSameFamily(
+            Categorical(torch.ones(2)), Independent(Uniform(torch.zeros(2, 2), torch.ones(2, 2)), 1)
         ),
-    ],
-    ids=[
-        "text",
-        "circle",
-        "tuple",
-        "flat",
-        "not independent",
-        "dimension",
-        "counts",
-        "mixture of boxes",
-    ],
-)
-def test_a_prior_that_cannot_be_used_is_named(prior, word):
-    with pytest.raises(ValueError, match=word):
-        rate_distortion_curve(
-            nn.Linear(2, 3), torch.zeros(2, 3), latent_dim=2, betas=[1.0], prior=prior
-        )
+        "continuous prior|needs sample",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+def test_a_prior_that_cannot_be_used_is_named(name):
+    prior, message = UNUSABLE[name]
+    with pytest.raises(ValueError, match=message):
+        curve(nn.Linear(2, 3), torch.zeros(2, 3), latent_dim=2, betas=[1.0], n_chains=40, prior=prior)
 
 
 def test_a_prior_on_the_whole_space_needs_no_other_coordinates():
@@ -305,12 +287,3 @@ def test_a_prior_on_the_whole_space_needs_no_other_coordinates():
         PLAIN["mixture"](),
     ):
         assert CodeSpace(prior, 2, device, torch.float32).transform is None
-
-
-def test_global_random_numbers_are_left_alone():
-    torch.manual_seed(5)
-    before = torch.get_rng_state()
-    space = CodeSpace(PRIORS["beta"][0], 2, torch.device("cpu"), torch.float64)
-    one, two = (space.sample(4, torch.Generator().manual_seed(0)) for _ in range(2))
-    assert torch.equal(one, two)
-    assert torch.equal(torch.get_rng_state(), before)

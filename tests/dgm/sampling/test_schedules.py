@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from chains import standard_errors
 
 from dgm.sampling import schedules
 
@@ -16,14 +17,29 @@ def gaussian_variance(beta, scale=0.05, dim=10):
 
 
 @pytest.mark.parametrize("total", [49, 100, 2000])
-def test_schedules_pass_through_the_recorded_betas(total):
+def test_schedules_ascend_from_zero_through_the_recorded_betas(total):
     knots = schedules.log_spaced(200, 1e-3, 2000.0)[1:]
-    adaptive = schedules.equal_length(RECORDED, total, knots, gaussian_variance(knots))
-    for betas in (adaptive, schedules.sigmoid_through(RECORDED, total)):
-        assert len(betas) == total + 1
+    counts = [total - 48, *[1] * 48]
+    for betas in (
+        schedules.equal_length(RECORDED, total, knots, gaussian_variance(knots)),
+        schedules.sigmoid_through(RECORDED, total),
+        schedules.through(RECORDED, counts, 0.3),
+    ):
+        assert betas.shape == (total + 1,)
+        assert betas.dtype == torch.float64
         assert betas[0] == 0
         assert (betas.diff() > 0).all()
         assert torch.isin(RECORDED, betas).all()
+    assert torch.equal(betas[-49:], RECORDED)  # each after its own number of steps
+
+
+def test_sigmoid_is_the_published_schedule():
+    """Values that the specification derives from the released code: 60,000 steps to 36,000."""
+    recorded = schedules.sigmoid(60_000, 36_000.0)[30::30]
+    assert len(recorded) == 2000
+    assert int((recorded < 1).sum()) == 47
+    values = recorded[[20, 48, 1990]].tolist()
+    assert values == pytest.approx([0.3819, 1.0334, 35_999.85], abs=1e-4, rel=1e-6)
 
 
 def test_adaptive_temperatures_are_equally_long():
@@ -32,9 +48,9 @@ def test_adaptive_temperatures_are_equally_long():
     betas = schedules.equal_length(last, 3000, knots, gaussian_variance(knots))
     steps = torch.asinh(betas / 0.05).diff()
     assert (steps / steps.mean() - 1).abs().max() < 0.01
-    # known at a few betas alone, it keeps the right end: Var(d) falls as 1 / beta^2
-    few = schedules.equal_length(last, 3000, knots[:500], gaussian_variance(knots[:500]))
-    torch.testing.assert_close(few, betas, rtol=0.01, atol=0)
+    # known at fewer betas, it keeps the right end: Var(d) falls as 1 / beta^2
+    half = schedules.equal_length(last, 3000, knots[:500], gaussian_variance(knots[:500]))
+    torch.testing.assert_close(half, betas, rtol=0.01, atol=0)
 
 
 def test_variance_of_chains_that_mix_at_once_is_that_of_exact_samples():
@@ -43,56 +59,64 @@ def test_variance_of_chains_that_mix_at_once_is_that_of_exact_samples():
         p = 1 + 2 * beta
         return 2 * beta / p, p**-0.5
 
-    def energy_variance(beta):
-        mean, sd = at(beta)
-        return 3 * (2 * sd**4 + 4 * sd**2 * (mean - 1) ** 2)
-
     knots = schedules.log_spaced(400, 1e-4, 30.0)[1:]
+    mean, sd = at(knots)
+    variance = 3 * (2 * sd**4 + 4 * sd**2 * (mean - 1) ** 2)
     generator = torch.Generator().manual_seed(0)
     for betas in (schedules.log_spaced(12, 0.01, 20.0), schedules.sigmoid(9, 20.0)):
         mean, sd = at(betas[:-1])
         noise = torch.randn(40_000, len(betas) - 1, 3, generator=generator, dtype=torch.float64)
         energy = (mean[:, None] + sd[:, None] * noise - 1).square().sum(2)
         log_weight = -(energy * betas.diff()).sum(1)
-        off = (log_weight - log_weight.mean()).square()
-        found = schedules.log_weight_variance(betas, knots, energy_variance(knots))
-        assert abs(float(off.mean()) - found) < 4 * float(off.std()) / 40_000**0.5
+        squares = (log_weight - log_weight.mean()).square()
+        expected = schedules.log_weight_variance(betas, knots, variance)
+        assert abs(float(standard_errors(squares - expected))) < 4
 
 
 def test_equal_length_has_the_least_variance_of_chains_that_mix_at_once():
     knots = schedules.log_spaced(1000, 1e-3, 3000.0)[1:]
     variance = gaussian_variance(knots)
-    least = schedules.log_weight_variance(
-        schedules.equal_length(RECORDED, 1000, knots, variance), knots, variance
-    )
+
+    def total(betas, n=1000):
+        return schedules.log_weight_variance(betas, knots[:n], variance[:n])
+
+    least = total(schedules.equal_length(RECORDED, 1000, knots, variance))
     length = math.sqrt(5) * math.asinh(3000 / 0.05)  # in closed form, for 10 dimensions
     assert least == pytest.approx(length**2 / 1000, rel=0.05)
-    for other in (schedules.sigmoid(1000, 3000.0), schedules.log_spaced(1000, 0.01, 3000.0)):
-        assert schedules.log_weight_variance(other, knots, variance) > 1.05 * least
+    plain = schedules.sigmoid(1000, 3000.0)
+    for betas in (plain, schedules.log_spaced(1000, 0.01, 3000.0)):
+        assert total(betas) > 1.05 * least
     # known up to a beta alone, it falls as 1 / beta^2 from there
-    few = schedules.log_weight_variance(
-        schedules.sigmoid(1000, 3000.0), knots[:800], variance[:800]
-    )
-    whole = schedules.log_weight_variance(schedules.sigmoid(1000, 3000.0), knots, variance)
-    assert few == pytest.approx(whole, rel=0.01)
+    assert total(plain, 800) == pytest.approx(total(plain), rel=0.01)
 
 
 def test_sigmoid_with_one_recorded_beta_is_the_plain_one():
-    found = schedules.sigmoid_through(RECORDED[-1:], 500)
-    torch.testing.assert_close(found, schedules.sigmoid(500, 3000.0), rtol=1e-9, atol=1e-12)
+    bent = schedules.sigmoid_through(RECORDED[-1:], 500)
+    torch.testing.assert_close(bent, schedules.sigmoid(500, 3000.0), rtol=1e-9, atol=1e-12)
     # recorded betas move its temperatures by less than three steps
-    through = schedules.sigmoid_through(RECORDED, 20_000)
-    plain = schedules.sigmoid(20_000, 3000.0)
+    bent, plain = schedules.sigmoid_through(RECORDED, 20_000), schedules.sigmoid(20_000, 3000.0)
     step = torch.maximum(plain.diff()[1:], plain.diff()[:-1])
-    assert ((through - plain)[1:-1].abs() < 3 * step).all()
+    assert ((bent - plain)[1:-1].abs() < 3 * step).all()
 
 
-def test_shares_are_whole_and_follow_the_lengths():
+def test_allocated_steps_are_whole_and_follow_the_lengths():
     lengths = torch.tensor([3.0, 1e-9, 5.0, 2.0, 1e-9], dtype=torch.float64)
     assert schedules.allocate_steps(lengths, 12) == [3, 1, 5, 2, 1]
     assert schedules.allocate_steps(lengths, 5) == [1] * 5
-    big = schedules.allocate_steps(lengths, 100_000)
-    assert sum(big) == 100_000
-    assert big == [30_000, 1, 49_999, 19_999, 1] or abs(big[2] - 50_000) <= 2
-    with pytest.raises(ValueError, match="at least as many temperatures"):
-        schedules.allocate_steps(lengths, 4)
+    large = schedules.allocate_steps(lengths, 100_000)
+    assert sum(large) == 100_000
+    assert abs(large[2] - 50_000) <= 2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: schedules.sigmoid(0, 1.0), "at least one"),
+        (lambda: schedules.sigmoid(5, math.inf), "beta_max"),
+        (lambda: schedules.log_spaced(5, 2.0, 1.0), "beta_min"),
+        (lambda: schedules.allocate_steps(torch.ones(5), 4), "at least as many temperatures"),
+    ],
+)
+def test_bad_schedules_are_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

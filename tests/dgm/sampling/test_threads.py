@@ -2,13 +2,12 @@
 
 import pytest
 import torch
+from chains import bdmc_gap, curve
 from torch import nn
 
-from dgm.papers.rate_distortion import bdmc_gap, rate_distortion_curve
-from dgm.sampling import threads
-from dgm_book import profiles
+from dgm.sampling.threads import flops, suitable_threads
 
-QUICK = {"n_chains": 4, "n_leapfrog": 2, "progress": False, "latent_dim": 2}
+LINEAR = {"latent_dim": 2, "n_chains": 4, "n_leapfrog": 2}
 
 
 class Watched(nn.Linear):
@@ -16,10 +15,10 @@ class Watched(nn.Linear):
 
     def __init__(self):
         super().__init__(2, 6)
-        self.seen = []
+        self.threads = []
 
     def forward(self, z):
-        self.seen.append(torch.get_num_threads())
+        self.threads.append(torch.get_num_threads())
         return super().forward(z)
 
 
@@ -32,49 +31,34 @@ def watched():
     torch.set_num_threads(before)
 
 
-def curve(decoder, x, **options):
-    return rate_distortion_curve(
-        decoder, x, betas=[1.0], temperatures_per_beta=2, **{**QUICK, **options}
-    )
-
-
-def gap(decoder, _):
-    return bdmc_gap(decoder, beta=1.0, n_images=2, n_temperatures=2, **QUICK)
-
-
-@pytest.mark.parametrize("run", [curve, gap])
-@pytest.mark.parametrize(("limit", "expected"), [(1e9, 1), (1.0, 2)])
-def test_threads_follow_the_work(watched, monkeypatch, run, limit, expected):
-    monkeypatch.setattr(threads, "WORTH_SHARING", limit)
-    run(watched, torch.zeros(3, 6))
-    assert set(watched.seen[1:]) == {expected}  # the first call counts the work
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda decoder: curve(decoder, torch.zeros(3, 6), betas=[1.0], **LINEAR),
+        lambda decoder: bdmc_gap(decoder, beta=1.0, n_images=2, n_temperatures=2, **LINEAR),
+    ],
+    ids=["curve", "gap"],
+)
+def test_a_small_run_has_one_thread(watched, run):
+    run(watched)
+    assert set(watched.threads[1:]) == {1}  # the first call counts the work
+    assert torch.get_num_threads() == 2
+    with pytest.raises(ValueError, match="latent_dim"):
+        curve(watched, torch.zeros(3, 6), betas=[1.0], **{**LINEAR, "latent_dim": 3})
     assert torch.get_num_threads() == 2
 
 
-def test_threads_change_no_bit(watched, monkeypatch):
-    x = torch.randn(3, 6)
-    one = curve(watched, x)
-    monkeypatch.setattr(threads, "WORTH_SHARING", 1.0)
-    assert torch.equal(curve(watched, x).rate, one.rate)
+@pytest.mark.parametrize(("n_rows", "expected"), [(1000, 1), (10**9, 2)])
+def test_threads_follow_the_work(watched, n_rows, expected):
+    with suitable_threads(watched, torch.zeros(1, 2), n_rows):
+        assert torch.get_num_threads() == expected
+    assert torch.get_num_threads() == 2
 
 
 def test_work_is_that_of_products_and_convolutions():
-    def flops(decoder, latent_dim):
-        return threads.flops(decoder, torch.zeros(1, latent_dim))
-
-    assert flops(nn.Linear(3, 5), 3) == 2 * 3 * 5
+    codes = torch.zeros(1, 3)
+    assert flops(nn.Linear(3, 5), codes) == 2 * 3 * 5
     image = nn.Sequential(nn.Unflatten(1, (1, 4, 4)), nn.Conv2d(1, 2, 3))
-    assert flops(image, 16) == 2 * 9 * 2 * 4
-    assert flops(lambda z: z @ torch.ones(3, 5), 3) == 2 * 3 * 5
-    assert flops(nn.Linear(3, 5), 4) == float("inf")
-
-
-def test_all_is_put_back_after_an_error(watched):
-    with pytest.raises(ValueError, match="latent_dim"):
-        curve(watched, torch.zeros(3, 6), latent_dim=3)
-    assert torch.get_num_threads() == 2
-
-
-@pytest.mark.parametrize("name", profiles.NAMES)
-def test_chapters_take_one_thread_on_a_cpu(name):
-    assert profiles.get(name, "cpu").threads == 1
+    assert flops(image, torch.zeros(1, 16)) == 2 * 9 * 2 * 4
+    assert flops(lambda z: z @ torch.ones(3, 5), codes) == 2 * 3 * 5
+    assert flops(nn.Linear(4, 5), codes) == float("inf")

@@ -33,21 +33,14 @@ N_MONITORED = 256  # points on which the discriminator's codes are measured
 METHODS = ("none", "bre")
 
 
-class Pictures(NamedTuple):
-    """A split as a discriminator sees it."""
-
-    x: Tensor  # (N, C, S, S) from -1 to 1
-    y: Tensor  # (N,)
-
-
 @functools.lru_cache(maxsize=4)
-def pictures(dataset: str, split: str) -> Pictures:
-    """A split of MNIST, the digits or CIFAR-10."""
+def pictures(dataset: str, split: str) -> cifar.ColourImages:
+    """A split of MNIST, the digits or CIFAR-10, its x (N, C, S, S) float32 from -1 to 1."""
     if dataset == "cifar10":
         colour = cifar.load(split)
-        return Pictures(colour.x.float() / 127.5 - 1, colour.y)
+        return colour._replace(x=colour.x.float() / 127.5 - 1)
     grey = images.load(dataset, split)
-    return Pictures(grey.x.view(-1, 1, *grey.shape) * 2 - 1, grey.y)
+    return cifar.ColourImages(grey.x.view(-1, 1, *grey.shape) * 2 - 1, grey.y)
 
 
 class Classifier(nn.Module):

@@ -11,19 +11,19 @@ from torch import Tensor
 from dgm.data.synthetic import MIXTURES, gaussian_mixture_2d
 from dgm.measure import Interval
 from dgm.papers.bre_gan import activation_patterns
-from dgm_book import jobs, profiles, results, statistics
+from dgm_book import jobs, profiles, results
 from dgm_book.chapters.bre_gan import images, toys
 from dgm_book.chapters.bre_gan.recipe import RECIPES, Recipe
 from dgm_book.chapters.bre_gan.run import METHODS, Recipes, context, run, verify  # noqa: F401
 from dgm_book.chapters.bre_gan.training import CHAPTER
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
-from dgm_book.statistics import all_hold, is_above_zero, paired_difference
+from dgm_book.statistics import all_hold, effect, is_above_zero, paired_difference, tidy
 
 FOLDER = Path(__file__).parent
 TRANSIENT = 5000  # steps, in the paper's table 1
 EARLY, LATE = 0.2, 0.5  # of training: before is the start, after is convergence
-BATCH = ("normal", "batch")
+MOST_OF_PAIR_TERM = 0.05  # where it counts as idle
 LABELS = {"none": "no BRE", "bre": "BRE"}
 EXTENT = toys.EXTENT
 Pairs = dict[str, list[Result]]  # method -> one result per seed
@@ -104,7 +104,7 @@ def final(result: Result) -> dict[str, Any]:
 
 
 def over_training(result: Result, name: str) -> tuple[Tensor, Tensor]:
-    """Steps (M,) and values (M,) of a measurement; those of training begin after the first steps."""
+    """Steps (M,) and values (M,) of a measurement; those of training begin after step 0."""
     rows = [row for row in result.values["measured"] if name in row]
     steps, values = ([row[key] for row in rows] for key in ("step", name))
     return torch.tensor(steps), torch.tensor(values, dtype=torch.float64)
@@ -118,7 +118,7 @@ def value(result: Result, metric: str) -> float:
     """
     when, _, name = metric.rpartition(" ")
     if not when:
-        return final(result)[name]
+        return (100 if name == "error" else 1) * final(result)[name]
     steps, values = over_training(result, name)
     planned = result.values["planned"]
     at = torch.arange(1, planned["n"] + 1) * planned["every"]
@@ -131,111 +131,85 @@ def value(result: Result, metric: str) -> float:
 def change(pairs: Pairs, metric: str, variant: str = "bre", control: str = "none") -> Interval:
     """What BRE changes in a metric of `value`: a paired difference over seeds."""
     compared = {name: pairs[name] for name in (variant, control)}
-    frame = statistics.tidy(compared, {metric: functools.partial(value, metric=metric)})
-    return statistics.effect(frame, metric, variant, control)
+    frame = tidy(compared, {metric: functools.partial(value, metric=metric)})
+    return effect(frame, metric, variant, control)
 
 
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
-    outcomes = _plane_outcomes(chapter) | _image_outcomes(chapter) | _other_outcomes(chapter)
-    return judged(FOLDER / "claims.yaml", CHAPTER, outcomes)
+    names, eight = _names(chapter), chapter.toys["eight"]
+    normal, growth = names["normal"], names["growth"]
+
+    def outcome(holds: bool | None, pairs: Pairs) -> Outcome:
+        n = results.scale({"": pairs["bre"]}, unit="pair") if pairs else "no pairs"
+        return Outcome(holds, names, f"profile {chapter.profile.name}, {n}")
+
+    def above(pairs: Pairs, *metrics: str) -> bool | None:
+        return all_hold(is_above_zero(change(pairs, metric)) for metric in metrics)
+
+    def below(pairs: Pairs, *metrics: str) -> bool | None:
+        changes = [change(pairs, metric) for metric in metrics]
+        return all_hold(None if c.n == 1 else c.high < 0 for c in changes)
+
+    def better(pairs: Pairs) -> bool | None:
+        return all_hold([above(pairs, "late class_score"), below(pairs, "late frechet")])
+
+    holds = {
+        "pieces": outcome(above(eight, "pieces_h2", "pieces_h3", "pieces_h4"), eight),
+        "steadier_in_the_plane": outcome(above(eight, "late modes", "late high_quality"), eight),
+        "idle_pair_term": outcome(round(pair_term(eight), 4) < MOST_OF_PAIR_TERM, eight),
+        "codes_less_alike": outcome(
+            below(normal, "pair_fake", "pair_between", "pair_real"), normal
+        ),
+        "slower_at_first": outcome(below(normal, "early class_score"), normal),
+        "normal_rate": outcome(better(normal), normal),
+        "aggressive_rate": outcome(better(names["aggressive"]), names["aggressive"]),
+        "gain_by_width": outcome(growth and is_above_zero(growth), normal if growth else {}),
+        "beside_other_methods": outcome(None, names["others"]["r1"]),
+        "cifar": outcome(None, names["colour"]),
+        "few_labels": outcome(below(chapter.semi, "error"), chapter.semi),
+    }
+    return judged(FOLDER / "claims.yaml", CHAPTER, holds)
 
 
-def _outcome(chapter: Chapter, pairs: Pairs, holds: bool | None, **values: Any) -> Outcome:
-    n = results.scale({"": pairs["bre"]}, unit="pair") if pairs else "no pairs"
-    values["dataset"] = chapter.dataset
-    return Outcome(holds, values, f"profile {chapter.profile.name}, {n}")
+def texts(chapter: Chapter, section: str) -> dict[str, str]:
+    """The numbers in the prose of a section: "plane", "images" or "labels"."""
+    templates = yaml.safe_load((FOLDER / "texts.yaml").read_text("utf-8"))[section]
+    return {name: render(template, _names(chapter)) for name, template in templates.items()}
 
 
-def _is_below_zero(interval: Interval) -> bool | None:
-    return None if interval.n == 1 else interval.high < 0
-
-
-def _plane_outcomes(chapter: Chapter) -> dict[str, Outcome]:
-    eight = chapter.toys["eight"]
-    outcome = functools.partial(_outcome, chapter, eight)
-    pieces = {name: change(eight, name) for name in ("pieces_h2", "pieces_h3", "pieces_h4")}
-    late = {name: change(eight, f"late {name}") for name in ("modes", "high_quality")}
-    term, most = pair_term(eight), 0.05
+def _names(chapter: Chapter) -> dict[str, Any]:
+    """What the templates of claims and texts name."""
+    first, dcgans, metric = chapter.dataset, chapter.dcgans, "late class_score"
+    aggressive = chapter.batch("aggressive")
+    widths = {k[3]: p for k, p in sorted(dcgans.items()) if k[:3] == (first, "normal", "batch")}
+    gains = {
+        width: [
+            value(a, metric) - value(b, metric) for a, b in zip(p["bre"], p["none"], strict=True)
+        ]
+        for width, p in widths.items()
+    }
+    errors = [over_training(run, "error")[1][1:] for m in METHODS for run in chapter.semi[m]]
     return {
-        "pieces": outcome(all_hold(map(is_above_zero, pieces.values())), **pieces),
-        "steadier_in_the_plane": outcome(all_hold(map(is_above_zero, late.values())), **late),
-        "idle_pair_term": outcome(round(term, 4) < most, pair_term=term, most=most),
+        "chapter": chapter,
+        "sizes": chapter.recipe.images[first],
+        "change": change,
+        "pair_term": pair_term,
+        "class_scores": class_scores,
+        "early": EARLY,
+        "transient": TRANSIENT,
+        "most": MOST_OF_PAIR_TERM,
+        "normal": chapter.batch("normal"),
+        "aggressive": aggressive,
+        "others": {norm: dcgans[(first, "normal", norm, 1)] for norm in ("spectral", "r1")},
+        "colour": dcgans.get(("cifar10", "normal", "batch", 1), {}),
+        "widths": widths,
+        "growth": paired_difference(gains[max(gains)], gains[1]) if len(gains) > 1 else None,
+        "judge": chapter.judges[first].values,
+        "stopped": {m: sum(bool(r.values["stopped"]) for r in aggressive[m]) for m in METHODS},
+        "least_error": float(torch.stack([values.min() for values in errors]).mean()),
+        "last_error": float(torch.stack([values[-1] for values in errors]).mean()),
     }
-
-
-def _image_outcomes(chapter: Chapter) -> dict[str, Outcome]:
-    normal, aggressive = chapter.batch("normal"), chapter.batch("aggressive")
-    alike = {name: change(normal, name) for name in ("pair_fake", "pair_between", "pair_real")}
-    early = change(normal, "early class_score")
-    outcomes = {
-        "codes_less_alike": _outcome(
-            chapter, normal, all_hold(map(_is_below_zero, alike.values())), **alike
-        ),
-        "slower_at_first": _outcome(
-            chapter, normal, _is_below_zero(early), score=early, early=EARLY
-        ),
-    }
-    for regime, pairs in (("normal", normal), ("aggressive", aggressive)):
-        score, distance = change(pairs, "late class_score"), change(pairs, "late frechet")
-        stopped = {m: sum(r.values["stopped"] is not None for r in pairs[m]) for m in METHODS}
-        outcomes[f"{regime}_rate"] = _outcome(
-            chapter,
-            pairs,
-            all_hold([is_above_zero(score), _is_below_zero(distance)]),
-            score=score,
-            distance=distance,
-            steps=chapter.recipe.images[chapter.dataset].regimes[regime].steps,
-            transient=TRANSIENT,
-            stopped=stopped,
-            n=len(pairs["bre"]),
-        )
-    return outcomes
-
-
-def _other_outcomes(chapter: Chapter) -> dict[str, Outcome]:
-    first, outcome = chapter.dataset, functools.partial(_outcome, chapter)
-    widths = {k[3]: p for k, p in sorted(chapter.dcgans.items()) if k[:3] == (first, *BATCH)}
-    gains = {width: change(pairs, "late class_score") for width, pairs in widths.items()}
-    growth, widest = None, max(widths)
-    if widest > 1:
-        growth = paired_difference(_gains(widths[widest]), _gains(widths[1]))
-    others = {norm: chapter.dcgans[(first, "normal", norm, 1)] for norm in ("spectral", "r1")}
-    colour = chapter.dcgans.get(("cifar10", *BATCH, 1), {})
-    errors = statistics.tidy(chapter.semi, {"points": lambda run: 100 * final(run)["error"]})
-    error = statistics.effect(errors, "points", "bre", "none")
-    return {
-        "gain_by_width": outcome(
-            widths[1] if growth else {},
-            growth and is_above_zero(growth),
-            gains=gains,
-            widest=widest,
-            growth=growth,
-        ),
-        "beside_other_methods": outcome(
-            others["r1"],
-            None,
-            distances={norm: change(pairs, "frechet") for norm, pairs in others.items()},
-            scores={norm: class_scores(pairs) for norm, pairs in others.items()},
-            real=chapter.judges[first].values["real"]["class_score"],
-        ),
-        "cifar": outcome(
-            colour,
-            None,
-            score=change(colour, "class_score") if colour else None,
-            distance=change(colour, "frechet") if colour else None,
-            steps=chapter.recipe.images["cifar10"].regimes["normal"].steps if colour else None,
-        ),
-        "few_labels": outcome(
-            chapter.semi, _is_below_zero(error), error=error, labels=chapter.recipe.n_labelled
-        ),
-    }
-
-
-def _gains(pairs: Pairs) -> list[float]:
-    """What BRE adds to the late class score, pair by pair."""
-    late = [[value(run, "late class_score") for run in pairs[m]] for m in ("bre", "none")]
-    return [a - b for a, b in zip(*late, strict=True)]
 
 
 def class_scores(pairs: Pairs) -> str:
@@ -247,55 +221,6 @@ def pair_term(pairs: Pairs, method: str = "bre") -> float:
     """The pair term's mean over seeds and training, summed over its two sets of points."""
     name = "training_activation_correlation"
     return float(torch.cat([over_training(run, name)[1] for run in pairs[method]]).mean())
-
-
-def texts(chapter: Chapter, section: str) -> dict[str, str]:
-    """The numbers in the prose of a section: "plane", "images" or "labels"."""
-    of_section = {"plane": _plane_values, "images": _image_values, "labels": _label_values}
-    values = of_section[section](chapter)
-    templates = yaml.safe_load((FOLDER / "texts.yaml").read_text("utf-8"))[section]
-    return {name: render(template, values) for name, template in templates.items()}
-
-
-def _plane_values(chapter: Chapter) -> dict[str, Any]:
-    eight, ring = chapter.toys["eight"], chapter.toys.get("ring")
-    tight = "bre-tight" in eight
-    return {
-        "pair_term": pair_term(eight),
-        "tight_pair_term": pair_term(eight, "bre-tight") if tight else None,
-        "tight_modes": change(eight, "modes", "bre-tight", "bre") if tight else None,
-        "ring_modes": change(ring, "modes") if ring else None,
-    }
-
-
-def _image_values(chapter: Chapter) -> dict[str, Any]:
-    normal, aggressive = chapter.batch("normal"), chapter.batch("aggressive")
-    own = chapter.recipe.images[chapter.dataset]
-    steps = {regime: training.steps for regime, training in own.regimes.items()}
-    return {
-        "dataset": chapter.dataset,
-        "channels": own.discriminator["channels"],
-        "steps": steps,
-        **chapter.judges[chapter.dataset].values,
-        "pair_fake": change(normal, "pair_fake"),
-        "pair_real": change(normal, "pair_real"),
-        "late_normal": change(normal, "late frechet"),
-        "late_aggressive": change(aggressive, "late frechet"),
-        "early": change(normal, "early class_score"),
-        "r1_scores": class_scores(chapter.dcgans[(chapter.dataset, "normal", "r1", 1)]),
-        "longest": max(steps.values()),
-        "transient": TRANSIENT,
-    }
-
-
-def _label_values(chapter: Chapter) -> dict[str, Any]:
-    """Errors are means over both methods and all seeds."""
-    errors = [over_training(run, "error")[1][1:] for m in METHODS for run in chapter.semi[m]]
-    return {
-        "labels": chapter.recipe.n_labelled,
-        "least": float(torch.stack([run.min() for run in errors]).mean()),
-        "last": float(torch.stack([run[-1] for run in errors]).mean()),
-    }
 
 
 def page_targets() -> list[dict[str, Any]]:

@@ -69,49 +69,43 @@ class Trained(NamedTuple):
     text: TrainingText
     training: tuple[Tensor, Tensor]  # means and log-variances (N, D) of the training posteriors
 
-    def encode(self, corpus: Corpus) -> Tensor:
+    def encode(self, texts: list[str]) -> Tensor:
         """Posterior means (N, D)."""
-        return posterior(self.model, self.text, corpus)[0]
+        return posterior(self.model, self.text, self.text.vocabulary.encode(texts))[0]
 
-    def vertices(self, validation: "Encoded") -> tuple[paper.Vertices, Tensor]:
-        """The vertices by name, and barycentric weights (N, K) of validation sentences."""
-        simplex = self.model.simplex
+    def vertices(self, sentences: Sentences) -> tuple[paper.Vertices, Tensor]:
+        """The vertices by name, and barycentric weights (N, K), from labelled sentences."""
+        features = self.text.features(self.text.vocabulary.encode(sentences.texts))
         with torch.no_grad():
-            p = simplex(self.text.features(validation.corpus).to(simplex.vertices)).p.cpu()
-        return paper.identify_vertices(p, validation.sentences.labels), p
+            p = self.model.simplex(features.to(self.model.simplex.vertices)).p.cpu()
+        return paper.identify_vertices(p, sentences.labels), p
 
+    def best_dimension(self, sentences: Sentences) -> paper.BestDimension:
+        """The ordinary VAE's, from labelled sentences."""
+        return paper.best_sentiment_dimension(self.encode(sentences.texts), sentences.labels)
 
-class Encoded(NamedTuple):
-    """Sentences of a split and their ids."""
-
-    sentences: Sentences
-    corpus: Corpus
-
-
-def encoded(trained: Trained, dataset: str, split: str) -> Encoded:
-    """A split in the form that a model reads."""
-    sentences = text.load(dataset, split)
-    return Encoded(sentences, trained.text.vocabulary.encode(sentences.texts))
+    def decode(self, codes: Tensor, texts: list[str]) -> list[str]:
+        """Codes (N, D) as sentences, by beam search, with the unknown words of N texts put back."""
+        decoder, vocabulary = self.model.decoder, self.text.vocabulary
+        codes = codes.to(next(decoder.parameters()).device, torch.float32)
+        rows = paper.decode(decoder, codes, forbidden=FORBIDDEN).tokens
+        unknown = vocabulary.encode(texts).unknown
+        return [vocabulary.decode(row, words) for row, words in zip(rows, unknown, strict=True)]
 
 
 def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
     """A trained model, from its finished or interrupted run in the work folder.
 
-    Args:
-        kind: "simplex", the paper's model; "released", the same with the released weights of its
-            losses; or "ordinary", the VAE with one Gaussian block of as many dimensions. All see
-            random windows of ten positions in training, the first ten afterwards.
-        setup: sizes and device.
-        dataset: such as "yelp".
-        seed: of weights, order and noise.
+    It is "simplex", the paper's model; "released", the same with the released weights of its losses;
+    or "ordinary", the VAE with one Gaussian block of as many dimensions. All see random windows of
+    ten positions in training, the first ten afterwards.
     """
     recipe, device = setup.recipe.codes, setup.profile.device
     source = training_text(recipe, dataset)
     features = source.features(source.corpus).to(device)
     weights = paper.LossWeights() if kind == "released" else recipe.weights
-    sizes: dict[str, Any] = {
-        k: getattr(recipe, k) for k in ("embedding", "hidden", "layers", "dropout")
-    }
+    names = ("embedding", "hidden", "layers", "dropout")
+    sizes: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if kind == "ordinary":
@@ -127,9 +121,8 @@ def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
             if isinstance(model, TextVAE):
                 terms = text_vae_objective(model, window, None, recipe.beta, generator)
             else:
-                others = torch.randint(
-                    len(features), (len(chosen), 10), generator=generator, device=window.device
-                )
+                shape, n = (len(chosen), 10), len(features)
+                others = torch.randint(n, shape, generator=generator, device=window.device)
                 terms = paper.controllable_objective(
                     model,
                     window,
@@ -196,77 +189,55 @@ def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
     }
 
 
-def decoded(trained: Trained, codes: Tensor, unknown: list[list[str]]) -> list[str]:
-    """Codes (N, D) as sentences, by beam search, with unknown words put back."""
-    decoder = trained.model.decoder
-    device = next(decoder.parameters()).device
-    rows = paper.decode(decoder, codes.to(device, torch.float32), forbidden=FORBIDDEN).tokens
-    vocabulary = trained.text.vocabulary
-    return [vocabulary.decode(row, words) for row, words in zip(rows, unknown, strict=True)]
-
-
 def measure_codes(
-    trained: Trained,
-    judges: Judges,
-    test: Encoded,
-    codes: dict[str, Tensor],
-    setup: Setup,
-    seed: int,
+    trained: Trained, judges: Judges, test: Sentences, codes: dict[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What is measured of both models alike.
-
-    Args:
-        trained: the model.
-        judges: of the rewrites.
-        test: N test sentences.
-        codes: their manipulated codes (N, D), by the manipulation's name.
-        setup: sizes of the Mapper graphs.
-        seed: of their sample.
+    """What is measured of both models, for the test sentences' codes (N, D) by their manipulation.
 
     Returns:
         Values and densities; "rewrites", "metrics" and "shift" by the manipulation's name.
     """
-
-    def rewritten(codes: Tensor) -> tuple[list[str], dict[str, Any]]:
-        texts = decoded(trained, codes, test.corpus.unknown)
-        published = first_of_each(test.sentences._replace(texts=texts), N_PUBLISHED).texts
-        return published, measure_rewrites(judges, texts, test.sentences)
-
-    original = trained.encode(test.corpus)
+    original = trained.encode(test.texts)
+    texts = {name: trained.decode(z, test.texts) for name, z in codes.items()}
     before = densities(original, trained.training)
     after = {name: densities(z, trained.training) for name, z in codes.items()}
-    rewrites = {name: rewritten(z) for name, z in codes.items()}
-    (mu, logvar), recipe = trained.training, setup.recipe.codes
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(mu), generator=generator)[: recipe.mapper_sentences]
-    mean, deviation = mu[chosen, :STRUCTURED], torch.exp(0.5 * logvar[chosen, :STRUCTURED])
-    noise = torch.randn((10, *mean.shape), generator=generator)
-    points = (mean + deviation * noise).flatten(0, 1)
+    mu, logvar = trained.training
+    information = aggregate_mutual_information(mu[:2000], logvar[:2000], chunk=64)
     values = {
-        "rewrites": {name: texts for name, (texts, _) in rewrites.items()},
-        "metrics": {name: metrics for name, (_, metrics) in rewrites.items()},
-        "reconstruction": rewritten(original)[1],
+        "rewrites": {
+            name: first_of_each(test._replace(texts=t), N_PUBLISHED).texts
+            for name, t in texts.items()
+        },
+        "metrics": {name: measure_rewrites(judges, t, test) for name, t in texts.items()},
+        "reconstruction": measure_rewrites(judges, trained.decode(original, test.texts), test),
         "shift": {name: {k: shift(before[k], v[k]) for k in before} for name, v in after.items()},
-        "mapper": {str(r): mapper_graph(points, r)._asdict() for r in recipe.mapper_resolutions},
-        "mutual_information": float(
-            aggregate_mutual_information(mu[:2000], logvar[:2000], chunk=64)
-        ),
+        "mutual_information": float(information),
         "n_sentences": len(mu),
     }
     named = {"original": before, **after}
     return values, {f"{name}.{k}": v.float() for name, d in named.items() for k, v in d.items()}
 
 
+def mapper_values(trained: Trained, recipe: CodeRecipe, seed: int) -> dict[str, dict[str, int]]:
+    """Mapper graphs of ten samples of the codes of random sentences, by the number of slices."""
+    mu, logvar = (x[:, :STRUCTURED] for x in trained.training)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(mu), generator=generator)[: recipe.mapper_sentences]
+    noise = torch.randn((10, len(chosen), mu.shape[1]), generator=generator)
+    points = (mu[chosen] + torch.exp(0.5 * logvar[chosen]) * noise).flatten(0, 1)
+    return {str(r): mapper_graph(points, r)._asdict() for r in recipe.mapper_resolutions}
+
+
 def simplex_values(
-    trained: Trained, judges: Judges, dataset: str, setup: Setup, seed: int
+    trained: Trained, judges: Judges, dataset: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The paper's model: its simplex, its rewrites, and how far a vertex is from training codes."""
-    validation, test = (encoded(trained, dataset, split) for split in ("validation", "test"))
+    validation, test = (text.load(dataset, split) for split in ("validation", "test"))
     vertices, p = trained.vertices(validation)
-    target = torch.tensor([vertices.positive, vertices.negative])[test.sentences.labels]
-    residual = trained.encode(test.corpus)[:, STRUCTURED:].to(trained.model.simplex.vertices)
+    target = torch.tensor([vertices.positive, vertices.negative])[test.labels]
+    residual = trained.encode(test.texts)[:, STRUCTURED:].to(trained.model.simplex.vertices)
     codes = trained.model.code(functional.one_hot(target, p.shape[1]).float(), residual).cpu()
-    values, tensors = measure_codes(trained, judges, test, {"vertex": codes}, setup, seed)
+    values, tensors = measure_codes(trained, judges, test, {"vertex": codes})
     dispersion = paper.simplex_dispersion(p)
     values |= {
         "vertices": vertices._replace(counts=vertices.counts.tolist())._asdict(),
@@ -275,23 +246,21 @@ def simplex_values(
         "shift": values["shift"]["vertex"],
         "rewrites": values["rewrites"]["vertex"],
     }
-    return values, {"p": p.float(), "labels": validation.sentences.labels, **tensors}
+    return values, {"p": p.float(), "labels": validation.labels, **tensors}
 
 
 def ordinary_values(
-    trained: Trained, judges: Judges, dataset: str, setup: Setup, seed: int
+    trained: Trained, judges: Judges, dataset: str
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The ordinary VAE: its best sentiment dimension manipulated, with the same measurements."""
-    validation, test = (encoded(trained, dataset, split) for split in ("validation", "test"))
-    best = paper.best_sentiment_dimension(
-        trained.encode(validation.corpus), validation.sentences.labels
-    )
-    original, target = trained.encode(test.corpus), 1 - test.sentences.labels
+    test = text.load(dataset, "test")
+    best = trained.best_dimension(text.load(dataset, "validation"))
+    original, mu = trained.encode(test.texts), trained.training[0]
     codes = {
-        name: paper.manipulate(original, best, trained.training[0], target, amount)
+        name: paper.manipulate(original, best, mu, 1 - test.labels, amount)
         for name, amount in MANIPULATIONS.items()
     }
-    values, tensors = measure_codes(trained, judges, test, codes, setup, seed)
+    values, tensors = measure_codes(trained, judges, test, codes)
     values |= {"best_dimension": best._asdict(), "manipulations": values.pop("metrics")}
     return values, tensors
 
@@ -305,19 +274,17 @@ def walk_values(
         For each sentence its rewrites along the walk; how positive they read, and both densities of
         their codes, each (sentences, steps), with `kind` before their names.
     """
-    corpus = trained.text.vocabulary.encode(sources)
-    path = _path(trained, trained.encode(corpus), encoded(trained, dataset, "validation"))
-    texts = decoded(trained, path.flatten(0, 1), corpus.unknown * len(path))
-    n = len(sources)
+    path, n = _path(trained, trained.encode(sources), dataset), len(sources)
+    texts = trained.decode(path.flatten(0, 1), sources * len(path))
     columns = {"reading": judges.classify(texts)}
     columns |= densities(path.flatten(0, 1), trained.training)
     tensors = {f"{kind}.{k}": v.view(-1, n).T.contiguous() for k, v in columns.items()}
     return [texts[i::n] for i in range(n)], tensors
 
 
-def _path(trained: Trained, codes: Tensor, validation: Encoded) -> Tensor:
+def _path(trained: Trained, codes: Tensor, dataset: str) -> Tensor:
     """Codes (S, N, D) along the walk, from the negative to the positive end."""
-    model = trained.model
+    model, validation = trained.model, text.load(dataset, "validation")
     if isinstance(model, ControllableTextVAE):
         vertices, p = trained.vertices(validation)
         share = (WALK - WALK[0]) / (WALK[-1] - WALK[0])
@@ -325,8 +292,7 @@ def _path(trained: Trained, codes: Tensor, validation: Encoded) -> Tensor:
         weights[:, vertices.negative], weights[:, vertices.positive] = 1 - share, share
         residual = codes[:, STRUCTURED:].to(model.simplex.vertices)
         return torch.stack([model.code(w, residual).cpu() for w in weights])
-    labels = validation.sentences.labels
-    best = paper.best_sentiment_dimension(trained.encode(validation.corpus), labels)
+    best = trained.best_dimension(validation)
     column = trained.training[0][:, best.index]
     path = codes.repeat(len(WALK), 1, 1)
     path[:, :, best.index] = (column.mean() + best.sign * WALK * column.std())[:, None]

@@ -1,4 +1,4 @@
-"""Judges of rewritten sentences: a classifier, a language model, BLEU, and a control without a network.
+"""Judges of rewritten sentences: classifier, language model, BLEU, and a control without a network.
 
 The judges learn from the held-out split alone, which no model that they judge has seen.
 """
@@ -20,6 +20,7 @@ from dgm_book.chapters.controllable_text_vae.recipe import JudgeRecipe
 from dgm_book.chapters.controllable_text_vae.training import Plan, Setup, train
 
 MAX_EPOCHS = 20  # a small set of sentences is not learnt by heart
+LEAST_LOG_ODDS, LEAST_COUNT = 1.5, 10  # of a word that speaks for a class
 _BLEU = sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True)
 
 
@@ -102,7 +103,7 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
 
 
 def quality(judges: Judges, sentences: Sentences) -> dict[str, Any]:
-    """How good the judges are on sentences that people wrote: accuracy, perplexity, unknown words."""
+    """How good the judges are on people's sentences: accuracy, perplexity, share of unknown words."""
     right = (judges.classify(sentences.texts) > 0.5) == sentences.labels.bool()
     nats, tokens = judges.negative_log_likelihood(sentences.texts)
     unknown = judges.vocabulary.encode(sentences.texts).n_unknown.sum() / (tokens - 1).sum()
@@ -119,13 +120,12 @@ def measure_rewrites(
     """Accuracy, content and fluency of rewrites to the opposite sentiment, with their intervals."""
     right = (judges.classify(rewrites) > 0.5) != sentences.labels.bool()
     nats, tokens = judges.negative_log_likelihood(rewrites)
-    recipe, references = judges.recipe, sentences.references
+    n_resamples, references = judges.recipe.bleu_resamples, sentences.references
     return {
         "accuracy": bootstrap(100.0 * right.double())._asdict(),
-        "bleu_source": bleu(rewrites, sentences.texts, recipe.bleu_resamples)._asdict(),
-        "bleu_reference": references
-        and bleu(rewrites, references, recipe.bleu_resamples)._asdict(),
-        "perplexity": perplexity(nats, tokens, recipe.perplexity_resamples)._asdict(),
+        "bleu_source": bleu(rewrites, sentences.texts, n_resamples)._asdict(),
+        "bleu_reference": references and bleu(rewrites, references, n_resamples)._asdict(),
+        "perplexity": perplexity(nats, tokens, judges.recipe.perplexity_resamples)._asdict(),
         "copies": sum(a == b for a, b in zip(rewrites, sentences.texts, strict=True)),
         "n": len(rewrites),
     }
@@ -143,17 +143,13 @@ def perplexity(nats: Tensor, tokens: Tensor, n_resamples: int = 2000) -> Interva
 
 
 def bleu(rewrites: Sequence[str], targets: Sequence[str], n_resamples: int = 1000) -> Interval:
-    """Corpus BLEU-4 (Papineni et al. 2002) of N sentences, 0 to 100, with a bootstrap interval.
+    """Corpus BLEU-4 of N sentences (Papineni et al. 2002), 0 to 100, with a bootstrap interval.
 
-    By sacrebleu, on words as they stand, with no smoothing.
-
-    Raises:
-        ValueError: the numbers of sentences differ, or there is none.
+    By sacrebleu, on words as they stand, not smoothed; ValueError unless there are as many of each.
     """
     if len(rewrites) != len(targets) or not len(rewrites):
-        raise ValueError(
-            f"{len(rewrites)} rewrites of {len(targets)} sentences: want as many of each"
-        )
+        counts = f"{len(rewrites)} rewrites of {len(targets)} sentences"
+        raise ValueError(f"{counts}: want as many of each, at least one")
     scores = (_BLEU.corpus_score([a], [[b]]) for a, b in zip(rewrites, targets, strict=True))
     rows = [[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores]
     counts = torch.tensor(rows, dtype=torch.float64)
@@ -171,31 +167,19 @@ def _resampled(value: Callable[[Tensor], float], n: int, n_resamples: int) -> In
     generator = torch.Generator().manual_seed(0)
     draws = [value(torch.randint(n, (n,), generator=generator)) for _ in range(n_resamples)]
     spread = torch.tensor(draws, dtype=torch.float64)
-    tails = torch.tensor([(1 - 0.95) / 2, 1 - (1 - 0.95) / 2], dtype=torch.float64)
-    low, high = torch.quantile(spread, tails).tolist()
+    tail = (1 - 0.95) / 2
+    low, high = torch.quantile(spread, spread.new_tensor([tail, 1 - tail])).tolist()
     return Interval(value(torch.arange(n)), float(spread.std()), low, high, n)
 
 
 def swap_table(
-    training: Sentences,
-    *,
-    vocabulary_size: int = 5000,
-    dim: int = 100,
-    margin: float = 1.5,
-    least: int = 10,
+    training: Sentences, vocabulary_size: int = 5000, dim: int = 100
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The control that needs no network: words that speak for one class, by their counterparts.
 
     A word speaks for a class when the log of the ratio of its frequencies in the two classes (one
     added to each count) is beyond the margin; its counterpart is the most similar word of the other
-    class, by the cosine of PPMI vectors.
-
-    Args:
-        training: sentences labelled 0 and 1.
-        vocabulary_size: words looked at, with the markers.
-        dim: of the word vectors.
-        margin: least log-odds, in nats.
-        least: words that come less often are left alone.
+    class, by the cosine of PPMI vectors of `dim` dimensions.
 
     Returns:
         For target 0 and for target 1, each word that speaks against it and what replaces it.
@@ -207,9 +191,10 @@ def swap_table(
         for y in (0, 1)
     ]
     odds = (counts[1] / counts[1][4:].sum()).log() - (counts[0] / counts[0][4:].sum()).log()
-    odds[(counts[0] + counts[1] - 2 < least) | (torch.arange(size) < vocabulary.first_word)] = 0.0
+    rare = counts[0] + counts[1] - 2 < LEAST_COUNT
+    odds[rare | (torch.arange(size) < vocabulary.first_word)] = 0.0
     unit = functional.normalize(text.word_vectors(tokens, size, min(dim, size - 5)), dim=1)
-    speakers = [(sign * odds > margin).nonzero()[:, 0] for sign in (-1, 1)]
+    speakers = [(sign * odds > LEAST_LOG_ODDS).nonzero()[:, 0] for sign in (-1, 1)]
 
     def table(against: Tensor, towards: Tensor) -> dict[str, str]:
         if not len(against) or not len(towards):

@@ -19,7 +19,7 @@ from dgm_book.chapters.controllable_text_vae.recipe import (
     Recipe,
 )
 from dgm_book.chapters.controllable_text_vae.run import context, own_sentences, run, verify
-from dgm_book.chapters.controllable_text_vae.steering import from_page, page_arrays
+from dgm_book.chapters.controllable_text_vae.steering import from_page
 from dgm_book.chapters.controllable_text_vae.training import CHAPTER, setup
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
@@ -27,7 +27,8 @@ from dgm_book.results import Result
 __all__ = ["chapter", "claims", "context", "run", "verify"]
 
 _HERE = Path(__file__).parent
-_TEXTS = yaml.safe_load((_HERE / "texts.yaml").read_text("utf-8"))
+_YAML = yaml.safe_load((_HERE / "texts.yaml").read_text("utf-8"))
+_TEXTS = _YAML["texts"]
 
 
 class Chapter(NamedTuple):
@@ -86,7 +87,7 @@ def chapter(
 
 
 def evidence(chapter: Chapter) -> dict[str, tuple[dict[str, list[Result]], str]]:
-    """The results behind each figure, table and widget, by its parts, and what they were measured on."""
+    """The results behind each figure, table and widget, and what they were measured on."""
     steered = {"steering": [chapter.page]}
     codes = {"simplex": chapter.simplex, "ordinary VAE": chapter.ordinary}
     first = {name: part[:1] for name, part in codes.items()}
@@ -143,7 +144,10 @@ def chosen(result: Result) -> dict[str, Any]:
 
 def numbers(chapter: Chapter) -> dict[str, Any]:
     """What the templates of claims and prose name; tensors have one value per seed."""
-    dataset, page = chapter.recipe.dataset, chapter.page.values
+    dataset, simplex, ordinary = chapter.recipe.dataset, chapter.simplex, chapter.ordinary
+    manipulations = {name: f"manipulations/{name}" for name in MANIPULATIONS}
+    accuracy = {k: over_seeds(ordinary, f"{v}/accuracy/mean") for k, v in manipulations.items()}
+    best = max(accuracy, key=lambda name: float(accuracy[name].mean()))
     values: dict[str, Any] = {
         "seeds": format_seeds,
         "dataset": dataset,
@@ -151,57 +155,43 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
         "steps": chapter.recipe.codes.steps,
         "ours": chapter.recipe.codes.weights,
         "standard": LossWeights(),
+        "least_bleu": LEAST_BLEU,
         "released": chapter.released.values,
-        "page": page,
+        "page": chapter.page.values,
         "judges": chapter.judges.values["test"],
         "steered": chapter.steering[chapter.labels][0].values,
         "swap": chapter.controls[dataset].values["word swap"],
-        "n_seeds": len(chapter.simplex),
-        "n_validation": chapter.simplex[0].tensors["labels"].numel(),
+        "n_seeds": len(simplex),
+        "n_validation": simplex[0].tensors["labels"].numel(),
         "n_walks": len(chapter.walk.values["sources"]),
-        "collisions": sum(r.values["vertices"]["collision"] for r in chapter.simplex),
-        "spread": over_seeds(chapter.simplex, "dispersion/spread"),
-        "purity": over_seeds(chapter.simplex, "vertices/purity"),
-        "chance": over_seeds(chapter.simplex, "vertices/chance"),
-        "accuracy": over_seeds(chapter.simplex, "vertex/accuracy/mean"),
-        "bleu": over_seeds(chapter.simplex, "vertex/bleu_source/mean"),
-        "reference": over_seeds(chapter.simplex, "vertex/bleu_reference/mean"),
-        "vertex_nats": over_seeds(chapter.simplex, "shift/log_of_mean/shift/mean"),
-        "least_bleu": LEAST_BLEU,
-        "turned": {},
-        "mapper": [],
+        "collisions": sum(r.values["vertices"]["collision"] for r in simplex),
+        "best": best,
+        "best_accuracy": accuracy[best],
+        "best_bleu": over_seeds(ordinary, f"{manipulations[best]}/bleu_source/mean"),
+        "turned": {kind: _turned(chapter.walk, kind) for kind in ("ordinary", "simplex")},
+        "mapper": [("ordinary VAE", _pieces(ordinary)), ("simplex", _pieces(simplex))],
     }
-    ordinary, deviations = chapter.ordinary, "in_standard_deviations"
-    values["two"] = over_seeds(ordinary, f"shift/2 s.d./log_of_mean/{deviations}")
-    for suffix, kind in (("", "log_of_mean"), ("_mean_of_logs", "mean_of_logs")):
-        extremum = over_seeds(ordinary, f"shift/extremum/{kind}/{deviations}")
-        values[f"extremum{suffix}"] = extremum
-        values[f"vertex{suffix}"] = over_seeds(chapter.simplex, f"shift/{kind}/{deviations}")
-    by_name = {name: f"manipulations/{name}" for name in MANIPULATIONS}
-    best = max(
-        by_name, key=lambda k: float(over_seeds(ordinary, f"{by_name[k]}/accuracy/mean").mean())
-    )
-    values["best"] = best
-    values["best_accuracy"] = over_seeds(ordinary, f"{by_name[best]}/accuracy/mean")
-    values["best_bleu"] = over_seeds(ordinary, f"{by_name[best]}/bleu_source/mean")
-    for kind, name, runs in (
-        ("ordinary", "ordinary VAE", ordinary),
-        ("simplex", "simplex", chapter.simplex),
-    ):
-        values[f"own_{kind}"] = over_seeds(runs, "reconstruction/bleu_source/mean")
-        values[f"unmoved_{kind}"] = over_seeds(runs, "reconstruction/accuracy/mean")
-        read = chapter.walk.tensors[f"{kind}.reading"]
-        values["turned"][kind] = int(((read[:, 0] < 0.5) & (read[:, -1] > 0.5)).sum())
-        slices = list(runs[0].values["mapper"])
-        ends = [
-            (r, *(over_seeds(runs, f"mapper/{r}/{k}").mean() for k in ("n_components", "n_nodes")))
-            for r in (slices[0], slices[-1])
-        ]
-        values["mapper"].append((name, ends))
+    for name, (kind, path) in _YAML["numbers"].items():
+        values[name] = over_seeds(ordinary if kind == "ordinary" else simplex, path)
     # A code that the decoder hardly reads has no islands and no water.
-    least = min(float(values[f"own_{kind}"].min()) for kind in ("ordinary", "simplex"))
-    values["reads"] = least >= LEAST_BLEU
+    least = torch.cat([values["own_ordinary"], values["own_simplex"]]).min()
+    values["reads"] = bool(least >= LEAST_BLEU)
     return values | {k: render(_TEXTS[k], values) for k in ("unread", "kl_weights")}
+
+
+def _turned(walk: Result, kind: str) -> int:
+    """Sentences that turn from negative to positive between the two ends of a walk."""
+    read = walk.tensors[f"{kind}.reading"]
+    return int(((read[:, 0] < 0.5) & (read[:, -1] > 0.5)).sum())
+
+
+def _pieces(runs: Sequence[Result]) -> list[tuple]:
+    """Pieces and nodes of Mapper graphs at the coarsest and the finest slices, means over seeds."""
+    slices = list(runs[0].values["mapper"])
+    return [
+        (r, *(over_seeds(runs, f"mapper/{r}/{k}").mean() for k in ("n_components", "n_nodes")))
+        for r in (slices[0], slices[-1])
+    ]
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
@@ -271,7 +261,8 @@ def page_steering(chapter: Chapter) -> tuple[SteeringModel, dict[str, Any], list
         weights = [0.0, 0.0, 1.0] if i % 2 else [1.0, 0.0, 0.0]
         rewrite = model.rewrite(sentence, weights, **options)
         golden.append({"sentence": sentence, "weights": weights, "rewrite": rewrite, **options})
-    return model, {k: v.numpy() for k, v in page_arrays(page.tensors).items()}, golden
+    arrays = {k: v.numpy() for k, v in model.state_dict().items() if "logvar" not in k}
+    return model, arrays, golden
 
 
 def page_walks(chapter: Chapter) -> list[dict[str, Any]]:

@@ -44,11 +44,6 @@ def context(profile: Profile) -> results.Context:
     return setup(profile).context()
 
 
-def prefix(s: Setup, dataset: str) -> str:
-    """What stands before the names of results on a second data set."""
-    return "" if dataset == s.recipe.dataset else f"{dataset}-"
-
-
 def run(
     profile: Profile, seed: int, first_seed: int = 0, recipe: Recipe | None = None
 ) -> Iterator[Result]:
@@ -59,55 +54,57 @@ def run(
     s = setup(profile, recipe)
     dataset, first = s.recipe.dataset, seed == first_seed
     if first:
-        yield _quality(s, dataset)
-        yield _controls(s, dataset)
-    for n_labels in s.recipe.steering.labels:
-        yield _steering(s, n_labels, seed)
-    yield _codes(s, "simplex", dataset, seed)
-    yield _codes(s, "ordinary", dataset, seed)
+        yield from _judged(s, dataset)
+    for n in s.recipe.steering.labels:
+        yield _steering(s, n, seed)
+    for kind in ("simplex", "ordinary", *["released"] * first):
+        yield _codes(s, kind, dataset, seed)
     if first:
-        yield _codes(s, "released", dataset, seed)
         yield page_model(s, seed)
-        yield _walk(s, seed)
+        yield results.get(f"walk-seed{seed}", lambda: _walk(s, seed), s.context(), seed=seed)
         for other in s.recipe.other_datasets:
-            yield _quality(s, other)
-            yield _controls(s, other)
+            yield from _judged(s, other)
             yield _codes(s, "simplex", other, seed)
             yield _codes(s, "ordinary", other, seed)
 
 
-def _quality(s: Setup, dataset: str) -> Result:
-    def compute() -> tuple[dict, dict]:
-        judges = trained_judges(s, dataset)
-        splits = ("validation", "test")
-        return {split: quality(judges, text.load(dataset, split)) for split in splits}, {}
-
-    return results.get(f"judges-{dataset}-seed0", compute, s.context(dataset), seed=0)
+def _judged(s: Setup, dataset: str) -> Iterator[Result]:
+    """The judges' quality, and their measurements of what needs no model."""
+    name, prefix = f"judges-{dataset}-seed0", _prefix(s, dataset)
+    yield results.get(name, lambda: _quality(s, dataset), s.context(dataset), seed=0)
+    yield results.get(f"{prefix}controls", lambda: _controls(s, dataset), s.context(dataset))
 
 
-def _controls(s: Setup, dataset: str) -> Result:
-    """What needs no model: the source itself, words swapped by a table, and people's rewrites."""
+def _prefix(s: Setup, dataset: str) -> str:
+    """What stands before the names of results on a second data set."""
+    return "" if dataset == s.recipe.dataset else f"{dataset}-"
 
-    def compute() -> tuple[dict, dict]:
-        judges, test = trained_judges(s, dataset), text.load(dataset, "test")
-        table = swap_table(text.load(dataset, "train"))
-        rewrites = {
-            "source copy": test.texts,
-            "word swap": swap_words(table, test.texts, 1 - test.labels),
-            "people": test.references,
-        }
-        return {name: measure_rewrites(judges, r, test) for name, r in rewrites.items()}, {}
 
-    return results.get(f"{prefix(s, dataset)}controls", compute, s.context(dataset))
+def _quality(s: Setup, dataset: str) -> tuple[dict, dict]:
+    judges, splits = trained_judges(s, dataset), ("validation", "test")
+    return {split: quality(judges, text.load(dataset, split)) for split in splits}, {}
+
+
+def _controls(s: Setup, dataset: str) -> tuple[dict, dict]:
+    """The source itself, words swapped by a table, and people's rewrites."""
+    judges, test = trained_judges(s, dataset), text.load(dataset, "test")
+    table = swap_table(text.load(dataset, "train"))
+    rewrites = {
+        "source copy": test.texts,
+        "word swap": swap_words(table, test.texts, 1 - test.labels),
+        "people": test.references or [],
+    }
+    return {name: measure_rewrites(judges, r, test) for name, r in rewrites.items()}, {}
 
 
 def _codes(s: Setup, kind: str, dataset: str, seed: int) -> Result:
     def compute() -> tuple[dict, dict]:
         trained, judges = codes.trained_codes(kind, s, dataset, seed), trained_judges(s, dataset)
         measure = codes.ordinary_values if kind == "ordinary" else codes.simplex_values
-        return measure(trained, judges, dataset, s, seed)
+        values, tensors = measure(trained, judges, dataset)
+        return values | {"mapper": codes.mapper_values(trained, s.recipe.codes, seed)}, tensors
 
-    name = f"{prefix(s, dataset)}{kind}-seed{seed}"
+    name = f"{_prefix(s, dataset)}{kind}-seed{seed}"
     return results.get(name, compute, s.context(dataset), seed=seed)
 
 
@@ -122,9 +119,9 @@ def _steering(s: Setup, n_labels: int, seed: int) -> Result:
 
 def page_model(s: Setup, seed: int) -> Result:
     """The first steering model with int8 weights, as the page runs it."""
-    n_labels = s.recipe.steering.labels[0]
 
     def compute() -> tuple[dict, dict]:
+        n_labels = s.recipe.steering.labels[0]
         values = _steering(s, n_labels, seed).values
         threshold = values["test"][values["chosen"]]["threshold"]
         model = steering.trained_steering(s, n_labels, seed)
@@ -133,21 +130,17 @@ def page_model(s: Setup, seed: int) -> Result:
     return results.get(f"page-seed{seed}", compute, s.context(), seed=seed)
 
 
-def _walk(s: Setup, seed: int) -> Result:
+def _walk(s: Setup, seed: int) -> tuple[dict, dict]:
     """Two straight walks from sentences of ours: along the ordinary VAE's dimension, and an edge."""
     dataset = s.recipe.dataset
-
-    def compute() -> tuple[dict, dict]:
-        sources, judges = own_sentences(dataset), trained_judges(s, dataset)
-        values: dict[str, Any] = {"sources": sources}
-        tensors = {}
-        for kind in ("ordinary", "simplex"):
-            trained = codes.trained_codes(kind, s, dataset, seed)
-            values[kind], columns = codes.walk_values(kind, trained, judges, dataset, sources)
-            tensors |= columns
-        return values, tensors
-
-    return results.get(f"walk-seed{seed}", compute, s.context(), seed=seed)
+    sources, judges = own_sentences(dataset), trained_judges(s, dataset)
+    values: dict[str, Any] = {"sources": sources}
+    tensors = {}
+    for kind in ("ordinary", "simplex"):
+        trained = codes.trained_codes(kind, s, dataset, seed)
+        values[kind], columns = codes.walk_values(kind, trained, judges, dataset, sources)
+        tensors |= columns
+    return values, tensors
 
 
 def verify(profile: Profile) -> list[dict[str, Any]]:

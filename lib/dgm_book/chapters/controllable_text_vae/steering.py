@@ -59,21 +59,13 @@ def training_text(recipe: SteeringRecipe, dataset: str) -> TrainingText:
 
 
 def anchored_targets(texts: list[str], features: Tensor, labels: Tensor) -> Tensor:
-    """Targets on the simplex (negative, neither, positive), from the labels of some sentences.
+    """Targets (N, 3) on the simplex (negative, neither, positive), from the labels of some sentences.
 
-    A logistic regression on the features of the labelled sentences guesses the others. Its surest
-    guesses, as many of each class as the labels lead to expect, then teach two more: on the features,
-    and on words and pairs of words; their sum guesses anew, twice. A guess with probability q of
-    positive becomes |2q - 1| on its vertex, the rest on "neither"; a labelled sentence stands on its
-    own vertex.
-
-    Args:
-        texts: N sentences.
-        features: (N, F), zero where a sentence has no known word.
-        labels: (N,) 0 negative, 1 positive, -1 not given.
-
-    Returns:
-        (N, 3) float32.
+    A logistic regression on the features (N, F) of the labelled sentences guesses the others. Its
+    surest guesses, as many of each class as the labels lead to expect, then teach two more: on the
+    features, and on words and pairs of words; their sum guesses anew, twice. A guess with probability
+    q of positive becomes |2q - 1| on its vertex, the rest on "neither"; a labelled sentence stands on
+    its own vertex. Labels (N,) are 0 negative, 1 positive, -1 not given.
 
     Raises:
         ValueError: fewer than two labels of a class.
@@ -191,7 +183,7 @@ def frontier(
 
 
 def chosen_point(points: list[dict[str, Any]], goal: float) -> int:
-    """The point that keeps most of the source among the accurate ones, else the most accurate one."""
+    """The point that keeps most of the source among the accurate ones, else the most accurate."""
     enough = [i for i, p in enumerate(points) if p["accuracy"]["mean"] >= goal]
     if enough:
         return max(enough, key=lambda i: points[i]["bleu_source"]["mean"])
@@ -250,16 +242,13 @@ def page_tensors(model: SteeringModel) -> dict[str, Tensor]:
     return tensors
 
 
-def page_arrays(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of `page_tensors`, widened to float32."""
-    scales = {k.removesuffix(".scale"): v for k, v in tensors.items() if k.endswith(".scale")}
-    arrays = {k: v for k, v in tensors.items() if not k.endswith(".scale")}
-    return arrays | {k: arrays[k].float() * scale[:, None] for k, scale in scales.items()}
-
-
 def from_page(tensors: dict[str, Tensor], words: list[str]) -> SteeringModel:
-    """The very model that the page runs, for use from Python."""
-    arrays = page_arrays(tensors)
+    """The very model that the page runs, from `page_tensors`, for use from Python."""
+    arrays = {
+        name: value.float() * tensors[f"{name}.scale"][:, None] if value.ndim > 1 else value
+        for name, value in tensors.items()
+        if not name.endswith(".scale")
+    }
     latent_dim = arrays["vertices"].shape[1]
     model = SteeringModel(
         Vocabulary(words, UNKNOWN_SLOTS, mask=True),

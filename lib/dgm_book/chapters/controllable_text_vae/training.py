@@ -80,8 +80,8 @@ def train(
         plan: of the training.
         tokens: (N, L) padded, on the device.
         lengths: (N,) on the CPU.
-        loss: (tokens (B, T), their places (B,), generator, share of steps that are done) -> the loss
-            and its named terms.
+        loss: (tokens (B, T), their places (B,), generator, share of steps that are done) -> the
+            loss and its named terms.
         profile: the device.
     """
     places = text.length_batches(lengths, plan.batch_size, plan.seed)

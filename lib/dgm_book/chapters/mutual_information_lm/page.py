@@ -439,7 +439,8 @@ def page_weights(chapter: Chapter, n: int = 6) -> dict[str, Any]:
 def read_chain(chapter: Chapter, variant: str) -> measures.Trained:
     """The chain's model and critic that travel with the page."""
     seed = seed_of(chapter.texts["chain"][variant][0])
-    return runs.reread(chapter.profile, chapter.recipe, variant, seed)[1]
+    settings = chapter.recipe.texts["chain"]
+    return runs.reread(runs.Job(chapter.profile, "chain", settings, variant, seed))
 
 
 def page_openings(words: tuple[int, int] = (2, 4)) -> list[str]:

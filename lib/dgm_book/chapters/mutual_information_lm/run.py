@@ -1,7 +1,7 @@
 """Chapter 2's runs: training, its results, and their verification."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,30 @@ from dgm_book.results import Result
 from dgm_book.verification import check
 
 FILES = {"shakespeare": "tiny-shakespeare"}  # data sets with another name in the registry
+
+
+class Job(NamedTuple):
+    """One run: a variant of training on a text."""
+
+    profile: profiles.Profile
+    text: str
+    settings: Settings
+    variant: str
+    seed: int  # of a chain's text, the weights and the noise: variants of one seed are pairs
+
+    @property
+    def name(self) -> str:
+        """The name of its result."""
+        return run_name(self.text, self.variant, self.seed)
+
+    @property
+    def splits(self) -> Splits:
+        """Its text."""
+        return load_splits(self.settings, self.seed)
+
+    def get(self, compute: Callable[[], tuple[dict, dict]]) -> Result:
+        """Its published result, else computed."""
+        return results.get(self.name, compute, context(self.profile, self.settings), seed=self.seed)
 
 
 class Learner(nn.Module):
@@ -115,13 +139,12 @@ class JointOptimizer:
 def make_optimizer(learner: Learner, settings: Settings) -> Any:
     """Adam with two rates, or as released: SGD for the model, and Adam for the critic."""
     model, critic = learner.model.parameters(), learner.critic.parameters()
-    rates = settings.learning_rate, settings.critic_rate
     if settings.released:
-        return JointOptimizer(
-            torch.optim.SGD(model, lr=rates[0], weight_decay=1.2e-6),
-            torch.optim.Adam(critic, lr=rates[1], weight_decay=1e-6),
-        )
-    return torch.optim.Adam([{"params": model, "lr": rates[0]}, {"params": critic, "lr": rates[1]}])
+        sgd = torch.optim.SGD(model, lr=settings.learning_rate, weight_decay=1.2e-6)
+        adam = torch.optim.Adam(critic, lr=settings.critic_rate, weight_decay=1e-6)
+        return JointOptimizer(sgd, adam)
+    groups = zip((model, critic), (settings.learning_rate, settings.critic_rate), strict=True)
+    return torch.optim.Adam([{"params": part, "lr": rate} for part, rate in groups])
 
 
 def window_length(generator: torch.Generator, base: int) -> int:
@@ -138,44 +161,39 @@ def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[in
     """Where each step's window starts, and its length; the text is read again and again."""
     end = (len(stream) - 1) // settings.rows  # tokens of a row that have a next one
     generator = torch.Generator().manual_seed(seed)
-    start, windows = 0, []
+    start, length, windows = 0, settings.window, []
     for _ in range(settings.steps):
-        length = settings.window
         if settings.released:
-            length = window_length(generator, length)
+            length = window_length(generator, settings.window)
         windows.append((start, min(length, end - start)))
         start = 0 if start + length >= end else start + length
     return windows
 
 
-def train(
-    profile: profiles.Profile, text: str, settings: Settings, variant_name: str, seed: int
-) -> Trained:
-    """Trains a model, or goes on with an interrupted run; its best weights, by validation.
-
-    The seed is that of a chain's text, the weights and the noise: variants of one seed are pairs.
+def train(job: Job) -> Trained:
+    """Trains a model, or goes on with an interrupted run; the weights are the best by validation.
 
     Raises:
         FloatingPointError: a loss that is not finite, as that of a critic that diverges.
     """
-    variant, splits = VARIANTS[variant_name], load_splits(settings, seed)
+    settings, device, splits = job.settings, job.profile.device, job.splits
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        learner = Learner(len(splits.vocabulary), settings, variant).to(profile.device)
-    generator = torch.Generator(profile.device).manual_seed(seed)
-    stream, name = splits.streams[1].to(profile.device), run_name(text, variant_name, seed)
+        torch.manual_seed(job.seed)
+        learner = Learner(len(splits.vocabulary), settings, VARIANTS[job.variant]).to(device)
+    generator, stream = torch.Generator(device).manual_seed(job.seed), splits.streams[1].to(device)
 
     def measure(state: TrainingState) -> dict[str, float]:
         model = learner.measured(state.measurements, settings.patience)
         return {"nll": perplexity(model, stream, window=200, rows=4).nll}
 
+    folder = results.work_folder() / CHAPTER / job.profile.name
     history = fit(
-        make_step(learner, variant, settings, splits, seed),
+        make_step(job, learner),
         lambda i: i,
         TrainingState(learner, make_optimizer(learner, settings), generator),
         settings.steps,
-        checkpoint=results.work_folder() / CHAPTER / profile.name / f"{name}.training.safetensors",
-        description=name,
+        checkpoint=folder / f"{job.name}.training.safetensors",
+        description=job.name,
         checkpoint_seconds=60,
         progress=False,
         measure=measure,
@@ -188,12 +206,11 @@ def train(
     return Trained(model, learner.critic, splits, rows)
 
 
-def make_step(
-    learner: Learner, variant: Variant, settings: Settings, splits: Splits, seed: int
-) -> Callable[[TrainingState, int], dict[str, Tensor]]:
+def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict[str, Tensor]]:
     """The step of `fit`; its batches are their numbers."""
-    device, released = learner.model.embedding.weight.device, settings.released
-    windows = make_windows(splits.streams[0], settings, seed)
+    settings, variant, splits = job.settings, VARIANTS[job.variant], job.splits
+    device, released = job.profile.device, settings.released
+    windows = make_windows(splits.streams[0], settings, job.seed)
     table = split_rows(splits.streams[0], settings.rows).to(device)
     segments = paper.Segments(*(x.to(device) for x in splits.segments[0]))
     if variant.shuffled:
@@ -246,23 +263,20 @@ def make_step(
     return step
 
 
-def reverse_nll(
-    stream: Tensor, splits: Splits, settings: Settings, seed: int, device: str
-) -> float:
+def reverse_nll(job: Job, stream: Tensor) -> float:
     """Nats per token of the test text under a small model that learned from a stream (N,) alone.
 
     What the stream's author never writes, its reader cannot expect.
     """
-    settings = settings._replace(steps=settings.reverse_steps, released=False)
+    settings = job.settings._replace(steps=job.settings.reverse_steps, released=False)
+    device, splits, dropout = job.profile.device, job.splits, min(settings.dropout, 0.3)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = plain_lstm(len(splits.vocabulary), settings.width, min(settings.dropout, 0.3))
-        model = model.to(device)
+        torch.manual_seed(job.seed)
+        model = plain_lstm(len(splits.vocabulary), settings.width, dropout).to(device)
     table = split_rows(stream, settings.rows).to(device)
     optimizer = torch.optim.Adam(model.parameters())
-    generator = torch.Generator(device).manual_seed(seed)
-    state = None
-    for i, (start, length) in enumerate(make_windows(stream, settings, seed)):
+    generator, state = torch.Generator(device).manual_seed(job.seed), None
+    for i, (start, length) in enumerate(make_windows(stream, settings, job.seed)):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1 - 0.9 * i / settings.steps)
         window = table[:, start : start + length + 1]
         with autocast(device, settings.bf16):
@@ -282,7 +296,7 @@ def reverse_nll(
 
 def run_name(text: str, variant: str, seed: int) -> str:
     """The name of a run."""
-    return f"{text.replace(' ', '-')}-{variant.replace(' ', '-')}-seed{seed}"
+    return f"{text} {variant} seed{seed}".replace(" ", "-")
 
 
 def run(
@@ -295,10 +309,10 @@ def run(
     recipe = recipes[profile.name]
     for text, variant, n in recipe.runs:
         if n % profile.n_seeds == seed - first_seed:
-            yield result(profile, recipe, text, variant, n + first_seed)
+            yield result(Job(profile, text, recipe.texts[text], variant, n + first_seed))
     for text, n in recipe.real:
         if n % profile.n_seeds == seed - first_seed:
-            yield real_text(profile, recipe, text, n + first_seed)
+            yield real_text(Job(profile, text, recipe.texts[text], "real", n + first_seed))
 
 
 def context(profile: profiles.Profile, settings: Settings | None = None) -> results.Context:
@@ -309,116 +323,98 @@ def context(profile: profiles.Profile, settings: Settings | None = None) -> resu
     return results.Context(__name__, CHAPTER, profile, files)
 
 
-def result(profile: profiles.Profile, recipe: Recipe, text: str, variant: str, seed: int) -> Result:
+def result(job: Job) -> Result:
     """One run: training, measures on the test text, and measures of what the model writes.
 
     Of the chain the first seeds' weights are stored, of Shakespeare what the quiz and lottery show.
     """
-    settings = recipe.texts[text]
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
-        trained = train(profile, text, settings, variant, seed)
-        splits, leak = trained.splits, VARIANTS[variant].leak
+        trained, leak, tensors = train(job), VARIANTS[job.variant].leak, {}
         values: dict[str, Any] = {
             "rows": trained.rows,
-            "final": measures.measure(trained, settings, seed, leak),
-            "samples": measure_samples(profile, recipe, text, trained, seed),
-            "words": len(splits.vocabulary),
-            "training_tokens": len(splits.streams[0]),
+            "final": measures.measure(trained, job.settings, job.seed, leak),
+            "samples": measure_samples(job, trained),
+            "words": len(trained.splits.vocabulary),
+            "training_tokens": len(trained.splits.streams[0]),
         }
         if leak:
-            values["padding left out"] = measures.measure(trained, settings, seed)
-        tensors = {}
-        if text == "chain" and variant in PAGE and seed < 3:
-            values["vocabulary"] = splits.vocabulary.words
+            values["padding left out"] = measures.measure(trained, job.settings, job.seed)
+        if job.text == "chain" and job.variant in PAGE and job.seed < 3:
+            values["vocabulary"] = trained.splits.vocabulary.words
             for part in ("model", "critic"):
                 state = getattr(trained, part).state_dict()
                 tensors |= {f"{part}.{name}": value.half() for name, value in state.items()}
-        if text == "shakespeare":
-            values["questions"] = measures.make_questions(trained, seed)
+        if job.text == "shakespeare":
+            values["questions"] = measures.make_questions(trained, job.seed)
             values["passages"] = measures.make_passages(trained)
         return values, tensors
 
-    name = run_name(text, variant, seed)
-    return results.get(name, compute, context(profile, settings), seed=seed)
+    return job.get(compute)
 
 
-def measure_samples(
-    profile: profiles.Profile, recipe: Recipe, text: str, trained: Trained, seed: int
-) -> dict[str, Any]:
+def measure_samples(job: Job, trained: Trained) -> dict[str, Any]:
     """What the model writes, measured: topics counted, or a bound by the likelihood's critic."""
-    settings, vocabulary = recipe.texts[text], trained.splits.vocabulary
-    texts = measures.write_texts(trained, settings, seed)
+    vocabulary = trained.splits.vocabulary
+    texts = measures.write_texts(trained, job.settings, job.seed)
     values: dict[str, Any] = {"n_sentences": sum(len(sentences) for sentences in texts)}
-    if settings.source:
-        judge = train(profile, text, settings, "likelihood", seed)
-        values["bound"] = measures.bound_by_distance(judge, texts, settings, seed)
+    if job.settings.source:
+        judge = train(job._replace(variant="likelihood"))
+        values["bound"] = measures.bound_by_distance(judge, texts, job.settings, job.seed)
     else:
         values["information"] = measures.topic_information(texts, vocabulary)
-    if settings.reverse_steps:
+    if job.settings.reverse_steps:
         sentences = [ids for sentences in texts for ids in sentences]
         stream = measures.join_sentences(sentences, vocabulary.end)
-        values["tokens"] = len(stream)
-        values["reverse_nll"] = reverse_nll(stream, trained.splits, settings, seed, profile.device)
+        values |= {"tokens": len(stream), "reverse_nll": reverse_nll(job, stream)}
     return values
 
 
-def real_text(profile: profiles.Profile, recipe: Recipe, text: str, seed: int) -> Result:
+def real_text(job: Job) -> Result:
     """The measures of written text, taken of real text instead.
 
     The bound is of the test text; what a small model learns from is as much training text as the
     models wrote.
     """
-    settings = recipe.texts[text]
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
-        written = result(profile, recipe, text, "likelihood", seed).values["samples"]["tokens"]
-        splits = load_splits(settings, seed)
-        stream = splits.streams[0][:written]
-        values: dict[str, Any] = {
-            "reverse_nll": reverse_nll(stream, splits, settings, seed, profile.device)
-        }
-        if settings.source:
-            judge = train(profile, text, settings, "likelihood", seed)
-            end = splits.vocabulary.end
-            sentences = list(measures.split_sentences(splits.streams[2].tolist(), end))
-            values["bound"] = measures.bound_by_distance(judge, [sentences], settings, seed)
+        base, splits = job._replace(variant="likelihood"), job.splits
+        written = result(base).values["samples"]["tokens"]
+        values: dict[str, Any] = {"reverse_nll": reverse_nll(job, splits.streams[0][:written])}
+        if job.settings.source:
+            ids, end = splits.streams[2].tolist(), splits.vocabulary.end
+            texts = [list(measures.split_sentences(ids, end))]
+            bound = measures.bound_by_distance(train(base), texts, job.settings, job.seed)
+            values["bound"] = bound
         return values, {}
 
-    name = run_name(text, "real", seed)
-    return results.get(name, compute, context(profile, settings), seed=seed)
+    return job.get(compute)
 
 
-def reread(
-    profile: profiles.Profile, recipe: Recipe, variant: str, seed: int
-) -> tuple[Result, Trained]:
-    """A published result of the chain, with the model and critic of its weights."""
-    settings = recipe.texts["chain"]
-    published = result(profile, recipe, "chain", variant, seed)
-    splits = load_splits(settings, seed)
-    learner = Learner(len(splits.vocabulary), settings, VARIANTS[variant])
+def reread(job: Job) -> Trained:
+    """The model and critic of a published result's weights."""
+    published = result(job)
+    learner = Learner(len(job.splits.vocabulary), job.settings, VARIANTS[job.variant])
     weights = {name: value.float() for name, value in published.tensors.items()}
     learner.load_state_dict(weights, strict=False)
     learner.requires_grad_(False)
-    return published, Trained(learner.model, learner.critic, splits, published.values["rows"])
+    return Trained(learner.model, learner.critic, job.splits, published.values["rows"])
 
 
 def verify(
     profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES
 ) -> list[dict[str, Any]]:
     """The measures of the chain's published weights, again, on the same text with other noise."""
-    recipe, seeds, checks = recipes[profile.name], range(1, 7), []
-    settings = recipe.texts["chain"]
+    settings, seeds, checks = recipes[profile.name].texts["chain"], range(1, 7), []
     for variant in PAGE:
-        published, trained = reread(profile, recipe, variant, 0)
-        final = published.values["final"]
+        job = Job(profile, "chain", settings, variant, 0)
+        published, trained = result(job).values, reread(job)
         repeated = [measures.measure(trained, settings, seed) for seed in seeds]
-        checks += [
-            check(f"chain {variant}, {name}", final[name], [x[name] for x in repeated], 2e-3)
-            for name in ("nll", "bound", "retrieval_random")
-        ]
+        for name in ("nll", "bound", "retrieval_random"):
+            values = [x[name] for x in repeated]
+            checks.append(check(f"chain {variant}, {name}", published["final"][name], values, 2e-3))
         texts = [measures.write_texts(trained, settings, seed) for seed in seeds]
         first = [measures.topic_information(x, trained.splits.vocabulary)[0] for x in texts]
-        information = published.values["samples"]["information"][0]
+        information = published["samples"]["information"][0]
         checks.append(check(f"chain {variant}, written", information, first))
     return checks

@@ -111,7 +111,7 @@ def summary(runs: list[Result]) -> Summary:
         columns += [values.mean((0, 2)), torch.sqrt(over_images + over_seeds)]
     beta, _, _, distortion, _, log_z, _ = columns
     lines = -log_z[:, None] - beta[:, None] * distortion
-    return Summary(*columns, lines.amax(0))
+    return Summary._make([*columns, lines.amax(0)])
 
 
 def high_slopes(runs: list[Result]) -> Tensor:
@@ -132,7 +132,8 @@ def distortion_difference(
     """One model's distortion minus another's at the largest beta, over the seeds of both."""
     pairs = zip(chapter.runs[model, ending], chapter.runs[control, ending], strict=False)
     means = [[r.tensors["distortion"][-1].mean() for r in pair] for pair in pairs]
-    return paired_difference(*torch.tensor(means, dtype=torch.float64).T)
+    treated, control_means = torch.tensor(means, dtype=torch.float64).T
+    return paired_difference(treated, control_means)
 
 
 class Excess(NamedTuple):

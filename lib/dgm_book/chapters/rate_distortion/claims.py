@@ -119,8 +119,8 @@ def _variances(result: Result, schedule: str, r: int) -> Tensor:
 
 def _ratio(result: Result, schedule: str = "adaptive", r: int = -1) -> Interval:
     """A schedule's variance of log w over sigmoid's: geometric mean over images and seeds."""
-    pair = (_variances(result, name, r).flatten().log() for name in (schedule, "sigmoid"))
-    logs = paired_difference(*pair)
+    ours, sigmoid = (_variances(result, s, r).flatten().log() for s in (schedule, "sigmoid"))
+    logs = paired_difference(ours, sigmoid)
     return logs._replace(**{end: math.exp(getattr(logs, end)) for end in ("mean", "low", "high")})
 
 
@@ -140,13 +140,13 @@ def _schedules(chapter: Chapter, suffix: str = "", r: int = -1) -> tuple[bool | 
 
 
 def _schedule_outcome(
-    chapter: Chapter, end: int, suffix: str = "", r: int = -1, **values: Any
+    chapter: Chapter, values: dict[str, Any], end: int, suffix: str = "", r: int = -1
 ) -> Outcome:
     holds, ratios = _schedules(chapter, suffix, r)
     limit, sizes = limit_ratios(chapter)[end], chapter.recipe.comparison
-    values["limit"] = (float(limit.mean()), float(limit.min()), float(limit.max()))
+    limits = float(limit.mean()), float(limit.min()), float(limit.max())
     scale = f"{sizes.n_images} test images, {len(sizes.seeds)} annealings"
-    return Outcome(holds, {"ratios": ratios, **values}, scale)
+    return Outcome(holds, {"ratios": ratios, "limit": limits, **values}, scale)
 
 
 def _schedules_where_distortion_is_ten(chapter: Chapter) -> Outcome:
@@ -156,27 +156,25 @@ def _schedules_where_distortion_is_ten(chapter: Chapter) -> Outcome:
     nearest = (curve["distortion"][:, :n_images].mean(1) - 10.0).abs().argmin()
     r = int((compared["beta"] / curve["beta"][nearest]).log().abs().argmin())
     values = {"beta": float(compared["beta"][r]), "top": float(curve["beta"][-1])}
-    return _schedule_outcome(chapter, -1, r=r, **values)
+    return _schedule_outcome(chapter, values, -1, r=r)
 
 
 def _schedules_to_the_paper_s_beta(chapter: Chapter) -> Outcome:
-    return _schedule_outcome(chapter, -1, "-far", top=recipes.PAPER_BETA)
+    return _schedule_outcome(chapter, {"top": recipes.PAPER_BETA}, -1, "-far")
 
 
 def _schedules_to_this_chapter_s_beta(chapter: Chapter) -> Outcome:
     fewest, *_, most = chapter.recipe.comparison.budgets * 2
     tried = {s: _ratio(chapter.one(f"schedules{fewest}-{s}")) for s in recipes.SAMPLERS}
-    return _schedule_outcome(
-        chapter,
-        1,
-        top=float(chapter.one("curve").tensors["beta"][-1]),
-        fresh=_schedules(chapter, "-fresh")[1],
-        leapfrogs=recipes.PAPER_LEAPFROG,
-        budget=fewest,
-        pairs=tried["steady"].n,
-        default=_interval(_ratio(chapter.one(f"schedules{most}"), "default"), "%.2f"),
-        **{name: _interval(ratio, "%.2f") for name, ratio in tried.items()},
-    )
+    values = {name: _interval(ratio, "%.2f") for name, ratio in tried.items()} | {
+        "top": float(chapter.one("curve").tensors["beta"][-1]),
+        "fresh": _schedules(chapter, "-fresh")[1],
+        "leapfrogs": recipes.PAPER_LEAPFROG,
+        "budget": fewest,
+        "pairs": tried["steady"].n,
+        "default": _interval(_ratio(chapter.one(f"schedules{most}"), "default"), "%.2f"),
+    }
+    return _schedule_outcome(chapter, values, 1)
 
 
 def _small_codes_meet_a_floor(chapter: Chapter) -> Outcome:
@@ -292,9 +290,11 @@ def _at_thirty(chapter: Chapter, model: str, ending: str = "unseen") -> Tensor:
 
 
 def _memorisation_shows(chapter: Chapter) -> Outcome:
-    models = ("vae10-few", "vae10")
-    more = [(_at_thirty(chapter, m) - _at_thirty(chapter, m, "seen")).mean(1) for m in models]
-    memory = paired_difference(*more)
+    limited, whole = (
+        (_at_thirty(chapter, m) - _at_thirty(chapter, m, "seen")).mean(1)
+        for m in ("vae10-few", "vae10")
+    )
+    memory = paired_difference(limited, whole)
     scale = scale_of(chapter, ["vae10-few"], "unseen")
     return Outcome(is_above_zero(memory), {"memory": memory}, scale)
 
@@ -312,7 +312,8 @@ def _dropped_modes_show(chapter: Chapter) -> Outcome:
 
 
 def _underfitting_shows(chapter: Chapter) -> Outcome:
-    short = paired_difference(*(_at_thirty(chapter, m).mean(1) for m in ("vae10-short", "vae10")))
+    early, trained = (_at_thirty(chapter, m).mean(1) for m in ("vae10-short", "vae10"))
+    short = paired_difference(early, trained)
     scale = scale_of(chapter, ["vae10-short"], "unseen")
     return Outcome(is_above_zero(short), {"short": short}, scale)
 

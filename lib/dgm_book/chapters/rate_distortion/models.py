@@ -70,14 +70,19 @@ def context(profile: Profile, name: str = "vae10", recipe: Recipe | None = None)
 
 @functools.lru_cache(maxsize=4)
 def pictures(dataset: str, split: str) -> images.Images:
-    """A split as rows of pixels: digits from 0 to 1, CIFAR-10 and its stand-in from -1 to 1."""
+    """A split as rows of pixels: digits from 0 to 1, CIFAR-10 and its stand-in from -1 to 1.
+
+    The shape of those in colour has three sides, more than `Images` declares.
+    """
     if dataset == "cifar10":
         data = cifar.load(split)
-        return images.Images(data.x.flatten(1).float() / 127.5 - 1, data.y, data.x.shape[1:])
+        x, shape = data.x.flatten(1).float() / 127.5 - 1, data.x.shape[1:]
+        return images.Images(x, data.y, shape)  # pyright: ignore[reportArgumentType]
     if dataset == "colour":  # for smoke: digits in three equal colours, each pixel four times
         grey = images.load("digits", split)
         large = grey.x.view(-1, 1, 8, 8).repeat_interleave(4, 2).repeat_interleave(4, 3)
-        return images.Images(large.expand(-1, 3, -1, -1).flatten(1) * 2 - 1, grey.y, (3, 32, 32))
+        x, shape = large.expand(-1, 3, -1, -1).flatten(1) * 2 - 1, (3, 32, 32)
+        return images.Images(x, grey.y, shape)  # pyright: ignore[reportArgumentType]
     return images.load(dataset, split)
 
 
@@ -139,6 +144,10 @@ def decoder(job: Job) -> nn.Sequential:
 class Adversaries(nn.Module):
     """A decoder with its discriminator, and an encoder if it has one."""
 
+    decoder: nn.Sequential
+    discriminator: nn.Module
+    encoder: nn.Module | None
+
     def __init__(
         self, decoder: nn.Sequential, discriminator: nn.Module, encoder: nn.Module | None = None
     ) -> None:
@@ -177,18 +186,16 @@ def train(job: Job) -> ImageVAE | Adversaries:
     with torch.random.fork_rng():
         torch.manual_seed(job.seed)
         network = build(job, pictures(job.dataset, "test").shape).to(device, job.profile.dtype)
-    step, steps, rate, momenta = {
-        "VAE": (_vae_step, sizes.steps, sizes.learning_rate, (0.9, 0.999)),
-        "GAN": (_gan_step(job, x.shape), sizes.gan_steps, 2e-4, (0.5, 0.999)),
-        "AAE": (_aae_step, sizes.steps, sizes.learning_rate, (0.9, 0.999)),
-    }[model.family]
+    is_gan = model.family == "GAN"
+    steps = sizes.gan_steps if is_gan else sizes.steps
     if model.damage:
         steps = sizes.short_steps if model.damage == "short" else sizes.damaged_steps
-    batch_size = min(64 if model.family == "GAN" else sizes.batch_size, len(x))
+    rate, momenta = (2e-4, (0.5, 0.999)) if is_gan else (sizes.learning_rate, (0.9, 0.999))
+    batch_size = min(64 if is_gan else sizes.batch_size, len(x))
     optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=momenta)
     picks = minibatches(len(x), batch_size, job.seed)
     fit(
-        step,
+        _step(network, job),
         lambda i: x[picks(i).to(x.device)],
         TrainingState(network, optimizer, torch.Generator(device).manual_seed(job.seed)),
         job.recipe.colour.steps if model.colour else steps,
@@ -199,50 +206,54 @@ def train(job: Job) -> ImageVAE | Adversaries:
     return network.eval()
 
 
-def _vae_step(state: TrainingState, x: Tensor) -> dict[str, Tensor]:
-    bound = vae_objective(state.model, x, state.generator)
+def _step(network: ImageVAE | Adversaries, job: Job) -> Callable:
+    if isinstance(network, ImageVAE):
+        return functools.partial(_vae_step, network)
+    if network.encoder is not None:
+        return functools.partial(_aae_step, network, network.encoder)
+    return functools.partial(_gan_step, network, job)
+
+
+def _vae_step(network: ImageVAE, state: TrainingState, x: Tensor) -> dict[str, Tensor]:
+    bound = vae_objective(network, x, state.generator)
     loss = -bound.value.mean()
     _descend(state, loss)
     return {"loss": loss.detach(), "kl": bound.kl.detach().mean()}
 
 
-def _gan_step(job: Job, shape: torch.Size) -> Callable:
+def _gan_step(network: Adversaries, job: Job, state: TrainingState, x: Tensor) -> dict[str, Tensor]:
     """Non-saturating losses; a gradient penalty for digits, a DCGAN's own recipe for colours."""
-    model, n_layers = job.model, len(job.recipe.colour.discriminator)
-    side = int((shape[1] // 3) ** 0.5)
-    image = (3, side, side) if model.colour else shape[1:]
-
-    def step(state: TrainingState, x: Tensor) -> dict[str, Tensor]:
-        network, generator = state.model, state.generator
-        options = {"generator": generator, "dtype": x.dtype, "device": x.device}
-        codes = torch.randn(len(x), model.latent_dim, **options)
-        with torch.no_grad():
-            fake = network.decoder(codes)
-        critic = discriminator_objective(
-            network.discriminator,
-            x.view(-1, *image),
-            fake,
-            generator,
-            weight=float(model.colour == "bre"),
-            layers=tuple(inner_layers(n_layers)) if model.colour == "bre" else None,
-            penalty="gradient" if model.colour in ("", "gp") else None,
-            penalty_weight=10.0,
-        )
-        _descend(state, critic.value)
-        fooled = generator_objective(network.discriminator, network.decoder(codes))
-        _descend(state, fooled, network.decoder)
-        return {"discriminator": critic.value.detach(), "generator": fooled.detach()}
-
-    return step
+    colour, n_layers = job.model.colour, len(job.recipe.colour.discriminator)
+    side = int((x.shape[1] // 3) ** 0.5)
+    image = (3, side, side) if colour else x.shape[1:]
+    options = {"generator": state.generator, "dtype": x.dtype, "device": x.device}
+    codes = torch.randn(len(x), job.model.latent_dim, **options)
+    with torch.no_grad():
+        fake = network.decoder(codes)
+    critic = discriminator_objective(
+        network.discriminator,
+        x.view(-1, *image),
+        fake,
+        state.generator,
+        weight=float(colour == "bre"),
+        layers=tuple(inner_layers(n_layers)) if colour == "bre" else None,
+        penalty="gradient" if colour in ("", "gp") else None,
+        penalty_weight=10.0,
+    )
+    _descend(state, critic.value)
+    fooled = generator_objective(network.discriminator, network.decoder(codes))
+    _descend(state, fooled, network.decoder)
+    return {"discriminator": critic.value.detach(), "generator": fooled.detach()}
 
 
-def _aae_step(state: TrainingState, x: Tensor) -> dict[str, Tensor]:
+def _aae_step(
+    network: Adversaries, encoder: nn.Module, state: TrainingState, x: Tensor
+) -> dict[str, Tensor]:
     """Squared error of a deterministic code, whose distribution a critic pushes to the prior."""
-    network = state.model
-    code = network.encoder(x)
+    code = encoder(x)
     error = (network.decoder(code) - x).square().sum(1).mean()
     fooled = softplus(-network.discriminator(code)).mean()
-    _descend(state, error + recipes.AAE_WEIGHT * fooled, network.encoder, network.decoder)
+    _descend(state, error + recipes.AAE_WEIGHT * fooled, encoder, network.decoder)
     prior = torch.randn(code.shape, generator=state.generator, dtype=x.dtype, device=x.device)
     real, fake = network.discriminator(prior), network.discriminator(code.detach())
     critic = softplus(-real).mean() + softplus(fake).mean()

@@ -175,7 +175,7 @@ def curve(job: Job) -> Computed:
     sizes = annealing_of(job.name, job.recipe)
     measured = anneal(job, sizes, seed=job.seed, checkpoint=job.checkpoint("curve"))
     tensors = terms(measured, "ess", "acceptance")
-    if job.seed == 0 and job.name in recipes.CODES:
+    if job.seed == 0 and job.name in recipes.CODES and measured.codes is not None:
         tensors["codes"] = measured.codes[:, : recipes.N_CODES].float()
     total = sizes.temperatures_per_beta * len(sizes.betas)
     return {"n_images": measured.rate.shape[1], "n_temperatures": total}, tensors
@@ -340,6 +340,8 @@ def schedule_limits(job: Job) -> Computed:
     rows: dict[str, list[list[float]]] = {"adaptive": [], "sigmoid": []}
     for seed in sizes.seeds[:3]:
         pilot = _comparison_curve(job, recorded[-1], total, seed).step_sizes
+        assert pilot is not None
+        assert pilot.energy_variance is not None
         energy = pilot.beta, pilot.energy_variance
         laid = {
             "adaptive": [schedules.equal_length(betas, total, *energy) for betas in recorded],
@@ -356,7 +358,7 @@ def schedule_limits(job: Job) -> Computed:
 def cost(job: Job) -> Computed:
     """Seconds of the whole curve, and of a run that records the last beta alone, in turns."""
     whole, x = job.recipe.coarse, test_images(job)[:10]
-    total = (len(whole.betas) + 1) * whole.temperatures_per_beta
+    total = len(whole.betas) * whole.temperatures_per_beta
     last = whole._replace(betas=job.recipe.annealing.betas[-1:], temperatures_per_beta=total)
     seconds: dict[str, list[float]] = {"curve": [], "likelihood": []}
     for _ in range(5):
@@ -479,7 +481,7 @@ def encoder_curve(job: Job) -> Computed:
 def curve_at_encoder_betas(job: Job) -> Computed:
     """The annealed points at the encoder's betas."""
     sizes = job.recipe.coarse
-    per_beta = (len(sizes.betas) + 1) * sizes.temperatures_per_beta // 7
+    per_beta = len(sizes.betas) * sizes.temperatures_per_beta // 7
     sizes = sizes._replace(betas=job.recipe.encoder.betas, temperatures_per_beta=per_beta)
     return {}, terms(anneal(job, sizes))
 
@@ -490,8 +492,8 @@ def encoder_terms(
     """KL divergence and mean squared error of each image, both (N,)."""
     mu, logvar = encoder(x).chunk(2, 1)
     rate = gaussian_kl(mu, logvar, validate=False)
-    repeated = [t.repeat(n_samples, 1) for t in (mu, logvar)]
-    images = network(reparameterise(*repeated, generator)).view(n_samples, *x.shape)
+    codes = reparameterise(mu.repeat(n_samples, 1), logvar.repeat(n_samples, 1), generator)
+    images = network(codes).view(n_samples, *x.shape)
     return rate, (images - x).square().sum(2).mean(0)
 
 

@@ -33,12 +33,12 @@ def results_folder(monkeypatch, tmp_path):
     return tmp_path
 
 
-def train(variant="phase I", seed=0, **changes):
-    return runs.train(SMOKE, "chain", TINY._replace(**changes), variant, seed)
+def make_job(variant="phase I", seed=0, text="chain", **changes):
+    return runs.Job(SMOKE, text, TINY._replace(**changes), variant, seed)
 
 
-def recipe(text="chain", **changes):
-    return RECIPES["smoke"]._replace(texts={text: TINY._replace(**changes)})
+def train(*arguments, **changes):
+    return runs.train(make_job(*arguments, **changes))
 
 
 def same(one, other):
@@ -66,14 +66,15 @@ def test_every_profile_has_settings_and_one_name_for_each_of_its_runs():
 
 
 def test_the_seeds_share_out_all_runs(monkeypatch):
-    monkeypatch.setattr(runs, "result", lambda profile, recipe, *run: run)
-    monkeypatch.setattr(runs, "real_text", lambda profile, recipe, *run: run)
+    monkeypatch.setattr(runs, "result", lambda job: job.name)
+    monkeypatch.setattr(runs, "real_text", lambda job: job.name)
     for name, recipe in RECIPES.items():
         profile = profiles.get(name)
         seeds = range(7, 7 + profile.n_seeds)
-        shared = [run for seed in seeds for run in runs.run(profile, seed, first_seed=7)]
-        expected = [(*rest, n + 7) for *rest, n in (*recipe.runs, *recipe.real)]
-        assert sorted(shared, key=str) == sorted(expected, key=str)
+        names = [run for seed in seeds for run in runs.run(profile, seed, first_seed=7)]
+        expected = [runs.run_name(*run, n + 7) for *run, n in recipe.runs]
+        expected += [runs.run_name(text, "real", n + 7) for text, n in recipe.real]
+        assert sorted(names) == sorted(expected)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -246,21 +247,19 @@ def test_window_lengths_of_the_released_recipe():
 
 
 def test_a_reader_does_not_expect_what_is_never_written():
-    settings = TINY._replace(reverse_steps=200, width=32, n_training=300)
-    splits = measures.load_splits(settings, 0)
-    real = runs.reverse_nll(splits.streams[0], splits, settings, 0, "cpu")
-    word, end = splits.vocabulary.first_word, splits.vocabulary.end
+    job = make_job(reverse_steps=200, width=32, n_training=300)
+    word, end = job.splits.vocabulary.first_word, job.splits.vocabulary.end
     dull_text = measures.join_sentences([[word] * 5] * 60, end)
-    assert real < runs.reverse_nll(dull_text, splits, settings, 0, "cpu")
+    assert runs.reverse_nll(job, job.splits.streams[0]) < runs.reverse_nll(job, dull_text)
 
 
 def test_results_of_a_chain():
-    tiny = recipe(steps=4, sample_tokens=3000, chain=Chain(order="cycle"))
-    result = runs.result(SMOKE, tiny, "chain", "likelihood", 0)
+    job = make_job("likelihood", steps=4, sample_tokens=3000, chain=Chain(order="cycle"))
+    result = runs.result(job)
     assert result.values["vocabulary"]
     assert result.tensors["model.embedding.weight"].dtype == torch.float16
-    assert runs.real_text(SMOKE, tiny, "chain", 0).values["reverse_nll"] > 0
-    leaky = runs.result(SMOKE, tiny, "chain", "padding read", 0).values
+    assert runs.real_text(job._replace(variant="real")).values["reverse_nll"] > 0
+    leaky = runs.result(job._replace(variant="padding read")).values
     assert leaky["final"]["bound"] != leaky["padding left out"]["bound"]
 
 
@@ -280,9 +279,9 @@ def test_a_text_without_topics_is_judged_by_the_critic_of_its_likelihood(monkeyp
     monkeypatch.setattr(measures.text, "load", load)
     monkeypatch.setattr(measures, "bound_by_distance", watched)
     changes = {"n_training": None, "n_validation": 50, "n_test": None, "steps": 30}
-    tiny = recipe("shakespeare", source="shakespeare", sample_tokens=1500, **changes)
-    results = [runs.result(SMOKE, tiny, "shakespeare", variant, 0) for variant in PAGE]
-    real = runs.real_text(SMOKE, tiny, "shakespeare", 0)
+    job = make_job(text="shakespeare", source="shakespeare", sample_tokens=1500, **changes)
+    results = [runs.result(job._replace(variant=variant)) for variant in PAGE]
+    real = runs.real_text(job._replace(variant="real"))
     for bounds in (*(r.values["samples"]["bound"] for r in results), real.values["bound"]):
         assert len(bounds) == len(DISTANCES)
         assert all(math.isfinite(x) for x in bounds)

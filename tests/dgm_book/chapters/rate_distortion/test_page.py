@@ -482,7 +482,7 @@ class TestSmoke:
         chapter = page.chapter("auto")
         assert chapter.profile.name == "smoke"
         assert chapter.shape == (8, 8)
-        assert chapter.one("curve").tensors["rate"].shape == (16, 12)
+        assert chapter.one("curve").tensors["rate"].shape == (17, 12)
         assert [r.values["beta"] for r in chapter.gaps["vae2"]] == [0.35, 1.1, 200.0]
         assert all("earlier code" not in page.badge(chapter, k) for k in page.evidence(chapter))
         path = results.folder() / CHAPTER / "smoke" / "results.json"
@@ -519,11 +519,11 @@ class TestSmoke:
         assert {c["family"] for c in shown} == {"VAE", "GAN", "GAN shallow", "AAE"}
         for curve in shown:
             assert ("codes" in curve) == (curve["model"] in ("vae2", "vae10", "gan10"))
-            assert 2 <= len(curve["beta"]) == len(curve["legendre_rate"]) <= 16
+            assert 2 <= len(curve["beta"]) == len(curve["legendre_rate"]) <= 17
             ess = chapter.one("curve", curve["model"]).tensors["ess"].mean(1)
             assert bool((ess[2 : len(curve["beta"])] >= 2).all())
         lab = page.damage(chapter)
-        assert lab["wide_log_z"].shape == (4, 5, 6)
+        assert lab["wide_log_z"].shape == (4, 6, 6)
         assert " 6 test images, 1 seed " in page.badge(chapter, "damage")
         training = chapter.one("training", "vae2")
         n_means, n_test = len(training.tensors["means"]), training.values["elbo"]["n"]
