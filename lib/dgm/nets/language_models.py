@@ -83,15 +83,13 @@ class TiedHead(nn.Module):
         generator: Generator | None = None,
     ) -> MixtureLoss:
         """As `mixture_of_softmaxes_nll`, for states (B, T, H), targets and weights (B, T)."""
-        shape = states.shape[:2]
-        if targets.shape != shape or (weights is not None and weights.shape != shape):
-            shapes = [(*x.shape,) for x in (targets, weights) if x is not None]
-            raise ValueError(f"want targets and weights {(*shape,)} as the states, got {shapes}")
+        shapes = [(*x.shape,) for x in (targets, weights) if x is not None]
+        if any(shape != (*states.shape[:2],) for shape in shapes):
+            raise ValueError(f"states {(*states.shape,)} want targets and weights so, got {shapes}")
         if weights is None:
             latent, log_prior = (x.flatten(0, 1) for x in self.experts(states, generator))
-            total, tokens = mixture_of_softmaxes_nll(
-                latent, log_prior, embedding, self.bias, targets.flatten()
-            )
+            parts = latent, log_prior, embedding, self.bias, targets.flatten()
+            total, tokens = mixture_of_softmaxes_nll(*parts)
             return MixtureLoss(total, tokens.view_as(targets))
         inside = weights != 0
         # Leaving these positions out of the result alone would leave 0 * NaN in the gradient.

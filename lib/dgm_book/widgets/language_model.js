@@ -4,7 +4,7 @@
 const MARKERS = ["<pad>", "<s>", "</s>", "<unk>"];
 const [END, UNKNOWN] = [2, 3];
 
-// The number in [0, 1) that draws a word, as `uniform` of language_weights.py.
+// The number in [0, 1) that draws a word: `murmur_mix` of hashing.py, of a number that no other place has.
 function uniform(seed, sentence, word) {
   let x = Math.imul((seed * 64 + sentence) * 64 + word + 1, 0x9e3779b1);
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);

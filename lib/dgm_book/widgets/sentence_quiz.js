@@ -3,7 +3,7 @@
 const LOOKS = [["dgm-exact", MARKS.circle], ["dgm-first", MARKS.square], ["dgm-second", MARKS.triangle], ["dgm-third", MARKS.diamond]];
 const SAID = { true: "\u2713 this one follows", false: "this one does not follow" };
 
-// The ends of Wilson's 95 % interval, as `wilson` of sentence_quiz.py.
+// The ends of Wilson's 95 % interval.
 function wilson(right, n) {
   const z2 = 1.959964 ** 2;
   const a = right / n;

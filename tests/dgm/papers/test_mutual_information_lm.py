@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dgm.data.synthetic import topic_chain_information
-from dgm.nets.language_models import AWDLSTM, Dropouts, TransformerLM
+from dgm.nets.language_models import AWDLSTM, Dropouts, Reading, TransformerLM
+from dgm.nets.mixture_of_softmaxes import MixtureLoss
 from dgm.papers.mutual_information_lm import (
     BASES,
     SegmentCritic,
@@ -397,6 +398,30 @@ class TestWeights:
 
 
 class TestLikelihood:
+    def test_penalties_of_states_that_are_known(self):
+        class Known:
+            def __init__(self, states):
+                self.states = states
+
+            def read(self, tokens, state, generator):
+                return Reading((self.states,), 2 * self.states, None)
+
+            def loss(self, output, targets, weights, generator):
+                return MixtureLoss(output.new_zeros(()), output.new_zeros(targets.shape))
+
+        def penalties(states):
+            tokens = torch.zeros(2, states.shape[1] + 1, dtype=torch.int64)
+            terms = likelihood_objective(Known(states), tokens, None, None)
+            return [float(terms.activation), float(terms.slowness)]
+
+        assert penalties(torch.zeros(2, 5, 3)) == [0, 0]
+        assert penalties(torch.ones(2, 5, 3)) == [4, 0]
+        h = normal(2, 5, 3)
+        size, step = penalties(h)
+        close(size, 4 * (h**2).mean())
+        close(step, sum(float(((h[:, t + 1] - h[:, t]) ** 2).sum()) for t in range(4)) / 24)
+        assert penalties(h[:, :1])[1] == 0
+
     def test_terms_add_up(self):
         model = make_model()
         x = torch.randint(V, (3, 8), generator=rng())

@@ -1,7 +1,7 @@
 """Chapter 2's measures of a model, of its critic, and of what the model writes; nats."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -65,7 +65,7 @@ def _load_splits(settings: Settings, seed: int) -> Splits:
     )
 
 
-def join_sentences(sentences: Sequence[Sequence[int]], end: int) -> Tensor:
+def join_sentences(sentences: Iterable[Sequence[int]], end: int) -> Tensor:
     """A text as one row of ids, (N,): an end marker, then each sentence with its own."""
     return torch.tensor([end, *(token for ids in sentences for token in (*ids, end))])
 
@@ -219,12 +219,9 @@ def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: in
         ValueError: texts without a pair of sentences so far apart.
     """
     vocabulary = judge.splits.vocabulary
-    table = paper.make_segments(
-        [ids for sentences in texts for ids in sentences],
-        vocabulary.end,
-        vocabulary.unknown,
-        settings.longest,
-    )
+    sentences = [ids for row in texts for ids in row]
+    end, unknown = vocabulary.end, vocabulary.unknown
+    table = paper.make_segments(sentences, end, unknown, settings.longest)
     features = read_features(judge.model, table)
     device, n = features.device, len(features)
     text_index = torch.tensor([i for i, row in enumerate(texts) for _ in row], device=device)
@@ -246,42 +243,35 @@ def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: in
 
 def make_questions(trained: Trained, seed: int = 0, n: int = 40) -> list[dict[str, Any]]:
     """Test sentences as long as most, what follows each or does not, and the critic's scores."""
-    splits = trained.splits
+    splits, generator = trained.splits, torch.Generator().manual_seed(seed)
     lengths = splits.segments[2].lengths
-    generator = torch.Generator().manual_seed(seed)
     long = lengths >= lengths.median()
     places = torch.nonzero(long[:-1] & long[1:])[:, 0]
     anchor = places[torch.randperm(len(places), generator=generator)[:n]]
     others = distractors(anchor, len(lengths), 40, generator)
-    other = torch.stack([row[long[row]][0] for row in others])
+    second = torch.stack([anchor + 1, torch.stack([row[long[row]][0] for row in others])], 1)
     features = read_features(trained.model, splits.segments[2])
-    second = torch.stack([anchor + 1, other], 1)
-    scores = pair_scores(trained.critic, features, anchor, second).tolist()
+    scores = pair_scores(trained.critic, features, anchor, second)
     answers = torch.randint(2, (len(anchor),), generator=generator).tolist()
-    return [
-        {
-            "sentence": splits.test[place],
-            "options": [splits.test[i] for i in (pair[::-1] if answer else pair)],
-            "answer": answer,
-            "scores": score[::-1] if answer else score,
-        }
-        for place, pair, score, answer in zip(
-            anchor.tolist(), second.tolist(), scores, answers, strict=True
-        )
-    ]
+    questions = []
+    for place, pair, score, answer in zip(anchor, second, scores, answers, strict=True):
+        order = [answer, 1 - answer]  # the one that follows stands at the answer's place
+        options = [splits.test[i] for i in pair[order].tolist()]
+        question = {"sentence": splits.test[int(place)], "options": options, "answer": answer}
+        questions.append(question | {"scores": score[order].tolist()})
+    return questions
 
 
 def make_passages(
     trained: Trained, starts: Sequence[int] = (0, 200), n: int = 16, k: int = 12
 ) -> list[dict[str, Any]]:
     """Stretches of the test text; the critic's scores of their first sentences with the next k."""
-    texts = trained.splits.test
+    texts, passages = trained.splits.test, []
     features = read_features(trained.model, trained.splits.segments[2])
-    passages = []
     for start in (min(start, len(texts) - n) for start in starts):
-        anchors = list(range(n - k))
-        first = start + torch.tensor(anchors)
-        scores = pair_scores(trained.critic, features, first, first[:, None] + 1 + torch.arange(k))
-        stretch = {"texts": texts[start : start + n], "anchors": anchors}
-        passages.append(stretch | {"scores": scores.tolist()})
+        first = start + torch.arange(n - k)
+        second = first[:, None] + 1 + torch.arange(k)
+        scores = pair_scores(trained.critic, features, first, second).tolist()
+        stretch = {"texts": texts[start : start + n], "anchors": list(range(n - k))}
+        passages.append(stretch | {"scores": scores})
     return passages

@@ -182,13 +182,12 @@ def read_chain(chapter: Chapter, variant: str) -> measures.Trained:
     return reread(Job(chapter.profile, "chain", settings, variant, seed))
 
 
-def page_openings(words: tuple[int, int] = (2, 4)) -> list[str]:
+def page_openings() -> list[str]:
     """Openings of the storyteller: one of each of four topics, and one that mixes two."""
-    texts, topics = topic_chain(400, 99, words=words)
+    texts, topics = topic_chain(400, 99, words=(2, 4))
     places = [(topics == k).nonzero().flatten().tolist() for k in range(6)]
-    first = [texts[place[0]] for place in places[:4]]
     a, b = (texts[place[1]].split() for place in places[4:])
-    return [*first, " ".join(a[:3] + b[:3])]
+    return [*(texts[place[0]] for place in places[:4]), " ".join(a[:3] + b[:3])]
 
 
 def page_curves(chapter: Chapter) -> dict[str, Any]:
@@ -271,11 +270,8 @@ def page_decay(chapter: Chapter) -> list[dict[str, Any]]:
 
 def page_ladder(chapter: Chapter, text: str) -> list[dict[str, Any]]:
     """Measurements of every seed, likelihood alone first, for `figures.ladder`."""
-    titles = {
-        "nll": "test loss (nats per token)",
-        "bound": "held-out bound (nats)",
-        "written": "written text (nats)",
-    }
+    titles = {"nll": "test loss (nats per token)", "bound": "held-out bound (nats)"}
+    titles["written"] = "written text (nats)"
     return [
         {"title": title, "rows": {v: chapter.values(text, x, v) for v in chapter.texts[text]}}
         for x, title in titles.items()

@@ -1,5 +1,6 @@
 """Chapter 2's runs: training, its results, and their verification."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -361,7 +362,7 @@ def measure_samples(job: Job, trained: Trained) -> dict[str, Any]:
     else:
         values["information"] = measures.topic_information(texts, vocabulary)
     if job.settings.reverse_steps:
-        sentences = [ids for sentences in texts for ids in sentences]
+        sentences = itertools.chain.from_iterable(texts)
         stream = measures.join_sentences(sentences, vocabulary.end)
         values |= {"tokens": len(stream), "reverse_nll": reverse_nll(job, stream)}
     return values
