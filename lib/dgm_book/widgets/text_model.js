@@ -1,5 +1,5 @@
 // The steering model in the page: a sentence in, the same sentence said differently out. The numbers in
-// brackets are the equations of dgm/papers/steering.py.
+// brackets are the equations of dgm/steering.py.
 
 const [PAD, START, END, UNKNOWN] = [0, 1, 2, 3];
 

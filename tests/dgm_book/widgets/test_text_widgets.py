@@ -1,55 +1,22 @@
-import base64
-import json
-import re
-
 import numpy as np
 import pytest
-from ipywidgets import embed
+import torch
 from traitlets import TraitError
 
-from dgm.steering import MARGINS
+from dgm.data.text import Vocabulary
+from dgm.steering import MARGINS, SteeringModel
 from dgm_book.widgets import AttributeSwitch, LatentCliff, SentenceSteering, TextWeights
 
 WORDS = ["the", "pizza", "was", "great", "awful", "."]
 EXAMPLES = ["the pizza was great .", "the pizza was awful ."]
-E, H, C, V, N = 32, 48, 24, 16, 16
 
 
-def tensors(words=6, seed=0, **changes):
-    """Return random arrays under the names of a steering model's parameters."""
-    size = 8 + words
-    shapes = {
-        "embedding.weight": (size, E),
-        "voters.weight": (V, E),
-        "voters.bias": (V,),
-        "query.weight": (N, V),
-        "weights.weight": (3, N),
-        "weights.bias": (3,),
-        "vertices": (3, N),
-        "simplex_logvar": (N,),
-        "near.weight": (C, 5 * E),
-        "near.bias": (C,),
-        "far.weight": (C, 5 * C),
-        "far.bias": (C,),
-        "shift.weight": (E, C),
-        "shift.bias": (E,),
-        "logvar.weight": (E, C),
-        "initial.weight": (H, N + E),
-        "initial.bias": (H,),
-        "lstm.weight_ih_l0": (4 * H, E + N),
-        "lstm.weight_hh_l0": (4 * H, H),
-        "lstm.bias_ih_l0": (4 * H,),
-        "lstm.bias_hh_l0": (4 * H,),
-        "attention_query.weight": (C, H),
-        "attention_key.weight": (C, E),
-        "by_distance": (17,),
-        "by_match": (),
-        "output.weight": (E, H + N),
-        "output.bias": (E,),
-        "word_bias": (size,),
-    }
-    dice = np.random.default_rng(seed)
-    return {name: dice.normal(size=shape) for name, shape in shapes.items()} | changes
+def tensors(words=6, **changes):
+    """Return the random arrays of an untrained model."""
+    torch.manual_seed(0)
+    vocabulary = Vocabulary([f"w{i}" for i in range(words)], 4, mask=True)
+    model = SteeringModel(vocabulary, embedding=32, hidden=48, context=24, voters=16)
+    return {name: value.numpy() for name, value in model.state_dict().items()} | changes
 
 
 GOLDEN = {
@@ -99,7 +66,7 @@ def test_no_value_is_off_by_more_than_half_a_step_of_its_row(precision):
     given = tensors()
     given["lstm.weight_hh_l0"][3] = 0
     arrays = text_weights(tensors=given, precision=precision).dequantised()
-    assert arrays.keys() == given.keys() - {"simplex_logvar", "logvar.weight"}
+    assert arrays.keys() == given.keys() - {"simplex_logvar", "logvar.weight", "logvar.bias"}
     rounded = 0
     for name, values in arrays.items():
         assert values.dtype == np.float32
@@ -125,7 +92,7 @@ def test_the_model_of_the_book_fits_its_limit_and_a_wider_one_does_not():
     ("changes", "message"),
     [
         ({"vertices": np.zeros((3, 5))}, "vertices has shape"),
-        ({"near.weight": np.zeros((C, 4 * E))}, r"near.weight has shape \(24, 128\)"),
+        ({"near.weight": np.zeros((24, 128))}, r"near.weight has shape \(24, 128\)"),
         ({"far.bias": np.zeros(3)}, r"far.bias has shape \(3,\)"),
         ({"by_distance": np.zeros(16)}, "by_distance has shape"),
         ({"word_bias": np.full(14, np.nan)}, "word_bias holds values that are not finite"),
@@ -154,27 +121,6 @@ def test_weights_that_make_no_sense_are_refused(changes, message):
 
 
 # What travels
-
-
-@pytest.mark.parametrize("widget", [SentenceSteering, AttributeSwitch, LatentCliff])
-def test_each_module_stands_alone_and_is_small(widget):
-    assert not re.search(
-        r"^\s*import\b|\bimport\(|\bfetch\(|innerHTML|insertAdjacentHTML|https?://(?!www\.w3)",
-        widget._esm,
-        re.MULTILINE,
-    )
-    assert re.findall(r"^export .*", widget._esm, re.M) == ["export default { render };"]
-    assert len(widget._esm.encode()) < 48_000
-
-
-def test_two_widgets_share_one_copy_of_the_weights():
-    weights = text_weights()
-    widgets = [steering(weights=weights), switch(weights=weights)]
-    state = embed.dependency_state(widgets, drop_defaults=False)
-    reference = f"IPY_MODEL_{weights.model_id}"
-    assert [state[w.model_id]["state"]["weights"] for w in widgets] == [reference] * 2
-    text = json.dumps(state, allow_nan=False)
-    assert text.count(base64.b64encode(weights.data).decode()) == 1
 
 
 @pytest.mark.parametrize("make", [steering, switch, cliff])

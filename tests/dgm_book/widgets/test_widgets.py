@@ -236,6 +236,9 @@ def test_the_hashes_are_those_of_their_authors():
         (LatentSpace, 32_000),
         (DamageLab, 24_000),
         (DrawADigit, 65_000),
+        (widgets.SentenceSteering, 48_000),
+        (widgets.AttributeSwitch, 48_000),
+        (widgets.LatentCliff, 48_000),
     ],
 )
 def test_each_module_stands_alone_and_is_small(widget, most):

@@ -1,5 +1,6 @@
 """Chapter 4's page: the results that it shows, its claims, and its sentences with numbers."""
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,10 +58,7 @@ def chapter(
     profile_name: str = "auto", first_seed: int = 0, recipe: Recipe | None = None
 ) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-
-    def run_recipe(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Any:
-        return run(profile, seed, first_seed, recipe)
-
+    run_recipe = functools.partial(run, recipe=recipe)
     profile, by_name = jobs.load(run_recipe, profile_name, first_seed)
     recipe = setup(profile, recipe).recipe
     seeds = range(first_seed, first_seed + profile.n_seeds)
@@ -86,42 +84,33 @@ def chapter(
     )
 
 
-def evidence(chapter: Chapter) -> dict[str, tuple[dict[str, list[Result]], str]]:
-    """The results behind each figure, table and widget, and what they were measured on."""
+def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
+    """The results behind each figure, table and widget, by its parts."""
     steered = {"steering": [chapter.page]}
     codes = {"simplex": chapter.simplex, "ordinary VAE": chapter.ordinary}
     first = {name: part[:1] for name, part in codes.items()}
-    n_labels, sources = f"a model of {chapter.labels:,} labels", chapter.walk.values["sources"]
-    points = (
-        f"{min(len(chapter.steering[chapter.labels][0].tensors['p']), 600)} validation sentences"
-    )
-    test = f"{chapter.controls[chapter.recipe.dataset].values['source copy']['n']} test sentences"
     lines = {f"steering, {n} labels": part for n, part in chapter.steering.items()}
-    rewrites = {"steering": chapter.steering[chapter.labels][:1]}
-    n_rewrites = len(rewrites["steering"][0].values["rewrites"])
-    others = {f"{d}, {k}": [r] for d, kinds in chapter.others.items() for k, r in kinds.items()}
-    mapper = f"{chapter.recipe.codes.mapper_sentences} sentences, 10 codes each"
-    hills = f"{len(sources)} sentences of our own, hills of 500 test sentences"
     return {
-        "steering": (steered, f"{n_labels}, {points} around it"),
-        "switch": (steered, n_labels),
-        "cliff": ({"walk": [chapter.walk], **first}, hills),
-        "simplex": (
-            {"ours": chapter.simplex, "released weights": [chapter.released]},
-            f"{len(chapter.simplex[0].tensors['labels'])} validation sentences",
-        ),
-        "histograms": (first, test),
-        "densities": (codes, test),
-        "mapper": (codes, mapper),
-        "frontier": ({**lines, **codes}, test),
-        "rewrites": (rewrites, f"{n_rewrites} test sentences"),
-        "other data": (others, test),
+        "steering": steered,
+        "switch": steered,
+        "cliff": {"walk": [chapter.walk], **first},
+        "simplex": {"ours": chapter.simplex, "released weights": [chapter.released]},
+        "histograms": first,
+        "densities": codes,
+        "mapper": codes,
+        "frontier": {**lines, **codes},
+        "rewrites": {"steering": chapter.steering[chapter.labels][:1]},
+        "other data": {
+            f"{data}, {kind}": [result]
+            for data, kinds in chapter.others.items()
+            for kind, result in kinds.items()
+        },
     }
 
 
 def badge(chapter: Chapter, key: str) -> str:
-    """The badge of a key of `evidence`."""
-    return results.badge(*evidence(chapter)[key])
+    """The badge of a key of `evidence`, with its size by texts.yaml."""
+    return results.badge(evidence(chapter)[key], render(_YAML["sizes"][key], numbers(chapter)))
 
 
 def over_seeds(runs: Sequence[Result], path: str) -> Tensor:
@@ -164,6 +153,9 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
         "n_seeds": len(simplex),
         "n_validation": simplex[0].tensors["labels"].numel(),
         "n_walks": len(chapter.walk.values["sources"]),
+        "n_test": chapter.controls[dataset].values["source copy"]["n"],
+        "n_mapper": chapter.recipe.codes.mapper_sentences,
+        "n_points": min(len(chapter.steering[chapter.labels][0].tensors["p"]), 600),
         "collisions": sum(r.values["vertices"]["collision"] for r in simplex),
         "best": best,
         "best_accuracy": accuracy[best],

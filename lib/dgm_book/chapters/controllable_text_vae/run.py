@@ -149,7 +149,7 @@ def verify(profile: Profile) -> list[dict[str, Any]]:
     page = page_model(s, 0)
     model = steering.from_page(page.tensors, page.values["words"])
     test = text.load(s.recipe.dataset, "test")
-    rewrites = steering.candidates(model, test, s.recipe.steering.margins)
+    rewrites = steering.candidates(model, test, page.values["ladder"])
     texts = [r.text for r in steering.first_agreeing(rewrites, page.values["threshold"])]
     return [
         check(

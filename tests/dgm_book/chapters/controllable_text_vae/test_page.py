@@ -21,7 +21,9 @@ TINY = SMOKE._replace(
         classifier_steps=20, language_steps=20, bleu_resamples=20, perplexity_resamples=20
     ),
     codes=SMOKE.codes._replace(steps=15, hidden=16, embedding=8, n_sentences=600),
-    steering=SMOKE.steering._replace(steps=(25,), n_sentences=900, labels=(150,)),
+    steering=SMOKE.steering._replace(
+        steps=(25,), n_sentences=900, labels=(150,), margins=(100.0, 0.5), thresholds=(0.1, 0.5)
+    ),
 )
 
 
@@ -58,9 +60,9 @@ class TestSmoke:
         assert 0.8 * len(whole) <= same
         size = sum(t.numel() * t.element_size() for t in tensors.values())
         assert size < 0.5 * sum(4 * p.numel() for p in smoke_model.parameters())
-        error = (steering.page_arrays(tensors)["lstm.weight_hh_l0"]
-                 - smoke_model.state_dict()["lstm.weight_hh_l0"]).abs()  # fmt: skip
-        assert (error <= 0.5001 * tensors["lstm.weight_hh_l0.scale"][:, None]).all()
+        weight, exact = (m.state_dict()["lstm.weight_hh_l0"] for m in (small, smoke_model))
+        step = tensors["lstm.weight_hh_l0.scale"][:, None]
+        assert ((weight - exact).abs() <= 0.5001 * step).all()
         with pytest.raises(ValueError, match="no page model"):
             steering.from_page({**tensors, "more": torch.zeros(2)}, smoke_model.vocabulary.words)
 
