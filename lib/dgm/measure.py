@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
-    """Number of latent dimensions whose posterior mean has a variance above threshold over the data.
+    """Number of latent dimensions whose posterior mean varies over the data: variance > threshold.
 
     Args:
         mu: (N, D) posterior means of N examples, N at least 2.
@@ -100,7 +100,7 @@ class MapperGraph(NamedTuple):
 def mapper_graph(points: Tensor, resolution: int = 5) -> MapperGraph:
     """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
 
-    The lens is the sum of coordinates; each of its `resolution` intervals, which overlap by 40 %, is
+    The lens is the sum of the axes; each of its `resolution` intervals, which overlap by 40 %, is
     clustered by DBSCAN with the cosine distance; clusters are nodes, and shared points are edges.
     """
     import kmapper  # here, since these are slow to import

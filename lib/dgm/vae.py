@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """float16 and bfloat16 widened, as their squares and sums overflow or round; others unchanged."""
+    """float16 and bfloat16 widened, as their squares and sums overflow or round; others as is."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -58,7 +58,7 @@ def reparameterise(mu: Tensor, logvar: Tensor, generator: torch.Generator) -> Te
 
 
 def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """log N(x; mean, exp(log_variance) I), scalar log_variance; x (B, P) -> (B,), at least float32."""
+    """log N(x; mean, exp(log_variance) I), scalar log_variance, x (B, P): (B,), float32 or more."""
     x, mean, log_variance = map(at_least_float32, (x, mean, log_variance))
     squared = (x - mean).square().sum(-1)
     constant = x.shape[-1] * (math.log(2.0 * math.pi) + log_variance)

@@ -1,8 +1,8 @@
 """How fast likelihoods are estimated with many samples, beside two plain loops: `make bench`.
 
-`extra_info` holds pairs of a sentence and a sample a second, those of a loop over samples one sentence at
-a time and in batches of 32, and the ratios: medians over rounds in which the three take turns, each with
-half the range between its quartiles.
+`extra_info` holds pairs of a sentence and a sample per second, those of a loop over samples one
+sentence at a time and in batches of 32, and the ratios: medians over rounds in which the three take
+turns, each with half the range between its quartiles.
 """
 
 import math
@@ -18,7 +18,7 @@ from dgm.papers.pooling_vae import initialise_, marginal_likelihood
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 V, ROWS, K, ROUNDS = 4000, 512, 500, 9
-# The chapter asks for 1,000 sentences; a CPU does as many pairs a second with few.
+# The chapter asks for 1,000 sentences; a CPU does as many pairs per second with 8.
 SENTENCES = {"cpu": 8, "cuda": 1000}
 
 
@@ -42,7 +42,7 @@ def sentences(n, device, words=V):
 @torch.no_grad()
 def plain(vae, tokens, lengths, generator, n_samples, batch):
     """For each batch the posterior once, then one sample after another, added in logarithms."""
-    found = []
+    bounds = []
     for x, n in zip(tokens.split(batch), lengths.split(batch), strict=True):
         x = x[:, : int(n.max())]
         mu, logvar = vae.posterior(x, n)
@@ -52,8 +52,8 @@ def plain(vae, tokens, lengths, generator, n_samples, batch):
             z = mu + (0.5 * logvar).exp() * noise
             log_ratio = 0.5 * (noise.square() + logvar - z.square()).double().sum(1)
             total = torch.logaddexp(total, log_ratio - vae.decoder.nll(x, n, z).double())
-        found.append(total - math.log(n_samples))
-    return torch.cat(found).cpu()
+        bounds.append(total - math.log(n_samples))
+    return torch.cat(bounds).cpu()
 
 
 def spread(values):
@@ -67,14 +67,14 @@ def test_likelihood_with_many_samples(benchmark, device):
     vae, n = model(device), SENTENCES[device]
     tokens, lengths = sentences(max(n, 32), device)
     generator = torch.Generator(device).manual_seed(2)
-    few, fewer = 2, 16  # sentences of the first loop, samples of the second
+    n_alone, k_batches = 2, 16  # sentences of the first loop, samples of the second
     rates = {"ours": [], "one": [], "batches": []}
 
     def timed(name, pairs, run):
         began = time.perf_counter()
-        found = run()  # which ends on the CPU, so that nothing is under way
+        value = run()  # which ends on the CPU, so that nothing is under way
         rates[name].append(pairs / (time.perf_counter() - began))
-        return found
+        return value
 
     def one_round():
         ours = timed(
@@ -87,18 +87,20 @@ def test_likelihood_with_many_samples(benchmark, device):
             ),
         )
         one = timed(
-            "one", few * K, lambda: plain(vae, tokens[:few], lengths[:few], generator, K, 1)
+            "one",
+            n_alone * K,
+            lambda: plain(vae, tokens[:n_alone], lengths[:n_alone], generator, K, 1),
         )
         timed(
-            "batches", 32 * fewer,
-            lambda: plain(vae, tokens[:32], lengths[:32], generator, fewer, 32),
+            "batches", 32 * k_batches,
+            lambda: plain(vae, tokens[:32], lengths[:32], generator, k_batches, 32),
         )  # fmt: skip
         return ours, one
 
     ours, one = benchmark.pedantic(
         one_round, rounds=ROUNDS if benchmark.enabled else 1, warmup_rounds=int(benchmark.enabled)
     )
-    torch.testing.assert_close(ours[:few], one, rtol=0, atol=0.5)
+    torch.testing.assert_close(ours[:n_alone], one, rtol=0, atol=0.5)
     if benchmark.stats:
         rates = {name: values[1:] for name, values in rates.items()}  # less the round of warming up
         benchmark.extra_info |= {"sentences": n, "samples": K, "rows": ROWS, "rounds": ROUNDS}
@@ -118,10 +120,10 @@ class Largest(TorchDispatchMode):
     elements = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **(kwargs or {}))
-        sizes = [x.numel() for x in tree_leaves(found) if isinstance(x, torch.Tensor)]
+        value = function(*args, **(kwargs or {}))
+        sizes = [x.numel() for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
         self.elements = max([self.elements, *sizes])
-        return found
+        return value
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -130,10 +132,10 @@ def test_memory_is_bounded_by_rows_alone(device, words):
     vae, largest = model(device, words), []
     for n, k in ((4, 32), (40, 32), (4, 320)):
         tokens, lengths = sentences(n, device, words)
-        with Largest() as seen:
+        with Largest() as watch:
             generator = torch.Generator(device).manual_seed(0)
             marginal_likelihood(vae, tokens, lengths, generator, n_samples=k, rows=64)
-        largest.append(seen.elements)
+        largest.append(watch.elements)
     gates = 64 * 15 * 4 * 128
     block = max(128 * words, 2**20 if device == "cpu" else 2**26)  # of logits
     assert max(largest) <= max(min(block, 64 * 15 * words), gates)

@@ -36,7 +36,7 @@ def test_mutual_information_of_equal_posteriors_is_zero():
 
 
 def test_mutual_information_of_a_gaussian_channel():
-    """mu ~ N(0, a), z | mu ~ N(mu, 1): I = log(1 + a) / 2, less the part a finite set cannot show."""
+    """mu ~ N(0, a), z | mu ~ N(mu, 1): I = log(1 + a) / 2, minus what a finite set cannot show."""
     generator = torch.Generator().manual_seed(77)
     mu = 2.0 * torch.randn(2000, 1, generator=generator, dtype=torch.float64)
     value = aggregate_mutual_information(mu, torch.zeros(2000, 1))
@@ -49,9 +49,9 @@ def test_mutual_information_of_a_gaussian_channel():
 
 def test_mutual_information_does_not_depend_on_the_chunk():
     mu = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
-    one = aggregate_mutual_information(mu, torch.zeros(100, 2), chunk=100)
-    many = aggregate_mutual_information(mu, torch.zeros(100, 2), chunk=7)
-    torch.testing.assert_close(one, many)
+    whole = aggregate_mutual_information(mu, torch.zeros(100, 2), chunk=100)
+    parts = aggregate_mutual_information(mu, torch.zeros(100, 2), chunk=7)
+    torch.testing.assert_close(whole, parts)
 
 
 def test_effective_sample_size():

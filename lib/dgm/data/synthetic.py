@@ -1,8 +1,8 @@
 """Data that the project makes itself, whose truth is known.
 
 A grammar of short reviews, sentences that all end alike, texts whose sentences follow each other as
-a chain of topics does, and mixtures of Gaussians in the plane: same seed, same data, since the numbers
-of NumPy's RandomState never change. A ValueError says which argument is out of range.
+a chain of topics does, and mixtures of Gaussians in the plane: same seed, same data, since NumPy's
+RandomState never changes. A ValueError says which argument is out of range.
 """
 
 import math
@@ -124,8 +124,8 @@ def shared_endings(n: int, seed: int = 0, *, front: bool = False) -> tuple[list[
 
     Each has one subject of sixteen, six of whose words (three, uniform, with repetition) stand in
     random order among four fillers, which follow Zipf's law and do not depend on the subject; with
-    four markers there are 200 different tokens. As a control, `front` puts the three shared words in
-    front. Returns the sentences, and their subjects (n,) int64, indices into `SUBJECTS`.
+    four markers there are 200 different tokens. As a control, `front` puts the shared words first.
+    Returns the sentences, and their subjects (n,) int64, indices into `SUBJECTS`.
     """
     random = _random(n, seed)
     subjects = random.randint(len(SUBJECTS), size=n)
@@ -186,10 +186,10 @@ def topic_chain(
     """Draws a text whose topic follows a symmetric Markov chain, one step per sentence.
 
     The topic stays (order "stay") or moves to the next, from the last to the first ("cycle"), with
-    probability 1 - switch, else goes to one of the other n_topics - 1 (2 to 8 in all), uniformly, as
-    the first does. A sentence has from words[0] to words[1] words, uniformly, each from its topic's
-    thirty or, two times in five, from twenty that all topics share, both by Zipf's law; at least one
-    is of the topic. So a sentence says its topic, and of other sentences nothing more: the mutual
+    probability 1 - switch, else to one of the other n_topics - 1 (2 to 8 in all), uniformly, as the
+    first does. A sentence has from words[0] to words[1] words, uniformly, each from its topic's
+    thirty or, two times in five, from twenty that all share, both by Zipf's law; at least one is of
+    the topic. So a sentence says its topic, and of other sentences nothing more: the mutual
     information of two is that of their topics.
     """
     if order not in ("stay", "cycle") or not 1 <= words[0] <= words[1]:
@@ -215,8 +215,8 @@ def topic_chain_information(
 ) -> Tensor:
     """The exact mutual information of two sentences of `topic_chain`, float64 nats, like distance.
 
-    With lambda = 1 - switch K / (K - 1), the topic is where it should be after k = distance steps with
-    probability q = 1 / K + (1 - 1 / K) lambda^k: I = log K + q log q + (1 - q) log((1 - q) / (K - 1)).
+    With r = 1 - switch K / (K - 1), the topic is where it should be after k = distance steps with
+    probability q = 1 / K + (1 - 1 / K) r^k: I = log K + q log q + (1 - q) log((1 - q) / (K - 1)).
     The order does not matter; distance is 1 for neighbours, one number or several, each 0 or more.
     """
     _check_chain(n_topics, switch)
@@ -230,7 +230,7 @@ def topic_chain_information(
 
 
 def theme_of(text: str) -> int:
-    """The topic of most of a sentence's words, an index into `THEMES`; -1 for none, or for a tie."""
+    """The topic of most of a sentence's words, an index into `THEMES`; -1 for none or a tie."""
     topics = Counter(_THEME[word] for word in text.split() if word in _THEME).most_common(2)
     tie = len(topics) == 2 and topics[0][1] == topics[1][1]
     return topics[0][0] if topics and not tie else -1
@@ -267,7 +267,7 @@ class Mixture2D(NamedTuple):
 def gaussian_mixture_2d(name: str, n: int, seed: int = 0) -> Mixture2D:
     """Draws n points, each from one of M Gaussians that are equally likely.
 
-    Name is "eight" (on the unit circle), "ring" (24 on the circle of radius 0.8), "grid" (5 x 5 from
+    Name is "eight" (on the unit circle), "ring" (24 on the circle of radius 0.8), "grid" (5 x 5,
     -0.8 to 0.8) or "spiral" (24, two turns out to radius 0.85); sigma is 0.05 to 0.02.
     """
     if name not in MIXTURES:

@@ -27,14 +27,14 @@ def pool(
     Args:
         h: (B, T, H) states.
         mask: (B, T) bool, True at tokens; None where all are tokens.
-        kind: "last" (state of the last token), "mean", "max", "absmax" (the entry farthest from zero,
+        kind: "last" (state of the last token), "mean", "max", "absmax" (the entry farthest from 0,
             with its sign) or "logsumexp" (the log of the sum of exponentials over tokens).
-        temperature: tau above 0, for "logsumexp" only: tau log mean exp(h / tau), from max (tau to 0)
-            to mean (tau to infinity). None is the plain sum.
+        temperature: tau > 0, for "logsumexp" only: tau log mean exp(h / tau), from max (tau 0) to
+            mean (tau infinite). None is the plain sum.
         validate: check that no row is empty (waits for the device).
 
     Raises:
-        ValueError: an unknown kind, shapes that do not fit, a row without tokens, a bad temperature.
+        ValueError: an unknown kind, shapes that do not fit, an empty row, a bad temperature.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
@@ -57,7 +57,7 @@ def pool(
     if kind == "logsumexp":
         if temperature is None:
             return h.masked_fill(outside, -torch.inf).logsumexp(1)
-        # About the maximum, and by expm1: exact to rounding at both ends. The shift has no gradient.
+        # About the maximum, and by expm1: exact to rounding at both ends; no gradient of the shift.
         top = h.detach().masked_fill(outside, -torch.inf).amax(1, keepdim=True)
         below = ((h - top) / temperature).masked_fill(outside, 0)
         mean = below.expm1().sum(1) / mask.sum(1, keepdim=True)

@@ -28,7 +28,7 @@ class TextVAETerms(NamedTuple):
 
 
 class SentenceEncoder(nn.Module):
-    """A sentence as one vector: `dgm.nets.pooling.pool` of the states of a `dgm.nets.lstm.LSTMEncoder`.
+    """A sentence as one vector: `pooling.pool` of the states of an `lstm.LSTMEncoder`.
 
     Takes what these take; hidden (H) is per direction.
     """
@@ -58,7 +58,7 @@ class SentenceEncoder(nn.Module):
 
 
 class SentencePosterior(nn.Module):
-    """Equation (1); the linear layer has no bias, as published. Takes what `SentenceEncoder` takes."""
+    """Equation (1); the linear layer has no bias, as published. Arguments of `SentenceEncoder`."""
 
     def __init__(
         self, vocabulary_size: int, embedding: int, hidden: int, latent_dim: int, **options

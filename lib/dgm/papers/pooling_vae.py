@@ -8,8 +8,8 @@ is made of them, from the last state to their mean or maximum. All is in nats.
     q(z | x) = N(mu, diag exp logvar),   [mu, logvar] = W s              TextVAE           (2)
     L = -E_q log p(x | z) + beta KL,   KL = sum_d KL(q(z_d | x) || p)    pooling_objective (3)
 
-Other remedies: free bits (Kingma et al. 2016) replace KL by the first or second form of (4); beta is
-a constant, or rises over K steps, once or in each period of K (Fu et al. 2019).
+Other remedies: free bits (Kingma et al. 2016) replace KL by the first or second form of (4); beta
+is a constant, or rises over K steps, once or in each period of K (Fu et al. 2019).
 
     max(lambda, KL)   or   sum_d max(lambda / D, KL_d)                   with_free_bits    (4)
     min(beta, b + k (beta - b) / K)   or   beta min(1, 2 (k mod K) / K)      kl_weight     (5)
@@ -115,7 +115,7 @@ def kl_weight(step: int, schedule: str = "constant", beta: float = 1.0, steps: i
 
 
 def word_dropout(tokens: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """Tokens (B, T), a share of them, but never the first, replaced by <unk>: Bowman et al. 2016."""
+    """Tokens (B, T), a share of them, never the first, replaced by <unk>: Bowman et al. 2016."""
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must be from 0 to 1, got {rate}")
     if rate == 0:
@@ -181,7 +181,7 @@ def minibatch_mutual_information(
 ) -> Tensor:
     """Mutual information as He et al. 2019 report it: a mean over batches, at most log batch_size.
 
-    Arguments as in `dgm.measure.aggregate_mutual_information`; a batch that is not full is left out.
+    Arguments as in `dgm.measure.aggregate_mutual_information`; a last batch not full is left out.
     """
     if not 2 <= batch_size <= len(mu):
         raise ValueError(f"batch_size={batch_size} of {len(mu)} sentences: want 2 to {len(mu)}")
@@ -239,9 +239,9 @@ def reconstruction_by_position(
 ) -> tuple[Tensor, Tensor]:
     """Where in sentences (N, T) the code helps: -log p(x_t | x_<t, z) at one sample z of each.
 
-    Takes what `pooling_objective` does, and decodes so many rows at a time. Returns on the CPU means
-    (T - 1,) over the sentences that reach a position, float64 nats, 0 where none does, and the number
-    (T - 1,) int64 of these sentences.
+    Takes what `pooling_objective` does, and decodes so many rows at a time. Returns on the CPU the
+    means (T - 1,) over sentences that reach a position, float64 nats, 0 where none does, and the
+    numbers (T - 1,) int64 of these sentences.
     """
     tokens, lengths = _checked_sentences(tokens, lengths)
     t = tokens.shape[1]
@@ -275,7 +275,7 @@ def marginal_likelihood(
 ) -> MarginalLikelihood:
     """Equation (10) with K = n_samples for sentences (N, T), in memory that N does not change.
 
-    Above a word dropout rate of 0 it bounds the likelihood that training raises: of all words, where
+    With word dropout it bounds the likelihood that training raises: of all words, where
     the decoder sees some of those before. Which it sees is drawn once per sentence. Takes what
     `pooling_objective` does, and decodes so many rows at a time: pairs of a sentence and a code.
     """

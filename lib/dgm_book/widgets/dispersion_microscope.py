@@ -23,11 +23,11 @@ class DispersionMicroscope(BookWidget):
     follow the reader, and may be set.
 
     Args:
-        sets: One dict per data set: ``name``; ``label``; ``classes``, up to nine, after which "other"
-            may come; ``class_of`` (M,), the class of each sentence; ``texts``, None or M strings,
-            None where one may not be shown; and ``frames``, for each of `KINDS` a dict with ``steps``
-            (E,), the same for all, ``points`` (E, M, 2), and `STATISTICS` (E,). Above 16 moments, an
-            even selection is shown. Points have 16 bits, each panel at one scale for all moments.
+        sets: One dict per data set: ``name``; ``label``; ``classes``, up to nine, then perhaps
+            "other"; ``class_of`` (M,), the class of each sentence; ``texts``, None or M strings,
+            None where one may not be shown; and ``frames``, for each of `KINDS` a dict with
+            ``steps`` (E,), the same for all, ``points`` (E, M, 2), and `STATISTICS` (E,). Above 16
+            moments, an even selection is shown. Each panel has one scale for all moments.
         badge: Which profile, data and seeds the features come from.
         title: What stands above the widget.
         set: Name of the first set; None takes the first.
@@ -35,8 +35,8 @@ class DispersionMicroscope(BookWidget):
         highlighted: The class in front; "" for none.
 
     Raises:
-        ValueError: For a set that lacks something, arrays that do not fit together or are not finite,
-            a name that comes twice, or more than a page should carry.
+        ValueError: For a set that lacks something, arrays that do not fit, a name that comes twice,
+            or more than a page should carry.
     """
 
     _parts = ("pooling.js", "dispersion_microscope.js", "pooling.css")

@@ -22,7 +22,7 @@ class PoolingRace(BookWidget):
     ``shown`` (names) and ``axis`` ("seconds" or "steps") follow the reader, and may be set.
 
     Args:
-        runs: One dict per run: ``name``, ``label``, ``group`` (one of `GROUPS`) and ``measured``, its
+        runs: One dict per run: ``name``, ``label``, ``group`` (of `GROUPS`) and ``measured``, its
             rows over training, each with ``seconds`` and ``step``, both ascending, and, where they
             are neither None nor NaN, `MEASURES`.
         badge: Which profile, data and seeds the runs come from.

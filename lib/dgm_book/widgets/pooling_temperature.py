@@ -20,7 +20,7 @@ class TemperatureSlider(SentenceWidget):
     """How much each word counts in tau log mean exp(h / tau), and how far apart sentences lie.
 
     tau is that of `dgm.nets.pooling.pool`: an infinite one gives the mean, zero the maximum. A
-    word's weight is the mean over units j of d s_j / d h_tj; the dispersion is that of the examples'
+    word's weight is the mean over units j of d s_j / d h_tj; the dispersion is of the examples'
     features. ``sentence``, ``kind`` (whose states are pooled) and ``position`` (0 is the mean, 100
     the maximum) follow the reader, and may be set.
 
@@ -33,7 +33,7 @@ class TemperatureSlider(SentenceWidget):
         title: What stands above the widget.
 
     Raises:
-        ValueError: For fewer than two examples, an empty one, more than 100, or values out of range.
+        ValueError: For fewer than two examples, an empty one, over 100, or values out of range.
     """
 
     _parts = (*PARTS, "pooling_temperature.js")

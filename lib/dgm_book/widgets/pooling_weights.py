@@ -30,7 +30,7 @@ TENSORS = {
 class PoolingWeights(PackedWeights):
     """Encoders that differ in how they pool, and their words, stored once for a page's widgets.
 
-    An encoder is an LSTM of one layer, forwards, its states pooled, and a linear layer without bias.
+    An encoder is an LSTM of one layer, forwards, its states pooled, and a linear layer.
     When idle the page compares with the golden means: ``data-golden-error`` is its largest error.
 
     Args:
@@ -84,7 +84,7 @@ class PoolingWeights(PackedWeights):
 
 
 class SentenceWidget(BookWidget):
-    """The base of widgets that read a sentence, from `examples` or typed, with the page's encoders."""
+    """The base of widgets that read a sentence, typed or chosen, with the page's encoders."""
 
     weights = traitlets.Instance(PoolingWeights).tag(sync=True, **widget_serialization)
     examples = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)

@@ -68,8 +68,8 @@ def test_the_labels_are_those_of_the_words():
     assert [sentiment_of(text) for text in texts] == sentiment.tolist()
     for text, t in zip(texts, topic.tolist(), strict=True):
         nouns = {k: set(words.split()) for k, words in synthetic._NOUNS.items()}
-        found = {k for k in nouns if nouns[k] & set(text.split())}
-        assert found == {synthetic.TOPICS[t]}
+        themes = {k for k in nouns if nouns[k] & set(text.split())}
+        assert themes == {synthetic.TOPICS[t]}
         assert 1 <= sum(word in OPPOSITE for word in text.split()) <= 3
         assert 5 <= len(text.split()) <= 12
     assert {len(text.split()) for text in texts} >= set(range(5, 12))
@@ -120,9 +120,9 @@ def test_sentences_share_their_ending_and_say_their_subject():
         words = text.split()
         assert len(words) == 13
         assert tuple(words[-3:]) == SHARED_ENDING
-        found = [w for w in words if w in CONTENT]
-        assert len(found) == 6
-        assert set(found) <= set(SUBJECTS[s])
+        content = [w for w in words if w in CONTENT]
+        assert len(content) == 6
+        assert set(content) <= set(SUBJECTS[s])
         assert not set(words[:-3]) & set(SHARED_ENDING)
 
 
@@ -144,8 +144,8 @@ def test_subjects_and_places_are_even_and_fillers_follow_zipf():
     fillers = [w for row in rows for w in row if w in set(FILLERS)]
     first, tenth = (fillers.count(FILLERS[i]) for i in (0, 9))
     total = sum(1 / r for r in range(1, 146))
-    for seen, share in ((first, 1 / total), (tenth, 0.1 / total)):
-        assert abs(seen - 4 * n * share) < 4 * math.sqrt(4 * n * share)
+    for number, share in ((first, 1 / total), (tenth, 0.1 / total)):
+        assert abs(number - 4 * n * share) < 4 * math.sqrt(4 * n * share)
 
 
 def test_the_front_changes_the_place_of_the_ending_only():
@@ -177,20 +177,20 @@ def transitions(n_topics, switch, order="stay"):
 @pytest.mark.parametrize("order", ["stay", "cycle"])
 @pytest.mark.parametrize(("n_topics", "switch"), [(4, 0.1), (8, 0.2), (2, 0.9), (3, 1.0)])
 def test_information_at_a_distance_is_that_of_the_matrix_power(n_topics, switch, order):
-    found = topic_chain_information(n_topics, switch, range(7))
-    assert found.shape == (7,)
-    assert found.dtype == torch.float64
+    information = topic_chain_information(n_topics, switch, range(7))
+    assert information.shape == (7,)
+    assert information.dtype == torch.float64
     for k in range(7):
         joint = torch.linalg.matrix_power(transitions(n_topics, switch, order), k) / n_topics
         expected = torch.xlogy(joint, joint * n_topics**2).sum()
-        torch.testing.assert_close(found[k], expected, rtol=0, atol=1e-12)
+        torch.testing.assert_close(information[k], expected, rtol=0, atol=1e-12)
 
 
 def test_information_falls_to_nothing_and_never_rises():
-    found = topic_chain_information(8, 0.1, range(200))
-    assert float(found[0]) == pytest.approx(math.log(8), abs=1e-12)
-    assert (found.diff() <= 1e-15).all()
-    assert abs(float(found[-1])) < 1e-15
+    information = topic_chain_information(8, 0.1, range(200))
+    assert float(information[0]) == pytest.approx(math.log(8), abs=1e-12)
+    assert (information.diff() <= 1e-15).all()
+    assert abs(float(information[-1])) < 1e-15
     assert abs(float(topic_chain_information(5, 0.8))) < 1e-15  # every topic as likely as any
     assert float(topic_chain_information(5, 0.0, 9)) == pytest.approx(math.log(5))
 

@@ -62,13 +62,13 @@ def test_objective_is_the_sum_of_its_terms():
 
 def test_noise_and_dropout_come_from_the_generator():
     model, tokens = vae(), batch()
-    one, again, other = (
+    first, same, other = (
         text_vae_objective(model, tokens, None, 1.0, rng(s)).value for s in (1, 1, 2)
     )
-    assert torch.equal(one, again)
-    assert not torch.equal(one, other)
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
     dry = text_vae_objective(vae(dropout=0.0), tokens, None, 1.0, rng(1)).value
-    assert not torch.equal(one, dry)
+    assert not torch.equal(first, dry)
 
 
 def test_posterior_is_not_narrowed_by_autocast():

@@ -226,7 +226,7 @@ class TestDispersion:
             dispersion(s)
 
     def test_last_states_forget_what_pooled_states_keep(self):
-        """At the base system's beginning, sentences with a shared ending differ only when pooled."""
+        """At the base system's start, sentences with a shared ending differ only when pooled."""
         tokens = torch.randint(4, V, (60, 20), generator=rng())
         tokens[:, 0], tokens[:, -8:] = 1, torch.tensor([4, 5, 6, 7, 8, 9, 10, 2])
         variance, far = {}, {}

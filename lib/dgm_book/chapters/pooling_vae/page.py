@@ -441,7 +441,7 @@ def influence_at_start(positions: int = 8) -> dict[str, list[float]]:
 
 
 def page_ladder(chapter: Chapter, dataset: str = "endings") -> list[dict[str, Any]]:
-    """Three metrics of every seed, the plain model first, as `dgm_book.figures.ladder` takes them."""
+    """Three metrics of every seed, the plain model first, as `figures.ladder` takes them."""
     titles = {"kl": "KL", "information": "mutual information", "log_likelihood": "log-likelihood"}
     chosen = [variant for variant in LADDER if variant in chapter.sets[dataset]]
     return [

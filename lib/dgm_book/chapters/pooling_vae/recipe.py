@@ -1,4 +1,4 @@
-"""Chapter 5: its data sets, their sizes, the variants of the model, and the runs of each profile."""
+"""Chapter 5: its data sets, their sizes, variants of the model, and the runs of each profile."""
 
 from typing import NamedTuple
 

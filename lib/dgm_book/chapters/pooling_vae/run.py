@@ -304,7 +304,7 @@ def watch(recipe: Recipe, model: TextVAE, corpus: Corpus, seed: int) -> dict[str
 def measure_final(
     recipe: Recipe, model: TextVAE, corpus: Corpus, s: Settings, seed: int
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """`watch` on the test sentences, with the likelihood of some of them, one by one, and influence.
+    """`watch` on the test sentences, with the likelihood of some, one by one, and influence.
 
     "hidden_log_likelihood" is that of all words where the decoder sees some of those before, as in
     training.
@@ -403,7 +403,7 @@ def timing(recipe: Recipe, profile: Profile) -> Result:
 
 
 def vocabulary(recipe: Recipe, profile: Profile) -> Result:
-    """The words of the main data set, and the last word of each sentence whose features are kept."""
+    """The words of the main data set, and the last words of the sentences in `frames`."""
 
     def compute() -> tuple[dict, dict]:
         splits = load_splits(recipe.main, recipe.settings[recipe.main])

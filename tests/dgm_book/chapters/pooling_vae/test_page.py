@@ -35,7 +35,7 @@ def chapter(tmp_path_factory):
 
 
 def changed(chapter, **metrics):
-    """The chapter with other final measurements: for each metric and variant a list, one per seed."""
+    """The chapter with other final values: for each metric and variant a list, one per seed."""
     runs = {
         variant: [
             r._replace(values={**r.values, "final": dict(r.values["final"])}) for r in results

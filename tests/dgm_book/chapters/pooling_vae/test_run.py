@@ -55,14 +55,14 @@ def test_profiles_name_runs_that_exist(name):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_variant_trains_and_comes_back_from_its_files(variant):
-    first, again = (train(variant, 3) for _ in range(2))
+    first, resumed = (train(variant, 3) for _ in range(2))
     start = run.build_model(VARIANTS[variant], TINY, len(first.splits.vocabulary), 3)
     for a, b in zip(first.model.parameters(), start.parameters(), strict=True):
         assert torch.isfinite(a).all()
         assert not torch.equal(a, b)
-    assert same_weights(first, again)
+    assert same_weights(first, resumed)
     assert [row["step"] for row in first.rows] == [0, 3, 6, 7]
-    assert first.rows == again.rows
+    assert first.rows == resumed.rows
     assert first.frames.shape == (4, 40, 8)
 
 
@@ -81,9 +81,9 @@ def test_an_interrupted_run_ends_where_a_whole_one_does(monkeypatch, tmp_path):
         patch.setattr(run.paper, "kl_weight", stop)
         with pytest.raises(pytest.fail.Exception):
             train("annealing")
-    again = train("annealing")
-    assert same_weights(whole, again)
-    for a, b in zip(whole.rows, again.rows, strict=True):
+    resumed = train("annealing")
+    assert same_weights(whole, resumed)
+    for a, b in zip(whole.rows, resumed.rows, strict=True):
         assert a | {"seconds": 0} == b | {"seconds": 0}
 
 
