@@ -38,11 +38,6 @@ def log_emission(x: Tensor, first: Tensor, second: Tensor, emission: str) -> Ten
     return x * first - functional.softplus(first)
 
 
-def start_logits(mean: Tensor) -> Tensor:
-    """The logits of Bernoulli frames that start from the training frames' mean."""
-    return mean.clamp(1e-4, 1 - 1e-4).logit()
-
-
 def check_sizes(emission: str, **sizes: int) -> None:
     """Raises ValueError for an unknown emission or a size below 1."""
     if emission not in EMISSIONS:
@@ -61,8 +56,8 @@ class FrameModel(nn.Module):
         self.x_dim, self.emission, self.sigma_min = x_dim, emission, sigma_min
         self.register_buffer("input_mean", torch.zeros(x_dim))
 
-    def set_input_mean(self, mean: Tensor) -> None:
-        """Takes the mean (X,) of the training frames off the input.
+    def calibrate(self, mean: Tensor) -> None:
+        """Takes the training frames' mean (X,) off the input, starts Bernoulli frames from it.
 
         Raises:
             ValueError: another shape.
@@ -70,6 +65,12 @@ class FrameModel(nn.Module):
         if mean.shape != (self.x_dim,):
             raise ValueError(f"mean must be ({self.x_dim},), got {tuple(mean.shape)}")
         self.input_mean.copy_(mean)
+        if self.emission == "bernoulli":
+            with torch.no_grad():
+                self._start_frames(self.input_mean.clamp(1e-4, 1 - 1e-4).logit())
+
+    def _start_frames(self, logits: Tensor) -> None:
+        raise NotImplementedError
 
     def observed(
         self, x: Tensor, lengths: Tensor, observed_mask: Tensor | None, validate: bool = True
@@ -150,14 +151,9 @@ class DeterministicHyperRNN(FrameModel):
         self.heads = nn.Linear(hyper_dim, 12 * h_dim)
         initialise_heads(self.heads)
 
-    def calibrate(self, mean: Tensor) -> None:
-        """Takes the training frames' mean (X,) off the input, starts Bernoulli frames from it."""
-        self.set_input_mean(mean)
-        if self.emission == "bernoulli":
-            with torch.no_grad():
-                bias = affine_layers(self.decoder)[-1].bias
-                frames = bias[self.components :].view(self.components, -1)
-                frames.add_(start_logits(mean.to(frames)))
+    def _start_frames(self, logits: Tensor) -> None:
+        bias = affine_layers(self.decoder)[-1].bias
+        bias[self.components :].view(self.components, -1).add_(logits)
 
     def forward(self, x: Tensor, lengths: Tensor, observed_mask: Tensor | None = None) -> Tensor:
         """Log-likelihood (B,) of sequences (B, T, X), nats.

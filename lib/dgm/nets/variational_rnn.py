@@ -11,15 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dgm.nets.frames import (
-    FrameModel,
-    Gaussian,
-    check_sizes,
-    gaussian,
-    log_emission,
-    log_normal,
-    start_logits,
-)
+from dgm.nets.frames import FrameModel, Gaussian, check_sizes, gaussian, log_emission, log_normal
 from dgm.nets.mlp import affine_layers, after_first, mlp
 from dgm.nets.recurrence import Recurrence, State
 
@@ -87,12 +79,8 @@ class VariationalRNN(FrameModel):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def calibrate(self, mean: Tensor) -> None:
-        """Takes the training frames' mean (X,) off the input, starts Bernoulli frames from it."""
-        self.set_input_mean(mean)
-        if self.emission == "bernoulli":
-            with torch.no_grad():
-                affine_layers(self.decoder)[-1].bias.copy_(start_logits(mean))
+    def _start_frames(self, logits: Tensor) -> None:
+        affine_layers(self.decoder)[-1].bias.copy_(logits)
 
     def start(self, rows: int) -> State:
         """The state before the first step: zeros."""

@@ -104,14 +104,9 @@ def build(model: plan.Model, training: Training, x_dim: int) -> Net:
 def trained(
     dataset: str, model: str, profile: profiles.Profile, seed: int, recipe: Recipe
 ) -> tuple[Net, list[dict[str, float]]]:
-    """Trains a model, or goes on with an interrupted run.
+    """Trains one of a set's models, or goes on with an interrupted run.
 
-    Args:
-        dataset: of the recipe.
-        model: one of its `plan.MODELS`.
-        profile: for its device and its folder.
-        seed: of the weights, the order and the noise; the sequences are always the same.
-        recipe: sizes.
+    The seed is that of the weights, the order and the noise; the sequences are always the same.
 
     Returns:
         The model at its best on the validation sequences, and its validation on the way.
@@ -136,21 +131,12 @@ def trained(
 
     folder = results.work_folder() / CHAPTER / profile.name
     steps, state = training.epochs * epoch, TrainingState(net, optimizer, generator)
-    batches = minibatches(len(data.train.x), training.batch, seed)
     options = {"checkpoint": folder / f"{name}.training.safetensors", "checkpoint_seconds": 60}
     options |= {"description": name, "history_every": 20, "progress": False, "best": "highest"}
-    every = training.measure_every * epoch
+    options |= {"measure_every": training.measure_every * epoch, "keep_best": "validation"}
+    batches = minibatches(len(data.train.x), training.batch, seed)
     step = _stepper(data.train, training, steps, profile.device)
-    history = fit(
-        step,
-        batches,
-        state,
-        steps,
-        measure=measure,
-        measure_every=every,
-        keep_best="validation",
-        **options,
-    )
+    history = fit(step, batches, state, steps, measure=measure, **options)
     rows = [
         {"epoch": row["step"] // epoch, "validation": row["validation"]}
         for row in history.measurements
