@@ -1,7 +1,7 @@
-"""What the regulariser costs: a training step with it, without it, and with its passes alone: `make bench`.
+"""What the regulariser costs, against a step without it and with its passes alone: `make bench`.
 
-`extra_info` holds the ratios, medians over rounds in which the steps take turns, so that a machine that
-slows down slows down all of them.
+`extra_info` holds the ratios, medians over rounds in which the steps take turns, so that a machine
+that slows down slows down all of them.
 """
 
 import time
@@ -32,14 +32,14 @@ def without(judge, real, fake, generator):
 
 
 def passes_alone(judge, real, fake, generator):
-    """The same three passes, there and back, with the same layers read; a sum stands for the terms."""
+    """The same three passes, there and back, with the same layers read; a sum for the terms."""
     value = without(judge, real, fake, generator)
     logits, inputs = pre_activations(judge, interpolate(real, fake, generator), LAYERS)
     return value + 1e-12 * (logits.float().sum() + sum(h.float().sum() for h in inputs))
 
 
 def training_step(device, dtype, objective):
-    """A step of the discriminator and one of the generator, as the chapter's training makes them."""
+    """A step of the discriminator and one of the generator, as in the chapter's training."""
     torch.manual_seed(0)
     image = (1, 28)
     maker = dcgan_generator(NOISE, (64, 32), image, kernel=4, last_stride=2)

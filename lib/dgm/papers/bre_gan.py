@@ -115,7 +115,7 @@ def bre_penalty(
 ) -> BRETerms:
     """Equations (2) and (3) on points (K, ...), each the mean of the layers."""
     _, inputs = pre_activations(discriminator, points, layers)
-    return _mean_of_layers(inputs, zeta, margin, validate=True)
+    return _layer_mean(inputs, zeta, margin, validate=True)
 
 
 def interpolate(
@@ -193,7 +193,7 @@ def discriminator_objective(
     on_real, on_fake = (real_or_fake_logit(output) for output, _ in passes[:2])
     marginal = correlation = extra = on_real.new_zeros(())
     if weight:
-        parts = [_mean_of_layers(h, zeta, margin, validate=False) for _, h in passes[1:]]
+        parts = [_layer_mean(h, zeta, margin, validate=False) for _, h in passes[1:]]
         marginal, correlation = map(torch.add, *parts)
     if penalty == "gradient":
         extra = gradient_penalty(discriminator, sets[2])
@@ -324,7 +324,7 @@ def _passes(
     return [(logits, list(h)) for logits, *h in zip(*split, strict=True)]
 
 
-def _mean_of_layers(inputs: list[Tensor], zeta: float, margin: float, validate: bool) -> BRETerms:
+def _layer_mean(inputs: list[Tensor], zeta: float, margin: float, validate: bool) -> BRETerms:
     if not inputs:
         raise ValueError("no layer was chosen")
     terms = [bre_terms(h, zeta, margin, validate=validate) for h in inputs]

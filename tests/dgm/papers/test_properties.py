@@ -18,8 +18,9 @@ from dgm.nets.lstm import LanguageModel, sequence_nll, token_nll_in_blocks
 from dgm.nets.pooling import KINDS, pool
 from dgm.nets.text_cnn import TextCNN
 from dgm.nets.text_vae import TextVAE, text_vae_objective
-from dgm.papers import bre_gan, controllable_text_vae, pooling_vae, rate_distortion
+from dgm.papers import bre_gan, controllable_text_vae, rate_distortion
 from dgm.papers import mutual_information_lm as information
+from dgm.papers import pooling_vae as pooling
 from dgm.papers import variational_hyper_rnn as hyper
 from dgm.sampling.particles import particle_bound
 
@@ -28,6 +29,7 @@ WIDTH, WORDS = 6, 20
 Total = namedtuple("Total", ["value"])  # the state of some particles
 INSIDE = torch.arange(WIDTH) < LENGTHS[:, None]
 EMISSIONS = ("gaussian", "bernoulli")
+DROPOUT = {"word_dropout_rate": 0.3}
 VOCABULARY = Vocabulary([f"w{i}" for i in range(12)], 2, mask=True)
 SENTENCES = [" ".join(f"w{i + k}" for k in range(5)) for i in range(6)]
 
@@ -48,7 +50,6 @@ def tokens(padding=0):
 
 
 # Models, by name; `outputs` are those of some rows, without noise except that of particles
-
 MODELS = {
     "image-vae": lambda: rate_distortion.ImageVAE(3, 2, [6, 6]),
     "text-vae": lambda: TextVAE(WORDS, 5, 6, 3),
@@ -71,10 +72,7 @@ MODELS = {
     "dcgan-spectral": lambda: dcgan_discriminator((4, 4, 4), (1, 8), norm="spectral"),
     **{f"hyper-plain-{e}": partial(hyper.VariationalRNN, 3, 4, 8, e) for e in EMISSIONS},
     **{f"hyper-hyper-{e}": partial(hyper.VariationalHyperRNN, 3, 4, 8, 5, e) for e in EMISSIONS},
-    **{
-        f"hyper-deterministic-{e}": partial(hyper.DeterministicHyperRNN, 3, 8, 4, e)
-        for e in EMISSIONS
-    },
+    **{f"hyper-fixed-{e}": partial(hyper.DeterministicHyperRNN, 3, 8, 4, e) for e in EMISSIONS},
 }
 
 
@@ -101,7 +99,7 @@ def outputs(name, model, rows):
     if kind in ("lstm", "transformer"):
         return model.step(words[:, 1], model.start(len(words)))[0]
     if kind == "hyper":
-        return model(x, lengths) if "deterministic" in name else particles(model, x, lengths)
+        return of_sequences(model, x, lengths)
     if name == "language-model":
         return model.nll(words, lengths)
     inputs = {
@@ -114,7 +112,9 @@ def outputs(name, model, rows):
     return model(*inputs.get(name, [torch.rand(4, 1, 8, 8, generator=rng())[rows]]))
 
 
-def particles(model, x, lengths=LENGTHS):
+def of_sequences(model, x, lengths=LENGTHS):
+    if isinstance(model, hyper.DeterministicHyperRNN):
+        return model(x, lengths)
     return hyper.bound(model, x, lengths, 4, "ess", rng()).log_likelihood
 
 
@@ -238,57 +238,36 @@ def elbo(model, words):
 
 
 OF_FRAMES = {
-    **{
-        f"hyper-{kind}-{e}": (f"hyper-{kind}-{e}", value)
-        for kind, value in (
-            *(("plain", particles), ("hyper", particles)),
-            ("deterministic", lambda m, x: m(x, LENGTHS)),
-        )
-        for e in EMISSIONS
-    },
-    "image-vae": (
-        "image-vae",
-        lambda m, x: rate_distortion.vae_objective(m, x[:, 0], rng()).value,
-    ),
-    **{
-        f"evaluated-{e}": (
-            f"hyper-plain-{e}",
-            lambda m, x: hyper.evaluate(m, x, LENGTHS, 4, "ess", rng()),
-        )
-        for e in EMISSIONS
-    },
+    "image-vae": {"image-vae": lambda m, x: rate_distortion.vae_objective(m, x[:, 0], rng()).value},
+    **{name: {name: of_sequences} for name in MODELS if name.startswith("hyper")},
 }
+for e in EMISSIONS:
+    OF_FRAMES[f"hyper-plain-{e}"][f"evaluated-{e}"] = lambda m, x: hyper.evaluate(
+        m, x, LENGTHS, 4, "ess", rng()
+    )
 OF_WORDS = {
-    "elbo": ("text-vae", elbo),
-    "elbo-last": ("text-vae-last", elbo),
-    "pooling": (
-        "text-vae",
-        lambda m, x: pooling_vae.pooling_objective(m, x, LENGTHS, rng(), word_dropout_rate=0.3)[0],
-    ),
-    "influence": ("text-vae", lambda m, x: pooling_vae.influence(m, x, LENGTHS)),
-    "by-position": (
-        "text-vae",
-        lambda m, x: pooling_vae.reconstruction_by_position(m, x, LENGTHS, rng())[0],
-    ),
-    "marginal": (
-        "text-vae",
-        lambda m, x: pooling_vae.marginal_likelihood(m, x, LENGTHS, rng(), n_samples=3)[0],
-    ),
-    "language-model": ("language-model", lambda m, x: m.nll(x, LENGTHS, rng())),
-    "text-cnn": ("text-cnn", lambda m, x: m(x, LENGTHS, rng())),
-    "controllable": ("controllable", controlled),
-    "transfer": ("controllable", transferred),
-    "bootstrap-lstm": ("lstm", bootstrapped),
-    "bootstrap-transformer": ("transformer", bootstrapped),
-    "segment-features": (
-        "lstm",
-        lambda m, x: information.segment_features(m, information.Segments(x, LENGTHS)),
-    ),
+    "text-vae": {
+        "elbo": elbo,
+        "pooling": lambda m, x: pooling.pooling_objective(m, x, LENGTHS, rng(), **DROPOUT)[0],
+        "influence": lambda m, x: pooling.influence(m, x, LENGTHS),
+        "by-position": lambda m, x: pooling.reconstruction_by_position(m, x, LENGTHS, rng())[0],
+        "marginal": lambda m, x: pooling.marginal_likelihood(m, x, LENGTHS, rng(), n_samples=3)[0],
+    },
+    "text-vae-last": {"elbo-last": elbo},
+    "language-model": {"language-model": lambda m, x: m.nll(x, LENGTHS, rng())},
+    "text-cnn": {"text-cnn": lambda m, x: m(x, LENGTHS, rng())},
+    "controllable": {"controllable": controlled, "transfer": transferred},
+    "transformer": {"bootstrap-transformer": bootstrapped},
+    "lstm": {
+        "bootstrap-lstm": bootstrapped,
+        "features": lambda m, x: information.segment_features(m, information.Segments(x, LENGTHS)),
+    },
 }
 OF_MODELS = {
     name: partial(of_model, name=model, value=value, read=read)
     for table, read in ((OF_FRAMES, frames), (OF_WORDS, tokens))
-    for name, (model, value) in table.items()
+    for model, values in table.items()
+    for name, value in values.items()
 }
 FLOATS = {
     **{f"particles-{r}": partial(of_particles, resample=r) for r in ("never", "ess", "always")},
@@ -297,21 +276,18 @@ FLOATS = {
     "logits": of_logits,
     "blocks": of_blocks,
     **{f"tied-head-{k}": partial(of_tied_head, experts=k) for k in (0, 2)},
-    **{name: OF_MODELS[name] for name in OF_FRAMES},
+    **{name: case for name, case in OF_MODELS.items() if case.keywords["read"] is frames},
 }
-TOKENS = {
-    **{name: OF_MODELS[name] for name in OF_WORDS},
-    "sentence-features": of_sentence_features,
-}
+TOKENS = {name: case for name, case in OF_MODELS.items() if name not in FLOATS}
+TOKENS["sentence-features"] = of_sentence_features
 CASES = [(name, case, 0.5, bad) for name, case in FLOATS.items() for bad in (math.nan, math.inf)]
 CASES += [(name, case, 0, bad) for name, case in TOKENS.items() for bad in (-100, 5, 10**6)]
 
 
 def gradients(value, leaves):
     """Of a sum of float values, zeros where there is none."""
-    if not value.requires_grad:
-        return []
-    return torch.autograd.grad(value.sum(), leaves, allow_unused=True, materialize_grads=True)
+    options = {"allow_unused": True, "materialize_grads": True}
+    return torch.autograd.grad(value.sum(), leaves, **options) if value.requires_grad else []
 
 
 @pytest.mark.parametrize(
@@ -343,8 +319,8 @@ def of_gan(autocast, objective):
             # The real points go through the discriminator without gradient first.
             loss = bre_gan.feature_matching_objective(judge, real, fake)
             return loss, [*generator.parameters(), *judge[:-1].parameters()]
-        penalty = objective if objective != "bre" else None
-        terms = bre_gan.discriminator_objective(judge, real, fake.float(), rng(), penalty=penalty)
+        options = {"penalty": objective} if objective != "bre" else {}
+        terms = bre_gan.discriminator_objective(judge, real, fake.float(), rng(), **options)
         return terms.value, [*judge.parameters()]
 
 
@@ -365,10 +341,7 @@ def of_value(autocast, name, value, read):
 
 BF16 = partial(torch.autocast, "cpu", torch.bfloat16)
 FULL = partial(torch.autocast, "cpu", enabled=False)
-IN_FLOAT32 = {
-    name: partial(of_value, **OF_MODELS[name].keywords)
-    for name in sorted(OF_FRAMES.keys() & MODELS.keys())
-}
+IN_FLOAT32 = {name: partial(of_value, **OF_MODELS[name].keywords) for name in OF_FRAMES}
 IN_BOTH = {
     **{
         f"bre-{name}": partial(of_gan, objective=name)
@@ -392,16 +365,12 @@ IN_BOTH = {
 }
 
 
+OBJECTIVES = {(name, "float32"): (case, FULL) for name, case in (IN_FLOAT32 | IN_BOTH).items()}
+OBJECTIVES |= {(name, "bfloat16"): (case, BF16) for name, case in IN_BOTH.items()}
+
+
 @pytest.mark.parametrize(
-    ("objective", "autocast"),
-    [
-        pytest.param(case, precision, id=f"{name}-{label}")
-        for label, precision, cases in (
-            ("float32", FULL, IN_FLOAT32 | IN_BOTH),
-            ("bfloat16", BF16, IN_BOTH),
-        )
-        for name, case in cases.items()
-    ],
+    ("objective", "autocast"), OBJECTIVES.values(), ids=map("-".join, OBJECTIVES)
 )
 def test_every_parameter_of_an_objective_has_a_gradient(objective, autocast):
     torch.manual_seed(0)

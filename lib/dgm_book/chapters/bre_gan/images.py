@@ -159,17 +159,10 @@ class Run(NamedTuple):
 def runs(recipe: Recipe) -> list[Run]:
     """All DCGANs of a profile, pairs together."""
     first, *others = recipe.images
-    pairs = [
-        (first, regime, "batch", seed, 1)
-        for seed in range(recipe.n_pairs)
-        for regime in recipe.images[first].regimes
-    ]
+    regimes, seeds = recipe.images[first].regimes, range(recipe.n_pairs)
+    pairs = [(first, regime, "batch", seed, 1) for seed in seeds for regime in regimes]
     pairs += [(first, "normal", norm, 0, 1) for norm in ("spectral", "r1")]
-    pairs += [
-        (first, "normal", "batch", seed, width)
-        for width in recipe.widths
-        for seed in range(recipe.n_pairs)
-    ]
+    pairs += [(first, "normal", "batch", s, width) for width in recipe.widths for s in seeds]
     pairs += [(second, "normal", "batch", 0, 1) for second in others]
     return [Run(*pair[:3], method, *pair[3:]) for pair in pairs for method in METHODS]
 
@@ -212,9 +205,8 @@ def dcgan(profile: profiles.Profile, recipe: Recipe, run: Run) -> Result:
         gan = networks(profile, own, dataset, seed, run.width, norm=norm)
         training = own.regimes[run.regime]
         training = training._replace(weight=float(run.method == "bre"), penalty=penalty)
-        measure = _Measurer(
-            classifier(profile, recipe, dataset), dataset, own.n_samples, training.layers
-        )
+        model = classifier(profile, recipe, dataset)
+        measure = _Measurer(model, dataset, own.n_samples, training.layers)
         batches = _batches(dataset, training.batch_size, seed, profile.device)
         values = train(gan, batches, training, profile, seed, run.name, measure)
         values |= {"final": measure(gan, whole=True), "planned": training.planned}

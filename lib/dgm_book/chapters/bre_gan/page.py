@@ -23,7 +23,7 @@ from dgm_book.statistics import all_hold, effect, is_above_zero, paired_differen
 FOLDER = Path(__file__).parent
 TRANSIENT = 5000  # steps, in the paper's table 1
 EARLY, LATE = 0.2, 0.5  # of training: before is the start, after is convergence
-MOST_OF_PAIR_TERM = 0.05  # where it counts as idle
+LARGEST_IDLE_TERM = 0.05  # where it counts as idle
 LABELS = {"none": "no BRE", "bre": "BRE"}
 EXTENT = toys.EXTENT
 Pairs = dict[str, list[Result]]  # method -> one result per seed
@@ -157,7 +157,7 @@ def claims(chapter: Chapter) -> list[Claim]:
     holds = {
         "pieces": outcome(above(eight, "pieces_h2", "pieces_h3", "pieces_h4"), eight),
         "steadier_in_the_plane": outcome(above(eight, "late modes", "late high_quality"), eight),
-        "idle_pair_term": outcome(round(pair_term(eight), 4) < MOST_OF_PAIR_TERM, eight),
+        "idle_pair_term": outcome(round(pair_term(eight), 4) < LARGEST_IDLE_TERM, eight),
         "codes_less_alike": outcome(
             below(normal, "pair_fake", "pair_between", "pair_real"), normal
         ),
@@ -198,7 +198,7 @@ def _names(chapter: Chapter) -> dict[str, Any]:
         "class_scores": class_scores,
         "early": EARLY,
         "transient": TRANSIENT,
-        "most": MOST_OF_PAIR_TERM,
+        "most": LARGEST_IDLE_TERM,
         "normal": chapter.batch("normal"),
         "aggressive": aggressive,
         "others": {norm: dcgans[(first, "normal", norm, 1)] for norm in ("spectral", "r1")},
@@ -237,7 +237,7 @@ def page_targets() -> list[dict[str, Any]]:
     ]
 
 
-def plane_of(result: Result, layer: int = 1, grid: int = 200) -> dict[str, Tensor]:
+def toy_plane(result: Result, layer: int = 1, grid: int = 200) -> dict[str, Tensor]:
     """A toy's samples, and its patterns in one layer as numbers (grid, grid), rows along x."""
     gan = toys.toy_gan(result)
     line = torch.linspace(-EXTENT, EXTENT, grid)

@@ -26,14 +26,7 @@ def context(profile: profiles.Profile) -> results.Context:
 def run(
     profile: profiles.Profile, seed: int, first_seed: int = 0, recipes: Recipes = RECIPES
 ) -> Iterator[Result]:
-    """Every result of one seed; runs with more seeds are divided among the profile's seeds.
-
-    Args:
-        profile: where, and at which recipe.
-        seed: of the results.
-        first_seed: of the profile's seeds.
-        recipes: by profile.
-    """
+    """Every result of one of a profile's seeds; runs of more seeds are divided among these."""
     recipe, offset = recipes[profile.name], seed - first_seed
     if not offset:
         for dataset in recipe.images:

@@ -50,12 +50,12 @@ def train(
     Data and noise depend on the seed and the step alone: runs of one seed are pairs.
 
     Args:
-        gan: freshly initialised, on its device.
+        gan: freshly initialised, on the profile's device.
         batches: i -> the i-th batch of data, on the device.
         training: its options.
-        profile: device and work folder.
+        profile: device and, with the run's `name`, the checkpoint's place.
         seed: of noise and interpolation.
-        name: of the run.
+        name: see `profile`.
         measure: what is measured of the GAN.
         labelled: i -> the i-th batch of labelled data; the discriminator then has one logit per
             class, and the generator matches features.
@@ -73,14 +73,9 @@ def train(
         terms = {f"training_{term}": value for term, value in state.terms.items()}
         return {**terms, **measure(gan)}
 
-    parameters = [*gan.generator.parameters(), *gan.discriminator.parameters()]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 2 * L2},
-        {"params": [p for p in parameters if p.ndim <= 1]},
-    ]
-    optimizer = torch.optim.Adam(groups, training.learning_rate, betas=(0.5, 0.999), fused=True)
     generator = torch.Generator(profile.device).manual_seed(seed)
-    state, stopped = TrainingState(gan, optimizer, generator), None
+    state = TrainingState(gan, _optimizer(gan, training.learning_rate), generator)
+    stopped = None
     path = work_file(profile, f"{name}.training.safetensors")
     done = checkpoint.load(path)["step"] if path.exists() else 0
     # In pieces, as the published runs of images were trained: what is read back from a checkpoint
@@ -142,6 +137,15 @@ def work_file(profile: profiles.Profile, name: str) -> Path:
     return results.work_folder() / CHAPTER / profile.name / name
 
 
+def _optimizer(gan: GAN, learning_rate: float) -> torch.optim.Optimizer:
+    parameters = [*gan.generator.parameters(), *gan.discriminator.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 2 * L2},
+        {"params": [p for p in parameters if p.ndim <= 1]},
+    ]
+    return torch.optim.Adam(groups, learning_rate, betas=(0.5, 0.999), fused=True)
+
+
 def _alternate(
     gan: GAN, batches: Batches, labelled: Batches | None, training: Training, seed: int
 ) -> Callable[[TrainingState, int], dict[str, Tensor]]:
@@ -178,11 +182,10 @@ def _alternate(
             else:
                 loss = feature_matching_objective(gan.discriminator, real, fresh)
         _update(state.optimizer, gan.generator, loss)
-        last = {name: value.detach() for name, value in terms._asdict().items()}
         return {
-            "discriminator": last["real"] + last["fake"],
+            "discriminator": (terms.real + terms.fake).detach(),
             "generator": loss.detach(),
-            **{name: last[name] for name in terms._fields[3:]},
+            **{name: getattr(terms, name).detach() for name in terms._fields[3:]},
             "spread": fake.std(0).mean() / real.std(0).mean(),
         }
 
