@@ -191,7 +191,7 @@ def _load(load: Callable) -> Callable:
         found = load(name, split)
         if split in ("train", "held_out"):
             return text.Sentences(found.texts[:600], found.labels[:600], None)
-        return text_training.first_of_each(found, 52)
+        return text_training.first_per_label(found, 52)
 
     return few
 
