@@ -3,7 +3,7 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -49,6 +49,10 @@ class Chapter(NamedTuple):
             for model in GAPS
         }
 
+    def scale(self, ending: str, *models: str) -> str:
+        """The images and seeds behind some models' results, in words."""
+        return results.scale({label(m): self.runs[m, ending] for m in models}, size)
+
     def job(self, model: str, seed: int | None = None) -> Job:
         """What loads a model's decoder; the first seed's, unless it is given."""
         return Job(model, self.seeds[0] if seed is None else seed, self.profile, self.recipe)
@@ -81,11 +85,6 @@ def size(result: Result) -> str:
         kind = "training" if result.name.endswith("-seen") else "test"
         return f"{tensors['rate'].shape[1]} {kind} images"
     return f"{values['elbo']['n']:,} test images" if "elbo" in values else ""
-
-
-def describe_scale(chapter: Chapter, models: Iterable[str], ending: str = "curve") -> str:
-    """The images and seeds behind some models' results, in words."""
-    return results.scale({label(m): chapter.runs[m, ending] for m in models}, size)
 
 
 class Summary(NamedTuple):
