@@ -1,7 +1,7 @@
 """All six chapters on a GPU: their training steps, samplers, evaluators and results.
 
-`pytest -m gpu` runs them on a real one. Without one the same tests run on the pretended device, which
-sees tensors of two devices, but no kernel.
+`pytest -m gpu` runs them on a real one. Without one the same tests run on the pretended device,
+which sees tensors of two devices, but no kernel.
 """
 
 import contextlib
@@ -10,7 +10,17 @@ import os
 import on_device
 import pytest
 import torch
-from on_device import CHAPTERS, EVALUATIONS, STEPS, TRAININGS, NoiseOfTheCPU, StoppedError, Types
+from on_device import (
+    CHAPTERS,
+    EVALUATIONS,
+    STEPS,
+    TRAININGS,
+    NoiseFromCPU,
+    Setting,
+    StoppedError,
+    Types,
+    watch,
+)
 from pretended_device import pretended_device
 
 from dgm.papers.rate_distortion import rate_distortion_curve
@@ -23,26 +33,25 @@ COUNTS = ("accuracy",)  # of pairs in the right order, which a rounding may turn
 
 
 @pytest.fixture(params=["pretended", pytest.param("cuda", marks=pytest.mark.gpu)])
-def profile(request, tmp_path, monkeypatch):
-    """The smoke profile on the device, with small sizes and a results folder of its own."""
+def setting(request, tmp_path, monkeypatch):
+    """The smoke profile on the device, with a results folder of its own."""
     monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "device"))
     monkeypatch.delenv("DGM_DATA", raising=False)
-    pretended = pretended_device() if request.param == "pretended" else contextlib.nullcontext()
-    with pretended:
-        on_device.shrink(monkeypatch, mixed=True)
-        yield profiles.get("smoke", "cuda")
+    on_device.replace_data(monkeypatch)
+    with pretended_device() if request.param == "pretended" else contextlib.nullcontext():
+        yield Setting(profiles.get("smoke", "cuda"), mixed=True)
         on_device.forget()
 
 
 @pytest.fixture
 def on_the_cpu(tmp_path):
-    """Runs a function of a profile on the CPU in float32, in a results folder of its own."""
+    """Runs a function of a setting on the CPU in float32, in a results folder of its own."""
 
     def run(function):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DGM_RESULTS", str(tmp_path / "cpu"))
-            on_device.shrink(patch, mixed=False)
-            return function(profiles.get("smoke", "cpu"))
+            on_device.forget()
+            return function(Setting(profiles.get("smoke", "cpu"), mixed=False))
 
     return run
 
@@ -56,68 +65,68 @@ def repeatable():
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_every_result_of_a_chapter(chapter, profile):
-    assert all(result is not None for result in CHAPTERS[chapter](profile))
+def test_every_result_of_a_chapter(chapter, setting):
+    assert all(result is not None for result in CHAPTERS[chapter](setting))
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_training(name, profile, on_the_cpu, monkeypatch):
+def test_training(name, setting, on_the_cpu, monkeypatch):
     """Losses are finite, every parameter has a gradient, and the first loss is that of the CPU."""
-    seen = on_device.watch(monkeypatch)
-    with NoiseOfTheCPU(), Types() as types:
-        TRAININGS[name](profile)
-    assert torch.float16 not in types.seen
-    assert len(seen.terms) >= STEPS
-    assert all(torch.tensor(list(terms.values())).isfinite().all() for terms in seen.terms)
-    without = [p.shape for i, p in seen.parameters.items() if i not in seen.with_gradient]
+    watched = watch(monkeypatch)
+    with NoiseFromCPU(), Types() as types:
+        TRAININGS[name](setting)
+    assert torch.float16 not in types.computed
+    assert len(watched.terms) >= STEPS
+    assert all(torch.tensor(list(terms.values())).isfinite().all() for terms in watched.terms)
+    without = [p.shape for i, p in watched.parameters.items() if i not in watched.with_gradient]
     assert not without
-    first = seen.terms[0]
-    seen.terms.clear()
+    first = watched.terms[0]
+    watched.terms.clear()
     on_the_cpu(TRAININGS[name])
-    for term, value in seen.terms[0].items():
-        # A loss is a mean of many sums, whose roundings partly cancel: here 1.3 of them are left at most.
+    for term, value in watched.terms[0].items():
+        # A loss is a mean of many sums, whose roundings partly cancel: 1.3 are left at most.
         if term not in COUNTS:
             assert first[term] == pytest.approx(value, rel=4 * ROUNDING, abs=4 * ROUNDING), term
 
 
 @pytest.mark.parametrize("name", TRAININGS)
-def test_a_killed_training_goes_on_to_the_bit(name, profile, monkeypatch, tmp_path, repeatable):
+def test_a_killed_training_goes_on_to_the_bit(name, setting, monkeypatch, tmp_path, repeatable):
     """Interrupted two steps before its end; all terms are those of the whole run."""
-    whole = on_device.watch(monkeypatch)
-    TRAININGS[name](profile)
+    whole = watch(monkeypatch)
+    TRAININGS[name](setting)
     monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "parts"))
     on_device.forget()
-    parts = on_device.watch(monkeypatch, kill_at=len(whole.terms) - 2)
+    parts = watch(monkeypatch, kill_at=len(whole.terms) - 2)
     with pytest.raises(StoppedError):
-        TRAININGS[name](profile)
-    on_device.watch(monkeypatch, parts)
-    TRAININGS[name](profile)
+        TRAININGS[name](setting)
+    watch(monkeypatch, parts)
+    TRAININGS[name](setting)
     assert parts.terms == whole.terms
 
 
 @pytest.mark.parametrize("name", [name for name in TRAININGS if name[0] in "2345"])
-def test_a_card_before_8_0_computes_in_float32(name, profile):
+def test_a_card_before_8_0_computes_in_float32(name, setting):
     with pytest.MonkeyPatch.context() as patch, Types() as types:
         patch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
-        TRAININGS[name](profile)
-    assert torch.float32 in types.seen
-    assert not {torch.bfloat16, torch.float16} & types.seen
+        TRAININGS[name](setting)
+    assert torch.float32 in types.computed
+    assert not {torch.bfloat16, torch.float16} & types.computed
 
 
 @pytest.mark.parametrize("chapter", EVALUATIONS)
-def test_evaluation(chapter, profile, on_the_cpu, monkeypatch):
-    """Of models from one file of weights, without TF32: in float32, or float64 as chapters 1 and 6."""
+def test_evaluation(chapter, setting, on_the_cpu, monkeypatch):
+    """With one file of weights, without TF32: in float32, or float64 as chapters 1 and 6."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     weights = {}
-    expected = on_the_cpu(lambda p: EVALUATIONS[chapter](p, weights))
-    with NoiseOfTheCPU():
-        found = EVALUATIONS[chapter](profile, weights)
-    assert found.keys() == expected.keys()
-    for key, value in found.items():
+    expected = on_the_cpu(lambda setting: EVALUATIONS[chapter](setting, weights))
+    with NoiseFromCPU():
+        values = EVALUATIONS[chapter](setting, weights)
+    assert values.keys() == expected.keys()
+    for key, value in values.items():
         torch.testing.assert_close(value.cpu(), expected[key], rtol=1e-4, atol=1e-5, msg=key)
 
 
-def test_a_curve_interrupted_on_the_device_is_no_run_of_the_cpu(profile, monkeypatch, tmp_path):
+def test_a_curve_interrupted_on_the_device_is_no_run_of_the_cpu(setting, monkeypatch, tmp_path):
     monkeypatch.setattr("dgm.sampling.resume.CHECKPOINT_SECONDS", 0.0)
     decoder, left = torch.nn.Linear(2, 5), iter(range(60))
     x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
@@ -134,7 +143,7 @@ def test_a_curve_interrupted_on_the_device_is_no_run_of_the_cpu(profile, monkeyp
 
     handle = decoder.register_forward_pre_hook(fragile)
     with pytest.raises(StoppedError):
-        rate_distortion_curve(decoder, x, device=profile.device, **options)
+        rate_distortion_curve(decoder, x, device=setting.profile.device, **options)
     handle.remove()
     with pytest.raises(ValueError, match=r"another kind of device|other settings"):
         rate_distortion_curve(decoder, x, device="cpu", **options)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from dgm.data import text
 from dgm.data.synthetic import THEMES, theme_of, topic_chain, topic_chain_information
@@ -84,7 +84,7 @@ def split_sentences(ids: list[int], end: int) -> Iterator[list[int]]:
 
 
 def distractors(
-    anchor: Tensor, n_segments: int, n: int, generator: Generator, near: int | None = None
+    anchor: Tensor, n_segments: int, n: int, generator: torch.Generator, near: int | None = None
 ) -> Tensor:
     """Places (B, n), evenly drawn, of sentences that are neither the anchors (B,) nor follow them.
 
@@ -136,7 +136,7 @@ def measure(
     `bound` is that of Donsker and Varadhan on all pairs of neighbours of the test text.
     """
     device = trained.model.embedding.weight.device
-    generator = Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     features = read_features(trained.model, trained.splits.segments[2], leak)
     n = len(features)
     anchor = torch.arange(n - 1, device=device)
@@ -174,7 +174,7 @@ def exact_information(settings: Settings) -> list[float]:
 def write_texts(trained: Trained, settings: Settings, seed: int) -> Texts:
     """Texts that the model writes, as their whole sentences with a word."""
     device = trained.model.embedding.weight.device
-    generator = Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(seed)
     end = trained.splits.vocabulary.end
     opening = torch.full((settings.n_samples, 1), end, device=device)
     written = continue_text(trained.model, opening, settings.sample_tokens, generator)
@@ -229,7 +229,7 @@ def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: in
     device, n = features.device, len(features)
     text_index = torch.tensor([i for i, row in enumerate(texts) for _ in row], device=device)
     first = torch.arange(n - 1, device=device)
-    others = distractors(first, n, N_OTHERS, Generator(device).manual_seed(seed))
+    others = distractors(first, n, N_OTHERS, torch.Generator(device).manual_seed(seed))
     product = pair_scores(judge.critic, features, first, others).flatten()
     bounds = []
     for k in DISTANCES:
@@ -248,7 +248,7 @@ def make_questions(trained: Trained, seed: int = 0, n: int = 40) -> list[dict[st
     """Test sentences as long as most, what follows each or does not, and the critic's scores."""
     splits = trained.splits
     lengths = splits.segments[2].lengths
-    generator = Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     long = lengths >= lengths.median()
     places = torch.nonzero(long[:-1] & long[1:])[:, 0]
     anchor = places[torch.randperm(len(places), generator=generator)[:n]]

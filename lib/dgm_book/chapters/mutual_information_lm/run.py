@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from dgm.nets.language_models import AWDLSTM, TransformerLM, perplexity, plain_lstm, split_rows
@@ -158,7 +158,7 @@ def set_rates(optimizer: Any, settings: Settings, i: int, length: int) -> None:
         group["lr"] = rate * fraction
 
 
-def window_length(generator: Generator, base: int) -> int:
+def window_length(generator: torch.Generator, base: int) -> int:
     """The length of the next window: about base, in one of twenty about half of it, 5 to base + 40.
 
     Windows with other ends show every token with another past (Merity et al. 2018).
@@ -171,7 +171,7 @@ def window_length(generator: Generator, base: int) -> int:
 def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[int, int]]:
     """Where each step's window starts, and its length; the text is read again and again."""
     end = (len(stream) - 1) // settings.rows  # tokens of a row that have a next one
-    generator = Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
     start, length, windows = 0, settings.window, []
     for _ in range(settings.steps):
         if settings.released:
@@ -191,7 +191,7 @@ def train(job: Job) -> Trained:
     with torch.random.fork_rng():
         torch.manual_seed(job.seed)
         learner = Learner(len(splits.vocabulary), settings, VARIANTS[job.variant]).to(device)
-    generator, stream = Generator(device).manual_seed(job.seed), splits.streams[1].to(device)
+    generator, stream = torch.Generator(device).manual_seed(job.seed), splits.streams[1].to(device)
 
     def measure(state: TrainingState) -> dict[str, float]:
         model = learner.measured(state.measurements, settings.patience)
@@ -225,7 +225,7 @@ def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict
     table = split_rows(splits.streams[0], settings.rows).to(device)
     segments = paper.Segments(*(x.to(device) for x in splits.segments[0]))
     if variant.shuffled:
-        order = torch.randperm(len(segments.lengths), generator=Generator().manual_seed(0))
+        order = torch.randperm(len(segments.lengths), generator=torch.Generator().manual_seed(0))
         segments = paper.Segments(*(x[order.to(device)] for x in segments))
     penalties = {"activation": 2.0, "slowness": 1.0} if settings.released else NO_PENALTIES
     flags = {"detach": variant.detach, "leak": variant.leak}
@@ -272,7 +272,7 @@ def reverse_nll(job: Job, stream: Tensor) -> float:
         model = plain_lstm(len(splits.vocabulary), settings.width, dropout).to(device)
     table = split_rows(stream, settings.rows).to(device)
     optimizer = torch.optim.Adam(model.parameters())
-    generator, state = Generator(device).manual_seed(job.seed), None
+    generator, state = torch.Generator(device).manual_seed(job.seed), None
     for i, (start, length) in enumerate(make_windows(stream, settings, job.seed)):
         optimizer.param_groups[0]["lr"] = 3e-3 * (1 - 0.9 * i / settings.steps)
         window = table[:, start : start + length + 1]
