@@ -116,8 +116,8 @@ def summary(runs: list[Result]) -> Summary:
 def high_slopes(runs: list[Result]) -> Tensor:
     """Twice the nats that the rate gains per e-fold of beta, (seeds, N); D for a smooth decoder.
 
-    Near a Gaussian posterior R = (D / 2) log beta + constant. Read between the largest recorded beta
-    and the first that is a tenth of it or more.
+    Near a Gaussian posterior R = (D / 2) log beta + constant. Read between the largest recorded
+    beta and the first that is a tenth of it or more.
     """
     beta = runs[0].tensors["beta"]
     start = int((beta < 0.1 * beta[-1]).sum())
@@ -157,6 +157,6 @@ def mixture(
 
 
 def limit_ratios(chapter: Chapter) -> Tensor:
-    """Adaptive over sigmoid, variance of log w of chains that mix at once: (largest betas, seeds)."""
+    """Adaptive over sigmoid, variance of log w of chains that mix at once (largest betas, seeds)."""
     tensors = chapter.first("schedule-limits").tensors
     return (tensors["adaptive.log_weight_variance"] / tensors["sigmoid.log_weight_variance"]).T

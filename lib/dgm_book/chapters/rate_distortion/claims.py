@@ -124,7 +124,7 @@ def _ratio(result: Result, schedule: str = "adaptive", r: int = -1) -> Interval:
 
 
 def _schedules(chapter: Chapter, suffix: str = "", r: int = -1) -> tuple[bool | None, str]:
-    """Whether the adaptive schedule halves the variance at every budget, and the ratios in words."""
+    """Whether the adaptive schedule halves the variance at every budget, and the ratios."""
     parts, sizes = [], chapter.recipe.comparison
     results = {budget: chapter.first(f"schedules{budget}{suffix}") for budget in sizes.budgets}
     for budget, result in results.items():
