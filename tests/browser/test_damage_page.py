@@ -67,7 +67,8 @@ def test_the_page_mixes_as_pytorch_does_and_keeps_the_cap(visit_once):
     script = """([data, wanted]) => wanted.map(([alpha, blur]) => {
       const { logZ, distortion, rate } = mixed(data, blur, alpha);
       const sound = mixed(data, blur, 0);
-      return { logZ, distortion, rate, at: sound.distortion.map(d => rateAt({ logZ }, data.beta, d)) };
+      const at = sound.distortion.map(d => rateAt({ logZ }, data.beta, d));
+      return { logZ, distortion, rate, at };
     })"""
     cases = [(alpha, blur) for alpha in (0, 0.01, 0.5, 0.99) for blur in range(4)]
     for (alpha, blur), got in zip(cases, page.evaluate(script, [data_in_page, cases]), strict=True):

@@ -1,4 +1,4 @@
-"""Draw a digit in a real browser: the page's annealing against the library's, and every way to draw."""
+"""Draw a digit in a real browser: the page's annealing against the library's, and each pen."""
 
 import json
 
@@ -14,7 +14,11 @@ UNPACK = """async source => {
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
   globalThis.made = await import(url);
   globalThis.sampler = made.annealingLibrary();
-  globalThis.finish = job => { let r = job.next(); while (!r.done) r = job.next(); return r.value; };
+  globalThis.finish = job => {
+    let r = job.next();
+    while (!r.done) r = job.next();
+    return r.value;
+  };
   globalThis.floats = layers => layers.map(layer => ({
     ...layer, weight: Float32Array.from(layer.weight), bias: Float32Array.from(layer.bias),
   }));
@@ -23,7 +27,8 @@ GRADIENT = """({ layers, x, z }) => {
   const decoder = sampler.makeDecoder(floats(layers));
   const state = { z: Float64Array.from(z), energy: 0, gradient: new Float64Array(z.length) };
   decoder.evaluate(Float64Array.from(x), state);
-  return { energy: state.energy, gradient: Array.from(state.gradient), made: Array.from(decoder.forward(z)) };
+  const [gradient, made] = [state.gradient, decoder.forward(z)].map(v => Array.from(v));
+  return { energy: state.energy, gradient, made };
 }"""
 WORK = """({ layers, x, seeds, ...settings }) => seeds.map(seed => {
   const told = [];
@@ -177,7 +182,7 @@ def test_the_bounds_of_the_model_s_own_image_hold_its_log_z(library):
     assert np.abs(errors(np.exp(lower - exact.numpy()), 1)).item() < 4
     assert np.abs(errors(np.exp(exact.numpy() - upper), 1)).item() < 4
     assert abs(gaps[200]) < 0.1 < gaps[12]
-    # With many temperatures the bounds miss by what the chains' scatter says: two squares, one error.
+    # With many temperatures the bounds miss by what the chains' scatter says.
     assert 0.6 < np.sqrt((off**2).mean()) < 1.5
 
 
@@ -263,7 +268,7 @@ def slow(**options):
 
 @pytest.fixture
 def opened(tmp_path, write_page, visit, serve):
-    """Return ``opened(widget, scheme=, theme=, script=, **context options)``: a page that holds it."""
+    """Return ``opened(widget, scheme=, theme=, script=, **context options)``: its page."""
 
     def start(widget, scheme="file", theme="light", script="", **options):
         path = write_page(tmp_path, widget, theme=theme)

@@ -8,8 +8,9 @@ PAGE = "<link rel='icon' href='data:,'><title>A</title><button>A</button>"
 STATE = """async () => {
   for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
   return [
-    typeof left, innerWidth, scrollY, document.activeElement.tagName, document.querySelectorAll("p").length,
-    performance.getEntriesByType("measure").length, document.querySelector("button").matches(":hover"),
+    typeof left, innerWidth, scrollY, document.activeElement.tagName,
+    document.querySelectorAll("p").length, performance.getEntriesByType("measure").length,
+    document.querySelector("button").matches(":hover"),
   ];
 }"""
 
@@ -22,7 +23,8 @@ def test_a_page_that_was_left_is_as_new(browser, visits, tmp_path):
         new = first.page.evaluate(STATE)
         first.page.evaluate(
             "() => { globalThis.left = 1; performance.measure('dgm:x');"
-            " document.body.append(document.createElement('p'), 'far '.repeat(99999)); scrollTo(0, 900); }"
+            " document.body.append(document.createElement('p'), 'far '.repeat(99999));"
+            " scrollTo(0, 900); }"
         )
         first.page.set_viewport_size({"width": 360, "height": 740})
         first.page.get_by_role("button").focus()
@@ -51,7 +53,8 @@ def test_what_is_kept_or_broken_is_not_handed_on(browser, visits, serve, tmp_pat
     with visits(browser, left, alone=True) as visit:
         visit(url)
     assert not any(left.values())
-    with pytest.raises(AssertionError, match="fresh=True"), visits(browser, left) as visit:  # noqa: PT012
+    refused = pytest.raises(AssertionError, match="fresh=True")
+    with refused, visits(browser, left) as visit:
         tab = visit(url)
         tab.page.evaluate("localStorage.setItem('a', 1)")
     tab.page.context.close()

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import anywidget
 import traitlets
-from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
-BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#7f7f7f"  # our model, baseline, data
 
 
 class BookWidget(anywidget.AnyWidget):
@@ -78,20 +75,3 @@ def check_choice(proposal, choices: Collection) -> Any:
         name = proposal["trait"].name
         raise ValueError(f"{name}={proposal['value']!r}: there are {list(choices)}")
     return proposal["value"]
-
-
-# For widgets that still draw their own poster.
-
-
-def png(figure: Figure) -> bytes:
-    """Return a small picture of ``figure``, the same bytes each time."""
-    buffer = io.BytesIO()
-    options = {"dpi": 80, "facecolor": "white", "bbox_inches": "tight", "pad_inches": 0.05}
-    figure.savefig(buffer, format="png", metadata={"Software": None}, **options)
-    return buffer.getvalue()
-
-
-def with_poster(bundle, poster: bytes):
-    """Add a poster to a mimebundle, for PDF and wherever the widget itself cannot run."""
-    data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
-    return {**data, "image/png": base64.b64encode(poster).decode()}, metadata

@@ -40,11 +40,6 @@ def round_rows(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(np.rint(array / scale[:, None]), -127, 127).astype(np.int8), scale
 
 
-def widen(whole: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Return what `round_rows` has left of a matrix, float32."""
-    return whole * scale[:, None]
-
-
 def append(packed: bytearray, values: np.ndarray) -> int:
     """Append an array (int8, else float32) at a multiple of four bytes; return where it lies."""
     packed.extend(b"\0" * (-len(packed) % 4))
@@ -77,7 +72,7 @@ def unpack(data: bytes | bytearray, description: Mapping) -> np.ndarray:
     kind = "<f4" if scale is None else np.int8
     count = int(np.prod(shape, dtype=int))
     array = np.frombuffer(data, kind, count, description["start"]).reshape(shape)
-    return array if scale is None else widen(array, np.frombuffer(data, "<f4", shape[0], scale))
+    return array if scale is None else array * np.frombuffer(data, "<f4", shape[0], scale)[:, None]
 
 
 def rounded(array: np.ndarray, wide: bool = False) -> np.ndarray:
@@ -170,8 +165,3 @@ def check_words(words: Sequence[str], expected: int) -> None:
     wrong = [word for word in words if word.split() != [word]]
     if wrong or len(set(words)) < len(words):
         raise ValueError(f"a word is empty, holds white space ({wrong[:3]}) or comes twice")
-
-
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    """Return 1 / (1 + e^-x) without overflow."""
-    return 0.5 + 0.5 * np.tanh(x / 2)

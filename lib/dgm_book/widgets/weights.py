@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .packing import PackedWeights, append, check_arrays, check_size, round_rows, sigmoid, widen
+from .packing import PackedWeights, append, check_arrays, check_size, round_rows
 
 BYTES_PER_MODEL = 300_000  # what a page may hold for one image or series model
 ACTIVATIONS = {
     "tanh": np.tanh,
     "relu": lambda x: np.maximum(x, 0),
-    "sigmoid": sigmoid,
+    "sigmoid": lambda x: 0.5 + 0.5 * np.tanh(x / 2),  # the form that cannot overflow
     "linear": lambda x: x,
 }
 
@@ -130,7 +130,7 @@ def _pack_layers(packed: bytearray, layers: list[tuple], inputs: np.ndarray | No
         whole, scale = round_rows(weight)
         if inputs is not None and exact is not None:
             whole = _round_together(weight, scale, inputs)
-            outputs, rounded = exact @ weight.T, inputs @ widen(whole, scale).T
+            outputs, rounded = exact @ weight.T, inputs @ (whole * scale[:, None]).T
             exact = ACTIVATIONS[activation](outputs + bias)
             bias = (bias + (outputs - rounded).mean(0)).astype(np.float32)
             inputs = ACTIVATIONS[activation](rounded + bias)

@@ -3,7 +3,7 @@
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
@@ -49,6 +49,10 @@ class Chapter(NamedTuple):
             for model in GAPS
         }
 
+    def scale(self, ending: str, *models: str) -> str:
+        """The images and seeds behind some models' results, in words."""
+        return results.scale({label(m): self.runs[m, ending] for m in models}, size)
+
     def job(self, model: str, seed: int | None = None) -> Job:
         """What loads a model's decoder; the first seed's, unless it is given."""
         return Job(model, self.seeds[0] if seed is None else seed, self.profile, self.recipe)
@@ -83,11 +87,6 @@ def size(result: Result) -> str:
     return f"{values['elbo']['n']:,} test images" if "elbo" in values else ""
 
 
-def describe_scale(chapter: Chapter, models: Iterable[str], ending: str = "curve") -> str:
-    """The images and seeds behind some models' results, in words."""
-    return results.scale({label(m): chapter.runs[m, ending] for m in models}, size)
-
-
 class Summary(NamedTuple):
     """A model's curve over seeds and images, each (R,); errors join both sources of variation."""
 
@@ -117,8 +116,8 @@ def summary(runs: list[Result]) -> Summary:
 def high_slopes(runs: list[Result]) -> Tensor:
     """Twice the nats that the rate gains per e-fold of beta, (seeds, N); D for a smooth decoder.
 
-    Near a Gaussian posterior R = (D / 2) log beta + constant. Read between the largest recorded beta
-    and the first that is a tenth of it or more.
+    Near a Gaussian posterior R = (D / 2) log beta + constant. Read between the largest recorded
+    beta and the first that is a tenth of it or more.
     """
     beta = runs[0].tensors["beta"]
     start = int((beta < 0.1 * beta[-1]).sum())
@@ -158,6 +157,6 @@ def mixture(
 
 
 def limit_ratios(chapter: Chapter) -> Tensor:
-    """Adaptive over sigmoid, variance of log w of chains that mix at once: (largest betas, seeds)."""
+    """Adaptive over sigmoid, variance of log w of chains that mix at once (largest betas, seeds)."""
     tensors = chapter.first("schedule-limits").tensors
     return (tensors["adaptive.log_weight_variance"] / tensors["sigmoid.log_weight_variance"]).T

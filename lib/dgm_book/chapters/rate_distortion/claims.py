@@ -12,7 +12,6 @@ from dgm.measure import Interval, bootstrap
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.chapter import (
     Chapter,
-    describe_scale,
     distortion_difference,
     high_slopes,
     limit_ratios,
@@ -75,7 +74,7 @@ def _a_single_run_gives_the_curve(chapter: Chapter) -> Outcome:
     worst = dict.fromkeys([by_error, max(misses, key=lambda m: abs(m.mean))])
     holds = all(abs(m.mean) <= 4 * m.error for m in misses)
     values = {"n": len(misses), "worst": list(worst)}
-    return Outcome(holds, values, describe_scale(chapter, ["vae2"], "truth"))
+    return Outcome(holds, values, chapter.scale("truth", "vae2"))
 
 
 def _points_lie_above_the_curve(chapter: Chapter) -> Outcome:
@@ -83,7 +82,7 @@ def _points_lie_above_the_curve(chapter: Chapter) -> Outcome:
     by_error = min(misses, key=lambda m: m.mean / m.error)
     lowest = dict.fromkeys([by_error, min(misses, key=lambda m: m.mean)])
     holds = all(m.mean >= -4 * m.error for m in misses)
-    return Outcome(holds, {"lowest": list(lowest)}, describe_scale(chapter, ["vae2"], "truth"))
+    return Outcome(holds, {"lowest": list(lowest)}, chapter.scale("truth", "vae2"))
 
 
 def _gaps_are_small(chapter: Chapter) -> Outcome:
@@ -110,7 +109,7 @@ def _annealing_seeds_agree(chapter: Chapter) -> Outcome:
     spread, (_, over_images) = log_z.mean(2).std(0), mean_and_error(log_z[0])
     share = float((spread / over_images).max())
     values = {"n": len(endings), "spread": float(spread.max()), "share": share}
-    return Outcome(share < 1, values, describe_scale(chapter, ["vae10"], endings[0]))
+    return Outcome(share < 1, values, chapter.scale(endings[0], "vae10"))
 
 
 def _variances(result: Result, schedule: str, r: int) -> Tensor:
@@ -125,7 +124,7 @@ def _ratio(result: Result, schedule: str = "adaptive", r: int = -1) -> Interval:
 
 
 def _schedules(chapter: Chapter, suffix: str = "", r: int = -1) -> tuple[bool | None, str]:
-    """Whether the adaptive schedule halves the variance at every budget, and the ratios in words."""
+    """Whether the adaptive schedule halves the variance at every budget, and the ratios."""
     parts, sizes = [], chapter.recipe.comparison
     results = {budget: chapter.first(f"schedules{budget}{suffix}") for budget in sizes.budgets}
     for budget, result in results.items():
@@ -179,8 +178,11 @@ def _schedules_to_this_chapter_s_beta(chapter: Chapter) -> Outcome:
 
 def _small_codes_meet_a_floor(chapter: Chapter) -> Outcome:
     floors = {f: distortion_difference(chapter, f"{f}2", f"{f}10") for f in ("vae", "gan")}
-    scale = describe_scale(chapter, ("vae2", "vae10", "gan2", "gan10"))
-    return Outcome(is_above_zero(floors["vae"]), floors | _ends(chapter), scale)
+    return Outcome(
+        is_above_zero(floors["vae"]),
+        floors | _ends(chapter),
+        chapter.scale("curve", "vae2", "vae10", "gan2", "gan10"),
+    )
 
 
 def _ends(chapter: Chapter, model: str = "vae2") -> dict[str, str]:
@@ -194,7 +196,7 @@ def _slopes_count_dimensions(chapter: Chapter) -> Outcome:
     holds = all(abs(v.mean / MODELS[m].latent_dim - 1) < 0.1 for m, v in means.items())
     listed = ", ".join(f"{label(m)} {_interval(v, '%.2f')}" for m, v in means.items())
     medians = _numbers((float(v.flatten().median()) for v in slopes.values()), "%.2f")
-    return Outcome(holds, {"slopes": listed, "medians": medians}, describe_scale(chapter, slopes))
+    return Outcome(holds, {"slopes": listed, "medians": medians}, chapter.scale("curve", *slopes))
 
 
 def _the_better_code_depends_on_the_rate(chapter: Chapter) -> Outcome:
@@ -225,7 +227,7 @@ def _deep_beats_shallow(chapter: Chapter) -> Outcome:
 
 def _families_differ_under_a_deep_distortion(chapter: Chapter) -> Outcome:
     gan = distortion_difference(chapter, "gan10", "vae10", "features")
-    return Outcome(_differs(gan), {"gan10": gan}, describe_scale(chapter, ["vae10"], "features"))
+    return Outcome(_differs(gan), {"gan10": gan}, chapter.scale("features", "vae10"))
 
 
 def _encoders_lie_above_the_curve(chapter: Chapter) -> Outcome:
@@ -238,13 +240,12 @@ def _encoders_lie_above_the_curve(chapter: Chapter) -> Outcome:
         most = float(mean.max())
         parts.append(f"{label(model)} {least:+.2f} ± {its_error:.2f} nats, most {most:+.0f}")
         outcomes.append(bool((mean >= -4 * error).all()))
-    scale = describe_scale(chapter, ["vae10"], "annealed")
-    return Outcome(all(outcomes), {"listed": ", ".join(parts)}, scale)
+    return Outcome(all(outcomes), {"listed": ", ".join(parts)}, chapter.scale("annealed", "vae10"))
 
 
 def _colour_generators_differ(chapter: Chapter) -> Outcome:
     apart = distortion_difference(chapter, *recipes.COLOUR)
-    scale = describe_scale(chapter, recipes.COLOUR[:1])
+    scale = chapter.scale("curve", recipes.COLOUR[0])
     whole = f"profile {chapter.profile.name}, cifar10, {scale}"
     return Outcome(_differs(apart), {"colour": apart, **_ends(chapter, recipes.COLOUR[0])}, whole)
 
@@ -263,7 +264,7 @@ def _junk_costs_at_most_the_cap(chapter: Chapter) -> Outcome:
         direct.append(float((other - whole).mean(1).max()))
     values = {"listed": "; ".join(parts), "direct": _numbers(direct, "%.1f")}
     values["chains"] = str(chapter.recipe.annealing.n_chains)
-    return Outcome(all(outcomes), values, describe_scale(chapter, ["vae10"], "blur0-narrow"))
+    return Outcome(all(outcomes), values, chapter.scale("blur0-narrow", "vae10"))
 
 
 def _blur_raises_the_floor(chapter: Chapter) -> Outcome:
@@ -276,8 +277,9 @@ def _blur_raises_the_floor(chapter: Chapter) -> Outcome:
             f"deviation {blur:g}: {_interval(floor)} at the high end, {_interval(start)} at the low"
         )
         outcomes.append(floor.low > 0 and abs(start.mean) < floor.mean)
-    scale = describe_scale(chapter, ["vae10"], "blur0-narrow")
-    return Outcome(all(outcomes), {"listed": "; ".join(parts)}, scale)
+    return Outcome(
+        all(outcomes), {"listed": "; ".join(parts)}, chapter.scale("blur0-narrow", "vae10")
+    )
 
 
 def _at_thirty(chapter: Chapter, model: str, ending: str = "unseen") -> Tensor:
@@ -295,8 +297,7 @@ def _memorisation_shows(chapter: Chapter) -> Outcome:
         for m in ("vae10-few", "vae10")
     )
     memory = paired_difference(limited, whole)
-    scale = describe_scale(chapter, ["vae10-few"], "unseen")
-    return Outcome(is_above_zero(memory), {"memory": memory}, scale)
+    return Outcome(is_above_zero(memory), {"memory": memory}, chapter.scale("unseen", "vae10-few"))
 
 
 def _dropped_modes_show(chapter: Chapter) -> Outcome:
@@ -307,15 +308,13 @@ def _dropped_modes_show(chapter: Chapter) -> Outcome:
         for row, mask in zip(more, torch.tensor(masks), strict=True)
     ]
     loss = paired_difference(losses, [0.0] * len(losses))
-    scale = describe_scale(chapter, ["vae10-dropped"], "unseen")
-    return Outcome(is_above_zero(loss), {"loss": loss}, scale)
+    return Outcome(is_above_zero(loss), {"loss": loss}, chapter.scale("unseen", "vae10-dropped"))
 
 
 def _underfitting_shows(chapter: Chapter) -> Outcome:
     early, trained = (_at_thirty(chapter, m).mean(1) for m in ("vae10-short", "vae10"))
     short = paired_difference(early, trained)
-    scale = describe_scale(chapter, ["vae10-short"], "unseen")
-    return Outcome(is_above_zero(short), {"short": short}, scale)
+    return Outcome(is_above_zero(short), {"short": short}, chapter.scale("unseen", "vae10-short"))
 
 
 RULES = (

@@ -1,4 +1,4 @@
-"""What chapter 1's page shows: numbers of its widgets, lines of its figures, and what they rest on."""
+"""What chapter 1's page shows: numbers of its widgets, lines of its figures, their evidence."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -217,7 +217,7 @@ def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
 
 
 def schedules(chapter: Chapter) -> list[dict[str, Any]]:
-    """The variance of the log-weights along beta, by schedule at equal cost, of the median image."""
+    """The variance of the log-weights along beta, by schedule, of the median image."""
     result, lines = _comparison(chapter), {}
     for name in ("adaptive", "sigmoid", "default"):  # the paper's sigmoid is the baseline
         variance = result.tensors[f"{name}.log_weight_variance"].transpose(0, 1).flatten(1)

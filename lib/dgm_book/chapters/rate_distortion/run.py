@@ -202,7 +202,7 @@ def gap(job: Job, beta: float) -> Computed:
 
 
 def exact_curve(job: Job) -> Computed:
-    """A curve in two dimensions by quadrature, up to the beta where two grids differ by 0.01 nat."""
+    """A curve in two dimensions by quadrature, up to where two grids differ by 0.01 nat."""
     x, network, betas = test_images(job), decoder(job), job.recipe.annealing.betas
     n_points = job.recipe.quadrature_points
     coarse, fine = (
@@ -214,7 +214,7 @@ def exact_curve(job: Job) -> Computed:
 
 
 class Blurred(nn.Module):
-    """A decoder (C, D) -> (C, P) whose pictures are blurred: 5 x 5 Gaussian, mirrored at the border.
+    """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border.
 
     The Gaussian is the product of two lines, so rows and columns are blurred one after the other.
 
@@ -370,7 +370,7 @@ def cost(job: Job) -> Computed:
 
 
 class Features(nn.Module):
-    """Two convolutions, as in the paper's released code; their rectified output measures distance."""
+    """Two convolutions, as in the released code; their rectified output measures distance."""
 
     scale: Tensor
 
@@ -452,7 +452,7 @@ def deep_curve(job: Job) -> Computed:
 
 
 def encoder_curve(job: Job) -> Computed:
-    """The variational upper bound: a Gaussian encoder, trained for each beta, on the test images."""
+    """The variational upper bound: a Gaussian encoder for each beta, on the test images."""
     network, digits, device = decoder(job), job.recipe.digits, job.profile.device
     betas, steps, n_samples = job.recipe.encoder
     x = training_images(job).to(device)

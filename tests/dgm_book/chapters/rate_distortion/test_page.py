@@ -1,4 +1,4 @@
-"""Chapter 1: its plan, damage and claims on made-up results, its page and verification on trained ones."""
+"""Chapter 1: plan, damage and claims on simulated results, page and verification on real ones."""
 
 import json
 import math
@@ -53,7 +53,7 @@ N = 6
 
 
 def simulated(name, level=0.0, dimension=10, floor=0.0, values=None, spread=0.01, **more):
-    """A curve that goes down to a floor at k / 2 nats a factor e of beta, with log Z lower by a level."""
+    """A curve down to a floor at k / 2 nats per e-fold of beta, with log Z lower by a level."""
     wiggle = spread * torch.arange(N, dtype=torch.float64) + torch.zeros(len(BETA), 1)
     distortion = 60 / (1 + BETA) + dimension / (2 * BETA + 1) + floor * BETA / (1 + BETA)
     rate = 0.5 * dimension * torch.log1p(BETA)
@@ -325,14 +325,14 @@ class TestBadges:
             ("explorer", "mnist · 6 test images, 3 seeds (VAE 100 and GAN 2: 1 seed)"),
             (
                 "slopes",
-                "mnist · 6 test images, 3 seeds (VAE 100: 1 seed; schedules: 6 test images, 3 annealings, 1 "
-                "seed)",
+                "mnist · 6 test images, 3 seeds (VAE 100: 1 seed; schedules: 6 test images, "
+                "3 annealings, 1 seed)",
             ),
             ("gaps", "mnist · 16 images of the model's own, 1 seed"),
             (
                 "failures",
-                "mnist · 6 test images, 3 seeds (VAE 10, seen and VAE 10 of few images, seen: 6 training "
-                "images)",
+                "mnist · 6 test images, 3 seeds (VAE 10, seen and VAE 10 of few images, seen: "
+                "6 training images)",
             ),
             ("other bounds", "mnist · 6 test images, 1 seed (deep distortion: 3 seeds)"),
             ("colour samples", "cifar10 · 1 seed"),
