@@ -10,15 +10,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Whoever has `user = true` in pip's configuration could install nothing into the environment.
 export PIP_USER := 0
 
-.PHONY: book test serve bench clean test-hosted test-versions repository lint chromium setup
+.PHONY: book test posters serve bench clean test-hosted test-versions repository lint chromium setup
 
 book: $(READY)
 	$(BIN)/python -m dgm_book build --jobs $(JOBS)
 
 # Trains at smoke size with an empty results folder, so that the training code really runs.
-test: book chromium
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+test: lint book chromium
 	rm -rf _build/test/results
 	DGM_RESULTS="$(CURDIR)/_build/test/results" $(BIN)/python -m dgm_book build --execute-only \
 	  --profile smoke --output _build/test --jobs $(JOBS)
@@ -26,6 +24,10 @@ test: book chromium
 	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -m "not timing" -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
 	  --nbval-lax --nbval-current-env tests _build/test/src/notebooks
+
+# Pictures of the widgets in the built book, for PDFs and pages without JavaScript.
+posters: book chromium
+	$(BIN)/python tests/tools/posters.py _build/html
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
@@ -49,6 +51,8 @@ repository: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/zizmor --offline --quiet .github/workflows
 
 chromium: $(READY)
 	.ci/chromium $(BIN)/python

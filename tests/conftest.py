@@ -1,6 +1,7 @@
 """One thread a process, and GPU tests that are skipped, and counted as skipped, without a GPU."""
 
 import base64
+import importlib.util
 import os
 
 import pytest
@@ -19,6 +20,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("gpu"):
             item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def extension(pytestconfig):
+    """Return the book's Sphinx extension, which is no package."""
+    path = pytestconfig.rootpath / "book" / "_ext" / "book_pages.py"
+    spec = importlib.util.spec_from_file_location("book_pages", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -92,6 +92,15 @@ def test_papers_do_not_import_each_other():
         assert not others
 
 
+def test_chapters_do_not_import_each_other():
+    chapters = [m for m in MODULES if m.startswith("dgm_book.chapters.")]
+    assert chapters
+    for module in chapters:
+        for target in imports(MODULES[module]):
+            if target.startswith("dgm_book.chapters."):
+                assert target.split(".")[2] == module.split(".")[2], f"{module} imports {target}"
+
+
 def test_chapters_have_one_name():
     assert NOTEBOOKS
     for path in NOTEBOOKS:

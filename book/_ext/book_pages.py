@@ -65,8 +65,19 @@ MODE = """(() => {
   root.mode = localStorage.getItem("mode") || "auto";
   root.theme = root.mode === "auto" ? (dark ? "dark" : "light") : root.mode;
 })();"""
-# The order in which the reference lists the library; what is not named comes last.
-ORDER = ["papers", "sampling", "vae", "measure", "nets", "data", "experiments", "results", "claims"]
+# The order in which the reference lists modules, the library first; of one entry by name.
+ORDER = [
+    *(
+        "dgm.papers",
+        "dgm.steering",
+        "dgm.sampling",
+        "dgm.vae",
+        "dgm.measure",
+        "dgm.nets",
+        "dgm.data",
+    ),
+    *("dgm", "dgm_book.results", "dgm_book.claims", "dgm_book.chapters", "dgm_book"),
+]
 
 
 def widget_closure(state: dict[str, Any], model: str) -> dict[str, Any]:
@@ -138,8 +149,8 @@ class ClaimsDirective(SphinxDirective):
 
         self.env.note_dependency(STAMP)
         self.env.metadata[self.env.docname]["dgm_script"] = "claims.js"
-        found = chapters.all_claims()
-        html = claims.table(found, with_chapter=True) if found else "<p>No results yet.</p>"
+        every = chapters.all_claims()
+        html = claims.table(every, with_chapter=True) if every else "<p>No results yet.</p>"
         return [nodes.raw(text=html, format="html")]
 
 
@@ -148,17 +159,20 @@ def list_modules(app: Sphinx, docname: str, source: list[str]) -> None:
     if "<!-- modules -->" not in source[0]:
         return
     app.env.note_dependency(STAMP)
-    library = Path(find_spec("dgm").origin).parent
-    modules = []
-    for path in library.rglob("*.py"):
-        parts = path.relative_to(library).with_suffix("").parts
-        if parts[-1] == "__init__":
-            parts = parts[:-1]
-        documented = path.read_text("utf-8").startswith(('"""', 'r"""'))
-        if parts and documented and not any(part.startswith("_") for part in parts):
-            modules.append(parts)
-    modules.sort(key=lambda m: (ORDER.index(m[0]) if m[0] in ORDER else len(ORDER), m))
-    names = [".".join(("dgm", *parts)) for parts in modules]
+    names = []
+    for package in ("dgm", "dgm_book"):
+        library = Path(find_spec(package).origin).parent
+        for path in library.rglob("*.py"):
+            parts = path.relative_to(library.parent).with_suffix("").parts
+            if parts[-1] == "__init__":
+                parts = parts[:-1]
+            documented = path.read_text("utf-8").startswith(('"""', 'r"""'))
+            if parts[1:] and documented and not any(part.startswith("_") for part in parts):
+                names.append(".".join(parts))
+    place = {
+        name: next(i for i, entry in enumerate(ORDER) if within(name, entry)) for name in names
+    }
+    names.sort(key=lambda name: (place[name], name))
     source[0] = source[0].replace(
         "<!-- modules -->",
         "\n".join(
@@ -166,6 +180,11 @@ def list_modules(app: Sphinx, docname: str, source: list[str]) -> None:
             for name in names
         ),
     )
+
+
+def within(module: str, entry: str) -> bool:
+    """Whether a module is one, or lies below it."""
+    return module == entry or module.startswith(f"{entry}.")
 
 
 def docstring_to_rst(
@@ -277,9 +296,9 @@ STATES = re.compile(rf'<script type="{re.escape(STATE)}">(.*?)</script>', re.S)
 PACKED = re.compile(r'<script type="application/x-dgm-state".*?</script>', re.S)
 
 
-def packed_state(found: re.Match) -> str:
-    """The script element of a page's widgets, compressed: JSON, then the bytes that it points into."""
-    states = json.loads(found[1])
+def packed_state(element: re.Match) -> str:
+    """The script element of a page's widgets, compressed: JSON, then the bytes it points into."""
+    states = json.loads(element[1])
     data = bytearray()
     for model in states["state"].values():
         for buffer in model.get("buffers", []):
@@ -304,7 +323,7 @@ LEAN = "/* lean */"
 def lean_styles(static: Path, words: set[str], originals: Path) -> None:
     """Leaves in the style sheets the rules, and in the icons' font the icons, that a page may use.
 
-    A build that finds nothing to do leaves the lean files of an earlier one: the originals are kept.
+    A build that has nothing to do leaves an earlier one's lean files: the originals are stored.
     """
     originals.mkdir(parents=True, exist_ok=True)
     icons = set(map(chr, range(32, 127)))
@@ -331,8 +350,8 @@ def lean_styles(static: Path, words: set[str], originals: Path) -> None:
 
 
 def lean_css(css: str, words: set[str]) -> str:
-    """A style sheet without its comments and without the rules for classes and ids not in ``words``."""
-    kept, start, depth, head, body = [], 0, 0, "", 0
+    """A style sheet without its comments and the rules for classes and ids not in ``words``."""
+    rules, start, depth, head, body = [], 0, 0, "", 0
     css = PARTS.sub(lambda part: "" if part[0].startswith("/*") else part[0], css)
     for part in PARTS.finditer(css):
         if part[0] == "{":
@@ -342,12 +361,12 @@ def lean_css(css: str, words: set[str]) -> str:
         elif part[0] == "}":
             depth -= 1
             if depth == 0:
-                kept.append(lean_rule(head, css[body : part.start()], words))
+                rules.append(lean_rule(head, css[body : part.start()], words))
                 start = part.end()
         elif part[0] == ";" and depth == 0:
-            kept.append(css[start : part.end()])
+            rules.append(css[start : part.end()])
             start = part.end()
-    return "".join(kept)
+    return "".join(rules)
 
 
 def lean_rule(head: str, body: str, words: set[str]) -> str:
@@ -356,7 +375,7 @@ def lean_rule(head: str, body: str, words: set[str]) -> str:
         body = lean_css(body, words)
     elif not head.startswith("@"):
         # Commas inside parentheses part no selectors.
-        head = ",".join(one for one in re.split(r",(?![^(]*\))", head) if may_apply(one, words))
+        head = ",".join(x for x in re.split(r",(?![^(]*\))", head) if may_apply(x, words))
     return f"{head}{{{body}}}" if head and body.strip() else ""
 
 

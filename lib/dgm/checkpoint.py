@@ -1,6 +1,7 @@
 """Files that are whole or absent: atomic writes, and trees of tensors as safetensors."""
 
 import contextlib
+import hashlib
 import json
 import math
 import os
@@ -18,7 +19,8 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["from_bytes", "load", "save", "to_bytes", "write_bytes", "write_text"]
+__all__ = ["check_identity", "digest", "from_bytes", "identity", "load", "save", "to_bytes"]
+__all__ += ["write_bytes", "write_text"]
 
 Tree = Any
 """Nested dicts, lists and tuples of tensors, int, float, str, bool and None."""
@@ -63,7 +65,7 @@ def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
 
 
 def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
-    """Turns the bytes of `to_bytes`, read from `path`, back into a tree; raises ValueError as `load`."""
+    """The tree of bytes of `to_bytes`, read from `path`; raises ValueError as `load`."""
     try:
         size = int.from_bytes(data[:8], "little")
         metadata = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["dgm"])
@@ -77,6 +79,66 @@ def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device 
     if _checksum(text, tensors) != expected:
         raise ValueError(f"{path} is damaged: its checksum is wrong; delete it to start anew")
     return _unflatten(json.loads(text), {name: t.to(device) for name, t in tensors.items()})
+
+
+def identity(**parts: Any) -> dict[str, Any]:
+    """What must be equal for a checkpoint to belong to a run, as values that JSON can hold.
+
+    Plain values, named tuples and trees of them count as they are, tensors and arrays by type,
+    shape and a hash of their bytes, functions and classes by their name, other objects by that of
+    their class. Compare two with `check_identity`.
+    """
+    return {name: _plain(value) for name, value in parts.items()}
+
+
+def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -> None:
+    """Compares the identity in the checkpoint at `path` with that of the run that would resume it.
+
+    Raises:
+        ValueError: They differ; names the file and the first part that does.
+    """
+    for name, value in expected.items():
+        if (other := saved.get(name)) != value:
+            raise ValueError(
+                f"{path} belongs to another run: its {name} is {_difference(other, value)}; name "
+                "another file, or delete it to start anew"
+            )
+
+
+def digest(value: Any) -> str:
+    """A hash of a tensor or array: its type, its shape and its bytes."""
+    value = torch.as_tensor(value).detach().cpu().contiguous()
+    hashed = hashlib.sha256(f"{value.dtype} {list(value.shape)}".encode())
+    hashed.update(value.view(-1).view(torch.uint8).numpy())
+    return hashed.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)  # nan is not equal to itself
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(child) for key, child in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(child) for child in value]
+    if hasattr(value, "__array__"):
+        return _plain(value.item()) if value.ndim == 0 else digest(value)
+    if isinstance(value, (torch.dtype, torch.device)):
+        return str(value)
+    return getattr(value, "__qualname__", type(value).__qualname__)
+
+
+def _difference(saved: Any, expected: Any) -> str:
+    """The part in which two trees differ, in words."""
+    if isinstance(saved, list) and isinstance(expected, list) and len(saved) == len(expected) == 1:
+        return _difference(saved[0], expected[0])
+    if isinstance(saved, dict) and isinstance(expected, dict):
+        keys = [key for key in [*expected, *saved] if saved.get(key) != expected.get(key)]
+        return f"{keys[0]}: {_difference(saved.get(keys[0]), expected.get(keys[0]))}"
+    return f"{saved}, here it is {expected}"
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
@@ -101,17 +163,16 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
         while not _write(path, data):
             pass
     except OSError as error:
-        reason = error.strerror or str(error)
-        message = f"could not write {path}: {reason}; nothing half written was left"
-        raise OSError(error.errno, message) from error
+        message = f"could not write {path}: {error.strerror or error}"
+        raise OSError(error.errno, f"{message}; nothing half written was left") from error
 
 
 def _write(path: Path, data: bytes) -> bool:
-    """Writes the file; False when another writer removed the temporary file before it was locked."""
+    """Writes the file; False when another writer removed the temporary one before its lock."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
-            if fcntl:  # held until the file is closed or the process dies
+            if fcntl:  # the lock lasts until the file is closed or the process dies
                 with contextlib.suppress(OSError):  # some network file systems refuse
                     fcntl.flock(file, fcntl.LOCK_EX)
                 if not temporary.exists():
@@ -126,11 +187,10 @@ def _write(path: Path, data: bytes) -> bool:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    if fcntl:
+    with contextlib.suppress(OSError):  # Windows opens no folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # some network file systems refuse
-                os.fsync(folder)
+            os.fsync(folder)
         finally:
             os.close(folder)
     return True
@@ -140,12 +200,11 @@ def _remove_abandoned(path: Path) -> None:
     """Removes temporary files of `path` whose writer is dead, which is when nobody locks them."""
     if not fcntl:
         return
-    for entry in os.listdir(path.parent):
-        if not (entry.startswith(f".{path.name}.") and entry.endswith(".tmp")):
-            continue
-        with contextlib.suppress(OSError), open(path.parent / entry, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.unlink(path.parent / entry)
+    for entry in path.parent.iterdir():
+        if entry.name.startswith(f".{path.name}.") and entry.suffix == ".tmp":
+            with contextlib.suppress(OSError), open(entry, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                entry.unlink()
 
 
 def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
@@ -153,7 +212,7 @@ def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
     for name in sorted(tensors):
         t = tensors[name]
         crc = zlib.crc32(f"{name} {t.dtype} {list(t.shape)}".encode(), crc)
-        crc = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy(), crc)
+        crc = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy().data, crc)
     return crc
 
 
@@ -163,13 +222,6 @@ def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
         return node
     if isinstance(node, float):
         return node if math.isfinite(node) else {"float": str(node)}
-    if isinstance(node, torch.Tensor):
-        name = place or "tensor"
-        while name in tensors or name == "__metadata__":  # 1 and "1" are different keys
-            name += "'"
-        # A copy of its own, since safetensors refuses tensors that share memory.
-        tensors[name] = node.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        return {"tensor": name}
     below = f"{place}/" if place else ""
     if isinstance(node, Mapping):
         for key in node:
@@ -179,21 +231,25 @@ def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(node, (list, tuple)):
         kind = "list" if isinstance(node, list) else "tuple"
         return {kind: [_flatten(v, f"{below}{i}", tensors) for i, v in enumerate(node)]}
-    raise TypeError(
-        f"'{place}' is a {type(node).__name__}; only tensors, int, float, str, bool, None and "
-        "dicts, lists and tuples of these can be saved"
-    )
+    if not isinstance(node, torch.Tensor):
+        raise TypeError(
+            f"'{place}' is a {type(node).__name__}; only tensors, int, float, str, bool, None and "
+            "dicts, lists and tuples of these can be saved"
+        )
+    name = place or "tensor"
+    while name in tensors or name == "__metadata__":  # 1 and "1" are different keys
+        name += "'"
+    # A copy of its own, since safetensors refuses tensors that share memory.
+    tensors[name] = node.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    return {"tensor": name}
 
 
 def _unflatten(node: Any, tensors: Mapping[str, torch.Tensor]) -> Tree:
     if not isinstance(node, dict):
         return node
     ((kind, value),) = node.items()
-    if kind == "tensor":
-        return tensors[value]
-    if kind == "float":
-        return float(value)
     if kind == "dict":
         return {key: _unflatten(child, tensors) for key, child in value}
-    children = [_unflatten(child, tensors) for child in value]
-    return children if kind == "list" else tuple(children)
+    if kind in ("list", "tuple"):
+        return {"list": list, "tuple": tuple}[kind](_unflatten(child, tensors) for child in value)
+    return tensors[value] if kind == "tensor" else float(value)

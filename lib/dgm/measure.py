@@ -24,7 +24,7 @@ class Interval(NamedTuple):
 
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
-    """How many latent dimensions have a posterior mean that varies over the data: variance above threshold.
+    """Number of latent dimensions whose posterior mean has a variance above threshold over the data.
 
     Args:
         mu: (N, D) posterior means of N examples, N at least 2.
@@ -39,15 +39,14 @@ def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
 def aggregate_mutual_information(
     mu: Tensor, logvar: Tensor, *, n_samples: int = 1, seed: int = 0, chunk: int = 1024
 ) -> Tensor:
-    """Mutual information of example and code under q, for examples drawn evenly from the N given.
+    """I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), for x drawn uniformly from N examples.
 
-    One sample z of each posterior (or n_samples) serves both terms of
-    I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), so their noise cancels; it never exceeds log N.
+    The same samples z serve both terms, so their noise cancels; the result never exceeds log N.
 
     Args:
         mu: (N, D) posterior means.
         logvar: (N, D) posterior log-variances.
-        n_samples: samples an example.
+        n_samples: samples per example.
         seed: of the samples.
         chunk: samples compared with all N posteriors at a time.
     """
@@ -69,7 +68,7 @@ def aggregate_mutual_information(
 
 
 def effective_sample_size(log_w: Tensor, dim: int = 0) -> Tensor:
-    """(sum w)^2 / sum w^2 along a dimension: from 1 (one weight rules, or all are 0) to their number."""
+    """(sum w)^2 / sum w^2 along a dimension: from 1 (one weight, or all are 0) to their number."""
     log_w = log_w.detach().to("cpu", torch.float64)
     log_ess = 2 * torch.logsumexp(log_w, dim) - torch.logsumexp(2 * log_w, dim)
     return log_ess.masked_fill(log_w.amax(dim) == -math.inf, 0.0).exp()
@@ -84,12 +83,43 @@ def bootstrap(
         raise ValueError("bootstrap needs at least two finite values in one dimension")
     generator = torch.Generator().manual_seed(seed)
     picks = torch.randint(len(values), (n_resamples, len(values)), generator=generator)
-    tail = (1 - level) / 2
-    low, high = torch.quantile(
-        values[picks].mean(1), torch.tensor([tail, 1 - tail], dtype=torch.float64)
-    ).tolist()
-    error = float(values.std()) / math.sqrt(len(values))
-    return Interval(float(values.mean()), error, low, high, len(values))
+    tails = torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)
+    low, high = torch.quantile(values[picks].mean(1), tails).tolist()
+    n = len(values)
+    return Interval(float(values.mean()), float(values.std()) / math.sqrt(n), low, high, n)
+
+
+class MapperGraph(NamedTuple):
+    """The size of a Mapper graph."""
+
+    n_nodes: int
+    n_edges: int
+    n_components: int
+
+
+def mapper_graph(points: Tensor, resolution: int = 5) -> MapperGraph:
+    """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
+
+    The lens is the sum of coordinates; each of its `resolution` intervals, which overlap by 40 %, is
+    clustered by DBSCAN with the cosine distance; clusters are nodes, and shared points are edges.
+    """
+    import kmapper  # here, since these are slow to import
+    from scipy.cluster.hierarchy import DisjointSet
+    from sklearn.cluster import DBSCAN
+
+    values = torch.as_tensor(points).detach().to("cpu", torch.float64).numpy()
+    mapper = kmapper.KeplerMapper(verbose=0)
+    graph = mapper.map(
+        mapper.fit_transform(values, projection="sum"),
+        values,
+        cover=kmapper.Cover(n_cubes=resolution, perc_overlap=0.4),
+        clusterer=DBSCAN(eps=0.1, min_samples=3, metric="cosine"),
+    )
+    edges = [(a, b) for a, linked in graph["links"].items() for b in linked]
+    components = DisjointSet(graph["nodes"])
+    for a, b in edges:
+        components.merge(a, b)
+    return MapperGraph(len(graph["nodes"]), len(edges), components.n_subsets)
 
 
 def _matrix(name: str, value: Tensor) -> Tensor:

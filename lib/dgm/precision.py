@@ -1,6 +1,7 @@
 """Which precision a device gets: bfloat16 products where it computes in them, float32 elsewhere."""
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,17 +10,14 @@ from torch.nn.utils.rnn import PackedSequence
 __all__ = ["autocast", "mixed_precision_dtype", "run_lstm"]
 
 Device = str | torch.device
+Steps = TypeVar("Steps", Tensor, PackedSequence)
 
 
 def mixed_precision_dtype(device: Device) -> torch.dtype | None:
-    """What the products of a mixed-precision step are computed in; None is float32, as all else is.
+    """What the products of a mixed-precision step are computed in; None is float32.
 
-    Args:
-        device: "cpu", "cuda:0" and the like.
-
-    Returns:
-        bfloat16 on a CPU, and on CUDA from compute capability 8.0 on; before, it is only emulated, and
-        float16 would need a gradient scaler.
+    bfloat16 on a CPU, and on CUDA from compute capability 8.0 on; before, it is only emulated, and
+    float16 would need a gradient scaler.
     """
     device = torch.device(device)
     if device.type == "cpu":
@@ -30,14 +28,14 @@ def mixed_precision_dtype(device: Device) -> torch.dtype | None:
 
 
 def autocast(device: Device, enabled: bool = True) -> torch.autocast:
-    """The context of a training step in `mixed_precision_dtype`; without effect where that is None."""
+    """A training step's context in `mixed_precision_dtype`; no effect where that is None."""
     dtype = mixed_precision_dtype(device) if enabled else None
     return torch.autocast(torch.device(device).type, dtype, enabled=dtype is not None)
 
 
 def run_lstm(
-    lstm: Callable, x: Tensor | PackedSequence, state: tuple[Tensor, Tensor] | None = None
-) -> tuple[Tensor | PackedSequence, tuple[Tensor, Tensor]]:
+    lstm: Callable, x: Steps, state: tuple[Tensor, Tensor] | None = None
+) -> tuple[Steps, tuple[Tensor, Tensor]]:
     """lstm(x, state), on CUDA with a gradient in any mode, and never under autocast.
 
     There cuDNN would compute in float16; and its backward pass wants training mode.
@@ -51,7 +49,8 @@ def run_lstm(
         return lstm(x, state)
     if torch.is_autocast_enabled("cuda"):
         with torch.autocast("cuda", enabled=False):
-            return run_lstm(lstm, _widened(x), state and tuple(map(_widened, state)))
+            wide = None if state is None else (_widened(state[0]), _widened(state[1]))
+            return run_lstm(lstm, _widened(x), wide)
     if not (isinstance(lstm, nn.LSTM) and torch.is_grad_enabled()) or lstm.training or lstm.dropout:
         return lstm(x, state)
     try:  # without dropout the mode changes nothing else
@@ -60,5 +59,5 @@ def run_lstm(
         lstm.eval()
 
 
-def _widened(x: Tensor | PackedSequence) -> Tensor | PackedSequence:
+def _widened(x: Any) -> Any:
     return x.to(torch.promote_types(x.data.dtype, torch.float32))

@@ -1,7 +1,7 @@
 """A steering model of page size: the simplex of CP-VAE beside latents that keep the sentence.
 
-Beyond the paper. One vector for a sentence loses the sentence when the model is small. Here the simplex says
-what is to be said, and one Gaussian latent for each word of the masked source says with which words:
+Beyond the paper. The simplex says what is to be said, and one Gaussian latent for each word of the
+masked source says with which words:
 
     v_t = W A relu(C x_t)                           votes of word t for the K vertices           (1)
     p   = softmax(sum_t v_t + b),   mu_1 = E' p,   z_1 ~ N(mu_1, diag s_1^2)                     (2)
@@ -10,14 +10,15 @@ what is to be said, and one Gaussian latent for each word of the masked source s
     z_t ~ N(x~_t + f(x~_{t-4..t+4}), diag s_t^2)    one latent for each word left                (5)
     log p(y | z_1, z) = sum_t log p(y_t | y_<t, z_1, attention over z)                           (6)
 
-The attention of step t prefers the places near t, and the place behind the latent that looks like y_{t-1}:
-copying a phrase on costs nothing, and a phrase may move when another has grown. All that the decoder learns
-of the source passes z_1 and z. The objective, with targets q on the simplex (a few labels, many guesses),
+They are `SteeringModel.read` (1, 2), `votes_against`, `mask_source`, `SteeringModel.remember` and
+`sentence_log_likelihood`. The attention of step t prefers the places near t, and the place behind
+the latent that looks like y_{t-1}: a phrase is copied on at no cost, and may move when another has
+grown. The objective, with targets q on the simplex,
 
     L = -log p(x | z_1, z(x~)) + beta KL(z) + beta_1 KL(z_1) + lambda CE(q, p) + L_SREC + L_REG  (7)
 
-is joined by the same with x~ made from the model's own rewrite of x (back-translation): there the words to
-write are a person's and those to read are the model's, so a clumsy sentence teaches to write a good one.
+(`steering_objective`) is joined by the same with x~ made from the model's own rewrite of x, which
+is back-translation: a person's words are written, and the model's words are read.
 
 References:
     Xu, Cheung, Cao, On Variational Learning of Controllable Representations for Text, 2020.
@@ -26,7 +27,7 @@ References:
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -35,7 +36,6 @@ from torch.nn import functional
 from dgm.nets.sentences import split_sentences
 from dgm.nets.simplex import orthogonality_loss, simplex_mean, structured_reconstruction_loss
 from dgm.precision import run_lstm
-from dgm.sampling.beam import beam_search
 from dgm.vae import reparameterise
 
 NUMBER = "_num_"  # what the data have for every number
@@ -43,15 +43,18 @@ VERTICES = ("negative", "neither", "positive")
 CONTEXT_WINDOW, REACH = 5, 8
 MAX_WORDS, LONGER = 30, 5  # of a sentence that is read; how many more a rewrite may have
 MARGINS = (100.0, 2.0, 1.0, 0.5, 0.2)  # the first masks nothing
-MOST_GROWN = 2  # runs of masks that `disturb` lengthens in one sentence
+# In training margins are drawn between the first two, their logarithm evenly; see `corrupt_masks`.
+LEAST_MARGIN, LARGEST_MARGIN, MASKED_SHARE, STRETCH, MAX_STRETCHED = 0.2, 3.0, 0.08, 0.15, 2
+DROPPED_SHARE = 0.15  # of the previous words, hidden from the LSTM
+LOSS_WEIGHTS = (1.0, 0.02, 0.01, 3.0, 0.03, 0.1, 0.1)  # of `Terms`, in their order
 
 
 class Reading(NamedTuple):
-    """What the simplex block makes of B sentences of S words."""
+    """Equations (1) and (2) for B sentences of S words."""
 
     p: Tensor  # (B, K) barycentric weights
     logits: Tensor  # (B, K)
-    votes: Tensor  # (B, S, K), equation (1); zero at padding
+    votes: Tensor  # (B, S, K), zero at padding
     query: Tensor  # (B, N)
 
 
@@ -66,63 +69,45 @@ class Memory(NamedTuple):
 class Terms(NamedTuple):
     """The named terms of equation (7), means over sentences, 0-d."""
 
-    reconstruction: Tensor  # nats a sentence
+    reconstruction: Tensor  # nats per sentence
     kl: Tensor
     simplex_kl: Tensor
     label: Tensor
-    sparsity: Tensor  # absolute votes of a sentence, so that few words carry them
+    sparsity: Tensor  # absolute votes of a sentence, so that a small number of words carries them
     structured: Tensor
     orthogonality: Tensor
 
-    def loss(
-        self,
-        *,
-        beta: float = 0.02,
-        beta_simplex: float = 0.01,
-        label: float = 3.0,
-        sparsity: float = 0.03,
-        structured: float = 0.1,
-        orthogonality: float = 0.1,
-    ) -> Tensor:
-        """Equation (7), with these weights."""
-        return (
-            self.reconstruction
-            + beta * self.kl
-            + beta_simplex * self.simplex_kl
-            + label * self.label
-            + sparsity * self.sparsity
-            + structured * self.structured
-            + orthogonality * self.orthogonality
-        )
+    def loss(self, weights: Sequence[float] = LOSS_WEIGHTS) -> Tensor:
+        """Equation (7): the sum of the weighted terms."""
+        first, *others = (w * term for w, term in zip(weights, self, strict=True))
+        return sum(others, first)
 
 
 class Rewrite(NamedTuple):
-    """A sentence said differently."""
+    """A rewritten sentence."""
 
     text: str
-    margin: float  # at which it was made
+    margin: float  # at which it was written
     agreement: float  # of the model's own reading with the weights, from 0 to 1
-    log_prob: float  # nats
 
 
 class SteeringModel(nn.Module):
     """Equations (1) to (6).
 
     Args:
-        vocabulary: has pad, start, end, unknown, unknown_slots, mask, `encode` and `decode`, as
-            `dgm.data.text.Vocabulary` with a mask; its unknown slots let unknown words pass through.
+        vocabulary: a `dgm.data.text.Vocabulary` with a mask; unknown words pass through its slots.
         embedding: E, width of word vectors and of the latents.
         hidden: of the decoder's LSTM.
         context: hidden units of f, and width of queries and keys.
         voters: hidden units of the votes.
         latent_dim: N, of the simplex block.
         alpha: squared length of a vertex.
-        tokenise: what is typed -> words apart by spaces, numbers as they are, for the method `rewrite`.
+        tokenise: what is typed -> words apart by spaces, numbers as they are, for `rewrite`.
     """
 
     def __init__(
         self,
-        vocabulary,
+        vocabulary: Any,
         *,
         embedding: int = 128,
         hidden: int = 256,
@@ -162,15 +147,14 @@ class SteeringModel(nn.Module):
     def read(self, words: Tensor) -> Reading:
         """Equations (1) and (2) for words (B, S), padded, without start and end."""
         present = (words != self.vocabulary.pad)[..., None]
-        x = self.embedding(words) * present
-        features = torch.relu(self.voters(x)) * present
+        features = torch.relu(self.voters(self.embedding(words) * present)) * present
         query = self.query(features)
         votes = functional.linear(query, self.weights.weight)
         logits = votes.sum(1) + self.weights.bias
         return Reading(torch.softmax(logits, -1), logits, votes, query.sum(1))
 
     def remember(self, source: Tensor, generator: torch.Generator | None = None) -> Memory:
-        """Equation (5) for a masked source (B, S): samples of the latents, or means without a generator."""
+        """Equation (5) for a masked source (B, S): samples, or means without a generator."""
         present = source != self.vocabulary.pad
         inside = present[..., None]
         x = self.embedding(source) * inside
@@ -184,8 +168,7 @@ class SteeringModel(nn.Module):
     def start(self, z1: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         """The LSTM's state before the first word: hidden and cell, each (B, H)."""
         count = memory.present.sum(1, keepdim=True).clamp(min=1)
-        mean = memory.latents.sum(1) / count
-        cell = self.initial(torch.cat([z1, mean], -1))
+        cell = self.initial(torch.cat([z1, memory.latents.sum(1) / count], -1))
         return torch.tanh(cell), cell
 
     def decode(
@@ -197,22 +180,17 @@ class SteeringModel(nn.Module):
         first: int = 0,
         dropped: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Equation (6): logits (B, T, V) of the words behind `previous` (B, T), and the LSTM's next state.
+        """Equation (6): logits (B, T, V) of the words behind `previous` (B, T), and the next state.
 
-        Args:
-            previous: y_{t-1} for T steps, the first of which is step `first`.
-            z1: (B, N), or (B, T, N) to change it in mid-sentence.
-            memory: of `remember`.
-            state: of `start`, or of the call before.
-            first: number of the first step.
-            dropped: (B, T) bool, previous words hidden from the LSTM (word dropout).
+        Step `first` is the first of these, z1 is (B, N), or (B, T, N) to change it in mid-sentence,
+        and previous words are hidden from the LSTM where `dropped` (B, T) (word dropout).
         """
         x = self.embedding(previous)
-        seen = x if dropped is None else x * ~dropped[..., None]
+        inputs = x if dropped is None else x * ~dropped[..., None]
         if z1.ndim == 2:
             z1 = z1[:, None].expand(-1, x.shape[1], -1)
-        both = torch.cat([seen, z1], -1)
-        hidden, (h, c) = run_lstm(self.lstm, both, (state[0][None], state[1][None]))
+        inputs = torch.cat([inputs, z1], -1)
+        hidden, (h, c) = run_lstm(self.lstm, inputs, (state[0][None], state[1][None]))
         mixed = self._attend(hidden, x, memory, first) @ memory.latents
         out = self.output(torch.cat([hidden, z1], -1)) + mixed
         return functional.linear(out, self.embedding.weight, self.word_bias), (h[0], c[0])
@@ -231,16 +209,18 @@ class SteeringModel(nn.Module):
         scores = scores.masked_fill(~memory.present[:, None], -torch.inf)
         return torch.softmax(scores, -1).to(z.dtype)
 
-    def rewrite(self, sentence: str, weights, *, switch_at: int | None = None, **options) -> str:
-        """What somebody typed, rewritten sentence by sentence; takes what `rewrite` takes.
+    def rewrite(
+        self, sentence: str, weights: Any, *, switch_at: int | None = None, **options: Any
+    ) -> str:
+        """What somebody typed, rewritten sentence by sentence, with the options of `rewrite`.
 
-        A sentence of more than 30 words is rewritten in pieces, and one without a known word is left
-        as it is. Numbers are copied as unknown words are.
+        A sentence of more than 30 words is rewritten in pieces, and one without a known word is
+        left as it is. Numbers are copied as unknown words are.
 
         Raises:
             ValueError: no word, and what `rewrite` raises.
         """
-        rewritten, start = [], 0
+        texts, start = [], 0
         for piece in split_sentences(self.tokenise(sentence).split(), MAX_WORDS):
             text = " ".join(piece)
             if self.vocabulary.encode([text]).known[0]:
@@ -248,9 +228,37 @@ class SteeringModel(nn.Module):
                     options["switch_at"] = max(0, switch_at - start)
                 point = torch.as_tensor(weights)[None]
                 text = rewrite(self, [text], point, invent_numbers=False, **options)[0].text
-            rewritten.append(text)
+            texts.append(text)
             start += len(piece)
-        return " ".join(rewritten)
+        return " ".join(texts)
+
+
+def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
+    """Rewrites a text at a place of the simplex.
+
+    Args:
+        model: a `SteeringModel`, or anything else with rewrite(sentence, weights (K,)).
+        sentence: one or more, with at least one word.
+        weights: K numbers, 0 or more, one weight per vertex; they are divided by their sum.
+
+    Raises:
+        ValueError: no word, or weights that are not K finite numbers of 0 or more, not all 0.
+    """
+    if not isinstance(sentence, str) or not sentence.strip():
+        raise ValueError(f"sentence must be text with at least one word, got {sentence!r}")
+    w = torch.as_tensor(weights, dtype=torch.float64)
+    k = getattr(model, "n_vertices", w.numel())
+    if w.shape != (k,):
+        raise ValueError(f"want {k} weights, one per vertex, got shape {tuple(w.shape)}")
+    if not (torch.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
+        raise ValueError(f"weights must be 0 or more, finite, not all 0: got {w.tolist()}")
+    return model.rewrite(sentence, w / w.sum())
+
+
+def strip_ends(tokens: Tensor, vocabulary: Any) -> Tensor:
+    """(N, L) ids with start and end -> (N, L - 2) words alone, padded."""
+    words = tokens[:, 1:-1]
+    return words.masked_fill(words == vocabulary.end, vocabulary.pad)
 
 
 def _windows(x: Tensor, size: int) -> Tensor:
@@ -260,30 +268,24 @@ def _windows(x: Tensor, size: int) -> Tensor:
     return torch.cat([padded[:, i : i + length] for i in range(size)], -1)
 
 
-def against(reading: Reading, weights: Tensor) -> Tensor:
-    """Equation (3): (B, S), what each word says against the weights (B, K), or (B, S, K) a word."""
-    wanted = weights if weights.ndim == 3 else weights[:, None]
-    return ((reading.p[:, None] - wanted) * reading.votes).sum(-1)
+def votes_against(reading: Reading, weights: Tensor) -> Tensor:
+    """Equation (3): (B, S), each word's votes against weights (B, K), or (B, S, K) per word."""
+    weights = weights if weights.ndim == 3 else weights[:, None]
+    return ((reading.p[:, None] - weights) * reading.votes).sum(-1)
 
 
-def mask_source(words: Tensor, votes_against: Tensor, margin: Tensor, mask: int) -> Tensor:
-    """Equation (4): words (B, S) with <mask> where the vote is above the margin (B,); padding votes zero."""
-    return torch.where((votes_against > margin[:, None]) & (words != 0), mask, words)
+def mask_source(words: Tensor, votes: Tensor, margin: Tensor, mask: int) -> Tensor:
+    """Equation (4): words (B, S) with <mask> where votes against are above the margin (B,)."""
+    return torch.where((votes > margin[:, None]) & (words != 0), mask, words)
 
 
-def disturb(
+def corrupt_masks(
     source: Tensor, mask: int, generator: torch.Generator, *, share: float, stretch: float
 ) -> Tensor:
-    """Masks a share of the words at random, and lets runs of masks grow or shrink by one.
+    """Masks a share of the words (B, S) at random, and lets runs of masks grow or shrink by one.
 
-    Thereby the model learns that a mask is no promise of one word.
-
-    Args:
-        source: (B, S) masked sources, padded with 0.
-        mask: id of <mask>.
-        generator: of the noise.
-        share: probability that a word is masked.
-        stretch: probability that a run's first mask is doubled, and that a later one is dropped.
+    Thereby the model learns that a mask is no promise of one word: with probability `stretch` a
+    run's first mask is doubled, and a later one is dropped.
 
     Returns:
         (B, S'), padded with 0.
@@ -293,12 +295,12 @@ def disturb(
     source = torch.where(present & (dice[0] < share), mask, source)
     masked = source == mask
     later = masked & functional.pad(masked, (1, 0))[:, :-1]
-    grown = masked & ~later & (dice[1] < stretch)
+    doubled = masked & ~later & (dice[1] < stretch)
     # At most so many, so that the width is known without waiting for the device.
-    grown &= grown.cumsum(1) <= MOST_GROWN
-    copies = present.long() + grown.long() - (later & (dice[1] < stretch)).long()
+    doubled &= doubled.cumsum(1) <= MAX_STRETCHED
+    copies = present.long() + doubled.long() - (later & (dice[1] < stretch)).long()
     ends = copies.cumsum(1)
-    width = source.shape[1] + MOST_GROWN
+    width = source.shape[1] + MAX_STRETCHED
     place = torch.arange(width, device=source.device).repeat(len(source), 1)
     origin = torch.searchsorted(ends, place, right=True).clamp(max=source.shape[1] - 1)
     return torch.where(place < ends[:, -1:], source.gather(1, origin), 0)
@@ -310,108 +312,87 @@ def steering_objective(
     targets: Tensor,
     generator: torch.Generator,
     *,
-    margins: tuple[float, float] = (0.2, 3.0),
-    masked_share: float = 0.08,
-    stretch: float = 0.15,
-    dropped_share: float = 0.15,
     back_translated: float = 0.0,
 ) -> Terms:
-    """The terms of equation (7) for one batch, with gradient.
+    """The terms of equation (7) for one batch, with gradient, for a model in any mode.
 
-    Args:
-        model: in any mode; it has no dropout of its own.
-        words: (B, S) sentences without start and end, padded with 0.
-        targets: (B, K) where on the simplex each is held to be: one vertex for a labelled sentence.
-        generator: of all noise, on the device of the words.
-        margins: the margin of equation (4) is drawn between these, its logarithm evenly.
-        masked_share: see `disturb`.
-        stretch: see `disturb`.
-        dropped_share: of the previous words, hidden from the LSTM.
-        back_translated: share of the batch whose source is the model's own rewrite.
+    Words (B, S) stand without start and end, padded with 0, and targets (B, K) are their presumed
+    places on the simplex. The generator draws all noise, on the device of the words. Of the share
+    `back_translated` the source is the model's own rewrite.
     """
-    n, k = len(words), targets.shape[1]
-    device = words.device
-
-    def uniform(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator, device=device)
-
-    def draw_margins(count: int) -> Tensor:
-        return margins[0] * (margins[1] / margins[0]) ** uniform(count)
-
+    n, device = len(words), words.device
     reading = model.read(words)
     label = -(targets * torch.log_softmax(reading.logits, -1)).sum(-1).mean()
     mean = simplex_mean(reading.p, model.vertices, validate=False)
     others = torch.randint(n, (n, 4), generator=generator, device=device)
     z1 = reparameterise(mean, model.simplex_logvar.expand_as(mean), generator)
-
-    with torch.no_grad():
-        # Words are masked as if another vertex were wanted, mostly the opposite one.
-        leading = reading.p.argmax(1)
-        anywhere = torch.randint(k, (n,), generator=generator, device=device)
-        any_other = (uniform(n) < 0.2) | (leading == k // 2)
-        wanted = torch.where(any_other, anywhere, k - 1 - leading)
-        weights = functional.one_hot(wanted, k).to(reading.p.dtype)
-        votes_against = against(reading, weights)
-        split = round(n * back_translated)
-        theirs = words[:split]
-        if split:
-            source = mask_source(
-                theirs, votes_against[:split], draw_margins(split), model.vocabulary.mask
-            )
-            theirs = _greedy(model, source, weights[:split], words.shape[1] + 3)
-            own = model.read(theirs)
-            votes_own = against(own, reading.p[:split])
-            theirs = mask_source(theirs, votes_own, draw_margins(split), model.vocabulary.mask)
-        source = mask_source(
-            words[split:], votes_against[split:], draw_margins(n - split), model.vocabulary.mask
-        )
-        if split:
-            width = max(theirs.shape[1], source.shape[1])
-            source = torch.cat([_widened(theirs, width), _widened(source, width)])
-        source = disturb(
-            source, model.vocabulary.mask, generator, share=masked_share, stretch=stretch
-        )
+    source = _training_source(model, words, reading, generator, round(n * back_translated))
     # Before torch 2.11 autocast would hand on the weights that it has cast without a gradient.
     torch.clear_autocast_cache()
 
     memory = model.remember(source, generator)
-    log_likelihood = sentence_log_likelihood(
-        model, words, z1, memory, dropped=uniform(n, words.shape[1] + 1) < dropped_share
-    )
-    simplex_kl = 0.5 * (
-        mean.square().sum(-1).mean() + (model.simplex_logvar.expm1() - model.simplex_logvar).sum()
-    )
+    dice = torch.rand((n, words.shape[1] + 1), generator=generator, device=device)
+    nats = sentence_log_likelihood(model, words, z1, memory, dropped=dice < DROPPED_SHARE)
+    logvar = model.simplex_logvar
     return Terms(
-        -log_likelihood.mean(),
-        memory.kl.mean(),
-        simplex_kl,
-        label,
-        reading.votes.abs().sum((1, 2)).mean(),
-        structured_reconstruction_loss(reading.query, mean, mean[others]),
-        orthogonality_loss(model.vertices, model.alpha),
+        reconstruction=-nats.mean(),
+        kl=memory.kl.mean(),
+        simplex_kl=0.5 * (mean.square().sum(-1).mean() + (logvar.expm1() - logvar).sum()),
+        label=label,
+        sparsity=reading.votes.abs().sum((1, 2)).mean(),
+        structured=structured_reconstruction_loss(reading.query, mean, mean[others]),
+        orthogonality=orthogonality_loss(model.vertices, model.alpha),
     )
+
+
+@torch.no_grad()
+def _training_source(
+    model: SteeringModel, words: Tensor, reading: Reading, generator: torch.Generator, split: int
+) -> Tensor:
+    """Words (B, S) masked as if another vertex were the target, mostly the opposite one.
+
+    The first `split` are the model's own rewrites, masked as if their source were the target.
+    """
+    n, k, mask = len(words), reading.p.shape[1], model.vocabulary.mask
+
+    def uniform(count: int) -> Tensor:
+        return torch.rand(count, generator=generator, device=words.device)
+
+    def masked(sentences: Tensor, votes: Tensor) -> Tensor:
+        margin = LEAST_MARGIN * (LARGEST_MARGIN / LEAST_MARGIN) ** uniform(len(sentences))
+        return mask_source(sentences, votes, margin, mask)
+
+    leading = reading.p.argmax(1)
+    anywhere = torch.randint(k, (n,), generator=generator, device=words.device)
+    any_vertex = (uniform(n) < 0.2) | (leading == k // 2)
+    vertex = torch.where(any_vertex, anywhere, k - 1 - leading)
+    weights = functional.one_hot(vertex, k).to(reading.p.dtype)
+    votes = votes_against(reading, weights)
+    if not split:
+        source = masked(words, votes)
+    else:
+        source = masked(words[:split], votes[:split])
+        z1 = weights[:split] @ model.vertices
+        rewritten = _write(model, source, z1, words.shape[1] + 3)
+        votes_back = votes_against(model.read(rewritten), reading.p[:split])
+        parts = masked(rewritten, votes_back), masked(words[split:], votes[split:])
+        width = max(part.shape[1] for part in parts)
+        source = torch.cat([functional.pad(p, (0, width - p.shape[1])) for p in parts])
+    return corrupt_masks(source, mask, generator, share=MASKED_SHARE, stretch=STRETCH)
 
 
 def sentence_log_likelihood(
-    model: SteeringModel,
-    words: Tensor,
-    z1: Tensor,
-    memory: Memory,
-    dropped: Tensor | None = None,
+    model: SteeringModel, words: Tensor, z1: Tensor, memory: Memory, dropped: Tensor | None = None
 ) -> Tensor:
-    """log p(words, end | z_1, z), (B,) nats, for words (B, S) padded with 0."""
+    """Equation (6) for words (B, S) padded with 0 and their end: (B,) nats."""
     vocabulary = model.vocabulary
     length = (words != vocabulary.pad).sum(1)
     previous = functional.pad(words, (1, 0), value=vocabulary.start)
     following = functional.pad(words, (0, 1), value=vocabulary.pad)
     following = following.scatter(1, length[:, None], vocabulary.end)
     logits, _ = model.decode(previous, z1, memory, model.start(z1, memory), dropped=dropped)
-    nats = functional.cross_entropy(
-        logits.flatten(0, 1).float(),
-        following.flatten(),
-        ignore_index=vocabulary.pad,
-        reduction="none",
-    )
+    logits, labels = logits.flatten(0, 1).float(), following.flatten()
+    nats = functional.cross_entropy(logits, labels, ignore_index=vocabulary.pad, reduction="none")
     return -nats.view_as(following).sum(1)
 
 
@@ -422,42 +403,41 @@ def rewrite(
     *,
     margins: Sequence[float] = MARGINS,
     threshold: float = 0.5,
-    **options,
+    **options: Any,
 ) -> list[Rewrite]:
-    """Sentences rewritten: the first change that the model itself reads as near enough to what is wanted.
+    """Sentences rewritten: the first change that the model itself reads as near enough.
 
     For one margin after the other the source is masked and decoded, until the agreement reaches the
-    threshold; where it never does, the rewrite that agrees best is kept.
+    threshold; where it never does, the rewrite that agrees best is returned.
 
     Args:
         model: in any mode.
         sentences: B of them of at most 30 words, tokenised as the training text was.
-        weights: (B, K) where on the simplex each shall be, rows not negative and summing to one.
-        margins: from large (few words may change) to small (many).
+        weights: (B, K) target on the simplex, rows not negative and summing to one.
+        margins: from large (little may change) to small.
         threshold: agreement that is enough.
         options: of `rewrite_at`.
 
     Raises:
-        ValueError: no margin, a sentence without words or of more than 30, or weights that are no points
-            of the simplex.
+        ValueError: no margin, a sentence without words or too long, or weights off the simplex.
     """
     if not margins:
         raise ValueError("margins: want at least one")
     best = rewrite_at(model, sentences, weights, margins[0], **options)
     for margin in margins[1:]:
-        left = [i for i, found in enumerate(best) if found.agreement < threshold]
-        if not left:
+        rows = [i for i, result in enumerate(best) if result.agreement < threshold]
+        if not rows:
             break
-        chosen = {k: v[left] if isinstance(v, Tensor) else v for k, v in options.items()}
-        again = rewrite_at(model, [sentences[i] for i in left], weights[left], margin, **chosen)
-        for i, found in zip(left, again, strict=True):
-            best[i] = better(best[i], found)
+        subset: Any = {k: v[rows] if isinstance(v, Tensor) else v for k, v in options.items()}
+        results = rewrite_at(model, [sentences[i] for i in rows], weights[rows], margin, **subset)
+        for i, result in zip(rows, results, strict=True):
+            best[i] = better(best[i], result)
     return best
 
 
-def better(one: Rewrite, other: Rewrite) -> Rewrite:
+def better(first: Rewrite, other: Rewrite) -> Rewrite:
     """The other where it agrees more, by what rounding cannot explain."""
-    return other if other.agreement > one.agreement + 1e-6 else one
+    return other if other.agreement > first.agreement + 1e-6 else first
 
 
 @torch.no_grad()
@@ -467,57 +447,48 @@ def rewrite_at(
     weights: Tensor,
     margin: float,
     *,
-    width: int = 1,
     switch_at: int | None = None,
     weights_after: Tensor | None = None,
     invent_numbers: bool = True,
 ) -> list[Rewrite]:
-    """Sentences rewritten at one margin.
+    """Sentences rewritten at one margin of equation (4), in nats, with the most probable words.
 
-    Args:
-        model: in any mode.
-        sentences: as in `rewrite`.
-        weights: as in `rewrite`.
-        margin: of equation (4), nats.
-        width: of the beam; 1 is greedy.
-        switch_at: number of words after which the weights are `weights_after`.
-        weights_after: (B, K).
-        invent_numbers: whether the data's marker for a number may be written more often than it was read.
+    After `switch_at` words the weights are `weights_after` (B, K). Unless `invent_numbers`, the
+    marker of numbers is written no more often than it was read. For the others see `rewrite`.
     """
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError("sentences: want a list of at least one")
     device, vocabulary = model.vertices.device, model.vocabulary
-    wanted = _points(weights, len(sentences), device)
+    target = _points(weights, len(sentences), device)
     corpus = vocabulary.encode(sentences, MAX_WORDS)
     if corpus.truncated.any():
         longest = int(corpus.truncated.nonzero()[0])
         raise ValueError(
-            f"sentence {longest} has more than {MAX_WORDS} words: cut it, or use the model's method rewrite"
+            f"sentence {longest} has more than {MAX_WORDS} words: cut it, or use the model's "
+            "method rewrite"
         )
-    words = corpus.tokens[:, 1:-1].to(device)
-    words = words.masked_fill(words == vocabulary.end, vocabulary.pad)
-    steps = words.shape[1] + LONGER
-    schedule = wanted[:, None].repeat(1, steps, 1)  # (B, steps, K)
+    words = strip_ends(corpus.tokens.to(device), vocabulary)
+    schedule = target[:, None].repeat(1, words.shape[1] + LONGER, 1)  # (B, steps, K)
     if switch_at is not None:
         schedule[:, switch_at:] = _points(weights_after, len(sentences), device)[:, None]
-    votes_against = against(model.read(words), schedule[:, : words.shape[1]])
+    votes = votes_against(model.read(words), schedule[:, : words.shape[1]])
     levels = torch.full((len(words),), margin, device=device)
-    source = mask_source(words, votes_against, levels, vocabulary.mask)
-    slots = torch.tensor([len(unknown) for unknown in corpus.unknown], device=device)
-    # The last slot stands for several words, each of which can be written once.
+    source = mask_source(words, votes, levels, vocabulary.mask)
+    # Unknown words come from the source alone, and those of the last slot can be written once each.
+    unknown = torch.tensor([len(texts) for texts in corpus.unknown], device=device)
     last = vocabulary.unknown_slots - 1
-    scarce = {vocabulary.unknown + last: slots - last}
+    supply = {vocabulary.unknown + i: torch.where(unknown > i, torch.inf, 0) for i in range(last)}
+    supply[vocabulary.unknown + last] = unknown - last
     number = vocabulary.id(NUMBER)
     if not invent_numbers and number != vocabulary.unknown:
-        scarce[number] = (words == number).sum(1)
-    made, log_prob = _decoded(model, source, schedule, slots, scarce, width)
-    agreement = 1 - (model.read(made).p - schedule[:, -1]).abs().sum(1) / 2
-    texts = (vocabulary.decode(m.tolist(), u) for m, u in zip(made, corpus.unknown, strict=True))
-    numbers = zip(texts, agreement.tolist(), log_prob.tolist(), strict=True)
-    return [Rewrite(text, margin, agrees, nats) for text, agrees, nats in numbers]
+        supply[number] = (words == number).sum(1)
+    written = _write(model, source, schedule @ model.vertices, schedule.shape[1], supply)
+    agreement = 1 - (model.read(written).p - schedule[:, -1]).abs().sum(1) / 2
+    rows = zip(written.tolist(), corpus.unknown, agreement.tolist(), strict=True)
+    return [Rewrite(vocabulary.decode(ids, texts), margin, share) for ids, texts, share in rows]
 
 
-def _points(weights: Tensor, n: int, device: torch.device) -> Tensor:
+def _points(weights: Any, n: int, device: torch.device) -> Tensor:
     """Weights (n, K) checked, float32, on the device."""
     w = torch.as_tensor(weights, dtype=torch.float32, device=device)
     if w.shape != (n, len(VERTICES)):
@@ -527,76 +498,32 @@ def _points(weights: Tensor, n: int, device: torch.device) -> Tensor:
     return w
 
 
-def _decoded(
-    model: SteeringModel,
-    source: Tensor,
-    schedule: Tensor,
-    slots: Tensor,
-    scarce: dict[int, Tensor],
-    width: int,
-) -> tuple[Tensor, Tensor]:
-    """Words (B, T), padded with 0, and their log-probability (B,), by beam search over the masked source.
+def _write(
+    model: SteeringModel, source: Tensor, z1: Tensor, max_words: int, supply: dict | None = None
+) -> Tensor:
+    """The most probable words one by one, (B, T), padded with 0; at least one word, never a mask.
 
-    A sentence has at most scarce[v] (B,) words v.
+    z1 is (B, N), or (B, max_words, N). A row has at most supply[v] (B,) words v. Without a supply
+    nothing waits for the device.
     """
-    vocabulary = model.vocabulary
-    memory, n = model.remember(source), len(source)
-    z1 = schedule @ model.vertices  # (B, steps, N)
-    h, c = model.start(z1[:, 0], memory)
-    # An unknown word can only come from the source.
-    marker = torch.arange(vocabulary.unknown_slots, device=source.device)
-    absent = torch.where(marker < slots[:, None], 0.0, -torch.inf)
-    counted = torch.tensor([*scarce], device=source.device)
-    left = torch.stack([*scarce.values()], 1)
-    count = iter(range(schedule.shape[1]))
-
-    def step(tokens: Tensor, state: tuple) -> tuple[Tensor, tuple]:
-        h, c, z1, latents, present, absent, left = state
-        left = left - (tokens[:, None] == counted).long()
-        t = next(count)
-        here = Memory(latents, present, latents.new_zeros(()))
-        logits, (h, c) = model.decode(tokens[:, None], z1[:, t], here, (h, c), first=t)
-        logits = logits[:, 0].float()
-        logits[:, vocabulary.unknown : vocabulary.unknown + vocabulary.unknown_slots] += absent
-        if t == 0:
-            logits[:, vocabulary.end] = -torch.inf
-        log_probs = torch.log_softmax(logits, -1)
-        log_probs[:, counted] = log_probs[:, counted].masked_fill(left < 1, -torch.inf)
-        return log_probs, (h, c, z1, latents, present, absent, left)
-
-    found = beam_search(
-        step,
-        (h, c, z1, memory.latents, memory.present, absent, left),
-        n,
-        width=width,
-        max_steps=schedule.shape[1],
-        start=vocabulary.start,
-        end=vocabulary.end,
-        pad=vocabulary.pad,
-        forbidden=(vocabulary.pad, vocabulary.start, vocabulary.mask),
-    )
-    words = found.tokens[:, 0]
-    return words.masked_fill(words == vocabulary.end, vocabulary.pad), found.log_prob[:, 0]
-
-
-def _greedy(model: SteeringModel, source: Tensor, weights: Tensor, max_words: int) -> Tensor:
-    """The most probable words one by one, (B, T), padded with 0; never a mask, always at least one word."""
-    vocabulary = model.vocabulary
-    z1, memory = weights @ model.vertices, model.remember(source)
-    state = model.start(z1, memory)
+    vocabulary, memory = model.vocabulary, model.remember(source)
+    state = model.start(z1 if z1.ndim == 2 else z1[:, 0], memory)
     last = torch.full((len(source), 1), vocabulary.start, device=source.device)
     done = torch.zeros_like(last, dtype=torch.bool)
-    made = []
+    written = []
     for step in range(max_words):
-        logits, state = model.decode(last, z1, memory, state, first=step)
+        z = z1 if z1.ndim == 2 else z1[:, step]
+        logits, state = model.decode(last, z, memory, state, first=step)
         logits[..., [vocabulary.pad, vocabulary.start, vocabulary.mask]] = -torch.inf
         if step == 0:
             logits[..., vocabulary.end] = -torch.inf
+        for word, left in (supply or {}).items():
+            logits[left < 1, :, word] = -torch.inf
         last = logits.argmax(-1)
         done = done | (last == vocabulary.end)
-        made.append(last.masked_fill(done, vocabulary.pad))
-    return torch.cat(made, 1)
-
-
-def _widened(words: Tensor, width: int) -> Tensor:
-    return functional.pad(words, (0, width - words.shape[1]))
+        written.append(last.masked_fill(done, vocabulary.pad))
+        if supply is not None:
+            supply = {word: left - (last[:, 0] == word).long() for word, left in supply.items()}
+            if done.all():
+                break
+    return torch.cat(written, 1)

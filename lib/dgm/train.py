@@ -1,11 +1,12 @@
-"""The one training loop: progress, history, and a resume that is exact to the bit."""
+"""The one training loop: progress, history, measurements, and a resume that is exact to the bit."""
 
+import copy
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,31 +19,42 @@ __all__ = ["History", "TrainingState", "fit"]
 
 @dataclass
 class TrainingState:
-    """All that changes while a model is trained.
+    """All that changes while a model is trained; `fit` sets what comes after the generator.
 
     Attributes:
         model: The model, with all its parameters and buffers.
         optimizer: Its optimiser.
         generator: Where all the noise of training comes from. Draws from torch's global generator
             (as `nn.Dropout` makes them) are not repeated when a run is resumed.
+        steps: Number of steps done.
+        seconds: Spent on training, measuring not included, when it was last measured or saved:
+            processor time on a CPU, which other processes do not lengthen, wall time elsewhere.
+        terms: The mean of each term over the last window when it was last measured.
+        measurements: A row per measurement, each with its "step".
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     generator: torch.Generator
+    steps: int = 0
+    seconds: float = 0.0
+    terms: dict[str, float] = field(default_factory=dict)
+    measurements: list[dict[str, Any]] = field(default_factory=list)
 
 
 class History(NamedTuple):
-    """The mean of each term over windows of steps.
+    """The mean of each term over windows of steps, and what was measured.
 
     Attributes:
         steps: (S,) int64, the number of steps done at the end of each window; the last window is
             shorter when the number of steps is no multiple of the window.
         terms: For each term its (S,) window means, float64 on the CPU.
+        measurements: A row per measurement: "step" and what `measure` returned.
     """
 
     steps: Tensor
     terms: dict[str, Tensor]
+    measurements: Sequence[dict[str, Any]] = ()
 
 
 def fit(
@@ -56,225 +68,273 @@ def fit(
     description: str = "",
     progress: bool = True,
     history_every: int = 100,
+    measure: Callable[[TrainingState], Mapping[str, Any]] | None = None,
+    measure_every: int | Iterable[int] | None = None,
+    keep_best: str | None = None,
+    best: Literal["lowest", "highest"] = "lowest",
 ) -> History:
     """Trains until `steps` steps are done in all, those of an earlier, interrupted run included.
 
     Killed at any moment and started again with the same arguments and a state built in the same
-    way, it ends with the same weights and history, bit for bit, on the same device.
+    way, it ends with the same weights, history and measurements, bit for bit, on the same device.
 
     Args:
         step: Does one optimisation step on a batch, in place, and returns its named terms (0-d
-            tensors, all on one device, the same names at each step).
+            tensors, all on one device, the same names at each step). It may change the optimiser's
+            learning rate, by `state.steps` or `state.measurements` for instance.
         batches: i -> the batch of step i, from 0 on. A pure function of i.
         state: Changed in place. The model's train or eval mode is left alone.
         steps: Number of steps in all.
-        checkpoint: File to resume from when it exists, and to write to every `checkpoint_seconds`
-            and at the end; None keeps nothing.
+        checkpoint: File to resume from when it exists, and to write to every `checkpoint_seconds`,
+            after each measurement and at the end; None writes nothing.
         checkpoint_seconds: Seconds between checkpoints; 0 writes one after each step.
         description: Text before the progress bar.
         progress: Whether to show a bar with the time left and the latest terms.
-        history_every: Steps in a window of the history. Terms stay on their device meanwhile: the
-            loop waits for the device once a window and once a checkpoint.
+        history_every: Steps in a window of the history. The loop waits for the device only once per
+            window, measurement and checkpoint.
+        measure: state -> named values (tensors, or what JSON can hold); `state.measurements` holds
+            the rows before. What it raises ends the training.
+        measure_every: Measures after every so many steps and after the last; or after these
+            numbers of steps, 0 being before the first. None measures after the last alone.
+        keep_best: The measured value by which the best weights are chosen; the earliest of equals.
+            However training ends, the model then has the weights of its best measurement so far.
+            "step" with best="highest" gives those of the latest measurement.
+        best: Whether the lowest value is best, or the highest.
 
     Returns:
         The history of the whole run.
 
     Raises:
-        ValueError: For steps below 0, a window below 1, terms that are not 0-d tensors or change
-            their names, or a checkpoint that is damaged or belongs to another run (other shapes,
-            optimiser settings, seed, kind of device, window, or more steps done than asked for).
+        ValueError: For steps below 0, a window below 1, steps to measure at outside 0 to `steps`,
+            terms that are not 0-d tensors or change their names, a `keep_best` that is not
+            measured, or a checkpoint that is damaged or belongs to another run (other shapes,
+            optimiser settings, seed, kind of device, window, measured steps, or more steps done
+            than asked for).
         FloatingPointError: When a term is not finite; names the term and the step, counted from 0.
-            Found at the end of its window, and never written to a checkpoint.
+            Noticed at the end of its window, and never written to a checkpoint.
     """
     if steps < 0 or history_every < 1 or checkpoint_seconds < 0:
         raise ValueError(
             f"steps={steps}, history_every={history_every}, checkpoint_seconds={checkpoint_seconds}"
             ": want steps >= 0, history_every >= 1, checkpoint_seconds >= 0"
         )
-    run = _run(state, history_every)
-    recorder = _Recorder(history_every)
-    done = 0
-    if checkpoint is not None and Path(checkpoint).exists():
-        done = _resume(checkpoint, state, recorder, run, steps)
-
-    def keep() -> None:
-        recorder.check()
-        saved = {
-            "run": run,
-            "step": done,
-            "model": state.model.state_dict(),
-            "optimizer": state.optimizer.state_dict(),
-            "generator": state.generator.get_state(),
-            "history": recorder.state(),
-        }
-        checkpoints.save(checkpoint, saved)
-
-    saved_at, saved_step = time.monotonic(), done
+    if measure is None and (measure_every is not None or keep_best is not None):
+        raise ValueError("measure_every and keep_best want a measure too")
+    if best not in ("lowest", "highest"):
+        raise ValueError(f"best={best!r}: want 'lowest' or 'highest'")
+    due = _measured_steps(measure_every, steps) if measure else []
+    run = _Run(state, checkpoint, history_every, keep_best, best)
+    run.resume(steps, due)
     bar = progress_bar(
         total=steps,
-        initial=done,
+        initial=state.steps,
         desc=description,
         disable=not progress,
         mininterval=0.5,
         unit="step",
     )
-    with bar:
-        while done < steps:
-            recorder.add(step(state, batches(done)))
-            done += 1
-            bar.update()
-            if done % history_every == 0:
-                bar.set_postfix(recorder.close_window(), refresh=False)
-            if checkpoint is not None and time.monotonic() - saved_at >= checkpoint_seconds:
-                keep()
-                saved_at, saved_step = time.monotonic(), done
-    if checkpoint is not None and saved_step < done:
-        keep()
-    return recorder.history()
+    try:
+        with bar:
+            if measure and 0 in due and not state.measurements:
+                run.measure(measure)
+            while state.steps < steps:
+                run.add(step(state, batches(state.steps)))
+                state.steps += 1
+                bar.update()
+                if state.steps % history_every == 0:
+                    bar.set_postfix(run.close_window(), refresh=False)
+                if measure and state.steps in due:
+                    run.measure(measure)
+                elif time.monotonic() - run.saved_at >= checkpoint_seconds:
+                    run.save()
+        if run.saved_steps < state.steps:
+            run.save()
+        return run.history()
+    finally:
+        if run.best_weights is not None:
+            state.model.load_state_dict(run.best_weights)
 
 
-def _run(state: TrainingState, history_every: int) -> dict:
-    """What must be equal for a checkpoint to belong to this run."""
-    return {
-        "model": {
-            name: [str(value.dtype), list(value.shape)]
-            for name, value in state.model.state_dict().items()
-            if isinstance(value, Tensor)
-        },
-        "optimizer": type(state.optimizer).__name__,
-        "settings": _plain(state.optimizer.state_dict()["param_groups"]),
-        "seed": state.generator.initial_seed(),
-        "history_every": history_every,
-    }
+def _measured_steps(every: int | Iterable[int] | None, steps: int) -> list[int]:
+    """After which numbers of steps to measure."""
+    if every is None or isinstance(every, int):
+        every = max(steps, 1) if every is None else every
+        if every < 1:
+            raise ValueError(f"measure_every={every}: want 1 or more")
+        return [*range(every, steps, every), steps]
+    due = sorted(set(every))
+    if due and not 0 <= due[0] <= due[-1] <= steps:
+        raise ValueError(f"measure_every={due}: want numbers of steps from 0 to {steps}")
+    return due
 
 
-def _plain(node: Any) -> Any:
-    """The same tree with tensors as lists, so that two can be compared with ==."""
-    if isinstance(node, Tensor):
-        return node.tolist()
-    if isinstance(node, dict):
-        return {key: _plain(value) for key, value in node.items()}
-    if isinstance(node, (list, tuple)):
-        return [_plain(value) for value in node]
-    return node
+class _Run:
+    """A training run: its history, its best weights and its checkpoints.
 
+    The terms of the open window stay on their device; of the closed windows only the means remain.
+    """
 
-def _resume(
-    path: str | os.PathLike, state: TrainingState, recorder: "_Recorder", run: dict, steps: int
-) -> int:
-    """Puts a checkpoint into the state and the recorder; returns the number of steps done."""
-    saved = checkpoints.load(path)
-    if not (isinstance(saved, dict) and {"run", "step", "history", "generator"} <= set(saved)):
-        raise ValueError(f"{path} is no checkpoint of fit; name another file or delete it")
-    # The generators' states of a CPU and of a GPU differ in size.
-    if saved["generator"].shape != state.generator.get_state().shape:
-        raise ValueError(
-            f"{path} was written on another kind of device than {state.generator.device.type}, where the "
-            "noise is another: go on there, name another file, or delete it to start anew"
-        )
-    theirs = dict(saved["run"])
-    # A step may change the learning rate: continuing with the same optimiser object is no new run.
-    if run["settings"] == _plain(saved["optimizer"]["param_groups"]):
-        theirs["settings"] = run["settings"]
-    for what, mine in run.items():
-        if theirs.get(what) != mine:
-            difference = _difference(theirs.get(what), mine)
-            raise ValueError(
-                f"{path} belongs to another run: its {what} is {difference}; name another file, or "
-                "delete it to start anew"
-            )
-    if saved["step"] > steps:
-        raise ValueError(
-            f"{path} has {saved['step']} steps done, but steps={steps} were asked for; ask for at "
-            "least as many, or delete it to start anew"
-        )
-    run.update(saved["run"])
-    state.model.load_state_dict(saved["model"])
-    state.optimizer.load_state_dict(saved["optimizer"])
-    state.generator.set_state(saved["generator"])
-    recorder.load_state(saved["history"])
-    return saved["step"]
-
-
-def _difference(theirs: Any, mine: Any) -> str:
-    """The part in which two trees differ, in words."""
-    if isinstance(theirs, dict) and isinstance(mine, dict):
-        for key in [*mine, *theirs]:
-            if theirs.get(key) != mine.get(key):
-                return f"{key}: {_difference(theirs.get(key), mine.get(key))}"
-    if isinstance(theirs, list) and isinstance(mine, list) and len(theirs) == len(mine) == 1:
-        return _difference(theirs[0], mine[0])
-    return f"{theirs}, here it is {mine}"
-
-
-class _Recorder:
-    """Keeps the terms of the open window on their device, and the means of the closed ones."""
-
-    def __init__(self, every: int):
-        self.every = every
-        self.names: list[str] | None = None
+    def __init__(
+        self,
+        state: TrainingState,
+        path: str | os.PathLike | None,
+        window: int,
+        keep_best: str | None,
+        best: str,
+    ) -> None:
+        self.state, self.path, self.window, self.keep_best = state, path, window, keep_best
+        self.sign = -1 if best == "highest" else 1
+        self.best_weights: dict[str, Any] | None = None
+        self.names: list[str] = []
         self.means: list[Tensor] = []
-        self.window: Tensor | None = None
-        self.filled = 0
+        self.rows: list[Tensor] = []
+        self.identity = checkpoints.identity(
+            model={
+                name: [str(value.dtype), list(value.shape)]
+                for name, value in state.model.state_dict().items()
+                if isinstance(value, Tensor)
+            },
+            optimizer=type(state.optimizer),
+            settings=state.optimizer.state_dict()["param_groups"],
+            seed=state.generator.initial_seed(),
+            history_every=window,
+            best=[keep_best, best] if keep_best else None,
+        )
+        state.steps, state.seconds, state.terms, state.measurements = 0, 0.0, {}, []
+        self.saved_at, self.saved_steps, self.started = time.monotonic(), 0, self.clock()
+
+    def clock(self) -> float:
+        device = self.state.generator.device
+        if device.type == "cpu":
+            return time.process_time()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter()
+
+    def note_seconds(self) -> None:
+        now = self.clock()
+        self.state.seconds += now - self.started
+        self.started = now
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
         for name, term in terms.items():
             if not isinstance(term, Tensor) or term.ndim:
                 shape = tuple(term.shape) if isinstance(term, Tensor) else type(term).__name__
                 raise ValueError(f"step returned '{name}' as {shape}, not as a 0-d tensor")
-        if self.names is None:
-            self.names = list(terms)
+        self.names = self.names or list(terms)
         if set(terms) != set(self.names) or not terms:
             raise ValueError(
                 f"step returned the terms {list(terms)}; want the same at each step, at least one, "
                 f"and the first step returned {self.names}"
             )
-        row = torch.stack([terms[name].detach() for name in self.names])
-        if self.window is None or self.window.device != row.device:
-            window = torch.zeros(self.every, len(row), dtype=torch.float64, device=row.device)
-            if self.window is not None:  # from a checkpoint
-                window.copy_(self.window)
-            self.window = window
-        self.window[self.filled] = row
-        self.filled += 1
+        self.rows.append(torch.stack([terms[name].detach() for name in self.names]).double())
 
-    def check(self) -> None:
-        """Raises FloatingPointError for the first term of the open window that is not finite."""
-        if not self.filled:
-            return
-        bad = (~torch.isfinite(self.window[: self.filled])).nonzero().tolist()
-        if bad:
-            row, column = bad[0]
+    def open_window(self) -> Tensor:
+        """(rows, terms) of the open window.
+
+        Raises:
+            FloatingPointError: for the first that is not finite.
+        """
+        if not self.rows:
+            return torch.zeros(0, len(self.names), dtype=torch.float64)
+        # Rows from a checkpoint are on the CPU.
+        window = torch.stack([row.to(self.rows[-1].device) for row in self.rows])
+        for row, column in (~torch.isfinite(window)).nonzero().tolist():
             raise FloatingPointError(
-                f"the term '{self.names[column]}' is {self.window[row, column].item()} at step "
-                f"{len(self.means) * self.every + row} (counted from 0)"
+                f"the term '{self.names[column]}' is {window[row, column].item()} at step "
+                f"{len(self.means) * self.window + row} (counted from 0)"
             )
+        return window
+
+    def window_means(self) -> list[Tensor]:
+        """Those of the closed windows, and of the open one where it has a row."""
+        window = self.open_window()
+        return [*self.means, *([window.mean(0).cpu()] if len(window) else [])]
 
     def close_window(self) -> dict[str, float]:
-        self.check()
-        self.means.append(self.window[: self.filled].mean(0).cpu())
-        self.filled = 0
+        self.means, self.rows = self.window_means(), []
         return dict(zip(self.names, self.means[-1].tolist(), strict=True))
 
     def history(self) -> History:
-        self.check()
-        steps = [(i + 1) * self.every for i in range(len(self.means))]
-        means = list(self.means)
-        if self.filled:
-            steps.append(len(means) * self.every + self.filled)
-            means.append(self.window[: self.filled].mean(0).cpu())
-        names = self.names or []
-        table = torch.stack(means) if means else torch.zeros(0, len(names), dtype=torch.float64)
-        terms = {name: table[:, i].clone() for i, name in enumerate(names)}
-        return History(torch.tensor(steps, dtype=torch.int64), terms)
+        means = self.window_means()
+        table = torch.stack(means) if means else torch.zeros(0, len(self.names)).double()
+        ends = [min((i + 1) * self.window, self.state.steps) for i in range(len(means))]
+        terms = {name: table[:, i].clone() for i, name in enumerate(self.names)}
+        return History(torch.tensor(ends, dtype=torch.int64), terms, self.state.measurements)
 
-    def state(self) -> dict:
-        window = None if self.window is None else self.window[: self.filled]
-        return {"names": self.names, "means": self.means, "window": window}
+    def measure(self, measure: Callable[[TrainingState], Mapping[str, Any]]) -> None:
+        state = self.state
+        self.note_seconds()
+        for means in self.window_means()[-1:]:
+            state.terms = dict(zip(self.names, means.tolist(), strict=True))
+        row = {"step": state.steps, **measure(state)}
+        if self.keep_best is not None:
+            if self.keep_best not in row:
+                raise ValueError(f"keep_best={self.keep_best!r}: measured were {', '.join(row)}")
+            value, *others = (self.sign * r[self.keep_best] for r in [row, *state.measurements])
+            if all(value < other for other in others):
+                self.best_weights = copy.deepcopy(state.model.state_dict())
+        state.measurements.append(row)
+        self.started = self.clock()
+        self.save()
 
-    def load_state(self, saved: dict) -> None:
-        self.names, self.means = saved["names"], saved["means"]
-        if saved["window"] is not None:
-            self.filled = len(saved["window"])
-            self.window = torch.zeros(self.every, len(self.names), dtype=torch.float64)
-            self.window[: self.filled] = saved["window"]
+    def save(self) -> None:
+        """Writes the checkpoint, where one is wanted; raises FloatingPointError first."""
+        if self.path is None:
+            return
+        window = self.open_window()
+        self.note_seconds()
+        state = self.state
+        tree = {
+            "run": self.identity,
+            "step": state.steps,
+            "model": state.model.state_dict(),
+            "optimizer": state.optimizer.state_dict(),
+            "generator": state.generator.get_state(),
+            "history": {"names": self.names, "means": self.means, "window": window},
+            "seconds": state.seconds,
+            "terms": state.terms,
+            "measurements": state.measurements,
+            "best": self.best_weights,
+        }
+        checkpoints.save(self.path, tree)
+        self.saved_at, self.saved_steps = time.monotonic(), state.steps
+
+    def resume(self, steps: int, due: list[int]) -> None:
+        """Puts the checkpoint, where there is one, into the state and this run."""
+        path, state = self.path, self.state
+        if path is None or not Path(path).exists():
+            return
+        saved = checkpoints.load(path)
+        if not (isinstance(saved, dict) and {"run", "step", "measurements"} <= set(saved)):
+            raise ValueError(f"{path} is no checkpoint of fit; name another file or delete it")
+        # The generators' states of a CPU and of a GPU differ in size.
+        if saved["generator"].shape != state.generator.get_state().shape:
+            raise ValueError(
+                f"{path} was written on another kind of device than {state.generator.device.type}, "
+                "where the noise is another: go on there, name another file, or delete it to start "
+                "anew"
+            )
+        # A step may change the learning rate: the same optimiser object belongs to the same run.
+        current = checkpoints.identity(settings=saved["optimizer"]["param_groups"])
+        if self.identity["settings"] == current["settings"]:
+            self.identity["settings"] = saved["run"]["settings"]
+        checkpoints.check_identity(
+            path,
+            saved["run"] | {"measured at": [row["step"] for row in saved["measurements"]]},
+            self.identity | {"measured at": [n for n in due if n <= saved["step"]]},
+        )
+        if saved["step"] > steps:
+            raise ValueError(
+                f"{path} has {saved['step']} steps done, but steps={steps} were asked for; ask for "
+                "at least as many, or delete it to start anew"
+            )
+        state.model.load_state_dict(saved["model"])
+        state.optimizer.load_state_dict(saved["optimizer"])
+        state.generator.set_state(saved["generator"])
+        state.steps = self.saved_steps = saved["step"]
+        state.seconds, state.terms = saved["seconds"], saved["terms"]
+        state.measurements, self.best_weights = saved["measurements"], saved["best"]
+        self.names, self.means = saved["history"]["names"], saved["history"]["means"]
+        self.rows = list(saved["history"]["window"])
+        self.started = self.clock()

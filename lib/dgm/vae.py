@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """float16 and bfloat16 widened, since their squares and sums overflow or round; others as they are."""
+    """float16 and bfloat16 widened, as their squares and sums overflow or round; others unchanged."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -43,11 +43,10 @@ def gaussian_kl(mu: Tensor, logvar: Tensor, *, validate: bool = True) -> Tensor:
         ValueError: shapes differ or are not (B, D), or a value is not finite.
     """
     if mu.ndim != 2 or mu.shape != logvar.shape:
-        raise ValueError(
-            f"mu and logvar must both be (B, D), got {tuple(mu.shape)} and {tuple(logvar.shape)}"
-        )
+        shapes = f"{tuple(mu.shape)} and {tuple(logvar.shape)}"
+        raise ValueError(f"mu and logvar must both be (B, D), got {shapes}")
     if validate and not (torch.isfinite(mu).all() and torch.isfinite(logvar).all()):
-        raise ValueError("mu and logvar must be finite: a NaN or infinity was found")
+        raise ValueError("mu and logvar must be finite, but hold a NaN or infinity")
     mu, logvar = at_least_float32(mu), at_least_float32(logvar)
     return 0.5 * (mu.square() + logvar.expm1() - logvar).sum(-1)
 
@@ -59,7 +58,7 @@ def reparameterise(mu: Tensor, logvar: Tensor, generator: torch.Generator) -> Te
 
 
 def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """log N(x; mean, exp(log_variance) I) for x (B, P), one scalar variance; (B,) nats, at least float32."""
+    """log N(x; mean, exp(log_variance) I), scalar log_variance; x (B, P) -> (B,), at least float32."""
     x, mean, log_variance = map(at_least_float32, (x, mean, log_variance))
     squared = (x - mean).square().sum(-1)
     constant = x.shape[-1] * (math.log(2.0 * math.pi) + log_variance)
@@ -77,9 +76,7 @@ def elbo(log_likelihood: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0) 
     """
     kl = gaussian_kl(mu, logvar, validate=False)
     if log_likelihood.shape != kl.shape:
-        raise ValueError(
-            f"log_likelihood must be (B,) = {tuple(kl.shape)}, got {tuple(log_likelihood.shape)}"
-        )
+        raise ValueError(f"log_likelihood must be {(*kl.shape,)}, got {(*log_likelihood.shape,)}")
     return ELBO(log_likelihood - beta * kl, log_likelihood, kl)
 
 

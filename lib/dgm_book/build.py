@@ -1,12 +1,10 @@
 """Stages the book, executes its chapters and builds the pages: `python -m dgm_book build`.
 
 The committed notebooks carry no outputs. Each is executed by papermill in a process of its own,
-with one thread, under a hard time limit, and the executed copy is kept under a key made of
-everything that could change its outputs: code cells with their tags, parameters, the whole library,
-the lock file, the chapter's results and the versions. Prose is not part of the key: Markdown always
-comes from the source, so an edit to a text executes nothing. Pages are built from staged copies at
-the same relative paths. One build at a time uses an output folder; each run has a folder of its own,
-and ends with the build that started it, however that ends.
+with one thread, under a hard time limit, and the executed copy is kept under a key made of all that
+could change its outputs. Prose is not part of the key: Markdown always comes from the source. Pages
+are built from staged copies at the same relative paths. One build at a time uses an output folder;
+each run has a folder of its own, and ends with the build that started it, however that ends.
 
 Needs the extra `book` and Python 3.11 or later.
 """
@@ -46,7 +44,7 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")])),
 }
-# A module that ends, with all that it started, as soon as its parent dies: that closes the standard input.
+# A module that ends, with all that it started, when its parent dies: that closes standard input.
 LAUNCHER = """
 import os, runpy, sys, threading
 
@@ -64,8 +62,10 @@ threading.Thread(target=watch, daemon=True).start()
 sys.argv = sys.argv[1:]
 runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 """
-LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle"}
+LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle", ".yaml"}
 CACHE_DEPTH = 4
+WHEEL = ["pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
+WHEEL += ["--wheel-dir", "wheels", "."]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -82,11 +82,7 @@ def repository(root: Path) -> str:
 
 
 def write_repository(root: Path) -> list[Path]:
-    """Puts the repository's address into the first cell of each notebook.
-
-    Returns:
-        The notebooks that had to be changed.
-    """
+    """Puts the repository's address into each notebook's first cell; returns those it changed."""
     line = f'REPOSITORY = "{repository(root)}"'
     changed = []
     for path in chapters(root):
@@ -159,8 +155,8 @@ def digest(parts: Iterable[str | bytes]) -> str:
 def tree_digest(folder: Path, suffixes: set[str] | None = None) -> str:
     """A hash of the names and contents of the files under a folder, which may be absent."""
     files = sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-    kept = [p for p in files if suffixes is None or p.suffix in suffixes]
-    return digest(x for p in kept for x in (p.relative_to(folder).as_posix(), p.read_bytes()))
+    files = [p for p in files if suffixes is None or p.suffix in suffixes]
+    return digest(x for p in files for x in (p.relative_to(folder).as_posix(), p.read_bytes()))
 
 
 def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
@@ -237,7 +233,7 @@ def try_read(path: Path) -> nbformat.NotebookNode | None:
 
 
 def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
-    """Runs `python -m module` in a process that ends, with all that it started, when this one does."""
+    """Runs `python -m module` in a process that ends, with all its children, when this one does."""
     command = [sys.executable, "-c", LAUNCHER, module, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
 
@@ -270,55 +266,59 @@ def execute(
         ChapterError: a cell failed, the kernel died, or the time ran out.
     """
     work.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
-    source, target, log = (work / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
+    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
+    source, target, log = (folder / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
     nbformat.write(notebook, source)
     arguments = [str(source), str(target), "--cwd", str(cwd), "--kernel", "python3"]
     arguments += ["--no-progress-bar", "--log-level", "ERROR"]
-    total = len(code_cells(notebook))
-    start, seen, reason, ended = time.monotonic(), None, None, None
-    with log.open("wb") as stream:
-        process = launch(
-            "papermill",
-            *arguments,
-            env={**os.environ, **ENVIRONMENT},
-            stdout=stream,
-            start_new_session=True,
-        )
+    options: dict[str, Any] = {"env": {**os.environ, **ENVIRONMENT}, "start_new_session": True}
+    with (
+        log.open("wb") as stream,
+        launch("papermill", *arguments, stdout=stream, **options) as process,
+    ):
         try:
-            while process.poll() is None:
-                time.sleep(0.2)
-                elapsed = time.monotonic() - start
-                if stop is not None and stop.is_set():
-                    reason = "stopped"
-                    break
-                if elapsed > timeout:
-                    reason = f"still running after {timeout:.0f} s, killed"
-                    break
-                stamp = target.stat().st_mtime_ns if target.exists() else None
-                if stamp is not None and stamp != seen and (partial := try_read(target)):
-                    seen = stamp
-                    done = sum(c.execution_count is not None for c in code_cells(partial))
-                    say(f"{name}: {done} of {total} cells, {elapsed:.0f} s")
-                    if ended is None and partial.metadata.get("papermill", {}).get("end_time"):
-                        ended = elapsed
-                if ended is not None and elapsed > ended + 5:
-                    break
+            reason = _watch(process, target, name, len(code_cells(notebook)), timeout, stop)
         finally:
             kill_tree(process.pid)
-            process.stdin.close()
-            process.wait()
     executed, text = try_read(target), log.read_text("utf-8", "replace")
     failure = problem(executed) if executed else "papermill left no notebook"
     if failure and not reason and tries > 1 and "Address already in use" in text:
         say(f"{name}: another process took the kernel's port, starting anew")
-        options = {"cwd": cwd, "timeout": timeout, "stop": stop, "tries": tries - 1}
-        return execute(notebook, name, work=work.parent, **options)
-    reason = reason or failure
-    if reason:
+        options = {"work": work, "cwd": cwd, "timeout": timeout, "stop": stop}
+        return execute(notebook, name, tries=tries - 1, **options)
+    if reason or failure or executed is None:
         tail = "\n".join(text.splitlines()[-15:])
-        raise ChapterError(f"{name}: {reason}\n{tail}".rstrip())
+        raise ChapterError(f"{name}: {reason or failure}\n{tail}".rstrip())
     return executed
+
+
+def _watch(
+    process: subprocess.Popen,
+    target: Path,
+    name: str,
+    total: int,
+    timeout: float,
+    stop: threading.Event | None,
+) -> str | None:
+    """Waits for the end of a run, and reports its cells; returns why it has to be killed."""
+    start, stamp, end = time.monotonic(), None, None
+    while process.poll() is None:
+        time.sleep(0.2)
+        elapsed = time.monotonic() - start
+        if stop is not None and stop.is_set():
+            return "stopped"
+        if elapsed > timeout:
+            return f"still running after {timeout:.0f} s, killed"
+        latest = target.stat().st_mtime_ns if target.exists() else None
+        if latest not in (None, stamp) and (partial := try_read(target)):
+            stamp = latest
+            done = sum(c.execution_count is not None for c in code_cells(partial))
+            say(f"{name}: {done} of {total} cells, {elapsed:.0f} s")
+            if end is None and partial.metadata.get("papermill", {}).get("end_time"):
+                end = elapsed
+        if end is not None and elapsed > end + 5:
+            break
+    return None
 
 
 def merge(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -396,37 +396,35 @@ def stage(
         root: the checkout.
         target: the folder to fill.
         notebooks: file name in `notebooks/` to executed notebook.
-        files: path in the folder to content: posters and downloads.
+        files: path in the folder to content, such as posters and downloads.
     """
-    wanted = {Path(name): (root / name).read_bytes() for name in ("_config.yml", "_toc.yml")}
-    sources = [p for p in (root / "lib").rglob("*.py") if "__pycache__" not in p.parts]
     published = root / "book" / "results"
-    sources += [
-        p
-        for p in (root / "book").rglob("*")
-        if p.is_file() and "__pycache__" not in p.parts and published not in p.parents
-    ]
-    wanted |= {p.relative_to(root): p.read_bytes() for p in sources} | dict(files or {})
-    wanted |= {
-        Path("notebooks", name): (nbformat.writes(notebook) + "\n").encode()
-        for name, notebook in notebooks.items()
+    sources = [root / "_config.yml", root / "_toc.yml", *(root / "lib").rglob("*.py")]
+    sources += [p for p in (root / "book").rglob("*") if published not in p.parents]
+    contents = {
+        path.relative_to(root): path.read_bytes()
+        for path in sources
+        if path.is_file() and "__pycache__" not in path.parts
     }
+    contents |= dict(files or {})
+    for name, notebook in notebooks.items():
+        contents[Path("notebooks", name)] = (nbformat.writes(notebook) + "\n").encode()
     # Pages that show results depend on this file, and so are read again when a result changes.
     results = [tree_digest(results_folder(root) / Path(name).stem) for name in notebooks]
     stamp = digest([*results, tree_digest(root / "lib", LIBRARY_SUFFIXES)])
-    wanted[Path("book", "results.sha256")] = stamp.encode()
-    for path, data in wanted.items():
+    contents[Path("book", "results.sha256")] = stamp.encode()
+    for path, data in contents.items():
         write_if_changed(target / path, data)
     for path in target.rglob("*"):
-        if path.is_file() and path.relative_to(target) not in wanted:
+        if path.is_file() and path.relative_to(target) not in contents:
             path.unlink()
 
 
 def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
     """Makes an executed chapter fit for a page, in place.
 
-    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's poster behind it for
-    pages without JavaScript.
+    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's poster behind it
+    for pages without JavaScript.
 
     Returns:
         The posters: path below the staged copies to picture.
@@ -449,17 +447,19 @@ def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
 
 
 def wheel(root: Path, output: Path) -> Path:
-    """The library with its published results, as pip installs it; built when its content has changed.
+    """The library and its published results, as pip installs them; built when its content changed.
 
     Raises:
         RuntimeError: it could not be built.
     """
-    sources = [Path(n) for n in ("lib", "book/results", "pyproject.toml", "README.md", "LICENSE")]
-    sources = [path for path in sources if (root / path).exists()]
-    trees = [tree_digest(root / path) for path in sources if (root / path).is_dir()]
-    files = [(root / path).read_bytes() for path in sources if (root / path).is_file()]
-    folder = output / "wheels" / digest([*trees, *files])[:20]
-    if not (built := list(folder.glob("*.whl"))):
+    names = ("lib", "book/results", "pyproject.toml", "README.md", "LICENSE")
+    sources = [Path(name) for name in names if (root / name).exists()]
+    content = [
+        tree_digest(root / path) if (root / path).is_dir() else (root / path).read_bytes()
+        for path in sources
+    ]
+    folder = output / "wheels" / digest(content)[:20]
+    if not list(folder.glob("*.whl")):
         shutil.rmtree(folder.parent, ignore_errors=True)
         # A copy, since the build leaves its work beside its sources.
         with tempfile.TemporaryDirectory() as copy:
@@ -468,27 +468,17 @@ def wheel(root: Path, output: Path) -> Path:
                 target.parent.mkdir(exist_ok=True)
                 tree = (root / path).is_dir()
                 (shutil.copytree if tree else shutil.copy)(root / path, target)
-            arguments = ["wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
             log = Path(copy, "wheel.log")
-            with log.open("wb") as stream:
-                process = launch(
-                    *("pip", *arguments, "--wheel-dir", "wheels", "."),
-                    cwd=copy,
-                    env={
-                        **os.environ,
-                        "SOURCE_DATE_EPOCH": "315532800",
-                    },  # same content, same bytes
-                    stdout=stream,
-                )
+            environment = {**os.environ, "SOURCE_DATE_EPOCH": "315532800"}  # always the same bytes
+            options = {"cwd": copy, "env": environment}
+            with log.open("wb") as stream, launch(*WHEEL, stdout=stream, **options) as process:
                 status = process.wait()
-                process.stdin.close()
             if status:
                 reason = log.read_text("utf-8", "replace")
                 raise RuntimeError(f"the library's wheel was not built:\n{reason}")
             for path in Path(copy, "wheels").iterdir():
                 write_if_changed(folder / path.name, path.read_bytes())
-        built = list(folder.glob("*.whl"))
-    return built[0]
+    return next(folder.glob("*.whl"))
 
 
 def add_downloads(notebook: nbformat.NotebookNode, path: Path, library: Path) -> dict[Path, bytes]:
@@ -501,9 +491,9 @@ def add_downloads(notebook: nbformat.NotebookNode, path: Path, library: Path) ->
     megabytes = round(library.stat().st_size / 1e6)
     text = (
         f"**Run it yourself.** Put {{download}}`this notebook <../downloads/{path.name}>` and "
-        f"{{download}}`the library with all results <../downloads/{library.name}>` ({megabytes} MB) "
-        "into one folder, or upload both to a notebook host, and run the cells. Nothing is trained: "
-        "they show the published results."
+        f"{{download}}`the library with all results <../downloads/{library.name}>` "
+        f"({megabytes} MB) into one folder, or upload both to a notebook host, and run the cells. "
+        "Nothing is trained: they show the published results."
     )
     notebook.cells.append(nbformat.v4.new_markdown_cell(text, id="downloads"))
     return files
@@ -524,20 +514,12 @@ def build(root: Path, output: Path) -> None:
         "nitpicky": True,
     }
     if url := repository(root):
-        options["html_theme_options"] = {
-            "repository_url": url,
-            "launch_buttons": {
-                "colab_url": "https://colab.research.google.com",
-                "binderhub_url": "https://mybinder.org",
-            },
-        }
+        hosts = {"colab_url": "https://colab.research.google.com"}
+        hosts["binderhub_url"] = "https://mybinder.org"
+        options["html_theme_options"] = {"repository_url": url, "launch_buttons": hosts}
     # Sphinx notices changed pages and options; what it cannot notice is its own machinery.
-    machinery = digest(
-        [
-            *(tree_digest(root / "book" / name) for name in ("_ext", "_static", "_templates")),
-            (root / "requirements.lock").read_bytes(),
-        ]
-    )
+    trees = [tree_digest(root / "book" / name) for name in ("_ext", "_static", "_templates")]
+    machinery = digest([*trees, (root / "requirements.lock").read_bytes()])
     mark = output / "machinery.sha256"
     if not mark.is_file() or mark.read_text() != machinery:
         shutil.rmtree(doctrees, ignore_errors=True)
@@ -568,19 +550,16 @@ def say(text: str) -> None:
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(
-        prog="python -m dgm_book build", description=__doc__.split("\n")[0]
+        prog="python -m dgm_book build", description="Executes the chapters and builds the pages."
     )
-    parser.add_argument("--profile", default="auto", choices=["auto", "smoke", "small", "paper"])
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--timeout", type=float, default=900, help="seconds a chapter may take")
-    parser.add_argument("--jobs", type=int, default=2, help="chapters executed side by side")
-    parser.add_argument(
-        "--output", type=lambda text: Path(text).expanduser(), default=root / "_build"
-    )
-    parser.add_argument("--execute-only", action="store_true", help="build no pages")
-    parser.add_argument(
-        "--write-repository", action="store_true", help="only write the address into the notebooks"
-    )
+    add = parser.add_argument
+    add("--profile", default="auto", choices=["auto", "smoke", "small", "paper"])
+    add("--seed", type=int, default=0)
+    add("--timeout", type=float, default=900, help="seconds a chapter may take")
+    add("--jobs", type=int, default=2, help="chapters executed side by side")
+    add("--output", type=lambda text: Path(text).expanduser(), default=root / "_build")
+    add("--execute-only", action="store_true", help="build no pages")
+    add("--write-repository", action="store_true", help="only write the address into the notebooks")
     options = parser.parse_args(arguments)
     if options.write_repository:
         for path in write_repository(root):
@@ -591,7 +570,12 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     output = options.output.resolve()
     with locked(output):
         shutil.rmtree(output / "run", ignore_errors=True)  # of earlier builds
-        return make(root, output, options)
+        try:
+            make(root, output, options)
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            return 1
+    return 0
 
 
 def locked(output: Path) -> contextlib.AbstractContextManager:
@@ -605,9 +589,31 @@ def locked(output: Path) -> contextlib.AbstractContextManager:
         return lock.acquire()
 
 
-def make(root: Path, output: Path, options: argparse.Namespace) -> int:
-    """Executes, stages and builds; returns the exit status."""
+def make(root: Path, output: Path, options: argparse.Namespace) -> None:
+    """Executes, stages and builds.
+
+    Raises:
+        RuntimeError: a chapter failed, or the pages could not be built.
+    """
     start = time.monotonic()
+    notebooks, executed = execute_all(root, output, options)
+    files: dict[Path, bytes] = {}
+    if not options.execute_only:
+        library = wheel(root, output)
+        for path in chapters(root):
+            notebook = notebooks[path.name]
+            files |= for_page(notebook, path.stem) | add_downloads(notebook, path, library)
+    stage(root, output / "src", notebooks, files)
+    say(f"{executed} of {len(notebooks)} chapters executed, {len(notebooks) - executed} unchanged")
+    if not options.execute_only:
+        build(root, output)
+        say(f"built {output / 'html' / 'index.html'} in {time.monotonic() - start:.1f} s")
+
+
+def execute_all(
+    root: Path, output: Path, options: argparse.Namespace
+) -> tuple[dict[str, nbformat.NotebookNode], int]:
+    """The chapters by file name, and how many were executed; raises ChapterError at the end."""
     parameters = {"PROFILE": options.profile, "SEED": options.seed}
     stop = threading.Event()
     notebooks, executed, failures = {}, 0, []
@@ -627,25 +633,5 @@ def make(root: Path, output: Path, options: argparse.Namespace) -> int:
             stop.set()
             raise
     if failures:
-        print("\n\n".join(failures), file=sys.stderr)
-        return 1
-    files: dict[Path, bytes] = {}
-    if not options.execute_only:
-        try:
-            library = wheel(root, output)
-        except RuntimeError as error:
-            print(error, file=sys.stderr)
-            return 1
-        for path in chapters(root):
-            notebook = notebooks[path.name]
-            files |= for_page(notebook, path.stem) | add_downloads(notebook, path, library)
-    stage(root, output / "src", notebooks, files)
-    say(f"{executed} of {len(notebooks)} chapters executed, {len(notebooks) - executed} unchanged")
-    if not options.execute_only:
-        try:
-            build(root, output)
-        except RuntimeError as error:
-            print(error, file=sys.stderr)
-            return 1
-        say(f"built {output / 'html' / 'index.html'} in {time.monotonic() - start:.1f} s")
-    return 0
+        raise ChapterError("\n\n".join(failures))
+    return notebooks, executed

@@ -54,14 +54,15 @@ class Claim(NamedTuple):
 
 
 def judged(
-    path: Path, chapter: str, outcomes: Mapping[str, Outcome], scale: str = ""
+    path: Path, chapter: str, outcomes: Mapping[str, Outcome | None], scale: str = ""
 ) -> list[Claim]:
     """A chapter's claims in the order of its file, each with its outcome.
 
     Args:
         path: the YAML file.
         chapter: such as "01_rate_distortion".
-        outcomes: for each id of the file what its rule finds.
+        outcomes: for each id of the file what its rule finds; None leaves out a claim on whose
+            data nothing was run.
         scale: profile and data of every outcome that names no own one.
 
     Raises:
@@ -78,7 +79,9 @@ def judged(
     for id_, text in texts.items():
         if text.keys() != set(FIELDS):
             raise ValueError(f"{path.name}: {id_} has {sorted(text)}, want {sorted(FIELDS)}")
-        holds, values, own_scale = outcomes[id_]
+        if (outcome := outcomes[id_]) is None:
+            continue
+        holds, values, own_scale = outcome
         words = {field: render(text[field], values) for field in FIELDS}
         claims.append(
             Claim(id_, chapter, content["title"], **words, scale=own_scale or scale,

@@ -5,9 +5,10 @@ fixed meanings, and lines differ by dash or mark as well.
 """
 
 import base64
+import functools
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ PAGE = "#010203"  # becomes currentColor: truth, text
 DATA, MODEL, BASELINE, WARNING = "#7f7f7f", "#0072B2", "#E69F00", "#D55E00"
 # (colour, dash, mark) of the first, second, ... model in a figure
 SERIES = [(MODEL, "-", "o"), (BASELINE, "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D")]
+BASELINE_FIRST = [SERIES[1], SERIES[0], *SERIES[2:]]
+Panels = Sequence[Mapping[str, Any]]
 
 
 class Figure:
@@ -64,7 +67,7 @@ class Figure:
 
 
 def _smaller(png: str) -> str:
-    """The same pixels without an alpha that is full everywhere, and grey ones in one channel; both base64."""
+    """The same pixels, base64, without an alpha that is full everywhere, and grey ones in one channel."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
     if image.getchannel("A").getextrema() == (255, 255):
         image = image.convert("RGB")
@@ -116,124 +119,114 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> H
     return Html(html, "\n".join(" | ".join(row) for row in [head, *rows]))
 
 
-def rate_distortion(curves: Sequence[Mapping[str, Any]], caption: str) -> Figure:
-    """Rate against distortion, with bands of two standard errors and the Legendre estimate dotted.
+def _styled(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draws in the book's style."""
 
-    Args:
-        curves: each with label, rate, rate_error, distortion and legendre_rate, all but label (R,).
-        caption: the finding.
-    """
-    with matplotlib.style.context(STYLE):
-        figure, (plain, logarithmic) = _subplots(1, 2, (8.2, 3.7))
-        for axes in (plain, logarithmic):
-            for curve, (colour, dash, mark) in zip(curves, SERIES, strict=False):
-                d, r, e = (np.asarray(curve[k]) for k in ("distortion", "rate", "rate_error"))
-                every = max(1, len(d) // 12)
-                axes.plot(
-                    d, r, dash, color=colour, marker=mark, markevery=every, label=curve["label"]
-                )
-                axes.fill_between(d, r - 2 * e, r + 2 * e, color=colour, alpha=0.2, linewidth=0)
-                axes.plot(d, np.asarray(curve["legendre_rate"]), ":", color=PAGE, linewidth=1)
-            axes.set_xlabel("distortion D (squared error an image)")
-        plain.set_ylabel("rate R (nats an image)")
-        plain.legend()
-        logarithmic.set_yscale("log")
-        logarithmic.set_ylim(0.1, None)
-        logarithmic.set_title("the same, with a logarithmic rate")
-    ends = "; ".join(
-        f"{c['label']}: from D = {float(c['distortion'][0]):.1f} at almost no rate to "
-        f"{float(c['distortion'][-1]):.1f} at {float(c['rate'][-1]):.0f} nats"
-        for c in curves
-    )
-    return Figure(figure, f"Rate-distortion curves falling to the right. {ends}.", caption)
+    @functools.wraps(draw)
+    def styled(*arguments: Any, **options: Any) -> Figure:
+        with matplotlib.style.context(STYLE):
+            return draw(*arguments, **options)
+
+    return styled
 
 
-def rate_distortion_panels(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
-    """Rate against distortion on a logarithmic axis, a panel a question, with bands of two standard errors.
+def _axes(count: int, height: float, *, stacked: bool = False) -> tuple[Any, list[Any]]:
+    """A figure of the page's width with panels side by side, or one above the other."""
+    figure = matplotlib.figure.Figure(figsize=(8.2, height))
+    rows, columns = (count, 1) if stacked else (1, count)
+    return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+
+
+def _beta_axis(axes: Any) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+    axes.set_xlabel("inverse temperature beta")
+
+
+@_styled
+def rate_distortion_panels(panels: Panels, caption: str) -> Figure:
+    """Rate against distortion on a logarithmic axis, a panel per question, with bands of two errors.
 
     Args:
         panels: each with title, unit (of the distortion) and curves, each of those with label,
             distortion, rate and rate_error, all but label (R,).
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, row = _subplots(1, len(panels), (8.2, 3.4))
-        told = []
-        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
-            for curve, (colour, dash, mark) in zip(panel["curves"], SERIES, strict=False):
-                d, r, e = (np.asarray(curve[k]) for k in ("distortion", "rate", "rate_error"))
-                every = max(1, len(d) // 8)
-                axes.plot(
-                    d, r, dash, color=colour, marker=mark, markevery=every, label=curve["label"]
-                )
-                axes.fill_between(d, r - 2 * e, r + 2 * e, color=colour, alpha=0.2, linewidth=0)
-                told.append(f"{curve['label']} down to D = {d[-1]:.3g} at {r[-1]:.3g} nats")
-            axes.set_xscale("log")
-            axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-            axes.xaxis.set_major_formatter("{x:g}")
-            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-            axes.set(title=panel["title"], xlabel=f"distortion D ({panel['unit']})")
-            axes.legend()
-        np.atleast_1d(row)[0].set_ylabel("rate R (nats an image)")
-    return Figure(figure, f"Rate-distortion curves. {'; '.join(told)}.", caption)
+    figure, row = _axes(len(panels), 3.4)
+    ends = []
+    for axes, panel in zip(row, panels, strict=True):
+        for curve, (colour, dash, mark) in zip(panel["curves"], SERIES, strict=False):
+            d, r, e = (np.asarray(curve[k]) for k in ("distortion", "rate", "rate_error"))
+            every = max(1, len(d) // 8)
+            axes.plot(d, r, dash, color=colour, marker=mark, markevery=every, label=curve["label"])
+            axes.fill_between(d, r - 2 * e, r + 2 * e, color=colour, alpha=0.2, linewidth=0)
+            ends.append(f"{curve['label']} down to D = {d[-1]:.3g} at {r[-1]:.3g} nats")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        axes.set(title=panel["title"], xlabel=f"distortion D ({panel['unit']})")
+        axes.legend()
+    row[0].set_ylabel("rate R (nats an image)")
+    return Figure(figure, f"Rate-distortion curves. {'; '.join(ends)}.", caption)
 
 
-def against_beta(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
+@_styled
+def against_beta(panels: Panels, caption: str) -> Figure:
     """Quantities along the inverse temperature, a panel each.
 
     Args:
-        panels: each with title, y (label of the axis), lines, a mapping from label to (beta, values) of
-            the same length, and optionally levels, drawn as lines, and log, for a logarithmic axis.
+        panels: each with title, y (label of the axis), lines, a mapping from label to (beta, values)
+            of the same length, and optionally levels, drawn as lines, and log, for a logarithmic axis.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, row = _subplots(1, len(panels), (8.2, 3.0))
-        told = []
-        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
-            for level in panel.get("levels", ()):
-                axes.axhline(level, color=PAGE, linewidth=0.8)
-            styles = zip(panel["lines"].items(), SERIES, strict=False)
-            for (label, (beta, values)), (colour, dash, mark) in styles:
-                x, y = np.asarray(beta), np.asarray(values)
-                every = max(1, len(x) // 8)
-                axes.plot(x, y, dash, color=colour, marker=mark, markevery=every, label=label)
-                told.append(f"{panel['title']}, {label}: {y[0]:.3g} to {y[-1]:.3g}")
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-            if panel.get("log"):
-                axes.set_yscale("log")
-            axes.set(title=panel["title"], xlabel="inverse temperature beta", ylabel=panel["y"])
-            axes.legend()
-    return Figure(figure, f"Along the inverse temperature. {'; '.join(told)}.", caption)
+    figure, row = _axes(len(panels), 3.0)
+    ends = []
+    for axes, panel in zip(row, panels, strict=True):
+        for level in panel.get("levels", ()):
+            axes.axhline(level, color=PAGE, linewidth=0.8)
+        lines = zip(panel["lines"].items(), SERIES, strict=False)
+        for (label, (beta, values)), (colour, dash, mark) in lines:
+            x, y = np.asarray(beta), np.asarray(values)
+            every = max(1, len(x) // 8)
+            axes.plot(x, y, dash, color=colour, marker=mark, markevery=every, label=label)
+            ends.append(f"{panel['title']}, {label}: {y[0]:.3g} to {y[-1]:.3g}")
+        _beta_axis(axes)
+        if panel.get("log"):
+            axes.set_yscale("log")
+        axes.set(title=panel["title"], ylabel=panel["y"])
+        axes.legend()
+    return Figure(figure, f"Along the inverse temperature. {'; '.join(ends)}.", caption)
 
 
-def deviations(beta: Any, missed: Mapping[str, tuple[Any, Any]], unit: str, caption: str) -> Figure:
-    """Estimate minus truth against beta, each quantity in its own panel, with bars of two standard errors.
+@_styled
+def deviations(
+    beta: Any, differences: Mapping[str, tuple[Any, Any]], unit: str, caption: str
+) -> Figure:
+    """Estimate minus truth against beta, a panel per quantity, with bars of two standard errors.
 
     Args:
         beta: (R,).
-        missed: for each quantity (mean difference (R,), standard error (R,)).
+        differences: for each quantity (mean difference (R,), standard error (R,)).
         unit: of the differences.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, panels = _subplots(1, len(missed), (8.2, 2.9))
-        for axes, (name, (mean, error)) in zip(panels, missed.items(), strict=True):
-            axes.axhline(0, color=PAGE, linewidth=1)
-            axes.errorbar(
-                np.asarray(beta), np.asarray(mean), 2 * np.asarray(error), fmt="o", color=MODEL
-            )
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-            axes.set_xlabel("inverse temperature beta")
-            axes.set_title(name)
-        panels[0].set_ylabel(f"estimate minus truth ({unit})")
-    largest = {n: float(np.abs(np.asarray(m)).max()) for n, (m, _) in missed.items()}
-    told = ", ".join(f"{name} at most {value:.2g}" for name, value in largest.items())
-    return Figure(figure, f"Mean differences from the exact values: {told}.", caption)
+    figure, row = _axes(len(differences), 2.9)
+    largest = []
+    for axes, (name, (mean, error)) in zip(row, differences.items(), strict=True):
+        axes.axhline(0, color=PAGE, linewidth=1)
+        mean, error = np.asarray(mean), 2 * np.asarray(error)
+        axes.errorbar(np.asarray(beta), mean, error, fmt="o", color=MODEL)
+        _beta_axis(axes)
+        axes.set_title(name)
+        largest.append(f"{name} at most {float(np.abs(mean).max()):.2g}")
+    row[0].set_ylabel(f"estimate minus truth ({unit})")
+    alt = f"Mean differences from the exact values: {', '.join(largest)}."
+    return Figure(figure, alt, caption)
 
 
-def gaps(models: Sequence[Mapping[str, Any]], limit: float, caption: str) -> Figure:
+@_styled
+def gaps(models: Panels, limit: float, caption: str) -> Figure:
     """The gap of lower and upper bounds of log Z against beta, with bars of two standard errors.
 
     Args:
@@ -241,157 +234,118 @@ def gaps(models: Sequence[Mapping[str, Any]], limit: float, caption: str) -> Fig
         limit: drawn as a line.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, axes = _subplots(1, 1, (5.4, 3.0))
-        axes.axhline(0, color=PAGE, linewidth=1)
-        axes.axhline(limit, color=WARNING, linestyle="--", linewidth=1.2)
-        axes.annotate(
-            f"{limit:g} nat",
-            (1, limit),
-            xycoords=("axes fraction", "data"),
-            ha="right",
-            va="bottom",
-        )
-        for i, (model, (colour, _, mark)) in enumerate(zip(models, SERIES, strict=False)):
-            shifted = np.asarray(model["beta"]) * 1.12**i
-            error = 2 * np.asarray(model["standard_error"])
-            axes.errorbar(
-                shifted,
-                np.asarray(model["gap"]),
-                error,
-                fmt=mark,
-                color=colour,
-                label=model["label"],
-            )
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        axes.set_xlabel("inverse temperature beta")
-        axes.set_ylabel("upper minus lower bound (nats)")
-        axes.legend()
-    told = "; ".join(
-        f"{m['label']}: "
-        + ", ".join(f"{g:.2f} at beta {b:g}" for b, g in zip(m["beta"], m["gap"], strict=True))
-        for m in models
-    )
-    return Figure(figure, f"BDMC gaps. {told}.", caption)
+    figure = matplotlib.figure.Figure(figsize=(5.4, 3.0))
+    axes = figure.subplots()
+    axes.axhline(0, color=PAGE, linewidth=1)
+    axes.axhline(limit, color=WARNING, linestyle="--", linewidth=1.2)
+    place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+    axes.annotate(f"{limit:g} nat", (1, limit), **place)
+    values = []
+    for i, (model, (colour, _, mark)) in enumerate(zip(models, SERIES, strict=False)):
+        beta, gap, error = (np.asarray(model[k]) for k in ("beta", "gap", "standard_error"))
+        shifted = beta * 1.12**i
+        axes.errorbar(shifted, gap, 2 * error, fmt=mark, color=colour, label=model["label"])
+        each = (f"{g:.2f} at beta {b:g}" for b, g in zip(beta, gap, strict=True))
+        values.append(f"{model['label']}: {', '.join(each)}")
+    _beta_axis(axes)
+    axes.set_ylabel("upper minus lower bound (nats)")
+    axes.legend()
+    return Figure(figure, f"BDMC gaps. {'; '.join(values)}.", caption)
 
 
-def sampler_health(curves: Sequence[Mapping[str, Any]], n_chains: int, caption: str) -> Figure:
+@_styled
+def sampler_health(curves: Panels, n_chains: int, caption: str) -> Figure:
     """Acceptance and effective sample size along the annealing.
 
     Args:
         curves: each with label, beta, acceptance and ess (all but label (R,)).
-        n_chains: chains an image, the most that the effective sample size can be.
+        n_chains: chains per image, the most that the effective sample size can be.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, (left, right) = _subplots(1, 2, (8.2, 2.9))
-        for curve, (colour, dash, mark) in zip(curves, SERIES, strict=False):
-            style = {"color": colour, "marker": mark, "markevery": 6, "linestyle": dash}
-            left.plot(curve["beta"], curve["acceptance"], label=curve["label"], **style)
-            right.plot(curve["beta"], curve["ess"], **style)
-        left.axhline(0.65, color=PAGE, linewidth=1)
-        left.set_ylim(0, 1.03)
-        left.set_ylabel("acceptance")
-        left.legend()
-        right.set_ylim(0, 1.05 * n_chains)
-        right.set_ylabel(f"effective chains of {n_chains}")
-        for axes in (left, right):
-            axes.set_xscale("log")
-            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-            axes.set_xlabel("inverse temperature beta")
-    told = "; ".join(
-        f"{c['label']}: acceptance down to {float(min(c['acceptance'])):.2f}, effective chains down "
-        f"to {float(min(c['ess'])):.1f}"
-        for c in curves
-    )
-    return Figure(figure, f"Sampler diagnostics against beta. {told}.", caption)
+    figure, (left, right) = _axes(2, 2.9)
+    lowest = []
+    for curve, (colour, dash, mark) in zip(curves, SERIES, strict=False):
+        style = {"color": colour, "marker": mark, "markevery": 6, "linestyle": dash}
+        left.plot(curve["beta"], curve["acceptance"], label=curve["label"], **style)
+        right.plot(curve["beta"], curve["ess"], **style)
+        lowest.append(
+            f"{curve['label']}: acceptance down to {float(min(curve['acceptance'])):.2f}, "
+            f"effective chains down to {float(min(curve['ess'])):.1f}"
+        )
+    left.axhline(0.65, color=PAGE, linewidth=1)
+    left.set(ylim=(0, 1.03), ylabel="acceptance")
+    left.legend()
+    right.set(ylim=(0, 1.05 * n_chains), ylabel=f"effective chains of {n_chains}")
+    for axes in (left, right):
+        _beta_axis(axes)
+    return Figure(figure, f"Sampler diagnostics against beta. {'; '.join(lowest)}.", caption)
 
 
-def _subplots(rows: int, columns: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    figure = matplotlib.figure.Figure(figsize=size)
-    return figure, figure.subplots(rows, columns)
-
-
-def frontier(
-    lines: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]], caption: str
-) -> Figure:
-    """Accuracy of a change against how much was kept, with bars over seeds.
+@_styled
+def frontier(lines: Panels, points: Panels, caption: str) -> Figure:
+    """Accuracy of a change against how much of the source is preserved, with bars over seeds.
 
     Args:
         lines: each with label, kept (S, P) and accuracy (S, P) of S seeds at P settings.
         points: each with label, kept (S,) and accuracy (S,).
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, axes = _subplots(1, 1, (8.2, 3.9))
-        for line, (colour, dash, mark) in zip(lines, SERIES, strict=False):
-            kept, accuracy = np.asarray(line["kept"]), np.asarray(line["accuracy"])
+    figure, (axes,) = _axes(1, 3.9)
+    styles = [{"linestyle": dash, "marker": mark, "color": c} for c, dash, mark in SERIES]
+    marks = [{"fmt": mark, "color": PAGE, "markersize": 7} for mark in "v<>pXP*"]
+    means = []
+    for drawn, looks in ((lines, styles), (points, marks)):
+        for model, style in zip(drawn, looks, strict=False):
+            bleu, accuracy = (
+                np.asarray(model[k], float).reshape(len(model[k]), -1) for k in ("kept", "accuracy")
+            )
             axes.errorbar(
-                kept.mean(0),
+                bleu.mean(0),
                 accuracy.mean(0),
-                _reach(accuracy, accuracy.mean(0)),
-                _reach(kept, kept.mean(0)),
-                linestyle=dash,
-                marker=mark,
-                color=colour,
-                label=line["label"],
+                _distance_to_extremes(accuracy),
+                _distance_to_extremes(bleu),
+                label=model["label"],
+                **style,
             )
-        for point, mark in zip(points, "v<>pXP*", strict=False):
-            kept, accuracy = np.asarray(point["kept"]), np.asarray(point["accuracy"])
-            reach = (_reach(v[:, None], v[:, None].mean(0)) for v in (accuracy, kept))
-            axes.errorbar(
-                float(kept.mean()),
-                float(accuracy.mean()),
-                *reach,
-                fmt=mark,
-                color=PAGE,
-                markersize=7,
-                label=point["label"],
-            )
-        axes.set_xlim(-3, 103)
-        axes.set_ylim(-3, 103)
-        axes.set_xlabel("BLEU against the source: what is kept")
-        axes.set_ylabel("accuracy of the change (%)")
-        axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    told = "; ".join(
-        f"{p['label']}: {np.mean(p['accuracy']):.0f} % at {np.mean(p['kept']):.0f}"
-        for p in [*lines, *points]
-    )
-    return Figure(figure, f"Accuracy against content. On average {told}.", caption)
+            means.append(f"{model['label']}: {accuracy.mean():.0f} % at {bleu.mean():.0f}")
+    axes.set(xlim=(-3, 103), ylim=(-3, 103), ylabel="accuracy of the change (%)")
+    axes.set_xlabel("BLEU against the source: what is kept")
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return Figure(figure, f"Accuracy against content. On average {'; '.join(means)}.", caption)
 
 
-def _reach(values: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """How far the lowest and the highest seed lie from the mean, (2, P)."""
+def _distance_to_extremes(values: np.ndarray) -> np.ndarray:
+    """How far the lowest and the highest of S seeds lie from their mean: (S, P) to (2, P)."""
+    mean = values.mean(0)
     return np.stack([mean - values.min(0), values.max(0) - mean])
 
 
-def histograms(panels: Sequence[Mapping[str, Any]], unit: str, caption: str) -> Figure:
-    """Distributions of original codes and of manipulated ones, a panel a model.
+@_styled
+def histograms(panels: Panels, unit: str, caption: str) -> Figure:
+    """Distributions of original codes and of manipulated ones, a panel per model.
 
     Args:
-        panels: each with label and curves, a mapping from name to (N,) values; the first is the original.
+        panels: each with label and curves, a mapping from name to (N,) values; the original first.
         unit: of the values.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, rows = _subplots(len(panels), 1, (8.2, 2.1 * len(panels)))
-        told = []
-        for axes, panel in zip(np.atleast_1d(rows), panels, strict=True):
-            values = {name: np.asarray(v) for name, v in panel["curves"].items()}
-            joined = np.concatenate(list(values.values()))
-            edges = np.linspace(*np.quantile(joined, [0.002, 0.998]), 61)
-            styles = [(DATA, "-", "o"), *SERIES]
-            for (name, v), (colour, dash, _) in zip(values.items(), styles, strict=False):
-                axes.hist(v, edges, histtype="step", color=colour, linestyle=dash, label=name)
-                told.append(f"{panel['label']}, {name}: {v.mean():.0f} ± {v.std():.0f}")
-            axes.set_title(panel["label"])
-            axes.set_yticks([])
-            axes.legend()
-        axes.set_xlabel(unit)
-    return Figure(figure, f"Histograms in {unit}. {'; '.join(told)}.", caption)
+    figure, column = _axes(len(panels), 2.1 * len(panels), stacked=True)
+    moments = []
+    for axes, panel in zip(column, panels, strict=True):
+        values = {name: np.asarray(v) for name, v in panel["curves"].items()}
+        edges = np.linspace(*np.quantile(np.concatenate([*values.values()]), [0.002, 0.998]), 61)
+        styles = [(DATA, "-", "o"), *SERIES]
+        for (name, v), (colour, dash, _) in zip(values.items(), styles, strict=False):
+            axes.hist(v, edges, histtype="step", color=colour, linestyle=dash, label=name)
+            moments.append(f"{panel['label']}, {name}: {v.mean():.0f} ± {v.std():.0f}")
+        axes.set_title(panel["label"])
+        axes.set_yticks([])
+        axes.legend()
+    column[-1].set_xlabel(unit)
+    return Figure(figure, f"Histograms in {unit}. {'; '.join(moments)}.", caption)
 
 
+@_styled
 def components(graphs: Mapping[str, Mapping[int, Any]], caption: str) -> Figure:
     """Connected components, and nodes, of Mapper graphs against the resolution.
 
@@ -399,208 +353,181 @@ def components(graphs: Mapping[str, Mapping[int, Any]], caption: str) -> Figure:
         graphs: for each model, for each resolution, (S, 2) components and nodes of S seeds.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, panels = _subplots(1, 2, (8.2, 2.9))
-        told = []
-        for (name, found), (colour, dash, mark) in zip(graphs.items(), SERIES, strict=False):
-            values = np.stack([np.asarray(v) for v in found.values()])  # (R, S, 2)
-            for axes, v in zip(panels, np.moveaxis(values, 2, 0), strict=True):
-                reach = _reach(v.T, v.mean(1))
-                axes.errorbar(
-                    list(found), v.mean(1), reach, linestyle=dash, marker=mark, color=colour,
-                    label=name,
-                )  # fmt: skip
-            told.append(
-                f"{name}: "
-                + ", ".join(
-                    f"{v.mean(0)[0]:.1f} components of {v.mean(0)[1]:.1f} nodes at {r}"
-                    for r, v in zip(found, values, strict=True)
-                )
-            )
-        for axes, title in zip(panels, ("connected components", "nodes"), strict=True):
-            axes.set_title(title)
-            axes.set_xlabel("resolution (intervals of the lens)")
-        panels[0].legend()
-    return Figure(figure, f"Mapper graphs. {'; '.join(told)}.", caption)
+    figure, row = _axes(2, 2.9)
+    counts = []
+    for (name, by_resolution), (colour, dash, mark) in zip(graphs.items(), SERIES, strict=False):
+        values = np.stack([np.asarray(v) for v in by_resolution.values()])  # (R, S, 2)
+        style = {"linestyle": dash, "marker": mark, "color": colour, "label": name}
+        for axes, v in zip(row, np.moveaxis(values, 2, 0), strict=True):
+            axes.errorbar(list(by_resolution), v.mean(1), _distance_to_extremes(v.T), **style)
+        each = (
+            f"{v.mean(0)[0]:.1f} components of {v.mean(0)[1]:.1f} nodes at {resolution}"
+            for resolution, v in zip(by_resolution, values, strict=True)
+        )
+        counts.append(f"{name}: {', '.join(each)}")
+    for axes, title in zip(row, ("connected components", "nodes"), strict=True):
+        axes.set(title=title, xlabel="resolution (intervals of the lens)")
+    row[0].legend()
+    return Figure(figure, f"Mapper graphs. {'; '.join(counts)}.", caption)
 
 
+@_styled
 def through_training(
-    panels: Sequence[Mapping[str, Any]],
-    unit: str,
-    caption: str,
-    *,
-    steps: str = "steps of the generator",
+    panels: Panels, unit: str, caption: str, *, steps: str = "steps of the generator"
 ) -> Figure:
-    """A measurement against training steps: each seed thin, their mean thick, a panel a setting.
+    """A measurement against training steps: each seed thin, their mean thick, a panel per setting.
 
     Args:
-        panels: each with title and lines, a mapping from label to a list of (steps (M,), values (M,)), one a
-            seed, and optionally reference, the label of the data's own line. A seed that stopped early has
-            fewer; the mean goes as far as all of them.
+        panels: each with title and lines, a mapping from label (the baseline first) to a list of
+            (steps (M,), values (M,)), one per seed, and optionally reference, the label of the data's
+            own line. A seed that stopped early has fewer; the mean goes as far as all of them.
         unit: of the values.
         caption: the finding.
         steps: what they are steps of.
     """
-    with matplotlib.style.context(STYLE):
-        figure, row = _subplots(1, len(panels), (8.2, 3.1))
-        told = []
-        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
-            # The methods' order is baseline first.
-            styles = [SERIES[1], SERIES[0], *SERIES[2:]]
-            for (label, runs), (colour, dash, mark) in zip(
-                panel["lines"].items(), styles, strict=False
-            ):
-                colour = PAGE if label == panel.get("reference") else colour
-                for at, values in runs:
-                    axes.plot(at, values, dash, color=colour, linewidth=0.7, alpha=0.6)
-                shortest = min(len(values) for _, values in runs)
-                mean = np.mean([np.asarray(v)[:shortest] for _, v in runs], 0)
-                at = np.asarray(runs[0][0])[:shortest]
-                axes.plot(at, mean, dash, color=colour, marker=mark, linewidth=2, label=label)
-                told.append(f"{panel['title']}, {label}: {mean[0]:.3g} to {mean[-1]:.3g}")
-            axes.set_title(panel["title"])
-            axes.set_xlabel(steps)
-        np.atleast_1d(row)[0].set_ylabel(unit)
-        np.atleast_1d(row)[0].legend()
-    return Figure(figure, f"{unit} against {steps}. {'; '.join(told)}.", caption)
+    figure, row = _axes(len(panels), 3.1)
+    ends = []
+    for axes, panel in zip(row, panels, strict=True):
+        lines = zip(panel["lines"].items(), BASELINE_FIRST, strict=False)
+        for (label, runs), (colour, dash, mark) in lines:
+            colour = PAGE if label == panel.get("reference") else colour
+            for at, values in runs:
+                axes.plot(at, values, dash, color=colour, linewidth=0.7, alpha=0.6)
+            shortest = min(len(values) for _, values in runs)
+            mean = np.mean([np.asarray(v)[:shortest] for _, v in runs], 0)
+            at = np.asarray(runs[0][0])[:shortest]
+            axes.plot(at, mean, dash, color=colour, marker=mark, linewidth=2, label=label)
+            ends.append(f"{panel['title']}, {label}: {mean[0]:.3g} to {mean[-1]:.3g}")
+        axes.set(title=panel["title"], xlabel=steps)
+    row[0].set_ylabel(unit)
+    row[0].legend()
+    return Figure(figure, f"{unit} against {steps}. {'; '.join(ends)}.", caption)
 
 
-def pairs(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
-    """Runs that share a seed, joined by a line, a panel a measurement.
+@_styled
+def pairs(panels: Panels, caption: str) -> Figure:
+    """Runs that share a seed, joined by a line, a panel per measurement.
 
     Args:
-        panels: each with title and columns, a mapping from label to (S,) values, the same seeds in each.
+        panels: each with title and columns, a mapping from label to (S,) values of the same seeds.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, row = _subplots(1, len(panels), (8.2, 2.7))
-        told = []
-        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
-            labels = list(panel["columns"])
-            values = np.stack([np.asarray(v, float) for v in panel["columns"].values()])  # (L, S)
-            axes.plot(range(len(labels)), values, "-", color=DATA, linewidth=0.8)
-            styles = [SERIES[1], SERIES[0], *SERIES[2:]]
-            for i, (colour, _, mark) in zip(range(len(labels)), styles, strict=False):
-                axes.plot([i] * values.shape[1], values[i], mark, color=colour)
-            axes.plot(range(len(labels)), values.mean(1), "_", color=PAGE, markersize=18)
-            axes.set_xticks(range(len(labels)), labels)
-            axes.set_xlim(-0.4, len(labels) - 0.6)
-            axes.set_title(panel["title"])
-            means = ", ".join(f"{n} {v:.3g}" for n, v in zip(labels, values.mean(1), strict=True))
-            told.append(f"{panel['title']}: mean {means} (n = {values.shape[1]})")
-    return Figure(figure, f"Paired runs. {'; '.join(told)}.", caption)
+    figure, row = _axes(len(panels), 2.7)
+    summaries = []
+    for axes, panel in zip(row, panels, strict=True):
+        labels = list(panel["columns"])
+        places = range(len(labels))
+        values = np.stack([np.asarray(v, float) for v in panel["columns"].values()])  # (L, S)
+        axes.plot(places, values, "-", color=DATA, linewidth=0.8)
+        for i, (colour, _, mark) in zip(places, BASELINE_FIRST, strict=False):
+            axes.plot([i] * values.shape[1], values[i], mark, color=colour)
+        axes.plot(places, values.mean(1), "_", color=PAGE, markersize=18)
+        axes.set_xticks(places, labels)
+        axes.set(xlim=(-0.4, len(labels) - 0.6), title=panel["title"])
+        means = ", ".join(f"{n} {v:.3g}" for n, v in zip(labels, values.mean(1), strict=True))
+        summaries.append(f"{panel['title']}: mean {means} (n = {values.shape[1]})")
+    return Figure(figure, f"Paired runs. {'; '.join(summaries)}.", caption)
 
 
-def ladder(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
-    """Kinds of model one above the other: a mark a seed and a bar at their mean, a panel a measurement.
+@_styled
+def ladder(panels: Panels, caption: str) -> Figure:
+    """Kinds of model one above the other: a mark per seed and a bar at their mean, a panel per metric.
 
     Args:
-        panels: each with title and rows, a mapping from label to (S,) values; the same labels in each. The
-            first label is the baseline.
+        panels: each with title and rows, a mapping from label to (S,) values; the same labels in
+            each. The first label is the baseline.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        labels = list(panels[0]["rows"])
-        figure, row = _subplots(1, len(panels), (8.2, 0.9 + 0.27 * len(labels)))
-        told = []
-        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
-            means = []
-            for place, label in enumerate(labels):
-                values = np.asarray(panel["rows"][label], float)
-                colour, mark = (BASELINE, "s") if place == 0 else (MODEL, "o")
-                axes.plot(values, [place] * len(values), mark, color=colour, markersize=4)
-                axes.plot(values.mean(), place, "|", color=PAGE, markersize=13)
-                means.append(f"{label} {values.mean():.3g}")
-            base = np.mean(panel["rows"][labels[0]])
-            axes.axvline(base, color=BASELINE, linestyle="--", linewidth=0.8)
-            axes.set_ylim(len(labels) - 0.5, -0.5)
-            axes.set_yticks(range(len(labels)), labels if axes is np.atleast_1d(row)[0] else [])
-            axes.set_title(panel["title"])
-            told.append(f"{panel['title']}: {', '.join(means)}")
-    return Figure(figure, f"Kinds of model, means over seeds. {'; '.join(told)}.", caption)
+    labels = list(panels[0]["rows"])
+    figure, row = _axes(len(panels), 0.9 + 0.27 * len(labels))
+    summaries = []
+    for axes, panel in zip(row, panels, strict=True):
+        means = []
+        for place, label in enumerate(labels):
+            values = np.asarray(panel["rows"][label], float)
+            colour, mark = (BASELINE, "s") if place == 0 else (MODEL, "o")
+            axes.plot(values, [place] * len(values), mark, color=colour, markersize=4)
+            axes.plot(values.mean(), place, "|", color=PAGE, markersize=13)
+            means.append(f"{label} {values.mean():.3g}")
+        base = np.mean(panel["rows"][labels[0]])
+        axes.axvline(base, color=BASELINE, linestyle="--", linewidth=0.8)
+        axes.set(ylim=(len(labels) - 0.5, -0.5), title=panel["title"])
+        axes.set_yticks(range(len(labels)), labels if axes is row[0] else [])
+        summaries.append(f"{panel['title']}: {', '.join(means)}")
+    return Figure(figure, f"Kinds of model, means over seeds. {'; '.join(summaries)}.", caption)
 
 
-def by_place(panels: Sequence[Mapping[str, Any]], caption: str) -> Figure:
-    """Values along a sentence, a line each, a panel a question.
+@_styled
+def by_place(panels: Panels, caption: str) -> Figure:
+    """Values along a sentence, a line each, a panel per question.
 
     Args:
-        panels: each with title, x and y (labels of the axes), lines, a mapping from label to (T,) values, and
-            optionally log, for a logarithmic axis of values. Places are counted from 1.
+        panels: each with title, x and y (labels of the axes), lines, a mapping from label to (T,)
+            values, and optionally log, for a logarithmic axis of values. Places count from 1.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, row = _subplots(1, len(panels), (8.2, 3.0))
-        told = []
-        styles = [SERIES[1], SERIES[0], *SERIES[2:]]
-        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
-            for (label, values), (colour, dash, mark) in zip(
-                panel["lines"].items(), styles, strict=False
-            ):
-                values = np.asarray(values, float)
-                places = range(1, len(values) + 1)
-                axes.plot(places, values, dash, color=colour, marker=mark, label=label)
-                told.append(f"{panel['title']}, {label}: {values[0]:.3g} to {values[-1]:.3g}")
-            if panel.get("log"):
-                axes.set_yscale("log")
-            axes.set(title=panel["title"], xlabel=panel["x"], ylabel=panel["y"])
-        np.atleast_1d(row)[0].legend()
-    return Figure(figure, f"Along the sentence. {'; '.join(told)}.", caption)
+    figure, row = _axes(len(panels), 3.0)
+    ends = []
+    for axes, panel in zip(row, panels, strict=True):
+        lines = zip(panel["lines"].items(), BASELINE_FIRST, strict=False)
+        for (label, values), (colour, dash, mark) in lines:
+            values = np.asarray(values, float)
+            places = range(1, len(values) + 1)
+            axes.plot(places, values, dash, color=colour, marker=mark, label=label)
+            ends.append(f"{panel['title']}, {label}: {values[0]:.3g} to {values[-1]:.3g}")
+        if panel.get("log"):
+            axes.set_yscale("log")
+        axes.set(title=panel["title"], xlabel=panel["x"], ylabel=panel["y"])
+    row[0].legend()
+    return Figure(figure, f"Along the sentence. {'; '.join(ends)}.", caption)
 
 
-def plane(panels: Sequence[Mapping[str, Any]], extent: float, caption: str) -> Figure:
-    """How networks cut the plane: a colour for each activation pattern, with data and samples above.
+@_styled
+def plane(panels: Panels, extent: float, caption: str) -> Figure:
+    """The plane cut by networks: a colour per activation pattern, with data and samples above.
 
     Args:
-        panels: each with title, patterns (S, S) whole numbers (rows are the first coordinate), data (N, 2),
-            samples (M, 2), and baseline, true for a baseline's samples.
+        panels: each with title, patterns (S, S) whole numbers (rows are the first coordinate), data
+            (N, 2), samples (M, 2), and baseline, true for a baseline's samples.
         extent: the plane runs from -extent to extent.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        figure, row = _subplots(1, len(panels), (8.2, 8.2 / len(panels) + 0.3))
-        told = []
-        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
-            patterns = np.asarray(panel["patterns"])
-            n = int(patterns.max()) + 1
-            palette = np.random.RandomState(1).uniform(0.72, 1.0, (n, 3))
-            box = (-extent, extent, -extent, extent)
-            axes.imshow(palette[patterns.T], extent=box, origin="lower", interpolation="none")
-            axes.plot(*np.asarray(panel["data"]).T, ".", color=DATA, markersize=2)
-            colour, mark = (BASELINE, "^") if panel.get("baseline") else (MODEL, ".")
-            axes.plot(*np.asarray(panel["samples"]).T, mark, color=colour, markersize=2)
-            axes.set_title(panel["title"])
-            axes.set_xticks([])
-            axes.set_yticks([])
-            told.append(f"{panel['title']}: {n} pieces")
-    return Figure(figure, f"The plane cut by sign patterns. {'; '.join(told)}.", caption)
+    figure, row = _axes(len(panels), 8.2 / len(panels) + 0.3)
+    counts = []
+    for axes, panel in zip(row, panels, strict=True):
+        patterns = np.asarray(panel["patterns"])
+        n = int(patterns.max()) + 1
+        palette = np.random.RandomState(1).uniform(0.72, 1.0, (n, 3))
+        box = (-extent, extent, -extent, extent)
+        axes.imshow(palette[patterns.T], extent=box, origin="lower", interpolation="none")
+        axes.plot(*np.asarray(panel["data"]).T, ".", color=DATA, markersize=2)
+        colour, mark = (BASELINE, "^") if panel.get("baseline") else (MODEL, ".")
+        axes.plot(*np.asarray(panel["samples"]).T, mark, color=colour, markersize=2)
+        axes.set(title=panel["title"], xticks=[], yticks=[])
+        counts.append(f"{panel['title']}: {n} pieces")
+    return Figure(figure, f"The plane cut by sign patterns. {'; '.join(counts)}.", caption)
 
 
-def tiles(panels: Sequence[Mapping[str, Any]], columns: int, caption: str) -> Figure:
-    """Generated images side by side, a panel a model.
+@_styled
+def tiles(panels: Panels, columns: int, caption: str) -> Figure:
+    """Generated images side by side, a panel per model.
 
     Args:
         panels: each with title and images (N, C, H, W) uint8, C 1 or 3.
         columns: of images in a panel.
         caption: the finding.
     """
-    with matplotlib.style.context(STYLE):
-        count = len(np.asarray(panels[0]["images"]))
-        height = 8.2 / len(panels) * (-(-count // columns) / columns)
-        figure, row = _subplots(1, len(panels), (8.2, height + 0.4))
-        for axes, panel in zip(np.atleast_1d(row), panels, strict=True):
-            images = np.asarray(panel["images"])
-            n, c, h, w = images.shape
-            rows = n // columns
-            grid = images[: rows * columns].reshape(rows, columns, c, h, w)
-            sheet = grid.transpose(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
-            axes.imshow(
-                sheet.squeeze(-1) if c == 1 else sheet,
-                cmap="gray",
-                vmin=0,
-                vmax=255,
-                interpolation="none",
-            )
-            axes.set_title(panel["title"])
-            axes.axis("off")
-    names = ", ".join(p["title"] for p in panels)
+    count = len(np.asarray(panels[0]["images"]))
+    figure, row = _axes(len(panels), 8.2 / len(panels) * (-(-count // columns) / columns) + 0.4)
+    for axes, panel in zip(row, panels, strict=True):
+        images = np.asarray(panel["images"])
+        n, c, h, w = images.shape
+        rows = n // columns
+        grid = images[: rows * columns].reshape(rows, columns, c, h, w)
+        sheet = grid.transpose(0, 3, 1, 4, 2).reshape(rows * h, columns * w, c)
+        sheet = sheet.squeeze(-1) if c == 1 else sheet
+        axes.imshow(sheet, cmap="gray", vmin=0, vmax=255, interpolation="none")
+        axes.set_title(panel["title"])
+        axes.axis("off")
+    names = ", ".join(panel["title"] for panel in panels)
     return Figure(figure, f"Generated images: {names}.", caption)

@@ -145,16 +145,18 @@ def collect(everything: Everything, profile: profiles.Profile) -> dict[str, Resu
 def costs(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
     """Results and processor hours of each chapter and profile that is published in a folder."""
     table: dict = {}
-    for path in sorted(folder.glob("*/*/*.json")):
+    for path in sorted(folder.glob("*/*/results.json")):
         chapter, profile = path.parts[-3:-1]
-        provenance = json.loads(path.read_text("utf-8")).get("provenance")
-        if profile == "smoke" or provenance is None:  # verified.json has none
+        if profile == "smoke":
             continue
-        total = table.setdefault(chapter, {}).setdefault(profile, {"results": 0, "cpu_hours": 0.0})
-        total["results"] += 1
-        total["cpu_hours"] += provenance["wall_seconds"] / 3600
-    for total in (total for chapter in table.values() for total in chapter.values()):
-        total["cpu_hours"] = round(total["cpu_hours"], 2)
+        seconds = [
+            record["provenance"]["wall_seconds"]
+            for record in json.loads(path.read_text("utf-8")).values()
+        ]
+        table.setdefault(chapter, {})[profile] = {
+            "results": len(seconds),
+            "cpu_hours": round(sum(second / 3600 for second in seconds), 2),
+        }
     return table
 
 

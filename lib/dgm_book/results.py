@@ -1,13 +1,15 @@
 """Published results: loaded where they exist, else computed and kept with their provenance.
 
-A result is two files: `<name>.safetensors` holds its tensors, `<name>.json` its plain values, where
-they came from, and a hash of all. The JSON is written last, so a result is whole or absent; one process
-at a time computes it, and others wait for it. A result is *current* while the code that its experiment
-runs is the code that made it, or while `--verify` has found the present code to give the same numbers;
-otherwise its badge says "earlier code".
+Those of a chapter at a profile lie in one folder. `results.json` holds the plain values of each,
+where they came from, and a hash of all; `results.safetensors` the tensors of small results; a large
+one, such as a model, has a file of its own. The JSON is written last, so a result is whole or
+absent; one process at a time computes it, and others wait for it. A result is *current* while the
+code that its experiment runs is the code that made it, or while `--verify` has confirmed that the
+present code gives the same numbers; otherwise its badge says "earlier code".
 """
 
 import contextlib
+import copy
 import functools
 import hashlib
 import json
@@ -30,6 +32,10 @@ from dgm.data import registry
 from dgm_book import profiles
 from dgm_book.code_hash import LIBRARY, code_hash
 
+RECORDS = "results.json"
+TENSORS = "results.safetensors"
+VERIFIED = "verified.json"
+LARGE = 16_384  # bytes of a result's tensors from which on they are a file of their own
 NEEDED = ("tensors_sha256", "code", "data", "device", "profile")  # of a result's provenance
 CLOCK_SECONDS = 5.0  # between two notes of the time spent on a result: what a kill can lose
 # While this holds a list, `get` only notes there what is not at hand.
@@ -58,8 +64,8 @@ class Context(NamedTuple):
 def folders() -> list[Path]:
     """Where results are looked for; the last takes new ones.
 
-    $DGM_RESULTS alone, else book/results of a checkout alone, else those that came with the installed
-    package, which are only read, and the cache ($DGM_CACHE or the user's).
+    $DGM_RESULTS alone, else book/results of a checkout alone, else those that came with the
+    installed package, which are only read, and the cache ($DGM_CACHE or the user's).
     """
     if given := paths.from_environment("DGM_RESULTS"):
         return [given]
@@ -72,12 +78,6 @@ def folders() -> list[Path]:
 def folder() -> Path:
     """Where new results are written."""
     return folders()[-1]
-
-
-def find(chapter: str, profile: str, name: str) -> Path:
-    """The JSON of a result: where it is, else where it would be written."""
-    places = [place / chapter / profile / f"{name}.json" for place in folders()]
-    return next((path for path in places if path.exists()), places[-1])
 
 
 def work_folder() -> Path:
@@ -104,21 +104,24 @@ def get(
     Raises:
         ValueError: The published files are damaged, or do not belong together.
     """
-    path = find(context.chapter, context.profile.name, name)
+    if f"{name}.json" == RECORDS:
+        raise ValueError(f"a result cannot be named {name!r}, as the file of all results is")
+    place = _place(name, context)
     if (absent := _absent.get()) is not None:
-        absent += [] if path.exists() else [(name, context)]
-        return None
-    work = work_folder() / context.chapter / context.profile.name / path.name
-    if not path.exists():
-        with _locked(work.with_suffix(".lock")):
-            if not path.exists():
+        absent += [(name, context)] if place is None else []
+        return Result(name, {}, {}, {}, False)
+    if place is None:
+        work = _work(context)
+        with _locked(work / f"{name}.lock"):
+            if _place(name, context) is None:
                 # Asked first, since the code may be edited while it runs.
                 provenance = _provenance(context) | settings
-                with _clock(work.with_suffix(".seconds")) as seconds:
+                with _clock(work / f"{name}.seconds") as seconds:
                     values, tensors = compute()
                     provenance["wall_seconds"] = round(seconds(), 1)
-                _keep(path, values, tensors, provenance)
-    return _load(path, context)
+                _keep(name, values, tensors, provenance, context)
+        place = _place(name, context)
+    return _load(place or _places(context)[-1], name, context)
 
 
 def missing(everything: Iterable[Result]) -> list[tuple[str, Context]]:
@@ -127,18 +130,19 @@ def missing(everything: Iterable[Result]) -> list[tuple[str, Context]]:
     Args:
         everything: an iterator that makes each of its results by `get`.
     """
-    mark = _absent.set([])
+    absent: list[tuple[str, Context]] = []
+    mark = _absent.set(absent)
     try:
         for _ in everything:
             pass
-        return _absent.get()
+        return absent
     finally:
         _absent.reset(mark)
 
 
 def mark_verified(context: Context, checks: list[dict[str, Any]]) -> None:
     """Remember that the present code gives the published numbers of this chapter and profile."""
-    path = folder() / context.chapter / context.profile.name / "verified.json"
+    path = _places(context)[-1] / VERIFIED
     record = {**_provenance(context), "checks": checks}
     checkpoint.write_text(path, json.dumps(record, indent=1) + "\n")
 
@@ -150,13 +154,14 @@ def badge(
     unit: str = "seed",
     synthetic: str = "",
 ) -> str:
-    """One line that says what a figure, table or widget rests on: profile, data, size, seeds, device, code.
+    """One line on what a figure rests on: profile, data, size, seeds, device, code.
 
     Args:
         parts: the results behind each part of the figure, by its label.
         size: what was measured on, such as "50 test images", of all parts or of a result.
         unit: what a seed is called, such as "pair".
-        synthetic: what stands for the data set where a result has none, such as "points in the plane".
+        synthetic: what stands for the data set where a result has none, such as "points in the
+            plane".
     """
     every = [result for part in parts.values() for result in part]
     data = list(dict.fromkeys(name for r in every for name in r.provenance["data"]))
@@ -175,7 +180,7 @@ def scale(
     size: str | Callable[[Result], str] = "",
     unit: str = "seed",
 ) -> str:
-    """What a figure rests on, in words: sizes and seeds of most of its parts, then of the others by name.
+    """Sizes and seeds of most of a figure's parts, in words, then of the others by name.
 
     Args:
         parts: the results of each part of the figure, by its label.
@@ -214,6 +219,24 @@ def own_badge(*groups: Sequence[Result], n: str = "") -> str:
     return " · ".join(filter(None, words))
 
 
+def _places(context: Context) -> list[Path]:
+    """Where the results of a chapter at a profile may lie; the last takes new ones."""
+    return [place / context.chapter / context.profile.name for place in folders()]
+
+
+def _place(name: str, context: Context) -> Path | None:
+    """Where a result is; None where it is absent."""
+    for place in _places(context):
+        with _naming(place / RECORDS, "restore it, or remove it to compute its results again"):
+            if name in _read(place / RECORDS):
+                return place
+    return None
+
+
+def _work(context: Context) -> Path:
+    return work_folder() / context.chapter / context.profile.name
+
+
 def _locked(path: Path) -> contextlib.AbstractContextManager:
     """Waits until no other process works on the same result, then keeps others out."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -221,13 +244,13 @@ def _locked(path: Path) -> contextlib.AbstractContextManager:
     try:
         return lock.acquire(timeout=0.5)
     except Timeout:
-        print(f"{path.stem}: waiting for another process that computes it", file=sys.stderr)
+        print(f"{path.stem}: waiting for another process", file=sys.stderr)
         return lock.acquire()
 
 
 @contextlib.contextmanager
 def _clock(path: Path) -> Iterator[Callable[[], float]]:
-    """Gives a function of the seconds spent so far, and notes them in a file that outlives a kill."""
+    """Gives a function of the seconds spent so far; a file of them outlives a kill."""
     try:
         earlier = float(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -255,14 +278,27 @@ def _clock(path: Path) -> Iterator[Callable[[], float]]:
         note()
 
 
-def _keep(path: Path, values: dict, tensors: dict[str, Tensor], provenance: dict) -> None:
+def _keep(name: str, values: dict, tensors: dict, provenance: dict, context: Context) -> None:
     data = checkpoint.to_bytes({key: value.detach().cpu() for key, value in tensors.items()})
     provenance["tensors_sha256"] = hashlib.sha256(data).hexdigest()
     text = json.dumps({"values": values, "provenance": provenance}, allow_nan=False)
-    content = json.loads(text)
-    content["sha256"] = _hash(content)
-    checkpoint.write_bytes(path.with_suffix(".safetensors"), data)
-    checkpoint.write_text(path, json.dumps(content, indent=1) + "\n")
+    record = json.loads(text)
+    record["sha256"] = _hash(record)
+    place = _places(context)[-1]
+    own = place / f"{name}.safetensors"
+    with _locked((_work(context) / RECORDS).with_suffix(".lock")):
+        if len(data) > LARGE:
+            checkpoint.write_bytes(own, data)
+        else:
+            own.unlink(missing_ok=True)
+            small = _read(place / TENSORS)
+            if tensors or name in small:
+                small = {**small, name: checkpoint.from_bytes(data, own)}
+                checkpoint.save(place / TENSORS, {key: small[key] for key in sorted(small)})
+        records = {**_read(place / RECORDS), name: record}
+        # A line per result, so that a difference shows which results changed.
+        lines = (f"{json.dumps(key)}: {json.dumps(records[key])}" for key in sorted(records))
+        checkpoint.write_text(place / RECORDS, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _hash(content: dict) -> str:
@@ -271,30 +307,49 @@ def _hash(content: dict) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _load(path: Path, context: Context) -> Result:
-    blob = path.with_suffix(".safetensors")
-    cure = f"restore it and {blob.name}, or remove both to compute them again"
-    with _naming(path, cure):
-        content = json.loads(path.read_text("utf-8"))
-        values, provenance = dict(content["values"]), dict(content["provenance"])
+def _load(place: Path, name: str, context: Context) -> Result:
+    cure = f"restore it, or remove {name!r} from it to compute that again"
+    with _naming(place / RECORDS, cure):
+        record = _read(place / RECORDS)[name]
+        values, provenance = copy.deepcopy((dict(record["values"]), dict(record["provenance"])))
         expected, code, data, *_ = (provenance[key] for key in NEEDED)
         # Earlier results have a hash of their tensors only.
-        if content.get("sha256", _hash(content)) != _hash(content):
-            raise ValueError("it was altered after it was written")
-    tensors = blob.read_bytes() if blob.exists() else b""
+        if record.get("sha256", _hash(record)) != _hash(record):
+            raise ValueError(f"{name!r} was altered after it was written")
+    path = place / f"{name}.safetensors"
+    if path.exists():
+        tensors = path.read_bytes()
+    else:
+        path = place / TENSORS
+        tensors = checkpoint.to_bytes(_read(path).get(name, {}))
     if hashlib.sha256(tensors).hexdigest() != expected:
         raise ValueError(
-            f"{blob} is missing, or not the file that {path.name} describes: restore both, or remove "
-            "both to compute them again"
+            f"the tensors of {name!r} are missing, or those in {path} are not those that {RECORDS} "
+            f"describes: restore all, or remove {name!r} from {RECORDS} to compute it again"
         )
     codes = {code}
-    for place in folders():
-        verified = place / context.chapter / context.profile.name / "verified.json"
+    for verified in (place / VERIFIED for place in _places(context)):
         if verified.exists():
             with _naming(verified, "restore it, or remove it and run --verify"):
-                codes.add(json.loads(verified.read_text("utf-8"))["code"])
+                codes.add(_read(verified)["code"])
     current = code_hash(context.experiment) in codes and data == _data(context)
-    return Result(path.stem, values, checkpoint.from_bytes(tensors, blob), provenance, current)
+    return Result(name, values, checkpoint.from_bytes(tensors, path), provenance, current)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What a JSON or safetensors file holds, not to be changed; nothing where there is none."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return {}
+    return _content(path, (state.st_ino, state.st_mtime_ns, state.st_size))
+
+
+@functools.lru_cache(maxsize=32)
+def _content(path: Path, state: tuple[int, ...]) -> dict[str, Any]:
+    if path.suffix == ".safetensors":
+        return checkpoint.load(path)
+    return dict(json.loads(path.read_text("utf-8")))
 
 
 @contextlib.contextmanager

@@ -66,7 +66,7 @@ def effect(frame: pandas.DataFrame, metric: str, variant: str, control: str) -> 
     """
     column = frame[metric]
     treated, other = column.loc[variant].align(column.loc[control], join="inner")
-    return paired_difference(treated.to_numpy(), other.to_numpy())
+    return paired_difference(treated.tolist(), other.tolist())
 
 
 def mean_over_seeds(values: Sequence[float] | Tensor | pandas.Series) -> Interval:

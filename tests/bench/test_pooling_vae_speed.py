@@ -51,7 +51,7 @@ def plain(vae, tokens, lengths, generator, n_samples, batch):
             noise = torch.randn(mu.shape, generator=generator, device=mu.device)
             z = mu + (0.5 * logvar).exp() * noise
             log_ratio = 0.5 * (noise.square() + logvar - z.square()).double().sum(1)
-            total = torch.logaddexp(total, vae.log_likelihood(x, n, z).double() + log_ratio)
+            total = torch.logaddexp(total, log_ratio - vae.decoder.nll(x, n, z).double())
         found.append(total - math.log(n_samples))
     return torch.cat(found).cpu()
 

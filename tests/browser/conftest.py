@@ -27,8 +27,8 @@ FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # Playwright's own list, which this replaces, and the process that waits for a next page: it doubles
-    # what a page costs.
+    # Playwright's own list, which this replaces, and the process that waits for a next page: it
+    # doubles what a page costs.
     "--disable-features=DestroyProfileOnBrowserClose,HttpsUpgrades,MediaRouter,OptimizationHints,"
     "PaintHolding,RenderDocument,SpareRendererForSitePerProcess,Translate",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
@@ -49,7 +49,8 @@ SWEEP = """async ([index, steps]) => {
 
 # Two frames as well as a time, so that a busy machine gets longer.
 SETTLE = """async () => {
-  const drawn = () => performance.getEntriesByType("measure").filter(e => e.name.startsWith("dgm:")).length;
+  const drawn = () => performance.getEntriesByType("measure")
+    .filter(entry => entry.name.startsWith("dgm:")).length;
   const wait = ms => new Promise(done => setTimeout(done, ms));
   const frame = () => new Promise(requestAnimationFrame);
   for (let before = -1; before !== (before = drawn()); ) {
@@ -60,8 +61,8 @@ SETTLE = """async () => {
 }"""
 
 
-# What a widget shows by a painted box alone: neither text nor a part inside. Where each stands in the widget,
-# and whether print keeps it.
+# What a widget shows by a painted box alone, without text or parts: where it stands in the widget,
+# and whether print leaves it.
 MARKS = """widget => {
   const frame = widget.getBoundingClientRect();
   const clear = colour => /^rgba\\(.*, 0\\)$/.test(colour) || colour === "transparent";
@@ -70,7 +71,8 @@ MARKS = """widget => {
     const borders = ["Top", "Right", "Bottom", "Left"].filter(side =>
       parseFloat(style[`border${side}Width`]) >= 1 && !clear(style[`border${side}Color`]));
     const filled = !clear(style.backgroundColor) || style.backgroundImage !== "none";
-    if (node.childNodes.length || box.width < 2 || box.height < 2 || !(borders.length || filled)) return [];
+    const empty = !node.childNodes.length && box.width >= 2 && box.height >= 2;
+    if (!empty || !(borders.length || filled)) return [];
     const printed = borders.length > 0 || style.printColorAdjust === "exact";
     const place = [box.x - frame.x, box.y - frame.y, box.width, box.height];
     return [{ name: node.className, printed, place }];
@@ -81,8 +83,8 @@ MARKS = """widget => {
 def find_chromium(playwright) -> str | None:
     """Return a Chromium's path: the system's, else the one that Playwright installed."""
     for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
+        if path := shutil.which(name):
+            return path
     own = playwright.chromium.executable_path
     return own if Path(own).exists() else None
 
@@ -113,7 +115,7 @@ class Visit:
             "request": self._request,
             "pageerror": lambda error: self.problems.append(f"page error: {error}"),
             "console": self._console,
-            "requestfailed": lambda one: self.problems.append(f"failed: {one.url[:200]}"),
+            "requestfailed": lambda request: self.problems.append(f"failed: {request.url[:200]}"),
             "requestfinished": lambda request: self.finished.append(request),
         }
         for name, listener in self.listeners.items():
@@ -148,10 +150,10 @@ class Visit:
         return self
 
     def axe(self, *rules):
-        """Return what axe-core finds on the page, as text; empty if nothing; all rules if none is named."""
+        """Return what axe-core reports of the page, by all rules if none is named."""
         axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-        # What passes is not told, which takes longest; no rule asks for the style sheets, which axe
-        # would load again.
+        # What passes is not reported, which takes longest; no rule asks for the style sheets, which
+        # axe would load again.
         options = {"resultTypes": ["violations"], "preload": False}
         if rules:
             options["runOnly"] = {"type": "rule", "values": list(rules)}
@@ -173,22 +175,22 @@ class Visit:
     def p95(self, most, measure=None):
         """Return the least of up to five 95th percentiles of what `measure` returns, in ms.
 
-        Other work on this machine may hold up one round, a slow widget all. The default sweeps the first
-        widget.
+        Other work on this machine may hold up one round, a slow widget all. The default sweeps the
+        first widget.
         """
-        found = []
-        while not found or (found[-1] >= most and len(found) < 5):
+        rounds = []
+        while not rounds or (rounds[-1] >= most and len(rounds) < 5):
             frames = measure() if measure else self.sweep(0, 60)
             assert len(frames) >= 50
-            found.append(float(np.percentile(frames, 95)))
-        return min(found)
+            rounds.append(float(np.percentile(frames, 95)))
+        return min(rounds)
 
     def settle(self):
         """Wait until no widget draws any more."""
         self.page.evaluate(SETTLE)
 
     def faded_marks(self):
-        """Return the count of bars and signs, and those that forced colours or print would take away."""
+        """Return the count of bars and signs, and those that forced colours or print take away."""
         count, faded = 0, []
         for widget in self.page.locator(".dgm").all():
             marks = widget.evaluate(MARKS)
@@ -201,8 +203,8 @@ class Visit:
                 part = picture[max(0, y) : y + height, max(0, x) : x + width]
                 if part.size:
                     count += 1
-                    seen = np.abs(part - ground).sum(-1).max() > 150
-                    faded += [mark["name"]] * (not seen or not mark["printed"])
+                    visible = np.abs(part - ground).sum(-1).max() > 150
+                    faded += [mark["name"]] * (not visible or not mark["printed"])
         return count, faded
 
     def assert_clean(self):
@@ -250,19 +252,19 @@ def _visits(browser, left, alone=False):
         else:
             page = _open(browser, **options)
             page.add_init_script(script)
-        seen = Visit(page)
-        used.append((seen, None if own else pages))
+        view = Visit(page)
+        used.append((view, None if own else pages))
         page.set_viewport_size(options.get("viewport", VIEWPORT))
         page.goto(url)
-        return seen
+        return view
 
     yield open_page
-    for seen, pages in used:
-        if pages is None or seen.problems:
-            seen.page.context.close()
+    for view, pages in used:
+        if pages is None or view.problems:
+            view.page.context.close()
         else:
-            seen.leave()
-            pages.append(seen.page)
+            view.leave()
+            pages.append(view.page)
 
 
 @pytest.fixture(scope="session")
@@ -275,10 +277,11 @@ def visits():
 def visit(browser, left, request):
     """Return ``open(url, script="", fresh=False, **context options) -> Visit``.
 
-    A `script` runs before the page's own; `page.add_init_script` and `page.route` are for fresh pages, since
-    a page keeps them. The document is new each time, and so is the profile where `fresh` and in tests of
-    times. Else it may be that of a page which an earlier test of the file has left, with the same script
-    and options: a profile and its processes cost three times what the page does.
+    A `script` runs before the page's own; `page.add_init_script` and `page.route` are for fresh
+    pages, since a page keeps them. The document is new each time, and so is the profile where
+    `fresh` and in tests of times. Else it may be that of a page which an earlier test of the file
+    has left, with the same script and options: a profile and its processes cost three times what
+    the page does.
     """
     with _visits(browser, left, request.node.get_closest_marker("timing")) as open_page:
         yield open_page
@@ -290,10 +293,10 @@ def visit_once(browser):
     contexts = []
 
     def open_page(url):
-        seen = Visit(_open(browser))
-        contexts.append(seen.page.context)
-        seen.page.goto(url)
-        return seen
+        view = Visit(_open(browser))
+        contexts.append(view.page.context)
+        view.page.goto(url)
+        return view
 
     yield open_page
     for context in contexts:

@@ -1,8 +1,9 @@
-"""Switch now and the weather of the weights in a real browser, against PyTorch and Python."""
+"""Switch now and the weather of the weights in a real browser, against PyTorch."""
 
 import functools
 import json
 
+import hyper_rnn_pages as pages
 import numpy as np
 import pytest
 import torch
@@ -27,36 +28,51 @@ def models():
     """Return untrained models of the book's sizes, and as the page describes them."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
-        made = {
+        nets = {
             "VHRNN": VariationalHyperRNN(2, 4, 4, 12, "gaussian", 2),
             "VRNN": VariationalRNN(2, 8, 8, "gaussian", 2),
         }
-        for model in made.values():
+        for model in nets.values():
             for parameter in [*model.parameters(), model.input_mean]:
                 parameter.add_(0.25 * torch.randn(parameter.shape))
-    return made, {
+    return nets, {
         name: {
             "kind": name.lower(),
             "emission": "gaussian",
             "state": {key: value.numpy() for key, value in model.state_dict().items()},
         }
-        for name, model in made.items()
+        for name, model in nets.items()
     }
 
 
 def golden():
-    """Return what PyTorch makes of a sequence."""
+    """Return what PyTorch computes of a sequence."""
     dice = torch.Generator().manual_seed(1)
-    told = {}
+    vectors = {}
     for name, model in models()[0].items():
         x = torch.randn(12, 2, generator=dice)
         noise = torch.randn(12, 5, model.z_dim, generator=dice)
-        told[name] = {"x": x, "noise": noise, **trace(model, x, noise)._asdict()}
-    return told
+        vectors[name] = {"x": x, "noise": noise, **trace(model, x, noise)._asdict()}
+    return vectors
 
 
-def weights(told=None):
-    return HyperWeights(models()[1], golden=told)
+def weights(vectors=None):
+    return HyperWeights(models()[1], golden=vectors)
+
+
+def replay(widget, freeze=0.0):
+    """The course of a widget, and what each of its models makes of it."""
+    is_weather = isinstance(widget, ScaleWeather)
+    options, steps = widget.options, widget.options["steps"] if is_weather else widget.steps
+    course = pages.simulate(widget.matrices, widget.schedule, steps, widget.seed, options["bound"])
+    traces = {}
+    for name in [widget.network] if is_weather else widget.models:
+        net = models()[0][name]
+        if freeze:
+            free = pages.follow(net, course, options["n_particles"], widget.seed)
+            net = pages.frozen(net, freeze, free.generated.mean(0))
+        traces[name] = pages.follow(net, course, options["n_particles"], widget.seed)
+    return course, traces
 
 
 @pytest.fixture
@@ -81,22 +97,23 @@ def arrived(seen, condition="true"):
     return json.loads(seen.page.wait_for_function(script).json_value())
 
 
-def same_as_python(state, widget):
-    """Check all that the page tells against Python's replay of the same schedule."""
+def same_as_pytorch(state, widget):
+    """Check all that the page shows against PyTorch's replay of the same schedule."""
     for name in ("seed", "steps", "schedule"):
         setattr(widget, name, state[name])
-    told = widget.replay()
+    course, traces = replay(widget)
+    hazard = widget.options["hazard"]
+    posterior, exact = pages.exact_bayes(course, widget.matrices, tuple(widget.deviations), hazard)
     shown = slice(-len(state["x"]), None)
     close = functools.partial(np.testing.assert_allclose, rtol=1e-7, atol=1e-7)
-    close(state["x"], told["course"].x[shown])
-    close(state["posterior"], told["posterior"][shown])
-    for m, name in enumerate(widget.models):
-        found = told["traces"][name]
-        close(state["kl"][m], found.mean_kl[shown])
-        close(state["mean"][m], found.predicted_mean[shown])
-        close(state["deviation"][m], found.predicted_deviation[shown])
-        close(state["nats"][m], found.increment[shown].mean())
-    close(state["nats"][2], told["exact"][shown].mean())
+    close(state["x"], course.x[shown])
+    close(state["posterior"], posterior[shown])
+    for m, trace_ in enumerate(traces.values()):
+        close(state["kl"][m], trace_.mean_kl[shown])
+        close(state["mean"][m], trace_.predicted_mean[shown])
+        close(state["deviation"][m], trace_.predicted_deviation[shown])
+        close(state["nats"][m], trace_.increment[shown].mean())
+    close(state["nats"][2], exact[shown].mean())
 
 
 def test_the_page_is_pytorch_and_a_wrong_golden_row_shows(opened):
@@ -116,7 +133,7 @@ def test_the_page_filters_what_python_filters(opened):
     seen = opened(widget)
     page = seen.page
     first = arrived(seen, "state.steps === 60")
-    same_as_python(first, widget)
+    same_as_pytorch(first, widget)
     assert len(first["x"]) == 40
     button = page.get_by_role("button", name=GO)
     button.press("Enter")
@@ -124,20 +141,20 @@ def test_the_page_filters_what_python_filters(opened):
     (_, before, sigma), (t, after, same_sigma) = switched["schedule"][-2:]
     assert (t, same_sigma) == (60, sigma)
     assert after != before
-    same_as_python(switched, widget)
+    same_as_pytorch(switched, widget)
     page.get_by_role("radio", name="4", exact=True).press("Space")
     arrived(seen, "state.steps === 110")
     page.get_by_role("button", name="One step").press("Space")
     stepped = arrived(seen, "state.steps === 111")
     assert stepped["schedule"][-1] == [85, after, 4]
-    same_as_python(stepped, widget)
+    same_as_pytorch(stepped, widget)
     assert page.locator("dd").first.inner_text() == "110"
     assert f"dynamics {after + 1}, \u03c3 = 4" in page.locator("dd").nth(1).inner_text()
     page.get_by_label("Seed").fill("7")
     page.get_by_label("Seed").press("Enter")
     other = arrived(seen, "state.seed === 7")
     assert (other["steps"], other["schedule"]) == (60, first["schedule"])
-    same_as_python(other, widget)
+    same_as_pytorch(other, widget)
     page.get_by_role("button", name="Reset").press("Enter")
     assert arrived(seen, "state.seed === 0 && state.steps === 60") == first
     seen.assert_clean()
@@ -148,12 +165,16 @@ def test_what_the_table_tells_of_a_change(opened):
     seen = opened(widget)
     arrived(seen)
     rows = [row.split("\t") for row in seen.page.locator("tbody tr").all_inner_texts()]
-    told = widget.replay()
+    course, traces = replay(widget)
+    _, exact = pages.exact_bayes(course, MATRICES, (0.25, 1.0, 4.0), widget.options["hazard"])
+
+    def text(value):
+        return f"{float(value):.2f}".replace("-", "\u2212")
+
     for row, name in zip(rows, widget.models, strict=False):
-        kl = told["traces"][name].mean_kl
-        wanted = [kl[25:30].mean(), kl[30:35].mean(), told["traces"][name].increment.mean()]
-        assert row[1:] == [f"{v:.2f}".replace("-", "\u2212") for v in wanted]
-    assert rows[2][3] == f"{told['exact'].mean():.2f}".replace("-", "\u2212")
+        kl, increment = traces[name].mean_kl, traces[name].increment
+        assert row[1:] == [text(v.mean()) for v in (kl[25:30], kl[30:35], increment)]
+    assert rows[2][3] == text(exact.mean())
     assert "change at step 30" in seen.page.locator("caption").inner_text()
 
 
@@ -201,15 +222,15 @@ def test_nothing_moves_for_readers_who_want_it_so(opened):
     assert seen.frames() == []
     seen.page.get_by_role("button", name=GO).click()
     state = arrived(seen, "state.steps === 85")
-    same_as_python(state, widget)
+    same_as_pytorch(state, widget)
 
 
 def test_what_grows_without_end_is_told(opened):
     grows = np.array([np.eye(2) * 1.5, np.eye(2) * 0.5])
     widget = SwitchNow(weights(), grows, schedule=[[0, 0, 1.0]], bound=30)
     seen = opened(widget)
-    same_as_python(arrived(seen), widget)
-    anew = np.flatnonzero(widget.replay()["course"].fresh)[-1]
+    same_as_pytorch(arrived(seen), widget)
+    anew = np.flatnonzero(replay(widget)[0].fresh)[-1]
     note = seen.page.locator(".dgm-picture .dgm-note").inner_text()
     assert f"At step {anew} a coordinate had passed 30" in note
     seen.assert_clean()
@@ -233,14 +254,16 @@ def test_the_weather_freezes_step_by_step(opened):
         pictures.add(tuple(seen.pictures()))
         assert state["nats"] == curve[i]
         if i in (7, 20):
-            told = widget.replay(round(i / 20, 2))
-            np.testing.assert_allclose(state["increment"], told.increment, atol=1e-7)
-            np.testing.assert_allclose(state["mean"], told.predicted_mean, atol=1e-7)
-            np.testing.assert_allclose(state["deviation"], told.predicted_deviation, atol=1e-7)
+            _, traces = replay(widget, round(i / 20, 2))
+            expected = traces["VHRNN"]
+            np.testing.assert_allclose(state["increment"], expected.increment, atol=1e-7)
+            np.testing.assert_allclose(state["mean"], expected.predicted_mean, atol=1e-7)
+            np.testing.assert_allclose(state["deviation"], expected.predicted_deviation, atol=1e-7)
     assert len(set(shown)) > 17  # of three decimals
     assert len(set(curve)) == 21
     assert len(pictures) == 20
-    assert free["nats"] == curve[0] == pytest.approx(widget.replay().increment.mean(), abs=1e-9)
+    mean = float(replay(widget)[1]["VHRNN"].increment.mean())
+    assert free["nats"] == curve[0] == pytest.approx(mean, abs=1e-9)
     # All constant: no row is off its mean.
     assert max(page.locator("canvas").evaluate_all(OPAQUE)) <= 1
     page.get_by_role("button", name="Reset").press("Enter")
@@ -249,7 +272,8 @@ def test_the_weather_freezes_step_by_step(opened):
     page.get_by_role("button", name="Another sequence").click()
     other = arrived(seen, "state.seed === 1")
     widget.seed = 1
-    np.testing.assert_allclose(other["increment"], widget.replay().increment, atol=1e-7)
+    expected = replay(widget)[1]["VHRNN"].increment
+    np.testing.assert_allclose(other["increment"], expected, atol=1e-7)
     seen.assert_clean()
 
 

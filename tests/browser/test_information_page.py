@@ -1,11 +1,22 @@
-"""The bound race and the lottery in a real browser: what they show is what Python computes."""
+"""The bound race and the lottery in a real browser: what they show is what PyTorch computes."""
 
 import json
+import math
 
 import numpy as np
 import pytest
+import torch
 
+from dgm.papers.mutual_information_lm import (
+    donsker_varadhan,
+    info_nce,
+    jensen_shannon_loss,
+    nwj,
+    raml_weights,
+)
+from dgm_book.chapters.mutual_information_lm.rules import best_critic
 from dgm_book.widgets import BoundRace, RamlLottery
+from dgm_book.widgets.hashing import box_muller, mulberry32
 
 # A kernel's side of a widget, with no server between.
 STUB = """async ([source, state]) => {
@@ -57,17 +68,16 @@ def button(seen, name):
     return seen.page.get_by_role("button", name=name, exact=True)
 
 
-def told(seen, name):
-    return np.array(
-        json.loads(seen.page.locator(f".dgm[data-{name}]").get_attribute(f"data-{name}"))
-    )
+def shown(seen, name):
+    text = seen.page.locator(f".dgm[data-{name}]").get_attribute(f"data-{name}")
+    return np.array(json.loads(text))
 
 
 def rows(seen):
     """The race's table: a row's name to what its cells say."""
     script = "all => all.map(row => [...row.children].map(cell => cell.textContent))"
-    found = seen.page.locator(".dgm-bounds tbody tr").evaluate_all(script)
-    return {name: cells for name, *cells in found}
+    table = seen.page.locator(".dgm-bounds tbody tr").evaluate_all(script)
+    return {name: cells for name, *cells in table}
 
 
 def finished(seen):
@@ -80,9 +90,29 @@ def circles(seen, row):
     return seen.page.locator(".dgm-info-dots").nth(row).get_attribute("d").count("Z")
 
 
-def test_the_race_estimates_what_python_estimates(opened):
-    seen = opened(BoundRace())
-    widget = BoundRace()
+def exact(widget):
+    return -widget.dimension / 2 * math.log1p(-(widget.correlation**2)) + 0.0
+
+
+def estimates(widget):
+    """What each bound says of each of the 24 batches, (24, 4) nats, by the paper's functions."""
+    rho, n, d = widget.correlation, widget.batch, widget.dimension
+    size, rows = 2 * 256 * 20, []
+    for number in range(24 * widget.seed, 24 * widget.seed + 24):
+        uniforms = mulberry32(np.arange(size) + number * size + 1).reshape(-1, 2)
+        normals = torch.from_numpy(box_muller(uniforms).reshape(2, 256, 20))
+        x, noise = normals[:, :n, :d]
+        y = rho * x + math.sqrt(1 - rho**2) * noise
+        scores = best_critic(x[:, None], y, rho).sum(-1)
+        joint, product = scores.diagonal(), scores[~torch.eye(n, dtype=torch.bool)]
+        classifier = math.log(2) - jensen_shannon_loss(joint, product) / 2
+        bounds = donsker_varadhan(joint, product), nwj(joint + 1, product + 1), info_nce(scores)
+        rows.append([float(value) for value in (*bounds, classifier)])
+    return np.array(rows)
+
+
+def test_the_race_estimates_what_pytorch_estimates(opened):
+    seen, widget = opened(BoundRace()), BoundRace()
     moves = [
         (None, {}),
         ((slider(seen, "Dimensions"), "End"), {"dimension": 20}),
@@ -96,15 +126,13 @@ def test_the_race_estimates_what_python_estimates(opened):
             move[0].press(move[1])
         widget.set_state(state)
         finished(seen)
-        wanted = widget.estimates()
-        np.testing.assert_allclose(
-            told(seen, "estimates"), np.stack(list(wanted.values()), 1), rtol=1e-8, atol=1e-9
-        )
+        expected = estimates(widget)
+        np.testing.assert_allclose(shown(seen, "estimates"), expected, rtol=1e-8, atol=1e-9)
         table = rows(seen)
-        assert table.pop("Exact value") == [f"{widget.exact:.3f}", "none"]
-        for cells, (name, values) in zip(table.values(), wanted.items(), strict=True):
+        assert table.pop("Exact value") == [f"{exact(widget):.3f}", "none"]
+        for cells, values in zip(table.values(), expected.T, strict=True):
             mean, error = (float(v.replace("\u2212", "-")) for v in cells[0].split(" ± "))
-            assert mean == pytest.approx(values.mean(), rel=0.05, abs=1e-4), name
+            assert mean == pytest.approx(values.mean(), rel=0.05, abs=1e-4)
             assert error == pytest.approx(values.std(ddof=1) / 24**0.5, rel=0.06, abs=1e-4)
         ceilings = [cells[1] for cells in table.values()]
         assert ceilings == ["none", "none", f"{np.log(widget.batch):.3f}", "0.693"]
@@ -115,14 +143,26 @@ def test_the_race_estimates_what_python_estimates(opened):
             assert "comes out too high" in note
     button(seen, "Reset").press("Enter")
     finished(seen)
-    np.testing.assert_allclose(
-        told(seen, "estimates").T, list(BoundRace().estimates().values()), atol=1e-9
-    )
+    np.testing.assert_allclose(shown(seen, "estimates"), estimates(BoundRace()), atol=1e-9)
     seen.assert_clean()
 
 
-def test_the_lottery_weighs_as_python_weighs(opened):
-    widget = RamlLottery(texts())
+def chosen_set(lottery):
+    return next(given for given in lottery.sets if given["name"] == lottery.set)
+
+
+def lottery_weights(lottery):
+    """The weights of equation (10), and the shares after drawing and weighing, (K,) each."""
+    given = chosen_set(lottery)["scores"]
+    scores = torch.tensor(given[lottery.critic or "phase I"][lottery.anchor], dtype=torch.float64)
+    scores = scores if lottery.critic else torch.zeros_like(scores)
+    log_prob = torch.log(lottery.p * (1 - lottery.p) ** torch.arange(len(scores)).double())
+    weights = raml_weights(scores, scores[:1].expand_as(scores), log_prob, lottery.temperature)
+    return weights.numpy(), torch.softmax(scores / lottery.temperature, 0).numpy()
+
+
+def test_the_lottery_weighs_as_pytorch_weighs(opened):
+    lottery = RamlLottery(texts())
     seen = opened(RamlLottery(texts()))
 
     def choose(name, value):
@@ -139,33 +179,33 @@ def test_the_lottery_weighs_as_python_weighs(opened):
     ]
     for move, state in moves:
         move()
-        widget.set_state(state)
+        lottery.set_state(state)
         seen.settle()
-        weights = widget.weights()
-        np.testing.assert_allclose(told(seen, "weights"), weights, rtol=1e-6, atol=1e-15)
-        np.testing.assert_allclose(told(seen, "shares"), widget.shares(), rtol=1e-6, atol=1e-15)
-        place = widget.sets[[one["name"] for one in widget.sets].index(widget.set)]["anchors"]
+        weights, shares = lottery_weights(lottery)
+        np.testing.assert_allclose(shown(seen, "weights"), weights, rtol=1e-6, atol=1e-15)
+        np.testing.assert_allclose(shown(seen, "shares"), shares, rtol=1e-6, atol=1e-15)
         heads = seen.page.locator(".dgm-lot tbody th").all_inner_texts()
-        first = place[widget.anchor] + 1
+        first = chosen_set(lottery)["anchors"][lottery.anchor] + 1
         assert heads == texts()[0]["texts"][first : first + 12]
         best = seen.page.locator(".dgm-lot-most td").first.inner_text()
         assert best == str(weights.argmax())
-        said = seen.page.locator(".dgm-lot dd").first.inner_text()
-        assert said.startswith(f"{1 / (weights**2).sum():.2f} of 12")
+        effective = seen.page.locator(".dgm-lot dd").first.inner_text()
+        assert effective.startswith(f"{1 / (weights**2).sum():.2f} of 12")
     button(seen, "Reset").press("Enter")
     seen.settle()
-    np.testing.assert_allclose(told(seen, "weights"), RamlLottery(texts()).weights(), rtol=1e-6)
+    weights, _ = lottery_weights(RamlLottery(texts()))
+    np.testing.assert_allclose(shown(seen, "weights"), weights, rtol=1e-6)
     seen.assert_clean()
 
 
 @pytest.mark.parametrize(
-    ("make", "name", "key", "wanted", "back"),
+    ("make", "name", "key", "chosen", "back"),
     [
         (BoundRace, "Dimensions", "End", {"dimension": 20}, {"dimension": 3}),
         (lambda: RamlLottery(texts()), "Chance", "Home", {"p": 0.05}, {"p": 0.5}),
     ],
 )
-def test_traits_follow_the_reader_and_the_page_follows_them(visit, make, name, key, wanted, back):
+def test_traits_follow_the_reader_and_the_page_follows_them(visit, make, name, key, chosen, back):
     widget = make()
     state = {name: getattr(widget, name) for name in widget.keys if not name.startswith("_")}
     for extra in ("layout", "tabbable", "tooltip"):
@@ -173,9 +213,9 @@ def test_traits_follow_the_reader_and_the_page_follows_them(visit, make, name, k
     seen = visit("about:blank")
     seen.page.evaluate(STUB, [widget._esm, state])
     slider(seen, name).press(key)
-    (trait, value), (_, other) = *wanted.items(), *back.items()
+    (trait, value), (_, other) = *chosen.items(), *back.items()
     assert seen.page.evaluate(f"[kernel.state.{trait}, kernel.saved]") == [value, 1]
-    widget.set_state(wanted)
+    widget.set_state(chosen)
     seen.page.evaluate(f"kernel.set('{trait}', {other})")
     seen.settle()
     assert float(slider(seen, name).input_value()) == other

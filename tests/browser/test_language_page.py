@@ -7,12 +7,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from quiz import count_right, information_at_least, wilson
 
-from dgm.data.synthetic import THEMES
+from dgm.data.synthetic import THEMES, theme_of
+from dgm.data.text import Vocabulary
 from dgm.nets.language_models import plain_lstm
 from dgm_book.widgets import LanguageWeights, NextSentenceQuiz, Storyteller
-from dgm_book.widgets.language_weights import rounded
-from dgm_book.widgets.sentence_quiz import information_at_least, wilson
+from dgm_book.widgets.hashing import ODD, murmur_mix
+from dgm_book.widgets.language_weights import MOST_WORDS, rounded
+from dgm_book.widgets.storyteller import words_of
 
 WORDS = [word for words in THEMES.values() for word in words] + ["the", "of", "and", "to"]
 NAMES = ("likelihood", "phase I")
@@ -22,24 +25,28 @@ SHOWS = """wanted => {
   const shown = lines.map(line => line.replace(/ ?\\u2026$/, ""));
   return JSON.stringify(shown) === JSON.stringify(wanted);
 }"""
-TOLD = "<img src=x onerror='document.title=1'>"
+MARKUP = "<img src=x onerror='document.title=1'>"
 
 
 @functools.lru_cache
 def models():
-    """Return untrained models as wide as the book's, that end a sentence now and then."""
-    made = {}
+    """Return untrained models as wide as the book's, that end a sentence now and then.
+
+    The first have the weights that the page computes with, the others travel.
+    """
+    given = {}
     for i, name in enumerate(NAMES):
-        model = plain_lstm(4 + len(WORDS), 64).eval().requires_grad_(False)
-        generator = torch.Generator().manual_seed(i)
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.3, generator=generator)
-        model.head.bias[2] += 3
-        made[name] = model
-    kept = {n: {k: v.numpy() for k, v in m.state_dict().items()} for n, m in made.items()}
-    for name, found in rounded(kept).items():
-        made[name].load_state_dict({k: torch.from_numpy(v) for k, v in found.items()})
-    return made, kept
+        model, generator = plain_lstm(4 + len(WORDS), 64), torch.Generator().manual_seed(i)
+        state = model.state_dict()
+        for value in state.values():
+            value.normal_(0, 0.3, generator=generator)
+        state["head.bias"][2] += 3
+        given[name] = {key: value.numpy() for key, value in state.items()}
+    page = {}
+    for name, arrays in rounded(given).items():
+        page[name] = plain_lstm(4 + len(WORDS), 64).requires_grad_(False)
+        page[name].load_state_dict({key: torch.from_numpy(x) for key, x in arrays.items()})
+    return page, given
 
 
 @functools.lru_cache
@@ -47,18 +54,51 @@ def golden():
     """Return what PyTorch says after rows of ids with the weights of the page."""
     dice = np.random.default_rng(0)
     rows = [[2], [2, 3, 3], *dice.integers(0, 4 + len(WORDS), (6, 12)).tolist()]
-    told = {}
+    log_probs = {}
     for name, model in models()[0].items():
         outputs = [model.read(torch.tensor([row])).output[:, -1] for row in rows]
-        told[name] = model.head.log_probs(model.embedding.weight, torch.cat(outputs)).numpy()
-    return {"tokens": rows, "log_probs": told}
+        log_probs[name] = model.head.log_probs(model.embedding.weight, torch.cat(outputs)).numpy()
+    return {"tokens": rows, "log_probs": log_probs}
 
 
-def teller(told=None, weights=None, **options):
+def write(name, opening, n, seed, temperature):
+    """Return n sentences of ids, each word drawn with the number of its place."""
+    model, story = models()[0][name], []
+    state = model.start(1)
+    for token in opening:
+        log_probs, state = model.step(torch.tensor([token]), state)
+    for i in range(n):
+        sentence = []
+        while len(sentence) < MOST_WORDS:
+            place = (seed * 64 + i) * 64 + len(sentence) + 1
+            heights = torch.softmax(log_probs[0].double() / temperature, 0).cumsum(0)
+            point = float(murmur_mix(place * ODD % 2**32)) / 2**32 * heights[-1]
+            token = int(torch.searchsorted(heights, point, right=True))
+            log_probs, state = model.step(torch.tensor([token]), state)
+            if token == Vocabulary.end:
+                break
+            sentence.append(token)
+        story.append(sentence)
+    return story
+
+
+def story(widget):
+    """Return the lines that each model writes now; the first starts with the opening."""
+    vocabulary, words = Vocabulary(WORDS), words_of(widget.opening)
+    opening = [vocabulary.end, *(vocabulary.id(word) for word in words)]
+    tales = {}
+    for name in NAMES:
+        ids = write(name, opening, widget.n_sentences, widget.seed, widget.temperature)
+        lines = [[vocabulary.tokens[token] for token in sentence] for sentence in ids]
+        tales[name] = [" ".join(line) for line in (words + lines[0], *lines[1:])]
+    return tales
+
+
+def teller(golden=None, weights=None, **options):
     line = {"mean": [1.3, 1.0, 0.5], "low": [1.2, 0.9, 0.4], "high": [1.4, 1.1, 0.6]}
     curves = {"distances": [1, 2, 5], "exact": [1.5, 1.2, 0.6], "stay": 0.9}
     curves |= {"models": dict.fromkeys(NAMES, line)}
-    weights = weights or LanguageWeights(models()[1], WORDS, golden=told)
+    weights = weights or LanguageWeights(models()[1], WORDS, golden=golden)
     return Storyteller(weights, THEMES, OPENINGS, curves, "random", **options)
 
 
@@ -67,7 +107,7 @@ def quiz(n=6, **options):
     questions = [
         {
             "sentence": f"the sea {i}",
-            "options": [f"boat {i}", TOLD],
+            "options": [f"boat {i}", MARKUP],
             "answer": i % 2,
             "scores": {"phase I": dice.normal(size=2), "flat": [0, 0]},
         }
@@ -89,12 +129,11 @@ def opened(tmp_path, write_page, visit):
 
 
 def written(seen, widget):
-    """Wait until the page shows the story that Python writes, and check its topics and its tally."""
-    story = widget.story()
-    lines = [line for tale in story.values() for line in tale]
-    seen.page.wait_for_function(SHOWS, arg=lines)
+    """Wait until the page shows the story that PyTorch writes; check its topics and its tally."""
+    tales = story(widget).values()
+    seen.page.wait_for_function(SHOWS, arg=[line for tale in tales for line in tale])
     names = [*THEMES, "no topic"]
-    topics = [[widget.topic(line) for line in tale] for tale in story.values()]
+    topics = [[theme_of(line) for line in tale] for tale in tales]
     shown = seen.page.locator(".dgm-topic").all_inner_texts()
     assert shown == [names[k] for tale in topics for k in tale]
     same = [sum(a == b >= 0 for a, b in itertools.pairwise(t)) for t in topics]
@@ -121,15 +160,15 @@ def test_the_page_writes_what_python_writes(opened, wasm):
     second = written(seen, widget)
     # The tally holds both stories.
     so_far = seen.page.locator("tbody tr td:nth-child(3)").all_inner_texts()
-    wanted = [f"{100 * (a + b) / 14:.0f}\u2009%of 14" for a, b in zip(first, second, strict=True)]
-    assert ["".join(text.split("\n")) for text in so_far] == wanted
+    expected = [f"{100 * (a + b) / 14:.0f}\u2009%of 14" for a, b in zip(first, second, strict=True)]
+    assert ["".join(text.split("\n")) for text in so_far] == expected
     slider = seen.page.get_by_role("slider", name="Temperature")
     slider.press("ArrowRight")
     widget.temperature = 1.05
     written(seen, widget)
     assert seen.page.locator("output").inner_text() == "1.05"
-    box.fill(f"The Zorp sea, {TOLD}")
-    widget.opening = f"The Zorp sea, {TOLD}"
+    box.fill(f"The Zorp sea, {MARKUP}")
+    widget.opening = f"The Zorp sea, {MARKUP}"
     written(seen, widget)
     strange = seen.page.locator("li:first-child .dgm-strange").all_inner_texts()
     unknown = ["zorp", "img", "src", "x", "onerror", "document", "title", "1"]
@@ -171,8 +210,8 @@ def table(seen):
 def test_the_quiz_by_keyboard(opened):
     widget = quiz(rounds=4)
     seen = opened(widget)
-    press = seen.page.keyboard.press
     page = seen.page
+    press = page.keyboard.press
     assert table(seen)[0][1:] == ["0 of 0", "\u2013", "\u2013"]
     before = page.locator(".dgm").get_attribute("data-moved")
     page.locator(".dgm-option").first.focus()
@@ -186,7 +225,7 @@ def test_the_quiz_by_keyboard(opened):
         verdicts = page.locator(".dgm-option small").all_inner_texts()
         assert ["this one follows" in text for text in verdicts] == [i % 2 == 0, i % 2 == 1]
         assert "your choice" in verdicts[place]
-        for row, right in zip(table(seen), widget.right().values(), strict=True):
+        for row, right in zip(table(seen), count_right(widget).values(), strict=True):
             low, high = wilson(right, i + 1)
             least = information_at_least(float(np.clip(0.5, low, high)))
             assert row[1:] == [
@@ -197,12 +236,12 @@ def test_the_quiz_by_keyboard(opened):
         if i == 1:
             assert seen.axe("color-contrast") == ""
         press("Enter")  # the focus is on the next question
-    assert widget.right() == {"you": 3, "phase I": widget.right()["phase I"], "flat": 2}
+    assert count_right(widget) == {"you": 3, "phase I": count_right(widget)["phase I"], "flat": 2}
     assert "you have 3 right" in page.locator(".dgm-first-said:visible").inner_text()
     assert not page.locator(".dgm-option").first.is_visible()
-    moved = json.loads(page.locator(".dgm").get_attribute("data-moved"))
-    assert moved["answers"] == [0, 0, 0, 1]
-    assert moved["right"] == list(widget.right().values())
+    state = json.loads(page.locator(".dgm").get_attribute("data-moved"))
+    assert state["answers"] == [0, 0, 0, 1]
+    assert state["right"] == list(count_right(widget).values())
     assert json.loads(before)["answers"] == []
     page.get_by_role("button", name="Reset").press("Enter")
     # New questions, which begin again when there are no more.
@@ -217,10 +256,10 @@ def test_the_quiz_by_keyboard(opened):
 
 
 def test_two_stories_of_one_model_do_not_mix(opened):
-    one = teller(golden(), n_sentences=40)
-    other = teller(weights=one.weights, opening="judge", n_sentences=40)
-    seen = opened(one, other)
-    tales = [*one.story().values(), *other.story().values()]
+    first = teller(golden(), n_sentences=40)
+    other = teller(weights=first.weights, opening="judge", n_sentences=40)
+    seen = opened(first, other)
+    tales = [*story(first).values(), *story(other).values()]
     seen.page.wait_for_function(SHOWS, arg=[line for tale in tales for line in tale])
 
 

@@ -8,14 +8,13 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from functools import partial
 from pathlib import Path
 
 import nbformat
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Python tells beneath a widget what it has heard of it.
+# Beneath each widget stands what Python knows of it.
 FIRST = """
 import numpy as np
 import torch
@@ -24,13 +23,13 @@ from dgm.data.text import Vocabulary
 from dgm.steering import SteeringModel
 from dgm_book.widgets import *
 
-def told(widget, name):
-    heard = Label()
-    def tell(change=None):
-        heard.value = f"{name} is {getattr(widget, name)!r}"
-    widget.observe(tell, name)
-    tell()
-    display(widget, heard)
+def shown(widget, name):
+    label = Label()
+    def write(change=None):
+        label.value = f"{name} is {getattr(widget, name)!r}"
+    widget.observe(write, name)
+    write()
+    display(widget, label)
 """
 WIDGETS = {
     "RateDistortionExplorer": """
@@ -39,38 +38,38 @@ weights = PageWeights({"toy": [(r.normal(size=(64, 2)), np.zeros(64), "sigmoid")
 beta = np.geomspace(0.1, 10, 9)
 curve = dict(model="toy", label="toy", beta=beta, rate=np.log1p(beta), distortion=9 / (1 + beta),
              log_z=-beta, codes=r.normal(size=(9, 4, 2)))
-told(RateDistortionExplorer(weights, [curve], (8, 8), beta_index=4), "beta_index")
+shown(RateDistortionExplorer(weights, [curve], (8, 8), beta_index=4), "beta_index")
 """,
     "DamageLab": """
-terms = ("narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion")
+names = ("narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion")
 falling = np.broadcast_to(9 / (1 + beta)[:, None], (2, 9, 3))
-made = {name: -falling[:, ::-1] if "log" in name else falling for name in terms}
-told(DamageLab({"beta": beta, "blurs": (0, 1), "likelihood_beta": 1.0} | made), "blur")
+terms = {name: -falling[:, ::-1] if "log" in name else falling for name in names}
+shown(DamageLab({"beta": beta, "blurs": (0, 1), "likelihood_beta": 1.0} | terms), "blur")
 """,
     "DrawADigit": """
 layer = (r.normal(size=(784, 2)) / 9, np.zeros(784), "sigmoid")
 small = PageWeights({"small": [layer]})
-told(DrawADigit(small, "small", (28, 28), betas=[1.0, 10.0], temperatures=(8,), seed=20), "seed")
+shown(DrawADigit(small, "small", (28, 28), betas=[1.0, 10.0], temperatures=(8,), seed=20), "seed")
 """,
     "GANPlayground": """
 spots = dict(name="spots", label="Two spots", centres=[[-0.5, 0], [0.5, 0]], sigma=0.1)
-told(GANPlayground([spots], width=4), "seed")
+shown(GANPlayground([spots], width=4), "seed")
 """,
     "SentenceSteering": """
 torch.manual_seed(0)
 words = "the food was good bad .".split()
 model = SteeringModel(Vocabulary(words, 4, mask=True), embedding=8, hidden=8, context=8, voters=8)
 state = {name: value.numpy() for name, value in model.state_dict().items()}
-told(SentenceSteering(TextWeights(state, words), ["the food was good ."]), "sentence")
+shown(SentenceSteering(TextWeights(state, words), ["the food was good ."]), "sentence")
 """,
     "InfluenceRuler": """
 from dgm.nets.text_vae import TextVAE
 vae = TextVAE(4 + len(words), 8, 8, 2, layers=1, bidirectional=False)
 arrays = {name: value.numpy() for name, value in vae.state_dict().items()}
-told(InfluenceRuler(PoolingWeights({"max": arrays}, words), ["bad food ."]), "sentence")
+shown(InfluenceRuler(PoolingWeights({"max": arrays}, words), ["bad food ."]), "sentence")
 """,
     "BoundRace": """
-told(BoundRace(), "dimension")
+shown(BoundRace(), "dimension")
 """,
     "Storyteller": """
 from dgm.nets.language_models import plain_lstm
@@ -78,21 +77,22 @@ arrays = {name: value.numpy() for name, value in plain_lstm(4 + len(words), 8).s
 curves = dict(distances=[1, 2], exact=[1.0, 0.5], stay=0.9,
               models={"toy": dict(mean=[0.5, 0.2], low=[0.4, 0.1], high=[0.6, 0.3])})
 tales = LanguageWeights({"toy": arrays}, words)
-told(Storyteller(tales, {"food": ["food"], "taste": ["good"]}, ["the food"], curves), "seed")
+shown(Storyteller(tales, {"food": ["food"], "taste": ["good"]}, ["the food"], curves), "seed")
 """,
     "ParticleKalman": """
-told(ParticleKalman(), "particles")
+shown(ParticleKalman(), "particles")
 """,
     "SwitchNow": """
-from dgm.data.synthetic import dynamics_matrices
+from dgm.data.dynamics import dynamics_matrices
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
-pair = {"vhrnn": VariationalHyperRNN(2, 3, 3, 4, "gaussian"), "vrnn": VariationalRNN(2, 3, 3, "gaussian")}
+hyper = VariationalHyperRNN(2, 3, 3, 4, "gaussian")
+pair = {"vhrnn": hyper, "vrnn": VariationalRNN(2, 3, 3, "gaussian")}
 pair = {
     kind: dict(kind=kind, emission="gaussian",
                state={name: value.numpy() for name, value in net.state_dict().items()})
     for kind, net in pair.items()
 }
-told(SwitchNow(HyperWeights(pair), dynamics_matrices(seed=6).numpy()), "steps")
+shown(SwitchNow(HyperWeights(pair), dynamics_matrices(seed=6).numpy()), "steps")
 """,
 }
 
@@ -166,74 +166,56 @@ def lab(jupyterlab, browser):
     # Not awaited here: evaluate() has no time limit, the locators below have.
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     # All of them, since JupyterLab takes the focus to itself until the last cell has run.
-    sentences = ("sentence is 'the food was good .'", "sentence is 'bad food .'")
-    others = (
-        "blur is 0",
-        "seed is 20",
-        "seed is 0",
-        "dimension is 1",
-        "particles is 16",
+    for before in (
+        *("beta_index is 4", "sentence is 'the food was good .'", "sentence is 'bad food .'"),
+        *("blur is 0", "seed is 20", "seed is 0", "dimension is 1", "particles is 16"),
         "steps is 60",
-    )
-    for before in ("beta_index is 4", *sentences, *others):
+    ):
         page.get_by_text(before, exact=True).first.wait_for()
     yield page
     context.close()
 
 
-def press_twice(widget):
-    slider = widget.locator("input[type=range]")
-    slider.press("ArrowRight")
-    slider.press("ArrowRight")
+def press(*labels, key="ArrowRight"):
+    """An act: presses a key on the slider of each label, or on the first where it is None."""
+
+    def act(widget):
+        for label in labels:
+            slider = widget.get_by_label(label) if label else widget.locator("input[type=range]")
+            slider.first.press(key)
+
+    return act
 
 
-def blur(widget):
-    widget.get_by_label("Blur").press("ArrowRight")
+def click(name):
+    return lambda widget: widget.get_by_role("button", name=name).click()
 
 
-def another(widget):
-    widget.get_by_role("button", name="New seed").click()
+def fill(label, text):
+    def act(widget):
+        widget.get_by_label(label).fill(text)
+        widget.get_by_label(label).press("Tab")  # JupyterLab keeps Enter to itself
 
-
-def seed(widget):
-    box = widget.get_by_label("Seed of both")
-    box.fill("7")
-    box.press("Tab")  # JupyterLab keeps Enter to itself
-
-
-def say(widget, text="the food was bad ."):
-    widget.get_by_label("Your sentence").fill(text)
-
-
-def raise_dimension(widget):
-    widget.get_by_label("Dimension").press("ArrowRight")
-
-
-def add_a_particle(widget):
-    widget.locator("input[type=range]").first.press("ArrowRight")
-
-
-def switch(widget):
-    widget.get_by_role("button", name="Switch the dynamics now").click()
-
-
-def write_on(widget):
-    widget.get_by_role("button", name="Write on").click()
+    return act
 
 
 @pytest.mark.parametrize(
     ("name", "act", "after"),
     [
-        ("RateDistortionExplorer", press_twice, "beta_index is 6"),
-        ("DamageLab", blur, "blur is 1"),
-        ("DrawADigit", another, "seed is 21"),
-        ("GANPlayground", seed, "seed is 7"),
-        ("SentenceSteering", say, "sentence is 'the food was bad .'"),
-        ("InfluenceRuler", partial(say, text="good food !"), "sentence is 'good food !'"),
-        ("BoundRace", raise_dimension, "dimension is 2"),
-        ("Storyteller", write_on, "seed is 1"),
-        ("ParticleKalman", add_a_particle, "particles is 17"),
-        ("SwitchNow", switch, "steps is 85"),
+        ("RateDistortionExplorer", press(None, None), "beta_index is 6"),
+        ("DamageLab", press("Blur"), "blur is 1"),
+        ("DrawADigit", click("New seed"), "seed is 21"),
+        ("GANPlayground", fill("Seed of both", "7"), "seed is 7"),
+        (
+            "SentenceSteering",
+            fill("Your sentence", "the food was bad ."),
+            "sentence is 'the food was bad .'",
+        ),
+        ("InfluenceRuler", fill("Your sentence", "good food !"), "sentence is 'good food !'"),
+        ("BoundRace", press("Dimension"), "dimension is 2"),
+        ("Storyteller", click("Write on"), "seed is 1"),
+        ("ParticleKalman", press(None), "particles is 17"),
+        ("SwitchNow", click("Switch the dynamics now"), "steps is 85"),
     ],
 )
 def test_python_hears_what_the_reader_does(lab, name, act, after):

@@ -1,4 +1,4 @@
-"""Particles and chorale in a real browser: the page draws what Python computes, and plays what it draws."""
+"""Particles and chorale in a real browser: the page draws what PyTorch computes, and plays it."""
 
 import itertools
 import json
@@ -7,11 +7,22 @@ import re
 
 import numpy as np
 import pytest
+import torch
+from hyper_rnn_pages import filter_sequence, normals, particle_runs, survivors, uniforms
 
+from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 from dgm_book.widgets import frame
 from dgm_book.widgets.chorale import OPENINGS, Chorale
-from dgm_book.widgets.hyper_weights import HyperWeights, normals, uniforms
-from dgm_book.widgets.particle_kalman import CRITERIA, SYSTEM, ParticleKalman, _filter, survivors
+from dgm_book.widgets.hyper_weights import HyperWeights
+from dgm_book.widgets.particle_kalman import (
+    CRITERIA,
+    FIRST_RUN,
+    FIVE,
+    N_RUNS,
+    SYSTEM,
+    ParticleKalman,
+    default_sequences,
+)
 
 # A kernel's side of a widget, with no server between.
 STUB = """async ([source, state, packed]) => {
@@ -64,7 +75,7 @@ globalThis.heard = { contexts: 0, closed: 0, starts: [], stops: [] };
   };
 }
 """
-# Sees what is drawn on a canvas: of each path that was stroked or filled its lines, boxes and circles.
+# Sees what is drawn on a canvas: lines, boxes and circles of each path that was stroked or filled.
 EYE = """
 globalThis.seen = [];
 {
@@ -120,6 +131,15 @@ def held(seen, kind, name):
     return json.loads(seen.page.locator(f".dgm-mu-{kind}").get_attribute(f"data-{name}"))
 
 
+X = {sequence["name"]: np.array(sequence["x"]) for sequence in default_sequences()}
+
+
+def drawn_run(widget):
+    """The run that a widget shows."""
+    x = X[widget.sequence]
+    return particle_runs(x, widget.particles, widget.criterion, [widget.seed])
+
+
 def number(text):
     return float(text.replace("\N{MINUS SIGN}", "-"))
 
@@ -143,8 +163,7 @@ def library(visit_once):
 
 
 def test_the_page_s_kalman_filter_gives_the_chapter_s_value(library):
-    widget = ParticleKalman()
-    found = library.evaluate("x => kalman(system, x)", widget.x.tolist())
+    found = library.evaluate("x => kalman(system, x)", list(FIVE))
     assert found["logLikelihood"] == pytest.approx(-6.118648300, abs=5e-10)
     assert len(found["mean"]) == len(found["deviation"]) == 5
 
@@ -160,9 +179,9 @@ RUN = """([x, N, criterion, run]) => {
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_the_page_s_particles_are_python_s(library, criterion):
     for name, n, run in itertools.product(("five", "twenty"), (1, 5, 64), (0, 9999, 10_399)):
-        x = ParticleKalman(sequence=name).x
+        x = X[name]
         found = library.evaluate(RUN, [x.tolist(), n, criterion, run])
-        cloud = _filter(x, n, criterion, np.array([run]))
+        cloud = particle_runs(x, n, criterion, [run])
         wanted = [cloud.z[0], cloud.weights[0], cloud.parents[0], cloud.ess, cloud.resampled]
         wanted += [survivors(cloud.parents[0])]
         for a, b in zip(found, wanted, strict=False):
@@ -193,16 +212,15 @@ def test_the_table_tells_the_means_of_the_runs(opened, scheme):
     seen = with_means(opened(widget, scheme=scheme))
     told = rows(seen)
     assert number(told["exact, Kalman"]) == pytest.approx(-6.1186, abs=6e-4)
-    assert number(told["this run"]) == pytest.approx(widget.run().log_likelihood[0], abs=6e-4)
+    assert number(told["this run"]) == pytest.approx(drawn_run(widget).log_likelihood[0], abs=6e-4)
     means = held(seen, "kalman", "means")
-    for name, estimates in {
-        "elbo": widget.estimates(1),
-        **{rule: widget.estimates(criterion=rule) for rule in CRITERIA},
-    }.items():
+    runs = FIRST_RUN + np.arange(N_RUNS)
+    for name, (n, rule) in {"elbo": (1, "never"), **{r: (4, r) for r in CRITERIA}}.items():
+        estimates = particle_runs(FIVE, n, rule, runs).log_likelihood
         error = estimates.std(ddof=1) / math.sqrt(400)
         assert means[name]["mean"] == pytest.approx(estimates.mean(), rel=1e-9)
         assert means[name]["error"] == pytest.approx(error, rel=1e-9)
-    assert means["elbo"]["mean"] < means["never"]["mean"] < means["ess"]["mean"] < widget.exact
+    assert means["elbo"]["mean"] < means["never"]["mean"] < means["ess"]["mean"] < -6.1186
     shown = number(told["IWAE, never"].split(" ")[0])
     assert shown == pytest.approx(means["never"]["mean"], abs=0.006)
     seen.assert_clean()
@@ -211,12 +229,12 @@ def test_the_table_tells_the_means_of_the_runs(opened, scheme):
 def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
     widget = ParticleKalman(sequence="twenty", particles=8)
     seen = opened(widget, script=EYE)
-    cloud = widget.run()
+    cloud = drawn_run(widget)
     parents, z, w = (v[0] for v in (cloud.parents, cloud.z, cloud.weights))
     alive = survivors(parents)
     crosses = seen.page.locator(".dgm-mu-seen").get_attribute("d")
     x, y = np.array(re.findall(r"M([\d.]+) ([\d.]+)", crosses), float).T + 4
-    slope, height = np.polyfit(widget.x, y, 1)  # the crosses tell the scale
+    slope, height = np.polyfit(X["twenty"], y, 1)  # the crosses tell the scale
     rise = slope * z + height
     dead, strong, dots = seen.page.evaluate("seen")
     assert (strong["wide"], strong["alpha"]) > (dead["wide"], dead["alpha"])
@@ -309,7 +327,7 @@ def test_everything_about_the_particles_works_by_keyboard(opened):
 
     def shows(**options):
         seen.settle()
-        estimate = ParticleKalman(**options).run().log_likelihood[0]
+        estimate = drawn_run(ParticleKalman(**options)).log_likelihood[0]
         assert held(seen, "kalman", "run") == pytest.approx(estimate, rel=1e-9)
 
     shows(particles=3)
@@ -388,43 +406,41 @@ def test_controls_are_right_before_anything_is_drawn(visit):
 # The chorale
 
 
-def state(kind="vrnn", z=4, h=4, k=4, seed=0):
-    """Random arrays of a model that likes the white keys about the middle of the piano."""
-    dice = np.random.default_rng(seed)
-    made = {"input_mean": np.full(88, 0.05)}
-    sizes = {"encode_x": (88, z), "encode_z": (z, z), "prior": (h, 2 * z)}
-    sizes |= {"posterior": (h + z, 2 * z), "decoder": (z + h, 88)}
-    for part, (inputs, outputs) in sizes.items():
-        for layer, (out, into) in {0: (z, inputs), 2: (outputs, z)}.items():
-            made[f"{part}.{layer}.weight"] = dice.normal(size=(out, into)) * 0.6
-            made[f"{part}.{layer}.bias"] = dice.normal(size=out) * 0.1
-    likes = np.isin(np.arange(21, 109) % 12, (0, 2, 4, 5, 7, 9, 11)) & (
-        abs(np.arange(88) - 39) < 16
-    )
-    made["decoder.2.bias"] = np.where(likes, -1.5, -25.0)
-    made["encode_x.0.weight"] *= 3
-    made["cell.weight_input"] = dice.normal(size=(4 * h, 2 * z)) * 2
-    made["cell.weight_hidden"] = dice.normal(size=(4 * h, h)) * 0.4
-    if kind == "vrnn":
-        return made | {"cell.bias": np.zeros(4 * h)}
-    for name, shape in {"weight_input": (4 * k, z + h), "weight_hidden": (4 * k, k)}.items():
-        made[f"hyper.{name}"] = dice.normal(size=shape) * 0.4
-    made["hyper.bias"] = np.zeros(4 * k)
-    made["heads.weight"] = dice.normal(size=(12 * h, k)) * 0.1
-    made["heads.bias"] = np.r_[np.ones(8 * h), np.zeros(4 * h)]
-    made["rescale.0.weight"] = dice.normal(size=(6, z + h)) * 0.4
-    made["rescale.0.bias"] = np.zeros(6)
-    made["rescale.2.weight"] = dice.normal(size=(2 * (z + 88), 6)) * 0.1
-    made["rescale.2.bias"] = np.r_[np.ones(z + 88), np.zeros(z + 88)]
-    return made
+@pytest.fixture(scope="module")
+def nets():
+    """Random models that like the white keys about the middle of the piano."""
+    keys = torch.arange(21, 109)
+    white = torch.isin(keys % 12, torch.tensor([0, 2, 4, 5, 7, 9, 11]))
+    likes = white & ((torch.arange(88) - 39).abs() < 16)
+    models = {}
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(2)
+        models["VRNN"] = VariationalRNN(88, 4, 4, "bernoulli")
+        models["VHRNN"] = VariationalHyperRNN(88, 4, 4, 6, "bernoulli")
+        for model in models.values():
+            for parameter in model.parameters():
+                if parameter.ndim == 2:
+                    parameter.normal_(std=0.5)
+            model.input_mean.fill_(0.05)
+            model.encode_x[0].weight.mul_(3)
+            model.cell.weight_input.mul_(4)
+            model.decoder[-1].bias.copy_(torch.where(likes, -1.5, -25.0))
+        for layer in (models["VHRNN"].heads, models["VHRNN"].rescale[-1]):
+            layer.weight.mul_(0.2)
+    return {name: model.requires_grad_(False) for name, model in models.items()}
 
 
 @pytest.fixture(scope="module")
-def weights():
-    def one(kind, **options):
-        return {"kind": kind, "emission": "bernoulli", "state": state(kind, **options)}
-
-    return HyperWeights({"VRNN": one("vrnn", seed=1), "VHRNN": one("vhrnn", seed=2)})
+def weights(nets):
+    described = {
+        name: {
+            "kind": name.lower(),
+            "emission": "bernoulli",
+            "state": {key: value.numpy() for key, value in model.state_dict().items()},
+        }
+        for name, model in nets.items()
+    }
+    return HyperWeights(described)
 
 
 @pytest.fixture
@@ -477,16 +493,16 @@ def test_temperature_and_model_change_the_writing(opened, chorale):
     assert "VRNN writes" in seen.page.locator(".dgm-mu-roll").text_content()
 
 
-def test_nats_a_frame_are_those_of_the_particle_filter(opened, chorale, weights):
+def test_nats_per_frame_are_those_of_the_particle_filter(opened, chorale, nets):
     seen = opened(chorale(opening="minor", seed=5))
     frames = piece(seen)
-    x = np.array([[pitch in notes for pitch in range(21, 109)] for notes in frames], float)
-    noise = np.stack([normals((16, 4), 5, 3, t) for t in range(len(x))])
-    draws = np.stack([uniforms((16,), 5, 4, t) for t in range(len(x))])
-    wanted = weights.trace("VHRNN", x, noise, draws=draws).increment
-    np.testing.assert_allclose(held(seen, "chorale", "nats"), wanted, rtol=1e-9)
+    x = torch.tensor([[pitch in notes for pitch in range(21, 109)] for notes in frames])
+    noise = torch.stack([normals((16, 4), 5, 3, t) for t in range(len(x))])
+    draws = torch.stack([uniforms((16,), 5, 4, t) for t in range(len(x))])
+    expected = filter_sequence(nets["VHRNN"], x, noise, draws).increment.numpy()
+    np.testing.assert_allclose(held(seen, "chorale", "nats"), expected, rtol=1e-9)
     shown = seen.page.locator(".dgm-mu-chorale dd").nth(2).inner_text()
-    assert number(shown.split()[0]) == pytest.approx(wanted[8:].mean(), rel=0.005)
+    assert number(shown.split()[0]) == pytest.approx(expected[8:].mean(), rel=0.005)
 
 
 def test_what_the_roll_shows_is_the_piece(opened, chorale):

@@ -14,7 +14,7 @@ from dgm.nets.pooling import pool
 from dgm.nets.text_vae import TextVAE
 from dgm.papers import pooling_vae as paper
 from dgm_book.widgets import InfluenceRuler, PoolingWeights, TemperatureSlider
-from dgm_book.widgets.pooling_weights import rounded
+from dgm_book.widgets.packing import rounded
 
 KINDS = ("last", "mean", "max", "absmax")
 STATISTICS = ("cosine", "relative", "participation")
@@ -45,10 +45,9 @@ def models(kinds=KINDS, size=100, embedding=32, hidden=48, latent=8):
         model = TextVAE(size, embedding, hidden, latent, **options)
         generator = torch.Generator().manual_seed(i)
         paper.initialise_(model, generator, weights=0.3, embeddings=1.0)
+        for parameter in model.posterior.parameters():  # as the page has them
+            parameter.data = torch.tensor(rounded(parameter.detach().numpy()))
         made[kind] = model.eval().requires_grad_(False)
-    for kind, found in rounded(arrays(made)).items():
-        tensors = {name: torch.from_numpy(value) for name, value in found.items()}
-        made[kind].load_state_dict(tensors, strict=False)
     return made
 
 

@@ -1,10 +1,13 @@
 """Files are whole or absent, and trees come back bit for bit."""
 
 import errno
+import json
 import multiprocessing
 import os
 import signal
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -307,3 +310,47 @@ def test_processes_that_write_one_file_never_fail(tmp_path):
     text = path.read_text()
     assert text == text[0] * 100
     assert os.listdir(tmp_path) == ["x"]
+
+
+class Options(NamedTuple):
+    rate: float
+    kind: str
+
+
+def identity(**changes):
+    parts = {
+        "data": torch.arange(6.0),
+        "options": Options(0.1, "lstm"),
+        "optimizer": torch.optim.Adam,
+        "dtype": torch.float32,
+        "shape": (2, 3),
+        "limit": float("nan"),
+        "rate": torch.tensor(0.5),
+    }
+    return checkpoint.identity(**parts | changes)
+
+
+def test_an_identity_is_the_same_for_the_same_run_and_after_saving(tmp_path):
+    checkpoint.check_identity("run", identity(), identity(data=np.arange(6, dtype=np.float32)))
+    checkpoint.save(tmp_path / "c", identity())
+    checkpoint.check_identity("run", checkpoint.load(tmp_path / "c"), identity())
+    assert json.loads(json.dumps(identity())) == identity()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": torch.arange(6.0).double()}, "its data is"),
+        ({"data": torch.arange(6.0).view(2, 3)}, "its data is"),
+        ({"data": torch.arange(6.0).flip(0)}, "its data is"),
+        ({"options": Options(0.2, "lstm")}, "its options is rate: 0.1, here it is 0.2"),
+        ({"optimizer": torch.optim.SGD}, "its optimizer is Adam, here it is SGD"),
+        ({"dtype": torch.float64}, "its dtype is torch.float32, here it is torch.float64"),
+        ({"shape": (2, 3, 1)}, r"its shape is \[2, 3\], here it is \[2, 3, 1\]"),
+        ({"rate": torch.tensor(0.25)}, "its rate is 0.5, here it is 0.25"),
+        ({"more": 1}, "its more is None, here it is 1"),
+    ],
+)
+def test_an_identity_names_what_differs(change, message):
+    with pytest.raises(ValueError, match=f"the/file belongs to another run: {message}"):
+        checkpoint.check_identity("the/file", identity(), identity(**change))

@@ -5,7 +5,13 @@ import math
 import pytest
 import torch
 
-from dgm.measure import active_units, aggregate_mutual_information, bootstrap, effective_sample_size
+from dgm.measure import (
+    active_units,
+    aggregate_mutual_information,
+    bootstrap,
+    effective_sample_size,
+    mapper_graph,
+)
 
 
 def test_active_units_at_the_threshold():
@@ -84,3 +90,33 @@ def test_bootstrap_interval_covers_the_mean():
 def test_bad_arguments_are_told(call):
     with pytest.raises(ValueError, match=r"two|finite|is \("):
         call()
+
+
+class TestMapper:
+    def normal(self, *shape, seed=0):
+        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+    def test_two_directions_are_two_components(self):
+        points = 0.02 * self.normal(400, 3)
+        points[:200, 0] += 1
+        points[200:, 1] += 1
+        graph = mapper_graph(points * (1 + self.normal(400, 1, seed=1).abs()), 6)
+        assert graph.n_components == 2
+        assert graph.n_nodes > 2
+        assert graph.n_edges >= graph.n_nodes - 2
+
+    def test_filled_patch_is_one_component(self):
+        # Differences of sorted uniform numbers are even on the simplex.
+        u = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0)).sort(1).values
+        p = torch.stack([u[:, 0], u[:, 1] - u[:, 0], 1 - u[:, 1]], 1)
+        assert mapper_graph(p * torch.tensor([1.0, 2.0, 3.0]), 5).n_components == 1
+
+    def test_scattered_points_have_no_graph(self):
+        assert mapper_graph(torch.eye(6), 3) == (0, 0, 0)
+
+    @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+    def test_points_may_come_from_a_network(self, device):
+        points = self.normal(100, 2).abs()
+        graph = mapper_graph(points)
+        assert graph.n_nodes > 0
+        assert mapper_graph(points.to(device).requires_grad_()) == graph

@@ -95,10 +95,9 @@ def edit(root: Path, change) -> None:
 
 
 def test_nothing_changed_executes_nothing(root, runs):
-    first, ran = prepare(root)
-    again, ran_again = prepare(root)
-    assert (ran, ran_again, len(runs)) == (True, False, 1)
-    assert first == again
+    first, second = prepare(root), prepare(root)
+    assert (first[1], second[1], len(runs)) == (True, False, 1)
+    assert first[0] == second[0]
 
 
 def test_prose_edit_executes_nothing_and_shows(root, runs):
@@ -128,6 +127,10 @@ def add_script(root):
     (root / "lib" / "dgm" / "nn.js").write_text("export {}")
 
 
+def add_words(root):
+    (root / "lib" / "dgm" / "claims.yaml").write_text("claim: it holds")
+
+
 def edit_lock(root):
     (root / "requirements.lock").write_text("numpy==2.1\n")
 
@@ -138,7 +141,7 @@ def add_result(root):
     path.write_text("{}")
 
 
-CHANGES = [edit_code, edit_tags, edit_library, add_script, edit_lock, add_result]
+CHANGES = [edit_code, edit_tags, edit_library, add_script, add_words, edit_lock, add_result]
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
@@ -165,8 +168,8 @@ def test_results_of_other_chapters_execute_nothing(root, runs):
 
 def test_installed_versions_are_part_of_the_key(root, runs, monkeypatch):
     prepare(root)
-    found = [*metadata.distributions(), SimpleNamespace(name="fonts", version="2.0")]
-    monkeypatch.setattr(metadata, "distributions", lambda: found)
+    packages = [*metadata.distributions(), SimpleNamespace(name="fonts", version="2.0")]
+    monkeypatch.setattr(metadata, "distributions", lambda: packages)
     book.installed.cache_clear()
     assert prepare(root)[1]
     book.installed.cache_clear()
@@ -312,10 +315,10 @@ def test_stage_touches_only_what_differs(root):
 def test_pages_of_an_interrupted_build_are_not_used(root, monkeypatch):
     output = root / "_build"
     page = output / "html" / "page.html"
-    there = []
+    present = []
 
     def build_sphinx(*_, **__):
-        there.append(page.is_file())
+        present.append(page.is_file())
         page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text("half")
         return outcomes.pop(0)()
@@ -331,7 +334,7 @@ def test_pages_of_an_interrupted_build_are_not_used(root, monkeypatch):
         book.build(root, output)
     book.build(root, output)
     book.build(root, output)
-    assert there == [False, True, True, False, False, True]
+    assert present == [False, True, True, False, False, True]
 
 
 def execute(root: Path, notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode:
@@ -343,26 +346,11 @@ def execute(root: Path, notebook: nbformat.NotebookNode, **options) -> nbformat.
 def test_execute_runs_alone_with_one_thread_in_the_folder(root, capsys):
     cell = "import os, dgm; print(os.environ['OMP_NUM_THREADS'], os.path.basename(os.getcwd()))"
     cell += "; print(os.environ['PYTHONHASHSEED'], dgm.__file__)"
-    old, stop = notebook_of(cell), threading.Event()
-    for count, done in enumerate(book.code_cells(old), start=1):
-        done.execution_count = count
-        done.outputs = [new_output("stream", text="old")]
-        done.metadata.execution = {"shell.execute_reply": "now"}
-    old.metadata.papermill = {"end_time": "now"}
-
-    def orphan():
-        (root / "run").mkdir(exist_ok=True)
-        while not stop.wait(0.05):
-            nbformat.write(old, root / "run" / "01_tiny.out.ipynb")
-
-    thread = threading.Thread(target=orphan)
-    thread.start()
-    try:
-        executed = execute(root, notebook_of(cell))
-    finally:
-        stop.set()
-        thread.join()
-    library = Path(book.__file__).parent / "__init__.py"
+    old = root / "run" / "01_tiny.out.ipynb"  # as an earlier build may have left it
+    old.parent.mkdir()
+    nbformat.write(notebook_of("old"), old)
+    executed = execute(root, notebook_of(cell))
+    library = ROOT / "lib" / "dgm" / "__init__.py"
     assert book.code_cells(executed)[-1].outputs[0].text == f"1 root\n0 {library}\n"
     assert "01_tiny: 2 of 2 cells" in capsys.readouterr().out
 
@@ -408,14 +396,14 @@ time.sleep(600)
 
 def alive(pids: Path) -> list[int]:
     """Those of the processes that run."""
-    found = filter(psutil.pid_exists, map(int, pids.read_text().split()))
-    return [pid for pid in found if psutil.Process(pid).status() != "zombie"]
+    existing = filter(psutil.pid_exists, map(int, pids.read_text().split()))
+    return [pid for pid in existing if psutil.Process(pid).status() != "zombie"]
 
 
 def test_nothing_outlives_a_killed_build(root):
     pids = root / "pids"
     edit(root, lambda cells: cells[2].update(source=sleeper(pids)))
-    call = "import sys, pathlib; from dgm import book;"
+    call = "import sys, pathlib; from dgm_book import build as book;"
     call += "book.main(['--execute-only'], root=pathlib.Path(sys.argv[1]))"
     build = subprocess.Popen([sys.executable, "-c", call, str(root)])
     for _ in range(600):
@@ -468,8 +456,8 @@ def test_repository_is_written_into_first_cells(root):
 
 @pytest.fixture(scope="module")
 def extension():
-    path = ROOT / "book" / "_ext" / "dgm_book.py"
-    spec = importlib.util.spec_from_file_location("dgm_book", path)
+    path = ROOT / "book" / "_ext" / "book_pages.py"
+    spec = importlib.util.spec_from_file_location("book_pages", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -541,8 +529,8 @@ def pages(tmp_path_factory):
         (root / "pyproject.toml").write_text(
             f'{project}[tool.setuptools.packages.find]\nwhere = ["lib"]\n'
         )
-        call = "import sys, pathlib; from dgm import book; root = pathlib.Path(sys.argv[1]);"
-        call += "sys.exit(book.main(['--output', str(root / '_build')], root=root))"
+        call = "import sys, pathlib; from dgm_book import build; root = pathlib.Path(sys.argv[1]);"
+        call += "sys.exit(build.main(['--output', str(root / '_build')], root=root))"
         environment = {k: v for k, v in os.environ.items() if k != "DGM_RESULTS"}
         done = subprocess.run(
             [sys.executable, "-c", call, str(root)],
@@ -586,10 +574,8 @@ def test_pages_need_no_network(pages):
 
 def test_a_chapter_offers_its_notebook_and_the_library(pages):
     html = (pages.html / "notebooks" / "01_tiny.html").read_text()
-    found = dict(
-        re.findall(r'href="(\.\./_downloads/\w+/(01_tiny\.ipynb|tiny-1[^"]*\.whl))"', html)
-    )
-    paths = {name: pages.html / "notebooks" / href for href, name in found.items()}
+    links = re.findall(r'href="(\.\./_downloads/\w+/(01_tiny\.ipynb|tiny-1[^"]*\.whl))"', html)
+    paths = {name: pages.html / "notebooks" / href for href, name in links}
     notebook = nbformat.read(paths["01_tiny.ipynb"], as_version=4)
     assert not any(cell.outputs for cell in book.code_cells(notebook))
     assert 'PROFILE = "auto"' in book.code_cells(notebook)[0].source
@@ -603,8 +589,8 @@ def test_a_chapter_offers_its_notebook_and_the_library(pages):
 def test_the_wheel_follows_its_content_and_leaves_nothing_in_the_sources(pages, tmp_path):
     before = {path for path in pages.root.rglob("*") if "_build" not in path.parts}
     first = book.wheel(pages.root, tmp_path)
-    again = book.wheel(pages.root, tmp_path / "again")
-    assert first.read_bytes() == again.read_bytes()
+    second = book.wheel(pages.root, tmp_path / "second")
+    assert first.read_bytes() == second.read_bytes()
     stamp = first.stat().st_mtime_ns
     assert book.wheel(pages.root, tmp_path).stat().st_mtime_ns == stamp
     assert {path for path in pages.root.rglob("*") if "_build" not in path.parts} == before

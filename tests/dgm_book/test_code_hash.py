@@ -40,19 +40,19 @@ GOLDEN = "e877a9034d1c7ba6"
 
 
 @pytest.fixture
-def package(tmp_path):
+def library(tmp_path):
     (tmp_path / "dgm" / "nested").mkdir(parents=True)
     files = {"main": SOURCE, "other": "A = 1", "nested/__init__": "", "nested/leaf": "B = 2"}
     for name, text in files.items():
         (tmp_path / "dgm" / f"{name}.py").write_bytes(text.encode())
-    return tmp_path / "dgm"
+    return tmp_path
 
 
-def hash_of(package: Path, source: str | bytes = SOURCE) -> str:
+def hash_of(library: Path, source: str | bytes = SOURCE) -> str:
     data = source if isinstance(source, bytes) else source.encode()
-    (package / "main.py").write_bytes(data)
+    (library / "dgm" / "main.py").write_bytes(data)
     hashing.code_hash.cache_clear()
-    return hashing.code_hash("dgm.main", package)
+    return hashing.code_hash("dgm.main", library)
 
 
 def pythons() -> list[str]:
@@ -63,12 +63,12 @@ def pythons() -> list[str]:
     return [sys.executable, *starts]
 
 
-def test_golden_value_on_every_python(package):
+def test_golden_value_on_every_python(library):
     program = "import sys; sys.path.insert(0, sys.argv[1]); import code_hash, pathlib; "
     program += "print(code_hash.code_hash('dgm.main', pathlib.Path(sys.argv[2])))"
     for python in pythons():
         # A bare interpreter: no site-packages, whatever the locale and the folder.
-        command = [python, "-I", "-S", "-c", program, str(hashing.PACKAGE), str(package)]
+        command = [python, "-I", "-S", "-c", program, str(hashing.LIBRARY / "dgm_book"), str(library)]
         environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
         assert done.stdout.strip() == GOLDEN, python
@@ -89,15 +89,15 @@ def test_golden_value_on_every_python(package):
         ("\n", "\r\n"),
     ],
 )
-def test_what_a_program_does_not_read_does_not_count(package, old, new):
+def test_what_a_program_does_not_read_does_not_count(library, old, new):
     assert old in SOURCE
-    assert hash_of(package, SOURCE.replace(old, new)) == GOLDEN
+    assert hash_of(library, SOURCE.replace(old, new)) == GOLDEN
 
 
-def test_the_encoding_does_not_count(package):
-    assert hash_of(package, b"\xef\xbb\xbf" + SOURCE.encode()) == GOLDEN
+def test_the_encoding_does_not_count(library):
+    assert hash_of(library, b"\xef\xbb\xbf" + SOURCE.encode()) == GOLDEN
     latin = b"# -*- coding: latin-1 -*-\n" + SOURCE.encode("latin-1")
-    assert hash_of(package, latin) == GOLDEN
+    assert hash_of(library, latin) == GOLDEN
 
 
 @pytest.mark.parametrize(
@@ -116,22 +116,22 @@ def test_the_encoding_does_not_count(package):
         ("leaf, ", ""),
     ],
 )
-def test_what_a_program_reads_counts(package, old, new):
+def test_what_a_program_reads_counts(library, old, new):
     assert old in SOURCE
-    assert hash_of(package, SOURCE.replace(old, new)) != GOLDEN
+    assert hash_of(library, SOURCE.replace(old, new)) != GOLDEN
 
 
 @pytest.mark.parametrize("name", ["other.py", "nested/__init__.py", "nested/leaf.py"])
-def test_what_it_imports_counts(package, name):
-    with open(package / name, "a") as file:
+def test_what_it_imports_counts(library, name):
+    with open(library / "dgm" / name, "a") as file:
         file.write("\nC = 3\n")
-    assert hash_of(package) != GOLDEN
+    assert hash_of(library) != GOLDEN
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="tokenize takes f-strings apart")
 def test_the_lexer_reads_the_library_as_tokenize_does():
     passed = tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT
-    for path in hashing.PACKAGE.rglob("*.py"):
+    for path in hashing.LIBRARY.rglob("*.py"):
         source, lines, line = path.read_text("utf-8"), [], []
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.NEWLINE:
@@ -144,3 +144,17 @@ def test_the_lexer_reads_the_library_as_tokenize_does():
         ]
         expected = ["".join(token.string for token in line) for line in code]
         assert ["".join(x[1:]) for x in hashing.significant(source)] == expected, path
+
+
+def test_the_hash_follows_imports_through_the_library(tmp_path):
+    for name in hashing.PACKAGES:
+        shutil.copytree(hashing.LIBRARY / name, tmp_path / name)
+    modules = "dgm.papers.rate_distortion", "dgm.vae"
+    before = [hashing.code_hash(module, tmp_path) for module in modules]
+    assert before == [hashing.code_hash(module) for module in modules]
+    with open(tmp_path / "dgm" / "sampling" / "hmc.py", "a") as file:
+        file.write("\n\nMORE = 1\n")
+    hashing.code_hash.cache_clear()
+    after = [hashing.code_hash(module, tmp_path) for module in modules]
+    assert after[0] != before[0]
+    assert after[1] == before[1]  # the VAE needs no sampler

@@ -25,55 +25,40 @@ CURVE = {
 }
 
 
+RUNS = [([0, 1, 2], [3.0, 2.0, 1.0]), ([0, 1], [4.0, 3.0])]
+POINTS = torch.rand(5, 2, generator=torch.Generator().manual_seed(0))
+PATTERNS = torch.arange(4).repeat_interleave(4).view(4, 4)
+GREY = torch.arange(384).view(6, 1, 8, 8).to(torch.uint8)
+TITLE = {"title": "a <model>"}
+SEEDS = torch.tensor([[40.0, 60.0], [50.0, 80.0]])
+DRAWN = {
+    "rate_distortion_panels": ([TITLE | {"unit": "nats", "curves": [CURVE, CURVE]}],),
+    "against_beta": (
+        [TITLE | {"y": "nats", "log": True, "levels": [1], "lines": {"one": (BETA, BETA)}}],
+    ),
+    "deviations": (BETA, dict.fromkeys(("log Z", "R"), (torch.zeros(6), torch.ones(6))), "nats"),
+    "gaps": ([CURVE], 1.0),
+    "sampler_health": ([CURVE], 8),
+    "frontier": (
+        [{"label": "a <model>", "kept": SEEDS, "accuracy": SEEDS}],
+        [{"label": "b", "kept": SEEDS[0], "accuracy": SEEDS[1]}],
+    ),
+    "histograms": ([{"label": "a <model>", "curves": {"one": POINTS[:, 0]}}], "nats"),
+    "components": ({"a <model>": {4: [[1, 5], [2, 6]], 8: [[3, 9], [2, 8]]}},),
+    "through_training": ([TITLE | {"lines": {"none": RUNS, "with": RUNS}}] * 2, "score"),
+    "pairs": ([TITLE | {"columns": {"none": [1.0, 2.0], "with": [2.0, 2.5]}}],),
+    "ladder": ([TITLE | {"rows": {"none": [1.0, 2.0], "with": [2.5]}}] * 2,),
+    "by_place": ([TITLE | {"x": "place", "y": "nats", "log": True, "lines": {"one": [1, 0.2]}}],),
+    "plane": ([TITLE | {"patterns": PATTERNS, "data": POINTS, "samples": POINTS}] * 2, 1.5),
+    "tiles": ([TITLE | {"images": x} for x in (GREY, torch.cat([GREY, GREY, 255 - GREY], 1))], 3),
+}
+
+
 def draw(kind):
-    if kind == "rate_distortion":
-        return figures.rate_distortion([CURVE, CURVE], "Finding.")
-    if kind == "deviations":
-        missed = {"log Z": (torch.zeros(6), torch.ones(6)), "R": (torch.ones(6), torch.ones(6))}
-        return figures.deviations(BETA, missed, "nats", "Finding.")
-    if kind == "gaps":
-        return figures.gaps([CURVE], 1.0, "Finding.")
-    if kind == "through_training":
-        runs = [([0, 1, 2], [3.0, 2.0, 1.0]), ([0, 1], [4.0, 3.0])]
-        panel = {"title": "a <model>", "lines": {"none": runs, "with": runs}}
-        return figures.through_training([panel, panel], "score", "Finding.")
-    if kind == "pairs":
-        panel = {"title": "a <model>", "columns": {"none": [1.0, 2.0], "with": [2.0, 2.5]}}
-        return figures.pairs([panel], "Finding.")
-    if kind == "ladder":
-        panel = {"title": "a <model>", "rows": {"none": [1.0, 2.0], "with": [2.5]}}
-        return figures.ladder([panel, panel], "Finding.")
-    if kind == "by_place":
-        panel = {"title": "a <model>", "x": "place", "y": "nats", "lines": {"one": [1.0, 0.25]}}
-        return figures.by_place([panel, {**panel, "log": True}], "Finding.")
-    if kind == "plane":
-        patterns = torch.arange(4).repeat_interleave(4).view(4, 4)
-        points = torch.rand(5, 2, generator=torch.Generator().manual_seed(0))
-        panel = {"title": "a <model>", "patterns": patterns, "data": points, "samples": points}
-        return figures.plane([panel, panel], 1.5, "Finding.")
-    if kind == "tiles":
-        grey = torch.arange(384).view(6, 1, 8, 8).to(torch.uint8)
-        colour = torch.cat([grey, grey, 255 - grey], 1)
-        panels = [{"title": "a <model>", "images": x} for x in (grey, colour)]
-        return figures.tiles(panels, 3, "Finding.")
-    return figures.sampler_health([CURVE], 8, "Finding.")
+    return getattr(figures, kind)(*DRAWN[kind], "Finding.")
 
 
-KINDS = [
-    "rate_distortion",
-    "deviations",
-    "gaps",
-    "sampler_health",
-    "through_training",
-    "pairs",
-    "ladder",
-    "by_place",
-    "plane",
-    "tiles",
-]
-
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", DRAWN)
 class TestFigure:
     def test_svg_suits_light_and_dark(self, kind):
         svg = draw(kind).svg()
@@ -174,22 +159,27 @@ def test_a_transparent_image_stays_so():
     assert Image.open(io.BytesIO(base64.b64decode(again))).tobytes() == half.tobytes()
 
 
-def test_the_plane_counts_its_pieces():
-    assert "4 pieces" in draw("plane").alt
-
-
-def test_a_mean_goes_as_far_as_every_seed():
-    assert "none: 3.5 to 2.5" in draw("through_training").alt
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("plane", "4 pieces"),
+        ("through_training", "none: 3.5 to 2.5"),  # a mean goes as far as every seed
+        ("ladder", "none 1.5, with 2.5"),
+        ("components", "1.5 components of 5.5 nodes at 4"),
+        ("frontier", "60 % at 40"),
+    ],
+)
+def test_the_alternative_text_sums_up(kind, text):
+    drawn = draw(kind)
+    if kind == "frontier":
+        drawn = figures.frontier([], [{"label": "b", "kept": [40.0], "accuracy": [60.0]}], "F.")
+    assert text in drawn.alt
 
 
 def test_steps_may_be_of_anything():
     panel = {"title": "t", "lines": {"none": [([0, 1], [1.0, 2.0])]}}
     drawn = figures.through_training([panel, panel], "score", "Finding.", steps="epochs")
     assert "epochs" in drawn.svg()
-
-
-def test_a_ladder_tells_means():
-    assert "none 1.5, with 2.5" in draw("ladder").alt
 
 
 def test_lines_differ_by_more_than_colour():
@@ -206,12 +196,13 @@ def test_table_and_badge_escape_text():
 
 
 def test_glue_hands_named_numbers_to_the_prose(monkeypatch):
-    shown = []
-    monkeypatch.setattr("IPython.display.display", lambda data, **rest: shown.append((data, rest)))
-    values = {"floor": "2.7 ± 0.4", "share": "0.30", "steps": "1,500", "said": "the model's 'own'"}
+    displayed = []
+    show = lambda data, **rest: displayed.append((data, rest))  # noqa: E731
+    monkeypatch.setattr("IPython.display.display", show)
+    values = {"floor": "2.7 ± 0.4", "share": "0.30", "steps": "1,500", "text": "the model's 'own'"}
     figures.glue(**values)
     page = pytest.importorskip("myst_nb.core.variables")
-    for (data, rest), (name, value) in zip(shown, values.items(), strict=True):
+    for (data, rest), (name, value) in zip(displayed, values.items(), strict=True):
         (text,) = data.values()
         assert page.format_plain_text(text, "s") == value
         assert rest["metadata"]["scrapbook"]["name"] == name

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+import records
 import torch
 
 from dgm_book import __main__, jobs, profiles, results
@@ -52,7 +53,7 @@ def test_auto_shows_the_largest_profile_at_hand_and_says_nothing(capsys):
 
 def test_a_profile_of_which_a_part_is_there_is_not_published():
     whole, part = everything(shipped=("smoke",)), everything()
-    (results.folder() / "01_t" / "smoke" / "b.json").unlink()
+    records.remove(results.folder() / "01_t" / "smoke", "b")
     assert jobs.published(part) is None
     list(whole(profiles.get("smoke")))
     assert jobs.published(whole).name == "smoke"
@@ -87,7 +88,7 @@ def test_small_with_everything_there_asks_for_no_data(capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_data_that_cannot_be_had_are_an_error_before_the_first_job():
+def test_unavailable_data_are_an_error_before_the_first_job():
     with pytest.raises(FileNotFoundError, match=r"DGM_DATA .* ht-sensor/ht_sensor_1min.npz"):
         jobs.resolve("small", everything(("mnist", "ht-sensor")))
     assert CALLS == []
@@ -95,7 +96,7 @@ def test_data_that_cannot_be_had_are_an_error_before_the_first_job():
 
 def test_the_command_checks_the_data_too():
     with pytest.raises(FileNotFoundError, match="wikitext-2/wiki"):
-        __main__.main(["mutual_information_lm", "--profile", "small"])
+        __main__.main(["run", "mutual_information_lm", "--profile", "small"])
 
 
 def test_data_are_fetched_before_the_first_job(monkeypatch):
@@ -108,7 +109,7 @@ def test_data_are_fetched_before_the_first_job(monkeypatch):
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_chapter_says_what_it_will_do_before_it_does_it(name, monkeypatch, capsys):
-    chapter = importlib.import_module(f"dgm_book.chapters.{name}")
+    chapter = importlib.import_module(f"dgm_book.chapters.{name}.page")
 
     def stop(*_):
         raise InterruptedError

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -15,7 +16,9 @@ from dgm import train as fit_module
 from dgm.data import music, series, text
 from dgm.data.synthetic import topic_chain
 from dgm.feature_distance import kernel_distance
+from dgm.measure import mapper_graph
 from dgm.nets.conv import generate
+from dgm.nets.language_models import continue_text
 from dgm.papers import bre_gan, mutual_information_lm, pooling_vae
 from dgm.papers import controllable_text_vae as cp_vae
 from dgm.papers import variational_hyper_rnn as hyper_rnn
@@ -24,39 +27,43 @@ from dgm.sampling import schedules
 from dgm.steering import rewrite, steering_objective
 from dgm_book import profiles
 from dgm_book.chapters.bre_gan import images as gan_images
+from dgm_book.chapters.bre_gan import recipe as gan_recipes
 from dgm_book.chapters.bre_gan import training as gan_training
 from dgm_book.chapters.controllable_text_vae import codes as sentence_codes
 from dgm_book.chapters.controllable_text_vae import judges as text_judges
-from dgm_book.chapters.controllable_text_vae import page as chapter_4
+from dgm_book.chapters.controllable_text_vae import recipe as text_recipe
+from dgm_book.chapters.controllable_text_vae import run as chapter_4
 from dgm_book.chapters.controllable_text_vae import steering as sentence_steering
-from dgm_book.chapters.mutual_information_lm import training as bootstrap_training
-from dgm_book.chapters.pooling_vae import training as pooling_training
-from dgm_book.chapters.rate_distortion import curves as rate_distortion_curves
-from dgm_book.chapters.rate_distortion import training as rate_distortion_training
-from dgm_book.chapters.variational_hyper_rnn import training as hyper_rnn_training
+from dgm_book.chapters.controllable_text_vae import training as text_training
+from dgm_book.chapters.mutual_information_lm import measure as bootstrap_measures
+from dgm_book.chapters.mutual_information_lm import run as bootstrap_runs
+from dgm_book.chapters.pooling_vae import run as pooling_training
+from dgm_book.chapters.pooling_vae.recipe import RECIPES as POOLING
+from dgm_book.chapters.rate_distortion import models as rate_distortion_models
+from dgm_book.chapters.rate_distortion import recipe as rate_distortion_recipes
+from dgm_book.chapters.rate_distortion import run as rate_distortion_runs
+from dgm_book.chapters.variational_hyper_rnn import recipe as hyper_rnn_recipe
+from dgm_book.chapters.variational_hyper_rnn import run as hyper_rnn_run
 
 STEPS = 4  # of training
 TRAINERS = (
-    bootstrap_training,
+    bootstrap_runs,
     gan_images,
     gan_training,
-    hyper_rnn_training,
+    hyper_rnn_run,
     pooling_training,
-    rate_distortion_curves,
-    rate_distortion_training,
-    sentence_codes,
-    sentence_steering,
-    text_judges,
+    rate_distortion_models,
+    rate_distortion_runs,
+    text_training,
 )
 CACHES = (
-    bootstrap_training.material,
-    gan_images.classifier,
-    hyper_rnn_training.material,
-    pooling_training.material,
-    rate_distortion_curves.features,
-    rate_distortion_curves._tuned,
-    sentence_codes.material,
-    sentence_steering.material,
+    bootstrap_measures._load_splits,
+    hyper_rnn_run.splits,
+    pooling_training.load_splits,
+    rate_distortion_runs.features,
+    rate_distortion_runs._pilot,
+    sentence_codes.training_text,
+    sentence_steering.training_text,
 )
 
 
@@ -84,81 +91,94 @@ def shrink(patch: pytest.MonkeyPatch, mixed: bool) -> None:
     patch.setattr(text, "load", _load(text.load))
     patch.setattr(series, "load", _series)
 
-    s = rate_distortion_training.settings(smoke)
-    three = schedules.log_spaced(4, 0.02, 200.0)[1:]
-    colour = s.colour._replace(
-        channels=(4, 4), discriminator=(4, 4, 4, 4), steps=STEPS, betas=three[:2],
-        temperatures_per_beta=1, n_images=2, n_chains=2,
-    )  # fmt: skip
-    sizes(
-        (rate_distortion_training, rate_distortion_curves), s, hidden=(8,), steps=STEPS,
-        gan_steps=STEPS, damaged_steps=2, short_steps=1, batch_size=16, betas=three,
-        temperatures_per_beta=2, n_images=3, n_chains=4, n_leapfrog=2, bdmc_betas=(0.35, 200.0),
-        bdmc_images=2, quadrature_points=9, quick=(4, 2, 2), colour=colour, discriminator=(8,),
-    )  # fmt: skip
-    forces = rate_distortion_curves.forces
-    patch.setattr(rate_distortion_curves, "forces", lambda p: forces(p._replace(name="small")))
-    race = rate_distortion_curves.Race(2, 4, (48,), range(1), range(1, 2))
-    patch.setattr(rate_distortion_curves, "race_size", lambda _: race)
-    patch.setattr(rate_distortion_curves, "main_models", lambda _: dict.fromkeys(CURVES, 1))
-    patch.setattr(rate_distortion_curves, "ANNEALING_SEEDS", range(11, 12))
-
-    sizes(
-        (bootstrap_training,), bootstrap_training.settings(smoke, "chain"), n_training=200,
-        n_validation=60, n_test=130, width=8, rows=4, window=8, longest=12, n_anchors=6,
-        critic_hidden=8, steps=STEPS, measure_every=2, n_samples=4, sample_tokens=12,
+    recipe = bootstrap_runs.RECIPES["smoke"]
+    chain = recipe.texts["chain"]._replace(
+        n_training=200, n_validation=60, n_test=130, width=8, rows=4, window=8, longest=12,
+        n_anchors=6, critic_hidden=8, steps=STEPS, measure_every=2, n_samples=4, sample_tokens=12,
         reverse_steps=2, bf16=mixed,
     )  # fmt: skip
+    texts = {"chain": chain} | {x: chain._replace(source=x) for x in ("ptb", "shakespeare")}
+    patch.setitem(bootstrap_runs.RECIPES, "smoke", recipe._replace(texts=texts))
     patch.setitem(
         mutual_information_lm.BASES, "ptb", (8, 10, 8, 2, 2, mutual_information_lm.Dropouts())
     )
-    patch.setattr(bootstrap_training, "N_PAGE", 3)
-    patch.setattr(bootstrap_training, "samples", _samples(bootstrap_training.samples))
+    patch.setattr(bootstrap_measures, "write_texts", _samples(bootstrap_measures.write_texts))
 
-    digits = gan_images.Size(
-        8, (8,), (4, 6, 6), (4, 3), 1, 2, {"normal": STEPS}, 2, 30, STEPS, STEPS
+    training = gan_recipes.Training(STEPS, 16, 1e-3, 2, discriminator_steps=2, bf16=mixed)
+    digits = gan_recipes.DIGITS._replace(
+        noise_dim=8,
+        generator=gan_recipes.DIGITS.generator | {"channels": (8,)},
+        discriminator=gan_recipes.DIGITS.discriminator | {"channels": (4, 6, 6)},
+        regimes={"normal": training},
+        n_samples=30,
+        classifier_steps=STEPS,
+        bf16=mixed,
     )
-    sizes(
-        (gan_images,), gan_images.settings(smoke), sizes={"digits": digits}, n_pairs=1,
-        batch_size=16, bf16=mixed, discriminator_steps={"normal": 2},
-    )  # fmt: skip
+    labelled = training._replace(learning_rate=3e-3, discriminator_steps=1)
+    recipe = gan_recipes.RECIPES["smoke"]._replace(images={"digits": digits}, labelled=labelled)
+    patch.setitem(gan_recipes.RECIPES, "smoke", recipe)
 
-    sizes(
-        (sentence_codes, chapter_4), sentence_codes.settings(smoke), n_sentences=300, hidden=16,
-        steps=STEPS, batch_size=16, bf16=mixed, mapper_sentences=20, mapper_resolutions=(3,),
+    recipe = text_recipe.RECIPES["smoke"]
+    small = recipe._replace(
+        judges=recipe.judges._replace(
+            classifier_steps=STEPS, language_steps=STEPS, batch_size=16, bleu_resamples=9,
+            perplexity_resamples=9,
+        ),
+        codes=recipe.codes._replace(
+            n_sentences=300, hidden=16, steps=STEPS, batch_size=16, bf16=mixed,
+            mapper_sentences=20, mapper_resolutions=(3,),
+        ),
+        steering=recipe.steering._replace(
+            n_sentences=300, labels=(100,), steps=(STEPS,), batch_size=16, bf16=mixed,
+            margins=(100.0, 0.5), thresholds=(0.1, 0.5),
+        ),
     )  # fmt: skip
-    sizes(
-        (sentence_steering,), sentence_steering.settings(smoke), n_sentences=300, labels=(100,),
-        steps=(STEPS,), batch_size=16, bf16=mixed,
-    )  # fmt: skip
-    sizes(
-        (text_judges,), text_judges.settings(smoke), classifier_steps=STEPS, language_steps=STEPS,
-        batch_size=16,
-    )  # fmt: skip
-    resampled = text_judges._resampled
-    patch.setattr(text_judges, "_resampled", lambda value, n, _, seed: resampled(value, n, 9, seed))
-    patch.setattr(sentence_steering, "LADDER", (100.0, 0.5))
-    patch.setattr(sentence_steering, "THRESHOLDS", (0.1, 0.5))
+    patch.setitem(text_recipe.RECIPES, "smoke", small)
 
-    sizes(
-        (pooling_training,), pooling_training.settings(smoke, "endings"), n_training=96,
-        n_validation=40, n_test=40, embedding=6, hidden=8, latent_dim=3, steps=STEPS,
+    settings = POOLING["smoke"].settings["endings"]._replace(
+        n_training=96, n_validation=40, n_test=40, embedding=6, hidden=8, latent_dim=3, steps=STEPS,
         measure_every=2, ahead=4, most_ahead=2, n_likelihood=5, n_samples=5, bf16=mixed,
     )  # fmt: skip
-    for name, value in {"N_FRAMES": 10, "N_WATCHED": 4, "K_WATCHED": 3, "N_INFLUENCE": 3}.items():
-        patch.setattr(pooling_training, name, value)
+    for name, recipe in POOLING.items():
+        every = dict.fromkeys(recipe.settings, settings)
+        small = recipe._replace(settings=every, n_frames=10, n_watched=4, k_watched=3)
+        patch.setitem(POOLING, name, small._replace(n_influence=3))
 
-    sizes(
-        (hyper_rnn_training,), hyper_rnn_training.settings(smoke, "switching"), n_steps=10, window=10,
-        batch=16, epochs=2, measure_every=1, many=6, compiled=True,
-    )  # fmt: skip
-    tunes = music.made_tunes
-    patch.setattr(music, "made_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
-    patch.setattr(hyper_rnn_training, "SIZES", (32, 10, 10))
-    patch.setattr(hyper_rnn_training, "AROUND", (-2, 3))
+    tunes = music.synthetic_tunes
+    patch.setattr(music, "synthetic_tunes", lambda _, seed: [x[:12] for x in tunes(17, seed)])
 
 
-CURVES = ("vae2", "vae10", "gan10", "aae10", "dcgan10-gp", "dcgan10-bre")
+def _hyper_rnn_recipe() -> hyper_rnn_recipe.Recipe:
+    recipe = hyper_rnn_recipe.RECIPES["smoke"]
+    training = {
+        name: t._replace(
+            n_steps=10, window=10, batch=16, epochs=2, measure_every=1, n_many_particles=6,
+            compiled=True,
+        )
+        for name, t in recipe.training.items()
+    }  # fmt: skip
+    return recipe._replace(training=training, sequences=(32, 10, 10), around=(-2, 3))
+
+
+_BETAS = schedules.log_spaced(4, 0.02, 200.0)[1:]
+_ANNEALING = rate_distortion_recipes.Annealing(_BETAS, 2, 3, 4, 2)
+RATE_DISTORTION = rate_distortion_recipes.Recipe(
+    rate_distortion_recipes.Digits("digits", (8,), 16, 2e-3, STEPS, STEPS, 2, 1),
+    annealing=_ANNEALING,
+    coarse=_ANNEALING._replace(n_images=2),
+    deep=_ANNEALING,
+    comparison=rate_distortion_recipes.Comparison(2, 4, (48,), range(1), range(1, 2)),
+    encoder=rate_distortion_recipes.Encoder(_BETAS, 60, 16),
+    colour=rate_distortion_recipes.Colour(
+        "colour", (4, 4), (4, 4, 4, 4), STEPS, _ANNEALING._replace(betas=_BETAS[:2], n_images=2)
+    ),
+    gap_betas=(0.35, 200.0),
+    gap_images=2,
+    quadrature_points=9,
+    feature_steps=100,
+    several=("vae2", "vae10", "gan10", "aae10", "dcgan10-gp", "dcgan10-bre"),
+    single=("gan2", "vae100"),
+)
 
 
 def _load(load: Callable) -> Callable:
@@ -171,7 +191,7 @@ def _load(load: Callable) -> Callable:
         found = load(name, split)
         if split in ("train", "held_out"):
             return text.Sentences(found.texts[:600], found.labels[:600], None)
-        return sentence_steering.some_of_each(found, 52)
+        return text_training.first_per_label(found, 52)
 
     return few
 
@@ -188,10 +208,10 @@ def _series(_name: str, split: str) -> list[Tensor]:
 def _samples(samples: Callable) -> Callable:
     """A model that has hardly learned ends no sentence: what it writes is replaced by real text."""
 
-    def replaced(found, s, seed: int) -> list:
-        assert len(samples(found, s, seed)) == s.n_samples
-        stream = found.material.streams[0].tolist()
-        rows = list(bootstrap_training.sentences(stream, found.material.vocabulary.end))
+    def replaced(trained, settings, seed: int) -> list:
+        assert len(samples(trained, settings, seed)) == settings.n_samples
+        stream, end = trained.splits.streams[0].tolist(), trained.splits.vocabulary.end
+        rows = list(bootstrap_measures.split_sentences(stream, end))
         return [rows[14 * i : 14 * i + 14] for i in range(4)]
 
     return replaced
@@ -202,44 +222,52 @@ def _samples(samples: Callable) -> Callable:
 
 def _gan(norm: str, method: str) -> Callable:
     run = gan_images.Run("digits", "normal", norm, method, 0)
-    return lambda profile: gan_images.dcgan(profile, run)
+    return lambda profile: gan_images.dcgan(profile, gan_recipes.RECIPES[profile.name], run)
 
 
 def _chain(dataset: str, **changes) -> Callable:
     def train(profile: profiles.Profile):
-        with pytest.MonkeyPatch.context() as patch:
-            s = bootstrap_training.settings(profile, dataset)._replace(**changes)
-            patch.setattr(bootstrap_training, "settings", lambda *_: s)
-            return bootstrap_training.trained(dataset, "phase II", profile, 0)
+        settings = bootstrap_runs.RECIPES["smoke"].texts[dataset]._replace(**changes)
+        return bootstrap_runs.train(bootstrap_runs.Job(profile, dataset, settings, "phase II", 0))
 
     return train
 
 
+def _job(name: str, profile: profiles.Profile) -> rate_distortion_models.Job:
+    return rate_distortion_models.Job(name, 0, profile, RATE_DISTORTION)
+
+
+def _train_pooling(variant: str, profile: profiles.Profile) -> object:
+    return pooling_training.train(POOLING[profile.name], profile, "endings", variant, 0)
+
+
 TRAININGS: dict[str, Callable] = {
-    "1 VAE": lambda p: rate_distortion_training.network_of("vae2", p, 0),
-    "1 GAN": lambda p: rate_distortion_training.network_of("gan10", p, 0),
-    "1 AAE": lambda p: rate_distortion_training.network_of("aae10", p, 0),
-    "1 DCGAN": lambda p: rate_distortion_training.network_of("dcgan10-bre", p, 0),
-    "1 features": rate_distortion_curves.features,
+    "1 VAE": lambda p: rate_distortion_models.train(_job("vae2", p)),
+    "1 GAN": lambda p: rate_distortion_models.train(_job("gan10", p)),
+    "1 AAE": lambda p: rate_distortion_models.train(_job("aae10", p)),
+    "1 DCGAN": lambda p: rate_distortion_models.train(_job("dcgan10-bre", p)),
+    "1 features": lambda p: rate_distortion_runs.features(_job("vae10", p)),
     "2 LSTM": _chain("chain"),
     # On a device the padding is read with the rest, so that its dropout draws other numbers.
     "2 transformer": _chain("chain", base="transformer", dropout=0.0),
     "2 as released": _chain("chain", base="ptb", released=True),
-    "3 classifier": lambda p: gan_images.classifier(p, "digits"),
+    "3 classifier": lambda p: gan_images.judge(p, gan_recipes.RECIPES[p.name], "digits"),
     "3 BRE": _gan("batch", "bre"),
     "3 R1": _gan("r1", "none"),
-    "3 few labels": lambda p: gan_images.semi_supervised(p, "bre", 0),
-    "4 simplex": lambda p: sentence_codes.trained("simplex", p, "reviews", 0),
-    "4 ordinary": lambda p: sentence_codes.trained("ordinary", p, "reviews", 0),
-    "4 steering": lambda p: sentence_steering.trained(p, 100, 0),
-    "4 judges": lambda p: text_judges.judges(p, "reviews"),
-    "5 last": lambda p: pooling_training.trained("endings", "plain", p, 0),
-    "5 max": lambda p: pooling_training.trained("endings", "max", p, 0),
-    "5 aggressive": lambda p: pooling_training.trained("endings", "aggressive", p, 0),
-    "6 VRNN": lambda p: hyper_rnn_training.trained("switching", "VRNN 6", p, 0),
-    "6 VHRNN": lambda p: hyper_rnn_training.trained("tunes", "VHRNN 28", p, 0),
-    "6 HyperLSTM": lambda p: hyper_rnn_training.trained("switching", "HyperLSTM", p, 0),
+    "3 few labels": lambda p: gan_images.semi_supervised(p, gan_recipes.RECIPES[p.name], "bre", 0),
+    "4 simplex": lambda p: _trained_codes("simplex", p),
+    "4 ordinary": lambda p: _trained_codes("ordinary", p),
+    "4 steering": lambda p: _trained_steering(p),
+    "4 judges": lambda p: text_judges.trained_judges(text_training.setup(p), "reviews"),
+    **{f"5 {name}": partial(_train_pooling, name) for name in ("plain", "max", "aggressive")},
+    "6 VRNN": lambda p: _hyper_rnn("switching", "VRNN 6", p),
+    "6 VHRNN": lambda p: _hyper_rnn("tunes", "VHRNN 28", p),
+    "6 HyperLSTM": lambda p: _hyper_rnn("switching", "HyperLSTM", p),
 }
+
+
+def _hyper_rnn(dataset: str, model: str, profile: profiles.Profile) -> tuple:
+    return hyper_rnn_run.trained(dataset, model, profile, 0, _hyper_rnn_recipe())
 
 
 class Watched(NamedTuple):
@@ -333,12 +361,13 @@ class Types(TorchDispatchMode):
 
 
 def _first(profile: profiles.Profile) -> Iterator:
-    for _, make in rate_distortion_curves.jobs(profile):
-        yield make()
+    jobs = rate_distortion_runs.experiments(profile, RATE_DISTORTION)
+    for (job, ending), compute in jobs.items():
+        yield job.get(ending, compute)
 
 
 def _second(profile: profiles.Profile) -> Iterator:
-    t = bootstrap_training
+    recipe = bootstrap_runs.RECIPES["smoke"]
     for dataset, method in (
         ("chain", "likelihood"),
         ("chain", "phase I"),
@@ -348,22 +377,35 @@ def _second(profile: profiles.Profile) -> Iterator:
         ("shakespeare", "likelihood"),
         ("shakespeare", "phase II"),
     ):
-        yield t.result(profile, dataset, method, 0)
-    yield t.real_text(profile, "chain", 0)
-    yield t.real_text(profile, "ptb", 0)
+        yield bootstrap_runs.result(
+            bootstrap_runs.Job(profile, dataset, recipe.texts[dataset], method, 0)
+        )
+    for dataset in ("chain", "ptb"):
+        yield bootstrap_runs.real_text(
+            bootstrap_runs.Job(profile, dataset, recipe.texts[dataset], "real", 0)
+        )
 
 
 def _third(profile: profiles.Profile) -> Iterator:
-    for run in gan_images.runs(profile):
-        yield gan_images.dcgan(profile, run)
-    yield gan_images.judge(profile, "digits")
+    recipe = gan_recipes.RECIPES[profile.name]
+    for run in gan_images.runs(recipe):
+        yield gan_images.dcgan(profile, recipe, run)
+    yield gan_images.judge(profile, recipe, "digits")
     for method in ("none", "bre"):
-        yield gan_images.semi_supervised(profile, method, 0)
+        yield gan_images.semi_supervised(profile, recipe, method, 0)
+
+
+def _trained_codes(kind: str, profile: profiles.Profile) -> sentence_codes.Trained:
+    return sentence_codes.trained_codes(kind, text_training.setup(profile), "reviews", 0)
+
+
+def _trained_steering(profile: profiles.Profile) -> nn.Module:
+    return sentence_steering.trained_steering(text_training.setup(profile), 100, 0)
 
 
 def _fourth(profile: profiles.Profile) -> Iterator:
     yield from chapter_4.run(profile, 0)
-    steering = sentence_steering.trained(profile, 100, 0)
+    steering = _trained_steering(profile)
     device = steering.vertices.device
     generator = torch.Generator(device).manual_seed(0)
     # A rewrite that changes its mind, and a model in eval mode that learns.
@@ -383,11 +425,11 @@ def _fourth(profile: profiles.Profile) -> Iterator:
     window = cp_vae.crop(tokens, generator, 5)
     cp_vae.controllable_objective(model, window, features, generator, negatives=2).value.backward()
     points = torch.randn(60, 3, device=device, generator=generator)
-    yield cp_vae.mapper_graph(points, 3)
+    yield mapper_graph(points, 3)
 
 
 def _fifth(profile: profiles.Profile) -> Iterator:
-    t = pooling_training
+    t, recipe = pooling_training, POOLING[profile.name]
     for dataset, kind in (
         ("endings", "plain"),
         ("endings", "cyclical"),
@@ -402,8 +444,8 @@ def _fifth(profile: profiles.Profile) -> Iterator:
         ("ptb", "mean annealing"),
         ("captions", "max adam"),
     ):
-        yield t.result(profile, dataset, kind, 0)
-    yield t.vocabulary(profile, "ptb")
+        yield t.result(recipe, profile, dataset, kind, 0)
+    yield t.vocabulary(recipe._replace(main="ptb"), profile)
     weight, bias = torch.randn(6, 2), torch.randn(6)
     exact = pooling_vae.LinearGaussianVAE(weight.to(profile.device), bias.to(profile.device), 0.5)
     x = torch.randn(5, 6).to(profile.device)
@@ -411,7 +453,7 @@ def _fifth(profile: profiles.Profile) -> Iterator:
 
 
 def _sixth(profile: profiles.Profile) -> Iterator:
-    t = hyper_rnn_training
+    recipe = _hyper_rnn_recipe()
     for dataset, model in (
         ("switching", "VRNN 6"),
         ("switching", "VHRNN 4"),
@@ -419,8 +461,8 @@ def _sixth(profile: profiles.Profile) -> Iterator:
         ("tunes", "VHRNN 28"),
         ("stocks", "VHRNN 16"),
     ):
-        yield t.result(profile, dataset, model, 0)
-    yield t.truth(profile)
+        yield hyper_rnn_run.result(profile, dataset, model, 0, recipe)
+    yield hyper_rnn_run.truth(profile, recipe)
     for emission in ("gaussian", "bernoulli"):
         model = hyper_rnn.DeterministicHyperRNN(3, 4, 4, emission).to(profile.device)
         model.calibrate(torch.full((3,), 0.5))
@@ -456,32 +498,33 @@ def _curve(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _language(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = bootstrap_training.trained("chain", "phase I", profile, 0)
-    _shared(weights, "model", found.model)
-    _shared(weights, "critic", found.critic)
-    measured = bootstrap_training.measured(found, "chain", bootstrap_training.settings(profile, ""))
-    shown = [q["scores"] for q in bootstrap_training.questions(found)]
-    ahead = bootstrap_training.passages(found, starts=(0,))[0]["scores"]
-    opening = torch.full((4, 2), found.material.vocabulary.end, device=profile.device)
+    settings = bootstrap_runs.RECIPES["smoke"].texts["chain"]
+    trained = bootstrap_runs.train(bootstrap_runs.Job(profile, "chain", settings, "phase I", 0))
+    _shared(weights, "model", trained.model)
+    _shared(weights, "critic", trained.critic)
+    values = bootstrap_measures.measure(trained, settings)
+    questions = bootstrap_measures.make_questions(trained, 0, n=3)
+    passages = bootstrap_measures.make_passages(trained, starts=(0,))
+    opening = torch.full((4, 2), trained.splits.vocabulary.end, device=profile.device)
     generator = torch.Generator(profile.device).manual_seed(0)
-    written = mutual_information_lm.write_on(found.model, opening, 9, generator)
+    written = continue_text(trained.model, opening, 9, generator)
     assert written.shape == (4, 9)
-    numbers = ("bound", "critic_loss", "nll")
-    return {key: torch.tensor(measured[key]) for key in numbers} | {
-        "questions": torch.tensor(shown),
-        "passages": torch.tensor(ahead),
-        "next": found.model.step(written[:, 0], found.model.start(4))[0],
+    return {key: torch.tensor(values[key]) for key in ("bound", "critic_loss", "nll")} | {
+        "questions": torch.tensor([question["scores"] for question in questions]),
+        "passages": torch.tensor(passages[0]["scores"]),
+        "next": trained.model.step(written[:, 0], trained.model.start(4))[0],
     }
 
 
 def _images(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    gan = gan_images.networks(profile, "digits", 0, "batch")
+    recipe = gan_recipes.RECIPES[profile.name]
+    gan = gan_images.networks(profile, recipe.images["digits"], "digits", 0)
     made = generate(gan.generator, gan_training.noise(40, gan, 0, 0, profile.device))
-    judge = gan_images.classifier(profile, "digits")
+    judge = gan_images.classifier(profile, recipe, "digits")
     _shared(weights, "judge", judge)
-    features, shares = gan_images.read(judge, made)
+    features, shares = judge.read(made)
     real = gan_images.pictures("digits", "test").x[:40]
-    other, _ = gan_images.read(judge, real)
+    other, _ = judge.read(real)
     x = made.to(profile.device)
     generator = torch.Generator(profile.device).manual_seed(0)
     terms = bre_gan.discriminator_objective(
@@ -493,49 +536,51 @@ def _images(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
 
 
 def _sentences(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = sentence_codes.trained("simplex", profile, "reviews", 0)
+    found = _trained_codes("simplex", profile)
     _shared(weights, "simplex", found.model)
-    mu, logvar = sentence_codes.posterior(found.model, found.material, found.material.corpus, 40)
+    mu, logvar = sentence_codes.posterior(found.model, found.text, found.text.corpus, 40)
     made = cp_vae.decode(found.model.decoder, mu[:8].to(profile.device), max_steps=6)
-    steering = sentence_steering.trained(profile, 100, 0)
+    steering = _trained_steering(profile)
     _shared(weights, "steering", steering)
     vertices = torch.eye(3)[[0, 2]].to(profile.device)
     rewrites = rewrite(steering, ["the food was great .", "it was bad ."], vertices)
-    judge = text_judges.judges(profile, "reviews")
+    judge = text_judges.trained_judges(text_training.setup(profile), "reviews")
     _shared(weights, "classifier", judge.classifier)
     _shared(weights, "language", judge.language_model)
     return {
         "mu": mu,
         "logvar": logvar,
         "log_prob": made.log_prob,
-        "rewrites": torch.tensor([[r.log_prob, r.agreement] for r in rewrites]),
+        "rewrites": torch.tensor([r.agreement for r in rewrites]),
         "classes": judge.classify(["the food was great .", "bad"]),
         "nats": judge.negative_log_likelihood(["the food was great .", "bad"])[0],
     }
 
 
 def _pooled(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = pooling_training.trained("endings", "max", profile, 0)
-    _shared(weights, "model", found.model)
-    corpus, s = found.material.test, pooling_training.settings(profile, "endings")
-    final, tensors = pooling_training.at_the_end(found.model, corpus, s, 0)
+    recipe = POOLING[profile.name]
+    trained = pooling_training.train(recipe, profile, "endings", "max", 0)
+    _shared(weights, "model", trained.model)
+    corpus, s = trained.splits.test, recipe.settings["endings"]
+    final, tensors = pooling_training.measure_final(recipe, trained.model, corpus, s, 0)
     numbers = ("reconstruction", "kl", "log_likelihood", "influence")
     return tensors | {key: torch.tensor(final[key]) for key in numbers}
 
 
 def _particles(profile: profiles.Profile, weights: dict) -> dict[str, Tensor]:
-    found = hyper_rnn_training.trained("switching", "VHRNN 4", profile, 0)
-    other = hyper_rnn_training.trained("switching", "HyperLSTM", profile, 0)
-    _shared(weights, "VHRNN", found.model)
-    _shared(weights, "HyperLSTM", other.model)
-    test = found.material.test
+    recipe = _hyper_rnn_recipe()
+    model = _hyper_rnn("switching", "VHRNN 4", profile)[0]
+    other = _hyper_rnn("switching", "HyperLSTM", profile)[0]
+    _shared(weights, "VHRNN", model)
+    _shared(weights, "HyperLSTM", other)
+    splits = hyper_rnn_run.splits("switching", recipe.training["switching"], recipe.sequences)
     generator = torch.Generator(profile.device).manual_seed(0)
-    written = hyper_rnn.generate(found.model, 6, 3, generator)
+    written = hyper_rnn.generate(model, 6, 3, generator)
     bounds = {
-        resample: hyper_rnn_training.likelihoods(found.model, test, 5, 0, resample)
+        resample: hyper_rnn_run.likelihoods(model, splits.test, 5, 0, resample)
         for resample in ("ess", "never", "always")
     }
-    exact = hyper_rnn_training.likelihoods(other.model, test, 1, 0)
+    exact = hyper_rnn_run.likelihoods(other, splits.test, 1, 0)
     return bounds | {"exact": exact, "written": written}
 
 

@@ -1,4 +1,4 @@
-"""Walks in the plane whose law is known: a matrix a sequence, and noise that changes its size.
+"""Walks in the plane whose law is known: one matrix per sequence, and noise that changes its size.
 
     x_t = W x_{t-1} + sigma_t eps_t,  eps_t ~ N(0, I)                                          (6)
 
@@ -26,14 +26,13 @@ _MOST_CHANGES = 3
 
 
 class Dynamics(NamedTuple):
-    """n sequences of T points each, and what made them.
+    """n sequences of T points each, and what they were drawn from.
 
     Attributes:
         observations: (n, T, 2) float64; the first is x_0.
         lengths: (n,) int64, all T.
         matrices: (K, 2, 2) float64.
-        which: (n, T) int64, the place in `matrices` of the one that made each step; -1 for an x_0,
-            which no step made.
+        which: (n, T) int64, the place in `matrices` of each step's; -1 for an x_0.
         deviation: (n, T) float64, sigma_t; its first is where sigma starts and acts on no step.
         switches: (n, T) bool, where sigma or W differs from the step before.
     """
@@ -47,13 +46,9 @@ class Dynamics(NamedTuple):
 
 
 def dynamics_matrices(k: int = 10, seed: int = 0) -> Tensor:
-    """Draws the matrices W, (k, 2, 2) float64, each entry from U(-1, 1).
+    """Draws k matrices W, (k, 2, 2) float64, each entry from U(-1, 1); same seed, same matrices.
 
     None is refused: one whose largest eigenvalue is above 1 in size makes sequences that grow.
-
-    Args:
-        k: Number of matrices.
-        seed: Same seed, same matrices; fewer of them are the first of more.
 
     Raises:
         ValueError: For k below 1 or a negative seed.
@@ -65,11 +60,7 @@ def dynamics_matrices(k: int = 10, seed: int = 0) -> Tensor:
 
 
 def switching_dynamics(
-    n: int,
-    seed: int = 0,
-    suite: str = "test",
-    n_steps: int = 50,
-    matrices: Tensor | None = None,
+    n: int, seed: int = 0, suite: str = "test", n_steps: int = 50, matrices: Tensor | None = None
 ) -> Dynamics:
     """Draws sequences of the plane; same arguments, same numbers.
 
@@ -81,24 +72,24 @@ def switching_dynamics(
         seed: Not negative.
         suite: One of
 
-            - "test", the law of the training set too: x_0 ~ U[-1, 1]^2; W one of the K, evenly; sigma
-              starts at one of `DEVIATIONS`, evenly, and changes exactly twice, at different times
-              among 1 to T - 1, evenly, each time to one of the other two values, evenly.
+            - "test", the law of the training set too: x_0 ~ U[-1, 1]^2; W one of the K, evenly;
+              sigma starts at one of `DEVIATIONS`, evenly, and changes exactly twice, at different
+              times among 1 to T - 1, evenly, each time to one of the other two values, evenly.
             - "noiseless": sigma is 0.
-            - "switch": three noiseless pieces joined, T = 3 n_steps. Each has its own x_0 and a W that
-              is not that of the piece before.
-            - "rand": W is the identity, T = 2 n_steps, and sigma changes 0, 1, 2 or 3 times, evenly.
+            - "switch": three noiseless pieces joined, T = 3 n_steps. Each has its own x_0 and a W
+              that is not that of the piece before.
+            - "rand": W is the identity, T = 2 n_steps; sigma changes 0, 1, 2 or 3 times, evenly.
             - "long": noiseless, T = 2 n_steps.
-            - "zero-shot": noiseless, with ten matrices that no small seed of `dynamics_matrices` makes.
-            - "add": x_t = x_{t-1} + b, b and x_0 ~ U[0, 1]^2: the identity, and b added to each step.
+            - "zero-shot": noiseless, with ten matrices that no small seed gives.
+            - "add": x_t = x_{t-1} + b, b and x_0 ~ U[0, 1]^2, W the identity.
 
         n_steps: T, x_0 included, but for "switch", "rand" and "long".
-        matrices: (K, 2, 2), K >= 2 for "switch"; None means `dynamics_matrices()`. "rand", "zero-shot"
-            and "add" have their own.
+        matrices: (K, 2, 2), K >= 2 for "switch"; None means `dynamics_matrices()`, or the own ones
+            of "rand", "zero-shot" and "add".
 
     Raises:
-        ValueError: For n below 1, n_steps below 3, a negative seed, another suite, matrices that are
-            wrong or not asked for, and sequences that grow beyond what float64 holds.
+        ValueError: For n below 1, n_steps below 3, a negative seed, another suite, matrices that
+            are wrong or not asked for, and sequences that grow beyond what float64 holds.
     """
     if n < 1 or n_steps < 3 or seed < 0:
         raise ValueError(
@@ -119,16 +110,7 @@ def switching_dynamics(
             chosen.append((chosen[-1] + torch.randint(1, k, (n,), generator=generator)) % k)
 
     length = pieces * steps
-    deviation = torch.zeros(n, length, dtype=torch.float64)
-    switches = torch.zeros(n, length, dtype=torch.bool)
-    added = torch.zeros(n, length, 2, dtype=torch.float64)
-    if suite in ("test", "rand"):
-        deviation, switches = _deviations(n, length, suite == "test", generator)
-        noise = torch.randn(n, length, 2, dtype=torch.float64, generator=generator)
-        added = deviation[..., None] * noise
-    if suite == "add":
-        added += torch.rand(n, 1, 2, dtype=torch.float64, generator=generator)
-
+    deviation, switches, added = _noise(n, length, suite, generator)
     observations = torch.empty(n, length, 2, dtype=torch.float64)
     which = torch.full((n, length), -1)
     for piece in range(pieces):
@@ -149,6 +131,22 @@ def switching_dynamics(
     return Dynamics(observations, lengths, matrices, which, deviation, switches)
 
 
+def _noise(
+    n: int, length: int, suite: str, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sigma (n, T), where it changes (n, T), and what is added to each step (n, T, 2)."""
+    deviation = torch.zeros(n, length, dtype=torch.float64)
+    switches = torch.zeros(n, length, dtype=torch.bool)
+    added = torch.zeros(n, length, 2, dtype=torch.float64)
+    if suite in ("test", "rand"):
+        deviation, switches = _deviations(n, length, suite == "test", generator)
+        noise = torch.randn(n, length, 2, dtype=torch.float64, generator=generator)
+        added = deviation[..., None] * noise
+    if suite == "add":
+        added += torch.rand(n, 1, 2, dtype=torch.float64, generator=generator)
+    return deviation, switches, added
+
+
 def _matrices(suite: str, given: Tensor | None) -> Tensor:
     if suite not in SUITES:
         raise ValueError(f"no suite '{suite}'; there are {', '.join(SUITES)}")
@@ -164,7 +162,8 @@ def _matrices(suite: str, given: Tensor | None) -> Tensor:
     given = torch.as_tensor(given)
     if given.ndim != 3 or given.shape[1:] != (2, 2) or len(given) < least:
         raise ValueError(
-            f"matrices are of shape {tuple(given.shape)}; suite '{suite}' wants (K, 2, 2), K >= {least}"
+            f"matrices are of shape {tuple(given.shape)}; suite '{suite}' wants (K, 2, 2), "
+            f"K >= {least}"
         )
     given = given.detach().to("cpu", torch.float64, copy=True)
     if not given.isfinite().all():

@@ -12,23 +12,19 @@ from dgm.data import registry
 
 __all__ = ["Images", "load"]
 
-_IDX = {"mnist", "fashion-mnist"}
-_SPLITS = {"train": slice(0, 50_000), "validation": slice(50_000, 60_000)}
-_DIGITS_TRAIN = 1347
+_SPLITS = {
+    "mnist": {"train": slice(0, 50_000), "validation": slice(50_000, 60_000), "test": slice(None)},
+    "digits": {"train": slice(0, 1347), "test": slice(1347, None)},
+}
+_SPLITS["fashion-mnist"] = _SPLITS["mnist"]
 
 
 class Images(NamedTuple):
-    """N images of H x W pixels, in rows.
+    """N images of H x W pixels, in rows."""
 
-    Attributes:
-        x: (N, H * W) float32, ink between 0 and 1.
-        y: (N,) int64, the class.
-        shape: (H, W).
-    """
-
-    x: Tensor
-    y: Tensor
-    shape: tuple[int, int]
+    x: Tensor  # (N, H * W) float32, ink between 0 and 1
+    y: Tensor  # (N,) int64, the class
+    shape: tuple[int, int]  # (H, W)
 
 
 def load(name: str, split: str = "train") -> Images:
@@ -41,67 +37,52 @@ def load(name: str, split: str = "train") -> Images:
         split: "train", "validation" (not for digits) or "test".
 
     Raises:
-        ValueError: For an unknown name or split, and for a file that is not what it should be.
-        FileNotFoundError: When the files are neither on this machine nor to be had.
+        ValueError: an unknown name or split, or a file that is not what it should be.
+        FileNotFoundError: the files are neither on this machine nor available.
     """
-    splits = ("train", "test") if name == "digits" else ("train", "validation", "test")
-    if name != "digits" and name not in _IDX:
+    if name not in _SPLITS:
         raise ValueError(f"no images '{name}'; there are mnist, fashion-mnist and digits")
-    if split not in splits:
-        raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
-    if name == "digits":
-        pixels, labels, largest = *_digits(split), 16
-    else:
-        pixels, labels, largest = *_mnist(name, split), 255
-    x = torch.from_numpy(pixels.reshape(len(pixels), -1)).to(torch.float32).div_(largest)
-    return Images(x, torch.from_numpy(labels).to(torch.int64), pixels.shape[1:])
-
-
-def _mnist(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+    if split not in _SPLITS[name]:
+        raise ValueError(f"{name} has no split '{split}'; it has {', '.join(_SPLITS[name])}")
     part = "t10k" if split == "test" else "train"
+    pixels, labels = _digits() if name == "digits" else _mnist(name, part)
+    order = np.arange(len(pixels))
+    if name == "digits" or part == "train":
+        order = np.random.RandomState(0).permutation(len(pixels))  # promised never to change
+    chosen = order[_SPLITS[name][split]]
+    x = torch.from_numpy(pixels[chosen].reshape(len(chosen), -1)).to(torch.float32)
+    y = torch.from_numpy(labels[chosen]).to(torch.int64)
+    return Images(x.div_(16 if name == "digits" else 255), y, pixels.shape[1:])
+
+
+def _mnist(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
     pixels = _read_idx(f"{name}/{part}-images-idx3-ubyte.gz", 3)
     labels = _read_idx(f"{name}/{part}-labels-idx1-ubyte.gz", 1)
     if len(pixels) != len(labels):
         raise ValueError(f"{name}: {len(pixels)} {part} images, but {len(labels)} labels")
-    if split == "test":
-        return pixels.copy(), labels.copy()
-    chosen = _order(len(pixels))[_SPLITS[split]]
-    return pixels[chosen], labels[chosen]
+    return pixels, labels
 
 
-def _digits(split: str) -> tuple[np.ndarray, np.ndarray]:
+def _digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits  # here, since it takes a second
 
-    shipped = load_digits()
-    pixels, labels = shipped.images.astype(np.uint8), shipped.target.astype(np.uint8)
-    found = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
+    flat, labels = (np.asarray(part, np.uint8) for part in load_digits(return_X_y=True))
+    pixels = flat.reshape(-1, 8, 8)
+    checksum = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
     (expected,) = registry.checksums("digits").values()
-    if found != expected:
-        raise ValueError(f"scikit-learn's digits have the sha256 {found}, want {expected}")
-    order = _order(len(pixels))
-    chosen = order[:_DIGITS_TRAIN] if split == "train" else order[_DIGITS_TRAIN:]
-    return pixels[chosen], labels[chosen]
-
-
-def _order(n: int) -> np.ndarray:
-    # RandomState's numbers are promised never to change.
-    return np.random.RandomState(0).permutation(n)
+    if checksum != expected:
+        raise ValueError(f"scikit-learn's digits have the sha256 {checksum}, want {expected}")
+    return pixels, labels
 
 
 def _read_idx(path: str, ndim: int) -> np.ndarray:
-    with gzip.open(registry.fetch(path)) as file:
-        return _parse_idx(file.read(), ndim, path)
-
-
-def _parse_idx(data: bytes, ndim: int, path: str) -> np.ndarray:
     """An idx file of unsigned bytes as an array of `ndim` axes.
 
     The format: two zero bytes, the type (8 for unsigned byte), the number of axes, each axis's
     length as a big-endian 32-bit integer, then the bytes.
-
-    Raises:
-        ValueError: When the header or the length is not that, naming the file.
     """
+    with gzip.open(registry.fetch(path)) as file:
+        data = file.read()
     start, magic = 4 + 4 * ndim, bytes((0, 0, 8, ndim))
     if len(data) < start or data[:4] != magic:
         raise ValueError(

@@ -1,7 +1,7 @@
-"""Piano rolls: which of the 88 keys sound in each frame of a piece, four sets with published splits.
+"""Piano rolls: which of 88 keys sound in each frame of a piece, four sets with published splits.
 
-Source: Boulanger-Lewandowski, Bengio and Vincent, Modeling temporal dependencies in high-dimensional
-sequences, 2012, arXiv:1206.6392.
+Source: Boulanger-Lewandowski, Bengio and Vincent, Modeling temporal dependencies in
+high-dimensional sequences, 2012, arXiv:1206.6392.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from dgm.data import registry
 
-__all__ = ["NAMES", "load", "made_tunes"]
+__all__ = ["NAMES", "load", "synthetic_tunes"]
 
 NAMES = ("jsb", "nottingham", "piano-midi", "musedata")
 
@@ -32,7 +32,7 @@ def load(name: str, split: str = "train") -> list[Tensor]:
         split: "train", "validation" or "test", as published.
 
     Returns:
-        A tensor a piece, (T_i, 88) uint8: 1 where a key sounds, from MIDI note 21 to 108.
+        A tensor per piece, (T_i, 88) uint8: 1 where a key sounds, from MIDI note 21 to 108.
 
     Raises:
         ValueError: For an unknown name or split, and for a file that is not what it should be.
@@ -62,22 +62,21 @@ def _read(where: Path, path: str, variable: str) -> list[np.ndarray]:
     from scipy.io import loadmat  # here, since only this data set needs it
 
     try:
-        found = loadmat(where, variable_names=[variable])
+        cell = loadmat(where, variable_names=[variable]).get(variable)
     except Exception as error:  # a damaged file makes scipy raise errors of a dozen kinds
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} is no MATLAB 5 file, or a damaged one ({reason})") from error
-    cell = found.get(variable)
     if cell is None or cell.dtype != object:
         raise ValueError(f"{path} has no cell '{variable}'")
     return [np.asarray(piece) for piece in cell.ravel()]
 
 
-def made_tunes(n: int, seed: int = 0, n_bars: int = 8) -> list[Tensor]:
-    """Tunes made by rule: each bar holds a triad of a major scale for four frames under a moving voice.
+def synthetic_tunes(n: int, seed: int = 0, n_bars: int = 8) -> list[Tensor]:
+    """Tunes by rule: each bar holds a triad of a major scale for four frames under a moving voice.
 
     Args:
         n: Number of tunes, at least 1.
-        seed: Same seed, same tunes; keys, chords and voices are drawn.
+        seed: Same seed, same keys, chords and voices.
         n_bars: Of each tune, at least 1.
 
     Returns:

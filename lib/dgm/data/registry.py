@@ -1,7 +1,9 @@
 """Which data files there are, and how to get one, verified.
 
 `registry.json` beside this file holds the facts: path, size, sha256, url, mirrors, licence, counts.
-It is written by `python -m dgm.data.registry MANIFEST.json` and not edited by hand.
+It is written by `python -m dgm.data.registry MANIFEST.json`, not edited by hand. `published.json`
+has the publishers' archives of data sets whose own files have no address; of such an archive only
+the sha256 of its members is known, which agree with its md5 sums.
 
 A file is looked for in the folder that `DGM_DATA` names, then in the user's cache (`DGM_CACHE`, or
 the system's usual place), and is then downloaded into the cache.
@@ -17,7 +19,7 @@ import tarfile
 import tempfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pooch
 import requests
@@ -26,45 +28,28 @@ from dgm import paths
 from dgm.checkpoint import write_text
 from dgm.progress import progress_bar
 
-__all__ = [
-    *("DATASETS", "FILES", "PUBLISHED", "DataFile", "Dataset", "checksums", "download_bytes"),
-    *("fetch", "fetch_all", "local", "unavailable"),
-]
+__all__ = ["DATASETS", "FILES", "PUBLISHED", "DataFile", "Dataset", "checksums", "download_bytes"]
+__all__ += ["fetch", "fetch_all", "local", "unavailable"]
 
 _FACTS = Path(__file__).with_name("registry.json")
-# What the bytes behind a url are, in the manifest's words.
-_SAME, _DECODED = "this file", "the decoded file"
-_MEMBER = "a tar.gz that holds the decoded file as member"
+# What the bytes behind a url are, in the manifest's words, beside "the decoded file".
+_SAME, _MEMBER = "this file", "a tar.gz that holds the decoded file as member"
 _PLAIN_MEMBER = "a tar.gz that holds this file as member"
 
 
 class DataFile(NamedTuple):
-    """One file of a data set.
+    """One file of a data set."""
 
-    Attributes:
-        path: Its place under the data folder; a name in .gz is stored compressed.
-        bytes: Its size.
-        sha256: Its hash.
-        decoded_bytes: Its size when unpacked; None when it is not compressed.
-        decoded_sha256: The hash of what it unpacks to; None when it is not compressed.
-        url: Where it can be had; None when no public address is known.
-        url_sha256: The hash of what the url serves; None when it is not known.
-        url_bytes_are: What the url serves: "this file", "the decoded file" or "a tar.gz that holds
-            the decoded file as member", or this file.
-        member: The name inside that tar.gz; None otherwise.
-        mirrors: Other addresses that serve the same bytes as the url.
-    """
-
-    path: str
+    path: str  # its place under the data folder; a name in .gz is stored compressed
     bytes: int
     sha256: str
-    decoded_bytes: int | None = None
+    decoded_bytes: int | None = None  # unpacked; None where it is not compressed
     decoded_sha256: str | None = None
-    url: str | None = None
-    url_sha256: str | None = None
-    url_bytes_are: str | None = None
-    member: str | None = None
-    mirrors: tuple[str, ...] = ()
+    url: str | None = None  # None where no public address is known
+    url_sha256: str | None = None  # of what the url serves
+    url_bytes_are: str | None = None  # what it serves: the file, the decoded file, or a tar.gz
+    member: str | None = None  # the name inside that tar.gz
+    mirrors: tuple[str, ...] = ()  # other addresses that serve the same bytes
 
 
 class Dataset(NamedTuple):
@@ -79,41 +64,20 @@ class Dataset(NamedTuple):
     files: tuple[DataFile, ...]
 
 
-def _read_facts() -> dict[str, Dataset]:
-    facts = json.loads(_FACTS.read_text(encoding="utf-8")) if _FACTS.exists() else []
-    datasets = {}
-    for fact in facts:
-        files = (DataFile(**{**f, "mirrors": tuple(f["mirrors"])}) for f in fact["files"])
-        datasets[fact["name"]] = Dataset(**{**fact, "files": tuple(files)})
-    return datasets
+def _files(facts: list[dict]) -> tuple[DataFile, ...]:
+    return tuple(DataFile(**{**f, "mirrors": tuple(f.get("mirrors", ()))}) for f in facts)
 
 
-DATASETS = _read_facts()
-FILES = {file.path: file for dataset in DATASETS.values() for file in dataset.files}
-
-# Of data sets whose files have no address: the same content as the publisher's archive has it. The
-# archive's own sha256 is not known here; those of its members are, and they agree with its md5 sums.
-_CIFAR = "cifar-10-batches-bin"
-_CIFAR_BATCHES = {
-    "data_batch_1": "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
-    "data_batch_2": "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
-    "test_batch": "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+_LISTED = json.loads(_FACTS.read_text(encoding="utf-8"))
+_ARCHIVES = json.loads(_FACTS.with_name("published.json").read_text(encoding="utf-8"))
+_ARCHIVE_BYTES = _ARCHIVES["archive_bytes"]
+DATASETS = {fact["name"]: Dataset(**{**fact, "files": _files(fact["files"])}) for fact in _LISTED}
+PUBLISHED = {name: _files(facts) for name, facts in _ARCHIVES["datasets"].items()}
+FILES = {
+    file.path: file
+    for files in (*(dataset.files for dataset in DATASETS.values()), *PUBLISHED.values())
+    for file in files
 }
-PUBLISHED = {
-    "cifar10": tuple(
-        DataFile(
-            path=f"{_CIFAR}/{name}.bin",
-            bytes=30_730_000,
-            sha256=sha256,
-            url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
-            url_bytes_are=_PLAIN_MEMBER,
-            member=f"{_CIFAR}/{name}.bin",
-        )
-        for name, sha256 in _CIFAR_BATCHES.items()
-    )
-}
-_ARCHIVE_BYTES = {"https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz": 170_052_171}
-FILES |= {file.path: file for files in PUBLISHED.values() for file in files}
 
 # The digits that scikit-learn ships: 1797 x 64 pixels, then 1797 labels, all uint8.
 DIGITS = {"scikit-learn/digits": "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"}
@@ -138,7 +102,7 @@ def checksums(name: str) -> dict[str, str]:
 
 
 def local(path: str) -> Path | None:
-    """Where a file lies, in `DGM_DATA` or in the cache, not yet verified; None where it does not."""
+    """Where a file lies, in `DGM_DATA` or the cache, not yet verified; None where it does not."""
     own = paths.from_environment("DGM_DATA")
     places = [*([own / path] if own else []), paths.cache() / path]
     return next((place for place in places if place.is_file()), None)
@@ -180,13 +144,9 @@ def fetch(path: str, progress: bool = True) -> Path:
         path: The file as the registry names it, such as "mnist/train-images-idx3-ubyte.gz".
         progress: Whether to show a bar while downloading.
 
-    Returns:
-        Where the file is.
-
     Raises:
-        ValueError: For a name that the registry does not have, for a file that is not what the
-            registry says (one in `DGM_DATA` is left alone, one in the cache is removed), and when
-            something else was downloaded.
+        ValueError: For an unknown name, for a file that is not what the registry says (one in
+            `DGM_DATA` is left alone, one in the cache removed), and for a wrong download.
         FileNotFoundError: When it is nowhere and cannot be downloaded.
         OSError: When the cache cannot be written; nothing half written is left.
     """
@@ -194,41 +154,37 @@ def fetch(path: str, progress: bool = True) -> Path:
         near = difflib.get_close_matches(path, FILES, n=1)
         hint = f"did you mean '{near[0]}'?" if near else "dgm.data.registry.FILES has them all"
         raise ValueError(f"the registry has no file '{path}'; {hint}")
-    file = FILES[path]
-    own = paths.from_environment("DGM_DATA")
+    file, own, cached = FILES[path], paths.from_environment("DGM_DATA"), paths.cache() / path
     if own and (own / path).is_file():
-        wrong = _verify(own / path, file)
-        if wrong:
+        if wrong := _verify(own / path, file):
             raise ValueError(
                 f"{own / path} (found through DGM_DATA) {wrong}; replace it or unset DGM_DATA"
             )
         return own / path
-    cached = paths.cache() / path
     if cached.is_file():
-        wrong = _verify(cached, file)
-        if wrong:
+        if wrong := _verify(cached, file):
             cached.unlink()
             raise ValueError(f"{cached} {wrong}; it was removed: run again to download it anew")
         return cached
-    looked = f"{path} is neither in DGM_DATA ({own or 'not set'}) nor in {paths.cache()}"
+    absent = f"{path} is neither in DGM_DATA ({own or 'not set'}) nor in {paths.cache()}"
     hint = "Set DGM_DATA to a folder that holds it"
     if not file.url:
-        raise FileNotFoundError(f"{looked}, and no public address of it is known. {hint}")
+        raise FileNotFoundError(f"{absent}, and no public address of it is known. {hint}")
     try:
         failures = _download(file, cached, progress)
     except OSError as error:
         raise OSError(
             error.errno,
-            f"could not write {path} to the cache folder {paths.cache()}: {error.strerror or error}; "
-            "nothing half written was left. Make room there, or set DGM_CACHE to a folder that can "
-            "be written, or DGM_DATA to a folder that holds the file",
+            f"could not write {path} to the cache folder {paths.cache()}: "
+            f"{error.strerror or error}; nothing half written was left. Make room there, or set "
+            "DGM_CACHE to a folder that can be written, or DGM_DATA to one that holds the file",
         ) from error
+    reasons = "\n  ".join(f"{url}: {error}" for url, error in failures)
+    if failures and all(isinstance(error, requests.RequestException) for _, error in failures):
+        raise FileNotFoundError(f"{absent}, and could not be downloaded:\n  {reasons}\n{hint}")
     if failures:
-        reasons = "\n  ".join(f"{url}: {error}" for url, error in failures)
-        if all(isinstance(error, requests.RequestException) for _, error in failures):
-            raise FileNotFoundError(f"{looked}, and could not be downloaded:\n  {reasons}\n{hint}")
         raise ValueError(
-            f"{looked}, and what was downloaded is not the file; nothing was kept:\n  {reasons}\n"
+            f"{absent}, and what was downloaded is not the file; nothing was kept:\n  {reasons}\n"
             f"{hint}"
         )
     return cached
@@ -240,15 +196,14 @@ def _verify(where: Path, file: DataFile) -> str | None:
     key = (str(where.resolve()), status.st_mtime_ns, status.st_size, file.sha256)
     if key in _verified:
         return None
-    wrong = _wrong(where.read_bytes(), file)
-    if wrong is None:
+    if (wrong := _wrong(where.read_bytes(), file)) is None:
         _verified.add(key)
     return wrong
 
 
 def _wrong(data: bytes, file: DataFile) -> str | None:
-    found = hashlib.sha256(data).hexdigest()
-    if found == file.sha256:
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 == file.sha256:
         return None
     if file.decoded_sha256:
         try:
@@ -259,7 +214,7 @@ def _wrong(data: bytes, file: DataFile) -> str | None:
         except (OSError, zlib.error) as error:
             return f"is damaged: {error} ({len(data)} bytes, want {file.bytes})"
     return (
-        f"has the wrong checksum: sha256 {found} ({len(data)} bytes), want {file.sha256} "
+        f"has the wrong checksum: sha256 {sha256} ({len(data)} bytes), want {file.sha256} "
         f"({file.bytes} bytes)"
     )
 
@@ -268,10 +223,10 @@ def _download(file: DataFile, target: Path, progress: bool) -> list[tuple[str, E
     """Stores the file from the first address that serves it; when none does, says why for each."""
     target.parent.mkdir(parents=True, exist_ok=True)
     failures: list[tuple[str, Exception]] = []
-    bar = progress_bar(total=file.bytes, unit="B", unit_scale=True) if progress else False
-    downloader = pooch.HTTPDownloader(progressbar=bar, timeout=30)
+    bar: Any = progress_bar(total=file.bytes, unit="B", unit_scale=True) if progress else False
+    downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30)
     with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as folder:
-        for url in (file.url, *file.mirrors):
+        for url in filter(None, (file.url, *file.mirrors)):
             try:
                 known = file.url_sha256 and f"sha256:{file.url_sha256}"
                 served = pooch.retrieve(url, known, "served", folder, downloader=downloader)
@@ -291,39 +246,34 @@ def _stored(served: Path, file: DataFile) -> Path:
         return served
     if file.member:
         with tarfile.open(served) as archive:
-            decoded = archive.extractfile(file.member).read()
+            member: Any = archive.extractfile(file.member)
+            decoded = member.read()
     else:
         decoded = served.read_bytes()
     data = decoded if file.url_bytes_are == _PLAIN_MEMBER else gzip.compress(decoded, mtime=0)
-    wrong = _wrong(data, file)
-    if wrong:
+    if wrong := _wrong(data, file):
         raise ValueError(f"what it unpacks to {wrong}")
     stored = served.with_name("stored")
     stored.write_bytes(data)
     return stored
 
 
-def _facts(manifest: dict) -> list[dict]:
-    """The registry's facts, out of a manifest that says more."""
-    facts = []
-    for dataset in manifest["datasets"]:
-        files = []
-        for f in dataset["files"]:
-            source = {**f, "member": f["source"].get("member"), "mirrors": f.get("mirrors", [])}
-            files.append({key: source.get(key) for key in DataFile._fields})
-        facts.append({key: dataset.get(key) for key in Dataset._fields} | {"files": files})
-    return facts
-
-
 def main(arguments: list[str] | None = None) -> None:
-    """Rewrites registry.json from a manifest."""
+    """Rewrites registry.json from a manifest, which says more."""
     parser = argparse.ArgumentParser(prog="python -m dgm.data.registry", description=main.__doc__)
     parser.add_argument("manifest", type=paths.expanded, help="the MANIFEST.json beside the data")
     parser.add_argument("--output", type=paths.expanded, default=_FACTS)
-    given = parser.parse_args(arguments)
-    facts = _facts(json.loads(given.manifest.read_text(encoding="utf-8")))
-    write_text(given.output, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    print(f"{given.output}: {len(facts)} data sets, {sum(len(d['files']) for d in facts)} files")
+    options = parser.parse_args(arguments)
+    facts = []
+    for dataset in json.loads(options.manifest.read_text(encoding="utf-8"))["datasets"]:
+        files = [
+            {"mirrors": [], **file, "member": file["source"].get("member")}
+            for file in dataset["files"]
+        ]
+        files = [{key: file.get(key) for key in DataFile._fields} for file in files]
+        facts.append({key: dataset.get(key) for key in Dataset._fields} | {"files": files})
+    write_text(options.output, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
+    print(f"{options.output}: {len(facts)} data sets, {sum(len(d['files']) for d in facts)} files")
 
 
 if __name__ == "__main__":

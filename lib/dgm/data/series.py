@@ -40,29 +40,28 @@ def load(name: str, split: str = "train") -> list[Tensor]:
     Args:
         name: One of
 
-            - "stocks": 31 large US companies, a series each, D = 5: the logs of a day's opening, highest,
-              lowest and closing price and of its volume. "train" is January to June 2008, "test" July
-              to December 2008, "validation" July to December 2007, which comes before "train". Each
-              stock and column is scaled by its own mean and deviation in "train". A lowest price under
-              half of both the opening and the closing one is taken for a slip and left out: there are
-              two, one of 0.01. The set of the paper, 445 companies, is not public.
-            - "exchange-rates": daily log-returns of eight currencies, 1990 to 2016, D = 8. In order of
-              time the first 60 % of the days are "train", the next 20 % "validation", the rest "test";
-              each is cut into windows of 100 days, and what remains is a last, shorter window, so that
-              no day is lost. A third of the fifth currency's returns are exactly 0, since it was
-              pegged: a density without a least deviation has no bound on them. The source has slips
-              too, up a tenth or a half one day and back the next, up to 54 deviations; they stay.
-            - "gas-sensors": 97 of the 100 recordings of Huerta et al. 2016, means of a minute, D = 10:
-              eight gas sensors, temperature, humidity. Of the recordings with background, banana and
-              wine each, in a fixed random order, 60 % are "train" and 20 % "validation", rounded, and
-              the rest "test". Not at the paper's rate of one value a second.
+            - "stocks": 31 large US companies, a series each, D = 5: the logs of a day's opening,
+              highest, lowest and closing price and of its volume. "train" is January to June 2008,
+              "test" July to December 2008, "validation" July to December 2007. Each stock and
+              column is scaled by its own "train". A lowest price under half of both the opening and
+              the closing one is taken for a slip and left out: there are two, one of 0.01. The set
+              of the paper, 445 companies, is not public.
+            - "exchange-rates": daily log-returns of eight currencies, 1990 to 2016, D = 8. In order
+              of time the first 60 % of the days are "train", the next 20 % "validation", the rest
+              "test"; each is cut into windows of 100 days, the last one shorter. A third of the
+              fifth currency's returns are exactly 0, since it was pegged: a density without a least
+              deviation has no bound on them. Slips of the source, up to 54 deviations, stay.
+            - "gas-sensors": 97 of the 100 recordings of Huerta et al. 2016, means of a minute,
+              D = 10: eight gas sensors, temperature, humidity. Of the recordings with background,
+              banana and wine each, in a fixed random order, 60 % are "train" and 20 % "validation",
+              rounded, and the rest "test". The paper's rate is one value per second.
 
         split: "train", "validation" or "test".
 
     Returns:
-        A tensor a series, (T_i, D) float32, less the mean and over the deviation of "train", a channel
-        (and stock) at a time; NaN where nothing was read (a cell left empty, a slip in a price, a silent
-        sensor), which means and deviations leave out.
+        A tensor per series, (T_i, D) float32, minus the mean and over the standard deviation of
+        "train", per channel (and stock); NaN where nothing was read (an empty cell, a slip in a
+        price, a silent sensor), which means and deviations leave out.
 
     Raises:
         ValueError: For an unknown name or split, and for a file that is not what it should be.
@@ -73,11 +72,11 @@ def load(name: str, split: str = "train") -> list[Tensor]:
     if split not in SPLITS:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(SPLITS)}")
     if name == "stocks":
-        found = [_stock(file.path, split) for file in registry.DATASETS["djia30"].files]
+        arrays = [_stock(file.path, split) for file in registry.DATASETS["djia30"].files]
     else:
         parts, path = (_rates(), _RATES) if name == "exchange-rates" else (_recordings(), _SENSORS)
-        found = _scaled(parts[split], parts["train"], path)
-    return [torch.from_numpy(x.astype(np.float32)) for x in found]
+        arrays = _scaled(parts[split], parts["train"], path)
+    return [torch.from_numpy(x.astype(np.float32)) for x in arrays]
 
 
 def padded(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -96,11 +95,10 @@ def padded(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     if not len(sequences):
         raise ValueError("padded needs at least one sequence, got none")
     for i, sequence in enumerate(sequences):
-        wanted = sequences[0].shape[1:]
-        if sequence.ndim != 2 or len(sequence) == 0 or sequence.shape[1:] != wanted:
+        if sequence.ndim != 2 or not len(sequence) or sequence.shape[1:] != sequences[0].shape[1:]:
             raise ValueError(
-                f"sequence {i} is of shape {tuple(sequence.shape)}; want (T, D) with T >= 1 and the "
-                "same D for all"
+                f"sequence {i} is of shape {tuple(sequence.shape)}; want (T, D) with T >= 1 and "
+                "the same D for all"
             )
     floats = [sequence.to(torch.float32) for sequence in sequences]
     lengths = torch.tensor([len(sequence) for sequence in sequences])
@@ -108,7 +106,7 @@ def padded(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def _scaled(parts: list[np.ndarray], training: list[np.ndarray], path: str) -> list[np.ndarray]:
-    """Parts less the training part's mean, over its deviation, a channel at a time."""
+    """Parts minus the training part's mean, over its deviation, per channel."""
     together = np.concatenate(training)
     for channel, values in enumerate(together.T):
         if len(np.unique(values[~np.isnan(values)])) < 2:

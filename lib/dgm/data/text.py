@@ -1,4 +1,4 @@
-"""Sentences with labels, a vocabulary that owns up to unknown words, and batches of equal length."""
+"""Sentences with labels, vocabularies with slots for unknown words, batches of equal length."""
 
 import functools
 import gzip
@@ -6,97 +6,61 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dgm.data import registry, synthetic
 
-__all__ = [
-    "Corpus",
-    "LengthBatches",
-    "Sentences",
-    "Vocabulary",
-    "frequency_weights",
-    "length_batches",
-    "load",
-    "sentence_features",
-    "tokenise",
-    "word_vectors",
-]
-
 
 class Sentences(NamedTuple):
-    """N sentences, words apart by one space; lower case, but for "ptb"'s N and "wikitext-2".
-
-    Attributes:
-        texts: The N sentences.
-        labels: (N,) int64; for reviews 0 is negative and 1 is positive; for captions the picture,
-            counted from 0 in each split, which is no sentiment; 0 where there is nothing to tell.
-        references: For each the same said with the opposite sentiment, by a person; None where
-            there are none.
-    """
+    """N sentences, words apart by one space; lower case, but for "ptb"'s N and "wikitext-2"."""
 
     texts: list[str]
-    labels: Tensor
-    references: list[str] | None = None
+    labels: Tensor  # (N,) int64: 0 negative, 1 positive; the picture of a caption; 0 without labels
+    references: list[str] | None = None  # the same with the opposite sentiment, by a person
 
 
 def load(name: str, split: str = "train") -> Sentences:
     """Loads a split of a set of sentences; same call, same sentences in the same order.
 
-    Args:
-        name: One of
+    - "yelp": reviews. "test" (1,000, with human rewrites) and "validation" (4,000) are those of Li
+    et
+      al. 2018. The four files of Shen et al. 2017 minus these, in a fixed random order, give
+      "held_out" (40,000), for judges only, and "train". The published training set is larger.
+    - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018. Their
+    2,000
+      dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond +-0.5,
+      minus the test sentences, give "validation" (500, of dev), "held_out" (1,200) and "train".
+    - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2", "sst5": as published.
+    - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word <unk>.
+    - "wikitext-2": lines of Wikipedia articles; a blank line is "", an end of its own in published
+      counts. The articles of "train" stand in another order than published.
+    - "shakespeare": spoken lines of Tiny Shakespeare: "train" is the speeches that start within the
+      first 90 % of the lines, "validation" those within the next 5 %, "test" the rest.
+    - "captions": Multi30K's five English captions of each Flickr30k picture.
+    - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
 
-            - "yelp": reviews. "test" (1,000, with human rewrites) and "validation" (4,000) are those
-              of Li et al. 2018. What there is to train on are the four files of Shen et al. 2017
-              less every sentence that stands in either, spaces aside, in a fixed random order: 40,000
-              of them are "held_out", for judges only, and "train" is the rest less every sentence
-              that is also held out. Not the published training set, which is larger.
-            - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018,
-              whose training set is absent. Stand-in: their 2,000 dev sentences and the snippets of
-              Hutto and Gilbert 2014 with a mean rating beyond +-0.5, tokenised alike, less the test
-              sentences. 500 dev sentences are "validation"; of the rest, in a fixed random order,
-              1,200 are "held_out" and the others "train". Far less than any published result used.
-            - "mr", "subj", "cr": no published split; a tenth is "validation" and a tenth "test".
-              "sst2" and "sst5": the published splits.
-            - "ptb": Penn Treebank sentences as Mikolov prepared them, and nothing done to them: 10,000
-              words with the sentence's end, no punctuation, a number is N, a rare word is <unk>. All
-              labels are 0. Published splits, of 42,068, 3,370 and 3,761 sentences.
-            - "wikitext-2": the lines of Wikipedia articles, each a paragraph or a heading, and nothing
-              done to them but white space stripped off both ends. A blank line is "", since it counts
-              as an end of its own in the published token counts. Words keep their capitals, a rare
-              word is <unk>. All labels are 0. Published splits, of 36,718, 3,760 and 4,358 lines; the
-              articles of "train" stand in another order than published, their lines do not.
-            - "shakespeare": Tiny Shakespeare, each spoken line a sentence, through `tokenise`; who
-              speaks, the first line of a speech, and the blank lines are left out. All labels are 0.
-              In the order of the plays, "train" is the speeches that start within the first 90 % of
-              the 25,555 lines, "validation" those within the next 5 %, "test" the rest.
-            - "captions": Multi30K's English captions of Flickr30k pictures, through `tokenise`. The
-              label is the picture; its five captions, by five people, stand together. "train" (29,000
-              pictures), "validation" (1,014) and "test" (1,000, that of 2016) share no picture, but a
-              few plain captions are said of more than one.
-            - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
+    Args:
+        name: one of these.
         split: "train", "validation", "test", or "held_out" (yelp, amazon and reviews).
 
     Raises:
-        ValueError: For an unknown name or split.
-        FileNotFoundError: When the files are neither on this machine nor to be had.
+        ValueError: an unknown name or split.
+        FileNotFoundError: the files are neither on this machine nor to be had.
     """
     if name not in _LOADERS:
         raise ValueError(f"no sentences '{name}'; there are {', '.join(_LOADERS)}")
-    loader = _LOADERS[name]
-    splits = ["train", "validation", "test"]
-    if loader in (_yelp, _amazon, _reviews):
-        splits.append("held_out")
+    splits = ["train", "validation", "test"] + ["held_out"] * (name in _WITH_HELD_OUT)
     if split not in splits:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
-    return loader(name, split) if loader in (_unsplit, _sst) else loader(split)
+    return _LOADERS[name](split)
 
 
+_WITH_HELD_OUT = ("yelp", "amazon", "reviews")
 _YELP_HELD_OUT, _AMAZON_HELD_OUT, _AMAZON_VALIDATION = 40_000, 1_200, 500
 _REVIEWS = {"train": 4000, "held_out": 2000, "validation": 500, "test": 500}
 
@@ -116,10 +80,9 @@ def _amazon(split: str) -> Sentences:
     if split == "test":
         return _with_references("amazon", functools.partial(tokenise, style="amazon"))
     dev = _shuffled(_li("amazon", "dev"))
-    validation = dev[:_AMAZON_VALIDATION]
+    validation, pairs = dev[:_AMAZON_VALIDATION], dev[_AMAZON_VALIDATION:]
     if split == "validation":
         return _sentences(validation)
-    pairs = dev[_AMAZON_VALIDATION:]
     for line in _lines("vader-snippets/amazonReviewSnippets_GroundTruth.txt.gz", "latin-1", "\t"):
         _, rating, text = line.split("\t")
         if abs(float(rating)) > 0.5:
@@ -128,20 +91,20 @@ def _amazon(split: str) -> Sentences:
     return _held_out(_shuffled(pairs), _AMAZON_HELD_OUT, split)
 
 
-def _reviews(split: str) -> Sentences:
+@functools.cache
+def _distinct_reviews() -> list[tuple[str, int]]:
     texts, sentiment, _ = synthetic.review_grammar(8000, 0)
     # Each sentence once, so that the splits are disjoint.
-    pairs = list(dict(zip(texts, sentiment.tolist(), strict=True)).items())
-    start = 0
-    for part, n in _REVIEWS.items():
-        if part == split:
-            chosen = _sentences(pairs[start : start + n])
-            return chosen._replace(references=[synthetic.flip(text) for text in chosen.texts])
-        start += n
+    return list(dict(zip(texts, sentiment.tolist(), strict=True)).items())
 
 
-def _unsplit(name: str, split: str) -> Sentences:
-    file = {"mr": "rt-polarity", "subj": "subj", "cr": "custrev"}[name]
+def _reviews(split: str) -> Sentences:
+    start = sum(_REVIEWS[part] for part in list(_REVIEWS)[: list(_REVIEWS).index(split)])
+    chosen = _sentences(_distinct_reviews()[start : start + _REVIEWS[split]])
+    return chosen._replace(references=[synthetic.flip(text) for text in chosen.texts])
+
+
+def _unsplit(file: str, split: str) -> Sentences:
     pairs = _shuffled(_labelled(f"sentences/{file}.all.gz"))
     tenth = len(pairs) // 10
     parts = {"validation": pairs[:tenth], "test": pairs[tenth : 2 * tenth]}
@@ -149,8 +112,7 @@ def _unsplit(name: str, split: str) -> Sentences:
     return _sentences(parts[split])
 
 
-def _sst(name: str, split: str) -> Sentences:
-    kind = {"sst2": "binary", "sst5": "fine"}[name]
+def _sst(kind: str, split: str) -> Sentences:
     part = "dev" if split == "validation" else split
     return _sentences(_labelled(f"sentences/stsa.{kind}.{part}.gz", "utf-8"))
 
@@ -178,14 +140,13 @@ def _shakespeare(split: str) -> Sentences:
             speeches[-1].append(line)
         before = line
     n, start = sum(map(len, speeches)), 0
-    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    chosen = []
     for speech in speeches:
         share = start / n
         part = "train" if share < 0.9 else "validation" if share < 0.95 else "test"
-        parts[part] += speech
+        chosen += [(tokenise(line), 0) for line in speech if part == split]
         start += len(speech)
-    pairs = ((tokenise(line), 0) for line in parts[split])
-    return _sentences([pair for pair in pairs if pair[0]])
+    return _sentences([pair for pair in chosen if pair[0]])
 
 
 def _captions(split: str) -> Sentences:
@@ -200,11 +161,11 @@ def _captions(split: str) -> Sentences:
 _LOADERS: dict[str, Callable[..., Sentences]] = {
     "yelp": _yelp,
     "amazon": _amazon,
-    "mr": _unsplit,
-    "subj": _unsplit,
-    "cr": _unsplit,
-    "sst2": _sst,
-    "sst5": _sst,
+    "mr": functools.partial(_unsplit, "rt-polarity"),
+    "subj": functools.partial(_unsplit, "subj"),
+    "cr": functools.partial(_unsplit, "custrev"),
+    "sst2": functools.partial(_sst, "binary"),
+    "sst5": functools.partial(_sst, "fine"),
     "ptb": _ptb,
     "wikitext-2": _wikitext,
     "shakespeare": _shakespeare,
@@ -218,12 +179,11 @@ def _raw_lines(path: str, encoding: str = "utf-8") -> list[str]:
         return file.read().decode(encoding).split("\n")
 
 
-def _lines(path: str, encoding: str = "utf-8", keep: str = "") -> list[str]:
-    """The lines of a file that are not empty, in lower case, white space made one space."""
-    lines = [line.lower() for line in _raw_lines(path, encoding)]
-    if keep:
-        return [line.strip() for line in lines if line.strip()]
-    return [text for text in (" ".join(line.split()) for line in lines) if text]
+def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
+    """The lines of a file that are not empty, in lower case; white space is one space, or a tab."""
+    lines = (line.lower() for line in _raw_lines(path, encoding))
+    lines = (line.strip() if tab else " ".join(line.split()) for line in lines)
+    return [line for line in lines if line]
 
 
 def _labelled(path: str, encoding: str = "latin-1") -> list[tuple[str, int]]:
@@ -239,7 +199,7 @@ def _li(name: str, part: str) -> list[tuple[str, int]]:
 def _with_references(name: str, tokeniser: Callable[[str], str]) -> Sentences:
     rewrites = {}
     for y in (0, 1):
-        for line in _lines(f"{name}-li/reference.{y}.gz", keep="\t"):
+        for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t"):
             source, rewrite = line.split("\t")
             rewrites[" ".join(source.split())] = tokeniser(rewrite)
     chosen = _sentences(_li(name, "test"))
@@ -276,7 +236,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 @functools.lru_cache(64)
 def _patterns(marks: str) -> tuple[re.Pattern, ...]:
-    """What splits a text into words; its combining marks, which no class of `re` holds, count as letters."""
+    """What splits a text into words; its combining marks, which `re` knows not, are letters."""
     w = rf"[\w{marks}]"
     pieces = (
         rf"_num_|``|''|\.\.+|--+|n't(?!{w})|'(?:s|ve|m|ll|re|d)(?!{w})|(?:dr|mr|mrs|ms|st)\.(?=\s)"
@@ -291,33 +251,26 @@ def _patterns(marks: str) -> tuple[re.Pattern, ...]:
 def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     """What a reader types, in the form of the data: lower case, words and marks apart by one space.
 
-    Control characters vanish, an emoji becomes a word of its own (most likely an unknown one).
-    A sentence that already has the form comes back unchanged, but for rare ones.
+    Control characters vanish, an emoji becomes a word of its own. A sentence that already has the
+    form comes back unchanged, but for rare ones; a text with nothing to be seen is empty.
 
     Args:
-        text: Any text; the answer is empty when nothing in it can be seen.
+        text: any text.
         style: "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
             most marks, and writes a number as num_num, or num_extend when letters stick to it.
-        keep_numbers: Numbers stay as they are.
+        keep_numbers: numbers stay as they are.
 
     Raises:
-        ValueError: For an unknown style, or a text that is no string.
+        ValueError: an unknown style, or a text that is no string.
     """
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}: want a string")
     if style not in ("yelp", "amazon"):
         raise ValueError(f"style={style!r}: want 'yelp' or 'amazon'")
     text = unicodedata.normalize("NFKC", text)
-    text = text.translate(_PLAIN).lower()
-    # Everything in the classes C (control, format, surrogate), and the selectors behind an emoji.
-    text = "".join(
-        " "
-        if c.isspace()
-        else ""
-        if unicodedata.category(c)[0] == "C" or c in "\ufe0e\ufe0f"
-        else c
-        for c in text
-    )
+    text = "".join(" " if c.isspace() else c for c in text.translate(_PLAIN).lower())
+    # Nothing of the classes C (control, format, surrogate), no selectors behind an emoji.
+    text = "".join(c for c in text if unicodedata.category(c)[0] != "C" and c not in "\ufe0e\ufe0f")
     marks = "".join(sorted({c for c in text if unicodedata.category(c)[0] == "M"}))
     pieces, amazon_pieces, halves, ending = _patterns(marks)
     if style == "amazon":
@@ -349,24 +302,14 @@ def _amazon_word(piece: str) -> str:
 
 
 class Corpus(NamedTuple):
-    """N sentences as one tensor, with all that was lost on the way.
+    """N sentences as ids, <s> first, </s> last, then <pad>; L is the longest sentence's length."""
 
-    Attributes:
-        tokens: (N, L) int64 ids, <s> first, </s> last, then <pad>; L is the longest sentence's.
-        lengths: (N,) int64, <s> and </s> counted.
-        unknown: For each sentence the words that the vocabulary does not have: those of the slots
-            before the last, one each, then each one that the last slot stands for, in order.
-        n_unknown: (N,) int64, how many of its tokens are unknown.
-        truncated: (N,) bool, whether words were cut off at the end.
-        known: (N,) bool, whether it has at least one word of the vocabulary.
-    """
-
-    tokens: Tensor
-    lengths: Tensor
-    unknown: list[list[str]]
-    n_unknown: Tensor
-    truncated: Tensor
-    known: Tensor
+    tokens: Tensor  # (N, L) int64
+    lengths: Tensor  # (N,) int64, with <s> and </s>
+    unknown: list[list[str]]  # unknown words: one for each slot but the last, then the last one's
+    n_unknown: Tensor  # (N,) int64, unknown tokens
+    truncated: Tensor  # (N,) bool, whether words were cut off at the end
+    known: Tensor  # (N,) bool, whether it has at least one word of the vocabulary
 
 
 def _markers(unknown_slots: int, mask: bool) -> list[str]:
@@ -377,26 +320,22 @@ def _markers(unknown_slots: int, mask: bool) -> list[str]:
 class Vocabulary:
     """Words and their ids: <pad> 0, <s> 1, </s> 2, <unk> 3, <unk1>, ..., <mask>, then the words.
 
+    `tokens` has the text of each id, `first_word` is the id of the first word, and `mask` is None
+    where there is no <mask>.
+
     Args:
-        words: The words, by falling frequency; no marker, no repetition. The list is all there is to
-            save, with the two settings.
+        words: by falling frequency. They and the two settings are all there is to save.
         unknown_slots: S markers for unknown words: the i-th unknown word of a sentence becomes the
             i-th marker wherever it stands, and the last marker takes the rest.
-        mask: Whether there is a <mask>.
-
-    Attributes:
-        words: As given.
-        tokens: The text of each id, markers included.
-        pad, start, end, unknown, mask: Ids of the markers; mask is None where there is none.
-        first_word: The id of the first word: all below are markers.
+        mask: whether there is a <mask>.
 
     Raises:
-        ValueError: For a word that is a marker, holds white space or comes twice, or no slot.
+        ValueError: a word is a marker, holds white space or comes twice, or there is no slot.
     """
 
     pad, start, end, unknown = 0, 1, 2, 3
 
-    def __init__(self, words: Sequence[str], unknown_slots: int = 1, mask: bool = False):
+    def __init__(self, words: Sequence[str], unknown_slots: int = 1, mask: bool = False) -> None:
         if unknown_slots < 1:
             raise ValueError(f"unknown_slots={unknown_slots}: want 1 or more")
         self.words, self.unknown_slots = list(words), unknown_slots
@@ -415,7 +354,7 @@ class Vocabulary:
     def build(
         cls, texts: Sequence[str], size: int, unknown_slots: int = 1, mask: bool = False
     ) -> "Vocabulary":
-        """The most frequent words of some sentences, ties by the alphabet; `size` counts markers."""
+        """The most frequent words of sentences, ties by the alphabet; `size` counts markers."""
         markers = _markers(unknown_slots, mask)
         if size <= len(markers):
             raise ValueError(f"size={size}: want more than the {len(markers)} markers")
@@ -431,38 +370,30 @@ class Vocabulary:
         return self._ids.get(word, self.unknown)
 
     def encode(self, texts: Sequence[str], max_words: int | None = None) -> Corpus:
-        """Sentences as ids.
-
-        Args:
-            texts: Sentences, words apart by white space (see `tokenise`).
-            max_words: Longer sentences lose what is behind, and `truncated` says so.
+        """Sentences as ids, words apart by white space; of longer ones the first `max_words`.
 
         Raises:
-            ValueError: For no sentence at all, one without words or that is no string (named by its
-                place), or max_words below 1.
+            ValueError: no sentence, one without words or that is no string, or max_words below 1.
         """
         if isinstance(texts, str) or not len(texts):
             raise ValueError("texts: want a list of sentences, at least one")
         if max_words is not None and max_words < 1:
             raise ValueError(f"max_words={max_words}: want 1 or more, or None")
-        rows, unknown, n_unknown, truncated = [], [], [], []
+        rows, unknown, truncated = [], [], []
         for i, text in enumerate(texts):
             words = text.split() if isinstance(text, str) else None
             if not words:
                 raise ValueError(f"sentence {i} is {text!r}: want a string with at least one word")
             truncated.append(max_words is not None and len(words) > max_words)
             ids, missing = self._encode(words[:max_words])
-            n_unknown.append(
-                sum(self.unknown <= t < self.unknown + self.unknown_slots for t in ids)
-            )
-            rows.append([self.start, *ids, self.end])
+            rows.append(torch.tensor([self.start, *ids, self.end]))
             unknown.append(missing)
         lengths = torch.tensor([len(row) for row in rows])
-        tokens = torch.full((len(rows), int(lengths.max())), self.pad)
-        inside = torch.arange(tokens.shape[1]) < lengths[:, None]
-        tokens[inside] = torch.tensor([t for row in rows for t in row])
-        lost = torch.tensor(n_unknown)
-        return Corpus(tokens, lengths, unknown, lost, torch.tensor(truncated), lost < lengths - 2)
+        tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
+        slots = (tokens >= self.unknown) & (tokens < self.unknown + self.unknown_slots)
+        n_unknown = slots.sum(1)
+        known = n_unknown < lengths - 2
+        return Corpus(tokens, lengths, unknown, n_unknown, torch.tensor(truncated), known)
 
     def _encode(self, words: list[str]) -> tuple[list[int], list[str]]:
         ids, slots, rest = [], [], []
@@ -479,43 +410,46 @@ class Vocabulary:
         return ids, slots + rest
 
     def decode(self, ids: Sequence[int] | Tensor, unknown: Sequence[str] = ()) -> str:
-        """Ids as a sentence, up to the first </s>, with the unknown words put back.
+        """Ids (T,) as a sentence, up to the first </s>, without <s> and <pad>.
 
-        Args:
-            ids: (T,) ids; <s> and <pad> are left out.
-            unknown: The source's unknown words, as `encode` gave them. A marker for which none is
-                left is written "<unk>".
+        The source's unknown words, as `encode` gave them, are put back; a marker for which none is
+        left is written "<unk>".
         """
         last = self.unknown + self.unknown_slots - 1
+        slots = dict(enumerate(unknown[: self.unknown_slots - 1], self.unknown))
         rest = iter(unknown[self.unknown_slots - 1 :])
         words = []
         for t in ids.tolist() if isinstance(ids, Tensor) else ids:
             if t == self.end:
                 break
-            if t == last:
-                words.append(next(rest, "<unk>"))
-            elif self.unknown <= t < last:
-                place = t - self.unknown
-                words.append(unknown[place] if place < len(unknown) else "<unk>")
+            if self.unknown <= t <= last:
+                words.append(next(rest, "<unk>") if t == last else slots.get(t, "<unk>"))
             elif t not in (self.pad, self.start):
                 words.append(self.tokens[t])
         return " ".join(words)
 
 
 class LengthBatches:
-    """Batches of sentences of one length, as a pure function of the step; see `length_batches`.
+    """Batches of sentences of equal length, as a function of the step: (B,) int64 places.
 
-    Attributes:
-        steps_per_epoch: Steps in which every sentence comes once.
+    Each of the sentences of `lengths` (N,) comes once in `steps_per_epoch` steps, at most
+    `batch_size` at a time; epoch e mixes sentences and batches anew, by (seed, e).
+
+    Raises:
+        ValueError: no sentence, a batch size below 1, a negative seed, or (later) step.
     """
 
-    def __init__(self, lengths: Tensor, batch_size: int, seed: int):
+    def __init__(self, lengths: Tensor, batch_size: int, seed: int) -> None:
+        if lengths.ndim != 1 or not len(lengths) or batch_size < 1 or seed < 0:
+            raise ValueError(
+                f"lengths of shape {tuple(lengths.shape)}, batch_size={batch_size}, seed={seed}: "
+                "want (N,) with N >= 1, batch_size >= 1, seed >= 0"
+            )
         self._lengths, self._seed = lengths.cpu().numpy(), seed
         ends = np.cumsum(np.unique(self._lengths, return_counts=True)[1])
-        starts = [0, *ends[:-1]]
         self._bounds = [
             (first, min(first + batch_size, end))
-            for start, end in zip(starts, ends, strict=True)
+            for start, end in zip([0, *ends[:-1]], ends, strict=True)
             for first in range(start, end, batch_size)
         ]
         self.steps_per_epoch = len(self._bounds)
@@ -528,7 +462,7 @@ class LengthBatches:
         return torch.from_numpy(items), random.permutation(self.steps_per_epoch)
 
     def __call__(self, step: int) -> Tensor:
-        """The (B,) int64 places of the sentences of a step, counted from 0."""
+        """The places of the sentences of a step."""
         if step < 0:
             raise ValueError(f"step {step}: steps are counted from 0")
         epoch, k = divmod(step, self.steps_per_epoch)
@@ -537,26 +471,7 @@ class LengthBatches:
         return items[first:end].clone()
 
 
-def length_batches(lengths: Tensor, batch_size: int, seed: int) -> LengthBatches:
-    """Goes through sentences in batches of equal length: nothing is padded, nothing is left out.
-
-    Args:
-        lengths: (N,) the sentences' lengths.
-        batch_size: Sentences in a batch; the last one of each length may have fewer.
-        seed: Not negative. Epoch e mixes sentences and batches anew, by (seed, e).
-
-    Returns:
-        A pure function: step i (from 0 on) -> (B,) int64 places; `.steps_per_epoch` counts them.
-
-    Raises:
-        ValueError: For no sentence, a batch size below 1, a negative seed, or (later) step.
-    """
-    if lengths.ndim != 1 or not len(lengths) or batch_size < 1 or seed < 0:
-        raise ValueError(
-            f"lengths of shape {tuple(lengths.shape)}, batch_size={batch_size}, seed={seed}: want "
-            "(N,) with N >= 1, batch_size >= 1, seed >= 0"
-        )
-    return LengthBatches(lengths, batch_size, seed)
+length_batches = LengthBatches
 
 
 # Words and sentences as vectors
@@ -573,23 +488,16 @@ def word_vectors(
 ) -> Tensor:
     """Vectors of words from the company they keep: PPMI, then a truncated SVD.
 
-    Counts of pairs at most `window` words apart; positive pointwise mutual information with the
-    contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015); U sqrt(S) of its SVD.
-
-    Args:
-        tokens: (N, L) int ids, padded.
-        vocabulary_size: V.
-        dim: Dimensions of a vector.
-        seed: Of the randomised SVD (Halko, Martinsson and Tropp 2011).
-        first_word: Ids below it are markers: they count as no word and keep the vector zero.
-        window: Largest distance of a pair.
+    Counts of pairs at most `window` words apart in tokens (N, L); positive pointwise mutual
+    information with the contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015);
+    U sqrt(S) of its randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry
+    positive. Ids below `first_word` are markers and count as no word.
 
     Returns:
-        (V, dim) float32 on the CPU; zero for words that stand beside no other. Each dimension's sign
-        is such that its largest entry is positive.
+        (V, dim) float32 on the CPU; zero for markers and for words that stand beside no other.
 
     Raises:
-        ValueError: When the words are not more than `dim`, or no two stand together.
+        ValueError: the words are not more than `dim`, or no two stand together.
     """
     from scipy import sparse  # here, since they take a second
     from sklearn.utils.extmath import randomized_svd
@@ -601,37 +509,31 @@ def word_vectors(
     counts = sparse.csr_array((n_words, n_words))
     for distance in range(1, min(window, ids.shape[1] - 1) + 1):
         left, right = ids[:, :-distance].ravel(), ids[:, distance:].ravel()
-        both = (left >= 0) & (right >= 0)
-        places = left[both], right[both]
-        counts = counts + sparse.coo_array((np.ones(both.sum()), places), counts.shape).tocsr()
+        words = (left >= 0) & (right >= 0)
+        places = left[words], right[words]
+        counts = counts + sparse.coo_array((np.ones(words.sum()), places), counts.shape).tocsr()
     counts = (counts + counts.T).tocoo()
     if not counts.nnz:
         raise ValueError("no two words stand together in tokens: there is nothing to count")
-    of_word = counts.sum(axis=1)
-    of_context = of_word**0.75 / (of_word**0.75).sum()
+    total = counts.sum(axis=1)
+    context = total**0.75 / (total**0.75).sum()
     row, column = counts.row, counts.col
-    information = np.log(counts.data / (of_word[row] * of_context[column]))
+    information = np.log(counts.data / (total[row] * context[column]))
     positive = sparse.csr_array((np.maximum(information, 0.0), (row, column)), counts.shape)
-    u, s, _ = randomized_svd(positive, dim, n_iter=3, random_state=seed)
+    svd: Any = randomized_svd  # whose stub knows n_iter="auto" alone
+    u, s, _ = svd(positive, dim, n_iter=3, random_state=seed)
     u = u * np.sign(u[np.abs(u).argmax(0), np.arange(dim)]) * np.sqrt(s)
     vectors = torch.zeros(vocabulary_size, dim)
-    vectors[first_word:] = torch.from_numpy(np.where(of_word[:, None] > 0, u, 0.0)).float()
+    vectors[first_word:] = torch.from_numpy(np.where(total[:, None] > 0, u, 0.0)).float()
     return vectors
 
 
 def frequency_weights(
     tokens: Tensor, vocabulary_size: int, *, first_word: int = 4, a: float = 1e-3
 ) -> Tensor:
-    """Weights that make frequent words count less: a / (a + p(w)) (Arora, Liang and Ma 2017).
+    """Weights (V,) of words in tokens (N, L), a / (a + p(w)): frequent ones count less.
 
-    Args:
-        tokens: (N, L) int ids, padded.
-        vocabulary_size: V.
-        first_word: Ids below it are markers, which weigh nothing.
-        a: The frequency whose weight is one half.
-
-    Returns:
-        (V,) float32 on the CPU.
+    0 for ids below `first_word`, the markers. Reference: Arora, Liang and Ma 2017.
     """
     counts = torch.bincount(tokens.flatten().cpu(), minlength=vocabulary_size).double()
     counts[:first_word] = 0.0
@@ -641,16 +543,9 @@ def frequency_weights(
 
 
 def sentence_features(tokens: Tensor, lengths: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
-    """The weighted average of a sentence's word vectors.
+    """The average (N, dim) of word vectors (V, dim) with weights (V,), zero for markers.
 
-    Args:
-        tokens: (N, L) int ids.
-        lengths: (N,) ids beyond it are not looked at.
-        vectors: (V, dim) of the words.
-        weights: (V,) of the words, zero for markers.
-
-    Returns:
-        (N, dim); zeros for a sentence without a known word (`Corpus.known` tells which).
+    Of tokens (N, L) those within the lengths (N,) count; without a known word it is zero.
     """
     inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
     tokens = tokens.masked_fill(~inside, 0)

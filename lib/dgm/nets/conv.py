@@ -1,13 +1,15 @@
-"""Convolutional generators and discriminators of small images, after Radford et al. 2016 (DCGAN)."""
+"""Convolutional generators and discriminators of small images: DCGAN, Radford et al. 2016."""
 
 import itertools
 from collections.abc import Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 NORMS = ("batch", "spectral", "none")
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def dcgan_generator(
@@ -21,17 +23,15 @@ def dcgan_generator(
     """Noise (B, noise_dim) -> images (B, *image, image[1]) from -1 to 1.
 
     A dense layer, then transposed convolutions of stride 2, each with a rectifier and then batch
-    normalisation; at the end a convolution (last_stride 1) or one more transposed one (2), and tanh.
+    normalisation; at the end a convolution 3 wide (last_stride 1) or one more transposed one (2),
+    and tanh.
 
     Args:
         noise_dim: of the noise.
         channels: of the dense layer's maps and of each further layer.
-        image: channels and side.
+        image: channels and side; ValueError where the doublings do not lead to the side.
         kernel: side of the filters with stride 2.
-        last_stride: of the last layer, whose filter is 3 wide at 1.
-
-    Raises:
-        ValueError: doublings that do not lead to the side.
+        last_stride: 1 or 2.
     """
     doublings = len(channels) - 1 + (last_stride == 2)
     side, rest = divmod(image[1], 2**doublings)
@@ -43,10 +43,13 @@ def dcgan_generator(
         nn.ReLU(),
         nn.BatchNorm2d(channels[0]),
     ]
+    padding = (kernel - 1) // 2
+    # kernel - 2 - 2 padding + output_padding = 0 makes the side exactly twice as long.
+    doubling = (kernel, 2, padding, 2 * padding + 2 - kernel)
     for before, after in itertools.pairwise(channels):
-        modules += [_doubling(before, after, kernel), nn.ReLU(), nn.BatchNorm2d(after)]
+        modules += [nn.ConvTranspose2d(before, after, *doubling), nn.ReLU(), nn.BatchNorm2d(after)]
     if last_stride == 2:
-        modules.append(_doubling(channels[-1], image[0], kernel))
+        modules.append(nn.ConvTranspose2d(channels[-1], image[0], *doubling))
     else:
         modules.append(nn.Conv2d(channels[-1], image[0], 3, padding=1))
     return _glorot(nn.Sequential(*modules, nn.Tanh()))
@@ -63,8 +66,8 @@ def dcgan_discriminator(
 ) -> nn.Sequential:
     """Images (B, *image, image[1]) -> logits (B, outputs).
 
-    Convolutions of stride 2, each with a leaky rectifier of slope 0.2 on its direct output, so that the
-    rectifiers see the layer before its batch normalisation; a linear layer at the end.
+    Convolutions of stride 2, each with a leaky rectifier of slope 0.2 on its direct output, so that
+    the rectifiers see the layer before its batch normalisation; a linear layer at the end.
 
     Args:
         channels: of each convolution.
@@ -72,22 +75,21 @@ def dcgan_discriminator(
         kernel: side of the filters.
         first_stride: of the first convolution, which has no batch normalisation.
         norm: "batch", "spectral" (Miyato et al. 2018) or "none".
-        outputs: 1 for a real-or-fake logit, or one a class.
+        outputs: 1 for a real-or-fake logit, or one per class.
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
     constrained = spectral_norm if norm == "spectral" else lambda module: module
     modules: list[nn.Module] = []
-    side, before = image[1], image[0]
-    for i, after in enumerate(channels):
-        stride, padding = (first_stride if i == 0 else 2), (kernel - 1) // 2
+    side, padding = image[1], (kernel - 1) // 2
+    for i, (before, after) in enumerate(itertools.pairwise([image[0], *channels])):
+        stride = 2 if i else first_stride
         side = (side + 2 * padding - kernel) // stride + 1
         conv = _glorot(nn.Conv2d(before, after, kernel, stride, padding))
         modules += [constrained(conv), nn.LeakyReLU(0.2)]
         if norm == "batch" and i:
             modules.append(nn.BatchNorm2d(after))
-        before = after
-    head = _glorot(nn.Linear(before * side * side, outputs))
+    head = _glorot(nn.Linear(channels[-1] * side * side, outputs))
     return nn.Sequential(*modules, nn.Flatten(), constrained(head))
 
 
@@ -102,37 +104,25 @@ def inner_layers(n: int) -> list[int]:
 def generate(
     network: nn.Module, noise: Tensor, batch_size: int = 500, batch_statistics: bool = True
 ) -> Tensor:
-    """Images (N, ...) for noise (N, D), some at a time, on the CPU; the module's mode is left as it was.
+    """Images (N, ...) on the CPU for noise (N, D), some at a time; the network is left as it was.
 
-    Args:
-        network: the generator.
-        noise: on its device.
-        batch_size: at a time.
-        batch_statistics: batch normalisation by the statistics of each batch, as in training; the running
-            ones are not touched.
+    Batch normalisation takes the statistics of each batch, as in training, or the running ones.
     """
     was_training = network.training
-    kept = {k: v.clone() for k, v in network.named_buffers()}
+    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
     network.train(batch_statistics)
-    made = torch.cat([network(part).cpu() for part in noise.split(batch_size)])
+    images = torch.cat([network(part).cpu() for part in noise.split(batch_size)])
     for name, buffer in network.named_buffers():
-        buffer.copy_(kept[name])
+        buffer.copy_(buffers[name])
     network.train(was_training)
-    return made
+    return images
 
 
-def _doubling(before: int, after: int, kernel: int) -> nn.ConvTranspose2d:
-    padding = (kernel - 1) // 2
-    # kernel - 2 - 2 padding + output_padding = 0 makes the side exactly twice as long
-    return nn.ConvTranspose2d(
-        before, after, kernel, 2, padding, output_padding=2 * padding + 2 - kernel
-    )
-
-
-def _glorot(module: nn.Module) -> nn.Module:
+def _glorot(module: Module) -> Module:
     """Glorot's uniform weights and no bias, as the released code begins."""
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.xavier_uniform_(part.weight)
-            nn.init.zeros_(part.bias)
+            weight, bias = part.parameters()
+            nn.init.xavier_uniform_(weight)
+            nn.init.zeros_(bias)
     return module

@@ -1,14 +1,12 @@
 """A mixture of softmaxes whose loss never holds a mixture over the vocabulary.
 
-Reference: Yang, Dai, Salakhutdinov, Cohen, Breaking the Softmax Bottleneck, ICLR 2018, arXiv:1711.03953.
-With K experts, each a latent vector l_k with a share pi_k, and the rows W_v of an embedding,
+Reference: Yang, Dai, Salakhutdinov, Cohen, Breaking the Softmax Bottleneck, ICLR 2018,
+arXiv:1711.03953. With K experts, each a latent vector l_k with a share pi_k, and the rows W_v of an
+embedding,
 
-    p(v) = sum_k pi_k softmax_v(W_v . l_k + c_v)                                          (1)
-    log p(y) = logsumexp_k [log pi_k + z_k[y] - logsumexp_v z_k[v]],   z_k[v] = W_v . l_k + c_v   (2)
-
-What it costs an expert to be wrong is its share of the blame, r_k, times the usual:
-
-    d(-log p(y)) / d z_k[v] = r_k (softmax_v(z_k) - [v = y]),   r_k = pi_k p_k(y) / p(y)          (3)
+    p(v) = sum_k pi_k softmax_v(W_v . l_k + c_v)                                                 (1)
+    log p(y) = logsumexp_k [log pi_k + z_k[y] - logsumexp_v z_k[v]],  z_k[v] = W_v . l_k + c_v   (2)
+    d(-log p(y)) / d z_k[v] = r_k (softmax_v(z_k) - [v = y]),   r_k = pi_k p_k(y) / p(y)         (3)
 
 so that a block of logits can be turned into its own gradient where it stands, and forgotten.
 """
@@ -39,13 +37,13 @@ def mixture_of_softmaxes_nll(
     weights: Tensor | None = None,
     block: int | None = None,
 ) -> MixtureLoss:
-    """Negative log-likelihood of tokens, in blocks, with the gradient made in the same pass.
+    """Equation (2) of tokens, in blocks, with the gradient (3) made in the same pass.
 
-    No more than one block of (tokens, K, V) logits exists at a time, forward or backward. Under autocast
-    the three products are in its precision, and all sums and exponentials are not.
+    No more than one block of (tokens, K, V) logits exists at a time, forward or backward. Under
+    autocast the three products are in its precision, and all sums and exponentials are not.
 
     Args:
-        latent: (N, K, E), an expert's vector each.
+        latent: (N, K, E), one vector per expert.
         log_prior: (N, K) nats, log pi, as `log_softmax` gives it; zeros for one expert.
         weight: (V, E).
         bias: (V,).
@@ -53,28 +51,17 @@ def mixture_of_softmaxes_nll(
         weights: (N,) of the tokens in the total, held constant; None takes 1 / N each.
         block: tokens in a block; None fits a cache on a CPU, and fills a device.
 
-    Returns:
-        The weighted total and each token's loss, at least float32.
-
     Raises:
         ValueError: shapes that do not fit, no token, or a block below 1.
     """
     n, k, e = latent.shape if latent.ndim == 3 else (0, 0, 0)
     v = len(weight)
-    if n * k == 0 or weight.shape != (v, e) or bias.shape != (v,):
-        raise ValueError(
-            f"want latent (N, K, E), weight (V, E) and bias (V,) with N and K at least 1, got "
-            f"{(*latent.shape,)}, {(*weight.shape,)} and {(*bias.shape,)}"
-        )
-    if weights is None:
-        weights = latent.new_full((n,), 1 / n)
-    if log_prior.shape != (n, k) or targets.shape != (n,) or weights.shape != (n,):
-        raise ValueError(
-            f"{n} tokens and {k} experts want log_prior ({n}, {k}), targets ({n},) and weights ({n},), got "
-            f"{(*log_prior.shape,)}, {(*targets.shape,)} and {(*weights.shape,)}"
-        )
-    if block is None:
-        # What a cache holds, or what keeps a device busy.
+    weights = latent.new_full((n,), 1 / max(n, 1)) if weights is None else weights
+    shapes = [(*x.shape,) for x in (latent, log_prior, weight, bias, targets, weights)]
+    if n * k == 0 or shapes[1:] != [(n, k), (v, e), (v,), (n,), (n,)]:
+        expected = "(N, K, E), (N, K), (V, E), (V,), (N,) and (N,) with N and K at least 1"
+        raise ValueError(f"want {expected}, got {shapes}")
+    if block is None:  # what a cache holds, or what keeps a device busy
         block = max(1, (2**22 if latent.device.type == "cpu" else 2**27) // (k * v))
     if block < 1:
         raise ValueError(f"block must be 1 or more, got {block}")
@@ -89,7 +76,7 @@ def mixture_of_softmaxes_nll(
 
 
 def mixture_log_probs(latent: Tensor, log_prior: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Equation (1) for few rows, with gradient: all shapes as above -> (N, V) log-probabilities."""
+    """Equation (1), (N, V) log-probabilities, for a small N; shapes as above, with gradient."""
     each = torch.log_softmax(latent @ weight.T + bias, -1)
     return torch.logsumexp(log_prior[..., None] + each, 1)
 

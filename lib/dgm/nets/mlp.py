@@ -31,6 +31,18 @@ def mlp(sizes: Sequence[int], activation: str = "tanh", output: str = "linear") 
     return nn.Sequential(*modules)
 
 
+def affine_layers(network: nn.Sequential) -> list[nn.Linear]:
+    """The affine layers of an `mlp`, themselves."""
+    return [module for module in network if isinstance(module, nn.Linear)]
+
+
+def after_first(network: nn.Sequential, values: Tensor) -> Tensor:
+    """What an `mlp` computes where its first affine layer gave the values."""
+    for module in list(network)[1:]:
+        values = module(values)
+    return values
+
+
 def mlp_layers(network: nn.Sequential) -> list[Layer]:
     """The layers of an `mlp` as detached CPU float32 tensors.
 

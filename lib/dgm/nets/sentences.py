@@ -8,12 +8,12 @@ _PAUSES = {",", ";", ":", "--"}
 
 
 def split_sentences(words: Sequence[str], most: int) -> list[list[str]]:
-    """Words cut behind each sentence; one of more than `most` words also behind its pauses, or there.
+    """Words cut behind each sentence; one of more than `most` also behind its pauses, or there.
 
     Raises:
         ValueError: no word.
     """
-    if not len(words):
+    if not words:
         raise ValueError("the sentence has no word: want at least one that can be seen")
     sentences, ended = [[]], False
     for word in words:

@@ -1,16 +1,7 @@
 """A Gaussian block whose mean is confined to a learned simplex, and the two losses that fill it.
 
-For a sentence feature h in R^F, K vertices e_k (rows of E) and N latent dimensions,
-
-    [r, s] = A h + a                                                                    (1)
-    p = softmax(W r + b),    mu = E' p,    log sigma^2 = s                              (2)
-    L_REG = || E E' - alpha I ||_F                                                      (3)
-    L_SREC = mean over B and M of max(0, 1 - cos(mu_i, r_i) + cos(mu_j, r_i))           (4)
-
-Only the mean is confined; samples leave the simplex by their noise.
-
-Reference: Xu, Cheung, Cao, On Variational Learning of Controllable Representations for Text without
-Supervision, ICML 2020.
+Equations (1), (4) and (5) at the head of `dgm.papers.controllable_text_vae`, for features in R^F,
+K vertices and N latent dimensions. Only the mean is confined; noise takes samples off the simplex.
 """
 
 from typing import NamedTuple
@@ -22,27 +13,20 @@ from dgm.vae import at_least_float32
 
 
 class SimplexCode(NamedTuple):
-    """What `SimplexBlock` makes of B features."""
+    """The code of B features."""
 
     p: Tensor  # (B, K) barycentric weights
-    query: Tensor  # (B, N) r of equation (1)
+    query: Tensor  # (B, N) r
     mu: Tensor  # (B, N)
     logvar: Tensor  # (B, N)
 
 
 def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tensor:
-    """The points with barycentric weights p: mu of equation (2), with gradient.
-
-    Args:
-        p: (B, K) weights, each row not negative and summing to one.
-        vertices: (K, D).
-        validate: check the values of p too (waits for the device).
-
-    Returns:
-        (B, D).
+    """The points (B, D) with barycentric weights p (B, K): mu of equation (1), with gradient.
 
     Raises:
-        ValueError: the shapes do not fit, or a row of p is no point of the simplex.
+        ValueError: the shapes do not fit vertices (K, D), or, where `validate` (which waits for the
+            device), a row of p is no point of the simplex.
     """
     if p.ndim != 2 or vertices.ndim != 2 or p.shape[1] != len(vertices):
         raise ValueError(
@@ -58,14 +42,9 @@ def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tenso
 
 
 def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
-    """Equation (3): zero for orthogonal vertices of squared length alpha, where its gradient is zero too.
+    """Equation (5) for vertices (K, D), a scalar with gradient: the norm itself, not its square.
 
-    Args:
-        vertices: (K, D); zero can only be reached for K at most D.
-        alpha: squared length wanted, above 0.
-
-    Returns:
-        A scalar, with gradient: the norm itself, not its square.
+    Zero for orthogonal vertices of squared length alpha, where its gradient is zero too.
     """
     if vertices.ndim != 2:
         raise ValueError(f"vertices must be (K, D), got {tuple(vertices.shape)}")
@@ -73,13 +52,13 @@ def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
         raise ValueError(f"alpha must be above 0, got {alpha}")
     wide = at_least_float32(vertices)
     gram = (wide[:, None, :] * wide).sum(-1)
-    wanted = alpha * torch.eye(len(vertices), dtype=gram.dtype, device=gram.device)
-    norm = torch.linalg.vector_norm(gram - wanted)  # PyTorch gives it the gradient 0 at 0
+    target = alpha * torch.eye(len(vertices), dtype=gram.dtype, device=gram.device)
+    norm = torch.linalg.vector_norm(gram - target)  # PyTorch gives it the gradient 0 at 0
     return norm.to(vertices.dtype)
 
 
 def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tensor) -> Tensor:
-    """Equation (4): each query r_i should point to its own mean rather than to those of other sentences.
+    """Equation (4): each query r_i should point to its own mean rather than to those of others.
 
     Args:
         query: (B, D), r.
@@ -87,12 +66,10 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
         negatives: (B, M, D), mu of M other sentences for each.
 
     Returns:
-        A scalar between 0 and 3, averaged over B and M, with gradient into all three. The cosine with
-        a zero vector counts as 0.
+        A scalar between 0 and 3 with gradient into all three. The cosine with a zero vector is 0.
     """
-    b, d = query.shape if query.ndim == 2 else (0, 0)
-    fits = negatives.ndim == 3 and (len(negatives), negatives.shape[2]) == (b, d)
-    if query.ndim != 2 or mean.shape != query.shape or not fits or negatives.numel() == 0:
+    fits = query.ndim == 2 and mean.shape == query.shape and negatives.ndim == 3
+    if not fits or negatives.shape[::2] != query.shape or not negatives.numel():
         raise ValueError(
             "want query (B, D), mean (B, D) and negatives (B, M, D), M at least 1, got "
             f"{tuple(query.shape)}, {tuple(mean.shape)} and {tuple(negatives.shape)}"
@@ -104,14 +81,14 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
 
 
 class SimplexBlock(nn.Module):
-    """Equations (1) and (2).
+    """Equation (1) for F, N and K <= N.
 
     Args:
         feature_dim: F.
         latent_dim: N.
-        n_vertices: K, at most N.
-        alpha: the vertices start orthogonal, with this squared length; None starts them near zero, as
-            published, from where Adam at 1e-3 needs thousands of steps to an alpha of 100.
+        n_vertices: K.
+        alpha: the vertices start orthogonal, with this squared length; None starts them near zero,
+            as published, from where Adam at 1e-3 needs thousands of steps to an alpha of 100.
     """
 
     def __init__(
@@ -123,9 +100,7 @@ class SimplexBlock(nn.Module):
     ) -> None:
         super().__init__()
         if not 2 <= n_vertices <= latent_dim:
-            raise ValueError(
-                f"n_vertices={n_vertices}: want 2 or more, and at most latent_dim={latent_dim}"
-            )
+            raise ValueError(f"n_vertices={n_vertices}: want 2 ... latent_dim={latent_dim}")
         self.head = nn.Linear(feature_dim, 2 * latent_dim)
         self.weights = nn.Linear(latent_dim, n_vertices)
         self.vertices = nn.Parameter(torch.empty(n_vertices, latent_dim))

@@ -10,14 +10,14 @@ from dgm.nets.lstm import dropout, without_padding
 
 
 class TextCNN(nn.Module):
-    """One logit a sentence.
+    """One logit per sentence.
 
     Args:
         vocabulary_size: V; id 0 is padding and has no vector.
-        embedding: Width of the token embedding.
-        filters: Filters of each width.
-        widths: Numbers of neighbouring tokens that a filter sees.
-        dropout: Share of the pooled answers set to zero where a generator is passed.
+        embedding: width of the token embedding.
+        filters: of each width.
+        widths: numbers of neighbouring tokens that a filter sees.
+        dropout: share of the pooled answers set to zero where a generator is passed.
     """
 
     def __init__(
@@ -27,9 +27,9 @@ class TextCNN(nn.Module):
         filters: int,
         widths: Sequence[int] = (1, 2, 3, 4, 5),
         dropout: float = 0.5,
-    ):
+    ) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.widths, self.dropout = tuple(widths), dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=0)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, w) for w in widths)
         self.output = nn.Linear(filters * len(widths), 1)
@@ -37,24 +37,19 @@ class TextCNN(nn.Module):
     def forward(
         self, tokens: Tensor, lengths: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Logits (B,) of sentences, the same however far they are padded.
+        """Logits (B,) of tokens (B, T) with lengths (B,); what is behind is not looked at.
 
-        Args:
-            tokens: (B, T) ids.
-            lengths: (B,) tokens of each; what is behind is not looked at. A sentence shorter than a
-                filter is seen by it once, with zeros behind.
-            generator: Where dropout draws from; None for none.
+        A filter sees a sentence that is shorter once, with zeros behind. Dropout needs a generator.
         """
-        widest = max(c.kernel_size[0] for c in self.convolutions)
-        tokens = functional.pad(tokens, (0, max(0, widest - tokens.shape[1])))
+        tokens = functional.pad(tokens, (0, max(0, max(self.widths) - tokens.shape[1])))
         place = torch.arange(tokens.shape[1], device=tokens.device)
         inside = place < lengths[:, None]
         tokens = without_padding(tokens, lengths)
         x = (self.embedding(tokens) * inside[..., None]).transpose(1, 2)
         pooled = []
-        for convolution in self.convolutions:
+        for width, convolution in zip(self.widths, self.convolutions, strict=True):
             answers = functional.leaky_relu(convolution(x))
             starts = place[: answers.shape[2]]
-            beyond = (starts + convolution.kernel_size[0] > lengths[:, None]) & (starts > 0)
+            beyond = (starts + width > lengths[:, None]) & (starts > 0)
             pooled.append(answers.masked_fill(beyond[:, None], -torch.inf).amax(2))
         return self.output(dropout(torch.cat(pooled, 1), self.dropout, generator))[:, 0]

@@ -3,8 +3,8 @@
     q(z | x) = N(mu, diag exp logvar),   [mu, logvar] = W pool(LSTM(x))                 (1)
     L = -log p(x | z) + beta KL(q(z | x) || N(0, I)),   one sample z of q               (2)
 
-Token ids: rows start with <s> and end with </s>, then padding. `lengths` None means that all rows are
-full, which is the fast way.
+Token ids: rows start with <s> and end with </s>, then padding. `lengths` None means that all rows
+are full, which is faster.
 """
 
 import math
@@ -28,16 +28,9 @@ class TextVAETerms(NamedTuple):
 
 
 class SentenceEncoder(nn.Module):
-    """A sentence as one vector: pooled states of an LSTM.
+    """A sentence as one vector: `dgm.nets.pooling.pool` of the states of a `dgm.nets.lstm.LSTMEncoder`.
 
-    Args:
-        vocabulary_size: V.
-        embedding: width of the token embedding.
-        hidden: H of the LSTM, a direction.
-        layers: of the LSTM.
-        bidirectional: read backwards too, and average.
-        pooling: a kind of `dgm.nets.pooling.pool`.
-        temperature: of that kind, if it takes one.
+    Takes what these take; hidden (H) is per direction.
     """
 
     def __init__(
@@ -84,16 +77,10 @@ class SentencePosterior(nn.Module):
 
 
 class TextVAE(nn.Module):
-    """A sentence VAE; the beta-VAE that others are compared with is this one.
+    """A sentence VAE: the encoder's `posterior` and the `decoder`, each with an LSTM of that width.
 
-    Args:
-        vocabulary_size: V.
-        embedding: width of the encoder's token embedding.
-        hidden: H of both LSTMs.
-        latent_dim: D.
-        decoder_embedding: width of the decoder's token embedding; None takes that of the encoder.
-        dropout: of the decoder's inputs and outputs where a generator is passed.
-        options: of `SentenceEncoder`.
+    Takes what `SentencePosterior` takes. decoder_embedding is the width of the decoder's token
+    embedding, None that of the encoder; dropout acts in the decoder where a generator is passed.
     """
 
     def __init__(
@@ -115,30 +102,14 @@ class TextVAE(nn.Module):
             vocabulary_size, decoder_embedding or embedding, hidden, latent_dim, dropout
         )
 
-    def log_likelihood(
-        self,
-        tokens: Tensor,
-        lengths: Tensor | None,
-        z: Tensor,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """log p(tokens (B, T) | z (B, D)), (B,) nats; with a generator, under dropout."""
-        return -self.decoder.nll(tokens, lengths, z, generator)
-
 
 def text_vae_objective(
-    model: TextVAE,
-    tokens: Tensor,
-    lengths: Tensor | None,
-    beta: float,
-    generator: torch.Generator,
-    *,
-    dropout: bool = True,
+    model: TextVAE, tokens: Tensor, lengths: Tensor | None, beta: float, generator: torch.Generator
 ) -> TextVAETerms:
-    """Equation (2) for tokens (B, T), with gradient; the generator draws z and, if wanted, dropout."""
+    """Equation (2) for tokens (B, T), with gradient; the generator draws z, then dropout."""
     mu, logvar = model.posterior(tokens, lengths)
     z = reparameterise(mu, logvar, generator)
-    nll = -model.log_likelihood(tokens, lengths, z, generator if dropout else None)
+    nll = model.decoder.nll(tokens, lengths, z, generator)
     kl = gaussian_kl(mu, logvar, validate=False)
     return TextVAETerms(nll + beta * kl, nll, kl)
 
@@ -151,17 +122,16 @@ def aggressive_encoder_steps(
     window: int = 15,
     max_norm: float = 5.0,
 ) -> int:
-    """Trains the encoder alone until its loss stops falling (He et al., Lagging Inference, ICLR 2019).
+    """Trains the encoder alone until its loss stops falling; returns the number of steps done.
+
+    Reference: He et al., Lagging Inference Networks and Posterior Collapse, ICLR 2019.
 
     Args:
         loss: i -> a scalar on the i-th batch, with gradient.
-        optimizer: of the encoder's parameters only; the others gather gradients that its owner must clear.
+        optimizer: of the encoder's parameters only; gradients of others are its owner's to clear.
         most: steps at most.
-        window: steps over which the loss is averaged before it is compared (waits for the device).
+        window: steps whose mean loss is compared with that of those before (waits for the device).
         max_norm: the gradient is clipped to this.
-
-    Returns:
-        Steps done.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     before, total = math.inf, 0.0

@@ -1,8 +1,9 @@
 """Beam search over token sequences, many sentences at once.
 
-A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). At each step the best
-`width` extensions of a sentence's hypotheses are kept; one that has reached `end` stays as it is and
-competes on. Width 1 is greedy decoding; a width as large as the number of sequences is exhaustive.
+A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). At each step the
+best `width` extensions of a sentence's hypotheses are kept; one that has reached `end` stays as it
+is and competes on. Width 1 is greedy decoding; a width as large as the number of sequences is
+exhaustive.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 State = TypeVar("State", bound=tuple)
+PAD, START, END = 0, 1, 2  # token ids
 ROUNDING = 0.01  # log-probabilities in half precision may exceed 0
 
 
@@ -32,44 +34,33 @@ def beam_search(
     *,
     width: int = 5,
     max_steps: int = 20,
-    start: int = 1,
-    end: int = 2,
-    pad: int = 0,
     forbidden: Sequence[int] = (0, 1),
-    length_power: float = 0.0,
 ) -> Beams:
     """The most probable sequences that beam search finds for each of n sentences.
 
     Args:
-        step: tokens (R,), state of R rows -> log-probabilities (R, V), state of R rows.
+        step: tokens (R,), state of R rows -> log-probabilities (R, V), state of R rows. Row
+            b * width + k belongs to hypothesis k of sentence b.
         state: of n rows, before the start token; a tuple or NamedTuple of tensors, rows first.
         n: number of sentences.
-        width: hypotheses kept for a sentence.
-        max_steps: most tokens of a hypothesis, the end counted; one not finished by then keeps all its words.
-        start: id of the token that comes first.
-        end: id of the token that finishes.
-        pad: id that fills up what stands after the end.
+        width: hypotheses of a sentence.
+        max_steps: most tokens of a hypothesis, with the end; it has as many if it finds no end.
         forbidden: ids never produced.
-        length_power: orders the result by log_prob / length^length_power, length with the end; 0 orders it by
-            log_prob alone, which prefers short sentences. The search itself is always by log_prob.
-
-    Returns:
-        Beams, T at most max_steps. Row b * width + k of a state belongs to hypothesis k of sentence b.
 
     Raises:
-        ValueError: a size is below 1, the end is forbidden, a state tensor has not n rows, or step returns
-            NaN or more than 0 for a hypothesis that still counts.
+        ValueError: a size is below 1, the end is forbidden, a state tensor has not n rows, or step
+            returns NaN or more than 0 for a hypothesis that still counts.
     """
     if min(n, width, max_steps) < 1:
         raise ValueError(f"n={n}, width={width}, max_steps={max_steps}: want 1 or more of each")
-    if end in forbidden:
-        raise ValueError(f"the end token {end} must not be forbidden")
+    if END in forbidden:
+        raise ValueError(f"the end token {END} must not be forbidden")
     if any(len(x) != n for x in state):
         raise ValueError(f"a state of {n} rows is wanted, got {[tuple(x.shape) for x in state]}")
     device = state[0].device
     sentence = torch.arange(n, device=device)[:, None]
     rows = sentence.expand(n, width)
-    last = torch.full((n, width), start, device=device)
+    last = torch.full((n, width), START, device=device)
     banned = torch.tensor(list(forbidden), dtype=torch.int64, device=device)
     stay = torch.full((width + len(banned),), -torch.inf, device=device)
     stay[0] = 0
@@ -80,36 +71,39 @@ def beam_search(
     score[:, 0] = 0
     for t in range(max_steps):
         log_probs, state = step(last.flatten(), _take(state, rows.flatten()))
-        # The best few of each row are enough, with room for those that are forbidden.
-        few = min(log_probs.shape[-1], width + len(banned))
-        gain, words = (x.view(n, width, few) for x in log_probs.topk(few))
+        # The best of each row are enough, with room for those that are forbidden.
+        count = min(log_probs.shape[-1], width + len(banned))
+        gain, words = (x.view(n, width, count) for x in log_probs.topk(count))
         # topk puts NaN first.
-        wrong = ~(gain[..., 0] < ROUNDING) & ~finished & (score > -torch.inf)
-        if wrong.any():
-            which = wrong.any(1).nonzero().flatten().tolist()[:5]
-            raise ValueError(
-                f"step {t} returned log-probabilities that are NaN or above 0 for sentences {which}: "
-                "logits go through log_softmax first"
-            )
+        _check(t, gain[..., 0], ~finished & (score > -torch.inf))
         gain = gain.masked_fill(torch.isin(words, banned), -torch.inf)
         # A finished hypothesis has one extension: a pad that costs nothing.
-        gain = torch.where(finished[..., None], stay[:few].to(gain), gain)
-        words = words.masked_fill(finished[..., None], pad)
+        gain = torch.where(finished[..., None], stay[:count].to(gain), gain)
+        words = words.masked_fill(finished[..., None], PAD)
         score, pick = (score[..., None] + gain).flatten(1).topk(width)
-        parent, last = pick // few, words.flatten(1).gather(1, pick)
+        parent, last = pick // count, words.flatten(1).gather(1, pick)
         rows = sentence * width + parent
         tokens = torch.cat([tokens[sentence, parent], last[..., None]], -1)
-        finished = finished[sentence, parent] | (last == end)
+        finished = finished[sentence, parent] | (last == END)
         if (finished | (score == -torch.inf)).all():
             break
-    tokens = tokens.masked_fill((score == -torch.inf)[..., None], pad)
+    tokens = tokens.masked_fill((score == -torch.inf)[..., None], PAD)
     finished &= score > -torch.inf
-    length = (tokens != pad).sum(-1).clamp(min=1)
-    order = (score / length**length_power).argsort(dim=1, descending=True, stable=True)
+    order = score.argsort(dim=1, descending=True, stable=True)
     return Beams(tokens[sentence, order], score[sentence, order], finished[sentence, order])
+
+
+def _check(t: int, largest: Tensor, counted: Tensor) -> None:
+    wrong = ~(largest < ROUNDING) & counted
+    if wrong.any():
+        rows = wrong.any(1).nonzero().flatten().tolist()[:5]
+        raise ValueError(
+            f"step {t} returned log-probabilities that are NaN or above 0 for sentences {rows}: "
+            "logits go through log_softmax first"
+        )
 
 
 def _take(state: State, rows: Tensor) -> State:
     """The given rows of every tensor of a tuple or NamedTuple."""
     taken = [x[rows] for x in state]
-    return type(state)(*taken) if hasattr(state, "_fields") else tuple(taken)
+    return type(state)(*taken) if hasattr(state, "_fields") else type(state)(taken)

@@ -1,32 +1,44 @@
 """Bounds on log p(x) from particles that walk along a sequence: ELBO, IWAE and FIVO.
 
-Maddison et al. (2017), "Filtering variational objectives", algorithm 1. One particle gives the ELBO,
-many that are never resampled give IWAE, and resampled ones give FIVO. For each, exp of the bound is an
-unbiased estimate of p(x), so that the bound lies below log p(x) in expectation. Ancestors carry no
+Maddison et al. (2017), "Filtering variational objectives", algorithm 1. One particle gives the
+ELBO, many that are never resampled give IWAE, and resampled ones give FIVO. For each, exp of the
+bound is an unbiased estimate of p(x), so that the bound lies below log p(x) in expectation.
+Ancestors carry no
 gradient: that leaves a bias in FIVO's gradient and takes away most of its variance.
 """
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 RESAMPLE = ("never", "ess", "always")
+STEPS_PER_CALL = 2  # that are compiled together
 
 
 class ParticleBound(NamedTuple):
     """A bound on the log-likelihood of B sequences.
 
     Attributes:
-        log_likelihood: (B,), nats, one bound a sequence (not divided by its length), with gradient.
+        log_likelihood: (B,), nats per sequence (not divided by its length), with gradient.
         ess: (T, B), effective number of particles before resampling, from 1 to N (1 where none is
             possible), without gradient; behind a sequence's end that of its last step.
     """
 
     log_likelihood: Tensor
     ess: Tensor
+
+
+class Weighing(NamedTuple):
+    """What is carried from step to step beside the state."""
+
+    log_weight: Tensor  # (B, N), since the last resampling
+    total: Tensor  # (B,), the bound up to it
+    effective: Tensor  # (B,), effective number of particles at the last step
 
 
 def particle_bound(
@@ -43,97 +55,158 @@ def particle_bound(
     """Walks N particles along each of B sequences and weighs them.
 
     Args:
-        init: (B*N, generator) -> a NamedTuple of tensors with B*N rows; row b*N + n is particle n of
-            sequence b. Every tensor in it is resampled.
+        init: (B*N, generator) -> a NamedTuple of tensors with B*N rows; row b*N + n is particle n
+            of sequence b. Every tensor in it is resampled.
         step: (state, x_t (B*N, ...), t, generator) -> (state, log_alpha (B*N,)), the log of
             p(z_t | past) p(x_t | z_t, past) / q(z_t | x_t, past), nats.
-        observations: (B, T, ...); behind a sequence's end the model sees its last step, never weighed.
+        observations: (B, T, ...); behind a sequence's end its last step is shown, never weighed.
         lengths: (B,), steps of each sequence, from 1 to T.
         n_particles: N, at least 1.
         resample: "never", "ess" (when the effective number falls to N/2 or below) or "always".
         generator: of all noise.
-        validate: whether to look for wrong lengths and for weights that are not numbers, which makes
-            a GPU wait.
+        validate: whether to look for wrong lengths and for weights that are not numbers, which
+            makes a GPU wait.
 
     Raises:
-        ValueError: no particle, an unknown `resample`, lengths outside 1..T, a state or weights with
-            another number of rows, or weights that are NaN or +inf.
+        ValueError: no particle, an unknown `resample`, lengths outside 1..T, a state or weights
+            with another number of rows, or weights that are NaN or +inf.
     """
-    check_sequences(observations, lengths, n_particles, resample, validate)
+    _check(observations, lengths, n_particles, resample, validate)
     n_sequences, n_steps = observations.shape[:2]
     rows = n_sequences * n_particles
     # Masking the weights alone would leave 0 * NaN in the gradient of what stands behind an end.
     last = (lengths - 1).clamp(0, n_steps - 1)
-    here = torch.arange(n_steps, device=lengths.device) <= last[:, None]
+    inside = torch.arange(n_steps, device=lengths.device) <= last[:, None]
     final = observations[torch.arange(n_sequences, device=lengths.device), last][:, None]
-    shape = (*here.shape, *[1] * (observations.ndim - 2))
-    observations = torch.where(here.view(shape), observations, final)
+    inside = inside.view(*inside.shape, *[1] * (observations.ndim - 2))
+    observations = torch.where(inside, observations, final)
     state = init(rows, generator)
     if any(len(tensor) != rows for tensor in state):
         raise ValueError(f"init gave {[len(t) for t in state]} rows, want {rows} in every tensor")
-    threshold = log_threshold(resample, n_particles)
-    log_weight, total, ess, effective = None, None, [], None
+    threshold, weighing, ess = log_threshold(resample, n_particles), None, []
     for t in range(n_steps):
         x_t = observations[:, t].repeat_interleave(n_particles, 0)
         state, log_alpha = step(state, x_t, t, generator)
         if log_alpha.shape != (rows,) or any(len(tensor) != rows for tensor in state):
             raise ValueError(
-                f"step gave weights {tuple(log_alpha.shape)} and {[len(t) for t in state]} rows of state, "
-                f"want ({rows},) and {rows} in every tensor"
+                f"step gave weights {tuple(log_alpha.shape)} and {[len(t) for t in state]} rows of "
+                f"state, want ({rows},) and {rows} in every tensor"
             )
         log_alpha = log_alpha.view(n_sequences, n_particles)
-        left = lengths - t  # steps, this one included
+        steps_left = lengths - t  # this one included
         if validate:
-            wrong = (log_alpha.isnan() | (log_alpha == math.inf)).any(1) & (left > 0)
+            wrong = (log_alpha.isnan() | (log_alpha == math.inf)).any(1) & (steps_left > 0)
             if bool(wrong.any()):
-                where = wrong.nonzero()[:, 0].tolist()
-                raise ValueError(
-                    f"weights at step {t} of sequences {where[:5]} are NaN or infinite"
-                )
-        if total is None:
-            log_weight, total = torch.zeros_like(log_alpha), torch.zeros_like(log_alpha[:, 0])
-            effective = torch.full_like(total, float(n_particles))
-        uniform = None
-        if threshold is not None:
-            uniform = torch.rand(
-                log_alpha.shape, generator=generator, dtype=log_alpha.dtype, device=log_alpha.device
-            )
-        moved, log_weight, total, effective = weigh(
-            tuple(state), log_alpha, log_weight, total, effective, left, uniform, threshold
+                which = wrong.nonzero()[:5, 0].tolist()
+                raise ValueError(f"weights at step {t} of sequences {which} are NaN or infinite")
+        weighing = weighing or start_weighing(log_alpha)
+        uniform = None if threshold is None else _uniform(log_alpha, generator)
+        resampled, weighing = weigh(
+            tuple(state), log_alpha, weighing, steps_left, uniform, threshold
         )
-        state = type(state)(*moved)
+        state = type(state)(*resampled)
+        ess.append(weighing.effective)
+    assert weighing is not None  # there is at least one step
+    return ParticleBound(bound_so_far(weighing), torch.stack(ess).detach())
+
+
+def particle_bound_compiled(
+    step: Callable[..., tuple[Any, Tensor]],
+    context: tuple,
+    state: Any,
+    noise_width: int,
+    observations: Tensor,
+    lengths: Tensor,
+    n_particles: int,
+    resample: str = "ess",
+    generator: torch.Generator | None = None,
+    *,
+    validate: bool = True,
+) -> ParticleBound:
+    """`particle_bound` with compiled steps, and the same draws in the same order.
+
+    `step` takes (*context, state, x_t (B*N, F), noise (B*N, noise_width)) and returns a state and
+    log_alpha (B*N,); `state` is that before the first step. The observations (B, T, F) are finite
+    behind a sequence's end, too. All else is as there, but shapes of states are not checked, and
+    the step of a weight that is NaN is not named.
+    """
+    _check(observations, lengths, n_particles, resample, validate)
+    n_steps = observations.shape[1]
+    like = observations.new_zeros(len(observations), n_particles)
+    threshold, noise, uniform = log_threshold(resample, n_particles), [], []
+    for _ in range(n_steps):
+        noise.append(normal(like.view(-1, 1), noise_width, generator))
+        if threshold is not None:
+            uniform.append(_uniform(like, generator))
+    padding = -n_steps % STEPS_PER_CALL
+    observations = functional.pad(observations, (0, 0, 0, padding))
+    noise, uniform = (
+        functional.pad(torch.stack(draws), (0, 0, 0, 0, 0, padding)) if draws else None
+        for draws in (noise, uniform)
+    )
+    assert noise is not None  # there is at least one step
+    weighing, ess, run = start_weighing(like), [], _compiled_steps()
+    for t in range(0, n_steps, STEPS_PER_CALL):
+        steps = slice(t, t + STEPS_PER_CALL)
+        x, draws = observations[:, steps].contiguous(), None if uniform is None else uniform[steps]
+        state, weighing, effective = run(
+            step, context, state, x, noise[steps], draws, lengths - t, weighing, threshold
+        )
         ess.append(effective)
-    total = total + log_weight.logsumexp(1) - math.log(n_particles)
-    return ParticleBound(total, torch.stack(ess).detach())
+    total = bound_so_far(weighing)
+    if validate and bool(total.isnan().any()):
+        raise ValueError(f"weights of sequences {total.isnan().nonzero()[:5, 0].tolist()} are NaN")
+    return ParticleBound(total, torch.cat(ess)[:n_steps])
 
 
-def check_sequences(
+def _several_steps(step, context, state, x, noise, uniform, steps_left, weighing, threshold):
+    ess, n_particles = [], weighing.log_weight.shape[1]
+    for i in range(x.shape[1]):
+        x_t = x[:, i].repeat_interleave(n_particles, 0)
+        state_type = type(state)
+        state, log_alpha = step(*context, state, x_t, noise[i])
+        state, weighing = weigh(
+            tuple(state),
+            log_alpha.view(-1, n_particles),
+            weighing,
+            steps_left - i,
+            None if uniform is None else uniform[i],
+            threshold,
+        )
+        state = state_type(*state)
+        ess.append(weighing.effective)
+    return state, weighing, torch.stack(ess)
+
+
+@cache
+def _compiled_steps() -> Callable:
+    return torch.compile(_several_steps, dynamic=False)
+
+
+def normal(like: Tensor, width: int, generator: torch.Generator | None) -> Tensor:
+    """Standard normal numbers (R, width) for the R rows of a tensor, of its type."""
+    return torch.randn(len(like), width, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+    return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+
+
+def _check(
     observations: Tensor, lengths: Tensor, n_particles: int, resample: str, validate: bool
 ) -> None:
-    """Raises the ValueErrors of `particle_bound` that need no step; `validate` as there."""
     if n_particles < 1:
         raise ValueError(f"n_particles must be at least 1, got {n_particles}")
     if resample not in RESAMPLE:
         raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {resample!r}")
-    if (
-        observations.ndim < 2
-        or not observations.shape[1]
-        or lengths.shape != observations.shape[:1]
-    ):
+    shape = tuple(observations.shape)
+    if len(shape) < 2 or not shape[1] or lengths.shape != shape[:1]:
         raise ValueError(
-            f"lengths {tuple(lengths.shape)} do not fit observations {tuple(observations.shape)}: "
-            "want one for each sequence, and at least one step"
+            f"lengths {tuple(lengths.shape)} do not fit observations {shape}: want one for each "
+            "sequence, and at least one step"
         )
-    n_steps = observations.shape[1]
-    if validate and not bool(((lengths >= 1) & (lengths <= n_steps)).all()):
-        raise ValueError(f"lengths must lie in 1..{n_steps}, got {lengths.tolist()}")
-
-
-def ancestors_of(log_weight: Tensor, uniform: Tensor) -> Tensor:
-    """Multinomial ancestors (B, N) int64 for log-weights (B, N) and uniform draws (B, N)."""
-    cumulative = log_weight.detach().softmax(1).cumsum(1)
-    found = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
-    return found.clamp(max=log_weight.shape[1] - 1)
+    if validate and not bool(((lengths >= 1) & (lengths <= shape[1])).all()):
+        raise ValueError(f"lengths must lie in 1..{shape[1]}, got {lengths.tolist()}")
 
 
 def log_threshold(resample: str, n_particles: int) -> float | None:
@@ -143,44 +216,47 @@ def log_threshold(resample: str, n_particles: int) -> float | None:
     return math.log(n_particles / 2) if resample == "ess" else math.inf
 
 
+def start_weighing(like: Tensor) -> Weighing:
+    """Before the first step, for (B, N) particles."""
+    zeros = torch.zeros_like(like)
+    return Weighing(zeros, zeros[:, 0], torch.full_like(zeros[:, 0], float(like.shape[1])))
+
+
+def bound_so_far(weighing: Weighing) -> Tensor:
+    """The bound (B,) after the steps so far, nats."""
+    log_weight, total, _ = weighing
+    return total + log_weight.logsumexp(1) - math.log(log_weight.shape[1])
+
+
 def weigh(
     state: tuple[Tensor, ...],
     log_alpha: Tensor,
-    log_weight: Tensor,
-    total: Tensor,
-    effective: Tensor,
-    left: Tensor,
+    weighing: Weighing,
+    steps_left: Tensor,
     uniform: Tensor | None,
     threshold: float | None,
-) -> tuple[tuple[Tensor, ...], Tensor, Tensor, Tensor]:
-    """Takes one step's weights in and, where they have become unequal, resamples the particles.
+) -> tuple[tuple[Tensor, ...], Weighing]:
+    """Takes one step's weights (B, N) in and, where they have become unequal, resamples the state.
 
-    Args:
-        state: tensors of B*N rows.
-        log_alpha: (B, N), of this step.
-        log_weight: (B, N), since the last resampling.
-        total: (B,), the bound up to it.
-        effective: (B,), effective number of particles at the step before.
-        left: (B,), steps left, this one included; from 0 downwards nothing changes.
-        uniform: (B, N) draws that choose the ancestors; None never resamples.
-        threshold: as `log_threshold` gives it.
-
-    Returns:
-        The new state, log-weights, total and effective number.
+    From 0 `steps_left` (B,) downwards, this step included, nothing changes. `uniform` (B, N)
+    chooses multinomial ancestors.
     """
+    log_weight, total, effective = weighing
     n_sequences, n = log_alpha.shape
-    log_weight = log_weight + torch.where((left > 0)[:, None], log_alpha, 0.0)
+    log_weight = log_weight + torch.where((steps_left > 0)[:, None], log_alpha, 0.0)
     known = log_weight.detach()
     log_ess = 2 * known.logsumexp(1) - (2 * known).logsumexp(1)
-    now_effective = log_ess.masked_fill(known.amax(1) == -math.inf, 0.0).exp()
-    effective = torch.where(left > 0, now_effective.clamp(1.0, float(n)), effective)
+    ess = log_ess.masked_fill(known.amax(1) == -math.inf, 0.0).exp().clamp(1.0, float(n))
+    effective = torch.where(steps_left > 0, ess, effective)
     if uniform is None or threshold is None:
-        return state, log_weight, total, effective
-    now = (log_ess <= threshold) & (left > 1)
-    ancestors = ancestors_of(known, uniform)
-    stay = torch.arange(n, device=known.device)
+        return state, Weighing(log_weight, total, effective)
+    resampled = (log_ess <= threshold) & (steps_left > 1)
+    cumulative = known.softmax(1).cumsum(1)
+    ancestors = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
+    ancestors = ancestors.clamp(max=n - 1)
+    own = torch.arange(n, device=known.device)
     first = n * torch.arange(n_sequences, device=known.device)[:, None]
-    rows = (first + torch.where(now[:, None], ancestors, stay)).flatten()
-    total = total + torch.where(now, log_weight.logsumexp(1) - math.log(n), 0.0)
-    log_weight = torch.where(now[:, None], 0.0, log_weight)
-    return tuple(tensor[rows] for tensor in state), log_weight, total, effective
+    rows = (first + torch.where(resampled[:, None], ancestors, own)).flatten()
+    total = total + torch.where(resampled, log_weight.logsumexp(1) - math.log(n), 0.0)
+    log_weight = torch.where(resampled[:, None], 0.0, log_weight)
+    return tuple(tensor[rows] for tensor in state), Weighing(log_weight, total, effective)

@@ -4,23 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import anywidget
 import numpy as np
 import traitlets
 from ipywidgets import widget_serialization
-from matplotlib.figure import Figure
 
-from . import frame
+from .frame import BookWidget, check_choice, check_range
 from .hyper_weights import HyperWeights
 
 LOWEST, KEYS = 21, 88  # the piano's first key as a MIDI number, and how many there are
 MAX_OPENING = 16  # frames
-RANGES = {
-    "temperature": (0.3, 1.5),
-    "tempo": (40, 240),
-    "length": (8, 96),
-    "seed": (0, 2**20 - 1),
-}
+RANGES = {"temperature": (0.3, 1.5), "tempo": (40, 240), "length": (8, 96), "seed": (0, 2**20 - 1)}
 # Made for this book, four voices as MIDI numbers; none is from a data set.
 _CADENCE = [[45, 57, 60, 64], [50, 57, 62, 65], [52, 56, 59, 64], [45, 57, 60, 64]]
 OPENINGS = (
@@ -39,18 +32,19 @@ OPENINGS = (
 )
 
 
-class Chorale(anywidget.AnyWidget):
+class Chorale(BookWidget):
     """A model of piano rolls writes on from an opening; the page shows the roll and plays it.
 
-    The opening is read by 16 particles, one of which goes on writing, frame by frame, with its own random
-    numbers. ``opening`` (frames of MIDI numbers), ``model``, ``temperature``, ``tempo``, ``length`` and
-    ``seed`` follow the reader, and may be set; all but the tempo make the piece what it is. ``piece`` is
-    what the page wrote, its opening in front. Sound is made in the page, and starts when Play is pressed.
+    The opening is read by 16 particles, one of which goes on writing, frame by frame, with its own
+    random numbers. ``opening`` (frames of MIDI numbers), ``model``, ``temperature``, ``tempo``,
+    ``length`` and ``seed`` follow the reader, and may be set; all but the tempo make the piece what
+    it is. ``piece`` is what the page wrote, its opening in front. Sound is made in the page, and
+    starts when Play is pressed.
 
     Args:
         weights: The page's models, shared with its other widgets, each of 88 Bernoulli keys.
-        openings: Each with ``name``, ``label`` and ``frames``, 1 to 16 lists of MIDI numbers 21 to 108;
-            None takes `OPENINGS`.
+        openings: Each with ``name``, ``label`` and ``frames``, 1 to 16 lists of MIDI numbers 21 to
+            108; None takes `OPENINGS`.
         badge: Which profile, data and seeds the models come from.
         model: Which of them writes; None takes the last.
         opening: Name of the opening to start from; None takes the first.
@@ -58,21 +52,17 @@ class Chorale(anywidget.AnyWidget):
         tempo: Frames a minute, 40 to 240.
         length: Frames to be written, 8 to 96.
         seed: Of the piece, 0 to 2^20 - 1.
-        piece: Frames for the poster, such as the trained model writes in Python; None shows the opening.
         title: What stands above the widget.
 
     Raises:
-        ValueError: For a model that does not write 88 keys, openings that are none, lack a key, share a
-            name, are too long or hold other numbers, and settings out of range.
+        ValueError: For a model that does not write 88 keys, openings that are none, lack a key,
+            share a name, are too long or hold other numbers, and settings out of range.
     """
 
-    _esm = frame.module("pooling.js", "hyper_rnn.js", "sound.js", "chorale.js")
-    _css = frame.style() + (frame.FOLDER / "music.css").read_text("utf-8")
+    _parts = ("pooling.js", "hyper_rnn.js", "sound.js", "chorale.js", "music.css")
 
     weights = traitlets.Instance(HyperWeights).tag(sync=True, **widget_serialization)
     openings = traitlets.List(read_only=True).tag(sync=True)
-    title = traitlets.Unicode().tag(sync=True)
-    badge = traitlets.Unicode().tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
     opening = traitlets.List().tag(sync=True)
     temperature = traitlets.Float().tag(sync=True)
@@ -93,44 +83,30 @@ class Chorale(anywidget.AnyWidget):
         tempo: int = 110,
         length: int = 48,
         seed: int = 0,
-        piece: Sequence[Sequence[int]] | None = None,
         title: str = "Listen: the model writes a chorale",
     ) -> None:
         for name in weights.names:
-            told = weights.describe(name)
-            if (told["x"], told["emission"]) != (KEYS, "bernoulli"):
-                raise ValueError(
-                    f"model {name!r} has {told['x']} {told['emission']} outputs: want 88 bernoulli"
-                )
-        made = [_checked(one) for one in (OPENINGS if openings is None else openings)]
-        frames = {one["name"]: one["frames"] for one in made}
-        if not made or len(frames) < len(made):
-            raise ValueError(
-                f"openings {[o['name'] for o in made]}: want one or more, each name once"
-            )
-        opening = made[0]["name"] if opening is None else opening
+            weights.check_frames(name, KEYS, "bernoulli")
+        checked = [_checked(entry) for entry in (OPENINGS if openings is None else openings)]
+        frames = {entry["name"]: entry["frames"] for entry in checked}
+        if not checked or len(frames) < len(checked):
+            names = [entry["name"] for entry in checked]
+            raise ValueError(f"openings {names}: want one or more, each name once")
+        opening = checked[0]["name"] if opening is None else opening
         if opening not in frames:
             raise ValueError(f"opening={opening!r}: want one of {list(frames)}")
-        start = {"temperature": float(temperature), "tempo": tempo, "length": length, "seed": seed}
-        start |= {"model": weights.names[-1] if model is None else model, "piece": piece or []}
-        super().__init__(
-            weights=weights, title=title, badge=badge, opening=frames[opening], **start
-        )
-        self.set_trait("openings", made)
+        state = {"temperature": float(temperature), "tempo": tempo, "length": length, "seed": seed}
+        state |= {"model": weights.names[-1] if model is None else model}
+        state |= {"weights": weights, "opening": frames[opening]}
+        super().__init__({"openings": checked}, title=title, badge=badge, **state)
 
     @traitlets.validate(*RANGES)
-    def _in_range(self, proposal) -> float:
-        name, value = proposal["trait"].name, proposal["value"]
-        low, high = RANGES[name]
-        if not low <= value <= high:
-            raise ValueError(f"{name}={value}: want {low} to {high}")
-        return value
+    def _check_range(self, proposal) -> float:
+        return check_range(proposal, *RANGES[proposal["trait"].name])
 
     @traitlets.validate("model")
-    def _known_model(self, proposal) -> str:
-        if proposal["value"] not in self.weights.names:
-            raise ValueError(f"model={proposal['value']!r}: want one of {self.weights.names}")
-        return proposal["value"]
+    def _check_model(self, proposal) -> str:
+        return check_choice(proposal, self.weights.names)
 
     @traitlets.validate("opening", "piece")
     def _frames(self, proposal) -> list[list[int]]:
@@ -138,36 +114,12 @@ class Chorale(anywidget.AnyWidget):
         most = MAX_OPENING if name == "opening" else MAX_OPENING + RANGES["length"][1]
         return _checked_frames(name, proposal["value"], int(name == "opening"), most)
 
-    def poster(self) -> Figure:
-        """Draw the roll of the piece, or of the opening where nothing is written yet."""
-        figure = Figure(figsize=(7.6, 3.0), layout="constrained")
-        axes = figure.subplots()
-        frames = self.piece or self.opening
-        for t, pitches in enumerate(frames):
-            color = frame.GREY if t < len(self.opening) else frame.BLUE
-            axes.bar(
-                [t] * len(pitches), 0.9, 1, np.subtract(pitches, 0.45), align="edge", color=color
-            )
-        axes.axvline(len(self.opening), color="black", linewidth=0.8)
-        axes.set_yticks([36, 48, 60, 72, 84], ["C2", "C3", "C4", "C5", "C6"])
-        pitches = [36, 84, *(pitch for one in frames for pitch in one)]
-        axes.set(xlim=(0, max(len(frames), 16)), ylim=(min(pitches) - 1, max(pitches) + 1))
-        axes.set_xlabel("frame; grey: the opening, blue: what the model wrote")
-        return figure
 
-    def _repr_mimebundle_(self, **kwargs):
-        return frame.with_poster(super()._repr_mimebundle_(**kwargs), frame.png(self.poster()))
-
-    def __repr__(self) -> str:
-        told = f"temperature={self.temperature}, length={self.length}, seed={self.seed}"
-        return f"Chorale(model={self.model!r}, {told})"
-
-
-def _checked(given: Mapping) -> dict:
-    if lacks := sorted({"name", "label", "frames"} - set(given)):
-        raise ValueError(f"opening {given.get('name')!r} lacks {lacks}")
-    frames = _checked_frames(f"opening {given['name']!r}", given["frames"], 1, MAX_OPENING)
-    return {"name": str(given["name"]), "label": str(given["label"]), "frames": frames}
+def _checked(opening: Mapping) -> dict:
+    if missing := sorted({"name", "label", "frames"} - set(opening)):
+        raise ValueError(f"opening {opening.get('name')!r} lacks {missing}")
+    frames = _checked_frames(f"opening {opening['name']!r}", opening["frames"], 1, MAX_OPENING)
+    return {"name": str(opening["name"]), "label": str(opening["label"]), "frames": frames}
 
 
 def _checked_frames(name: str, given: Sequence, least: int, most: int) -> list[list[int]]:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 
-import anywidget
 import numpy as np
 import traitlets
 from ipywidgets import widget_serialization
-from matplotlib.figure import Figure
 
-from . import frame
+from .frame import FOLDER, BookWidget, check_choice
+from .packing import check_ascending
 from .weights import PageWeights
 
 MAX_NUMBERS = 8000  # coordinates of a drawing
 BETAS = tuple(np.geomspace(0.01, 100, 25))
 
 
-class DrawADigit(anywidget.AnyWidget):
-    """A pad on which the reader draws; the page finds the rate-distortion curve of the drawing.
+class DrawADigit(BookWidget):
+    """A pad on which the reader draws; the page computes the rate-distortion curve of the drawing.
 
     The drawing becomes an image as MNIST's are made: scaled into a box of 20 / 28 of the side and
     centred by its mass. Chains of Hamiltonian Monte Carlo then anneal from the prior to the largest
@@ -29,22 +29,22 @@ class DrawADigit(anywidget.AnyWidget):
     ``drawing``, ``pixels``, ``seed``, ``temperatures`` and ``curve`` follow the reader; all but
     ``pixels`` and ``curve`` may be set. ``curve`` is empty until a run is over, then has ``beta``,
     ``rate``, ``distortion``, ``log_z``, ``ess``, ``acceptance`` (R numbers each, nats), ``codes``
-    (R, D), ``seed``, ``temperatures``, ``seconds``, and ``check``: ``beta``, ``lower`` and ``upper`` of
-    log Z for the model's own image, and the standard ``error`` of their difference.
+    (R, D), ``seed``, ``temperatures``, ``seconds``, and ``check``: ``beta``, ``lower`` and
+    ``upper`` of log Z for the model's own image, and the standard ``error`` of their difference.
 
     Args:
         weights: The page's decoders, shared with its other widgets.
         model: Name of a decoder, one of a few thousand products: about 64 hidden units.
         image_shape: Height and width of an image in pixels.
-        presets: Drawings to choose from: for each name its strokes, each ``x0, y0, x1, y1, ...`` from
-            0 to 1, x to the right and y down. None takes the ten digits and a star.
+        presets: Drawings to choose from: for each name its strokes, each ``x0, y0, x1, y1, ...``
+            from 0 to 1, x to the right and y down. None takes the ten digits and a star.
         badge: Which profile, data and seeds the decoder comes from.
         title: What stands above the widget.
         preset: The first drawing; None takes the first preset.
         betas: Recorded inverse temperatures, ascending and above 0, nats per unit of squared error.
         temperatures: Annealing steps to choose from; the last is where the widget starts.
         chains: Chains that run at once.
-        leapfrogs: Leapfrog steps a transition.
+        leapfrogs: Leapfrog steps per transition.
         seed: Of the first run, 0 to 9999.
 
     Raises:
@@ -52,8 +52,7 @@ class DrawADigit(anywidget.AnyWidget):
             from 0 to 1, or settings out of range.
     """
 
-    _esm = frame.module("lstm.js", "annealing.js", "draw_a_digit.js")
-    _css = frame.style() + (frame.FOLDER / "draw_a_digit.css").read_text("utf-8")
+    _parts = ("lstm.js", "annealing.js", "draw_a_digit.js", "draw_a_digit.css")
 
     weights = traitlets.Instance(PageWeights).tag(sync=True, **widget_serialization)
     model = traitlets.Unicode(read_only=True).tag(sync=True)
@@ -63,8 +62,6 @@ class DrawADigit(anywidget.AnyWidget):
     choices = traitlets.List(read_only=True).tag(sync=True)
     chains = traitlets.Int(read_only=True).tag(sync=True)
     leapfrogs = traitlets.Int(read_only=True).tag(sync=True)
-    title = traitlets.Unicode().tag(sync=True)
-    badge = traitlets.Unicode().tag(sync=True)
     drawing = traitlets.List().tag(sync=True)
     # A kernel is sent a view of a buffer.
     pixels = traitlets.Bytes().tag(sync=True, from_json=lambda value, _: bytes(value))
@@ -88,30 +85,33 @@ class DrawADigit(anywidget.AnyWidget):
         leapfrogs: int = 5,
         seed: int = 0,
     ) -> None:
-        if weights.output_size(model) != np.prod(image_shape):
-            raise ValueError(
-                f"{model!r} decodes to {weights.output_size(model)} pixels, "
-                f"image_shape {tuple(image_shape)} has {np.prod(image_shape)}"
-            )
+        weights.check_images(model, image_shape)
         drawings = {
-            str(name): _checked_strokes(name, strokes)
+            str(name): _check_strokes(name, strokes)
             for name, strokes in (hand_drawn() if presets is None else presets).items()
         }
         first = next(iter(drawings), None) if preset is None else preset
         if first not in drawings:
             raise ValueError(f"no preset {first!r}: there are {list(drawings)}")
-        recorded = np.asarray(betas, float)
-        good = recorded.ndim == 1 and len(recorded) > 1 and np.isfinite(recorded).all()
-        if not good or recorded[0] <= 0 or (np.diff(recorded) <= 0).any():
-            raise ValueError(f"betas should be two or more, ascending and above 0, got {betas}")
+        recorded = check_ascending("betas", betas)
+        if recorded[0] == 0:
+            raise ValueError(f"betas should be above 0, got {betas}")
         choices = [int(count) for count in temperatures]
         if not choices or min(choices) < 1 or chains < 2 or leapfrogs < 1:
             raise ValueError(
                 f"temperatures={choices}, chains={chains}, leapfrogs={leapfrogs}: "
-                "want at least 1, 2 and 1"
+                "should be at least 1, 2 and 1"
             )
-        self._choices = choices
         super().__init__(
+            {
+                "model": model,
+                "image_shape": [int(side) for side in image_shape],
+                "presets": drawings,
+                "betas": [float(f"{beta:.7g}") for beta in recorded],
+                "choices": choices,
+                "chains": int(chains),
+                "leapfrogs": int(leapfrogs),
+            },
             weights=weights,
             title=title,
             badge=badge,
@@ -119,91 +119,34 @@ class DrawADigit(anywidget.AnyWidget):
             drawing=drawings[first],
             temperatures=choices[-1],
         )
-        self.set_trait("model", model)
-        self.set_trait("image_shape", [int(side) for side in image_shape])
-        self.set_trait("presets", drawings)
-        self.set_trait("betas", [float(f"{beta:.7g}") for beta in recorded])
-        self.set_trait("choices", choices)
-        self.set_trait("chains", int(chains))
-        self.set_trait("leapfrogs", int(leapfrogs))
 
     def image(self) -> np.ndarray | None:
-        """Return the drawing as an image (H, W) in [0, 1], as the page has made it; None before that."""
+        """Return the page's image (H, W) of the drawing, in [0, 1]; None before there is one."""
         if not self.pixels:
             return None
         return np.frombuffer(self.pixels, np.uint8).reshape(self.image_shape) / 255
 
     @traitlets.validate("drawing")
-    def _strokes(self, proposal) -> list:
-        return _checked_strokes("drawing", proposal["value"])
+    def _check_drawing(self, proposal) -> list:
+        return _check_strokes("drawing", proposal["value"])
 
     @traitlets.validate("temperatures")
-    def _offered(self, proposal) -> int:
-        if proposal["value"] not in self._choices:
-            raise ValueError(f"temperatures={proposal['value']}: there are {self._choices}")
-        return proposal["value"]
-
-    def poster(self) -> Figure:
-        """Draw the drawing, and its curve where the page has found one."""
-        figure = Figure(figsize=(6.6, 3.0), layout="constrained")
-        pad, axes = figure.subplots(1, 2, width_ratios=(1, 1.3))
-        for stroke in self.drawing:
-            points = np.reshape(stroke, (-1, 2))
-            pad.plot(*points.T, "-", color="black", linewidth=11, solid_capstyle="round")
-        pad.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[], aspect="equal", title="A drawing")
-        axes.set(xlabel="distortion D, squared error", ylabel="rate R, nats")
-        if self.curve:
-            axes.plot(self.curve["distortion"], self.curve["rate"], "o-", color=frame.BLUE)
-        else:
-            axes.set(xticks=[], yticks=[], title="Its curve: in the interactive page")
-        return figure
-
-    def _repr_mimebundle_(self, **kwargs):
-        return frame.with_poster(super()._repr_mimebundle_(**kwargs), frame.png(self.poster()))
-
-    def __repr__(self) -> str:
-        return f"DrawADigit(model={self.model!r}, presets={list(self.presets)}, seed={self.seed})"
+    def _check_temperatures(self, proposal) -> int:
+        return check_choice(proposal, self.choices)
 
 
 def hand_drawn() -> dict[str, list[list[float]]]:
     """Strokes of ten digits, and of a star, which is none."""
-    turn = np.arange(5) * 0.8 * np.pi
-    star = np.stack([0.5 + 0.34 * np.sin(turn), 0.52 - 0.34 * np.cos(turn)], 1).ravel().tolist()
-    return {
-        "0": [_arc(0.5, 0.5, 0.22, 0.32, 0, 360)],
-        "1": [[0.4, 0.28, 0.52, 0.18, 0.5, 0.82]],
-        "2": [[*_arc(0.49, 0.36, 0.2, 0.18, -170, 45), 0.28, 0.8, 0.74, 0.79]],
-        "3": [_arc(0.47, 0.34, 0.2, 0.16, -160, 85) + _arc(0.47, 0.65, 0.22, 0.17, -85, 150)],
-        "4": [[0.36, 0.2, 0.3, 0.54, 0.72, 0.52], [0.64, 0.22, 0.62, 0.84]],
-        "5": [[0.7, 0.2, 0.38, 0.2, 0.35, 0.46, *_arc(0.48, 0.62, 0.21, 0.19, -110, 140)]],
-        "6": [
-            [
-                0.6,
-                0.17,
-                *_arc(0.62, 0.6, 0.3, 0.36, 220, 180),
-                *_arc(0.5, 0.66, 0.18, 0.17, 180, -180),
-            ]
-        ],
-        "7": [[0.28, 0.24, 0.7, 0.22, 0.6, 0.45, 0.46, 0.82]],
-        "8": [_arc(0.5, 0.34, 0.16, 0.16, 60, -300), _arc(0.5, 0.66, 0.19, 0.17, -90, 270)],
-        "9": [[*_arc(0.5, 0.36, 0.18, 0.17, 0, 360), 0.68, 0.36, 0.66, 0.6, 0.6, 0.83]],
-        "a star, no digit": [[*star, *star[:2]]],
-    }
+    return json.loads((FOLDER / "drawings.json").read_text("utf-8"))
 
 
-def _arc(x: float, y: float, wide: float, high: float, start: float, end: float) -> list[float]:
-    """Points of an ellipse from one angle to another: degrees, clockwise on the page from the right."""
-    turn = np.deg2rad(np.linspace(start, end, max(3, int(abs(end - start) // 12))))
-    return np.stack([x + wide * np.cos(turn), y + high * np.sin(turn)], 1).ravel().tolist()
-
-
-def _checked_strokes(name: str, strokes) -> list[list[float]]:
-    made = [[round(float(value), 3) for value in stroke] for stroke in strokes]
-    for stroke in made:
+def _check_strokes(name: str, strokes) -> list[list[float]]:
+    rounded = [[round(float(value), 3) for value in stroke] for stroke in strokes]
+    for stroke in rounded:
         if len(stroke) < 2 or len(stroke) % 2 or not all(0 <= value <= 1 for value in stroke):
             raise ValueError(
                 f"a stroke of {name!r} should be x0, y0, x1, y1, ... from 0 to 1, got {stroke[:6]}"
             )
-    if sum(map(len, made)) > MAX_NUMBERS:
+    if sum(map(len, rounded)) > MAX_NUMBERS:
         raise ValueError(f"{name!r} has more than {MAX_NUMBERS} coordinates")
-    return made
+    return rounded

@@ -4,12 +4,54 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
+import anywidget
+import traitlets
 from matplotlib.figure import Figure
 
 FOLDER = Path(__file__).parent
 BLUE, ORANGE, GREY = "#0072B2", "#E69F00", "#7f7f7f"  # our model, baseline, data
+
+
+class BookWidget(anywidget.AnyWidget):
+    """The base of the book's widgets: the code of their page, a title, a badge and a poster.
+
+    A subclass names its modules (.js) and style sheets (.css) in ``_parts``, those that others need
+    first; the shared ones come by themselves. Where the widget cannot run, as in a PDF, its poster
+    stands: ``posters/<class>.png``, a picture of it in the built book, taken by ``make posters``.
+
+    Args:
+        fixed: Values of the read-only traits, which are set before all others are checked.
+        traits: Values of the other traits.
+    """
+
+    _parts: ClassVar[tuple[str, ...]]
+    title = traitlets.Unicode().tag(sync=True)
+    badge = traitlets.Unicode().tag(sync=True)
+
+    def __init_subclass__(cls, **kwargs) -> None:
+        if "_parts" in vars(cls):
+            cls._esm = module(*(part for part in cls._parts if part.endswith(".js")))
+            cls._css = style(*(part for part in cls._parts if part.endswith(".css")))
+        super().__init_subclass__(**kwargs)
+
+    def __init__(self, fixed: Mapping[str, Any] | None = None, **traits) -> None:
+        for name, value in (fixed or {}).items():
+            self.set_trait(name, value)
+        super().__init__(**traits)
+
+    def _repr_mimebundle_(self, **kwargs):
+        data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})
+        picture = FOLDER / "posters" / f"{type(self).__name__}.png"
+        if picture.exists():
+            data["image/png"] = base64.b64encode(picture.read_bytes()).decode()
+        return data, metadata
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.title!r})"
 
 
 def module(*names: str) -> str:
@@ -17,9 +59,28 @@ def module(*names: str) -> str:
     return "".join((FOLDER / part).read_text("utf-8") for part in ("nn.js", "frame.js", *names))
 
 
-def style() -> str:
-    """Return the style sheet of the shared frame."""
-    return (FOLDER / "frame.css").read_text("utf-8")
+def style(*names: str) -> str:
+    """Return one style sheet: that of the shared frame and the widget's own."""
+    return "".join((FOLDER / part).read_text("utf-8") for part in ("frame.css", *names))
+
+
+def check_range(proposal, low: float, high: float) -> Any:
+    """Return what a validator was asked about; ValueError where it lies outside low ... high."""
+    if not low <= proposal["value"] <= high:
+        name = proposal["trait"].name
+        raise ValueError(f"{name}={proposal['value']}: should lie in {low} ... {high}")
+    return proposal["value"]
+
+
+def check_choice(proposal, choices: Collection) -> Any:
+    """Return what a validator was asked about; ValueError where it is none of the choices."""
+    if proposal["value"] not in choices:
+        name = proposal["trait"].name
+        raise ValueError(f"{name}={proposal['value']!r}: there are {list(choices)}")
+    return proposal["value"]
+
+
+# For widgets that still draw their own poster.
 
 
 def png(figure: Figure) -> bytes:

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import ipywidgets
 import numpy as np
-import traitlets
 
-ACTIVATIONS = ("tanh", "relu", "sigmoid", "linear")
+from .packing import PackedWeights, append, check_arrays, check_size, round_rows, sigmoid, widen
+
 BYTES_PER_MODEL = 300_000  # what a page may hold for one image or series model
+ACTIVATIONS = {
+    "tanh": np.tanh,
+    "relu": lambda x: np.maximum(x, 0),
+    "sigmoid": sigmoid,
+    "linear": lambda x: x,
+}
 
 
-class PageWeights(ipywidgets.Widget):
+class PageWeights(PackedWeights):
     """The weights that all widgets of a page share, stored once.
 
     Each layer keeps its weight as int8 with a float32 scale a row (a row is an output unit) and its
@@ -33,9 +38,6 @@ class PageWeights(ipywidgets.Widget):
             finite, golden vectors of the wrong shape, or a model above 300 kB.
     """
 
-    data = traitlets.Bytes(read_only=True).tag(sync=True)
-    header = traitlets.Dict(read_only=True).tag(sync=True)
-
     def __init__(
         self,
         models: Mapping[str, Sequence[tuple]],
@@ -45,139 +47,97 @@ class PageWeights(ipywidgets.Widget):
         if not models:
             raise ValueError("models is empty: give at least one name with its layers")
         golden, calibration = dict(golden or {}), dict(calibration or {})
-        unknown = sorted((set(golden) | set(calibration)) - set(models))
-        if unknown:
+        if unknown := sorted((set(golden) | set(calibration)) - set(models)):
             raise ValueError(
                 f"golden or calibration names {unknown}, but the models are {sorted(models)}"
             )
-        packed = bytearray()
-        header = {}
-        for name, layers in models.items():
-            layers = _checked(name, layers)
+        packed, header = bytearray(), {}
+        for name, given in models.items():
+            layers, sizes = _check_layers(name, given)
+            inputs = None
+            if name in calibration:
+                codes = {"codes": calibration[name]}
+                codes = check_arrays(f"calibration of {name!r}", codes, {"codes": "N D"}, sizes)
+                inputs = codes["codes"]
             start = len(packed)
-            inputs = _checked_calibration(name, calibration.get(name), layers)
             header[name] = {"layers": _pack_layers(packed, layers, inputs)}
-            size = len(packed) - start
-            if size > BYTES_PER_MODEL:
-                raise ValueError(
-                    f"model {name!r} takes {size} bytes, a page holds at most {BYTES_PER_MODEL}: "
-                    "use narrower layers"
-                )
+            check_size(f"model {name!r}", len(packed) - start, BYTES_PER_MODEL)
             if name in golden:
-                z, x = _checked_golden(name, golden[name], layers)
-                header[name]["golden"] = {
-                    "count": len(z),
-                    "z": _append(packed, z),
-                    "x": _append(packed, x),
-                }
-        super().__init__()
-        self.set_trait("data", bytes(packed))
-        self.set_trait("header", header)
+                pair = dict(zip("zx", golden[name], strict=True))
+                pair = check_arrays(f"golden of {name!r}", pair, {"z": "G D", "x": "G P"}, sizes)
+                places = {key: append(packed, values) for key, values in pair.items()}
+                header[name]["golden"] = {"count": len(pair["z"]), **places}
+        super().__init__(packed, header)
 
+    @property
     def names(self) -> list[str]:
-        """Return the names of the models."""
+        """The models' names, in their order."""
         return list(self.header)
+
+    def layers(self, name: str) -> list[tuple[np.ndarray, np.ndarray, str]]:
+        """Return a model's layers as the page has them: weight (out, in), bias (out,), activation.
+
+        Raises:
+            ValueError: For an unknown name.
+        """
+        if name not in self.header:
+            raise ValueError(f"no model {name!r}: there are {self.names}")
+        layers = []
+        for layer in self.header[name]["layers"]:
+            rows = layer["rows"]
+            matrix = {"start": layer["weight"], "scale": layer["scale"]}
+            weight = self.array({"shape": (rows, layer["columns"]), **matrix})
+            bias = self.array({"shape": (rows,), "start": layer["bias"]})
+            layers.append((weight, bias, layer["activation"]))
+        return layers
 
     def input_size(self, name: str) -> int:
         """Return D, the number of inputs of model ``name``."""
-        return self._model(name)["layers"][0]["columns"]
+        return self.layers(name)[0][0].shape[1]
 
-    def output_size(self, name: str) -> int:
-        """Return P, the number of outputs of model ``name``."""
-        return self._model(name)["layers"][-1]["rows"]
-
-    def decode(self, name: str, z) -> np.ndarray:
-        """Run codes through the int8 model as the page does.
-
-        Args:
-            name: Which model.
-            z: Codes (N, D).
-
-        Returns:
-            Outputs (N, P), float32.
-
-        Raises:
-            ValueError: For an unknown name or codes of the wrong shape.
-        """
-        layers = self._model(name)["layers"]
-        h = np.asarray(z, dtype=np.float32)
-        if h.ndim != 2 or h.shape[1] != layers[0]["columns"]:
+    def check_images(self, name: str, image_shape: tuple[int, int]) -> None:
+        """Raise ValueError where model ``name`` does not decode to images of that shape."""
+        pixels = len(self.layers(name)[-1][1])
+        if pixels != np.prod(image_shape):
             raise ValueError(
-                f"z has shape {h.shape}, model {name!r} reads (N, {self.input_size(name)})"
+                f"{name!r} decodes to {pixels} pixels, "
+                f"image_shape {tuple(image_shape)} has {np.prod(image_shape)}"
             )
-        for layer in layers:
-            rows, columns = layer["rows"], layer["columns"]
-            weight = np.frombuffer(self.data, np.int8, rows * columns, layer["weight"])
-            scale = np.frombuffer(self.data, "<f4", rows, layer["scale"])
-            bias = np.frombuffer(self.data, "<f4", rows, layer["bias"])
-            weight = weight.reshape(rows, columns) * scale[:, None]
-            h = _activate(h @ weight.T + bias, layer["activation"])
-        return h
-
-    def error(self) -> dict[str, float]:
-        """Return for each model with golden vectors the largest absolute error of an output."""
-        errors = {}
-        for name, model in self.header.items():
-            if "golden" in model:
-                count, rows = model["golden"]["count"], self.output_size(name)
-                columns = self.input_size(name)
-                z = np.frombuffer(self.data, "<f4", count * columns, model["golden"]["z"])
-                x = np.frombuffer(self.data, "<f4", count * rows, model["golden"]["x"])
-                difference = self.decode(name, z.reshape(count, columns)) - x.reshape(count, rows)
-                errors[name] = float(np.abs(difference).max())
-        return errors
-
-    def _model(self, name: str) -> dict:
-        if name not in self.header:
-            raise ValueError(f"no model {name!r}: there are {self.names()}")
-        return self.header[name]
-
-    def __repr__(self) -> str:
-        return f"PageWeights(models={self.names()}, bytes={len(self.data)})"
 
 
-def _activate(x: np.ndarray, activation: str) -> np.ndarray:
-    if activation == "tanh":
-        return np.tanh(x)
-    if activation == "relu":
-        return np.maximum(x, 0)
-    if activation == "sigmoid":
-        return 0.5 + 0.5 * np.tanh(0.5 * x)  # the form that cannot overflow
-    return x
-
-
-def _append(packed: bytearray, values: np.ndarray) -> int:
-    """Append values at the next multiple of four bytes and return where they start."""
-    packed.extend(b"\0" * (-len(packed) % 4))
-    start = len(packed)
-    packed.extend(values.astype("<f4" if values.dtype != np.int8 else np.int8).tobytes())
-    return start
+def _check_layers(name: str, layers: Sequence[tuple]) -> tuple[list[tuple], dict[str, int]]:
+    """Return the layers as float32, and their sizes D (inputs) and P (outputs)."""
+    if len(layers) == 0:
+        raise ValueError(f"model {name!r} has no layers")
+    checked, sizes, outputs = [], {}, {}
+    for number, (weight, bias, activation) in enumerate(layers):
+        owner = f"model {name!r}, layer {number}"
+        shapes = {"weight": "P D", "bias": "P"}
+        sizes = dict(outputs)
+        arrays = check_arrays(owner, {"weight": weight, "bias": bias}, shapes, sizes)
+        outputs = {"D": sizes["P"]}
+        if activation not in ACTIVATIONS:
+            names = ", ".join(ACTIVATIONS)
+            raise ValueError(f"{owner}: activation {activation!r} should be one of {names}")
+        checked.append((*arrays.values(), activation))
+    return checked, {"D": checked[0][0].shape[1], "P": sizes["P"]}
 
 
 def _pack_layers(packed: bytearray, layers: list[tuple], inputs: np.ndarray | None) -> list[dict]:
-    """Append int8 layers; inputs are the first layer's on the calibration codes, if there are any."""
+    """Append int8 layers; inputs are the first layer's on the calibration codes, if any."""
     described, exact = [], inputs
     for weight, bias, activation in layers:
-        largest = np.abs(weight).max(axis=1)
-        scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
-        if inputs is None:
-            quantised = np.clip(np.rint(weight / scale[:, None]), -127, 127).astype(np.int8)
-        else:
-            quantised = _round_together(weight, scale, inputs)
-            wanted, got = exact @ weight.T, inputs @ (quantised * scale[:, None]).T
-            exact = _activate(wanted + bias, activation)
-            bias = (bias + (wanted - got).mean(0)).astype(np.float32)
-            inputs = _activate(got + bias, activation)
-        described.append(
-            {
-                "rows": weight.shape[0],
-                "columns": weight.shape[1],
-                "activation": activation,
-                "weight": _append(packed, quantised),
-                "scale": _append(packed, scale),
-                "bias": _append(packed, bias),
-            }
-        )
+        whole, scale = round_rows(weight)
+        if inputs is not None and exact is not None:
+            whole = _round_together(weight, scale, inputs)
+            outputs, rounded = exact @ weight.T, inputs @ widen(whole, scale).T
+            exact = ACTIVATIONS[activation](outputs + bias)
+            bias = (bias + (outputs - rounded).mean(0)).astype(np.float32)
+            inputs = ACTIVATIONS[activation](rounded + bias)
+        size = {"rows": weight.shape[0], "columns": weight.shape[1], "activation": activation}
+        parts = {"weight": whole, "scale": scale, "bias": bias}
+        places = {key: append(packed, values) for key, values in parts.items()}
+        described.append({**size, **places})
     return described
 
 
@@ -188,61 +148,9 @@ def _round_together(weight: np.ndarray, scale: np.ndarray, inputs: np.ndarray) -
     inverse = np.linalg.inv(second + damping * np.eye(len(second)))
     factor = np.linalg.cholesky(inverse).T
     left = weight.astype(np.float64)
-    quantised = np.empty(weight.shape, np.int8)
+    whole = np.empty(weight.shape, np.int8)
     for i in range(weight.shape[1]):
-        quantised[:, i] = np.clip(np.rint(left[:, i] / scale), -127, 127)
-        error = (left[:, i] - quantised[:, i] * scale) / factor[i, i]
+        whole[:, i] = np.clip(np.rint(left[:, i] / scale), -127, 127)
+        error = (left[:, i] - whole[:, i] * scale) / factor[i, i]
         left[:, i:] -= error[:, None] * factor[i, i:]
-    return quantised
-
-
-def _checked(name: str, layers: Sequence[tuple]) -> list[tuple[np.ndarray, np.ndarray, str]]:
-    if len(layers) == 0:
-        raise ValueError(f"model {name!r} has no layers")
-    checked = []
-    for number, (weight, bias, activation) in enumerate(layers):
-        where = f"model {name!r}, layer {number}"
-        weight, bias = np.asarray(weight, np.float32), np.asarray(bias, np.float32)
-        if weight.ndim != 2 or bias.shape != weight.shape[:1]:
-            raise ValueError(
-                f"{where}: weight {weight.shape} and bias {bias.shape} "
-                "should be (out, in) and (out,)"
-            )
-        if checked and weight.shape[1] != checked[-1][0].shape[0]:
-            raise ValueError(
-                f"{where} reads {weight.shape[1]} values, the layer before gives "
-                f"{checked[-1][0].shape[0]}"
-            )
-        if activation not in ACTIVATIONS:
-            raise ValueError(f"{where}: activation {activation!r} should be one of {ACTIVATIONS}")
-        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ValueError(f"{where} holds values that are not finite")
-        checked.append((weight, bias, activation))
-    return checked
-
-
-def _checked_calibration(name: str, codes, layers: list[tuple]) -> np.ndarray | None:
-    if codes is None:
-        return None
-    codes = np.asarray(codes, np.float32)
-    inputs = layers[0][0].shape[1]
-    if codes.ndim != 2 or codes.shape[1] != inputs or len(codes) == 0:
-        raise ValueError(
-            f"calibration codes of model {name!r} have shape {codes.shape}, should be (N, {inputs})"
-        )
-    if not np.isfinite(codes).all():
-        raise ValueError(f"calibration codes of model {name!r} hold values that are not finite")
-    return codes
-
-
-def _checked_golden(name: str, pair: tuple, layers: list[tuple]) -> tuple[np.ndarray, np.ndarray]:
-    z, x = (np.asarray(values, np.float32) for values in pair)
-    inputs, outputs = layers[0][0].shape[1], layers[-1][0].shape[0]
-    if z.ndim != 2 or len(z) == 0 or z.shape[1] != inputs or x.shape != (len(z), outputs):
-        raise ValueError(
-            f"golden vectors of model {name!r} have shapes {z.shape} and {x.shape}, "
-            f"they should be (G, {inputs}) and (G, {outputs})"
-        )
-    if not (np.isfinite(z).all() and np.isfinite(x).all()):
-        raise ValueError(f"golden vectors of model {name!r} hold values that are not finite")
-    return z, x
+    return whole

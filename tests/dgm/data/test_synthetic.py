@@ -2,12 +2,64 @@
 topics follow their chain."""
 
 import math
+from itertools import chain
 
 import pytest
 import torch
 
 from dgm.data import synthetic
-from dgm.data.synthetic import MIXTURES, OPPOSITE, SHARED_ENDING, SUBJECTS, THEMES, content_words, flip, gaussian_mixture_2d, review_grammar, sentiment_of, shared_endings, shared_endings_log_prob, theme_of, topic_chain, topic_chain_information, topic_chain_log_prob
+from dgm.data.synthetic import (
+    MIXTURES,
+    OPPOSITE,
+    SHARED_ENDING,
+    SUBJECTS,
+    THEMES,
+    content_words,
+    flip,
+    gaussian_mixture_2d,
+    review_grammar,
+    sentiment_of,
+    shared_endings,
+    theme_of,
+    topic_chain,
+    topic_chain_information,
+)
+
+FILLERS, LINKS = synthetic._FILLER_WORDS.split(), synthetic._LINKS
+
+
+# The first draws of a seed: a change would make every smoke result another.
+FIRST = {
+    review_grammar: [
+        "this restaurant has poor staff and rude cook .",
+        "luckily , the sushi was lovely this morning .",
+    ],
+    shared_endings: [
+        "said for frost he sledge snow sledge snow been sledge yours truly .",
+        "the novel novel chapter chapter poem the about the novel yours truly .",
+    ],
+    topic_chain: ["flute song verse piano drum violin", "song a a flute verse guitar violin drum"],
+}
+
+
+@pytest.mark.parametrize("draw", FIRST)
+def test_same_seed_same_texts(draw):
+    first, same, other = (draw(50, seed)[0] for seed in (3, 3, 4))
+    assert first == same != other
+    if draw is review_grammar:
+        assert draw(3, 0)[0][:2] == FIRST[draw]  # whose draws do not depend on their number
+    else:
+        assert draw(2, 0)[0] == FIRST[draw]
+
+
+@pytest.mark.parametrize("draw", [*FIRST, lambda n, seed: gaussian_mixture_2d("eight", n, seed)])
+@pytest.mark.parametrize("arguments", [(0, 0), (3, -1)])
+def test_number_and_seed_are_checked(draw, arguments):
+    with pytest.raises(ValueError, match="want n >= 1 and seed >= 0"):
+        draw(*arguments)
+
+
+# The grammar
 
 
 def test_the_labels_are_those_of_the_words():
@@ -44,7 +96,7 @@ def test_flipping_changes_the_sentiment_and_nothing_else():
 def test_the_pairs_are_disjoint():
     assert all(OPPOSITE[OPPOSITE[word]] == word != OPPOSITE[word] for word in OPPOSITE)
     assert not set(OPPOSITE) & synthetic._CONTENT
-    assert len(synthetic._POSITIVE) * 2 == len(OPPOSITE)
+    assert len(synthetic._POSITIVE_TO_NEGATIVE) * 2 == len(OPPOSITE)
 
 
 def test_mixed_and_neutral_sentences_are_undecided():
@@ -54,28 +106,10 @@ def test_mixed_and_neutral_sentences_are_undecided():
     assert sentiment_of("luckily , the great soup was awful .") == 1
 
 
-def test_same_seed_same_sentences():
-    assert review_grammar(50, 3)[0] == review_grammar(50, 3)[0] != review_grammar(50, 4)[0]
-    assert review_grammar(3, 0)[0] == FIRST  # a change would make every smoke result another
-
-
-FIRST = [
-    "this restaurant has poor staff and rude cook .",
-    "luckily , the sushi was lovely this morning .",
-    "my wife liked the coffee and the burger .",
-]
-
-
-@pytest.mark.parametrize("arguments", [(0, 0), (3, -1)])
-def test_arguments_are_checked(arguments):
-    with pytest.raises(ValueError, match="want n >= 1 and seed >= 0"):
-        review_grammar(*arguments)
-
-
 # Sentences that all end alike
 
 
-CONTENT = set(sum(SUBJECTS, ()))
+CONTENT = set(chain(*SUBJECTS))
 
 
 def test_sentences_share_their_ending_and_say_their_subject():
@@ -93,7 +127,7 @@ def test_sentences_share_their_ending_and_say_their_subject():
 
 
 def test_the_vocabulary_is_small_and_disjoint():
-    words = [*CONTENT, *synthetic._FILLERS, *SHARED_ENDING]
+    words = [*CONTENT, *FILLERS, *SHARED_ENDING]
     assert len(words) == len(set(words)) == 196
     texts, _ = shared_endings(20_000)
     assert set(" ".join(texts).split()) == set(words)
@@ -107,8 +141,8 @@ def test_subjects_and_places_are_even_and_fillers_follow_zipf():
     rows = [text.split()[:10] for text in texts]
     content = torch.tensor([[w in CONTENT for w in row] for row in rows]).double()
     assert ((content.mean(0) - 0.6).abs() < 4 * math.sqrt(0.24 / n)).all()
-    fillers = [w for row in rows for w in row if w in set(synthetic._FILLERS)]
-    first, tenth = (fillers.count(synthetic._FILLERS[i]) for i in (0, 9))
+    fillers = [w for row in rows for w in row if w in set(FILLERS)]
+    first, tenth = (fillers.count(FILLERS[i]) for i in (0, 9))
     total = sum(1 / r for r in range(1, 146))
     for seen, share in ((first, 1 / total), (tenth, 0.1 / total)):
         assert abs(seen - 4 * n * share) < 4 * math.sqrt(4 * n * share)
@@ -120,49 +154,6 @@ def test_the_front_changes_the_place_of_the_ending_only():
     for one, other in zip(back[0], front[0], strict=True):
         assert other.split()[:3] == list(SHARED_ENDING)
         assert other.split()[3:] == one.split()[:-3]
-
-
-def test_log_prob_is_that_of_the_recipe():
-    """The mean is the entropy; any other sentence has none; the front changes nothing."""
-    texts, _ = shared_endings(4000, seed=4)
-    found = shared_endings_log_prob(texts)
-    share = torch.from_numpy(synthetic._FILLER_SHARES)
-    entropy = (
-        math.log(16) + math.log(210) + 6 * math.log(3) - 4 * float((share * share.log()).sum())
-    )
-    assert abs(float(found.mean()) + entropy) < 4 * float(found.std()) / math.sqrt(len(found))
-    front = shared_endings_log_prob(shared_endings(4000, seed=4, front=True)[0][:20])
-    assert torch.equal(front, found[:20])
-    words = texts[0].split()
-    known = next(w for w in words if w in CONTENT)
-    stranger = next(group[0] for group in SUBJECTS if known not in group)
-    mixed = " ".join(words).replace(known, stranger, 1)
-    strange = [
-        mixed,
-        " ".join(words[1:]),
-        "",
-        " ".join(["zebra", *words[1:]]),
-        " ".join(words[::-1]),
-    ]
-    assert shared_endings_log_prob(strange).tolist() == [-math.inf] * 5
-
-
-def test_same_seed_same_shared_endings():
-    one, again, other = (shared_endings(50, s)[0] for s in (3, 3, 4))
-    assert one == again != other
-    assert shared_endings(2, 0)[0] == FIRST_ENDINGS
-
-
-FIRST_ENDINGS = [
-    "said for frost he sledge snow sledge snow been sledge yours truly .",
-    "the novel novel chapter chapter poem the about the novel yours truly .",
-]
-
-
-@pytest.mark.parametrize("arguments", [(0, 0), (3, -1)])
-def test_shared_endings_check_their_arguments(arguments):
-    with pytest.raises(ValueError, match="want n >= 1 and seed >= 0"):
-        shared_endings(*arguments)
 
 
 # A chain of topics
@@ -220,8 +211,7 @@ def test_topics_follow_the_chain(order):
 def test_a_sentence_tells_its_topic_and_nothing_else(lengths):
     texts, topics = topic_chain(3000, seed=2, words=lengths)
     assert {len(text.split()) for text in texts} == {*range(lengths[0], lengths[1] + 1)}
-    assert topic_chain_log_prob(texts, words=lengths).isfinite().all()
-    links = set(synthetic._LINKS)
+    links = set(LINKS)
     assert [theme_of(text) for text in texts] == topics.tolist()
     for text, topic in zip(texts, topics.tolist(), strict=True):
         mine = set(text.split()) - links
@@ -233,11 +223,11 @@ def test_a_sentence_tells_its_topic_and_nothing_else(lengths):
 
 def test_words_follow_zipf():
     words = " ".join(topic_chain(20_000, seed=3)[0]).split()
-    links = set(synthetic._LINKS)
+    links = set(LINKS)
     kinds = ([w for w in words if w in links], [w for w in words if w not in links])
     for drawn, n, k in ((kinds[0], 20, 1), (kinds[1], 30, 8)):
         total = sum(1 / r for r in range(1, n + 1))
-        first = {synthetic._LINKS[0]} if k == 1 else {words[0] for words in THEMES.values()}
+        first = {LINKS[0]} if k == 1 else {words[0] for words in THEMES.values()}
         share = sum(w in first for w in drawn) / len(drawn)
         assert abs(share - 1 / total) < 4 * math.sqrt((1 - 1 / total) / total / len(drawn))
     # One word of n = 5 to 9 is the topic's for certain, two in five of the others are not.
@@ -252,81 +242,19 @@ def test_the_topic_of_undecided_sentences():
 
 
 @pytest.mark.parametrize(
-    ("order", "lengths"), [("stay", (5, 9)), ("cycle", (5, 9)), ("stay", (2, 4))]
-)
-def test_log_prob_of_a_text_is_that_of_the_recipe(order, lengths):
-    """Its mean is minus the entropy rate, known in closed form but for that of the mask."""
-    n, k, switch = 20_000, 4, 0.2
-    texts, topics = topic_chain(n, 5, n_topics=k, switch=switch, order=order, words=lengths)
-    found = topic_chain_log_prob(texts, k, switch, order, lengths)
-    steps = -(0.8 * math.log(0.8) + 0.2 * math.log(0.2 / 3))
-
-    def entropy(m):
-        p = 1 / torch.arange(1, m + 1).double()
-        p /= p.sum()
-        return float(-(p * p.log()).sum())
-
-    # The mask: m of n places are the topic's, each set of them with the same chance.
-    mask = places = 0.0
-    low, high = lengths
-    for length in range(low, high + 1):
-        for m in range(1, length + 1):
-            each = m / length * 0.6 ** (m - 1) * 0.4 ** (length - m)
-            share = math.comb(length, m) * each / (high - low + 1)
-            mask -= share * math.log(each)
-            places += share * m
-    words = places * entropy(30) + ((low + high) / 2 - places) * entropy(20)
-    expected = -(steps + math.log(high - low + 1) + mask + words)
-    assert abs(float(found[1:].mean()) - expected) < 4 * float(found.std()) / math.sqrt(n)
-    same = topics[1:] == (topics[:-1] + (order == "cycle")) % k
-    alone = torch.stack(
-        [topic_chain_log_prob([t], k, switch, order, lengths)[0] for t in texts[1:200]]
-    )
-    move = torch.where(same[:199], math.log(0.8), math.log(0.2 / 3))
-    torch.testing.assert_close(found[1:200] - alone, move.double() + math.log(k))
-
-
-def test_log_prob_of_other_texts_is_none():
-    good = topic_chain(1, n_topics=3)[0][0]
-    strange = ["", "zebra " + good, "the of and to a", "sea boat bread of and", good + " of" * 9]
-    found = topic_chain_log_prob([good, *strange, good], 3)
-    assert found[1:-1].tolist() == [-math.inf] * len(strange)
-    assert found[0] == found[-1] > -math.inf
-    assert topic_chain_log_prob(["snow ice of and to"], 3).isinf()  # of no topic of these three
-    assert topic_chain_log_prob(["sea sea sea sea sea", "bread bread bread bread bread"], 3, 0.0)[
-        1
-    ].isinf()
-
-
-def test_same_seed_same_text():
-    one, again, other = (topic_chain(50, s)[0] for s in (3, 3, 4))
-    assert one == again != other
-    assert topic_chain(2, 0)[0] == FIRST_CHAIN
-
-
-FIRST_CHAIN = [
-    "flute song verse piano drum violin",
-    "song a a flute verse guitar violin drum",
-]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        ((0, 0), "want n >= 1 and seed >= 0"),
-        ((3, -1), "want n >= 1 and seed >= 0"),
-        ((3, 0, 1), "want 2 <= n_topics <= 8"),
-        ((3, 0, 9), "want 2 <= n_topics <= 8"),
-        ((3, 0, 4, 1.5), "0 <= switch <= 1"),
-        ((3, 0, 4, 0.1, "random"), "'stay' or 'cycle'"),
-        ((3, 0, 4, 0.1, "stay", (0, 3)), "words from 1 upwards"),
-        ((3, 0, 4, 0.1, "stay", (4, 3)), "words from 1 upwards"),
+        ({"n_topics": 1}, "want 2 <= n_topics <= 8"),
+        ({"n_topics": 9}, "want 2 <= n_topics <= 8"),
+        ({"switch": 1.5}, "0 <= switch <= 1"),
+        ({"order": "random"}, "'stay' or 'cycle'"),
+        ({"words": (0, 3)}, "words from 1 upwards"),
+        ({"words": (4, 3)}, "words from 1 upwards"),
     ],
 )
-def test_topic_chains_check_their_arguments(arguments, message):
-    names = ("n", "seed", "n_topics", "switch", "order", "words")
+def test_topic_chains_check_their_arguments(options, message):
     with pytest.raises(ValueError, match=message):
-        topic_chain(**dict(zip(names, arguments, strict=False)))
+        topic_chain(3, **options)
 
 
 def test_information_checks_its_arguments():
@@ -344,8 +272,8 @@ def test_information_checks_its_arguments():
 )
 def test_mixtures_have_equal_round_parts_around_distinct_centres(name, m, sigma):
     n = 40_000
-    points, centres, said = gaussian_mixture_2d(name, n, seed=1)
-    assert said == sigma
+    points, centres, spread = gaussian_mixture_2d(name, n, seed=1)
+    assert spread == sigma
     assert points.shape == (n, 2)
     assert centres.shape == (m, 2)
     assert points.dtype == centres.dtype == torch.float32
@@ -397,14 +325,6 @@ def test_same_seed_same_points():
 FIRST_POINTS = torch.tensor([[-0.9629204, 0.0776457], [0.5936904, -0.6404295]])
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("nine", 5), "no mixture 'nine'; there are eight, ring, grid, spiral"),
-        (("eight", 0), "n=0, seed=0: want n >= 1 and seed >= 0"),
-        (("eight", 5, -1), "n=5, seed=-1: want"),
-    ],
-)
-def test_mixtures_check_their_arguments(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        gaussian_mixture_2d(*arguments)
+def test_an_unknown_mixture_is_refused():
+    with pytest.raises(ValueError, match="no mixture 'nine'; there are eight, ring, grid, spiral"):
+        gaussian_mixture_2d("nine", 5)

@@ -9,10 +9,11 @@ from dgm.nets.language_models import (
     AWDLSTM,
     Dropouts,
     TransformerLM,
+    continue_text,
     locked_dropout,
-    no_gain,
+    perplexity,
     plain_lstm,
-    window_length,
+    split_rows,
 )
 
 V = 17
@@ -24,7 +25,7 @@ def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def made(kind, dropouts=Dropouts(), seed=0):  # noqa: B008
+def make(kind, dropouts=Dropouts(), seed=0):  # noqa: B008
     torch.manual_seed(seed)
     if kind == "mixture":
         return AWDLSTM(V, 5, 8, 6, 3, 4, dropouts).double()
@@ -42,29 +43,19 @@ def log_probs(model, output):
     return flat.view(*output.shape[:2], -1)
 
 
-@pytest.mark.parametrize(
-    ("sizes", "count"),
-    [((10_000, 280, 960, 620), 21_500_620), ((33_278, 300, 1150, 650), 34_909_528)],
-)
-def test_published_sizes(sizes, count):
-    with torch.device("meta"):
-        model = AWDLSTM(*sizes)
-    assert sum(p.numel() for p in model.parameters()) == count
-
-
 @pytest.mark.parametrize("kind", KINDS)
 class TestEveryModel:
     def test_logits_know_nothing_of_what_comes_later(self, kind):
-        model, x = made(kind), tokens()
+        model, x = make(kind), tokens()
         changed = x.clone()
         changed[:, 5] = (x[:, 5] + 1) % V
-        one, other = (model.read(y).output for y in (x, changed))
-        torch.testing.assert_close(one[:, :5], other[:, :5], rtol=0, atol=0)
-        assert (one[:, 5:8] - other[:, 5:8]).abs().amax(-1).min() > 1e-6
+        first, other = (model.read(y).output for y in (x, changed))
+        torch.testing.assert_close(first[:, :5], other[:, :5], rtol=0, atol=0)
+        assert (first[:, 5:8] - other[:, 5:8]).abs().amax(-1).min() > 1e-6
 
     @pytest.mark.parametrize("window", [1, 3, 4, 12])
     def test_windows_equal_one_pass(self, kind, window):
-        model, x = made(kind), tokens()
+        model, x = make(kind), tokens()
         whole = model.read(x)
         state, outputs = None, []
         for part in x.split(window, 1):
@@ -75,15 +66,15 @@ class TestEveryModel:
         torch.testing.assert_close(state, whole.state, rtol=0, atol=1e-12)
 
     def test_steps_equal_one_pass(self, kind):
-        model, x = made(kind), tokens()
+        model, x = make(kind), tokens()
         expected = log_probs(model, model.read(x).output)
         state = model.start(3)
         for t in range(x.shape[1]):
-            found, state = model.step(x[:, t], state)
-            torch.testing.assert_close(found, expected[:, t])
+            result, state = model.step(x[:, t], state)
+            torch.testing.assert_close(result, expected[:, t])
 
     def test_loss_is_that_of_the_log_probabilities(self, kind):
-        model, x = made(kind), tokens()
+        model, x = make(kind), tokens()
         output = model.read(x[:, :-1]).output
         loss = model.loss(output, x[:, 1:])
         expected = -log_probs(model, output).gather(-1, x[:, 1:, None]).squeeze(-1)
@@ -96,11 +87,11 @@ class TestEveryModel:
         torch.testing.assert_close(some.tokens, expected.detach() * (weights != 0))
 
     def test_rows_do_not_meet(self, kind):
-        model, x = made(kind), tokens()
+        model, x = make(kind), tokens()
         torch.testing.assert_close(model.read(x[1:2]).output[0], model.read(x).output[1])
 
     def test_gradient_stops_where_a_window_starts(self, kind):
-        model, x = made(kind), tokens()
+        model, x = make(kind), tokens()
         state = model.read(x[:, :6]).state
         flat = [y for layer in state for y in (layer if isinstance(layer, tuple) else (layer,))]
         assert not any(y.requires_grad for y in flat)
@@ -108,7 +99,7 @@ class TestEveryModel:
         assert all(p.grad is not None for p in model.parameters())
 
     def test_dropout_comes_from_the_generator_alone(self, kind):
-        model, x = made(kind), tokens()
+        model, x = make(kind), tokens()
         assert torch.equal(model.read(x).output, model.eval().read(x).output)
         model.train()
         once = model.read(x, None, rng(1)).output
@@ -118,7 +109,7 @@ class TestEveryModel:
         assert not torch.equal(once, model.read(x).output)
 
     def test_layers_are_what_the_critic_reads(self, kind):
-        model, x = made(kind), tokens()
+        model, x = make(kind), tokens()
         reading = model.read(x, None, rng(1))
         assert sum(h.shape[-1] for h in reading.layers) == model.feature_width
         assert all(h.shape[:2] == x.shape for h in reading.layers)
@@ -129,7 +120,7 @@ class TestEveryModel:
 
 class TestAWDLSTM:
     def test_equals_stacked_lstms_without_dropout(self):
-        model, x = made("mixture"), tokens()
+        model, x = make("mixture"), tokens()
         h = model.embedding(x)
         for lstm in model.lstms:
             h, _ = lstm(h)
@@ -137,32 +128,32 @@ class TestAWDLSTM:
 
     def test_weight_drop_is_really_applied(self):
         """With all other dropout off two readings differ, from the second token on."""
-        model, x = made("mixture", NONE._replace(weight=0.5)), tokens()
+        model, x = make("mixture", NONE._replace(weight=0.5)), tokens()
         plain = model.read(x)
-        one, other = (model.read(x, None, rng(seed)) for seed in (1, 2))
-        torch.testing.assert_close(one.layers[0][:, 0], plain.layers[0][:, 0], rtol=0, atol=1e-15)
+        first, other = (model.read(x, None, rng(seed)) for seed in (1, 2))
+        torch.testing.assert_close(first.layers[0][:, 0], plain.layers[0][:, 0], rtol=0, atol=1e-15)
         for t in range(1, x.shape[1]):
-            assert not torch.allclose(one.output[:, t], other.output[:, t], atol=1e-9)
-        again = model.read(x, None, rng(1)).output
-        assert torch.equal(one.output, again)
+            assert not torch.allclose(first.output[:, t], other.output[:, t], atol=1e-9)
+        repeated = model.read(x, None, rng(1)).output
+        assert torch.equal(first.output, repeated)
 
     def test_dropped_weights_are_those_of_one_mask_a_reading(self):
-        model, x = made("mixture", NONE._replace(weight=0.5)), tokens()
-        found = model.read(x, None, rng(3)).layers[0]
+        model, x = make("mixture", NONE._replace(weight=0.5)), tokens()
+        result = model.read(x, None, rng(3)).layers[0]
         lstm, generator = model.lstms[0], rng(3)
         with torch.no_grad():
             w = lstm.weight_hh_l0
             w *= torch.empty_like(w).bernoulli_(0.5, generator=generator) / 0.5
-        torch.testing.assert_close(found, lstm(model.embedding(x))[0])
+        torch.testing.assert_close(result, lstm(model.embedding(x))[0])
 
     def test_weight_drop_lets_gradients_through_to_what_is_kept(self):
-        model, x = made("mixture", NONE._replace(weight=0.5)), tokens()
+        model, x = make("mixture", NONE._replace(weight=0.5)), tokens()
         model.read(x, None, rng(3)).output.sum().backward()
         gone = (model.lstms[2].weight_hh_l0.grad == 0).double().mean()
         assert 0.3 < gone < 0.7
 
     def test_masks_are_locked(self):
-        model = made("mixture", NONE._replace(output=0.5))
+        model = make("mixture", NONE._replace(output=0.5))
         with torch.no_grad():
             off = model.read(tokens(), None, rng(1)).output == 0
         assert (off == off[:, :1]).all()
@@ -170,7 +161,7 @@ class TestAWDLSTM:
         assert not (off[0] == off[1]).all()
 
     def test_embedding_dropout_hides_a_word_everywhere(self):
-        model = made("mixture", NONE._replace(embedding=0.5))
+        model = make("mixture", NONE._replace(embedding=0.5))
         with torch.no_grad():
             for lstm in model.lstms:  # without biases a state of 0 shows an input of 0
                 lstm.bias_ih_l0.zero_()
@@ -183,13 +174,13 @@ class TestAWDLSTM:
         assert torch.equal((twice == 0).all(2).all(1), gone)
 
     def test_a_plain_softmax_wants_matching_widths(self):
-        with pytest.raises(ValueError, match="as wide as the embedding"):
+        with pytest.raises(ValueError, match="must be as wide"):
             AWDLSTM(V, 5, 8, 6, experts=0)
         with pytest.raises(ValueError, match="layers"):
             AWDLSTM(V, 5, 8, 6, layers=0)
 
     def test_loss_wants_targets_of_the_same_shape(self):
-        model, x = made("plain"), tokens()
+        model, x = make("plain"), tokens()
         with pytest.raises(ValueError, match="want targets and weights"):
             model.loss(model.read(x).output, x[:, 1:])
 
@@ -205,7 +196,7 @@ class TestTransformer:
         assert (difference > 1e-9).nonzero().flatten().tolist() == [2, 3, 4, 5]
 
     def test_order_matters(self):
-        model, x = made("transformer"), tokens()
+        model, x = make("transformer"), tokens()
         swapped = x[:, [1, 0, *range(2, 12)]]
         assert not torch.allclose(model.read(x).output[:, 3], model.read(swapped).output[:, 3])
 
@@ -224,36 +215,69 @@ def test_locked_dropout_keeps_the_mean_and_one_mask_a_row():
     assert locked_dropout(x, 0.3, None) is x
 
 
-def test_window_lengths():
-    generator = rng()
-    drawn = torch.tensor([window_length(generator, 70) for _ in range(4000)]).double()
-    near = drawn > 52.5
-    share = 1 - near.double().mean()
-    assert abs(float(share) - 0.05) < 4 * math.sqrt(0.0475 / 4000) + 0.001
-    assert abs(float(drawn[near].mean()) - 70) < 4 * 5 / math.sqrt(3700)
-    assert abs(float(drawn[near].std()) - 5) < 0.4
-    assert abs(float(drawn[~near].mean()) - 35) < 2
-    assert min(window_length(generator, 8) for _ in range(200)) == 5
-    assert max(window_length(generator, 70, most=72) for _ in range(200)) == 72
-    with pytest.raises(ValueError, match="want 1 <= least <= most"):
-        window_length(generator, 70, most=3)
+def test_rows_are_consecutive_and_share_their_ends():
+    stream = torch.tensor([2, 5, 6, 2, 2, 7, 2])
+    assert split_rows(stream, 2).tolist() == [[2, 5, 6, 2], [2, 2, 7, 2]]
+    assert split_rows(stream, 4).tolist() == [[2, 5], [5, 6], [6, 2], [2, 2]]
+    for rows in (7, 0):
+        with pytest.raises(ValueError, match="a text"):
+            split_rows(stream, rows)
 
 
-class TestNoGain:
-    def test_compares_with_the_best_before_the_last_few(self):
-        falling = [5.0, 4.0, 3.0, 2.0]
-        assert not no_gain(falling, 1)
-        assert no_gain([3.0, 4.0, 5.0, 3.5], 2)  # the best but for the last two before it was 3
-        assert not no_gain([3.0, 4.0, 5.0, 2.5], 2)
-        assert not no_gain([4.0, 3.0, 5.0, 3.5], 2)  # here it was 4
-        assert not no_gain([3.0, 3.0, 3.0, 3.0], 2)  # as good is not worse
+class TestPerplexity:
+    def test_of_a_uniform_model_is_the_vocabulary(self):
+        model = plain_lstm(V, 4)
+        model.embedding.weight.data.zero_()
+        value = perplexity(model, tokens(1, 60)[0], window=7)
+        assert value.perplexity == pytest.approx(V, rel=1e-5)
+        assert value.nll == pytest.approx(math.log(V), abs=1e-6)
+        assert value.tokens == 59
 
-    def test_waits_for_enough_losses(self):
-        for n in range(1, 12):
-            assert not no_gain([1.0, *[2.0] * (n - 1)], 10)
-        assert no_gain([1.0, *[2.0] * 11], 10)
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_windows_equal_one_pass(self, kind):
+        """Also where the last window is short, and where a window is longer than the text."""
+        model, stream = make(kind), tokens(1, 54)[0]
+        whole = model.loss(model.read(stream[None, :-1]).output, stream[None, 1:]).tokens
+        for window in (1, 10, 53, 54, 1000):
+            value = perplexity(model, stream, window=window)
+            assert value.nll == pytest.approx(float(whole.mean()), abs=1e-10)
+            assert value.tokens == 53
 
-    @pytest.mark.parametrize("losses", [[1.0, math.nan], [math.inf]])
-    def test_refuses_losses_that_are_not_finite(self, losses):
-        with pytest.raises(ValueError, match="finite losses"):
-            no_gain(losses, 1)
+    def test_rows_are_texts_side_by_side(self):
+        model, stream = make("mixture"), tokens(1, 33)[0]
+        value = perplexity(model, stream, window=5, rows=3)
+        parts = [stream[:11], stream[10:21], stream[20:31]]
+        expected = sum(perplexity(model, part).nll for part in parts) / 3
+        assert value.nll == pytest.approx(expected, abs=1e-10)
+        assert value.tokens == 30
+
+    @pytest.mark.parametrize(("n", "window", "rows"), [(1, 5, 1), (5, 0, 1), (5, 5, 5)])
+    def test_checks_its_arguments(self, n, window, rows):
+        with pytest.raises(ValueError, match=r"a text|window must"):
+            perplexity(make("plain"), torch.arange(n), window=window, rows=rows)
+
+
+class TestContinuedText:
+    def test_is_drawn_from_the_model_s_own_law(self):
+        model, n = plain_lstm(5, 4).double(), 20_000
+        model.head.bias.data = torch.randn(5, generator=rng(), dtype=torch.float64)
+        text = continue_text(model, torch.tensor([[1, 2]]).repeat(n, 1), 2, rng(), temperature=0.5)
+        assert text.shape == (n, 2)
+        with torch.no_grad():
+            log_p, _ = model.step(torch.tensor([2]), model.read(torch.tensor([[1]])).state)
+        share = torch.bincount(text[:, 0], minlength=5).double() / n
+        expected = (log_p[0] / 0.5).softmax(0)
+        assert ((share - expected).abs() < 4 * (expected / n).sqrt()).all()
+
+    def test_same_generator_same_text(self):
+        model, opening = make("mixture"), torch.tensor([[2]])
+        first, second, other = (continue_text(model, opening, 30, rng(s)) for s in (1, 1, 2))
+        assert torch.equal(first, second)
+        assert not torch.equal(first, other)
+
+    def test_an_empty_opening_is_refused_with_what_to_give(self):
+        for opening in (torch.zeros(1, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64)):
+            with pytest.raises(ValueError, match="give the marker that ends a sentence"):
+                continue_text(make("plain"), opening, 5, rng())
+        with pytest.raises(ValueError, match="want >= 1 and > 0"):
+            continue_text(make("plain"), torch.tensor([[1]]), 5, rng(), temperature=0.0)

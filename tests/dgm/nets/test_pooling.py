@@ -1,9 +1,10 @@
-"""Pooling against the loop, and its gradients."""
+"""Pooling against the loop, its gradients, and its temperature from the maximum to the mean."""
 
 import math
 
 import pytest
 import torch
+from torch.nn.functional import one_hot
 
 from dgm.nets.pooling import KINDS, pool
 
@@ -37,28 +38,48 @@ def test_equals_the_loop(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_padding_changes_no_bit_even_where_all_states_are_negative(kind):
+    h = -states().abs().float() - 0.1
+    mask = torch.tensor([4, 3, 1, 2])[:, None] > torch.arange(4)
+    pooled = pool(h, mask, kind)
+    exact = 0 if kind in ("last", "max", "absmax") else 1e-6
+    for i, n in enumerate(mask.sum(1)):
+        alone = pool(h[i : i + 1, :n], None, kind)[0]
+        torch.testing.assert_close(pooled[i], alone, rtol=0, atol=exact)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("temperature", [None, 1e-3])
 @pytest.mark.parametrize("hidden", [math.nan, math.inf, -math.inf, 1e300])
-def test_what_is_masked_is_never_read(kind, hidden):
+def test_what_is_masked_is_never_read(kind, temperature, hidden):
+    options = {"temperature": temperature if kind == "logsumexp" else None}
     h = states().masked_fill(~MASK[..., None], hidden).requires_grad_(True)
-    pooled = pool(h, MASK, kind)
-    torch.testing.assert_close(pooled, pool(states(), MASK, kind))
+    pooled = pool(h, MASK, kind, **options)
+    torch.testing.assert_close(pooled, pool(states(), MASK, kind, **options))
     pooled.sum().backward()
     assert torch.isfinite(h.grad).all()
     assert not h.grad[~MASK].any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_large_values_do_not_overflow(kind):
-    h = torch.full((2, 4, 3), 6e4, dtype=torch.float16)
-    pooled = pool(h, None, kind)
-    assert pooled.dtype == torch.float16
-    assert torch.equal(pooled, h[:, 0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_keeps_its_type_and_does_not_overflow(kind, dtype):
+    h = torch.full((2, 4, 3), 6e4, dtype=dtype)
+    assert torch.equal(pool(h, None, kind), h[:, 0])
+    assert pool(h, None, kind).dtype == dtype
 
 
-def test_one_token_is_the_same_for_all_kinds():
+@pytest.mark.parametrize("kind", KINDS)
+def test_constant_states_are_all_their_summaries(kind):
+    h = states()[:, :1].expand(-1, 4, -1)
+    options = {"temperature": 0.3 if kind == "logsumexp" else None}
+    torch.testing.assert_close(pool(h, MASK, kind, **options), h[:, 0])
+
+
+@pytest.mark.parametrize("kind", KINDS[1:])
+def test_order_of_states_does_not_matter(kind):
     h = states()
-    for kind in KINDS:
-        torch.testing.assert_close(pool(h, MASK, kind)[2], h[2, 0])
+    torch.testing.assert_close(pool(h[:, [3, 0, 1, 2]], None, kind), pool(h, None, kind))
 
 
 def test_order_of_minimum_mean_and_maximum():
@@ -67,35 +88,65 @@ def test_order_of_minimum_mean_and_maximum():
     assert (low <= mean).all()
     assert (mean <= high).all()
     assert (mean < high)[0].all()
+    tops = torch.stack([pool(h[:, :t], None, "max") for t in range(1, 5)])
+    assert (tops.diff(dim=0) >= 0).all(), "a new token never lowers a maximum"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_are_exact(kind):
+    mask = torch.tensor([[True, True, False, True], [True, False, False, False]])
+    h = states()[:2, :, :3].requires_grad_(True)
+    assert torch.autograd.gradcheck(lambda x: pool(x, mask, kind), h)
+    (gradient,) = torch.autograd.grad(pool(h, mask, kind).sum(), h)
+    assert not gradient[~mask].any()
+    torch.testing.assert_close(gradient.sum(1), torch.ones(2, 3, dtype=torch.float64))
+    shown = h.detach().masked_fill(~mask[..., None], -math.inf)
+    expected = {
+        "last": one_hot(torch.tensor([[3] * 3, [0] * 3]), 4).movedim(-1, 1),
+        "max": one_hot(shown.argmax(1), 4).movedim(-1, 1),
+        "absmax": one_hot((h * mask[..., None]).abs().argmax(1), 4).movedim(-1, 1),
+        "mean": (mask / mask.sum(1, keepdim=True))[..., None].expand(-1, -1, 3),
+        "logsumexp": shown.softmax(1),
+    }
+    torch.testing.assert_close(gradient, expected[kind].double())
+
+
+def test_temperature_is_the_formula_and_its_gradient_is_exact():
+    h = states().requires_grad_(True)
+    pooled = pool(h, MASK, "logsumexp", temperature=0.7)
+    for i in range(4):
+        row = 0.7 * (h[i][MASK[i]] / 0.7).exp().mean(0).log()
+        torch.testing.assert_close(pooled[i], row)
+    assert torch.autograd.gradcheck(lambda x: pool(x, MASK, "logsumexp", temperature=0.7), h)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_temperature_goes_from_max_to_mean(dtype):
+    h, mask = states().to(dtype), MASK
+    mean, top = (pool(h, mask, kind) for kind in ("mean", "max"))
+    coldest, hottest = (pool(h, mask, "logsumexp", temperature=t) for t in (1e-6, 1e6))
+    torch.testing.assert_close(coldest, top, rtol=0, atol=1e-4)
+    torch.testing.assert_close(hottest, mean, rtol=0, atol=1e-5)
+    steps = [0.01, 0.1, 0.5, 2.0, 10.0]
+    between = torch.stack([pool(h, mask, "logsumexp", temperature=t)[:2] for t in steps])
+    assert (between.diff(dim=0) < 0).all()
+    assert (between > mean[:2]).all()
+    assert (between[1:] < top[:2]).all()
 
 
 @pytest.mark.parametrize(
-    ("kind", "share"), [("mean", [0.5, 0.5]), ("max", [0, 1]), ("last", [0, 1]), ("absmax", [1, 0])]
-)
-def test_gradients(kind, share):
-    h = torch.tensor([[[-3.0], [2.0], [9.0]]], requires_grad=True)
-    pool(h, torch.tensor([[True, True, False]]), kind).sum().backward()
-    assert h.grad.flatten().tolist() == [*share, 0]
-
-
-def test_half_precision_stays_finite():
-    h = states().bfloat16().masked_fill(~MASK[..., None], math.nan)
-    for kind in KINDS:
-        pooled = pool(h, MASK, kind)
-        assert pooled.dtype == torch.bfloat16
-        assert torch.isfinite(pooled).all()
-
-
-@pytest.mark.parametrize(
-    ("h", "mask", "kind", "message"),
+    ("h", "mask", "kind", "temperature", "message"),
     [
-        (states(), MASK, "median", "kind"),
-        (states(), MASK.clone().index_fill_(0, torch.tensor([1]), False), "mean", "rows \\[1\\]"),
-        (states(), MASK.float(), "mean", "bool"),
-        (states(), MASK[:, :3], "mean", "bool"),
-        (states()[0], MASK, "mean", "h must be"),
+        (states(), MASK, "median", None, "kind"),
+        (states(), MASK & (torch.arange(4) != 1)[:, None], "mean", None, r"rows \[1\]"),
+        (states(), MASK.float(), "mean", None, "bool"),
+        (states(), MASK[:, :3], "mean", None, "bool"),
+        (states()[0], MASK, "mean", None, "h must be"),
+        (states(), MASK, "logsumexp", 0.0, "temperature"),
+        (states(), MASK, "logsumexp", math.inf, "temperature"),
+        (states(), MASK, "max", 1.0, "temperature"),
     ],
 )
-def test_refuses(h, mask, kind, message):
+def test_refuses(h, mask, kind, temperature, message):
     with pytest.raises(ValueError, match=message):
-        pool(h, mask, kind)
+        pool(h, mask, kind, temperature=temperature)

@@ -38,26 +38,26 @@ def test_padding_changes_nothing(pooling, bidirectional):
     model = vae(pooling=pooling, bidirectional=bidirectional)
     tokens, lengths = padded()
     mu, logvar = model.posterior(tokens, lengths)
-    values = model.log_likelihood(tokens, lengths, mu)
+    values = -model.decoder.nll(tokens, lengths, mu)
     assert (values < 0).all()
     for i, n in enumerate(lengths.tolist()):
         alone = model.posterior(tokens[i : i + 1, :n])
         torch.testing.assert_close(mu[i], alone[0][0])
         torch.testing.assert_close(logvar[i], alone[1][0])
         torch.testing.assert_close(
-            values[i], model.log_likelihood(tokens[i : i + 1, :n], None, mu[i : i + 1])[0]
+            values[i], -model.decoder.nll(tokens[i : i + 1, :n], None, mu[i : i + 1])[0]
         )
 
 
 def test_objective_is_the_sum_of_its_terms():
-    model, tokens = vae(), batch()
-    terms = text_vae_objective(model, tokens, None, 0.35, rng(3), dropout=False)
+    model, tokens = vae(dropout=0.0), batch()
+    terms = text_vae_objective(model, tokens, None, 0.35, rng(3))
     torch.testing.assert_close(terms.value, terms.reconstruction + 0.35 * terms.kl)
     mu, logvar = model.posterior(tokens)
     torch.testing.assert_close(terms.kl, gaussian_kl(mu, logvar))
     noise = torch.randn(mu.shape, generator=rng(3), dtype=mu.dtype)
     z = mu + (0.5 * logvar).exp() * noise
-    torch.testing.assert_close(terms.reconstruction, -model.log_likelihood(tokens, None, z))
+    torch.testing.assert_close(terms.reconstruction, model.decoder.nll(tokens, None, z))
 
 
 def test_noise_and_dropout_come_from_the_generator():
@@ -67,7 +67,7 @@ def test_noise_and_dropout_come_from_the_generator():
     )
     assert torch.equal(one, again)
     assert not torch.equal(one, other)
-    dry = text_vae_objective(model, tokens, None, 1.0, rng(1), dropout=False).value
+    dry = text_vae_objective(vae(dropout=0.0), tokens, None, 1.0, rng(1)).value
     assert not torch.equal(one, dry)
 
 
@@ -111,7 +111,7 @@ def test_learns_to_carry_the_sentence_in_its_code():
         optimizer.step()
     with torch.no_grad():
         mu, _ = model.posterior(tokens)
-        own = model.log_likelihood(tokens, None, mu)
-        other = model.log_likelihood(tokens, None, mu.roll(1, 0))[(word != word.roll(1, 0))[:, 0]]
+        own = -model.decoder.nll(tokens, None, mu)
+        other = -model.decoder.nll(tokens, None, mu.roll(1, 0))[(word != word.roll(1, 0))[:, 0]]
     assert float(own.mean()) > -0.5
     assert float(other.mean()) < -3

@@ -1,91 +1,171 @@
-"""What all papers' objectives have in common."""
+"""What all models and all papers' objectives have in common."""
 
+import importlib
 import math
+import pkgutil
+from collections import namedtuple
 from functools import partial
-from typing import NamedTuple
 
 import pytest
 import torch
+from torch import nn
 
-from dgm import steering
+from dgm import checkpoint, nets, papers, steering
 from dgm.data.text import Vocabulary, sentence_features
+from dgm.nets.conv import dcgan_discriminator, dcgan_generator
 from dgm.nets.language_models import AWDLSTM, TiedHead, TransformerLM
 from dgm.nets.lstm import LanguageModel, sequence_nll, token_nll_in_blocks
 from dgm.nets.pooling import KINDS, pool
 from dgm.nets.text_cnn import TextCNN
 from dgm.nets.text_vae import TextVAE, text_vae_objective
-from dgm.papers import (
-    bre_gan,
-    controllable_text_vae,
-    mutual_information_lm,
-    pooling_vae,
-    rate_distortion,
-)
+from dgm.papers import bre_gan, controllable_text_vae, pooling_vae, rate_distortion
+from dgm.papers import mutual_information_lm as information
 from dgm.papers import variational_hyper_rnn as hyper
 from dgm.sampling.particles import particle_bound
 
 LENGTHS = torch.tensor([3, 6, 4, 5])
 WIDTH, WORDS = 6, 20
+Total = namedtuple("Total", ["value"])  # the state of some particles
 INSIDE = torch.arange(WIDTH) < LENGTHS[:, None]
+EMISSIONS = ("gaussian", "bernoulli")
+VOCABULARY = Vocabulary([f"w{i}" for i in range(12)], 2, mask=True)
+SENTENCES = [" ".join(f"w{i + k}" for k in range(5)) for i in range(6)]
 
 
 def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def gradients(value, leaves):
-    """Of a sum of float values, zeros where there is none."""
-    if not value.requires_grad:
-        return []
-    return torch.autograd.grad(value.sum(), leaves, allow_unused=True, materialize_grads=True)
-
-
-# Cases: padding (any number, or a token) -> a value, and the leaves of its gradient
-
-
-def frames(padding):
+def frames(padding=0.5):
     x = torch.rand(4, WIDTH, 3, generator=rng())
     return torch.where(INSIDE[..., None], x, padding)
 
 
-def tokens(padding):
+def tokens(padding=0):
     words = torch.randint(4, WORDS, (4, WIDTH), generator=rng())
     words[:, 0] = 1
     return torch.where(INSIDE, words, padding)
 
 
-class Total(NamedTuple):
-    value: torch.Tensor
+# Models, by name; `outputs` are those of some rows, without noise except that of particles
+
+MODELS = {
+    "image-vae": lambda: rate_distortion.ImageVAE(3, 2, [6, 6]),
+    "text-vae": lambda: TextVAE(WORDS, 5, 6, 3),
+    "text-vae-last": lambda: TextVAE(WORDS, 5, 6, 3, bidirectional=False, pooling="last"),
+    "language-model": lambda: LanguageModel(WORDS, 5, 6),
+    "text-cnn": lambda: TextCNN(WORDS, 5, 4),
+    "controllable": lambda: controllable_text_vae.ControllableTextVAE(
+        WORDS, None, embedding=5, hidden=6, structured_dim=4, residual_dim=3, decoder_embedding=5
+    ),
+    "lstm": lambda: AWDLSTM(WORDS, 6, 7, 8, layers=2, experts=2),
+    "transformer": lambda: TransformerLM(WORDS, 8, layers=1, heads=2),
+    "critic": lambda: information.SegmentCritic(3, hidden=6),
+    "steering": lambda: steering.SteeringModel(
+        VOCABULARY, embedding=12, hidden=20, context=16, voters=14, latent_dim=6
+    ),
+    "toy-generator": bre_gan.toy_generator,
+    "toy-discriminator": bre_gan.toy_discriminator,
+    "dcgan-generator": lambda: dcgan_generator(3, (4, 4), (1, 8)),
+    "dcgan-discriminator": lambda: dcgan_discriminator((4, 4, 4), (1, 8)),
+    "dcgan-spectral": lambda: dcgan_discriminator((4, 4, 4), (1, 8), norm="spectral"),
+    **{f"hyper-plain-{e}": partial(hyper.VariationalRNN, 3, 4, 8, e) for e in EMISSIONS},
+    **{f"hyper-hyper-{e}": partial(hyper.VariationalHyperRNN, 3, 4, 8, 5, e) for e in EMISSIONS},
+    **{
+        f"hyper-deterministic-{e}": partial(hyper.DeterministicHyperRNN, 3, 8, 4, e)
+        for e in EMISSIONS
+    },
+}
 
 
-def of_particles(padding, resample="always"):
+def build(name, seed=0):
+    torch.manual_seed(seed)
+    return MODELS[name]()
+
+
+def outputs(name, model, rows):
+    words, lengths, x = tokens()[rows], LENGTHS[rows], frames()[rows]
+    kind, short = name.partition("-")[0], words % 14
+    model.eval()
+    if kind in ("text", "controllable") and name != "text-cnn":
+        features = [model.features(words, lengths)] if kind == "controllable" else []
+        mu, logvar = model.posterior(words, lengths, *features)
+        return torch.cat([logvar, model.decoder.nll(words, lengths, mu)[:, None]], 1)
+    if kind == "steering":
+        read, memory = model.read(short[:, 1:]), model.remember(short[:, 1:])
+        logits, _ = model.decode(short, read.query, memory, model.start(read.query, memory))
+        return torch.cat([read.p, logits.flatten(1)], 1)
+    if kind == "image":
+        mu, logvar = model.posterior(x[:, 0])
+        return torch.cat([logvar, model.decoder(mu), model.log_variance.expand(len(x), 1)], 1)
+    if kind in ("lstm", "transformer"):
+        return model.step(words[:, 1], model.start(len(words)))[0]
+    if kind == "hyper":
+        return model(x, lengths) if "deterministic" in name else particles(model, x, lengths)
+    if name == "language-model":
+        return model.nll(words, lengths)
+    inputs = {
+        "text-cnn": [words, lengths],
+        "critic": [x[:, 0], x[:, 1]],
+        "dcgan-generator": [x[:, 0]],
+        "toy-generator": [x[:, 0, :2]],
+        "toy-discriminator": [x[:, 0, :2]],
+    }
+    return model(*inputs.get(name, [torch.rand(4, 1, 8, 8, generator=rng())[rows]]))
+
+
+def particles(model, x, lengths=LENGTHS):
+    return hyper.bound(model, x, lengths, 4, "ess", rng()).log_likelihood
+
+
+def test_every_module_of_the_library_is_among_the_models():
+    built = {type(part) for name in MODELS for part in build(name).modules()} | {TiedHead}
+    packages = ((nets, "dgm.nets."), (papers, "dgm.papers."))
+    names = [m.name for p, name in packages for m in pkgutil.iter_modules(p.__path__, name)]
+    modules = [steering, *map(importlib.import_module, names)]
+    members = [kind for m in modules for kind in vars(m).values() if isinstance(kind, type)]
+    classes = {k for k in members if issubclass(k, nn.Module) and k.__module__[:4] == "dgm."}
+    bases = {base for kind in classes for base in kind.__mro__[1:]}
+    assert len(classes) > 12
+    assert classes - built - bases == set()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_what_is_saved_and_loaded_computes_the_same(name, tmp_path):
+    model, other = build(name), build(name, seed=1)
+    expected = outputs(name, model, slice(0, 4))
+    assert not torch.equal(outputs(name, other, slice(0, 4)), expected)
+    checkpoint.save(tmp_path / "model.safetensors", dict(model.state_dict()))
+    other.load_state_dict(checkpoint.load(tmp_path / "model.safetensors"))
+    assert torch.equal(outputs(name, other, slice(0, 4)), expected)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_row_alone_is_what_it_is_in_a_batch(name):
+    model = build(name)
+    batch = outputs(name, model, slice(0, 4))
+    for row in range(4):
+        alone = outputs(name, model, slice(row, row + 1))
+        assert alone.isfinite().all()
+        if name.startswith(("hyper-plain", "hyper-hyper")):
+            assert alone.shape == batch[:1].shape  # its particles draw other noise
+        else:
+            torch.testing.assert_close(alone, batch[row : row + 1], rtol=1e-5, atol=1e-5)
+
+
+# Cases: padding (any number, or a token) -> a value, and the leaves of its gradient
+
+
+def of_particles(padding, resample):
     weight = torch.full((3,), 0.3, requires_grad=True)
 
     def step(state, x, t, generator):
         total = state.value + x @ weight + torch.randn(len(x), generator=generator)
         return Total(total), -total.square() + x.log() @ weight
 
-    def start(rows, generator):
-        return Total(torch.zeros(rows))
-
+    start = lambda rows, _: Total(torch.zeros(rows))  # noqa: E731
     result = particle_bound(start, step, frames(padding), LENGTHS, 5, resample, rng())
     return torch.cat([result.log_likelihood, result.ess.flatten()]), [weight]
-
-
-def of_sequence_model(padding, kind, emission="gaussian", compiled=False):
-    torch.manual_seed(0)
-    if kind == "deterministic":
-        model = hyper.DeterministicHyperRNN(3, 8, 4, emission)
-        return model(frames(padding), LENGTHS), list(model.parameters())
-    model = (
-        hyper.VariationalRNN(3, 4, 8, emission)
-        if kind == "plain"
-        else hyper.VariationalHyperRNN(3, 4, 8, 5, emission)
-    )
-    if kind == "evaluated":
-        return hyper.evaluate(model, frames(padding), LENGTHS, 4, "ess", rng()), []
-    result = hyper.bound(model, frames(padding), LENGTHS, 4, "ess", rng())
-    return result.log_likelihood, list(model.parameters())
 
 
 def of_pool(padding, kind, temperature=None):
@@ -96,85 +176,21 @@ def of_pool(padding, kind, temperature=None):
 def of_logits(padding):
     logits = torch.randn(4, WIDTH - 1, WORDS, generator=rng())
     logits = torch.where(INSIDE[:, 1:, None], logits, padding).requires_grad_()
-    return sequence_nll(logits, tokens(0), LENGTHS), [logits]
+    return sequence_nll(logits, tokens(), LENGTHS), [logits]
 
 
 def of_blocks(padding):
     torch.manual_seed(0)
-    head = torch.nn.Linear(3, WORDS)
-    return token_nll_in_blocks(head, frames(padding)[:, 1:], tokens(0), LENGTHS), []
+    head = nn.Linear(3, WORDS)
+    return token_nll_in_blocks(head, frames(padding)[:, 1:], tokens(), LENGTHS), []
 
 
 def of_tied_head(padding, experts):
     torch.manual_seed(0)
     head = TiedHead(WORDS, 3, 3, experts, 0.2)
     table = torch.randn(WORDS, 3, generator=rng(), requires_grad=True)
-    result = head.loss(table, frames(padding), tokens(0), INSIDE.float(), rng())
+    result = head.loss(table, frames(padding), tokens(), INSIDE.float(), rng())
     return torch.cat([result.total[None], result.tokens.flatten()]), [table, *head.parameters()]
-
-
-def of_text_vae(padding, objective, **options):
-    torch.manual_seed(0)
-    model = TextVAE(WORDS, 5, 6, 3, **options)
-    value = objective(model, tokens(padding), LENGTHS)
-    return value, list(model.parameters())
-
-
-def of_language_model(padding):
-    torch.manual_seed(0)
-    model = LanguageModel(WORDS, 5, 6)
-    return model.nll(tokens(padding), LENGTHS, rng()), list(model.parameters())
-
-
-def of_text_cnn(padding):
-    torch.manual_seed(0)
-    model = TextCNN(WORDS, 5, 4)
-    return model(tokens(padding), LENGTHS, rng()), list(model.parameters())
-
-
-def controllable():
-    torch.manual_seed(0)
-    return controllable_text_vae.ControllableTextVAE(
-        WORDS, None, embedding=5, hidden=6, structured_dim=4, residual_dim=3, decoder_embedding=5
-    )
-
-
-def of_controllable(padding):
-    model, words = controllable(), tokens(padding)
-    terms = controllable_text_vae.controllable_objective(
-        model, words, model.features(words, LENGTHS), rng(), lengths=LENGTHS, negatives=2
-    )
-    return terms.value, list(model.parameters())
-
-
-def of_transfer(padding):
-    result = controllable_text_vae.transfer(
-        controllable(), tokens(padding), LENGTHS, torch.tensor([1.0, 0.0, 0.0]), width=2
-    )
-    return torch.cat([result.tokens.flatten().double(), result.log_prob]), []
-
-
-def language_models(kind):
-    torch.manual_seed(0)
-    if kind == "lstm":
-        return AWDLSTM(WORDS, 6, 7, 8, layers=2, experts=2)
-    return TransformerLM(WORDS, 8, layers=1, heads=2)
-
-
-def of_bootstrap(padding, kind):
-    model = language_models(kind)
-    critic = mutual_information_lm.SegmentCritic(model.feature_width, hidden=6)
-    segments = mutual_information_lm.Segments(tokens(padding), LENGTHS)
-    draw = mutual_information_lm.draw_pairs(4, 4, rng())
-    terms = mutual_information_lm.bootstrap_objective(
-        model, critic, segments, draw, rng(), augmented_weight=0.3
-    )
-    return terms.value, [*model.parameters(), *critic.parameters()]
-
-
-def of_segment_features(padding):
-    segments = mutual_information_lm.Segments(tokens(padding), LENGTHS)
-    return mutual_information_lm.segment_features(language_models("lstm"), segments), []
 
 
 def of_sentence_features(padding):
@@ -185,56 +201,117 @@ def of_sentence_features(padding):
     return sentence_features(words, LENGTHS, vectors, weights), [vectors]
 
 
-def pooled(model, words, lengths):
-    return pooling_vae.pooling_objective(model, words, lengths, rng(), word_dropout_rate=0.3).value
+def of_model(padding, name, value, read):
+    model = build(name)
+    return value(model, read(padding)), list(model.parameters())
 
 
+def controlled(model, words):
+    return controllable_text_vae.controllable_objective(
+        model, words, model.features(words, LENGTHS), rng(), lengths=LENGTHS, negatives=2
+    ).value
+
+
+def transferred(model, words):
+    weights = torch.tensor([1.0, 0.0, 0.0])
+    result = controllable_text_vae.transfer(model, words, LENGTHS, weights, width=2)
+    return torch.cat([result.tokens.flatten().double(), result.log_prob])
+
+
+def bootstrapped(model, words, critic=None, augmented_weight=0.3):
+    torch.manual_seed(0)
+    critic = critic or information.SegmentCritic(model.feature_width, hidden=6)
+    segments = information.Segments(words, LENGTHS)
+    draw = information.draw_pairs(4, 4, rng())
+    return information.bootstrap_objective(
+        model, critic, segments, draw, rng(), augmented_weight=augmented_weight
+    ).value
+
+
+def steered(model, sentences, share):
+    words, targets = VOCABULARY.encode(sentences).tokens[:, 1:-1], torch.eye(3).repeat(2, 1)
+    return steering.steering_objective(model, words, targets, rng(), back_translated=share).loss()
+
+
+def elbo(model, words):
+    return text_vae_objective(model, words, LENGTHS, 1.0, rng()).value
+
+
+OF_FRAMES = {
+    **{
+        f"hyper-{kind}-{e}": (f"hyper-{kind}-{e}", value)
+        for kind, value in (
+            *(("plain", particles), ("hyper", particles)),
+            ("deterministic", lambda m, x: m(x, LENGTHS)),
+        )
+        for e in EMISSIONS
+    },
+    "image-vae": (
+        "image-vae",
+        lambda m, x: rate_distortion.vae_objective(m, x[:, 0], rng()).value,
+    ),
+    **{
+        f"evaluated-{e}": (
+            f"hyper-plain-{e}",
+            lambda m, x: hyper.evaluate(m, x, LENGTHS, 4, "ess", rng()),
+        )
+        for e in EMISSIONS
+    },
+}
+OF_WORDS = {
+    "elbo": ("text-vae", elbo),
+    "elbo-last": ("text-vae-last", elbo),
+    "pooling": (
+        "text-vae",
+        lambda m, x: pooling_vae.pooling_objective(m, x, LENGTHS, rng(), word_dropout_rate=0.3)[0],
+    ),
+    "influence": ("text-vae", lambda m, x: pooling_vae.influence(m, x, LENGTHS)),
+    "by-position": (
+        "text-vae",
+        lambda m, x: pooling_vae.reconstruction_by_position(m, x, LENGTHS, rng())[0],
+    ),
+    "marginal": (
+        "text-vae",
+        lambda m, x: pooling_vae.marginal_likelihood(m, x, LENGTHS, rng(), n_samples=3)[0],
+    ),
+    "language-model": ("language-model", lambda m, x: m.nll(x, LENGTHS, rng())),
+    "text-cnn": ("text-cnn", lambda m, x: m(x, LENGTHS, rng())),
+    "controllable": ("controllable", controlled),
+    "transfer": ("controllable", transferred),
+    "bootstrap-lstm": ("lstm", bootstrapped),
+    "bootstrap-transformer": ("transformer", bootstrapped),
+    "segment-features": (
+        "lstm",
+        lambda m, x: information.segment_features(m, information.Segments(x, LENGTHS)),
+    ),
+}
+OF_MODELS = {
+    name: partial(of_model, name=model, value=value, read=read)
+    for table, read in ((OF_FRAMES, frames), (OF_WORDS, tokens))
+    for name, (model, value) in table.items()
+}
 FLOATS = {
     **{f"particles-{r}": partial(of_particles, resample=r) for r in ("never", "ess", "always")},
-    **{
-        f"hyper-{kind}-{emission}": partial(of_sequence_model, kind=kind, emission=emission)
-        for kind in ("plain", "hyper", "deterministic", "evaluated")
-        for emission in ("gaussian", "bernoulli")
-    },
     **{f"pool-{kind}": partial(of_pool, kind=kind) for kind in KINDS},
     "pool-tau": partial(of_pool, kind="logsumexp", temperature=0.5),
     "logits": of_logits,
     "blocks": of_blocks,
     **{f"tied-head-{k}": partial(of_tied_head, experts=k) for k in (0, 2)},
+    **{name: OF_MODELS[name] for name in OF_FRAMES},
 }
 TOKENS = {
-    "text-vae": partial(
-        of_text_vae, objective=lambda m, x, n: text_vae_objective(m, x, n, 1.0, rng()).value
-    ),
-    "text-vae-forwards": partial(
-        of_text_vae,
-        objective=lambda m, x, n: text_vae_objective(m, x, n, 1.0, rng()).value,
-        bidirectional=False,
-        pooling="last",
-    ),
-    "pooling": partial(of_text_vae, objective=pooled),
-    "influence": partial(of_text_vae, objective=pooling_vae.influence),
-    "by-position": partial(
-        of_text_vae,
-        objective=lambda m, x, n: pooling_vae.reconstruction_by_position(m, x, n, rng()).nll,
-    ),
-    "marginal": partial(
-        of_text_vae,
-        objective=lambda m, x, n: (
-            pooling_vae.marginal_likelihood(m, x, n, rng(), n_samples=3).log_likelihood
-        ),
-    ),
-    "language-model": of_language_model,
-    "text-cnn": of_text_cnn,
-    "controllable": of_controllable,
-    "transfer": of_transfer,
-    "bootstrap-lstm": partial(of_bootstrap, kind="lstm"),
-    "bootstrap-transformer": partial(of_bootstrap, kind="transformer"),
-    "segment-features": of_segment_features,
+    **{name: OF_MODELS[name] for name in OF_WORDS},
     "sentence-features": of_sentence_features,
 }
 CASES = [(name, case, 0.5, bad) for name, case in FLOATS.items() for bad in (math.nan, math.inf)]
 CASES += [(name, case, 0, bad) for name, case in TOKENS.items() for bad in (-100, 5, 10**6)]
+
+
+def gradients(value, leaves):
+    """Of a sum of float values, zeros where there is none."""
+    if not value.requires_grad:
+        return []
+    return torch.autograd.grad(value.sum(), leaves, allow_unused=True, materialize_grads=True)
 
 
 @pytest.mark.parametrize(
@@ -255,120 +332,80 @@ def test_what_stands_behind_an_end_changes_neither_value_nor_gradient(case, clea
 # Objectives: -> a loss, and the parameters that it trains
 
 
-def images(autocast):
-    model = rate_distortion.ImageVAE(3, 2, [6, 6])
-    return rate_distortion.vae_objective(model, frames(0.5)[:, 0], rng()).value.mean(), model
-
-
-def networks(autocast, objective):
-    judge, maker = bre_gan.toy_discriminator(), bre_gan.toy_generator()
+def of_gan(autocast, objective):
+    judge, generator = build("toy-discriminator"), build("toy-generator")
     real = torch.randn(32, 2, generator=rng())
     with autocast():
-        fake = maker(torch.randn(32, 2, generator=rng(1)))
+        fake = generator(torch.randn(32, 2, generator=rng(1)))
         if objective == "generator":
-            return bre_gan.generator_objective(judge, fake), maker
+            return bre_gan.generator_objective(judge, fake), [*generator.parameters()]
         if objective == "features":
             # The real points go through the discriminator without gradient first.
             loss = bre_gan.feature_matching_objective(judge, real, fake)
-            return loss, [*maker.parameters(), *judge[:-1].parameters()]
+            return loss, [*generator.parameters(), *judge[:-1].parameters()]
         penalty = objective if objective != "bre" else None
         terms = bre_gan.discriminator_objective(judge, real, fake.float(), rng(), penalty=penalty)
-        return terms.value, judge
+        return terms.value, [*judge.parameters()]
 
 
-def bootstrap(autocast, kind, phase):
-    model = language_models(kind)
-    critic = mutual_information_lm.SegmentCritic(model.feature_width, hidden=6)
-    segments = mutual_information_lm.Segments(tokens(0), LENGTHS)
-    draw = mutual_information_lm.draw_pairs(4, 4, rng())
+def of_bootstrap(autocast, kind, phase):
+    model = build(kind)
+    critic = information.SegmentCritic(model.feature_width, hidden=6)
     with autocast():
-        likelihood = mutual_information_lm.likelihood_objective(model, tokens(0), None, rng())
-        terms = mutual_information_lm.bootstrap_objective(
-            model, critic, segments, draw, rng(), augmented_weight=0.3 * (phase - 1)
-        )
-        return likelihood.value + terms.value, [*model.parameters(), *critic.parameters()]
+        likelihood = information.likelihood_objective(model, tokens(), None, rng())
+        loss = bootstrapped(model, tokens(), critic, 0.3 * (phase - 1))
+        return likelihood.value + loss, [*model.parameters(), *critic.parameters()]
 
 
-def controlled(autocast):
-    model, words = controllable(), tokens(0)
+def of_value(autocast, name, value, read):
+    model = build(name)
     with autocast():
-        features = model.features(words, LENGTHS)
-        terms = controllable_text_vae.controllable_objective(
-            model, words, features, rng(), lengths=LENGTHS, negatives=2
-        )
-    return terms.value, model
-
-
-def steered(autocast, back_translated):
-    words = [f"w{i}" for i in range(12)]
-    vocabulary = Vocabulary(words, 2, mask=True)
-    model = steering.SteeringModel(
-        vocabulary, embedding=12, hidden=20, context=16, voters=14, latent_dim=6
-    )
-    sentences = [" ".join(words[i : i + 5]) for i in range(6)]
-    read = vocabulary.encode(sentences).tokens[:, 1:-1]
-    targets = torch.eye(3).repeat(2, 1)
-    with autocast():
-        terms = steering.steering_objective(
-            model, read, targets, rng(), back_translated=back_translated
-        )
-    return terms.loss(), model
-
-
-def sentences(autocast, objective):
-    model = TextVAE(WORDS, 5, 6, 3)
-    with autocast():
-        return objective(model, tokens(0), LENGTHS).mean(), model
-
-
-def sequences(autocast, kind, emission):
-    value, parameters = of_sequence_model(0.5, kind, emission)
-    return -value.mean(), parameters
+        return value(model, read()).mean(), [*model.parameters()]
 
 
 BF16 = partial(torch.autocast, "cpu", torch.bfloat16)
 FULL = partial(torch.autocast, "cpu", enabled=False)
-OBJECTIVES = {
-    "rate-distortion": (images, False),
+IN_FLOAT32 = {
+    name: partial(of_value, **OF_MODELS[name].keywords)
+    for name in sorted(OF_FRAMES.keys() & MODELS.keys())
+}
+IN_BOTH = {
     **{
-        f"bre-{name}": (partial(networks, objective=name), True)
+        f"bre-{name}": partial(of_gan, objective=name)
         for name in ("bre", "gradient", "r1", "generator", "features")
     },
     **{
-        f"bootstrap-{kind}-{phase}": (partial(bootstrap, kind=kind, phase=phase), True)
+        f"bootstrap-{kind}-{phase}": partial(of_bootstrap, kind=kind, phase=phase)
         for kind in ("lstm", "transformer")
         for phase in (1, 2)
     },
-    "controllable": (controlled, True),
     **{
-        f"steering-{share}": (partial(steered, back_translated=share), True) for share in (0.0, 0.5)
+        f"steering-{share}": partial(
+            of_value, name="steering", value=partial(steered, share=share), read=lambda: SENTENCES
+        )
+        for share in (0.0, 0.5)
     },
-    "text-vae": (
-        partial(sentences, objective=lambda m, x, n: text_vae_objective(m, x, n, 1.0, rng()).value),
-        True,
-    ),
-    "pooling": (partial(sentences, objective=pooled), True),
     **{
-        f"hyper-{kind}-{emission}": (partial(sequences, kind=kind, emission=emission), False)
-        for kind in ("plain", "hyper", "deterministic")
-        for emission in ("gaussian", "bernoulli")
+        name: partial(of_value, **TOKENS[name].keywords)
+        for name in ("elbo", "pooling", "controllable", "language-model", "text-cnn")
     },
 }
 
 
 @pytest.mark.parametrize(
     ("objective", "autocast"),
-    [(o, a) for o, narrow in OBJECTIVES.values() for a in ([FULL, BF16] if narrow else [FULL])],
-    ids=[
-        f"{name}-{precision}"
-        for name, (_, narrow) in OBJECTIVES.items()
-        for precision in (["float32", "bfloat16"] if narrow else ["float32"])
+    [
+        pytest.param(case, precision, id=f"{name}-{label}")
+        for label, precision, cases in (
+            ("float32", FULL, IN_FLOAT32 | IN_BOTH),
+            ("bfloat16", BF16, IN_BOTH),
+        )
+        for name, case in cases.items()
     ],
 )
 def test_every_parameter_of_an_objective_has_a_gradient(objective, autocast):
     torch.manual_seed(0)
-    loss, trained = objective(autocast)
-    parameters = trained if isinstance(trained, list) else list(trained.parameters())
+    loss, parameters = objective(autocast)
     given = torch.autograd.grad(loss, parameters, allow_unused=True)
     missing = [i for i, g in enumerate(given) if g is None or not g.isfinite().all() or not g.any()]
     assert not missing

@@ -39,7 +39,7 @@ def rescored(model, z, tokens):
 
 def test_width_one_is_greedy():
     model, z = decoder(), codes(20)
-    found = search(model, z, width=1, max_steps=9)
+    beams = search(model, z, width=1, max_steps=9)
     for i in range(20):
         state, last, words = model.start(z[i : i + 1]), 1, []
         while last != 2 and len(words) < 9:
@@ -47,8 +47,8 @@ def test_width_one_is_greedy():
             log_probs[:, [0, 1]] = -math.inf
             last = int(log_probs.argmax())
             words.append(last)
-        assert [w for w in found.tokens[i, 0].tolist() if w != 0] == words
-        assert bool(found.finished[i, 0]) == (last == 2)
+        assert [w for w in beams.tokens[i, 0].tolist() if w != 0] == words
+        assert bool(beams.finished[i, 0]) == (last == 2)
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4])
@@ -60,28 +60,28 @@ def test_large_width_is_exhaustive(steps):
             sequences.append((*words, 2))
             if length == steps:
                 sequences += [(*words, 3), (*words, 4)]
-    found = search(model, z, width=40, max_steps=steps)
+    beams = search(model, z, width=40, max_steps=steps)
     for i in range(3):
         exact = sorted(
             ((rescored(model, z[i], torch.tensor(s)), s) for s in sequences), reverse=True
         )
-        real = found.log_prob[i] > -math.inf
+        real = beams.log_prob[i] > -math.inf
         assert int(real.sum()) == len(sequences)
-        got = [tuple(w for w in t.tolist() if w != 0) for t in found.tokens[i][real]]
+        got = [tuple(w for w in t.tolist() if w != 0) for t in beams.tokens[i][real]]
         assert got == [s for _, s in exact]
-        assert found.log_prob[i][real].tolist() == pytest.approx([p for p, _ in exact])
+        assert beams.log_prob[i][real].tolist() == pytest.approx([p for p, _ in exact])
 
 
 def test_scores_are_the_log_probabilities_of_what_is_returned():
     model, z = decoder(sharpness=2.0), codes(10)
-    found = search(model, z, width=4, max_steps=8)
-    assert found.finished.any()
-    assert not found.finished.all()
+    beams = search(model, z, width=4, max_steps=8)
+    assert beams.finished.any()
+    assert not beams.finished.all()
     for i, k in itertools.product(range(10), range(4)):
-        assert float(found.log_prob[i, k]) == pytest.approx(
-            rescored(model, z[i], found.tokens[i, k])
+        assert float(beams.log_prob[i, k]) == pytest.approx(
+            rescored(model, z[i], beams.tokens[i, k])
         )
-    assert (found.log_prob.diff(dim=1) <= 0).all()
+    assert (beams.log_prob.diff(dim=1) <= 0).all()
 
 
 def test_wider_is_better_on_average():
@@ -118,36 +118,30 @@ def table(rows):
     return step
 
 
+def counted(rows, n=1, **options):
+    """The beams of a step whose log-probabilities depend on the position alone."""
+    step, state = table(rows), Counter(torch.zeros(n, dtype=torch.int64))
+    return beam_search(step, state, n, **options)
+
+
 class TestEnds:
     def test_unfinished_hypothesis_keeps_its_last_word(self):
-        step = table([[0, 0, 0.1, 0.9]] * 4)
-        found = beam_search(
-            step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=1, max_steps=4
-        )
-        assert found.tokens.tolist() == [[[3, 3, 3, 3]]]
-        assert not found.finished.any()
+        beams = counted([[0, 0, 0.1, 0.9]] * 4, width=1, max_steps=4)
+        assert beams.tokens.tolist() == [[[3, 3, 3, 3]]]
+        assert not beams.finished.any()
 
     def test_finished_hypothesis_stays_and_is_padded(self):
-        step = table([[0, 0, 0.6, 0.4], [0, 0, 0.1, 0.9], [0, 0, 0.9, 0.1]])
-        found = beam_search(
-            step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=2, max_steps=3
-        )
-        assert found.tokens.tolist() == [[[2, 0, 0], [3, 3, 2]]]
-        assert found.log_prob[0].exp().tolist() == pytest.approx([0.6, 0.4 * 0.9 * 0.9])
-
-    def test_length_power_prefers_longer_ones(self):
-        step = table([[0, 0, 0.6, 0.4], [0, 0, 0.1, 0.9], [0, 0, 0.9, 0.1]])
-        state = Counter(torch.zeros(1, dtype=torch.int64))
-        found = beam_search(step, state, 1, width=2, max_steps=3, length_power=1.0)
-        assert found.tokens[0, 0].tolist() == [3, 3, 2]
+        rows = [[0, 0, 0.6, 0.4], [0, 0, 0.1, 0.9], [0, 0, 0.9, 0.1]]
+        beams = counted(rows, width=2, max_steps=3)
+        assert beams.tokens.tolist() == [[[2, 0, 0], [3, 3, 2]]]
+        assert beams.log_prob[0].exp().tolist() == pytest.approx([0.6, 0.4 * 0.9 * 0.9])
 
     def test_forbidden_tokens_never_appear(self):
-        step = table([[0.3, 0.3, 0.1, 0.1, 0.2]] * 5)
-        state = Counter(torch.zeros(2, dtype=torch.int64))
-        found = beam_search(step, state, 2, width=3, max_steps=5, forbidden=(0, 1, 4))
-        words = found.tokens[0, 0].tolist()
-        assert set(found.tokens.unique().tolist()) <= {0, 2, 3}
-        assert words.index(2) == 0
+        beams = counted(
+            [[0.3, 0.3, 0.1, 0.1, 0.2]] * 5, 2, width=3, max_steps=5, forbidden=(0, 1, 4)
+        )
+        assert set(beams.tokens.unique().tolist()) <= {0, 2, 3}
+        assert beams.tokens[0, 0].tolist().index(2) == 0
 
     def test_the_tables_of_the_model_are_left_alone(self):
         rows = torch.tensor([[0.3, 0.3, 0.2, 0.2]]).log()
@@ -156,46 +150,33 @@ class TestEnds:
         assert torch.equal(rows, before)
 
     def test_where_nothing_is_possible_there_is_no_sequence(self):
-        step = table([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0]])
-        state = Counter(torch.zeros(2, dtype=torch.int64))
-        found = beam_search(step, state, 2, width=3, max_steps=2)
-        assert (found.log_prob == -math.inf).all()
-        assert not found.tokens.any()
-        assert not found.finished.any()
+        beams = counted([[0.5, 0.5, 0, 0], [0.5, 0.5, 0, 0]], 2, width=3, max_steps=2)
+        assert (beams.log_prob == -math.inf).all()
+        assert not beams.tokens.any()
+        assert not beams.finished.any()
 
     def test_a_dead_end_leaves_no_words(self):
-        step = table([[0, 0, 0.3, 0.7], [1, 0, 0, 0]])
-        found = beam_search(step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=2)
-        assert found.tokens[0].tolist() == [[2, 0], [0, 0]]
-        assert found.finished[0].tolist() == [True, False]
+        beams = counted([[0, 0, 0.3, 0.7], [1, 0, 0, 0]], width=2)
+        assert beams.tokens[0].tolist() == [[2, 0], [0, 0]]
+        assert beams.finished[0].tolist() == [True, False]
 
-    @pytest.mark.parametrize("value", [math.nan, math.inf, 3.0])
+    @pytest.mark.parametrize("value", [math.nan, math.inf, math.exp(3)])
     def test_log_probabilities_that_are_no_numbers_are_refused(self, value):
-        rows = torch.tensor([[0.0, 0.0, 0.2, 0.8]] * 3).log()
-        rows[1, 3] = value
-
-        def step(tokens, state):
-            return rows[state.read], Counter(state.read + 1)
-
+        rows = [[0.0, 0.0, 0.2, 0.8], [0.0, 0.0, 0.2, value]]
         with pytest.raises(ValueError, match=r"step 1 .*NaN.*\[0\]"):
-            beam_search(step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=1)
+            counted(rows, width=1)
 
     def test_what_follows_the_end_may_be_anything(self):
-        rows = torch.tensor([[0.0, 0.0, 1.0, 0.0], [math.nan] * 4, [math.nan] * 4]).log()
-
-        def step(tokens, state):
-            return rows[state.read], Counter(state.read + 1)
-
-        found = beam_search(step, Counter(torch.zeros(1, dtype=torch.int64)), 1, width=1)
-        assert found.tokens.tolist() == [[[2]]]
+        beams = counted([[0.0, 0.0, 1.0, 0.0], [math.nan] * 4], width=1)
+        assert beams.tokens.tolist() == [[[2]]]
 
 
 def test_state_may_have_layers():
     torch.manual_seed(0)
     model = LanguageModel(9, 4, 5, layers=2)
-    found = beam_search(model.step, model.start(3), 3, width=4, max_steps=6)
-    assert found.tokens.shape[:2] == (3, 4)
-    torch.testing.assert_close(found.log_prob[0], found.log_prob[1])
+    beams = beam_search(model.step, model.start(3), 3, width=4, max_steps=6)
+    assert beams.tokens.shape[:2] == (3, 4)
+    torch.testing.assert_close(beams.log_prob[0], beams.log_prob[1])
 
 
 @pytest.mark.parametrize(

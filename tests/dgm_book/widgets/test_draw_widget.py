@@ -1,5 +1,4 @@
 import json
-import re
 
 import numpy as np
 import pytest
@@ -24,44 +23,27 @@ def widget(**changes):
     return DrawADigit(**options | changes)
 
 
-def test_the_module_stands_alone():
-    assert not re.search(
-        r"^\s*import\b|\bimport\(|\bfetch\(|innerHTML|insertAdjacentHTML|https?://(?!www\.w3)",
-        DrawADigit._esm,
-        re.MULTILINE,
-    )
-    assert re.findall(r"^export .*", DrawADigit._esm, re.M) == ["export default { render };"]
-
-
 def test_it_is_small():
-    made = widget()
-    state = embed.dependency_state([made], drop_defaults=False)[made.model_id]
+    pad = widget()
+    state = embed.dependency_state([pad], drop_defaults=False)[pad.model_id]
     assert len(json.dumps(state, allow_nan=False)) - len(DrawADigit._css) < 65_000
 
 
-def test_the_mimebundle_has_a_small_poster_and_a_stable_text(mimebundle):
-    mimebundle(widget, 40_000)
-
-
 def test_it_starts_with_a_preset_and_keeps_what_the_page_sets():
-    made = widget(preset="7")
-    assert made.drawing == made.presets["7"]
-    assert widget().drawing == hand_drawn_rounded("0")
+    pad = widget(preset="7")
+    assert pad.drawing == pad.presets["7"]
+    assert widget().drawing == [[round(v, 3) for v in stroke] for stroke in hand_drawn()["0"]]
     chosen = {
         "drawing": [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5]],
         "seed": 7,
         "temperatures": 75,
         "curve": {"beta": [1.0], "rate": [2.0], "distortion": [3.0], "log_z": [-5.0]},
     }
-    made.set_state(chosen)
-    assert {name: getattr(made, name) for name in chosen} == chosen
-    assert made.image() is None
-    made.set_state({"pixels": memoryview(bytes(range(16)))})
-    np.testing.assert_allclose(made.image() * 255, np.arange(16).reshape(4, 4))
-
-
-def hand_drawn_rounded(name):
-    return [[round(v, 3) for v in stroke] for stroke in hand_drawn()[name]]
+    pad.set_state(chosen)
+    assert {name: getattr(pad, name) for name in chosen} == chosen
+    assert pad.image() is None
+    pad.set_state({"pixels": memoryview(bytes(range(16)))})
+    np.testing.assert_allclose(pad.image() * 255, np.arange(16).reshape(4, 4))
 
 
 def test_the_presets_are_the_ten_digits_and_one_thing_more():
@@ -91,11 +73,11 @@ def test_the_presets_are_the_ten_digits_and_one_thing_more():
     ],
 )
 def test_settings_out_of_range_are_refused(name, value):
-    made = widget()
-    before = getattr(made, name)
+    pad = widget()
+    before = getattr(pad, name)
     with pytest.raises((ValueError, TraitError)):
-        setattr(made, name, value)
-    assert getattr(made, name) == before
+        setattr(pad, name, value)
+    assert getattr(pad, name) == before
 
 
 @pytest.mark.parametrize(
@@ -106,27 +88,17 @@ def test_settings_out_of_range_are_refused(name, value):
         ({"presets": {}}, "no preset None"),
         ({"preset": "ten"}, "no preset 'ten'"),
         ({"presets": {"a": [[0, 0, 2, 0]]}}, "a stroke of 'a' should be x0, y0"),
-        ({"betas": [1.0]}, "two or more, ascending"),
-        ({"betas": [1.0, 1.0]}, "two or more, ascending"),
+        ({"betas": [1.0]}, "2 or more, ascending"),
+        ({"betas": [1.0, 1.0]}, "2 or more, ascending"),
         ({"betas": [0.0, 1.0]}, "above 0"),
-        ({"betas": [1.0, np.nan]}, "two or more"),
-        ({"temperatures": []}, "want at least 1, 2 and 1"),
-        ({"temperatures": [0]}, "want at least 1, 2 and 1"),
-        ({"chains": 1}, "want at least 1, 2 and 1"),
-        ({"leapfrogs": 0}, "want at least 1, 2 and 1"),
+        ({"betas": [1.0, np.nan]}, "2 or more"),
+        ({"temperatures": []}, "should be at least 1, 2 and 1"),
+        ({"temperatures": [0]}, "should be at least 1, 2 and 1"),
+        ({"chains": 1}, "should be at least 1, 2 and 1"),
+        ({"leapfrogs": 0}, "should be at least 1, 2 and 1"),
         ({"seed": 10_000}, "seed"),
     ],
 )
 def test_a_bad_widget_is_refused(changes, message):
     with pytest.raises((ValueError, TraitError), match=message):
         widget(**changes)
-
-
-def test_the_poster_draws_the_drawing_and_the_curve_that_the_page_found():
-    made = widget()
-    pad, axes = made.poster().axes
-    np.testing.assert_allclose(pad.lines[0].get_xydata().ravel(), made.drawing[0])
-    assert "interactive page" in axes.get_title()
-    made.curve = {"distortion": [3.0, 2.0], "rate": [1.0, 2.0]}
-    axes = made.poster().axes[1]
-    np.testing.assert_array_equal(axes.lines[0].get_xydata(), [[3, 1], [2, 2]])

@@ -1,3 +1,5 @@
+"""The page's language models, the storyteller and the quiz: what travels, and what is refused."""
+
 import itertools
 import json
 import math
@@ -8,17 +10,23 @@ import numpy as np
 import pytest
 import torch
 from ipywidgets import embed
+from quiz import count_right, information_at_least, wilson
 from traitlets import TraitError
 
-from dgm.data.synthetic import THEMES, theme_of, topic_chain
+from dgm.data.synthetic import THEMES
 from dgm.data.text import Vocabulary
 from dgm.nets.language_models import AWDLSTM, plain_lstm
-from dgm_book.widgets import LanguageWeights, NextSentenceQuiz, Storyteller, language_weights
-from dgm_book.widgets.language_weights import MOST_WORDS, TENSORS, rounded, uniform
-from dgm_book.widgets.sentence_quiz import information_at_least, wilson
+from dgm_book.widgets import (
+    BoundRace,
+    LanguageWeights,
+    NextSentenceQuiz,
+    RamlLottery,
+    Storyteller,
+)
+from dgm_book.widgets.language_weights import TENSORS, rounded
 from dgm_book.widgets.storyteller import words_of
 
-KNOWN_WORDS = Path(__file__).parent / "data" / "words.json"
+KNOWN_WORDS = Path(__file__).parents[2] / "dgm" / "data" / "words.json"
 WORDS = [word for words in THEMES.values() for word in words[:3]] + ["the", "of"]
 V, E = 4 + len(WORDS), 16
 ROWS = [[2], [2, 4, 9, 3], [7, 7, 2, 12, 29]]
@@ -26,43 +34,20 @@ NAMES = ("likelihood", "phase I")
 OPENINGS = ["the sea boat", "the oven"]
 
 
-def model(seed=0, made=None):
-    """Return a model whose weights are wide, and that ends a sentence now and then."""
-    made = made or plain_lstm(V, E)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.normal_(0, 0.5, generator=generator)
-        made.head.bias[2] += 2
-    return made.eval().requires_grad_(False)
-
-
-def arrays(**options):
-    return {name: value.numpy() for name, value in model(**options).state_dict().items()}
+def arrays(seed=0, model=None):
+    torch.manual_seed(seed)
+    state = (model or plain_lstm(V, E)).state_dict()
+    return {name: torch.randn(value.shape).numpy() / 2 for name, value in state.items()}
 
 
 def models():
-    return {name: arrays(seed=i) for i, name in enumerate(NAMES)}
-
-
-def loaded(name):
-    """Return the model with the weights that the page has."""
-    made = plain_lstm(V, E).eval()
-    made.load_state_dict({n: torch.from_numpy(a) for n, a in rounded(models())[name].items()})
-    return made
-
-
-@torch.no_grad()
-def after(made, row):
-    state = made.start(1)
-    for token in row:
-        log_probs, state = made.step(torch.tensor([token]), state)
-    return log_probs[0].numpy()
+    return {name: arrays(i) for i, name in enumerate(NAMES)}
 
 
 def golden():
-    told = {name: np.stack([after(loaded(name), row) for row in ROWS]) for name in NAMES}
-    return {"tokens": ROWS, "log_probs": told}
+    dice = np.random.default_rng(0)
+    log_probs = {name: dice.normal(size=(3, V)).astype("<f4") for name in NAMES}
+    return {"tokens": ROWS, "log_probs": log_probs}
 
 
 def weights(**changes):
@@ -71,8 +56,8 @@ def weights(**changes):
 
 def curves(**changes):
     line = {"mean": [1.3, 1.0], "low": [1.2, 0.9], "high": [1.4, 1.1]}
-    made = {"distances": [1, 2], "exact": [1.56, 1.2], "stay": 0.9}
-    return made | {"models": dict.fromkeys(NAMES, line)} | changes
+    base = {"distances": [1, 2], "exact": [1.56, 1.2], "stay": 0.9}
+    return base | {"models": dict.fromkeys(NAMES, line)} | changes
 
 
 def teller(**changes):
@@ -82,14 +67,13 @@ def teller(**changes):
 
 def question(i=0, answer=None, **changes):
     answer = i % 2 if answer is None else answer
-    made = {"sentence": f"sentence {i}", "options": [f"one {i}", f"two {i}"], "answer": answer}
-    return made | {"scores": {"a": [1.0, 0.0], "b": [0.5, 0.5]}} | changes
+    base = {"sentence": f"sentence {i}", "options": [f"one {i}", f"two {i}"], "answer": answer}
+    return base | {"scores": {"a": [1.0, 0.0], "b": [0.5, 0.5]}} | changes
 
 
 def quiz(questions=None, **options):
-    return NextSentenceQuiz(
-        [question(i) for i in range(5)] if questions is None else questions, **options
-    )
+    questions = [question(i) for i in range(5)] if questions is None else questions
+    return NextSentenceQuiz(questions, **options)
 
 
 # The weights
@@ -97,9 +81,9 @@ def quiz(questions=None, **options):
 
 def test_no_value_moves_by_more_than_half_a_step_of_its_row():
     for name, given in models().items():
-        kept = rounded(models())[name]
-        assert kept.keys() == given.keys() == set(TENSORS.values())
-        for key, values in kept.items():
+        page = rounded(models())[name]
+        assert page.keys() == given.keys() == set(TENSORS.values())
+        for key, values in page.items():
             wide = given[key]
             if wide.ndim == 1:
                 np.testing.assert_array_equal(values, wide)
@@ -110,88 +94,16 @@ def test_no_value_moves_by_more_than_half_a_step_of_its_row():
 
 
 def test_what_travels_is_what_was_rounded():
-    made = weights(golden=golden())
-    for described, (name, wanted) in zip(
-        made.header["models"], rounded(models()).items(), strict=True
-    ):
-        assert described["name"] == name
-        for key, t in described["tensors"].items():
-            kind = np.int8 if "scale" in t else "<f4"
-            array = np.frombuffer(made.data, kind, math.prod(t["shape"]), t["start"])
-            if "scale" in t:
-                scale = np.frombuffer(made.data, "<f4", t["shape"][0], t["scale"])
-                array = array.reshape(t["shape"]) * scale[:, None]
-            np.testing.assert_array_equal(array, wanted[TENSORS[key]])
-    assert made.header["golden"]["tokens"] == ROWS
-    for name, start in made.header["golden"]["log_probs"].items():
-        found = np.frombuffer(made.data, "<f4", 3 * V, start).reshape(3, V)
-        np.testing.assert_array_equal(found, golden()["log_probs"][name])
-
-
-def test_the_markers_are_the_vocabulary_s():
-    vocabulary = Vocabulary(WORDS)
-    made = weights()
-    assert made.tokens == vocabulary.tokens
-    assert made.encode(["the", "zorp"]) == [
-        vocabulary.end,
-        vocabulary.id("the"),
-        vocabulary.unknown,
-    ]
-    assert made.encode([]) == [vocabulary.end]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_python_s_model_is_pytorch_s(name):
-    made = weights()
-    for row, wanted in zip(ROWS, golden()["log_probs"][name], strict=True):
-        state = made.start(name)
-        for token in row:
-            log_probs, state = made.step(name, token, state)
-        np.testing.assert_allclose(log_probs, wanted, atol=2e-6)
-        assert np.ptp(wanted) > 2
-
-
-def test_a_place_s_number_is_its_own_and_even():
-    places = list(itertools.product((0, 1, 2, 77, 2**20 - 1), range(40), range(MOST_WORDS)))
-    found = np.array([uniform(*place) for place in places])
-    assert len(set(found)) == len(places)
-    assert found.min() >= 0
-    assert found.max() < 1
-    counts = np.histogram(found, 20, (0, 1))[0]
-    assert ((counts - 300) ** 2 / 300).sum() < 43.8  # the 99.9th percentile of chi-square(19)
-    assert abs(np.corrcoef(found[:-1], found[1:])[0, 1]) < 3 / math.sqrt(len(places))
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
-def test_words_are_drawn_by_their_shares(temperature, monkeypatch):
-    monkeypatch.setattr(language_weights, "MOST_WORDS", 1)
-    made, n = weights(), 1000
-    opening = [2, 4, 9]
-    shares = torch.softmax(
-        torch.from_numpy(after(loaded("phase I"), opening)) / temperature, 0
-    ).numpy()
-    counts = np.zeros(V)
-    for seed in range(n):
-        first = made.write("phase I", opening, 1, seed, temperature)[0]
-        counts[first[0] if first else 2] += 1
-    often = n * shares > 5
-    away = ((counts - n * shares) ** 2 / (n * shares))[often].sum()
-    assert away < often.sum() + 4 * math.sqrt(2 * often.sum())
-
-
-def test_a_cold_story_is_the_likeliest_and_a_long_sentence_is_cut():
-    made, reference = weights(), loaded("likelihood")
-    row = [2]
-    for sentence in made.write("likelihood", [2], 3, 5, 1e-4):
-        for token in sentence:
-            assert token == after(reference, row).argmax()
-            row.append(token)
-        if len(sentence) < MOST_WORDS:
-            assert after(reference, row).argmax() == 2
-            row.append(2)
-    endless = models()
-    endless["likelihood"]["head.bias"][2] = -1e4
-    assert [len(s) for s in weights(models=endless).write("likelihood", [2], 3, 0)] == [30] * 3
+    packed = weights(golden=golden())
+    assert packed.names == list(NAMES)
+    for model, expected in zip(packed.header["models"], rounded(models()).values(), strict=True):
+        for key, description in model["tensors"].items():
+            np.testing.assert_array_equal(packed.array(description), expected[TENSORS[key]])
+    assert packed.header["golden"]["tokens"] == ROWS
+    for name, start in packed.header["golden"]["log_probs"].items():
+        table = packed.array({"shape": (3, V), "start": start})
+        np.testing.assert_array_equal(table, golden()["log_probs"][name])
+    assert packed.header["words"].split() == Vocabulary(WORDS).words
 
 
 def test_the_book_s_models_fit_a_page_and_wider_ones_do_not():
@@ -199,8 +111,9 @@ def test_the_book_s_models_fit_a_page_and_wider_ones_do_not():
 
     def wide(size, width):
         shapes = [(size, width), *[(4 * width, width)] * 2, *[(4 * width,)] * 2, (size,)]
-        one = {n: dice.normal(size=s) for n, s in zip(TENSORS.values(), shapes, strict=True)}
-        return dict.fromkeys(NAMES, one), [f"w{i}" for i in range(size - 4)]
+        pairs = zip(TENSORS.values(), shapes, strict=True)
+        model = {name: dice.normal(size=shape) for name, shape in pairs}
+        return dict.fromkeys(NAMES, model), [f"w{i}" for i in range(size - 4)]
 
     assert len(LanguageWeights(*wide(264, 64)).data) < 120_000
     with pytest.raises(ValueError, match="a page holds at most 1500000"):
@@ -210,16 +123,11 @@ def test_the_book_s_models_fit_a_page_and_wider_ones_do_not():
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        (
-            "weight_ih",
-            np.zeros((4 * E, E + 1)),
-            r"weight_ih_l0 has shape \(64, 17\), want \(64, 16\)",
-        ),
-        ("weight_hh", np.zeros((4 * E + 4, E)), r"shape \(68, 16\), want \(64, 16\)"),
-        ("bias_hh", np.zeros(E), r"shape \(16,\), want \(64,\)"),
-        ("bias", np.zeros(V + 1), rf"head.bias has shape \({V + 1},\), want \({V},\)"),
+        ("weight_ih", np.zeros((4 * E, E + 1)), r"weight_ih_l0 has shape \(64, 17\), .*4E, E"),
+        ("bias_hh", np.zeros(E), r"shape \(16,\), should be \(4E\)"),
+        ("bias", np.zeros(V + 1), rf"head.bias has shape \({V + 1},\), should be \(V\)"),
         ("bias", np.full(V, np.inf), "values that are not finite"),
-        ("embedding", np.zeros(V), r"want \(V, E\)"),
+        ("embedding", np.zeros(V), r"should be \(V, E\)"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named(name, value, message):
@@ -230,7 +138,7 @@ def test_a_tensor_that_does_not_fit_is_named(name, value, message):
 
 
 def deep(**options):
-    return arrays(made=AWDLSTM(V, E, E, E, **options))
+    return arrays(model=AWDLSTM(V, E, E, E, **options))
 
 
 @pytest.mark.parametrize(
@@ -240,11 +148,11 @@ def deep(**options):
         ({"models": {"a": {}}}, "model 'a' lacks"),
         ({"models": {"a": deep(layers=2, experts=0)}}, "lstms.1.*want one LSTM layer"),
         ({"models": {"a": deep(layers=1, experts=2)}}, "head.latent.*a plain softmax"),
-        ({"models": {"a": arrays(), "b": arrays(made=plain_lstm(V + 1, E))}}, "numbers of words"),
+        ({"models": {"a": arrays(), "b": arrays(model=plain_lstm(V + 1, E))}}, f"V = {V}"),
         ({"words": WORDS[:-1]}, "25 words, but the embedding has rows for 26"),
         ({"words": [*WORDS[:-1], "the"]}, "comes twice"),
-        ({"golden": {"tokens": ROWS}}, "log_probs for each of"),
-        ({"golden": golden() | {"tokens": ROWS[:2]}}, rf"shape \(3, {V}\), want \(2, {V}\)"),
+        ({"golden": golden() | {"log_probs": {}}}, "golden log_probs lacks"),
+        ({"golden": golden() | {"tokens": ROWS[:2]}}, rf"shape \(3, {V}\), should be \(2, {V}\)"),
         ({"golden": golden() | {"tokens": [[], *ROWS[1:]]}}, "at least one"),
         ({"golden": golden() | {"tokens": [[V], *ROWS[1:]]}}, f"below {V}"),
         ({"limit": 100}, "a page holds at most 100"),
@@ -255,23 +163,15 @@ def test_weights_that_make_no_sense_are_refused(changes, message):
         weights(**changes)
 
 
-# What travels
-
-
-@pytest.mark.parametrize(("widget", "most"), [(Storyteller, 32_000), (NextSentenceQuiz, 24_000)])
-def test_each_module_stands_alone_and_is_small(widget, most):
+@pytest.mark.parametrize("widget", [BoundRace, NextSentenceQuiz, RamlLottery, Storyteller])
+def test_each_module_stands_alone_and_is_small(widget):
     assert not re.search(
         r"^\s*import\b|\bimport\(|\bfetch\(|innerHTML|insertAdjacentHTML|https?://(?!www\.w3)",
         widget._esm,
         re.MULTILINE,
     )
     assert re.findall(r"^export .*", widget._esm, re.M) == ["export default { render };"]
-    assert len(widget._esm.encode()) < most
-
-
-@pytest.mark.parametrize("make", [teller, quiz])
-def test_the_mimebundle_has_a_small_poster_and_a_stable_text(make, mimebundle):
-    mimebundle(make, 80_000)
+    assert len(widget._esm.encode()) < 32_000
 
 
 def test_a_widget_s_state_is_json():
@@ -282,49 +182,15 @@ def test_a_widget_s_state_is_json():
 # The storyteller
 
 
-def test_a_sentence_s_topic_is_that_of_theme_of():
-    widget = teller()
-    texts = topic_chain(300, 3, switch=0.5).texts
-    mixed = [f"{a} {b}" for a, b in itertools.pairwise(texts)]
-    found = [widget.topic(text) for text in [*texts, *mixed, "", "zorp the", "sea oven"]]
-    assert found == [theme_of(text) for text in [*texts, *mixed, "", "zorp the", "sea oven"]]
-    assert {-1, *range(8)} == set(found)
-
-
-def test_a_story_starts_with_its_opening_and_all_models_hear_the_same_numbers():
-    widget = teller(opening="The ZORP sea, of")
-    told = widget.story()
-    assert list(told) == list(NAMES)
-    assert all(
-        len(lines) == 12 and lines[0].startswith("the zorp sea of") for lines in told.values()
-    )
-    same = teller(weights=weights(models=dict.fromkeys(NAMES, arrays()))).story()
-    assert same["phase I"] == same["likelihood"] != told["likelihood"]
-    widget.seed = 1
-    assert widget.story() != told
-
-
-def test_an_empty_opening_is_the_start_of_a_text():
-    widget = teller(opening="")
-    ids = weights().write("phase I", [Vocabulary.end], 12, 0)
-    wanted = [" ".join(Vocabulary(WORDS).tokens[t] for t in sentence) for sentence in ids]
-    assert widget.story()["phase I"] == wanted
-
-
 def test_what_is_typed_becomes_words():
-    assert words_of(" The judge\u2019s sea-boat, (was) OLD... ") == [
-        "the",
-        "judge\u2019s",
-        "sea-boat",
-        "was",
-        "old",
-    ]
+    typed = " The judge\u2019s sea-boat, (was) OLD... "
+    assert words_of(typed) == ["the", "judge\u2019s", "sea-boat", "was", "old"]
     assert words_of(" <b>!? _ ") == ["b"]
     for words in json.loads(KNOWN_WORDS.read_text("utf-8")):
         assert words_of(words["typed"]) == words["words"].split()
 
 
-def test_the_storyteller_keeps_what_the_page_sets():
+def test_the_storyteller_has_what_the_page_sets():
     widget = teller(temperature=0.5)
     assert (widget.opening, widget.temperature, widget.seed) == (OPENINGS[0], 0.5, 0)
     chosen = {"opening": "the", "temperature": 1.5, "seed": 3, "written": {"phase I": ["the sea"]}}
@@ -361,10 +227,11 @@ def test_a_story_out_of_range_is_refused(name, value):
         ({"curves": curves(models={})}, "want those of the models"),
         (
             {"curves": curves(models={key: {"mean": [1, 2]} for key in NAMES})},
-            r"lacks \['high', 'low'\]",
+            r"lacks \['low', 'high'\]",
         ),
-        ({"curves": curves(distances=[2, 1])}, "ascend from above 0"),
-        ({"curves": curves(exact=[1, np.nan])}, "exact: want 2 finite values"),
+        ({"curves": curves(distances=[2, 1])}, "ascending"),
+        ({"curves": curves(distances=[0, 1])}, "above 0"),
+        ({"curves": curves(exact=[1, np.nan])}, "exact holds values that are not finite"),
         ({"curves": curves(stay=1.1)}, "a share from 0 to 1"),
     ],
 )
@@ -386,21 +253,12 @@ def test_wilson_s_ends_are_where_the_share_lies_as_far_as_it_may(right, n):
     assert low < high
 
 
-@pytest.mark.parametrize(("right", "n"), [(0, 0), (3, 2), (-1, 2)])
-def test_no_interval_without_answers(right, n):
-    with pytest.raises(ValueError, match="at least one answer"):
-        wilson(right, n)
-
-
 def test_what_a_share_tells_at_its_ends():
     assert information_at_least(0.5) == pytest.approx(0)
     assert information_at_least(0) == information_at_least(1) == pytest.approx(math.log(2))
     assert information_at_least(0.9) == pytest.approx(information_at_least(0.1))
-    assert information_at_least(0.9) == pytest.approx(
-        0.3680642
-    )  # of a fair bit, switched one time in ten
-    with pytest.raises(ValueError, match="want 0 to 1"):
-        information_at_least(1.1)
+    # Of a fair bit, switched one time in ten.
+    assert information_at_least(0.9) == pytest.approx(0.3680642)
 
 
 def mutual_information(table):
@@ -416,7 +274,7 @@ def test_a_share_tells_no_more_than_there_is(k, switch, chooser):
     """Over all first sentences, next and other topics, places and choices, exactly."""
     stay = np.full((k, k), switch / (k - 1))
     np.fill_diagonal(stay, 1 - switch)
-    told = np.zeros((2, 2))
+    table = np.zeros((2, 2))
     for x, real, other, y in itertools.product(range(k), range(k), range(k), range(2)):
         p = stay[x, real] / k / k / 2
         options = (real, other) if y == 0 else (other, real)
@@ -428,30 +286,30 @@ def test_a_share_tells_no_more_than_there_is(k, switch, chooser):
             "perverse": 1 - second,
             "deaf": 0.3,
         }[chooser]
-        told[y] += p * np.array([1 - second, second])
-    least, found = information_at_least(np.trace(told)), mutual_information(told)
-    assert told.sum() == pytest.approx(1)
-    assert least <= found + 1e-12
-    assert found <= mutual_information(stay / k) + 1e-12
-    assert found <= math.log(2)
+        table[y] += p * np.array([1 - second, second])
+    least, information = information_at_least(np.trace(table)), mutual_information(table)
+    assert table.sum() == pytest.approx(1)
+    assert least <= information + 1e-12
+    assert information <= mutual_information(stay / k) + 1e-12
+    assert information <= math.log(2)
     if chooser == "one-sided":
-        assert least < found
+        assert least < information
     else:  # errors do not depend on the choice, or there is nothing to tell
-        assert least == pytest.approx(found, abs=1e-12) or chooser == "deaf"
+        assert least == pytest.approx(information, abs=1e-12) or chooser == "deaf"
     if chooser == "best" and k == 8 and switch == 0.1:
         assert least > 0.2
 
 
 def test_the_tally_gives_half_for_a_tie_and_follows_the_first_question():
     widget = quiz([question(i, answer) for i, answer in enumerate((0, 1, 1))])
-    assert widget.right() == {"you": 0, "a": 0, "b": 0}
+    assert count_right(widget) == {"you": 0, "a": 0, "b": 0}
     widget.answers = [0, 1, 0]
-    assert widget.right() == {"you": 2, "a": 1, "b": 1.5}
+    assert count_right(widget) == {"you": 2, "a": 1, "b": 1.5}
     widget.answers, widget.first = [1, 1], 2
-    assert widget.right() == {"you": 1, "a": 1, "b": 1}
+    assert count_right(widget) == {"you": 1, "a": 1, "b": 1}
 
 
-def test_the_quiz_keeps_what_the_page_sets():
+def test_the_quiz_has_what_the_page_sets():
     widget = quiz()
     assert (widget.rounds, widget.critics, widget.answers, widget.first) == (5, ["a", "b"], [], 0)
     widget.set_state({"answers": [1, 0], "first": 3})
@@ -482,8 +340,8 @@ def test_a_quiz_out_of_range_is_refused(name, value):
         ([question(options=["a", " "])], {}, "none empty"),
         ([question(), question(answer=2)], {}, "question 1: answer is 2, want 0 or 1"),
         ([question(), question(scores={"a": [1, 2]})], {}, r"scores of \['a'\], want \['a', 'b'\]"),
-        ([question(scores={"a": [1, np.nan]})], {}, "two finite numbers"),
-        ([question(scores={"a": [1, 2, 3]})], {}, "two finite numbers"),
+        ([question(scores={"a": [1, np.nan]})], {}, "not finite"),
+        ([question(scores={"a": [1, 2, 3]})], {}, r"should be \(2\)"),
         ([question(scores={key: [1, 2] for key in "abcd"})], {}, "at most 3"),
         ([question(scores={"you": [1, 2]})], {}, "none named 'you'"),
     ],

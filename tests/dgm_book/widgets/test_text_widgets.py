@@ -34,7 +34,6 @@ def tensors(words=6, seed=0, **changes):
         "shift.weight": (E, C),
         "shift.bias": (E,),
         "logvar.weight": (E, C),
-        "logvar.bias": (E,),
         "initial.weight": (H, N + E),
         "initial.bias": (H,),
         "lstm.weight_ih_l0": (4 * H, E + N),
@@ -67,14 +66,9 @@ def text_weights(**changes):
 
 
 def steering(**changes):
-    dice = np.random.default_rng(1)
-    options = {
-        "weights": text_weights(),
-        "examples": EXAMPLES,
-        "points": dice.dirichlet([1, 1, 1], 30),
-        "point_labels": np.arange(30) % 2,
-    }
-    return SentenceSteering(**options | changes)
+    points = np.random.default_rng(1).dirichlet([1, 1, 1], 30)
+    options = {"points": points, "point_labels": np.arange(30) % 2} | changes
+    return SentenceSteering(**{"weights": text_weights(), "examples": EXAMPLES} | options)
 
 
 def switch(**changes):
@@ -82,7 +76,7 @@ def switch(**changes):
 
 
 def walk(**changes):
-    made = {
+    return {
         "label": "VAE",
         "axis": "standard deviations",
         "steps": [-1, 0, 2],
@@ -90,8 +84,7 @@ def walk(**changes):
         "log_mean": [[3, 1, 4], [2, 1, 5]],
         "mean_log": [[30, 10, 40], [20, 10, 50]],
         "original": {"log_mean": np.arange(2000.0), "mean_log": [1, 2]},
-    }
-    return made | changes
+    } | changes
 
 
 def cliff(**changes):
@@ -101,35 +94,23 @@ def cliff(**changes):
 # The weights
 
 
-def test_no_value_moves_by_more_than_half_a_step_of_its_row():
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_no_value_is_off_by_more_than_half_a_step_of_its_row(precision):
     given = tensors()
-    kept = text_weights(tensors=given).dequantised()
-    assert kept.keys() == given.keys() - {"simplex_logvar", "logvar.weight", "logvar.bias"}
+    given["lstm.weight_hh_l0"][3] = 0
+    arrays = text_weights(tensors=given, precision=precision).dequantised()
+    assert arrays.keys() == given.keys() - {"simplex_logvar", "logvar.weight"}
     rounded = 0
-    for name, values in kept.items():
+    for name, values in arrays.items():
         assert values.dtype == np.float32
         wide = given[name].astype(np.float32)
-        if given[name].ndim == 2 and given[name].size >= 4096:
+        if precision == "int8" and given[name].ndim == 2 and given[name].size >= 4096:
             step = np.abs(wide).max(axis=1, keepdims=True) / 127
             assert (np.abs(values - wide) <= 0.5001 * step).all()
             rounded += 1
         else:
             np.testing.assert_array_equal(values, wide)
-    assert rounded >= 2
-
-
-def test_float32_rounds_nothing():
-    given = tensors()
-    for name, values in text_weights(tensors=given, precision="float32").dequantised().items():
-        np.testing.assert_array_equal(values, given[name].astype(np.float32))
-
-
-def test_a_row_of_zeros_stays_zero():
-    given = tensors()
-    given["lstm.weight_hh_l0"][3] = 0
-    kept = text_weights(tensors=given).dequantised()["lstm.weight_hh_l0"]
-    assert not kept[3].any()
-    assert np.isfinite(kept).all()
+    assert (rounded >= 2) == (precision == "int8")
 
 
 def test_the_model_of_the_book_fits_its_limit_and_a_wider_one_does_not():
@@ -143,9 +124,9 @@ def test_the_model_of_the_book_fits_its_limit_and_a_wider_one_does_not():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vertices": np.zeros((3, 5))}, "weight.* has shape"),
-        ({"near.weight": np.zeros((C, 4 * E))}, r"near.weight has shape \(24, 128\), want"),
-        ({"far.bias": np.zeros(3)}, r"far.bias has shape \(3,\), want \(24,\)"),
+        ({"vertices": np.zeros((3, 5))}, "vertices has shape"),
+        ({"near.weight": np.zeros((C, 4 * E))}, r"near.weight has shape \(24, 128\)"),
+        ({"far.bias": np.zeros(3)}, r"far.bias has shape \(3,\)"),
         ({"by_distance": np.zeros(16)}, "by_distance has shape"),
         ({"word_bias": np.full(14, np.nan)}, "word_bias holds values that are not finite"),
     ],
@@ -155,19 +136,12 @@ def test_a_tensor_that_does_not_fit_is_named(changes, message):
         text_weights(tensors=tensors(**changes))
 
 
-def test_a_missing_tensor_is_named():
-    lacking = tensors()
-    del lacking["output.bias"]
-    with pytest.raises(ValueError, match=r"lacks \['output.bias'\]"):
-        text_weights(tensors=lacking)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"tensors": {}}, "lacks"),
         ({"words": WORDS[:-1]}, "5 words, but the embedding has rows for 6"),
         ({"words": [*WORDS[:-1], "the"]}, "comes twice"),
-        ({"words": [*WORDS[:-1], "a b"]}, "white space"),
         ({"unknown_slots": 3}, "rows for 7"),
         ({"precision": "int4"}, "int4"),
         ({"golden": [{"sentence": "a"}]}, "a golden sentence has"),
@@ -177,13 +151,6 @@ def test_a_missing_tensor_is_named():
 def test_weights_that_make_no_sense_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         text_weights(**changes)
-
-
-def test_golden_rewrites_are_found_spaces_aside():
-    weights = text_weights()
-    assert weights.golden_rewrite("The pizza was great.", (0, 0, 1)) == GOLDEN["rewrite"]
-    assert weights.golden_rewrite("The pizza was great.", (1, 0, 0)) is None
-    assert weights.golden_rewrite("The pizza was good.", (0, 0, 1)) is None
 
 
 # What travels
@@ -206,28 +173,13 @@ def test_two_widgets_share_one_copy_of_the_weights():
     state = embed.dependency_state(widgets, drop_defaults=False)
     reference = f"IPY_MODEL_{weights.model_id}"
     assert [state[w.model_id]["state"]["weights"] for w in widgets] == [reference] * 2
-    told = json.dumps(state, allow_nan=False)
-    assert told.count(base64.b64encode(weights.data).decode()) == 1
+    text = json.dumps(state, allow_nan=False)
+    assert text.count(base64.b64encode(weights.data).decode()) == 1
 
 
 @pytest.mark.parametrize("make", [steering, switch, cliff])
 def test_the_mimebundle_has_a_small_poster_and_a_stable_text(make, mimebundle):
-    mimebundle(make, 40_000)
-
-
-def said(figure):
-    return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
-
-
-def test_the_poster_shows_a_golden_rewrite_or_the_page_s():
-    assert "the pizza was awful ." in said(steering().poster())
-    assert "interactive page" in said(steering(target=(1, 0, 0)).poster())
-    widget = steering(target=(1, 0, 0))
-    widget.set_state({"rewritten": "the soup was cold ."})
-    assert "the soup was cold ." in said(widget.poster())
-
-
-# Steering
+    mimebundle(make, 25_001)
 
 
 @pytest.mark.parametrize("make", [steering, switch])
@@ -235,42 +187,60 @@ def test_the_margins_are_the_model_s_own(make):
     assert tuple(make().margins) == MARGINS
 
 
-def test_steering_keeps_what_the_page_sets():
-    widget = steering()
-    assert (widget.sentence, widget.target, widget.effort) == (EXAMPLES[0], [0, 0, 1], 5)
-    widget.set_state({"target": [0.25, 0.5, 0.25], "effort": 2, "sentence": "hello"})
-    assert (widget.sentence, widget.target, widget.effort) == ("hello", [0.25, 0.5, 0.25], 2)
+# What a reader, or Python, may set
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
+    ("make", "start", "changes"),
     [
-        ("target", [0.5, 0.5, 0.5]),
-        ("target", [-0.5, 0.5, 1]),
-        ("target", [1.0, 0.0]),
-        ("target", [np.nan, 0, 1]),
-        ("effort", 0),
-        ("effort", 6),
-        ("sentence", "a" * 2001),
+        (
+            steering,
+            {"sentence": EXAMPLES[0], "target": [0, 0, 1], "effort": 5},
+            {"sentence": "hello", "target": [0.25, 0.5, 0.25], "effort": 2},
+        ),
+        (
+            switch,
+            {"example": 0, "place": 2, "backward": False},
+            {"example": 1, "place": 5, "backward": True},
+        ),
+        (
+            cliff,
+            {"source": 0, "places": [1, 1], "measure": "log_mean"},
+            {"source": 1, "places": [0, 2], "measure": "mean_log"},
+        ),
     ],
 )
-def test_values_out_of_range_are_refused(name, value):
-    widget = steering()
+def test_a_widget_keeps_what_the_page_sets(make, start, changes):
+    widget = make()
+    assert {name: getattr(widget, name) for name in start} == start
+    widget.set_state(changes)
+    assert {name: getattr(widget, name) for name in changes} == changes
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "value"),
+    [
+        (steering, "target", [0.5, 0.5, 0.5]),
+        (steering, "target", [-0.5, 0.5, 1]),
+        (steering, "target", [1.0, 0.0]),
+        (steering, "target", [np.nan, 0, 1]),
+        (steering, "effort", 0),
+        (steering, "effort", 6),
+        (steering, "sentence", "a" * 2001),
+        (switch, "example", 2),
+        (switch, "place", -1),
+        (cliff, "source", 2),
+        (cliff, "measure", "mean"),
+        (cliff, "places", [0]),
+        (cliff, "places", [0, 3]),
+    ],
+)
+def test_values_out_of_range_are_refused(make, name, value):
+    widget = make()
     before = getattr(widget, name)
-    with pytest.raises((ValueError, TraitError)):
+    with pytest.raises((ValueError, TraitError), match=name):
         setattr(widget, name, value)
     assert getattr(widget, name) == before
-
-
-def test_many_points_are_thinned_evenly_and_labels_become_marks():
-    points = np.tile([[0.2, 0.3, 0.5]], (5000, 1))
-    widget = steering(points=points, point_labels=np.arange(5000) // 2500)
-    labels = np.frombuffer(widget.point_labels, np.uint8)
-    assert len(labels) == 600 == len(widget.points) // 12
-    assert labels.mean() == pytest.approx(0.5, abs=0.01)
-    unlabelled = steering(point_labels=np.full(30, -1)).point_labels
-    assert set(unlabelled) == {2}
-    assert steering(points=None, point_labels=None).points == b""
 
 
 @pytest.mark.parametrize(
@@ -294,32 +264,18 @@ def test_a_bad_steering_widget_is_refused(changes, message):
         steering(**changes)
 
 
-# The switch
+def test_points_are_thinned_evenly_and_labels_become_marks():
+    points = np.tile([[0.2, 0.3, 0.5]], (5000, 1))
+    widget = steering(points=points, point_labels=np.arange(5000) // 2500)
+    labels = np.frombuffer(widget.point_labels, np.uint8)
+    assert len(labels) == 600 == len(widget.points) // 12
+    assert labels.mean() == pytest.approx(0.5, abs=0.01)
+    assert set(steering(point_labels=np.full(30, -1)).point_labels) == {2}
+    assert steering(points=None, point_labels=None).points == b""
 
 
-def test_the_switch_starts_in_the_middle_and_keeps_what_the_page_sets():
-    widget = switch()
-    assert (widget.example, widget.place, widget.backward) == (0, 2, False)
-    widget.set_state({"example": 1, "place": 5, "backward": True})
-    assert (widget.example, widget.place, widget.backward) == (1, 5, True)
-    with pytest.raises((ValueError, TraitError), match=r"0 \.\.\. 1"):
-        widget.example = 2
-    with pytest.raises((ValueError, TraitError), match="0 or more"):
-        widget.place = -1
-
-
-# The cliff
-
-
-def test_the_cliff_starts_where_nothing_changes():
-    widget = cliff()
-    assert (widget.source, widget.places, widget.measure) == (0, [1, 1], "log_mean")
+def test_the_cliff_starts_where_asked_and_thins_the_codes_evenly():
     assert cliff(models=[walk(origin=2)]).places == [2]
-    widget.set_state({"places": [0, 2], "measure": "mean_log", "source": 1})
-    assert (widget.source, widget.places, widget.measure) == (1, [0, 2], "mean_log")
-
-
-def test_the_cliff_thins_the_codes_evenly():
     codes = cliff().models[0]["original"]["log_mean"]
     assert len(codes) == 500
     assert (codes[0], codes[-1]) == (0, 1999)
@@ -331,10 +287,10 @@ def test_the_cliff_thins_the_codes_evenly():
     [
         ({"steps": [0, 0, 1]}, "ascending"),
         ({"sentences": [["a", "b", "c"]]}, "2 lists of 3"),
-        ({"log_mean": np.zeros((2, 2))}, r"log_mean of 'VAE' should be finite"),
-        ({"mean_log": np.full((2, 3), np.inf)}, r"mean_log of 'VAE' should be finite"),
-        ({"reading": np.zeros(3)}, "reading of 'VAE'"),
-        ({"original": {"log_mean": [], "mean_log": [1]}}, "original log_mean of 'VAE' is empty"),
+        ({"log_mean": np.zeros((2, 2))}, "'VAE': log_mean has shape"),
+        ({"mean_log": np.full((2, 3), np.inf)}, "'VAE': mean_log holds"),
+        ({"reading": np.zeros(3)}, "'VAE': reading has shape"),
+        ({"original": {"log_mean": [], "mean_log": [1]}}, "original of 'VAE': log_mean"),
         ({"origin": 3}, "origin 3"),
     ],
 )
@@ -348,11 +304,3 @@ def test_a_walk_that_lacks_something_says_what():
     del lacking["axis"]
     with pytest.raises(ValueError, match=r"lacks \['axis'\]"):
         cliff(models=[lacking])
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("source", 2), ("measure", "mean"), ("places", [0]), ("places", [0, 3])]
-)
-def test_places_that_do_not_exist_are_refused(name, value):
-    with pytest.raises((ValueError, TraitError), match=name):
-        setattr(cliff(), name, value)

@@ -1,7 +1,7 @@
-"""Chapter 3's images: the classifier whose features score them, DCGANs, and the semi-supervised game.
+"""Chapter 3's images: the classifier whose features score them, DCGANs, and the game with labels.
 
-No score here is an Inception score or an FID: the features are those of our own small classifier, so
-numbers compare within this chapter alone.
+No score here is an Inception score or an FID: the features are those of our own small classifier,
+so numbers compare within this chapter alone.
 """
 
 import functools
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
 from dgm.data import cifar, images, minibatches
 from dgm.feature_distance import (
@@ -19,246 +19,124 @@ from dgm.feature_distance import (
     kernel_distance,
     precision_recall,
 )
-from dgm.nets.conv import dcgan_discriminator, dcgan_generator, generate, inner_layers
+from dgm.nets.conv import dcgan_discriminator, dcgan_generator, generate
 from dgm.papers import bre_gan as paper
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
 from dgm_book import profiles, results
-from dgm_book.chapters.bre_gan.training import (
-    CHAPTER,
-    EXPERIMENT,
-    GAN,
-    Recipe,
-    noise,
-    train,
-    work_file,
-)
+from dgm_book.chapters.bre_gan.recipe import ImageRecipe, Recipe
+from dgm_book.chapters.bre_gan.training import CHAPTER, EXPERIMENT, GAN, noise, train, work_file
 from dgm_book.results import Result
 
-N_TILES = 48  # generated images that are kept
-N_MONITORED = 256  # points on which the discriminator's codes are looked at
-
-
-class Size(NamedTuple):
-    """The networks and the budget for one data set at one profile."""
-
-    noise_dim: int
-    generator: tuple[int, ...]  # channels
-    discriminator: tuple[int, ...]
-    kernels: tuple[int, int]  # of the generator and the discriminator
-    first_stride: int
-    last_stride: int
-    steps: dict[str, int]  # of the generator, by regime
-    n_measurements: int
-    n_samples: int  # in a measurement
-    classifier_steps: int
-    semi_steps: int
-
-
-class Settings(NamedTuple):
-    """What runs at one profile."""
-
-    dataset: str
-    second: str | None  # one pair of runs on a second data set
-    sizes: dict[str, Size]
-    widths: tuple[int, ...]  # factors of the discriminator's width, beyond 1
-    n_pairs: int  # seeds with both regimes
-    learning_rates: dict[str, float]
-    discriminator_steps: dict[str, int]
-    batch_size: int
-    n_labelled: int
-    bf16: bool
-
-
-RATES = {"normal": 2e-4, "aggressive": 2e-3}
-PASSES = {"normal": 1, "aggressive": 3}
-
-
-def settings(profile: profiles.Profile) -> Settings:
-    """The sizes; the paper's own are its DCGAN at width factor 4 on CIFAR-10."""
-    if profile.name == "smoke":
-        steps = {"normal": 40, "aggressive": 20}
-        digits = Size(16, (16,), (8, 16, 16), (4, 3), 1, 2, steps, 4, 200, 100, 40)
-        rates = {"normal": 1e-3, "aggressive": 4e-3}
-        return Settings("digits", None, {"digits": digits}, (), 1, rates, PASSES, 32, 50, False)
-    if profile.name == "small":
-        steps = {"normal": 2500, "aggressive": 800}
-        mnist = Size(64, (64, 32), (16, 32, 64, 128), (4, 5), 2, 2, steps, 10, 5000, 1500, 600)
-        colour = Size(
-            64, (128, 64, 32), (16, 32, 64, 128), (4, 5), 2, 2, {"normal": 600}, 5, 5000, 1500, 0
-        )
-        sizes = {"mnist": mnist, "cifar10": colour}
-        return Settings("mnist", "cifar10", sizes, (), 3, RATES, PASSES, 64, 100, True)
-    steps = {"normal": 90_000, "aggressive": 10_000}
-    wide, whole = (512, 256, 128, 64), (64, 128, 256, 512)
-    colour = Size(100, wide, whole, (5, 5), 1, 1, steps, 45, 10_000, 20_000, 20_000)
-    return Settings("cifar10", None, {"cifar10": colour}, (2, 4), 3, RATES, PASSES, 64, 4000, True)
-
-
-def context(profile: profiles.Profile, dataset: str) -> results.Context:
-    """What results on one data set share."""
-    return results.Context(EXPERIMENT, CHAPTER, profile, (dataset,))
-
-
-class Pictures(NamedTuple):
-    """A split as a discriminator sees it."""
-
-    x: Tensor  # (N, C, S, S) from -1 to 1
-    y: Tensor  # (N,)
+N_TILES = 48  # generated images that are stored
+N_MONITORED = 256  # points on which the discriminator's codes are measured
+METHODS = ("none", "bre")
 
 
 @functools.lru_cache(maxsize=4)
-def pictures(dataset: str, split: str) -> Pictures:
-    """A split of MNIST, the digits or CIFAR-10, from -1 to 1."""
+def pictures(dataset: str, split: str) -> cifar.ColourImages:
+    """A split of MNIST, the digits or CIFAR-10, its x (N, C, S, S) float32 from -1 to 1."""
     if dataset == "cifar10":
-        found = cifar.load(split)
-        return Pictures(found.x.float() / 127.5 - 1, found.y)
-    found = images.load(dataset, split)
-    return Pictures(found.x.view(-1, 1, *found.shape) * 2 - 1, found.y)
+        colour = cifar.load(split)
+        return colour._replace(x=colour.x.float() / 127.5 - 1)
+    grey = images.load(dataset, split)
+    return cifar.ColourImages(grey.x.view(-1, 1, *grey.shape) * 2 - 1, grey.y)
 
 
 class Classifier(nn.Module):
-    """A small convolutional network; its last hidden layer makes the features of all scores.
+    """A small convolutional network; its last hidden layer makes the features of all scores."""
 
-    Args:
-        image: channels and side.
-        features: F.
-    """
+    scale: Tensor  # of the features: their mean standard deviation
 
-    def __init__(self, image: tuple[int, int], features: int = 64) -> None:
+    def __init__(self, channels: int, side: int) -> None:
         super().__init__()
-        side = (image[1] + 3) // 4
         self.features = nn.Sequential(
-            nn.Conv2d(image[0], 32, 5, 2, 2),
-            nn.ReLU(),
-            nn.BatchNorm2d(32),
-            nn.Conv2d(32, 64, 5, 2, 2),
-            nn.ReLU(),
-            nn.BatchNorm2d(64),
-            nn.Flatten(),
-            nn.Linear(64 * side * side, features),
-            nn.ReLU(),
+            *(nn.Conv2d(channels, 32, 5, 2, 2), nn.ReLU(), nn.BatchNorm2d(32)),
+            *(nn.Conv2d(32, 64, 5, 2, 2), nn.ReLU(), nn.BatchNorm2d(64)),
+            *(nn.Flatten(), nn.Linear(64 * ((side + 3) // 4) ** 2, 64), nn.ReLU()),
         )
-        self.head = nn.Linear(features, 10)
-        self.register_buffer("scale", torch.ones(()))  # of the features, see `classifier`
+        self.head = nn.Linear(64, 10)
+        self.register_buffer("scale", torch.ones(()))
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, S, S) -> logits (B, 10)."""
         return self.head(self.features(x))
 
+    @torch.no_grad()
+    def read(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scaled features (N, 64) and class probabilities (N, 10) of images, on the CPU."""
+        features = torch.cat([self.features(x.to(self.scale.device)) for x in x.split(1000)])
+        return (features / self.scale).cpu(), torch.softmax(self.head(features), 1).cpu()
 
-@functools.lru_cache(maxsize=2)
-def classifier(profile: profiles.Profile, dataset: str) -> Classifier:
-    """The trained classifier of a data set, seed 0; `scale` is its features' mean deviation."""
-    s, data = settings(profile), pictures(dataset, "train")
+
+def judge(profile: profiles.Profile, recipe: Recipe, dataset: str) -> Result:
+    """A data set's classifier, how good it is, and what real images score."""
+
+    def compute() -> tuple[dict, dict]:
+        model = _trained_classifier(profile, recipe.images[dataset], dataset)
+        test = pictures(dataset, "test")
+        features, probabilities = model.read(test.x)
+        right = (probabilities.argmax(1) == test.y).double()
+        # Other real images, as many as are generated: the floor is that of the sample's size.
+        other = pictures(dataset, "train").x[: recipe.images[dataset].n_samples]
+        real = scores(features, *model.read(other), whole=True)
+        values = {"accuracy": float(right.mean()), "n": len(right), "real": real}
+        return values, dict(model.state_dict())
+
+    return results.get(f"{dataset}-classifier", compute, context(profile, dataset))
+
+
+def classifier(profile: profiles.Profile, recipe: Recipe, dataset: str) -> Classifier:
+    """The classifier of `judge`."""
+    model = Classifier(*pictures(dataset, "test").x.shape[1:3])
+    model.load_state_dict(judge(profile, recipe, dataset).tensors)
+    return model.eval().requires_grad_(False).to(profile.device)
+
+
+def _trained_classifier(profile: profiles.Profile, recipe: ImageRecipe, dataset: str) -> Classifier:
+    data, steps = pictures(dataset, "train"), recipe.classifier_steps
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Classifier((data.x.shape[1], data.x.shape[2])).to(profile.device)
+        model = Classifier(*data.x.shape[1:3]).to(profile.device)
     picks = minibatches(len(data.x), 128, 0)
-    steps = s.sizes[dataset].classifier_steps
 
     def step(state: TrainingState, i: int) -> dict[str, Tensor]:
-        chosen = picks(i)
-        x, y = (part[chosen].to(profile.device) for part in data)
+        x, y = (part[picks(i)].to(profile.device) for part in data)
         for group in state.optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - i / steps)
-        with autocast(x.device, s.bf16):
-            loss = functional.cross_entropy(state.model(x), y)
+        with autocast(x.device, recipe.bf16):
+            loss = cross_entropy(model(x), y)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.optimizer.step()
         return {"loss": loss.detach().float()}
 
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     fit(
         step,
         lambda i: i,
-        TrainingState(
-            model, torch.optim.Adam(model.parameters(), lr=2e-3), torch.Generator().manual_seed(0)
-        ),
+        TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
         steps,
         checkpoint=work_file(profile, f"{dataset}-classifier.training.safetensors"),
         description=f"{dataset} classifier",
         progress=False,
     )
     model.eval().requires_grad_(False)
-    seen, _ = read(model, data.x[:5000])
-    model.scale.copy_(seen.std(0).mean())
+    model.scale.copy_(model.read(data.x[:5000])[0].std(0).mean())
     return model
 
 
-def judge(profile: profiles.Profile, dataset: str) -> Result:
-    """How good the classifier is, and what real images score."""
-
-    def compute() -> tuple[dict, dict]:
-        test = pictures(dataset, "test")
-        n = settings(profile).sizes[dataset].n_samples
-        seen, said = read(classifier(profile, dataset), test.x)
-        right = (said.argmax(1) == test.y).double()
-        # Other real images, as many as are generated, so that the floor is that of the sample's size.
-        other, other_said = read(classifier(profile, dataset), pictures(dataset, "train").x[:n])
-        values = {
-            "accuracy": float(right.mean()),
-            "n": len(right),
-            "real": scores(seen, other, other_said, whole=True),
-        }
-        return values, dict(classifier(profile, dataset).state_dict())
-
-    return results.get(f"{dataset}-classifier", compute, context(profile, dataset))
-
-
-@torch.no_grad()
-def read(model: Classifier, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Scaled features (N, F) and class probabilities (N, 10) of images, on the CPU."""
-    device = next(model.parameters()).device
-    parts = [model.features(part.to(device)) for part in x.split(1000)]
-    features = torch.cat(parts)
-    return (features / model.scale).cpu(), torch.softmax(model.head(features), 1).cpu()
-
-
-def scores(real: Tensor, fake: Tensor, said: Tensor, whole: bool) -> dict[str, float]:
-    """Scores of generated features (M, F) and probabilities (M, 10) against real features (N, F)."""
-    found = {
-        "frechet": float(frechet_distance(real, fake)),
-        "class_score": float(inception_style_score(said)),
+def scores(real: Tensor, fake: Tensor, probabilities: Tensor, whole: bool) -> dict[str, float]:
+    """Of generated features (M, F) and probabilities (M, 10), against real features (N, F)."""
+    values = {
+        "frechet": frechet_distance(real, fake),
+        "class_score": inception_style_score(probabilities),
     }
     if whole:
-        kernel = kernel_distance(real, fake)
-        close = precision_recall(real[: len(fake)], fake)
-        found |= {
-            "kernel": float(kernel.value),
-            "kernel_error": float(kernel.standard_error),
-            "precision": float(close.precision),
-            "recall": float(close.recall),
-        }
-    return found
-
-
-def networks(
-    profile: profiles.Profile, dataset: str, seed: int, norm: str, width: int = 1, outputs: int = 1
-) -> GAN:
-    """Freshly initialised networks; the same for every recipe of a seed."""
-    size = settings(profile).sizes[dataset]
-    x = pictures(dataset, "test").x
-    image = (x.shape[1], x.shape[2])
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        generator = dcgan_generator(
-            size.noise_dim,
-            size.generator,
-            image,
-            kernel=size.kernels[0],
-            last_stride=size.last_stride,
-        )
-        discriminator = dcgan_discriminator(
-            [width * c for c in size.discriminator],
-            image,
-            kernel=size.kernels[1],
-            first_stride=size.first_stride,
-            norm={"r1": "none"}.get(norm, norm),
-            outputs=outputs,
-        )
-    gan = GAN(generator, discriminator, size.noise_dim).to(profile.device)
-    return gan.to(memory_format=torch.channels_last)
+        kernel, close = kernel_distance(real, fake), precision_recall(real[: len(fake)], fake)
+        values |= {"kernel": kernel.value, "kernel_error": kernel.standard_error}
+        values |= close._asdict()
+    return {name: float(value) for name, value in values.items()}
 
 
 class Run(NamedTuple):
@@ -267,7 +145,7 @@ class Run(NamedTuple):
     dataset: str
     regime: str
     norm: str  # "batch", "spectral", or "r1" without any
-    method: str  # "none" or "bre"
+    method: str  # one of METHODS
     seed: int
     width: int = 1
 
@@ -278,106 +156,112 @@ class Run(NamedTuple):
         return f"{self.dataset}-{self.regime}-{self.norm}{wide}-{self.method}-seed{self.seed}"
 
 
-def runs(profile: profiles.Profile) -> list[Run]:
+def runs(recipe: Recipe) -> list[Run]:
     """All DCGANs of a profile, pairs together."""
-    s, found = settings(profile), []
-    for seed in range(s.n_pairs):
-        for regime in s.sizes[s.dataset].steps:
-            found += [Run(s.dataset, regime, "batch", m, seed) for m in ("none", "bre")]
-    for norm in ("spectral", "r1"):
-        found += [Run(s.dataset, "normal", norm, m, 0) for m in ("none", "bre")]
-    for width in s.widths:
-        found += [
-            Run(s.dataset, "normal", "batch", m, seed, width)
-            for seed in range(s.n_pairs)
-            for m in ("none", "bre")
-        ]
-    if s.second:
-        found += [Run(s.second, "normal", "batch", m, 0) for m in ("none", "bre")]
-    return found
+    first, *others = recipe.images
+    pairs = [
+        (first, regime, "batch", seed, 1)
+        for seed in range(recipe.n_pairs)
+        for regime in recipe.images[first].regimes
+    ]
+    pairs += [(first, "normal", norm, 0, 1) for norm in ("spectral", "r1")]
+    pairs += [
+        (first, "normal", "batch", seed, width)
+        for width in recipe.widths
+        for seed in range(recipe.n_pairs)
+    ]
+    pairs += [(second, "normal", "batch", 0, 1) for second in others]
+    return [Run(*pair[:3], method, *pair[3:]) for pair in pairs for method in METHODS]
 
 
-def dcgan(profile: profiles.Profile, run: Run) -> Result:
+def context(profile: profiles.Profile, dataset: str) -> results.Context:
+    """What results on one data set share."""
+    return results.Context(EXPERIMENT, CHAPTER, profile, (dataset,))
+
+
+def networks(
+    profile: profiles.Profile,
+    recipe: ImageRecipe,
+    dataset: str,
+    seed: int,
+    width: int = 1,
+    **options: Any,
+) -> GAN:
+    """Freshly initialised networks, the same for every method of a seed.
+
+    `width` is the factor of the discriminator's channels; `options` go to `dcgan_discriminator`.
+    """
+    _, channels, side, _ = pictures(dataset, "test").x.shape
+    options |= recipe.discriminator
+    options["channels"] = [width * c for c in recipe.discriminator["channels"]]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        generator = dcgan_generator(recipe.noise_dim, image=(channels, side), **recipe.generator)
+        discriminator = dcgan_discriminator(image=(channels, side), **options)
+    gan = GAN(generator, discriminator, recipe.noise_dim)
+    gan.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]: no stub has it
+    return gan.to(profile.device)
+
+
+def dcgan(profile: profiles.Profile, recipe: Recipe, run: Run) -> Result:
     """One DCGAN: its scores over training and its images at the end."""
-    s = settings(profile)
-    size = s.sizes[run.dataset]
+    own, dataset, seed = recipe.images[run.dataset], run.dataset, run.seed
 
     def compute() -> tuple[dict, dict]:
-        gan = networks(profile, run.dataset, run.seed, run.norm, run.width)
-        layers = tuple(inner_layers(len(size.discriminator)))
-        recipe = Recipe(
-            size.steps[run.regime],
-            s.batch_size,
-            s.learning_rates[run.regime],
-            layers,
-            discriminator_steps=s.discriminator_steps[run.regime],
-            weight=float(run.method == "bre"),
-            penalty="r1" if run.norm == "r1" else None,
-            penalty_weight=1.0,
-            bf16=s.bf16,
+        norm, penalty = ("none", "r1") if run.norm == "r1" else (run.norm, None)
+        gan = networks(profile, own, dataset, seed, run.width, norm=norm)
+        training = own.regimes[run.regime]
+        training = training._replace(weight=float(run.method == "bre"), penalty=penalty)
+        measure = _Measurer(
+            classifier(profile, recipe, dataset), dataset, own.n_samples, training.layers
         )
-        measured_with = _Measure(profile, run.dataset, layers)
-        every = recipe.steps // size.n_measurements
-        found = train(
-            gan,
-            _batches(run.dataset, s.batch_size, run.seed, profile.device),
-            recipe,
-            profile,
-            run.seed,
-            run.name,
-            measured_with,
-            list(range(every, recipe.steps + 1, every)),
-        )
-        values = {
-            "measured": found.measured,
-            "stopped": found.stopped,
-            "final": measured_with(found.gan, whole=True),
-            "planned": {"every": every, "n": size.n_measurements},
-        }
-        tiles = _made(found.gan, N_TILES, profile.device)
-        tensors = {"tiles": ((tiles + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)}
-        if run.seed == 0 and run[1:3] == ("normal", "batch") and run.dataset == s.dataset:
-            tensors |= {k: v.contiguous() for k, v in found.gan.generator.state_dict().items()}
+        batches = _batches(dataset, training.batch_size, seed, profile.device)
+        values = train(gan, batches, training, profile, seed, run.name, measure)
+        values |= {"final": measure(gan, whole=True), "planned": training.planned}
+        tiles = (measure.generate(gan, N_TILES) + 1) * 127.5
+        tensors = {"tiles": tiles.round().clamp(0, 255).to(torch.uint8)}
+        if run == Run(recipe.dataset, "normal", "batch", run.method, 0, run.width):
+            tensors |= {k: v.contiguous() for k, v in gan.generator.state_dict().items()}
         return values, tensors
 
-    return results.get(run.name, compute, context(profile, run.dataset), seed=run.seed)
+    return results.get(run.name, compute, context(profile, dataset), seed=seed)
 
 
-class _Measure:
+class _Measurer:
     """Scores of a generator and the codes of its discriminator."""
 
-    def __init__(self, profile: profiles.Profile, dataset: str, layers: tuple[int, ...]) -> None:
-        self.model = classifier(profile, dataset)
+    def __init__(
+        self, model: Classifier, dataset: str, n_samples: int, layers: tuple[int, ...]
+    ) -> None:
         test = pictures(dataset, "test").x
-        self.n = settings(profile).sizes[dataset].n_samples
-        self.real, _ = read(self.model, test)
-        self.points = test[:N_MONITORED].to(profile.device)
-        self.layers, self.device = layers, profile.device
+        self.model, self.n_samples, self.layers = model, n_samples, layers
+        self.device = str(model.scale.device)
+        self.points = test[:N_MONITORED].to(self.device)
+        self.real, _ = model.read(test)
+
+    def generate(self, gan: GAN, n: int) -> Tensor:
+        """The first n images, from the same noise for all."""
+        return generate(gan.generator, noise(n, gan, 987_654, 0, self.device))
 
     def __call__(self, gan: GAN, whole: bool = False) -> dict[str, Any]:
-        made = _made(gan, self.n, self.device)
-        features, said = read(self.model, made)
-        fake = made[: len(self.points)].to(self.device)
+        samples = self.generate(gan, self.n_samples)
+        values: dict[str, Any] = scores(self.real, *self.model.read(samples), whole)
+        fake = samples[: len(self.points)].to(self.device)
         points = self.points[: len(fake)]
         between = paper.interpolate(points, fake, torch.Generator(self.device).manual_seed(0))
         was_training = gan.discriminator.training
         gan.discriminator.eval()
-        found: dict[str, Any] = scores(self.real, features, said, whole)
         for name, x in {"real": points, "fake": fake, "between": between}.items():
             with torch.no_grad():
                 hard = paper.bre_penalty(gan.discriminator, x, self.layers, 1e-9, 0.0)
                 _, inputs = paper.pre_activations(gan.discriminator, x, self.layers)
-            found[f"me_{name}"] = float(hard.marginal_entropy)
-            found[f"pair_{name}"] = float(hard.activation_correlation)
+            values[f"me_{name}"] = float(hard.marginal_entropy)
+            values[f"pair_{name}"] = float(hard.activation_correlation)
             codes = torch.cat([paper.softsign_code(h.flatten(1)) for h in inputs], 1)
-            found[f"saturated_{name}"] = float((codes.abs() >= 0.9).float().mean())
-        found["gradient_spread"] = float(paper.gradient_spread(gan.discriminator, fake))
+            values[f"saturated_{name}"] = float((codes.abs() >= 0.9).float().mean())
+        values["gradient_spread"] = float(paper.gradient_spread(gan.discriminator, fake))
         gan.discriminator.train(was_training)
-        return found
-
-
-def _made(gan: GAN, n: int, device: str) -> Tensor:
-    return generate(gan.generator, noise(n, gan, 987_654, 0, device))
+        return values
 
 
 def _batches(dataset: str, size: int, seed: int, device: str) -> Callable[[int], Tensor]:
@@ -386,59 +270,30 @@ def _batches(dataset: str, size: int, seed: int, device: str) -> Callable[[int],
     return lambda i: x[picks(i)].to(device, memory_format=torch.channels_last)
 
 
-def semi_name(dataset: str, method: str, seed: int) -> str:
-    """The name of a semi-supervised result."""
-    return f"{dataset}-semi-{method}-seed{seed}"
-
-
-def semi_supervised(profile: profiles.Profile, method: str, seed: int) -> Result:
-    """A discriminator that also classifies, with few labels: its error on the test set over training."""
-    s = settings(profile)
-    size = s.sizes[s.dataset]
-    weight = {"none": 0.0, "bre": 0.01}[method]
+def semi_supervised(profile: profiles.Profile, recipe: Recipe, method: str, seed: int) -> Result:
+    """A discriminator that also classifies, with few labels: its test error over training."""
+    dataset, training = recipe.dataset, recipe.labelled
+    name = f"{dataset}-semi-{method}-seed{seed}"
+    training = training._replace(weight={"none": 0.0, "bre": 0.01}[method])
 
     def compute() -> tuple[dict, dict]:
-        data, test = pictures(s.dataset, "train"), pictures(s.dataset, "test")
-        gan = networks(profile, s.dataset, seed, "none", outputs=10)
-        chosen = _few(data.y, s.n_labelled, seed)
-        x, y = data.x[chosen].to(profile.device), data.y[chosen].to(profile.device)
-        size_of_batch = min(s.batch_size, len(x))
-        picks = minibatches(len(x), size_of_batch, seed)
+        data, test = pictures(dataset, "train"), pictures(dataset, "test")
+        gan = networks(profile, recipe.images[dataset], dataset, seed, norm="none", outputs=10)
+        order = torch.randperm(len(data.y), generator=torch.Generator().manual_seed(seed))
+        per_class = [order[data.y[order] == c][: recipe.n_labelled // 10] for c in range(10)]
+        x, y = (part[torch.cat(per_class)].to(profile.device) for part in data)
+        picks = minibatches(len(x), min(training.batch_size, len(x)), seed)
 
+        @torch.no_grad()
         def error(gan: GAN) -> dict[str, Any]:
-            with torch.no_grad():
-                parts = test.x.split(1000)
-                said = torch.cat(
-                    [gan.discriminator(p.to(profile.device)).argmax(1).cpu() for p in parts]
-                )
-            return {"error": float((said != test.y).double().mean()), "n": len(test.y)}
+            parts = [part.to(profile.device) for part in test.x.split(1000)]
+            guesses = torch.cat([gan.discriminator(part).argmax(1).cpu() for part in parts])
+            return {"error": float((guesses != test.y).double().mean()), "n": len(test.y)}
 
-        every = size.semi_steps // size.n_measurements
-        found = train(
-            gan,
-            _batches(s.dataset, s.batch_size, seed, profile.device),
-            Recipe(
-                size.semi_steps,
-                s.batch_size,
-                3 * s.learning_rates["normal"],
-                tuple(inner_layers(len(size.discriminator))),
-                weight=weight,
-                bf16=s.bf16,
-            ),
-            profile,
-            seed,
-            semi_name(s.dataset, method, seed),
-            error,
-            list(range(every, size.semi_steps + 1, every)),
+        batches = _batches(dataset, training.batch_size, seed, profile.device)
+        return train(
+            *(gan, batches, training, profile, seed, name, error),
             labelled=lambda i: (x[picks(i)], y[picks(i)]),
-        )
-        return {"measured": found.measured, "stopped": found.stopped}, {}
+        ), {}
 
-    name = semi_name(s.dataset, method, seed)
-    return results.get(name, compute, context(profile, s.dataset), seed=seed)
-
-
-def _few(labels: Tensor, n: int, seed: int) -> Tensor:
-    """Indices of n examples, as many of each of ten classes."""
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed))
-    return torch.cat([order[labels[order] == c][: n // 10] for c in range(10)])
+    return results.get(name, compute, context(profile, dataset), seed=seed)

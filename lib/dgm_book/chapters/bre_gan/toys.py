@@ -8,123 +8,104 @@ from torch import Tensor
 from dgm.data.synthetic import Mixture2D, gaussian_mixture_2d
 from dgm.papers import bre_gan as paper
 from dgm_book import profiles, results
-from dgm_book.chapters.bre_gan.training import CHAPTER, EXPERIMENT, GAN, Recipe, noise, train
+from dgm_book.chapters.bre_gan.recipe import ToyRecipe
+from dgm_book.chapters.bre_gan.training import CHAPTER, EXPERIMENT, GAN, noise, train
 from dgm_book.results import Result
 
 N_DATA = 40_000
-N_SAMPLES = 2500  # in a measurement
+N_SAMPLES = 2500  # per measurement
 EXTENT = 1.5  # of the grid on which linear pieces are counted
 METHODS = {"none": (0.0, 3.0), "bre": (1.0, 3.0), "bre-tight": (1.0, 1.0)}  # w and margin
-LABELS = {"none": "no BRE", "bre": "BRE", "bre-tight": "BRE, margin 1"}
 
 
-class Settings(NamedTuple):
-    """The sizes of one profile."""
+class Run(NamedTuple):
+    """One toy GAN among those of a profile."""
 
-    targets: dict[str, tuple[int, int]]  # name -> pairs of seeds, steps
-    tight: int  # seeds of the first target with the tighter margin as well
-    batch_size: int
-    n_measurements: int
-    grid: int
+    target: str
+    method: str  # a key of METHODS
+    seed: int
 
-
-def settings(profile: profiles.Profile) -> Settings:
-    """The toy's sizes; the paper names neither steps, batch nor noise."""
-    if profile.name == "smoke":
-        return Settings({"eight": (2, 300)}, 0, 64, 4, 60)
-    if profile.name == "small":
-        others = dict.fromkeys(("ring", "grid", "spiral"), (3, 3000))
-        return Settings({"eight": (10, 6000)} | others, 3, 256, 10, 150)
-    others = dict.fromkeys(("ring", "grid", "spiral"), (10, 20000))
-    return Settings({"eight": (30, 20_000)} | others, 10, 256, 40, 400)
+    @property
+    def name(self) -> str:
+        """The result's name."""
+        return f"toy-{self.target}-{self.method}-seed{self.seed}"
 
 
-def context(profile: profiles.Profile) -> results.Context:
-    """What these results share; they need no data set."""
-    return results.Context(EXPERIMENT, CHAPTER, profile, ())
-
-
-def runs(profile: profiles.Profile) -> list[tuple[str, str, int]]:
-    """Target, method and seed of each run of a profile."""
-    s = settings(profile)
+def runs(recipe: ToyRecipe) -> list[Run]:
+    """All toy GANs of a profile, pairs together."""
     pairs = [
-        (target, method, seed)
-        for target, (n, _) in s.targets.items()
+        Run(target, method, seed)
+        for target, (n, _) in recipe.targets.items()
         for seed in range(n)
         for method in ("none", "bre")
     ]
-    return pairs + [("eight", "bre-tight", seed) for seed in range(s.tight)]
+    return pairs + [Run("eight", "bre-tight", seed) for seed in range(recipe.n_tight)]
 
 
-def name_of(target: str, method: str, seed: int) -> str:
-    """The result's name."""
-    return f"toy-{target}-{method}-seed{seed}"
-
-
-def toy(profile: profiles.Profile, target: str, method: str, seed: int) -> Result:
-    """One toy GAN: its measurements over training, and its points and pieces at the end."""
-    s = settings(profile)
-    _, steps = s.targets[target]
+def toy(profile: profiles.Profile, recipe: ToyRecipe, run: Run) -> Result:
+    """One toy GAN: its measurements over training, and its networks at the end."""
+    weight, margin = METHODS[run.method]
+    training = recipe.targets[run.target][1]._replace(weight=weight, margin=margin)
 
     def compute() -> tuple[dict, dict]:
-        mixture = gaussian_mixture_2d(target, N_DATA, seed)
-        weight, margin = METHODS[method]
-        recipe = Recipe(
-            steps, s.batch_size, 2e-3, (1,), weight=weight, weight_falls=True, margin=margin
-        )
+        mixture = gaussian_mixture_2d(run.target, N_DATA, run.seed)
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            gan = GAN(paper.toy_generator(), paper.toy_discriminator(), 2)
-        every = steps // s.n_measurements
-        found = train(
+            torch.manual_seed(run.seed)
+            gan = toy_gan()
+        values = train(
             gan,
-            lambda i: _rows(mixture, s.batch_size, seed, i),
-            recipe,
+            lambda i: _rows(mixture, training.batch_size, run.seed, i),
+            training,
             profile._replace(device="cpu"),  # far too small for a GPU
-            seed,
-            name_of(target, method, seed),
-            lambda gan: measure(gan, mixture, s.grid),
-            list(range(every, steps + 1, every)),
+            run.seed,
+            run.name,
+            lambda gan: measure(gan, mixture, recipe.grid),
         )
-        values = {"measured": found.measured, "stopped": found.stopped}
-        values["planned"] = {"every": every, "n": s.n_measurements}
-        return values, dict(found.gan.state_dict())
+        return values | {"planned": training.planned}, dict(gan.state_dict())
 
-    return results.get(name_of(target, method, seed), compute, context(profile), seed=seed)
+    # They need no data set.
+    context = results.Context(EXPERIMENT, CHAPTER, profile, ())
+    return results.get(run.name, compute, context, seed=run.seed)
+
+
+def toy_gan(result: Result | None = None) -> GAN:
+    """The paper's toy networks, freshly initialised or with published weights."""
+    gan = GAN(paper.toy_generator(), paper.toy_discriminator(), 2)
+    if result is not None:
+        gan.load_state_dict(result.tensors)
+        gan.requires_grad_(False)
+    return gan
 
 
 @torch.no_grad()
 def measure(gan: GAN, mixture: Mixture2D, grid: int) -> dict[str, Any]:
     """How a toy GAN covers its target, and how its discriminator cuts the plane."""
-    made = samples(gan)
-    coverage = paper.mode_coverage(made, mixture.centres, mixture.sigma)
+    fakes, judge = samples(gan), gan.discriminator
+    coverage = paper.mode_coverage(fakes, mixture.centres, mixture.sigma)
     line = torch.linspace(-EXTENT, EXTENT, grid)
     plane = torch.cartesian_prod(line, line)
-    fakes = made[:256]
-    pieces = {
-        f"pieces_{name}": paper.regions(gan.discriminator, plane, layers)
-        for name, layers in {"h2": [1], "h3": [2], "h4": [3]}.items()
-    }
+    layers = {"h2": [1], "h3": [2], "h4": [3]}
+    pieces = {f"pieces_{h}": paper.regions(judge, plane, at) for h, at in layers.items()}
     at_fakes = {
-        f"patterns_at_fakes_{name}": paper.regions(gan.discriminator, made, layers)
-        for name, layers in {"h2": [1], "h3": [2], "h4": [3], "all": None}.items()
+        f"patterns_at_fakes_{h}": paper.regions(judge, fakes, at)
+        for h, at in {**layers, "all": None}.items()
     }
-    hard = paper.bre_penalty(gan.discriminator, fakes, [1], 1e-9, 0.0)
+    hard = paper.bre_penalty(judge, fakes[:256], [1], 1e-9, 0.0)
     return {
         "modes": coverage.covered,
         "high_quality": coverage.high_quality,
         **pieces,
         **at_fakes,
-        "gradient_spread": float(paper.gradient_spread(gan.discriminator, fakes)),
+        "gradient_spread": float(paper.gradient_spread(judge, fakes[:256])),
         "me_fakes": float(hard.marginal_entropy),
         "pair_fakes": float(hard.activation_correlation),
     }
 
 
-def samples(gan: GAN) -> Tensor:
-    """The points (N_SAMPLES, 2) on which a toy is measured, the same noise for all."""
-    with torch.no_grad():
-        return gan.generator(noise(N_SAMPLES, gan, 987_654, 0, "cpu"))
+@torch.no_grad()
+def samples(gan: GAN, seed: int = 987_654, i: int = 0) -> Tensor:
+    """Generated points (N_SAMPLES, 2), by default from the noise on which all toys are measured."""
+    return gan.generator(noise(N_SAMPLES, gan, seed, i, "cpu"))
 
 
 def _rows(mixture: Mixture2D, n: int, seed: int, i: int) -> Tensor:

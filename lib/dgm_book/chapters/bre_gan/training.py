@@ -1,12 +1,12 @@
-"""Chapter 3's training loop: one GAN, one recipe, measured on its way, stopped when it has failed."""
+"""Chapter 3's training: a GAN that is measured on its way and stopped when it has failed."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from dgm import checkpoint
 from dgm.papers.bre_gan import (
@@ -15,156 +15,119 @@ from dgm.papers.bre_gan import (
     generator_objective,
 )
 from dgm.precision import autocast
-from dgm.train import History, TrainingState, fit
+from dgm.train import TrainingState, fit
 from dgm_book import profiles, results
+from dgm_book.chapters.bre_gan.recipe import Training
 
 CHAPTER = "03_bre_gan"
-EXPERIMENT = "dgm_book.chapters.bre_gan.page"
+EXPERIMENT = "dgm_book.chapters.bre_gan.run"
 L2 = 1e-4  # of the squared weights, in both losses
-HISTORY_EVERY = 50
+Batches = Callable[[int], Any]
 
 
 class GAN(nn.Module):
     """The two networks, and how much noise the generator takes."""
 
-    def __init__(self, generator: nn.Module, discriminator: nn.Module, noise_dim: int) -> None:
+    def __init__(self, generator: nn.Module, discriminator: nn.Sequential, noise_dim: int) -> None:
         super().__init__()
         self.generator = generator
         self.discriminator = discriminator
         self.noise_dim = noise_dim
 
 
-class Recipe(NamedTuple):
-    """How a GAN is trained."""
-
-    steps: int  # of the generator
-    batch_size: int
-    learning_rate: float  # falls linearly to 1e-6
-    layers: tuple[int, ...]  # regularised rectifiers
-    discriminator_steps: int = 1
-    weight: float = 0.0  # w
-    weight_falls: bool = False  # linearly to 0
-    margin: float = 3.0
-    penalty: str | None = None
-    penalty_weight: float = 1.0
-    bf16: bool = False
-
-
-class Trained(NamedTuple):
-    """A GAN after its last good measurement."""
-
-    gan: GAN
-    measured: list[dict[str, Any]]  # before training and on its way, each with its step
-    stopped: str | None  # why it stopped early
-
-
 def train(
     gan: GAN,
-    real: Callable[[int], Tensor],
-    recipe: Recipe,
+    batches: Batches,
+    training: Training,
     profile: profiles.Profile,
     seed: int,
     name: str,
     measure: Callable[[GAN], dict[str, Any]],
-    measure_at: list[int],
-    labelled: Callable[[int], tuple[Tensor, Tensor]] | None = None,
-) -> Trained:
-    """Trains a GAN, or goes on with an interrupted run.
+    labelled: Batches | None = None,
+) -> dict[str, Any]:
+    """Trains a GAN, or goes on with an interrupted run; leaves it as at its last good measurement.
 
-    Data and noise depend on the seed and the step alone, so that runs of one seed are pairs, whatever
-    their recipes.
+    Data and noise depend on the seed and the step alone: runs of one seed are pairs.
 
     Args:
         gan: freshly initialised, on its device.
-        real: i -> the i-th batch of data, on the device.
-        recipe: how.
-        profile: device and names.
+        batches: i -> the i-th batch of data, on the device.
+        training: its options.
+        profile: device and work folder.
         seed: of noise and interpolation.
-        name: of the run, in the work folder.
-        measure: what is written down of the GAN.
-        measure_at: after which generator steps, ascending.
-        labelled: i -> the i-th batch of labelled data; the discriminator then has one logit a class, and
-            the generator matches features.
+        name: of the run.
+        measure: what is measured of the GAN.
+        labelled: i -> the i-th batch of labelled data; the discriminator then has one logit per
+            class, and the generator matches features.
+
+    Returns:
+        "measured", before training and on its way, and "stopped", why it stopped early or None.
     """
-    kept = work_file(profile, f"{name}.measured.json")
-    last = work_file(profile, f"{name}.last.safetensors")
-    measured = json.loads(kept.read_text()) if kept.exists() else []
+    every, n = training.planned.values()
+    # Squared distances of features have no natural scale.
+    largest = 100.0 if labelled is None else 1e6
+
+    def measured(state: TrainingState) -> dict[str, Any]:
+        if state.terms:
+            check_progress(state, largest)
+        terms = {f"training_{term}": value for term, value in state.terms.items()}
+        return {**terms, **measure(gan)}
+
     parameters = [*gan.generator.parameters(), *gan.discriminator.parameters()]
-    optimizer = torch.optim.Adam(
-        [
-            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 2 * L2},
-            {"params": [p for p in parameters if p.ndim <= 1]},
-        ],
-        lr=recipe.learning_rate,
-        betas=(0.5, 0.999),
-        fused=True,
-    )
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 2 * L2},
+        {"params": [p for p in parameters if p.ndim <= 1]},
+    ]
+    optimizer = torch.optim.Adam(groups, training.learning_rate, betas=(0.5, 0.999), fused=True)
     generator = torch.Generator(profile.device).manual_seed(seed)
-    state = TrainingState(gan, optimizer, generator)
-
-    def step(state: TrainingState, i: int) -> dict[str, Tensor]:
-        return _step(state, i, real, recipe, seed, labelled)
-
-    def keep() -> None:
-        checkpoint.save(last, dict(gan.state_dict()))
-        checkpoint.write_text(kept, json.dumps(measured))
-
-    if not measured:
-        measured.append({"step": 0, **measure(gan)})
-        keep()
-    stopped = None
-    for stop in measure_at[len(measured) - 1 :]:
-        try:
-            history = fit(
-                step,
+    state, stopped = TrainingState(gan, optimizer, generator), None
+    path = work_file(profile, f"{name}.training.safetensors")
+    done = checkpoint.load(path)["step"] if path.exists() else 0
+    # In pieces, as the published runs of images were trained: what is read back from a checkpoint
+    # has other strides than weights that are channels last, and Adam's fused steps on a CPU take
+    # no notice. One call is right, and gives other numbers.
+    try:
+        for steps in range(every, every * n + 1, every)[min(done // every, n - 1) :]:
+            fit(
+                _alternate(gan, batches, labelled, training, seed),
                 lambda i: i,
                 state,
-                stop,
-                checkpoint=work_file(profile, f"{name}.training.safetensors"),
-                history_every=HISTORY_EVERY,
+                steps,
+                checkpoint=path,
+                history_every=50,
                 description=name,
                 progress=False,
+                measure=measured,
+                measure_every=range(0, steps + 1, every),
+                keep_best="step",
+                best="highest",
             )
-            # Squared distances of features have no natural scale.
-            before = measured[-1].get("training_spread", 1.0)
-            stopped = failure(history, before, 100.0 if labelled is None else 1e6)
-        except FloatingPointError as error:
-            stopped = f"not finite: {error}"
-        if stopped:
-            break
-        measured.append({"step": stop, **losses(history), **measure(gan)})
-        keep()
-    gan.load_state_dict(checkpoint.load(last))
-    return Trained(gan, measured, stopped)
+    except FloatingPointError as error:
+        stopped = f"not finite: {error}"
+    except ArithmeticError as error:
+        stopped = str(error)
+    return {"measured": state.measurements, "stopped": stopped}
 
 
-def failure(history: History, before: float = 0.0, largest: float = 100.0) -> str | None:
-    """Why a run is not worth going on with, from the last window of its history; None where it is.
+def check_progress(state: TrainingState, largest: float = 100.0) -> None:
+    """Raises ArithmeticError where losses of the last window exceed `largest`, or fakes collapsed.
 
-    Args:
-        history: of discriminator and generator losses, and spread: how much fakes vary, data being 1.
-        before: spread at the measurement before. A generator often starts on one spot, and may leave it,
-            so only a collapse that lasts counts.
-        largest: loss that is not taken for divergence.
+    A generator often starts on one spot, and may leave it, so only a collapse that lasts from one
+    measurement to the next counts.
     """
-    recent = {name: float(values[-1]) for name, values in history.terms.items()}
-    step = int(history.steps[-1])
-    if max(recent["discriminator"], recent["generator"]) > largest:
-        return (
-            f"the losses diverged before step {step}: discriminator {recent['discriminator']:.3g}, "
-            f"generator {recent['generator']:.3g} nats; try a lower learning rate"
+    terms, before = state.terms, state.measurements[-1].get("training_spread", 1.0)
+    if max(terms["discriminator"], terms["generator"]) > largest:
+        raise ArithmeticError(
+            f"the losses diverged before step {state.steps}: discriminator "
+            f"{terms['discriminator']:.3g}, generator {terms['generator']:.3g} nats; try a lower "
+            "learning rate"
         )
-    if max(recent["spread"], before) < 0.01:
-        return (
-            f"the generator collapsed before step {step}: its samples vary {recent['spread']:.2%} as "
-            "much as the data; start again with another seed or a lower learning rate"
+    if max(terms["spread"], before) < 0.01:
+        raise ArithmeticError(
+            f"the generator collapsed before step {state.steps}: its samples vary "
+            f"{terms['spread']:.2%} as much as the data; start again with another seed or a lower "
+            "learning rate"
         )
-    return None
-
-
-def losses(history: History) -> dict[str, float]:
-    """The terms of the last window of training."""
-    return {f"training_{name}": float(values[-1]) for name, values in history.terms.items()}
 
 
 def noise(n: int, gan: GAN, seed: int, i: int, device: str) -> Tensor:
@@ -174,62 +137,56 @@ def noise(n: int, gan: GAN, seed: int, i: int, device: str) -> Tensor:
     return torch.randn(n, gan.noise_dim, generator=generator).to(device)
 
 
-def _step(
-    state: TrainingState,
-    i: int,
-    real: Callable[[int], Tensor],
-    recipe: Recipe,
-    seed: int,
-    labelled: Callable[[int], tuple[Tensor, Tensor]] | None,
-) -> dict[str, Tensor]:
+def work_file(profile: profiles.Profile, name: str) -> Path:
+    """Where the chapter keeps a file of an unfinished run."""
+    return results.work_folder() / CHAPTER / profile.name / name
+
+
+def _alternate(
+    gan: GAN, batches: Batches, labelled: Batches | None, training: Training, seed: int
+) -> Callable[[TrainingState, int], dict[str, Tensor]]:
     """Some steps of the discriminator, then one of the generator."""
-    gan, optimizer = state.model, state.optimizer
-    left = 1 - i / recipe.steps
-    for group in optimizer.param_groups:
-        group["lr"] = max(recipe.learning_rate * left, 1e-6)
-    weight = recipe.weight * (left if recipe.weight_falls else 1.0)
-    device = next(gan.parameters()).device
-    passes = recipe.discriminator_steps
+    device, passes = next(gan.parameters()).device, training.discriminator_steps
+    names = ("layers", "margin", "penalty")
+    options = {name: getattr(training, name) for name in names}
 
-    def fakes(k: int) -> Tensor:
-        index = (passes + 1) * i + k
-        return gan.generator(noise(recipe.batch_size, gan, seed, index, str(device)))
+    def fakes(index: int) -> Tensor:
+        return gan.generator(noise(training.batch_size, gan, seed, index, str(device)))
 
-    for k in range(passes):
-        points = real(passes * i + k)
-        with autocast(device, recipe.bf16):
-            with torch.no_grad():
-                made = fakes(k).float()
-            terms = discriminator_objective(
-                gan.discriminator,
-                points,
-                made,
-                state.generator,
-                weight=weight,
-                layers=recipe.layers,
-                margin=recipe.margin,
-                penalty=recipe.penalty,
-                penalty_weight=recipe.penalty_weight,
-            )
-            value = terms.value
-            if labelled is not None:
-                x, y = labelled(passes * i + k)
-                value = value + nn.functional.cross_entropy(gan.discriminator(x).float(), y)
-        _update(optimizer, gan.discriminator, value)
-    with autocast(device, recipe.bf16):
-        if labelled is None:
-            loss = generator_objective(gan.discriminator, fakes(passes))
-        else:
-            loss = feature_matching_objective(gan.discriminator, points, fakes(passes))
-    _update(optimizer, gan.generator, loss)
-    return {
-        "discriminator": (terms.real + terms.fake).detach(),
-        "generator": loss.detach(),
-        "marginal_entropy": terms.marginal_entropy.detach(),
-        "activation_correlation": terms.activation_correlation.detach(),
-        "penalty": terms.penalty.detach(),
-        "spread": made.std(0).mean() / points.std(0).mean(),
-    }
+    def step(state: TrainingState, i: int) -> dict[str, Tensor]:
+        left = 1 - i / training.steps
+        weight = training.weight * (left if training.weight_falls else 1.0)
+        for group in state.optimizer.param_groups:
+            group["lr"] = max(training.learning_rate * left, 1e-6)
+        for k in range(passes):
+            real = batches(passes * i + k)
+            with autocast(device, training.bf16):
+                with torch.no_grad():
+                    fake = fakes((passes + 1) * i + k).float()
+                terms = discriminator_objective(
+                    gan.discriminator, real, fake, state.generator, weight=weight, **options
+                )
+                value = terms.value
+                if labelled is not None:
+                    x, y = labelled(passes * i + k)
+                    value = value + cross_entropy(gan.discriminator(x).float(), y)
+            _update(state.optimizer, gan.discriminator, value)
+        with autocast(device, training.bf16):
+            fresh = fakes((passes + 1) * i + passes)
+            if labelled is None:
+                loss = generator_objective(gan.discriminator, fresh)
+            else:
+                loss = feature_matching_objective(gan.discriminator, real, fresh)
+        _update(state.optimizer, gan.generator, loss)
+        last = {name: value.detach() for name, value in terms._asdict().items()}
+        return {
+            "discriminator": last["real"] + last["fake"],
+            "generator": loss.detach(),
+            **{name: last[name] for name in terms._fields[3:]},
+            "spread": fake.std(0).mean() / real.std(0).mean(),
+        }
+
+    return step
 
 
 def _update(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
@@ -240,8 +197,3 @@ def _update(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) 
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
     optimizer.step()
-
-
-def work_file(profile: profiles.Profile, name: str) -> Path:
-    """Where the chapter keeps a file of an unfinished run."""
-    return results.work_folder() / CHAPTER / profile.name / name

@@ -1,496 +1,309 @@
-"""Chapter 4's two text VAEs: training, rewriting, and how far a manipulation leads from real codes."""
+"""Chapter 4's two text VAEs: training, rewriting, and how far a manipulation is from real codes."""
 
 import functools
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+from torch.nn import functional
 
 from dgm.data import text
 from dgm.data.text import Corpus, Sentences, Vocabulary
-from dgm.measure import aggregate_mutual_information, bootstrap
+from dgm.measure import aggregate_mutual_information, bootstrap, mapper_graph
 from dgm.nets.text_vae import TextVAE, text_vae_objective
 from dgm.papers import controllable_text_vae as paper
 from dgm.papers.controllable_text_vae import ControllableTextVAE
 from dgm.precision import autocast
-from dgm.train import TrainingState, fit
-from dgm_book import profiles, results
-from dgm_book.chapters.controllable_text_vae.judges import (
-    CHAPTER,
-    EXPERIMENT,
-    FILES,
-    Judges,
-    judges,
+from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
+from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, CodeRecipe
+from dgm_book.chapters.controllable_text_vae.training import (
+    Plan,
+    Setup,
+    WordAverages,
+    first_per_label,
+    train,
+    word_averages,
 )
-from dgm_book.chapters.controllable_text_vae.steering import measured
-from dgm_book.results import Result
 
-MANIPULATIONS = {"1 s.d.": 1.0, "2 s.d.": 2.0, "extremum": "extremum"}
 N_PUBLISHED = 50  # rewrites of each label that are published, the first ones of the test set
 N_POSTERIORS = 20_000  # training sentences whose posteriors make the density
 FORBIDDEN = (0, 1, 3)  # padding, start, unknown: a rewrite has words only
+STRUCTURED, RESIDUAL = 16, 64  # dimensions of the paper's two codes; the ordinary VAE has their sum
+WALK = torch.linspace(-4, 4, 17)  # standard deviations, and ends of the simplex edge
 
 
-class Settings(NamedTuple):
-    """The sizes of one profile, for the paper's model and the ordinary VAE."""
-
-    dataset: str
-    n_sentences: int  # of the training split, from its start
-    vocabulary: int
-    embedding: int
-    hidden: int
-    layers: int  # of the encoders
-    word_dim: int  # of word vectors
-    feature_dim: int  # their first principal components, over sentences
-    steps: int
-    batch_size: int
-    learning_rate: float
-    dropout: float  # of the decoder; less than the paper's half where training ends early
-    weights: paper.LossWeights  # with which the simplex separates
-    beta: float  # of the ordinary VAE
-    bf16: bool
-    mapper_sentences: int
-    mapper_resolutions: tuple[int, ...]
-
-
-def settings(profile: profiles.Profile) -> Settings:
-    """The chapter's sizes at a profile; the paper's own are in its released code."""
-    # As released, the KL's pull to the centroid is stronger than all that pushes away from it.
-    weights = paper.LossWeights(residual=0.03, structured=0.002)
-    if profile.name == "smoke":
-        return Settings(
-            "reviews",
-            4000,
-            200,
-            32,
-            64,
-            1,
-            24,
-            4,
-            120,
-            128,
-            6e-3,
-            0.5,
-            weights,
-            0.03,
-            False,
-            100,
-            (5, 10),
-        )
-    if profile.name == "small":
-        return Settings(
-            "yelp", 50_000, 4000, 128, 512, 1, 200, 8, 3000, 64, 3e-3, 0.2, weights, 0.03, True, 500,
-            (5, 10, 20, 40),
-        )  # fmt: skip
-    return Settings(
-        "yelp", 132_322, 9500, 256, 1024, 2, 300, 8, 50_000, 256, 1e-3, 0.5, weights, 0.03, True, 10_000,
-        (5, 10, 20, 40, 80),
-    )  # fmt: skip
-
-
-def context(profile: profiles.Profile) -> results.Context:
-    """What this chapter's results share."""
-    return results.Context(EXPERIMENT, CHAPTER, profile, FILES[settings(profile).dataset])
-
-
-class Material(NamedTuple):
+class TrainingText(NamedTuple):
     """What the two models learn from, and how other sentences are brought into the same form."""
 
-    sentences: Sentences
     vocabulary: Vocabulary
     corpus: Corpus
-    vectors: Tensor  # (V, W)
-    word_weights: Tensor  # (V,)
+    averages: WordAverages
     centre: Tensor  # (W,)
     axes: Tensor  # (W, F)
 
     def features(self, corpus: Corpus) -> Tensor:
         """(N, F) averaged word vectors of whole sentences, along their principal axes."""
-        averages = text.sentence_features(
-            corpus.tokens, corpus.lengths, self.vectors, self.word_weights
-        )
-        return (averages - self.centre) @ self.axes
+        return (self.averages(corpus) - self.centre) @ self.axes
 
 
 @functools.lru_cache(maxsize=2)
-def material(
-    dataset: str, n_sentences: int, vocabulary: int, word_dim: int, feature_dim: int
-) -> Material:
+def training_text(recipe: CodeRecipe, dataset: str) -> TrainingText:
     """The first sentences of a training split, their vocabulary, ids and word vectors."""
-    found = text.load(dataset, "train")
-    sentences = Sentences(found.texts[:n_sentences], found.labels[:n_sentences])
-    words = Vocabulary.build(sentences.texts, vocabulary)
-    corpus = words.encode(sentences.texts)
-    vectors = text.word_vectors(corpus.tokens, len(words), word_dim)
-    weights = text.frequency_weights(corpus.tokens, len(words))
-    averages = text.sentence_features(corpus.tokens, corpus.lengths, vectors, weights)
-    centre = averages.mean(0)
-    covariance = torch.cov((averages - centre).double().T)
-    axes = torch.linalg.eigh(covariance)[1].flip(1)[:, :feature_dim].float()
+    texts = text.load(dataset, "train").texts[: recipe.n_sentences]
+    vocabulary = Vocabulary.build(texts, recipe.vocabulary)
+    corpus = vocabulary.encode(texts)
+    averages = word_averages(vocabulary, corpus, recipe.word_dim)
+    features = averages(corpus)
+    centre = features.mean(0)
+    covariance = torch.cov((features - centre).double().T)
+    axes = torch.linalg.eigh(covariance)[1].flip(1)[:, : recipe.feature_dim].float()
     # One scale for all, so that the first axes stay the longest.
-    axes = axes / ((averages - centre) @ axes).std(0).mean()
-    return Material(sentences, words, corpus, vectors, weights, centre, axes)
+    axes = axes / ((features - centre) @ axes).std(0).mean()
+    return TrainingText(vocabulary, corpus, averages, centre, axes)
 
 
 class Trained(NamedTuple):
     """A trained model of either kind, with what its codes are compared with."""
 
-    model: nn.Module
-    material: Material
+    model: Any  # a ControllableTextVAE or a TextVAE
+    text: TrainingText
     training: tuple[Tensor, Tensor]  # means and log-variances (N, D) of the training posteriors
 
+    def encode(self, texts: list[str]) -> Tensor:
+        """Posterior means (N, D)."""
+        return posterior(self.model, self.text, self.text.vocabulary.encode(texts))[0]
 
-def _material_of(profile: profiles.Profile, dataset: str) -> Material:
-    s = settings(profile)
-    return material(dataset, s.n_sentences, s.vocabulary, s.word_dim, s.feature_dim)
+    def vertices(self, sentences: Sentences) -> tuple[paper.Vertices, Tensor]:
+        """The vertices by name, and barycentric weights (N, K), from labelled sentences."""
+        features = self.text.features(self.text.vocabulary.encode(sentences.texts))
+        with torch.no_grad():
+            p = self.model.simplex(features.to(self.model.simplex.vertices)).p.cpu()
+        return paper.identify_vertices(p, sentences.labels), p
+
+    def best_dimension(self, sentences: Sentences) -> paper.BestDimension:
+        """The ordinary VAE's, from labelled sentences."""
+        return paper.best_sentiment_dimension(self.encode(sentences.texts), sentences.labels)
+
+    def decode(self, codes: Tensor, texts: list[str]) -> list[str]:
+        """Codes (N, D) as sentences, by beam search, with the unknown words of N texts put back."""
+        decoder, vocabulary = self.model.decoder, self.text.vocabulary
+        codes = codes.to(next(decoder.parameters()).device, torch.float32)
+        rows = paper.decode(decoder, codes, forbidden=FORBIDDEN).tokens
+        unknown = vocabulary.encode(texts).unknown
+        return [vocabulary.decode(row, words) for row, words in zip(rows, unknown, strict=True)]
 
 
-def trained(kind: str, profile: profiles.Profile, dataset: str, seed: int) -> Trained:
+def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
     """A trained model, from its finished or interrupted run in the work folder.
 
-    Args:
-        kind: "simplex", the paper's model; "released", the same with the released weights of its losses; or
-            "ordinary", the VAE with one Gaussian block of as many dimensions. All see random windows of
-            ten positions in training, the first ten afterwards.
-        profile: sizes and device.
-        dataset: such as "yelp".
-        seed: of weights, order and noise.
+    It is "simplex", the paper's model; "released", the same with the released weights of its
+    losses; or "ordinary", the VAE with one Gaussian block of as many dimensions. All see random
+    windows of ten positions in training, the first ten afterwards.
     """
-    s, m = settings(profile), _material_of(profile, dataset)
-    features = m.features(m.corpus).to(profile.device)
-    tokens = m.corpus.tokens.to(profile.device)
-    weights = paper.LossWeights() if kind == "released" else s.weights
-    sizes = {
-        "embedding": s.embedding,
-        "hidden": s.hidden,
-        "layers": s.layers,
-        "dropout": s.dropout,
-    }
+    recipe, device = setup.recipe.codes, setup.profile.device
+    source = training_text(recipe, dataset)
+    features = source.features(source.corpus).to(device)
+    names = ("embedding", "hidden", "layers", "dropout")
+    sizes: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if kind == "ordinary":
-            model = TextVAE(len(m.vocabulary), latent_dim=80, **sizes)
+            model = TextVAE(len(source.vocabulary), latent_dim=STRUCTURED + RESIDUAL, **sizes)
         else:
             model = ControllableTextVAE(
-                len(m.vocabulary), features.shape[1], alpha=s.weights.alpha, **sizes
+                len(source.vocabulary), features.shape[1], alpha=recipe.weights.alpha, **sizes
             )
-    model.to(profile.device)
-    picks = text.length_batches(m.corpus.lengths, s.batch_size, seed)
+
     # A second data set is far smaller, and of the released weights only the simplex is looked at.
-    steps = s.steps if dataset == s.dataset and kind != "released" else s.steps // 4
-
-    def batch(i: int) -> tuple[Tensor, Tensor, float]:
-        chosen = picks(i)
-        width = int(m.corpus.lengths[chosen[0]])
-        chosen = chosen.to(profile.device)
-        return tokens[chosen, :width], chosen, i / steps
-
-    def step(state: TrainingState, batch: tuple[Tensor, Tensor, float]) -> dict[str, Tensor]:
-        sentences, chosen, done = batch
-        for group in state.optimizer.param_groups:
-            group["lr"] = s.learning_rate * min(done / 0.02 + 0.01, (1 - done) ** 0.5)
-        generator = state.generator
-        window = paper.crop(sentences, generator)
-        with autocast(window.device, s.bf16):
-            if kind == "ordinary":
-                terms = text_vae_objective(state.model, window, None, s.beta, generator)
-                loss = terms.value.mean()
-            else:
-                others = torch.randint(
-                    len(features), (len(chosen), 10), generator=generator, device=window.device
-                )
-                terms = paper.controllable_objective(
-                    state.model,
-                    window,
-                    features[chosen],
-                    generator,
-                    negatives=features[others],
-                    weights=weights,
-                )
-                loss = terms.value
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
-        state.optimizer.step()
-        return {name: value.detach().mean() for name, value in terms._asdict().items()}
-
-    name = f"{dataset}-{kind}-seed{seed}"
-    fit(
-        step,
-        batch,
-        TrainingState(
-            model,
-            torch.optim.Adam(model.parameters(), lr=s.learning_rate),
-            torch.Generator(profile.device).manual_seed(seed),
-        ),
-        steps,
-        checkpoint=results.work_folder() / CHAPTER / profile.name / f"{name}.training.safetensors",
-        description=name,
-        progress=False,
+    full = dataset == setup.recipe.dataset and kind != "released"
+    plan = Plan(
+        f"{dataset}-{kind}-seed{seed}.training",
+        recipe.steps if full else recipe.steps // 4,
+        recipe.batch_size,
+        recipe.learning_rate,
+        lambda done: min(done / 0.02 + 0.01, (1 - done) ** 0.5),
+        seed,
     )
-    model.eval().requires_grad_(False)
-    return Trained(model, m, posterior(model, m, m.corpus, N_POSTERIORS))
+    tokens = source.corpus.tokens.to(device)
+    loss = functools.partial(_loss, model, recipe, features, kind == "released")
+    train(model, plan, tokens, source.corpus.lengths, loss, setup.profile)
+    return Trained(model, source, posterior(model, source, source.corpus, N_POSTERIORS))
+
+
+def _loss(
+    model: ControllableTextVAE | TextVAE,
+    recipe: CodeRecipe,
+    features: Tensor,
+    released: bool,
+    tokens: Tensor,
+    chosen: Tensor,
+    generator: torch.Generator,
+    _done: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    window = paper.crop(tokens, generator)
+    with autocast(window.device, recipe.bf16):
+        if isinstance(model, TextVAE):
+            terms = text_vae_objective(model, window, None, recipe.beta, generator)
+        else:
+            shape, n = (len(chosen), 10), len(features)
+            others = torch.randint(n, shape, generator=generator, device=window.device)
+            terms = paper.controllable_objective(
+                model,
+                window,
+                features[chosen],
+                generator,
+                negatives=features[others],
+                weights=paper.LossWeights() if released else recipe.weights,
+            )
+        return terms.value.mean(), {k: v.detach().mean() for k, v in terms._asdict().items()}
 
 
 @torch.no_grad()
 def posterior(
-    model: nn.Module, m: Material, corpus: Corpus, most: int | None = None
+    model: Any, source: TrainingText, corpus: Corpus, n: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Means and log-variances (N, D) of the codes of the first `most` sentences, from ten positions each."""
+    """Means and log-variances (N, D) of the first n sentences' codes, from ten positions each."""
     device = next(model.parameters()).device
-    features = m.features(corpus)
+    features = source.features(corpus)
     parts = []
-    for chosen in torch.arange(len(corpus.tokens))[:most].split(512):
+    for chosen in torch.arange(len(corpus.tokens))[:n].split(512):
         window = corpus.tokens[chosen, : paper.WINDOW].to(device)
         lengths = corpus.lengths[chosen].clamp(max=paper.WINDOW).to(device)
         if isinstance(model, ControllableTextVAE):
-            found = model.posterior(window, lengths, features[chosen].to(device))
+            parts.append(model.posterior(window, lengths, features[chosen].to(device)))
         else:
-            found = model.posterior(window, lengths)
-        parts.append(found)
+            parts.append(model.posterior(window, lengths))
     mu, logvar = (torch.cat(x).cpu() for x in zip(*parts, strict=True))
     return mu, logvar
 
 
 def densities(codes: Tensor, training: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
-    """Both negative log densities of codes (N, D) against the training posteriors, each (N,) nats."""
+    """Both negative log densities of codes (N, D) against the training posteriors, (N,) nats."""
     return {
         "log_of_mean": -paper.aggregate_log_density(codes, *training),
         "mean_of_logs": -paper.mean_log_density(codes, *training),
     }
 
 
-def shift(original: Tensor, moved: Tensor) -> dict[str, Any]:
-    """How far a manipulation moves codes in a negative log density, in nats and in standard deviations."""
-    spread = torch.sqrt((original.var() + moved.var()) / 2)
-    low = torch.minimum(original.min(), moved.min())
-    edges = torch.linspace(float(low), float(torch.maximum(original.max(), moved.max())), 51)
-    one, other = (torch.histogram(x.float(), edges)[0] / len(x) for x in (original, moved))
+def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
+    """How far a manipulation shifts a negative log density (N,), in nats and deviations."""
+    spread = torch.sqrt((before.var() + after.var()) / 2)
+    low, high = torch.cat([before, after]).aminmax()
+    edges = torch.linspace(float(low), float(high), 51)
+    histograms = [torch.histogram(x.float(), edges)[0] / len(x) for x in (before, after)]
     return {
-        "shift": bootstrap(moved - original)._asdict(),
-        "in_standard_deviations": float((moved.mean() - original.mean()) / spread),
-        "overlap": float(torch.minimum(one, other).sum()),
-        "original_deviation": float(original.std()),
+        "shift": bootstrap(after - before)._asdict(),
+        "in_standard_deviations": float((after.mean() - before.mean()) / spread),
+        "overlap": float(torch.minimum(*histograms).sum()),
+        "original_deviation": float(before.std()),
     }
 
 
-def simplex(
-    profile: profiles.Profile, seed: int, dataset: str | None = None, kind: str = "simplex"
-) -> Result:
-    """The paper's model: its simplex, its rewrites, and how far a vertex lies from the training codes."""
-    dataset = dataset or settings(profile).dataset
+def measure_codes(
+    trained: Trained, judges: Judges, test: Sentences, codes: dict[str, Tensor]
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What is measured of both models, for the test sentences' codes (N, D) by their manipulation.
 
-    def compute() -> tuple[dict, dict]:
-        found = trained(kind, profile, dataset, seed)
-        model, m, judge = found.model, found.material, judges(profile, dataset)
-        validation, test = (_encoded(m, dataset, split) for split in ("validation", "test"))
-        p = weights_of(model, m, validation.corpus)
-        vertices = paper.identify_vertices(p, validation.sentences.labels)
-        target = torch.tensor([vertices.positive, vertices.negative])[test.sentences.labels]
-        weights = nn.functional.one_hot(target, model.n_vertices).float()
-        original, _ = posterior(model, m, test.corpus)
-        residual = original[:, model.simplex.vertices.shape[1] :]
-        moved = model.code(weights, residual.to(model.simplex.vertices)).cpu()
-        rewrites, metrics = _rewritten(found, judge, moved, test)
-        _, kept = _rewritten(found, judge, original, test)
-        before, after = (densities(z, found.training) for z in (original, moved))
-        dispersion = paper.simplex_dispersion(p)
-        values = {
-            "vertices": vertices._replace(counts=vertices.counts.tolist())._asdict(),
-            "dispersion": {
-                "spread": float(dispersion.spread),
-                "entropy": float(dispersion.entropy),
-                "occupancy": dispersion.occupancy.tolist(),
-            },
-            "vertex": metrics,
-            "reconstruction": kept,
-            "shift": {k: shift(before[k], after[k]) for k in before},
-            **_common(found, model.simplex.vertices.shape[1], profile, seed),
-            "rewrites": first_of_each(rewrites, test.sentences.labels),
-        }
-        tensors = {"p": p.float(), "labels": validation.sentences.labels}
-        return values, tensors | _densities(before, {"vertex": after})
-
-    name = f"{prefix(profile, dataset)}{kind}-seed{seed}"
-    return results.get(name, compute, context_of(profile, dataset), seed=seed)
-
-
-def ordinary(profile: profiles.Profile, seed: int, dataset: str | None = None) -> Result:
-    """The ordinary VAE: its best sentiment dimension, moved three ways, with the same measurements."""
-    dataset = dataset or settings(profile).dataset
-
-    def compute() -> tuple[dict, dict]:
-        found = trained("ordinary", profile, dataset, seed)
-        m, judge = found.material, judges(profile, dataset)
-        validation, test = (_encoded(m, dataset, split) for split in ("validation", "test"))
-        mu, _ = posterior(found.model, m, validation.corpus)
-        best = paper.best_sentiment_dimension(mu, validation.sentences.labels)
-        original, _ = posterior(found.model, m, test.corpus)
-        before, after, metrics, rewrites = densities(original, found.training), {}, {}, {}
-        for name, amount in MANIPULATIONS.items():
-            moved = paper.manipulate(
-                original, best, found.training[0], 1 - test.sentences.labels, amount
-            )
-            texts, metrics[name] = _rewritten(found, judge, moved, test)
-            after[name] = densities(moved, found.training)
-            rewrites[name] = first_of_each(texts, test.sentences.labels)
-        _, kept = _rewritten(found, judge, original, test)
-        values = {
-            "best_dimension": best._asdict(),
-            "manipulations": metrics,
-            "reconstruction": kept,
-            "shift": {
-                name: {k: shift(before[k], moved[k]) for k in before}
-                for name, moved in after.items()
-            },
-            **_common(found, 16, profile, seed),
-            "rewrites": rewrites,
-        }
-        return values, _densities(before, after)
-
-    name = f"{prefix(profile, dataset)}ordinary-seed{seed}"
-    return results.get(name, compute, context_of(profile, dataset), seed=seed)
-
-
-class Encoded(NamedTuple):
-    """Sentences of a split and their ids."""
-
-    sentences: Sentences
-    corpus: Corpus
-
-
-def _encoded(m: Material, dataset: str, split: str) -> Encoded:
-    sentences = text.load(dataset, split)
-    return Encoded(sentences, m.vocabulary.encode(sentences.texts))
-
-
-def weights_of(model: ControllableTextVAE, m: Material, corpus: Corpus) -> Tensor:
-    """Where on the simplex sentences stand, (N, K) on the CPU."""
-    with torch.no_grad():
-        return model.simplex(m.features(corpus).to(model.simplex.vertices)).p.cpu()
-
-
-def _rewritten(
-    found: Trained, judge: Judges, codes: Tensor, test: Encoded
-) -> tuple[list[str], dict[str, Any]]:
-    """Codes as sentences by beam search, and what the judges say of them."""
-    device = next(found.model.parameters()).device
-    made = paper.decode(found.model.decoder, codes.to(device, torch.float32), forbidden=FORBIDDEN)
-    texts = [
-        found.material.vocabulary.decode(tokens, unknown)
-        for tokens, unknown in zip(made.tokens, test.corpus.unknown, strict=True)
-    ]
-    return texts, measured(judge, texts, test.sentences)
-
-
-def _common(found: Trained, n_first: int, profile: profiles.Profile, seed: int) -> dict[str, Any]:
-    """What is measured of both models alike."""
-    s = settings(profile)
-    mu, logvar = found.training
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(mu), generator=generator)[: s.mapper_sentences]
-    first_mu, first_logvar = mu[chosen, :n_first], logvar[chosen, :n_first]
-    noise = torch.randn((10, *first_mu.shape), generator=generator)
-    points = (first_mu + torch.exp(0.5 * first_logvar) * noise).flatten(0, 1)
+    Returns:
+        Values and densities; "rewrites", "metrics" and "shift" by the manipulation's name.
+    """
+    original = trained.encode(test.texts)
+    texts = {name: trained.decode(z, test.texts) for name, z in codes.items()}
+    before = densities(original, trained.training)
+    after = {name: densities(z, trained.training) for name, z in codes.items()}
+    mu, logvar = trained.training
     information = aggregate_mutual_information(mu[:2000], logvar[:2000], chunk=64)
-    return {
-        "mapper": {str(r): paper.mapper_graph(points, r)._asdict() for r in s.mapper_resolutions},
+    values = {
+        "rewrites": {
+            name: first_per_label(test._replace(texts=t), N_PUBLISHED).texts
+            for name, t in texts.items()
+        },
+        "metrics": {name: measure_rewrites(judges, t, test) for name, t in texts.items()},
+        "reconstruction": measure_rewrites(judges, trained.decode(original, test.texts), test),
+        "shift": {name: {k: shift(before[k], v[k]) for k in before} for name, v in after.items()},
         "mutual_information": float(information),
         "n_sentences": len(mu),
     }
+    named = {"original": before, **after}
+    return values, {f"{name}.{k}": v.float() for name, d in named.items() for k, v in d.items()}
 
 
-def _densities(before: dict[str, Tensor], after: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
-    tensors = {f"original.{k}": v.float() for k, v in before.items()}
-    for name, moved in after.items():
-        tensors |= {f"{name}.{k}": v.float() for k, v in moved.items()}
-    return tensors
+def mapper_values(trained: Trained, recipe: CodeRecipe, seed: int) -> dict[str, dict[str, int]]:
+    """Mapper graphs of ten samples of the codes of random sentences, by the number of slices."""
+    mu, logvar = (x[:, :STRUCTURED] for x in trained.training)
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(mu), generator=generator)[: recipe.mapper_sentences]
+    noise = torch.randn((10, len(chosen), mu.shape[1]), generator=generator)
+    points = (mu[chosen] + torch.exp(0.5 * logvar[chosen]) * noise).flatten(0, 1)
+    return {str(r): mapper_graph(points, r)._asdict() for r in recipe.mapper_resolutions}
 
 
-def first_of_each(texts: list[str], labels: Tensor) -> list[str]:
-    """The first rewrites of each label: a fixed list that nobody selected."""
-    return [texts[i] for y in (0, 1) for i in (labels == y).nonzero()[:N_PUBLISHED, 0].tolist()]
+def simplex_values(
+    trained: Trained, judges: Judges, dataset: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The paper's model: its simplex, its rewrites, and how far a vertex is from training codes."""
+    validation, test = (text.load(dataset, split) for split in ("validation", "test"))
+    vertices, p = trained.vertices(validation)
+    target = torch.tensor([vertices.positive, vertices.negative])[test.labels]
+    residual = trained.encode(test.texts)[:, STRUCTURED:].to(trained.model.simplex.vertices)
+    codes = trained.model.code(functional.one_hot(target, p.shape[1]).float(), residual).cpu()
+    values, tensors = measure_codes(trained, judges, test, {"vertex": codes})
+    dispersion = paper.simplex_dispersion(p)
+    values |= {
+        "vertices": vertices._replace(counts=vertices.counts.tolist())._asdict(),
+        "dispersion": {k: v.tolist() for k, v in dispersion._asdict().items()},
+        "vertex": values.pop("metrics")["vertex"],
+        "shift": values["shift"]["vertex"],
+        "rewrites": values["rewrites"]["vertex"],
+    }
+    return values, {"p": p.float(), "labels": validation.labels, **tensors}
 
 
-def prefix(profile: profiles.Profile, dataset: str) -> str:
-    """What stands before the names of results on a second data set."""
-    return "" if dataset == settings(profile).dataset else f"{dataset}-"
+def ordinary_values(
+    trained: Trained, judges: Judges, dataset: str
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The ordinary VAE: its best sentiment dimension manipulated, with the same measurements."""
+    test = text.load(dataset, "test")
+    best = trained.best_dimension(text.load(dataset, "validation"))
+    original, mu = trained.encode(test.texts), trained.training[0]
+    codes = {
+        name: paper.manipulate(original, best, mu, 1 - test.labels, amount)
+        for name, amount in MANIPULATIONS.items()
+    }
+    values, tensors = measure_codes(trained, judges, test, codes)
+    values |= {"best_dimension": best._asdict(), "manipulations": values.pop("metrics")}
+    return values, tensors
 
 
-def context_of(profile: profiles.Profile, dataset: str) -> results.Context:
-    """The context of results on a data set of its own."""
-    return context(profile)._replace(datasets=FILES[dataset])
+def walk_values(
+    kind: str, trained: Trained, judges: Judges, dataset: str, sources: list[str]
+) -> tuple[list[list[str]], dict[str, Tensor]]:
+    """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge.
 
-
-WALK = torch.linspace(-4, 4, 17)  # standard deviations, and ends of the simplex edge
-
-
-def walk(profile: profiles.Profile, seed: int) -> Result:
-    """Two straight walks from the same sentences: along the ordinary VAE's dimension, and a simplex edge.
-
-    The sentences are ours, not the data set's.
+    Returns:
+        For each sentence its rewrites along the walk; how positive they read, and both densities of
+        their codes, each (sentences, steps), with `kind` before their names.
     """
-    dataset = settings(profile).dataset
-
-    def compute() -> tuple[dict, dict]:
-        judge, values, tensors = judges(profile, dataset), {}, {}
-        for kind in ("ordinary", "simplex"):
-            found = trained(kind, profile, dataset, seed)
-            m = found.material
-            corpus = m.vocabulary.encode(own_sentences(dataset))
-            validation = _encoded(m, dataset, "validation")
-            codes, _ = posterior(found.model, m, corpus)
-            path = _walk(found, codes, validation)  # (S, sources, D)
-            made = paper.decode(
-                found.model.decoder, path.flatten(0, 1).to(profile.device), forbidden=FORBIDDEN
-            )
-            texts = [
-                m.vocabulary.decode(row, corpus.unknown[i % len(codes)])
-                for i, row in enumerate(made.tokens)
-            ]
-            shape = path.shape[:2]
-            values[kind] = [texts[i :: shape[1]] for i in range(shape[1])]
-            tensors[f"{kind}.reading"] = judge.classify(texts).view(shape).T.contiguous()
-            for name, value in densities(path.flatten(0, 1), found.training).items():
-                tensors[f"{kind}.{name}"] = value.view(shape).T.contiguous()
-        return values | {"sources": own_sentences(dataset)}, tensors
-
-    return results.get(f"walk-seed{seed}", compute, context(profile), seed=seed)
+    path, n = _path(trained, trained.encode(sources), dataset), len(sources)
+    texts = trained.decode(path.flatten(0, 1), sources * len(path))
+    columns = {"reading": judges.classify(texts)}
+    columns |= densities(path.flatten(0, 1), trained.training)
+    tensors = {f"{kind}.{k}": v.view(-1, n).T.contiguous() for k, v in columns.items()}
+    return [texts[i::n] for i in range(n)], tensors
 
 
-def _walk(found: Trained, codes: Tensor, validation: Encoded) -> Tensor:
+def _path(trained: Trained, codes: Tensor, dataset: str) -> Tensor:
     """Codes (S, N, D) along the walk, from the negative to the positive end."""
-    model, m = found.model, found.material
-    labels = validation.sentences.labels
+    model, validation = trained.model, text.load(dataset, "validation")
     if isinstance(model, ControllableTextVAE):
-        vertices = paper.identify_vertices(weights_of(model, m, validation.corpus), labels)
+        vertices, p = trained.vertices(validation)
         share = (WALK - WALK[0]) / (WALK[-1] - WALK[0])
-        weights = torch.zeros(len(WALK), model.n_vertices)
+        weights = torch.zeros(len(WALK), p.shape[1])
         weights[:, vertices.negative], weights[:, vertices.positive] = 1 - share, share
-        residual = codes[:, model.simplex.vertices.shape[1] :].to(model.simplex.vertices)
+        residual = codes[:, STRUCTURED:].to(model.simplex.vertices)
         return torch.stack([model.code(w, residual).cpu() for w in weights])
-    mu, _ = posterior(model, m, validation.corpus)
-    best = paper.best_sentiment_dimension(mu, labels)
-    column = found.training[0][:, best.index]
+    best = trained.best_dimension(validation)
+    column = trained.training[0][:, best.index]
     path = codes.repeat(len(WALK), 1, 1)
     path[:, :, best.index] = (column.mean() + best.sign * WALK * column.std())[:, None]
     return path
-
-
-def own_sentences(dataset: str) -> list[str]:
-    """Sentences of our own for the page, in the form of the data set."""
-    if dataset == "reviews":
-        return text.load(dataset, "test").texts[:6]
-    return [text.tokenise(sentence) for sentence in OWN]
-
-
-OWN = (
-    "the food was great and the staff was friendly .",
-    "we waited an hour and the pizza was still cold .",
-    "i love this place and i will be back !",
-    "the service was terrible and the manager was rude .",
-    "the room was clean and quiet .",
-    "worst haircut i have ever had .",
-    "the coffee is always fresh and the prices are fair .",
-    "they never answer the phone .",
-)

@@ -1,15 +1,14 @@
-"""Judges of rewritten sentences: a classifier, a language model, BLEU, and a control without a network.
+"""Judges of rewritten sentences: classifier, language model, BLEU, and a control without a network.
 
 The judges learn from the held-out split alone, which no model that they judge has seen.
 """
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import sacrebleu
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from dgm.data import text
@@ -17,48 +16,16 @@ from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import Interval, bootstrap
 from dgm.nets.lstm import LanguageModel
 from dgm.nets.text_cnn import TextCNN
-from dgm.train import TrainingState, fit
-from dgm_book import profiles, results
+from dgm_book.chapters.controllable_text_vae.recipe import JudgeRecipe
+from dgm_book.chapters.controllable_text_vae.training import Plan, Setup, train
 
-CHAPTER = "04_controllable_text_vae"
-EXPERIMENT = (
-    "dgm_book.chapters.controllable_text_vae.page"  # whose code this chapter's results depend on
-)
-FILES = {"yelp": ("yelp-shen", "yelp-li"), "amazon": ("amazon-li", "vader-snippets"), "reviews": ()}
-MOST_EPOCHS = 20  # a small set of sentences is not learnt by heart
+MAX_EPOCHS = 20  # a small set of sentences is not learnt by heart
+LEAST_LOG_ODDS, LEAST_COUNT = 1.5, 10  # of a word that speaks for a class
 _BLEU = sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True)
 
 
-class Settings(NamedTuple):
-    """The sizes of one profile."""
-
-    vocabulary: int
-    embedding: int  # of the classifier
-    filters: int  # of each of its widths
-    classifier_steps: int
-    hidden: int  # of the language model, and its embedding
-    language_steps: int
-    batch_size: int = 64
-    learning_rate: float = 1e-3  # of the classifier; it falls to 0 in a straight line
-    language_rate: float = 4e-3  # the same, of the language model
-
-
-def settings(profile: profiles.Profile) -> Settings:
-    """The judges' sizes at a profile."""
-    if profile.name == "smoke":
-        return Settings(300, 32, 16, 150, 48, 200, 64, 6e-3, 1.5e-2)
-    if profile.name == "small":
-        return Settings(6000, 128, 100, 1900, 200, 2500)
-    return Settings(10_000, 300, 500, 6000, 512, 4000)
-
-
-def context(profile: profiles.Profile, dataset: str) -> results.Context:
-    """What the judges' results share."""
-    return results.Context(EXPERIMENT, CHAPTER, profile, FILES[dataset])
-
-
 class Judges(NamedTuple):
-    """A trained TextCNN and a trained LSTM language model; both give unknown words one marker, <unk>.
+    """A trained TextCNN and a trained LSTM language model; unknown words are one marker, <unk>.
 
     A text without words counts as one unknown word.
     """
@@ -66,13 +33,14 @@ class Judges(NamedTuple):
     vocabulary: Vocabulary
     classifier: TextCNN
     language_model: LanguageModel
+    recipe: JudgeRecipe
 
     def classify(self, texts: Sequence[str]) -> Tensor:
         """P(positive) of each text, (N,) float64 on the CPU."""
         return self._each(texts, lambda t, n: torch.sigmoid(self.classifier(t, n).double()))
 
     def negative_log_likelihood(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """-log p of each text in nats, (N,) float64 on the CPU; its tokens (N,), </s> counted."""
+        """-log p of each text in nats, (N,) float64 on the CPU; its tokens (N,) with </s>."""
         nats = self._each(texts, lambda t, n: self.language_model.nll(t, n).double())
         return nats, self._encode(texts).lengths - 1
 
@@ -90,208 +58,131 @@ class Judges(NamedTuple):
         return judged
 
 
-def judges(profile: profiles.Profile, dataset: str, seed: int = 0) -> Judges:
-    """The judges of a data set: trained now, or from their finished or interrupted runs.
-
-    Args:
-        profile: Sizes and device.
-        dataset: "yelp", "amazon" or "reviews".
-        seed: Of weights, order and dropout.
-    """
-    s, device = settings(profile), profile.device
+def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
+    """The judges of a data set: trained now, or from their finished or interrupted runs."""
+    recipe, device, dtype = setup.recipe.judges, setup.profile.device, setup.profile.dtype
     held_out = text.load(dataset, "held_out")
-    vocabulary = Vocabulary.build(held_out.texts, s.vocabulary)
+    vocabulary = Vocabulary.build(held_out.texts, recipe.vocabulary)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        classifier = TextCNN(len(vocabulary), s.embedding, s.filters)
-        language = LanguageModel(len(vocabulary), s.hidden, s.hidden, dropout=0.3)
+        classifier = TextCNN(len(vocabulary), recipe.embedding, recipe.filters)
+        language = LanguageModel(len(vocabulary), recipe.hidden, recipe.hidden, dropout=0.3)
     language.output.weight = language.embedding.weight  # one table for reading and writing
     corpus = vocabulary.encode(held_out.texts)
-    vectors = text.word_vectors(corpus.tokens, len(vocabulary), s.embedding, seed)
+    vectors = text.word_vectors(corpus.tokens, len(vocabulary), recipe.embedding, seed)
     known = slice(vocabulary.first_word, None)
-    with torch.no_grad():  # the classifier starts from the company that words keep
+    with torch.no_grad():  # the classifier starts from the company that words have
         classifier.embedding.weight[known] = 0.5 * vectors[known] / vectors[known].std()
-    tokens, labels = corpus.tokens.to(device), held_out.labels.to(device, profile.dtype)
+    tokens, labels = corpus.tokens.to(device), held_out.labels.to(device, dtype)
 
-    def classifier_loss(model: nn.Module, i: Tensor, t: Tensor, generator) -> Tensor:
-        logits = model(t, t.new_full((len(t),), t.shape[1]), generator)
-        return functional.binary_cross_entropy_with_logits(logits, labels[i.to(device)])
+    def classifier_loss(t: Tensor, chosen: Tensor, generator: torch.Generator, done: float) -> Any:
+        logits = classifier(t, t.new_full((len(t),), t.shape[1]), generator)
+        value = functional.binary_cross_entropy_with_logits(logits, labels[chosen])
+        return value, {"loss": value}
 
-    def language_loss(model: nn.Module, i: Tensor, t: Tensor, generator) -> Tensor:
-        return model.nll(t, None, generator).sum() / (t.numel() - len(t))
+    def language_loss(t: Tensor, chosen: Tensor, generator: torch.Generator, done: float) -> Any:
+        value = language.nll(t, None, generator).sum() / (t.numel() - len(t))
+        return value, {"loss": value}
 
-    plans = {
-        "classifier": (classifier, classifier_loss, s.classifier_steps, s.learning_rate),
-        "language": (language, language_loss, s.language_steps, s.language_rate),
+    epoch = text.length_batches(corpus.lengths, recipe.batch_size, seed).steps_per_epoch
+    for name, model, loss, steps, rate in (
+        (
+            "classifier",
+            classifier,
+            classifier_loss,
+            recipe.classifier_steps,
+            recipe.classifier_rate,
+        ),
+        ("language", language, language_loss, recipe.language_steps, recipe.language_rate),
+    ):
+        name = f"judge-{dataset}-seed{seed}.{name}"
+        steps = min(steps, MAX_EPOCHS * epoch)
+        plan = Plan(name, steps, recipe.batch_size, rate, lambda done: 1 - done, seed)
+        train(model, plan, tokens, corpus.lengths, loss, setup.profile)
+    return Judges(vocabulary, classifier, language, recipe)
+
+
+def quality(judges: Judges, sentences: Sentences) -> dict[str, Any]:
+    """How good the judges are on people's sentences."""
+    right = (judges.classify(sentences.texts) > 0.5) == sentences.labels.bool()
+    nats, tokens = judges.negative_log_likelihood(sentences.texts)
+    unknown = judges.vocabulary.encode(sentences.texts).n_unknown.sum() / (tokens - 1).sum()
+    return {
+        "accuracy": bootstrap(right.double())._asdict(),
+        "perplexity": perplexity(nats, tokens, judges.recipe.perplexity_resamples)._asdict(),
+        "unknown": float(unknown),
     }
-    picks = text.length_batches(corpus.lengths, s.batch_size, seed)
-    for name, (model, loss, steps, rate) in plans.items():
-        steps = min(steps, MOST_EPOCHS * picks.steps_per_epoch)
-
-        def batch(step: int, steps: int = steps, rate: float = rate) -> tuple:
-            chosen = picks(step)
-            t = tokens[chosen.to(device), : int(corpus.lengths[chosen[0]])]
-            return chosen, t, rate * (1 - step / steps)
-
-        model.to(device, profile.dtype)
-        fit(
-            _step(loss),
-            batch,
-            TrainingState(
-                model,
-                torch.optim.Adam(model.parameters(), lr=rate),
-                torch.Generator(device).manual_seed(seed),
-            ),
-            steps,
-            checkpoint=_work(profile) / f"judge-{dataset}-seed{seed}.{name}.safetensors",
-            description=f"{dataset} {name} judge",
-            progress=False,
-        )
-        model.eval().requires_grad_(False)
-    return Judges(vocabulary, classifier, language)
 
 
-def quality(profile: profiles.Profile, dataset: str, seed: int = 0) -> results.Result:
-    """How good the judges are on sentences that people wrote.
-
-    For "validation" and "test": accuracy, perplexity of both classes together, and the share of
-    unknown words; each accuracy and perplexity with its interval over sentences.
-    """
-
-    def compute() -> tuple[dict, dict]:
-        judge, values = judges(profile, dataset, seed), {}
-        for split in ("validation", "test"):
-            found = text.load(dataset, split)
-            right = (judge.classify(found.texts) > 0.5) == found.labels.bool()
-            nats, tokens = judge.negative_log_likelihood(found.texts)
-            unknown = judge.vocabulary.encode(found.texts).n_unknown.sum() / (tokens - 1).sum()
-            values[split] = {
-                "accuracy": bootstrap(right.double())._asdict(),
-                "perplexity": perplexity(nats, tokens)._asdict(),
-                "unknown": float(unknown),
-            }
-        return values, {}
-
-    name = f"judges-{dataset}-seed{seed}"
-    return results.get(name, compute, context(profile, dataset), seed=seed)
+def measure_rewrites(
+    judges: Judges, rewrites: Sequence[str], sentences: Sentences
+) -> dict[str, Any]:
+    """Accuracy, content and fluency of rewrites to the opposite sentiment, with their intervals."""
+    right = (judges.classify(rewrites) > 0.5) != sentences.labels.bool()
+    nats, tokens = judges.negative_log_likelihood(rewrites)
+    n_resamples, references = judges.recipe.bleu_resamples, sentences.references
+    return {
+        "accuracy": bootstrap(100.0 * right.double())._asdict(),
+        "bleu_source": bleu(rewrites, sentences.texts, n_resamples)._asdict(),
+        "bleu_reference": references and bleu(rewrites, references, n_resamples)._asdict(),
+        "perplexity": perplexity(nats, tokens, judges.recipe.perplexity_resamples)._asdict(),
+        "copies": sum(a == b for a, b in zip(rewrites, sentences.texts, strict=True)),
+        "n": len(rewrites),
+    }
 
 
-def perplexity(nats: Tensor, tokens: Tensor, n_resamples: int = 2000, seed: int = 0) -> Interval:
+def perplexity(nats: Tensor, tokens: Tensor, n_resamples: int = 2000) -> Interval:
     """exp(sum of nats / sum of tokens) of N sentences, with a bootstrap interval over them."""
     totals = torch.stack([nats, tokens.double()], 1)
 
     def value(chosen: Tensor) -> float:
-        both = totals[chosen].sum(0)
-        return float((both[0] / both[1]).exp())
+        total = totals[chosen].sum(0)
+        return float((total[0] / total[1]).exp())
 
-    return _resampled(value, len(totals), n_resamples, seed)
-
-
-class Content(NamedTuple):
-    """Corpus BLEU-4 of N rewrites, 0 to 100, with bootstrap intervals over sentences."""
-
-    source: Interval
-    reference: Interval | None
+    return _resampled(value, len(totals), n_resamples)
 
 
-def content(
-    rewrites: Sequence[str],
-    sources: Sequence[str],
-    references: Sequence[str] | None = None,
-    n_resamples: int = 1000,
-    seed: int = 0,
-) -> Content:
-    """How much of the source, and of a person's rewrite, a rewrite keeps.
+def bleu(rewrites: Sequence[str], targets: Sequence[str], n_resamples: int = 1000) -> Interval:
+    """Corpus BLEU-4 of N sentences (Papineni et al. 2002), 0 to 100, with a bootstrap interval.
 
-    Corpus BLEU-4 (Papineni et al. 2002) by sacrebleu, on words as they stand, with no smoothing.
-
-    Args:
-        rewrites: N sentences.
-        sources: N sentences.
-        references: N sentences, or None.
-        n_resamples: Bootstrap samples of N sentences.
-        seed: Of the bootstrap.
-
-    Raises:
-        ValueError: When the numbers of sentences differ, or there is none.
+    By sacrebleu, on words as they stand, not smoothed; ValueError unless there are as many of each.
     """
-    return Content(
-        _bleu(rewrites, sources, n_resamples, seed),
-        None if references is None else _bleu(rewrites, references, n_resamples, seed),
-    )
-
-
-def _bleu(rewrites: Sequence[str], targets: Sequence[str], n_resamples: int, seed: int) -> Interval:
     if len(rewrites) != len(targets) or not len(rewrites):
-        raise ValueError(
-            f"{len(rewrites)} rewrites of {len(targets)} sentences: want as many of both"
-        )
-    rows = []
-    for rewrite, target in zip(rewrites, targets, strict=True):
-        one = _BLEU.corpus_score([rewrite], [[target]])
-        rows.append([*one.counts, *one.totals, one.sys_len, one.ref_len])
+        counts = f"{len(rewrites)} rewrites of {len(targets)} sentences"
+        raise ValueError(f"{counts}: want as many of each, at least one")
+    scores = (_BLEU.corpus_score([a], [[b]]) for a, b in zip(rewrites, targets, strict=True))
+    rows = [[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores]
     counts = torch.tensor(rows, dtype=torch.float64)
 
     def value(chosen: Tensor) -> float:
         total = counts[chosen].sum(0).long().tolist()
-        return _BLEU.compute_bleu(
-            total[:4], total[4:8], total[8], total[9], smooth_method="none"
-        ).score
+        sizes = total[:4], total[4:8], total[8], total[9]
+        return _BLEU.compute_bleu(*sizes, smooth_method="none").score
 
-    return _resampled(value, len(counts), n_resamples, seed)
+    return _resampled(value, len(counts), n_resamples)
 
 
-def _resampled(
-    value: Callable[[Tensor], float], n: int, n_resamples: int, seed: int, level: float = 0.95
-) -> Interval:
+def _resampled(value: Callable[[Tensor], float], n: int, n_resamples: int) -> Interval:
     """A number of n sentences as a whole, with the spread that drawing them anew gives it."""
-    generator = torch.Generator().manual_seed(seed)
-    drawn = [value(torch.randint(n, (n,), generator=generator)) for _ in range(n_resamples)]
-    spread = torch.tensor(drawn, dtype=torch.float64)
-    tail = (1 - level) / 2
-    low, high = torch.quantile(spread, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    generator = torch.Generator().manual_seed(0)
+    draws = [value(torch.randint(n, (n,), generator=generator)) for _ in range(n_resamples)]
+    spread = torch.tensor(draws, dtype=torch.float64)
+    tail = (1 - 0.95) / 2
+    low, high = torch.quantile(spread, spread.new_tensor([tail, 1 - tail])).tolist()
     return Interval(value(torch.arange(n)), float(spread.std()), low, high, n)
 
 
-class WordSwap(NamedTuple):
-    """The control that needs no network: words that speak for one class become words of the other.
-
-    Attributes:
-        table: For target 0 and for target 1, each word that speaks against it and the most similar
-            word that speaks for it.
-    """
-
-    table: tuple[dict[str, str], dict[str, str]]
-
-    def __call__(self, texts: Sequence[str], targets: Sequence[int] | Tensor) -> list[str]:
-        """The texts (N) with their words swapped towards the target classes (N,)."""
-        return [
-            " ".join(self.table[int(y)].get(word, word) for word in t.split())
-            for t, y in zip(texts, targets, strict=True)
-        ]
-
-
-def word_swap(
-    training: Sentences,
-    *,
-    vocabulary_size: int = 5000,
-    dim: int = 100,
-    margin: float = 1.5,
-    least: int = 10,
-    seed: int = 0,
-) -> WordSwap:
-    """Learns the control from labelled sentences.
+def swap_table(
+    training: Sentences, vocabulary_size: int = 5000, dim: int = 100
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The control that needs no network: words that speak for one class, by their counterparts.
 
     A word speaks for a class when the log of the ratio of its frequencies in the two classes (one
-    added to each count) is beyond the margin; similar is the cosine of PPMI vectors.
+    added to each count) is beyond the margin; its counterpart is the most similar word of the other
+    class, by the cosine of PPMI vectors of `dim` dimensions.
 
-    Args:
-        training: Sentences labelled 0 and 1.
-        vocabulary_size: Words looked at, markers counted.
-        dim: Of the word vectors.
-        margin: Least log-odds, in nats.
-        least: Words that come less often are left alone.
-        seed: Of the word vectors.
+    Returns:
+        For target 0 and for target 1, each word that speaks against it and what replaces it.
     """
     vocabulary = Vocabulary.build(training.texts, vocabulary_size)
     tokens, size = vocabulary.encode(training.texts).tokens, len(vocabulary)
@@ -300,35 +191,26 @@ def word_swap(
         for y in (0, 1)
     ]
     odds = (counts[1] / counts[1][4:].sum()).log() - (counts[0] / counts[0][4:].sum()).log()
-    odds[(counts[0] + counts[1] - 2 < least) | (torch.arange(size) < vocabulary.first_word)] = 0.0
-    vectors = text.word_vectors(tokens, size, min(dim, size - 5), seed)
-    unit = functional.normalize(vectors, dim=1)
-    table = []
-    for sign in (-1, 1):
-        against, towards = ((s * odds > margin).nonzero()[:, 0] for s in (-sign, sign))
-        if len(against) and len(towards):
-            nearest = towards[(unit[against] @ unit[towards].T).argmax(1)].tolist()
-        else:
-            nearest = against.tolist()
-        pairs = zip(against.tolist(), nearest, strict=True)
-        table.append({vocabulary.tokens[a]: vocabulary.tokens[b] for a, b in pairs})
-    return WordSwap(tuple(table))
+    rare = counts[0] + counts[1] - 2 < LEAST_COUNT
+    odds[rare | (torch.arange(size) < vocabulary.first_word)] = 0.0
+    unit = functional.normalize(text.word_vectors(tokens, size, min(dim, size - 5)), dim=1)
+    speakers = [(sign * odds > LEAST_LOG_ODDS).nonzero()[:, 0] for sign in (-1, 1)]
+
+    def table(against: Tensor, towards: Tensor) -> dict[str, str]:
+        if not len(against) or not len(towards):
+            return {}
+        nearest = towards[(unit[against] @ unit[towards].T).argmax(1)]
+        pairs = zip(against.tolist(), nearest.tolist(), strict=True)
+        return {vocabulary.tokens[a]: vocabulary.tokens[b] for a, b in pairs}
+
+    return table(*speakers[::-1]), table(*speakers)
 
 
-def _step(loss: Callable[..., Tensor]) -> Callable[[TrainingState, Any], dict[str, Tensor]]:
-    def step(state: TrainingState, batch: tuple) -> dict[str, Tensor]:
-        chosen, tokens, rate = batch
-        for group in state.optimizer.param_groups:
-            group["lr"] = rate
-        value = loss(state.model, chosen, tokens, state.generator)
-        state.optimizer.zero_grad(set_to_none=True)
-        value.backward()
-        nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
-        state.optimizer.step()
-        return {"loss": value.detach()}
-
-    return step
-
-
-def _work(profile: profiles.Profile) -> Path:
-    return results.work_folder() / CHAPTER / profile.name
+def swap_words(
+    table: tuple[dict[str, str], dict[str, str]], texts: Sequence[str], targets: Tensor
+) -> list[str]:
+    """The texts (N) with their words swapped towards the target classes (N,)."""
+    return [
+        " ".join(table[y].get(word, word) for word in t.split())
+        for t, y in zip(texts, targets.tolist(), strict=True)
+    ]

@@ -1,9 +1,10 @@
-"""Training and measuring the steering model: which sizes, data and labels at which profile."""
+"""Training and measuring the steering model, and the small model that the page runs."""
 
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -11,60 +12,25 @@ from dgm.data import text
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import bootstrap
 from dgm.precision import autocast
-from dgm.steering import Rewrite, SteeringModel, better, rewrite_at, steering_objective
-from dgm.train import TrainingState, fit
-from dgm_book import profiles, results
-from dgm_book.chapters.controllable_text_vae.judges import CHAPTER, Judges, content, perplexity
-from dgm_book.chapters.controllable_text_vae.self_training import anchored_targets
+from dgm.steering import Rewrite, SteeringModel, better, rewrite_at, steering_objective, strip_ends
+from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
+from dgm_book.chapters.controllable_text_vae.recipe import ACCURACY_GOALS, SteeringRecipe
+from dgm_book.chapters.controllable_text_vae.training import (
+    Plan,
+    Setup,
+    first_per_label,
+    train,
+    word_averages,
+)
 
 UNKNOWN_SLOTS = 4
 AS_TYPED = functools.partial(text.tokenise, keep_numbers=True)
+BACK_TRANSLATED_FROM = 0.3  # of training; before, the model's own rewrites are no sentences yet
+WARM_UP = 0.03
+ROUNDS, TRUSTED, LABEL_WEIGHT = 2, 0.7, 5.0  # of `anchored_targets`
 
 
-class Settings(NamedTuple):
-    """The sizes of one profile."""
-
-    dataset: str
-    n_sentences: int  # of the training split, from its start
-    vocabulary: int
-    embedding: int
-    hidden: int
-    context: int
-    voters: int
-    feature_dim: int
-    labels: tuple[int, ...]  # how many sentences are labelled, one model each
-    steps: tuple[int, ...]  # of each of these models
-    batch_size: int
-    learning_rate: float
-    bf16: bool  # in the matrix products of training, where the device has it
-
-
-def settings(profile: profiles.Profile) -> Settings:
-    """The steering model's sizes at a profile."""
-    if profile.name == "smoke":
-        return Settings("reviews", 4000, 200, 32, 64, 48, 32, 16, (200,), (220,), 64, 4e-3, False)
-    if profile.name == "small":
-        return Settings(
-            "yelp", 132_322, 4000, 128, 256, 128, 96, 200, (2000, 200), (1400, 900), 256, 2e-3, True
-        )
-    return Settings(
-        "yelp",
-        132_322,
-        10_000,
-        256,
-        512,
-        256,
-        192,
-        300,
-        (2000, 200),
-        (12_000, 12_000),
-        512,
-        1e-3,
-        True,
-    )
-
-
-class Material(NamedTuple):
+class TrainingText(NamedTuple):
     """What a profile's models learn from."""
 
     sentences: Sentences
@@ -74,100 +40,102 @@ class Material(NamedTuple):
 
 
 @functools.lru_cache(maxsize=2)
-def material(profile: profiles.Profile) -> Material:
-    """The training sentences, their ids for the steering model, and their averaged word vectors."""
-    s = settings(profile)
-    everything = text.load(s.dataset, "train")
-    sentences = Sentences(everything.texts[: s.n_sentences], everything.labels[: s.n_sentences])
-    vocabulary = Vocabulary.build(sentences.texts, s.vocabulary, UNKNOWN_SLOTS, mask=True)
+def training_text(recipe: SteeringRecipe, dataset: str) -> TrainingText:
+    """The training sentences, their ids, and their averaged word vectors."""
+    whole = text.load(dataset, "train")
+    n = recipe.n_sentences
+    sentences = Sentences(whole.texts[:n], whole.labels[:n])
+    vocabulary = Vocabulary.build(sentences.texts, recipe.vocabulary, UNKNOWN_SLOTS, mask=True)
     corpus = vocabulary.encode(sentences.texts, 20)
-    first = vocabulary.first_word
-    vectors = text.word_vectors(corpus.tokens, len(vocabulary), s.feature_dim, first_word=first)
-    weights = text.frequency_weights(corpus.tokens, len(vocabulary), first_word=first)
-    features = text.sentence_features(corpus.tokens, corpus.lengths, vectors, weights)
-    return Material(sentences, vocabulary, corpus, features)
+    features = word_averages(vocabulary, corpus, recipe.feature_dim)(corpus)
+    return TrainingText(sentences, vocabulary, corpus, features)
 
 
-def trained(profile: profiles.Profile, n_labels: int, seed: int) -> SteeringModel:
+def anchored_targets(texts: list[str], features: Tensor, labels: Tensor) -> Tensor:
+    """Targets (N, 3) on the simplex (negative, neither, positive), from labels of some sentences.
+
+    A logistic regression on the features (N, F) of the labelled sentences guesses the others. Its
+    surest guesses, as many of each class as the labels lead to expect, then teach two more: on the
+    features, and on words and pairs of words; their sum guesses anew, twice. A guess with
+    probability q of positive becomes |2q - 1| on its vertex, the rest on "neither"; a labelled
+    sentence stands on its own vertex. Labels (N,) are 0 negative, 1 positive, -1 not given.
+
+    Raises:
+        ValueError: fewer than two labels of a class.
+    """
+    from sklearn.feature_extraction.text import CountVectorizer  # here, since it takes a second
+    from sklearn.linear_model import LogisticRegression
+
+    y = labels.numpy()
+    given = np.flatnonzero(y >= 0)
+    if min((y == 0).sum(), (y == 1).sum()) < 2:
+        raise ValueError("labels: want at least two of each class, 0 and 1; -1 says not given")
+    dense = nn.functional.normalize(features, dim=1).numpy()
+    counter = CountVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", min_df=3, binary=True)
+    sparse = counter.fit_transform(texts)
+    share = y[given].mean()
+    first = LogisticRegression(C=3.0, max_iter=500, class_weight="balanced")
+    score = first.fit(dense[given], y[given]).decision_function(dense)
+    for _ in range(ROUNDS):
+        order = np.argsort(score, kind="stable")
+        n_low, n_high = (int(len(order) * TRUSTED * part) for part in (1 - share, share))
+        rows = np.concatenate([order[:n_low], order[len(order) - n_high :], given])
+        classes = np.concatenate([np.zeros(n_low), np.ones(n_high), y[given]])
+        weight = np.concatenate([np.ones(n_low + n_high), np.full(len(given), LABEL_WEIGHT)])
+        weight *= np.where(classes == 1, 0.5 / share, 0.5 / (1 - share))
+        score = np.zeros(len(order))
+        for x, strength in ((sparse, 0.05), (dense, 1.0)):
+            regression = LogisticRegression(C=strength, max_iter=200)
+            guess = regression.fit(x[rows], classes, sample_weight=weight).decision_function(x)
+            score += guess / guess.std()
+    scale = LogisticRegression().fit(score[given, None], y[given])
+    q = 1 / (1 + np.exp(-scale.coef_[0, 0] * score))
+    q[given] = y[given]
+    sure = np.abs(2 * q - 1)
+    targets = np.stack([sure * (q < 0.5), 1 - sure, sure * (q >= 0.5)], 1)
+    return torch.from_numpy(targets).float()
+
+
+def trained_steering(setup: Setup, n_labels: int, seed: int) -> SteeringModel:
     """A trained steering model, from its finished or interrupted run in the work folder."""
-    s, m = settings(profile), material(profile)
-    steps = s.steps[s.labels.index(n_labels)]
-    generator = torch.Generator().manual_seed(seed)
-    labelled = torch.randperm(len(m.sentences.texts), generator=generator)[:n_labels]
-    labels = torch.full((len(m.sentences.texts),), -1)
-    labels[labelled] = m.sentences.labels[labelled]
+    recipe, device = setup.recipe.steering, setup.profile.device
+    source = training_text(recipe, setup.recipe.dataset)
+    n = len(source.sentences.texts)
+    chosen = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:n_labels]
+    labels = torch.full((n,), -1)
+    labels[chosen] = source.sentences.labels[chosen]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = SteeringModel(
-            m.vocabulary,
-            embedding=s.embedding,
-            hidden=s.hidden,
-            context=s.context,
-            voters=s.voters,
+            source.vocabulary,
+            embedding=recipe.embedding,
+            hidden=recipe.hidden,
+            context=recipe.context,
+            voters=recipe.voters,
             tokenise=AS_TYPED,
         )
-    name = f"steering-{n_labels}-seed{seed}"
-    path = results.work_folder() / CHAPTER / profile.name / f"{name}.training.safetensors"
-    targets = anchored_targets(m.sentences.texts, m.features, labels).to(profile.device)
-    model.to(profile.device)
-    words = words_of(m.corpus.tokens, m.vocabulary).to(profile.device)
-    picks = text.length_batches(m.corpus.lengths, s.batch_size, seed)
+    targets = anchored_targets(source.sentences.texts, source.features, labels).to(device)
 
-    def batch(i: int) -> tuple[Tensor, Tensor, float]:
-        chosen = picks(i)
-        width = int(m.corpus.lengths[chosen[0]]) - 2
-        chosen = chosen.to(profile.device)
-        return words[chosen, :width], targets[chosen], i / steps
+    def loss(words: Tensor, places: Tensor, generator: torch.Generator, done: float) -> Any:
+        share = 0.5 if done > BACK_TRANSLATED_FROM else 0.0
+        with autocast(words.device, recipe.bf16):
+            terms = steering_objective(
+                model, words, targets[places], generator, back_translated=share
+            )
+        return terms.loss(), terms._asdict()
 
-    def step(state: TrainingState, batch: tuple[Tensor, Tensor, float]) -> dict[str, Tensor]:
-        return _training_step(state, batch, s)
-
-    fit(
-        step,
-        batch,
-        TrainingState(
-            model,
-            torch.optim.Adam(model.parameters(), lr=s.learning_rate, betas=(0.9, 0.99)),
-            torch.Generator(profile.device).manual_seed(seed),
-        ),
-        steps,
-        checkpoint=path,
-        description=name,
-        progress=False,
+    plan = Plan(
+        f"steering-{n_labels}-seed{seed}.training",
+        recipe.steps[recipe.labels.index(n_labels)],
+        recipe.batch_size,
+        recipe.learning_rate,
+        lambda done: min(done / WARM_UP + 0.01, (1 - done) ** 0.7, 1.0),
+        seed,
+        (0.9, 0.99),
     )
-    return model.eval().requires_grad_(False)
-
-
-def words_of(tokens: Tensor, vocabulary: Vocabulary) -> Tensor:
-    """(N, L) ids with start and end -> (N, L - 2) words alone, padded."""
-    words = tokens[:, 1:-1]
-    return words.masked_fill(words == vocabulary.end, vocabulary.pad)
-
-
-BACK_TRANSLATED_FROM = 0.3  # of training; before, the model's own rewrites are no sentences yet
-WARM_UP = 0.03
-
-
-def _training_step(
-    state: TrainingState, batch: tuple[Tensor, Tensor, float], s: Settings
-) -> dict[str, Tensor]:
-    words, targets, done = batch
-    for group in state.optimizer.param_groups:
-        group["lr"] = s.learning_rate * min(done / WARM_UP + 0.01, (1 - done) ** 0.7, 1.0)
-    with autocast(words.device, s.bf16):
-        terms = steering_objective(
-            state.model,
-            words,
-            targets,
-            state.generator,
-            back_translated=0.5 if done > BACK_TRANSLATED_FROM else 0.0,
-        )
-    loss = terms.loss()
-    state.optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
-    state.optimizer.step()
-    return {name: value.detach() for name, value in terms._asdict().items()}
+    words = strip_ends(source.corpus.tokens, source.vocabulary).to(device)
+    train(model, plan, words, source.corpus.lengths - 2, loss, setup.profile)
+    return model
 
 
 def opposite(labels: Tensor) -> Tensor:
@@ -175,144 +143,113 @@ def opposite(labels: Tensor) -> Tensor:
     return nn.functional.one_hot(2 * (1 - labels), 3).float()
 
 
-def measured(judges: Judges, rewrites: Sequence[str], sentences: Sentences) -> dict[str, Any]:
-    """Accuracy, content and fluency of rewrites to the opposite sentiment, each with its interval."""
-    right = (judges.classify(rewrites) > 0.5) != sentences.labels.bool()
-    kept = content(rewrites, sentences.texts, sentences.references)
-    nats, tokens = judges.negative_log_likelihood(rewrites)
-    return {
-        "accuracy": bootstrap(100.0 * right.double())._asdict(),
-        "bleu_source": kept.source._asdict(),
-        "bleu_reference": kept.reference._asdict() if kept.reference else None,
-        "perplexity": perplexity(nats, tokens)._asdict(),
-        "copies": sum(a == b for a, b in zip(rewrites, sentences.texts, strict=True)),
-        "n": len(rewrites),
-    }
-
-
-LADDER = (100.0, 3.0, 2.0, 1.4, 1.0, 0.7, 0.4, 0.2)  # the first masks nothing
-THRESHOLDS = (0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.75, 0.9)
-
-
-def candidates(model: SteeringModel, sentences: Sentences) -> list[list[Rewrite]]:
-    """For each margin of the ladder, all sentences rewritten to the opposite sentiment."""
+def candidates(
+    model: SteeringModel, sentences: Sentences, margins: Sequence[float]
+) -> list[list[Rewrite]]:
+    """For each margin, all sentences rewritten to the opposite sentiment."""
     weights = opposite(sentences.labels)
-    return [rewrite_at(model, sentences.texts, weights, margin) for margin in LADDER]
+    return [rewrite_at(model, sentences.texts, weights, margin) for margin in margins]
 
 
-def first_agreeing(made: list[list[Rewrite]], threshold: float) -> list[Rewrite]:
-    """What `rewrite` with the ladder and this threshold would have kept."""
-    kept = []
-    for options in zip(*made, strict=True):
+def first_agreeing(rewrites: list[list[Rewrite]], threshold: float) -> list[Rewrite]:
+    """What `rewrite` with the same margins and this threshold returns."""
+    chosen = []
+    for options in zip(*rewrites, strict=True):
         enough = (r for r in options if r.agreement >= threshold)
-        kept.append(next(enough, None) or functools.reduce(better, options))
-    return kept
-
-
-ACCURACY_WANTED = {2000: 88.0, 200: 82.0}  # on validation, of the point that is chosen there
-MATRICES = 2  # tensors with at least so many axes become int8
+        chosen.append(next(enough, None) or functools.reduce(better, options))
+    return chosen
 
 
 def frontier(
-    model: SteeringModel, judges: Judges, sentences: Sentences
+    model: SteeringModel, judges: Judges, sentences: Sentences, recipe: SteeringRecipe
 ) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """What the judges say at each threshold, and the rewrites there."""
-    made = candidates(model, sentences)
+    rewrites = candidates(model, sentences, recipe.margins)
     points, texts = [], []
-    for threshold in THRESHOLDS:
-        kept = first_agreeing(made, threshold)
-        texts.append([r.text for r in kept])
-        share = sum(r.agreement >= threshold for r in kept) / len(kept)
-        points.append(
-            {"threshold": threshold, "reached": share, **measured(judges, texts[-1], sentences)}
-        )
+    for threshold in recipe.thresholds:
+        chosen = first_agreeing(rewrites, threshold)
+        texts.append([r.text for r in chosen])
+        reached = sum(r.agreement >= threshold for r in chosen) / len(chosen)
+        metrics = measure_rewrites(judges, texts[-1], sentences)
+        points.append({"threshold": threshold, "reached": reached, **metrics})
     return points, texts
 
 
-def chosen_point(points: list[dict[str, Any]], wanted: float) -> int:
-    """The point that keeps most of the source among those accurate enough, else the most accurate one."""
-    enough = [i for i, p in enumerate(points) if p["accuracy"]["mean"] >= wanted]
+def chosen_point(points: list[dict[str, Any]], goal: float) -> int:
+    """The point that keeps most of the source among the accurate ones, else the most accurate."""
+    enough = [i for i, p in enumerate(points) if p["accuracy"]["mean"] >= goal]
     if enough:
         return max(enough, key=lambda i: points[i]["bleu_source"]["mean"])
     return max(range(len(points)), key=lambda i: points[i]["accuracy"]["mean"])
 
 
-def some_of_each(sentences: Sentences, n: int) -> Sentences:
-    """The first n sentences of each label."""
-    rows = [i for y in (0, 1) for i in (sentences.labels == y).nonzero()[:n, 0].tolist()]
-    references = sentences.references and [sentences.references[i] for i in rows]
-    return Sentences([sentences.texts[i] for i in rows], sentences.labels[rows], references)
-
-
-def steered(
-    model: SteeringModel, judges: Judges, dataset: str, n_labels: int
-) -> tuple[dict[str, Any], list[str]]:
-    """The frontier on the test sentences, and the point of it that validation sentences chose.
-
-    Returns:
-        Plain values, and the rewrites at the chosen point.
-    """
-    validation = some_of_each(text.load(dataset, "validation"), 500)
+def steering_values(
+    model: SteeringModel, judges: Judges, setup: Setup, n_labels: int
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """The frontier on test sentences, the point of it that validation chose, and rewrites there."""
+    dataset, recipe = setup.recipe.dataset, setup.recipe.steering
+    validation = first_per_label(text.load(dataset, "validation"), 500)
     test = text.load(dataset, "test")
-    before, _ = frontier(model, judges, validation)
-    place = chosen_point(before, ACCURACY_WANTED.get(n_labels, 88.0))
-    points, texts = frontier(model, judges, test)
-    words = words_of(model.vocabulary.encode(test.texts).tokens, model.vocabulary)
-    reading = model.read(words.to(model.vertices.device))
-    read_right = (reading.p[:, 2] > reading.p[:, 0]).cpu().long() == test.labels
+    before, _ = frontier(model, judges, validation, recipe)
+    point = chosen_point(before, ACCURACY_GOALS.get(n_labels, 88.0))
+    points, texts = frontier(model, judges, test, recipe)
     corpus = model.vocabulary.encode(test.texts)
+    p = _read(model, corpus)
     values = {
-        "chosen": place,
+        "chosen": point,
         "validation": before,
         "test": points,
-        "reading_accuracy": bootstrap(100.0 * read_right.double())._asdict(),
+        "reading_accuracy": bootstrap(
+            100.0 * ((p[:, 2] > p[:, 0]).cpu().long() == test.labels).double()
+        )._asdict(),
         "unknown_words": int(corpus.n_unknown.sum()),
         "words": int((corpus.lengths - 2).sum()),
         "sentences_with_unknown": int((corpus.n_unknown > 0).sum()),
+        "rewrites": first_per_label(test._replace(texts=texts[point]), 50).texts,
     }
-    return values, texts[place]
+    read = _read(model, model.vocabulary.encode(validation.texts, 30))
+    return values, {"p": read, "labels": validation.labels}
+
+
+def _read(model: SteeringModel, corpus: Corpus) -> Tensor:
+    """Where on the simplex the model reads sentences, (N, 3)."""
+    words = strip_ends(corpus.tokens, model.vocabulary)
+    return model.read(words.to(model.vertices.device)).p
 
 
 def page_tensors(model: SteeringModel) -> dict[str, Tensor]:
-    """The model as the page holds it: int8 matrices with a scale a row, and float32 vectors.
+    """The model as the page has it: int8 matrices with a scale per row, and float32 vectors.
 
     What only training needs, the latents' variances, stays behind.
     """
-    kept = {}
+    tensors = {}
     for name, value in model.state_dict().items():
+        value = value.float().cpu()
         if "logvar" in name:
             continue
-        value = value.float().cpu()
-        if value.ndim < MATRICES:
-            kept[name] = value
-            continue
-        scale = value.abs().amax(1).clamp(min=1e-12) / 127
-        kept[name] = (value / scale[:, None]).round().to(torch.int8)
-        kept[f"{name}.scale"] = scale
-    return kept
-
-
-def page_arrays(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What `page_tensors` made, widened to float32."""
-    return {
-        name: value.float() * tensors[f"{name}.scale"][:, None]
-        if f"{name}.scale" in tensors
-        else value
-        for name, value in tensors.items()
-        if not name.endswith(".scale")
-    }
+        if value.ndim > 1:
+            scale = value.abs().amax(1).clamp(min=1e-12) / 127
+            value = (value / scale[:, None]).round().to(torch.int8)
+            tensors[f"{name}.scale"] = scale
+        tensors[name] = value
+    return tensors
 
 
 def from_page(tensors: dict[str, Tensor], words: list[str]) -> SteeringModel:
-    """The very model that the page runs, for use from Python."""
-    arrays = page_arrays(tensors)
+    """The very model that the page runs, from `page_tensors`, for use from Python."""
+    arrays = {
+        name: value.float() * tensors[f"{name}.scale"][:, None] if value.ndim > 1 else value
+        for name, value in tensors.items()
+        if not name.endswith(".scale")
+    }
+    latent_dim = arrays["vertices"].shape[1]
     model = SteeringModel(
         Vocabulary(words, UNKNOWN_SLOTS, mask=True),
         embedding=arrays["embedding.weight"].shape[1],
-        hidden=arrays["output.weight"].shape[1] - arrays["vertices"].shape[1],
-        context=arrays["near.weight"].shape[0],
-        voters=arrays["voters.weight"].shape[0],
-        latent_dim=arrays["vertices"].shape[1],
+        hidden=arrays["output.weight"].shape[1] - latent_dim,
+        context=len(arrays["near.weight"]),
+        voters=len(arrays["voters.weight"]),
+        latent_dim=latent_dim,
         tokenise=AS_TYPED,
     )
     missing, unexpected = model.load_state_dict(arrays, strict=False)
@@ -321,30 +258,23 @@ def from_page(tensors: dict[str, Tensor], words: list[str]) -> SteeringModel:
     return model.eval().requires_grad_(False)
 
 
-def page_model(
-    model: SteeringModel, judges: Judges, dataset: str, threshold: float, whole: list[str]
+def page_values(
+    model: SteeringModel, judges: Judges, setup: Setup, threshold: float
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The int8 model, measured as the model it came from, with sentences that tie JavaScript to it.
-
-    Args:
-        model: the trained model.
-        judges: of its rewrites.
-        dataset: whose test sentences are rewritten.
-        threshold: of agreement.
-        whole: the rewrites of the trained model at that threshold.
-    """
-    tensors = page_tensors(model)
-    small = from_page(tensors, model.vocabulary.words)
-    test = text.load(dataset, "test")
-    made = first_agreeing(candidates(small, test), threshold)
-    texts = [r.text for r in made]
+    """The int8 model at a threshold of agreement, measured as the model that it came from."""
+    tensors, test = page_tensors(model), text.load(setup.recipe.dataset, "test")
+    margins = setup.recipe.steering.margins
+    wide, narrow = (
+        [r.text for r in first_agreeing(candidates(m, test, margins), threshold)]
+        for m in (model, from_page(tensors, model.vocabulary.words))
+    )
     values = {
         "words": model.vocabulary.words,
         "threshold": threshold,
-        "ladder": list(LADDER),
-        "int8": measured(judges, texts, test),
-        "unchanged_by_int8": sum(a == b for a, b in zip(texts, whole, strict=True)),
-        "n": len(texts),
+        "ladder": list(margins),
+        "int8": measure_rewrites(judges, narrow, test),
+        "unchanged_by_int8": sum(a == b for a, b in zip(wide, narrow, strict=True)),
+        "n": len(narrow),
         "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),
     }
     return values, tensors

@@ -1,674 +1,382 @@
-"""Chapter 5: which summaries of an encoder's states, and which other fixes, keep a text VAE from collapse."""
+"""Chapter 5's page: what its widgets, figures, tables, prose and claims take from the results."""
 
-import math
+import functools
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import yaml
 from torch import Tensor
 
 from dgm.data import synthetic
 from dgm.data.text import Vocabulary
-from dgm.measure import Interval, aggregate_mutual_information, bootstrap
+from dgm.measure import Interval, bootstrap
+from dgm.nets.text_vae import TextVAE
 from dgm.papers import pooling_vae as paper
-from dgm.vae import gaussian_kl, importance_bound
-from dgm_book import jobs, profiles, results
-from dgm_book import statistics as paired
-from dgm_book.chapters.pooling_vae import training
-from dgm_book.chapters.pooling_vae.training import CHAPTER, CROSSED, KINDS, name_of
-from dgm_book.claims import Claim, verdict
+from dgm.vae import importance_bound
+from dgm_book import jobs, profiles, results, statistics
+from dgm_book.chapters.pooling_vae import recipe as plan
+from dgm_book.chapters.pooling_vae import run as runs
+from dgm_book.chapters.pooling_vae.recipe import CHANGES, ENCODERS, RECIPES, VARIANTS
+from dgm_book.chapters.pooling_vae.run import CHAPTER, run
+from dgm_book.chapters.pooling_vae.run import context as context
+from dgm_book.chapters.pooling_vae.run import verify as verify
+from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
-from dgm_book.statistics import is_above_zero as above_zero
-from dgm_book.statistics import paired_difference
-from dgm_book.verification import check
+from dgm_book.statistics import all_hold, format_difference, format_mean, is_above_zero
+from dgm_book.widgets.packing import rounded
 
-TITLE = "Posterior collapse and pooling"
-V1 = "Long et al. 2019, first version, abstract"
-V2 = "Long et al. 2019, abstract"
-MAIN = (
-    "plain",
-    "annealing",
-    "free bits",
-    "aggressive",
-    "mean",
-    "max",
-    "max annealing",
-    "scaled last",
-)
-ENDINGS = ("plain", "annealing", "mean", "max", "scaled last")  # what smoke has time for
-COLLAPSED, ALIVE = 0.1, 1.0  # nats of KL
-ENCODERS = {"last": "plain", "mean": "mean", "max": "max"}
+FOLDER = Path(__file__).parent
+TEXTS = yaml.safe_load((FOLDER / "texts.yaml").read_text("utf-8"))
+LABELS, NAMES, EXAMPLES, SIZES = (TEXTS.pop(k) for k in ("labels", "names", "examples", "sizes"))
+COLLAPSED, IN_USE = 0.1, 1.0  # nats of KL
+INFORMED = 0.5  # nats of mutual information
+COMPARABLE = 0.1  # nats per sentence
+COST = 1.05  # how much longer a step may take
 N_CLASSES = 6
 LADDER = (
-    "plain", "annealing", "cyclical", "beta 0.4", "free bits", "aggressive", "scaled last", "mean", "max",
-    "absmax", "logsumexp", "mean annealing", "max annealing",
+    "plain", "annealing", "cyclical", "beta 0.4", "free bits", "aggressive", "scaled last", "mean",
+    "max", "absmax", "logsumexp", "mean annealing", "max annealing",
 )  # fmt: skip
-RACE = ("plain", "annealing", "free bits", "mean", "max", "max annealing")  # shown at first
-OTHER_SETS = {
-    "ptb": "Penn Treebank, 5 to 15 words a sentence, one seed; nats a sentence.",
-    "endings": "Generated sentences that all end alike.",
-}
-CROSSED_SETS = {"endings": "Generated sentences.", "yelp": "Short Yelp."}
-CROSSED_ON_YELP = ("last adam", "max adam", "last all words", "max all words")
-COST = 1.05  # how much longer a step may take
-COMPARABLE = 0.1  # nats a sentence
-INFORMED = 0.5  # nats of mutual information
-CHANGES = [name.removeprefix("max ") for name in CROSSED if name.startswith("max ")]
-LABELS = {
-    "plain": "last state (plain)",
-    "mean": "mean pooling",
-    "max": "max pooling",
-    "annealing": "last, annealing",
-    "aggressive": "last, aggressive",
-    "free bits": "last, free bits",
-    "mean annealing": "mean, annealing",
-    "max annealing": "max, annealing",
-    "scaled last": "last, scaled by 4",
-    "absmax": "absolute max pooling",
-    "logsumexp": "log-sum-exp pooling",
-}
-
-
-def runs(profile: profiles.Profile) -> list[tuple[str, str, int]]:
-    """Data set, kind and seed of every run at a profile, the main ones first."""
-    if profile.name == "smoke":
-        return [("endings", kind, 0) for kind in ENDINGS]
-    seeds = range(profile.n_seeds)
-    everything = [kind for kind in KINDS if kind not in ENDINGS]
-    return [
-        *(("yelp", kind, seed) for kind in (*MAIN, "mean annealing") for seed in seeds),
-        *(("ptb", kind, 0) for kind in MAIN),
-        *(("endings", kind, seed) for kind in ENDINGS for seed in range(5)),
-        *(("endings", kind, seed) for kind in everything for seed in seeds),
-        *(("yelp", kind, 0) for kind in CROSSED_ON_YELP),
-    ]
-
-
-def context(profile: profiles.Profile) -> results.Context:
-    """What this chapter's verification shares."""
-    return training.context(profile, main_set(profile))
-
-
-def main_set(profile: profiles.Profile) -> str:
-    """The data set that the chapter's main table is about."""
-    return "endings" if profile.name == "smoke" else "yelp"
-
-
-def run(profile: profiles.Profile, seed: int, first_seed: int = 0) -> Iterator[Result]:
-    """Every result of one seed; runs whose seeds go further are shared out over the profile's seeds."""
-    for dataset, kind, n in runs(profile):
-        if n % profile.n_seeds == seed - first_seed:
-            yield training.result(profile, dataset, kind, n + first_seed)
-    if seed == first_seed:
-        yield training.timing(profile, main_set(profile))
-        yield training.vocabulary(profile, main_set(profile))
-
-
-Runs = dict[str, list[Result]]  # kind -> one result a seed
+FIRST_SHOWN = ("plain", "annealing", "free bits", "mean", "max", "max annealing")  # shown at first
+COLUMNS = {
+    "log-lik.": "log_likelihood", "hidden": "hidden_log_likelihood", "rec.": "reconstruction",
+    "KL": "kl", "inform.": "information", "units": "active_units", "time": "rows -1 seconds",
+}  # fmt: skip
 
 
 class Chapter(NamedTuple):
     """All results of the chapter at one profile, as the notebook and the page use them."""
 
     profile: profiles.Profile
-    dataset: str  # of the main table
-    scale: str
-    sets: dict[str, Runs]
+    recipe: plan.Recipe
+    sets: dict[str, dict[str, list[Result]]]  # data set -> variant -> a result per seed
     timing: Result
     vocabulary: Result
 
     @property
-    def hidden(self) -> float:
-        """The share of words that the decoder does not see in training."""
-        return training.settings(self.profile, self.dataset).word_dropout
-
-    @property
-    def main(self) -> Runs:
+    def main(self) -> dict[str, list[Result]]:
         """The runs of the main table."""
-        return self.sets[self.dataset]
+        return self.sets[self.recipe.main]
+
+    def values(self, metric: str, dataset: str = "") -> Any:
+        """A `statistics.tidy` column: a number of every run of a data set, the main one if none.
+
+        Metrics are paths into "final" ("kl", "features relative") or into all ("rows -1 seconds").
+        Seconds are relative to those of the plain model with the same seed.
+        """
+        runs = self.sets[dataset or self.recipe.main]
+        column: Any = statistics.tidy(runs, {metric: lambda r: _read(r, metric)})[metric]
+        if metric.endswith("seconds"):
+            column = column / column["plain"].reindex(column.index, level="seed")
+        return column
+
+    def average(self, variant: str, metric: str, dataset: str = "") -> Interval:
+        """A metric's mean over seeds."""
+        return statistics.mean_over_seeds(self.values(metric, dataset)[variant])
+
+    def gain(
+        self, variant: str, metric: str, control: str = "plain", dataset: str = ""
+    ) -> Interval:
+        """What a variant changes, paired by seeds."""
+        frame = self.values(metric, dataset).to_frame(metric)
+        return statistics.effect(frame, metric, variant, control)
 
 
-def chapter(profile_name: str = "auto", first_seed: int = 0) -> Chapter:
+def _read(result: Result, metric: str) -> float:
+    first, *rest = metric.split()
+    node: Any = result.values if first in result.values else result.values["final"]
+    for key in (first, *rest):
+        node = node[int(key) if isinstance(node, list) else key]
+    return float(node)
+
+
+def chapter(
+    profile_name: str = "auto", first_seed: int = 0, recipes: Mapping[str, plan.Recipe] = RECIPES
+) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    profile, found = jobs.load(run, profile_name, first_seed)
-    sets: dict[str, Runs] = {}
-    for dataset, kind, n in runs(profile):
-        result = found[name_of(dataset, kind, n + first_seed)]
-        sets.setdefault(dataset, {}).setdefault(kind, []).append(result)
-    main = main_set(profile)
-    n = len(sets[main]["plain"])
-    scale = f"{n} seed{'s' * (n > 1)}"
-    return Chapter(
-        profile,
-        main,
-        scale,
-        sets,
-        found[f"{main}-timing"],
-        found[f"{main}-vocabulary"],
-    )
+    computed = functools.partial(run, recipes=recipes)
+    profile, loaded = jobs.load(computed, profile_name, first_seed)
+    recipe = recipes[profile.name]
+    sets: dict[str, dict[str, list[Result]]] = {}
+    for dataset, variant, n in recipe.runs:
+        result = loaded[runs.result_name(dataset, variant, n + first_seed)]
+        sets.setdefault(dataset, {}).setdefault(variant, []).append(result)
+    others = (loaded[f"{recipe.main}-{name}"] for name in ("timing", "vocabulary"))
+    return Chapter(profile, recipe, sets, *others)
 
 
-# What the tables and claims say
+def label(variant: str) -> str:
+    """A variant as the page names it."""
+    words = variant.replace("all words", "no word dropout").replace("adam", "Adam")
+    return LABELS.get(variant, words)
 
 
-def told(found: Interval, digits: int = 2) -> str:
-    """A difference over seeds in words."""
-    return paired.format_difference(found, digits, unit="seed")
-
-
-def value(of: str | Callable[[Result], float]) -> Callable[[Result], float]:
-    """A measurement on the test sentences, by its name ("features relative" for one of a group)."""
-    if callable(of):
-        return of
-    group, _, name = of.partition(" ")
-    return lambda r: r.values["final"][group][name] if name else r.values["final"][group]
-
-
-def effect(
-    found: Runs, of: str | Callable[[Result], float], kind: str, control: str = "plain"
-) -> Interval:
-    """What a kind of model changes, as a paired difference over seeds."""
-    pairs = list(zip(found[kind], found[control], strict=False))
-    return paired_difference(*([value(of)(pair[i]) for pair in pairs] for i in (0, 1)))
-
-
-def spread(found: list[Result], of: str | Callable[[Result], float], digits: int = 2) -> str:
-    """A measurement's mean over seeds and its standard error."""
-    values = torch.tensor([value(of)(r) for r in found], dtype=torch.float64)
-    if len(values) == 1:
-        return f"{float(values[0]):.{digits}f}"
-    error = float(values.std()) / math.sqrt(len(values))
-    return f"{float(values.mean()):.{digits}f} ± {error:.{digits}f}"
-
-
-def seconds(result: Result) -> float:
-    """Training time, without measuring: of the processor on a CPU."""
-    return result.values["rows"][-1]["seconds"]
-
-
-def time_ratio(found: Runs, kind: str) -> Callable[[Result], float]:
-    """Training time over that of the plain model with the same seed."""
-    plain = {r.provenance["seed"]: seconds(r) for r in found["plain"]}
-    return lambda r: seconds(r) / plain[r.provenance["seed"]]
-
-
-COLUMNS = {
-    "log-lik.": ("log_likelihood", 2),
-    "hidden": ("hidden_log_likelihood", 2),
-    "rec.": ("reconstruction", 2),
-    "KL": ("kl", 2),
-    "inform.": ("information", 2),
-    "units": ("active_units", 1),
-}
-
-
-def table(found: Runs, kinds: tuple[str, ...] | None = None) -> tuple[list[str], list[list[str]]]:
-    """Head and rows of a table: a kind a row, mean and standard error over seeds."""
+def table(chapter: Chapter, dataset: str) -> tuple[list[str], list[list[str]]]:
+    """Head and rows of a table: a row per variant of the ladder, mean and error over seeds."""
     rows = []
-    for kind in kinds or tuple(found):
-        if kind in found:
-            cells = [spread(found[kind], *column) for column in COLUMNS.values()]
-            ratio = spread(found[kind], time_ratio(found, kind))
-            rows.append([label(kind), *cells, ratio])
-    return ["model", *COLUMNS, "time"], rows
+    for variant in LADDER:
+        if variant in chapter.sets[dataset]:
+            cells = [label(variant)]
+            for name, metric in COLUMNS.items():
+                decimals = 1 if name == "units" else 2
+                cells.append(format_mean(chapter.average(variant, metric, dataset), decimals))
+            rows.append(cells)
+    return ["model", *COLUMNS], rows
 
 
-def label(kind: str) -> str:
-    """A kind of model as the page names it."""
-    return LABELS.get(kind, kind.replace("all words", "no word dropout").replace("adam", "Adam"))
-
-
-def shares(found: Runs, of: str = "information") -> list[tuple[str, str]]:
-    """Of what max pooling gains over the plain model, how much each control gains by itself, per cent."""
-    gain = [value(of)(a) - value(of)(b) for a, b in zip(found["max"], found["plain"], strict=False)]
+def shares(chapter: Chapter, dataset: str) -> list[tuple[str, str]]:
+    """How much of what max pooling gains over the plain model each control gains, per cent."""
+    information = chapter.values("information", dataset)
+    gains = information - information["plain"].reindex(information.index, level="seed")
     rows = []
-    for kind in ("scaled last", "layer norm", "forget bias", "front", "last adam"):
-        if kind not in found:
-            continue
-        own = [
-            100 * (value(of)(a) - value(of)(b)) / g
-            for a, b, g in zip(found[kind], found["plain"], gain, strict=False)
-        ]
-        rows.append((label(kind), told(paired_difference(own, [0.0] * len(own)), 0)))
+    for control in ("scaled last", "layer norm", "forget bias", "front", "last adam"):
+        if control in chapter.sets[dataset]:
+            share = statistics.mean_over_seeds((100 * gains[control] / gains["max"]).dropna())
+            rows.append((label(control), format_difference(share, 0, "seed")))
     return rows
 
 
-def crossing(found: Runs, of: str = "information") -> tuple[list[str], list[list[str]]]:
-    """A measurement of last, mean and max, with parts of the recipe taken away: head and rows."""
-    rows = [["the recipe", *(spread(found[kind], of) for kind in ENCODERS.values())]]
-    for change in CHANGES:
-        kinds = [f"{kind} {change}" for kind in ENCODERS]
-        if any(kind in found for kind in kinds):
-            cells = [spread(found[kind], of) if kind in found else "not run" for kind in kinds]
-            rows.append([label(change), *cells])
+def crossing(chapter: Chapter, dataset: str) -> tuple[list[str], list[list[str]]]:
+    """Mutual information of last, mean and max, with parts of the recipe taken away."""
+    rows = []
+    for change in ("", *CHANGES):
+        cells = ["not run"] * len(ENCODERS)
+        for i, (pooling, plain) in enumerate(ENCODERS.items()):
+            variant = f"{pooling} {change}" if change else plain
+            if variant in chapter.sets[dataset]:
+                cells[i] = format_mean(chapter.average(variant, "information", dataset))
+        if set(cells) != {"not run"}:
+            rows.append([label(change) if change else "the recipe", *cells])
     return ["training", "last state", "mean", "max"], rows
 
 
-def step_ratio(timing: Result, kind: str) -> Interval:
-    """The time of a training step over that of the plain model, over batches (bootstrap)."""
-    mine, plain = (torch.tensor(timing.values[k], dtype=torch.float64) for k in (kind, "plain"))
-    return bootstrap(mine / plain)
+def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
+    """The results behind each figure, table and widget, by what they are called there."""
+    main = chapter.recipe.main
 
+    def parts(dataset: str, names: Any, prefix: str = "", seeds: int | None = None) -> dict:
+        variants = chapter.sets[dataset]
+        return {prefix + label(v): variants[v][:seeds] for v in names if v in variants}
 
-def collapsed_text(found: Chapter) -> str:
-    """Which of the page's encoders have collapsed, in words."""
-    kl = {shown: value("kl")(found.main[kind][0]) for shown, kind in ENCODERS.items()}
-    quiet, heard = (
-        [f"{k} ({v:.3f} nats)" for k, v in kl.items() if (v < COLLAPSED) == below]
-        for below in (True, False)
-    )
-    parts = []
-    if quiet:
-        parts.append(
-            f"the code says almost nothing, a KL below {COLLAPSED}, with {' and '.join(quiet)}"
-        )
-    if heard:
-        parts.append(f"the code is in use with {' and '.join(heard)}")
-    return f"The page has the first seed's models: {'; '.join(parts)}."
-
-
-def likelihoods_text(found: Chapter) -> str:
-    """Why the race's likelihoods are not those of the table, in words."""
-    s, main = training.settings(found.profile, found.dataset), found.main
-    lines = {k: [r.values["rows"][-1]["log_likelihood"] for r in of] for k, of in main.items()}
-    said = (
-        "The lines do not end at the values of the table: the plain model ends at "
-        f"{lines['plain'][0]:.1f} nats, and the table has {spread(main['plain'], 'log_likelihood', 1)}. "
-        f"The lines are of {training.N_WATCHED} validation sentences with {training.K_WATCHED} codes each, "
-        f"the table of {s.n_likelihood} test sentences with {s.n_samples}; other sentences have other "
-        "likelihoods."
-    )
-    if "aggressive" in main:
-        in_table = told(effect(main, "log_likelihood", "aggressive"))
-        ahead = [a - b for a, b in zip(lines["aggressive"], lines["plain"], strict=True)]
-        by_seed = " / ".join(f"{v:+.2f}" for v in ahead)
-        said += (
-            f" The order may differ, too. At the end of the race aggressive training minus the plain model "
-            f"is {by_seed} nats, by seed; in the table, {in_table}. "
-            "Few codes make a bound loose where a code says much, and take nothing from a model whose code "
-            "says nothing: trust the table."
-        )
-    return said
-
-
-def dispersion_text(found: Chapter) -> str:
-    """How much more dispersed pooled features are than last states, early and late, in words."""
-    steps = [row["step"] for row in found.main["plain"][0].values["rows"]]
-    parts = []
-    for i in dict.fromkeys((0, 1, len(steps) - 1)):
-        more = {
-            k: effect(found.main, lambda r, i=i: r.values["rows"][i]["features"]["relative"], k)
-            for k in ("mean", "max")
-        }
-        parts.append(
-            f"at step {steps[i]:,} " + ", ".join(f"{k} {told(v)}" for k, v in more.items())
-        )
-    return "; ".join(parts)
-
-
-def elsewhere_text(found: Chapter) -> str:
-    """Where last states do not collapse, in words; empty where that was not run."""
-    parts = []
-    if "ptb" in found.sets:
-        kl = {k: spread(found.sets["ptb"][k], "kl") for k in ("plain", "max")}
-        parts.append(
-            f"on Penn Treebank the last state keeps a KL of {kl['plain']} nats and max pooling {kl['max']}"
-        )
-    for name, runs in found.sets.items():
-        if "last adam" in runs and "max adam" in runs:
-            last, most = (spread(runs[f"{k} adam"], "information") for k in ("last", "max"))
-            parts.append(
-                f"with Adam on {_NAMES[name]} the last state has a mutual information of {last} nats and "
-                f"max pooling {most}"
-            )
-    return "; ".join(parts) + " (a number without an error is of one seed)" if parts else ""
-
-
-def sentences_tested(runs: Runs) -> str:
-    """How many test sentences, and whether they are generated."""
-    first = runs["plain"][0]
-    kind = "" if first.provenance["data"] else "generated "
-    return f"{first.values['n_test']:,} {kind}test sentences"
-
-
-def told_setting(found: Chapter) -> str:
-    """What the main table is about, in words."""
-    s = training.settings(found.profile, found.dataset)
-    n = found.main["plain"][0].values["n_test"]
-    name = _name(found)
-    return (
-        f"{name[0].upper()}{name[1:]}: {s.n_training:,} training sentences, {s.steps:,} steps of "
-        f"{s.batch_size}, {n:,} test sentences, {found.scale}."
-    )
-
-
-def told_race(found: Chapter) -> dict[str, str]:
-    """What the prose on the race takes up."""
-    s = training.settings(found.profile, found.dataset)
-    free = found.sets["endings"].get("free bits")
-    bought = "what they buy at larger sizes: here they were not run"
-    if free:
-        kl, information = (spread(free, of) for of in ("kl", "information"))
-        bought = f"a KL of {kl} nats and a mutual information of {information}"
+    encoders, gained = ENCODERS.values(), ("plain", "mean", "max", "max annealing")
+    first_encoders = parts(main, encoders, seeds=1)
     return {
-        "free_bits": bought,
-        "n_likelihood": f"{s.n_likelihood}",
-        "n_samples": f"{s.n_samples}",
-        "watched": f"{training.N_WATCHED} sentences with {training.K_WATCHED} codes each",
-        "race_ends": likelihoods_text(found),
-        "dispersed": dispersion_text(found),
-        "collapsed": collapsed_text(found),
-        "hidden_words": hidden_text(found, "max"),
-        "hidden": f"{s.word_dropout:.0%}",
-        "clean": told(effect(found.main, "log_likelihood", "max")),
-        "hidden_gain": told(effect(found.main, "hidden_log_likelihood", "max")),
+        "encoders": first_encoders,
+        "influence": first_encoders,
+        "microscope": parts("endings", encoders, "generated, ", 1) | first_encoders,
+        "dispersion": parts(main, encoders),
+        "race": parts(main, chapter.main, seeds=1),
+        "positions": parts("endings", gained, "generated, ") | parts(main, gained),
+        **{dataset: parts(dataset, LADDER) for dataset in chapter.sets},
+        **{f"{dataset} crossed": parts(dataset, VARIANTS) for dataset in chapter.sets},
     }
 
 
-def told_crossing(found: Chapter) -> dict[str, str]:
-    """Where max pooling gains over the last state, and where it does not, in words."""
-    made = found.sets["endings"]
-    gains = {"the whole recipe": effect(made, "information", "max", "plain").mean}
-    for change in CHANGES:
-        if f"max {change}" in made:
-            gains[label(change)] = effect(
-                made, "information", f"max {change}", f"last {change}"
-            ).mean
-    large, small = (
-        [f"{name} ({gain:+.2f})" for name, gain in gains.items() if (gain > INFORMED) == wanted]
-        for wanted in (True, False)
-    )
-    said = f"On the generated sentences max pooling gains more than {INFORMED} nats with {'; '.join(large)}."
-    if small:
-        said += f" It gains less with {'; '.join(small)}."
-    if elsewhere := elsewhere_text(found):
-        said += f" Nor does a last state always collapse: {elsewhere}."
-    return {"crossing_said": said}
+def badge(chapter: Chapter, key: str) -> str:
+    """What a figure, table or widget rests on, by its key in `evidence`."""
+    size = render(SIZES[key], {"recipe": chapter.recipe}) if key in SIZES else _tested
+    return results.badge(evidence(chapter)[key], size, synthetic="generated sentences")
+
+
+def _tested(result: Result) -> str:
+    return f"{result.values['n_test']:,} test sentences"
+
+
+def prose_values(chapter: Chapter) -> dict[str, str]:
+    """What the prose takes up, by its name in `texts.yaml`; each may name those before it."""
+    recipe, sets, main = chapter.recipe, chapter.sets, chapter.main
+    steps = [row["step"] for row in main["plain"][0].values["rows"]]
+    gains = {"the whole recipe": chapter.gain("max", "information", dataset="endings")}
+    values = {
+        "recipe": recipe,
+        "s": recipe.settings[recipe.main],
+        "n": len(main["plain"]),
+        "sets": sets,
+        "runs": main,
+        "names": NAMES,
+        "average": chapter.average,
+        "gain": chapter.gain,
+        "looks": {i: steps[i] for i in (0, 1, len(steps) - 1)},
+        "kl": {k: main[v][0].values["final"]["kl"] for k, v in ENCODERS.items()},
+        "gains": gains | {label(k): v for k, v in _recipe_gains(chapter).items()},
+        "hidden_shares": dict.fromkeys(f"{recipe.settings[k].word_dropout:.0%}" for k in sets),
+        "without": {
+            pooling: {
+                NAMES[k]: chapter.average(f"{pooling} all words", "information", k)
+                for k, variants in sets.items()
+                if f"{pooling} all words" in variants
+            }
+            for pooling in ("max", "mean")
+        },
+        "collapsed_below": COLLAPSED,
+        "informed": INFORMED,
+    }
+    texts: dict[str, str] = {}
+    for name, template in TEXTS.items():
+        texts[name] = render(template, values | texts)
+    return texts
+
+
+def _joined(gains: Mapping[str, Interval]) -> str:
+    return "; ".join(f"{k} {format_difference(v, 2, 'seed')}" for k, v in gains.items())
 
 
 def bound_from_the_prior(model: paper.LinearGaussianVAE, x: Tensor, n_samples: int) -> float:
-    """The importance-weighted bound on log p(x (1, P)) with codes from the prior, a mean over many draws."""
-    random = torch.Generator().manual_seed(0)
+    """The bound on log p(x (1, P)) with codes from the prior, a mean over many draws."""
     repeats = 200_000 // n_samples
     shape = (n_samples, repeats, model.weight.shape[1])
-    z = torch.randn(shape, generator=random, dtype=torch.float64)
-    log_prior = -0.5 * (z.square() + math.log(2 * math.pi)).sum(-1)
-    return float(importance_bound(model.log_joint(x.expand(repeats, -1), z) - log_prior).mean())
+    z = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return float(importance_bound(model.log_likelihood(x.expand(repeats, -1), z)).mean())
 
 
-def claims(found: Chapter) -> list[Claim]:
+# The rules that judge the claims
+
+
+def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
-    main, made = found.main, found.sets["endings"]
-    low = [value("kl")(r) < COLLAPSED for r in made["plain"]]
-    kl = f"KL {spread(main['plain'], 'kl', 3)} nats"
-    elsewhere = elsewhere_text(found)
-    claims = [
-        _claim(
-            found,
-            "Read from its last state, a sequence VAE with an autoregressive decoder collapses",
-            V1,
-            f"{_name(found)}: {kl}; generated sentences: below {COLLAPSED} nat in {sum(low)} of {len(low)} "
-            "seeds"
-            + (f"; not so elsewhere, which is not judged: {elsewhere}" if elsewhere else ""),
-            all(value("kl")(r) < COLLAPSED for r in main["plain"]) and sum(low) >= 0.8 * len(low),
-        )
-    ]
-    for kind in ("max", "mean"):
-        alive = [value("kl")(r) > ALIVE for r in made[kind]]
-        gain = effect(main, "information", kind)
-        claims.append(
-            _claim(
-                found,
-                f"{label(kind).capitalize()} prevents collapse; objective, decoder and schedule stay as "
-                "they are",
-                V1,
-                f"{_name(found)}: mutual information {spread(main[kind], 'information')} nats, against the "
-                f"last state {told(gain)}; generated sentences: KL above {ALIVE:.0f} nat in {sum(alive)} "
-                f"of {len(alive)} seeds; {hidden_text(found, kind)}",
-                _all([above_zero(gain), sum(alive) >= 0.8 * len(alive)]),
-            )
-        )
-    dispersed = {k: effect(main, "features relative", k) for k in ("mean", "max")}
-    claims.append(
-        _claim(
-            found,
-            "Pooled features are more dispersed than last states",
-            V2,
-            f"{_name(found)}, test sentences after training, variance over squared mean, minus that of last "
-            "states: "
-            + "; ".join(f"{k} {told(v)}" for k, v in dispersed.items())
-            + f"; not judged, validation sentences through training: {dispersion_text(found)}",
-            _all([above_zero(v) for v in dispersed.values()]),
-        )
-    )
-    better = {k: effect(main, "log_likelihood", k) for k in ("max", "mean")}
-    hidden = {k: effect(main, "hidden_log_likelihood", k) for k in ("max", "mean")}
-    claims += [
-        _claim(
-            found,
-            "Pooling raises the likelihood of data clearly above the usual sequence VAE's",
-            V1,
-            f"{_name(found)}, nats a sentence, minus the plain model's: "
-            + "; ".join(f"{k} {told(v)}" for k, v in better.items())
-            + _elsewhere(found, "log_likelihood"),
-            above_zero(better["max"]),
-        ),
-        _claim(
-            found,
-            "It does where the decoder sees as few words as in training",
-            "asked here",
-            f"{_name(found)}, likelihood with {found.hidden:.0%} of the decoder's words hidden: "
-            + "; ".join(f"{k} {told(v)}" for k, v in hidden.items()),
-            _all([above_zero(v) for v in hidden.values()]),
-        ),
-        _rivals(found),
-        _cost(found),
-        _scaling(found),
-        _recipe(found),
-    ]
-    return claims
-
-
-def hidden_text(found: Chapter, kind: str) -> str:
-    """What the recipe hides from the decoder, and what remains without that, in words."""
-    shares = [training.settings(found.profile, name).word_dropout for name in found.sets]
-    hidden = " or ".join(f"{share:.0%}" for share in dict.fromkeys(shares))
-    said = f"in training {hidden} of the words are hidden from every decoder, the plain model's too"
-    without = {
-        _NAMES[name]: spread(runs[f"{kind} all words"], "information")
-        for name, runs in found.sets.items()
-        if f"{kind} all words" in runs
+    rules = {
+        "last_state_collapses": _collapses(chapter),
+        "max_prevents_collapse": _prevents(chapter, "max"),
+        "mean_prevents_collapse": _prevents(chapter, "mean"),
+        "features_more_dispersed": _pooling_gains(chapter, "features relative"),
+        "likelihood_above_plain": _likelihood(chapter),
+        "likelihood_with_words_hidden": _pooling_gains(chapter, "hidden_log_likelihood"),
+        "likelihood_comparable": _comparable(chapter),
+        "costs_nothing": _cost(chapter),
+        "gain_is_content": _content(chapter),
+        "whatever_the_training": _whatever(chapter),
     }
-    if without:
-        said += f"; with none hidden {label(kind)} has a mutual information of " + ", ".join(
-            f"{v} ({k})" for k, v in without.items()
-        )
-    return said
+    common = prose_values(chapter) | {"average": chapter.average, "gain": chapter.gain}
+    common |= {"label": label, "runs": chapter.main}
+    outcomes = {id_: r._replace(values=common | dict(r.values)) for id_, r in rules.items()}
+    scale = f"profile {chapter.profile.name}, {common['seeds']}"
+    return judged(FOLDER / "claims.yaml", CHAPTER, outcomes, scale)
 
 
-def _elsewhere(found: Chapter, of: str) -> str:
-    if "ptb" not in found.sets or found.dataset == "ptb":
-        return ""
-    other = found.sets["ptb"]
-    return f"; Penn Treebank: max {told(effect(other, of, 'max'))}, mean {told(effect(other, of, 'mean'))}"
+def _collapses(chapter: Chapter) -> Outcome:
+    low = chapter.values("kl", "endings")["plain"] < COLLAPSED
+    main = chapter.values("kl")["plain"] < COLLAPSED
+    values = {"low": low.sum(), "n": len(low), "collapsed_below": COLLAPSED}
+    return Outcome(bool(main.all() and low.mean() >= 0.8), values)
 
 
-def _rivals(found: Chapter) -> Claim:
-    main = found.main
-    rivals = [k for k in ("annealing", "free bits", "aggressive") if k in main]
-    less = {k: effect(main, "log_likelihood", "max", k) for k in rivals}
-    both = {
-        k: effect(main, "log_likelihood", "max annealing", k)
-        for k in rivals
-        if "max annealing" in main
-    }
-    return _claim(
-        found,
-        "Its likelihood is comparable with that of other fixes, or better",
-        V2,
-        f"{_name(found)}, max minus "
-        + "; ".join(f"{k} {told(v)}" for k, v in less.items())
-        + "".join(f"; max with annealing minus {k} {told(v)}" for k, v in both.items())
-        + f"; asked for: max is not below any by more than its interval and by {COMPARABLE} nat",
-        _all([None if v.n == 1 else v.high >= 0 or v.mean > -COMPARABLE for v in less.values()]),
-    )
+def _prevents(chapter: Chapter, pooling: str) -> Outcome:
+    used = chapter.values("kl", "endings")[pooling] > IN_USE
+    informed = is_above_zero(chapter.gain(pooling, "information"))
+    values = {"pooling": pooling, "used": used.sum(), "n": len(used)}
+    return Outcome(all_hold([informed, bool(used.mean() >= 0.8)]), values)
 
 
-def _cost(found: Chapter) -> Claim:
-    ratios = {k: step_ratio(found.timing, k) for k in ("mean", "max")}
-    said = "; ".join(f"{k} {r.mean:.3f} [{r.low:.3f}, {r.high:.3f}]" for k, r in ratios.items())
-    slow = ""
-    if "aggressive" in found.main:
-        ahead = spread(found.main["aggressive"], time_ratio(found.main, "aggressive"))
-        slow = f"; aggressive training, whole run: {ahead} times"
-    return _claim(
-        found,
-        "Pooling costs next to nothing, and much less than aggressive training",
-        V1,
-        f"time of a training step over the plain model's, {ratios['max'].n} batches: {said}{slow}; asked "
-        f"for: at most {COST}",
-        all(r.high <= COST for r in ratios.values()),
-    )
+def _pooling_gains(chapter: Chapter, metric: str) -> Outcome:
+    gains = {k: chapter.gain(k, metric) for k in ("max", "mean")}
+    values = {"gains": _joined(gains), "reversed": _joined(dict(reversed(gains.items())))}
+    return Outcome(all_hold(map(is_above_zero, gains.values())), values)
 
 
-def _scaling(found: Chapter) -> Claim:
-    made = found.main
-    own = effect(made, "information", "scaled last")
-    gain = effect(made, "information", "max")
-    return _claim(
-        found,
-        "The gain is one of content: last states made larger do not bring it",
-        "asked here",
-        f"{_name(found)}, mutual information over the plain model: last state times 4 {told(own)}, max "
-        f"pooling {told(gain)}; asked for: less than half",
-        None if own.n == 1 else own.mean < gain.mean / 2,
-    )
+def _likelihood(chapter: Chapter) -> Outcome:
+    gains = {k: chapter.gain(k, "log_likelihood") for k in ("max", "mean")}
+    other = {k: chapter.gain(k, "log_likelihood", dataset="ptb") for k in gains
+             if "ptb" in chapter.sets}  # fmt: skip
+    values = {"gains": _joined(gains), "other": _joined(other).replace("; ", ", ")}
+    return Outcome(is_above_zero(gains["max"]), values)
 
 
-def _recipe(found: Chapter) -> Claim:
-    made = found.sets["endings"]
-    gains = {
-        change: effect(made, "information", f"max {change}", f"last {change}")
+def _comparable(chapter: Chapter) -> Outcome:
+    rivals = [k for k in ("annealing", "free bits", "aggressive") if k in chapter.main]
+    gains = {k: chapter.gain("max", "log_likelihood", k) for k in rivals}
+    holds = [None if v.n == 1 else v.high >= 0 or v.mean > -COMPARABLE for v in gains.values()]
+    if "max annealing" in chapter.main:
+        annealed = {k: chapter.gain("max annealing", "log_likelihood", k) for k in rivals}
+        gains |= {f"max with annealing minus {k}": v for k, v in annealed.items()}
+    return Outcome(all_hold(holds), {"gains": _joined(gains), "comparable": COMPARABLE})
+
+
+def step_ratio(timing: Result, variant: str) -> Interval:
+    """The time of a training step over that of the plain model, over batches (bootstrap)."""
+    ours, plain = (torch.tensor(timing.values[k]).double() for k in (variant, "plain"))
+    return bootstrap(ours / plain)
+
+
+def _cost(chapter: Chapter) -> Outcome:
+    ratios = {k: step_ratio(chapter.timing, k) for k in ("mean", "max")}
+    words = "; ".join(f"{k} {r.mean:.3f} [{r.low:.3f}, {r.high:.3f}]" for k, r in ratios.items())
+    values = {"batches": ratios["max"].n, "ratios": words, "most": COST}
+    return Outcome(all(r.high <= COST for r in ratios.values()), values)
+
+
+def _content(chapter: Chapter) -> Outcome:
+    scaled, pooled = (chapter.gain(k, "information") for k in ("scaled last", "max"))
+    return Outcome(None if scaled.n == 1 else scaled.mean < pooled.mean / 2)
+
+
+def _recipe_gains(chapter: Chapter) -> dict[str, Interval]:
+    return {
+        change: chapter.gain(f"max {change}", "information", f"last {change}", "endings")
         for change in CHANGES
-        if f"max {change}" in made
+        if f"max {change}" in chapter.sets["endings"]
     }
-    said = "; ".join(f"{label(k)} {told(v)}" for k, v in gains.items())
-    return _claim(
-        found,
-        "Pooling prevents collapse whatever the training",
-        "asked here",
-        f"generated sentences, mutual information of max minus last: {said or 'not run at this profile'}; "
-        f"asked for: above {INFORMED} nat in each",
-        _all([None if v.n == 1 else v.low > 0 and v.mean > INFORMED for v in gains.values()])
-        if gains
-        else None,
-    )
 
 
-def _name(found: Chapter) -> str:
-    return _NAMES[found.dataset]
+def _whatever(chapter: Chapter) -> Outcome:
+    gains = _recipe_gains(chapter)
+    holds = [None if v.n == 1 else v.low > 0 and v.mean > INFORMED for v in gains.values()]
+    words = _joined({label(k): v for k, v in gains.items()})
+    return Outcome(all_hold(holds), {"gains": words, "informed": INFORMED})
 
 
-_NAMES = {"endings": "generated sentences", "yelp": "short Yelp", "ptb": "Penn Treebank"}
+# What figures and widgets show
 
 
-def _claim(found: Chapter, text: str, source: str, measured: str, holds: bool | None) -> Claim:
-    scale = f"profile {found.profile.name}, {found.scale}"
-    return Claim("", CHAPTER, TITLE, text, source, measured, scale, verdict(holds))
-
-
-def _all(parts: list[bool | None]) -> bool | None:
-    return None if any(p is None for p in parts) else all(parts)
-
-
-def verify(profile: profiles.Profile) -> list[dict[str, Any]]:
-    """KL and mutual information of published encoders, again; KL has no noise but that of half precision."""
-    checks = []
-    for dataset in dict.fromkeys(["endings", main_set(profile)]):
-        for kind in ENCODERS.values():
-            published = training.result(profile, dataset, kind, 0)
-            model, m = training.reread(published)
-            mu, logvar, _ = training.posterior(model, m.test)
-            kl = float(gaussian_kl(mu.double(), logvar.double()).mean())
-            again = [float(aggregate_mutual_information(mu, logvar, seed=i)) for i in range(1, 9)]
-            final = published.values["final"]
-            checks += [
-                check(f"{dataset} {kind}, KL", final["kl"], [kl], 0.01 * final["kl"] + 1e-3),
-                check(f"{dataset} {kind}, information", final["information"], again, 1e-3),
-            ]
-    return checks
-
-
-# What the page shows
-
-
-def first_seed(found: Chapter, *kinds: str, dataset: str | None = None) -> list[list[Result]]:
-    """The first seed's results of some kinds, as `dgm_book.results.own_badge` takes them."""
-    return [found.sets[dataset or found.dataset][kind][:1] for kind in kinds]
-
-
-def page_race(found: Chapter, dataset: str | None = None) -> list[dict[str, Any]]:
-    """Training of every kind of model on a data set, first seed each."""
-    names = (
-        "seconds",
-        "step",
-        "log_likelihood",
-        "kl",
-        "information",
-        "reconstruction",
-        "active_units",
-    )
+def page_training(chapter: Chapter) -> list[dict[str, Any]]:
+    """Training of every variant on the main data set, first seed each."""
+    names = ("seconds", "step", "log_likelihood", "kl", "information", "reconstruction",
+             "active_units")  # fmt: skip
     rows = []
-    for kind, of in found.sets[dataset or found.dataset].items():
-        measured = [{name: row[name] for name in names} for row in of[0].values["rows"]]
-        rows.append(
-            {"name": kind, "label": label(kind), "group": group(kind), "measured": measured}
-        )
+    for variant, (first, *_) in chapter.main.items():
+        measured = [{name: row[name] for name in names} for row in first.values["rows"]]
+        row = {"name": variant, "label": label(variant), "group": _group(variant)}
+        rows.append(row | {"measured": measured})
     return rows
 
 
-def group(kind: str) -> str:
-    """Where a kind of model belongs."""
-    if kind == "plain":
-        return "plain"
-    if kind not in training.FIXES:
-        return "control"
-    return "fix" if KINDS[kind].pooling == "last" else "pooling"
+def _group(variant: str) -> str:
+    """Where a variant belongs in the race."""
+    if variant == "plain" or variant not in plan.FIXES:
+        return "plain" if variant == "plain" else "control"
+    return "fix" if VARIANTS[variant].pooling == "last" else "pooling"
 
 
-def page_microscope(found: Chapter) -> list[dict[str, Any]]:
+def page_microscope(chapter: Chapter) -> list[dict[str, Any]]:
     """Features in 2-D through training: the generated sentences, and the main set without texts."""
-    made = training.material("endings", training.settings(found.profile, "endings"))
-    few = slice(training.N_FRAMES)
-    texts = [made.vocabulary.decode(x) for x in made.validation.tokens[few]]
-    topics = [f"topic {int(topic)}" for topic in made.labels[few]]
-    sets = [_frames(found.sets["endings"], "endings", "generated, by topic", topics, texts)]
-    if found.dataset != "endings":
-        last = found.vocabulary.values["last_words"]
-        sets.append(_frames(found.main, found.dataset, "reviews, by last word", last, None))
+    recipe = chapter.recipe
+    splits = runs.load_splits("endings", recipe.settings["endings"])
+    texts = [splits.vocabulary.decode(x) for x in splits.validation.tokens[: recipe.n_frames]]
+    topics = [f"topic {int(topic)}" for topic in splits.labels[: recipe.n_frames]]
+    sets = [_frames(chapter, "endings", "generated, by topic", topics, texts)]
+    if recipe.main != "endings":
+        last = chapter.vocabulary.values["last_words"]
+        sets.append(_frames(chapter, recipe.main, "reviews, by last word", last, None))
     return sets
 
 
 def _frames(
-    runs: Runs, name: str, label: str, classes: list[str], texts: list[str] | None
+    chapter: Chapter, dataset: str, title: str, classes: list[str], texts: list[str] | None
 ) -> dict[str, Any]:
     common = [c for c, _ in Counter(classes).most_common(N_CLASSES)]
     frames = {}
-    for shown, kind in ENCODERS.items():
-        result = runs[kind][0]
-        rows = result.values["rows"]
-        frames[shown] = {
-            "steps": [row["step"] for row in rows],
-            "points": result.tensors["frames"].float(),
-            **{
-                name: [row["features"][name] for row in rows]
-                for name in ("cosine", "relative", "participation")
-            },
-        }
+    for shown, variant in ENCODERS.items():
+        first = chapter.sets[dataset][variant][0]
+        rows = first.values["rows"]
+        frames[shown] = {"steps": [row["step"] for row in rows]}
+        frames[shown]["points"] = first.tensors["frames"].float()
+        for name in ("cosine", "relative", "participation"):
+            frames[shown][name] = [row["features"][name] for row in rows]
     return {
-        "name": name,
-        "label": label,
+        "name": dataset,
+        "label": title,
         "classes": [*common, "other"],
         "class_of": [common.index(c) if c in common else len(common) for c in classes],
         "texts": texts,
@@ -676,139 +384,121 @@ def _frames(
     }
 
 
-def page_encoders(found: Chapter) -> dict[str, dict[str, Any]]:
+def page_encoders(chapter: Chapter) -> dict[str, dict[str, Any]]:
     """The encoders that travel with the page, as `dgm_book.widgets.PoolingWeights` takes them."""
     return {
         shown: {
             f"posterior.{name}": tensor.float().numpy()
-            for name, tensor in found.main[kind][0].tensors.items()
+            for name, tensor in chapter.main[variant][0].tensors.items()
             if name.startswith(("encoder.", "head."))
         }
-        for shown, kind in ENCODERS.items()
+        for shown, variant in ENCODERS.items()
     }
 
 
-def page_golden(found: Chapter, rounded: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def page_models(chapter: Chapter) -> dict[str, TextVAE]:
+    """PyTorch's models with the page's encoders, rounded as they are there."""
+    s = chapter.recipe.settings[chapter.recipe.main]
+    n_words = len(Vocabulary(chapter.vocabulary.values["words"]))
+    models = {}
+    for shown, arrays in page_encoders(chapter).items():
+        models[shown] = runs.build_model(VARIANTS[ENCODERS[shown]], s, n_words, 0)
+        tensors = {name: torch.tensor(rounded(array)) for name, array in arrays.items()}
+        models[shown].load_state_dict(tensors, strict=False)
+    return models
+
+
+def page_golden(chapter: Chapter) -> dict[str, Any]:
     """Examples as ids, and what PyTorch makes of them with the page's rounded weights."""
-    words = Vocabulary(found.vocabulary.values["words"])
-    corpus = words.encode(page_examples(found)[:8])
-    s = training.settings(found.profile, found.dataset)
-    means = {}
-    for shown, kind in ENCODERS.items():
-        model = training.built(KINDS[kind], s, len(words), 0)
-        arrays = {name: torch.from_numpy(array) for name, array in rounded[shown].items()}
-        model.load_state_dict(arrays, strict=False)
-        means[shown] = training.posterior(model, corpus)[0].numpy()
+    corpus = Vocabulary(chapter.vocabulary.values["words"]).encode(page_examples(chapter)[:8])
+    models = page_models(chapter).items()
+    means = {shown: runs.encode(model, corpus)[0].numpy() for shown, model in models}
     return {"tokens": corpus.tokens.numpy(), "means": means}
 
 
-def page_examples(found: Chapter) -> list[str]:
-    """Sentences to start from: our own words for reviews, generated ones where the model reads those."""
-    if found.dataset == "endings":
-        return generated(40)
-    own = [
-        "the soup was cold and the waiter was rude .",
-        "we loved the friendly staff and the cheap tacos !",
-        "i will never come back to this place again .",
-        "great coffee , but the room is too small .",
-    ]
-    return own + synthetic.review_grammar(36, 0)[0]
+def page_examples(chapter: Chapter) -> list[str]:
+    """Sentences to start from: our own words for reviews, generated ones where it reads those."""
+    if chapter.recipe.main == "endings":
+        return synthetic.shared_endings(40)[0]
+    return EXAMPLES + synthetic.review_grammar(36)[0]
 
 
-def generated(n: int, front: bool = False) -> list[str]:
-    """The first of the sentences that all end alike."""
-    return synthetic.shared_endings(n, 0, front=front)[0]
-
-
-def influence_at_start(places: int = 8) -> dict[str, list[float]]:
-    """The share of influence of each word from the last one back, before training, under a narrow start.
+def influence_at_start(positions: int = 8) -> dict[str, list[float]]:
+    """Each word's share of influence from the last one back, before training, by pooling.
 
     With the base system's weights, from -0.01 to 0.01, on the generated sentences.
     """
-    s = training.settings(profiles.get("smoke"), "endings")._replace(weights=0.01, embeddings=0.1)
-    m = training.material("endings", s._replace(n_training=200, n_validation=100, n_test=300))
+    s = RECIPES["smoke"].settings["endings"]._replace(weights=0.01, embeddings=0.1)
+    splits = runs.load_splits("endings", s._replace(n_training=200, n_validation=100, n_test=300))
+    models = {
+        shown: runs.build_model(VARIANTS[variant], s, len(splits.vocabulary), 0)
+        for shown, variant in ENCODERS.items()
+    }
     return {
-        shown: training.influence_from_the_end(
-            training.built(KINDS[kind], s, len(m.vocabulary), 0), m.test, places
-        )
-        for shown, kind in ENCODERS.items()
+        shown: runs.influence_from_the_end(model, splits.test, 300, positions)
+        for shown, model in models.items()
     }
 
 
-def page_ladder(runs: Runs, kinds: tuple[str, ...] | None = None) -> list[dict[str, Any]]:
-    """Three measurements of every seed, the plain model first, as `dgm_book.figures.ladder` takes them."""
+def page_ladder(chapter: Chapter, dataset: str = "endings") -> list[dict[str, Any]]:
+    """Three metrics of every seed, the plain model first, as `dgm_book.figures.ladder` takes them."""
     titles = {"kl": "KL", "information": "mutual information", "log_likelihood": "log-likelihood"}
-    chosen = [kind for kind in kinds or tuple(runs) if kind in runs]
+    chosen = [variant for variant in LADDER if variant in chapter.sets[dataset]]
     return [
         {
             "title": f"{title} (nats)",
-            "rows": {label(kind): [value(name)(r) for r in runs[kind]] for kind in chosen},
+            "rows": {label(v): chapter.values(metric, dataset)[v].tolist() for v in chosen},
         }
-        for name, title in titles.items()
+        for metric, title in titles.items()
     ]
 
 
-def page_influence(found: Chapter) -> list[dict[str, Any]]:
-    """Whose features which words move, at a narrow start and after training."""
+def page_influence(chapter: Chapter) -> list[dict[str, Any]]:
+    """Whose features which words change, at a narrow start and after training."""
     trained = {
-        shown: found.main[kind][0].values["final"]["influence"] for shown, kind in ENCODERS.items()
+        shown: chapter.main[variant][0].values["final"]["influence"]
+        for shown, variant in ENCODERS.items()
     }
     axes = {"x": "words from the end", "y": "share of influence", "log": True}
-    return [
-        {"title": "before training, generated sentences", "lines": influence_at_start(), **axes},
-        {"title": f"after training, {_name(found)}", "lines": trained, **axes},
-    ]
+    titles = {"before training, generated sentences": influence_at_start()}
+    titles[f"after training, {NAMES[chapter.recipe.main]}"] = trained
+    return [{"title": title, "lines": lines, **axes} for title, lines in titles.items()]
 
 
-def page_positions(found: Chapter) -> list[dict[str, Any]]:
-    """How much less the decoder misses each word by, with a pooled code, than the plain model does."""
+def page_positions(chapter: Chapter) -> list[dict[str, Any]]:
+    """How much better than the plain model's a pooled code's decoder predicts each word."""
+
+    def by_position(variants: list[Result]) -> Tensor:
+        return torch.tensor([r.values["final"]["by_position"] for r in variants]).mean(0)
+
     panels = []
-    for dataset in dict.fromkeys(["endings", found.dataset]):
-        runs = found.sets[dataset]
-        plain = _by_position(runs["plain"])
+    for dataset in dict.fromkeys(["endings", chapter.recipe.main]):
+        variants = chapter.sets[dataset]
+        plain = by_position(variants["plain"])
         lines = {
-            kind: (plain - _by_position(runs[kind])).tolist()
-            for kind in ("mean", "max", "max annealing")
-            if kind in runs
+            name: (plain - by_position(variants[name])).tolist()
+            for name in ("mean", "max", "max annealing")
+            if name in variants
         }
-        name = {"endings": "generated sentences", "yelp": "short Yelp"}[dataset]
-        panels.append({"title": name, "x": "word", "y": "nats gained", "lines": lines})
+        panels.append({"title": NAMES[dataset], "x": "word", "y": "nats gained", "lines": lines})
     return panels
 
 
-def told_positions(found: Chapter) -> dict[str, str]:
-    """How much of what max pooling's decoder gains over the plain one is gained at the first word."""
-    plain, pooled = found.main["plain"], found.main["max"]
-    first = float(_by_position(plain)[0] - _by_position(pooled)[0])
-    missed = [sum(value("reconstruction")(r) for r in of) / len(of) for of in (plain, pooled)]
-    return {
-        "first_word": f"{first:.2f} nats",
-        "all_words": f"{missed[0] - missed[1]:.2f} nats",
-        "on": _name(found),
-    }
-
-
-def _by_position(found: list[Result]) -> torch.Tensor:
-    return torch.tensor([r.values["final"]["by_position"] for r in found]).mean(0)
-
-
-def page_dispersion(found: Chapter) -> list[dict[str, Any]]:
+def page_dispersion(chapter: Chapter) -> list[dict[str, Any]]:
     """Dispersion of features through training, as `dgm_book.figures.through_training` takes it."""
+
+    def over_training(result: Result, name: str) -> tuple[list[int], list[float]]:
+        rows = result.values["rows"]
+        return [row["step"] for row in rows], [row["features"][name] for row in rows]
+
+    titles = {"relative": "variance over squared mean", "cosine": "mean cosine"}
     return [
         {
             "title": title,
             "lines": {
-                shown: [_over_training(r, name) for r in found.main[kind]]
-                for shown, kind in ENCODERS.items()
+                shown: [over_training(r, name) for r in chapter.main[variant]]
+                for shown, variant in ENCODERS.items()
             },
         }
-        for name, title in (
-            ("relative", "variance over squared mean"),
-            ("cosine", "mean cosine"),
-        )
+        for name, title in titles.items()
     ]
-
-
-def _over_training(result: Result, name: str) -> tuple[list[int], list[float]]:
-    rows = result.values["rows"]
-    return [row["step"] for row in rows], [row["features"][name] for row in rows]

@@ -6,302 +6,291 @@ import os
 import numpy as np
 import pytest
 
+from dgm.data.synthetic import THEMES
 from dgm_book import profiles, widgets
-from dgm_book.chapters.mutual_information_lm import page as experiment
-from dgm_book.chapters.mutual_information_lm import training
-from dgm_book.chapters.mutual_information_lm.training import ARMS
-from dgm_book.widgets.language_weights import rounded
+from dgm_book.chapters.mutual_information_lm import page
+from dgm_book.chapters.mutual_information_lm.recipe import (
+    DROPOUTS,
+    PAGE,
+    VARIANTS,
+    Recipe,
+    Settings,
+)
 
-SMOKE = profiles.get("smoke")
-REAL_SETTINGS = training.settings
-RECIPE = REAL_SETTINGS(SMOKE, "chain")
-TINY = RECIPE._replace(
+TINY = Settings(
     n_training=120, n_validation=30, n_test=60, width=8, rows=4, window=8, n_anchors=4,
     critic_hidden=5, steps=20, measure_every=10, n_samples=3, sample_tokens=600, reverse_steps=3,
 )  # fmt: skip
-RUNS = [
-    *(("chain", arm, n) for n in range(2) for arm in ARMS),
-    *(("short cycle", arm, 0) for arm in experiment.PAGE),
-]
-ALL_RUNS = experiment.runs
-# Where `make test` has just trained the chapter at smoke size; without it the last test trains, for a minute.
+RECIPE = Recipe(
+    "chain",
+    {"chain": TINY, "short cycle": TINY},
+    [
+        *(("chain", variant, n) for n in range(2) for variant in VARIANTS),
+        *(("short cycle", variant, 0) for variant in PAGE),
+    ],
+    [("chain", 0), ("chain", 1)],
+)
+# Where `make test` has just trained the chapter at smoke size; without it the last test trains.
 SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 
 
 @pytest.fixture(scope="module")
-def patched(tmp_path_factory):
+def chapter(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DGM_RESULTS", str(tmp_path_factory.mktemp("results")))
-        patch.setattr(training, "settings", lambda profile, dataset: TINY)
-        patch.setattr(experiment, "runs", lambda profile: RUNS)
-        patch.setattr(experiment, "real_runs", lambda profile: [("chain", 0), ("chain", 1)])
-        yield patch
+        yield page.chapter("smoke", recipes={"smoke": RECIPE})
 
 
-@pytest.fixture(scope="module")
-def found(patched):
-    return experiment.chapter("smoke")
+@pytest.fixture
+def chain(chapter):
+    """The chapter with its chain alone."""
+    return chapter._replace(texts={"chain": chapter.texts["chain"]}, real={})
 
 
-def changed(found, arm, shift, name="nll", group="final"):
-    """The chapter with one measurement of an arm set beside that of likelihood alone, on every text."""
-    sets = {}
-    for text, arms in found.sets.items():
-        sets[text] = dict(arms)
-        made = []
-        for i, (r, base) in enumerate(zip(arms[arm], arms["likelihood"], strict=True)):
-            value = base.values[group][name]
-            moved = (
-                [v + shift + 1e-3 * i for v in value]
-                if isinstance(value, list)
-                else value + shift + 1e-3 * i
-            )
-            made.append(r._replace(values={**r.values, group: {**r.values[group], name: moved}}))
-        sets[text][arm] = made
-    return found._replace(sets=sets)
+def edit(result, group, name, value):
+    return result._replace(values={**result.values, group: {**result.values[group], name: value}})
 
 
-def verdict(found, words):
-    (claim,) = [c for c in experiment.claims(found) if words in c.claim]
-    return claim.verdict
+def shifted(chapter, variant, shift, name="nll", group="final"):
+    """The chapter with a measurement of a variant set beside that of likelihood alone."""
+    texts = {}
+    for text, variants in chapter.texts.items():
+        results = []
+        for i, base in enumerate(variants["likelihood"]):
+            value = np.array(base.values[group][name]) + shift + 1e-3 * i
+            results.append(edit(variants[variant][i], group, name, value.tolist()))
+        texts[text] = {**variants, variant: results}
+    return chapter._replace(texts=texts)
 
 
-def test_names_are_whole_and_every_run_is_among_them():
-    for name in profiles.NAMES:
-        profile = profiles.get(name)
-        wanted = [training.name_of(*r) for r in ALL_RUNS(profile)]
-        assert len(set(wanted)) == len(wanted)
-        for text, arm, _ in ALL_RUNS(profile):
-            assert arm in ARMS
-            training.settings(profile, text)
-
-
-def test_tables(found):
-    head, rows = experiment.table(found, "chain")
-    assert all(len(row) == len(head) for row in rows)
-    assert [row[0] for row in rows] == [*ARMS, "real text"]
-    mean = sum(r.values["final"]["perplexity"] for r in found.sets["chain"]["phase I"]) / 2
-    assert rows[1][1].startswith(f"{mean:.1f}")
-    head, rows = experiment.differences(found, "chain")
-    assert all(len(row) == len(head) for row in rows)
-    gain = experiment.effect(found.sets["chain"], "nll", "phase I")
-    assert rows[0][1] == f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
-    head, rows = experiment.everywhere(found)
-    assert all(len(row) == len(head) for row in rows)
-    assert rows[-1][2] == "not run"
-
-
-def test_fresh_seeds_stand_apart_from_the_first(found, monkeypatch):
-    monkeypatch.setattr(experiment, "N_CHAIN", 1)
-    monkeypatch.setattr(experiment, "FRESH", ("chain",))
-    head, rows = experiment.fresh(found)
-    assert all(len(row) == len(head) for row in rows)
-    arms = found.sets["chain"]
-    gains = [
-        experiment.value("nll")(a) - experiment.value("nll")(b)
-        for a, b in zip(arms["phase I"], arms["likelihood"], strict=True)
-    ]
-    assert rows[0][2:] == [f"{gain:+.4f}" for gain in gains]
-    both = found._replace(sets={**found.sets, "short chain": arms, "short slow chain": arms})
-    said = experiment.told_page(both)["fresh_said"]
-    assert f"{gains[0]:+.3f} (one seed) nats a token in the first seeds" in said
-    assert f"{gains[1]:+.3f} (one seed) in the fresh ones" in said
-    assert f"Against {experiment.retuned(arms)}," in said
-    monkeypatch.setattr(experiment, "N_CHAIN", 2)
-    assert experiment.fresh(found)[1] == []
-
-
-def test_effects_pair_the_seeds_that_both_have(found):
-    arms = dict(found.sets["chain"])
-    arms["more dropout"] = arms["more dropout"][1:]
-    gain = experiment.effect(arms, "nll", "phase I", "more dropout")
-    second = [experiment.value("nll")(arms[arm][-1]) for arm in ("phase I", "more dropout")]
-    assert gain.n == 1
-    assert gain.mean == pytest.approx(second[0] - second[1])
-
-
-def test_retuned_dropout_is_chosen_on_validation(found):
-    arms = dict(found.sets["chain"])
-    for arm, nll in (("more dropout", 1.0), ("less dropout", 2.0)):
-        arms[arm] = [
-            r._replace(values={**r.values, "rows": [{"step": 1, "nll": nll}]}) for r in arms[arm]
-        ]
-    assert experiment.retuned(arms) == "more dropout"
-    arms["more dropout"], arms["less dropout"] = arms["less dropout"], arms["more dropout"]
-    assert experiment.retuned(arms) == "less dropout"
-    assert experiment.retuned({"likelihood": []}) is None
-
-
-def test_claims_follow_the_numbers(found):
-    one = found._replace(sets={"chain": found.sets["chain"]}, real={})
-    assert verdict(one, "Next-sentence prediction") == "holds"
-    for shift, wanted in ((-0.1, "holds"), (0.1, "does not hold")):
-        assert verdict(changed(one, "phase I", shift), "likelihood of held-out") == wanted
-        assert (
-            verdict(changed(one, "phase I", -shift, "information", "samples"), "neighbouring")
-            == wanted
-        )
-        assert (
-            verdict(changed(one, "phase I", shift, "reverse_nll", "samples"), "quality") == wanted
-        )
-    short = experiment.exact("chain") - 1e-3
-    for level, wanted in ((short, "holds"), (0.5, "does not hold")):
-        arms = dict(one.sets["chain"])
-        arms["phase I"] = [
-            r._replace(
-                values={**r.values, "final": {**r.values["final"], "bound": level + 1e-4 * i}}
-            )
-            for i, r in enumerate(arms["phase I"])
-        ]
-        assert verdict(one._replace(sets={"chain": arms}), "near the exact value") == wanted
-        assert verdict(one._replace(sets={"chain": arms}), "whatever the text") == "holds"
-    better = changed(one, "phase I", -0.1)
-    for arm in ("shuffled pairs", *experiment.DROPOUTS):
-        better = changed(better, arm, 0.0)
-    assert verdict(better, "comes from the pairs") == "holds"
-    equal = changed(better, "shuffled pairs", -0.1)
-    assert verdict(equal, "comes from the pairs") == "does not hold"
-    assert "gains beyond every control" in experiment.told_page(better)["verdict"]
-    assert "no gain" in experiment.told_page(equal)["verdict"]
-
-
-def test_two_seeds_say_nothing_of_the_padding(found):
-    assert verdict(found, "Reading the padding") == "not tested"
-    arms = {
-        arm: [*of, of[0]._replace(provenance={"seed": 7})]
-        for arm, of in found.sets["chain"].items()
+def with_seeds(variants, n):
+    """The variants with as many seeds, by the first one's results."""
+    return {
+        variant: [r[0]._replace(provenance={**r[0].provenance, "seed": k}) for k in range(n)]
+        for variant, r in variants.items()
     }
-    assert verdict(found._replace(sets={"chain": arms}), "Reading the padding") != "not tested"
 
 
-def test_one_seed_gives_no_verdict(found):
-    arms = {arm: of[:1] for arm, of in found.sets["chain"].items()}
-    one = found._replace(sets={"chain": arms})
-    assert verdict(one, "near the exact value") == "not tested"
-    assert "one seed" in experiment.told_page(one)["gain"]
+def claim(chapter, id_):
+    return {claim.id: claim for claim in page.claims(chapter)}[id_]
+
+
+def test_tables(chapter):
+    for head, rows in (
+        page.table(chapter, "chain"),
+        page.differences(chapter, "chain"),
+        page.everywhere(chapter),
+    ):
+        assert all(len(row) == len(head) for row in rows)
+    _, rows = page.table(chapter, "chain")
+    assert [row[0] for row in rows] == [*VARIANTS, "real text"]
+    mean = np.mean(chapter.values("chain", "perplexity", "phase I"))
+    assert rows[1][1].startswith(f"{mean:.1f}")
+    gain = chapter.change("chain", "nll")
+    _, rows = page.differences(chapter, "chain")
+    assert rows[0][1] == f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
+    assert page.everywhere(chapter)[1][-1][2] == "not run"
+
+
+def test_fresh_seeds_stand_apart_from_the_first(chapter):
+    recipe = chapter.recipe._replace(fresh={"chain": "nll"}, n_first=1)
+    fresh = chapter._replace(recipe=recipe)
+    losses = [chapter.values("chain", "nll", v) for v in ("phase I", "likelihood")]
+    gains = [a - b for a, b in zip(*losses, strict=True)]
+    head, rows = page.fresh(fresh)
+    assert all(len(row) == len(head) for row in rows)
+    assert rows[0][2:] == [f"{gain:+.4f}" for gain in gains]
+    prose = page.prose_values(fresh)["fresh"]
+    for gain in gains:
+        assert f"{gain:+.3f} (one seed)" in prose
+    assert f"Against {chapter.retuned('chain')}," in prose
+    assert page.fresh(chapter)[1] == []
+
+
+def test_effects_pair_the_seeds_that_both_have(chain):
+    chain.texts["chain"] = {**chain.texts["chain"]}
+    chain.texts["chain"]["more dropout"] = chain.texts["chain"]["more dropout"][1:]
+    gain = chain.change("chain", "nll", "phase I", "more dropout")
+    losses = [chain.values("chain", "nll", v)[-1] for v in ("phase I", "more dropout")]
+    assert gain.n == 1
+    assert gain.mean == pytest.approx(losses[0] - losses[1])
+
+
+@pytest.mark.parametrize("best", DROPOUTS)
+def test_retuned_dropout_is_chosen_on_validation(chain, best):
+    variants = dict(chain.texts["chain"])
+    for variant in DROPOUTS:
+        rows = [{"step": 1, "nll": 1.0 + (variant != best)}]
+        variants[variant] = [
+            r._replace(values={**r.values, "rows": rows}) for r in variants[variant]
+        ]
+    assert chain._replace(texts={"chain": variants}).retuned("chain") == best
+    plain = {"chain": {"likelihood": []}}
+    assert chain._replace(texts=plain).retuned("chain") is None
+
+
+@pytest.mark.parametrize(
+    ("id_", "group", "name", "good"),
+    [
+        ("likelihood_improves", "final", "nll", -0.1),
+        ("quality_improves", "samples", "reverse_nll", -0.1),
+        ("written_information_rises", "samples", "information", 0.1),
+        ("bound_rises", "final", "bound", 0.1),
+    ],
+)
+def test_claims_follow_the_numbers(chain, id_, group, name, good):
+    assert claim(chain, "bound_is_exact").verdict == "holds"
+    for shift, verdict in ((good, "holds"), (-good, "does not hold")):
+        assert claim(shifted(chain, "phase I", shift, name, group), id_).verdict == verdict
+
+
+@pytest.mark.parametrize(("short_by", "verdict"), [(1e-3, "holds"), (1.0, "does not hold")])
+def test_states_tell_more_where_the_bound_comes_near_the_exact_value(chain, short_by, verdict):
+    variants = dict(chain.texts["chain"])
+    level = chain.exact() - short_by
+    variants["phase I"] = [
+        edit(r, "final", "bound", level + 1e-4 * i) for i, r in enumerate(variants["phase I"])
+    ]
+    result = chain._replace(texts={"chain": variants})
+    assert claim(result, "states_tell_more").verdict == verdict
+    assert claim(result, "bound_rises").verdict == "holds"
+
+
+def test_a_gain_must_beat_every_control(chain):
+    better = shifted(chain, "phase I", -0.1)
+    for variant in ("shuffled pairs", *DROPOUTS):
+        better = shifted(better, variant, 0.0)
+    equal = shifted(better, "shuffled pairs", -0.1)
+    for result, verdict, words in (
+        (better, "holds", "gains beyond every control"),
+        (equal, "does not hold", "no gain"),
+    ):
+        assert claim(result, "pairs_matter").verdict == verdict
+        assert words in page.prose_values(result)["verdict"]
+
+
+def test_two_seeds_say_nothing_of_the_padding(chain):
+    assert claim(chain, "padding_matters").verdict == "not tested"
+    assert claim(chain, "padding_matters").scale == "profile smoke, 2 seeds"
+    variants = {
+        variant: [*results, results[0]._replace(provenance={"seed": 7})]
+        for variant, results in chain.texts["chain"].items()
+    }
+    three = chain._replace(texts={"chain": variants})
+    assert claim(three, "padding_matters").verdict != "not tested"
+
+
+def test_one_seed_and_what_was_not_run_give_no_verdict(chain):
+    variants = {variant: chain.texts["chain"][variant][:1] for variant in PAGE}
+    single = chain._replace(texts={"chain": variants})
+    verdicts = {claim.id: claim.verdict for claim in page.claims(single)}
+    assert verdicts.pop("bound_is_exact") == "holds"
+    assert set(verdicts.values()) == {"not tested"}
+    assert "one seed" in page.prose_values(single)["gain"]
 
 
 def test_the_quadrature_is_the_specifications_table():
     table = {
-        0.0: (0, 1.38629, 0), 0.3: (0.04716, 1.36247, 0.01191), 0.5: (0.14384, 1.31245, 0.03692),
-        0.8: (0.51083, 1.11901, 0.13364), 0.9: (0.83037, 0.95719, 0.21455), 0.95: (1.16395, 0.80217, 0.29206),
+        0.0: (0, 1.38629, 0),
+        0.3: (0.04716, 1.36247, 0.01191),
+        0.5: (0.14384, 1.31245, 0.03692),
+        0.8: (0.51083, 1.11901, 0.13364),
+        0.9: (0.83037, 0.95719, 0.21455),
+        0.95: (1.16395, 0.80217, 0.29206),
         0.99: (1.95852, 0.50366, 0.44132),
-    }  # fmt: skip
-    for rho, loss, jsd, exact, bound in experiment.quadrature():
+    }
+    for rho, loss, jsd, exact, bound in page.quadrature():
         tolerance = 1e-3 if rho == 0.99 else 1e-4
         assert (exact, loss, jsd) == pytest.approx(table[rho], abs=tolerance)
         assert bound == pytest.approx(exact, abs=1e-9)
 
 
-def test_the_page_shows_what_was_measured(found):
-    models, words = experiment.page_models(found), experiment.page_words(found)
-    golden = experiment.page_golden(found, rounded(models))
-    weights = widgets.LanguageWeights(models, words, golden=golden)
-    for values in golden["log_probs"].values():
-        assert np.exp(values).sum(1) == pytest.approx(np.ones(len(values)), abs=1e-5)
-    curves = experiment.page_curves(found)
+def test_the_page_shows_what_was_measured(chapter):
+    given = page.page_weights(chapter)
+    weights = widgets.LanguageWeights(**given)
+    for log_probs in given["golden"]["log_probs"].values():
+        assert np.exp(log_probs).sum(1) == pytest.approx(np.ones(len(log_probs)), abs=1e-5)
+    curves = page.page_curves(chapter)
     assert curves["exact"][0] == pytest.approx(1.55977, abs=1e-5)
-    means = [r.values["samples"]["information"][0] for r in found.sets["chain"]["phase I"]]
+    means = chapter.values("chain", "written")
     assert curves["models"]["phase I"]["mean"][0] == pytest.approx(sum(means) / 2)
-    openings = experiment.page_openings()
-    widgets.Storyteller(weights, experiment.page_themes(), openings, curves)
-    known = set(words)
-    assert all(len(set(text.split()) & known) for text in openings)
-    widgets.NextSentenceQuiz(experiment.page_questions(found))
-    widgets.RamlLottery(experiment.page_lottery(found))
-    for panel in experiment.page_decay(found):
+    openings = page.page_openings()
+    widgets.Storyteller(weights, THEMES, openings, curves)
+    assert all(set(text.split()) & set(given["words"]) for text in openings)
+    widgets.NextSentenceQuiz(page.page_questions(chapter))
+    widgets.RamlLottery(page.page_lottery(chapter))
+    for panel in page.page_decay(chapter):
         assert {"likelihood", "the text itself"} <= panel["lines"].keys()
-    (loss, *_) = experiment.page_ladder(found, "chain")
+    (loss, *_) = page.page_ladder(chapter, "chain")
     assert len(loss["rows"]["likelihood"]) == 2
-    told = experiment.told_page(found)
-    assert all(isinstance(x, str) for x in told.values())
-    assert "no text has so many seeds" in told["fresh_said"]
+    assert all(isinstance(text, str) for text in page.prose_values(chapter).values())
 
 
-def with_seeds(arms, n):
-    """The arms with as many seeds, by the first one's results."""
-    return {
-        arm: [of[0]._replace(provenance={**of[0].provenance, "seed": k}) for k in range(n)]
-        for arm, of in arms.items()
-    }
+def test_every_picture_has_its_own_badge(chapter, badges_of):
+    assert badges_of("02_mutual_information_lm") == set(page.evidence(chapter))
 
 
-def test_every_picture_has_its_own_badge(found, badges_of):
-    assert badges_of("02_mutual_information_lm") == set(experiment.evidence(found))
-
-
-def test_a_badge_says_the_seeds_and_data_of_what_is_shown(found):
-    arms = found.sets["chain"]
-    few = {**with_seeds(arms, 3), "more dropout": arms["more dropout"][:1]}
+def test_a_badge_says_the_seeds_and_data_of_what_is_shown(chapter):
+    variants = chapter.texts["chain"]
+    uneven = {**with_seeds(variants, 3), "more dropout": variants["more dropout"][:1]}
     real = {
-        arm: [r._replace(provenance={**r.provenance, "data": {"ptb": "a checksum"}}) for r in of]
-        for arm, of in with_seeds(arms, 4).items()
+        v: [r._replace(provenance={**r.provenance, "data": {"ptb": "a checksum"}}) for r in x]
+        for v, x in with_seeds(variants, 4).items()
     }
-    more = found._replace(
-        sets={"chain": few, "short chain": with_seeds(arms, 5), "wordy chain": real}
-    )
+    texts = {"chain": uneven, "short chain": with_seeds(variants, 5), "wordy chain": real}
+    settings = {**chapter.recipe.texts, "short chain": TINY, "wordy chain": TINY}
+    recipe = chapter.recipe._replace(texts=settings, fresh={"short chain": "nll"})
+    more = chapter._replace(texts=texts, recipe=recipe)
 
-    def said(shown):
-        return experiment.badge(more, shown).split(" · ")[1:-1]
+    def parts(key):
+        return page.badge(more, key).split(" · ")[1:-1]
 
-    assert said("chain") == ["chains of topics", "3 seeds (more dropout: 1 seed)"]
-    assert said("stories") == ["chains of topics", "3 seeds (stories: 1 seed)"]
-    assert said("quiz") == said("lottery") == ["chains of topics", "1 seed"]
-    assert said("fresh") == ["chains of topics", "5 seeds"]
+    assert parts("chain") == ["chains of topics", "3 seeds (more dropout: 1 seed)"]
+    assert parts("stories") == ["chains of topics", "3 seeds (stories: 1 seed)"]
+    assert parts("quiz") == parts("lottery") == ["chains of topics", "1 seed"]
+    assert parts("fresh") == ["chains of topics", "5 seeds"]
     seeds = "3 seeds (short chain: 5 seeds; wordy chain: 4 seeds)"
-    assert said("everywhere") == ["ptb", "chains of topics", seeds]
-    (row,) = [c for c in experiment.claims(more) if "likelihood of held-out" in c.claim]
-    assert row.scale == f"profile smoke, {seeds}"
+    assert parts("everywhere") == ["ptb, chains of topics", seeds]
+    assert claim(more, "likelihood_improves").scale == f"profile smoke, {seeds}"
 
 
-def test_what_two_seeds_say_of_the_padding_is_named_as_too_little(found):
-    (row,) = [c for c in experiment.claims(found) if "padding" in c.claim]
-    assert row.verdict == "not tested"
-    assert "two are too few" in row.measured
-    assert row.scale == "profile smoke, 2 seeds"
+def test_so_small_a_quiz_does_not_tell_critics_apart():
+    assert page.is_alike(7, 4)
+    assert page.is_alike(0, 0)
+    assert not page.is_alike(12, 1)
 
 
-def test_a_few_questions_do_not_tell_critics_apart():
-    assert experiment._alike(7, 4)
-    assert experiment._alike(0, 0)
-    assert not experiment._alike(12, 1)
+def test_where_phase_two_had_not_begun_and_where_nothing_was_learned(chain):
+    def prose(*steps):
+        variants = {
+            variant: [
+                r._replace(values={**r.values, "rows": [
+                    {**row, "nll": 1.0 + (row["step"] != step)} for row in r.values["rows"]
+                ]})
+                for r, step in zip(results, steps, strict=True)
+            ]
+            for variant, results in chain.texts["chain"].items()
+        }  # fmt: skip
+        return page.prose_values(chain._replace(texts={"chain": variants}))["early"]
+
+    assert "before phase II" in prose(10, 10)
+    assert f"the first in {2 * len(VARIANTS)} of {2 * len(VARIANTS)} runs" in prose(10, 10)
+    assert prose(10, 20) == ""
 
 
-def test_where_phase_two_had_not_begun_and_where_nothing_was_learned_is_computed(found):
-    def best_at(r, step):
-        rows = [{**row, "nll": 1.0 + (row["step"] != step)} for row in r.values["rows"]]
-        return r._replace(values={**r.values, "rows": rows})
-
-    def told(*steps):
-        arms = found.sets["chain"]
-        moved = {
-            arm: [best_at(r, step) for r, step in zip(of, steps, strict=True)]
-            for arm, of in arms.items()
-        }
-        return experiment._early_text(found._replace(sets={"chain": moved}))
-
-    assert "before phase II" in told(10, 10)
-    assert f"the first in {2 * len(ARMS)} of {2 * len(ARMS)} runs" in told(10, 10)
-    assert told(10, 20) == ""
-
-
-def test_published_weights_are_verified(found):
-    checks = experiment.verify(SMOKE)
+def test_published_weights_are_verified(chapter):
+    checks = page.verify(profiles.get("smoke"), recipes={"smoke": RECIPE})
     assert len(checks) == 8
     assert all(math.isfinite(c["recomputed"]) for c in checks)
-    losses = [c for c in checks if "nll" in c["what"]]
-    assert all(c["ok"] for c in losses)
+    assert all(c["ok"] for c in checks if "nll" in c["what"])
 
 
 def test_phase_one_raises_the_held_out_bound_at_smoke_size(monkeypatch, tmp_path):
     """Paired over three seeds; a critic on a model that it cannot touch is the control."""
-    monkeypatch.setattr(training, "settings", REAL_SETTINGS)
-    monkeypatch.setattr(experiment, "runs", ALL_RUNS)
-    monkeypatch.setattr(experiment, "real_runs", lambda profile: [])
     monkeypatch.setenv("DGM_RESULTS", SMOKE_RESULTS or str(tmp_path))
-    arms = experiment.chapter("smoke").sets["chain"]
-    bounds = [experiment.value("bound")(r) for r in arms["phase I"]]
+    chapter = page.chapter("smoke")
+    bounds = chapter.values("chain", "bound")
     assert len(bounds) == 3
-    assert min(bounds) >= 0.8 * experiment.exact("chain")
-    assert max(bounds) < experiment.exact("chain") + 0.05
-    assert experiment.effect(arms, "bound", "phase I").low > 0
+    assert min(bounds) >= 0.8 * chapter.exact()
+    assert max(bounds) < chapter.exact() + 0.05
+    assert chapter.change("chain", "bound").low > 0

@@ -1,0 +1,162 @@
+"""Chapter 4's results: a simplex inside a text VAE, an ordinary text VAE, and a steering model."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from dgm.data import text
+from dgm_book import results
+from dgm_book.chapters.controllable_text_vae import codes, steering
+from dgm_book.chapters.controllable_text_vae.judges import (
+    bleu,
+    measure_rewrites,
+    quality,
+    swap_table,
+    swap_words,
+    trained_judges,
+)
+from dgm_book.chapters.controllable_text_vae.recipe import Recipe
+from dgm_book.chapters.controllable_text_vae.training import Setup, setup
+from dgm_book.profiles import Profile
+from dgm_book.results import Result
+from dgm_book.verification import check
+
+OWN_SENTENCES = (
+    "the food was great and the staff was friendly .",
+    "we waited an hour and the pizza was still cold .",
+    "i love this place and i will be back !",
+    "the service was terrible and the manager was rude .",
+    "the room was clean and quiet .",
+    "worst haircut i have ever had .",
+    "the coffee is always fresh and the prices are fair .",
+    "they never answer the phone .",
+)
+
+
+def own_sentences(dataset: str) -> list[str]:
+    """Sentences of our own for the page, in the form of the data set."""
+    if dataset == "reviews":
+        return text.load(dataset, "test").texts[:6]
+    return [text.tokenise(sentence) for sentence in OWN_SENTENCES]
+
+
+def context(profile: Profile) -> results.Context:
+    """What this chapter's results share."""
+    return setup(profile).context()
+
+
+def run(
+    profile: Profile, seed: int, first_seed: int = 0, recipe: Recipe | None = None
+) -> Iterator[Result]:
+    """Every result of one seed, one after the other: loaded, resumed or computed.
+
+    Judges, controls, the page's model and the second data set belong to the first seed alone.
+    """
+    s = setup(profile, recipe)
+    dataset, first = s.recipe.dataset, seed == first_seed
+    if first:
+        yield from _judged(s, dataset)
+    for n in s.recipe.steering.labels:
+        yield _steering(s, n, seed)
+    for kind in ("simplex", "ordinary", *["released"] * first):
+        yield _codes(s, kind, dataset, seed)
+    if first:
+        yield page_model(s, seed)
+        yield results.get(f"walk-seed{seed}", lambda: _walk(s, seed), s.context(), seed=seed)
+        for other in s.recipe.other_datasets:
+            yield from _judged(s, other)
+            yield _codes(s, "simplex", other, seed)
+            yield _codes(s, "ordinary", other, seed)
+
+
+def _judged(s: Setup, dataset: str) -> Iterator[Result]:
+    """The judges' quality, and their measurements of what needs no model."""
+    name, prefix = f"judges-{dataset}-seed0", _prefix(s, dataset)
+    yield results.get(name, lambda: _quality(s, dataset), s.context(dataset), seed=0)
+    yield results.get(f"{prefix}controls", lambda: _controls(s, dataset), s.context(dataset))
+
+
+def _prefix(s: Setup, dataset: str) -> str:
+    """What stands before the names of results on a second data set."""
+    return "" if dataset == s.recipe.dataset else f"{dataset}-"
+
+
+def _quality(s: Setup, dataset: str) -> tuple[dict, dict]:
+    judges, splits = trained_judges(s, dataset), ("validation", "test")
+    return {split: quality(judges, text.load(dataset, split)) for split in splits}, {}
+
+
+def _controls(s: Setup, dataset: str) -> tuple[dict, dict]:
+    """The source itself, words swapped by a table, and people's rewrites."""
+    judges, test = trained_judges(s, dataset), text.load(dataset, "test")
+    table = swap_table(text.load(dataset, "train"))
+    rewrites = {
+        "source copy": test.texts,
+        "word swap": swap_words(table, test.texts, 1 - test.labels),
+        "people": test.references or [],
+    }
+    return {name: measure_rewrites(judges, r, test) for name, r in rewrites.items()}, {}
+
+
+def _codes(s: Setup, kind: str, dataset: str, seed: int) -> Result:
+    def compute() -> tuple[dict, dict]:
+        trained, judges = codes.trained_codes(kind, s, dataset, seed), trained_judges(s, dataset)
+        measure = codes.ordinary_values if kind == "ordinary" else codes.simplex_values
+        values, tensors = measure(trained, judges, dataset)
+        return values | {"mapper": codes.mapper_values(trained, s.recipe.codes, seed)}, tensors
+
+    name = f"{_prefix(s, dataset)}{kind}-seed{seed}"
+    return results.get(name, compute, s.context(dataset), seed=seed)
+
+
+def _steering(s: Setup, n_labels: int, seed: int) -> Result:
+    def compute() -> tuple[dict, dict]:
+        model = steering.trained_steering(s, n_labels, seed)
+        return steering.steering_values(model, trained_judges(s, s.recipe.dataset), s, n_labels)
+
+    name = f"steering-{n_labels}-seed{seed}"
+    return results.get(name, compute, s.context(), seed=seed, n_labels=n_labels)
+
+
+def page_model(s: Setup, seed: int) -> Result:
+    """The first steering model with int8 weights, as the page runs it."""
+
+    def compute() -> tuple[dict, dict]:
+        n_labels = s.recipe.steering.labels[0]
+        values = _steering(s, n_labels, seed).values
+        threshold = values["test"][values["chosen"]]["threshold"]
+        model = steering.trained_steering(s, n_labels, seed)
+        return steering.page_values(model, trained_judges(s, s.recipe.dataset), s, threshold)
+
+    return results.get(f"page-seed{seed}", compute, s.context(), seed=seed)
+
+
+def _walk(s: Setup, seed: int) -> tuple[dict, dict]:
+    """Two straight walks from sentences of ours."""
+    dataset = s.recipe.dataset
+    sources, judges = own_sentences(dataset), trained_judges(s, dataset)
+    values: dict[str, Any] = {"sources": sources}
+    tensors = {}
+    for kind in ("ordinary", "simplex"):
+        trained = codes.trained_codes(kind, s, dataset, seed)
+        values[kind], columns = codes.walk_values(kind, trained, judges, dataset, sources)
+        tensors |= columns
+    return values, tensors
+
+
+def verify(profile: Profile) -> list[dict[str, Any]]:
+    """The page's model rewrites the test sentences anew; nothing is left to chance."""
+    s = setup(profile)
+    page = page_model(s, 0)
+    model = steering.from_page(page.tensors, page.values["words"])
+    test = text.load(s.recipe.dataset, "test")
+    rewrites = steering.candidates(model, test, s.recipe.steering.margins)
+    texts = [r.text for r in steering.first_agreeing(rewrites, page.values["threshold"])]
+    return [
+        check(
+            f"page model, BLEU against the {name}",
+            page.values["int8"][f"bleu_{name}"]["mean"],
+            [bleu(texts, targets or (), 2).mean],
+            0.5,
+        )
+        for name, targets in (("source", test.texts), ("reference", test.references))
+    ]

@@ -1,0 +1,126 @@
+"""What chapter 4's models share: their context, averages of word vectors, and one training loop."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dgm.data import text
+from dgm.data.text import Corpus, Vocabulary
+from dgm.train import TrainingState, fit
+from dgm_book import results
+from dgm_book.chapters.controllable_text_vae.recipe import FILES, RECIPES, Recipe
+from dgm_book.profiles import Profile
+
+CHAPTER = "04_controllable_text_vae"
+
+
+class Setup(NamedTuple):
+    """What is trained, and where."""
+
+    profile: Profile
+    recipe: Recipe
+
+    def context(self, dataset: str | None = None) -> results.Context:
+        """What the results on a data set share; the default is the recipe's own."""
+        files = FILES[dataset or self.recipe.dataset]
+        experiment = "dgm_book.chapters.controllable_text_vae.run"
+        return results.Context(experiment, CHAPTER, self.profile, files)
+
+
+def setup(profile: Profile, recipe: Recipe | None = None) -> Setup:
+    """The recipe of a profile, or another one, on its device."""
+    return Setup(profile, recipe or RECIPES[profile.name])
+
+
+class WordAverages(NamedTuple):
+    """Word vectors, and the weighted averages of them that are features of sentences."""
+
+    vectors: Tensor  # (V, W)
+    weights: Tensor  # (V,)
+
+    def __call__(self, corpus: Corpus) -> Tensor:
+        """(N, W)."""
+        return text.sentence_features(corpus.tokens, corpus.lengths, self.vectors, self.weights)
+
+
+def word_averages(vocabulary: Vocabulary, corpus: Corpus, dim: int) -> WordAverages:
+    """Word vectors of `dim` dimensions from the sentences of a corpus."""
+    size, first = len(vocabulary), vocabulary.first_word
+    vectors = text.word_vectors(corpus.tokens, size, dim, first_word=first)
+    weights = text.frequency_weights(corpus.tokens, size, first_word=first)
+    return WordAverages(vectors, weights)
+
+
+class Plan(NamedTuple):
+    """How one model is trained: by Adam, in batches of sentences of one length."""
+
+    name: str
+    steps: int
+    batch_size: int
+    learning_rate: float
+    factor: Callable[[float], float]  # of the learning rate, from the share of steps that are done
+    seed: int
+    betas: tuple[float, float] = (0.9, 0.999)
+
+
+def train(
+    model: nn.Module,
+    plan: Plan,
+    tokens: Tensor,
+    lengths: Tensor,
+    loss: Callable[[Tensor, Tensor, torch.Generator, float], tuple[Tensor, dict[str, Tensor]]],
+    profile: Profile,
+) -> None:
+    """Trains in place, on from an interrupted run in the work folder, and leaves no gradients.
+
+    Args:
+        model: the model.
+        plan: of the training.
+        tokens: (N, L) padded, on the device.
+        lengths: (N,) on the CPU.
+        loss: (tokens (B, T), their places (B,), generator, share of steps that are done) -> the
+            loss and its named terms.
+        profile: the device.
+    """
+    places = text.length_batches(lengths, plan.batch_size, plan.seed)
+
+    def batch(i: int) -> tuple[Tensor, Tensor, float]:
+        chosen = places(i)
+        width = int(lengths[chosen[0]])
+        chosen = chosen.to(profile.device)
+        return tokens[chosen, :width], chosen, i / plan.steps
+
+    def step(state: TrainingState, batch: tuple[Tensor, Tensor, float]) -> dict[str, Tensor]:
+        sentences, chosen, done = batch
+        for group in state.optimizer.param_groups:
+            group["lr"] = plan.learning_rate * plan.factor(done)
+        value, terms = loss(sentences, chosen, state.generator, done)
+        state.optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(state.model.parameters(), 5.0)
+        state.optimizer.step()
+        return {name: term.detach() for name, term in terms.items()}
+
+    folder = results.work_folder() / CHAPTER / profile.name
+    model.to(profile.device, profile.dtype)
+    optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, betas=plan.betas)
+    generator = torch.Generator(profile.device).manual_seed(plan.seed)
+    fit(
+        step,
+        batch,
+        TrainingState(model, optimizer, generator),
+        plan.steps,
+        checkpoint=folder / f"{plan.name}.safetensors",
+        description=plan.name,
+        progress=False,
+    )
+    model.eval().requires_grad_(False)
+
+
+def first_per_label(sentences: text.Sentences, n: int) -> text.Sentences:
+    """The first n sentences of each label: a fixed list that nobody selected."""
+    rows = [i for y in (0, 1) for i in (sentences.labels == y).nonzero()[:n, 0].tolist()]
+    references = sentences.references and [sentences.references[i] for i in rows]
+    return text.Sentences([sentences.texts[i] for i in rows], sentences.labels[rows], references)

@@ -1,0 +1,417 @@
+"""Chapter 2's runs: training, its results, and their verification."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from dgm.nets.language_models import AWDLSTM, TransformerLM, perplexity, plain_lstm, split_rows
+from dgm.papers import mutual_information_lm as paper
+from dgm.precision import autocast
+from dgm.train import TrainingState, fit
+from dgm_book import profiles, results
+from dgm_book.chapters.mutual_information_lm import measure as measures
+from dgm_book.chapters.mutual_information_lm.measure import Splits, Trained, load_splits
+from dgm_book.chapters.mutual_information_lm.recipe import (
+    CHAPTER,
+    PAGE,
+    RECIPES,
+    VARIANTS,
+    Recipe,
+    Settings,
+    Variant,
+)
+from dgm_book.results import Result
+from dgm_book.verification import check
+
+NO_PENALTIES = {"activation": 0.0, "slowness": 0.0}
+FILES = {"shakespeare": "tiny-shakespeare"}  # data sets with another name in the registry
+
+
+class Job(NamedTuple):
+    """One run: a variant of training on a text."""
+
+    profile: profiles.Profile
+    text: str
+    settings: Settings
+    variant: str
+    seed: int  # of a chain's text, the weights and the noise: variants of one seed are pairs
+
+    @property
+    def name(self) -> str:
+        """The name of its result."""
+        return run_name(self.text, self.variant, self.seed)
+
+    @property
+    def splits(self) -> Splits:
+        """Its text."""
+        return load_splits(self.settings, self.seed)
+
+    def get(self, compute: Callable[[], tuple[dict, dict]]) -> Result:
+        """Its published result, else computed."""
+        return results.get(self.name, compute, context(self.profile, self.settings), seed=self.seed)
+
+
+class Learner(nn.Module):
+    """A model, its critic, and what it has just read, so that a run resumes exactly."""
+
+    def __init__(self, n_words: int, settings: Settings, variant: Variant) -> None:
+        super().__init__()
+        rate = settings.dropout + variant.dropout * settings.dropout_step
+        if settings.base == "transformer":
+            self.model = TransformerLM(n_words, settings.width, context=settings.window, rate=rate)
+        elif settings.base == "lstm":
+            self.model = plain_lstm(n_words, settings.width, rate)
+        else:
+            self.model = AWDLSTM(n_words, *paper.BASES[settings.base])
+        self.critic = paper.SegmentCritic(self.model.feature_width, settings.critic_hidden)
+        self.averaged = AveragedModel(self.model) if settings.released else None
+        # A transformer starts each window afresh in training.
+        start = self.model.start(settings.rows) if isinstance(self.model, AWDLSTM) else ()
+        self.n_layers = len(start)
+        for i, layer in enumerate(start):
+            for name, value in zip("hc", layer, strict=True):
+                self.register_buffer(f"{name}{i}", value.detach().clone())
+
+    @property
+    def state(self) -> tuple[tuple[Tensor, ...], ...] | None:
+        """The state after the last window."""
+        layers = range(self.n_layers)
+        return tuple((getattr(self, f"h{i}"), getattr(self, f"c{i}")) for i in layers) or None
+
+    def store(self, state: Any) -> None:
+        """Stores the state after a window."""
+        for i in range(self.n_layers):
+            for name, value in zip("hc", state[i], strict=True):
+                setattr(self, f"{name}{i}", value.float())
+
+    def averages(self, rows: Sequence[Mapping[str, float]], patience: int) -> bool:
+        """Whether, after these measurements, the weights' average is what counts, as released.
+
+        The non-monotone trigger of Merity et al. 2018: a validation loss was above the best of all
+        but the `patience` before it.
+        """
+        losses = [row["nll"] for row in rows]
+        places = range(patience + 1, len(losses)) if self.averaged else ()
+        return any(losses[i] > min(losses[: i - patience]) for i in places)
+
+    def measured(self, rows: Sequence[Mapping[str, float]], patience: int) -> paper.LanguageModel:
+        """The model, or its average."""
+        averages = self.averaged and self.averages(rows, patience)
+        return self.averaged.module if averages else self.model  # pyright: ignore
+
+
+class JointOptimizer:
+    """The model's optimiser and the critic's, as one."""
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self.optimizers = optimizers
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of both."""
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+
+    def zero_grad(self) -> None:
+        """Forgets the gradients of both."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
+    def step(self) -> None:
+        """Updates both."""
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Both states, laid out as one optimiser's."""
+        states = [optimizer.state_dict() for optimizer in self.optimizers]
+        groups = [group for state in states for group in state["param_groups"]]
+        return {"state": [state["state"] for state in states], "param_groups": groups}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes up both states."""
+        for i, optimizer in enumerate(self.optimizers):
+            group = state["param_groups"][i]
+            optimizer.load_state_dict({"state": state["state"][i], "param_groups": [group]})
+
+
+def make_optimizer(learner: Learner, settings: Settings) -> Any:
+    """Adam with two rates, or as released: SGD for the model, and Adam for the critic."""
+    model, critic = learner.model.parameters(), learner.critic.parameters()
+    if settings.released:
+        sgd = torch.optim.SGD(model, lr=settings.learning_rate, weight_decay=1.2e-6)
+        adam = torch.optim.Adam(critic, lr=settings.critic_rate, weight_decay=1e-6)
+        return JointOptimizer(sgd, adam)
+    groups = zip((model, critic), (settings.learning_rate, settings.critic_rate), strict=True)
+    return torch.optim.Adam([{"params": part, "lr": rate} for part, rate in groups])
+
+
+def set_rates(optimizer: Any, settings: Settings, i: int, length: int) -> None:
+    """The rates fall evenly; as released the model's follows the window's length."""
+    fractions = [1 - (1 - settings.last_rate) * i / settings.steps] * 2
+    if settings.released:
+        fractions = [length / settings.window, 1.0]
+    rates = settings.learning_rate, settings.critic_rate
+    for group, rate, fraction in zip(optimizer.param_groups, rates, fractions, strict=True):
+        group["lr"] = rate * fraction
+
+
+def window_length(generator: Generator, base: int) -> int:
+    """The length of the next window: about base, in one of twenty about half of it, 5 to base + 40.
+
+    Windows with other ends show every token with another past (Merity et al. 2018).
+    """
+    is_half = float(torch.rand((), generator=generator)) >= 0.95
+    length = base / (1 + is_half) + 5 * float(torch.randn((), generator=generator))
+    return min(max(round(length), 5), base + 40)
+
+
+def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[int, int]]:
+    """Where each step's window starts, and its length; the text is read again and again."""
+    end = (len(stream) - 1) // settings.rows  # tokens of a row that have a next one
+    generator = Generator().manual_seed(seed)
+    start, length, windows = 0, settings.window, []
+    for _ in range(settings.steps):
+        if settings.released:
+            length = window_length(generator, settings.window)
+        windows.append((start, min(length, end - start)))
+        start = 0 if start + length >= end else start + length
+    return windows
+
+
+def train(job: Job) -> Trained:
+    """Trains a model, or goes on with an interrupted run; the weights are the best by validation.
+
+    Raises:
+        FloatingPointError: a loss that is not finite, as that of a critic that diverges.
+    """
+    settings, device, splits = job.settings, job.profile.device, job.splits
+    with torch.random.fork_rng():
+        torch.manual_seed(job.seed)
+        learner = Learner(len(splits.vocabulary), settings, VARIANTS[job.variant]).to(device)
+    generator, stream = Generator(device).manual_seed(job.seed), splits.streams[1].to(device)
+
+    def measure(state: TrainingState) -> dict[str, float]:
+        model = learner.measured(state.measurements, settings.patience)
+        return {"nll": perplexity(model, stream, window=200, rows=4).nll}
+
+    folder = results.work_folder() / CHAPTER / job.profile.name
+    history = fit(
+        make_step(job, learner),
+        lambda i: i,
+        TrainingState(learner, make_optimizer(learner, settings), generator),
+        settings.steps,
+        checkpoint=folder / f"{job.name}.training.safetensors",
+        description=job.name,
+        checkpoint_seconds=60,
+        progress=False,
+        measure=measure,
+        measure_every=settings.measure_every,
+        keep_best="nll",
+    )
+    rows = list(history.measurements)
+    best = min(range(len(rows)), key=lambda i: rows[i]["nll"])
+    model = learner.requires_grad_(False).measured(rows[:best], settings.patience)
+    return Trained(model, learner.critic, splits, rows)
+
+
+def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict[str, Tensor]]:
+    """The step of `fit`; its batches are their numbers."""
+    settings, variant, splits = job.settings, VARIANTS[job.variant], job.splits
+    device = job.profile.device
+    windows = make_windows(splits.streams[0], settings, job.seed)
+    table = split_rows(splits.streams[0], settings.rows).to(device)
+    segments = paper.Segments(*(x.to(device) for x in splits.segments[0]))
+    if variant.shuffled:
+        order = torch.randperm(len(segments.lengths), generator=Generator().manual_seed(0))
+        segments = paper.Segments(*(x[order.to(device)] for x in segments))
+    penalties = {"activation": 2.0, "slowness": 1.0} if settings.released else NO_PENALTIES
+    flags = {"detach": variant.detach, "leak": variant.leak}
+
+    def step(state: TrainingState, i: int) -> dict[str, Tensor]:
+        start, length = windows[i]
+        set_rates(state.optimizer, settings, i, length)
+        window, before = table[:, start : start + length + 1], learner.state if start else None
+        weights = {"critic_weight": settings.critic_weight}
+        if variant.second_phase and 2 * i >= settings.steps:
+            weights["augmented_weight"] = settings.augmented_weight
+        with autocast(device, settings.bf16):
+            likelihood = paper.likelihood_objective(
+                learner.model, window, before, state.generator, **penalties
+            )
+            draw = paper.draw_pairs(len(segments.lengths), settings.n_anchors, state.generator)
+            terms = paper.bootstrap_objective(
+                learner.model, learner.critic, segments, draw, state.generator, **weights, **flags
+            )
+        state.optimizer.zero_grad()
+        (likelihood.value + terms.value).backward()
+        for module in (learner.model, learner.critic):
+            nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+        state.optimizer.step()
+        learner.store(likelihood.state)
+        if learner.averaged and learner.averages(state.measurements, settings.patience):
+            learner.averaged.update_parameters(learner.model)
+        reported = {"nll": likelihood.nll, **terms._asdict()}
+        del reported["value"]
+        return {name: term.detach().float() for name, term in reported.items()}
+
+    return step
+
+
+def reverse_nll(job: Job, stream: Tensor) -> float:
+    """Nats per token of the test text under a small model that learned from a stream (N,) alone.
+
+    What the stream's author never writes, its reader cannot expect.
+    """
+    settings = job.settings._replace(steps=job.settings.reverse_steps, released=False)
+    device, splits, dropout = job.profile.device, job.splits, min(settings.dropout, 0.3)
+    with torch.random.fork_rng():
+        torch.manual_seed(job.seed)
+        model = plain_lstm(len(splits.vocabulary), settings.width, dropout).to(device)
+    table = split_rows(stream, settings.rows).to(device)
+    optimizer = torch.optim.Adam(model.parameters())
+    generator, state = Generator(device).manual_seed(job.seed), None
+    for i, (start, length) in enumerate(make_windows(stream, settings, job.seed)):
+        optimizer.param_groups[0]["lr"] = 3e-3 * (1 - 0.9 * i / settings.steps)
+        window = table[:, start : start + length + 1]
+        with autocast(device, settings.bf16):
+            terms = paper.likelihood_objective(
+                model, window, state if start else None, generator, **NO_PENALTIES
+            )
+        state = tuple(tuple(x.float() for x in pair) for pair in terms.state)
+        optimizer.zero_grad()
+        terms.value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+        optimizer.step()
+    return perplexity(model, splits.streams[2].to(device), window=200, rows=16).nll
+
+
+# Results
+
+
+def run_name(text: str, variant: str, seed: int) -> str:
+    """The name of a run."""
+    return f"{text} {variant} seed{seed}".replace(" ", "-")
+
+
+def run(
+    profile: profiles.Profile,
+    seed: int,
+    first_seed: int = 0,
+    recipes: Mapping[str, Recipe] = RECIPES,
+) -> Iterator[Result]:
+    """Every result of one seed; runs whose seeds go further are shared out over the profile's."""
+    recipe = recipes[profile.name]
+    for text, variant, n in recipe.runs:
+        if n % profile.n_seeds == seed - first_seed:
+            yield result(Job(profile, text, recipe.texts[text], variant, n + first_seed))
+    for text, n in recipe.real:
+        if n % profile.n_seeds == seed - first_seed:
+            yield real_text(Job(profile, text, recipe.texts[text], "real", n + first_seed))
+
+
+def context(profile: profiles.Profile, settings: Settings | None = None) -> results.Context:
+    """What the results of one text share; the main text's where none is given."""
+    recipe = RECIPES[profile.name]
+    source = (settings or recipe.texts[recipe.main]).source
+    files = (FILES.get(source, source),) if source else ()
+    return results.Context(__name__, CHAPTER, profile, files)
+
+
+def result(job: Job) -> Result:
+    """One run: training, measures on the test text, and measures of what the model writes.
+
+    Of the chain the first seeds' weights are stored, of Shakespeare what the quiz and lottery show.
+    """
+
+    def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
+        trained, leak, tensors = train(job), VARIANTS[job.variant].leak, {}
+        values: dict[str, Any] = {
+            "rows": trained.rows,
+            "final": measures.measure(trained, job.settings, job.seed, leak),
+            "samples": measure_samples(job, trained),
+            "words": len(trained.splits.vocabulary),
+            "training_tokens": len(trained.splits.streams[0]),
+        }
+        if leak:
+            values["padding left out"] = measures.measure(trained, job.settings, job.seed)
+        if job.text == "chain" and job.variant in PAGE and job.seed < 3:
+            values["vocabulary"] = trained.splits.vocabulary.words
+            for part in ("model", "critic"):
+                state = getattr(trained, part).state_dict()
+                tensors |= {f"{part}.{name}": value.half() for name, value in state.items()}
+        if job.text == "shakespeare":
+            values["questions"] = measures.make_questions(trained, job.seed)
+            values["passages"] = measures.make_passages(trained)
+        return values, tensors
+
+    return job.get(compute)
+
+
+def measure_samples(job: Job, trained: Trained) -> dict[str, Any]:
+    """What the model writes, measured: topics counted, or a bound by the likelihood's critic."""
+    vocabulary = trained.splits.vocabulary
+    texts = measures.write_texts(trained, job.settings, job.seed)
+    values: dict[str, Any] = {"n_sentences": sum(len(sentences) for sentences in texts)}
+    if job.settings.source:
+        judge = train(job._replace(variant="likelihood"))
+        values["bound"] = measures.bound_by_distance(judge, texts, job.settings, job.seed)
+    else:
+        values["information"] = measures.topic_information(texts, vocabulary)
+    if job.settings.reverse_steps:
+        sentences = [ids for sentences in texts for ids in sentences]
+        stream = measures.join_sentences(sentences, vocabulary.end)
+        values |= {"tokens": len(stream), "reverse_nll": reverse_nll(job, stream)}
+    return values
+
+
+def real_text(job: Job) -> Result:
+    """The measures of written text, taken of real text instead.
+
+    The bound is of the test text; what a small model learns from is as much training text as the
+    models wrote.
+    """
+
+    def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
+        base, splits = job._replace(variant="likelihood"), job.splits
+        written = result(base).values["samples"]["tokens"]
+        values: dict[str, Any] = {"reverse_nll": reverse_nll(job, splits.streams[0][:written])}
+        if job.settings.source:
+            ids, end = splits.streams[2].tolist(), splits.vocabulary.end
+            texts = [list(measures.split_sentences(ids, end))]
+            bound = measures.bound_by_distance(train(base), texts, job.settings, job.seed)
+            values["bound"] = bound
+        return values, {}
+
+    return job.get(compute)
+
+
+def reread(job: Job) -> Trained:
+    """The model and critic of a published result's weights."""
+    published = result(job)
+    learner = Learner(len(job.splits.vocabulary), job.settings, VARIANTS[job.variant])
+    weights = {name: value.float() for name, value in published.tensors.items()}
+    learner.load_state_dict(weights, strict=False)
+    learner.requires_grad_(False)
+    return Trained(learner.model, learner.critic, job.splits, published.values["rows"])
+
+
+def verify(
+    profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES
+) -> list[dict[str, Any]]:
+    """The measures of the chain's published weights, again, on the same text with other noise."""
+    settings, seeds, checks = recipes[profile.name].texts["chain"], range(1, 7), []
+    for variant in PAGE:
+        job = Job(profile, "chain", settings, variant, 0)
+        published, trained = result(job).values, reread(job)
+        repeated = [measures.measure(trained, settings, seed) for seed in seeds]
+        for name in ("nll", "bound", "retrieval_random"):
+            values = [x[name] for x in repeated]
+            checks.append(check(f"chain {variant}, {name}", published["final"][name], values, 2e-3))
+        texts = [measures.write_texts(trained, settings, seed) for seed in seeds]
+        first = [measures.topic_information(x, trained.splits.vocabulary)[0] for x in texts]
+        information = published["samples"]["information"][0]
+        checks.append(check(f"chain {variant}, written", information, first))
+    return checks

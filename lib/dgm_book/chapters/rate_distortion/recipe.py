@@ -1,0 +1,212 @@
+"""Chapter 1 as data: which models there are, and the sizes of every experiment at each profile."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from dgm.sampling.schedules import log_spaced, sigmoid
+
+
+class Model(NamedTuple):
+    """What a name stands for."""
+
+    family: str  # "VAE", "GAN", "AAE"
+    latent_dim: int
+    shallow: bool = False
+    damage: str = ""  # "few", "dropped" or "short"
+    colour: str = ""  # a DCGAN's recipe: "vanilla", "gp", "sn" or "bre"
+    narrow: bool = False  # for the page's drawing
+
+
+def _models() -> dict[str, Model]:
+    models = {f"vae{d}": Model("VAE", d) for d in (2, 10, 100)}
+    for d in (2, 5, 10, 100):
+        models[f"gan{d}"] = Model("GAN", d)
+        models[f"gan{d}-shallow"] = Model("GAN", d, shallow=True)
+    models |= {f"aae{d}": Model("AAE", d) for d in (2, 10, 100)}
+    models |= {f"vae10-{d}": Model("VAE", 10, damage=d) for d in ("few", "dropped", "short")}
+    models["vae5-narrow"] = Model("VAE", 5, narrow=True)
+    for recipe in ("gp", "vanilla", "sn", "bre"):
+        models |= {f"dcgan{d}-{recipe}": Model("GAN", d, colour=recipe) for d in (10, 100)}
+    return models
+
+
+MODELS = _models()
+COLOUR = ("dcgan10-gp", "dcgan10-vanilla")  # on CIFAR-10
+SEVERAL = ("vae2", "vae10", "gan10", "gan10-shallow", "aae10", *COLOUR)  # have all seeds
+SINGLE = ("vae100", "gan2")  # have one seed
+DRAWING = "vae5-narrow"
+DECODERS = ("vae2", "vae10", "vae100", "gan2", "gan10", "aae10", DRAWING)  # published, of seed 0
+CODES = ("vae2", "vae10", "gan10")  # samples of their codes are published
+FINE = ("vae2", "vae10", "aae10")  # have twice the temperatures
+QUADRATURE = ("vae2", "gan2")
+GAPS = ("vae2", "vae10", "vae100", "gan10", "aae10")
+ENCODED = ("vae10", "gan10")  # have an encoder for each beta
+DEEP = ("vae10", "gan10")  # measured under the deep distortion
+N_MEANS, N_TILES, N_CODES = 1500, 24, 8  # published posterior means, samples, images with codes
+N_LIMITED, DROPPED = 500, (4, 9)  # training images of a damaged model, classes hidden from another
+ALPHAS, WIDE = (0.5, 0.9, 0.99), 10.0  # weights of the bad prior, its standard deviation
+BLURS = (0.0, 0.5, 1.0, 2.0)  # standard deviations in pixels
+PILOT_SEED, ANNEALING_SEEDS = 6, range(11, 17)
+AAE_WEIGHT = 10.0  # of fooling the critic against the squared error of an image, which is about 10
+PAPER_BETA = 36_000.0
+SCHEDULES = ("sigmoid", "default", "adaptive")
+PAPER_LEAPFROG = 20  # steps of the paper's own trajectories
+SAMPLERS = {"steady": {"jitter": 0.0}, "diagonal": {"mass": "diagonal"}, "long": {}}
+
+
+class Digits(NamedTuple):
+    """How the digit models are trained; `damaged` are the steps of those that see too little."""
+
+    dataset: str
+    hidden: tuple[int, ...]
+    batch_size: int
+    learning_rate: float
+    steps: int
+    gan_steps: int
+    damaged_steps: int
+    short_steps: int
+
+
+class Annealing(NamedTuple):
+    """How curves are drawn."""
+
+    betas: Tensor  # recorded
+    temperatures_per_beta: int
+    n_images: int
+    n_chains: int
+    n_leapfrog: int
+
+
+class Comparison(NamedTuple):
+    """How schedules of equal cost are compared."""
+
+    n_images: int
+    n_chains: int
+    budgets: tuple[int, ...]  # temperatures
+    seeds: range
+    fresh: range  # other seeds, on which the sampler that helped is judged
+
+
+class Colour(NamedTuple):
+    """How the DCGANs are trained and their curves drawn."""
+
+    dataset: str
+    channels: tuple[int, ...]
+    discriminator: tuple[int, ...]
+    steps: int
+    annealing: Annealing
+
+
+class Encoder(NamedTuple):
+    """How encoders are trained, one beta after the other."""
+
+    betas: Tensor
+    steps: int
+    n_samples: int
+
+
+class Recipe(NamedTuple):
+    """The sizes of one profile."""
+
+    digits: Digits
+    annealing: Annealing
+    coarse: Annealing  # of the further experiments
+    deep: Annealing  # under the deep distortion
+    comparison: Comparison
+    encoder: Encoder
+    colour: Colour
+    gap_betas: tuple[float, ...]
+    gap_images: int
+    quadrature_points: int
+    feature_steps: int = 1000
+    low_precision_forces: bool = True
+    several: tuple[str, ...] = SEVERAL
+    single: tuple[str, ...] = SINGLE
+
+
+def _coarse(main: Annealing, n_betas: int, per_beta: int, n_images: int) -> Annealing:
+    betas = log_spaced(n_betas, float(main.betas[0]), float(main.betas[-1]))[1:]
+    return main._replace(betas=betas, temperatures_per_beta=per_beta, n_images=n_images)
+
+
+def _deep(coarse: Annealing, per_beta: int, n_images: int, n_chains: int) -> Annealing:
+    return coarse._replace(temperatures_per_beta=per_beta, n_images=n_images, n_chains=n_chains)
+
+
+_SMOKE = Annealing(log_spaced(17, 0.02, 200.0)[1:], 8, 12, 8, 6)
+_SMALL = Annealing(log_spaced(49, 0.01, 3000.0)[1:], 41, 50, 16, 10)
+# Section 3 of the paper's appendix, and its released code.
+_PAPER = Annealing(sigmoid(60_000, PAPER_BETA)[30::30], 30, 50, 40, 20)
+_COLOUR = {
+    "smoke": Annealing(log_spaced(4, 0.01, 1.0)[1:], 3, 3, 2, 6),
+    "small": Annealing(log_spaced(17, 1e-3, 30.0)[1:], 16, 16, 8, 10),
+    "paper": Annealing(sigmoid(60_000, 3333.0)[30::30], 30, 50, 40, 20),
+}
+RECIPES = {
+    "smoke": Recipe(
+        Digits("digits", (64,), 64, 2e-3, 700, 300, damaged_steps=400, short_steps=60),
+        annealing=_SMOKE,
+        coarse=_coarse(_SMOKE, 6, 6, 6),
+        deep=_deep(_coarse(_SMOKE, 6, 6, 6), 4, 3, 4),
+        comparison=Comparison(4, 8, (50,), range(1), range(1, 2)),
+        encoder=Encoder(log_spaced(7, 0.1, 30.0)[1:], 60, 16),
+        colour=Colour("colour", (16, 8), (8, 8, 8, 8), 3, _COLOUR["smoke"]),
+        gap_betas=(0.35, 1.1, 200.0),
+        gap_images=8,
+        quadrature_points=201,
+        feature_steps=100,
+        low_precision_forces=False,
+    ),
+    "small": Recipe(
+        Digits("mnist", (256, 256), 100, 1e-3, 10_000, 10_000, damaged_steps=3000, short_steps=300),
+        annealing=_SMALL,
+        coarse=_coarse(_SMALL, 25, 20, 25),
+        deep=_deep(_coarse(_SMALL, 25, 20, 25), 10, 8, 8),
+        comparison=Comparison(16, 16, (500, 1000), range(6), range(6, 10)),
+        encoder=Encoder(log_spaced(7, 0.1, 100.0)[1:], 1000, 100),
+        colour=Colour("cifar10", (128, 64, 32), (16, 32, 64, 128), 2500, _COLOUR["small"]),
+        gap_betas=(0.38, 1.0, 3000.0),
+        gap_images=16,
+        quadrature_points=601,
+    ),
+    "paper": Recipe(
+        Digits("mnist", 3 * (1024,), 100, 1e-4, 500_000, 200_000, 100_000, short_steps=2000),
+        annealing=_PAPER,
+        coarse=_coarse(_PAPER, 200, 60, 50),
+        deep=_deep(_coarse(_PAPER, 200, 60, 50), 60, 50, 40),
+        comparison=Comparison(50, 40, (3000, 6000), range(6), range(6, 12)),
+        encoder=Encoder(log_spaced(7, 0.1, 100.0)[1:], 25_000, 100),
+        colour=Colour(
+            "cifar10", (1024, 512, 256, 128), (64, 128, 256, 512), 40_000, _COLOUR["paper"]
+        ),
+        gap_betas=(0.3819, 1.0334, 35_999.85),
+        gap_images=50,
+        quadrature_points=1201,
+        several=tuple(name for name, m in MODELS.items() if not (m.damage or m.narrow)),
+        single=(),
+    ),
+}
+
+
+def label(name: str) -> str:
+    """A model in words."""
+    model = MODELS[name]
+    damage = {"few": "of few images", "dropped": "without 4 and 9", "short": "stopped early"}
+    colour = f"(CIFAR-10, {model.colour})" * bool(model.colour)
+    parts = (colour, "shallow" * model.shallow, damage.get(model.damage, ""))
+    return " ".join(filter(None, (model.family, str(model.latent_dim), *parts)))
+
+
+def main_annealing(name: str, recipe: Recipe) -> Annealing:
+    """How a model's own curve is drawn."""
+    if MODELS[name].colour:
+        return recipe.colour.annealing
+    whole = recipe.annealing.temperatures_per_beta
+    temperatures = whole if name in FINE else max(1, whole // 2)
+    return recipe.annealing._replace(temperatures_per_beta=temperatures)
+
+
+def gap_betas(name: str, recipe: Recipe) -> tuple[float, ...]:
+    """Where a model's two bounds are measured; with 100 dimensions at the largest beta alone."""
+    return recipe.gap_betas[-1:] if name == "vae100" else recipe.gap_betas

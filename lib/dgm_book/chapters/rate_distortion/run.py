@@ -1,0 +1,524 @@
+"""Chapter 1's results: the curve of every model, and what the further experiments add to them.
+
+`run` yields them one after the other; each is loaded where it is published.
+"""
+
+import functools
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.nn import functional
+
+from dgm.data import minibatches
+from dgm.nets.mlp import mlp
+from dgm.papers.rate_distortion import (
+    RateDistortionCurve,
+    SamplerOptions,
+    bdmc_gap,
+    quadrature_curve,
+    rate_distortion_curve,
+)
+from dgm.precision import mixed_precision_dtype
+from dgm.sampling import schedules
+from dgm.train import TrainingState, fit
+from dgm.vae import gaussian_kl, reparameterise
+from dgm_book.chapters.rate_distortion import recipe as recipes
+from dgm_book.chapters.rate_distortion.models import (
+    CHAPTER,
+    Computed,
+    Job,
+    context,
+    decoder,
+    measure_model,
+    pictures,
+    training_images,
+)
+from dgm_book.chapters.rate_distortion.recipe import RECIPES, Annealing, Recipe, main_annealing
+from dgm_book.profiles import Profile
+from dgm_book.results import Result
+
+__all__ = ["CHAPTER", "context", "experiments", "run", "verify"]
+
+TERMS = ("beta", "rate", "distortion", "log_z")
+
+
+def run(
+    profile: Profile, seed: int, first_seed: int = 0, recipe: Recipe | None = None
+) -> Iterator[Result]:
+    """Every result of one seed, loaded, resumed or computed; with the first, those of other seeds.
+
+    Args:
+        profile: where and how to compute.
+        seed: of the results.
+        first_seed: of the profile's seeds.
+        recipe: sizes; None takes the profile's.
+    """
+    in_profile = range(first_seed, first_seed + profile.n_seeds)
+    for (job, ending), compute in experiments(profile, recipe, first_seed).items():
+        if job.seed == seed or (seed == first_seed and job.seed not in in_profile):
+            yield job.get(ending, compute)
+
+
+def experiments(
+    profile: Profile, recipe: Recipe | None = None, first_seed: int = 0
+) -> dict[tuple[Job, str], Callable[[], Computed]]:
+    """What computes each result, by its model, seed and the ending of its name.
+
+    The compared models take their seeds from `first_seed` on; the further experiments look at the
+    models of seed 0 and those after it.
+    """
+    recipe, table = recipe or RECIPES[profile.name], {}
+
+    def add(name: str, seed: int, ending: str, compute: Callable, *arguments: Any) -> None:
+        job = Job(name, seed, profile, recipe)
+        table[job, ending] = functools.partial(compute, job, *arguments)
+
+    for model, n_seeds in compared(profile, recipe).items():
+        for seed in range(first_seed, first_seed + n_seeds):
+            add(model, seed, "training", measure_model)
+            add(model, seed, "curve", curve)
+    add(recipes.DRAWING, 0, "training", measure_model)
+    for model in recipes.QUADRATURE:
+        add(model, first_seed, "truth", exact_curve)
+    for model in recipes.GAPS:
+        for beta in recipes.gap_betas(model, recipe):
+            add(model, first_seed, f"bdmc-{beta:g}", gap, beta)
+    for blur in recipes.BLURS:
+        for prior in ("narrow", "wide"):
+            add("vae10", 0, f"blur{blur:g}-{prior}", blurred_curve, blur, prior)
+    for alpha in recipes.ALPHAS:
+        add("vae10", 0, f"mixture{alpha:g}", mixture_curve, alpha)
+    for seed in range(profile.n_seeds):
+        add("vae10", seed, "seen", training_curve)
+        add("vae10", seed, "unseen", test_curve)
+        for damage in ("few", "dropped", "short"):
+            add(f"vae10-{damage}", seed, "training", measure_model)
+            add(f"vae10-{damage}", seed, "unseen", test_curve)
+        add("vae10-few", seed, "seen", training_curve)
+        for model in recipes.DEEP:
+            add(model, seed, "features", deep_curve)
+        for model in recipes.ENCODED:
+            add(model, seed, "encoder", encoder_curve)
+    for model in recipes.ENCODED:
+        add(model, 0, "annealed", curve_at_encoder_betas)
+    for annealing_seed in recipes.ANNEALING_SEEDS:
+        add("vae10", 0, f"again{annealing_seed}", repeated_curve, annealing_seed)
+    budgets = recipe.comparison.budgets
+    for budget in budgets:
+        for ending in ("", "-fresh", "-far"):
+            add("vae10", 0, f"schedules{budget}{ending}", compare_schedules, budget, ending[1:])
+    for variant in recipes.SAMPLERS:
+        ending = f"schedules{budgets[0]}-{variant}"
+        add("vae10", 0, ending, compare_schedules, budgets[0], variant)
+    add("vae10", 0, "schedule-limits", schedule_limits)
+    add("vae10", 0, "cost", cost)
+    return table
+
+
+def compared(profile: Profile, recipe: Recipe) -> dict[str, int]:
+    """The models that a profile compares, with the number of seeds of each."""
+    return dict.fromkeys(recipe.several, profile.n_seeds) | dict.fromkeys(recipe.single, 1)
+
+
+def anneal(
+    job: Job,
+    sizes: Annealing,
+    *,
+    network: nn.Module | None = None,
+    x: Tensor | None = None,
+    sampler: Mapping[str, Any] = {},
+    **options: Any,
+) -> RateDistortionCurve:
+    """A curve of a model (or of a network in its place), on its test images unless `x` is given."""
+    return rate_distortion_curve(
+        decoder(job) if network is None else network,
+        test_images(job)[: sizes.n_images] if x is None else x,
+        latent_dim=job.model.latent_dim,
+        betas=sizes.betas,
+        n_chains=sizes.n_chains,
+        n_leapfrog=sizes.n_leapfrog,
+        temperatures_per_beta=sizes.temperatures_per_beta,
+        device=job.profile.device,
+        progress=False,
+        options=SamplerOptions(**{"force_precision": forces(job), **sampler}),
+        **{"seed": 1000 + job.seed, **options},
+    )
+
+
+def terms(curve: RateDistortionCurve, *more: str) -> dict[str, Tensor]:
+    """The tensors of a curve that are published."""
+    return {key: getattr(curve, key) for key in (*TERMS, *more)}
+
+
+def forces(job: Job) -> str:
+    """The precision of the leapfrog forces: low where it pays; acceptance is never low."""
+    if not job.recipe.low_precision_forces:
+        return "same"
+    if not job.profile.device.startswith("cuda"):
+        return "bfloat16"
+    available = mixed_precision_dtype(job.profile.device)  # the same cards have tf32
+    return "tf32" if available else "same"
+
+
+def test_images(job: Job) -> Tensor:
+    """The first test images (N, P), as the paper takes them."""
+    return pictures(job.dataset, "test").x[: main_annealing(job.name, job.recipe).n_images]
+
+
+def curve(job: Job) -> Computed:
+    """The curve of one model and seed on the first test images."""
+    sizes = main_annealing(job.name, job.recipe)
+    measured = anneal(job, sizes, seed=job.seed, checkpoint=job.checkpoint("curve"))
+    tensors = terms(measured, "ess", "acceptance")
+    if job.seed == 0 and job.name in recipes.CODES and measured.codes is not None:
+        tensors["codes"] = measured.codes[:, : recipes.N_CODES].float()
+    total = sizes.temperatures_per_beta * len(sizes.betas)
+    return {"n_images": measured.rate.shape[1], "n_temperatures": total}, tensors
+
+
+def gap(job: Job, beta: float) -> Computed:
+    """Both bounds of log Z at one beta, on images simulated from the model."""
+    sizes, n_images = main_annealing(job.name, job.recipe), job.recipe.gap_images
+    bounds = bdmc_gap(
+        decoder(job),
+        latent_dim=job.model.latent_dim,
+        beta=beta,
+        n_images=n_images,
+        n_chains=sizes.n_chains,
+        n_temperatures=sizes.temperatures_per_beta * len(sizes.betas),
+        n_leapfrog=sizes.n_leapfrog,
+        seed=job.seed,
+        device=job.profile.device,
+        options=SamplerOptions(forces(job)),
+        progress=False,
+    )
+    values = {"beta": beta, "gap": bounds.gap, "standard_error": bounds.standard_error}
+    return values | {"n_images": n_images}, {"lower": bounds.lower, "upper": bounds.upper}
+
+
+def exact_curve(job: Job) -> Computed:
+    """A curve in two dimensions by quadrature, up to the beta where two grids differ by 0.01 nat."""
+    x, network, betas = test_images(job), decoder(job), job.recipe.annealing.betas
+    n_points = job.recipe.quadrature_points
+    coarse, fine = (
+        quadrature_curve(network, x, latent_dim=2, betas=betas[betas < 10.0], n_points=n)
+        for n in (n_points, 2 * n_points - 1)
+    )
+    agree = ((coarse.log_z - fine.log_z).abs().amax(1) < 0.01).long().cumprod(0).bool()
+    return {}, {key: values[agree] for key, values in terms(fine).items()}
+
+
+class Blurred(nn.Module):
+    """A decoder (C, D) -> (C, P) whose pictures are blurred: 5 x 5 Gaussian, mirrored at the border.
+
+    The Gaussian is the product of two lines, so rows and columns are blurred one after the other.
+
+    Args:
+        decoder: of flat pictures.
+        deviation: of the Gaussian, pixels.
+        shape: height and width.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, decoder: nn.Module, deviation: float, shape: tuple[int, int]) -> None:
+        super().__init__()
+        self.decoder, self.shape = decoder, shape
+        line = torch.exp(-0.5 * (torch.arange(-2.0, 3.0) / deviation).square())
+        for name, size in zip(("rows", "columns"), shape, strict=True):
+            eye = functional.pad(torch.eye(size)[:, None], (2, 2), mode="reflect")
+            matrix = functional.conv1d(eye, (line / line.sum()).view(1, 1, 5))[:, 0].T
+            self.register_buffer(name, matrix)
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Codes (C, D) -> blurred pictures (C, P)."""
+        images = self.decoder(codes)
+        rows, columns = self.rows.to(images.dtype), self.columns.to(images.dtype)
+        return (rows @ images.view(-1, *self.shape) @ columns.T).flatten(1)
+
+
+def bad_prior(dim: int, alpha: float, device: str = "cpu") -> MixtureSameFamily:
+    """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn."""
+    scale = torch.tensor([[1.0], [recipes.WIDE]], device=device).expand(2, dim)
+    parts = Independent(Normal(torch.zeros_like(scale), scale), 1)
+    return MixtureSameFamily(Categorical(torch.tensor([1 - alpha, alpha], device=device)), parts)
+
+
+def blurred_curve(job: Job, blur: float, prior: str) -> Computed:
+    """A model with a blurred decoder, under its own prior or under the bad one alone.
+
+    A mixture of the two priors has the mixture of the two normalisers: from these curves the page
+    draws that of every weight.
+    """
+    network = decoder(job)
+    if blur:
+        height, width = pictures(job.dataset, "test").shape
+        network = Blurred(network, blur, (height, width)).to(job.profile.device)
+    zero = torch.zeros(job.model.latent_dim, device=job.profile.device)
+    wide = Independent(Normal(zero, torch.full_like(zero, recipes.WIDE)), 1)
+    chosen = wide if prior == "wide" else None
+    return {}, terms(anneal(job, job.recipe.coarse, network=network, prior=chosen))
+
+
+def mixture_curve(job: Job, alpha: float) -> Computed:
+    """A model under the mixture of its prior and the bad one, sampled and scored as one density."""
+    prior = bad_prior(job.model.latent_dim, alpha, job.profile.device)
+    return {"alpha": alpha}, terms(anneal(job, job.recipe.coarse, prior=prior))
+
+
+def training_curve(job: Job) -> Computed:
+    """A model's curve on its own first training images."""
+    x = training_images(job)[: job.recipe.coarse.n_images]
+    return {}, terms(anneal(job, job.recipe.coarse, x=x))
+
+
+def test_curve(job: Job) -> Computed:
+    """A model's curve on test images, and which of them are of the dropped classes."""
+    labels = pictures(job.dataset, "test").y[: job.recipe.coarse.n_images]
+    dropped = torch.isin(labels, torch.tensor(recipes.DROPPED))
+    return {"dropped": dropped.tolist()}, terms(anneal(job, job.recipe.coarse))
+
+
+@functools.lru_cache(maxsize=1)
+def _pilot(job: Job) -> RateDistortionCurve:
+    return anneal(job, job.recipe.coarse, seed=recipes.PILOT_SEED)
+
+
+def repeated_curve(job: Job, annealing_seed: int) -> Computed:
+    """A curve with another seed of the annealing and the step sizes of the pilot's seed."""
+    options = {"seed": annealing_seed, "step_sizes": _pilot(job).step_sizes}
+    return {"seed": annealing_seed}, terms(anneal(job, job.recipe.coarse, **options))
+
+
+def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
+    """The variance of the log-weights along beta, by schedule, with `budget` temperatures each.
+
+    A variant of the sampler is tried on at most three seeds, without the chapter's own schedule;
+    "fresh" takes the long trajectories on seeds that no choice was made on, and "far" goes to the
+    paper's largest beta.
+    """
+    sizes, betas = job.recipe.comparison, job.recipe.annealing.betas
+    seeds = {"": sizes.seeds, "far": sizes.seeds, "fresh": sizes.fresh}
+    top = recipes.PAPER_BETA if variant == "far" else float(betas[-1])
+    tensors = {"beta": schedules.log_spaced(25, float(betas[0]), top)[1:]}
+    for schedule in recipes.SCHEDULES if variant == "" else recipes.SCHEDULES[::2]:
+        curves = [
+            _comparison_curve(job, tensors["beta"], budget, seed, schedule, variant)
+            for seed in seeds.get(variant, sizes.seeds[:3])
+        ]
+        for key in ("log_weight_variance", "log_z"):  # (seeds, R, N)
+            tensors[f"{schedule}.{key}"] = torch.stack([getattr(c, key) for c in curves])
+    return {"n_temperatures": budget, "n_chains": sizes.n_chains}, tensors
+
+
+def _comparison_curve(
+    job: Job, betas: Tensor, budget: int, seed: int, schedule: str = "default", variant: str = ""
+) -> RateDistortionCurve:
+    n_images, n_chains, *_ = job.recipe.comparison
+    usual = job.recipe.annealing.n_leapfrog
+    n_leapfrog = recipes.PAPER_LEAPFROG if variant in ("long", "fresh") else usual
+    sizes = Annealing(betas, budget // len(betas), n_images, n_chains, n_leapfrog)
+    sampler = {"schedule": schedule, **recipes.SAMPLERS.get(variant, {})}
+    return anneal(job, sizes, seed=seed, sampler=sampler)
+
+
+def schedule_limits(job: Job) -> Computed:
+    """What chains that mix at once would have in the comparison, by its largest beta.
+
+    The pilot of a run to the paper's largest beta measures the variance of the energy along the
+    path; from it the schedules of the comparison are laid to three ends.
+    """
+    lowest, *_, top = job.recipe.annealing.betas.tolist()
+    sizes, ends = job.recipe.comparison, (100.0, top, recipes.PAPER_BETA)
+    total, recorded = sizes.budgets[-1], [schedules.log_spaced(25, lowest, b)[1:] for b in ends]
+    rows: dict[str, list[list[float]]] = {"adaptive": [], "sigmoid": []}
+    for seed in sizes.seeds[:3]:
+        pilot = _comparison_curve(job, recorded[-1], total, seed).step_sizes
+        assert pilot is not None
+        assert pilot.energy_variance is not None
+        energy = pilot.beta, pilot.energy_variance
+        laid = {
+            "adaptive": [schedules.equal_length(betas, total, *energy) for betas in recorded],
+            "sigmoid": [schedules.sigmoid_through(betas, total) for betas in recorded],
+        }
+        for name, row in rows.items():
+            row.append([schedules.log_weight_variance(s, *energy) for s in laid[name]])
+    # (seeds, largest betas)
+    tensors = {f"{name}.log_weight_variance": torch.tensor(row) for name, row in rows.items()}
+    tensors["beta"] = torch.tensor(ends, dtype=torch.float64)
+    return {"n_temperatures": total, "n_chains": sizes.n_chains}, tensors
+
+
+def cost(job: Job) -> Computed:
+    """Seconds of the whole curve, and of a run that records the last beta alone, in turns."""
+    whole, x = job.recipe.coarse, test_images(job)[:10]
+    total = len(whole.betas) * whole.temperatures_per_beta
+    last = whole._replace(betas=job.recipe.annealing.betas[-1:], temperatures_per_beta=total)
+    seconds: dict[str, list[float]] = {"curve": [], "likelihood": []}
+    for _ in range(5):
+        for key, sizes in (("curve", whole), ("likelihood", last)):
+            began = time.perf_counter()
+            anneal(job, sizes, x=x, step_sizes=0.02)
+            seconds[key].append(time.perf_counter() - began)
+    return seconds, {}
+
+
+class Features(nn.Module):
+    """Two convolutions, as in the paper's released code; their rectified output measures distance."""
+
+    scale: Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.shape = shape
+        kernel = 5 if shape[0] > 8 else 3
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(1, 20, kernel),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, kernel if kernel == 5 else 2),
+            nn.ReLU(),
+        )
+        self.head = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
+        self.register_buffer("scale", torch.ones(()))
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Pictures (B, P) -> log-probabilities of the classes (B, 10), but for a constant."""
+        return self.head(self.convolutions(x.view(-1, 1, *self.shape)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pictures (B, P) -> scaled features (B, F)."""
+        return self.scale * self.convolutions(x.view(-1, 1, *self.shape)).flatten(1)
+
+
+@functools.lru_cache(maxsize=1)
+def features(job: Job) -> Features:
+    """The trained features, scaled so that test images lie as far apart as in pixels."""
+    data, device = pictures(job.dataset, "train"), job.profile.device
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Features(data.shape)
+        model.logits(data.x[:2])  # the lazy layer finds its width
+    model = model.to(device)
+    picks = minibatches(len(data.x), 128, 0)
+
+    def step(state: TrainingState, i: int) -> dict[str, Tensor]:
+        x, y = (part[picks(i)].to(device) for part in data[:2])
+        loss = functional.cross_entropy(model.logits(x), y)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        state.optimizer.step()
+        return {"loss": loss.detach()}
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    fit(
+        step,
+        lambda i: i,
+        TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
+        job.recipe.feature_steps,
+        checkpoint=job.checkpoint("features"),
+        description="features",
+        progress=False,
+    )
+    model.eval().requires_grad_(False)
+    x = pictures(job.dataset, "test").x[:200].to(device)
+    pixels, deep = (float(torch.cdist(v, v).square().mean()) for v in (x, model(x)))
+    model.scale.fill_(math.sqrt(pixels / deep))
+    return model
+
+
+def deep_curve(job: Job) -> Computed:
+    """A curve under the distance of deep features, on few images with few chains."""
+    network, sizes = features(job._replace(name="vae10", seed=0)), job.recipe.deep
+    x, data = test_images(job)[: sizes.n_images], pictures(job.dataset, "test")
+    targets = network(x.to(job.profile.device))
+
+    def distance(images: Tensor, reconstructions: Tensor) -> Tensor:
+        rows = targets.repeat(len(reconstructions) // len(targets), 1)
+        return (rows - network(reconstructions)).square().sum(1)
+
+    options = {"distortion": distance, "sampler": {"force_precision": "same"}}
+    measured = anneal(job, sizes, x=x, **options)
+    with torch.no_grad():
+        logits = [network.logits(part) for part in data.x.to(job.profile.device).split(1000)]
+    right = (torch.cat(logits).argmax(1).cpu() == data.y).double()
+    return {"accuracy": float(right.mean())}, terms(measured)
+
+
+def encoder_curve(job: Job) -> Computed:
+    """The variational upper bound: a Gaussian encoder, trained for each beta, on the test images."""
+    network, digits, device = decoder(job), job.recipe.digits, job.profile.device
+    betas, steps, n_samples = job.recipe.encoder
+    x = training_images(job).to(device)
+    with torch.random.fork_rng():
+        torch.manual_seed(job.seed)
+        encoder = mlp([x.shape[1], *digits.hidden, 2 * job.model.latent_dim]).to(device)
+    generator = torch.Generator(device).manual_seed(job.seed)
+    optimizer = torch.optim.Adam(encoder.parameters(), lr=digits.learning_rate)
+    picks = minibatches(len(x), digits.batch_size, job.seed)
+    test = test_images(job)[: job.recipe.coarse.n_images].to(device)
+    rows = []
+    for b, beta in enumerate(betas.tolist()):
+        # Warm start from the beta before.
+        for i in range(b * steps, (b + 1) * steps):
+            rate, distortion = encoder_terms(encoder, network, x[picks(i)], 1, generator)
+            optimizer.zero_grad(set_to_none=True)
+            (rate + beta * distortion).mean().backward()
+            optimizer.step()
+        with torch.no_grad():
+            rows.append(encoder_terms(encoder, network, test, n_samples, generator))
+    rate, distortion = (torch.stack(column).double() for column in zip(*rows, strict=True))
+    tensors = {"beta": betas, "rate": rate, "distortion": distortion}
+    return {"steps": steps, "n_samples": n_samples}, tensors
+
+
+def curve_at_encoder_betas(job: Job) -> Computed:
+    """The annealed points at the encoder's betas."""
+    sizes = job.recipe.coarse
+    per_beta = len(sizes.betas) * sizes.temperatures_per_beta // 7
+    sizes = sizes._replace(betas=job.recipe.encoder.betas, temperatures_per_beta=per_beta)
+    return {}, terms(anneal(job, sizes))
+
+
+def encoder_terms(
+    encoder: nn.Module, network: nn.Module, x: Tensor, n_samples: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """KL divergence and mean squared error of each image, both (N,)."""
+    mu, logvar = encoder(x).chunk(2, 1)
+    rate = gaussian_kl(mu, logvar, validate=False)
+    codes = reparameterise(mu.repeat(n_samples, 1), logvar.repeat(n_samples, 1), generator)
+    images = network(codes).view(n_samples, *x.shape)
+    return rate, (images - x).square().sum(2).mean(0)
+
+
+def verify(profile: Profile, n_images: int = 16) -> list[dict[str, Any]]:
+    """Recompute published curves of seed 0 on some of their images, with new random numbers.
+
+    Each check compares means over those images at one beta; its standard error is that of the
+    paired difference over images.
+    """
+    checks = []
+    for name in ("vae2", "vae10", "gan10", "aae10"):
+        job = Job(name, 0, profile, RECIPES[profile.name])
+        published = job.get("curve", functools.partial(curve, job)).tensors
+        sizes = main_annealing(name, job.recipe)
+        sizes = sizes._replace(n_images=min(n_images, sizes.n_images))
+        repeated = anneal(job, sizes, seed=1000)
+        for r in torch.linspace(0, len(published["beta"]) - 1, 5).long().tolist():
+            for term in TERMS[1:]:
+                old, new = published[term][r, : sizes.n_images], getattr(repeated, term)[r]
+                error = float((new - old).std()) / math.sqrt(sizes.n_images)
+                check = {"what": f"{name} {term} at beta {float(published['beta'][r]):.4g}"}
+                check |= {"published": float(old.mean()), "recomputed": float(new.mean())}
+                check |= {
+                    "standard_error": error,
+                    "ok": float((new - old).mean().abs()) <= 4 * error,
+                }
+                checks.append(check)
+    return checks

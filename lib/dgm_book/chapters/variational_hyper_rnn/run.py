@@ -1,0 +1,426 @@
+"""Chapter 6 without its page: sequences, training, measures on test sequences, verification."""
+
+import copy
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from dgm.data import music, series
+from dgm.data.batches import minibatches
+from dgm.data.dynamics import SUITES, Dynamics, dynamics_matrices, switching_dynamics
+from dgm.papers import variational_hyper_rnn as paper
+from dgm.train import TrainingState, fit
+from dgm_book import profiles, results
+from dgm_book.chapters.variational_hyper_rnn import recipe as plan
+from dgm_book.chapters.variational_hyper_rnn.recipe import Recipe, Training
+from dgm_book.results import Result
+from dgm_book.verification import check
+
+CHAPTER = "06_variational_hyper_rnn"
+EXPERIMENT = "dgm_book.chapters.variational_hyper_rnn.run"
+MATRICES_SEED = 6  # two of its ten systems grow, the fastest by 1.13 per step
+SUITE_SEED = 100
+REPEATS = 5  # evaluations with the training's number of particles
+
+Net = paper.VariationalRNN | paper.DeterministicHyperRNN
+Recipes = Mapping[str, Recipe]
+Values = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+class Sequences(NamedTuple):
+    """Sequences of one split."""
+
+    x: Tensor  # (B, T, X) float32, zeros behind the ends and where nothing was read
+    lengths: Tensor  # (B,)
+    observed_mask: Tensor | None  # (B, T, X); None where all was read
+
+
+class Splits(NamedTuple):
+    """What a model learns from, is chosen on, and is measured on."""
+
+    train: Sequences
+    validation: Sequences
+    test: Sequences
+    mean: Tensor  # (X,), of the training frames
+
+
+def matrices() -> Tensor:
+    """The ten systems (10, 2, 2) of the switching set."""
+    return dynamics_matrices(10, MATRICES_SEED)
+
+
+def suite(name: str, recipe: Recipe) -> Dynamics:
+    """A test suite of the switching system: as many sequences as its test set has."""
+    own = None if name in ("rand", "zero-shot", "add") else matrices()
+    n_steps = recipe.training["switching"].n_steps
+    return switching_dynamics(recipe.sequences[2], SUITE_SEED, name, n_steps, own)
+
+
+@lru_cache(maxsize=2)
+def splits(dataset: str, training: Training, sequences: tuple[int, int, int]) -> Splits:
+    """The sequences of a set; the training ones cut to windows."""
+    if dataset in ("switching", "switching-long"):
+        x = switching_dynamics(sum(sequences), 0, "test", training.n_steps, matrices()).observations
+        parts = [list(part) for part in x.split(sequences)]
+    elif dataset == "tunes":  # the stand-in for music that is not ours to give away
+        parts = [music.synthetic_tunes(n, seed) for seed, n in enumerate((96, 24, 24))]
+    else:
+        load = music.load if dataset in music.NAMES else series.load
+        parts = [load(dataset, split) for split in ("train", "validation", "test")]
+    parts[0] = [piece for x in parts[0] for piece in x.split(training.window or len(x))]
+    frames = torch.cat([piece.float() for piece in parts[0]])
+    train, validation, test = (_padded(rows) for rows in parts)
+    return Splits(train, validation, test, frames.nanmean(0))
+
+
+def _padded(rows: list[Tensor]) -> Sequences:
+    x, lengths = series.padded(rows)
+    missing = x.isnan()
+    return Sequences(x.nan_to_num(), lengths, ~missing if missing.any() else None)
+
+
+def emission(x_dim: int) -> str:
+    """What frames of so many numbers are: piano rolls have 88 keys."""
+    return "bernoulli" if x_dim == 88 else "gaussian"
+
+
+def build(model: plan.Model, training: Training, x_dim: int) -> Net:
+    """A model with fresh weights from torch's global generator."""
+    kind, layers, sigma_min = emission(x_dim), training.layers, training.sigma_min
+    if model.kind == "hyperlstm":
+        sizes = (layers, model.z, model.hyper)
+        return paper.DeterministicHyperRNN(x_dim, model.h, model.h, kind, *sizes, sigma_min)
+    if model.kind == "vrnn":
+        return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, sigma_min=sigma_min)
+    sizes = (x_dim, model.z, model.h, model.hyper, kind, layers)
+    reads = model.hyper_input
+    return paper.VariationalHyperRNN(*sizes, hyper_input=reads, sigma_min=sigma_min)
+
+
+def trained(
+    dataset: str, model: str, profile: profiles.Profile, seed: int, recipe: Recipe
+) -> tuple[Net, list[dict[str, float]]]:
+    """Trains a model, or goes on with an interrupted run.
+
+    Args:
+        dataset: of the recipe.
+        model: one of its `plan.MODELS`.
+        profile: for its device and its folder.
+        seed: of the weights, the order and the noise; the sequences are always the same.
+        recipe: sizes.
+
+    Returns:
+        The model at its best on the validation sequences, and its validation on the way.
+
+    Raises:
+        FloatingPointError: a bound that is not finite.
+    """
+    training = recipe.training[dataset]
+    data = splits(dataset, training, recipe.sequences)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        net = build(plan.MODELS[dataset][model], training, data.train.x.shape[-1])
+    net.calibrate(data.mean)
+    net.to(profile.device)
+    optimizer = torch.optim.Adam(net.parameters(), lr=training.learning_rate)
+    generator = torch.Generator(profile.device).manual_seed(seed)
+    name, epoch = run_name(dataset, model, seed), len(data.train.x) // training.batch
+
+    def measure(state: TrainingState) -> dict[str, float]:
+        values = likelihoods(net, data.validation, training.n_particles, seed)
+        return {"validation": per_step(values, data.validation)}
+
+    folder = results.work_folder() / CHAPTER / profile.name
+    steps, state = training.epochs * epoch, TrainingState(net, optimizer, generator)
+    batches = minibatches(len(data.train.x), training.batch, seed)
+    options = {"checkpoint": folder / f"{name}.training.safetensors", "checkpoint_seconds": 60}
+    options |= {"description": name, "history_every": 20, "progress": False, "best": "highest"}
+    every = training.measure_every * epoch
+    step = _stepper(data.train, training, steps, profile.device)
+    history = fit(
+        step,
+        batches,
+        state,
+        steps,
+        measure=measure,
+        measure_every=every,
+        keep_best="validation",
+        **options,
+    )
+    rows = [
+        {"epoch": row["step"] // epoch, "validation": row["validation"]}
+        for row in history.measurements
+    ]
+    return net.requires_grad_(False), rows
+
+
+def run_name(dataset: str, model: str, seed: int) -> str:
+    """The name of a run."""
+    return f"{dataset}-{model.replace(' ', '-')}-seed{seed}"
+
+
+def can_compile(device: str) -> bool:
+    """Whether there is what torch.compile needs: on a CPU, a C++ compiler."""
+    return device.startswith("cuda") or any(shutil.which(name) for name in ("g++", "clang++"))
+
+
+def _stepper(train: Sequences, training: Training, steps: int, device: str) -> Callable:
+    x, lengths, mask = _to_device(train, device)
+    options = {"validate": False, "compiled": training.compiled and can_compile(device)}
+    if options["compiled"]:
+        torch.compiler.reset()  # else earlier models' code would count as versions of this one's
+
+    def step(state: TrainingState, rows: Tensor) -> dict[str, Tensor]:
+        rate = 1 - (1 - training.last_rate) * state.steps / steps
+        for group in state.optimizer.param_groups:
+            group["lr"] = training.learning_rate * rate
+        longest = int(train.lengths[rows].max())
+        part = None if mask is None else mask[rows, :longest]
+        if isinstance(state.model, paper.VariationalRNN):
+            particles = (training.n_particles, "ess", state.generator)
+            values = paper.bound(
+                state.model, x[rows, :longest], lengths[rows], *particles, part, **options
+            ).log_likelihood
+        else:
+            values = state.model(x[rows, :longest], lengths[rows], part)
+        loss = -(values / lengths[rows]).mean()
+        state.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(state.model.parameters(), training.clip)
+        state.optimizer.step()
+        return {"loss": loss.detach()}
+
+    return step
+
+
+# Measures
+
+
+def _to_device(sequences: Sequences, device: str | torch.device) -> Sequences:
+    x, lengths, mask = sequences
+    return Sequences(x.to(device), lengths.to(device), None if mask is None else mask.to(device))
+
+
+def likelihoods(
+    net: Net, sequences: Sequences, n_particles: int, seed: int, resample: str = "ess"
+) -> Tensor:
+    """Bound (B,) of each sequence, nats; of a model without z, the log-likelihood itself."""
+    device = net.input_mean.device
+    x, lengths, mask = _to_device(sequences, device)
+    if isinstance(net, paper.VariationalRNN):
+        generator = torch.Generator(device).manual_seed(seed)
+        return paper.evaluate(net, x, lengths, n_particles, resample, generator, mask)
+    with torch.no_grad():
+        return net(x, lengths, mask).double().cpu()
+
+
+def per_step(values: Tensor, sequences: Sequences) -> float:
+    """Bounds (B,) as nats per step: the sum over all sequences by the sum of their lengths."""
+    return float(values.sum() / sequences.lengths.sum())
+
+
+def final_measures(net: Net, test: Sequences, training: Training, seed: int) -> dict[str, Any]:
+    """What is measured of a model on the test sequences; nats."""
+    repeats = [likelihoods(net, test, training.n_particles, seed + i) for i in range(REPEATS)]
+    values = likelihoods(net, test, training.n_many_particles, seed)
+    measures = {
+        "fivo": [per_step(repeat, test) for repeat in repeats],
+        "fivo_many": per_step(values, test),
+        "by_sequence": _short(torch.stack(repeats).mean(0) / test.lengths),
+        "by_sequence_many": _short(values / test.lengths),
+        "n_sequences": len(test.x),
+        "n_steps": int(test.lengths.sum()),
+        "live": paper.parameter_count(net),
+    }
+    if isinstance(net, paper.VariationalRNN):
+        measures["elbo"] = per_step(likelihoods(net, test, 1, seed), test)
+        iwae = likelihoods(net, test, training.n_particles, seed, "never")
+        measures["iwae"] = per_step(iwae, test)
+        measures["as_published"] = paper.parameter_count(net, as_published=True)
+    return measures
+
+
+def _short(values: Tensor) -> list[float]:
+    return [float(f"{v:.6g}") for v in values.tolist()]
+
+
+def suite_measures(net: Net, recipe: Recipe, training: Training, seed: int) -> dict[str, Any]:
+    """Bounds per step of each sequence of each test suite of the switching system."""
+    measures = {}
+    for name in SUITES[1:]:
+        data = suite(name, recipe)
+        sequences = Sequences(data.observations, data.lengths, None)
+        measures[name] = {
+            key: _short(likelihoods(net, sequences, n, seed) / sequences.lengths)
+            for key, n in (("few", training.n_particles), ("many", training.n_many_particles))
+        }
+    return measures
+
+
+def around_switches(net: paper.VariationalRNN, recipe: Recipe, seed: int) -> dict[str, Any]:
+    """KL per step about a switch, its mean over sequences; nats. And how deviations follow noise.
+
+    About changes of sigma in the test law, of W in the suite "switch" (where also x starts anew),
+    and in the suite "rand" the correlation of the logs of the emission's deviation and of sigma,
+    per sequence.
+    """
+    double, draws = copy.deepcopy(net).double().cpu(), recipe.draws
+    generator = torch.Generator().manual_seed(seed)
+
+    def trace(data: Dynamics) -> paper.Trace:
+        x = data.observations.repeat(draws, 1, 1).transpose(0, 1)
+        noise = torch.randn(len(x), x.shape[1], double.z_dim, generator=generator, dtype=x.dtype)
+        return paper.trace(double, x, noise)
+
+    offsets = list(range(*recipe.around))
+    measures: dict[str, Any] = {"offsets": offsets}
+    for name in ("test", "switch"):
+        data = suite(name, recipe)
+        kl = trace(data).kl.unflatten(1, (draws, -1)).median(1).values.T  # (B, T)
+        sequence, time = data.switches.nonzero(as_tuple=True)
+        means, errors = [], []
+        for offset in offsets:
+            at = time + offset
+            inside = (at >= 1) & (at < kl.shape[1])
+            values = kl[sequence[inside], at[inside]]
+            means.append(float(values.mean()))
+            errors.append(float(values.std() / len(values) ** 0.5))
+        measures[name] = {"kl": means, "standard_error": errors, "n": len(time)}
+    data = suite("rand", recipe)
+    deviation = trace(data).deviation_x.log().mean(-1).unflatten(1, (draws, -1)).mean(1)
+    pairs = torch.stack([deviation.T[:, 1:], data.deviation[:, 1:].log()], 1)
+    correlations = [torch.corrcoef(pair)[0, 1] for pair in pairs if pair[1].std() > 0]
+    measures["follows_noise"] = _short(torch.stack(correlations))
+    return measures
+
+
+# Results
+
+
+def context(profile: profiles.Profile, dataset: str = "switching") -> results.Context:
+    """What the results of one set share."""
+    files = (plan.FILES[dataset],) if dataset in plan.FILES else ()
+    return results.Context(EXPERIMENT, CHAPTER, profile, files)
+
+
+def publishes_weights(dataset: str, model: str, seed: int) -> bool:
+    """Whether a run's weights are published: those of the page, and those that are verified."""
+    return dataset.startswith("switching") or (
+        dataset in ("jsb", "tunes") and model in plan.ROLLS and seed == 0
+    )
+
+
+def result(
+    profile: profiles.Profile, dataset: str, model: str, seed: int, recipe: Recipe
+) -> Result:
+    """One run: training, and measures on the test sequences."""
+
+    def compute() -> Values:
+        training = recipe.training[dataset]
+        data = splits(dataset, training, recipe.sequences)
+        net, rows = trained(dataset, model, profile, seed, recipe)
+        values = {
+            "rows": rows,
+            "final": final_measures(net, data.test, training, seed),
+            "model": plan.MODELS[dataset][model]._asdict(),
+            "n_training": len(data.train.x),
+        }
+        if dataset.startswith("switching") and isinstance(net, paper.VariationalRNN):
+            values["suites"] = suite_measures(net, recipe, training, seed)
+            values["switches"] = around_switches(net, recipe, seed)
+        weights = net.state_dict() if publishes_weights(dataset, model, seed) else {}
+        return values, {key: value.cpu() for key, value in weights.items()}
+
+    return results.get(
+        run_name(dataset, model, seed), compute, context(profile, dataset), seed=seed
+    )
+
+
+def truth(profile: profiles.Profile, recipe: Recipe) -> Result:
+    """Exact Bayes of the sequences on which the switching system's models are measured."""
+
+    def compute() -> Values:
+        test = splits("switching", recipe.training["switching"], recipe.sequences).test
+        exact = paper.oracle_log_likelihood(test.x, matrices())
+        rand = suite("rand", recipe)
+        by_switches = torch.stack(
+            [
+                paper.oracle_log_likelihood(rand.observations, rand.matrices, switches=n)
+                for n in range(4)
+            ]
+        )
+        exact_rand = by_switches.logsumexp(0) - torch.tensor(4.0).log()
+        values = {"test": _short(exact / test.lengths), "rand": _short(exact_rand / rand.lengths)}
+        return values, {}
+
+    return results.get("switching-oracle", compute, context(profile), seed=0)
+
+
+def runs(profile: profiles.Profile, recipe: Recipe) -> list[tuple[str, str, int]]:
+    """Set, model and number of the seed of every run at a profile."""
+    return [
+        (dataset, model, n)
+        for (dataset, model), n_seeds in recipe.seeds.items()
+        for n in range(profile.n_seeds if n_seeds is None else n_seeds)
+    ]
+
+
+def longest_system(recipe: Recipe) -> str:
+    """The switching system's models that train longest."""
+    return "switching-long" if ("switching-long", plan.MAIN[0]) in recipe.seeds else "switching"
+
+
+def run(
+    profile: profiles.Profile, seed: int, first_seed: int = 0, recipes: Recipes = plan.RECIPES
+) -> Iterator[Result]:
+    """Every result of one seed."""
+    recipe = recipes[profile.name]
+    if seed == first_seed:
+        yield truth(profile, recipe)
+    for dataset, model, n in runs(profile, recipe):
+        if n == seed - first_seed:
+            yield result(profile, dataset, model, seed, recipe)
+
+
+def reread(published: Result, dataset: str, model: str, recipe: Recipe) -> paper.VariationalRNN:
+    """The model of a published result, from its weights."""
+    x_dim = len(published.tensors["input_mean"])
+    net = build(plan.MODELS[dataset][model], recipe.training[dataset], x_dim)
+    assert isinstance(net, paper.VariationalRNN)
+    net.load_state_dict(published.tensors)
+    return net.requires_grad_(False)
+
+
+def verify(profile: profiles.Profile, recipes: Recipes = plan.RECIPES) -> list[dict[str, Any]]:
+    """Recomputes the switching system's bounds from published weights, and the oracle."""
+    recipe = recipes[profile.name]
+    dataset = longest_system(recipe)
+    pair = {model: result(profile, dataset, model, 0, recipe) for model in plan.PAIR[dataset]}
+    return checks(dataset, pair, truth(profile, recipe), recipe)
+
+
+def checks(
+    dataset: str, pair: Mapping[str, Result], exact: Result, recipe: Recipe
+) -> list[dict[str, Any]]:
+    """Each published value against twelve with other noise, or against the oracle."""
+    training = recipe.training[dataset]
+    test = splits(dataset, training, recipe.sequences).test
+    rows = []
+    for model, published in pair.items():
+        net, final = reread(published, dataset, model, recipe), published.values["final"]
+        for n, value in (
+            (training.n_particles, final["fivo"][0]),
+            (training.n_many_particles, final["fivo_many"]),
+        ):
+            recomputed = [
+                per_step(likelihoods(net, test, n, seed), test) for seed in range(100, 112)
+            ]
+            rows.append(check(f"{dataset} {model}, {n} particles", value, recomputed))
+    values = exact.values["test"]
+    recomputed = paper.oracle_log_likelihood(test.x, matrices()) / test.lengths
+    mean = [float(recomputed.mean())]
+    return [*rows, check("switching, exact Bayes", sum(values) / len(values), mean, 1e-4)]

@@ -1,0 +1,328 @@
+"""Chapter 6's models train, resume, are chosen, measured and verified; on tiny sizes."""
+
+import json
+import math
+import shutil
+
+import pytest
+import torch
+
+from dgm import checkpoint
+from dgm.data.dynamics import SUITES, switching_dynamics
+from dgm.papers.variational_hyper_rnn import Trace, oracle_log_likelihood, parameter_count
+from dgm.sampling import particles
+from dgm_book import jobs, profiles, results
+from dgm_book.chapters.variational_hyper_rnn import recipe as plan
+from dgm_book.chapters.variational_hyper_rnn import run as experiment
+from dgm_book.chapters.variational_hyper_rnn.run import (
+    Sequences,
+    can_compile,
+    likelihoods,
+    per_step,
+    run_name,
+    trained,
+)
+
+SMOKE = profiles.get("smoke")
+VHRNN, VRNN = "VHRNN 4", "VRNN 6"
+
+
+def tiny(sequences=(12, 5, 7), **changes):
+    """The smoke recipe with a few short sequences."""
+    sizes = {"n_steps": 9, "batch": 6, "epochs": 3, "measure_every": 1, "n_many_particles": 6}
+    recipe = plan.RECIPES["smoke"]
+    training = {name: t._replace(**sizes | changes) for name, t in recipe.training.items()}
+    return recipe._replace(sequences=sequences, training=training)
+
+
+TINY = tiny()
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
+    experiment.splits.cache_clear()
+    yield tmp_path
+    experiment.splits.cache_clear()
+
+
+def splits(dataset, recipe=TINY):
+    return experiment.splits(dataset, recipe.training[dataset], recipe.sequences)
+
+
+def load_instead(monkeypatch, dataset, rows):
+    """Has a set of sequences load these in each split."""
+    source = experiment.music if dataset in experiment.music.NAMES else experiment.series
+    monkeypatch.setattr(source, "load", lambda name, split: rows[split])
+
+
+def equal_weights(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+
+
+class TestRecipe:
+    @pytest.mark.parametrize("name", profiles.NAMES)
+    def test_names_are_whole_and_every_run_is_a_model(self, name):
+        profile, recipe = profiles.get(name, "cpu"), plan.RECIPES[name]
+        absent = results.missing(jobs.over_seeds(experiment.run, 0)(profile))
+        runs = experiment.runs(profile, recipe)
+        assert len({n for n, _ in absent}) == len(absent) == len(runs) + 1
+        for dataset, model, n in runs:
+            assert model in plan.MODELS[dataset]
+            assert 0 <= n < profile.n_seeds
+            assert set(plan.PAIR[dataset]) <= {m for d, m, _ in runs if d == dataset}
+        for training in recipe.training.values():
+            assert 0 < training.measure_every <= training.epochs
+            assert training.compiled == (name != "smoke")
+
+    def test_tables_of_the_paper_have_their_seeds(self):
+        runs = experiment.runs(profiles.get("small", "cpu"), plan.RECIPES["small"])
+        for dataset, models, seeds in (
+            ("switching", plan.MAIN, [0, 1, 2]),
+            ("switching-long", plan.LONGEST, [0, 1, 2]),
+            ("switching-long", plan.SINGLE, [0]),
+            ("jsb", plan.TABLE_TWO, [0]),
+        ):
+            for model in models:
+                assert [n for d, m, n in runs if (d, m) == (dataset, model)] == seeds
+
+    def counts(self, dataset, model):
+        x_dim = 2 if dataset == "switching" else 88
+        net = experiment.build(model, plan.RECIPES["small"].training[dataset], x_dim)
+        return parameter_count(net), parameter_count(net, as_published=True)
+
+    @pytest.mark.parametrize(("size", "width"), plan.MATCHED.items())
+    def test_matched_models_have_as_many_live_weights_and_no_more(self, size, width):
+        ours, published = self.counts("jsb", plan.JSB[f"VHRNN {size}"])
+        matched, _ = self.counts("jsb", plan.JSB[f"VRNN {width} matched"])
+        narrower, _ = self.counts("jsb", plan.Model("vrnn", width - 1, width - 1))
+        assert narrower < ours <= matched
+        theirs = self.counts("jsb", plan.JSB[f"VRNN {size}"])
+        assert theirs[0] < ours
+        assert abs(theirs[1] / published - 1) < 0.05
+
+    def test_the_switching_system_s_models_are_matched(self):
+        counts = {name: self.counts("switching", plan.SWITCHING[name]) for name in plan.MAIN}
+        assert [counts[m][1] for m in ("VHRNN 4", "VRNN 6", "VRNN 8")] == [1568, 1516, 2612]
+        matched = counts["VRNN 6 matched"][0]
+        assert counts["VHRNN 4"][0] <= matched < 1.05 * counts["VHRNN 4"][0]
+
+
+class TestSplits:
+    def test_the_switching_system_is_cut_into_three(self):
+        data = splits("switching")
+        assert [len(part.x) for part in data[:3]] == [12, 5, 7]
+        whole = switching_dynamics(24, 0, "test", 9, experiment.matrices()).observations
+        assert torch.equal(torch.cat([part.x for part in data[:3]]), whole.float())
+        assert data.mean == pytest.approx(whole[:12].flatten(0, 1).mean(0), abs=1e-5)
+        assert data.train.observed_mask is None
+        assert data.test.lengths.tolist() == [9] * 7
+
+    def test_tunes_are_piano_rolls_that_no_split_shares(self):
+        data = splits("tunes")
+        train, validation, test = ({row.numpy().tobytes() for row in p.x} for p in data[:3])
+        assert test.isdisjoint(train | validation)
+        assert {part.x.shape[-1] for part in data[:3]} == {88}
+        assert ((data.train.x == 0) | (data.train.x == 1)).all()
+
+    def test_windows_hold_each_training_frame_once(self, monkeypatch):
+        piece = torch.eye(88)[torch.arange(250) % 88].to(torch.uint8)
+        rows = {split: [piece] for split in ("train", "validation", "test")}
+        load_instead(monkeypatch, "piano-midi", rows)
+        data = splits("piano-midi")
+        assert data.train.lengths.tolist() == [100, 100, 50]
+        assert torch.equal(data.train.x.flatten(0, 1)[:250], piece.float())
+        assert data.test.lengths.tolist() == [250]
+        assert torch.allclose(data.mean, piece.float().mean(0))
+
+    def test_what_was_not_read_is_marked_and_is_no_part_of_the_mean(self, monkeypatch):
+        hole = torch.tensor([[1.0, math.nan], [3.0, 5.0]])
+        rows = {"train": [hole, torch.tensor([[5.0, 7.0]])], "validation": [hole], "test": [hole]}
+        load_instead(monkeypatch, "gas-sensors", rows)
+        data = splits("gas-sensors")
+        assert data.train.observed_mask[0].tolist() == [[True, False], [True, True]]
+        assert data.train.x[0].tolist() == [[1.0, 0.0], [3.0, 5.0]]
+        assert data.train.lengths.tolist() == [2, 1]
+        assert data.mean.tolist() == [3.0, 6.0]
+
+
+class TestTraining:
+    @pytest.mark.parametrize("model", [VHRNN, VRNN, "HyperLSTM"])
+    def test_it_learns_is_chosen_on_validation_and_repeats(self, monkeypatch, tmp_path, model):
+        recipe = tiny(epochs=6, measure_every=3)
+        net, rows = trained("switching", model, SMOKE, 3, recipe)
+        assert [row["epoch"] for row in rows] == [3, 6]
+        values = [row["validation"] for row in rows]
+        assert values[1] > values[0]
+        validation = splits("switching", recipe).validation
+        assert per_step(likelihoods(net, validation, 4, 3), validation) == max(values)
+        monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "again"))
+        repeated, same_rows = trained("switching", model, SMOKE, 3, recipe)
+        assert equal_weights(net, repeated)
+        assert rows == same_rows
+        assert not equal_weights(net, trained("switching", model, SMOKE, 4, recipe)[0])
+
+    @pytest.mark.parametrize("killed_at", [1, 2, 3])
+    def test_an_interrupted_run_ends_where_a_whole_one_does(self, monkeypatch, tmp_path, killed_at):
+        """Of two steps per epoch: killed within the first, behind it, and within the second."""
+        whole = trained("switching", VHRNN, SMOKE, 0, TINY)
+        monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "parts"))
+        fit, steps = experiment.fit, []
+
+        def killed(step, batches, *arguments, **options):
+            def until(i):
+                if i == killed_at:
+                    raise KeyboardInterrupt
+                return batches(i)
+
+            return fit(step, until, *arguments, **options | {"checkpoint_seconds": 0})
+
+        def watched(step, batches, *arguments, **options):
+            return fit(step, lambda i: steps.append(i) or batches(i), *arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(experiment, "fit", killed)
+            with pytest.raises(KeyboardInterrupt):
+                trained("switching", VHRNN, SMOKE, 0, TINY)
+        monkeypatch.setattr(experiment, "fit", watched)
+        net, rows = trained("switching", VHRNN, SMOKE, 0, TINY)
+        assert steps == list(range(killed_at, 6))
+        assert rows == whole[1]
+        assert equal_weights(net, whole[0])
+
+    def test_the_rate_falls_to_its_last_share(self, tmp_path):
+        trained("switching", VRNN, SMOKE, 0, tiny(learning_rate=1e-2, last_rate=0.1))
+        (path,) = tmp_path.rglob("*.training.safetensors")
+        (group,) = checkpoint.load(path)["optimizer"]["param_groups"]
+        # The last of six steps is five sixths of the way down.
+        assert group["lr"] == pytest.approx(0.25 * 1e-2)
+
+    def test_a_bound_that_is_not_finite_stops_it(self):
+        with pytest.raises(FloatingPointError, match="loss"):
+            trained("switching", VRNN, SMOKE, 0, tiny(learning_rate=1e30))
+
+    def test_it_trains_through_compiled_steps_where_it_can(self, monkeypatch, tmp_path):
+        plain, _ = trained("switching", VHRNN, SMOKE, 0, TINY)
+        calls = []
+
+        def steps():
+            calls.append(True)
+            return particles._several_steps
+
+        monkeypatch.setattr(particles, "_compiled_steps", steps)
+        for can in (False, True):
+            calls.clear()
+            monkeypatch.setenv("DGM_RESULTS", str(tmp_path / str(can)))
+            monkeypatch.setattr(experiment, "can_compile", lambda device, can=can: can)
+            net, _ = trained("switching", VHRNN, SMOKE, 0, tiny(compiled=True))
+            assert bool(calls) == can
+            for a, b in zip(net.parameters(), plain.parameters(), strict=True):
+                torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+
+    def test_a_cpu_needs_a_compiler(self, monkeypatch):
+        for there in ("g++", "clang++", None):
+            monkeypatch.setattr(shutil, "which", lambda name, there=there: there == name or None)
+            assert can_compile("cpu") == (there is not None)
+            assert can_compile("cuda")
+
+    @pytest.mark.parametrize("model", ["VHRNN 16", "VRNN 28"])
+    def test_what_stands_in_a_hole_changes_nothing(self, monkeypatch, model):
+        generator = torch.Generator().manual_seed(0)
+        rows = [torch.randn(n, 3, generator=generator) for n in (7, 5, 7, 6)]
+        for row in rows:
+            row[1, 0] = row[3, 2] = math.nan
+        load_instead(
+            monkeypatch, "gas-sensors", dict.fromkeys(("train", "validation", "test"), rows)
+        )
+        net, measurements = trained("gas-sensors", model, SMOKE, 0, tiny(batch=2))
+        assert all(math.isfinite(row["validation"]) for row in measurements)
+        assert all(torch.isfinite(p).all() for p in net.parameters())
+        test = splits("gas-sensors", tiny(batch=2)).test
+        other = test._replace(x=torch.where(test.observed_mask, test.x, 9.0))
+        whole = test._replace(observed_mask=None)
+        a, b, c = (likelihoods(net, sequences, 4, 0) for sequences in (test, other, whole))
+        assert torch.equal(a, b)
+        assert not torch.allclose(a, c)
+
+
+class TestMeasures:
+    def test_a_step_is_a_step_of_any_sequence(self):
+        sequences = Sequences(torch.zeros(2, 4, 1), torch.tensor([4, 1]), None)
+        assert per_step(torch.tensor([-8.0, -7.0]), sequences) == -3.0
+
+    def test_around_a_switch_and_along_the_noise(self, monkeypatch):
+        """KL and deviations that are the truth's own land at their places."""
+        recipe, suites, real = tiny((12, 5, 40), n_steps=30), [], experiment.suite
+
+        def suite(name, recipe):
+            suites.append(real(name, recipe))
+            return suites[-1]
+
+        def trace(net, x, noise):
+            data = suites[-1]
+            draws = x.shape[1] // len(data.lengths)
+            assert torch.equal(x[:, :40], data.observations.transpose(0, 1))
+            kl = data.switches.double().T.repeat(1, draws)
+            deviation = data.deviation.T.repeat(1, draws)[..., None].expand(-1, -1, 2)
+            return Trace(*7 * [None], *2 * [None])._replace(kl=kl, deviation_x=deviation)
+
+        monkeypatch.setattr(experiment, "suite", suite)
+        monkeypatch.setattr(experiment.paper, "trace", trace)
+        net = experiment.build(plan.SWITCHING[VHRNN], recipe.training["switching"], 2)
+        values = experiment.around_switches(net, recipe, 0)
+        assert values["offsets"] == list(range(-10, 20))
+        assert values["test"]["n"] == values["switch"]["n"] == 80
+        for name in ("test", "switch"):
+            assert values[name]["kl"][10] == 1.0
+            assert max(values[name]["kl"][:10] + values[name]["kl"][11:]) < 0.5
+        assert values["switch"]["kl"][11:] == [0.0] * 19  # the next one comes after 30 steps
+        assert values["follows_noise"] == pytest.approx([1.0] * len(values["follows_noise"]))
+        assert 20 < len(values["follows_noise"]) < 40  # in the others sigma never changes
+
+    def test_weights_travel_with_some(self):
+        places = [
+            (d, m, seed) for d, models in plan.MODELS.items() for m in models for seed in (0, 1)
+        ]
+        kept = {place for place in places if experiment.publishes_weights(*place)}
+        assert {dataset for dataset, *_ in kept} == {"switching", "switching-long", "jsb", "tunes"}
+        assert ("jsb", "VHRNN 28", 0) in kept
+        assert not {("jsb", "VHRNN 28", 1), ("jsb", "VHRNN 24", 0)} & kept
+        assert len({run_name(*place) for place in places}) == len(places)
+
+    def test_the_result_of_a_run(self):
+        recipe = tiny(epochs=1)._replace(around=(-2, 3))
+        result = experiment.result(SMOKE, "switching", VHRNN, 0, recipe)
+        values, final = result.values, result.values["final"]
+        assert values["suites"].keys() == set(SUITES[1:])
+        assert len(values["suites"]["long"]["many"]) == 7
+        assert values["n_training"] == 12
+        assert result.current
+        json.dumps(values, allow_nan=False)
+        test = splits("switching", recipe).test
+        net = experiment.reread(result, "switching", VHRNN, recipe)
+        assert final["fivo"][0] == per_step(likelihoods(net, test, 4, 0), test)
+        assert len(set(final["fivo"])) == experiment.REPEATS
+        assert sum(final["by_sequence"]) / 7 == pytest.approx(sum(final["fivo"]) / 5, rel=1e-4)
+        assert (final["n_sequences"], final["n_steps"]) == (7, 63)
+        assert (final["live"], final["as_published"]) == (1424, 1568)
+        assert final["elbo"] < final["fivo_many"]
+        assert final["iwae"] != final["fivo"][0]
+
+    def test_the_result_of_a_model_without_a_latent_variable(self):
+        values = experiment.result(SMOKE, "switching", "HyperLSTM", 0, tiny(epochs=1)).values
+        final = values["final"]
+        assert not {"suites", "switches"} & set(values)
+        assert len(set(final["fivo"])) == 1
+        assert final["fivo_many"] == final["fivo"][0]
+        assert not {"elbo", "iwae", "as_published"} & set(final)
+
+    def test_the_truth_is_the_oracle_per_step(self):
+        values = experiment.truth(SMOKE, TINY).values
+        exact = oracle_log_likelihood(splits("switching").test.x, experiment.matrices()) / 9
+        assert values["test"] == pytest.approx(exact.tolist(), rel=1e-5)
+        rand = experiment.suite("rand", TINY)
+        each = [
+            oracle_log_likelihood(rand.observations, rand.matrices, switches=n) for n in range(4)
+        ]
+        expected = torch.stack(each).exp().mean(0).log() / 18
+        assert values["rand"] == pytest.approx(expected.tolist(), rel=1e-5)
