@@ -181,11 +181,11 @@ def counts(value: Any, name: str, least: int | None = 1) -> int | list[int]:
 
 def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
     """The recorded betas (R,) float64 on the CPU; finite, above 0 and ascending."""
-    recorded = torch.as_tensor(betas, dtype=torch.float64, device="cpu").detach()
-    good = recorded.ndim == 1 and len(recorded) > 0 and bool(torch.isfinite(recorded).all())
-    if not good or recorded[0] <= 0 or not bool((recorded.diff() > 0).all()):
-        raise ValueError(f"betas must be finite, above 0 and ascending, got {recorded.tolist()}")
-    return recorded
+    betas = torch.as_tensor(betas, dtype=torch.float64, device="cpu").detach()
+    good = betas.ndim == 1 and len(betas) > 0 and bool(torch.isfinite(betas).all())
+    if not good or betas[0] <= 0 or not bool((betas.diff() > 0).all()):
+        raise ValueError(f"betas must be finite, above 0 and ascending, got {betas.tolist()}")
+    return betas
 
 
 def check_images(x: Tensor | np.ndarray) -> Tensor:

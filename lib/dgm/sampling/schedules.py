@@ -100,10 +100,7 @@ def through(recorded: Tensor, steps: Sequence[int], scale: float) -> Tensor:
 
 
 def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tensor:
-    """The sigmoid schedule to recorded[-1], bent to pass through the recorded betas; (total + 1,).
-
-    Each stretch between two of them gets the part of the steps that the plain sigmoid gives it.
-    """
+    """The sigmoid schedule, bent to pass through the recorded betas (R,); (total + 1,)."""
     recorded = recorded.double().cpu()
     _check(total, float(recorded[-1]))
     first, last = torch.tensor([-radius, radius], dtype=torch.float64, device="cpu").sigmoid()

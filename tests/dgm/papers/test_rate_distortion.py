@@ -651,7 +651,10 @@ def test_bad_arguments_are_refused(arguments, message):
             lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_temperatures=0),
             "n_temperatures",
         ),
-        (lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_images=1), "two images"),
+        (
+            lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_images=1),
+            "n_images must be at least 2",
+        ),
         (
             lambda: linear_gaussian_curve(torch.ones(3, 2), torch.ones(2), torch.ones(1, 3), [1.0]),
             "fit",
