@@ -1,8 +1,8 @@
 """How fast the evaluator and the training are, beside blackjax and a plain loop: `make bench`.
 
-`extra_info` holds the figure of merit: chain-leapfrogs per second (one chain, one gradient), training
-steps per second, or ratios of times. Variants that are compared take turns, and the least time of each
-counts, because other work on the machine only ever adds to it.
+`extra_info` holds the figure of merit: chain-leapfrogs per second (one chain, one gradient),
+training steps per second, or ratios of times. Variants that are compared take turns, and the least
+time of each counts, because other work on the machine only ever adds to it.
 """
 
 import math
@@ -126,7 +126,7 @@ def least(variants, rounds=ROUNDS, clock=time.process_time):
 
 
 def blackjax_transition(decoder, x):
-    """One HMC transition of all chains by blackjax: vmap over the chains, jit over the whole of it."""
+    """One HMC transition of all chains by blackjax: vmap over the chains, then jit."""
     jax = pytest.importorskip("jax", reason="needs the extra `bench`: jax and blackjax")
     blackjax = pytest.importorskip("blackjax", reason="needs the extra `bench`: jax and blackjax")
     jnp = jax.numpy
@@ -182,7 +182,7 @@ def test_beside_blackjax(timed, hidden):
 
 
 def plain_transition(decoder, x, z, generator):
-    """As one would write it down: no cache, a gradient at each step, energies when they are needed."""
+    """As one would write it down: no cache, a gradient at each step, energies when needed."""
 
     def energy(z):
         return (decoder(z) - x).square().sum(1)

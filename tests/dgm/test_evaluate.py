@@ -1,4 +1,4 @@
-"""Shards and ranks give the numbers of one run; what is finished is kept; what does not fit is told."""
+"""Shards and ranks give one run's numbers; what is finished stays; what does not fit is refused."""
 
 import datetime
 import itertools
@@ -25,7 +25,7 @@ from dgm.papers.rate_distortion import RateDistortionCurve, linear_gaussian_curv
 
 BETAS = [0.1, 1.0, 10.0]
 QUICK = {"n_chains": 6, "n_leapfrog": 3, "temperatures_per_beta": 8, "progress": False}
-# Found by `--decoder mine:decoder`; with KILL set, rank 1 is killed when it begins its second shard.
+# Of `--decoder mine:decoder`; with KILL set, rank 1 is killed when it begins its second shard.
 MINE = """
 import os, pathlib, signal
 import torch

@@ -57,7 +57,7 @@ def assert_same(ours, theirs):
 
 @contextlib.contextmanager
 def interrupted(module, when):
-    """Stops the calls of a module by a KeyboardInterrupt, which must come, as soon as when() holds."""
+    """Stops the calls of a module by a KeyboardInterrupt, which must come, once when() holds."""
 
     def hook(_module, _inputs):
         if when():

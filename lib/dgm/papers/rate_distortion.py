@@ -1,7 +1,7 @@
-"""Huang, Makhzani, Cao, Grosse: Evaluating Lossy Compression Rates of Deep Generative Models, ICML 2020.
+"""Huang, Makhzani, Cao, Grosse: Evaluating Lossy Compression Rates of Deep Generative Models.
 
-A decoder f with a prior p(z) is a lossy code. For an image x, a distortion d and a price beta
-(nats per unit of distortion) the best stochastic code, its cost and its normaliser are
+ICML 2020. A decoder f with a prior p(z) is a lossy code. For an image x, a distortion d and a price
+beta (nats per unit of distortion) the best stochastic code, its cost and its normaliser are
 
     q_beta(z | x) = p(z) exp(-beta d(x, f(z))) / Z_beta(x)                              (1)
     Z_beta(x)     = E_{p(z)} exp(-beta d(x, f(z)))                                      (2)
@@ -69,7 +69,7 @@ from dgm.vae import ELBO, elbo, gaussian_log_likelihood, reparameterise
 
 
 class ImageVAE(nn.Module):
-    """The paper's VAE: tanh perceptrons, sigmoid means and one learned scalar pixel log-variance."""
+    """The paper's VAE: tanh perceptrons, sigmoid means and one learned pixel log-variance."""
 
     def __init__(
         self, n_pixels: int, latent_dim: int, hidden: Sequence[int] = (1024, 1024, 1024)

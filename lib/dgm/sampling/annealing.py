@@ -27,7 +27,7 @@ from torch import Tensor
 from dgm.sampling.decoder_checks import own_context
 from dgm.sampling.hmc import HMCState, Randomness, Target, Transition, transition
 
-# called as kernel(target, state, beta, step_size, generator=generator), and leaves pi_beta invariant
+# kernel(target, state, beta, step_size, generator=generator) leaves pi_beta invariant
 Kernel = Callable[..., Transition]
 
 

@@ -12,6 +12,7 @@ References:
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -64,36 +65,19 @@ def bdmc_gap(
     Codes z* of the prior give images f(z*) + N(0, I / (2 beta)), for which z* is an exact sample of
     q_beta. The gap limits the excess of the rate in expectation, on data like these.
 
-    Arguments that `rate_distortion_curve` has mean the same here.
-
-    Args:
-        decoder: maps codes (C, D) to images (C, ...).
-        latent_dim: D.
-        beta: inverse temperature.
-        n_images: simulated images, N.
-        n_chains: chains per image, each way.
-        n_temperatures: annealing steps each way.
-        seed: of images and chains.
-        n_leapfrog: leapfrog steps per transition.
-        exact: images (N, P) -> log Z (N,), returned beside the bounds where it is known.
-        prior: None for N(0, I).
-        distortion: with another than "squared_error" goes `simulate`.
-        simulate: (means (N, P), beta, generator) -> images (N, P) with the density
-            exp(-beta d(x, mean)) / C, the same C for every mean: Laplace noise for absolute errors.
-        device: None: where the decoder is.
-        precision: of energies.
-        progress: show a bar.
-        options: how the chains move.
+    Decoder, latent_dim (D), prior, device, precision, progress and options are those of
+    `rate_distortion_curve`; n_images (N) are simulated, and n_chains per image take n_temperatures
+    steps each way. Where log Z is known, exact(images (N, P)) -> (N,) is returned beside the
+    bounds. With another distortion d goes simulate(means (N, P), beta, generator) -> images (N, P)
+    with the density exp(-beta d(x, mean)) / C, the same C for every mean: Laplace noise for
+    absolute errors.
 
     Raises:
         ValueError: what `rate_distortion_curve` refuses, fewer than two images, or a distortion
             without its `simulate`.
     """
-    betas = check_betas([beta])
-    n_images, latent_dim = count(n_images, "n_images"), count(latent_dim, "latent_dim")
-    if n_images < 2:
-        raise ValueError(f"a standard error needs at least two images, got n_images={n_images}")
-    n_temperatures = count(n_temperatures, "n_temperatures")
+    betas, steps = check_betas([beta]), [count(n_temperatures, "n_temperatures")]
+    n_images, latent_dim = count(n_images, "n_images", 2), count(latent_dim, "latent_dim")
     n_chains, n_leapfrog = count(n_chains, "n_chains"), count(n_leapfrog, "n_leapfrog")
     check_options(options, n_chains)
     if distortion != "squared_error" and simulate is None:
@@ -105,37 +89,31 @@ def bdmc_gap(
         prepared(decoder, device, precision) as (decoder, like),
         suitable_threads(decoder, torch.zeros(1, latent_dim, **like), n_chains * n_images),
     ):
-        generator, pilot_generator = make_generators(
-            count(seed, "seed", None), n_images, like["device"]
-        )
+        seed = count(seed, "seed", None)
+        generator, pilot_generator = make_generators(seed, n_images, like["device"])
         space = CodeSpace(prior, latent_dim, **like)
         true_position = space.sample(n_images, generator)
         mean = decode(decoder, space.codes(true_position)).flatten(1)
         x = (simulate or gaussian_images)(mean, float(beta), generator).to(mean)
         if x.shape != mean.shape:
             raise ValueError(f"simulate must return {tuple(mean.shape)}, got {tuple(x.shape)}")
-        target = DecoderTarget(
-            decoder, x, latent_dim, n_chains, prior, distortion, options.force_precision
-        )
+        forces = options.force_precision
+        target = DecoderTarget(decoder, x, latent_dim, n_chains, prior, distortion, forces)
         kernel = target.kernel(n_leapfrog, options.jitter, options.compile)
         position = target.sample_prior(generator)
         target.check(position, simulated=True)
         state = start(target, position)
         scale = options.scale or energy_scale(state.chain.energy, n_images)
-        steps_to_beta = [n_temperatures]
-        total = sum(pilot_steps(steps_to_beta)) + 2 * n_temperatures
+        total = sum(pilot_steps(steps)) + 2 * n_temperatures
         with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
-            table = pilot_run(
-                target, betas, steps_to_beta, scale, kernel, pilot_generator, bar, mass=options.mass
-            )
-            ladder = schedules.temperatures(options.schedule, betas, steps_to_beta, scale, table)
-            steps = table.at(ladder[1:]).to(like["device"])
-            forward = anneal(target, state, ladder, steps, n_leapfrog, generator, kernel)
+            tune = partial(pilot_run, target, betas, steps, scale, kernel)
+            table = tune(pilot_generator, bar, mass=options.mass)
+            ladder = schedules.temperatures(options.schedule, betas, steps, scale, table)
+            sizes = table.at(ladder[1:]).to(like["device"])
+            forward = anneal(target, state, ladder, sizes, n_leapfrog, generator, kernel)
             bar.update(n_temperatures)
-            exact_samples = start(target, true_position.repeat(n_chains, 1))
-            backward = reverse_anneal(
-                target, exact_samples, ladder, steps, n_leapfrog, generator, kernel
-            )
+            state = start(target, true_position.repeat(n_chains, 1))  # exact samples
+            backward = reverse_anneal(target, state, ladder, sizes, n_leapfrog, generator, kernel)
             bar.update(n_temperatures)
         lower = log_mean_weight(forward.log_weight, n_images).cpu()
         upper = -log_mean_weight(backward.log_weight, n_images).cpu()

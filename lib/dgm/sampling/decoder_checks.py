@@ -1,4 +1,4 @@
-"""What is checked before a run: one tensor out, each row a fixed function of its own code, one device.
+"""What is checked before a run: one tensor, rows that are functions of their own code, one device.
 
 Nothing here draws from a run's generators, and torch's global ones are left as they were.
 """
@@ -64,8 +64,8 @@ def only_tensor(output: Any) -> Tensor:
         )
     if len(tensors) > 1:
         raise ValueError(
-            f"the decoder returned a {type(output).__name__} with {len(tensors)} tensors instead of "
-            "one tensor of images: give a function that returns it, such as lambda z: decoder(z)[0]"
+            f"the decoder returned a {type(output).__name__} with {len(tensors)} tensors instead "
+            "of one tensor of images: give a function that returns it, such as lambda z: decoder(z)[0]"
         )
     return tensors[0]
 
@@ -181,15 +181,15 @@ def counts(value: Any, name: str, least: int | None = 1) -> int | list[int]:
 
 def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
     """The recorded betas (R,) float64 on the CPU; finite, above 0 and ascending."""
-    recorded = torch.as_tensor(betas, dtype=torch.float64, device="cpu").detach()
-    good = recorded.ndim == 1 and len(recorded) > 0 and bool(torch.isfinite(recorded).all())
-    if not good or recorded[0] <= 0 or not bool((recorded.diff() > 0).all()):
-        raise ValueError(f"betas must be finite, above 0 and ascending, got {recorded.tolist()}")
-    return recorded
+    betas = torch.as_tensor(betas, dtype=torch.float64, device="cpu").detach()
+    good = betas.ndim == 1 and len(betas) > 0 and bool(torch.isfinite(betas).all())
+    if not good or betas[0] <= 0 or not bool((betas.diff() > 0).all()):
+        raise ValueError(f"betas must be finite, above 0 and ascending, got {betas.tolist()}")
+    return betas
 
 
 def check_images(x: Tensor | np.ndarray) -> Tensor:
-    """Images (N, ...), of PyTorch or NumPy, as a tensor of finite real numbers in the same shape."""
+    """Images (N, ...), of PyTorch or NumPy, as a tensor of finite real numbers."""
     if isinstance(x, np.ma.MaskedArray) and x.mask.any():
         raise ValueError("x is a masked array: no distortion leaves out what it masks: fill it")
     if not isinstance(x, Tensor):
@@ -197,7 +197,8 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
             x = torch.from_numpy(np.array(x, order="C"))
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"x must be one tensor or array of numbers (N, ...), got {type(x).__name__}: {error}"
+                f"x must be one tensor or array of numbers (N, ...), got "
+                f"{type(x).__name__}: {error}"
             ) from error
     x = x.detach()
     if x.ndim < 2 or x.numel() == 0:

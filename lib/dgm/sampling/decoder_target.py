@@ -143,14 +143,14 @@ class DecoderTarget:
 
     def _try_all(self, position: Tensor) -> HMCState:
         with advised(
-            "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give it "
-            "as Independent(Uniform(low, high), 1) of torch.distributions, whose support is known."
+            "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give "
+            "it as Independent(Uniform(low, high), 1) of torch.distributions, whose support is known."
         ):
             self.prior_energy(position)
         low = ', also in force_precision="bfloat16"' if self.force_precision == "bfloat16" else ""
         with advised(
-            "the forces need the gradient of the distortion in the codes: is every operation of the "
-            f"decoder and the distortion differentiable{low}?"
+            "the forces need the gradient of the distortion in the codes: is every operation of "
+            f"the decoder and the distortion differentiable{low}?"
         ):
             return self(position)
 
@@ -233,7 +233,7 @@ class DecoderTarget:
 
 
 def warn_of_range(x: Tensor, output: Tensor) -> None:
-    """Warn of images (N, P) that leave the range of the decoder's outputs by more than its width."""
+    """Warn of images (N, P) that leave the range of the decoder's outputs by over its width."""
     low, high = float(output.min()), float(output.max())
     n_far = int(((x < 2 * low - high) | (x > 2 * high - low)).any(1).sum())
     if n_far:
@@ -304,7 +304,7 @@ def _to_bfloat16(value: Any) -> Any:
 
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
-    """Let float32 products be computed in TF32, or keep all that is narrower out; then as before."""
+    """Let float32 products be computed in TF32, or keep all narrower ones out; then as before."""
     backends: Any = torch.backends
     cuda, cudnn, cpu = backends.cuda.matmul, backends.cudnn, backends.mkldnn
     older: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [

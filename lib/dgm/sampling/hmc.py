@@ -27,7 +27,7 @@ from dgm.sampling.decoder_checks import counts, own_context
 
 
 class HMCState(NamedTuple):
-    """C chains in D dimensions. Energies decide acceptance and are float64, gradients as position."""
+    """C chains in D dimensions. Energies are float64, gradients of the position's dtype."""
 
     position: Tensor  # (C, D)
     prior_energy: Tensor  # (C,) -log p(z), up to a constant that is the same everywhere
@@ -210,7 +210,7 @@ class CompiledMetropolis:
 def draw(
     sample: Callable[..., Tensor], shape: Sequence[int], generator: Randomness, **like: Any
 ) -> Tensor:
-    """sample(shape, generator=generator, **like), the rows of each problem from its own generator."""
+    """sample(shape, generator=generator, **like), each problem's rows from its own generator."""
     if isinstance(generator, torch.Generator):
         return sample(tuple(shape), generator=generator, **like)
     rows = shape[0] // len(generator), *shape[1:]

@@ -33,14 +33,14 @@ class SamplerOptions(NamedTuple):
     """How the chains move, which changes their time and scatter, never what they estimate."""
 
     # Of the leapfrog's forces, never of acceptance and weights: "same" as the decoder's, "bfloat16"
-    # from a copy of it, "tf32" on a CUDA device; "auto" takes bfloat16 on a CUDA device that has it,
-    # where the decoder's work is large.
+    # from a copy of it, "tf32" on a CUDA device; "auto" is bfloat16 on a CUDA device that has it,
+    # where the decoder's work is large, else the same.
     force_precision: str = "auto"
     # "default": equal steps in asinh(beta / scale). "adaptive": equal thermodynamic length, as the
     # pilot run measured it. "sigmoid": the paper's. All with the same number of temperatures.
     schedule: str = "default"
     mass: str = "unit"  # or "diagonal": a step size per axis, from the spread of the pilot's chains
-    # Of step sizes, by random factors from 1 - jitter to 1 + jitter: no trajectory comes full circle.
+    # Of step sizes, by random factors from 1 - jitter to 1 + jitter: no trajectory turns in circles.
     jitter: float = 0.4
     compile: bool = False  # transitions by torch.compile, a minute at the start; needs a compiler
     scale: float | None = None  # beta at which the data begin to matter; None estimates it

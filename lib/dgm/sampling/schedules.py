@@ -100,10 +100,7 @@ def through(recorded: Tensor, steps: Sequence[int], scale: float) -> Tensor:
 
 
 def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tensor:
-    """The sigmoid schedule to recorded[-1], bent to pass through the recorded betas; (total + 1,).
-
-    Each stretch between two of them gets the part of the steps that the plain sigmoid gives it.
-    """
+    """The sigmoid schedule, bent to pass through the recorded betas (R,); (total + 1,)."""
     recorded = recorded.double().cpu()
     _check(total, float(recorded[-1]))
     first, last = torch.tensor([-radius, radius], dtype=torch.float64, device="cpu").sigmoid()
@@ -119,8 +116,8 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
     """Steps of equal thermodynamic length sqrt(Var E) d beta through recorded betas; (total + 1,).
 
     Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length.
-    It is summed by trapezia in log beta between betas (K,), K at least 2, at which the variance (K,)
-    is known; below the first that is taken as constant, above the last it falls as 1 / beta^2.
+    It is summed by trapezia in log beta between betas (K,), K at least 2, at which the variance
+    (K,) is known; below the first that is taken as constant, above the last it falls as 1 / beta^2.
     """
     recorded, beta = recorded.double().cpu(), beta.double().cpu()
     _check(total, float(recorded[-1]))

@@ -28,7 +28,7 @@ def suitable_threads(decoder: nn.Module, codes: Tensor, n_rows: int) -> Iterator
 
 
 def flops(decoder: nn.Module, codes: Tensor) -> float:
-    """Of the matrix products and convolutions for codes (C, D); infinite where the decoder fails."""
+    """Of the products and convolutions for codes (C, D); infinite where the decoder fails."""
     counter = FlopCounterMode(display=False)
     try:
         with counter, torch.no_grad(), own_random_state(codes.device):

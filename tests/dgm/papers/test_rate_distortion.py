@@ -644,27 +644,23 @@ def test_bad_arguments_are_refused(arguments, message):
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("arguments", "message"),
     [
-        (lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=3, beta=1.0), "does latent_dim=3 fit"),
-        (
-            lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_temperatures=0),
-            "n_temperatures",
-        ),
-        (lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_images=1), "two images"),
-        (
-            lambda: linear_gaussian_curve(torch.ones(3, 2), torch.ones(2), torch.ones(1, 3), [1.0]),
-            "fit",
-        ),
-        (
-            lambda: quadrature_curve(nn.Linear(3, 2), torch.ones(1, 2), latent_dim=3, betas=[1.0]),
-            "latent_dim 1 or 2",
-        ),
+        ({"latent_dim": 3}, "does latent_dim=3 fit"),
+        ({"n_temperatures": 0}, "n_temperatures"),
+        ({"n_images": 1}, "n_images must be at least 2"),
     ],
 )
-def test_bad_calls_are_refused(call, message):
+def test_bad_arguments_of_the_gap_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        bdmc_gap(nn.Linear(2, 3), **{"latent_dim": 2, "beta": 1.0, **arguments})
+
+
+def test_bad_exact_curves_are_refused():
+    with pytest.raises(ValueError, match="do not fit"):
+        linear_gaussian_curve(torch.ones(3, 2), torch.ones(2), torch.ones(1, 3), [1.0])
+    with pytest.raises(ValueError, match="latent_dim 1 or 2"):
+        quadrature_curve(nn.Linear(3, 2), torch.ones(1, 2), latent_dim=3, betas=[1.0])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Whatever researchers have as a decoder: taken where it is clear, refused by name where it is not."""
+"""Whatever researchers have as a decoder: taken where it is clear, else refused by name."""
 
 import contextlib
 from functools import partial
@@ -443,7 +443,7 @@ def normed(norm):
 
 
 class Root(nn.Module):
-    """Layers registered in another order than used, one skipped over, and parameters of the root."""
+    """Layers registered in another order than used, a skip, and parameters of the root."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo: numerical order, reversibility, invariance, a joint test of the kernel."""
+"""Hamiltonian Monte Carlo: order, reversibility, invariance, a joint test of the kernel."""
 
 import math
 

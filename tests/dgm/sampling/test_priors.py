@@ -39,7 +39,7 @@ def vector(*values):
 
 
 def decoder_and_images(n_images=40, scale=1.5):
-    """Two codes to three pixels; the images' best codes lie inside and outside of the unit square."""
+    """Two codes to three pixels; the best codes lie inside and outside of the unit square."""
     generator = torch.Generator().manual_seed(0)
     options = {"generator": generator, "dtype": torch.float64}
     decoder = nn.Linear(2, 3).double().requires_grad_(False)
