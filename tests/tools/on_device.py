@@ -120,7 +120,7 @@ def _real_texts(write_texts: Callable) -> Callable:
 def _curve_recipe() -> rate_distortion.Recipe:
     betas = log_spaced(4, 0.02, 200.0)[1:]
     annealing = rate_distortion.Annealing(betas, 2, 3, 4, 2)
-    coarse = annealing._replace(betas=betas[1:], n_images=2)
+    coarse = annealing._replace(betas=betas[1:], temperatures_per_beta=4, n_images=2)
     colour = rate_distortion.Annealing(betas[:2], 1, 2, 2, 2)
     return rate_distortion.Recipe(
         rate_distortion.Digits("digits", (8,), 16, 2e-3, *[STEPS] * 3, short_steps=1),
@@ -215,7 +215,7 @@ def _pooling_recipe(mixed: bool) -> pooling.Recipe:
 
 
 def _hyper_recipe(mixed: bool) -> hyper.Recipe:
-    sizes = {"window": 10, "batch": 16, "epochs": 2, "measure_every": 1, "n_many_particles": 6}
+    sizes = {"window": 4, "batch": 16, "epochs": 2, "measure_every": 1, "n_many_particles": 6}
     usual = hyper.RECIPES["small"].training
     plans = {
         name: usual[name]._replace(n_steps=6, **sizes) for name in ("switching", "tunes", "stocks")
