@@ -12,7 +12,7 @@ def check(
 ) -> dict[str, Any]:
     """Whether a published value is within four standard errors of the mean of n others.
 
-    Both have the noise of one sample: the published value, and each of the others; one other has none.
+    The published value and each of the others have the noise of one sample; one other has none.
 
     Args:
         what: of the check.

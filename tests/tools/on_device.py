@@ -157,17 +157,17 @@ def _text_recipe(mixed: bool) -> texts.Recipe:
 
 
 def _gan_recipe(mixed: bool) -> gans.Recipe:
-    one_step = gans.Training(STEPS, 16, 1e-3, 2, discriminator_steps=2, bf16=mixed)
+    usual = gans.Training(STEPS, 16, 1e-3, 2, discriminator_steps=2, bf16=mixed)
     digits = gans.DIGITS._replace(
         noise_dim=8,
         generator=gans.DIGITS.generator | {"channels": (8,)},
         discriminator=gans.DIGITS.discriminator | {"channels": (4, 6, 6)},
-        regimes={"normal": one_step},
+        regimes={"normal": usual},
         n_samples=30,
         classifier_steps=STEPS,
         bf16=mixed,
     )
-    labelled = one_step._replace(learning_rate=3e-3, discriminator_steps=1)
+    labelled = usual._replace(learning_rate=3e-3, discriminator_steps=1)
     toys = gans.ToyRecipe({"eight": (1, gans.Training(STEPS, 16, 2e-3, 2))}, 0, 9)
     return gans.Recipe({"digits": digits}, 1, labelled, 50, toys)
 

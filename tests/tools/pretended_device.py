@@ -1,12 +1,13 @@
 """A CUDA device that is not there, so that code for one can be tested without.
 
-Everything runs on the CPU, but each storage knows whether it would lie on the device, and what a real
-device refuses is refused: operations across devices, a generator of another device, NumPy on the device,
-lengths of a packed sequence on it, an operation that it lacks, the backward pass of a cuDNN RNN in eval
-mode, an RNN under autocast (cuDNN would compute in float16), bfloat16 on a card without it.
+Everything runs on the CPU, but each storage knows whether it would lie on the device, and what a
+real device refuses is refused: operations across devices, a generator of another device, NumPy on
+the device, lengths of a packed sequence on it, an operation that it lacks, the backward pass of a
+cuDNN RNN in eval mode, an RNN under autocast (cuDNN would compute in float16), bfloat16 on a card
+without it.
 
-It cannot see kernels, cuDNN's algorithms, torch.compile, CUDA graphs, determinism, memory or speed: those
-are left to tests on a real device.
+It cannot see kernels, cuDNN's algorithms, torch.compile, CUDA graphs, determinism, memory or speed:
+those are left to tests on a real device.
 """
 
 import contextlib
@@ -143,7 +144,7 @@ def _checked(name: str, args: tuple, inputs: list[Tensor]) -> bool:
 
 
 def _common_device(name: str, inputs: list[Tensor], strict: bool) -> bool:
-    """As `_checked`; a number (0-d) from the CPU goes with the device, and not the other way round."""
+    """As `_checked`; a number (0-d) from the CPU goes with the device, not the other way round."""
     places = {on_device(x) for x in inputs}
     large = {on_device(x) for x in inputs if x.ndim or strict}
     if len(large) > 1 or (large == {False} and True in places):

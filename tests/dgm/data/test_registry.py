@@ -168,8 +168,8 @@ def test_checksums_name_every_file():
 
 def test_the_command_makes_the_facts_from_a_manifest(tmp_path, capsys):
     source = {"repo": "a/b", "path": "x.tar.gz", "member": "folder/numbers.txt"}
-    made = entry("https://example.org/x.tar.gz", serves=registry._MEMBER)._asdict()
-    file = {k: v for k, v in made.items() if k not in ("member", "mirrors")}
+    served = entry("https://example.org/x.tar.gz", serves=registry._MEMBER)._asdict()
+    file = {k: v for k, v in served.items() if k not in ("member", "mirrors")}
     manifest = {
         "datasets": [
             {
@@ -187,7 +187,7 @@ def test_the_command_makes_the_facts_from_a_manifest(tmp_path, capsys):
     registry.main([str(tmp_path / "M.json"), "--output", str(tmp_path / "registry.json")])
     assert "1 data sets, 1 files" in capsys.readouterr().out
     (fact,) = json.loads((tmp_path / "registry.json").read_text())
-    assert fact["files"] == [made | {"mirrors": []}]
+    assert fact["files"] == [served | {"mirrors": []}]
     assert fact["missing"] is None
 
 
