@@ -23,7 +23,6 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,10 +52,6 @@ NOT_DESCRIBED = ("device", "progress", "checkpoint", "scale", "options")
 PROBES = 8
 START = datetime.timedelta(minutes=5)  # for all ranks to find each other
 WORK = datetime.timedelta(days=7)  # a rank may wait for another as long as a shard takes
-
-
-class _Refusal(ValueError):  # noqa: N818
-    """Arguments that do not fit, in one line for the user."""
 
 
 class Job(NamedTuple):
@@ -101,17 +96,10 @@ def evaluate(
     Ranks with the same number of threads on the same kind of device give the numbers of one process
     bit for bit. The output folder must be one that all ranks see.
 
-    Args:
-        decoder: as in `rate_distortion_curve`.
-        x: N images (N, ...), the same on every rank.
-        latent_dim: D.
-        betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
-        output: folder of the finished shards; those of an earlier start are reused.
-        shard_size: images per shard. A shard holds shard_size * n_chains chains at once.
-        seed: with an image's index it gives that image's random numbers.
-        device: None: where the decoder is. "cuda" gives each rank of a machine its own GPU.
-        **arguments: any others of `rate_distortion_curve`, such as prior, distortion, precision and
-            options; step_sizes a number or None.
+    Besides the arguments of `rate_distortion_curve`, of which step_sizes is a number or None, it
+    takes the folder of the finished shards, those of an earlier start included, and images per
+    shard, which has shard_size * n_chains chains. An image's random numbers come from the seed and
+    its index. device="cuda" gives each rank of a machine its own GPU.
 
     Returns:
         The curve of all images, on every rank, without step sizes.
@@ -140,7 +128,7 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
             dist.init_process_group("gloo", timeout=START)
             group = dist.new_group(timeout=WORK)
         except RuntimeError as error:
-            raise RuntimeError(
+            raise TimeoutError(
                 f"the ranks did not find each other within {START}; was the launcher stopped? "
                 "Start the same command again"
             ) from error
@@ -149,7 +137,7 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
         finally:
             dist.destroy_process_group()
     elif os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        raise _Refusal(
+        raise ValueError(
             f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this "
             "process, so each would do all the work: start it by torchrun, or unset RANK and "
             "WORLD_SIZE"
@@ -176,29 +164,27 @@ def _own_device(
 
 def _job(
     decoder: nn.Module,
-    x: Tensor,
+    x: Tensor | np.ndarray,
     output: str | os.PathLike,
     shard_size: int,
     seed: int,
     arguments: dict[str, Any],
 ) -> Job:
     """Checks all that can be checked before the first shard, that of old shards included."""
-    decoder, shard_size = Decoder(decoder), count(shard_size, "shard_size")
-    seed = whole_seeds(count(seed, "seed", 0))
+    decoder, x, shard_size = Decoder(decoder), check_images(x), count(shard_size, "shard_size")
+    whole_seeds(seed := count(seed, "seed", 0))
     bound = inspect.signature(rate_distortion_curve).bind(decoder, x, **arguments)
     bound.apply_defaults()
-    settings = {name: bound.arguments[name] for name in list(bound.arguments)[2:]}
+    settings = {**bound.kwargs, "betas": check_betas(bound.arguments["betas"]).tolist()}
     options = settings["options"]
     check_options(options, settings["n_chains"], settings["step_sizes"])
-    for name, value in (("checkpoint", settings["checkpoint"]), ("scale", options.scale)):
-        if value is not None:
-            raise ValueError(f"{name} is chosen by evaluate itself: leave it out")
+    if settings["checkpoint"] is not None or options.scale is not None:
+        raise ValueError("checkpoint and scale are chosen by evaluate itself: leave them out")
     if not isinstance(settings["step_sizes"], numbers.Real | None):
         raise ValueError("step_sizes of single images cannot be given here: a number, or None")
-    betas, x = check_betas(settings["betas"]), check_images(x)
-    steps_per_beta(settings["temperatures_per_beta"], betas, 1.0, settings["latent_dim"])
+    per_beta, latent_dim = settings["temperatures_per_beta"], settings["latent_dim"]
+    steps_per_beta(per_beta, check_betas(settings["betas"]), 1.0, latent_dim)
     count(settings["n_leapfrog"], "n_leapfrog")
-    settings["betas"] = betas.tolist()
     scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
     described = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
     description = {
@@ -218,14 +204,15 @@ def _job(
 def _prior_scale(
     decoder: nn.Module, x: Tensor, seed: int, settings: dict[str, Any]
 ) -> tuple[float, Tensor]:
-    """The scale of the temperatures, one for all shards, and a few numbers to know a run by.
+    """The scale of the temperatures, one for all shards, and numbers (2, C) to know a run by.
 
     Three significant digits of the scale count, so that ranks on unlike machines agree.
     """
-    with prepared(decoder, settings["device"], settings["precision"]) as (decoder, like):
-        names = ("latent_dim", "n_chains", "prior", "distortion")
-        given, forces = [settings[name] for name in names], settings["options"].force_precision
-        target = DecoderTarget(decoder, x.flatten(1).to(**like), *given, forces)
+    names = ("latent_dim", "n_chains", "prior", "distortion")
+    given = {name: settings[name] for name in names}
+    given["force_precision"] = settings["options"].force_precision
+    with prepared(decoder, settings["device"], settings["precision"]) as (network, like):
+        target = DecoderTarget(network, x.flatten(1).to(**like), **given)
         position = target.sample_prior(torch.Generator(like["device"]).manual_seed(seed))
         target.check(position, x.shape[1:])
         state = target(position)
@@ -254,31 +241,28 @@ def _run(job: Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
     mine, quiet = missing[rank::n_ranks], rank > 0 or not job.arguments["progress"]
     with _report_at_the_end(job, rank, n_ranks):
         for shard in progress_bar(mine, unit="shard", disable=quiet or len(mine) < 2, leave=False):
-            _evaluate_shard(job, shard, progress=not quiet)
+            indices = range(len(job.x))[shard * job.shard_size : (shard + 1) * job.shard_size]
+            curve = rate_distortion_curve(
+                job.decoder,
+                job.x[indices.start : indices.stop],
+                **{**job.arguments, "progress": not quiet},
+                seed=[image_seed(job.seed, index) for index in indices],
+                checkpoint=job.path(shard).with_suffix(".unfinished"),
+            )
+            fields = {name: v for name, v in curve._asdict().items() if isinstance(v, Tensor)}
+            checkpoint.save(job.path(shard), {"description": job.description, "curve": fields})
         _wait(n_ranks, group)
         parts = [checkpoint.load(job.path(shard))["curve"] for shard in range(job.n_shards)]
     beta = parts[0].pop("beta")
-    columns = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    columns: dict[str, Any] = {
+        name: torch.cat([part[name] for part in parts], 1) for name in parts[0]
+    }
     return RateDistortionCurve(beta=beta, **columns)
 
 
 def _wait(n_ranks: int, group: Any) -> None:
     if n_ranks > 1:
         dist.barrier(group)
-
-
-def _evaluate_shard(job: Job, shard: int, progress: bool) -> None:
-    first = shard * job.shard_size
-    x = job.x[first : first + job.shard_size]
-    curve = rate_distortion_curve(
-        job.decoder,
-        x,
-        **{**job.arguments, "progress": progress},
-        seed=[image_seed(job.seed, first + i) for i in range(len(x))],
-        checkpoint=job.path(shard).with_suffix(".unfinished"),
-    )
-    fields = {name: v for name, v in curve._asdict().items() if isinstance(v, Tensor)}
-    checkpoint.save(job.path(shard), {"description": job.description, "curve": fields})
 
 
 def image_seed(seed: int, index: int) -> int:
@@ -296,18 +280,17 @@ def _report_at_the_end(job: Job, rank: int, n_ranks: int) -> Iterator[None]:
 
     def report(reason: str) -> None:
         missing = job.missing()
-        finished = [shard for shard in range(job.n_shards) if shard not in missing]
+        finished = sorted(set(range(job.n_shards)) - set(missing))
+        text = (
+            f"\nrank {rank} of {n_ranks} stopped ({reason}): {len(finished)} of {job.n_shards} "
+            f"shards are finished and kept in {job.output} ({_ranges(finished)}); missing: "
+            f"{_ranges(missing)}. Start the same command again, with any number of ranks, and it "
+            "goes on from there."
+        )
         if rank < 2:
-            print(
-                f"\nrank {rank} of {n_ranks} stopped ({reason}): {len(finished)} of "
-                f"{job.n_shards} shards are finished and kept in {job.output} "
-                f"({_ranges(finished)}); missing: {_ranges(missing)}. "
-                "Start the same command again, with any number of ranks, and it goes on from there.",
-                file=sys.stderr,
-                flush=True,
-            )
+            print(text, file=sys.stderr, flush=True)
 
-    def stop(number: int, frame: FrameType | None) -> None:
+    def stop(number: int, _frame: object) -> None:
         report("it was asked to end, as when another rank has died")
         os._exit(128 + number)
 
@@ -332,59 +315,54 @@ def _ranges(numbers: list[int]) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status, 2 for arguments that do not fit."""
     options = vars(_parser().parse_args(arguments))
-    try:
-        with _ranks() as (rank, n_ranks, group):
-            try:
-                job = _job_of(options, n_ranks)
-                job.output.mkdir(parents=True, exist_ok=True)
-            except Exception as error:
-                raise _Refusal(_in_short(error)) from error
-            if rank == 0:
-                print(f"{len(job.x)} images in {job.n_shards} shards, {len(job.missing())} to do")
-            curve = _run(job, rank, n_ranks, group)
-            if rank == 0:
-                curve.save(job.output / "curve.safetensors")
-                checkpoint.write_bytes(job.output / "curve.png", curve.png())
-                print(f"{table(curve)}\nwritten: curve.safetensors, curve.png in {job.output}")
-    except _Refusal as refusal:
-        print(f"error: {refusal}", file=sys.stderr, flush=True)
-        return 2
+    with contextlib.ExitStack() as stack:
+        try:
+            rank, n_ranks, group = stack.enter_context(_ranks())
+            job = _job_of(options, n_ranks)
+            job.output.mkdir(parents=True, exist_ok=True)
+        except Exception as error:
+            print(f"error: {_in_short(error)}", file=sys.stderr, flush=True)
+            return 2
+        if rank == 0:
+            print(f"{len(job.x)} images in {job.n_shards} shards, {len(job.missing())} to do")
+        curve = _run(job, rank, n_ranks, group)
+        if rank == 0:
+            curve.save(job.output / "curve.safetensors")
+            checkpoint.write_bytes(job.output / "curve.png", curve.png())
+            print(f"{table(curve)}\nwritten: curve.safetensors, curve.png in {job.output}")
     return 0
 
 
 def table(curve: RateDistortionCurve) -> str:
     """A curve as lines of text: means over images, with standard errors."""
-    mean = curve.mean()
-    names = ("rate, nats", "distortion", "log Z")
-    lines = [f"{'beta':>9} {''.join(f'{n:>20}' for n in names)} {'chains':>7} {'accepted':>8}"]
-    for r, beta in enumerate(mean.beta.tolist()):
-        values = [
-            f"{float(value[r]):.2f} ± {float(error[r]):.2f}"
-            for value, error in zip(mean[1::2], mean[2::2], strict=True)
-        ]
-        chains, accepted = (float(v[r].mean()) for v in (curve.ess, curve.acceptance))
-        columns = "".join(f"{value:>20}" for value in values)
-        lines.append(f"{beta:9.4g} {columns} {chains:7.1f} {accepted:8.2f}")
+    mean, runs = curve.mean(), torch.stack([curve.ess, curve.acceptance], -1).mean(1)
+    row = "{:>9} {:>18} {:>18} {:>20} {:>7} {:>8}".format
+    lines = [row("beta", "rate, nats", "distortion", "log Z", "chains", "accepted")]
+    for r, (beta, (chains, accepted)) in enumerate(zip(mean.beta, runs, strict=True)):
+        pairs = zip(mean[1::2], mean[2::2], strict=True)
+        values = [f"{float(value[r]):.2f} ± {float(error[r]):.2f}" for value, error in pairs]
+        lines.append(row(f"{beta:.4g}", *values, f"{chains:.1f}", f"{accepted:.2f}"))
     return "\n".join([*lines, "means over images ± standard errors; chains: effective sample size"])
 
 
 def _parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m dgm.evaluate", description=__doc__)
-    parser.formatter_class, add = raw, parser.add_argument
-    function = {"metavar": "package.module:function"}
-    add("--decoder", required=True, help="returns the module", **function)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        "python -m dgm.evaluate", description=__doc__, formatter_class=form
+    )
+    add, function = parser.add_argument, "package.module:function"
+    add("--decoder", required=True, metavar=function, help="returns the module")
     add("--images", required=True, type=paths.expanded, help=".npy or .safetensors, (N, ...)")
     add("--latent-dim", required=True, type=int)
     add("--betas", required=True, type=float, nargs="+", help="ascending")
     add("--output", required=True, type=paths.expanded, help="folder for shards and curve")
-    add("--prior", help="returns it; N(0, I) when left out", **function)
-    add("--distortion", help="the function itself", **function)
+    add("--prior", metavar=function, help="returns it; N(0, I) when left out")
+    add("--distortion", metavar=function, default="squared_error", help="the function itself")
     add("--shard-size", type=int, default=16, help="images per shard")
     add("--chains", type=int, default=40, dest="n_chains", help="per image")
     add("--leapfrog", type=int, default=20, dest="n_leapfrog", help="steps per transition")
-    text = "per recorded beta; chosen when left out"
-    add("--temperatures", type=int, dest="temperatures_per_beta", help=text)
+    per_beta = "per recorded beta; chosen when left out"
+    add("--temperatures", type=int, dest="temperatures_per_beta", help=per_beta)
     add("--schedule", choices=SCHEDULES, default="default", help="of temperatures")
     add("--force-precision", choices=FORCE_PRECISIONS, default="auto")
     add("--seed", type=int, default=0)
@@ -406,13 +384,11 @@ def _job_of(options: dict[str, Any], n_ranks: int) -> Job:
     options["device"] = _own_device(device, decoder, n_ranks)
     if options["prior"]:
         options["prior"] = _find("--prior", options["prior"], called=True)
-    distance = options.pop("distortion")
-    if distance:
-        options["distortion"] = _find("--distortion", distance, called=False)
-    names = ("force_precision", "schedule")
-    options["options"] = SamplerOptions(**{name: options.pop(name) for name in names})
-    run = [options.pop(name) for name in ("output", "shard_size", "seed")]
-    return _job(decoder, x, *run, options)
+    if options["distortion"] != "squared_error":
+        options["distortion"] = _find("--distortion", options["distortion"], called=False)
+    options["options"] = SamplerOptions(options.pop("force_precision"), options.pop("schedule"))
+    output, shard_size, seed = (options.pop(name) for name in ("output", "shard_size", "seed"))
+    return _job(decoder, x, output, shard_size, seed, options)
 
 
 def _find(option: str, path: str, called: bool) -> Any:
@@ -447,20 +423,20 @@ def _in_short(error: BaseException) -> str:
 def _read_images(path: Path) -> Tensor:
     if not path.is_file():
         raise ValueError(f"--images: there is no file {path}")
-    if path.suffix not in (".npy", ".safetensors"):
-        raise ValueError(f"--images must be a .npy or .safetensors file, got {path}")
     try:
         if path.suffix == ".npy":
             with path.open("rb") as file:
                 array = np.lib.format.read_array(file, allow_pickle=False)
             kind = str(array.dtype.newbyteorder("="))
             x = torch.from_numpy(array.astype(kind)) if hasattr(torch, kind) else None
-        else:
+        elif path.suffix == ".safetensors":
             tensors = safetensors.torch.load_file(path)
             if len(tensors) != 1 and "images" not in tensors:
                 raise ValueError(f"of its tensors {sorted(tensors)} none is named 'images'")
             x = tensors.get("images", next(iter(tensors.values())))
-            kind = str(x.dtype).removeprefix("torch.")
+            kind = str(x.dtype)
+        else:
+            raise ValueError("it must be a .npy or .safetensors file")
     except (ValueError, OSError, MemoryError, safetensors.SafetensorError) as error:
         raise ValueError(f"--images: {path} cannot be read: {_in_short(error)}") from error
     if x is None or x.is_complex():

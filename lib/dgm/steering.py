@@ -95,8 +95,7 @@ class SteeringModel(nn.Module):
     """Equations (1) to (6).
 
     Args:
-        vocabulary: a `dgm.data.text.Vocabulary` with a mask, whose unknown slots let unknown words
-            pass through.
+        vocabulary: a `dgm.data.text.Vocabulary` with a mask; unknown words pass through its slots.
         embedding: E, width of word vectors and of the latents.
         hidden: of the decoder's LSTM.
         context: hidden units of f, and width of queries and keys.
@@ -183,13 +182,8 @@ class SteeringModel(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Equation (6): logits (B, T, V) of the words behind `previous` (B, T), and the next state.
 
-        Args:
-            previous: y_{t-1} for T steps, the first of which is step `first`.
-            z1: (B, N), or (B, T, N) to change it in mid-sentence.
-            memory: of `remember`.
-            state: of `start`, or of the call before.
-            first: number of the first step.
-            dropped: (B, T) bool, previous words hidden from the LSTM (word dropout).
+        Step `first` is the first of these, z1 is (B, N), or (B, T, N) to change it in mid-sentence,
+        and previous words are hidden from the LSTM where `dropped` (B, T) (word dropout).
         """
         x = self.embedding(previous)
         inputs = x if dropped is None else x * ~dropped[..., None]
@@ -320,14 +314,11 @@ def steering_objective(
     *,
     back_translated: float = 0.0,
 ) -> Terms:
-    """The terms of equation (7) for one batch, with gradient.
+    """The terms of equation (7) for one batch, with gradient, for a model in any mode.
 
-    Args:
-        model: in any mode; it has no dropout of its own.
-        words: (B, S) sentences without start and end, padded with 0.
-        targets: (B, K) presumed places on the simplex: one vertex for a labelled sentence.
-        generator: of all noise, on the device of the words.
-        back_translated: share of the batch whose source is the model's own rewrite.
+    Words (B, S) stand without start and end, padded with 0, and targets (B, K) are their presumed
+    places on the simplex. The generator draws all noise, on the device of the words. Of the share
+    `back_translated` the source is the model's own rewrite.
     """
     n, device = len(words), words.device
     reading = model.read(words)
@@ -414,7 +405,7 @@ def rewrite(
     threshold: float = 0.5,
     **options: Any,
 ) -> list[Rewrite]:
-    """Sentences rewritten: the first change that the model itself reads as near enough to the weights.
+    """Sentences rewritten: the first change that the model itself reads as near enough.
 
     For one margin after the other the source is masked and decoded, until the agreement reaches the
     threshold; where it never does, the rewrite that agrees best is returned.
@@ -428,8 +419,7 @@ def rewrite(
         options: of `rewrite_at`.
 
     Raises:
-        ValueError: no margin, a sentence without words or of more than 30, or weights that are no
-            points of the simplex.
+        ValueError: no margin, a sentence without words or too long, or weights off the simplex.
     """
     if not margins:
         raise ValueError("margins: want at least one")
@@ -438,16 +428,16 @@ def rewrite(
         rows = [i for i, result in enumerate(best) if result.agreement < threshold]
         if not rows:
             break
-        chosen = {k: v[rows] if isinstance(v, Tensor) else v for k, v in options.items()}
-        results = rewrite_at(model, [sentences[i] for i in rows], weights[rows], margin, **chosen)
+        subset: Any = {k: v[rows] if isinstance(v, Tensor) else v for k, v in options.items()}
+        results = rewrite_at(model, [sentences[i] for i in rows], weights[rows], margin, **subset)
         for i, result in zip(rows, results, strict=True):
             best[i] = better(best[i], result)
     return best
 
 
-def better(one: Rewrite, other: Rewrite) -> Rewrite:
+def better(first: Rewrite, other: Rewrite) -> Rewrite:
     """The other where it agrees more, by what rounding cannot explain."""
-    return other if other.agreement > one.agreement + 1e-6 else one
+    return other if other.agreement > first.agreement + 1e-6 else first
 
 
 @torch.no_grad()
@@ -472,9 +462,10 @@ def rewrite_at(
     target = _points(weights, len(sentences), device)
     corpus = vocabulary.encode(sentences, MAX_WORDS)
     if corpus.truncated.any():
+        longest = int(corpus.truncated.nonzero()[0])
         raise ValueError(
-            f"sentence {int(corpus.truncated.nonzero()[0])} has more than {MAX_WORDS} words: cut it, "
-            "or use the model's method rewrite"
+            f"sentence {longest} has more than {MAX_WORDS} words: cut it, or use the model's "
+            "method rewrite"
         )
     words = strip_ends(corpus.tokens.to(device), vocabulary)
     schedule = target[:, None].repeat(1, words.shape[1] + LONGER, 1)  # (B, steps, K)

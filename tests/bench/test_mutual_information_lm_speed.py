@@ -1,4 +1,4 @@
-"""The mixture of softmaxes beside the naive one, and a step of training beside a plain one: `make bench`."""
+"""The mixture of softmaxes beside the naive one, a training step beside a plain one: `make bench`."""
 
 import random
 import subprocess
@@ -18,7 +18,7 @@ from dgm.papers.mutual_information_lm import (
     bootstrap_objective,
     draw_pairs,
     likelihood_objective,
-    segments_of,
+    make_segments,
 )
 
 TOKENS, EXPERTS, WIDTH, WORDS, ROUNDS = 840, 15, 280, 10_000, 3
@@ -83,13 +83,13 @@ def test_seconds(benchmark):
 def test_peak_memory(benchmark):
     if not benchmark.enabled:
         pytest.skip("needs gigabytes for the naive one")
-    found = benchmark.pedantic(peak, ("blocked",), rounds=1)
-    benchmark.extra_info["to_naive"] = found / peak("naive")
+    own = benchmark.pedantic(peak, ("blocked",), rounds=1)
+    benchmark.extra_info["to_naive"] = own / peak("naive")
     assert benchmark.extra_info["to_naive"] < 0.25
 
 
 class Setting:
-    """A model and its critic, a window of a text, and 2,000 sentences as long as Penn Treebank's."""
+    """A model, its critic, a window of a text, 2,000 sentences as long as Penn Treebank's."""
 
     def __init__(self, make):
         generator = torch.Generator().manual_seed(0)
@@ -101,7 +101,7 @@ class Setting:
             parameter.data *= 4  # so that states are large enough to tell sentences apart
         lengths = (21 + 10 * torch.randn(2000, generator=generator)).clamp(2, 60).long().tolist()
         sentences = [torch.randint(WORDS, (n,), generator=generator).tolist() for n in lengths]
-        self.segments = segments_of(sentences, 1, 0, LONGEST)
+        self.segments = make_segments(sentences, 1, 0, LONGEST)
         self.rows = [[*ids[: LONGEST - 1], 1] for ids in sentences]
         self.tokens = torch.randint(WORDS, (BATCH, WINDOW + 1), generator=generator)
         self.generator, self.dice = generator, random.Random(0)
@@ -119,7 +119,7 @@ def ours(at, generator, draw=None):
     return likelihood.value + terms.value
 
 
-def one_by_one(dice, n):
+def draw_singly(dice, n):
     """Places of sentences, of those that follow, and of others."""
     anchor, other = [], []
     while len(anchor) < ANCHORS:
@@ -131,7 +131,7 @@ def one_by_one(dice, n):
 
 
 def plain(at, generator, places=None):
-    """The table of all logits at once; sentences drawn and padded one by one, and read in three passes."""
+    """All logits at once; sentences drawn and padded one by one, and read in three passes."""
     model, critic = at.model, at.critic
     reading = model.read(at.tokens[:, :-1], None, generator)
     last, targets = reading.layers[-1], at.tokens[:, 1:].flatten()
@@ -143,7 +143,7 @@ def plain(at, generator, places=None):
         nll = naive(latent, log_prior, *head, targets)
     loss = nll + 2 * reading.output.square().mean() + (last[:, 1:] - last[:, :-1]).square().mean()
     features = []
-    for chosen in places or one_by_one(at.dice, len(at.rows)):
+    for chosen in places or draw_singly(at.dice, len(at.rows)):
         rows = [at.rows[i] for i in chosen]
         tokens = torch.tensor([row + [0] * (LONGEST - len(row)) for row in rows])
         inside = torch.arange(LONGEST) < torch.tensor([len(row) for row in rows])[:, None]
@@ -181,13 +181,13 @@ WAYS = {"plain": (plain, False), "ours": (ours, True), "ours, float32": (ours, F
 @pytest.mark.parametrize("base", BASES)
 def test_tokens_a_second(benchmark, base):
     at = Setting(BASES[base])
-    places = one_by_one(at.dice, len(at.rows))
+    places = draw_singly(at.dice, len(at.rows))
     draw = Draw(*(torch.tensor(p) for p in (*places, places[1])), torch.zeros(ANCHORS))
     with torch.no_grad():
-        wanted = float(plain(at, None, places))
-        assert float(ours(at, None, draw)) == pytest.approx(wanted, abs=1e-4)
+        expected = float(plain(at, None, places))
+        assert float(ours(at, None, draw)) == pytest.approx(expected, abs=1e-4)
         with torch.autocast("cpu", torch.bfloat16):
-            assert float(ours(at, None, draw)) == pytest.approx(wanted, rel=5e-3)
+            assert float(ours(at, None, draw)) == pytest.approx(expected, rel=5e-3)
     benchmark.pedantic(step, (ours, at, True), rounds=1)
     if benchmark.stats:
         for loss, bf16 in WAYS.values():

@@ -1,8 +1,8 @@
 """How fast the evaluator and the training are, beside blackjax and a plain loop: `make bench`.
 
-`extra_info` holds the figure of merit: chain-leapfrogs a second (one chain, one gradient), training steps
-a second, or ratios of times. Ways that are compared take turns, and the least time of each counts, because
-other work on the machine only ever adds to it.
+`extra_info` holds the figure of merit: chain-leapfrogs per second (one chain, one gradient), training
+steps per second, or ratios of times. Variants that are compared take turns, and the least time of each
+counts, because other work on the machine only ever adds to it.
 """
 
 import math
@@ -11,14 +11,32 @@ import time
 
 import pytest
 import torch
+from chains import curve
 
-from dgm.papers.rate_distortion import ImageVAE, rate_distortion_curve, vae_objective
-from dgm.sampling.annealing import anneal, start
+from dgm.papers.rate_distortion import ImageVAE, vae_objective
+from dgm.sampling.annealing import annealed_run, start
 from dgm.sampling.decoder_target import DecoderTarget
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # 50 images with 16 chains each, as the small profile has
 N_IMAGES, N_CHAINS, N_LEAPFROG = 50, 16, 10
+EAGER = ("same", "same", False), ("bfloat16", "bfloat16", False)  # name, forces, compiled
+COMPILED = "compiled bfloat16", "bfloat16", True
+SIZES = pytest.mark.parametrize("hidden", [(256, 256), (1024,) * 3], ids=["256x2", "1024x3"])
+ROUNDS, BETA, STEP_SIZE = 7, 3.0, 0.02
+
+
+def network(hidden, device="cpu"):
+    torch.manual_seed(0)
+    return ImageVAE(784, 10, hidden).decoder.to(device).requires_grad_(False).eval()
+
+
+@pytest.fixture
+def timed(benchmark):
+    """A benchmark, where speed is compared at all."""
+    if benchmark.disabled:
+        pytest.skip("a comparison of speed: make bench")
+    return benchmark
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -26,20 +44,13 @@ N_IMAGES, N_CHAINS, N_LEAPFROG = 50, 16, 10
     "hidden", [(64,), (256, 256), (1024,) * 3], ids=["64x1", "256x2", "1024x3"]
 )
 def test_chain_leapfrogs_per_second(benchmark, hidden, device):
-    torch.manual_seed(0)
-    decoder = ImageVAE(784, 10, hidden).decoder.to(device).requires_grad_(False).eval()
-    generator = torch.Generator(device).manual_seed(0)
     n_images = N_IMAGES if benchmark.enabled else 5
-    x = torch.rand(n_images, 784, generator=generator, device=device)
-    problem = DecoderTarget(decoder, x, 10, N_CHAINS, None, "squared_error")
-    state = start(problem, problem.sample_prior(generator))
-    steps = torch.full((1, 1), 0.01, device=device)
+    run = transitions(hidden, n_images=n_images, device=device)[2]["same"]
 
-    def run():
-        end = anneal(problem, state, [1.0, 1.05], steps, N_LEAPFROG, generator)
-        return float(end.log_weight.sum())  # waits for the device
+    def total():
+        return float(run().log_weight.sum())  # waits for the device
 
-    assert benchmark.pedantic(run, rounds=5, warmup_rounds=1) == pytest.approx(run(), rel=0.5)
+    assert benchmark.pedantic(total, rounds=5, warmup_rounds=1) == pytest.approx(total(), rel=0.5)
     if benchmark.stats:
         work = n_images * N_CHAINS * N_LEAPFROG
         benchmark.extra_info["chain_leapfrogs_per_second"] = work / benchmark.stats.stats.median
@@ -68,14 +79,8 @@ def test_training_steps_per_second(benchmark, hidden, device):
         benchmark.extra_info["training_steps_per_second"] = 10 / benchmark.stats.stats.median
 
 
-EAGER = ("same", "same", False), ("bfloat16", "bfloat16", False)  # name, forces, compiled
-COMPILED = "compiled bfloat16", "bfloat16", True
-SIZES = pytest.mark.parametrize("hidden", [(256, 256), (1024,) * 3], ids=["256x2", "1024x3"])
-ROUNDS, BETA, STEP_SIZE = 7, 3.0, 0.02
-
-
 @pytest.fixture
-def two_threads():
+def _two_threads():
     """As many as the machine that the figures are asked for has cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(2)
@@ -83,33 +88,39 @@ def two_threads():
     torch.set_num_threads(before)
 
 
-def problems(hidden, n_chains=N_CHAINS, n_leapfrog=N_LEAPFROG, compiled=False):
-    """A decoder, images, and for each way of computing forces a function that makes one transition."""
-    torch.manual_seed(0)
-    decoder = ImageVAE(784, 10, hidden).decoder.requires_grad_(False).eval()
-    x = torch.rand(N_IMAGES, 784, generator=torch.Generator().manual_seed(0))
-    ways, steps = {}, torch.full((1, 1), STEP_SIZE)
+def transitions(
+    hidden,
+    n_chains=N_CHAINS,
+    n_leapfrog=N_LEAPFROG,
+    compiled=False,
+    n_images=N_IMAGES,
+    device="cpu",
+):
+    """A decoder, images, and for each kind of forces a function that makes one transition."""
+    decoder = network(hidden, device)
+    x = torch.rand(n_images, 784, generator=torch.Generator().manual_seed(0)).to(device)
+    variants = {}
+    schedule = [(BETA, torch.full((1,), STEP_SIZE, device=device))]
     for name, force, compile in [*EAGER, *([COMPILED] if compiled else [])]:
-        problem = DecoderTarget(decoder, x, 10, n_chains, force_precision=force)
-        generator = torch.Generator().manual_seed(0)
-        state = start(problem, problem.sample_prior(generator))
-        move = problem.kernel(n_leapfrog, compile=compile)
+        target = DecoderTarget(decoder, x, 10, n_chains, force_precision=force)
+        generator = torch.Generator(device).manual_seed(0)
+        state = start(target, target.sample_prior(generator), beta=BETA)
+        kernel = target.kernel(n_leapfrog, compile=compile)
 
-        def run(problem=problem, state=state, move=move, generator=generator):
-            betas = [BETA, BETA]
-            return anneal(problem, state, betas, steps, n_leapfrog, generator, move)
+        def run(target=target, state=state, kernel=kernel, generator=generator):
+            return next(annealed_run(target, schedule, kernel, generator, state))
 
-        ways[name] = run
-    return decoder, x, ways
+        variants[name] = run
+    return decoder, x, variants
 
 
-def least(ways, rounds=ROUNDS, clock=time.process_time):
-    """The least time of each way, seconds, after one round of warming up."""
-    taken = {name: [] for name in ways}
+def least(variants, rounds=ROUNDS, clock=time.process_time):
+    """The least time of each variant, seconds, after one round of warming up."""
+    taken = {name: [] for name in variants}
     for _ in range(rounds + 1):
-        for name, way in ways.items():
+        for name, run in variants.items():
             began = clock()
-            way()
+            run()
             taken[name].append(clock() - began)
     return {name: min(values[1:]) for name, values in taken.items()}
 
@@ -132,7 +143,7 @@ def blackjax_transition(decoder, x):
     kernel = blackjax.mcmc.hmc.build_kernel()
     images = jnp.asarray(x.repeat(N_CHAINS, 1).numpy())
 
-    def one(key, state, image):
+    def chain_step(key, state, image):
         def log_density(z):
             return -0.5 * jnp.sum(z**2) - BETA * jnp.sum((decode(z) - image) ** 2)
 
@@ -148,26 +159,25 @@ def blackjax_transition(decoder, x):
     assert abs(theirs - ours.numpy()).max() < 1e-5
     keys = jax.random.split(jax.random.PRNGKey(1), len(images))
     state = jax.jit(jax.vmap(begin))(z, images)
-    move = jax.jit(jax.vmap(one))
+    move = jax.jit(jax.vmap(chain_step))
     return lambda: jax.block_until_ready(move(keys, state, images))
 
 
 @SIZES
-def test_beside_blackjax(benchmark, hidden, two_threads):
-    if benchmark.disabled:
-        pytest.skip("a comparison of speed: make bench")
+@pytest.mark.usefixtures("_two_threads")
+def test_beside_blackjax(timed, hidden):
     # compiling pays where fused element-wise work counts beside the matrix products
-    decoder, x, ways = problems(hidden, compiled=len(hidden) == 2 and shutil.which("g++"))
-    ways["blackjax"] = blackjax_transition(decoder, x)
-    _, info = ways["blackjax"]()
-    expected = float(ways["same"]().acceptance_sum.mean())
+    decoder, x, variants = transitions(hidden, compiled=len(hidden) == 2 and shutil.which("g++"))
+    variants["blackjax"] = blackjax_transition(decoder, x)
+    _, info = variants["blackjax"]()
+    expected = float(variants["same"]().acceptance_sum.mean())
     assert float(info.acceptance_rate.mean()) == pytest.approx(expected, abs=0.05)
-    benchmark.pedantic(ways["bfloat16"], rounds=1)
-    taken = least(ways, clock=time.perf_counter)
+    timed.pedantic(variants["bfloat16"], rounds=1)
+    taken = least(variants, clock=time.perf_counter)
     work = N_IMAGES * N_CHAINS * N_LEAPFROG
     rates = {name: work / seconds for name, seconds in taken.items()}
     best = max(rate for name, rate in rates.items() if name != "blackjax") / rates["blackjax"]
-    benchmark.extra_info |= {**rates, "ours_to_blackjax": best, "rounds": ROUNDS}
+    timed.extra_info |= {**rates, "ours_to_blackjax": best, "rounds": ROUNDS}
     assert best >= (1.0 if len(hidden) == 2 else 0.8)
 
 
@@ -200,17 +210,15 @@ def plain_transition(decoder, x, z, generator):
 
 
 @SIZES
-def test_beside_a_plain_loop(benchmark, hidden):
-    if benchmark.disabled:
-        pytest.skip("a comparison of speed: make bench")
-    decoder, x, ways = problems(hidden)
+def test_beside_a_plain_loop(timed, hidden):
+    decoder, x, variants = transitions(hidden)
     generator, rows = torch.Generator().manual_seed(0), x.repeat(N_CHAINS, 1)
     z = torch.randn(len(rows), 10, generator=generator)
-    ways["plain"] = lambda: plain_transition(decoder, rows, z, generator)
-    benchmark.pedantic(ways["bfloat16"], rounds=1)
-    taken = least(ways)
+    variants["plain"] = lambda: plain_transition(decoder, rows, z, generator)
+    timed.pedantic(variants["bfloat16"], rounds=1)
+    taken = least(variants)
     ratios = {f"plain_to_{force}": taken["plain"] / taken[force] for force in ("same", "bfloat16")}
-    benchmark.extra_info |= {**ratios, "rounds": ROUNDS}
+    timed.extra_info |= {**ratios, "rounds": ROUNDS}
     assert ratios["plain_to_bfloat16"] >= 1.5
 
 
@@ -221,40 +229,34 @@ def exponent(sizes, seconds):
 
 
 def curve_of(counts, betas):
-    torch.manual_seed(0)
-    decoder = ImageVAE(784, 10, (256, 256)).decoder.requires_grad_(False)
     x = torch.rand(8, 784, generator=torch.Generator().manual_seed(0))
-    return rate_distortion_curve(
-        decoder, x, latent_dim=10, betas=betas, n_chains=16, n_leapfrog=5, step_sizes=STEP_SIZE,
-        temperatures_per_beta=counts, progress=False,
-    )  # fmt: skip
+    settings = {"n_chains": 16, "n_leapfrog": 5, "temperatures_per_beta": counts}
+    return curve(
+        network((256, 256)), x, latent_dim=10, betas=betas, step_sizes=STEP_SIZE, **settings
+    )
 
 
-def test_cost_is_linear_in_chains_and_temperatures(benchmark):
-    if benchmark.disabled:
-        pytest.skip("a comparison of speed: make bench")
+def test_cost_is_linear_in_chains_and_temperatures(timed):
     chains = [8, 16, 32, 64, 128]
-    ways = {m: problems((256, 256), m, 2)[2]["same"] for m in chains}
-    benchmark.pedantic(ways[8], rounds=1)
-    in_chains = exponent(chains, list(least(ways, 3).values()))
+    variants = {m: transitions((256, 256), m, 2)[2]["same"] for m in chains}
+    timed.pedantic(variants[8], rounds=1)
+    in_chains = exponent(chains, list(least(variants, 3).values()))
     temperatures = [10, 20, 40, 80, 160]
-    ways = {t: lambda t=t: curve_of(t, [0.1]) for t in temperatures}
-    in_temperatures = exponent(temperatures, list(least(ways, 3).values()))
-    benchmark.extra_info |= {"chains": in_chains, "temperatures": in_temperatures}
+    variants = {t: lambda t=t: curve_of(t, [0.1]) for t in temperatures}
+    in_temperatures = exponent(temperatures, list(least(variants, 3).values()))
+    timed.extra_info |= {"chains": in_chains, "temperatures": in_temperatures}
     assert abs(in_chains - 1) < 0.1
     assert abs(in_temperatures - 1) < 0.1
 
 
-def test_a_whole_curve_costs_as_much_as_one_likelihood(benchmark):
-    if benchmark.disabled:
-        pytest.skip("a comparison of speed: make bench")
+def test_a_whole_curve_costs_as_much_as_one_likelihood(timed):
     betas = [math.exp(0.1 * i) for i in range(-40, 10)]
-    ways = {
+    variants = {
         "curve": lambda: curve_of(4, betas),
         "likelihood": lambda: curve_of(4 * len(betas), betas[-1:]),
     }
-    benchmark.pedantic(ways["curve"], rounds=1)
-    taken = least(ways, 5)
+    timed.pedantic(variants["curve"], rounds=1)
+    taken = least(variants, 5)
     ratio = taken["curve"] / taken["likelihood"]
-    benchmark.extra_info |= {"curve_to_likelihood": ratio, "betas": len(betas)}
+    timed.extra_info |= {"curve_to_likelihood": ratio, "betas": len(betas)}
     assert ratio < 1.1

@@ -1,7 +1,7 @@
-"""VHRNN's training step beside a plain loop over time, and what an evaluation holds at once: `make bench`.
+"""VHRNN's training step beside a plain loop over time, and an evaluation's memory: `make bench`.
 
-`extra_info` holds by how much a step is faster than the plain one: medians over rounds in which the ways
-take turns, each with half the range between its quartiles.
+`extra_info` holds by how much a step is faster than the plain one: medians over rounds in which the
+ways take turns, each with half the range between its quartiles.
 """
 
 import copy
@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, bound, evaluate
-from dgm_book.chapters.variational_hyper_rnn.training import can_compile
+from dgm_book.chapters.variational_hyper_rnn.run import can_compile
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 N, ROUNDS, LEAST = 4, 15, {"cpu": 1.5, "cuda": 4.0}
@@ -62,7 +62,7 @@ def plain_log_normal(x, mean, deviation):
 
 
 def plain(net, x, lengths, generator):
-    """FIVO from the equations, step by step, each layer by itself and each frame for each particle."""
+    """FIVO from the equations, step by step, each layer and each particle's frame by itself."""
     n, n_steps, _ = x.shape
     rows = {"dtype": x.dtype, "device": x.device}
     h, c = torch.zeros(2, n * N, net.h_dim, **rows)

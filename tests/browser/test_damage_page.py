@@ -19,13 +19,13 @@ def curves(images=24):
     """Curves with the right slopes: D falls in beta, and log Z is minus its integral."""
     r = np.random.default_rng(0)
     floor, height = r.uniform(5, 9, size=images), r.uniform(40, 60, size=images)
-    made = {name: [] for name in TERMS}
+    terms = {name: [] for name in TERMS}
     for blur in BLURS:
         for name, scale in (("narrow", 1), ("wide", 2)):
             b, low = BETA[:, None], floor + 6 * blur
-            made[f"{name}_distortion"].append(low + scale * height / (1 + 4 * b))
-            made[f"{name}_log_z"].append(-low * b - scale * height / 4 * np.log1p(4 * b))
-    return {"beta": BETA, "blurs": BLURS, "likelihood_beta": 5.0} | made
+            terms[f"{name}_distortion"].append(low + scale * height / (1 + 4 * b))
+            terms[f"{name}_log_z"].append(-low * b - scale * height / 4 * np.log1p(4 * b))
+    return {"beta": BETA, "blurs": BLURS, "likelihood_beta": 5.0} | terms
 
 
 @pytest.fixture
@@ -39,8 +39,8 @@ def opened(tmp_path, write_page, visit):
     return start
 
 
-def slider(seen, name):
-    return seen.page.get_by_label(name)
+def slider(tab, name):
+    return tab.page.get_by_label(name)
 
 
 def mixed(alpha, blur):
@@ -63,18 +63,18 @@ def test_the_page_mixes_as_pytorch_does_and_keeps_the_cap(visit_once):
     )
     data = [np.frombuffer(getattr(widget, name), "<f4").astype(float).tolist() for name in TERMS]
     names = ("narrowZ", "narrowD", "wideZ", "wideD")
-    told = {"beta": widget.beta, "images": 24, **dict(zip(names, data, strict=True))}
+    data_in_page = {"beta": widget.beta, "images": 24, **dict(zip(names, data, strict=True))}
     script = """([data, wanted]) => wanted.map(([alpha, blur]) => {
       const { logZ, distortion, rate } = mixed(data, blur, alpha);
       const sound = mixed(data, blur, 0);
       return { logZ, distortion, rate, at: sound.distortion.map(d => rateAt({ logZ }, data.beta, d)) };
     })"""
     cases = [(alpha, blur) for alpha in (0, 0.01, 0.5, 0.99) for blur in range(4)]
-    for (alpha, blur), got in zip(cases, page.evaluate(script, [told, cases]), strict=True):
-        wanted, sound = mixed(alpha, blur), mixed(0, blur)
-        np.testing.assert_allclose(got["logZ"], wanted["log_z"], rtol=1e-9)
-        np.testing.assert_allclose(got["distortion"], wanted["distortion"], rtol=1e-9)
-        np.testing.assert_allclose(got["rate"], wanted["rate"], rtol=1e-6, atol=1e-6)
+    for (alpha, blur), got in zip(cases, page.evaluate(script, [data_in_page, cases]), strict=True):
+        expected, sound = mixed(alpha, blur), mixed(0, blur)
+        np.testing.assert_allclose(got["logZ"], expected["log_z"], rtol=1e-9)
+        np.testing.assert_allclose(got["distortion"], expected["distortion"], rtol=1e-9)
+        np.testing.assert_allclose(got["rate"], expected["rate"], rtol=1e-6, atol=1e-6)
         cap = -np.log1p(-alpha)
         assert (sound["log_z"] - got["logZ"] <= cap + 1e-9).all()
         more = np.array(got["at"]) - sound["rate"]
@@ -84,9 +84,9 @@ def test_the_page_mixes_as_pytorch_does_and_keeps_the_cap(visit_once):
 
 
 def test_the_read_outs_and_the_lines_follow_the_keyboard(opened):
-    seen = opened()
-    seen.settle()
-    page = seen.page
+    tab = opened()
+    tab.settle()
+    page = tab.page
     rows = page.locator("dl dd")
 
     def lines():
@@ -97,23 +97,23 @@ def test_the_read_outs_and_the_lines_follow_the_keyboard(opened):
             for text in texts
         ]
 
-    slider(seen, "bad-prior weight").press("End")
-    seen.settle()
-    assert slider(seen, "bad-prior weight").input_value() == "0.99"
+    slider(tab, "bad-prior weight").press("End")
+    tab.settle()
+    assert slider(tab, "bad-prior weight").input_value() == "0.99"
     assert rows.first.inner_text().startswith("4.61 nats")
     sound, damaged, cap = lines()
     # The axis is upside down, and the cap begins at the right edge.
     assert (np.interp(damaged[::-1, 0], cap[::-1, 0], cap[::-1, 1]) <= damaged[::-1, 1] + 1).all()
     assert (cap[1:, 1] < sound[:, 1]).all()
-    slider(seen, "bad-prior weight").press("Home")
-    seen.settle()
+    slider(tab, "bad-prior weight").press("Home")
+    tab.settle()
     assert rows.first.inner_text().startswith("0.00 nats")
     sound, damaged, cap = lines()
     np.testing.assert_allclose(sound, damaged)
     np.testing.assert_allclose(sound, cap[1:])
     least = rows.nth(3).inner_text()
-    slider(seen, "blur, standard").press("End")
-    seen.settle()
+    slider(tab, "blur, standard").press("End")
+    tab.settle()
     assert page.locator("output").nth(1).inner_text() == "2"
     assert rows.nth(3).inner_text() != least
     lost = np.subtract(*(mixed(0, b)["log_z"] for b in (0, 3)))[np.abs(BETA - 5).argmin()]
@@ -124,6 +124,6 @@ def test_the_read_outs_and_the_lines_follow_the_keyboard(opened):
         "() => document.querySelector('.dgm-status').textContent.includes('blur 2 pixels')"
     )
     page.get_by_role("button", name="Reset").press("Enter")
-    seen.settle()
+    tab.settle()
     assert page.locator("output").all_inner_texts() == ["0.90", "0"]
-    seen.assert_clean()
+    tab.assert_clean()

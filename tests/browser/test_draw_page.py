@@ -46,9 +46,9 @@ def library(visit_once):
     """A page that holds the sampler."""
     source = "".join((frame.FOLDER / name).read_text("utf-8") for name in PARTS)
     exported = "\nexport { annealingLibrary, startAnnealing, inked };"
-    seen = visit_once("about:blank")
-    seen.page.evaluate(UNPACK, source.replace("export default { render };", exported))
-    return seen.page
+    tab = visit_once("about:blank")
+    tab.page.evaluate(UNPACK, source.replace("export default { render };", exported))
+    return tab.page
 
 
 def network(sizes, activations, seed=0, gain=1.0):
@@ -107,9 +107,9 @@ def anneal(page, layers, x, **settings):
     return page.evaluate(WORK, {"layers": as_json(layers), "x": x, **sent})
 
 
-def errors(values, wanted):
+def errors(values, expected):
     """Mean difference in standard errors over the first axis."""
-    apart = np.asarray(values) - np.asarray(wanted)
+    apart = np.asarray(values) - np.asarray(expected)
     return apart.mean(0) / (apart.std(0, ddof=1) / np.sqrt(len(apart)))
 
 
@@ -185,7 +185,7 @@ def test_a_network_s_curve_is_the_library_s(library):
     decoder, layers = network([2, 16, 32], ["tanh", "sigmoid"], seed=7)
     x = torch.rand(32, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
     runs = anneal(library, layers, x.tolist(), betas=BETAS, seeds=list(range(24)))
-    wanted = rate_distortion_curve(
+    expected = rate_distortion_curve(
         decoder,
         x.repeat(8, 1),
         latent_dim=2,
@@ -195,7 +195,7 @@ def test_a_network_s_curve_is_the_library_s(library):
         temperatures_per_beta=20,
         progress=False,
     )
-    for name, other in (("logZ", wanted.log_z), ("distortion", wanted.distortion)):
+    for name, other in (("logZ", expected.log_z), ("distortion", expected.distortion)):
         ours, theirs = column(runs, name), other.T.numpy()
         spread = np.hypot(ours.std(0, ddof=1) / 24**0.5, theirs.std(0, ddof=1) / 8**0.5)
         assert (np.abs(ours.mean(0) - theirs.mean(0)) < 4 * spread).all()
@@ -214,8 +214,7 @@ def test_one_seed_is_one_run_and_another_is_another(library):
 
 
 def ink(page, strokes, height=28, width=28):
-    made = page.evaluate(INKED, [strokes, height, width])
-    return np.reshape(made, (height, width))
+    return np.reshape(page.evaluate(INKED, [strokes, height, width]), (height, width))
 
 
 def middle(image):
@@ -274,49 +273,49 @@ def opened(tmp_path, write_page, visit, serve):
     return start
 
 
-def state(seen, name):
-    return seen.page.locator(".dgm").get_attribute(f"data-{name}")
+def state(tab, name):
+    return tab.page.locator(".dgm").get_attribute(f"data-{name}")
 
 
-def at_run(seen, wanted):
-    seen.page.wait_for_function(
-        "wanted => document.querySelector('.dgm').dataset.run === wanted", arg=wanted
+def at_run(tab, expected):
+    tab.page.wait_for_function(
+        "wanted => document.querySelector('.dgm').dataset.run === wanted", arg=expected
     )
-    seen.settle()
+    tab.settle()
 
 
-def button(seen, name):
-    return seen.page.get_by_role("button", name=name, exact=True)
+def button(tab, name):
+    return tab.page.get_by_role("button", name=name, exact=True)
 
 
-def result(seen):
-    at_run(seen, "done")
-    return json.loads(state(seen, "result"))
+def result(tab):
+    at_run(tab, "done")
+    return json.loads(state(tab, "result"))
 
 
-def presets(seen):
-    return seen.page.locator("select[id$=-preset]")
+def presets(tab):
+    return tab.page.locator("select[id$=-preset]")
 
 
-def pad(seen):
-    return seen.page.locator("canvas").first
+def pad(tab):
+    return tab.page.locator("canvas").first
 
 
-def corners(seen):
-    box = pad(seen).bounding_box()
+def corners(tab):
+    box = pad(tab).bounding_box()
     return [
         (box["x"] + share * box["width"], box["y"] + high * box["height"])
         for share, high in ((0.3, 0.2), (0.7, 0.2), (0.45, 0.8))
     ]
 
 
-def draw_by_mouse(seen):
-    places = corners(seen)
-    seen.page.mouse.move(*places[0])
-    seen.page.mouse.down()
+def draw_by_mouse(tab):
+    places = corners(tab)
+    tab.page.mouse.move(*places[0])
+    tab.page.mouse.down()
     for place in places[1:]:
-        seen.page.mouse.move(*place, steps=6)
-    seen.page.mouse.up()
+        tab.page.mouse.move(*place, steps=6)
+    tab.page.mouse.up()
 
 
 TOUCH = """([pad, places]) => {
@@ -331,35 +330,35 @@ TOUCH = """([pad, places]) => {
 }"""
 
 
-def draw_by_touch(seen):
-    seen.page.evaluate(TOUCH, [pad(seen).element_handle(), corners(seen)])
+def draw_by_touch(tab):
+    tab.page.evaluate(TOUCH, [pad(tab).element_handle(), corners(tab)])
 
 
-def draw_by_keys(seen):
-    pad(seen).press("Shift+ArrowUp")
-    pad(seen).press("Space")
+def draw_by_keys(tab):
+    pad(tab).press("Shift+ArrowUp")
+    pad(tab).press("Space")
     for key in ("ArrowRight", "ArrowRight", "Shift+ArrowDown", "Shift+ArrowDown"):
-        pad(seen).press(key)
-    pad(seen).press("Space")
+        pad(tab).press(key)
+    pad(tab).press("Space")
 
 
 @pytest.mark.parametrize("draw", [draw_by_mouse, draw_by_touch, draw_by_keys])
 def test_what_is_drawn_is_annealed(opened, draw):
     touch = {"has_touch": True} if draw is draw_by_touch else {}
-    seen = opened(toy(), **touch)
-    button(seen, "Clear").click()
-    seen.settle()
-    empty = seen.pictures()
-    before = int(state(seen, "moved"))
-    draw(seen)
-    curve = result(seen)  # no button: it starts when the pen has rested
-    assert int(state(seen, "moved")) > before
-    assert seen.pictures()[:2] != empty[:2]
-    assert presets(seen).input_value() == ""
+    tab = opened(toy(), **touch)
+    button(tab, "Clear").click()
+    tab.settle()
+    empty = tab.pictures()
+    before = int(state(tab, "moved"))
+    draw(tab)
+    curve = result(tab)  # no button: it starts when the pen has rested
+    assert int(state(tab, "moved")) > before
+    assert tab.pictures()[:2] != empty[:2]
+    assert presets(tab).input_value() == ""
     assert len(curve["log_z"]) == 25
     assert np.isfinite(curve["rate"]).all()
     assert curve["check"]["lower"] < curve["check"]["upper"] + 30
-    seen.assert_clean()
+    tab.assert_clean()
 
 
 @pytest.mark.parametrize(("upper", "clear"), [(-10.4, False), (-9.0, True)])
@@ -371,99 +370,99 @@ def test_a_gap_within_its_error_is_not_told_from_nothing(opened, upper, clear):
         "beta": list(drawn.betas), "log_z": [-1.0] * 25, "codes": [[0.0, 0.0]] * 25, **points,
         "seconds": 2.0, "check": check,
     }  # fmt: skip
-    seen = opened(drawn)
-    seen.settle()
-    text = seen.page.locator(".dgm-draw-check .dgm-caption").inner_text()
+    tab = opened(drawn)
+    tab.settle()
+    text = tab.page.locator(".dgm-draw-check .dgm-caption").inner_text()
     assert f"{upper + 10:.2f} ± 0.30 nats".replace("-", "−") in text
     assert ("told from 0" in text) != clear
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_a_preset_is_chosen_and_annealed_by_keyboard(opened, scheme):
-    seen = opened(toy(), scheme=scheme)
-    seen.settle()
-    assert state(seen, "run") == "idle"
-    before = seen.pictures()
-    choice = presets(seen)
+    tab = opened(toy(), scheme=scheme)
+    tab.settle()
+    assert state(tab, "run") == "idle"
+    before = tab.pictures()
+    choice = presets(tab)
     assert choice.input_value() == "0"
     choice.select_option("4")
-    curve = result(seen)
-    after = seen.pictures()
+    curve = result(tab)
+    after = tab.pictures()
     assert after[0] != before[0]
     # The pad, the image, nine reconstructions and the model's own image.
     assert len(set(after)) == len(after) == 12
-    shown = seen.page.locator(".dgm-note").inner_text()
+    shown = tab.page.locator(".dgm-note").inner_text()
     assert shown == f"Done in {curve['seconds']:.1f} s: 40 temperatures, 16 chains."
-    assert button(seen, "Anneal").is_visible()
-    seen.assert_clean()
+    assert button(tab, "Anneal").is_visible()
+    tab.assert_clean()
 
 
 def test_a_linear_decoder_s_curve_on_the_page_is_the_closed_form(opened, library):
     r = np.random.default_rng(2)
     layer = (0.5 * r.normal(size=(64, 3)), 0.1 * r.normal(size=64), "linear")
     weights = PageWeights({"line": [layer]})
-    made = DrawADigit(weights, "line", (8, 8), betas=BETAS, temperatures=[100], preset="2")
-    seen = opened(made)
+    widget = DrawADigit(weights, "line", (8, 8), betas=BETAS, temperatures=[100], preset="2")
+    tab = opened(widget)
     runs = []
-    button(seen, "Anneal").click()
+    button(tab, "Anneal").click()
     for seed in range(16):
-        runs.append(result(seen))
+        runs.append(result(tab))
         assert runs[-1]["seed"] == seed
-        button(seen, "New seed").click()
+        button(tab, "New seed").click()
     ((weight, bias, _),) = weights.layers("line")
-    image = ink(library, made.drawing, 8, 8).reshape(1, 64)
-    exact = linear_gaussian_curve(*map(torch.tensor, (weight, bias, image)), made.betas)
+    image = ink(library, widget.drawing, 8, 8).reshape(1, 64)
+    exact = linear_gaussian_curve(*map(torch.tensor, (weight, bias, image)), widget.betas)
     names = ("log_z", "distortion", "rate")
     assert_closed_form(*(np.array([run[name] for run in runs]) for name in names), exact)
 
 
-def running(seen):
-    seen.page.wait_for_function("document.querySelector('.dgm').dataset.run === 'running'")
-    seen.page.wait_for_function("document.querySelector('.dgm progress').value > 0")
+def running(tab):
+    tab.page.wait_for_function("document.querySelector('.dgm').dataset.run === 'running'")
+    tab.page.wait_for_function("document.querySelector('.dgm progress').value > 0")
 
 
 @pytest.mark.parametrize("script", ["", "delete globalThis.Worker"])
 def test_a_run_can_be_stopped_at_any_moment(opened, script):
-    seen = opened(slow(temperatures=[20_000]), script=script)
-    button(seen, "Anneal").click()
-    running(seen)
-    button(seen, "Stop").click()
-    at_run(seen, "stopped")
-    before = seen.pictures()
-    seen.page.wait_for_timeout(400)
-    assert seen.pictures() == before
-    assert seen.page.locator(".dgm-note").inner_text() == "Stopped."
-    assert button(seen, "Anneal").is_visible()
-    assert state(seen, "result") is None
-    seen.assert_clean()
+    tab = opened(slow(temperatures=[20_000]), script=script)
+    button(tab, "Anneal").click()
+    running(tab)
+    button(tab, "Stop").click()
+    at_run(tab, "stopped")
+    before = tab.pictures()
+    tab.page.wait_for_timeout(400)
+    assert tab.pictures() == before
+    assert tab.page.locator(".dgm-note").inner_text() == "Stopped."
+    assert button(tab, "Anneal").is_visible()
+    assert state(tab, "result") is None
+    tab.assert_clean()
 
 
 @pytest.mark.parametrize("draw", [draw_by_mouse, draw_by_keys])
 def test_a_new_stroke_cancels_the_run_that_is_under_way(opened, draw):
-    seen = opened(slow(temperatures=[20_000, 2]))
-    seen.page.get_by_label("Temperatures").select_option("20000")
-    running(seen)
-    before = int(state(seen, "moved"))
-    draw(seen)
-    assert state(seen, "run") in ("idle", "running")
-    assert int(state(seen, "moved")) > before
-    running(seen)  # the one with the new stroke
-    button(seen, "Clear").click()
-    at_run(seen, "idle")
-    seen.assert_clean()
+    tab = opened(slow(temperatures=[20_000, 2]))
+    tab.page.get_by_label("Temperatures").select_option("20000")
+    running(tab)
+    before = int(state(tab, "moved"))
+    draw(tab)
+    assert state(tab, "run") in ("idle", "running")
+    assert int(state(tab, "moved")) > before
+    running(tab)  # the one with the new stroke
+    button(tab, "Clear").click()
+    at_run(tab, "idle")
+    tab.assert_clean()
 
 
 def test_a_run_after_a_cancelled_one_is_the_run_alone(opened):
-    seen = opened(toy(temperatures=(3000, 40)))
-    choice = presets(seen)
+    tab = opened(toy(temperatures=(3000, 40)))
+    choice = presets(tab)
     choice.select_option("5")
-    alone = result(seen)
-    seen.page.get_by_label("Temperatures").select_option("3000")
-    running(seen)
-    seen.page.get_by_label("Temperatures").select_option("40")
+    alone = result(tab)
+    tab.page.get_by_label("Temperatures").select_option("3000")
+    running(tab)
+    tab.page.get_by_label("Temperatures").select_option("40")
     choice.select_option("6")
     choice.select_option("5")
-    repeated = result(seen)
+    repeated = result(tab)
     assert {**repeated, "seconds": 0} == {**alone, "seconds": 0}
 
 
@@ -477,10 +476,10 @@ BROKEN = """globalThis.Worker = class {
 def test_without_a_worker_the_page_anneals_itself(opened):
     runs = []
     for script in ("", "delete globalThis.Worker", BROKEN, "delete globalThis.WebAssembly"):
-        seen = opened(toy(), script=script)
-        button(seen, "Anneal").click()
-        runs.append(result(seen))
-        seen.assert_clean()
+        tab = opened(toy(), script=script)
+        button(tab, "Anneal").click()
+        runs.append(result(tab))
+        tab.assert_clean()
     for other in runs[1:3]:
         assert other["log_z"] == runs[0]["log_z"]
     # Without WebAssembly sums are made in another order, which chaos enlarges.
@@ -488,60 +487,58 @@ def test_without_a_worker_the_page_anneals_itself(opened):
 
 
 def test_clear_undo_and_reset(opened):
-    seen = opened(toy(preset="8"))
-    seen.settle()
-    first = seen.pictures()
-    pad(seen).press("Backspace")
-    seen.settle()
-    assert seen.pictures()[0] != first[0]
-    button(seen, "Clear").click()
-    button(seen, "Anneal").click()
-    seen.settle()
-    assert seen.page.locator(".dgm-note").inner_text() == "There is nothing drawn yet."
-    seen.page.get_by_label("Temperatures").select_option("10")
-    button(seen, "Reset").click()
-    seen.settle()
-    assert seen.pictures()[1:] == first[1:]
-    assert presets(seen).input_value() == "8"
-    assert seen.page.get_by_label("Temperatures").input_value() == "40"
+    tab = opened(toy(preset="8"))
+    tab.settle()
+    first = tab.pictures()
+    pad(tab).press("Backspace")
+    tab.settle()
+    assert tab.pictures()[0] != first[0]
+    button(tab, "Clear").click()
+    button(tab, "Anneal").click()
+    tab.settle()
+    assert tab.page.locator(".dgm-note").inner_text() == "There is nothing drawn yet."
+    tab.page.get_by_label("Temperatures").select_option("10")
+    button(tab, "Reset").click()
+    tab.settle()
+    assert tab.pictures()[1:] == first[1:]
+    assert presets(tab).input_value() == "8"
+    assert tab.page.get_by_label("Temperatures").input_value() == "40"
 
 
 def test_a_curve_from_python_is_shown(opened):
-    seen = opened(toy())
-    button(seen, "Anneal").click()
+    tab = opened(toy())
+    button(tab, "Anneal").click()
     given = toy()
-    given.curve = result(seen)
+    given.curve = result(tab)
     shown = opened(given)
     shown.settle()
     chart = "svg[role=img]"
-    labels = [s.page.locator(chart).first.get_attribute("aria-label") for s in (seen, shown)]
+    labels = [s.page.locator(chart).first.get_attribute("aria-label") for s in (tab, shown)]
     assert labels[0] == labels[1]
     assert "25 points" in labels[0]
-    assert shown.pictures()[1:11] == seen.pictures()[1:11]
+    assert shown.pictures()[1:11] == tab.pictures()[1:11]
 
 
 def test_it_fits_a_narrow_page_and_axe_finds_nothing(opened):
-    seen = opened(slow(temperatures=[4]), viewport={"width": 360, "height": 800})
-    button(seen, "Anneal").click()
-    at_run(seen, "done")
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
-    assert seen.axe() == ""
-    dark = opened(slow(temperatures=[4]), theme="dark")
-    assert dark.axe() == ""
+    tab = opened(slow(temperatures=[4]), viewport={"width": 360, "height": 800})
+    button(tab, "Anneal").click()
+    at_run(tab, "done")
+    assert tab.page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert tab.axe() == ""
 
 
 @pytest.mark.timing
 def test_the_whole_takes_at_most_three_seconds_and_the_page_stays_awake(
     opened, record_testsuite_property
 ):
-    seen = opened(slow())
-    seen.settle()
+    tab = opened(slow())
+    tab.settle()
     for _ in range(3):  # other work on this machine may hold up one
-        seen.page.evaluate("performance.clearMeasures()")
-        seen.page.evaluate(GAPS)
-        button(seen, "New seed").click()
-        seconds = result(seen)["seconds"]
-        gaps, frames = seen.page.evaluate("gaps"), seen.frames()
+        tab.page.evaluate("performance.clearMeasures()")
+        tab.page.evaluate(GAPS)
+        button(tab, "New seed").click()
+        seconds = result(tab)["seconds"]
+        gaps, frames = tab.page.evaluate("gaps"), tab.frames()
         if seconds <= 3 and np.percentile(gaps, 95) < 50 and np.percentile(frames, 95) < 16:
             break
     record_testsuite_property("draw_seconds", seconds)

@@ -14,7 +14,7 @@ from dgm.papers.mutual_information_lm import (
     nwj,
     raml_weights,
 )
-from dgm_book.chapters.mutual_information_lm.page import best_critic
+from dgm_book.chapters.mutual_information_lm.rules import best_critic
 from dgm_book.widgets import BoundRace, RamlLottery
 from dgm_book.widgets.hashing import box_muller, mulberry32
 
@@ -90,15 +90,15 @@ def circles(seen, row):
     return seen.page.locator(".dgm-info-dots").nth(row).get_attribute("d").count("Z")
 
 
-def exact(race):
-    return -race.dimension / 2 * math.log1p(-(race.correlation**2)) + 0.0
+def exact(widget):
+    return -widget.dimension / 2 * math.log1p(-(widget.correlation**2)) + 0.0
 
 
-def estimates(race):
+def estimates(widget):
     """What each bound says of each of the 24 batches, (24, 4) nats, by the paper's functions."""
-    rho, n, d = race.correlation, race.batch, race.dimension
+    rho, n, d = widget.correlation, widget.batch, widget.dimension
     size, rows = 2 * 256 * 20, []
-    for number in range(24 * race.seed, 24 * race.seed + 24):
+    for number in range(24 * widget.seed, 24 * widget.seed + 24):
         uniforms = mulberry32(np.arange(size) + number * size + 1).reshape(-1, 2)
         normals = torch.from_numpy(box_muller(uniforms).reshape(2, 256, 20))
         x, noise = normals[:, :n, :d]
@@ -112,7 +112,7 @@ def estimates(race):
 
 
 def test_the_race_estimates_what_pytorch_estimates(opened):
-    seen, race = opened(BoundRace()), BoundRace()
+    seen, widget = opened(BoundRace()), BoundRace()
     moves = [
         (None, {}),
         ((slider(seen, "Dimensions"), "End"), {"dimension": 20}),
@@ -124,18 +124,18 @@ def test_the_race_estimates_what_pytorch_estimates(opened):
     for move, state in moves:
         if move:
             move[0].press(move[1])
-        race.set_state(state)
+        widget.set_state(state)
         finished(seen)
-        expected = estimates(race)
+        expected = estimates(widget)
         np.testing.assert_allclose(shown(seen, "estimates"), expected, rtol=1e-8, atol=1e-9)
         table = rows(seen)
-        assert table.pop("Exact value") == [f"{exact(race):.3f}", "none"]
+        assert table.pop("Exact value") == [f"{exact(widget):.3f}", "none"]
         for cells, values in zip(table.values(), expected.T, strict=True):
             mean, error = (float(v.replace("\u2212", "-")) for v in cells[0].split(" ± "))
             assert mean == pytest.approx(values.mean(), rel=0.05, abs=1e-4)
             assert error == pytest.approx(values.std(ddof=1) / 24**0.5, rel=0.06, abs=1e-4)
         ceilings = [cells[1] for cells in table.values()]
-        assert ceilings == ["none", "none", f"{np.log(race.batch):.3f}", "0.693"]
+        assert ceilings == ["none", "none", f"{np.log(widget.batch):.3f}", "0.693"]
         assert circles(seen, 2) == circles(seen, 3) == 24
         if state == {"batch": 32}:
             note = seen.page.locator(".dgm-bounds .dgm-side .dgm-note").inner_text()

@@ -256,10 +256,10 @@ def test_the_quiz_by_keyboard(opened):
 
 
 def test_two_stories_of_one_model_do_not_mix(opened):
-    one = teller(golden(), n_sentences=40)
-    other = teller(weights=one.weights, opening="judge", n_sentences=40)
-    seen = opened(one, other)
-    tales = [*story(one).values(), *story(other).values()]
+    first = teller(golden(), n_sentences=40)
+    other = teller(weights=first.weights, opening="judge", n_sentences=40)
+    seen = opened(first, other)
+    tales = [*story(first).values(), *story(other).values()]
     seen.page.wait_for_function(SHOWS, arg=[line for tale in tales for line in tale])
 
 

@@ -75,7 +75,7 @@ globalThis.heard = { contexts: 0, closed: 0, starts: [], stops: [] };
   };
 }
 """
-# Sees what is drawn on a canvas: of each path that was stroked or filled its lines, boxes and circles.
+# Sees what is drawn on a canvas: lines, boxes and circles of each path that was stroked or filled.
 EYE = """
 globalThis.seen = [];
 {

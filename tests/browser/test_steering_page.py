@@ -1,4 +1,4 @@
-"""The text widgets in a real browser: the page's model against PyTorch's, and what a reader may type."""
+"""The text widgets in a real browser: the page's model is PyTorch's; what a reader may type."""
 
 import functools
 import json
@@ -65,20 +65,23 @@ def small_model():
     return steering_model(vocabulary(), **SMALL)
 
 
+OPTIONS = {"margins": MARGINS, "threshold": THRESHOLD}
+ENDS = ["", " . 12 zorp . nice !", " zorp .", " zorp 3.50 zorp", " a1 b2 c3 d4 a1 e5 f6 ?"]
+
+
 @functools.lru_cache
 def golden(precision, count=100):
-    """Return what PyTorch makes of texts with unknown, repeated and missing words, long and short."""
+    """Return PyTorch's rewrites of texts with unknown and repeated words, long and short."""
     model = small_model()
     if precision == "int8":
         weights = TextWeights(arrays(model), vocabulary()).dequantised()
         model = steering_model(vocabulary(), **SMALL)
-        tensors = {name: torch.from_numpy(value) for name, value in weights.items()}
+        tensors = {name: torch.from_numpy(value.copy()) for name, value in weights.items()}
         model.load_state_dict(tensors, strict=False)
     dice = np.random.default_rng(0)
-    ends = ["", " . 12 zorp . nice !", " zorp .", " zorp 3.50 zorp", " a1 b2 c3 d4 a1 e5 f6 ?"]
-    made = []
+    rewrites = []
     for i, sentence in enumerate(review_grammar(count, seed=4)[0]):
-        sentence = sentence.removesuffix(" .") + ends[i % 5]
+        sentence = sentence.removesuffix(" .") + ENDS[i % 5]
         if i % 20 == 7:
             sentence = " ".join([sentence] * 5)
         elif i % 20 == 8:
@@ -86,30 +89,27 @@ def golden(precision, count=100):
         weights = dice.dirichlet([0.4] * 3).round(4)
         weights[2] = 1 - weights[0] - weights[1]
         weights = np.clip(weights, 0, 1)
-        options = {"margins": MARGINS, "threshold": THRESHOLD}
-        answer = model.rewrite(sentence, torch.tensor(weights, dtype=torch.float32), **options)
-        told = {"sentence": sentence, "weights": weights.tolist(), "rewrite": answer}
-        made.append(told | {"margins": list(MARGINS), "threshold": THRESHOLD})
-    return made
+        answer = model.rewrite(sentence, torch.tensor(weights, dtype=torch.float32), **OPTIONS)
+        golden = {"sentence": sentence, "weights": weights.tolist(), "rewrite": answer}
+        rewrites.append({**golden, "margins": list(MARGINS), "threshold": THRESHOLD})
+    return rewrites
 
 
 def steering(weights=None, **options):
     weights = weights or TextWeights(arrays(small_model()), vocabulary())
     points = np.random.default_rng(1).dirichlet([0.5] * 3, 90)
-    options = {"margins": MARGINS, "threshold": THRESHOLD, "badge": "random", **options}
+    options = {**OPTIONS, "badge": "random", **options}
     return SentenceSteering(weights, EXAMPLES, points, np.arange(90) % 3, **options)
 
 
 def switch(weights):
-    options = {"margins": MARGINS, "threshold": THRESHOLD}
-    return AttributeSwitch(weights, EXAMPLES, "random", place=3, **options)
+    return AttributeSwitch(weights, EXAMPLES, "random", place=3, **OPTIONS)
 
 
 def cliff(badge="made up"):
     dice = np.random.default_rng(2)
     models = []
     for label, steps, slope in [("VAE", np.linspace(-4, 4, 9), 9.0), ("Simplex", np.arange(6), 0)]:
-        said = [[f"{source} {i}" for i in range(len(steps))] for source in EXAMPLES[:2]]
         density = 50 + slope * np.abs(steps) + np.zeros((2, 1))
         codes = 50 + 3 * dice.normal(size=900)
         models.append(
@@ -117,7 +117,7 @@ def cliff(badge="made up"):
                 "label": label,
                 "axis": f"{label} steps",
                 "steps": steps,
-                "sentences": said,
+                "sentences": [[f"{x} {i}" for i in range(len(steps))] for x in EXAMPLES[:2]],
                 "log_mean": density,
                 "mean_log": 10 * density,
                 "original": {"log_mean": codes, "mean_log": 10 * codes},
@@ -152,35 +152,35 @@ def all_widgets():
     return steering(weights), cliff(), switch(weights)
 
 
-def golden_wrong(seen):
-    seen.page.wait_for_function("document.querySelector('.dgm').dataset.goldenWrong !== undefined")
-    return int(seen.page.locator(".dgm").first.get_attribute("data-golden-wrong"))
+def golden_wrong(view):
+    view.page.wait_for_function("document.querySelector('.dgm').dataset.goldenWrong !== undefined")
+    return int(view.page.locator(".dgm").first.get_attribute("data-golden-wrong"))
 
 
-def drawn(seen):
+def drawn(view):
     """Wait until the widgets have drawn what they were asked to."""
     twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r())))"
-    seen.page.evaluate(twice)
+    view.page.evaluate(twice)
 
 
-def rewritten(seen, index=0):
+def rewritten(view, index=0):
     """Return the sentence on the page, once the widgets have drawn."""
-    drawn(seen)
-    return seen.page.locator(".dgm").nth(index).get_attribute("data-rewritten")
+    drawn(view)
+    return view.page.locator(".dgm").nth(index).get_attribute("data-rewritten")
 
 
-def typed(seen, sentence):
-    seen.page.get_by_label("Your sentence").fill(sentence)
-    return rewritten(seen)
+def typed(view, sentence):
+    view.page.get_by_label("Your sentence").fill(sentence)
+    return rewritten(view)
 
 
-def percentages(seen):
+def percentages(view):
     """Return where the three sliders stand."""
-    return [int(slider(seen, name).input_value()) for name in ("negative", "neither", "positive")]
+    return [int(slider(view, name).input_value()) for name in ("negative", "neither", "positive")]
 
 
-def slider(seen, name):
-    return seen.page.get_by_role("slider", name=name)
+def slider(view, name):
+    return view.page.get_by_role("slider", name=name)
 
 
 # The model
@@ -193,9 +193,9 @@ def test_a_hundred_sentences_come_out_as_pytorch_says(tmp_path, write_page, visi
     assert len({g["rewrite"] for g in answers}) > 80
     weights = TextWeights(arrays(small_model()), vocabulary(), precision=precision, golden=answers)
     path = write_page(tmp_path, steering(weights))
-    seen = visit(path.as_uri(), "" if wasm else "delete globalThis.WebAssembly").ready(1)
-    assert golden_wrong(seen) == 0
-    seen.assert_clean()
+    view = visit(path.as_uri(), "" if wasm else "delete globalThis.WebAssembly").ready(1)
+    assert golden_wrong(view) == 0
+    view.assert_clean()
 
 
 def test_a_wrong_golden_sentence_is_counted(opened):
@@ -206,35 +206,25 @@ def test_a_wrong_golden_sentence_is_counted(opened):
 
 
 def test_the_page_tokenises_as_python_does(visit):
-    seen = visit("about:blank")
-    seen.page.evaluate(UNPACK, frame.module("lstm.js", "text_model.js") + "\nexport { tokenise };")
+    view = visit("about:blank")
+    view.page.evaluate(UNPACK, frame.module("lstm.js", "text_model.js") + "\nexport { tokenise };")
     dice = random.Random(0)
     pieces = [
-        *"abcnst't''\"\"``.,!?-–—…’“0123456789_()/+: éßİΣ中🍕½²٣ﬁ\u200d\u0301\x00\x1c\x85\ufeff\t\n\u3000"
+        *"abcnst't''\"\"``.,!?-–—…’“0123456789_()/+: éßİΣ中🍕½²٣ﬁ\u200d\u0301\x00\x1c\x85\ufeff",
+        *"\t\n\u3000\u0323\u20e3\u094dनıI",
     ]
     pieces += ["❤️", "n't", "can", "cannot", "gonna", " wanna ", "..", "--", "<b>", "I'VE", "&nbsp;"]
-    pieces += [
-        *"\u0323\u20e3\u094dनıI",
-        "w/",
-        "c+",
-        "_num_",
-        "5.50",
-        "1,000",
-        "mr. ",
-        "st.",
-        "does n't",
-    ]
+    pieces += ["w/", "c+", "_num_", "5.50", "1,000", "mr. ", "st.", "does n't"]
     typed = ["".join(dice.choices(pieces, k=dice.randrange(30))) for _ in range(3000)]
     typed += [*EXAMPLES, " ", "I can't; it's $5.50 (really)!"]
-    known = json.loads(
-        (Path(__file__).parents[1] / "dgm" / "data" / "words.json").read_text("utf-8")
-    )
+    path = Path(__file__).parents[1] / "dgm" / "data" / "words.json"
+    known = json.loads(path.read_text("utf-8"))
     typed += [words["typed"] for words in known]
-    got = seen.page.evaluate("all => all.map(t => library.tokenise(t).join(' '))", typed)
+    got = view.page.evaluate("all => all.map(t => library.tokenise(t).join(' '))", typed)
     assert got == [text.tokenise(t) for t in typed]
     assert got[-len(known) :] == [words["yelp"] for words in known]
-    seen.page.evaluate(UNPACK, frame.module("language_model.js") + "\nexport { wordsOf };")
-    got = seen.page.evaluate("all => all.map(t => library.wordsOf(t).join(' '))", typed)
+    view.page.evaluate(UNPACK, frame.module("language_model.js") + "\nexport { wordsOf };")
+    got = view.page.evaluate("all => all.map(t => library.wordsOf(t).join(' '))", typed)
     assert got == [" ".join(words_of(t)) for t in typed]
     assert got[-len(known) :] == [words["words"] for words in known]
 
@@ -242,22 +232,19 @@ def test_the_page_tokenises_as_python_does(visit):
 @pytest.mark.parametrize("backward", [False, True])
 def test_a_switch_in_mid_sentence_is_that_of_pytorch(opened, backward):
     weights = TextWeights(arrays(small_model()), vocabulary(), precision="float32")
-    seen = opened(switch(weights))
+    view = opened(switch(weights))
     before, after = torch.eye(3)[[2, 0] if backward else [0, 2]].split(1)
     if backward:
-        seen.page.get_by_role("radio", name="positive, then negative").check()
-    seen.page.get_by_role("combobox", name="Sentence").select_option("1")
-    count = len(EXAMPLES[1].split())
-    made = []
-    for place in range(count + 1):
-        slider(seen, "Switch").fill(str(place))
-        options = {"margins": MARGINS, "threshold": THRESHOLD}
-        wanted = rewrite(
-            small_model(), EXAMPLES[1:2], before, switch_at=place, weights_after=after, **options
-        )
-        made.append(rewritten(seen))
-        assert made[-1] == wanted[0].text
-    assert len(set(made)) > 2
+        view.page.get_by_role("radio", name="positive, then negative").check()
+    view.page.get_by_role("combobox", name="Sentence").select_option("1")
+    rewrites = []
+    for place in range(len(EXAMPLES[1].split()) + 1):
+        slider(view, "Switch").fill(str(place))
+        options = {**OPTIONS, "switch_at": place, "weights_after": after}
+        (expected,) = rewrite(small_model(), EXAMPLES[1:2], before, **options)
+        rewrites.append(rewritten(view))
+        assert rewrites[-1] == expected.text
+    assert len(set(rewrites)) > 2
 
 
 @pytest.mark.timing
@@ -268,13 +255,13 @@ def test_a_rewrite_at_full_size_takes_less_than_fifty_milliseconds(
     weights = TextWeights(arrays(steering_model(words)), words)
     assert len(weights.data) < 1_400_000
     sentence = " ".join(f"w{37 * i}" for i in range(10))
-    seen = opened(SentenceSteering(weights, [sentence], margins=MARGINS, threshold=1.0))
+    view = opened(SentenceSteering(weights, [sentence], margins=MARGINS, threshold=1.0))
 
     def measure():
-        slider(seen, "positive").evaluate(SWEEP)
-        return seen.frames()
+        slider(view, "positive").evaluate(SWEEP)
+        return view.frames()
 
-    p95 = seen.p95(50, measure)
+    p95 = view.p95(50, measure)
     record_testsuite_property("rewrite_p95_ms", p95)
     assert p95 < 50
 
@@ -283,97 +270,93 @@ def test_a_rewrite_at_full_size_takes_less_than_fifty_milliseconds(
 
 
 def test_a_drag_of_sixty_events_ends_where_it_was_let_go(opened):
-    seen = opened(steering())
-    pad = seen.page.locator(".dgm-pad")
+    view = opened(steering())
+    pad = view.page.locator(".dgm-pad")
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
     start, end = (box["x"] + 40, box["y"] + 200), (box["x"] + 190, box["y"] + 120)
-    seen.page.mouse.move(*start)
-    seen.page.mouse.down()
+    view.page.mouse.move(*start)
+    view.page.mouse.down()
     for i in range(1, 61):
-        seen.page.mouse.move(*(a + (b - a) * i / 60 for a, b in zip(start, end, strict=True)))
-    seen.page.mouse.up()
-    dragged = rewritten(seen), percentages(seen)
+        view.page.mouse.move(*(a + (b - a) * i / 60 for a, b in zip(start, end, strict=True)))
+    view.page.mouse.up()
+    dragged = rewritten(view), percentages(view)
     assert sum(dragged[1]) == 100
-    seen.page.get_by_role("button", name="Reset").click()
-    assert rewritten(seen) != dragged[0]
-    seen.page.mouse.click(*end)
-    assert (rewritten(seen), percentages(seen)) == dragged
+    view.page.get_by_role("button", name="Reset").click()
+    assert rewritten(view) != dragged[0]
+    view.page.mouse.click(*end)
+    assert (rewritten(view), percentages(view)) == dragged
 
 
 def test_sixty_events_in_one_frame_are_one_rewrite(opened):
-    seen = opened(steering())
-    drawn(seen)
-    seen.page.evaluate("performance.clearMeasures()")
-    slider(seen, "negative").evaluate(
+    view = opened(steering())
+    drawn(view)
+    view.page.evaluate("performance.clearMeasures()")
+    slider(view, "negative").evaluate(
         """slider => { for (let i = 0; i <= 60; i++) {
             slider.value = i; slider.dispatchEvent(new Event("input", { bubbles: true })); } }"""
     )
-    drawn(seen)
-    assert len(seen.frames()) == 1
-    assert percentages(seen)[0] == 60
-    assert sum(percentages(seen)) == 100
+    drawn(view)
+    assert len(view.frames()) == 1
+    assert percentages(view)[0] == 60
+    assert sum(percentages(view)) == 100
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_everything_can_be_done_by_keyboard(opened, scheme):
-    seen = opened(steering(), scheme=scheme)
-    before = rewritten(seen)
-    pad = seen.page.locator(".dgm-pad")
-    for _ in range(5):
-        pad.press("Shift+ArrowLeft")
-    drawn(seen)
-    assert percentages(seen) == [100, 0, 0]
-    after = rewritten(seen)
-    assert after != before
-    pad.press("ArrowUp")
-    drawn(seen)
-    assert percentages(seen) == [98, 2, 0] or percentages(seen) == [96, 4, 0]
-    slider(seen, "positive").press("End")
-    drawn(seen)
-    assert percentages(seen) == [0, 0, 100]
-    slider(seen, "positive").press("Home")
-    drawn(seen)
-    assert percentages(seen) == [50, 50, 0]
-    slider(seen, "How much may change").press("Home")
-    drawn(seen)
-    assert slider(seen, "How much may change").input_value() == "1"
-    assert slider(seen, "How much may change").get_attribute("aria-valuetext").endswith(" 1.5")
-    seen.page.get_by_role("button", name="Reset").press("Enter")
-    assert rewritten(seen) == before
-    box = seen.page.get_by_label("Your sentence")
+    view = opened(steering(), scheme=scheme)
+    before = rewritten(view)
+    pad, positive = view.page.locator(".dgm-pad"), slider(view, "positive")
+
+    def pressed(node, *keys):
+        for key in keys:
+            node.press(key)
+        drawn(view)
+        return percentages(view)
+
+    assert pressed(pad, *["Shift+ArrowLeft"] * 5) == [100, 0, 0]
+    assert rewritten(view) != before
+    assert pressed(pad, "ArrowUp") in ([98, 2, 0], [96, 4, 0])
+    assert pressed(positive, "End") == [0, 0, 100]
+    assert pressed(positive, "Home") == [50, 50, 0]
+    effort = slider(view, "How much may change")
+    pressed(effort, "Home")
+    assert effort.input_value() == "1"
+    assert effort.get_attribute("aria-valuetext").endswith(" 1.5")
+    view.page.get_by_role("button", name="Reset").press("Enter")
+    assert rewritten(view) == before
+    box = view.page.get_by_label("Your sentence")
     box.press("Control+a")
     box.type("we loved the pizza")
-    box.press("Enter")
-    drawn(seen)
+    pressed(box, "Enter")
     assert box.input_value() == "we loved the pizza"
-    assert seen.page.locator(".dgm-word").count() == 4
-    seen.assert_clean()
+    assert view.page.locator(".dgm-word").count() == 4
+    view.assert_clean()
 
 
 def test_new_words_are_marked_and_lost_words_told(opened):
-    seen = opened(steering())
-    made = rewritten(seen).split()
-    marked = " ".join(seen.page.locator("ins").all_inner_texts())
-    new = [word for word in made if word not in EXAMPLES[0].split()]
+    view = opened(steering())
+    words, source = rewritten(view).split(), EXAMPLES[0].split()
+    marked = " ".join(view.page.locator("ins").all_inner_texts())
+    new = [word for word in words if word not in source]
     assert new
     assert all(word in marked for word in new)
-    line = seen.page.locator("ins").first.evaluate("n => getComputedStyle(n).textDecorationLine")
+    line = view.page.locator("ins").first.evaluate("n => getComputedStyle(n).textDecorationLine")
     assert line == "underline"
-    lost = [word for word in EXAMPLES[0].split() if word not in made]
-    assert all(word in seen.page.locator(".dgm-gone").inner_text() for word in lost)
+    gone = view.page.locator(".dgm-gone").inner_text()
+    assert all(word in gone for word in source if word not in words)
 
 
 def test_an_example_can_be_picked(opened):
-    seen = opened(steering())
-    seen.page.get_by_label("Examples").select_option(EXAMPLES[2])
-    drawn(seen)
-    assert seen.page.get_by_label("Your sentence").input_value() == EXAMPLES[2]
-    assert seen.page.locator(".dgm-word").count() == len(EXAMPLES[2].split())
+    view = opened(steering())
+    view.page.get_by_label("Examples").select_option(EXAMPLES[2])
+    drawn(view)
+    assert view.page.get_by_label("Your sentence").input_value() == EXAMPLES[2]
+    assert view.page.locator(".dgm-word").count() == len(EXAMPLES[2].split())
 
 
 @pytest.mark.parametrize(
-    ("sentence", "told"),
+    ("sentence", "note"),
     [
         ("", "nothing to rewrite yet"),
         (" \u200b\n ", "nothing to rewrite yet"),
@@ -385,83 +368,82 @@ def test_an_example_can_be_picked(opened):
         ("<img src=x onerror=document.title=1> the pizza", "can only copy"),
     ],
 )
-def test_whatever_is_typed_is_safe_and_explained(typed_into, sentence, told):
-    seen, note = typed_into, typed_into.page.locator(".dgm-note").last
-    typed(seen, EXAMPLES[0])
-    seen.page.locator("[role=status]").evaluate("node => node.replaceChildren()")
-    assert told not in note.inner_text()
-    typed(seen, sentence)
-    assert told in note.inner_text()
-    seen.page.wait_for_function(
-        "told => document.querySelector('[role=status]').textContent.includes(told)", arg=told
+def test_whatever_is_typed_is_safe_and_explained(typed_into, sentence, note):
+    view, notes = typed_into, typed_into.page.locator(".dgm-note").last
+    typed(view, EXAMPLES[0])
+    view.page.locator("[role=status]").evaluate("node => node.replaceChildren()")
+    assert note not in notes.inner_text()
+    typed(view, sentence)
+    assert note in notes.inner_text()
+    view.page.wait_for_function(
+        "note => document.querySelector('[role=status]').textContent.includes(note)", arg=note
     )
-    assert seen.page.locator(".dgm :is(script, img, b[onclick])").count() == 0
-    assert seen.page.title() == "Widgets"
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 1280
-    seen.assert_clean()
+    assert view.page.locator(".dgm :is(script, img, b[onclick])").count() == 0
+    assert view.page.title() == "Widgets"
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= 1280
+    view.assert_clean()
 
 
 @pytest.mark.parametrize(
     "sentence",
     [
-        "We paid $12.50 for 2 Zorps! The host was rude... today. Quux zorp blarg. The pizza was great.",
+        "We paid $12.50 for 2 Zorps! The host was rude... today. Quux zorp. The pizza was great.",
         "Zorp, quux, blarg, frob, quandle and plugh loved the patio.",
         "the pizza was great, " * 20 + "but the host was rude today and " * 6 + "we left.",
     ],
 )
 def test_a_text_of_several_sentences_comes_out_as_python_says(opened, sentence):
-    seen = opened(steering(TextWeights(arrays(small_model()), vocabulary(), precision="float32")))
-    expected = small_model().rewrite(
-        text.tokenise(sentence, keep_numbers=True), [0.0, 0.0, 1.0],
-        margins=MARGINS, threshold=THRESHOLD,
-    )  # fmt: skip
-    assert typed(seen, sentence) == expected
+    view = opened(steering(TextWeights(arrays(small_model()), vocabulary(), precision="float32")))
+    words = text.tokenise(sentence, keep_numbers=True)
+    expected = small_model().rewrite(words, [0.0, 0.0, 1.0], **OPTIONS)
+    assert typed(view, sentence) == expected
     assert "<unk>" not in expected
     assert "_num_" not in expected
-    seen.assert_clean()
+    view.assert_clean()
 
 
 def test_what_the_page_makes_is_put_into_its_model(opened):
-    seen = opened(steering())
-    first = typed(seen, "we loved the pizza .")
+    view = opened(steering())
+    first = typed(view, "we loved the pizza .")
     assert first
-    assert first != typed(seen, "the waiter was rude .")
-    assert typed(seen, "we loved the pizza .") == first
+    assert first != typed(view, "the waiter was rude .")
+    assert typed(view, "we loved the pizza .") == first
 
 
 # The cliff
 
 
 def test_the_cliff_answers_the_keyboard_and_tells_how_far_out(opened):
-    seen = opened(cliff())
-    drawn(seen)
-    walk, said = slider(seen, "VAE steps"), seen.page.locator(".dgm-said").first
-    assert said.inner_text().endswith(" 4")  # the step that changes nothing
-    note = seen.page.locator(".dgm-note").first
+    view = opened(cliff())
+    page = view.page
+    walk, text_node = slider(view, "VAE steps"), page.locator(".dgm-said").first
+    note, halo = page.locator(".dgm-note").first, page.locator(".dgm-panel text.dgm-halo").first
+    drawn(view)
+    assert text_node.inner_text().endswith(" 4")  # the step that changes nothing
     assert "Farther out than every" not in note.inner_text()
     walk.press("End")
-    drawn(seen)
-    assert said.inner_text().endswith(" 8")
+    drawn(view)
+    assert text_node.inner_text().endswith(" 8")
     assert "Farther out than every code of a real sentence" in note.inner_text()
-    assert seen.page.locator(".dgm-panel text.dgm-halo").first.text_content() == "86.0"
+    assert halo.text_content() == "86.0"
     assert walk.get_attribute("aria-valuetext").startswith("4: ")
-    seen.page.get_by_role("radio", name="mean of the log densities").check()
-    drawn(seen)
-    assert seen.page.locator(".dgm-panel text.dgm-halo").first.text_content() == "860.0"
-    seen.page.get_by_label("The sentence it starts from").select_option("1")
-    drawn(seen)
-    assert said.inner_text().startswith("sadly, the host")
-    seen.page.get_by_role("button", name="Reset").click()
-    drawn(seen)
-    assert said.inner_text() == "the pizza was great. 4"
-    seen.assert_clean()
+    page.get_by_role("radio", name="mean of the log densities").check()
+    drawn(view)
+    assert halo.text_content() == "860.0"
+    page.get_by_label("The sentence it starts from").select_option("1")
+    drawn(view)
+    assert text_node.inner_text().startswith("sadly, the host")
+    page.get_by_role("button", name="Reset").click()
+    drawn(view)
+    assert text_node.inner_text() == "the pizza was great. 4"
+    view.assert_clean()
 
 
 def test_the_mark_stands_at_its_density(opened):
-    seen = opened(cliff())
-    slider(seen, "VAE steps").press("End")
-    drawn(seen)
-    svg = seen.page.locator(".dgm-panel svg").first
+    view = opened(cliff())
+    slider(view, "VAE steps").press("End")
+    drawn(view)
+    svg = view.page.locator(".dgm-panel svg").first
     x = float(svg.locator(".dgm-stem").get_attribute("d")[1:].split()[0])
     ticks = svg.locator("text:not([class])").evaluate_all(
         "all => all.map(t => [Number(t.textContent), Number(t.getAttribute('x'))])"
@@ -473,62 +455,41 @@ def test_the_mark_stands_at_its_density(opened):
 # All of them
 
 
-# The dark page differs by its colours alone.
-@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
-def test_axe_finds_nothing(opened, theme, rules):
-    seen = opened(*all_widgets(), theme=theme)
-    drawn(seen)
-    assert seen.axe(*rules) == ""
-
-
 def test_a_narrow_page_needs_no_horizontal_scroll(opened):
-    seen = opened(*all_widgets(), viewport={"width": 360, "height": 740})
-    seen.page.get_by_label("Your sentence").fill("w" * 80 + " the pizza was great " * 8)
-    drawn(seen)
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
+    view = opened(*all_widgets(), viewport={"width": 360, "height": 740})
+    view.page.get_by_label("Your sentence").fill("w" * 80 + " the pizza was great " * 8)
+    drawn(view)
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= 360
     right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
-    assert seen.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
-
-
-def test_two_widgets_share_one_unpacked_model(opened):
-    seen = opened(*all_widgets())
-    seen.page.wait_for_function(
-        "document.querySelectorAll('.dgm[data-golden-wrong=\"0\"]').length === 2"
-    )
-    seen.assert_clean()
+    assert view.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
 
 
 def test_the_sentence_is_the_largest_text(opened):
-    seen = opened(*all_widgets())
+    view = opened(*all_widgets())
     sizes = "all => all.map(n => parseFloat(getComputedStyle(n).fontSize))"
-    said = min(seen.page.locator(".dgm-said").evaluate_all(sizes))
-    others = seen.page.locator(".dgm *:not(.dgm-said, .dgm-said *)").evaluate_all(sizes)
-    assert said > 1.15 * max(others)
+    text_node = min(view.page.locator(".dgm-said").evaluate_all(sizes))
+    others = view.page.locator(".dgm *:not(.dgm-said, .dgm-said *)").evaluate_all(sizes)
+    assert text_node > 1.15 * max(others)
 
 
 def test_text_from_python_is_never_read_as_html(opened):
     badge = "<img src=x onerror='document.title=1'>"
-    seen = opened(cliff(badge), steering(title=badge))
-    assert seen.page.locator(".dgm-badge").first.inner_text() == badge
-    assert seen.page.locator(".dgm-title").last.inner_text() == badge
-    assert seen.page.locator(".dgm img").count() == 0
+    view = opened(cliff(badge), steering(title=badge))
+    assert view.page.locator(".dgm-badge").first.inner_text() == badge
+    assert view.page.locator(".dgm-title").last.inner_text() == badge
+    assert view.page.locator(".dgm img").count() == 0
 
 
-def test_bars_stay_in_forced_colours_and_in_print(opened):
-    seen = opened(steering())
-    seen.settle()
-    count, faded = seen.faded_marks()
+def test_bars_stay_and_words_do_not_look_hidden_in_forced_colours(opened):
+    view = opened(steering())
+    view.settle()
+    count, faded = view.faded_marks()
     assert count > 2
     assert faded == []
-
-
-def test_a_word_looks_hidden_only_where_it_is(opened):
-    seen = opened(steering())
-    seen.settle()
     bare = "all => all.every(node => parseFloat(getComputedStyle(node).borderTopWidth) === 0)"
-    words = seen.page.locator(".dgm-word:not(.dgm-hid)")
+    words = view.page.locator(".dgm-word:not(.dgm-hid)")
     assert words.count() > 2
     for colours in ("none", "active"):
-        seen.page.emulate_media(forced_colors=colours)
+        view.page.emulate_media(forced_colors=colours)
         assert words.evaluate_all(bare)
-    seen.page.emulate_media(forced_colors="none")
+    view.page.emulate_media(forced_colors="none")

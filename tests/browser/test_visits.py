@@ -52,9 +52,9 @@ def test_what_is_kept_or_broken_is_not_handed_on(browser, visits, serve, tmp_pat
         visit(url)
     assert not any(left.values())
     with pytest.raises(AssertionError, match="fresh=True"), visits(browser, left) as visit:  # noqa: PT012
-        seen = visit(url)
-        seen.page.evaluate("localStorage.setItem('a', 1)")
-    seen.page.context.close()
+        tab = visit(url)
+        tab.page.evaluate("localStorage.setItem('a', 1)")
+    tab.page.context.close()
 
 
 def test_a_page_with_a_script_is_for_that_script_alone(browser, visits, tmp_path):
@@ -64,8 +64,8 @@ def test_a_page_with_a_script_is_for_that_script_alone(browser, visits, tmp_path
         first = visit(url, "globalThis.mine = (globalThis.mine ?? 0) + 1")
     with visits(browser, left) as visit:
         assert visit(url).page.evaluate("typeof mine") == "undefined"
-        again = visit(url, "globalThis.mine = (globalThis.mine ?? 0) + 1")
-        assert again.page is first.page
-        assert again.page.evaluate("mine") == 1
+        revisit = visit(url, "globalThis.mine = (globalThis.mine ?? 0) + 1")
+        assert revisit.page is first.page
+        assert revisit.page.evaluate("mine") == 1
     for (page,) in left.values():
         page.context.close()

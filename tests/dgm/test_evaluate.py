@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from chains import assert_same, interrupted, standard_errors, with_options
+from chains import assert_same, interrupted, with_options
 from torch import nn
 
 from dgm import evaluate as module
@@ -136,16 +136,6 @@ def shard_scale(decoder, x, folder, seed=0, **arguments):
 
 
 class TestShards:
-    @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-    def test_agree_with_the_closed_form(self, tmp_path, device):
-        decoder, x = problem(24)
-        sizes = {"shard_size": 12, "n_chains": 12, "temperatures_per_beta": 40, "n_leapfrog": 5}
-        ours = quick(decoder, x, tmp_path, device=device, **sizes)
-        exact = linear_gaussian_curve(decoder.weight, decoder.bias, x, BETAS)
-        for name in ("rate", "log_z", "distortion"):
-            missed = getattr(ours, name) - getattr(exact, name)
-            assert bool((standard_errors(missed).abs() < 4).all()), name
-
     @pytest.mark.parametrize(
         "arguments",
         [
@@ -192,8 +182,13 @@ class TestShards:
         assert decoder.calls < all_calls / 50
         paths[2].unlink()
         assert_same(quick(decoder, x, tmp_path), first)
-        again = [p.stat().st_mtime_ns for p in paths]
-        assert [a == b for a, b in zip(times, again, strict=True)] == [True, True, False, True]
+        times_after = [p.stat().st_mtime_ns for p in paths]
+        assert [a == b for a, b in zip(times, times_after, strict=True)] == [
+            True,
+            True,
+            False,
+            True,
+        ]
 
     def test_an_interrupted_run_says_what_is_kept(self, tmp_path, capfd):
         decoder, x = counted()
@@ -243,50 +238,33 @@ class TestCallers:
         monkeypatch.chdir(tmp_path / "elsewhere")
         numbers = {"seed": np.int64(3), "shard_size": np.int64(2), "n_chains": np.int64(6)}
         with torch.autocast("cpu", torch.bfloat16), torch.inference_mode():
-            found = quick(decoder, x.numpy(), "~/plain", **numbers)  # reused
-        assert_same(found, plain)
+            ours = quick(decoder, x.numpy(), "~/plain", **numbers)  # reused
+        assert_same(ours, plain)
         assert_same(quick(decoder.forward, x.numpy(), "~/other", **numbers), plain)
         assert sorted(p.name for p in tmp_path.iterdir()) == ["elsewhere", "other", "plain"]
         assert not any((tmp_path / "elsewhere").iterdir())
-
-    def test_see_a_decoder_that_is_random_refused(self, tmp_path):
-        decoder, x = problem()
-        with pytest.raises(ValueError, match="noise"):
-            quick(
-                lambda z: decoder(z) + 0.1 * torch.randn(len(z), 12),
-                x,
-                tmp_path,
-                precision="float64",
-            )
-        assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"betas": [1.0, 0.5]}, ValueError, "ascending"),
         ({"n_chains": 0}, ValueError, "n_chains"),
         ({"latent_dim": 4}, ValueError, "latent_dim=4"),
         ({"shard_size": 0}, ValueError, "shard_size must be at least 1"),
-        ({"seed": -1}, ValueError, "seed must be at least 0"),
         ({"step_sizes": torch.ones(7)}, ValueError, "a number, or None"),
-        ({"checkpoint": "file"}, ValueError, "leave it out"),
+        ({"checkpoint": "file"}, ValueError, "leave them out"),
+        ({"scale": 1.0}, ValueError, "leave them out"),
         ({"chains": 3}, TypeError, "chains"),
-        ({"x": torch.full((7, 12), torch.nan)}, ValueError, "NaN or infinity in images"),
         ({"x": torch.zeros(7, 5)}, ValueError, "12"),
-        ({"x": torch.zeros(12)}, ValueError, "batch of images"),
         ({"prior": torch.distributions.Normal(torch.zeros(3), 1.0)}, ValueError, "Independent"),
-        ({"device": "cuda"}, ValueError, "device must be one"),
+        ({"distortion": lambda a, b: torch.rand(len(b))}, ValueError, "noise|gradient"),
     ],
 )
 def test_bad_arguments_are_refused_before_any_work(tmp_path, arguments, error, message):
-    if "device" in arguments and torch.cuda.is_available():
-        pytest.skip("there is a GPU")
     decoder, x = problem()
-    decoder, x = decoder.float(), x.float()
-    x = arguments.pop("x", x) if "x" in arguments else x
+    arguments = {"x": x.float(), **arguments}
     with pytest.raises(error, match=message):
-        quick(decoder, x, tmp_path, **arguments)
+        quick(decoder.float(), output=tmp_path, **arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -343,7 +321,7 @@ class TestCommandLine:
         ("changes", "message"),
         [
             ({"images": "none.npy"}, "there is no file none.npy"),
-            ({"images": "mine.py"}, "must be a .npy or .safetensors"),
+            ({"images": "mine.py"}, "must be a .npy or"),
             ({"images": "bytes.npy"}, "images / 255"),
             ({"images": "nan.npy"}, "NaN or infinity in images [1]"),
             ({"images": "flat.npy"}, "batch of images"),
@@ -426,21 +404,13 @@ class TestCommandLine:
         assert "whole numbers" not in error or "images / 255" in error
         assert not (folder / "out").exists()
 
-    @pytest.mark.parametrize("dtype", ["bool", "u1", "u2", "i8", ">i4"])
+    @pytest.mark.parametrize("dtype", ["bool", "u1", "u2", "i8", ">i4", ">f4", "f2", "f4"])
     def test_reads_images_of_zeros_and_ones(self, folder, dtype):
-        black_and_white = (problem()[1] > 0).numpy()
-        np.save("images.npy", black_and_white.astype(dtype))
-        assert torch.equal(
-            module._read_images(Path("images.npy")), torch.tensor(black_and_white).float()
-        )
-
-    @pytest.mark.parametrize("dtype", [">f4", "f2", "f4"])
-    def test_reads_every_kind_of_float(self, folder, dtype):
-        values = np.arange(24).reshape(2, 12)
-        np.save("x.npy", values.astype(dtype))
-        assert torch.equal(
-            module._read_images(Path("x.npy")).double(), torch.tensor(values).double()
-        )
+        values = (problem()[1] > 0).numpy()
+        np.save("images.npy", values.astype(dtype))
+        images = module._read_images(Path("images.npy"))
+        assert images.is_floating_point()
+        assert torch.equal(images.double(), torch.tensor(values).double())
 
     def test_a_tilde_is_the_home_folder(self, folder, monkeypatch):
         monkeypatch.setenv("HOME", str(folder))
@@ -492,7 +462,7 @@ class TestRanks:
         monkeypatch.setenv("WORLD_SIZE", "1")
         assert main(command(temperatures=1)) == 0
 
-    def test_whose_launcher_is_gone_give_up(self, folder, monkeypatch):
+    def test_whose_launcher_is_gone_give_up(self, folder, capsys, monkeypatch):
         monkeypatch.setattr(module, "START", datetime.timedelta(seconds=1))
         launched = {
             "TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2",
@@ -501,8 +471,8 @@ class TestRanks:
         for name, value in launched.items():
             monkeypatch.setenv(name, value)
         began = time.monotonic()
-        with pytest.raises(RuntimeError, match="launcher"):
-            main(command())
+        assert main(command()) == 2
+        assert "launcher" in capsys.readouterr().err
         assert time.monotonic() - began < 60
 
     def test_wait_longer_for_work_than_for_the_start(self, monkeypatch):
@@ -537,11 +507,11 @@ class TestRanks:
         assert f"Signal {int(signal.SIGKILL)} (SIGKILL)" in killed.stderr
         assert "rank 0 of 2 stopped" in killed.stderr
         assert re.search(r"; missing: (0, )?(2-)?3\. Start", killed.stderr)
-        kept = {p: p.stat().st_mtime_ns for p in (folder / "out").glob("shard-*.safetensors")}
-        assert {"shard-00001.safetensors"} <= {p.name for p in kept}
+        finished = {p: p.stat().st_mtime_ns for p in (folder / "out").glob("shard-*.safetensors")}
+        assert {"shard-00001.safetensors"} <= {p.name for p in finished}
         assert not (folder / "out/curve.safetensors").exists()
         assert main(command()) == 0
-        assert {p: p.stat().st_mtime_ns for p in kept} == kept
+        assert {p: p.stat().st_mtime_ns for p in finished} == finished
         decoder, x = problem()
         expected = quick(decoder, x, folder / "other")
         assert_same(RateDistortionCurve.load(folder / "out/curve.safetensors"), expected)

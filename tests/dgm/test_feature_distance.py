@@ -36,9 +36,6 @@ def random_covariance(f, seed):
     return a @ a.T + 0.1 * torch.eye(f, dtype=torch.float64)
 
 
-# Frechet distance
-
-
 def test_frechet_distance_of_gaussians_is_the_closed_form():
     f = 5
     mean_x, mean_y = normal(f, 1, 1)[:, 0], normal(f, 1, 2)[:, 0]
@@ -47,11 +44,9 @@ def test_frechet_distance_of_gaussians_is_the_closed_form():
     half = square_root(c_x)
     cross = square_root(half @ c_y @ half).trace()
     exact = (mean_x - mean_y).square().sum() + c_x.trace() + c_y.trace() - 2 * cross
-    torch.testing.assert_close(frechet_distance(x, y), exact, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(frechet_distance(y, x), exact, rtol=1e-9, atol=1e-9)
-
-
-def test_frechet_distance_of_one_number_is_that_of_means_and_deviations():
+    for value in (frechet_distance(x, y), frechet_distance(y, x)):
+        torch.testing.assert_close(value, exact, rtol=1e-9, atol=1e-9)
+    # Of single numbers: differences of means and of standard deviations.
     x = with_moments(30, torch.tensor([1.0]).double(), torch.tensor([[4.0]]).double())
     y = with_moments(40, torch.tensor([-2.0]).double(), torch.tensor([[0.25]]).double(), 1)
     assert float(frechet_distance(x, y)) == pytest.approx(3.0**2 + 1.5**2, rel=1e-9)
@@ -76,9 +71,6 @@ def test_scores_are_without_gradient_in_double_precision_and_leave_the_input():
         assert not value.requires_grad
         assert value.shape == ()
     assert torch.equal(x, before)
-
-
-# Kernel distance
 
 
 def pairwise_mmd(x, y):
@@ -142,34 +134,20 @@ def test_kernel_distance_sees_a_shift_as_large_as_worked_out():
     assert float(found.value) == pytest.approx(1.49**3 - 1)
     far, near = (kernel_distance(normal(400, 4), normal(400, 4, 1) + s).value for s in (1.0, 0.3))
     assert far > near > 0
-
-
-def test_kernel_distance_goes_by_its_seed():
     x, y = normal(80, 3), normal(90, 3, 1)
     assert kernel_distance(x, y, seed=1) == kernel_distance(x, y, seed=1)
     assert kernel_distance(x, y, seed=1) != kernel_distance(x, y, seed=2)
-
-
-# Precision and recall
 
 
 def grid(start, stop):
     return torch.arange(start, stop, dtype=torch.float64)[:, None]
 
 
-def test_a_generator_of_part_of_the_data_is_precise_and_misses_the_rest():
-    real = torch.cat([grid(0, 20), grid(100, 130)])
-    fake = grid(0, 20) + 0.25
-    found = precision_recall(real, fake)
-    assert found.precision == 1.0
-    assert float(found.recall) == pytest.approx(20 / 50)
-
-
-def test_a_generator_of_too_much_has_recall_and_half_its_samples_are_off():
-    real = grid(0, 20)
+def test_a_generator_of_part_of_the_data_misses_the_rest_and_another_makes_too_much():
+    wide = torch.cat([grid(0, 20), grid(100, 130)])
+    assert precision_recall(wide, grid(0, 20) + 0.25) == (1.0, 20 / 50)
     fake = torch.cat([grid(0, 20) + 0.25, grid(500, 520)])
-    found = precision_recall(real, fake)
-    assert found == (0.5, 1.0)
+    assert precision_recall(grid(0, 20), fake) == (0.5, 1.0)
 
 
 def test_equal_and_distant_sets():
@@ -204,20 +182,11 @@ def test_recall_is_precision_with_the_sets_exchanged_over_many_parts():
     assert float(found.precision) == (gaps <= own).any(1).double().mean()
 
 
-# Inception-style score
-
-
-def test_score_of_sure_predictions_is_the_number_of_classes_seen():
+def test_score_is_the_exponential_of_the_mutual_information():
     sure = torch.eye(10)[torch.arange(40) % 4]
-    assert float(inception_style_score(sure)) == pytest.approx(4.0)
-
-
-def test_score_of_unsure_or_equal_predictions_is_one():
+    assert float(inception_style_score(sure)) == pytest.approx(4.0)  # classes
     assert float(inception_style_score(torch.full((7, 10), 0.1))) == pytest.approx(1.0)
     assert float(inception_style_score(torch.eye(10)[[3] * 5])) == pytest.approx(1.0)
-
-
-def test_score_is_the_exponential_of_the_mutual_information():
     p = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
     marginal = p.mean(0)
     information = (p * (p / marginal).log()).sum(1).mean()

@@ -6,7 +6,7 @@ import pytest
 
 from dgm.data.text import Vocabulary
 from dgm.papers.pooling_vae import influence
-from dgm_book import jobs, widgets
+from dgm_book import jobs
 from dgm_book.chapters.pooling_vae import page as pooling_vae
 from dgm_book.chapters.variational_hyper_rnn import page as variational_hyper_rnn
 from dgm_book.chapters.variational_hyper_rnn.recipe import PAIR
@@ -52,7 +52,8 @@ def test_a_word_that_moves_to_the_front_counts_less_for_a_last_state_and_more_fo
 def test_noise_makes_both_kls_jump_and_a_new_matrix_does_not(published, seed):
     chapter = published(variational_hyper_rnn)
     matrices, options = variational_hyper_rnn.page_systems(), {"bound": 60.0, "seed": seed}
-    schedule = [[0, 0, 0.25], [20, 1, 0.25], [40, 1, 4.0], [60, 1, 0.25], [85, 1, 4.0], [110, 4, 4.0]]
+    opening = [[0, 0, 0.25], [20, 1, 0.25], [40, 1, 4.0]]
+    schedule = [*opening, [60, 1, 0.25], [85, 1, 4.0], [110, 4, 4.0]]
     course = hyper_rnn_pages.simulate(matrices, schedule, 135, **options)
     for model in PAIR[chapter.system]:
         result = chapter.sets[chapter.system][model][0]

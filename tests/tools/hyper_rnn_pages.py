@@ -12,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from dgm.papers.variational_hyper_rnn import State, VariationalHyperRNN, VariationalRNN
 from dgm.sampling.linear_gaussian import LinearGaussian, Walk
-from dgm.sampling.particles import log_threshold, start_weighing, total_of, weigh
+from dgm.sampling.particles import bound_so_far, log_threshold, start_weighing, weigh
 from dgm.sampling.switching import hazard_filter
 from dgm_book.widgets.hashing import ODD, box_muller, mulberry32, murmur_mix
 from dgm_book.widgets.particle_kalman import MAX_PARTICLES, MAX_STEPS
@@ -92,7 +92,7 @@ def filter_sequence(model: VariationalRNN, x, noise, draws, prior_noise=None) ->
     for t in range(len(x)):
         before = weighing.log_weight.softmax(1)[0]
         from_h = model.read_h(state.h, weights)
-        prior = model.prior_of(from_h)
+        prior = model.prior_gaussian(from_h)
         z = prior.mean + prior.standard_deviation * prior_noise[t]
         mean, deviation = model.emit(from_h, model.read_z(z, weights))
         mean = mean if model.emission == "gaussian" else mean.sigmoid()
@@ -105,7 +105,7 @@ def filter_sequence(model: VariationalRNN, x, noise, draws, prior_noise=None) ->
             written = model.rescale(torch.cat(both[model.hyper_input], 1))
             generated = torch.cat([generated, written], 1)
         kl = kl_divergence(Normal(*output.posterior), Normal(*output.prior)).sum(-1)
-        total, log_alpha = total_of(weighing), output.log_alpha[None]
+        total, log_alpha = bound_so_far(weighing), output.log_alpha[None]
         after = (weighing.log_weight + log_alpha).softmax(1)[0]
         left = torch.tensor([2])  # the page may always go on
         threshold = log_threshold("ess", n)
@@ -113,7 +113,7 @@ def filter_sequence(model: VariationalRNN, x, noise, draws, prior_noise=None) ->
             tuple(output.state), log_alpha, weighing, left, draws[t][None], threshold
         )
         state = State(*moved)
-        increment = (total_of(weighing) - total)[0]
+        increment = (bound_so_far(weighing) - total)[0]
         spread = spread.clamp(min=0).sqrt()
         rows.append((increment, before @ kl, predicted, spread, after @ generated))
     return Filtered(*(torch.stack(column) for column in zip(*rows, strict=True)))
@@ -187,7 +187,7 @@ def particle_runs(x, n, criterion, runs) -> Cloud:
         parents = born
     z, share, parents, ess, resampled = (np.stack(part) for part in zip(*columns, strict=True))
     swapped = (v.swapaxes(0, 1) for v in (z, share, parents))
-    return Cloud(*swapped, ess, resampled, total_of(weighing).numpy())
+    return Cloud(*swapped, ess, resampled, bound_so_far(weighing).numpy())
 
 
 def survivors(parents: np.ndarray) -> np.ndarray:

@@ -110,16 +110,7 @@ def switching_dynamics(
             chosen.append((chosen[-1] + torch.randint(1, k, (n,), generator=generator)) % k)
 
     length = pieces * steps
-    deviation = torch.zeros(n, length, dtype=torch.float64)
-    switches = torch.zeros(n, length, dtype=torch.bool)
-    added = torch.zeros(n, length, 2, dtype=torch.float64)
-    if suite in ("test", "rand"):
-        deviation, switches = _deviations(n, length, suite == "test", generator)
-        noise = torch.randn(n, length, 2, dtype=torch.float64, generator=generator)
-        added = deviation[..., None] * noise
-    if suite == "add":
-        added += torch.rand(n, 1, 2, dtype=torch.float64, generator=generator)
-
+    deviation, switches, added = _noise(n, length, suite, generator)
     observations = torch.empty(n, length, 2, dtype=torch.float64)
     which = torch.full((n, length), -1)
     for piece in range(pieces):
@@ -138,6 +129,22 @@ def switching_dynamics(
         )
     lengths = torch.full((n,), length)
     return Dynamics(observations, lengths, matrices, which, deviation, switches)
+
+
+def _noise(
+    n: int, length: int, suite: str, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Sigma (n, T), where it changes (n, T), and what is added to each step (n, T, 2)."""
+    deviation = torch.zeros(n, length, dtype=torch.float64)
+    switches = torch.zeros(n, length, dtype=torch.bool)
+    added = torch.zeros(n, length, 2, dtype=torch.float64)
+    if suite in ("test", "rand"):
+        deviation, switches = _deviations(n, length, suite == "test", generator)
+        noise = torch.randn(n, length, 2, dtype=torch.float64, generator=generator)
+        added = deviation[..., None] * noise
+    if suite == "add":
+        added += torch.rand(n, 1, 2, dtype=torch.float64, generator=generator)
+    return deviation, switches, added
 
 
 def _matrices(suite: str, given: Tensor | None) -> Tensor:

@@ -164,7 +164,7 @@ THEMES = {theme.split()[0]: tuple(theme.split()[1:]) for theme in _THEMES.split(
 """The topics of `topic_chain` in their order, thirty words each, which no two share."""
 _LINK_WORDS = "the of and to a in it was with for on that as at by from then near old one"
 _LINKS = tuple(_LINK_WORDS.split())
-_THEME_OF = {word: k for k, words in enumerate(THEMES.values()) for word in words}
+_THEME = {word: k for k, words in enumerate(THEMES.values()) for word in words}
 
 
 class TopicChain(NamedTuple):
@@ -204,8 +204,8 @@ def topic_chain(
     linked = random.random_sample((n, words[1])) < 0.4
     linked[np.arange(n), (random.random_sample(n) * lengths).astype(int)] = False
     draws = random.random_sample((n, words[1]))
-    of_topic = np.array(list(THEMES.values()))[topics[:, None], _zipf_ranks(draws, 30)]
-    table = np.where(linked, np.array(_LINKS)[_zipf_ranks(draws, len(_LINKS))], of_topic)
+    themed = np.array(list(THEMES.values()))[topics[:, None], _zipf_ranks(draws, 30)]
+    table = np.where(linked, np.array(_LINKS)[_zipf_ranks(draws, len(_LINKS))], themed)
     texts = [" ".join(row[:length]) for row, length in zip(table, lengths, strict=True)]
     return TopicChain(texts, torch.from_numpy(topics.astype(np.int64)))
 
@@ -231,7 +231,7 @@ def topic_chain_information(
 
 def theme_of(text: str) -> int:
     """The topic of most of a sentence's words, an index into `THEMES`; -1 for none, or for a tie."""
-    topics = Counter(_THEME_OF[word] for word in text.split() if word in _THEME_OF).most_common(2)
+    topics = Counter(_THEME[word] for word in text.split() if word in _THEME).most_common(2)
     tie = len(topics) == 2 and topics[0][1] == topics[1][1]
     return topics[0][0] if topics and not tie else -1
 

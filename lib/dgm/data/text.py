@@ -6,7 +6,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -236,7 +236,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 
 @functools.lru_cache(64)
 def _patterns(marks: str) -> tuple[re.Pattern, ...]:
-    """What splits a text into words; its combining marks, which `re` does not class, are letters."""
+    """What splits a text into words; its combining marks, which `re` knows not, are letters."""
     w = rf"[\w{marks}]"
     pieces = (
         rf"_num_|``|''|\.\.+|--+|n't(?!{w})|'(?:s|ve|m|ll|re|d)(?!{w})|(?:dr|mr|mrs|ms|st)\.(?=\s)"
@@ -520,13 +520,8 @@ def word_vectors(
     row, column = counts.row, counts.col
     information = np.log(counts.data / (total[row] * context[column]))
     positive = sparse.csr_array((np.maximum(information, 0.0), (row, column)), counts.shape)
-    # The stub knows n_iter="auto" alone.
-    u, s, _ = randomized_svd(
-        positive,
-        dim,
-        n_iter=3,
-        random_state=seed,  # pyright: ignore[reportArgumentType]
-    )
+    svd: Any = randomized_svd  # whose stub knows n_iter="auto" alone
+    u, s, _ = svd(positive, dim, n_iter=3, random_state=seed)
     u = u * np.sign(u[np.abs(u).argmax(0), np.arange(dim)]) * np.sqrt(s)
     vectors = torch.zeros(vocabulary_size, dim)
     vectors[first_word:] = torch.from_numpy(np.where(total[:, None] > 0, u, 0.0)).float()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dgm.nets.mlp import affine_layers, mlp
-from dgm.nets.recurrence import CELLS, Recurrence, State, hyper_step, initialise_heads
+from dgm.nets.recurrence import Recurrence, State, hyper_step, initialise_heads
 
 EMISSIONS = ("gaussian", "bernoulli")
 
@@ -43,11 +43,10 @@ def start_logits(mean: Tensor) -> Tensor:
     return mean.clamp(1e-4, 1 - 1e-4).logit()
 
 
-def check_sizes(emission: str, cell: str, **sizes: int) -> None:
-    """Raises ValueError for an unknown emission or cell, or a size below 1."""
-    for name, value, known in (("emission", emission, EMISSIONS), ("cell", cell, CELLS)):
-        if value not in known:
-            raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+def check_sizes(emission: str, **sizes: int) -> None:
+    """Raises ValueError for an unknown emission or a size below 1."""
+    if emission not in EMISSIONS:
+        raise ValueError(f"emission must be one of {', '.join(EMISSIONS)}, got {emission!r}")
     if small := {name: size for name, size in sizes.items() if size < 1}:
         raise ValueError(f"sizes must be at least 1, got {small}")
 
@@ -140,16 +139,16 @@ class DeterministicHyperRNN(FrameModel):
         super().__init__(x_dim, emission, sigma_min)
         width = h_dim if width is None else width
         sizes = {"x_dim": x_dim, "h_dim": h_dim, "hyper_dim": hyper_dim, "layers": layers}
-        check_sizes(emission, "lstm", **sizes, width=width, components=components)
+        check_sizes(emission, **sizes, width=width, components=components)
         self.h_dim, self.k_dim, self.components = h_dim, hyper_dim, components
         hidden = [width] * layers
         numbers = 2 * x_dim if emission == "gaussian" else x_dim
         self.encode_x = mlp([x_dim, *hidden, width], "relu")
         self.decoder = mlp([h_dim, *hidden, components * (1 + numbers)], "relu")
-        self.cell = Recurrence(width, h_dim, CELLS["lstm"], bias=False)
-        self.hyper = Recurrence(width + h_dim, hyper_dim, CELLS["lstm"])
+        self.cell = Recurrence(width, h_dim, bias=False)
+        self.hyper = Recurrence(width + h_dim, hyper_dim)
         self.heads = nn.Linear(hyper_dim, 12 * h_dim)
-        initialise_heads(self.heads, "lstm")
+        initialise_heads(self.heads)
 
     def calibrate(self, mean: Tensor) -> None:
         """Takes the training frames' mean (X,) off the input, starts Bernoulli frames from it."""

@@ -8,7 +8,7 @@ _PAUSES = {",", ";", ":", "--"}
 
 
 def split_sentences(words: Sequence[str], most: int) -> list[list[str]]:
-    """Words cut behind each sentence; one of more than `most` words also behind its pauses, or there.
+    """Words cut behind each sentence; one of more than `most` also behind its pauses, or there.
 
     Raises:
         ValueError: no word.

@@ -1,15 +1,7 @@
 """A Gaussian block whose mean is confined to a learned simplex, and the two losses that fill it.
 
-For a feature h in R^F, K vertices e_k (rows of E) and N latent dimensions,
-
-    [r, s] = A h + a                                                                    (1)
-    p = softmax(W r + b),    mu = E' p,    log sigma^2 = s                              (2)
-    L_REG = || E E' - alpha I ||_F                                                      (3)
-    L_SREC = mean over B and M of max(0, 1 - cos(mu_i, r_i) + cos(mu_j, r_i))           (4)
-
-Only the mean is confined; samples leave the simplex by their noise.
-
-Reference: Xu, Cheung, Cao, On Variational Learning of Controllable Representations for Text, 2020.
+Equations (1), (4) and (5) at the head of `dgm.papers.controllable_text_vae`, for features in R^F,
+K vertices and N latent dimensions. Only the mean is confined; noise takes samples off the simplex.
 """
 
 from typing import NamedTuple
@@ -24,13 +16,13 @@ class SimplexCode(NamedTuple):
     """The code of B features."""
 
     p: Tensor  # (B, K) barycentric weights
-    query: Tensor  # (B, N) r of equation (1)
+    query: Tensor  # (B, N) r
     mu: Tensor  # (B, N)
     logvar: Tensor  # (B, N)
 
 
 def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tensor:
-    """The points (B, D) with barycentric weights p (B, K): mu of equation (2), with gradient.
+    """The points (B, D) with barycentric weights p (B, K): mu of equation (1), with gradient.
 
     Raises:
         ValueError: the shapes do not fit vertices (K, D), or, where `validate` (which waits for the
@@ -50,7 +42,7 @@ def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tenso
 
 
 def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
-    """Equation (3) for vertices (K, D), a scalar with gradient: the norm itself, not its square.
+    """Equation (5) for vertices (K, D), a scalar with gradient: the norm itself, not its square.
 
     Zero for orthogonal vertices of squared length alpha, where its gradient is zero too.
     """
@@ -76,9 +68,8 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
     Returns:
         A scalar between 0 and 3 with gradient into all three. The cosine with a zero vector is 0.
     """
-    b, d = query.shape if query.ndim == 2 else (0, 0)
-    fits = negatives.ndim == 3 and (len(negatives), negatives.shape[2]) == (b, d)
-    if query.ndim != 2 or mean.shape != query.shape or not fits or negatives.numel() == 0:
+    fits = query.ndim == 2 and mean.shape == query.shape and negatives.ndim == 3
+    if not fits or negatives.shape[::2] != query.shape or not negatives.numel():
         raise ValueError(
             "want query (B, D), mean (B, D) and negatives (B, M, D), M at least 1, got "
             f"{tuple(query.shape)}, {tuple(mean.shape)} and {tuple(negatives.shape)}"
@@ -90,7 +81,7 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
 
 
 class SimplexBlock(nn.Module):
-    """Equations (1) and (2), for F, N and K <= N.
+    """Equation (1) for F, N and K <= N.
 
     Args:
         feature_dim: F.

@@ -29,7 +29,7 @@ class TextCNN(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.widths, self.dropout = tuple(widths), dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=0)
         self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, w) for w in widths)
         self.output = nn.Linear(filters * len(widths), 1)
@@ -41,16 +41,15 @@ class TextCNN(nn.Module):
 
         A filter sees a sentence that is shorter once, with zeros behind. Dropout needs a generator.
         """
-        widest = max(c.kernel_size[0] for c in self.convolutions)
-        tokens = functional.pad(tokens, (0, max(0, widest - tokens.shape[1])))
+        tokens = functional.pad(tokens, (0, max(0, max(self.widths) - tokens.shape[1])))
         place = torch.arange(tokens.shape[1], device=tokens.device)
         inside = place < lengths[:, None]
         tokens = without_padding(tokens, lengths)
         x = (self.embedding(tokens) * inside[..., None]).transpose(1, 2)
         pooled = []
-        for convolution in self.convolutions:
+        for width, convolution in zip(self.widths, self.convolutions, strict=True):
             answers = functional.leaky_relu(convolution(x))
             starts = place[: answers.shape[2]]
-            beyond = (starts + convolution.kernel_size[0] > lengths[:, None]) & (starts > 0)
+            beyond = (starts + width > lengths[:, None]) & (starts > 0)
             pooled.append(answers.masked_fill(beyond[:, None], -torch.inf).amax(2))
         return self.output(dropout(torch.cat(pooled, 1), self.dropout, generator))[:, 0]

@@ -21,7 +21,7 @@ from dgm.nets.frames import (
     start_logits,
 )
 from dgm.nets.mlp import affine_layers, after_first, mlp
-from dgm.nets.recurrence import CELLS, Recurrence, State
+from dgm.nets.recurrence import Recurrence, State
 
 Blocks = Mapping[str, Tensor]
 
@@ -42,7 +42,7 @@ class StepOutput(NamedTuple):
     prior: Gaussian
     posterior: Gaussian
     emission: tuple[Tensor, Tensor]  # as `emit` gives it
-    scales: Tensor  # (R, 3GH): d_i, d_h, b; (R, 0) for a VRNN
+    scales: Tensor  # (R, 12H): d_i, d_h, b; (R, 0) for a VRNN
 
 
 class VariationalRNN(FrameModel):
@@ -54,11 +54,10 @@ class VariationalRNN(FrameModel):
         h_dim: H, of the recurrent state.
         emission: "gaussian" (independent) or "bernoulli".
         layers: hidden layers of each perceptron.
-        cell: "lstm" or "gru"; either has one bias vector.
         sigma_min: smallest standard deviation of every normal variable.
 
     Raises:
-        ValueError: an unknown emission or cell, or a size below 1.
+        ValueError: an unknown emission, or a size below 1.
     """
 
     has_own_bias = True  # of the cell
@@ -70,13 +69,11 @@ class VariationalRNN(FrameModel):
         h_dim: int,
         emission: str,
         layers: int = 1,
-        cell: str = "lstm",
         sigma_min: float = 1e-3,
     ) -> None:
         super().__init__(x_dim, emission, sigma_min)
-        check_sizes(emission, cell, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim, layers=layers)
+        check_sizes(emission, x_dim=x_dim, z_dim=z_dim, h_dim=h_dim, layers=layers)
         self.z_dim, self.h_dim, self.k_dim = z_dim, h_dim, 0
-        self.kind, self.gates = cell, CELLS[cell]
         hidden = [z_dim] * layers
         self.encode_x = mlp([x_dim, *hidden, z_dim], "relu")
         self.encode_z = mlp([z_dim, *hidden, z_dim], "relu")
@@ -84,7 +81,7 @@ class VariationalRNN(FrameModel):
         self.posterior = mlp([h_dim + z_dim, *hidden, 2 * z_dim], "relu")
         outputs = 2 * x_dim if emission == "gaussian" else x_dim
         self.decoder = mlp([z_dim + h_dim, *hidden, outputs], "relu")
-        self.cell = Recurrence(2 * z_dim, h_dim, self.gates, bias=self.has_own_bias)
+        self.cell = Recurrence(2 * z_dim, h_dim, bias=self.has_own_bias)
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -99,7 +96,7 @@ class VariationalRNN(FrameModel):
 
     def start(self, rows: int) -> State:
         """The state before the first step: zeros."""
-        sizes = (self.h_dim, self.h_dim if self.kind == "lstm" else 0, self.k_dim, self.k_dim)
+        sizes = (self.h_dim, self.h_dim, self.k_dim, self.k_dim)
         return State(*(self.input_mean.new_zeros(rows, size) for size in sizes))
 
     def features(self, x: Tensor, observed_mask: Tensor | None = None) -> Tensor:
@@ -147,11 +144,11 @@ class VariationalRNN(FrameModel):
     ) -> StepOutput:
         """Draws z from the posterior with the noise (R, D), weighs it, and steps on."""
         width = affine_layers(self.posterior)[0].out_features
-        sizes = [self.x_dim, self.x_dim, width, self.gates * self.h_dim]
+        sizes = [self.x_dim, self.x_dim, width, 4 * self.h_dim]
         x, mask, to_posterior, to_cell = features.split(sizes, -1)
         from_h = self.read_h(state.h, weights)
-        prior = self.prior_of(from_h)
-        posterior = self.posterior_of(from_h, to_posterior, prior)
+        prior = self.prior_gaussian(from_h)
+        posterior = self.posterior_gaussian(from_h, to_posterior, prior)
         z = posterior.mean + posterior.standard_deviation * noise
         from_z = self.read_z(z, weights)
         emission = self.emit(from_h, from_z)
@@ -161,12 +158,12 @@ class VariationalRNN(FrameModel):
         state, scales = self.recur(state, from_h, from_z, to_cell)
         return StepOutput(state, log_alpha, z, prior, posterior, emission, scales)
 
-    def prior_of(self, from_h: Blocks) -> Gaussian:
+    def prior_gaussian(self, from_h: Blocks) -> Gaussian:
         """Equation (1)."""
         product = from_h["prior"] + affine_layers(self.prior)[0].bias
         return gaussian(after_first(self.prior, product), self.sigma_min)
 
-    def posterior_of(self, from_h: Blocks, to_posterior: Tensor, prior: Gaussian) -> Gaussian:
+    def posterior_gaussian(self, from_h: Blocks, to_posterior: Tensor, prior: Gaussian) -> Gaussian:
         """Equation (4)."""
         raw = after_first(self.posterior, from_h["posterior"] + to_posterior)
         residual, standard_deviation = gaussian(raw, self.sigma_min)
@@ -186,7 +183,7 @@ class VariationalRNN(FrameModel):
     ) -> tuple[State, Tensor]:
         """Equation (3) with constant weights."""
         y = to_cell + self._encoded_z(from_z)
-        h, c = self.cell(y, from_h["cell"], state.h, state.c)
+        h, c = self.cell(y, from_h["cell"], state.c)
         return State(h, c, state.hyper_h, state.hyper_c), y[..., :0]
 
     def _encoded_z(self, from_z: Blocks) -> Tensor:

@@ -211,7 +211,7 @@ def decode(
 def transfer(
     model: ControllableTextVAE, tokens: Tensor, lengths: Tensor, weights: Tensor, **options: Any
 ) -> Rewrites:
-    """Sentences (N, L) of N lengths, rewritten at barycentric weights (N, K) or (K,) of the simplex.
+    """Sentences (N, L) of N lengths, rewritten at barycentric weights (N, K) or (K,).
 
     The residual reads their first positions; options are those of `decode`.
     """
@@ -297,7 +297,7 @@ def best_sentiment_dimension(mu: Tensor, labels: Tensor) -> BestDimension:
 def manipulate(
     z: Tensor, best: BestDimension, training_mu: Tensor, target: Tensor, amount: float | str
 ) -> Tensor:
-    """Codes z (N, D) of an ordinary VAE with a value added to their sentiment dimension, as released.
+    """Codes z (N, D) of an ordinary VAE, a value added to their sentiment dimension, as released.
 
     The value is `amount` standard deviations of the training means (M, D) from their mean, to the
     side of each target (N,), 0 or 1; or the "extremum", the farthest training mean on that side.

@@ -30,9 +30,8 @@ summed squared errors per image, unless another is given.
 """
 
 import math
-import time
 from collections.abc import Callable, Sequence
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,15 +59,13 @@ from dgm.sampling.pilot import (
     SamplerOptions,
     check_options,
     given_step_sizes,
-    pilot_counts,
     pilot_run,
+    pilot_steps,
 )
-from dgm.sampling.resume import fingerprint, resume, save_progress
+from dgm.sampling.resume import ProgressFile
 from dgm.sampling.schedules import StepSizes
 from dgm.sampling.threads import suitable_threads
 from dgm.vae import ELBO, elbo, gaussian_log_likelihood, reparameterise
-
-CHECKPOINT_SECONDS = 20.0
 
 
 class ImageVAE(nn.Module):
@@ -187,63 +184,56 @@ def rate_distortion_curve(
             finite; the decoder, the prior or the distortion is random, mixes rows, has no gradient,
             or lives on another device.
     """
-    betas, seed = check_betas(betas), whole_seeds(seed)
+    betas, seed, images = check_betas(betas), whole_seeds(seed), check_images(x)
     n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
-    n_leapfrog, images = count(n_leapfrog, "n_leapfrog"), check_images(x)
+    n_leapfrog, n_images = count(n_leapfrog, "n_leapfrog"), len(images)
     check_options(options, n_chains, step_sizes)
-    n_images, file = len(images), None if checkpoint is None else Path(checkpoint).expanduser()
     with (
-        prepared(decoder, device, precision) as (decoder, like),
-        suitable_threads(decoder, torch.zeros(1, latent_dim, **like), n_chains * n_images),
+        prepared(decoder, device, precision) as (network, like),
+        suitable_threads(network, torch.zeros(1, latent_dim, **like), n_chains * n_images),
     ):
         x, forces = images.flatten(1).to(**like), options.force_precision
-        target = DecoderTarget(decoder, x, latent_dim, n_chains, prior, distortion, forces)
+        target = DecoderTarget(network, x, latent_dim, n_chains, prior, distortion, forces)
         kernel = target.kernel(n_leapfrog, options.jitter, options.compile)
         generator, pilot_generator = make_generators(seed, n_images, like["device"])
         position = target.sample_prior(generator)
         target.check(position, images.shape[1:])
         state = start(target, position)
         scale = float(options.scale or energy_scale(state.chain.energy, n_images))
-        counts = schedules.steps_per_beta(temperatures_per_beta, betas, scale, latent_dim)
+        steps = schedules.steps_per_beta(temperatures_per_beta, betas, scale, latent_dim)
         table = given_step_sizes(step_sizes, betas, n_images, target.shape[1])
-        total = sum(counts) + (sum(pilot_counts(counts)) if table is None else 0)
         uniform = draw(torch.rand, (n_images,), generator, **{**like, "dtype": torch.float64})
+        settings = steps, scale, seed, n_leapfrog, target.force_precision, *options[1:4]
+        file = ProgressFile(checkpoint, target, settings, [betas, *(table or ())], generator)
         records: list[list[Tensor]] = []
-        identity = None
-        if file is not None:
-            given = [betas, *(t for t in table or () if t is not None)]
-            settings = counts, scale, seed, n_leapfrog, target.force_precision
-            settings += options.schedule, options.mass, float(options.jitter)
-            identity = fingerprint(settings, given, target)
+        total = sum(steps) + (sum(pilot_steps(steps)) if table is None else 0)
         with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
-            if file is not None and file.exists():
-                state, table, records = resume(file, identity, generator, like["device"], betas)
+            if resumed := file.load(betas):
+                state, table, records = resumed
             elif table is None:
-                walk = betas, counts, scale, kernel, pilot_generator, bar
-                table = pilot_run(target, *walk, mass=options.mass)
-            ladder = schedules.temperatures(options.schedule, betas, counts, scale, table)
-            stops = [0, *torch.searchsorted(ladder, betas).tolist()]
-            first, saved = stops[len(records)], time.monotonic()
-            bar.update(total - sum(counts) + first - bar.n)
-            schedule = table.along(ladder[first + 1 :], like["device"])
+                tune = partial(pilot_run, target, betas, steps, scale, kernel)
+                table = tune(pilot_generator, bar, mass=options.mass)
+            ladder = schedules.temperatures(options.schedule, betas, steps, scale, table)
+            first = int((ladder <= state.beta).sum())
+            bar.update(total - sum(steps) + first - 1 - bar.n)
+            schedule = table.along(ladder[first:], like["device"])
             run = annealed_run(target, schedule, kernel, generator, state)
-            for r in range(len(records), len(betas)):
-                before, n_steps = state.acceptance_sum, stops[r + 1] - stops[r]
-                for state in islice(run, n_steps):  # noqa: B007 (its last value is used below)
+            for beta in betas[len(records) :].tolist():
+                before, n_steps = state.acceptance_sum, 0
+                while state.beta < beta:
+                    state, n_steps = next(run), n_steps + 1
                     bar.update()
                 code = target.codes(_draw_position(state, uniform)).detach()
                 acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / n_steps
-                terms = state.log_weight, state.chain.energy
-                point = estimate(*(v.view(n_chains, -1) for v in terms), float(betas[r]))
-                records.append([*point, code, acceptance])
-                if file is not None and time.monotonic() - saved > CHECKPOINT_SECONDS:
-                    save_progress(file, identity, state, table, records, generator)
-                    saved = time.monotonic()
+                log_weight, energy = (
+                    v.view(n_chains, -1) for v in (state.log_weight, state.chain.energy)
+                )
+                records.append([*estimate(log_weight, energy, beta), code, acceptance])
+                file.save(state, table, records)
         columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
-    if file is not None:
-        file.unlink(missing_ok=True)
-    *terms, variance, codes, acceptance = columns
-    return RateDistortionCurve(betas, *terms, acceptance, codes, table, variance)
+    file.remove()
+    rate, error, log_z, ess, variance, codes, acceptance = columns
+    return RateDistortionCurve(betas, rate, error, log_z, ess, acceptance, codes, table, variance)
 
 
 def _draw_position(state: AnnealingState, uniform: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ i, f, g, o:
     (4) posterior   z ~ N(mu_p + mu_q, sigma_q^2),  (mu_q, sigma_q) = phi_enc(x, h)
     (5) objective   FIVO, in dgm.sampling.particles
 
-They are `prior_of`, `emit`, `recur`, `posterior_of` and `bound`. The VRNN
+They are `prior_gaussian`, `emit`, `recur`, `posterior_gaussian` and `bound`. The VRNN
 (dgm.nets.variational_rnn) is the same with s = d_i = d_h = 1, b = 0 and a constant bias. (3)'s
 products are scaled rows, diag(d) W y: no matrix is ever made for one sequence. What reads h, and
 what reads z, is one product each; what reads x alone is computed once.
@@ -56,13 +56,13 @@ class VariationalHyperRNN(VariationalRNN):
     """VHRNN: z and h write scales and biases of the recurrent cell and the decoder at each step.
 
     Args:
-        x_dim, z_dim, h_dim, emission, layers, cell, sigma_min: as for `VariationalRNN`.
+        x_dim, z_dim, h_dim, emission, layers, sigma_min: as for `VariationalRNN`.
         hyper_hidden: width of omega, the perceptron that writes the decoder's scales and biases.
         hyper_input: what the two hyper networks read: "both", "latent" (z) or "hidden" (h).
         hyper_dim: K, of the hyper LSTM; None takes h_dim, as in the paper.
 
     Raises:
-        ValueError: an unknown emission, cell or hyper input, or a size below 1.
+        ValueError: an unknown emission or hyper input, or a size below 1.
     """
 
     has_own_bias = False
@@ -75,7 +75,6 @@ class VariationalHyperRNN(VariationalRNN):
         hyper_hidden: int,
         emission: str,
         layers: int = 1,
-        cell: str = "lstm",
         hyper_input: str = "both",
         hyper_dim: int | None = None,
         sigma_min: float = 1e-3,
@@ -83,16 +82,16 @@ class VariationalHyperRNN(VariationalRNN):
         if hyper_input not in HYPER_INPUTS:
             known = ", ".join(HYPER_INPUTS)
             raise ValueError(f"hyper_input must be one of {known}, got {hyper_input!r}")
-        super().__init__(x_dim, z_dim, h_dim, emission, layers, cell, sigma_min)
+        super().__init__(x_dim, z_dim, h_dim, emission, layers, sigma_min)
         self.hyper_input, self.k_dim = hyper_input, h_dim if hyper_dim is None else hyper_dim
-        check_sizes(emission, cell, hyper_hidden=hyper_hidden, hyper_dim=self.k_dim)
+        check_sizes(emission, hyper_hidden=hyper_hidden, hyper_dim=self.k_dim)
         self.hyper_z = z_dim if hyper_input != "hidden" else 0
         inputs = self.hyper_z + (h_dim if hyper_input != "latent" else 0)
-        self.hyper = Recurrence(inputs, self.k_dim, 4)
-        self.heads = nn.Linear(self.k_dim, 3 * self.gates * h_dim)
+        self.hyper = Recurrence(inputs, self.k_dim)
+        self.heads = nn.Linear(self.k_dim, 12 * h_dim)
         outputs = 2 * sum(layer.out_features for layer in affine_layers(self.decoder))
         self.rescale = mlp([inputs, hyper_hidden, outputs], "relu")
-        initialise_heads(self.heads, cell)
+        initialise_heads(self.heads)
         first, last = affine_layers(self.rescale)
         with torch.no_grad():
             nn.init.xavier_uniform_(first.weight)
@@ -204,7 +203,7 @@ class Trace(NamedTuple):
     prior_deviation: Tensor  # (T, N, D)
     mean_x: Tensor  # (T, N, X), or probabilities
     deviation_x: Tensor  # (T, N, X), or (T, N, 0)
-    scales: Tensor  # (T, N, 3GH), or (T, N, 0)
+    scales: Tensor  # (T, N, 12H), or (T, N, 0)
     h: Tensor  # (T, N, H)
 
 
@@ -305,7 +304,7 @@ def generate(
             state = model(state, model.features(x), noise, weights).state
         else:
             from_h = model.read_h(state.h, weights)
-            prior = model.prior_of(from_h)
+            prior = model.prior_gaussian(from_h)
             z = prior.mean + temperature * prior.standard_deviation * noise
             from_z = model.read_z(z, weights)
             first, second = model.emit(from_h, from_z)
@@ -313,7 +312,7 @@ def generate(
                 x = first + temperature * second * normal(first, model.x_dim, generator)
             else:
                 x = torch.bernoulli((first / temperature).sigmoid(), generator=generator)
-            to_cell = model.features(x)[:, -model.gates * model.h_dim :]
+            to_cell = model.features(x)[:, -4 * model.h_dim :]
             state, _ = model.recur(state, from_h, from_z, to_cell)
         frames.append(x)
     return torch.stack(frames, 1)
@@ -326,4 +325,4 @@ def parameter_count(model: nn.Module, as_published: bool = False) -> int:
         return trainable
     if not isinstance(model, VariationalRNN):
         raise ValueError(f"the paper has no count of a {type(model).__name__}")
-    return trainable + model.gates * model.h_dim * (model.z_dim + model.h_dim + 1)
+    return trainable + 4 * model.h_dim * (model.z_dim + model.h_dim + 1)

@@ -44,8 +44,7 @@ def beam_search(
         state: of n rows, before the start token; a tuple or NamedTuple of tensors, rows first.
         n: number of sentences.
         width: hypotheses of a sentence.
-        max_steps: most tokens of a hypothesis, the end included; one that is not finished by then
-            has all its words.
+        max_steps: most tokens of a hypothesis, with the end; it has as many if it finds no end.
         forbidden: ids never produced.
 
     Raises:
@@ -76,13 +75,7 @@ def beam_search(
         count = min(log_probs.shape[-1], width + len(banned))
         gain, words = (x.view(n, width, count) for x in log_probs.topk(count))
         # topk puts NaN first.
-        wrong = ~(gain[..., 0] < ROUNDING) & ~finished & (score > -torch.inf)
-        if wrong.any():
-            rows = wrong.any(1).nonzero().flatten().tolist()[:5]
-            raise ValueError(
-                f"step {t} returned log-probabilities that are NaN or above 0 for sentences {rows}: "
-                "logits go through log_softmax first"
-            )
+        _check(t, gain[..., 0], ~finished & (score > -torch.inf))
         gain = gain.masked_fill(torch.isin(words, banned), -torch.inf)
         # A finished hypothesis has one extension: a pad that costs nothing.
         gain = torch.where(finished[..., None], stay[:count].to(gain), gain)
@@ -98,6 +91,16 @@ def beam_search(
     finished &= score > -torch.inf
     order = score.argsort(dim=1, descending=True, stable=True)
     return Beams(tokens[sentence, order], score[sentence, order], finished[sentence, order])
+
+
+def _check(t: int, largest: Tensor, counted: Tensor) -> None:
+    wrong = ~(largest < ROUNDING) & counted
+    if wrong.any():
+        rows = wrong.any(1).nonzero().flatten().tolist()[:5]
+        raise ValueError(
+            f"step {t} returned log-probabilities that are NaN or above 0 for sentences {rows}: "
+            "logits go through log_softmax first"
+        )
 
 
 def _take(state: State, rows: Tensor) -> State:

@@ -23,11 +23,11 @@ from dgm.sampling.annealing import anneal, log_mean_weight, reverse_anneal, star
 from dgm.sampling.decoder_checks import check_betas, count, decode
 from dgm.sampling.decoder_target import DecoderTarget, Distortion, energy_scale, prepared
 from dgm.sampling.hmc import make_generators
-from dgm.sampling.pilot import SamplerOptions, check_options, pilot_counts, pilot_run
+from dgm.sampling.pilot import SamplerOptions, check_options, pilot_run, pilot_steps
 from dgm.sampling.priors import CodeSpace
 from dgm.sampling.threads import suitable_threads
 
-Simulator = Callable[[Tensor, float, torch.Generator], Tensor]
+Simulator = Callable[[Tensor, float, Any], Tensor]  # the last a torch.Generator
 
 
 class BDMC(NamedTuple):
@@ -105,7 +105,9 @@ def bdmc_gap(
         prepared(decoder, device, precision) as (decoder, like),
         suitable_threads(decoder, torch.zeros(1, latent_dim, **like), n_chains * n_images),
     ):
-        generator, pilot_generator = make_generators(seed, n_images, like["device"])
+        generator, pilot_generator = make_generators(
+            count(seed, "seed", None), n_images, like["device"]
+        )
         space = CodeSpace(prior, latent_dim, **like)
         true_position = space.sample(n_images, generator)
         mean = decode(decoder, space.codes(true_position)).flatten(1)
@@ -120,19 +122,20 @@ def bdmc_gap(
         target.check(position, simulated=True)
         state = start(target, position)
         scale = options.scale or energy_scale(state.chain.energy, n_images)
-        counts = [n_temperatures]
-        total = sum(pilot_counts(counts)) + 2 * n_temperatures
+        steps_to_beta = [n_temperatures]
+        total = sum(pilot_steps(steps_to_beta)) + 2 * n_temperatures
         with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
             table = pilot_run(
-                target, betas, counts, scale, kernel, pilot_generator, bar, mass=options.mass
+                target, betas, steps_to_beta, scale, kernel, pilot_generator, bar, mass=options.mass
             )
-            ladder = schedules.temperatures(options.schedule, betas, counts, scale, table)
+            ladder = schedules.temperatures(options.schedule, betas, steps_to_beta, scale, table)
             steps = table.at(ladder[1:]).to(like["device"])
-            walk = ladder, steps, n_leapfrog, generator, kernel
-            forward = anneal(target, state, *walk)
+            forward = anneal(target, state, ladder, steps, n_leapfrog, generator, kernel)
             bar.update(n_temperatures)
             exact_samples = start(target, true_position.repeat(n_chains, 1))
-            backward = reverse_anneal(target, exact_samples, *walk)
+            backward = reverse_anneal(
+                target, exact_samples, ladder, steps, n_leapfrog, generator, kernel
+            )
             bar.update(n_temperatures)
         lower = log_mean_weight(forward.log_weight, n_images).cpu()
         upper = -log_mean_weight(backward.log_weight, n_images).cpu()
@@ -141,7 +144,7 @@ def bdmc_gap(
     return BDMC(lower, upper, float(gap.mean()), float(gap.std()) / math.sqrt(n_images), log_z)
 
 
-def gaussian_images(mean: Tensor, beta: float, generator: torch.Generator) -> Tensor:
+def gaussian_images(mean: Tensor, beta: float, generator: Any) -> Tensor:
     """mean (N, P) + N(0, I / (2 beta)), the noise of which the squared error is the energy."""
     noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
     return mean + noise / math.sqrt(2 * beta)

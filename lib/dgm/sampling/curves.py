@@ -4,22 +4,13 @@ import base64
 import io
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from dgm import checkpoint
 from dgm.sampling.schedules import StepSizes
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-STYLE = {
-    "font.size": 10.5, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
-    "grid.alpha": 0.22, "legend.frameon": False, "lines.linewidth": 1.8, "lines.markersize": 4.5,
-    "figure.constrained_layout.use": True,
-}  # fmt: skip
 LINES = {
     "color": ["#0072B2", "#E69F00", "#009E73", "#CC79A7"],
     "linestyle": ["-", "--", "-.", (0, (6, 1))],
@@ -90,8 +81,8 @@ class RateDistortionCurve(NamedTuple):
             f"{beta}: rate {rate} nats per image, distortion {distortion}"
         )
 
-    def plot(self, axes: "Axes | None" = None, label: str | None = None) -> "Figure":
-        """The figure of `plot_curve`."""
+    def plot(self, axes: Any = None, label: str | None = None) -> Any:
+        """The Matplotlib figure of `plot_curve`."""
         return plot_curve(self, axes, label)
 
     def _repr_html_(self) -> str:
@@ -119,9 +110,7 @@ class RateDistortionCurve(NamedTuple):
         return cls(**fields)
 
 
-def plot_curve(
-    curve: RateDistortionCurve, axes: "Axes | None" = None, label: str | None = None
-) -> "Figure":
+def plot_curve(curve: RateDistortionCurve, axes: Any = None, label: str | None = None) -> Any:
     """Rate against distortion, mean over images, with a band of two standard errors.
 
     Args:
@@ -129,23 +118,24 @@ def plot_curve(
         axes: to draw into, so that several curves share them; None makes a figure.
         label: name of the curve in the legend.
     """
-    import matplotlib
     import matplotlib.figure
 
-    with matplotlib.rc_context(STYLE):
-        if axes is None:
-            figure = matplotlib.figure.Figure(figsize=(5.6, 3.9), facecolor="white", dpi=110)
-            axes = figure.subplots()
-            axes.set_prop_cycle(**LINES)
-        mean, legendre = curve.mean(), curve.legendre()
-        name = f"mean of {curve.rate.shape[1]} images" if label is None else label
-        (line,) = axes.plot(mean.distortion, mean.rate, label=name)
-        band = 2 * mean.rate_error.nan_to_num()
-        low, high = mean.rate - band, mean.rate + band
-        axes.fill_between(mean.distortion, low, high, alpha=0.2, color=line.get_color(), lw=0)
-        name = "Legendre estimate, from log Z alone" if label is None else None
-        axes.plot(*legendre, label=name, color="black", linestyle=":", marker="", linewidth=1.2)
-        axes.set_xlabel("distortion D (per image, in units of d)")
-        axes.set_ylabel("rate R (nats per image)")
-        axes.legend()
-    return axes.figure
+    if axes is None:
+        size, layout = (5.6, 3.9), "constrained"
+        figure = matplotlib.figure.Figure(size, dpi=110, facecolor="white", layout=layout)
+        axes = figure.subplots()
+        axes.set_prop_cycle(**LINES)
+        axes.grid(alpha=0.22)
+        axes.spines[["top", "right"]].set_visible(False)
+    mean, legendre = curve.mean(), curve.legendre()
+    name = f"mean of {curve.rate.shape[1]} images" if label is None else label
+    (line,) = axes.plot(mean.distortion, mean.rate, label=name, markersize=4.5)
+    band = 2 * mean.rate_error.nan_to_num()
+    low, high = mean.rate - band, mean.rate + band
+    axes.fill_between(mean.distortion, low, high, alpha=0.2, color=line.get_color(), lw=0)
+    name = "Legendre estimate, from log Z alone" if label is None else None
+    axes.plot(*legendre, label=name, color="black", linestyle=":", marker="", linewidth=1.2)
+    axes.set_xlabel("distortion D (per image, in units of d)")
+    axes.set_ylabel("rate R (nats per image)")
+    axes.legend(frameon=False)
+    return axes.get_figure()

@@ -9,7 +9,7 @@ import operator
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 HALF = (torch.bfloat16, torch.float16)
+Module = TypeVar("Module", bound=nn.Module)
 
 
 class Decoder(nn.Module):
@@ -69,7 +70,7 @@ def only_tensor(output: Any) -> Tensor:
     return tensors[0]
 
 
-def copied(decoder: nn.Module) -> nn.Module:
+def copied(decoder: Module) -> Module:
     """A deep copy, also where an old-style weight norm has left a computed weight behind."""
     memo = {
         id(value): value.detach().clone()
@@ -137,17 +138,27 @@ def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator
         raise ValueError(f"{what} failed{advice} It said: {reason}") from error
 
 
+@contextlib.contextmanager
+def advised(message: str) -> Iterator[None]:
+    """Turns a RuntimeError, unless memory is short, into a ValueError with this message."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ValueError(f"{message} It said: {error}") from error
+
+
 def named_device(device: str | torch.device) -> torch.device:
     """The device of a name, or a ValueError where there is none of that name."""
     try:
-        device = torch.device(device)
         torch.zeros(1, device=device).item()
     except (RuntimeError, TypeError, AssertionError) as error:
         reason = str(error).split("\n")[0]
         raise ValueError(
             f"device must be one that is here, such as cpu, got {str(device)!r}: {reason}"
         ) from error
-    return device
+    return torch.device(device)
 
 
 def count(value: Any, name: str, least: int | None = 1) -> int:
@@ -159,6 +170,13 @@ def count(value: Any, name: str, least: int | None = 1) -> int:
     if least is not None and number < least:
         raise ValueError(f"{name} must be at least {least}, got {number}")
     return number
+
+
+def counts(value: Any, name: str, least: int | None = 1) -> int | list[int]:
+    """A whole number, or a sequence of them, as Python's own."""
+    if hasattr(value, "__len__") and getattr(value, "ndim", 1):
+        return [count(part, name, least) for part in value]
+    return count(value, name, least)
 
 
 def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
@@ -173,9 +191,7 @@ def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
 def check_images(x: Tensor | np.ndarray) -> Tensor:
     """Images (N, ...), of PyTorch or NumPy, as a tensor of finite real numbers in the same shape."""
     if isinstance(x, np.ma.MaskedArray) and x.mask.any():
-        raise ValueError(
-            "x is a masked array: no distortion leaves out what it masks. Fill it first"
-        )
+        raise ValueError("x is a masked array: no distortion leaves out what it masks: fill it")
     if not isinstance(x, Tensor):
         try:
             x = torch.from_numpy(np.array(x, order="C"))
@@ -206,14 +222,10 @@ def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
     with torch.no_grad(), own_random_state(codes.device), explained(what, codes.device, doubt):
         output = decoder(codes)
     if output.device != codes.device:
-        raise ValueError(
-            f"the decoder returned images on {output.device} for codes on {codes.device}: move all "
-            "of it to one device"
-        )
+        where = f"images on {output.device} for codes on {codes.device}"
+        raise ValueError(f"the decoder returned {where}: move all of it to one device")
     if not output.is_floating_point():
-        raise ValueError(
-            f"the decoder returned {output.dtype}: images must be floating-point numbers"
-        )
+        raise ValueError(f"the decoder returned {output.dtype}: images must be floating-point")
     if not torch.isfinite(output).all():
         raise ValueError("the decoder returned NaN or infinity for codes drawn from the prior")
     return output
@@ -243,9 +255,9 @@ def check_rows(
     with torch.no_grad(), own_random_state(rows.device):
         first, repeated = (function(rows) for _ in range(2))
         mixed = function(rows[half + [0] * (len(rows) - len(half))])
-        smaller = (
-            function(rows[[-1, *half]]).reshape(-1, *first.shape[1:])[1:] if anywhere else None
-        )
+        smaller = first
+        if anywhere:
+            smaller = function(rows[[-1, *half]]).reshape(-1, *first.shape[1:])[1:]
     eps, size = torch.finfo(first.dtype).eps, float(first.abs().max())
 
     def same(values: Tensor, tolerance: float) -> bool:
@@ -256,7 +268,7 @@ def check_rows(
             f"{what} gives other values for the same rows: it must be a fixed function. Switch off "
             "its noise and dropout, functional dropout included"
         )
-    if not same(mixed[: len(half)], 64 * eps) or (anywhere and not same(smaller, eps**0.5)):
+    if not (same(mixed[: len(half)], 64 * eps) and same(smaller, eps**0.5)):
         raise ValueError(
             f"{what} gives a row other values in other company: each row must depend on itself "
             "alone. Is it in eval mode, and does every BatchNorm have running statistics?"

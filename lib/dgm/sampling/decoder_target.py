@@ -25,6 +25,7 @@ from dgm.sampling.annealing import Kernel
 from dgm.sampling.decoder_checks import (
     HALF,
     Decoder,
+    advised,
     check_numbers,
     check_rows,
     check_shapes,
@@ -80,6 +81,7 @@ class DecoderTarget:
             )
         x = x.clone() if x.is_inference() else x  # which autograd refuses
         self.decoder, self.x, self.distortion = decoder, x, distortion
+        self.distance = distortion if callable(distortion) else None
         self.space = CodeSpace(prior, latent_dim, x.device, x.dtype)
         self.codes, self.prior_energy = self.space.codes, self.space.energy
         self.shape = (n_chains * len(x), self.space.dim)
@@ -125,9 +127,9 @@ class DecoderTarget:
             check_numbers("prior.log_prob", self.space.log_prob, codes, hint)
             self.space.check_tails(codes)
             functions.append(("prior.log_prob", self.space.log_prob, codes))
-        if callable(self.distortion):
+        if self.distance is not None:
             # a distortion may know its images by their places, so that these stay
-            distance = partial(self.distortion, self.x.repeat(len(output) // n_images, 1))
+            distance = partial(self.distance, self.x.repeat(len(output) // n_images, 1))
             images = output.flatten(1).to(self.x)
             check_numbers("the distortion", distance, images)
             functions.append(("the distortion", distance, images))
@@ -136,41 +138,30 @@ class DecoderTarget:
         check_rows("the decoder", self.decoder, codes[:N_MIXED])
         for name, function, rows in functions:
             check_rows(name, function, rows, anywhere=name != "the distortion")
-        if self.distortion == "squared_error" and not simulated:  # which may lie anywhere
+        if self.distance is None and not simulated:  # which may lie anywhere
             warn_of_range(self.x, output)
 
     def _try_all(self, position: Tensor) -> HMCState:
-        try:
+        with advised(
+            "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give it "
+            "as Independent(Uniform(low, high), 1) of torch.distributions, whose support is known."
+        ):
             self.prior_energy(position)
-        except RuntimeError as error:
-            raise ValueError(
-                "prior.log_prob has no gradient in the codes: where the prior is flat on a box, "
-                "give it as Independent(Uniform(low, high), 1) of torch.distributions, whose "
-                f"support is known. It said: {error}"
-            ) from error
-        try:
+        low = ', also in force_precision="bfloat16"' if self.force_precision == "bfloat16" else ""
+        with advised(
+            "the forces need the gradient of the distortion in the codes: is every operation of the "
+            f"decoder and the distortion differentiable{low}?"
+        ):
             return self(position)
-        except torch.cuda.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
-            with torch.no_grad():  # what fails without gradients, too, fails here by itself
-                self._energy(self.decoder(self.codes(position)))
-            low = self.low_precision_decoder is not self.decoder
-            raise ValueError(
-                "the forces need the gradient of the distortion in the codes: is every operation of "
-                "the decoder and the distortion differentiable"
-                + ', also in force_precision="bfloat16"' * low
-                + f"? It said: {error}"
-            ) from error
 
     def _check_state(self, state: HMCState) -> None:
-        names = ("prior.log_prob", "the distortion", "prior.log_prob's", "the distortion's")
-        for name, values in zip(names, state[1:], strict=True):
+        what = ("prior.log_prob", "the distortion")
+        what += tuple(f"{name}'s gradient" for name in what)
+        for name, values in zip(what, state[1:], strict=True):
             bad = int((~torch.isfinite(values)).view(len(values), -1).any(1).sum())
             if bad:
-                what = f"{name} gradient" if name.endswith("s") else name
                 codes = f"{bad} of {len(values)} codes drawn from the prior"
-                raise ValueError(f"{what} is NaN or infinite at {codes}")
+                raise ValueError(f"{name} is NaN or infinite at {codes}")
         energy = state.energy.view(-1, len(self.x))
         if not state.gradient.any() and bool((energy != energy[0]).any()):
             raise ValueError(
@@ -194,7 +185,7 @@ class DecoderTarget:
         prior, prior_gradient = self.prior_energy(position)
         if self.force_precision == "same":
             value, gradient = self._vjp(self.decoder, position)
-            energy = value.double() if callable(self.distortion) else self._energy(value)
+            energy = self._energy(value) if self.distance is None else value.double()
         else:
             with torch.no_grad():
                 energy = self._energy(self.decoder(self.codes(position)))
@@ -217,22 +208,21 @@ class DecoderTarget:
         with tf32(allowed=True) if self.force_precision == "tf32" else contextlib.nullcontext():
             return self._vjp(self.low_precision_decoder, position)[1]
 
-    def _vjp(self, decoder: nn.Module, position: Tensor) -> tuple[Tensor, Tensor]:
+    def _vjp(self, decoder: Callable, position: Tensor) -> tuple[Tensor, Tensor]:
         """The distortion's gradient, with a given distortion's values or else with the images."""
-        if callable(self.distortion):
-            return vjp(
-                lambda z: self._distortion(decoder(self.codes(z))), position, torch.ones_like
-            )
-        return vjp(lambda z: decoder(self.codes(z)), position, self._slope)
+        if self.distance is None:
+            return vjp(lambda z: decoder(self.codes(z)), position, self._slope)
+        return vjp(lambda z: self._distances(decoder(self.codes(z))), position, torch.ones_like)
 
     def _energy(self, output: Tensor) -> Tensor:
-        if callable(self.distortion):
-            return self._distortion(output).double()
-        return self._residual(output).square_().sum(-1, dtype=torch.float64).flatten()
+        if self.distance is None:
+            return self._residual(output).square_().sum(-1, dtype=torch.float64).flatten()
+        return self._distances(output).double()
 
-    def _distortion(self, output: Tensor) -> Tensor:
+    def _distances(self, output: Tensor) -> Tensor:
         images = self.x.repeat(len(output) // len(self.x), 1)
-        return self.distortion(images, output.flatten(1).to(images.dtype))
+        assert self.distance is not None
+        return self.distance(images, output.flatten(1).to(images.dtype))
 
     def _residual(self, output: Tensor) -> Tensor:
         return output.reshape(-1, *self.x.shape) - self.x
@@ -286,17 +276,13 @@ def low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
             tensor.data = _to_bfloat16(tensor.data)
         if order and order[0] not in layer.modules():
             layer.register_forward_pre_hook(lambda _, inputs: tuple(map(_to_bfloat16, inputs)))
-    try:
-        with torch.no_grad(), own_random_state(codes.device):
-            low(codes)
-    except RuntimeError as error:
-        raise ValueError(
-            f'the decoder does not run in bfloat16: use force_precision="same". It said: {error}'
-        ) from error
+    advice = 'the decoder does not run in bfloat16: use force_precision="same".'
+    with torch.no_grad(), own_random_state(codes.device), advised(advice):
+        low(codes)
     return low
 
 
-def _fix_weights(module: nn.Module) -> None:
+def _fix_weights(module: Any) -> None:
     """Turn weights that weight and spectral norms compute into parameters."""
     if parametrize.is_parametrized(module):
         # not by remove_parametrizations, which takes the weight from the original's class, too
@@ -319,7 +305,8 @@ def _to_bfloat16(value: Any) -> Any:
 @contextlib.contextmanager
 def tf32(allowed: bool) -> Iterator[None]:
     """Let float32 products be computed in TF32, or keep all that is narrower out; then as before."""
-    cuda, cudnn, cpu = torch.backends.cuda.matmul, torch.backends.cudnn, torch.backends.mkldnn
+    backends: Any = torch.backends
+    cuda, cudnn, cpu = backends.cuda.matmul, backends.cudnn, backends.mkldnn
     older: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
         (lambda: cuda.allow_tf32, partial(setattr, cuda, "allow_tf32")),
         (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
@@ -361,22 +348,21 @@ def prepared(
     names = {"auto": None, "float32": torch.float32, "float64": torch.float64}
     if precision not in names:
         raise ValueError(f"precision must be one of {', '.join(names)}, got {precision!r}")
-    decoder = Decoder(decoder)
-    tensors = [t for t in (*decoder.parameters(), *decoder.buffers()) if t.is_floating_point()]
-    own_device = tensors[0].device if tensors else torch.device("cpu")
-    own_dtype = tensors[0].dtype if tensors else torch.float32
-    device = own_device if device is None else named_device(device)
-    dtype = names[precision] or own_dtype
-    half = dtype in HALF
+    network = Decoder(decoder)
+    tensors = [t for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()]
+    first = tensors[0] if tensors else torch.zeros((), device="cpu", dtype=torch.float32)
+    device = first.device if device is None else named_device(device)
+    dtype = names[precision] or first.dtype
+    half = dtype if dtype in HALF else None
     like = {"device": device, "dtype": torch.float32 if half else dtype}
     with own_context(**like), tf32(allowed=False):
-        changed = (device, dtype) != (own_device, own_dtype)
+        changed = (device, dtype) != (first.device, first.dtype)
         if changed or any(t.is_inference() for t in tensors):  # which autograd refuses
-            decoder = copied(decoder).to(device, dtype)
-        decoder.code_dtype = dtype if half else None
-        modes = [(m, m.training) for m in decoder.modules() if hasattr(m, "training")]
+            network = copied(network).to(device, dtype)
+        network.code_dtype = half
+        modes = [(m, m.training) for m in network.modules() if hasattr(m, "training")]
         try:
-            yield decoder.eval(), like
+            yield network.eval(), like
         finally:
             for module, training in modes:
                 module.training = training

@@ -18,12 +18,12 @@ References:
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dgm.sampling.decoder_checks import count, own_context
+from dgm.sampling.decoder_checks import counts, own_context
 
 
 class HMCState(NamedTuple):
@@ -70,7 +70,7 @@ def vjp(
 ) -> tuple[Tensor, Tensor]:
     """function(position), detached, and slope(output) pulled back to the position (C, D)."""
     if torch.compiler.is_compiling():  # which traces torch.func, but not torch.autograd
-        output, pull_back = torch.func.vjp(function, position)
+        output, pull_back = torch.func.vjp(function, position)[:2]
         return output, pull_back(slope(output))[0]
     with torch.enable_grad():
         leaf = position.clone() if position.is_inference() else position
@@ -196,9 +196,7 @@ class CompiledMetropolis:
         self.graph = torch.compile(metropolis_step, fullgraph=True, dynamic=False, mode=mode)
 
     @torch.no_grad()
-    def __call__(
-        self, target: Target, state: HMCState, beta: float, *arguments: object
-    ) -> Transition:
+    def __call__(self, target: Target, state: HMCState, beta: float, *arguments: Any) -> Transition:
         """As `metropolis_step`."""
         self.beta.fill_(beta)
         output = self.graph(target, state, self.beta, *arguments)
@@ -210,7 +208,7 @@ class CompiledMetropolis:
 
 
 def draw(
-    sample: Callable[..., Tensor], shape: Sequence[int], generator: Randomness, **like: object
+    sample: Callable[..., Tensor], shape: Sequence[int], generator: Randomness, **like: Any
 ) -> Tensor:
     """sample(shape, generator=generator, **like), the rows of each problem from its own generator."""
     if isinstance(generator, torch.Generator):
@@ -224,18 +222,19 @@ def make_generators(
 ) -> tuple[Randomness, Randomness]:
     """Generators of a run and of its pilot run: one for all problems, or one per problem's seed."""
     seeds = whole_seeds(seed)
-    several = [seeds] if isinstance(seeds, int) else seeds
-    if several is seeds and len(several) != n_problems:
-        raise ValueError(f"seed must be a number or {n_problems} of them, got {len(several)}")
-    parts = [[torch.Generator(device).manual_seed(2 * s + i) for s in several] for i in (0, 1)]
-    run, pilot = parts if several is seeds else (part[0] for part in parts)
+    if isinstance(seeds, int):
+        run, pilot = (torch.Generator(device).manual_seed(2 * seeds + part) for part in (0, 1))
+        return run, pilot
+    if len(seeds) != n_problems:
+        raise ValueError(f"seed must be a number or {n_problems} of them, got {len(seeds)}")
+    run, pilot = zip(*(make_generators(s, 1, device) for s in seeds), strict=True)
     return run, pilot
 
 
 def whole_seeds(seed: int | Sequence[int]) -> int | list[int]:
     """A seed, or several, as Python's own numbers that a generator can take."""
-    several = hasattr(seed, "__len__") and getattr(seed, "ndim", 1)
-    seeds = [count(s, "seed", None) for s in (seed if several else [seed])]
-    if any(not -(2**62) <= s < 2**63 for s in seeds):
+    seeds = counts(seed, "seed", None)
+    several = [seeds] if isinstance(seeds, int) else seeds
+    if not all(-(2**62) <= s < 2**63 for s in several):
         raise ValueError(f"seed must lie in [-2^62, 2^63), got {seed}")
-    return seeds if several else seeds[0]
+    return seeds

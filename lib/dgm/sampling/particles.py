@@ -59,8 +59,7 @@ def particle_bound(
             of sequence b. Every tensor in it is resampled.
         step: (state, x_t (B*N, ...), t, generator) -> (state, log_alpha (B*N,)), the log of
             p(z_t | past) p(x_t | z_t, past) / q(z_t | x_t, past), nats.
-        observations: (B, T, ...); behind a sequence's end the model sees its last step, never
-        weighed.
+        observations: (B, T, ...); behind a sequence's end its last step is shown, never weighed.
         lengths: (B,), steps of each sequence, from 1 to T.
         n_particles: N, at least 1.
         resample: "never", "ess" (when the effective number falls to N/2 or below) or "always".
@@ -108,7 +107,7 @@ def particle_bound(
         state = type(state)(*resampled)
         ess.append(weighing.effective)
     assert weighing is not None  # there is at least one step
-    return ParticleBound(total_of(weighing), torch.stack(ess).detach())
+    return ParticleBound(bound_so_far(weighing), torch.stack(ess).detach())
 
 
 def particle_bound_compiled(
@@ -126,21 +125,10 @@ def particle_bound_compiled(
 ) -> ParticleBound:
     """`particle_bound` with compiled steps, and the same draws in the same order.
 
-    Args:
-        step: (*context, state, x_t (B*N, F), noise (B*N, noise_width)) -> (state, log_alpha
-        (B*N,)).
-        context: what `step` needs besides.
-        state: before the first step, a NamedTuple of tensors with B*N rows.
-        noise_width: normal numbers per particle and step.
-        observations: (B, T, F), finite behind a sequence's end, too.
-        lengths: (B,); this and what follows as there.
-        n_particles: N.
-        resample: rule.
-        generator: of all noise.
-        validate: whether to check.
-
-    Raises:
-        ValueError: as there, but for shapes; the step of a weight that is NaN is not named.
+    `step` takes (*context, state, x_t (B*N, F), noise (B*N, noise_width)) and returns a state and
+    log_alpha (B*N,); `state` is that before the first step. The observations (B, T, F) are finite
+    behind a sequence's end, too. All else is as there, but shapes of states are not checked, and
+    the step of a weight that is NaN is not named.
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_steps = observations.shape[1]
@@ -165,7 +153,7 @@ def particle_bound_compiled(
             step, context, state, x, noise[steps], draws, lengths - t, weighing, threshold
         )
         ess.append(effective)
-    total = total_of(weighing)
+    total = bound_so_far(weighing)
     if validate and bool(total.isnan().any()):
         raise ValueError(f"weights of sequences {total.isnan().nonzero()[:5, 0].tolist()} are NaN")
     return ParticleBound(total, torch.cat(ess)[:n_steps])
@@ -234,7 +222,7 @@ def start_weighing(like: Tensor) -> Weighing:
     return Weighing(zeros, zeros[:, 0], torch.full_like(zeros[:, 0], float(like.shape[1])))
 
 
-def total_of(weighing: Weighing) -> Tensor:
+def bound_so_far(weighing: Weighing) -> Tensor:
     """The bound (B,) after the steps so far, nats."""
     log_weight, total, _ = weighing
     return total + log_weight.logsumexp(1) - math.log(log_weight.shape[1])

@@ -32,23 +32,18 @@ GAIN = 0.5  # change of log step size per unit of missed acceptance
 class SamplerOptions(NamedTuple):
     """How the chains move, which changes their time and scatter, never what they estimate."""
 
-    # Of the leapfrog's forces: "same" as the decoder's, "bfloat16" from a copy of it, "tf32" on a
-    # CUDA device; "auto" takes bfloat16 on a CUDA device that has it, where the decoder's work is
-    # large. Acceptance and weights keep `precision`, so the chains stay exact.
+    # Of the leapfrog's forces, never of acceptance and weights: "same" as the decoder's, "bfloat16"
+    # from a copy of it, "tf32" on a CUDA device; "auto" takes bfloat16 on a CUDA device that has it,
+    # where the decoder's work is large.
     force_precision: str = "auto"
-    # "default" (equal steps in asinh(beta / scale)), "adaptive" (equal thermodynamic length, as the
-    # pilot run measured it) or "sigmoid" (the paper's), with the same number of temperatures.
+    # "default": equal steps in asinh(beta / scale). "adaptive": equal thermodynamic length, as the
+    # pilot run measured it. "sigmoid": the paper's. All with the same number of temperatures.
     schedule: str = "default"
-    # "unit", or "diagonal": a step size per axis and image, from the spread of the pilot's chains.
-    mass: str = "unit"
-    # Each step size is multiplied by a random number between 1 - jitter and 1 + jitter, so that no
-    # trajectory comes back to where it began, which quiets the weights at no cost.
+    mass: str = "unit"  # or "diagonal": a step size per axis, from the spread of the pilot's chains
+    # Of step sizes, by random factors from 1 - jitter to 1 + jitter: no trajectory comes full circle.
     jitter: float = 0.4
-    # Transitions compiled by torch.compile, which takes a minute or so and needs a C++ compiler; on
-    # a CUDA device in a CUDA graph as well.
-    compile: bool = False
-    # The beta at which the data begin to matter; None estimates it from codes of the prior.
-    scale: float | None = None
+    compile: bool = False  # transitions by torch.compile, a minute at the start; needs a compiler
+    scale: float | None = None  # beta at which the data begin to matter; None estimates it
 
 
 def check_options(
@@ -78,15 +73,15 @@ def check_options(
         raise ValueError(f"scale must be positive and finite, got {scale}")
 
 
-def pilot_counts(counts: Sequence[int]) -> list[int]:
+def pilot_steps(steps: Sequence[int]) -> list[int]:
     """Temperatures of the pilot run before each recorded beta."""
-    return [max(1, math.ceil(PILOT_FRACTION * count)) for count in counts]
+    return [max(1, math.ceil(PILOT_FRACTION * n)) for n in steps]
 
 
 def pilot_run(
     target: DecoderTarget,
     betas: Tensor,
-    counts: Sequence[int],
+    steps: Sequence[int],
     scale: float,
     kernel: Kernel,
     generator: Randomness,
@@ -94,13 +89,13 @@ def pilot_run(
     *,
     mass: str = "unit",
 ) -> StepSizes:
-    """Anneal through betas (R,) at a quarter of the temperatures `counts` (R,), and tune.
+    """Anneal through betas (R,) at a quarter of the temperatures `steps` (R,), and tune.
 
     With mass="diagonal" also a step size per axis. Its generator is not that of the run.
     """
     n_images, dim = len(target.x), target.shape[1]
     state = start(target, target.sample_prior(generator))
-    ladder = schedules.through(betas, pilot_counts(counts), scale)
+    ladder = schedules.through(betas, pilot_steps(steps), scale)
     stride = math.ceil((len(ladder) - 1) / MOST_KNOTS)
     step_size = torch.full((n_images,), 0.1, dtype=torch.float64, device=target.x.device)
     axis_scale = step_size.new_ones(n_images, dim) if mass == "diagonal" else None

@@ -30,7 +30,8 @@ class CodeSpace:
     ) -> None:
         self.prior, self.latent_dim = prior, latent_dim
         self.options = {"device": device, "dtype": dtype}
-        self.transform, self.dim, self.energy = None, latent_dim, standard_normal_energy
+        self.transform: Any = None
+        self.dim, self.energy = latent_dim, standard_normal_energy
         if prior is not None:
             doubt = f"is latent_dim={latent_dim} the prior's?"
             with explained(

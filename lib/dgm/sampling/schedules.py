@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from dgm.sampling.decoder_checks import count
+from dgm.sampling.decoder_checks import counts
 
 SCHEDULES = ("default", "adaptive", "sigmoid")
 MOST_ROWS = 1024  # of step sizes at once, so that memory does not grow with the temperatures
@@ -52,18 +52,19 @@ class StepSizes(NamedTuple):
 
     def to(self, *where: Any) -> "StepSizes":
         """The same table on a device, in a dtype."""
-        return StepSizes(*(None if t is None else t.to(*where) for t in self))
+        fields = {name: t.to(*where) for name, t in self._asdict().items() if t is not None}
+        return StepSizes(**fields)
 
 
 def temperatures(
-    schedule: str, betas: Tensor, counts: Sequence[int], scale: float, table: StepSizes
+    schedule: str, betas: Tensor, steps: Sequence[int], scale: float, table: StepSizes
 ) -> Tensor:
-    """The schedule (T + 1,) of a name through recorded betas (R,), T the sum of the counts (R,)."""
+    """The schedule (T + 1,) of a name through recorded betas (R,), T the sum of the steps (R,)."""
     if schedule == "sigmoid":
-        return sigmoid_through(betas, sum(counts))
-    if schedule == "adaptive":
-        return equal_length(betas, sum(counts), table.beta, table.energy_variance)
-    return through(betas, counts, scale)
+        return sigmoid_through(betas, sum(steps))
+    if schedule == "adaptive" and table.energy_variance is not None:
+        return equal_length(betas, sum(steps), table.beta, table.energy_variance)
+    return through(betas, steps, scale)
 
 
 def sigmoid(n_temperatures: int, beta_max: float, radius: float = 10.0) -> Tensor:
@@ -88,14 +89,14 @@ def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
     return torch.cat([betas.new_zeros(1), betas])
 
 
-def through(recorded: Tensor, counts: Sequence[int], scale: float) -> Tensor:
-    """Equal steps in asinh(beta / scale) between recorded betas (R,), `counts` to each; (T + 1,).
+def through(recorded: Tensor, steps: Sequence[int], scale: float) -> Tensor:
+    """Equal steps in asinh(beta / scale) between recorded betas (R,), `steps` to each; (T + 1,).
 
     That is linear far below scale, which is about 1 / sd of the prior's energies, and logarithmic
     far above it.
     """
     warped = torch.asinh(recorded.double().cpu() / scale)
-    return _pieces(recorded, counts, warped, lambda w: scale * torch.sinh(w))
+    return _pieces(recorded, steps, warped, lambda w: scale * torch.sinh(w))
 
 
 def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tensor:
@@ -166,15 +167,15 @@ def allocate_steps(lengths: Tensor, total: int) -> list[int]:
             f"{len(lengths)} recorded betas need at least as many temperatures, got {total}"
         )
     ideal = total * lengths / lengths.sum()
-    counts = ideal.floor().clamp(min=1)
-    while (missing := total - int(counts.sum())) != 0:
-        lacking = ideal - counts
+    steps = ideal.floor().clamp(min=1)
+    while (missing := total - int(steps.sum())) != 0:
+        lacking = ideal - steps
         if missing < 0:
-            lacking[counts == 1] = math.inf
+            lacking[steps == 1] = math.inf
         order = lacking.argsort(descending=missing > 0)[: abs(missing)]
         order = order[lacking[order].isfinite()]
-        counts[order] += math.copysign(1, missing)
-    return [int(n_steps) for n_steps in counts]
+        steps[order] += math.copysign(1, missing)
+    return [int(n) for n in steps]
 
 
 def steps_per_beta(
@@ -185,16 +186,17 @@ def steps_per_beta(
     Near a Gaussian posterior Var(log w) is about D L^2 / (2 T) with L the length of the path in
     asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since decoders bend.
     """
-    name = "temperatures_per_beta"
     if given is None:
         warped = torch.asinh(betas / scale)
         density = 2.0 * max(latent_dim, 8) * float(warped[-1])
         return [max(1, math.ceil(density * float(length))) for length in _lengths(warped)]
-    if not (hasattr(given, "__len__") and getattr(given, "ndim", 1)):
-        return [count(given, name)] * len(betas)
-    if len(given) != len(betas):
-        raise ValueError(f"{name} must be one number, or {len(betas)} of them, got {given}")
-    return [count(value, name) for value in given]
+    steps = counts(given, "temperatures_per_beta")
+    steps = [steps] * len(betas) if isinstance(steps, int) else steps
+    if len(steps) != len(betas):
+        raise ValueError(
+            f"temperatures_per_beta must be one number, or {len(betas)} of them, got {given}"
+        )
+    return steps
 
 
 def _lengths(warped: Tensor) -> Tensor:
@@ -203,12 +205,12 @@ def _lengths(warped: Tensor) -> Tensor:
 
 
 def _pieces(
-    recorded: Tensor, counts: Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
+    recorded: Tensor, steps: Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch."""
     pieces = [warped.new_zeros(1)]
     edges = [0.0, *warped.tolist()]
-    for i, n_steps in enumerate(counts):
+    for i, n_steps in enumerate(steps):
         piece = unwarp(linspace(edges[i], edges[i + 1], n_steps + 1))
         piece[-1] = recorded[i]
         pieces.append(piece[1:])

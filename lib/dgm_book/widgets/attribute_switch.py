@@ -14,9 +14,9 @@ from .text_weights import TextWeights
 class AttributeSwitch(RewritingWidget):
     """A sentence that is rewritten towards one vertex up to a word, and towards another behind it.
 
-    ``example`` (a sentence's number), ``place`` (words before the switch; more than there are counts
-    as all) and ``backward`` (from the last vertex to the first) follow the reader, and may be set;
-    ``rewritten`` is what the page made of them.
+    ``example`` (a sentence's number), ``place`` (words before the switch; more than there are
+    counts as all) and ``backward`` (from the last vertex to the first) follow the reader, and may
+    be set; ``rewritten`` is what the page made of them.
 
     Args:
         weights: The page's steering model, shared with its other widgets.

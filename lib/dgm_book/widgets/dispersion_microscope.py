@@ -23,13 +23,11 @@ class DispersionMicroscope(BookWidget):
     follow the reader, and may be set.
 
     Args:
-        sets: One dict per data set: ``name``; ``label``; ``classes``, up to nine, such as last words,
-            after which "other" may come; ``class_of`` (M,), the class of each sentence; ``texts``,
-            None or M strings, None where one may not be shown; and ``frames``, which holds for each
-            of "last", "mean" and "max" a dict with ``steps`` (E,), ascending and the same for all
-            three, ``points`` (E, M, 2), and the dispersion's ``cosine``, ``relative`` and
-            ``participation`` (E,). Above 16 moments, an even selection is shown, with the first and
-            the last. Points have 16 bits, each panel at one scale for the whole of training.
+        sets: One dict per data set: ``name``; ``label``; ``classes``, up to nine, after which "other"
+            may come; ``class_of`` (M,), the class of each sentence; ``texts``, None or M strings,
+            None where one may not be shown; and ``frames``, for each of `KINDS` a dict with ``steps``
+            (E,), the same for all, ``points`` (E, M, 2), and `STATISTICS` (E,). Above 16 moments, an
+            even selection is shown. Points have 16 bits, each panel at one scale for all moments.
         badge: Which profile, data and seeds the features come from.
         title: What stands above the widget.
         set: Name of the first set; None takes the first.
@@ -121,21 +119,26 @@ def _checked(data: Mapping) -> tuple[dict, list[np.ndarray]]:
     steps = [int(step) for step in data["frames"]["last"]["steps"]]
     check_ascending(f"steps of set {name!r}", steps, 1)
     moments = np.linspace(0, len(steps) - 1, min(len(steps), MAX_MOMENTS)).round().astype(int)
+    shapes = {"steps": "E", "points": f"E {m} 2", **dict.fromkeys(STATISTICS, "E")}
     panels, points = [], []
     for kind in KINDS:
         owner = f"{kind!r} of set {name!r}"
-        shapes = {"steps": "E", "points": f"E {m} 2", **dict.fromkeys(STATISTICS, "E")}
         arrays = check_arrays(owner, data["frames"][kind], shapes, {"E": len(steps)}, float)
-        if arrays["steps"].tolist() != steps:
+        if arrays.pop("steps").tolist() != steps:
             raise ValueError(f"steps of {owner} should be those of 'last': {steps}")
-        shown = arrays["points"][moments]
-        low, high = shown.min((0, 1)), shown.max((0, 1))
-        centre, half = (low + high) / 2, float((high - low).max() / 2) or 1.0
-        panel = {key: [float(f"{v:.4g}") for v in arrays[key][moments]] for key in STATISTICS}
-        panel |= {"kind": kind, "label": KINDS[kind], "centre": centre.tolist(), "half": half}
-        panels.append(panel)
-        points.append(np.round((shown - centre) / half * 32767).astype(np.int16))
+        panel, values = _panel(**{key: array[moments] for key, array in arrays.items()})
+        panels.append({"kind": kind, "label": KINDS[kind], **panel})
+        points.append(values)
     checked = {"name": name, "label": str(data["label"]), "classes": classes}
     checked["texts"] = texts and [None if text is None else str(text) for text in texts]
     checked |= {"class_of": class_of.tolist(), "steps": [steps[i] for i in moments]}
     return checked | {"panels": panels}, points
+
+
+def _panel(points: np.ndarray, **statistics: np.ndarray) -> tuple[dict, np.ndarray]:
+    """A panel's statistics and scale, and its points (E, M, 2) in 16 bits."""
+    low, high = points.min((0, 1)), points.max((0, 1))
+    centre, half = (low + high) / 2, float((high - low).max() / 2) or 1.0
+    panel = {key: [float(f"{v:.4g}") for v in values] for key, values in statistics.items()}
+    panel |= {"centre": centre.tolist(), "half": half}
+    return panel, np.round((points - centre) / half * 32767).astype(np.int16)

@@ -16,12 +16,11 @@ class InfluenceRuler(SentenceWidget):
 
     The code is the posterior mean, its distances in standard deviations of the prior; the page
     computes what `dgm.papers.pooling_vae.influence` does. ``sentence`` and ``own_scale`` follow the
-    reader, and may be set; ``moved`` is the page's result: for each kind of pooling one number per
-    word.
+    reader, and may be set; ``moved`` is the page's result, by kind of pooling.
 
     Args:
         weights: The page's encoders, shared with its other widgets.
-        examples: Sentences to pick from, words apart by spaces; the first is where the reader starts.
+        examples: Sentences to pick from; the reader starts at the first.
         badge: Which profile, data and seed the encoders come from.
         own_scale: Whether each encoder's longest bar is as long as the others'.
         title: What stands above the widget.

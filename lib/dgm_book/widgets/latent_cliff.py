@@ -1,4 +1,4 @@
-"""Walk off the cliff: what a walk through a latent space says, and how far from real codes it leads."""
+"""Walk off the cliff: what a walk through a latent space says, and how far out it leads."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _NEEDED = ("label", "axis", "steps", "sentences", "original", *MEASURES)
 class LatentCliff(BookWidget):
     """Walks through latent spaces, each step with its sentence and its place among real codes.
 
-    All is computed beforehand: the page runs no model. Densities are negative logarithms in nats, by
-    two measures: ``log_mean``, minus the log of the mean over posteriors, and ``mean_log``, minus
-    the mean of their logs. ``source``, ``places`` (a step's number for each model) and ``measure``
-    follow the reader, and may be set.
+    All is computed beforehand: the page runs no model. Densities are negative logarithms in nats,
+    by two measures: ``log_mean``, minus the log of the mean over posteriors, and ``mean_log``,
+    minus the mean of their logs. ``source``, ``places`` (a step's number for each model) and
+    ``measure`` follow the reader, and may be set.
 
     Args:
         sources: Sentences that the walks start from, words apart by white space.
         models: One dict a model, two at best: ``label``; ``axis``, what the steps count; ``steps``
             (S,) ascending; ``sentences``, for each source S of them; ``log_mean`` and ``mean_log``
             (n_sources, S), of the codes on the way; ``original``, the same two for N codes of real
-            sentences, (N,) each; and if known ``reading`` (n_sources, S), how positive each sentence
-            reads, ``origin``, the number of the step from which the trail starts (else the one nearest
-            to 0), and ``baseline``, True for one drawn in the baseline's colour.
+            sentences, (N,) each; and if known ``reading`` (n_sources, S), how positive each
+            sentence reads, ``origin``, the number of the step from which the trail starts (else the
+            one nearest to 0), and ``baseline``, True for one drawn in the baseline's colour.
         badge: Which profile, data and seed the models come from.
         title: What stands above the widget.
         measure: "log_mean" or "mean_log".

@@ -23,20 +23,17 @@ class PoolingRace(BookWidget):
 
     Args:
         runs: One dict per run: ``name``, ``label``, ``group`` (one of `GROUPS`) and ``measured``, its
-            rows over training, each a dict with ``seconds`` (of training alone) and ``step``, both
-            ascending, and, where measured, those of `MEASURES`, nats per sentence or a count; what is
-            None, NaN or missing was not measured then.
+            rows over training, each with ``seconds`` and ``step``, both ascending, and, where they
+            are neither None nor NaN, `MEASURES`.
         badge: Which profile, data and seeds the runs come from.
         title: What stands above the widget.
-        shown: Names of the runs to begin with; None takes those of `SHOWN` that there are, else the
-            first six.
+        shown: Names of the runs to begin with; None takes those of `SHOWN`, else the first six.
         highlighted: Name of the run in front; "" for none.
         time: Where the scrubber starts.
         axis: What the charts are drawn against.
 
     Raises:
-        ValueError: For a run that lacks something, a name that comes twice, an unknown group or name,
-            rows that do not ascend, or values that are infinite.
+        ValueError: For a run or a choice that does not fit, or values that are infinite.
     """
 
     _parts = ("pooling.js", "pooling_race.js", "pooling.css")

@@ -26,16 +26,14 @@ class TemperatureSlider(SentenceWidget):
 
     Args:
         weights: The page's encoders, shared with its other widgets.
-        examples: Sentences, words apart by spaces: to pick from, and whose dispersion is shown; the
-            first is where the reader starts.
+        examples: Sentences to pick from, whose dispersion is shown; the reader starts at the first.
         badge: Which profile, data and seed the encoders come from.
         kind: The encoder to start with; None takes the first.
         position: Where the slider starts.
         title: What stands above the widget.
 
     Raises:
-        ValueError: For fewer than two examples, an empty one, or more than 100, an encoder that the
-            weights do not have, or a position that is not from 0 to 100.
+        ValueError: For fewer than two examples, an empty one, more than 100, or values out of range.
     """
 
     _parts = (*PARTS, "pooling_temperature.js")

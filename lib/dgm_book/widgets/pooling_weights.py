@@ -30,13 +30,12 @@ TENSORS = {
 class PoolingWeights(PackedWeights):
     """Encoders that differ in how they pool, and their words, stored once for a page's widgets.
 
-    An encoder is an LSTM of one layer, forwards, over <s>, the words and </s>, its states pooled,
-    and a linear layer without bias to the mean and log-variance of the code. The page widens it
-    once and, when idle, compares with the golden means: ``data-golden-error`` is its largest error.
+    An encoder is an LSTM of one layer, forwards, its states pooled, and a linear layer without bias.
+    When idle the page compares with the golden means: ``data-golden-error`` is its largest error.
 
     Args:
-        encoders: For each of `KINDS` that the page has the arrays of a `TextVAE`'s state dict, by
-            name; those of `TENSORS` are taken, the decoder's are left out.
+        encoders: For each kind of pooling the arrays of a `TextVAE`'s state dict, by name; those of
+            `TENSORS` are taken.
         words: The vocabulary's words, without its four markers, in the order of their ids.
         golden: ``tokens`` (G, T), ids from <s> to </s> and then zeros, and ``means``: for each kind
             (G, D), what PyTorch makes of them with weights that were `packing.rounded`.
@@ -44,9 +43,8 @@ class PoolingWeights(PackedWeights):
         limit: Most bytes of the encoders with their words.
 
     Raises:
-        ValueError: For no encoder, an unknown kind, a tensor that is missing, has the wrong shape or
-            values that are not finite, more layers or directions, words that do not fit the
-            embedding, golden means that do not fit, or encoders above the limit.
+        ValueError: For no encoder, an unknown kind, more layers or directions, tensors, words or
+            golden means that do not fit, or encoders above the limit.
     """
 
     def __init__(

@@ -74,7 +74,7 @@ class ScaleWeather(BookWidget):
         title: str = "The weather of the weights",
     ) -> None:
         w, sigma = switching.check_matrices(matrices), switching.check_deviations(deviations)
-        network = switching.first_of_kind(weights, "vhrnn") if model is None else model
+        network = switching.first_model(weights, "vhrnn") if model is None else model
         if weights.describe(network)["kind"] != "vhrnn":
             raise ValueError(f"model={model!r}: want a vhrnn")
         options = switching.check_ranges(

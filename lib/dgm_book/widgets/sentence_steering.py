@@ -74,10 +74,9 @@ class SentenceSteering(RewritingWidget):
     Args:
         weights: The page's steering model, shared with its other widgets.
         examples: Sentences to pick from; the first is where the reader starts.
-        points: Where the model reads other sentences, (N, 3) weights, drawn into the triangle; above
-            600, an even selection.
-        point_labels: (N,) whole numbers: 0 for the first vertex, 1 for the last, anything else for no
-            label.
+        points: Where the model reads other sentences, (N, 3) weights, drawn into the triangle;
+            above 600, an even selection.
+        point_labels: (N,) whole numbers: 0 for the first vertex, 1 for the last, else no label.
         badge: Which profile, data and seed the model comes from.
         target: Where the reader starts.
         title: What stands above the widget.
@@ -136,7 +135,7 @@ class SentenceSteering(RewritingWidget):
         return weights
 
     @traitlets.validate("effort")
-    def _one_of_the_margins(self, proposal) -> int:
+    def _known_effort(self, proposal) -> int:
         return check_range(proposal, 1, len(self.margins))
 
 

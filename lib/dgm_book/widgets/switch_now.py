@@ -80,7 +80,7 @@ class SwitchNow(BookWidget):
     ) -> None:
         w, sigma = switching.check_matrices(matrices), switching.check_deviations(deviations)
         if models is None:
-            models = [switching.first_of_kind(weights, kind) for kind in ("vhrnn", "vrnn")]
+            models = [switching.first_model(weights, kind) for kind in ("vhrnn", "vrnn")]
         if isinstance(models, str) or len(models) != 2 or models[0] == models[1]:
             raise ValueError(f"models={models!r}: want two names, the model and its baseline")
         options = switching.check_ranges(

@@ -53,7 +53,7 @@ def check_schedule(schedule: Sequence, n_matrices: int, deviations: Sequence[flo
     return rows
 
 
-def first_of_kind(weights, kind: str) -> str:
+def first_model(weights, kind: str) -> str:
     """Return the name of the first model of a kind, or raise ValueError."""
     kinds: Mapping[str, str] = {name: weights.describe(name)["kind"] for name in weights.names}
     for name, other in kinds.items():

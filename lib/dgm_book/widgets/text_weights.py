@@ -56,7 +56,8 @@ class TextWeights(PackedWeights):
         words: The vocabulary's words, without its markers, in the order of their ids.
         unknown_slots: How many markers the vocabulary has for unknown words.
         precision: "int8", or "float32" for tests: four times as large, and nothing is rounded.
-        golden: Sentences with what PyTorch makes of them with the weights of `dequantised`: dicts of
+        golden: Sentences with what PyTorch makes of them with the weights of `dequantised`: dicts
+        of
             ``sentence`` (tokenised), ``weights`` (K,), ``margins``, ``threshold`` and ``rewrite``.
         max_words: Words of a sentence that are read.
         longer: How many more words a rewrite may have.

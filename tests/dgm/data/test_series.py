@@ -1,4 +1,4 @@
-"""Series: splits in time and by recording, scales from the training part alone, what was not read."""
+"""Series: splits by time and recording, scales from the training part alone, what was not read."""
 
 import datetime
 import gzip
@@ -173,11 +173,7 @@ def returns(put):
 
 def test_returns_are_cut_in_time_and_windows_and_no_day_is_lost(returns):
     found = [load("exchange-rates", split) for split in SPLITS]
-    assert [[len(x) for x in part] for part in found] == [
-        [100, 100, 100, 67],
-        [100, 22],
-        [100, 23],
-    ]
+    assert [[len(x) for x in part] for part in found] == [[100, 100, 100, 67], [100, 22], [100, 23]]
     training = returns[:367]
     together = torch.cat([x for part in found for x in part])
     expected = (returns - training.mean(0)) / training.std(0)
@@ -215,9 +211,11 @@ def recordings(**changed):
     values = np.random.RandomState(1).standard_normal((lengths.sum(), 10)).astype(np.float32)
     values[:, 0] = np.repeat(np.arange(30), lengths)
     values[2] = np.nan  # the last minute of the first recording
-    arrays = {"values": values, "lengths": lengths, "labels": np.array(["wine", "banana"])[
-        (np.arange(30) % 6 == 0).astype(int)
-    ]} | changed  # fmt: skip
+    arrays = {
+        "values": values,
+        "lengths": lengths,
+        "labels": np.array(["wine", "banana"])[(np.arange(30) % 6 == 0).astype(int)],
+    } | changed
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **{k: v for k, v in arrays.items() if v is not None})
     return arrays, buffer.getvalue()

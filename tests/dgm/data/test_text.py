@@ -40,6 +40,9 @@ def put(tmp_path, monkeypatch):
     return put
 
 
+ALL = ("train", "held_out", "validation", "test")
+
+
 def numbered(start, n, end="."):
     return [f"sentence {i} {end}" for i in range(start, start + n)]
 
@@ -66,10 +69,8 @@ def yelp(put, monkeypatch):
 
 
 def test_yelp_s_splits_are_disjoint(yelp):
-    splits = {name: load("yelp", name) for name in ("train", "held_out", "validation", "test")}
-    for one, other in itertools.combinations(splits.values(), 2):
-        assert not set(one.texts) & set(other.texts)
-    train, held_out = splits["train"], splits["held_out"]
+    splits = train, held_out, *_ = [load("yelp", name) for name in ALL]
+    assert disjoint(splits)
     assert len(held_out.texts) == 20
     assert "again and again !" in held_out.texts  # by its fixed order
     assert len(train.texts) == 70 - 20 - (10 - held_out.texts.count("again and again !"))
@@ -82,14 +83,27 @@ def test_yelp_s_splits_are_disjoint(yelp):
 
 
 def test_yelp_s_rewrites_belong_to_their_sentences_and_look_alike(yelp):
-    test = load("yelp", "test")
+    test, validation = load("yelp", "test"), load("yelp", "validation")
     assert test.texts == numbered(0, 6)
     assert test.labels.tolist() == [0, 0, 0, 1, 1, 1]
     assert test.references[0] == "it 's not sentence _num_ ."
     assert test.references[3:] == ["no"] * 3
-    validation = load("yelp", "validation")
     assert validation.labels.tolist() == [0, 0, 1, 1]
     assert validation.references is None
+
+
+def disjoint(splits):
+    """Whether no sentence stands in two splits, spaces aside."""
+    sets = [{"".join(t.split()) for t in split.texts} for split in splits]
+    return not any(first & other for first, other in itertools.combinations(sets, 2))
+
+
+def loaded(name, *splits, seconds=20):
+    """Real splits, loaded within a time, where DGM_DATA has them."""
+    start = time.process_time()
+    parts = [load(name, split) for split in splits or ("train", "validation", "test")]
+    assert time.process_time() - start < seconds
+    return parts
 
 
 def own(*names):
@@ -100,56 +114,33 @@ def own(*names):
 
 def test_the_real_yelp_leaks_nothing():
     own("yelp-li", "yelp-shen")
-    start = time.process_time()
-    train, held_out = load("yelp", "train"), load("yelp", "held_out")
-    assert time.process_time() - start < 10
-    validation, test = load("yelp", "validation"), load("yelp", "test")
-    assert (len(validation.texts), len(test.texts), len(held_out.texts)) == (4000, 1000, 40_000)
-    assert len(train.texts) == 132_322
+    train, held_out, validation, test = splits = loaded("yelp", *ALL)
+    assert [len(s.texts) for s in splits] == [132_322, 40_000, 4000, 1000]
     assert torch.bincount(test.labels).tolist() == [500, 500]
-
-    def bare(texts):
-        return {"".join(t.split()) for t in texts}
-
-    unseen = bare(validation.texts) | bare(test.texts)
-    assert not unseen & bare(train.texts)
-    assert not unseen & bare(held_out.texts)
-    assert not bare(train.texts) & bare(held_out.texts)
-    same = sum(tokenise(t) == t for t in train.texts[:20_000])
-    assert same > 0.995 * 20_000
-    assert len(test.references) == 1000
+    assert disjoint([train, held_out, text.Sentences(validation.texts + test.texts, test.labels)])
+    assert sum(tokenise(t) == t for t in train.texts[:20_000]) > 0.995 * 20_000
     assert all(test.references)
-    assert (
-        test.references[0] == "ever since joes has changed hands it 's gotten better and better ."
-    )
+    rewrite = "ever since joes has changed hands it 's gotten better and better ."
+    assert (len(test.references), test.references[0]) == (1000, rewrite)
 
 
 def test_the_real_amazon_leaks_nothing():
     own("amazon-li", "vader-snippets")
-    splits = {name: load("amazon", name) for name in ("train", "held_out", "validation", "test")}
-    assert [len(s.texts) for s in splits.values()] == [3240, 1200, 500, 1000]
-    for one, other in itertools.combinations(splits.values(), 2):
-        assert not set(one.texts) & set(other.texts)
-    assert all(splits["test"].references)
-    assert (
-        splits["test"]
-        .references[0]
-        .startswith("if your bike had a kickstand on the plate it would")
-    )
-    for part in splits.values():
-        assert 0.4 < part.labels.double().mean() < 0.6
+    splits = loaded("amazon", *ALL)
+    assert [len(s.texts) for s in splits] == [3240, 1200, 500, 1000]
+    assert disjoint(splits)
+    assert all(0.4 < part.labels.double().mean() < 0.6 for part in splits)
+    references = splits[-1].references
+    assert all(references)
+    assert references[0].startswith("if your bike had a kickstand on the plate it would")
 
 
 # The other sets
 
 
 def test_short_sentences_are_split_once_and_for_all(put):
-    lines = [f"{i % 2} caf\xe9 {i} ." for i in range(97)] + [
-        "1 again .",
-        "0 again .",
-        "0 again .",
-        "0",
-    ]
+    lines = [f"{i % 2} caf\xe9 {i} ." for i in range(97)]
+    lines += ["1 again .", "0 again .", "0 again .", "0"]
     put("sentences/rt-polarity.all.gz", lines, "latin-1")
     train, validation, test = (load("mr", s) for s in ("train", "validation", "test"))
     assert (len(validation.texts), len(test.texts)) == (10, 10)
@@ -184,14 +175,14 @@ def test_ptb_stands_as_it_is(put):
 
 def test_the_real_ptb_has_its_published_counts():
     own("ptb")
-    splits = {name: load("ptb", name) for name in ("train", "validation", "test")}
-    counted = {name: sum(len(t.split()) + 1 for t in s.texts) for name, s in splits.items()}
-    assert counted == {"train": 929_589, "validation": 73_760, "test": 82_430}
-    assert [len(s.texts) for s in splits.values()] == [42_068, 3_370, 3_761]
-    words = {word for s in splits.values() for t in s.texts for word in t.split()}
+    splits = loaded("ptb")
+    assert [len(s.texts) for s in splits] == [42_068, 3_370, 3_761]
+    tokens = [sum(len(t.split()) + 1 for t in s.texts) for s in splits]
+    assert tokens == [929_589, 73_760, 82_430]
+    words = {word for s in splits for t in s.texts for word in t.split()}
     assert len(words) == 9_999  # and the end of a sentence
     assert {w for w in words if w != w.lower()} == {"N"}
-    assert all(len(s.labels) == len(s.texts) and not s.labels.any() for s in splits.values())
+    assert all(len(s.labels) == len(s.texts) and not s.labels.any() for s in splits)
 
 
 def test_wikitext_keeps_its_blank_lines_and_its_capitals(put):
@@ -207,14 +198,11 @@ def test_wikitext_keeps_its_blank_lines_and_its_capitals(put):
 
 def test_the_real_wikitext_has_its_published_counts():
     own("wikitext-2")
-    start = time.process_time()
-    train = load("wikitext-2", "train")
-    assert time.process_time() - start < 3
-    parts = [train, load("wikitext-2", "validation"), load("wikitext-2", "test")]
-    assert [len(s.texts) for s in parts] == [36_718, 3_760, 4_358]
-    counted = [sum(len(t.split(" ")) + 1 if t else 1 for t in s.texts) for s in parts]
-    assert counted == [2_088_628, 217_646, 245_569]
-    words = {word for s in parts for t in s.texts for word in t.split()}
+    splits = loaded("wikitext-2", seconds=5)
+    assert [len(s.texts) for s in splits] == [36_718, 3_760, 4_358]
+    tokens = [sum(len(t.split(" ")) + 1 if t else 1 for t in s.texts) for s in splits]
+    assert tokens == [2_088_628, 217_646, 245_569]
+    words = {word for s in splits for t in s.texts for word in t.split()}
     assert len(words | {"<eos>"}) == 33_278
 
 
@@ -239,27 +227,24 @@ def test_shakespeare_is_what_is_said_and_no_speech_is_cut(put):
 
 def test_the_real_shakespeare_is_split_in_order():
     own("tiny-shakespeare")
-    start = time.process_time()
-    parts = [load("shakespeare", s) for s in ("train", "validation", "test")]
-    assert time.process_time() - start < 6
-    n = [len(s.texts) for s in parts]
+    splits = loaded("shakespeare", seconds=6)
+    n = [len(s.texts) for s in splits]
     assert sum(n) == 25_555
-    for found, share in zip(n, (0.9, 0.05, 0.05), strict=True):
-        assert abs(found / sum(n) - share) < 0.002
-    train = parts[0].texts
+    assert [k / sum(n) for k in n] == pytest.approx([0.9, 0.05, 0.05], abs=0.002)
+    train = splits[0].texts
     assert train[:2] == ["before we proceed any further , hear me speak .", "speak , speak ."]
     assert not any("first citizen :" in text for text in train)
-    assert all(text and text == text.lower() for s in parts for text in s.texts)
+    assert all(text and text == text.lower() for s in splits for text in s.texts)
 
 
 def test_captions_keep_their_picture_where_one_says_nothing(put):
     for i in range(1, 6):
-        said = ["Two men.", f"A dog, number {i}" if i != 2 else " \u200b", f"Man's hat {'x' * i}!"]
-        put(f"flickr-captions/val.{i}.en.gz", said)
-    found = load("captions", "validation")
-    assert found.labels.tolist() == [0] * 5 + [1] * 4 + [2] * 5
-    assert found.texts[4:7] == ["two men .", "a dog , number _num_", "a dog , number _num_"]
-    assert found.texts[9:11] == ["man 's hat x !", "man 's hat xx !"]
+        lines = ["Two men.", f"A dog, number {i}" if i != 2 else " \u200b", f"Man's hat {'x' * i}!"]
+        put(f"flickr-captions/val.{i}.en.gz", lines)
+    captions = load("captions", "validation")
+    assert captions.labels.tolist() == [0] * 5 + [1] * 4 + [2] * 5
+    assert captions.texts[4:7] == ["two men .", "a dog , number _num_", "a dog , number _num_"]
+    assert captions.texts[9:11] == ["man 's hat x !", "man 's hat xx !"]
 
 
 def test_captions_of_files_that_do_not_fit_together_are_refused(put):
@@ -269,28 +254,24 @@ def test_captions_of_files_that_do_not_fit_together_are_refused(put):
         load("captions", "validation")
 
 
-def test_the_real_captions_are_five_a_picture():
+def test_the_real_captions_are_five_for_each_picture():
     own("flickr-captions")
-    start = time.process_time()
-    splits = {name: load("captions", name) for name in ("train", "validation", "test")}
-    assert time.process_time() - start < 20
-    for part, n in zip(splits.values(), (29_000, 1014, 1000), strict=True):
+    splits = loaded("captions")
+    for part, n in zip(splits, (29_000, 1014, 1000), strict=True):
         assert torch.equal(part.labels, torch.arange(n).repeat_interleave(5))
         assert len(part.texts) == 5 * n
-    test = splits["test"].texts
+    test = splits[2].texts
     assert test[0] == "the man with pierced ears is wearing glasses and an orange hat ."
     assert test[9] == "a boston terrier is running in the grass ."
-    common = set(test) & set(splits["train"].texts)
-    assert len(common) < 0.05 * len(test)
+    assert len(set(test) & set(splits[0].texts)) < 0.05 * len(test)
 
 
 def test_reviews_need_no_file(monkeypatch):
     monkeypatch.setattr(registry, "fetch", None)
-    splits = {name: load("reviews", name) for name in ("train", "held_out", "validation", "test")}
-    assert [len(s.texts) for s in splits.values()] == [4000, 2000, 500, 500]
-    for one, other in itertools.combinations(splits.values(), 2):
-        assert not set(one.texts) & set(other.texts)
-    test = splits["test"]
+    splits = [load("reviews", name) for name in ALL]
+    assert [len(s.texts) for s in splits] == [4000, 2000, 500, 500]
+    assert disjoint(splits)
+    test = splits[-1]
     assert test.references[0] == "my wife thought the salad here was fresh ."
     assert all(tokenise(t) == t for t in test.texts)
 
@@ -373,10 +354,8 @@ def test_tokenise_says_what_is_wrong():
 
 
 def test_ids_are_the_house_s():
-    made = Vocabulary.build(["b a b", "c a <unk>"], size=7)
-    assert (
-        made.tokens == ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "c"] or made.words[-1] == "<unk>"
-    )
+    plain = Vocabulary.build(["b a b", "c a <unk>"], size=7)
+    assert plain.tokens == ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "c"]
     with_slots = Vocabulary(["a"], unknown_slots=3, mask=True)
     assert with_slots.tokens == ["<pad>", "<s>", "</s>", "<unk>", "<unk1>", "<unk2>", "<mask>", "a"]
     assert (with_slots.mask, with_slots.first_word, len(with_slots)) == (6, 7, 8)
@@ -385,45 +364,45 @@ def test_ids_are_the_house_s():
 
 
 def test_words_come_by_frequency_and_the_alphabet_and_survive_json():
-    made = Vocabulary.build(["b c b", "a c", "d"], size=7)
-    assert made.words == ["b", "c", "a"]
-    again = Vocabulary(json.loads(json.dumps(made.words)))
-    assert again.tokens == made.tokens
+    vocabulary = Vocabulary.build(["b c b", "a c", "d"], size=7)
+    assert vocabulary.words == ["b", "c", "a"]
+    copy = Vocabulary(json.loads(json.dumps(vocabulary.words)))
+    assert copy.tokens == vocabulary.tokens
 
 
 def test_a_corpus_is_padded_and_counts_its_ends():
-    made = Vocabulary(["the", "food", "."])
-    corpus = made.encode(["the food .", "the zzz the xxx food"], max_words=4)
+    vocabulary = Vocabulary(["the", "food", "."])
+    corpus = vocabulary.encode(["the food .", "the zzz the xxx food"], max_words=4)
     assert corpus.tokens.tolist() == [[1, 4, 5, 6, 2, 0], [1, 4, 3, 4, 3, 2]]
     assert corpus.lengths.tolist() == [5, 6]
     assert corpus.unknown == [[], ["zzz", "xxx"]]
     assert corpus.n_unknown.tolist() == [0, 2]
     assert corpus.truncated.tolist() == [False, True]
     assert corpus.tokens.dtype == corpus.lengths.dtype == torch.int64
-    assert made.encode(["xxx yyy", "the"]).known.tolist() == [False, True]
+    assert vocabulary.encode(["xxx yyy", "the"]).known.tolist() == [False, True]
 
 
 @pytest.mark.parametrize("slots", [1, 2, 3, 5])
 def test_unknown_words_come_back(slots):
-    made = Vocabulary(["a", "b"], unknown_slots=slots, mask=True)
+    vocabulary = Vocabulary(["a", "b"], unknown_slots=slots, mask=True)
     for sentence in ("x a x y b", "x y z x y z w", "a b", "<unk> <s> a </s>", "w w w"):
-        corpus = made.encode([sentence])
+        corpus = vocabulary.encode([sentence])
         ids = corpus.tokens[0]
-        assert ids.max() < len(made)
-        assert made.decode(ids, corpus.unknown[0]) == sentence
-        assert made.decode(ids.tolist(), corpus.unknown[0]) == sentence
+        assert ids.max() < len(vocabulary)
+        assert vocabulary.decode(ids, corpus.unknown[0]) == sentence
+        assert vocabulary.decode(ids.tolist(), corpus.unknown[0]) == sentence
         expected = sum(word not in "ab" for word in sentence.split())
         assert corpus.n_unknown.tolist() == [expected]
 
 
 def test_each_unknown_word_has_its_slot_and_the_last_takes_the_rest():
-    made = Vocabulary(["a"], unknown_slots=2)
-    corpus = made.encode(["x a x y z"])
+    vocabulary = Vocabulary(["a"], unknown_slots=2)
+    corpus = vocabulary.encode(["x a x y z"])
     assert corpus.tokens[0].tolist() == [1, 3, 5, 3, 4, 4, 2]
     assert corpus.unknown == [["x", "y", "z"]]
-    assert made.decode([4, 3, 5], ["x", "y", "z"]) == "y x a"
-    assert made.decode([3, 4, 4], ["x", "y"]) == "x y <unk>"
-    assert made.decode([3, 3, 2, 5]) == "<unk> <unk>"
+    assert vocabulary.decode([4, 3, 5], ["x", "y", "z"]) == "y x a"
+    assert vocabulary.decode([3, 4, 4], ["x", "y"]) == "x y <unk>"
+    assert vocabulary.decode([3, 3, 2, 5]) == "<unk> <unk>"
 
 
 @pytest.mark.parametrize("bad", ["", "  \t", None, 3])
@@ -501,9 +480,8 @@ def test_pointwise_information_by_hand():
     # Two words that only ever stand together: P(b|a) = 1 and the contexts are a half each.
     tokens = torch.tensor([[1, 4, 5, 2]] * 3 + [[1, 6, 7, 2]] * 3)
     vectors = word_vectors(tokens, 9, 4).double()
-    information = (
-        vectors @ vectors.T
-    )  # U S U^T is the matrix's polar factor: here log 4 on each pair
+    # U S U^T is the matrix's polar factor: here log 4 on each pair.
+    information = vectors @ vectors.T
     expected = torch.zeros(9, 9, dtype=torch.float64)
     expected[4:8, 4:8] = torch.eye(4) * torch.log(torch.tensor(4.0))
     assert torch.allclose(information, expected, atol=1e-5)
@@ -524,21 +502,21 @@ def test_word_vectors_are_those_of_the_formula(window):
     u, s, _ = torch.linalg.svd(ratio.log().clamp(min=0.0))
     expected = u[:, :5] * s[:5].sqrt()
     expected = expected * expected.gather(0, expected.abs().argmax(0)[None]).sign()
-    found = word_vectors(tokens, 12, 5, window=window)
-    assert torch.allclose(found[4:].double(), expected, atol=1e-4)
+    vectors = word_vectors(tokens, 12, 5, window=window)
+    assert torch.allclose(vectors[4:].double(), expected, atol=1e-4)
 
 
 def test_words_in_the_same_company_are_alike_and_the_window_ends():
-    texts = [f"{animal} {does} far away from here so {far}" for animal, does, far in (
-        ("cat", "purrs", "x"), ("dog", "barks", "y"), ("cat", "sleeps", "y"), ("dog", "sleeps", "x"),
-        ("lion", "purrs", "x"), ("wolf", "barks", "y"))]  # fmt: skip
-    made = Vocabulary.build(texts, 40)
-    tokens = made.encode(texts).tokens
-    unit = torch.nn.functional.normalize(word_vectors(tokens, len(made), 5, window=1), dim=1)
-    assert unit[made.id("cat")] @ unit[made.id("lion")] > 0.5
-    assert unit[made.id("cat")] @ unit[made.id("wolf")] < 0.3
-    again = word_vectors(tokens, len(made), 5, window=1)
-    assert torch.equal(again, word_vectors(tokens, len(made), 5, window=1))
+    pairs = ("cat purrs", "dog barks", "cat sleeps", "dog sleeps", "lion purrs", "wolf barks")
+    texts = [f"{pair} far away from here so {'xyyxxy'[i]}" for i, pair in enumerate(pairs)]
+    vocabulary = Vocabulary.build(texts, 40)
+    tokens = vocabulary.encode(texts).tokens
+    vectors = word_vectors(tokens, len(vocabulary), 5, window=1)
+    assert torch.equal(vectors, word_vectors(tokens, len(vocabulary), 5, window=1))
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    cat, lion, wolf = (unit[vocabulary.id(word)] for word in ("cat", "lion", "wolf"))
+    assert cat @ lion > 0.5
+    assert cat @ wolf < 0.3
 
 
 def test_frequent_words_weigh_less():

@@ -49,9 +49,9 @@ class TestEveryModel:
         model, x = make(kind), tokens()
         changed = x.clone()
         changed[:, 5] = (x[:, 5] + 1) % V
-        one, other = (model.read(y).output for y in (x, changed))
-        torch.testing.assert_close(one[:, :5], other[:, :5], rtol=0, atol=0)
-        assert (one[:, 5:8] - other[:, 5:8]).abs().amax(-1).min() > 1e-6
+        first, other = (model.read(y).output for y in (x, changed))
+        torch.testing.assert_close(first[:, :5], other[:, :5], rtol=0, atol=0)
+        assert (first[:, 5:8] - other[:, 5:8]).abs().amax(-1).min() > 1e-6
 
     @pytest.mark.parametrize("window", [1, 3, 4, 12])
     def test_windows_equal_one_pass(self, kind, window):
@@ -70,8 +70,8 @@ class TestEveryModel:
         expected = log_probs(model, model.read(x).output)
         state = model.start(3)
         for t in range(x.shape[1]):
-            found, state = model.step(x[:, t], state)
-            torch.testing.assert_close(found, expected[:, t])
+            result, state = model.step(x[:, t], state)
+            torch.testing.assert_close(result, expected[:, t])
 
     def test_loss_is_that_of_the_log_probabilities(self, kind):
         model, x = make(kind), tokens()
@@ -130,21 +130,21 @@ class TestAWDLSTM:
         """With all other dropout off two readings differ, from the second token on."""
         model, x = make("mixture", NONE._replace(weight=0.5)), tokens()
         plain = model.read(x)
-        one, other = (model.read(x, None, rng(seed)) for seed in (1, 2))
-        torch.testing.assert_close(one.layers[0][:, 0], plain.layers[0][:, 0], rtol=0, atol=1e-15)
+        first, other = (model.read(x, None, rng(seed)) for seed in (1, 2))
+        torch.testing.assert_close(first.layers[0][:, 0], plain.layers[0][:, 0], rtol=0, atol=1e-15)
         for t in range(1, x.shape[1]):
-            assert not torch.allclose(one.output[:, t], other.output[:, t], atol=1e-9)
-        again = model.read(x, None, rng(1)).output
-        assert torch.equal(one.output, again)
+            assert not torch.allclose(first.output[:, t], other.output[:, t], atol=1e-9)
+        repeated = model.read(x, None, rng(1)).output
+        assert torch.equal(first.output, repeated)
 
     def test_dropped_weights_are_those_of_one_mask_a_reading(self):
         model, x = make("mixture", NONE._replace(weight=0.5)), tokens()
-        found = model.read(x, None, rng(3)).layers[0]
+        result = model.read(x, None, rng(3)).layers[0]
         lstm, generator = model.lstms[0], rng(3)
         with torch.no_grad():
             w = lstm.weight_hh_l0
             w *= torch.empty_like(w).bernoulli_(0.5, generator=generator) / 0.5
-        torch.testing.assert_close(found, lstm(model.embedding(x))[0])
+        torch.testing.assert_close(result, lstm(model.embedding(x))[0])
 
     def test_weight_drop_lets_gradients_through_to_what_is_kept(self):
         model, x = make("mixture", NONE._replace(weight=0.5)), tokens()

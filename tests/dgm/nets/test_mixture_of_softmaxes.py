@@ -32,11 +32,11 @@ def naive(latent, log_prior, weight, bias, targets):
 def test_equals_the_naive_loss_with_its_gradients(block):
     parts, targets = inputs()
     weights = torch.rand(N, generator=torch.Generator().manual_seed(7)).double()
-    found = mixture_of_softmaxes_nll(*parts, targets, weights=weights, block=block)
+    result = mixture_of_softmaxes_nll(*parts, targets, weights=weights, block=block)
     expected = naive(*parts, targets)
-    torch.testing.assert_close(found.tokens, expected.detach())
-    assert not found.tokens.requires_grad
-    gradients = torch.autograd.grad(3 * found.total, parts)
+    torch.testing.assert_close(result.tokens, expected.detach())
+    assert not result.tokens.requires_grad
+    gradients = torch.autograd.grad(3 * result.total, parts)
     torch.testing.assert_close(gradients, torch.autograd.grad(3 * (expected @ weights), parts))
     mean = mixture_of_softmaxes_nll(*parts, targets, block=block).total
     torch.testing.assert_close(mean, expected.mean())
@@ -44,9 +44,9 @@ def test_equals_the_naive_loss_with_its_gradients(block):
 
 def test_single_precision_is_close_to_the_naive_loss():
     parts, targets = inputs(200, 5, 8, 1000, torch.float32)
-    found = mixture_of_softmaxes_nll(*parts, targets)
-    assert found.total.dtype == torch.float32
-    torch.testing.assert_close(found.tokens, naive(*parts, targets).detach(), rtol=0, atol=1e-5)
+    result = mixture_of_softmaxes_nll(*parts, targets)
+    assert result.total.dtype == torch.float32
+    torch.testing.assert_close(result.tokens, naive(*parts, targets).detach(), rtol=0, atol=1e-5)
 
 
 def test_gradient_is_that_of_finite_differences():
@@ -70,13 +70,13 @@ def test_probabilities_sum_to_one():
 
 def test_one_expert_is_a_softmax():
     (latent, _, weight, bias), targets = inputs(k=1)
-    found = mixture_of_softmaxes_nll(latent, latent.new_zeros(N, 1), weight, bias, targets)
+    result = mixture_of_softmaxes_nll(latent, latent.new_zeros(N, 1), weight, bias, targets)
     expected = torch.nn.functional.cross_entropy(latent[:, 0] @ weight.T + bias, targets)
-    torch.testing.assert_close(found.total, expected)
+    torch.testing.assert_close(result.total, expected)
 
 
 def test_a_mixture_leaves_the_rank_that_a_softmax_keeps_to():
-    """Log-probabilities of one softmax have rank E + 2 at most, with the bias and the normaliser."""
+    """Log-probabilities of one softmax have rank E + 2 at most, with bias and normaliser."""
 
     def rank(k):
         latent, log_prior, weight, bias = inputs(60, k, 3, 40)[0]
@@ -92,46 +92,46 @@ def test_extreme_logits_stay_finite():
     with torch.no_grad():
         parts[0] *= 1e4
         parts[1][:, 0] = -math.inf
-    found = mixture_of_softmaxes_nll(*parts, targets)
-    assert torch.isfinite(found.tokens).all()
-    for gradient in torch.autograd.grad(found.total, parts):
+    result = mixture_of_softmaxes_nll(*parts, targets)
+    assert torch.isfinite(result.tokens).all()
+    for gradient in torch.autograd.grad(result.total, parts):
         assert torch.isfinite(gradient).all()
 
 
 def test_narrow_inputs_are_computed_wide():
     parts, targets = inputs(dtype=torch.bfloat16)
-    found = mixture_of_softmaxes_nll(*parts, targets)
-    assert found.total.dtype == found.tokens.dtype == torch.float32
+    result = mixture_of_softmaxes_nll(*parts, targets)
+    assert result.total.dtype == result.tokens.dtype == torch.float32
     expected = naive(*(p.float() for p in parts), targets)
-    torch.testing.assert_close(found.tokens, expected.detach(), rtol=1e-5, atol=1e-5)
-    found.total.backward()
+    torch.testing.assert_close(result.tokens, expected.detach(), rtol=1e-5, atol=1e-5)
+    result.total.backward()
     assert parts[0].grad.dtype == torch.bfloat16
 
 
 def test_autocast_narrows_the_products_alone():
-    """bfloat16 keeps 8 bits: products are off by some 2^-8 of their size, sums and logarithms are not."""
+    """bfloat16 has 8 bits: products are off by some 2^-8 of their size, sums are not."""
     parts, targets = inputs(n=200, e=8, v=50, dtype=torch.float32)
     wide = mixture_of_softmaxes_nll(*parts, targets)
     with torch.autocast("cpu", torch.bfloat16):
         narrow = mixture_of_softmaxes_nll(*parts, targets)
     assert narrow.total.dtype == narrow.tokens.dtype == torch.float32
     assert 0 < float((wide.tokens - narrow.tokens).abs().max()) < 16 * 2**-8
-    gradients = [torch.autograd.grad(found.total, parts) for found in (wide, narrow)]
+    gradients = [torch.autograd.grad(result.total, parts) for result in (wide, narrow)]
     for a, b in zip(*gradients, strict=True):
         assert b.dtype == torch.float32
         assert 0 < float((a - b).norm() / a.norm()) < 2**-5
 
 
 def test_no_block_is_larger_than_asked():
-    """Logits of all tokens would be the largest tensor by far; nothing of that size is ever made."""
+    """Logits of all tokens would be the largest tensor by far; nothing of that size is ever output."""
     parts, targets = inputs(64, 4, 4, 500, torch.float32)
     sizes = []
 
     class Watch(torch.utils._python_dispatch.TorchDispatchMode):
         def __torch_dispatch__(self, function, types, arguments=(), options=None):
-            made = function(*arguments, **(options or {}))
-            sizes.extend(x.numel() for x in [made] if isinstance(x, torch.Tensor))
-            return made
+            output = function(*arguments, **(options or {}))
+            sizes.extend(x.numel() for x in [output] if isinstance(x, torch.Tensor))
+            return output
 
     with Watch():
         mixture_of_softmaxes_nll(*parts, targets, block=2).total.backward()
@@ -143,8 +143,8 @@ def test_without_gradient_none_is_made():
     parts, targets = inputs()
     with torch.no_grad():
         assert not mixture_of_softmaxes_nll(*parts, targets).total.requires_grad
-    found = mixture_of_softmaxes_nll(*(p.detach() for p in parts), targets)
-    assert not found.total.requires_grad
+    result = mixture_of_softmaxes_nll(*(p.detach() for p in parts), targets)
+    assert not result.total.requires_grad
 
 
 @pytest.mark.parametrize("wrong", range(6))

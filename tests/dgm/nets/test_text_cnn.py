@@ -1,4 +1,4 @@
-"""The classifier: each filter sees what it should, padding does not matter, dropout by generator."""
+"""The classifier: filters see what they should, padding does not matter, dropout by generator."""
 
 import pytest
 import torch

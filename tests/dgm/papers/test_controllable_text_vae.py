@@ -42,13 +42,7 @@ def normal(*shape, seed=0):
 def new_model(feature_dim=F):
     torch.manual_seed(0)
     model = ControllableTextVAE(
-        V,
-        feature_dim,
-        embedding=6,
-        hidden=8,
-        structured_dim=4,
-        residual_dim=3,
-        decoder_embedding=5,
+        V, feature_dim, embedding=6, hidden=8, structured_dim=4, residual_dim=3, decoder_embedding=5
     )
     nn.init.normal_(model.double().simplex.vertices)
     return model
@@ -179,8 +173,7 @@ class TestDensity:
         assert (mean_log_density(z, mu, logvar) < aggregate_log_density(z, mu, logvar)).all()
 
     @pytest.mark.parametrize(
-        "shapes",
-        [[(3,), (4, 2), (4, 2)], [(3, 3), (4, 2), (4, 2)], [(3, 2), (4, 2), (5, 2)]],
+        "shapes", [[(3,), (4, 2), (4, 2)], [(3, 3), (4, 2), (4, 2)], [(3, 2), (4, 2), (5, 2)]]
     )
     def test_refuses_shapes_that_do_not_fit(self, shapes):
         with pytest.raises(ValueError, match="want z"):

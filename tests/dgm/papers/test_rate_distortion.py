@@ -469,7 +469,7 @@ class Bent(nn.Module):
 class TestResume:
     @pytest.fixture(autouse=True)
     def _at_every_beta(self, monkeypatch):
-        monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
+        monkeypatch.setattr("dgm.sampling.resume.CHECKPOINT_SECONDS", 0.0)
 
     @pytest.mark.parametrize(
         "settings",

@@ -222,8 +222,8 @@ class TestContext:
     def test_weights_and_images_made_in_inference_mode_are_taken(self):
         with torch.inference_mode():
             decoder, x = network(), X.clone()
-            found = curve(decoder, x)
-        assert_same(found, curve(network()))
+            ours = curve(decoder, x)
+        assert_same(ours, curve(network()))
 
     @pytest.mark.parametrize("context", ["autocast", "inference mode"])
     def test_does_not_leak_into_the_annealing_itself(self, context):
@@ -287,8 +287,8 @@ class TestTaken:
         x = X.numpy()
         x.flags.writeable = False
         for seed in (np.int64(3), np.uint8(3), torch.tensor(3)):
-            found = curve(network(), x, seed=seed, betas=np.array(SHARDS["betas"]), **numbers)
-            assert_same(found, plain)
+            ours = curve(network(), x, seed=seed, betas=np.array(SHARDS["betas"]), **numbers)
+            assert_same(ours, plain)
         counts = np.array([6, 6])
         assert_same(curve(network(), seed=np.array([1, 2, 3]), temperatures_per_beta=counts),
                     curve(network(), seed=[1, 2, 3]))  # fmt: skip
@@ -302,8 +302,8 @@ class TestTaken:
     def test_a_methods_owner_is_put_into_eval_mode_and_left_as_it_was(self):
         model = VAE().train()
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        found = curve(model.decode, precision="float64")
-        assert_same(found, curve(network(), precision="float64"))
+        ours = curve(model.decode, precision="float64")
+        assert_same(ours, curve(network(), precision="float64"))
         assert model.training
         assert model.dropout.training
         assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
@@ -316,10 +316,10 @@ class TestTaken:
         else:
             decoder = torch.jit.script(module.train(kind == "scripted"))
             decoder = decoder if kind == "scripted" else torch.jit.freeze(decoder)
-        found, plain = curve(decoder), curve(module)
+        ours, plain = curve(decoder), curve(module)
         for name in ("rate", "distortion", "log_z", "codes"):
             torch.testing.assert_close(
-                getattr(found, name), getattr(plain, name), rtol=1e-6, atol=1e-6
+                getattr(ours, name), getattr(plain, name), rtol=1e-6, atol=1e-6
             )
         if kind == "scripted":
             assert all(module.training for module in decoder.modules())
@@ -473,10 +473,10 @@ class TestPrecision:
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_a_decoder_in_half_precision(self, dtype, tmp_path):
         decoder = network().to(dtype)
-        found, full = curve(decoder), curve(network())
-        assert not torch.equal(found.log_z, full.log_z)
-        torch.testing.assert_close(found.log_z, full.log_z, rtol=0.02, atol=0.02)
-        assert torch.equal(evaluate(decoder, X, output=tmp_path, **SHARDS).beta, found.beta)
+        ours, full = curve(decoder), curve(network())
+        assert not torch.equal(ours.log_z, full.log_z)
+        torch.testing.assert_close(ours.log_z, full.log_z, rtol=0.02, atol=0.02)
+        assert torch.equal(evaluate(decoder, X, output=tmp_path, **SHARDS).beta, ours.beta)
         single = curve(decoder, precision="float32").log_z
         torch.testing.assert_close(single, full.log_z, rtol=0.02, atol=0.02)
         assert next(decoder.parameters()).dtype == dtype

@@ -276,7 +276,9 @@ UNUSABLE = {
 def test_a_prior_that_cannot_be_used_is_named(name):
     prior, message = UNUSABLE[name]
     with pytest.raises(ValueError, match=message):
-        curve(nn.Linear(2, 3), torch.zeros(2, 3), latent_dim=2, betas=[1.0], n_chains=40, prior=prior)
+        curve(
+            nn.Linear(2, 3), torch.zeros(2, 3), latent_dim=2, betas=[1.0], n_chains=40, prior=prior
+        )
 
 
 def test_a_prior_on_the_whole_space_needs_no_other_coordinates():

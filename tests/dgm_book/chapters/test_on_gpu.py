@@ -127,7 +127,7 @@ def test_evaluation(chapter, setting, on_the_cpu, monkeypatch):
 
 
 def test_a_curve_interrupted_on_the_device_is_no_run_of_the_cpu(setting, monkeypatch, tmp_path):
-    monkeypatch.setattr("dgm.papers.rate_distortion.CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("dgm.sampling.resume.CHECKPOINT_SECONDS", 0.0)
     decoder, left = torch.nn.Linear(2, 5), iter(range(60))
     x = torch.randn(3, 5, generator=torch.Generator().manual_seed(0))
     options = {"latent_dim": 2, "betas": [0.5, 5.0, 50.0], "n_chains": 2, "n_leapfrog": 3}

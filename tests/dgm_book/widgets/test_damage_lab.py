@@ -13,7 +13,9 @@ def linear(images=6, latent=3, seed=0):
     r = np.random.default_rng(seed)
     gain, code = np.linspace(2, 1, latent), r.normal(size=(images, latent))
     beyond = r.uniform(1, 4, size=images)
-    made = {f"{name}_{term}": [] for name in ("narrow", "wide") for term in ("log_z", "distortion")}
+    curves = {
+        f"{name}_{term}": [] for name in ("narrow", "wide") for term in ("log_z", "distortion")
+    }
     for blur in BLURS:
         s, apart = gain / (1 + 0.2 * blur), beyond + blur
         for name, variance in (("narrow", 1), ("wide", 100)):
@@ -21,9 +23,9 @@ def linear(images=6, latent=3, seed=0):
             far = (gain * code) ** 2
             log_z = -0.5 * np.log1p(a) - BETA[:, None, None] * far / (1 + a)
             distortion = variance * s**2 / (1 + a) + far / (1 + a) ** 2
-            made[f"{name}_log_z"].append(log_z.sum(2) - BETA[:, None] * apart)
-            made[f"{name}_distortion"].append(distortion.sum(2) + apart)
-    return {"beta": BETA, "blurs": BLURS, "likelihood_beta": 4.0} | made
+            curves[f"{name}_log_z"].append(log_z.sum(2) - BETA[:, None] * apart)
+            curves[f"{name}_distortion"].append(distortion.sum(2) + apart)
+    return {"beta": BETA, "blurs": BLURS, "likelihood_beta": 4.0} | curves
 
 
 def lab(**changes):

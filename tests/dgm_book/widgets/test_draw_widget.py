@@ -24,14 +24,14 @@ def widget(**changes):
 
 
 def test_it_is_small():
-    made = widget()
-    state = embed.dependency_state([made], drop_defaults=False)[made.model_id]
+    pad = widget()
+    state = embed.dependency_state([pad], drop_defaults=False)[pad.model_id]
     assert len(json.dumps(state, allow_nan=False)) - len(DrawADigit._css) < 65_000
 
 
 def test_it_starts_with_a_preset_and_keeps_what_the_page_sets():
-    made = widget(preset="7")
-    assert made.drawing == made.presets["7"]
+    pad = widget(preset="7")
+    assert pad.drawing == pad.presets["7"]
     assert widget().drawing == [[round(v, 3) for v in stroke] for stroke in hand_drawn()["0"]]
     chosen = {
         "drawing": [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5]],
@@ -39,11 +39,11 @@ def test_it_starts_with_a_preset_and_keeps_what_the_page_sets():
         "temperatures": 75,
         "curve": {"beta": [1.0], "rate": [2.0], "distortion": [3.0], "log_z": [-5.0]},
     }
-    made.set_state(chosen)
-    assert {name: getattr(made, name) for name in chosen} == chosen
-    assert made.image() is None
-    made.set_state({"pixels": memoryview(bytes(range(16)))})
-    np.testing.assert_allclose(made.image() * 255, np.arange(16).reshape(4, 4))
+    pad.set_state(chosen)
+    assert {name: getattr(pad, name) for name in chosen} == chosen
+    assert pad.image() is None
+    pad.set_state({"pixels": memoryview(bytes(range(16)))})
+    np.testing.assert_allclose(pad.image() * 255, np.arange(16).reshape(4, 4))
 
 
 def test_the_presets_are_the_ten_digits_and_one_thing_more():
@@ -73,11 +73,11 @@ def test_the_presets_are_the_ten_digits_and_one_thing_more():
     ],
 )
 def test_settings_out_of_range_are_refused(name, value):
-    made = widget()
-    before = getattr(made, name)
+    pad = widget()
+    before = getattr(pad, name)
     with pytest.raises((ValueError, TraitError)):
-        setattr(made, name, value)
-    assert getattr(made, name) == before
+        setattr(pad, name, value)
+    assert getattr(pad, name) == before
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ class TestReference:
         shared = {k: v for k, v in plain.state_dict().items() if k != "cell.bias"}
         hyper.load_state_dict(shared, strict=False)
         heads = torch.nn.Linear(4, 48)
-        initialise_heads(heads, "lstm")
+        initialise_heads(heads)
         means = torch.cat([heads.bias.detach(), torch.ones(12), torch.zeros(12)]).double()
         means[32:48] = plain.cell.bias
         x, noise = torch.randn(9, 2), torch.randn(9, 5, 4).double()

@@ -47,7 +47,7 @@ def curve(name="vae2", latent=2, betas=5, images=3, **changes):
     distortion = 8 / (1 + beta)
     rate = np.log1p(beta)
     codes = np.random.default_rng(3).normal(size=(betas, images, latent))
-    made = {
+    options = {
         "model": name,
         "label": f"model {name}",
         "beta": beta,
@@ -57,7 +57,7 @@ def curve(name="vae2", latent=2, betas=5, images=3, **changes):
         "log_z": -rate - beta * distortion,
         "codes": codes,
     }
-    return made | changes
+    return options | changes
 
 
 def explorer(**changes):
@@ -294,13 +294,13 @@ def test_the_explorer_starts_in_the_middle_and_knows_its_beta():
 
 def test_what_the_page_sets_arrives_in_python():
     widget = explorer()
-    seen = []
-    widget.observe(lambda change: seen.append((change["name"], change["new"])))
+    changes = []
+    widget.observe(lambda change: changes.append((change["name"], change["new"])))
     widget.set_state({"model": "vae3", "beta_index": 1})
-    assert ("model", "vae3") in seen
+    assert ("model", "vae3") in changes
     assert widget.beta == pytest.approx(1.0)
     widget.set_state({"beta_index": 2})
-    assert ("beta_index", 2) in seen
+    assert ("beta_index", 2) in changes
     assert widget.beta == pytest.approx(10.0)
 
 
@@ -400,9 +400,9 @@ def test_the_plane_keeps_what_the_page_sets():
 def test_the_plane_thins_many_points_evenly():
     means = np.arange(10_000, dtype=float).reshape(5000, 2)
     widget = plane(means=means, labels=np.arange(5000) // 2500)
-    kept = np.frombuffer(widget.labels, np.uint8)
-    assert len(kept) == 2000
-    assert kept.mean() == pytest.approx(0.5, abs=0.001)
+    labels = np.frombuffer(widget.labels, np.uint8)
+    assert len(labels) == 2000
+    assert labels.mean() == pytest.approx(0.5, abs=0.001)
 
 
 def test_classes_take_their_names():

@@ -20,7 +20,7 @@ from dgm_book.chapters.controllable_text_vae.training import (
     Plan,
     Setup,
     WordAverages,
-    first_of_each,
+    first_per_label,
     train,
     word_averages,
 )
@@ -96,14 +96,13 @@ class Trained(NamedTuple):
 def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
     """A trained model, from its finished or interrupted run in the work folder.
 
-    It is "simplex", the paper's model; "released", the same with the released weights of its losses;
-    or "ordinary", the VAE with one Gaussian block of as many dimensions. All see random windows of
-    ten positions in training, the first ten afterwards.
+    It is "simplex", the paper's model; "released", the same with the released weights of its
+    losses; or "ordinary", the VAE with one Gaussian block of as many dimensions. All see random
+    windows of ten positions in training, the first ten afterwards.
     """
     recipe, device = setup.recipe.codes, setup.profile.device
     source = training_text(recipe, dataset)
     features = source.features(source.corpus).to(device)
-    weights = paper.LossWeights() if kind == "released" else recipe.weights
     names = ("embedding", "hidden", "layers", "dropout")
     sizes: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     with torch.random.fork_rng():
@@ -114,24 +113,6 @@ def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
             model = ControllableTextVAE(
                 len(source.vocabulary), features.shape[1], alpha=recipe.weights.alpha, **sizes
             )
-
-    def loss(tokens: Tensor, chosen: Tensor, generator: torch.Generator, done: float) -> Any:
-        window = paper.crop(tokens, generator)
-        with autocast(window.device, recipe.bf16):
-            if isinstance(model, TextVAE):
-                terms = text_vae_objective(model, window, None, recipe.beta, generator)
-            else:
-                shape, n = (len(chosen), 10), len(features)
-                others = torch.randint(n, shape, generator=generator, device=window.device)
-                terms = paper.controllable_objective(
-                    model,
-                    window,
-                    features[chosen],
-                    generator,
-                    negatives=features[others],
-                    weights=weights,
-                )
-            return terms.value.mean(), {k: v.detach().mean() for k, v in terms._asdict().items()}
 
     # A second data set is far smaller, and of the released weights only the simplex is looked at.
     full = dataset == setup.recipe.dataset and kind != "released"
@@ -144,8 +125,37 @@ def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
         seed,
     )
     tokens = source.corpus.tokens.to(device)
+    loss = functools.partial(_loss, model, recipe, features, kind == "released")
     train(model, plan, tokens, source.corpus.lengths, loss, setup.profile)
     return Trained(model, source, posterior(model, source, source.corpus, N_POSTERIORS))
+
+
+def _loss(
+    model: ControllableTextVAE | TextVAE,
+    recipe: CodeRecipe,
+    features: Tensor,
+    released: bool,
+    tokens: Tensor,
+    chosen: Tensor,
+    generator: torch.Generator,
+    _done: float,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    window = paper.crop(tokens, generator)
+    with autocast(window.device, recipe.bf16):
+        if isinstance(model, TextVAE):
+            terms = text_vae_objective(model, window, None, recipe.beta, generator)
+        else:
+            shape, n = (len(chosen), 10), len(features)
+            others = torch.randint(n, shape, generator=generator, device=window.device)
+            terms = paper.controllable_objective(
+                model,
+                window,
+                features[chosen],
+                generator,
+                negatives=features[others],
+                weights=paper.LossWeights() if released else recipe.weights,
+            )
+        return terms.value.mean(), {k: v.detach().mean() for k, v in terms._asdict().items()}
 
 
 @torch.no_grad()
@@ -176,15 +186,15 @@ def densities(codes: Tensor, training: tuple[Tensor, Tensor]) -> dict[str, Tenso
 
 
 def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
-    """How far a manipulation shifts a negative log density (N,), in nats and standard deviations."""
+    """How far a manipulation shifts a negative log density (N,), in nats and deviations."""
     spread = torch.sqrt((before.var() + after.var()) / 2)
     low, high = torch.cat([before, after]).aminmax()
     edges = torch.linspace(float(low), float(high), 51)
-    one, other = (torch.histogram(x.float(), edges)[0] / len(x) for x in (before, after))
+    histograms = [torch.histogram(x.float(), edges)[0] / len(x) for x in (before, after)]
     return {
         "shift": bootstrap(after - before)._asdict(),
         "in_standard_deviations": float((after.mean() - before.mean()) / spread),
-        "overlap": float(torch.minimum(one, other).sum()),
+        "overlap": float(torch.minimum(*histograms).sum()),
         "original_deviation": float(before.std()),
     }
 
@@ -205,7 +215,7 @@ def measure_codes(
     information = aggregate_mutual_information(mu[:2000], logvar[:2000], chunk=64)
     values = {
         "rewrites": {
-            name: first_of_each(test._replace(texts=t), N_PUBLISHED).texts
+            name: first_per_label(test._replace(texts=t), N_PUBLISHED).texts
             for name, t in texts.items()
         },
         "metrics": {name: measure_rewrites(judges, t, test) for name, t in texts.items()},

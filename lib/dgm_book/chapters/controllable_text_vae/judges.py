@@ -103,7 +103,7 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
 
 
 def quality(judges: Judges, sentences: Sentences) -> dict[str, Any]:
-    """How good the judges are on people's sentences: accuracy, perplexity, share of unknown words."""
+    """How good the judges are on people's sentences."""
     right = (judges.classify(sentences.texts) > 0.5) == sentences.labels.bool()
     nats, tokens = judges.negative_log_likelihood(sentences.texts)
     unknown = judges.vocabulary.encode(sentences.texts).n_unknown.sum() / (tokens - 1).sum()

@@ -252,7 +252,7 @@ def steering_model(profile_name: str = "auto") -> SteeringModel:
 
 
 def page_steering(chapter: Chapter) -> tuple[SteeringModel, dict[str, Any], list[dict]]:
-    """The model that the page runs, its arrays, and golden rewrites that tie the page to PyTorch."""
+    """The model that the page runs, its arrays, and golden rewrites by PyTorch."""
     page = chapter.page
     model = from_page(page.tensors, page.values["words"])
     options = {"margins": page.values["ladder"], "threshold": page.values["threshold"]}

@@ -131,7 +131,7 @@ def page_model(s: Setup, seed: int) -> Result:
 
 
 def _walk(s: Setup, seed: int) -> tuple[dict, dict]:
-    """Two straight walks from sentences of ours: along the ordinary VAE's dimension, and an edge."""
+    """Two straight walks from sentences of ours."""
     dataset = s.recipe.dataset
     sources, judges = own_sentences(dataset), trained_judges(s, dataset)
     values: dict[str, Any] = {"sources": sources}
@@ -144,7 +144,7 @@ def _walk(s: Setup, seed: int) -> tuple[dict, dict]:
 
 
 def verify(profile: Profile) -> list[dict[str, Any]]:
-    """The page's model rewrites the test sentences anew; the most probable words leave no chance."""
+    """The page's model rewrites the test sentences anew; nothing is left to chance."""
     s = setup(profile)
     page = page_model(s, 0)
     model = steering.from_page(page.tensors, page.values["words"])

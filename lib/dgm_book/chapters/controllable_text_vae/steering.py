@@ -12,20 +12,13 @@ from dgm.data import text
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import bootstrap
 from dgm.precision import autocast
-from dgm.steering import (
-    Rewrite,
-    SteeringModel,
-    better,
-    rewrite_at,
-    steering_objective,
-    strip_ends,
-)
+from dgm.steering import Rewrite, SteeringModel, better, rewrite_at, steering_objective, strip_ends
 from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
 from dgm_book.chapters.controllable_text_vae.recipe import ACCURACY_GOALS, SteeringRecipe
 from dgm_book.chapters.controllable_text_vae.training import (
     Plan,
     Setup,
-    first_of_each,
+    first_per_label,
     train,
     word_averages,
 )
@@ -59,13 +52,13 @@ def training_text(recipe: SteeringRecipe, dataset: str) -> TrainingText:
 
 
 def anchored_targets(texts: list[str], features: Tensor, labels: Tensor) -> Tensor:
-    """Targets (N, 3) on the simplex (negative, neither, positive), from the labels of some sentences.
+    """Targets (N, 3) on the simplex (negative, neither, positive), from labels of some sentences.
 
     A logistic regression on the features (N, F) of the labelled sentences guesses the others. Its
     surest guesses, as many of each class as the labels lead to expect, then teach two more: on the
-    features, and on words and pairs of words; their sum guesses anew, twice. A guess with probability
-    q of positive becomes |2q - 1| on its vertex, the rest on "neither"; a labelled sentence stands on
-    its own vertex. Labels (N,) are 0 negative, 1 positive, -1 not given.
+    features, and on words and pairs of words; their sum guesses anew, twice. A guess with
+    probability q of positive becomes |2q - 1| on its vertex, the rest on "neither"; a labelled
+    sentence stands on its own vertex. Labels (N,) are 0 negative, 1 positive, -1 not given.
 
     Raises:
         ValueError: fewer than two labels of a class.
@@ -195,7 +188,7 @@ def steering_values(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The frontier on test sentences, the point of it that validation chose, and rewrites there."""
     dataset, recipe = setup.recipe.dataset, setup.recipe.steering
-    validation = first_of_each(text.load(dataset, "validation"), 500)
+    validation = first_per_label(text.load(dataset, "validation"), 500)
     test = text.load(dataset, "test")
     before, _ = frontier(model, judges, validation, recipe)
     point = chosen_point(before, ACCURACY_GOALS.get(n_labels, 88.0))
@@ -212,7 +205,7 @@ def steering_values(
         "unknown_words": int(corpus.n_unknown.sum()),
         "words": int((corpus.lengths - 2).sum()),
         "sentences_with_unknown": int((corpus.n_unknown > 0).sum()),
-        "rewrites": first_of_each(test._replace(texts=texts[point]), 50).texts,
+        "rewrites": first_per_label(test._replace(texts=texts[point]), 50).texts,
     }
     read = _read(model, model.vocabulary.encode(validation.texts, 30))
     return values, {"p": read, "labels": validation.labels}

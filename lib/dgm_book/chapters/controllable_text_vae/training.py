@@ -119,7 +119,7 @@ def train(
     model.eval().requires_grad_(False)
 
 
-def first_of_each(sentences: text.Sentences, n: int) -> text.Sentences:
+def first_per_label(sentences: text.Sentences, n: int) -> text.Sentences:
     """The first n sentences of each label: a fixed list that nobody selected."""
     rows = [i for y in (0, 1) for i in (sentences.labels == y).nonzero()[:n, 0].tolist()]
     references = sentences.references and [sentences.references[i] for i in rows]

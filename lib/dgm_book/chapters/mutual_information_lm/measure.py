@@ -244,7 +244,7 @@ def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: in
 # What the page's quiz and lottery show
 
 
-def make_questions(trained: Trained, seed: int, n: int = 40) -> list[dict[str, Any]]:
+def make_questions(trained: Trained, seed: int = 0, n: int = 40) -> list[dict[str, Any]]:
     """Test sentences as long as most, what follows each or does not, and the critic's scores."""
     splits = trained.splits
     lengths = splits.segments[2].lengths

@@ -26,6 +26,7 @@ from dgm_book.chapters.mutual_information_lm.recipe import (
 from dgm_book.results import Result
 from dgm_book.verification import check
 
+NO_PENALTIES = {"activation": 0.0, "slowness": 0.0}
 FILES = {"shakespeare": "tiny-shakespeare"}  # data sets with another name in the registry
 
 
@@ -147,10 +148,20 @@ def make_optimizer(learner: Learner, settings: Settings) -> Any:
     return torch.optim.Adam([{"params": part, "lr": rate} for part, rate in groups])
 
 
-def window_length(generator: torch.Generator, base: int) -> int:
-    """The length of the next window: about base, one time in twenty about half of it, 5 to base + 40.
+def set_rates(optimizer: Any, settings: Settings, i: int, length: int) -> None:
+    """The rates fall evenly; as released the model's follows the window's length."""
+    fractions = [1 - (1 - settings.last_rate) * i / settings.steps] * 2
+    if settings.released:
+        fractions = [length / settings.window, 1.0]
+    rates = settings.learning_rate, settings.critic_rate
+    for group, rate, fraction in zip(optimizer.param_groups, rates, fractions, strict=True):
+        group["lr"] = rate * fraction
 
-    Windows that end at ever other places show every token with ever other pasts (Merity et al. 2018).
+
+def window_length(generator: torch.Generator, base: int) -> int:
+    """The length of the next window: about base, in one of twenty about half of it, 5 to base + 40.
+
+    Windows with other ends show every token with another past (Merity et al. 2018).
     """
     is_half = float(torch.rand((), generator=generator)) >= 0.95
     length = base / (1 + is_half) + 5 * float(torch.randn((), generator=generator))
@@ -209,44 +220,30 @@ def train(job: Job) -> Trained:
 def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict[str, Tensor]]:
     """The step of `fit`; its batches are their numbers."""
     settings, variant, splits = job.settings, VARIANTS[job.variant], job.splits
-    device, released = job.profile.device, settings.released
+    device = job.profile.device
     windows = make_windows(splits.streams[0], settings, job.seed)
     table = split_rows(splits.streams[0], settings.rows).to(device)
     segments = paper.Segments(*(x.to(device) for x in splits.segments[0]))
     if variant.shuffled:
         order = torch.randperm(len(segments.lengths), generator=torch.Generator().manual_seed(0))
         segments = paper.Segments(*(x[order.to(device)] for x in segments))
+    penalties = {"activation": 2.0, "slowness": 1.0} if settings.released else NO_PENALTIES
+    flags = {"detach": variant.detach, "leak": variant.leak}
 
     def step(state: TrainingState, i: int) -> dict[str, Tensor]:
         start, length = windows[i]
-        fraction = 1 - (1 - settings.last_rate) * i / settings.steps
-        for group, rate, released_fraction in zip(
-            state.optimizer.param_groups,
-            (settings.learning_rate, settings.critic_rate),
-            (length / settings.window, 1.0),
-            strict=True,
-        ):
-            group["lr"] = rate * (released_fraction if released else fraction)
+        set_rates(state.optimizer, settings, i, length)
+        window, before = table[:, start : start + length + 1], learner.state if start else None
+        weights = {"critic_weight": settings.critic_weight}
+        if variant.second_phase and 2 * i >= settings.steps:
+            weights["augmented_weight"] = settings.augmented_weight
         with autocast(device, settings.bf16):
             likelihood = paper.likelihood_objective(
-                learner.model,
-                table[:, start : start + length + 1],
-                learner.state if start else None,
-                state.generator,
-                activation=2.0 * released,
-                slowness=1.0 * released,
+                learner.model, window, before, state.generator, **penalties
             )
+            draw = paper.draw_pairs(len(segments.lengths), settings.n_anchors, state.generator)
             terms = paper.bootstrap_objective(
-                learner.model,
-                learner.critic,
-                segments,
-                paper.draw_pairs(len(segments.lengths), settings.n_anchors, state.generator),
-                state.generator,
-                critic_weight=settings.critic_weight,
-                augmented_weight=settings.augmented_weight
-                * (variant.second_phase and 2 * i >= settings.steps),
-                detach=variant.detach,
-                leak=variant.leak,
+                learner.model, learner.critic, segments, draw, state.generator, **weights, **flags
             )
         state.optimizer.zero_grad()
         (likelihood.value + terms.value).backward()
@@ -281,7 +278,7 @@ def reverse_nll(job: Job, stream: Tensor) -> float:
         window = table[:, start : start + length + 1]
         with autocast(device, settings.bf16):
             terms = paper.likelihood_objective(
-                model, window, state if start else None, generator, activation=0.0, slowness=0.0
+                model, window, state if start else None, generator, **NO_PENALTIES
             )
         state = tuple(tuple(x.float() for x in pair) for pair in terms.state)
         optimizer.zero_grad()

@@ -40,7 +40,7 @@ LADDER = (
     "plain", "annealing", "cyclical", "beta 0.4", "free bits", "aggressive", "scaled last", "mean",
     "max", "absmax", "logsumexp", "mean annealing", "max annealing",
 )  # fmt: skip
-RACE = ("plain", "annealing", "free bits", "mean", "max", "max annealing")  # shown at first
+FIRST_SHOWN = ("plain", "annealing", "free bits", "mean", "max", "max annealing")  # shown at first
 COLUMNS = {
     "log-lik.": "log_likelihood", "hidden": "hidden_log_likelihood", "rec.": "reconstruction",
     "KL": "kl", "inform.": "information", "units": "active_units", "time": "rows -1 seconds",
@@ -68,7 +68,7 @@ class Chapter(NamedTuple):
         Seconds are relative to those of the plain model with the same seed.
         """
         runs = self.sets[dataset or self.recipe.main]
-        column = statistics.tidy(runs, {metric: lambda r: _read(r, metric)})[metric]
+        column: Any = statistics.tidy(runs, {metric: lambda r: _read(r, metric)})[metric]
         if metric.endswith("seconds"):
             column = column / column["plain"].reindex(column.index, level="seed")
         return column
@@ -81,14 +81,13 @@ class Chapter(NamedTuple):
         self, variant: str, metric: str, control: str = "plain", dataset: str = ""
     ) -> Interval:
         """What a variant changes, paired by seeds."""
-        return statistics.effect(
-            self.values(metric, dataset).to_frame(metric), metric, variant, control
-        )
+        frame = self.values(metric, dataset).to_frame(metric)
+        return statistics.effect(frame, metric, variant, control)
 
 
 def _read(result: Result, metric: str) -> float:
     first, *rest = metric.split()
-    node = result.values if first in result.values else result.values["final"]
+    node: Any = result.values if first in result.values else result.values["final"]
     for key in (first, *rest):
         node = node[int(key) if isinstance(node, list) else key]
     return float(node)
@@ -120,11 +119,11 @@ def table(chapter: Chapter, dataset: str) -> tuple[list[str], list[list[str]]]:
     rows = []
     for variant in LADDER:
         if variant in chapter.sets[dataset]:
-            means = [chapter.average(variant, metric, dataset) for metric in COLUMNS.values()]
-            cells = [
-                format_mean(m, 1 + (k != "units")) for m, k in zip(means, COLUMNS, strict=True)
-            ]
-            rows.append([label(variant), *cells])
+            cells = [label(variant)]
+            for name, metric in COLUMNS.items():
+                decimals = 1 if name == "units" else 2
+                cells.append(format_mean(chapter.average(variant, metric, dataset), decimals))
+            rows.append(cells)
     return ["model", *COLUMNS], rows
 
 
@@ -142,15 +141,15 @@ def shares(chapter: Chapter, dataset: str) -> list[tuple[str, str]]:
 
 def crossing(chapter: Chapter, dataset: str) -> tuple[list[str], list[list[str]]]:
     """Mutual information of last, mean and max, with parts of the recipe taken away."""
-    variants = {"the recipe": [*ENCODERS.values()]}
-    variants |= {label(c): [f"{pooling} {c}" for pooling in ENCODERS] for c in CHANGES}
     rows = []
-    for name, row in variants.items():
-        ran = [variant in chapter.sets[dataset] for variant in row]
-        if any(ran):
-            means = (format_mean(chapter.average(v, "information", dataset)) if r else "not run"
-                     for v, r in zip(row, ran, strict=True))  # fmt: skip
-            rows.append([name, *means])
+    for change in ("", *CHANGES):
+        cells = ["not run"] * len(ENCODERS)
+        for i, (pooling, plain) in enumerate(ENCODERS.items()):
+            variant = f"{pooling} {change}" if change else plain
+            if variant in chapter.sets[dataset]:
+                cells[i] = format_mean(chapter.average(variant, "information", dataset))
+        if set(cells) != {"not run"}:
+            rows.append([label(change) if change else "the recipe", *cells])
     return ["training", "last state", "mean", "max"], rows
 
 
@@ -163,11 +162,11 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
         return {prefix + label(v): variants[v][:seeds] for v in names if v in variants}
 
     encoders, gained = ENCODERS.values(), ("plain", "mean", "max", "max annealing")
-    of_page = parts(main, encoders, seeds=1)
+    first_encoders = parts(main, encoders, seeds=1)
     return {
-        "encoders": of_page,
-        "influence": of_page,
-        "microscope": parts("endings", encoders, "generated, ", 1) | of_page,
+        "encoders": first_encoders,
+        "influence": first_encoders,
+        "microscope": parts("endings", encoders, "generated, ", 1) | first_encoders,
         "dispersion": parts(main, encoders),
         "race": parts(main, chapter.main, seeds=1),
         "positions": parts("endings", gained, "generated, ") | parts(main, gained),
@@ -242,9 +241,9 @@ def claims(chapter: Chapter) -> list[Claim]:
         "last_state_collapses": _collapses(chapter),
         "max_prevents_collapse": _prevents(chapter, "max"),
         "mean_prevents_collapse": _prevents(chapter, "mean"),
-        "features_more_dispersed": _both_gain(chapter, "features relative"),
+        "features_more_dispersed": _pooling_gains(chapter, "features relative"),
         "likelihood_above_plain": _likelihood(chapter),
-        "likelihood_with_words_hidden": _both_gain(chapter, "hidden_log_likelihood"),
+        "likelihood_with_words_hidden": _pooling_gains(chapter, "hidden_log_likelihood"),
         "likelihood_comparable": _comparable(chapter),
         "costs_nothing": _cost(chapter),
         "gain_is_content": _content(chapter),
@@ -271,7 +270,7 @@ def _prevents(chapter: Chapter, pooling: str) -> Outcome:
     return Outcome(all_hold([informed, bool(used.mean() >= 0.8)]), values)
 
 
-def _both_gain(chapter: Chapter, metric: str) -> Outcome:
+def _pooling_gains(chapter: Chapter, metric: str) -> Outcome:
     gains = {k: chapter.gain(k, metric) for k in ("max", "mean")}
     values = {"gains": _joined(gains), "reversed": _joined(dict(reversed(gains.items())))}
     return Outcome(all_hold(map(is_above_zero, gains.values())), values)
@@ -331,7 +330,7 @@ def _whatever(chapter: Chapter) -> Outcome:
 # What figures and widgets show
 
 
-def page_race(chapter: Chapter) -> list[dict[str, Any]]:
+def page_training(chapter: Chapter) -> list[dict[str, Any]]:
     """Training of every variant on the main data set, first seed each."""
     names = ("seconds", "step", "log_likelihood", "kl", "information", "reconstruction",
              "active_units")  # fmt: skip

@@ -2,12 +2,12 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from dgm.data import synthetic, text
@@ -18,9 +18,10 @@ from dgm.papers import pooling_vae as paper
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
 from dgm.vae import gaussian_kl
-from dgm_book import profiles, results
+from dgm_book import results
 from dgm_book.chapters.pooling_vae import recipe as plan
 from dgm_book.chapters.pooling_vae.recipe import ENCODERS, RECIPES, VARIANTS, Recipe, Settings
+from dgm_book.profiles import Profile
 from dgm_book.results import Result
 from dgm_book.verification import check
 
@@ -29,10 +30,7 @@ CLIP = 5.0  # length of the gradient
 
 
 def run(
-    profile: profiles.Profile,
-    seed: int,
-    first_seed: int = 0,
-    recipes: Mapping[str, Recipe] = RECIPES,
+    profile: Profile, seed: int, first_seed: int = 0, recipes: Mapping[str, Recipe] = RECIPES
 ) -> Iterator[Result]:
     """Every result of one seed; runs whose seeds go further are shared out over the profile's."""
     recipe = recipes[profile.name]
@@ -44,7 +42,7 @@ def run(
         yield vocabulary(recipe, profile)
 
 
-def context(profile: profiles.Profile, dataset: str | None = None) -> results.Context:
+def context(profile: Profile, dataset: str | None = None) -> results.Context:
     """What results on a data set share; by default the main one, as the verification does."""
     name = dataset or RECIPES[profile.name].main
     return results.Context(__name__, CHAPTER, profile, plan.FILES[name])
@@ -75,8 +73,8 @@ def load_splits(dataset: str, s: Settings, front: bool = False) -> Splits:
     sizes = (s.n_training, s.n_validation, s.n_test)
     if dataset == "endings":
         whole = Sentences(*synthetic.shared_endings(sum(sizes), 0, front=front))
-        ends = list(itertools.accumulate(sizes, initial=0))
-        parts = [_select(whole, range(*ends_of)) for ends_of in itertools.pairwise(ends)]
+        bounds = itertools.pairwise(itertools.accumulate(sizes, initial=0))
+        parts = [_select(whole, range(*bound)) for bound in bounds]
     elif front:
         raise ValueError(f"front moves the ending of the generated sentences: {dataset} has none")
     else:
@@ -98,17 +96,9 @@ def _select(sentences: Sentences, indices: range | list[int]) -> Sentences:
 
 def build_model(variant: plan.Variant, s: Settings, n_words: int, seed: int) -> TextVAE:
     """A model before its training."""
-    model = TextVAE(
-        n_words,
-        s.embedding,
-        s.hidden,
-        s.latent_dim,
-        dropout=s.dropout,
-        layers=1,
-        bidirectional=False,
-        pooling=variant.pooling,
-        temperature=variant.temperature,
-    )
+    options = {"layers": 1, "bidirectional": False, "dropout": s.dropout}
+    options |= {"pooling": variant.pooling, "temperature": variant.temperature}
+    model = TextVAE(n_words, s.embedding, s.hidden, s.latent_dim, **options)
     width = s.embeddings if variant.embeddings is None else variant.embeddings
     generator = torch.Generator().manual_seed(seed)
     paper.initialise_(model, generator, weights=s.weights, embeddings=width)
@@ -118,11 +108,23 @@ def build_model(variant: plan.Variant, s: Settings, n_words: int, seed: int) -> 
             if name.startswith("bias_"):
                 forget_gate = bias.detach()[s.hidden : 2 * s.hidden]
                 forget_gate.fill_(variant.forget_bias if name.startswith("bias_ih") else 0.0)
-    if variant.scale is not None:
-        encoder.register_forward_hook(lambda module, x, features: variant.scale * features)
-    if variant.layer_norm:
-        encoder.register_forward_hook(lambda module, x, f: functional.layer_norm(f, f.shape[-1:]))
+
+    def control(module: nn.Module, inputs: object, features: Tensor) -> Tensor:
+        if variant.layer_norm:
+            features = functional.layer_norm(features, features.shape[-1:])
+        return features if variant.scale is None else variant.scale * features
+
+    encoder.register_forward_hook(control)  # pyright: ignore[reportArgumentType]  # torch's stub
     return model
+
+
+def build_optimizer(
+    variant: plan.Variant, s: Settings, parameters: Iterable[nn.Parameter], factor: float = 1.0
+) -> torch.optim.Optimizer:
+    """The variant's optimiser, with its learning rate times the factor."""
+    if variant.adam:
+        return torch.optim.Adam(parameters, lr=factor * s.adam_rate)
+    return torch.optim.SGD(parameters, lr=factor * s.learning_rate)
 
 
 class Trained(NamedTuple):
@@ -134,7 +136,7 @@ class Trained(NamedTuple):
     frames: Tensor  # (E, M, H) features of the first validation sentences, at each row
 
 
-def train(recipe: Recipe, profile: profiles.Profile, dataset: str, name: str, seed: int) -> Trained:
+def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) -> Trained:
     """Trains one of `VARIANTS`, or goes on with an interrupted run; it ends with its last weights.
 
     Seconds are processor time on a CPU, so that what else runs on the machine does not count, and
@@ -143,31 +145,26 @@ def train(recipe: Recipe, profile: profiles.Profile, dataset: str, name: str, se
     variant, s = VARIANTS[name], recipe.settings[dataset]
     splits = load_splits(dataset, s, variant.front)
     model = build_model(variant, s, len(splits.vocabulary), seed).to(profile.device)
-    optimizer = torch.optim.Adam if variant.adam else torch.optim.SGD
-    rate = s.adam_rate if variant.adam else s.learning_rate
     generator = torch.Generator(profile.device).manual_seed(seed)
-    state = TrainingState(model, optimizer(model.parameters(), lr=rate), generator)
-    step, epoch = make_step(variant, s, splits, seed, profile.device)
-    first = splits.validation
-    first = first._replace(
-        tokens=first.tokens[: recipe.n_frames], lengths=first.lengths[: recipe.n_frames]
-    )
+    state = TrainingState(model, build_optimizer(variant, s, model.parameters()), generator)
+    step, epoch = make_step(model, variant, s, splits, seed, profile.device)
+
+    tokens, lengths = (x[: recipe.n_frames] for x in splits.validation[:2])
+    first = splits.validation._replace(tokens=tokens, lengths=lengths)
 
     def measure(state: TrainingState) -> dict[str, Any]:
-        row = {"seconds": state.seconds if state.steps else 0.0}
-        row |= {"training_value": state.terms["value"]} if state.steps else {}
-        row |= watch(recipe, model, splits.validation, seed)
-        return row | {"frames": encode(model, first)[2]}
+        start = {"seconds": state.seconds, "training_value": state.terms.get("value")}
+        start = start if state.steps else {"seconds": 0.0}
+        row = {**start, **watch(recipe, model, splits.validation, seed)}
+        return {**row, "frames": encode(model, first)[2]}
 
+    folder = results.work_folder() / CHAPTER / profile.name
     history = fit(
         step,
         lambda i: i,
         state,
         s.steps,
-        checkpoint=results.work_folder()
-        / CHAPTER
-        / profile.name
-        / f"{result_name(dataset, name, seed)}.training.safetensors",
+        checkpoint=folder / f"{result_name(dataset, name, seed)}.training.safetensors",
         progress=False,
         measure=measure,
         measure_every=[*range(0, s.steps, s.measure_every or epoch), s.steps],
@@ -201,61 +198,67 @@ def still_ahead(rows: list[dict[str, Any]], s: Settings) -> bool:
     return rising and rows[-1]["step"] < s.ahead
 
 
+def objective(
+    model: TextVAE,
+    variant: plan.Variant,
+    s: Settings,
+    sentences: Tensor,
+    i: int,
+    generator: torch.Generator,
+) -> TextVAETerms:
+    """What the variant minimises at step i, for sentences (B, T) of one length."""
+    rise = max(1, round(s.rise * s.steps) if variant.schedule == "linear" else s.steps // 4)
+    with autocast(sentences.device, s.bf16):
+        return paper.pooling_objective(
+            model,
+            sentences,
+            None,
+            generator,
+            beta=paper.kl_weight(i + 1, variant.schedule, variant.beta, rise),
+            free_bits=s.free_bits if variant.free_bits else None,
+            per_dimension=variant.per_dimension,
+            word_dropout_rate=s.word_dropout if variant.word_dropout else 0.0,
+        )
+
+
 def make_step(
-    variant: plan.Variant, s: Settings, splits: Splits, seed: int, device: str
+    model: TextVAE, variant: plan.Variant, s: Settings, splits: Splits, seed: int, device: str
 ) -> tuple[Callable[[TrainingState, int], dict[str, Tensor]], int]:
     """The step of `fit`, whose batches are their numbers; and the steps of an epoch."""
     picks = text.length_batches(splits.training.lengths, s.batch_size, seed)
     tokens = splits.training.tokens.to(device)
-    rise = max(1, round(s.rise * s.steps) if variant.schedule == "linear" else s.steps // 4)
-    rate = s.adam_rate if variant.adam else s.learning_rate
 
-    def batch(i: int) -> Tensor:
-        chosen = picks(i)
-        return tokens[chosen.to(device), : int(splits.training.lengths[chosen[0]])]
+    def terms(generator: torch.Generator, batch: int, i: int) -> TextVAETerms:
+        chosen = picks(batch)
+        sentences = tokens[chosen.to(device), : int(splits.training.lengths[chosen[0]])]
+        return objective(model, variant, s, sentences, i, generator)
 
-    def terms(state: TrainingState, sentences: Tensor, i: int) -> TextVAETerms:
-        with autocast(sentences.device, s.bf16):
-            return paper.pooling_objective(
-                state.model,
-                sentences,
-                None,
-                state.generator,
-                beta=paper.kl_weight(i + 1, variant.schedule, variant.beta, rise),
-                free_bits=s.free_bits if variant.free_bits else None,
-                per_dimension=variant.per_dimension,
-                word_dropout_rate=s.word_dropout if variant.word_dropout else 0.0,
-            )
-
-    def run_ahead(state: TrainingState, i: int, lr: float) -> None:
+    def run_ahead(generator: torch.Generator, i: int, factor: float) -> None:
         epoch = i - i % picks.steps_per_epoch
 
         def loss(j: int) -> Tensor:
-            if j > 0:
-                drawn = torch.randint(
-                    picks.steps_per_epoch, (), generator=state.generator, device=device
-                )
-            return terms(state, batch(epoch + int(drawn) if j else i), i).value.mean()
+            options = {"generator": generator, "device": device}
+            drawn = torch.randint(picks.steps_per_epoch, (), **options) if j else i - epoch
+            return terms(generator, epoch + int(drawn), i).value.mean()
 
-        encoder = type(state.optimizer)(state.model.posterior.parameters(), lr=lr)
-        aggressive_encoder_steps(loss, encoder, most=s.most_ahead, max_norm=CLIP)
+        optimizer = build_optimizer(variant, s, model.posterior.parameters(), factor)
+        aggressive_encoder_steps(loss, optimizer, most=s.most_ahead, max_norm=CLIP)
 
     def step(state: TrainingState, i: int) -> dict[str, Tensor]:
-        rows, model = state.measurements, state.model
-        lr = rate * halvings(rows)
+        factor = halvings(state.measurements)
         for group in state.optimizer.param_groups:
-            group["lr"] = lr
-        ahead = variant.aggressive and still_ahead(rows, s)
+            group["lr"] = factor * state.optimizer.defaults["lr"]
+        ahead = variant.aggressive and still_ahead(state.measurements, s)
         if ahead:
-            run_ahead(state, i, lr)
-        objective = terms(state, batch(i), i)
+            run_ahead(state.generator, i, factor)
+        values = terms(state.generator, i, i)
         state.optimizer.zero_grad(set_to_none=True)
-        objective.value.mean().backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        values.value.mean().backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         if ahead:
             model.posterior.zero_grad(set_to_none=True)
         state.optimizer.step()
-        return {name: value.detach().mean() for name, value in objective._asdict().items()}
+        return {name: value.detach().mean() for name, value in values._asdict().items()}
 
     return step, picks.steps_per_epoch
 
@@ -339,7 +342,7 @@ def influence_from_the_end(
     return share.mean(0)[:positions].tolist()
 
 
-def result(recipe: Recipe, profile: profiles.Profile, dataset: str, name: str, seed: int) -> Result:
+def result(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) -> Result:
     """A trained and measured model: rows over training, "final" on test sentences, and its encoder.
 
     Tensors: "frames" (E, M, 2), features on their first two principal directions at the end of
@@ -349,27 +352,26 @@ def result(recipe: Recipe, profile: profiles.Profile, dataset: str, name: str, s
 
     def compute() -> tuple[dict, dict]:
         s = recipe.settings[dataset]
-        trained = train(recipe, profile, dataset, name, seed)
-        final, tensors = measure_final(recipe, trained.model, trained.splits.test, s, seed)
+        model, splits, rows, frames = train(recipe, profile, dataset, name, seed)
+        final, tensors = measure_final(recipe, model, splits.test, s, seed)
         if seed == 0 and name in ENCODERS.values():
-            tensors["frames"] = flatten_frames(trained.frames).half()
-            for key, value in trained.model.posterior.state_dict().items():
-                tensors[key] = value.half().contiguous()
-        values = {"dataset": dataset, "kind": name, "rows": trained.rows, "final": final}
-        values |= {"n_test": len(trained.splits.test.tokens), "settings": s._asdict()}
-        return values, tensors
+            weights = model.posterior.state_dict()
+            tensors["frames"] = flatten_frames(frames).half()
+            tensors |= {key: value.half().contiguous() for key, value in weights.items()}
+        values = {"dataset": dataset, "kind": name, "rows": rows, "final": final}
+        return values | {"n_test": len(splits.test.tokens), "settings": s._asdict()}, tensors
 
     shared = context(profile, dataset)
     return results.get(result_name(dataset, name, seed), compute, shared, seed=seed, kind=name)
 
 
-def timing(recipe: Recipe, profile: profiles.Profile) -> Result:
+def timing(recipe: Recipe, profile: Profile) -> Result:
     """Seconds of a training step under each kind of pooling, in turn on the same batches.
 
     Of each batch the least of three steps counts, since what else runs on the machine only delays.
     Values: for each variant a list, one number per batch, after three that warm up.
     """
-    device = profile.device
+    device, s = profile.device, recipe.settings[recipe.main]
 
     def clock() -> float:
         if not device.startswith("cuda"):
@@ -378,14 +380,13 @@ def timing(recipe: Recipe, profile: profiles.Profile) -> Result:
         return time.perf_counter()
 
     def compute() -> tuple[dict, dict]:
-        s = recipe.settings[recipe.main]
         splits = load_splits(recipe.main, s)
         steppers, seconds = {}, {name: [] for name in plan.TIMED}
         for name in plan.TIMED:
             model = build_model(VARIANTS[name], s, len(splits.vocabulary), 0).to(device)
-            optimizer = torch.optim.SGD(model.parameters(), lr=s.learning_rate)
+            optimizer = build_optimizer(VARIANTS[name], s, model.parameters())
             state = TrainingState(model, optimizer, torch.Generator(device).manual_seed(0))
-            steppers[name] = state, make_step(VARIANTS[name], s, splits, 0, device)[0]
+            steppers[name] = state, make_step(model, VARIANTS[name], s, splits, 0, device)[0]
         for i in range(3 + recipe.n_timed):
             shift = i % len(plan.TIMED)
             for name in plan.TIMED[shift:] + plan.TIMED[:shift]:
@@ -401,7 +402,7 @@ def timing(recipe: Recipe, profile: profiles.Profile) -> Result:
     return results.get(f"{recipe.main}-timing", compute, context(profile, recipe.main))
 
 
-def vocabulary(recipe: Recipe, profile: profiles.Profile) -> Result:
+def vocabulary(recipe: Recipe, profile: Profile) -> Result:
     """The words of the main data set, and the last word of each sentence whose features are kept."""
 
     def compute() -> tuple[dict, dict]:
@@ -427,14 +428,12 @@ def load_encoder(result: Result, recipe: Recipe) -> tuple[TextVAE, Splits]:
     s = recipe.settings[dataset]
     splits = load_splits(dataset, s, variant.front)
     model = build_model(variant, s, len(splits.vocabulary), 0)
-    names = model.posterior.state_dict()
-    model.posterior.load_state_dict({name: result.tensors[name].float() for name in names})
+    weights = {name: result.tensors[name].float() for name in model.posterior.state_dict()}
+    model.posterior.load_state_dict(weights)
     return model.eval().requires_grad_(False), splits
 
 
-def verify(
-    profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES
-) -> list[dict[str, Any]]:
+def verify(profile: Profile, recipes: Mapping[str, Recipe] = RECIPES) -> list[dict[str, Any]]:
     """KL and information of published encoders; KL has no noise but that of half precision."""
     recipe, checks = recipes[profile.name], []
     for dataset in dict.fromkeys(["endings", recipe.main]):

@@ -33,7 +33,7 @@ class Chapter(NamedTuple):
         height, width = self.runs["vae2", "training"][0].values["shape"]
         return height, width
 
-    def one(self, ending: str, model: str = "vae10") -> Result:
+    def first(self, ending: str, model: str = "vae10") -> Result:
         """The first seed's result of an experiment."""
         return self.runs[model, ending][0]
 
@@ -45,7 +45,7 @@ class Chapter(NamedTuple):
     def gaps(self) -> dict[str, list[Result]]:
         """Both bounds of log Z of some models, one result per beta."""
         return {
-            model: [self.one(f"bdmc-{beta:g}", model) for beta in gap_betas(model, self.recipe)]
+            model: [self.first(f"bdmc-{beta:g}", model) for beta in gap_betas(model, self.recipe)]
             for model in GAPS
         }
 
@@ -83,7 +83,7 @@ def size(result: Result) -> str:
     return f"{values['elbo']['n']:,} test images" if "elbo" in values else ""
 
 
-def scale_of(chapter: Chapter, models: Iterable[str], ending: str = "curve") -> str:
+def describe_scale(chapter: Chapter, models: Iterable[str], ending: str = "curve") -> str:
     """The images and seeds behind some models' results, in words."""
     return results.scale({label(m): chapter.runs[m, ending] for m in models}, size)
 
@@ -136,16 +136,9 @@ def distortion_difference(
     return paired_difference(treated, control_means)
 
 
-class Excess(NamedTuple):
-    """How much one curve lies above another at each beta, over images: mean and error (R,), nats."""
-
-    mean: Tensor
-    error: Tensor
-
-
-def excess(values: Tensor) -> Excess:
-    """The mean over images of values (R, N), and its standard error."""
-    return Excess(values.mean(1), values.std(1) / math.sqrt(values.shape[1]))
+def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean over images of values (R, N), and its standard error, both (R,)."""
+    return values.mean(1), values.std(1) / math.sqrt(values.shape[1])
 
 
 def mixture(
@@ -166,5 +159,5 @@ def mixture(
 
 def limit_ratios(chapter: Chapter) -> Tensor:
     """Adaptive over sigmoid, variance of log w of chains that mix at once: (largest betas, seeds)."""
-    tensors = chapter.one("schedule-limits").tensors
+    tensors = chapter.first("schedule-limits").tensors
     return (tensors["adaptive.log_weight_variance"] / tensors["sigmoid.log_weight_variance"]).T

@@ -12,12 +12,12 @@ from dgm.measure import Interval, bootstrap
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.chapter import (
     Chapter,
+    describe_scale,
     distortion_difference,
-    excess,
     high_slopes,
     limit_ratios,
+    mean_and_error,
     mixture,
-    scale_of,
 )
 from dgm_book.chapters.rate_distortion.models import CHAPTER
 from dgm_book.chapters.rate_distortion.recipe import MODELS, label
@@ -52,9 +52,9 @@ class Miss(NamedTuple):
 def _misses(chapter: Chapter, term: str) -> list[Miss]:
     misses = []
     for model in recipes.QUADRATURE:
-        exact = chapter.one("truth", model).tensors
+        exact = chapter.first("truth", model).tensors
         n_betas = len(exact["beta"])
-        over = excess(chapter.one("curve", model).tensors[term][:n_betas] - exact[term])
+        over = mean_and_error(chapter.first("curve", model).tensors[term][:n_betas] - exact[term])
         rows = zip(*(column.tolist() for column in (*over, exact["beta"])), strict=True)
         misses += [Miss(mean, error, label(model), beta) for mean, error, beta in rows]
     return misses
@@ -69,13 +69,13 @@ def _interval(interval: Interval, form: str = "%+.2f") -> str:
     return f"{mean} [{low}, {high}]"
 
 
-def _one_run_gives_the_curve(chapter: Chapter) -> Outcome:
+def _a_single_run_gives_the_curve(chapter: Chapter) -> Outcome:
     misses = _misses(chapter, "log_z")
     by_error = max(misses, key=lambda m: abs(m.mean) / m.error)
     worst = dict.fromkeys([by_error, max(misses, key=lambda m: abs(m.mean))])
     holds = all(abs(m.mean) <= 4 * m.error for m in misses)
     values = {"n": len(misses), "worst": list(worst)}
-    return Outcome(holds, values, scale_of(chapter, ["vae2"], "truth"))
+    return Outcome(holds, values, describe_scale(chapter, ["vae2"], "truth"))
 
 
 def _points_lie_above_the_curve(chapter: Chapter) -> Outcome:
@@ -83,7 +83,7 @@ def _points_lie_above_the_curve(chapter: Chapter) -> Outcome:
     by_error = min(misses, key=lambda m: m.mean / m.error)
     lowest = dict.fromkeys([by_error, min(misses, key=lambda m: m.mean)])
     holds = all(m.mean >= -4 * m.error for m in misses)
-    return Outcome(holds, {"lowest": list(lowest)}, scale_of(chapter, ["vae2"], "truth"))
+    return Outcome(holds, {"lowest": list(lowest)}, describe_scale(chapter, ["vae2"], "truth"))
 
 
 def _gaps_are_small(chapter: Chapter) -> Outcome:
@@ -96,21 +96,21 @@ def _gaps_are_small(chapter: Chapter) -> Outcome:
     return Outcome(holds, values, f"{widest['n_images']} images of each model, 1 seed")
 
 
-def _the_curve_costs_one_likelihood(chapter: Chapter) -> Outcome:
-    seconds = chapter.one("cost").values
+def _the_curve_costs_a_likelihood(chapter: Chapter) -> Outcome:
+    seconds = chapter.first("cost").values
     ratios = [a / b for a, b in zip(seconds["curve"], seconds["likelihood"], strict=True)]
     best = min(seconds["curve"]) / min(seconds["likelihood"])
     values = {"best": best, "n": len(ratios), "low": min(ratios), "high": max(ratios)}
     return Outcome(best <= 1.1, values, "1 seed")
 
 
-def _seeds_of_the_annealing_agree(chapter: Chapter) -> Outcome:
+def _annealing_seeds_agree(chapter: Chapter) -> Outcome:
     endings = [f"again{k}" for k in recipes.ANNEALING_SEEDS]
-    log_z = torch.stack([chapter.one(ending).tensors["log_z"] for ending in endings])
-    spread, over_images = log_z.mean(2).std(0), excess(log_z[0]).error
+    log_z = torch.stack([chapter.first(ending).tensors["log_z"] for ending in endings])
+    spread, (_, over_images) = log_z.mean(2).std(0), mean_and_error(log_z[0])
     share = float((spread / over_images).max())
     values = {"n": len(endings), "spread": float(spread.max()), "share": share}
-    return Outcome(share < 1, values, scale_of(chapter, ["vae10"], endings[0]))
+    return Outcome(share < 1, values, describe_scale(chapter, ["vae10"], endings[0]))
 
 
 def _variances(result: Result, schedule: str, r: int) -> Tensor:
@@ -127,7 +127,7 @@ def _ratio(result: Result, schedule: str = "adaptive", r: int = -1) -> Interval:
 def _schedules(chapter: Chapter, suffix: str = "", r: int = -1) -> tuple[bool | None, str]:
     """Whether the adaptive schedule halves the variance at every budget, and the ratios in words."""
     parts, sizes = [], chapter.recipe.comparison
-    results = {budget: chapter.one(f"schedules{budget}{suffix}") for budget in sizes.budgets}
+    results = {budget: chapter.first(f"schedules{budget}{suffix}") for budget in sizes.budgets}
     for budget, result in results.items():
         adaptive, sigmoid = (_variances(result, s, r).mean(1) for s in ("adaptive", "sigmoid"))
         by_seed = _numbers((adaptive / sigmoid).tolist(), "%.2g")
@@ -150,8 +150,8 @@ def _schedule_outcome(
 
 
 def _schedules_where_distortion_is_ten(chapter: Chapter) -> Outcome:
-    curve = chapter.one("curve").tensors
-    compared = chapter.one(f"schedules{chapter.recipe.comparison.budgets[0]}").tensors
+    curve = chapter.first("curve").tensors
+    compared = chapter.first(f"schedules{chapter.recipe.comparison.budgets[0]}").tensors
     n_images = compared["sigmoid.log_weight_variance"].shape[2]
     nearest = (curve["distortion"][:, :n_images].mean(1) - 10.0).abs().argmin()
     r = int((compared["beta"] / curve["beta"][nearest]).log().abs().argmin())
@@ -165,26 +165,26 @@ def _schedules_to_the_paper_s_beta(chapter: Chapter) -> Outcome:
 
 def _schedules_to_this_chapter_s_beta(chapter: Chapter) -> Outcome:
     fewest, *_, most = chapter.recipe.comparison.budgets * 2
-    tried = {s: _ratio(chapter.one(f"schedules{fewest}-{s}")) for s in recipes.SAMPLERS}
+    tried = {s: _ratio(chapter.first(f"schedules{fewest}-{s}")) for s in recipes.SAMPLERS}
     values = {name: _interval(ratio, "%.2f") for name, ratio in tried.items()} | {
-        "top": float(chapter.one("curve").tensors["beta"][-1]),
+        "top": float(chapter.first("curve").tensors["beta"][-1]),
         "fresh": _schedules(chapter, "-fresh")[1],
         "leapfrogs": recipes.PAPER_LEAPFROG,
         "budget": fewest,
         "pairs": tried["steady"].n,
-        "default": _interval(_ratio(chapter.one(f"schedules{most}"), "default"), "%.2f"),
+        "default": _interval(_ratio(chapter.first(f"schedules{most}"), "default"), "%.2f"),
     }
     return _schedule_outcome(chapter, values, 1)
 
 
 def _small_codes_meet_a_floor(chapter: Chapter) -> Outcome:
     floors = {f: distortion_difference(chapter, f"{f}2", f"{f}10") for f in ("vae", "gan")}
-    scale = scale_of(chapter, ("vae2", "vae10", "gan2", "gan10"))
+    scale = describe_scale(chapter, ("vae2", "vae10", "gan2", "gan10"))
     return Outcome(is_above_zero(floors["vae"]), floors | _ends(chapter), scale)
 
 
 def _ends(chapter: Chapter, model: str = "vae2") -> dict[str, str]:
-    bottom, *_, top = chapter.one("curve", model).tensors["beta"].tolist()
+    bottom, *_, top = chapter.first("curve", model).tensors["beta"].tolist()
     return {"bottom": f"{bottom:g}", "top": f"{top:g}"}
 
 
@@ -194,7 +194,7 @@ def _slopes_count_dimensions(chapter: Chapter) -> Outcome:
     holds = all(abs(v.mean / MODELS[m].latent_dim - 1) < 0.1 for m, v in means.items())
     listed = ", ".join(f"{label(m)} {_interval(v, '%.2f')}" for m, v in means.items())
     medians = _numbers((float(v.flatten().median()) for v in slopes.values()), "%.2f")
-    return Outcome(holds, {"slopes": listed, "medians": medians}, scale_of(chapter, slopes))
+    return Outcome(holds, {"slopes": listed, "medians": medians}, describe_scale(chapter, slopes))
 
 
 def _the_better_code_depends_on_the_rate(chapter: Chapter) -> Outcome:
@@ -203,7 +203,7 @@ def _the_better_code_depends_on_the_rate(chapter: Chapter) -> Outcome:
         for m in ("vae2", "vae10")
     }
     difference = log_z["vae10"] - log_z["vae2"]  # (R, N)
-    bottom = float(chapter.one("curve", "vae2").tensors["beta"][0])
+    bottom = float(chapter.first("curve", "vae2").tensors["beta"][0])
     start, end = bootstrap(-difference[0] / bottom), bootstrap(difference[-1])
     values = {"start": _interval(start), "end": _interval(end, "%+.0f"), **_ends(chapter)}
     return Outcome(start.low > 0 and end.low > 0, values)
@@ -225,58 +225,58 @@ def _deep_beats_shallow(chapter: Chapter) -> Outcome:
 
 def _families_differ_under_a_deep_distortion(chapter: Chapter) -> Outcome:
     gan = distortion_difference(chapter, "gan10", "vae10", "features")
-    return Outcome(_differs(gan), {"gan10": gan}, scale_of(chapter, ["vae10"], "features"))
+    return Outcome(_differs(gan), {"gan10": gan}, describe_scale(chapter, ["vae10"], "features"))
 
 
 def _encoders_lie_above_the_curve(chapter: Chapter) -> Outcome:
     parts, outcomes = [], []
     for model in recipes.ENCODED:
-        encoder, annealed = (chapter.one(e, model).tensors for e in ("encoder", "annealed"))
+        encoder, annealed = (chapter.first(e, model).tensors for e in ("encoder", "annealed"))
         bound = encoder["rate"] + encoder["beta"][:, None] * encoder["distortion"]
-        mean, error = excess(bound + annealed["log_z"])
+        mean, error = mean_and_error(bound + annealed["log_z"])
         least, its_error = float(mean.min()), float(error[mean.argmin()])
         most = float(mean.max())
         parts.append(f"{label(model)} {least:+.2f} ± {its_error:.2f} nats, most {most:+.0f}")
         outcomes.append(bool((mean >= -4 * error).all()))
-    scale = scale_of(chapter, ["vae10"], "annealed")
+    scale = describe_scale(chapter, ["vae10"], "annealed")
     return Outcome(all(outcomes), {"listed": ", ".join(parts)}, scale)
 
 
 def _colour_generators_differ(chapter: Chapter) -> Outcome:
     apart = distortion_difference(chapter, *recipes.COLOUR)
-    scale = scale_of(chapter, recipes.COLOUR[:1])
+    scale = describe_scale(chapter, recipes.COLOUR[:1])
     whole = f"profile {chapter.profile.name}, cifar10, {scale}"
     return Outcome(_differs(apart), {"colour": apart, **_ends(chapter, recipes.COLOUR[0])}, whole)
 
 
 def _junk_costs_at_most_the_cap(chapter: Chapter) -> Outcome:
-    narrow, wide = (chapter.one(f"blur0-{prior}").tensors for prior in ("narrow", "wide"))
-    other = chapter.one(f"again{recipes.ANNEALING_SEEDS[0]}").tensors["log_z"]
+    narrow, wide = (chapter.first(f"blur0-{prior}").tensors for prior in ("narrow", "wide"))
+    other = chapter.first(f"again{recipes.ANNEALING_SEEDS[0]}").tensors["log_z"]
     parts, outcomes, direct = [], [], []
     for alpha in recipes.ALPHAS:
-        mean, error = excess(other - mixture(narrow, wide, alpha)["log_z"])
+        mean, error = mean_and_error(other - mixture(narrow, wide, alpha)["log_z"])
         cap, r = -math.log1p(-alpha), int(mean.argmax())
         rise = f"{float(mean[r]):.2f} ± {float(error[r]):.2f}"
         parts.append(f"{rise} of {cap:.3f} at alpha {alpha:g}")
         outcomes.append(bool((mean <= cap + 4 * error).all()))
-        whole = chapter.one(f"mixture{alpha:g}").tensors["log_z"]
-        direct.append(float(excess(other - whole).mean.max()))
+        whole = chapter.first(f"mixture{alpha:g}").tensors["log_z"]
+        direct.append(float((other - whole).mean(1).max()))
     values = {"listed": "; ".join(parts), "direct": _numbers(direct, "%.1f")}
     values["chains"] = str(chapter.recipe.annealing.n_chains)
-    return Outcome(all(outcomes), values, scale_of(chapter, ["vae10"], "blur0-narrow"))
+    return Outcome(all(outcomes), values, describe_scale(chapter, ["vae10"], "blur0-narrow"))
 
 
 def _blur_raises_the_floor(chapter: Chapter) -> Outcome:
     parts, outcomes = [], []
-    sharp = chapter.one("blur0-narrow").tensors["distortion"]
+    sharp = chapter.first("blur0-narrow").tensors["distortion"]
     for blur in recipes.BLURS[1:]:
-        more = chapter.one(f"blur{blur:g}-narrow").tensors["distortion"] - sharp
+        more = chapter.first(f"blur{blur:g}-narrow").tensors["distortion"] - sharp
         floor, start = bootstrap(more[-1]), bootstrap(more[0])
         parts.append(
             f"deviation {blur:g}: {_interval(floor)} at the high end, {_interval(start)} at the low"
         )
         outcomes.append(floor.low > 0 and abs(start.mean) < floor.mean)
-    scale = scale_of(chapter, ["vae10"], "blur0-narrow")
+    scale = describe_scale(chapter, ["vae10"], "blur0-narrow")
     return Outcome(all(outcomes), {"listed": "; ".join(parts)}, scale)
 
 
@@ -295,7 +295,7 @@ def _memorisation_shows(chapter: Chapter) -> Outcome:
         for m in ("vae10-few", "vae10")
     )
     memory = paired_difference(limited, whole)
-    scale = scale_of(chapter, ["vae10-few"], "unseen")
+    scale = describe_scale(chapter, ["vae10-few"], "unseen")
     return Outcome(is_above_zero(memory), {"memory": memory}, scale)
 
 
@@ -307,23 +307,23 @@ def _dropped_modes_show(chapter: Chapter) -> Outcome:
         for row, mask in zip(more, torch.tensor(masks), strict=True)
     ]
     loss = paired_difference(losses, [0.0] * len(losses))
-    scale = scale_of(chapter, ["vae10-dropped"], "unseen")
+    scale = describe_scale(chapter, ["vae10-dropped"], "unseen")
     return Outcome(is_above_zero(loss), {"loss": loss}, scale)
 
 
 def _underfitting_shows(chapter: Chapter) -> Outcome:
     early, trained = (_at_thirty(chapter, m).mean(1) for m in ("vae10-short", "vae10"))
     short = paired_difference(early, trained)
-    scale = scale_of(chapter, ["vae10-short"], "unseen")
+    scale = describe_scale(chapter, ["vae10-short"], "unseen")
     return Outcome(is_above_zero(short), {"short": short}, scale)
 
 
 RULES = (
-    _one_run_gives_the_curve,
+    _a_single_run_gives_the_curve,
     _points_lie_above_the_curve,
     _gaps_are_small,
-    _the_curve_costs_one_likelihood,
-    _seeds_of_the_annealing_agree,
+    _the_curve_costs_a_likelihood,
+    _annealing_seeds_agree,
     _schedules_where_distortion_is_ten,
     _schedules_to_the_paper_s_beta,
     _schedules_to_this_chapter_s_beta,

@@ -91,7 +91,7 @@ def training_images(job: Job) -> Tensor:
     data = pictures(job.dataset, "train")
     if job.model.damage == "dropped":
         return data.x[~torch.isin(data.y, torch.tensor(recipes.DROPPED))]
-    return data.x[: recipes.N_FEW] if job.model.damage == "few" else data.x
+    return data.x[: recipes.N_LIMITED] if job.model.damage == "few" else data.x
 
 
 def measure_model(job: Job) -> Computed:
@@ -114,20 +114,15 @@ def measure_model(job: Job) -> Computed:
         }
         if job.model.latent_dim == 2:
             tensors = {"means": mu[: recipes.N_MEANS], "labels": test.y[: recipes.N_MEANS]}
-    tensors["tiles"] = sample_tiles(network.decoder, job)
+    shape = (recipes.N_TILES, job.model.latent_dim)
+    codes = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
+    with torch.no_grad():
+        tiles = network.decoder(codes).flatten(1)
+    tiles = (tiles + 1) / 2 if job.model.colour else tiles
+    tensors["tiles"] = (tiles * 255).round().clamp(0, 255).to(torch.uint8)
     if job.seed == 0 and job.name in recipes.DECODERS:
         tensors |= {f"decoder.{k}": v for k, v in network.decoder.state_dict().items()}
     return values, tensors
-
-
-def sample_tiles(network: nn.Module, job: Job) -> Tensor:
-    """Samples of the prior (24, P), whole numbers from 0 to 255."""
-    shape = (recipes.N_TILES, job.model.latent_dim)
-    codes = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(job.profile.device)
-    with torch.no_grad():
-        tiles = network(codes).flatten(1)
-    tiles = (tiles + 1) / 2 if job.model.colour else tiles
-    return (tiles * 255).round().clamp(0, 255).to(torch.uint8)
 
 
 def decoder(job: Job) -> nn.Sequential:

@@ -1,6 +1,5 @@
 """What chapter 1's page shows: numbers of its widgets, lines of its figures, and what they rest on."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -14,11 +13,12 @@ from dgm_book.chapters.rate_distortion.chapter import (
     Chapter,
     chapter,
     limit_ratios,
+    mean_and_error,
     size,
     summary,
 )
 from dgm_book.chapters.rate_distortion.claims import claims
-from dgm_book.chapters.rate_distortion.models import decoder, sample_tiles
+from dgm_book.chapters.rate_distortion.models import decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
 from dgm_book.chapters.rate_distortion.run import CHAPTER, context, run, verify
 from dgm_book.results import Result
@@ -67,14 +67,14 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
         "missed": runs("truth", ["vae2"]),
         "gaps": {label(m): chapter.gaps[m] for m in GAPS},
         "health": runs("curve", HEALTH, 1),
-        "damage": {label("vae10"): [chapter.one(ending) for ending in damaged]},
+        "damage": {label("vae10"): [chapter.first(ending) for ending in damaged]},
         "failures": {
             f"{label(m)}, {split}": chapter.runs[m, split]
             for m in ("vae10", "vae10-few", "vae10-dropped", "vae10-short")
             for split in ("unseen", "seen")
             if (m, split) in chapter.runs
         },
-        "other bounds": {"encoders": [chapter.one("encoder", m) for m in recipes.ENCODED]}
+        "other bounds": {"encoders": [chapter.first("encoder", m) for m in recipes.ENCODED]}
         | {"deep distortion": [r for m in recipes.DEEP for r in chapter.runs[m, "features"]]},
         "colour samples": runs("training", recipes.COLOUR, 1),
         "colour": runs("curve", recipes.COLOUR),
@@ -144,13 +144,16 @@ def damage(chapter: Chapter) -> dict[str, Any]:
     """VAE10 under both priors at each blur, for each image; the page mixes them."""
     curves = {
         f"{prior}_{term}": torch.stack(
-            [chapter.one(f"blur{b:g}-{prior}").tensors[term][:, :N_DAMAGED] for b in recipes.BLURS]
+            [
+                chapter.first(f"blur{b:g}-{prior}").tensors[term][:, :N_DAMAGED]
+                for b in recipes.BLURS
+            ]
         )
         for prior in ("narrow", "wide")
         for term in ("log_z", "distortion")
     }
-    likelihood_beta = 1 / (2 * chapter.one("training").values["pixel_variance"])
-    beta = chapter.one("blur0-narrow").tensors["beta"]
+    likelihood_beta = 1 / (2 * chapter.first("training").values["pixel_variance"])
+    beta = chapter.first("blur0-narrow").tensors["beta"]
     return {"beta": beta, "blurs": recipes.BLURS, "likelihood_beta": likelihood_beta, **curves}
 
 
@@ -173,8 +176,8 @@ def panels(chapter: Chapter) -> list[dict[str, Any]]:
 
 
 def in_colour(chapter: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Samples of the DCGANs on CIFAR-10, a panel each, and the panel of their curves."""
-    tiles = {m: chapter.one("training", m).tensors["tiles"][:6] for m in recipes.COLOUR}
+    """Samples of the DCGANs on CIFAR-10, one panel each, and the panel of their curves."""
+    tiles = {m: chapter.first("training", m).tensors["tiles"][:6] for m in recipes.COLOUR}
     samples = [{"title": label(m), "images": t.view(6, 3, 32, 32)} for m, t in tiles.items()]
     unit = "squared error an image, pixels from -1 to 1"
     curves = [_line(label(m), chapter.runs[m, "curve"]) for m in recipes.COLOUR]
@@ -199,10 +202,9 @@ def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
     """The amortised encoder beside the annealing, and the deep distortion."""
     pairs = []
     for name in recipes.ENCODED:
-        sent = chapter.one("encoder", name).tensors
-        rate, distortion = sent["rate"], sent["distortion"].mean(1)
-        error = rate.std(1) / math.sqrt(rate.shape[1])
-        line = {"distortion": distortion, "rate": rate.mean(1), "rate_error": error}
+        sent = chapter.first("encoder", name).tensors
+        rate, error = mean_and_error(sent["rate"])
+        line = {"distortion": sent["distortion"].mean(1), "rate": rate, "rate_error": error}
         pairs += [
             _line(f"{label(name)}, annealed", chapter.runs[name, "annealed"]),
             {"label": f"{label(name)}, encoder", **line},
@@ -225,13 +227,13 @@ def schedules(chapter: Chapter) -> list[dict[str, Any]]:
 
 
 def _comparison(chapter: Chapter) -> Result:
-    return chapter.one(f"schedules{chapter.recipe.comparison.budgets[-1]}")
+    return chapter.first(f"schedules{chapter.recipe.comparison.budgets[-1]}")
 
 
 def failures(chapter: Chapter) -> list[dict[str, Any]]:
     """By how much a damaged model's free energy, -log Z / beta, is above the sound one's."""
-    beta = chapter.one("seen").tensors["beta"]
-    dropped = torch.tensor(chapter.one("unseen", "vae10-dropped").values["dropped"])
+    beta = chapter.first("seen").tensors["beta"]
+    dropped = torch.tensor(chapter.first("unseen", "vae10-dropped").values["dropped"])
 
     def over(damage: str, split: str = "unseen", images: Any = slice(None)) -> tuple:
         pairs = zip(
@@ -255,14 +257,10 @@ def failures(chapter: Chapter) -> list[dict[str, Any]]:
 
 
 def tiles(chapter: Chapter) -> list[dict[str, Any]]:
-    """Samples of the prior, a panel a model."""
-    panels = []
-    for name in SAMPLED:
-        images = chapter.one("training", name).tensors.get("tiles")
-        if images is None:  # results older than their samples
-            images = sample_tiles(decoder(chapter.job(name)).cpu(), chapter.job(name))
-        panels.append({"title": label(name), "images": images.view(-1, 1, *chapter.shape)})
-    return panels
+    """Samples of the prior, one panel per model."""
+    samples = {m: chapter.first("training", m).tensors["tiles"] for m in SAMPLED}
+    shape = (-1, 1, *chapter.shape)
+    return [{"title": label(m), "images": images.view(shape)} for m, images in samples.items()]
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
@@ -284,7 +282,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
     gain = (small - large) / curves["vae2"][0].tensors["beta"][0]
     hundred = chapter.gaps["vae100"][-1].values
     _, here, far = limit_ratios(chapter).mean(1).tolist()
-    accuracy = chapter.one("features").values["accuracy"]
+    accuracy = chapter.first("features").values["accuracy"]
     return values | {
         "gap_vae100": f"{hundred['gap']:.1f} ± {hundred['standard_error']:.1f}",
         "low_rate_gain": f"{gain.mean():.2f} ± {gain.std() / len(gain) ** 0.5:.2f}",
@@ -299,11 +297,10 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
 
 def missed(chapter: Chapter, name: str) -> tuple[dict[str, Tensor], dict[str, tuple]]:
     """The exact curve of a model in two dimensions, and what the annealing missed, with errors."""
-    exact, curve = (chapter.one(ending, name).tensors for ending in ("truth", "curve"))
+    exact, curve = (chapter.first(ending, name).tensors for ending in ("truth", "curve"))
     n_betas, off = len(exact["beta"]), {}
     for title, key in (("log Z (nats)", "log_z"), ("rate R (nats)", "rate")):
-        difference = curve[key][:n_betas] - exact[key]
-        off[title] = difference.mean(1), difference.std(1) / difference.shape[1] ** 0.5
+        off[title] = mean_and_error(curve[key][:n_betas] - exact[key])
     return exact, off
 
 
@@ -320,7 +317,7 @@ def health(chapter: Chapter) -> list[dict[str, Any]]:
     """Acceptance and effective sample size along the annealing."""
     lines = []
     for name in HEALTH:
-        curve = chapter.one("curve", name).tensors
+        curve = chapter.first("curve", name).tensors
         means = {key: curve[key].mean(1).tolist() for key in ("acceptance", "ess")}
         lines.append({"label": label(name), "beta": curve["beta"], **means})
     return lines

@@ -44,7 +44,7 @@ GAPS = ("vae2", "vae10", "vae100", "gan10", "aae10")
 ENCODED = ("vae10", "gan10")  # have an encoder for each beta
 DEEP = ("vae10", "gan10")  # measured under the deep distortion
 N_MEANS, N_TILES, N_CODES = 1500, 24, 8  # published posterior means, samples, images with codes
-N_FEW, DROPPED = 500, (4, 9)  # training images of a damaged model, classes hidden from another
+N_LIMITED, DROPPED = 500, (4, 9)  # training images of a damaged model, classes hidden from another
 ALPHAS, WIDE = (0.5, 0.9, 0.99), 10.0  # weights of the bad prior, its standard deviation
 BLURS = (0.0, 0.5, 1.0, 2.0)  # standard deviations in pixels
 PILOT_SEED, ANNEALING_SEEDS = 6, range(11, 17)
@@ -198,7 +198,7 @@ def label(name: str) -> str:
     return " ".join(filter(None, (model.family, str(model.latent_dim), *parts)))
 
 
-def annealing_of(name: str, recipe: Recipe) -> Annealing:
+def main_annealing(name: str, recipe: Recipe) -> Annealing:
     """How a model's own curve is drawn."""
     if MODELS[name].colour:
         return recipe.colour.annealing

@@ -38,7 +38,7 @@ from dgm_book.chapters.rate_distortion.models import (
     pictures,
     training_images,
 )
-from dgm_book.chapters.rate_distortion.recipe import RECIPES, Annealing, Recipe, annealing_of
+from dgm_book.chapters.rate_distortion.recipe import RECIPES, Annealing, Recipe, main_annealing
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
 
@@ -94,12 +94,12 @@ def experiments(
     for alpha in recipes.ALPHAS:
         add("vae10", 0, f"mixture{alpha:g}", mixture_curve, alpha)
     for seed in range(profile.n_seeds):
-        add("vae10", seed, "seen", seen_curve)
-        add("vae10", seed, "unseen", unseen_curve)
+        add("vae10", seed, "seen", training_curve)
+        add("vae10", seed, "unseen", test_curve)
         for damage in ("few", "dropped", "short"):
             add(f"vae10-{damage}", seed, "training", measure_model)
-            add(f"vae10-{damage}", seed, "unseen", unseen_curve)
-        add("vae10-few", seed, "seen", seen_curve)
+            add(f"vae10-{damage}", seed, "unseen", test_curve)
+        add("vae10-few", seed, "seen", training_curve)
         for model in recipes.DEEP:
             add(model, seed, "features", deep_curve)
         for model in recipes.ENCODED:
@@ -161,18 +161,18 @@ def forces(job: Job) -> str:
         return "same"
     if not job.profile.device.startswith("cuda"):
         return "bfloat16"
-    both = mixed_precision_dtype(job.profile.device)  # the same cards have tf32
-    return "tf32" if both else "same"
+    available = mixed_precision_dtype(job.profile.device)  # the same cards have tf32
+    return "tf32" if available else "same"
 
 
 def test_images(job: Job) -> Tensor:
     """The first test images (N, P), as the paper takes them."""
-    return pictures(job.dataset, "test").x[: annealing_of(job.name, job.recipe).n_images]
+    return pictures(job.dataset, "test").x[: main_annealing(job.name, job.recipe).n_images]
 
 
 def curve(job: Job) -> Computed:
     """The curve of one model and seed on the first test images."""
-    sizes = annealing_of(job.name, job.recipe)
+    sizes = main_annealing(job.name, job.recipe)
     measured = anneal(job, sizes, seed=job.seed, checkpoint=job.checkpoint("curve"))
     tensors = terms(measured, "ess", "acceptance")
     if job.seed == 0 and job.name in recipes.CODES and measured.codes is not None:
@@ -183,7 +183,7 @@ def curve(job: Job) -> Computed:
 
 def gap(job: Job, beta: float) -> Computed:
     """Both bounds of log Z at one beta, on images simulated from the model."""
-    sizes, n_images = annealing_of(job.name, job.recipe), job.recipe.gap_images
+    sizes, n_images = main_annealing(job.name, job.recipe), job.recipe.gap_images
     bounds = bdmc_gap(
         decoder(job),
         latent_dim=job.model.latent_dim,
@@ -272,13 +272,13 @@ def mixture_curve(job: Job, alpha: float) -> Computed:
     return {"alpha": alpha}, terms(anneal(job, job.recipe.coarse, prior=prior))
 
 
-def seen_curve(job: Job) -> Computed:
+def training_curve(job: Job) -> Computed:
     """A model's curve on its own first training images."""
     x = training_images(job)[: job.recipe.coarse.n_images]
     return {}, terms(anneal(job, job.recipe.coarse, x=x))
 
 
-def unseen_curve(job: Job) -> Computed:
+def test_curve(job: Job) -> Computed:
     """A model's curve on test images, and which of them are of the dropped classes."""
     labels = pictures(job.dataset, "test").y[: job.recipe.coarse.n_images]
     dropped = torch.isin(labels, torch.tensor(recipes.DROPPED))
@@ -507,20 +507,18 @@ def verify(profile: Profile, n_images: int = 16) -> list[dict[str, Any]]:
     for name in ("vae2", "vae10", "gan10", "aae10"):
         job = Job(name, 0, profile, RECIPES[profile.name])
         published = job.get("curve", functools.partial(curve, job)).tensors
-        sizes = annealing_of(name, job.recipe)
+        sizes = main_annealing(name, job.recipe)
         sizes = sizes._replace(n_images=min(n_images, sizes.n_images))
         repeated = anneal(job, sizes, seed=1000)
         for r in torch.linspace(0, len(published["beta"]) - 1, 5).long().tolist():
-            for term in ("log_z", "rate", "distortion"):
+            for term in TERMS[1:]:
                 old, new = published[term][r, : sizes.n_images], getattr(repeated, term)[r]
                 error = float((new - old).std()) / math.sqrt(sizes.n_images)
-                checks.append(
-                    {
-                        "what": f"{name} {term} at beta {float(published['beta'][r]):.4g}",
-                        "published": float(old.mean()),
-                        "recomputed": float(new.mean()),
-                        "standard_error": error,
-                        "ok": abs(float((new - old).mean())) <= 4 * error,
-                    }
-                )
+                check = {"what": f"{name} {term} at beta {float(published['beta'][r]):.4g}"}
+                check |= {"published": float(old.mean()), "recomputed": float(new.mean())}
+                check |= {
+                    "standard_error": error,
+                    "ok": float((new - old).mean().abs()) <= 4 * error,
+                }
+                checks.append(check)
     return checks

@@ -25,7 +25,7 @@ from dgm_book.chapters.variational_hyper_rnn.tables import (
     baselines,
     by_sequence,
     chapter,
-    control_of,
+    control_name,
     difference,
     evidence,
     fivo_many_particles,
@@ -132,7 +132,7 @@ def sizes_rule(chapter: Chapter, matched: bool) -> Outcome:
     """Above 0 beyond the interval over sizes and seeds, with either number of particles."""
     models = chapter.sets["jsb"]
     gaps = {label: over_sizes(models, matched, m) for label, m in metrics(chapter).items()}
-    by_size = {n: difference(models, f"VHRNN {n}", control_of(n, matched)) for n in plan.MATCHED}
+    by_size = {n: difference(models, f"VHRNN {n}", control_name(n, matched)) for n in plan.MATCHED}
     text = ", ".join(f"{n} {format_interval(gap)}" for n, gap in by_size.items())
     n_seeds = len(models["VHRNN 24"])
     holds = all_hold(map(is_above_zero, gaps.values())) if n_seeds > 2 else None

@@ -128,7 +128,7 @@ def trained(
     net.to(profile.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=training.learning_rate)
     generator = torch.Generator(profile.device).manual_seed(seed)
-    name, epoch = name_of(dataset, model, seed), len(data.train.x) // training.batch
+    name, epoch = run_name(dataset, model, seed), len(data.train.x) // training.batch
 
     def measure(state: TrainingState) -> dict[str, float]:
         values = likelihoods(net, data.validation, training.n_particles, seed)
@@ -158,7 +158,7 @@ def trained(
     return net.requires_grad_(False), rows
 
 
-def name_of(dataset: str, model: str, seed: int) -> str:
+def run_name(dataset: str, model: str, seed: int) -> str:
     """The name of a run."""
     return f"{dataset}-{model.replace(' ', '-')}-seed{seed}"
 
@@ -335,7 +335,9 @@ def result(
         weights = net.state_dict() if publishes_weights(dataset, model, seed) else {}
         return values, {key: value.cpu() for key, value in weights.items()}
 
-    return results.get(name_of(dataset, model, seed), compute, context(profile, dataset), seed=seed)
+    return results.get(
+        run_name(dataset, model, seed), compute, context(profile, dataset), seed=seed
+    )
 
 
 def truth(profile: profiles.Profile, recipe: Recipe) -> Result:

@@ -1,7 +1,7 @@
 """Chapter 6's results: loading, differences over seeds, tables, badges."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -56,7 +56,7 @@ def chapter(
     profile, by_name = jobs.load(partial(experiment.run, recipes=recipes), profile_name, first_seed)
     recipe, sets = recipes[profile.name], {}
     for dataset, model, n in experiment.runs(profile, recipe):
-        result = by_name[experiment.name_of(dataset, model, n + first_seed)]
+        result = by_name[experiment.run_name(dataset, model, n + first_seed)]
         sets.setdefault(dataset, {}).setdefault(model, []).append(result)
     return Chapter(profile, recipe, sets, by_name["switching-oracle"])
 
@@ -120,7 +120,7 @@ def by_sequence(models: Models, pair: Sequence[str], seed: int = 0) -> torch.Ten
     return torch.tensor(values[0]).double() - torch.tensor(values[1]).double()
 
 
-def control_of(size: int, matched: bool) -> str:
+def control_name(size: int, matched: bool) -> str:
     """The VRNN of a VHRNN's latent size, or that with as many live weights."""
     return f"VRNN {plan.MATCHED[size]} matched" if matched else f"VRNN {size}"
 
@@ -129,10 +129,10 @@ def over_sizes(models: Models, matched: bool, metric: Metric = fivo_train_partic
     """VHRNN minus VRNN on the chorales, paired by size and seed over all sizes."""
     variants, controls = [], []
     for size in plan.MATCHED:
-        pair = {n: models[n] for n in (f"VHRNN {size}", control_of(size, matched))}
-        both = statistics.tidy(pair, {"": metric})[""].unstack("variant").dropna()
-        variants += both[f"VHRNN {size}"].tolist()
-        controls += both[control_of(size, matched)].tolist()
+        pair = {n: models[n] for n in (f"VHRNN {size}", control_name(size, matched))}
+        values = statistics.tidy(pair, {"": metric})[""].unstack("variant").dropna()
+        variants += values[f"VHRNN {size}"].tolist()
+        controls += values[control_name(size, matched)].tolist()
     return paired_difference(variants, controls)
 
 
@@ -206,7 +206,7 @@ def sizes(chapter: Chapter) -> Table:
     """VHRNN minus VRNN on the chorales, by latent size and by live weights."""
     models, rows = chapter.sets["jsb"], []
     for size in plan.MATCHED:
-        for control in (control_of(size, False), control_of(size, True)):
+        for control in (control_name(size, False), control_name(size, True)):
             variant = f"VHRNN {size}"
             ours, theirs = trainable(models, variant, control)
             gaps = (difference(models, variant, control, m) for m in metrics(chapter).values())
@@ -230,8 +230,8 @@ def others(chapter: Chapter) -> Table:
     rows, training = [], chapter.recipe.training["jsb"]
     for dataset in plan.OTHERS:
         models, pair = chapter.sets[dataset], plan.PAIR[dataset]
-        both = [(models[name][0], metric) for name in pair for metric in metrics(chapter).values()]
-        cells = [format_number(metric(result)) for result, metric in both]
+        cases = [(models[name][0], metric) for name in pair for metric in metrics(chapter).values()]
+        cells = [format_number(metric(result)) for result, metric in cases]
         counts = " / ".join(f"{n:,}" for n in trainable(models, *pair))
         gap = by_sequence(models, pair)
         interval = format_interval(mean_over_seeds(gap))
@@ -269,7 +269,7 @@ def evidence(chapter: Chapter) -> dict[str, Models]:
         parts[f"suites {control}"] = {name: models[name] for name in (VARIANT, control)}
     if "jsb" in sets:
         parts["sizes"] = {name: sets["jsb"][name] for name in plan.TABLE_TWO}
-        names = [(dataset, n) for (dataset, _), of_ in plan.ABLATIONS.items() for n in of_]
+        names = [(dataset, n) for (dataset, _), models in plan.ABLATIONS.items() for n in models]
         parts["ablation"] = {name: sets[dataset][name][:1] for dataset, name in names}
         names = [(dataset, n) for dataset in plan.OTHERS for n in pair[dataset]]
         parts["others"] = {f"{name} of {dataset}": sets[dataset][name] for dataset, name in names}
@@ -294,6 +294,7 @@ def baselines(chapter: Chapter) -> list[str]:
     return [name for name in plan.MAIN[1:] if name in chapter.sets[chapter.system]]
 
 
+@cache
 def texts() -> dict[str, Any]:
     """What texts.yaml holds."""
     return yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text("utf-8"))

@@ -40,9 +40,9 @@ def test():
 
 
 def test_the_classifier_learns_the_grammar(judges, test):
-    said = judges.classify(test.texts)
-    assert said.dtype == torch.float64
-    assert ((said > 0.5) == test.labels.bool()).double().mean() > 0.97
+    positive = judges.classify(test.texts)
+    assert positive.dtype == torch.float64
+    assert ((positive > 0.5) == test.labels.bool()).double().mean() > 0.97
     flipped = judges.classify(test.references)
     assert ((flipped > 0.5) == test.labels.bool()).double().mean() < 0.03
 
@@ -57,13 +57,13 @@ def test_the_language_model_prefers_sentences_to_shuffled_ones(judges, test):
 
 def test_each_sentence_is_judged_by_itself_in_its_place(judges, test):
     texts = [*test.texts[:300], "x", ""]
-    said, (nats, tokens) = judges.classify(texts), judges.negative_log_likelihood(texts)
+    positive, (nats, tokens) = judges.classify(texts), judges.negative_log_likelihood(texts)
     for i in (0, 17, 299, 300):
-        assert judges.classify(texts[i : i + 1])[0] == pytest.approx(said[i].item(), abs=1e-6)
+        assert judges.classify(texts[i : i + 1])[0] == pytest.approx(positive[i].item(), abs=1e-6)
         alone = judges.negative_log_likelihood(texts[i : i + 1])[0][0]
         assert alone == pytest.approx(nats[i].item(), rel=1e-5)
     # An unknown word, and a text without words, count as one <unk>.
-    assert said[300] == said[301]
+    assert positive[300] == positive[301]
     assert tokens[300:].tolist() == [2, 2]
 
 

@@ -11,13 +11,9 @@ from dgm.steering import rewrite
 from dgm_book import jobs, profiles
 from dgm_book.chapters.controllable_text_vae import codes, page, run, steering
 from dgm_book.chapters.controllable_text_vae.recipe import RECIPES
-from dgm_book.chapters.controllable_text_vae.training import (
-    first_of_each,
-    setup,
-    word_averages,
-)
+from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup, word_averages
 
-# Where `make test` has just trained the chapter at smoke size; without it the model is trained here.
+# Where `make test` has just trained the chapter; without it the model is trained here.
 SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 SMOKE = RECIPES["smoke"]
 TINY = SMOKE._replace(
@@ -69,7 +65,7 @@ class TestSmoke:
             steering.from_page({**tensors, "more": torch.zeros(2)}, smoke_model.vocabulary.words)
 
     def test_first_agreeing_is_what_rewrite_returns(self, smoke_model, test):
-        sentences = first_of_each(test, 20)
+        sentences = first_per_label(test, 20)
         assert sentences.labels.tolist() == [0] * 20 + [1] * 20
         margins = SMOKE.steering.margins
         rewrites = steering.candidates(smoke_model, sentences, margins)
@@ -192,10 +188,10 @@ class TestChapter:
             models = {
                 k: [with_bleu(r, bleu) for r in getattr(tiny, k)] for k in ("simplex", "ordinary")
             }
-            made = {c.id: c for c in page.claims(tiny._replace(**models))}
+            by_id = {c.id: c for c in page.claims(tiny._replace(**models))}
             for name in ("a_vertex_stays_near", "better_than_unsupervised"):
-                assert (made[name].verdict == "not tested") == (bleu < 5)
-                assert ("hardly read" in made[name].measured) == (bleu < 5)
+                assert (by_id[name].verdict == "not tested") == (bleu < 5)
+                assert ("hardly read" in by_id[name].measured) == (bleu < 5)
 
     def test_the_page_gets_what_was_measured(self, tiny):
         model, arrays, golden = page.page_steering(tiny)

@@ -84,9 +84,9 @@ def test_tables(chapter):
         assert all(len(row) == len(head) for row in rows)
     _, rows = page.table(chapter, "chain")
     assert [row[0] for row in rows] == [*VARIANTS, "real text"]
-    mean = np.mean(page.values(chapter, "chain", "perplexity", "phase I"))
+    mean = np.mean(chapter.values("chain", "perplexity", "phase I"))
     assert rows[1][1].startswith(f"{mean:.1f}")
-    gain = page.change(chapter, "chain", "nll")
+    gain = chapter.change("chain", "nll")
     _, rows = page.differences(chapter, "chain")
     assert rows[0][1] == f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
     assert page.everywhere(chapter)[1][-1][2] == "not run"
@@ -95,7 +95,7 @@ def test_tables(chapter):
 def test_fresh_seeds_stand_apart_from_the_first(chapter):
     recipe = chapter.recipe._replace(fresh={"chain": "nll"}, n_first=1)
     fresh = chapter._replace(recipe=recipe)
-    losses = [page.values(chapter, "chain", "nll", v) for v in ("phase I", "likelihood")]
+    losses = [chapter.values("chain", "nll", v) for v in ("phase I", "likelihood")]
     gains = [a - b for a, b in zip(*losses, strict=True)]
     head, rows = page.fresh(fresh)
     assert all(len(row) == len(head) for row in rows)
@@ -103,15 +103,15 @@ def test_fresh_seeds_stand_apart_from_the_first(chapter):
     prose = page.prose_values(fresh)["fresh"]
     for gain in gains:
         assert f"{gain:+.3f} (one seed)" in prose
-    assert f"Against {page.retuned(chapter, 'chain')}," in prose
+    assert f"Against {chapter.retuned('chain')}," in prose
     assert page.fresh(chapter)[1] == []
 
 
 def test_effects_pair_the_seeds_that_both_have(chain):
     chain.texts["chain"] = {**chain.texts["chain"]}
     chain.texts["chain"]["more dropout"] = chain.texts["chain"]["more dropout"][1:]
-    gain = page.change(chain, "chain", "nll", "phase I", "more dropout")
-    losses = [page.values(chain, "chain", "nll", v)[-1] for v in ("phase I", "more dropout")]
+    gain = chain.change("chain", "nll", "phase I", "more dropout")
+    losses = [chain.values("chain", "nll", v)[-1] for v in ("phase I", "more dropout")]
     assert gain.n == 1
     assert gain.mean == pytest.approx(losses[0] - losses[1])
 
@@ -124,9 +124,9 @@ def test_retuned_dropout_is_chosen_on_validation(chain, best):
         variants[variant] = [
             r._replace(values={**r.values, "rows": rows}) for r in variants[variant]
         ]
-    assert page.retuned(chain._replace(texts={"chain": variants}), "chain") == best
+    assert chain._replace(texts={"chain": variants}).retuned("chain") == best
     plain = {"chain": {"likelihood": []}}
-    assert page.retuned(chain._replace(texts=plain), "chain") is None
+    assert chain._replace(texts=plain).retuned("chain") is None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_claims_follow_the_numbers(chain, id_, group, name, good):
 @pytest.mark.parametrize(("short_by", "verdict"), [(1e-3, "holds"), (1.0, "does not hold")])
 def test_states_tell_more_where_the_bound_comes_near_the_exact_value(chain, short_by, verdict):
     variants = dict(chain.texts["chain"])
-    level = page.exact(chain) - short_by
+    level = chain.exact() - short_by
     variants["phase I"] = [
         edit(r, "final", "bound", level + 1e-4 * i) for i, r in enumerate(variants["phase I"])
     ]
@@ -212,7 +212,7 @@ def test_the_page_shows_what_was_measured(chapter):
         assert np.exp(log_probs).sum(1) == pytest.approx(np.ones(len(log_probs)), abs=1e-5)
     curves = page.page_curves(chapter)
     assert curves["exact"][0] == pytest.approx(1.55977, abs=1e-5)
-    means = page.values(chapter, "chain", "written")
+    means = chapter.values("chain", "written")
     assert curves["models"]["phase I"]["mean"][0] == pytest.approx(sum(means) / 2)
     openings = page.page_openings()
     widgets.Storyteller(weights, THEMES, openings, curves)
@@ -289,8 +289,8 @@ def test_phase_one_raises_the_held_out_bound_at_smoke_size(monkeypatch, tmp_path
     """Paired over three seeds; a critic on a model that it cannot touch is the control."""
     monkeypatch.setenv("DGM_RESULTS", SMOKE_RESULTS or str(tmp_path))
     chapter = page.chapter("smoke")
-    bounds = page.values(chapter, "chain", "bound")
+    bounds = chapter.values("chain", "bound")
     assert len(bounds) == 3
-    assert min(bounds) >= 0.8 * page.exact(chapter)
-    assert max(bounds) < page.exact(chapter) + 0.05
-    assert page.change(chapter, "chain", "bound").low > 0
+    assert min(bounds) >= 0.8 * chapter.exact()
+    assert max(bounds) < chapter.exact() + 0.05
+    assert chapter.change("chain", "bound").low > 0

@@ -41,8 +41,10 @@ def train(*arguments, **changes):
     return runs.train(make_job(*arguments, **changes))
 
 
-def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+def same(first, second):
+    return all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
 
 
 def watch(monkeypatch, name, record):
@@ -137,9 +139,9 @@ def test_shuffled_pairs_are_the_same_sentences_in_another_order(monkeypatch):
     watch(monkeypatch, "bootstrap_objective", lambda a, _: tables.append(a[2].tokens.tolist()))
     train("phase I")
     train("shuffled pairs")
-    kept, torn = tables[0], tables[-1]
-    assert sorted(kept) == sorted(torn)
-    assert sum(a == b for a, b in zip(kept, torn, strict=True)) < 10  # of 60
+    whole, torn = tables[0], tables[-1]
+    assert sorted(whole) == sorted(torn)
+    assert sum(a == b for a, b in zip(whole, torn, strict=True)) < 10  # of 60
 
 
 def test_the_state_goes_from_window_to_window_and_not_from_end_to_start(monkeypatch):

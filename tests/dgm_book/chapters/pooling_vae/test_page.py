@@ -201,7 +201,7 @@ def test_the_page_can_be_built(chapter):
     badges = {key: page.badge(chapter, key) for key in page.evidence(chapter)}
     widgets.InfluenceRuler(weights, examples, badges["encoders"])
     widgets.TemperatureSlider(weights, examples, badges["influence"], kind="max")
-    widgets.PoolingRace(page.page_race(chapter), badges["race"])
+    widgets.PoolingRace(page.page_training(chapter), badges["race"])
     sets = page.page_microscope(chapter)
     widgets.DispersionMicroscope(sets, badges["microscope"])
     assert max(sets[0]["class_of"]) < len(sets[0]["classes"])
@@ -216,7 +216,7 @@ def test_the_page_can_be_built(chapter):
 
 
 def test_groups_of_the_race(chapter):
-    groups = {row["name"]: row["group"] for row in page.page_race(chapter)}
+    groups = {row["name"]: row["group"] for row in page.page_training(chapter)}
     assert groups["plain"] == "plain"
     assert groups["annealing"] == groups["aggressive"] == "fix"
     assert groups["max annealing"] == "pooling"

@@ -50,7 +50,7 @@ def made_up(dataset, model, seed, level, rise=1.0, follows=0.5, live=100):
         values["switches"] = {"offsets": list(range(-10, 20)), "test": at, "switch": at}
         values["switches"]["follows_noise"] = [follows + 1e-3 * seed, follows]
     provenance = {"seed": seed, "profile": "small", "device": "a machine", "data": {}}
-    return Result(experiment.name_of(dataset, model, seed), values, {}, provenance, True)
+    return Result(experiment.run_name(dataset, model, seed), values, {}, provenance, True)
 
 
 def level_of(model):

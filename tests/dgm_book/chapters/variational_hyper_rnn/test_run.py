@@ -18,8 +18,8 @@ from dgm_book.chapters.variational_hyper_rnn.run import (
     Sequences,
     can_compile,
     likelihoods,
-    name_of,
     per_step,
+    run_name,
     trained,
 )
 
@@ -287,7 +287,7 @@ class TestMeasures:
         assert {dataset for dataset, *_ in kept} == {"switching", "switching-long", "jsb", "tunes"}
         assert ("jsb", "VHRNN 28", 0) in kept
         assert not {("jsb", "VHRNN 28", 1), ("jsb", "VHRNN 24", 0)} & kept
-        assert len({name_of(*place) for place in places}) == len(places)
+        assert len({run_name(*place) for place in places}) == len(places)
 
     def test_the_result_of_a_run(self):
         recipe = tiny(epochs=1)._replace(around=(-2, 3))
