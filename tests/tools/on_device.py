@@ -31,7 +31,7 @@ from dgm_book.chapters.bre_gan import run as bre_gan_run
 from dgm_book.chapters.controllable_text_vae import codes, judges, steering
 from dgm_book.chapters.controllable_text_vae import recipe as sentences
 from dgm_book.chapters.controllable_text_vae import run as sentences_run
-from dgm_book.chapters.controllable_text_vae.training import first_of_each, setup
+from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup
 from dgm_book.chapters.mutual_information_lm import measure as language
 from dgm_book.chapters.mutual_information_lm import recipe as texts
 from dgm_book.chapters.mutual_information_lm import run as language_run
@@ -88,7 +88,7 @@ def _texts(load: Callable) -> Callable:
         reviews = load(name, split)
         if split in ("train", "held_out"):
             return text.Sentences(reviews.texts[:600], reviews.labels[:600], None)
-        return first_of_each(reviews, 52)
+        return first_per_label(reviews, 52)
 
     return load_some
 
