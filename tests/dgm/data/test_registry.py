@@ -269,24 +269,18 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize("place", ["own", "cached"])
 @pytest.mark.parametrize(("data", "message"), WRONG, ids=WHAT)
-def test_a_wrong_file_of_the_reader_s_own_is_named_and_left_alone(own, data, message):
-    put(own, data)
-    with pytest.raises(
-        ValueError, match=f"DGM_DATA.*{message}.*replace it or unset DGM_DATA"
-    ) as caught:
+def test_a_wrong_file_is_named_and_the_reader_s_own_left_alone(own, cached, place, data, message):
+    path = own if place == "own" else cached
+    cure = "replace it or unset DGM_DATA" if place == "own" else "it was removed: run again"
+    put(path, data)
+    with pytest.raises(ValueError, match=f"{message}.*{cure}") as caught:
         fetch(PATH)
-    assert str(own) in str(caught.value)
-    assert own.read_bytes() == data
-
-
-@pytest.mark.parametrize(("data", "message"), WRONG, ids=WHAT)
-def test_a_wrong_file_in_the_cache_is_named_and_removed(cached, data, message):
-    put(cached, data)
-    with pytest.raises(ValueError, match=f"{message}.*it was removed: run again") as caught:
-        fetch(PATH)
-    assert str(cached) in str(caught.value)
-    assert not cached.exists()
+    assert str(path) in str(caught.value)
+    assert path.exists() == (place == "own")
+    if place == "own":
+        assert path.read_bytes() == data
 
 
 # Downloads
