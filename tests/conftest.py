@@ -34,7 +34,7 @@ def extension(pytestconfig):
 
 @pytest.fixture
 def mimebundle():
-    """Return ``mimebundle(make, most bytes)``, which checks what a widget shows where no page is."""
+    """Return ``mimebundle(make, most bytes)``: what a widget shows where there is no page."""
 
     def check(make, most: int) -> None:
         first, second = (make()._repr_mimebundle_()[0] for _ in range(2))

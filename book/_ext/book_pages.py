@@ -82,13 +82,13 @@ ORDER = [
 
 def widget_closure(state: dict[str, Any], model: str) -> dict[str, Any]:
     """The part of a notebook's widget state that a model refers to, itself included."""
-    wanted, pending = {}, [model]
+    closure, pending = {}, [model]
     while pending:
         name = pending.pop()
-        if name in state and name not in wanted:
-            wanted[name] = state[name]
+        if name in state and name not in closure:
+            closure[name] = state[name]
             pending += re.findall(r"IPY_MODEL_(\w+)", json.dumps(state[name]["state"]))
-    return wanted
+    return closure
 
 
 def widget_html(notebook: nbformat.NotebookNode, name: str) -> str:
@@ -231,8 +231,8 @@ def page_scripts(
     # A role that ARIA has withdrawn, in a list whose items must be list items.
     body = context.get("body", "")
     context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
-    if wanted := app.env.metadata.get(page, {}).get("dgm_script"):
-        app.add_js_file(wanted, loading_method="defer")
+    if script := app.env.metadata.get(page, {}).get("dgm_script"):
+        app.add_js_file(script, loading_method="defer")
     unwanted = ["thebe"]
     if not app.env.get_domain("math").data["has_equations"].get(page):
         unwanted.append("mathjax")

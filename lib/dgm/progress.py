@@ -11,7 +11,7 @@ LOG_SECONDS = 30.0  # between two lines of a log
 
 
 def progress_bar(iterable: Any = None, **options: Any) -> tqdm:
-    """tqdm's bar on stderr; a line every `LOG_SECONDS` at most where that is no terminal or notebook."""
+    """tqdm's bar on stderr; in a log file at most a line every `LOG_SECONDS`."""
     stream = sys.stderr
     if not (stream.isatty() or type(stream).__module__.startswith("ipykernel")):
         options |= {

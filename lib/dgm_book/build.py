@@ -102,15 +102,10 @@ def chapters(root: Path) -> list[Path]:
 
 
 def read_source(path: Path, parameters: Mapping[str, Any]) -> nbformat.NotebookNode:
-    """Reads a committed notebook, without outputs, with its parameters set.
-
-    Args:
-        path: the notebook.
-        parameters: name to value; each must be assigned on a line of its own in the cell that is
-            tagged `parameters`.
+    """Reads a committed notebook, without outputs, with its parameters (name to value) set.
 
     Raises:
-        ValueError: no cell is tagged `parameters`, or a parameter is not assigned there.
+        ValueError: no cell is tagged `parameters`, or a parameter has no line of its own there.
     """
     notebook = nbformat.read(path, as_version=4)
     notebook.cells = [c for c in notebook.cells if "injected-parameters" not in tags(c)]
@@ -217,10 +212,8 @@ def kill_tree(pid: int) -> None:
     except psutil.NoSuchProcess:
         return
     for process in family:
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-        except psutil.NoSuchProcess:
-            continue
     psutil.wait_procs(family, timeout=5)
 
 
@@ -251,19 +244,11 @@ def execute(
     """Executes a notebook with papermill, in a process of its own.
 
     The run is judged by the notebook that it left, not by its exit status: papermill may hang after
-    the last cell.
-
-    Args:
-        notebook: what to run.
-        name: the chapter's name, for messages and files.
-        work: folder in which the run gets a folder of its own for input, output and log.
-        cwd: the folder in which the kernel starts.
-        timeout: seconds after which the process and its kernel are killed.
-        stop: ends the run when set.
-        tries: runs to start at most; a kernel dies when another process takes its port first.
+    the last cell. It gets a folder of its own in `work`; the kernel starts in `cwd`, at most
+    `tries` times, since it dies when another process takes its port first.
 
     Raises:
-        ChapterError: a cell failed, the kernel died, or the time ran out.
+        ChapterError: a cell failed, the kernel died, `timeout` seconds passed, or `stop` was set.
     """
     work.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
@@ -322,11 +307,7 @@ def _watch(
 
 
 def merge(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Puts the outputs and the widgets of an executed notebook into its source.
-
-    Raises:
-        ValueError: the two differ in their code cells.
-    """
+    """Puts an executed notebook's outputs and widgets into its source, of the same code cells."""
     ran = [c for c in code_cells(executed) if "injected-parameters" not in tags(c)]
     if [c.source for c in ran] != [c.source for c in code_cells(source)]:
         raise ValueError("the executed notebook has other code cells than its source")
@@ -345,11 +326,7 @@ def prepare(
     timeout: float,
     stop: threading.Event | None = None,
 ) -> tuple[nbformat.NotebookNode, bool]:
-    """One chapter, from the cache where its key still holds, else executed.
-
-    Returns:
-        The notebook with its outputs, and whether it had to be executed.
-    """
+    """One chapter, cached or executed: with its outputs, and whether it had to be executed."""
     name, cache = path.stem, output / "cache"
     source = read_source(path, parameters)
     code = code_key(source, root)
@@ -390,13 +367,9 @@ def stage(
     notebooks: Mapping[str, nbformat.NotebookNode],
     files: Mapping[Path, bytes] | None = None,
 ) -> None:
-    """Lays out what the pages are built from, and touches only what differs.
+    """Lays out in the target folder what the pages are built from, and touches only what differs.
 
-    Args:
-        root: the checkout.
-        target: the folder to fill.
-        notebooks: file name in `notebooks/` to executed notebook.
-        files: path in the folder to content, such as posters and downloads.
+    Beside the checkout's pages: executed notebooks by file name, and posters and downloads by path.
     """
     published = root / "book" / "results"
     sources = [root / "_config.yml", root / "_toc.yml", *(root / "lib").rglob("*.py")]
@@ -447,11 +420,7 @@ def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
 
 
 def wheel(root: Path, output: Path) -> Path:
-    """The library and its published results, as pip installs them; built when its content changed.
-
-    Raises:
-        RuntimeError: it could not be built.
-    """
+    """The library and its published results, as pip installs them, built when they changed."""
     names = ("lib", "book/results", "pyproject.toml", "README.md", "LICENSE")
     sources = [Path(name) for name in names if (root / name).exists()]
     content = [
@@ -482,11 +451,7 @@ def wheel(root: Path, output: Path) -> Path:
 
 
 def add_downloads(notebook: nbformat.NotebookNode, path: Path, library: Path) -> dict[Path, bytes]:
-    """Ends a chapter's page with the way to run it elsewhere.
-
-    Returns:
-        What is offered there: path below the staged copies to content.
-    """
+    """Ends a chapter's page with the way to run it elsewhere; returns the files offered there."""
     files = {Path("downloads", p.name): p.read_bytes() for p in (path, library)}
     megabytes = round(library.stat().st_size / 1e6)
     text = (
@@ -500,11 +465,7 @@ def add_downloads(notebook: nbformat.NotebookNode, path: Path, library: Path) ->
 
 
 def build(root: Path, output: Path) -> None:
-    """Builds the pages from the staged copies; a warning is an error.
-
-    Raises:
-        RuntimeError: the engine reported an error or a warning.
-    """
+    """Builds the pages from the staged copies; a warning is an error, raised as RuntimeError."""
     from jupyter_book.sphinx import build_sphinx
 
     source, html, doctrees = output / "src", output / "html", output / ".doctrees"
@@ -590,11 +551,7 @@ def locked(output: Path) -> contextlib.AbstractContextManager:
 
 
 def make(root: Path, output: Path, options: argparse.Namespace) -> None:
-    """Executes, stages and builds.
-
-    Raises:
-        RuntimeError: a chapter failed, or the pages could not be built.
-    """
+    """Executes, stages and builds; raises RuntimeError where a chapter or the pages failed."""
     start = time.monotonic()
     notebooks, executed = execute_all(root, output, options)
     files: dict[Path, bytes] = {}

@@ -1,6 +1,6 @@
 """A hash of a module's code and of what it imports, equal on every Python and machine.
 
-Comments, docstrings, blank lines, spaces within a line and line breaks within brackets do not count.
+Comments, docstrings, blank lines, spaces within lines and line breaks in brackets do not count.
 The source is read by its own small lexer, because `ast` and `tokenize` differ between versions.
 """
 
@@ -29,7 +29,7 @@ TOKEN = re.compile(
 
 @functools.cache
 def code_hash(module: str, library: Path = LIBRARY) -> str:
-    """Hash of a module of the library and of all of its modules that it imports by their full names.
+    """Hash of a module and of all modules of the library that it imports by their full names.
 
     Args:
         module: such as "dgm.vae".
@@ -47,7 +47,7 @@ def significant(source: str) -> list[list[str]]:
     """The tokens of each logical line, its indentation first, without comments and docstrings.
 
     Args:
-        source: valid Python, of versions up to 3.11: no quote of an f-string is used again inside it.
+        source: valid Python, up to 3.11: no quote of an f-string stands within it.
     """
     lines, depth = [["\n"]], 0
     for match in TOKEN.finditer(source):

@@ -1,4 +1,4 @@
-"""What a chapter would have to compute: said, and checked for its data, before the first job.
+"""What a chapter would have to compute: announced, its data checked, before the first job.
 
 `costs.json` beside this file holds how many results each chapter has published, and the processor
 hours that they took. It is written by `python -m dgm_book.jobs` and not edited by hand.
@@ -99,7 +99,7 @@ def announce(absent: list[tuple[str, Context]]) -> None:
     if unavailable := [name for name in sets if registry.unavailable(name)]:
         files = ", ".join(path for name in unavailable for path in registry.unavailable(name))
         raise FileNotFoundError(
-            f"{statement(absent)}\nNothing was computed: set DGM_DATA to a folder that holds {files}"
+            f"{statement(absent)}\nNothing was computed: set DGM_DATA to a folder with {files}"
         )
     if absent and absent[0][1].profile.name != "smoke":
         print(statement(absent), flush=True)

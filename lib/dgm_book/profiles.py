@@ -1,7 +1,7 @@
 """The three sizes at which the book runs, and the machine each runs on.
 
-`smoke` is for tests: a chapter in a minute on one thread. `small` is for a hosted GPU, or patience on
-two cores. `paper` is the papers' own setting. The sizes of each model stand in its experiment.
+`smoke` is for tests: a chapter in a minute on one thread. `small` is for a hosted GPU, or patience
+on two cores. `paper` is the papers' own setting. Each chapter's recipe holds the sizes.
 """
 
 from typing import NamedTuple

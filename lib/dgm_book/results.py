@@ -200,25 +200,6 @@ def scale(
     return ", ".join(filter(None, usual)) + f" ({'; '.join(rest)})" * bool(rest)
 
 
-def own_badge(*groups: Sequence[Result], n: str = "") -> str:
-    """The badge of one picture, from the results that it shows.
-
-    Args:
-        groups: the results of one model each, a result a seed.
-        n: what is counted besides seeds, such as "1000 test sentences".
-    """
-    least, most = (f([len(group) for group in groups]) for f in (min, max))
-    seeds = f"{most} seed{'s' * (most > 1)}"
-    seeds = seeds if least == most else f"{least} to {seeds}"
-    every = [r for group in groups for r in group]
-    devices = sorted({r.provenance["device"] for r in every})
-    data = ", ".join(dict.fromkeys(name for r in every for name in r.provenance["data"]))
-    words = [f"profile {every[0].provenance['profile']}", data, n, seeds, " and ".join(devices)]
-    if not all(r.current for r in every):
-        words.append("earlier code")
-    return " · ".join(filter(None, words))
-
-
 def _places(context: Context) -> list[Path]:
     """Where the results of a chapter at a profile may lie; the last takes new ones."""
     return [place / context.chapter / context.profile.name for place in folders()]

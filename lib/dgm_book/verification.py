@@ -1,4 +1,4 @@
-"""What `--verify` holds a published number against."""
+"""How `verify` compares a published number with recomputed ones."""
 
 import math
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ import torch
 
 
 def check(
-    what: str, published: float, again: Sequence[float], rounding: float = 1e-9
+    what: str, published: float, recomputed: Sequence[float], rounding: float = 1e-9
 ) -> dict[str, Any]:
     """Whether a published value is within four standard errors of the mean of n others.
 
-    Both have the noise of one sample: the published value, and each of the others; one other has none.
+    The published value and each of the others have the noise of one sample; one other has none.
 
     Args:
         what: of the check.
         published: the value.
-        again: the others.
-        rounding: how far they may be apart besides, for weights that were stored in fewer digits.
+        recomputed: the others.
+        rounding: how far they may be apart besides, for weights that were stored in fewer decimals.
     """
-    values = torch.tensor(again, dtype=torch.float64)
+    values = torch.tensor(recomputed, dtype=torch.float64)
     n = len(values)
     error = float(values.std()) * math.sqrt(1 + 1 / n) if n > 1 else 0.0
     missed = abs(float(values.mean()) - published)

@@ -68,7 +68,8 @@ def test_golden_value_on_every_python(library):
     program += "print(code_hash.code_hash('dgm.main', pathlib.Path(sys.argv[2])))"
     for python in pythons():
         # A bare interpreter: no site-packages, whatever the locale and the folder.
-        command = [python, "-I", "-S", "-c", program, str(hashing.LIBRARY / "dgm_book"), str(library)]
+        folders = [str(hashing.LIBRARY / "dgm_book"), str(library)]
+        command = [python, "-I", "-S", "-c", program, *folders]
         environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
         assert done.stdout.strip() == GOLDEN, python

@@ -1,4 +1,4 @@
-"""A published number is held against recomputed ones within the error of both."""
+"""A published number is compared with recomputed ones within the error of both."""
 
 import pytest
 
@@ -10,10 +10,10 @@ from dgm_book.verification import check
 )
 def test_four_standard_errors_of_one_sample_and_a_mean(published, ok):
     # Three others of standard deviation 0.1: four times 0.1 sqrt(4 / 3) is 0.462.
-    found = check("it", published, [0.9, 1.0, 1.1])
-    assert found["ok"] is ok
-    assert found["recomputed"] == pytest.approx(1.0)
-    assert found["standard_error"] == pytest.approx(0.1 * (4 / 3) ** 0.5)
+    outcome = check("it", published, [0.9, 1.0, 1.1])
+    assert outcome["ok"] is ok
+    assert outcome["recomputed"] == pytest.approx(1.0)
+    assert outcome["standard_error"] == pytest.approx(0.1 * (4 / 3) ** 0.5)
 
 
 def test_one_other_has_no_noise():

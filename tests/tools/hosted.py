@@ -1,10 +1,10 @@
 """Runs every chapter as on a notebook host: `make test-hosted`.
 
-A fresh environment gets torch in the version of this one and the newest release of everything else: no
-lock, no repository, an empty home, no data, and no network but pip's. Notebook and library are those that
-the built book offers for download, laid into one folder. Each notebook runs from its first cell, which
-installs the library, to its last, shows the published results and computes none. Downloads a few hundred
-megabytes.
+A fresh environment gets torch in the version of this one and the newest release of everything else:
+no lock, no repository, an empty home, no data, and no network but pip's. Notebook and library are
+those that the built book offers for download, laid into one folder. Each notebook runs from its
+first cell, which installs the library, to its last, shows the published results and computes none.
+Downloads a few hundred megabytes.
 """
 
 import os

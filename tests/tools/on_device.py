@@ -31,7 +31,7 @@ from dgm_book.chapters.bre_gan import run as bre_gan_run
 from dgm_book.chapters.controllable_text_vae import codes, judges, steering
 from dgm_book.chapters.controllable_text_vae import recipe as sentences
 from dgm_book.chapters.controllable_text_vae import run as sentences_run
-from dgm_book.chapters.controllable_text_vae.training import first_of_each, setup
+from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup
 from dgm_book.chapters.mutual_information_lm import measure as language
 from dgm_book.chapters.mutual_information_lm import recipe as texts
 from dgm_book.chapters.mutual_information_lm import run as language_run
@@ -88,7 +88,7 @@ def _texts(load: Callable) -> Callable:
         reviews = load(name, split)
         if split in ("train", "held_out"):
             return text.Sentences(reviews.texts[:600], reviews.labels[:600], None)
-        return first_of_each(reviews, 52)
+        return first_per_label(reviews, 52)
 
     return load_some
 
@@ -120,7 +120,7 @@ def _real_texts(write_texts: Callable) -> Callable:
 def _curve_recipe() -> rate_distortion.Recipe:
     betas = log_spaced(4, 0.02, 200.0)[1:]
     annealing = rate_distortion.Annealing(betas, 2, 3, 4, 2)
-    coarse = annealing._replace(betas=betas[1:], n_images=2)
+    coarse = annealing._replace(betas=betas[1:], temperatures_per_beta=4, n_images=2)
     colour = rate_distortion.Annealing(betas[:2], 1, 2, 2, 2)
     return rate_distortion.Recipe(
         rate_distortion.Digits("digits", (8,), 16, 2e-3, *[STEPS] * 3, short_steps=1),
@@ -157,17 +157,17 @@ def _text_recipe(mixed: bool) -> texts.Recipe:
 
 
 def _gan_recipe(mixed: bool) -> gans.Recipe:
-    one_step = gans.Training(STEPS, 16, 1e-3, 2, discriminator_steps=2, bf16=mixed)
+    usual = gans.Training(STEPS, 16, 1e-3, 2, discriminator_steps=2, bf16=mixed)
     digits = gans.DIGITS._replace(
         noise_dim=8,
         generator=gans.DIGITS.generator | {"channels": (8,)},
         discriminator=gans.DIGITS.discriminator | {"channels": (4, 6, 6)},
-        regimes={"normal": one_step},
+        regimes={"normal": usual},
         n_samples=30,
         classifier_steps=STEPS,
         bf16=mixed,
     )
-    labelled = one_step._replace(learning_rate=3e-3, discriminator_steps=1)
+    labelled = usual._replace(learning_rate=3e-3, discriminator_steps=1)
     toys = gans.ToyRecipe({"eight": (1, gans.Training(STEPS, 16, 2e-3, 2))}, 0, 9)
     return gans.Recipe({"digits": digits}, 1, labelled, 50, toys)
 
@@ -215,7 +215,7 @@ def _pooling_recipe(mixed: bool) -> pooling.Recipe:
 
 
 def _hyper_recipe(mixed: bool) -> hyper.Recipe:
-    sizes = {"window": 10, "batch": 16, "epochs": 2, "measure_every": 1, "n_many_particles": 6}
+    sizes = {"window": 4, "batch": 16, "epochs": 2, "measure_every": 1, "n_many_particles": 6}
     usual = hyper.RECIPES["small"].training
     plans = {
         name: usual[name]._replace(n_steps=6, **sizes) for name in ("switching", "tunes", "stocks")

@@ -1,12 +1,13 @@
 """A CUDA device that is not there, so that code for one can be tested without.
 
-Everything runs on the CPU, but each storage knows whether it would lie on the device, and what a real
-device refuses is refused: operations across devices, a generator of another device, NumPy on the device,
-lengths of a packed sequence on it, an operation that it lacks, the backward pass of a cuDNN RNN in eval
-mode, an RNN under autocast (cuDNN would compute in float16), bfloat16 on a card without it.
+Everything runs on the CPU, but each storage knows whether it would lie on the device, and what a
+real device refuses is refused: operations across devices, a generator of another device, NumPy on
+the device, lengths of a packed sequence on it, an operation that it lacks, the backward pass of a
+cuDNN RNN in eval mode, an RNN under autocast (cuDNN would compute in float16), bfloat16 on a card
+without it.
 
-It cannot see kernels, cuDNN's algorithms, torch.compile, CUDA graphs, determinism, memory or speed: those
-are left to tests on a real device.
+It cannot see kernels, cuDNN's algorithms, torch.compile, CUDA graphs, determinism, memory or speed:
+those are left to tests on a real device.
 """
 
 import contextlib
@@ -137,18 +138,18 @@ def _checked(name: str, args: tuple, inputs: list[Tensor]) -> bool:
     if name.startswith(("_foreach", "_fused")):
         lists = [a for a in args if isinstance(a, (list, tuple)) and len(a)]
         rows = zip(*(a for a in lists if isinstance(a[0], Tensor)), strict=True)
-        found = [_one_device(name, list(row), strict="_fused" in name) for row in rows]
-        return found[0]
-    return _one_device(name, inputs, name in STRICT)
+        outcomes = [_common_device(name, list(row), strict="_fused" in name) for row in rows]
+        return outcomes[0]
+    return _common_device(name, inputs, name in STRICT)
 
 
-def _one_device(name: str, inputs: list[Tensor], strict: bool) -> bool:
-    """As `_checked`; a number (0-d) from the CPU goes with the device, and not the other way round."""
+def _common_device(name: str, inputs: list[Tensor], strict: bool) -> bool:
+    """As `_checked`; a number (0-d) from the CPU goes with the device, not the other way round."""
     places = {on_device(x) for x in inputs}
     large = {on_device(x) for x in inputs if x.ndim or strict}
     if len(large) > 1 or (large == {False} and True in places):
-        found = [f"{tuple(x.shape)} on {'cuda' if on_device(x) else 'cpu'}" for x in inputs]
-        raise RuntimeError(f"{name}: tensors on two devices: {', '.join(found)}")
+        described = [f"{tuple(x.shape)} on {'cuda' if on_device(x) else 'cpu'}" for x in inputs]
+        raise RuntimeError(f"{name}: tensors on two devices: {', '.join(described)}")
     return True in places
 
 

@@ -1,8 +1,8 @@
 """Runs the library's quick tests on the oldest and on the newest versions: `make test-versions`.
 
 The lowest environment takes every lower bound of pyproject.toml as it stands, the newest the newest
-release of everything. Both install the wheel, as a user would, with the torch that pip brings: several
-gigabytes each on Linux. Left out are the book, its pages, the chapters' training and the benchmarks.
+release of everything. Both install the wheel, as a user would, with the torch that pip brings:
+several gigabytes each on Linux. The workshop's tests, the pages and the benchmarks are left out.
 """
 
 import argparse
@@ -15,10 +15,6 @@ from pathlib import Path
 from dgm_book import build as book
 
 ROOT = Path(__file__).resolve().parents[2]
-BOOK = (
-    *("browser", "bench", "experiments", "test_architecture.py", "test_book.py"),
-    *("test_environment.py", "test_first_cell.py", "test_lean_pages.py"),
-)
 
 
 def main() -> None:
@@ -33,11 +29,11 @@ def main() -> None:
     library = book.wheel(ROOT, ROOT / "_build")
     failed = [
         name
-        for name, python, wanted in (
+        for name, python, requirements in (
             ("lowest", options.lowest, [bound.replace(">=", "==") for bound in bounds]),
             ("newest", options.newest, bounds),
         )
-        if not passes(options.folder / name, python, library, wanted)
+        if not passes(options.folder / name, python, library, requirements)
     ]
     if failed:
         raise SystemExit(f"failed on: {', '.join(failed)}")
@@ -53,11 +49,10 @@ def passes(folder: Path, interpreter: str, library: Path, requirements: list[str
     # By force, since the library may have changed and its version not.
     subprocess.run([*install, "--force-reinstall", "--no-deps", library], check=True)
     subprocess.run([python, "-m", "pip", "list"], check=True)
-    ignored = [f"--ignore=tests/{name}" for name in BOOK]
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     began = time.monotonic()
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-m", "not timing", *ignored, "tests"],
+        [python, "-m", "pytest", "-q", "-m", "not timing", "tests/dgm"],
         cwd=ROOT,
         env={**environment, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
         check=False,

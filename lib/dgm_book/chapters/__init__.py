@@ -1,4 +1,4 @@
-"""One module a chapter: which models, data, seeds and sizes at which profile."""
+"""One package per chapter: which models, data, seeds and sizes at which profile."""
 
 import importlib
 
@@ -17,9 +17,9 @@ CHAPTERS = {
 
 def all_claims() -> list[Claim]:
     """The claims of every chapter, from the best profile that has been published."""
-    found: list[Claim] = []
+    claims: list[Claim] = []
     for name in CHAPTERS:
         chapter = importlib.import_module(f"dgm_book.chapters.{name}.page")
         if profile := jobs.published(jobs.over_seeds(chapter.run, 0)):
-            found += chapter.claims(chapter.chapter(profile.name))
-    return found
+            claims += chapter.claims(chapter.chapter(profile.name))
+    return claims

@@ -168,8 +168,8 @@ def test_checksums_name_every_file():
 
 def test_the_command_makes_the_facts_from_a_manifest(tmp_path, capsys):
     source = {"repo": "a/b", "path": "x.tar.gz", "member": "folder/numbers.txt"}
-    made = entry("https://example.org/x.tar.gz", serves=registry._MEMBER)._asdict()
-    file = {k: v for k, v in made.items() if k not in ("member", "mirrors")}
+    served = entry("https://example.org/x.tar.gz", serves=registry._MEMBER)._asdict()
+    file = {k: v for k, v in served.items() if k not in ("member", "mirrors")}
     manifest = {
         "datasets": [
             {
@@ -187,7 +187,7 @@ def test_the_command_makes_the_facts_from_a_manifest(tmp_path, capsys):
     registry.main([str(tmp_path / "M.json"), "--output", str(tmp_path / "registry.json")])
     assert "1 data sets, 1 files" in capsys.readouterr().out
     (fact,) = json.loads((tmp_path / "registry.json").read_text())
-    assert fact["files"] == [made | {"mirrors": []}]
+    assert fact["files"] == [served | {"mirrors": []}]
     assert fact["missing"] is None
 
 
@@ -269,24 +269,18 @@ WRONG = [
 ]
 
 
+@pytest.mark.parametrize("place", ["own", "cached"])
 @pytest.mark.parametrize(("data", "message"), WRONG, ids=WHAT)
-def test_a_wrong_file_of_the_reader_s_own_is_named_and_left_alone(own, data, message):
-    put(own, data)
-    with pytest.raises(
-        ValueError, match=f"DGM_DATA.*{message}.*replace it or unset DGM_DATA"
-    ) as caught:
+def test_a_wrong_file_is_named_and_the_reader_s_own_left_alone(own, cached, place, data, message):
+    path = own if place == "own" else cached
+    cure = "replace it or unset DGM_DATA" if place == "own" else "it was removed: run again"
+    put(path, data)
+    with pytest.raises(ValueError, match=f"{message}.*{cure}") as caught:
         fetch(PATH)
-    assert str(own) in str(caught.value)
-    assert own.read_bytes() == data
-
-
-@pytest.mark.parametrize(("data", "message"), WRONG, ids=WHAT)
-def test_a_wrong_file_in_the_cache_is_named_and_removed(cached, data, message):
-    put(cached, data)
-    with pytest.raises(ValueError, match=f"{message}.*it was removed: run again") as caught:
-        fetch(PATH)
-    assert str(cached) in str(caught.value)
-    assert not cached.exists()
+    assert str(path) in str(caught.value)
+    assert path.exists() == (place == "own")
+    if place == "own":
+        assert path.read_bytes() == data
 
 
 # Downloads
