@@ -331,6 +331,7 @@ class _Run:
             )
         state.model.load_state_dict(saved["model"])
         state.optimizer.load_state_dict(saved["optimizer"])
+        _restore_layouts(state.optimizer)
         state.generator.set_state(saved["generator"])
         state.steps = self.saved_steps = saved["step"]
         state.seconds, state.terms = saved["seconds"], saved["terms"]
@@ -338,3 +339,14 @@ class _Run:
         self.names, self.means = saved["history"]["names"], saved["history"]["means"]
         self.rows = list(saved["history"]["window"])
         self.started = self.clock()
+
+
+def _restore_layouts(optimizer: torch.optim.Optimizer) -> None:
+    """Gives the optimiser's moments the strides of their parameters, which checkpoints do not hold.
+
+    PyTorch's fused steps on a CPU pair values by their places in memory, whatever their strides.
+    """
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -151,6 +151,31 @@ def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, stop, measu
     assert same_history(expected, history)
 
 
+def test_moments_keep_the_layout_of_their_parameters(tmp_path):
+    """Fused steps on a CPU pair weights and moments by place, so that a plain copy goes wrong."""
+
+    def train(stops):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            model = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+        x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+
+        def step(state, _):
+            state.optimizer.zero_grad()
+            loss = state.model(x.contiguous(memory_format=torch.channels_last)).square().mean()
+            loss.backward()
+            state.optimizer.step()
+            return {"loss": loss}
+
+        for steps in stops:
+            optimizer = torch.optim.Adam(model.parameters(), 0.1, fused=True)
+            state = TrainingState(model, optimizer, torch.Generator().manual_seed(2))
+            fit(step, lambda i: i, state, steps, checkpoint=tmp_path / str(stops), progress=False)
+        return model.weight.detach().clone()
+
+    assert torch.equal(train([2, 4, 6]), train([6]))
+
+
 @pytest.mark.parametrize("measured", [{}, MEASURED], ids=["plain", "measured"])
 def test_a_finished_run_is_not_run_again(tmp_path, measured):
     arguments = {"checkpoint": tmp_path / "c", "history_every": 10, "progress": False, **measured}

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dgm import checkpoint
 from dgm.papers.bre_gan import (
     discriminator_objective,
     feature_matching_objective,
@@ -76,27 +75,21 @@ def train(
     generator = torch.Generator(profile.device).manual_seed(seed)
     state = TrainingState(gan, _optimizer(gan, training.learning_rate), generator)
     stopped = None
-    path = work_file(profile, f"{name}.training.safetensors")
-    done = checkpoint.load(path)["step"] if path.exists() else 0
-    # In pieces, as the published runs of images were trained: what is read back from a checkpoint
-    # has other strides than weights that are channels last, and Adam's fused steps on a CPU take
-    # no notice. One call is right, and gives other numbers.
     try:
-        for steps in range(every, every * n + 1, every)[min(done // every, n - 1) :]:
-            fit(
-                _alternate(gan, batches, labelled, training, seed),
-                lambda i: i,
-                state,
-                steps,
-                checkpoint=path,
-                history_every=50,
-                description=name,
-                progress=False,
-                measure=measured,
-                measure_every=range(0, steps + 1, every),
-                keep_best="step",
-                best="highest",
-            )
+        fit(
+            _alternate(gan, batches, labelled, training, seed),
+            lambda i: i,
+            state,
+            every * n,
+            checkpoint=work_file(profile, f"{name}.training.safetensors"),
+            history_every=50,
+            description=name,
+            progress=False,
+            measure=measured,
+            measure_every=range(0, every * n + 1, every),
+            keep_best="step",
+            best="highest",
+        )
     except FloatingPointError as error:
         stopped = f"not finite: {error}"
     except ArithmeticError as error:
