@@ -333,7 +333,8 @@ def histograms(panels: Panels, unit: str, caption: str) -> Figure:
     moments = []
     for axes, panel in zip(column, panels, strict=True):
         values = {name: np.asarray(v) for name, v in panel["curves"].items()}
-        edges = np.linspace(*np.quantile(np.concatenate([*values.values()]), [0.002, 0.998]), 61)
+        low, high = np.quantile(np.concatenate([*values.values()]), [0.002, 0.998])
+        edges = np.linspace(low, high, 61)
         styles = [(DATA, "-", "o"), *SERIES]
         for (name, v), (colour, dash, _) in zip(values.items(), styles, strict=False):
             axes.hist(v, edges, histtype="step", color=colour, linestyle=dash, label=name)
