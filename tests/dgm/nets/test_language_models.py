@@ -10,7 +10,6 @@ from dgm.nets.language_models import (
     Dropouts,
     TransformerLM,
     continue_text,
-    locked_dropout,
     perplexity,
     plain_lstm,
     split_rows,
@@ -204,15 +203,6 @@ class TestTransformer:
     def test_sizes_are_checked(self, sizes):
         with pytest.raises(ValueError, match="a width that the heads can share"):
             TransformerLM(V, *sizes)
-
-
-def test_locked_dropout_keeps_the_mean_and_one_mask_a_row():
-    x = torch.ones(400, 7, 50)
-    y = locked_dropout(x, 0.3, rng())
-    assert (y == y[:, :1]).all()
-    gone = (y[:, 0] == 0).float().mean()
-    assert abs(float(gone) - 0.3) < 4 * (0.21 / 20_000) ** 0.5
-    assert locked_dropout(x, 0.3, None) is x
 
 
 def test_rows_are_consecutive_and_share_their_ends():

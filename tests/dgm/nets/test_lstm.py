@@ -9,7 +9,6 @@ from dgm.nets.lstm import (
     LSTMEncoder,
     dropout,
     sequence_nll,
-    token_nll,
     token_nll_in_blocks,
 )
 
@@ -154,6 +153,14 @@ def test_encoder_averages_its_directions():
     torch.testing.assert_close(encoder(tokens)[0], expected)
 
 
+def each_nll(logits, tokens, lengths):
+    """Of each token after the first, (B, T - 1), 0 at padding."""
+    ends = torch.full((len(tokens),), tokens.shape[1]) if lengths is None else lengths
+    log_p = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    inside = torch.arange(1, tokens.shape[1]) < ends[:, None]
+    return torch.where(inside, -log_p, 0.0)
+
+
 class TestLoss:
     def test_padding_adds_nothing(self):
         tokens, lengths = batch()
@@ -183,7 +190,7 @@ class TestLossInBlocks:
         output = made(torch.nn.Linear, H, V)
         lengths = None if ends is None else lengths
         found = token_nll_in_blocks(output, states, tokens, lengths)
-        torch.testing.assert_close(found, token_nll(output(states), tokens, lengths).detach())
+        torch.testing.assert_close(found, each_nll(output(states), tokens, lengths).detach())
         assert not found.requires_grad
 
     def test_many_blocks_are_one(self):
@@ -195,7 +202,7 @@ class TestLossInBlocks:
         output = torch.nn.Linear(H, many)
         states[3, 1:] = torch.nan  # padding, which is not to be read
         found = token_nll_in_blocks(output, states, tokens, lengths)
-        expected = token_nll(output(states), tokens, lengths).detach()
+        expected = each_nll(output(states), tokens, lengths).detach()
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
     def test_narrow_states_meet_wide_weights(self):
@@ -220,8 +227,8 @@ class TestDropout:
         tokens, _ = batch((6, 6))
         model = made(LanguageModel, V, E, H, dropout=0.5)
         torch.testing.assert_close(model.nll(tokens), model.eval().nll(tokens))
-        once = model.nll(tokens, None, rng(1))
+        once = model.nll(tokens, generator=rng(1))
         torch.manual_seed(77)
-        assert torch.equal(once, model.nll(tokens, None, rng(1)))
-        assert not torch.equal(once, model.nll(tokens, None, rng(2)))
+        assert torch.equal(once, model.nll(tokens, generator=rng(1)))
+        assert not torch.equal(once, model.nll(tokens, generator=rng(2)))
         assert not torch.equal(once, model.nll(tokens))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dgm.sampling.linear_gaussian import LinearGaussian, Walk
+from dgm.sampling.linear_gaussian import LinearGaussian
 from dgm.sampling.particles import particle_bound
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
@@ -29,6 +29,10 @@ PRINTED = {
     (16, "ess"): (-6.300, 0.01),
     (16, "always"): (-6.270, 0.01),
 }
+
+
+class Walk(NamedTuple):
+    z: Tensor  # (B * N,)
 
 
 class Spy(NamedTuple):
