@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
-from dgm.papers.variational_hyper_rnn import State, VariationalHyperRNN, VariationalRNN
-from dgm.sampling.linear_gaussian import LinearGaussian, Walk
-from dgm.sampling.particles import bound_so_far, log_threshold, start_weighing, weigh
-from dgm.sampling.switching import hazard_filter
+from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
+from dgm.sampling.linear_gaussian import LinearGaussian
+from dgm.sampling.particles import start_weighing, weigh
 from dgm_book.widgets.hashing import ODD, box_muller, mulberry32, murmur_mix
 from dgm_book.widgets.particle_kalman import MAX_PARTICLES, MAX_STEPS
 
@@ -65,6 +64,40 @@ def pieces(course) -> list[slice]:
     return [slice(*ends) for ends in pairwise([*starts, len(course.x)])]
 
 
+@torch.no_grad()
+def hazard_filter(
+    x: Tensor, matrices: Tensor, deviations: tuple[float, ...], hazard: float
+) -> tuple[Tensor, Tensor]:
+    """Exact Bayes of one sequence (T, 2) whose W and sigma each change with a probability per step.
+
+    A change is to any other value alike; all of the first step is as for `oracle`.
+
+    Returns:
+        The posterior (T, K) of which W it is, given the steps up to this one, and the log-density
+        (T,) of each x given those before it, nats.
+    """
+    sigma = torch.tensor(deviations, dtype=torch.float64)
+    n_matrices, n_sigmas = len(matrices), len(sigma)
+
+    def changes(n: int) -> Tensor:
+        if n < 2:
+            return torch.ones(1, 1, dtype=torch.float64)
+        change = torch.full((n, n), hazard / (n - 1), dtype=torch.float64)
+        return change.fill_diagonal_(1 - hazard)
+
+    log_p = sigma.new_full((n_matrices, n_sigmas), -math.log(n_matrices * n_sigmas))
+    posteriors, per_step = [log_p.exp().sum(1)], [-math.log(4)]
+    for before, now in zip(x[:-1].double(), x[1:].double(), strict=True):
+        p = changes(n_matrices) @ log_p.exp() @ changes(n_sigmas)
+        squares = (now - matrices.double() @ before).square().sum(1)
+        density = -0.5 * squares[:, None] / sigma**2 - (2 * math.pi * sigma**2).log()
+        log_p = p.log() + density
+        per_step.append(float(log_p.logsumexp((0, 1))))
+        log_p = log_p - per_step[-1]
+        posteriors.append(log_p.exp().sum(1))
+    return torch.stack(posteriors), torch.tensor(per_step, dtype=torch.float64)
+
+
 def exact_bayes(course, matrices, deviations, hazard) -> tuple[Tensor, Tensor]:
     matrices = torch.as_tensor(matrices, dtype=torch.float64)
     parts = [hazard_filter(course.x[p], matrices, deviations, hazard) for p in pieces(course)]
@@ -88,13 +121,14 @@ def filter_sequence(model: VariationalRNN, x, noise, draws, prior_noise=None) ->
     prior_noise = torch.zeros_like(noise) if prior_noise is None else prior_noise
     n = noise.shape[1]
     features, weights = model.features(x)[:, None].expand(-1, n, -1), model.weights()
+    on_h, on_z = weights
     state, weighing, rows = model.start(n), start_weighing(x.new_zeros(1, n)), []
     for t in range(len(x)):
         before = weighing.log_weight.softmax(1)[0]
-        from_h = model.read_h(state.h, weights)
+        from_h = on_h.read(state.h)
         prior = model.prior_gaussian(from_h)
         z = prior.mean + prior.standard_deviation * prior_noise[t]
-        mean, deviation = model.emit(from_h, model.read_z(z, weights))
+        mean, deviation = model.emit(from_h, on_z.read(z))
         mean = mean if model.emission == "gaussian" else mean.sigmoid()
         predicted = before @ mean
         spread = before @ (deviation**2 + mean**2) - predicted**2 if deviation.numel() else mean[0]
@@ -105,15 +139,11 @@ def filter_sequence(model: VariationalRNN, x, noise, draws, prior_noise=None) ->
             written = model.rescale(torch.cat(both[model.hyper_input], 1))
             generated = torch.cat([generated, written], 1)
         kl = kl_divergence(Normal(*output.posterior), Normal(*output.prior)).sum(-1)
-        total, log_alpha = bound_so_far(weighing), output.log_alpha[None]
+        total, log_alpha = weighing.bound(), output.log_alpha[None]
         after = (weighing.log_weight + log_alpha).softmax(1)[0]
         left = torch.tensor([2])  # the page may always go on
-        threshold = log_threshold("ess", n)
-        moved, weighing = weigh(
-            tuple(output.state), log_alpha, weighing, left, draws[t][None], threshold
-        )
-        state = State(*moved)
-        increment = (bound_so_far(weighing) - total)[0]
+        state, weighing = weigh(output.state, log_alpha, weighing, left, draws[t][None], "ess")
+        increment = (weighing.bound() - total)[0]
         spread = spread.clamp(min=0).sqrt()
         rows.append((increment, before @ kl, predicted, spread, after @ generated))
     return Filtered(*(torch.stack(column) for column in zip(*rows, strict=True)))
@@ -145,6 +175,13 @@ def frozen(model: VariationalHyperRNN, share, means) -> VariationalHyperRNN:
     return model
 
 
+class Particles(NamedTuple):
+    """Where particles of some runs are, and each one's place in its run a step before."""
+
+    z: Tensor  # (R * N,)
+    parent: Tensor  # (R * N,)
+
+
 class Cloud(NamedTuple):
     """R runs of N particles over T steps of the linear-Gaussian system."""
 
@@ -160,34 +197,28 @@ def particle_runs(x, n, criterion, runs) -> Cloud:
     """The page's runs, each known by its number."""
     system, rows, runs = LinearGaussian(), len(runs) * n, np.asarray(runs)
     weighing = start_weighing(torch.zeros(len(runs), n, dtype=torch.float64))
-    z, parents, columns = torch.zeros(rows).double(), torch.arange(rows) % n, []
+    state, columns = Particles(torch.zeros(rows).double(), torch.arange(rows) % n), []
     place = np.stack([2 * np.arange(n), 2 * np.arange(n) + 1, 2 * MAX_PARTICLES + np.arange(n)])
     for t, value in enumerate(x):
         count = (runs[:, None] * MAX_STEPS + t) * 3 * MAX_PARTICLES + place[:, None] + 1
         radius, turn, chance = mulberry32(count)
         noise = torch.from_numpy(box_muller(np.stack([radius, turn], -1))[..., 0].ravel())
         x_t = torch.full((rows, 1), float(value), dtype=torch.float64)
-        walk, log_alpha = system.move(Walk(z), x_t, t, noise)
+        walk, log_alpha = system.step(state, x_t, t, None, noise)
         log_alpha = log_alpha.view(len(runs), n)
         share = (weighing.log_weight + log_alpha).softmax(1)
         left = torch.full((len(runs),), len(x) - t)
-        (z, born), weighing = weigh(
-            (walk.z, torch.arange(rows) % n),
-            log_alpha,
-            weighing,
-            left,
-            torch.from_numpy(chance),
-            log_threshold(criterion, n),
-        )
+        parents, state = state.parent, Particles(walk.z, torch.arange(rows) % n)
+        uniform = torch.from_numpy(chance)
+        state, weighing = weigh(state, log_alpha, weighing, left, uniform, criterion)
         ess = weighing.effective.numpy()
         anew = {"never": ess < 0, "ess": ess <= n / 2, "always": ess > 0}[criterion]
         shape = (len(runs), n)
         row = (walk.z.view(shape), share, parents.view(shape))
         columns.append([*(v.numpy() for v in row), ess, anew & (t < len(x) - 1)])
-        parents = born
     z, share, parents, ess, resampled = (np.stack(part) for part in zip(*columns, strict=True))
     swapped = (v.swapaxes(0, 1) for v in (z, share, parents))
-    return Cloud(*swapped, ess, resampled, bound_so_far(weighing).numpy())
+    return Cloud(*swapped, ess, resampled, weighing.bound().numpy())
 
 
 def survivors(parents: np.ndarray) -> np.ndarray:

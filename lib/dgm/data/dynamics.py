@@ -12,46 +12,30 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["DEVIATIONS", "SUITES", "Dynamics", "dynamics_matrices", "switching_dynamics"]
-
-DEVIATIONS = (0.25, 1.0, 4.0)
-"""The values of sigma_t."""
-
+DEVIATIONS = (0.25, 1.0, 4.0)  # the values of sigma_t
 SUITES = ("test", "noiseless", "switch", "rand", "long", "zero-shot", "add")
 
-_OWN_MATRICES = ("rand", "zero-shot", "add")
 _UNSEEN_SEED = 10_000
 _PIECES = 3
 _MOST_CHANGES = 3
 
 
 class Dynamics(NamedTuple):
-    """n sequences of T points each, and what they were drawn from.
+    """n sequences of T points each, and what they were drawn from; floats are float64."""
 
-    Attributes:
-        observations: (n, T, 2) float64; the first is x_0.
-        lengths: (n,) int64, all T.
-        matrices: (K, 2, 2) float64.
-        which: (n, T) int64, the place in `matrices` of each step's; -1 for an x_0.
-        deviation: (n, T) float64, sigma_t; its first is where sigma starts and acts on no step.
-        switches: (n, T) bool, where sigma or W differs from the step before.
-    """
-
-    observations: Tensor
-    lengths: Tensor
-    matrices: Tensor
-    which: Tensor
-    deviation: Tensor
-    switches: Tensor
+    observations: Tensor  # (n, T, 2), the first is x_0
+    lengths: Tensor  # (n,) int64, all T
+    matrices: Tensor  # (K, 2, 2)
+    which: Tensor  # (n, T) int64, the place in `matrices` of each step's; -1 for an x_0
+    deviation: Tensor  # (n, T), sigma_t; its first is where sigma starts and acts on no step
+    switches: Tensor  # (n, T) bool, where sigma or W differs from the step before
 
 
 def dynamics_matrices(k: int = 10, seed: int = 0) -> Tensor:
     """Draws k matrices W, (k, 2, 2) float64, each entry from U(-1, 1); same seed, same matrices.
 
     None is refused: one whose largest eigenvalue is above 1 in size makes sequences that grow.
-
-    Raises:
-        ValueError: For k below 1 or a negative seed.
+    ValueError for k below 1 or a negative seed.
     """
     if k < 1 or seed < 0:
         raise ValueError(f"k={k}, seed={seed}: want k >= 1 and seed >= 0")
@@ -62,52 +46,48 @@ def dynamics_matrices(k: int = 10, seed: int = 0) -> Tensor:
 def switching_dynamics(
     n: int, seed: int = 0, suite: str = "test", n_steps: int = 50, matrices: Tensor | None = None
 ) -> Dynamics:
-    """Draws sequences of the plane; same arguments, same numbers.
+    """Draws n sequences of the plane; same arguments, same numbers.
 
     With one seed the suites share x_0 and, where they share the matrices, W: a suite needs another
-    seed than the training set has.
+    seed than the training set has. The suites:
+
+    - "test", the law of the training set too: x_0 ~ U[-1, 1]^2; W one of the K, evenly; sigma
+      starts at one of `DEVIATIONS`, evenly, and changes exactly twice, at different times among 1
+      to T - 1, evenly, each time to one of the other two values, evenly.
+    - "noiseless": sigma is 0.
+    - "switch": three noiseless pieces joined, T = 3 n_steps. Each has its own x_0 and a W that is
+      not that of the piece before.
+    - "rand": W is the identity, T = 2 n_steps; sigma changes 0, 1, 2 or 3 times, evenly.
+    - "long": noiseless, T = 2 n_steps.
+    - "zero-shot": noiseless, with ten matrices that no small seed gives.
+    - "add": x_t = x_{t-1} + b, b and x_0 ~ U[0, 1]^2, W the identity.
 
     Args:
-        n: Number of sequences.
-        seed: Not negative.
-        suite: One of
-
-            - "test", the law of the training set too: x_0 ~ U[-1, 1]^2; W one of the K, evenly;
-              sigma starts at one of `DEVIATIONS`, evenly, and changes exactly twice, at different
-              times among 1 to T - 1, evenly, each time to one of the other two values, evenly.
-            - "noiseless": sigma is 0.
-            - "switch": three noiseless pieces joined, T = 3 n_steps. Each has its own x_0 and a W
-              that is not that of the piece before.
-            - "rand": W is the identity, T = 2 n_steps; sigma changes 0, 1, 2 or 3 times, evenly.
-            - "long": noiseless, T = 2 n_steps.
-            - "zero-shot": noiseless, with ten matrices that no small seed gives.
-            - "add": x_t = x_{t-1} + b, b and x_0 ~ U[0, 1]^2, W the identity.
-
+        n: number of sequences.
+        seed: not negative.
+        suite: one of `SUITES`.
         n_steps: T, x_0 included, but for "switch", "rand" and "long".
         matrices: (K, 2, 2), K >= 2 for "switch"; None means `dynamics_matrices()`, or the own ones
             of "rand", "zero-shot" and "add".
 
     Raises:
-        ValueError: For n below 1, n_steps below 3, a negative seed, another suite, matrices that
-            are wrong or not asked for, and sequences that grow beyond what float64 holds.
+        ValueError: n below 1, n_steps below 3, a negative seed, another suite, matrices that are
+            wrong or not asked for, and sequences that grow beyond what float64 holds.
     """
     if n < 1 or n_steps < 3 or seed < 0:
-        raise ValueError(
-            f"n={n}, n_steps={n_steps}, seed={seed}: want n >= 1, n_steps >= 3 and seed >= 0"
-        )
+        values = f"n={n}, n_steps={n_steps}, seed={seed}"
+        raise ValueError(f"{values}: want n >= 1, n_steps >= 3 and seed >= 0")
     matrices = _matrices(suite, matrices)
     generator = torch.Generator().manual_seed(seed)
     pieces = _PIECES if suite == "switch" else 1
     steps = 2 * n_steps if suite in ("rand", "long") else n_steps
     starts, chosen = [], []
-    for piece in range(pieces):
+    for _ in range(pieces):
         start = torch.rand(n, 2, dtype=torch.float64, generator=generator)
         starts.append(start if suite == "add" else 2 * start - 1)
-        k = len(matrices)
-        if piece == 0:
-            chosen.append(torch.randint(k, (n,), generator=generator))
-        else:
-            chosen.append((chosen[-1] + torch.randint(1, k, (n,), generator=generator)) % k)
+        first, k = (chosen[-1], 1) if chosen else (0, 0)
+        jump = torch.randint(k, len(matrices), (n,), generator=generator)
+        chosen.append((first + jump) % len(matrices))
 
     length = pieces * steps
     deviation, switches, added = _noise(n, length, suite, generator)
@@ -135,54 +115,41 @@ def _noise(
     n: int, length: int, suite: str, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sigma (n, T), where it changes (n, T), and what is added to each step (n, T, 2)."""
+    options = {"dtype": torch.float64, "generator": generator}
     deviation = torch.zeros(n, length, dtype=torch.float64)
     switches = torch.zeros(n, length, dtype=torch.bool)
     added = torch.zeros(n, length, 2, dtype=torch.float64)
     if suite in ("test", "rand"):
-        deviation, switches = _deviations(n, length, suite == "test", generator)
-        noise = torch.randn(n, length, 2, dtype=torch.float64, generator=generator)
-        added = deviation[..., None] * noise
+        # The place of each time in a random order: those below the count are where sigma changes.
+        order, count = torch.rand(n, length - 1, **options).argsort(1), torch.full((n, 1), 2)
+        if suite == "rand":
+            count = torch.randint(_MOST_CHANGES + 1, (n, 1), generator=generator)
+        switches[:, 1:] = order.argsort(1) < count
+        jump = torch.randint(1, len(DEVIATIONS), (n, length), generator=generator) * switches
+        jump[:, 0] = torch.randint(len(DEVIATIONS), (n,), generator=generator)
+        values = torch.tensor(DEVIATIONS, dtype=torch.float64)
+        deviation = values[jump.cumsum(1) % len(DEVIATIONS)]
+        added = deviation[..., None] * torch.randn(n, length, 2, **options)
     if suite == "add":
-        added += torch.rand(n, 1, 2, dtype=torch.float64, generator=generator)
+        added += torch.rand(n, 1, 2, **options)
     return deviation, switches, added
 
 
 def _matrices(suite: str, given: Tensor | None) -> Tensor:
     if suite not in SUITES:
         raise ValueError(f"no suite '{suite}'; there are {', '.join(SUITES)}")
+    identity = torch.eye(2, dtype=torch.float64)[None]
+    own = {"rand": identity, "add": identity, "zero-shot": dynamics_matrices(seed=_UNSEEN_SEED)}
     if given is None:
-        if suite == "zero-shot":
-            return dynamics_matrices(seed=_UNSEEN_SEED)
-        if suite in _OWN_MATRICES:
-            return torch.eye(2, dtype=torch.float64)[None]
-        return dynamics_matrices()
-    if suite in _OWN_MATRICES:
+        return own.get(suite, dynamics_matrices())
+    if suite in own:
         raise ValueError(f"suite '{suite}' has its own matrices: pass none ('noiseless' takes any)")
-    least = 2 if suite == "switch" else 1
-    given = torch.as_tensor(given)
+    least, given = 2 if suite == "switch" else 1, torch.as_tensor(given)
     if given.ndim != 3 or given.shape[1:] != (2, 2) or len(given) < least:
+        shape = tuple(given.shape)
         raise ValueError(
-            f"matrices are of shape {tuple(given.shape)}; suite '{suite}' wants (K, 2, 2), "
-            f"K >= {least}"
+            f"matrices are of shape {shape}; suite '{suite}' wants (K, 2, 2), K >= {least}"
         )
-    given = given.detach().to("cpu", torch.float64, copy=True)
     if not given.isfinite().all():
         raise ValueError("matrices must be finite; some entry is NaN or infinite")
-    return given
-
-
-def _deviations(
-    n: int, length: int, twice: bool, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Sigma (n, T) and where it changes (n, T), at distinct times after the first."""
-    # The place of each time in a random order: those below the count are where sigma changes.
-    order = torch.rand(n, length - 1, dtype=torch.float64, generator=generator).argsort(1)
-    count = torch.full((n, 1), 2)
-    if not twice:
-        count = torch.randint(_MOST_CHANGES + 1, (n, 1), generator=generator)
-    switches = torch.zeros(n, length, dtype=torch.bool)
-    switches[:, 1:] = order.argsort(1) < count
-    jump = torch.randint(1, len(DEVIATIONS), (n, length), generator=generator) * switches
-    jump[:, 0] = torch.randint(len(DEVIATIONS), (n,), generator=generator)
-    values = torch.tensor(DEVIATIONS, dtype=torch.float64)
-    return values[jump.cumsum(1) % len(DEVIATIONS)], switches
+    return given.detach().to("cpu", torch.float64, copy=True)

@@ -12,8 +12,6 @@ from torch import Tensor
 
 from dgm.data import registry
 
-__all__ = ["NAMES", "load", "synthetic_tunes"]
-
 NAMES = ("jsb", "nottingham", "piano-midi", "musedata")
 
 _DATASET = "poly_music"
@@ -25,18 +23,11 @@ _KEYS = 88
 def load(name: str, split: str = "train") -> list[Tensor]:
     """Loads a split of a set of piano rolls; same call, same pieces in the same order.
 
-    Args:
-        name: "jsb" (Bach's chorales: 229 pieces to train on, 76 for validation, 77 for test),
-            "nottingham" (folk tunes: 694, 173, 170), "piano-midi" (87, 12, 25) or "musedata"
-            (524, 135, 124).
-        split: "train", "validation" or "test", as published.
-
-    Returns:
-        A tensor per piece, (T_i, 88) uint8: 1 where a key sounds, from MIDI note 21 to 108.
-
-    Raises:
-        ValueError: For an unknown name or split, and for a file that is not what it should be.
-        FileNotFoundError: When the file is neither on this machine nor to be had.
+    The sets are "jsb" (Bach's chorales: 229 pieces to train on, 76 for validation, 77 for test),
+    "nottingham" (folk tunes: 694, 173, 170), "piano-midi" (87, 12, 25) and "musedata" (524, 135,
+    124), split into "train", "validation" and "test" as published. Returns a tensor per piece,
+    (T_i, 88) uint8: 1 where a key sounds, from MIDI note 21 to 108. ValueError for an unknown name
+    or split or a file that is wrong, FileNotFoundError where the file is unavailable.
     """
     if name not in NAMES:
         raise ValueError(f"no music '{name}'; there are {', '.join(NAMES)}")
@@ -48,12 +39,11 @@ def load(name: str, split: str = "train") -> list[Tensor]:
     if len(pieces) != expected:
         raise ValueError(f"{path} has {len(pieces)} pieces in {split}; want {expected}")
     for i, piece in enumerate(pieces):
+        place = f"{path}: piece {i} of {split}"
         if piece.ndim != 2 or piece.shape[1] != _KEYS or len(piece) == 0:
-            raise ValueError(
-                f"{path}: piece {i} of {split} is of shape {piece.shape}; want (frames, {_KEYS})"
-            )
+            raise ValueError(f"{place} is of shape {piece.shape}; want (frames, {_KEYS})")
         if not np.isin(piece, (0, 1)).all():
-            raise ValueError(f"{path}: piece {i} of {split} has values other than 0 and 1")
+            raise ValueError(f"{place} has values other than 0 and 1")
     return [torch.from_numpy(piece.astype(np.uint8)) for piece in pieces]
 
 
@@ -72,18 +62,9 @@ def _read(where: Path, path: str, variable: str) -> list[np.ndarray]:
 
 
 def synthetic_tunes(n: int, seed: int = 0, n_bars: int = 8) -> list[Tensor]:
-    """Tunes by rule: each bar holds a triad of a major scale for four frames under a moving voice.
+    """n tunes by rule, (4 n_bars, 88) uint8; same seed, same tunes. ValueError for n, n_bars below 1.
 
-    Args:
-        n: Number of tunes, at least 1.
-        seed: Same seed, same keys, chords and voices.
-        n_bars: Of each tune, at least 1.
-
-    Returns:
-        n tensors (4 n_bars, 88) uint8.
-
-    Raises:
-        ValueError: For n or n_bars below 1.
+    Each bar holds a triad of a major scale for four frames under a moving voice.
     """
     if n < 1 or n_bars < 1:
         raise ValueError(f"n={n}, n_bars={n_bars}: want at least 1 of each")

@@ -16,8 +16,6 @@ from torch import Tensor
 
 from dgm.data import registry
 
-__all__ = ["NAMES", "SPLITS", "load", "padded"]
-
 NAMES = ("stocks", "exchange-rates", "gas-sensors")
 SPLITS = ("train", "validation", "test")
 
@@ -37,26 +35,20 @@ _N_CHANNELS = 10
 def load(name: str, split: str = "train") -> list[Tensor]:
     """Loads a split of a set of series; same call, same series in the same order.
 
-    Args:
-        name: One of
-
-            - "stocks": 31 large US companies, a series each, D = 5: the logs of a day's opening,
-              highest, lowest and closing price and of its volume. "train" is January to June 2008,
-              "test" July to December 2008, "validation" July to December 2007. Each stock and
-              column is scaled by its own "train". A lowest price under half of both the opening and
-              the closing one is taken for a slip and left out: there are two, one of 0.01. The set
-              of the paper, 445 companies, is not public.
-            - "exchange-rates": daily log-returns of eight currencies, 1990 to 2016, D = 8. In order
-              of time the first 60 % of the days are "train", the next 20 % "validation", the rest
-              "test"; each is cut into windows of 100 days, the last one shorter. A third of the
-              fifth currency's returns are exactly 0, since it was pegged: a density without a least
-              deviation has no bound on them. Slips of the source, up to 54 deviations, stay.
-            - "gas-sensors": 97 of the 100 recordings of Huerta et al. 2016, means of a minute,
-              D = 10: eight gas sensors, temperature, humidity. Of the recordings with background,
-              banana and wine each, in a fixed random order, 60 % are "train" and 20 % "validation",
-              rounded, and the rest "test". The paper's rate is one value per second.
-
-        split: "train", "validation" or "test".
+    - "stocks": 31 large US companies, a series each, D = 5: the logs of a day's opening, highest,
+      lowest and closing price and of its volume. "train" is January to June 2008, "test" July to
+      December 2008, "validation" July to December 2007. Each stock and column is scaled by its own
+      "train". A lowest price under half of both the opening and the closing one is taken for a slip
+      and left out: there are two, one of 0.01. The paper's set, 445 companies, is not public.
+    - "exchange-rates": daily log-returns of eight currencies, 1990 to 2016, D = 8. In order of time
+      the first 60 % of the days are "train", the next 20 % "validation", the rest "test"; each is
+      cut into windows of 100 days, the last one shorter. A third of the fifth currency's returns
+      are exactly 0, since it was pegged: a density without a least deviation has no bound on them.
+      Slips of the source, up to 54 deviations, stay.
+    - "gas-sensors": 97 of the 100 recordings of Huerta et al. 2016, means of a minute, D = 10:
+      eight gas sensors, temperature, humidity. Of the recordings with background, banana and wine
+      each, in a fixed random order, 60 % are "train" and 20 % "validation", rounded, and the rest
+      "test". The paper's rate is one value per second.
 
     Returns:
         A tensor per series, (T_i, D) float32, minus the mean and over the standard deviation of
@@ -64,8 +56,8 @@ def load(name: str, split: str = "train") -> list[Tensor]:
         price, a silent sensor), which means and deviations leave out.
 
     Raises:
-        ValueError: For an unknown name or split, and for a file that is not what it should be.
-        FileNotFoundError: When the files are neither on this machine nor to be had.
+        ValueError: an unknown name or split, and a file that is not what it should be.
+        FileNotFoundError: the files are unavailable.
     """
     if name not in NAMES:
         raise ValueError(f"no series '{name}'; there are {', '.join(NAMES)}")
@@ -80,26 +72,17 @@ def load(name: str, split: str = "train") -> list[Tensor]:
 
 
 def padded(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Puts B sequences of (T_i, D) into one tensor.
+    """B sequences of (T_i, D) as one tensor (B, T, D) float32, and their lengths (B,) int64.
 
-    Args:
-        sequences: At least one, each at least one step long, all with the same D.
-
-    Returns:
-        observations: (B, T, D) float32, T the longest, zeros behind each end; NaN stays NaN.
-        lengths: (B,) int64, the T_i.
-
-    Raises:
-        ValueError: For no sequence, an empty one, or shapes that do not go together.
+    T is the longest, with zeros behind each end; NaN stays NaN. ValueError for no sequence, an
+    empty one, or shapes that do not go together.
     """
     if not len(sequences):
         raise ValueError("padded needs at least one sequence, got none")
     for i, sequence in enumerate(sequences):
         if sequence.ndim != 2 or not len(sequence) or sequence.shape[1:] != sequences[0].shape[1:]:
-            raise ValueError(
-                f"sequence {i} is of shape {tuple(sequence.shape)}; want (T, D) with T >= 1 and "
-                "the same D for all"
-            )
+            problem = f"sequence {i} is of shape {tuple(sequence.shape)}"
+            raise ValueError(f"{problem}; want (T, D) with T >= 1 and the same D for all")
     floats = [sequence.to(torch.float32) for sequence in sequences]
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     return torch.nn.utils.rnn.pad_sequence(floats, batch_first=True), lengths
@@ -110,10 +93,8 @@ def _scaled(parts: list[np.ndarray], training: list[np.ndarray], path: str) -> l
     together = np.concatenate(training)
     for channel, values in enumerate(together.T):
         if len(np.unique(values[~np.isnan(values)])) < 2:
-            raise ValueError(
-                f"{path}: channel {channel} has fewer than two values in its training part, so "
-                "nothing to scale by"
-            )
+            place = f"{path}: channel {channel}"
+            raise ValueError(f"{place} has fewer than two values in training, nothing to scale by")
     mean, deviation = np.nanmean(together, 0), np.nanstd(together, 0)
     return [(part - mean) / deviation for part in parts]
 
@@ -148,9 +129,8 @@ def _logs(row: dict[str, str], path: str) -> list[float]:
         except (TypeError, ValueError):
             value = np.nan
         if value is not None and not 0 < value < np.inf:
-            raise ValueError(
-                f"{path}: {name} of {row['Date']} is {cell!r}; want a number above 0, or nothing"
-            )
+            place = f"{path}: {name} of {row['Date']}"
+            raise ValueError(f"{place} is {cell!r}; want a number above 0, or nothing")
         logs.append(np.nan if value is None else np.log(value))
     opening, _, lowest, closing, _ = logs
     if lowest < min(opening, closing) - np.log(2):
@@ -167,10 +147,8 @@ def _rates() -> dict[str, list[np.ndarray]]:
     except ValueError as error:
         raise ValueError(f"{_RATES} is no table of numbers: {error}") from error
     if rates.shape[1] != _N_RATES or len(rates) < 6 or not (rates > 0).all():
-        raise ValueError(
-            f"{_RATES} is a table of shape {rates.shape}; want {_N_RATES} columns, 6 days or more, "
-            "and every number above 0"
-        )
+        expected = f"want {_N_RATES} columns, 6 days or more, and every number above 0"
+        raise ValueError(f"{_RATES} is a table of shape {rates.shape}; {expected}")
     returns = np.diff(np.log(rates), axis=0)
     parts = np.split(returns, [len(returns) * 3 // 5, len(returns) * 4 // 5])
     return {
@@ -187,13 +165,8 @@ def _recordings() -> dict[str, list[np.ndarray]]:
             values, lengths, labels = (file[key] for key in ("values", "lengths", "labels"))
     except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(f"{_SENSORS} is damaged, or no npz file of recordings: {error}") from error
-    if (
-        values.ndim != 2
-        or values.shape[1] != _N_CHANNELS
-        or lengths.shape != labels.shape
-        or lengths.sum() != len(values)
-        or (lengths < 1).any()
-    ):
+    expected = (lengths.sum(), _N_CHANNELS)
+    if values.shape != expected or lengths.shape != labels.shape or (lengths < 1).any():
         raise ValueError(
             f"{_SENSORS} has values of shape {values.shape} for {len(lengths)} recordings of "
             f"{lengths.sum()} minutes in all and {len(labels)} labels; want ({lengths.sum()}, "

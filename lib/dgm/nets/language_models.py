@@ -6,8 +6,8 @@ arXiv:1711.03953; with one layer and no experts it is a plain LSTM (`plain_lstm`
 is a small decoder with a memory (Dai et al. 2019, arXiv:1901.02860) and attention that fades with
 distance (Press, Smith, Lewis 2022, arXiv:2108.12409), so that it needs no positions.
 
-    read(tokens (B, T), state, generator) -> Reading, whose output at t is for token t + 1
-    loss(output (B, T, H), targets (B, T), weights, generator) -> MixtureLoss: see `TiedHead.loss`
+    read(tokens (B, T), state, generator) -> layers, output (B, T, H), of token t + 1 at t, state
+    loss(output, targets (B, T), weights (B, T), generator) -> as `mixture_of_softmaxes_nll`
     start(n) -> state before the first token of n texts
     step(tokens (R,), state) -> log-probabilities (R, V) of the next tokens, state after them
     pooling, feature_width: of a sentence's features
@@ -23,8 +23,8 @@ import torch
 from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from dgm.nets.lstm import dropout
-from dgm.nets.mixture_of_softmaxes import MixtureLoss, mixture_log_probs, mixture_of_softmaxes_nll
+from dgm.nets.lstm import dropout, token_embedding
+from dgm.nets.mixture_of_softmaxes import mixture_log_probs, mixture_of_softmaxes_nll
 from dgm.precision import run_lstm
 
 
@@ -39,7 +39,7 @@ class Dropouts(NamedTuple):
     weight: float = 0.5  # of the weights from state to state
 
 
-class Reading(NamedTuple):
+class _Reading(NamedTuple):
     """What a model makes of tokens (B, T)."""
 
     layers: tuple[Tensor, ...]  # (B, T, H_l) each, with dropout, but the last one without
@@ -47,7 +47,7 @@ class Reading(NamedTuple):
     state: Any  # what the next window starts from, rows first
 
 
-class TiedHead(nn.Module):
+class _TiedHead(nn.Module):
     """From states of width H = `inputs` to words, over an embedding (V, E) that the model owns.
 
     K = `experts`; 0 is a plain softmax of the states, where H must be E. Of the experts' vectors a
@@ -71,34 +71,8 @@ class TiedHead(nn.Module):
         if not self.n_experts:
             return states[:, :, None], states.new_zeros(*states.shape[:2], 1)
         log_prior = torch.log_softmax(self.prior(states), -1)
-        latent = locked_dropout(torch.tanh(self.latent(states)), self.dropout, generator)
+        latent = _locked_dropout(torch.tanh(self.latent(states)), self.dropout, generator)
         return latent.unflatten(-1, (log_prior.shape[-1], -1)), log_prior
-
-    def loss(
-        self,
-        embedding: Tensor,
-        states: Tensor,
-        targets: Tensor,
-        weights: Tensor | None = None,
-        generator: Generator | None = None,
-    ) -> MixtureLoss:
-        """As `mixture_of_softmaxes_nll`, for states (B, T, H), targets and weights (B, T)."""
-        shapes = [(*x.shape,) for x in (targets, weights) if x is not None]
-        if any(shape != (*states.shape[:2],) for shape in shapes):
-            raise ValueError(f"states {(*states.shape,)} want targets and weights so, got {shapes}")
-        if weights is None:
-            latent, log_prior = (x.flatten(0, 1) for x in self.experts(states, generator))
-            parts = latent, log_prior, embedding, self.bias, targets.flatten()
-            total, tokens = mixture_of_softmaxes_nll(*parts)
-            return MixtureLoss(total, tokens.view_as(targets))
-        inside = weights != 0
-        # Leaving these positions out of the result alone would leave 0 * NaN in the gradient.
-        latent, log_prior = self.experts(states.masked_fill(~inside[..., None], 0), generator)
-        parts = latent[inside], log_prior[inside], embedding, self.bias, targets[inside]
-        total, nll = mixture_of_softmaxes_nll(*parts, weights=weights[inside])
-        tokens = nll.new_zeros(targets.shape)
-        tokens[inside] = nll
-        return MixtureLoss(total, tokens)
 
     def log_probs(self, embedding: Tensor, states: Tensor) -> Tensor:
         """States (R, H) -> log-probabilities (R, V)."""
@@ -106,8 +80,24 @@ class TiedHead(nn.Module):
         return mixture_log_probs(latent, log_prior, embedding, self.bias)
 
 
-def _loss(self, output: Tensor, targets: Tensor, weights=None, generator=None) -> MixtureLoss:
-    return self.head.loss(self.embedding.weight, output, targets, weights, generator)
+def _loss(self, output: Tensor, targets: Tensor, weights=None, generator=None):
+    shape = output.shape[:2]
+    if targets.shape != shape or (weights is not None and weights.shape != shape):
+        shapes = [(*x.shape,) for x in (targets, weights) if x is not None]
+        raise ValueError(f"want targets and weights {(*shape,)} as the states, got {shapes}")
+    table = self.embedding.weight, self.head.bias
+    if weights is None:
+        latent, log_prior = (x.flatten(0, 1) for x in self.head.experts(output, generator))
+        result = mixture_of_softmaxes_nll(latent, log_prior, *table, targets.flatten())
+        return result._replace(tokens=result.tokens.view_as(targets))
+    inside = weights != 0
+    # Leaving these positions out of the result alone would leave 0 * NaN in the gradient.
+    output = output.masked_fill(~inside[..., None], 0)
+    parts = (x[inside] for x in self.head.experts(output, generator))
+    result = mixture_of_softmaxes_nll(*parts, *table, targets[inside], weights=weights[inside])
+    tokens = result.tokens.new_zeros(shape)
+    tokens[inside] = result.tokens
+    return result._replace(tokens=tokens)
 
 
 def _step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
@@ -139,28 +129,28 @@ class AWDLSTM(nn.Module):
         if layers < 1:
             raise ValueError(f"layers must be 1 or more, got {layers}")
         self.dropouts = dropouts
-        self.embedding = _embedding(vocabulary_size, embedding)
+        self.embedding = token_embedding(vocabulary_size, embedding)
         self.widths = [*[hidden] * (layers - 1), last]
         sizes = zip([embedding, *self.widths], self.widths, strict=False)
         self.lstms = nn.ModuleList(nn.LSTM(*size, batch_first=True) for size in sizes)
         self.feature_width = sum(self.widths)
-        self.head = TiedHead(vocabulary_size, embedding, last, experts, dropouts.latent)
+        self.head = _TiedHead(vocabulary_size, embedding, last, experts, dropouts.latent)
 
     def read(self, tokens: Tensor, state: Any = None, generator: Generator | None = None):
-        """Reads tokens (B, T) on from a state, None at the start of a text; returns a `Reading`."""
+        """Reads tokens (B, T) on from a state, None at the start of a text; returns layers, output, state."""
         state = self.start(len(tokens)) if state is None else state
         rates, x = self.dropouts, self.embedding(tokens)
         if generator is not None:
             words = dropout(x.new_ones(len(self.embedding.weight), 1), rates.embedding, generator)
-            x = locked_dropout(x * words[tokens], rates.input, generator)
+            x = _locked_dropout(x * words[tokens], rates.input, generator)
         layers, states = [], []
         for i, (lstm, before) in enumerate(zip(self.lstms, state, strict=True)):
             last = i == len(self.lstms) - 1
             raw, after = _weight_dropped(lstm, x, before, rates.weight, generator)
-            x = locked_dropout(raw, rates.output if last else rates.hidden, generator)
+            x = _locked_dropout(raw, rates.output if last else rates.hidden, generator)
             layers.append(raw if last else x)
             states.append(after)
-        return Reading(tuple(layers), x, tuple(states))
+        return _Reading(tuple(layers), x, tuple(states))
 
     def start(self, n: int) -> tuple[tuple[Tensor, ...], ...]:
         """The state (h, c), (n, H_l) each, of every layer before the first token."""
@@ -219,14 +209,14 @@ class TransformerLM(nn.Module):
             sizes = f"width={width}, layers={layers}, heads={heads}, context={context}"
             raise ValueError(f"{sizes}: want all 1 or more, and a width that the heads can share")
         self.context, self.rate = context, rate
-        self.embedding = _embedding(vocabulary_size, width)
+        self.embedding = token_embedding(vocabulary_size, width)
         self.blocks = nn.ModuleList(_Block(width, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.feature_width = layers * width
-        self.head = TiedHead(vocabulary_size, width, width, 0, 0.0)
+        self.head = _TiedHead(vocabulary_size, width, width, 0, 0.0)
 
     def read(self, tokens: Tensor, state: Any = None, generator: Generator | None = None):
-        """Reads tokens (B, T) on from a state, None at the start of a text; returns a `Reading`."""
+        """Reads tokens (B, T) on from a state, None at the start of a text; returns layers, output, state."""
         state = self.start(len(tokens)) if state is None else state
         scale = math.sqrt(self.embedding.embedding_dim)
         x = dropout(self.embedding(tokens) * scale, self.rate, generator)
@@ -239,7 +229,7 @@ class TransformerLM(nn.Module):
             layers.append(x)
         layers[-1] = self.norm(x)
         output = dropout(layers[-1], self.rate, generator)
-        return Reading(tuple(layers), output, tuple(states))
+        return _Reading(tuple(layers), output, tuple(states))
 
     def start(self, n: int) -> tuple[Tensor, ...]:
         """What each layer remembers before the first token: nothing, (n, 0, width)."""
@@ -277,17 +267,11 @@ class _Block(nn.Module):
         return x + dropout(self.fall(raised), rate, generator)
 
 
-def locked_dropout(x: Tensor, rate: float, generator: Generator | None) -> Tensor:
+def _locked_dropout(x: Tensor, rate: float, generator: Generator | None) -> Tensor:
     """Dropout of x (B, T, H), one mask per row for all positions: Gal and Ghahramani 2016."""
     if generator is None or rate == 0:
         return x
     return x * dropout(torch.ones_like(x[:, :1]), rate, generator)
-
-
-def _embedding(vocabulary_size: int, width: int) -> nn.Embedding:
-    embedding = nn.Embedding(vocabulary_size, width)
-    nn.init.uniform_(embedding.weight, -0.1, 0.1)
-    return embedding
 
 
 def split_rows(stream: Tensor, rows: int) -> Tensor:
@@ -301,7 +285,7 @@ def split_rows(stream: Tensor, rows: int) -> Tensor:
     return stream[: n * rows + 1].unfold(0, n + 1, n)
 
 
-class Perplexity(NamedTuple):
+class _Perplexity(NamedTuple):
     """How well a model predicts a text."""
 
     perplexity: float
@@ -312,7 +296,7 @@ class Perplexity(NamedTuple):
 @torch.no_grad()
 def perplexity(
     model: AWDLSTM | TransformerLM, stream: Tensor, *, window: int = 70, rows: int = 1
-) -> Perplexity:
+) -> _Perplexity:
     """exp of the mean loss of all tokens of a stream (N,) but the first, without dropout.
 
     Tokens are read `window` at a time with the state carried on, and the text as `rows` texts side
@@ -328,7 +312,7 @@ def perplexity(
         state = reading.state
         total += float(model.loss(reading.output, part[:, 1:]).tokens.double().sum())
     mean = total / (n * rows)
-    return Perplexity(math.exp(mean) if mean < 700 else math.inf, mean, n * rows)
+    return _Perplexity(math.exp(mean) if mean < 700 else math.inf, mean, n * rows)
 
 
 @torch.no_grad()

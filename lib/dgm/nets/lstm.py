@@ -1,8 +1,8 @@
 """LSTMs over token ids: encoder, decoder with a latent code, language model.
 
-Token ids: rows start with <s> and end with </s>, then padding; V words. All use `nn.LSTM`, so cuDNN
-on a GPU; batches of equal length run without packing. Dropout is drawn from the generator that is
-passed: the share `dropout` of inputs and of outputs; without a generator there is none.
+Token ids: rows start with <s> and end with </s>, then padding; V words. `lengths` (B,) count a row's
+tokens, None where all are T, which is faster. Dropout is drawn from the generator that is passed,
+of the share `dropout` of inputs and of outputs; without a generator there is none.
 """
 
 from typing import NamedTuple
@@ -18,18 +18,14 @@ from dgm.vae import at_least_float32
 Generator = torch.Generator | None
 
 
-class LSTMState(NamedTuple):
-    """The state between two steps, rows first so that a beam can reorder it."""
+class _State(NamedTuple):
+    """The state between two steps, rows first so that a beam can reorder it.
+
+    The code enters every step and may be replaced in mid-sentence.
+    """
 
     h: Tensor  # (R, layers, H)
     c: Tensor  # (R, layers, H)
-
-
-class DecoderState(NamedTuple):
-    """As `LSTMState`, with the code that enters every step and may be replaced in mid-sentence."""
-
-    h: Tensor  # (R, H)
-    c: Tensor  # (R, H)
     z: Tensor  # (R, latent_dim)
 
 
@@ -45,16 +41,13 @@ class LSTMEncoder(nn.Module):
         bidirectional: bool = True,
     ) -> None:
         super().__init__()
-        self.embedding = _embedding(vocabulary_size, embedding)
+        self.embedding = token_embedding(vocabulary_size, embedding)
         self.lstm = nn.LSTM(
             embedding, hidden, layers, batch_first=True, bidirectional=bidirectional
         )
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """States (B, T, H) of tokens (B, T); lengths (B,) where they differ, None where all are T.
-
-        What stands after a row's length is not meant to be read.
-        """
+        """States (B, T, H) of tokens (B, T); those behind a row's length are not to be read."""
         x = self.embedding(without_padding(tokens, lengths))
         if lengths is None or not self.lstm.bidirectional:  # forwards, padding comes too late
             states, _ = run_lstm(self.lstm, x)
@@ -63,13 +56,14 @@ class LSTMEncoder(nn.Module):
             states, _ = pad_packed_sequence(
                 run_lstm(self.lstm, packed)[0], batch_first=True, total_length=tokens.shape[1]
             )
-        if self.lstm.bidirectional:
-            states = states.unflatten(-1, (2, -1)).mean(-2)
-        return states
+        return states.unflatten(-1, (2, -1)).mean(-2) if self.lstm.bidirectional else states
 
 
 class LSTMDecoder(nn.Module):
-    """p(x_t | x_<t, z): the input is [embedding; z] at every step, c_0 = M z, h_0 = tanh(c_0)."""
+    """p(x_t | x_<t, z): the input is [embedding; z] at every step, c_0 = M z, h_0 = tanh(c_0).
+
+    For latent_dim 0 it is a language model whose states start at 0, and takes None for z.
+    """
 
     def __init__(
         self,
@@ -78,47 +72,63 @@ class LSTMDecoder(nn.Module):
         hidden: int,
         latent_dim: int,
         dropout: float = 0.5,
+        layers: int = 1,
     ) -> None:
         super().__init__()
         self.dropout = dropout
-        self.embedding = _embedding(vocabulary_size, embedding)
-        self.initial = nn.Linear(latent_dim, hidden, bias=False)
-        self.lstm = nn.LSTM(embedding + latent_dim, hidden, batch_first=True)
+        self.embedding = token_embedding(vocabulary_size, embedding)
+        if latent_dim:
+            self.initial = nn.Linear(latent_dim, hidden, bias=False)
+        self.lstm = nn.LSTM(embedding + latent_dim, hidden, layers, batch_first=True)
         self.output = nn.Linear(hidden, vocabulary_size)
 
-    def start(self, z: Tensor) -> DecoderState:
-        """The state before the first token, for codes z (R, D)."""
-        c = self.initial(z)
-        return DecoderState(torch.tanh(c), c, z)
+    def start(self, z: Tensor | int) -> _State:
+        """The state before the first token, for codes z (R, D), or R rows that have none."""
+        if isinstance(z, int):
+            zeros = self.output.weight.new_zeros(z, self.lstm.num_layers, self.lstm.hidden_size)
+            return _State(zeros, zeros, zeros[:, 0, :0])
+        c = self.initial(z)[:, None]
+        return _State(torch.tanh(c), c, z)
 
-    def forward(self, tokens: Tensor, z: Tensor, generator: Generator = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, z: Tensor | None = None, generator: Generator = None
+    ) -> Tensor:
         """Logits (B, T, V) of what follows each of the tokens (B, T), for codes z (B, D)."""
         return self.output(self.states(tokens, z, generator))
 
-    def states(self, tokens: Tensor, z: Tensor, generator: Generator = None) -> Tensor:
+    def states(
+        self, tokens: Tensor, z: Tensor | None = None, generator: Generator = None
+    ) -> Tensor:
         """What `forward` computes its logits from, (B, T, H)."""
-        state = self.start(z)
-        x = dropout(self.embedding(tokens), self.dropout, generator)
-        x = torch.cat([x, z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)], -1)
-        states, _ = run_lstm(self.lstm, x, (state.h[None], state.c[None]))
+        state = self.start(len(tokens) if z is None else z)
+        states, _ = self._read(dropout(self.embedding(tokens), self.dropout, generator), state)
         return dropout(states, self.dropout, generator)
 
     def nll(
-        self, tokens: Tensor, lengths: Tensor | None, z: Tensor, generator: Generator = None
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        z: Tensor | None = None,
+        generator: Generator = None,
     ) -> Tensor:
         """-log p(tokens (B, T) after the first | z), (B,) nats; see `sequence_nll`."""
         tokens = without_padding(tokens, lengths)
         return sequence_nll(self(tokens[:, :-1], z, generator), tokens, lengths)
 
-    def step(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+    def step(self, tokens: Tensor, state: _State) -> tuple[Tensor, _State]:
         """Tokens (R,), one per row -> log-probabilities (R, V) of the next, and the next state."""
-        x = torch.cat([self.embedding(tokens), state.z], -1)[:, None]
-        states, (h, c) = run_lstm(self.lstm, x, (state.h[None], state.c[None]))
-        return torch.log_softmax(self.output(states[:, 0]), -1), DecoderState(h[0], c[0], state.z)
+        states, state = self._read(self.embedding(tokens)[:, None], state)
+        return torch.log_softmax(self.output(states[:, 0]), -1), state
+
+    def _read(self, x: Tensor, state: _State) -> tuple[Tensor, _State]:
+        x = torch.cat([x, state.z[:, None].expand(-1, x.shape[1], -1).to(x.dtype)], -1)
+        h, c = (y.transpose(0, 1).contiguous() for y in state[:2])
+        states, (h, c) = run_lstm(self.lstm, x, (h, c))
+        return states, _State(h.transpose(0, 1), c.transpose(0, 1), state.z)
 
 
-class LanguageModel(nn.Module):
-    """An LSTM language model."""
+class LanguageModel(LSTMDecoder):
+    """An LSTM language model: a decoder without code, whose `start` takes the number of rows."""
 
     def __init__(
         self,
@@ -128,94 +138,50 @@ class LanguageModel(nn.Module):
         layers: int = 1,
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
-        self.dropout = dropout
-        self.embedding = _embedding(vocabulary_size, embedding)
-        self.lstm = nn.LSTM(embedding, hidden, layers, batch_first=True)
-        self.output = nn.Linear(hidden, vocabulary_size)
-
-    def forward(self, tokens: Tensor, generator: Generator = None) -> Tensor:
-        """Logits (B, T, V) of what follows each of the tokens (B, T)."""
-        x = dropout(self.embedding(tokens), self.dropout, generator)
-        return self.output(dropout(run_lstm(self.lstm, x)[0], self.dropout, generator))
-
-    def nll(
-        self, tokens: Tensor, lengths: Tensor | None = None, generator: Generator = None
-    ) -> Tensor:
-        """-log p(tokens (B, T) after the first), (B,) nats; see `sequence_nll`."""
-        tokens = without_padding(tokens, lengths)
-        return sequence_nll(self(tokens[:, :-1], generator), tokens, lengths)
-
-    def start(self, n: int) -> LSTMState:
-        """The state of n rows before the first token."""
-        zeros = self.output.weight.new_zeros(n, self.lstm.num_layers, self.lstm.hidden_size)
-        return LSTMState(zeros, zeros)
-
-    def step(self, tokens: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """Tokens (R,), one per row -> log-probabilities (R, V) of the next, and the next state."""
-        h, c = (x.transpose(0, 1).contiguous() for x in state)
-        states, (h, c) = run_lstm(self.lstm, self.embedding(tokens)[:, None], (h, c))
-        log_probs = torch.log_softmax(self.output(states[:, 0]), -1)
-        return log_probs, LSTMState(h.transpose(0, 1), c.transpose(0, 1))
+        super().__init__(vocabulary_size, embedding, hidden, 0, dropout, layers)
 
 
-def token_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Negative log-likelihood of each token after its row's first, with gradient.
+def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Negative log-likelihood (B,) of each row's tokens after its first, with gradient.
 
-    Args:
-        logits: (B, T - 1, V); position t predicts token t + 1.
-        tokens: (B, T).
-        lengths: (B,) tokens of each row, the first counted; None where all are T.
-
-    Returns:
-        (B, T - 1) nats, at least float32; 0 at padding.
-
-    Raises:
-        ValueError: another length of the logits.
+    Position t of the logits (B, T - 1, V) predicts token t + 1 of (B, T). In nats, at least float32;
+    ValueError for another length of the logits.
     """
     _check_steps(logits, tokens, "logits (B, T - 1, V)")
     logits, outside = at_least_float32(logits), None
     if lengths is not None:
-        outside = torch.arange(1, tokens.shape[1], device=tokens.device) >= lengths[:, None]
+        outside = ~_inside(tokens, lengths)[:, 1:]
         # Masking the result alone would leave 0 * NaN in the gradient.
         logits = logits.masked_fill(outside[..., None], 0)
     following = without_padding(tokens, lengths)[:, 1:].flatten().long()
     flat = functional.cross_entropy(logits.flatten(0, 1), following, reduction="none")
     nll = flat.view(len(tokens), -1)
-    return nll if outside is None else nll.masked_fill(outside, 0)
-
-
-def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """The sum of `token_nll` over each row's tokens after its first, (B,) nats; takes the same."""
-    return token_nll(logits, tokens, lengths).sum(1)
+    return (nll if outside is None else nll.masked_fill(outside, 0)).sum(1)
 
 
 @torch.no_grad()
 def token_nll_in_blocks(
     output: nn.Linear, states: Tensor, tokens: Tensor, lengths: Tensor | None = None
 ) -> Tensor:
-    """`token_nll` of the logits output(states), never all at once; without gradient.
+    """The terms of `sequence_nll` for the logits output(states), without gradient.
 
     Every block of logits is written where the last one was, which at 4,000 words takes about half
     the time on a CPU, and none is computed for padding.
 
     Args:
         output: (H -> V).
-        states: (B, T - 1, H).
+        states: (B, T - 1, H); another length is a ValueError.
         tokens: (B, T).
-        lengths: as there.
+        lengths: (B,) or None.
 
     Returns:
         (B, T - 1) nats, of the weights' type; 0 at padding.
-
-    Raises:
-        ValueError: another length of the states.
     """
     _check_steps(states, tokens, "states (B, T - 1, H)")
     nll = output.weight.new_zeros(states.shape[:2])
     inside = torch.ones_like(nll, dtype=torch.bool)
     if lengths is not None:
-        inside = torch.arange(1, tokens.shape[1], device=tokens.device) < lengths[:, None]
+        inside = _inside(tokens, lengths)[:, 1:]
     states, following = states[inside].to(nll.dtype), tokens[:, 1:][inside].long()
     block_size = 2**20 if nll.device.type == "cpu" else 2**26  # a cache's, or a device's fill
     rows = max(128, block_size // output.out_features)
@@ -232,12 +198,13 @@ def _check_steps(values: Tensor, tokens: Tensor, expected: str) -> None:
         raise ValueError(f"tokens {tuple(tokens.shape)} want {expected}, got {tuple(values.shape)}")
 
 
+def _inside(tokens: Tensor, lengths: Tensor) -> Tensor:
+    return torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+
+
 def without_padding(tokens: Tensor, lengths: Tensor | None) -> Tensor:
     """Tokens (B, T) with 0 behind each row's length (B,), whatever stands there."""
-    if lengths is None:
-        return tokens
-    place = torch.arange(tokens.shape[1], device=tokens.device)
-    return tokens.masked_fill(place >= lengths[:, None], 0)
+    return tokens if lengths is None else tokens.masked_fill(~_inside(tokens, lengths), 0)
 
 
 def dropout(x: Tensor, rate: float, generator: Generator) -> Tensor:
@@ -248,7 +215,8 @@ def dropout(x: Tensor, rate: float, generator: Generator) -> Tensor:
     return x * mask.div_(1 - rate)
 
 
-def _embedding(vocabulary_size: int, width: int) -> nn.Embedding:
+def token_embedding(vocabulary_size: int, width: int) -> nn.Embedding:
+    """An embedding that starts uniform in -0.1..0.1."""
     embedding = nn.Embedding(vocabulary_size, width)
     nn.init.uniform_(embedding.weight, -0.1, 0.1)
     return embedding

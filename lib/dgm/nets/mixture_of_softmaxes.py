@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from dgm.vae import at_least_float32
 
 
-class MixtureLoss(NamedTuple):
+class _MixtureLoss(NamedTuple):
     """Equation (2) over tokens."""
 
     total: Tensor  # the weighted sum, a scalar with gradient
@@ -36,7 +36,7 @@ def mixture_of_softmaxes_nll(
     *,
     weights: Tensor | None = None,
     block: int | None = None,
-) -> MixtureLoss:
+) -> _MixtureLoss:
     """Equation (2) of tokens, in blocks, with the gradient (3) made in the same pass.
 
     No more than one block of (tokens, K, V) logits exists at a time, forward or backward. Under
@@ -72,7 +72,7 @@ def mixture_of_softmaxes_nll(
         weights = weights.detach().to(floats[0].dtype)
         learning = torch.is_grad_enabled() and any(x.requires_grad for x in floats)
         others = targets.long(), weights, block, products or floats[0].dtype, learning
-        return MixtureLoss(*_MixtureNLL.apply(*floats, *others))
+        return _MixtureLoss(*_MixtureNLL.apply(*floats, *others))
 
 
 def mixture_log_probs(latent: Tensor, log_prior: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

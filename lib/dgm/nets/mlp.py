@@ -36,19 +36,8 @@ def affine_layers(network: nn.Sequential) -> list[nn.Linear]:
     return [module for module in network if isinstance(module, nn.Linear)]
 
 
-def after_first(network: nn.Sequential, values: Tensor) -> Tensor:
-    """What an `mlp` computes where its first affine layer gave the values."""
-    for module in list(network)[1:]:
-        values = module(values)
-    return values
-
-
 def mlp_layers(network: nn.Sequential) -> list[Layer]:
-    """The layers of an `mlp` as detached CPU float32 tensors.
-
-    Raises:
-        ValueError: the module holds something else than affine layers and known activations.
-    """
+    """The layers of an `mlp` as detached CPU float32 tensors; ValueError for any other module."""
     names = {kind: name for name, kind in ACTIVATIONS.items()}
     layers: list[Layer] = []
     for module in network:

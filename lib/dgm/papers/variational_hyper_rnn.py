@@ -26,16 +26,21 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
-from dgm.nets.frames import DeterministicHyperRNN, check_sizes
-from dgm.nets.mlp import affine_layers, after_first, mlp
-from dgm.nets.recurrence import Recurrence, State, hyper_step, initialise_heads
-from dgm.nets.variational_rnn import Blocks, VariationalRNN
+from dgm.nets.mlp import affine_layers, mlp
+from dgm.nets.variational_rnn import (
+    Blocks,
+    DeterministicHyperRNN,
+    Recurrence,
+    State,
+    VariationalRNN,
+    hyper_step,
+    initialise_heads,
+)
+from dgm.sampling.linear_gaussian import oracle, oracle_log_likelihood
 from dgm.sampling.particles import ParticleBound, normal, particle_bound, particle_bound_compiled
-from dgm.sampling.switching import Oracle, oracle, oracle_log_likelihood
 
 __all__ = [
     "DeterministicHyperRNN",
-    "Oracle",
     "State",
     "Trace",
     "VariationalHyperRNN",
@@ -84,7 +89,7 @@ class VariationalHyperRNN(VariationalRNN):
             raise ValueError(f"hyper_input must be one of {known}, got {hyper_input!r}")
         super().__init__(x_dim, z_dim, h_dim, emission, layers, sigma_min)
         self.hyper_input, self.k_dim = hyper_input, h_dim if hyper_dim is None else hyper_dim
-        check_sizes(emission, hyper_hidden=hyper_hidden, hyper_dim=self.k_dim)
+        self._check_sizes(hyper_hidden=hyper_hidden, hyper_dim=self.k_dim)
         self.hyper_z = z_dim if hyper_input != "hidden" else 0
         inputs = self.hyper_z + (h_dim if hyper_input != "latent" else 0)
         self.hyper = Recurrence(inputs, self.k_dim)
@@ -114,7 +119,7 @@ class VariationalHyperRNN(VariationalRNN):
     def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, Tensor]:
         """Equation (2)."""
         hidden = _sum(from_h, from_z, "rescale") + affine_layers(self.rescale)[0].bias
-        scales, biases = after_first(self.rescale, hidden).chunk(2, -1)
+        scales, biases = affine_layers(self.rescale)[1](hidden.relu()).chunk(2, -1)
         layers = affine_layers(self.decoder)
         sizes = [layer.out_features for layer in layers]
         product = from_h["decoder"] + from_z["decoder"]
@@ -128,8 +133,8 @@ class VariationalHyperRNN(VariationalRNN):
     def recur(
         self, state: State, from_h: Blocks, from_z: Blocks, to_cell: Tensor
     ) -> tuple[State, Tensor]:
-        """Equation (3), which `dgm.nets.recurrence.hyper_step` writes out."""
-        read = self.hyper.add_bias(_sum(from_h, from_z, "hyper"))
+        """Equation (3), which `dgm.nets.variational_rnn.hyper_step` writes out."""
+        read = _sum(from_h, from_z, "hyper") + self.hyper.bias
         y = to_cell + self._encoded_z(from_z)
         return hyper_step(self.hyper, self.heads, self.cell, read, y, from_h["cell"], state)
 
@@ -171,7 +176,7 @@ def bound(
         particles (T, B).
 
     Raises:
-        ValueError: what `FrameModel.observed` and `particle_bound` raise.
+        ValueError: what `model.observed` and `particle_bound` raise.
     """
     mask = model.observed(x, lengths, observed_mask, validate)
     features, weights = model.features(x, mask), model.weights()
@@ -303,10 +308,10 @@ def generate(
             x = opening[t].to(state.h).expand(n, -1)
             state = model(state, model.features(x), noise, weights).state
         else:
-            from_h = model.read_h(state.h, weights)
+            from_h = weights[0].read(state.h)
             prior = model.prior_gaussian(from_h)
             z = prior.mean + temperature * prior.standard_deviation * noise
-            from_z = model.read_z(z, weights)
+            from_z = weights[1].read(z)
             first, second = model.emit(from_h, from_z)
             if model.emission == "gaussian":
                 x = first + temperature * second * normal(first, model.x_dim, generator)

@@ -3,8 +3,7 @@
 Maddison et al. (2017), "Filtering variational objectives", algorithm 1. One particle gives the
 ELBO, many that are never resampled give IWAE, and resampled ones give FIVO. For each, exp of the
 bound is an unbiased estimate of p(x), so that the bound lies below log p(x) in expectation.
-Ancestors carry no
-gradient: that leaves a bias in FIVO's gradient and takes away most of its variance.
+Ancestors carry no gradient: that biases FIVO's gradient and takes away most of its variance.
 """
 
 import math
@@ -21,24 +20,26 @@ STEPS_PER_CALL = 2  # that are compiled together
 
 
 class ParticleBound(NamedTuple):
-    """A bound on the log-likelihood of B sequences.
+    """A bound on the log-likelihood of B sequences, nats (not divided by lengths), with gradient.
 
-    Attributes:
-        log_likelihood: (B,), nats per sequence (not divided by its length), with gradient.
-        ess: (T, B), effective number of particles before resampling, from 1 to N (1 where none is
-            possible), without gradient; behind a sequence's end that of its last step.
+    `ess` is the effective number of particles before resampling, from 1 to N (1 where none is
+    possible), without gradient; behind a sequence's end that of its last step.
     """
 
-    log_likelihood: Tensor
-    ess: Tensor
+    log_likelihood: Tensor  # (B,)
+    ess: Tensor  # (T, B)
 
 
-class Weighing(NamedTuple):
+class _Weighing(NamedTuple):
     """What is carried from step to step beside the state."""
 
     log_weight: Tensor  # (B, N), since the last resampling
     total: Tensor  # (B,), the bound up to it
     effective: Tensor  # (B,), effective number of particles at the last step
+
+    def bound(self) -> Tensor:
+        """The bound (B,) after the steps so far, nats."""
+        return self.total + self.log_weight.logsumexp(1) - math.log(self.log_weight.shape[1])
 
 
 def particle_bound(
@@ -55,8 +56,8 @@ def particle_bound(
     """Walks N particles along each of B sequences and weighs them.
 
     Args:
-        init: (B*N, generator) -> a NamedTuple of tensors with B*N rows; row b*N + n is particle n
-            of sequence b. Every tensor in it is resampled.
+        init: (B*N, generator) -> a NamedTuple of tensors with B*N rows, all of them resampled; row
+            b*N + n is particle n of sequence b.
         step: (state, x_t (B*N, ...), t, generator) -> (state, log_alpha (B*N,)), the log of
             p(z_t | past) p(x_t | z_t, past) / q(z_t | x_t, past), nats.
         observations: (B, T, ...); behind a sequence's end its last step is shown, never weighed.
@@ -64,33 +65,29 @@ def particle_bound(
         n_particles: N, at least 1.
         resample: "never", "ess" (when the effective number falls to N/2 or below) or "always".
         generator: of all noise.
-        validate: whether to look for wrong lengths and for weights that are not numbers, which
-            makes a GPU wait.
+        validate: whether lengths and weights are checked, which makes a GPU wait.
 
-    Raises:
-        ValueError: no particle, an unknown `resample`, lengths outside 1..T, a state or weights
-            with another number of rows, or weights that are NaN or +inf.
+    ValueError for no particle, an unknown `resample`, lengths outside 1..T, a state or weights with
+    another number of rows, or weights that are NaN or +inf.
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_sequences, n_steps = observations.shape[:2]
     rows = n_sequences * n_particles
     # Masking the weights alone would leave 0 * NaN in the gradient of what stands behind an end.
-    last = (lengths - 1).clamp(0, n_steps - 1)
-    inside = torch.arange(n_steps, device=lengths.device) <= last[:, None]
-    final = observations[torch.arange(n_sequences, device=lengths.device), last][:, None]
-    inside = inside.view(*inside.shape, *[1] * (observations.ndim - 2))
-    observations = torch.where(inside, observations, final)
+    place, last = torch.arange(n_steps, device=lengths.device), (lengths - 1).clamp(0, n_steps - 1)
+    sequences = torch.arange(n_sequences, device=lengths.device)[:, None]
+    observations = observations[sequences, torch.minimum(place, last[:, None])]
     state = init(rows, generator)
     if any(len(tensor) != rows for tensor in state):
         raise ValueError(f"init gave {[len(t) for t in state]} rows, want {rows} in every tensor")
-    threshold, weighing, ess = log_threshold(resample, n_particles), None, []
+    weighing, ess = None, []
     for t in range(n_steps):
         x_t = observations[:, t].repeat_interleave(n_particles, 0)
         state, log_alpha = step(state, x_t, t, generator)
         if log_alpha.shape != (rows,) or any(len(tensor) != rows for tensor in state):
+            shapes = f"{tuple(log_alpha.shape)} and {[len(t) for t in state]} rows of state"
             raise ValueError(
-                f"step gave weights {tuple(log_alpha.shape)} and {[len(t) for t in state]} rows of "
-                f"state, want ({rows},) and {rows} in every tensor"
+                f"step gave weights {shapes}, want ({rows},) and {rows} in all tensors"
             )
         log_alpha = log_alpha.view(n_sequences, n_particles)
         steps_left = lengths - t  # this one included
@@ -100,14 +97,11 @@ def particle_bound(
                 which = wrong.nonzero()[:5, 0].tolist()
                 raise ValueError(f"weights at step {t} of sequences {which} are NaN or infinite")
         weighing = weighing or start_weighing(log_alpha)
-        uniform = None if threshold is None else _uniform(log_alpha, generator)
-        resampled, weighing = weigh(
-            tuple(state), log_alpha, weighing, steps_left, uniform, threshold
-        )
-        state = type(state)(*resampled)
+        uniform = _uniform(log_alpha, resample, generator)
+        state, weighing = weigh(state, log_alpha, weighing, steps_left, uniform, resample)
         ess.append(weighing.effective)
     assert weighing is not None  # there is at least one step
-    return ParticleBound(bound_so_far(weighing), torch.stack(ess).detach())
+    return ParticleBound(weighing.bound(), torch.stack(ess).detach())
 
 
 def particle_bound_compiled(
@@ -127,53 +121,44 @@ def particle_bound_compiled(
 
     `step` takes (*context, state, x_t (B*N, F), noise (B*N, noise_width)) and returns a state and
     log_alpha (B*N,); `state` is that before the first step. The observations (B, T, F) are finite
-    behind a sequence's end, too. All else is as there, but shapes of states are not checked, and
-    the step of a weight that is NaN is not named.
+    behind a sequence's end, too. States' shapes are not checked, nor is the step of a NaN named.
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_steps = observations.shape[1]
     like = observations.new_zeros(len(observations), n_particles)
-    threshold, noise, uniform = log_threshold(resample, n_particles), [], []
+    noise, uniform = [], []
     for _ in range(n_steps):
         noise.append(normal(like.view(-1, 1), noise_width, generator))
-        if threshold is not None:
-            uniform.append(_uniform(like, generator))
+        uniform.append(_uniform(like, resample, generator))
     padding = -n_steps % STEPS_PER_CALL
     observations = functional.pad(observations, (0, 0, 0, padding))
     noise, uniform = (
-        functional.pad(torch.stack(draws), (0, 0, 0, 0, 0, padding)) if draws else None
+        None if draws[0] is None else functional.pad(torch.stack(draws), (0, 0, 0, 0, 0, padding))
         for draws in (noise, uniform)
     )
-    assert noise is not None  # there is at least one step
+    assert noise is not None
     weighing, ess, run = start_weighing(like), [], _compiled_steps()
     for t in range(0, n_steps, STEPS_PER_CALL):
         steps = slice(t, t + STEPS_PER_CALL)
         x, draws = observations[:, steps].contiguous(), None if uniform is None else uniform[steps]
         state, weighing, effective = run(
-            step, context, state, x, noise[steps], draws, lengths - t, weighing, threshold
+            step, context, state, x, noise[steps], draws, lengths - t, weighing, resample
         )
         ess.append(effective)
-    total = bound_so_far(weighing)
+    total = weighing.bound()
     if validate and bool(total.isnan().any()):
         raise ValueError(f"weights of sequences {total.isnan().nonzero()[:5, 0].tolist()} are NaN")
     return ParticleBound(total, torch.cat(ess)[:n_steps])
 
 
-def _several_steps(step, context, state, x, noise, uniform, steps_left, weighing, threshold):
+def _several_steps(step, context, state, x, noise, uniform, steps_left, weighing, resample):
     ess, n_particles = [], weighing.log_weight.shape[1]
     for i in range(x.shape[1]):
         x_t = x[:, i].repeat_interleave(n_particles, 0)
-        state_type = type(state)
         state, log_alpha = step(*context, state, x_t, noise[i])
-        state, weighing = weigh(
-            tuple(state),
-            log_alpha.view(-1, n_particles),
-            weighing,
-            steps_left - i,
-            None if uniform is None else uniform[i],
-            threshold,
-        )
-        state = state_type(*state)
+        draws = None if uniform is None else uniform[i]
+        log_alpha = log_alpha.view(-1, n_particles)
+        state, weighing = weigh(state, log_alpha, weighing, steps_left - i, draws, resample)
         ess.append(weighing.effective)
     return state, weighing, torch.stack(ess)
 
@@ -188,7 +173,10 @@ def normal(like: Tensor, width: int, generator: torch.Generator | None) -> Tenso
     return torch.randn(len(like), width, generator=generator, dtype=like.dtype, device=like.device)
 
 
-def _uniform(like: Tensor, generator: torch.Generator | None) -> Tensor:
+def _uniform(like: Tensor, resample: str, generator: torch.Generator | None) -> Tensor | None:
+    """What chooses the ancestors of (B, N) particles; None where there is nothing to choose."""
+    if resample == "never" or like.shape[1] == 1:
+        return None
     return torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 
@@ -201,45 +189,30 @@ def _check(
         raise ValueError(f"resample must be one of {', '.join(RESAMPLE)}, got {resample!r}")
     shape = tuple(observations.shape)
     if len(shape) < 2 or not shape[1] or lengths.shape != shape[:1]:
-        raise ValueError(
-            f"lengths {tuple(lengths.shape)} do not fit observations {shape}: want one for each "
-            "sequence, and at least one step"
-        )
+        problem = f"lengths {tuple(lengths.shape)} do not fit observations {shape}"
+        raise ValueError(f"{problem}: want one for each sequence, and at least one step")
     if validate and not bool(((lengths >= 1) & (lengths <= shape[1])).all()):
         raise ValueError(f"lengths must lie in 1..{shape[1]}, got {lengths.tolist()}")
 
 
-def log_threshold(resample: str, n_particles: int) -> float | None:
-    """The log of the effective number at or below which particles are resampled; None for never."""
-    if resample == "never" or n_particles == 1:
-        return None
-    return math.log(n_particles / 2) if resample == "ess" else math.inf
-
-
-def start_weighing(like: Tensor) -> Weighing:
+def start_weighing(like: Tensor) -> _Weighing:
     """Before the first step, for (B, N) particles."""
     zeros = torch.zeros_like(like)
-    return Weighing(zeros, zeros[:, 0], torch.full_like(zeros[:, 0], float(like.shape[1])))
-
-
-def bound_so_far(weighing: Weighing) -> Tensor:
-    """The bound (B,) after the steps so far, nats."""
-    log_weight, total, _ = weighing
-    return total + log_weight.logsumexp(1) - math.log(log_weight.shape[1])
+    return _Weighing(zeros, zeros[:, 0], torch.full_like(zeros[:, 0], float(like.shape[1])))
 
 
 def weigh(
-    state: tuple[Tensor, ...],
+    state: Any,
     log_alpha: Tensor,
-    weighing: Weighing,
+    weighing: _Weighing,
     steps_left: Tensor,
     uniform: Tensor | None,
-    threshold: float | None,
-) -> tuple[tuple[Tensor, ...], Weighing]:
+    resample: str,
+) -> tuple[Any, _Weighing]:
     """Takes one step's weights (B, N) in and, where they have become unequal, resamples the state.
 
     From 0 `steps_left` (B,) downwards, this step included, nothing changes. `uniform` (B, N)
-    chooses multinomial ancestors.
+    chooses multinomial ancestors; the state is a NamedTuple of tensors, `resample` as above.
     """
     log_weight, total, effective = weighing
     n_sequences, n = log_alpha.shape
@@ -248,8 +221,9 @@ def weigh(
     log_ess = 2 * known.logsumexp(1) - (2 * known).logsumexp(1)
     ess = log_ess.masked_fill(known.amax(1) == -math.inf, 0.0).exp().clamp(1.0, float(n))
     effective = torch.where(steps_left > 0, ess, effective)
-    if uniform is None or threshold is None:
-        return state, Weighing(log_weight, total, effective)
+    if uniform is None or resample == "never" or n == 1:
+        return state, _Weighing(log_weight, total, effective)
+    threshold = math.log(n / 2) if resample == "ess" else math.inf
     resampled = (log_ess <= threshold) & (steps_left > 1)
     cumulative = known.softmax(1).cumsum(1)
     ancestors = torch.searchsorted(cumulative, uniform * cumulative[:, -1:], right=True)
@@ -259,4 +233,5 @@ def weigh(
     rows = (first + torch.where(resampled[:, None], ancestors, own)).flatten()
     total = total + torch.where(resampled, log_weight.logsumexp(1) - math.log(n), 0.0)
     log_weight = torch.where(resampled[:, None], 0.0, log_weight)
-    return tuple(tensor[rows] for tensor in state), Weighing(log_weight, total, effective)
+    state = type(state)(*(tensor[rows] for tensor in state))
+    return state, _Weighing(log_weight, total, effective)

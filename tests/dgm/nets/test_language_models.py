@@ -10,7 +10,6 @@ from dgm.nets.language_models import (
     Dropouts,
     TransformerLM,
     continue_text,
-    locked_dropout,
     perplexity,
     plain_lstm,
     split_rows,
@@ -86,10 +85,6 @@ class TestEveryModel:
         torch.testing.assert_close(some.total, (expected * weights).sum())
         torch.testing.assert_close(some.tokens, expected.detach() * (weights != 0))
 
-    def test_rows_do_not_meet(self, kind):
-        model, x = make(kind), tokens()
-        torch.testing.assert_close(model.read(x[1:2]).output[0], model.read(x).output[1])
-
     def test_gradient_stops_where_a_window_starts(self, kind):
         model, x = make(kind), tokens()
         state = model.read(x[:, :6]).state
@@ -126,17 +121,6 @@ class TestAWDLSTM:
             h, _ = lstm(h)
         torch.testing.assert_close(model.read(x).output, h)
 
-    def test_weight_drop_is_really_applied(self):
-        """With all other dropout off two readings differ, from the second token on."""
-        model, x = make("mixture", NONE._replace(weight=0.5)), tokens()
-        plain = model.read(x)
-        first, other = (model.read(x, None, rng(seed)) for seed in (1, 2))
-        torch.testing.assert_close(first.layers[0][:, 0], plain.layers[0][:, 0], rtol=0, atol=1e-15)
-        for t in range(1, x.shape[1]):
-            assert not torch.allclose(first.output[:, t], other.output[:, t], atol=1e-9)
-        repeated = model.read(x, None, rng(1)).output
-        assert torch.equal(first.output, repeated)
-
     def test_dropped_weights_are_those_of_one_mask_a_reading(self):
         model, x = make("mixture", NONE._replace(weight=0.5)), tokens()
         result = model.read(x, None, rng(3)).layers[0]
@@ -145,12 +129,6 @@ class TestAWDLSTM:
             w = lstm.weight_hh_l0
             w *= torch.empty_like(w).bernoulli_(0.5, generator=generator) / 0.5
         torch.testing.assert_close(result, lstm(model.embedding(x))[0])
-
-    def test_weight_drop_lets_gradients_through_to_what_is_kept(self):
-        model, x = make("mixture", NONE._replace(weight=0.5)), tokens()
-        model.read(x, None, rng(3)).output.sum().backward()
-        gone = (model.lstms[2].weight_hh_l0.grad == 0).double().mean()
-        assert 0.3 < gone < 0.7
 
     def test_masks_are_locked(self):
         model = make("mixture", NONE._replace(output=0.5))
@@ -204,15 +182,6 @@ class TestTransformer:
     def test_sizes_are_checked(self, sizes):
         with pytest.raises(ValueError, match="a width that the heads can share"):
             TransformerLM(V, *sizes)
-
-
-def test_locked_dropout_keeps_the_mean_and_one_mask_a_row():
-    x = torch.ones(400, 7, 50)
-    y = locked_dropout(x, 0.3, rng())
-    assert (y == y[:, :1]).all()
-    gone = (y[:, 0] == 0).float().mean()
-    assert abs(float(gone) - 0.3) < 4 * (0.21 / 20_000) ** 0.5
-    assert locked_dropout(x, 0.3, None) is x
 
 
 def test_rows_are_consecutive_and_share_their_ends():

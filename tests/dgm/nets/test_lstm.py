@@ -9,7 +9,6 @@ from dgm.nets.lstm import (
     LSTMEncoder,
     dropout,
     sequence_nll,
-    token_nll,
     token_nll_in_blocks,
 )
 
@@ -118,25 +117,6 @@ def test_steps_equal_the_whole_sequence():
             torch.testing.assert_close(log_probs, logits[:, t].log_softmax(-1))
 
 
-def test_rows_of_a_state_may_be_reordered():
-    model = made(LanguageModel, V, E, H, layers=2)
-    tokens, _ = batch((6, 6, 6))
-    _, state = model.step(tokens[:, 0], model.start(3))
-    order = torch.tensor([2, 0, 0])
-    moved, _ = model.step(tokens[order, 1], type(state)(*(x[order] for x in state)))
-    torch.testing.assert_close(moved, model.step(tokens[:, 1], state)[0][order])
-
-
-@pytest.mark.parametrize("bidirectional", [True, False])
-def test_encoder_does_not_read_padding(bidirectional):
-    encoder = made(LSTMEncoder, V, E, H, layers=2, bidirectional=bidirectional)
-    tokens, lengths = batch()
-    states = encoder(tokens, lengths)
-    assert states.shape == (4, 6, H)
-    for i, n in enumerate(lengths.tolist()):
-        torch.testing.assert_close(states[i, :n], encoder(tokens[i : i + 1, :n])[0])
-
-
 def test_encoder_averages_its_directions():
     encoder = made(LSTMEncoder, V, E, H)
     tokens, _ = batch((5,))
@@ -154,25 +134,21 @@ def test_encoder_averages_its_directions():
     torch.testing.assert_close(encoder(tokens)[0], expected)
 
 
-class TestLoss:
-    def test_padding_adds_nothing(self):
-        tokens, lengths = batch()
-        logits = torch.randn(4, 5, V, generator=rng(), dtype=torch.float64)
-        whole = sequence_nll(logits, tokens, lengths)
-        for i, n in enumerate(lengths.tolist()):
-            alone = sequence_nll(logits[i : i + 1, : n - 1], tokens[i : i + 1, :n])
-            torch.testing.assert_close(whole[i], alone[0])
+def each_nll(logits, tokens, lengths):
+    """Of each token after the first, (B, T - 1), 0 at padding."""
+    ends = torch.full((len(tokens),), tokens.shape[1]) if lengths is None else lengths
+    log_p = logits.log_softmax(-1).gather(-1, tokens[:, 1:, None]).squeeze(-1)
+    inside = torch.arange(1, tokens.shape[1]) < ends[:, None]
+    return torch.where(inside, -log_p, 0.0)
 
+
+class TestLoss:
     def test_is_wide_for_narrow_logits(self):
         tokens, _ = batch((6, 6))
         logits = torch.randn(2, 5, V, generator=rng()).bfloat16()
         loss = sequence_nll(logits, tokens)
         assert loss.dtype == torch.float32
         torch.testing.assert_close(loss, sequence_nll(logits.float(), tokens))
-
-    def test_refuses_logits_of_another_length(self):
-        with pytest.raises(ValueError, match="logits"):
-            sequence_nll(torch.zeros(2, 6, V), batch((6, 6))[0])
 
 
 class TestLossInBlocks:
@@ -182,9 +158,12 @@ class TestLossInBlocks:
         states = torch.randn(*tokens[:, 1:].shape, H, generator=rng(), dtype=torch.float64)
         output = made(torch.nn.Linear, H, V)
         lengths = None if ends is None else lengths
-        found = token_nll_in_blocks(output, states, tokens, lengths)
-        torch.testing.assert_close(found, token_nll(output(states), tokens, lengths).detach())
-        assert not found.requires_grad
+        logits = output(states)
+        expected = each_nll(logits, tokens, lengths)
+        torch.testing.assert_close(sequence_nll(logits, tokens, lengths), expected.sum(1))
+        in_blocks = token_nll_in_blocks(output, states, tokens, lengths)
+        torch.testing.assert_close(in_blocks, expected.detach())
+        assert not in_blocks.requires_grad
 
     def test_many_blocks_are_one(self):
         many = 9000  # words, at which a block has 128 rows
@@ -195,7 +174,7 @@ class TestLossInBlocks:
         output = torch.nn.Linear(H, many)
         states[3, 1:] = torch.nan  # padding, which is not to be read
         found = token_nll_in_blocks(output, states, tokens, lengths)
-        expected = token_nll(output(states), tokens, lengths).detach()
+        expected = each_nll(output(states), tokens, lengths).detach()
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
     def test_narrow_states_meet_wide_weights(self):
@@ -203,9 +182,13 @@ class TestLossInBlocks:
         states, output = torch.randn(2, 5, H).bfloat16(), made(torch.nn.Linear, H, V)
         assert token_nll_in_blocks(output, states, tokens).dtype == torch.float64
 
-    def test_refuses_states_of_another_length(self):
-        with pytest.raises(ValueError, match="states"):
-            token_nll_in_blocks(torch.nn.Linear(H, V), torch.zeros(2, 6, H), batch((6, 6))[0])
+
+def test_states_and_logits_of_another_length_are_refused():
+    (tokens, _), output = batch((6, 6)), torch.nn.Linear(H, V)
+    with pytest.raises(ValueError, match="logits"):
+        sequence_nll(torch.zeros(2, 6, V), tokens)
+    with pytest.raises(ValueError, match="states"):
+        token_nll_in_blocks(output, torch.zeros(2, 6, H), tokens)
 
 
 class TestDropout:
@@ -220,8 +203,8 @@ class TestDropout:
         tokens, _ = batch((6, 6))
         model = made(LanguageModel, V, E, H, dropout=0.5)
         torch.testing.assert_close(model.nll(tokens), model.eval().nll(tokens))
-        once = model.nll(tokens, None, rng(1))
+        once = model.nll(tokens, generator=rng(1))
         torch.manual_seed(77)
-        assert torch.equal(once, model.nll(tokens, None, rng(1)))
-        assert not torch.equal(once, model.nll(tokens, None, rng(2)))
+        assert torch.equal(once, model.nll(tokens, generator=rng(1)))
+        assert not torch.equal(once, model.nll(tokens, generator=rng(2)))
         assert not torch.equal(once, model.nll(tokens))

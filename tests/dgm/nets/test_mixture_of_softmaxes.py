@@ -147,24 +147,20 @@ def test_without_gradient_none_is_made():
     assert not result.total.requires_grad
 
 
-@pytest.mark.parametrize("wrong", range(6))
-def test_shapes_are_checked(wrong):
-    (latent, log_prior, weight, bias), targets = inputs()
-    given = [latent, log_prior, weight, bias, targets, None]
-    place, value = [
-        (0, latent[:, 0]),
-        (0, latent[:0]),
-        (1, log_prior[:, 1:]),
-        (2, weight[:, 1:]),
-        (4, targets[1:]),
-        (5, torch.ones(2)),
-    ][wrong]
-    given[place] = value
-    with pytest.raises(ValueError, match="want"):
-        mixture_of_softmaxes_nll(*given[:5], weights=given[5])
-
-
-def test_block_is_checked():
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"latent": normal(N, E)}, "want"),
+        ({"latent": normal(0, K, E)}, "want"),
+        ({"log_prior": normal(N, K - 1)}, "want"),
+        ({"weight": normal(V, E - 1)}, "want"),
+        ({"targets": torch.zeros(N - 1, dtype=torch.int64)}, "want"),
+        ({"weights": torch.ones(2)}, "want"),
+        ({"block": 0}, "block"),
+    ],
+)
+def test_arguments_are_checked(change, message):
     parts, targets = inputs()
-    with pytest.raises(ValueError, match="block"):
-        mixture_of_softmaxes_nll(*parts, targets, block=0)
+    usual = dict(zip(("latent", "log_prior", "weight", "bias"), parts, strict=True))
+    with pytest.raises(ValueError, match=message):
+        mixture_of_softmaxes_nll(**(usual | {"targets": targets} | change))

@@ -13,7 +13,7 @@ from torch import nn
 from dgm import checkpoint, nets, papers, steering
 from dgm.data.text import Vocabulary, sentence_features
 from dgm.nets.conv import dcgan_discriminator, dcgan_generator
-from dgm.nets.language_models import AWDLSTM, TiedHead, TransformerLM
+from dgm.nets.language_models import AWDLSTM, Dropouts, TransformerLM
 from dgm.nets.lstm import LanguageModel, sequence_nll, token_nll_in_blocks
 from dgm.nets.pooling import KINDS, pool
 from dgm.nets.text_cnn import TextCNN
@@ -119,7 +119,7 @@ def of_sequences(model, x, lengths=LENGTHS):
 
 
 def test_every_module_of_the_library_is_among_the_models():
-    built = {type(part) for name in MODELS for part in build(name).modules()} | {TiedHead}
+    built = {type(part) for name in MODELS for part in build(name).modules()}
     packages = ((nets, "dgm.nets."), (papers, "dgm.papers."))
     names = [m.name for p, name in packages for m in pkgutil.iter_modules(p.__path__, name)]
     modules = [steering, *map(importlib.import_module, names)]
@@ -187,10 +187,10 @@ def of_blocks(padding):
 
 def of_tied_head(padding, experts):
     torch.manual_seed(0)
-    head = TiedHead(WORDS, 3, 3, experts, 0.2)
-    table = torch.randn(WORDS, 3, generator=rng(), requires_grad=True)
-    result = head.loss(table, frames(padding), tokens(), INSIDE.float(), rng())
-    return torch.cat([result.total[None], result.tokens.flatten()]), [table, *head.parameters()]
+    model = AWDLSTM(WORDS, 3, 3, 3, 1, experts, Dropouts(latent=0.2))
+    result = model.loss(frames(padding), tokens(), INSIDE.float(), rng())
+    leaves = [model.embedding.weight, *model.head.parameters()]
+    return torch.cat([result.total[None], result.tokens.flatten()]), leaves
 
 
 def of_sentence_features(padding):
@@ -254,7 +254,7 @@ OF_WORDS = {
         "marginal": lambda m, x: pooling.marginal_likelihood(m, x, LENGTHS, rng(), n_samples=3)[0],
     },
     "text-vae-last": {"elbo-last": elbo},
-    "language-model": {"language-model": lambda m, x: m.nll(x, LENGTHS, rng())},
+    "language-model": {"language-model": lambda m, x: m.nll(x, LENGTHS, generator=rng())},
     "text-cnn": {"text-cnn": lambda m, x: m(x, LENGTHS, rng())},
     "controllable": {"controllable": controlled, "transfer": transferred},
     "transformer": {"bootstrap-transformer": bootstrapped},

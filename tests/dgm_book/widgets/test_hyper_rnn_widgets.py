@@ -11,7 +11,7 @@ from ipywidgets import embed
 from traitlets import TraitError
 
 from dgm.data.dynamics import dynamics_matrices
-from dgm.nets.recurrence import initialise_heads
+from dgm.nets.variational_rnn import initialise_heads
 from dgm.papers.variational_hyper_rnn import (
     VariationalHyperRNN,
     VariationalRNN,

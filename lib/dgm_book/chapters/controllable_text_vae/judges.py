@@ -81,7 +81,7 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
         return value, {"loss": value}
 
     def language_loss(t: Tensor, chosen: Tensor, generator: torch.Generator, done: float) -> Any:
-        value = language.nll(t, None, generator).sum() / (t.numel() - len(t))
+        value = language.nll(t, generator=generator).sum() / (t.numel() - len(t))
         return value, {"loss": value}
 
     epoch = text.length_batches(corpus.lengths, recipe.batch_size, seed).steps_per_epoch
