@@ -155,11 +155,7 @@ def tree_digest(folder: Path, suffixes: set[str] | None = None) -> str:
 
 
 def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
-    """A hash of what decides a chapter's outputs, but for its results.
-
-    The parameters stand in the notebook's own cell by now, and the checksums of the data are part
-    of the library.
-    """
+    """A hash of what decides a chapter's outputs, its parameters included, but for its results."""
     return digest(
         [
             *(json.dumps([cell.source, tags(cell)]) for cell in code_cells(notebook)),
@@ -219,10 +215,9 @@ def kill_tree(pid: int) -> None:
 
 def try_read(path: Path) -> nbformat.NotebookNode | None:
     """Reads a notebook that another process may be writing; None while it cannot be read."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         return nbformat.read(path, as_version=4)
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
@@ -367,7 +362,7 @@ def stage(
     notebooks: Mapping[str, nbformat.NotebookNode],
     files: Mapping[Path, bytes] | None = None,
 ) -> None:
-    """Lays out in the target folder what the pages are built from, and touches only what differs.
+    """Lays out what the pages are built from, and touches only what differs.
 
     Beside the checkout's pages: executed notebooks by file name, and posters and downloads by path.
     """
@@ -394,13 +389,10 @@ def stage(
 
 
 def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
-    """Makes an executed chapter fit for a page, in place.
+    """Makes an executed chapter fit for a page, in place; returns the pictures of its widgets.
 
-    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's poster behind it
+    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's picture behind it
     for pages without JavaScript.
-
-    Returns:
-        The posters: path below the staged copies to picture.
     """
     posters = {}
     for cell in code_cells(notebook):
@@ -423,10 +415,8 @@ def wheel(root: Path, output: Path) -> Path:
     """The library and its published results, as pip installs them, built when they changed."""
     names = ("lib", "book/results", "pyproject.toml", "README.md", "LICENSE")
     sources = [Path(name) for name in names if (root / name).exists()]
-    content = [
-        tree_digest(root / path) if (root / path).is_dir() else (root / path).read_bytes()
-        for path in sources
-    ]
+    content = [tree_digest(root / path) for path in sources if (root / path).is_dir()]
+    content += [digest([(root / path).read_bytes()]) for path in sources if (root / path).is_file()]
     folder = output / "wheels" / digest(content)[:20]
     if not list(folder.glob("*.whl")):
         shutil.rmtree(folder.parent, ignore_errors=True)
