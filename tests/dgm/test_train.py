@@ -186,38 +186,26 @@ def test_the_same_state_can_go_on_after_its_learning_rate_changed(tmp_path):
     assert same(whole, fresh)
 
 
-def test_measuring_equals_training_in_sections_and_measuring_between_them():
-    sections, whole = initial_state(), initial_state()
-    rows = [{"step": 0, "term": None, **measure(sections)}]
-
-    def halving(state, batch):
-        for group in state.optimizer.param_groups:
-            group["lr"] = 1e-2 * 0.5 ** len(rows if state is sections else state.measurements)
-        return step(state, batch)
-
-    for first, last in itertools.pairwise([0, 20, 40, 50]):
-        history = train(sections, last - first, halving, lambda i, first=first: batches(first + i))
-        rows.append({"step": last, "term": history.terms["loss"][-1].item(), **measure(sections)})
-    history = train(
-        whole,
-        50,
-        halving,
-        history_every=20,
-        measure=lambda state: {"term": state.terms.get("loss"), **measure(state)},
-        measure_every=[0, 20, 40, 50],
-    )
-    sections.measurements, sections.terms = rows, whole.terms
-    assert same(whole, sections)
-    assert same_history(history, history._replace(measurements=rows))
-
-
 @pytest.mark.parametrize(
     ("every", "expected"),
     [(10, [10, 20, 25]), (25, [25]), (40, [25]), ([5, 0, 7], [0, 5, 7]), (None, [25])],
 )
-def test_measured_are_these_steps(every, expected):
-    history = train(initial_state(), 25, measure=measure, measure_every=every)
+def test_measured_are_these_steps_and_measuring_changes_no_training(every, expected):
+    state, unmeasured = initial_state(), initial_state()
+
+    def with_terms(state):
+        return {"loss": state.terms.get("loss"), **measure(state)}
+
+    arguments = {"measure": with_terms, "measure_every": every, "history_every": 5}
+    history = train(state, 25, **arguments)
     assert [row["step"] for row in history.measurements] == expected
+    assert same_history(history.terms, train(unmeasured, 25, history_every=5).terms)
+    assert torch.equal(state.generator.get_state(), unmeasured.generator.get_state())
+    for name, value in state.model.named_parameters():
+        assert torch.equal(unmeasured.model.get_parameter(name), value)
+    for row in history.measurements:
+        if row["step"] % 5 == 0 and row["step"]:  # the mean of the window that ends there
+            assert row["loss"] == history.terms["loss"][row["step"] // 5 - 1]
 
 
 @pytest.mark.parametrize(

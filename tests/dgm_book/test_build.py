@@ -100,20 +100,15 @@ def edit(root: Path, change) -> None:
     nbformat.write(notebook, path)
 
 
-def test_nothing_changed_executes_nothing(root, runs):
+def test_prose_edit_executes_nothing_and_shows(root, runs):
     first, second = prepare(root), prepare(root)
     assert (first[1], second[1], len(runs)) == (True, False, 1)
     assert first[0] == second[0]
-
-
-def test_prose_edit_executes_nothing_and_shows(root, runs):
-    prepare(root)
     edit(root, lambda cells: cells.__setitem__(0, new_markdown_cell("# Rewritten")))
     edit(root, lambda cells: cells.append(new_markdown_cell("An end.")))
     notebook, ran = prepare(root)
     assert not ran
-    assert notebook.cells[0].source == "# Rewritten"
-    assert notebook.cells[-1].source == "An end."
+    assert [notebook.cells[i].source for i in (0, -1)] == ["# Rewritten", "An end."]
     assert notebook.cells[2].outputs[0].text == "run 1"
 
 
@@ -336,14 +331,16 @@ def test_a_kernel_whose_port_was_taken_starts_anew(root, monkeypatch, capsys):
     assert "starting anew" in capsys.readouterr().out
 
 
-def test_a_failing_cell_is_named(root):
-    with pytest.raises(book.ChapterError, match=r"01_tiny: cell 3: ZeroDivisionError"):
-        execute(root, notebook_of("1", "1 / 0", "2"))
-
-
-def test_a_killed_kernel_is_an_error(root):
-    with pytest.raises(book.ChapterError, match=r"01_tiny: cell 2 did not run to its end"):
-        execute(root, notebook_of("import os; os.kill(os.getpid(), 9)"))
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["1", "1 / 0", "2"], "cell 3: ZeroDivisionError"),
+        (["import os; os.kill(os.getpid(), 9)"], "cell 2 did not run to its end"),
+    ],
+)
+def test_a_failing_cell_is_named(root, cells, message):
+    with pytest.raises(book.ChapterError, match=f"01_tiny: {message}"):
+        execute(root, notebook_of(*cells))
 
 
 def sleeper(pids: Path) -> str:
@@ -438,20 +435,6 @@ def test_widget_directive_takes_what_the_widget_refers_to(extension):
     assert 'alt="Pad of &quot;codes&quot;"' in html
     with pytest.raises(ValueError, match="no widget 'Slider' is shown"):
         extension.widget_html(notebook, "Slider")
-
-
-def test_docstrings_become_restructured_text(extension):
-    lines = ["Takes `a * b`, *args and |x| of x_.", "", "    D(beta) = |d|", "", "After `it`."]
-    extension.docstring_to_rst(None, "module", "", None, None, lines)
-    assert lines == [
-        r"Takes ``a * b``, \*args and \|x\| of x\_.",
-        "",
-        ".. code-block:: text",
-        "",
-        "    D(beta) = |d|",
-        "",
-        "After ``it``.",
-    ]
 
 
 @pytest.fixture(scope="module")

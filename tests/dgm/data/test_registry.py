@@ -363,39 +363,43 @@ def test_a_file_in_place_of_the_cache_folder_is_named(own, offer, tmp_path):
     assert (tmp_path / "cache").read_text() == "in the way"
 
 
-def test_a_read_only_cache_is_named(own, offer, monkeypatch, tmp_path):
-    def refuse(*_, **__):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
-    offer()
-    monkeypatch.setattr(registry.tempfile, "mkdtemp", refuse)
-    with pytest.raises(OSError, match="Read-only file system; nothing half") as caught:
-        fetch(PATH, progress=False)
-    assert caught.value.errno == errno.EROFS
-    assert str(tmp_path / "cache") in str(caught.value)
 
 
 
 
-@pytest.mark.parametrize("serves", ["this file", "the decoded file"])
-def test_a_full_disk_leaves_nothing(cached, offer, monkeypatch, serves, cache_is_empty):
-    """While a file is downloaded, or compressed after that."""
+@pytest.mark.parametrize(
+    ("stage", "number", "message"),
+    [
+        ("folder", errno.EROFS, "Read-only file system; nothing half"),
+        ("download", errno.ENOSPC, "No space left on device; nothing half.*Make room there"),
+        ("compression", errno.ENOSPC, "No space left on device; nothing half.*Make room there"),
+    ],
+)
+def test_a_cache_that_cannot_be_written_is_named_and_nothing_left(
+    cached, offer, monkeypatch, cache_is_empty, stage, number, message
+):
+    serves = "the decoded file" if stage == "compression" else "this file"
     offer(serves=serves, data=SERVED[serves])
     write = Path.write_bytes
 
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
     def half(target, data):
         write(target, data[: len(data) // 2])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        refuse()
 
     with monkeypatch.context() as patch:
-        if serves == "this file":
+        if stage == "folder":
+            patch.setattr(registry.tempfile, "mkdtemp", refuse)
+        elif stage == "download":
             download = lambda self, url, output, _: half(Path(output), GOOD)  # noqa: E731
             patch.setattr(pooch.HTTPDownloader, "__call__", download)
         else:
             patch.setattr(Path, "write_bytes", half)
-        with pytest.raises(OSError, match="No space left on device; nothing half") as caught:
+        with pytest.raises(OSError, match=message) as caught:
             fetch(PATH, progress=False)
-    assert caught.value.errno == errno.ENOSPC
-    assert "Make room there" in str(caught.value)
+    assert caught.value.errno == number
+    assert str(cached.parent.parent) in str(caught.value)
     cache_is_empty()
     assert fetch(PATH, progress=False) == cached
