@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 VAGUE = frozenset(
     """
-    told said found made kept held wanted felt of how way again race one few many both live seen moved
-    arm material
+    told said found made kept held wanted felt of how way again race one few many both live seen
+    moved arm material
     """.split()  # noqa: SIM905
 )
 
