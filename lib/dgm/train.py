@@ -116,7 +116,7 @@ def fit(
             f"steps={steps}, history_every={history_every}, checkpoint_seconds={checkpoint_seconds}"
             ": want steps >= 0, history_every >= 1, checkpoint_seconds >= 0"
         )
-    if measure is None and (measure_every is not None or keep_best is not None):
+    if measure is None and (measure_every, keep_best) != (None, None):
         raise ValueError("measure_every and keep_best want a measure too")
     if best not in ("lowest", "highest"):
         raise ValueError(f"best={best!r}: want 'lowest' or 'highest'")
@@ -303,8 +303,7 @@ class _Run:
         if saved["generator"].shape != state.generator.get_state().shape:
             raise ValueError(
                 f"{path} was written on another kind of device than {state.generator.device.type}, "
-                "where the noise is another: go on there, name another file, or delete it to start "
-                "anew"
+                "with other noise: go on there, name another file, or delete it to start anew"
             )
         # A step may change the learning rate: the same optimiser object belongs to the same run.
         current = checkpoints.identity(settings=saved["optimizer"]["param_groups"])

@@ -144,17 +144,15 @@ def fetch(path: str, progress: bool = True) -> Path:
         hint = f"did you mean '{near[0]}'?" if near else "dgm.data.registry.FILES has them all"
         raise ValueError(f"the registry has no file '{path}'; {hint}")
     file, own, cached = FILES[path], paths.from_environment("DGM_DATA"), paths.cache() / path
-    if own and (own / path).is_file():
-        if wrong := _verify(own / path, file):
+    if place := local(path):
+        if (wrong := _verify(place, file)) is None:
+            return place
+        if own and place == own / path:
             raise ValueError(
-                f"{own / path} (found through DGM_DATA) {wrong}; replace it or unset DGM_DATA"
+                f"{place} (found through DGM_DATA) {wrong}; replace it or unset DGM_DATA"
             )
-        return own / path
-    if cached.is_file():
-        if wrong := _verify(cached, file):
-            cached.unlink()
-            raise ValueError(f"{cached} {wrong}; it was removed: run again to download it anew")
-        return cached
+        cached.unlink()
+        raise ValueError(f"{cached} {wrong}; it was removed: run again to download it anew")
     absent = f"{path} is neither in DGM_DATA ({own or 'not set'}) nor in {paths.cache()}"
     hint = "Set DGM_DATA to a folder that holds it"
     if not file.url:
@@ -172,10 +170,8 @@ def fetch(path: str, progress: bool = True) -> Path:
     if failures and all(isinstance(error, requests.RequestException) for _, error in failures):
         raise FileNotFoundError(f"{absent}, and could not be downloaded:\n  {reasons}\n{hint}")
     if failures:
-        raise ValueError(
-            f"{absent}, and what was downloaded is not the file; nothing was kept:\n  {reasons}\n"
-            f"{hint}"
-        )
+        wrong = "what was downloaded is not the file; nothing was kept"
+        raise ValueError(f"{absent}, and {wrong}:\n  {reasons}\n{hint}")
     return cached
 
 
