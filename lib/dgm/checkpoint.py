@@ -30,17 +30,13 @@ def save(path: str | os.PathLike, tree: Tree) -> None:
     """Writes a tree of tensors and plain values to one safetensors file, atomically.
 
     Tensors are stored by their place in the tree ("model/0.weight"); everything else is JSON in the
-    file's metadata, with a checksum over both. Equal trees give equal bytes. Gradients, devices and
-    shared storage are not kept.
-
-    Args:
-        path: The file; its folder is made when it is missing.
-        tree: Nested dicts (keys int or str), lists and tuples of tensors, int, float, str, bool and
-            None. Other mappings are stored as dicts, named tuples as tuples.
+    file's metadata, with a checksum over both. Equal trees give equal bytes. Keys are int or str.
+    Other mappings are stored as dicts, named tuples as tuples; gradients, devices and shared
+    storage are not stored.
 
     Raises:
         TypeError: For a value or key of another type, naming its place.
-        OSError: When the file cannot be written; the old file is then still there, unharmed.
+        OSError: As `write_bytes`.
     """
     write_bytes(path, to_bytes(tree))
 
@@ -84,9 +80,8 @@ def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device 
 def identity(**parts: Any) -> dict[str, Any]:
     """What must be equal for a checkpoint to belong to a run, as values that JSON can hold.
 
-    Plain values, named tuples and trees of them count as they are, tensors and arrays by type,
-    shape and a hash of their bytes, functions and classes by their name, other objects by that of
-    their class. Compare two with `check_identity`.
+    Plain values and trees of them count as they are, tensors and arrays by their `digest`,
+    functions and classes by their name, other objects by that of their class.
     """
     return {name: _plain(value) for name, value in parts.items()}
 
@@ -149,12 +144,11 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes a file atomically: whoever reads `path` finds the old bytes or all of the new ones.
 
-    A temporary file in the same folder is written, flushed and synchronised, then put in place.
-    What killed processes left behind beside `path` is removed first.
+    A temporary file in the same folder is synchronised, then put in place; the folder is made when
+    it is missing. What killed processes left behind beside `path` is removed first.
 
     Raises:
-        OSError: When the file cannot be written (no space, no permission); names the file, and no
-            temporary file is left.
+        OSError: When the file cannot be written; names it, and no temporary file is left.
     """
     path = Path(path)
     try:

@@ -22,8 +22,7 @@ class TrainingState:
     """All that changes while a model is trained; `fit` sets what comes after the generator.
 
     Attributes:
-        model: The model, with all its parameters and buffers.
-        optimizer: Its optimiser.
+        model, optimizer: The model, with its parameters and buffers, and its optimiser.
         generator: Where all the noise of training comes from. Draws from torch's global generator
             (as `nn.Dropout` makes them) are not repeated when a run is resumed.
         steps: Number of steps done.
@@ -46,8 +45,8 @@ class History(NamedTuple):
     """The mean of each term over windows of steps, and what was measured.
 
     Attributes:
-        steps: (S,) int64, the number of steps done at the end of each window; the last window is
-            shorter when the number of steps is no multiple of the window.
+        steps: (S,) int64, the number of steps done at the end of each window; the last may be
+            shorter.
         terms: For each term its (S,) window means, float64 on the CPU.
         measurements: A row per measurement: "step" and what `measure` returned.
     """
@@ -85,31 +84,30 @@ def fit(
         batches: i -> the batch of step i, from 0 on. A pure function of i.
         state: Changed in place. The model's train or eval mode is left alone.
         steps: Number of steps in all.
-        checkpoint: File to resume from when it exists, and to write to every `checkpoint_seconds`,
-            after each measurement and at the end; None writes nothing.
-        checkpoint_seconds: Seconds between checkpoints; 0 writes one after each step.
+        checkpoint: File to resume from when it exists, and to write to every `checkpoint_seconds`
+            (0: after each step), after each measurement and at the end.
+        checkpoint_seconds: Seconds between checkpoints.
         description: Text before the progress bar.
         progress: Whether to show a bar with the time left and the latest terms.
         history_every: Steps in a window of the history. The loop waits for the device only once per
             window, measurement and checkpoint.
-        measure: state -> named values (tensors, or what JSON can hold); `state.measurements` holds
-            the rows before. What it raises ends the training.
+        measure: state -> named values (tensors, or what JSON can hold); what it raises ends the
+            training.
         measure_every: Measures after every so many steps and after the last; or after these
             numbers of steps, 0 being before the first. None measures after the last alone.
-        keep_best: The measured value by which the best weights are chosen; the earliest of equals.
-            However training ends, the model then has the weights of its best measurement so far.
-            "step" with best="highest" gives those of the latest measurement.
+        keep_best: The measured value by which the best weights are chosen, the earliest of equals.
+            However training ends, the model then has the weights of its best measurement so far;
+            those of the latest for "step" with best="highest".
         best: Whether the lowest value is best, or the highest.
 
     Returns:
         The history of the whole run.
 
     Raises:
-        ValueError: For steps below 0, a window below 1, steps to measure at outside 0 to `steps`,
-            terms that are not 0-d tensors or change their names, a `keep_best` that is not
-            measured, or a checkpoint that is damaged or belongs to another run (other shapes,
-            optimiser settings, seed, kind of device, window, measured steps, or more steps done
-            than asked for).
+        ValueError: For steps, windows or measured steps out of range, terms that are not 0-d
+            tensors or change their names, a `keep_best` that is not measured, or a checkpoint that
+            is damaged or of another run (other shapes, optimiser settings, seed, kind of device,
+            window, measured steps, or more steps than asked for).
         FloatingPointError: When a term is not finite; names the term and the step, counted from 0.
             Noticed at the end of its window, and never written to a checkpoint.
     """
@@ -118,7 +116,7 @@ def fit(
             f"steps={steps}, history_every={history_every}, checkpoint_seconds={checkpoint_seconds}"
             ": want steps >= 0, history_every >= 1, checkpoint_seconds >= 0"
         )
-    if measure is None and (measure_every is not None or keep_best is not None):
+    if measure is None and (measure_every, keep_best) != (None, None):
         raise ValueError("measure_every and keep_best want a measure too")
     if best not in ("lowest", "highest"):
         raise ValueError(f"best={best!r}: want 'lowest' or 'highest'")
@@ -169,10 +167,7 @@ def _measured_steps(every: int | Iterable[int] | None, steps: int) -> list[int]:
 
 
 class _Run:
-    """A training run: its history, its best weights and its checkpoints.
-
-    The terms of the open window stay on their device; of the closed windows only the means remain.
-    """
+    """A training run: its history (means of closed windows), best weights and checkpoints."""
 
     def __init__(
         self,
@@ -187,7 +182,7 @@ class _Run:
         self.best_weights: dict[str, Any] | None = None
         self.names: list[str] = []
         self.means: list[Tensor] = []
-        self.rows: list[Tensor] = []
+        self.rows: list[Tensor] = []  # of the open window, on their device
         self.identity = checkpoints.identity(
             model={
                 name: [str(value.dtype), list(value.shape)]
@@ -230,11 +225,7 @@ class _Run:
         self.rows.append(torch.stack([terms[name].detach() for name in self.names]).double())
 
     def open_window(self) -> Tensor:
-        """(rows, terms) of the open window.
-
-        Raises:
-            FloatingPointError: for the first that is not finite.
-        """
+        """(rows, terms) of the open window; FloatingPointError where one is not finite."""
         if not self.rows:
             return torch.zeros(0, len(self.names), dtype=torch.float64)
         # Rows from a checkpoint are on the CPU.
@@ -312,8 +303,7 @@ class _Run:
         if saved["generator"].shape != state.generator.get_state().shape:
             raise ValueError(
                 f"{path} was written on another kind of device than {state.generator.device.type}, "
-                "where the noise is another: go on there, name another file, or delete it to start "
-                "anew"
+                "with other noise: go on there, name another file, or delete it to start anew"
             )
         # A step may change the learning rate: the same optimiser object belongs to the same run.
         current = checkpoints.identity(settings=saved["optimizer"]["param_groups"])

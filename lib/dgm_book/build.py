@@ -88,9 +88,9 @@ def write_repository(root: Path) -> list[Path]:
     for path in chapters(root):
         notebook = nbformat.read(path, as_version=4)
         first = notebook.cells[0]
-        source = re.sub(r'^REPOSITORY = ".*?"', line, first.source, flags=re.MULTILINE)
-        if source != first.source:
-            first.source = source
+        before = first.source
+        first.source = re.sub(r'^REPOSITORY = ".*?"', line, before, flags=re.MULTILINE)
+        if first.source != before:
             path.write_text(nbformat.writes(notebook) + "\n", "utf-8")
             changed.append(path)
     return changed
@@ -155,11 +155,7 @@ def tree_digest(folder: Path, suffixes: set[str] | None = None) -> str:
 
 
 def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
-    """A hash of what decides a chapter's outputs, but for its results.
-
-    The parameters stand in the notebook's own cell by now, and the checksums of the data are part
-    of the library.
-    """
+    """A hash of what decides a chapter's outputs, its parameters included, but for its results."""
     return digest(
         [
             *(json.dumps([cell.source, tags(cell)]) for cell in code_cells(notebook)),
@@ -185,7 +181,7 @@ def results_folder(root: Path) -> Path:
 
 
 def cached_path(cache: Path, name: str, code: str, root: Path) -> Path:
-    """Where an executed chapter is kept, given its code key and its results as they are now."""
+    """Where an executed chapter lies, given its code key and its results as they are now."""
     key = digest([code, tree_digest(results_folder(root) / name)])
     return cache / f"{name}-{key[:20]}.ipynb"
 
@@ -219,10 +215,9 @@ def kill_tree(pid: int) -> None:
 
 def try_read(path: Path) -> nbformat.NotebookNode | None:
     """Reads a notebook that another process may be writing; None while it cannot be read."""
-    try:
+    with contextlib.suppress(OSError, ValueError):
         return nbformat.read(path, as_version=4)
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
@@ -241,11 +236,11 @@ def execute(
     stop: threading.Event | None = None,
     tries: int = 3,
 ) -> nbformat.NotebookNode:
-    """Executes a notebook with papermill, in a process of its own.
+    """Executes a notebook with papermill, in a process and a folder (in `work`) of its own.
 
     The run is judged by the notebook that it left, not by its exit status: papermill may hang after
-    the last cell. It gets a folder of its own in `work`; the kernel starts in `cwd`, at most
-    `tries` times, since it dies when another process takes its port first.
+    the last cell. The kernel starts in `cwd`, at most `tries` times, since it dies when another
+    process takes its port first.
 
     Raises:
         ChapterError: a cell failed, the kernel died, `timeout` seconds passed, or `stop` was set.
@@ -254,13 +249,10 @@ def execute(
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
     source, target, log = (folder / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
     nbformat.write(notebook, source)
-    arguments = [str(source), str(target), "--cwd", str(cwd), "--kernel", "python3"]
+    arguments = ["papermill", str(source), str(target), "--cwd", str(cwd), "--kernel", "python3"]
     arguments += ["--no-progress-bar", "--log-level", "ERROR"]
     options: dict[str, Any] = {"env": {**os.environ, **ENVIRONMENT}, "start_new_session": True}
-    with (
-        log.open("wb") as stream,
-        launch("papermill", *arguments, stdout=stream, **options) as process,
-    ):
+    with log.open("wb") as stream, launch(*arguments, stdout=stream, **options) as process:
         try:
             reason = _watch(process, target, name, len(code_cells(notebook)), timeout, stop)
         finally:
@@ -341,13 +333,12 @@ def prepare(
     say(f"{name}: done in {time.monotonic() - start:.0f} s")
     if code_key(source, root) != code:
         raise ChapterError(f"{name}: the library was edited while it ran; build again")
-    if cached_path(cache, name, code, root) != cached:
-        # Results came in, of its own or of others: which of them it shows cannot be known.
-        return merge(source, executed), True
-    write_if_changed(cached, nbformat.writes(executed).encode())
-    others = (p for p in cache.glob(f"{name}-*.ipynb") if p != cached)
-    for old in sorted(others, key=lambda p: p.stat().st_mtime)[: -(CACHE_DEPTH - 1)]:
-        old.unlink()
+    # Where results came in meanwhile, which of them it shows cannot be known.
+    if cached_path(cache, name, code, root) == cached:
+        write_if_changed(cached, nbformat.writes(executed).encode())
+        others = (p for p in cache.glob(f"{name}-*.ipynb") if p != cached)
+        for old in sorted(others, key=lambda p: p.stat().st_mtime)[: -(CACHE_DEPTH - 1)]:
+            old.unlink()
     return merge(source, executed), True
 
 
@@ -367,7 +358,7 @@ def stage(
     notebooks: Mapping[str, nbformat.NotebookNode],
     files: Mapping[Path, bytes] | None = None,
 ) -> None:
-    """Lays out in the target folder what the pages are built from, and touches only what differs.
+    """Lays out what the pages are built from, and touches only what differs.
 
     Beside the checkout's pages: executed notebooks by file name, and posters and downloads by path.
     """
@@ -394,13 +385,10 @@ def stage(
 
 
 def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
-    """Makes an executed chapter fit for a page, in place.
+    """Makes an executed chapter fit for a page, in place; returns the pictures of its widgets.
 
-    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's poster behind it
+    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's picture behind it
     for pages without JavaScript.
-
-    Returns:
-        The posters: path below the staged copies to picture.
     """
     posters = {}
     for cell in code_cells(notebook):
@@ -423,10 +411,8 @@ def wheel(root: Path, output: Path) -> Path:
     """The library and its published results, as pip installs them, built when they changed."""
     names = ("lib", "book/results", "pyproject.toml", "README.md", "LICENSE")
     sources = [Path(name) for name in names if (root / name).exists()]
-    content = [
-        tree_digest(root / path) if (root / path).is_dir() else (root / path).read_bytes()
-        for path in sources
-    ]
+    content = [tree_digest(root / path) for path in sources if (root / path).is_dir()]
+    content += [digest([(root / path).read_bytes()]) for path in sources if (root / path).is_file()]
     folder = output / "wheels" / digest(content)[:20]
     if not list(folder.glob("*.whl")):
         shutil.rmtree(folder.parent, ignore_errors=True)
@@ -469,11 +455,8 @@ def build(root: Path, output: Path) -> None:
     from jupyter_book.sphinx import build_sphinx
 
     source, html, doctrees = output / "src", output / "html", output / ".doctrees"
-    options: dict[str, Any] = {
-        "external_toc_path": str(source / "_toc.yml"),
-        "latex_individualpages": False,
-        "nitpicky": True,
-    }
+    options: dict[str, Any] = {"latex_individualpages": False, "nitpicky": True}
+    options["external_toc_path"] = str(source / "_toc.yml")
     if url := repository(root):
         hosts = {"colab_url": "https://colab.research.google.com"}
         hosts["binderhub_url"] = "https://mybinder.org"
@@ -483,8 +466,8 @@ def build(root: Path, output: Path) -> None:
     machinery = digest([*trees, (root / "requirements.lock").read_bytes()])
     mark = output / "machinery.sha256"
     if not mark.is_file() or mark.read_text() != machinery:
-        shutil.rmtree(doctrees, ignore_errors=True)
-        shutil.rmtree(html, ignore_errors=True)
+        for folder in (doctrees, html):
+            shutil.rmtree(folder, ignore_errors=True)
     # A page that was half written, or read with a warning, would pass in silence the next time.
     mark.unlink(missing_ok=True)
     status = build_sphinx(
@@ -553,8 +536,8 @@ def locked(output: Path) -> contextlib.AbstractContextManager:
 def make(root: Path, output: Path, options: argparse.Namespace) -> None:
     """Executes, stages and builds; raises RuntimeError where a chapter or the pages failed."""
     start = time.monotonic()
-    notebooks, executed = execute_all(root, output, options)
     files: dict[Path, bytes] = {}
+    notebooks, executed = execute_all(root, output, options)
     if not options.execute_only:
         library = wheel(root, output)
         for path in chapters(root):

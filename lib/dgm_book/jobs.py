@@ -23,12 +23,7 @@ Everything = Callable[[profiles.Profile], Iterable[Result]]
 
 
 def over_seeds(run: Callable[..., Iterable[Result]], first_seed: int) -> Everything:
-    """A chapter's results, of all seeds of a profile from the first one on.
-
-    Args:
-        run: (profile, seed, first_seed) to the results of a seed.
-        first_seed: of the profile's seeds.
-    """
+    """A chapter's results by `run(profile, seed, first_seed)`, of all seeds from the first one."""
     return lambda profile: (
         result
         for seed in range(first_seed, first_seed + profile.n_seeds)
@@ -49,10 +44,7 @@ def load(
 ) -> tuple[profiles.Profile, dict[str, Result]]:
     """A chapter's profile and its results by name, loaded or computed, with the profile's threads.
 
-    Args:
-        run: as in `over_seeds`.
-        profile_name: as in `resolve`, whose errors it raises.
-        first_seed: of the profile's seeds.
+    Takes a run and a seed as `over_seeds` does, a name as `resolve` does, and raises its errors.
     """
     everything = over_seeds(run, first_seed)
     profile = resolve(profile_name, everything)
@@ -65,14 +57,7 @@ def resolve(profile_name: str, everything: Everything) -> profiles.Profile:
     """The profile of that name, announced before anything is computed.
 
     "auto" is the largest profile whose results are all at hand. Where none is, it says what `small`
-    would take and is `smoke`: it never trains longer than a minute or two.
-
-    Args:
-        profile_name: "auto", or one of `profiles.NAMES`.
-        everything: the chapter's results at a profile, each made by `results.get`.
-
-    Raises:
-        FileNotFoundError, ValueError, OSError: as `announce`.
+    would take and is `smoke`: it never trains longer than a minute or two. Raises as `announce`.
     """
     if profile_name != "auto":
         profile = profiles.get(profile_name)
@@ -96,10 +81,10 @@ def announce(absent: list[tuple[str, Context]]) -> None:
         ValueError, OSError: as `registry.fetch`.
     """
     sets = datasets(absent)
-    if unavailable := [name for name in sets if registry.unavailable(name)]:
-        files = ", ".join(path for name in unavailable for path in registry.unavailable(name))
+    if files := [path for name in sets for path in registry.unavailable(name)]:
         raise FileNotFoundError(
-            f"{statement(absent)}\nNothing was computed: set DGM_DATA to a folder with {files}"
+            f"{statement(absent)}\nNothing was computed: set DGM_DATA to a folder with "
+            + ", ".join(files)
         )
     if absent and absent[0][1].profile.name != "smoke":
         print(statement(absent), flush=True)
@@ -111,9 +96,8 @@ def statement(absent: list[tuple[str, Context]]) -> str:
     """What computing these results takes, in a sentence or two."""
     _, context = absent[0]
     chapter, profile, sets = context.chapter, context.profile.name, datasets(absent)
-    known = json.loads(COSTS.read_text("utf-8")).get(chapter, {}).get(profile)
     hours = "a time not measured yet"
-    if known:
+    if known := json.loads(COSTS.read_text("utf-8")).get(chapter, {}).get(profile):
         share = len(absent) / known["results"]
         hours = f"at least {share * known['cpu_hours']:.1f} hours on one CPU core"
     megabytes = sum(registry.download_bytes(name) for name in sets) / 1e6
@@ -149,10 +133,8 @@ def costs(folder: Path) -> dict[str, dict[str, dict[str, float]]]:
         chapter, profile = path.parts[-3:-1]
         if profile == "smoke":
             continue
-        seconds = [
-            record["provenance"]["wall_seconds"]
-            for record in json.loads(path.read_text("utf-8")).values()
-        ]
+        records = json.loads(path.read_text("utf-8")).values()
+        seconds = [record["provenance"]["wall_seconds"] for record in records]
         table.setdefault(chapter, {})[profile] = {
             "results": len(seconds),
             "cpu_hours": round(sum(second / 3600 for second in seconds), 2),

@@ -92,12 +92,10 @@ def get(
 ) -> Result:
     """Load the result `name` of the context's chapter and profile, or compute it and keep it.
 
-    Its `wall_seconds` are those of all sittings since the work folder was last emptied, killed ones
-    included.
-
     Args:
         name: such as "vae2-seed0-curve".
-        compute: returns plain values (for JSON) and tensors.
+        compute: returns plain values (for JSON) and tensors. The time that it takes is that of all
+            sittings since the work folder was last emptied, killed ones included.
         context: chapter, profile and code.
         settings: what else to remember in the provenance, such as the seed.
 
@@ -125,11 +123,7 @@ def get(
 
 
 def missing(everything: Iterable[Result]) -> list[tuple[str, Context]]:
-    """Names and contexts of those results that would have to be computed; computes and loads none.
-
-    Args:
-        everything: an iterator that makes each of its results by `get`.
-    """
+    """Names and contexts of results (each made by `get`) that would be computed; computes none."""
     absent: list[tuple[str, Context]] = []
     mark = _absent.set(absent)
     try:
@@ -160,8 +154,7 @@ def badge(
         parts: the results behind each part of the figure, by its label.
         size: what was measured on, such as "50 test images", of all parts or of a result.
         unit: what a seed is called, such as "pair".
-        synthetic: what stands for the data set where a result has none, such as "points in the
-            plane".
+        synthetic: what stands for the data set where a result has none.
     """
     every = [result for part in parts.values() for result in part]
     data = list(dict.fromkeys(name for r in every for name in r.provenance["data"]))
@@ -180,13 +173,7 @@ def scale(
     size: str | Callable[[Result], str] = "",
     unit: str = "seed",
 ) -> str:
-    """Sizes and seeds of most of a figure's parts, in words, then of the others by name.
-
-    Args:
-        parts: the results of each part of the figure, by its label.
-        size: what was measured on, such as "50 test images", of all parts or of a result.
-        unit: what a seed is called, such as "pair".
-    """
+    """Sizes and seeds of most parts, in words, then of the others by name; arguments of `badge`."""
     groups: dict[tuple[str, str], list[str]] = {}
     for label, part in parts.items():
         n = len({r.provenance["seed"] for r in part})
@@ -241,13 +228,12 @@ def _clock(path: Path) -> Iterator[Callable[[], float]]:
     def seconds() -> float:
         return earlier + time.monotonic() - began
 
-    def note() -> None:
-        with contextlib.suppress(OSError):  # a full disk must not end the computation
-            checkpoint.write_text(path, str(seconds()))
-
     def tick() -> None:
-        while not stop.wait(CLOCK_SECONDS):
-            note()
+        last = False
+        while not last:
+            last = stop.wait(CLOCK_SECONDS)
+            with contextlib.suppress(OSError):  # a full disk must not end the computation
+                checkpoint.write_text(path, str(seconds()))
 
     thread = threading.Thread(target=tick, daemon=True)
     thread.start()
@@ -256,7 +242,6 @@ def _clock(path: Path) -> Iterator[Callable[[], float]]:
     finally:
         stop.set()
         thread.join()
-        note()
 
 
 def _keep(name: str, values: dict, tensors: dict, provenance: dict, context: Context) -> None:
@@ -284,8 +269,11 @@ def _keep(name: str, values: dict, tensors: dict, provenance: dict, context: Con
 
 def _hash(content: dict) -> str:
     """Hash of a result's values and provenance, and so of its tensors."""
-    parts = [content["values"], content["provenance"]]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    return _digest([content["values"], content["provenance"]])
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _load(place: Path, name: str, context: Context) -> Result:
@@ -297,12 +285,9 @@ def _load(place: Path, name: str, context: Context) -> Result:
         # Earlier results have a hash of their tensors only.
         if record.get("sha256", _hash(record)) != _hash(record):
             raise ValueError(f"{name!r} was altered after it was written")
-    path = place / f"{name}.safetensors"
-    if path.exists():
-        tensors = path.read_bytes()
-    else:
-        path = place / TENSORS
-        tensors = checkpoint.to_bytes(_read(path).get(name, {}))
+    own = place / f"{name}.safetensors"
+    path = own if own.exists() else place / TENSORS
+    tensors = own.read_bytes() if path == own else checkpoint.to_bytes(_read(path).get(name, {}))
     if hashlib.sha256(tensors).hexdigest() != expected:
         raise ValueError(
             f"the tensors of {name!r} are missing, or those in {path} are not those that {RECORDS} "
@@ -357,12 +342,7 @@ def _provenance(context: Context) -> dict[str, Any]:
 
 def _data(context: Context) -> dict[str, str]:
     """One checksum a data set, over those of its files."""
-    return {
-        name: hashlib.sha256(
-            json.dumps(registry.checksums(name), sort_keys=True).encode()
-        ).hexdigest()[:16]
-        for name in context.datasets
-    }
+    return {name: _digest(registry.checksums(name))[:16] for name in context.datasets}
 
 
 @functools.cache

@@ -23,16 +23,10 @@ def test_bfloat16_needs_compute_capability_8(monkeypatch, card, device):
 
 
 def test_the_capability_asked_for_is_that_of_the_device(monkeypatch):
-    monkeypatch.setattr(
-        torch.cuda, "get_device_capability", lambda device: (8, 0) if device.index else (7, 5)
-    )
-    assert mixed_precision_dtype("cuda:0") is None
-    assert mixed_precision_dtype("cuda:1") is torch.bfloat16
-
-
-def test_other_devices():
-    assert mixed_precision_dtype("cpu") is torch.bfloat16
-    assert mixed_precision_dtype("mps") is None
+    capability = lambda device: (8, 0) if device.index else (7, 5)  # noqa: E731
+    monkeypatch.setattr(torch.cuda, "get_device_capability", capability)
+    kinds = [mixed_precision_dtype(device) for device in ("cuda:0", "cuda:1", "cpu", "mps")]
+    assert kinds == [None, torch.bfloat16, torch.bfloat16, None]
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -88,24 +82,19 @@ def test_on_a_cpu_an_lstm_runs_as_it_did():
             assert torch.equal(a, b)
 
 
+SOURCES = {path: path.read_text("utf-8") for path in Path(dgm.__file__).parent.rglob("*.py")}
+
+
 def test_nothing_turns_autocast_on_by_itself():
     """Outside of `precision`, autocast is only ever turned off."""
-    library = Path(dgm.__file__).parent
-    texts = {path.name: path.read_text("utf-8") for path in library.rglob("*.py")}
-    calls = [
-        (name, call)
-        for name, text in texts.items()
-        if name != "precision.py"
-        for call in re.findall(r"torch\.(?:amp\.)?autocast\(.*", text)
-    ]
+    others = "\n".join(text for path, text in SOURCES.items() if path.name != "precision.py")
+    calls = re.findall(r"torch\.(?:amp\.)?autocast\(.*", others)
     assert calls
-    assert all("enabled=False" in call for _, call in calls), calls
+    assert all("enabled=False" in call for call in calls), calls
 
 
 def test_no_lstm_is_called_outside_run_lstm():
-    library = Path(dgm.__file__).parent
-    for path in library.rglob("*.py"):
-        source = path.read_text("utf-8")
+    for path, source in SOURCES.items():
         assert not re.search(r"\b(?:self|model|net)\.lstm\(", source), path
         # The function around it is handed to run_lstm.
         functional = re.findall(r"def (\w+)\([^\n]*\n(?:[^\n]+\n){0,3}[^\n]*torch\.lstm\(", source)

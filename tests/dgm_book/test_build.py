@@ -1,6 +1,7 @@
 """The book's engine, on a tiny book in a temporary folder."""
 
-import importlib.util
+import copy
+import functools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import sys
 import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,6 +32,11 @@ class Dial(anywidget.AnyWidget):
 Dial()
 """
 PARAMETERS = {"PROFILE": "smoke", "SEED": 7}
+BUILD = """
+import sys, pathlib
+from dgm_book import build
+sys.exit(build.main(sys.argv[2:], root=pathlib.Path(sys.argv[1])))
+"""
 
 
 def notebook_of(*code: str) -> nbformat.NotebookNode:
@@ -53,14 +60,13 @@ def write(root: Path, notebook: nbformat.NotebookNode, name: str = "01_tiny") ->
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     monkeypatch.delenv("DGM_RESULTS", raising=False)
+    book.installed.cache_clear()
     root = tmp_path / "root"
-    (root / "lib" / "dgm" / "sampling").mkdir(parents=True)
-    (root / "lib" / "dgm" / "sampling" / "hmc.py").write_text("STEPS = 20\n")
-    (root / "requirements.lock").write_text("numpy==2.0\n")
-    (root / "pyproject.toml").write_text('[project]\nname = "tiny"\n')
-    (root / "book").mkdir()
-    (root / "_config.yml").write_text("")
-    (root / "_toc.yml").write_text("")
+    files = {LIBRARY: "STEPS = 20\n", "requirements.lock": "numpy==2.0\n", "_toc.yml": ""}
+    files |= {"pyproject.toml": '[project]\nname = "tiny"\n', "_config.yml": "", "book/a.md": ""}
+    for name, text in files.items():
+        put(root, name)
+        (root / name).write_text(text)
     write(root, notebook_of("print(SEED)", "print(PROFILE)"))
     return root
 
@@ -94,85 +100,53 @@ def edit(root: Path, change) -> None:
     nbformat.write(notebook, path)
 
 
-def test_nothing_changed_executes_nothing(root, runs):
+def test_prose_edit_executes_nothing_and_shows(root, runs):
     first, second = prepare(root), prepare(root)
     assert (first[1], second[1], len(runs)) == (True, False, 1)
     assert first[0] == second[0]
-
-
-def test_prose_edit_executes_nothing_and_shows(root, runs):
-    prepare(root)
     edit(root, lambda cells: cells.__setitem__(0, new_markdown_cell("# Rewritten")))
     edit(root, lambda cells: cells.append(new_markdown_cell("An end.")))
     notebook, ran = prepare(root)
     assert not ran
-    assert notebook.cells[0].source == "# Rewritten"
-    assert notebook.cells[-1].source == "An end."
+    assert [notebook.cells[i].source for i in (0, -1)] == ["# Rewritten", "An end."]
     assert notebook.cells[2].outputs[0].text == "run 1"
 
 
-def edit_code(root):
-    edit(root, lambda cells: cells[2].update(source="print(SEED + 1)"))
-
-
-def edit_tags(root):
-    edit(root, lambda cells: cells[2].metadata.update(tags=["hide-input"]))
-
-
-def edit_library(root):
-    (root / "lib" / "dgm" / "sampling" / "hmc.py").write_text("STEPS = 21\n")
-
-
-def add_script(root):
-    (root / "lib" / "dgm" / "nn.js").write_text("export {}")
-
-
-def add_words(root):
-    (root / "lib" / "dgm" / "claims.yaml").write_text("claim: it holds")
-
-
-def edit_lock(root):
-    (root / "requirements.lock").write_text("numpy==2.1\n")
-
-
-def add_result(root):
-    path = root / "book" / "results" / "01_tiny" / "small" / "curve.json"
-    path.parent.mkdir(parents=True)
+def put(root: Path, name: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("{}")
 
 
-CHANGES = [edit_code, edit_tags, edit_library, add_script, add_words, edit_lock, add_result]
+def install(_root: Path) -> None:
+    book.installed.cache_clear()
+    package = SimpleNamespace(name="fonts", version="2.0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metadata, "distributions", lambda: [package])
+        book.installed()
 
 
-@pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+RESULT = "book/results/01_tiny/small/curve.json"
+LIBRARY = "lib/dgm/sampling/hmc.py"
+CHANGES = {
+    "code": lambda root: edit(root, lambda cells: cells[2].update(source="print(SEED + 1)")),
+    "tags": lambda root: edit(root, lambda cells: cells[2].metadata.update(tags=["hide-input"])),
+    "versions": install,
+}
+NAMES = [LIBRARY, "lib/dgm/nn.js", "lib/dgm/claims.yaml", "requirements.lock", RESULT]
+CHANGES |= {name: functools.partial(put, name=name) for name in NAMES}
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_changes_outputs_executes_again(root, runs, change):
     prepare(root)
-    change(root)
+    put(root, "book/results/02_other/curve.json")  # not that of another chapter
+    assert not prepare(root)[1]
+    CHANGES[change](root)
     assert prepare(root)[1]
     assert not prepare(root)[1]
-
-
-def test_parameters_are_part_of_the_key(root, runs):
-    prepare(root)
     (path,) = book.chapters(root)
-    _, ran = book.prepare(path, root, root / "_build", {**PARAMETERS, "SEED": 8}, timeout=60)
-    assert ran
-
-
-def test_results_of_other_chapters_execute_nothing(root, runs):
-    prepare(root)
-    (root / "book" / "results" / "02_other").mkdir(parents=True)
-    (root / "book" / "results" / "02_other" / "curve.json").write_text("{}")
-    assert not prepare(root)[1]
-
-
-def test_installed_versions_are_part_of_the_key(root, runs, monkeypatch):
-    prepare(root)
-    packages = [*metadata.distributions(), SimpleNamespace(name="fonts", version="2.0")]
-    monkeypatch.setattr(metadata, "distributions", lambda: packages)
-    book.installed.cache_clear()
-    assert prepare(root)[1]
-    book.installed.cache_clear()
+    assert book.prepare(path, root, root / "_build", {**PARAMETERS, "SEED": 8}, timeout=60)[1]
 
 
 def during(monkeypatch, change):
@@ -188,14 +162,12 @@ def during(monkeypatch, change):
 
 
 def test_outputs_are_not_kept_when_results_come_in_during_the_run(root, monkeypatch, runs):
-    during(monkeypatch, lambda: add_result(root))
-    assert prepare(root)[1]
-    assert prepare(root)[1]
-    assert not prepare(root)[1]
+    during(monkeypatch, lambda: put(root, RESULT))
+    assert [prepare(root)[1] for _ in range(3)] == [True, True, False]
 
 
 def test_outputs_are_refused_when_the_library_is_edited_during_the_run(root, monkeypatch, runs):
-    during(monkeypatch, lambda: edit_library(root))
+    during(monkeypatch, lambda: put(root, LIBRARY))
     with pytest.raises(book.ChapterError, match="edited while it ran"):
         prepare(root)
     assert prepare(root)[0].cells[2].outputs[0].text == "run 2"
@@ -205,21 +177,15 @@ def test_two_builds_do_not_overlap(root, monkeypatch, runs, capsys):
     inside, release = threading.Event(), threading.Event()
     during(monkeypatch, lambda: (inside.set(), release.wait(10)))
     arguments = ["--execute-only", "--output", str(root / "_build")]
-    builds = [
-        threading.Thread(target=lambda: codes.append(book.main(arguments, root=root)))
-        for _ in range(2)
-    ]
-    codes: list[int] = []
-    builds[0].start()
-    inside.wait(10)
-    builds[1].start()
-    time.sleep(0.8)
-    assert "waiting for another build" in capsys.readouterr().out
-    assert len(runs) == 0
-    release.set()
-    for build in builds:
-        build.join()
-    assert codes == [0, 0]
+    with ThreadPoolExecutor(2) as pool:
+        builds = [pool.submit(book.main, arguments, root=root)]
+        inside.wait(10)
+        builds.append(pool.submit(book.main, arguments, root=root))
+        time.sleep(0.8)
+        assert "waiting for another build" in capsys.readouterr().out
+        assert len(runs) == 0
+        release.set()
+        assert [build.result() for build in builds] == [0, 0]
     assert len(runs) == 1, "the second takes what the first has kept"
 
 
@@ -238,24 +204,31 @@ def test_cache_keeps_few_entries(root, runs):
     assert not prepare(root)[1]
 
 
-def test_source_gets_parameters_and_loses_outputs(root):
+def injected() -> nbformat.NotebookNode:
+    cell = new_code_cell("PROFILE = 'paper'")
+    cell.metadata.tags = ["injected-parameters"]
+    return cell
+
+
+def test_source_gets_parameters_and_loses_outputs_and_merging_gives_others(root):
     (path,) = book.chapters(root)
 
     def dirty(cells):
         cells[2].update(outputs=[new_output("stream", text="old")], execution_count=3)
-        injected = new_code_cell("PROFILE = 'paper'")
-        injected.metadata.tags = ["injected-parameters"]
-        cells.insert(2, injected)
+        cells.insert(2, injected())
 
     edit(root, dirty)
     notebook = book.read_source(path, PARAMETERS)
     code = book.code_cells(notebook)
-    assert [c.source for c in code] == [
-        'PROFILE = "smoke"  # the size\nSEED = 7',
-        "print(SEED)",
-        "print(PROFILE)",
-    ]
+    parameters = 'PROFILE = "smoke"  # the size\nSEED = 7'
+    assert [c.source for c in code] == [parameters, "print(SEED)", "print(PROFILE)"]
     assert all(c.outputs == [] and c.execution_count is None for c in code)
+    executed = copy.deepcopy(notebook)
+    executed.cells.insert(2, injected())
+    executed.cells[3].execution_count = 9
+    assert book.code_cells(book.merge(notebook, executed))[1].execution_count == 9
+    with pytest.raises(ValueError, match="other code cells"):
+        book.merge(notebook_of("2"), executed)
 
 
 def test_source_without_parameters_is_refused(root):
@@ -267,25 +240,11 @@ def test_source_without_parameters_is_refused(root):
         book.read_source(path, PARAMETERS)
 
 
-def test_merge_drops_injected_cells_and_refuses_other_code():
-    source, executed = notebook_of("1"), notebook_of("1")
-    injected = new_code_cell("SEED = 3")
-    injected.metadata.tags = ["injected-parameters"]
-    executed.cells.insert(2, injected)
-    executed.cells[3].execution_count = 9
-    assert book.code_cells(book.merge(source, executed))[-1].execution_count == 9
-    with pytest.raises(ValueError, match="other code cells"):
-        book.merge(notebook_of("2"), notebook_of("1"))
-
-
 def test_a_page_hides_what_readers_need_not_see_and_has_posters():
     notebook = notebook_of("# NBVAL_CHECK_OUTPUT\n1 + 1", "show()")
     cell = notebook.cells[-1]
-    data = {
-        book.WIDGET_VIEW: {"model_id": "1"},
-        "image/png": "aGVsbG8=",
-        "text/plain": 'Plane("a")',
-    }
+    data = {"image/png": "aGVsbG8=", "text/plain": 'Plane("a")'}
+    data[book.WIDGET_VIEW] = {"model_id": "1"}
     cell.outputs = [new_output("display_data", data)]
     posters = book.for_page(notebook, "01_tiny")
     assert posters == {Path("book/_static/posters/01_tiny-0.png"): b"hello"}
@@ -372,14 +331,16 @@ def test_a_kernel_whose_port_was_taken_starts_anew(root, monkeypatch, capsys):
     assert "starting anew" in capsys.readouterr().out
 
 
-def test_a_failing_cell_is_named(root):
-    with pytest.raises(book.ChapterError, match=r"01_tiny: cell 3: ZeroDivisionError"):
-        execute(root, notebook_of("1", "1 / 0", "2"))
-
-
-def test_a_killed_kernel_is_an_error(root):
-    with pytest.raises(book.ChapterError, match=r"01_tiny: cell 2 did not run to its end"):
-        execute(root, notebook_of("import os; os.kill(os.getpid(), 9)"))
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (["1", "1 / 0", "2"], "cell 3: ZeroDivisionError"),
+        (["import os; os.kill(os.getpid(), 9)"], "cell 2 did not run to its end"),
+    ],
+)
+def test_a_failing_cell_is_named(root, cells, message):
+    with pytest.raises(book.ChapterError, match=f"01_tiny: {message}"):
+        execute(root, notebook_of(*cells))
 
 
 def sleeper(pids: Path) -> str:
@@ -400,23 +361,22 @@ def alive(pids: Path) -> list[int]:
     return [pid for pid in existing if psutil.Process(pid).status() != "zombie"]
 
 
+def becomes(condition, seconds: float) -> bool:
+    """Whether it does within these seconds."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.1)
+    return condition()
+
+
 def test_nothing_outlives_a_killed_build(root):
     pids = root / "pids"
     edit(root, lambda cells: cells[2].update(source=sleeper(pids)))
-    call = "import sys, pathlib; from dgm_book import build as book;"
-    call += "book.main(['--execute-only'], root=pathlib.Path(sys.argv[1]))"
-    build = subprocess.Popen([sys.executable, "-c", call, str(root)])
-    for _ in range(600):
-        if pids.exists():
-            break
-        time.sleep(0.1)
+    build = subprocess.Popen([sys.executable, "-c", BUILD, str(root), "--execute-only"])
+    assert becomes(pids.exists, 60)
     build.kill()
     build.wait()
-    for _ in range(50):
-        if not alive(pids):
-            break
-        time.sleep(0.1)
-    assert alive(pids) == []
+    assert becomes(lambda: not alive(pids), 5)
 
 
 def test_timeout_kills_the_kernel_and_its_children(root, monkeypatch):
@@ -454,29 +414,18 @@ def test_repository_is_written_into_first_cells(root):
     assert book.write_repository(root) == []
 
 
-@pytest.fixture(scope="module")
-def extension():
-    path = ROOT / "book" / "_ext" / "book_pages.py"
-    spec = importlib.util.spec_from_file_location("book_pages", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_widget_directive_takes_what_the_widget_refers_to(extension):
+    name = "dgm_book.widgets.{}".format
     state = {
-        "a": {"state": {"_anywidget_id": "dgm_book.widgets.pad.Pad", "weights": "IPY_MODEL_b"}},
+        "a": {"state": {"_anywidget_id": name("pad.Pad"), "weights": "IPY_MODEL_b"}},
         "b": {"state": {"layout": "IPY_MODEL_c", "text": "</script>"}},
         "c": {"state": {}},
-        "d": {"state": {"_anywidget_id": "dgm_book.widgets.other.Other"}},
+        "d": {"state": {"_anywidget_id": name("other.Other")}},
     }
     notebook = notebook_of("1")
     notebook.metadata.widgets = {extension.STATE: {"version_major": 2, "state": state}}
-    data = {
-        extension.VIEW: {"model_id": "a"},
-        "image/png": "AAAA\n",
-        "text/plain": 'Pad of "codes"',
-    }
+    data = {"image/png": "AAAA\n", "text/plain": 'Pad of "codes"'}
+    data[extension.VIEW] = {"model_id": "a"}
     notebook.cells[-1].outputs = [new_output("display_data", data=data)]
     html = extension.widget_html(notebook, "Pad")
     assert sorted(extension.widget_closure(state, "a")) == ["a", "b", "c"]
@@ -486,20 +435,6 @@ def test_widget_directive_takes_what_the_widget_refers_to(extension):
     assert 'alt="Pad of &quot;codes&quot;"' in html
     with pytest.raises(ValueError, match="no widget 'Slider' is shown"):
         extension.widget_html(notebook, "Slider")
-
-
-def test_docstrings_become_restructured_text(extension):
-    lines = ["Takes `a * b`, *args and |x| of x_.", "", "    D(beta) = |d|", "", "After `it`."]
-    extension.docstring_to_rst(None, "module", "", None, None, lines)
-    assert lines == [
-        r"Takes ``a * b``, \*args and \|x\| of x\_.",
-        "",
-        ".. code-block:: text",
-        "",
-        "    D(beta) = |d|",
-        "",
-        "After ``it``.",
-    ]
 
 
 @pytest.fixture(scope="module")
@@ -513,12 +448,10 @@ def pages(tmp_path_factory):
         shutil.copytree(ROOT / "book" / name, root / "book" / name)
     for name in ("_config.yml", "requirements.lock", "book/references.bib"):
         shutil.copy(ROOT / name, root / name)
-    (root / "_toc.yml").write_text(
-        "format: jb-book\nroot: book/intro\nchapters:\n- file: notebooks/01_tiny\n"
-    )
-    (root / "book" / "intro.md").write_text(
-        "# Hello\n\n```{dgm-widget} notebooks/01_tiny Dial\n```\n"
-    )
+    toc = "format: jb-book\nroot: book/intro\nchapters:\n- file: notebooks/01_tiny\n"
+    (root / "_toc.yml").write_text(toc)
+    intro = "# Hello\n\n```{dgm-widget} notebooks/01_tiny Dial\n```\n"
+    (root / "book" / "intro.md").write_text(intro)
     tiny = notebook_of(WIDGET)
     tiny.cells[0].source = "# Tiny\n\n$$x^2$$"
     write(root, tiny)
@@ -526,19 +459,11 @@ def pages(tmp_path_factory):
     def build(address: str) -> str:
         urls = f'urls.Repository = "{address}"\n' if address else ""
         project = f'[project]\nname = "tiny"\nversion = "1"\n{urls}'
-        (root / "pyproject.toml").write_text(
-            f'{project}[tool.setuptools.packages.find]\nwhere = ["lib"]\n'
-        )
-        call = "import sys, pathlib; from dgm_book import build; root = pathlib.Path(sys.argv[1]);"
-        call += "sys.exit(build.main(['--output', str(root / '_build')], root=root))"
+        packages = '[tool.setuptools.packages.find]\nwhere = ["lib"]\n'
+        (root / "pyproject.toml").write_text(project + packages)
         environment = {k: v for k, v in os.environ.items() if k != "DGM_RESULTS"}
-        done = subprocess.run(
-            [sys.executable, "-c", call, str(root)],
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=False,
-        )
+        options = {"capture_output": True, "text": True, "env": environment}
+        done = subprocess.run([sys.executable, "-c", BUILD, str(root)], **options)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -554,20 +479,17 @@ def test_first_and_second_build(pages):
     assert 'url=book/intro.html"' in (pages.html / "index.html").read_text()
 
 
-def test_pages_need_no_network(pages):
-    chapter = (pages.html / "notebooks" / "01_tiny.html").read_text()
-    for name in ("book/intro.html", "notebooks/01_tiny.html"):
-        html = (pages.html / name).read_text()
-        for tag in ("<script", "<link", "<img", "<iframe"):
-            elements = [part.split(">")[0] for part in html.split(tag)[1:]]
-            assert not [e for e in elements if "src=" in e and "//" in e.split("src=")[1]]
-            assert not [e for e in elements if 'href="http' in e]
-        assert "thebe.js" not in html
-        assert "unpkg.com" not in html
+def test_a_page_loads_what_it_needs_and_no_more(pages):
+    """That no page asks the network for anything is a browser's test."""
+    intro, chapter = (
+        (pages.html / name).read_text() for name in ("book/intro.html", "notebooks/01_tiny.html")
+    )
+    for html in (intro, chapter):
+        assert not [word for word in ("thebe.js", "unpkg.com") if word in html]
         assert "widgets.js" in html
         assert "application/vnd.jupyter.widget-view+json" in html
     assert "mathjax/startup.js" in chapter
-    assert "startup.js" not in (pages.html / "book" / "intro.html").read_text()
+    assert "startup.js" not in intro
     assert (pages.html / "_static" / "mathjax" / "output" / "chtml.js").is_file()
     assert not (pages.html / "_static" / "mathjax" / "tex-svg.js").exists()
 
@@ -579,21 +501,23 @@ def test_a_chapter_offers_its_notebook_and_the_library(pages):
     notebook = nbformat.read(paths["01_tiny.ipynb"], as_version=4)
     assert not any(cell.outputs for cell in book.code_cells(notebook))
     assert 'PROFILE = "auto"' in book.code_cells(notebook)[0].source
-    assert (pages.html / "_sources" / "notebooks" / "01_tiny.ipynb").read_bytes() == paths[
-        "01_tiny.ipynb"
-    ].read_bytes()
+    source = pages.html / "_sources" / "notebooks" / "01_tiny.ipynb"
+    assert source.read_bytes() == paths["01_tiny.ipynb"].read_bytes()
     with zipfile.ZipFile(paths["tiny-1-py3-none-any.whl"]) as archive:
         assert archive.read("dgm/__init__.py") == b"RESULT = 42\n"
 
 
 def test_the_wheel_follows_its_content_and_leaves_nothing_in_the_sources(pages, tmp_path):
-    before = {path for path in pages.root.rglob("*") if "_build" not in path.parts}
+    def sources():
+        return {path for path in pages.root.rglob("*") if "_build" not in path.parts}
+
+    before = sources()
     first = book.wheel(pages.root, tmp_path)
     second = book.wheel(pages.root, tmp_path / "second")
     assert first.read_bytes() == second.read_bytes()
     stamp = first.stat().st_mtime_ns
     assert book.wheel(pages.root, tmp_path).stat().st_mtime_ns == stamp
-    assert {path for path in pages.root.rglob("*") if "_build" not in path.parts} == before
+    assert sources() == before
     library = pages.root / "lib" / "dgm" / "__init__.py"
     text = library.read_text()
     library.write_text("RESULT = 43\n")
@@ -613,8 +537,7 @@ def test_a_wheel_that_cannot_be_built_is_an_error(pages, tmp_path, monkeypatch):
 def test_launch_buttons_appear_with_the_address(pages):
     page = pages.html / "notebooks" / "01_tiny.html"
     html = page.read_text()
-    assert "colab" not in html
-    assert "mybinder" not in html
+    assert not [word for word in ("colab", "mybinder") if word in html]
     assert "_sources/notebooks/01_tiny.ipynb" in html
     pages.build("https://github.com/someone/book")
     html = page.read_text()

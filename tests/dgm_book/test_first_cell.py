@@ -68,12 +68,9 @@ def test_of_two_wheels_the_newest_is_taken(installed, tmp_path):
     assert "0.10.0" in installed()[0]
 
 
-def test_without_any_one_sentence_says_what_to_do(installed):
+def test_without_any_or_without_success_one_sentence_says_so(installed):
     with pytest.raises(SystemExit, match=r"dgm-\*\.whl.* beside the notebook"):
         installed()
-
-
-def test_a_failed_installation_is_one_sentence(installed):
     installed.run.status = 1
     with pytest.raises(SystemExit, match="pip could not install /my/source"):
         installed(source="/my/source")

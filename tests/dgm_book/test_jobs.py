@@ -43,9 +43,9 @@ def empty(tmp_path, monkeypatch):
 
 
 def test_auto_shows_the_largest_profile_at_hand_and_says_nothing(capsys):
-    chapter = everything(shipped=("smoke", "small"))
+    chapter = everything(("ht-sensor",), shipped=("smoke", "small"))
     profile = jobs.resolve("auto", chapter)
-    assert profile.name == "small"
+    assert profile.name == jobs.resolve("small", chapter).name == "small"
     assert list(jobs.collect(chapter, profile)) == ["a", "b", "c"]
     assert CALLS == []
     assert capsys.readouterr() == ("", "")
@@ -83,18 +83,10 @@ def test_small_is_announced_then_computed_behind_one_bar(capsys):
     assert set(bars.split("\r")) == {bar for bar in bars.split("\r") if not bar or "/3" in bar}
 
 
-def test_small_with_everything_there_asks_for_no_data(capsys):
-    jobs.resolve("small", everything(("ht-sensor",), shipped=("small",)))
-    assert capsys.readouterr().out == ""
-
-
 def test_unavailable_data_are_an_error_before_the_first_job():
     with pytest.raises(FileNotFoundError, match=r"DGM_DATA .* ht-sensor/ht_sensor_1min.npz"):
         jobs.resolve("small", everything(("mnist", "ht-sensor")))
     assert CALLS == []
-
-
-def test_the_command_checks_the_data_too():
     with pytest.raises(FileNotFoundError, match="wikitext-2/wiki"):
         __main__.main(["run", "mutual_information_lm", "--profile", "small"])
 

@@ -3,10 +3,9 @@
 python tests/tools/code_size.py [ROOT]    prints every count
 
 Lines are all lines of a file. A function's body is counted without its docstring. Public names are
-functions, classes, and the methods and properties of public classes, that begin with no underscore. A name
-is bound by an assignment, a parameter, a loop, a comprehension, a `with`, an `except`, an import's `as`, a
-definition or an assigned attribute; every binding counts once. It is vague if it is one of `VAGUE`, or if a
-part of it between underscores is.
+functions, classes, and the methods and properties of public classes, that begin with no underscore.
+Every binding of a name counts: an assignment, a parameter, a loop, a `with`, an `except`, an
+import's `as`, a definition or an assigned attribute. A name is vague if a part of it is in `VAGUE`.
 """
 
 import ast
@@ -17,7 +16,7 @@ from typing import NamedTuple
 
 VAGUE = frozenset(
     """
-    told said found made kept held wanted felt of how way again race one few many both told_page live seen
+    told said found made kept held wanted felt of how way again race one few many both live seen
     moved arm material
     """.split()  # noqa: SIM905
 )
@@ -61,36 +60,38 @@ def public_names(folder: Path) -> list[str]:
     names = []
     for path in files(folder):
         where = path.relative_to(folder.parent)
-        for node in ast.parse(path.read_text("utf-8")).body:
-            if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
-                continue
+        for node in _public(ast.parse(path.read_text("utf-8")), ast.FunctionDef | ast.ClassDef):
             names.append(f"{where} {node.name}")
-            members = node.body if isinstance(node, ast.ClassDef) else []
-            for member in members:
-                if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
-                    names.append(f"{where} {node.name}.{member.name}")
+            if isinstance(node, ast.ClassDef):
+                members = _public(node, ast.FunctionDef)
+                names += [f"{where} {node.name}.{member.name}" for member in members]
     return names
+
+
+def _public(tree: ast.AST, kinds) -> list:
+    return [n for n in tree.body if isinstance(n, kinds) and not n.name.startswith("_")]
 
 
 def bound_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """Every name that is bound, and its line."""
     for node in ast.walk(tree):
+        name = None
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            yield node.name, node.lineno
+            name = node.name
         elif isinstance(node, ast.arg):
-            yield node.arg, node.lineno
+            name = node.arg
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            yield node.id, node.lineno
+            name = node.id
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            yield node.attr, node.lineno
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            yield node.name, node.lineno
-        elif isinstance(node, ast.alias) and node.asname:
-            yield node.asname, node.lineno
+            name = node.attr
+        elif isinstance(node, ast.ExceptHandler | ast.alias):
+            name = node.name if isinstance(node, ast.ExceptHandler) else node.asname
+        if name:
+            yield name, node.lineno
 
 
 def is_vague(name: str) -> bool:
-    return name in VAGUE or any(part in VAGUE for part in name.lower().split("_"))
+    return not VAGUE.isdisjoint(name.lower().split("_"))
 
 
 def vague_names(folder: Path) -> tuple[list[str], int]:

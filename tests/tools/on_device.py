@@ -158,15 +158,12 @@ def _text_recipe(mixed: bool) -> texts.Recipe:
 
 def _gan_recipe(mixed: bool) -> gans.Recipe:
     usual = gans.Training(STEPS, 16, 1e-3, 2, discriminator_steps=2, bf16=mixed)
-    digits = gans.DIGITS._replace(
-        noise_dim=8,
-        generator=gans.DIGITS.generator | {"channels": (8,)},
-        discriminator=gans.DIGITS.discriminator | {"channels": (4, 6, 6)},
-        regimes={"normal": usual},
-        n_samples=30,
-        classifier_steps=STEPS,
-        bf16=mixed,
-    )
+    networks = {
+        "generator": gans.DIGITS.generator | {"channels": (8,)},
+        "discriminator": gans.DIGITS.discriminator | {"channels": (4, 6, 6)},
+    }
+    sizes = {"noise_dim": 8, "n_samples": 30, "classifier_steps": STEPS, "bf16": mixed}
+    digits = gans.DIGITS._replace(regimes={"normal": usual}, **networks, **sizes)
     labelled = usual._replace(learning_rate=3e-3, discriminator_steps=1)
     toys = gans.ToyRecipe({"eight": (1, gans.Training(STEPS, 16, 2e-3, 2))}, 0, 9)
     return gans.Recipe({"digits": digits}, 1, labelled, 50, toys)
@@ -202,24 +199,17 @@ def _pooling_recipe(mixed: bool) -> pooling.Recipe:
         steps=STEPS, measure_every=2, ahead=4, most_ahead=2, n_likelihood=5, n_samples=5,
         bf16=mixed,
     )  # fmt: skip
-    names = [name for name in POOLED if name in pooling.VARIANTS]
-    return smoke._replace(
-        settings={"endings": endings, "ptb": endings},
-        runs=[*(("endings", name, 0) for name in names), ("ptb", "plain", 0)],
-        n_timed=1,
-        n_frames=10,
-        n_watched=4,
-        k_watched=3,
-        n_influence=3,
-    )
+    runs = [("endings", name, 0) for name in POOLED if name in pooling.VARIANTS]
+    sizes = {"n_timed": 1, "n_frames": 10, "n_watched": 4, "k_watched": 3, "n_influence": 3}
+    settings = {"endings": endings, "ptb": endings}
+    return smoke._replace(settings=settings, runs=[*runs, ("ptb", "plain", 0)], **sizes)
 
 
 def _hyper_recipe(mixed: bool) -> hyper.Recipe:
     sizes = {"window": 4, "batch": 16, "epochs": 2, "measure_every": 1, "n_many_particles": 6}
     usual = hyper.RECIPES["small"].training
-    plans = {
-        name: usual[name]._replace(n_steps=6, **sizes) for name in ("switching", "tunes", "stocks")
-    }
+    names = ("switching", "tunes", "stocks")
+    plans = {name: usual[name]._replace(n_steps=6, **sizes) for name in names}
     models = [("switching", "VHRNN 4"), ("switching", "HyperLSTM")]
     models += [("tunes", "VHRNN 28"), ("stocks", "VRNN 28")]
     return hyper.Recipe(plans, dict.fromkeys(models, 1), (32, 10, 30), (-2, 3), 2)
@@ -403,14 +393,10 @@ def _compared_images(setting: Setting, weights: dict) -> dict[str, Tensor]:
     _share(weights, judge=judge)
     features, shares = judge.read(fake)
     real = images.pictures("digits", "test").x[:40]
+    x, generator = real.to(profile.device), torch.Generator(profile.device).manual_seed(0)
+    options = {"weight": 1.0, "layers": (0, 1), "penalty": "gradient"}
     terms = bre_gan.discriminator_objective(
-        gan.discriminator,
-        real.to(profile.device),
-        fake.to(profile.device),
-        torch.Generator(profile.device).manual_seed(0),
-        weight=1.0,
-        layers=(0, 1),
-        penalty="gradient",
+        gan.discriminator, x, fake.to(profile.device), generator, **options
     )
     kernel = torch.as_tensor(kernel_distance(judge.read(real)[0], features).value)
     return {"fake": fake, "shares": shares, "loss": terms.value, "kernel": kernel}
@@ -424,23 +410,19 @@ def _compared_sentences(setting: Setting, weights: dict) -> dict[str, Tensor]:
     decoded = cp_vae.decode(trained.model.decoder, mu[:8].to(setting.profile.device), max_steps=6)
     vertices = torch.eye(3)[[0, 2]].to(setting.profile.device)
     rewrites = rewrite(model, ["the food was great .", "it was bad ."], vertices)
-    return {
-        "mu": mu,
-        "logvar": logvar,
-        "log_prob": decoded.log_prob,
-        "rewrites": torch.tensor([rewrite.agreement for rewrite in rewrites]),
-        "classes": judge.classify(["the food was great .", "bad"]),
-        "nats": judge.negative_log_likelihood(["the food was great .", "bad"])[0],
-    }
+    texts = ["the food was great .", "bad"]
+    judged = {"classes": judge.classify(texts), "nats": judge.negative_log_likelihood(texts)[0]}
+    agreement = torch.tensor([rewrite.agreement for rewrite in rewrites])
+    terms = {"mu": mu, "logvar": logvar, "log_prob": decoded.log_prob, "rewrites": agreement}
+    return terms | judged
 
 
 def _compared_pooling(setting: Setting, weights: dict) -> dict[str, Tensor]:
     recipe, trained = _pooling_recipe(setting.mixed), _pooled("max")(setting)
     _share(weights, model=trained.model)
     settings = recipe.settings["endings"]
-    values, tensors = pooling_run.measure_final(
-        recipe, trained.model, trained.splits.test, settings, 0
-    )
+    test = trained.splits.test
+    values, tensors = pooling_run.measure_final(recipe, trained.model, test, settings, 0)
     numbers = ("reconstruction", "kl", "log_likelihood", "influence")
     return tensors | {key: torch.tensor(values[key]) for key in numbers}
 
@@ -451,11 +433,9 @@ def _compared_particles(setting: Setting, weights: dict) -> dict[str, Tensor]:
     _share(weights, net=net, exact=exact)
     test = hyper_run.splits("switching", recipe.training["switching"], recipe.sequences).test
     written = hyper_rnn.generate(net, 6, 3, torch.Generator(device).manual_seed(0))
-    bounds = {
-        resample: hyper_run.likelihoods(net, test, 5, 0, resample)
-        for resample in ("ess", "never", "always")
-    }
-    return bounds | {"exact": hyper_run.likelihoods(exact, test, 1, 0), "written": written}
+    likelihoods = hyper_run.likelihoods
+    bounds = {kind: likelihoods(net, test, 5, 0, kind) for kind in ("ess", "never", "always")}
+    return bounds | {"exact": likelihoods(exact, test, 1, 0), "written": written}
 
 
 def _share(weights: dict, **models: nn.Module) -> None:

@@ -286,20 +286,15 @@ def pretended_device(capability: tuple[int, int] = (8, 0)) -> Iterator[torch.dev
         }.items():
             patch.setattr(torch.Tensor, name, value)
         for name, value in {
-            "is_available": lambda: True,
-            "device_count": lambda: 1,
-            "current_device": lambda: 0,
-            "_exchange_device": lambda _: 0,
-            "_maybe_exchange_device": lambda _: 0,
-            "get_device_name": lambda *_: "pretended device",
-            "get_device_capability": lambda *_: capability,
-            "synchronize": lambda *_: None,
-            "manual_seed_all": lambda _: None,
-            "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
-            "set_rng_state": lambda *_: None,
-            "_lazy_init": lambda: None,
+            **dict.fromkeys(("current_device", "_exchange_device", "_maybe_exchange_device"), 0),
+            **dict.fromkeys(("synchronize", "manual_seed_all", "set_rng_state", "_lazy_init")),
+            "is_available": True,
+            "device_count": 1,
+            "get_device_name": "pretended device",
+            "get_device_capability": capability,
+            "get_rng_state": torch.zeros(16, dtype=torch.uint8),
         }.items():
-            patch.setattr(torch.cuda, name, value)
+            patch.setattr(torch.cuda, name, lambda *_, value=value: value)
         for name in ("is_autocast_enabled", "get_autocast_dtype"):
             real = getattr(torch, name)
             patch.setattr(torch, name, lambda kind="cuda", real=real: real(_on_cpu(kind)))

@@ -86,14 +86,7 @@ _verified: set[tuple[str, int, int, str]] = set()
 
 
 def checksums(name: str) -> dict[str, str]:
-    """The sha256 of each file of a data set, for provenance and cache keys; nothing is read.
-
-    Args:
-        name: A name in `DATASETS`, or "digits".
-
-    Raises:
-        ValueError: For an unknown name.
-    """
+    """The sha256 of each file of a data set or "digits"; ValueError for an unknown name."""
     if name == "digits":
         return dict(DIGITS)
     if name not in DATASETS:
@@ -108,7 +101,7 @@ def local(path: str) -> Path | None:
     return next((place for place in places if place.is_file()), None)
 
 
-def needed(name: str) -> list[DataFile]:
+def _needed(name: str) -> list[DataFile]:
     """The files of a data set, or the publisher's where those are not all at hand."""
     files = DATASETS[name].files if name in DATASETS else ()  # the digits are installed
     if name in PUBLISHED and not all(local(file.path) for file in files):
@@ -118,19 +111,19 @@ def needed(name: str) -> list[DataFile]:
 
 def unavailable(name: str) -> list[str]:
     """The files of a data set that are neither on this machine nor at a public address."""
-    return [file.path for file in needed(name) if not (file.url or local(file.path))]
+    return [file.path for file in _needed(name) if not (file.url or local(file.path))]
 
 
 def download_bytes(name: str) -> int:
     """The size of what `fetch_all` would download."""
-    files = [file for file in needed(name) if file.url and not local(file.path)]
+    files = [file for file in _needed(name) if file.url and not local(file.path)]
     archives = {file.url: _ARCHIVE_BYTES[file.url] for file in files if file.url in _ARCHIVE_BYTES}
     return sum(archives.values()) + sum(f.bytes for f in files if f.url not in archives)
 
 
 def fetch_all(name: str) -> None:
     """Finds or downloads, and verifies, every file of a data set; raises as `fetch`."""
-    for file in needed(name):
+    for file in _needed(name):
         fetch(file.path)
 
 
@@ -138,11 +131,7 @@ def fetch(path: str, progress: bool = True) -> Path:
     """Finds a data file, or downloads it, and verifies it.
 
     It is hashed at its first use in a process, and again when its time or size has changed. A
-    compressed file is also right when it unpacks to the right bytes.
-
-    Args:
-        path: The file as the registry names it, such as "mnist/train-images-idx3-ubyte.gz".
-        progress: Whether to show a bar while downloading.
+    compressed file is also right when it unpacks to the right bytes. `progress` shows a bar.
 
     Raises:
         ValueError: For an unknown name, for a file that is not what the registry says (one in
@@ -155,17 +144,15 @@ def fetch(path: str, progress: bool = True) -> Path:
         hint = f"did you mean '{near[0]}'?" if near else "dgm.data.registry.FILES has them all"
         raise ValueError(f"the registry has no file '{path}'; {hint}")
     file, own, cached = FILES[path], paths.from_environment("DGM_DATA"), paths.cache() / path
-    if own and (own / path).is_file():
-        if wrong := _verify(own / path, file):
+    if place := local(path):
+        if (wrong := _verify(place, file)) is None:
+            return place
+        if own and place == own / path:
             raise ValueError(
-                f"{own / path} (found through DGM_DATA) {wrong}; replace it or unset DGM_DATA"
+                f"{place} (found through DGM_DATA) {wrong}; replace it or unset DGM_DATA"
             )
-        return own / path
-    if cached.is_file():
-        if wrong := _verify(cached, file):
-            cached.unlink()
-            raise ValueError(f"{cached} {wrong}; it was removed: run again to download it anew")
-        return cached
+        cached.unlink()
+        raise ValueError(f"{cached} {wrong}; it was removed: run again to download it anew")
     absent = f"{path} is neither in DGM_DATA ({own or 'not set'}) nor in {paths.cache()}"
     hint = "Set DGM_DATA to a folder that holds it"
     if not file.url:
@@ -183,10 +170,8 @@ def fetch(path: str, progress: bool = True) -> Path:
     if failures and all(isinstance(error, requests.RequestException) for _, error in failures):
         raise FileNotFoundError(f"{absent}, and could not be downloaded:\n  {reasons}\n{hint}")
     if failures:
-        raise ValueError(
-            f"{absent}, and what was downloaded is not the file; nothing was kept:\n  {reasons}\n"
-            f"{hint}"
-        )
+        wrong = "what was downloaded is not the file; nothing was kept"
+        raise ValueError(f"{absent}, and {wrong}:\n  {reasons}\n{hint}")
     return cached
 
 
@@ -273,7 +258,6 @@ def main(arguments: list[str] | None = None) -> None:
         files = [{key: file.get(key) for key in DataFile._fields} for file in files]
         facts.append({key: dataset.get(key) for key in Dataset._fields} | {"files": files})
     write_text(options.output, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    print(f"{options.output}: {len(facts)} data sets, {sum(len(d['files']) for d in facts)} files")
 
 
 if __name__ == "__main__":

@@ -10,17 +10,6 @@ import os
 import on_device
 import pytest
 import torch
-from on_device import (
-    CHAPTERS,
-    EVALUATIONS,
-    STEPS,
-    TRAININGS,
-    NoiseFromCPU,
-    Setting,
-    StoppedError,
-    Types,
-    watch,
-)
 from pretended_device import pretended_device
 
 from dgm.papers.rate_distortion import rate_distortion_curve
@@ -39,7 +28,7 @@ def setting(request, tmp_path, monkeypatch):
     monkeypatch.delenv("DGM_DATA", raising=False)
     on_device.replace_data(monkeypatch)
     with pretended_device() if request.param == "pretended" else contextlib.nullcontext():
-        yield Setting(profiles.get("smoke", "cuda"), mixed=True)
+        yield on_device.Setting(profiles.get("smoke", "cuda"), mixed=True)
         on_device.forget()
 
 
@@ -51,7 +40,7 @@ def on_the_cpu(tmp_path):
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("DGM_RESULTS", str(tmp_path / "cpu"))
             on_device.forget()
-            return function(Setting(profiles.get("smoke", "cpu"), mixed=False))
+            return function(on_device.Setting(profiles.get("smoke", "cpu"), mixed=False))
 
     return run
 
@@ -64,63 +53,63 @@ def repeatable():
     torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("chapter", CHAPTERS)
+@pytest.mark.parametrize("chapter", on_device.CHAPTERS)
 def test_every_result_of_a_chapter(chapter, setting):
-    assert all(result is not None for result in CHAPTERS[chapter](setting))
+    assert all(result is not None for result in on_device.CHAPTERS[chapter](setting))
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("name", on_device.TRAININGS)
 def test_training(name, setting, on_the_cpu, monkeypatch):
     """Losses are finite, every parameter has a gradient, and the first loss is that of the CPU."""
-    watched = watch(monkeypatch)
-    with NoiseFromCPU(), Types() as types:
-        TRAININGS[name](setting)
+    watched = on_device.watch(monkeypatch)
+    with on_device.NoiseFromCPU(), on_device.Types() as types:
+        on_device.TRAININGS[name](setting)
     assert torch.float16 not in types.computed
-    assert len(watched.terms) >= STEPS
+    assert len(watched.terms) >= on_device.STEPS
     assert all(torch.tensor(list(terms.values())).isfinite().all() for terms in watched.terms)
     without = [p.shape for i, p in watched.parameters.items() if i not in watched.with_gradient]
     assert not without
     first = watched.terms[0]
     watched.terms.clear()
-    on_the_cpu(TRAININGS[name])
+    on_the_cpu(on_device.TRAININGS[name])
     for term, value in watched.terms[0].items():
         # A loss is a mean of many sums, whose roundings partly cancel: 1.3 are left at most.
         if term not in COUNTS:
             assert first[term] == pytest.approx(value, rel=4 * ROUNDING, abs=4 * ROUNDING), term
 
 
-@pytest.mark.parametrize("name", TRAININGS)
+@pytest.mark.parametrize("name", on_device.TRAININGS)
 def test_a_killed_training_goes_on_to_the_bit(name, setting, monkeypatch, tmp_path, repeatable):
     """Interrupted two steps before its end; all terms are those of the whole run."""
-    whole = watch(monkeypatch)
-    TRAININGS[name](setting)
+    whole = on_device.watch(monkeypatch)
+    on_device.TRAININGS[name](setting)
     monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "parts"))
     on_device.forget()
-    parts = watch(monkeypatch, kill_at=len(whole.terms) - 2)
-    with pytest.raises(StoppedError):
-        TRAININGS[name](setting)
-    watch(monkeypatch, parts)
-    TRAININGS[name](setting)
+    parts = on_device.watch(monkeypatch, kill_at=len(whole.terms) - 2)
+    with pytest.raises(on_device.StoppedError):
+        on_device.TRAININGS[name](setting)
+    on_device.watch(monkeypatch, parts)
+    on_device.TRAININGS[name](setting)
     assert parts.terms == whole.terms
 
 
-@pytest.mark.parametrize("name", [name for name in TRAININGS if name[0] in "2345"])
+@pytest.mark.parametrize("name", [name for name in on_device.TRAININGS if name[0] in "2345"])
 def test_a_card_before_8_0_computes_in_float32(name, setting):
-    with pytest.MonkeyPatch.context() as patch, Types() as types:
+    with pytest.MonkeyPatch.context() as patch, on_device.Types() as types:
         patch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
-        TRAININGS[name](setting)
+        on_device.TRAININGS[name](setting)
     assert torch.float32 in types.computed
     assert not {torch.bfloat16, torch.float16} & types.computed
 
 
-@pytest.mark.parametrize("chapter", EVALUATIONS)
+@pytest.mark.parametrize("chapter", on_device.EVALUATIONS)
 def test_evaluation(chapter, setting, on_the_cpu, monkeypatch):
     """With one file of weights, without TF32: in float32, or float64 as chapters 1 and 6."""
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     weights = {}
-    expected = on_the_cpu(lambda setting: EVALUATIONS[chapter](setting, weights))
-    with NoiseFromCPU():
-        values = EVALUATIONS[chapter](setting, weights)
+    expected = on_the_cpu(lambda setting: on_device.EVALUATIONS[chapter](setting, weights))
+    with on_device.NoiseFromCPU():
+        values = on_device.EVALUATIONS[chapter](setting, weights)
     assert values.keys() == expected.keys()
     for key, value in values.items():
         torch.testing.assert_close(value.cpu(), expected[key], rtol=1e-4, atol=1e-5, msg=key)
@@ -139,10 +128,10 @@ def test_a_curve_interrupted_on_the_device_is_no_run_of_the_cpu(setting, monkeyp
 
     def fragile(_module, _inputs):
         if next(left, None) is None:
-            raise StoppedError
+            raise on_device.StoppedError
 
     handle = decoder.register_forward_pre_hook(fragile)
-    with pytest.raises(StoppedError):
+    with pytest.raises(on_device.StoppedError):
         rate_distortion_curve(decoder, x, device=setting.profile.device, **options)
     handle.remove()
     with pytest.raises(ValueError, match=r"another kind of device|other settings"):
