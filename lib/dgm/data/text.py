@@ -71,12 +71,12 @@ _REVIEWS = {"train": 4000, "held_out": 2000, "validation": 500, "test": 500}
 
 
 def _yelp(split: str) -> Pairs:
-    published = {"test": _li("yelp", "test"), "validation": _li("yelp", "dev")}
-    if split in published:
-        return published[split]
+    test, validation = _li("yelp", "test"), _li("yelp", "dev")
+    if split in ("test", "validation"):
+        return test if split == "test" else validation
     files = [f"yelp-shen/sentiment.{part}.{y}.gz" for part in ("dev", "test") for y in (0, 1)]
     pairs = [(text, i % 2) for i, path in enumerate(files) for text in _lines(path)]
-    pairs = _shuffled(_without(pairs, sum(published.values(), [])))
+    pairs = _shuffled(_without(pairs, test + validation))
     return _cut(pairs, {"held_out": _YELP_HELD_OUT}, split)
 
 
@@ -107,8 +107,7 @@ def _unsplit(file: str, split: str) -> Pairs:
 
 def _published(path: str, parts: str, read: Callable[[str], Pairs], split: str) -> Pairs:
     """A file for each split; the parts' names in the order train, validation, test."""
-    part = dict(zip(("train", "validation", "test"), parts.split(), strict=True))[split]
-    return read(path.format(part))
+    return read(path.format(parts.split()[("train", "validation", "test").index(split)]))
 
 
 def _ptb(path: str) -> Pairs:
