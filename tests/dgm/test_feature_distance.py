@@ -92,34 +92,34 @@ def test_kernel_distance_is_the_mean_over_blocks_of_its_definition():
     # Copies of one row, so that each block is the same whatever the order is.
     x, y = normal(2, 3, 1), normal(2, 3, 2)
     constant_x, constant_y = x[:1].expand(8, 3), y[:1].expand(8, 3)
-    found = kernel_distance(constant_x, constant_y, n_blocks=4)
-    assert float(found.value) == pytest.approx(pairwise_mmd(constant_x[:2], constant_y[:2]))
-    assert float(found.standard_error) == pytest.approx(0.0, abs=1e-12)
-    # Two blocks of two rows, in an order of chance: one of the ways of pairing the rows.
+    result = kernel_distance(constant_x, constant_y, n_blocks=4)
+    assert float(result.value) == pytest.approx(pairwise_mmd(constant_x[:2], constant_y[:2]))
+    assert float(result.standard_error) == pytest.approx(0.0, abs=1e-12)
+    # Two blocks of two rows, in an order of chance: one of the pairings of pairing the rows.
     x, y = normal(4, 3, 3), normal(4, 3, 4)
     halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
-    ways = [
+    pairings = [
         [pairwise_mmd(x[list(a)], y[list(b)]) for a, b in zip(one, two, strict=True)]
         for one in halves
         for two in (*halves, *(pair[::-1] for pair in halves))
     ]
     for seed in range(5):
-        found = kernel_distance(x, y, n_blocks=2, seed=seed)
+        result = kernel_distance(x, y, n_blocks=2, seed=seed)
         assert any(
-            float(found.value) == pytest.approx((a + b) / 2, abs=1e-9)
-            and float(found.standard_error) == pytest.approx(abs(a - b) / 2, abs=1e-9)
-            for a, b in ways
+            float(result.value) == pytest.approx((a + b) / 2, abs=1e-9)
+            and float(result.standard_error) == pytest.approx(abs(a - b) / 2, abs=1e-9)
+            for a, b in pairings
         )
 
 
 def test_kernel_distance_has_no_bias_and_an_honest_error():
     repeats, values, errors = 200, [], []
     for seed in range(repeats):
-        found = kernel_distance(
+        result = kernel_distance(
             normal(60, 4, 2 * seed), normal(60, 4, 2 * seed + 1), n_blocks=6, seed=seed
         )
-        values.append(float(found.value))
-        errors.append(float(found.standard_error))
+        values.append(float(result.value))
+        errors.append(float(result.standard_error))
     values, errors = torch.tensor(values), torch.tensor(errors)
     spread = float(values.std())
     assert abs(float(values.mean())) < 4 * spread / math.sqrt(repeats)
@@ -130,8 +130,8 @@ def test_kernel_distance_has_no_bias_and_an_honest_error():
 
 def test_kernel_distance_sees_a_shift_as_large_as_worked_out():
     # One feature, x = 0 and y = t: k(0, 0) = k(0, t) = 1 and k(t, t) = (t^2 + 1)^3.
-    found = kernel_distance(torch.zeros(20, 1), torch.full((30, 1), 0.7), n_blocks=5)
-    assert float(found.value) == pytest.approx(1.49**3 - 1)
+    result = kernel_distance(torch.zeros(20, 1), torch.full((30, 1), 0.7), n_blocks=5)
+    assert float(result.value) == pytest.approx(1.49**3 - 1)
     far, near = (kernel_distance(normal(400, 4), normal(400, 4, 1) + s).value for s in (1.0, 0.3))
     assert far > near > 0
     x, y = normal(80, 3), normal(90, 3, 1)
@@ -175,11 +175,11 @@ def test_rounding_does_not_put_a_row_outside_a_ball_that_it_touches():
 
 def test_recall_is_precision_with_the_sets_exchanged_over_many_parts():
     x, y = normal(700, 3), 0.7 * normal(600, 3, 1) + 0.3
-    found, exchanged = precision_recall(x, y, 2), precision_recall(y, x, 2)
-    assert found == exchanged[::-1]
-    assert found.precision > 0.9 > found.recall
+    result, exchanged = precision_recall(x, y, 2), precision_recall(y, x, 2)
+    assert result == exchanged[::-1]
+    assert result.precision > 0.9 > result.recall
     gaps, own = torch.cdist(y, x), torch.cdist(x, x).sort(1).values[:, 2]
-    assert float(found.precision) == (gaps <= own).any(1).double().mean()
+    assert float(result.precision) == (gaps <= own).any(1).double().mean()
 
 
 def test_score_is_the_exponential_of_the_mutual_information():

@@ -159,13 +159,6 @@ def test_the_front_changes_the_place_of_the_ending_only():
 # A chain of topics
 
 
-@pytest.mark.parametrize(
-    ("n_topics", "switch", "nats"), [(4, 0.1, 0.95135), (8, 0.2, 1.18986), (2, 0.1, 0.36806)]
-)
-def test_information_of_neighbours(n_topics, switch, nats):
-    assert float(topic_chain_information(n_topics, switch)) == pytest.approx(nats, abs=5e-6)
-
-
 def transitions(n_topics, switch, order="stay"):
     """The matrix of one step, written out."""
     p = torch.full((n_topics, n_topics), switch / (n_topics - 1), dtype=torch.float64)

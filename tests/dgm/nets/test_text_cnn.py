@@ -51,10 +51,3 @@ def test_dropout_comes_from_the_generator_alone(model):
     draws = torch.tensor([drawn(seed) for seed in range(400)], dtype=torch.float64)
     off = (draws.mean() - model(tokens, lengths).item()) / (draws.std() / 20)
     assert off.abs() < 4
-
-
-def test_gradients_reach_every_parameter(model):
-    tokens = torch.stack([row(9, k) for k in range(6)])
-    model(tokens, torch.full((6,), 9)).sum().backward()
-    assert all((p.grad != 0).any() for p in model.parameters())
-    assert (model.embedding.weight.grad[0] == 0).all()

@@ -339,11 +339,6 @@ class TestGradient:
         balanced = torch.cat([row, -row]).requires_grad_()
         assert not gradient(bre_terms(balanced).marginal_entropy, balanced).any()
 
-    def test_is_large_only_near_zero(self):
-        h = torch.tensor([[1.0, -1.0, 1e-6], [1.0, 1.0, 1.0]]).double().requires_grad_()
-        first = gradient(bre_terms(h).total, h)[0].abs()
-        assert first[2] > 1e4 * first[0] > 0
-
 
 class TestTheory:
     @pytest.mark.parametrize("rho", [0.0, 0.6])
@@ -742,14 +737,6 @@ class TestObjective:
         exact = discriminator_objective(net, real, fake, rng(5))
         assert abs(terms.value - exact.value) < 0.1
 
-    def test_same_generator_state_same_terms(self):
-        net = network()
-        terms = self.terms(net)
-        assert terms == self.terms(net)
-        other = discriminator_objective(net, self.real, self.fake, rng(6))
-        assert other.marginal_entropy != terms.marginal_entropy
-        assert other.real == terms.real
-
 
 class Plane(nn.Module):
     """A logit with the slope (3, 4)."""
@@ -802,18 +789,6 @@ class TestInputGradients:
         assert gradient_spread(fold, points).dtype == torch.float64
         assert not gradient_spread(fold, points).requires_grad
 
-    def test_spread_does_not_depend_on_how_steep_the_logit_is(self):
-        net, points = network(seed=2), normal(30, 2)
-        spread = gradient_spread(net, points)
-        points.requires_grad_()
-        (slopes,) = torch.autograd.grad(net(points).sum(), points)
-        cosines = nn.functional.cosine_similarity(slopes[:, None], slopes, dim=-1)
-        close(spread, 1 - off_diagonal(cosines).mean())
-        assert 0 < spread < 1.1
-        with torch.no_grad():
-            net[-1].weight.mul_(100)
-        close(gradient_spread(net, points), spread)
-
     def test_points_without_slope_count_as_perpendicular(self):
         net = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).double()
         with torch.no_grad():
@@ -838,12 +813,6 @@ class TestModeCoverage:
         assert coverage.covered == 2
         assert coverage.high_quality == pytest.approx(4 / 7)
         assert coverage.counts.tolist() == [2, 2, 0]
-
-    def test_of_nothing_good_and_of_everything(self):
-        nothing = mode_coverage(torch.full((5, 2), 9.0), self.centres, 0.1)
-        assert nothing[:2] == (0, 0.0)
-        everything = mode_coverage(self.centres, self.centres, 0.01)
-        assert everything[:2] == (3, 1.0)
 
     def test_samples_of_the_mixture_itself_are_good_as_often_as_worked_out(self):
         n, sigma = 20_000, 0.05

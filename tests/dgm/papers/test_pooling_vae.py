@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from dgm.measure import active_units, aggregate_mutual_information
+from dgm.measure import aggregate_mutual_information
 from dgm.nets.lstm import LanguageModel
 from dgm.nets.pooling import KINDS
 from dgm.nets.text_vae import TextVAE, text_vae_objective
@@ -109,15 +109,6 @@ class TestObjective:
             expected = -sum(log_p[i, t - 1, tokens[i, t]] for t in range(1, n))
             torch.testing.assert_close(hidden.reconstruction[i], expected)
         assert not torch.allclose(hidden.reconstruction, plain.reconstruction)
-
-    def test_noise_comes_from_the_generator_alone(self):
-        model, (tokens, lengths) = vae(dropout=0.5), padded()
-        first, same, other = (
-            pooling_objective(model, tokens, lengths, rng(s), word_dropout_rate=0.5).value
-            for s in (1, 1, 2)
-        )
-        assert torch.equal(first, same)
-        assert not torch.equal(first, other)
 
     @pytest.mark.parametrize(
         "options", [{"beta": -1.0}, {"free_bits": -1.0}, {"word_dropout_rate": 1.5}]
@@ -274,12 +265,6 @@ class TestInformation:
         assert abs(float(values.mean() - (kl - aggregate))) < 4 * error
         assert 0 < float(values.mean()) < min(float(kl), math.log(40))
 
-    def test_a_collapsed_posterior_has_nothing(self):
-        mu = torch.zeros(64, D)
-        assert float(minibatch_mutual_information(mu, mu)) == pytest.approx(0, abs=1e-9)
-        assert active_units(mu) == 0
-        assert float(gaussian_kl(mu, mu).sum()) == 0
-
     @pytest.mark.parametrize("batch", [1, 9])
     def test_refuses(self, batch):
         with pytest.raises(ValueError, match="batch_size"):
@@ -433,12 +418,6 @@ class TestLinearGaussian:
             x = torch.empty(5, 3)
         assert [part.shape for part in model.mean_field(x)] == [(5, 2)] * 2
         assert model.mean_field(x)[0].device.type == "meta"
-
-    @pytest.mark.gpu
-    def test_on_a_gpu(self):
-        model = LinearGaussianVAE(*(part.cuda() for part in self.model[:2]), 0.4)
-        evidence = model.log_evidence(self.x.cuda())
-        assert float(evidence) == pytest.approx(float(self.model.log_evidence(self.x)))
 
     def test_has_the_numbers_that_were_worked_out(self):
         assert float(self.model.log_evidence(self.x)) == pytest.approx(-3.2312604693, abs=1e-9)
