@@ -212,15 +212,17 @@ SHARED = ("quux", "blarg", "frob")  # what the last of three slots stands for
 class TestRewriting:
     SENTENCES = ("the food was good .", "kumquat staff was rude", "nice")
 
+    @pytest.fixture
+    def model(self, model):
+        return model.float()
+
     def test_unknown_words_come_from_the_source_only(self, model):
-        model = model.float()
         output = steering.rewrite_at(model, self.SENTENCES, POSITIVE.expand(3, 3), 0.0)
         assert "unk" not in output[0].text + output[2].text
         assert "<mask>" not in "".join(r.text for r in output)
         assert all(r.text for r in output)
 
     def test_each_word_is_the_most_probable_of_those_that_may_follow(self, model, vocabulary):
-        model = model.float()
         text = "the food was good ."
         (rewrite,) = steering.rewrite_at(model, [text], POSITIVE[None], 1e9)
         memory, z1 = memory_of(model, words_of(vocabulary, text)), POSITIVE[None] @ model.vertices
@@ -235,7 +237,6 @@ class TestRewriting:
         assert 0 <= rewrite.agreement <= 1
 
     def test_batch_of_one_gives_the_same(self, model):
-        model = model.float()
         weights = torch.stack([POSITIVE, NEGATIVE, POSITIVE])
         together = steering.rewrite(model, self.SENTENCES, weights, margins=(0.5, 0.0))
         for text, w, result in zip(self.SENTENCES, weights, together, strict=True):
@@ -244,7 +245,6 @@ class TestRewriting:
             assert result.text.startswith(alone.text)
 
     def test_stops_at_the_first_margin_that_agrees(self, model):
-        model = model.float()
         weights = POSITIVE.expand(3, 3)
         first = steering.rewrite(model, self.SENTENCES, weights, margins=(0.9, 0.0), threshold=0.0)
         assert [r.margin for r in first] == [0.9] * 3
@@ -256,7 +256,6 @@ class TestRewriting:
             )
 
     def test_switch_in_mid_sentence(self, model):
-        model = model.float()
         text = ["the food was good and the staff was nice ."]
         plain = steering.rewrite_at(model, text, NEGATIVE[None], 1e9)[0].text.split()
         switched = steering.rewrite_at(
@@ -278,10 +277,9 @@ class TestRewriting:
     )
     def test_bad_input(self, model, sentences, weights, message):
         with pytest.raises(ValueError, match=message):
-            steering.rewrite(model.float(), sentences, weights)
+            steering.rewrite(model, sentences, weights)
 
     def test_every_unknown_word_is_written_at_most_as_often_as_it_was_read(self, model):
-        model = model.float()
         vocabulary = model.vocabulary
         source = "the kumquat zorp was quux and blarg frob"
         with torch.no_grad():
@@ -306,7 +304,6 @@ class TestRewriting:
         assert model.rewrite("the _num_ food", POSITIVE).split().count("_num_") == 1
 
     def test_sentences_are_rewritten_one_by_one(self, model):
-        model = model.float()
         sentences = ["the food was good .", "a Kumquat !", "nice staff and bad kumquat food"]
         options = {"margins": (0.5, 0.1)}
         expected = [
@@ -319,13 +316,11 @@ class TestRewriting:
         assert words == f"{expected[0]} zorp quux"
 
     def test_a_long_sentence_is_rewritten_to_its_end(self, model):
-        model = model.float()
         pieces = ["the food was good and nice " * 4 + ",", "slow service and a bad place " * 4]
         expected = [steering.rewrite(model, [p], NEGATIVE[None])[0].text for p in pieces]
         assert model.rewrite(" ".join(pieces), NEGATIVE) == " ".join(expected)
 
     def test_a_switch_counts_the_words_of_the_whole_text(self, model):
-        model = model.float()
         first, second = "the food was good .", "the staff was nice ."
         options = {"margins": (0.5,), "weights_after": POSITIVE[None]}
         words = model.rewrite(f"{first} {second}", NEGATIVE, switch_at=7, **options)
@@ -337,26 +332,26 @@ class TestRewriting:
         assert expected[1] != model.rewrite(second, NEGATIVE, switch_at=7, **options)
 
     def test_steer_scales_the_weights(self, model):
-        text = steering.steer(model.float(), "The food was good.", [3, 0, 1])
+        text = steering.steer(model, "The food was good.", [3, 0, 1])
         assert text == model.rewrite("the food was good.", torch.tensor([0.75, 0.0, 0.25]))
 
-    @pytest.mark.parametrize("sentence", ["", "  \n", None, 3])
-    def test_steer_wants_a_word(self, model, sentence):
-        with pytest.raises(ValueError, match="sentence"):
-            steering.steer(model, sentence, [1, 0, 0])
-
     @pytest.mark.parametrize(
-        "weights",
-        [[1, 0], [1, 0, 0, 0], [-1, 1, 1], [0, 0, 0], [torch.nan, 0, 1], 1.0, [torch.inf, 1, 0]],
+        ("method", "sentence", "weights", "message"),
+        [
+            *((steering.steer, text, [1, 0, 0], "sentence") for text in ("", "  \n", None, 3)),
+            *((SteeringModel.rewrite, text, POSITIVE, "no word") for text in ("", "  ", "\n")),
+            *(
+                (steering.steer, "good", weights, "weights")
+                for weights in ([1, 0], [1, 0, 0, 0], [-1, 1, 1], [0, 0, 0], [torch.nan, 0, 1])
+            ),
+            *((steering.steer, "good", weights, "weights") for weights in (1.0, [torch.inf, 1, 0])),
+        ],
     )
-    def test_steer_wants_a_place_on_the_simplex(self, model, weights):
-        with pytest.raises(ValueError, match="weights"):
-            steering.steer(model, "good", weights)
-
-    @pytest.mark.parametrize("text", ["", "  ", "\n"])
-    def test_no_word(self, model, text):
-        with pytest.raises(ValueError, match="no word"):
-            model.rewrite(text, POSITIVE)
+    def test_wants_a_word_and_a_place_on_the_simplex(
+        self, model, method, sentence, weights, message
+    ):
+        with pytest.raises(ValueError, match=message):
+            method(model, sentence, weights)
 
     def test_needs_a_mask(self):
         with pytest.raises(ValueError, match="mask"):

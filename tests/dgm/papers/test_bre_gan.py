@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -273,22 +274,6 @@ class TestTerms:
         close(bre_terms(flipped, margin=margin), terms)
         assert bre_terms(h * torch.linspace(0.01, 5, 50), margin=margin) != terms
 
-    def test_what_has_no_terms_is_refused(self):
-        for shape in ((1, 20), (20,), (0, 20), (4, 0), ()):
-            with pytest.raises(ValueError, match=r"h must be \(K, ...\) with K >= 2 and at least"):
-                bre_terms(torch.ones(shape))
-        for bad in (math.nan, math.inf, -math.inf):
-            h = normal(4, 20)
-            h[2, 3] = bad
-            with pytest.raises(ValueError, match="not finite"):
-                bre_terms(h)
-            assert not torch.isfinite(bre_terms(h, validate=False).total)
-        for zeta in (0.0, -1.0, math.nan):
-            with pytest.raises(ValueError, match="zeta must be above 0"):
-                softsign_code(torch.ones(2, 2), zeta)
-        with pytest.raises(ValueError, match="margin must be 0 or more"):
-            bre_terms(torch.ones(2, 2), margin=-1.0)
-
 
 class TestGradient:
     def frozen(self, h, eps, margin):
@@ -299,24 +284,15 @@ class TestGradient:
 
     @pytest.mark.parametrize("zeta", [0.3, 1e-2])
     @pytest.mark.parametrize("margin", [0.0, 1.0])
-    def test_is_the_chain_with_eps_constant(self, zeta, margin):
-        leaf = (normal(6, 20, seed=3) + 0.7).requires_grad_()
-        h, (k, d) = leaf.detach(), leaf.shape
-        eps = zeta * h.abs().mean()
-        a = h / (h.abs() + eps)
-        g = gram(a)
-        active = (g.abs() > margin / math.sqrt(d)) & ~torch.eye(k, dtype=torch.bool)
-        assert active.any()
-        assert margin == 0 or active.sum() < k * (k - 1)
-        by_code = 2 * a.mean(0) / (k * d) + 2 * (active * g.sign()) @ a / (d * k * (k - 1))
-        by_chain = by_code * eps / (h.abs() + eps).square()
-        close(gradient(bre_terms(leaf, zeta, margin).total, leaf), by_chain)
+    def test_is_that_of_the_formula_with_eps_constant(self, zeta, margin):
+        h = (normal(6, 20, seed=3) + 0.7).requires_grad_()
+        frozen = self.frozen(h, zeta * h.detach().abs().mean(), margin)
+        close(gradient(bre_terms(h, zeta, margin).total, h), gradient(frozen, h))
 
     def test_numerically_with_eps_frozen_and_not_so_when_it_moves(self):
         h = (normal(4, 12, seed=5) + 0.7).requires_grad_()
         total, eps = bre_terms(h, 0.3, 1.0).total, 0.3 * h.detach().abs().mean()
         assert torch.autograd.gradcheck(lambda x: self.frozen(x, eps, 1.0), h)
-        close(gradient(total, h), gradient(self.frozen(h, eps, 1.0), h))
         moving = self.frozen(h, 0.3 * h.abs().mean(), 1.0)
         close(moving, total)
         assert (gradient(moving, h) - gradient(total, h)).abs().max() > 1e-4
@@ -381,9 +357,6 @@ class TestTheory:
         assert float(pattern_entropy(torch.ones(9, 3).bool())) == 0.0
         words = torch.arange(2**8)[:, None].bitwise_right_shift(torch.arange(8)) & 1
         assert float(pattern_entropy(words.bool())) == pytest.approx(8 * math.log(2))
-        for bad in (torch.ones(3, 2), torch.ones(3).bool(), torch.ones(0, 3).bool()):
-            with pytest.raises(ValueError, match=r"patterns must be \(N, d\) bool"):
-                pattern_entropy(bad)
 
 
 def lines(n):
@@ -609,12 +582,6 @@ class TestInterpolate:
         close(beyond, real + alpha * (real - fake))
         assert torch.equal(between, interpolate(real, fake, rng(2)))
 
-    def test_arguments_are_checked(self):
-        with pytest.raises(ValueError, match=r"real is \(3, 2\) but fake is \(4, 2\)"):
-            interpolate(torch.ones(3, 2), torch.ones(4, 2), rng())
-        with pytest.raises(ValueError, match="mode must be 'between' or 'beyond', got 'behind'"):
-            interpolate(torch.ones(3, 2), torch.ones(3, 2), rng(), "behind")
-
 
 class TestObjective:
     real, fake = normal(32, 2), 0.5 * normal(32, 2, seed=1) + 1
@@ -667,8 +634,6 @@ class TestObjective:
         close(alone.value, alone.real + alone.fake + 3 * alone.penalty)
         joint = self.terms(net, penalty=kind, penalty_weight=3.0)
         close(joint.value - self.terms(net).value, 3 * alone.penalty)
-        with pytest.raises(ValueError, match="penalty must be None, 'gradient' or 'r1', got 'r2'"):
-            self.terms(net, penalty="r2")
 
     def test_nothing_leaks_to_the_generator_or_behind_the_last_regularised_layer(self):
         maker, net = generator(), network(hidden=20)
@@ -798,8 +763,6 @@ class TestInputGradients:
         points = torch.tensor([[1.0], [2.0], [-1.0]]).double()
         assert float(gradient_spread(net, points)) == pytest.approx(1 - 2 / 6)
         assert float(gradient_spread(net, -points.abs())) == 1.0
-        with pytest.raises(ValueError, match="at least two points"):
-            gradient_spread(net, points[:1])
 
 
 class TestModeCoverage:
@@ -823,10 +786,6 @@ class TestModeCoverage:
         assert abs(coverage.high_quality - share) < 4 * math.sqrt(share * (1 - share) / n)
         assert coverage.covered == 3
 
-    def test_shapes_are_checked(self):
-        with pytest.raises(ValueError, match=r"want samples \(N, D\) and centres \(M, D\)"):
-            mode_coverage(torch.ones(5, 3), self.centres, 0.1)
-
 
 class TestToyNetworks:
     def test_have_the_paper_s_layers(self):
@@ -843,25 +802,37 @@ class TestToyNetworks:
             assert all(getattr(m, "negative_slope", 0.2) == 0.2 for m in rectifiers)
         assert isinstance(toy_generator()[-1], nn.Tanh)
 
-    def test_learn_a_spot(self):
-        """A whole training loop in small: fakes go to where the data are."""
-        torch.manual_seed(0)
-        maker, judge, goal = toy_generator(), toy_discriminator(), torch.tensor([0.6, -0.4])
-        options, generator = {"lr": 5e-3, "betas": (0.5, 0.999)}, rng(1)
-        adam = {net: torch.optim.Adam(net.parameters(), **options) for net in (judge, maker)}
 
-        def fakes():
-            return maker(torch.randn(64, 2, generator=generator))
+ONES = torch.ones(4, 2)
+SETS = ONES.double(), ONES.double(), rng()
+REFUSED = [
+    *((partial(bre_terms, torch.ones(s)), "K >= 2") for s in ((1, 20), (20,), (0, 20), (4, 0), ())),
+    *(
+        (partial(bre_terms, torch.cat([ONES, bad * ONES])), "not finite")
+        for bad in (math.nan, math.inf, -math.inf)
+    ),
+    *(
+        (partial(softsign_code, ONES, zeta), "zeta must be above 0")
+        for zeta in (0.0, -1.0, math.nan)
+    ),
+    (partial(bre_terms, ONES, margin=-1.0), "margin must be 0 or more"),
+    (partial(interpolate, ONES[1:], ONES, rng()), r"real is \(3, 2\) but fake is \(4, 2\)"),
+    (partial(interpolate, ONES, ONES, rng(), "behind"), "mode must be 'between' or 'beyond'"),
+    (partial(discriminator_objective, network(), *SETS, penalty="r2"), "penalty must be None"),
+    *(
+        (partial(pattern_entropy, patterns), r"patterns must be \(N, d\) bool")
+        for patterns in (ONES, ONES[0].bool(), ONES[:0].bool())
+    ),
+    (partial(gradient_spread, network(), normal(1, 2)), "at least two points"),
+    (partial(mode_coverage, torch.ones(5, 3), ONES, 0.1), r"want samples \(N, D\)"),
+]
 
-        def step(net, loss):
-            adam[net].zero_grad()
-            loss.backward()
-            adam[net].step()
 
-        before = (fakes().mean(0) - goal).norm()
-        for _ in range(200):
-            real = 0.05 * torch.randn(64, 2, generator=generator) + goal
-            terms = discriminator_objective(judge, real, fakes(), generator, layers=[1])
-            step(judge, terms.value)
-            step(maker, generator_objective(judge, fakes()))
-        assert (fakes().mean(0) - goal).norm() < 0.5 * before
+@pytest.mark.parametrize(("call", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_checks_can_be_turned_off():
+    assert not torch.isfinite(bre_terms(ONES * math.nan, validate=False).total)
