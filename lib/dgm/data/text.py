@@ -266,12 +266,8 @@ def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
         return " ".join(words if keep_numbers else map(_amazon_word, words))
     text = re.sub(r'(?<![^\s(])"(?=\S)', " `` ", text).replace('"', " '' ")
     text = re.sub(r"(?<!`)`(?!`)", "'", text)
-    text = ending.sub(r" \1", halves.sub(_halves, text))
+    text = ending.sub(r" \1", halves.sub(r"\1\3 \2\4", text))
     return " ".join(_yelp_word(piece, keep_numbers) for piece in pieces.findall(text))
-
-
-def _halves(match: re.Match) -> str:
-    return " ".join(filter(None, match.groups()))
 
 
 def _yelp_word(piece: str, keep_numbers: bool) -> str:
@@ -433,33 +429,24 @@ class LengthBatches:
                 f"lengths of shape {tuple(lengths.shape)}, batch_size={batch_size}, seed={seed}: "
                 "want (N,) with N >= 1, batch_size >= 1, seed >= 0"
             )
-        self._lengths, self._seed = lengths.cpu().numpy(), seed
-        ends = np.cumsum(np.unique(self._lengths, return_counts=True)[1])
-        self._bounds = [
-            (first, min(first + batch_size, end))
-            for start, end in zip([0, *ends[:-1]], ends, strict=True)
-            for first in range(start, end, batch_size)
-        ]
-        self.steps_per_epoch = len(self._bounds)
+        self._lengths, self._batch_size, self._seed = lengths.cpu().numpy(), batch_size, seed
+        self._counts = np.unique(self._lengths, return_counts=True)[1].tolist()
+        self.steps_per_epoch = sum(-(-n // batch_size) for n in self._counts)
         self._epoch = functools.lru_cache(maxsize=2)(self._new_epoch)
 
-    def _new_epoch(self, epoch: int) -> tuple[Tensor, np.ndarray]:
+    def _new_epoch(self, epoch: int) -> list[Tensor]:
         random = np.random.default_rng((self._seed, epoch))
         items = random.permutation(len(self._lengths))
-        items = items[np.argsort(self._lengths[items], kind="stable")]
-        return torch.from_numpy(items), random.permutation(self.steps_per_epoch)
+        items = torch.from_numpy(items[np.argsort(self._lengths[items], kind="stable")])
+        batches = [b for part in items.split(self._counts) for b in part.split(self._batch_size)]
+        return [batches[k] for k in random.permutation(len(batches))]
 
     def __call__(self, step: int) -> Tensor:
         """The places of the sentences of a step."""
         if step < 0:
             raise ValueError(f"step {step}: steps are counted from 0")
         epoch, k = divmod(step, self.steps_per_epoch)
-        items, order = self._epoch(epoch)
-        first, end = self._bounds[order[k]]
-        return items[first:end].clone()
-
-
-length_batches = LengthBatches
+        return self._epoch(epoch)[k].clone()
 
 
 # Words and sentences as vectors

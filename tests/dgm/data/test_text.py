@@ -13,7 +13,7 @@ from dgm.data import registry, text
 from dgm.data.text import (
     Vocabulary,
     frequency_weights,
-    length_batches,
+    LengthBatches,
     load,
     sentence_features,
     tokenise,
@@ -408,7 +408,7 @@ def test_vocabulary_checks_its_arguments(make, message):
 
 def test_an_epoch_has_each_sentence_once_in_batches_of_one_length():
     lengths = torch.tensor([5, 3, 3, 5, 3, 9, 5, 5, 5, 3])
-    batch = length_batches(lengths, 2, seed=0)
+    batch = LengthBatches(lengths, 2, seed=0)
     assert batch.steps_per_epoch == 6  # 3 of length 5, 2 of length 3, 1 of length 9
     epochs = []
     for e in range(3):
@@ -423,14 +423,14 @@ def test_an_epoch_has_each_sentence_once_in_batches_of_one_length():
 
 def test_a_batch_depends_on_its_step_alone():
     lengths = torch.arange(50) % 4
-    forward, backward = length_batches(lengths, 7, 3), length_batches(lengths, 7, 3)
+    forward, backward = LengthBatches(lengths, 7, 3), LengthBatches(lengths, 7, 3)
     expected = [forward(i) for i in range(40)]
     for i in reversed(range(40)):
         assert torch.equal(backward(i), expected[i])
     forward(0)[:] = -1
     assert (forward(0) >= 0).all()
     assert expected[0].dtype == torch.int64
-    assert not torch.equal(length_batches(lengths, 7, 4)(0), expected[0])
+    assert not torch.equal(LengthBatches(lengths, 7, 4)(0), expected[0])
     assert expected[0].tolist() == [28, 32, 4, 40, 48, 12, 20]
 
 
@@ -439,9 +439,9 @@ def test_a_batch_depends_on_its_step_alone():
 )
 def test_batches_check_their_arguments(arguments):
     with pytest.raises(ValueError, match="want"):
-        length_batches(*arguments)
+        LengthBatches(*arguments)
     with pytest.raises(ValueError, match="step -1"):
-        length_batches(torch.ones(3), 2, 0)(-1)
+        LengthBatches(torch.ones(3), 2, 0)(-1)
 
 
 # Vectors
