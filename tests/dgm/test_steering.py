@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from draws import rng
 from torch.nn import functional
 
 from dgm import steering
@@ -42,10 +43,6 @@ def words(vocabulary):
     )
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def memory_of(model, words):
     with torch.no_grad():
         return model.remember(words)
@@ -80,7 +77,7 @@ class TestReading:
         with torch.no_grad():
             single = words[2:, :2]
             mu = model.remember(single).latents
-            draws = torch.stack([model.remember(single, generator(i)).latents for i in range(4000)])
+            draws = torch.stack([model.remember(single, rng(i)).latents for i in range(4000)])
         spread = draws.std(0)
         q, p = (torch.distributions.Normal(m, s) for m, s in ((mu, spread), (0.0 * mu, 1.0)))
         sampled = (q.log_prob(draws) - p.log_prob(draws)).sum((1, 2, 3))
@@ -103,9 +100,7 @@ class TestMasking:
         source = words.clone()
         source[:, 3:5] = vocabulary.mask
         source[:, 8] = vocabulary.mask
-        output = steering.corrupt_masks(
-            source, vocabulary.mask, generator(), share=0.0, stretch=0.4
-        )
+        output = steering.corrupt_masks(source, vocabulary.mask, rng(), share=0.0, stretch=0.4)
         words = [[t for t in row if t not in (0, vocabulary.mask)] for row in output.tolist()]
         assert all(row == [t for t in source[0].tolist() if t != vocabulary.mask] for row in words)
         masks = (output == vocabulary.mask).sum(1)
@@ -120,9 +115,7 @@ class TestMasking:
     @pytest.mark.parametrize("share", [0.0, 0.1])
     def test_share_of_masks(self, vocabulary, share):
         words = words_of(vocabulary, *["the food was good and the staff was rude ."] * 1000)
-        source = steering.corrupt_masks(
-            words, vocabulary.mask, generator(), share=share, stretch=0.0
-        )
+        source = steering.corrupt_masks(words, vocabulary.mask, rng(), share=share, stretch=0.0)
         masks = source == vocabulary.mask
         assert abs(float(masks.sum() / (words != 0).sum()) - share) <= 4 * (0.09 / 10_000) ** 0.5
         width = words.shape[1]
@@ -182,7 +175,7 @@ class TestDecoder:
 class TestObjective:
     def test_terms_by_hand(self, model, words):
         targets = torch.tensor([[0.0, 0.2, 0.8], [1, 0, 0], [0, 1, 0]], dtype=torch.float64)
-        terms = steering.steering_objective(model.float(), words, targets.float(), generator())
+        terms = steering.steering_objective(model.float(), words, targets.float(), rng())
         reading = model.read(words)
         label = functional.cross_entropy(reading.logits, targets.float())
         close(terms.label, label)
@@ -198,9 +191,7 @@ class TestObjective:
     def test_same_seed_same_numbers(self, model, words):
         model = model.float()
         first, second = (
-            steering.steering_objective(
-                model, words, torch.eye(3), generator(3), back_translated=0.4
-            )
+            steering.steering_objective(model, words, torch.eye(3), rng(3), back_translated=0.4)
             for _ in range(2)
         )
         assert [float(x) for x in first] == [float(x) for x in second]

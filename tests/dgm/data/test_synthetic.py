@@ -6,6 +6,8 @@ from itertools import chain
 
 import pytest
 import torch
+from review_words import CONTENT as REVIEW_CONTENT
+from review_words import content_words, sentiment_of
 
 from dgm.data import synthetic
 from dgm.data.synthetic import (
@@ -14,11 +16,9 @@ from dgm.data.synthetic import (
     SHARED_ENDING,
     SUBJECTS,
     THEMES,
-    content_words,
     flip,
     gaussian_mixture_2d,
     review_grammar,
-    sentiment_of,
     shared_endings,
     theme_of,
     topic_chain,
@@ -95,7 +95,7 @@ def test_flipping_changes_the_sentiment_and_nothing_else():
 
 def test_the_pairs_are_disjoint():
     assert all(OPPOSITE[OPPOSITE[word]] == word != OPPOSITE[word] for word in OPPOSITE)
-    assert not set(OPPOSITE) & synthetic._CONTENT
+    assert not set(OPPOSITE) & REVIEW_CONTENT
     assert len(synthetic._POSITIVE_TO_NEGATIVE) * 2 == len(OPPOSITE)
 
 

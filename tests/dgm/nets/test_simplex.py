@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from draws import normal
 from torch.autograd import gradcheck
 
 from dgm.nets.simplex import (
@@ -16,11 +17,6 @@ from dgm.nets.simplex import (
 from dgm.vae import gaussian_kl
 
 close = torch.testing.assert_close
-
-
-def normal(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
 
 def orthogonal_vertices(k, n, alpha):

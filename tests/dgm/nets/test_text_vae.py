@@ -1,15 +1,12 @@
 """The sentence VAE: its terms, its noise, and that it learns to use its code."""
 
 import torch
+from draws import rng
 
 from dgm.nets.text_vae import TextVAE, text_vae_objective
 from dgm.vae import gaussian_kl
 
 V = 12
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def vae(**options):

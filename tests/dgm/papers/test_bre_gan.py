@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import torch
+from draws import normal, rng
 from scipy.linalg import hadamard
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, leaky_relu, logsigmoid
@@ -31,14 +32,6 @@ from dgm.papers.bre_gan import (
 )
 
 HARD = 1e-13  # a zeta at which codes are signs to twelve digits
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=rng(seed), dtype=dtype)
 
 
 def signs(*shape, seed=0):

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from draws import normal, rng
 from torch import nn
 
 from dgm.nets.simplex import orthogonality_loss, structured_reconstruction_loss
@@ -29,14 +30,6 @@ from dgm.vae import gaussian_kl
 V, F = 14, 5
 LENGTHS = torch.full((6,), 12)
 close = torch.testing.assert_close
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
 
 
 def new_model():

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from draws import normal, rng
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
 from dgm.measure import aggregate_mutual_information
@@ -27,14 +28,6 @@ from dgm.papers.pooling_vae import (
 from dgm.vae import gaussian_kl, importance_bound
 
 V, H, D = 12, 8, 4
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
 
 
 def vae(pooling="max", *, latent_dim=D, **options):
