@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from draws import normal
 
 from dgm.feature_distance import (
     frechet_distance,
@@ -13,13 +14,9 @@ from dgm.feature_distance import (
 )
 
 
-def normal(n, f, seed=0):
-    return torch.randn(n, f, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def with_moments(n, mean, covariance, seed=0):
     """Rows whose sample mean and covariance (over n - 1) are exactly those."""
-    x = normal(n, len(mean), seed)
+    x = normal(n, len(mean), seed=seed)
     x = x - x.mean(0)
     own = torch.linalg.cholesky(x.T @ x / (n - 1))
     white = torch.linalg.solve_triangular(own, x.T, upper=False)
@@ -32,13 +29,13 @@ def square_root(matrix):
 
 
 def random_covariance(f, seed):
-    a = normal(f, f, seed)
+    a = normal(f, f, seed=seed)
     return a @ a.T + 0.1 * torch.eye(f, dtype=torch.float64)
 
 
 def test_frechet_distance_of_gaussians_is_the_closed_form():
     f = 5
-    mean_x, mean_y = normal(f, 1, 1)[:, 0], normal(f, 1, 2)[:, 0]
+    mean_x, mean_y = normal(f, 1, seed=1)[:, 0], normal(f, 1, seed=2)[:, 0]
     c_x, c_y = random_covariance(f, 3), random_covariance(f, 4)
     x, y = with_moments(50, mean_x, c_x, 5), with_moments(70, mean_y, c_y, 6)
     half = square_root(c_x)
@@ -63,7 +60,7 @@ def test_equal_sets_are_at_zero_and_a_shift_is_its_square(n):
 
 
 def test_scores_are_without_gradient_in_double_precision_and_leave_the_input():
-    x, y = normal(40, 3).float().requires_grad_(), normal(40, 3, 1).float()
+    x, y = normal(40, 3).float().requires_grad_(), normal(40, 3, seed=1).float()
     before = x.detach().clone()
     values = [frechet_distance(x, y), *kernel_distance(x, y), *precision_recall(x, y)]
     for value in [*values, inception_style_score(x.softmax(1))]:
@@ -90,36 +87,36 @@ def pairwise_mmd(x, y):
 
 def test_kernel_distance_is_the_mean_over_blocks_of_its_definition():
     # Copies of one row, so that each block is the same whatever the order is.
-    x, y = normal(2, 3, 1), normal(2, 3, 2)
+    x, y = normal(2, 3, seed=1), normal(2, 3, seed=2)
     constant_x, constant_y = x[:1].expand(8, 3), y[:1].expand(8, 3)
-    found = kernel_distance(constant_x, constant_y, n_blocks=4)
-    assert float(found.value) == pytest.approx(pairwise_mmd(constant_x[:2], constant_y[:2]))
-    assert float(found.standard_error) == pytest.approx(0.0, abs=1e-12)
-    # Two blocks of two rows, in an order of chance: one of the ways of pairing the rows.
-    x, y = normal(4, 3, 3), normal(4, 3, 4)
+    result = kernel_distance(constant_x, constant_y, n_blocks=4)
+    assert float(result.value) == pytest.approx(pairwise_mmd(constant_x[:2], constant_y[:2]))
+    assert float(result.standard_error) == pytest.approx(0.0, abs=1e-12)
+    # Two blocks of two rows, in an order of chance: one of the pairings of pairing the rows.
+    x, y = normal(4, 3, seed=3), normal(4, 3, seed=4)
     halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
-    ways = [
+    pairings = [
         [pairwise_mmd(x[list(a)], y[list(b)]) for a, b in zip(one, two, strict=True)]
         for one in halves
         for two in (*halves, *(pair[::-1] for pair in halves))
     ]
     for seed in range(5):
-        found = kernel_distance(x, y, n_blocks=2, seed=seed)
+        result = kernel_distance(x, y, n_blocks=2, seed=seed)
         assert any(
-            float(found.value) == pytest.approx((a + b) / 2, abs=1e-9)
-            and float(found.standard_error) == pytest.approx(abs(a - b) / 2, abs=1e-9)
-            for a, b in ways
+            float(result.value) == pytest.approx((a + b) / 2, abs=1e-9)
+            and float(result.standard_error) == pytest.approx(abs(a - b) / 2, abs=1e-9)
+            for a, b in pairings
         )
 
 
 def test_kernel_distance_has_no_bias_and_an_honest_error():
     repeats, values, errors = 200, [], []
     for seed in range(repeats):
-        found = kernel_distance(
-            normal(60, 4, 2 * seed), normal(60, 4, 2 * seed + 1), n_blocks=6, seed=seed
+        result = kernel_distance(
+            normal(60, 4, seed=2 * seed), normal(60, 4, seed=2 * seed + 1), n_blocks=6, seed=seed
         )
-        values.append(float(found.value))
-        errors.append(float(found.standard_error))
+        values.append(float(result.value))
+        errors.append(float(result.standard_error))
     values, errors = torch.tensor(values), torch.tensor(errors)
     spread = float(values.std())
     assert abs(float(values.mean())) < 4 * spread / math.sqrt(repeats)
@@ -130,11 +127,13 @@ def test_kernel_distance_has_no_bias_and_an_honest_error():
 
 def test_kernel_distance_sees_a_shift_as_large_as_worked_out():
     # One feature, x = 0 and y = t: k(0, 0) = k(0, t) = 1 and k(t, t) = (t^2 + 1)^3.
-    found = kernel_distance(torch.zeros(20, 1), torch.full((30, 1), 0.7), n_blocks=5)
-    assert float(found.value) == pytest.approx(1.49**3 - 1)
-    far, near = (kernel_distance(normal(400, 4), normal(400, 4, 1) + s).value for s in (1.0, 0.3))
+    result = kernel_distance(torch.zeros(20, 1), torch.full((30, 1), 0.7), n_blocks=5)
+    assert float(result.value) == pytest.approx(1.49**3 - 1)
+    far, near = (
+        kernel_distance(normal(400, 4), normal(400, 4, seed=1) + s).value for s in (1.0, 0.3)
+    )
     assert far > near > 0
-    x, y = normal(80, 3), normal(90, 3, 1)
+    x, y = normal(80, 3), normal(90, 3, seed=1)
     assert kernel_distance(x, y, seed=1) == kernel_distance(x, y, seed=1)
     assert kernel_distance(x, y, seed=1) != kernel_distance(x, y, seed=2)
 
@@ -174,12 +173,12 @@ def test_rounding_does_not_put_a_row_outside_a_ball_that_it_touches():
 
 
 def test_recall_is_precision_with_the_sets_exchanged_over_many_parts():
-    x, y = normal(700, 3), 0.7 * normal(600, 3, 1) + 0.3
-    found, exchanged = precision_recall(x, y, 2), precision_recall(y, x, 2)
-    assert found == exchanged[::-1]
-    assert found.precision > 0.9 > found.recall
+    x, y = normal(700, 3), 0.7 * normal(600, 3, seed=1) + 0.3
+    result, exchanged = precision_recall(x, y, 2), precision_recall(y, x, 2)
+    assert result == exchanged[::-1]
+    assert result.precision > 0.9 > result.recall
     gaps, own = torch.cdist(y, x), torch.cdist(x, x).sort(1).values[:, 2]
-    assert float(found.precision) == (gaps <= own).any(1).double().mean()
+    assert float(result.precision) == (gaps <= own).any(1).double().mean()
 
 
 def test_score_is_the_exponential_of_the_mutual_information():

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from draws import normal, rng
 
 from dgm.measure import (
     active_units,
@@ -37,7 +38,7 @@ def test_mutual_information_of_equal_posteriors_is_zero():
 
 def test_mutual_information_of_a_gaussian_channel():
     """mu ~ N(0, a), z | mu ~ N(mu, 1): I = log(1 + a) / 2, minus what a finite set cannot show."""
-    generator = torch.Generator().manual_seed(77)
+    generator = rng(77)
     mu = 2.0 * torch.randn(2000, 1, generator=generator, dtype=torch.float64)
     value = aggregate_mutual_information(mu, torch.zeros(2000, 1))
     values = [aggregate_mutual_information(mu, torch.zeros(2000, 1), seed=s) for s in range(1, 6)]
@@ -48,7 +49,7 @@ def test_mutual_information_of_a_gaussian_channel():
 
 
 def test_mutual_information_does_not_depend_on_the_chunk():
-    mu = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
+    mu = normal(100, 2)
     whole = aggregate_mutual_information(mu, torch.zeros(100, 2), chunk=100)
     parts = aggregate_mutual_information(mu, torch.zeros(100, 2), chunk=7)
     torch.testing.assert_close(whole, parts)
@@ -68,7 +69,7 @@ def test_effective_sample_size():
 def test_bootstrap_interval_covers_the_mean():
     hits = 0
     for seed in range(100):
-        generator = torch.Generator().manual_seed(seed)
+        generator = rng(seed)
         values = torch.randn(60, generator=generator, dtype=torch.float64) + 3.0
         interval = bootstrap(values, n_resamples=400, seed=seed)
         hits += interval.low < 3.0 < interval.high
@@ -93,21 +94,18 @@ def test_bad_arguments_are_told(call):
 
 
 class TestMapper:
-    def normal(self, *shape, seed=0):
-        return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
     def test_two_directions_are_two_components(self):
-        points = 0.02 * self.normal(400, 3)
+        points = 0.02 * normal(400, 3)
         points[:200, 0] += 1
         points[200:, 1] += 1
-        graph = mapper_graph(points * (1 + self.normal(400, 1, seed=1).abs()), 6)
+        graph = mapper_graph(points * (1 + normal(400, 1, seed=1).abs()), 6)
         assert graph.n_components == 2
         assert graph.n_nodes > 2
         assert graph.n_edges >= graph.n_nodes - 2
 
     def test_filled_patch_is_one_component(self):
         # Differences of sorted uniform numbers are even on the simplex.
-        u = torch.rand(2000, 2, generator=torch.Generator().manual_seed(0)).sort(1).values
+        u = torch.rand(2000, 2, generator=rng()).sort(1).values
         p = torch.stack([u[:, 0], u[:, 1] - u[:, 0], 1 - u[:, 1]], 1)
         assert mapper_graph(p * torch.tensor([1.0, 2.0, 3.0]), 5).n_components == 1
 
@@ -116,7 +114,7 @@ class TestMapper:
 
     @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
     def test_points_may_come_from_a_network(self, device):
-        points = self.normal(100, 2).abs()
+        points = normal(100, 2).abs()
         graph = mapper_graph(points)
         assert graph.n_nodes > 0
         assert mapper_graph(points.to(device).requires_grad_()) == graph

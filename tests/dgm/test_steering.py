@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from draws import rng
 from torch.nn import functional
 
 from dgm import steering
@@ -42,10 +43,6 @@ def words(vocabulary):
     )
 
 
-def generator(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def memory_of(model, words):
     with torch.no_grad():
         return model.remember(words)
@@ -80,7 +77,7 @@ class TestReading:
         with torch.no_grad():
             single = words[2:, :2]
             mu = model.remember(single).latents
-            draws = torch.stack([model.remember(single, generator(i)).latents for i in range(4000)])
+            draws = torch.stack([model.remember(single, rng(i)).latents for i in range(4000)])
         spread = draws.std(0)
         q, p = (torch.distributions.Normal(m, s) for m, s in ((mu, spread), (0.0 * mu, 1.0)))
         sampled = (q.log_prob(draws) - p.log_prob(draws)).sum((1, 2, 3))
@@ -103,9 +100,7 @@ class TestMasking:
         source = words.clone()
         source[:, 3:5] = vocabulary.mask
         source[:, 8] = vocabulary.mask
-        output = steering.corrupt_masks(
-            source, vocabulary.mask, generator(), share=0.0, stretch=0.4
-        )
+        output = steering.corrupt_masks(source, vocabulary.mask, rng(), share=0.0, stretch=0.4)
         words = [[t for t in row if t not in (0, vocabulary.mask)] for row in output.tolist()]
         assert all(row == [t for t in source[0].tolist() if t != vocabulary.mask] for row in words)
         masks = (output == vocabulary.mask).sum(1)
@@ -120,9 +115,7 @@ class TestMasking:
     @pytest.mark.parametrize("share", [0.0, 0.1])
     def test_share_of_masks(self, vocabulary, share):
         words = words_of(vocabulary, *["the food was good and the staff was rude ."] * 1000)
-        source = steering.corrupt_masks(
-            words, vocabulary.mask, generator(), share=share, stretch=0.0
-        )
+        source = steering.corrupt_masks(words, vocabulary.mask, rng(), share=share, stretch=0.0)
         masks = source == vocabulary.mask
         assert abs(float(masks.sum() / (words != 0).sum()) - share) <= 4 * (0.09 / 10_000) ** 0.5
         width = words.shape[1]
@@ -182,7 +175,7 @@ class TestDecoder:
 class TestObjective:
     def test_terms_by_hand(self, model, words):
         targets = torch.tensor([[0.0, 0.2, 0.8], [1, 0, 0], [0, 1, 0]], dtype=torch.float64)
-        terms = steering.steering_objective(model.float(), words, targets.float(), generator())
+        terms = steering.steering_objective(model.float(), words, targets.float(), rng())
         reading = model.read(words)
         label = functional.cross_entropy(reading.logits, targets.float())
         close(terms.label, label)
@@ -198,9 +191,7 @@ class TestObjective:
     def test_same_seed_same_numbers(self, model, words):
         model = model.float()
         first, second = (
-            steering.steering_objective(
-                model, words, torch.eye(3), generator(3), back_translated=0.4
-            )
+            steering.steering_objective(model, words, torch.eye(3), rng(3), back_translated=0.4)
             for _ in range(2)
         )
         assert [float(x) for x in first] == [float(x) for x in second]
@@ -212,15 +203,17 @@ SHARED = ("quux", "blarg", "frob")  # what the last of three slots stands for
 class TestRewriting:
     SENTENCES = ("the food was good .", "kumquat staff was rude", "nice")
 
+    @pytest.fixture
+    def model(self, model):
+        return model.float()
+
     def test_unknown_words_come_from_the_source_only(self, model):
-        model = model.float()
         output = steering.rewrite_at(model, self.SENTENCES, POSITIVE.expand(3, 3), 0.0)
         assert "unk" not in output[0].text + output[2].text
         assert "<mask>" not in "".join(r.text for r in output)
         assert all(r.text for r in output)
 
     def test_each_word_is_the_most_probable_of_those_that_may_follow(self, model, vocabulary):
-        model = model.float()
         text = "the food was good ."
         (rewrite,) = steering.rewrite_at(model, [text], POSITIVE[None], 1e9)
         memory, z1 = memory_of(model, words_of(vocabulary, text)), POSITIVE[None] @ model.vertices
@@ -235,7 +228,6 @@ class TestRewriting:
         assert 0 <= rewrite.agreement <= 1
 
     def test_batch_of_one_gives_the_same(self, model):
-        model = model.float()
         weights = torch.stack([POSITIVE, NEGATIVE, POSITIVE])
         together = steering.rewrite(model, self.SENTENCES, weights, margins=(0.5, 0.0))
         for text, w, result in zip(self.SENTENCES, weights, together, strict=True):
@@ -244,7 +236,6 @@ class TestRewriting:
             assert result.text.startswith(alone.text)
 
     def test_stops_at_the_first_margin_that_agrees(self, model):
-        model = model.float()
         weights = POSITIVE.expand(3, 3)
         first = steering.rewrite(model, self.SENTENCES, weights, margins=(0.9, 0.0), threshold=0.0)
         assert [r.margin for r in first] == [0.9] * 3
@@ -256,7 +247,6 @@ class TestRewriting:
             )
 
     def test_switch_in_mid_sentence(self, model):
-        model = model.float()
         text = ["the food was good and the staff was nice ."]
         plain = steering.rewrite_at(model, text, NEGATIVE[None], 1e9)[0].text.split()
         switched = steering.rewrite_at(
@@ -278,10 +268,9 @@ class TestRewriting:
     )
     def test_bad_input(self, model, sentences, weights, message):
         with pytest.raises(ValueError, match=message):
-            steering.rewrite(model.float(), sentences, weights)
+            steering.rewrite(model, sentences, weights)
 
     def test_every_unknown_word_is_written_at_most_as_often_as_it_was_read(self, model):
-        model = model.float()
         vocabulary = model.vocabulary
         source = "the kumquat zorp was quux and blarg frob"
         with torch.no_grad():
@@ -306,7 +295,6 @@ class TestRewriting:
         assert model.rewrite("the _num_ food", POSITIVE).split().count("_num_") == 1
 
     def test_sentences_are_rewritten_one_by_one(self, model):
-        model = model.float()
         sentences = ["the food was good .", "a Kumquat !", "nice staff and bad kumquat food"]
         options = {"margins": (0.5, 0.1)}
         expected = [
@@ -319,13 +307,11 @@ class TestRewriting:
         assert words == f"{expected[0]} zorp quux"
 
     def test_a_long_sentence_is_rewritten_to_its_end(self, model):
-        model = model.float()
         pieces = ["the food was good and nice " * 4 + ",", "slow service and a bad place " * 4]
         expected = [steering.rewrite(model, [p], NEGATIVE[None])[0].text for p in pieces]
         assert model.rewrite(" ".join(pieces), NEGATIVE) == " ".join(expected)
 
     def test_a_switch_counts_the_words_of_the_whole_text(self, model):
-        model = model.float()
         first, second = "the food was good .", "the staff was nice ."
         options = {"margins": (0.5,), "weights_after": POSITIVE[None]}
         words = model.rewrite(f"{first} {second}", NEGATIVE, switch_at=7, **options)
@@ -337,26 +323,26 @@ class TestRewriting:
         assert expected[1] != model.rewrite(second, NEGATIVE, switch_at=7, **options)
 
     def test_steer_scales_the_weights(self, model):
-        text = steering.steer(model.float(), "The food was good.", [3, 0, 1])
+        text = steering.steer(model, "The food was good.", [3, 0, 1])
         assert text == model.rewrite("the food was good.", torch.tensor([0.75, 0.0, 0.25]))
 
-    @pytest.mark.parametrize("sentence", ["", "  \n", None, 3])
-    def test_steer_wants_a_word(self, model, sentence):
-        with pytest.raises(ValueError, match="sentence"):
-            steering.steer(model, sentence, [1, 0, 0])
-
     @pytest.mark.parametrize(
-        "weights",
-        [[1, 0], [1, 0, 0, 0], [-1, 1, 1], [0, 0, 0], [torch.nan, 0, 1], 1.0, [torch.inf, 1, 0]],
+        ("method", "sentence", "weights", "message"),
+        [
+            *((steering.steer, text, [1, 0, 0], "sentence") for text in ("", "  \n", None, 3)),
+            *((SteeringModel.rewrite, text, POSITIVE, "no word") for text in ("", "  ", "\n")),
+            *(
+                (steering.steer, "good", weights, "weights")
+                for weights in ([1, 0], [1, 0, 0, 0], [-1, 1, 1], [0, 0, 0], [torch.nan, 0, 1])
+            ),
+            *((steering.steer, "good", weights, "weights") for weights in (1.0, [torch.inf, 1, 0])),
+        ],
     )
-    def test_steer_wants_a_place_on_the_simplex(self, model, weights):
-        with pytest.raises(ValueError, match="weights"):
-            steering.steer(model, "good", weights)
-
-    @pytest.mark.parametrize("text", ["", "  ", "\n"])
-    def test_no_word(self, model, text):
-        with pytest.raises(ValueError, match="no word"):
-            model.rewrite(text, POSITIVE)
+    def test_wants_a_word_and_a_place_on_the_simplex(
+        self, model, method, sentence, weights, message
+    ):
+        with pytest.raises(ValueError, match=message):
+            method(model, sentence, weights)
 
     def test_needs_a_mask(self):
         with pytest.raises(ValueError, match="mask"):

@@ -51,7 +51,6 @@ def _pairs(*texts: str) -> list[list[str]]:
 _POSITIVE_TO_NEGATIVE = dict(_pairs(*_ADJECTIVES.values(), _VERBS, _ADVERBS))
 OPPOSITE = _POSITIVE_TO_NEGATIVE | {bad: good for good, bad in _POSITIVE_TO_NEGATIVE.items()}
 """Each word that carries sentiment, and the word that says the opposite."""
-_CONTENT = set(" ".join([*_NOUNS.values(), *_VENUES, *_PEOPLE, *_TIMES]).split())
 
 
 def review_grammar(n: int, seed: int = 0) -> tuple[list[str], Tensor, Tensor]:
@@ -69,18 +68,6 @@ def review_grammar(n: int, seed: int = 0) -> tuple[list[str], Tensor, Tensor]:
 def flip(text: str) -> str:
     """The same sentence with each word of sentiment replaced by its opposite."""
     return " ".join(OPPOSITE.get(word, word) for word in text.split())
-
-
-def sentiment_of(text: str) -> int:
-    """1 when more words are positive than negative, 0 when fewer, -1 when as many (or none)."""
-    carried = [word in _POSITIVE_TO_NEGATIVE for word in text.split() if word in OPPOSITE]
-    balance = 2 * sum(carried) - len(carried)
-    return -1 if balance == 0 else int(balance > 0)
-
-
-def content_words(text: str) -> list[str]:
-    """The words that say what, who, where and when, in order: what a change of mood should keep."""
-    return [word for word in text.split() if word in _CONTENT]
 
 
 def _review(random: np.random.RandomState) -> tuple[str, int, int]:

@@ -27,8 +27,8 @@ class Sentences(NamedTuple):
 def load(name: str, split: str = "train") -> Sentences:
     """Loads a split of a set of sentences; same call, same sentences in the same order.
 
-    - "yelp": reviews. "test" (1,000, with human rewrites) and "validation" (4,000) are those of Li et
-      al. 2018. The four files of Shen et al. 2017 minus these, in a fixed random order, give
+    - "yelp": reviews. "test" (1,000, with human rewrites) and "validation" (4,000) are those of Li
+      et al. 2018. The four files of Shen et al. 2017 minus these, in a fixed random order, give
       "held_out" (40,000), for judges only, and "train". The published training set is larger.
     - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018. Their 2,000
       dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond +-0.5,
@@ -48,87 +48,78 @@ def load(name: str, split: str = "train") -> Sentences:
 
     Raises:
         ValueError: an unknown name or split.
-        FileNotFoundError: the files are neither on this machine nor to be had.
+        FileNotFoundError: the files are neither on this machine nor available.
     """
     if name not in _LOADERS:
         raise ValueError(f"no sentences '{name}'; there are {', '.join(_LOADERS)}")
     splits = ["train", "validation", "test"] + ["held_out"] * (name in _WITH_HELD_OUT)
     if split not in splits:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
-    return _LOADERS[name](split)
+    pairs = _LOADERS[name](split)
+    texts, references = [text for text, _ in pairs], None
+    if name == "reviews":
+        references = [synthetic.flip(text) for text in texts]
+    elif split == "test" and name in _WITH_HELD_OUT:
+        references = _rewrites(name, texts)
+    return Sentences(texts, torch.tensor([y for _, y in pairs]), references)
 
 
+Pairs = list[tuple[str, int]]  # sentences with their labels
 _WITH_HELD_OUT = ("yelp", "amazon", "reviews")
 _YELP_HELD_OUT, _AMAZON_HELD_OUT, _AMAZON_VALIDATION = 40_000, 1_200, 500
 _REVIEWS = {"train": 4000, "held_out": 2000, "validation": 500, "test": 500}
 
 
-def _yelp(split: str) -> Sentences:
-    if split == "test":
-        return _with_references("yelp", tokenise)
+def _yelp(split: str) -> Pairs:
     test, validation = _li("yelp", "test"), _li("yelp", "dev")
-    if split == "validation":
-        return _sentences(validation)
+    if split in ("test", "validation"):
+        return test if split == "test" else validation
     files = [f"yelp-shen/sentiment.{part}.{y}.gz" for part in ("dev", "test") for y in (0, 1)]
     pairs = [(text, i % 2) for i, path in enumerate(files) for text in _lines(path)]
-    return _held_out(_shuffled(_without(pairs, test + validation)), _YELP_HELD_OUT, split)
+    pairs = _shuffled(_without(pairs, test + validation))
+    return _cut(pairs, {"held_out": _YELP_HELD_OUT}, split)
 
 
-def _amazon(split: str) -> Sentences:
-    if split == "test":
-        return _with_references("amazon", functools.partial(tokenise, style="amazon"))
-    dev = _shuffled(_li("amazon", "dev"))
+def _amazon(split: str) -> Pairs:
+    dev, test = _shuffled(_li("amazon", "dev")), _li("amazon", "test")
     validation, pairs = dev[:_AMAZON_VALIDATION], dev[_AMAZON_VALIDATION:]
-    if split == "validation":
-        return _sentences(validation)
+    if split in ("test", "validation"):
+        return test if split == "test" else validation
     for line in _lines("vader-snippets/amazonReviewSnippets_GroundTruth.txt.gz", "latin-1", "\t"):
         _, rating, text = line.split("\t")
         if abs(float(rating)) > 0.5:
             pairs.append((tokenise(text, style="amazon"), int(float(rating) > 0)))
-    pairs = _without([p for p in pairs if p[0]], _li("amazon", "test") + validation)
-    return _held_out(_shuffled(pairs), _AMAZON_HELD_OUT, split)
+    pairs = _without([p for p in pairs if p[0]], test + validation)
+    return _cut(_shuffled(pairs), {"held_out": _AMAZON_HELD_OUT}, split)
 
 
 @functools.cache
-def _distinct_reviews() -> list[tuple[str, int]]:
+def _distinct_reviews() -> Pairs:
     texts, sentiment, _ = synthetic.review_grammar(8000, 0)
     # Each sentence once, so that the splits are disjoint.
     return list(dict(zip(texts, sentiment.tolist(), strict=True)).items())
 
 
-def _reviews(split: str) -> Sentences:
-    start = sum(_REVIEWS[part] for part in list(_REVIEWS)[: list(_REVIEWS).index(split)])
-    chosen = _sentences(_distinct_reviews()[start : start + _REVIEWS[split]])
-    return chosen._replace(references=[synthetic.flip(text) for text in chosen.texts])
-
-
-def _unsplit(file: str, split: str) -> Sentences:
+def _unsplit(file: str, split: str) -> Pairs:
     pairs = _shuffled(_labelled(f"sentences/{file}.all.gz"))
-    tenth = len(pairs) // 10
-    parts = {"validation": pairs[:tenth], "test": pairs[tenth : 2 * tenth]}
-    parts["train"] = _without(pairs[2 * tenth :], pairs[: 2 * tenth])
-    return _sentences(parts[split])
+    return _cut(pairs, dict.fromkeys(("validation", "test"), len(pairs) // 10), split)
 
 
-def _sst(kind: str, split: str) -> Sentences:
-    part = "dev" if split == "validation" else split
-    return _sentences(_labelled(f"sentences/stsa.{kind}.{part}.gz", "utf-8"))
+def _published(path: str, parts: str, read: Callable[[str], Pairs], split: str) -> Pairs:
+    """A file for each split; the parts' names in the order train, validation, test."""
+    return read(path.format(parts.split()[("train", "validation", "test").index(split)]))
 
 
-def _ptb(split: str) -> Sentences:
-    part = "valid" if split == "validation" else split
-    lines = (" ".join(line.split()) for line in _raw_lines(f"ptb/ptb.{part}.txt.gz"))
-    return _sentences([(text, 0) for text in lines if text])
+def _ptb(path: str) -> Pairs:
+    return [(text, 0) for line in _raw_lines(path) if (text := " ".join(line.split()))]
 
 
-def _wikitext(split: str) -> Sentences:
-    parts = {"train": "wiki.train.shuffled-articles", "validation": "valid", "test": "test"}
-    lines = _raw_lines(f"wikitext-2/{parts[split]}.txt.gz")
+def _wikitext(path: str) -> Pairs:
     # What follows the last line's end is no line.
-    return _sentences([(line.strip(), 0) for line in lines[:-1]])
+    return [(line.strip(), 0) for line in _raw_lines(path)[:-1]]
 
 
-def _shakespeare(split: str) -> Sentences:
+def _shakespeare(split: str) -> Pairs:
     speeches: list[list[str]] = []
     before = ""
     for line in map(str.strip, _raw_lines("tiny-shakespeare/input.txt.gz")):
@@ -138,38 +129,22 @@ def _shakespeare(split: str) -> Sentences:
             speeches[-1].append(line)
         before = line
     n, start = sum(map(len, speeches)), 0
-    chosen = []
+    pairs = []
     for speech in speeches:
         share = start / n
         part = "train" if share < 0.9 else "validation" if share < 0.95 else "test"
-        chosen += [(tokenise(line), 0) for line in speech if part == split]
+        pairs += [(tokenise(line), 0) for line in speech if part == split]
         start += len(speech)
-    return _sentences([pair for pair in chosen if pair[0]])
+    return [pair for pair in pairs if pair[0]]
 
 
-def _captions(split: str) -> Sentences:
+def _captions(split: str) -> Pairs:
     part = {"train": "train", "validation": "val", "test": "test_2016"}[split]
     files = (_raw_lines(f"flickr-captions/{part}.{i}.en.gz") for i in range(1, 6))
     # Line i of each file is of picture i, so that no line may be lost before they meet.
     pictures = enumerate(zip(*files, strict=True))
     pairs = ((tokenise(caption), i) for i, captions in pictures for caption in captions)
-    return _sentences([pair for pair in pairs if pair[0]])
-
-
-_LOADERS: dict[str, Callable[..., Sentences]] = {
-    "yelp": _yelp,
-    "amazon": _amazon,
-    "mr": functools.partial(_unsplit, "rt-polarity"),
-    "subj": functools.partial(_unsplit, "subj"),
-    "cr": functools.partial(_unsplit, "custrev"),
-    "sst2": functools.partial(_sst, "binary"),
-    "sst5": functools.partial(_sst, "fine"),
-    "ptb": _ptb,
-    "wikitext-2": _wikitext,
-    "shakespeare": _shakespeare,
-    "captions": _captions,
-    "reviews": _reviews,
-}
+    return [pair for pair in pairs if pair[0]]
 
 
 def _raw_lines(path: str, encoding: str = "utf-8") -> list[str]:
@@ -184,46 +159,61 @@ def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
     return [line for line in lines if line]
 
 
-def _labelled(path: str, encoding: str = "latin-1") -> list[tuple[str, int]]:
+def _labelled(path: str, encoding: str = "latin-1") -> Pairs:
     pairs = (line.split(" ", 1) for line in _lines(path, encoding))
     return [(pair[1], int(pair[0])) for pair in pairs if len(pair) == 2]
 
 
-def _li(name: str, part: str) -> list[tuple[str, int]]:
+def _li(name: str, part: str) -> Pairs:
     files = (f"{name}-li/sentiment.{part}.{y}.gz" for y in (0, 1))
     return [(text, y) for y, path in enumerate(files) for text in _lines(path)]
 
 
-def _with_references(name: str, tokeniser: Callable[[str], str]) -> Sentences:
-    rewrites = {}
-    for y in (0, 1):
-        for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t"):
-            source, rewrite = line.split("\t")
-            rewrites[" ".join(source.split())] = tokeniser(rewrite)
-    chosen = _sentences(_li(name, "test"))
-    return chosen._replace(references=[rewrites[text] for text in chosen.texts])
+def _rewrites(name: str, texts: list[str]) -> list[str]:
+    lines = [line for y in (0, 1) for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t")]
+    pairs = (line.split("\t") for line in lines)
+    rewrites = {" ".join(source.split()): tokenise(text, name) for source, text in pairs}
+    return [rewrites[text] for text in texts]
 
 
-def _sentences(pairs: list[tuple[str, int]]) -> Sentences:
-    return Sentences([text for text, _ in pairs], torch.tensor([y for _, y in pairs]))
-
-
-def _shuffled(pairs: list[tuple[str, int]]) -> list[tuple[str, int]]:
+def _shuffled(pairs: Pairs) -> Pairs:
     # RandomState's numbers are promised never to change.
     return [pairs[i] for i in np.random.RandomState(0).permutation(len(pairs))]
 
 
-def _held_out(pairs: list[tuple[str, int]], n: int, split: str) -> Sentences:
-    held_out, rest = pairs[:n], pairs[n:]
-    if split == "held_out":
-        return _sentences(held_out)
-    return _sentences(_without(rest, held_out))
+def _cut(pairs: Pairs, sizes: dict[str, int], split: str) -> Pairs:
+    """One of consecutive parts; the last, which has no size, is without the sentences of others."""
+    start = 0
+    for part, n in sizes.items():
+        if part == split:
+            return pairs[start : start + n]
+        start += n
+    return _without(pairs[start:], pairs[:start])
 
 
-def _without(pairs: list[tuple[str, int]], known: list[tuple[str, int]]) -> list[tuple[str, int]]:
+def _without(pairs: Pairs, known: Pairs) -> Pairs:
     """The pairs whose sentence is not among the known ones, wherever its spaces stand."""
     spoken = {text.replace(" ", "") for text, _ in known}
     return [pair for pair in pairs if pair[0].replace(" ", "") not in spoken]
+
+
+_SST = functools.partial(_labelled, encoding="utf-8")
+_LOADERS: dict[str, Callable[[str], Pairs]] = {
+    "yelp": _yelp,
+    "amazon": _amazon,
+    "mr": functools.partial(_unsplit, "rt-polarity"),
+    "subj": functools.partial(_unsplit, "subj"),
+    "cr": functools.partial(_unsplit, "custrev"),
+    "sst2": functools.partial(_published, "sentences/stsa.binary.{}.gz", "train dev test", _SST),
+    "sst5": functools.partial(_published, "sentences/stsa.fine.{}.gz", "train dev test", _SST),
+    "ptb": functools.partial(_published, "ptb/ptb.{}.txt.gz", "train valid test", _ptb),
+    "wikitext-2": functools.partial(
+        _published, "wikitext-2/{}.txt.gz", "wiki.train.shuffled-articles valid test", _wikitext
+    ),
+    "shakespeare": _shakespeare,
+    "captions": _captions,
+    "reviews": lambda split: _cut(_distinct_reviews(), _REVIEWS, split),
+}
 
 
 # Words as a reader types them
@@ -276,12 +266,8 @@ def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
         return " ".join(words if keep_numbers else map(_amazon_word, words))
     text = re.sub(r'(?<![^\s(])"(?=\S)', " `` ", text).replace('"', " '' ")
     text = re.sub(r"(?<!`)`(?!`)", "'", text)
-    text = ending.sub(r" \1", halves.sub(_halves, text))
+    text = ending.sub(r" \1", halves.sub(r"\1\3 \2\4", text))
     return " ".join(_yelp_word(piece, keep_numbers) for piece in pieces.findall(text))
-
-
-def _halves(match: re.Match) -> str:
-    return " ".join(filter(None, match.groups()))
 
 
 def _yelp_word(piece: str, keep_numbers: bool) -> str:
@@ -443,33 +429,24 @@ class LengthBatches:
                 f"lengths of shape {tuple(lengths.shape)}, batch_size={batch_size}, seed={seed}: "
                 "want (N,) with N >= 1, batch_size >= 1, seed >= 0"
             )
-        self._lengths, self._seed = lengths.cpu().numpy(), seed
-        ends = np.cumsum(np.unique(self._lengths, return_counts=True)[1])
-        self._bounds = [
-            (first, min(first + batch_size, end))
-            for start, end in zip([0, *ends[:-1]], ends, strict=True)
-            for first in range(start, end, batch_size)
-        ]
-        self.steps_per_epoch = len(self._bounds)
+        self._lengths, self._batch_size, self._seed = lengths.cpu().numpy(), batch_size, seed
+        self._counts = np.unique(self._lengths, return_counts=True)[1].tolist()
+        self.steps_per_epoch = sum(-(-n // batch_size) for n in self._counts)
         self._epoch = functools.lru_cache(maxsize=2)(self._new_epoch)
 
-    def _new_epoch(self, epoch: int) -> tuple[Tensor, np.ndarray]:
+    def _new_epoch(self, epoch: int) -> list[Tensor]:
         random = np.random.default_rng((self._seed, epoch))
         items = random.permutation(len(self._lengths))
-        items = items[np.argsort(self._lengths[items], kind="stable")]
-        return torch.from_numpy(items), random.permutation(self.steps_per_epoch)
+        items = torch.from_numpy(items[np.argsort(self._lengths[items], kind="stable")])
+        batches = [b for part in items.split(self._counts) for b in part.split(self._batch_size)]
+        return [batches[k] for k in random.permutation(len(batches))]
 
     def __call__(self, step: int) -> Tensor:
         """The places of the sentences of a step."""
         if step < 0:
             raise ValueError(f"step {step}: steps are counted from 0")
         epoch, k = divmod(step, self.steps_per_epoch)
-        items, order = self._epoch(epoch)
-        first, end = self._bounds[order[k]]
-        return items[first:end].clone()
-
-
-length_batches = LengthBatches
+        return self._epoch(epoch)[k].clone()
 
 
 # Words and sentences as vectors

@@ -93,13 +93,6 @@ def dcgan_discriminator(
     return nn.Sequential(*modules, nn.Flatten(), constrained(head))
 
 
-def inner_layers(n: int) -> list[int]:
-    """Rectifiers without the first and the last of n, which the released code regularises."""
-    if n < 3:
-        raise ValueError(f"{n} rectifiers have none between the first and the last")
-    return list(range(1, n - 1))
-
-
 @torch.no_grad()
 def generate(
     network: nn.Module, noise: Tensor, batch_size: int = 500, batch_statistics: bool = True

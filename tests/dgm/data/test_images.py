@@ -1,9 +1,6 @@
 """Image data sets: splits, scales, labels, and files that are not what their names say."""
 
 import gzip
-import hashlib
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,31 +16,19 @@ def idx(array):
 
 
 @pytest.fixture
-def put(tmp_path, monkeypatch):
-    """Puts bytes in DGM_DATA, and into the registry, under a name of MNIST's."""
-    monkeypatch.setenv("DGM_DATA", str(tmp_path))
-
-    def put(name, data):
-        data = gzip.compress(data, compresslevel=1)
-        path = f"mnist/{name}-ubyte.gz"
-        (tmp_path / "mnist").mkdir(exist_ok=True)
-        (tmp_path / path).write_bytes(data)
-        entry = registry.DataFile(path, len(data), hashlib.sha256(data).hexdigest())
-        monkeypatch.setitem(registry.FILES, path, entry)
-
-    return put
-
-
-@pytest.fixture
 def tiny(put):
     """MNIST's counts with 1 x 3 pixels that tell an image's number and label."""
+
+    def put_idx(name, data):
+        put(f"mnist/{name}-ubyte.gz", gzip.compress(data, compresslevel=1))
+
     for part, n in (("train", 60_000), ("t10k", 10_000)):
         number = np.arange(n)
         label = (number % 10).astype(np.uint8)
         pixels = np.stack([number // 256, number % 256, label], 1).astype(np.uint8)
-        put(f"{part}-images-idx3", idx(pixels[:, None]))
-        put(f"{part}-labels-idx1", idx(label))
-    return put
+        put_idx(f"{part}-images-idx3", idx(pixels[:, None]))
+        put_idx(f"{part}-labels-idx1", idx(label))
+    return put_idx
 
 
 def numbers(data):
@@ -130,10 +115,8 @@ def test_digits_need_no_file_and_no_network(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
-def test_the_real_images(name):
-    own = Path(os.environ.get("DGM_DATA", "absent"))
-    if not all((own / path).exists() for path in registry.checksums(name)):
-        pytest.skip(f"no {name} in DGM_DATA")
+def test_the_real_images(name, need):
+    need(name)
     mean = {"mnist": 0.1307, "fashion-mnist": 0.2860}[name]
     train, validation = load(name, "train"), load(name, "validation")
     assert train.shape == (28, 28)

@@ -1,10 +1,8 @@
 """Sentences: honest splits, unknown words that come back, batches of one length, word vectors."""
 
 import gzip
-import hashlib
 import itertools
 import json
-import os
 import time
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from dgm.data import registry, text
 from dgm.data.text import (
     Vocabulary,
     frequency_weights,
-    length_batches,
+    LengthBatches,
     load,
     sentence_features,
     tokenise,
@@ -26,18 +24,11 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def put(tmp_path, monkeypatch):
-    """Puts lines into DGM_DATA, and into the registry, under a file's name."""
-    monkeypatch.setenv("DGM_DATA", str(tmp_path))
+def put_lines(put):
+    def put_lines(path, lines, encoding="utf-8"):
+        put(path, gzip.compress("".join(f"{line}\n" for line in lines).encode(encoding)))
 
-    def put(path, lines, encoding="utf-8"):
-        data = gzip.compress("".join(f"{line}\n" for line in lines).encode(encoding))
-        (tmp_path / path).parent.mkdir(exist_ok=True)
-        (tmp_path / path).write_bytes(data)
-        entry = registry.DataFile(path, len(data), hashlib.sha256(data).hexdigest())
-        monkeypatch.setitem(registry.FILES, path, entry)
-
-    return put
+    return put_lines
 
 
 ALL = ("train", "held_out", "validation", "test")
@@ -51,21 +42,21 @@ def numbered(start, n, end="."):
 
 
 @pytest.fixture
-def yelp(put, monkeypatch):
+def yelp(put_lines, monkeypatch):
     """Yelp in small: 70 training sentences, some of which also stand in dev or test."""
     monkeypatch.setattr(text, "_YELP_HELD_OUT", 20)
-    put("yelp-li/sentiment.test.0.gz", numbered(0, 3))
-    put("yelp-li/sentiment.test.1.gz", numbered(3, 3))
-    put("yelp-li/reference.0.gz", [f"{s}\tIt's NOT {s}" for s in numbered(0, 3)])
-    put("yelp-li/reference.1.gz", [f"{s}\tno" for s in numbered(3, 3)][::-1])
-    put("yelp-li/sentiment.dev.0.gz", numbered(6, 2))
-    put("yelp-li/sentiment.dev.1.gz", numbered(8, 2))
-    put("yelp-shen/sentiment.dev.0.gz", [*numbered(0, 10), "", "sentence 7.", *numbered(100, 30)])
-    put("yelp-shen/sentiment.dev.1.gz", [*numbered(5, 3), *numbered(200, 20)])
+    put_lines("yelp-li/sentiment.test.0.gz", numbered(0, 3))
+    put_lines("yelp-li/sentiment.test.1.gz", numbered(3, 3))
+    put_lines("yelp-li/reference.0.gz", [f"{s}\tIt's NOT {s}" for s in numbered(0, 3)])
+    put_lines("yelp-li/reference.1.gz", [f"{s}\tno" for s in numbered(3, 3)][::-1])
+    put_lines("yelp-li/sentiment.dev.0.gz", numbered(6, 2))
+    put_lines("yelp-li/sentiment.dev.1.gz", numbered(8, 2))
+    put_lines("yelp-shen/sentiment.dev.0.gz", [*numbered(0, 10), "", "sentence 7.", *numbered(100, 30)])
+    put_lines("yelp-shen/sentiment.dev.1.gz", [*numbered(5, 3), *numbered(200, 20)])
     # The same sentence many times: held out or trained on, never both.
-    put("yelp-shen/sentiment.test.0.gz", ["  again   and AGAIN ! "] * 10)
-    put("yelp-shen/sentiment.test.1.gz", numbered(300, 10, "!"))
-    return put
+    put_lines("yelp-shen/sentiment.test.0.gz", ["  again   and AGAIN ! "] * 10)
+    put_lines("yelp-shen/sentiment.test.1.gz", numbered(300, 10, "!"))
+    return put_lines
 
 
 def test_yelp_s_splits_are_disjoint(yelp):
@@ -98,50 +89,83 @@ def disjoint(splits):
     return not any(first & other for first, other in itertools.combinations(sets, 2))
 
 
-def loaded(name, *splits, seconds=20):
-    """Real splits, loaded within a time, where DGM_DATA has them."""
+REAL = {  # files, sentences of each split, seconds
+    "yelp": (("yelp-li", "yelp-shen"), (132_322, 40_000, 4000, 1000), 20),
+    "amazon": (("amazon-li", "vader-snippets"), (3240, 1200, 500, 1000), 20),
+    "ptb": (("ptb",), (42_068, 3_370, 3_761), 20),
+    "wikitext-2": (("wikitext-2",), (36_718, 3_760, 4_358), 5),
+    "shakespeare": (("tiny-shakespeare",), (23_004, 1275, 1276), 6),
+    "captions": (("flickr-captions",), (145_000, 5070, 5000), 20),
+}
+
+
+@pytest.fixture(params=REAL)
+def real(request, need):
+    """A real set's name and splits, where DGM_DATA has them."""
+    files, sizes, seconds = REAL[request.param]
+    need(*files)
     start = time.process_time()
-    parts = [load(name, split) for split in splits or ("train", "validation", "test")]
+    names = ALL if len(sizes) == 4 else ("train", "validation", "test")
+    splits = [load(request.param, name) for name in names]
     assert time.process_time() - start < seconds
-    return parts
+    assert tuple(len(split.texts) for split in splits) == sizes
+    assert all(len(split.labels) == len(split.texts) for split in splits)
+    return request.param, splits
 
 
-def own(*names):
-    folder = Path(os.environ.get("DGM_DATA", "absent"))
-    if not all((folder / path).exists() for name in names for path in registry.checksums(name)):
-        pytest.skip(f"no {' or '.join(names)} in DGM_DATA")
+def counted(splits):
+    """Tokens of each split, with an end for each sentence, and all words."""
+    tokens = [sum(len(text.split()) + 1 for text in split.texts) for split in splits]
+    return tokens, {word for split in splits for text in split.texts for word in text.split()}
 
 
-def test_the_real_yelp_leaks_nothing():
-    own("yelp-li", "yelp-shen")
-    train, held_out, validation, test = splits = loaded("yelp", *ALL)
-    assert [len(s.texts) for s in splits] == [132_322, 40_000, 4000, 1000]
-    assert torch.bincount(test.labels).tolist() == [500, 500]
-    assert disjoint([train, held_out, text.Sentences(validation.texts + test.texts, test.labels)])
-    assert sum(tokenise(t) == t for t in train.texts[:20_000]) > 0.995 * 20_000
-    assert all(test.references)
-    rewrite = "ever since joes has changed hands it 's gotten better and better ."
-    assert (len(test.references), test.references[0]) == (1000, rewrite)
-
-
-def test_the_real_amazon_leaks_nothing():
-    own("amazon-li", "vader-snippets")
-    splits = loaded("amazon", *ALL)
-    assert [len(s.texts) for s in splits] == [3240, 1200, 500, 1000]
-    assert disjoint(splits)
-    assert all(0.4 < part.labels.double().mean() < 0.6 for part in splits)
-    references = splits[-1].references
-    assert all(references)
-    assert references[0].startswith("if your bike had a kickstand on the plate it would")
+def test_the_real_sets_have_their_published_counts_and_leak_nothing(real):
+    name, splits = real
+    train, test = splits[0], splits[-1]
+    if name in ("yelp", "amazon"):
+        published = text.Sentences([t for part in splits[2:] for t in part.texts], test.labels)
+        assert disjoint([*splits[:2], published])
+        assert name == "yelp" or disjoint(splits[2:])
+        assert all(0.37 < part.labels.double().mean() < 0.63 for part in splits)
+        assert len(test.references) == 1000
+        assert all(test.references)
+        first = {
+            "yelp": "ever since joes has changed hands it 's gotten better and better .",
+            "amazon": "if your bike had a kickstand on the plate it would",
+        }[name]
+        assert test.references[0].startswith(first)
+    if name == "yelp":
+        assert torch.bincount(test.labels).tolist() == [500, 500]
+        assert sum(tokenise(t) == t for t in train.texts[:20_000]) > 0.995 * 20_000
+    elif name == "ptb":
+        tokens, words = counted(splits)
+        assert tokens == [929_589, 73_760, 82_430]
+        assert len(words) == 9_999  # and the end of a sentence
+        assert {w for w in words if w != w.lower()} == {"N"}
+    elif name == "wikitext-2":
+        tokens, words = counted(splits)
+        assert tokens == [2_088_628, 217_646, 245_569]
+        assert len(words | {"<eos>"}) == 33_278
+    elif name == "shakespeare":
+        first = ["before we proceed any further , hear me speak .", "speak , speak ."]
+        assert train.texts[:2] == first
+        assert not any("first citizen :" in text for text in train.texts)
+        assert all(text and text == text.lower() for s in splits for text in s.texts)
+    elif name == "captions":
+        for part in splits:
+            pictures = torch.arange(len(part.texts) // 5)
+            assert torch.equal(part.labels, pictures.repeat_interleave(5))
+        assert test.texts[9] == "a boston terrier is running in the grass ."
+        assert len(set(test.texts) & set(train.texts)) < 0.05 * len(test.texts)
 
 
 # The other sets
 
 
-def test_short_sentences_are_split_once_and_for_all(put):
+def test_short_sentences_are_split_once_and_for_all(put_lines):
     lines = [f"{i % 2} caf\xe9 {i} ." for i in range(97)]
     lines += ["1 again .", "0 again .", "0 again .", "0"]
-    put("sentences/rt-polarity.all.gz", lines, "latin-1")
+    put_lines("sentences/rt-polarity.all.gz", lines, "latin-1")
     train, validation, test = (load("mr", s) for s in ("train", "validation", "test"))
     assert (len(validation.texts), len(test.texts)) == (10, 10)
     assert not set(train.texts) & (set(validation.texts) | set(test.texts))
@@ -151,9 +175,9 @@ def test_short_sentences_are_split_once_and_for_all(put):
             assert "again" in sentence or int(sentence.split()[1]) % 2 == label
 
 
-def test_published_splits_are_kept(put):
+def test_published_splits_are_kept(put_lines):
     for part, n in (("train", 5), ("dev", 3), ("test", 2)):
-        put(f"sentences/stsa.fine.{part}.gz", [f"{i} Crème {part}" for i in range(n)])
+        put_lines(f"sentences/stsa.fine.{part}.gz", [f"{i} Crème {part}" for i in range(n)])
     assert load("sst5", "train").labels.tolist() == [0, 1, 2, 3, 4]
     assert load("sst5", "validation").texts == ["crème dev"] * 3
 
@@ -161,9 +185,9 @@ def test_published_splits_are_kept(put):
 # Penn Treebank, WikiText-2, Tiny Shakespeare and captions
 
 
-def test_ptb_stands_as_it_is(put):
-    put("ptb/ptb.train.txt.gz", [" the <unk> rose N N to $ N ", " no it was n't "])
-    put("ptb/ptb.valid.txt.gz", [" mr. <unk> 's u.s. "])
+def test_ptb_stands_as_it_is(put_lines):
+    put_lines("ptb/ptb.train.txt.gz", [" the <unk> rose N N to $ N ", " no it was n't "])
+    put_lines("ptb/ptb.valid.txt.gz", [" mr. <unk> 's u.s. "])
     train = load("ptb", "train")
     assert train.texts == ["the <unk> rose N N to $ N", "no it was n't"]
     assert train.labels.tolist() == [0, 0]
@@ -173,22 +197,10 @@ def test_ptb_stands_as_it_is(put):
     assert corpus.n_unknown.tolist() == [1, 0]
 
 
-def test_the_real_ptb_has_its_published_counts():
-    own("ptb")
-    splits = loaded("ptb")
-    assert [len(s.texts) for s in splits] == [42_068, 3_370, 3_761]
-    tokens = [sum(len(t.split()) + 1 for t in s.texts) for s in splits]
-    assert tokens == [929_589, 73_760, 82_430]
-    words = {word for s in splits for t in s.texts for word in t.split()}
-    assert len(words) == 9_999  # and the end of a sentence
-    assert {w for w in words if w != w.lower()} == {"N"}
-    assert all(len(s.labels) == len(s.texts) and not s.labels.any() for s in splits)
-
-
-def test_wikitext_keeps_its_blank_lines_and_its_capitals(put):
+def test_wikitext_keeps_its_blank_lines_and_its_capitals(put_lines):
     lines = [" ", " = The <unk> = ", "", " A  line\u2009of 2 @,@ 000 . ", " "]
-    put("wikitext-2/wiki.train.shuffled-articles.txt.gz", lines)
-    put("wikitext-2/valid.txt.gz", [" Homarus "])
+    put_lines("wikitext-2/wiki.train.shuffled-articles.txt.gz", lines)
+    put_lines("wikitext-2/valid.txt.gz", [" Homarus "])
     train = load("wikitext-2", "train")
     assert train.texts == ["", "= The <unk> =", "", "A  line\u2009of 2 @,@ 000 .", ""]
     assert train.labels.tolist() == [0] * 5
@@ -196,74 +208,40 @@ def test_wikitext_keeps_its_blank_lines_and_its_capitals(put):
     assert load("wikitext-2", "validation").texts == ["Homarus"]
 
 
-def test_the_real_wikitext_has_its_published_counts():
-    own("wikitext-2")
-    splits = loaded("wikitext-2", seconds=5)
-    assert [len(s.texts) for s in splits] == [36_718, 3_760, 4_358]
-    tokens = [sum(len(t.split(" ")) + 1 if t else 1 for t in s.texts) for s in splits]
-    assert tokens == [2_088_628, 217_646, 245_569]
-    words = {word for s in splits for t in s.texts for word in t.split()}
-    assert len(words | {"<eos>"}) == 33_278
-
-
 def speeches(n, lines=2):
     """A play of n speeches of so many lines."""
     return [s for i in range(n) for s in (f"Who {i}:", *[f"Line {i}, said:"] * lines, "")]
 
 
-def test_shakespeare_is_what_is_said_and_no_speech_is_cut(put):
-    put(
+def test_shakespeare_is_what_is_said_and_no_speech_is_cut(put_lines):
+    put_lines(
         "tiny-shakespeare/input.txt.gz",
         ["ROMEO:", "", "", "First Lord:", "Is't a verdict?  ", "He's done:", "", *speeches(19)],
     )
     train, validation, test = (load("shakespeare", s) for s in ("train", "validation", "test"))
     assert train.texts[:3] == ["is't a verdict ?", "he 's done :", "line _num_ , said :"]
     assert [len(s.texts) for s in (train, validation, test)] == [36, 2, 2]
-    put("tiny-shakespeare/input.txt.gz", speeches(10, 7))
+    put_lines("tiny-shakespeare/input.txt.gz", speeches(10, 7))
     parts = [load("shakespeare", s) for s in ("train", "validation", "test")]
     assert [len(s.texts) for s in parts] == [63, 7, 0]
     assert all(s.labels.shape == (len(s.texts),) and not s.labels.any() for s in parts)
 
 
-def test_the_real_shakespeare_is_split_in_order():
-    own("tiny-shakespeare")
-    splits = loaded("shakespeare", seconds=6)
-    n = [len(s.texts) for s in splits]
-    assert sum(n) == 25_555
-    assert [k / sum(n) for k in n] == pytest.approx([0.9, 0.05, 0.05], abs=0.002)
-    train = splits[0].texts
-    assert train[:2] == ["before we proceed any further , hear me speak .", "speak , speak ."]
-    assert not any("first citizen :" in text for text in train)
-    assert all(text and text == text.lower() for s in splits for text in s.texts)
-
-
-def test_captions_keep_their_picture_where_one_says_nothing(put):
+def test_captions_keep_their_picture_where_one_says_nothing(put_lines):
     for i in range(1, 6):
         lines = ["Two men.", f"A dog, number {i}" if i != 2 else " \u200b", f"Man's hat {'x' * i}!"]
-        put(f"flickr-captions/val.{i}.en.gz", lines)
+        put_lines(f"flickr-captions/val.{i}.en.gz", lines)
     captions = load("captions", "validation")
     assert captions.labels.tolist() == [0] * 5 + [1] * 4 + [2] * 5
     assert captions.texts[4:7] == ["two men .", "a dog , number _num_", "a dog , number _num_"]
     assert captions.texts[9:11] == ["man 's hat x !", "man 's hat xx !"]
 
 
-def test_captions_of_files_that_do_not_fit_together_are_refused(put):
+def test_captions_of_files_that_do_not_fit_together_are_refused(put_lines):
     for i in range(1, 6):
-        put(f"flickr-captions/val.{i}.en.gz", ["One.", "Two."][: 1 + (i < 5)])
+        put_lines(f"flickr-captions/val.{i}.en.gz", ["One.", "Two."][: 1 + (i < 5)])
     with pytest.raises(ValueError, match="shorter"):
         load("captions", "validation")
-
-
-def test_the_real_captions_are_five_for_each_picture():
-    own("flickr-captions")
-    splits = loaded("captions")
-    for part, n in zip(splits, (29_000, 1014, 1000), strict=True):
-        assert torch.equal(part.labels, torch.arange(n).repeat_interleave(5))
-        assert len(part.texts) == 5 * n
-    test = splits[2].texts
-    assert test[0] == "the man with pierced ears is wearing glasses and an orange hat ."
-    assert test[9] == "a boston terrier is running in the grass ."
-    assert len(set(test) & set(splits[0].texts)) < 0.05 * len(test)
 
 
 def test_reviews_need_no_file(monkeypatch):
@@ -282,10 +260,6 @@ def test_reviews_need_no_file(monkeypatch):
         (("yelpp",), "no sentences 'yelpp'; there are yelp, amazon, mr"),
         (("yelp", "dev"), "yelp has no split 'dev'; it has train, validation, test, held_out"),
         (("mr", "held_out"), "mr has no split 'held_out'; it has train, validation, test$"),
-        (("ptb", "valid"), "ptb has no split 'valid'; it has train, validation, test$"),
-        (("wikitext-2", "valid"), "wikitext-2 has no split 'valid'; it has train"),
-        (("shakespeare", "held_out"), "shakespeare has no split 'held_out'"),
-        (("captions", "held_out"), "captions has no split 'held_out'"),
     ],
 )
 def test_names_and_splits_are_checked(arguments, message):
@@ -434,7 +408,7 @@ def test_vocabulary_checks_its_arguments(make, message):
 
 def test_an_epoch_has_each_sentence_once_in_batches_of_one_length():
     lengths = torch.tensor([5, 3, 3, 5, 3, 9, 5, 5, 5, 3])
-    batch = length_batches(lengths, 2, seed=0)
+    batch = LengthBatches(lengths, 2, seed=0)
     assert batch.steps_per_epoch == 6  # 3 of length 5, 2 of length 3, 1 of length 9
     epochs = []
     for e in range(3):
@@ -449,18 +423,15 @@ def test_an_epoch_has_each_sentence_once_in_batches_of_one_length():
 
 def test_a_batch_depends_on_its_step_alone():
     lengths = torch.arange(50) % 4
-    forward, backward = length_batches(lengths, 7, 3), length_batches(lengths, 7, 3)
+    forward, backward = LengthBatches(lengths, 7, 3), LengthBatches(lengths, 7, 3)
     expected = [forward(i) for i in range(40)]
     for i in reversed(range(40)):
         assert torch.equal(backward(i), expected[i])
     forward(0)[:] = -1
     assert (forward(0) >= 0).all()
     assert expected[0].dtype == torch.int64
-    assert not torch.equal(length_batches(lengths, 7, 4)(0), expected[0])
-    assert expected[0].tolist() == FIRST_BATCH
-
-
-FIRST_BATCH = [28, 32, 4, 40, 48, 12, 20]
+    assert not torch.equal(LengthBatches(lengths, 7, 4)(0), expected[0])
+    assert expected[0].tolist() == [28, 32, 4, 40, 48, 12, 20]
 
 
 @pytest.mark.parametrize(
@@ -468,9 +439,9 @@ FIRST_BATCH = [28, 32, 4, 40, 48, 12, 20]
 )
 def test_batches_check_their_arguments(arguments):
     with pytest.raises(ValueError, match="want"):
-        length_batches(*arguments)
+        LengthBatches(*arguments)
     with pytest.raises(ValueError, match="step -1"):
-        length_batches(torch.ones(3), 2, 0)(-1)
+        LengthBatches(torch.ones(3), 2, 0)(-1)
 
 
 # Vectors
@@ -504,19 +475,6 @@ def test_word_vectors_are_those_of_the_formula(window):
     expected = expected * expected.gather(0, expected.abs().argmax(0)[None]).sign()
     vectors = word_vectors(tokens, 12, 5, window=window)
     assert torch.allclose(vectors[4:].double(), expected, atol=1e-4)
-
-
-def test_words_in_the_same_company_are_alike_and_the_window_ends():
-    pairs = ("cat purrs", "dog barks", "cat sleeps", "dog sleeps", "lion purrs", "wolf barks")
-    texts = [f"{pair} far away from here so {'xyyxxy'[i]}" for i, pair in enumerate(pairs)]
-    vocabulary = Vocabulary.build(texts, 40)
-    tokens = vocabulary.encode(texts).tokens
-    vectors = word_vectors(tokens, len(vocabulary), 5, window=1)
-    assert torch.equal(vectors, word_vectors(tokens, len(vocabulary), 5, window=1))
-    unit = torch.nn.functional.normalize(vectors, dim=1)
-    cat, lion, wolf = (unit[vocabulary.id(word)] for word in ("cat", "lion", "wolf"))
-    assert cat @ lion > 0.5
-    assert cat @ wolf < 0.3
 
 
 def test_frequent_words_weigh_less():

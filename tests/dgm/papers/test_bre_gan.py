@@ -2,9 +2,11 @@
 
 import itertools
 import math
+from functools import partial
 
 import pytest
 import torch
+from draws import normal, rng
 from scipy.linalg import hadamard
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity, leaky_relu, logsigmoid
@@ -30,14 +32,6 @@ from dgm.papers.bre_gan import (
 )
 
 HARD = 1e-13  # a zeta at which codes are signs to twelve digits
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=rng(seed), dtype=dtype)
 
 
 def signs(*shape, seed=0):
@@ -273,22 +267,6 @@ class TestTerms:
         close(bre_terms(flipped, margin=margin), terms)
         assert bre_terms(h * torch.linspace(0.01, 5, 50), margin=margin) != terms
 
-    def test_what_has_no_terms_is_refused(self):
-        for shape in ((1, 20), (20,), (0, 20), (4, 0), ()):
-            with pytest.raises(ValueError, match=r"h must be \(K, ...\) with K >= 2 and at least"):
-                bre_terms(torch.ones(shape))
-        for bad in (math.nan, math.inf, -math.inf):
-            h = normal(4, 20)
-            h[2, 3] = bad
-            with pytest.raises(ValueError, match="not finite"):
-                bre_terms(h)
-            assert not torch.isfinite(bre_terms(h, validate=False).total)
-        for zeta in (0.0, -1.0, math.nan):
-            with pytest.raises(ValueError, match="zeta must be above 0"):
-                softsign_code(torch.ones(2, 2), zeta)
-        with pytest.raises(ValueError, match="margin must be 0 or more"):
-            bre_terms(torch.ones(2, 2), margin=-1.0)
-
 
 class TestGradient:
     def frozen(self, h, eps, margin):
@@ -299,24 +277,15 @@ class TestGradient:
 
     @pytest.mark.parametrize("zeta", [0.3, 1e-2])
     @pytest.mark.parametrize("margin", [0.0, 1.0])
-    def test_is_the_chain_with_eps_constant(self, zeta, margin):
-        leaf = (normal(6, 20, seed=3) + 0.7).requires_grad_()
-        h, (k, d) = leaf.detach(), leaf.shape
-        eps = zeta * h.abs().mean()
-        a = h / (h.abs() + eps)
-        g = gram(a)
-        active = (g.abs() > margin / math.sqrt(d)) & ~torch.eye(k, dtype=torch.bool)
-        assert active.any()
-        assert margin == 0 or active.sum() < k * (k - 1)
-        by_code = 2 * a.mean(0) / (k * d) + 2 * (active * g.sign()) @ a / (d * k * (k - 1))
-        by_chain = by_code * eps / (h.abs() + eps).square()
-        close(gradient(bre_terms(leaf, zeta, margin).total, leaf), by_chain)
+    def test_is_that_of_the_formula_with_eps_constant(self, zeta, margin):
+        h = (normal(6, 20, seed=3) + 0.7).requires_grad_()
+        frozen = self.frozen(h, zeta * h.detach().abs().mean(), margin)
+        close(gradient(bre_terms(h, zeta, margin).total, h), gradient(frozen, h))
 
     def test_numerically_with_eps_frozen_and_not_so_when_it_moves(self):
         h = (normal(4, 12, seed=5) + 0.7).requires_grad_()
         total, eps = bre_terms(h, 0.3, 1.0).total, 0.3 * h.detach().abs().mean()
         assert torch.autograd.gradcheck(lambda x: self.frozen(x, eps, 1.0), h)
-        close(gradient(total, h), gradient(self.frozen(h, eps, 1.0), h))
         moving = self.frozen(h, 0.3 * h.abs().mean(), 1.0)
         close(moving, total)
         assert (gradient(moving, h) - gradient(total, h)).abs().max() > 1e-4
@@ -338,11 +307,6 @@ class TestGradient:
         row = normal(1, 20)
         balanced = torch.cat([row, -row]).requires_grad_()
         assert not gradient(bre_terms(balanced).marginal_entropy, balanced).any()
-
-    def test_is_large_only_near_zero(self):
-        h = torch.tensor([[1.0, -1.0, 1e-6], [1.0, 1.0, 1.0]]).double().requires_grad_()
-        first = gradient(bre_terms(h).total, h)[0].abs()
-        assert first[2] > 1e4 * first[0] > 0
 
 
 class TestTheory:
@@ -386,9 +350,6 @@ class TestTheory:
         assert float(pattern_entropy(torch.ones(9, 3).bool())) == 0.0
         words = torch.arange(2**8)[:, None].bitwise_right_shift(torch.arange(8)) & 1
         assert float(pattern_entropy(words.bool())) == pytest.approx(8 * math.log(2))
-        for bad in (torch.ones(3, 2), torch.ones(3).bool(), torch.ones(0, 3).bool()):
-            with pytest.raises(ValueError, match=r"patterns must be \(N, d\) bool"):
-                pattern_entropy(bad)
 
 
 def lines(n):
@@ -614,12 +575,6 @@ class TestInterpolate:
         close(beyond, real + alpha * (real - fake))
         assert torch.equal(between, interpolate(real, fake, rng(2)))
 
-    def test_arguments_are_checked(self):
-        with pytest.raises(ValueError, match=r"real is \(3, 2\) but fake is \(4, 2\)"):
-            interpolate(torch.ones(3, 2), torch.ones(4, 2), rng())
-        with pytest.raises(ValueError, match="mode must be 'between' or 'beyond', got 'behind'"):
-            interpolate(torch.ones(3, 2), torch.ones(3, 2), rng(), "behind")
-
 
 class TestObjective:
     real, fake = normal(32, 2), 0.5 * normal(32, 2, seed=1) + 1
@@ -672,8 +627,6 @@ class TestObjective:
         close(alone.value, alone.real + alone.fake + 3 * alone.penalty)
         joint = self.terms(net, penalty=kind, penalty_weight=3.0)
         close(joint.value - self.terms(net).value, 3 * alone.penalty)
-        with pytest.raises(ValueError, match="penalty must be None, 'gradient' or 'r1', got 'r2'"):
-            self.terms(net, penalty="r2")
 
     def test_nothing_leaks_to_the_generator_or_behind_the_last_regularised_layer(self):
         maker, net = generator(), network(hidden=20)
@@ -742,14 +695,6 @@ class TestObjective:
         exact = discriminator_objective(net, real, fake, rng(5))
         assert abs(terms.value - exact.value) < 0.1
 
-    def test_same_generator_state_same_terms(self):
-        net = network()
-        terms = self.terms(net)
-        assert terms == self.terms(net)
-        other = discriminator_objective(net, self.real, self.fake, rng(6))
-        assert other.marginal_entropy != terms.marginal_entropy
-        assert other.real == terms.real
-
 
 class Plane(nn.Module):
     """A logit with the slope (3, 4)."""
@@ -802,18 +747,6 @@ class TestInputGradients:
         assert gradient_spread(fold, points).dtype == torch.float64
         assert not gradient_spread(fold, points).requires_grad
 
-    def test_spread_does_not_depend_on_how_steep_the_logit_is(self):
-        net, points = network(seed=2), normal(30, 2)
-        spread = gradient_spread(net, points)
-        points.requires_grad_()
-        (slopes,) = torch.autograd.grad(net(points).sum(), points)
-        cosines = nn.functional.cosine_similarity(slopes[:, None], slopes, dim=-1)
-        close(spread, 1 - off_diagonal(cosines).mean())
-        assert 0 < spread < 1.1
-        with torch.no_grad():
-            net[-1].weight.mul_(100)
-        close(gradient_spread(net, points), spread)
-
     def test_points_without_slope_count_as_perpendicular(self):
         net = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).double()
         with torch.no_grad():
@@ -823,8 +756,6 @@ class TestInputGradients:
         points = torch.tensor([[1.0], [2.0], [-1.0]]).double()
         assert float(gradient_spread(net, points)) == pytest.approx(1 - 2 / 6)
         assert float(gradient_spread(net, -points.abs())) == 1.0
-        with pytest.raises(ValueError, match="at least two points"):
-            gradient_spread(net, points[:1])
 
 
 class TestModeCoverage:
@@ -839,12 +770,6 @@ class TestModeCoverage:
         assert coverage.high_quality == pytest.approx(4 / 7)
         assert coverage.counts.tolist() == [2, 2, 0]
 
-    def test_of_nothing_good_and_of_everything(self):
-        nothing = mode_coverage(torch.full((5, 2), 9.0), self.centres, 0.1)
-        assert nothing[:2] == (0, 0.0)
-        everything = mode_coverage(self.centres, self.centres, 0.01)
-        assert everything[:2] == (3, 1.0)
-
     def test_samples_of_the_mixture_itself_are_good_as_often_as_worked_out(self):
         n, sigma = 20_000, 0.05
         chosen = self.centres[torch.randint(3, (n,), generator=rng())]
@@ -853,10 +778,6 @@ class TestModeCoverage:
         share = 1 - math.exp(-4.5)
         assert abs(coverage.high_quality - share) < 4 * math.sqrt(share * (1 - share) / n)
         assert coverage.covered == 3
-
-    def test_shapes_are_checked(self):
-        with pytest.raises(ValueError, match=r"want samples \(N, D\) and centres \(M, D\)"):
-            mode_coverage(torch.ones(5, 3), self.centres, 0.1)
 
 
 class TestToyNetworks:
@@ -874,25 +795,37 @@ class TestToyNetworks:
             assert all(getattr(m, "negative_slope", 0.2) == 0.2 for m in rectifiers)
         assert isinstance(toy_generator()[-1], nn.Tanh)
 
-    def test_learn_a_spot(self):
-        """A whole training loop in small: fakes go to where the data are."""
-        torch.manual_seed(0)
-        maker, judge, goal = toy_generator(), toy_discriminator(), torch.tensor([0.6, -0.4])
-        options, generator = {"lr": 5e-3, "betas": (0.5, 0.999)}, rng(1)
-        adam = {net: torch.optim.Adam(net.parameters(), **options) for net in (judge, maker)}
 
-        def fakes():
-            return maker(torch.randn(64, 2, generator=generator))
+ONES = torch.ones(4, 2)
+SETS = ONES.double(), ONES.double(), rng()
+REFUSED = [
+    *((partial(bre_terms, torch.ones(s)), "K >= 2") for s in ((1, 20), (20,), (0, 20), (4, 0), ())),
+    *(
+        (partial(bre_terms, torch.cat([ONES, bad * ONES])), "not finite")
+        for bad in (math.nan, math.inf, -math.inf)
+    ),
+    *(
+        (partial(softsign_code, ONES, zeta), "zeta must be above 0")
+        for zeta in (0.0, -1.0, math.nan)
+    ),
+    (partial(bre_terms, ONES, margin=-1.0), "margin must be 0 or more"),
+    (partial(interpolate, ONES[1:], ONES, rng()), r"real is \(3, 2\) but fake is \(4, 2\)"),
+    (partial(interpolate, ONES, ONES, rng(), "behind"), "mode must be 'between' or 'beyond'"),
+    (partial(discriminator_objective, network(), *SETS, penalty="r2"), "penalty must be None"),
+    *(
+        (partial(pattern_entropy, patterns), r"patterns must be \(N, d\) bool")
+        for patterns in (ONES, ONES[0].bool(), ONES[:0].bool())
+    ),
+    (partial(gradient_spread, network(), normal(1, 2)), "at least two points"),
+    (partial(mode_coverage, torch.ones(5, 3), ONES, 0.1), r"want samples \(N, D\)"),
+]
 
-        def step(net, loss):
-            adam[net].zero_grad()
-            loss.backward()
-            adam[net].step()
 
-        before = (fakes().mean(0) - goal).norm()
-        for _ in range(200):
-            real = 0.05 * torch.randn(64, 2, generator=generator) + goal
-            terms = discriminator_objective(judge, real, fakes(), generator, layers=[1])
-            step(judge, terms.value)
-            step(maker, generator_objective(judge, fakes()))
-        assert (fakes().mean(0) - goal).norm() < 0.5 * before
+@pytest.mark.parametrize(("call", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_checks_can_be_turned_off():
+    assert not torch.isfinite(bre_terms(ONES * math.nan, validate=False).total)

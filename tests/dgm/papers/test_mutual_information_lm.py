@@ -1,10 +1,12 @@
 """Bounds against exact information, the critic, and both phases without their padding."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from draws import normal, rng
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dgm.data.synthetic import topic_chain_information
@@ -28,14 +30,6 @@ from dgm.papers.mutual_information_lm import (
 
 V, END = 14, 2
 LOG2 = math.log(2)
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
 
 
 def close(result, expected, atol=1e-10):
@@ -160,19 +154,11 @@ class TestBounds:
         close(info_nce(1000 * torch.eye(n)), math.log(n))
 
     @pytest.mark.parametrize(
-        ("d", "n", "mean"),
-        [
-            (1, 4, 0.55),
-            (1, 16, 0.758),
-            (1, 64, 0.809),
-            (5, 4, 1.314),
-            (5, 16, 2.451),
-            (5, 64, 3.272),
-            (1, 256, 0.823),
-            (5, 256, 3.767),
-        ],
+        ("n", "means"),
+        [(4, (0.55, 1.314)), (16, (0.758, 2.451)), (64, (0.809, 3.272)), (256, (0.823, 3.767))],
     )
-    def test_contrast_of_the_best_critic(self, d, n, mean):
+    @pytest.mark.parametrize("d", [1, 5])
+    def test_contrast_of_the_best_critic(self, d, n, means):
         rho, batches = 0.9, 150 if n < 256 else 40
         x = normal(batches, n, d, seed=n)
         y = rho * x + math.sqrt(1 - rho**2) * normal(batches, n, d, seed=n + 1)
@@ -180,7 +166,7 @@ class TestBounds:
             [info_nce(best_critic(a[:, None], b, rho).sum(-1)) for a, b in zip(x, y, strict=True)]
         )
         error = math.hypot(float(result.std()) / math.sqrt(batches), 0.018)
-        assert abs(float(result.mean()) - mean) < 3 * error
+        assert abs(float(result.mean()) - means[d == 5]) < 3 * error
 
     def test_contrast_at_its_ceiling(self):
         rho, d = 0.9, 20
@@ -208,28 +194,6 @@ class TestBounds:
         joint, product = torch.tensor([800.0, 900.0]), torch.tensor([-math.inf, 1000.0])
         close(donsker_varadhan(joint, product), 850 - 1000 + LOG2)
         assert torch.isfinite(jensen_shannon_loss(joint, torch.tensor([1000.0])))
-
-    @pytest.mark.parametrize("bound", [donsker_varadhan, nwj, jensen_shannon_loss])
-    def test_shapes_are_checked(self, bound):
-        none, some = torch.zeros(0), torch.zeros(3)
-        for joint, product in ((none, some), (some, none), (some[None], some)):
-            with pytest.raises(ValueError, match="want scores"):
-                bound(joint, product)
-
-    def test_contrast_wants_a_square(self):
-        for shape in ((3,), (3, 4), (0, 0)):
-            with pytest.raises(ValueError, match=r"\(N, N\)"):
-                info_nce(torch.zeros(shape))
-
-    @pytest.mark.parametrize("wrong", [math.nan, math.inf])
-    def test_a_critic_that_diverged_is_named(self, wrong):
-        scores = torch.tensor([0.0, wrong])
-        for bound in (donsker_varadhan, nwj):
-            for arguments in ((scores, torch.zeros(2)), (torch.zeros(2), scores)):
-                with pytest.raises(ValueError, match="diverged"):
-                    bound(*arguments)
-        with pytest.raises(ValueError, match="diverged"):
-            info_nce(scores.repeat(2, 1))
 
 
 class TestCritic:
@@ -271,12 +235,6 @@ class TestCritic:
         assert table.shape == (3, 4)
         close(table[1, 2], critic(a[1], b[2]).detach())
 
-    def test_dropout_comes_from_the_generator_alone(self):
-        critic, a, b = make_critic(5), normal(4, 5, seed=1), normal(4, 5, seed=2)
-        assert torch.equal(critic(a, b), critic(a, b))
-        assert torch.equal(critic(a, b, rng(1)), critic(a, b, rng(1)))
-        assert not torch.equal(critic(a, b, rng(1)), critic(a, b, rng(2)))
-
 
 def make_critic(width, seed=0):
     torch.manual_seed(seed)
@@ -302,8 +260,6 @@ class TestPairs:
         segments = make_segments([[5, 6], [], [7], [8, 9, 10, 11]], END, 3, longest=4)
         assert segments.tokens.tolist() == [[5, 6, 2, 3], [7, 2, 3, 3], [8, 9, 10, 2]]
         assert segments.lengths.tolist() == [3, 2, 4]
-        with pytest.raises(ValueError, match="2 sentences with a word"):
-            make_segments([[5], [], [6]], END, 3)
 
     def test_geometric_law(self):
         n = 100_000
@@ -342,14 +298,6 @@ class TestPairs:
         assert ((counts > 0).sum(1) == m - 2).all()
         assert ((share - expected).abs()[counts > 0] < 4 * math.sqrt(expected / n)).all()
 
-    @pytest.mark.parametrize("p", [0.0, 1.0, 1.5])
-    def test_arguments_are_checked(self, p):
-        with pytest.raises(ValueError, match="want 0 < p < 1"):
-            draw_pairs(9, 4, rng(), p)
-        for m, n in ((2, 4), (9, 0)):
-            with pytest.raises(ValueError, match="want 3 or more"):
-                draw_pairs(m, n, rng())
-
 
 class TestWeights:
     sampled, following, log_p = (normal(6, seed=seed) for seed in (1, 2, 3))
@@ -384,17 +332,6 @@ class TestWeights:
         assert raml_weights(*rows).dtype == torch.float64
         assert raml_weights(*(r.float() for r in rows)).dtype == torch.float32
         assert raml_weights(*(r.bfloat16() for r in rows)).dtype == torch.float32
-
-    def test_arguments_are_checked(self):
-        row = torch.zeros(3)
-        for temperature in (0.0, -1.0, math.inf, math.nan):
-            with pytest.raises(ValueError, match="temperature"):
-                raml_weights(row, row, row, temperature)
-        for wrong in ((row, row, row[1:]), (row[:0],) * 3, (row[None],) * 3):
-            with pytest.raises(ValueError, match="one length"):
-                raml_weights(*wrong)
-        with pytest.raises(ValueError, match="diverged"):
-            raml_weights(row, row + math.nan, row)
 
 
 class TestLikelihood:
@@ -431,21 +368,10 @@ class TestLikelihood:
         )
         plain = likelihood_objective(model, x, None, None)
         close(plain.nll.detach(), model.loss(model.read(x[:, :-1]).output, x[:, 1:]).total.detach())
-        with pytest.raises(ValueError, match=r"\(B, T \+ 1\)"):
-            likelihood_objective(model, x[:, :1], None, None)
 
 
 @pytest.mark.parametrize("kind", ["lstm", "transformer"])
 class TestPadding:
-    def test_features_do_not_know_it(self, kind):
-        model = make_model(kind)
-        result = [
-            segment_features(model, some_segments(n, p)) for n, p in ((8, 3), (9, 3), (20, 5))
-        ]
-        assert result[0].shape == (12, model.feature_width)
-        for other in result[1:]:
-            close(other, result[0], 1e-12)
-
     def test_the_released_way_does(self, kind):
         model = make_model(kind)
         short, long = (segment_features(model, some_segments(n), leak=True) for n in (9, 20))
@@ -560,11 +486,41 @@ class TestPhases:
                 result.append(value())
         close(gradient, (result[0] - result[1]) / (2 * h), 1e-8)
 
-    def test_same_generator_same_value(self):
-        model, critic, segments, draw = self.parts()
-        values = [
-            bootstrap_objective(model, critic, segments, draw, g, augmented_weight=1.0).value.item()
-            for g in (rng(1), rng(1), rng(2), None)
-        ]
-        assert values[0] == values[1]
-        assert len(set(values)) == 3
+
+ROW, NONE = torch.zeros(3), torch.zeros(0)
+BOUNDS = (donsker_varadhan, nwj, jensen_shannon_loss)
+DIVERGED = [torch.tensor([0.0, 0.0, wrong]) for wrong in (math.nan, math.inf)]
+REFUSED = [
+    *(
+        (partial(b, *s), "want scores")
+        for b in BOUNDS
+        for s in ((NONE, ROW), (ROW, NONE), (ROW[None], ROW))
+    ),
+    *((partial(info_nce, torch.zeros(shape)), r"\(N, N\)") for shape in ((3,), (3, 4), (0, 0))),
+    *(
+        (partial(b, *s), "diverged")
+        for b in BOUNDS[:2]
+        for d in DIVERGED
+        for s in ((d, ROW), (ROW, d))
+    ),
+    *((partial(info_nce, d.repeat(3, 1)), "diverged") for d in DIVERGED),
+    *((partial(draw_pairs, 9, 4, rng(), p), "want 0 < p < 1") for p in (0.0, 1.0, 1.5)),
+    *((partial(draw_pairs, *sizes, rng()), "want 3 or more") for sizes in ((2, 4), (9, 0))),
+    *(
+        (partial(raml_weights, ROW, ROW, ROW, t), "temperature")
+        for t in (0.0, -1.0, math.inf, math.nan)
+    ),
+    *(
+        (partial(raml_weights, *rows), "one length")
+        for rows in ((ROW, ROW, ROW[1:]), (NONE,) * 3, (ROW[None],) * 3)
+    ),
+    (partial(raml_weights, ROW, ROW + math.nan, ROW), "diverged"),
+    (partial(make_segments, [[5], [], [6]], END, 3), "2 sentences with a word"),
+    (partial(likelihood_objective, make_model(), torch.ones(3, 1).long(), None, None), r"T \+ 1"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED)
+def test_what_makes_no_sense_is_refused(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -23,7 +23,8 @@ from dgm_book.widgets import (
     RamlLottery,
     Storyteller,
 )
-from dgm_book.widgets.language_weights import TENSORS, rounded
+from dgm_book.widgets.hashing import ODD, murmur_mix
+from dgm_book.widgets.language_weights import MOST_WORDS, TENSORS, rounded
 from dgm_book.widgets.storyteller import words_of
 
 KNOWN_WORDS = Path(__file__).parents[2] / "dgm" / "data" / "words.json"
@@ -188,6 +189,17 @@ def test_what_is_typed_becomes_words():
     assert words_of(" <b>!? _ ") == ["b"]
     for words in json.loads(KNOWN_WORDS.read_text("utf-8")):
         assert words_of(words["typed"]) == words["words"].split()
+
+
+def test_the_numbers_that_draw_a_page_s_words_are_even_and_their_own():
+    places = itertools.product((0, 1, 2, 77, 2**20 - 1), range(40), range(MOST_WORDS))
+    counters = np.array([(seed * 64 + i) * 64 + n + 1 for seed, i, n in places])
+    numbers = murmur_mix(counters * ODD % 2**32) / 2**32
+    assert len(set(numbers)) == len(numbers)
+    expected = len(numbers) / 20
+    counts = np.histogram(numbers, 20, (0, 1))[0]
+    assert ((counts - expected) ** 2 / expected).sum() < 19 + 4 * math.sqrt(2 * 19)  # chi-square
+    assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 4 / math.sqrt(len(numbers))
 
 
 def test_the_storyteller_has_what_the_page_sets():

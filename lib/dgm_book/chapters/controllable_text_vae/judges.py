@@ -84,7 +84,7 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
         value = language.nll(t, generator=generator).sum() / (t.numel() - len(t))
         return value, {"loss": value}
 
-    epoch = text.length_batches(corpus.lengths, recipe.batch_size, seed).steps_per_epoch
+    epoch = text.LengthBatches(corpus.lengths, recipe.batch_size, seed).steps_per_epoch
     for name, model, loss, steps, rate in (
         (
             "classifier",

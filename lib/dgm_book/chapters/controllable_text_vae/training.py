@@ -84,7 +84,7 @@ def train(
             loss and its named terms.
         profile: the device.
     """
-    places = text.length_batches(lengths, plan.batch_size, plan.seed)
+    places = text.LengthBatches(lengths, plan.batch_size, plan.seed)
 
     def batch(i: int) -> tuple[Tensor, Tensor, float]:
         chosen = places(i)

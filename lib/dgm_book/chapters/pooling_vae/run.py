@@ -225,7 +225,7 @@ def make_step(
     model: TextVAE, variant: plan.Variant, s: Settings, splits: Splits, seed: int, device: str
 ) -> tuple[Callable[[TrainingState, int], dict[str, Tensor]], int]:
     """The step of `fit`, whose batches are their numbers; and the steps of an epoch."""
-    picks = text.length_batches(splits.training.lengths, s.batch_size, seed)
+    picks = text.LengthBatches(splits.training.lengths, s.batch_size, seed)
     tokens = splits.training.tokens.to(device)
 
     def terms(generator: torch.Generator, batch: int, i: int) -> TextVAETerms:

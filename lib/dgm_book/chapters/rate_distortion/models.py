@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 
 from dgm.data import cifar, images, minibatches
 from dgm.measure import active_units, bootstrap
-from dgm.nets.conv import dcgan_discriminator, dcgan_generator, inner_layers
+from dgm.nets.conv import dcgan_discriminator, dcgan_generator
 from dgm.nets.mlp import mlp
 from dgm.papers.bre_gan import discriminator_objective, generator_objective
 from dgm.papers.rate_distortion import ImageVAE, vae_objective
@@ -231,7 +231,7 @@ def _gan_step(network: Adversaries, job: Job, state: TrainingState, x: Tensor) -
         fake,
         state.generator,
         weight=float(colour == "bre"),
-        layers=tuple(inner_layers(n_layers)) if colour == "bre" else None,
+        layers=tuple(range(1, n_layers - 1)) if colour == "bre" else None,
         penalty="gradient" if colour in ("", "gp") else None,
         penalty_weight=10.0,
     )

@@ -5,9 +5,10 @@ import os
 
 import pytest
 import torch
+from review_words import content_words, sentiment_of
 
 from dgm.data import text
-from dgm.data.synthetic import OPPOSITE, content_words, flip, sentiment_of
+from dgm.data.synthetic import OPPOSITE, flip
 from dgm_book import profiles
 from dgm_book.chapters.controllable_text_vae.judges import (
     bleu,

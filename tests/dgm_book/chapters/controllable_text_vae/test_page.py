@@ -4,8 +4,9 @@ import os
 
 import pytest
 import torch
+from review_words import content_words, sentiment_of
 
-from dgm.data import synthetic, text
+from dgm.data import text
 from dgm.papers.controllable_text_vae import steer
 from dgm.steering import rewrite
 from dgm_book import jobs, profiles
@@ -45,8 +46,8 @@ class TestSmoke:
         rewrites = rewrite(smoke_model, test.texts, steering.opposite(test.labels))
         flipped, share = [], []
         for result, source, label in zip(rewrites, test.texts, test.labels.tolist(), strict=True):
-            flipped.append(synthetic.sentiment_of(result.text) == 1 - label)
-            words = set(synthetic.content_words(source))
+            flipped.append(sentiment_of(result.text) == 1 - label)
+            words = set(content_words(source))
             share.append(len(words & set(result.text.split())) / len(words))
         assert sum(flipped) / len(flipped) >= 0.9
         assert sum(share) / len(share) >= 0.7

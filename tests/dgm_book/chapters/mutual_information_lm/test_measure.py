@@ -91,6 +91,15 @@ class TestLabels:
         values = torch.tensor([measures.label_information(*pair, k) for pair in pairs])
         assert abs(float(values.mean())) < 4 * float(values.std()) / 20 + 0.003
 
+    def test_what_is_computed_from_labels_says_no_more(self):
+        counts = 1000 * (torch.ones(4, 4) + 26 * torch.eye(4)).long()  # exactly the chain's law
+        first, second = torch.cartesian_prod(*[torch.arange(4)] * 2).T.repeat_interleave(
+            counts.flatten(), 1
+        )
+        whole = measures.label_information(first, second, 4)
+        assert whole == pytest.approx(float(topic_chain_information(4, 0.1)), abs=1e-4)
+        assert 0.01 < measures.label_information(first // 2, second % 3, 4) < whole
+
     def test_of_labels_that_say_all(self):
         labels = torch.tensor([0, 0, 1, 1])
         # log 2, and 1 / (2 n) for one cell fewer than rows and columns less one.
