@@ -9,7 +9,7 @@ import pytest
 import torch
 from quiz import count_right, information_at_least, wilson
 
-from dgm.data.synthetic import THEMES, theme_of
+from dgm.data.synthetic import THEMES, find_theme
 from dgm.data.text import Vocabulary
 from dgm.nets.language_models import plain_lstm
 from dgm_book.widgets import LanguageWeights, NextSentenceQuiz, Storyteller
@@ -133,7 +133,7 @@ def written(seen, widget):
     tales = story(widget).values()
     seen.page.wait_for_function(SHOWS, arg=[line for tale in tales for line in tale])
     names = [*THEMES, "no topic"]
-    topics = [[theme_of(line) for line in tale] for tale in tales]
+    topics = [[find_theme(line) for line in tale] for tale in tales]
     shown = seen.page.locator(".dgm-topic").all_inner_texts()
     assert shown == [names[k] for tale in topics for k in tale]
     same = [sum(a == b >= 0 for a, b in itertools.pairwise(t)) for t in topics]

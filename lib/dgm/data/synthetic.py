@@ -216,7 +216,7 @@ def topic_chain_information(
     return math.log(n_topics) + torch.xlogy(q, q) + torch.xlogy(away, away / others)
 
 
-def theme_of(text: str) -> int:
+def find_theme(text: str) -> int:
     """The topic of most of a sentence's words, an index into `THEMES`; -1 for none or a tie."""
     topics = Counter(_THEME[word] for word in text.split() if word in _THEME).most_common(2)
     tie = len(topics) == 2 and topics[0][1] == topics[1][1]

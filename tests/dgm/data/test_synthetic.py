@@ -20,7 +20,7 @@ from dgm.data.synthetic import (
     gaussian_mixture_2d,
     review_grammar,
     shared_endings,
-    theme_of,
+    find_theme,
     topic_chain,
     topic_chain_information,
 )
@@ -204,7 +204,7 @@ def test_a_sentence_tells_its_topic_and_nothing_else(lengths):
     texts, topics = topic_chain(3000, seed=2, words=lengths)
     assert {len(text.split()) for text in texts} == {*range(lengths[0], lengths[1] + 1)}
     links = set(LINKS)
-    assert [theme_of(text) for text in texts] == topics.tolist()
+    assert [find_theme(text) for text in texts] == topics.tolist()
     for text, topic in zip(texts, topics.tolist(), strict=True):
         mine = set(text.split()) - links
         assert mine
@@ -228,9 +228,9 @@ def test_words_follow_zipf():
 
 
 def test_the_topic_of_undecided_sentences():
-    assert theme_of("the sea and the bread") == -1
-    assert theme_of("the sea and the boat and bread") == 0
-    assert theme_of("of and") == theme_of("") == theme_of("zebra") == -1
+    assert find_theme("the sea and the bread") == -1
+    assert find_theme("the sea and the boat and bread") == 0
+    assert find_theme("of and") == find_theme("") == find_theme("zebra") == -1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from dgm.data import text
-from dgm.data.synthetic import THEMES, theme_of, topic_chain, topic_chain_information
+from dgm.data.synthetic import THEMES, find_theme, topic_chain, topic_chain_information
 from dgm.data.text import Vocabulary
 from dgm.nets.language_models import continue_text, perplexity
 from dgm.papers import mutual_information_lm as paper
@@ -187,7 +187,7 @@ def topic_information(texts: Texts, vocabulary: Vocabulary) -> list[float]:
     Raises:
         ValueError: a text with too few sentences.
     """
-    topics = [[theme_of(vocabulary.decode(ids)) for ids in sentences] for sentences in texts]
+    topics = [[find_theme(vocabulary.decode(ids)) for ids in sentences] for sentences in texts]
     fewest = min(len(row) for row in topics)
     if fewest <= max(DISTANCES):
         raise ValueError(f"a text of {fewest} sentences: want more than {max(DISTANCES)}")
