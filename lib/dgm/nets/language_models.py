@@ -138,7 +138,7 @@ class AWDLSTM(nn.Module):
         self.head = _TiedHead(vocabulary_size, embedding, last, experts, dropouts.latent)
 
     def read(self, tokens: Tensor, state: Any = None, generator: Generator | None = None):
-        """Reads tokens (B, T) on from a state, None at the start of a text; returns layers, output, state."""
+        """Reads tokens (B, T) on from a state, None at a text's start -> layers, output, state."""
         state = self.start(len(tokens)) if state is None else state
         rates, x = self.dropouts, self.embedding(tokens)
         if generator is not None:
@@ -216,7 +216,7 @@ class TransformerLM(nn.Module):
         self.head = _TiedHead(vocabulary_size, width, width, 0, 0.0)
 
     def read(self, tokens: Tensor, state: Any = None, generator: Generator | None = None):
-        """Reads tokens (B, T) on from a state, None at the start of a text; returns layers, output, state."""
+        """Reads tokens (B, T) on from a state, None at a text's start -> layers, output, state."""
         state = self.start(len(tokens)) if state is None else state
         scale = math.sqrt(self.embedding.embedding_dim)
         x = dropout(self.embedding(tokens) * scale, self.rate, generator)

@@ -1,6 +1,6 @@
 """LSTMs over token ids: encoder, decoder with a latent code, language model.
 
-Token ids: rows start with <s> and end with </s>, then padding; V words. `lengths` (B,) count a row's
+Token ids: rows start with <s> and end with </s>, then padding; V words. `lengths` (B,) count rows'
 tokens, None where all are T, which is faster. Dropout is drawn from the generator that is passed,
 of the share `dropout` of inputs and of outputs; without a generator there is none.
 """
@@ -141,7 +141,7 @@ class LanguageModel(LSTMDecoder):
 def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Negative log-likelihood (B,) of each row's tokens after its first, with gradient.
 
-    Position t of the logits (B, T - 1, V) predicts token t + 1 of (B, T). In nats, at least float32;
+    Position t of the logits (B, T - 1, V) predicts token t + 1 of (B, T). Nats, at least float32;
     ValueError for another length of the logits.
     """
     _check_steps(logits, tokens, "logits (B, T - 1, V)")
