@@ -62,7 +62,7 @@ def _read(where: Path, path: str, variable: str) -> list[np.ndarray]:
 
 
 def synthetic_tunes(n: int, seed: int = 0, n_bars: int = 8) -> list[Tensor]:
-    """n tunes by rule, (4 n_bars, 88) uint8; same seed, same tunes. ValueError for n, n_bars below 1.
+    """Tunes by rule, n tensors (4 n_bars, 88) uint8; ValueError for n or n_bars below 1.
 
     Each bar holds a triad of a major scale for four frames under a moving voice.
     """

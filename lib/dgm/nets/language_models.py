@@ -93,16 +93,17 @@ def _loss(self, output: Tensor, targets: Tensor, weights=None, generator=None):
     inside = weights != 0
     # Leaving these positions out of the result alone would leave 0 * NaN in the gradient.
     output = output.masked_fill(~inside[..., None], 0)
-    parts = (x[inside] for x in self.head.experts(output, generator))
-    result = mixture_of_softmaxes_nll(*parts, *table, targets[inside], weights=weights[inside])
+    latent, log_prior = (x[inside] for x in self.head.experts(output, generator))
+    parts = latent, log_prior, *table, targets[inside]
+    result = mixture_of_softmaxes_nll(*parts, weights=weights[inside])
     tokens = result.tokens.new_zeros(shape)
     tokens[inside] = result.tokens
     return result._replace(tokens=tokens)
 
 
 def _step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
-    reading = self.read(tokens[:, None], state)
-    return self.head.log_probs(self.embedding.weight, reading.output[:, 0]), reading.state
+    _, output, state = self.read(tokens[:, None], state)
+    return self.head.log_probs(self.embedding.weight, output[:, 0]), state
 
 
 class AWDLSTM(nn.Module):
@@ -137,7 +138,7 @@ class AWDLSTM(nn.Module):
         self.head = _TiedHead(vocabulary_size, embedding, last, experts, dropouts.latent)
 
     def read(self, tokens: Tensor, state: Any = None, generator: Generator | None = None):
-        """Reads tokens (B, T) on from a state, None at the start of a text; returns layers, output, state."""
+        """Reads tokens (B, T) on from a state, None at a text's start -> layers, output, state."""
         state = self.start(len(tokens)) if state is None else state
         rates, x = self.dropouts, self.embedding(tokens)
         if generator is not None:
@@ -168,9 +169,10 @@ def _weight_dropped(
     lstm: nn.Module, x: Tensor, state: tuple, rate: float, generator: Generator | None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """An LSTM with some weights from state to state zero, the same ones at all positions."""
-    h, c = (y.detach()[None] for y in state)
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-    weights = [getattr(lstm, name) for name in names]
+    weights = [
+        getattr(lstm, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    ]
+    weights[1] = dropout(weights[1], rate, generator)
 
     # An assignment to the module's weight would not reach the copy that it computes with.
     def dropped(x: Tensor, state: tuple) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -178,10 +180,8 @@ def _weight_dropped(
         output, h, c = torch.lstm(x, state, weights, True, 1, 0.0, gradient, False, True)
         return output, (h, c)
 
-    if drops := generator is not None and rate > 0:
-        weights[1] = dropout(weights[1], rate, generator)
-    output, (h, c) = run_lstm(dropped if drops else lstm, x, (h, c))
-    assert isinstance(output, Tensor)
+    h, c = (y.detach()[None] for y in state)
+    output, (h, c) = run_lstm(dropped if generator is not None and rate else lstm, x, (h, c))
     return output, (h[0].detach(), c[0].detach())
 
 
@@ -216,7 +216,7 @@ class TransformerLM(nn.Module):
         self.head = _TiedHead(vocabulary_size, width, width, 0, 0.0)
 
     def read(self, tokens: Tensor, state: Any = None, generator: Generator | None = None):
-        """Reads tokens (B, T) on from a state, None at the start of a text; returns layers, output, state."""
+        """Reads tokens (B, T) on from a state, None at a text's start -> layers, output, state."""
         state = self.start(len(tokens)) if state is None else state
         scale = math.sqrt(self.embedding.embedding_dim)
         x = dropout(self.embedding(tokens) * scale, self.rate, generator)
@@ -307,10 +307,9 @@ def perplexity(
     table, state = split_rows(stream, rows), None
     total, n = 0.0, table.shape[1] - 1
     for start in range(0, n, window):
-        part = table[:, start : min(start + window, n) + 1]
-        reading = model.read(part[:, :-1], state)
-        state = reading.state
-        total += float(model.loss(reading.output, part[:, 1:]).tokens.double().sum())
+        part = table[:, start : start + window + 1]
+        _, output, state = model.read(part[:, :-1], state)
+        total += float(model.loss(output, part[:, 1:]).tokens.double().sum())
     mean = total / (n * rows)
     return _Perplexity(math.exp(mean) if mean < 700 else math.inf, mean, n * rows)
 
@@ -332,10 +331,9 @@ def continue_text(
         raise ValueError(f"the opening {(*opening.shape,)} is empty: {advice}")
     if n_tokens < 1 or not temperature > 0:
         raise ValueError(f"n_tokens={n_tokens}, temperature={temperature}: want >= 1 and > 0")
-    state = model.start(len(opening))
+    state, written = model.start(len(opening)), [opening[:, -1]]
     if opening.shape[1] > 1:
         state = model.read(opening[:, :-1], state).state
-    written = [opening[:, -1]]
     for _ in range(n_tokens):
         log_probs, state = model.step(written[-1], state)
         probs = torch.softmax(log_probs / temperature, -1)

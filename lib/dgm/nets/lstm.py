@@ -1,6 +1,6 @@
 """LSTMs over token ids: encoder, decoder with a latent code, language model.
 
-Token ids: rows start with <s> and end with </s>, then padding; V words. `lengths` (B,) count a row's
+Token ids: rows start with <s> and end with </s>, then padding; V words. `lengths` (B,) count rows'
 tokens, None where all are T, which is faster. Dropout is drawn from the generator that is passed,
 of the share `dropout` of inputs and of outputs; without a generator there is none.
 """
@@ -16,6 +16,7 @@ from dgm.precision import run_lstm
 from dgm.vae import at_least_float32
 
 Generator = torch.Generator | None
+Code = Tensor | None
 
 
 class _State(NamedTuple):
@@ -90,15 +91,11 @@ class LSTMDecoder(nn.Module):
         c = self.initial(z)[:, None]
         return _State(torch.tanh(c), c, z)
 
-    def forward(
-        self, tokens: Tensor, z: Tensor | None = None, generator: Generator = None
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, z: Code = None, generator: Generator = None) -> Tensor:
         """Logits (B, T, V) of what follows each of the tokens (B, T), for codes z (B, D)."""
         return self.output(self.states(tokens, z, generator))
 
-    def states(
-        self, tokens: Tensor, z: Tensor | None = None, generator: Generator = None
-    ) -> Tensor:
+    def states(self, tokens: Tensor, z: Code = None, generator: Generator = None) -> Tensor:
         """What `forward` computes its logits from, (B, T, H)."""
         state = self.start(len(tokens) if z is None else z)
         states, _ = self._read(dropout(self.embedding(tokens), self.dropout, generator), state)
@@ -108,7 +105,7 @@ class LSTMDecoder(nn.Module):
         self,
         tokens: Tensor,
         lengths: Tensor | None = None,
-        z: Tensor | None = None,
+        z: Code = None,
         generator: Generator = None,
     ) -> Tensor:
         """-log p(tokens (B, T) after the first | z), (B,) nats; see `sequence_nll`."""
@@ -144,7 +141,7 @@ class LanguageModel(LSTMDecoder):
 def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Negative log-likelihood (B,) of each row's tokens after its first, with gradient.
 
-    Position t of the logits (B, T - 1, V) predicts token t + 1 of (B, T). In nats, at least float32;
+    Position t of the logits (B, T - 1, V) predicts token t + 1 of (B, T). Nats, at least float32;
     ValueError for another length of the logits.
     """
     _check_steps(logits, tokens, "logits (B, T - 1, V)")
@@ -168,14 +165,8 @@ def token_nll_in_blocks(
     Every block of logits is written where the last one was, which at 4,000 words takes about half
     the time on a CPU, and none is computed for padding.
 
-    Args:
-        output: (H -> V).
-        states: (B, T - 1, H); another length is a ValueError.
-        tokens: (B, T).
-        lengths: (B,) or None.
-
-    Returns:
-        (B, T - 1) nats, of the weights' type; 0 at padding.
+    For states (B, T - 1, H), of which another length is a ValueError, and tokens (B, T): (B, T - 1)
+    nats, of the weights' type; 0 at padding.
     """
     _check_steps(states, tokens, "states (B, T - 1, H)")
     nll = output.weight.new_zeros(states.shape[:2])

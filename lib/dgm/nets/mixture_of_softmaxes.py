@@ -51,8 +51,7 @@ def mixture_of_softmaxes_nll(
         weights: (N,) of the tokens in the total, held constant; None takes 1 / N each.
         block: tokens in a block; None fits a cache on a CPU, and fills a device.
 
-    Raises:
-        ValueError: shapes that do not fit, no token, or a block below 1.
+    ValueError for shapes that do not fit, no token, or a block below 1.
     """
     n, k, e = latent.shape if latent.ndim == 3 else (0, 0, 0)
     v = len(weight)

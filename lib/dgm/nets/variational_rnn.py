@@ -136,9 +136,8 @@ class _FrameModel(nn.Module):
     ) -> Tensor:
         """What was read and stands before its sequence's end, (B, T, X) bool.
 
-        Raises:
-            ValueError: shapes that do not fit, or, where `validate`, lengths outside 1..T and
-                observed numbers that are not finite, or not in [0, 1] for a Bernoulli model.
+        ValueError for shapes that do not fit and, where `validate`, lengths outside 1..T and
+        observed numbers that are not finite, or not in [0, 1] for a Bernoulli model.
         """
         if x.ndim != 3 or x.shape[-1] != self.x_dim:
             raise ValueError(f"x must be (B, T, {self.x_dim}), got {tuple(x.shape)}")
@@ -148,10 +147,8 @@ class _FrameModel(nn.Module):
         mask = mask[..., None].expand(x.shape)
         if observed_mask is not None:
             if observed_mask.shape != x.shape or observed_mask.dtype != torch.bool:
-                raise ValueError(
-                    f"observed_mask must be bool of shape {tuple(x.shape)}, got "
-                    f"{observed_mask.dtype} {tuple(observed_mask.shape)}"
-                )
+                got = f"{observed_mask.dtype} {tuple(observed_mask.shape)}"
+                raise ValueError(f"observed_mask must be bool of {tuple(x.shape)}, got {got}")
             mask = mask & observed_mask
         if not validate:
             return mask
@@ -160,10 +157,8 @@ class _FrameModel(nn.Module):
         wrong = ~x.isfinite() & mask
         if bool(wrong.any()):
             row, step = wrong.any(-1).nonzero()[0].tolist()
-            raise ValueError(
-                f"sequence {row} is NaN or infinite at step {step}: pass "
-                "observed_mask=~isnan(x) to leave missing values out"
-            )
+            place = f"sequence {row} is NaN or infinite at step {step}"
+            raise ValueError(f"{place}: pass observed_mask=~isnan(x) to leave missing values out")
         if self.emission == "bernoulli" and bool((((x < 0) | (x > 1)) & mask).any()):
             raise ValueError("frames of a Bernoulli model must lie in [0, 1]")
         return mask
@@ -218,16 +213,10 @@ def _after_first(network: nn.Sequential, values: Tensor) -> Tensor:
 class VariationalRNN(_FrameModel):
     """VRNN: recurrent weights that never change, and a latent variable at each step.
 
-    Args:
-        x_dim: X, numbers in a frame.
-        z_dim: D, latent numbers, and the width of all perceptrons.
-        h_dim: H, of the recurrent state.
-        emission: "gaussian" (independent) or "bernoulli".
-        layers: hidden layers of each perceptron.
-        sigma_min: smallest standard deviation of every normal variable.
-
-    Raises:
-        ValueError: an unknown emission, or a size below 1.
+    x_dim, z_dim and h_dim are X numbers in a frame, D latent ones, which is the width of all
+    perceptrons, too, and H of the recurrent state. The emission is "gaussian" (independent) or
+    "bernoulli", `layers` counts hidden layers of each perceptron, and sigma_min is the smallest
+    standard deviation of every normal variable. ValueError for another emission, or a size below 1.
     """
 
     has_own_bias = True  # of the cell

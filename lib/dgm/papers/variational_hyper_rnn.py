@@ -60,14 +60,10 @@ HYPER_INPUTS = ("both", "latent", "hidden")
 class VariationalHyperRNN(VariationalRNN):
     """VHRNN: z and h write scales and biases of the recurrent cell and the decoder at each step.
 
-    Args:
-        x_dim, z_dim, h_dim, emission, layers, sigma_min: as for `VariationalRNN`.
-        hyper_hidden: width of omega, the perceptron that writes the decoder's scales and biases.
-        hyper_input: what the two hyper networks read: "both", "latent" (z) or "hidden" (h).
-        hyper_dim: K, of the hyper LSTM; None takes h_dim, as in the paper.
-
-    Raises:
-        ValueError: an unknown emission or hyper input, or a size below 1.
+    hyper_hidden is the width of omega, the perceptron that writes the decoder's scales and biases;
+    hyper_input is what both hyper networks read, "both", "latent" (z) or "hidden" (h); hyper_dim is
+    K of the hyper LSTM, None takes h_dim, as in the paper. Other arguments and errors as for
+    `VariationalRNN`; ValueError for an unknown hyper input, too.
     """
 
     has_own_bias = False

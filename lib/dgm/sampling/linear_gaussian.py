@@ -1,4 +1,4 @@
-"""Linear systems with Gaussian noise whose likelihood is known: the truth that no model may beat."""
+"""Linear systems with Gaussian noise of known likelihood: the truth that no model may beat."""
 
 import math
 from typing import Any, NamedTuple

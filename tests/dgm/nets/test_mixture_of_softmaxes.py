@@ -123,7 +123,7 @@ def test_autocast_narrows_the_products_alone():
 
 
 def test_no_block_is_larger_than_asked():
-    """Logits of all tokens would be the largest tensor by far; nothing of that size is ever output."""
+    """Logits of all tokens would be the largest tensor by far; nothing that large is output."""
     parts, targets = inputs(64, 4, 4, 500, torch.float32)
     sizes = []
 
