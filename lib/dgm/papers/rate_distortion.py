@@ -31,7 +31,6 @@ summed squared errors per image, unless another is given.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,30 +40,16 @@ from torch import Tensor, nn
 
 from dgm.nets.mlp import mlp
 from dgm.progress import progress_bar
-from dgm.sampling import schedules
+from dgm.sampling import pilot, schedules
 from dgm.sampling.annealing import AnnealingState, annealed_run, log_mean_weight, start
 from dgm.sampling.bidirectional import bdmc_gap  # noqa: F401 (equation 7)
 from dgm.sampling.curves import RateDistortionCurve
-from dgm.sampling.decoder_checks import (
-    check_betas,
-    check_images,
-    check_rows,
-    check_shapes,
-    count,
-    decode,
-)
+from dgm.sampling.decoder_checks import check_betas, check_images, check_rows, count, counts, decode
 from dgm.sampling.decoder_target import N_TRIED, DecoderTarget, Distortion, energy_scale, prepared
-from dgm.sampling.hmc import draw, make_generators, whole_seeds
-from dgm.sampling.pilot import (
-    SamplerOptions,
-    check_options,
-    given_step_sizes,
-    pilot_run,
-    pilot_steps,
-)
+from dgm.sampling.hmc import draw, make_generators
+from dgm.sampling.pilot import SamplerOptions
 from dgm.sampling.resume import ProgressFile
 from dgm.sampling.schedules import StepSizes
-from dgm.sampling.threads import suitable_threads
 from dgm.vae import ELBO, elbo, gaussian_log_likelihood, reparameterise
 
 
@@ -184,14 +169,12 @@ def rate_distortion_curve(
             finite; the decoder, the prior or the distortion is random, mixes rows, has no gradient,
             or lives on another device.
     """
-    betas, seed, images = check_betas(betas), whole_seeds(seed), check_images(x)
+    betas, seed, images = check_betas(betas), counts(seed, "seed", None), check_images(x)
     n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
     n_leapfrog, n_images = count(n_leapfrog, "n_leapfrog"), len(images)
-    check_options(options, n_chains, step_sizes)
-    with (
-        prepared(decoder, device, precision) as (network, like),
-        suitable_threads(network, torch.zeros(1, latent_dim, **like), n_chains * n_images),
-    ):
+    pilot.check_options(options, n_chains, step_sizes)
+    rows = n_chains * n_images
+    with prepared(decoder, device, precision, latent_dim, rows) as (network, like):
         x, forces = images.flatten(1).to(**like), options.force_precision
         target = DecoderTarget(network, x, latent_dim, n_chains, prior, distortion, forces)
         kernel = target.kernel(n_leapfrog, options.jitter, options.compile)
@@ -201,18 +184,22 @@ def rate_distortion_curve(
         state = start(target, position)
         scale = float(options.scale or energy_scale(state.chain.energy, n_images))
         steps = schedules.steps_per_beta(temperatures_per_beta, betas, scale, latent_dim)
-        table = given_step_sizes(step_sizes, betas, n_images, target.shape[1])
+        table = pilot.given_step_sizes(step_sizes, betas, n_images, target.shape[1])
         uniform = draw(torch.rand, (n_images,), generator, **{**like, "dtype": torch.float64})
-        settings = steps, scale, seed, n_leapfrog, target.force_precision, *options[1:4]
-        file = ProgressFile(checkpoint, target, settings, [betas, *(table or ())], generator)
+        settings = {"betas": betas, "steps": steps, "seed": seed, "n_leapfrog": n_leapfrog}
+        chosen = options._replace(
+            force_precision=target.force_precision, compile=False, scale=scale
+        )
+        settings |= {"step_sizes": table, "options": chosen}
+        file = ProgressFile(checkpoint, target, settings, generator)
         records: list[list[Tensor]] = []
-        total = sum(steps) + (sum(pilot_steps(steps)) if table is None else 0)
+        total = sum(steps) + (sum(pilot.pilot_steps(steps)) if table is None else 0)
         with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
             if resumed := file.load(betas):
                 state, table, records = resumed
             elif table is None:
-                tune = partial(pilot_run, target, betas, steps, scale, kernel)
-                table = tune(pilot_generator, bar, mass=options.mass)
+                tuned = target, betas, steps, scale, kernel, pilot_generator
+                table = pilot.pilot_run(*tuned, bar, mass=options.mass)
             ladder = schedules.temperatures(options.schedule, betas, steps, scale, table)
             first = int((ladder <= state.beta).sum())
             bar.update(total - sum(steps) + first - 1 - bar.n)
@@ -225,10 +212,8 @@ def rate_distortion_curve(
                     bar.update()
                 code = target.codes(_draw_position(state, uniform)).detach()
                 acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / n_steps
-                log_weight, energy = (
-                    v.view(n_chains, -1) for v in (state.log_weight, state.chain.energy)
-                )
-                records.append([*estimate(log_weight, energy, beta), code, acceptance])
+                grouped = (v.view(n_chains, -1) for v in (state.log_weight, state.chain.energy))
+                records.append([*estimate(*grouped, beta), code, acceptance])
                 file.save(state, table, records)
         columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
     file.remove()
@@ -305,7 +290,7 @@ def quadrature_curve(
         log_prior = -0.5 * grid.square().sum(1)
         log_prior = log_prior - torch.logsumexp(log_prior, 0)
         codes = grid[:: len(grid) // N_TRIED + 1].to(**like)
-        check_shapes(images.shape, decode(decoder, codes), len(codes))
+        decode(decoder, codes, images.shape)
         check_rows("the decoder", decoder, codes)
         parts = []
         for codes in grid.split(8192):
