@@ -78,12 +78,10 @@ def evaluate(
     """`rate_distortion_curve` in shards that are saved as files, shared among torchrun's ranks.
 
     Ranks with the same number of threads on the same kind of device give the numbers of one process
-    bit for bit. The output folder must be one that all ranks see.
-
-    Besides the arguments of `rate_distortion_curve`, of which step_sizes is a number or None, it
-    takes the folder of the finished shards, those of an earlier start included, and images per
-    shard, which has shard_size * n_chains chains. An image's random numbers come from the seed and
-    its index. device="cuda" gives each rank of a machine its own GPU.
+    bit for bit: an image's random numbers come from the seed and its index. Besides the arguments
+    of `rate_distortion_curve`, of which step_sizes is a number or None, it takes the folder of the
+    finished shards, which all ranks must see, and images per shard, which has shard_size * n_chains
+    chains. device="cuda" gives each rank of a machine its own GPU.
 
     Returns:
         The curve of all images, on every rank, without step sizes.
@@ -191,14 +189,13 @@ def _prior_scale(
 
     Three significant digits of the scale count, so that ranks on unlike machines agree.
     """
-    names = ("latent_dim", "n_chains", "prior", "distortion")
-    given = {name: settings[name] for name in names}
-    given["force_precision"] = settings["options"].force_precision
+    names = "latent_dim", "n_chains", "prior", "distortion"
+    given = [settings[name] for name in names], settings["options"].force_precision
     with decoder_target.prepared(decoder, settings["device"], settings["precision"]) as (
         network,
         like,
     ):
-        target = decoder_target.DecoderTarget(network, x.flatten(1).to(**like), **given)
+        target = decoder_target.DecoderTarget(network, x.flatten(1).to(**like), *given[0], given[1])
         position = target.sample_prior(torch.Generator(like["device"]).manual_seed(seed))
         target.check(position, x.shape[1:])
         state = target(position)

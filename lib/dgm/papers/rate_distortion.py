@@ -257,8 +257,12 @@ def linear_gaussian_curve(
     log_z = -0.5 * torch.log1p(a).sum(-1) - betas[:, None] * (
         outside + (c.square() / (1 + a)).sum(-1)
     )
-    unknown = torch.full_like(rate, math.nan)
-    return RateDistortionCurve(betas, rate, distortion, log_z, unknown, unknown)
+    return _without_sampler(betas, rate, distortion, log_z)
+
+
+def _without_sampler(*terms: Tensor) -> RateDistortionCurve:
+    unknown = torch.full_like(terms[1], math.nan)
+    return RateDistortionCurve(*terms, unknown, unknown)
 
 
 def quadrature_curve(
@@ -282,7 +286,7 @@ def quadrature_curve(
     if latent_dim not in (1, 2):
         raise ValueError(f"a grid of codes needs latent_dim 1 or 2, got {latent_dim}")
     betas = check_betas(betas)
-    with prepared(decoder, None, "auto") as (decoder, like), torch.no_grad():
+    with prepared(decoder) as (decoder, like), torch.no_grad():
         images = check_images(x)
         x = images.flatten(1).to(**like)
         axis = torch.linspace(-half_width, half_width, n_points, dtype=torch.float64, device="cpu")
@@ -296,10 +300,8 @@ def quadrature_curve(
         for codes in grid.split(8192):
             output = decoder(codes.to(**like)).flatten(1)
             parts.append(torch.stack([(output - image).square().sum(1) for image in x]).cpu())
-            energy = torch.cat(parts, 1).double()  # (N, G)
+        energy = torch.cat(parts, 1).double()  # (N, G)
         points = [(log_prior, energy, beta) for beta in betas.tolist()]
         log_z = torch.stack([log_normaliser(*point) for point in points])
         distortion = torch.stack([expected_distortion(*point) for point in points])
-    rate = code_rate(log_z, distortion, betas[:, None])
-    unknown = torch.full_like(rate, math.nan)
-    return RateDistortionCurve(betas, rate, distortion, log_z, unknown, unknown)
+    return _without_sampler(betas, code_rate(log_z, distortion, betas[:, None]), distortion, log_z)

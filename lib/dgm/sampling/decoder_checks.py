@@ -82,12 +82,10 @@ def copied(decoder: Module) -> Module:
 def own_context(device: torch.device, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Neither the autocast, inference mode and grad mode of the caller, nor the default dtype."""
     before = torch.get_default_dtype()
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, torch.inference_mode(False), torch.enable_grad():
         for kind in {"cpu", device.type}:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
         if dtype not in (None, before):
             torch.set_default_dtype(dtype)
             stack.callback(torch.set_default_dtype, before)
