@@ -4,9 +4,9 @@
         --latent-dim 10 --betas 0.1 1 10 100 --output folder
     torchrun --nproc-per-node 2 -m dgm.evaluate ...
 
-The images are cut into shards by their index, and every image has a random generator of its own, so
-that the numbers do not depend on how many processes share the work. A finished shard is one file in
-the output folder. Whoever starts again with the same arguments finds it there and goes on.
+The images are cut into shards by their index, and each has a random generator of its own, so that
+the numbers do not depend on how many processes share the work. A finished shard is one file in the
+output folder: whoever starts again with the same arguments goes on from there.
 """
 
 import argparse
@@ -110,10 +110,8 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
             dist.init_process_group("gloo", timeout=START)
             group = dist.new_group(timeout=WORK)
         except RuntimeError as error:
-            raise TimeoutError(
-                f"the ranks did not find each other within {START}; was the launcher stopped? "
-                "Start the same command again"
-            ) from error
+            advice = "was the launcher stopped? Start the same command again"
+            raise TimeoutError(f"the ranks did not meet within {START}; {advice}") from error
         try:
             yield dist.get_rank(), dist.get_world_size(), group
         finally:
@@ -243,11 +241,12 @@ def image_seed(seed: int, index: int) -> int:
 def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
     """When this rank has to stop early, say what is finished and how to go on.
 
-    torchrun ends the other ranks with SIGTERM when one has died. Ranks 0 and 1 speak, since one of
-    them may be the one that died.
+    torchrun ends the other ranks with SIGTERM when one has died.
     """
 
     def report(reason: str) -> None:
+        if rank > 1:  # ranks 0 and 1 speak, since one of them may be the one that died
+            return
         missing, n_shards = job.missing(), len(job.paths)
         finished = sorted(set(range(n_shards)) - set(missing))
         text = (
@@ -256,8 +255,7 @@ def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
             f"{_ranges(missing)}. Start the same command again, with any number of ranks, and it "
             "goes on from there."
         )
-        if rank < 2:
-            print(text, file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
     def stop(number: int, _frame: object) -> None:
         report("it was asked to end, as when another rank has died")

@@ -139,10 +139,10 @@ def rate_distortion_curve(
     """The whole rate-distortion curve of a decoder from one annealing run, equations (5) and (6).
 
     Args:
-        decoder: maps codes (C, D) to images (C, ...), each a fixed function of its code alone: a
-            module, which is put into eval mode and left as it was, TorchScript, or a function. Of a
+        decoder: codes (C, D) -> images (C, ...), each a fixed function of its code alone: a module,
+            which is put into eval mode and left as it was, TorchScript, or a function. Of a
             distribution the mean counts, of a tuple, dict or object its only tensor.
-        x: N images (N, ...) of any real values, shaped as the decoder's images or flat.
+        x: (N, ...) real values, shaped as the decoder's images or flat.
         latent_dim: D.
         betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
         n_chains: chains per image.
@@ -150,13 +150,11 @@ def rate_distortion_curve(
         temperatures_per_beta: annealing steps from the previous recorded beta (the first from 0),
             one number or R of them; None keeps the variance of a log-weight near 1/4.
         prior: None for N(0, I), else anything with sample((n,)) -> (n, D) and log_prob(z (n, D)) ->
-            (n,). One of torch.distributions on a box, a half-line per axis or a simplex is sampled
-            in free coordinates, by torch.distributions.biject_to of its support.
+            (n,); one on a box, a half-line per axis or a simplex must be of torch.distributions.
         distortion: "squared_error", or a function of images and reconstructions (C, P) -> (C,).
         step_sizes: None adapts them in a pilot run, freezes them and runs anew with other random
             numbers; a float, a tensor (N,) or (R, N), or an earlier curve's step_sizes is used.
-        seed: the same seed on the same device gives the same numbers. N seeds give each image its
-            own random numbers, whichever other images are in the call.
+        seed: of all random numbers; N seeds give each image its own, whichever others there are.
         device: None: where the decoder is.
         precision: "auto" keeps the decoder's own, "float32" or "float64" converts a copy. Energies
             and log-weights are float64, codes at least float32, without TF32 or autocast.
@@ -193,8 +191,8 @@ def rate_distortion_curve(
         settings |= {"step_sizes": table, "options": chosen}
         file = ProgressFile(checkpoint, target, settings, generator)
         records: list[list[Tensor]] = []
-        total = sum(steps) + (sum(pilot.pilot_steps(steps)) if table is None else 0)
-        with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
+        bar_options = {"unit": "step", "disable": not progress, "leave": False}
+        with progress_bar(total=sum(steps), **bar_options) as bar:
             if resumed := file.load(betas):
                 state, table, records = resumed
             elif table is None:
@@ -202,7 +200,7 @@ def rate_distortion_curve(
                 table = pilot.pilot_run(*tuned, bar, mass=options.mass)
             ladder = schedules.temperatures(options.schedule, betas, steps, scale, table)
             first = int((ladder <= state.beta).sum())
-            bar.update(total - sum(steps) + first - 1 - bar.n)
+            bar.update(first - 1)
             schedule = table.along(ladder[first:], like["device"])
             run = annealed_run(target, schedule, kernel, generator, state)
             for beta in betas[len(records) :].tolist():

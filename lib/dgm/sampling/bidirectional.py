@@ -22,8 +22,8 @@ from dgm.sampling import schedules
 from dgm.sampling.annealing import anneal, log_mean_weight, reverse_anneal, start
 from dgm.sampling.decoder_checks import check_betas, count, decode
 from dgm.sampling.decoder_target import DecoderTarget, Distortion, energy_scale, prepared
-from dgm.sampling.hmc import make_generators
-from dgm.sampling.pilot import SamplerOptions, check_options, pilot_run, pilot_steps
+from dgm.sampling.hmc import draw, make_generators
+from dgm.sampling.pilot import SamplerOptions, check_options, pilot_run
 from dgm.sampling.priors import CodeSpace
 
 Simulator = Callable[[Tensor, float, Any], Tensor]  # the last a torch.Generator
@@ -91,7 +91,7 @@ def bdmc_gap(
         true_position = space.sample(n_images, generator)
         mean = decode(decoder, space.codes(true_position)).flatten(1)
         if simulate is None:  # the noise of which the squared error is the energy
-            noise = torch.randn(mean.shape, generator=generator, **like | {"dtype": mean.dtype})
+            noise = draw(torch.randn, mean.shape, generator, **{**like, "dtype": mean.dtype})
             x = mean + noise / math.sqrt(2 * float(beta))
         else:
             x = simulate(mean, float(beta), generator).to(mean)
@@ -104,8 +104,8 @@ def bdmc_gap(
         target.check(position, simulated=True)
         state = start(target, position)
         scale = options.scale or energy_scale(state.chain.energy, n_images)
-        total = sum(pilot_steps(steps)) + 2 * n_temperatures
-        with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
+        bar_options = {"unit": "step", "disable": not progress, "leave": False}
+        with progress_bar(total=2 * n_temperatures, **bar_options) as bar:
             tuned = target, betas, steps, scale, kernel, pilot_generator
             table = pilot_run(*tuned, bar, mass=options.mass)
             ladder = schedules.temperatures(options.schedule, betas, steps, scale, table)

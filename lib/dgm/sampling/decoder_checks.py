@@ -119,7 +119,7 @@ def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator
             reason = f"{type(error).__name__}: {reason} ({last.filename}, line {last.lineno})"
         if "TorchScript interpreter" in reason:
             reason = reason.splitlines()[-1]
-        if "device" in reason or "meta tensor" in reason:
+        if any(part in reason for part in ("device", "meta tensor")):
             advice = f": build all of it on {device}, where the run is, or set device= to its own."
         elif any(part in reason for part in ("dtype", "expected scalar type", "be the same")):
             advice = (

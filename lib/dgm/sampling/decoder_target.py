@@ -1,9 +1,8 @@
 """A decoder and images as a target for annealing: E(z) = d(x, f(z)), its forces and its checks.
 
 Chains of N images run side by side, chain-major: row = chain * N + image. Energies decide
-acceptance and weights, so they are always computed in the decoder's own precision and summed in
-float64. Forces only propose: they may come from a copy of the decoder in low precision, as long as
-they are a function of the position alone.
+acceptance and weights, in the decoder's own precision, summed in float64. Forces only propose: they
+may come from a copy in low precision, as long as they are a function of the position alone.
 """
 
 import contextlib
@@ -56,9 +55,8 @@ N_PROBES = 8  # codes at which a run is known again
 class DecoderTarget:
     """Images (N, P), a decoder of codes (C, D) and a prior, as a target and its forces.
 
-    Images are of the decoder's dtype and on its device. Where the prior has a bounded support,
-    positions (C, K) are free coordinates, and `codes` gives the decoder's own. The other arguments
-    are those of `rate_distortion_curve` and `SamplerOptions`.
+    Images are of the decoder's dtype and on its device; positions (C, K) are the coordinates of a
+    `CodeSpace`. The other arguments are those of `rate_distortion_curve` and `SamplerOptions`.
     """
 
     def __init__(
@@ -243,8 +241,7 @@ def _warn_of_range(x: Tensor, output: Tensor) -> None:
 def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
     """A bfloat16 copy of a decoder that takes codes (C, D) as they are; ValueError if it has none.
 
-    The layer that runs first keeps its precision: bfloat16 codes would lie further apart than a
-    posterior is wide at high beta.
+    The layer that runs first keeps its precision: a posterior is narrow against bfloat16 codes.
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in decoder.modules()):
         raise ValueError('force_precision="bfloat16" cannot change TorchScript: use "same"')
@@ -332,10 +329,10 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def suitable_threads(decoder: nn.Module, codes: Tensor, n_rows: int | None) -> Iterator[None]:
+def suitable_threads(decoder: nn.Module, codes: Tensor, n_rows: float) -> Iterator[None]:
     """One CPU thread while a call on n_rows rows like codes (1, D) is small; then as before."""
     before = torch.get_num_threads()
-    shared = n_rows and before > 1 and codes.device.type == "cpu"
+    shared = codes.device.type == "cpu" and before > 1 and n_rows < math.inf
     if shared and flops(decoder, codes) * n_rows < WORTH_SHARING:
         torch.set_num_threads(1)
     try:
@@ -361,7 +358,7 @@ def prepared(
     device: str | torch.device | None = None,
     precision: str = "auto",
     latent_dim: int = 1,
-    n_rows: int | None = None,
+    n_rows: float = math.inf,
 ) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
     """The decoder in eval mode, converted, and device and dtype of the run; then as it was.
 

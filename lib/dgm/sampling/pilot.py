@@ -71,11 +71,6 @@ def check_options(
         raise ValueError(f"scale must be positive and finite, got {scale}")
 
 
-def pilot_steps(steps: Sequence[int]) -> list[int]:
-    """Temperatures of the pilot run before each recorded beta."""
-    return [max(1, math.ceil(PILOT_FRACTION * n)) for n in steps]
-
-
 def pilot_run(
     target: DecoderTarget,
     betas: Tensor,
@@ -93,7 +88,9 @@ def pilot_run(
     """
     n_images, dim = len(target.x), target.shape[1]
     state = start(target, target.sample_prior(generator))
-    ladder = schedules.through(betas, pilot_steps(steps), scale)
+    fewer = [max(1, math.ceil(PILOT_FRACTION * n)) for n in steps]
+    ladder = schedules.through(betas, fewer, scale)
+    bar.total = (bar.total or 0) + len(ladder) - 1
     stride = math.ceil((len(ladder) - 1) / MOST_KNOTS)
     step_size = torch.full((n_images,), 0.1, dtype=torch.float64, device=target.x.device)
     axis_scale = step_size.new_ones(n_images, dim) if mass == "diagonal" else None

@@ -308,14 +308,6 @@ def test_bdmc_weights_are_unbiased_both_ways(device):
         assert float(log_ratio.exp().std()) / math.sqrt(n) < 0.02
 
 
-def test_likelihood_estimate_is_unbiased_at_low_beta():
-    decoder, x = linear_problem(n_images=1)
-    crude = {"n_chains": 4, "temperatures_per_beta": 4, "step_sizes": 0.3}
-    ours = curve(decoder, x.repeat(600, 1), [0.1], **crude)  # 600 runs of 4 chains
-    ratio = (ours.log_z[0] - exact_curve(decoder, x, [0.1]).log_z[0]).exp()
-    assert standard_errors(ratio - 1).abs() < 4
-
-
 def curved_problem(n_images=48):
     """A strongly bent decoder with outputs in (0, 1), and images near its range, float32."""
     with torch.random.fork_rng():
@@ -500,15 +492,13 @@ class TestResume:
         assert not path.exists()
 
     @pytest.mark.parametrize("scale", [1e-9, 1.0, 1e9])
-    def test_knows_runs_apart_at_any_scale_of_the_images(self, scale):
-        probe = scale * torch.tensor([[0.3, 2.0, 1.1], [4.0, 5.0, 0.0]], dtype=torch.float64)
+    @pytest.mark.parametrize("last", [1.1, math.inf])
+    def test_knows_runs_apart_at_any_scale_of_the_images(self, scale, last):
+        probe = scale * torch.tensor([[0.3, 2.0, last], [4.0, 5.0, 0.0]], dtype=torch.float64)
         assert same_probe(probe, probe * (1 + 1e-7))
-        assert same_probe(torch.zeros(2, 3), torch.zeros(2, 3))
+        assert same_probe(0 * probe[:, :2], 0 * probe[:, :2])
         assert not same_probe(probe, 1.01 * probe)
-        assert not same_probe(probe, torch.zeros(2, 3, dtype=torch.float64))
-        endless = probe.index_fill(1, torch.tensor([2]), math.inf)
-        assert same_probe(endless, endless)
-        assert not same_probe(endless, 1.01 * endless)
+        assert not same_probe(probe, torch.zeros_like(probe))
 
     def test_and_save_take_the_home_folder(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))
@@ -608,29 +598,6 @@ def test_bad_arguments_are_refused(arguments, message):
 def test_other_calls_that_do_not_fit_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-@pytest.mark.parametrize(
-    ("output", "message"),
-    [
-        (lambda z: z.sum(1, keepdim=True).expand(-1, 3) * math.nan, "decoder returned NaN"),
-        # where() gives the root's slope at 0, which is infinite, times 0
-        (lambda z: torch.where(z > 0, z, (0 * z).sqrt())[:, [0, 1, 0]], "gradient is NaN"),
-        (lambda z: (z[:, [0, 1, 0]] > 0).float(), "differentiable"),
-        (lambda z: torch.where(z[:, [0, 1, 0]] > 3.2, math.inf, z[:, [0, 1, 0]]), "NaN or infin"),
-    ],
-    ids=["NaN", "gradient", "no gradient", "infinite for some"],
-)
-def test_a_decoder_that_fails_is_refused_before_any_long_work(output, message):
-    calls = []
-
-    def decoder(z):
-        calls.append(len(z))
-        return output(z)
-
-    with pytest.raises(ValueError, match=message):
-        curve(decoder, torch.zeros(2, 3), [1.0], latent_dim=2, n_chains=2000)
-    assert len(calls) < 6
 
 
 def test_images_far_outside_the_range_are_warned_of():

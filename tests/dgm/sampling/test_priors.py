@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from chains import QUICK, bdmc_gap, curve, standard_errors
+from chains import bdmc_gap, curve, standard_errors
 from torch import nn
 from torch.distributions import (
     Beta,
@@ -23,8 +23,6 @@ from torch.distributions import (
     VonMises,
 )
 
-from dgm.evaluate import evaluate
-from dgm.papers.rate_distortion import SamplerOptions
 from dgm.sampling.priors import CodeSpace
 
 BETAS = [0.5, 5.0, 50.0]
@@ -159,16 +157,6 @@ def test_bdmc_takes_a_distortion_whose_noise_is_given():
         bdmc_gap(decoder, distortion=distance, **GAP)
     with pytest.raises(ValueError, match="simulate must return"):
         bdmc_gap(decoder, distortion=distance, simulate=lambda m, b, g: m[0], **GAP)
-
-
-def test_shards_take_a_bounded_prior(tmp_path):
-    prior, _ = PRIORS["uniform"]
-    decoder, x = decoder_and_images(5)
-    sizes = {**QUICK, "latent_dim": 2, "betas": [1.0, 4.0], "shard_size": 2}
-    other = {"precision": "float32", "options": SamplerOptions(schedule="adaptive")}
-    ours = evaluate(decoder, x, output=tmp_path, prior=prior, **sizes, **other)
-    assert bool(prior.support.check(ours.codes).all())
-    assert ours.codes.shape == (2, 5, 2)
 
 
 def steep(z):
