@@ -188,12 +188,13 @@ def _prior_scale(
     Three significant digits of the scale count, so that ranks on unlike machines agree.
     """
     names = "latent_dim", "n_chains", "prior", "distortion"
-    given = [settings[name] for name in names], settings["options"].force_precision
+    given = {name: settings[name] for name in names}
+    given["force_precision"] = settings["options"].force_precision
     with decoder_target.prepared(decoder, settings["device"], settings["precision"]) as (
         network,
         like,
     ):
-        target = decoder_target.DecoderTarget(network, x.flatten(1).to(**like), *given[0], given[1])
+        target = decoder_target.DecoderTarget(network, x.flatten(1).to(**like), **given)
         position = target.sample_prior(torch.Generator(like["device"]).manual_seed(seed))
         target.check(position, x.shape[1:])
         state = target(position)
@@ -355,8 +356,9 @@ def _job_of(options: dict[str, Any], n_ranks: int) -> _Job:
         options["distortion"] = _find("--distortion", options["distortion"], called=False)
     options["options"] = SamplerOptions(options.pop("force_precision"), options.pop("schedule"))
     names = "output", "shard_size", "seed"
+    output, shard_size, seed = (options[name] for name in names)
     rest = {name: value for name, value in options.items() if name not in names}
-    return _job(decoder, x, *(options[name] for name in names), rest)
+    return _job(decoder, x, output, shard_size, seed, rest)
 
 
 def _find(option: str, path: str, called: bool) -> Any:

@@ -210,8 +210,9 @@ def rate_distortion_curve(
                     bar.update()
                 code = target.codes(_draw_position(state, uniform)).detach()
                 acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / n_steps
-                grouped = (v.view(n_chains, -1) for v in (state.log_weight, state.chain.energy))
-                records.append([*estimate(*grouped, beta), code, acceptance])
+                log_weight = state.log_weight.view(n_chains, -1)
+                energy = state.chain.energy.view(n_chains, -1)
+                records.append([*estimate(log_weight, energy, beta), code, acceptance])
                 file.save(state, table, records)
         columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
     file.remove()
@@ -258,9 +259,11 @@ def linear_gaussian_curve(
     return _without_sampler(betas, rate, distortion, log_z)
 
 
-def _without_sampler(*terms: Tensor) -> RateDistortionCurve:
-    unknown = torch.full_like(terms[1], math.nan)
-    return RateDistortionCurve(*terms, unknown, unknown)
+def _without_sampler(
+    beta: Tensor, rate: Tensor, distortion: Tensor, log_z: Tensor
+) -> RateDistortionCurve:
+    unknown = torch.full_like(rate, math.nan)
+    return RateDistortionCurve(beta, rate, distortion, log_z, unknown, unknown)
 
 
 def quadrature_curve(
