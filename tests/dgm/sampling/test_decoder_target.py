@@ -37,11 +37,13 @@ def leaves():
 
 def state():
     """All settings; None for one that cannot be read because it contradicts another."""
-    values = [None, None, BACKENDS.cudnn.allow_tf32]
+    values = [None, None, None]
     with contextlib.suppress(RuntimeError):
         values[0] = BACKENDS.cuda.matmul.allow_tf32
     with contextlib.suppress(RuntimeError):
         values[1] = torch.get_float32_matmul_precision()
+    with contextlib.suppress(RuntimeError):
+        values[2] = BACKENDS.cudnn.allow_tf32
     return values, [leaf.fp32_precision for leaf in leaves()] if NEWER else []
 
 
