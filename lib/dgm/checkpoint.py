@@ -102,7 +102,7 @@ def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -
 
 def digest(value: Any) -> str:
     """A hash of a tensor or array: its type, its shape and its bytes."""
-    value = torch.as_tensor(value).detach().cpu().contiguous()
+    value = torch.as_tensor(value, device="cpu").detach().contiguous()  # whatever the default is
     hashed = hashlib.sha256(f"{value.dtype} {list(value.shape)}".encode())
     hashed.update(value.view(-1).view(torch.uint8).numpy())
     return hashed.hexdigest()

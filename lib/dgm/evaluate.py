@@ -4,9 +4,9 @@
         --latent-dim 10 --betas 0.1 1 10 100 --output folder
     torchrun --nproc-per-node 2 -m dgm.evaluate ...
 
-The images are cut into shards by their index, and every image has a random generator of its own, so
-that the numbers do not depend on how many processes share the work. A finished shard is one file in
-the output folder. Whoever starts again with the same arguments finds it there and goes on.
+The images are cut into shards by their index, and each has a random generator of its own, so that
+the numbers do not depend on how many processes share the work. A finished shard is one file in the
+output folder: whoever starts again with the same arguments goes on from there.
 """
 
 import argparse
@@ -34,18 +34,11 @@ from torch import Tensor, nn
 from dgm import checkpoint, paths
 from dgm.papers.rate_distortion import RateDistortionCurve, SamplerOptions, rate_distortion_curve
 from dgm.progress import progress_bar
-from dgm.sampling.decoder_checks import (
-    Decoder,
-    check_betas,
-    check_images,
-    count,
-    named_device,
-    own_context,
-)
-from dgm.sampling.decoder_target import FORCE_PRECISIONS, DecoderTarget, energy_scale, prepared
-from dgm.sampling.hmc import whole_seeds
+from dgm.sampling import decoder_checks, decoder_target
+from dgm.sampling.decoder_checks import Decoder, check_betas, check_images, count
+from dgm.sampling.hmc import make_generators
 from dgm.sampling.pilot import check_options
-from dgm.sampling.resume import digest, plain, same_probe
+from dgm.sampling.resume import check_same_run
 from dgm.sampling.schedules import SCHEDULES, steps_per_beta
 
 NOT_DESCRIBED = ("device", "progress", "checkpoint", "scale", "options")
@@ -54,7 +47,7 @@ START = datetime.timedelta(minutes=5)  # for all ranks to find each other
 WORK = datetime.timedelta(days=7)  # a rank may wait for another as long as a shard takes
 
 
-class Job(NamedTuple):
+class _Job(NamedTuple):
     """What is to be evaluated, after all checks and before any work."""
 
     decoder: nn.Module
@@ -62,21 +55,12 @@ class Job(NamedTuple):
     arguments: dict[str, Any]  # of rate_distortion_curve, the same for all shards
     shard_size: int
     seed: int
-    output: Path
-    description: dict[str, Any]  # of all that the numbers depend on; it is in each shard's file
-
-    @property
-    def n_shards(self) -> int:
-        """Shards in all."""
-        return math.ceil(len(self.x) / self.shard_size)
-
-    def path(self, shard: int) -> Path:
-        """The file of a finished shard."""
-        return self.output / f"shard-{shard:05d}.safetensors"
+    paths: list[Path]  # of all finished shards
+    saved: dict[str, Any]  # with each of them: all that its numbers depend on
 
     def missing(self) -> list[int]:
         """Shards without a file."""
-        return [shard for shard in range(self.n_shards) if not self.path(shard).exists()]
+        return [shard for shard, path in enumerate(self.paths) if not path.exists()]
 
 
 def evaluate(
@@ -94,12 +78,10 @@ def evaluate(
     """`rate_distortion_curve` in shards that are saved as files, shared among torchrun's ranks.
 
     Ranks with the same number of threads on the same kind of device give the numbers of one process
-    bit for bit. The output folder must be one that all ranks see.
-
-    Besides the arguments of `rate_distortion_curve`, of which step_sizes is a number or None, it
-    takes the folder of the finished shards, those of an earlier start included, and images per
-    shard, which has shard_size * n_chains chains. An image's random numbers come from the seed and
-    its index. device="cuda" gives each rank of a machine its own GPU.
+    bit for bit: an image's random numbers come from the seed and its index. Besides the arguments
+    of `rate_distortion_curve`, of which step_sizes is a number or None, it takes the folder of the
+    finished shards, which all ranks must see, and images per shard, which has shard_size * n_chains
+    chains. device="cuda" gives each rank of a machine its own GPU.
 
     Returns:
         The curve of all images, on every rank, without step sizes.
@@ -109,7 +91,7 @@ def evaluate(
         TypeError: an argument that `rate_distortion_curve` does not know.
     """
     decoder = Decoder(decoder)
-    with own_context(torch.device("cpu")), _ranks() as (rank, n_ranks, group):
+    with decoder_checks.own_context(torch.device("cpu")), _ranks() as (rank, n_ranks, group):
         device = _own_device(device, decoder, n_ranks)
         arguments = {**arguments, "latent_dim": latent_dim, "betas": betas, "device": device}
         job = _job(decoder, x, output, shard_size, seed, arguments)
@@ -128,10 +110,8 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
             dist.init_process_group("gloo", timeout=START)
             group = dist.new_group(timeout=WORK)
         except RuntimeError as error:
-            raise TimeoutError(
-                f"the ranks did not find each other within {START}; was the launcher stopped? "
-                "Start the same command again"
-            ) from error
+            advice = "was the launcher stopped? Start the same command again"
+            raise TimeoutError(f"the ranks did not meet within {START}; {advice}") from error
         try:
             yield dist.get_rank(), dist.get_world_size(), group
         finally:
@@ -159,7 +139,7 @@ def _own_device(
         local = int(os.environ.get("LOCAL_RANK", dist.get_rank()))
         device = torch.device("cuda", local % torch.cuda.device_count())
         torch.cuda.set_device(device)
-    return named_device(device)
+    return decoder_checks.named_device(device)
 
 
 def _job(
@@ -169,10 +149,10 @@ def _job(
     shard_size: int,
     seed: int,
     arguments: dict[str, Any],
-) -> Job:
+) -> _Job:
     """Checks all that can be checked before the first shard, that of old shards included."""
     decoder, x, shard_size = Decoder(decoder), check_images(x), count(shard_size, "shard_size")
-    whole_seeds(seed := count(seed, "seed", 0))
+    make_generators(seed := count(seed, "seed", 0), 1, "cpu")
     bound = inspect.signature(rate_distortion_curve).bind(decoder, x, **arguments)
     bound.apply_defaults()
     settings = {**bound.kwargs, "betas": check_betas(bound.arguments["betas"]).tolist()}
@@ -186,19 +166,18 @@ def _job(
     steps_per_beta(per_beta, check_betas(settings["betas"]), 1.0, latent_dim)
     count(settings["n_leapfrog"], "n_leapfrog")
     scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
-    described = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
-    description = {
-        **{name: plain(v) for name, v in described.items() if name not in NOT_DESCRIBED},
-        "images": digest([x.flatten(1)]),
-        "decoder": type(decoder.given).__qualname__ + " " + digest(decoder.state_dict().values()),
-        "probe": probe,
-    }
+    parts = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
+    parts = {name: value for name, value in parts.items() if name not in NOT_DESCRIBED}
+    parts |= {"images": x.flatten(1), "decoder": decoder.state_dict()}
+    parts |= {"kind of decoder": type(decoder.given)}
+    saved = {"identity": checkpoint.identity(**parts), "probe": probe}
     settings["options"] = options._replace(scale=scale)
     del settings["seed"], settings["checkpoint"]  # each shard has its own
-    job = Job(decoder, x, settings, shard_size, seed, Path(output).expanduser(), description)
-    for shard in set(range(job.n_shards)) - set(job.missing()):
-        _check_same(job, shard)
-    return job
+    folder, n_shards = Path(output).expanduser(), math.ceil(len(x) / shard_size)
+    files = [folder / f"shard-{shard:05d}.safetensors" for shard in range(n_shards)]
+    for path in filter(Path.exists, files):
+        check_same_run(path, checkpoint.load(path), **saved)
+    return _Job(decoder, x, settings, shard_size, seed, files, saved)
 
 
 def _prior_scale(
@@ -208,33 +187,22 @@ def _prior_scale(
 
     Three significant digits of the scale count, so that ranks on unlike machines agree.
     """
-    names = ("latent_dim", "n_chains", "prior", "distortion")
+    names = "latent_dim", "n_chains", "prior", "distortion"
     given = {name: settings[name] for name in names}
     given["force_precision"] = settings["options"].force_precision
-    with prepared(decoder, settings["device"], settings["precision"]) as (network, like):
-        target = DecoderTarget(network, x.flatten(1).to(**like), **given)
+    with decoder_target.prepared(decoder, settings["device"], settings["precision"]) as (
+        network,
+        like,
+    ):
+        target = decoder_target.DecoderTarget(network, x.flatten(1).to(**like), **given)
         position = target.sample_prior(torch.Generator(like["device"]).manual_seed(seed))
         target.check(position, x.shape[1:])
         state = target(position)
     probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]])
-    return float(f"{energy_scale(state.energy, len(x)):.3g}"), probe.cpu()
+    return float(f"{decoder_target.energy_scale(state.energy, len(x)):.3g}"), probe.cpu()
 
 
-def _check_same(job: Job, shard: int) -> None:
-    """Refuses a finished shard of other arguments."""
-    saved = checkpoint.load(job.path(shard)).get("description", {})
-    ours = job.description
-    differ = [name for name in ours if name != "probe" and saved.get(name, "") != ours[name]]
-    if not differ and not same_probe(saved.get("probe", torch.zeros(0)), ours["probe"]):
-        differ = ["what the decoder, the prior or the distortion computes"]
-    if differ:
-        raise ValueError(
-            f"{job.path(shard)} was made by another run; these differ: {', '.join(differ)}. "
-            "Give another output folder, or remove this one to begin anew"
-        )
-
-
-def _run(job: Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
+def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
     """Evaluates this rank's part of the missing shards, waits for the others, and joins them."""
     missing = job.missing()
     _wait(n_ranks, group)  # until all have looked, since finished files appear from here on
@@ -247,17 +215,17 @@ def _run(job: Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
                 job.x[indices.start : indices.stop],
                 **{**job.arguments, "progress": not quiet},
                 seed=[image_seed(job.seed, index) for index in indices],
-                checkpoint=job.path(shard).with_suffix(".unfinished"),
+                checkpoint=job.paths[shard].with_suffix(".unfinished"),
             )
             fields = {name: v for name, v in curve._asdict().items() if isinstance(v, Tensor)}
-            checkpoint.save(job.path(shard), {"description": job.description, "curve": fields})
+            checkpoint.save(job.paths[shard], {**job.saved, "curve": fields})
         _wait(n_ranks, group)
-        parts = [checkpoint.load(job.path(shard))["curve"] for shard in range(job.n_shards)]
-    beta = parts[0].pop("beta")
+        parts = [checkpoint.load(path)["curve"] for path in job.paths]
     columns: dict[str, Any] = {
-        name: torch.cat([part[name] for part in parts], 1) for name in parts[0]
+        name: column if name == "beta" else torch.cat([part[name] for part in parts], 1)
+        for name, column in parts[0].items()
     }
-    return RateDistortionCurve(beta=beta, **columns)
+    return RateDistortionCurve(**columns)
 
 
 def _wait(n_ranks: int, group: Any) -> None:
@@ -271,24 +239,24 @@ def image_seed(seed: int, index: int) -> int:
 
 
 @contextlib.contextmanager
-def _report_at_the_end(job: Job, rank: int, n_ranks: int) -> Iterator[None]:
+def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
     """When this rank has to stop early, say what is finished and how to go on.
 
-    torchrun ends the other ranks with SIGTERM when one has died. Ranks 0 and 1 speak, since one of
-    them may be the one that died.
+    torchrun ends the other ranks with SIGTERM when one has died.
     """
 
     def report(reason: str) -> None:
-        missing = job.missing()
-        finished = sorted(set(range(job.n_shards)) - set(missing))
+        if rank > 1:  # ranks 0 and 1 speak, since one of them may be the one that died
+            return
+        missing, n_shards = job.missing(), len(job.paths)
+        finished = sorted(set(range(n_shards)) - set(missing))
         text = (
-            f"\nrank {rank} of {n_ranks} stopped ({reason}): {len(finished)} of {job.n_shards} "
-            f"shards are finished and kept in {job.output} ({_ranges(finished)}); missing: "
+            f"\nrank {rank} of {n_ranks} stopped ({reason}): {len(finished)} of {n_shards} shards "
+            f"are finished and kept in {job.paths[0].parent} ({_ranges(finished)}); missing: "
             f"{_ranges(missing)}. Start the same command again, with any number of ranks, and it "
             "goes on from there."
         )
-        if rank < 2:
-            print(text, file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
 
     def stop(number: int, _frame: object) -> None:
         report("it was asked to end, as when another rank has died")
@@ -318,22 +286,22 @@ def main(arguments: list[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         try:
             rank, n_ranks, group = stack.enter_context(_ranks())
-            job = _job_of(options, n_ranks)
-            job.output.mkdir(parents=True, exist_ok=True)
+            job, folder = _job_of(options, n_ranks), options["output"]
+            folder.mkdir(parents=True, exist_ok=True)
         except Exception as error:
             print(f"error: {_in_short(error)}", file=sys.stderr, flush=True)
             return 2
         if rank == 0:
-            print(f"{len(job.x)} images in {job.n_shards} shards, {len(job.missing())} to do")
+            print(f"{len(job.x)} images in {len(job.paths)} shards, {len(job.missing())} to do")
         curve = _run(job, rank, n_ranks, group)
         if rank == 0:
-            curve.save(job.output / "curve.safetensors")
-            checkpoint.write_bytes(job.output / "curve.png", curve.png())
-            print(f"{table(curve)}\nwritten: curve.safetensors, curve.png in {job.output}")
+            curve.save(folder / "curve.safetensors")
+            checkpoint.write_bytes(folder / "curve.png", curve.png())
+            print(f"{_table(curve)}\nwritten: curve.safetensors, curve.png in {folder}")
     return 0
 
 
-def table(curve: RateDistortionCurve) -> str:
+def _table(curve: RateDistortionCurve) -> str:
     """A curve as lines of text: means over images, with standard errors."""
     mean, runs = curve.mean(), torch.stack([curve.ess, curve.acceptance], -1).mean(1)
     row = "{:>9} {:>18} {:>18} {:>20} {:>7} {:>8}".format
@@ -364,14 +332,14 @@ def _parser() -> argparse.ArgumentParser:
     per_beta = "per recorded beta; chosen when left out"
     add("--temperatures", type=int, dest="temperatures_per_beta", help=per_beta)
     add("--schedule", choices=SCHEDULES, default="default", help="of temperatures")
-    add("--force-precision", choices=FORCE_PRECISIONS, default="auto")
+    add("--force-precision", choices=decoder_target.FORCE_PRECISIONS, default="auto")
     add("--seed", type=int, default=0)
     add("--device", help="cpu or cuda; a GPU where there is one, when left out")
     add("--threads", type=int, help="of each rank, at most; PyTorch's choice when left out")
     return parser
 
 
-def _job_of(options: dict[str, Any], n_ranks: int) -> Job:
+def _job_of(options: dict[str, Any], n_ranks: int) -> _Job:
     """The job of the command line's options, after all checks."""
     if (threads := options.pop("threads")) is not None:
         torch.set_num_threads(count(threads, "threads"))
@@ -387,8 +355,10 @@ def _job_of(options: dict[str, Any], n_ranks: int) -> Job:
     if options["distortion"] != "squared_error":
         options["distortion"] = _find("--distortion", options["distortion"], called=False)
     options["options"] = SamplerOptions(options.pop("force_precision"), options.pop("schedule"))
-    output, shard_size, seed = (options.pop(name) for name in ("output", "shard_size", "seed"))
-    return _job(decoder, x, output, shard_size, seed, options)
+    names = "output", "shard_size", "seed"
+    output, shard_size, seed = (options[name] for name in names)
+    rest = {name: value for name, value in options.items() if name not in names}
+    return _job(decoder, x, output, shard_size, seed, rest)
 
 
 def _find(option: str, path: str, called: bool) -> Any:

@@ -11,18 +11,17 @@ import time
 
 import pytest
 import torch
-from chains import curve
+from chains import curve, on_devices
 
 from dgm.papers.rate_distortion import ImageVAE, vae_objective
 from dgm.sampling.annealing import annealed_run, start
 from dgm.sampling.decoder_target import DecoderTarget
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # 50 images with 16 chains each, as the small profile has
 N_IMAGES, N_CHAINS, N_LEAPFROG = 50, 16, 10
 EAGER = ("same", "same", False), ("bfloat16", "bfloat16", False)  # name, forces, compiled
 COMPILED = "compiled bfloat16", "bfloat16", True
-SIZES = pytest.mark.parametrize("hidden", [(256, 256), (1024,) * 3], ids=["256x2", "1024x3"])
+SIZES = pytest.mark.parametrize("hidden", [(256, 256), (1024,) * 3], ids=str)
 ROUNDS, BETA, STEP_SIZE = 7, 3.0, 0.02
 
 
@@ -39,10 +38,8 @@ def timed(benchmark):
     return benchmark
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize(
-    "hidden", [(64,), (256, 256), (1024,) * 3], ids=["64x1", "256x2", "1024x3"]
-)
+@on_devices
+@pytest.mark.parametrize("hidden", [(64,), (256, 256), (1024,) * 3], ids=str)
 def test_chain_leapfrogs_per_second(benchmark, hidden, device):
     n_images = N_IMAGES if benchmark.enabled else 5
     run = transitions(hidden, n_images=n_images, device=device)[2]["same"]
@@ -56,8 +53,8 @@ def test_chain_leapfrogs_per_second(benchmark, hidden, device):
         benchmark.extra_info["chain_leapfrogs_per_second"] = work / benchmark.stats.stats.median
 
 
-@pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("hidden", [(256, 256), (1024,) * 3], ids=["256x2", "1024x3"])
+@on_devices
+@SIZES
 def test_training_steps_per_second(benchmark, hidden, device):
     torch.manual_seed(0)
     model = ImageVAE(784, 10, hidden).to(device)
@@ -88,14 +85,7 @@ def _two_threads():
     torch.set_num_threads(before)
 
 
-def transitions(
-    hidden,
-    n_chains=N_CHAINS,
-    n_leapfrog=N_LEAPFROG,
-    compiled=False,
-    n_images=N_IMAGES,
-    device="cpu",
-):
+def transitions(hidden, n_chains=N_CHAINS, compiled=False, n_images=N_IMAGES, device="cpu"):
     """A decoder, images, and for each kind of forces a function that makes one transition."""
     decoder = network(hidden, device)
     x = torch.rand(n_images, 784, generator=torch.Generator().manual_seed(0)).to(device)
@@ -105,7 +95,7 @@ def transitions(
         target = DecoderTarget(decoder, x, 10, n_chains, force_precision=force)
         generator = torch.Generator(device).manual_seed(0)
         state = start(target, target.sample_prior(generator), beta=BETA)
-        kernel = target.kernel(n_leapfrog, compile=compile)
+        kernel = target.kernel(N_LEAPFROG, compile=compile)
 
         def run(target=target, state=state, kernel=kernel, generator=generator):
             return next(annealed_run(target, schedule, kernel, generator, state))
@@ -130,10 +120,8 @@ def blackjax_transition(decoder, x):
     jax = pytest.importorskip("jax", reason="needs the extra `bench`: jax and blackjax")
     blackjax = pytest.importorskip("blackjax", reason="needs the extra `bench`: jax and blackjax")
     jnp = jax.numpy
-    layers = [
-        (jnp.asarray(layer.weight.numpy().T.copy()), jnp.asarray(layer.bias.numpy()))
-        for layer in decoder[::2]
-    ]
+    arrays = [(layer.weight.T, layer.bias) for layer in decoder[::2]]
+    layers = [[jnp.asarray(array.numpy().copy()) for array in pair] for pair in arrays]
 
     def decode(z):
         for weight, bias in layers[:-1]:
@@ -143,16 +131,14 @@ def blackjax_transition(decoder, x):
     kernel = blackjax.mcmc.hmc.build_kernel()
     images = jnp.asarray(x.repeat(N_CHAINS, 1).numpy())
 
-    def chain_step(key, state, image):
-        def log_density(z):
-            return -0.5 * jnp.sum(z**2) - BETA * jnp.sum((decode(z) - image) ** 2)
+    def log_density(image):
+        return lambda z: -0.5 * jnp.sum(z**2) - BETA * jnp.sum((decode(z) - image) ** 2)
 
-        return kernel(key, state, log_density, STEP_SIZE, jnp.ones(10), N_LEAPFROG)
+    def chain_step(key, state, image):
+        return kernel(key, state, log_density(image), STEP_SIZE, jnp.ones(10), N_LEAPFROG)
 
     def begin(z, image):
-        return blackjax.mcmc.hmc.init(
-            z, lambda z: -0.5 * jnp.sum(z**2) - BETA * jnp.sum((decode(z) - image) ** 2)
-        )
+        return blackjax.mcmc.hmc.init(z, log_density(image))
 
     z = jax.random.normal(jax.random.PRNGKey(0), (len(images), 10))
     theirs, ours = decode(z), decoder(torch.tensor(jax.device_get(z).copy()))
@@ -231,14 +217,13 @@ def exponent(sizes, seconds):
 def curve_of(counts, betas):
     x = torch.rand(8, 784, generator=torch.Generator().manual_seed(0))
     settings = {"n_chains": 16, "n_leapfrog": 5, "temperatures_per_beta": counts}
-    return curve(
-        network((256, 256)), x, latent_dim=10, betas=betas, step_sizes=STEP_SIZE, **settings
-    )
+    settings |= {"latent_dim": 10, "betas": betas, "step_sizes": STEP_SIZE}
+    return curve(network((256, 256)), x, **settings)
 
 
 def test_cost_is_linear_in_chains_and_temperatures(timed):
     chains = [8, 16, 32, 64, 128]
-    variants = {m: transitions((256, 256), m, 2)[2]["same"] for m in chains}
+    variants = {m: transitions((256, 256), m)[2]["same"] for m in chains}
     timed.pedantic(variants[8], rounds=1)
     in_chains = exponent(chains, list(least(variants, 3).values()))
     temperatures = [10, 20, 40, 80, 160]
@@ -251,10 +236,9 @@ def test_cost_is_linear_in_chains_and_temperatures(timed):
 
 def test_a_whole_curve_costs_as_much_as_one_likelihood(timed):
     betas = [math.exp(0.1 * i) for i in range(-40, 10)]
-    variants = {
-        "curve": lambda: curve_of(4, betas),
-        "likelihood": lambda: curve_of(4 * len(betas), betas[-1:]),
-    }
+    total = 4 * len(betas)
+    variants = {"curve": lambda: curve_of(4, betas)}
+    variants["likelihood"] = lambda: curve_of(total, betas[-1:])
     timed.pedantic(variants["curve"], rounds=1)
     taken = least(variants, 5)
     ratio = taken["curve"] / taken["likelihood"]

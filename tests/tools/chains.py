@@ -10,6 +10,7 @@ from dgm.papers import rate_distortion
 from dgm.papers.rate_distortion import SamplerOptions
 from dgm.sampling.hmc import HMCState, density_energy, standard_normal_energy
 
+on_devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 QUICK = {"n_chains": 6, "n_leapfrog": 3, "temperatures_per_beta": 6, "progress": False}
 
 

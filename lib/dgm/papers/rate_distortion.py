@@ -31,7 +31,6 @@ summed squared errors per image, unless another is given.
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,30 +40,16 @@ from torch import Tensor, nn
 
 from dgm.nets.mlp import mlp
 from dgm.progress import progress_bar
-from dgm.sampling import schedules
+from dgm.sampling import pilot, schedules
 from dgm.sampling.annealing import AnnealingState, annealed_run, log_mean_weight, start
 from dgm.sampling.bidirectional import bdmc_gap  # noqa: F401 (equation 7)
 from dgm.sampling.curves import RateDistortionCurve
-from dgm.sampling.decoder_checks import (
-    check_betas,
-    check_images,
-    check_rows,
-    check_shapes,
-    count,
-    decode,
-)
+from dgm.sampling.decoder_checks import check_betas, check_images, check_rows, count, counts, decode
 from dgm.sampling.decoder_target import N_TRIED, DecoderTarget, Distortion, energy_scale, prepared
-from dgm.sampling.hmc import draw, make_generators, whole_seeds
-from dgm.sampling.pilot import (
-    SamplerOptions,
-    check_options,
-    given_step_sizes,
-    pilot_run,
-    pilot_steps,
-)
+from dgm.sampling.hmc import draw, make_generators
+from dgm.sampling.pilot import SamplerOptions
 from dgm.sampling.resume import ProgressFile
 from dgm.sampling.schedules import StepSizes
-from dgm.sampling.threads import suitable_threads
 from dgm.vae import ELBO, elbo, gaussian_log_likelihood, reparameterise
 
 
@@ -154,10 +139,10 @@ def rate_distortion_curve(
     """The whole rate-distortion curve of a decoder from one annealing run, equations (5) and (6).
 
     Args:
-        decoder: maps codes (C, D) to images (C, ...), each a fixed function of its code alone: a
-            module, which is put into eval mode and left as it was, TorchScript, or a function. Of a
+        decoder: codes (C, D) -> images (C, ...), each a fixed function of its code alone: a module,
+            which is put into eval mode and left as it was, TorchScript, or a function. Of a
             distribution the mean counts, of a tuple, dict or object its only tensor.
-        x: N images (N, ...) of any real values, shaped as the decoder's images or flat.
+        x: (N, ...) real values, shaped as the decoder's images or flat.
         latent_dim: D.
         betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
         n_chains: chains per image.
@@ -165,13 +150,11 @@ def rate_distortion_curve(
         temperatures_per_beta: annealing steps from the previous recorded beta (the first from 0),
             one number or R of them; None keeps the variance of a log-weight near 1/4.
         prior: None for N(0, I), else anything with sample((n,)) -> (n, D) and log_prob(z (n, D)) ->
-            (n,). One of torch.distributions on a box, a half-line per axis or a simplex is sampled
-            in free coordinates, by torch.distributions.biject_to of its support.
+            (n,); one on a box, a half-line per axis or a simplex must be of torch.distributions.
         distortion: "squared_error", or a function of images and reconstructions (C, P) -> (C,).
         step_sizes: None adapts them in a pilot run, freezes them and runs anew with other random
             numbers; a float, a tensor (N,) or (R, N), or an earlier curve's step_sizes is used.
-        seed: the same seed on the same device gives the same numbers. N seeds give each image its
-            own random numbers, whichever other images are in the call.
+        seed: of all random numbers; N seeds give each image its own, whichever others there are.
         device: None: where the decoder is.
         precision: "auto" keeps the decoder's own, "float32" or "float64" converts a copy. Energies
             and log-weights are float64, codes at least float32, without TF32 or autocast.
@@ -184,14 +167,12 @@ def rate_distortion_curve(
             finite; the decoder, the prior or the distortion is random, mixes rows, has no gradient,
             or lives on another device.
     """
-    betas, seed, images = check_betas(betas), whole_seeds(seed), check_images(x)
+    betas, seed, images = check_betas(betas), counts(seed, "seed", None), check_images(x)
     n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
     n_leapfrog, n_images = count(n_leapfrog, "n_leapfrog"), len(images)
-    check_options(options, n_chains, step_sizes)
-    with (
-        prepared(decoder, device, precision) as (network, like),
-        suitable_threads(network, torch.zeros(1, latent_dim, **like), n_chains * n_images),
-    ):
+    pilot.check_options(options, n_chains, step_sizes)
+    rows = n_chains * n_images
+    with prepared(decoder, device, precision, latent_dim, rows) as (network, like):
         x, forces = images.flatten(1).to(**like), options.force_precision
         target = DecoderTarget(network, x, latent_dim, n_chains, prior, distortion, forces)
         kernel = target.kernel(n_leapfrog, options.jitter, options.compile)
@@ -201,21 +182,25 @@ def rate_distortion_curve(
         state = start(target, position)
         scale = float(options.scale or energy_scale(state.chain.energy, n_images))
         steps = schedules.steps_per_beta(temperatures_per_beta, betas, scale, latent_dim)
-        table = given_step_sizes(step_sizes, betas, n_images, target.shape[1])
+        table = pilot.given_step_sizes(step_sizes, betas, n_images, target.shape[1])
         uniform = draw(torch.rand, (n_images,), generator, **{**like, "dtype": torch.float64})
-        settings = steps, scale, seed, n_leapfrog, target.force_precision, *options[1:4]
-        file = ProgressFile(checkpoint, target, settings, [betas, *(table or ())], generator)
+        settings = {"betas": betas, "steps": steps, "seed": seed, "n_leapfrog": n_leapfrog}
+        chosen = options._replace(
+            force_precision=target.force_precision, compile=False, scale=scale
+        )
+        settings |= {"step_sizes": table, "options": chosen}
+        file = ProgressFile(checkpoint, target, settings, generator)
         records: list[list[Tensor]] = []
-        total = sum(steps) + (sum(pilot_steps(steps)) if table is None else 0)
-        with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
+        bar_options = {"unit": "step", "disable": not progress, "leave": False}
+        with progress_bar(total=sum(steps), **bar_options) as bar:
             if resumed := file.load(betas):
                 state, table, records = resumed
             elif table is None:
-                tune = partial(pilot_run, target, betas, steps, scale, kernel)
-                table = tune(pilot_generator, bar, mass=options.mass)
+                tuned = target, betas, steps, scale, kernel, pilot_generator
+                table = pilot.pilot_run(*tuned, bar, mass=options.mass)
             ladder = schedules.temperatures(options.schedule, betas, steps, scale, table)
             first = int((ladder <= state.beta).sum())
-            bar.update(total - sum(steps) + first - 1 - bar.n)
+            bar.update(first - 1)
             schedule = table.along(ladder[first:], like["device"])
             run = annealed_run(target, schedule, kernel, generator, state)
             for beta in betas[len(records) :].tolist():
@@ -225,9 +210,8 @@ def rate_distortion_curve(
                     bar.update()
                 code = target.codes(_draw_position(state, uniform)).detach()
                 acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / n_steps
-                log_weight, energy = (
-                    v.view(n_chains, -1) for v in (state.log_weight, state.chain.energy)
-                )
+                log_weight = state.log_weight.view(n_chains, -1)
+                energy = state.chain.energy.view(n_chains, -1)
                 records.append([*estimate(log_weight, energy, beta), code, acceptance])
                 file.save(state, table, records)
         columns = [torch.stack(c).to("cpu", torch.float64) for c in zip(*records, strict=True)]
@@ -272,8 +256,14 @@ def linear_gaussian_curve(
     log_z = -0.5 * torch.log1p(a).sum(-1) - betas[:, None] * (
         outside + (c.square() / (1 + a)).sum(-1)
     )
+    return _without_sampler(betas, rate, distortion, log_z)
+
+
+def _without_sampler(
+    beta: Tensor, rate: Tensor, distortion: Tensor, log_z: Tensor
+) -> RateDistortionCurve:
     unknown = torch.full_like(rate, math.nan)
-    return RateDistortionCurve(betas, rate, distortion, log_z, unknown, unknown)
+    return RateDistortionCurve(beta, rate, distortion, log_z, unknown, unknown)
 
 
 def quadrature_curve(
@@ -297,7 +287,7 @@ def quadrature_curve(
     if latent_dim not in (1, 2):
         raise ValueError(f"a grid of codes needs latent_dim 1 or 2, got {latent_dim}")
     betas = check_betas(betas)
-    with prepared(decoder, None, "auto") as (decoder, like), torch.no_grad():
+    with prepared(decoder) as (decoder, like), torch.no_grad():
         images = check_images(x)
         x = images.flatten(1).to(**like)
         axis = torch.linspace(-half_width, half_width, n_points, dtype=torch.float64, device="cpu")
@@ -305,16 +295,14 @@ def quadrature_curve(
         log_prior = -0.5 * grid.square().sum(1)
         log_prior = log_prior - torch.logsumexp(log_prior, 0)
         codes = grid[:: len(grid) // N_TRIED + 1].to(**like)
-        check_shapes(images.shape, decode(decoder, codes), len(codes))
+        decode(decoder, codes, images.shape)
         check_rows("the decoder", decoder, codes)
         parts = []
         for codes in grid.split(8192):
             output = decoder(codes.to(**like)).flatten(1)
             parts.append(torch.stack([(output - image).square().sum(1) for image in x]).cpu())
-            energy = torch.cat(parts, 1).double()  # (N, G)
+        energy = torch.cat(parts, 1).double()  # (N, G)
         points = [(log_prior, energy, beta) for beta in betas.tolist()]
         log_z = torch.stack([log_normaliser(*point) for point in points])
         distortion = torch.stack([expected_distortion(*point) for point in points])
-    rate = code_rate(log_z, distortion, betas[:, None])
-    unknown = torch.full_like(rate, math.nan)
-    return RateDistortionCurve(betas, rate, distortion, log_z, unknown, unknown)
+    return _without_sampler(betas, code_rate(log_z, distortion, betas[:, None]), distortion, log_z)

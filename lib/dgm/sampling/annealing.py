@@ -57,8 +57,8 @@ def annealed_run(
 ) -> Iterator[AnnealingState]:
     """Carry chains along a schedule, and yield their state at each of its temperatures.
 
-    A run may be left at any beta and continued from that state with the same generator, bit for
-    bit. A schedule that descends from an exact sample's beta is the reverse chain.
+    Left at any beta, it can be continued from that state with the same generator, bit for bit.
+    A schedule that descends from an exact sample's beta is the reverse chain.
 
     Args:
         target: evaluates positions (C, D); where no state is given, with a `sample_prior`.
@@ -116,11 +116,9 @@ def anneal(
         ValueError: betas that do not ascend, or step sizes that do not fit.
     """
     betas = _checked(betas, step_sizes, state)
-    schedule, kernel = (
-        zip(betas[1:], step_sizes, strict=True),
-        partial(kernel, n_leapfrog=n_leapfrog),
-    )
-    return _last(annealed_run(target, schedule, kernel, generator, state._replace(beta=betas[0])))
+    schedule = zip(betas[1:], step_sizes, strict=True)
+    kernel, first = partial(kernel, n_leapfrog=n_leapfrog), state._replace(beta=betas[0])
+    return deque(annealed_run(target, schedule, kernel, generator, first), maxlen=1).pop()
 
 
 def reverse_anneal(
@@ -132,22 +130,16 @@ def reverse_anneal(
     generator: Randomness,
     kernel: Kernel = transition,
 ) -> AnnealingState:
-    """Carry exact samples of betas[-1] down to betas[0], the way that `anneal` goes up.
+    """Carry exact samples of betas[-1] down to betas[0], with the arguments of `anneal`.
 
-    The log-mean of the returned weights, negated, is a stochastic upper bound of
-    log Z(betas[-1]) - log Z(betas[0]).
+    The log-mean of the weights, negated, bounds log Z(betas[-1]) - log Z(betas[0]) from above.
     """
     betas = _checked(betas, step_sizes, state)
     steps = torch.cat([step_sizes[:1], step_sizes[:-1]]).flip(0)  # of the betas below the last
-    schedule, kernel = (
-        zip(betas[-2::-1], steps, strict=True),
-        partial(kernel, n_leapfrog=n_leapfrog),
-    )
-    return _last(annealed_run(target, schedule, kernel, generator, state._replace(beta=betas[-1])))
-
-
-def _last(run: Iterator[AnnealingState]) -> AnnealingState:
-    return deque(run, maxlen=1).pop()
+    schedule = zip(betas[-2::-1], steps, strict=True)
+    kernel = partial(kernel, n_leapfrog=n_leapfrog)
+    first = state._replace(beta=betas[-1])
+    return deque(annealed_run(target, schedule, kernel, generator, first), maxlen=1).pop()
 
 
 def _checked(

@@ -12,7 +12,6 @@ References:
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -23,10 +22,9 @@ from dgm.sampling import schedules
 from dgm.sampling.annealing import anneal, log_mean_weight, reverse_anneal, start
 from dgm.sampling.decoder_checks import check_betas, count, decode
 from dgm.sampling.decoder_target import DecoderTarget, Distortion, energy_scale, prepared
-from dgm.sampling.hmc import make_generators
-from dgm.sampling.pilot import SamplerOptions, check_options, pilot_run, pilot_steps
+from dgm.sampling.hmc import draw, make_generators
+from dgm.sampling.pilot import SamplerOptions, check_options, pilot_run
 from dgm.sampling.priors import CodeSpace
-from dgm.sampling.threads import suitable_threads
 
 Simulator = Callable[[Tensor, float, Any], Tensor]  # the last a torch.Generator
 
@@ -85,16 +83,18 @@ def bdmc_gap(
             "bdmc_gap knows the noise of the squared error only: with another distortion d give "
             "simulate=, which draws images with a density proportional to exp(-beta d(x, mean))"
         )
-    with (
-        prepared(decoder, device, precision) as (decoder, like),
-        suitable_threads(decoder, torch.zeros(1, latent_dim, **like), n_chains * n_images),
-    ):
+    rows = n_chains * n_images
+    with prepared(decoder, device, precision, latent_dim, rows) as (decoder, like):
         seed = count(seed, "seed", None)
         generator, pilot_generator = make_generators(seed, n_images, like["device"])
         space = CodeSpace(prior, latent_dim, **like)
         true_position = space.sample(n_images, generator)
         mean = decode(decoder, space.codes(true_position)).flatten(1)
-        x = (simulate or gaussian_images)(mean, float(beta), generator).to(mean)
+        if simulate is None:  # the noise of which the squared error is the energy
+            noise = draw(torch.randn, mean.shape, generator, **{**like, "dtype": mean.dtype})
+            x = mean + noise / math.sqrt(2 * float(beta))
+        else:
+            x = simulate(mean, float(beta), generator).to(mean)
         if x.shape != mean.shape:
             raise ValueError(f"simulate must return {tuple(mean.shape)}, got {tuple(x.shape)}")
         forces = options.force_precision
@@ -104,25 +104,20 @@ def bdmc_gap(
         target.check(position, simulated=True)
         state = start(target, position)
         scale = options.scale or energy_scale(state.chain.energy, n_images)
-        total = sum(pilot_steps(steps)) + 2 * n_temperatures
-        with progress_bar(total=total, unit="step", disable=not progress, leave=False) as bar:
-            tune = partial(pilot_run, target, betas, steps, scale, kernel)
-            table = tune(pilot_generator, bar, mass=options.mass)
+        bar_options = {"unit": "step", "disable": not progress, "leave": False}
+        with progress_bar(total=2 * n_temperatures, **bar_options) as bar:
+            tuned = target, betas, steps, scale, kernel, pilot_generator
+            table = pilot_run(*tuned, bar, mass=options.mass)
             ladder = schedules.temperatures(options.schedule, betas, steps, scale, table)
             sizes = table.at(ladder[1:]).to(like["device"])
-            forward = anneal(target, state, ladder, sizes, n_leapfrog, generator, kernel)
+            shared = ladder, sizes, n_leapfrog, generator, kernel
+            forward = anneal(target, state, *shared)
             bar.update(n_temperatures)
             state = start(target, true_position.repeat(n_chains, 1))  # exact samples
-            backward = reverse_anneal(target, state, ladder, sizes, n_leapfrog, generator, kernel)
+            backward = reverse_anneal(target, state, *shared)
             bar.update(n_temperatures)
         lower = log_mean_weight(forward.log_weight, n_images).cpu()
         upper = -log_mean_weight(backward.log_weight, n_images).cpu()
         gap = upper - lower
         log_z = None if exact is None else exact(x).detach().to("cpu", torch.float64)
     return BDMC(lower, upper, float(gap.mean()), float(gap.std()) / math.sqrt(n_images), log_z)
-
-
-def gaussian_images(mean: Tensor, beta: float, generator: Any) -> Tensor:
-    """mean (N, P) + N(0, I / (2 beta)), the noise of which the squared error is the energy."""
-    noise = torch.randn(mean.shape, generator=generator, device=mean.device, dtype=mean.dtype)
-    return mean + noise / math.sqrt(2 * beta)

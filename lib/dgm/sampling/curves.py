@@ -82,11 +82,36 @@ class RateDistortionCurve(NamedTuple):
         )
 
     def plot(self, axes: Any = None, label: str | None = None) -> Any:
-        """The Matplotlib figure of `plot_curve`."""
-        return plot_curve(self, axes, label)
+        """A Matplotlib figure: rate against distortion, mean over images, +- two standard errors.
+
+        Args:
+            axes: to draw into, so that several curves share them; None makes a figure.
+            label: name of the curve in the legend.
+        """
+        import matplotlib.figure
+
+        if axes is None:
+            size, layout = (5.6, 3.9), "constrained"
+            figure = matplotlib.figure.Figure(size, dpi=110, facecolor="white", layout=layout)
+            axes = figure.subplots()
+            axes.set_prop_cycle(**LINES)
+            axes.grid(alpha=0.22)
+            axes.spines[["top", "right"]].set_visible(False)
+        mean, own = self.mean(), label is None
+        name = f"mean of {self.rate.shape[1]} images" if own else label
+        (line,) = axes.plot(mean.distortion, mean.rate, label=name, markersize=4.5)
+        band = 2 * mean.rate_error.nan_to_num()
+        low, high = mean.rate - band, mean.rate + band
+        axes.fill_between(mean.distortion, low, high, alpha=0.2, color=line.get_color(), lw=0)
+        name = "Legendre estimate, from log Z alone" if own else None
+        dotted = {"color": "black", "linestyle": ":", "marker": "", "linewidth": 1.2}
+        axes.plot(*self.legendre(), label=name, **dotted)
+        axes.set_xlabel("distortion D (per image, in units of d)")
+        axes.set_ylabel("rate R (nats per image)")
+        axes.legend(frameon=False)
+        return axes.get_figure()
 
     def _repr_html_(self) -> str:
-        """The plot, where a notebook shows the curve."""
         picture = base64.b64encode(self.png()).decode()
         return f'<img alt="{self!r}" width="616" src="data:image/png;base64,{picture}">'
 
@@ -108,34 +133,3 @@ class RateDistortionCurve(NamedTuple):
         if fields["step_sizes"] is not None:
             fields["step_sizes"] = StepSizes(**fields["step_sizes"])
         return cls(**fields)
-
-
-def plot_curve(curve: RateDistortionCurve, axes: Any = None, label: str | None = None) -> Any:
-    """Rate against distortion, mean over images, with a band of two standard errors.
-
-    Args:
-        curve: of any number of images.
-        axes: to draw into, so that several curves share them; None makes a figure.
-        label: name of the curve in the legend.
-    """
-    import matplotlib.figure
-
-    if axes is None:
-        size, layout = (5.6, 3.9), "constrained"
-        figure = matplotlib.figure.Figure(size, dpi=110, facecolor="white", layout=layout)
-        axes = figure.subplots()
-        axes.set_prop_cycle(**LINES)
-        axes.grid(alpha=0.22)
-        axes.spines[["top", "right"]].set_visible(False)
-    mean, legendre = curve.mean(), curve.legendre()
-    name = f"mean of {curve.rate.shape[1]} images" if label is None else label
-    (line,) = axes.plot(mean.distortion, mean.rate, label=name, markersize=4.5)
-    band = 2 * mean.rate_error.nan_to_num()
-    low, high = mean.rate - band, mean.rate + band
-    axes.fill_between(mean.distortion, low, high, alpha=0.2, color=line.get_color(), lw=0)
-    name = "Legendre estimate, from log Z alone" if label is None else None
-    axes.plot(*legendre, label=name, color="black", linestyle=":", marker="", linewidth=1.2)
-    axes.set_xlabel("distortion D (per image, in units of d)")
-    axes.set_ylabel("rate R (nats per image)")
-    axes.legend(frameon=False)
-    return axes.get_figure()

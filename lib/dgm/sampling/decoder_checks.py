@@ -44,30 +44,27 @@ class Decoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Images (C, ...) of codes (C, D)."""
         output = self.given(codes if self.code_dtype is None else codes.to(self.code_dtype))
-        output = output if isinstance(output, Tensor) else only_tensor(output)
+        output = output if isinstance(output, Tensor) else _only_tensor(output)
         return output if self.code_dtype is None else output.float()
 
 
-def only_tensor(output: Any) -> Tensor:
+def _only_tensor(output: Any) -> Tensor:
     """The mean of a distribution, or the one tensor in a tuple, list, dict or object."""
     if isinstance(output, Distribution):
         return output.mean
-    parts = (
-        output if isinstance(output, list | tuple | Mapping) else getattr(output, "__dict__", {})
-    )
+    several = isinstance(output, list | tuple | Mapping)
+    parts = output if several else getattr(output, "__dict__", {})
     values = parts.values() if isinstance(parts, Mapping) else parts
     tensors = [value for value in values if isinstance(value, Tensor)]
-    if not tensors:
-        raise ValueError(
-            f"the decoder returned a {type(output).__name__}: it must return a torch tensor of "
-            "images, computed by torch so that it has a gradient"
-        )
-    if len(tensors) > 1:
-        raise ValueError(
-            f"the decoder returned a {type(output).__name__} with {len(tensors)} tensors instead "
-            "of one tensor of images: give a function that returns it, such as lambda z: decoder(z)[0]"
-        )
-    return tensors[0]
+    if len(tensors) == 1:
+        return tensors[0]
+    advice = (
+        f" with {len(tensors)} tensors instead of one tensor of images: give a function that "
+        "returns it, such as lambda z: decoder(z)[0]"
+        if tensors
+        else ": it must return a torch tensor of images, computed by torch so that it has a gradient"
+    )
+    raise ValueError(f"the decoder returned a {type(output).__name__}{advice}")
 
 
 def copied(decoder: Module) -> Module:
@@ -85,12 +82,10 @@ def copied(decoder: Module) -> Module:
 def own_context(device: torch.device, dtype: torch.dtype | None = None) -> Iterator[None]:
     """Neither the autocast, inference mode and grad mode of the caller, nor the default dtype."""
     before = torch.get_default_dtype()
-    with contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack, torch.inference_mode(False), torch.enable_grad():
         for kind in {"cpu", device.type}:
             if torch.is_autocast_enabled(kind):
                 stack.enter_context(torch.autocast(kind, enabled=False))
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.enable_grad())
         if dtype not in (None, before):
             torch.set_default_dtype(dtype)
             stack.callback(torch.set_default_dtype, before)
@@ -124,10 +119,8 @@ def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator
             reason = f"{type(error).__name__}: {reason} ({last.filename}, line {last.lineno})"
         if "TorchScript interpreter" in reason:
             reason = reason.splitlines()[-1]
-        if "device" in reason or "meta tensor" in reason:
-            advice = (
-                f": build all of it on {device}, where the run is, or set device= to where it is."
-            )
+        if any(part in reason for part in ("device", "meta tensor")):
+            advice = f": build all of it on {device}, where the run is, or set device= to its own."
         elif any(part in reason for part in ("dtype", "expected scalar type", "be the same")):
             advice = (
                 ": it computes in another dtype than the run. Convert it, give a decoder as a "
@@ -196,10 +189,8 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
         try:
             x = torch.from_numpy(np.array(x, order="C"))
         except (TypeError, ValueError) as error:
-            raise ValueError(
-                f"x must be one tensor or array of numbers (N, ...), got "
-                f"{type(x).__name__}: {error}"
-            ) from error
+            kind = f"x must be one tensor or array of numbers (N, ...), got {type(x).__name__}"
+            raise ValueError(f"{kind}: {error}") from error
     x = x.detach()
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(f"x must be a batch of images (N, ...), got shape {tuple(x.shape)}")
@@ -216,8 +207,11 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
     return x
 
 
-def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
-    """The decoder's output for codes (C, D): it must be finite real numbers on their device."""
+def decode(decoder: nn.Module, codes: Tensor, x_shape: Sequence[int] | None = None) -> Tensor:
+    """The decoder's output for codes (C, D): it must be finite real numbers on their device.
+
+    With the shape of images (N, ...) it must also have their axes, unless one of them is flat.
+    """
     what = f"the decoder on codes of shape {tuple(codes.shape)}, {codes.dtype},"
     doubt = f": does latent_dim={codes.shape[1]} fit it?"
     with torch.no_grad(), own_random_state(codes.device), explained(what, codes.device, doubt):
@@ -229,6 +223,22 @@ def decode(decoder: nn.Module, codes: Tensor) -> Tensor:
         raise ValueError(f"the decoder returned {output.dtype}: images must be floating-point")
     if not torch.isfinite(output).all():
         raise ValueError("the decoder returned NaN or infinity for codes drawn from the prior")
+    if x_shape is None:
+        return output
+    n_values = torch.Size(x_shape[1:]).numel()
+    if output.shape[:1] != codes.shape[:1] or output.shape[1:].numel() != n_values:
+        raise ValueError(
+            f"the decoder returned {tuple(output.shape)} for {len(codes)} codes, but the images "
+            f"have {n_values} values each: it should return ({len(codes)}, {n_values}) or the "
+            "same number of values in an image's shape"
+        )
+    ours, theirs = ([n for n in shape[1:] if n != 1] for shape in (x_shape, output.shape))
+    if min(len(x_shape), output.ndim) > 2 and ours != theirs:
+        raise ValueError(
+            f"images of shape {tuple(x_shape[1:])} cannot be compared with the decoder's "
+            f"{tuple(output.shape[1:])}: bring the axes of x into the decoder's order, for example "
+            "by x.permute(0, 3, 1, 2)"
+        )
     return output
 
 
@@ -273,22 +283,4 @@ def check_rows(
         raise ValueError(
             f"{what} gives a row other values in other company: each row must depend on itself "
             "alone. Is it in eval mode, and does every BatchNorm have running statistics?"
-        )
-
-
-def check_shapes(x_shape: Sequence[int], output: Tensor, n_codes: int) -> None:
-    """Refuses decoded images (C, ...) with axes other than the images' (N, ...), unless flat."""
-    n_values = torch.Size(x_shape[1:]).numel()
-    if output.shape[:1] != (n_codes,) or output.shape[1:].numel() != n_values:
-        raise ValueError(
-            f"the decoder returned {tuple(output.shape)} for {n_codes} codes, but the images "
-            f"have {n_values} values each: it should return ({n_codes}, {n_values}) or the "
-            "same number of values in an image's shape"
-        )
-    ours, theirs = ([n for n in shape[1:] if n != 1] for shape in (x_shape, output.shape))
-    if min(len(x_shape), output.ndim) > 2 and ours != theirs:
-        raise ValueError(
-            f"images of shape {tuple(x_shape[1:])} cannot be compared with the decoder's "
-            f"{tuple(output.shape[1:])}: bring the axes of x into the decoder's order, for example "
-            "by x.permute(0, 3, 1, 2)"
         )

@@ -1,13 +1,13 @@
 """A decoder and images as a target for annealing: E(z) = d(x, f(z)), its forces and its checks.
 
 Chains of N images run side by side, chain-major: row = chain * N + image. Energies decide
-acceptance and weights, so they are always computed in the decoder's own precision and summed in
-float64. Forces only propose: they may come from a copy of the decoder in low precision, as long as
-they are a function of the position alone.
+acceptance and weights, in the decoder's own precision, summed in float64. Forces only propose: they
+may come from a copy in low precision, as long as they are a function of the position alone.
 """
 
 import contextlib
 import itertools
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -19,6 +19,7 @@ from torch.distributions import Distribution
 from torch.nn.utils import parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
+from torch.utils.flop_counter import FlopCounterMode
 
 from dgm.precision import mixed_precision_dtype
 from dgm.sampling.annealing import Kernel
@@ -28,7 +29,6 @@ from dgm.sampling.decoder_checks import (
     advised,
     check_numbers,
     check_rows,
-    check_shapes,
     copied,
     count,
     decode,
@@ -38,11 +38,14 @@ from dgm.sampling.decoder_checks import (
 )
 from dgm.sampling.hmc import CompiledMetropolis, HMCState, Randomness, transition, vjp
 from dgm.sampling.priors import CodeSpace
-from dgm.sampling.threads import flops
 
 Distortion = Callable[[Tensor, Tensor], Tensor]
 FORCE_PRECISIONS = ("auto", "same", "bfloat16", "tf32")
+# Floating-point operations of one call, about 20 ms on one core. Threads that share less wait for
+# each other most of the time; beside any other load tens of times longer than they compute.
+WORTH_SHARING = 1e9
 LARGE_WORK = 1e10  # floating-point operations of a call, from which on "auto" takes bfloat16
+WHAT = "prior.log_prob", "the distortion"
 WRAP_PRIOR = "; wrap it in torch.distributions.Independent(prior, 1)"
 N_TRIED = 256  # codes that the decoder is tried on
 N_MIXED = 64  # of these, codes on which rows are checked to depend on themselves alone
@@ -52,9 +55,8 @@ N_PROBES = 8  # codes at which a run is known again
 class DecoderTarget:
     """Images (N, P), a decoder of codes (C, D) and a prior, as a target and its forces.
 
-    Images are of the decoder's dtype and on its device. Where the prior has a bounded support,
-    positions (C, K) are free coordinates, and `codes` gives the decoder's own. The other arguments
-    are those of `rate_distortion_curve` and `SamplerOptions`.
+    Images are of the decoder's dtype and on its device; positions (C, K) are the coordinates of a
+    `CodeSpace`. The other arguments are those of `rate_distortion_curve` and `SamplerOptions`.
     """
 
     def __init__(
@@ -69,16 +71,13 @@ class DecoderTarget:
     ) -> None:
         n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
         if not (distortion == "squared_error" or callable(distortion)):
-            raise ValueError(
-                f'distortion must be "squared_error" or a function, got {distortion!r}'
-            )
+            allowed = '"squared_error" or a function'
+            raise ValueError(f"distortion must be {allowed}, got {distortion!r}")
         if force_precision not in FORCE_PRECISIONS:
             allowed = ", ".join(FORCE_PRECISIONS)
             raise ValueError(f"force_precision must be one of {allowed}, got {force_precision!r}")
         if force_precision == "tf32" and x.device.type != "cuda":
-            raise ValueError(
-                f'force_precision="tf32" needs a CUDA device, not {x.device}: use "bfloat16"'
-            )
+            raise ValueError(f'"tf32" needs a CUDA device, not {x.device}: use "bfloat16"')
         x = x.clone() if x.is_inference() else x  # which autograd refuses
         self.decoder, self.x, self.distortion = decoder, x, distortion
         self.distance = distortion if callable(distortion) else None
@@ -91,7 +90,7 @@ class DecoderTarget:
         if self.force_precision == "bfloat16":
             try:
                 tried = self.codes(self._fixed_positions(2))
-                self.low_precision_decoder = low_precision_copy(decoder, tried)
+                self.low_precision_decoder = _low_precision_copy(decoder, tried)
             except ValueError:
                 if force_precision == "bfloat16":
                     raise
@@ -119,29 +118,27 @@ class DecoderTarget:
         """
         device, n_images = position.device, len(self.x)
         codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
-        output = decode(self.decoder, codes)
-        check_shapes((n_images, *(image_shape or self.x.shape[1:])), output, len(codes))
+        output = decode(self.decoder, codes, (n_images, *(image_shape or self.x.shape[1:])))
         functions = []
         if self.space.prior is not None:
             hint = WRAP_PRIOR if isinstance(self.space.prior, Distribution) else ""
-            check_numbers("prior.log_prob", self.space.log_prob, codes, hint)
+            check_numbers(WHAT[0], self.space.log_prob, codes, hint)
             self.space.check_tails(codes)
-            functions.append(("prior.log_prob", self.space.log_prob, codes))
+            functions.append((WHAT[0], self.space.log_prob, codes))
         if self.distance is not None:
             # a distortion may know its images by their places, so that these stay
             distance = partial(self.distance, self.x.repeat(len(output) // n_images, 1))
-            images = output.flatten(1).to(self.x)
-            check_numbers("the distortion", distance, images)
-            functions.append(("the distortion", distance, images))
+            functions.append((WHAT[1], distance, output.flatten(1).to(self.x)))
+            check_numbers(*functions[-1])
         with own_random_state(device):
-            self._check_state(self._try_all(position))
+            self._check_forces(position)
         check_rows("the decoder", self.decoder, codes[:N_MIXED])
         for name, function, rows in functions:
-            check_rows(name, function, rows, anywhere=name != "the distortion")
+            check_rows(name, function, rows, anywhere=name != WHAT[1])
         if self.distance is None and not simulated:  # which may lie anywhere
-            warn_of_range(self.x, output)
+            _warn_of_range(self.x, output)
 
-    def _try_all(self, position: Tensor) -> HMCState:
+    def _check_forces(self, position: Tensor) -> None:
         with advised(
             "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give "
             "it as Independent(Uniform(low, high), 1) of torch.distributions, whose support is known."
@@ -152,12 +149,9 @@ class DecoderTarget:
             "the forces need the gradient of the distortion in the codes: is every operation of "
             f"the decoder and the distortion differentiable{low}?"
         ):
-            return self(position)
-
-    def _check_state(self, state: HMCState) -> None:
-        what = ("prior.log_prob", "the distortion")
-        what += tuple(f"{name}'s gradient" for name in what)
-        for name, values in zip(what, state[1:], strict=True):
+            state = self(position)
+        names = [f"{what}{part}" for part in ("", "'s gradient") for what in WHAT]
+        for name, values in zip(names, state[1:], strict=True):
             bad = int((~torch.isfinite(values)).view(len(values), -1).any(1).sum())
             if bad:
                 codes = f"{bad} of {len(values)} codes drawn from the prior"
@@ -216,7 +210,8 @@ class DecoderTarget:
 
     def _energy(self, output: Tensor) -> Tensor:
         if self.distance is None:
-            return self._residual(output).square_().sum(-1, dtype=torch.float64).flatten()
+            residual = output.reshape(-1, *self.x.shape) - self.x
+            return residual.square_().sum(-1, dtype=torch.float64).flatten()
         return self._distances(output).double()
 
     def _distances(self, output: Tensor) -> Tensor:
@@ -224,15 +219,13 @@ class DecoderTarget:
         assert self.distance is not None
         return self.distance(images, output.flatten(1).to(images.dtype))
 
-    def _residual(self, output: Tensor) -> Tensor:
-        return output.reshape(-1, *self.x.shape) - self.x
-
     def _slope(self, output: Tensor) -> Tensor:
         """Of the squared error in the output, in the output's shape and dtype."""
-        return (2 * self._residual(output)).view_as(output).to(output.dtype)
+        residual = output.reshape(-1, *self.x.shape) - self.x
+        return (2 * residual).view_as(output).to(output.dtype)
 
 
-def warn_of_range(x: Tensor, output: Tensor) -> None:
+def _warn_of_range(x: Tensor, output: Tensor) -> None:
     """Warn of images (N, P) that leave the range of the decoder's outputs by over its width."""
     low, high = float(output.min()), float(output.max())
     n_far = int(((x < 2 * low - high) | (x > 2 * high - low)).any(1).sum())
@@ -245,11 +238,10 @@ def warn_of_range(x: Tensor, output: Tensor) -> None:
         )
 
 
-def low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
+def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
     """A bfloat16 copy of a decoder that takes codes (C, D) as they are; ValueError if it has none.
 
-    The layer that runs first keeps its precision: bfloat16 codes would lie further apart than a
-    posterior is wide at high beta.
+    The layer that runs first keeps its precision: a posterior is narrow against bfloat16 codes.
     """
     if any(isinstance(module, torch.jit.ScriptModule) for module in decoder.modules()):
         raise ValueError('force_precision="bfloat16" cannot change TorchScript: use "same"')
@@ -337,13 +329,42 @@ def tf32(allowed: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def suitable_threads(decoder: nn.Module, codes: Tensor, n_rows: float) -> Iterator[None]:
+    """One CPU thread while a call on n_rows rows like codes (1, D) is small; then as before."""
+    before = torch.get_num_threads()
+    shared = codes.device.type == "cpu" and before > 1 and n_rows < math.inf
+    if shared and flops(decoder, codes) * n_rows < WORTH_SHARING:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def flops(decoder: nn.Module, codes: Tensor) -> float:
+    """Of the products and convolutions for codes (C, D); infinite where the decoder fails."""
+    counter = FlopCounterMode(display=False)
+    try:
+        with counter, torch.no_grad(), own_random_state(codes.device):
+            decoder(codes)
+    except Exception:  # what is wrong is for the sampler's own checks to say
+        return math.inf
+    return counter.get_total_flops()
+
+
+@contextlib.contextmanager
 def prepared(
-    decoder: Callable[[Tensor], Any], device: str | torch.device | None, precision: str
+    decoder: Callable[[Tensor], Any],
+    device: str | torch.device | None = None,
+    precision: str = "auto",
+    latent_dim: int = 1,
+    n_rows: float = math.inf,
 ) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
     """The decoder in eval mode, converted, and device and dtype of the run; then as it was.
 
     The caller's autocast, inference mode, grad mode and default dtype stay outside. A decoder in
-    half precision takes codes in float32, which are rounded at its door.
+    half precision takes codes in float32, which are rounded at its door. Calls on n_rows codes
+    have as many CPU threads as they are worth.
     """
     names = {"auto": None, "float32": torch.float32, "float64": torch.float64}
     if precision not in names:
@@ -362,7 +383,8 @@ def prepared(
         network.code_dtype = half
         modes = [(m, m.training) for m in network.modules() if hasattr(m, "training")]
         try:
-            yield network.eval(), like
+            with suitable_threads(network.eval(), torch.zeros(1, latent_dim, **like), n_rows):
+                yield network, like
         finally:
             for module, training in modes:
                 module.training = training

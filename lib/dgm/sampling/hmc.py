@@ -9,12 +9,10 @@ v ~ N(0, I), follows L leapfrog steps and accepts the end point with probability
 
     min(1, exp(H(z, v) - H(z', v'))).                                                   (2)
 
-Everything that depends on the position alone is cached in the state, and beta is kept out of it:
-one cached state serves every temperature, and an accepted state is never evaluated twice.
+What depends on the position alone is cached in the state, and beta is kept out of it: one state
+serves every temperature, and an accepted one is never evaluated twice.
 
-References:
-    Neal, MCMC using Hamiltonian dynamics, 2011 (leapfrog, acceptance).
-    Huang, Makhzani, Cao, Grosse, Evaluating Lossy Compression Rates, ICML 2020.
+Reference: Neal, MCMC using Hamiltonian dynamics, 2011 (leapfrog, acceptance).
 """
 
 from collections.abc import Callable, Sequence
@@ -101,18 +99,14 @@ def leapfrog(
 ) -> tuple[HMCState, Tensor]:
     """The state and momentum (C, D) after n_leapfrog position updates; step_size (C, 1), (C, D).
 
-    Negate the momentum and call again to come back. Where a force is given, the target evaluates
-    the last position alone. It must be what the target returns as gradients, but not the exact
-    gradient of its energies: any function of the position is reversible and volume preserving.
+    Where a force is given, the target evaluates the last position alone. It must be what the target
+    returns as gradients, but not exact: any function of the position keeps volume and turns back.
     """
     position = state.position
     momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
     for _ in range(n_leapfrog - 1):
         position = position + step_size * momentum
-        if force is None:
-            _, _, _, prior_gradient, gradient = target(position)
-        else:
-            prior_gradient, gradient = force(position)
+        prior_gradient, gradient = force(position) if force else target(position)[3:]
         momentum = momentum - step_size * (prior_gradient + beta * gradient)
     state = target(position + step_size * momentum)
     momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
@@ -138,13 +132,12 @@ def transition(
         target: evaluates a position, and decides acceptance.
         state: C chains in D dimensions.
         beta: inverse temperature.
-        step_size: (C,) or (C, D), must not depend on the chains' own history. One per axis is a
-            diagonal mass matrix: the mass of axis i is 1 / step_i^2, up to a factor.
+        step_size: (C,), or (C, D), which is a diagonal mass matrix of 1 / step^2 up to a factor; it
+            must not depend on the chains' own history.
         n_leapfrog: leapfrog steps.
         generator: on the device of the state; or N of them, each for its own problem.
         force: as in `leapfrog`.
-        jitter: a random factor between 1 - jitter and 1 + jitter of each chain's step size, so that
-            no axis turns by whole half periods each time and keeps its energy for ever.
+        jitter: of each chain's step size, by random factors from 1 - jitter to 1 + jitter.
         metropolis: None, or a `CompiledMetropolis`.
     """
     with own_context(state.position.device):
@@ -155,11 +148,11 @@ def transition(
         if jitter:
             factor = 1 + jitter * (2 * draw(torch.rand, uniform.shape, generator, **like) - 1)
             step_size = step_size * (factor if step_size.ndim == 1 else factor[:, None])
-        step = metropolis or metropolis_step
+        step = metropolis or _metropolis_step
         return step(target, state, beta, step_size, n_leapfrog, momentum, uniform, force)
 
 
-def metropolis_step(
+def _metropolis_step(
     target: Target,
     state: HMCState,
     beta: float | Tensor,
@@ -184,20 +177,17 @@ def metropolis_step(
 
 
 class CompiledMetropolis:
-    """`metropolis_step` as one graph, compiled once; on a CUDA device a CUDA graph as well.
-
-    beta goes in as a tensor on the device, and random numbers are drawn outside.
-    """
+    """`_metropolis_step` as one graph, compiled once; on a CUDA device a CUDA graph as well."""
 
     def __init__(self, device: torch.device) -> None:
         self.cuda = device.type == "cuda"
         self.beta = torch.zeros((), dtype=torch.float64, device=device)
         mode = "reduce-overhead" if self.cuda else None
-        self.graph = torch.compile(metropolis_step, fullgraph=True, dynamic=False, mode=mode)
+        self.graph = torch.compile(_metropolis_step, fullgraph=True, dynamic=False, mode=mode)
 
     @torch.no_grad()
     def __call__(self, target: Target, state: HMCState, beta: float, *arguments: Any) -> Transition:
-        """As `metropolis_step`."""
+        """As `_metropolis_step`."""
         self.beta.fill_(beta)
         output = self.graph(target, state, self.beta, *arguments)
         if not self.cuda:
@@ -221,20 +211,13 @@ def make_generators(
     seed: int | Sequence[int], n_problems: int, device: str | torch.device
 ) -> tuple[Randomness, Randomness]:
     """Generators of a run and of its pilot run: one for all problems, or one per problem's seed."""
-    seeds = whole_seeds(seed)
+    seeds = counts(seed, "seed", None)
     if isinstance(seeds, int):
+        if not -(2**62) <= seeds < 2**63:
+            raise ValueError(f"seed must lie in [-2^62, 2^63), got {seed}")
         run, pilot = (torch.Generator(device).manual_seed(2 * seeds + part) for part in (0, 1))
         return run, pilot
     if len(seeds) != n_problems:
         raise ValueError(f"seed must be a number or {n_problems} of them, got {len(seeds)}")
     run, pilot = zip(*(make_generators(s, 1, device) for s in seeds), strict=True)
     return run, pilot
-
-
-def whole_seeds(seed: int | Sequence[int]) -> int | list[int]:
-    """A seed, or several, as Python's own numbers that a generator can take."""
-    seeds = counts(seed, "seed", None)
-    several = [seeds] if isinstance(seeds, int) else seeds
-    if not all(-(2**62) <= s < 2**63 for s in several):
-        raise ValueError(f"seed must lie in [-2^62, 2^63), got {seed}")
-    return seeds

@@ -7,6 +7,7 @@ are needed.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -58,24 +59,16 @@ def check_options(
     if not 0 <= options.jitter < 1:
         raise ValueError(f"jitter must lie in [0, 1), got {options.jitter}")
     if options.mass == "diagonal" and n_chains < FEWEST_CHAINS_FOR_MASS:
-        raise ValueError(
-            f'mass="diagonal" needs at least {FEWEST_CHAINS_FOR_MASS} chains per image to see '
-            f"their spread, got n_chains={n_chains}"
-        )
+        least = f"at least {FEWEST_CHAINS_FOR_MASS} chains per image to see their spread"
+        raise ValueError(f'mass="diagonal" needs {least}, got n_chains={n_chains}')
     measured = isinstance(step_sizes, StepSizes) and step_sizes.energy_variance is not None
     if options.schedule == "adaptive" and (n_chains < 2 or not (step_sizes is None or measured)):
         raise ValueError(
             'schedule="adaptive" needs a pilot run of at least two chains per image: '
             "step_sizes=None, or the step_sizes of an earlier curve"
         )
-    scale = options.scale
-    if scale is not None and not (math.isfinite(scale) and scale > 0):
+    if (scale := options.scale) is not None and not 0 < scale < math.inf:
         raise ValueError(f"scale must be positive and finite, got {scale}")
-
-
-def pilot_steps(steps: Sequence[int]) -> list[int]:
-    """Temperatures of the pilot run before each recorded beta."""
-    return [max(1, math.ceil(PILOT_FRACTION * n)) for n in steps]
 
 
 def pilot_run(
@@ -87,7 +80,7 @@ def pilot_run(
     generator: Randomness,
     bar: tqdm,
     *,
-    mass: str = "unit",
+    mass: str,
 ) -> StepSizes:
     """Anneal through betas (R,) at a quarter of the temperatures `steps` (R,), and tune.
 
@@ -95,19 +88,20 @@ def pilot_run(
     """
     n_images, dim = len(target.x), target.shape[1]
     state = start(target, target.sample_prior(generator))
-    ladder = schedules.through(betas, pilot_steps(steps), scale)
+    fewer = [max(1, math.ceil(PILOT_FRACTION * n)) for n in steps]
+    ladder = schedules.through(betas, fewer, scale)
+    bar.total = (bar.total or 0) + len(ladder) - 1
     stride = math.ceil((len(ladder) - 1) / MOST_KNOTS)
     step_size = torch.full((n_images,), 0.1, dtype=torch.float64, device=target.x.device)
     axis_scale = step_size.new_ones(n_images, dim) if mass == "diagonal" else None
+    adapt = partial(adapt_step_sizes, target, kernel=kernel, generator=generator)
     # at a beta close to 0 the step sizes find their place before the annealing starts
     settle = [float(ladder[1])] * 20
-    state, table = adapt_step_sizes(target, state, settle, step_size, kernel, generator, axis_scale)
+    state, table = adapt(state, settle, step_size, axis_scale=axis_scale)
     knots, rows, scales, variances = [], [], [], []
     state = state._replace(beta=0.0)
     for block in ladder[1:].split(stride):
-        state, table = adapt_step_sizes(
-            target, state, block.tolist(), table[-1], kernel, generator, axis_scale
-        )
+        state, table = adapt(state, block.tolist(), table[-1], axis_scale=axis_scale)
         knots.append(block[-1])
         rows.append(table.log().mean(0).exp())
         variances.append(_weighted_variance(state, n_images))
@@ -136,8 +130,8 @@ def adapt_step_sizes(
 ) -> tuple[AnnealingState, Tensor]:
     """Anneal to betas (T,), and tune a step size per problem (N,) on the way: state, table (T, N).
 
-    These chains depend on their own history, so their weights are not to be reported: freeze the
-    table and run anew with another seed. axis_scale (N, D) are factors of the axes.
+    These chains depend on their own history, so their weights do not count: freeze the table and
+    run anew with another seed. axis_scale (N, D) are factors of the axes.
     """
     table = []
     for beta in betas:
@@ -152,8 +146,8 @@ def adapt_step_sizes(
 def _weighted_variance(state: AnnealingState, n_images: int) -> Tensor:
     """Var_beta(d), its mean over images, as the two parts of a fraction, (2,).
 
-    Weighted, because chains that lag behind or sit in a mode that hardly counts have large
-    distortions; a fraction of sums over images, because the chains of one image say little.
+    Weighted, because chains that lag behind have large distortions; a fraction of sums over
+    images, because the chains of one image say little.
     """
     weight = state.log_weight.view(-1, n_images).softmax(0)
     energy = state.chain.energy.view(-1, n_images)

@@ -33,10 +33,10 @@ class CodeSpace:
         self.transform: Any = None
         self.dim, self.energy = latent_dim, standard_normal_energy
         if prior is not None:
-            doubt = f"is latent_dim={latent_dim} the prior's?"
-            with explained(
-                "the prior", device, f": it needs sample((n,)) and log_prob(z); {doubt}"
-            ):
+            doubt = (
+                f": it needs sample((n,)) and log_prob(z); is latent_dim={latent_dim} the prior's?"
+            )
+            with explained("the prior", device, doubt):
                 self.transform = self._bijection()
                 self.log_prob = _without_validation(prior).log_prob
             self.energy = density_energy(self._log_density)
@@ -52,10 +52,7 @@ class CodeSpace:
         return draw(self._sample, (n,), generator).detach()
 
     def check_tails(self, codes: Tensor) -> None:
-        """Refuses a density on all of R^D that is no smaller far from its own codes (C, D).
-
-        On a circle or a sphere the chains would leave what the samples come from.
-        """
+        """Refuses a density on all of R^D, as on a circle, that is no smaller far from its codes."""
         if self.transform is not None:
             return
         with torch.no_grad():
@@ -74,16 +71,12 @@ class CodeSpace:
         # torch.distributions draw from the global generator: seed a fork of it
         takes = f": it must take a shape such as {rows} and return one tensor of codes."
         seed = int(torch.randint(2**62, (), generator=generator, device=generator.device))
-        with (
-            torch.no_grad(),
-            own_random_state(device, seed),
-            explained("prior.sample", device, takes),
-        ):
+        advice = explained("prior.sample", device, takes)
+        with torch.no_grad(), own_random_state(device, seed), advice:
             codes = self.prior.sample(rows)
-            if getattr(codes, "shape", None) != shape:
+            if (theirs := getattr(codes, "shape", type(codes).__name__)) != shape:
                 raise ValueError(
-                    f"prior.sample({rows}) must be {shape}, got "
-                    f"{getattr(codes, 'shape', type(codes).__name__)}: is "
+                    f"prior.sample({rows}) must be {shape}, got {theirs}: is "
                     f"latent_dim={self.latent_dim} the prior's?"
                 )
             codes = torch.as_tensor(codes, device=device)
@@ -114,9 +107,8 @@ class CodeSpace:
             return biject_to(support)
         except NotImplementedError as error:
             raise ValueError(
-                f"the prior's support, {support}, is neither all of R^D nor one that "
-                "torch.distributions.biject_to reaches: give a continuous prior on all of R^D, a "
-                "box, a half-line per axis, or a simplex"
+                f"torch.distributions.biject_to has no map to the prior's support, {support}: give "
+                "a continuous prior on all of R^D, a box, a half-line per axis, or a simplex"
             ) from error
 
 

@@ -92,8 +92,7 @@ def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
 def through(recorded: Tensor, steps: Sequence[int], scale: float) -> Tensor:
     """Equal steps in asinh(beta / scale) between recorded betas (R,), `steps` to each; (T + 1,).
 
-    That is linear far below scale, which is about 1 / sd of the prior's energies, and logarithmic
-    far above it.
+    Linear far below scale, about 1 / sd of the prior's energies, and logarithmic far above it.
     """
     warped = torch.asinh(recorded.double().cpu() / scale)
     return _pieces(recorded, steps, warped, lambda w: scale * torch.sinh(w))
@@ -116,8 +115,8 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
     """Steps of equal thermodynamic length sqrt(Var E) d beta through recorded betas; (total + 1,).
 
     Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length.
-    It is summed by trapezia in log beta between betas (K,), K at least 2, at which the variance
-    (K,) is known; below the first that is taken as constant, above the last it falls as 1 / beta^2.
+    It is summed by trapezia in log beta between the K >= 2 betas (K,) at which the variance (K,) is
+    known; below them that is taken as constant, above them it falls as 1 / beta^2.
     """
     recorded, beta = recorded.double().cpu(), beta.double().cpu()
     _check(total, float(recorded[-1]))
@@ -126,20 +125,17 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
     steps = torch.diff(log_beta) * (speed[1:] + speed[:-1]) / 2
     length = speed[0] + torch.cat([steps.new_zeros(1), steps.cumsum(0)])
 
-    def to_length(where: Tensor) -> Tensor:
-        inside = _interpolate(where.log(), log_beta, length)
-        beyond = length[-1] + speed[-1] * (where / beta[-1]).log()
-        below = speed[0] * where / beta[0]
-        return torch.where(where < beta[0], below, torch.where(where > beta[-1], beyond, inside))
-
-    def to_beta(where: Tensor) -> Tensor:
+    def unwarp(where: Tensor) -> Tensor:
         inside = _interpolate(where, length, log_beta).exp()
         beyond = beta[-1] * ((where - length[-1]) / speed[-1]).exp()
         inside = torch.where(where > length[-1], beyond, inside)
         return torch.where(where < length[0], beta[0] * where / speed[0], inside)
 
-    warped = to_length(recorded)
-    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, to_beta)
+    warped = _interpolate(recorded.log(), log_beta, length)
+    beyond = length[-1] + speed[-1] * (recorded / beta[-1]).log()
+    warped = torch.where(recorded > beta[-1], beyond, warped)
+    warped = torch.where(recorded < beta[0], speed[0] * recorded / beta[0], warped)
+    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, unwarp)
 
 
 def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
@@ -148,13 +144,11 @@ def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
     Real chains have more, since they remember. betas are (T + 1,); beta and variance as in
     `equal_length`.
     """
-    log_beta, left = beta.double().cpu().log(), betas[:-1].double().cpu()
-    where = left.clamp(min=float(beta.double()[0])).log()
-    logs = _interpolate(
-        where.clamp(max=float(log_beta[-1])), log_beta, variance.double().cpu().log()
-    )
+    betas, beta, variance = (t.double().cpu() for t in (betas, beta, variance))
+    log_beta, where = beta.log(), betas[:-1].clamp(min=float(beta[0])).log()
+    logs = _interpolate(where.clamp(max=float(log_beta[-1])), log_beta, variance.log())
     beyond = (where - log_beta[-1]).clamp(min=0)
-    return float(((logs - 2 * beyond).exp() * betas.double().cpu().diff().square()).sum())
+    return float(((logs - 2 * beyond).exp() * betas.diff().square()).sum())
 
 
 def allocate_steps(lengths: Tensor, total: int) -> list[int]:
@@ -180,7 +174,7 @@ def steps_per_beta(
 ) -> list[int]:
     """Steps before each recorded beta (R,): one number or R; None keeps Var(log w) near 1/4 nat^2.
 
-    Near a Gaussian posterior Var(log w) is about D L^2 / (2 T) with L the length of the path in
+    Near a Gaussian posterior Var(log w) is about D L^2 / (2 T), L the length of the path in
     asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since decoders bend.
     """
     if given is None:
@@ -205,8 +199,7 @@ def _pieces(
     recorded: Tensor, steps: Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch."""
-    pieces = [warped.new_zeros(1)]
-    edges = [0.0, *warped.tolist()]
+    pieces, edges = [warped.new_zeros(1)], [0.0, *warped.tolist()]
     for i, n_steps in enumerate(steps):
         piece = unwarp(linspace(edges[i], edges[i + 1], n_steps + 1))
         piece[-1] = recorded[i]

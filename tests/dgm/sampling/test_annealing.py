@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from chains import standard_errors, target_from_energy
+from chains import on_devices, standard_errors, target_from_energy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgm.sampling.annealing import anneal, annealed_run, log_mean_weight, reverse_anneal, start
@@ -14,8 +14,6 @@ from dgm.sampling.decoder_target import DecoderTarget
 from dgm.sampling.hmc import transition
 from dgm.sampling.pilot import adapt_step_sizes
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
-on_devices = pytest.mark.parametrize("device", DEVICES)
 MEAN = torch.tensor([1.0, -0.5], dtype=torch.float64)
 COVARIANCE = torch.tensor([[1.0, 0.85], [0.85, 1.2]], dtype=torch.float64)
 GAUSSIAN_LOG_Z = 0.5 * math.log(float(torch.linalg.det(COVARIANCE)))

@@ -23,15 +23,11 @@ from torch.distributions import (
     VonMises,
 )
 
-from dgm.evaluate import evaluate
-from dgm.papers.rate_distortion import SamplerOptions
 from dgm.sampling.priors import CodeSpace
 
 BETAS = [0.5, 5.0, 50.0]
-GAP = {
-    "latent_dim": 2, "beta": 5.0, "n_images": 40, "n_chains": 10, "n_temperatures": 60,
-    "n_leapfrog": 6,
-}  # fmt: skip
+GAP = {"n_images": 40, "n_chains": 10, "n_temperatures": 60, "n_leapfrog": 6}
+GAP |= {"latent_dim": 2, "beta": 5.0}
 
 
 def vector(*values):
@@ -43,9 +39,8 @@ def decoder_and_images(n_images=40, scale=1.5):
     generator = torch.Generator().manual_seed(0)
     options = {"generator": generator, "dtype": torch.float64}
     decoder = nn.Linear(2, 3).double().requires_grad_(False)
-    decoder.load_state_dict(
-        {"weight": torch.randn(3, 2, **options), "bias": vector(0.1, 0.0, -0.1)}
-    )
+    weight, bias = torch.randn(3, 2, **options), vector(0.1, 0.0, -0.1)
+    decoder.load_state_dict({"weight": weight, "bias": bias})
     codes = scale * torch.rand(n_images, 2, **options) - 0.25
     return decoder, decoder(codes) + 0.1 * torch.randn(n_images, 3, **options)
 
@@ -106,10 +101,9 @@ class TestBounded:
         log_z, distortion = exact(prior, grid, decoder, x, BETAS)
         rate = -log_z - ours.beta[:, None] * distortion
         energy = (decoder(ours.codes) - x).square().sum(-1)  # of one code per image
-        for missed in (
-            ours.log_z - log_z, ours.distortion - distortion, ours.rate - rate, energy - distortion,
-        ):  # fmt: skip
-            assert standard_errors(missed).abs().max() < 4
+        missed = ours.log_z - log_z, ours.distortion - distortion, ours.rate - rate
+        for difference in (*missed, energy - distortion):
+            assert standard_errors(difference).abs().max() < 4
         assert (ours.log_z - log_z).std(1).max() / math.sqrt(len(x)) < 0.08  # the test is sharp
         assert ours.codes.shape == (3, len(x), 2)
         assert bool(prior.support.check(ours.codes).all())
@@ -130,10 +124,11 @@ class TestBounded:
     def test_bdmc_brackets_the_truth(self, name):
         prior, grid = PRIORS[name]
         decoder, _ = decoder_and_images()
-        check = bdmc_gap(
-            decoder, prior=prior, **GAP, exact=lambda x: exact(prior, grid, decoder, x, [5.0])[0][0]
-        )
-        assert_brackets(check, 0.35)
+
+        def truth(x):
+            return exact(prior, grid, decoder, x, [5.0])[0][0]
+
+        assert_brackets(bdmc_gap(decoder, prior=prior, **GAP, exact=truth), 0.35)
 
 
 def test_bdmc_takes_a_distortion_whose_noise_is_given():
@@ -153,10 +148,9 @@ def test_bdmc_takes_a_distortion_whose_noise_is_given():
         given = box((-7.5, -5), (8.5, 5)), decoder.double(), x.double(), [5.0]
         return exact(prior, *given, lambda d: d.abs().sum(-1))[0][0]
 
-    check = bdmc_gap(
-        decoder, prior=prior, distortion=distance, simulate=laplace, schedule="adaptive",
-        precision="float64", exact=truth, **{**GAP, "n_temperatures": 80},
-    )  # fmt: skip
+    own = {"distortion": distance, "simulate": laplace, "exact": truth, "n_temperatures": 80}
+    other = {"prior": prior, "schedule": "adaptive", "precision": "float64"}
+    check = bdmc_gap(decoder, **{**GAP, **own, **other})
     assert_brackets(check)
     assert 0 < check.gap + 4 * check.standard_error < 1.0
     with pytest.raises(ValueError, match="give simulate="):
@@ -165,23 +159,9 @@ def test_bdmc_takes_a_distortion_whose_noise_is_given():
         bdmc_gap(decoder, distortion=distance, simulate=lambda m, b, g: m[0], **GAP)
 
 
-def test_shards_take_a_bounded_prior(tmp_path):
-    prior, _ = PRIORS["uniform"]
-    decoder, x = decoder_and_images(5)
-    ours = evaluate(
-        decoder, x, output=tmp_path, shard_size=2, latent_dim=2, betas=[1.0, 4.0], prior=prior,
-        n_chains=4, n_leapfrog=3, temperatures_per_beta=6, progress=False, precision="float32",
-        options=SamplerOptions(schedule="adaptive"),
-    )  # fmt: skip
-    assert bool(prior.support.check(ours.codes).all())
-    assert ours.codes.shape == (2, 5, 2)
-
-
-class Steep(nn.Module):
+def steep(z):
     """Unbounded: a step that is too long leaves for infinity, and NaN comes back."""
-
-    def forward(self, z):
-        return 20 * z**5
+    return 20 * z**5
 
 
 def checked(prior):
@@ -190,15 +170,18 @@ def checked(prior):
     return prior
 
 
+def rows(prior):
+    return checked(Independent(checked(prior), 1))
+
+
 class Pair:
     """No torch distribution itself, but made of two that check their arguments."""
 
     _validate_args = True
 
     def __init__(self):
-        self.parts = [
-            checked(MultivariateNormal(torch.full((2,), m), torch.eye(2))) for m in (0.0, 2.0)
-        ]
+        means = torch.zeros(2), torch.full((2,), 2.0)
+        self.parts = [checked(MultivariateNormal(mean, torch.eye(2))) for mean in means]
 
     def sample(self, shape):
         return self.parts[0].sample(shape).numpy()
@@ -209,18 +192,15 @@ class Pair:
 
 PLAIN = {
     "pair": Pair,
-    "normal": lambda: checked(Independent(checked(Normal(torch.zeros(2), torch.ones(2))), 1)),
+    "normal": lambda: rows(Normal(torch.zeros(2), torch.ones(2))),
     "multivariate": lambda: checked(MultivariateNormal(torch.zeros(2), torch.eye(2))),
     "mixture": lambda: checked(
         MixtureSameFamily(
-            Categorical(torch.ones(2)),
-            checked(
-                Independent(checked(Normal(torch.tensor([[-1.0], [1.0]]).expand(2, 2), 1.0)), 1)
-            ),
+            Categorical(torch.ones(2)), rows(Normal(torch.tensor([[-1.0] * 2, [1.0] * 2]), 1.0))
         )
     ),
-    "gamma": lambda: checked(Independent(checked(Gamma(torch.ones(2), 1.0)), 1)),
-    "uniform": lambda: checked(Independent(checked(Uniform(torch.zeros(2), torch.ones(2))), 1)),
+    "gamma": lambda: rows(Gamma(torch.ones(2), 1.0)),
+    "uniform": lambda: rows(Uniform(torch.zeros(2), torch.ones(2))),
 }
 
 
@@ -229,7 +209,7 @@ def test_a_diverging_trajectory_is_rejected_and_not_an_error(name):
     prior = PLAIN[name]()
     sizes = {"n_chains": 8, "n_leapfrog": 12, "temperatures_per_beta": 8, "step_sizes": 3.0}
     arguments = {"latent_dim": 2, "betas": [1.0, 1e6], "prior": prior, **sizes}
-    assert bool(torch.isfinite(curve(Steep(), torch.zeros(2, 2), **arguments).log_z).all())
+    assert bool(torch.isfinite(curve(steep, torch.zeros(2, 2), **arguments).log_z).all())
     assert prior._validate_args  # as it was
     with pytest.raises(ValueError, match="Expected value argument"):
         prior.log_prob(torch.full((1, 2), math.nan))
@@ -258,15 +238,10 @@ UNUSABLE = {
     "tuple": (Tupled(), "must be .*got tuple"),
     "flat": (Flat(), r"Independent\(Uniform"),
     "not independent": (Uniform(torch.zeros(2), torch.ones(2)), r"Independent\(prior, 1\)"),
-    "dimension": (
-        Independent(Uniform(torch.zeros(3), torch.ones(3)), 1),
-        "is latent_dim=2 the prior's",
-    ),
+    "dimension": (rows(Uniform(torch.zeros(3), 1.0)), "is latent_dim=2 the prior's"),
     "counts": (Independent(Poisson(torch.ones(2)), 1), "continuous prior"),
     "mixture of boxes": (
-        MixtureSameFamily(
-            Categorical(torch.ones(2)), Independent(Uniform(torch.zeros(2, 2), torch.ones(2, 2)), 1)
-        ),
+        MixtureSameFamily(Categorical(torch.ones(2)), rows(Uniform(torch.zeros(2, 2), 1.0))),
         "continuous prior|needs sample",
     ),
 }
@@ -275,17 +250,11 @@ UNUSABLE = {
 @pytest.mark.parametrize("name", UNUSABLE)
 def test_a_prior_that_cannot_be_used_is_named(name):
     prior, message = UNUSABLE[name]
+    sizes = {"latent_dim": 2, "betas": [1.0], "n_chains": 40}
     with pytest.raises(ValueError, match=message):
-        curve(
-            nn.Linear(2, 3), torch.zeros(2, 3), latent_dim=2, betas=[1.0], n_chains=40, prior=prior
-        )
+        curve(nn.Linear(2, 3), torch.zeros(2, 3), prior=prior, **sizes)
 
 
 def test_a_prior_on_the_whole_space_needs_no_other_coordinates():
-    device = torch.device("cpu")
-    for prior in (
-        Independent(Laplace(torch.zeros(2), 1.0), 1),
-        MultivariateNormal(torch.zeros(2), torch.eye(2)),
-        PLAIN["mixture"](),
-    ):
-        assert CodeSpace(prior, 2, device, torch.float32).transform is None
+    for prior in (rows(Laplace(torch.zeros(2), 1.0)), PLAIN["multivariate"](), PLAIN["mixture"]()):
+        assert CodeSpace(prior, 2, torch.device("cpu"), torch.float32).transform is None
