@@ -106,6 +106,53 @@ def test_text_from_python_is_never_read_as_html(opened):
     assert view.page.title() == "Widgets"
 
 
+TYPED = {  # what is typed, and what a note and the screen reader then say
+    "SentenceSteering": [
+        ("", "nothing to rewrite yet"),
+        (" \u200b\n ", "nothing to rewrite yet"),
+        ("zorp quux <b>", "knows none of these words"),
+        ("the zorp was great", "Unknown to the model, which can only copy it: “zorp”."),
+        ("the pizza 🍕 was ❤️", "can only copy them: “🍕”, “❤”"),
+        ("a" * 2000 + " pizza", "…"),
+        ("the pizza <script>alert(1)</script> was great", "“script”"),
+        ("<img src=x onerror=document.title=1> the pizza", "can only copy"),
+    ],
+    "InfluenceRuler": [
+        ("", "Type a sentence, or pick one"),
+        (" \u200b\n ", "Type a sentence, or pick one"),
+        ("zorp quux", "“zorp”, “quux”"),
+        ("the pizza 🍕 was ❤️", "“🍕”, “❤”"),
+        ("the pizza was great " * 100, "Only the first 30 words are read; 370 more are left out."),
+        ("a" * 2000, "…"),
+        ("the <script>alert(1)</script> was great", "“script”"),
+        ("<img src=x onerror=document.title=1> the pizza", "“img”"),
+    ],
+}
+TYPED["TemperatureSlider"] = TYPED["InfluenceRuler"]
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_whatever_is_typed_is_safe_and_explained(opened, name):
+    view = opened(MAKERS[name]())
+    box, notes = view.page.get_by_label("Your sentence"), view.page.locator(".dgm-note")
+    for sentence, message in TYPED[name]:
+        box.fill("the pizza was great")
+        view.drawn()
+        view.page.locator("[role=status]").evaluate("node => node.replaceChildren()")
+        assert not any(message in note for note in notes.all_inner_texts())
+        box.fill(sentence)
+        view.drawn()
+        assert any(message in note for note in notes.all_inner_texts())
+        view.page.wait_for_function(
+            "message => document.querySelector('[role=status]').textContent.includes(message)",
+            arg=message,
+        )
+        assert view.page.locator(".dgm :is(script, img, b[onclick])").count() == 0
+        assert view.page.title() == "Widgets"
+        assert view.page.evaluate("document.documentElement.scrollWidth") <= 1280
+    view.assert_clean()
+
+
 @pytest.mark.timing
 @pytest.mark.parametrize(
     "make",

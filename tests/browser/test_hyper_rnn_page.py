@@ -7,14 +7,13 @@ import hyper_rnn_pages as pages
 import numpy as np
 import pytest
 import torch
+from small_widgets import MATRICES, described, recurrent
 
-from dgm.data.dynamics import dynamics_matrices
-from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, trace
+from dgm.papers.variational_hyper_rnn import trace
 from dgm_book.widgets.hyper_weights import HyperWeights
 from dgm_book.widgets.scale_weather import ScaleWeather
 from dgm_book.widgets.switch_now import SwitchNow
 
-MATRICES = dynamics_matrices().numpy()
 GO = "Switch the dynamics now"
 # The most opaque pixel of each canvas.
 OPAQUE = """all => all.map(one => {
@@ -26,23 +25,8 @@ OPAQUE = """all => all.map(one => {
 @functools.lru_cache
 def models():
     """Return untrained models of the book's sizes, and as the page describes them."""
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        nets = {
-            "VHRNN": VariationalHyperRNN(2, 4, 4, 12, "gaussian", 2),
-            "VRNN": VariationalRNN(2, 8, 8, "gaussian", 2),
-        }
-        for model in nets.values():
-            for parameter in [*model.parameters(), model.input_mean]:
-                parameter.add_(0.25 * torch.randn(parameter.shape))
-    return nets, {
-        name: {
-            "kind": name.lower(),
-            "emission": "gaussian",
-            "state": {key: value.numpy() for key, value in model.state_dict().items()},
-        }
-        for name, model in nets.items()
-    }
+    nets = recurrent()
+    return nets, {name: described(model) for name, model in nets.items()}
 
 
 def golden():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hyper_rnn_pages import filter_sequence, normals, particle_runs, survivors, uniforms
+from small_widgets import described
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 from dgm_book.widgets import frame
@@ -273,37 +274,6 @@ def test_the_many_runs_wait_until_the_reader_pauses(opened):
     assert "\N{PLUS-MINUS SIGN}" in rows(view)["IWAE, never"]
 
 
-def test_everything_about_the_particles_works_by_keyboard(opened):
-    view = opened(ParticleKalman(particles=3))
-
-    def shows(**options):
-        view.settle()
-        estimate = drawn_run(ParticleKalman(**options)).log_likelihood[0]
-        assert held(view, "kalman", "run") == pytest.approx(estimate, rel=1e-9)
-
-    shows(particles=3)
-    view.slider("Particles").press("ArrowRight")
-    shows(particles=4)
-    assert view.slider("Particles").get_attribute("aria-valuetext") == "4"
-    view.radio("never").press("Space")
-    shows(particles=4, criterion="never")
-    view.button("Draw again").press("Enter")
-    shows(particles=4, criterion="never", seed=1)
-    view.page.get_by_label("Data").select_option("twenty")
-    shows(particles=4, criterion="never", seed=1, sequence="twenty")
-    assert "IWAE, never" in view.page.locator("tr.dgm-forward").inner_text()
-    view.slider("Particles").press("Home")
-    shows(particles=1, criterion="never", seed=1, sequence="twenty")
-    assert "all three are the ELBO" in view.page.locator(".dgm-side .dgm-note").inner_text()
-    view.button("Reset").press("Enter")
-    shows(particles=3)
-    with_means(view).page.wait_for_timeout(700)
-    assert "exact \N{MINUS SIGN}6.119" in view.page.locator(".dgm-status").inner_text().replace(
-        "-", "\N{MINUS SIGN}"
-    )
-    view.assert_clean()
-
-
 def test_controls_are_right_before_anything_is_drawn(live):
     # JupyterLab lays out no cell that is out of sight, yet its inputs can be focused.
     still = "globalThis.requestAnimationFrame = () => 1;"
@@ -344,15 +314,7 @@ def nets():
 
 @pytest.fixture(scope="module")
 def weights(nets):
-    described = {
-        name: {
-            "kind": name.lower(),
-            "emission": "bernoulli",
-            "state": {key: value.numpy() for key, value in model.state_dict().items()},
-        }
-        for name, model in nets.items()
-    }
-    return HyperWeights(described)
+    return HyperWeights({name: described(model) for name, model in nets.items()})
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from small_widgets import run, sentences
 
 from dgm_book.widgets import DispersionMicroscope, PoolingRace
 
@@ -41,40 +42,16 @@ def runs():
         ("max", "pooling", rows(0.8, 22)),
         ("front", "control", rows(1.2, 20)),
     ]
-    return [
-        {"name": name, "label": f"{name} run", "group": group, "measured": measured}
-        for name, group, measured in data
-    ]
+    return [run(name, group, label=f"{name} run", measured=m) for name, group, m in data]
 
 
-def crowd(kinds=("last", "mean", "max"), m=60, steps=(0, 10, 100, 400), seed=0):
-    dice = np.random.default_rng(seed)
-    return {
-        kind: {
-            "steps": list(steps),
-            "points": dice.normal(size=(len(steps), m, 2))
-            * np.linspace(0.2, 1, len(steps))[:, None, None],
-            "cosine": np.linspace(0.9, 0.3, len(steps)) - 0.1 * k,
-            "relative": np.linspace(0.1, 2, len(steps)) + k,
-            "participation": np.linspace(2, 9, len(steps)) + k,
-        }
-        for k, kind in enumerate(kinds)
-    }  # fmt: skip
-
-
-def sets(**changes):
-    m = 60
-    first = {
-        "name": "yelp",
-        "label": "Yelp",
-        "classes": [".", "!", "food", "other"],
-        "class_of": np.arange(m) % 4,
-        "texts": [f"this is number {i}" for i in range(m)],
-        "frames": crowd(),
-    }
-    second = first | {"name": "made", "label": "Made up", "classes": ["a", "b"], "texts": None}
-    second |= {"class_of": np.arange(m) % 2, "frames": crowd(steps=(0, 50), seed=1)}
-    return [first | changes, second]
+def sets():
+    place, steps = np.arange(60), (0, 10, 100, 400)
+    texts = [f"this is number {i}" for i in place]
+    classes = [".", "!", "food", "other"]
+    other = {"classes": ["a", "b"], "class_of": place % 2, "texts": None, "label": "Made up"}
+    first = sentences("yelp", steps, 60, classes=classes, class_of=place % 4, texts=texts)
+    return [first, sentences("made", (0, 50), 60, **other)]
 
 
 def number(text):
@@ -95,13 +72,13 @@ def table(view):
 
 def expected_table(time, shown, axis="seconds"):
     """The last measurements by a share of the longest shown run, best likelihood first."""
-    given = [run for run in runs() if run["name"] in shown]
-    limit = max(row[axis] for run in given for row in run["measured"])
+    given = [item for item in runs() if item["name"] in shown]
+    limit = max(row[axis] for item in given for row in item["measured"])
     match = {}
-    for run in given:
-        past = [row for row in run["measured"] if row[axis] <= time * limit + 1e-9]
+    for item in given:
+        past = [row for row in item["measured"] if row[axis] <= time * limit + 1e-9]
         known = [[row[key] for row in past if row[key] is not None] for key in MEASURES]
-        match[run["label"]] = [values[-1] if values else None for values in known]
+        match[item["label"]] = [values[-1] if values else None for values in known]
     order = sorted(match, key=lambda name: -match[name][0])
     return {name: match[name] for name in order}
 

@@ -2,31 +2,8 @@
 
 import numpy as np
 import pytest
+import small_widgets as small
 import torch
-from small_widgets import (
-    LANGUAGE_SIZE,
-    LANGUAGE_WIDTH,
-    LANGUAGE_WORDS,
-    NAMES,
-    POOLING_SIZES,
-    WORDS,
-    arrays,
-    decode,
-    described,
-    encoder,
-    encoders,
-    hyper_golden,
-    hyper_weights,
-    language_arrays,
-    language_weights,
-    network,
-    page_weights,
-    piano,
-    pooling_weights,
-    recurrent,
-    tensors,
-    text_weights,
-)
 
 from dgm.data.text import Vocabulary
 from dgm.nets.language_models import AWDLSTM, plain_lstm
@@ -41,7 +18,7 @@ from dgm_book.widgets.pooling_weights import KINDS, TENSORS
 from dgm_book.widgets.weights import ACTIVATIONS
 
 POOLING = {name: full for name, (full, _) in TENSORS.items()}
-V, E, H, D = POOLING_SIZES
+V, E, H, D = small.POOLING_SIZES
 ROWS = [[1, 4, 5, 6, 7, 9, 2], [1, 3, 8, 2, 0, 0, 0], [1, 2, 0, 0, 0, 0, 0]]
 SENTENCES = [[2], [2, 4, 9, 3], [7, 7, 2, 12, 29]]
 
@@ -53,7 +30,7 @@ def means():
 
 def log_probs():
     dice = np.random.default_rng(0)
-    rows = {name: dice.normal(size=(3, LANGUAGE_SIZE)).astype("<f4") for name in NAMES}
+    rows = {name: dice.normal(size=(3, small.LANGUAGE_SIZE)).astype("<f4") for name in small.NAMES}
     return {"tokens": SENTENCES, "log_probs": rows}
 
 
@@ -64,20 +41,20 @@ def assert_within_half_a_step(values, wide):
 
 
 def test_a_quantised_network_stays_within_three_hundredths():
-    layers, z = network(10, 784), np.random.default_rng(5).normal(size=(32, 10))
-    weights = PageWeights({"vae10": layers}, {"vae10": (z, decode(layers, z))})
-    apart = np.abs(decode(weights.layers("vae10"), z) - decode(layers, z)).max()
+    layers, z = small.network(10, 784), np.random.default_rng(5).normal(size=(32, 10))
+    weights = PageWeights({"vae10": layers}, {"vae10": (z, small.decode(layers, z))})
+    apart = np.abs(small.decode(weights.layers("vae10"), z) - small.decode(layers, z)).max()
     assert 0 < apart < 0.03
     assert weights.header["vae10"]["golden"]["z"] <= 300_000
 
 
 def test_rounding_together_on_codes_halves_the_squared_error():
-    layers, r = network(10, 784), np.random.default_rng(4)
+    layers, r = small.network(10, 784), np.random.default_rng(4)
     z = r.normal(size=(200, 10))
     nearest = PageWeights({"vae": layers})
     together = PageWeights({"vae": layers}, calibration={"vae": r.normal(size=(1500, 10))})
     errors = [
-        np.square(decode(w.layers("vae"), z) - decode(layers, z)).mean()
+        np.square(small.decode(w.layers("vae"), z) - small.decode(layers, z)).mean()
         for w in (nearest, together)
     ]
     assert errors[1] < 0.5 * errors[0]
@@ -105,9 +82,9 @@ def test_each_activation_agrees_with_pytorch(name):
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_a_text_model_is_off_by_at_most_half_a_step_of_a_row(precision):
-    given = tensors()
+    given = small.tensors()
     given["lstm.weight_hh_l0"][3] = 0
-    packed = text_weights(tensors=given, precision=precision).dequantised()
+    packed = small.text_weights(tensors=given, precision=precision).dequantised()
     assert packed.keys() == given.keys() - {"simplex_logvar", "logvar.weight", "logvar.bias"}
     coarse = 0
     for name, values in packed.items():
@@ -122,9 +99,9 @@ def test_a_text_model_is_off_by_at_most_half_a_step_of_a_row(precision):
 
 
 def test_a_language_model_travels_as_it_is_rounded():
-    given = {name: language_arrays(i) for i, name in enumerate(NAMES)}
-    packed = language_weights(golden=log_probs())
-    assert packed.names == list(NAMES)
+    given = {name: small.language_arrays(i) for i, name in enumerate(small.NAMES)}
+    packed = small.language_weights(golden=log_probs())
+    assert packed.names == list(small.NAMES)
     for model, (name, expected) in zip(
         packed.header["models"], rounded_language(given).items(), strict=True
     ):
@@ -137,14 +114,14 @@ def test_a_language_model_travels_as_it_is_rounded():
                 assert_within_half_a_step(values, wide)
     assert packed.header["golden"]["tokens"] == SENTENCES
     for name, start in packed.header["golden"]["log_probs"].items():
-        table = packed.array({"shape": (3, LANGUAGE_SIZE), "start": start})
+        table = packed.array({"shape": (3, small.LANGUAGE_SIZE), "start": start})
         np.testing.assert_array_equal(table, log_probs()["log_probs"][name])
-    assert packed.header["words"].split() == Vocabulary(LANGUAGE_WORDS).words
+    assert packed.header["words"].split() == Vocabulary(small.LANGUAGE_WORDS).words
 
 
 def test_an_encoder_travels_as_it_is_rounded_and_golden_means_unpadded():
-    expected, given = means(), encoders()
-    weights = pooling_weights(golden=expected)
+    expected, given = means(), small.encoders()
+    weights = small.pooling_weights(golden=expected)
     assert weights.kinds == list(KINDS)
     for item in weights.header["encoders"]:
         for name, description in item["tensors"].items():
@@ -157,8 +134,11 @@ def test_an_encoder_travels_as_it_is_rounded_and_golden_means_unpadded():
 
 
 def test_a_tiny_recurrent_model_stays_and_a_larger_one_is_rounded_by_rows():
-    models = {"tiny": described(recurrent()["VHRNN"]), "large": described(piano())}
-    widget, page = hyper_weights(models=models), rounded_recurrent(models)
+    models = {
+        "tiny": small.described(small.recurrent()["VHRNN"]),
+        "large": small.described(small.piano()),
+    }
+    widget, page = small.hyper_weights(models=models), rounded_recurrent(models)
     for model in widget.header["models"]:
         state = models[model["name"]]["state"]
         assert model["tensors"].keys() == state.keys()
@@ -177,15 +157,15 @@ def test_a_tiny_recurrent_model_stays_and_a_larger_one_is_rounded_by_rows():
 
 
 def test_golden_vectors_lie_where_the_header_says():
-    layers, z = network(2, 16, hidden=8), np.random.default_rng(1).normal(size=(4, 2))
-    weights = PageWeights({"a": layers}, {"a": (z, decode(layers, z))})
+    layers, z = small.network(2, 16, hidden=8), np.random.default_rng(1).normal(size=(4, 2))
+    weights = PageWeights({"a": layers}, {"a": (z, small.decode(layers, z))})
     golden = weights.header["a"]["golden"]
     assert golden["count"] == 4
     stored = [
         weights.array({"shape": (4, n), "start": golden[k]}) for k, n in (("z", 2), ("x", 16))
     ]
     np.testing.assert_allclose(stored[0], z, rtol=1e-6)
-    np.testing.assert_allclose(stored[1], decode(layers, z), rtol=1e-5)
+    np.testing.assert_allclose(stored[1], small.decode(layers, z), rtol=1e-5)
 
 
 # The sizes that a page can hold
@@ -194,7 +174,7 @@ def test_golden_vectors_lie_where_the_header_says():
 def wide_language(size, width):
     shapes = [(size, width), *[(4 * width, width)] * 2, *[(4 * width,)] * 2, (size,)]
     model = {n: np.ones(shape) for n, shape in zip(LANGUAGE.values(), shapes, strict=True)}
-    return dict.fromkeys(NAMES, model), [f"w{i}" for i in range(size - 4)]
+    return dict.fromkeys(small.NAMES, model), [f"w{i}" for i in range(size - 4)]
 
 
 def wide_pooling(hidden):
@@ -208,23 +188,25 @@ def test_the_book_s_models_fit_a_page_and_wider_ones_do_not():
     assert len(LanguageWeights(*wide_language(264, 64)).data) < 120_000
     assert len(PoolingWeights(*wide_pooling(128)).data) < 1_200_000
     words = [f"w{i}" for i in range(3992)]
-    assert len(TextWeights(tensors(3992), words).data) < 1_500_000
-    assert len(hyper_weights().data) < 20_000
+    assert len(TextWeights(small.tensors(3992), words).data) < 1_500_000
+    assert len(small.hyper_weights().data) < 20_000
     with pytest.raises(ValueError, match="a page holds at most 1500000"):
         LanguageWeights(*wide_language(6000, 120))
     with pytest.raises(ValueError, match="a page holds at most 1500000"):
         PoolingWeights(*wide_pooling(256))
     with pytest.raises(ValueError, match="a page holds at most 100000"):
-        TextWeights(tensors(3992), words, limit=100_000)
+        TextWeights(small.tensors(3992), words, limit=100_000)
     with pytest.raises(ValueError, match="a page holds at most 300000"):
-        hyper_weights(models={"it": described(VariationalRNN(88, 160, 160, "bernoulli"))})
+        small.hyper_weights(
+            models={"it": small.described(VariationalRNN(88, 160, 160, "bernoulli"))}
+        )
 
 
 # What is refused
 
 
 def changed_layer(place, weight=None, bias=None, activation=None):
-    layers = network(2, 16, hidden=8)
+    layers = small.network(2, 16, hidden=8)
     old = layers[place]
     new = (weight, bias, activation)
     layers[place] = tuple(a if b is None else b for a, b in zip(old, new, strict=True))
@@ -232,43 +214,43 @@ def changed_layer(place, weight=None, bias=None, activation=None):
 
 
 def of_a(**options):
-    return {"models": {"a": network(2, 16, hidden=8)}, "golden": {}} | options
+    return {"models": {"a": small.network(2, 16, hidden=8)}, "golden": {}} | options
 
 
 def language(name, value):
-    models = {name: language_arrays(i) for i, name in enumerate(NAMES)}
+    models = {name: small.language_arrays(i) for i, name in enumerate(small.NAMES)}
     models["phase I"][LANGUAGE[name]] = value
     return {"models": models}
 
 
 def deep(**options):
-    sizes = (LANGUAGE_SIZE, LANGUAGE_WIDTH, LANGUAGE_WIDTH, LANGUAGE_WIDTH)
-    return {"models": {"a": language_arrays(model=AWDLSTM(*sizes, **options))}}
+    sizes = (small.LANGUAGE_SIZE, small.LANGUAGE_WIDTH, small.LANGUAGE_WIDTH, small.LANGUAGE_WIDTH)
+    return {"models": {"a": small.language_arrays(model=AWDLSTM(*sizes, **options))}}
 
 
 def pooling(name, value):
-    given = encoders()
+    given = small.encoders()
     given["max"][POOLING[name]] = value
     return {"encoders": given}
 
 
 def one(**changes):
-    return {"models": {"it": described(recurrent()["VHRNN"], **changes)}}
+    return {"models": {"it": small.described(small.recurrent()["VHRNN"], **changes)}}
 
 
 def state(key, value=None):
-    given = arrays(recurrent()["VHRNN"]) | {key: value}
+    given = small.arrays(small.recurrent()["VHRNN"]) | {key: value}
     return one(state={name: v for name, v in given.items() if v is not None})
 
 
 BAD = {
-    page_weights: [
+    small.page_weights: [
         (changed_layer(1, weight=np.full((8, 8), np.nan)), r"model 'a', layer 1: weight holds"),
-        (changed_layer(1, *network(3, 5)[0][:2]), r"layer 1: .*\(256, 3\).*D = 8"),
+        (changed_layer(1, *small.network(3, 5)[0][:2]), r"layer 1: .*\(256, 3\).*D = 8"),
         (changed_layer(0, bias=np.zeros(4)), r"bias has shape \(4,\)"),
         (changed_layer(0, activation="gelu"), r"'gelu' should be one of"),
         (of_a(models={"a": []}), "has no layers"),
-        (of_a(models={"a": network(10, 784, hidden=400)}), "at most 300000"),
+        (of_a(models={"a": small.network(10, 784, hidden=400)}), "at most 300000"),
         (of_a(models={}), "models is empty"),
         (of_a(golden={"b": (np.zeros((1, 2)), np.zeros((1, 16)))}), "golden or calibration names"),
         (of_a(golden={"a": (np.zeros((1, 3)), np.zeros((1, 16)))}), "golden of 'a': z has shape"),
@@ -278,39 +260,50 @@ BAD = {
         (of_a(calibration={"a": np.zeros((0, 2))}), "calibration of 'a'"),
         (of_a(calibration={"a": np.full((4, 2), np.nan)}), "calibration of 'a'"),
     ],
-    text_weights: [
-        ({"tensors": tensors(vertices=np.zeros((3, 5)))}, "vertices has shape"),
-        ({"tensors": tensors(**{"near.weight": np.zeros((24, 128))})}, r"near.weight has shape"),
-        ({"tensors": tensors(**{"far.bias": np.zeros(3)})}, r"far.bias has shape \(3,\)"),
-        ({"tensors": tensors(by_distance=np.zeros(16))}, "by_distance has shape"),
-        ({"tensors": tensors(word_bias=np.full(14, np.nan))}, "word_bias holds values that are"),
+    small.text_weights: [
+        ({"tensors": small.tensors(vertices=np.zeros((3, 5)))}, "vertices has shape"),
+        (
+            {"tensors": small.tensors(**{"near.weight": np.zeros((24, 128))})},
+            r"near.weight has shape",
+        ),
+        ({"tensors": small.tensors(**{"far.bias": np.zeros(3)})}, r"far.bias has shape \(3,\)"),
+        ({"tensors": small.tensors(by_distance=np.zeros(16))}, "by_distance has shape"),
+        (
+            {"tensors": small.tensors(word_bias=np.full(14, np.nan))},
+            "word_bias holds values that are",
+        ),
         ({"tensors": {}}, "lacks"),
-        ({"words": WORDS[:-1]}, "5 words, but the embedding has rows for 6"),
-        ({"words": [*WORDS[:-1], "the"]}, "comes twice"),
+        ({"words": small.WORDS[:-1]}, "5 words, but the embedding has rows for 6"),
+        ({"words": [*small.WORDS[:-1], "the"]}, "comes twice"),
         ({"unknown_slots": 3}, "rows for 7"),
         ({"precision": "int4"}, "int4"),
         ({"golden": [{"sentence": "a"}]}, "a golden sentence has"),
         (
-            {"golden": [text_weights().header["golden"][0] | {"weights": [1.0, 1.0, 0.0]}]},
+            {"golden": [small.text_weights().header["golden"][0] | {"weights": [1.0, 1.0, 0.0]}]},
             "that sum to 1",
         ),
     ],
-    language_weights: [
+    small.language_weights: [
         (language("weight_ih", np.zeros((64, 17))), r"weight_ih_l0 has shape \(64, 17\), .*4E, E"),
         (language("bias_hh", np.zeros(16)), r"shape \(16,\), should be \(4E\)"),
         (language("bias", np.zeros(31)), r"head.bias has shape \(31,\), should be \(V\)"),
-        (language("bias", np.full(LANGUAGE_SIZE, np.inf)), "values that are not finite"),
-        (language("embedding", np.zeros(LANGUAGE_SIZE)), r"should be \(V, E\)"),
+        (language("bias", np.full(small.LANGUAGE_SIZE, np.inf)), "values that are not finite"),
+        (language("embedding", np.zeros(small.LANGUAGE_SIZE)), r"should be \(V, E\)"),
         ({"models": {}}, "want at least one"),
         ({"models": {"a": {}}}, "model 'a' lacks"),
         (deep(layers=2, experts=0), "lstms.1.*want one LSTM layer"),
         (deep(layers=1, experts=2), "head.latent.*a plain softmax"),
         (
-            {"models": {"a": language_arrays(), "b": language_arrays(model=plain_lstm(31, 16))}},
-            f"V = {LANGUAGE_SIZE}",
+            {
+                "models": {
+                    "a": small.language_arrays(),
+                    "b": small.language_arrays(model=plain_lstm(31, 16)),
+                }
+            },
+            f"V = {small.LANGUAGE_SIZE}",
         ),
-        ({"words": LANGUAGE_WORDS[:-1]}, "25 words, but the embedding has rows for 26"),
-        ({"words": [*LANGUAGE_WORDS[:-1], "the"]}, "comes twice"),
+        ({"words": small.LANGUAGE_WORDS[:-1]}, "25 words, but the embedding has rows for 26"),
+        ({"words": [*small.LANGUAGE_WORDS[:-1], "the"]}, "comes twice"),
         ({"golden": log_probs() | {"log_probs": {}}}, "golden log_probs lacks"),
         (
             {"golden": log_probs() | {"tokens": SENTENCES[:2]}},
@@ -320,7 +313,7 @@ BAD = {
         ({"golden": log_probs() | {"tokens": [[30], *SENTENCES[1:]]}}, "below 30"),
         ({"limit": 100}, "a page holds at most 100"),
     ],
-    pooling_weights: [
+    small.pooling_weights: [
         (pooling("weight_hh", np.zeros((4 * H, H + 1))), r"'max': .*weight_hh_l0 has shape"),
         (pooling("weight_ih", np.zeros((4 * H, E + 1))), r"weight_ih_l0 has shape \(128, 17\)"),
         (pooling("bias_ih", np.zeros(H)), r"bias_ih_l0 has shape \(32,\)"),
@@ -329,13 +322,13 @@ BAD = {
         (pooling("embedding", np.full((V, E), np.nan)), "values that are not finite"),
         (pooling("embedding", np.zeros((V + 1, E))), r"has shape \(11, 16\).*V = 10"),
         ({"encoders": {}}, "want at least one of"),
-        ({"encoders": {"median": encoder()}}, "median"),
+        ({"encoders": {"median": small.encoder()}}, "median"),
         ({"encoders": {"max": {}}}, "encoder 'max' lacks"),
-        ({"encoders": {"max": encoder(layers=2)}}, "one layer, forwards only"),
-        ({"encoders": {"max": encoder(bidirectional=True)}}, "one layer, forwards only"),
-        ({"words": WORDS[:-1]}, "5 words, but the embedding has rows for 6"),
-        ({"words": [*WORDS[:-1], "the"]}, "comes twice"),
-        ({"words": [*WORDS[:-1], "a b"]}, "white space"),
+        ({"encoders": {"max": small.encoder(layers=2)}}, "one layer, forwards only"),
+        ({"encoders": {"max": small.encoder(bidirectional=True)}}, "one layer, forwards only"),
+        ({"words": small.WORDS[:-1]}, "5 words, but the embedding has rows for 6"),
+        ({"words": [*small.WORDS[:-1], "the"]}, "comes twice"),
+        ({"words": [*small.WORDS[:-1], "a b"]}, "white space"),
         ({"golden": {"tokens": ROWS}}, "want tokens, and means for each"),
         ({"golden": {"tokens": ROWS, "means": {}}}, "want tokens, and means for each"),
         ({"golden": means() | {"tokens": ROWS[:2]}}, r"shape \(3, 4\), should be \(2, 4\)"),
@@ -343,7 +336,7 @@ BAD = {
         ({"golden": means() | {"tokens": [[1, 10, 2], *ROWS[1:]]}}, "ids below 10"),
         ({"limit": 1000}, "a page holds at most 1000"),
     ],
-    hyper_weights: [
+    small.hyper_weights: [
         (one(kind="gan"), "kind='gan', want one of vrnn, vhrnn"),
         (one(emission="poisson"), "emission='poisson', want one of gaussian, bernoulli"),
         (one(hyper_input="all"), "hyper_input='all', want one of both, latent, hidden"),
@@ -363,8 +356,8 @@ BAD = {
         ({"models": {"it": {"kind": "vrnn"}}}, "lacks \\['emission', 'state'\\]"),
         ({"golden": {"other": {}}}, "golden names \\['other'\\]"),
         ({"golden": {"VHRNN": {"x": np.zeros((3, 2))}}}, "want x, noise and some of"),
-        ({"golden": {"VHRNN": hyper_golden(kl=np.zeros((3, 4)))}}, "kl has shape \\(3, 4\\)"),
-        ({"golden": {"VHRNN": hyper_golden(h=np.full((3, 5, 4), np.nan))}}, "h holds values"),
+        ({"golden": {"VHRNN": small.hyper_golden(kl=np.zeros((3, 4)))}}, "kl has shape \\(3, 4\\)"),
+        ({"golden": {"VHRNN": small.hyper_golden(h=np.full((3, 5, 4), np.nan))}}, "h holds values"),
     ],
 }
 

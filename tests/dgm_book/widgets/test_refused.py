@@ -2,31 +2,7 @@
 
 import numpy as np
 import pytest
-from small_widgets import (
-    DAMAGE_BETA,
-    EXAMPLES,
-    MAKERS,
-    NAMES,
-    curve,
-    damage,
-    described,
-    frames,
-    hyper_weights,
-    information,
-    language_arrays,
-    language_weights,
-    moments,
-    piano,
-    piano_weights,
-    question,
-    recurrent,
-    row,
-    run,
-    sentences,
-    target,
-    text,
-    walk,
-)
+import small_widgets as small
 from traitlets import TraitError
 
 REFUSED = (ValueError, TraitError, TypeError)
@@ -107,7 +83,7 @@ OUT_OF_RANGE = {
     ("name", "trait"), [(name, trait) for name, traits in OUT_OF_RANGE.items() for trait in traits]
 )
 def test_a_setting_out_of_range_is_refused_and_changes_nothing(name, trait):
-    widget = MAKERS[name]()
+    widget = small.MAKERS[name]()
     before = getattr(widget, trait)
     for value in OUT_OF_RANGE[name][trait]:
         with pytest.raises(REFUSED, match=trait):
@@ -123,7 +99,7 @@ def lacking(item, *names):
 
 
 def kinds(**changes):
-    return {"sets": [sentences(frames=frames(**changes))]}
+    return {"sets": [small.sentences(frames=small.frames(**changes))]}
 
 
 def opening(frames):
@@ -135,10 +111,10 @@ BAD = {
     "RateDistortionExplorer": [
         ({"image_shape": (5, 5)}, r"decodes to 16 pixels, image_shape \(5, 5\) has 25"),
         ({"references": np.ones((2, 16))}, r"should be \(3, 16\)"),
-        ({"curves": [lacking(curve(), "log_z")]}, r"lacks \['log_z'\]"),
+        ({"curves": [lacking(small.curve(), "log_z")]}, r"lacks \['log_z'\]"),
         ({"beta_index": 5}, r"0 \.\.\. 4"),
         *[
-            ({"curves": [curve(**change)]}, message)
+            ({"curves": [small.curve(**change)]}, message)
             for change, message in [
                 ({"beta": np.ones(5)}, "ascending"),
                 ({"rate": np.ones(4)}, r"curve 'vae2': rate has shape \(4,\)"),
@@ -149,7 +125,10 @@ BAD = {
             ]
         ],
         *[
-            ({"curves": [curve() | first, lacking(curve("gan"), "codes") | second]}, message)
+            (
+                {"curves": [small.curve() | first, lacking(small.curve("gan"), "codes") | second]},
+                message,
+            )
             for first, second, message in [
                 ({"family": "VAE", "latent_dim": 2}, {}, "none has a family"),
                 ({"family": "VAE", "latent_dim": 2}, {"family": "GAN"}, "none has a family"),
@@ -171,11 +150,11 @@ BAD = {
     ],
     "DamageLab": [
         ({"images": 0}, "images is 0"),
-        ({"curves": lacking(damage(), "wide_log_z")}, r"lacks \['wide_log_z'\]"),
+        ({"curves": lacking(small.damage(), "wide_log_z")}, r"lacks \['wide_log_z'\]"),
         *[
-            ({"curves": damage(**change)}, message)
+            ({"curves": small.damage(**change)}, message)
             for change, message in [
-                ({"beta": DAMAGE_BETA[::-1]}, "ascending"),
+                ({"beta": small.DAMAGE_BETA[::-1]}, "ascending"),
                 ({"blurs": (0.5, 1, 2, 3)}, "ascend from 0"),
                 ({"likelihood_beta": 500.0}, r"500.0 should lie in 0.01 \.\.\. 100"),
                 ({"wide_log_z": np.zeros((4, 13, 5))}, r"wide_log_z has shape \(4, 13, 5\)"),
@@ -204,19 +183,22 @@ BAD = {
         ({"sets": sets}, message)
         for sets, message in [
             ([], "at least one"),
-            ([text(), text()], "each name once"),
+            ([small.text(), small.text()], "each name once"),
             ([{"name": "a"}], r"'a' lacks \['anchors', 'label', 'scores', 'texts'\]"),
-            ([text(anchors=[], scores={"c": []})], "at least one anchor"),
-            ([text(scores={})], "one critic with a name"),
-            ([text(scores={"": [[0, 1]] * 2})], "one critic with a name"),
-            ([text(scores={"c": [[0, 1]]})], r"shape \(1, 2\), should be \(A, K\) with A = 2"),
-            ([text(scores={"c": [[0, 1]] * 2, "d": [[0, 1, 2]] * 2})], "d has shape"),
-            ([text(scores={"c": [[0], [0]]})], "want 2 to 40"),
-            ([text(scores={"c": [[0, NAN]] * 2})], "not finite"),
-            ([text(anchors=[0, 7])], "have 7 scores each, but its text has 14"),
-            ([text(anchors=[-1, 0])], "anchors .-1"),
-            ([text(), text("b", scores={"c": [[0, 1]] * 2})], "the same critics"),
-            ([text(texts=["x" * 20_000] * 14)], "at most 400 of 200,000"),
+            ([small.text(anchors=[], scores={"c": []})], "at least one anchor"),
+            ([small.text(scores={})], "one critic with a name"),
+            ([small.text(scores={"": [[0, 1]] * 2})], "one critic with a name"),
+            (
+                [small.text(scores={"c": [[0, 1]]})],
+                r"shape \(1, 2\), should be \(A, K\) with A = 2",
+            ),
+            ([small.text(scores={"c": [[0, 1]] * 2, "d": [[0, 1, 2]] * 2})], "d has shape"),
+            ([small.text(scores={"c": [[0], [0]]})], "want 2 to 40"),
+            ([small.text(scores={"c": [[0, NAN]] * 2})], "not finite"),
+            ([small.text(anchors=[0, 7])], "have 7 scores each, but its text has 14"),
+            ([small.text(anchors=[-1, 0])], "anchors .-1"),
+            ([small.text(), small.text("b", scores={"c": [[0, 1]] * 2})], "the same critics"),
+            ([small.text(texts=["x" * 20_000] * 14)], "at most 400 of 200,000"),
         ]
     ],
     "Storyteller": [
@@ -229,14 +211,21 @@ BAD = {
         ({"themes": {}}, "want 1 to 8"),
         ({"themes": {"a": ["sea"], "b": ["sea"]}}, "no word twice"),
         ({"themes": {"a": []}}, "at least one word each"),
-        ({"weights": language_weights(models=dict.fromkeys("abc", language_arrays()))}, "or two"),
+        (
+            {
+                "weights": small.language_weights(
+                    models=dict.fromkeys("abc", small.language_arrays())
+                )
+            },
+            "or two",
+        ),
         ({"curves": {"exact": [1, 2]}}, r"curves lack \['distances', 'models', 'stay'\]"),
         *[
-            ({"curves": information(**change)}, message)
+            ({"curves": small.information(**change)}, message)
             for change, message in [
                 ({"models": {}}, "want those of the models"),
                 (
-                    {"models": {name: {"mean": [1, 2]} for name in NAMES}},
+                    {"models": {name: {"mean": [1, 2]} for name in small.NAMES}},
                     r"lacks \['low', 'high'\]",
                 ),
                 ({"distances": [2, 1]}, "ascending"),
@@ -252,16 +241,22 @@ BAD = {
             ({"questions": questions}, message)
             for questions, message in [
                 ([], "0 questions: want 1 to 500"),
-                ([question()] * 501, "501 questions"),
-                ([lacking(question(), "options")], r"question 0 lacks \['options'\]"),
-                ([question(options=["a"])], "two options"),
-                ([question(options=["a", " "])], "none empty"),
-                ([question(), question(answer=2)], "question 1: answer is 2, want 0 or 1"),
-                ([question(), question(scores={"a": [1, 2]})], r"\['a'\], want \['a', 'b'\]"),
-                ([question(scores={"a": [1, NAN]})], "not finite"),
-                ([question(scores={"a": [1, 2, 3]})], r"should be \(2\)"),
-                ([question(scores={name: [1, 2] for name in "abcd"})], "at most 3"),
-                ([question(scores={"you": [1, 2]})], "none named 'you'"),
+                ([small.question()] * 501, "501 questions"),
+                ([lacking(small.question(), "options")], r"question 0 lacks \['options'\]"),
+                ([small.question(options=["a"])], "two options"),
+                ([small.question(options=["a", " "])], "none empty"),
+                (
+                    [small.question(), small.question(answer=2)],
+                    "question 1: answer is 2, want 0 or 1",
+                ),
+                (
+                    [small.question(), small.question(scores={"a": [1, 2]})],
+                    r"\['a'\], want \['a', 'b'\]",
+                ),
+                ([small.question(scores={"a": [1, NAN]})], "not finite"),
+                ([small.question(scores={"a": [1, 2, 3]})], r"should be \(2\)"),
+                ([small.question(scores={name: [1, 2] for name in "abcd"})], "at most 3"),
+                ([small.question(scores={"you": [1, 2]})], "none named 'you'"),
             ]
         ],
     ],
@@ -272,14 +267,14 @@ BAD = {
             ({"targets": targets}, message)
             for targets, message in [
                 ([], "at least one"),
-                ([target(), target()], "each name once"),
-                ([lacking(target(name="a"), "sigma")], r"'a' lacks \['sigma'\]"),
-                ([target(centres=np.zeros((3, 3)))], r"\(3, 3\), should be \(M, 2\)"),
-                ([target(centres=np.zeros((65, 2)))], "1 to 64"),
-                ([target(centres=np.zeros((0, 2)))], "should be"),
-                ([target(centres=[[NAN, 0]])], "finite"),
-                ([target(sigma=0)], "sigma above 0"),
-                ([target(sigma=INF)], "finite"),
+                ([small.target(), small.target()], "each name once"),
+                ([lacking(small.target(name="a"), "sigma")], r"'a' lacks \['sigma'\]"),
+                ([small.target(centres=np.zeros((3, 3)))], r"\(3, 3\), should be \(M, 2\)"),
+                ([small.target(centres=np.zeros((65, 2)))], "1 to 64"),
+                ([small.target(centres=np.zeros((0, 2)))], "should be"),
+                ([small.target(centres=[[NAN, 0]])], "finite"),
+                ([small.target(sigma=0)], "sigma above 0"),
+                ([small.target(sigma=INF)], "finite"),
             ]
         ],
     ],
@@ -304,9 +299,9 @@ BAD = {
         ({"point_labels": np.zeros(4)}, r"should be \(30,\)"),
     ],
     "LatentCliff": [
-        ({"models": [lacking(walk(), "axis")]}, r"lacks \['axis'\]"),
+        ({"models": [lacking(small.walk(), "axis")]}, r"lacks \['axis'\]"),
         *[
-            ({"models": [walk(**change)]}, message)
+            ({"models": [small.walk(**change)]}, message)
             for change, message in [
                 ({"steps": [0, 0, 1]}, "ascending"),
                 ({"sentences": [["a", "b", "c"]]}, "2 lists of 3"),
@@ -322,29 +317,35 @@ BAD = {
         ({"runs": runs}, message)
         for runs, message in [
             ([], "at least one"),
-            ([run(), run()], "each name once"),
-            ([lacking(run("a"), "group")], r"'a' lacks \['group'\]"),
-            ([run(group="cure")], "group in .*, got 'cure'"),
-            ([run("")], "want a name"),
-            ([run(measured=[])], "seconds of run 'max'=.*1 or more"),
-            ([run(measured=[{"step": 1}])], "needs 'seconds' and 'step'"),
-            ([run(measured=[row(2), row(1)])], "seconds of run 'max'.*ascending"),
-            ([run(measured=[row(1, 0), row(1, 1)])], "step of run 'max'.*ascending"),
-            ([run(measured=[row(1, NAN)])], "ascending"),
-            ([run(measured=[row(1), row(2, kl=INF)])], "kl of run 'max' is infinite in row 1"),
+            ([small.run(), small.run()], "each name once"),
+            ([lacking(small.run("a"), "group")], r"'a' lacks \['group'\]"),
+            ([small.run(group="cure")], "group in .*, got 'cure'"),
+            ([small.run("")], "want a name"),
+            ([small.run(measured=[])], "seconds of run 'max'=.*1 or more"),
+            ([small.run(measured=[{"step": 1}])], "needs 'seconds' and 'step'"),
+            ([small.run(measured=[small.row(2), small.row(1)])], "seconds of run 'max'.*ascending"),
+            (
+                [small.run(measured=[small.row(1, 0), small.row(1, 1)])],
+                "step of run 'max'.*ascending",
+            ),
+            ([small.run(measured=[small.row(1, NAN)])], "ascending"),
+            (
+                [small.run(measured=[small.row(1), small.row(2, kl=INF)])],
+                "kl of run 'max' is infinite in row 1",
+            ),
         ]
     ],
     "DispersionMicroscope": [
         (kinds(max={"steps": [0]}), "'max' of set 'yelp' lacks"),
-        (kinds(max=moments(steps=(0, 1, 2))), "those of 'last'"),
-        (kinds(mean=moments(m=5)), r"should be \(E, 12, 2\)"),
-        (kinds(mean=moments(points=np.full((3, 12, 2), NAN))), "finite"),
-        (kinds(mean=moments(cosine=[0, INF, 1])), "cosine holds"),
+        (kinds(max=small.moments(steps=(0, 1, 2))), "those of 'last'"),
+        (kinds(mean=small.moments(m=5)), r"should be \(E, 12, 2\)"),
+        (kinds(mean=small.moments(points=np.full((3, 12, 2), NAN))), "finite"),
+        (kinds(mean=small.moments(cosine=[0, INF, 1])), "cosine holds"),
         ({"sets": []}, "at least one"),
-        ({"sets": [sentences(), sentences()]}, "each name once"),
-        ({"sets": [lacking(sentences("a"), "label")]}, r"'a' lacks \['label'\]"),
+        ({"sets": [small.sentences(), small.sentences()]}, "each name once"),
+        ({"sets": [lacking(small.sentences("a"), "label")]}, r"'a' lacks \['label'\]"),
         *[
-            ({"sets": [sentences(**change)]}, message)
+            ({"sets": [small.sentences(**change)]}, message)
             for change, message in [
                 ({"classes": list("abcdefghij")}, "1 to 9 names"),
                 ({"classes": ["a", "a", "other"]}, "each once"),
@@ -352,7 +353,7 @@ BAD = {
                 ({"class_of": np.zeros(12)}, r"\(M,\) whole numbers"),
                 ({"class_of": np.arange(12)}, r"in 0 ... 2"),
                 ({"texts": ["a"]}, "None or 12"),
-                ({"frames": {"last": moments()}}, r"want \['last', 'mean', 'max'\]"),
+                ({"frames": {"last": small.moments()}}, r"want \['last', 'mean', 'max'\]"),
                 ({"steps": (0, 0, 1)}, "ascending"),
                 ({"m": 4000, "steps": range(20)}, "at most 280000"),
             ]
@@ -377,7 +378,7 @@ BAD = {
         ],
     ],
     "Chorale": [
-        ({"weights": piano_weights(87)}, "has 87 bernoulli outputs: want 88 bernoulli"),
+        ({"weights": small.piano_weights(87)}, "has 87 bernoulli outputs: want 88 bernoulli"),
         ({"openings": []}, "one or more"),
         ({"openings": opening([[60]])["openings"] * 2}, "each name once"),
         ({"openings": [{"name": "a"}]}, r"'a' lacks \['frames', 'label'\]"),
@@ -403,9 +404,16 @@ BAD = {
         ({"window": 500}, "window=500"),
         ({"hazard": 1.0}, "hazard=1"),
         ({"bound": 0.5}, "bound=0.5"),
-        ({"weights": hyper_weights(models={"it": described(recurrent()["VHRNN"])})}, "want a vrnn"),
         (
-            {"weights": hyper_weights(models={"a": described(piano())})},
+            {
+                "weights": small.hyper_weights(
+                    models={"it": small.described(small.recurrent()["VHRNN"])}
+                )
+            },
+            "want a vrnn",
+        ),
+        (
+            {"weights": small.hyper_weights(models={"a": small.described(small.piano())})},
             "has 88 bernoulli outputs: want 2 gaussian|want a vrnn",
         ),
     ],
@@ -414,24 +422,24 @@ BAD = {
         ({"steps": 5}, "steps=5: want 20 to 200"),
         ({"n_particles": 0}, "n_particles=0"),
         (
-            {"weights": hyper_weights(models={"piano": described(piano())})},
+            {"weights": small.hyper_weights(models={"piano": small.described(small.piano())})},
             "has 88 bernoulli outputs: want 2 gaussian",
         ),
     ],
 }
-BAD["TemperatureSlider"].append(({"examples": EXAMPLES[:1]}, "at least two"))
+BAD["TemperatureSlider"].append(({"examples": small.EXAMPLES[:1]}, "at least two"))
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_wrong_is_named(name):
     for changes, message in BAD[name]:
         with pytest.raises(REFUSED, match=message):
-            MAKERS[name](**changes)
+            small.MAKERS[name](**changes)
 
 
 def test_a_bench_keeps_its_number_of_points():
     with pytest.raises(REFUSED, match="7 points, the bench was made for 8"):
-        MAKERS["PatternBench"]().points = [[0.0, 0.0]] * 7
+        small.MAKERS["PatternBench"]().points = [[0.0, 0.0]] * 7
 
 
 @pytest.mark.parametrize("name", OUT_OF_RANGE)
@@ -441,4 +449,4 @@ def test_nothing_is_made_with_a_setting_out_of_range(name):
             continue
         for value in values:
             with pytest.raises(REFUSED):
-                MAKERS[name](**{trait: value})
+                small.MAKERS[name](**{trait: value})
