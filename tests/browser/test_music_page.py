@@ -66,13 +66,13 @@ globalThis.seen = [];
       return real.apply(this, values);
     };
   };
-  note("clearRect", () => (view.length = 0));
+  note("clearRect", () => (seen.length = 0));
   note("beginPath", () => (path = []));
   for (const name of ["moveTo", "lineTo", "arc", "rect"]) {
     note(name, (_, values) => path.push([name, ...values]));
   }
-  note("stroke", (pen) => view.push({ path, alpha: pen.globalAlpha, wide: pen.lineWidth }));
-  note("fill", (pen) => view.push({ path, alpha: pen.globalAlpha }));
+  note("stroke", (pen) => seen.push({ path, alpha: pen.globalAlpha, wide: pen.lineWidth }));
+  note("fill", (pen) => seen.push({ path, alpha: pen.globalAlpha }));
 }
 """
 RELEASE = 0.4  # s, that a note takes to die away
