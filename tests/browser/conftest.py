@@ -36,8 +36,9 @@ FLAGS = [
 # The theme logs this once a page; nothing else is let through.
 THEME_MESSAGE = "Got invalid theme mode: . Resetting to auto."
 
-SWEEP = """async ([index, steps]) => {
-  const slider = document.querySelectorAll(".dgm")[index].querySelector("input[type=range]");
+SWEEP = """async ([index, steps, place]) => {
+  const widget = document.querySelectorAll(".dgm")[index];
+  const slider = widget.querySelectorAll("input[type=range]")[place];
   const [low, high] = [Number(slider.min), Number(slider.max)];
   performance.clearMeasures();
   for (let i = 0; i < steps; i++) {
@@ -77,6 +78,35 @@ MARKS = """widget => {
     const place = [box.x - frame.x, box.y - frame.y, box.width, box.height];
     return [{ name: node.className, printed, place }];
   });
+}"""
+
+CONTROLS = """() => [...document.querySelectorAll(".dgm :is(input, select, textarea)")]
+  .map(n => [n.labels[0]?.textContent, /radio|checkbox/.test(n.type) ? n.checked : n.value])"""
+
+# A kernel's side of a widget, with no server between.
+KERNEL = """async ([source, state, bytes, weights]) => {
+  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
+  const { default: widget } = await import(url);
+  const listeners = [];
+  const view = values => new DataView(Uint8Array.from(values).buffer);
+  for (const [name, values] of Object.entries(bytes)) state[name] = view(values);
+  if (weights) {
+    const packed = { data: view(weights.data), header: weights.header };
+    state.weights = { get: name => packed[name] };
+  }
+  globalThis.kernel = {
+    state, saved: 0,
+    get: name => state[name],
+    set(name, value) {
+      state[name] = value;
+      for (const l of [...listeners]) if (l[0] === `change:${name}`) l[1]();
+    },
+    save_changes() { this.saved++; },
+    on: (...pair) => listeners.push(pair),
+    off: (name, f) => listeners.splice(listeners.findIndex(l => l[0] === name && l[1] === f), 1),
+    left: () => listeners.length,
+  };
+  globalThis.stop = await widget.render({ model: kernel, el: document.body });
 }"""
 
 
@@ -167,9 +197,9 @@ class Visit:
             ".map(e => e.duration)"
         )
 
-    def sweep(self, index, steps=120):
-        """Move the first slider of one widget so many times and return its frames in ms."""
-        self.page.evaluate(SWEEP, [index, steps])
+    def sweep(self, index, steps=120, place=0):
+        """Move one slider of one widget so many times and return its frames in ms."""
+        self.page.evaluate(SWEEP, [index, steps, place])
         return self.frames()
 
     def p95(self, most, measure=None):
@@ -184,6 +214,24 @@ class Visit:
             assert len(frames) >= 50
             rounds.append(float(np.percentile(frames, 95)))
         return min(rounds)
+
+    def button(self, name):
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def slider(self, name):
+        return self.page.get_by_role("slider", name=name)
+
+    def radio(self, name):
+        return self.page.get_by_role("radio", name=name, exact=True)
+
+    def drawn(self):
+        """Wait until the widgets have drawn what they were asked to."""
+        twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
+        self.page.evaluate(twice)
+
+    def controls(self):
+        """Return the name and the value of each control of the widgets."""
+        return self.page.evaluate(CONTROLS)
 
     def settle(self):
         """Wait until no widget draws any more."""
@@ -285,6 +333,41 @@ def visit(browser, left, request):
     """
     with _visits(browser, left, request.node.get_closest_marker("timing")) as open_page:
         yield open_page
+
+
+@pytest.fixture
+def opened(tmp_path, write_page, visit, serve):
+    """Return ``opened(*widgets, scheme=, theme=, script=, **options)``: a page of them, at rest."""
+
+    def start(*widgets, scheme="file", theme="light", script="", **options):
+        path = write_page(tmp_path, *widgets, theme=theme)
+        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
+        view = visit(url, script, **options).ready(len(widgets))
+        view.settle()
+        return view
+
+    return start
+
+
+@pytest.fixture
+def live(visit):
+    """Return ``live(widget, script="") -> Visit`` of a widget whose kernel is `kernel` there."""
+
+    def start(widget, script=""):
+        state, bytes_, weights = widget.get_state(), {}, getattr(widget, "weights", None)
+        for name in ("_esm", "_css", "layout", "tabbable", "tooltip", "weights"):
+            state.pop(name, None)
+        for name in [k for k, v in state.items() if isinstance(v, (bytes, memoryview))]:
+            bytes_[name] = list(bytes(state.pop(name)))
+        if weights is not None:
+            weights = {"data": list(weights.data), "header": weights.header}
+        view = visit("about:blank")
+        if script:
+            view.page.evaluate(f"() => {{ {script} }}")
+        view.page.evaluate(KERNEL, [widget._esm, state, bytes_, weights])
+        return view
+
+    return start
 
 
 @pytest.fixture(scope="module")

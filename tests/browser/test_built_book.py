@@ -112,7 +112,6 @@ def shared(visit_once, serve):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_widget_answers_the_keyboard_and_nothing_leaves(opened, page):
     view = opened(page, "file")
-    view.settle()
     widgets = view.page.locator(".dgm")
     for number in range(widgets.count()):
         widget = widgets.nth(number)
@@ -334,7 +333,6 @@ TOUCH = """widget => {
 @pytest.mark.parametrize("page", [CHAPTER, INFORMATION, GANS, "book/intro.html"])
 def test_reset_takes_every_control_back(opened, page):
     view = opened(page)
-    view.settle()
     widgets = view.page.locator(".dgm")
     for number in range(widgets.count()):
         widget = widgets.nth(number)

@@ -28,21 +28,6 @@ def curves(images=24):
     return {"beta": BETA, "blurs": BLURS, "likelihood_beta": 5.0} | terms
 
 
-@pytest.fixture
-def opened(tmp_path, write_page, visit):
-    """Return ``opened(theme, **context options)``: a page with the lab."""
-
-    def start(theme="light", badge="made up", **options):
-        widget = DamageLab(curves(), badge)
-        return visit(write_page(tmp_path, widget, theme=theme).as_uri(), **options).ready(1)
-
-    return start
-
-
-def slider(tab, name):
-    return tab.page.get_by_label(name)
-
-
 def mixed(alpha, blur):
     """The mean curve of the mixture of both priors, by the chapter's own function."""
     beta, data, ends = torch.from_numpy(BETA), curves(), []
@@ -85,8 +70,7 @@ def test_the_page_mixes_as_pytorch_does_and_keeps_the_cap(visit_once):
 
 
 def test_the_read_outs_and_the_lines_follow_the_keyboard(opened):
-    tab = opened()
-    tab.settle()
+    tab = opened(DamageLab(curves()))
     page = tab.page
     rows = page.locator("dl dd")
 
@@ -98,22 +82,22 @@ def test_the_read_outs_and_the_lines_follow_the_keyboard(opened):
             for text in texts
         ]
 
-    slider(tab, "bad-prior weight").press("End")
+    page.get_by_label("bad-prior weight").press("End")
     tab.settle()
-    assert slider(tab, "bad-prior weight").input_value() == "0.99"
+    assert page.get_by_label("bad-prior weight").input_value() == "0.99"
     assert rows.first.inner_text().startswith("4.61 nats")
     sound, damaged, cap = lines()
     # The axis is upside down, and the cap begins at the right edge.
     assert (np.interp(damaged[::-1, 0], cap[::-1, 0], cap[::-1, 1]) <= damaged[::-1, 1] + 1).all()
     assert (cap[1:, 1] < sound[:, 1]).all()
-    slider(tab, "bad-prior weight").press("Home")
+    page.get_by_label("bad-prior weight").press("Home")
     tab.settle()
     assert rows.first.inner_text().startswith("0.00 nats")
     sound, damaged, cap = lines()
     np.testing.assert_allclose(sound, damaged)
     np.testing.assert_allclose(sound, cap[1:])
     least = rows.nth(3).inner_text()
-    slider(tab, "blur, standard").press("End")
+    page.get_by_label("blur, standard").press("End")
     tab.settle()
     assert page.locator("output").nth(1).inner_text() == "2"
     assert rows.nth(3).inner_text() != least

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from small_widgets import target
 
 from dgm.papers import bre_gan
 from dgm_book.widgets import GANPlayground, PatternBench, frame
@@ -35,15 +36,9 @@ LOSSES = """({ theta, psi, width, batch, z, real, fake, between, settings }) => 
 }"""
 LONG_TASKS = """() => {
   globalThis.longTasks = [];
-  const seen = list => longTasks.push(...list.getEntries().map(e => e.duration));
-  new PerformanceObserver(seen).observe({ entryTypes: ["longtask"] });
+  const view = list => longTasks.push(...list.getEntries().map(e => e.duration));
+  new PerformanceObserver(view).observe({ entryTypes: ["longtask"] });
 }"""
-
-
-def eight():
-    turn = np.arange(8) * np.pi / 4
-    centres = np.stack([np.cos(turn), np.sin(turn)], 1)
-    return {"name": "eight", "label": "8 Gaussians", "centres": centres, "sigma": 0.05}
 
 
 def two():
@@ -51,7 +46,7 @@ def two():
 
 
 def playground(**options):
-    return GANPlayground([eight(), two()], **{"badge": "in the page", **options})
+    return GANPlayground([target(), two()], **{"badge": "in the page", **options})
 
 
 @pytest.fixture(scope="module")
@@ -60,23 +55,21 @@ def library(visit_once):
     source = "".join(
         (frame.FOLDER / name).read_text("utf-8") for name in ("gan.js", "gan_playground.js")
     )
-    seen = visit_once("about:blank")
-    seen.page.evaluate(UNPACK, source.replace("export default { render };", LIBRARY))
-    return seen.page
+    view = visit_once("about:blank")
+    view.page.evaluate(UNPACK, source.replace("export default { render };", LIBRARY))
+    return view.page
 
 
 @pytest.fixture
-def opened(tmp_path, write_page, visit, serve):
-    """Return ``opened(*widgets, scheme=, theme=, script=, **context options)``: a page of them."""
+def opened(opened):
+    """Return the fixture's function, which waits for the first step of each playground too."""
 
-    def start(*widgets, scheme="file", theme="light", script="", **options):
-        path = write_page(tmp_path, *widgets, theme=theme)
-        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
-        seen = visit(url, script, **options).ready(len(widgets))
-        seen.page.wait_for_function(
+    def start(*widgets, **options):
+        view = opened(*widgets, **options)
+        view.page.wait_for_function(
             "() => [...document.querySelectorAll('.dgm-gan')].every(n => n.dataset.step)"
         )
-        return seen
+        return view
 
     return start
 
@@ -127,13 +120,8 @@ def test_the_page_s_gradients_are_pytorch_s(library, width, margin, weight):
     between = bre_gan.interpolate(real, fake, dice)
     settings = {"weight": weight, "layers": [1], "margin": margin}
     told = bre_gan.discriminator_objective(d, real, fake, dice.manual_seed(5), **settings)
-    sent = {
-        "theta": plain(flat(d)),
-        "psi": plain(flat(g)),
-        "width": width,
-        "batch": len(z),
-        "settings": {"w": weight, "margin": margin},
-    }
+    sent = {"theta": plain(flat(d)), "psi": plain(flat(g)), "width": width, "batch": len(z)}
+    sent |= {"settings": {"w": weight, "margin": margin}}
     points = {"z": z, "real": real, "fake": fake, "between": between}
     got = library.evaluate(LOSSES, sent | {k: plain(v) for k, v in points.items()})
     loss = told.value + squares(d)
@@ -184,17 +172,8 @@ TRAIN = """({ config, settings, count }) => {
 
 
 def train(page, count, width=10, **settings):
-    config = {
-        "centres": eight()["centres"].tolist(),
-        "sigma": 0.05,
-        "seed": 3,
-        "width": width,
-        "batch": 64,
-        "steps": 1000,
-        "limit": 1.5,
-        "shown": 200,
-        "arrows": 40,
-    }
+    config = {"sigma": 0.05, "seed": 3, "width": width, "batch": 64, "steps": 1000, "limit": 1.5}
+    config |= {"centres": target()["centres"].tolist(), "shown": 200, "arrows": 40}
     settings = {"w": 1, "margin": 3, "rate": 0.002, "decay": True, **settings}
     return page.evaluate(TRAIN, {"config": config, "settings": settings, "count": count})
 
@@ -260,7 +239,7 @@ def test_the_read_outs_are_those_of_the_library(library):
         # The page hands its fakes over in single precision: one on an edge may change sides.
         assert panel["patterns"] == pytest.approx(bre_gan.regions(d, fakes), abs=1)
         assert panel["spread"] == pytest.approx(float(bre_gan.gradient_spread(d, fakes)), abs=0.02)
-        covered = bre_gan.mode_coverage(fakes, torch.tensor(eight()["centres"]), 0.05)
+        covered = bre_gan.mode_coverage(fakes, torch.tensor(target()["centres"]), 0.05)
         assert (panel["modes"], panel["quality"]) == (covered.covered, covered.high_quality)
         _, (h,) = bre_gan.pre_activations(d, fakes[:128], [1])
         terms = bre_gan.bre_terms(h)
@@ -294,91 +273,85 @@ def test_a_loss_that_is_no_number_stops_one_run_at_its_last_good_step(library):
 # The playground
 
 
-def step(seen):
-    return int(seen.page.locator(".dgm-gan").get_attribute("data-step"))
+def step(view):
+    return int(view.page.locator(".dgm-gan").get_attribute("data-step"))
 
 
-def at_step(seen, wanted):
-    seen.page.wait_for_function(
+def at_step(view, wanted):
+    view.page.wait_for_function(
         "n => Number(document.querySelector('.dgm-gan').dataset.step) >= n", arg=wanted
     )
-    seen.settle()
+    view.settle()
 
 
-def until(seen, holds):
+def until(view, holds):
     """Wait until it holds: a worker may take longer to answer than `settle` waits."""
     for _ in range(200):
         if holds():
             break
-        seen.page.wait_for_timeout(50)
+        view.page.wait_for_timeout(50)
     else:
         pytest.fail("it did not come to hold")
 
 
-def changed_from(seen, pictures):
-    until(seen, lambda: seen.pictures() != pictures)
-
-
-def button(seen, name):
-    return seen.page.get_by_role("button", name=name, exact=True)
+def changed_from(view, pictures):
+    until(view, lambda: view.pictures() != pictures)
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_the_playground_is_trained_by_keyboard(opened, scheme):
-    seen = opened(playground(), scheme=scheme)
-    seen.settle()
-    assert step(seen) == 0
-    first = seen.pictures()
+    view = opened(playground(), scheme=scheme)
+    assert step(view) == 0
+    first = view.pictures()
     assert len(set(first)) == len(first)
-    button(seen, "1 step").press("Enter")
-    at_step(seen, 1)
-    button(seen, "100 steps").press("Enter")
-    at_step(seen, 101)
-    assert step(seen) == 101
-    assert seen.pictures()[0] != first[0]
-    button(seen, "Play").press("Space")
-    button(seen, "Pause").press("Space")
-    at_step(seen, 102)
-    assert button(seen, "Play").is_visible()
-    button(seen, "Restart").press("Enter")
-    seen.page.wait_for_function("document.querySelector('.dgm-gan').dataset.step === '0'")
-    seen.settle()
-    assert seen.pictures() == first
-    seen.assert_clean()
+    view.button("1 step").press("Enter")
+    at_step(view, 1)
+    view.button("100 steps").press("Enter")
+    at_step(view, 101)
+    assert step(view) == 101
+    assert view.pictures()[0] != first[0]
+    view.button("Play").press("Space")
+    view.button("Pause").press("Space")
+    at_step(view, 102)
+    assert view.button("Play").is_visible()
+    view.button("Restart").press("Enter")
+    view.page.wait_for_function("document.querySelector('.dgm-gan').dataset.step === '0'")
+    view.settle()
+    assert view.pictures() == first
+    view.assert_clean()
 
 
 def test_nothing_moves_before_play_nor_out_of_view(opened):
-    seen = opened(playground(), PatternBench(), viewport={"width": 900, "height": 500})
-    seen.settle()
-    assert step(seen) == 0
-    frames = len(seen.frames())
-    seen.page.wait_for_timeout(500)
-    assert len(seen.frames()) == frames
-    button(seen, "Play").click()
+    view = opened(playground(), PatternBench(), viewport={"width": 900, "height": 500})
+    assert step(view) == 0
+    frames = len(view.frames())
+    view.page.wait_for_timeout(500)
+    assert len(view.frames()) == frames
+    view.button("Play").click()
     at = "n => Number(document.querySelector('.dgm-gan').dataset.step) > n"
-    seen.page.wait_for_function(at, arg=40)
-    seen.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+    view.page.wait_for_function(at, arg=40)
+    view.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
     here = -1
     for _ in range(20):  # the job that is under way is finished
-        if here == (here := step(seen)):
+        if here == (here := step(view)):
             break
-        seen.page.wait_for_timeout(300)
-    seen.page.wait_for_timeout(700)
-    assert step(seen) == here
-    seen.page.evaluate("scrollTo(0, 0)")
-    seen.page.wait_for_function(at, arg=here)
+        view.page.wait_for_timeout(300)
+    view.page.wait_for_timeout(700)
+    assert step(view) == here
+    view.page.evaluate("scrollTo(0, 0)")
+    view.page.wait_for_function(at, arg=here)
 
 
 def test_two_runs_with_one_seed_are_one_and_another_seed_is_another(opened):
-    seen = opened(playground())
+    view = opened(playground())
     shown = []
     for seed in ("3", "4", "3"):
-        seen.page.get_by_label("Seed of both").fill(seed)
-        seen.page.get_by_label("Seed of both").press("Enter")
-        seen.page.wait_for_function("document.querySelector('.dgm-gan').dataset.step === '0'")
-        button(seen, "100 steps").click()
-        at_step(seen, 100)
-        shown.append(seen.pictures())
+        view.page.get_by_label("Seed of both").fill(seed)
+        view.page.get_by_label("Seed of both").press("Enter")
+        view.page.wait_for_function("document.querySelector('.dgm-gan').dataset.step === '0'")
+        view.button("100 steps").click()
+        at_step(view, 100)
+        shown.append(view.pictures())
     assert shown[0] == shown[2] != shown[1]
 
 
@@ -400,7 +373,7 @@ HASTY = """() => {
 def test_what_is_asked_during_a_restart_is_done_after_it(opened, script):
     calm = opened(playground(seed=3), script=script)
     for steps in (100, 200, 300):
-        button(calm, "100 steps").click()
+        calm.button("100 steps").click()
         at_step(calm, steps)
     before = calm.pictures()
     calm.page.get_by_label("Cells of").select_option("1")
@@ -412,68 +385,13 @@ def test_what_is_asked_during_a_restart_is_done_after_it(opened, script):
     until(hasty, lambda: hasty.pictures() == calm.pictures())
 
 
-def test_sliders_show_at_once_and_reset_takes_them_back(opened):
-    seen = opened(playground())
-    seen.settle()
-    first = seen.pictures()
-    for name, key in [("Weight of BRE", "ArrowRight"), ("Margin", "ArrowLeft")]:
-        slider = seen.page.get_by_label(name)
-        output = seen.page.locator(f"output[for='{slider.get_attribute('id')}']")
-        before, picture = output.inner_text(), seen.pictures()
-        slider.press(key)
-        seen.settle()
-        changed_from(seen, picture)
-        assert output.inner_text() != before
+def test_each_choice_shows_at_once(opened):
+    view = opened(playground())
     for name, value in [("Target", "two"), ("Cells of", "1"), ("Hidden units", "16")]:
-        picture = seen.pictures()
-        seen.page.get_by_label(name).select_option(value)
-        seen.settle()
-        changed_from(seen, picture)
-    seen.page.get_by_label("Cells of").select_option("-1")
-    button(seen, "Reset").click()
-    until(seen, lambda: seen.pictures() == first)
-
-
-# Every control, by the text beside it, and another value for each that it can have.
-CONTROLS = """() => [...document.querySelectorAll(".dgm :is(input, select)")]
-  .map(n => [n.labels[0].textContent.slice(0, 30), n.type === "checkbox" ? n.checked : n.value])"""
-TOUCH = """() => {
-  for (const node of document.querySelectorAll(".dgm :is(input, select)")) {
-    if (node.type === "checkbox") { node.click(); continue; }
-    const last = node.selectedIndex ? 0 : node.options?.length - 1;
-    if (node.tagName === "SELECT") node.selectedIndex = last;
-    else node.value = Number(node.value) - Number(node.step);
-    if (node.value === "" || Number(node.value) < 0) node.value = 7;
-    for (const name of ["input", "change"]) node.dispatchEvent(new Event(name, { bubbles: true }));
-  }
-}"""
-
-
-@pytest.mark.parametrize("make", [playground, PatternBench])
-def test_reset_takes_every_control_back(opened, make):
-    seen = opened(make())
-    seen.settle()
-    first = seen.page.evaluate(CONTROLS)
-    seen.page.evaluate(TOUCH)
-    seen.settle()
-    touched = seen.page.evaluate(CONTROLS)
-    assert all(before != after for before, after in zip(first, touched, strict=True)), touched
-    button(seen, "Reset").click()
-    until(seen, lambda: seen.page.evaluate(CONTROLS) == first)
-
-
-def test_the_spread_s_label_holds_for_what_is_shown(opened):
-    # Two opposite gradients have a spread of 2: no label may promise less.
-    line = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1))
-    with torch.no_grad():
-        line[0].weight.copy_(torch.tensor([[1.0], [-1.0]]))
-        line[0].bias.zero_()
-        line[2].weight.fill_(1.0)
-    points = torch.tensor([[-1.0], [1.0]])
-    assert float(bre_gan.gradient_spread(line, points)) == pytest.approx(2)
-    seen = opened(playground())
-    row = seen.page.locator(".dgm-gan-table th", has_text="Spread")
-    assert "to 1" not in row.inner_text()
+        picture = view.pictures()
+        view.page.get_by_label(name).select_option(value)
+        view.settle()
+        changed_from(view, picture)
 
 
 NO_WORKER = [
@@ -488,35 +406,35 @@ NO_WORKER = [
 def test_without_a_worker_the_page_trains_itself_and_says_so(opened):
     shown = []
     for script in ("", *NO_WORKER):
-        seen = opened(playground(), script=script)
-        button(seen, "100 steps").click()
-        at_step(seen, 100)
-        said = seen.page.locator(".dgm-gan .dgm-side").inner_text()
+        view = opened(playground(), script=script)
+        view.button("100 steps").click()
+        at_step(view, 100)
+        said = view.page.locator(".dgm-gan .dgm-side").inner_text()
         assert ("No worker could be started here" in said) == bool(script), script
-        shown.append(seen.pictures())
+        shown.append(view.pictures())
         assert shown[-1] == shown[0], script
 
 
 def test_a_run_that_breaks_says_so_and_can_be_restarted(opened):
-    seen = opened(playground(rate=1e300))
-    button(seen, "100 steps").click()
-    note = seen.page.get_by_role("group", name="Without BRE")
+    view = opened(playground(rate=1e300))
+    view.button("100 steps").click()
+    note = view.page.get_by_role("group", name="Without BRE")
     note.get_by_text("no longer a number at step").wait_for()
-    assert seen.page.get_by_text("no longer a number").count() >= 2
-    seen.page.get_by_label("Learning rate").select_option("0.002")
+    assert view.page.get_by_text("no longer a number").count() >= 2
+    view.page.get_by_label("Learning rate").select_option("0.002")
     note.get_by_role("button", name="Restart").click()
-    seen.page.wait_for_function("document.querySelector('.dgm-gan').dataset.step === '0'")
-    button(seen, "100 steps").click()
-    at_step(seen, 100)
+    view.page.wait_for_function("document.querySelector('.dgm-gan').dataset.step === '0'")
+    view.button("100 steps").click()
+    at_step(view, 100)
     assert not note.get_by_text("no longer a number").is_visible()
-    seen.assert_clean()
+    view.assert_clean()
 
 
 def test_fakes_on_one_spot_are_reported(opened):
-    seen = opened(playground(rate=1.0))
-    button(seen, "100 steps").click()
-    at_step(seen, 100)
-    assert seen.page.get_by_text("All fakes are on one spot.").first.is_visible()
+    view = opened(playground(rate=1.0))
+    view.button("100 steps").click()
+    at_step(view, 100)
+    assert view.page.get_by_text("All fakes are on one spot.").first.is_visible()
 
 
 def own_time_of_tasks(trace):
@@ -533,27 +451,27 @@ def own_time_of_tasks(trace):
 
 @pytest.mark.timing
 def test_a_step_is_quick_and_the_page_stays_awake(opened, record_testsuite_property):
-    seen = opened(playground())
-    seen.page.evaluate(LONG_TASKS)
-    button(seen, "Play").click()
+    view = opened(playground())
+    view.page.evaluate(LONG_TASKS)
+    view.button("Play").click()
     # Other work on this machine may hold up many rounds, a slow page all.
     best = np.full(3, np.inf)
     for _ in range(20):
-        seen.page.evaluate("() => { performance.clearMeasures(); longTasks.length = 0; }")
-        seen.page.wait_for_function(
+        view.page.evaluate("() => { performance.clearMeasures(); longTasks.length = 0; }")
+        view.page.wait_for_function(
             "() => performance.getEntriesByName('dgm-step:gan').length >= 200"
         )
-        steps = seen.page.evaluate(
+        steps = view.page.evaluate(
             "performance.getEntriesByName('dgm-step:gan').map(e => e.duration)"
         )
-        longest = seen.page.evaluate("Math.max(0, ...longTasks)")
-        frames = np.percentile(seen.frames(), 95)
+        longest = view.page.evaluate("Math.max(0, ...longTasks)")
+        frames = np.percentile(view.frames(), 95)
         best = np.minimum(best, [np.percentile(steps, 95), frames, longest])
         if (best[:2] < 16).all():
             break
-    chromium = seen.page.context.browser
-    chromium.start_tracing(page=seen.page, categories=["toplevel"])
-    seen.page.wait_for_timeout(1500)
+    chromium = view.page.context.browser
+    chromium.start_tracing(page=view.page, categories=["toplevel"])
+    view.page.wait_for_timeout(1500)
     own = own_time_of_tasks(chromium.stop_tracing())
     record_testsuite_property("gan_step_p95_ms", best[0])
     record_testsuite_property("gan_frame_p95_ms", best[1])
@@ -577,28 +495,27 @@ def pre_activations(bench, units):
 
 def test_the_bench_shows_the_terms_of_its_points(opened):
     bench = PatternBench()
-    seen = opened(bench)
+    view = opened(bench)
     for units, margin in [("12", "3"), ("5", "0.5"), ("2", "0")]:
-        seen.page.get_by_role("slider", name="Units").fill(units)
-        seen.page.get_by_role("slider", name="Margin").fill(margin)
-        seen.settle()
+        view.page.get_by_role("slider", name="Units").fill(units)
+        view.page.get_by_role("slider", name="Margin").fill(margin)
+        view.settle()
         h = pre_activations(bench, int(units))
         wanted = [float(t) for t in bre_gan.bre_terms(h, margin=float(margin))]
-        got = seen.page.locator(".dgm-bench").get_attribute("data-terms").split()
+        got = view.page.locator(".dgm-bench").get_attribute("data-terms").split()
         assert [float(v) for v in got] == pytest.approx(wanted, abs=1e-6)
         joint = float(bre_gan.pattern_entropy(h > 0))
-        assert f"{joint:.3f} nats" in seen.page.locator(".dgm-bench dl").inner_text()
-        signs = seen.page.locator(".dgm-pb-bit:not(.dgm-pb-none)").evaluate_all(
+        assert f"{joint:.3f} nats" in view.page.locator(".dgm-bench dl").inner_text()
+        signs = view.page.locator(".dgm-pb-bit:not(.dgm-pb-none)").evaluate_all(
             "all => all.map(n => n.classList.contains('dgm-pb-on'))"
         )
         assert signs == (h > 0).flatten().tolist()
 
 
 def test_a_point_is_chosen_and_moved_by_keyboard_or_dragged(opened):
-    seen = opened(PatternBench())
-    seen.settle()
-    pad = seen.page.locator(".dgm-pad")
-    dots = seen.page.locator(".dgm-pb-dot")
+    view = opened(PatternBench())
+    pad = view.page.locator(".dgm-pad")
+    dots = view.page.locator(".dgm-pb-dot")
 
     def where():
         return {
@@ -609,30 +526,30 @@ def test_a_point_is_chosen_and_moved_by_keyboard_or_dragged(opened):
     before = where()
     pad.press("4")
     pad.press("Shift+ArrowRight")
-    seen.settle()
+    view.settle()
     after = where()
     assert [k for k in before if before[k] != after[k]] == ["4"]
-    assert seen.page.get_by_role("combobox", name="Arrow keys move").input_value() == "3"
-    box = seen.page.locator(".dgm-pb-dot", has_text="2").bounding_box()
-    seen.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    seen.page.mouse.down()
-    seen.page.mouse.move(box["x"] + 60, box["y"] - 40, steps=4)
-    seen.page.mouse.up()
-    seen.settle()
+    assert view.page.get_by_role("combobox", name="Arrow keys move").input_value() == "3"
+    box = view.page.locator(".dgm-pb-dot", has_text="2").bounding_box()
+    view.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    view.page.mouse.down()
+    view.page.mouse.move(box["x"] + 60, box["y"] - 40, steps=4)
+    view.page.mouse.up()
+    view.settle()
     assert [k for k in after if after[k] != where()[k]] == ["2"]
-    button(seen, "Reset").click()
-    seen.settle()
+    view.button("Reset").click()
+    view.settle()
     assert where() == before
 
 
 def test_the_presets_show_what_each_term_sees(opened):
-    seen = opened(PatternBench(margin=1.0))
+    view = opened(PatternBench(margin=1.0))
 
     def pressed(name):
-        button(seen, name).click()
-        seen.settle()
+        view.button(name).click()
+        view.settle()
         return [
-            float(v) for v in seen.page.locator(".dgm-bench").get_attribute("data-terms").split()
+            float(v) for v in view.page.locator(".dgm-bench").get_attribute("data-terms").split()
         ]
 
     eta = 1 / math.sqrt(10)
@@ -640,67 +557,33 @@ def test_the_presets_show_what_each_term_sees(opened):
     balanced, correlated = pressed("Two camps")
     assert balanced < 0.1
     assert correlated > 0.4
-    assert "2 of 8 differ" in seen.page.locator(".dgm-bench dl").inner_text()
+    assert "2 of 8 differ" in view.page.locator(".dgm-bench dl").inner_text()
     spread = sum(pressed("Spread"))
     assert sum(pressed("Lower BRE")) < spread
-    lines = seen.page.locator(".dgm-pb-line").first
+    lines = view.page.locator(".dgm-pb-line").first
     before = lines.get_attribute("d")
-    button(seen, "Other lines").click()
-    seen.settle()
+    view.button("Other lines").click()
+    view.settle()
     assert lines.get_attribute("d") != before
-    seen.assert_clean()
+    view.assert_clean()
 
 
 def test_pairs_beyond_the_margin_are_hatched(opened):
-    seen = opened(PatternBench(margin=1.0))
-    seen.settle()
+    view = opened(PatternBench(margin=1.0))
     hatched = ".dgm-pb-over:not([style*='none'])"
-    assert seen.page.locator(hatched).count() == 2 * 18
-    seen.page.get_by_role("slider", name="Margin").press("End")
-    seen.settle()
-    assert seen.page.locator(hatched).count() == 2
-
-
-@pytest.mark.timing
-def test_a_frame_of_the_bench_takes_less_than_sixteen_milliseconds(
-    opened, record_testsuite_property
-):
-    seen = opened(PatternBench())
-    p95 = seen.p95(16)
-    record_testsuite_property("bench_frame_p95_ms", p95)
-    assert p95 < 16
+    assert view.page.locator(hatched).count() == 2 * 18
+    view.page.get_by_role("slider", name="Margin").press("End")
+    view.settle()
+    assert view.page.locator(hatched).count() == 2
 
 
 # Both
 
 
-# The dark page differs by its colours alone.
-@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
-def test_axe_finds_nothing_and_bars_stay_in_forced_colours(opened, theme, rules):
-    seen = opened(playground(), PatternBench(), theme=theme)
-    seen.settle()
-    assert seen.axe(*rules) == ""
-    count, faded = seen.faded_marks()
-    assert count > 2
-    assert faded == []
-
-
-def test_a_narrow_page_needs_no_horizontal_scroll(opened):
-    seen = opened(playground(), PatternBench(), viewport={"width": 360, "height": 740})
-    seen.settle()
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
-    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
-    assert seen.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
-    tops = "all => all.map(one => one.getBoundingClientRect().top)"
-    first, second = seen.page.locator(".dgm-gan-plane").evaluate_all(tops)
-    assert second > first + 200
-
-
 def test_the_planes_are_redrawn_when_the_theme_changes(opened):
-    seen = opened(playground())
-    seen.settle()
-    light = seen.pictures()
-    seen.page.evaluate(
+    view = opened(playground())
+    light = view.pictures()
+    view.page.evaluate(
         """() => {
             const { style, dataset } = document.documentElement;
             style.setProperty("--pst-color-text-base", "#ced6dd");
@@ -708,16 +591,5 @@ def test_the_planes_are_redrawn_when_the_theme_changes(opened):
             dataset.theme = "dark";
         }"""
     )
-    seen.settle()
-    assert all(a != b for a, b in zip(light, seen.pictures(), strict=True))
-
-
-def test_text_from_python_is_never_read_as_html(opened):
-    badge = "<img src=x onerror='document.title=1'>"
-    target = eight() | {"label": badge}
-    seen = opened(
-        GANPlayground([target], badge, title=badge), PatternBench(badge=badge, title=badge)
-    )
-    assert seen.page.locator(".dgm-badge").all_inner_texts() == [badge] * 2
-    assert seen.page.get_by_label("Target").locator("option").inner_text() == badge
-    assert seen.page.locator(".dgm img").count() == 0
+    view.settle()
+    assert all(a != b for a, b in zip(light, view.pictures(), strict=True))

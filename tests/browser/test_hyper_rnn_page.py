@@ -7,14 +7,13 @@ import hyper_rnn_pages as pages
 import numpy as np
 import pytest
 import torch
+from small_widgets import MATRICES, described, recurrent
 
-from dgm.data.dynamics import dynamics_matrices
-from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, trace
+from dgm.papers.variational_hyper_rnn import trace
 from dgm_book.widgets.hyper_weights import HyperWeights
 from dgm_book.widgets.scale_weather import ScaleWeather
 from dgm_book.widgets.switch_now import SwitchNow
 
-MATRICES = dynamics_matrices().numpy()
 GO = "Switch the dynamics now"
 # The most opaque pixel of each canvas.
 OPAQUE = """all => all.map(one => {
@@ -26,23 +25,8 @@ OPAQUE = """all => all.map(one => {
 @functools.lru_cache
 def models():
     """Return untrained models of the book's sizes, and as the page describes them."""
-    with torch.random.fork_rng(), torch.no_grad():
-        torch.manual_seed(0)
-        nets = {
-            "VHRNN": VariationalHyperRNN(2, 4, 4, 12, "gaussian", 2),
-            "VRNN": VariationalRNN(2, 8, 8, "gaussian", 2),
-        }
-        for model in nets.values():
-            for parameter in [*model.parameters(), model.input_mean]:
-                parameter.add_(0.25 * torch.randn(parameter.shape))
-    return nets, {
-        name: {
-            "kind": name.lower(),
-            "emission": "gaussian",
-            "state": {key: value.numpy() for key, value in model.state_dict().items()},
-        }
-        for name, model in nets.items()
-    }
+    nets = recurrent()
+    return nets, {name: described(model) for name, model in nets.items()}
 
 
 def golden():
@@ -75,18 +59,7 @@ def replay(widget, freeze=0.0):
     return course, traces
 
 
-@pytest.fixture
-def opened(tmp_path, write_page, visit):
-    """Return ``opened(*widgets, theme=, **context options)``: a page that holds them."""
-
-    def start(*widgets, theme="light", **options):
-        url = write_page(tmp_path, *widgets, theme=theme).as_uri()
-        return visit(url, **options).ready(len(widgets))
-
-    return start
-
-
-def arrived(seen, condition="true"):
+def arrived(view, condition="true"):
     """Wait until the widget stands still in a state that fulfils the condition, and return it."""
     script = f"""() => {{
       const told = document.querySelector(".dgm").dataset.state;
@@ -94,7 +67,7 @@ def arrived(seen, condition="true"):
       const state = JSON.parse(told);
       return {condition} ? told : false;
     }}"""
-    return json.loads(seen.page.wait_for_function(script).json_value())
+    return json.loads(view.page.wait_for_function(script).json_value())
 
 
 def same_as_pytorch(state, widget):
@@ -117,54 +90,54 @@ def same_as_pytorch(state, widget):
 
 
 def test_the_page_is_pytorch_and_a_wrong_golden_row_shows(opened):
-    seen = opened(SwitchNow(weights(golden()), MATRICES))
-    assert float(seen.page.locator(".dgm").get_attribute("data-golden-error")) < 1e-5
+    view = opened(SwitchNow(weights(golden()), MATRICES))
+    assert float(view.page.locator(".dgm").get_attribute("data-golden-error")) < 1e-5
     wrong = golden()
     wrong["VRNN"]["kl"][7, 3] += 1
-    seen = opened(SwitchNow(weights(wrong), MATRICES))
-    error = float(seen.page.locator(".dgm").get_attribute("data-golden-error"))
+    view = opened(SwitchNow(weights(wrong), MATRICES))
+    error = float(view.page.locator(".dgm").get_attribute("data-golden-error"))
     assert error == pytest.approx(1 / (1 + float(wrong["VRNN"]["kl"][7, 3])), rel=1e-3)
-    seen = opened(SwitchNow(weights(), MATRICES))
-    assert seen.page.locator(".dgm").get_attribute("data-golden-error") is None
+    view = opened(SwitchNow(weights(), MATRICES))
+    assert view.page.locator(".dgm").get_attribute("data-golden-error") is None
 
 
 def test_the_page_filters_what_python_filters(opened):
     widget = SwitchNow(weights(), MATRICES, window=40, speed=30)
-    seen = opened(widget)
-    page = seen.page
-    first = arrived(seen, "state.steps === 60")
+    view = opened(widget)
+    page = view.page
+    first = arrived(view, "state.steps === 60")
     same_as_pytorch(first, widget)
     assert len(first["x"]) == 40
     button = page.get_by_role("button", name=GO)
     button.press("Enter")
-    switched = arrived(seen, "state.steps === 85")
+    switched = arrived(view, "state.steps === 85")
     (_, before, sigma), (t, after, same_sigma) = switched["schedule"][-2:]
     assert (t, same_sigma) == (60, sigma)
     assert after != before
     same_as_pytorch(switched, widget)
     page.get_by_role("radio", name="4", exact=True).press("Space")
-    arrived(seen, "state.steps === 110")
+    arrived(view, "state.steps === 110")
     page.get_by_role("button", name="One step").press("Space")
-    stepped = arrived(seen, "state.steps === 111")
+    stepped = arrived(view, "state.steps === 111")
     assert stepped["schedule"][-1] == [85, after, 4]
     same_as_pytorch(stepped, widget)
     assert page.locator("dd").first.inner_text() == "110"
     assert f"dynamics {after + 1}, \u03c3 = 4" in page.locator("dd").nth(1).inner_text()
     page.get_by_label("Seed").fill("7")
     page.get_by_label("Seed").press("Enter")
-    other = arrived(seen, "state.seed === 7")
+    other = arrived(view, "state.seed === 7")
     assert (other["steps"], other["schedule"]) == (60, first["schedule"])
     same_as_pytorch(other, widget)
     page.get_by_role("button", name="Reset").press("Enter")
-    assert arrived(seen, "state.seed === 0 && state.steps === 60") == first
-    seen.assert_clean()
+    assert arrived(view, "state.seed === 0 && state.steps === 60") == first
+    view.assert_clean()
 
 
 def test_what_the_table_tells_of_a_change(opened):
     widget = SwitchNow(weights(), MATRICES)
-    seen = opened(widget)
-    arrived(seen)
-    rows = [row.split("\t") for row in seen.page.locator("tbody tr").all_inner_texts()]
+    view = opened(widget)
+    arrived(view)
+    rows = [row.split("\t") for row in view.page.locator("tbody tr").all_inner_texts()]
     course, traces = replay(widget)
     _, exact = pages.exact_bayes(course, MATRICES, (0.25, 1.0, 4.0), widget.options["hazard"])
 
@@ -175,83 +148,83 @@ def test_what_the_table_tells_of_a_change(opened):
         kl, increment = traces[name].mean_kl, traces[name].increment
         assert row[1:] == [text(v.mean()) for v in (kl[25:30], kl[30:35], increment)]
     assert rows[2][3] == text(exact.mean())
-    assert "change at step 30" in seen.page.locator("caption").inner_text()
+    assert "change at step 30" in view.page.locator("caption").inner_text()
 
 
 @pytest.mark.timing
 def test_a_step_of_both_models_is_quick(opened, record_testsuite_property):
     widget = SwitchNow(weights(), MATRICES, speed=30)
-    seen = opened(widget)
-    page = seen.page
-    arrived(seen)
+    view = opened(widget)
+    page = view.page
+    arrived(view)
 
     def play():
         page.evaluate("performance.clearMeasures()")
         page.get_by_role("button", name="Play").click()
         page.wait_for_function("() => performance.getEntriesByType('measure').length > 90")
         page.get_by_role("button", name="Pause").click()
-        return seen.frames()
+        return view.frames()
 
     play()  # warm
-    p95 = seen.p95(16, play)
+    p95 = view.p95(16, play)
     record_testsuite_property("switch_now_p95_ms", p95)
     assert p95 < 16
 
 
 def test_it_plays_and_pauses(opened):
-    seen = opened(SwitchNow(weights(), MATRICES, speed=30))
-    page = seen.page
-    arrived(seen)
+    view = opened(SwitchNow(weights(), MATRICES, speed=30))
+    page = view.page
+    arrived(view)
     page.get_by_role("button", name="Play").press("Enter")
     page.wait_for_function("() => Number(document.querySelector('dd').textContent) > 63")
     page.get_by_role("button", name="Pause").press("Enter")
-    steps = arrived(seen, "state.steps > 63")["steps"]
+    steps = arrived(view, "state.steps > 63")["steps"]
     assert page.get_by_role("button", name="Play").is_visible()
     page.wait_for_timeout(300)
-    assert arrived(seen)["steps"] == steps
-    seen.assert_clean()
+    assert arrived(view)["steps"] == steps
+    view.assert_clean()
 
 
 def test_nothing_moves_for_readers_who_want_it_so(opened):
     widget = SwitchNow(weights(), MATRICES)
-    seen = opened(widget, reduced_motion="reduce")
-    arrived(seen, "state.steps === 60")
-    seen.settle()
-    seen.page.evaluate("performance.clearMeasures()")
-    seen.page.wait_for_timeout(400)
-    assert seen.frames() == []
-    seen.page.get_by_role("button", name=GO).click()
-    state = arrived(seen, "state.steps === 85")
+    view = opened(widget, reduced_motion="reduce")
+    arrived(view, "state.steps === 60")
+    view.settle()
+    view.page.evaluate("performance.clearMeasures()")
+    view.page.wait_for_timeout(400)
+    assert view.frames() == []
+    view.page.get_by_role("button", name=GO).click()
+    state = arrived(view, "state.steps === 85")
     same_as_pytorch(state, widget)
 
 
 def test_what_grows_without_end_is_told(opened):
     grows = np.array([np.eye(2) * 1.5, np.eye(2) * 0.5])
     widget = SwitchNow(weights(), grows, schedule=[[0, 0, 1.0]], bound=30)
-    seen = opened(widget)
-    same_as_pytorch(arrived(seen), widget)
+    view = opened(widget)
+    same_as_pytorch(arrived(view), widget)
     anew = np.flatnonzero(replay(widget)[0].fresh)[-1]
-    note = seen.page.locator(".dgm-picture .dgm-note").inner_text()
+    note = view.page.locator(".dgm-picture .dgm-note").inner_text()
     assert f"At step {anew} a coordinate had passed 30" in note
-    seen.assert_clean()
+    view.assert_clean()
 
 
 def test_the_weather_freezes_step_by_step(opened):
     widget = ScaleWeather(weights(), MATRICES, steps=60)
-    seen = opened(widget)
-    page = seen.page
-    free = arrived(seen)
+    view = opened(widget)
+    page = view.page
+    free = arrived(view)
     page.wait_for_function("() => document.querySelector('.dgm').dataset.curve")
     curve = json.loads(page.locator(".dgm").get_attribute("data-curve"))
     slider = page.get_by_role("slider", name="Freeze")
-    before, pictures = seen.pictures(), set()
+    before, pictures = view.pictures(), set()
     shown = []
     for i in range(1, 21):
         slider.press("ArrowRight")
-        state = arrived(seen, f"state.freeze === {round(i / 20, 2)}")
+        state = arrived(view, f"state.freeze === {round(i / 20, 2)}")
         assert page.locator("output").inner_text() == f"{i / 20:.2f}"
         shown.append(page.locator("tbody td").first.inner_text())
-        pictures.add(tuple(seen.pictures()))
+        pictures.add(tuple(view.pictures()))
         assert state["nats"] == curve[i]
         if i in (7, 20):
             _, traces = replay(widget, round(i / 20, 2))
@@ -267,36 +240,11 @@ def test_the_weather_freezes_step_by_step(opened):
     # All constant: no row is off its mean.
     assert max(page.locator("canvas").evaluate_all(OPAQUE)) <= 1
     page.get_by_role("button", name="Reset").press("Enter")
-    assert arrived(seen, "state.freeze === 0") == free
-    assert seen.pictures() == before
+    assert arrived(view, "state.freeze === 0") == free
+    assert view.pictures() == before
     page.get_by_role("button", name="Another sequence").click()
-    other = arrived(seen, "state.seed === 1")
+    other = arrived(view, "state.seed === 1")
     widget.seed = 1
     expected = replay(widget)[1]["VHRNN"].increment
     np.testing.assert_allclose(other["increment"], expected, atol=1e-7)
-    seen.assert_clean()
-
-
-@pytest.mark.timing
-def test_a_move_of_the_freeze_is_quick(opened, record_testsuite_property):
-    seen = opened(ScaleWeather(weights(), MATRICES))
-    seen.page.wait_for_function("() => document.querySelector('.dgm').dataset.curve")
-    p95 = seen.p95(16)
-    record_testsuite_property("scale_weather_p95_ms", p95)
-    assert p95 < 16
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_both_are_narrow_and_accessible(opened, theme):
-    shared = weights()
-    widgets = SwitchNow(shared, MATRICES), ScaleWeather(shared, MATRICES, steps=40)
-    seen = opened(*widgets, theme=theme, viewport={"width": 360, "height": 740})
-    arrived(seen)
-    seen.page.wait_for_function("() => document.querySelectorAll('.dgm')[1].dataset.curve")
-    seen.page.get_by_role("button", name=GO).focus()
-    seen.settle()
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
-    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
-    assert seen.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
-    assert seen.axe() == ""
-    seen.assert_clean()
+    view.assert_clean()

@@ -18,26 +18,6 @@ from dgm_book.chapters.mutual_information_lm.rules import best_critic
 from dgm_book.widgets import BoundRace, RamlLottery
 from dgm_book.widgets.hashing import box_muller, mulberry32
 
-# A kernel's side of a widget, with no server between.
-STUB = """async ([source, state]) => {
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  const { default: widget } = await import(url);
-  const listeners = [];
-  globalThis.kernel = {
-    state, saved: 0,
-    get: name => state[name],
-    set(name, value) {
-      state[name] = value;
-      for (const l of [...listeners]) if (l[0] === `change:${name}`) l[1]();
-    },
-    save_changes() { this.saved++; },
-    on: (...pair) => listeners.push(pair),
-    off: (name, f) => listeners.splice(listeners.findIndex(l => l[0] === name && l[1] === f), 1),
-    left: () => listeners.length,
-  };
-  globalThis.stop = await widget.render({ model: kernel, el: document.body });
-}"""
-
 
 def texts(k=12, **changes):
     dice = np.random.default_rng(1)
@@ -48,46 +28,26 @@ def texts(k=12, **changes):
     return [first | changes, second]
 
 
-@pytest.fixture
-def opened(tmp_path, write_page, visit):
-    """Return ``opened(*widgets, theme=, **context options)``: a page of them, from a file."""
-
-    def start(*widgets, theme="light", **options):
-        seen = visit(write_page(tmp_path, *widgets, theme=theme).as_uri(), **options)
-        seen.ready(len(widgets)).settle()
-        return seen
-
-    return start
-
-
-def slider(seen, name):
-    return seen.page.get_by_role("slider", name=name)
-
-
-def button(seen, name):
-    return seen.page.get_by_role("button", name=name, exact=True)
-
-
-def shown(seen, name):
-    text = seen.page.locator(f".dgm[data-{name}]").get_attribute(f"data-{name}")
+def shown(view, name):
+    text = view.page.locator(f".dgm[data-{name}]").get_attribute(f"data-{name}")
     return np.array(json.loads(text))
 
 
-def rows(seen):
+def rows(view):
     """The race's table: a row's name to what its cells say."""
     script = "all => all.map(row => [...row.children].map(cell => cell.textContent))"
-    table = seen.page.locator(".dgm-bounds tbody tr").evaluate_all(script)
+    table = view.page.locator(".dgm-bounds tbody tr").evaluate_all(script)
     return {name: cells for name, *cells in table}
 
 
-def finished(seen):
+def finished(view):
     """Wait until the race has the estimates of all its batches."""
-    seen.settle()
-    seen.page.get_by_text("a bar the mean of 24;").wait_for()
+    view.settle()
+    view.page.get_by_text("a bar the mean of 24;").wait_for()
 
 
-def circles(seen, row):
-    return seen.page.locator(".dgm-info-dots").nth(row).get_attribute("d").count("Z")
+def circles(view, row):
+    return view.page.locator(".dgm-info-dots").nth(row).get_attribute("d").count("Z")
 
 
 def exact(widget):
@@ -112,23 +72,23 @@ def estimates(widget):
 
 
 def test_the_race_estimates_what_pytorch_estimates(opened):
-    seen, widget = opened(BoundRace()), BoundRace()
+    view, widget = opened(BoundRace()), BoundRace()
     moves = [
         (None, {}),
-        ((slider(seen, "Dimensions"), "End"), {"dimension": 20}),
-        ((slider(seen, "Pairs"), "ArrowLeft"), {"batch": 32}),
-        ((slider(seen, "Correlation"), "ArrowRight"), {"correlation": 0.91}),
-        ((button(seen, "Draw again"), "Enter"), {"seed": 1}),
-        ((slider(seen, "Correlation"), "Home"), {"correlation": 0.0}),
+        ((view.slider("Dimensions"), "End"), {"dimension": 20}),
+        ((view.slider("Pairs"), "ArrowLeft"), {"batch": 32}),
+        ((view.slider("Correlation"), "ArrowRight"), {"correlation": 0.91}),
+        ((view.button("Draw again"), "Enter"), {"seed": 1}),
+        ((view.slider("Correlation"), "Home"), {"correlation": 0.0}),
     ]
     for move, state in moves:
         if move:
             move[0].press(move[1])
         widget.set_state(state)
-        finished(seen)
+        finished(view)
         expected = estimates(widget)
-        np.testing.assert_allclose(shown(seen, "estimates"), expected, rtol=1e-8, atol=1e-9)
-        table = rows(seen)
+        np.testing.assert_allclose(shown(view, "estimates"), expected, rtol=1e-8, atol=1e-9)
+        table = rows(view)
         assert table.pop("Exact value") == [f"{exact(widget):.3f}", "none"]
         for cells, values in zip(table.values(), expected.T, strict=True):
             mean, error = (float(v.replace("\u2212", "-")) for v in cells[0].split(" ± "))
@@ -136,15 +96,15 @@ def test_the_race_estimates_what_pytorch_estimates(opened):
             assert error == pytest.approx(values.std(ddof=1) / 24**0.5, rel=0.06, abs=1e-4)
         ceilings = [cells[1] for cells in table.values()]
         assert ceilings == ["none", "none", f"{np.log(widget.batch):.3f}", "0.693"]
-        assert circles(seen, 2) == circles(seen, 3) == 24
+        assert circles(view, 2) == circles(view, 3) == 24
         if state == {"batch": 32}:
-            note = seen.page.locator(".dgm-bounds .dgm-side .dgm-note").inner_text()
+            note = view.page.locator(".dgm-bounds .dgm-side .dgm-note").inner_text()
             assert "past InfoNCE's ceiling: with 32 pairs" in note
             assert "comes out too high" in note
-    button(seen, "Reset").press("Enter")
-    finished(seen)
-    np.testing.assert_allclose(shown(seen, "estimates"), estimates(BoundRace()), atol=1e-9)
-    seen.assert_clean()
+    view.button("Reset").press("Enter")
+    finished(view)
+    np.testing.assert_allclose(shown(view, "estimates"), estimates(BoundRace()), atol=1e-9)
+    view.assert_clean()
 
 
 def chosen_set(lottery):
@@ -163,15 +123,15 @@ def lottery_weights(lottery):
 
 def test_the_lottery_weighs_as_pytorch_weighs(opened):
     lottery = RamlLottery(texts())
-    seen = opened(RamlLottery(texts()))
+    view = opened(RamlLottery(texts()))
 
     def choose(name, value):
-        seen.page.get_by_label(name, exact=True).select_option(value)
+        view.page.get_by_label(name, exact=True).select_option(value)
 
     moves = [
         (lambda: None, {}),
-        (lambda: slider(seen, "Chance").press("ArrowRight"), {"p": 0.31}),
-        (lambda: slider(seen, "Temperature").press("Home"), {"temperature": 0.1}),
+        (lambda: view.slider("Chance").press("ArrowRight"), {"p": 0.31}),
+        (lambda: view.slider("Temperature").press("Home"), {"temperature": 0.1}),
         (lambda: choose("Sentence", "1"), {"anchor": 1}),
         (lambda: choose("Text", "a play"), {"set": "a play", "anchor": 0}),
         (lambda: choose("Critic", "likelihood"), {"critic": "likelihood"}),
@@ -180,83 +140,19 @@ def test_the_lottery_weighs_as_pytorch_weighs(opened):
     for move, state in moves:
         move()
         lottery.set_state(state)
-        seen.settle()
+        view.settle()
         weights, shares = lottery_weights(lottery)
-        np.testing.assert_allclose(shown(seen, "weights"), weights, rtol=1e-6, atol=1e-15)
-        np.testing.assert_allclose(shown(seen, "shares"), shares, rtol=1e-6, atol=1e-15)
-        heads = seen.page.locator(".dgm-lot tbody th").all_inner_texts()
+        np.testing.assert_allclose(shown(view, "weights"), weights, rtol=1e-6, atol=1e-15)
+        np.testing.assert_allclose(shown(view, "shares"), shares, rtol=1e-6, atol=1e-15)
+        heads = view.page.locator(".dgm-lot tbody th").all_inner_texts()
         first = chosen_set(lottery)["anchors"][lottery.anchor] + 1
         assert heads == texts()[0]["texts"][first : first + 12]
-        best = seen.page.locator(".dgm-lot-most td").first.inner_text()
+        best = view.page.locator(".dgm-lot-most td").first.inner_text()
         assert best == str(weights.argmax())
-        effective = seen.page.locator(".dgm-lot dd").first.inner_text()
+        effective = view.page.locator(".dgm-lot dd").first.inner_text()
         assert effective.startswith(f"{1 / (weights**2).sum():.2f} of 12")
-    button(seen, "Reset").press("Enter")
-    seen.settle()
+    view.button("Reset").press("Enter")
+    view.settle()
     weights, _ = lottery_weights(RamlLottery(texts()))
-    np.testing.assert_allclose(shown(seen, "weights"), weights, rtol=1e-6)
-    seen.assert_clean()
-
-
-@pytest.mark.parametrize(
-    ("make", "name", "key", "chosen", "back"),
-    [
-        (BoundRace, "Dimensions", "End", {"dimension": 20}, {"dimension": 3}),
-        (lambda: RamlLottery(texts()), "Chance", "Home", {"p": 0.05}, {"p": 0.5}),
-    ],
-)
-def test_traits_follow_the_reader_and_the_page_follows_them(visit, make, name, key, chosen, back):
-    widget = make()
-    state = {name: getattr(widget, name) for name in widget.keys if not name.startswith("_")}
-    for extra in ("layout", "tabbable", "tooltip"):
-        state.pop(extra)
-    seen = visit("about:blank")
-    seen.page.evaluate(STUB, [widget._esm, state])
-    slider(seen, name).press(key)
-    (trait, value), (_, other) = *chosen.items(), *back.items()
-    assert seen.page.evaluate(f"[kernel.state.{trait}, kernel.saved]") == [value, 1]
-    widget.set_state(chosen)
-    seen.page.evaluate(f"kernel.set('{trait}', {other})")
-    seen.settle()
-    assert float(slider(seen, name).input_value()) == other
-    seen.page.evaluate("stop()")
-    assert seen.page.evaluate("kernel.left()") == 0
-    seen.assert_clean()
-
-
-@pytest.mark.timing
-@pytest.mark.parametrize(
-    "make", [lambda: BoundRace(dimension=20, batch=256), lambda: RamlLottery(texts(40))]
-)
-def test_a_frame_takes_less_than_sixteen_milliseconds(opened, make, record_testsuite_property):
-    widget = make()
-    p95 = opened(widget).p95(16)
-    record_testsuite_property(f"{type(widget).__name__}_frame_p95_ms", p95)
-    assert p95 < 16
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_axe_finds_nothing(opened, theme):
-    seen = opened(BoundRace("badge", dimension=4), RamlLottery(texts(), "badge"), theme=theme)
-    assert seen.axe() == ""
-
-
-def test_a_narrow_page_needs_no_scroll_and_text_is_never_html(opened):
-    bad = "<img src=x onerror='document.title=1'>"
-    sets = texts(label=bad, texts=[bad + "long" * 20] * 24)
-    widgets = BoundRace(bad, title=bad), RamlLottery(sets, bad, title=bad)
-    seen = opened(*widgets, viewport={"width": 360, "height": 740})
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
-    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
-    assert seen.page.locator(".dgm *:not(.dgm-status, svg *)").evaluate_all(right) <= 360
-    assert seen.page.locator(".dgm-lot tbody th").first.inner_text().startswith(bad)
-    assert seen.page.locator(".dgm img").count() == 0
-    assert seen.page.title() == "Widgets"
-
-
-def test_bars_stay_in_forced_colours_and_in_print(opened):
-    seen = opened(RamlLottery(texts()))
-    seen.settle()
-    count, faded = seen.faded_marks()
-    assert count > 2
-    assert faded == []
+    np.testing.assert_allclose(shown(view, "weights"), weights, rtol=1e-6)
+    view.assert_clean()

@@ -116,103 +116,91 @@ def quiz(n=6, **options):
     return NextSentenceQuiz(questions, "random", **options)
 
 
-@pytest.fixture
-def opened(tmp_path, write_page, visit):
-    """Return ``opened(*widgets, theme=, wasm=, **context options)``: a page that holds them."""
-
-    def start(*widgets, theme="light", wasm=True, **options):
-        url = write_page(tmp_path, *widgets, theme=theme).as_uri()
-        script = "" if wasm else "delete globalThis.WebAssembly"
-        return visit(url, script, **options).ready(len(widgets))
-
-    return start
-
-
-def written(seen, widget):
+def written(view, widget):
     """Wait until the page shows the story that PyTorch writes; check its topics and its tally."""
     tales = story(widget).values()
-    seen.page.wait_for_function(SHOWS, arg=[line for tale in tales for line in tale])
+    view.page.wait_for_function(SHOWS, arg=[line for tale in tales for line in tale])
     names = [*THEMES, "no topic"]
     topics = [[find_theme(line) for line in tale] for tale in tales]
-    shown = seen.page.locator(".dgm-topic").all_inner_texts()
+    shown = view.page.locator(".dgm-topic").all_inner_texts()
     assert shown == [names[k] for tale in topics for k in tale]
     same = [sum(a == b >= 0 for a, b in itertools.pairwise(t)) for t in topics]
     n = widget.n_sentences - 1
-    cells = seen.page.locator("tbody tr td:nth-child(2)").all_inner_texts()
+    cells = view.page.locator("tbody tr td:nth-child(2)").all_inner_texts()
     assert cells[:2] == [f"{k} of {n}" for k in same]
     return same
 
 
-def checked(seen):
-    seen.page.wait_for_function("document.querySelector('.dgm').dataset.goldenError !== undefined")
-    return float(seen.page.locator(".dgm").get_attribute("data-golden-error"))
+def checked(view):
+    view.page.wait_for_function("document.querySelector('.dgm').dataset.goldenError !== undefined")
+    return float(view.page.locator(".dgm").get_attribute("data-golden-error"))
 
 
-@pytest.mark.parametrize("wasm", [True, False])
-def test_the_page_writes_what_python_writes(opened, wasm):
+@pytest.mark.parametrize("script", ["", "delete globalThis.WebAssembly"])
+def test_the_page_writes_what_python_writes(opened, script):
     widget = teller(golden(), n_sentences=8)
-    seen = opened(widget, wasm=wasm)
-    first = written(seen, widget)
-    assert checked(seen) < 1e-4
-    box = seen.page.get_by_label("Opening", exact=True)
+    view = opened(widget, script=script)
+    first = written(view, widget)
+    assert checked(view) < 1e-4
+    box = view.page.get_by_label("Opening", exact=True)
     box.press("Enter")
     widget.seed = 1
-    second = written(seen, widget)
+    second = written(view, widget)
     # The tally holds both stories.
-    so_far = seen.page.locator("tbody tr td:nth-child(3)").all_inner_texts()
+    so_far = view.page.locator("tbody tr td:nth-child(3)").all_inner_texts()
     expected = [f"{100 * (a + b) / 14:.0f}\u2009%of 14" for a, b in zip(first, second, strict=True)]
     assert ["".join(text.split("\n")) for text in so_far] == expected
-    slider = seen.page.get_by_role("slider", name="Temperature")
+    slider = view.page.get_by_role("slider", name="Temperature")
     slider.press("ArrowRight")
     widget.temperature = 1.05
-    written(seen, widget)
-    assert seen.page.locator("output").inner_text() == "1.05"
+    written(view, widget)
+    assert view.page.locator("output").inner_text() == "1.05"
     box.fill(f"The Zorp sea, {MARKUP}")
     widget.opening = f"The Zorp sea, {MARKUP}"
-    written(seen, widget)
-    strange = seen.page.locator("li:first-child .dgm-strange").all_inner_texts()
+    written(view, widget)
+    strange = view.page.locator("li:first-child .dgm-strange").all_inner_texts()
     unknown = ["zorp", "img", "src", "x", "onerror", "document", "title", "1"]
     assert strange == unknown * 2
-    note = seen.page.locator(".dgm-note").first.inner_text()
+    note = view.page.locator(".dgm-note").first.inner_text()
     assert "read as <unk>: \u201czorp\u201d, \u201cimg\u201d" in note
     box.fill("")
     widget.opening = ""
-    written(seen, widget)
-    picks = seen.page.get_by_label("Openings")
+    written(view, widget)
+    picks = view.page.get_by_label("Openings")
     assert picks.locator("option:checked").inner_text() == "the start of a text"
     picks.select_option(label=OPENINGS[1])
     widget.opening = OPENINGS[1]
-    written(seen, widget)
+    written(view, widget)
     assert box.input_value() == OPENINGS[1]
-    seen.page.get_by_role("button", name="Reset").press("Space")
+    view.page.get_by_role("button", name="Reset").press("Space")
     widget.set_state({"opening": OPENINGS[0], "temperature": 1.0, "seed": 0})
-    written(seen, widget)
-    assert seen.page.locator(".dgm img").count() == 0
-    seen.assert_clean()
+    written(view, widget)
+    assert view.page.locator(".dgm img").count() == 0
+    view.assert_clean()
 
 
 @pytest.mark.timing
 def test_a_wrong_golden_row_shows_and_a_frame_is_quick(opened, record_testsuite_property):
     wrong = {name: rows.copy() for name, rows in golden()["log_probs"].items()}
     wrong["phase I"][5, 17] -= 0.5
-    seen = opened(teller(golden() | {"log_probs": wrong}))
-    assert checked(seen) == pytest.approx(0.5, abs=1e-3)
-    assert seen.axe("color-contrast") == ""
-    p95 = seen.p95(16)
+    view = opened(teller(golden() | {"log_probs": wrong}))
+    assert checked(view) == pytest.approx(0.5, abs=1e-3)
+    assert view.axe("color-contrast") == ""
+    p95 = view.p95(16)
     record_testsuite_property("story_p95_ms", p95)
     assert p95 < 16
 
 
-def table(seen):
-    return [row.split("\t") for row in seen.page.locator(".dgm-side tbody tr").all_inner_texts()]
+def table(view):
+    return [row.split("\t") for row in view.page.locator(".dgm-side tbody tr").all_inner_texts()]
 
 
 def test_the_quiz_by_keyboard(opened):
     widget = quiz(rounds=4)
-    seen = opened(widget)
-    page = seen.page
+    view = opened(widget)
+    page = view.page
     press = page.keyboard.press
-    assert table(seen)[0][1:] == ["0 of 0", "\u2013", "\u2013"]
+    assert table(view)[0][1:] == ["0 of 0", "\u2013", "\u2013"]
     before = page.locator(".dgm").get_attribute("data-moved")
     page.locator(".dgm-option").first.focus()
     for i, place in enumerate((0, 0, 0, 1)):
@@ -225,7 +213,7 @@ def test_the_quiz_by_keyboard(opened):
         verdicts = page.locator(".dgm-option small").all_inner_texts()
         assert ["this one follows" in text for text in verdicts] == [i % 2 == 0, i % 2 == 1]
         assert "your choice" in verdicts[place]
-        for row, right in zip(table(seen), count_right(widget).values(), strict=True):
+        for row, right in zip(table(view), count_right(widget).values(), strict=True):
             low, high = wilson(right, i + 1)
             least = information_at_least(float(np.clip(0.5, low, high)))
             assert row[1:] == [
@@ -234,7 +222,7 @@ def test_the_quiz_by_keyboard(opened):
                 f"{least:.2f}",
             ]
         if i == 1:
-            assert seen.axe("color-contrast") == ""
+            assert view.axe("color-contrast") == ""
         press("Enter")  # the focus is on the next question
     assert count_right(widget) == {"you": 3, "phase I": count_right(widget)["phase I"], "flat": 2}
     assert "you have 3 right" in page.locator(".dgm-first-said:visible").inner_text()
@@ -246,30 +234,18 @@ def test_the_quiz_by_keyboard(opened):
     page.get_by_role("button", name="Reset").press("Enter")
     # New questions, which begin again when there are no more.
     assert page.locator(".dgm-first-said:visible").inner_text() == "the sea 4"
-    assert table(seen)[0][1] == "0 of 0"
+    assert table(view)[0][1] == "0 of 0"
     for _ in range(2):
         page.locator(".dgm-option").first.click()
         page.get_by_role("button", name="Next question").click()
     assert page.locator(".dgm-first-said:visible").inner_text() == "the sea 0"
     assert page.locator(".dgm img").count() == 0
-    seen.assert_clean()
+    view.assert_clean()
 
 
 def test_two_stories_of_one_model_do_not_mix(opened):
     first = teller(golden(), n_sentences=40)
     other = teller(weights=first.weights, opening="judge", n_sentences=40)
-    seen = opened(first, other)
+    view = opened(first, other)
     tales = [*story(first).values(), *story(other).values()]
-    seen.page.wait_for_function(SHOWS, arg=[line for tale in tales for line in tale])
-
-
-def test_both_are_narrow_and_accessible(opened):
-    seen = opened(teller(), quiz(), theme="dark", viewport={"width": 360, "height": 740})
-    seen.page.get_by_label("Opening", exact=True).fill("zorp " + "w" * 80)
-    seen.page.locator(".dgm-option").first.click()
-    seen.settle()
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
-    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
-    assert seen.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
-    assert seen.axe() == ""
-    seen.assert_clean()
+    view.page.wait_for_function(SHOWS, arg=[line for tale in tales for line in tale])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from hyper_rnn_pages import filter_sequence, normals, particle_runs, survivors, uniforms
+from small_widgets import described
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 from dgm_book.widgets import frame
@@ -24,29 +25,6 @@ from dgm_book.widgets.particle_kalman import (
     default_sequences,
 )
 
-# A kernel's side of a widget, with no server between.
-STUB = """async ([source, state, packed]) => {
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  const { default: widget } = await import(url);
-  const listeners = [];
-  if (packed) {
-    const held = { data: new DataView(Uint8Array.from(packed.data).buffer), header: packed.header };
-    state.weights = { get: name => held[name] };
-  }
-  globalThis.kernel = {
-    state, saved: 0,
-    get: name => state[name],
-    set(name, value) {
-      state[name] = value;
-      for (const l of [...listeners]) if (l[0] === `change:${name}`) l[1]();
-    },
-    save_changes() { this.saved++; },
-    on: (...pair) => listeners.push(pair),
-    off: (name, f) => listeners.splice(listeners.findIndex(l => l[0] === name && l[1] === f), 1),
-    left: () => listeners.length,
-  };
-  globalThis.stop = await widget.render({ model: kernel, el: document.body });
-}"""
 # Hears what is given to Web Audio, which plays on.
 EAR = """
 globalThis.heard = { contexts: 0, closed: 0, starts: [], stops: [] };
@@ -100,35 +78,9 @@ globalThis.seen = [];
 RELEASE = 0.4  # s, that a note takes to die away
 
 
-@pytest.fixture
-def opened(tmp_path, write_page, visit, serve):
-    """Return ``opened(*widgets, scheme=, theme=, script=, **context options)``: a page of them."""
-
-    def start(*widgets, scheme="file", theme="light", script="", **options):
-        path = write_page(tmp_path, *widgets, theme=theme)
-        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
-        seen = visit(url, script, **options).ready(len(widgets))
-        seen.settle()
-        return seen
-
-    return start
-
-
-def button(seen, name):
-    return seen.page.get_by_role("button", name=name, exact=True)
-
-
-def slider(seen, name):
-    return seen.page.get_by_role("slider", name=name)
-
-
-def radio(seen, name):
-    return seen.page.get_by_role("radio", name=name, exact=True)
-
-
-def held(seen, kind, name):
+def held(view, kind, name):
     """What the widget has put into one of its data attributes."""
-    return json.loads(seen.page.locator(f".dgm-mu-{kind}").get_attribute(f"data-{name}"))
+    return json.loads(view.page.locator(f".dgm-mu-{kind}").get_attribute(f"data-{name}"))
 
 
 X = {sequence["name"]: np.array(sequence["x"]) for sequence in default_sequences()}
@@ -151,15 +103,15 @@ def number(text):
 def library(visit_once):
     """A page that holds linear_gaussian.js."""
     source = (frame.FOLDER / "linear_gaussian.js").read_text("utf-8")
-    seen = visit_once("about:blank")
-    seen.page.evaluate(
+    view = visit_once("about:blank")
+    view.page.evaluate(
         """async ([source, system]) => {
             const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
             Object.assign(globalThis, await import(url), { system });
         }""",
         [source + "\nexport { kalman, makeCloud, filterRun, survivors };", SYSTEM],
     )
-    return seen.page
+    return view.page
 
 
 def test_the_page_s_kalman_filter_gives_the_chapter_s_value(library):
@@ -192,28 +144,28 @@ def test_the_page_s_particles_are_python_s(library, criterion):
 # Particles: the picture
 
 
-def with_means(seen):
+def with_means(view):
     """Wait for the many runs, which begin when the reader pauses."""
-    seen.page.locator(".dgm-mu-kalman[data-means]").wait_for()
-    seen.settle()
-    return seen
+    view.page.locator(".dgm-mu-kalman[data-means]").wait_for()
+    view.settle()
+    return view
 
 
-def rows(seen):
+def rows(view):
     return {
         row.locator("th").inner_text(): row.locator("td").inner_text()
-        for row in seen.page.locator(".dgm-mu-kalman tbody tr").all()
+        for row in view.page.locator(".dgm-mu-kalman tbody tr").all()
     }
 
 
 @pytest.mark.parametrize("scheme", ["http", "file"])
 def test_the_table_tells_the_means_of_the_runs(opened, scheme):
     widget = ParticleKalman(badge="in the page", particles=4)
-    seen = with_means(opened(widget, scheme=scheme))
-    told = rows(seen)
+    view = with_means(opened(widget, scheme=scheme))
+    told = rows(view)
     assert number(told["exact, Kalman"]) == pytest.approx(-6.1186, abs=6e-4)
     assert number(told["this run"]) == pytest.approx(drawn_run(widget).log_likelihood[0], abs=6e-4)
-    means = held(seen, "kalman", "means")
+    means = held(view, "kalman", "means")
     runs = FIRST_RUN + np.arange(N_RUNS)
     for name, (n, rule) in {"elbo": (1, "never"), **{r: (4, r) for r in CRITERIA}}.items():
         estimates = particle_runs(FIVE, n, rule, runs).log_likelihood
@@ -223,20 +175,20 @@ def test_the_table_tells_the_means_of_the_runs(opened, scheme):
     assert means["elbo"]["mean"] < means["never"]["mean"] < means["ess"]["mean"] < -6.1186
     shown = number(told["IWAE, never"].split(" ")[0])
     assert shown == pytest.approx(means["never"]["mean"], abs=0.006)
-    seen.assert_clean()
+    view.assert_clean()
 
 
 def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
     widget = ParticleKalman(sequence="twenty", particles=8)
-    seen = opened(widget, script=EYE)
+    view = opened(widget, script=EYE)
     cloud = drawn_run(widget)
     parents, z, w = (v[0] for v in (cloud.parents, cloud.z, cloud.weights))
     alive = survivors(parents)
-    crosses = seen.page.locator(".dgm-mu-seen").get_attribute("d")
+    crosses = view.page.locator(".dgm-mu-seen").get_attribute("d")
     x, y = np.array(re.findall(r"M([\d.]+) ([\d.]+)", crosses), float).T + 4
     slope, height = np.polyfit(X["twenty"], y, 1)  # the crosses tell the scale
     rise = slope * z + height
-    dead, strong, dots = seen.page.evaluate("seen")
+    dead, strong, dots = view.page.evaluate("seen")
     assert (strong["wide"], strong["alpha"]) > (dead["wide"], dead["alpha"])
     for shown, found in ((alive[1:], strong), (~alive[1:], dead)):
         t, n = np.nonzero(shown)
@@ -250,12 +202,12 @@ def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
     np.testing.assert_allclose(circles, wanted, atol=0.02)
     specks = sum(step[0] == "rect" for step in dots["path"])
     assert specks == (radius <= 1).sum() > 0
-    bars = seen.page.locator(".dgm-mu-bars").get_attribute("d")
+    bars = view.page.locator(".dgm-mu-bars").get_attribute("d")
     tall = -np.array(re.findall(r"v(-[\d.]+)", bars), float)
     np.testing.assert_allclose(tall, 56 * cloud.ess[:, 0] / 8, rtol=1e-9)
-    wedges = seen.page.locator(".dgm-mu-struck").get_attribute("d").count("M")
+    wedges = view.page.locator(".dgm-mu-struck").get_attribute("d").count("M")
     assert wedges == cloud.resampled.sum()
-    said = seen.page.locator(".dgm-mu-kalman .dgm-side .dgm-note").inner_text()
+    said = view.page.locator(".dgm-mu-kalman .dgm-side .dgm-note").inner_text()
     assert said.startswith(f"{survivors(cloud.parents[0])[0].sum()} of the 8 first particles")
 
 
@@ -275,11 +227,11 @@ TO_DARK = "() => void (document.documentElement.dataset.theme = 'dark')"
 
 @pytest.mark.parametrize("dense", [1, 2])
 def test_the_tree_is_sharp_and_follows_theme_and_width(opened, dense):
-    seen = opened(ParticleKalman(), device_scale_factor=dense)
-    tree = seen.page.locator(".dgm-mu-stage canvas")
+    view = opened(ParticleKalman(), device_scale_factor=dense)
+    tree = view.page.locator(".dgm-mu-stage canvas")
 
     def ink(wanted):
-        seen.settle()
+        view.settle()
         found = tree.evaluate(INK)
         np.testing.assert_allclose(found["most"], wanted, atol=8)
         assert found["n"] > 300
@@ -289,18 +241,18 @@ def test_the_tree_is_sharp_and_follows_theme_and_width(opened, dense):
         return found["size"][0]
 
     wide = ink([0, 0x72, 0xB2])
-    seen.page.evaluate(TO_DARK)
+    view.page.evaluate(TO_DARK)
     ink([0x56, 0xB4, 0xE9])
-    seen.page.set_viewport_size({"width": 360, "height": 740})
+    view.page.set_viewport_size({"width": 360, "height": 740})
     assert ink([0x56, 0xB4, 0xE9]) < wide
     assert re.match(r"16 particles over 5 steps, .* effective", tree.get_attribute("aria-label"))
 
 
 def test_the_many_runs_wait_until_the_reader_pauses(opened):
-    seen = with_means(opened(ParticleKalman(sequence="twenty", particles=63)))
-    assert rows(seen)["IWAE, never"] != "\N{HORIZONTAL ELLIPSIS}"
-    slider(seen, "Particles").press("ArrowLeft")
-    told = seen.page.evaluate(
+    view = with_means(opened(ParticleKalman(sequence="twenty", particles=63)))
+    assert rows(view)["IWAE, never"] != "\N{HORIZONTAL ELLIPSIS}"
+    view.slider("Particles").press("ArrowLeft")
+    told = view.page.evaluate(
         """async () => {
             const slider = document.querySelector("input[type=range]");
             const cell = document.querySelector(".dgm-mu-kalman tbody tr:nth-child(3) td");
@@ -318,89 +270,19 @@ def test_the_many_runs_wait_until_the_reader_pauses(opened):
         }"""
     )
     assert set(told) == {"\N{HORIZONTAL ELLIPSIS}"}
-    with_means(seen)
-    assert "\N{PLUS-MINUS SIGN}" in rows(seen)["IWAE, never"]
+    with_means(view)
+    assert "\N{PLUS-MINUS SIGN}" in rows(view)["IWAE, never"]
 
 
-def test_everything_about_the_particles_works_by_keyboard(opened):
-    seen = opened(ParticleKalman(particles=3))
-
-    def shows(**options):
-        seen.settle()
-        estimate = drawn_run(ParticleKalman(**options)).log_likelihood[0]
-        assert held(seen, "kalman", "run") == pytest.approx(estimate, rel=1e-9)
-
-    shows(particles=3)
-    slider(seen, "Particles").press("ArrowRight")
-    shows(particles=4)
-    assert slider(seen, "Particles").get_attribute("aria-valuetext") == "4"
-    radio(seen, "never").press("Space")
-    shows(particles=4, criterion="never")
-    button(seen, "Draw again").press("Enter")
-    shows(particles=4, criterion="never", seed=1)
-    seen.page.get_by_label("Data").select_option("twenty")
-    shows(particles=4, criterion="never", seed=1, sequence="twenty")
-    assert "IWAE, never" in seen.page.locator("tr.dgm-forward").inner_text()
-    slider(seen, "Particles").press("Home")
-    shows(particles=1, criterion="never", seed=1, sequence="twenty")
-    assert "all three are the ELBO" in seen.page.locator(".dgm-side .dgm-note").inner_text()
-    button(seen, "Reset").press("Enter")
-    shows(particles=3)
-    with_means(seen).page.wait_for_timeout(700)
-    assert "exact \N{MINUS SIGN}6.119" in seen.page.locator(".dgm-status").inner_text().replace(
-        "-", "\N{MINUS SIGN}"
-    )
-    seen.assert_clean()
-
-
-@pytest.mark.timing
-def test_a_frame_of_particles_takes_less_than_sixteen_milliseconds(
-    opened, record_testsuite_property
-):
-    seen = opened(ParticleKalman(sequence="twenty", particles=64))
-    p95 = seen.p95(16)
-    record_testsuite_property("particle_kalman_frame_p95_ms", p95)
-    assert p95 < 16
-
-
-def stubbed(visit, widget, script=""):
-    state = widget.get_state()
-    packed = None
-    if isinstance(widget, Chorale):
-        packed = {"data": list(widget.weights.data), "header": widget.weights.header}
-    skipped = ("_esm", "_css", "layout", "tabbable", "tooltip", "weights")
-    plain = {k: v for k, v in state.items() if k not in skipped}
-    seen = visit("about:blank")
-    if script:
-        seen.page.evaluate(f"() => {{ {script} }}")
-    seen.page.evaluate(STUB, [widget._esm, plain, packed])
-    return seen
-
-
-def test_traits_follow_the_reader_of_the_particles_and_they_follow_the_traits(visit):
-    seen = stubbed(visit, ParticleKalman())
-    slider(seen, "Particles").press("End")
-    radio(seen, "every step").press("Space")
-    told = seen.page.evaluate("[kernel.state.particles, kernel.state.criterion, kernel.saved]")
-    assert told == [64, "always", 2]
-    seen.page.evaluate("kernel.set('particles', 7); kernel.set('criterion', 'ess')")
-    seen.settle()
-    assert slider(seen, "Particles").input_value() == "7"
-    assert radio(seen, "ESS at half").is_checked()
-    seen.page.evaluate("stop()")
-    assert seen.page.evaluate("kernel.left()") == 0
-    seen.assert_clean()
-
-
-def test_controls_are_right_before_anything_is_drawn(visit):
+def test_controls_are_right_before_anything_is_drawn(live):
     # JupyterLab lays out no cell that is out of sight, yet its inputs can be focused.
     still = "globalThis.requestAnimationFrame = () => 1;"
-    seen = stubbed(visit, ParticleKalman(sequence="twenty", criterion="always"), still)
-    assert slider(seen, "Particles").input_value() == "16"
-    assert radio(seen, "every step").is_checked()
-    assert seen.page.get_by_label("Data").input_value() == "twenty"
-    slider(seen, "Particles").press("ArrowRight")
-    assert seen.page.evaluate("[kernel.state.particles, kernel.saved]") == [17, 1]
+    view = live(ParticleKalman(sequence="twenty", criterion="always"), still)
+    assert view.slider("Particles").input_value() == "16"
+    assert view.radio("every step").is_checked()
+    assert view.page.get_by_label("Data").input_value() == "twenty"
+    view.slider("Particles").press("ArrowRight")
+    assert view.page.evaluate("[kernel.state.particles, kernel.saved]") == [17, 1]
 
 
 # The chorale
@@ -432,15 +314,7 @@ def nets():
 
 @pytest.fixture(scope="module")
 def weights(nets):
-    described = {
-        name: {
-            "kind": name.lower(),
-            "emission": "bernoulli",
-            "state": {key: value.numpy() for key, value in model.state_dict().items()},
-        }
-        for name, model in nets.items()
-    }
-    return HyperWeights(described)
+    return HyperWeights({name: described(model) for name, model in nets.items()})
 
 
 @pytest.fixture
@@ -448,8 +322,8 @@ def chorale(weights):
     return lambda **options: Chorale(weights, **{"length": 8, "tempo": 240} | options)
 
 
-def piece(seen):
-    return held(seen, "chorale", "piece")
+def piece(view):
+    return held(view, "chorale", "piece")
 
 
 def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opened, chorale):
@@ -459,60 +333,60 @@ def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opene
     assert written[:8] == OPENINGS[1]["frames"]
     assert sum(map(len, written[8:])) > 8
     assert piece(opened(chorale(opening="minor", seed=3))) == written
-    button(first, "Write another").press("Enter")
+    first.button("Write another").press("Enter")
     first.settle()
     other = piece(first)
     assert other != written
     assert other == piece(opened(chorale(opening="minor", seed=4)))
-    slider(first, "Frames to write").press("ArrowRight")
+    first.slider("Frames to write").press("ArrowRight")
     first.settle()
     assert len(piece(first)) == 20
     assert piece(first)[:16] == other  # longer, and the same so far
-    button(first, "Reset").press("Enter")
+    first.button("Reset").press("Enter")
     first.settle()
     assert piece(first) == written
     first.assert_clean()
 
 
 def test_temperature_and_model_change_the_writing(opened, chorale):
-    seen = opened(chorale(length=48, opening="silence"))
-    written = piece(seen)
+    view = opened(chorale(length=48, opening="silence"))
+    written = piece(view)
     counts = {}
     for key, heat in (("Home", "0.30"), ("End", "1.50")):
-        slider(seen, "Temperature").press(key)
-        seen.settle()
-        assert slider(seen, "Temperature").get_attribute("aria-valuetext") == heat
-        counts[heat] = sum(map(len, piece(seen)))
+        view.slider("Temperature").press(key)
+        view.settle()
+        assert view.slider("Temperature").get_attribute("aria-valuetext") == heat
+        counts[heat] = sum(map(len, piece(view)))
     # Every key's odds are below one half, and come nearer to it as it gets warmer.
     assert counts["0.30"] < sum(map(len, written)) < counts["1.50"]
-    assert seen.page.evaluate("document.querySelector('.dgm-mu-given').getAttribute('d')") == ""
-    button(seen, "Reset").click()
-    radio(seen, "VRNN").press("Space")
-    seen.settle()
-    assert piece(seen) != written
-    assert "VRNN writes" in seen.page.locator(".dgm-mu-roll").text_content()
+    assert view.page.evaluate("document.querySelector('.dgm-mu-given').getAttribute('d')") == ""
+    view.button("Reset").click()
+    view.radio("VRNN").press("Space")
+    view.settle()
+    assert piece(view) != written
+    assert "VRNN writes" in view.page.locator(".dgm-mu-roll").text_content()
 
 
 def test_nats_per_frame_are_those_of_the_particle_filter(opened, chorale, nets):
-    seen = opened(chorale(opening="minor", seed=5))
-    frames = piece(seen)
+    view = opened(chorale(opening="minor", seed=5))
+    frames = piece(view)
     x = torch.tensor([[pitch in notes for pitch in range(21, 109)] for notes in frames])
     noise = torch.stack([normals((16, 4), 5, 3, t) for t in range(len(x))])
     draws = torch.stack([uniforms((16,), 5, 4, t) for t in range(len(x))])
     expected = filter_sequence(nets["VHRNN"], x, noise, draws).increment.numpy()
-    np.testing.assert_allclose(held(seen, "chorale", "nats"), expected, rtol=1e-9)
-    shown = seen.page.locator(".dgm-mu-chorale dd").nth(2).inner_text()
+    np.testing.assert_allclose(held(view, "chorale", "nats"), expected, rtol=1e-9)
+    shown = view.page.locator(".dgm-mu-chorale dd").nth(2).inner_text()
     assert number(shown.split()[0]) == pytest.approx(expected[8:].mean(), rel=0.005)
 
 
 def test_what_the_roll_shows_is_the_piece(opened, chorale):
-    seen = opened(chorale())
-    frames = piece(seen)
-    wide = seen.page.locator(".dgm-mu-roll").bounding_box()["width"] / len(frames)
+    view = opened(chorale())
+    frames = piece(view)
+    wide = view.page.locator(".dgm-mu-roll").bounding_box()["width"] / len(frames)
     row = 352 / 49
     for name, start, end in (("given", 0, 4), ("made", 4, 12)):
         bars = re.findall(
-            r"M([\d.]+) ([\d.]+)h([\d.]+)", seen.page.locator(f".dgm-mu-{name}").get_attribute("d")
+            r"M([\d.]+) ([\d.]+)h([\d.]+)", view.page.locator(f".dgm-mu-{name}").get_attribute("d")
         )
         found = {t: set() for t in range(start, end)}
         for x, y, w in np.array(bars, float):
@@ -524,8 +398,8 @@ def test_what_the_roll_shows_is_the_piece(opened, chorale):
 # Sound
 
 
-def heard(seen):
-    return seen.page.evaluate("heard")
+def heard(view):
+    return view.page.evaluate("heard")
 
 
 def in_turns(events, key):
@@ -537,18 +411,18 @@ def in_turns(events, key):
 
 
 def test_the_oscillators_play_the_roll(opened, chorale):
-    seen = opened(chorale(seed=2), script=EAR)
-    frames = piece(seen)
-    slider(seen, "Temperature").press("ArrowRight")
-    slider(seen, "Temperature").press("ArrowLeft")
-    seen.page.locator(".dgm-mu-roll").press("ArrowRight")
-    seen.settle()
-    assert heard(seen)["contexts"] == 0  # not before the reader asks for it
-    button(seen, "Play").press("Enter")
-    assert seen.page.evaluate("heard.contexts") == 1
-    button(seen, "Stop").wait_for()
-    button(seen, "Play").wait_for()  # at the end
-    told = heard(seen)
+    view = opened(chorale(seed=2), script=EAR)
+    frames = piece(view)
+    view.slider("Temperature").press("ArrowRight")
+    view.slider("Temperature").press("ArrowLeft")
+    view.page.locator(".dgm-mu-roll").press("ArrowRight")
+    view.settle()
+    assert heard(view)["contexts"] == 0  # not before the reader asks for it
+    view.button("Play").press("Enter")
+    assert view.page.evaluate("heard.contexts") == 1
+    view.button("Stop").wait_for()
+    view.button("Play").wait_for()  # at the end
+    told = heard(view)
     pitch = {e["id"]: round(69 + 12 * math.log2(e["hertz"] / 440)) for e in told["starts"]}
     starts, when = in_turns(told["starts"], lambda e: pitch[e["id"]])
     # The page may call stop() once more when all is over.
@@ -563,80 +437,80 @@ def test_the_oscillators_play_the_roll(opened, chorale):
     at = [t for t, (a, b) in enumerate(changes) if b - a]
     assert np.median(np.diff(when) / np.diff(at)) == pytest.approx(0.25, abs=0.03)
     assert over[-1] > when[-1]
-    seen.page.wait_for_function("() => heard.closed === 1")
-    assert seen.page.locator(".dgm-mu-chorale").get_attribute("data-at") == "11"
-    seen.assert_clean()
+    view.page.wait_for_function("() => heard.closed === 1")
+    assert view.page.locator(".dgm-mu-chorale").get_attribute("data-at") == "11"
+    view.assert_clean()
 
 
 def test_stop_ends_every_note_and_closes_the_sound(opened, chorale):
-    seen = opened(chorale(tempo=40, length=96), script=EAR)
-    button(seen, "Play").click()
-    seen.page.wait_for_function("() => heard.starts.length >= 4")
-    button(seen, "Stop").click()
-    told = heard(seen)
+    view = opened(chorale(tempo=40, length=96), script=EAR)
+    view.button("Play").click()
+    view.page.wait_for_function("() => heard.starts.length >= 4")
+    view.button("Stop").click()
+    told = heard(view)
     assert {e["id"] for e in told["starts"]} == {e["id"] for e in told["stops"]}
-    seen.page.wait_for_function("() => heard.closed === 1")
-    seen.page.wait_for_timeout(400)
-    assert len(heard(seen)["starts"]) == len(told["starts"])
-    seen.settle()
+    view.page.wait_for_function("() => heard.closed === 1")
+    view.page.wait_for_timeout(400)
+    assert len(heard(view)["starts"]) == len(told["starts"])
+    view.settle()
     # From where it stopped, with a sound of its own; leaving the page ends that too.
-    slider(seen, "Play head").press("ArrowRight")
-    button(seen, "Play").click()
-    seen.page.wait_for_function("n => heard.starts.length > n", arg=len(told["starts"]))
-    seen.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
-    seen.page.wait_for_function("() => heard.closed === 2")
-    assert button(seen, "Play").is_visible()
-    assert heard(seen)["contexts"] == 2
-    seen.assert_clean()
+    view.slider("Play head").press("ArrowRight")
+    view.button("Play").click()
+    view.page.wait_for_function("n => heard.starts.length > n", arg=len(told["starts"]))
+    view.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
+    view.page.wait_for_function("() => heard.closed === 2")
+    assert view.button("Play").is_visible()
+    assert heard(view)["contexts"] == 2
+    view.assert_clean()
 
 
-def test_a_removed_widget_falls_silent_and_a_live_one_tells_python(visit, chorale):
-    seen = stubbed(visit, chorale(tempo=40), EAR)
-    seen.settle()
-    slider(seen, "Temperature").press("Home")
-    seen.settle()
-    told = seen.page.evaluate(
+def test_a_removed_widget_falls_silent_and_a_live_one_tells_python(live, chorale):
+    view = live(chorale(tempo=40), EAR)
+    view.settle()
+    view.slider("Temperature").press("Home")
+    view.settle()
+    told = view.page.evaluate(
         "[kernel.state.temperature, kernel.state.piece, kernel.state.opening]"
     )
     assert told[0] == 0.3
-    assert told[1] == piece(seen)
+    assert told[1] == piece(view)
     chorale().set_state({"temperature": told[0], "piece": told[1], "opening": told[2]})
-    seen.page.evaluate("kernel.set('opening', [[60], [62]])")
-    seen.settle()
-    assert piece(seen)[:2] == [[60], [62]]
-    assert seen.page.get_by_role("combobox", name="Opening").input_value() == "own"
-    button(seen, "Play").click()
-    seen.page.wait_for_function("() => heard.starts.length > 0")
-    seen.page.evaluate("stop()")
-    seen.page.wait_for_function("() => heard.closed === 1")
-    assert seen.page.evaluate("kernel.left()") == 0
-    seen.assert_clean()
+    view.page.evaluate("kernel.set('opening', [[60], [62]])")
+    view.settle()
+    assert piece(view)[:2] == [[60], [62]]
+    assert view.page.get_by_role("combobox", name="Opening").input_value() == "own"
+    view.button("Play").click()
+    view.page.wait_for_function("() => heard.starts.length > 0")
+    view.page.evaluate("stop()")
+    view.page.wait_for_function("() => heard.closed === 1")
+    assert view.page.evaluate("kernel.left()") == 0
+    view.assert_clean()
 
 
 def test_without_web_audio_the_roll_plays_in_silence(opened, chorale):
-    seen = opened(chorale(), script="delete globalThis.AudioContext;")
-    button(seen, "Play").click()
-    seen.page.wait_for_function("() => document.querySelector('.dgm-mu-chorale').dataset.at > 3")
-    assert "no Web Audio" in seen.page.locator(".dgm-side .dgm-note").inner_text()
-    button(seen, "Stop").click()
-    seen.assert_clean()
+    view = opened(chorale(), script="delete globalThis.AudioContext;")
+    view.button("Play").click()
+    view.page.wait_for_function("() => document.querySelector('.dgm-mu-chorale').dataset.at > 3")
+    assert "no Web Audio" in view.page.locator(".dgm-side .dgm-note").inner_text()
+    view.button("Stop").click()
+    view.assert_clean()
 
 
 def test_sound_can_be_left_out(opened, chorale):
-    seen = opened(chorale(), script=EAR)
-    seen.page.get_by_role("checkbox", name="sound").press("Space")
-    button(seen, "Play").click()
-    seen.page.wait_for_function("() => document.querySelector('.dgm-mu-chorale').dataset.at > 3")
-    assert heard(seen)["contexts"] == 0
+    view = opened(chorale(), script=EAR)
+    view.page.get_by_role("checkbox", name="sound").press("Space")
+    view.button("Play").click()
+    view.page.wait_for_function("() => document.querySelector('.dgm-mu-chorale').dataset.at > 3")
+    assert heard(view)["contexts"] == 0
 
 
 @pytest.mark.parametrize("motion", ["no-preference", "reduce"])
 def test_the_head_glides_unless_motion_is_unwelcome(opened, chorale, motion):
-    seen = opened(chorale(), reduced_motion=motion)
-    seen.page.get_by_role("checkbox", name="sound").uncheck()
-    wide = seen.page.locator(".dgm-mu-roll").bounding_box()["width"] / 12
-    button(seen, "Play").click()
-    places = seen.page.evaluate(
+    view = opened(chorale(), reduced_motion=motion)
+    view.page.get_by_role("checkbox", name="sound").uncheck()
+    wide = view.page.locator(".dgm-mu-roll").bounding_box()["width"] / 12
+    view.button("Play").click()
+    places = view.page.evaluate(
         """async () => {
             const found = new Set();
             for (let i = 0; i < 60; i++) {
@@ -654,14 +528,14 @@ def test_the_head_glides_unless_motion_is_unwelcome(opened, chorale, motion):
 # The reader's own opening
 
 
-def status(seen):
-    return seen.page.locator(".dgm-mu-chorale .dgm-status").inner_text()
+def status(view):
+    return view.page.locator(".dgm-mu-chorale .dgm-status").inner_text()
 
 
 def test_notes_of_the_opening_are_turned_by_keyboard_and_click(opened, chorale):
-    seen = opened(chorale(opening="silence"))
-    before = piece(seen)
-    roll = seen.page.get_by_role("application")
+    view = opened(chorale(opening="silence"))
+    before = piece(view)
+    roll = view.page.get_by_role("application")
     roll.focus()
     for key, said in [
         ("ArrowRight", "Frame 2, C4, off"),
@@ -670,93 +544,47 @@ def test_notes_of_the_opening_are_turned_by_keyboard_and_click(opened, chorale):
         ("Space", "C\N{MUSIC SHARP SIGN}5 on, frame 2"),
     ]:
         roll.press(key)
-        seen.page.locator(".dgm-mu-chorale .dgm-status").get_by_text(said, exact=True).wait_for()
-    seen.settle()
-    assert piece(seen)[:4] == [[], [73], [], []]
-    assert piece(seen)[4:] != before[4:]
-    assert seen.page.get_by_role("combobox", name="Opening").input_value() == "own"
+        view.page.locator(".dgm-mu-chorale .dgm-status").get_by_text(said, exact=True).wait_for()
+    view.settle()
+    assert piece(view)[:4] == [[], [73], [], []]
+    assert piece(view)[4:] != before[4:]
+    assert view.page.get_by_role("combobox", name="Opening").input_value() == "own"
     box = roll.bounding_box()
     wide, row = box["width"] / 12, 352 / 49
-    seen.page.mouse.click(box["x"] + 2.5 * wide, box["y"] + 18 + (84 - 64 + 0.5) * row)
-    seen.settle()
-    assert piece(seen)[:4] == [[], [73], [64], []]
+    view.page.mouse.click(box["x"] + 2.5 * wide, box["y"] + 18 + (84 - 64 + 0.5) * row)
+    view.settle()
+    assert piece(view)[:4] == [[], [73], [64], []]
     roll.press("Enter")  # the cursor is where the click was
-    seen.settle()
-    assert piece(seen)[:4] == [[], [73], [], []]
-    seen.page.mouse.click(box["x"] + 6.5 * wide, box["y"] + 60)  # beyond the opening: the head
-    seen.settle()
-    assert slider(seen, "Play head").input_value() == "6"
-    seen.page.get_by_role("combobox", name="Opening").select_option(label="rising scale")
-    seen.settle()
-    assert piece(seen)[:8] == [[p] for p in (60, 62, 64, 65, 67, 69, 71, 72)]
-    seen.assert_clean()
+    view.settle()
+    assert piece(view)[:4] == [[], [73], [], []]
+    view.page.mouse.click(box["x"] + 6.5 * wide, box["y"] + 60)  # beyond the opening: the head
+    view.settle()
+    assert view.slider("Play head").input_value() == "6"
+    view.page.get_by_role("combobox", name="Opening").select_option(label="rising scale")
+    view.settle()
+    assert piece(view)[:8] == [[p] for p in (60, 62, 64, 65, 67, 69, 71, 72)]
+    view.assert_clean()
 
 
 def test_the_play_head_tells_what_sounds(opened, chorale):
-    seen = opened(chorale())
-    slider(seen, "Play head").press("ArrowRight")
-    seen.settle()
-    spoken = slider(seen, "Play head").get_attribute("aria-valuetext")
+    view = opened(chorale())
+    view.slider("Play head").press("ArrowRight")
+    view.settle()
+    spoken = view.slider("Play head").get_attribute("aria-valuetext")
     assert spoken == "frame 2 of 12: C3 G3 E4 C5"
-    assert seen.page.locator(".dgm-mu-chorale dd").nth(1).inner_text() == "C3 G3 E4 C5"
-    seen.page.wait_for_timeout(700)
-    assert re.fullmatch(r"Frame 2 of 12: C3 G3 E4 C5\. Mean .[\d.]+ nats a frame\.", status(seen))
+    assert view.page.locator(".dgm-mu-chorale dd").nth(1).inner_text() == "C3 G3 E4 C5"
+    view.page.wait_for_timeout(700)
+    assert re.fullmatch(r"Frame 2 of 12: C3 G3 E4 C5\. Mean .[\d.]+ nats a frame\.", status(view))
 
 
 @pytest.mark.timing
 def test_a_frame_of_the_chorale_takes_less_than_sixteen_milliseconds(
     opened, chorale, record_testsuite_property
 ):
-    seen = opened(chorale(length=96))
-    heat = """async () => {
-        const slider = [...document.querySelectorAll("input[type=range]")][1];
-        performance.clearMeasures();
-        for (let i = 0; i < 60; i++) {
-            slider.value = 0.9 + 0.6 * Math.sin(i / 9);
-            slider.dispatchEvent(new Event("input", { bubbles: true }));
-            await new Promise(requestAnimationFrame);
-        }
-    }"""
-
-    def measure():
-        seen.page.evaluate(heat)
-        return seen.frames()
-
-    p95 = seen.p95(16, measure)
+    view = opened(chorale(length=96))
+    p95 = view.p95(16, lambda: view.sweep(0, 60, place=1))
     record_testsuite_property("chorale_frame_p95_ms", p95)
     assert p95 < 16
 
 
 # Both
-
-
-# The dark page differs by its colours alone.
-@pytest.mark.parametrize(("theme", "rules"), [("light", []), ("dark", ["color-contrast"])])
-def test_axe_finds_nothing(opened, chorale, theme, rules):
-    seen = opened(ParticleKalman(), chorale(), theme=theme)
-    assert seen.axe(*rules) == ""
-
-
-def test_a_narrow_page_needs_no_horizontal_scroll(opened, chorale):
-    seen = opened(ParticleKalman(), chorale(length=96), viewport={"width": 360, "height": 740})
-    assert seen.page.evaluate("document.documentElement.scrollWidth") <= 360
-    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
-    assert seen.page.locator(".dgm *:not(.dgm-status, svg, svg *)").evaluate_all(right) <= 360
-    scroll = "n => n.scrollWidth > n.clientWidth"
-    assert seen.page.locator(".dgm-mu-scroll").evaluate(scroll)  # the roll within its own
-
-
-def test_text_from_python_is_never_read_as_html(opened, weights):
-    bad = "<img src=x onerror='document.title=1'>"
-    mine = {"name": "a", "label": bad}
-    seen = opened(
-        ParticleKalman([mine | {"x": [0.0, 1.0]}], bad, title=bad),
-        Chorale(weights, [mine | {"frames": [[60]]}], bad, title=bad),
-    )
-    assert seen.page.locator(".dgm-badge").all_inner_texts() == [bad] * 2
-    assert (
-        seen.page.get_by_role("combobox", name="Opening").locator("option").nth(1).inner_text()
-        == bad
-    )
-    assert seen.page.locator(".dgm img").count() == 0
-    assert seen.page.title() == "Widgets"

@@ -89,37 +89,6 @@ def large():
     return PoolingWeights(arrays(models_by_kind), words), sentences
 
 
-@pytest.fixture
-def opened(tmp_path, write_page, visit, serve):
-    """Return ``opened(*widgets, scheme=, theme=, wasm=, **options)``: a page that holds them."""
-
-    def start(*widgets, scheme="file", theme="light", wasm=True, **options):
-        path = write_page(tmp_path, *widgets, theme=theme)
-        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
-        script = "" if wasm else "delete globalThis.WebAssembly"
-        return visit(url, script, **options).ready(len(widgets))
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def typed_into(tmp_path_factory, write_page, visit_once):
-    """Return ``typed_into(make) -> Visit`` of a page whose sentence many tests replace."""
-
-    @functools.cache
-    def start(make):
-        path = write_page(tmp_path_factory.mktemp("typed"), make())
-        return visit_once(path.as_uri()).ready(1)
-
-    return start
-
-
-def drawn(view):
-    """Wait until the widgets have drawn what they were asked to."""
-    twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r())))"
-    view.page.evaluate(twice)
-
-
 def root(view, index=0):
     return view.page.locator(".dgm").nth(index)
 
@@ -127,12 +96,12 @@ def root(view, index=0):
 def surveyed(view, index=0):
     """Wait until the dispersion of the examples is known."""
     root(view, index).locator("svg:not([data-waiting])").last.wait_for()
-    drawn(view)
+    view.drawn()
 
 
 def typed(view, sentence):
     view.page.get_by_label("Your sentence").first.fill(sentence)
-    drawn(view)
+    view.drawn()
 
 
 def movements(view):
@@ -152,17 +121,17 @@ def share(view, index=0):
 
 def moves(view, place, index=0):
     root(view, index).get_by_role("slider").fill(str(place))
-    drawn(view)
+    view.drawn()
 
 
 # The model
 
 
-@pytest.mark.parametrize("wasm", [True, False])
-def test_the_page_s_codes_are_those_of_pytorch(opened, wasm):
+@pytest.mark.parametrize("script", ["", "delete globalThis.WebAssembly"])
+def test_the_page_s_codes_are_those_of_pytorch(opened, script):
     message = golden()
     assert min(np.abs(m).max() for m in message["means"].values()) > 0.1
-    view = opened(ruler(pooling_weights(golden=message)), wasm=wasm)
+    view = opened(ruler(pooling_weights(golden=message)), script=script)
     view.page.wait_for_function("document.querySelector('.dgm').dataset.goldenError !== undefined")
     assert float(root(view).get_attribute("data-golden-error")) < 1e-5
     view.assert_clean()
@@ -177,9 +146,9 @@ def test_a_wrong_golden_mean_shows(opened):
     assert float(root(view).get_attribute("data-golden-error")) == pytest.approx(0.5, abs=1e-4)
 
 
-@pytest.mark.parametrize("wasm", [True, False])
-def test_influence_is_that_of_pytorch(opened, wasm):
-    view = opened(ruler(), wasm=wasm)
+@pytest.mark.parametrize("script", ["", "delete globalThis.WebAssembly"])
+def test_influence_is_that_of_pytorch(opened, script):
+    view = opened(ruler(), script=script)
     sentences = review_grammar(12, seed=5)[0] + ["great", "zorp", "The zorp wasn't GREAT!"]
     for sentence in sentences:
         typed(view, sentence)
@@ -243,44 +212,15 @@ def test_ten_words_are_measured_in_less_than_fifty_milliseconds(opened, record_t
     assert p95 < 50
 
 
-@pytest.mark.timing
-def test_a_frame_of_the_slider_takes_less_than_sixteen_milliseconds(
-    opened, record_testsuite_property
-):
-    weights, sentences = large()
-    view = opened(TemperatureSlider(weights, sentences, kind="max"))
-    surveyed(view)
-    p95 = view.p95(16)
-    record_testsuite_property("temperature_p95_ms", p95)
-    assert p95 < 16
-
-
 # The ruler
-
-
-def test_typing_changes_the_bars(opened):
-    view = opened(ruler())
-    drawn(view)
-    before = lengths(view)
-    assert len(before) == 4 * len(EXAMPLES[0].split())
-    assert before.max() > 20
-    typed(view, EXAMPLES[0].replace("great", "awful"))
-    after = lengths(view)
-    assert after.shape == before.shape
-    assert np.abs(after - before).max() > 1
-    view.page.get_by_label("Examples").select_option(EXAMPLES[2])
-    drawn(view)
-    assert len(lengths(view)) == 4 * len(EXAMPLES[2].split())
-    view.assert_clean()
 
 
 def test_a_bar_is_as_long_as_its_number_says(opened):
     view = opened(ruler())
-    drawn(view)
     values, bars = movements(view), lengths(view).reshape(-1, 4).T
     np.testing.assert_allclose(bars / bars.max(), values / values.max(), atol=0.02)
     view.page.get_by_label("Each encoder on its own scale").check()
-    drawn(view)
+    view.drawn()
     bars = lengths(view).reshape(-1, 4).T
     own = values / values.max(1, keepdims=True)
     np.testing.assert_allclose(bars / bars.max(), own, atol=0.02)
@@ -292,7 +232,7 @@ def test_unknown_words_are_marked(opened):
     view = opened(ruler(), slider())
     for index in (0, 1):
         root(view, index).get_by_label("Your sentence").fill("the Zorp was great, quux zorp")
-    drawn(view)
+    view.drawn()
     for index in (0, 1):
         assert root(view, index).locator(".dgm-enc-strange").all_inner_texts() == [
             "zorp",
@@ -306,46 +246,12 @@ def test_unknown_words_are_marked(opened):
     assert root(view).get_by_role("rowheader", name="zorp unknown").count() == 2
 
 
-@pytest.mark.parametrize("make", [ruler, slider])
-@pytest.mark.parametrize(
-    ("sentence", "message"),
-    [
-        ("", "Type a sentence, or pick one"),
-        (" \u200b\n ", "Type a sentence, or pick one"),
-        ("zorp quux", "“zorp”, “quux”"),
-        ("the pizza 🍕 was ❤️", "“🍕”, “❤”"),
-        ("the pizza was great " * 100, "Only the first 30 words are read; 370 more are left out."),
-        ("a" * 2000, "…"),
-        ("the <script>alert(1)</script> was great", "“script”"),
-        ("<img src=x onerror=document.title=1> the pizza", "“img”"),
-    ],
-)
-def test_whatever_is_typed_is_safe_and_explained(typed_into, make, sentence, message):
-    view = typed_into(make)
-    note = root(view).locator(".dgm-note").first
-    typed(view, EXAMPLES[1])
-    view.page.locator("[role=status]").evaluate("node => node.replaceChildren()")
-    assert message not in note.inner_text()
-    typed(view, sentence)
-    assert message in note.inner_text()
-    view.page.wait_for_function(
-        "message => document.querySelector('[role=status]').textContent.includes(message)",
-        arg=message,
-    )
-    assert root(view).get_by_role("table").count() == bool(sentence.strip(" \u200b\n"))
-    assert view.page.locator(".dgm :is(script, img)").count() == 0
-    assert view.page.title() == "Widgets"
-    assert view.page.evaluate("document.documentElement.scrollWidth") <= 1280
-    view.assert_clean()
-
-
 def test_a_collapsed_encoder_does_not_divide_by_zero(opened):
     collapsed = {k: dict(a) for k, a in arrays(models()).items()}
     for state in collapsed.values():
         state["posterior.head.weight"] = np.zeros_like(state["posterior.head.weight"])
     weights = PoolingWeights(collapsed, vocabulary().words)
     view = opened(ruler(weights, own_scale=True))
-    drawn(view)
     assert (movements(view) == 0).all()
     assert lengths(view).max() <= 1.5
     assert "NaN" not in root(view).inner_text()
@@ -420,31 +326,20 @@ def test_everything_can_be_done_by_keyboard(opened, scheme):
         reached.append(view.page.evaluate(focused))
     middle = ["select-one", "textarea"]
     assert reached == [*middle, "checkbox", "button", *middle, "range", "radio", "button"]
-    box = view.page.get_by_label("Your sentence").first
-    box.press("Control+a")
-    box.type("we loved the pizza")
-    box.press("Enter")
-    drawn(view)
-    assert box.input_value() == "we loved the pizza"
-    assert movements(view).shape == (4, 4)
-    before = lengths(view)
     view.page.get_by_label("Each encoder on its own scale").press("Space")
-    drawn(view)
-    assert np.abs(lengths(view) - before).max() > 1
     root(view).get_by_role("button", name="Reset").press("Enter")
-    drawn(view)
-    assert box.input_value() == EXAMPLES[0]
+    view.drawn()
     assert not view.page.get_by_label("Each encoder on its own scale").is_checked()
     first = share(view, 1)
     handle = view.page.get_by_role("slider")
     handle.press("End")
-    drawn(view)
+    view.drawn()
     assert handle.input_value() == "100"
     handle.press("ArrowLeft")
-    drawn(view)
+    view.drawn()
     assert handle.input_value() == "99"
     view.page.get_by_role("radio", name="maximum").first.press("ArrowUp")
-    drawn(view)
+    view.drawn()
     assert view.page.get_by_role("radio", name="mean").is_checked()
     root(view, 1).get_by_role("button", name="Reset").press("Space")
     surveyed(view, 1)
@@ -458,26 +353,3 @@ def test_two_widgets_share_one_unpacked_model(opened):
     view.page.wait_for_function("document.querySelectorAll('.dgm[data-golden-error]').length === 2")
     surveyed(view, 1)
     view.assert_clean()
-
-
-def test_a_narrow_page_needs_no_horizontal_scroll(opened):
-    weights = pooling_weights()
-    view = opened(ruler(weights), slider(weights), viewport={"width": 360, "height": 740})
-    for index in (0, 1):
-        box = root(view, index).get_by_label("Your sentence")
-        box.fill("w" * 80 + " the pizza was great " * 8)
-    surveyed(view, 1)
-    assert view.page.evaluate("document.documentElement.scrollWidth") <= 360
-    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
-    assert view.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
-    assert lengths(view).max() > 30
-
-
-def test_text_from_python_is_never_read_as_html(opened):
-    message = "<img src=x onerror='document.title=1'>"
-    weights = pooling_weights()
-    view = opened(
-        ruler(weights, title=message), slider(weights, [message, "the pizza"], title=message)
-    )
-    assert view.page.locator(".dgm-title").all_inner_texts() == [message, message]
-    assert view.page.locator(".dgm img").count() == 0

@@ -23,15 +23,6 @@ UNPACK = """async source => {
   globalThis.library = await import(url);
 }"""
 
-SWEEP = """async slider => {
-  performance.clearMeasures();
-  for (let i = 0; i < 120; i++) {
-    slider.value = 50 + 50 * Math.sin(i / 9);
-    slider.dispatchEvent(new Event("input", { bubbles: true }));
-    await new Promise(requestAnimationFrame);
-  }
-}"""
-
 
 def steering_model(words, seed=0, **sizes):
     """Return an untrained model whose rewrites vary: its random weights are large."""
@@ -128,25 +119,6 @@ def cliff(badge="made up"):
     return LatentCliff(EXAMPLES[:2], models, badge)
 
 
-@pytest.fixture
-def opened(tmp_path, write_page, visit, serve):
-    """Return ``opened(*widgets, scheme=, theme=, **context options)``: a page that holds them."""
-
-    def start(*widgets, scheme="file", theme="light", **options):
-        path = write_page(tmp_path, *widgets, theme=theme)
-        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
-        return visit(url, **options).ready(len(widgets))
-
-    return start
-
-
-@pytest.fixture(scope="module")
-def typed_into(tmp_path_factory, write_page, visit_once):
-    """A page whose sentence many tests replace."""
-    path = write_page(tmp_path_factory.mktemp("typed"), steering())
-    return visit_once(path.as_uri()).ready(1)
-
-
 def all_widgets():
     weights = TextWeights(arrays(small_model()), vocabulary(), golden=golden("int8")[:8])
     return steering(weights), cliff(), switch(weights)
@@ -157,15 +129,9 @@ def golden_wrong(view):
     return int(view.page.locator(".dgm").first.get_attribute("data-golden-wrong"))
 
 
-def drawn(view):
-    """Wait until the widgets have drawn what they were asked to."""
-    twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(() => r())))"
-    view.page.evaluate(twice)
-
-
 def rewritten(view, index=0):
     """Return the sentence on the page, once the widgets have drawn."""
-    drawn(view)
+    view.drawn()
     return view.page.locator(".dgm").nth(index).get_attribute("data-rewritten")
 
 
@@ -176,24 +142,19 @@ def typed(view, sentence):
 
 def percentages(view):
     """Return where the three sliders stand."""
-    return [int(slider(view, name).input_value()) for name in ("negative", "neither", "positive")]
-
-
-def slider(view, name):
-    return view.page.get_by_role("slider", name=name)
+    return [int(view.slider(name).input_value()) for name in ("negative", "neither", "positive")]
 
 
 # The model
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-@pytest.mark.parametrize("wasm", [True, False])
-def test_a_hundred_sentences_come_out_as_pytorch_says(tmp_path, write_page, visit, precision, wasm):
+@pytest.mark.parametrize("script", ["", "delete globalThis.WebAssembly"])
+def test_a_hundred_sentences_come_out_as_pytorch_says(opened, precision, script):
     answers = golden(precision)
     assert len({g["rewrite"] for g in answers}) > 80
     weights = TextWeights(arrays(small_model()), vocabulary(), precision=precision, golden=answers)
-    path = write_page(tmp_path, steering(weights))
-    view = visit(path.as_uri(), "" if wasm else "delete globalThis.WebAssembly").ready(1)
+    view = opened(steering(weights), script=script)
     assert golden_wrong(view) == 0
     view.assert_clean()
 
@@ -239,7 +200,7 @@ def test_a_switch_in_mid_sentence_is_that_of_pytorch(opened, backward):
     view.page.get_by_role("combobox", name="Sentence").select_option("1")
     rewrites = []
     for place in range(len(EXAMPLES[1].split()) + 1):
-        slider(view, "Switch").fill(str(place))
+        view.slider("Switch").fill(str(place))
         options = {**OPTIONS, "switch_at": place, "weights_after": after}
         (expected,) = rewrite(small_model(), EXAMPLES[1:2], before, **options)
         rewrites.append(rewritten(view))
@@ -256,12 +217,7 @@ def test_a_rewrite_at_full_size_takes_less_than_fifty_milliseconds(
     assert len(weights.data) < 1_400_000
     sentence = " ".join(f"w{37 * i}" for i in range(10))
     view = opened(SentenceSteering(weights, [sentence], margins=MARGINS, threshold=1.0))
-
-    def measure():
-        slider(view, "positive").evaluate(SWEEP)
-        return view.frames()
-
-    p95 = view.p95(50, measure)
+    p95 = view.p95(50, lambda: view.sweep(0, place=2))
     record_testsuite_property("rewrite_p95_ms", p95)
     assert p95 < 50
 
@@ -290,13 +246,12 @@ def test_a_drag_of_sixty_events_ends_where_it_was_let_go(opened):
 
 def test_sixty_events_in_one_frame_are_one_rewrite(opened):
     view = opened(steering())
-    drawn(view)
     view.page.evaluate("performance.clearMeasures()")
-    slider(view, "negative").evaluate(
+    view.slider("negative").evaluate(
         """slider => { for (let i = 0; i <= 60; i++) {
             slider.value = i; slider.dispatchEvent(new Event("input", { bubbles: true })); } }"""
     )
-    drawn(view)
+    view.drawn()
     assert len(view.frames()) == 1
     assert percentages(view)[0] == 60
     assert sum(percentages(view)) == 100
@@ -306,12 +261,12 @@ def test_sixty_events_in_one_frame_are_one_rewrite(opened):
 def test_everything_can_be_done_by_keyboard(opened, scheme):
     view = opened(steering(), scheme=scheme)
     before = rewritten(view)
-    pad, positive = view.page.locator(".dgm-pad"), slider(view, "positive")
+    pad, positive = view.page.locator(".dgm-pad"), view.slider("positive")
 
     def pressed(node, *keys):
         for key in keys:
             node.press(key)
-        drawn(view)
+        view.drawn()
         return percentages(view)
 
     assert pressed(pad, *["Shift+ArrowLeft"] * 5) == [100, 0, 0]
@@ -319,7 +274,7 @@ def test_everything_can_be_done_by_keyboard(opened, scheme):
     assert pressed(pad, "ArrowUp") in ([98, 2, 0], [96, 4, 0])
     assert pressed(positive, "End") == [0, 0, 100]
     assert pressed(positive, "Home") == [50, 50, 0]
-    effort = slider(view, "How much may change")
+    effort = view.slider("How much may change")
     pressed(effort, "Home")
     assert effort.input_value() == "1"
     assert effort.get_attribute("aria-valuetext").endswith(" 1.5")
@@ -347,43 +302,6 @@ def test_new_words_are_marked_and_lost_words_told(opened):
     assert all(word in gone for word in source if word not in words)
 
 
-def test_an_example_can_be_picked(opened):
-    view = opened(steering())
-    view.page.get_by_label("Examples").select_option(EXAMPLES[2])
-    drawn(view)
-    assert view.page.get_by_label("Your sentence").input_value() == EXAMPLES[2]
-    assert view.page.locator(".dgm-word").count() == len(EXAMPLES[2].split())
-
-
-@pytest.mark.parametrize(
-    ("sentence", "note"),
-    [
-        ("", "nothing to rewrite yet"),
-        (" \u200b\n ", "nothing to rewrite yet"),
-        ("zorp quux <b>", "knows none of these words"),
-        ("the zorp was great", "Unknown to the model, which can only copy it: “zorp”."),
-        ("the pizza 🍕 was ❤️", "can only copy them: “🍕”, “❤”"),
-        ("a" * 2000 + " pizza", "…"),
-        ("the pizza <script>alert(1)</script> was great", "“script”"),
-        ("<img src=x onerror=document.title=1> the pizza", "can only copy"),
-    ],
-)
-def test_whatever_is_typed_is_safe_and_explained(typed_into, sentence, note):
-    view, notes = typed_into, typed_into.page.locator(".dgm-note").last
-    typed(view, EXAMPLES[0])
-    view.page.locator("[role=status]").evaluate("node => node.replaceChildren()")
-    assert note not in notes.inner_text()
-    typed(view, sentence)
-    assert note in notes.inner_text()
-    view.page.wait_for_function(
-        "note => document.querySelector('[role=status]').textContent.includes(note)", arg=note
-    )
-    assert view.page.locator(".dgm :is(script, img, b[onclick])").count() == 0
-    assert view.page.title() == "Widgets"
-    assert view.page.evaluate("document.documentElement.scrollWidth") <= 1280
-    view.assert_clean()
-
-
 @pytest.mark.parametrize(
     "sentence",
     [
@@ -402,47 +320,39 @@ def test_a_text_of_several_sentences_comes_out_as_python_says(opened, sentence):
     view.assert_clean()
 
 
-def test_what_the_page_makes_is_put_into_its_model(opened):
-    view = opened(steering())
-    first = typed(view, "we loved the pizza .")
-    assert first
-    assert first != typed(view, "the waiter was rude .")
-    assert typed(view, "we loved the pizza .") == first
-
-
 # The cliff
 
 
 def test_the_cliff_answers_the_keyboard_and_tells_how_far_out(opened):
     view = opened(cliff())
     page = view.page
-    walk, text_node = slider(view, "VAE steps"), page.locator(".dgm-said").first
+    walk, text_node = view.slider("VAE steps"), page.locator(".dgm-said").first
     note, halo = page.locator(".dgm-note").first, page.locator(".dgm-panel text.dgm-halo").first
-    drawn(view)
+    view.drawn()
     assert text_node.inner_text().endswith(" 4")  # the step that changes nothing
     assert "Farther out than every" not in note.inner_text()
     walk.press("End")
-    drawn(view)
+    view.drawn()
     assert text_node.inner_text().endswith(" 8")
     assert "Farther out than every code of a real sentence" in note.inner_text()
     assert halo.text_content() == "86.0"
     assert walk.get_attribute("aria-valuetext").startswith("4: ")
     page.get_by_role("radio", name="mean of the log densities").check()
-    drawn(view)
+    view.drawn()
     assert halo.text_content() == "860.0"
     page.get_by_label("The sentence it starts from").select_option("1")
-    drawn(view)
+    view.drawn()
     assert text_node.inner_text().startswith("sadly, the host")
     page.get_by_role("button", name="Reset").click()
-    drawn(view)
+    view.drawn()
     assert text_node.inner_text() == "the pizza was great. 4"
     view.assert_clean()
 
 
 def test_the_mark_stands_at_its_density(opened):
     view = opened(cliff())
-    slider(view, "VAE steps").press("End")
-    drawn(view)
+    view.slider("VAE steps").press("End")
+    view.drawn()
     svg = view.page.locator(".dgm-panel svg").first
     x = float(svg.locator(".dgm-stem").get_attribute("d")[1:].split()[0])
     ticks = svg.locator("text:not([class])").evaluate_all(
@@ -455,15 +365,6 @@ def test_the_mark_stands_at_its_density(opened):
 # All of them
 
 
-def test_a_narrow_page_needs_no_horizontal_scroll(opened):
-    view = opened(*all_widgets(), viewport={"width": 360, "height": 740})
-    view.page.get_by_label("Your sentence").fill("w" * 80 + " the pizza was great " * 8)
-    drawn(view)
-    assert view.page.evaluate("document.documentElement.scrollWidth") <= 360
-    right = "all => Math.max(...all.map(one => one.getBoundingClientRect().right))"
-    assert view.page.locator(".dgm *:not(.dgm-status)").evaluate_all(right) <= 360
-
-
 def test_the_sentence_is_the_largest_text(opened):
     view = opened(*all_widgets())
     sizes = "all => all.map(n => parseFloat(getComputedStyle(n).fontSize))"
@@ -472,17 +373,8 @@ def test_the_sentence_is_the_largest_text(opened):
     assert text_node > 1.15 * max(others)
 
 
-def test_text_from_python_is_never_read_as_html(opened):
-    badge = "<img src=x onerror='document.title=1'>"
-    view = opened(cliff(badge), steering(title=badge))
-    assert view.page.locator(".dgm-badge").first.inner_text() == badge
-    assert view.page.locator(".dgm-title").last.inner_text() == badge
-    assert view.page.locator(".dgm img").count() == 0
-
-
 def test_bars_stay_and_words_do_not_look_hidden_in_forced_colours(opened):
     view = opened(steering())
-    view.settle()
     count, faded = view.faded_marks()
     assert count > 2
     assert faded == []

@@ -58,17 +58,3 @@ def test_what_is_kept_or_broken_is_not_handed_on(browser, visits, serve, tmp_pat
         tab = visit(url)
         tab.page.evaluate("localStorage.setItem('a', 1)")
     tab.page.context.close()
-
-
-def test_a_page_with_a_script_is_for_that_script_alone(browser, visits, tmp_path):
-    (tmp_path / "page.html").write_text(PAGE)
-    url, left = (tmp_path / "page.html").as_uri(), defaultdict(list)
-    with visits(browser, left) as visit:
-        first = visit(url, "globalThis.mine = (globalThis.mine ?? 0) + 1")
-    with visits(browser, left) as visit:
-        assert visit(url).page.evaluate("typeof mine") == "undefined"
-        revisit = visit(url, "globalThis.mine = (globalThis.mine ?? 0) + 1")
-        assert revisit.page is first.page
-        assert revisit.page.evaluate("mine") == 1
-    for (page,) in left.values():
-        page.context.close()

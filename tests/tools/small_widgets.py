@@ -1,0 +1,361 @@
+"""A small widget of each kind, and small weights of each kind, with what a test changes."""
+
+import numpy as np
+import torch
+
+from dgm.data.dynamics import dynamics_matrices
+from dgm.data.synthetic import THEMES
+from dgm.data.text import Vocabulary
+from dgm.nets.language_models import plain_lstm
+from dgm.nets.text_vae import TextVAE
+from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, trace
+from dgm.steering import SteeringModel
+from dgm_book import widgets
+from dgm_book.widgets.pooling_weights import KINDS
+from dgm_book.widgets.weights import ACTIVATIONS
+
+MATRICES = dynamics_matrices().numpy()
+
+
+def arrays(model):
+    """Return a model's parameters as the weights take them."""
+    return {name: value.numpy() for name, value in model.state_dict().items()}
+
+
+# Chapter 1
+
+BLURS = (0, 0.5, 1, 2)
+DAMAGE_BETA = np.geomspace(0.01, 100, 13)
+
+
+def network(inputs, outputs, hidden=256, seed=0):
+    """Return the layers of a random decoder."""
+    r = np.random.default_rng(seed)
+
+    def layer(n, m, gain):
+        return r.normal(size=(n, m)) * gain / np.sqrt(m), 0.1 * r.normal(size=n)
+
+    sizes = [(hidden, inputs, 1, "tanh"), (hidden, hidden, 1, "tanh")]
+    sizes.append((outputs, hidden, 3, "sigmoid"))
+    return [(*layer(*size), name) for *size, name in sizes]
+
+
+def decode(layers, z):
+    """Return what layers make of codes."""
+    for weight, bias, activation in layers:
+        z = ACTIVATIONS[activation](z @ weight.T + bias)
+    return z
+
+
+def page_weights(**changes):
+    models = {"vae2": network(2, 16, hidden=8), "vae3": network(3, 16, hidden=8, seed=2)}
+    z = np.random.default_rng(1).normal(size=(4, 2))
+    golden = {"vae2": (z, decode(models["vae2"], z))}
+    return widgets.PageWeights(**{"models": models, "golden": golden} | changes)
+
+
+def curve(name="vae2", latent=2, betas=5, images=3, **changes):
+    beta = np.geomspace(0.1, 10, betas)
+    rate, distortion = np.log1p(beta), 8 / (1 + beta)
+    codes = np.random.default_rng(3).normal(size=(betas, images, latent))
+    options = {"model": name, "label": f"model {name}", "beta": beta, "rate": rate}
+    options |= {"rate_error": 0.1 * rate, "distortion": distortion, "codes": codes}
+    return options | {"log_z": -rate - beta * distortion} | changes
+
+
+def explorer(**changes):
+    curves = [curve(), curve("vae3", 3, betas=3)]
+    options = {"weights": page_weights(), "curves": curves, "image_shape": (4, 4)}
+    return widgets.RateDistortionExplorer(**options | changes)
+
+
+def plane(**changes):
+    options = {"weights": page_weights(), "model": "vae2", "image_shape": (4, 4)}
+    options |= {"means": np.random.default_rng(4).normal(size=(30, 2))}
+    return widgets.LatentSpace(**options | {"labels": np.arange(30) % 3} | changes)
+
+
+def damage(**changes):
+    """Return the closed form of f(z) = s z under N(0, v I); blur adds to the distance."""
+    r = np.random.default_rng(0)
+    gain, code = np.linspace(2, 1, 3), r.normal(size=(6, 3))
+    beyond = r.uniform(1, 4, size=6)
+    curves = {f"{a}_{b}": [] for a in ("narrow", "wide") for b in ("log_z", "distortion")}
+    for blur in BLURS:
+        s, apart = gain / (1 + 0.2 * blur), beyond + blur
+        for name, variance in (("narrow", 1), ("wide", 100)):
+            a = 2 * DAMAGE_BETA[:, None, None] * variance * s**2
+            far = (gain * code) ** 2
+            log_z = -0.5 * np.log1p(a) - DAMAGE_BETA[:, None, None] * far / (1 + a)
+            distortion = variance * s**2 / (1 + a) + far / (1 + a) ** 2
+            curves[f"{name}_log_z"].append(log_z.sum(2) - DAMAGE_BETA[:, None] * apart)
+            curves[f"{name}_distortion"].append(distortion.sum(2) + apart)
+    return {"beta": DAMAGE_BETA, "blurs": BLURS, "likelihood_beta": 4.0} | curves | changes
+
+
+def lab(**changes):
+    return widgets.DamageLab(**{"curves": damage(), "alpha": 0.5} | changes)
+
+
+def digit(**changes):
+    options = {"weights": page_weights(), "model": "vae2", "image_shape": (4, 4)}
+    return widgets.DrawADigit(**options | changes)
+
+
+# Chapters 2 and 3
+
+SCORES = {
+    name: np.random.default_rng(i).normal(0, 2, (2, 7))
+    for i, name in enumerate(("phase I", "likelihood"))
+}
+
+
+def text(name="chain", **changes):
+    base = {"name": name, "label": name.title(), "anchors": [0, 4], "scores": SCORES}
+    return base | {"texts": [f"sentence {i} of {name}" for i in range(14)]} | changes
+
+
+def lottery(**changes):
+    return widgets.RamlLottery(**{"sets": [text(), text("play")]} | changes)
+
+
+def target(**changes):
+    turn = np.arange(8) * np.pi / 4
+    centres = np.stack([np.cos(turn), np.sin(turn)], 1)
+    return {"name": "eight", "label": "8 Gaussians", "centres": centres, "sigma": 0.05} | changes
+
+
+def playground(**changes):
+    targets = [target(), target(name="single", centres=[[0, 0]])]
+    return widgets.GANPlayground(**{"targets": targets} | changes)
+
+
+LANGUAGE_WORDS = [word for words in THEMES.values() for word in words[:3]] + ["the", "of"]
+LANGUAGE_SIZE, LANGUAGE_WIDTH = 4 + len(LANGUAGE_WORDS), 16
+NAMES = ("likelihood", "phase I")
+OPENINGS = ["the sea boat", "the oven"]
+
+
+def language_arrays(seed=0, model=None):
+    torch.manual_seed(seed)
+    state = (model or plain_lstm(LANGUAGE_SIZE, LANGUAGE_WIDTH)).state_dict()
+    return {name: torch.randn(value.shape).numpy() / 2 for name, value in state.items()}
+
+
+def language_weights(**changes):
+    models = {name: language_arrays(i) for i, name in enumerate(NAMES)}
+    return widgets.LanguageWeights(**{"models": models, "words": LANGUAGE_WORDS} | changes)
+
+
+def information(**changes):
+    line = {"mean": [1.3, 1.0], "low": [1.2, 0.9], "high": [1.4, 1.1]}
+    base = {"distances": [1, 2], "exact": [1.56, 1.2], "stay": 0.9}
+    return base | {"models": dict.fromkeys(NAMES, line)} | changes
+
+
+def teller(**changes):
+    options = {"weights": language_weights(), "themes": THEMES, "openings": OPENINGS}
+    return widgets.Storyteller(**options | {"curves": information()} | changes)
+
+
+def question(i=0, answer=None, **changes):
+    answer = i % 2 if answer is None else answer
+    base = {"sentence": f"sentence {i}", "options": [f"one {i}", f"two {i}"], "answer": answer}
+    return base | {"scores": {"a": [1.0, 0.0], "b": [0.5, 0.5]}} | changes
+
+
+def quiz(**changes):
+    return widgets.NextSentenceQuiz(**{"questions": [question(i) for i in range(5)]} | changes)
+
+
+# Chapters 4 and 5
+
+WORDS = ["the", "pizza", "was", "great", "awful", "."]
+EXAMPLES = ["the pizza was great .", "the pizza was awful .", "great zorp pizza"]
+POOLING_SIZES = (4 + len(WORDS), 16, 32, 4)
+
+
+def tensors(words=6, **changes):
+    """Return the random arrays of an untrained model."""
+    torch.manual_seed(0)
+    vocabulary = Vocabulary([f"w{i}" for i in range(words)], 4, mask=True)
+    model = SteeringModel(vocabulary, embedding=32, hidden=48, context=24, voters=16)
+    return arrays(model) | changes
+
+
+def text_weights(**changes):
+    golden = {"sentence": EXAMPLES[0], "weights": [0.0, 0.0, 1.0], "margins": [0.5]}
+    golden |= {"threshold": 0.9, "rewrite": EXAMPLES[1]}
+    options = {"tensors": tensors(), "words": WORDS, "golden": [golden]}
+    return widgets.TextWeights(**options | changes)
+
+
+def steering(**changes):
+    points = np.random.default_rng(1).dirichlet([1, 1, 1], 30)
+    options = {"weights": text_weights(), "examples": EXAMPLES, "points": points}
+    return widgets.SentenceSteering(**options | {"point_labels": np.arange(30) % 2} | changes)
+
+
+def switch(**changes):
+    return widgets.AttributeSwitch(**{"weights": text_weights(), "examples": EXAMPLES} | changes)
+
+
+def walk(**changes):
+    return {
+        "label": "VAE",
+        "axis": "standard deviations",
+        "steps": [-1, 0, 2],
+        "sentences": [["a b", "c", "d"], ["e", "f", "g"]],
+        "log_mean": [[3, 1, 4], [2, 1, 5]],
+        "mean_log": [[30, 10, 40], [20, 10, 50]],
+        "original": {"log_mean": np.arange(2000.0), "mean_log": [1, 2]},
+    } | changes
+
+
+def cliff(**changes):
+    models = [walk(), walk(label="Simplex")]
+    return widgets.LatentCliff(**{"sources": EXAMPLES[:2], "models": models} | changes)
+
+
+def row(step, seconds=None, **measures):
+    return {"seconds": step / 50 if seconds is None else seconds, "step": step} | measures
+
+
+def run(name="max", group="pooling", **changes):
+    rows = [row(s, kl=0.01 * s, log_likelihood=-40 + 0.01 * s) for s in (0, 100, 200)]
+    return {"name": name, "label": f"{name}!", "group": group, "measured": rows} | changes
+
+
+def race(**changes):
+    return widgets.PoolingRace(**{"runs": [run(), run("plain", "plain")]} | changes)
+
+
+def moments(seed=0, steps=(0, 10, 100), m=12, **changes):
+    dice = np.random.default_rng(seed)
+    values = {"steps": list(steps), "points": dice.normal(size=(len(steps), m, 2))}
+    values |= {name: dice.uniform(size=len(steps)) for name in ("cosine", "relative")}
+    return values | {"participation": 1 + 9 * dice.uniform(size=len(steps))} | changes
+
+
+def frames(steps=(0, 10, 100), m=12, **changes):
+    kinds = ("last", "mean", "max")
+    return {kind: moments(i, steps, m) for i, kind in enumerate(kinds)} | changes
+
+
+def sentences(name="yelp", steps=(0, 10, 100), m=12, **changes):
+    data = {"name": name, "label": name.title(), "classes": [".", "!", "other"]}
+    data |= {"class_of": np.arange(m) % 3, "texts": [f"sentence {i}" for i in range(m)]}
+    return data | {"frames": frames(steps, m)} | changes
+
+
+def scope(**changes):
+    sets = [sentences(), sentences("other", (0, 5), classes=["a", "!", "c"])]
+    return widgets.DispersionMicroscope(**{"sets": sets} | changes)
+
+
+def encoder(kind="max", seed=0, **options):
+    torch.manual_seed(seed)
+    options = {"layers": 1, "bidirectional": False, "pooling": kind} | options
+    return arrays(TextVAE(*POOLING_SIZES, **options))
+
+
+def encoders():
+    return {kind: encoder(kind, seed) for seed, kind in enumerate(KINDS)}
+
+
+def pooling_weights(**changes):
+    return widgets.PoolingWeights(**{"encoders": encoders(), "words": WORDS} | changes)
+
+
+def ruler(**changes):
+    options = {"weights": pooling_weights(), "examples": EXAMPLES}
+    return widgets.InfluenceRuler(**options | changes)
+
+
+def temperature(**changes):
+    options = {"weights": pooling_weights(), "examples": EXAMPLES}
+    return widgets.TemperatureSlider(**options | changes)
+
+
+# Chapter 6
+
+
+def shaken(kind, *sizes, seed=0, by=0.25, **options):
+    """Return a model whose parameters, and input mean, are away from where they start."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = kind(*sizes, **options)
+        with torch.no_grad():
+            for parameter in [*model.parameters(), model.input_mean]:
+                parameter.add_(by * torch.randn(parameter.shape))
+    return model.eval().requires_grad_(False)
+
+
+def described(model, **changes):
+    """Return a recurrent model as its weights take it."""
+    is_hyper = isinstance(model, VariationalHyperRNN)
+    options = {"hyper_input": model.hyper_input} if is_hyper else {}
+    kind = {"kind": "vhrnn" if is_hyper else "vrnn", "emission": model.emission}
+    return kind | options | {"state": arrays(model), "sigma_min": model.sigma_min} | changes
+
+
+def recurrent():
+    return {
+        "VHRNN": shaken(VariationalHyperRNN, 2, 4, 4, 12, "gaussian", 2),
+        "VRNN": shaken(VariationalRNN, 2, 8, 8, "gaussian", 2, seed=1),
+    }
+
+
+def piano():
+    return shaken(VariationalHyperRNN, 88, 28, 14, 18, "bernoulli", hyper_input="latent", by=0.1)
+
+
+def hyper_weights(**changes):
+    models = {name: described(model) for name, model in recurrent().items()}
+    return widgets.HyperWeights(**{"models": models} | changes)
+
+
+def hyper_golden(**changes):
+    x, noise = torch.zeros(3, 2), torch.zeros(3, 5, 4)
+    return {"x": x, "noise": noise, **trace(recurrent()["VHRNN"], x, noise)._asdict()} | changes
+
+
+def switch_now(**changes):
+    return widgets.SwitchNow(**{"weights": hyper_weights(), "matrices": MATRICES} | changes)
+
+
+def weather(**changes):
+    return widgets.ScaleWeather(**{"weights": hyper_weights(), "matrices": MATRICES} | changes)
+
+
+def piano_weights(keys=88):
+    return widgets.HyperWeights({"VRNN": described(VariationalRNN(keys, 3, 3, "bernoulli"))})
+
+
+def chorale(**changes):
+    return widgets.Chorale(**{"weights": piano_weights()} | changes)
+
+
+MAKERS = {
+    "RateDistortionExplorer": explorer,
+    "LatentSpace": plane,
+    "DamageLab": lab,
+    "DrawADigit": digit,
+    "BoundRace": widgets.BoundRace,
+    "RamlLottery": lottery,
+    "Storyteller": teller,
+    "NextSentenceQuiz": quiz,
+    "GANPlayground": playground,
+    "PatternBench": widgets.PatternBench,
+    "SentenceSteering": steering,
+    "AttributeSwitch": switch,
+    "LatentCliff": cliff,
+    "PoolingRace": race,
+    "DispersionMicroscope": scope,
+    "InfluenceRuler": ruler,
+    "TemperatureSlider": temperature,
+    "ParticleKalman": widgets.ParticleKalman,
+    "Chorale": chorale,
+    "SwitchNow": switch_now,
+    "ScaleWeather": weather,
+}
