@@ -161,7 +161,3 @@ def test_verification_accepts_the_published_numbers_and_no_others(tiny, monkeypa
     toy = toys.toy
     monkeypatch.setattr(toys, "toy", lambda *args: changed(toy(*args), pieces_h2=1))
     assert [check["ok"] for check in page.verify(SMOKE, RECIPE)].count(False) == 2
-
-
-def test_page_targets():
-    assert [len(target["centres"]) for target in page.page_targets()] == [8, 24, 25, 24]

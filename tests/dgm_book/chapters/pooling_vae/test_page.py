@@ -63,16 +63,6 @@ def test_every_result_is_in_the_chapter(chapter):
     assert jobs.published(jobs.over_seeds(computed, 0)).name == "smoke"
 
 
-def test_the_table_has_means_and_errors_over_seeds(chapter):
-    head, rows = page.table(chapter, "endings")
-    assert {len(row) for row in rows} == {len(head)}
-    plain = rows[0]
-    assert plain[0] == "last state (plain)"
-    assert plain[-1] == "1.00 ± 0.00"
-    a, b = (r.values["final"]["kl"] for r in chapter.main["plain"])
-    assert plain[head.index("KL")] == f"{(a + b) / 2:.2f} ± {abs(a - b) / 2:.2f}"
-
-
 def test_a_control_explains_its_share(chapter):
     values = {"plain": [1.0, 2.0], "max": [3.0, 6.0], "scaled last": [1.5, 4.0]}
     rows = dict(page.shares(changed(chapter, information=values), "endings"))
@@ -213,14 +203,6 @@ def test_the_page_can_be_built(chapter):
         page.page_ladder,
     ):
         assert all(panel["title"] for panel in panels(chapter))
-
-
-def test_groups_of_the_race(chapter):
-    groups = {row["name"]: row["group"] for row in page.page_training(chapter)}
-    assert groups["plain"] == "plain"
-    assert groups["annealing"] == groups["aggressive"] == "fix"
-    assert groups["max annealing"] == "pooling"
-    assert groups["scaled last"] == groups["max adam"] == "control"
 
 
 def test_influence_before_training_halves_with_each_word_back():
