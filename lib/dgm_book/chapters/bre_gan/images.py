@@ -12,13 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from dgm import feature_distance
 from dgm.data import cifar, images, minibatches
-from dgm.feature_distance import (
-    frechet_distance,
-    inception_style_score,
-    kernel_distance,
-    precision_recall,
-)
 from dgm.nets.conv import dcgan_discriminator, dcgan_generator, generate
 from dgm.papers import bre_gan as paper
 from dgm.precision import autocast
@@ -129,11 +124,14 @@ def _trained_classifier(profile: profiles.Profile, recipe: ImageRecipe, dataset:
 def scores(real: Tensor, fake: Tensor, probabilities: Tensor, whole: bool) -> dict[str, float]:
     """Of generated features (M, F) and probabilities (M, 10), against real features (N, F)."""
     values = {
-        "frechet": frechet_distance(real, fake),
-        "class_score": inception_style_score(probabilities),
+        "frechet": feature_distance.frechet_distance(real, fake),
+        "class_score": feature_distance.inception_style_score(probabilities),
     }
     if whole:
-        kernel, close = kernel_distance(real, fake), precision_recall(real[: len(fake)], fake)
+        kernel, close = (
+            feature_distance.kernel_distance(real, fake),
+            feature_distance.precision_recall(real[: len(fake)], fake),
+        )
         values |= {"kernel": kernel.value, "kernel_error": kernel.standard_error}
         values |= close._asdict()
     return {name: float(value) for name, value in values.items()}

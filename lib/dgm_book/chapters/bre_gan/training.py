@@ -8,11 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dgm.papers.bre_gan import (
-    discriminator_objective,
-    feature_matching_objective,
-    generator_objective,
-)
+from dgm.papers import bre_gan as paper
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
 from dgm_book import profiles, results
@@ -160,7 +156,7 @@ def _alternate(
             with autocast(device, training.bf16):
                 with torch.no_grad():
                     fake = fakes((passes + 1) * i + k).float()
-                terms = discriminator_objective(
+                terms = paper.discriminator_objective(
                     gan.discriminator, real, fake, state.generator, weight=weight, **options
                 )
                 value = terms.value
@@ -171,9 +167,9 @@ def _alternate(
         with autocast(device, training.bf16):
             fresh = fakes((passes + 1) * i + passes)
             if labelled is None:
-                loss = generator_objective(gan.discriminator, fresh)
+                loss = paper.generator_objective(gan.discriminator, fresh)
             else:
-                loss = feature_matching_objective(gan.discriminator, real, fresh)
+                loss = paper.feature_matching_objective(gan.discriminator, real, fresh)
         _update(state.optimizer, gan.generator, loss)
         return {
             "discriminator": (terms.real + terms.fake).detach(),
