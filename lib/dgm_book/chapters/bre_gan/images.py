@@ -113,7 +113,6 @@ def _trained_classifier(profile: profiles.Profile, recipe: ImageRecipe, dataset:
         TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
         steps,
         checkpoint=work_file(profile, f"{dataset}-classifier.training.safetensors"),
-        description=f"{dataset} classifier",
         progress=False,
     )
     model.eval().requires_grad_(False)
@@ -220,11 +219,9 @@ def dcgan(profile: profiles.Profile, recipe: Recipe, run: Run) -> Result:
 class _Measurer:
     """Scores of a generator and the codes of its discriminator."""
 
-    def __init__(
-        self, model: Classifier, dataset: str, n_samples: int, layers: tuple[int, ...]
-    ) -> None:
+    def __init__(self, model: Classifier, dataset: str, n: int, layers: tuple[int, ...]) -> None:
         test = pictures(dataset, "test").x
-        self.model, self.n_samples, self.layers = model, n_samples, layers
+        self.model, self.n_samples, self.layers = model, n, layers
         self.device = str(model.scale.device)
         self.points = test[:N_MONITORED].to(self.device)
         self.real, _ = model.read(test)

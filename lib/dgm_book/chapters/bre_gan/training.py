@@ -44,19 +44,9 @@ def train(
 
     Data and noise depend on the seed and the step alone: runs of one seed are pairs.
 
-    Args:
-        gan: freshly initialised, on the profile's device.
-        batches: i -> the i-th batch of data, on the device.
-        training: its options.
-        profile: device and, with the run's `name`, the checkpoint's place.
-        seed: of noise and interpolation.
-        name: see `profile`.
-        measure: what is measured of the GAN.
-        labelled: i -> the i-th batch of labelled data; the discriminator then has one logit per
-            class, and the generator matches features.
-
-    Returns:
-        "measured", before training and on its way, and "stopped", why it stopped early or None.
+    Batches are by their numbers, on the device. With `labelled` ones the discriminator has one logit
+    per class, and the generator matches features. Returns "measured", before training and on its
+    way, and "stopped", why it stopped early or None.
     """
     every, n = training.planned.values()
     # Squared distances of features have no natural scale.
@@ -79,7 +69,6 @@ def train(
             every * n,
             checkpoint=work_file(profile, f"{name}.training.safetensors"),
             history_every=50,
-            description=name,
             progress=False,
             measure=measured,
             measure_every=range(0, every * n + 1, every),

@@ -198,8 +198,7 @@ def measure_codes(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What is measured of both models, for the test sentences' codes (N, D) by their manipulation.
 
-    Returns:
-        Values and densities; "rewrites", "metrics" and "shift" by the manipulation's name.
+    Values, of which "rewrites", "metrics" and "shift" by the manipulation's name, and densities.
     """
     original = trained.encode(test.texts)
     texts = {name: trained.decode(z, test.texts) for name, z in codes.items()}
@@ -274,9 +273,8 @@ def walk_values(
 ) -> tuple[list[list[str]], dict[str, Tensor]]:
     """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge.
 
-    Returns:
-        For each sentence its rewrites along the walk; how positive they read, and both densities of
-        their codes, each (sentences, steps), with `kind` before their names.
+    For each sentence its rewrites along the walk; how positive they read, and both densities of
+    their codes, each (sentences, steps), with `kind` before their names.
     """
     path, n = _path(trained, trained.encode(sources), dataset), len(sources)
     texts = trained.decode(path.flatten(0, 1), sources * len(path))

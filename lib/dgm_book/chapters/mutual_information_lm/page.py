@@ -14,11 +14,11 @@ from dgm_book.chapters.mutual_information_lm import chapter as changes
 from dgm_book.chapters.mutual_information_lm import measure as measures
 from dgm_book.chapters.mutual_information_lm.chapter import Chapter, Runs, chapter
 from dgm_book.chapters.mutual_information_lm.recipe import DISTANCES, DROPOUTS, NAMES, PAGE
-from dgm_book.chapters.mutual_information_lm.rules import claims, is_below_zero, quadrature
+from dgm_book.chapters.mutual_information_lm.rules import claims, quadrature
 from dgm_book.chapters.mutual_information_lm.run import Job, context, reread, run, verify
 from dgm_book.claims import render
 from dgm_book.results import Result
-from dgm_book.statistics import format_difference, format_mean, mean_over_seeds
+from dgm_book.statistics import format_difference, format_mean, is_below_zero, mean_over_seeds
 from dgm_book.widgets.language_weights import rounded
 
 __all__ = ["badge", "chapter", "claims", "context", "evidence", "quadrature", "run", "verify"]

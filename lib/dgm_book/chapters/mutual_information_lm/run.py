@@ -178,8 +178,7 @@ def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[in
 def train(job: Job) -> Trained:
     """Trains a model, or goes on with an interrupted run; the weights are the best by validation.
 
-    Raises:
-        FloatingPointError: a loss that is not finite, as that of a critic that diverges.
+    FloatingPointError where a loss is not finite, as that of a critic that diverges.
     """
     settings, device, splits = job.settings, job.profile.device, job.splits
     with torch.random.fork_rng():
@@ -198,7 +197,6 @@ def train(job: Job) -> Trained:
         TrainingState(learner, make_optimizer(learner, settings), generator),
         settings.steps,
         checkpoint=folder / f"{job.name}.training.safetensors",
-        description=job.name,
         checkpoint_seconds=60,
         progress=False,
         measure=measure,
@@ -392,9 +390,7 @@ def reread(job: Job) -> Trained:
     return Trained(learner.model, learner.critic, job.splits, published.values["rows"])
 
 
-def verify(
-    profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES
-) -> list[dict[str, Any]]:
+def verify(profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES) -> list[dict]:
     """The measures of the chain's published weights, again, on the same text with other noise."""
     settings, seeds, checks = recipes[profile.name].texts["chain"], range(1, 7), []
     for variant in plan.PAGE:

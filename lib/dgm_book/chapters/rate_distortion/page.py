@@ -31,12 +31,7 @@ N_DAMAGED = 16  # images that travel with the damage lab
 
 
 def badge(chapter: Chapter, key: str) -> str:
-    """The badge of one figure, table or widget, from the results that it shows.
-
-    Args:
-        chapter: the chapter.
-        key: of `evidence`.
-    """
+    """The badge of one figure, table or widget, by its key in `evidence`."""
     own = dict.fromkeys(("samples", "colour samples", "draw"), lambda r: "") | {
         "damage": lambda r: f"{r.tensors['log_z'][:, :N_DAMAGED].shape[1]} test images",
         "plane": lambda r: f"{len(r.tensors['means']):,} test images",
@@ -95,11 +90,9 @@ def models(
 def int8_error(
     rounded: Callable[[str], Sequence[tuple]], golden: dict[str, tuple[Tensor, Tensor]]
 ) -> float:
-    """The largest error of a pixel of the golden images by rounded decoders, in float32.
+    """The largest error of a pixel of each model's golden codes and images, in float32.
 
-    Args:
-        rounded: a model's name to its layers, as `PageWeights.layers`.
-        golden: codes and images of each model.
+    `rounded` gives a model's layers by its name, as `PageWeights.layers`.
     """
     functions = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
     errors = []

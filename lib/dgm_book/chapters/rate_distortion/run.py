@@ -36,11 +36,7 @@ def run(
 ) -> Iterator[Result]:
     """Every result of one seed, loaded, resumed or computed; with the first, those of other seeds.
 
-    Args:
-        profile: where and how to compute.
-        seed: of the results.
-        first_seed: of the profile's seeds.
-        recipe: sizes; None takes the profile's.
+    A recipe of None is the profile's.
     """
     in_profile = range(first_seed, first_seed + profile.n_seeds)
     for (job, ending), compute in experiments(profile, recipe, first_seed).items():
@@ -200,12 +196,8 @@ def exact_curve(job: Job) -> Computed:
 class Blurred(nn.Module):
     """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border.
 
-    The Gaussian is the product of two lines, so rows and columns are blurred one after the other.
-
-    Args:
-        decoder: of flat pictures.
-        deviation: of the Gaussian, pixels.
-        shape: height and width.
+    Its deviation is in pixels. It is the product of two lines: rows and columns are blurred one
+    after the other.
     """
 
     rows: Tensor
@@ -407,7 +399,6 @@ def features(job: Job) -> Features:
         TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
         job.recipe.feature_steps,
         checkpoint=job.checkpoint("features"),
-        description="features",
         progress=False,
     )
     model.eval().requires_grad_(False)
@@ -498,11 +489,8 @@ def verify(profile: Profile, n_images: int = 16) -> list[dict[str, Any]]:
             for term in TERMS[1:]:
                 old, new = published[term][r, : sizes.n_images], getattr(repeated, term)[r]
                 error = float((new - old).std()) / math.sqrt(sizes.n_images)
+                ok = float((new - old).mean().abs()) <= 4 * error
                 check = {"what": f"{name} {term} at beta {float(published['beta'][r]):.4g}"}
                 check |= {"published": float(old.mean()), "recomputed": float(new.mean())}
-                check |= {
-                    "standard_error": error,
-                    "ok": float((new - old).mean().abs()) <= 4 * error,
-                }
-                checks.append(check)
+                checks.append({**check, "standard_error": error, "ok": ok})
     return checks
