@@ -19,7 +19,6 @@ from dgm_book.chapters.variational_hyper_rnn.run import (
     can_compile,
     likelihoods,
     per_step,
-    run_name,
     trained,
 )
 
