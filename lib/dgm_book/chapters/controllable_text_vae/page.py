@@ -14,7 +14,7 @@ from dgm.steering import SteeringModel
 from dgm_book import jobs, profiles, results
 from dgm_book.chapters.controllable_text_vae import recipe as plan
 from dgm_book.chapters.controllable_text_vae.codes import WALK
-from dgm_book.chapters.controllable_text_vae.recipe import Recipe
+from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
 from dgm_book.chapters.controllable_text_vae.run import context, own_sentences, run, verify
 from dgm_book.chapters.controllable_text_vae.steering import from_page
 from dgm_book.chapters.controllable_text_vae.training import CHAPTER, setup
@@ -130,7 +130,7 @@ def chosen(result: Result) -> dict[str, Any]:
 def numbers(chapter: Chapter) -> dict[str, Any]:
     """What the templates of claims and prose name; tensors have one value per seed."""
     dataset, simplex, ordinary = chapter.recipe.dataset, chapter.simplex, chapter.ordinary
-    manipulations = {name: f"manipulations/{name}" for name in plan.MANIPULATIONS}
+    manipulations = {name: f"manipulations/{name}" for name in MANIPULATIONS}
     accuracy = {k: over_seeds(ordinary, f"{v}/accuracy/mean") for k, v in manipulations.items()}
     best = max(accuracy, key=lambda name: float(accuracy[name].mean()))
     values: dict[str, Any] = {
