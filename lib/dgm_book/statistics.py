@@ -20,6 +20,7 @@ __all__ = [
     "format_difference",
     "format_mean",
     "is_above_zero",
+    "is_below_zero",
     "mean_over_seeds",
     "paired_difference",
     "tidy",
@@ -123,6 +124,11 @@ def format_mean(interval: Interval, decimals: int = 2) -> str:
 def is_above_zero(interval: Interval) -> bool | None:
     """Whether a difference is above 0 beyond its interval; None for one pair."""
     return None if interval.n == 1 else interval.low > 0
+
+
+def is_below_zero(interval: Interval) -> bool | None:
+    """Whether a difference is below 0 beyond its interval; None for one pair."""
+    return None if interval.n == 1 else interval.high < 0
 
 
 def all_hold(parts: Iterable[bool | None]) -> bool | None:

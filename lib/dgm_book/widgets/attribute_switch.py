@@ -1,12 +1,10 @@
 """Switch in mid-sentence: the target jumps from one vertex to another behind a chosen word."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import traitlets
 
-from .frame import check_range
+from .checks import in_range
 from .sentence_steering import RewritingWidget
 from .text_weights import TextWeights
 
@@ -21,9 +19,7 @@ class AttributeSwitch(RewritingWidget):
     Args:
         weights: The page's steering model, shared with its other widgets.
         examples: Sentences to pick from.
-        badge: Which profile, data and seed the model comes from.
         place: Where the switch starts; None is the middle of the first sentence.
-        title: What stands above the widget.
         options: Margins, threshold and names, as of `RewritingWidget`.
 
     Raises:
@@ -51,10 +47,5 @@ class AttributeSwitch(RewritingWidget):
             place = len(examples[0].split()) // 2 if examples else 0
         super().__init__(weights, examples, title=title, badge=badge, place=place, **options)
 
-    @traitlets.validate("example")
-    def _known_example(self, proposal) -> int:
-        return check_range(proposal, 0, len(self.examples) - 1)
-
-    @traitlets.validate("place")
-    def _not_negative(self, proposal) -> int:
-        return check_range(proposal, 0, float("inf"))
+    _valid_example = in_range("example", 0, lambda self: len(self.examples) - 1)
+    _valid_place = in_range("place", 0, float("inf"))

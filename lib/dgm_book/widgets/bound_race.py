@@ -1,10 +1,9 @@
 """The bound race: four estimates of one mutual information whose exact value is known."""
 
-from __future__ import annotations
-
 import traitlets
 
-from .frame import BookWidget, check_choice, check_range
+from .checks import in_range, one_of
+from .frame import BookWidget
 
 
 class BoundRace(BookWidget):
@@ -20,12 +19,10 @@ class BoundRace(BookWidget):
     ``correlation``, ``dimension``, ``batch`` and ``seed`` follow the reader, and may be set.
 
     Args:
-        badge: What stands beside the title.
         correlation: rho, 0 to 0.99.
         dimension: d, 1 to 20.
         batch: N, a power of two from 2 to 256.
         seed: Of the draws, 0 to 9999.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For a setting out of range.
@@ -33,36 +30,16 @@ class BoundRace(BookWidget):
 
     _parts = ("pooling.js", "bound_race.js", "information.css")
 
-    correlation = traitlets.Float().tag(sync=True)
-    dimension = traitlets.Int().tag(sync=True)
-    batch = traitlets.Int().tag(sync=True)
+    title = traitlets.Unicode("A race of bounds on one mutual information").tag(sync=True)
+    correlation = traitlets.Float(0.9).tag(sync=True)
+    dimension = traitlets.Int(1).tag(sync=True)
+    batch = traitlets.Int(64).tag(sync=True)
     seed = traitlets.Int().tag(sync=True)
 
-    def __init__(
-        self,
-        badge: str = "",
-        *,
-        correlation: float = 0.9,
-        dimension: int = 1,
-        batch: int = 64,
-        seed: int = 0,
-        title: str = "A race of bounds on one mutual information",
-    ) -> None:
-        chosen = {"correlation": float(correlation), "dimension": dimension, "batch": batch}
-        super().__init__(title=title, badge=badge, seed=seed, **chosen)
+    def __init__(self, badge: str = "", **chosen) -> None:
+        super().__init__(badge=badge, **chosen)
 
-    @traitlets.validate("correlation")
-    def _validate_correlation(self, proposal) -> float:
-        return check_range(proposal, 0, 0.99)
-
-    @traitlets.validate("dimension")
-    def _validate_dimension(self, proposal) -> int:
-        return check_range(proposal, 1, 20)
-
-    @traitlets.validate("batch")
-    def _validate_batch(self, proposal) -> int:
-        return check_choice(proposal, [2**k for k in range(1, 9)])
-
-    @traitlets.validate("seed")
-    def _validate_seed(self, proposal) -> int:
-        return check_range(proposal, 0, 9999)
+    _valid_correlation = in_range("correlation", 0, 0.99)
+    _valid_dimension = in_range("dimension", 1, 20)
+    _valid_batch = one_of("batch", [2**k for k in range(1, 9)])
+    _valid_seed = in_range("seed", 0, 9999)

@@ -1,14 +1,13 @@
 """The chorale: a trained model writes on from an opening, and the reader hears and sees it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
 from ipywidgets import widget_serialization
 
-from .frame import BookWidget, check_choice, check_range
+from .checks import one_of
+from .frame import BookWidget, check_range
 from .hyper_weights import HyperWeights
 
 LOWEST, KEYS = 21, 88  # the piano's first key as a MIDI number, and how many there are
@@ -45,14 +44,12 @@ class Chorale(BookWidget):
         weights: The page's models, shared with its other widgets, each of 88 Bernoulli keys.
         openings: Each with ``name``, ``label`` and ``frames``, 1 to 16 lists of MIDI numbers 21 to
             108; None takes `OPENINGS`.
-        badge: Which profile, data and seeds the models come from.
         model: Which of them writes; None takes the last.
         opening: Name of the opening to start from; None takes the first.
         temperature: 0.3 to 1.5, multiplies the deviations of z and divides the keys' logits.
         tempo: Frames a minute, 40 to 240.
         length: Frames to be written, 8 to 96.
         seed: Of the piece, 0 to 2^20 - 1.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For a model that does not write 88 keys, openings that are none, lack a key,
@@ -65,9 +62,10 @@ class Chorale(BookWidget):
     openings = traitlets.List(read_only=True).tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)
     opening = traitlets.List().tag(sync=True)
-    temperature = traitlets.Float().tag(sync=True)
-    tempo = traitlets.Int().tag(sync=True)
-    length = traitlets.Int().tag(sync=True)
+    title = traitlets.Unicode("Listen: the model writes a chorale").tag(sync=True)
+    temperature = traitlets.Float(1.0).tag(sync=True)
+    tempo = traitlets.Int(110).tag(sync=True)
+    length = traitlets.Int(48).tag(sync=True)
     seed = traitlets.Int().tag(sync=True)
     piece = traitlets.List().tag(sync=True)
 
@@ -79,11 +77,7 @@ class Chorale(BookWidget):
         *,
         model: str | None = None,
         opening: str | None = None,
-        temperature: float = 1.0,
-        tempo: int = 110,
-        length: int = 48,
-        seed: int = 0,
-        title: str = "Listen: the model writes a chorale",
+        **chosen,
     ) -> None:
         for name in weights.names:
             weights.check_frames(name, KEYS, "bernoulli")
@@ -95,18 +89,15 @@ class Chorale(BookWidget):
         opening = checked[0]["name"] if opening is None else opening
         if opening not in frames:
             raise ValueError(f"opening={opening!r}: want one of {list(frames)}")
-        state = {"temperature": float(temperature), "tempo": tempo, "length": length, "seed": seed}
-        state |= {"model": weights.names[-1] if model is None else model}
-        state |= {"weights": weights, "opening": frames[opening]}
-        super().__init__({"openings": checked}, title=title, badge=badge, **state)
+        chosen |= {"model": weights.names[-1] if model is None else model, "badge": badge}
+        fixed = {"openings": checked}
+        super().__init__(fixed, weights=weights, opening=frames[opening], **chosen)
 
     @traitlets.validate(*RANGES)
     def _check_range(self, proposal) -> float:
         return check_range(proposal, *RANGES[proposal["trait"].name])
 
-    @traitlets.validate("model")
-    def _check_model(self, proposal) -> str:
-        return check_choice(proposal, self.weights.names)
+    _valid_model = one_of("model", lambda self: self.weights.names)
 
     @traitlets.validate("opening", "piece")
     def _frames(self, proposal) -> list[list[int]]:

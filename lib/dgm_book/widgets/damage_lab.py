@@ -1,13 +1,12 @@
 """The damage lab: what a prior that is mostly junk and a blurred decoder cost along the curve."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
 import traitlets
 
-from .frame import BookWidget, check_range
+from .checks import in_range
+from .frame import BookWidget
 from .packing import check_arrays, check_ascending
 
 MAX_ALPHA = 0.99
@@ -34,9 +33,7 @@ class DamageLab(BookWidget):
             ``likelihood_beta``, the beta at which log Z is the log-likelihood but for a constant;
             and ``narrow_log_z``, ``narrow_distortion``, ``wide_log_z``, ``wide_distortion``
             (B, R, N): log Z in nats and distortion in squared error per image under N(0, I) and N(0, 100 I).
-        badge: Which profile, data and seeds the curves come from.
         images: How many images travel with the page, the first ones.
-        title: What stands above the widget.
         alpha: Where the first slider starts.
         blur: Where the second starts, a position in ``blurs``.
 
@@ -87,10 +84,5 @@ class DamageLab(BookWidget):
         fixed |= {"beta": beta.tolist(), "blurs": blurs.tolist(), "likelihood_index": nearest}
         super().__init__(fixed, title=title, badge=badge, alpha=alpha, blur=blur)
 
-    @traitlets.validate("alpha")
-    def _check_alpha(self, proposal) -> float:
-        return check_range(proposal, 0, MAX_ALPHA)
-
-    @traitlets.validate("blur")
-    def _check_blur(self, proposal) -> int:
-        return check_range(proposal, 0, len(self.blurs) - 1)
+    _valid_alpha = in_range("alpha", 0, MAX_ALPHA)
+    _valid_blur = in_range("blur", 0, lambda self: len(self.blurs) - 1)

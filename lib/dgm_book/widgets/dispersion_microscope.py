@@ -1,13 +1,12 @@
 """The dispersion microscope: features in the plane while encoders with three poolings train."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
 
-from .frame import BookWidget, check_choice, check_range
+from .checks import in_range, one_of
+from .frame import BookWidget
 from .packing import check_arrays, check_ascending, check_size
 
 KINDS = {"last": "Last state", "mean": "Mean", "max": "Max"}
@@ -28,8 +27,6 @@ class DispersionMicroscope(BookWidget):
             None where one may not be shown; and ``frames``, for each of `KINDS` a dict with
             ``steps`` (E,), the same for all, ``points`` (E, M, 2), and `STATISTICS` (E,). Above 16
             moments, an even selection is shown. Each panel has one scale for all moments.
-        badge: Which profile, data and seeds the features come from.
-        title: What stands above the widget.
         set: Name of the first set; None takes the first.
         frame: Where the scrubber starts; None is the last moment.
         highlighted: The class in front; "" for none.
@@ -76,17 +73,9 @@ class DispersionMicroscope(BookWidget):
         self.frame = len(self._sets[name]["steps"]) - 1 if frame is None else frame
         self.highlighted = highlighted
 
-    @traitlets.validate("set")
-    def _check_set(self, proposal) -> str:
-        return check_choice(proposal, self._sets)
-
-    @traitlets.validate("frame")
-    def _check_frame(self, proposal) -> int:
-        return check_range(proposal, 0, len(self._sets[self.set]["steps"]) - 1)
-
-    @traitlets.validate("highlighted")
-    def _check_highlighted(self, proposal) -> str:
-        return check_choice(proposal, ("", *self._sets[self.set]["classes"]))
+    _valid_set = one_of("set", lambda self: self._sets)
+    _valid_frame = in_range("frame", 0, lambda self: len(self._sets[self.set]["steps"]) - 1)
+    _valid_highlighted = one_of("highlighted", lambda self: ("", *self._sets[self.set]["classes"]))
 
     @traitlets.observe("set")
     def _stay_inside(self, change) -> None:

@@ -1,7 +1,5 @@
 """Draw a digit: the page anneals chains through its own decoder on what the reader has drawn."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +7,8 @@ import numpy as np
 import traitlets
 from ipywidgets import widget_serialization
 
-from .frame import FOLDER, BookWidget, check_choice
+from .checks import one_of
+from .frame import FOLDER, BookWidget
 from .packing import check_ascending
 from .weights import PageWeights
 
@@ -38,8 +37,6 @@ class DrawADigit(BookWidget):
         image_shape: Height and width of an image in pixels.
         presets: Drawings to choose from: for each name its strokes, each ``x0, y0, x1, y1, ...``
             from 0 to 1, x to the right and y down. None takes the ten digits and a star.
-        badge: Which profile, data and seeds the decoder comes from.
-        title: What stands above the widget.
         preset: The first drawing; None takes the first preset.
         betas: Recorded inverse temperatures, ascending and above 0, nats per unit of squared error.
         temperatures: Annealing steps to choose from; the last is where the widget starts.
@@ -130,9 +127,7 @@ class DrawADigit(BookWidget):
     def _check_drawing(self, proposal) -> list:
         return _check_strokes("drawing", proposal["value"])
 
-    @traitlets.validate("temperatures")
-    def _check_temperatures(self, proposal) -> int:
-        return check_choice(proposal, self.choices)
+    _valid_temperatures = one_of("temperatures", lambda self: self.choices)
 
 
 def hand_drawn() -> dict[str, list[list[float]]]:

@@ -22,7 +22,11 @@ class BookWidget(anywidget.AnyWidget):
 
     Args:
         fixed: Values of the read-only traits, which are set before all others are checked.
-        traits: Values of the other traits.
+        traits: Values of the other traits, among them ``title``, which stands above the widget, and
+            ``badge``: which profile, data and seeds what it shows comes from.
+
+    Raises:
+        TypeError: For a trait that the widget does not have.
     """
 
     _parts: ClassVar[tuple[str, ...]]
@@ -36,6 +40,8 @@ class BookWidget(anywidget.AnyWidget):
         super().__init_subclass__(**kwargs)
 
     def __init__(self, fixed: Mapping[str, Any] | None = None, **traits) -> None:
+        if unknown := traits.keys() - self.class_traits().keys():
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
         for name, value in (fixed or {}).items():
             self.set_trait(name, value)
         super().__init__(**traits)

@@ -1,12 +1,11 @@
 """The GAN playground: two small GANs that train in the page, with and without BRE, side by side."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import traitlets
 
-from .frame import BookWidget, check_choice, check_range
+from .checks import one_of
+from .frame import BookWidget, check_range
 from .packing import check_arrays
 
 MAX_MODES = 64
@@ -25,7 +24,6 @@ class GANPlayground(BookWidget):
         targets: For each target ``name``, ``label``, ``centres`` (M, 2), at most 64, and ``sigma``,
             the standard deviation of each component; all components weigh the same. The
             generator's tanh reaches no farther than (-1, 1).
-        badge: What stands beside the title.
         steps: Length of a run, at least 100.
         chosen: First values of ``title``, ``target`` (a name; the first by default), ``seed`` (0 to
             9999), ``width`` (hidden units per layer, 2 to 32), ``weight`` (w of BRE, 0 to 2),
@@ -59,14 +57,10 @@ class GANPlayground(BookWidget):
             raise ValueError(f"targets: want at least one, each name once, got {names}")
         if steps < 100:
             raise ValueError(f"steps={steps}: a run has at least 100")
-        if unknown := chosen.keys() - self.class_traits(sync=True).keys():
-            raise TypeError(f"a playground has no {', '.join(sorted(unknown))}")
         chosen = {"target": names[0], **chosen}
         super().__init__({"targets": checked, "steps": int(steps)}, badge=badge, **chosen)
 
-    @traitlets.validate("target")
-    def _check_target(self, proposal) -> str:
-        return check_choice(proposal, [target["name"] for target in self.targets])
+    _valid_target = one_of("target", lambda self: [target["name"] for target in self.targets])
 
     @traitlets.validate("weight", "margin")
     def _check_range(self, proposal) -> float:

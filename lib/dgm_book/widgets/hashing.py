@@ -1,7 +1,5 @@
 """Numbers that the pages draw, for tests and golden vectors: two hashes of 32 bits."""
 
-from __future__ import annotations
-
 import numpy as np
 
 ODD = 0x9E3779B1  # times a counter, sets neighbours apart before `murmur_mix`

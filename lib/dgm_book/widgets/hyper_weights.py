@@ -1,7 +1,5 @@
 """Variational recurrent networks small enough to travel inside a page."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The influence ruler: how far each word moves a sentence's code, under each way of pooling."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import traitlets
@@ -21,9 +19,7 @@ class InfluenceRuler(SentenceWidget):
     Args:
         weights: The page's encoders, shared with its other widgets.
         examples: Sentences to pick from; the reader starts at the first.
-        badge: Which profile, data and seed the encoders come from.
         own_scale: Whether each encoder's longest bar is as long as the others'.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For no example, an empty one, or more than 100.

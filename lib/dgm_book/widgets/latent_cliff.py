@@ -1,13 +1,12 @@
 """Walk off the cliff: what a walk through a latent space says, and how far out it leads."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
 
-from .frame import BookWidget, check_choice, check_range
+from .checks import in_range, one_of
+from .frame import BookWidget
 from .packing import check_arrays
 
 MEASURES = ("log_mean", "mean_log")
@@ -31,8 +30,6 @@ class LatentCliff(BookWidget):
             sentences, (N,) each; and if known ``reading`` (n_sources, S), how positive each
             sentence reads, ``origin``, the number of the step from which the trail starts (else the
             one nearest to 0), and ``baseline``, True for one drawn in the baseline's colour.
-        badge: Which profile, data and seed the models come from.
-        title: What stands above the widget.
         measure: "log_mean" or "mean_log".
 
     Raises:
@@ -67,13 +64,8 @@ class LatentCliff(BookWidget):
             places=[model["origin"] for model in described],
         )
 
-    @traitlets.validate("source")
-    def _known_source(self, proposal) -> int:
-        return check_range(proposal, 0, len(self.sources) - 1)
-
-    @traitlets.validate("measure")
-    def _known_measure(self, proposal) -> str:
-        return check_choice(proposal, MEASURES)
+    _valid_source = in_range("source", 0, lambda self: len(self.sources) - 1)
+    _valid_measure = one_of("measure", MEASURES)
 
     @traitlets.validate("places")
     def _known_places(self, proposal) -> list[int]:

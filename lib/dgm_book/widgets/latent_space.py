@@ -1,7 +1,5 @@
 """The latent space: a pad over two latent dimensions, decoded live."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -28,9 +26,7 @@ class LatentSpace(BookWidget):
             even selection is shown.
         labels: Whole numbers (N,): the class of each mean; at most ten classes.
         image_shape: Height and width of an image in pixels.
-        badge: Which profile, data and seeds the decoder comes from.
         label_names: What each class is called, by label; None takes the number.
-        title: What stands above the widget.
         z: Where the reader starts.
 
     Raises:

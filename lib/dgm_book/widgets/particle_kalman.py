@@ -1,14 +1,13 @@
 """Particles against the Kalman filter: a linear-Gaussian system whose likelihood is known."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
 
-from .frame import BookWidget, check_choice, check_range
+from .checks import in_range, one_of
+from .frame import BookWidget
 
 SYSTEM = {"a": 0.9, "q": 0.5, "r": 0.3, "first": 1.0}  # q, r and first are variances
 FIVE = (0.5, -0.2, 1.1, 0.7, -0.4)
@@ -31,13 +30,11 @@ class ParticleKalman(BookWidget):
     Args:
         sequences: Each with ``name``, ``label`` and ``x``, 2 to 40 finite observations; None takes
             the five of the chapter and 20 drawn from the system.
-        badge: What stands beside the title.
-        sequence: The name that is shown first; None takes the first.
+        sequence: The name that is shown first; else the first.
         particles: N, 1 to 64.
         criterion: When to resample: "never", "ess" (effective sample size at most N / 2) or
         "always".
         seed: Of the run that is drawn, 0 to 9999.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For sequences that are none, lack a key or share a name, for observations of
@@ -49,40 +46,28 @@ class ParticleKalman(BookWidget):
     system = traitlets.Dict(SYSTEM, read_only=True).tag(sync=True)
     sequences = traitlets.List(read_only=True).tag(sync=True)
     sequence = traitlets.Unicode().tag(sync=True)
-    particles = traitlets.Int().tag(sync=True)
-    criterion = traitlets.Unicode().tag(sync=True)
+    title = traitlets.Unicode("Whose children survive? Particles against the exact filter").tag(
+        sync=True
+    )
+    particles = traitlets.Int(16).tag(sync=True)
+    criterion = traitlets.Unicode("ess").tag(sync=True)
     seed = traitlets.Int().tag(sync=True)
 
     def __init__(
-        self,
-        sequences: Sequence[Mapping] | None = None,
-        badge: str = "",
-        *,
-        sequence: str | None = None,
-        particles: int = 16,
-        criterion: str = "ess",
-        seed: int = 0,
-        title: str = "Whose children survive? Particles against the exact filter",
+        self, sequences: Sequence[Mapping] | None = None, badge: str = "", **chosen
     ) -> None:
         given = default_sequences() if sequences is None else sequences
         checked = [_checked(sequence) for sequence in given]
         names = [sequence["name"] for sequence in checked]
         if not checked or len(set(names)) < len(names):
             raise ValueError(f"sequences named {names}: want at least one, each name once")
-        state = {"particles": particles, "criterion": criterion, "seed": seed}
-        state |= {"sequence": names[0] if sequence is None else sequence}
-        super().__init__({"sequences": checked}, title=title, badge=badge, **state)
+        chosen = {"sequence": names[0], "badge": badge, **chosen}
+        super().__init__({"sequences": checked}, **chosen)
 
-    @traitlets.validate("sequence", "criterion")
-    def _check_choice(self, proposal) -> str:
-        names = [sequence["name"] for sequence in self.sequences]
-        is_sequence = proposal["trait"].name == "sequence"
-        return check_choice(proposal, names if is_sequence else list(CRITERIA))
-
-    @traitlets.validate("particles", "seed")
-    def _check_range(self, proposal) -> int:
-        limits = {"particles": (1, MAX_PARTICLES), "seed": (0, FIRST_RUN - 1)}
-        return check_range(proposal, *limits[proposal["trait"].name])
+    _valid_sequence = one_of("sequence", lambda self: [x["name"] for x in self.sequences])
+    _valid_criterion = one_of("criterion", CRITERIA)
+    _valid_particles = in_range("particles", 1, MAX_PARTICLES)
+    _valid_seed = in_range("seed", 0, FIRST_RUN - 1)
 
 
 def default_sequences() -> list[dict]:

@@ -1,11 +1,10 @@
 """The pattern bench: points in a plane, lines as units, and the two terms of BRE on their signs."""
 
-from __future__ import annotations
-
 import numpy as np
 import traitlets
 
-from .frame import BookWidget, check_range
+from .checks import in_range
+from .frame import BookWidget
 
 MAX_UNITS = 12
 WORLD = 1.5  # the plane is [-1.5, 1.5] squared
@@ -18,7 +17,6 @@ class PatternBench(BookWidget):
 
     Args:
         points: Where the points start, (K, 2) in [-1.5, 1.5], 2 to 9 of them; None takes eight.
-        badge: What stands beside the title.
         zeta: Softness of the signs, above 0.
         chosen: First values of ``title``, ``units`` (d, how many lines, 2 to 12), ``margin`` (c of
             eta = c / sqrt(d), 0 to 3) and ``seed`` (of the lines, 0 to 9999).
@@ -41,8 +39,6 @@ class PatternBench(BookWidget):
             raise ValueError(f"zeta={zeta}: want a finite number above 0")
         if points is None:
             points = np.random.default_rng(3).uniform(-1.2, 1.2, size=(8, 2)).round(2)
-        if unknown := chosen.keys() - self.class_traits(sync=True).keys():
-            raise TypeError(f"a bench has no {', '.join(sorted(unknown))}")
         self._count = len(points)
         points = np.asarray(points, float).tolist()
         super().__init__({"zeta": float(zeta)}, points=points, badge=badge, **chosen)
@@ -58,6 +54,4 @@ class PatternBench(BookWidget):
             raise ValueError(f"{len(points)} points, the bench was made for {self._count}")
         return points.tolist()
 
-    @traitlets.validate("margin")
-    def _check_margin(self, proposal) -> float:
-        return check_range(proposal, 0, 3)
+    _valid_margin = in_range("margin", 0, 3)

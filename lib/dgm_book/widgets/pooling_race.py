@@ -1,13 +1,12 @@
 """The pooling race: likelihood, KL and mutual information of many runs against training time."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
 
-from .frame import BookWidget, check_choice, check_range
+from .checks import in_range, one_of
+from .frame import BookWidget
 from .packing import check_ascending
 
 GROUPS = ("plain", "fix", "pooling", "control")  # the plain model, a known remedy, ...
@@ -25,8 +24,6 @@ class PoolingRace(BookWidget):
         runs: One dict per run: ``name``, ``label``, ``group`` (of `GROUPS`) and ``measured``, its
             rows over training, each with ``seconds`` and ``step``, both ascending, and, where they
             are neither None nor NaN, `MEASURES`.
-        badge: Which profile, data and seeds the runs come from.
-        title: What stands above the widget.
         shown: Names of the runs to begin with; None takes those of `SHOWN`, else the first six.
         highlighted: Name of the run in front; "" for none.
         time: Where the scrubber starts.
@@ -39,6 +36,9 @@ class PoolingRace(BookWidget):
     _parts = ("pooling.js", "pooling_race.js", "pooling.css")
 
     runs = traitlets.List(read_only=True).tag(sync=True)
+    title = traitlets.Unicode("A race: likelihood, KL and information while models train").tag(
+        sync=True
+    )
     time = traitlets.Float(1.0).tag(sync=True)
     highlighted = traitlets.Unicode().tag(sync=True)
     shown = traitlets.List(traitlets.Unicode()).tag(sync=True)
@@ -49,11 +49,8 @@ class PoolingRace(BookWidget):
         runs: Sequence[Mapping],
         badge: str = "",
         *,
-        title: str = "A race: likelihood, KL and information while models train",
         shown: Sequence[str] | None = None,
-        highlighted: str = "",
-        time: float = 1.0,
-        axis: str = "seconds",
+        **chosen,
     ) -> None:
         checked = [_checked(run) for run in runs]
         self._names = names = [run["name"] for run in checked]
@@ -61,8 +58,7 @@ class PoolingRace(BookWidget):
             raise ValueError(f"runs: want at least one, each name once, got {names}")
         if shown is None:
             shown = [name for name in names if name in SHOWN] or names[:6]
-        start = {"shown": list(shown), "highlighted": highlighted, "time": time, "axis": axis}
-        super().__init__({"runs": checked}, title=title, badge=badge, **start)
+        super().__init__({"runs": checked}, badge=badge, shown=list(shown), **chosen)
 
     @traitlets.validate("shown")
     def _check_shown(self, proposal) -> list[str]:
@@ -71,13 +67,8 @@ class PoolingRace(BookWidget):
             raise ValueError(f"shown={names}: want names, each once, from {self._names}")
         return names
 
-    @traitlets.validate("highlighted")
-    def _check_highlighted(self, proposal) -> str:
-        return check_choice(proposal, ("", *self._names))
-
-    @traitlets.validate("time")
-    def _check_time(self, proposal) -> float:
-        return check_range(proposal, 0, 1)
+    _valid_highlighted = one_of("highlighted", lambda self: ("", *self._names))
+    _valid_time = in_range("time", 0, 1)
 
 
 def _checked(run: Mapping) -> dict:

@@ -1,14 +1,12 @@
 """The temperature slider: log-sum-exp pooling on its way from the mean to the maximum."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import traitlets
 
-from .frame import check_choice, check_range
+from .checks import in_range, one_of
 from .influence_ruler import PARTS
 from .pooling_weights import PoolingWeights, SentenceWidget
 
@@ -27,10 +25,8 @@ class TemperatureSlider(SentenceWidget):
     Args:
         weights: The page's encoders, shared with its other widgets.
         examples: Sentences to pick from, whose dispersion is shown; the reader starts at the first.
-        badge: Which profile, data and seed the encoders come from.
         kind: The encoder to start with; None takes the first.
         position: Where the slider starts.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For fewer than two examples, an empty one, over 100, or values out of range.
@@ -63,10 +59,5 @@ class TemperatureSlider(SentenceWidget):
         """tau where the slider stands: infinite at the mean, 0 at the maximum."""
         return [math.inf, *self.temperatures, 0.0][self.position]
 
-    @traitlets.validate("kind")
-    def _check_kind(self, proposal) -> str:
-        return check_choice(proposal, self.weights.kinds)
-
-    @traitlets.validate("position")
-    def _check_on_slider(self, proposal) -> int:
-        return check_range(proposal, 0, 100)
+    _valid_kind = one_of("kind", lambda self: self.weights.kinds)
+    _valid_position = in_range("position", 0, 100)

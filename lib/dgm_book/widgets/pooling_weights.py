@@ -1,7 +1,5 @@
 """Sentence encoders small enough to travel inside a page: int8 matrices with one scale a row."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

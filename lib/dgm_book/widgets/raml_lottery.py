@@ -1,13 +1,12 @@
 """The lottery: how chance, the critic and its temperature weigh the successors of a sentence."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
 
-from .frame import BookWidget, check_choice, check_range
+from .checks import in_range, one_of
+from .frame import BookWidget
 from .packing import check_arrays
 
 MOST_SENTENCES, MAX_BYTES = 400, 200_000  # of all sets
@@ -29,10 +28,8 @@ class RamlLottery(BookWidget):
             ``anchors`` (A places in it) and ``scores``: for each critic's name (A, K), the scores T
             of each anchor with the 2 to 40 sentences that follow it. All sets have the same
             critics, at least one.
-        badge: Which profile, data and seed the critics come from.
         p: 0.05 to 0.9.
         temperature: tau, 0.1 to 10.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For a set that lacks something, a name that comes twice, places beyond a text,
@@ -41,6 +38,9 @@ class RamlLottery(BookWidget):
 
     _parts = ("pooling.js", "raml_lottery.js", "information.css")
 
+    title = traitlets.Unicode("A lottery: which sentence does a sentence learn from?").tag(
+        sync=True
+    )
     sets = traitlets.List(read_only=True).tag(sync=True)
     set = traitlets.Unicode().tag(sync=True)
     anchor = traitlets.Int().tag(sync=True)
@@ -48,15 +48,7 @@ class RamlLottery(BookWidget):
     p = traitlets.Float(0.3).tag(sync=True)
     temperature = traitlets.Float(1.0).tag(sync=True)
 
-    def __init__(
-        self,
-        sets: Sequence[Mapping],
-        badge: str = "",
-        *,
-        p: float = 0.3,
-        temperature: float = 1.0,
-        title: str = "A lottery: which sentence does a sentence learn from?",
-    ) -> None:
+    def __init__(self, sets: Sequence[Mapping], badge: str = "", **chosen) -> None:
         checked = [_checked(given) for given in sets]
         names = [given["name"] for given in checked]
         if not names or len(dict.fromkeys(names)) < len(names):
@@ -71,31 +63,17 @@ class RamlLottery(BookWidget):
                 f"sets: {len(texts)} sentences of {size:,} bytes, want at most {MOST_SENTENCES} of "
                 f"{MAX_BYTES:,}"
             )
-        traits = {"p": float(p), "temperature": float(temperature), "critic": critics[0][0]}
-        super().__init__({"sets": checked}, title=title, badge=badge, set=names[0], **traits)
+        chosen = {"set": names[0], "critic": critics[0][0], "badge": badge, **chosen}
+        super().__init__({"sets": checked}, **chosen)
 
     def _chosen(self) -> dict:
         return next(given for given in self.sets if given["name"] == self.set)
 
-    @traitlets.validate("p")
-    def _validate_p(self, proposal) -> float:
-        return check_range(proposal, 0.05, 0.9)
-
-    @traitlets.validate("temperature")
-    def _validate_temperature(self, proposal) -> float:
-        return check_range(proposal, 0.1, 10.0)
-
-    @traitlets.validate("set")
-    def _validate_set(self, proposal) -> str:
-        return check_choice(proposal, [given["name"] for given in self.sets])
-
-    @traitlets.validate("anchor")
-    def _validate_anchor(self, proposal) -> int:
-        return check_range(proposal, 0, len(self._chosen()["anchors"]) - 1)
-
-    @traitlets.validate("critic")
-    def _validate_critic(self, proposal) -> str:
-        return check_choice(proposal, ["", *self.sets[0]["scores"]])
+    _valid_p = in_range("p", 0.05, 0.9)
+    _valid_temperature = in_range("temperature", 0.1, 10.0)
+    _valid_set = one_of("set", lambda self: [given["name"] for given in self.sets])
+    _valid_anchor = in_range("anchor", 0, lambda self: len(self._chosen()["anchors"]) - 1)
+    _valid_critic = one_of("critic", lambda self: ["", *self.sets[0]["scores"]])
 
     @traitlets.observe("set")
     def _stay_inside(self, change) -> None:

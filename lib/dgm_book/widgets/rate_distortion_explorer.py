@@ -1,14 +1,13 @@
 """The rate-distortion explorer: beta, its point on the curve, and what the samples look like."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
 from ipywidgets import widget_serialization
 
-from .frame import BookWidget, check_choice, check_range
+from .checks import in_range, one_of
+from .frame import BookWidget
 from .packing import check_arrays, check_ascending
 from .weights import PageWeights
 
@@ -31,10 +30,8 @@ class RateDistortionExplorer(BookWidget):
             ``weights`` must hold the model; without, the curve alone. With ``family`` (a name) and
             ``latent_dim``, on all curves or on none, the reader chooses by these two.
         image_shape: Height and width of an image in pixels.
-        badge: Which profile, data and seeds the curves come from.
         references: Images (n_images, P) in [0, 1] shown beneath the samples; None shows each code
             at the largest beta instead, for data that a page may not hold.
-        title: What stands above the widget.
         beta_index: Where the slider starts; None is the middle.
         log_distortion: Whether the axis of the distortion starts out logarithmic.
 
@@ -109,13 +106,8 @@ class RateDistortionExplorer(BookWidget):
         """The recorded beta at which the slider stands."""
         return self._betas[self.model][self.beta_index]
 
-    @traitlets.validate("model")
-    def _check_model(self, proposal) -> str:
-        return check_choice(proposal, self._betas)
-
-    @traitlets.validate("beta_index")
-    def _check_beta(self, proposal) -> int:
-        return check_range(proposal, 0, len(self._betas[self.model]) - 1)
+    _valid_model = one_of("model", lambda self: self._betas)
+    _valid_beta_index = in_range("beta_index", 0, lambda self: len(self._betas[self.model]) - 1)
 
     @traitlets.observe("model")
     def _stay_inside(self, change) -> None:

@@ -1,7 +1,5 @@
 """The weather of the weights: what a VHRNN's hypernetworks generate, and what freezing it costs."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +7,8 @@ import traitlets
 from ipywidgets import widget_serialization
 
 from . import switching
-from .frame import BookWidget, check_range
+from .checks import in_range
+from .frame import BookWidget
 from .hyper_weights import HyperWeights
 
 FREEZES = 20  # steps of the slider
@@ -30,7 +29,6 @@ class ScaleWeather(BookWidget):
     Args:
         weights: The page's models, shared with its other widgets.
         matrices: (K, 2, 2), the dynamics, 2 <= K <= 12.
-        badge: Which profile, data and seeds the model comes from.
         model: Name of the VHRNN; None takes the first.
         deviations: The values of sigma, ascending.
         schedule: Rows [t, which, sigma] that ascend; None changes W at a third of the steps, and
@@ -40,7 +38,6 @@ class ScaleWeather(BookWidget):
         bound: Above 1; where x has grown past it, the sequence starts anew.
         freeze: 0 to 1, in twentieths.
         seed: 0 to 9999.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For a model that generates nothing or does not read points of the plane, or
@@ -94,9 +91,7 @@ class ScaleWeather(BookWidget):
         state = {"freeze": freeze, "seed": seed}
         super().__init__(fixed, weights=weights, title=title, badge=badge, **state)
 
-    @traitlets.validate("seed")
-    def _check_seed(self, proposal) -> int:
-        return check_range(proposal, 0, 9999)
+    _valid_seed = in_range("seed", 0, 9999)
 
     @traitlets.validate("freeze")
     def _check_freeze(self, proposal) -> float:

@@ -12,14 +12,13 @@ I(Y; C) <= I(Y; x, o) = I(Y; x | o) <= I(Y, o; x), and x has to do with (Y, o) o
 that follows it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import traitlets
 
-from .frame import BookWidget, check_range
+from .checks import in_range
+from .frame import BookWidget
 from .packing import check_arrays
 
 MOST_QUESTIONS, MOST_CRITICS = 500, 3
@@ -37,9 +36,7 @@ class NextSentenceQuiz(BookWidget):
         questions: One dict each: ``sentence``, ``options`` (two), ``answer`` (0 or 1, the place of
             the one that follows, which a fair coin should have drawn) and ``scores``: for each
             critic, the same in all, its scores of the two options; the larger one is its choice.
-        badge: Which profile, data and seed the questions and critics come from.
         rounds: Questions per game; None asks up to twenty.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For no question or more than 500, one that lacks something, scores that are not
@@ -82,9 +79,7 @@ class NextSentenceQuiz(BookWidget):
             raise ValueError(f"answers={answers}: want at most {self.rounds}, each 0 or 1")
         return answers
 
-    @traitlets.validate("first")
-    def _validate_first(self, proposal) -> int:
-        return check_range(proposal, 0, len(self.questions) - 1)
+    _valid_first = in_range("first", 0, lambda self: len(self.questions) - 1)
 
 
 def _checked(i: int, question: Mapping, critics: list[str]) -> dict:

@@ -1,14 +1,13 @@
 """Steer a sentence: it is rewritten in the page as the reader moves over the simplex."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
 import traitlets
 from ipywidgets import widget_serialization
 
-from .frame import BookWidget, check_range
+from .checks import in_range
+from .frame import BookWidget
 from .text_weights import TextWeights
 
 MAX_POINTS = 600
@@ -77,9 +76,7 @@ class SentenceSteering(RewritingWidget):
         points: Where the model reads other sentences, (N, 3) weights, drawn into the triangle;
             above 600, an even selection.
         point_labels: (N,) whole numbers: 0 for the first vertex, 1 for the last, else no label.
-        badge: Which profile, data and seed the model comes from.
         target: Where the reader starts.
-        title: What stands above the widget.
         options: Margins, threshold and names, as of `RewritingWidget`.
 
     Raises:
@@ -134,9 +131,7 @@ class SentenceSteering(RewritingWidget):
             raise ValueError(f"target {weights}: want three, none negative, that sum to 1")
         return weights
 
-    @traitlets.validate("effort")
-    def _known_effort(self, proposal) -> int:
-        return check_range(proposal, 1, len(self.margins))
+    _valid_effort = in_range("effort", 1, lambda self: len(self.margins))
 
 
 def _checked_points(points, labels) -> tuple[bytes, bytes]:

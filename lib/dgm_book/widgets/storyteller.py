@@ -1,7 +1,5 @@
 """The storyteller: two language models write on from one opening, with the same random numbers."""
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -10,7 +8,8 @@ import numpy as np
 import traitlets
 from ipywidgets import widget_serialization
 
-from .frame import BookWidget, check_range
+from .checks import in_range
+from .frame import BookWidget
 from .language_weights import LanguageWeights
 from .packing import check_arrays, check_ascending
 
@@ -36,11 +35,9 @@ class Storyteller(BookWidget):
             nats; ``models``: for each of the weights' models ``mean``, ``low`` and ``high`` (D,),
             that of what it writes at temperature 1; ``stay``: how often neighbours of the data
             share their topic.
-        badge: Which profile, data and seeds the models and curves come from.
         opening: Where the reader starts; None takes the first of the openings.
         temperature: 0.2 to 2, of the slider.
         n_sentences: Of a story, 2 to 40.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For more than two models or eight themes, a word of two themes, no opening or
@@ -92,13 +89,8 @@ class Storyteller(BookWidget):
     def _validate_opening(self, proposal) -> str:
         return _short(proposal["value"])
 
-    @traitlets.validate("temperature")
-    def _validate_temperature(self, proposal) -> float:
-        return check_range(proposal, 0.2, 2.0)
-
-    @traitlets.validate("seed")
-    def _validate_seed(self, proposal) -> int:
-        return check_range(proposal, 0, 2**20 - 1)
+    _valid_temperature = in_range("temperature", 0.2, 2.0)
+    _valid_seed = in_range("seed", 0, 2**20 - 1)
 
 
 def words_of(text: str) -> list[str]:

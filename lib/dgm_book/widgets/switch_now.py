@@ -1,7 +1,5 @@
 """Switch now: two models follow a linear system whose dynamics the reader switches."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +7,8 @@ import traitlets
 from ipywidgets import widget_serialization
 
 from . import switching
-from .frame import BookWidget, check_range
+from .checks import in_range
+from .frame import BookWidget
 from .hyper_weights import HyperWeights
 from .switching import MOST_STEPS
 
@@ -30,7 +29,6 @@ class SwitchNow(BookWidget):
     Args:
         weights: The page's models, shared with its other widgets.
         matrices: (K, 2, 2), the dynamics, 2 <= K <= 12.
-        badge: Which profile, data and seeds the models come from.
         models: The names of the model and its baseline; None takes the first VHRNN and VRNN.
         deviations: The values of sigma, ascending.
         schedule: What the widget opens with; None switches once, at step 30, at the middle sigma.
@@ -41,7 +39,6 @@ class SwitchNow(BookWidget):
         bound: Above 1.
         speed: 1 to 30.
         seed: 0 to 9999.
-        title: What stands above the widget.
 
     Raises:
         ValueError: For models that are missing or do not read points of the plane, or settings that
@@ -98,10 +95,9 @@ class SwitchNow(BookWidget):
         state = {"schedule": list(schedule), "seed": seed, "steps": steps, "speed": speed}
         super().__init__(fixed, weights=weights, title=title, badge=badge, **state)
 
-    @traitlets.validate("seed", "steps", "speed")
-    def _check_range(self, proposal) -> int:
-        limits = {"seed": (0, 9999), "steps": (1, MOST_STEPS), "speed": (1, 30)}
-        return check_range(proposal, *limits[proposal["trait"].name])
+    _valid_seed = in_range("seed", 0, 9999)
+    _valid_steps = in_range("steps", 1, MOST_STEPS)
+    _valid_speed = in_range("speed", 1, 30)
 
     @traitlets.validate("schedule")
     def _check_schedule(self, proposal) -> list:

@@ -1,7 +1,5 @@
 """What the widgets of the switching system x_t = W x_{t-1} + sigma e_t check alike."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Networks small enough to travel inside a page: int8 weights with one scale a row."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np

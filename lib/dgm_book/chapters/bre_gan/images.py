@@ -12,13 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from dgm import feature_distance
 from dgm.data import cifar, images, minibatches
-from dgm.feature_distance import (
-    frechet_distance,
-    inception_style_score,
-    kernel_distance,
-    precision_recall,
-)
 from dgm.nets.conv import dcgan_discriminator, dcgan_generator, generate
 from dgm.papers import bre_gan as paper
 from dgm.precision import autocast
@@ -118,7 +113,6 @@ def _trained_classifier(profile: profiles.Profile, recipe: ImageRecipe, dataset:
         TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
         steps,
         checkpoint=work_file(profile, f"{dataset}-classifier.training.safetensors"),
-        description=f"{dataset} classifier",
         progress=False,
     )
     model.eval().requires_grad_(False)
@@ -129,11 +123,14 @@ def _trained_classifier(profile: profiles.Profile, recipe: ImageRecipe, dataset:
 def scores(real: Tensor, fake: Tensor, probabilities: Tensor, whole: bool) -> dict[str, float]:
     """Of generated features (M, F) and probabilities (M, 10), against real features (N, F)."""
     values = {
-        "frechet": frechet_distance(real, fake),
-        "class_score": inception_style_score(probabilities),
+        "frechet": feature_distance.frechet_distance(real, fake),
+        "class_score": feature_distance.inception_style_score(probabilities),
     }
     if whole:
-        kernel, close = kernel_distance(real, fake), precision_recall(real[: len(fake)], fake)
+        kernel, close = (
+            feature_distance.kernel_distance(real, fake),
+            feature_distance.precision_recall(real[: len(fake)], fake),
+        )
         values |= {"kernel": kernel.value, "kernel_error": kernel.standard_error}
         values |= close._asdict()
     return {name: float(value) for name, value in values.items()}
@@ -222,11 +219,9 @@ def dcgan(profile: profiles.Profile, recipe: Recipe, run: Run) -> Result:
 class _Measurer:
     """Scores of a generator and the codes of its discriminator."""
 
-    def __init__(
-        self, model: Classifier, dataset: str, n_samples: int, layers: tuple[int, ...]
-    ) -> None:
+    def __init__(self, model: Classifier, dataset: str, n: int, layers: tuple[int, ...]) -> None:
         test = pictures(dataset, "test").x
-        self.model, self.n_samples, self.layers = model, n_samples, layers
+        self.model, self.n_samples, self.layers = model, n, layers
         self.device = str(model.scale.device)
         self.points = test[:N_MONITORED].to(self.device)
         self.real, _ = model.read(test)

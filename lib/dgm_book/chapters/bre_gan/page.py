@@ -11,14 +11,14 @@ from torch import Tensor
 from dgm.data.synthetic import MIXTURES, gaussian_mixture_2d
 from dgm.measure import Interval
 from dgm.papers.bre_gan import activation_patterns
-from dgm_book import jobs, profiles, results
+from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.bre_gan import images, toys
 from dgm_book.chapters.bre_gan.recipe import RECIPES, Recipe
 from dgm_book.chapters.bre_gan.run import METHODS, Recipes, context, run, verify  # noqa: F401
 from dgm_book.chapters.bre_gan.training import CHAPTER
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
-from dgm_book.statistics import all_hold, effect, is_above_zero, paired_difference, tidy
+from dgm_book.statistics import all_hold, is_above_zero, is_below_zero, paired_difference
 
 FOLDER = Path(__file__).parent
 TRANSIENT = 5000  # steps, in the paper's table 1
@@ -131,8 +131,8 @@ def value(result: Result, metric: str) -> float:
 def change(pairs: Pairs, metric: str, variant: str = "bre", control: str = "none") -> Interval:
     """What BRE changes in a metric of `value`: a paired difference over seeds."""
     compared = {name: pairs[name] for name in (variant, control)}
-    frame = tidy(compared, {metric: functools.partial(value, metric=metric)})
-    return effect(frame, metric, variant, control)
+    frame = statistics.tidy(compared, {metric: functools.partial(value, metric=metric)})
+    return statistics.effect(frame, metric, variant, control)
 
 
 def claims(chapter: Chapter) -> list[Claim]:
@@ -148,8 +148,7 @@ def claims(chapter: Chapter) -> list[Claim]:
         return all_hold(is_above_zero(change(pairs, metric)) for metric in metrics)
 
     def below(pairs: Pairs, *metrics: str) -> bool | None:
-        changes = [change(pairs, metric) for metric in metrics]
-        return all_hold(None if c.n == 1 else c.high < 0 for c in changes)
+        return all_hold(is_below_zero(change(pairs, metric)) for metric in metrics)
 
     def better(pairs: Pairs) -> bool | None:
         return all_hold([above(pairs, "late class_score"), below(pairs, "late frechet")])

@@ -8,11 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from dgm.papers.bre_gan import (
-    discriminator_objective,
-    feature_matching_objective,
-    generator_objective,
-)
+from dgm.papers import bre_gan as paper
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
 from dgm_book import profiles, results
@@ -48,19 +44,9 @@ def train(
 
     Data and noise depend on the seed and the step alone: runs of one seed are pairs.
 
-    Args:
-        gan: freshly initialised, on the profile's device.
-        batches: i -> the i-th batch of data, on the device.
-        training: its options.
-        profile: device and, with the run's `name`, the checkpoint's place.
-        seed: of noise and interpolation.
-        name: see `profile`.
-        measure: what is measured of the GAN.
-        labelled: i -> the i-th batch of labelled data; the discriminator then has one logit per
-            class, and the generator matches features.
-
-    Returns:
-        "measured", before training and on its way, and "stopped", why it stopped early or None.
+    Batches are by their numbers, on the device. With `labelled` ones the discriminator has one logit
+    per class, and the generator matches features. Returns "measured", before training and on its
+    way, and "stopped", why it stopped early or None.
     """
     every, n = training.planned.values()
     # Squared distances of features have no natural scale.
@@ -83,7 +69,6 @@ def train(
             every * n,
             checkpoint=work_file(profile, f"{name}.training.safetensors"),
             history_every=50,
-            description=name,
             progress=False,
             measure=measured,
             measure_every=range(0, every * n + 1, every),
@@ -160,7 +145,7 @@ def _alternate(
             with autocast(device, training.bf16):
                 with torch.no_grad():
                     fake = fakes((passes + 1) * i + k).float()
-                terms = discriminator_objective(
+                terms = paper.discriminator_objective(
                     gan.discriminator, real, fake, state.generator, weight=weight, **options
                 )
                 value = terms.value
@@ -171,9 +156,9 @@ def _alternate(
         with autocast(device, training.bf16):
             fresh = fakes((passes + 1) * i + passes)
             if labelled is None:
-                loss = generator_objective(gan.discriminator, fresh)
+                loss = paper.generator_objective(gan.discriminator, fresh)
             else:
-                loss = feature_matching_objective(gan.discriminator, real, fresh)
+                loss = paper.feature_matching_objective(gan.discriminator, real, fresh)
         _update(state.optimizer, gan.generator, loss)
         return {
             "discriminator": (terms.real + terms.fake).detach(),

@@ -14,16 +14,10 @@ from dgm.nets.text_vae import TextVAE, text_vae_objective
 from dgm.papers import controllable_text_vae as paper
 from dgm.papers.controllable_text_vae import ControllableTextVAE
 from dgm.precision import autocast
+from dgm_book.chapters.controllable_text_vae import training as shared
 from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, CodeRecipe
-from dgm_book.chapters.controllable_text_vae.training import (
-    Plan,
-    Setup,
-    WordAverages,
-    first_per_label,
-    train,
-    word_averages,
-)
+from dgm_book.chapters.controllable_text_vae.training import Setup
 
 N_PUBLISHED = 50  # rewrites of each label that are published, the first ones of the test set
 N_POSTERIORS = 20_000  # training sentences whose posteriors make the density
@@ -37,7 +31,7 @@ class TrainingText(NamedTuple):
 
     vocabulary: Vocabulary
     corpus: Corpus
-    averages: WordAverages
+    averages: shared.WordAverages
     centre: Tensor  # (W,)
     axes: Tensor  # (W, F)
 
@@ -52,7 +46,7 @@ def training_text(recipe: CodeRecipe, dataset: str) -> TrainingText:
     texts = text.load(dataset, "train").texts[: recipe.n_sentences]
     vocabulary = Vocabulary.build(texts, recipe.vocabulary)
     corpus = vocabulary.encode(texts)
-    averages = word_averages(vocabulary, corpus, recipe.word_dim)
+    averages = shared.word_averages(vocabulary, corpus, recipe.word_dim)
     features = averages(corpus)
     centre = features.mean(0)
     covariance = torch.cov((features - centre).double().T)
@@ -116,7 +110,7 @@ def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
 
     # A second data set is far smaller, and of the released weights only the simplex is looked at.
     full = dataset == setup.recipe.dataset and kind != "released"
-    plan = Plan(
+    plan = shared.Plan(
         f"{dataset}-{kind}-seed{seed}.training",
         recipe.steps if full else recipe.steps // 4,
         recipe.batch_size,
@@ -126,7 +120,7 @@ def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
     )
     tokens = source.corpus.tokens.to(device)
     loss = functools.partial(_loss, model, recipe, features, kind == "released")
-    train(model, plan, tokens, source.corpus.lengths, loss, setup.profile)
+    shared.train(model, plan, tokens, source.corpus.lengths, loss, setup.profile)
     return Trained(model, source, posterior(model, source, source.corpus, N_POSTERIORS))
 
 
@@ -204,8 +198,7 @@ def measure_codes(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """What is measured of both models, for the test sentences' codes (N, D) by their manipulation.
 
-    Returns:
-        Values and densities; "rewrites", "metrics" and "shift" by the manipulation's name.
+    Values, of which "rewrites", "metrics" and "shift" by the manipulation's name, and densities.
     """
     original = trained.encode(test.texts)
     texts = {name: trained.decode(z, test.texts) for name, z in codes.items()}
@@ -215,7 +208,7 @@ def measure_codes(
     information = aggregate_mutual_information(mu[:2000], logvar[:2000], chunk=64)
     values = {
         "rewrites": {
-            name: first_per_label(test._replace(texts=t), N_PUBLISHED).texts
+            name: shared.first_per_label(test._replace(texts=t), N_PUBLISHED).texts
             for name, t in texts.items()
         },
         "metrics": {name: measure_rewrites(judges, t, test) for name, t in texts.items()},
@@ -280,9 +273,8 @@ def walk_values(
 ) -> tuple[list[list[str]], dict[str, Tensor]]:
     """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge.
 
-    Returns:
-        For each sentence its rewrites along the walk; how positive they read, and both densities of
-        their codes, each (sentences, steps), with `kind` before their names.
+    For each sentence its rewrites along the walk; how positive they read, and both densities of
+    their codes, each (sentences, steps), with `kind` before their names.
     """
     path, n = _path(trained, trained.encode(sources), dataset), len(sources)
     texts = trained.decode(path.flatten(0, 1), sources * len(path))

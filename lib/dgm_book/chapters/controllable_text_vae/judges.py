@@ -85,18 +85,10 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
         return value, {"loss": value}
 
     epoch = text.LengthBatches(corpus.lengths, recipe.batch_size, seed).steps_per_epoch
-    for name, model, loss, steps, rate in (
-        (
-            "classifier",
-            classifier,
-            classifier_loss,
-            recipe.classifier_steps,
-            recipe.classifier_rate,
-        ),
-        ("language", language, language_loss, recipe.language_steps, recipe.language_rate),
-    ):
-        name = f"judge-{dataset}-seed{seed}.{name}"
-        steps = min(steps, MAX_EPOCHS * epoch)
+    first = (classifier, classifier_loss, recipe.classifier_steps, recipe.classifier_rate)
+    second = (language, language_loss, recipe.language_steps, recipe.language_rate)
+    for name, (model, loss, steps, rate) in {"classifier": first, "language": second}.items():
+        name, steps = f"judge-{dataset}-seed{seed}.{name}", min(steps, MAX_EPOCHS * epoch)
         plan = Plan(name, steps, recipe.batch_size, rate, lambda done: 1 - done, seed)
         train(model, plan, tokens, corpus.lengths, loss, setup.profile)
     return Judges(vocabulary, classifier, language, recipe)
@@ -179,10 +171,8 @@ def swap_table(
 
     A word speaks for a class when the log of the ratio of its frequencies in the two classes (one
     added to each count) is beyond the margin; its counterpart is the most similar word of the other
-    class, by the cosine of PPMI vectors of `dim` dimensions.
-
-    Returns:
-        For target 0 and for target 1, each word that speaks against it and what replaces it.
+    class, by the cosine of PPMI vectors of `dim` dimensions. Given are, for target 0 and for target
+    1, each word that speaks against it and what replaces it.
     """
     vocabulary = Vocabulary.build(training.texts, vocabulary_size)
     tokens, size = vocabulary.encode(training.texts).tokens, len(vocabulary)

@@ -12,13 +12,9 @@ from torch import Tensor
 from dgm.papers.controllable_text_vae import LossWeights
 from dgm.steering import SteeringModel
 from dgm_book import jobs, profiles, results
+from dgm_book.chapters.controllable_text_vae import recipe as plan
 from dgm_book.chapters.controllable_text_vae.codes import WALK
-from dgm_book.chapters.controllable_text_vae.recipe import (
-    LEAST_BLEU,
-    MANIPULATIONS,
-    TARGETS,
-    Recipe,
-)
+from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
 from dgm_book.chapters.controllable_text_vae.run import context, own_sentences, run, verify
 from dgm_book.chapters.controllable_text_vae.steering import from_page
 from dgm_book.chapters.controllable_text_vae.training import CHAPTER, setup
@@ -144,7 +140,7 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
         "steps": chapter.recipe.codes.steps,
         "ours": chapter.recipe.codes.weights,
         "standard": LossWeights(),
-        "least_bleu": LEAST_BLEU,
+        "least_bleu": plan.LEAST_BLEU,
         "released": chapter.released.values,
         "page": chapter.page.values,
         "judges": chapter.judges.values["test"],
@@ -167,7 +163,7 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
         values[name] = over_seeds(ordinary if kind == "ordinary" else simplex, path)
     # A code that the decoder hardly reads has no islands and no water.
     least = torch.cat([values["own_ordinary"], values["own_simplex"]]).min()
-    values["reads"] = bool(least >= LEAST_BLEU)
+    values["reads"] = bool(least >= plan.LEAST_BLEU)
     return values | {k: render(_TEXTS[k], values) for k in ("unread", "kl_weights")}
 
 
@@ -214,7 +210,7 @@ def claims(chapter: Chapter) -> list[Claim]:
         "page_model_is_the_measured": v["page"]["unchanged_by_int8"] >= 0.95 * v["page"]["n"],
     }
     outcomes = {name: Outcome(condition, v) for name, condition in holds.items()}
-    outcomes |= {f"steered_with_{n}_labels": _steering_outcome(chapter, n) for n in TARGETS}
+    outcomes |= {f"steered_with_{n}_labels": _steering_outcome(chapter, n) for n in plan.TARGETS}
     scale = f"profile {chapter.profile.name}, {chapter.recipe.dataset}, {chapter.scale}"
     return judged(_HERE / "claims.yaml", CHAPTER, outcomes, scale)
 
@@ -230,7 +226,7 @@ def _steering_outcome(chapter: Chapter, n_labels: int) -> Outcome:
     sources = chapter.controls[chapter.recipe.dataset].values["source copy"]["perplexity"]["mean"]
     worst = {k: min(v) for k, v in means.items()}
     worst["perplexity"] = max(means["perplexity"]) / sources
-    goals = dict(zip(measures, TARGETS[n_labels], strict=False))
+    goals = dict(zip(measures, plan.TARGETS[n_labels], strict=False))
     reached = (
         worst[k] <= goal if k == "perplexity" else worst[k] >= goal for k, goal in goals.items()
     )

@@ -6,14 +6,8 @@ from typing import Any
 from dgm.data import text
 from dgm_book import results
 from dgm_book.chapters.controllable_text_vae import codes, steering
-from dgm_book.chapters.controllable_text_vae.judges import (
-    bleu,
-    measure_rewrites,
-    quality,
-    swap_table,
-    swap_words,
-    trained_judges,
-)
+from dgm_book.chapters.controllable_text_vae import judges as judging
+from dgm_book.chapters.controllable_text_vae.judges import trained_judges
 from dgm_book.chapters.controllable_text_vae.recipe import Recipe
 from dgm_book.chapters.controllable_text_vae.training import Setup, setup
 from dgm_book.profiles import Profile
@@ -82,19 +76,19 @@ def _prefix(s: Setup, dataset: str) -> str:
 
 def _quality(s: Setup, dataset: str) -> tuple[dict, dict]:
     judges, splits = trained_judges(s, dataset), ("validation", "test")
-    return {split: quality(judges, text.load(dataset, split)) for split in splits}, {}
+    return {split: judging.quality(judges, text.load(dataset, split)) for split in splits}, {}
 
 
 def _controls(s: Setup, dataset: str) -> tuple[dict, dict]:
     """The source itself, words swapped by a table, and people's rewrites."""
     judges, test = trained_judges(s, dataset), text.load(dataset, "test")
-    table = swap_table(text.load(dataset, "train"))
+    table = judging.swap_table(text.load(dataset, "train"))
     rewrites = {
         "source copy": test.texts,
-        "word swap": swap_words(table, test.texts, 1 - test.labels),
+        "word swap": judging.swap_words(table, test.texts, 1 - test.labels),
         "people": test.references or [],
     }
-    return {name: measure_rewrites(judges, r, test) for name, r in rewrites.items()}, {}
+    return {name: judging.measure_rewrites(judges, r, test) for name, r in rewrites.items()}, {}
 
 
 def _codes(s: Setup, kind: str, dataset: str, seed: int) -> Result:
@@ -155,7 +149,7 @@ def verify(profile: Profile) -> list[dict[str, Any]]:
         check(
             f"page model, BLEU against the {name}",
             page.values["int8"][f"bleu_{name}"]["mean"],
-            [bleu(texts, targets or (), 2).mean],
+            [judging.bleu(texts, targets or (), 2).mean],
             0.5,
         )
         for name, targets in (("source", test.texts), ("reference", test.references))

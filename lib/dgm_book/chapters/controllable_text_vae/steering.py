@@ -13,15 +13,10 @@ from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import bootstrap
 from dgm.precision import autocast
 from dgm.steering import Rewrite, SteeringModel, better, rewrite_at, steering_objective, strip_ends
+from dgm_book.chapters.controllable_text_vae import training
 from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
 from dgm_book.chapters.controllable_text_vae.recipe import ACCURACY_GOALS, SteeringRecipe
-from dgm_book.chapters.controllable_text_vae.training import (
-    Plan,
-    Setup,
-    first_per_label,
-    train,
-    word_averages,
-)
+from dgm_book.chapters.controllable_text_vae.training import Setup
 
 UNKNOWN_SLOTS = 4
 AS_TYPED = functools.partial(text.tokenise, keep_numbers=True)
@@ -47,7 +42,7 @@ def training_text(recipe: SteeringRecipe, dataset: str) -> TrainingText:
     sentences = Sentences(whole.texts[:n], whole.labels[:n])
     vocabulary = Vocabulary.build(sentences.texts, recipe.vocabulary, UNKNOWN_SLOTS, mask=True)
     corpus = vocabulary.encode(sentences.texts, 20)
-    features = word_averages(vocabulary, corpus, recipe.feature_dim)(corpus)
+    features = training.word_averages(vocabulary, corpus, recipe.feature_dim)(corpus)
     return TrainingText(sentences, vocabulary, corpus, features)
 
 
@@ -124,7 +119,7 @@ def trained_steering(setup: Setup, n_labels: int, seed: int) -> SteeringModel:
             )
         return terms.loss(), terms._asdict()
 
-    plan = Plan(
+    plan = training.Plan(
         f"steering-{n_labels}-seed{seed}.training",
         recipe.steps[recipe.labels.index(n_labels)],
         recipe.batch_size,
@@ -134,7 +129,7 @@ def trained_steering(setup: Setup, n_labels: int, seed: int) -> SteeringModel:
         (0.9, 0.99),
     )
     words = strip_ends(source.corpus.tokens, source.vocabulary).to(device)
-    train(model, plan, words, source.corpus.lengths - 2, loss, setup.profile)
+    training.train(model, plan, words, source.corpus.lengths - 2, loss, setup.profile)
     return model
 
 
@@ -188,7 +183,7 @@ def steering_values(
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """The frontier on test sentences, the point of it that validation chose, and rewrites there."""
     dataset, recipe = setup.recipe.dataset, setup.recipe.steering
-    validation = first_per_label(text.load(dataset, "validation"), 500)
+    validation = training.first_per_label(text.load(dataset, "validation"), 500)
     test = text.load(dataset, "test")
     before, _ = frontier(model, judges, validation, recipe)
     point = chosen_point(before, ACCURACY_GOALS.get(n_labels, 88.0))
@@ -205,7 +200,7 @@ def steering_values(
         "unknown_words": int(corpus.n_unknown.sum()),
         "words": int((corpus.lengths - 2).sum()),
         "sentences_with_unknown": int((corpus.n_unknown > 0).sum()),
-        "rewrites": first_per_label(test._replace(texts=texts[point]), 50).texts,
+        "rewrites": training.first_per_label(test._replace(texts=texts[point]), 50).texts,
     }
     read = _read(model, model.vocabulary.encode(validation.texts, 30))
     return values, {"p": read, "labels": validation.labels}

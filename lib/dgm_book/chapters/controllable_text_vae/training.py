@@ -75,14 +75,8 @@ def train(
 ) -> None:
     """Trains in place, on from an interrupted run in the work folder, and leaves no gradients.
 
-    Args:
-        model: the model.
-        plan: of the training.
-        tokens: (N, L) padded, on the device.
-        lengths: (N,) on the CPU.
-        loss: (tokens (B, T), their places (B,), generator, share of steps that are done) -> the
-            loss and its named terms.
-        profile: the device.
+    Tokens (N, L) are padded, on the device, their lengths (N,) on the CPU. The loss takes tokens
+    (B, T), their places (B,), a generator, and the share of steps that are done.
     """
     places = text.LengthBatches(lengths, plan.batch_size, plan.seed)
 
@@ -113,7 +107,6 @@ def train(
         TrainingState(model, optimizer, generator),
         plan.steps,
         checkpoint=folder / f"{plan.name}.safetensors",
-        description=plan.name,
         progress=False,
     )
     model.eval().requires_grad_(False)

@@ -128,9 +128,7 @@ def share_outscored(following: Tensor, others: Tensor) -> float:
     return float((1 - (more + ties / 2) / others.shape[1]).mean())
 
 
-def measure(
-    trained: Trained, settings: Settings, seed: int = 0, leak: bool = False
-) -> dict[str, Any]:
+def measure(trained: Trained, settings: Settings, seed: int = 0, leak: bool = False) -> dict:
     """Measures of a model and its critic on the test text.
 
     `bound` is that of Donsker and Varadhan on all pairs of neighbours of the test text.
@@ -184,8 +182,7 @@ def write_texts(trained: Trained, settings: Settings, seed: int) -> Texts:
 def topic_information(texts: Texts, vocabulary: Vocabulary) -> list[float]:
     """Mutual information of the topics of sentences at each of `DISTANCES`; nats.
 
-    Raises:
-        ValueError: a text with too few sentences.
+    ValueError where a text has too few sentences.
     """
     topics = [[find_theme(vocabulary.decode(ids)) for ids in sentences] for sentences in texts]
     fewest = min(len(row) for row in topics)
@@ -214,9 +211,7 @@ def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: in
     """Donsker and Varadhan's bound by a given critic on sentences at each of `DISTANCES`; nats.
 
     The critic learned from neighbours: farther apart it bounds from below all the more loosely.
-
-    Raises:
-        ValueError: texts without a pair of sentences so far apart.
+    ValueError for texts without a pair of sentences so far apart.
     """
     vocabulary = judge.splits.vocabulary
     sentences = [ids for row in texts for ids in row]

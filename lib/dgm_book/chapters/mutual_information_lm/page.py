@@ -10,21 +10,15 @@ import yaml
 from dgm.data.synthetic import topic_chain
 from dgm.measure import Interval
 from dgm_book import results
+from dgm_book.chapters.mutual_information_lm import chapter as changes
 from dgm_book.chapters.mutual_information_lm import measure as measures
-from dgm_book.chapters.mutual_information_lm.chapter import (
-    METRICS,
-    Chapter,
-    Runs,
-    chapter,
-    seed_of,
-    written,
-)
+from dgm_book.chapters.mutual_information_lm.chapter import Chapter, Runs, chapter
 from dgm_book.chapters.mutual_information_lm.recipe import DISTANCES, DROPOUTS, NAMES, PAGE
-from dgm_book.chapters.mutual_information_lm.rules import claims, is_below_zero, quadrature
+from dgm_book.chapters.mutual_information_lm.rules import claims, quadrature
 from dgm_book.chapters.mutual_information_lm.run import Job, context, reread, run, verify
 from dgm_book.claims import render
 from dgm_book.results import Result
-from dgm_book.statistics import format_difference, format_mean, mean_over_seeds
+from dgm_book.statistics import format_difference, format_mean, is_below_zero, mean_over_seeds
 from dgm_book.widgets.language_weights import rounded
 
 __all__ = ["badge", "chapter", "claims", "context", "evidence", "quadrature", "run", "verify"]
@@ -114,7 +108,7 @@ def differences(chapter: Chapter, text: str) -> Table:
 
 def _measured(chapter: Chapter, text: str, columns: Columns) -> Columns:
     first = chapter.texts[text]["likelihood"][0]
-    return {head: x for head, x in columns.items() if not math.isnan(METRICS[x[0]](first))}
+    return {head: x for head, x in columns.items() if not math.isnan(changes.METRICS[x[0]](first))}
 
 
 def everywhere(chapter: Chapter) -> Table:
@@ -177,7 +171,7 @@ def page_weights(chapter: Chapter, n: int = 6) -> dict[str, Any]:
 
 def read_chain(chapter: Chapter, variant: str) -> measures.Trained:
     """The chain's model and critic that travel with the page."""
-    seed = seed_of(chapter.texts["chain"][variant][0])
+    seed = changes.seed_of(chapter.texts["chain"][variant][0])
     settings = chapter.recipe.texts["chain"]
     return reread(Job(chapter.profile, "chain", settings, variant, seed))
 
@@ -195,7 +189,7 @@ def page_curves(chapter: Chapter) -> dict[str, Any]:
     variants = chapter.texts["chain"]
     models = {}
     for variant in PAGE:
-        columns = zip(*(written(r) for r in variants[variant]), strict=True)
+        columns = zip(*(changes.written(r) for r in variants[variant]), strict=True)
         each = [mean_over_seeds(column) for column in columns]
         models[variant] = {x: [getattr(i, x) for i in each] for x in ("mean", "low", "high")}
     return {
@@ -257,7 +251,9 @@ def page_decay(chapter: Chapter) -> list[dict[str, Any]]:
     """
     panels = []
     for text, variants in decays(chapter).items():
-        lines = {v: [(DISTANCES, written(r)) for r in results] for v, results in variants.items()}
+        lines = {
+            v: [(DISTANCES, changes.written(r)) for r in results] for v, results in variants.items()
+        }
         if chapter.is_chain(text):
             exact = variants["likelihood"][0].values["final"]["exact_by_distance"]
             lines["the text itself"] = [(DISTANCES, exact)]

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from dgm.measure import Interval
+from dgm_book import statistics
 from dgm_book.chapters.mutual_information_lm.chapter import Chapter
 from dgm_book.chapters.mutual_information_lm.recipe import CHAPTER, NAMES, REACHED
 from dgm_book.claims import Claim, Outcome, judged
-from dgm_book.statistics import all_hold, format_difference, is_above_zero, mean_over_seeds
+from dgm_book.statistics import all_hold, format_difference, is_above_zero, is_below_zero
 
 
 def claims(chapter: Chapter) -> list[Claim]:
@@ -41,7 +41,11 @@ def states_tell_more(chapter: Chapter) -> Outcome:
     """On the chain the bound comes near the exact value, and the critic's gradient did it."""
     bounds, gain = chapter.values("chain", "bound"), chapter.change("chain", "bound")
     least = min(bounds) / chapter.exact()
-    numbers = {"name": NAMES["chain"], "bound": mean_over_seeds(bounds), "exact": chapter.exact()}
+    numbers = {
+        "name": NAMES["chain"],
+        "bound": statistics.mean_over_seeds(bounds),
+        "exact": chapter.exact(),
+    }
     numbers |= {"least": least, "gain": gain, "reached": REACHED}
     holds = all_hold([least >= REACHED, is_above_zero(gain)])
     return Outcome(holds, numbers, chapter.scale("phase I", ["chain"]))
@@ -94,11 +98,6 @@ def padding_matters(chapter: Chapter) -> Outcome:
             differs.append(any(x.low > 0 or x.high < 0 for x in (bound, loss)))
     holds = any(differs) if differs else None
     return Outcome(holds, {"changes": lines}, chapter.scale("padding read", texts))
-
-
-def is_below_zero(interval: Interval) -> bool | None:
-    """Whether a difference is below 0 beyond its interval; None for one pair."""
-    return None if interval.n == 1 else interval.high < 0
 
 
 def quadrature(

@@ -14,16 +14,9 @@ from dgm.precision import autocast
 from dgm.train import TrainingState, fit
 from dgm_book import profiles, results
 from dgm_book.chapters.mutual_information_lm import measure as measures
+from dgm_book.chapters.mutual_information_lm import recipe as plan
 from dgm_book.chapters.mutual_information_lm.measure import Splits, Trained, load_splits
-from dgm_book.chapters.mutual_information_lm.recipe import (
-    CHAPTER,
-    PAGE,
-    RECIPES,
-    VARIANTS,
-    Recipe,
-    Settings,
-    Variant,
-)
+from dgm_book.chapters.mutual_information_lm.recipe import RECIPES, VARIANTS, Recipe, Settings
 from dgm_book.results import Result
 from dgm_book.verification import check
 
@@ -58,7 +51,7 @@ class Job(NamedTuple):
 class Learner(nn.Module):
     """A model, its critic, and what it has just read, so that a run resumes exactly."""
 
-    def __init__(self, n_words: int, settings: Settings, variant: Variant) -> None:
+    def __init__(self, n_words: int, settings: Settings, variant: plan.Variant) -> None:
         super().__init__()
         rate = settings.dropout + variant.dropout * settings.dropout_step
         if settings.base == "transformer":
@@ -185,8 +178,7 @@ def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[in
 def train(job: Job) -> Trained:
     """Trains a model, or goes on with an interrupted run; the weights are the best by validation.
 
-    Raises:
-        FloatingPointError: a loss that is not finite, as that of a critic that diverges.
+    FloatingPointError where a loss is not finite, as that of a critic that diverges.
     """
     settings, device, splits = job.settings, job.profile.device, job.splits
     with torch.random.fork_rng():
@@ -198,14 +190,13 @@ def train(job: Job) -> Trained:
         model = learner.measured(state.measurements, settings.patience)
         return {"nll": perplexity(model, stream, window=200, rows=4).nll}
 
-    folder = results.work_folder() / CHAPTER / job.profile.name
+    folder = results.work_folder() / plan.CHAPTER / job.profile.name
     history = fit(
         make_step(job, learner),
         lambda i: i,
         TrainingState(learner, make_optimizer(learner, settings), generator),
         settings.steps,
         checkpoint=folder / f"{job.name}.training.safetensors",
-        description=job.name,
         checkpoint_seconds=60,
         progress=False,
         measure=measure,
@@ -318,7 +309,7 @@ def context(profile: profiles.Profile, settings: Settings | None = None) -> resu
     recipe = RECIPES[profile.name]
     source = (settings or recipe.texts[recipe.main]).source
     files = (FILES.get(source, source),) if source else ()
-    return results.Context(__name__, CHAPTER, profile, files)
+    return results.Context(__name__, plan.CHAPTER, profile, files)
 
 
 def result(job: Job) -> Result:
@@ -338,7 +329,7 @@ def result(job: Job) -> Result:
         }
         if leak:
             values["padding left out"] = measures.measure(trained, job.settings, job.seed)
-        if job.text == "chain" and job.variant in PAGE and job.seed < 3:
+        if job.text == "chain" and job.variant in plan.PAGE and job.seed < 3:
             values["vocabulary"] = trained.splits.vocabulary.words
             for part in ("model", "critic"):
                 state = getattr(trained, part).state_dict()
@@ -399,12 +390,10 @@ def reread(job: Job) -> Trained:
     return Trained(learner.model, learner.critic, job.splits, published.values["rows"])
 
 
-def verify(
-    profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES
-) -> list[dict[str, Any]]:
+def verify(profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES) -> list[dict]:
     """The measures of the chain's published weights, again, on the same text with other noise."""
     settings, seeds, checks = recipes[profile.name].texts["chain"], range(1, 7), []
-    for variant in PAGE:
+    for variant in plan.PAGE:
         job = Job(profile, "chain", settings, variant, 0)
         published, trained = result(job).values, reread(job)
         repeated = [measures.measure(trained, settings, seed) for seed in seeds]

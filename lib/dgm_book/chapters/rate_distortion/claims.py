@@ -9,15 +9,9 @@ import torch
 from torch import Tensor
 
 from dgm.measure import Interval, bootstrap
+from dgm_book.chapters.rate_distortion import chapter as summaries
 from dgm_book.chapters.rate_distortion import recipe as recipes
-from dgm_book.chapters.rate_distortion.chapter import (
-    Chapter,
-    distortion_difference,
-    high_slopes,
-    limit_ratios,
-    mean_and_error,
-    mixture,
-)
+from dgm_book.chapters.rate_distortion.chapter import Chapter
 from dgm_book.chapters.rate_distortion.models import CHAPTER
 from dgm_book.chapters.rate_distortion.recipe import MODELS, label
 from dgm_book.claims import Claim, Outcome, judged
@@ -53,7 +47,9 @@ def _misses(chapter: Chapter, term: str) -> list[Miss]:
     for model in recipes.QUADRATURE:
         exact = chapter.first("truth", model).tensors
         n_betas = len(exact["beta"])
-        over = mean_and_error(chapter.first("curve", model).tensors[term][:n_betas] - exact[term])
+        over = summaries.mean_and_error(
+            chapter.first("curve", model).tensors[term][:n_betas] - exact[term]
+        )
         rows = zip(*(column.tolist() for column in (*over, exact["beta"])), strict=True)
         misses += [Miss(mean, error, label(model), beta) for mean, error, beta in rows]
     return misses
@@ -106,7 +102,7 @@ def _the_curve_costs_a_likelihood(chapter: Chapter) -> Outcome:
 def _annealing_seeds_agree(chapter: Chapter) -> Outcome:
     endings = [f"again{k}" for k in recipes.ANNEALING_SEEDS]
     log_z = torch.stack([chapter.first(ending).tensors["log_z"] for ending in endings])
-    spread, (_, over_images) = log_z.mean(2).std(0), mean_and_error(log_z[0])
+    spread, (_, over_images) = log_z.mean(2).std(0), summaries.mean_and_error(log_z[0])
     share = float((spread / over_images).max())
     values = {"n": len(endings), "spread": float(spread.max()), "share": share}
     return Outcome(share < 1, values, chapter.scale(endings[0], "vae10"))
@@ -142,7 +138,7 @@ def _schedule_outcome(
     chapter: Chapter, values: dict[str, Any], end: int, suffix: str = "", r: int = -1
 ) -> Outcome:
     holds, ratios = _schedules(chapter, suffix, r)
-    limit, sizes = limit_ratios(chapter)[end], chapter.recipe.comparison
+    limit, sizes = summaries.limit_ratios(chapter)[end], chapter.recipe.comparison
     limits = float(limit.mean()), float(limit.min()), float(limit.max())
     scale = f"{sizes.n_images} test images, {len(sizes.seeds)} annealings"
     return Outcome(holds, {"ratios": ratios, "limit": limits, **values}, scale)
@@ -177,7 +173,9 @@ def _schedules_to_this_chapter_s_beta(chapter: Chapter) -> Outcome:
 
 
 def _small_codes_meet_a_floor(chapter: Chapter) -> Outcome:
-    floors = {f: distortion_difference(chapter, f"{f}2", f"{f}10") for f in ("vae", "gan")}
+    floors = {
+        f: summaries.distortion_difference(chapter, f"{f}2", f"{f}10") for f in ("vae", "gan")
+    }
     return Outcome(
         is_above_zero(floors["vae"]),
         floors | _ends(chapter),
@@ -191,7 +189,10 @@ def _ends(chapter: Chapter, model: str = "vae2") -> dict[str, str]:
 
 
 def _slopes_count_dimensions(chapter: Chapter) -> Outcome:
-    slopes = {m: high_slopes(chapter.runs[m, "curve"]) for m in ("vae2", "gan2", "vae10", "gan10")}
+    slopes = {
+        m: summaries.high_slopes(chapter.runs[m, "curve"])
+        for m in ("vae2", "gan2", "vae10", "gan10")
+    }
     means = {model: bootstrap(values.mean(0)) for model, values in slopes.items()}
     holds = all(abs(v.mean / MODELS[m].latent_dim - 1) < 0.1 for m, v in means.items())
     listed = ", ".join(f"{label(m)} {_interval(v, '%.2f')}" for m, v in means.items())
@@ -216,17 +217,17 @@ def _differs(interval: Interval) -> bool | None:
 
 
 def _families_differ(chapter: Chapter) -> Outcome:
-    pairs = {m: distortion_difference(chapter, m, "vae10") for m in ("gan10", "aae10")}
+    pairs = {m: summaries.distortion_difference(chapter, m, "vae10") for m in ("gan10", "aae10")}
     return Outcome(all_hold(map(_differs, pairs.values())), pairs | _ends(chapter))
 
 
 def _deep_beats_shallow(chapter: Chapter) -> Outcome:
-    depth = distortion_difference(chapter, "gan10-shallow", "gan10")
+    depth = summaries.distortion_difference(chapter, "gan10-shallow", "gan10")
     return Outcome(is_above_zero(depth), {"depth": depth, **_ends(chapter)})
 
 
 def _families_differ_under_a_deep_distortion(chapter: Chapter) -> Outcome:
-    gan = distortion_difference(chapter, "gan10", "vae10", "features")
+    gan = summaries.distortion_difference(chapter, "gan10", "vae10", "features")
     return Outcome(_differs(gan), {"gan10": gan}, chapter.scale("features", "vae10"))
 
 
@@ -235,7 +236,7 @@ def _encoders_lie_above_the_curve(chapter: Chapter) -> Outcome:
     for model in recipes.ENCODED:
         encoder, annealed = (chapter.first(e, model).tensors for e in ("encoder", "annealed"))
         bound = encoder["rate"] + encoder["beta"][:, None] * encoder["distortion"]
-        mean, error = mean_and_error(bound + annealed["log_z"])
+        mean, error = summaries.mean_and_error(bound + annealed["log_z"])
         least, its_error = float(mean.min()), float(error[mean.argmin()])
         most = float(mean.max())
         parts.append(f"{label(model)} {least:+.2f} ± {its_error:.2f} nats, most {most:+.0f}")
@@ -244,7 +245,7 @@ def _encoders_lie_above_the_curve(chapter: Chapter) -> Outcome:
 
 
 def _colour_generators_differ(chapter: Chapter) -> Outcome:
-    apart = distortion_difference(chapter, *recipes.COLOUR)
+    apart = summaries.distortion_difference(chapter, *recipes.COLOUR)
     scale = chapter.scale("curve", recipes.COLOUR[0])
     whole = f"profile {chapter.profile.name}, cifar10, {scale}"
     return Outcome(_differs(apart), {"colour": apart, **_ends(chapter, recipes.COLOUR[0])}, whole)
@@ -255,7 +256,9 @@ def _junk_costs_at_most_the_cap(chapter: Chapter) -> Outcome:
     other = chapter.first(f"again{recipes.ANNEALING_SEEDS[0]}").tensors["log_z"]
     parts, outcomes, direct = [], [], []
     for alpha in recipes.ALPHAS:
-        mean, error = mean_and_error(other - mixture(narrow, wide, alpha)["log_z"])
+        mean, error = summaries.mean_and_error(
+            other - summaries.mixture(narrow, wide, alpha)["log_z"]
+        )
         cap, r = -math.log1p(-alpha), int(mean.argmax())
         rise = f"{float(mean[r]):.2f} ± {float(error[r]):.2f}"
         parts.append(f"{rise} of {cap:.3f} at alpha {alpha:g}")

@@ -195,7 +195,6 @@ def train(job: Job) -> ImageVAE | Adversaries:
         TrainingState(network, optimizer, torch.Generator(device).manual_seed(job.seed)),
         job.recipe.colour.steps if model.colour else steps,
         checkpoint=job.checkpoint("training"),
-        description=f"{job.name} seed {job.seed}",
         progress=False,
     )
     return network.eval()

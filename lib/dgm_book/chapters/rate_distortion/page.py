@@ -8,19 +8,13 @@ from torch import Tensor
 
 from dgm.nets.mlp import Layer, mlp_layers
 from dgm_book import results
+from dgm_book.chapters.rate_distortion import chapter as summaries
 from dgm_book.chapters.rate_distortion import recipe as recipes
-from dgm_book.chapters.rate_distortion.chapter import (
-    Chapter,
-    chapter,
-    limit_ratios,
-    mean_and_error,
-    size,
-    summary,
-)
+from dgm_book.chapters.rate_distortion.chapter import Chapter, chapter, summary
 from dgm_book.chapters.rate_distortion.claims import claims
-from dgm_book.chapters.rate_distortion.models import decoder
+from dgm_book.chapters.rate_distortion.models import CHAPTER, context, decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
-from dgm_book.chapters.rate_distortion.run import CHAPTER, context, run, verify
+from dgm_book.chapters.rate_distortion.run import run, verify
 from dgm_book.results import Result
 
 __all__ = ["CHAPTER", "chapter", "claims", "context", "label", "run", "verify"]
@@ -37,17 +31,12 @@ N_DAMAGED = 16  # images that travel with the damage lab
 
 
 def badge(chapter: Chapter, key: str) -> str:
-    """The badge of one figure, table or widget, from the results that it shows.
-
-    Args:
-        chapter: the chapter.
-        key: of `evidence`.
-    """
+    """The badge of one figure, table or widget, by its key in `evidence`."""
     own = dict.fromkeys(("samples", "colour samples", "draw"), lambda r: "") | {
         "damage": lambda r: f"{r.tensors['log_z'][:, :N_DAMAGED].shape[1]} test images",
         "plane": lambda r: f"{len(r.tensors['means']):,} test images",
     }
-    return results.badge(evidence(chapter)[key], own.get(key, size))
+    return results.badge(evidence(chapter)[key], own.get(key, summaries.size))
 
 
 def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
@@ -101,11 +90,9 @@ def models(
 def int8_error(
     rounded: Callable[[str], Sequence[tuple]], golden: dict[str, tuple[Tensor, Tensor]]
 ) -> float:
-    """The largest error of a pixel of the golden images by rounded decoders, in float32.
+    """The largest error of a pixel of each model's golden codes and images, in float32.
 
-    Args:
-        rounded: a model's name to its layers, as `PageWeights.layers`.
-        golden: codes and images of each model.
+    `rounded` gives a model's layers by its name, as `PageWeights.layers`.
     """
     functions = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
     errors = []
@@ -203,7 +190,7 @@ def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
     pairs = []
     for name in recipes.ENCODED:
         sent = chapter.first("encoder", name).tensors
-        rate, error = mean_and_error(sent["rate"])
+        rate, error = summaries.mean_and_error(sent["rate"])
         line = {"distortion": sent["distortion"].mean(1), "rate": rate, "rate_error": error}
         pairs += [
             _line(f"{label(name)}, annealed", chapter.runs[name, "annealed"]),
@@ -281,7 +268,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
     )
     gain = (small - large) / curves["vae2"][0].tensors["beta"][0]
     hundred = chapter.gaps["vae100"][-1].values
-    _, here, far = limit_ratios(chapter).mean(1).tolist()
+    _, here, far = summaries.limit_ratios(chapter).mean(1).tolist()
     accuracy = chapter.first("features").values["accuracy"]
     return values | {
         "gap_vae100": f"{hundred['gap']:.1f} ± {hundred['standard_error']:.1f}",
@@ -300,7 +287,7 @@ def missed(chapter: Chapter, name: str) -> tuple[dict[str, Tensor], dict[str, tu
     exact, curve = (chapter.first(ending, name).tensors for ending in ("truth", "curve"))
     n_betas, off = len(exact["beta"]), {}
     for title, key in (("log Z (nats)", "log_z"), ("rate R (nats)", "rate")):
-        off[title] = mean_and_error(curve[key][:n_betas] - exact[key])
+        off[title] = summaries.mean_and_error(curve[key][:n_betas] - exact[key])
     return exact, off
 
 

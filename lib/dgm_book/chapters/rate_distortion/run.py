@@ -16,33 +16,17 @@ from torch.nn import functional
 
 from dgm.data import minibatches
 from dgm.nets.mlp import mlp
-from dgm.papers.rate_distortion import (
-    RateDistortionCurve,
-    SamplerOptions,
-    bdmc_gap,
-    quadrature_curve,
-    rate_distortion_curve,
-)
+from dgm.papers import rate_distortion as paper
 from dgm.precision import mixed_precision_dtype
 from dgm.sampling import schedules
 from dgm.train import TrainingState, fit
 from dgm.vae import gaussian_kl, reparameterise
+from dgm_book.chapters.rate_distortion import models
 from dgm_book.chapters.rate_distortion import recipe as recipes
-from dgm_book.chapters.rate_distortion.models import (
-    CHAPTER,
-    Computed,
-    Job,
-    context,
-    decoder,
-    measure_model,
-    pictures,
-    training_images,
-)
+from dgm_book.chapters.rate_distortion.models import Computed, Job, decoder, pictures
 from dgm_book.chapters.rate_distortion.recipe import RECIPES, Annealing, Recipe, main_annealing
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
-
-__all__ = ["CHAPTER", "context", "experiments", "run", "verify"]
 
 TERMS = ("beta", "rate", "distortion", "log_z")
 
@@ -52,11 +36,7 @@ def run(
 ) -> Iterator[Result]:
     """Every result of one seed, loaded, resumed or computed; with the first, those of other seeds.
 
-    Args:
-        profile: where and how to compute.
-        seed: of the results.
-        first_seed: of the profile's seeds.
-        recipe: sizes; None takes the profile's.
+    A recipe of None is the profile's.
     """
     in_profile = range(first_seed, first_seed + profile.n_seeds)
     for (job, ending), compute in experiments(profile, recipe, first_seed).items():
@@ -80,9 +60,9 @@ def experiments(
 
     for model, n_seeds in compared(profile, recipe).items():
         for seed in range(first_seed, first_seed + n_seeds):
-            add(model, seed, "training", measure_model)
+            add(model, seed, "training", models.measure_model)
             add(model, seed, "curve", curve)
-    add(recipes.DRAWING, 0, "training", measure_model)
+    add(recipes.DRAWING, 0, "training", models.measure_model)
     for model in recipes.QUADRATURE:
         add(model, first_seed, "truth", exact_curve)
     for model in recipes.GAPS:
@@ -97,7 +77,7 @@ def experiments(
         add("vae10", seed, "seen", training_curve)
         add("vae10", seed, "unseen", test_curve)
         for damage in ("few", "dropped", "short"):
-            add(f"vae10-{damage}", seed, "training", measure_model)
+            add(f"vae10-{damage}", seed, "training", models.measure_model)
             add(f"vae10-{damage}", seed, "unseen", test_curve)
         add("vae10-few", seed, "seen", training_curve)
         for model in recipes.DEEP:
@@ -133,9 +113,9 @@ def anneal(
     x: Tensor | None = None,
     sampler: Mapping[str, Any] = {},
     **options: Any,
-) -> RateDistortionCurve:
+) -> paper.RateDistortionCurve:
     """A curve of a model (or of a network in its place), on its test images unless `x` is given."""
-    return rate_distortion_curve(
+    return paper.rate_distortion_curve(
         decoder(job) if network is None else network,
         test_images(job)[: sizes.n_images] if x is None else x,
         latent_dim=job.model.latent_dim,
@@ -145,12 +125,12 @@ def anneal(
         temperatures_per_beta=sizes.temperatures_per_beta,
         device=job.profile.device,
         progress=False,
-        options=SamplerOptions(**{"force_precision": forces(job), **sampler}),
+        options=paper.SamplerOptions(**{"force_precision": forces(job), **sampler}),
         **{"seed": 1000 + job.seed, **options},
     )
 
 
-def terms(curve: RateDistortionCurve, *more: str) -> dict[str, Tensor]:
+def terms(curve: paper.RateDistortionCurve, *more: str) -> dict[str, Tensor]:
     """The tensors of a curve that are published."""
     return {key: getattr(curve, key) for key in (*TERMS, *more)}
 
@@ -184,7 +164,7 @@ def curve(job: Job) -> Computed:
 def gap(job: Job, beta: float) -> Computed:
     """Both bounds of log Z at one beta, on images simulated from the model."""
     sizes, n_images = main_annealing(job.name, job.recipe), job.recipe.gap_images
-    bounds = bdmc_gap(
+    bounds = paper.bdmc_gap(
         decoder(job),
         latent_dim=job.model.latent_dim,
         beta=beta,
@@ -194,7 +174,7 @@ def gap(job: Job, beta: float) -> Computed:
         n_leapfrog=sizes.n_leapfrog,
         seed=job.seed,
         device=job.profile.device,
-        options=SamplerOptions(forces(job)),
+        options=paper.SamplerOptions(forces(job)),
         progress=False,
     )
     values = {"beta": beta, "gap": bounds.gap, "standard_error": bounds.standard_error}
@@ -206,7 +186,7 @@ def exact_curve(job: Job) -> Computed:
     x, network, betas = test_images(job), decoder(job), job.recipe.annealing.betas
     n_points = job.recipe.quadrature_points
     coarse, fine = (
-        quadrature_curve(network, x, latent_dim=2, betas=betas[betas < 10.0], n_points=n)
+        paper.quadrature_curve(network, x, latent_dim=2, betas=betas[betas < 10.0], n_points=n)
         for n in (n_points, 2 * n_points - 1)
     )
     agree = ((coarse.log_z - fine.log_z).abs().amax(1) < 0.01).long().cumprod(0).bool()
@@ -216,12 +196,8 @@ def exact_curve(job: Job) -> Computed:
 class Blurred(nn.Module):
     """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border.
 
-    The Gaussian is the product of two lines, so rows and columns are blurred one after the other.
-
-    Args:
-        decoder: of flat pictures.
-        deviation: of the Gaussian, pixels.
-        shape: height and width.
+    Its deviation is in pixels. It is the product of two lines: rows and columns are blurred one
+    after the other.
     """
 
     rows: Tensor
@@ -274,7 +250,7 @@ def mixture_curve(job: Job, alpha: float) -> Computed:
 
 def training_curve(job: Job) -> Computed:
     """A model's curve on its own first training images."""
-    x = training_images(job)[: job.recipe.coarse.n_images]
+    x = models.training_images(job)[: job.recipe.coarse.n_images]
     return {}, terms(anneal(job, job.recipe.coarse, x=x))
 
 
@@ -286,7 +262,7 @@ def test_curve(job: Job) -> Computed:
 
 
 @functools.lru_cache(maxsize=1)
-def _pilot(job: Job) -> RateDistortionCurve:
+def _pilot(job: Job) -> paper.RateDistortionCurve:
     return anneal(job, job.recipe.coarse, seed=recipes.PILOT_SEED)
 
 
@@ -319,7 +295,7 @@ def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
 
 def _comparison_curve(
     job: Job, betas: Tensor, budget: int, seed: int, schedule: str = "default", variant: str = ""
-) -> RateDistortionCurve:
+) -> paper.RateDistortionCurve:
     n_images, n_chains, *_ = job.recipe.comparison
     usual = job.recipe.annealing.n_leapfrog
     n_leapfrog = recipes.PAPER_LEAPFROG if variant in ("long", "fresh") else usual
@@ -423,7 +399,6 @@ def features(job: Job) -> Features:
         TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
         job.recipe.feature_steps,
         checkpoint=job.checkpoint("features"),
-        description="features",
         progress=False,
     )
     model.eval().requires_grad_(False)
@@ -455,7 +430,7 @@ def encoder_curve(job: Job) -> Computed:
     """The variational upper bound: a Gaussian encoder for each beta, on the test images."""
     network, digits, device = decoder(job), job.recipe.digits, job.profile.device
     betas, steps, n_samples = job.recipe.encoder
-    x = training_images(job).to(device)
+    x = models.training_images(job).to(device)
     with torch.random.fork_rng():
         torch.manual_seed(job.seed)
         encoder = mlp([x.shape[1], *digits.hidden, 2 * job.model.latent_dim]).to(device)
@@ -514,11 +489,8 @@ def verify(profile: Profile, n_images: int = 16) -> list[dict[str, Any]]:
             for term in TERMS[1:]:
                 old, new = published[term][r, : sizes.n_images], getattr(repeated, term)[r]
                 error = float((new - old).std()) / math.sqrt(sizes.n_images)
+                ok = float((new - old).mean().abs()) <= 4 * error
                 check = {"what": f"{name} {term} at beta {float(published['beta'][r]):.4g}"}
                 check |= {"published": float(old.mean()), "recomputed": float(new.mean())}
-                check |= {
-                    "standard_error": error,
-                    "ok": float((new - old).mean().abs()) <= 4 * error,
-                }
-                checks.append(check)
+                checks.append({**check, "standard_error": error, "ok": ok})
     return checks

@@ -16,28 +16,7 @@ from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn import run as experiment
 from dgm_book.chapters.variational_hyper_rnn import tables
 from dgm_book.chapters.variational_hyper_rnn.run import context, run, verify
-from dgm_book.chapters.variational_hyper_rnn.tables import (
-    CONTROL,
-    VARIANT,
-    Chapter,
-    Models,
-    badge,
-    baselines,
-    by_sequence,
-    chapter,
-    control_name,
-    difference,
-    evidence,
-    fivo_many_particles,
-    fivo_train_particles,
-    format_difference,
-    format_interval,
-    format_number,
-    metrics,
-    on_suite,
-    over_sizes,
-    trainable,
-)
+from dgm_book.chapters.variational_hyper_rnn.tables import CONTROL, VARIANT, badge, chapter
 from dgm_book.claims import Claim, Outcome
 from dgm_book.results import Result
 from dgm_book.statistics import all_hold, is_above_zero, mean_over_seeds
@@ -57,7 +36,7 @@ def kl_change(result: Result, suite: str, base: Iterable[int]) -> float:
 
 
 def _listed(intervals: Mapping[str, Interval], unit: str = "seed") -> str:
-    return "; ".join(f"{key} {format_difference(i, unit)}" for key, i in intervals.items())
+    return "; ".join(f"{key} {tables.format_difference(i, unit)}" for key, i in intervals.items())
 
 
 def _seeds(n: int) -> str:
@@ -67,7 +46,7 @@ def _seeds(n: int) -> str:
 # Claims: each rule returns an outcome, whose words stand in claims.yaml
 
 
-def claims(chapter: Chapter) -> list[Claim]:
+def claims(chapter: tables.Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
     models, is_real = chapter.sets[chapter.system], "jsb" in chapter.sets
     is_long, rules = chapter.system != "switching", {}
@@ -88,31 +67,33 @@ def claims(chapter: Chapter) -> list[Claim]:
     )
 
 
-def switching_rule(chapter: Chapter, dataset: str) -> Outcome:
+def switching_rule(chapter: tables.Chapter, dataset: str) -> Outcome:
     """Above 0 beyond the interval against each VRNN, with either number of particles."""
     models = chapter.sets[dataset]
     gaps = {
-        f"minus {control}, {label}": difference(models, VARIANT, control, metric)
+        f"minus {control}, {label}": tables.difference(models, VARIANT, control, metric)
         for control in plan.MAIN[1:]
         if control in models
-        for label, metric in metrics(chapter).items()
+        for label, metric in tables.metrics(chapter).items()
     }
     values = {"epochs": chapter.recipe.training[dataset].epochs, "gaps": _listed(gaps)}
     return Outcome(all_hold(map(is_above_zero, gaps.values())), values)
 
 
-def extrapolation_rule(chapter: Chapter) -> Outcome:
+def extrapolation_rule(chapter: tables.Chapter) -> Outcome:
     """Above 0 beyond the interval on all suites against each VRNN."""
     models, texts, parts = chapter.sets[chapter.system], [], []
-    for control in baselines(chapter):
-        gaps = {n: difference(models, VARIANT, control, on_suite(n)) for n in SUITES[1:]}
-        text = ", ".join(f"{name} {format_interval(gap)}" for name, gap in gaps.items())
+    for control in tables.baselines(chapter):
+        gaps = {
+            n: tables.difference(models, VARIANT, control, tables.on_suite(n)) for n in SUITES[1:]
+        }
+        text = ", ".join(f"{name} {tables.format_interval(gap)}" for name, gap in gaps.items())
         texts.append(f"minus {control}: {text}")
         parts += map(is_above_zero, gaps.values())
     return Outcome(all_hold(parts), {"seeds": _seeds(len(models[VARIANT])), "gaps": texts})
 
 
-def exact_bayes_rule(chapter: Chapter) -> Outcome:
+def exact_bayes_rule(chapter: tables.Chapter) -> Outcome:
     """No run's mean is above exact Bayes by more than four standard errors."""
     exact = torch.tensor(chapter.truth.values["test"], dtype=torch.float64)
     best, parts = {}, []
@@ -128,48 +109,53 @@ def exact_bayes_rule(chapter: Chapter) -> Outcome:
     return Outcome(all(parts), values, scale)
 
 
-def sizes_rule(chapter: Chapter, matched: bool) -> Outcome:
+def sizes_rule(chapter: tables.Chapter, matched: bool) -> Outcome:
     """Above 0 beyond the interval over sizes and seeds, with either number of particles."""
     models = chapter.sets["jsb"]
-    gaps = {label: over_sizes(models, matched, m) for label, m in metrics(chapter).items()}
-    by_size = {n: difference(models, f"VHRNN {n}", control_name(n, matched)) for n in plan.MATCHED}
-    text = ", ".join(f"{n} {format_interval(gap)}" for n, gap in by_size.items())
+    metrics, name = tables.metrics(chapter), tables.control_name
+    gaps = {label: tables.over_sizes(models, matched, m) for label, m in metrics.items()}
+    pairs = {n: (f"VHRNN {n}", name(n, matched)) for n in plan.MATCHED}
+    by_size = {n: tables.difference(models, *pair) for n, pair in pairs.items()}
+    text = ", ".join(f"{n} {tables.format_interval(gap)}" for n, gap in by_size.items())
     n_seeds = len(models["VHRNN 24"])
     holds = all_hold(map(is_above_zero, gaps.values())) if n_seeds > 2 else None
     scale = f"profile {chapter.profile.name}, three sizes, {_seeds(n_seeds)}"
     return Outcome(holds, {"gaps": _listed(gaps, "pair"), "by_size": text}, scale)
 
 
-def counts_rule(chapter: Chapter) -> Outcome:
+def counts_rule(chapter: tables.Chapter) -> Outcome:
     """Live counts differ by less than 5 %."""
-    pairs = [trainable(chapter.sets["jsb"], f"VHRNN {n}", f"VRNN {n}") for n in plan.MATCHED]
+    pairs = [tables.trainable(chapter.sets["jsb"], f"VHRNN {n}", f"VRNN {n}") for n in plan.MATCHED]
     more = [ours / theirs - 1 for ours, theirs in pairs]
     text = ", ".join(f"{m:.1%}" for m in more)
     return Outcome(max(abs(m) for m in more) < 0.05, {"more": text}, "exact")
 
 
-def other_rule(chapter: Chapter, dataset: str) -> Outcome:
+def other_rule(chapter: tables.Chapter, dataset: str) -> Outcome:
     """Above 0 beyond the interval over seeds; not tested with fewer than three."""
     models, pair = chapter.sets[dataset], plan.PAIR[dataset]
-    gap, sequences = difference(models, *pair), mean_over_seeds(by_sequence(models, pair))
-    values = {"pair": pair, "counts": " and ".join(f"{n:,}" for n in trainable(models, *pair))}
-    values |= {"gap": format_difference(gap), "sequences": format_difference(sequences, "sequence")}
+    gap = tables.difference(models, *pair)
+    sequences = mean_over_seeds(tables.by_sequence(models, pair))
+    counts = " and ".join(f"{n:,}" for n in tables.trainable(models, *pair))
+    values = {"pair": pair, "counts": counts, "gap": tables.format_difference(gap)}
+    values["sequences"] = tables.format_difference(sequences, "sequence")
     scale = f"profile {chapter.profile.name}, {_seeds(gap.n)}"
     return Outcome(is_above_zero(gap) if gap.n > 2 else None, values, scale)
 
 
-def ablation_rule(chapter: Chapter) -> Outcome:
+def ablation_rule(chapter: tables.Chapter) -> Outcome:
     """Not tested: one seed each."""
     rows = {
         f"{plan.NAMES[dataset]} z of {size}": [
-            f"{fivo_train_particles(chapter.sets[dataset][model][0]):.3f}" for model in models
+            f"{tables.fivo_train_particles(chapter.sets[dataset][model][0]):.3f}"
+            for model in models
         ]
         for (dataset, size), models in plan.ABLATIONS.items()
     }
     return Outcome(None, {"rows": rows}, f"profile {chapter.profile.name}, 1 seed")
 
 
-def around_switches_rule(chapter: Chapter) -> Outcome:
+def around_switches_rule(chapter: tables.Chapter) -> Outcome:
     """VHRNN's KL rises and decays beyond the interval at both kinds of switch."""
     models, texts, parts = chapter.sets[chapter.system], [], []
     for suite, change in CHANGES.items():
@@ -178,38 +164,40 @@ def around_switches_rule(chapter: Chapter) -> Outcome:
                 mean_over_seeds([kl_change(result, suite, base) for result in models[model]])
                 for base in (BEFORE, AFTER)
             ]
-            rise, decay = map(format_interval, changes)
+            rise, decay = map(tables.format_interval, changes)
             texts.append(f"{change}, {model}: rise {rise}, decay {decay}")
             parts += map(is_above_zero, changes) if model == VARIANT else []
     return Outcome(all_hold(parts), {"changes": texts})
 
 
-def deviations_rule(chapter: Chapter) -> Outcome:
+def deviations_rule(chapter: tables.Chapter) -> Outcome:
     """VHRNN's mean correlation is above 0 beyond the interval."""
     intervals = {}
-    for model, runs in evidence(chapter)["around"].items():
+    for model, runs in tables.evidence(chapter)["around"].items():
         correlations = [result.values["switches"]["follows_noise"] for result in runs]
         intervals[model] = mean_over_seeds([sum(v) / len(v) for v in correlations])
     return Outcome(is_above_zero(intervals[VARIANT]), {"correlations": _listed(intervals)})
 
 
-def latent_variable_rule(chapter: Chapter) -> Outcome:
+def latent_variable_rule(chapter: tables.Chapter) -> Outcome:
     """VHRNN is above the HyperLSTM beyond the interval, with many particles."""
     models = chapter.sets[chapter.system]
     by_seed = {
-        name: " / ".join(f"{fivo_many_particles(result):.2f}" for result in models[name])
+        name: " / ".join(f"{tables.fivo_many_particles(result):.2f}" for result in models[name])
         for name in (VARIANT, "HyperLSTM", CONTROL)
     }
-    gap = difference(models, VARIANT, "HyperLSTM", fivo_many_particles)
-    values = {"latent_gap": format_difference(gap), "by_seed": by_seed}
-    values["counts"] = " and ".join(f"{n:,}" for n in trainable(models, VARIANT, "HyperLSTM"))
+    gap = tables.difference(models, VARIANT, "HyperLSTM", tables.fivo_many_particles)
+    values = {"latent_gap": tables.format_difference(gap), "by_seed": by_seed}
+    values["counts"] = " and ".join(
+        f"{n:,}" for n in tables.trainable(models, VARIANT, "HyperLSTM")
+    )
     return Outcome(is_above_zero(gap), values | {"particles": chapter.training.n_many_particles})
 
 
 # The page's words that depend on results, from texts.yaml
 
 
-def prose_values(chapter: Chapter) -> dict[str, str]:
+def prose_values(chapter: tables.Chapter) -> dict[str, str]:
     """The page's words that depend on results, by the names under which the notebook has them."""
     models = chapter.sets[chapter.system]
     values: dict[str, Any] = {
@@ -231,35 +219,37 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
 
 
 def _mean(runs: list[Result]) -> float:
-    return sum(map(fivo_train_particles, runs)) / len(runs)
+    return sum(map(tables.fivo_train_particles, runs)) / len(runs)
 
 
-def _growth_values(chapter: Chapter) -> dict[str, Any]:
+def _growth_values(chapter: tables.Chapter) -> dict[str, Any]:
     unseen = experiment.suite("zero-shot", chapter.recipe).matrices
     radii = [torch.linalg.eigvals(w).abs().amax(1) for w in (experiment.matrices(), unseen)]
     growing = [(int((radius > 1).sum()), len(radius)) for radius in radii]
     return {"growing": growing, "fastest": float(radii[0].max()) - 1}
 
 
-def _switching_values(chapter: Chapter) -> dict[str, Any]:
+def _switching_values(chapter: tables.Chapter) -> dict[str, Any]:
     models = chapter.sets[chapter.system]
     exact = torch.tensor(chapter.truth.values["test"], dtype=torch.float64)
     truth, ours, theirs = mean_over_seeds(exact), _mean(models[VARIANT]), _mean(models[CONTROL])
     seeds = range(len(models[VARIANT]))
-    medians = [by_sequence(models, plan.PAIR["switching"], seed).quantile(0.5) for seed in seeds]
+    medians = [
+        tables.by_sequence(models, plan.PAIR["switching"], seed).quantile(0.5) for seed in seeds
+    ]
     return {
         "truth": truth,
-        "gap": format_difference(difference(models, VARIANT, CONTROL)),
+        "gap": tables.format_difference(tables.difference(models, VARIANT, CONTROL)),
         "closed": (ours - theirs) / (truth.mean - theirs),
         "medians": " / ".join(f"{float(median):+.2f}" for median in medians),
         "single": " and ".join(name for name in plan.SINGLE if name in models),
-        "first_seed": fivo_train_particles(models[VARIANT][0]),
+        "first_seed": tables.fivo_train_particles(models[VARIANT][0]),
     }
 
 
-def _suite_values(chapter: Chapter) -> dict[str, Any]:
+def _suite_values(chapter: tables.Chapter) -> dict[str, Any]:
     models, rises = chapter.sets[chapter.system], {}
-    gaps = {n: difference(models, VARIANT, CONTROL, on_suite(n)) for n in SUITES[1:]}
+    gaps = {n: tables.difference(models, VARIANT, CONTROL, tables.on_suite(n)) for n in SUITES[1:]}
     above = [name for name, gap in gaps.items() if gap.low > 0]
     below = [name for name, gap in gaps.items() if gap.high < 0]
     rest = [name for name in gaps if name not in above + below]
@@ -271,20 +261,20 @@ def _suite_values(chapter: Chapter) -> dict[str, Any]:
     return {"sides": sides, "rises": _listed(rises)}
 
 
-def _real_values(chapter: Chapter) -> dict[str, Any]:
+def _real_values(chapter: tables.Chapter) -> dict[str, Any]:
     sets, pair = chapter.sets, plan.PAIR
     rows = sets["jsb"][pair["jsb"][0]][0].values["rows"]
-    gap = by_sequence(sets["stocks"], pair["stocks"])
+    gap = tables.by_sequence(sets["stocks"], pair["stocks"])
     sensors = sets["gas-sensors"][pair["gas-sensors"][0]][0].values["rows"]
     return {
-        "same_size": format_difference(over_sizes(sets["jsb"], False), "pair"),
-        "same_weights": format_difference(over_sizes(sets["jsb"], True), "pair"),
+        "same_size": tables.format_difference(tables.over_sizes(sets["jsb"], False), "pair"),
+        "same_weights": tables.format_difference(tables.over_sizes(sets["jsb"], True), "pair"),
         "chorale_model": pair["jsb"][0],
         "epochs": [row["epoch"] for row in rows[-2:]],
         "gained": rows[-1]["validation"] - rows[-2]["validation"],
         "companies": len(gap),
-        "stock_mean": format_number(float(gap.mean()), 0),
-        "stock_median": format_number(float(gap.quantile(0.5)), 1),
+        "stock_mean": tables.format_number(float(gap.mean()), 0),
+        "stock_median": tables.format_number(float(gap.quantile(0.5)), 1),
         "worst": min(row["validation"] for row in sensors),
         "sigma_min": chapter.recipe.training["exchange-rates"].sigma_min,
     }
@@ -293,7 +283,7 @@ def _real_values(chapter: Chapter) -> dict[str, Any]:
 # Pictures and models
 
 
-def page_models(chapter: Chapter, dataset: str) -> dict[str, dict[str, Any]]:
+def page_models(chapter: tables.Chapter, dataset: str) -> dict[str, dict[str, Any]]:
     """The two models of a set that travel with the page, as `widgets.HyperWeights` takes them."""
     models = {}
     for name, model in zip(("VHRNN", "VRNN"), plan.PAIR[dataset], strict=True):
@@ -309,7 +299,7 @@ def page_models(chapter: Chapter, dataset: str) -> dict[str, dict[str, Any]]:
 
 
 def page_golden(
-    chapter: Chapter, dataset: str, rounded: Mapping[str, Mapping], n_particles: int = 3
+    chapter: tables.Chapter, dataset: str, rounded: Mapping[str, Mapping], n_particles: int = 3
 ) -> dict[str, dict[str, Any]]:
     """A sequence and noise, and what PyTorch computes of them with the page's rounded weights."""
     generator, golden = torch.Generator().manual_seed(0), {}
@@ -327,7 +317,7 @@ def page_golden(
     return golden
 
 
-def page_around(chapter: Chapter) -> list[dict[str, Any]]:
+def page_around(chapter: tables.Chapter) -> list[dict[str, Any]]:
     """KL per step about a switch, a panel per kind of switch, for `figures.through_training`."""
 
     def line(result: Result, suite: str) -> tuple[list, list]:
@@ -339,7 +329,7 @@ def page_around(chapter: Chapter) -> list[dict[str, Any]]:
     return [_panel(title, models, partial(line, suite=suite)) for suite, title in titles.items()]
 
 
-def page_course(chapter: Chapter) -> list[dict[str, Any]]:
+def page_course(chapter: tables.Chapter) -> list[dict[str, Any]]:
     """Validation through training on the switching system, for `figures.through_training`."""
 
     def line(result: Result) -> tuple[list, list]:
@@ -351,19 +341,19 @@ def page_course(chapter: Chapter) -> list[dict[str, Any]]:
     return [_panel(title, chapter.sets[name], line) for name, title in titles.items()]
 
 
-def _panel(title: str, models: Models, line: Callable[[Result], tuple]) -> dict[str, Any]:
+def _panel(title: str, models: tables.Models, line: Callable[[Result], tuple]) -> dict[str, Any]:
     lines = {name: [line(result) for result in models[name]] for name in (CONTROL, VARIANT)}
     return {"title": title, "lines": lines}
 
 
-def page_sizes(chapter: Chapter) -> list[dict[str, Any]]:
+def page_sizes(chapter: tables.Chapter) -> list[dict[str, Any]]:
     """Chorale models' bounds by published and by live count, for `figures.through_training`."""
     panels: list[dict[str, Any]] = []
     if "jsb" not in chapter.sets:
         return panels
     for title, key in (("as published", "as_published"), ("alive", "live")):
         lines: dict[str, list] = {"VRNN": [], "VHRNN": []}
-        for model, runs in evidence(chapter)["sizes"].items():
+        for model, runs in tables.evidence(chapter)["sizes"].items():
             lines[model.split()[0]].append((runs[0].values["final"][key], _mean(runs)))
         sorted_lines = {
             kind: [tuple(map(list, zip(*sorted(points), strict=True)))]

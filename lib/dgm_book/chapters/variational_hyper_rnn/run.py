@@ -3,7 +3,7 @@
 import copy
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -107,12 +107,8 @@ def trained(
     """Trains one of a set's models, or goes on with an interrupted run.
 
     The seed is that of the weights, the order and the noise; the sequences are always the same.
-
-    Returns:
-        The model at its best on the validation sequences, and its validation on the way.
-
-    Raises:
-        FloatingPointError: a bound that is not finite.
+    Gives the model at its best on the validation sequences, and its validation on the way;
+    FloatingPointError where a bound is not finite.
     """
     training = recipe.training[dataset]
     data = splits(dataset, training, recipe.sequences)
@@ -132,7 +128,7 @@ def trained(
     folder = results.work_folder() / CHAPTER / profile.name
     steps, state = training.epochs * epoch, TrainingState(net, optimizer, generator)
     options = {"checkpoint": folder / f"{name}.training.safetensors", "checkpoint_seconds": 60}
-    options |= {"description": name, "history_every": 20, "progress": False, "best": "highest"}
+    options |= {"history_every": 20, "progress": False, "best": "highest"}
     options |= {"measure_every": training.measure_every * epoch, "keep_best": "validation"}
     batches = minibatches(len(data.train.x), training.batch, seed)
     step = _stepper(data.train, training, steps, profile.device)
@@ -333,12 +329,8 @@ def truth(profile: profiles.Profile, recipe: Recipe) -> Result:
         test = splits("switching", recipe.training["switching"], recipe.sequences).test
         exact = paper.oracle_log_likelihood(test.x, matrices())
         rand = suite("rand", recipe)
-        by_switches = torch.stack(
-            [
-                paper.oracle_log_likelihood(rand.observations, rand.matrices, switches=n)
-                for n in range(4)
-            ]
-        )
+        oracle = partial(paper.oracle_log_likelihood, rand.observations, rand.matrices)
+        by_switches = torch.stack([oracle(switches=n) for n in range(4)])
         exact_rand = by_switches.logsumexp(0) - torch.tensor(4.0).log()
         values = {"test": _short(exact / test.lengths), "rand": _short(exact_rand / rand.lengths)}
         return values, {}
@@ -402,9 +394,8 @@ def checks(
             (training.n_particles, final["fivo"][0]),
             (training.n_many_particles, final["fivo_many"]),
         ):
-            recomputed = [
-                per_step(likelihoods(net, test, n, seed), test) for seed in range(100, 112)
-            ]
+            bounds = [likelihoods(net, test, n, seed) for seed in range(100, 112)]
+            recomputed = [per_step(bound, test) for bound in bounds]
             rows.append(check(f"{dataset} {model}, {n} particles", value, recomputed))
     values = exact.values["test"]
     recomputed = paper.oracle_log_likelihood(test.x, matrices()) / test.lengths

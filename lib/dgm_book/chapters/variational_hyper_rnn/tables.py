@@ -87,11 +87,7 @@ def on_suite(name: str, summary: str = "median") -> Metric:
 
 
 def summarise(values: Sequence[float], summary: str) -> float:
-    """The mean, median or trimmed mean of values.
-
-    Raises:
-        ValueError: another summary.
-    """
+    """The mean, median or trimmed mean of values; ValueError for another summary."""
     if summary not in SUMMARIES:
         raise ValueError(f"no summary {summary!r}: there are {', '.join(SUMMARIES)}")
     ordered = torch.tensor(values, dtype=torch.float64).sort().values

@@ -60,19 +60,11 @@ def test_every_picture_has_its_own_badge(tiny, badges_of):
     assert badges_of("03_bre_gan") == set(page.evidence(tiny))
 
 
-@pytest.mark.parametrize(
-    ("key", "words"),
-    [
-        ("plane", "points in the plane · 1 pair"),
-        ("pairs", "points in the plane · 2 pairs"),
-        ("targets", "points in the plane · 2 pairs"),
-        ("training", "digits · 1 pair"),
-        ("tiles", "digits · 1 pair"),
-        ("labels", "digits · 1 pair"),
-    ],
-)
-def test_a_badge_names_the_pairs_and_data_of_its_figure(tiny, key, words):
-    assert f" · {words} · " in page.badge(tiny, key)
+def test_a_badge_names_the_pairs_and_data_of_its_figure(tiny):
+    badges = {key: page.badge(tiny, key).split(" · ")[1:3] for key in page.evidence(tiny)}
+    assert badges.pop("plane") == ["points in the plane", "1 pair"]
+    assert badges.pop("pairs") == badges.pop("targets") == ["points in the plane", "2 pairs"]
+    assert all(badge == ["digits", "1 pair"] for badge in badges.values())
 
 
 def test_each_claim_names_its_own_pairs_and_one_pair_gives_no_verdict(verdicts):
@@ -87,16 +79,12 @@ def test_each_claim_names_its_own_pairs_and_one_pair_gives_no_verdict(verdicts):
 
 
 def test_a_run_shorter_than_the_transient_phase_refutes_nothing(tiny, verdicts):
-    claims = verdicts()
-    assert "8 steps" in claims["normal_rate"].measured
-    assert "neither shown nor refuted" in claims["normal_rate"].measured
+    assert "neither shown nor refuted" in verdicts()["normal_rate"].measured
     # No run stopped early, with BRE or without.
-    assert "was not tested" in claims["aggressive_rate"].measured
-    assert "8 steps" in page.texts(tiny, "images")["length"]
+    assert "was not tested" in verdicts()["aggressive_rate"].measured
     regimes = recipe.regimes(recipe.SMOKE._replace(steps=page.TRANSIENT), 4, 4e-3)
     images = {"digits": TINY.images["digits"]._replace(regimes=regimes)}
     long = tiny._replace(recipe=TINY._replace(images=images))
-    assert page.texts(long, "images")["length"] == ""
     assert "refuted" not in verdicts(long)["normal_rate"].measured
 
 
@@ -113,7 +101,7 @@ def test_verdicts_follow_the_results(tiny, verdicts, n, verdict):
 
 
 @pytest.mark.parametrize(
-    ("gain_of_width_1", "gain_of_width_2", "verdict"),
+    ("narrow", "wide", "verdict"),
     [
         ([0.1, 0.2, 0.1], [0.9, 1.1, 1.0], "holds"),
         ([0.9, 1.1, 1.0], [0.1, 0.2, 0.1], "does not hold"),
@@ -121,11 +109,9 @@ def test_verdicts_follow_the_results(tiny, verdicts, n, verdict):
         ([0.1], [0.9], "not tested"),
     ],
 )
-def test_the_gain_by_width_gets_a_verdict(
-    tiny, verdicts, gain_of_width_1, gain_of_width_2, verdict
-):
-    dcgans, n = dict(tiny.dcgans), len(gain_of_width_1)
-    for width, gains in ((1, gain_of_width_1), (2, gain_of_width_2)):
+def test_the_gain_by_width_gets_a_verdict(tiny, verdicts, narrow, wide, verdict):
+    dcgans, n = dict(tiny.dcgans), len(narrow)
+    for width, gains in ((1, narrow), (2, wide)):
         key = ("digits", "normal", "batch", width)
         scores = {"none": [5.0 + i for i in range(n)]}
         scores["bre"] = [score + gain for score, gain in zip(scores["none"], gains, strict=True)]
@@ -135,11 +121,9 @@ def test_the_gain_by_width_gets_a_verdict(
         }
     claim = verdicts(tiny._replace(dcgans=dcgans))["gain_by_width"]
     assert claim.verdict == verdict
-    means = [sum(gains) / n for gains in (gain_of_width_1, gain_of_width_2)]
-    assert f"width 2 minus width 1 {means[1] - means[0]:+.2f}" in claim.measured
-    assert f"width 1 {means[0]:+.2f}" in claim.measured
-    narrow = {key: pairs for key, pairs in dcgans.items() if key[3] == 1}
-    assert verdicts(tiny._replace(dcgans=narrow))["gain_by_width"].verdict == "not tested"
+    assert f"width 2 minus width 1 {(sum(wide) - sum(narrow)) / n:+.2f}" in claim.measured
+    dcgans = {key: pairs for key, pairs in dcgans.items() if key[3] == 1}
+    assert verdicts(tiny._replace(dcgans=dcgans))["gain_by_width"].verdict == "not tested"
 
 
 def test_a_run_that_stopped_keeps_its_last_value(tiny):
@@ -161,7 +145,3 @@ def test_verification_accepts_the_published_numbers_and_no_others(tiny, monkeypa
     toy = toys.toy
     monkeypatch.setattr(toys, "toy", lambda *args: changed(toy(*args), pieces_h2=1))
     assert [check["ok"] for check in page.verify(SMOKE, RECIPE)].count(False) == 2
-
-
-def test_page_targets():
-    assert [len(target["centres"]) for target in page.page_targets()] == [8, 24, 25, 24]

@@ -9,7 +9,7 @@ from torch import nn
 from dgm.vae import gaussian_kl
 from dgm_book import profiles
 from dgm_book.chapters.pooling_vae import run
-from dgm_book.chapters.pooling_vae.recipe import ENDINGS, FILES, MAIN, RECIPES, VARIANTS, Variant
+from dgm_book.chapters.pooling_vae.recipe import FILES, RECIPES, VARIANTS, Variant
 
 SMOKE = profiles.get("smoke")
 TINY = RECIPES["smoke"].settings["endings"]._replace(
@@ -44,13 +44,6 @@ def test_profiles_name_runs_that_exist(name):
     assert len(set(runs)) == len(runs)
     assert all(dataset in FILES and variant in VARIANTS for dataset, variant, _ in runs)
     assert not any(VARIANTS[v].front and dataset != "endings" for dataset, v, _ in runs)
-    seeds = {v: [n for d, w, n in runs if (d, w) == ("yelp", v)] for v in MAIN}
-    if name == "smoke":
-        assert runs == [("endings", variant, 0) for variant in ENDINGS]
-    else:
-        assert all(n == [0, 1, 2] for n in seeds.values())
-        assert {v for d, v, _ in runs if d == "ptb"} == set(MAIN)
-        assert {v for d, v, _ in runs if d == "endings"} == set(VARIANTS)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

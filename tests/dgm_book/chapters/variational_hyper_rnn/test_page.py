@@ -13,9 +13,8 @@ from dgm_book.chapters import all_claims
 from dgm_book.chapters.variational_hyper_rnn import page, tables
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn import run as experiment
-from dgm_book.chapters.variational_hyper_rnn.tables import Chapter, difference, format_difference
+from dgm_book.chapters.variational_hyper_rnn.tables import Chapter, difference
 from dgm_book.results import Result
-from dgm_book.statistics import paired_difference
 from dgm_book.widgets.hyper_weights import HyperWeights, rounded
 
 SMOKE, SMALL = profiles.get("smoke"), profiles.get("small", "cpu")
@@ -131,18 +130,6 @@ class TestStatistics:
         assert gap.mean == pytest.approx(1.5)
         assert gap.low < 1 < 2 < gap.high
 
-    def test_numbers(self):
-        runs = [made_up("jsb", "a", n, v - 1e-3 * n) for n, v in enumerate((1.0, 2.0, 6.0))]
-        assert tables.format_spread(runs, tables.fivo_train_particles, 2) == "3.00 ± 1.53"
-        assert tables.format_spread(runs[:1], tables.fivo_many_particles) == "1.100"
-        assert tables.format_number(-123456.0) == "-1.2e+05"
-        pair = paired_difference([1.0, 2.0], [0.0, 0.0])
-        assert tables.format_interval(pair) == "+1.500 [-4.853, +7.853]"
-        assert "one seed" in format_difference(paired_difference([1.0], [0.0]))
-        huge = format_difference(paired_difference([1e6, 2e6], [0.0, 0.0]))
-        assert "e+06" in huge
-        assert "2 seeds" in huge
-
     def test_rise_and_decay_of_the_divergence(self):
         result = made_up("switching", "VHRNN 4", 0, 0.0, rise=2.0)
         assert page.kl_change(result, "test", page.BEFORE) == pytest.approx(2.0)
@@ -167,8 +154,7 @@ class TestTables:
                 assert "inf" not in cell
 
     def test_of_the_switching_system(self, small):
-        head, rows = tables.table(small, LONG)
-        assert head[3:5] == ["4 particles", "128 particles"]
+        _, rows = tables.table(small, LONG)
         by_model = {row[0]: row[1:] for row in rows}
         expected = ["1,431", "1,424", "-4.999 ± 0.001", "-4.899 ± 0.001", "3", "-4.68"]
         assert by_model["VHRNN 4"] == expected
@@ -182,15 +168,7 @@ class TestTables:
         assert [row[1:3] for row in rows] == 6 * [2 * ["+1.000 [+1.000, +1.000]"]]
         assert {row[0] for row in tables.suites(small)[1]}.isdisjoint({"HyperLSTM"})
 
-    def test_of_the_sizes(self, small):
-        _, rows = tables.sizes(small)
-        assert rows[1][:2] == ["VHRNN 24 minus VRNN 27 matched", "+10.0%"]
-        assert rows[1][2].startswith("+1.000")
-
     def test_badges(self, small):
-        assert page.badge(small, "stocks") == (
-            "profile small · stocks, 3 test sequences, 1 seed · a machine"
-        )
         for key, parts in tables.evidence(small).items():
             assert parts
             assert page.badge(small, key).startswith("profile small · ")
@@ -304,13 +282,6 @@ class TestClaims:
             alike = changed(alike, "jsb", f"VHRNN {size}", live=104)
         assert verdict(alike, "counts") == "holds"
 
-    def test_ablation(self, small):
-        chapter = changed(small, "jsb", "VHRNN 32 wide hidden", level=-7.25)
-        claim = claims(chapter)["ablation"]
-        assert claim.verdict == "not tested"
-        assert claim.measured.count("hidden") == claim.measured.count("both") == 3
-        assert "hidden -7.250" in claim.measured
-
     @pytest.mark.parametrize(
         ("id_", "model", "changes", "expected"),
         [
@@ -385,11 +356,6 @@ class TestSmoke:
             for text in page.prose_values(chapter_).values():
                 assert "nan" not in text
                 assert "{" not in text
-        prose = page.prose_values(small)
-        assert "at the same latent size +1.000" in prose["music_text"]
-        assert "above 0 on noiseless, switch, rand, long" in prose["suites_text"]
-        assert "the difference is +1.00" in prose["switching_text"]
-        assert "one seed" in page.prose_values(first_seed(small))["suites_text"].lower()
 
     def test_published_numbers_are_verified_and_others_are_not(self, chapter, recipes):
         rows = page.verify(SMOKE, recipes)

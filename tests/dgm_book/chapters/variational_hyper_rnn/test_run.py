@@ -19,7 +19,6 @@ from dgm_book.chapters.variational_hyper_rnn.run import (
     can_compile,
     likelihoods,
     per_step,
-    run_name,
     trained,
 )
 
@@ -74,17 +73,6 @@ class TestRecipe:
         for training in recipe.training.values():
             assert 0 < training.measure_every <= training.epochs
             assert training.compiled == (name != "smoke")
-
-    def test_tables_of_the_paper_have_their_seeds(self):
-        runs = experiment.runs(profiles.get("small", "cpu"), plan.RECIPES["small"])
-        for dataset, models, seeds in (
-            ("switching", plan.MAIN, [0, 1, 2]),
-            ("switching-long", plan.LONGEST, [0, 1, 2]),
-            ("switching-long", plan.SINGLE, [0]),
-            ("jsb", plan.TABLE_TWO, [0]),
-        ):
-            for model in models:
-                assert [n for d, m, n in runs if (d, m) == (dataset, model)] == seeds
 
     def counts(self, dataset, model):
         x_dim = 2 if dataset == "switching" else 88
@@ -278,16 +266,6 @@ class TestMeasures:
         assert values["switch"]["kl"][11:] == [0.0] * 19  # the next one comes after 30 steps
         assert values["follows_noise"] == pytest.approx([1.0] * len(values["follows_noise"]))
         assert 20 < len(values["follows_noise"]) < 40  # in the others sigma never changes
-
-    def test_weights_travel_with_some(self):
-        places = [
-            (d, m, seed) for d, models in plan.MODELS.items() for m in models for seed in (0, 1)
-        ]
-        kept = {place for place in places if experiment.publishes_weights(*place)}
-        assert {dataset for dataset, *_ in kept} == {"switching", "switching-long", "jsb", "tunes"}
-        assert ("jsb", "VHRNN 28", 0) in kept
-        assert not {("jsb", "VHRNN 28", 1), ("jsb", "VHRNN 24", 0)} & kept
-        assert len({run_name(*place) for place in places}) == len(places)
 
     def test_the_result_of_a_run(self):
         recipe = tiny(epochs=1)._replace(around=(-2, 3))
