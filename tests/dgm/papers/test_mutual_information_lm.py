@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,7 @@ from draws import normal, rng
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from dgm.data.synthetic import topic_chain_information
-from dgm.nets.language_models import AWDLSTM, Dropouts, Reading, TransformerLM
-from dgm.nets.mixture_of_softmaxes import MixtureLoss
+from dgm.nets.language_models import AWDLSTM, Dropouts, TransformerLM
 from dgm.papers.mutual_information_lm import (
     BASES,
     SegmentCritic,
@@ -341,10 +341,12 @@ class TestLikelihood:
                 self.states = states
 
             def read(self, tokens, state, generator):
-                return Reading((self.states,), 2 * self.states, None)
+                return SimpleNamespace(layers=(self.states,), output=2 * self.states, state=None)
 
             def loss(self, output, targets, weights, generator):
-                return MixtureLoss(output.new_zeros(()), output.new_zeros(targets.shape))
+                return SimpleNamespace(
+                    total=output.new_zeros(()), tokens=output.new_zeros(targets.shape)
+                )
 
         def penalties(states):
             tokens = torch.zeros(2, states.shape[1] + 1, dtype=torch.int64)

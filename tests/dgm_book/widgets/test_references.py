@@ -7,11 +7,11 @@ import hyper_rnn_pages as pages
 import numpy as np
 import pytest
 import torch
-from dgm.nets.recurrence import initialise_heads
 from hyper_rnn_pages import particle_runs, survivors
 from quiz import count_right, information_at_least, wilson
 from small_widgets import MATRICES, question, quiz, recurrent, shaken
 
+from dgm.nets.variational_rnn import initialise_heads
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, bound, oracle
 from dgm.sampling.linear_gaussian import LinearGaussian
 from dgm_book.widgets.hashing import ODD, murmur_mix
