@@ -122,13 +122,13 @@ seconds = time.process_time() - start - torch_seconds
 import pkgutil, importlib
 for module in pkgutil.walk_packages(dgm.__path__, "dgm."):
     importlib.import_module(module.name)
-heavy = {"matplotlib", "ipywidgets", "anywidget", "pandas", "sklearn", "dgm_book"} & set(sys.modules)
-print(seconds, *heavy)
+heavy = {"matplotlib", "ipywidgets", "anywidget", "pandas", "sklearn", "dgm_book"}
+print(seconds, *heavy & set(sys.modules))
 """
 
 
 def test_the_library_needs_no_figures_and_no_widgets():
-    """Nor does the evaluator wait for more than torch: three tenths of a processor second, best of three."""
+    """Nor does the evaluator take more than torch and 0.3 s of processor time."""
     runs = [
         subprocess.run([sys.executable, "-c", LEAN], capture_output=True, text=True, check=True)
         for _ in range(3)

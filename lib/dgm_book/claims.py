@@ -9,8 +9,8 @@ The file `chapters/<paper>/claims.yaml` holds the chapter's title, and for each 
         source: Long et al. 2019, abstract
         measured: "time of a step over the plain model's: {{ ratio | mean(3) }}; at most {{ most }}"
 
-`claim`, `source` and `measured` are Jinja templates over the values of the claim's outcome. Filters:
-`difference(decimals, unit)` and `mean(decimals)` of an `Interval`.
+`claim`, `source` and `measured` are Jinja templates over the values of the claim's outcome.
+Filters: `difference(decimals, unit)` and `mean(decimals)` of an `Interval`.
 """
 
 from collections.abc import Mapping, Sequence

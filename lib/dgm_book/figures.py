@@ -1,7 +1,7 @@
 """One function a kind of figure: arrays in, a figure with alternative text out.
 
-Figures are SVG with the page's own text colour, so that they are legible in light and dark. Colours have
-fixed meanings, and lines differ by dash or mark as well.
+Figures are SVG with the page's own text colour, so that they are legible in light and dark.
+Colours have fixed meanings, and lines differ by dash or mark as well.
 """
 
 import base64
@@ -67,7 +67,7 @@ class Figure:
 
 
 def _smaller(png: str) -> str:
-    """The same pixels, base64, without an alpha that is full everywhere, and grey ones in one channel."""
+    """The same pixels, base64, without an alpha that is full everywhere, grey in one channel."""
     image = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGBA")
     if image.getchannel("A").getextrema() == (255, 255):
         image = image.convert("RGB")
@@ -90,7 +90,7 @@ class Html:
 
 
 def glue(**values: str) -> None:
-    """Give the prose of a page named numbers: {glue:text}`name` in Markdown takes them from here."""
+    """Gives the prose of a page named numbers, which {glue:text}`name` in Markdown takes."""
     from IPython.display import display
 
     prefix = "application/papermill.record/"
@@ -145,7 +145,7 @@ def _beta_axis(axes: Any) -> None:
 
 @_styled
 def rate_distortion_panels(panels: Panels, caption: str) -> Figure:
-    """Rate against distortion on a logarithmic axis, a panel per question, with bands of two errors.
+    """Rate against distortion on a logarithmic axis, a panel per question, bands of two errors.
 
     Args:
         panels: each with title, unit (of the distortion) and curves, each of those with label,
@@ -176,8 +176,9 @@ def against_beta(panels: Panels, caption: str) -> Figure:
     """Quantities along the inverse temperature, a panel each.
 
     Args:
-        panels: each with title, y (label of the axis), lines, a mapping from label to (beta, values)
-            of the same length, and optionally levels, drawn as lines, and log, for a logarithmic axis.
+        panels: each with title, y (label of the axis), lines, a mapping from label to (beta,
+            values) of the same length, and optionally levels, drawn as lines, and log, for a
+            logarithmic axis.
         caption: the finding.
     """
     figure, row = _axes(len(panels), 3.0)
@@ -380,8 +381,8 @@ def through_training(
 
     Args:
         panels: each with title and lines, a mapping from label (the baseline first) to a list of
-            (steps (M,), values (M,)), one per seed, and optionally reference, the label of the data's
-            own line. A seed that stopped early has fewer; the mean goes as far as all of them.
+            (steps (M,), values (M,)), one per seed, and optionally reference, the label of the
+            data's own line. A seed that stopped early has fewer; the mean goes as far as all.
         unit: of the values.
         caption: the finding.
         steps: what they are steps of.
@@ -432,7 +433,7 @@ def pairs(panels: Panels, caption: str) -> Figure:
 
 @_styled
 def ladder(panels: Panels, caption: str) -> Figure:
-    """Kinds of model one above the other: a mark per seed and a bar at their mean, a panel per metric.
+    """Kinds of model one above the other: a mark per seed, a bar at their mean, a panel per metric.
 
     Args:
         panels: each with title and rows, a mapping from label to (S,) values; the same labels in

@@ -1,6 +1,8 @@
-"""Statistics over seeds: a tidy data frame of runs, and the paired effect of one variant over another.
+"""Statistics over seeds: a tidy data frame of runs, the paired effect of one variant over another.
 
-Both runs of a pair share their seed. Reference: Student, The probable error of a mean, Biometrika 1908.
+Both runs of a pair share their seed.
+
+Reference: Student, The probable error of a mean, Biometrika 1908.
 """
 
 import math
@@ -87,7 +89,7 @@ def paired_difference(
         level: of the interval.
 
     Returns:
-        The mean and its interval; for one pair the error is infinite, as one pair says nothing of it.
+        The mean and its interval; for one pair the error is infinite.
 
     Raises:
         ValueError: no value, rows of different lengths, or values that are not finite.

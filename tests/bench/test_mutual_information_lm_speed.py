@@ -1,4 +1,4 @@
-"""The mixture of softmaxes beside the naive one, a training step beside a plain one: `make bench`."""
+"""The mixture of softmaxes beside the naive one, a training step beside a plain one."""
 
 import random
 import subprocess

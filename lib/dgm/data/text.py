@@ -30,9 +30,10 @@ def load(name: str, split: str = "train") -> Sentences:
     - "yelp": reviews. "test" (1,000, with human rewrites) and "validation" (4,000) are those of Li
       et al. 2018. The four files of Shen et al. 2017 minus these, in a fixed random order, give
       "held_out" (40,000), for judges only, and "train". The published training set is larger.
-    - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018. Their 2,000
-      dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond +-0.5,
-      minus the test sentences, give "validation" (500, of dev), "held_out" (1,200) and "train".
+    - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018. Their
+      2,000 dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond
+      +-0.5, minus the test sentences, give "validation" (500, of dev), "held_out" (1,200) and
+      "train".
     - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2", "sst5": as published.
     - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word <unk>.
     - "wikitext-2": lines of Wikipedia articles; a blank line is "", an end of its own in published

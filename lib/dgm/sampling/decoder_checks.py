@@ -62,7 +62,7 @@ def _only_tensor(output: Any) -> Tensor:
         f" with {len(tensors)} tensors instead of one tensor of images: give a function that "
         "returns it, such as lambda z: decoder(z)[0]"
         if tensors
-        else ": it must return a torch tensor of images, computed by torch so that it has a gradient"
+        else ": it must return a torch tensor of images, computed by torch so it has a gradient"
     )
     raise ValueError(f"the decoder returned a {type(output).__name__}{advice}")
 

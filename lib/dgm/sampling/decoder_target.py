@@ -141,7 +141,7 @@ class DecoderTarget:
     def _check_forces(self, position: Tensor) -> None:
         with advised(
             "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give "
-            "it as Independent(Uniform(low, high), 1) of torch.distributions, whose support is known."
+            "it as Independent(Uniform(low, high), 1) of torch.distributions: its support is known."
         ):
             self.prior_energy(position)
         low = ', also in force_precision="bfloat16"' if self.force_precision == "bfloat16" else ""

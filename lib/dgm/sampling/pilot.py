@@ -41,7 +41,7 @@ class SamplerOptions(NamedTuple):
     # pilot run measured it. "sigmoid": the paper's. All with the same number of temperatures.
     schedule: str = "default"
     mass: str = "unit"  # or "diagonal": a step size per axis, from the spread of the pilot's chains
-    # Of step sizes, by random factors from 1 - jitter to 1 + jitter: no trajectory turns in circles.
+    # Of step sizes, by random factors from 1 - jitter to 1 + jitter: none turns in circles.
     jitter: float = 0.4
     compile: bool = False  # transitions by torch.compile, a minute at the start; needs a compiler
     scale: float | None = None  # beta at which the data begin to matter; None estimates it

@@ -52,7 +52,7 @@ class CodeSpace:
         return draw(self._sample, (n,), generator).detach()
 
     def check_tails(self, codes: Tensor) -> None:
-        """Refuses a density on all of R^D, as on a circle, that is no smaller far from its codes."""
+        """Refuses a density on all of R^D, as on a circle, no smaller far from its codes."""
         if self.transform is not None:
             return
         with torch.no_grad():

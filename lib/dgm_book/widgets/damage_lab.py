@@ -32,7 +32,8 @@ class DamageLab(BookWidget):
         curves: ``beta`` (R,) ascending; ``blurs`` (B,), standard deviations in pixels, from 0 on;
             ``likelihood_beta``, the beta at which log Z is the log-likelihood but for a constant;
             and ``narrow_log_z``, ``narrow_distortion``, ``wide_log_z``, ``wide_distortion``
-            (B, R, N): log Z in nats and distortion in squared error per image under N(0, I) and N(0, 100 I).
+            (B, R, N): log Z in nats, distortion in squared error per image, under N(0, I) and
+            N(0, 100 I).
         images: How many images travel with the page, the first ones.
         alpha: Where the first slider starts.
         blur: Where the second starts, a position in ``blurs``.

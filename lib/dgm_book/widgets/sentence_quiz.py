@@ -1,13 +1,14 @@
 """The next-sentence quiz: which of two sentences really follows, asked of a reader and of critics.
 
-What a share of right answers tells. Y, a fair coin, says in which place the real next sentence stands;
-the other sentence is drawn as the next ones are, but without looking at the first sentence x. C is the
-choice of a reader or critic who sees x and both options o, and a the probability that C = Y. In nats,
+What a share of right answers tells. Y, a fair coin, says in which place the real next sentence
+stands; the other sentence is drawn as the next ones are, but without looking at the first sentence
+x. C is the choice of a reader or critic who sees x and both options o, and a the probability that
+C = Y. In nats,
 
     log 2 - H(a)  <=  I(Y; C)  <=  I(x; next sentence),      H(a) = -a log a - (1 - a) log(1 - a).
 
-On the left: H(Y | C) = H(Y xor C | C) <= H(Y xor C) = H(a), with equality where an error is as likely
-whichever place is chosen. On the right: C is made of (x, o), and o alone does not tell Y, so
+On the left: H(Y | C) = H(Y xor C | C) <= H(Y xor C) = H(a), with equality where an error is as
+likely whichever place is chosen. On the right: C is made of (x, o), and o alone does not tell Y, so
 I(Y; C) <= I(Y; x, o) = I(Y; x | o) <= I(Y, o; x), and x has to do with (Y, o) only by the sentence
 that follows it.
 """

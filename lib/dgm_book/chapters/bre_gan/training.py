@@ -44,7 +44,7 @@ def train(
 
     Data and noise depend on the seed and the step alone: runs of one seed are pairs.
 
-    Batches are by their numbers, on the device. With `labelled` ones the discriminator has one logit
+    Batches are by their numbers, on the device. With `labelled` ones there is one logit
     per class, and the generator matches features. Returns "measured", before training and on its
     way, and "stopped", why it stopped early or None.
     """

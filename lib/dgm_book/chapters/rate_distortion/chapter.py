@@ -157,6 +157,6 @@ def mixture(
 
 
 def limit_ratios(chapter: Chapter) -> Tensor:
-    """Adaptive over sigmoid, variance of log w of chains that mix at once (largest betas, seeds)."""
+    """Adaptive over sigmoid, variance of log w where chains mix at once (largest betas, seeds)."""
     tensors = chapter.first("schedule-limits").tensors
     return (tensors["adaptive.log_weight_variance"] / tensors["sigmoid.log_weight_variance"]).T
