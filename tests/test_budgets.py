@@ -1,7 +1,7 @@
 """The budgets of the house: `python tests/tools/code_size.py` prints the counts.
 
-A budget is raised only with a reason, in a commit of its own. Where the plan's budget has not been reached
-yet, what is asserted is how far the house has come: that may fall, and never rise.
+A budget is raised only with a reason, in a commit of its own. Where the plan's budget has not been
+reached yet, what is asserted is how far the house has come: that may fall, and never rise.
 """
 
 from pathlib import Path

@@ -12,7 +12,8 @@ class BoundRace(BookWidget):
     A pair is x and y in d dimensions, all of unit variance, each dimension of y with its own of x
     at the correlation rho, all else independent, so that I = -(d / 2) log(1 - rho^2). The critic
     is the log density ratio, plus 1 for NWJ. Every one of 24 batches of N pairs gives one estimate:
-    in it, the N pairs are the joint law, and the N (N - 1) pairs of an x with another's y are the product.
+    in it, the N pairs are the joint law, and the N (N - 1) pairs of an x with another's y are the
+    product.
     The classifier's estimate is the Jensen-Shannon divergence log 2 - L_D / 2, which is never above
     I and never above log 2.
 

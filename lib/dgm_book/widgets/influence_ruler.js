@@ -94,7 +94,7 @@ async function render({ model, el }) {
     });
     speak([...notes, words.length ? `Moves the code most: ${told.filter(Boolean).join("; ")}.` : ""].join(" "));
     frame.root.dataset.moved = JSON.stringify(found);
-    model.set("moved", Object.fromEntries(encoders.map(({ kind }, e) => [kind, found[e]])));
+    model.set("influences", Object.fromEntries(encoders.map(({ kind }, e) => [kind, found[e]])));
     model.save_changes();
   }
 

@@ -14,7 +14,7 @@ class InfluenceRuler(SentenceWidget):
 
     The code is the posterior mean, its distances in standard deviations of the prior; the page
     computes what `dgm.papers.pooling_vae.influence` does. ``sentence`` and ``own_scale`` follow the
-    reader, and may be set; ``moved`` is the page's result, by kind of pooling.
+    reader, and may be set; ``influences`` is the page's result, by kind of pooling.
 
     Args:
         weights: The page's encoders, shared with its other widgets.
@@ -28,7 +28,7 @@ class InfluenceRuler(SentenceWidget):
     _parts = (*PARTS, "influence_ruler.js")
 
     own_scale = traitlets.Bool().tag(sync=True)
-    moved = traitlets.Dict().tag(sync=True)
+    influences = traitlets.Dict().tag(sync=True)
 
     def __init__(
         self,

@@ -173,8 +173,8 @@ SETTINGS = {  # a widget: what it opens with, and what its page may set
         {"set": "other", "frame": 1, "highlighted": "a"},
     ),
     "InfluenceRuler": (
-        {"sentence": EXAMPLES[0], "own_scale": False, "moved": {}},
-        {"sentence": "hello", "own_scale": True, "moved": {"max": [0.5]}},
+        {"sentence": EXAMPLES[0], "own_scale": False, "influences": {}},
+        {"sentence": "hello", "own_scale": True, "influences": {"max": [0.5]}},
     ),
     "TemperatureSlider": (
         {"sentence": EXAMPLES[0], "kind": "last", "position": 60},
