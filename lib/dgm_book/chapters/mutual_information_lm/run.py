@@ -108,6 +108,11 @@ class JointOptimizer:
         """The groups of both."""
         return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
+    @property
+    def state(self) -> dict[Any, Any]:
+        """The moments of both, by their parameters."""
+        return {key: value for part in self.optimizers for key, value in part.state.items()}
+
     def zero_grad(self) -> None:
         """Forgets the gradients of both."""
         for optimizer in self.optimizers:
