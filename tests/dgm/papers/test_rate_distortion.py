@@ -550,6 +550,9 @@ def test_mean_and_legendre():
     [
         ({"x": torch.zeros(2, 7)}, "the decoder returned .* but the images have 7 values"),
         ({"x": torch.full((2, 20), math.nan)}, "NaN or infinity in images"),
+        ({"x": torch.zeros(20)}, "batch of images"),
+        ({"n_chains": 0}, "n_chains"),
+        ({"n_leapfrog": 0}, "n_leapfrog"),
         ({"betas": [1.0, 0.5]}, "ascending"),
         ({"betas": [0.0, 0.5]}, "above 0"),
         ({"latent_dim": 3}, "does latent_dim=3 fit"),
@@ -585,6 +588,10 @@ def test_bad_arguments_are_refused(arguments, message):
     [
         (lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=3, beta=1.0), "does latent_dim=3 fit"),
         (lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_images=1), "at least 2"),
+        (
+            lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_temperatures=0),
+            "n_temperatures",
+        ),
         (
             lambda: linear_gaussian_curve(torch.ones(3, 2), torch.ones(2), torch.ones(1, 3), [1.0]),
             "do not fit",
