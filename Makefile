@@ -51,7 +51,7 @@ repository: $(READY)
 lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/basedpyright
+	$(BIN)/basedpyright --project pyproject.toml
 	$(BIN)/zizmor --offline --quiet .github/workflows
 
 chromium: $(READY)
