@@ -55,8 +55,6 @@ def entry(url=None, mirrors=(), serves="this file"):
     )
 
 
-
-
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """DGM_DATA and DGM_CACHE in empty folders, and nothing verified yet."""
@@ -124,8 +122,6 @@ def cache_is_empty(tmp_path):
         assert not [path for path in (tmp_path / "cache").rglob("*") if not path.is_dir()]
 
     return check
-
-
 
 
 # The facts
@@ -198,8 +194,6 @@ def test_the_committed_facts_are_those_of_the_manifest(tmp_path):
 
 
 # Where a file is found
-
-
 
 
 @pytest.mark.parametrize("home", ["", "~"])
@@ -302,8 +296,6 @@ def test_a_download_is_stored_under_our_name(cached, server, offer, serves, capf
     assert "100%" not in capfd.readouterr().err
 
 
-
-
 def test_a_mirror_serves_when_the_first_address_fails(cached, server, offer, nowhere):
     server.pages["/bad"] = GOOD[:-1] + b"x"
     offer(nowhere, *(f"{server.url}/{name}" for name in ("absent", "bad", "x")))
@@ -350,8 +342,6 @@ def test_offline_the_file_the_address_and_the_setting_are_named(
         fetch(PATH, progress=False)
 
 
-
-
 # Caches that cannot be written
 
 
@@ -361,10 +351,6 @@ def test_a_file_in_place_of_the_cache_folder_is_named(own, offer, tmp_path):
     with pytest.raises(OSError, match=f"could not write {PATH} to the cache folder .*DGM_CACHE"):
         fetch(PATH, progress=False)
     assert (tmp_path / "cache").read_text() == "in the way"
-
-
-
-
 
 
 @pytest.mark.parametrize(

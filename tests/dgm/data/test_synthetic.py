@@ -16,11 +16,11 @@ from dgm.data.synthetic import (
     SHARED_ENDING,
     SUBJECTS,
     THEMES,
+    find_theme,
     flip,
     gaussian_mixture_2d,
     review_grammar,
     shared_endings,
-    find_theme,
     topic_chain,
     topic_chain_information,
 )

@@ -11,9 +11,9 @@ import torch
 
 from dgm.data import registry, text
 from dgm.data.text import (
+    LengthBatches,
     Vocabulary,
     frequency_weights,
-    LengthBatches,
     load,
     sentence_features,
     tokenise,
@@ -51,7 +51,9 @@ def yelp(put_lines, monkeypatch):
     put_lines("yelp-li/reference.1.gz", [f"{s}\tno" for s in numbered(3, 3)][::-1])
     put_lines("yelp-li/sentiment.dev.0.gz", numbered(6, 2))
     put_lines("yelp-li/sentiment.dev.1.gz", numbered(8, 2))
-    put_lines("yelp-shen/sentiment.dev.0.gz", [*numbered(0, 10), "", "sentence 7.", *numbered(100, 30)])
+    put_lines(
+        "yelp-shen/sentiment.dev.0.gz", [*numbered(0, 10), "", "sentence 7.", *numbered(100, 30)]
+    )
     put_lines("yelp-shen/sentiment.dev.1.gz", [*numbered(5, 3), *numbered(200, 20)])
     # The same sentence many times: held out or trained on, never both.
     put_lines("yelp-shen/sentiment.test.0.gz", ["  again   and AGAIN ! "] * 10)
