@@ -290,7 +290,7 @@ def test_a_download_is_stored_under_our_name(cached, server, offer, serves, capf
     assert fetch(PATH) == cached
     assert "100%" in capfd.readouterr().err
     assert gzip.decompress(cached.read_bytes()) == TEXT
-    assert [path for path in cached.parent.rglob("*")] == [cached]
+    assert list(cached.parent.rglob("*")) == [cached]
     assert fetch(PATH, progress=False) == cached
     assert server.asked == ["/x"]
     assert "100%" not in capfd.readouterr().err
