@@ -93,6 +93,7 @@ class TestRows:
         ids=["noise", "dropout", "little noise", "batch norm", "mean", "first", "size", "place"],
     )
     def test_that_are_not_are_refused(self, decoder, word, run):
+        torch.manual_seed(0)  # two draws of the little noise may be nearly equal
         before = torch.get_rng_state()
         with pytest.raises(ValueError, match=rf"the decoder gives .*{word}"):
             run(decoder)
