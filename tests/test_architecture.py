@@ -42,7 +42,7 @@ def unit(module: str) -> str:
 
 def imports(path: Path) -> set[str]:
     """The modules of dgm that a file imports, at its head or later."""
-    found = set()
+    result = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -53,8 +53,8 @@ def imports(path: Path) -> set[str]:
             names = [f"{module}.{alias.name}" for alias in node.names]
         else:
             continue
-        found |= {name for name in names if name.split(".")[0] in ("dgm", "dgm_book")}
-    return found
+        result |= {name for name in names if name.split(".")[0] in ("dgm", "dgm_book")}
+    return result
 
 
 MODULES = {
@@ -80,8 +80,8 @@ def test_imports_run_downward(module):
 def test_units_import_each_other_in_one_direction():
     arrows = {(unit(m), unit(t)) for m, path in MODULES.items() for t in imports(path)}
     assert arrows, "found no import at all"
-    both = {pair for pair in arrows if pair[0] != pair[1] and pair[::-1] in arrows}
-    assert not both
+    two = {pair for pair in arrows if pair[0] != pair[1] and pair[::-1] in arrows}
+    assert not two
 
 
 def test_papers_do_not_import_each_other():

@@ -86,7 +86,7 @@ def test_likelihood_with_many_samples(benchmark, device):
                 ).log_likelihood
             ),
         )
-        one = timed(
+        single = timed(
             "one",
             n_alone * K,
             lambda: plain(vae, tokens[:n_alone], lengths[:n_alone], generator, K, 1),
@@ -95,12 +95,12 @@ def test_likelihood_with_many_samples(benchmark, device):
             "batches", 32 * k_batches,
             lambda: plain(vae, tokens[:32], lengths[:32], generator, k_batches, 32),
         )  # fmt: skip
-        return ours, one
+        return ours, single
 
-    ours, one = benchmark.pedantic(
+    ours, single = benchmark.pedantic(
         one_round, rounds=ROUNDS if benchmark.enabled else 1, warmup_rounds=int(benchmark.enabled)
     )
-    torch.testing.assert_close(ours[:n_alone], one, rtol=0, atol=0.5)
+    torch.testing.assert_close(ours[:n_alone], single, rtol=0, atol=0.5)
     if benchmark.stats:
         rates = {name: values[1:] for name, values in rates.items()}  # less the round of warming up
         benchmark.extra_info |= {"sentences": n, "samples": K, "rows": ROWS, "rounds": ROUNDS}

@@ -79,11 +79,11 @@ def plain(net, x, lengths, generator):
         z_and_h = torch.cat([z, h], -1)
         layers = list(net.decoder[::2])
         sizes = 2 * [len(layer.weight) for layer in layers]
-        made = net.rescale(z_and_h).split(sizes, -1)
+        output = net.rescale(z_and_h).split(sizes, -1)
         v = z_and_h
         for i, layer in enumerate(layers):
-            v = made[i] * functional.linear(v.relu() if i else v, layer.weight)
-            v = v + layer.bias + made[i + len(layers)]
+            v = output[i] * functional.linear(v.relu() if i else v, layer.weight)
+            v = v + layer.bias + output[i + len(layers)]
         if net.emission == "gaussian":
             log_x = plain_log_normal(x_t, *plain_gaussian(net, v))
         else:
@@ -100,14 +100,14 @@ def plain(net, x, lengths, generator):
 
         log_weight = log_weight + torch.where((t < lengths)[:, None], log_alpha, 0.0)
         share = log_weight.detach().softmax(1)
-        again = (1 / share.square().sum(1) <= N / 2) & (t < lengths - 1)
+        repeated = (1 / share.square().sum(1) <= N / 2) & (t < lengths - 1)
         uniform = torch.rand(n, N, generator=generator, **rows)
         chosen = torch.searchsorted(share.cumsum(1), uniform).clamp(max=N - 1)
-        chosen = torch.where(again[:, None], chosen, torch.arange(N, device=x.device))
+        chosen = torch.where(repeated[:, None], chosen, torch.arange(N, device=x.device))
         chosen = (chosen + N * torch.arange(n, device=x.device)[:, None]).flatten()
-        h, c, k, k_c = (of[chosen] for of in (h, c, k, k_c))
-        total = total + torch.where(again, log_weight.logsumexp(1) - math.log(N), 0.0)
-        log_weight = torch.where(again[:, None], 0.0, log_weight)
+        h, c, k, k_c = (source[chosen] for source in (h, c, k, k_c))
+        total = total + torch.where(repeated, log_weight.logsumexp(1) - math.log(N), 0.0)
+        log_weight = torch.where(repeated[:, None], 0.0, log_weight)
     return total + log_weight.logsumexp(1) - math.log(N)
 
 
@@ -119,14 +119,14 @@ def ours(compiled):
     )
 
 
-def training_step(way, net, x, lengths):
+def training_step(variant, net, x, lengths):
     """A step as the chapter's training makes it; returns its loss."""
     net = copy.deepcopy(net)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
     generator = torch.Generator(x.device).manual_seed(0)
 
     def step():
-        loss = -(way(net, x, lengths, generator) / lengths).mean()
+        loss = -(variant(net, x, lengths, generator) / lengths).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -147,15 +147,15 @@ def test_the_peer_is_fair(case):
     """It gives the same bounds and gradients, with resampling on the way."""
     net = model(case).double()
     x, lengths = sequences(net.x_dim, 6, 10)
-    told = []
-    for way in (plain, ours(False)):
-        values = way(net, x.double(), lengths, torch.Generator().manual_seed(0))
-        told.append([values, *torch.autograd.grad(values.sum(), list(net.parameters()))])
-    for a, b in zip(*told, strict=True):
+    readout = []
+    for variant in (plain, ours(False)):
+        values = variant(net, x.double(), lengths, torch.Generator().manual_seed(0))
+        readout.append([values, *torch.autograd.grad(values.sum(), list(net.parameters()))])
+    for a, b in zip(*readout, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
-    of = bound(net, x.double(), lengths, N, generator=torch.Generator().manual_seed(0))
-    assert (of.ess <= N / 2).any()
-    assert (of.ess > N / 2).any()
+    source = bound(net, x.double(), lengths, N, generator=torch.Generator().manual_seed(0))
+    assert (source.ess <= N / 2).any()
+    assert (source.ess > N / 2).any()
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -163,11 +163,11 @@ def test_the_peer_is_fair(case):
 @pytest.mark.timeout(1800)  # compiling on a busy machine
 def test_training_step(benchmark, case, device):
     net = model(case).to(device)
-    x, lengths = (of.to(device) for of in sequences(net.x_dim, *CASES[case][1:]))
+    x, lengths = (source.to(device) for source in sequences(net.x_dim, *CASES[case][1:]))
     ways = {"plain": plain, "not compiled": ours(False)}
     if benchmark.enabled and can_compile(device):  # which takes a minute, so not in `make test`
         ways["compiled"] = ours(True)
-    steps = {name: training_step(way, net, x, lengths) for name, way in ways.items()}
+    steps = {name: training_step(variant, net, x, lengths) for name, variant in ways.items()}
     first = {name: step() for name, step in steps.items()}
     assert first == pytest.approx(dict.fromkeys(first, first["plain"]), rel=1e-4)
     benchmark.pedantic(steps["compiled" if "compiled" in steps else "not compiled"], rounds=1)
@@ -203,18 +203,18 @@ class Largest(TorchDispatchMode):
     elements = 0
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        found = function(*args, **(kwargs or {}))
-        sizes = [part.numel() for part in tree_leaves(found) if isinstance(part, torch.Tensor)]
+        result = function(*args, **(kwargs or {}))
+        sizes = [part.numel() for part in tree_leaves(result) if isinstance(part, torch.Tensor)]
         self.elements = max([self.elements, *sizes])
-        return found
+        return result
 
 
 def test_no_tensor_grows_with_the_number_of_sequences():
     largest = []
     for n, max_rows in ((4, 512), (24, 512), (24, 1024)):
-        with Largest() as seen:
+        with Largest() as observed:
             evaluated(n, 3, max_rows)
-        largest.append(seen.elements)
+        largest.append(observed.elements)
     assert largest[0] == largest[1]
     assert largest[2] == 2 * largest[0]
 
@@ -234,13 +234,13 @@ def resident_peak():
 def test_peak_memory_of_evaluation(benchmark):
     if not benchmark.enabled:
         pytest.skip("takes half a minute")
-    found = {"few": peak(16, STEPS, 1024), "all": peak(SEQUENCES, STEPS, 1024)}
-    found["wide"] = benchmark.pedantic(peak, (SEQUENCES, STEPS, 8192), rounds=1)
-    benchmark.extra_info["mebibytes"] = {name: size / 2**20 for name, size in found.items()}
+    result = {"few": peak(16, STEPS, 1024), "all": peak(SEQUENCES, STEPS, 1024)}
+    result["wide"] = benchmark.pedantic(peak, (SEQUENCES, STEPS, 8192), rounds=1)
+    benchmark.extra_info["mebibytes"] = {name: size / 2**20 for name, size in result.items()}
     # The frames themselves, and the bounds, are all there from the start.
     frames = 4 * SEQUENCES * STEPS * 88
-    assert found["all"] < 1.25 * found["few"] + frames
-    assert found["all"] < found["wide"] / 2 < 2**29
+    assert result["all"] < 1.25 * result["few"] + frames
+    assert result["all"] < result["wide"] / 2 < 2**29
 
 
 if __name__ == "__main__":

@@ -350,7 +350,7 @@ def opened(tmp_path, write_page, visit, serve):
 
 
 @pytest.fixture
-def live(visit):
+def kernel_page(visit):
     """Return ``live(widget, script="") -> Visit`` of a widget whose kernel is `kernel` there."""
 
     def start(widget, script=""):

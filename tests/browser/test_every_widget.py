@@ -3,9 +3,9 @@
 import pytest
 from small_widgets import (
     MAKERS,
+    bound_race,
     curve,
     question,
-    race,
     run,
     scope,
     sentences,
@@ -48,10 +48,10 @@ TRAITS = {  # what a reader does, what Python then has, and what Python may set
 
 
 @pytest.mark.parametrize("name", TRAITS)
-def test_traits_follow_the_reader_and_the_page_follows_them(live, name):
+def test_traits_follow_the_reader_and_the_page_follows_them(kernel_page, name):
     acts, chosen, given = TRAITS[name]
     widget = MAKERS[name]()
-    view = live(widget)
+    view = kernel_page(widget)
     for control, key in acts:
         role, _, label = control.partition(":")
         view.page.get_by_role(role, name=label or None, exact=role != "slider").first.press(key)
@@ -65,7 +65,7 @@ def test_traits_follow_the_reader_and_the_page_follows_them(live, name):
         setattr(widget, trait, value)
         view.page.evaluate("pair => kernel.set(...pair)", [trait, value])
     view.settle()
-    anew = live(widget)
+    anew = kernel_page(widget)
     anew.settle()
     assert view.controls() == anew.controls()
     view.page.evaluate("stop()")
@@ -159,7 +159,9 @@ def test_whatever_is_typed_is_safe_and_explained(opened, name):
     [
         lambda: MAKERS["BoundRace"](dimension=20, batch=256),
         lambda: MAKERS["ParticleKalman"](sequence="twenty", particles=64),
-        lambda: race(runs=[run(str(i)) for i in range(30)], shown=[str(i) for i in range(30)]),
+        lambda: bound_race(
+            runs=[run(str(i)) for i in range(30)], shown=[str(i) for i in range(30)]
+        ),
         lambda: scope(sets=[sentences(m=400, steps=range(12), texts=None)]),
     ],
     ids=["bounds", "particles", "runs", "sentences"],

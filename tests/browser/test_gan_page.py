@@ -6,11 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from page_hashes import mulberry32
 from small_widgets import target
 
 from dgm.papers import bre_gan
 from dgm_book.widgets import GANPlayground, PatternBench, frame
-from dgm_book.widgets.hashing import mulberry32
 
 LIBRARY = "\nexport { ganLibrary, ganTrainer };"
 UNPACK = """async source => {
@@ -102,10 +102,10 @@ def gradient_of(loss, net):
     return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()))])
 
 
-def assert_near(got, wanted, tolerance=1e-4):
+def assert_near(got, expected, tolerance=1e-4):
     """Within the tolerance of the largest entry."""
-    got, wanted = torch.as_tensor(got, dtype=torch.float64), wanted.detach()
-    assert float((got - wanted).abs().max() / wanted.abs().max()) < tolerance
+    got, expected = torch.as_tensor(got, dtype=torch.float64), expected.detach()
+    assert float((got - expected).abs().max() / expected.abs().max()) < tolerance
 
 
 # The arithmetic
@@ -119,12 +119,12 @@ def test_the_page_s_gradients_are_pytorch_s(library, width, margin, weight):
     dice = torch.Generator().manual_seed(5)
     between = bre_gan.interpolate(real, fake, dice)
     settings = {"weight": weight, "layers": [1], "margin": margin}
-    told = bre_gan.discriminator_objective(d, real, fake, dice.manual_seed(5), **settings)
+    readout = bre_gan.discriminator_objective(d, real, fake, dice.manual_seed(5), **settings)
     sent = {"theta": plain(flat(d)), "psi": plain(flat(g)), "width": width, "batch": len(z)}
     sent |= {"settings": {"w": weight, "margin": margin}}
     points = {"z": z, "real": real, "fake": fake, "between": between}
     got = library.evaluate(LOSSES, sent | {k: plain(v) for k, v in points.items()})
-    loss = told.value + squares(d)
+    loss = readout.value + squares(d)
     assert got["loss"] == pytest.approx(float(loss), rel=1e-10)
     assert_near(got["gradient"], gradient_of(loss, d))
     if weight:
@@ -132,9 +132,9 @@ def test_the_page_s_gradients_are_pytorch_s(library, width, margin, weight):
             terms = bre_gan.bre_penalty(d, points[name], [1], margin=margin)
             assert got[name] == pytest.approx([float(t) for t in terms], rel=1e-10)
         assert margin == 3.0 or min(got["fake"]) > 0.01
-    made = bre_gan.generator_objective(d, g(z)) + squares(g)
-    assert got["generator"] == pytest.approx(float(made), rel=1e-10)
-    assert_near(got["push"], gradient_of(made, g))
+    output = bre_gan.generator_objective(d, g(z)) + squares(g)
+    assert got["generator"] == pytest.approx(float(output), rel=1e-10)
+    assert_near(got["push"], gradient_of(output, g))
 
 
 ADAM = """({ theta, gradients, rate }) => {
@@ -204,15 +204,15 @@ def test_the_terms_are_those_of_the_library(library, K, d, margin):
     h = torch.randn(K, d, generator=torch.Generator().manual_seed(K), dtype=torch.float64)
     h[0, 0] = 0
     sent = {"h": plain(h), "K": K, "options": {"margin": margin, "zeta": 0.01}}
-    wanted = [float(t) for t in bre_gan.bre_terms(h, 0.01, margin)]
-    assert library.evaluate(TERMS, sent) == pytest.approx(wanted, abs=1e-12)
+    expected = [float(t) for t in bre_gan.bre_terms(h, 0.01, margin)]
+    assert library.evaluate(TERMS, sent) == pytest.approx(expected, abs=1e-12)
 
 
 def test_the_cells_fill_the_square_and_hold_every_pattern_of_a_grid(library):
     d = golden(4, 10)[0]
     sent = {"theta": plain(flat(d)), "width": 10, "limit": 2.0}
-    found = library.evaluate(CELLS, sent)
-    areas = np.array([area for _, area in found])
+    result = library.evaluate(CELLS, sent)
+    areas = np.array([area for _, area in result])
     assert areas.sum() == pytest.approx(16, rel=1e-12)
     assert areas.min() >= 0
     axis = torch.linspace(-2, 2, 400, dtype=torch.float64)
@@ -220,18 +220,18 @@ def test_the_cells_fill_the_square_and_hold_every_pattern_of_a_grid(library):
     signs = bre_gan.activation_patterns(d, grid).long().reshape(-1, 4, 10)
     words = (signs << torch.arange(10)).sum(2).unique(dim=0)
     on_grid = {",".join(map(str, row)) for row in words.tolist()}
-    names = {name for name, _ in found}
+    names = {name for name, _ in result}
     assert on_grid <= names
     # A cell that the grid misses is small.
-    missed = [area for name, area in found if name not in on_grid]
+    missed = [area for name, area in result if name not in on_grid]
     assert len(on_grid) > 100
     assert max(missed, default=0) < 0.01
 
 
 def test_the_read_outs_are_those_of_the_library(library):
-    told = train(library, 300)
-    assert told["step"] == 300
-    for (theta, psi), panel in zip(told["nets"], told["panels"], strict=True):
+    readout = train(library, 300)
+    assert readout["step"] == 300
+    for (theta, psi), panel in zip(readout["nets"], readout["panels"], strict=True):
         d = network(bre_gan.toy_discriminator().double(), theta)
         fakes = torch.tensor(panel["fakes"], dtype=torch.float64).reshape(-1, 2)
         g = network(bre_gan.toy_generator().double(), psi)
@@ -265,9 +265,9 @@ def test_training_reaches_the_modes_and_ends(library):
 
 
 def test_a_loss_that_is_no_number_stops_one_run_at_its_last_good_step(library):
-    told = train(library, 5, rate=1e300)
-    assert all("no longer a number at step" in panel["stopped"] for panel in told["panels"])
-    assert np.isfinite(np.concatenate([theta for pair in told["nets"] for theta in pair])).all()
+    readout = train(library, 5, rate=1e300)
+    assert all("no longer a number at step" in panel["stopped"] for panel in readout["panels"])
+    assert np.isfinite(np.concatenate([theta for pair in readout["nets"] for theta in pair])).all()
 
 
 # The playground
@@ -277,9 +277,9 @@ def step(view):
     return int(view.page.locator(".dgm-gan").get_attribute("data-step"))
 
 
-def at_step(view, wanted):
+def at_step(view, expected):
     view.page.wait_for_function(
-        "n => Number(document.querySelector('.dgm-gan').dataset.step) >= n", arg=wanted
+        "n => Number(document.querySelector('.dgm-gan').dataset.step) >= n", arg=expected
     )
     view.settle()
 
@@ -409,8 +409,8 @@ def test_without_a_worker_the_page_trains_itself_and_says_so(opened):
         view = opened(playground(), script=script)
         view.button("100 steps").click()
         at_step(view, 100)
-        said = view.page.locator(".dgm-gan .dgm-side").inner_text()
-        assert ("No worker could be started here" in said) == bool(script), script
+        message = view.page.locator(".dgm-gan .dgm-side").inner_text()
+        assert ("No worker could be started here" in message) == bool(script), script
         shown.append(view.pictures())
         assert shown[-1] == shown[0], script
 
@@ -501,9 +501,9 @@ def test_the_bench_shows_the_terms_of_its_points(opened):
         view.page.get_by_role("slider", name="Margin").fill(margin)
         view.settle()
         h = pre_activations(bench, int(units))
-        wanted = [float(t) for t in bre_gan.bre_terms(h, margin=float(margin))]
+        expected = [float(t) for t in bre_gan.bre_terms(h, margin=float(margin))]
         got = view.page.locator(".dgm-bench").get_attribute("data-terms").split()
-        assert [float(v) for v in got] == pytest.approx(wanted, abs=1e-6)
+        assert [float(v) for v in got] == pytest.approx(expected, abs=1e-6)
         joint = float(bre_gan.pattern_entropy(h > 0))
         assert f"{joint:.3f} nats" in view.page.locator(".dgm-bench dl").inner_text()
         signs = view.page.locator(".dgm-pb-bit:not(.dgm-pb-none)").evaluate_all(

@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from page_hashes import box_muller, mulberry32
 
 from dgm.papers.mutual_information_lm import (
     donsker_varadhan,
@@ -16,7 +17,6 @@ from dgm.papers.mutual_information_lm import (
 )
 from dgm_book.chapters.mutual_information_lm.rules import best_critic
 from dgm_book.widgets import BoundRace, RamlLottery
-from dgm_book.widgets.hashing import box_muller, mulberry32
 
 
 def texts(k=12, **changes):

@@ -7,15 +7,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from page_hashes import ODD, murmur_mix
+from page_words import split_words
 from quiz import count_right, information_at_least, wilson
 
 from dgm.data.synthetic import THEMES, find_theme
 from dgm.data.text import Vocabulary
 from dgm.nets.language_models import plain_lstm
 from dgm_book.widgets import LanguageWeights, NextSentenceQuiz, Storyteller
-from dgm_book.widgets.hashing import ODD, murmur_mix
 from dgm_book.widgets.language_weights import MOST_WORDS, rounded
-from dgm_book.widgets.storyteller import words_of
 
 WORDS = [word for words in THEMES.values() for word in words] + ["the", "of", "and", "to"]
 NAMES = ("likelihood", "phase I")
@@ -84,7 +84,7 @@ def write(name, opening, n, seed, temperature):
 
 def story(widget):
     """Return the lines that each model writes now; the first starts with the opening."""
-    vocabulary, words = Vocabulary(WORDS), words_of(widget.opening)
+    vocabulary, words = Vocabulary(WORDS), split_words(widget.opening)
     opening = [vocabulary.end, *(vocabulary.id(word) for word in words)]
     tales = {}
     for name in NAMES:

@@ -78,7 +78,7 @@ globalThis.seen = [];
 RELEASE = 0.4  # s, that a note takes to die away
 
 
-def held(view, kind, name):
+def sounding(view, kind, name):
     """What the widget has put into one of its data attributes."""
     return json.loads(view.page.locator(f".dgm-mu-{kind}").get_attribute(f"data-{name}"))
 
@@ -115,9 +115,9 @@ def library(visit_once):
 
 
 def test_the_page_s_kalman_filter_gives_the_chapter_s_value(library):
-    found = library.evaluate("x => kalman(system, x)", list(FIVE))
-    assert found["logLikelihood"] == pytest.approx(-6.118648300, abs=5e-10)
-    assert len(found["mean"]) == len(found["deviation"]) == 5
+    result = library.evaluate("x => kalman(system, x)", list(FIVE))
+    assert result["logLikelihood"] == pytest.approx(-6.118648300, abs=5e-10)
+    assert len(result["mean"]) == len(result["deviation"]) == 5
 
 
 RUN = """([x, N, criterion, run]) => {
@@ -132,13 +132,13 @@ RUN = """([x, N, criterion, run]) => {
 def test_the_page_s_particles_are_python_s(library, criterion):
     for name, n, run in itertools.product(("five", "twenty"), (1, 5, 64), (0, 9999, 10_399)):
         x = X[name]
-        found = library.evaluate(RUN, [x.tolist(), n, criterion, run])
+        result = library.evaluate(RUN, [x.tolist(), n, criterion, run])
         cloud = particle_runs(x, n, criterion, [run])
-        wanted = [cloud.z[0], cloud.weights[0], cloud.parents[0], cloud.ess, cloud.resampled]
-        wanted += [survivors(cloud.parents[0])]
-        for a, b in zip(found, wanted, strict=False):
+        target_ = [cloud.z[0], cloud.weights[0], cloud.parents[0], cloud.ess, cloud.resampled]
+        target_ += [survivors(cloud.parents[0])]
+        for a, b in zip(result, target_, strict=False):
             np.testing.assert_allclose(a, b.ravel(), rtol=1e-9, atol=1e-12)
-        assert found[-1] == pytest.approx(cloud.log_likelihood[0], rel=1e-11)
+        assert result[-1] == pytest.approx(cloud.log_likelihood[0], rel=1e-11)
 
 
 # Particles: the picture
@@ -162,10 +162,12 @@ def rows(view):
 def test_the_table_tells_the_means_of_the_runs(opened, scheme):
     widget = ParticleKalman(badge="in the page", particles=4)
     view = with_means(opened(widget, scheme=scheme))
-    told = rows(view)
-    assert number(told["exact, Kalman"]) == pytest.approx(-6.1186, abs=6e-4)
-    assert number(told["this run"]) == pytest.approx(drawn_run(widget).log_likelihood[0], abs=6e-4)
-    means = held(view, "kalman", "means")
+    readout = rows(view)
+    assert number(readout["exact, Kalman"]) == pytest.approx(-6.1186, abs=6e-4)
+    assert number(readout["this run"]) == pytest.approx(
+        drawn_run(widget).log_likelihood[0], abs=6e-4
+    )
+    means = sounding(view, "kalman", "means")
     runs = FIRST_RUN + np.arange(N_RUNS)
     for name, (n, rule) in {"elbo": (1, "never"), **{r: (4, r) for r in CRITERIA}}.items():
         estimates = particle_runs(FIVE, n, rule, runs).log_likelihood
@@ -173,7 +175,7 @@ def test_the_table_tells_the_means_of_the_runs(opened, scheme):
         assert means[name]["mean"] == pytest.approx(estimates.mean(), rel=1e-9)
         assert means[name]["error"] == pytest.approx(error, rel=1e-9)
     assert means["elbo"]["mean"] < means["never"]["mean"] < means["ess"]["mean"] < -6.1186
-    shown = number(told["IWAE, never"].split(" ")[0])
+    shown = number(readout["IWAE, never"].split(" ")[0])
     assert shown == pytest.approx(means["never"]["mean"], abs=0.006)
     view.assert_clean()
 
@@ -190,16 +192,16 @@ def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
     rise = slope * z + height
     dead, strong, dots = view.page.evaluate("seen")
     assert (strong["wide"], strong["alpha"]) > (dead["wide"], dead["alpha"])
-    for shown, found in ((alive[1:], strong), (~alive[1:], dead)):
+    for shown, result in ((alive[1:], strong), (~alive[1:], dead)):
         t, n = np.nonzero(shown)
         ends = [(x[t], rise[t, parents[t + 1, n]]), (x[t + 1], rise[t + 1, n])]
-        wanted = np.moveaxis(np.array(ends), 2, 0).reshape(-1, 2)
-        assert [step[0] for step in found["path"]] == ["moveTo", "lineTo"] * shown.sum()
-        np.testing.assert_allclose([step[1:] for step in found["path"]], wanted, atol=0.02)
+        target_ = np.moveaxis(np.array(ends), 2, 0).reshape(-1, 2)
+        assert [step[0] for step in result["path"]] == ["moveTo", "lineTo"] * shown.sum()
+        np.testing.assert_allclose([step[1:] for step in result["path"]], target_, atol=0.02)
     radius = 8 * np.sqrt(w)
     circles = np.array([step[1:4] for step in dots["path"] if step[0] == "arc"])
-    wanted = np.stack([np.broadcast_to(x[:, None], z.shape), rise, radius], -1)[radius > 1]
-    np.testing.assert_allclose(circles, wanted, atol=0.02)
+    target_ = np.stack([np.broadcast_to(x[:, None], z.shape), rise, radius], -1)[radius > 1]
+    np.testing.assert_allclose(circles, target_, atol=0.02)
     specks = sum(step[0] == "rect" for step in dots["path"])
     assert specks == (radius <= 1).sum() > 0
     bars = view.page.locator(".dgm-mu-bars").get_attribute("d")
@@ -207,8 +209,8 @@ def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
     np.testing.assert_allclose(tall, 56 * cloud.ess[:, 0] / 8, rtol=1e-9)
     wedges = view.page.locator(".dgm-mu-struck").get_attribute("d").count("M")
     assert wedges == cloud.resampled.sum()
-    said = view.page.locator(".dgm-mu-kalman .dgm-side .dgm-note").inner_text()
-    assert said.startswith(f"{survivors(cloud.parents[0])[0].sum()} of the 8 first particles")
+    message = view.page.locator(".dgm-mu-kalman .dgm-side .dgm-note").inner_text()
+    assert message.startswith(f"{survivors(cloud.parents[0])[0].sum()} of the 8 first particles")
 
 
 INK = """canvas => {
@@ -230,15 +232,15 @@ def test_the_tree_is_sharp_and_follows_theme_and_width(opened, dense):
     view = opened(ParticleKalman(), device_scale_factor=dense)
     tree = view.page.locator(".dgm-mu-stage canvas")
 
-    def ink(wanted):
+    def ink(target_):
         view.settle()
-        found = tree.evaluate(INK)
-        np.testing.assert_allclose(found["most"], wanted, atol=8)
-        assert found["n"] > 300
+        result = tree.evaluate(INK)
+        np.testing.assert_allclose(result["most"], target_, atol=8)
+        assert result["n"] > 300
         box = tree.bounding_box()
         sizes = [box["width"] * dense, box["height"] * dense]
-        np.testing.assert_allclose(found["size"], sizes, atol=0.6)
-        return found["size"][0]
+        np.testing.assert_allclose(result["size"], sizes, atol=0.6)
+        return result["size"][0]
 
     wide = ink([0, 0x72, 0xB2])
     view.page.evaluate(TO_DARK)
@@ -252,7 +254,7 @@ def test_the_many_runs_wait_until_the_reader_pauses(opened):
     view = with_means(opened(ParticleKalman(sequence="twenty", particles=63)))
     assert rows(view)["IWAE, never"] != "\N{HORIZONTAL ELLIPSIS}"
     view.slider("Particles").press("ArrowLeft")
-    told = view.page.evaluate(
+    readout = view.page.evaluate(
         """async () => {
             const slider = document.querySelector("input[type=range]");
             const cell = document.querySelector(".dgm-mu-kalman tbody tr:nth-child(3) td");
@@ -269,15 +271,15 @@ def test_the_many_runs_wait_until_the_reader_pauses(opened):
             return found;
         }"""
     )
-    assert set(told) == {"\N{HORIZONTAL ELLIPSIS}"}
+    assert set(readout) == {"\N{HORIZONTAL ELLIPSIS}"}
     with_means(view)
     assert "\N{PLUS-MINUS SIGN}" in rows(view)["IWAE, never"]
 
 
-def test_controls_are_right_before_anything_is_drawn(live):
+def test_controls_are_right_before_anything_is_drawn(kernel_page):
     # JupyterLab lays out no cell that is out of sight, yet its inputs can be focused.
     still = "globalThis.requestAnimationFrame = () => 1;"
-    view = live(ParticleKalman(sequence="twenty", criterion="always"), still)
+    view = kernel_page(ParticleKalman(sequence="twenty", criterion="always"), still)
     assert view.slider("Particles").input_value() == "16"
     assert view.radio("every step").is_checked()
     assert view.page.get_by_label("Data").input_value() == "twenty"
@@ -323,7 +325,7 @@ def chorale(weights):
 
 
 def piece(view):
-    return held(view, "chorale", "piece")
+    return sounding(view, "chorale", "piece")
 
 
 def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opened, chorale):
@@ -374,7 +376,7 @@ def test_nats_per_frame_are_those_of_the_particle_filter(opened, chorale, nets):
     noise = torch.stack([normals((16, 4), 5, 3, t) for t in range(len(x))])
     draws = torch.stack([uniforms((16,), 5, 4, t) for t in range(len(x))])
     expected = filter_sequence(nets["VHRNN"], x, noise, draws).increment.numpy()
-    np.testing.assert_allclose(held(view, "chorale", "nats"), expected, rtol=1e-9)
+    np.testing.assert_allclose(sounding(view, "chorale", "nats"), expected, rtol=1e-9)
     shown = view.page.locator(".dgm-mu-chorale dd").nth(2).inner_text()
     assert number(shown.split()[0]) == pytest.approx(expected[8:].mean(), rel=0.005)
 
@@ -388,11 +390,11 @@ def test_what_the_roll_shows_is_the_piece(opened, chorale):
         bars = re.findall(
             r"M([\d.]+) ([\d.]+)h([\d.]+)", view.page.locator(f".dgm-mu-{name}").get_attribute("d")
         )
-        found = {t: set() for t in range(start, end)}
+        result = {t: set() for t in range(start, end)}
         for x, y, w in np.array(bars, float):
             for t in range(round((x - 0.7) / wide), round((x + w) / wide)):
-                found[t].add(84 - round((y - 18.5) / row))
-        assert [sorted(found[t]) for t in range(start, end)] == frames[start:end]
+                result[t].add(84 - round((y - 18.5) / row))
+        assert [sorted(result[t]) for t in range(start, end)] == frames[start:end]
 
 
 # Sound
@@ -422,12 +424,12 @@ def test_the_oscillators_play_the_roll(opened, chorale):
     assert view.page.evaluate("heard.contexts") == 1
     view.button("Stop").wait_for()
     view.button("Play").wait_for()  # at the end
-    told = heard(view)
-    pitch = {e["id"]: round(69 + 12 * math.log2(e["hertz"] / 440)) for e in told["starts"]}
-    starts, when = in_turns(told["starts"], lambda e: pitch[e["id"]])
+    readout = heard(view)
+    pitch = {e["id"]: round(69 + 12 * math.log2(e["hertz"] / 440)) for e in readout["starts"]}
+    starts, when = in_turns(readout["starts"], lambda e: pitch[e["id"]])
     # The page may call stop() once more when all is over.
     first_stop = {}
-    for e in told["stops"]:
+    for e in readout["stops"]:
         first_stop.setdefault(e["id"], e | {"when": e["when"] - RELEASE})
     stops, over = in_turns(list(first_stop.values()), lambda e: pitch[e["id"]])
     padded = [set(), *map(set, frames), set()]
@@ -447,16 +449,16 @@ def test_stop_ends_every_note_and_closes_the_sound(opened, chorale):
     view.button("Play").click()
     view.page.wait_for_function("() => heard.starts.length >= 4")
     view.button("Stop").click()
-    told = heard(view)
-    assert {e["id"] for e in told["starts"]} == {e["id"] for e in told["stops"]}
+    readout = heard(view)
+    assert {e["id"] for e in readout["starts"]} == {e["id"] for e in readout["stops"]}
     view.page.wait_for_function("() => heard.closed === 1")
     view.page.wait_for_timeout(400)
-    assert len(heard(view)["starts"]) == len(told["starts"])
+    assert len(heard(view)["starts"]) == len(readout["starts"])
     view.settle()
     # From where it stopped, with a sound of its own; leaving the page ends that too.
     view.slider("Play head").press("ArrowRight")
     view.button("Play").click()
-    view.page.wait_for_function("n => heard.starts.length > n", arg=len(told["starts"]))
+    view.page.wait_for_function("n => heard.starts.length > n", arg=len(readout["starts"]))
     view.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
     view.page.wait_for_function("() => heard.closed === 2")
     assert view.button("Play").is_visible()
@@ -464,17 +466,17 @@ def test_stop_ends_every_note_and_closes_the_sound(opened, chorale):
     view.assert_clean()
 
 
-def test_a_removed_widget_falls_silent_and_a_live_one_tells_python(live, chorale):
-    view = live(chorale(tempo=40), EAR)
+def test_a_removed_widget_falls_silent_and_a_live_one_tells_python(kernel_page, chorale):
+    view = kernel_page(chorale(tempo=40), EAR)
     view.settle()
     view.slider("Temperature").press("Home")
     view.settle()
-    told = view.page.evaluate(
+    readout = view.page.evaluate(
         "[kernel.state.temperature, kernel.state.piece, kernel.state.opening]"
     )
-    assert told[0] == 0.3
-    assert told[1] == piece(view)
-    chorale().set_state({"temperature": told[0], "piece": told[1], "opening": told[2]})
+    assert readout[0] == 0.3
+    assert readout[1] == piece(view)
+    chorale().set_state({"temperature": readout[0], "piece": readout[1], "opening": readout[2]})
     view.page.evaluate("kernel.set('opening', [[60], [62]])")
     view.settle()
     assert piece(view)[:2] == [[60], [62]]
@@ -537,14 +539,14 @@ def test_notes_of_the_opening_are_turned_by_keyboard_and_click(opened, chorale):
     before = piece(view)
     roll = view.page.get_by_role("application")
     roll.focus()
-    for key, said in [
+    for key, message in [
         ("ArrowRight", "Frame 2, C4, off"),
         ("ArrowUp", "Frame 2, C\N{MUSIC SHARP SIGN}4, off"),
         ("PageUp", "Frame 2, C\N{MUSIC SHARP SIGN}5, off"),
         ("Space", "C\N{MUSIC SHARP SIGN}5 on, frame 2"),
     ]:
         roll.press(key)
-        view.page.locator(".dgm-mu-chorale .dgm-status").get_by_text(said, exact=True).wait_for()
+        view.page.locator(".dgm-mu-chorale .dgm-status").get_by_text(message, exact=True).wait_for()
     view.settle()
     assert piece(view)[:4] == [[], [73], [], []]
     assert piece(view)[4:] != before[4:]

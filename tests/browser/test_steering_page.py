@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from page_words import split_words
 
 from dgm.data import text
 from dgm.data.synthetic import review_grammar
 from dgm.steering import SteeringModel, rewrite
 from dgm_book.widgets import AttributeSwitch, LatentCliff, SentenceSteering, TextWeights, frame
-from dgm_book.widgets.storyteller import words_of
 
 MARGINS, THRESHOLD = (1.5, 0.7, 0.3, 0.1), 0.6
 SMALL = {"embedding": 32, "hidden": 64, "context": 48, "voters": 32}
@@ -186,7 +186,7 @@ def test_the_page_tokenises_as_python_does(visit):
     assert got[-len(known) :] == [words["yelp"] for words in known]
     view.page.evaluate(UNPACK, frame.module("language_model.js") + "\nexport { wordsOf };")
     got = view.page.evaluate("all => all.map(t => library.wordsOf(t).join(' '))", typed)
-    assert got == [" ".join(words_of(t)) for t in typed]
+    assert got == [" ".join(split_words(t)) for t in typed]
     assert got[-len(known) :] == [words["words"] for words in known]
 
 

@@ -96,8 +96,8 @@ def test_kernel_distance_is_the_mean_over_blocks_of_its_definition():
     x, y = normal(4, 3, seed=3), normal(4, 3, seed=4)
     halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
     pairings = [
-        [pairwise_mmd(x[list(a)], y[list(b)]) for a, b in zip(one, two, strict=True)]
-        for one in halves
+        [pairwise_mmd(x[list(a)], y[list(b)]) for a, b in zip(single, two, strict=True)]
+        for single in halves
         for two in (*halves, *(pair[::-1] for pair in halves))
     ]
     for seed in range(5):

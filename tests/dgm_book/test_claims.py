@@ -53,12 +53,12 @@ def test_a_value_that_no_rule_gives_is_an_error(path):
 
 
 def test_the_table_escapes_and_carries_ids_and_verdicts(path):
-    one = Claim("a", "01_x", "X", "A <b>", "Y 2020", "1.0", "smoke", verdict(True))
-    html = table([one, one._replace(verdict=verdict(None))])
+    single = Claim("a", "01_x", "X", "A <b>", "Y 2020", "1.0", "smoke", verdict(True))
+    html = table([single, single._replace(verdict=verdict(None))])
     assert html.count('<tr data-claim="a" data-verdict=') == 2
     assert 'data-verdict="not tested"' in html
     assert "A &lt;b&gt; (Y 2020)" in html
     assert "<td>X</td>" not in html
-    assert "<td>X</td>" in table([one], with_chapter=True)
+    assert "<td>X</td>" in table([single], with_chapter=True)
     with pytest.raises(ValueError, match="verdict must be"):
-        table([one._replace(verdict="perhaps")])
+        table([single._replace(verdict="perhaps")])

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from page_hashes import ODD, box_muller, mulberry32, murmur_mix
 from torch import Tensor
 from torch.distributions import Normal, kl_divergence
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 from dgm.sampling.linear_gaussian import LinearGaussian
 from dgm.sampling.particles import start_weighing, weigh
-from dgm_book.widgets.hashing import ODD, box_muller, mulberry32, murmur_mix
 from dgm_book.widgets.particle_kalman import MAX_PARTICLES, MAX_STEPS
 
 SYSTEM, CHOICE, PRIOR, POSTERIOR, RESAMPLING = range(5)  # streams of random numbers
@@ -135,8 +135,8 @@ def filter_sequence(model: VariationalRNN, x, noise, draws, prior_noise=None) ->
         output = model(state, features[t], noise[t], weights)
         generated = output.scales
         if isinstance(model, VariationalHyperRNN):
-            both = {"both": (output.z, state.h), "latent": (output.z,), "hidden": (state.h,)}
-            written = model.rescale(torch.cat(both[model.hyper_input], 1))
+            pair = {"both": (output.z, state.h), "latent": (output.z,), "hidden": (state.h,)}
+            written = model.rescale(torch.cat(pair[model.hyper_input], 1))
             generated = torch.cat([generated, written], 1)
         kl = kl_divergence(Normal(*output.posterior), Normal(*output.prior)).sum(-1)
         total, log_alpha = weighing.bound(), output.log_alpha[None]

@@ -226,7 +226,7 @@ def run(name="max", group="pooling", **changes):
     return {"name": name, "label": f"{name}!", "group": group, "measured": rows} | changes
 
 
-def race(**changes):
+def bound_race(**changes):
     return widgets.PoolingRace(**{"runs": [run(), run("plain", "plain")]} | changes)
 
 
@@ -350,7 +350,7 @@ MAKERS = {
     "SentenceSteering": steering,
     "AttributeSwitch": switch,
     "LatentCliff": cliff,
-    "PoolingRace": race,
+    "PoolingRace": bound_race,
     "DispersionMicroscope": scope,
     "InfluenceRuler": ruler,
     "TemperatureSlider": temperature,

@@ -1,7 +1,5 @@
 """The storyteller: two language models write on from one opening, with the same random numbers."""
 
-import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -91,14 +89,6 @@ class Storyteller(BookWidget):
 
     _valid_temperature = in_range("temperature", 0.2, 2.0)
     _valid_seed = in_range("seed", 0, 2**20 - 1)
-
-
-def words_of(text: str) -> list[str]:
-    """Return what a reader types as words: lower case, without punctuation."""
-    text = text.lower()
-    marks = "".join({c for c in text if unicodedata.category(c)[0] == "M"})  # \w holds none
-    letter = rf"(?:[^\W_]|[{marks}])" if marks else r"[^\W_]"
-    return re.findall(rf"{letter}+(?:['\u2019-]{letter}+)*", text)
 
 
 def _short(opening: str) -> str:

@@ -19,15 +19,15 @@ def steps(data):
     return rest.masked_fill((data.which < 0)[..., None], math.nan)
 
 
-def share_is(found, expected):
+def share_is(result, expected):
     """Whether a share of yes and no, over the first axis, is what it should be."""
-    error = (expected * (1 - expected) / len(found)) ** 0.5
-    return bool(((found.double().mean(0) - expected).abs() < 4 * error).all())
+    error = (expected * (1 - expected) / len(result)) ** 0.5
+    return bool(((result.double().mean(0) - expected).abs() < 4 * error).all())
 
 
-def mean_is(found, expected):
-    error = found.std() / found.numel() ** 0.5
-    return abs(found.mean().item() - expected) < 4 * error.item()
+def mean_is(result, expected):
+    error = result.std() / result.numel() ** 0.5
+    return abs(result.mean().item() - expected) < 4 * error.item()
 
 
 @pytest.fixture(scope="module")
@@ -93,15 +93,15 @@ def test_the_likelihood_of_the_truth_is_the_known_floor():
 
 
 def test_matrices_are_uniform():
-    made = dynamics_matrices(3000, seed=1)
-    assert made.shape == (3000, 2, 2)
-    assert made.dtype == torch.float64
-    assert made.abs().max() <= 1
-    assert mean_is(made, 0.0)
-    assert mean_is(made**2, 1 / 3)
-    assert torch.equal(dynamics_matrices(10, 1), made[:10])
+    output = dynamics_matrices(3000, seed=1)
+    assert output.shape == (3000, 2, 2)
+    assert output.dtype == torch.float64
+    assert output.abs().max() <= 1
+    assert mean_is(output, 0.0)
+    assert mean_is(output**2, 1 / 3)
+    assert torch.equal(dynamics_matrices(10, 1), output[:10])
     assert not torch.equal(dynamics_matrices(), dynamics_matrices(seed=1))
-    radius = torch.linalg.eigvals(made).abs().amax(1)
+    radius = torch.linalg.eigvals(output).abs().amax(1)
     assert share_is(radius > 1, 0.2223)  # those that grow are not refused
 
 
@@ -119,8 +119,8 @@ def test_every_suite_has_its_shapes_and_repeats_itself(suite):
     assert data.which.shape == data.deviation.shape == data.switches.shape == (7, length)
     assert data.switches.dtype == torch.bool
     assert data.which.max() < len(data.matrices)
-    again, other = switching_dynamics(7, 5, suite, 11), switching_dynamics(7, 6, suite, 11)
-    for a, b in zip(data, again, strict=True):
+    repeated, other = switching_dynamics(7, 5, suite, 11), switching_dynamics(7, 6, suite, 11)
+    for a, b in zip(data, repeated, strict=True):
         assert torch.equal(a, b)
     assert not torch.equal(data.observations, other.observations)
 
@@ -128,16 +128,16 @@ def test_every_suite_has_its_shapes_and_repeats_itself(suite):
 @pytest.mark.parametrize("suite", ["noiseless", "switch", "long", "zero-shot"])
 def test_without_noise_the_matrix_says_it_all(suite):
     data = switching_dynamics(200, 2, suite, 6)
-    made = data.which >= 0
-    scale = data.observations.norm(dim=-1)[made]
-    assert (steps(data).norm(dim=-1)[made] <= 1e-14 * (1 + scale)).all()
+    output = data.which >= 0
+    scale = data.observations.norm(dim=-1)[output]
+    assert (steps(data).norm(dim=-1)[output] <= 1e-14 * (1 + scale)).all()
     assert (data.deviation == 0).all()
     assert torch.equal(data.matrices, dynamics_matrices()) == (suite != "zero-shot")
     assert len(data.matrices) == 10
     if suite != "switch":
         assert not data.switches.any()
     # Another matrix would be noticed.
-    wrong = data._replace(which=torch.where(made, (data.which + 1) % 10, -1))
+    wrong = data._replace(which=torch.where(output, (data.which + 1) % 10, -1))
     assert (steps(wrong)[:, 1].norm(dim=-1) > 1e-6).all()
 
 
@@ -174,14 +174,14 @@ def test_rand_walks_and_changes_up_to_three_times():
 
 def test_add_goes_straight_on():
     data = switching_dynamics(3000, 2, "add", 9)
-    moved = steps(data)[:, 1:]
-    assert torch.allclose(moved, moved[:, :1].expand_as(moved), atol=1e-14)
-    for part in (moved[:, 0], data.observations[:, 0]):
+    shifted = steps(data)[:, 1:]
+    assert torch.allclose(shifted, shifted[:, :1].expand_as(shifted), atol=1e-14)
+    for part in (shifted[:, 0], data.observations[:, 0]):
         assert part.min() >= -1e-14
         assert part.max() <= 1 + 1e-14
         assert mean_is(part, 1 / 2)
         assert mean_is(part**2, 1 / 3)
-    assert mean_is((moved[:, 0] - 0.5) * (data.observations[:, 0] - 0.5), 0.0)
+    assert mean_is((shifted[:, 0] - 0.5) * (data.observations[:, 0] - 0.5), 0.0)
     assert not data.switches.any()
 
 

@@ -120,6 +120,6 @@ def test_the_real_images(name, need):
     mean = {"mnist": 0.1307, "fashion-mnist": 0.2860}[name]
     train, validation = load(name, "train"), load(name, "validation")
     assert train.shape == (28, 28)
-    both = (train.x.mean() * 5 + validation.x.mean()) / 6
-    assert both.item() == pytest.approx(mean, abs=1e-4)
+    pair = (train.x.mean() * 5 + validation.x.mean()) / 6
+    assert pair.item() == pytest.approx(mean, abs=1e-4)
     assert torch.bincount(load(name, "test").y).sum() == 10_000

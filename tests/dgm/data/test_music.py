@@ -22,10 +22,10 @@ PUBLISHED = {  # sequences to train on, for validation, for test; all their fram
 
 
 def cell(*pieces):
-    made = np.empty((1, len(pieces)), object)
+    output = np.empty((1, len(pieces)), object)
     for i, piece in enumerate(pieces):
-        made[0, i] = piece
-    return made
+        output[0, i] = piece
+    return output
 
 
 def roll(*keys):
@@ -49,8 +49,8 @@ def put(tmp_path, monkeypatch):
         else:
             savemat(where, content, do_compression=True)
         data = where.read_bytes()
-        found = registry.DataFile(PATH, len(data), hashlib.sha256(data).hexdigest())
-        monkeypatch.setitem(registry.FILES, PATH, found)
+        result = registry.DataFile(PATH, len(data), hashlib.sha256(data).hexdigest())
+        monkeypatch.setitem(registry.FILES, PATH, result)
         return data
 
     return put
@@ -142,9 +142,9 @@ def test_the_registry_has_the_published_counts():
     counts = registry.DATASETS["poly_music"].counts
     stems = ("JSB_Chorales", "Nottingham", "Piano_midi", "MuseData")
     for stem, expected in zip(stems, PUBLISHED.values(), strict=True):
-        found = counts[stem]
-        assert (found["train"], found["valid"], found["test"]) == expected[:3]
-        assert sum(found["frames"]) == expected[3]
+        result = counts[stem]
+        assert (result["train"], result["valid"], result["test"]) == expected[:3]
+        assert sum(result["frames"]) == expected[3]
     assert tuple(PUBLISHED) == NAMES
 
 

@@ -76,9 +76,9 @@ def test_stocks_are_logs_scaled_by_each_stock_s_training_half(stocks):
         "test": ("2008-07", "2009-01"),
     }
     for split, half in halves.items():
-        found = load("stocks", split)
-        assert len(found) == 2
-        for mine, its in zip(found, rows, strict=True):
+        result = load("stocks", split)
+        assert len(result) == 2
+        for mine, its in zip(result, rows, strict=True):
             training = between(its, *halves["train"])
             expected = (between(its, *half) - training.mean(0)) / training.std(0)
             assert 8 <= len(mine) == len(expected) <= 10
@@ -110,8 +110,8 @@ def test_an_empty_cell_is_nan_and_left_out_of_the_scales(stocks):
 
 def test_a_lowest_price_far_below_the_others_is_a_slip(stocks):
     stocks(("2008-03-20", 2, 0.01), ("2008-04-09", 2, 21.0))
-    _, found = load("stocks")
-    assert found.isnan().nonzero().tolist() == [[3, 2]]
+    _, result = load("stocks")
+    assert result.isnan().nonzero().tolist() == [[3, 2]]
 
 
 @pytest.mark.parametrize(
@@ -164,22 +164,26 @@ def table(rates):
 
 @pytest.fixture
 def returns(put):
-    made = np.random.RandomState(0).standard_normal((612, 8)) * np.arange(1, 9) / 1000
-    made[367:] += 0.01
-    rates = np.exp(np.cumsum(np.vstack([np.zeros(8), made]), 0))
+    output = np.random.RandomState(0).standard_normal((612, 8)) * np.arange(1, 9) / 1000
+    output[367:] += 0.01
+    rates = np.exp(np.cumsum(np.vstack([np.zeros(8), output]), 0))
     put(series._RATES, table(rates))
-    return made
+    return output
 
 
 def test_returns_are_cut_in_time_and_windows_and_no_day_is_lost(returns):
-    found = [load("exchange-rates", split) for split in SPLITS]
-    assert [[len(x) for x in part] for part in found] == [[100, 100, 100, 67], [100, 22], [100, 23]]
+    result = [load("exchange-rates", split) for split in SPLITS]
+    assert [[len(x) for x in part] for part in result] == [
+        [100, 100, 100, 67],
+        [100, 22],
+        [100, 23],
+    ]
     training = returns[:367]
-    together = torch.cat([x for part in found for x in part])
+    together = torch.cat([x for part in result for x in part])
     expected = (returns - training.mean(0)) / training.std(0)
     assert np.allclose(together, expected, atol=1e-4)
-    assert torch.cat(found[0]).mean(0).abs().max() < 1e-4
-    assert torch.cat(found[2]).mean(0).min() > 0.5  # the later rise is not taken away
+    assert torch.cat(result[0]).mean(0).abs().max() < 1e-4
+    assert torch.cat(result[2]).mean(0).min() > 0.5  # the later rise is not taken away
     assert together.dtype == torch.float32
 
 
@@ -224,21 +228,21 @@ def recordings(**changed):
 def test_recordings_are_split_whole_within_each_label(put):
     arrays, data = recordings()
     put(series._SENSORS, data)
-    found = {split: load("gas-sensors", split) for split in SPLITS}
-    assert {split: len(part) for split, part in found.items()} == {
+    result = {split: load("gas-sensors", split) for split in SPLITS}
+    assert {split: len(part) for split, part in result.items()} == {
         "train": 18,
         "validation": 6,
         "test": 6,
     }
     # A recording's length tells its number.
-    numbers = {split: [len(x) - 3 for x in part] for split, part in found.items()}
+    numbers = {split: [len(x) - 3 for x in part] for split, part in result.items()}
     assert sorted(i for part in numbers.values() for i in part) == list(range(30))
     assert all(part == sorted(part) for part in numbers.values())
     banana = {split: sum(i % 6 == 0 for i in part) for split, part in numbers.items()}
     assert banana == {"train": 3, "validation": 1, "test": 1}
     parts = np.split(arrays["values"].astype(float), np.cumsum(arrays["lengths"])[:-1])
     training = np.concatenate([parts[i] for i in numbers["train"]])
-    for split, part in found.items():
+    for split, part in result.items():
         for i, x in zip(numbers[split], part, strict=True):
             expected = (parts[i] - np.nanmean(training, 0)) / np.nanstd(training, 0)
             assert np.allclose(x, expected, atol=1e-4, equal_nan=True)
@@ -329,10 +333,10 @@ def test_the_real_series(name):
     if not all((own / path).exists() for path in registry.checksums(sets[name])):
         pytest.skip(f"no {sets[name]} in DGM_DATA")
     for split, expected in zip(SPLITS, REAL[name], strict=True):
-        found = load(name, split)
-        together = torch.cat(found)
+        result = load(name, split)
+        together = torch.cat(result)
         missing = together.isnan().any(1).sum().item()
-        assert (len(found), len(together), missing) == expected
+        assert (len(result), len(together), missing) == expected
         if split == "train":
             assert together.double().nanmean(0).abs().max() < 1e-5
             assert ((together.double() ** 2).nanmean(0) - 1).abs().max() < 1e-4

@@ -150,9 +150,9 @@ def test_subjects_and_places_are_even_and_fillers_follow_zipf():
 def test_the_front_changes_the_place_of_the_ending_only():
     back, front = shared_endings(50, 3), shared_endings(50, 3, front=True)
     assert torch.equal(back[1], front[1])
-    for one, other in zip(back[0], front[0], strict=True):
+    for single, other in zip(back[0], front[0], strict=True):
         assert other.split()[:3] == list(SHARED_ENDING)
-        assert other.split()[3:] == one.split()[:-3]
+        assert other.split()[3:] == single.split()[:-3]
 
 
 # A chain of topics

@@ -19,7 +19,7 @@ def rng(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def made(kind, *arguments, **options):
+def drawn(kind, *arguments, **options):
     torch.manual_seed(0)
     return kind(*arguments, **options).double()
 
@@ -48,7 +48,7 @@ def parameters(lstm, suffix="l0"):
 
 
 def test_decoder_likelihood_equals_a_hand_rolled_forward():
-    decoder = made(LSTMDecoder, V, E, H, D)
+    decoder = drawn(LSTMDecoder, V, E, H, D)
     tokens, lengths = batch()
     z = torch.randn(4, D, generator=rng(9), dtype=torch.float64)
     values = decoder.nll(tokens, lengths, z).detach()
@@ -64,7 +64,7 @@ def test_decoder_likelihood_equals_a_hand_rolled_forward():
 
 
 def test_language_model_likelihood_equals_a_hand_rolled_forward():
-    model = made(LanguageModel, V, E, H, layers=2)
+    model = drawn(LanguageModel, V, E, H, layers=2)
     tokens, lengths = batch()
     values = model.nll(tokens, lengths).detach()
     for i, n in enumerate(lengths.tolist()):
@@ -85,28 +85,28 @@ def test_logits_know_nothing_of_what_comes_later():
     changed = tokens.clone()
     changed[:, 3] = 3 + (tokens[:, 3] - 2) % (V - 3)
     assert not torch.equal(changed, tokens)
-    decoder, model = made(LSTMDecoder, V, E, H, D), made(LanguageModel, V, E, H)
+    decoder, model = drawn(LSTMDecoder, V, E, H, D), drawn(LanguageModel, V, E, H)
     for run in (lambda x: decoder(x, z), model):
         torch.testing.assert_close(run(tokens)[:, :3], run(changed)[:, :3], rtol=0, atol=0)
         assert (run(tokens)[:, 3:] - run(changed)[:, 3:]).abs().amax(-1).min() > 1e-6
 
 
 def test_code_enters_at_the_first_step_and_at_each_later_one():
-    decoder = made(LSTMDecoder, V, E, H, D)
+    decoder = drawn(LSTMDecoder, V, E, H, D)
     tokens, _ = batch((6, 6))
     z = torch.randn(2, D, generator=rng(), dtype=torch.float64)
     assert (decoder(tokens, z)[:, 0] - decoder(tokens, z + 1)[:, 0]).abs().max() > 1e-3
     state = decoder.start(z)
     _, state = decoder.step(tokens[:, 0], state)
-    kept, _ = decoder.step(tokens[:, 1], state)
+    remaining, _ = decoder.step(tokens[:, 1], state)
     switched, _ = decoder.step(tokens[:, 1], state._replace(z=z + 1))
-    assert (kept - switched).abs().max() > 1e-3
+    assert (remaining - switched).abs().max() > 1e-3
 
 
 def test_steps_equal_the_whole_sequence():
     tokens, _ = batch((6, 6, 6))
     z = torch.randn(3, D, generator=rng(), dtype=torch.float64)
-    decoder, model = made(LSTMDecoder, V, E, H, D), made(LanguageModel, V, E, H, layers=2)
+    decoder, model = drawn(LSTMDecoder, V, E, H, D), drawn(LanguageModel, V, E, H, layers=2)
     for module, state, logits in (
         (decoder, decoder.start(z), decoder(tokens, z)),
         (model, model.start(3), model(tokens)),
@@ -118,18 +118,18 @@ def test_steps_equal_the_whole_sequence():
 
 
 def test_encoder_averages_its_directions():
-    encoder = made(LSTMEncoder, V, E, H)
+    encoder = drawn(LSTMEncoder, V, E, H)
     tokens, _ = batch((5,))
     x = encoder.embedding(tokens)[0].detach()
     forward, backward = [], []
-    for found, suffix, steps in (
+    for result, suffix, steps in (
         (forward, "l0", range(5)),
         (backward, "l0_reverse", range(4, -1, -1)),
     ):
         h = c = torch.zeros(H).double()
         for t in steps:
             h, c = cell(x[t], h, c, *parameters(encoder.lstm, suffix))
-            found.append(h)
+            result.append(h)
     expected = (torch.stack(forward) + torch.stack(backward[::-1])) / 2
     torch.testing.assert_close(encoder(tokens)[0], expected)
 
@@ -156,7 +156,7 @@ class TestLossInBlocks:
     def test_is_the_loss_of_the_logits(self, ends):
         tokens, lengths = batch(ends or (6, 6))
         states = torch.randn(*tokens[:, 1:].shape, H, generator=rng(), dtype=torch.float64)
-        output = made(torch.nn.Linear, H, V)
+        output = drawn(torch.nn.Linear, H, V)
         lengths = None if ends is None else lengths
         logits = output(states)
         expected = each_nll(logits, tokens, lengths)
@@ -166,20 +166,20 @@ class TestLossInBlocks:
         assert not in_blocks.requires_grad
 
     def test_many_blocks_are_one(self):
-        many = 9000  # words, at which a block has 128 rows
-        tokens = torch.randint(many, (6, 51), generator=rng())
+        large = 9000  # words, at which a block has 128 rows
+        tokens = torch.randint(large, (6, 51), generator=rng())
         lengths = torch.tensor([51, 20, 51, 2, 40, 51])
         states = torch.randn(6, 50, H, generator=rng())
         torch.manual_seed(0)
-        output = torch.nn.Linear(H, many)
+        output = torch.nn.Linear(H, large)
         states[3, 1:] = torch.nan  # padding, which is not to be read
-        found = token_nll_in_blocks(output, states, tokens, lengths)
+        result = token_nll_in_blocks(output, states, tokens, lengths)
         expected = each_nll(output(states), tokens, lengths).detach()
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
 
     def test_narrow_states_meet_wide_weights(self):
         tokens, _ = batch((6, 6))
-        states, output = torch.randn(2, 5, H).bfloat16(), made(torch.nn.Linear, H, V)
+        states, output = torch.randn(2, 5, H).bfloat16(), drawn(torch.nn.Linear, H, V)
         assert token_nll_in_blocks(output, states, tokens).dtype == torch.float64
 
 
@@ -201,7 +201,7 @@ class TestDropout:
 
     def test_comes_from_the_generator_alone(self):
         tokens, _ = batch((6, 6))
-        model = made(LanguageModel, V, E, H, dropout=0.5)
+        model = drawn(LanguageModel, V, E, H, dropout=0.5)
         torch.testing.assert_close(model.nll(tokens), model.eval().nll(tokens))
         once = model.nll(tokens, generator=rng(1))
         torch.manual_seed(77)

@@ -128,7 +128,7 @@ def gated(a, c):
     return o.sigmoid() * c.tanh(), c
 
 
-def by_hand(model, x, noise, seen=None):
+def by_hand(model, x, noise, observed=None):
     """The specification's equations for one sequence (T, X) and one particle's noise (T, D).
 
     torch's softplus is its argument above 20, which is 2e-9 off: log-probabilities agree to 1e-8.
@@ -138,7 +138,7 @@ def by_hand(model, x, noise, seen=None):
     k = k_c = torch.zeros(K, dtype=torch.float64)
     rows = []
     for t in range(len(x)):
-        here = torch.ones(len(x[t]), dtype=torch.bool) if seen is None else seen[t]
+        here = torch.ones(len(x[t]), dtype=torch.bool) if observed is None else observed[t]
         frame = torch.where(here, x[t], model.input_mean)
         encoded = perceptron(model.encode_x, frame - model.input_mean)
         prior_mean, prior_deviation = halves(model, perceptron(model.prior, h))
@@ -149,13 +149,13 @@ def by_hand(model, x, noise, seen=None):
             Normal(prior_mean + residual, deviation),
         )
         z = posterior.mean + deviation * noise[t]
-        both, scales, biases = torch.cat([z, h]), None, None
+        joined, scales, biases = torch.cat([z, h]), None, None
         if is_hyper:
-            read = {INPUTS[0]: both, INPUTS[1]: z, INPUTS[2]: h}[model.hyper_input]
+            read = {INPUTS[0]: joined, INPUTS[1]: z, INPUTS[2]: h}[model.hyper_input]
             sizes = [len(layer.weight) for layer in model.decoder if isinstance(layer, nn.Linear)]
             parts = perceptron(model.rescale, read).split(2 * sizes)
             scales, biases = parts[: len(sizes)], parts[len(sizes) :]
-        raw = perceptron(model.decoder, both, scales, biases)
+        raw = perceptron(model.decoder, joined, scales, biases)
         if model.emission == "gaussian":
             mean_x, deviation_x = halves(model, raw)
             log_x = Normal(mean_x[here], deviation_x[here]).log_prob(frame[here]).sum()
@@ -196,9 +196,9 @@ def close(value, expected, name, rtol, atol):
 
 
 def gradients(model, value):
-    found = torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
+    outcome = torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
     names = [name for name, _ in model.named_parameters()]
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names, outcome, strict=True))
 
 
 def full(x):
@@ -207,7 +207,7 @@ def full(x):
 
 class TestCounts:
     @pytest.mark.parametrize(
-        ("sizes", "published", "live"),
+        ("sizes", "published", "trainable"),
         [
             ((2, 6, 6, "gaussian", 2), 1516, 1204),
             ((2, 8, 8, "gaussian", 2), 2612, 2068),
@@ -224,10 +224,10 @@ class TestCounts:
             ((10, 16, 16, 64, "gaussian", 1), 22124, 20012),
         ],
     )
-    def test_are_the_published_ones(self, sizes, published, live):
+    def test_are_the_published_ones(self, sizes, published, trainable):
         model = (VariationalRNN if len(sizes) == 5 else VariationalHyperRNN)(*sizes)
         assert parameter_count(model, as_published=True) == published
-        assert parameter_count(model) == live == sum(p.numel() for p in model.parameters())
+        assert parameter_count(model) == trainable == sum(p.numel() for p in model.parameters())
 
     @pytest.mark.parametrize("make", MODELS)
     def test_no_parameter_is_dead(self, make):
@@ -255,8 +255,8 @@ class TestCounts:
         model = VariationalRNN(X, Z, H, "bernoulli")
         model.calibrate(mean)
         assert torch.equal(model.input_mean, mean)
-        wanted = mean.clamp(1e-4, 1 - 1e-4).logit()
-        torch.testing.assert_close(model.decoder[-1].bias.detach(), wanted)
+        goal = mean.clamp(1e-4, 1 - 1e-4).logit()
+        torch.testing.assert_close(model.decoder[-1].bias.detach(), goal)
 
     @pytest.mark.parametrize("make", cases(plain, deterministic))
     def test_the_mean_may_be_on_another_device(self, make):
@@ -276,10 +276,10 @@ class TestEquations:
     def test_trace_is_the_specification_in_loops(self, make):
         model = make()
         x, noise = frames(model, 4), normal(4, 2, Z, seed=1)
-        found = trace(model, x, noise)
+        outcome = trace(model, x, noise)
         for n in range(2):
             expected = by_hand(model, x, noise[:, n])
-            for name, value, by_loops in zip(Trace._fields, found, expected, strict=True):
+            for name, value, by_loops in zip(Trace._fields, outcome, expected, strict=True):
                 close(value[:, n], by_loops.detach(), name, 1e-8, 1e-8)
 
     @pytest.mark.parametrize("make", MODELS)
@@ -300,9 +300,9 @@ class TestEquations:
             for network in (model.prior, model.posterior, model.decoder):
                 network[-1].weight.zero_()
                 network[-1].bias.fill_(-100.0)
-        found = trace(model, frames(model, 3), normal(3, 2, Z))
-        assert (found.prior_deviation == model.sigma_min).all()
-        assert (found.deviation_x == model.sigma_min).all()
+        outcome = trace(model, frames(model, 3), normal(3, 2, Z))
+        assert (outcome.prior_deviation == model.sigma_min).all()
+        assert (outcome.deviation_x == model.sigma_min).all()
 
     @pytest.mark.parametrize("make", [plain, hyper])
     def test_all_bernoulli_sequences_together_have_probability_one(self, make):
@@ -311,8 +311,8 @@ class TestEquations:
         every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).double().view(16, 2, 2)
         x = every.repeat(400, 1, 1)
         with torch.no_grad():
-            found = bound(model, x, full(x), 4, "always", rng()).log_likelihood
-        total = found.exp().view(400, 16).sum(1)
+            outcome = bound(model, x, full(x), 4, "always", rng()).log_likelihood
+        total = outcome.exp().view(400, 16).sum(1)
         error = float(total.std()) / 20
         assert error < 0.05
         assert abs(float(total.mean()) - 1) < 4 * error
@@ -350,18 +350,20 @@ class TestReduction:
             if name != "scales":
                 close(a, b, name, 1e-12, 1e-12)
         for rule in RULES:
-            one, two = (
+            single, two = (
                 bound(m, x, torch.tensor([6, 1, 3, 6, 5]), 4, rule, rng()) for m in (small, large)
             )
-            torch.testing.assert_close(one.log_likelihood, two.log_likelihood, rtol=1e-12, atol=0)
-            torch.testing.assert_close(one.ess, two.ess, rtol=1e-10, atol=0)
-            expected = gradients(small, one.log_likelihood.sum())
-            found = gradients(large, two.log_likelihood.sum())
+            torch.testing.assert_close(
+                single.log_likelihood, two.log_likelihood, rtol=1e-12, atol=0
+            )
+            torch.testing.assert_close(single.ess, two.ess, rtol=1e-10, atol=0)
+            expected = gradients(small, single.log_likelihood.sum())
+            outcome = gradients(large, two.log_likelihood.sum())
             expected["cell.weight_input"] = expected["cell.weight_input"] * constants[0]
             expected["cell.weight_hidden"] = expected["cell.weight_hidden"] * constants[1]
-            found["cell.bias"] = found["heads.bias"].chunk(3)[2]
+            outcome["cell.bias"] = outcome["heads.bias"].chunk(3)[2]
             for name, gradient in expected.items():
-                close(found[name], gradient, name, 1e-11, 1e-11 * float(gradient.abs().max()))
+                close(outcome[name], gradient, name, 1e-11, 1e-11 * float(gradient.abs().max()))
 
 
 class TestBound:
@@ -373,12 +375,12 @@ class TestBound:
         x = frames(model, 3, steps)
         for n_particles in (1, 4):
             noise = per_step_noise(steps, 3 * n_particles, Z)
-            found = bound(model, x, lengths, n_particles, "never", rng()).log_likelihood
+            outcome = bound(model, x, lengths, n_particles, "never", rng()).log_likelihood
             for b, n in enumerate(lengths.tolist()):
                 mine = noise[:n, b * n_particles : (b + 1) * n_particles]
                 log_w = trace(model, x[b, :n], mine).log_alpha.sum(0)
                 alone = torch.logsumexp(log_w, 0) - math.log(n_particles)
-                torch.testing.assert_close(found[b].detach(), alone, rtol=1e-11, atol=0)
+                torch.testing.assert_close(outcome[b].detach(), alone, rtol=1e-11, atol=0)
 
     @pytest.mark.parametrize("n_steps", [8, 9])  # as many as are compiled as one, and one more
     @pytest.mark.parametrize("rule", ["ess", "never"])
@@ -420,10 +422,10 @@ class TestBound:
         growing = 10.0 ** torch.arange(15, dtype=torch.float64)[:, None]
         x = (growing * torch.tensor([1.0, -1.0, 0.5], dtype=torch.float64)).repeat(3, 1, 1)
         assert float(x.max()) == 1e14
-        found = bound(model, x, full(x), 4, "ess", rng())
-        assert torch.isfinite(found.log_likelihood).all()
-        assert torch.isfinite(found.ess).all()
-        for name, gradient in gradients(model, found.log_likelihood.sum()).items():
+        outcome = bound(model, x, full(x), 4, "ess", rng())
+        assert torch.isfinite(outcome.log_likelihood).all()
+        assert torch.isfinite(outcome.ess).all()
+        for name, gradient in gradients(model, outcome.log_likelihood.sum()).items():
             assert torch.isfinite(gradient).all(), name
 
     def test_single_precision_is_near_double(self):
@@ -444,10 +446,10 @@ class TestBound:
         model = model.to(device)
         lengths = full(x).to(device)
         with torch.no_grad():
-            one, many = (
+            single, numerous = (
                 bound(model, x, lengths, n, rule, rng(0, device)).log_likelihood for n in (1, 16)
             )
-        gain = (many - one).cpu()
+        gain = (numerous - single).cpu()
         assert gain.mean() > 4 * gain.std() / math.sqrt(len(gain))
 
 
@@ -456,36 +458,46 @@ class TestMissing:
     def test_what_was_not_seen_is_left_out(self, make):
         model = make()
         x, noise = frames(model, 1, 5), per_step_noise(5, 1, Z)
-        seen = torch.rand(1, 5, X, generator=rng(3)) > 0.4
-        seen[0, 2] = False  # a step without any reading
-        holes = x.masked_fill(~seen, math.nan)
-        found = bound(model, holes, full(x), 1, "never", rng(), observed_mask=~holes.isnan())
-        expected = by_hand(model, x[0], noise[:, 0], seen[0]).log_alpha.sum()
-        torch.testing.assert_close(found.log_likelihood[0], expected, rtol=1e-9, atol=0)
-        for name, gradient in gradients(model, found.log_likelihood.sum()).items():
+        observed = torch.rand(1, 5, X, generator=rng(3)) > 0.4
+        observed[0, 2] = False  # a step without any reading
+        holes = x.masked_fill(~observed, math.nan)
+        outcome = bound(model, holes, full(x), 1, "never", rng(), observed_mask=~holes.isnan())
+        expected = by_hand(model, x[0], noise[:, 0], observed[0]).log_alpha.sum()
+        torch.testing.assert_close(outcome.log_likelihood[0], expected, rtol=1e-9, atol=0)
+        for name, gradient in gradients(model, outcome.log_likelihood.sum()).items():
             assert torch.isfinite(gradient).all(), name
 
     @pytest.mark.parametrize("make", FOUR)
     def test_its_value_changes_nothing_and_all_seen_is_the_default(self, make):
         model = make()
-        x, seen = frames(model, 2, 5), torch.rand(2, 5, X, generator=rng(3)) > 0.4
+        x, observed = frames(model, 2, 5), torch.rand(2, 5, X, generator=rng(3)) > 0.4
         some, same = (
-            bound(model, torch.where(seen, x, other), full(x), 3, "ess", rng(), observed_mask=seen)
+            bound(
+                model,
+                torch.where(observed, x, other),
+                full(x),
+                3,
+                "ess",
+                rng(),
+                observed_mask=observed,
+            )
             for other in (x, 1 - x)
         )
         assert torch.equal(some.log_likelihood, same.log_likelihood)
         whole = bound(model, x, full(x), 3, "ess", rng())
-        all_seen = bound(model, x, full(x), 3, "ess", rng(), observed_mask=torch.ones_like(seen))
+        all_seen = bound(
+            model, x, full(x), 3, "ess", rng(), observed_mask=torch.ones_like(observed)
+        )
         assert torch.equal(whole.log_likelihood, all_seen.log_likelihood)
         assert not torch.allclose(whole.log_likelihood, some.log_likelihood)
 
-    @pytest.mark.parametrize("seen", [None, torch.ones(2, 4, X, dtype=torch.bool)])
-    def test_nan_where_a_value_was_seen_says_how_to_leave_it_out(self, seen):
+    @pytest.mark.parametrize("observed", [None, torch.ones(2, 4, X, dtype=torch.bool)])
+    def test_nan_where_a_value_was_seen_says_how_to_leave_it_out(self, observed):
         model = hyper()
         x = frames(model, 2, 4)
         x[1, 2, 0] = math.nan
         with pytest.raises(ValueError, match=r"observed_mask=~isnan\(x\)"):
-            bound(model, x, full(x), 2, "ess", rng(), observed_mask=seen)
+            bound(model, x, full(x), 2, "ess", rng(), observed_mask=observed)
         with pytest.raises(ValueError, match="NaN"):
             trace(model, x[1], normal(4, 1, Z))
 
@@ -548,10 +560,10 @@ class TestGenerate:
     @pytest.mark.parametrize("make", MODELS)
     def test_shapes_seeds_and_values(self, make):
         model = make()
-        first, again = (generate(model, 6, 3, rng()) for _ in range(2))
+        first, repeated = (generate(model, 6, 3, rng()) for _ in range(2))
         assert first.shape == (3, 6, X)
         assert torch.isfinite(first).all()
-        assert torch.equal(first, again)
+        assert torch.equal(first, repeated)
         assert not torch.equal(first, generate(model, 6, 3, rng(1)))
         assert not torch.equal(first[0], first[1])
         if model.emission == "bernoulli":
@@ -561,11 +573,11 @@ class TestGenerate:
     def test_an_opening_is_kept_and_heard(self, make):
         model = make()
         opening, other = frames(model, 3), frames(model, 3, seed=5)
-        found = generate(model, 8, 400, rng(), opening)
-        assert found.shape == (400, 8, X)
-        assert torch.equal(found[:, :3], opening.expand(400, 3, X))
+        outcome = generate(model, 8, 400, rng(), opening)
+        assert outcome.shape == (400, 8, X)
+        assert torch.equal(outcome[:, :3], opening.expand(400, 3, X))
         changed = generate(model, 8, 400, rng(), other)
-        assert not torch.equal(found[:, 3:], changed[:, 3:])
+        assert not torch.equal(outcome[:, 3:], changed[:, 3:])
 
     @pytest.mark.parametrize("make", FOUR)
     def test_a_low_temperature_narrows(self, make):
@@ -585,8 +597,10 @@ class TestGenerate:
             model.decoder[0].weight[:, 2:].mul_(4)
             every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4))).double()
             x = every.view(16, 2, 2).repeat(10, 1, 1)
-            found = bound(model, x, full(x), 1000, "never", rng()).log_likelihood.exp().view(10, 16)
-        exact, error = found.mean(0), found.std(0) / math.sqrt(10)
+            outcome = (
+                bound(model, x, full(x), 1000, "never", rng()).log_likelihood.exp().view(10, 16)
+            )
+        exact, error = outcome.mean(0), outcome.std(0) / math.sqrt(10)
         n = 40000
         code = (
             generate(model, 2, n, rng(1)).view(-1, 4) @ torch.tensor([8.0, 4, 2, 1]).double()
@@ -634,7 +648,7 @@ class TestOracle:
         matrices, x = normal(2, 2, 2), normal(4, 5, 2, seed=1)
         every = list(schedules(5))
         assert len(every) == 6 * 12
-        found = oracle(x, matrices)
+        outcome = oracle(x, matrices)
         for b in range(4):
             paths = torch.stack(
                 [
@@ -644,13 +658,13 @@ class TestOracle:
             )  # (K, schedules, T - 1)
             joint = paths.cumsum(-1).logsumexp(1) - math.log(2 * len(every) * 4)  # (K, T - 1)
             total = joint.logsumexp(0)
-            assert abs(float(found.log_likelihood[b] - total[-1])) < 1e-10
+            assert abs(float(outcome.log_likelihood[b] - total[-1])) < 1e-10
             expected = torch.cat([total.new_full((1,), -math.log(4)), total])
-            steps = found.per_step[b]
+            steps = outcome.per_step[b]
             torch.testing.assert_close(steps.cumsum(0), expected, rtol=0, atol=1e-10)
             posterior = (joint - total).exp().T
-            torch.testing.assert_close(found.posterior[b, 1:], posterior, rtol=0, atol=1e-10)
-        assert (found.posterior[:, 0] - 0.5).abs().max() < 1e-12
+            torch.testing.assert_close(outcome.posterior[b, 1:], posterior, rtol=0, atol=1e-10)
+        assert (outcome.posterior[:, 0] - 0.5).abs().max() < 1e-12
 
     @pytest.mark.parametrize("switches", [0, 1, 3])
     def test_any_number_of_switches(self, switches):
@@ -661,49 +675,49 @@ class TestOracle:
             [log_path(x[0], w, [deviations[i] for i in s]).sum() for w in matrices for s in every]
         )
         expected = paths.logsumexp(0) - math.log(len(paths) * 4)
-        found = oracle_log_likelihood(x, matrices, deviations, switches)
-        assert abs(float(found - expected)) < 1e-10
+        outcome = oracle_log_likelihood(x, matrices, deviations, switches)
+        assert abs(float(outcome - expected)) < 1e-10
 
     def truth(self, system):
         """log p(x | W, sigma) (n, T), nats, from what made each sequence."""
         x = system.observations
-        made = torch.stack(
+        output = torch.stack(
             [
                 log_path(x[b], system.matrices[int(system.which[b, 1])], system.deviation[b, 1:])
                 for b in range(len(x))
             ]
         )
-        return torch.cat([made.new_full((len(x), 1), -math.log(4)), made], 1)
+        return torch.cat([output.new_full((len(x), 1), -math.log(4)), output], 1)
 
     def test_value_of_the_specification(self, system):
         """-3.10 nats per step at T = 50, over 400 sequences; no more than what the truth says."""
-        found = oracle(system.observations, system.matrices)
-        per_step = found.log_likelihood / 50
+        outcome = oracle(system.observations, system.matrices)
+        per_step = outcome.log_likelihood / 50
         error = float(per_step.std()) / math.sqrt(400)
         assert abs(float(per_step.mean()) + 3.10) < 0.07 + 4 * error
-        torch.testing.assert_close(found.per_step.sum(1), found.log_likelihood)
+        torch.testing.assert_close(outcome.per_step.sum(1), outcome.log_likelihood)
         truth = self.truth(system).sum(1)
-        cost = truth - found.log_likelihood
+        cost = truth - outcome.log_likelihood
         assert cost.mean() > 4 * cost.std() / math.sqrt(400)
         # One past among K C(49, 2) 12 can cost no more than its prior probability.
         n_pasts = len(system.matrices) * math.comb(49, 2) * 12
         assert (cost <= math.log(n_pasts) + 1e-9).all()
 
     def test_posterior_sums_to_one_and_finds_the_matrix(self, system):
-        found = oracle(system.observations, system.matrices).posterior
-        assert found.shape == (400, 50, len(system.matrices))
-        assert (found.sum(-1) - 1).abs().max() < 1e-12
-        right = found.gather(-1, system.which[:, 1:2, None].expand(-1, 50, -1))[..., 0]
+        outcome = oracle(system.observations, system.matrices).posterior
+        assert outcome.shape == (400, 50, len(system.matrices))
+        assert (outcome.sum(-1) - 1).abs().max() < 1e-12
+        right = outcome.gather(-1, system.which[:, 1:2, None].expand(-1, 50, -1))[..., 0]
         assert right[:, -1].mean() > 0.8
         # A calibrated posterior: what it gives the truth is on average what it gives itself.
-        gap = right[:, -1] - found[:, -1].square().sum(-1)
+        gap = right[:, -1] - outcome[:, -1].square().sum(-1)
         assert abs(float(gap.mean())) < 4 * float(gap.std()) / 20 + 1e-9
 
     def test_far_values_stay_finite(self):
         x = torch.tensor([[0.5, 0.5], [1e14, 1e14], [1e14, 0.0], [1.0, 1e14]]).double()[None]
-        found = oracle(x, normal(3, 2, 2))
-        assert torch.isfinite(found.per_step).all()
-        assert (found.posterior.sum(-1) - 1).abs().max() < 1e-12
+        outcome = oracle(x, normal(3, 2, 2))
+        assert torch.isfinite(outcome.per_step).all()
+        assert (outcome.posterior.sum(-1) - 1).abs().max() < 1e-12
 
     def test_errors(self):
         matrices = normal(2, 2, 2)
@@ -728,18 +742,18 @@ class TestDeterministic:
         model, grid = deterministic(x=1), torch.linspace(-24, 24, 241, dtype=torch.float64)
         pairs = torch.cartesian_prod(grid, grid)[..., None]
         with torch.no_grad():
-            both = model(pairs, full(pairs)).exp().sum() * 0.2**2
+            joined = model(pairs, full(pairs)).exp().sum() * 0.2**2
             first = model(grid[:, None, None], full(grid[:, None])).exp().sum() * 0.2
         assert abs(float(first) - 1) < 1e-3
-        assert abs(float(both) - 1) < 1e-3
+        assert abs(float(joined) - 1) < 1e-3
 
     @pytest.mark.parametrize("make", cases(deterministic))
     def test_missing_values(self, make):
         model, lengths = make(), torch.tensor([4, 1, 2])
-        x, seen = frames(model, 3, 4), torch.rand(3, 4, X, generator=rng(2)) > 0.4
-        holes = x.masked_fill(~seen, math.nan)
-        some = model(holes, lengths, seen)
-        assert torch.equal(some, model(torch.where(seen, x, 1 - x), lengths, seen))
+        x, observed = frames(model, 3, 4), torch.rand(3, 4, X, generator=rng(2)) > 0.4
+        holes = x.masked_fill(~observed, math.nan)
+        some = model(holes, lengths, observed)
+        assert torch.equal(some, model(torch.where(observed, x, 1 - x), lengths, observed))
         with pytest.raises(ValueError, match=r"observed_mask=~isnan\(x\)"):
             model(holes, lengths)
 

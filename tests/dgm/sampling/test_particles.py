@@ -102,7 +102,7 @@ SHARP = 1e-7
 
 def spied(n_sequences, n_particles, steps, rule, seed=0, lengths=None, spread=1.0, theta=None):
     """A run that records ancestors and increments (T, B, N); ancestors[t] came into step t."""
-    seen, increments = [], []
+    observed, increments = [], []
     table_of = spread * normal(n_sequences, steps, n_particles, seed=seed + 1)
 
     def filled(row, z):
@@ -114,7 +114,7 @@ def spied(n_sequences, n_particles, steps, rule, seed=0, lengths=None, spread=1.
         return filled(torch.arange(rows), torch.zeros(rows, dtype=torch.float64))
 
     def step(state, x, t, generator):
-        seen.append(state)
+        observed.append(state)
         place = torch.arange(len(state.row))
         log_alpha = table_of[:, t].reshape(-1) + 0.1 * state.z * x[:, 0]
         if theta is not None:
@@ -124,9 +124,9 @@ def spied(n_sequences, n_particles, steps, rule, seed=0, lengths=None, spread=1.
 
     x = normal(n_sequences, steps, 1, seed=seed + 2)
     lengths = torch.full((n_sequences,), steps) if lengths is None else lengths
-    found = particle_bound(init, step, x, lengths, n_particles, rule, rng(seed))
+    result = particle_bound(init, step, x, lengths, n_particles, rule, rng(seed))
     shape = (n_sequences, n_particles)
-    return found, seen, torch.stack([a.reshape(shape) for a in increments])
+    return result, observed, torch.stack([a.reshape(shape) for a in increments])
 
 
 class TestKalman:
@@ -147,11 +147,11 @@ class TestKalman:
 
     @pytest.mark.parametrize("device", DEVICES)
     def test_means_are_the_printed_ones_and_in_order(self, device):
-        found = {
+        result = {
             cell: mean_and_error(runs(*cell, device=device).log_likelihood.cpu())
             for cell in PRINTED
         }
-        for cell, (mean, error) in found.items():
+        for cell, (mean, error) in result.items():
             printed, printed_error = PRINTED[cell]
             assert abs(mean - printed) < 4 * math.hypot(error, printed_error), cell
             assert mean < LOG_P - 4 * error, cell
@@ -159,29 +159,29 @@ class TestKalman:
         chains += [[(n, rule) for rule in RULES] for n in (4, 16)]
         for chain in chains:
             for lower, upper in pairwise(chain):
-                (low, low_error), (high, high_error) = found[lower], found[upper]
+                (low, low_error), (high, high_error) = result[lower], result[upper]
                 assert high - low > 4 * math.hypot(low_error, high_error), (lower, upper)
 
     @pytest.mark.parametrize("rule", RULES)
     @pytest.mark.parametrize("n_particles", [1, 2, 4, 16])
     def test_the_likelihood_estimate_is_unbiased(self, n_particles, rule):
-        found = runs(n_particles, rule, 40000 // max(1, n_particles // 4), seed=1)
-        mean, error = mean_and_error((found.log_likelihood - LOG_P).exp())
+        result = runs(n_particles, rule, 40000 // max(1, n_particles // 4), seed=1)
+        mean, error = mean_and_error((result.log_likelihood - LOG_P).exp())
         assert error < 0.05
         assert abs(mean - 1) < 4 * error
 
     def test_more_particles_come_near_the_truth(self):
-        found = runs(2000, "ess", 40).log_likelihood
-        mean, error = mean_and_error(found)
+        result = runs(2000, "ess", 40).log_likelihood
+        mean, error = mean_and_error(result)
         assert error < 0.02
         assert abs(mean - LOG_P) < 4 * error + 0.01
 
 
 class TestProposals:
     def test_without_resampling_it_is_the_importance_weighted_bound(self):
-        found, _, increments = spied(7, 5, 6, "never")
+        result, _, increments = spied(7, 5, 6, "never")
         total = torch.logsumexp(increments.sum(0), -1) - math.log(5)
-        torch.testing.assert_close(found.log_likelihood, total, rtol=0, atol=1e-12)
+        torch.testing.assert_close(result.log_likelihood, total, rtol=0, atol=1e-12)
 
     @pytest.mark.parametrize("rule", RULES)
     def test_weights_of_the_locally_optimal_proposal_know_only_the_last_state(self, rule):
@@ -200,11 +200,11 @@ class TestProposals:
             increments.append(log_alpha)
             return Walk(z), log_alpha
 
-        found = runs(4, rule, 2000, step)
+        result = runs(4, rule, 2000, step)
         for log_alpha, predicted in zip(increments, before, strict=True):
             torch.testing.assert_close(log_alpha, predicted, rtol=0, atol=1e-10)
-        torch.testing.assert_close(found.ess[0], torch.full_like(found.ess[0], 4.0))
-        assert found.log_likelihood.std() < runs(4, rule, 2000).log_likelihood.std() / 2
+        torch.testing.assert_close(result.ess[0], torch.full_like(result.ess[0], 4.0))
+        assert result.log_likelihood.std() < runs(4, rule, 2000).log_likelihood.std() / 2
         first, lengths = repeated(5, X[:1])
         exact = particle_bound(start, step, first, lengths, 4, rule, rng()).log_likelihood
         torch.testing.assert_close(exact, torch.full_like(exact, kalman(X[:1])))
@@ -228,8 +228,8 @@ class TestProposals:
             return Walk(z), log_alpha
 
         for n_particles in (1, 4):
-            found = runs(n_particles, "never", 200, step).log_likelihood
-            torch.testing.assert_close(found, torch.full_like(found, LOG_P), rtol=0, atol=1e-8)
+            result = runs(n_particles, "never", 200, step).log_likelihood
+            torch.testing.assert_close(result, torch.full_like(result, LOG_P), rtol=0, atol=1e-8)
         resampled = runs(4, "always", 4000, step).log_likelihood
         mean, error = mean_and_error(resampled)
         assert resampled.std() > 0.01
@@ -242,13 +242,13 @@ class TestResampling:
         """Bound, ESS and the moments of resampling, from the increments and ancestors of a run."""
         B, N, T = 40, 6, 7
         lengths = 1 + torch.arange(B) % T
-        found, seen, increments = spied(B, N, T, rule, lengths=lengths)
+        result, observed, increments = spied(B, N, T, rule, lengths=lengths)
         n_resampled = 0
         for b in range(B):
             log_w, total = torch.zeros(N, dtype=torch.float64), 0.0
             resampled = False
             for t in range(T):
-                came_from = seen[t].row[b * N : (b + 1) * N] - b * N
+                came_from = observed[t].row[b * N : (b + 1) * N] - b * N
                 if resampled:
                     assert ((came_from >= 0) & (came_from < N)).all()
                 else:
@@ -259,60 +259,60 @@ class TestResampling:
                 log_w = log_w + increments[t, b]
                 w = log_w.softmax(0)
                 ess = float(1 / w.square().sum())
-                assert abs(float(found.ess[t, b]) - ess) < 1e-9
-                wanted = {"never": False, "always": True, "ess": ess <= N / 2}[rule]
-                resampled = wanted and t + 1 < lengths[b]
+                assert abs(float(result.ess[t, b]) - ess) < 1e-9
+                goal = {"never": False, "always": True, "ess": ess <= N / 2}[rule]
+                resampled = goal and t + 1 < lengths[b]
                 if resampled:
                     total = total + float(torch.logsumexp(log_w, 0)) - math.log(N)
                     log_w = torch.zeros_like(log_w)
                 n_resampled += resampled
             total = total + float(torch.logsumexp(log_w, 0)) - math.log(N)
-            assert abs(float(found.log_likelihood[b]) - total) < 1e-10
+            assert abs(float(result.log_likelihood[b]) - total) < 1e-10
         most = int((lengths - 1).sum())
-        kept = {"never": n_resampled == 0, "always": n_resampled == most}
-        assert kept.get(rule, 0 < n_resampled < most)
+        remaining = {"never": n_resampled == 0, "always": n_resampled == most}
+        assert remaining.get(rule, 0 < n_resampled < most)
 
     @pytest.mark.parametrize("rule", ["ess", "always"])
     def test_every_tensor_of_the_state_follows_its_ancestor(self, rule):
-        _, seen, _ = spied(50, 4, 5, rule, spread=3.0)
-        moved = 0
-        for state in seen:
+        _, observed, _ = spied(50, 4, 5, rule, spread=3.0)
+        shifted = 0
+        for state in observed:
             row = state.row.double()
             assert torch.equal(state.wide, row[:, None].expand(-1, 3))
             assert torch.equal(state.deep, row[:, None, None].expand(-1, 2, 2))
             assert state.empty.shape == (200, 0)
             assert torch.equal(state.row // 4, torch.arange(200) // 4)  # never another sequence's
-            moved += int((state.row != torch.arange(200)).sum())
-        assert moved > 100
+            shifted += int((state.row != torch.arange(200)).sum())
+        assert shifted > 100
 
     def test_ancestors_are_multinomial(self):
         B, N = 20000, 4
         weights = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
-        kept = []
+        remaining = []
 
         def init(rows, generator):
             return Walk(torch.arange(rows) % N)
 
         def step(state, x, t, generator):
-            kept.append(state.z)
+            remaining.append(state.z)
             return state, weights.log().repeat(B) + 3.0
 
         x, lengths = repeated(B, X[:2])
         particle_bound(init, step, x, lengths, N, "always", rng())
-        counts = torch.nn.functional.one_hot(kept[1].reshape(B, N), N).sum(1).double()
+        counts = torch.nn.functional.one_hot(remaining[1].reshape(B, N), N).sum(1).double()
         for j, w in enumerate(weights.tolist()):
             mean, error = mean_and_error(counts[:, j])
             assert abs(mean - N * w) < 4 * error
             squares, square_error = mean_and_error((counts[:, j] - N * w).square())
             assert abs(squares - N * w * (1 - w)) < 4 * square_error
             for i in range(j):  # multinomial, not independent for each j
-                both, both_error = mean_and_error(
+                pair, both_error = mean_and_error(
                     (counts[:, i] - N * weights[i]) * (counts[:, j] - N * w)
                 )
-                assert abs(both + N * float(weights[i]) * w) < 4 * both_error
-        places = torch.bincount(kept[1], minlength=N).double() / (B * N)
+                assert abs(pair + N * float(weights[i]) * w) < 4 * both_error
+        places = torch.bincount(remaining[1], minlength=N).double() / (B * N)
         for n in range(N):  # no place among the N is favoured by an ancestor
-            here = torch.bincount(kept[1].reshape(B, N)[:, n], minlength=N).double() / B
+            here = torch.bincount(remaining[1].reshape(B, N)[:, n], minlength=N).double() / B
             assert ((here - places).abs() < 4 * (weights * (1 - weights) / B).sqrt()).all()
 
     @pytest.mark.parametrize("rule", RULES)
@@ -320,35 +320,35 @@ class TestResampling:
         def equal(state, x, t, generator):
             return state, torch.full_like(state.z, -2.0)
 
-        def one(state, x, t, generator):
+        def single(state, x, t, generator):
             first = torch.arange(len(state.z)) % 5 == 2
             return state, torch.where(first, -2.0, -math.inf).double()
 
         x, lengths = repeated(3)
-        found = particle_bound(start, equal, x, lengths, 5, rule, rng())
-        torch.testing.assert_close(found.ess, torch.full_like(found.ess, 5.0))
+        result = particle_bound(start, equal, x, lengths, 5, rule, rng())
+        torch.testing.assert_close(result.ess, torch.full_like(result.ess, 5.0))
         expected = torch.full((3,), -10.0, dtype=torch.float64)
-        torch.testing.assert_close(found.log_likelihood, expected)
-        found = particle_bound(start, one, x[:, :1], lengths.clamp(max=1), 5, rule, rng())
-        torch.testing.assert_close(found.ess, torch.ones_like(found.ess))
+        torch.testing.assert_close(result.log_likelihood, expected)
+        result = particle_bound(start, single, x[:, :1], lengths.clamp(max=1), 5, rule, rng())
+        torch.testing.assert_close(result.ess, torch.ones_like(result.ess))
         expected = torch.full((3,), -2.0 - math.log(5), dtype=torch.float64)
-        torch.testing.assert_close(found.log_likelihood, expected)
+        torch.testing.assert_close(result.log_likelihood, expected)
 
     def test_half_the_particles_are_few_enough_to_resample(self):
         """The criterion is ESS <= N / 2: at 3 of 8 particles it resamples, at 5 it does not."""
         for alive, resamples in ((3, True), (5, False)):
-            kept = []
+            remaining = []
 
             def init(rows, generator):
                 return Walk(torch.arange(rows) % 8)
 
-            def step(state, x, t, generator, alive=alive, kept=kept):
-                kept.append(state.z)
+            def step(state, x, t, generator, alive=alive, remaining=remaining):
+                remaining.append(state.z)
                 return state, torch.where(state.z < alive, 0.0, -1e3).double()
 
             x, lengths = repeated(4, X[:2])
             particle_bound(init, step, x, lengths, 8, "ess", rng())
-            assert bool((kept[1] < alive).all()) == resamples
+            assert bool((remaining[1] < alive).all()) == resamples
 
 
 class TestInvariances:
@@ -395,8 +395,8 @@ class TestInvariances:
 
     def test_same_generator_same_numbers_and_the_global_one_is_left_alone(self):
         before = torch.random.get_rng_state()
-        first, again = (runs(4, "always", 30).log_likelihood for _ in range(2))
-        assert torch.equal(first, again)
+        first, second = (runs(4, "always", 30).log_likelihood for _ in range(2))
+        assert torch.equal(first, second)
         assert not torch.equal(first, runs(4, "always", 30, seed=5).log_likelihood)
         assert torch.equal(before, torch.random.get_rng_state())
 
@@ -409,9 +409,9 @@ class TestInvariances:
             assert torch.equal(x_t, x[:, t].repeat_interleave(2, 0))  # row b N + n
             return state, noise[:, t].reshape(-1)
 
-        found = particle_bound(start, step, x, torch.tensor([4, 4, 4]), 2, "never", rng())
+        result = particle_bound(start, step, x, torch.tensor([4, 4, 4]), 2, "never", rng())
         expected = torch.logsumexp(noise.sum(1), 1) - math.log(2)
-        torch.testing.assert_close(found.log_likelihood, expected)
+        torch.testing.assert_close(result.log_likelihood, expected)
 
     @pytest.mark.parametrize("rule", RULES)
     def test_an_impossible_observation_has_no_likelihood_and_spoils_no_other_sequence(self, rule):
@@ -423,9 +423,9 @@ class TestInvariances:
         plain = particle_bound(start, step, x, lengths, 6, rule, rng()).log_likelihood
         x[0, 2] = 99.0
         bound = particle_bound(start, step, x, lengths, 6, rule, rng())
-        found = bound.log_likelihood
-        assert found[0] == -math.inf
-        assert torch.equal(found[1:], plain[1:])
+        result = bound.log_likelihood
+        assert result[0] == -math.inf
+        assert torch.equal(result[1:], plain[1:])
         assert (bound.ess[2:, 0] == 1).all()
         assert ((bound.ess >= 1) & (bound.ess <= 6)).all()
 
@@ -437,9 +437,9 @@ class TestInvariances:
                 return state, noise[:, t].reshape(-1) + shift
 
             x, lengths = repeated(4)
-            found = particle_bound(start, step, x, lengths, 3, "never", rng())
+            result = particle_bound(start, step, x, lengths, 3, "never", rng())
             expected = torch.logsumexp(noise.sum(1), 1) - math.log(3) + 5 * shift
-            torch.testing.assert_close(found.log_likelihood, expected)
+            torch.testing.assert_close(result.log_likelihood, expected)
 
 
 class TestGradient:
@@ -447,22 +447,23 @@ class TestGradient:
     def test_it_flows_through_the_increments_and_not_through_the_ancestors(self, rule):
         """With the run's ancestors held fixed, each part of the bound has softmax gradients."""
         theta = torch.tensor(1.3, dtype=torch.float64, requires_grad=True)
-        found, seen, increments = spied(9, 4, 5, rule, theta=theta)
-        (gradient,) = torch.autograd.grad(found.log_likelihood.sum(), theta)
+        result, observed, increments = spied(9, 4, 5, rule, theta=theta)
+        (gradient,) = torch.autograd.grad(result.log_likelihood.sum(), theta)
         slopes = (increments / theta).detach()
-        moved = [
-            (s.row.reshape(9, 4) != torch.arange(36).reshape(9, 4)).any(1).tolist() for s in seen
+        shifted = [
+            (s.row.reshape(9, 4) != torch.arange(36).reshape(9, 4)).any(1).tolist()
+            for s in observed
         ]
         expected = 0.0
         for b in range(9):
             log_w, slope = torch.zeros(4, dtype=torch.float64), torch.zeros(4, dtype=torch.float64)
             for t in range(5):
                 log_w, slope = log_w + increments[t, b].detach(), slope + slopes[t, b]
-                few = float(1 / log_w.softmax(0).square().sum()) <= 2
-                if t == 4 or rule == "always" or (rule == "ess" and few):
+                scarce = float(1 / log_w.softmax(0).square().sum()) <= 2
+                if t == 4 or rule == "always" or (rule == "ess" and scarce):
                     expected += float((log_w.softmax(0) * slope).sum())
                     log_w, slope = torch.zeros_like(log_w), torch.zeros_like(slope)
-        assert any(map(any, moved)) == (rule != "never")
+        assert any(map(any, shifted)) == (rule != "never")
         assert abs(float(gradient) - expected) < 1e-9
 
     @pytest.mark.parametrize("rule", RULES)
@@ -510,7 +511,7 @@ class TestErrors:
         assert torch.isnan(self.call(step=step, rule="never", validate=False).log_likelihood).any()
 
     def test_wrong_rows(self):
-        def few(rows, generator):
+        def scarce(rows, generator):
             return start(rows - 1, generator)
 
         def short(state, x, t, generator):
@@ -522,6 +523,6 @@ class TestErrors:
         def shrinks(state, x, t, generator):
             return Walk(state.z[:3]), torch.zeros(6, dtype=torch.float64)
 
-        for bad in ({"init": few}, {"step": short}, {"step": column}, {"step": shrinks}):
+        for bad in ({"init": scarce}, {"step": short}, {"step": column}, {"step": shrinks}):
             with pytest.raises(ValueError, match=r"rows|6"):
                 self.call(**bad)

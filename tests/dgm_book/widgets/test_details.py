@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import small_widgets as small
 from ipywidgets import embed
+from page_words import split_words
 
 from dgm.steering import MARGINS
 from dgm_book.widgets.draw_a_digit import hand_drawn
-from dgm_book.widgets.storyteller import words_of
 
 KNOWN_WORDS = Path(__file__).parents[2] / "dgm" / "data" / "words.json"
 
@@ -96,10 +96,10 @@ def test_scores_travel_as_they_are_and_an_anchor_stays_inside_a_shorter_set():
 
 def test_what_is_typed_becomes_words():
     typed = " The judge\u2019s sea-boat, (was) OLD... "
-    assert words_of(typed) == ["the", "judge\u2019s", "sea-boat", "was", "old"]
-    assert words_of(" <b>!? _ ") == ["b"]
+    assert split_words(typed) == ["the", "judge\u2019s", "sea-boat", "was", "old"]
+    assert split_words(" <b>!? _ ") == ["b"]
     for words in json.loads(KNOWN_WORDS.read_text("utf-8")):
-        assert words_of(words["typed"]) == words["words"].split()
+        assert split_words(words["typed"]) == words["words"].split()
 
 
 def test_a_quiz_asks_at_most_twenty_questions_unless_told():
@@ -138,9 +138,9 @@ def test_the_cliff_starts_where_asked_and_thins_the_codes_evenly():
 
 def test_the_usual_runs_are_shown_first_or_else_the_first_six():
     runs = [small.run(name) for name in ("beta 0.2", "max", "plain", "absmax")]
-    assert small.race(runs=runs).shown == ["max", "plain"]
-    assert small.race(runs=[small.run(str(i)) for i in range(8)]).shown == list("012345")
-    assert small.race(runs=runs, shown=["absmax"]).shown == ["absmax"]
+    assert small.bound_race(runs=runs).shown == ["max", "plain"]
+    assert small.bound_race(runs=[small.run(str(i)) for i in range(8)]).shown == list("012345")
+    assert small.bound_race(runs=runs, shown=["absmax"]).shown == ["absmax"]
 
 
 def test_what_was_not_measured_is_none():
@@ -149,7 +149,7 @@ def test_what_was_not_measured_is_none():
         small.row(5, seconds=0.1234567, kl=1.23456789),
         small.row(7, kl=None),
     ]
-    columns = small.race(runs=[small.run(measured=rows)]).runs[0]
+    columns = small.bound_race(runs=[small.run(measured=rows)]).runs[0]
     assert columns["kl"] == [None, 1.234568, None]
     assert columns["step"] == [0, 5, 7]
     assert columns["seconds"] == [0, 0.123457, 0.14]

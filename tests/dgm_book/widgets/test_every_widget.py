@@ -11,12 +11,12 @@ from small_widgets import (
     EXAMPLES,
     MAKERS,
     OPENINGS,
+    bound_race,
     explorer,
     hyper_weights,
     lottery,
     plane,
     pooling_weights,
-    race,
     row,
     ruler,
     run,
@@ -73,10 +73,10 @@ def test_a_widget_without_a_poster_has_a_text():
     assert "image/png" not in data
 
 
-def size(*made):
-    state = embed.dependency_state(made, drop_defaults=False)
+def size(*output):
+    state = embed.dependency_state(output, drop_defaults=False)
     text = json.dumps(state, allow_nan=False)
-    return len(text) - sum(len(widget._css) for widget in made)
+    return len(text) - sum(len(widget._css) for widget in output)
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -88,7 +88,7 @@ def test_the_largest_widgets_are_small():
     dice = np.random.default_rng(0)
     measures = ("kl", "information", "reconstruction", "log_likelihood", "active_units")
     rows = [row(s, **dict(zip(measures, dice.normal(size=5), strict=True))) for s in range(30)]
-    assert size(race(runs=[run(str(i), measured=rows) for i in range(30)])) < 200_000
+    assert size(bound_race(runs=[run(str(i), measured=rows) for i in range(30)])) < 200_000
     large = [sentences(name, range(20), 400, texts=["x" * 40] * 400) for name in ("a", "b")]
     assert size(scope(sets=large)) < 350_000
     scores = {name: dice.normal(size=(6, 12)) for name in ("phase I", "likelihood")}

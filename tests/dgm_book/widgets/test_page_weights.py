@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import small_widgets as small
 import torch
+from page_hashes import box_muller, mulberry32, murmur_mix
 
 from dgm.data.text import Vocabulary
 from dgm.nets.language_models import AWDLSTM, plain_lstm
 from dgm.papers.variational_hyper_rnn import VariationalRNN
 from dgm_book.widgets import LanguageWeights, PageWeights, PoolingWeights, TextWeights
-from dgm_book.widgets.hashing import box_muller, mulberry32, murmur_mix
 from dgm_book.widgets.hyper_weights import rounded as rounded_recurrent
 from dgm_book.widgets.language_weights import TENSORS as LANGUAGE
 from dgm_book.widgets.language_weights import rounded as rounded_language
@@ -234,13 +234,13 @@ def pooling(name, value):
     return {"encoders": given}
 
 
-def one(**changes):
+def single(**changes):
     return {"models": {"it": small.described(small.recurrent()["VHRNN"], **changes)}}
 
 
 def state(key, value=None):
     given = small.arrays(small.recurrent()["VHRNN"]) | {key: value}
-    return one(state={name: v for name, v in given.items() if v is not None})
+    return single(state={name: v for name, v in given.items() if v is not None})
 
 
 BAD = {
@@ -337,15 +337,15 @@ BAD = {
         ({"limit": 1000}, "a page holds at most 1000"),
     ],
     small.hyper_weights: [
-        (one(kind="gan"), "kind='gan', want one of vrnn, vhrnn"),
-        (one(emission="poisson"), "emission='poisson', want one of gaussian, bernoulli"),
-        (one(hyper_input="all"), "hyper_input='all', want one of both, latent, hidden"),
-        (one(cell="gru"), "cell='gru', want one of lstm"),
-        (one(sigma_min=0), "sigma_min=0.0, want above 0"),
-        (one(colour=1), "unknown \\['colour'\\]"),
-        (one(kind="vrnn"), "no part of a vrnn"),
-        (one(emission="bernoulli"), "decoder.4.weight has shape \\(4, 4\\)"),
-        (one(hyper_input="latent"), "has shape \\(16, 8\\)"),
+        (single(kind="gan"), "kind='gan', want one of vrnn, vhrnn"),
+        (single(emission="poisson"), "emission='poisson', want one of gaussian, bernoulli"),
+        (single(hyper_input="all"), "hyper_input='all', want one of both, latent, hidden"),
+        (single(cell="gru"), "cell='gru', want one of lstm"),
+        (single(sigma_min=0), "sigma_min=0.0, want above 0"),
+        (single(colour=1), "unknown \\['colour'\\]"),
+        (single(kind="vrnn"), "no part of a vrnn"),
+        (single(emission="bernoulli"), "decoder.4.weight has shape \\(4, 4\\)"),
+        (single(hyper_input="latent"), "has shape \\(16, 8\\)"),
         (state("heads.bias"), "lacks \\['heads.bias'\\]"),
         (state("prior.2.bias"), "lacks \\['prior.2.bias'\\]"),
         (state("prior.0.weight", np.zeros((4, 3))), "prior.0.weight has shape \\(4, 3\\)"),

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 from hyper_rnn_pages import particle_runs, survivors
+from page_hashes import ODD, murmur_mix
 from quiz import count_right, information_at_least, wilson
 from small_widgets import MATRICES, question, quiz, recurrent, shaken
 
 from dgm.nets.variational_rnn import initialise_heads
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, bound, oracle
 from dgm.sampling.linear_gaussian import LinearGaussian
-from dgm_book.widgets.hashing import ODD, murmur_mix
 from dgm_book.widgets.language_weights import MOST_WORDS
 from dgm_book.widgets.particle_kalman import (
     CRITERIA,

@@ -25,7 +25,7 @@ LIVE = {"VHRNN 4": 1424, "VRNN 6": 1204, "VRNN 8": 2068, "VRNN 6 matched": 1456}
 LONG = "switching-long"
 
 
-def made_up(dataset, model, seed, level, rise=1.0, follows=0.5, live=100):
+def made_up(dataset, model, seed, level, rise=1.0, follows=0.5, n_weights=100):
     """A result whose bounds are at a level, and whose KL divergence rises so far at a switch."""
     level = level + 1e-3 * seed
     values = {
@@ -37,11 +37,11 @@ def made_up(dataset, model, seed, level, rise=1.0, follows=0.5, live=100):
             "by_sequence": [level - 0.5, level + 0.5, level + 0.3],
             "by_sequence_many": [level - 0.4, level + 0.6, level + 0.4],
             "n_sequences": 3,
-            "live": live,
+            "live": n_weights,
         },
     }
     if model != "HyperLSTM":
-        values["final"] |= {"as_published": live + 7, "elbo": level - 1, "iwae": level - 0.5}
+        values["final"] |= {"as_published": n_weights + 7, "elbo": level - 1, "iwae": level - 0.5}
         far = [level - 1e9, *20 * [level], level + 0.2]  # one sequence explodes
         values["suites"] = {name: {"few": far, "many": far} for name in SUITES[1:]}
         kl = 10 * [1.0] + 5 * [1.0 + rise] + 5 * [1.0 + rise / 2] + 10 * [1.0 + rise / 4]
@@ -63,8 +63,8 @@ def small():
     recipe, sets = plan.RECIPES["small"], {}
     for dataset, model, n in experiment.runs(SMALL, recipe):
         is_large = dataset == "jsb" and model.startswith("VHRNN")
-        live = 110 if is_large else LIVE.get(model, 100)
-        result = made_up(dataset, model, n, level_of(model), live=live)
+        n_weights = 110 if is_large else LIVE.get(model, 100)
+        result = made_up(dataset, model, n, level_of(model), n_weights=n_weights)
         sets.setdefault(dataset, {}).setdefault(model, []).append(result)
     truth = sets["switching"]["VRNN 6"][0]._replace(
         name="switching-oracle", values={"test": [EXACT - 0.5, EXACT + 0.5, EXACT]}
@@ -80,7 +80,7 @@ def replaced(chapter, dataset, model, results):
 def changed(chapter, dataset, model, **changes):
     """The chapter with a model's results made up anew."""
     old = chapter.sets[dataset][model]
-    changes = {"level": level_of(model), "live": old[0].values["final"]["live"]} | changes
+    changes = {"level": level_of(model), "n_weights": old[0].values["final"]["live"]} | changes
     new = [made_up(dataset, model, r.provenance["seed"], **changes) for r in old]
     return replaced(chapter, dataset, model, new)
 
@@ -279,7 +279,7 @@ class TestClaims:
         alike = small
         for size in plan.MATCHED:
             assert verdict(alike, "counts") == "does not hold"
-            alike = changed(alike, "jsb", f"VHRNN {size}", live=104)
+            alike = changed(alike, "jsb", f"VHRNN {size}", n_weights=104)
         assert verdict(alike, "counts") == "holds"
 
     @pytest.mark.parametrize(
