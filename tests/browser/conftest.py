@@ -241,10 +241,15 @@ class Visit:
         """Return the count of bars and signs, and those that forced colours or print take away."""
         count, faded = 0, []
         for widget in self.page.locator(".dgm").all():
-            marks = widget.evaluate(MARKS)
-            self.page.emulate_media(forced_colors="active")
-            picture = np.array(Image.open(io.BytesIO(widget.screenshot())).convert("RGB"), int)
-            self.page.emulate_media(forced_colors="none")
+            for _ in range(5):
+                marks = widget.evaluate(MARKS)
+                self.page.emulate_media(forced_colors="active")
+                picture = np.array(Image.open(io.BytesIO(widget.screenshot())).convert("RGB"), int)
+                self.page.emulate_media(forced_colors="none")
+                # A widget that still moves is pictured in other places than those measured.
+                if widget.evaluate(MARKS) == marks:
+                    break
+                self.settle()
             ground = picture[3, 3]
             for mark in marks:
                 x, y, width, height = (round(v) for v in mark["place"])
