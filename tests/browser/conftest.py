@@ -240,16 +240,16 @@ class Visit:
     def faded_marks(self):
         """Return the count of bars and signs, and those that forced colours or print take away."""
         count, faded = 0, []
+        size = self.page.viewport_size
+        # A picture of what is higher than the window is taken while the page is laid out anew.
+        self.page.set_viewport_size({"width": size["width"], "height": 2400})
+        self.settle()
         for widget in self.page.locator(".dgm").all():
-            for _ in range(5):
-                marks = widget.evaluate(MARKS)
-                self.page.emulate_media(forced_colors="active")
-                picture = np.array(Image.open(io.BytesIO(widget.screenshot())).convert("RGB"), int)
-                self.page.emulate_media(forced_colors="none")
-                # A widget that still moves is pictured in other places than those measured.
-                if widget.evaluate(MARKS) == marks:
-                    break
-                self.settle()
+            marks = widget.evaluate(MARKS)
+            self.page.emulate_media(forced_colors="active")
+            self.settle()
+            picture = np.array(Image.open(io.BytesIO(widget.screenshot())).convert("RGB"), int)
+            self.page.emulate_media(forced_colors="none")
             ground = picture[3, 3]
             for mark in marks:
                 x, y, width, height = (round(v) for v in mark["place"])
@@ -258,6 +258,7 @@ class Visit:
                     count += 1
                     visible = np.abs(part - ground).sum(-1).max() > 150
                     faded += [mark["name"]] * (not visible or not mark["printed"])
+        self.page.set_viewport_size(size)
         return count, faded
 
     def assert_clean(self):
