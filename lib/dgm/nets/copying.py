@@ -30,11 +30,11 @@ IMPOSSIBLE = -1e4  # a logit, finite in half precision too
 
 
 class Sizes(NamedTuple):
-    """How large a model is; the defaults make 3.4 M parameters of 7,500 words."""
+    """How large a model is; the defaults make 3.2 M parameters of 7,500 words."""
 
     width: int = 192
     heads: int = 6
-    encoder_layers: int = 3
+    encoder_layers: int = 2
     decoder_layers: int = 2
     inner: int = 512
     grades: int = 5
@@ -67,7 +67,9 @@ class Progress(NamedTuple):
     own_values: Tensor  # (R, L, heads, t, W / heads)
 
 
-class _Attention(nn.Module):
+class Attention(nn.Module):
+    """Attention of several heads; memories are made once and read again."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
@@ -91,19 +93,20 @@ class _Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
 
-class _Layer(nn.Module):
+class Layer(nn.Module):
     """Self-attention, in a decoder attention to the source, and two dense layers; norms first."""
 
     def __init__(self, sizes: Sizes, reads_source: bool) -> None:
         super().__init__()
         width = sizes.width
-        self.own_norm, self.own = nn.LayerNorm(width), _Attention(width, sizes.heads)
+        self.own_norm, self.own = nn.LayerNorm(width), Attention(width, sizes.heads)
         if reads_source:
-            self.cross_norm, self.cross = nn.LayerNorm(width), _Attention(width, sizes.heads)
+            self.cross_norm, self.cross = nn.LayerNorm(width), Attention(width, sizes.heads)
         self.dense_norm = nn.LayerNorm(width)
         self.inner, self.outer = nn.Linear(width, sizes.inner), nn.Linear(sizes.inner, width)
 
     def dense(self, x: Tensor) -> Tensor:
+        """What the dense layers add to x (B, T, W)."""
         return self.outer(functional.gelu(self.inner(self.dense_norm(x))))
 
 
@@ -129,8 +132,8 @@ class CopyingTransformer(nn.Module):
         self.read_places = nn.Embedding(sizes.places, width)
         self.write_places = nn.Embedding(sizes.places, width)
         self.grades = nn.Embedding(sizes.grades, width)
-        self.encoder = nn.ModuleList(_Layer(sizes, False) for _ in range(sizes.encoder_layers))
-        self.decoder = nn.ModuleList(_Layer(sizes, True) for _ in range(sizes.decoder_layers))
+        self.encoder = nn.ModuleList(Layer(sizes, False) for _ in range(sizes.encoder_layers))
+        self.decoder = nn.ModuleList(Layer(sizes, True) for _ in range(sizes.decoder_layers))
         self.encoder_norm, self.decoder_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.pointer_query = nn.Linear(width, width)
         self.pointer_key = nn.Linear(width, width)
@@ -241,8 +244,8 @@ class CopyingTransformer(nn.Module):
         return (source == PAD) * IMPOSSIBLE
 
     def _words(self, x: Tensor) -> Tensor:
-        logits = functional.linear(x, self.embedding.weight).float() + self.bias
-        return logits.masked_fill(self.unwritten, IMPOSSIBLE)
+        bias = self.bias.masked_fill(self.unwritten, IMPOSSIBLE)
+        return functional.linear(x, self.embedding.weight, bias).float()
 
     def _point(
         self, x: Tensor, memory: Memory, last: Tensor, before: Tensor, places: Tensor

@@ -11,54 +11,32 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-FILE = Path(__file__).resolve().parents[4] / "book" / "corpus" / "opposites.tsv"
+FOLDER = Path(__file__).resolve().parents[4] / "book" / "corpus"
 BE = r"is|was|are|were|am|'s|'re|'m|be|been"
 DO = r"do|does|did|would|could|can|will|ca|wo|should"
 FILLED = r"very|really|so|quite|too|extremely|absolutely|that|all|even|particularly|super|pretty"
-AGAIN = r"back|return|going back|coming back|returning|visiting"
-RETURN = r"go|come|be|return|eat|order|use|visit|shop|stay"
-
-# Each is a pattern and what replaces it, towards negative; the other list is towards positive.
-_TO_NEGATIVE = [
-    (rf"\bwill (?:definitely |certainly |surely )?be (?:{AGAIN})\b", "wo n't be back|will not be back|will never be back"),
-    (rf"\bwill (?:definitely|certainly|surely|gladly) ({RETURN})\b", r"will never \1|will not \1|wo n't \1"),
-    (r"\b(?:highly|definitely|would|strongly|can|do) recommend\b", "do not recommend|would not recommend|ca n't recommend"),
-    (r"\bca n't wait to\b", "have no wish to|will never"),
-    (r"\bca n't say enough (?:good things )?about\b", "ca n't say anything good about"),
-    (r"\bworth (?:every penny|the (?:price|money|wait|drive|trip))\b", "a waste of money|not worth the money|not worth it"),
-    (r"\b(?:well )?worth it\b", "not worth it"),
-    (r"\bcheck (?:it|this place|them) out\b", "stay away|avoid this place|go elsewhere"),
-    (r"\bnever (?:been )?disappoint(?:s|ed)?\b", "always disappointed|always disappoints"),
-    (r"\bno complaints\b", "many complaints|nothing but complaints"),
-    (r"\bno problems?\b", "nothing but problems|a lot of problems"),
-    (r"\b(?:lots|plenty) of\b", "no|hardly any|not enough"),
-]  # fmt: skip
-_TO_POSITIVE = [
-    (rf"\b(?:wo n't|will not|will never|wont) (?:ever )?be (?:{AGAIN})\b", "will be back|will definitely be back"),
-    (rf"\b(?:will never|wo n't ever|will not|wo n't) ({RETURN})\b", r"will definitely \1|will gladly \1"),
-    (rf"\bnever ({RETURN})(ing)?\b", r"definitely \1\2"),
-    (r"\b(?:do n't|do not|would not|would n't|ca n't|can not|could n't) recommend\b", "highly recommend|would recommend|definitely recommend"),
-    (r"\b(?:do n't waste|save) your (?:time|money)\b", "treat yourself|it is worth your time"),
-    (r"\b(?:a )?(?:complete |total |huge )?waste of (?:time|money)\b", "worth every penny|well worth it|time well spent"),
-    (r"\bnot worth\b", "well worth|worth"),
-    (r"\bstay away\b|\bgo elsewhere\b|\bavoid this place\b", "stop by|check it out|come here"),
-    (r"\bnot (?:even|at all) ", ""),
-    (r"\bcould (?:have been|be) better\b", "could not be better|was perfect"),
-    (r"\bno longer\b", "still"),
-    (r"\bnot a single\b|\bhardly any\b", "every single|plenty of"),
-    (r"\bnot enough\b", "plenty of|more than enough"),
-]  # fmt: skip
 _NEGATED_BE = re.compile(rf"\b({BE}) (?:n't|not)( (?:{FILLED}))?\b")
 _NEGATED_DO = re.compile(rf"\b({DO}) (?:n't|not) (?:even |really )?")
 _PLAIN_BE = re.compile(rf"\b({BE})(?: (?:{FILLED}))? (?!n't|not|no)(?=(?:a |an |the )?\w)")
+# What the frames are filled with: negative and positive; the first take "more", as others do not.
+_LONG = (
+    "useless/helpful unprofessional/professional uncomfortable/comfortable unpleasant/pleasant "
+    "boring/enjoyable unfriendly/friendly disappointing/impressive ugly/beautiful rude/polite "
+    "careless/careful unreliable/reliable dull/interesting frustrating/satisfying dangerous/safe"
+)
+_SHORT = "bad/good terrible/great dirty/clean slow/fast unfair/fair bland/tasty poor/nice"
+_NOUNS = (
+    "soup room staff film phone driver lesson coffee app meal service hotel book doctor train "
+    "garden view bread pizza teacher course game music bar shop manager waitress salad show museum "
+    "dentist haircut flight breakfast beer place repair laptop burger trip"
+)
 _POSITIVE_DO = {"ca": "can ", "wo": "will ", "do": "", "did": "", "does": ""}
 
 
 @functools.cache
 def tables() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """For each target, 0 negative and 1 positive, the words to replace and their opposites."""
-    with FILE.open(encoding="utf-8", newline="") as file:
-        groups = [[field.split() for field in row] for row in csv.reader(file, delimiter="\t")][1:]
+    groups = [[field.split() for field in row] for row in _rows("opposites.tsv")]
     result: tuple[dict[str, list[str]], dict[str, list[str]]] = ({}, {})
     for group in groups:
         for target in (0, 1):
@@ -67,13 +45,30 @@ def tables() -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     return result
 
 
+@functools.cache
+def _rows(name: str) -> list[list[str]]:
+    with (FOLDER / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
+
+
+def negation_pair(random: random.Random) -> tuple[str, str]:
+    """A negative and a positive sentence that differ by a negator or what it negates."""
+    frames = random.choice(_rows("negation_frames.tsv"))
+    adjectives = _LONG if "more {" in "".join(frames) else f"{_LONG} {_SHORT}"
+    bad, good = random.choice(adjectives.split()).split("/")
+    noun = random.choice(_NOUNS.split())
+    negative, positive = (frame.format(noun=noun, bad=bad, good=good) for frame in frames)
+    return negative, positive
+
+
 def turn(text: str, target: int, random: random.Random) -> str:
     """A sentence of the data's form, turned towards a target (0 or 1) by phrases and words.
 
     May come back as it was, or half-turned: let a reader of sentiment judge.
     """
-    for pattern, choices in _TO_POSITIVE if target else _TO_NEGATIVE:
-        text = re.sub(pattern, _choice(choices.split("|"), random), text)
+    for towards, pattern, choices in _rows("opposite_phrases.tsv"):
+        if towards == ("negative", "positive")[target]:
+            text = re.sub(pattern, _choice(choices.split("|"), random), text)
     words, opposites = text.split(), tables()[target]
     speaking = {word for word in words if word in opposites}
     if target and (negated := _without_negation(text, random)) != text:
@@ -81,9 +76,7 @@ def turn(text: str, target: int, random: random.Random) -> str:
     elif not target and speaking and random.random() < 0.2 and _PLAIN_BE.search(text):
         return _PLAIN_BE.sub(_choice([r"\1 not ", r"\1 n't "], random), text, count=1)
     words = text.split()
-    return " ".join(
-        random.choice(opposites[word]) if word in opposites else word for word in words
-    )
+    return " ".join(random.choice(opposites[word]) if word in opposites else word for word in words)
 
 
 def _without_negation(text: str, random: random.Random) -> str:

@@ -8,6 +8,7 @@ sentences; intensity from people's ratings too.
 
 import csv
 import gzip
+import itertools
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -21,11 +22,11 @@ from dgm.data import graded_sentences, registry, text
 
 STRESS = Path(__file__).resolve().parents[4] / "book" / "corpus" / "negation_stress.tsv"
 SIZE = 2**20  # places of the hashed features
-NEGATORS = frozenset(
+NEGATORS = (
     "not n't never no nobody nothing none nor neither without hardly barely rarely scarcely seldom "
-    "cannot nowhere lack lacks lacked lacking fails failed".split()
+    "cannot nowhere lack lacks lacked lacking fails failed"
 )
-CLAUSE_ENDS = frozenset(". , ; : ! ? ( ) -- but because although though".split())
+CLAUSE_ENDS = ". , ; : ! ? ( ) -- but because although though"
 RATINGS = ("movie", "amazon")  # of Hutto and Gilbert's snippets, from -4 to 4
 
 
@@ -48,26 +49,29 @@ class LinearReader(NamedTuple):
         return features(texts) @ self.weights.astype(np.float64) + self.bias
 
     def word_votes(self, sentence: str) -> np.ndarray:
-        """(words,) how much the sentence's value falls without each word."""
+        """(words,) what each word adds to the value: its own weight, and half of its pairs'."""
         words = sentence.split()
-        without = [" ".join(words[:i] + words[i + 1 :]) for i in range(len(words))]
-        values = self([sentence, *without])
-        return values[0] - values[1:]
+        padded = ["<s>", *words, "</s>"]
+        pairs = [f"{a} {b}" for a, b in itertools.pairwise(padded)]
+        weights = [self.weights[zlib.crc32(name.encode()) % SIZE] for name in words + pairs]
+        own, pairs = np.split(np.array(weights), [len(words)])
+        return (own + (pairs[1:] + pairs[:-1]) / 2) / np.sqrt(3 * len(words) + 1)
 
 
 def _named(words: Sequence[str]) -> Iterable[str]:
     marked, left = [], 0
+    negators, ends = set(NEGATORS.split()), set(CLAUSE_ENDS.split())
     for word in words:
-        if word in CLAUSE_ENDS:
+        if word in ends:
             left = 0
         marked.append(f"~{word}" if left else "")
-        left = 6 if word in NEGATORS else max(left - 1, 0)
+        left = 6 if word in negators else max(left - 1, 0)
     padded = ["<s>", *words, "</s>"]
     yield from words
-    yield from (f"{a} {b}" for a, b in zip(padded, padded[1:], strict=False))
+    yield from (f"{a} {b}" for a, b in itertools.pairwise(padded))
     yield from (f"{a} {b} {c}" for a, b, c in zip(padded, padded[1:], padded[2:], strict=False))
     yield from filter(None, marked)
-    yield from (f"{a} {b}" for a, b in zip(marked, marked[1:], strict=False) if a and b)
+    yield from (f"{a} {b}" for a, b in itertools.pairwise(marked) if a and b)
 
 
 def features(texts: Sequence[str]) -> sparse.csr_array:

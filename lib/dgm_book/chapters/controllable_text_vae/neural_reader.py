@@ -1,0 +1,122 @@
+"""Trains the reader of sentiment that ranks rewrites: a transformer on labels, grades and ratings.
+
+It learns from Yelp's labels, the graded sentences, people's ratings, and pairs of sentences that
+differ by a negator (`opposites.negation_pair`), all outside the dev and test sets.
+"""
+
+import functools
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from dgm.data import text
+from dgm.data.text import Vocabulary
+from dgm.nets.graded_reader import GradedReader
+from dgm.precision import autocast
+from dgm.train import TrainingState, fit
+from dgm_book.chapters.controllable_text_vae import readers
+from dgm_book.chapters.controllable_text_vae.opposites import negation_pair
+
+BATCH_SIZE, RATE, WARM_UP, STEEPNESS = 128, 1e-3, 200, 2.0
+ROUND = {"labelled": 10_000, "graded": 5_000, "rated": 3_000, "negated": 2_000}
+GRADE_WEIGHT = 0.5  # of squared errors beside cross-entropies
+
+
+class Reader(NamedTuple):
+    """A trained reader with its words."""
+
+    vocabulary: Vocabulary
+    model: GradedReader
+
+    @torch.no_grad()
+    def __call__(self, texts: Sequence[str]) -> np.ndarray:
+        """(N,) float64, from 0 very negative to 4 very positive; 2 for a text without words."""
+        corpus = self.vocabulary.encode([t if t.split() else "<unk>" for t in texts])
+        values = torch.zeros(len(texts), dtype=torch.float64)
+        for chosen in corpus.lengths.argsort().split(256):
+            tokens = corpus.tokens[chosen, : int(corpus.lengths[chosen].max())]
+            values[chosen] = self.model(tokens).double()
+        return values.numpy()
+
+
+class _Example(NamedTuple):
+    text: str
+    value: float  # a label, 0 or 1, or a grade
+    graded: bool
+
+
+def _rounds(sources: dict[str, list[_Example]], seed: int) -> Any:
+    """step -> its examples; rounds of fixed size, each mixed anew by (seed, round)."""
+    n_batches = sum(ROUND.values()) // BATCH_SIZE
+
+    @functools.lru_cache(1)
+    def batches(number: int) -> list[list[_Example]]:
+        rng = random.Random(f"reader {seed} {number}")
+        made = [e for name, rows in sources.items() for e in rng.choices(rows, k=ROUND[name])]
+        for _ in range(ROUND["negated"] // 2):
+            made += [_Example(t, y, False) for y, t in enumerate(negation_pair(rng))]
+        rng.shuffle(made)
+        made = sorted(made[: n_batches * BATCH_SIZE], key=lambda e: len(e.text.split()))
+        parts = [made[i : i + BATCH_SIZE] for i in range(0, len(made), BATCH_SIZE)]
+        rng.shuffle(parts)
+        return parts
+
+    return lambda step: batches(step // n_batches)[step % n_batches]
+
+
+def train(vocabulary: Vocabulary, steps: int, file: Path | None, seed: int = 0) -> Reader:
+    """A reader trained by Adam, or one from its finished or interrupted run in the file."""
+    reviews = [text.load("yelp", split) for split in ("train", "held_out")]
+    rated, (own, grades) = readers.rated(), readers.graded()
+    n_rated = len(rated.texts) - len(own)  # the rest are our own again
+    sources = {
+        "labelled": [
+            _Example(t, y, False)
+            for part in reviews
+            for t, y in zip(part.texts, part.labels.tolist(), strict=True)
+        ],
+        "graded": [_Example(t, g, True) for t, g in zip(own, grades.tolist(), strict=True)],
+        "rated": [
+            _Example(t, v, True)
+            for t, v in zip(rated.texts[:n_rated], rated.values.tolist(), strict=False)
+        ],
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = GradedReader(len(vocabulary))
+    tokens = vocabulary.encode([e.text for e in sources["labelled"] + sources["graded"]]).tokens
+    vectors = text.word_vectors(tokens, len(vocabulary), model.sizes.width, seed)
+    known = slice(vocabulary.first_word, None)
+    with torch.no_grad():
+        model.embedding.weight[known] = 0.3 * vectors[known] / vectors[known].std()
+    make = _rounds(sources, seed)
+
+    def step(state: TrainingState, batch: list[_Example]) -> dict[str, torch.Tensor]:
+        rise, fall = (state.steps + 1) / WARM_UP, (steps - state.steps) / steps
+        for group in state.optimizer.param_groups:
+            group["lr"] = RATE * min(1.0, rise) * fall
+        tokens = vocabulary.encode([e.text for e in batch]).tokens
+        wanted = torch.tensor([float(e.value) for e in batch])
+        graded = torch.tensor([e.graded for e in batch])
+        with autocast("cpu"):
+            values = model(tokens, state.generator)
+        odds = STEEPNESS * (values - 2)
+        label = functional.binary_cross_entropy_with_logits(
+            odds, wanted.clamp(max=1), reduction="none"
+        )
+        loss = torch.where(graded, GRADE_WEIGHT * (values - wanted).square(), label).mean()
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        state.optimizer.step()
+        return {"loss": loss.detach()}
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    generator = torch.Generator().manual_seed(seed)
+    fit(step, make, TrainingState(model.train(), optimizer, generator), steps, checkpoint=file)
+    return Reader(vocabulary, model.eval().requires_grad_(False))

@@ -1,0 +1,165 @@
+"""What a rewriter learns from: a sentence that is read, one that a person wrote, and its grade.
+
+- graded: two grades of an item of the graded sentences, and the same grade twice;
+- turned: a Yelp sentence, read after it was turned to its opposite by rule (`opposites.turn`);
+- noised: a Yelp sentence, read without the words that speak for its sentiment, or with others;
+- negated: two sentences that differ by a negator (`opposites.negation_pair`);
+- mined: a Yelp sentence, read as a rewriter turned it, where a judge let that pass.
+
+What is written is a person's sentence, but for those with a negator, whose frames are by hand.
+"""
+
+import random
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgm.data import graded_sentences, text
+from dgm.data.text import Vocabulary
+from dgm_book.chapters.controllable_text_vae.opposites import negation_pair, turn
+from dgm_book.chapters.controllable_text_vae.readers import LinearReader
+
+WORDS, SLOTS = 7500, 8  # of the vocabulary; markers of unknown words
+MAX_WORDS = 30
+NUMBER, NUMERALS = "_num_", (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90, 100)
+SURE = 0.5  # log-odds beyond which a turned sentence counts as turned
+SPEAKING = 0.5  # log-odds by which a word speaks for a sentiment
+
+
+class Pair(NamedTuple):
+    """What is read, what is written, and the grade of that, from 0 to 4."""
+
+    source: str
+    target: str
+    grade: int
+
+
+class GradedReviews(NamedTuple):
+    """Yelp sentences with a grade: their label's side, the stronger half of each at the end."""
+
+    texts: list[str]
+    grades: list[int]
+
+
+def graded_reviews(intensity: LinearReader) -> GradedReviews:
+    """All Yelp sentences outside dev and test, of at most MAX_WORDS words."""
+    parts = [text.load("yelp", split) for split in ("train", "held_out")]
+    texts = [t for part in parts for t in part.texts]
+    labels = np.concatenate([part.labels.numpy() for part in parts])
+    value = intensity(texts)
+    middle = [np.median(value[labels == y]) for y in (0, 1)]
+    grades = np.where(labels == 1, 3 + (value > middle[1]), 1 - (value < middle[0]))
+    fits = [i for i, t in enumerate(texts) if 2 <= len(t.split()) <= MAX_WORDS]
+    return GradedReviews([texts[i] for i in fits], [int(grades[i]) for i in fits])
+
+
+def graded_items(split: str = "train") -> list[tuple[str, ...]]:
+    """The sentences of each graded item, in the form of the data."""
+    items = graded_sentences.load(split)
+    return [tuple(text.tokenise(s, keep_numbers=True) for s in i.sentences) for i in items]
+
+
+def vocabulary(reviews: GradedReviews, items: Sequence[tuple[str, ...]]) -> Vocabulary:
+    """The most frequent words, those of the graded items five times; no number."""
+    texts = reviews.texts + [s for item in items for s in set(item)] * 5
+    words = (" ".join(w for w in t.split() if not any(c.isdigit() for c in w)) for t in texts)
+    plain = [t.replace(NUMBER, "") for t in words]
+    return Vocabulary.build(plain, WORDS, SLOTS)
+
+
+def graded_pairs(item: tuple[str, ...], rng: random.Random, count: int = 6) -> list[Pair]:
+    """Pairs of an item in random grades, and one of the same grade twice."""
+    if len(set(item)) == 1:
+        return [Pair(item[0], item[0], g) for g in rng.sample(range(5), 2)]
+    orders = [(i, j) for i in range(5) for j in range(5) if i != j]
+    same = rng.randrange(5)
+    chosen = [*rng.sample(orders, count), (same, same)]
+    return [Pair(item[i], item[j], j) for i, j in chosen]
+
+
+def negated_pairs(count: int, rng: random.Random) -> list[Pair]:
+    """Pairs of sentences that differ by a negator, in both directions, in grades 1 and 3."""
+    drawn = []
+    for _ in range(count):
+        sentences = negation_pair(rng)
+        towards = rng.randrange(2)
+        drawn.append(Pair(sentences[1 - towards], sentences[towards], 1 + 2 * towards))
+    return drawn
+
+
+def review_pairs(
+    reviews: GradedReviews, chosen: Sequence[int], classifier: LinearReader, rng: random.Random
+) -> list[Pair]:
+    """A pair of each chosen Yelp sentence: turned where the rules turn it, else noised."""
+    rows = [(_with_numerals(reviews.texts[i], rng), reviews.grades[i]) for i in chosen]
+    turned = [turn(target, int(grade < 2), rng) for target, grade in rows]
+    odds = classifier(turned)
+    pairs = []
+    for (target, grade), source, value in zip(rows, turned, odds, strict=True):
+        right = value > SURE if grade < 2 else value < -SURE
+        if rng.random() < 0.08:
+            source = target
+        elif not right or rng.random() < 0.1:
+            source = noised(target, grade, classifier, rng)
+        pairs.append(Pair(source, target, grade))
+    return pairs
+
+
+def noised(target: str, grade: int, classifier: LinearReader, rng: random.Random) -> str:
+    """The sentence with most words that speak for its sentiment taken out, and other noise."""
+    words, sign = target.split(), 1 if grade > 2 else -1
+    votes = sign * classifier.word_votes(target)
+    chances = np.where(votes > SPEAKING, 0.8, 0.04)
+    left = [w for w, chance in zip(words, chances, strict=True) if rng.random() > chance]
+    for i in range(len(left) - 1):
+        if rng.random() < 0.03:
+            left[i], left[i + 1] = left[i + 1], left[i]
+    return " ".join(left) or target
+
+
+def _with_numerals(sentence: str, rng: random.Random) -> str:
+    return " ".join(str(rng.choice(NUMERALS)) if w == NUMBER else w for w in sentence.split())
+
+
+class Batch(NamedTuple):
+    """Pairs as ids, <s> first and </s> last."""
+
+    source: Tensor  # (B, S)
+    grade: Tensor  # (B, 5), one-hot
+    target: Tensor  # (B, T)
+
+
+def encode(vocabulary: Vocabulary, pairs: Sequence[Pair]) -> Batch:
+    """Pairs as a batch; a target's unknown words are the source's markers.
+
+    Raises:
+        ValueError: a target has an unknown word that its source lacks (`can_write` says so).
+    """
+    source = vocabulary.encode([pair.source for pair in pairs])
+    rows = []
+    for pair, unknown in zip(pairs, source.unknown, strict=True):
+        ids = [vocabulary.start]
+        for word in pair.target.split():
+            known = vocabulary.id(word)
+            if known == vocabulary.unknown:
+                known += min(unknown.index(word), SLOTS - 1)
+            ids.append(known)
+        rows.append(torch.tensor([*ids, vocabulary.end]))
+    target = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0)
+    grade = torch.nn.functional.one_hot(torch.tensor([p.grade for p in pairs]), 5).float()
+    return Batch(source.tokens, grade, target)
+
+
+def can_write(vocabulary: Vocabulary, pair: Pair) -> bool:
+    """Whether each word of the target is known or stands in the source, and both fit."""
+    source, target = pair.source.split(), pair.target.split()
+    unknown = {w for w in source if vocabulary.id(w) == vocabulary.unknown}
+    return (
+        0 < len(source) <= MAX_WORDS
+        and 0 < len(target) <= MAX_WORDS
+        and len(unknown) <= SLOTS
+        and all(vocabulary.id(w) != vocabulary.unknown or w in unknown for w in target)
+    )

@@ -1,0 +1,180 @@
+"""Trains the rewriter of the page: `python -m dgm_book.chapters.controllable_text_vae.rewriter`.
+
+Runs headless and resumes; the folder then holds the vocabulary, both readers and the weights.
+"""
+
+import argparse
+import functools
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from dgm import checkpoint
+from dgm.data import text
+from dgm.data.text import Vocabulary
+from dgm.nets.copying import CopyingTransformer
+from dgm.precision import autocast
+from dgm.train import TrainingState, fit
+from dgm_book.chapters.controllable_text_vae import pairs, readers
+from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair
+from dgm_book.chapters.controllable_text_vae.readers import LinearReader
+
+ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED, BATCH_SIZE = 12_000, 700, 600, 128
+WARM_UP, RATE, DROPOUT = 200, 2e-3, 0.0
+
+
+class Sources(NamedTuple):
+    """What pairs are made of."""
+
+    reviews: GradedReviews
+    items: Sequence[tuple[str, ...]]
+    mined: Sequence[Pair]
+    classifier: LinearReader
+
+
+class Rewriter(NamedTuple):
+    """A trained model with what it needs."""
+
+    vocabulary: Vocabulary
+    model: CopyingTransformer
+    classifier: LinearReader
+    intensity: LinearReader
+
+
+def rounds(sources: Sources, vocabulary: Vocabulary, seed: int) -> Any:
+    """step -> the pairs of its batch: rounds of fixed size, each mixed anew by (seed, round)."""
+    n_batches = (ROUND_REVIEWS + 6 * ROUND_ITEMS) // BATCH_SIZE
+
+    @functools.lru_cache(1)
+    def batches(number: int) -> list[list[Pair]]:
+        rng = random.Random(f"{seed} {number}")
+        chosen = rng.sample(range(len(sources.reviews.texts)), ROUND_REVIEWS)
+        mined = rng.sample(sources.mined, min(len(sources.mined), ROUND_REVIEWS // 2))
+        made = [
+            *pairs.review_pairs(
+                sources.reviews, chosen[: ROUND_REVIEWS - len(mined)], sources.classifier, rng
+            ),
+            *mined,
+            *pairs.negated_pairs(ROUND_NEGATED, rng),
+            *(
+                pair
+                for item in rng.choices(sources.items, k=ROUND_ITEMS)
+                for pair in pairs.graded_pairs(item, rng)
+            ),
+        ]
+        made = [pair for pair in made if pairs.can_write(vocabulary, pair)]
+        made += rng.choices(made, k=max(0, n_batches * BATCH_SIZE - len(made)))
+        rng.shuffle(made)
+        made = sorted(made[: n_batches * BATCH_SIZE], key=lambda p: len(p.target.split()))
+        parts = [made[i : i + BATCH_SIZE] for i in range(0, len(made), BATCH_SIZE)]
+        rng.shuffle(parts)
+        return parts
+
+    return lambda step: batches(step // n_batches)[step % n_batches]
+
+
+def new_model(vocabulary: Vocabulary, texts: Sequence[str], seed: int) -> CopyingTransformer:
+    """A model whose words start from the company they keep in the texts."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = CopyingTransformer(len(vocabulary), vocabulary.first_word, dropout=DROPOUT)
+    tokens = vocabulary.encode(texts).tokens
+    vectors = text.word_vectors(tokens, len(vocabulary), model.sizes.width, seed)
+    known = slice(vocabulary.first_word, None)
+    with torch.no_grad():
+        model.embedding.weight[known] = 0.07 * vectors[known] / vectors[known].std()
+    return model
+
+
+def train(
+    model: CopyingTransformer,
+    vocabulary: Vocabulary,
+    sources: Sources,
+    steps: int,
+    file: Path,
+    seed: int,
+    rate: float = RATE,
+) -> None:
+    """Trains in place by Adam; the rate rises, then falls in a line to zero."""
+    make = rounds(sources, vocabulary, seed)
+
+    def step(state: TrainingState, batch: pairs.Batch) -> dict[str, torch.Tensor]:
+        rise, fall = (state.steps + 1) / WARM_UP, (steps - state.steps) / steps
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate * min(1.0, rise) * fall
+        with autocast("cpu"):
+            log_p = model.log_likelihood(*batch, state.generator)
+        loss = -log_p.sum() / (batch.target[:, 1:] != 0).sum()
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        state.optimizer.step()
+        return {"loss": loss.detach()}
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, betas=(0.9, 0.98))
+    generator = torch.Generator().manual_seed(seed)
+    fit(
+        step,
+        lambda i: pairs.encode(vocabulary, make(i)),
+        TrainingState(model.train(), optimizer, generator),
+        steps,
+        checkpoint=file,
+        checkpoint_seconds=60,
+    )
+    model.eval()
+
+
+def prepared(folder: Path, seed: int) -> tuple[Rewriter, Sources]:
+    """The readers, the vocabulary and a model that has not been trained, and its sources."""
+    file = folder / "readers.safetensors"
+    if not file.exists():
+        fitted = [
+            readers.fit_classifier(readers.labelled()),
+            readers.fit_intensity(readers.rated()),
+        ]
+        weights = [torch.from_numpy(reader.weights) for reader in fitted]
+        checkpoint.save(file, {"weights": weights, "bias": [reader.bias for reader in fitted]})
+    saved = checkpoint.load(file)
+    classifier, intensity = (
+        LinearReader(w.numpy(), b) for w, b in zip(saved["weights"], saved["bias"], strict=True)
+    )
+    reviews, items = pairs.graded_reviews(intensity), pairs.graded_items()
+    words = folder / "vocabulary.json"
+    if not words.exists():
+        built = pairs.vocabulary(reviews, items)
+        checkpoint.write_text(words, json.dumps(built.words))
+    vocabulary = Vocabulary(json.loads(words.read_text("utf-8")), pairs.SLOTS)
+    texts = [*reviews.texts, *(s for item in items for s in item)]
+    model = new_model(vocabulary, texts, seed)
+    mined_file = folder / "mined.json"
+    mined = json.loads(mined_file.read_text("utf-8")) if mined_file.exists() else []
+    sources = Sources(reviews, items, [Pair(*row) for row in mined], classifier)
+    return Rewriter(vocabulary, model, classifier, intensity), sources
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trains by the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--start", type=Path, help="weights to start from")
+    parser.add_argument("--name", default="rewriter")
+    given = parser.parse_args(arguments)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    rewriter, sources = prepared(given.folder, given.seed)
+    if given.start:
+        rewriter.model.load_state_dict(checkpoint.load(given.start)["model"])
+    run = given.folder / f"{given.name}.run.safetensors"
+    train(rewriter.model, rewriter.vocabulary, sources, given.steps, run, given.seed, given.rate)
+    weights = {"model": rewriter.model.state_dict()}
+    checkpoint.save(given.folder / f"{given.name}.safetensors", weights)
+
+
+if __name__ == "__main__":
+    main()
