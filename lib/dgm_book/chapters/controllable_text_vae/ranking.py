@@ -1,0 +1,264 @@
+"""Candidates of a rewriter, and which to show: the ranker, and when to say "I cannot".
+
+A candidate's score adds up, per sentence,
+
+    what the rewriter thinks of it, and how much less for the opposite grade,
+    whether both readers of sentiment see the grade that was asked for,
+    how natural its pairs of words are beside the source's, where they are new,
+    what it leaves out and adds that says nothing about the sentiment.
+
+Numbers must stay, as must words with a capital inside the sentence; otherwise it does not count.
+"""
+
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dgm.data import text
+from dgm.data.text import Vocabulary
+from dgm.nets.copying import END, PAD, START, CopyingTransformer, Progress
+from dgm.sampling.beam import beam_search
+
+WIDTH, SAMPLES, TEMPERATURE, TOP = 6, 10, 0.9, 12
+LONGER, MAX_WORDS = 6, 30
+SENTENCES = 64  # decoded together
+BACK_OFF = 0.4
+NUMBER = "_num_"
+
+
+class Weights(NamedTuple):
+    """Of the parts of a score; chosen by eye on dev sentences."""
+
+    likelihood: float = 1.0  # nats per word, of the rewriter
+    contrast: float = 0.15  # nats, up to 6
+    agreement: float = 1.0  # of both readers, from -1 to 1
+    natural: float = 0.5  # nats per new pair of words
+    left_out: float = 0.8  # per content word
+    added: float = 0.35  # per content word
+    repeated: float = 1.0  # per word said twice
+
+
+class Candidate(NamedTuple):
+    """A rewrite, its score, and the parts of it, in the order of Weights."""
+
+    text: str
+    score: float
+    parts: tuple[float, ...]
+    value: float  # of the neural reader, from 0 to 4
+
+
+class PairModel(NamedTuple):
+    """How natural two words are beside each other, from counts (Brants et al. 2007)."""
+
+    words: Counter
+    pairs: Counter
+    total: int
+
+    @classmethod
+    def fit(cls, texts: Sequence[str]) -> "PairModel":
+        """Counts words and pairs of sentences whose words are apart by spaces."""
+        words, pairs = Counter(), Counter()
+        for sentence in texts:
+            padded = ["<s>", *sentence.split(), "</s>"]
+            words.update(padded)
+            pairs.update(itertools.pairwise(padded))
+        return cls(words, pairs, sum(words.values()))
+
+    def log_p(self, first: str, second: str) -> float:
+        """log p(second | first), backed off to the second word alone."""
+        if count := self.pairs[first, second]:
+            return math.log(count / self.words[first])
+        return math.log(BACK_OFF * (self.words[second] + 0.5) / self.total)
+
+
+class Ranker(NamedTuple):
+    """All that candidates and their scores need."""
+
+    vocabulary: Vocabulary
+    model: CopyingTransformer
+    classifier: Any  # texts -> log-odds of positive
+    reader: Any  # texts -> values from 0 to 4
+    pairs: PairModel
+    weights: Weights = Weights()
+
+    def candidates(
+        self, texts: Sequence[str], grades: Sequence[float], seed: int = 0
+    ) -> list[list[Candidate]]:
+        """Of each sentence (of the data's form) for its grade from 0 to 4, best first."""
+        written: list[dict[str, float]] = [{} for _ in texts]
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i].split()))
+        generator = torch.Generator().manual_seed(seed)
+        for start in range(0, len(order), SENTENCES):
+            rows = order[start : start + SENTENCES]
+            chosen = [texts[i] for i in rows], [grades[i] for i in rows]
+            for i, found in zip(rows, self._write(*chosen, generator), strict=True):
+                written[i] = found
+        flat = [(i, candidate) for i, found in enumerate(written) for candidate in found]
+        other = [0.0 if grades[i] > 2 else 4.0 for i, _ in flat]
+        against = self.likelihood([texts[i] for i, _ in flat], other, [c for _, c in flat])
+        odds = self.classifier([c for _, c in flat]) if flat else []
+        values = self.reader([c for _, c in flat]) if flat else []
+        ranked: list[list[Candidate]] = [[] for _ in texts]
+        for (i, candidate), worse, o, value in zip(flat, against, odds, values, strict=True):
+            sign = float(np.sign(grades[i] - 2))
+            seen = math.tanh(sign * float(o) / 2) / 2 + math.tanh(sign * (value - 2)) / 2
+            parts = (
+                written[i][candidate] / (len(candidate.split()) + 1),
+                min(written[i][candidate] - float(worse), 6.0),
+                seen if sign else -abs(value - 2),
+                *self.changes(texts[i], candidate),
+            )
+            score = float(np.dot(parts, self.weights))
+            ranked[i].append(Candidate(candidate, score, parts, float(value)))
+        return [sorted(row, key=lambda c: -c.score) for row in ranked]
+
+    def changes(self, source: str, candidate: str) -> tuple[float, float, float, float]:
+        """Naturalness of new pairs of words, then minus words left out, added and repeated."""
+        old, new = source.split(), candidate.split()
+        votes = dict(zip(old, self.classifier.word_votes(source), strict=True))
+        kept = set(itertools.pairwise(["<s>", *old, "</s>"]))
+        padded = itertools.pairwise(["<s>", *new, "</s>"])
+        fresh = [min(self.pairs.log_p(*pair) + 6, 0.0) for pair in padded if pair not in kept]
+        gone, come = Counter(old) - Counter(new), Counter(new) - Counter(old)
+        left_out = sum(n for w, n in gone.items() if self._content(w) and abs(votes[w]) < 0.3)
+        given = dict(zip(new, self.classifier.word_votes(candidate), strict=True))
+        added = sum(n for w, n in come.items() if self._content(w) and abs(given[w]) < 0.3)
+        twice = sum(n > 1 and w in come and self._content(w) for w, n in Counter(new).items())
+        twice += sum(a == b for a, b in itertools.pairwise(new))
+        return sum(fresh), -float(left_out), -float(added), -float(twice)
+
+    def _content(self, word: str) -> bool:
+        return word.isalpha() and self.pairs.words[word] < self.pairs.total / 2000
+
+    def likelihood(
+        self, sources: Sequence[str], grades: Sequence[float], targets: Sequence[str]
+    ) -> Tensor:
+        """log p of targets (N,), in nats, given sources and grades."""
+        total = torch.zeros(len(sources))
+        order = sorted(range(len(sources)), key=lambda i: len(sources[i].split()))
+        for start in range(0, len(order), 256):
+            rows = order[start : start + 256]
+            source = self.vocabulary.encode([sources[i] for i in rows], MAX_WORDS)
+            encoded = [
+                torch.tensor([START, *self._ids(targets[i], unknown), END])
+                for i, unknown in zip(rows, source.unknown, strict=True)
+            ]
+            target = torch.nn.utils.rnn.pad_sequence(encoded, batch_first=True)
+            grade = mixtures([grades[i] for i in rows])
+            with torch.no_grad():
+                log_p = self.model.log_likelihood(source.tokens, grade, target)
+            total[rows] = log_p.sum(1)
+        return total
+
+    def _ids(self, sentence: str, unknown: list[str]) -> list[int]:
+        slots = {word: min(i, 7) for i, word in enumerate(unknown)}
+        first = self.vocabulary.unknown
+        ids = ((self.vocabulary.id(w), slots.get(w, 0)) for w in sentence.split())
+        return [i + slot if i == first else i for i, slot in ids]
+
+    @torch.no_grad()
+    def _write(
+        self, texts: list[str], grades: list[float], generator: torch.Generator
+    ) -> list[dict[str, float]]:
+        source = self.vocabulary.encode(texts, MAX_WORDS)
+        memory = self.model.encode(source.tokens, mixtures(grades))
+        steps = min(int(source.lengths.max()) + LONGER, self.model.sizes.places - 1)
+        state = self.model.start(memory)
+        beams = beam_search(self.model.step, state, len(texts), width=WIDTH, max_steps=steps)
+        drawn, log_p = _sampled(self.model, state, steps, generator)
+        found: list[dict[str, float]] = [{} for _ in texts]
+        rows = [(i, k) for i in range(len(texts)) for k in range(WIDTH)]
+        pieces = [(i, beams.tokens[i, k], float(beams.log_prob[i, k])) for i, k in rows]
+        pieces += [(j // SAMPLES, drawn[j], float(log_p[j])) for j in range(len(drawn))]
+        for i, tokens, nats in pieces:
+            if math.isfinite(nats) and (tokens == END).any():
+                candidate = self.vocabulary.decode(tokens, source.unknown[i])
+                if candidate and "<unk>" not in candidate and _keeps_numbers(texts[i], candidate):
+                    found[i].setdefault(candidate, nats)
+        return found
+
+
+def mixtures(grades: Sequence[float]) -> Tensor:
+    """Grades from 0 to 4 as mixtures (N, 5) of the two nearest."""
+    value = torch.tensor([float(g) for g in grades]).clamp(0, 4)
+    return (1 - (value[:, None] - torch.arange(5)).abs()).clamp(min=0)
+
+
+def _sampled(
+    model: CopyingTransformer, state: Progress, steps: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """SAMPLES sequences of each row, and their log-probabilities."""
+    state = Progress(*(part.repeat_interleave(SAMPLES, 0) for part in state))
+    last = torch.full((len(state.source),), START)
+    total, done, tokens = torch.zeros(len(last)), torch.zeros(len(last), dtype=torch.bool), []
+    for _ in range(steps):
+        log_p, state = model.step(last, state)
+        best, words = log_p.topk(TOP)
+        pick = torch.multinomial(torch.softmax(best / TEMPERATURE, 1), 1, generator=generator)
+        last = words.gather(1, pick)[:, 0].masked_fill(done, PAD)
+        total += best.gather(1, pick)[:, 0].masked_fill(done, 0.0)
+        tokens.append(last)
+        done = done | (last == END)
+        if done.all():
+            break
+    return torch.stack(tokens, 1), total
+
+
+def _keeps_numbers(source: str, candidate: str) -> bool:
+    def numbers(sentence: str) -> Counter:
+        return Counter(w for w in sentence.split() if w == NUMBER or any(c.isdigit() for c in w))
+
+    return numbers(source) == numbers(candidate)
+
+
+def acceptable(source: str, candidate: Candidate, grade: float) -> bool:
+    """Whether a candidate may be shown: it changes something, and reads as what was asked."""
+    sign = float(np.sign(grade - 2))
+    turned = candidate.parts[2] > 0 and sign * (candidate.value - 2) > 0 if sign else True
+    return candidate.text != source and turned and candidate.parts[3] > -12
+
+
+def best(source: str, candidates: Sequence[Candidate], grade: float) -> Candidate | None:
+    """The first acceptable candidate, or None: an abstention."""
+    return next((c for c in candidates if acceptable(source, c, grade)), None)
+
+
+def restore(source: str, rewrite: str) -> str:
+    """A rewrite of a typed sentence as one would type it: its capitals, and no spaces at marks."""
+    typed = [source[m.start() : m.end()] for m in _pieces(source)]
+    words = rewrite.split()
+    matcher = SequenceMatcher(None, [t.lower() for t in typed], words, autojunk=False)
+    for block in matcher.get_matching_blocks():
+        words[block.b : block.b + block.size] = typed[block.a : block.a + block.size]
+    words = ["I" if w == "i" and source != source.lower() else w for w in words]
+    if words and typed and typed[0][:1].isupper():
+        words[0] = words[0][:1].upper() + words[0][1:]
+    return _joined(words)
+
+
+def _pieces(source: str) -> list[Any]:
+    """Matches of the source's tokens in it, as far as they can be found from left to right."""
+    found, place = [], 0
+    for token in text.tokenise(source, keep_numbers=True).split():
+        match = re.compile(re.escape(token), re.IGNORECASE).search(source, place)
+        if match:
+            found.append(match)
+            place = match.end()
+    return found
+
+
+def _joined(words: Sequence[str]) -> str:
+    line, glue = "", True
+    for word in words:
+        tight = word[0] in ".,!?;:)%" or word.startswith("'") or word.lower() == "n't"
+        line += word if glue or tight else f" {word}"
+        glue = word in ("(", "$", "``")
+    return line.replace("``", '"').replace("''", '"')

@@ -1,0 +1,135 @@
+"""Scores a trained rewriter: `python -m ...rewriter_scores FOLDER`; writes rewrites and scores.
+
+Yelp's 1,000 test sentences to the opposite, those of the graded items' test part to the opposite
+grade, and all of them along the slider. The neural reader ranks candidates, so its own accuracy is
+too good; the linear reader ranks them too. Chapter 4's judges (`judges.py`) do not.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dgm import checkpoint
+from dgm.data import text
+from dgm.data.text import Sentences
+from dgm_book.chapters.controllable_text_vae import judges, neural_reader, pairs
+from dgm_book.chapters.controllable_text_vae.ranking import PairModel, Ranker, best
+from dgm_book.chapters.controllable_text_vae.readers import stress_test
+from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, prepared
+
+READER_STEPS = 3000
+
+
+def load_ranker(folder: Path, name: str = "rewriter") -> tuple[Ranker, Rewriter]:
+    """The ranker of a trained rewriter in a folder; its neural reader is trained where absent."""
+    rewriter, sources = prepared(folder, 0)
+    rewriter.model.load_state_dict(checkpoint.load(folder / f"{name}.safetensors")["model"])
+    rewriter.model.eval().requires_grad_(False)
+    reader = neural_reader.train(
+        rewriter.vocabulary, READER_STEPS, folder / "reader.run.safetensors"
+    )
+    own = [s for item in sources.items for s in item]
+    natural = PairModel.fit([*sources.reviews.texts, *own])
+    ranker = Ranker(rewriter.vocabulary, rewriter.model, rewriter.classifier, reader, natural)
+    return ranker, rewriter
+
+
+def rewritten(ranker: Ranker, texts: Sequence[str], grades: Sequence[float]) -> list[str | None]:
+    """The best acceptable rewrite of each, or None."""
+    rows = ranker.candidates(texts, grades)
+    chosen = [best(t, row, g) for t, row, g in zip(texts, rows, grades, strict=True)]
+    return [c.text if c else None for c in chosen]
+
+
+def automatic(
+    ranker: Ranker, sentences: Sentences, rewrites: Sequence[str | None]
+) -> dict[str, Any]:
+    """Scores of rewrites to the opposite label; an abstention counts as a copy."""
+    shown = [r or t for r, t in zip(rewrites, sentences.texts, strict=True)]
+    wanted = 1 - sentences.labels.numpy()
+    new = [set(r.split()) - set(t.split()) for r, t in zip(shown, sentences.texts, strict=True)]
+    inserted = Counter(w for words in new for w in words if w.isalpha() and len(w) > 3)
+    references = sentences.references
+    return {
+        "n": len(shown),
+        "abstained": sum(r is None for r in rewrites),
+        "accuracy, linear reader": float(((ranker.classifier(shown) > 0) == wanted).mean()),
+        "accuracy, neural reader": float(((ranker.reader(shown) > 2) == wanted).mean()),
+        "bleu_source": judges.bleu(shown, sentences.texts)._asdict(),
+        "bleu_reference": references and judges.bleu(shown, references)._asdict(),
+        "most inserted": inserted.most_common(8),
+    }
+
+
+def along_slider(ranker: Ranker, intensity: Any, texts: Sequence[str]) -> dict[str, Any]:
+    """How intensity goes along the five stops: shares of steps and of sentences that never fall."""
+    stops = [rewritten(ranker, texts, [float(g)] * len(texts)) for g in range(5)]
+    shown = [[r or t for r, t in zip(stop, texts, strict=True)] for stop in stops]
+    values = np.stack([intensity(stop) for stop in shown])
+    changed = np.array([len(set(row)) > 1 for row in zip(*shown, strict=True)])
+    steps = np.diff(values, axis=0)[:, changed]
+    return {
+        "n": len(texts),
+        "changed": int(changed.sum()),
+        "mean intensity": values.mean(1).tolist(),
+        "steps that do not fall": float((steps >= -1e-6).mean()),
+        "sentences that never fall": float((steps >= -1e-6).all(0).mean()),
+        "ends rise": float((values[4] > values[0])[changed].mean()),
+        "rewrites": [list(row) for row in zip(*stops, strict=True)],
+    }
+
+
+def graded_test(split: str) -> tuple[list[str], list[float], list[str]]:
+    """Sources of graded items outside the neutral grade, the opposite grades, and their targets."""
+    items = [item for item in pairs.graded_items(split) if len(set(item)) == 5]
+    rows = [(item[g], 4.0 - g, item[4 - g]) for item in items for g in (0, 1, 3, 4)]
+    sources, grades, targets = (list(part) for part in zip(*rows, strict=True))
+    return sources, grades, targets
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Scores by the command line's arguments."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--name", default="rewriter")
+    parser.add_argument("--split", default="validation", choices=["validation", "test"])
+    parser.add_argument("--most", type=int, default=1000, help="Yelp sentences")
+    parser.add_argument("--slider", type=int, default=100, help="sentences along the slider")
+    given = parser.parse_args(arguments)
+    ranker, rewriter = load_ranker(given.folder, given.name)
+    sentences = text.load("yelp", given.split)
+    half = given.most // 2
+    rows = [i for y in (0, 1) for i in np.flatnonzero(sentences.labels.numpy() == y)[:half]]
+    references = sentences.references and [sentences.references[i] for i in rows]
+    sentences = Sentences([sentences.texts[i] for i in rows], sentences.labels[rows], references)
+    yelp = rewritten(ranker, sentences.texts, [4.0 - 4 * y for y in sentences.labels.tolist()])
+    own = graded_test("test" if given.split == "test" else "dev")
+    graded = rewritten(ranker, own[0], own[1])
+    labels = torch.tensor([int(g < 2) for g in own[1]])
+    scores = {
+        "stress test, linear": stress_test(ranker.classifier)[0],
+        "stress test, neural": stress_test(ranker.reader, 2.0)[0],
+        "yelp": automatic(ranker, sentences, yelp),
+        "graded": automatic(ranker, Sentences(own[0], labels, own[2]), graded),
+        "slider": along_slider(
+            ranker, rewriter.intensity, sentences.texts[:: len(rows) // given.slider]
+        ),
+    }
+    outputs = {
+        "yelp": list(zip(sentences.texts, yelp, strict=True)),
+        "graded": list(zip(own[0], own[1], graded, strict=True)),
+    }
+    file = given.folder / f"{given.name}.{given.split}.json"
+    checkpoint.write_text(file, json.dumps(scores | {"outputs": outputs}, indent=1))
+    print(json.dumps({k: v for k, v in scores.items() if k != "slider"}, indent=1))
+    print({k: v for k, v in scores["slider"].items() if k != "rewrites"})
+
+
+if __name__ == "__main__":
+    main()

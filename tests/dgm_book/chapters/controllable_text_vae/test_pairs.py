@@ -1,0 +1,47 @@
+"""Pairs for the rewriter: what can be written, markers of unknown words, and fixed items."""
+
+import random
+
+import numpy as np
+
+from dgm.data.text import Vocabulary
+from dgm_book.chapters.controllable_text_vae import pairs
+from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair
+from dgm_book.chapters.controllable_text_vae.readers import SIZE, LinearReader, features
+
+WORDS = Vocabulary(["the", "food", "was", "good", "bad", ".", "a", "visit"], pairs.SLOTS)
+
+
+def test_unknown_words_are_written_with_their_source_marker():
+    pair = Pair("zorba was 40 bad .", "good 40 zorba .", 4)
+    assert pairs.can_write(WORDS, pair)
+    batch = pairs.encode(WORDS, [pair])
+    unknown = "zorba", "40"
+    assert WORDS.decode(batch.target[0], unknown) == pair.target
+    assert batch.grade.tolist() == [[0, 0, 0, 0, 1]]
+    assert not pairs.can_write(WORDS, Pair("the food .", "zorba .", 0))
+    assert not pairs.can_write(WORDS, Pair("", "good .", 0))
+    assert not pairs.can_write(WORDS, Pair("good " * 31, "good .", 0))
+
+
+def test_graded_pairs_cover_grades_and_leave_fixed_items_alone():
+    item = tuple(f"sentence {g} ." for g in range(5))
+    drawn = [p for seed in range(40) for p in pairs.graded_pairs(item, random.Random(seed))]
+    assert {(p.source, p.target) for p in drawn} == {(a, b) for a in item for b in item}
+    assert all(p.target == item[p.grade] for p in drawn)
+    fixed = pairs.graded_pairs(("closed on monday .",) * 5, random.Random(0))
+    assert all(p.source == p.target for p in fixed)
+
+
+def test_reviews_are_turned_and_written_as_they_were():
+    weights = np.zeros(SIZE, np.float32)
+    weights[features(["terrible bad awful"]).indices] = -9
+    weights[features(["great amazing lovely wonderful"]).indices] = 9
+    reader = LinearReader(weights, 0.0)
+    reviews = GradedReviews(["the bad trip took _num_ days ."], [0])
+    drawn = pairs.review_pairs(reviews, [0] * 60, reader, random.Random(0))
+    for pair in drawn:
+        assert "_num_" not in pair.source + pair.target
+        assert pair.target.startswith("the bad trip")
+        assert pair.grade == 0
+    assert len({pair.source for pair in drawn}) > 10

@@ -1,0 +1,78 @@
+"""Candidates and their ranking: capitals, numbers, strange texts, and what is not shown."""
+
+import numpy as np
+import pytest
+import torch
+
+from dgm.data.text import Vocabulary
+from dgm.nets.copying import CopyingTransformer, Sizes
+from dgm_book.chapters.controllable_text_vae import ranking
+from dgm_book.chapters.controllable_text_vae.pairs import SLOTS
+from dgm_book.chapters.controllable_text_vae.ranking import Candidate, PairModel, Ranker
+from dgm_book.chapters.controllable_text_vae.readers import SIZE, LinearReader
+
+WORDS = Vocabulary(["the", "food", "was", "good", "bad", ".", "a", "visit"], SLOTS)
+
+
+@pytest.fixture
+def ranker():
+    torch.manual_seed(0)
+    sizes = Sizes(16, 2, 1, 1, 24)
+    model = CopyingTransformer(len(WORDS), WORDS.first_word, sizes).eval()
+    reader = LinearReader(np.zeros(SIZE, np.float32), 0.0)
+    pairs = PairModel.fit(["the food was good .", "the food was bad ."])
+    return Ranker(WORDS, model, reader, lambda t: np.full(len(t), 2.0), pairs)
+
+
+@pytest.mark.parametrize(
+    ("source", "rewrite", "wanted"),
+    [
+        ("At Carlotta's I ate.", "at carlotta 's i ate well .", "At Carlotta's I ate well."),
+        ("I didn't like it!", "i loved it !", "I loved it!"),
+        ("NEVER again, $40!", "always again , $ 40 !", "Always again, $40!"),
+        ("it was ok", "it was great", "it was great"),
+    ],
+)
+def test_capitals_and_marks_come_back(source, rewrite, wanted):
+    assert ranking.restore(source, rewrite) == wanted
+
+
+def test_any_text_gets_candidates_that_keep_its_numbers(ranker):
+    texts = ["the food was bad .", "\U0001f355 zzz 40", "x", "the " * 50]
+    rows = ranker.candidates([t.strip() for t in texts], [4.0, 0.0, 2.5, 4.0])
+    assert len(rows) == len(texts)
+    assert all("40" in c.text.split() for c in rows[1])
+    for row in rows:
+        assert [c.score for c in row] == sorted((c.score for c in row), reverse=True)
+        assert not any("<unk>" in c.text for c in row)
+
+
+def test_candidates_repeat_and_are_whole_distributions(ranker):
+    texts = ["the food was bad ."]
+    assert ranker.candidates(texts, [4.0]) == ranker.candidates(texts, [4.0])
+    grades = ranking.mixtures([0, 1.25, 4, 9])
+    assert grades[1].tolist() == [0, 0.75, 0.25, 0, 0]
+    assert (grades.sum(1) == 1).all()
+
+
+def test_what_is_left_out_added_and_repeated_is_counted(ranker):
+    natural, left_out, added, repeated = ranker.changes(
+        "the visit was bad .", "the the food was good ."
+    )
+    assert natural <= 0
+    assert (left_out, repeated) == (-1.0, -1.0)
+    assert added == 0  # "food" and "good" are frequent here
+
+
+@pytest.mark.parametrize(
+    ("text", "seen", "value", "shown"),
+    [
+        ("good", 0.5, 3.0, True),
+        ("bad", 0.5, 3.0, False),
+        ("good", -0.2, 3.0, False),
+        ("good", 0.5, 1.0, False),
+    ],
+)
+def test_copies_and_what_is_not_turned_are_not_shown(text, seen, value, shown):
+    candidate = Candidate(text, 0.0, (0, 0, seen, 0, 0, 0, 0), value)
+    assert (ranking.best("bad", [candidate], 4.0) is not None) == shown
