@@ -23,7 +23,7 @@ from dgm_book.chapters.controllable_text_vae import pairs, readers
 from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair
 from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
-ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED, BATCH_SIZE = 12_000, 700, 600, 128
+ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED, BATCH_SIZE = 12_000, 900, 600, 128
 WARM_UP, RATE, DROPOUT = 200, 2e-3, 0.0
 
 
