@@ -44,22 +44,24 @@ class Reader(NamedTuple):
         return values.numpy()
 
 
-class _Example(NamedTuple):
+class Example(NamedTuple):
+    """A sentence with its label, 0 or 1, or its grade from 0 to 4."""
+
     text: str
-    value: float  # a label, 0 or 1, or a grade
+    value: float
     graded: bool
 
 
-def _rounds(sources: dict[str, list[_Example]], seed: int) -> Any:
+def _rounds(sources: dict[str, list[Example]], seed: int) -> Any:
     """step -> its examples; rounds of fixed size, each mixed anew by (seed, round)."""
     n_batches = sum(ROUND.values()) // BATCH_SIZE
 
     @functools.lru_cache(1)
-    def batches(number: int) -> list[list[_Example]]:
+    def batches(number: int) -> list[list[Example]]:
         rng = random.Random(f"reader {seed} {number}")
         made = [e for name, rows in sources.items() for e in rng.choices(rows, k=ROUND[name])]
         for _ in range(ROUND["negated"] // 2):
-            made += [_Example(t, y, False) for y, t in enumerate(negation_pair(rng))]
+            made += [Example(t, y, False) for y, t in enumerate(negation_pair(rng))]
         rng.shuffle(made)
         made = sorted(made[: n_batches * BATCH_SIZE], key=lambda e: len(e.text.split()))
         parts = [made[i : i + BATCH_SIZE] for i in range(0, len(made), BATCH_SIZE)]
@@ -69,34 +71,47 @@ def _rounds(sources: dict[str, list[_Example]], seed: int) -> Any:
     return lambda step: batches(step // n_batches)[step % n_batches]
 
 
-def train(vocabulary: Vocabulary, steps: int, file: Path | None, seed: int = 0) -> Reader:
-    """A reader trained by Adam, or one from its finished or interrupted run in the file."""
+def examples() -> dict[str, list[Example]]:
+    """What a reader learns from, by the names of ROUND."""
     reviews = [text.load("yelp", split) for split in ("train", "held_out")]
     rated, (own, grades) = readers.rated(), readers.graded()
     n_rated = len(rated.texts) - len(own)  # the rest are our own again
-    sources = {
+    return {
         "labelled": [
-            _Example(t, y, False)
+            Example(t, y, False)
             for part in reviews
             for t, y in zip(part.texts, part.labels.tolist(), strict=True)
         ],
-        "graded": [_Example(t, g, True) for t, g in zip(own, grades.tolist(), strict=True)],
+        "graded": [Example(t, g, True) for t, g in zip(own, grades.tolist(), strict=True)],
         "rated": [
-            _Example(t, v, True)
+            Example(t, v, True)
             for t, v in zip(rated.texts[:n_rated], rated.values.tolist(), strict=False)
         ],
     }
+
+
+def train(
+    vocabulary: Vocabulary,
+    sources: dict[str, list[Example]],
+    steps: int,
+    file: Path | None,
+    seed: int = 0,
+) -> Reader:
+    """A reader trained by Adam, or one from its finished or interrupted run in the file."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = GradedReader(len(vocabulary))
-    tokens = vocabulary.encode([e.text for e in sources["labelled"] + sources["graded"]]).tokens
-    vectors = text.word_vectors(tokens, len(vocabulary), model.sizes.width, seed)
+    texts = [e.text for rows in sources.values() for e in rows]
+    tokens = vocabulary.encode(texts).tokens
+    vectors = text.word_vectors(
+        tokens, len(vocabulary), model.sizes.width, seed, first_word=vocabulary.first_word
+    )
     known = slice(vocabulary.first_word, None)
     with torch.no_grad():
         model.embedding.weight[known] = 0.3 * vectors[known] / vectors[known].std()
     make = _rounds(sources, seed)
 
-    def step(state: TrainingState, batch: list[_Example]) -> dict[str, torch.Tensor]:
+    def step(state: TrainingState, batch: list[Example]) -> dict[str, torch.Tensor]:
         rise, fall = (state.steps + 1) / WARM_UP, (steps - state.steps) / steps
         for group in state.optimizer.param_groups:
             group["lr"] = RATE * min(1.0, rise) * fall

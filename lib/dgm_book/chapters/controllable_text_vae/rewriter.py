@@ -24,6 +24,7 @@ from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair
 from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
 ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED, BATCH_SIZE = 12_000, 900, 600, 128
+CHECKPOINT_SECONDS = 60
 WARM_UP, RATE, DROPOUT = 200, 2e-3, 0.0
 
 
@@ -83,8 +84,9 @@ def new_model(vocabulary: Vocabulary, texts: Sequence[str], seed: int) -> Copyin
         torch.manual_seed(seed)
         model = CopyingTransformer(len(vocabulary), vocabulary.first_word, dropout=DROPOUT)
     tokens = vocabulary.encode(texts).tokens
-    vectors = text.word_vectors(tokens, len(vocabulary), model.sizes.width, seed)
-    known = slice(vocabulary.first_word, None)
+    width, first = model.sizes.width, vocabulary.first_word
+    vectors = text.word_vectors(tokens, len(vocabulary), width, seed, first_word=first)
+    known = slice(first, None)
     with torch.no_grad():
         model.embedding.weight[known] = 0.07 * vectors[known] / vectors[known].std()
     return model
@@ -123,7 +125,7 @@ def train(
         TrainingState(model.train(), optimizer, generator),
         steps,
         checkpoint=file,
-        checkpoint_seconds=60,
+        checkpoint_seconds=CHECKPOINT_SECONDS,
     )
     model.eval()
 

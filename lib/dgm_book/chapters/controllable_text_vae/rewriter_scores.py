@@ -17,7 +17,7 @@ import torch
 
 from dgm import checkpoint
 from dgm.data import text
-from dgm.data.text import Sentences
+from dgm.data.text import Sentences, Vocabulary
 from dgm_book.chapters.controllable_text_vae import judges, neural_reader, pairs
 from dgm_book.chapters.controllable_text_vae.ranking import PairModel, Ranker, best
 from dgm_book.chapters.controllable_text_vae.readers import stress_test
@@ -31,13 +31,17 @@ def load_ranker(folder: Path, name: str = "rewriter") -> tuple[Ranker, Rewriter]
     rewriter, sources = prepared(folder, 0)
     rewriter.model.load_state_dict(checkpoint.load(folder / f"{name}.safetensors")["model"])
     rewriter.model.eval().requires_grad_(False)
-    reader = neural_reader.train(
-        rewriter.vocabulary, READER_STEPS, folder / "reader.run.safetensors"
-    )
+    reader = trained_reader(rewriter.vocabulary, folder)
     own = [s for item in sources.items for s in item]
     natural = PairModel.fit([*sources.reviews.texts, *own])
     ranker = Ranker(rewriter.vocabulary, rewriter.model, rewriter.classifier, reader, natural)
     return ranker, rewriter
+
+
+def trained_reader(vocabulary: Vocabulary, folder: Path) -> neural_reader.Reader:
+    """The neural reader of a folder, trained where it is absent."""
+    file = folder / "reader.run.safetensors"
+    return neural_reader.train(vocabulary, neural_reader.examples(), READER_STEPS, file)
 
 
 def rewritten(ranker: Ranker, texts: Sequence[str], grades: Sequence[float]) -> list[str | None]:
