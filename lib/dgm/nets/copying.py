@@ -16,7 +16,7 @@ two.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
@@ -121,6 +121,8 @@ class CopyingTransformer(nn.Module):
         dropout: share of each layer's output set to zero where a generator is passed.
     """
 
+    unwritten: Tensor  # (V,) bool: pad, start and the markers of unknown words
+
     def __init__(
         self, vocabulary_size: int, first_word: int, sizes: Sizes = PAGE, dropout: float = 0.1
     ) -> None:
@@ -132,8 +134,8 @@ class CopyingTransformer(nn.Module):
         self.read_places = nn.Embedding(sizes.places, width)
         self.write_places = nn.Embedding(sizes.places, width)
         self.grades = nn.Embedding(sizes.grades, width)
-        self.encoder = nn.ModuleList(Layer(sizes, False) for _ in range(sizes.encoder_layers))
-        self.decoder = nn.ModuleList(Layer(sizes, True) for _ in range(sizes.decoder_layers))
+        self.encoder: Any = nn.ModuleList(Layer(sizes, False) for _ in range(sizes.encoder_layers))
+        self.decoder: Any = nn.ModuleList(Layer(sizes, True) for _ in range(sizes.decoder_layers))
         self.encoder_norm, self.decoder_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.pointer_query = nn.Linear(width, width)
         self.pointer_key = nn.Linear(width, width)

@@ -1,5 +1,7 @@
 """A small transformer that reads how favourable a sentence is: one number from 0 to 4."""
 
+from typing import Any
+
 import torch
 from torch import Generator, Tensor, nn
 
@@ -24,7 +26,7 @@ class GradedReader(nn.Module):
         self.sizes, self.dropout, width = sizes, dropout, sizes.width
         self.embedding = nn.Embedding(vocabulary_size, width, padding_idx=PAD)
         self.places = nn.Embedding(sizes.places, width)
-        self.layers = nn.ModuleList(Layer(sizes, False) for _ in range(sizes.encoder_layers))
+        self.layers: Any = nn.ModuleList(Layer(sizes, False) for _ in range(sizes.encoder_layers))
         self.norm = nn.LayerNorm(width)
         self.attention = nn.Linear(width, sizes.heads)
         self.output = nn.Linear(width * sizes.heads, 1)

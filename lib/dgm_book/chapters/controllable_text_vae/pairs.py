@@ -94,7 +94,7 @@ def review_pairs(
     reviews: GradedReviews, chosen: Sequence[int], classifier: LinearReader, rng: random.Random
 ) -> list[Pair]:
     """A pair of each chosen Yelp sentence: turned where the rules turn it, else noised."""
-    rows = [(_with_numerals(reviews.texts[i], rng), reviews.grades[i]) for i in chosen]
+    rows = [(with_numerals(reviews.texts[i], rng), reviews.grades[i]) for i in chosen]
     turned = [turn(target, int(grade < 2), rng) for target, grade in rows]
     odds = classifier(turned)
     pairs = []
@@ -120,7 +120,8 @@ def noised(target: str, grade: int, classifier: LinearReader, rng: random.Random
     return " ".join(left) or target
 
 
-def _with_numerals(sentence: str, rng: random.Random) -> str:
+def with_numerals(sentence: str, rng: random.Random) -> str:
+    """The sentence with a numeral for each _num_ of the data."""
     return " ".join(str(rng.choice(NUMERALS)) if w == NUMBER else w for w in sentence.split())
 
 
