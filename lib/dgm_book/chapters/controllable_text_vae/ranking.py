@@ -25,6 +25,7 @@ from torch import Tensor
 from dgm.data import text
 from dgm.data.text import Vocabulary
 from dgm.nets.copying import END, PAD, START, CopyingTransformer, Progress
+from dgm.nets.sentences import split_sentences
 from dgm.sampling.beam import beam_search
 
 WIDTH, SAMPLES, TEMPERATURE, TOP = 6, 10, 0.9, 12
@@ -231,6 +232,27 @@ def best(source: str, candidates: Sequence[Candidate], grade: float) -> Candidat
     return next((c for c in candidates if acceptable(source, c, grade)), None)
 
 
+def rewrite_texts(
+    ranker: Ranker, typed: Sequence[str], grades: Sequence[float]
+) -> list[str | None]:
+    """Texts as people type them, rewritten sentence by sentence; None where no sentence changes."""
+    words = [text.tokenise(t, keep_numbers=True).split() for t in typed]
+    split = [split_sentences(row, MAX_WORDS) if row else [] for row in words]
+    flat = [(i, " ".join(piece)) for i, pieces in enumerate(split) for piece in pieces]
+    wanted = [grades[i] for i, _ in flat]
+    found = ranker.candidates([piece for _, piece in flat], wanted)
+    written: list[list[str]] = [[] for _ in typed]
+    changed = [False] * len(typed)
+    for (i, piece), grade, row in zip(flat, wanted, found, strict=True):
+        chosen = best(piece, row, grade)
+        changed[i] |= chosen is not None
+        written[i].append(chosen.text if chosen else piece)
+    return [
+        restore(t, " ".join(pieces)) if change else None
+        for t, pieces, change in zip(typed, written, changed, strict=True)
+    ]
+
+
 def restore(source: str, rewrite: str) -> str:
     """A rewrite of a typed sentence as one would type it: its capitals, and no spaces at marks."""
     typed = [source[m.start() : m.end()] for m in _pieces(source)]
@@ -238,9 +260,11 @@ def restore(source: str, rewrite: str) -> str:
     matcher = SequenceMatcher(None, [t.lower() for t in typed], words, autojunk=False)
     for block in matcher.get_matching_blocks():
         words[block.b : block.b + block.size] = typed[block.a : block.a + block.size]
-    words = ["I" if w == "i" and source != source.lower() else w for w in words]
-    if words and typed and typed[0][:1].isupper():
-        words[0] = words[0][:1].upper() + words[0][1:]
+    if source != source.lower():
+        words = ["I" if w == "i" else w for w in words]
+        for i, word in enumerate(words):
+            if i == 0 or words[i - 1] in (".", "!", "?"):
+                words[i] = word[:1].upper() + word[1:]
     return _joined(words)
 
 

@@ -107,7 +107,7 @@ def labelled() -> Examples:
 
 
 def rated() -> Examples:
-    """Sentences with a person's rating, from 0 very negative to 4: SST-5, snippets, then our own."""
+    """Sentences with a rating, from 0 very negative to 4: SST-5, snippets, and last our own."""
     stanford = text.load("sst5", "train")
     texts, values = list(stanford.texts), stanford.labels.tolist()
     for name in RATINGS:

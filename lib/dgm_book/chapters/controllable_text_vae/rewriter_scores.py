@@ -6,6 +6,7 @@ too good; the linear reader ranks them too. Chapter 4's judges (`judges.py`) do 
 """
 
 import argparse
+import csv
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -19,11 +20,12 @@ from dgm import checkpoint
 from dgm.data import text
 from dgm.data.text import Sentences, Vocabulary
 from dgm_book.chapters.controllable_text_vae import judges, neural_reader, pairs
-from dgm_book.chapters.controllable_text_vae.ranking import PairModel, Ranker, best
-from dgm_book.chapters.controllable_text_vae.readers import stress_test
+from dgm_book.chapters.controllable_text_vae.ranking import PairModel, Ranker, best, rewrite_texts
+from dgm_book.chapters.controllable_text_vae.readers import STRESS, stress_test
 from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, prepared
 
 READER_STEPS = 3000
+TYPED = STRESS.with_name("typed_sentences.tsv")
 
 
 def load_ranker(folder: Path, name: str = "rewriter") -> tuple[Ranker, Rewriter]:
@@ -125,7 +127,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ranker, rewriter.intensity, sentences.texts[:: len(rows) // given.slider]
         ),
     }
+    with TYPED.open(encoding="utf-8", newline="") as file:
+        typed = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    shown = [row["sentence"] for row in typed]
+    towards = [4.0 * (row["towards"] == "positive") for row in typed]
     outputs = {
+        "typed": list(zip(shown, rewrite_texts(ranker, shown, towards), strict=True)),
         "yelp": list(zip(sentences.texts, yelp, strict=True)),
         "graded": list(zip(own[0], own[1], graded, strict=True)),
     }

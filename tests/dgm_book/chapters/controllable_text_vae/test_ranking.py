@@ -47,6 +47,13 @@ def test_any_text_gets_candidates_that_keep_its_numbers(ranker):
         assert not any("<unk>" in c.text for c in row)
 
 
+def test_texts_of_any_kind_are_rewritten_or_left(ranker):
+    texts = ["", "The food was bad. A visit!", "\u05e9\u05dc\u05d5\u05dd", "bad " * 200]
+    rewrites = ranking.rewrite_texts(ranker, texts, [4.0] * len(texts))
+    assert rewrites[0] is None
+    assert len(rewrites) == len(texts)
+
+
 def test_candidates_repeat_and_are_whole_distributions(ranker):
     texts = ["the food was bad ."]
     assert ranker.candidates(texts, [4.0]) == ranker.candidates(texts, [4.0])
