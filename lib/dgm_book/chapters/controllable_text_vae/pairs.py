@@ -27,6 +27,8 @@ MAX_WORDS = 30
 NUMBER, NUMERALS = "_num_", (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90, 100)
 SURE = 0.5  # log-odds beyond which a turned sentence counts as turned
 SPEAKING = 0.5  # log-odds by which a word speaks for a sentiment
+COPIED, NOISED = 0.06, 0.08  # shares of the sentences that could be turned
+SPEECHLESS = 0.25  # share of the sentences without a word that speaks that is read, nearly copied
 
 
 class Pair(NamedTuple):
@@ -93,31 +95,36 @@ def negated_pairs(count: int, rng: random.Random) -> list[Pair]:
 def review_pairs(
     reviews: GradedReviews, chosen: Sequence[int], classifier: LinearReader, rng: random.Random
 ) -> list[Pair]:
-    """A pair of each chosen Yelp sentence: turned where the rules turn it, else noised."""
+    """Pairs of chosen Yelp sentences, one at most: turned where the rules turn it, else noised."""
     rows = [(with_numerals(reviews.texts[i], rng), reviews.grades[i]) for i in chosen]
     turned = [turn(target, int(grade < 2), rng) for target, grade in rows]
     odds = classifier(turned)
     pairs = []
     for (target, grade), source, value in zip(rows, turned, odds, strict=True):
         right = value > SURE if grade < 2 else value < -SURE
-        if rng.random() < 0.08:
+        draw = rng.random()
+        if draw < COPIED:
             source = target
-        elif not right or rng.random() < 0.1:
-            source = noised(target, grade, classifier, rng)
+        elif not right or draw < COPIED + NOISED:
+            source, speaks = noised(target, grade, classifier, rng)
+            if not speaks and rng.random() > SPEECHLESS:
+                continue
         pairs.append(Pair(source, target, grade))
     return pairs
 
 
-def noised(target: str, grade: int, classifier: LinearReader, rng: random.Random) -> str:
-    """The sentence with most words that speak for its sentiment taken out, and other noise."""
+def noised(
+    target: str, grade: int, classifier: LinearReader, rng: random.Random
+) -> tuple[str, bool]:
+    """The sentence without most words that speak for its sentiment; whether there was one."""
     words, sign = target.split(), 1 if grade > 2 else -1
-    votes = sign * classifier.word_votes(target)
-    chances = np.where(votes > SPEAKING, 0.8, 0.04)
+    speaks = sign * classifier.word_votes(target) > SPEAKING
+    chances = np.where(speaks, 0.8, 0.04)
     left = [w for w, chance in zip(words, chances, strict=True) if rng.random() > chance]
     for i in range(len(left) - 1):
         if rng.random() < 0.03:
             left[i], left[i + 1] = left[i + 1], left[i]
-    return " ".join(left) or target
+    return " ".join(left) or target, bool(speaks.any())
 
 
 def with_numerals(sentence: str, rng: random.Random) -> str:

@@ -25,6 +25,7 @@ from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
 ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED, BATCH_SIZE = 12_000, 900, 600, 128
 CHECKPOINT_SECONDS = 60
+NEW_WEIGHT = 2.0  # of a word that the source does not have, beside one that it has
 WARM_UP, RATE, DROPOUT = 200, 2e-3, 0.0
 
 
@@ -110,7 +111,10 @@ def train(
             group["lr"] = rate * min(1.0, rise) * fall
         with autocast("cpu"):
             log_p = model.log_likelihood(*batch, state.generator)
-        loss = -log_p.sum() / (batch.target[:, 1:] != 0).sum()
+        wanted = batch.target[:, 1:]
+        new = (wanted[..., None] != batch.source[:, None]).all(-1)
+        weights = (wanted != 0) * (1 + (NEW_WEIGHT - 1) * new)
+        loss = -(weights * log_p).sum() / weights.sum()
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
