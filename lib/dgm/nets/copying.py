@@ -173,12 +173,18 @@ class CopyingTransformer(nn.Module):
         return Memory(source, grade, self.pointer_key(x), keys, values)
 
     def log_likelihood(
-        self, source: Tensor, grade: Tensor, target: Tensor, generator: Generator | None = None
+        self,
+        source: Tensor,
+        grade: Tensor,
+        target: Tensor,
+        generator: Generator | None = None,
+        rivals: int | None = None,
     ) -> Tensor:
         """log p of target (B, T), <s> first and </s> last, token by token: (B, T - 1), float32.
 
         Zero at padding. A word that neither part can write counts as impossible, about -20 nats:
-        leave such targets out of a loss.
+        leave such targets out of a loss. With `rivals` the softmax's sum is estimated from the
+        batch's own words and so many others, drawn by the generator: cheaper to train with.
         """
         memory = self.encode(source, grade, generator)
         read, wanted = target[:, :-1], target[:, 1:]
@@ -199,7 +205,8 @@ class CopyingTransformer(nn.Module):
         copied = torch.where(source[:, None] == wanted[..., None], pointed, -20.0).logsumexp(-1)
         inside = wanted != PAD
         x, goal, copied = x[inside], wanted[inside], copied[inside]
-        written = -functional.cross_entropy(self._words(x), goal, reduction="none")
+        words = None if rivals is None else self._drawn_words(goal, rivals, generator)
+        written = self._written(x, goal, words)
         gate = self.gate(x)[:, 0].float()
         log_p = torch.logaddexp(
             functional.logsigmoid(-gate) + written.clamp(min=-20.0),
@@ -248,6 +255,30 @@ class CopyingTransformer(nn.Module):
     def _words(self, x: Tensor) -> Tensor:
         bias = self.bias.masked_fill(self.unwritten, IMPOSSIBLE)
         return functional.linear(x, self.embedding.weight, bias).float()
+
+    def _drawn_words(
+        self, goal: Tensor, count: int, generator: Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Ids of the goals' words and of others, ascending, and the log of how many each is for."""
+        needed = torch.zeros_like(self.unwritten)
+        needed[goal] = True
+        others = (~needed & ~self.unwritten).nonzero()[:, 0]
+        pick = torch.randperm(len(others), generator=generator, device=goal.device)[:count]
+        stands_for = torch.zeros(len(needed), device=goal.device)
+        stands_for[others[pick]] = math.log(max(len(others), 1) / max(len(pick), 1))
+        needed[others[pick]] = True
+        words = needed.nonzero()[:, 0]
+        return words, stands_for[words]
+
+    def _written(self, x: Tensor, goal: Tensor, drawn: tuple[Tensor, Tensor] | None) -> Tensor:
+        """Log-probability (N,) of goals in the softmax over all words, or over the drawn ones."""
+        if drawn is None:
+            return -functional.cross_entropy(self._words(x), goal, reduction="none")
+        words, stands_for = drawn
+        bias = self.bias.masked_fill(self.unwritten, IMPOSSIBLE)[words] + stands_for
+        logits = functional.linear(x, self.embedding.weight[words], bias).float()
+        place = torch.searchsorted(words, goal)
+        return -functional.cross_entropy(logits, place, reduction="none")
 
     def _point(
         self, x: Tensor, memory: Memory, last: Tensor, before: Tensor, places: Tensor

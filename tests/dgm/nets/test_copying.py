@@ -16,7 +16,7 @@ GRADE = torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]])
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return CopyingTransformer(SIZE, FIRST_WORD, SMALL)
+    return CopyingTransformer(SIZE, FIRST_WORD, SMALL, dropout=0.0)
 
 
 @torch.no_grad()
@@ -45,6 +45,18 @@ def test_unknown_words_come_from_their_own_source_alone(model):
     assert step[0, 4] > -10  # its third word
     assert step[1, 3:FIRST_WORD].max() < -20
     assert step[0, [0, START, 3, 5]].max() < -20
+
+
+@torch.no_grad()
+def test_drawn_rivals_estimate_the_softmax(model):
+    generator = torch.Generator().manual_seed(0)
+    exact = model.log_likelihood(SOURCE, GRADE, TARGET)
+    everyone = model.log_likelihood(SOURCE, GRADE, TARGET, generator, rivals=SIZE)
+    inside = TARGET[:, 1:] >= FIRST_WORD
+    torch.testing.assert_close(everyone[inside], exact[inside])
+    drawn = [model.log_likelihood(SOURCE, GRADE, TARGET, generator, rivals=10) for _ in range(200)]
+    assert (torch.stack(drawn)[:, inside].mean(0) - exact[inside]).abs().max() < 0.05
+    assert torch.stack(drawn)[:, inside].std(0).max() > 0
 
 
 def test_it_learns_to_copy_what_it_never_saw():

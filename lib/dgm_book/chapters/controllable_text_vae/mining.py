@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
-    ranker, rewriter = load_ranker(given.folder, given.name)
-    reviews = pairs.graded_reviews(rewriter.intensity)
+    ranker, _, sources = load_ranker(given.folder, given.name)
+    reviews = sources.reviews
     chosen = random.Random(given.seed).sample(range(len(reviews.texts)), given.count)
     mined = mine(ranker, reviews, chosen, given.seed)
     checkpoint.write_text(given.folder / "mined.json", json.dumps(mined))

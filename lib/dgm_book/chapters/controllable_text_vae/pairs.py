@@ -46,16 +46,22 @@ class GradedReviews(NamedTuple):
     grades: list[int]
 
 
-def graded_reviews(intensity: LinearReader) -> GradedReviews:
+def review_texts() -> text.Sentences:
     """All Yelp sentences outside dev and test, of at most MAX_WORDS words."""
     parts = [text.load("yelp", split) for split in ("train", "held_out")]
     texts = [t for part in parts for t in part.texts]
-    labels = np.concatenate([part.labels.numpy() for part in parts])
-    value = intensity(texts)
-    middle = [np.median(value[labels == y]) for y in (0, 1)]
-    grades = np.where(labels == 1, 3 + (value > middle[1]), 1 - (value < middle[0]))
+    labels = torch.cat([part.labels for part in parts])
     fits = [i for i, t in enumerate(texts) if 2 <= len(t.split()) <= MAX_WORDS]
-    return GradedReviews([texts[i] for i in fits], [int(grades[i]) for i in fits])
+    return text.Sentences([texts[i] for i in fits], labels[fits])
+
+
+def graded_reviews(intensity: LinearReader) -> GradedReviews:
+    """Those sentences with a grade each, the stronger half of each label at the end."""
+    texts, labels, _ = review_texts()
+    value, positive = intensity(texts), labels.numpy() == 1
+    middle = [np.median(value[positive == y]) for y in (False, True)]
+    grades = np.where(positive, 3 + (value > middle[1]), 1 - (value < middle[0]))
+    return GradedReviews(texts, grades.tolist())
 
 
 def graded_items(split: str = "train") -> list[tuple[str, ...]]:

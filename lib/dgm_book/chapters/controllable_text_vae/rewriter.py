@@ -25,6 +25,7 @@ from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
 ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED, BATCH_SIZE = 12_000, 900, 600, 128
 CHECKPOINT_SECONDS = 60
+RIVALS = 1200  # words that the softmax of a step is estimated from, beside its own
 NEW_WEIGHT = 2.0  # of a word that the source does not have, beside one that it has
 WARM_UP, RATE, DROPOUT = 200, 2e-3, 0.0
 
@@ -110,7 +111,7 @@ def train(
         for group in state.optimizer.param_groups:
             group["lr"] = rate * min(1.0, rise) * fall
         with autocast("cpu"):
-            log_p = model.log_likelihood(*batch, state.generator)
+            log_p = model.log_likelihood(*batch, state.generator, RIVALS)
         wanted = batch.target[:, 1:]
         new = (wanted[..., None] != batch.source[:, None]).all(-1)
         weights = (wanted != 0) * (1 + (NEW_WEIGHT - 1) * new)
@@ -134,32 +135,39 @@ def train(
     model.eval()
 
 
-def prepared(folder: Path, seed: int) -> tuple[Rewriter, Sources]:
-    """The readers, the vocabulary and a model that has not been trained, and its sources."""
-    file = folder / "readers.safetensors"
+def prepared(folder: Path, seed: int, trained: Path | None = None) -> tuple[Rewriter, Sources]:
+    """The readers, the vocabulary, the model, new or with trained weights, and its sources.
+
+    What takes long is written into the folder, and read from there the next time.
+    """
+    file, items = folder / "readers.safetensors", pairs.graded_items()
     if not file.exists():
-        fitted = [
-            readers.fit_classifier(readers.labelled()),
-            readers.fit_intensity(readers.rated()),
-        ]
-        weights = [torch.from_numpy(reader.weights) for reader in fitted]
-        checkpoint.save(file, {"weights": weights, "bias": [reader.bias for reader in fitted]})
+        fitted = readers.fit_classifier(readers.labelled()), readers.fit_intensity(readers.rated())
+        tree = {
+            "weights": [torch.from_numpy(reader.weights) for reader in fitted],
+            "bias": [reader.bias for reader in fitted],
+            "grades": torch.tensor(pairs.graded_reviews(fitted[1]).grades),
+        }
+        checkpoint.save(file, tree)
     saved = checkpoint.load(file)
     classifier, intensity = (
         LinearReader(w.numpy(), b) for w, b in zip(saved["weights"], saved["bias"], strict=True)
     )
-    reviews, items = pairs.graded_reviews(intensity), pairs.graded_items()
+    reviews = GradedReviews(pairs.review_texts().texts, saved["grades"].tolist())
     words = folder / "vocabulary.json"
     if not words.exists():
-        built = pairs.vocabulary(reviews, items)
-        checkpoint.write_text(words, json.dumps(built.words))
+        checkpoint.write_text(words, json.dumps(pairs.vocabulary(reviews, items).words))
     vocabulary = Vocabulary(json.loads(words.read_text("utf-8")), pairs.SLOTS)
-    texts = [*reviews.texts, *(s for item in items for s in item)]
-    model = new_model(vocabulary, texts, seed)
+    if trained:
+        model = CopyingTransformer(len(vocabulary), vocabulary.first_word, dropout=DROPOUT)
+        model.load_state_dict(checkpoint.load(trained)["model"])
+    else:
+        texts = [*reviews.texts, *(s for item in items for s in item)]
+        model = new_model(vocabulary, texts, seed)
     mined_file = folder / "mined.json"
     mined = json.loads(mined_file.read_text("utf-8")) if mined_file.exists() else []
     sources = Sources(reviews, items, [Pair(*row) for row in mined], classifier)
-    return Rewriter(vocabulary, model, classifier, intensity), sources
+    return Rewriter(vocabulary, model.eval(), classifier, intensity), sources
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -173,10 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--name", default="rewriter")
     given = parser.parse_args(arguments)
     given.folder.mkdir(parents=True, exist_ok=True)
-    rewriter, sources = prepared(given.folder, given.seed)
-    if given.start:
-        rewriter.model.load_state_dict(checkpoint.load(given.start)["model"])
     run = given.folder / f"{given.name}.run.safetensors"
+    start = run if run.exists() else given.start
+    rewriter, sources = prepared(given.folder, given.seed, start)
     train(rewriter.model, rewriter.vocabulary, sources, given.steps, run, given.seed, given.rate)
     weights = {"model": rewriter.model.state_dict()}
     checkpoint.save(given.folder / f"{given.name}.safetensors", weights)

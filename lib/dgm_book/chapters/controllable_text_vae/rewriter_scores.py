@@ -22,22 +22,21 @@ from dgm.data.text import Sentences, Vocabulary
 from dgm_book.chapters.controllable_text_vae import judges, neural_reader, pairs
 from dgm_book.chapters.controllable_text_vae.ranking import PairModel, Ranker, best, rewrite_texts
 from dgm_book.chapters.controllable_text_vae.readers import STRESS, stress_test
-from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, prepared
+from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, Sources, prepared
 
 READER_STEPS = 3000
 TYPED = STRESS.with_name("typed_sentences.tsv")
 
 
-def load_ranker(folder: Path, name: str = "rewriter") -> tuple[Ranker, Rewriter]:
+def load_ranker(folder: Path, name: str = "rewriter") -> tuple[Ranker, Rewriter, Sources]:
     """The ranker of a trained rewriter in a folder; its neural reader is trained where absent."""
-    rewriter, sources = prepared(folder, 0)
-    rewriter.model.load_state_dict(checkpoint.load(folder / f"{name}.safetensors")["model"])
-    rewriter.model.eval().requires_grad_(False)
+    rewriter, sources = prepared(folder, 0, folder / f"{name}.safetensors")
+    rewriter.model.requires_grad_(False)
     reader = trained_reader(rewriter.vocabulary, folder)
     own = [s for item in sources.items for s in item]
     natural = PairModel.fit([*sources.reviews.texts, *own])
     ranker = Ranker(rewriter.vocabulary, rewriter.model, rewriter.classifier, reader, natural)
-    return ranker, rewriter
+    return ranker, rewriter, sources
 
 
 def trained_reader(vocabulary: Vocabulary, folder: Path) -> neural_reader.Reader:
@@ -108,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--most", type=int, default=1000, help="Yelp sentences")
     parser.add_argument("--slider", type=int, default=100, help="sentences along the slider")
     given = parser.parse_args(arguments)
-    ranker, rewriter = load_ranker(given.folder, given.name)
+    ranker, rewriter, _ = load_ranker(given.folder, given.name)
     sentences = text.load("yelp", given.split)
     half = given.most // 2
     rows = [i for y in (0, 1) for i in np.flatnonzero(sentences.labels.numpy() == y)[:half]]
