@@ -28,7 +28,7 @@ from dgm.nets.copying import END, PAD, START, CopyingTransformer, Progress
 from dgm.nets.sentences import split_sentences
 from dgm.sampling.beam import beam_search
 
-WIDTH, SAMPLES, TEMPERATURE, TOP = 6, 10, 0.9, 12
+WIDTH, SAMPLES, TEMPERATURE, TOP = 5, 8, 0.9, 12
 LONGER, MAX_WORDS = 6, 30
 SENTENCES = 64  # decoded together
 BACK_OFF = 0.4
