@@ -67,6 +67,6 @@ def _item(row: list[str], place: str) -> GradedItem:
     item = GradedItem(row[0], tuple(row[1].split(",")), tuple(row[2:]))
     distinct = len({sentence.lower() for sentence in item.sentences})
     if distinct != (1 if item.fixed else len(GRADES)):
-        wanted = "equal sentences" if item.fixed else "five distinct sentences"
-        raise ValueError(f"{place}: want {wanted}, got {distinct} distinct")
+        expected = "equal sentences" if item.fixed else "five distinct sentences"
+        raise ValueError(f"{place}: want {expected}, got {distinct} distinct")
     return item

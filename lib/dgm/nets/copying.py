@@ -187,7 +187,7 @@ class CopyingTransformer(nn.Module):
         batch's own words and so many others, drawn by the generator: cheaper to train with.
         """
         memory = self.encode(source, grade, generator)
-        read, wanted = target[:, :-1], target[:, 1:]
+        read, following = target[:, :-1], target[:, 1:]
         length = read.shape[1]
         later = torch.ones(length, length, dtype=torch.bool, device=source.device).triu(1)
         x = self.embedding(read) + self.write_places.weight[:length] + memory.grade[:, None]
@@ -202,9 +202,9 @@ class CopyingTransformer(nn.Module):
         before = functional.pad(read, (1, 0))[:, :-1]
         places = torch.arange(length, device=source.device)
         pointed = torch.log_softmax(self._point(x, memory, read, before, places), -1)
-        copied = torch.where(source[:, None] == wanted[..., None], pointed, -20.0).logsumexp(-1)
-        inside = wanted != PAD
-        x, goal, copied = x[inside], wanted[inside], copied[inside]
+        copied = torch.where(source[:, None] == following[..., None], pointed, -20.0).logsumexp(-1)
+        inside = following != PAD
+        x, goal, copied = x[inside], following[inside], copied[inside]
         words = None if rivals is None else self._drawn_words(goal, rivals, generator)
         written = self._written(x, goal, words)
         gate = self.gate(x)[:, 0].float()
@@ -212,7 +212,7 @@ class CopyingTransformer(nn.Module):
             functional.logsigmoid(-gate) + written.clamp(min=-20.0),
             functional.logsigmoid(gate) + copied,
         )
-        return log_p.new_zeros(wanted.shape).masked_scatter(inside, log_p)
+        return log_p.new_zeros(following.shape).masked_scatter(inside, log_p)
 
     def start(self, memory: Memory) -> Progress:
         """The state before the first token."""
@@ -289,11 +289,11 @@ class CopyingTransformer(nn.Module):
         first = functional.pad(source, (1, 0), value=-1)[:, :-1]
         second = functional.pad(source, (2, 0), value=-1)[:, :-2]
         same = first[:, None] == last[..., None]
-        both = same & (second[:, None] == before[..., None])
+        pair = same & (second[:, None] == before[..., None])
         distance = torch.arange(source.shape[1], device=source.device) - 1 - places[:, None]
         shift = self.shift[distance.clamp(-REACH, REACH) + REACH]
         scores = scores.float() / math.sqrt(x.shape[-1])
-        scores = scores + self.follow[0] * same + self.follow[1] * both + shift
+        scores = scores + self.follow[0] * same + self.follow[1] * pair + shift
         return scores.masked_fill(((source == PAD) | (source == START))[:, None], IMPOSSIBLE)
 
     def _drop(self, x: Tensor, generator: Generator | None) -> Tensor:

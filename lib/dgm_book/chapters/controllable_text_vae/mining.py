@@ -35,8 +35,8 @@ def mine(ranker: Ranker, reviews: GradedReviews, chosen: Sequence[int], seed: in
         part = chosen[start : start + PART]
         rows = [pairs.with_numerals(reviews.texts[i], rng) for i in part]
         grades = [4.0 if reviews.grades[i] < 2 else 0.0 for i in part]
-        found = ranker.candidates(rows, grades, seed)
-        for i, target, grade, candidates in zip(part, rows, grades, found, strict=True):
+        ranked = ranker.candidates(rows, grades, seed)
+        for i, target, grade, candidates in zip(part, rows, grades, ranked, strict=True):
             good = [c.text for c in candidates if passes(target, c, grade)][:2]
             mined += [Pair(text, target, reviews.grades[i]) for text in good]
         print(f"{start + len(part)} sentences, {len(mined)} pairs", flush=True)

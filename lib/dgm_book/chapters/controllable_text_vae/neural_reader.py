@@ -59,12 +59,12 @@ def _rounds(sources: dict[str, list[Example]], seed: int) -> Any:
     @functools.lru_cache(1)
     def batches(number: int) -> list[list[Example]]:
         rng = random.Random(f"reader {seed} {number}")
-        made = [e for name, rows in sources.items() for e in rng.choices(rows, k=ROUND[name])]
+        drawn = [e for name, rows in sources.items() for e in rng.choices(rows, k=ROUND[name])]
         for _ in range(ROUND["negated"] // 2):
-            made += [Example(t, y, False) for y, t in enumerate(negation_pair(rng))]
-        rng.shuffle(made)
-        made = sorted(made[: n_batches * BATCH_SIZE], key=lambda e: len(e.text.split()))
-        parts = [made[i : i + BATCH_SIZE] for i in range(0, len(made), BATCH_SIZE)]
+            drawn += [Example(t, y, False) for y, t in enumerate(negation_pair(rng))]
+        rng.shuffle(drawn)
+        drawn = sorted(drawn[: n_batches * BATCH_SIZE], key=lambda e: len(e.text.split()))
+        parts = [drawn[i : i + BATCH_SIZE] for i in range(0, len(drawn), BATCH_SIZE)]
         rng.shuffle(parts)
         return parts
 
@@ -116,15 +116,15 @@ def train(
         for group in state.optimizer.param_groups:
             group["lr"] = RATE * min(1.0, rise) * fall
         tokens = vocabulary.encode([e.text for e in batch]).tokens
-        wanted = torch.tensor([float(e.value) for e in batch])
+        targets = torch.tensor([float(e.value) for e in batch])
         graded = torch.tensor([e.graded for e in batch])
         with autocast("cpu"):
             values = model(tokens, state.generator)
         odds = STEEPNESS * (values - 2)
         label = functional.binary_cross_entropy_with_logits(
-            odds, wanted.clamp(max=1), reduction="none"
+            odds, targets.clamp(max=1), reduction="none"
         )
-        loss = torch.where(graded, GRADE_WEIGHT * (values - wanted).square(), label).mean()
+        loss = torch.where(graded, GRADE_WEIGHT * (values - targets).square(), label).mean()
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

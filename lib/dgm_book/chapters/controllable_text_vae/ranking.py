@@ -94,15 +94,15 @@ class Ranker(NamedTuple):
         self, texts: Sequence[str], grades: Sequence[float], seed: int = 0
     ) -> list[list[Candidate]]:
         """Of each sentence (of the data's form) for its grade from 0 to 4, best first."""
-        written: list[dict[str, float]] = [{} for _ in texts]
         order = sorted(range(len(texts)), key=lambda i: len(texts[i].split()))
         generator = torch.Generator().manual_seed(seed)
+        written: list[dict[str, float]] = [{} for _ in texts]
         for start in range(0, len(order), SENTENCES):
             rows = order[start : start + SENTENCES]
-            chosen = [texts[i] for i in rows], [grades[i] for i in rows]
-            for i, found in zip(rows, self._write(*chosen, generator), strict=True):
-                written[i] = found
-        flat = [(i, candidate) for i, found in enumerate(written) for candidate in found]
+            part = self._write([texts[i] for i in rows], [grades[i] for i in rows], generator)
+            for i, nats in zip(rows, part, strict=True):
+                written[i] = nats
+        flat = [(i, candidate) for i, nats in enumerate(written) for candidate in nats]
         other = [0.0 if grades[i] > 2 else 4.0 for i, _ in flat]
         against = self.likelihood([texts[i] for i, _ in flat], other, [c for _, c in flat])
         odds = self.classifier([c for _, c in flat]) if flat else []
@@ -110,11 +110,11 @@ class Ranker(NamedTuple):
         ranked: list[list[Candidate]] = [[] for _ in texts]
         for (i, candidate), worse, o, value in zip(flat, against, odds, values, strict=True):
             sign = float(np.sign(grades[i] - 2))
-            seen = math.tanh(sign * float(o) / 2) / 2 + math.tanh(sign * (value - 2)) / 2
+            agreement = 0.35 * math.tanh(sign * o / 2) + 0.65 * math.tanh(sign * (value - 2))
             parts = (
                 written[i][candidate] / (len(candidate.split()) + 1),
                 min(written[i][candidate] - float(worse), 6.0),
-                seen if sign else -abs(value - 2),
+                agreement if sign else -abs(value - 2),
                 *self.changes(texts[i], candidate),
             )
             score = float(np.dot(parts, self.weights))
@@ -125,9 +125,9 @@ class Ranker(NamedTuple):
         """Naturalness of new pairs of words, then minus words left out, added and repeated."""
         old, new = source.split(), candidate.split()
         votes = dict(zip(old, self.classifier.word_votes(source), strict=True))
-        kept = set(itertools.pairwise(["<s>", *old, "</s>"]))
+        old_pairs = set(itertools.pairwise(["<s>", *old, "</s>"]))
         padded = itertools.pairwise(["<s>", *new, "</s>"])
-        fresh = [min(self.pairs.log_p(*pair) + 6, 0.0) for pair in padded if pair not in kept]
+        fresh = [min(self.pairs.log_p(*pair) + 6, 0.0) for pair in padded if pair not in old_pairs]
         gone, come = Counter(old) - Counter(new), Counter(new) - Counter(old)
         left_out = sum(n for w, n in gone.items() if self._content(w) and abs(votes[w]) < 0.3)
         given = dict(zip(new, self.classifier.word_votes(candidate), strict=True))
@@ -175,7 +175,7 @@ class Ranker(NamedTuple):
         state = self.model.start(memory)
         beams = beam_search(self.model.step, state, len(texts), width=WIDTH, max_steps=steps)
         drawn, log_p = _sampled(self.model, state, steps, generator)
-        found: list[dict[str, float]] = [{} for _ in texts]
+        written: list[dict[str, float]] = [{} for _ in texts]
         rows = [(i, k) for i in range(len(texts)) for k in range(WIDTH)]
         pieces = [(i, beams.tokens[i, k], float(beams.log_prob[i, k])) for i, k in rows]
         pieces += [(j // SAMPLES, drawn[j], float(log_p[j])) for j in range(len(drawn))]
@@ -183,8 +183,8 @@ class Ranker(NamedTuple):
             if math.isfinite(nats) and (tokens == END).any():
                 candidate = self.vocabulary.decode(tokens, source.unknown[i])
                 if candidate and "<unk>" not in candidate and _keeps_numbers(texts[i], candidate):
-                    found[i].setdefault(candidate, nats)
-        return found
+                    written[i].setdefault(candidate, nats)
+        return written
 
 
 def mixtures(grades: Sequence[float]) -> Tensor:
@@ -239,11 +239,11 @@ def rewrite_texts(
     words = [text.tokenise(t, keep_numbers=True).split() for t in typed]
     split = [split_sentences(row, MAX_WORDS) if row else [] for row in words]
     flat = [(i, " ".join(piece)) for i, pieces in enumerate(split) for piece in pieces]
-    wanted = [grades[i] for i, _ in flat]
-    found = ranker.candidates([piece for _, piece in flat], wanted)
+    goals = [grades[i] for i, _ in flat]
+    ranked = ranker.candidates([piece for _, piece in flat], goals)
     written: list[list[str]] = [[] for _ in typed]
     changed = [False] * len(typed)
-    for (i, piece), grade, row in zip(flat, wanted, found, strict=True):
+    for (i, piece), grade, row in zip(flat, goals, ranked, strict=True):
         chosen = best(piece, row, grade)
         changed[i] |= chosen is not None
         written[i].append(chosen.text if chosen else piece)
@@ -269,14 +269,14 @@ def restore(source: str, rewrite: str) -> str:
 
 
 def _pieces(source: str) -> list[Any]:
-    """Matches of the source's tokens in it, as far as they can be found from left to right."""
-    found, place = [], 0
+    """Matches of the source's tokens in it, as far as they stand there from left to right."""
+    matches, place = [], 0
     for token in text.tokenise(source, keep_numbers=True).split():
         match = re.compile(re.escape(token), re.IGNORECASE).search(source, place)
         if match:
-            found.append(match)
+            matches.append(match)
             place = match.end()
-    return found
+    return matches
 
 
 def _joined(words: Sequence[str]) -> str:

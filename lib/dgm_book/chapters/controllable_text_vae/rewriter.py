@@ -31,7 +31,7 @@ WARM_UP, RATE, DROPOUT = 200, 2e-3, 0.0
 
 
 class Sources(NamedTuple):
-    """What pairs are made of."""
+    """What pairs are drawn of."""
 
     reviews: GradedReviews
     items: Sequence[tuple[str, ...]]
@@ -57,7 +57,7 @@ def rounds(sources: Sources, vocabulary: Vocabulary, seed: int) -> Any:
         rng = random.Random(f"{seed} {number}")
         chosen = rng.sample(range(len(sources.reviews.texts)), ROUND_REVIEWS)
         mined = rng.sample(sources.mined, min(len(sources.mined), ROUND_REVIEWS // 2))
-        made = [
+        drawn = [
             *pairs.review_pairs(
                 sources.reviews, chosen[: ROUND_REVIEWS - len(mined)], sources.classifier, rng
             ),
@@ -69,11 +69,11 @@ def rounds(sources: Sources, vocabulary: Vocabulary, seed: int) -> Any:
                 for pair in pairs.graded_pairs(item, rng)
             ),
         ]
-        made = [pair for pair in made if pairs.can_write(vocabulary, pair)]
-        made += rng.choices(made, k=max(0, n_batches * BATCH_SIZE - len(made)))
-        rng.shuffle(made)
-        made = sorted(made[: n_batches * BATCH_SIZE], key=lambda p: len(p.target.split()))
-        parts = [made[i : i + BATCH_SIZE] for i in range(0, len(made), BATCH_SIZE)]
+        drawn = [pair for pair in drawn if pairs.can_write(vocabulary, pair)]
+        drawn += rng.choices(drawn, k=max(0, n_batches * BATCH_SIZE - len(drawn)))
+        rng.shuffle(drawn)
+        drawn = sorted(drawn[: n_batches * BATCH_SIZE], key=lambda p: len(p.target.split()))
+        parts = [drawn[i : i + BATCH_SIZE] for i in range(0, len(drawn), BATCH_SIZE)]
         rng.shuffle(parts)
         return parts
 
@@ -112,9 +112,9 @@ def train(
             group["lr"] = rate * min(1.0, rise) * fall
         with autocast("cpu"):
             log_p = model.log_likelihood(*batch, state.generator, RIVALS)
-        wanted = batch.target[:, 1:]
-        new = (wanted[..., None] != batch.source[:, None]).all(-1)
-        weights = (wanted != 0) * (1 + (NEW_WEIGHT - 1) * new)
+        following = batch.target[:, 1:]
+        new = (following[..., None] != batch.source[:, None]).all(-1)
+        weights = (following != 0) * (1 + (NEW_WEIGHT - 1) * new)
         loss = -(weights * log_p).sum() / weights.sum()
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -57,15 +57,15 @@ def automatic(
 ) -> dict[str, Any]:
     """Scores of rewrites to the opposite label; an abstention counts as a copy."""
     shown = [r or t for r, t in zip(rewrites, sentences.texts, strict=True)]
-    wanted = 1 - sentences.labels.numpy()
+    goals = 1 - sentences.labels.numpy()
     new = [set(r.split()) - set(t.split()) for r, t in zip(shown, sentences.texts, strict=True)]
     inserted = Counter(w for words in new for w in words if w.isalpha() and len(w) > 3)
     references = sentences.references
     return {
         "n": len(shown),
         "abstained": sum(r is None for r in rewrites),
-        "accuracy, linear reader": float(((ranker.classifier(shown) > 0) == wanted).mean()),
-        "accuracy, neural reader": float(((ranker.reader(shown) > 2) == wanted).mean()),
+        "accuracy, linear reader": float(((ranker.classifier(shown) > 0) == goals).mean()),
+        "accuracy, neural reader": float(((ranker.reader(shown) > 2) == goals).mean()),
         "bleu_source": judges.bleu(shown, sentences.texts)._asdict(),
         "bleu_reference": references and judges.bleu(shown, references)._asdict(),
         "most inserted": inserted.most_common(8),
