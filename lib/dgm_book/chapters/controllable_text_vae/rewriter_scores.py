@@ -115,27 +115,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sentences = Sentences([sentences.texts[i] for i in rows], sentences.labels[rows], references)
     yelp = rewritten(ranker, sentences.texts, [4.0 - 4 * y for y in sentences.labels.tolist()])
     own = graded_test("test" if given.split == "test" else "dev")
-    graded = rewritten(ranker, own[0], own[1])
-    labels = torch.tensor([int(g < 2) for g in own[1]])
+    sources, goals, targets = (part[: given.most] for part in own)
+    graded = rewritten(ranker, sources, goals)
+    with TYPED.open(encoding="utf-8", newline="") as file:
+        typed = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    typed_texts = [row["sentence"] for row in typed]
+    towards = [4.0 * (row["towards"] == "positive") for row in typed]
+    outputs = {
+        "yelp": list(zip(sentences.texts, yelp, strict=True)),
+        "graded": list(zip(sources, goals, graded, strict=True)),
+        "typed": list(zip(typed_texts, rewrite_texts(ranker, typed_texts, towards), strict=True)),
+    }
+    file = given.folder / f"{given.name}.{given.split}.json"
+    checkpoint.write_text(file, json.dumps(outputs, indent=1))
+    labels = torch.tensor([int(g < 2) for g in goals])
+    slider_texts = sentences.texts[:: max(1, len(rows) // given.slider)]
     scores = {
         "stress test, linear": stress_test(ranker.classifier)[0],
         "stress test, neural": stress_test(ranker.reader, 2.0)[0],
         "yelp": automatic(ranker, sentences, yelp),
-        "graded": automatic(ranker, Sentences(own[0], labels, own[2]), graded),
-        "slider": along_slider(
-            ranker, rewriter.intensity, sentences.texts[:: len(rows) // given.slider]
-        ),
+        "graded": automatic(ranker, Sentences(sources, labels, targets), graded),
+        "slider": along_slider(ranker, rewriter.intensity, slider_texts),
     }
-    with TYPED.open(encoding="utf-8", newline="") as file:
-        typed = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    shown = [row["sentence"] for row in typed]
-    towards = [4.0 * (row["towards"] == "positive") for row in typed]
-    outputs = {
-        "typed": list(zip(shown, rewrite_texts(ranker, shown, towards), strict=True)),
-        "yelp": list(zip(sentences.texts, yelp, strict=True)),
-        "graded": list(zip(own[0], own[1], graded, strict=True)),
-    }
-    file = given.folder / f"{given.name}.{given.split}.json"
     checkpoint.write_text(file, json.dumps(scores | {"outputs": outputs}, indent=1))
     print(json.dumps({k: v for k, v in scores.items() if k != "slider"}, indent=1))
     print({k: v for k, v in scores["slider"].items() if k != "rewrites"})
