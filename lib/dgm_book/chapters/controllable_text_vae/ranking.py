@@ -32,6 +32,7 @@ WIDTH, SAMPLES, TEMPERATURE, TOP = 5, 8, 0.9, 12
 LONGER, MAX_WORDS = 6, 30
 SENTENCES = 64  # decoded together
 BACK_OFF = 0.4
+LEAST_SCORE, LEAST_AGREEMENT = 0.3, 0.5  # of what is shown; chosen by eye on dev sentences
 NUMBER = "_num_"
 
 
@@ -223,8 +224,8 @@ def _keeps_numbers(source: str, candidate: str) -> bool:
 def acceptable(source: str, candidate: Candidate, grade: float) -> bool:
     """Whether a candidate may be shown: it changes something, and reads as what was asked."""
     sign = float(np.sign(grade - 2))
-    turned = candidate.parts[2] > 0 and sign * (candidate.value - 2) > 0 if sign else True
-    return candidate.text != source and turned and candidate.parts[3] > -12
+    turned = candidate.parts[2] > LEAST_AGREEMENT and sign * (candidate.value - 2) > 0
+    return candidate.text != source and candidate.score > LEAST_SCORE and (turned or not sign)
 
 
 def best(source: str, candidates: Sequence[Candidate], grade: float) -> Candidate | None:

@@ -15,10 +15,10 @@ GOOD = (-1.0, 2.0, 0.9, -1.0, 0.0, 0.0, 0.0)
 )
 def test_the_filter_is_hard(place, value):
     parts = list(GOOD)
-    assert passes("it was bad .", Candidate("it was good .", 0.0, GOOD, 3.5), 4.0)
+    assert passes("it was bad .", Candidate("it was good .", 1.0, GOOD, 3.5), 4.0)
     parts[place] = value
-    assert not passes("it was bad .", Candidate("it was good .", 0.0, tuple(parts), 3.5), 4.0)
+    assert not passes("it was bad .", Candidate("it was good .", 1.0, tuple(parts), 3.5), 4.0)
 
 
 def test_a_copy_is_no_pair():
-    assert not passes("it was bad .", Candidate("it was bad .", 0.0, GOOD, 3.5), 4.0)
+    assert not passes("it was bad .", Candidate("it was bad .", 1.0, GOOD, 3.5), 4.0)

@@ -72,14 +72,15 @@ def test_what_is_left_out_added_and_repeated_is_counted(ranker):
 
 
 @pytest.mark.parametrize(
-    ("text", "seen", "value", "shown"),
+    ("text", "score", "agreement", "value", "shown"),
     [
-        ("good", 0.5, 3.0, True),
-        ("bad", 0.5, 3.0, False),
-        ("good", -0.2, 3.0, False),
-        ("good", 0.5, 1.0, False),
+        ("good", 1.0, 0.9, 3.0, True),
+        ("bad", 1.0, 0.9, 3.0, False),
+        ("good", 1.0, -0.2, 3.0, False),
+        ("good", 1.0, 0.9, 1.0, False),
+        ("good", -1.0, 0.9, 3.0, False),
     ],
 )
-def test_copies_and_what_is_not_turned_are_not_shown(text, seen, value, shown):
-    candidate = Candidate(text, 0.0, (0, 0, seen, 0, 0, 0, 0), value)
+def test_copies_and_what_is_not_turned_are_not_shown(text, score, agreement, value, shown):
+    candidate = Candidate(text, score, (0, 0, agreement, 0, 0, 0, 0), value)
     assert (ranking.best("bad", [candidate], 4.0) is not None) == shown
