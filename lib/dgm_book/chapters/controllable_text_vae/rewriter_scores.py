@@ -94,8 +94,7 @@ def graded_test(split: str) -> tuple[list[str], list[float], list[str]]:
     """Sources of graded items outside the neutral grade, the opposite grades, and their targets."""
     items = [item for item in pairs.graded_items(split) if len(set(item)) == 5]
     rows = [(item[g], 4.0 - g, item[4 - g]) for item in items for g in (0, 1, 3, 4)]
-    sources, grades, targets = (list(part) for part in zip(*rows, strict=True))
-    return sources, grades, targets
+    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -115,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sentences = Sentences([sentences.texts[i] for i in rows], sentences.labels[rows], references)
     yelp = rewritten(ranker, sentences.texts, [4.0 - 4 * y for y in sentences.labels.tolist()])
     own = graded_test("test" if given.split == "test" else "dev")
-    sources, goals, targets = (part[: given.most] for part in own)
+    sources, goals, targets = own[0][: given.most], own[1][: given.most], own[2][: given.most]
     graded = rewritten(ranker, sources, goals)
     with TYPED.open(encoding="utf-8", newline="") as file:
         typed = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
