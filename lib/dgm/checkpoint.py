@@ -102,9 +102,9 @@ def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -
 
 def digest(value: Any) -> str:
     """A hash of a tensor or array: its type, its shape and its bytes."""
-    value = torch.as_tensor(value, device="cpu").detach().contiguous()  # whatever the default is
+    value = _contiguous(torch.as_tensor(value, device="cpu"))  # whatever the default is
     hashed = hashlib.sha256(f"{value.dtype} {list(value.shape)}".encode())
-    hashed.update(value.view(-1).view(torch.uint8).numpy())
+    hashed.update(_bytes(value))
     return hashed.hexdigest()
 
 
@@ -206,8 +206,17 @@ def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
     for name in sorted(tensors):
         t = tensors[name]
         crc = zlib.crc32(f"{name} {t.dtype} {list(t.shape)}".encode(), crc)
-        crc = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy().data, crc)
+        crc = zlib.crc32(_bytes(t), crc)
     return crc
+
+
+def _contiguous(value: torch.Tensor) -> torch.Tensor:
+    """A copy of its own, since safetensors refuses tensors that share memory."""
+    return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _bytes(value: torch.Tensor) -> memoryview:
+    return value.view(-1).view(torch.uint8).numpy().data
 
 
 def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -233,8 +242,7 @@ def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     name = place or "tensor"
     while name in tensors or name == "__metadata__":  # 1 and "1" are different keys
         name += "'"
-    # A copy of its own, since safetensors refuses tensors that share memory.
-    tensors[name] = node.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    tensors[name] = _contiguous(node)
     return {"tensor": name}
 
 

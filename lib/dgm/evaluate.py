@@ -12,15 +12,14 @@ output folder: whoever starts again with the same arguments goes on from there.
 import argparse
 import contextlib
 import datetime
-import importlib
 import inspect
 import itertools
 import math
 import numbers
 import os
+import pkgutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +34,7 @@ from dgm import checkpoint, paths
 from dgm.papers.rate_distortion import RateDistortionCurve, SamplerOptions, rate_distortion_curve
 from dgm.progress import progress_bar
 from dgm.sampling import decoder_checks, decoder_target
-from dgm.sampling.decoder_checks import Decoder, check_betas, check_images, count
+from dgm.sampling.decoder_checks import Decoder, check_betas, check_images, count, in_short
 from dgm.sampling.hmc import make_generators
 from dgm.sampling.pilot import check_options
 from dgm.sampling.resume import check_same_run
@@ -187,19 +186,15 @@ def _prior_scale(
 
     Three significant digits of the scale count, so that ranks on unlike machines agree.
     """
-    names = "latent_dim", "n_chains", "prior", "distortion"
-    given = {name: settings[name] for name in names}
+    given = {name: settings[name] for name in ("latent_dim", "n_chains", "prior", "distortion")}
     given["force_precision"] = settings["options"].force_precision
-    with decoder_target.prepared(decoder, settings["device"], settings["precision"]) as (
-        network,
-        like,
-    ):
+    run = decoder_target.prepared(decoder, settings["device"], settings["precision"])
+    with run as (network, like):
         target = decoder_target.DecoderTarget(network, x.flatten(1).to(**like), **given)
-        position = target.sample_prior(torch.Generator(like["device"]).manual_seed(seed))
-        target.check(position, x.shape[1:])
-        state = target(position)
+        generator = torch.Generator(like["device"]).manual_seed(seed)
+        (state, *_), scale = target.first_chains(generator, x.shape[1:])
     probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]])
-    return float(f"{decoder_target.energy_scale(state.energy, len(x)):.3g}"), probe.cpu()
+    return float(f"{scale:.3g}"), probe.cpu()
 
 
 def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
@@ -286,10 +281,12 @@ def main(arguments: list[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         try:
             rank, n_ranks, group = stack.enter_context(_ranks())
-            job, folder = _job_of(options, n_ranks), options["output"]
+            job, folder = _job_of({**options}, n_ranks), options["output"]
             folder.mkdir(parents=True, exist_ok=True)
         except Exception as error:
-            print(f"error: {_in_short(error)}", file=sys.stderr, flush=True)
+            known = isinstance(error, ValueError | OSError)  # this library's own messages
+            text = " ".join(str(error).split()) if known else in_short(error)
+            print(f"error: {text}", file=sys.stderr, flush=True)
             return 2
         if rank == 0:
             print(f"{len(job.x)} images in {len(job.paths)} shards, {len(job.missing())} to do")
@@ -355,71 +352,39 @@ def _job_of(options: dict[str, Any], n_ranks: int) -> _Job:
     if options["distortion"] != "squared_error":
         options["distortion"] = _find("--distortion", options["distortion"], called=False)
     options["options"] = SamplerOptions(options.pop("force_precision"), options.pop("schedule"))
-    names = "output", "shard_size", "seed"
-    output, shard_size, seed = (options[name] for name in names)
-    rest = {name: value for name, value in options.items() if name not in names}
-    return _job(decoder, x, output, shard_size, seed, rest)
+    own = [options.pop(name) for name in ("output", "shard_size", "seed")]
+    return _job(decoder, x, *own, options)
 
 
 def _find(option: str, path: str, called: bool) -> Any:
     """What stands under module:name, or, unless it is a module, what it returns when called."""
-    module, _, name = path.partition(":")
-    if not module or not name:
+    if ":" not in path:
         raise ValueError(f"{option} must read package.module:function, got {path!r}")
     try:
-        source = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{option} {path}: {error}; started in {Path.cwd()}") from error
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{option} {path}: importing it raised {_in_short(error)}") from error
-    function = getattr(source, name, None)
-    if not callable(function):
-        raise ValueError(f"{option} {path}: {source.__file__} has no function {name!r}")
-    try:
+        function = pkgutil.resolve_name(path)
         return function() if called and not isinstance(function, nn.Module) else function
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{option} {path} raised {_in_short(error)}") from error
-
-
-def _in_short(error: BaseException) -> str:
-    """An error in one line, with its kind and place unless it is this library's own message."""
-    message = " ".join(str(error).split())
-    if isinstance(error, ValueError | OSError):
-        return message
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {message} ({last.filename}, line {last.lineno})"
+        reason = f"raised {in_short(error)}; started in {Path.cwd()}"
+        raise ValueError(f"{option} {path} {reason}") from error
 
 
 def _read_images(path: Path) -> Tensor:
-    if not path.is_file():
-        raise ValueError(f"--images: there is no file {path}")
+    """Images that `check_images` takes, whole numbers as float32."""
     try:
         if path.suffix == ".npy":
             with path.open("rb") as file:
-                array = np.lib.format.read_array(file, allow_pickle=False)
-            kind = str(array.dtype.newbyteorder("="))
-            x = torch.from_numpy(array.astype(kind)) if hasattr(torch, kind) else None
+                images = np.lib.format.read_array(file, allow_pickle=False)
         elif path.suffix == ".safetensors":
             tensors = safetensors.torch.load_file(path)
             if len(tensors) != 1 and "images" not in tensors:
                 raise ValueError(f"of its tensors {sorted(tensors)} none is named 'images'")
-            x = tensors.get("images", next(iter(tensors.values())))
-            kind = str(x.dtype)
+            images = tensors.get("images", next(iter(tensors.values())))
         else:
             raise ValueError("it must be a .npy or .safetensors file")
+        images = check_images(images)
     except (ValueError, OSError, MemoryError, safetensors.SafetensorError) as error:
-        raise ValueError(f"--images: {path} cannot be read: {_in_short(error)}") from error
-    if x is None or x.is_complex():
-        raise ValueError(f"--images: {path} holds {kind}: save them as float32 or float64")
-    if x.is_floating_point():
-        return x
-    x = x.double()  # which has a smallest value for each kind of whole number
-    if x.numel() and not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError(
-            f"--images: {path} holds whole numbers ({kind}) beyond 0 and 1: scale them to what the "
-            "decoder draws, for example images / 255, and save them as float32"
-        )
-    return x.float()
+        raise ValueError(f"--images {path} cannot be read: {error}") from error
+    return images if images.is_floating_point() else images.float()
 
 
 if __name__ == "__main__":

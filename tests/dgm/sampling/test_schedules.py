@@ -99,22 +99,13 @@ def test_sigmoid_with_one_recorded_beta_is_the_plain_one():
     assert ((bent - plain)[1:-1].abs() < 3 * step).all()
 
 
-def test_allocated_steps_are_whole_and_follow_the_lengths():
-    lengths = torch.tensor([3.0, 1e-9, 5.0, 2.0, 1e-9], dtype=torch.float64)
-    assert schedules.allocate_steps(lengths, 12) == [3, 1, 5, 2, 1]
-    assert schedules.allocate_steps(lengths, 5) == [1] * 5
-    large = schedules.allocate_steps(lengths, 100_000)
-    assert sum(large) == 100_000
-    assert abs(large[2] - 50_000) <= 2
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: schedules.sigmoid(0, 1.0), "at least one"),
+        (lambda: schedules.sigmoid(0, 1.0), "one temperature or more"),
         (lambda: schedules.sigmoid(5, math.inf), "beta_max"),
         (lambda: schedules.log_spaced(5, 2.0, 1.0), "beta_min"),
-        (lambda: schedules.allocate_steps(torch.ones(5), 4), "at least as many temperatures"),
+        (lambda: schedules.sigmoid_through(RECORDED, 48), "at least as many temperatures"),
     ],
 )
 def test_bad_schedules_are_refused(call, message):
