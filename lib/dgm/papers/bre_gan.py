@@ -161,10 +161,10 @@ def discriminator_objective(
     network, which may mix rows as batch normalisation does, sees them one after the other.
 
     The discriminator makes of points (K, ...) logits (K,) or (K, 1), or (K, classes), see equation
-    (7). No gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the third pass is
-    left out, and the terms are 0. `layers` are the rectifiers that are regularised, counted from 0;
-    None takes all. `mode` is that of `interpolate`, whose alpha the generator draws. `penalty` is
-    None, "gradient" or "r1", which no layer that mixes rows may meet.
+    (7). No gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the third pass
+    is left out, and the terms are 0. `layers` are the rectifiers that are regularised, counted from
+    0; None takes all. `mode` is that of `interpolate`, whose alpha the generator draws. `penalty`
+    is None, "gradient" or "r1", which no layer that mixes rows may meet.
     """
     if penalty not in (None, "gradient", "r1"):
         raise ValueError(f"penalty must be None, 'gradient' or 'r1', got {penalty!r}")

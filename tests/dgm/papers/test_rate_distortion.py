@@ -25,7 +25,6 @@ from dgm.data import images, minibatches
 from dgm.papers.rate_distortion import (
     ImageVAE,
     RateDistortionCurve,
-    StepSizes,
     linear_gaussian_curve,
     log_likelihood,
     quadrature_curve,
@@ -148,7 +147,7 @@ def test_annealing_against_the_linear_decoder(device):
     ours = curve(decoder, x, temperatures_per_beta=200, n_chains=32, device=device)
     exact = exact_curve(decoder, x)
     assert_near(ours, exact)
-    # the tolerance is worth something: log Z is known to within a tenth of a nat
+    # the test is sharp
     assert (ours.log_z - exact.log_z).std(1).max() / math.sqrt(len(x)) < 0.08
     assert (ours.acceptance > 0.3).all()
     assert (ours.ess > 1).all()
@@ -202,17 +201,9 @@ def test_a_crude_run_is_right_once_it_is_weighted():
         slack = 4 * float(missed.std()) / math.sqrt(300) + apart / float(ours.ess.mean())
         assert abs(float(missed.mean())) < slack, term
     mean, covariance = code_posterior(decoder, x[0], beta)
-    z = (ours.codes[0].mean(0) - mean) / (covariance.diagonal() / 300).sqrt()
-    assert z.abs().max() < 4
-
-
-def test_codes_are_draws_of_the_posterior():
-    decoder, x = linear_problem(n_images=1)
-    # Slow enough for weights that hardly differ: a draw among few unequal chains is biased.
-    codes = curve(decoder, x.repeat(400, 1), [2.0], n_chains=8, temperatures_per_beta=400).codes[0]
-    mean, covariance = code_posterior(decoder, x[0], 2.0)
-    assert ((codes.mean(0) - mean) / (covariance.diagonal() / 400).sqrt()).abs().max() < 4
-    assert (codes.var(0) / covariance.diagonal() - 1).abs().max() < 4 * math.sqrt(2 / 399)
+    codes, variance = ours.codes[0], covariance.diagonal()
+    assert ((codes.mean(0) - mean) / (variance / 300).sqrt()).abs().max() < 4
+    assert (codes.var(0) / variance - 1).abs().max() < 4 * math.sqrt(2 / 299)
 
 
 @on_devices
@@ -224,9 +215,6 @@ def test_identity_and_monotonicity(device):
     # one set of chains carries the curve, so steps between neighbours have errors of their own
     assert (standard_errors(ours.rate.diff(dim=0)) > -4).all()
     assert (standard_errors(ours.distortion.diff(dim=0)) < 4).all()
-    exact = exact_curve(decoder, x, betas)
-    assert (exact.rate.diff(dim=0) >= 0).all()
-    assert (exact.distortion.diff(dim=0) <= 0).all()
 
 
 @on_devices
@@ -418,17 +406,6 @@ def test_a_diagonal_mass_follows_the_axes():
     assert torch.equal(reused.rate, diagonal.rate)
 
 
-def test_memory_does_not_grow_with_the_temperatures(monkeypatch):
-    rows, at = [], StepSizes.at
-    monkeypatch.setattr(StepSizes, "at", lambda table, b: rows.append(len(b)) or at(table, b))
-    decoder, x = linear_problem(n_images=2, m=2, d=1)
-    counts = {"temperatures_per_beta": [2200, 30], "n_chains": 2, "n_leapfrog": 1}
-    table = curve(decoder, x, [1.0, 2.0], **counts).step_sizes
-    assert sum(rows) == 2230
-    assert max(rows) <= 1024
-    assert len(table.beta) <= 512
-
-
 def wide(s):
     return Independent(Normal(torch.zeros(5).double(), s), 1)
 
@@ -598,28 +575,31 @@ def test_bad_arguments_are_refused(arguments, message):
         curve(decoder, **arguments)
 
 
+SMALL = {"decoder": nn.Linear(2, 3), "latent_dim": 2, "beta": 1.0}
+ONES = torch.ones(1, 2)
+
+
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("call", "arguments", "message"),
     [
-        (lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=3, beta=1.0), "does latent_dim=3 fit"),
-        (lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_images=1), "at least 2"),
+        (bdmc_gap, {**SMALL, "latent_dim": 3}, "does latent_dim=3 fit"),
+        (bdmc_gap, {**SMALL, "n_images": 1}, "at least 2"),
+        (bdmc_gap, {**SMALL, "n_temperatures": 0}, "n_temperatures"),
         (
-            lambda: bdmc_gap(nn.Linear(2, 3), latent_dim=2, beta=1.0, n_temperatures=0),
-            "n_temperatures",
-        ),
-        (
-            lambda: linear_gaussian_curve(torch.ones(3, 2), torch.ones(2), torch.ones(1, 3), [1.0]),
+            linear_gaussian_curve,
+            {"weight": torch.ones(3, 2), "bias": torch.ones(2), "x": ONES, "betas": [1.0]},
             "do not fit",
         ),
         (
-            lambda: quadrature_curve(nn.Linear(3, 2), torch.ones(1, 2), latent_dim=3, betas=[1.0]),
+            quadrature_curve,
+            {"decoder": nn.Linear(3, 2), "x": ONES, "latent_dim": 3, "betas": [1.0]},
             "latent_dim 1 or 2",
         ),
     ],
 )
-def test_other_calls_that_do_not_fit_are_refused(call, message):
+def test_other_calls_that_do_not_fit_are_refused(call, arguments, message):
     with pytest.raises(ValueError, match=message):
-        call()
+        call(**arguments)
 
 
 def test_images_far_outside_the_range_are_warned_of():

@@ -156,14 +156,10 @@ def test_a_step_size_per_axis_is_a_mass():
     assert abs(float(correlation)) < 4 / math.sqrt(n) + 0.05
 
 
-def test_a_transition_is_a_pure_function_of_its_state():
+def test_what_is_cached_is_that_of_the_positions():
     target = target_from_energy(banana)
-    results = []
-    for _ in range(2):
-        position, generator = chains(32, 3)
-        step = transition(target, target(position), 1.0, steps(32, 0.4), 5, generator)
-        results.append(step.state.position)
-    assert torch.equal(*results)
+    position, generator = chains(32, 3)
+    step = transition(target, target(position), 1.0, steps(32, 0.4), 5, generator)
     assert 0 < int(step.accepted.sum()) < 32
     for cached, fresh in zip(step.state, target(step.state.position), strict=True):
         torch.testing.assert_close(cached, fresh)
