@@ -31,12 +31,9 @@ def save(path: str | os.PathLike, tree: Tree) -> None:
 
     Tensors are stored by their place in the tree ("model/0.weight"); everything else is JSON in the
     file's metadata, with a checksum over both. Equal trees give equal bytes. Keys are int or str.
-    Other mappings are stored as dicts, named tuples as tuples; gradients, devices and shared
-    storage are not stored.
-
-    Raises:
-        TypeError: For a value or key of another type, naming its place.
-        OSError: As `write_bytes`.
+    Mappings are stored as dicts, named tuples as tuples; gradients, devices and shared storage are
+    not stored. TypeError for a value or key of another type, naming its place; OSError as
+    `write_bytes`.
     """
     write_bytes(path, to_bytes(tree))
 
@@ -53,9 +50,7 @@ def to_bytes(tree: Tree) -> bytes:
 def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
     """Reads back what `save` wrote: the same tree, bit for bit, with its tensors on `device`.
 
-    Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: When the file is truncated, altered, or not written by `save`; names the file.
+    FileNotFoundError where there is none, ValueError that names the file where it is damaged.
     """
     return from_bytes(Path(path).read_bytes(), path, device)
 
@@ -87,10 +82,9 @@ def identity(**parts: Any) -> dict[str, Any]:
 
 
 def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -> None:
-    """Compares the identity in the checkpoint at `path` with that of the run that would resume it.
+    """Compares what the checkpoint at `path` holds with the run that would resume it.
 
-    Raises:
-        ValueError: They differ; names the file and the first part that does.
+    ValueError where they differ, which names the file and the first part that does.
     """
     for name, value in expected.items():
         if (other := saved.get(name)) != value:
@@ -145,10 +139,8 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes a file atomically: whoever reads `path` finds the old bytes or all of the new ones.
 
     A temporary file in the same folder is synchronised, then put in place; the folder is made when
-    it is missing. What killed processes left behind beside `path` is removed first.
-
-    Raises:
-        OSError: When the file cannot be written; names it, and no temporary file is left.
+    it is missing. What killed processes left behind beside `path` is removed first. OSError that
+    names the file where it cannot be written; no temporary file is left.
     """
     path = Path(path)
     try:

@@ -103,14 +103,12 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
     if dist.is_available() and dist.is_initialized():
         yield dist.get_rank(), dist.get_world_size(), None
     elif dist.is_available() and dist.is_torchelastic_launched():
-        try:
+        message = f"the ranks did not meet within {START}: was the launcher stopped? Start again."
+        with decoder_checks.advised(message):
             # Results travel as files and ranks only wait for each other; unlike nccl, gloo tells a
             # rank that waits when another has died.
             dist.init_process_group("gloo", timeout=START)
             group = dist.new_group(timeout=WORK)
-        except RuntimeError as error:
-            advice = "was the launcher stopped? Start the same command again"
-            raise TimeoutError(f"the ranks did not meet within {START}; {advice}") from error
         try:
             yield dist.get_rank(), dist.get_world_size(), group
         finally:
@@ -118,8 +116,7 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
     elif os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
         raise ValueError(
             f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this "
-            "process, so each would do all the work: start it by torchrun, or unset RANK and "
-            "WORLD_SIZE"
+            "process, so each would do all the work: start it by torchrun, or unset WORLD_SIZE"
         )
     else:
         yield 0, 1, None
@@ -199,36 +196,34 @@ def _prior_scale(
 
 def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
     """Evaluates this rank's part of the missing shards, waits for the others, and joins them."""
+
+    def wait() -> None:
+        if n_ranks > 1:
+            dist.barrier(group)
+
     missing = job.missing()
-    _wait(n_ranks, group)  # until all have looked, since finished files appear from here on
+    wait()  # until all have looked, since finished files appear from here on
     mine, quiet = missing[rank::n_ranks], rank > 0 or not job.arguments["progress"]
     with _report_at_the_end(job, rank, n_ranks):
         for shard in progress_bar(mine, unit="shard", disable=quiet or len(mine) < 2, leave=False):
-            indices = range(len(job.x))[shard * job.shard_size : (shard + 1) * job.shard_size]
+            images = slice(shard * job.shard_size, (shard + 1) * job.shard_size)
             curve = rate_distortion_curve(
                 job.decoder,
-                job.x[indices.start : indices.stop],
+                job.x[images],
                 **{**job.arguments, "progress": not quiet},
-                seed=[image_seed(job.seed, index) for index in indices],
+                seed=[_image_seed(job.seed, index) for index in range(len(job.x))[images]],
                 checkpoint=job.paths[shard].with_suffix(".unfinished"),
             )
             fields = {name: v for name, v in curve._asdict().items() if isinstance(v, Tensor)}
             checkpoint.save(job.paths[shard], {**job.saved, "curve": fields})
-        _wait(n_ranks, group)
+        wait()
         parts = [checkpoint.load(path)["curve"] for path in job.paths]
-    columns: dict[str, Any] = {
-        name: column if name == "beta" else torch.cat([part[name] for part in parts], 1)
-        for name, column in parts[0].items()
-    }
-    return RateDistortionCurve(**columns)
+    beta = parts[0].pop("beta")
+    columns = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    return RateDistortionCurve(beta, **columns)
 
 
-def _wait(n_ranks: int, group: Any) -> None:
-    if n_ranks > 1:
-        dist.barrier(group)
-
-
-def image_seed(seed: int, index: int) -> int:
+def _image_seed(seed: int, index: int) -> int:
     """The seed of one image's random numbers, whichever shard it is in; below 2^62."""
     return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 2
 
@@ -243,15 +238,14 @@ def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
     def report(reason: str) -> None:
         if rank > 1:  # ranks 0 and 1 speak, since one of them may be the one that died
             return
-        missing, n_shards = job.missing(), len(job.paths)
-        finished = sorted(set(range(n_shards)) - set(missing))
-        text = (
-            f"\nrank {rank} of {n_ranks} stopped ({reason}): {len(finished)} of {n_shards} shards "
-            f"are finished and kept in {job.paths[0].parent} ({_ranges(finished)}); missing: "
-            f"{_ranges(missing)}. Start the same command again, with any number of ranks, and it "
-            "goes on from there."
+        missing, n = job.missing(), len(job.paths)
+        print(
+            f"\nrank {rank} of {n_ranks} stopped ({reason}): {n - len(missing)} of {n} "
+            f"shards are finished and kept in {job.paths[0].parent}; missing: {_ranges(missing)}. "
+            "Start the same command again, with any number of ranks, and it goes on from there.",
+            file=sys.stderr,
+            flush=True,
         )
-        print(text, file=sys.stderr, flush=True)
 
     def stop(number: int, _frame: object) -> None:
         report("it was asked to end, as when another rank has died")
@@ -342,13 +336,13 @@ def _job_of(options: dict[str, Any], n_ranks: int) -> _Job:
         torch.set_num_threads(count(threads, "threads"))
     check_betas(options["betas"])
     x, path = _read_images(options.pop("images")), options.pop("decoder")
-    decoder = _find("--decoder", path, called=True)
+    decoder = _find("--decoder", path)
     if not isinstance(decoder, nn.Module):
         raise ValueError(f"--decoder {path} gave a {type(decoder).__name__}, no nn.Module")
     device = options["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
     options["device"] = _own_device(device, decoder, n_ranks)
     if options["prior"]:
-        options["prior"] = _find("--prior", options["prior"], called=True)
+        options["prior"] = _find("--prior", options["prior"])
     if options["distortion"] != "squared_error":
         options["distortion"] = _find("--distortion", options["distortion"], called=False)
     options["options"] = SamplerOptions(options.pop("force_precision"), options.pop("schedule"))
@@ -356,7 +350,7 @@ def _job_of(options: dict[str, Any], n_ranks: int) -> _Job:
     return _job(decoder, x, *own, options)
 
 
-def _find(option: str, path: str, called: bool) -> Any:
+def _find(option: str, path: str, called: bool = True) -> Any:
     """What stands under module:name, or, unless it is a module, what it returns when called."""
     if ":" not in path:
         raise ValueError(f"{option} must read package.module:function, got {path!r}")

@@ -258,7 +258,7 @@ def bootstrap_objective(
     with torch.no_grad():
         score = critic(first, sampled[0], generator)
     weights = raml_weights(score, joint, draw.log_distance_prob, temperature, validate=False)
-    augmented = augmented_nll(model, segments, draw, weights.to(loss.dtype), generator, leak)
+    augmented = _augmented_nll(model, segments, draw, weights.to(loss.dtype), generator, leak)
     value = value + augmented_weight * augmented
     return BootstrapTerms(value, loss, accuracy, augmented, 1 / weights.square().sum())
 
@@ -305,7 +305,7 @@ def raml_weights(
     return weights if sampled.dtype == torch.float64 else weights.float()
 
 
-def augmented_nll(
+def _augmented_nll(
     model: LanguageModel,
     segments: Segments,
     draw: Draw,

@@ -22,7 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dgm.precision import mixed_precision_dtype
 from dgm.sampling import decoder_checks as checks
-from dgm.sampling.annealing import AnnealingState, Kernel, start
+from dgm.sampling.annealing import AnnealingState, Kernel
 from dgm.sampling.hmc import CompiledMetropolis, HMCState, Randomness, transition, vjp
 from dgm.sampling.priors import CodeSpace
 
@@ -87,23 +87,25 @@ class DecoderTarget:
         """Whether "auto" takes bfloat16; never on a CPU, so that all CPUs give the same numbers."""
         if not self.x.is_cuda or not mixed_precision_dtype(self.x.device):
             return False
-        work = flops(self.decoder, self.codes(self._fixed_positions(1))) * self.shape[0]
+        work = _flops(self.decoder, self.codes(self._fixed_positions(1))) * self.shape[0]
         return self.x.dtype == torch.float32 and work >= LARGE_WORK
 
     def sample_prior(self, generator: Randomness) -> Tensor:
         """A position per chain, (C, K)."""
         return self.space.sample(self.shape[0], generator)
 
-    def check(
-        self, position: Tensor, image_shape: Sequence[int] = (), simulated: bool = False
-    ) -> None:
-        """Try everything once on positions (C, K) drawn from the prior, before any long work.
+    def first_chains(
+        self, generator: Randomness, image_shape: Sequence[int] = (), simulated: bool = False
+    ) -> tuple[AnnealingState, float]:
+        """Chains drawn from the prior, on which all is tried, and the scale of the temperatures.
+
+        That is 1 / sd of the distortion under the prior: the beta at which data begin to matter.
 
         Raises:
             ValueError: the decoder, the prior or the distortion does not fit, is not finite, has no
                 finite gradient, lives on another device, or is not a fixed function of each row.
         """
-        n_images = len(self.x)
+        position, n_images = self.sample_prior(generator), len(self.x)
         codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
         shape = n_images, *(image_shape or self.x.shape[1:])
         output = checks.decode(self.decoder, codes, shape)
@@ -119,9 +121,14 @@ class DecoderTarget:
             checks.check_rows("the distortion", distance, images, anywhere=False, hint="")
         elif not simulated:  # where they may lie anywhere
             _warn_of_range(self.x, output)
-        self._check_forces(position)
+        state = self._checked(position)
+        spread = state.energy.view(-1, n_images)
+        sd = spread.std(0).mean() if len(spread) > 1 else spread.mean()
+        zero = torch.zeros_like(state.energy)
+        return AnnealingState(state, zero, zero, zero, 0.0), 1.0 / max(float(sd), 1e-12)
 
-    def _check_forces(self, position: Tensor) -> None:
+    def _checked(self, position: Tensor) -> HMCState:
+        """The target at positions (C, K), whose forces are refused where they cannot be right."""
         with checks.advised(
             "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give "
             "it as Independent(Uniform(low, high), 1) of torch.distributions: its support is known."
@@ -146,20 +153,7 @@ class DecoderTarget:
                 "the distortion changes with the codes, but its gradient is zero at each of them: "
                 "does the decoder round or detach what it computes?"
             )
-
-    def first_chains(
-        self, generator: Randomness, image_shape: Sequence[int] = (), simulated: bool = False
-    ) -> tuple[AnnealingState, float]:
-        """Chains drawn from the prior and checked, and the beta at which the data begin to matter.
-
-        That is 1 / sd of the distortion under the prior.
-        """
-        position = self.sample_prior(generator)
-        self.check(position, image_shape, simulated)
-        state = start(self, position)
-        spread = state.chain.energy.view(-1, len(self.x))
-        sd = spread.std(0).mean() if len(spread) > 1 else spread.mean()
-        return state, 1.0 / max(float(sd), 1e-12)
+        return state
 
     def probe(self) -> Tensor:
         """Energies of the prior and of the distortion at fixed positions, (2, C), CPU float64."""
@@ -298,7 +292,6 @@ def tf32(allowed: bool) -> Iterator[None]:
     backends: Any = torch.backends
     cuda, cudnn, cpu = backends.cuda.matmul, backends.cudnn, backends.mkldnn
     older: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
-        (lambda: cuda.allow_tf32, partial(setattr, cuda, "allow_tf32")),
         (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
         (lambda: cudnn.allow_tf32, partial(setattr, cudnn, "allow_tf32")),
     ]
@@ -326,7 +319,7 @@ def tf32(allowed: bool) -> Iterator[None]:
             operation.fp32_precision = "none" if follows else precision
 
 
-def flops(decoder: nn.Module, codes: Tensor) -> float:
+def _flops(decoder: nn.Module, codes: Tensor) -> float:
     """Of the products and convolutions for codes (C, D); infinite where the decoder fails."""
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -369,12 +362,9 @@ def prepared(
         modes = [(m, m.training) for m in network.modules() if hasattr(m, "training")]
         try:
             network.eval()
-            shared = device.type == "cpu" and n_threads > 1 and n_rows < math.inf
-            if (
-                shared
-                and flops(network, torch.zeros(1, latent_dim, **like)) * n_rows < WORTH_SHARING
-            ):
-                torch.set_num_threads(1)
+            if device.type == "cpu" and n_threads > 1 and n_rows < math.inf:
+                work = _flops(network, torch.zeros(1, latent_dim, **like)) * n_rows
+                torch.set_num_threads(n_threads if work >= WORTH_SHARING else 1)
             yield network, like
         finally:
             torch.set_num_threads(n_threads)
