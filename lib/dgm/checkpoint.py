@@ -1,10 +1,12 @@
 """Files that are whole or absent: atomic writes, and trees of tensors as safetensors."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
+import time
 import uuid
 import zlib
 from collections.abc import Mapping
@@ -14,11 +16,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
+ABANDONED = 3600.0  # seconds after which a temporary file's writer is taken to be dead
 __all__ = ["check_identity", "digest", "from_bytes", "identity", "load", "save", "to_bytes"]
 __all__ += ["write_bytes", "write_text"]
 
@@ -139,58 +137,35 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes a file atomically: whoever reads `path` finds the old bytes or all of the new ones.
 
     A temporary file in the same folder is synchronised, then put in place; the folder is made when
-    it is missing. What killed processes left behind beside `path` is removed first. OSError that
-    names the file where it cannot be written; no temporary file is left.
+    it is missing. What processes killed an hour ago left beside `path` is removed first. OSError
+    that names the file where it cannot be written; no temporary file is left.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
-        while not _write(path, data):
-            pass
+        for entry in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            with contextlib.suppress(OSError):  # another writer may have been faster
+                if time.time() - entry.stat().st_mtime > ABANDONED:
+                    entry.unlink()
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         message = f"could not write {path}: {error.strerror or error}"
         raise OSError(error.errno, f"{message}; nothing half written was left") from error
-
-
-def _write(path: Path, data: bytes) -> bool:
-    """Writes the file; False when another writer removed the temporary one before its lock."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            if fcntl:  # the lock lasts until the file is closed or the process dies
-                with contextlib.suppress(OSError):  # some network file systems refuse
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                if not temporary.exists():
-                    return False
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl:
-                os.replace(temporary, path)
-        if not fcntl:  # Windows moves closed files only
-            os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     with contextlib.suppress(OSError):  # Windows opens no folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    return True
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Removes temporary files of `path` whose writer is dead, which is when nobody locks them."""
-    if not fcntl:
-        return
-    for entry in path.parent.iterdir():
-        if entry.name.startswith(f".{path.name}.") and entry.suffix == ".tmp":
-            with contextlib.suppress(OSError), open(entry, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                entry.unlink()
 
 
 def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
