@@ -10,10 +10,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dgm.sampling.annealing import anneal, annealed_run, reverse_anneal, start
 from dgm.sampling.decoder_target import DecoderTarget
 
-MEAN = torch.tensor([1.0, -0.5], dtype=torch.float64)
-COVARIANCE = torch.tensor([[1.0, 0.85], [0.85, 1.2]], dtype=torch.float64)
-GAUSSIAN_LOG_Z = 0.5 * math.log(float(torch.linalg.det(COVARIANCE)))
-
 
 def log_gamma(shape):
     """The target at beta = 1 is exp(shape z - e^z): log Z = log Gamma(shape), asymmetric."""
@@ -23,12 +19,6 @@ def log_gamma(shape):
         return (log_prior - shape * z + z.exp()).sum(1)
 
     return target_from_energy(energy)
-
-
-def gaussian(z):
-    centred = z - MEAN.to(z.device)
-    precision = torch.linalg.inv(COVARIANCE).to(z.device)
-    return 0.5 * ((centred @ precision) * centred).sum(1) - 0.5 * z.square().sum(1)
 
 
 def run(target, dim, n_chains, n_temperatures, seed, device="cpu"):
@@ -54,15 +44,6 @@ def weight_error(log_weight, log_z):
 def test_asymmetric_log_gamma(shape, dim, n_chains, n_temperatures, seed, device):
     state = run(log_gamma(shape), dim, n_chains, n_temperatures, seed, device)
     assert weight_error(state.log_weight, dim * math.lgamma(shape)) < 4
-
-
-@on_devices
-def test_correlated_gaussian(device):
-    state = run(target_from_energy(gaussian), 2, 4000, 60, 1, device)
-    assert weight_error(state.log_weight, GAUSSIAN_LOG_Z) < 4
-    weight = state.log_weight.softmax(0)  # the weighted chains are samples of the target
-    mean = (weight[:, None] * state.chain.position).sum(0).cpu()
-    assert (mean - MEAN).abs().max() < 4 * math.sqrt(1.2 * float(weight.square().sum()))
 
 
 @pytest.mark.parametrize("n_steps", [4, 40])

@@ -270,22 +270,6 @@ class TestResampling:
         places = (remaining[1].reshape(B, N) == 3).double()  # of which none is favoured
         assert standard_errors((places - weights[3]).T).abs().max() < 4
 
-    def test_half_the_particles_are_few_enough_to_resample(self):
-        """The criterion is ESS <= N / 2: at 3 of 8 particles it resamples, at 5 it does not."""
-        for alive, resamples in ((3, True), (5, False)):
-            remaining = []
-
-            def init(rows, generator):
-                return Walk(torch.arange(rows) % 8)
-
-            def step(state, x, t, generator, alive=alive, remaining=remaining):
-                remaining.append(state.z)
-                return state, torch.where(state.z < alive, 0.0, -1e3).double()
-
-            x, lengths = repeated(4, X[:2])
-            particle_bound(init, step, x, lengths, 8, "ess", rng())
-            assert bool((remaining[1] < alive).all()) == resamples
-
 
 class TestInvariances:
     def padded(self):

@@ -12,7 +12,6 @@ from torch.distributions import (
     Dirichlet,
     Gamma,
     Independent,
-    Laplace,
     MixtureSameFamily,
     MultivariateNormal,
     Normal,
@@ -22,8 +21,6 @@ from torch.distributions import (
     Uniform,
     VonMises,
 )
-
-from dgm.sampling.priors import CodeSpace
 
 BETAS = [0.5, 5.0, 50.0]
 GAP = {"n_images": 40, "n_chains": 10, "n_temperatures": 60, "n_leapfrog": 6}
@@ -107,19 +104,6 @@ class TestBounded:
         assert (ours.log_z - log_z).std(1).max() / math.sqrt(len(x)) < 0.08  # the test is sharp
         assert ours.codes.shape == (3, len(x), 2)
         assert bool(prior.support.check(ours.codes).all())
-
-    def test_free_coordinates_carry_the_density(self, name):
-        """Samples go there and back, and the density's Jacobian is that of autograd."""
-        prior, _ = PRIORS[name]
-        space = CodeSpace(prior, 2, torch.device("cpu"), torch.float64)
-        before = torch.get_rng_state()
-        position, repeated = (space.sample(5, torch.Generator().manual_seed(0)) for _ in range(2))
-        assert torch.equal(position, repeated)
-        assert torch.equal(torch.get_rng_state(), before)  # global numbers are left alone
-        free = [torch.autograd.functional.jacobian(space.codes, p)[: space.dim] for p in position]
-        volume = torch.stack([torch.linalg.slogdet(j).logabsdet for j in free])
-        log_prob = prior.log_prob(space.codes(position))
-        torch.testing.assert_close(-space.energy(position)[0], log_prob + volume)
 
     def test_bdmc_brackets_the_truth(self, name):
         prior, grid = PRIORS[name]
@@ -253,8 +237,3 @@ def test_a_prior_that_cannot_be_used_is_named(name):
     sizes = {"latent_dim": 2, "betas": [1.0], "n_chains": 40}
     with pytest.raises(ValueError, match=message):
         curve(nn.Linear(2, 3), torch.zeros(2, 3), prior=prior, **sizes)
-
-
-def test_a_prior_on_the_whole_space_needs_no_other_coordinates():
-    for prior in (rows(Laplace(torch.zeros(2), 1.0)), PLAIN["multivariate"](), PLAIN["mixture"]()):
-        assert CodeSpace(prior, 2, torch.device("cpu"), torch.float32).transform is None

@@ -42,17 +42,6 @@ def test_sigmoid_is_the_published_schedule():
     assert values == pytest.approx([0.3819, 1.0334, 35_999.85], abs=1e-4, rel=1e-6)
 
 
-def test_adaptive_temperatures_are_equally_long():
-    knots = schedules.log_spaced(1000, 1e-3, 3000.0)[1:]
-    last = RECORDED[-1:]
-    betas = schedules.equal_length(last, 3000, knots, gaussian_variance(knots))
-    steps = torch.asinh(betas / 0.05).diff()
-    assert (steps / steps.mean() - 1).abs().max() < 0.01
-    # known at fewer betas, it keeps the right end: Var(d) falls as 1 / beta^2
-    half = schedules.equal_length(last, 3000, knots[:500], gaussian_variance(knots[:500]))
-    torch.testing.assert_close(half, betas, rtol=0.01, atol=0)
-
-
 def test_variance_of_chains_that_mix_at_once_is_that_of_exact_samples():
     # E = |z - 1|^2 under N(0, I) in 3 dimensions: at beta, N(2 beta / p, I / p) with p = 1 + 2 beta
     def at(beta):
