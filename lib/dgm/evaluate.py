@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import datetime
 import inspect
-import itertools
 import math
 import numbers
 import os
@@ -241,7 +240,7 @@ def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
         missing, n = job.missing(), len(job.paths)
         print(
             f"\nrank {rank} of {n_ranks} stopped ({reason}): {n - len(missing)} of {n} "
-            f"shards are finished and kept in {job.paths[0].parent}; missing: {_ranges(missing)}. "
+            f"shards are finished and kept in {job.paths[0].parent}; missing: {missing}. "
             "Start the same command again, with any number of ranks, and it goes on from there.",
             file=sys.stderr,
             flush=True,
@@ -260,13 +259,6 @@ def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
     finally:
         if n_ranks > 1:
             signal.signal(signal.SIGTERM, before)
-
-
-def _ranges(numbers: list[int]) -> str:
-    """Ascending numbers in short: 0-3, 6."""
-    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
-    runs = [[number for _, number in group] for _, group in groups]
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs) or "none"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -38,6 +38,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dgm.measure import effective_sample_size
 from dgm.nets.mlp import mlp
 from dgm.progress import progress_bar
 from dgm.sampling import pilot, schedules
@@ -107,7 +108,8 @@ def estimate(log_weight: Tensor, energy: Tensor, beta: float) -> tuple[Tensor, .
     distortion = (weight * energy).sum(0)
     log_z = log_mean_weight(log_weight.flatten(), log_weight.shape[1])
     rate = code_rate(log_z, distortion, beta)
-    return rate, distortion, log_z, 1 / weight.square().sum(0), log_weight.var(0)
+    ess = effective_sample_size(log_weight).to(weight.device)
+    return rate, distortion, log_z, ess, log_weight.var(0)
 
 
 def rate_distortion_curve(

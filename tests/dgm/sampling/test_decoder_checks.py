@@ -124,21 +124,6 @@ class TestRows:
         with pytest.raises(ValueError, match=r"prior\.log_prob gives .*itself alone"):
             curve(network(), prior=Mixing(torch.zeros(2), 1.0))
 
-    @pytest.mark.parametrize("n_chains", [1, 2, 300])
-    @pytest.mark.parametrize(
-        "layer", [nn.BatchNorm1d(16), nn.Dropout(0.5), nn.LayerNorm(16)], ids=repr
-    )
-    def test_that_are_pass_at_little_cost(self, layer, n_chains):
-        decoder, calls = network(layer).train(), []
-
-        def note(module, inputs):
-            calls.append(len(inputs[0]))
-
-        decoder.register_forward_pre_hook(note)
-        curve(decoder, X[:1], n_chains=n_chains, step_sizes=0.1, n_leapfrog=1, betas=[1.0])
-        assert len(calls) <= 6 + 1 + 6  # tried, started, one leapfrog a temperature
-        assert decoder.training
-
 
 def sharded(decoder, x):
     with tempfile.TemporaryDirectory() as folder:
@@ -399,17 +384,6 @@ class Root(nn.Module):
         return self.scale * self.last(torch.cat([self.first(z).tanh(), z], 1))
 
 
-class Alone(nn.Module):
-    """All weights are the root's own."""
-
-    def __init__(self):
-        super().__init__()
-        self.weight = nn.Parameter(network()[2].weight[:, :2].T.contiguous())
-
-    def forward(self, z):
-        return z @ self.weight
-
-
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 class TestPrecision:
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -431,9 +405,8 @@ class TestPrecision:
             partial(normed, nn.utils.weight_norm),
             partial(normed, nn.utils.spectral_norm),
             Root,
-            Alone,
         ],
-        ids=range(6),
+        ids=range(5),
     )
     def test_of_any_layers(self, make):
         decoder = make()
@@ -448,8 +421,7 @@ class TestPrecision:
         state, exact = low(z), full(z)
         assert torch.equal(state.energy, exact.energy)
         missed = (state.gradient - exact.gradient).norm() / state.gradient.norm()
-        assert float(missed) < 0.02
-        assert float(missed) > 1e-5 or make is Alone
+        assert 1e-5 < float(missed) < 0.02
         assert torch.equal(state.gradient, low.force(z)[1])  # a function of the position
         given = DecoderTarget(decoder, X, 2, 2, None, squared, "bfloat16")(z)
         torch.testing.assert_close(given.energy, state.energy, rtol=1e-6, atol=0)

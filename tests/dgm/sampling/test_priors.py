@@ -158,24 +158,7 @@ def rows(prior):
     return checked(Independent(checked(prior), 1))
 
 
-class Pair:
-    """No torch distribution itself, but made of two that check their arguments."""
-
-    _validate_args = True
-
-    def __init__(self):
-        means = torch.zeros(2), torch.full((2,), 2.0)
-        self.parts = [checked(MultivariateNormal(mean, torch.eye(2))) for mean in means]
-
-    def sample(self, shape):
-        return self.parts[0].sample(shape).numpy()
-
-    def log_prob(self, z):
-        return torch.stack([part.log_prob(z) for part in self.parts]).logsumexp(0)
-
-
 PLAIN = {
-    "pair": Pair,
     "normal": lambda: rows(Normal(torch.zeros(2), torch.ones(2))),
     "multivariate": lambda: checked(MultivariateNormal(torch.zeros(2), torch.eye(2))),
     "mixture": lambda: checked(
