@@ -111,22 +111,12 @@ def bre_penalty(
     return _layer_mean(inputs, zeta, margin, validate=True)
 
 
-def interpolate(
-    real: Tensor, fake: Tensor, generator: torch.Generator, mode: str = "between"
-) -> Tensor:
-    """Points on the lines through pairs of real and fake points (K, ...), each alpha ~ U(0, 1).
-
-    "between" is the paper's x_hat; "beyond" goes from the data away from the fake, as the released
-    code does.
-    """
+def interpolate(real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+    """The paper's x_hat between pairs of real and fake points (K, ...), each alpha ~ U(0, 1)."""
     if real.shape != fake.shape:
         raise ValueError(f"real is {tuple(real.shape)} but fake is {tuple(fake.shape)}")
-    if mode not in ("between", "beyond"):
-        raise ValueError(f"mode must be 'between' or 'beyond', got {mode!r}")
     shape = (len(real),) + (1,) * (real.ndim - 1)
     alpha = torch.rand(shape, generator=generator, device=real.device, dtype=real.dtype)
-    if mode == "beyond":
-        return real + alpha * (real - fake)
     return alpha * real + (1 - alpha) * fake
 
 
@@ -149,9 +139,7 @@ def discriminator_objective(
     *,
     weight: float = 1.0,
     layers: Sequence[int] | None = None,
-    zeta: float = 1e-3,
     margin: float = 3.0,
-    mode: str = "between",
     penalty: str | None = None,
     penalty_weight: float = 1.0,
 ) -> DiscriminatorTerms:
@@ -163,19 +151,19 @@ def discriminator_objective(
     The discriminator makes of points (K, ...) logits (K,) or (K, 1), or (K, classes), see equation
     (7). No gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the third pass
     is left out, and the terms are 0. `layers` are the rectifiers that are regularised, counted from
-    0; None takes all. `mode` is that of `interpolate`, whose alpha the generator draws. `penalty`
-    is None, "gradient" or "r1", which no layer that mixes rows may meet.
+    0; None takes all. The generator draws alpha. `penalty` is None, "gradient" or "r1", which no
+    layer that mixes rows may meet.
     """
     if penalty not in (None, "gradient", "r1"):
         raise ValueError(f"penalty must be None, 'gradient' or 'r1', got {penalty!r}")
     sets = [real, fake.detach()]
     if weight or penalty == "gradient":
-        sets.append(interpolate(real, sets[1], generator, mode))
+        sets.append(interpolate(real, sets[1], generator))
     passes = _passes(discriminator, sets if weight else sets[:2], layers if weight else [])
     on_real, on_fake = (real_or_fake_logit(output) for output, _ in passes[:2])
     marginal = correlation = extra = on_real.new_zeros(())
     if weight:
-        parts = [_layer_mean(h, zeta, margin, validate=False) for _, h in passes[1:]]
+        parts = [_layer_mean(h, 1e-3, margin, validate=False) for _, h in passes[1:]]
         marginal, correlation = map(torch.add, *parts)
     if penalty:
         points = sets[2] if penalty == "gradient" else real
@@ -276,10 +264,10 @@ def toy_generator(noise_dim: int = 2, hidden: int = 10) -> nn.Sequential:
     return mlp([noise_dim, hidden, hidden, hidden, 2], "relu", "tanh")
 
 
-def toy_discriminator(hidden: int = 10, inputs: int = 2) -> nn.Sequential:
+def toy_discriminator(hidden: int = 10) -> nn.Sequential:
     """The paper's discriminator of points: four leaky layers and a logit. BRE uses rectifier 1."""
     layers: list[nn.Module] = []
-    for before in (inputs, hidden, hidden, hidden):
+    for before in (2, hidden, hidden, hidden):
         layers += [nn.Linear(before, hidden), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Linear(hidden, 1))
 

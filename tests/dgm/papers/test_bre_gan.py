@@ -49,9 +49,9 @@ def off_diagonal(matrix):
     return matrix[~torch.eye(len(matrix), dtype=torch.bool)]
 
 
-def network(hidden=10, inputs=2, seed=0):
+def network(hidden=10, seed=0):
     torch.manual_seed(seed)
-    return toy_discriminator(hidden, inputs).double()
+    return toy_discriminator(hidden).double()
 
 
 def generator(seed=3):
@@ -406,13 +406,10 @@ class Spread(nn.Module):
         return x + x.std(0)
 
 
-def test_points_between_lie_on_the_segment_and_beyond_behind_the_data():
+def test_points_between_lie_on_the_segment():
     real, fake = normal(4000, 3, 2), normal(4000, 3, 2, seed=1)
-    between, beyond = (interpolate(real, fake, rng(2), mode) for mode in ("between", "beyond"))
-    alpha = (between - fake) / (real - fake)
+    alpha = (interpolate(real, fake, rng(2)) - fake) / (real - fake)
     close(alpha, alpha[:, :1, :1].expand_as(alpha), atol=1e-6)  # one for each sample
-    close(beyond, real + alpha * (real - fake))
-    assert torch.equal(between, interpolate(real, fake, rng(2)))
     alpha = alpha[:, 0, 0]
     assert alpha.min() >= -1e-9
     assert alpha.max() <= 1 + 1e-9
@@ -426,26 +423,24 @@ class TestObjective:
     def terms(self, net, **options):
         return discriminator_objective(net, self.real, self.fake, rng(5), **options)
 
-    def assert_parts(self, terms, net, *options, mode="between"):
+    def assert_parts(self, terms, net, *options):
         """Real and fake logits, and BRE on fakes and between; nothing of it on the data."""
         close(terms.real, -logsigmoid(net(self.real)).mean())
         close(terms.fake, -logsigmoid(-net(self.fake)).mean())
-        middle = interpolate(self.real, self.fake, rng(5), mode)
+        middle = interpolate(self.real, self.fake, rng(5))
         parts = [bre_penalty(net, x, *options) for x in (self.fake, middle)]
         close(terms[3:5], tuple(a + b for a, b in zip(*parts, strict=True)))
 
-    @pytest.mark.parametrize("mode", ["between", "beyond"])
-    def test_is_the_weighted_sum_of_its_parts(self, mode):
+    def test_is_the_weighted_sum_of_its_parts(self):
         net = network(hidden=20)
-        terms = self.terms(net, weight=0.7, layers=[1, 2], zeta=0.01, margin=1.0, mode=mode)
-        self.assert_parts(terms, net, [1, 2], 0.01, 1.0, mode=mode)
+        terms = self.terms(net, weight=0.7, layers=[1, 2], margin=1.0)
+        self.assert_parts(terms, net, [1, 2], 1e-3, 1.0)
         assert terms.penalty == 0
         bre = terms.marginal_entropy + terms.activation_correlation
         assert terms.activation_correlation > 0
         close(terms.value, terms.real + terms.fake + 0.7 * bre)
-        paper = {"weight": 1.0, "layers": [0, 1, 2, 3], "zeta": 1e-3, "margin": 3.0}
-        assert self.terms(net) == self.terms(net, **paper, mode="between", penalty=None)
-        assert self.terms(net).marginal_entropy != self.terms(net, mode="beyond").marginal_entropy
+        paper = {"weight": 1.0, "layers": [0, 1, 2, 3], "margin": 3.0, "penalty": None}
+        assert self.terms(net) == self.terms(net, **paper)
 
     def test_at_weight_zero_there_is_no_third_pass(self):
         net, sizes = network(), []
@@ -584,7 +579,7 @@ def test_modes_count_what_lies_within_three_deviations():
         (toy_generator(), [2, 10, 10, 10, 2]),
         (toy_discriminator(), [2, 10, 10, 10, 10, 1]),
         (toy_generator(5, 32), [5, 32, 32, 32, 2]),
-        (toy_discriminator(16, 3), [3, 16, 16, 16, 16, 1]),
+        (toy_discriminator(16), [2, 16, 16, 16, 16, 1]),
     ],
 )
 def test_toy_networks_have_the_paper_s_layers(net, widths):
@@ -610,7 +605,6 @@ REFUSED = [
     ),
     (partial(bre_terms, ONES, margin=-1.0), "margin must be 0 or more"),
     (partial(interpolate, ONES[1:], ONES, rng()), r"real is \(3, 2\) but fake is \(4, 2\)"),
-    (partial(interpolate, ONES, ONES, rng(), "behind"), "mode must be 'between' or 'beyond'"),
     (partial(discriminator_objective, network(), *SETS, penalty="r2"), "penalty must be None"),
     *(
         (partial(pattern_entropy, patterns), r"patterns must be \(N, d\) bool")
