@@ -218,7 +218,7 @@ def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
         wait()
         parts = [checkpoint.load(path)["curve"] for path in job.paths]
     beta = parts[0].pop("beta")
-    columns = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    columns: Any = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
     return RateDistortionCurve(beta, **columns)
 
 
@@ -338,8 +338,9 @@ def _job_of(options: dict[str, Any], n_ranks: int) -> _Job:
     if options["distortion"] != "squared_error":
         options["distortion"] = _find("--distortion", options["distortion"], called=False)
     options["options"] = SamplerOptions(options.pop("force_precision"), options.pop("schedule"))
-    own = [options.pop(name) for name in ("output", "shard_size", "seed")]
-    return _job(decoder, x, *own, options)
+    names = "output", "shard_size", "seed"
+    output, shard_size, seed = (options.pop(name) for name in names)
+    return _job(decoder, x, output, shard_size, seed, options)
 
 
 def _find(option: str, path: str, called: bool = True) -> Any:

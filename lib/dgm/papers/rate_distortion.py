@@ -247,7 +247,8 @@ def linear_gaussian_curve(
     rate = 0.5 * (torch.log1p(a) + 1 / (1 + a) - 1 + mean_squared).sum(-1)
     squares = outside + (c.square() / (1 + a)).sum(-1)
     log_z = -0.5 * torch.log1p(a).sum(-1) - betas[:, None] * squares
-    return RateDistortionCurve(betas, rate, distortion, log_z, *[rate * math.nan] * 2)
+    nan = rate * math.nan
+    return RateDistortionCurve(betas, rate, distortion, log_z, nan, nan)
 
 
 def quadrature_curve(
@@ -288,4 +289,5 @@ def quadrature_curve(
         log_z = torch.stack([log_normaliser(*point) for point in points])
         distortion = torch.stack([expected_distortion(*point) for point in points])
         rate = code_rate(log_z, distortion, betas[:, None])
-        return RateDistortionCurve(betas, rate, distortion, log_z, *[rate * math.nan] * 2)
+        nan = rate * math.nan
+        return RateDistortionCurve(betas, rate, distortion, log_z, nan, nan)
