@@ -7,10 +7,10 @@ import time
 
 import pytest
 import torch
+from benches import DEVICES
 
 from dgm.papers.controllable_text_vae import ControllableTextVAE, controllable_objective, transfer
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 V, F, HIDDEN, STEPS, WIDTH = 8000, 200, 256, 20, 5
 
 
