@@ -34,7 +34,7 @@ def load(name: str, split: str = "train") -> Sentences:
       2,000 dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond
       +-0.5, minus the test sentences, give "validation" (500, of dev), "held_out" (1,200) and
       "train".
-    - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2", "sst5": as published.
+    - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2": as published.
     - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word <unk>.
     - "wikitext-2": lines of Wikipedia articles; a blank line is "", an end of its own in published
       counts. The articles of "train" stand in another order than published.
@@ -56,18 +56,17 @@ def load(name: str, split: str = "train") -> Sentences:
     splits = ["train", "validation", "test"] + ["held_out"] * (name in _WITH_HELD_OUT)
     if split not in splits:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
-    pairs = _LOADERS[name](split)
-    texts, references = [text for text, _ in pairs], None
+    texts, labels = zip(*_LOADERS[name](split), strict=True)
+    references = None
     if name == "reviews":
         references = [synthetic.flip(text) for text in texts]
     elif split == "test" and name in _WITH_HELD_OUT:
-        references = _rewrites(name, texts)
-    return Sentences(texts, torch.tensor([y for _, y in pairs]), references)
+        references = _rewrites(name, list(texts))
+    return Sentences(list(texts), torch.tensor(labels), references)
 
 
 Pairs = list[tuple[str, int]]  # sentences with their labels
 _WITH_HELD_OUT = ("yelp", "amazon", "reviews")
-_YELP_HELD_OUT, _AMAZON_HELD_OUT, _AMAZON_VALIDATION = 40_000, 1_200, 500
 _REVIEWS = {"train": 4000, "held_out": 2000, "validation": 500, "test": 500}
 
 
@@ -78,12 +77,12 @@ def _yelp(split: str) -> Pairs:
     files = [f"yelp-shen/sentiment.{part}.{y}.gz" for part in ("dev", "test") for y in (0, 1)]
     pairs = [(text, i % 2) for i, path in enumerate(files) for text in _lines(path)]
     pairs = _shuffled(_without(pairs, test + validation))
-    return _cut(pairs, {"held_out": _YELP_HELD_OUT}, split)
+    return _cut(pairs, {"held_out": 40_000}, split)
 
 
 def _amazon(split: str) -> Pairs:
     dev, test = _shuffled(_li("amazon", "dev")), _li("amazon", "test")
-    validation, pairs = dev[:_AMAZON_VALIDATION], dev[_AMAZON_VALIDATION:]
+    validation, pairs = dev[:500], dev[500:]
     if split in ("test", "validation"):
         return test if split == "test" else validation
     for line in _lines("vader-snippets/amazonReviewSnippets_GroundTruth.txt.gz", "latin-1", "\t"):
@@ -91,7 +90,7 @@ def _amazon(split: str) -> Pairs:
         if abs(float(rating)) > 0.5:
             pairs.append((tokenise(text, style="amazon"), int(float(rating) > 0)))
     pairs = _without([p for p in pairs if p[0]], test + validation)
-    return _cut(_shuffled(pairs), {"held_out": _AMAZON_HELD_OUT}, split)
+    return _cut(_shuffled(pairs), {"held_out": 1_200}, split)
 
 
 @functools.cache
@@ -160,7 +159,8 @@ def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
     return [line for line in lines if line]
 
 
-def _labelled(path: str, encoding: str = "latin-1") -> Pairs:
+def _labelled(path: str) -> Pairs:
+    encoding = "utf-8" if "stsa" in path else "latin-1"
     pairs = (line.split(" ", 1) for line in _lines(path, encoding))
     return [(pair[1], int(pair[0])) for pair in pairs if len(pair) == 2]
 
@@ -198,15 +198,15 @@ def _without(pairs: Pairs, known: Pairs) -> Pairs:
     return [pair for pair in pairs if pair[0].replace(" ", "") not in spoken]
 
 
-_SST = functools.partial(_labelled, encoding="utf-8")
 _LOADERS: dict[str, Callable[[str], Pairs]] = {
     "yelp": _yelp,
     "amazon": _amazon,
     "mr": functools.partial(_unsplit, "rt-polarity"),
     "subj": functools.partial(_unsplit, "subj"),
     "cr": functools.partial(_unsplit, "custrev"),
-    "sst2": functools.partial(_published, "sentences/stsa.binary.{}.gz", "train dev test", _SST),
-    "sst5": functools.partial(_published, "sentences/stsa.fine.{}.gz", "train dev test", _SST),
+    "sst2": functools.partial(
+        _published, "sentences/stsa.binary.{}.gz", "train dev test", _labelled
+    ),
     "ptb": functools.partial(_published, "ptb/ptb.{}.txt.gz", "train valid test", _ptb),
     "wikitext-2": functools.partial(
         _published, "wikitext-2/{}.txt.gz", "wiki.train.shuffled-articles valid test", _wikitext
@@ -293,8 +293,6 @@ class Corpus(NamedTuple):
     lengths: Tensor  # (N,) int64, with <s> and </s>
     unknown: list[list[str]]  # unknown words: one for each slot but the last, then the last one's
     n_unknown: Tensor  # (N,) int64, unknown tokens
-    truncated: Tensor  # (N,) bool, whether words were cut off at the end
-    known: Tensor  # (N,) bool, whether it has at least one word of the vocabulary
 
 
 def _markers(unknown_slots: int, mask: bool) -> list[str]:
@@ -364,35 +362,31 @@ class Vocabulary:
             raise ValueError("texts: want a list of sentences, at least one")
         if max_words is not None and max_words < 1:
             raise ValueError(f"max_words={max_words}: want 1 or more, or None")
-        rows, unknown, truncated = [], [], []
+        rows, unknown = [], []
         for i, text in enumerate(texts):
             words = text.split() if isinstance(text, str) else None
             if not words:
                 raise ValueError(f"sentence {i} is {text!r}: want a string with at least one word")
-            truncated.append(max_words is not None and len(words) > max_words)
             ids, missing = self._encode(words[:max_words])
             rows.append(torch.tensor([self.start, *ids, self.end]))
             unknown.append(missing)
         lengths = torch.tensor([len(row) for row in rows])
         tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
-        slots = (tokens >= self.unknown) & (tokens < self.unknown + self.unknown_slots)
-        n_unknown = slots.sum(1)
-        known = n_unknown < lengths - 2
-        return Corpus(tokens, lengths, unknown, n_unknown, torch.tensor(truncated), known)
+        last = self.unknown + self.unknown_slots - 1
+        n_unknown = ((tokens >= self.unknown) & (tokens <= last)).sum(1)
+        return Corpus(tokens, lengths, unknown, n_unknown)
 
     def _encode(self, words: list[str]) -> tuple[list[int], list[str]]:
-        ids, slots, rest = [], [], []
+        ids, slots, rest = [], {}, []
+        last = self.unknown + self.unknown_slots - 1
         for word in words:
-            known = self._ids.get(word)
-            if known is None and word not in slots:
+            if word not in self._ids and word not in slots:
                 if len(slots) < self.unknown_slots - 1:
-                    slots.append(word)
+                    slots[word] = self.unknown + len(slots)
                 else:
                     rest.append(word)
-                    ids.append(self.unknown + self.unknown_slots - 1)
-                    continue
-            ids.append(self.unknown + slots.index(word) if known is None else known)
-        return ids, slots + rest
+            ids.append(self._ids.get(word, slots.get(word, last)))
+        return ids, [*slots, *rest]
 
     def decode(self, ids: Sequence[int] | Tensor, unknown: Sequence[str] = ()) -> str:
         """Ids (T,) as a sentence, up to the first </s>, without <s> and <pad>.
@@ -414,66 +408,19 @@ class Vocabulary:
         return " ".join(words)
 
 
-class LengthBatches:
-    """Batches of sentences of equal length, as a function of the step: (B,) int64 places.
-
-    Each of the sentences of `lengths` (N,) comes once in `steps_per_epoch` steps, at most
-    `batch_size` at a time; epoch e mixes sentences and batches anew, by (seed, e).
-
-    Raises:
-        ValueError: no sentence, a batch size below 1, a negative seed, or (later) step.
-    """
-
-    def __init__(self, lengths: Tensor, batch_size: int, seed: int) -> None:
-        if lengths.ndim != 1 or not len(lengths) or batch_size < 1 or seed < 0:
-            raise ValueError(
-                f"lengths of shape {tuple(lengths.shape)}, batch_size={batch_size}, seed={seed}: "
-                "want (N,) with N >= 1, batch_size >= 1, seed >= 0"
-            )
-        self._lengths, self._batch_size, self._seed = lengths.cpu().numpy(), batch_size, seed
-        self._counts = np.unique(self._lengths, return_counts=True)[1].tolist()
-        self.steps_per_epoch = sum(-(-n // batch_size) for n in self._counts)
-        self._epoch = functools.lru_cache(maxsize=2)(self._new_epoch)
-
-    def _new_epoch(self, epoch: int) -> list[Tensor]:
-        random = np.random.default_rng((self._seed, epoch))
-        items = random.permutation(len(self._lengths))
-        items = torch.from_numpy(items[np.argsort(self._lengths[items], kind="stable")])
-        batches = [b for part in items.split(self._counts) for b in part.split(self._batch_size)]
-        return [batches[k] for k in random.permutation(len(batches))]
-
-    def __call__(self, step: int) -> Tensor:
-        """The places of the sentences of a step."""
-        if step < 0:
-            raise ValueError(f"step {step}: steps are counted from 0")
-        epoch, k = divmod(step, self.steps_per_epoch)
-        return self._epoch(epoch)[k].clone()
-
-
 # Words and sentences as vectors
 
 
 def word_vectors(
-    tokens: Tensor,
-    vocabulary_size: int,
-    dim: int,
-    seed: int = 0,
-    *,
-    first_word: int = 4,
-    window: int = 5,
+    tokens: Tensor, vocabulary_size: int, dim: int, seed: int = 0, *, first_word: int = 4
 ) -> Tensor:
-    """Vectors of words from the company they keep: PPMI, then a truncated SVD.
+    """Vectors of words from the company they keep, (V, dim) float32: PPMI, then a truncated SVD.
 
-    Counts of pairs at most `window` words apart in tokens (N, L); positive pointwise mutual
-    information with the contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015);
-    U sqrt(S) of its randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry
-    positive. Ids below `first_word` are markers and count as no word.
-
-    Returns:
-        (V, dim) float32 on the CPU; zero for markers and for words that stand beside no other.
-
-    Raises:
-        ValueError: the words are not more than `dim`, or no two stand together.
+    Counts of pairs at most five words apart in tokens (N, L); positive pointwise mutual information
+    with the contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015); U sqrt(S) of
+    its randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry positive. 0
+    for words that stand beside no other and for ids below `first_word`, the markers. ValueError
+    where the words are not more than `dim`, or no two stand together.
     """
     from scipy import sparse  # here, since they take a second
     from sklearn.utils.extmath import randomized_svd
@@ -483,7 +430,7 @@ def word_vectors(
         raise ValueError(f"dim={dim} of {n_words} words: want 1 <= dim < {n_words}")
     ids = tokens.cpu().numpy().astype(np.int64) - first_word
     counts = sparse.csr_array((n_words, n_words))
-    for distance in range(1, min(window, ids.shape[1] - 1) + 1):
+    for distance in range(1, min(6, ids.shape[1])):
         left, right = ids[:, :-distance].ravel(), ids[:, distance:].ravel()
         words = (left >= 0) & (right >= 0)
         places = left[words], right[words]
@@ -504,16 +451,14 @@ def word_vectors(
     return vectors
 
 
-def frequency_weights(
-    tokens: Tensor, vocabulary_size: int, *, first_word: int = 4, a: float = 1e-3
-) -> Tensor:
-    """Weights (V,) of words in tokens (N, L), a / (a + p(w)): frequent ones count less.
+def frequency_weights(tokens: Tensor, vocabulary_size: int, *, first_word: int = 4) -> Tensor:
+    """Weights (V,) of words in tokens (N, L), a / (a + p(w)) with a = 0.001: Arora et al. 2017.
 
-    0 for ids below `first_word`, the markers. Reference: Arora, Liang and Ma 2017.
+    0 for ids below `first_word`, the markers.
     """
     counts = torch.bincount(tokens.flatten().cpu(), minlength=vocabulary_size).double()
     counts[:first_word] = 0.0
-    weights = a / (a + counts / counts.sum())
+    weights = 1e-3 / (1e-3 + counts / counts.sum())
     weights[:first_word] = 0.0
     return weights.float()
 

@@ -24,14 +24,12 @@ class SimplexCode(NamedTuple):
 def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tensor:
     """The points (B, D) with barycentric weights p (B, K): mu of equation (1), with gradient.
 
-    Raises:
-        ValueError: the shapes do not fit vertices (K, D), or, where `validate` (which waits for the
-            device), a row of p is no point of the simplex.
+    ValueError for shapes that do not fit vertices (K, D), or, where `validate` (which waits for the
+    device), a row of p that is no point of the simplex.
     """
     if p.ndim != 2 or vertices.ndim != 2 or p.shape[1] != len(vertices):
-        raise ValueError(
-            f"want p (B, K) and vertices (K, D), got {tuple(p.shape)} and {tuple(vertices.shape)}"
-        )
+        shapes = f"{tuple(p.shape)} and {tuple(vertices.shape)}"
+        raise ValueError(f"want p (B, K) and vertices (K, D), got {shapes}")
     if validate:
         slack = max(1e-6, 8 * torch.finfo(p.dtype).eps)
         sums = p.detach().double().sum(1)
@@ -60,13 +58,8 @@ def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
 def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tensor) -> Tensor:
     """Equation (4): each query r_i should point to its own mean rather than to those of others.
 
-    Args:
-        query: (B, D), r.
-        mean: (B, D), mu of the same sentences.
-        negatives: (B, M, D), mu of M other sentences for each.
-
-    Returns:
-        A scalar between 0 and 3 with gradient into all three. The cosine with a zero vector is 0.
+    Takes r (B, D), mu (B, D) of the same sentences, and mu (B, M, D) of M others for each. A scalar
+    between 0 and 3 with gradient into all three; the cosine with a zero vector is 0.
     """
     fits = query.ndim == 2 and mean.shape == query.shape and negatives.ndim == 3
     if not fits or negatives.shape[::2] != query.shape or not negatives.numel():
@@ -81,22 +74,14 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
 
 
 class SimplexBlock(nn.Module):
-    """Equation (1) for F, N and K <= N.
+    """Equation (1) for features of width F = feature_dim, N = latent_dim and 2 <= K <= N vertices.
 
-    Args:
-        feature_dim: F.
-        latent_dim: N.
-        n_vertices: K.
-        alpha: the vertices start orthogonal, with this squared length; None starts them near zero,
-            as published, from where Adam at 1e-3 needs thousands of steps to an alpha of 100.
+    The vertices start orthogonal with squared length alpha; None starts them near zero, as
+    published, from where Adam at 1e-3 needs thousands of steps to an alpha of 100.
     """
 
     def __init__(
-        self,
-        feature_dim: int,
-        latent_dim: int = 16,
-        n_vertices: int = 3,
-        alpha: float | None = None,
+        self, feature_dim: int, latent_dim: int = 16, n_vertices: int = 3, alpha: float | None = None
     ) -> None:
         super().__init__()
         if not 2 <= n_vertices <= latent_dim:

@@ -336,30 +336,28 @@ class DeterministicHyperRNN(_FrameModel):
     """HyperLSTM (see `hyper_step`) with a mixture at its output: what is left of VHRNN without z.
 
     A frame is one of M = `components` given h, each with independent numbers. The hyper LSTM
-    (K = hyper_dim) reads the encoded frame and h; encoder and decoder have `layers` hidden layers
-    of a width, None that of h. Other arguments and errors as for `VariationalRNN`.
+    reads the encoded frame and h; encoder and decoder have `layers` hidden layers of a width. Other
+    arguments and errors as for `VariationalRNN`.
     """
 
     def __init__(
         self,
         x_dim: int,
         h_dim: int,
-        hyper_dim: int,
         emission: str,
-        layers: int = 1,
-        width: int | None = None,
-        components: int = 4,
+        layers: int,
+        width: int,
+        components: int,
         sigma_min: float = 1e-3,
     ) -> None:
-        super().__init__(x_dim, h_dim, hyper_dim, emission, sigma_min)
-        width = h_dim if width is None else width
-        self._check_sizes(hyper_dim=hyper_dim, layers=layers, width=width, components=components)
+        super().__init__(x_dim, h_dim, h_dim, emission, sigma_min)
+        self._check_sizes(layers=layers, width=width, components=components)
         self.components, hidden = components, [width] * layers
         self.encode_x = mlp([x_dim, *hidden, width], "relu")
         self.decoder = mlp([h_dim, *hidden, components * (1 + self.frame_outputs)], "relu")
         self.cell = Recurrence(width, h_dim, bias=False)
-        self.hyper = Recurrence(width + h_dim, hyper_dim)
-        self.heads = nn.Linear(hyper_dim, 12 * h_dim)
+        self.hyper = Recurrence(width + h_dim, h_dim)
+        self.heads = nn.Linear(h_dim, 12 * h_dim)
         initialise_heads(self.heads)
 
     def _start_frames(self, logits: Tensor) -> None:

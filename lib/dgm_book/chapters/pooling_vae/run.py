@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dgm.data import synthetic, text
+from dgm.data.batches import length_batches
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import active_units, aggregate_mutual_information
 from dgm.nets.text_vae import TextVAE, TextVAETerms, aggressive_encoder_steps
@@ -225,7 +226,7 @@ def make_step(
     model: TextVAE, variant: plan.Variant, s: Settings, splits: Splits, seed: int, device: str
 ) -> tuple[Callable[[TrainingState, int], dict[str, Tensor]], int]:
     """The step of `fit`, whose batches are their numbers; and the steps of an epoch."""
-    picks = text.LengthBatches(splits.training.lengths, s.batch_size, seed)
+    picks = length_batches(splits.training.lengths, s.batch_size, seed)
     tokens = splits.training.tokens.to(device)
 
     def terms(generator: torch.Generator, batch: int, i: int) -> TextVAETerms:
