@@ -18,14 +18,14 @@ import torch
 from torch import Tensor
 
 
-class KernelDistance(NamedTuple):
+class _KernelDistance(NamedTuple):
     """A mean over blocks, below zero by chance where the sets are alike, and its standard error."""
 
     value: Tensor
     standard_error: Tensor
 
 
-class PrecisionRecall(NamedTuple):
+class _PrecisionRecall(NamedTuple):
     """Shares from 0 to 1."""
 
     precision: Tensor
@@ -50,7 +50,7 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
     return offset.square().sum() + spread.clamp(min=0)
 
 
-def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) -> KernelDistance:
+def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) -> _KernelDistance:
     """Squared maximum mean discrepancy for the kernel (a.b / F + 1)^3, without bias.
 
     Both sets, x (N, F) and y (M, F), are put in random order and cut into `n_blocks` >= 2 blocks of
@@ -73,10 +73,10 @@ def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) 
         gram = _kernel(block, block)
         off_diagonal = gram.sum((1, 2)) - gram.diagonal(dim1=1, dim2=2).sum(1)
         values = values + off_diagonal / (size * (size - 1))
-    return KernelDistance(values.mean(), values.std() / math.sqrt(n_blocks))
+    return _KernelDistance(values.mean(), values.std() / math.sqrt(n_blocks))
 
 
-def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> PrecisionRecall:
+def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> _PrecisionRecall:
     """Precision: share of y within reach of x; recall: share of x within reach of y.
 
     A row is within reach of a set when it lies in the ball around one of its rows that just holds
@@ -87,16 +87,14 @@ def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> PrecisionRecall:
         raise ValueError(f"k={k}: want 1 or more")
     x, y = _sets(x, y, k + 1)
     x, y = x - x.mean(0), y - x.mean(0)  # near the origin, where squared distances round least
-    return PrecisionRecall(_within_reach(y, x, k), _within_reach(x, y, k))
+    return _PrecisionRecall(_within_reach(y, x, k), _within_reach(x, y, k))
 
 
 def inception_style_score(probabilities: Tensor) -> Tensor:
-    """exp of the mean KL divergence between p(class | row) and its mean over rows: from 1 to C.
+    """exp of the mean KL divergence between p(class | row), (N, C), and its mean over rows: 1 to C.
 
-    An Inception score only when the classifier is the Inception network.
-
-    Args:
-        probabilities: (N, C), not negative; rows sum to one within 1e-3.
+    An Inception score only when the classifier is the Inception network. Rows sum to one within
+    1e-3.
     """
     p = _rows("probabilities", probabilities, 1)
     if (p < 0).any() or ((p.sum(1) - 1).abs() > 1e-3).any():

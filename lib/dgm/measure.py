@@ -24,12 +24,7 @@ class Interval(NamedTuple):
 
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
-    """Number of latent dimensions whose posterior mean varies over the data: variance > threshold.
-
-    Args:
-        mu: (N, D) posterior means of N examples, N at least 2.
-        threshold: strict lower limit of the variance.
-    """
+    """Number of latent dimensions whose posterior mean, (N, D), has a variance > threshold."""
     mu = _matrix("mu", mu)
     if len(mu) < 2:
         raise ValueError("active_units needs at least two examples")
@@ -41,14 +36,9 @@ def aggregate_mutual_information(
 ) -> Tensor:
     """I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), for x drawn uniformly from N examples.
 
-    The same samples z serve both terms, so their noise cancels; the result never exceeds log N.
-
-    Args:
-        mu: (N, D) posterior means.
-        logvar: (N, D) posterior log-variances.
-        n_samples: samples per example.
-        seed: of the samples.
-        chunk: samples compared with all N posteriors at a time.
+    The same samples z, n_samples per example, serve both terms, so their noise cancels; the result
+    never exceeds log N. Takes posterior means and log-variances (N, D), and compares `chunk`
+    samples with all N posteriors at a time.
     """
     mu, logvar = _matrix("mu", mu), _matrix("logvar", logvar)
     if mu.shape != logvar.shape:
@@ -89,7 +79,7 @@ def bootstrap(
     return Interval(float(values.mean()), float(values.std()) / math.sqrt(n), low, high, n)
 
 
-class MapperGraph(NamedTuple):
+class _MapperGraph(NamedTuple):
     """The size of a Mapper graph."""
 
     n_nodes: int
@@ -97,7 +87,7 @@ class MapperGraph(NamedTuple):
     n_components: int
 
 
-def mapper_graph(points: Tensor, resolution: int = 5) -> MapperGraph:
+def mapper_graph(points: Tensor, resolution: int = 5) -> _MapperGraph:
     """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
 
     The lens is the sum of the axes; each of its `resolution` intervals, which overlap by 40 %, is
@@ -119,7 +109,7 @@ def mapper_graph(points: Tensor, resolution: int = 5) -> MapperGraph:
     components = DisjointSet(graph["nodes"])
     for a, b in edges:
         components.merge(a, b)
-    return MapperGraph(len(graph["nodes"]), len(edges), components.n_subsets)
+    return _MapperGraph(len(graph["nodes"]), len(edges), components.n_subsets)
 
 
 def _matrix(name: str, value: Tensor) -> Tensor:

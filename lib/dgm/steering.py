@@ -10,7 +10,7 @@ masked source says with which words:
     z_t ~ N(x~_t + f(x~_{t-4..t+4}), diag s_t^2)    one latent for each word left                (5)
     log p(y | z_1, z) = sum_t log p(y_t | y_<t, z_1, attention over z)                           (6)
 
-They are `SteeringModel.read` (1, 2), `votes_against`, `mask_source`, `SteeringModel.remember` and
+They are `SteeringModel.read` (1, 2), `votes_against`, `_mask_source`, `SteeringModel.remember` and
 `sentence_log_likelihood`. The attention of step t prefers the places near t, and the place behind
 the latent that looks like y_{t-1}: a phrase is copied on at no cost, and may move when another has
 grown. The objective, with targets q on the simplex,
@@ -33,17 +33,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dgm.nets.sentences import split_sentences
 from dgm.nets.simplex import orthogonality_loss, simplex_mean, structured_reconstruction_loss
 from dgm.precision import run_lstm
 from dgm.vae import reparameterise
 
 NUMBER = "_num_"  # what the data have for every number
 N_VERTICES = 3  # negative, neither, positive
+END_MARKS, CLOSING_MARKS = {".", "!", "?"}, {".", "!", "?", ")", "''", "'"}
+PAUSE_MARKS = {",", ";", ":", "--"}
 CONTEXT_WINDOW, REACH = 5, 8
 MAX_WORDS, LONGER = 30, 5  # of a sentence that is read; how many more a rewrite may have
 MARGINS = (100.0, 2.0, 1.0, 0.5, 0.2)  # the first masks nothing
-# In training margins are drawn between the first two, their logarithm evenly; see `corrupt_masks`.
+# In training margins are drawn between the first two, their logarithm evenly; see `_corrupt_masks`.
 LEAST_MARGIN, LARGEST_MARGIN, MASKED_SHARE, STRETCH, MAX_STRETCHED = 0.2, 3.0, 0.08, 0.15, 2
 DROPPED_SHARE = 0.15  # of the previous words, hidden from the LSTM
 LOSS_WEIGHTS = (1.0, 0.02, 0.01, 3.0, 0.03, 0.1, 0.1)  # of `Terms`, in their order
@@ -214,7 +215,7 @@ class SteeringModel(nn.Module):
         `rewrite`.
         """
         texts, start = [], 0
-        for piece in split_sentences(self.tokenise(sentence).split(), MAX_WORDS):
+        for piece in _pieces(self.tokenise(sentence).split()):
             text = " ".join(piece)
             if self.vocabulary.encode([text]).n_unknown[0] < len(piece):
                 if switch_at is not None:
@@ -244,6 +245,28 @@ def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
     return model.rewrite(sentence, w / w.sum())
 
 
+def _pieces(words: Sequence[str]) -> list[list[str]]:
+    """Words cut behind each sentence, a long one also behind its pauses, or where it must be."""
+    if not words:
+        raise ValueError("the sentence has no word: want at least one that can be seen")
+    sentences, ended = [[]], False
+    for word in words:
+        if ended and word not in CLOSING_MARKS:
+            sentences.append([])
+            ended = False
+        sentences[-1].append(word)
+        ended = ended or word in END_MARKS
+    pieces = []
+    for sentence in sentences:
+        while len(sentence) > MAX_WORDS:
+            pauses = [i for i, w in enumerate(sentence[:MAX_WORDS], 1) if w in PAUSE_MARKS]
+            cut = pauses[-1] if pauses else MAX_WORDS
+            pieces.append(sentence[:cut])
+            sentence = sentence[cut:]
+        pieces.append(sentence)
+    return pieces
+
+
 def strip_ends(tokens: Tensor, vocabulary: Any) -> Tensor:
     """(N, L) ids with start and end -> (N, L - 2) words alone, padded."""
     words = tokens[:, 1:-1]
@@ -263,12 +286,12 @@ def votes_against(reading: Reading, weights: Tensor) -> Tensor:
     return ((reading.p[:, None] - weights) * reading.votes).sum(-1)
 
 
-def mask_source(words: Tensor, votes: Tensor, margin: Tensor, mask: int) -> Tensor:
+def _mask_source(words: Tensor, votes: Tensor, margin: Tensor, mask: int) -> Tensor:
     """Equation (4): words (B, S) with <mask> where votes against are above the margin (B,)."""
     return torch.where((votes > margin[:, None]) & (words != 0), mask, words)
 
 
-def corrupt_masks(
+def _corrupt_masks(
     source: Tensor, mask: int, generator: torch.Generator, *, share: float, stretch: float
 ) -> Tensor:
     """Masks a share of the words (B, S) at random, and lets runs of masks grow or shrink by one.
@@ -346,7 +369,7 @@ def _training_source(
 
     def masked(sentences: Tensor, votes: Tensor) -> Tensor:
         margin = LEAST_MARGIN * (LARGEST_MARGIN / LEAST_MARGIN) ** uniform(len(sentences))
-        return mask_source(sentences, votes, margin, mask)
+        return _mask_source(sentences, votes, margin, mask)
 
     leading = reading.p.argmax(1)
     anywhere = torch.randint(k, (n,), generator=generator, device=words.device)
@@ -364,7 +387,7 @@ def _training_source(
         parts = masked(rewritten, votes_back), masked(words[split:], votes[split:])
         width = max(part.shape[1] for part in parts)
         source = torch.cat([functional.pad(p, (0, width - p.shape[1])) for p in parts])
-    return corrupt_masks(source, mask, generator, share=MASKED_SHARE, stretch=STRETCH)
+    return _corrupt_masks(source, mask, generator, share=MASKED_SHARE, stretch=STRETCH)
 
 
 def sentence_log_likelihood(
@@ -449,7 +472,7 @@ def rewrite_at(
         schedule[:, switch_at:] = _points(weights_after, len(sentences), device)[:, None]
     votes = votes_against(model.read(words), schedule[:, : words.shape[1]])
     levels = torch.full((len(words),), margin, device=device)
-    source = mask_source(words, votes, levels, vocabulary.mask)
+    source = _mask_source(words, votes, levels, vocabulary.mask)
     # Unknown words come from the source alone, and those of the last slot can be written once each.
     unknown = torch.tensor([len(texts) for texts in corpus.unknown], device=device)
     last = vocabulary.unknown_slots - 1

@@ -154,7 +154,7 @@ _LINKS = tuple(_LINK_WORDS.split())
 _THEME = {word: k for k, words in enumerate(THEMES.values()) for word in words}
 
 
-class TopicChain(NamedTuple):
+class _TopicChain(NamedTuple):
     """A text of N sentences, and what each is about."""
 
     texts: list[str]  # in order, without a full stop
@@ -169,7 +169,7 @@ def topic_chain(
     switch: float = 0.1,
     order: str = "stay",
     words: tuple[int, int] = (5, 9),
-) -> TopicChain:
+) -> _TopicChain:
     """Draws a text whose topic follows a symmetric Markov chain, one step per sentence.
 
     The topic stays (order "stay") or moves to the next, from the last to the first ("cycle"), with
@@ -194,7 +194,7 @@ def topic_chain(
     themed = np.array(list(THEMES.values()))[topics[:, None], _zipf_ranks(draws, 30)]
     table = np.where(linked, np.array(_LINKS)[_zipf_ranks(draws, len(_LINKS))], themed)
     texts = [" ".join(row[:length]) for row, length in zip(table, lengths, strict=True)]
-    return TopicChain(texts, torch.from_numpy(topics.astype(np.int64)))
+    return _TopicChain(texts, torch.from_numpy(topics.astype(np.int64)))
 
 
 def topic_chain_information(

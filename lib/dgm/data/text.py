@@ -43,13 +43,8 @@ def load(name: str, split: str = "train") -> Sentences:
     - "captions": Multi30K's five English captions of each Flickr30k picture.
     - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
 
-    Args:
-        name: one of these.
-        split: "train", "validation", "test", or "held_out" (yelp, amazon and reviews).
-
-    Raises:
-        ValueError: an unknown name or split.
-        FileNotFoundError: the files are neither on this machine nor available.
+    The split is "train", "validation", "test", or "held_out" (yelp, amazon and reviews). ValueError
+    for an unknown name or split; other errors as `registry.fetch`.
     """
     if name not in _LOADERS:
         raise ValueError(f"no sentences '{name}'; there are {', '.join(_LOADERS)}")
@@ -243,14 +238,9 @@ def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     Control characters vanish, an emoji becomes a word of its own. A sentence that already has the
     form comes back unchanged, but for rare ones; a text with nothing to be seen is empty.
 
-    Args:
-        text: any text.
-        style: "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
-            most marks, and writes a number as num_num, or num_extend when letters stick to it.
-        keep_numbers: numbers stay as they are.
-
-    Raises:
-        ValueError: an unknown style, or a text that is no string.
+    The style "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
+    most marks, and writes a number as num_num, or num_extend when letters stick to it. With
+    keep_numbers they stay as they are. ValueError for another style, or a text that is no string.
     """
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}: want a string")
@@ -304,16 +294,10 @@ class Vocabulary:
     """Words and their ids: <pad> 0, <s> 1, </s> 2, <unk> 3, <unk1>, ..., <mask>, then the words.
 
     `tokens` has the text of each id, `first_word` is the id of the first word, and `mask` is None
-    where there is no <mask>.
-
-    Args:
-        words: by falling frequency. They and the two settings are all there is to save.
-        unknown_slots: S markers for unknown words: the i-th unknown word of a sentence becomes the
-            i-th marker wherever it stands, and the last marker takes the rest.
-        mask: whether there is a <mask>.
-
-    Raises:
-        ValueError: a word is a marker, holds white space or comes twice, or there is no slot.
+    where there is no <mask>. Words, by falling frequency, and the settings are all there is to
+    save. Of the S = unknown_slots markers for unknown words the i-th stands for a sentence's i-th
+    unknown word, wherever it comes, and the last one for the rest. ValueError for a word that is a
+    marker, holds white space or comes twice, or for no slot.
     """
 
     pad, start, end, unknown = 0, 1, 2, 3
@@ -329,9 +313,7 @@ class Vocabulary:
         self._ids = {word: self.first_word + i for i, word in enumerate(self.words)}
         wrong = [w for w in self.words if w in markers or w.split() != [w]]
         if wrong or len(self._ids) < len(self.words):
-            raise ValueError(
-                f"a word is a marker, is empty, holds white space ({wrong[:3]}) or comes twice"
-            )
+            raise ValueError(f"a word is a marker, empty, with white space ({wrong[:3]}) or twice")
 
     @classmethod
     def build(
@@ -355,8 +337,7 @@ class Vocabulary:
     def encode(self, texts: Sequence[str], max_words: int | None = None) -> Corpus:
         """Sentences as ids, words apart by white space; of longer ones the first `max_words`.
 
-        Raises:
-            ValueError: no sentence, one without words or that is no string, or max_words below 1.
+        ValueError for no sentence, one without words or that is no string, or max_words below 1.
         """
         if isinstance(texts, str) or not len(texts):
             raise ValueError("texts: want a list of sentences, at least one")

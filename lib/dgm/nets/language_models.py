@@ -74,11 +74,6 @@ class _TiedHead(nn.Module):
         latent = _locked_dropout(torch.tanh(self.latent(states)), self.dropout, generator)
         return latent.unflatten(-1, (log_prior.shape[-1], -1)), log_prior
 
-    def log_probs(self, embedding: Tensor, states: Tensor) -> Tensor:
-        """States (R, H) -> log-probabilities (R, V)."""
-        latent, log_prior = (x[:, 0] for x in self.experts(states[:, None]))
-        return mixture_log_probs(latent, log_prior, embedding, self.bias)
-
 
 def _loss(self, output: Tensor, targets: Tensor, weights=None, generator=None):
     shape = output.shape[:2]
@@ -103,7 +98,8 @@ def _loss(self, output: Tensor, targets: Tensor, weights=None, generator=None):
 
 def _step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
     _, output, state = self.read(tokens[:, None], state)
-    return self.head.log_probs(self.embedding.weight, output[:, 0]), state
+    parts = (x[:, 0] for x in self.head.experts(output))
+    return mixture_log_probs(*parts, self.embedding.weight, self.head.bias), state
 
 
 class AWDLSTM(nn.Module):
@@ -290,7 +286,6 @@ class _Perplexity(NamedTuple):
 
     perplexity: float
     nll: float  # nats per token
-    tokens: int  # of which it is the mean
 
 
 @torch.no_grad()
@@ -311,7 +306,7 @@ def perplexity(
         _, output, state = model.read(part[:, :-1], state)
         total += float(model.loss(output, part[:, 1:]).tokens.double().sum())
     mean = total / (n * rows)
-    return _Perplexity(math.exp(mean) if mean < 700 else math.inf, mean, n * rows)
+    return _Perplexity(math.exp(mean) if mean < 700 else math.inf, mean)
 
 
 @torch.no_grad()
@@ -327,8 +322,7 @@ def continue_text(
     ValueError for an empty opening, no token to write, or a temperature that is not above 0.
     """
     if opening.ndim != 2 or opening.numel() == 0:
-        advice = "for a text from its start give the marker that ends a sentence"
-        raise ValueError(f"the opening {(*opening.shape,)} is empty: {advice}")
+        raise ValueError(f"the opening {(*opening.shape,)} is empty: begin with an end marker")
     if n_tokens < 1 or not temperature > 0:
         raise ValueError(f"n_tokens={n_tokens}, temperature={temperature}: want >= 1 and > 0")
     state, written = model.start(len(opening)), [opening[:, -1]]

@@ -42,16 +42,11 @@ def mixture_of_softmaxes_nll(
     No more than one block of (tokens, K, V) logits exists at a time, forward or backward. Under
     autocast the three products are in its precision, and all sums and exponentials are not.
 
-    Args:
-        latent: (N, K, E), one vector per expert.
-        log_prior: (N, K) nats, log pi, as `log_softmax` gives it; zeros for one expert.
-        weight: (V, E).
-        bias: (V,).
-        targets: (N,) ids from 0 to V - 1.
-        weights: (N,) of the tokens in the total, held constant; None takes 1 / N each.
-        block: tokens in a block; None fits a cache on a CPU, and fills a device.
-
-    ValueError for shapes that do not fit, no token, or a block below 1.
+    Takes the experts' vectors (N, K, E), their log pi (N, K) as `log_softmax` gives it, or zeros
+    for one expert, an embedding (V, E) and a bias (V,), targets (N,) from 0 to V - 1, and weights
+    (N,) of the tokens in the total, held constant; None takes 1 / N each. `block` tokens go in a
+    block; None fits a cache on a CPU, and fills a device. ValueError for shapes that do not fit, no
+    token, or a block below 1.
     """
     n, k, e = latent.shape if latent.ndim == 3 else (0, 0, 0)
     v = len(weight)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from dgm.vae import at_least_float32
 
 
-class SimplexCode(NamedTuple):
+class _SimplexCode(NamedTuple):
     """The code of B features."""
 
     p: Tensor  # (B, K) barycentric weights
@@ -81,7 +81,11 @@ class SimplexBlock(nn.Module):
     """
 
     def __init__(
-        self, feature_dim: int, latent_dim: int = 16, n_vertices: int = 3, alpha: float | None = None
+        self,
+        feature_dim: int,
+        latent_dim: int = 16,
+        n_vertices: int = 3,
+        alpha: float | None = None,
     ) -> None:
         super().__init__()
         if not 2 <= n_vertices <= latent_dim:
@@ -94,13 +98,13 @@ class SimplexBlock(nn.Module):
         else:
             nn.init.orthogonal_(self.vertices, alpha**0.5)
 
-    def forward(self, features: Tensor) -> SimplexCode:
+    def forward(self, features: Tensor) -> _SimplexCode:
         """Features (B, F) -> their code."""
         with torch.autocast(features.device.type, enabled=False):
             code = self.head(features.to(self.head.weight.dtype))
             query, logvar = code.chunk(2, dim=-1)
             p = torch.softmax(self.weights(query), -1)
-        return SimplexCode(p, query, simplex_mean(p, self.vertices, validate=False), logvar)
+        return _SimplexCode(p, query, simplex_mean(p, self.vertices, validate=False), logvar)
 
 
 def _unit(x: Tensor) -> Tensor:

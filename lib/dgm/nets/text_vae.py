@@ -3,6 +3,7 @@
     q(z | x) = N(mu, diag exp logvar),   [mu, logvar] = W pool(LSTM(x))                 (1)
     L = -log p(x | z) + beta KL(q(z | x) || N(0, I)),   one sample z of q               (2)
 
+Its objective (2) is `dgm.papers.pooling_vae.pooling_objective`, with the remedies of that paper.
 Token ids and lengths are those of `dgm.nets.lstm`.
 """
 
@@ -15,7 +16,6 @@ from torch import Tensor, nn
 
 from dgm.nets.lstm import LSTMDecoder, LSTMEncoder
 from dgm.nets.pooling import pool
-from dgm.vae import gaussian_kl, reparameterise
 
 
 class TextVAETerms(NamedTuple):
@@ -92,17 +92,6 @@ class TextVAE(nn.Module):
         sizes = (vocabulary_size, embedding, hidden, latent_dim)
         self.posterior = SentencePosterior(*sizes, **options)
         self.decoder = LSTMDecoder(*sizes, dropout)
-
-
-def text_vae_objective(
-    model: TextVAE, tokens: Tensor, lengths: Tensor | None, beta: float, generator: torch.Generator
-) -> TextVAETerms:
-    """Equation (2) for tokens (B, T), with gradient; the generator draws z, then dropout."""
-    mu, logvar = model.posterior(tokens, lengths)
-    z = reparameterise(mu, logvar, generator)
-    nll = model.decoder.nll(tokens, lengths, z, generator)
-    kl = gaussian_kl(mu, logvar, validate=False)
-    return TextVAETerms(nll + beta * kl, nll, kl)
 
 
 def aggressive_encoder_steps(

@@ -99,7 +99,7 @@ class LossWeights(NamedTuple):
     alpha: float = 100.0
 
 
-class ControllableTerms(NamedTuple):
+class _ControllableTerms(NamedTuple):
     """Equation (6) and its parts before weighting, scalars: batch means, nats per sentence."""
 
     value: Tensor
@@ -127,7 +127,7 @@ def controllable_objective(
     *,
     negatives: Tensor,
     weights: LossWeights = LossWeights(),  # noqa: B008
-) -> ControllableTerms:
+) -> _ControllableTerms:
     """Equation (6), with gradient and without waiting for the device.
 
     The window (B, T) of tokens is what the residual reads and the decoder writes; features (B, F)
@@ -150,10 +150,10 @@ def controllable_objective(
         + weights.reconstruction * hinge
         + weights.orthogonality * frobenius
     )
-    return ControllableTerms(value, reconstruction, kl_residual, kl_structured, hinge, frobenius)
+    return _ControllableTerms(value, reconstruction, kl_residual, kl_structured, hinge, frobenius)
 
 
-class Rewrites(NamedTuple):
+class _Rewrites(NamedTuple):
     """The best hypothesis for each of N sentences."""
 
     tokens: Tensor  # (N, T) with </s> where it was reached, then padding
@@ -163,7 +163,7 @@ class Rewrites(NamedTuple):
 @torch.no_grad()
 def decode(
     decoder: LSTMDecoder, z: Tensor, *, max_steps: int = 20, batch_size: int = 256, **options: Any
-) -> Rewrites:
+) -> _Rewrites:
     """Beam search with its options from codes z (N, D), so many at a time; results on the CPU."""
     parts = []
     for codes in z.split(batch_size):
@@ -173,7 +173,7 @@ def decode(
         padding = max_steps - beams.tokens.shape[-1]
         tokens = nn.functional.pad(beams.tokens[:, 0], (0, padding))
         parts.append((tokens, beams.log_prob[:, 0].double()))
-    return Rewrites(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
+    return _Rewrites(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
 class Vertices(NamedTuple):
@@ -213,7 +213,7 @@ def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices
     )
 
 
-class SimplexDispersion(NamedTuple):
+class _SimplexDispersion(NamedTuple):
     """How N codes fill the simplex, from collapsed to a point to even on all vertices."""
 
     spread: Tensor  # variance about their mean over that of codes even on all vertices: 0 to 1
@@ -221,13 +221,13 @@ class SimplexDispersion(NamedTuple):
     occupancy: Tensor  # (K,) share of codes nearest to each vertex
 
 
-def simplex_dispersion(p: Tensor) -> SimplexDispersion:
+def simplex_dispersion(p: Tensor) -> _SimplexDispersion:
     """The dispersion of barycentric weights p (N, K)."""
     p, k = p.detach().to("cpu", torch.float64), p.shape[1]
     spread = (p - p.mean(0)).square().sum(1).mean() / (1 - 1 / k)
     entropy = -torch.special.xlogy(p, p).sum(1).mean() / math.log(k)
     occupancy = torch.bincount(p.argmax(1), minlength=k).double() / len(p)
-    return SimplexDispersion(spread, entropy, occupancy)
+    return _SimplexDispersion(spread, entropy, occupancy)
 
 
 class BestDimension(NamedTuple):

@@ -133,19 +133,12 @@ def bound(
 ) -> ParticleBound:
     """Equation (5): FIVO of B sequences; ELBO for one particle, IWAE where none is resampled.
 
-    Args:
-        model: a `VariationalRNN` or `VariationalHyperRNN`.
-        x: (B, T, X) frames, 0 or 1 for Bernoulli ones.
-        lengths: (B,), from 1 to T; what stands behind a sequence's end changes nothing.
-        n_particles: N.
-        resample: "never", "ess" or "always".
-        generator: of all noise, on the model's device.
-        observed_mask: (B, T, X), True where a number was read; None where all were.
-        validate: whether frames and weights are checked, which makes a GPU wait.
-        compiled: whether a step is compiled first; pays off in training.
-
-    In nats, with gradient, in the model's precision. ValueError as `model.observed` and
-    `particle_bound` raise it.
+    Frames x are (B, T, X), 0 or 1 for Bernoulli ones; what stands behind a sequence's end, at its
+    length from 1 to T, changes nothing. resample is "never", "ess" or "always"; the generator, on
+    the model's device, is of all noise; observed_mask (B, T, X) is True where a number was read,
+    None where all were. `validate` checks frames and weights, which makes a GPU wait; `compiled`
+    compiles a step first, which pays off in training. In nats, with gradient, in the model's
+    precision; ValueError as `model.observed` and `particle_bound` raise it.
     """
     mask = model.observed(x, lengths, observed_mask, validate)
     features, weights = model.features(x, mask), model.weights()

@@ -338,7 +338,7 @@ def influence_from_the_end(
     length = int(corpus.lengths.mode().values)
     chosen = (corpus.lengths == length).nonzero().flatten()[:n]
     tokens = corpus.tokens[chosen, :length].to(next(model.parameters()).device)
-    distance = paper.influence(model, tokens, space="features")[:, 1:-1].flip(1)
+    distance = paper.influence(model, tokens)[:, 1:-1].flip(1)
     share = distance / distance.sum(1, keepdim=True).clamp(min=1e-12)
     return share.mean(0)[:positions].tolist()
 
