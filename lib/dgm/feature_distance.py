@@ -12,24 +12,13 @@ References:
 """
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 import torch
 from torch import Tensor
 
-
-class _KernelDistance(NamedTuple):
-    """A mean over blocks, below zero by chance where the sets are alike, and its standard error."""
-
-    value: Tensor
-    standard_error: Tensor
-
-
-class _PrecisionRecall(NamedTuple):
-    """Shares from 0 to 1."""
-
-    precision: Tensor
-    recall: Tensor
+_KernelDistance = namedtuple("_KernelDistance", "value standard_error")
+_PrecisionRecall = namedtuple("_PrecisionRecall", "precision recall")
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -51,7 +40,9 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
 
 
 def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) -> _KernelDistance:
-    """Squared maximum mean discrepancy for the kernel (a.b / F + 1)^3, without bias.
+    """Squared maximum mean discrepancy for the kernel (a.b / F + 1)^3, and its standard error.
+
+    Without bias: below zero by chance where the sets are alike.
 
     Both sets, x (N, F) and y (M, F), are put in random order and cut into `n_blocks` >= 2 blocks of
     min(N, M) // n_blocks >= 2 rows that share none, so that the blocks' values are independent and

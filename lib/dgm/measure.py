@@ -7,6 +7,7 @@ References:
 """
 
 import math
+from collections import namedtuple
 from typing import NamedTuple
 
 import torch
@@ -79,12 +80,7 @@ def bootstrap(
     return Interval(float(values.mean()), float(values.std()) / math.sqrt(n), low, high, n)
 
 
-class _MapperGraph(NamedTuple):
-    """The size of a Mapper graph."""
-
-    n_nodes: int
-    n_edges: int
-    n_components: int
+_MapperGraph = namedtuple("_MapperGraph", "n_nodes n_edges n_components")
 
 
 def mapper_graph(points: Tensor, resolution: int = 5) -> _MapperGraph:

@@ -4,7 +4,6 @@ Each is scaled with means and deviations of what a model may train on, and nothi
 """
 
 import gzip
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -61,23 +60,6 @@ def load(name: str, split: str = "train") -> list[Tensor]:
         parts = _rates() if name == "exchange-rates" else _recordings()
         arrays = _scaled(parts[split], parts["train"])
     return [torch.from_numpy(x.astype(np.float32)) for x in arrays]
-
-
-def padded(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """B sequences of (T_i, D) as one tensor (B, T, D) float32, and their lengths (B,) int64.
-
-    T is the longest, with zeros behind each end; NaN stays NaN. ValueError for no sequence, an
-    empty one, or shapes that do not go together.
-    """
-    if not len(sequences):
-        raise ValueError("padded needs at least one sequence, got none")
-    for i, sequence in enumerate(sequences):
-        if sequence.ndim != 2 or not len(sequence) or sequence.shape[1:] != sequences[0].shape[1:]:
-            problem = f"sequence {i} is of shape {tuple(sequence.shape)}"
-            raise ValueError(f"{problem}; want (T, D) with T >= 1 and the same D for all")
-    floats = [sequence.to(torch.float32) for sequence in sequences]
-    lengths = torch.tensor([len(sequence) for sequence in sequences])
-    return torch.nn.utils.rnn.pad_sequence(floats, batch_first=True), lengths
 
 
 def _scaled(parts: list[np.ndarray], training: list[np.ndarray]) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ is no dropout. No gradient goes back through a state.
 """
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
@@ -281,21 +282,18 @@ def split_rows(stream: Tensor, rows: int) -> Tensor:
     return stream[: n * rows + 1].unfold(0, n + 1, n)
 
 
-class _Perplexity(NamedTuple):
-    """How well a model predicts a text."""
-
-    perplexity: float
-    nll: float  # nats per token
+_Perplexity = namedtuple("_Perplexity", "perplexity nll")
 
 
 @torch.no_grad()
 def perplexity(
     model: AWDLSTM | TransformerLM, stream: Tensor, *, window: int = 70, rows: int = 1
 ) -> _Perplexity:
-    """exp of the mean loss of all tokens of a stream (N,) but the first, without dropout.
+    """exp of the mean loss of all tokens of a stream (N,) but the first, and that loss in nats.
 
-    Tokens are read `window` at a time with the state carried on, and the text as `rows` texts side
-    by side, which is faster. ValueError for a window below 1, or fewer than two tokens per row.
+    Without dropout, `window` tokens at a time with the state carried on, and the text as `rows`
+    texts side by side, which is faster. ValueError for a window below 1, or fewer than two tokens per
+    row.
     """
     if window < 1:
         raise ValueError(f"window must be 1 or more, got {window}")

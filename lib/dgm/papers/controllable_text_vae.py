@@ -23,6 +23,7 @@ of which the published histograms show (8). All in nats. Token ids: <pad> 0, <s>
 """
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
@@ -153,18 +154,18 @@ def controllable_objective(
     return _ControllableTerms(value, reconstruction, kl_residual, kl_structured, hinge, frobenius)
 
 
-class _Rewrites(NamedTuple):
-    """The best hypothesis for each of N sentences."""
-
-    tokens: Tensor  # (N, T) with </s> where it was reached, then padding
-    log_prob: Tensor  # (N,) nats
+_Rewrites = namedtuple("_Rewrites", "tokens log_prob")
 
 
 @torch.no_grad()
 def decode(
     decoder: LSTMDecoder, z: Tensor, *, max_steps: int = 20, batch_size: int = 256, **options: Any
 ) -> _Rewrites:
-    """Beam search with its options from codes z (N, D), so many at a time; results on the CPU."""
+    """The best hypotheses for codes z (N, D), by beam search with its options, so many at a time.
+
+    Tokens (N, T) with </s> where it was reached, then padding, and log-probabilities (N,), nats, on
+    the CPU.
+    """
     parts = []
     for codes in z.split(batch_size):
         beams = beam_search(
@@ -213,16 +214,15 @@ def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices
     )
 
 
-class _SimplexDispersion(NamedTuple):
-    """How N codes fill the simplex, from collapsed to a point to even on all vertices."""
-
-    spread: Tensor  # variance about their mean over that of codes even on all vertices: 0 to 1
-    entropy: Tensor  # mean entropy of p over log K: 1 at the centroid, 0 at vertices
-    occupancy: Tensor  # (K,) share of codes nearest to each vertex
+_SimplexDispersion = namedtuple("_SimplexDispersion", "spread entropy occupancy")
 
 
 def simplex_dispersion(p: Tensor) -> _SimplexDispersion:
-    """The dispersion of barycentric weights p (N, K)."""
+    """How N codes of barycentric weights p (N, K) fill the simplex.
+
+    Their variance over that of codes even on all vertices, 0 to 1; the mean entropy of p over
+    log K, 1 at the centroid and 0 at vertices; the shares (K,) of codes nearest to each vertex.
+    """
     p, k = p.detach().to("cpu", torch.float64), p.shape[1]
     spread = (p - p.mean(0)).square().sum(1).mean() / (1 - 1 / k)
     entropy = -torch.special.xlogy(p, p).sum(1).mean() / math.log(k)

@@ -27,6 +27,7 @@ The likelihood has a bound, which `LinearGaussianVAE`, known in closed form, can
     log p(x) >= E log (1/K) sum_k p(x, z_k) / q(z_k | x)             marginal_likelihood  (10)
 """
 
+from collections import namedtuple
 from typing import NamedTuple
 
 import torch
@@ -235,11 +236,7 @@ def reconstruction_by_position(
     return total.cpu() / count.clamp(min=1), count
 
 
-class _MarginalLikelihood(NamedTuple):
-    """Equation (10), and how many of the K samples count, each (N,), CPU float64."""
-
-    log_likelihood: Tensor
-    effective_samples: Tensor
+_MarginalLikelihood = namedtuple("_MarginalLikelihood", "log_likelihood effective_samples")
 
 
 @torch.no_grad()
@@ -253,7 +250,9 @@ def marginal_likelihood(
     word_dropout_rate: float = 0.0,
     rows: int = 512,
 ) -> _MarginalLikelihood:
-    """Equation (10) with K = n_samples for sentences (N, T), in memory that N does not change.
+    """Equation (10) with K = n_samples for sentences (N, T), and how many of the K samples count.
+
+    Both (N,), CPU float64, in memory that N does not change.
 
     With word dropout it bounds the likelihood that training raises: of all words, where
     the decoder sees some of those before. Which it sees is drawn once per sentence. Takes what

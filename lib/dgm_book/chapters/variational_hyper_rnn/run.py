@@ -78,7 +78,8 @@ def splits(dataset: str, training: Training, sequences: tuple[int, int, int]) ->
 
 
 def _padded(rows: list[Tensor]) -> Sequences:
-    x, lengths = series.padded(rows)
+    x = nn.utils.rnn.pad_sequence([row.float() for row in rows], batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows])
     missing = x.isnan()
     return Sequences(x.nan_to_num(), lengths, ~missing if missing.any() else None)
 
