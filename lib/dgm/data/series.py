@@ -74,7 +74,8 @@ def _stock(path: str, split: str) -> np.ndarray:
     with gzip.open(registry.fetch(path), "rt", encoding="utf-8") as file:
         table = np.loadtxt(file, str, delimiter=",", skiprows=1)
     days, prices = table[:, 0], table[:, 1:6]
-    logs = np.log(np.where(prices == "", "nan", prices).astype(float))
+    with np.errstate(divide="ignore"):  # prices of 0 lie in other years
+        logs = np.log(np.where(prices == "", "nan", prices).astype(float))
     opening, _, lowest, closing, _ = logs.T
     lowest[lowest < np.minimum(opening, closing) - np.log(2)] = np.nan
     half, training = (
