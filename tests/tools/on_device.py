@@ -20,7 +20,6 @@ from dgm.measure import mapper_graph
 from dgm.nets.conv import generate
 from dgm.nets.language_models import continue_text
 from dgm.papers import bre_gan, mutual_information_lm, pooling_vae
-from dgm.papers import controllable_text_vae as cp_vae
 from dgm.papers import variational_hyper_rnn as hyper_rnn
 from dgm.papers.rate_distortion import bdmc_gap, rate_distortion_curve
 from dgm.sampling.schedules import log_spaced
@@ -243,13 +242,6 @@ def _sentence_results(setting: Setting) -> Iterator:
     words = torch.randint(8, 90, (6, 5), device=device, generator=generator)
     targets = torch.eye(3, device=device).repeat(2, 1)
     steering_objective(model, words, targets, generator).loss().backward()
-    # The variant that needs no features.
-    sizes = {"embedding": 8, "hidden": 8, "structured_dim": 4, "residual_dim": 4}
-    model = cp_vae.ControllableTextVAE(50, None, **sizes, decoder_embedding=8, layers=1).to(device)
-    tokens = torch.randint(4, 50, (5, 9), device=device, generator=generator)
-    features = model.features(tokens, torch.tensor([9, 8, 7, 9, 5], device=device))
-    window = cp_vae.crop(tokens, generator, 5)
-    cp_vae.controllable_objective(model, window, features, generator, negatives=2).value.backward()
     yield mapper_graph(torch.randn(60, 3, device=device, generator=generator), 3)
 
 
@@ -265,7 +257,7 @@ def _pooling_results(setting: Setting) -> Iterator:
 def _hyper_results(setting: Setting) -> Iterator:
     yield from hyper_run.run(setting.profile, 0, 0, {"smoke": _hyper_recipe(setting.mixed)})
     for emission in ("gaussian", "bernoulli"):
-        model = hyper_rnn.DeterministicHyperRNN(3, 4, 4, emission).to(setting.profile.device)
+        model = hyper_rnn.DeterministicHyperRNN(3, 4, emission, 1, 4, 2).to(setting.profile.device)
         model.calibrate(torch.full((3,), 0.5))
         model.calibrate(torch.full((3,), 0.5, device=setting.profile.device))
         yield model

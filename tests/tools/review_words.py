@@ -2,7 +2,8 @@
 
 from dgm.data import synthetic
 
-PARTS = *synthetic._NOUNS.values(), *synthetic._VENUES, *synthetic._PEOPLE, *synthetic._TIMES
+WORDS = synthetic._WORDS
+PARTS = *sum(WORDS["nouns"].values(), []), *WORDS["venues"], *WORDS["people"], *WORDS["times"]
 CONTENT = set(" ".join(PARTS).split())
 
 

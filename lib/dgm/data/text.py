@@ -51,13 +51,13 @@ def load(name: str, split: str = "train") -> Sentences:
     splits = ["train", "validation", "test"] + ["held_out"] * (name in _WITH_HELD_OUT)
     if split not in splits:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
-    texts, labels = zip(*_LOADERS[name](split), strict=True)
-    references = None
+    pairs = _LOADERS[name](split)
+    texts, references = [text for text, _ in pairs], None
     if name == "reviews":
         references = [synthetic.flip(text) for text in texts]
     elif split == "test" and name in _WITH_HELD_OUT:
-        references = _rewrites(name, list(texts))
-    return Sentences(list(texts), torch.tensor(labels), references)
+        references = _rewrites(name, texts)
+    return Sentences(texts, torch.tensor([y for _, y in pairs]), references)
 
 
 Pairs = list[tuple[str, int]]  # sentences with their labels
