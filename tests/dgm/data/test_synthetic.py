@@ -85,9 +85,8 @@ def test_the_labels_are_those_of_the_words():
 
 def test_sentiment_and_topic_are_balanced_and_independent():
     _, sentiment, topic = review_grammar(9000, seed=0)
-    share = torch.stack([sentiment[topic == t].double().mean() for t in range(3)])
-    assert ((share - 0.5).abs() < 4 * 0.5 / 2900**0.5).all()
-    assert torch.bincount(topic).min() > 3000 - 4 * (9000 * 2 / 9) ** 0.5
+    for pair in range(6):
+        assert share_is(int((3 * sentiment + topic == pair).sum()), 9000, 1 / 6)
 
 
 def test_flipping_changes_the_sentiment_and_nothing_else():
@@ -130,23 +129,23 @@ def test_sentences_share_their_ending_and_say_their_subject():
 def test_the_vocabulary_is_small_and_disjoint():
     words = [*CONTENT, *FILLERS, *SHARED_ENDING]
     assert len(words) == len(set(words)) == 196
-    texts, _ = shared_endings(20_000)
-    assert set(" ".join(texts).split()) == set(words)
+    assert set(" ".join(shared_endings(20_000)[0]).split()) == set(words)
+
+
+def share_is(count, n, expected):
+    return abs(count / n - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
 
 
 def test_subjects_and_places_are_even_and_fillers_follow_zipf():
     n = 8000
     texts, subject = shared_endings(n, seed=2)
-    count = torch.bincount(subject, minlength=16).double()
-    assert ((count / n - 1 / 16).abs() < 4 * math.sqrt(15 / 256 / n)).all()
+    assert all(share_is(int(count), n, 1 / 16) for count in torch.bincount(subject, minlength=16))
     rows = [text.split()[:10] for text in texts]
-    content = torch.tensor([[w in CONTENT for w in row] for row in rows]).double()
-    assert ((content.mean(0) - 0.6).abs() < 4 * math.sqrt(0.24 / n)).all()
+    assert all(share_is(sum(row[i] in CONTENT for row in rows), n, 0.6) for i in range(10))
     fillers = [w for row in rows for w in row if w in set(FILLERS)]
-    first, tenth = (fillers.count(FILLERS[i]) for i in (0, 9))
     total = sum(1 / r for r in range(1, 146))
-    for number, share in ((first, 1 / total), (tenth, 0.1 / total)):
-        assert abs(number - 4 * n * share) < 4 * math.sqrt(4 * n * share)
+    for i, share in ((0, 1 / total), (9, 0.1 / total)):
+        assert share_is(fillers.count(FILLERS[i]), 4 * n, share)
 
 
 def test_the_front_changes_the_place_of_the_ending_only():
@@ -208,16 +207,13 @@ def test_a_sentence_tells_its_topic_and_nothing_else(lengths):
 
 def test_words_follow_zipf():
     words = " ".join(topic_chain(20_000, seed=3)[0]).split()
-    links = set(LINKS)
-    kinds = ([w for w in words if w in links], [w for w in words if w not in links])
-    for drawn, n, k in ((kinds[0], 20, 1), (kinds[1], 30, 8)):
-        total = sum(1 / r for r in range(1, n + 1))
-        first = {LINKS[0]} if k == 1 else {words[0] for words in THEMES.values()}
-        share = sum(w in first for w in drawn) / len(drawn)
-        assert abs(share - 1 / total) < 4 * math.sqrt((1 - 1 / total) / total / len(drawn))
+    linked, themed = ([w for w in words if (w in LINKS) == kind] for kind in (True, False))
+    first = {words[0] for words in THEMES.values()}
+    for drawn, n, names in ((linked, 20, {LINKS[0]}), (themed, 30, first)):
+        share = 1 / sum(1 / r for r in range(1, n + 1))
+        assert share_is(sum(w in names for w in drawn), len(drawn), share)
     # One word of n = 5 to 9 is the topic's for certain, two in five of the others are not.
-    expected = 0.4 * (7 - 1) / 7
-    assert abs(len(kinds[0]) / len(words) - expected) < 4 * math.sqrt(0.24 / len(words))
+    assert share_is(len(linked), len(words), 0.4 * (7 - 1) / 7)
 
 
 def test_the_topic_of_undecided_sentences():
@@ -263,15 +259,12 @@ def test_mixtures_have_equal_round_parts_around_distinct_centres(name, m, sigma)
     assert between.min() > 8 * sigma
     assert centres.abs().max() <= 1.0 if name == "eight" else centres.abs().max() <= 0.9
     nearest = torch.cdist(points, centres).argmin(1)
-    share = torch.bincount(nearest, minlength=m).double() / n
-    assert ((share - 1 / m).abs() < 4 * math.sqrt((1 - 1 / m) / m / n)).all()
+    assert all(share_is(int(c), n, 1 / m) for c in torch.bincount(nearest, minlength=m))
     offset = ((points - centres[nearest]) / sigma).double()
     assert (offset.mean(0).abs() < 4 / math.sqrt(n)).all()
     assert ((offset.square().mean(0) - 1).abs() < 4 * math.sqrt(2 / n)).all()
     assert offset.prod(1).mean().abs() < 4 / math.sqrt(n)
-    inside = (offset.norm(dim=1) < 1).double().mean()
-    expected = 1 - math.exp(-0.5)
-    assert abs(inside - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+    assert share_is(int((offset.norm(dim=1) < 1).sum()), n, 1 - math.exp(-0.5))
 
 
 def test_circles_have_their_radii():
