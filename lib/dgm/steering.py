@@ -25,6 +25,7 @@ References:
     Lample, Denoyer, Ranzato, Unsupervised Machine Translation Using Monolingual Corpora Only, 2018.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -424,21 +425,26 @@ def rewrite(
     """
     if not margins:
         raise ValueError("margins: want at least one")
-    best = rewrite_at(model, sentences, weights, margins[0], **options)
-    for margin in margins[1:]:
-        rows = [i for i, result in enumerate(best) if result.agreement < threshold]
-        if not rows:
+    best, rewrites = [], []
+    for margin in margins:
+        rewrites.append(rewrite_at(model, sentences, weights, margin, **options))
+        best = first_agreeing(rewrites, threshold)
+        if all(result.agreement >= threshold for result in best):
             break
-        subset: Any = {k: v[rows] if isinstance(v, Tensor) else v for k, v in options.items()}
-        results = rewrite_at(model, [sentences[i] for i in rows], weights[rows], margin, **subset)
-        for i, result in zip(rows, results, strict=True):
-            best[i] = better(best[i], result)
     return best
 
 
-def better(first: Rewrite, other: Rewrite) -> Rewrite:
-    """The other where it agrees more, by what rounding cannot explain."""
-    return other if other.agreement > first.agreement + 1e-6 else first
+def first_agreeing(rewrites: list[list[Rewrite]], threshold: float) -> list[Rewrite]:
+    """Of each sentence's rewrites, by margin, the first to reach the agreement, or the best."""
+
+    def better(first: Rewrite, other: Rewrite) -> Rewrite:  # by what rounding cannot explain
+        return other if other.agreement > first.agreement + 1e-6 else first
+
+    chosen = []
+    for results in zip(*rewrites, strict=True):
+        enough = (result for result in results if result.agreement >= threshold)
+        chosen.append(next(enough, None) or functools.reduce(better, results))
+    return chosen
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ RandomState never changes. A ValueError says which argument is out of range.
 
 import json
 import math
-from collections import Counter
+from collections import Counter, namedtuple
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -97,11 +97,7 @@ THEMES = {name: tuple(words) for name, words in _WORDS["themes"].items()}
 _THEME = {word: k for k, words in enumerate(THEMES.values()) for word in words}
 
 
-class _TopicChain(NamedTuple):
-    """A text of N sentences, and what each is about."""
-
-    texts: list[str]  # in order, without a full stop
-    topics: Tensor  # (N,) int64, indices into `THEMES`
+_TopicChain = namedtuple("_TopicChain", "texts topics")
 
 
 def topic_chain(
@@ -120,7 +116,8 @@ def topic_chain(
     first does. A sentence has from words[0] to words[1] words, uniformly, each from its topic's
     thirty or, two times in five, from twenty that all share, both by Zipf's law; at least one is of
     the topic. So a sentence says its topic, and of other sentences nothing more: the mutual
-    information of two is that of their topics.
+    information of two is that of their topics. Returns the texts in order, without a full stop, and
+    their topics (n,) int64, indices into `THEMES`.
     """
     if order not in ("stay", "cycle") or not 1 <= words[0] <= words[1]:
         raise ValueError(f"{order=}, {words=}: want 'stay' or 'cycle', and words from 1 upwards")

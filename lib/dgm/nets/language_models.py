@@ -292,8 +292,8 @@ def perplexity(
     """exp of the mean loss of all tokens of a stream (N,) but the first, and that loss in nats.
 
     Without dropout, `window` tokens at a time with the state carried on, and the text as `rows`
-    texts side by side, which is faster. ValueError for a window below 1, or fewer than two tokens per
-    row.
+    texts side by side, which is faster. ValueError for a window below 1, or fewer than two tokens
+    per row.
     """
     if window < 1:
         raise ValueError(f"window must be 1 or more, got {window}")

@@ -91,7 +91,11 @@ class VariationalHyperRNN(VariationalRNN):
 
     def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, Tensor]:
         """Equation (2)."""
-        hidden = _sum(from_h, from_z, "rescale") + affine_layers(self.rescale)[0].bias
+        hidden = (
+            from_h.get("rescale", 0)
+            + from_z.get("rescale", 0)
+            + affine_layers(self.rescale)[0].bias
+        )
         scales, biases = affine_layers(self.rescale)[1](hidden.relu()).chunk(2, -1)
         layers = affine_layers(self.decoder)
         sizes = [layer.out_features for layer in layers]
@@ -107,16 +111,9 @@ class VariationalHyperRNN(VariationalRNN):
         self, state: State, from_h: Blocks, from_z: Blocks, to_cell: Tensor
     ) -> tuple[State, Tensor]:
         """Equation (3), which `dgm.nets.variational_rnn.hyper_step` writes out."""
-        read = _sum(from_h, from_z, "hyper") + self.hyper.bias
+        read = from_h.get("hyper", 0) + from_z.get("hyper", 0) + self.hyper.bias
         y = to_cell + self._encoded_z(from_z)
         return hyper_step(self.hyper, self.heads, self.cell, read, y, from_h["cell"], state)
-
-
-def _sum(from_h: Blocks, from_z: Blocks, name: str) -> Tensor:
-    """The sum of the products that there are."""
-    if name in from_h and name in from_z:
-        return from_h[name] + from_z[name]
-    return from_h[name] if name in from_h else from_z[name]
 
 
 def bound(
