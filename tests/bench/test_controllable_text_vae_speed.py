@@ -140,9 +140,7 @@ def test_training_tokens_per_second(benchmark, device):
 
     def ours():
         with torch.autocast(device, dtype=torch.bfloat16):
-            terms = controllable_objective(
-                m, tokens, features, generator, negatives=negatives
-            )
+            terms = controllable_objective(m, tokens, features, generator, negatives=negatives)
         update(terms.value)
         return float(terms.value.detach())  # waits for the device
 
@@ -152,9 +150,7 @@ def test_training_tokens_per_second(benchmark, device):
 
     with torch.no_grad():
         seed = torch.Generator(device).manual_seed(1)
-        part = controllable_objective(
-            m, tokens[:32], features[:32], seed, negatives=negatives[:32]
-        )
+        part = controllable_objective(m, tokens[:32], features[:32], seed, negatives=negatives[:32])
         seed = torch.Generator(device).manual_seed(1)
         value, _ = plain_step(m, tokens[:32], features[:32], negatives[:32], seed)
     torch.testing.assert_close(value, part.value, rtol=1e-4, atol=1e-3)

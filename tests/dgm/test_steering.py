@@ -153,14 +153,6 @@ class TestObjective:
         loss = sum(w * float(term) for w, term in zip(steering.LOSS_WEIGHTS, terms, strict=True))
         assert float(terms.loss()) == pytest.approx(loss, rel=1e-5)
 
-    def test_same_seed_same_numbers(self, model, words):
-        model = model.float()
-        first, second = (
-            steering.steering_objective(model, words, torch.eye(3), rng(3), back_translated=0.4)
-            for _ in range(2)
-        )
-        assert [float(x) for x in first] == [float(x) for x in second]
-
 
 SHARED = ("quux", "blarg", "frob")  # what the last of three slots stands for
 
@@ -185,14 +177,6 @@ class TestRewriting:
         logits[0, vocabulary.end] = -torch.inf
         assert torch.equal(logits.argmax(-1)[: written.shape[1]], written[0])
         assert 0 <= rewrite.agreement <= 1
-
-    def test_batch_of_one_gives_the_same(self, model):
-        weights = torch.stack([POSITIVE, NEGATIVE, POSITIVE])
-        together = steering.rewrite(model, self.SENTENCES, weights, margins=(0.5, 0.0))
-        for text, w, result in zip(self.SENTENCES, weights, together, strict=True):
-            (alone,) = steering.rewrite(model, [text], w[None], margins=(0.5, 0.0))
-            # A longer batch lets a rewrite run on for longer.
-            assert result.text.startswith(alone.text)
 
     def test_stops_at_the_first_margin_that_agrees(self, model):
         weights = POSITIVE.expand(3, 3)

@@ -20,6 +20,7 @@ from dgm.measure import mapper_graph
 from dgm.nets.conv import generate
 from dgm.nets.language_models import continue_text
 from dgm.papers import bre_gan, mutual_information_lm, pooling_vae
+from dgm.papers import controllable_text_vae as cp_vae
 from dgm.papers import variational_hyper_rnn as hyper_rnn
 from dgm.papers.rate_distortion import bdmc_gap, rate_distortion_curve
 from dgm.sampling.schedules import log_spaced

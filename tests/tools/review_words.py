@@ -1,9 +1,12 @@
 """What the sentences of the review grammar say: their sentiment, and all the rest."""
 
+from itertools import chain
+
 from dgm.data import synthetic
 
 WORDS = synthetic._WORDS
-PARTS = *sum(WORDS["nouns"].values(), []), *WORDS["venues"], *WORDS["people"], *WORDS["times"]
+NOUNS = chain.from_iterable(WORDS["nouns"].values())
+PARTS = *NOUNS, *WORDS["venues"], *WORDS["people"], *WORDS["times"]
 CONTENT = set(" ".join(PARTS).split())
 
 

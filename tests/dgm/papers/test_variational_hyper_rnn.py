@@ -328,21 +328,17 @@ class TestReduction:
     def test_a_vhrnn_of_constant_scales_is_a_vrnn(self, emission, constants):
         small, large = self.pair(emission, *constants)
         x, noise = frames(small, 5, 6), normal(6, 3, Z, seed=1)
-        for name, a, b in zip(
-            Trace._fields, trace(small, x[0], noise), trace(large, x[0], noise), strict=True
-        ):
+        pairs = zip(trace(small, x[0], noise), trace(large, x[0], noise), strict=True)
+        for name, pair in zip(Trace._fields, pairs, strict=True):
             if name != "scales":
-                close(a, b, name, 1e-12, 1e-12)
+                close(*pair, name, 1e-12, 1e-12)
+        lengths = torch.tensor([6, 1, 3, 6, 5])
         for rule in RULES:
-            single, two = (
-                bound(m, x, torch.tensor([6, 1, 3, 6, 5]), 4, rule, rng()) for m in (small, large)
-            )
-            torch.testing.assert_close(
-                single.log_likelihood, two.log_likelihood, rtol=1e-12, atol=0
-            )
-            torch.testing.assert_close(single.ess, two.ess, rtol=1e-10, atol=0)
-            expected = gradients(small, single.log_likelihood.sum())
-            outcome = gradients(large, two.log_likelihood.sum())
+            first, second = (bound(m, x, lengths, 4, rule, rng()) for m in (small, large))
+            close(first.log_likelihood, second.log_likelihood, rule, 1e-12, 0)
+            close(first.ess, second.ess, rule, 1e-10, 0)
+            expected = gradients(small, first.log_likelihood.sum())
+            outcome = gradients(large, second.log_likelihood.sum())
             expected["cell.weight_input"] = expected["cell.weight_input"] * constants[0]
             expected["cell.weight_hidden"] = expected["cell.weight_hidden"] * constants[1]
             outcome["cell.bias"] = outcome["heads.bias"].chunk(3)[2]
@@ -478,10 +474,8 @@ class TestErrors:
 
     @pytest.mark.parametrize("place", range(4))
     def test_sizes_below_one(self, place):
-        sizes = [X, Z, H, W]
-        sizes[place] = 0
         with pytest.raises(ValueError, match="at least 1"):
-            VariationalHyperRNN(*sizes, "gaussian")
+            VariationalHyperRNN(*(n * (i != place) for i, n in enumerate((X, Z, H, W))), "gaussian")
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -576,29 +570,22 @@ class TestOracle:
         outcome = oracle_log_likelihood(x, matrices, deviations, switches)
         assert abs(float(outcome - expected)) < 1e-10
 
-    def truth(self, system):
-        """log p(x | W, sigma) (n, T), nats, from what made each sequence."""
-        x = system.observations
-        output = torch.stack(
-            [
-                log_path(x[b], system.matrices[int(system.which[b, 1])], system.deviation[b, 1:])
-                for b in range(len(x))
-            ]
-        )
-        return torch.cat([output.new_full((len(x), 1), -math.log(4)), output], 1)
-
     def test_value_of_the_specification(self, system):
         """-3.10 nats per step at T = 50, over 400 sequences; no more than what the truth says."""
-        outcome = oracle(system.observations, system.matrices)
+        x, matrices = system.observations, system.matrices
+        outcome = oracle(x, matrices)
         per_step = outcome.log_likelihood / 50
         error = float(per_step.std()) / math.sqrt(400)
         assert abs(float(per_step.mean()) + 3.10) < 0.07 + 4 * error
         torch.testing.assert_close(outcome.per_step.sum(1), outcome.log_likelihood)
-        truth = self.truth(system).sum(1)
-        cost = truth - outcome.log_likelihood
+        paths = [
+            log_path(x[b], matrices[int(system.which[b, 1])], system.deviation[b, 1:]).sum()
+            for b in range(len(x))
+        ]
+        cost = torch.stack(paths) - math.log(4) - outcome.log_likelihood
         assert cost.mean() > 4 * cost.std() / math.sqrt(400)
         # One past among K C(49, 2) 12 can cost no more than its prior probability.
-        n_pasts = len(system.matrices) * math.comb(49, 2) * 12
+        n_pasts = len(matrices) * math.comb(49, 2) * 12
         assert (cost <= math.log(n_pasts) + 1e-9).all()
 
     def test_posterior_sums_to_one_and_finds_the_matrix(self, system):
