@@ -112,16 +112,6 @@ class TestMasking:
 
 
 class TestDecoder:
-    def test_is_causal(self, model, words):
-        memory = memory_of(model, words)
-        z1 = model.vertices[:3]
-        before, _ = model.decode(words, z1, memory, model.start(z1, memory))
-        later = words.clone()
-        later[:, 3:] = 9
-        after, _ = model.decode(later, z1, memory, model.start(z1, memory))
-        close(before[:, :3], after[:, :3], rtol=0, atol=1e-12)
-        assert not torch.allclose(before[:, 3:], after[:, 3:])
-
     def test_log_likelihood_word_by_word(self, model, words, vocabulary):
         memory, z1 = memory_of(model, words), model.vertices[:3]
         whole = steering.sentence_log_likelihood(model, words, z1, memory)

@@ -192,9 +192,9 @@ def _download(file: DataFile, target: Path) -> list[tuple[str, Exception]]:
     """Stores the file from the first address that serves it; when none does, says why for each."""
     target.parent.mkdir(parents=True, exist_ok=True)
     failures: list[tuple[str, Exception]] = []
-    bar: Any = progress_bar(total=file.bytes, unit="B", unit_scale=True)
-    downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as folder:
+    temporary = tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent)
+    with temporary as folder, progress_bar(total=file.bytes, unit="B", unit_scale=True) as bar:
+        downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30)
         for url in filter(None, (file.url, *file.mirrors)):
             try:
                 known = file.url_sha256 and f"sha256:{file.url_sha256}"

@@ -186,14 +186,12 @@ class TestPerplexity:
         assert value.perplexity == pytest.approx(V, rel=1e-5)
         assert value.nll == pytest.approx(math.log(V), abs=1e-6)
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_windows_equal_one_pass(self, kind):
-        """Also where the last window is short, and where a window is longer than the text."""
-        model, stream = make(kind), tokens(1, 54)[0]
+    @pytest.mark.parametrize("window", [1, 10, 53, 54, 1000])
+    def test_is_that_of_one_pass(self, window):
+        model, stream = make("mixture"), tokens(1, 54)[0]
         whole = model.loss(model.read(stream[None, :-1]).output, stream[None, 1:]).tokens
-        for window in (1, 10, 53, 54, 1000):
-            value = perplexity(model, stream, window=window)
-            assert value.nll == pytest.approx(float(whole.mean()), abs=1e-10)
+        value = perplexity(model, stream, window=window).nll
+        assert value == pytest.approx(float(whole.mean()), abs=1e-10)
 
     def test_rows_are_texts_side_by_side(self):
         model, stream = make("mixture"), tokens(1, 33)[0]
