@@ -193,7 +193,8 @@ def _download(file: DataFile, target: Path) -> list[tuple[str, Exception]]:
     target.parent.mkdir(parents=True, exist_ok=True)
     failures: list[tuple[str, Exception]] = []
     temporary = tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent)
-    with temporary as folder, progress_bar(total=file.bytes, unit="B", unit_scale=True) as bar:
+    bar: Any = progress_bar(total=file.bytes, unit="B", unit_scale=True)
+    with temporary as folder, bar:
         downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30)
         for url in filter(None, (file.url, *file.mirrors)):
             try:

@@ -75,6 +75,11 @@ class _TiedHead(nn.Module):
         latent = _locked_dropout(torch.tanh(self.latent(states)), self.dropout, generator)
         return latent.unflatten(-1, (log_prior.shape[-1], -1)), log_prior
 
+    def log_probs(self, embedding: Tensor, states: Tensor) -> Tensor:
+        """States (R, H) -> log-probabilities (R, V)."""
+        latent, log_prior = (x[:, 0] for x in self.experts(states[:, None]))
+        return mixture_log_probs(latent, log_prior, embedding, self.bias)
+
 
 def _loss(self, output: Tensor, targets: Tensor, weights=None, generator=None):
     shape = output.shape[:2]
@@ -99,8 +104,7 @@ def _loss(self, output: Tensor, targets: Tensor, weights=None, generator=None):
 
 def _step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
     _, output, state = self.read(tokens[:, None], state)
-    parts = (x[:, 0] for x in self.head.experts(output))
-    return mixture_log_probs(*parts, self.embedding.weight, self.head.bias), state
+    return self.head.log_probs(self.embedding.weight, output[:, 0]), state
 
 
 class AWDLSTM(nn.Module):
@@ -282,14 +286,14 @@ def split_rows(stream: Tensor, rows: int) -> Tensor:
     return stream[: n * rows + 1].unfold(0, n + 1, n)
 
 
-_Perplexity = namedtuple("_Perplexity", "perplexity nll")
+_Perplexity = namedtuple("_Perplexity", "perplexity nll tokens")
 
 
 @torch.no_grad()
 def perplexity(
     model: AWDLSTM | TransformerLM, stream: Tensor, *, window: int = 70, rows: int = 1
 ) -> _Perplexity:
-    """exp of the mean loss of all tokens of a stream (N,) but the first, and that loss in nats.
+    """exp of the mean loss of a stream's (N,) tokens but the first; that loss, nats; their number.
 
     Without dropout, `window` tokens at a time with the state carried on, and the text as `rows`
     texts side by side, which is faster. ValueError for a window below 1, or fewer than two tokens
@@ -304,7 +308,7 @@ def perplexity(
         _, output, state = model.read(part[:, :-1], state)
         total += float(model.loss(output, part[:, 1:]).tokens.double().sum())
     mean = total / (n * rows)
-    return _Perplexity(math.exp(mean) if mean < 700 else math.inf, mean)
+    return _Perplexity(math.exp(mean) if mean < 700 else math.inf, mean, n * rows)
 
 
 @torch.no_grad()
