@@ -17,6 +17,8 @@ from collections import namedtuple
 import torch
 from torch import Tensor
 
+from dgm.measure import checked_rows
+
 _KernelDistance = namedtuple("_KernelDistance", "value standard_error")
 _PrecisionRecall = namedtuple("_PrecisionRecall", "precision recall")
 
@@ -87,7 +89,7 @@ def inception_style_score(probabilities: Tensor) -> Tensor:
     An Inception score only when the classifier is the Inception network. Rows sum to one within
     1e-3.
     """
-    p = _rows("probabilities", probabilities, 1)
+    p = checked_rows("probabilities", probabilities, 1)
     if (p < 0).any() or ((p.sum(1) - 1).abs() > 1e-3).any():
         raise ValueError("probabilities must not be negative and sum to one in each row")
     p = p / p.sum(1, keepdim=True)
@@ -115,16 +117,7 @@ def _within_reach(rows: Tensor, centres: Tensor, k: int) -> Tensor:
 
 
 def _sets(x: Tensor, y: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
-    x, y = _rows("x", x, at_least), _rows("y", y, at_least)
+    x, y = checked_rows("x", x, at_least), checked_rows("y", y, at_least)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x has {x.shape[1]} features per row, but y has {y.shape[1]}")
     return x, y
-
-
-def _rows(name: str, value: Tensor, at_least: int) -> Tensor:
-    value = value.detach().to("cpu", torch.float64)
-    if value.ndim != 2 or value.shape[1] < 1 or not torch.isfinite(value).all():
-        raise ValueError(f"{name} must be (rows, F) and finite, got shape {tuple(value.shape)}")
-    if len(value) < at_least:
-        raise ValueError(f"{name} has {len(value)} rows; this needs at least {at_least}")
-    return value

@@ -26,9 +26,7 @@ class Interval(NamedTuple):
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
     """Number of latent dimensions whose posterior mean, (N, D), has a variance > threshold."""
-    mu = _matrix("mu", mu)
-    if len(mu) < 2:
-        raise ValueError("active_units needs at least two examples")
+    mu = checked_rows("mu", mu, 2)
     return (mu.var(0) > threshold).sum().double()
 
 
@@ -41,7 +39,7 @@ def aggregate_mutual_information(
     never exceeds log N. Takes posterior means and log-variances (N, D), and compares `chunk`
     samples with all N posteriors at a time.
     """
-    mu, logvar = _matrix("mu", mu), _matrix("logvar", logvar)
+    mu, logvar = checked_rows("mu", mu), checked_rows("logvar", logvar)
     if mu.shape != logvar.shape:
         raise ValueError(f"mu is {tuple(mu.shape)} but logvar is {tuple(logvar.shape)}")
     generator = torch.Generator().manual_seed(seed)
@@ -108,8 +106,11 @@ def mapper_graph(points: Tensor, resolution: int = 5) -> _MapperGraph:
     return _MapperGraph(len(graph["nodes"]), len(edges), components.n_subsets)
 
 
-def _matrix(name: str, value: Tensor) -> Tensor:
+def checked_rows(name: str, value: Tensor, at_least: int = 1) -> Tensor:
+    """Finite rows (rows, F), so many at least, as CPU float64; ValueError for others."""
     value = value.detach().to("cpu", torch.float64)
-    if value.ndim != 2 or not torch.isfinite(value).all():
-        raise ValueError(f"{name} must be (N, D) and finite, got shape {tuple(value.shape)}")
+    if value.ndim != 2 or value.shape[1] < 1 or not torch.isfinite(value).all():
+        raise ValueError(f"{name} must be (rows, F) and finite, got shape {tuple(value.shape)}")
+    if len(value) < at_least:
+        raise ValueError(f"{name} has {len(value)} rows; this needs at least {at_least}")
     return value

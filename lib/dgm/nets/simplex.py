@@ -4,21 +4,14 @@ Equations (1), (4) and (5) at the head of `dgm.papers.controllable_text_vae`, fo
 K vertices and N latent dimensions. Only the mean is confined; noise takes samples off the simplex.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 import torch
 from torch import Tensor, nn
 
 from dgm.vae import at_least_float32
 
-
-class _SimplexCode(NamedTuple):
-    """The code of B features."""
-
-    p: Tensor  # (B, K) barycentric weights
-    query: Tensor  # (B, N) r
-    mu: Tensor  # (B, N)
-    logvar: Tensor  # (B, N)
+_SimplexCode = namedtuple("_SimplexCode", "p query mu logvar")
 
 
 def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tensor:
@@ -99,7 +92,7 @@ class SimplexBlock(nn.Module):
             nn.init.orthogonal_(self.vertices, alpha**0.5)
 
     def forward(self, features: Tensor) -> _SimplexCode:
-        """Features (B, F) -> their code."""
+        """Features (B, F) -> barycentric weights p (B, K), r, mu and log-variance, (B, N) each."""
         with torch.autocast(features.device.type, enabled=False):
             code = self.head(features.to(self.head.weight.dtype))
             query, logvar = code.chunk(2, dim=-1)

@@ -34,7 +34,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dgm.measure import aggregate_mutual_information, effective_sample_size
+from dgm.measure import aggregate_mutual_information, checked_rows, effective_sample_size
 from dgm.nets.lstm import sequence_nll, token_nll_in_blocks, without_padding
 from dgm.nets.pooling import pool as pool
 from dgm.nets.text_vae import TextVAE, TextVAETerms
@@ -148,9 +148,7 @@ def dispersion(features: Tensor) -> _Dispersion:
     A feature of length 0 has no direction: equations (6) and (9) take u = 0 for it. A ValueError
     names fewer than two features, or values that are not finite.
     """
-    s = features.detach().to("cpu", torch.float64)
-    if s.ndim != 2 or len(s) < 2 or s.shape[1] == 0 or not torch.isfinite(s).all():
-        raise ValueError(f"features must be finite, (M, H) with M >= 2, got {(*s.shape,)}")
+    s = checked_rows("features", features, 2)
     m, centre = len(s), s.mean(0)
     centred = s - centre
     smaller = centred if s.shape[1] <= m else centred.T
