@@ -302,20 +302,14 @@ def test_letters_keep_their_marks(words):
 
 
 def test_ids_are_the_house_s():
-    plain = Vocabulary.build(["b a b", "c a <unk>"], size=7)
-    assert plain.tokens == ["<pad>", "<s>", "</s>", "<unk>", "a", "b", "c"]
+    plain = Vocabulary.build(["b c b", "a c <unk>", "d"], size=7)  # by frequency and the alphabet
+    assert plain.tokens == ["<pad>", "<s>", "</s>", "<unk>", "b", "c", "a"]
+    assert Vocabulary(json.loads(json.dumps(plain.words))).tokens == plain.tokens
     with_slots = Vocabulary(["a"], unknown_slots=3, mask=True)
     assert with_slots.tokens == ["<pad>", "<s>", "</s>", "<unk>", "<unk1>", "<unk2>", "<mask>", "a"]
     assert (with_slots.mask, with_slots.first_word, len(with_slots)) == (6, 7, 8)
     assert Vocabulary(["a"]).mask is None
     assert (with_slots.id("a"), with_slots.id("z"), with_slots.id("<s>")) == (7, 3, 3)
-
-
-def test_words_come_by_frequency_and_the_alphabet_and_survive_json():
-    vocabulary = Vocabulary.build(["b c b", "a c", "d"], size=7)
-    assert vocabulary.words == ["b", "c", "a"]
-    copy = Vocabulary(json.loads(json.dumps(vocabulary.words)))
-    assert copy.tokens == vocabulary.tokens
 
 
 def test_a_corpus_is_padded_and_counts_its_ends():

@@ -51,11 +51,6 @@ def test_probabilities_sum_to_one():
     log_p = mixture_log_probs(*parts)
     assert log_p.shape == (N, V)
     torch.testing.assert_close(log_p.exp().sum(1), torch.ones(N).double(), rtol=0, atol=1e-12)
-    wide = [p.detach().float() for p in parts]
-    each = [
-        mixture_of_softmaxes_nll(*wide, torch.full((N,), v)).tokens.neg().exp() for v in range(V)
-    ]
-    torch.testing.assert_close(sum(each), torch.ones(N), rtol=0, atol=1e-6)
 
 
 def test_extreme_logits_stay_finite():

@@ -68,7 +68,7 @@ class TestObjective:
         hinge = structured_reconstruction_loss(code.query, code.mu, others)
         close(terms.structured_reconstruction, hinge)
         mean, logvar = model.posterior(tokens, None, features)
-        noise = torch.randn(mean.shape, generator=rng(3), dtype=mean.dtype)
+        noise = normal(*mean.shape, seed=3)
         z = mean + (0.5 * logvar).exp() * noise
         close(terms.reconstruction, model.decoder.nll(tokens, None, z).mean())
 
