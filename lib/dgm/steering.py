@@ -10,7 +10,7 @@ masked source says with which words:
     z_t ~ N(x~_t + f(x~_{t-4..t+4}), diag s_t^2)    one latent for each word left                (5)
     log p(y | z_1, z) = sum_t log p(y_t | y_<t, z_1, attention over z)                           (6)
 
-They are `SteeringModel.read` (1, 2), `votes_against`, `_mask_source`, `SteeringModel.remember` and
+They are `SteeringModel.read` (1, 2), `votes_against`, `mask_source`, `SteeringModel.remember` and
 `sentence_log_likelihood`. The attention of step t prefers the places near t, and the place behind
 the latent that looks like y_{t-1}: a phrase is copied on at no cost, and may move when another has
 grown. The objective, with targets q on the simplex,
@@ -45,7 +45,7 @@ PAUSE_MARKS = {",", ";", ":", "--"}
 CONTEXT_WINDOW, REACH = 5, 8
 MAX_WORDS, LONGER = 30, 5  # of a sentence that is read; how many more a rewrite may have
 MARGINS = (100.0, 2.0, 1.0, 0.5, 0.2)  # the first masks nothing
-# In training margins are drawn between the first two, their logarithm evenly; see `_corrupt_masks`.
+# In training margins are drawn between the first two, their logarithm evenly; see `corrupt_masks`.
 LEAST_MARGIN, LARGEST_MARGIN, MASKED_SHARE, STRETCH, MAX_STRETCHED = 0.2, 3.0, 0.08, 0.15, 2
 DROPPED_SHARE = 0.15  # of the previous words, hidden from the LSTM
 LOSS_WEIGHTS = (1.0, 0.02, 0.01, 3.0, 0.03, 0.1, 0.1)  # of `Terms`, in their order
@@ -287,12 +287,12 @@ def votes_against(reading: Reading, weights: Tensor) -> Tensor:
     return ((reading.p[:, None] - weights) * reading.votes).sum(-1)
 
 
-def _mask_source(words: Tensor, votes: Tensor, margin: Tensor, mask: int) -> Tensor:
+def mask_source(words: Tensor, votes: Tensor, margin: Tensor, mask: int) -> Tensor:
     """Equation (4): words (B, S) with <mask> where votes against are above the margin (B,)."""
     return torch.where((votes > margin[:, None]) & (words != 0), mask, words)
 
 
-def _corrupt_masks(
+def corrupt_masks(
     source: Tensor, mask: int, generator: torch.Generator, *, share: float, stretch: float
 ) -> Tensor:
     """Masks a share of the words (B, S) at random, and lets runs of masks grow or shrink by one.
@@ -370,7 +370,7 @@ def _training_source(
 
     def masked(sentences: Tensor, votes: Tensor) -> Tensor:
         margin = LEAST_MARGIN * (LARGEST_MARGIN / LEAST_MARGIN) ** uniform(len(sentences))
-        return _mask_source(sentences, votes, margin, mask)
+        return mask_source(sentences, votes, margin, mask)
 
     leading = reading.p.argmax(1)
     anywhere = torch.randint(k, (n,), generator=generator, device=words.device)
@@ -388,7 +388,7 @@ def _training_source(
         parts = masked(rewritten, votes_back), masked(words[split:], votes[split:])
         width = max(part.shape[1] for part in parts)
         source = torch.cat([functional.pad(p, (0, width - p.shape[1])) for p in parts])
-    return _corrupt_masks(source, mask, generator, share=MASKED_SHARE, stretch=STRETCH)
+    return corrupt_masks(source, mask, generator, share=MASKED_SHARE, stretch=STRETCH)
 
 
 def sentence_log_likelihood(
@@ -478,7 +478,7 @@ def rewrite_at(
         schedule[:, switch_at:] = _points(weights_after, len(sentences), device)[:, None]
     votes = votes_against(model.read(words), schedule[:, : words.shape[1]])
     levels = torch.full((len(words),), margin, device=device)
-    source = _mask_source(words, votes, levels, vocabulary.mask)
+    source = mask_source(words, votes, levels, vocabulary.mask)
     # Unknown words come from the source alone, and those of the last slot can be written once each.
     unknown = torch.tensor([len(texts) for texts in corpus.unknown], device=device)
     last = vocabulary.unknown_slots - 1

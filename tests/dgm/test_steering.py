@@ -85,7 +85,7 @@ class TestMasking:
     def test_what_is_above_the_margin(self, vocabulary, words):
         votes = torch.zeros(words.shape, dtype=torch.float64)
         votes[0, 3], votes[1, 3], votes[1, 1] = 1.0, 1.0, 0.4
-        masked = steering._mask_source(words, votes, torch.tensor([0.5, 0.3, 0.0]), vocabulary.mask)
+        masked = steering.mask_source(words, votes, torch.tensor([0.5, 0.3, 0.0]), vocabulary.mask)
         changed = (masked != words).nonzero().tolist()
         assert changed == [[0, 3], [1, 1], [1, 3]]
         assert (masked[masked != words] == vocabulary.mask).all()
@@ -95,10 +95,10 @@ class TestMasking:
         source = words.clone()
         source[:, 3:5] = vocabulary.mask
         source[:, 8] = vocabulary.mask
-        masked = steering._corrupt_masks(words, vocabulary.mask, rng(), share=0.1, stretch=0.0)
+        masked = steering.corrupt_masks(words, vocabulary.mask, rng(), share=0.1, stretch=0.0)
         masks = masked == vocabulary.mask
         assert abs(float(masks.sum() / (words != 0).sum()) - 0.1) <= 4 * (0.09 / 3600) ** 0.5
-        output = steering._corrupt_masks(source, vocabulary.mask, rng(), share=0.0, stretch=0.4)
+        output = steering.corrupt_masks(source, vocabulary.mask, rng(), share=0.0, stretch=0.4)
         words = [[t for t in row if t not in (0, vocabulary.mask)] for row in output.tolist()]
         assert all(row == [t for t in source[0].tolist() if t != vocabulary.mask] for row in words)
         masks = (output == vocabulary.mask).sum(1)

@@ -96,7 +96,7 @@ def _distinct_reviews() -> Pairs:
 
 
 def _unsplit(file: str, split: str) -> Pairs:
-    pairs = _shuffled(_labelled(f"sentences/{file}.all.gz"))
+    pairs = _shuffled(_labelled(f"sentences/{file}.all.gz", "latin-1"))
     return _cut(pairs, dict.fromkeys(("validation", "test"), len(pairs) // 10), split)
 
 
@@ -154,8 +154,7 @@ def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
     return [line for line in lines if line]
 
 
-def _labelled(path: str) -> Pairs:
-    encoding = "utf-8" if "stsa" in path else "latin-1"
+def _labelled(path: str, encoding: str = "utf-8") -> Pairs:
     pairs = (line.split(" ", 1) for line in _lines(path, encoding))
     return [(pair[1], int(pair[0])) for pair in pairs if len(pair) == 2]
 
