@@ -384,16 +384,13 @@ def test_temperature_reaches_the_encoder():
 ONES = torch.ones(2, 4, dtype=torch.int64)
 MEASURES = (
     pooling_objective,
-    lambda *arguments: marginal_likelihood(*arguments, n_samples=2),
+    partial(marginal_likelihood, n_samples=2),
     reconstruction_by_position,
     lambda model, tokens, lengths, _: influence(model, tokens, lengths),
 )
-SENTENCES = [
-    (ONES[:0], None),
-    (ONES[0], None),
-    (ONES[:, :1], None),
-    *((ONES, torch.tensor(lengths)) for lengths in ([4, 1], [2, 5], [4])),
-]
+SENTENCES = [(ONES[:0], None), (ONES[0], None), (ONES[:, :1], None)]
+SENTENCES += [(ONES, torch.tensor(lengths)) for lengths in ([4, 1], [2, 5], [4])]
+OPTIONS = {"beta": -1.0, "free_bits": -1.0, "word_dropout_rate": 1.5}
 REFUSED = [
     *(
         (partial(m, vae(), *s, rng()), r"tokens must|lengths must")
@@ -401,12 +398,12 @@ REFUSED = [
         for s in SENTENCES
     ),
     *(
-        (partial(pooling_objective, vae(), *padded(), rng(), **options), r"beta|floor|rate")
-        for options in ({"beta": -1.0}, {"free_bits": -1.0}, {"word_dropout_rate": 1.5})
+        (partial(pooling_objective, vae(), *padded(), rng(), **{name: value}), r"beta|floor|rate")
+        for name, value in OPTIONS.items()
     ),
     *(
-        (partial(marginal_likelihood, vae(), *padded(), rng(), **options), "n_samples")
-        for options in ({"n_samples": 0}, {"rows": 0})
+        (partial(marginal_likelihood, vae(), *padded(), rng(), **{name: 0}), "n_samples")
+        for name in ("n_samples", "rows")
     ),
     *(
         (partial(kl_weight, *a), r"schedule|step")

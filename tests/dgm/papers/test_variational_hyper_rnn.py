@@ -350,15 +350,13 @@ class TestBound:
     @pytest.mark.parametrize("make", MODELS)
     def test_it_is_what_the_traces_say(self, make):
         """Each sequence of a padded batch alone, and ELBO, IWAE from its increments."""
-        model = make()
-        lengths, steps = torch.tensor([5, 1, 3]), 5
-        x = frames(model, 3, steps)
+        model, lengths = make(), torch.tensor([5, 1, 3])
+        x = frames(model, 3, 5)
         for n_particles in (1, 4):
-            noise = per_step_noise(steps, 3 * n_particles, Z)
+            noise = per_step_noise(5, 3 * n_particles, Z).unflatten(1, (3, n_particles))
             outcome = bound(model, x, lengths, n_particles, "never", rng()).log_likelihood
             for b, n in enumerate(lengths.tolist()):
-                mine = noise[:n, b * n_particles : (b + 1) * n_particles]
-                log_w = trace(model, x[b, :n], mine).log_alpha.sum(0)
+                log_w = trace(model, x[b, :n], noise[:n, b]).log_alpha.sum(0)
                 alone = torch.logsumexp(log_w, 0) - math.log(n_particles)
                 torch.testing.assert_close(outcome[b].detach(), alone, rtol=1e-11, atol=0)
 
@@ -492,15 +490,9 @@ class TestErrors:
         ],
     )
     def test_bound_says_what_does_not_fit(self, change, message):
-        usual = {
-            "x": normal(2, 4, X),
-            "lengths": torch.tensor([4, 4]),
-            "n_particles": 2,
-            "resample": "ess",
-            "generator": rng(),
-        }
+        usual = {"x": normal(2, 4, X), "lengths": full(normal(2, 4)), "n_particles": 2}
         with pytest.raises(ValueError, match=message):
-            bound(hyper(), **(usual | change))
+            bound(hyper(), **(usual | {"resample": "ess", "generator": rng()} | change))
 
     def test_frames_are_probabilities_and_a_trace_says_what_does_not_fit(self):
         with pytest.raises(ValueError, match=r"\[0, 1\]"):
