@@ -10,9 +10,10 @@ from torch.nn import functional
 from dgm.data import text
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import aggregate_mutual_information, bootstrap, mapper_graph
-from dgm.nets.text_vae import TextVAE, text_vae_objective
+from dgm.nets.text_vae import TextVAE
 from dgm.papers import controllable_text_vae as paper
 from dgm.papers.controllable_text_vae import ControllableTextVAE
+from dgm.papers.pooling_vae import pooling_objective
 from dgm.precision import autocast
 from dgm_book.chapters.controllable_text_vae import training as shared
 from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
@@ -137,7 +138,7 @@ def _loss(
     window = paper.crop(tokens, generator)
     with autocast(window.device, recipe.bf16):
         if isinstance(model, TextVAE):
-            terms = text_vae_objective(model, window, None, recipe.beta, generator)
+            terms = pooling_objective(model, window, None, generator, beta=recipe.beta)
         else:
             shape, n = (len(chosen), 10), len(features)
             others = torch.randint(n, shape, generator=generator, device=window.device)

@@ -12,7 +12,14 @@ from dgm.data import text
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import bootstrap
 from dgm.precision import autocast
-from dgm.steering import Rewrite, SteeringModel, better, rewrite_at, steering_objective, strip_ends
+from dgm.steering import (
+    Rewrite,
+    SteeringModel,
+    first_agreeing,
+    rewrite_at,
+    steering_objective,
+    strip_ends,
+)
 from dgm_book.chapters.controllable_text_vae import training
 from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
 from dgm_book.chapters.controllable_text_vae.recipe import ACCURACY_GOALS, SteeringRecipe
@@ -144,15 +151,6 @@ def candidates(
     """For each margin, all sentences rewritten to the opposite sentiment."""
     weights = opposite(sentences.labels)
     return [rewrite_at(model, sentences.texts, weights, margin) for margin in margins]
-
-
-def first_agreeing(rewrites: list[list[Rewrite]], threshold: float) -> list[Rewrite]:
-    """What `rewrite` with the same margins and this threshold returns."""
-    chosen = []
-    for options in zip(*rewrites, strict=True):
-        enough = (r for r in options if r.agreement >= threshold)
-        chosen.append(next(enough, None) or functools.reduce(better, options))
-    return chosen
 
 
 def frontier(

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from dgm.data import text
+from dgm.data.batches import length_batches
 from dgm.data.text import Corpus, Vocabulary
 from dgm.train import TrainingState, fit
 from dgm_book import results
@@ -78,7 +79,7 @@ def train(
     Tokens (N, L) are padded, on the device, their lengths (N,) on the CPU. The loss takes tokens
     (B, T), their places (B,), a generator, and the share of steps that are done.
     """
-    places = text.LengthBatches(lengths, plan.batch_size, plan.seed)
+    places = length_batches(lengths, plan.batch_size, plan.seed)
 
     def batch(i: int) -> tuple[Tensor, Tensor, float]:
         chosen = places(i)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dgm.data import synthetic, text
+from dgm.data.batches import length_batches
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import active_units, aggregate_mutual_information
 from dgm.nets.text_vae import TextVAE, TextVAETerms, aggressive_encoder_steps
@@ -225,7 +226,7 @@ def make_step(
     model: TextVAE, variant: plan.Variant, s: Settings, splits: Splits, seed: int, device: str
 ) -> tuple[Callable[[TrainingState, int], dict[str, Tensor]], int]:
     """The step of `fit`, whose batches are their numbers; and the steps of an epoch."""
-    picks = text.LengthBatches(splits.training.lengths, s.batch_size, seed)
+    picks = length_batches(splits.training.lengths, s.batch_size, seed)
     tokens = splits.training.tokens.to(device)
 
     def terms(generator: torch.Generator, batch: int, i: int) -> TextVAETerms:
@@ -337,7 +338,7 @@ def influence_from_the_end(
     length = int(corpus.lengths.mode().values)
     chosen = (corpus.lengths == length).nonzero().flatten()[:n]
     tokens = corpus.tokens[chosen, :length].to(next(model.parameters()).device)
-    distance = paper.influence(model, tokens, space="features")[:, 1:-1].flip(1)
+    distance = paper.influence(model, tokens)[:, 1:-1].flip(1)
     share = distance / distance.sum(1, keepdim=True).clamp(min=1e-12)
     return share.mean(0)[:positions].tolist()
 

@@ -78,7 +78,8 @@ def splits(dataset: str, training: Training, sequences: tuple[int, int, int]) ->
 
 
 def _padded(rows: list[Tensor]) -> Sequences:
-    x, lengths = series.padded(rows)
+    x = nn.utils.rnn.pad_sequence([row.float() for row in rows], batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows])
     missing = x.isnan()
     return Sequences(x.nan_to_num(), lengths, ~missing if missing.any() else None)
 
@@ -93,7 +94,7 @@ def build(model: plan.Model, training: Training, x_dim: int) -> Net:
     kind, layers, sigma_min = emission(x_dim), training.layers, training.sigma_min
     if model.kind == "hyperlstm":
         sizes = (layers, model.z, model.hyper)
-        return paper.DeterministicHyperRNN(x_dim, model.h, model.h, kind, *sizes, sigma_min)
+        return paper.DeterministicHyperRNN(x_dim, model.h, kind, *sizes, sigma_min)
     if model.kind == "vrnn":
         return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, sigma_min=sigma_min)
     sizes = (x_dim, model.z, model.h, model.hyper, kind, layers)
