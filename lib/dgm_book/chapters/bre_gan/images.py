@@ -127,12 +127,7 @@ def scores(real: Tensor, fake: Tensor, probabilities: Tensor, whole: bool) -> di
         "class_score": feature_distance.inception_style_score(probabilities),
     }
     if whole:
-        kernel, close = (
-            feature_distance.kernel_distance(real, fake),
-            feature_distance.precision_recall(real[: len(fake)], fake),
-        )
-        values |= {"kernel": kernel.value, "kernel_error": kernel.standard_error}
-        values |= close._asdict()
+        values["recall"] = feature_distance.precision_recall(real[: len(fake)], fake).recall
     return {name: float(value) for name, value in values.items()}
 
 
@@ -203,11 +198,14 @@ def dcgan(profile: profiles.Profile, recipe: Recipe, run: Run) -> Result:
         training = own.regimes[run.regime]
         training = training._replace(weight=float(run.method == "bre"), penalty=penalty)
         model = classifier(profile, recipe, dataset)
-        measure = _Measurer(model, dataset, own.n_samples, training.layers)
+        test = pictures(dataset, "test").x
+        shared = {"model": model, "real": model.read(test)[0], "layers": training.layers}
+        points = test[:N_MONITORED].to(profile.device)
+        measured = functools.partial(measure, n=own.n_samples, points=points, **shared)
         batches = _batches(dataset, training.batch_size, seed, profile.device)
-        values = train(gan, batches, training, profile, seed, run.name, measure)
-        values |= {"final": measure(gan, whole=True), "planned": training.planned}
-        tiles = (measure.generate(gan, N_TILES) + 1) * 127.5
+        values = train(gan, batches, training, profile, seed, run.name, measured)
+        values |= {"final": measured(gan, whole=True), "planned": training.planned}
+        tiles = (_samples(gan, N_TILES) + 1) * 127.5
         tensors = {"tiles": tiles.round().clamp(0, 255).to(torch.uint8)}
         if run == Run(recipe.dataset, "normal", "batch", run.method, 0, run.width):
             tensors |= {k: v.contiguous() for k, v in gan.generator.state_dict().items()}
@@ -216,39 +214,36 @@ def dcgan(profile: profiles.Profile, recipe: Recipe, run: Run) -> Result:
     return results.get(run.name, compute, context(profile, dataset), seed=seed)
 
 
-class _Measurer:
-    """Scores of a generator and the codes of its discriminator."""
+def _samples(gan: GAN, n: int) -> Tensor:
+    """The first n images, from the same noise for all."""
+    device = str(next(gan.parameters()).device)
+    return generate(gan.generator, noise(n, gan, 987_654, 0, device))
 
-    def __init__(self, model: Classifier, dataset: str, n: int, layers: tuple[int, ...]) -> None:
-        test = pictures(dataset, "test").x
-        self.model, self.n_samples, self.layers = model, n, layers
-        self.device = str(model.scale.device)
-        self.points = test[:N_MONITORED].to(self.device)
-        self.real, _ = model.read(test)
 
-    def generate(self, gan: GAN, n: int) -> Tensor:
-        """The first n images, from the same noise for all."""
-        return generate(gan.generator, noise(n, gan, 987_654, 0, self.device))
-
-    def __call__(self, gan: GAN, whole: bool = False) -> dict[str, Any]:
-        samples = self.generate(gan, self.n_samples)
-        values: dict[str, Any] = scores(self.real, *self.model.read(samples), whole)
-        fake = samples[: len(self.points)].to(self.device)
-        points = self.points[: len(fake)]
-        between = paper.interpolate(points, fake, torch.Generator(self.device).manual_seed(0))
-        was_training = gan.discriminator.training
-        gan.discriminator.eval()
-        for name, x in {"real": points, "fake": fake, "between": between}.items():
-            with torch.no_grad():
-                hard = paper.bre_penalty(gan.discriminator, x, self.layers, 1e-9, 0.0)
-                _, inputs = paper.pre_activations(gan.discriminator, x, self.layers)
-            values[f"me_{name}"] = float(hard.marginal_entropy)
-            values[f"pair_{name}"] = float(hard.activation_correlation)
-            codes = torch.cat([paper.softsign_code(h.flatten(1)) for h in inputs], 1)
-            values[f"saturated_{name}"] = float((codes.abs() >= 0.9).float().mean())
-        values["gradient_spread"] = float(paper.gradient_spread(gan.discriminator, fake))
-        gan.discriminator.train(was_training)
-        return values
+@torch.no_grad()
+def measure(
+    gan: GAN,
+    n: int,
+    points: Tensor,
+    model: Classifier,
+    real: Tensor,
+    layers: tuple[int, ...],
+    whole: bool = False,
+) -> dict[str, Any]:
+    """Scores of n images by `model`, against real features, and how alike codes of points are."""
+    judge, samples = gan.discriminator, _samples(gan, n)
+    values: dict[str, Any] = scores(real, *model.read(samples), whole)
+    fake = samples[: len(points)].to(points.device)
+    points = points[: len(fake)]
+    between = paper.interpolate(points, fake, torch.Generator(points.device).manual_seed(0))
+    was_training = judge.training
+    judge.eval()
+    for name, x in {"real": points, "fake": fake, "between": between}.items():
+        hard = paper.bre_penalty(judge, x, layers, 1e-9, 0.0)
+        values[f"pair_{name}"] = float(hard.activation_correlation)
+    values["gradient_spread"] = float(paper.gradient_spread(judge, fake))
+    judge.train(was_training)
+    return values
 
 
 def _batches(dataset: str, size: int, seed: int, device: str) -> Callable[[int], Tensor]:

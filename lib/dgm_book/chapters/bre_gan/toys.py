@@ -52,13 +52,15 @@ def toy(profile: profiles.Profile, recipe: ToyRecipe, run: Run) -> Result:
         with torch.random.fork_rng():
             torch.manual_seed(run.seed)
             gan = toy_gan()
+
+        def batches(i: int) -> Tensor:
+            generator = torch.Generator().manual_seed(2_000_003 * run.seed + i)
+            rows = torch.randint(N_DATA, (training.batch_size,), generator=generator)
+            return mixture.points[rows]
+
+        on_cpu = profile._replace(device="cpu")  # far too small for a GPU
         values = train(
-            gan,
-            lambda i: _rows(mixture, training.batch_size, run.seed, i),
-            training,
-            profile._replace(device="cpu"),  # far too small for a GPU
-            run.seed,
-            run.name,
+            *(gan, batches, training, on_cpu, run.seed, run.name),
             lambda gan: measure(gan, mixture, recipe.grid),
         )
         return values | {"planned": training.planned}, dict(gan.state_dict())
@@ -80,34 +82,21 @@ def toy_gan(result: Result | None = None) -> GAN:
 @torch.no_grad()
 def measure(gan: GAN, mixture: Mixture2D, grid: int) -> dict[str, Any]:
     """How a toy GAN covers its target, and how its discriminator cuts the plane."""
-    fakes, judge = samples(gan), gan.discriminator
+    fakes, plane = samples(gan), plane_points(grid)
     coverage = paper.mode_coverage(fakes, mixture.centres, mixture.sigma)
+    pieces = {f"pieces_h{i + 1}": paper.regions(gan.discriminator, plane, [i]) for i in (1, 2, 3)}
+    spread = float(paper.gradient_spread(gan.discriminator, fakes[:256]))
+    shares = {"modes": coverage.covered, "high_quality": coverage.high_quality}
+    return shares | pieces | {"gradient_spread": spread}
+
+
+def plane_points(grid: int) -> Tensor:
+    """The points (grid * grid, 2) of a square grid about the origin, rows along x."""
     line = torch.linspace(-EXTENT, EXTENT, grid)
-    plane = torch.cartesian_prod(line, line)
-    layers = {"h2": [1], "h3": [2], "h4": [3]}
-    pieces = {f"pieces_{h}": paper.regions(judge, plane, at) for h, at in layers.items()}
-    at_fakes = {
-        f"patterns_at_fakes_{h}": paper.regions(judge, fakes, at)
-        for h, at in {**layers, "all": None}.items()
-    }
-    hard = paper.bre_penalty(judge, fakes[:256], [1], 1e-9, 0.0)
-    return {
-        "modes": coverage.covered,
-        "high_quality": coverage.high_quality,
-        **pieces,
-        **at_fakes,
-        "gradient_spread": float(paper.gradient_spread(judge, fakes[:256])),
-        "me_fakes": float(hard.marginal_entropy),
-        "pair_fakes": float(hard.activation_correlation),
-    }
+    return torch.cartesian_prod(line, line)
 
 
 @torch.no_grad()
 def samples(gan: GAN, seed: int = 987_654, i: int = 0) -> Tensor:
     """Generated points (N_SAMPLES, 2), by default from the noise on which all toys are measured."""
     return gan.generator(noise(N_SAMPLES, gan, seed, i, "cpu"))
-
-
-def _rows(mixture: Mixture2D, n: int, seed: int, i: int) -> Tensor:
-    generator = torch.Generator().manual_seed(2_000_003 * seed + i)
-    return mixture.points[torch.randint(len(mixture.points), (n,), generator=generator)]
