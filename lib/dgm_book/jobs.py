@@ -43,7 +43,7 @@ def load(
 ) -> tuple[profiles.Profile, dict[str, Result]]:
     """A chapter's profile and its results by name, loaded or computed, with the profile's threads.
 
-    Takes a run and a seed as `over_seeds` does, a name as `resolve` does, and raises its errors.
+    Arguments as of `over_seeds` and `resolve`, whose errors it raises.
     """
     everything = over_seeds(run, first_seed)
     profile = resolve(profile_name, everything)

@@ -12,9 +12,9 @@ from dgm.data.synthetic import MIXTURES, gaussian_mixture_2d
 from dgm.measure import Interval
 from dgm.papers.bre_gan import activation_patterns
 from dgm_book import jobs, profiles, results, statistics
-from dgm_book.chapters.bre_gan import images, toys
+from dgm_book.chapters.bre_gan import run as runs
 from dgm_book.chapters.bre_gan.recipe import RECIPES, Recipe
-from dgm_book.chapters.bre_gan.run import METHODS, Recipes, context, run, verify  # noqa: F401
+from dgm_book.chapters.bre_gan.run import EXTENT, METHODS, Recipes, context, run, verify  # noqa: F401
 from dgm_book.chapters.bre_gan.training import CHAPTER
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
@@ -25,7 +25,6 @@ TRANSIENT = 5000  # steps, in the paper's table 1
 EARLY, LATE = 0.2, 0.5  # of training: before is the start, after is convergence
 LARGEST_IDLE_TERM = 0.05  # where it counts as idle
 LABELS = {"none": "no BRE", "bre": "BRE"}
-EXTENT = toys.EXTENT
 Pairs = dict[str, list[Result]]  # method -> one result per seed
 Setting = tuple[str, str, str, int]  # dataset, regime, norm, width
 
@@ -51,11 +50,11 @@ def chapter(profile_name: str = "auto", first_seed: int = 0, recipes: Recipes = 
     profile, by_name = jobs.load(functools.partial(run, recipes=recipes), profile_name, first_seed)
     recipe = recipes[profile.name]
 
-    def result(r: images.Run | toys.Run) -> Result:
+    def result(r: runs.ImageRun | runs.ToyRun) -> Result:
         return by_name[r._replace(seed=r.seed + first_seed).name]
 
-    dcgans = (((*r[:3], r.width), r.method, result(r)) for r in images.runs(recipe))
-    plane = ((r.target, r.method, result(r)) for r in toys.runs(recipe.toys))
+    dcgans = (((*r[:3], r.width), r.method, result(r)) for r in runs.image_runs(recipe))
+    plane = ((r.target, r.method, result(r)) for r in runs.toy_runs(recipe.toys))
     judges = {dataset: by_name[f"{dataset}-classifier"] for dataset in recipe.images}
     semi = {m: [r for n, r in by_name.items() if f"-semi-{m}-" in n] for m in METHODS}
     return Chapter(profile, recipe, judges, jobs.grouped(dcgans), semi, jobs.grouped(plane))
@@ -221,10 +220,10 @@ def page_targets() -> list[dict[str, Any]]:
 
 def toy_plane(result: Result, layer: int = 1, grid: int = 200) -> dict[str, Tensor]:
     """A toy's samples, and its patterns in one layer as numbers (grid, grid), rows along x."""
-    gan = toys.toy_gan(result)
-    patterns = activation_patterns(gan.discriminator, toys.plane_points(grid), [layer])
+    gan = runs.toy_gan(result)
+    patterns = activation_patterns(gan.discriminator, runs.plane_points(grid), [layer])
     _, numbers = patterns.unique(dim=0, return_inverse=True)
-    return {"patterns": numbers.view(grid, grid), "samples": toys.samples(gan)[:400]}
+    return {"patterns": numbers.view(grid, grid), "samples": runs.toy_samples(gan)[:400]}
 
 
 def columns(pairs: Pairs, name: str) -> dict[str, list[float]]:

@@ -15,7 +15,6 @@ from dgm_book import profiles, results
 from dgm_book.chapters.bre_gan.recipe import Training
 
 CHAPTER = "03_bre_gan"
-EXPERIMENT = "dgm_book.chapters.bre_gan.run"
 L2 = 1e-4  # of the squared weights, in both losses
 Batches = Callable[[int], Any]
 
@@ -159,6 +158,9 @@ def _alternate(
 
 def _update(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
     """One step of one network; Adam leaves alone what has no gradient."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    gradients = torch.autograd.grad(loss, parameters)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward(inputs=[p for p in network.parameters() if p.requires_grad])
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
     optimizer.step()

@@ -65,13 +65,7 @@ class Recipe(NamedTuple):
     n_influence: int = 300
 
 
-FILES = {
-    "endings": (),
-    "yelp": ("yelp-shen", "yelp-li"),
-    "ptb": ("ptb",),
-    "captions": ("flickr-captions",),
-    **dict.fromkeys(("mr", "subj", "cr", "sst2"), ("sentences",)),
-}
+FILES = {"endings": (), "yelp": ("yelp-shen", "yelp-li"), "ptb": ("ptb",)}
 
 FIXES = {
     "plain": Variant(),
