@@ -1,4 +1,4 @@
-"""The three sizes at which the book runs, and the machine; each chapter's recipe holds the sizes."""
+"""The three sizes at which the book runs, and the machine; recipes of chapters hold the sizes."""
 
 from typing import NamedTuple
 

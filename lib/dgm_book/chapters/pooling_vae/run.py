@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dgm.data import synthetic, text
-from dgm.data.text import Corpus, Sentences, Vocabulary
+from dgm.data.text import Corpus, Vocabulary
 from dgm.measure import active_units, aggregate_mutual_information
 from dgm.nets.text_vae import TextVAE, TextVAETerms, aggressive_encoder_steps
 from dgm.papers import pooling_vae as paper
@@ -67,31 +67,25 @@ class Splits(NamedTuple):
 def load_splits(dataset: str, s: Settings, front: bool = False) -> Splits:
     """A data set's sentences as ids; "endings" is made by `synthetic.shared_endings`.
 
-    Raises:
-        ValueError: `front`, which moves the ending of generated sentences, for another data set.
+    ValueError for `front`, which moves the ending of generated sentences, with another data set.
     """
-    sizes = (s.n_training, s.n_validation, s.n_test)
+    sizes, parts = (s.n_training, s.n_validation, s.n_test), []
     if dataset == "endings":
-        whole = Sentences(*synthetic.shared_endings(sum(sizes), 0, front=front))
-        bounds = itertools.pairwise(itertools.accumulate(sizes, initial=0))
-        parts = [_select(whole, range(*bound)) for bound in bounds]
+        texts, labels, *_ = synthetic.shared_endings(sum(sizes), 0, front=front)
+        for bound in itertools.pairwise(itertools.accumulate(sizes, initial=0)):
+            parts.append((texts[slice(*bound)], labels[slice(*bound)]))
     elif front:
         raise ValueError(f"front moves the ending of the generated sentences: {dataset} has none")
     else:
         names = ("train", "validation", "held_out" if dataset == "yelp" else "test")
-        parts = []
         for split, n in zip(names, sizes, strict=True):
-            sentences = text.load(dataset, split)
-            lengths = enumerate(len(words.split()) for words in sentences.texts)
-            short = [i for i, length in lengths if s.words[0] <= length <= s.words[1]]
-            parts.append(_select(sentences, short[:n]))
-    words = Vocabulary.build(parts[0].texts, s.vocabulary)
-    training, validation, test = (words.encode(part.texts) for part in parts)
-    return Splits(words, training, validation, test, parts[1].labels)
-
-
-def _select(sentences: Sentences, indices: range | list[int]) -> Sentences:
-    return Sentences([sentences.texts[i] for i in indices], sentences.labels[list(indices)])
+            texts, labels, *_ = text.load(dataset, split)
+            lengths = enumerate(len(words.split()) for words in texts)
+            chosen = [i for i, length in lengths if s.words[0] <= length <= s.words[1]][:n]
+            parts.append(([texts[i] for i in chosen], labels[chosen]))
+    words = Vocabulary.build(parts[0][0], s.vocabulary)
+    training, validation, test = (words.encode(texts) for texts, _ in parts)
+    return Splits(words, training, validation, test, parts[1][1])
 
 
 def build_model(variant: plan.Variant, s: Settings, n_words: int, seed: int) -> TextVAE:
@@ -170,10 +164,9 @@ def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) 
 
 
 def halvings(rows: list[dict[str, Any]]) -> float:
-    """The learning rate's factor after these rows, as in the base system.
+    """The learning rate's factor after these rows, as in the base system (He et al. 2019).
 
-    From the fifteenth epoch on it is halved when validation has not improved for two; He et al.
-    2019 also go back to their best weights then.
+    From the fifteenth epoch on it is halved when validation has not improved for two.
     """
     factor, best, waited = 1.0, float("inf"), 0
     for epoch, row in enumerate(rows):
@@ -336,10 +329,9 @@ def result(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int)
 
 
 def timing(recipe: Recipe, profile: Profile) -> Result:
-    """Seconds of a training step under each kind of pooling, in turn on the same batches.
+    """Seconds of a training step under each kind of pooling, a list each, on the same batches.
 
     Of each batch the least of three steps counts, since what else runs on the machine only delays.
-    Values: for each variant a list, one number per batch, after three that warm up.
     """
     device, s = profile.device, recipe.settings[recipe.main]
 
@@ -361,13 +353,12 @@ def timing(recipe: Recipe, profile: Profile) -> Result:
             shift = i % len(plan.TIMED)
             for name in plan.TIMED[shift:] + plan.TIMED[:shift]:
                 state, step = steppers[name]
-                times = []
+                times = [clock()]
                 for _ in range(3):
-                    began = clock()
                     step(state, i)
-                    times.append(clock() - began)
-                seconds[name].append(min(times))
-        return {name: values[3:] for name, values in seconds.items()}, {}
+                    times.append(clock())
+                seconds[name].append(min(b - a for a, b in itertools.pairwise(times)))
+        return {name: values[3:] for name, values in seconds.items()}, {}  # after a warm-up
 
     return results.get(f"{recipe.main}-timing", compute, context(profile, recipe.main))
 
