@@ -32,7 +32,7 @@ from html import escape
 from importlib import metadata
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
 from filelock import FileLock, Timeout
@@ -74,6 +74,16 @@ WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 class ChapterError(RuntimeError):
     """A chapter did not run to its end; the message says where and why."""
+
+
+class Build(NamedTuple):
+    """What the chapters of one build share."""
+
+    root: Path
+    output: Path
+    parameters: Mapping[str, Any]  # of the notebooks, by name
+    timeout: float = 900  # seconds that a chapter may take
+    stop: threading.Event = threading.Event()
 
 
 def repository(root: Path) -> str:
@@ -136,9 +146,8 @@ def digest(parts: Iterable[str | bytes]) -> str:
 def tree_digest(tree: Path, suffixes: set[str] | None = None) -> str:
     """A hash of a file, or of the names and contents of the files in a folder; may be absent."""
     files = sorted(p for p in (tree, *tree.rglob("*")) if p.is_file())
-    files = [
-        p for p in files if "__pycache__" not in p.parts and p.suffix in (suffixes or {p.suffix})
-    ]
+    files = [p for p in files if "__pycache__" not in p.parts]
+    files = [p for p in files if suffixes is None or p.suffix in suffixes]
     return digest(x for p in files for x in (p.relative_to(tree).as_posix(), p.read_bytes()))
 
 
@@ -166,12 +175,6 @@ def installed() -> list[str]:
 def results_folder(root: Path) -> Path:
     """Where the chapters' results lie; `dgm_book.results` says the same, but imports torch."""
     return Path(os.environ.get("DGM_RESULTS") or root / "book" / "results").expanduser()
-
-
-def cached_path(cache: Path, name: str, code: str, root: Path) -> Path:
-    """Where an executed chapter lies, given its code key and its results as they are now."""
-    key = digest([code, tree_digest(results_folder(root) / name)])
-    return cache / f"{name}-{key[:20]}.ipynb"
 
 
 def problem(notebook: nbformat.NotebookNode) -> str | None:
@@ -205,23 +208,17 @@ def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
 
 
 def execute(
-    notebook: nbformat.NotebookNode,
-    name: str,
-    *,
-    work: Path,
-    cwd: Path,
-    timeout: float,
-    stop: threading.Event | None = None,
-    tries: int = 3,
+    notebook: nbformat.NotebookNode, name: str, build: Build, tries: int = 3
 ) -> nbformat.NotebookNode:
-    """Executes a notebook with papermill, in a process and a folder (in `work`) of its own.
+    """Executes a notebook with papermill, in a process and a folder of its own.
 
     The run is judged by the notebook that it left, not by its exit status: papermill may hang after
-    the last cell. The kernel starts in `cwd`, at most `tries` times, since it dies when another
-    process takes its port first. ChapterError where a cell failed, the kernel died, `timeout`
-    seconds passed, or `stop` was set.
+    the last cell. The kernel starts at most `tries` times, since it dies when another process takes
+    its port first. ChapterError where a cell failed, the kernel died, or the build ends the run.
     """
-    work.mkdir(parents=True, exist_ok=True)
+    work, cwd = build.output / "run", build.output / "src" / "notebooks"
+    for folder in (work, cwd):
+        folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
     source, target, log = (folder / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
     nbformat.write(notebook, source)
@@ -229,44 +226,36 @@ def execute(
     arguments += ["--no-progress-bar", "--log-level", "ERROR"]
     options: dict[str, Any] = {"env": {**os.environ, **ENVIRONMENT}, "start_new_session": True}
     with log.open("wb") as stream, launch(*arguments, stdout=stream, **options) as process:
-        reason = _watch(process, target, name, len(code_cells(notebook)), timeout, stop)
+        reason = _watch(process, target, name, build)
     executed, text = try_read(target), log.read_text("utf-8", "replace")
     failure = problem(executed) if executed else "papermill left no notebook"
     if failure and not reason and tries > 1 and "Address already in use" in text:
         say(f"{name}: another process took the kernel's port, starting anew")
-        options = {"work": work, "cwd": cwd, "timeout": timeout, "stop": stop}
-        return execute(notebook, name, tries=tries - 1, **options)
+        return execute(notebook, name, build, tries - 1)
     if reason or failure or executed is None:
         tail = "\n".join(text.splitlines()[-15:])
         raise ChapterError(f"{name}: {reason or failure}\n{tail}".rstrip())
     return executed
 
 
-def _watch(
-    process: subprocess.Popen,
-    target: Path,
-    name: str,
-    total: int,
-    timeout: float,
-    stop: threading.Event | None,
-) -> str | None:
+def _watch(process: subprocess.Popen, target: Path, name: str, build: Build) -> str | None:
     """Waits for the end of a run, and reports its cells; returns why it has to be killed."""
-    start, stamp, end = time.monotonic(), None, None
+    start, stamp, end = time.monotonic(), None, float("inf")
     while process.poll() is None:
         time.sleep(0.2)
         elapsed = time.monotonic() - start
-        if stop is not None and stop.is_set():
+        if build.stop.is_set():
             return "stopped"
-        if elapsed > timeout:
-            return f"still running after {timeout:.0f} s, killed"
+        if elapsed > build.timeout:
+            return f"still running after {build.timeout:.0f} s, killed"
         latest = target.stat().st_mtime_ns if target.exists() else None
         if latest not in (None, stamp) and (partial := try_read(target)):
-            stamp = latest
-            done = sum(c.execution_count is not None for c in code_cells(partial))
-            say(f"{name}: {done} of {total} cells, {elapsed:.0f} s")
-            if end is None and partial.metadata.get("papermill", {}).get("end_time"):
-                end = elapsed
-        if end is not None and elapsed > end + 5:
+            stamp, cells = latest, code_cells(partial)
+            done = sum(cell.execution_count is not None for cell in cells)
+            say(f"{name}: {done} of {len(cells)} cells, {elapsed:.0f} s")
+            if partial.metadata.get("papermill", {}).get("end_time"):
+                end = min(end, elapsed)
+        if elapsed > end + 5:
             break
     return None
 
@@ -283,33 +272,29 @@ def merge(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbf
     return source
 
 
-def prepare(
-    path: Path,
-    root: Path,
-    output: Path,
-    parameters: Mapping[str, Any],
-    timeout: float,
-    stop: threading.Event | None = None,
-) -> tuple[nbformat.NotebookNode, bool]:
+def prepare(path: Path, build: Build) -> tuple[nbformat.NotebookNode, bool]:
     """One chapter, cached or executed: with its outputs, and whether it had to be executed."""
-    name, cache = path.stem, output / "cache"
-    source = read_source(path, parameters)
-    code = code_key(source, root)
-    cached = cached_path(cache, name, code, root)
-    if (executed := try_read(cached)) is not None:
+    name, cache = path.stem, build.output / "cache"
+    source = read_source(path, build.parameters)
+    code = code_key(source, build.root)
+
+    def cached() -> Path:
+        """Where the executed chapter lies, given its results as they are now."""
+        key = digest([code, tree_digest(results_folder(build.root) / name)])
+        return cache / f"{name}-{key[:20]}.ipynb"
+
+    place, start = cached(), time.monotonic()
+    if (executed := try_read(place)) is not None:
         return merge(source, executed), False
     say(f"{name}: executing {len(code_cells(source))} cells")
-    start = time.monotonic()
-    cwd = output / "src" / "notebooks"
-    cwd.mkdir(parents=True, exist_ok=True)
-    executed = execute(source, name, work=output / "run", cwd=cwd, timeout=timeout, stop=stop)
+    executed = execute(source, name, build)
     say(f"{name}: done in {time.monotonic() - start:.0f} s")
-    if code_key(source, root) != code:
+    if code_key(source, build.root) != code:
         raise ChapterError(f"{name}: the library was edited while it ran; build again")
     # Where results came in meanwhile, which of them it shows cannot be known.
-    if cached_path(cache, name, code, root) == cached:
-        write_if_changed(cached, nbformat.writes(executed).encode())
-        others = (p for p in cache.glob(f"{name}-*.ipynb") if p != cached)
+    if cached() == place:
+        write_if_changed(place, nbformat.writes(executed).encode())
+        others = (p for p in cache.glob(f"{name}-*.ipynb") if p != place)
         for old in sorted(others, key=lambda p: p.stat().st_mtime)[: -(CACHE_DEPTH - 1)]:
             old.unlink()
     return merge(source, executed), True
@@ -500,8 +485,10 @@ def locked(output: Path) -> contextlib.AbstractContextManager:
 def make(root: Path, output: Path, options: argparse.Namespace) -> None:
     """Executes, stages and builds; raises RuntimeError where a chapter or the pages failed."""
     start = time.monotonic()
+    parameters = {"PROFILE": options.profile, "SEED": options.seed}
     files: dict[Path, bytes] = {}
-    notebooks, executed = execute_all(root, output, options)
+    shared = Build(root, output, parameters, options.timeout, threading.Event())
+    notebooks, executed = execute_all(shared, options.jobs)
     if not options.execute_only:
         library = wheel(root, output)
         for path in chapters(root):
@@ -514,15 +501,11 @@ def make(root: Path, output: Path, options: argparse.Namespace) -> None:
         say(f"built {output / 'html' / 'index.html'} in {time.monotonic() - start:.1f} s")
 
 
-def execute_all(
-    root: Path, output: Path, options: argparse.Namespace
-) -> tuple[dict[str, nbformat.NotebookNode], int]:
+def execute_all(shared: Build, jobs: int) -> tuple[dict[str, nbformat.NotebookNode], int]:
     """The chapters by file name, and how many were executed; raises ChapterError at the end."""
-    parameters = {"PROFILE": options.profile, "SEED": options.seed}
-    stop, notebooks, executed, failures = threading.Event(), {}, 0, []
-    arguments = (root, output, parameters, options.timeout, stop)
-    with ThreadPoolExecutor(options.jobs) as pool:
-        runs = {path: pool.submit(prepare, path, *arguments) for path in chapters(root)}
+    notebooks, executed, failures = {}, 0, []
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = {path: pool.submit(prepare, path, shared) for path in chapters(shared.root)}
         try:
             for path, run in runs.items():
                 try:
@@ -531,7 +514,7 @@ def execute_all(
                 except (ChapterError, ValueError) as error:
                     failures.append(str(error))
         except BaseException:
-            stop.set()
+            shared.stop.set()
             raise
     if failures:
         raise ChapterError("\n\n".join(failures))

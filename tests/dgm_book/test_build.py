@@ -77,7 +77,7 @@ def runs(monkeypatch):
     """Replaces the slow part; counts its calls."""
     calls = []
 
-    def execute(notebook, name, **_):
+    def execute(notebook, name, _):
         calls.append(name)
         executed = nbformat.from_dict(json.loads(json.dumps(notebook)))
         for count, cell in enumerate(book.code_cells(executed), start=1):
@@ -89,9 +89,9 @@ def runs(monkeypatch):
     return calls
 
 
-def prepare(root: Path) -> tuple[nbformat.NotebookNode, bool]:
+def prepare(root: Path, **changes) -> tuple[nbformat.NotebookNode, bool]:
     (path,) = book.chapters(root)
-    return book.prepare(path, root, root / "_build", PARAMETERS, timeout=60)
+    return book.prepare(path, book.Build(root, root / "_build", PARAMETERS | changes))
 
 
 def edit(root: Path, change) -> None:
@@ -146,8 +146,7 @@ def test_what_changes_outputs_executes_again(root, runs, change):
     CHANGES[change](root)
     assert prepare(root)[1]
     assert not prepare(root)[1]
-    (path,) = book.chapters(root)
-    assert book.prepare(path, root, root / "_build", {**PARAMETERS, "SEED": 8}, timeout=60)[1]
+    assert prepare(root, SEED=8)[1]
 
 
 def during(monkeypatch, change):
@@ -268,10 +267,8 @@ def test_pages_of_an_interrupted_build_are_not_used(root, monkeypatch):
     assert present == [False, True, True, False, False, True]
 
 
-def execute(root: Path, notebook: nbformat.NotebookNode, **options) -> nbformat.NotebookNode:
-    return book.execute(
-        notebook, "01_tiny", work=root / "run", cwd=root, **{"timeout": 120, **options}
-    )
+def execute(root: Path, notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    return book.execute(notebook, "01_tiny", book.Build(root, root, {}, timeout=120))
 
 
 def test_execute_runs_alone_with_one_thread_in_the_folder(root, capsys):
@@ -279,7 +276,7 @@ def test_execute_runs_alone_with_one_thread_in_the_folder(root, capsys):
     cell += "; print(os.environ['PYTHONHASHSEED'], dgm.__file__)"
     executed = execute(root, notebook_of(cell))
     library = ROOT / "lib" / "dgm" / "__init__.py"
-    assert book.code_cells(executed)[-1].outputs[0].text == f"1 root\n0 {library}\n"
+    assert book.code_cells(executed)[-1].outputs[0].text == f"1 notebooks\n0 {library}\n"
     assert "01_tiny: 2 of 2 cells" in capsys.readouterr().out
 
 
