@@ -60,7 +60,7 @@ def train(
     generator = torch.Generator(profile.device).manual_seed(seed)
     state = TrainingState(gan, _optimizer(gan, training.learning_rate), generator)
     step = _alternate(gan, batches, labelled, training, seed)
-    options = {"checkpoint": work_file(profile, f"{name}.training.safetensors")}
+    options: dict[str, Any] = {"checkpoint": work_file(profile, f"{name}.training.safetensors")}
     options |= {"measure_every": range(0, every * n + 1, every), "history_every": 50}
     options |= {"keep_best": "step", "best": "highest", "progress": False}
     stopped = None

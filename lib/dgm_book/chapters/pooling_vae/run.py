@@ -154,7 +154,7 @@ def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) 
         return row | {"frames": encode(model, first)[2]}
 
     file = f"{result_name(dataset, name, seed)}.training.safetensors"
-    options = {"checkpoint": results.work_folder() / CHAPTER / profile.name / file}
+    options: dict[str, Any] = {"checkpoint": results.work_folder() / CHAPTER / profile.name / file}
     options |= {"measure_every": [*range(0, s.steps, s.measure_every or epoch), s.steps]}
     history = fit(step, lambda i: i, state, s.steps, measure=measure, progress=False, **options)
     model.eval().requires_grad_(False)

@@ -555,10 +555,10 @@ def page_around(chapter: Chapter) -> list[dict[str, Any]]:
     titles = {"test": "sigma changes (test)", "switch": "W changes, x starts anew (SWITCH)"}
     panels = []
     for suite, title in titles.items():
-        lines = {
-            name: [(r.values["switches"]["offsets"], r.values["switches"][suite]["kl"]) for r in rs]
-            for name, rs in reversed(evidence(chapter)["around"].items())
-        }
+        lines = {}
+        for name in (CONTROL, VARIANT):
+            switches = [result.values["switches"] for result in chapter.models[name]]
+            lines[name] = [(values["offsets"], values[suite]["kl"]) for values in switches]
         panels.append({"title": title, "lines": lines})
     return panels
 

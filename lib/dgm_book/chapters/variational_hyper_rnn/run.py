@@ -90,14 +90,14 @@ def emission(x_dim: int) -> str:
 
 def build(model: plan.Model, training: Training, x_dim: int) -> Net:
     """A model with fresh weights from torch's global generator."""
-    kind, layers, least = emission(x_dim), training.layers, {"sigma_min": training.sigma_min}
+    kind, layers, least = emission(x_dim), training.layers, training.sigma_min
     if model.kind == "hyperlstm":
-        sizes = (x_dim, model.h, model.h, kind, layers, model.z, model.hyper)
-        return paper.DeterministicHyperRNN(*sizes, **least)
+        sizes = (layers, model.z, model.hyper)
+        return paper.DeterministicHyperRNN(x_dim, model.h, model.h, kind, *sizes, least)
     if model.kind == "vrnn":
-        return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, **least)
+        return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, sigma_min=least)
     sizes = (x_dim, model.z, model.h, model.hyper, kind, layers)
-    return paper.VariationalHyperRNN(*sizes, hyper_input=model.hyper_input, **least)
+    return paper.VariationalHyperRNN(*sizes, hyper_input=model.hyper_input, sigma_min=least)
 
 
 def trained(
@@ -126,7 +126,7 @@ def trained(
         return {"validation": per_step(values, data.validation)}
 
     name = f"{run_name(dataset, model, seed)}.training.safetensors"
-    options = {"checkpoint": results.work_folder() / CHAPTER / profile.name / name}
+    options: dict[str, Any] = {"checkpoint": results.work_folder() / CHAPTER / profile.name / name}
     options |= {"checkpoint_seconds": 60, "history_every": 20, "progress": False}
     options |= {"measure_every": training.measure_every * epoch, "keep_best": "validation"}
     batches = minibatches(len(data.train.x), training.batch, seed)
