@@ -404,11 +404,10 @@ def _compared_sentences(setting: Setting, weights: dict) -> dict[str, Tensor]:
 def _compared_pooling(setting: Setting, weights: dict) -> dict[str, Tensor]:
     recipe, trained = _pooling_recipe(setting.mixed), _pooled(setting, "max")
     _share(weights, model=trained.model)
-    settings = recipe.settings["endings"]
-    test = trained.splits.test
-    values, tensors = pooling_run.measure_final(recipe, trained.model, test, settings, 0)
-    numbers = ("reconstruction", "kl", "log_likelihood", "influence")
-    return tensors | {key: torch.tensor(values[key]) for key in numbers}
+    parts = (trained.model, trained.splits.test, recipe.settings["endings"], 0)
+    values = pooling_run.measure_final(recipe, *parts)
+    numbers = ("reconstruction", "kl", "log_likelihood", "hidden_log_likelihood", "influence")
+    return {key: torch.tensor(values[key]) for key in numbers}
 
 
 def _compared_particles(setting: Setting, weights: dict) -> dict[str, Tensor]:

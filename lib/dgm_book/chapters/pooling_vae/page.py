@@ -13,6 +13,7 @@ from torch import Tensor
 from dgm.data import synthetic
 from dgm.data.text import Vocabulary
 from dgm.measure import Interval, bootstrap
+from dgm.nets.text_vae import TextVAE
 from dgm.papers import pooling_vae as paper
 from dgm.vae import importance_bound
 from dgm_book import jobs, profiles, results, statistics
@@ -373,16 +374,22 @@ def page_encoders(chapter: Chapter) -> dict[str, dict[str, Any]]:
     }
 
 
+def page_models(chapter: Chapter) -> dict[str, TextVAE]:
+    """PyTorch's models with the page's encoders, rounded as they are there."""
+    s = chapter.recipe.settings[chapter.recipe.main]
+    n_words, models = len(Vocabulary(chapter.vocabulary.values["words"])), {}
+    for shown, arrays in page_encoders(chapter).items():
+        models[shown] = runs.build_model(VARIANTS[ENCODERS[shown]], s, n_words, 0)
+        tensors = {name: torch.tensor(rounded(array)) for name, array in arrays.items()}
+        models[shown].load_state_dict(tensors, strict=False)
+    return models
+
+
 def page_golden(chapter: Chapter) -> dict[str, Any]:
     """Examples as ids, and what PyTorch makes of them with the page's rounded weights."""
-    vocabulary = Vocabulary(chapter.vocabulary.values["words"])
-    corpus = vocabulary.encode(page_examples(chapter)[:8])
-    s, means = chapter.recipe.settings[chapter.recipe.main], {}
-    for shown, arrays in page_encoders(chapter).items():
-        model = runs.build_model(VARIANTS[ENCODERS[shown]], s, len(vocabulary), 0)
-        tensors = {name: torch.tensor(rounded(array)) for name, array in arrays.items()}
-        model.load_state_dict(tensors, strict=False)
-        means[shown] = runs.encode(model, corpus)[0].numpy()
+    corpus = Vocabulary(chapter.vocabulary.values["words"]).encode(page_examples(chapter)[:8])
+    models = page_models(chapter).items()
+    means = {shown: runs.encode(model, corpus)[0].numpy() for shown, model in models}
     return {"tokens": corpus.tokens.numpy(), "means": means}
 
 

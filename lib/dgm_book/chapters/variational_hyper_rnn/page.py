@@ -115,8 +115,8 @@ def by_sequence(models: Models, pair: Iterable[str], seed: int = 0) -> Tensor:
 
 def pairs_by_size(matched: bool) -> dict[int, tuple[str, str]]:
     """Table 2's VHRNN, and the VRNN of its latent size or that with as many live weights."""
-    controls = {n: (f"VRNN {n}", f"VRNN {width} matched") for n, width in plan.MATCHED.items()}
-    return {n: (f"VHRNN {n}", both[matched]) for n, both in controls.items()}
+    controls = {n: f"VRNN {w} matched" if matched else f"VRNN {n}" for n, w in plan.MATCHED.items()}
+    return {n: (f"VHRNN {n}", control) for n, control in controls.items()}
 
 
 def over_sizes(models: Models, matched: bool, metric: str = "fivo") -> Interval:
@@ -172,7 +172,7 @@ def _seeds(n: int) -> str:
     return f"{n} seed{'s' * (n > 1)}"
 
 
-def _live(models: Models, *names: str) -> list[int]:
+def _trainable(models: Models, *names: str) -> list[int]:
     """The number of parameters that learn, of each model."""
     return [models[name][0].values["final"]["live"] for name in names]
 
@@ -215,7 +215,7 @@ def sizes(chapter: Chapter) -> Table:
     """VHRNN minus VRNN on the chorales, by latent size and by live weights."""
     models, rows = chapter.sets["jsb"], []
     for pair in (pairs_by_size(matched)[n] for n in plan.MATCHED for matched in (False, True)):
-        ours, theirs = _live(models, *pair)
+        ours, theirs = _trainable(models, *pair)
         gaps = (format_interval(difference(models, *pair, metric)) for metric in METRICS)
         rows.append([" minus ".join(pair), f"{ours / theirs - 1:+.1%}", *gaps])
     return ["pair", "live weights", "as trained", chapter.particles[1]], rows
@@ -237,7 +237,7 @@ def others(chapter: Chapter) -> Table:
     for dataset in plan.OTHERS:
         models, pair = chapter.sets[dataset], plan.PAIR[dataset]
         cells = [format_number(read(models[name][0], m)) for name in pair for m in METRICS]
-        counts = " / ".join(f"{n:,}" for n in _live(models, *pair))
+        counts = " / ".join(f"{n:,}" for n in _trainable(models, *pair))
         gap = by_sequence(models, pair)
         median = format_number(float(gap.quantile(0.5)))
         interval = format_interval(mean_over_seeds(gap))
@@ -264,23 +264,21 @@ def evidence(chapter: Chapter) -> dict[str, Models]:
     """The results behind each picture, by its key: a set's name, or as below."""
     sets, models, pair = chapter.sets, chapter.models, plan.PAIR
 
-    def of_sets(names: Iterable[tuple[str, str]], seeds: int | None = None) -> Models:
+    def across(names: Iterable[tuple[str, str]], seeds: int | None = None) -> Models:
         return {f"{name} of {dataset}": sets[dataset][name][:seeds] for dataset, name in names}
 
     parts: dict[str, Models] = dict(sets)
     for dataset in (chapter.system, chapter.music):
         parts[f"widget {dataset}"] = {name: sets[dataset][name][:1] for name in pair[dataset]}
-    parts["course"] = of_sets((d, n) for d in ("switching", chapter.system) for n in pair[d])
+    parts["course"] = across((d, n) for d in ("switching", chapter.system) for n in pair[d])
     parts["around"] = {name: models[name] for name in pair["switching"]}
     parts["suites"] = {name: runs for name, runs in models.items() if name != "HyperLSTM"}
     for control in baselines(chapter):
         parts[f"suites {control}"] = {name: models[name] for name in (VARIANT, control)}
     if "jsb" in sets:
         parts["sizes"] = {name: sets["jsb"][name] for name in plan.TABLE_TWO}
-        parts["ablation"] = of_sets(
-            ((d, n) for (d, _), ms in plan.ABLATIONS.items() for n in ms), 1
-        )
-        parts["others"] = of_sets((d, n) for d in plan.OTHERS for n in pair[d])
+        parts["ablation"] = across(((d, n) for (d, _), ms in plan.ABLATIONS.items() for n in ms), 1)
+        parts["others"] = across((d, n) for d in plan.OTHERS for n in pair[d])
     return parts
 
 
@@ -377,7 +375,7 @@ def sizes_rule(chapter: Chapter, matched: bool) -> Outcome:
 
 def counts_rule(chapter: Chapter) -> Outcome:
     """Live counts differ by less than 5 %."""
-    counts = [_live(chapter.sets["jsb"], *pair) for pair in pairs_by_size(False).values()]
+    counts = [_trainable(chapter.sets["jsb"], *pair) for pair in pairs_by_size(False).values()]
     more = [ours / theirs - 1 for ours, theirs in counts]
     text = ", ".join(f"{m:.1%}" for m in more)
     return Outcome(max(abs(m) for m in more) < 0.05, {"more": text}, "exact")
@@ -389,7 +387,7 @@ def other_rule(chapter: Chapter, dataset: str) -> Outcome:
     gap = difference(models, *pair)
     values = {
         "pair": pair,
-        "counts": " and ".join(f"{n:,}" for n in _live(models, *pair)),
+        "counts": " and ".join(f"{n:,}" for n in _trainable(models, *pair)),
         "gap": format_difference(gap),
         "sequences": format_difference(mean_over_seeds(by_sequence(models, pair)), "sequence"),
     }
@@ -434,7 +432,7 @@ def latent_variable_rule(chapter: Chapter) -> Outcome:
         name: " / ".join(f"{read(result, 'fivo_many'):.2f}" for result in models[name])
         for name in (*pair, CONTROL)
     }
-    counts = " and ".join(f"{n:,}" for n in _live(models, *pair))
+    counts = " and ".join(f"{n:,}" for n in _trainable(models, *pair))
     values = {"latent_gap": format_difference(gap), "by_seed": by_seed, "counts": counts}
     return Outcome(is_above_zero(gap), values | {"particles": chapter.particles[1]})
 
