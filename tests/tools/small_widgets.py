@@ -11,7 +11,7 @@ from dgm.nets.text_vae import TextVAE
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, trace
 from dgm.steering import SteeringModel
 from dgm_book import widgets
-from dgm_book.widgets.pooling_weights import KINDS
+from dgm_book.widgets.text_weights import KINDS
 from dgm_book.widgets.weights import ACTIVATIONS
 
 MATRICES = dynamics_matrices().numpy()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,11 +22,13 @@ class BookWidget(anywidget.AnyWidget):
 
     Args:
         fixed: Values of the read-only traits, which are set before all others are checked.
-        traits: Values of the other traits, among them ``title``, which stands above the widget, and
-            ``badge``: which profile, data and seeds what it shows comes from.
+        traits: Values of the other traits, which follow the reader and may be set, but for
+            ``title``, which stands above the widget, and ``badge``: which profile, data and seeds
+            what it shows comes from.
 
     Raises:
         TypeError: For a trait that the widget does not have.
+        ValueError: For what a widget's own arguments should not be, or a setting out of range.
     """
 
     _parts: ClassVar[tuple[str, ...]]
@@ -37,6 +39,9 @@ class BookWidget(anywidget.AnyWidget):
         if "_parts" in vars(cls):
             cls._esm = module(*(part for part in cls._parts if part.endswith(".js")))
             cls._css = style(*(part for part in cls._parts if part.endswith(".css")))
+        for name, trait in list(vars(cls).items()):
+            if isinstance(trait, traitlets.TraitType) and trait.metadata.get("check"):
+                setattr(cls, f"_valid_{name}", traitlets.validate(name)(_check))
         super().__init_subclass__(**kwargs)
 
     def __init__(self, fixed: Mapping[str, Any] | None = None, **traits) -> None:
@@ -57,6 +62,11 @@ class BookWidget(anywidget.AnyWidget):
         return f"{type(self).__name__}({self.title!r})"
 
 
+def _check(widget: BookWidget, proposal) -> Any:
+    trait = proposal["trait"]
+    return trait.metadata["check"](widget, trait.name, proposal["value"])
+
+
 def module(*names: str) -> str:
     """Return one ES module that stands alone: nn.js, frame.js and the widget's own parts."""
     return "".join((FOLDER / part).read_text("utf-8") for part in ("nn.js", "frame.js", *names))
@@ -65,19 +75,3 @@ def module(*names: str) -> str:
 def style(*names: str) -> str:
     """Return one style sheet: that of the shared frame and the widget's own."""
     return "".join((FOLDER / part).read_text("utf-8") for part in ("frame.css", *names))
-
-
-def check_range(proposal, low: float, high: float) -> Any:
-    """Return what a validator was asked about; ValueError where it lies outside low ... high."""
-    if not low <= proposal["value"] <= high:
-        name = proposal["trait"].name
-        raise ValueError(f"{name}={proposal['value']}: should lie in {low} ... {high}")
-    return proposal["value"]
-
-
-def check_choice(proposal, choices: Collection) -> Any:
-    """Return what a validator was asked about; ValueError where it is none of the choices."""
-    if proposal["value"] not in choices:
-        name = proposal["trait"].name
-        raise ValueError(f"{name}={proposal['value']!r}: there are {list(choices)}")
-    return proposal["value"]

@@ -1,0 +1,100 @@
+"""Widgets of GANs in the plane: the playground, which trains in the page, and the pattern bench."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from . import checks
+from .frame import BookWidget
+from .settings import choice, number, sent, setting, text, whole
+
+MAX_MODES = 64
+MAX_WIDTH = 32  # the page keeps a layer's signs in one 32-bit word
+LEAST = 1e-300  # of what should be above 0
+
+
+class GANPlayground(BookWidget):
+    """Two GANs with the same first weights, noise and data, which the reader trains in the page.
+
+    Generators 2-h-h-h-2 (ReLU, tanh), discriminators 2-h-h-h-h-1 (LeakyReLU 0.2), Adam (0.5,
+    0.999), batch 128; the learning rate falls linearly to 1e-6. One discriminator is regularised by
+    BRE on its second hidden layer. What the reader chooses comes back, and may be set.
+
+    Args:
+        targets: For each target ``name``, ``label``, ``centres`` (M, 2), at most 64, and ``sigma``,
+            the standard deviation of each component; all components weigh the same. The
+            generator's tanh reaches no farther than (-1, 1).
+        steps: Length of a run, at least 100.
+        chosen: First values of ``title``, ``target`` (a name; the first by default), ``seed``,
+            ``width`` (hidden units per layer), ``weight`` (w of BRE), ``margin`` (c of
+            eta = c / sqrt(width)), ``rate`` (of learning) and ``decay`` (whether w falls linearly
+            to 0 over the run).
+    """
+
+    _parts = ("gan.js", "gan_playground.js", "gan.css")
+
+    title = text("Two GANs, one with BRE")
+    targets = sent()
+    steps = sent(traitlets.Int)
+    target = choice(lambda self: [target["name"] for target in self.targets])
+    seed = whole(0, 0, 9999)
+    width = whole(10, 2, MAX_WIDTH)
+    weight = number(1.0, 0, 2)
+    margin = number(3.0, 0, 3)
+    rate = number(0.002, LEAST, 1e300)
+    decay = setting(traitlets.Bool(True))
+
+    def __init__(
+        self, targets: Sequence[Mapping], badge: str = "", *, steps: int = 10_000, **chosen
+    ) -> None:
+        checked = checks.items("targets", targets, "centres sigma", _described)
+        fixed = {"targets": checked, "steps": checks.span("steps", int(steps), 100, float("inf"))}
+        super().__init__(fixed, **{"target": checked[0]["name"], "badge": badge, **chosen})
+
+
+def _described(owner: str, centres, sigma) -> dict:
+    given = {"centres": centres, "sigma": sigma}
+    arrays = checks.arrays(owner, given, {"centres": "M 2", "sigma": ()}, dtype=float)
+    checks.span(f"the number of centres of {owner}", len(arrays["centres"]), 1, MAX_MODES)
+    sigma = checks.span(f"sigma of {owner}", float(arrays["sigma"]), LEAST, float("inf"))
+    return {"centres": arrays["centres"].round(5).tolist(), "sigma": sigma}
+
+
+WORLD = 1.5  # the plane is [-1.5, 1.5] squared
+
+
+def _points(widget: Any, name: str, points: Any) -> list[list[float]]:
+    array = checks.array(name, points, "K 2")
+    checks.span(f"the largest of {name}", np.abs(array).max(), 0, WORLD)
+    checks.span(f"the number of {name}", len(array), widget._count, widget._count)
+    return array.tolist()
+
+
+class PatternBench(BookWidget):
+    """Points that the reader drags among random lines, each line a unit that is on at one side.
+
+    Args:
+        points: Where the points start, (K, 2) in [-1.5, 1.5], 2 to 9 of them; None takes eight.
+        zeta: Softness of the signs, above 0.
+        chosen: ``title``, ``units`` (d, how many lines), ``margin`` (c of eta = c / sqrt(d)) and
+            ``seed`` (of the lines), which follow the reader as ``points`` do, and may be set.
+    """
+
+    _parts = ("gan.js", "pattern_bench.js", "gan.css")
+
+    title = text("What BRE sees: signs")
+    points = setting(traitlets.List(), _points)
+    units = whole(10, 2, 12)
+    margin = number(1.0, 0, 3)
+    seed = whole(0, 0, 9999)
+    zeta = sent(traitlets.Float)
+
+    def __init__(self, points=None, badge: str = "", *, zeta: float = 1e-3, **chosen) -> None:
+        if points is None:
+            points = np.random.default_rng(3).uniform(-1.2, 1.2, size=(8, 2)).round(2)
+        points = checks.array("points", points, "K 2").tolist()
+        self._count = checks.span("the number of points", len(points), 2, 9)
+        fixed = {"zeta": checks.span("zeta", float(zeta), 1e-300, 1e300)}
+        super().__init__(fixed, points=points, badge=badge, **chosen)

@@ -1,0 +1,341 @@
+"""Widgets of recurrent networks and particles."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import traitlets
+
+from . import checks
+from .frame import BookWidget
+from .hyper_weights import HyperWeights
+from .packing import shared
+from .settings import choice, number, sent, setting, text, whole
+
+LONGEST = 10_000
+DEVIATIONS = (0.25, 1.0, 4.0)
+FREEZES = 20  # steps of the slider
+
+
+# The switching system x_t = W x_{t-1} + sigma e_t
+
+
+def _system(matrices, deviations: Sequence[float]) -> tuple[np.ndarray, list[float]]:
+    w = checks.array("matrices", matrices, "K 2 2")
+    checks.span("the number of matrices", len(w), 2, 12)
+    return w, checks.ascending("deviations", deviations, least=1, above=True).tolist()
+
+
+def _schedule(rows: Sequence, n_matrices: int, deviations: Sequence[float]) -> list[list]:
+    rows = [[int(t), int(which), float(sigma)] for t, which, sigma in rows]
+    times = checks.ascending("times of the schedule", [row[0] for row in rows], least=1)
+    checks.span("the first time of the schedule", times[0], 0, 0)
+    checks.span("the last time of the schedule", times[-1], 0, LONGEST)
+    for _, which, sigma in rows:
+        checks.span("a matrix of the schedule", which, 0, n_matrices - 1)
+        checks.choice("sigma of the schedule", sigma, deviations)
+    return rows
+
+
+def _first_schedule(w: np.ndarray, sigma: Sequence[float], change: int) -> list[list]:
+    """One change of W at the middle sigma, if possible between systems that do not grow."""
+    radius = np.abs(np.linalg.eigvals(w)).max(1)
+    first, second = sorted(range(len(w)), key=lambda k: (radius[k] >= 1, k))[:2]
+    middle = sigma[len(sigma) // 2]
+    return [[0, first, middle], [change, second, middle]]
+
+
+def _options(**options: tuple[float, float, float]) -> dict[str, float]:
+    """Options, each given with its lowest and highest."""
+    return {name: checks.span(name, *option) for name, option in options.items()}
+
+
+def _freeze(widget: Any, name: str, value: float) -> float:
+    if not (0 <= value <= 1 and abs(value * FREEZES % 1 - 0.5) > 0.499):
+        raise ValueError(f"{name}={value}: want a multiple of 0.05 from 0 to 1")
+    return value
+
+
+class SwitchNow(BookWidget):
+    """A system x_t = W x_{t-1} + sigma e_t in the page, and how models and exact Bayes follow it.
+
+    The reader switches W and sets sigma while it runs. Shown are both coordinates with each model's
+    prediction before it reads them, mean +- 2 deviations over N particles; the KL divergence of
+    posterior from prior per step; and the exact posterior over the K matrices, for which W and
+    sigma each change with probability `hazard` per step, to any other value alike. Where x has
+    grown past `bound`, it starts anew near zero, and the models with it.
+
+    All that is shown is a function of ``steps`` (how many have run), ``schedule`` (rows
+    [t, which, sigma] that ascend: what is in force from step t on) and ``seed``; ``speed`` is in
+    steps per second. Nothing moves until the reader asks.
+
+    Args:
+        matrices: (K, 2, 2), the dynamics, 2 <= K <= 12.
+        models: The names of the model and its baseline; None takes the first VHRNN and VRNN.
+        deviations: The values of sigma, ascending.
+        schedule: What the widget opens with; None switches once, at step 30, at the middle sigma.
+        n_particles: N, 1 to 256.
+        window: Steps that are shown, 20 to 200.
+        hazard: Above 0 and below 1.
+        bound: Above 1.
+    """
+
+    _parts = ("pooling.js", "hyper_rnn.js", "switching.js", "switch_now.js", "hyper_rnn.css")
+
+    title = text("Switch the dynamics, and watch who notices")
+    weights = shared(HyperWeights)
+    matrices = sent()
+    deviations = sent()
+    models = sent()
+    options = sent(traitlets.Dict)
+    seed = whole(0, 0, 9999)
+    steps = whole(60, 1, LONGEST)
+    speed = whole(8, 1, 30)
+    schedule = setting(
+        traitlets.List(),
+        lambda widget, _, rows: _schedule(rows, len(widget.matrices), widget.deviations),
+    )
+
+    def __init__(
+        self,
+        weights: HyperWeights,
+        matrices: np.ndarray,
+        badge: str = "",
+        *,
+        models: Sequence[str] | None = None,
+        deviations: Sequence[float] = DEVIATIONS,
+        schedule: Sequence | None = None,
+        n_particles: int = 32,
+        window: int = 80,
+        hazard: float = 0.04,
+        bound: float = 60.0,
+        **chosen,
+    ) -> None:
+        w, sigma = _system(matrices, deviations)
+        if models is None:
+            models = [weights.first("vhrnn"), weights.first("vrnn")]
+        checks.span("the number of models (one and its baseline)", len(models), 2, 2)
+        names = [weights.check_frames(name, 2, "gaussian") for name in models]
+        fixed = {"models": checks.distinct("models", names), "matrices": w.tolist()}
+        fixed |= {"deviations": sigma}
+        fixed["options"] = _options(
+            n_particles=(n_particles, 1, 256),
+            window=(window, 20, 200),
+            hazard=(hazard, 1e-6, 1 - 1e-6),
+            bound=(bound, 1, 1e6),
+        )
+        schedule = _first_schedule(w, sigma, 30) if schedule is None else list(schedule)
+        super().__init__(fixed, weights=weights, badge=badge, schedule=schedule, **chosen)
+
+
+class ScaleWeather(BookWidget):
+    """All that a VHRNN generates for its cell along one sequence, as a heat map over time.
+
+    The sequence is the switching system's, x_t = W x_{t-1} + sigma e_t, with its changes marked. A
+    row is one generated number, mean over the weighted particles minus the row's own mean over
+    time. Freezing by a share f, in twentieths, replaces each generated number g, the decoder's too,
+    by (1 - f) g + f m, with m its mean over this sequence, so that at f = 1 the model's weights are
+    as constant as a VRNN's. Nothing is trained anew. Shown beside are the predictions, the
+    log-density of each step, and its mean for each f.
+
+    Args:
+        matrices: (K, 2, 2), the dynamics, 2 <= K <= 12.
+        model: Name of the VHRNN; None takes the first.
+        deviations: The values of sigma, ascending.
+        schedule: Rows [t, which, sigma] that ascend; None changes W at a third of the steps, and
+            sigma at two thirds.
+        steps: Of the sequence, 20 to 200.
+        n_particles: N, 1 to 128.
+        bound: Above 1; where x has grown past it, the sequence starts anew.
+    """
+
+    _parts = ("pooling.js", "hyper_rnn.js", "switching.js", "scale_weather.js", "hyper_rnn.css")
+
+    title = text("The weather of the weights")
+    weights = shared(HyperWeights)
+    matrices = sent()
+    network = sent(traitlets.Unicode)
+    schedule = sent()
+    options = sent(traitlets.Dict)
+    freeze = setting(traitlets.Float(0.0), _freeze)
+    seed = whole(0, 0, 9999)
+
+    def __init__(
+        self,
+        weights: HyperWeights,
+        matrices: np.ndarray,
+        badge: str = "",
+        *,
+        model: str | None = None,
+        deviations: Sequence[float] = DEVIATIONS,
+        schedule: Sequence | None = None,
+        steps: int = 90,
+        n_particles: int = 16,
+        bound: float = 60.0,
+        **chosen,
+    ) -> None:
+        w, sigma = _system(matrices, deviations)
+        network = weights.first("vhrnn") if model is None else model
+        checks.choice(f"kind of {network!r}", weights.describe(network)["kind"], ["vhrnn"])
+        if schedule is None:
+            schedule = _first_schedule(w, sigma, steps // 3)
+            schedule.append([2 * steps // 3, schedule[-1][1], sigma[0]])
+        fixed = {
+            "network": weights.check_frames(network, 2, "gaussian"),
+            "matrices": w.tolist(),
+            "schedule": _schedule(schedule, len(w), sigma),
+            "options": _options(
+                steps=(steps, 20, 200), n_particles=(n_particles, 1, 128), bound=(bound, 1, 1e6)
+            ),
+        }
+        super().__init__(fixed, weights=weights, badge=badge, **chosen)
+
+
+# Particles, and music
+
+
+SYSTEM = {"a": 0.9, "q": 0.5, "r": 0.3, "first": 1.0}  # q, r and first are variances
+FIVE = (0.5, -0.2, 1.1, 0.7, -0.4)
+CRITERIA = {"never": "never", "ess": "ESS at half", "always": "every step"}
+MAX_PARTICLES, MAX_STEPS = 64, 40
+N_RUNS = 400  # behind each mean
+FIRST_RUN = 10_000  # of them, after all that a seed may show
+
+
+class ParticleKalman(BookWidget):
+    """A run of particles with its family tree, beside the Kalman filter, and many runs' p(x).
+
+    The system is z_1 ~ N(0, 1), z_t = 0.9 z_{t-1} + N(0, 0.5), x_t = z_t + N(0, 0.3), with
+    variances in the brackets. Particles move as the prior does; ancestors are multinomial. With the
+    criterion "never" the estimate is that of importance sampling (IWAE; at one particle the ELBO),
+    else a particle filter's (FIVO).
+
+    Args:
+        sequences: Each with ``name``, ``label`` and ``x``, 2 to 40 finite observations; None takes
+            the five of the chapter and 20 drawn from the system.
+        chosen: Settings, of which ``criterion`` says when to resample: "never", "ess", which is an
+            effective sample size at most N / 2, or "always".
+    """
+
+    _parts = ("pooling.js", "linear_gaussian.js", "particle_kalman.js", "music.css")
+
+    title = text("Whose children survive? Particles against the exact filter")
+    system = traitlets.Dict(SYSTEM, read_only=True).tag(sync=True)
+    sequences = sent()
+    sequence = choice(lambda self: [x["name"] for x in self.sequences])
+    particles = whole(16, 1, MAX_PARTICLES)
+    criterion = choice(CRITERIA, "ess")
+    seed = whole(0, 0, FIRST_RUN - 1)
+
+    def __init__(
+        self, sequences: Sequence[Mapping] | None = None, badge: str = "", **chosen
+    ) -> None:
+        given = default_sequences() if sequences is None else sequences
+        checked = checks.items("sequences", given, "x", _sequence)
+        chosen = {"sequence": checked[0]["name"], "badge": badge, **chosen}
+        super().__init__({"sequences": checked}, **chosen)
+
+
+def default_sequences() -> list[dict]:
+    """The five observations of the chapter, and 20 drawn from the system itself with seed 0."""
+    dice = np.random.default_rng(0)
+    z, x = dice.normal(), []
+    for _ in range(20):
+        x.append(float(round(z + math.sqrt(SYSTEM["r"]) * dice.normal(), 4)))
+        z = SYSTEM["a"] * z + math.sqrt(SYSTEM["q"]) * dice.normal()
+    five = {"name": "five", "label": "five observations", "x": list(FIVE)}
+    return [five, {"name": "twenty", "label": "20 observations, drawn", "x": x}]
+
+
+def _sequence(owner: str, x) -> dict:
+    x = checks.array(f"x of {owner}", x, "T")
+    checks.span(f"the length of {owner}", len(x), 2, MAX_STEPS)
+    return {"x": x.tolist()}
+
+
+LOWEST, KEYS = 21, 88  # the piano's first key as a MIDI number, and how many there are
+MAX_OPENING, MAX_LENGTH = 16, 96  # frames
+# Made for this book, four voices as MIDI numbers; none is from a data set.
+_CADENCE = [[45, 57, 60, 64], [50, 57, 62, 65], [52, 56, 59, 64], [45, 57, 60, 64]]
+_TWICE = [chord for chord in _CADENCE for _ in range(2)]
+_SCALE = [[pitch] for pitch in (60, 62, 64, 65, 67, 69, 71, 72)]
+OPENINGS = (
+    {"name": "major", "label": "C major, held", "frames": [[48, 55, 64, 72]] * 4},
+    {"name": "minor", "label": "A minor cadence", "frames": _TWICE},
+    {"name": "scale", "label": "rising scale", "frames": _SCALE},
+    {"name": "silence", "label": "silence", "frames": [[]] * 4},
+)
+
+
+def _frames(name: str, given: Sequence, least: int, most: int) -> list[list[int]]:
+    if not least <= len(given) <= most:
+        raise ValueError(f"{name} has {len(given)} frames: want {least} to {most}")
+    for t, pitches in enumerate(given):
+        if np.ndim(pitches) != 1:
+            raise ValueError(f"frame {t} of {name}: want a list of MIDI numbers, got {pitches!r}")
+        if not all(pitch in range(LOWEST, LOWEST + KEYS) for pitch in pitches):
+            raise ValueError(f"frame {t} of {name}: want MIDI numbers 21 to 108, got {pitches}")
+    return [sorted({int(pitch) for pitch in pitches}) for pitches in given]
+
+
+def _opening(widget: Any, name: str, frames: Sequence) -> list[list[int]]:
+    return _frames(name, frames, 1, MAX_OPENING)
+
+
+def _piece(widget: Any, name: str, frames: Sequence) -> list[list[int]]:
+    return _frames(name, frames, 0, MAX_OPENING + MAX_LENGTH)
+
+
+class Chorale(BookWidget):
+    """A model of piano rolls writes on from an opening; the page shows the roll and plays it.
+
+    The opening is read by 16 particles, one of which goes on writing, frame by frame, with its own
+    random numbers; all settings but ``tempo`` (frames a minute) make the piece what it is.
+    ``temperature`` multiplies the deviations of z and divides the keys' logits. ``piece`` is what
+    the page wrote, its opening in front. Sound is made in the page, and starts with Play.
+
+    Args:
+        weights: The page's models, shared with its other widgets, each of 88 Bernoulli keys.
+        openings: Each with ``name``, ``label`` and ``frames``, 1 to 16 lists of MIDI numbers 21 to
+            108.
+        model: Which of them writes; None takes the last.
+        opening: Name of the opening to start from; None takes the first.
+    """
+
+    _parts = ("pooling.js", "hyper_rnn.js", "sound.js", "chorale.js", "music.css")
+
+    title = text("Listen: the model writes a chorale")
+    weights = shared(HyperWeights)
+    openings = sent()
+    model = choice(lambda self: self.weights.names)
+    opening = setting(traitlets.List(), _opening)
+    temperature = number(1.0, 0.3, 1.5)
+    tempo = whole(110, 40, 240)
+    length = whole(48, 8, MAX_LENGTH)
+    seed = whole(0, 0, 2**20 - 1)
+    piece = setting(traitlets.List(), _piece)
+
+    def __init__(
+        self,
+        weights: HyperWeights,
+        openings: Sequence[Mapping] = OPENINGS,
+        badge: str = "",
+        *,
+        model: str | None = None,
+        opening: str | None = None,
+        **chosen,
+    ) -> None:
+        for name in weights.names:
+            weights.check_frames(name, KEYS, "bernoulli")
+        checked = checks.items(
+            "openings",
+            openings,
+            "frames",
+            lambda owner, frames: {"frames": _frames(owner, frames, 1, MAX_OPENING)},
+        )
+        frames = {entry["name"]: entry["frames"] for entry in checked}
+        opening = checked[0]["name"] if opening is None else opening
+        first = frames[checks.choice("opening", opening, frames)]
+        chosen |= {"model": weights.names[-1] if model is None else model, "badge": badge}
+        super().__init__({"openings": checked}, weights=weights, opening=first, **chosen)
