@@ -27,8 +27,6 @@ class AttributeSwitch(RewritingWidget):
             refuses.
     """
 
-    _parts = ("lstm.js", "text_model.js", "text_view.js", "attribute_switch.js")
-
     example = traitlets.Int(0).tag(sync=True)
     place = traitlets.Int().tag(sync=True)
     backward = traitlets.Bool(False).tag(sync=True)

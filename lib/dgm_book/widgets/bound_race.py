@@ -29,8 +29,6 @@ class BoundRace(BookWidget):
         ValueError: For a setting out of range.
     """
 
-    _parts = ("pooling.js", "bound_race.js", "information.css")
-
     title = traitlets.Unicode("A race of bounds on one mutual information").tag(sync=True)
     correlation = traitlets.Float(0.9).tag(sync=True)
     dimension = traitlets.Int(1).tag(sync=True)

@@ -56,8 +56,6 @@ class Chorale(BookWidget):
             share a name, are too long or hold other numbers, and settings out of range.
     """
 
-    _parts = ("pooling.js", "hyper_rnn.js", "sound.js", "chorale.js", "music.css")
-
     weights = traitlets.Instance(HyperWeights).tag(sync=True, **widget_serialization)
     openings = traitlets.List(read_only=True).tag(sync=True)
     model = traitlets.Unicode().tag(sync=True)

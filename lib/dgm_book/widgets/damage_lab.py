@@ -43,8 +43,6 @@ class DamageLab(BookWidget):
             finite; for a ``likelihood_beta`` outside of ``beta``; for alpha or blur out of range.
     """
 
-    _parts = ("damage_lab.js",)
-
     beta = traitlets.List(read_only=True).tag(sync=True)
     blurs = traitlets.List(read_only=True).tag(sync=True)
     likelihood_index = traitlets.Int(read_only=True).tag(sync=True)

@@ -36,8 +36,6 @@ class DispersionMicroscope(BookWidget):
             or more than a page should carry.
     """
 
-    _parts = ("pooling.js", "dispersion_microscope.js", "pooling.css")
-
     sets = traitlets.List(read_only=True).tag(sync=True)
     points = traitlets.Bytes(read_only=True).tag(sync=True)
     set = traitlets.Unicode().tag(sync=True)

@@ -49,8 +49,6 @@ class DrawADigit(BookWidget):
             from 0 to 1, or settings out of range.
     """
 
-    _parts = ("lstm.js", "annealing.js", "draw_a_digit.js", "draw_a_digit.css")
-
     weights = traitlets.Instance(PageWeights).tag(sync=True, **widget_serialization)
     model = traitlets.Unicode(read_only=True).tag(sync=True)
     image_shape = traitlets.List(read_only=True).tag(sync=True)

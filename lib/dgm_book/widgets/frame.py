@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import anywidget
 import traitlets
@@ -16,8 +16,8 @@ FOLDER = Path(__file__).parent
 class BookWidget(anywidget.AnyWidget):
     """The base of the book's widgets: the code of their page, a title, a badge and a poster.
 
-    A subclass names its modules (.js) and style sheets (.css) in ``_parts``, those that others need
-    first; the shared ones come by themselves. Where the widget cannot run, as in a PDF, its poster
+    The code of a widget's page is the bundle in ``dist/`` with the name of the widget's own module,
+    built from ``src/`` by ``make widgets``. Where the widget cannot run, as in a PDF, its poster
     stands: ``posters/<class>.png``, a picture of it in the built book, taken by ``make posters``.
 
     Args:
@@ -29,14 +29,16 @@ class BookWidget(anywidget.AnyWidget):
         TypeError: For a trait that the widget does not have.
     """
 
-    _parts: ClassVar[tuple[str, ...]]
     title = traitlets.Unicode().tag(sync=True)
     badge = traitlets.Unicode().tag(sync=True)
 
     def __init_subclass__(cls, **kwargs) -> None:
-        if "_parts" in vars(cls):
-            cls._esm = module(*(part for part in cls._parts if part.endswith(".js")))
-            cls._css = style(*(part for part in cls._parts if part.endswith(".css")))
+        bundle = FOLDER / "dist" / cls.__module__.rpartition(".")[2]
+        # An instance's own class, which traitlets makes, has its code already.
+        if "_esm" not in vars(cls) and (code := bundle.with_suffix(".js")).exists():
+            sheets = (FOLDER / "dist" / "frame.css", bundle.with_suffix(".css"))
+            cls._esm = code.read_text("utf-8")
+            cls._css = "".join(sheet.read_text("utf-8") for sheet in sheets if sheet.exists())
         super().__init_subclass__(**kwargs)
 
     def __init__(self, fixed: Mapping[str, Any] | None = None, **traits) -> None:
@@ -55,16 +57,6 @@ class BookWidget(anywidget.AnyWidget):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.title!r})"
-
-
-def module(*names: str) -> str:
-    """Return one ES module that stands alone: nn.js, frame.js and the widget's own parts."""
-    return "".join((FOLDER / part).read_text("utf-8") for part in ("nn.js", "frame.js", *names))
-
-
-def style(*names: str) -> str:
-    """Return one style sheet: that of the shared frame and the widget's own."""
-    return "".join((FOLDER / part).read_text("utf-8") for part in ("frame.css", *names))
 
 
 def check_range(proposal, low: float, high: float) -> Any:

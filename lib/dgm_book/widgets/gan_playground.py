@@ -35,8 +35,6 @@ class GANPlayground(BookWidget):
             shape, for a name that comes twice, or for a setting out of range.
     """
 
-    _parts = ("gan.js", "gan_playground.js", "gan.css")
-
     targets = traitlets.List(read_only=True).tag(sync=True)
     steps = traitlets.Int(read_only=True).tag(sync=True)
     title = traitlets.Unicode("Two GANs, one with BRE").tag(sync=True)

@@ -6,8 +6,6 @@ import traitlets
 
 from .pooling_weights import PoolingWeights, SentenceWidget
 
-PARTS = ("lstm.js", "text_model.js", "text_view.js", "pooling_model.js", "pooling_model.css")
-
 
 class InfluenceRuler(SentenceWidget):
     """A sentence, and for each of its words how far the code moves when the word is left out.
@@ -24,8 +22,6 @@ class InfluenceRuler(SentenceWidget):
     Raises:
         ValueError: For no example, an empty one, or more than 100.
     """
-
-    _parts = (*PARTS, "influence_ruler.js")
 
     own_scale = traitlets.Bool().tag(sync=True)
     influences = traitlets.Dict().tag(sync=True)

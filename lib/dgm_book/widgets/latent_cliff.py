@@ -37,8 +37,6 @@ class LatentCliff(BookWidget):
             that are not finite, or a place or measure that does not exist.
     """
 
-    _parts = ("text_view.js", "latent_cliff.js")
-
     sources = traitlets.List(read_only=True).tag(sync=True)
     models = traitlets.List(read_only=True).tag(sync=True)
     source = traitlets.Int(0).tag(sync=True)

@@ -34,8 +34,6 @@ class LatentSpace(BookWidget):
             or are not finite.
     """
 
-    _parts = ("latent_space.js",)
-
     weights = traitlets.Instance(PageWeights).tag(sync=True, **widget_serialization)
     model = traitlets.Unicode(read_only=True).tag(sync=True)
     means = traitlets.Bytes(read_only=True).tag(sync=True)

@@ -41,8 +41,6 @@ class ParticleKalman(BookWidget):
             another number or not finite, and for a setting out of range.
     """
 
-    _parts = ("pooling.js", "linear_gaussian.js", "particle_kalman.js", "music.css")
-
     system = traitlets.Dict(SYSTEM, read_only=True).tag(sync=True)
     sequences = traitlets.List(read_only=True).tag(sync=True)
     sequence = traitlets.Unicode().tag(sync=True)

@@ -25,8 +25,6 @@ class PatternBench(BookWidget):
         ValueError: For points of the wrong shape or outside the plane, or a setting out of range.
     """
 
-    _parts = ("gan.js", "pattern_bench.js", "gan.css")
-
     points = traitlets.List().tag(sync=True)
     title = traitlets.Unicode("What BRE sees: signs").tag(sync=True)
     units = traitlets.Int(10, min=2, max=MAX_UNITS).tag(sync=True)

@@ -33,8 +33,6 @@ class PoolingRace(BookWidget):
         ValueError: For a run or a choice that does not fit, or values that are infinite.
     """
 
-    _parts = ("pooling.js", "pooling_race.js", "pooling.css")
-
     runs = traitlets.List(read_only=True).tag(sync=True)
     title = traitlets.Unicode("A race: likelihood, KL and information while models train").tag(
         sync=True

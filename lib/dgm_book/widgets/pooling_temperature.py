@@ -7,7 +7,6 @@ import numpy as np
 import traitlets
 
 from .checks import in_range, one_of
-from .influence_ruler import PARTS
 from .pooling_weights import PoolingWeights, SentenceWidget
 
 # Between the slider's ends, which are the mean (infinite) and the maximum (zero) themselves.
@@ -31,8 +30,6 @@ class TemperatureSlider(SentenceWidget):
     Raises:
         ValueError: For fewer than two examples, an empty one, over 100, or values out of range.
     """
-
-    _parts = (*PARTS, "pooling_temperature.js")
 
     temperatures = traitlets.List(traitlets.Float(), read_only=True).tag(sync=True)
     kind = traitlets.Unicode().tag(sync=True)

@@ -36,8 +36,6 @@ class RamlLottery(BookWidget):
             scores that are not finite or do not fit, or a setting out of range.
     """
 
-    _parts = ("pooling.js", "raml_lottery.js", "information.css")
-
     title = traitlets.Unicode("A lottery: which sentence does a sentence learn from?").tag(
         sync=True
     )

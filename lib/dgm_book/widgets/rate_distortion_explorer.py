@@ -40,8 +40,6 @@ class RateDistortionExplorer(BookWidget):
             finite, or does not fit its decoder.
     """
 
-    _parts = ("rate_distortion_explorer.js",)
-
     weights = traitlets.Instance(PageWeights).tag(sync=True, **widget_serialization)
     curves = traitlets.List(read_only=True).tag(sync=True)
     codes = traitlets.Bytes(read_only=True).tag(sync=True)

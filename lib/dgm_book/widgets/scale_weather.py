@@ -44,8 +44,6 @@ class ScaleWeather(BookWidget):
             settings that are out of range.
     """
 
-    _parts = ("pooling.js", "hyper_rnn.js", "switching.js", "scale_weather.js", "hyper_rnn.css")
-
     weights = traitlets.Instance(HyperWeights).tag(sync=True, **widget_serialization)
     matrices = traitlets.List(read_only=True).tag(sync=True)
     network = traitlets.Unicode(read_only=True).tag(sync=True)

@@ -44,8 +44,6 @@ class NextSentenceQuiz(BookWidget):
             finite or of other critics, more than three critics, or more rounds than questions.
     """
 
-    _parts = ("pooling.js", "sentence_quiz.js", "language.css")
-
     questions = traitlets.List(read_only=True).tag(sync=True)
     critics = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)
     rounds = traitlets.Int(read_only=True).tag(sync=True)

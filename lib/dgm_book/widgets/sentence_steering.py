@@ -84,8 +84,6 @@ class SentenceSteering(RewritingWidget):
             or what `RewritingWidget` refuses.
     """
 
-    _parts = ("lstm.js", "text_model.js", "text_view.js", "sentence_steering.js")
-
     points = traitlets.Bytes(read_only=True).tag(sync=True)
     point_labels = traitlets.Bytes(read_only=True).tag(sync=True)
     sentence = traitlets.Unicode().tag(sync=True)

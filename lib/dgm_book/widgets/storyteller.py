@@ -42,8 +42,6 @@ class Storyteller(BookWidget):
             one that is too long, curves that do not fit, or options out of range.
     """
 
-    _parts = ("lstm.js", "pooling.js", "language_model.js", "storyteller.js", "language.css")
-
     weights = traitlets.Instance(LanguageWeights).tag(sync=True, **widget_serialization)
     themes = traitlets.List(read_only=True).tag(sync=True)
     openings = traitlets.List(traitlets.Unicode(), read_only=True).tag(sync=True)

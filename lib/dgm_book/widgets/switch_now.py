@@ -45,8 +45,6 @@ class SwitchNow(BookWidget):
             are out of range.
     """
 
-    _parts = ("pooling.js", "hyper_rnn.js", "switching.js", "switch_now.js", "hyper_rnn.css")
-
     weights = traitlets.Instance(HyperWeights).tag(sync=True, **widget_serialization)
     matrices = traitlets.List(read_only=True).tag(sync=True)
     deviations = traitlets.List(read_only=True).tag(sync=True)
