@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Whoever has `user = true` in pip's configuration could install nothing into the environment.
 export PIP_USER := 0
 
-.PHONY: book test posters serve bench clean test-hosted test-versions repository lint chromium setup
+.PHONY: book test widgets posters serve bench clean test-hosted test-versions repository lint chromium setup
 
 book: $(READY)
 	$(BIN)/python -m dgm_book build --jobs $(JOBS)
@@ -24,6 +24,14 @@ test: lint book chromium
 	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -m "not timing" -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
 	  --nbval-lax --nbval-current-env tests _build/test/src/notebooks
+
+# The widgets' bundles, anew from their sources; needs Node 20 or later and npm. The book takes those committed.
+widgets: node_modules
+	npm run --silent build
+
+node_modules: package-lock.json
+	npm ci --silent --ignore-scripts
+	touch $@
 
 # Pictures of the widgets in the built book, for PDFs and pages without JavaScript.
 posters: book chromium

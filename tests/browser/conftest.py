@@ -17,6 +17,8 @@ import pytest
 from ipywidgets import embed
 from PIL import Image
 
+from dgm_book.widgets.frame import FOLDER
+
 ROOT = Path(__file__).parents[2]
 LOADER = ROOT / "book" / "_static" / "widgets.js"
 FLAGS = [
@@ -389,6 +391,20 @@ def visit_once(browser):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="module")
+def page_of(visit_once, serve):
+    """Return ``open(*names) -> page`` which holds what modules of the widgets' sources export."""
+    folder = FOLDER / "src"
+
+    def open_page(*names):
+        page = visit_once(serve(folder)).page
+        for name in names:
+            page.evaluate("async name => Object.assign(globalThis, await import(name))", f"/{name}")
+        return page
+
+    return open_page
 
 
 class _Quiet(SimpleHTTPRequestHandler):

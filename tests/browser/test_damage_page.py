@@ -7,12 +7,11 @@ import pytest
 import torch
 
 from dgm_book.chapters.rate_distortion.chapter import mixture
-from dgm_book.widgets import DamageLab, frame
+from dgm_book.widgets import DamageLab
 
 BETA = np.geomspace(0.003, 200, 24)
 BLURS = (0, 0.5, 1, 2)
 TERMS = ("narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion")
-LIBRARY = "globalThis.mixed = mixed; globalThis.rateAt = rateAt;"
 
 
 def curves(images=24):
@@ -39,13 +38,9 @@ def mixed(alpha, blur):
     return {name: curve[name].mean(1).numpy() for name in ("log_z", "distortion", "rate")}
 
 
-def test_the_page_mixes_as_pytorch_does_and_keeps_the_cap(visit_once):
+def test_the_page_mixes_as_pytorch_does_and_keeps_the_cap(page_of):
     widget = DamageLab(curves())
-    page = visit_once("about:blank").page
-    source = (frame.FOLDER / "damage_lab.js").read_text("utf-8")
-    page.evaluate(
-        "source => new Function(source)()", source.replace("export default { render };", LIBRARY)
-    )
+    page = page_of("models/damage.js")
     data = [np.frombuffer(getattr(widget, name), "<f4").astype(float).tolist() for name in TERMS]
     names = ("narrowZ", "narrowD", "wideZ", "wideD")
     data_in_page = {"beta": widget.beta, "images": 24, **dict(zip(names, data, strict=True))}

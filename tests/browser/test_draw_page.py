@@ -7,13 +7,9 @@ import pytest
 import torch
 
 from dgm.papers.rate_distortion import linear_gaussian_curve, rate_distortion_curve
-from dgm_book.widgets import DrawADigit, PageWeights, frame
+from dgm_book.widgets import DrawADigit, PageWeights
 
-PARTS = ("nn.js", "lstm.js", "annealing.js", "draw_a_digit.js")
-UNPACK = """async source => {
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  globalThis.made = await import(url);
-  globalThis.sampler = made.annealingLibrary();
+UNPACK = """() => {
   globalThis.finish = job => {
     let r = job.next();
     while (!r.done) r = job.next();
@@ -24,7 +20,7 @@ UNPACK = """async source => {
   }));
 }"""
 GRADIENT = """({ layers, x, z }) => {
-  const decoder = sampler.makeDecoder(floats(layers));
+  const decoder = makeDecoder(floats(layers));
   const state = { z: Float64Array.from(z), energy: 0, gradient: new Float64Array(z.length) };
   decoder.evaluate(Float64Array.from(x), state);
   const [gradient, made] = [state.gradient, decoder.forward(z)].map(v => Array.from(v));
@@ -33,11 +29,11 @@ GRADIENT = """({ layers, x, z }) => {
 WORK = """({ layers, x, seeds, ...settings }) => seeds.map(seed => {
   const told = [];
   const request = { layers: floats(layers), x: Float64Array.from(x), seed, ...settings };
-  finish(sampler.work(request, message => told.push(message)));
+  finish(work(request, message => told.push(message)));
   const [{ check }] = told.filter(message => message.check);
   return { points: told.filter(message => message.index !== undefined), check };
 })"""
-INKED = """([strokes, height, width]) => Array.from(made.inked(strokes, height, width))"""
+INKED = """([strokes, height, width]) => Array.from(inked(strokes, height, width))"""
 GAPS = """() => {
   globalThis.gaps = [];
   let last = performance.now();
@@ -47,13 +43,11 @@ GAPS = """() => {
 
 
 @pytest.fixture(scope="module")
-def library(visit_once):
+def library(page_of):
     """A page that holds the sampler."""
-    source = "".join((frame.FOLDER / name).read_text("utf-8") for name in PARTS)
-    exported = "\nexport { annealingLibrary, startAnnealing, inked };"
-    tab = visit_once("about:blank")
-    tab.page.evaluate(UNPACK, source.replace("export default { render };", exported))
-    return tab.page
+    page = page_of("models/annealing.js", "models/drawing.js")
+    page.evaluate(UNPACK)
+    return page
 
 
 def network(sizes, activations, seed=0, gain=1.0):
@@ -156,8 +150,8 @@ def test_the_curve_of_a_linear_decoder_is_the_closed_form(linear):
 def test_the_bounds_of_the_model_s_own_image_hold_its_log_z(library):
     decoder, layers = network([3, 12], ["linear"], seed=4, gain=0.6)
     script = """({ layers, seeds, beta }) => seeds.map(seed => {
-      const decoder = sampler.makeDecoder(floats(layers));
-      return Array.from(sampler.simulate(decoder, beta, sampler.makeDice(8 * seed + 2)).x);
+      const decoder = makeDecoder(floats(layers));
+      return Array.from(simulate(decoder, beta, makeDice(8 * seed + 2)).x);
     })"""
     seeds = list(range(48))
     images = library.evaluate(

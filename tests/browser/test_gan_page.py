@@ -10,13 +10,10 @@ from page_hashes import mulberry32
 from small_widgets import target
 
 from dgm.papers import bre_gan
-from dgm_book.widgets import GANPlayground, PatternBench, frame
+from dgm_book.widgets import GANPlayground, PatternBench
 
-LIBRARY = "\nexport { ganLibrary, ganTrainer };"
-UNPACK = """async source => {
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  globalThis.made = await import(url);
-  globalThis.gan = made.ganLibrary();
+UNPACK = """async () => {
+  globalThis.gan = await import("/models/gan.js");
   globalThis.finish = job => {
     for (;;) { const { done, value } = job.next(); if (done) return value; }
   };
@@ -50,14 +47,11 @@ def playground(**options):
 
 
 @pytest.fixture(scope="module")
-def library(visit_once):
+def library(page_of):
     """A page that holds gan.js and the trainer; both keep nothing from one call to the next."""
-    source = "".join(
-        (frame.FOLDER / name).read_text("utf-8") for name in ("gan.js", "gan_playground.js")
-    )
-    view = visit_once("about:blank")
-    view.page.evaluate(UNPACK, source.replace("export default { render };", LIBRARY))
-    return view.page
+    page = page_of("models/gan_trainer.js")
+    page.evaluate(UNPACK)
+    return page
 
 
 @pytest.fixture
@@ -162,7 +156,7 @@ CELLS = """({ theta, width, limit }) => {
   });
 }"""
 TRAIN = """({ config, settings, count }) => {
-  const trainer = made.ganTrainer(gan, config);
+  const trainer = ganTrainer(config);
   finish(trainer.train(count, settings, []));
   const { step, panels } = finish(trainer.snapshot(-1, settings.margin));
   const both = p => [p.discriminator, p.generator].map(n => Array.from(n.theta));

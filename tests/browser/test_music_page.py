@@ -12,7 +12,6 @@ from hyper_rnn_pages import filter_sequence, normals, particle_runs, survivors, 
 from small_widgets import described
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
-from dgm_book.widgets import frame
 from dgm_book.widgets.chorale import OPENINGS, Chorale
 from dgm_book.widgets.hyper_weights import HyperWeights
 from dgm_book.widgets.particle_kalman import (
@@ -100,18 +99,11 @@ def number(text):
 
 
 @pytest.fixture(scope="module")
-def library(visit_once):
+def library(page_of):
     """A page that holds linear_gaussian.js."""
-    source = (frame.FOLDER / "linear_gaussian.js").read_text("utf-8")
-    view = visit_once("about:blank")
-    view.page.evaluate(
-        """async ([source, system]) => {
-            const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-            Object.assign(globalThis, await import(url), { system });
-        }""",
-        [source + "\nexport { kalman, makeCloud, filterRun, survivors };", SYSTEM],
-    )
-    return view.page
+    page = page_of("models/linear_gaussian.js")
+    page.evaluate("system => Object.assign(globalThis, { system })", SYSTEM)
+    return page
 
 
 def test_the_page_s_kalman_filter_gives_the_chapter_s_value(library):

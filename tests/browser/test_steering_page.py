@@ -13,15 +13,11 @@ from page_words import split_words
 from dgm.data import text
 from dgm.data.synthetic import review_grammar
 from dgm.steering import SteeringModel, rewrite
-from dgm_book.widgets import AttributeSwitch, LatentCliff, SentenceSteering, TextWeights, frame
+from dgm_book.widgets import AttributeSwitch, LatentCliff, SentenceSteering, TextWeights
 
 MARGINS, THRESHOLD = (1.5, 0.7, 0.3, 0.1), 0.6
 SMALL = {"embedding": 32, "hidden": 64, "context": 48, "voters": 32}
 EXAMPLES = ["the pizza was great .", "sadly , the host was rude today .", "we loved the patio ."]
-UNPACK = """async source => {
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  globalThis.library = await import(url);
-}"""
 
 
 def steering_model(words, seed=0, **sizes):
@@ -166,9 +162,8 @@ def test_a_wrong_golden_sentence_is_counted(opened):
     assert golden_wrong(opened(steering(weights))) == 1
 
 
-def test_the_page_tokenises_as_python_does(visit):
-    view = visit("about:blank")
-    view.page.evaluate(UNPACK, frame.module("lstm.js", "text_model.js") + "\nexport { tokenise };")
+def test_the_page_tokenises_as_python_does(page_of):
+    page = page_of("models/text_model.js", "models/language_model.js")
     dice = random.Random(0)
     pieces = [
         *"abcnst't''\"\"``.,!?-–—…’“0123456789_()/+: éßİΣ中🍕½²٣ﬁ\u200d\u0301\x00\x1c\x85\ufeff",
@@ -181,11 +176,10 @@ def test_the_page_tokenises_as_python_does(visit):
     path = Path(__file__).parents[1] / "dgm" / "data" / "words.json"
     known = json.loads(path.read_text("utf-8"))
     typed += [words["typed"] for words in known]
-    got = view.page.evaluate("all => all.map(t => library.tokenise(t).join(' '))", typed)
+    got = page.evaluate("all => all.map(t => tokenise(t).join(' '))", typed)
     assert got == [text.tokenise(t) for t in typed]
     assert got[-len(known) :] == [words["yelp"] for words in known]
-    view.page.evaluate(UNPACK, frame.module("language_model.js") + "\nexport { wordsOf };")
-    got = view.page.evaluate("all => all.map(t => library.wordsOf(t).join(' '))", typed)
+    got = page.evaluate("all => all.map(t => wordsOf(t).join(' '))", typed)
     assert got == [" ".join(split_words(t)) for t in typed]
     assert got[-len(known) :] == [words["words"] for words in known]
 

@@ -33,8 +33,7 @@ class GANPlayground(BookWidget):
             to 0 over the run).
     """
 
-    _parts = ("gan.js", "gan_playground.js", "gan.css")
-
+    _bundle = "gan_playground"
     title = text("Two GANs, one with BRE")
     targets = sent()
     steps = sent(traitlets.Int)
@@ -82,8 +81,7 @@ class PatternBench(BookWidget):
             ``seed`` (of the lines), which follow the reader as ``points`` do, and may be set.
     """
 
-    _parts = ("gan.js", "pattern_bench.js", "gan.css")
-
+    _bundle = "pattern_bench"
     title = text("What BRE sees: signs")
     points = setting(traitlets.List(), _points)
     units = whole(10, 2, 12)

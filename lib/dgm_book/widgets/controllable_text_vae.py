@@ -81,8 +81,7 @@ class SentenceSteering(RewritingWidget):
         options: Margins, threshold and names, as of `RewritingWidget`, and other traits.
     """
 
-    _parts = ("lstm.js", "text_model.js", "text_view.js", "sentence_steering.js")
-
+    _bundle = "sentence_steering"
     title = text("Steer a sentence")
     points = sent(traitlets.Bytes)
     point_labels = sent(traitlets.Bytes)
@@ -127,8 +126,7 @@ class AttributeSwitch(RewritingWidget):
         options: Margins, threshold and names, as of `RewritingWidget`, and other traits.
     """
 
-    _parts = ("lstm.js", "text_model.js", "text_view.js", "attribute_switch.js")
-
+    _bundle = "attribute_switch"
     title = text("Change your mind in mid-sentence")
     example = whole(0, 0, lambda self: len(self.examples) - 1)
     place = whole(0, 0, float("inf"))
@@ -179,8 +177,7 @@ class LatentCliff(BookWidget):
         chosen: ``title``, ``measure`` ("log_mean" or "mean_log") and ``source``.
     """
 
-    _parts = ("text_view.js", "latent_cliff.js")
-
+    _bundle = "latent_cliff"
     title = text("Walk off the cliff")
     sources = sent()
     models = sent()

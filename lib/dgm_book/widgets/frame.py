@@ -1,7 +1,5 @@
 """What all widgets share in Python: their JavaScript and style put together, and their poster."""
 
-from __future__ import annotations
-
 import base64
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,8 +14,8 @@ FOLDER = Path(__file__).parent
 class BookWidget(anywidget.AnyWidget):
     """The base of the book's widgets: the code of their page, a title, a badge and a poster.
 
-    A subclass names its modules (.js) and style sheets (.css) in ``_parts``, those that others need
-    first; the shared ones come by themselves. Where the widget cannot run, as in a PDF, its poster
+    The code of a widget's page is in ``dist/``, under the name that its class gives to its bundle,
+    built from ``src/`` by ``make widgets``. Where the widget cannot run, as in a PDF, its poster
     stands: ``posters/<class>.png``, a picture of it in the built book, taken by ``make posters``.
 
     Args:
@@ -31,14 +29,16 @@ class BookWidget(anywidget.AnyWidget):
         ValueError: For what a widget's own arguments should not be, or a setting out of range.
     """
 
-    _parts: ClassVar[tuple[str, ...]]
+    _bundle: ClassVar[str]
     title = traitlets.Unicode().tag(sync=True)
     badge = traitlets.Unicode().tag(sync=True)
 
     def __init_subclass__(cls, **kwargs) -> None:
-        if "_parts" in vars(cls):
-            cls._esm = module(*(part for part in cls._parts if part.endswith(".js")))
-            cls._css = style(*(part for part in cls._parts if part.endswith(".css")))
+        if "_bundle" in vars(cls):
+            bundle = FOLDER / "dist" / cls._bundle
+            sheets = (FOLDER / "dist" / "frame.css", bundle.with_suffix(".css"))
+            cls._esm = bundle.with_suffix(".js").read_text("utf-8")
+            cls._css = "".join(sheet.read_text("utf-8") for sheet in sheets if sheet.exists())
         for name, trait in list(vars(cls).items()):
             if isinstance(trait, traitlets.TraitType) and trait.metadata.get("check"):
                 setattr(cls, f"_valid_{name}", traitlets.validate(name)(_check))
@@ -65,13 +65,3 @@ class BookWidget(anywidget.AnyWidget):
 def _check(widget: BookWidget, proposal) -> Any:
     trait = proposal["trait"]
     return trait.metadata["check"](widget, trait.name, proposal["value"])
-
-
-def module(*names: str) -> str:
-    """Return one ES module that stands alone: nn.js, frame.js and the widget's own parts."""
-    return "".join((FOLDER / part).read_text("utf-8") for part in ("nn.js", "frame.js", *names))
-
-
-def style(*names: str) -> str:
-    """Return one style sheet: that of the shared frame and the widget's own."""
-    return "".join((FOLDER / part).read_text("utf-8") for part in ("frame.css", *names))

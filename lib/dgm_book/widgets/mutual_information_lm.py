@@ -25,8 +25,7 @@ class BoundRace(BookWidget):
     I and never above log 2.
     """
 
-    _parts = ("pooling.js", "bound_race.js", "information.css")
-
+    _bundle = "bound_race"
     title = text("A race of bounds on one mutual information")
     correlation = number(0.9, 0, 0.99)
     dimension = whole(1, 1, 20)
@@ -58,8 +57,7 @@ class RamlLottery(BookWidget):
             critics, at least one.
     """
 
-    _parts = ("pooling.js", "raml_lottery.js", "information.css")
-
+    _bundle = "raml_lottery"
     title = text("A lottery: which sentence does a sentence learn from?")
     sets = sent()
     set = choice(lambda self: [given["name"] for given in self.sets])
@@ -126,8 +124,7 @@ class Storyteller(BookWidget):
         n_sentences: Of a story, 2 to 40.
     """
 
-    _parts = ("lstm.js", "pooling.js", "language_model.js", "storyteller.js", "language.css")
-
+    _bundle = "storyteller"
     title = text("Does the story stay with its topic?")
     weights = shared(LanguageWeights)
     themes = sent()
@@ -217,8 +214,7 @@ class NextSentenceQuiz(BookWidget):
         rounds: Questions per game; None asks up to twenty.
     """
 
-    _parts = ("pooling.js", "sentence_quiz.js", "language.css")
-
+    _bundle = "sentence_quiz"
     title = text("Which sentence comes next?")
     questions = sent()
     critics = sent()

@@ -30,8 +30,7 @@ class PoolingRace(BookWidget):
             ``shown`` does, and may be set.
     """
 
-    _parts = ("pooling.js", "pooling_race.js", "pooling.css")
-
+    _bundle = "pooling_race"
     title = text("A race: likelihood, KL and information while models train")
     runs = sent()
     time = number(1.0, 0, 1)
@@ -95,8 +94,7 @@ class DispersionMicroscope(BookWidget):
         highlighted: The class in front; "" for none.
     """
 
-    _parts = ("pooling.js", "dispersion_microscope.js", "pooling.css")
-
+    _bundle = "dispersion_microscope"
     title = text("A dispersion microscope: features of the same sentences")
     sets = sent()
     points = sent(traitlets.Bytes)
@@ -186,9 +184,6 @@ class SentenceWidget(BookWidget):
         super().__init__(fixed, weights=weights, sentence=examples[0], **traits)
 
 
-PARTS = ("lstm.js", "text_model.js", "text_view.js", "pooling_model.js", "pooling_model.css")
-
-
 class InfluenceRuler(SentenceWidget):
     """A sentence, and for each of its words how far the code moves when the word is left out.
 
@@ -201,8 +196,7 @@ class InfluenceRuler(SentenceWidget):
         examples: Sentences to pick from, at most 100; the reader starts at the first.
     """
 
-    _parts = (*PARTS, "influence_ruler.js")
-
+    _bundle = "influence_ruler"
     title = text("Which words move the code?")
     own_scale = setting(traitlets.Bool())
     influences = setting(traitlets.Dict())
@@ -231,8 +225,7 @@ class TemperatureSlider(SentenceWidget):
         kind: The encoder to start with; None takes the first.
     """
 
-    _parts = (*PARTS, "pooling_temperature.js")
-
+    _bundle = "pooling_temperature"
     title = text("From mean to maximum")
     temperatures = sent()
     kind = choice(lambda self: self.weights.names)

@@ -32,8 +32,7 @@ class RateDistortionExplorer(BookWidget):
         beta_index: Where the slider starts; None is the middle.
     """
 
-    _parts = ("rate_distortion_explorer.js",)
-
+    _bundle = "rate_distortion_explorer"
     title = text("Rate and distortion of a decoder")
     weights = shared(PageWeights)
     curves = sent()
@@ -141,8 +140,7 @@ class LatentSpace(BookWidget):
         label_names: What each class is called, by label; None takes the number.
     """
 
-    _parts = ("latent_space.js",)
-
+    _bundle = "latent_space"
     title = text("A plane of codes")
     weights = shared(PageWeights)
     model = sent(traitlets.Unicode)
@@ -213,8 +211,7 @@ class DamageLab(BookWidget):
         images: How many images travel with the page, the first ones.
     """
 
-    _parts = ("damage_lab.js",)
-
+    _bundle = "damage_lab"
     title = text("What a bad prior and a blur cost")
     beta = sent()
     blurs = sent()
@@ -284,8 +281,7 @@ class DrawADigit(BookWidget):
         leapfrogs: Leapfrog steps per transition.
     """
 
-    _parts = ("lstm.js", "annealing.js", "draw_a_digit.js", "draw_a_digit.css")
-
+    _bundle = "draw_a_digit"
     title = text("Draw a digit")
     weights = shared(PageWeights)
     model = sent(traitlets.Unicode)

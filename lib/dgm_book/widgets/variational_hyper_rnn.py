@@ -81,8 +81,7 @@ class SwitchNow(BookWidget):
         bound: Above 1.
     """
 
-    _parts = ("pooling.js", "hyper_rnn.js", "switching.js", "switch_now.js", "hyper_rnn.css")
-
+    _bundle = "switch_now"
     title = text("Switch the dynamics, and watch who notices")
     weights = shared(HyperWeights)
     matrices = sent()
@@ -150,8 +149,7 @@ class ScaleWeather(BookWidget):
         bound: Above 1; where x has grown past it, the sequence starts anew.
     """
 
-    _parts = ("pooling.js", "hyper_rnn.js", "switching.js", "scale_weather.js", "hyper_rnn.css")
-
+    _bundle = "scale_weather"
     title = text("The weather of the weights")
     weights = shared(HyperWeights)
     matrices = sent()
@@ -218,8 +216,7 @@ class ParticleKalman(BookWidget):
             effective sample size at most N / 2, or "always".
     """
 
-    _parts = ("pooling.js", "linear_gaussian.js", "particle_kalman.js", "music.css")
-
+    _bundle = "particle_kalman"
     title = text("Whose children survive? Particles against the exact filter")
     system = traitlets.Dict(SYSTEM, read_only=True).tag(sync=True)
     sequences = sent()
@@ -303,8 +300,7 @@ class Chorale(BookWidget):
         opening: Name of the opening to start from; None takes the first.
     """
 
-    _parts = ("pooling.js", "hyper_rnn.js", "sound.js", "chorale.js", "music.css")
-
+    _bundle = "chorale"
     title = text("Listen: the model writes a chorale")
     weights = shared(HyperWeights)
     openings = sent()

@@ -1,0 +1,7 @@
+// How far a page's networks are off their golden values.
+
+// Tells how far these models are off at most, where any has a golden sequence.
+export function showGoldenError(root, names, goldenError) {
+  const found = names.map(goldenError).filter((error) => error !== null);
+  if (found.length) root.dataset.goldenError = Math.max(...found);
+}
