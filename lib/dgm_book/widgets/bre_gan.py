@@ -12,7 +12,6 @@ from .settings import choice, number, sent, setting, text, whole
 
 MAX_MODES = 64
 MAX_WIDTH = 32  # the page keeps a layer's signs in one 32-bit word
-LEAST = 1e-300  # of what should be above 0
 
 
 class GANPlayground(BookWidget):
@@ -20,17 +19,16 @@ class GANPlayground(BookWidget):
 
     Generators 2-h-h-h-2 (ReLU, tanh), discriminators 2-h-h-h-h-1 (LeakyReLU 0.2), Adam (0.5,
     0.999), batch 128; the learning rate falls linearly to 1e-6. One discriminator is regularised by
-    BRE on its second hidden layer. What the reader chooses comes back, and may be set.
+    BRE on its second hidden layer.
 
     Args:
         targets: For each target ``name``, ``label``, ``centres`` (M, 2), at most 64, and ``sigma``,
             the standard deviation of each component; all components weigh the same. The
             generator's tanh reaches no farther than (-1, 1).
         steps: Length of a run, at least 100.
-        chosen: First values of ``title``, ``target`` (a name; the first by default), ``seed``,
-            ``width`` (hidden units per layer), ``weight`` (w of BRE), ``margin`` (c of
-            eta = c / sqrt(width)), ``rate`` (of learning) and ``decay`` (whether w falls linearly
-            to 0 over the run).
+        chosen: Settings: ``target`` is a name, by default the first; ``width`` counts the hidden
+            units per layer; ``weight`` is w of BRE, and ``margin`` c of eta = c / sqrt(width); with
+            ``decay`` w falls linearly to 0 over the run.
     """
 
     _bundle = "gan_playground"
@@ -42,7 +40,7 @@ class GANPlayground(BookWidget):
     width = whole(10, 2, MAX_WIDTH)
     weight = number(1.0, 0, 2)
     margin = number(3.0, 0, 3)
-    rate = number(0.002, LEAST, 1e300)
+    rate = setting(traitlets.Float(0.002), lambda _, *given: checks.positive(*given))
     decay = setting(traitlets.Bool(True))
 
     def __init__(
@@ -57,7 +55,7 @@ def _described(owner: str, centres, sigma) -> dict:
     given = {"centres": centres, "sigma": sigma}
     arrays = checks.arrays(owner, given, {"centres": "M 2", "sigma": ()}, dtype=float)
     checks.span(f"the number of centres of {owner}", len(arrays["centres"]), 1, MAX_MODES)
-    sigma = checks.span(f"sigma of {owner}", float(arrays["sigma"]), LEAST, float("inf"))
+    sigma = checks.positive(f"sigma of {owner}", float(arrays["sigma"]))
     return {"centres": arrays["centres"].round(5).tolist(), "sigma": sigma}
 
 
@@ -94,5 +92,5 @@ class PatternBench(BookWidget):
             points = np.random.default_rng(3).uniform(-1.2, 1.2, size=(8, 2)).round(2)
         points = checks.array("points", points, "K 2").tolist()
         self._count = checks.span("the number of points", len(points), 2, 9)
-        fixed = {"zeta": checks.span("zeta", float(zeta), 1e-300, 1e300)}
+        fixed = {"zeta": checks.positive("zeta", float(zeta))}
         super().__init__(fixed, points=points, badge=badge, **chosen)

@@ -12,7 +12,16 @@ Choices = Collection | Callable[[Any], Collection]
 def span(name: str, value: Any, low: float, high: float) -> Any:
     """Return a value; ValueError where it lies outside low ... high."""
     if not low <= value <= high:
-        raise ValueError(f"{name}={value}: want {low:g} to {high:g}")
+        up = "" if low == high else " or more" if high == np.inf else f" to {high}"
+        raise ValueError(f"{name}={value}: want {low}{up}")
+    return value
+
+
+def positive(name: str, value: float, most: float = np.inf) -> float:
+    """Return a finite number; ValueError unless it is above 0, and at most so large."""
+    if not 0 < value <= most or value == np.inf:
+        end = "" if most == np.inf else f", at most {most}"
+        raise ValueError(f"{name}={value}: want a finite number above 0{end}")
     return value
 
 
@@ -82,10 +91,7 @@ def arrays(
         shapes: For each name its dimensions, apart by spaces or in a tuple: whole numbers,
             letters, and sums such as ``4H`` or ``E+D``. A letter's first use sets it, above 0.
         sizes: What letters stand for; those that the arrays set are added.
-        dtype: Of the arrays that are returned.
-
-    Returns:
-        The arrays, in the order of the table.
+        dtype: Of the arrays that are returned, in the order of the table.
 
     Raises:
         ValueError: For an array that is missing, has another shape, or values that are not finite.

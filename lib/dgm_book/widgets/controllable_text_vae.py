@@ -9,7 +9,7 @@ import traitlets
 from . import checks
 from .frame import BookWidget
 from .packing import digits, evenly, shared
-from .settings import choice, sent, setting, short_text, text, whole
+from .settings import choice, sent, setting, text, whole
 from .text_weights import TextWeights
 
 MAX_POINTS = 600
@@ -32,8 +32,7 @@ class RewritingWidget(BookWidget):
         margins: From large (few words may change) to small (many).
         threshold: Agreement of the model's own reading with the target that is enough, in (0, 1].
         names: What the three vertices are called.
-        fixed: Values of further read-only traits.
-        traits: Values of the other traits.
+        fixed: Values of further read-only traits, as of `BookWidget`.
     """
 
     weights = shared(TextWeights)
@@ -60,7 +59,7 @@ class RewritingWidget(BookWidget):
         checks.span("the number of names", len(names), 3, 3)
         ladder = {
             "margins": steps.tolist(),
-            "threshold": checks.span("threshold", float(threshold), 1e-300, 1),
+            "threshold": checks.positive("threshold", float(threshold), 1),
             "examples": checks.texts("examples", examples),
             "names": list(names),
         }
@@ -70,8 +69,7 @@ class RewritingWidget(BookWidget):
 class SentenceSteering(RewritingWidget):
     """A sentence, a triangle of three ways to say it, and the sentence said that way.
 
-    ``sentence``, ``target`` (three weights that sum to one) and ``effort`` (how many of the margins
-    may be tried) follow the reader, and may be set; ``rewritten`` is what the page made of them.
+    ``target`` is three weights that sum to one, ``effort`` how many of the margins may be tried.
 
     Args:
         examples: Sentences to pick from; the first is where the reader starts.
@@ -85,7 +83,7 @@ class SentenceSteering(RewritingWidget):
     title = text("Steer a sentence")
     points = sent(traitlets.Bytes)
     point_labels = sent(traitlets.Bytes)
-    sentence = short_text(2000)
+    sentence = text(most=2000)
     target = setting(traitlets.List(traitlets.Float(), [0.0, 0.0, 1.0]), _target)
     effort = whole(0, 1, lambda self: len(self.margins))
 
@@ -116,14 +114,9 @@ class SentenceSteering(RewritingWidget):
 class AttributeSwitch(RewritingWidget):
     """A sentence that is rewritten towards one vertex up to a word, and towards another behind it.
 
-    ``example`` (a sentence's number), ``place`` (words before the switch; more than there are
-    counts as all) and ``backward`` (from the last vertex to the first) follow the reader, and may
-    be set; ``rewritten`` is what the page made of them.
-
-    Args:
-        examples: Sentences to pick from.
-        place: Where the switch starts; None is the middle of the first sentence.
-        options: Margins, threshold and names, as of `RewritingWidget`, and other traits.
+    ``place`` counts the words before the switch (more than there are count as all), and starts in
+    the middle of the first sentence; ``backward`` is from the last vertex to the first. The
+    arguments are those of `RewritingWidget`.
     """
 
     _bundle = "attribute_switch"
@@ -132,18 +125,9 @@ class AttributeSwitch(RewritingWidget):
     place = whole(0, 0, float("inf"))
     backward = setting(traitlets.Bool(False))
 
-    def __init__(
-        self,
-        weights: TextWeights,
-        examples: Sequence[str],
-        badge: str = "",
-        *,
-        place: int | None = None,
-        **options,
-    ) -> None:
-        if place is None:
-            place = len(examples[0].split()) // 2 if examples else 0
-        super().__init__(weights, examples, badge=badge, place=place, **options)
+    def __init__(self, weights: TextWeights, examples: Sequence[str], badge="", **options) -> None:
+        place = len(examples[0].split()) // 2 if examples else 0
+        super().__init__(weights, examples, **{"place": place, "badge": badge, **options})
 
 
 MEASURES = ("log_mean", "mean_log")
@@ -163,8 +147,7 @@ class LatentCliff(BookWidget):
 
     All is computed beforehand: the page runs no model. Densities are negative logarithms in nats,
     by two measures: ``log_mean``, minus the log of the mean over posteriors, and ``mean_log``,
-    minus the mean of their logs. ``source``, ``places`` (a step's number for each model) and
-    ``measure`` follow the reader, and may be set.
+    minus the mean of their logs. ``places`` are a step's number for each model.
 
     Args:
         sources: Sentences that the walks start from, words apart by white space.
@@ -174,7 +157,6 @@ class LatentCliff(BookWidget):
             sentences, (N,) each; and if known ``reading`` (n_sources, S), how positive each
             sentence reads, ``origin``, the number of the step from which the trail starts (else the
             one nearest to 0), and ``baseline``, True for one drawn in the baseline's colour.
-        chosen: ``title``, ``measure`` ("log_mean" or "mean_log") and ``source``.
     """
 
     _bundle = "latent_cliff"

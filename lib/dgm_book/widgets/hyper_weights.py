@@ -40,10 +40,6 @@ class HyperWeights(PackedWeights):
         golden: For some of the names ``x`` (T, X), ``noise`` (T, N, Z) and those of `GOLDEN` that
             are to be compared: what PyTorch computes from x with the weights of `rounded`, without
             resampling.
-
-    Raises:
-        ValueError: For no model, unknown options, tensors that are missing, do not fit together or
-            are not finite, golden sequences that do not fit, or a model above 300 kB.
     """
 
     def __init__(

@@ -9,7 +9,7 @@ import traitlets
 from . import checks
 from .frame import BookWidget
 from .packing import check_size, digits, shared
-from .settings import choice, number, sent, setting, short_text, text, whole
+from .settings import choice, number, sent, setting, text, whole
 from .text_weights import LanguageWeights
 
 
@@ -90,13 +90,11 @@ def _text(owner: str, texts, anchors, scores) -> dict:
     texts, anchors = [str(line) for line in texts], [int(anchor) for anchor in anchors]
     if not anchors or not scores or "" in scores:
         raise ValueError(f"{owner}: want at least one anchor, and one critic with a name")
-    sizes = {"A": len(anchors)}
-    shapes = dict.fromkeys(scores, "A K")
-    arrays = checks.arrays(f"scores of {owner}", scores, shapes, sizes, np.float64)
+    sizes, shapes = {"A": len(anchors)}, dict.fromkeys(scores, "A K")
+    arrays = checks.arrays(f"scores of {owner}", scores, shapes, sizes, float)
     checks.span(f"scores for each anchor of {owner}", sizes["K"], 2, MAX_SUCCESSORS)
-    checks.span(f"the first of anchors {anchors} of {owner}", min(anchors), 0, len(texts))
-    last = len(texts) - 1 - sizes["K"]
-    checks.span(f"the last of anchors {anchors} of {owner}", max(anchors), 0, last)
+    for anchor in anchors:
+        checks.span(f"anchor of {owner}", anchor, 0, len(texts) - 1 - sizes["K"])
     scores = {name: digits(array, 6) for name, array in arrays.items()}
     return {"texts": texts, "anchors": anchors, "scores": scores}
 
@@ -112,10 +110,8 @@ class Storyteller(BookWidget):
     for each model its lines, the first of which starts with the opening.
 
     Args:
-        weights: The page's models, shared with its other widgets; one or two are shown, the first
-            as the baseline.
-        themes: For each topic its words; a sentence is about the topic most of its theme words
-            belong to.
+        weights: One or two models, the first as the baseline.
+        themes: For each topic its words, no word in two.
         openings: Starts to pick from, words apart by spaces; the first is where the reader starts.
         curves: ``distances`` (D,), ``exact`` (D,): mutual information of two sentences of the data,
             nats; ``models``: for each of the weights' models ``mean``, ``low`` and ``high`` (D,),
@@ -131,7 +127,7 @@ class Storyteller(BookWidget):
     openings = sent()
     curves = sent(traitlets.Dict)
     n_sentences = sent(traitlets.Int)
-    opening = short_text(MAX_CHARACTERS)
+    opening = text(most=MAX_CHARACTERS)
     temperature = number(1.0, 0.2, 2)
     seed = whole(0, 0, 2**20 - 1)
     written = setting(traitlets.Dict())
@@ -157,9 +153,7 @@ class Storyteller(BookWidget):
             "n_sentences": checks.span("n_sentences", n_sentences, 2, 40),
         }
         checks.span("the number of themes", len(themes), 1, MAX_THEMES)
-        checks.distinct(
-            "words of the themes", [word for words in themes.values() for word in words]
-        )
+        checks.distinct("words of the themes", [w for words in themes.values() for w in words])
         if not all(themes.values()):
             raise ValueError("themes: want at least one word each")
         chosen = {"opening": openings[0], "badge": badge, **chosen}
@@ -182,9 +176,9 @@ def _curves(curves: Mapping, names: list[str]) -> dict:
     for name, line in models.items():
         if np.greater(line["low"], line["high"]).any():
             raise ValueError(f"the curve of {name!r}: low should not lie above high")
-    stay = checks.span("stay", float(curves["stay"]), 0, 1)
-    exact = check("curves", curves, ["exact"])
-    return {"distances": distances.tolist(), **exact, "models": models, "stay": stay}
+    exact, stay = check("curves", curves, ["exact"]), float(curves["stay"])
+    known = {"distances": distances.tolist(), **exact, "models": models}
+    return known | {"stay": checks.span("stay", stay, 0, 1)}
 
 
 MAX_QUESTIONS, MAX_CRITICS = 500, 3
@@ -223,12 +217,7 @@ class NextSentenceQuiz(BookWidget):
     answers = setting(traitlets.List(traitlets.Int()), _answers)
 
     def __init__(
-        self,
-        questions: Sequence[Mapping],
-        badge: str = "",
-        *,
-        rounds: int | None = None,
-        **chosen,
+        self, questions: Sequence[Mapping], badge="", *, rounds: int | None = None, **chosen
     ) -> None:
         n = checks.span("the number of questions", len(questions), 1, MAX_QUESTIONS)
         critics = [str(name) for name in questions[0].get("scores", {})]

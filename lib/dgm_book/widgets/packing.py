@@ -18,6 +18,11 @@ class PackedWeights(ipywidgets.Widget):
     Args:
         packed: What `pack` has filled.
         header: What the page's JavaScript reads; descriptions by `pack` stand in it.
+
+    Raises:
+        ValueError: For no model, arrays that are missing, do not fit together or are not finite,
+            unknown options, words or golden vectors that do not fit, or a model above what a page
+            may hold.
     """
 
     data = traitlets.Bytes(read_only=True).tag(sync=True)

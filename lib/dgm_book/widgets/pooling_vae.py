@@ -1,5 +1,6 @@
 """Widgets of pooled sentence encoders: the race, the microscope, the ruler and the slider."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import traitlets
 from . import checks
 from .frame import BookWidget
 from .packing import check_size, digits, shared
-from .settings import choice, number, sent, setting, short_text, text, whole
+from .settings import choice, number, sent, setting, text, whole
 from .text_weights import PoolingWeights
 
 GROUPS = ("plain", "fix", "pooling", "control")  # the plain model, a known remedy, ...
@@ -24,10 +25,8 @@ class PoolingRace(BookWidget):
         runs: One dict per run: ``name``, ``label``, ``group`` (of `GROUPS`) and ``measured``, its
             rows over training, each with ``seconds`` and ``step``, both ascending, and, where they
             are neither None nor NaN, `MEASURES`.
-        shown: Names of the runs to begin with; None takes those of `SHOWN`, else the first six.
-        chosen: ``title``, ``time`` (0 to 1, a share of the longest shown run), ``highlighted`` (the
-            run in front, or "") and ``axis`` ("seconds" or "steps"), which follow the reader as
-            ``shown`` does, and may be set.
+        chosen: Settings: ``shown`` are names, by default those of `SHOWN`, else the first six;
+            ``time`` is a share of the longest shown run.
     """
 
     _bundle = "pooling_race"
@@ -40,19 +39,11 @@ class PoolingRace(BookWidget):
     )
     axis = choice(("seconds", "steps"), "seconds")
 
-    def __init__(
-        self,
-        runs: Sequence[Mapping],
-        badge: str = "",
-        *,
-        shown: Sequence[str] | None = None,
-        **chosen,
-    ) -> None:
+    def __init__(self, runs: Sequence[Mapping], badge: str = "", **chosen) -> None:
         checked = checks.items("runs", runs, "group measured", _run)
         self._names = names = [run["name"] for run in checked]
-        if shown is None:
-            shown = [name for name in names if name in SHOWN] or names[:6]
-        super().__init__({"runs": checked}, badge=badge, shown=list(shown), **chosen)
+        shown = [name for name in names if name in SHOWN] or names[:6]
+        super().__init__({"runs": checked}, **{"badge": badge, "shown": shown, **chosen})
 
 
 def _run(owner: str, group: str, measured: Sequence[Mapping]) -> dict:
@@ -80,18 +71,14 @@ MAX_BYTES = 280_000  # of all sets' points, as base64, and texts
 class DispersionMicroscope(BookWidget):
     """Three panels of the same sentences' features, one per pooling, with a scrubber over training.
 
-    ``set`` (a name), ``frame`` (which of the recorded moments) and ``highlighted`` (a class, or "")
-    follow the reader, and may be set.
-
     Args:
         sets: One dict per data set: ``name``; ``label``; ``classes``, up to nine, then perhaps
             "other"; ``class_of`` (M,), the class of each sentence; ``texts``, None or M strings,
             None where one may not be shown; and ``frames``, for each of `KINDS` a dict with
             ``steps`` (E,), the same for all, ``points`` (E, M, 2), and `STATISTICS` (E,). Above 16
             moments, an even selection is shown. Each panel has one scale for all moments.
-        set: Name of the first set; None takes the first.
-        frame: Where the scrubber starts; None is the last moment.
-        highlighted: The class in front; "" for none.
+        chosen: Settings: ``set`` is a name, by default the first; ``frame`` is one of the recorded
+            moments, by default the last; ``highlighted`` is a class, or "".
     """
 
     _bundle = "dispersion_microscope"
@@ -102,28 +89,15 @@ class DispersionMicroscope(BookWidget):
     frame = whole(0, 0, lambda self: len(self._sets[self.set]["steps"]) - 1)
     highlighted = choice(lambda self: ("", *self._sets[self.set]["classes"]))
 
-    def __init__(
-        self,
-        sets: Sequence[Mapping],
-        badge: str = "",
-        *,
-        set: str | None = None,
-        frame: int | None = None,
-        **chosen,
-    ) -> None:
-        packed = bytearray()
-        described = checks.items(
-            "sets",
-            sets,
-            "classes texts class_of frames",
-            lambda *given: _set(packed, *given),
-        )
+    def __init__(self, sets: Sequence[Mapping], badge: str = "", **chosen) -> None:
+        packed, needed = bytearray(), "classes texts class_of frames"
+        described = checks.items("sets", sets, needed, functools.partial(_set, packed))
         self._sets = {data["name"]: data for data in described}
         words = "".join(line or "" for data in described for line in data["texts"] or [])
         check_size("the points and texts", 4 * len(packed) // 3 + len(words.encode()), MAX_BYTES)
-        name = described[0]["name"] if set is None else set
-        last = len(self._sets[name]["steps"]) - 1 if name in self._sets else 0
-        chosen |= {"set": name, "frame": last if frame is None else frame, "badge": badge}
+        chosen = {"set": described[0]["name"], "badge": badge, **chosen}
+        checks.choice("set", chosen["set"], self._sets)
+        chosen.setdefault("frame", len(self._sets[chosen["set"]]["steps"]) - 1)
         super().__init__({"sets": described, "points": bytes(packed)}, **chosen)
 
     @traitlets.observe("set")
@@ -173,38 +147,40 @@ def _set(packed: bytearray, owner: str, classes, texts, class_of, frames) -> dic
 
 
 class SentenceWidget(BookWidget):
-    """The base of widgets that read a sentence, typed or chosen, with the page's encoders."""
+    """The base of widgets that read a sentence, typed or chosen, with the page's encoders.
+
+    Args:
+        weights: The page's encoders.
+        examples: Sentences to pick from, at most 100; the reader starts at the first.
+        badge: As of `BookWidget`.
+        fixed: Values of further read-only traits.
+        chosen: Values of the other traits.
+    """
 
     weights = shared(PoolingWeights)
     examples = sent()
-    sentence = short_text(2000)
+    sentence = text(most=2000)
 
-    def __init__(self, weights: PoolingWeights, examples: Sequence[str], fixed=None, **traits):
+    def __init__(
+        self, weights: PoolingWeights, examples: Sequence[str], badge="", fixed=None, **chosen
+    ) -> None:
         fixed = {"examples": checks.texts("examples", examples, most=100)} | (fixed or {})
-        super().__init__(fixed, weights=weights, sentence=examples[0], **traits)
+        chosen = {"sentence": examples[0], "badge": badge, **chosen}
+        super().__init__(fixed, weights=weights, **chosen)
 
 
 class InfluenceRuler(SentenceWidget):
     """A sentence, and for each of its words how far the code moves when the word is left out.
 
     The code is the posterior mean, its distances in standard deviations of the prior; the page
-    computes what `dgm.papers.pooling_vae.influence` does. ``sentence`` and ``own_scale`` (whether
-    each encoder's longest bar is as long as the others') follow the reader, and may be set;
-    ``influences`` is the page's result, by kind of pooling.
-
-    Args:
-        examples: Sentences to pick from, at most 100; the reader starts at the first.
+    computes what `dgm.papers.pooling_vae.influence` does. ``influences`` is its result, by kind of
+    pooling. With ``own_scale`` each encoder's longest bar is as long as the others'.
     """
 
     _bundle = "influence_ruler"
     title = text("Which words move the code?")
     own_scale = setting(traitlets.Bool())
     influences = setting(traitlets.Dict())
-
-    def __init__(
-        self, weights: PoolingWeights, examples: Sequence[str], badge: str = "", **chosen
-    ) -> None:
-        super().__init__(weights, examples, badge=badge, **chosen)
 
 
 # Between the slider's ends, which are the mean (infinite) and the maximum (zero) themselves.
@@ -216,13 +192,8 @@ class TemperatureSlider(SentenceWidget):
 
     tau is that of `dgm.nets.pooling.pool`: an infinite one gives the mean, zero the maximum. A
     word's weight is the mean over units j of d s_j / d h_tj; the dispersion is of the examples'
-    features. ``sentence``, ``kind`` (whose states are pooled) and ``position`` (0 is the mean, 100
-    the maximum) follow the reader, and may be set.
-
-    Args:
-        examples: Sentences to pick from, two at least, whose dispersion is shown; the reader starts
-            at the first.
-        kind: The encoder to start with; None takes the first.
+    features, of which there are two at least. ``kind`` is the encoder whose states are pooled, by
+    default the first; ``position`` 0 is the mean, 100 the maximum.
     """
 
     _bundle = "pooling_temperature"
@@ -232,16 +203,9 @@ class TemperatureSlider(SentenceWidget):
     position = whole(60, 0, 100)
 
     def __init__(
-        self,
-        weights: PoolingWeights,
-        examples: Sequence[str],
-        badge: str = "",
-        *,
-        kind: str | None = None,
-        **chosen,
+        self, weights: PoolingWeights, examples: Sequence[str], badge: str = "", **chosen
     ) -> None:
         # One sentence has no dispersion.
         checks.span("the number of examples", len(examples), 2, float("inf"))
         fixed = {"temperatures": digits(TEMPERATURES, 4)}
-        chosen |= {"kind": kind or weights.names[0], "badge": badge}
-        super().__init__(weights, examples, fixed, **chosen)
+        super().__init__(weights, examples, badge, fixed, **{"kind": weights.names[0], **chosen})

@@ -29,7 +29,7 @@ class RateDistortionExplorer(BookWidget):
         image_shape: Height and width of an image in pixels.
         references: Images (n_images, P) in [0, 1] shown beneath the samples; None shows each code
             at the largest beta instead, for data that a page may not hold.
-        beta_index: Where the slider starts; None is the middle.
+        chosen: Settings; ``beta_index`` starts in the middle.
     """
 
     _bundle = "rate_distortion_explorer"
@@ -50,8 +50,6 @@ class RateDistortionExplorer(BookWidget):
         image_shape: tuple[int, int],
         badge: str = "",
         references=None,
-        *,
-        beta_index: int | None = None,
         **chosen,
     ) -> None:
         described, packed = [_describe(curve) for curve in curves], bytearray()
@@ -68,10 +66,9 @@ class RateDistortionExplorer(BookWidget):
                 need = "all curves need a family and a latent_dim above zero, or none has a family"
                 raise ValueError(f"{need}: {pairs}")
             checks.distinct("family and latent_dim of the curves", pairs)
-        images = np.zeros(0)
+        most = max((c["codes"]["images"] for c in described if c["codes"]), default=0)
+        images, shape = np.zeros(0), (most, np.prod(image_shape))
         if references is not None:
-            most = max((c["codes"]["images"] for c in described if c["codes"]), default=0)
-            shape = (most, np.prod(image_shape))
             images = checks.array("references", np.asarray(references)[:most], shape)
         fixed = {
             "curves": described,
@@ -79,9 +76,8 @@ class RateDistortionExplorer(BookWidget):
             "references": images.astype("<f4").tobytes(),
             "image_shape": [int(side) for side in image_shape],
         }
-        beta_index = len(described[0]["beta"]) // 2 if beta_index is None else beta_index
-        chosen |= {"model": names[0], "beta_index": beta_index, "badge": badge}
-        super().__init__(fixed, weights=weights, **chosen)
+        start = {"model": names[0], "beta_index": len(described[0]["beta"]) // 2, "badge": badge}
+        super().__init__(fixed, weights=weights, **start | chosen)
 
     @property
     def _last(self) -> int:
@@ -100,7 +96,7 @@ def _describe(curve: Mapping) -> dict:
     beta = checks.ascending(f"beta of {name!r}", curve["beta"])
     shapes = dict.fromkeys(("beta", *TERMS, *errors), (len(beta),))
     columns = checks.arrays(f"curve {name!r}", curve, shapes, dtype=float)
-    checks.span(f"the least distortion of {name!r}", columns["distortion"].min(), 1e-300, np.inf)
+    checks.positive(f"the least distortion of {name!r}", columns["distortion"].min())
     return {
         "model": name,
         "label": curve["label"],
@@ -149,7 +145,7 @@ class LatentSpace(BookWidget):
     classes = sent()
     image_shape = sent()
     z = setting(
-        traitlets.List(traitlets.Float(), [0.0, 0.0]),
+        traitlets.List(default_value=[0.0, 0.0]),
         lambda widget, name, value: checks.array(name, value, "2").tolist(),
     )
 
@@ -171,10 +167,11 @@ class LatentSpace(BookWidget):
             raise ValueError(f"labels should be {len(means)} whole numbers, one per mean")
         values, number = np.unique(labels, return_inverse=True)
         checks.span("the number of classes", len(values), 1, MAX_CLASSES)
+        names = values
         if label_names is not None:
-            checks.span("the least label", values[0], 0, values[0])
-            checks.span("the largest label", values[-1], 0, len(label_names) - 1)
-        names = values if label_names is None else np.asarray(label_names)[values]
+            for value in values:
+                checks.span("a label with a name", value, 0, len(label_names) - 1)
+            names = np.asarray(label_names)[values]
         shown = evenly(len(means), MAX_POINTS)
         fixed = {
             "model": model,

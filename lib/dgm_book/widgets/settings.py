@@ -51,17 +51,11 @@ def choice(choices: Choices, default: Any = "") -> Any:
     return setting(traitlets.Any(default), check)
 
 
-def text(default: str = "") -> Any:
-    """Return a setting of a text."""
-    return setting(traitlets.Unicode(default))
-
-
-def short_text(most: int) -> Any:
+def text(default: str = "", most: float = float("inf")) -> Any:
     """Return a setting of a text of at most so many characters."""
 
     def check(widget: Any, name: str, value: str) -> str:
-        if len(value) > most:
-            raise ValueError(f"{name}: want at most {most} characters, got {len(value)}")
+        checks.span(f"the length of {name}", len(value), 0, most)
         return value
 
-    return setting(traitlets.Unicode(), check)
+    return setting(traitlets.Unicode(default), check)

@@ -53,13 +53,7 @@ Models = Mapping[str, Mapping[str, np.ndarray]]
 
 
 class WordWeights(PackedWeights):
-    """LSTMs that share a vocabulary, and golden vectors of rows of its ids.
-
-    Raises:
-        ValueError: For no model, a tensor that is missing, has the wrong shape or values that are
-            not finite, other layers, words that do not fit the embedding, golden rows that do not
-            fit, or more bytes than a page may hold.
-    """
+    """LSTMs that share a vocabulary, and golden vectors of rows of its ids."""
 
     _tensors: ClassVar[dict[str, tuple[str, str]]]  # name in a state dict and shape, V being ids
     _others: ClassVar[tuple[str, str]]  # where no others may be in a state dict, and what that says
@@ -198,11 +192,6 @@ class TextWeights(PackedWeights):
         words: The vocabulary's words, without its markers, in the order of their ids.
         golden: Sentences with what PyTorch makes of them with the weights of `dequantised`:
             ``sentence`` (tokenised), ``weights`` (K,), ``margins``, ``threshold`` and ``rewrite``.
-
-    Raises:
-        ValueError: For a tensor that is missing, has the wrong shape or values that are not finite,
-            words that do not fit the embedding, a golden sentence that lacks something, or more
-            bytes than a page may hold.
     """
 
     def __init__(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import traitlets
@@ -46,9 +46,12 @@ def _first_schedule(w: np.ndarray, sigma: Sequence[float], change: int) -> list[
     return [[0, first, middle], [change, second, middle]]
 
 
-def _options(**options: tuple[float, float, float]) -> dict[str, float]:
-    """Options, each given with its lowest and highest."""
-    return {name: checks.span(name, *option) for name, option in options.items()}
+def _options(known: Mapping[str, tuple[float, float, float]], chosen: dict) -> dict[str, float]:
+    """Take options, known with their defaults and ranges, from what was chosen."""
+    return {
+        name: checks.span(name, chosen.pop(name, default), *ends)
+        for name, (default, *ends) in known.items()
+    }
 
 
 def _freeze(widget: Any, name: str, value: float) -> float:
@@ -75,12 +78,16 @@ class SwitchNow(BookWidget):
         models: The names of the model and its baseline; None takes the first VHRNN and VRNN.
         deviations: The values of sigma, ascending.
         schedule: What the widget opens with; None switches once, at step 30, at the middle sigma.
-        n_particles: N, 1 to 256.
-        window: Steps that are shown, 20 to 200.
-        hazard: Above 0 and below 1.
-        bound: Above 1.
+        chosen: Settings, and options: ``n_particles`` (N), ``window`` (steps that are shown),
+            ``hazard`` and ``bound``.
     """
 
+    _options: ClassVar = {
+        "n_particles": (32, 1, 256),
+        "window": (80, 20, 200),
+        "hazard": (0.04, 1e-6, 1 - 1e-6),
+        "bound": (60.0, 1, 1e6),
+    }
     _bundle = "switch_now"
     title = text("Switch the dynamics, and watch who notices")
     weights = shared(HyperWeights)
@@ -105,10 +112,6 @@ class SwitchNow(BookWidget):
         models: Sequence[str] | None = None,
         deviations: Sequence[float] = DEVIATIONS,
         schedule: Sequence | None = None,
-        n_particles: int = 32,
-        window: int = 80,
-        hazard: float = 0.04,
-        bound: float = 60.0,
         **chosen,
     ) -> None:
         w, sigma = _system(matrices, deviations)
@@ -116,14 +119,12 @@ class SwitchNow(BookWidget):
             models = [weights.first("vhrnn"), weights.first("vrnn")]
         checks.span("the number of models (one and its baseline)", len(models), 2, 2)
         names = [weights.check_frames(name, 2, "gaussian") for name in models]
-        fixed = {"models": checks.distinct("models", names), "matrices": w.tolist()}
-        fixed |= {"deviations": sigma}
-        fixed["options"] = _options(
-            n_particles=(n_particles, 1, 256),
-            window=(window, 20, 200),
-            hazard=(hazard, 1e-6, 1 - 1e-6),
-            bound=(bound, 1, 1e6),
-        )
+        fixed = {
+            "models": checks.distinct("models", names),
+            "matrices": w.tolist(),
+            "deviations": sigma,
+            "options": _options(self._options, chosen),
+        }
         schedule = _first_schedule(w, sigma, 30) if schedule is None else list(schedule)
         super().__init__(fixed, weights=weights, badge=badge, schedule=schedule, **chosen)
 
@@ -144,11 +145,15 @@ class ScaleWeather(BookWidget):
         deviations: The values of sigma, ascending.
         schedule: Rows [t, which, sigma] that ascend; None changes W at a third of the steps, and
             sigma at two thirds.
-        steps: Of the sequence, 20 to 200.
-        n_particles: N, 1 to 128.
-        bound: Above 1; where x has grown past it, the sequence starts anew.
+        chosen: Settings, and options: ``steps`` (of the sequence), ``n_particles`` (N) and
+            ``bound``: where x has grown past it, the sequence starts anew.
     """
 
+    _options: ClassVar = {
+        "steps": (90, 20, 200),
+        "n_particles": (16, 1, 128),
+        "bound": (60.0, 1, 1e6),
+    }
     _bundle = "scale_weather"
     title = text("The weather of the weights")
     weights = shared(HyperWeights)
@@ -168,14 +173,13 @@ class ScaleWeather(BookWidget):
         model: str | None = None,
         deviations: Sequence[float] = DEVIATIONS,
         schedule: Sequence | None = None,
-        steps: int = 90,
-        n_particles: int = 16,
-        bound: float = 60.0,
         **chosen,
     ) -> None:
         w, sigma = _system(matrices, deviations)
         network = weights.first("vhrnn") if model is None else model
         checks.choice(f"kind of {network!r}", weights.describe(network)["kind"], ["vhrnn"])
+        options = _options(self._options, chosen)
+        steps = options["steps"]
         if schedule is None:
             schedule = _first_schedule(w, sigma, steps // 3)
             schedule.append([2 * steps // 3, schedule[-1][1], sigma[0]])
@@ -183,9 +187,7 @@ class ScaleWeather(BookWidget):
             "network": weights.check_frames(network, 2, "gaussian"),
             "matrices": w.tolist(),
             "schedule": _schedule(schedule, len(w), sigma),
-            "options": _options(
-                steps=(steps, 20, 200), n_particles=(n_particles, 1, 128), bound=(bound, 1, 1e6)
-            ),
+            "options": options,
         }
         super().__init__(fixed, weights=weights, badge=badge, **chosen)
 
@@ -284,6 +286,10 @@ def _piece(widget: Any, name: str, frames: Sequence) -> list[list[int]]:
     return _frames(name, frames, 0, MAX_OPENING + MAX_LENGTH)
 
 
+def _described(owner: str, frames: Sequence) -> dict:
+    return {"frames": _frames(owner, frames, 1, MAX_OPENING)}
+
+
 class Chorale(BookWidget):
     """A model of piano rolls writes on from an opening; the page shows the roll and plays it.
 
@@ -296,8 +302,8 @@ class Chorale(BookWidget):
         weights: The page's models, shared with its other widgets, each of 88 Bernoulli keys.
         openings: Each with ``name``, ``label`` and ``frames``, 1 to 16 lists of MIDI numbers 21 to
             108.
-        model: Which of them writes; None takes the last.
         opening: Name of the opening to start from; None takes the first.
+        chosen: Settings; ``model`` is by default the last.
     """
 
     _bundle = "chorale"
@@ -318,20 +324,14 @@ class Chorale(BookWidget):
         openings: Sequence[Mapping] = OPENINGS,
         badge: str = "",
         *,
-        model: str | None = None,
         opening: str | None = None,
         **chosen,
     ) -> None:
         for name in weights.names:
             weights.check_frames(name, KEYS, "bernoulli")
-        checked = checks.items(
-            "openings",
-            openings,
-            "frames",
-            lambda owner, frames: {"frames": _frames(owner, frames, 1, MAX_OPENING)},
-        )
+        checked = checks.items("openings", openings, "frames", _described)
         frames = {entry["name"]: entry["frames"] for entry in checked}
         opening = checked[0]["name"] if opening is None else opening
         first = frames[checks.choice("opening", opening, frames)]
-        chosen |= {"model": weights.names[-1] if model is None else model, "badge": badge}
+        chosen = {"model": weights.names[-1], "badge": badge, **chosen}
         super().__init__({"openings": checked}, weights=weights, opening=first, **chosen)

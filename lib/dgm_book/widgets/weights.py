@@ -30,10 +30,6 @@ class PageWeights(PackedWeights):
         calibration: For each name codes (N, D) like those that the page will meet. Weights are then
             rounded one input after the other, each taking up the errors of those before it on these
             codes (GPTQ, Frantar et al. 2023), instead of each to its nearest.
-
-    Raises:
-        ValueError: For layers that do not fit together, unknown activations, values that are not
-            finite, golden vectors of the wrong shape, or a model above 300 kB.
     """
 
     def __init__(
