@@ -7,12 +7,12 @@ import hyper_rnn_pages as pages
 import numpy as np
 import pytest
 import torch
+from dgm_book.widgets.scale_weather import ScaleWeather
+from dgm_book.widgets.switch_now import SwitchNow
 from small_widgets import MATRICES, described, recurrent
 
 from dgm.papers.variational_hyper_rnn import trace
 from dgm_book.widgets.hyper_weights import HyperWeights
-from dgm_book.widgets.scale_weather import ScaleWeather
-from dgm_book.widgets.switch_now import SwitchNow
 
 GO = "Switch the dynamics now"
 # The most opaque pixel of each canvas.

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from dgm_book.widgets.language_weights import MOST_WORDS, rounded
 from page_hashes import ODD, murmur_mix
 from page_words import split_words
 from quiz import count_right, information_at_least, wilson
@@ -15,7 +16,6 @@ from dgm.data.synthetic import THEMES, find_theme
 from dgm.data.text import Vocabulary
 from dgm.nets.language_models import plain_lstm
 from dgm_book.widgets import LanguageWeights, NextSentenceQuiz, Storyteller
-from dgm_book.widgets.language_weights import MOST_WORDS, rounded
 
 WORDS = [word for words in THEMES.values() for word in words] + ["the", "of", "and", "to"]
 NAMES = ("likelihood", "phase I")

@@ -8,12 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from hyper_rnn_pages import filter_sequence, normals, particle_runs, survivors, uniforms
-from small_widgets import described
-
-from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 from dgm_book.widgets.chorale import OPENINGS, Chorale
-from dgm_book.widgets.hyper_weights import HyperWeights
 from dgm_book.widgets.particle_kalman import (
     CRITERIA,
     FIRST_RUN,
@@ -23,6 +18,11 @@ from dgm_book.widgets.particle_kalman import (
     ParticleKalman,
     default_sequences,
 )
+from hyper_rnn_pages import filter_sequence, normals, particle_runs, survivors, uniforms
+from small_widgets import described
+
+from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
+from dgm_book.widgets.hyper_weights import HyperWeights
 
 # Hears what is given to Web Audio, which plays on.
 EAR = """

@@ -143,7 +143,7 @@ def ascending(
     """
     array = np.asarray(values, float)
     ascends = array.ndim == 1 and len(array) >= least and (np.diff(array) > 0).all()
-    if not ascends or not np.isfinite(array).all() or array[0] < low or above * (array[0] == low):
-        start = f", from {low:g} on{' but not that itself' * above}" * np.isfinite(low)
-        raise ValueError(f"{name}={values}: should be {least} or more, ascending{start}")
+    if not ascends or not np.isfinite(array).all() or array[0] < low or (above and array[0] == low):
+        start = "above" if above else "from"
+        raise ValueError(f"{name}={values}: want {least} or more, ascending {start} {low:g} on")
     return array

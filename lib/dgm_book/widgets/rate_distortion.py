@@ -325,8 +325,8 @@ class DrawADigit(BookWidget):
             "chains": checks.span("chains", int(chains), 2, float("inf")),
             "leapfrogs": checks.span("leapfrogs", int(leapfrogs), 1, float("inf")),
         }
-        chosen |= {"badge": badge, "drawing": drawings[checks.choice("preset", first, drawings)]}
-        super().__init__(fixed, weights=weights, temperatures=choices[-1], **chosen)
+        start = {"drawing": drawings[checks.choice("preset", first, drawings)], "badge": badge}
+        super().__init__(fixed, weights=weights, temperatures=choices[-1], **start | chosen)
 
     def image(self) -> np.ndarray | None:
         """Return the page's image (H, W) of the drawing, in [0, 1]; None before there is one."""

@@ -15,8 +15,8 @@ from small_widgets import MATRICES, question, quiz, recurrent, shaken
 from dgm.nets.variational_rnn import initialise_heads
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, bound, oracle
 from dgm.sampling.linear_gaussian import LinearGaussian
-from dgm_book.widgets.language_weights import MOST_WORDS
-from dgm_book.widgets.particle_kalman import (
+from dgm_book.widgets.text_weights import MOST_WORDS
+from dgm_book.widgets.variational_hyper_rnn import (
     CRITERIA,
     FIRST_RUN,
     FIVE,
