@@ -78,12 +78,12 @@ class RamlLottery(BookWidget):
         super().__init__({"sets": checked}, **first | chosen)
 
     @property
-    def _last_anchor(self) -> int:
-        return len(next(x["anchors"] for x in self.sets if x["name"] == self.set)) - 1
+    def _last_anchor(self) -> float:
+        return next((len(x["anchors"]) - 1 for x in self.sets if x["name"] == self.set), np.inf)
 
     @traitlets.observe("set")
     def _stay_inside(self, change) -> None:
-        self.anchor = min(self.anchor, self._last_anchor)
+        self.anchor = int(min(self.anchor, self._last_anchor))
 
 
 def _text(owner: str, texts, anchors, scores) -> dict:

@@ -80,12 +80,12 @@ class RateDistortionExplorer(BookWidget):
         super().__init__(fixed, weights=weights, **start | chosen)
 
     @property
-    def _last(self) -> int:
-        return len(next(c["beta"] for c in self.curves if c["model"] == self.model)) - 1
+    def _last(self) -> float:
+        return next((len(c["beta"]) - 1 for c in self.curves if c["model"] == self.model), np.inf)
 
     @traitlets.observe("model")
     def _stay_inside(self, change) -> None:
-        self.beta_index = min(self.beta_index, self._last)
+        self.beta_index = int(min(self.beta_index, self._last))
 
 
 def _describe(curve: Mapping) -> dict:
