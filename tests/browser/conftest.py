@@ -1,10 +1,7 @@
 """A real Chromium that may talk to this machine only, and small pages to open in it."""
 
-import collections
-import contextlib
 import functools
 import io
-import itertools
 import json
 import os
 import shutil
@@ -143,15 +140,11 @@ class Visit:
     def __init__(self, page):
         self.page = page
         self.foreign, self.problems, self.finished = [], [], []
-        self.listeners = {
-            "request": self._request,
-            "pageerror": lambda error: self.problems.append(f"page error: {error}"),
-            "console": self._console,
-            "requestfailed": lambda request: self.problems.append(f"failed: {request.url[:200]}"),
-            "requestfinished": lambda request: self.finished.append(request),
-        }
-        for name, listener in self.listeners.items():
-            page.on(name, listener)
+        page.on("request", self._request)
+        page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        page.on("console", self._console)
+        page.on("requestfailed", lambda one: self.problems.append(f"failed: {one.url[:200]}"))
+        page.on("requestfinished", self.finished.append)
 
     def _request(self, request):
         here = ("http://127.0.0.1", "http://localhost", "file:", "data:", "blob:")
@@ -266,90 +259,40 @@ class Visit:
         assert self.foreign == []
         assert self.problems == []
 
-    def leave(self):
-        """Take away all that this visit brought to the page, which another may then use."""
-        assert self.page.evaluate(STORED) == 0, "what keeps something needs visit(fresh=True)"
-        for name, listener in self.listeners.items():
-            self.page.remove_listener(name, listener)
-        self.page.goto("about:blank")
-        self.page.mouse.up()
-        self.page.mouse.move(0, 0)
 
-
-VIEWPORT = {"width": 1280, "height": 900}
-STORED = "() => { try { return localStorage.length + sessionStorage.length; } catch { return 0; } }"
-
-
-def _open(browser, viewport=VIEWPORT, **options):
-    context = browser.new_context(viewport=viewport, **options)
+def _open(browser, **options):
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     context.set_default_timeout(20_000)
     return context.new_page()
 
 
-@pytest.fixture(scope="module")
-def left(browser):
-    """The pages that tests of this file have left, by scheme, script and options."""
-    pages = collections.defaultdict(list)
-    yield pages
-    for page in itertools.chain(*pages.values()):
-        page.context.close()
+@pytest.fixture
+def visit(browser):
+    """Return ``open(url, script="", **context options) -> Visit`` of a page of its own.
 
+    A `script` runs before the page's own.
+    """
+    contexts = []
 
-@contextlib.contextmanager
-def _visits(browser, left, alone=False):
-    used = []
-
-    def open_page(url, script="", fresh=False, **options):
-        own = alone or fresh
-        pages = left[json.dumps([url.split(":")[0], script, options], sort_keys=True)]
-        if pages and not own:
-            page = pages.pop()
-        else:
-            page = _open(browser, **options)
-            page.add_init_script(script)
-        view = Visit(page)
-        used.append((view, None if own else pages))
-        page.set_viewport_size(options.get("viewport", VIEWPORT))
-        page.goto(url)
+    def open_page(url, script="", **options):
+        view = Visit(_open(browser, **options))
+        contexts.append(view.page.context)
+        view.page.add_init_script(script)
+        view.page.goto(url)
         return view
 
     yield open_page
-    for view, pages in used:
-        if pages is None or view.problems:
-            view.page.context.close()
-        else:
-            view.leave()
-            pages.append(view.page)
-
-
-@pytest.fixture(scope="session")
-def visits():
-    """Return what `visit` is made of, for a test of it."""
-    return _visits
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture
-def visit(browser, left, request):
-    """Return ``open(url, script="", fresh=False, **context options) -> Visit``.
+def opened(tmp_path, write_page, visit):
+    """Return ``opened(*widgets, theme=, script=, **options)``: a page of them, at rest."""
 
-    A `script` runs before the page's own; `page.add_init_script` and `page.route` are for fresh
-    pages, since a page keeps them. The document is new each time, and so is the profile where
-    `fresh` and in tests of times. Else it may be that of a page which an earlier test of the file
-    has left, with the same script and options: a profile and its processes cost three times what
-    the page does.
-    """
-    with _visits(browser, left, request.node.get_closest_marker("timing")) as open_page:
-        yield open_page
-
-
-@pytest.fixture
-def opened(tmp_path, write_page, visit, serve):
-    """Return ``opened(*widgets, scheme=, theme=, script=, **options)``: a page of them, at rest."""
-
-    def start(*widgets, scheme="file", theme="light", script="", **options):
+    def start(*widgets, theme="light", script="", **options):
         path = write_page(tmp_path, *widgets, theme=theme)
-        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
-        view = visit(url, script, **options).ready(len(widgets))
+        view = visit(path.as_uri(), script, **options).ready(len(widgets))
         view.settle()
         return view
 

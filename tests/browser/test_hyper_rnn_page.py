@@ -7,12 +7,10 @@ import hyper_rnn_pages as pages
 import numpy as np
 import pytest
 import torch
-from dgm_book.widgets.scale_weather import ScaleWeather
-from dgm_book.widgets.switch_now import SwitchNow
 from small_widgets import MATRICES, described, recurrent
 
 from dgm.papers.variational_hyper_rnn import trace
-from dgm_book.widgets.hyper_weights import HyperWeights
+from dgm_book.widgets import HyperWeights, ScaleWeather, SwitchNow
 
 GO = "Switch the dynamics now"
 # The most opaque pixel of each canvas.
@@ -169,33 +167,6 @@ def test_a_step_of_both_models_is_quick(opened, record_testsuite_property):
     p95 = view.p95(16, play)
     record_testsuite_property("switch_now_p95_ms", p95)
     assert p95 < 16
-
-
-def test_it_plays_and_pauses(opened):
-    view = opened(SwitchNow(weights(), MATRICES, speed=30))
-    page = view.page
-    arrived(view)
-    page.get_by_role("button", name="Play").press("Enter")
-    page.wait_for_function("() => Number(document.querySelector('dd').textContent) > 63")
-    page.get_by_role("button", name="Pause").press("Enter")
-    steps = arrived(view, "state.steps > 63")["steps"]
-    assert page.get_by_role("button", name="Play").is_visible()
-    page.wait_for_timeout(300)
-    assert arrived(view)["steps"] == steps
-    view.assert_clean()
-
-
-def test_nothing_moves_for_readers_who_want_it_so(opened):
-    widget = SwitchNow(weights(), MATRICES)
-    view = opened(widget, reduced_motion="reduce")
-    arrived(view, "state.steps === 60")
-    view.settle()
-    view.page.evaluate("performance.clearMeasures()")
-    view.page.wait_for_timeout(400)
-    assert view.frames() == []
-    view.page.get_by_role("button", name=GO).click()
-    state = arrived(view, "state.steps === 85")
-    same_as_pytorch(state, widget)
 
 
 def test_what_grows_without_end_is_told(opened):
