@@ -144,7 +144,7 @@ class Visit:
         page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
         page.on("console", self._console)
         page.on("requestfailed", lambda one: self.problems.append(f"failed: {one.url[:200]}"))
-        page.on("requestfinished", self.finished.append)
+        page.on("requestfinished", lambda request: self.finished.append(request))
 
     def _request(self, request):
         here = ("http://127.0.0.1", "http://localhost", "file:", "data:", "blob:")

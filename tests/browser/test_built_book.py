@@ -290,7 +290,7 @@ def test_no_formula_is_clipped(shared, narrow, page, width):
 # All controls of one widget, and another value for each that it can have.
 
 
-@pytest.mark.parametrize("page", [CHAPTER, INFORMATION, GANS, "book/intro.html"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_picture_has_a_badge_of_its_own(shared, page):
     script = """() => {
       const all = [...document.querySelectorAll("figure.dgm-figure, .dgm-table, .dgm")];

@@ -100,12 +100,11 @@ def test_the_page_is_pytorch_and_a_wrong_golden_row_shows(opened):
 
 
 def test_the_page_filters_what_python_filters(opened):
-    widget = SwitchNow(weights(), MATRICES, window=40, speed=30)
+    widget = SwitchNow(weights(), MATRICES, speed=30)
     view = opened(widget)
     page = view.page
     first = arrived(view, "state.steps === 60")
     same_as_pytorch(first, widget)
-    assert len(first["x"]) == 40
     button = page.get_by_role("button", name=GO)
     button.press("Enter")
     switched = arrived(view, "state.steps === 85")
@@ -171,17 +170,17 @@ def test_a_step_of_both_models_is_quick(opened, record_testsuite_property):
 
 def test_what_grows_without_end_is_told(opened):
     grows = np.array([np.eye(2) * 1.5, np.eye(2) * 0.5])
-    widget = SwitchNow(weights(), grows, schedule=[[0, 0, 1.0]], bound=30)
+    widget = SwitchNow(weights(), grows, schedule=[[0, 0, 1.0]])
     view = opened(widget)
     same_as_pytorch(arrived(view), widget)
     anew = np.flatnonzero(replay(widget)[0].fresh)[-1]
     note = view.page.locator(".dgm-picture .dgm-note").inner_text()
-    assert f"At step {anew} a coordinate had passed 30" in note
+    assert f"At step {anew} a coordinate had passed 60" in note
     view.assert_clean()
 
 
 def test_the_weather_freezes_step_by_step(opened):
-    widget = ScaleWeather(weights(), MATRICES, steps=60)
+    widget = ScaleWeather(weights(), MATRICES)
     view = opened(widget)
     page = view.page
     free = arrived(view)

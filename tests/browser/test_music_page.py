@@ -262,17 +262,17 @@ def piece(view):
 
 
 def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opened, chorale):
-    first = opened(chorale(opening="minor", seed=3))
+    first = opened(chorale(opening=OPENINGS[1]["frames"], seed=3))
     written = piece(first)
     assert len(written) == 16
     assert written[:8] == OPENINGS[1]["frames"]
     assert sum(map(len, written[8:])) > 8
-    assert piece(opened(chorale(opening="minor", seed=3))) == written
+    assert piece(opened(chorale(opening=OPENINGS[1]["frames"], seed=3))) == written
     first.button("Write another").press("Enter")
     first.settle()
     other = piece(first)
     assert other != written
-    assert other == piece(opened(chorale(opening="minor", seed=4)))
+    assert other == piece(opened(chorale(opening=OPENINGS[1]["frames"], seed=4)))
     first.slider("Frames to write").press("ArrowRight")
     first.settle()
     assert len(piece(first)) == 20
@@ -284,7 +284,7 @@ def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opene
 
 
 def test_nats_per_frame_are_those_of_the_particle_filter(opened, chorale, nets):
-    view = opened(chorale(opening="minor", seed=5))
+    view = opened(chorale(opening=OPENINGS[1]["frames"], seed=5))
     frames = piece(view)
     x = torch.tensor([[pitch in notes for pitch in range(21, 109)] for notes in frames])
     noise = torch.stack([normals((16, 4), 5, 3, t) for t in range(len(x))])
@@ -397,7 +397,7 @@ def status(view):
 
 
 def test_notes_of_the_opening_are_turned_by_keyboard_and_click(opened, chorale):
-    view = opened(chorale(opening="silence"))
+    view = opened(chorale(opening=[[]] * 4))
     before = piece(view)
     roll = view.page.get_by_role("application")
     roll.focus()

@@ -25,7 +25,6 @@ class GANPlayground(BookWidget):
         targets: For each target ``name``, ``label``, ``centres`` (M, 2), at most 64, and ``sigma``,
             the standard deviation of each component; all components weigh the same. The
             generator's tanh reaches no farther than (-1, 1).
-        steps: Length of a run, at least 100.
         chosen: Settings: ``target`` is a name, by default the first; ``width`` counts the hidden
             units per layer; ``weight`` is w of BRE, and ``margin`` c of eta = c / sqrt(width); with
             ``decay`` w falls linearly to 0 over the run.
@@ -34,7 +33,7 @@ class GANPlayground(BookWidget):
     _bundle = "gan_playground"
     title = text("Two GANs, one with BRE")
     targets = sent()
-    steps = sent(traitlets.Int)
+    steps = traitlets.Int(10_000, read_only=True).tag(sync=True)
     target = choice(lambda self: [target["name"] for target in self.targets])
     seed = whole(0, 0, 9999)
     width = whole(10, 2, MAX_WIDTH)
@@ -43,12 +42,10 @@ class GANPlayground(BookWidget):
     rate = setting(traitlets.Float(0.002), lambda _, *given: checks.positive(*given))
     decay = setting(traitlets.Bool(True))
 
-    def __init__(
-        self, targets: Sequence[Mapping], badge: str = "", *, steps: int = 10_000, **chosen
-    ) -> None:
+    def __init__(self, targets: Sequence[Mapping], badge: str = "", **chosen) -> None:
         checked = checks.items("targets", targets, "centres sigma", _described)
-        fixed = {"targets": checked, "steps": checks.span("steps", int(steps), 100, float("inf"))}
-        super().__init__(fixed, **{"target": checked[0]["name"], "badge": badge, **chosen})
+        start = {"target": checked[0]["name"], "badge": badge}
+        super().__init__({"targets": checked}, **start | chosen)
 
 
 def _described(owner: str, centres, sigma) -> dict:
@@ -60,23 +57,20 @@ def _described(owner: str, centres, sigma) -> dict:
 
 
 WORLD = 1.5  # the plane is [-1.5, 1.5] squared
+POINTS = 8
 
 
 def _points(widget: Any, name: str, points: Any) -> list[list[float]]:
-    array = checks.array(name, points, "K 2")
+    array = checks.array(name, points, f"{POINTS} 2")
     checks.span(f"the largest of {name}", np.abs(array).max(), 0, WORLD)
-    checks.span(f"the number of {name}", len(array), widget._count, widget._count)
     return array.tolist()
 
 
 class PatternBench(BookWidget):
     """Points that the reader drags among random lines, each line a unit that is on at one side.
 
-    Args:
-        points: Where the points start, (K, 2) in [-1.5, 1.5], 2 to 9 of them; None takes eight.
-        zeta: Softness of the signs, above 0.
-        chosen: ``title``, ``units`` (d, how many lines), ``margin`` (c of eta = c / sqrt(d)) and
-            ``seed`` (of the lines), which follow the reader as ``points`` do, and may be set.
+    ``points`` (8, 2) lie in [-1.5, 1.5]; ``units`` is d, how many lines; ``margin`` is c of
+    eta = c / sqrt(d); ``zeta`` is the softness of the signs.
     """
 
     _bundle = "pattern_bench"
@@ -85,12 +79,8 @@ class PatternBench(BookWidget):
     units = whole(10, 2, 12)
     margin = number(1.0, 0, 3)
     seed = whole(0, 0, 9999)
-    zeta = sent(traitlets.Float)
+    zeta = traitlets.Float(1e-3, read_only=True).tag(sync=True)
 
-    def __init__(self, points=None, badge: str = "", *, zeta: float = 1e-3, **chosen) -> None:
-        if points is None:
-            points = np.random.default_rng(3).uniform(-1.2, 1.2, size=(8, 2)).round(2)
-        points = checks.array("points", points, "K 2").tolist()
-        self._count = checks.span("the number of points", len(points), 2, 9)
-        fixed = {"zeta": checks.positive("zeta", float(zeta))}
-        super().__init__(fixed, points=points, badge=badge, **chosen)
+    def __init__(self, badge: str = "", **chosen) -> None:
+        points = np.random.default_rng(3).uniform(-1.2, 1.2, size=(POINTS, 2)).round(2)
+        super().__init__(**{"points": points.tolist(), "badge": badge, **chosen})

@@ -31,7 +31,6 @@ class RewritingWidget(BookWidget):
         examples: Sentences to pick from.
         margins: From large (few words may change) to small (many).
         threshold: Agreement of the model's own reading with the target that is enough, in (0, 1].
-        names: What the three vertices are called.
         fixed: Values of further read-only traits, as of `BookWidget`.
     """
 
@@ -49,19 +48,17 @@ class RewritingWidget(BookWidget):
         *,
         margins: Sequence[float] = MARGINS,
         threshold: float = 0.9,
-        names: Sequence[str] = NAMES,
         fixed: dict | None = None,
         **traits,
     ) -> None:
         steps = checks.array("margins", margins, "M")
         if (np.diff(steps) >= 0).any():
             raise ValueError(f"margins {list(margins)} should fall from large to small")
-        checks.span("the number of names", len(names), 3, 3)
         ladder = {
             "margins": steps.tolist(),
             "threshold": checks.positive("threshold", float(threshold), 1),
             "examples": checks.texts("examples", examples),
-            "names": list(names),
+            "names": list(NAMES),
         }
         super().__init__({**ladder, **(fixed or {})}, weights=weights, **traits)
 
@@ -76,7 +73,7 @@ class SentenceSteering(RewritingWidget):
         points: Where the model reads other sentences, (N, 3) weights, drawn into the triangle;
             above 600, an even selection.
         point_labels: (N,) whole numbers: 0 for the first vertex, 1 for the last, else no label.
-        options: Margins, threshold and names, as of `RewritingWidget`, and other traits.
+        options: Margins and threshold, as of `RewritingWidget`, and other traits.
     """
 
     _bundle = "sentence_steering"

@@ -27,8 +27,6 @@ class RateDistortionExplorer(BookWidget):
             ``weights`` must hold the model; without, the curve alone. With ``family`` (a name) and
             ``latent_dim``, on all curves or on none, the reader chooses by these two.
         image_shape: Height and width of an image in pixels.
-        references: Images (n_images, P) in [0, 1] shown beneath the samples; None shows each code
-            at the largest beta instead, for data that a page may not hold.
         chosen: Settings; ``beta_index`` starts in the middle.
     """
 
@@ -37,7 +35,7 @@ class RateDistortionExplorer(BookWidget):
     weights = shared(PageWeights)
     curves = sent()
     codes = sent(traitlets.Bytes)
-    references = sent(traitlets.Bytes)
+    references = sent(traitlets.Bytes)  # empty: the page may hold no image of the data
     image_shape = sent()
     model = choice(lambda self: [curve["model"] for curve in self.curves])
     beta_index = whole(0, 0, lambda self: self._last)
@@ -49,7 +47,6 @@ class RateDistortionExplorer(BookWidget):
         curves: Sequence[Mapping],
         image_shape: tuple[int, int],
         badge: str = "",
-        references=None,
         **chosen,
     ) -> None:
         described, packed = [_describe(curve) for curve in curves], bytearray()
@@ -66,14 +63,9 @@ class RateDistortionExplorer(BookWidget):
                 need = "all curves need a family and a latent_dim above zero, or none has a family"
                 raise ValueError(f"{need}: {pairs}")
             checks.distinct("family and latent_dim of the curves", pairs)
-        most = max((c["codes"]["images"] for c in described if c["codes"]), default=0)
-        images, shape = np.zeros(0), (most, np.prod(image_shape))
-        if references is not None:
-            images = checks.array("references", np.asarray(references)[:most], shape)
         fixed = {
             "curves": described,
             "codes": bytes(packed),
-            "references": images.astype("<f4").tobytes(),
             "image_shape": [int(side) for side in image_shape],
         }
         start = {"model": names[0], "beta_index": len(described[0]["beta"]) // 2, "badge": badge}
@@ -133,7 +125,6 @@ class LatentSpace(BookWidget):
             even selection is shown.
         labels: Whole numbers (N,): the class of each mean; at most ten classes.
         image_shape: Height and width of an image in pixels.
-        label_names: What each class is called, by label; None takes the number.
     """
 
     _bundle = "latent_space"
@@ -157,7 +148,6 @@ class LatentSpace(BookWidget):
         labels,
         image_shape: tuple[int, int],
         badge: str = "",
-        label_names: Sequence[str] | None = None,
         **chosen,
     ) -> None:
         dimensions, shape = weights.check_images(model, image_shape)
@@ -167,17 +157,12 @@ class LatentSpace(BookWidget):
             raise ValueError(f"labels should be {len(means)} whole numbers, one per mean")
         values, number = np.unique(labels, return_inverse=True)
         checks.span("the number of classes", len(values), 1, MAX_CLASSES)
-        names = values
-        if label_names is not None:
-            for value in values:
-                checks.span("a label with a name", value, 0, len(label_names) - 1)
-            names = np.asarray(label_names)[values]
         shown = evenly(len(means), MAX_POINTS)
         fixed = {
             "model": model,
             "means": means[shown].astype("<f4").tobytes(),
             "labels": number[shown].astype(np.uint8).tobytes(),
-            "classes": [str(name) for name in names],
+            "classes": [str(value) for value in values],
             "image_shape": shape,
         }
         super().__init__(fixed, weights=weights, badge=badge, **chosen)
@@ -204,8 +189,7 @@ class DamageLab(BookWidget):
             ``likelihood_beta``, the beta at which log Z is the log-likelihood but for a constant;
             and ``narrow_log_z``, ``narrow_distortion``, ``wide_log_z``, ``wide_distortion``
             (B, R, N): log Z in nats, distortion in squared error per image, under N(0, I) and
-            N(0, 100 I).
-        images: How many images travel with the page, the first ones.
+            N(0, 100 I). The first 24 images travel with the page.
     """
 
     _bundle = "damage_lab"
@@ -221,24 +205,23 @@ class DamageLab(BookWidget):
     # The page's name; DOMWidget.blur, which takes the focus away, is not for this widget.
     blur = whole(0, 0, lambda self: len(self.blurs) - 1)
 
-    def __init__(self, curves: Mapping, badge: str = "", images: int = 24, **chosen) -> None:
+    def __init__(self, curves: Mapping, badge: str = "", **chosen) -> None:
         checks.keys("curves", curves, ("beta", "blurs", "likelihood_beta"))
         beta = checks.ascending("beta", curves["beta"])
         blurs = checks.ascending("blurs", curves["blurs"], least=1)
         checks.span("the first of blurs", blurs[0], 0, 0)
         sizes = {"B": len(blurs), "R": len(beta)}
         terms = checks.arrays("curves", curves, dict.fromkeys(DAMAGED, "B R N"), sizes)
-        checks.span("images", images, 1, float("inf"))
         likelihood = float(curves["likelihood_beta"])
         checks.span("likelihood_beta", likelihood, beta[0], beta[-1])
-        fixed = {key: term[..., :images].astype("<f4").tobytes() for key, term in terms.items()}
+        fixed = {key: term[..., :24].astype("<f4").tobytes() for key, term in terms.items()}
         nearest = int(np.abs(beta - likelihood).argmin())
         fixed |= {"beta": beta.tolist(), "blurs": blurs.tolist(), "likelihood_index": nearest}
         super().__init__(fixed, badge=badge, **chosen)
 
 
 MAX_NUMBERS = 8000  # coordinates of a drawing
-BETAS = tuple(np.geomspace(0.01, 100, 25))
+BETAS = np.geomspace(0.01, 100, 25)
 
 
 def _strokes(name: str, strokes) -> list[list[float]]:
@@ -269,13 +252,7 @@ class DrawADigit(BookWidget):
     Args:
         model: Name of a decoder, one of a few thousand products: about 64 hidden units.
         image_shape: Height and width of an image in pixels.
-        presets: Drawings to choose from: for each name its strokes, each ``x0, y0, x1, y1, ...``
-            from 0 to 1, x to the right and y down. None takes the ten digits and a star.
-        preset: The first drawing; None takes the first preset.
-        betas: Recorded inverse temperatures, ascending and above 0, nats per unit of squared error.
         temperatures: Annealing steps to choose from; the last is where the widget starts.
-        chains: Chains that run at once, at least 2.
-        leapfrogs: Leapfrog steps per transition.
     """
 
     _bundle = "draw_a_digit"
@@ -286,8 +263,8 @@ class DrawADigit(BookWidget):
     presets = sent(traitlets.Dict)
     betas = sent()
     choices = sent()
-    chains = sent(traitlets.Int)
-    leapfrogs = sent(traitlets.Int)
+    chains = traitlets.Int(16, read_only=True).tag(sync=True)
+    leapfrogs = traitlets.Int(5, read_only=True).tag(sync=True)
     drawing = setting(traitlets.List(), lambda widget, *given: _strokes(*given))
     # A kernel is sent a view of a buffer.
     pixels = traitlets.Bytes().tag(sync=True, from_json=lambda value, _: bytes(value))
@@ -300,33 +277,18 @@ class DrawADigit(BookWidget):
         weights: PageWeights,
         model: str,
         image_shape: tuple[int, int],
-        presets: Mapping[str, Sequence[Sequence[float]]] | None = None,
         badge: str = "",
         *,
-        preset: str | None = None,
-        betas: Sequence[float] = BETAS,
         temperatures: Sequence[int] = (30, 75, 150, 300),
-        chains: int = 16,
-        leapfrogs: int = 5,
         **chosen,
     ) -> None:
         _, shape = weights.check_images(model, image_shape)
-        given = hand_drawn() if presets is None else presets
-        drawings = {str(name): _strokes(name, strokes) for name, strokes in given.items()}
-        first = next(iter(drawings), None) if preset is None else preset
-        choices = [int(count) for count in temperatures]
-        checks.span("the least of temperatures", min(choices, default=0), 1, float("inf"))
-        fixed = {
-            "model": model,
-            "image_shape": shape,
-            "presets": drawings,
-            "betas": digits(checks.ascending("betas", betas, above=True), 7),
-            "choices": choices,
-            "chains": checks.span("chains", int(chains), 2, float("inf")),
-            "leapfrogs": checks.span("leapfrogs", int(leapfrogs), 1, float("inf")),
-        }
-        start = {"drawing": drawings[checks.choice("preset", first, drawings)], "badge": badge}
-        super().__init__(fixed, weights=weights, temperatures=choices[-1], **start | chosen)
+        presets = {name: _strokes(name, strokes) for name, strokes in hand_drawn().items()}
+        choices = checks.ascending("temperatures", temperatures, least=1, above=True)
+        fixed = {"model": model, "image_shape": shape, "presets": presets}
+        fixed |= {"betas": digits(BETAS, 7), "choices": [int(count) for count in choices]}
+        start = {"drawing": presets["0"], "temperatures": fixed["choices"][-1], "badge": badge}
+        super().__init__(fixed, weights=weights, **start | chosen)
 
     def image(self) -> np.ndarray | None:
         """Return the page's image (H, W) of the drawing, in [0, 1]; None before there is one."""

@@ -1,8 +1,8 @@
 """Widgets of recurrent networks and particles."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import traitlets
@@ -21,37 +21,28 @@ FREEZES = 20  # steps of the slider
 # The switching system x_t = W x_{t-1} + sigma e_t
 
 
-def _system(matrices, deviations: Sequence[float]) -> tuple[np.ndarray, list[float]]:
+def _matrices(matrices) -> np.ndarray:
     w = checks.array("matrices", matrices, "K 2 2")
     checks.span("the number of matrices", len(w), 2, 12)
-    return w, checks.ascending("deviations", deviations, least=1, above=True).tolist()
+    return w
 
 
-def _schedule(rows: Sequence, n_matrices: int, deviations: Sequence[float]) -> list[list]:
+def _schedule(widget: Any, name: str, rows: Sequence) -> list[list]:
     rows = [[int(t), int(which), float(sigma)] for t, which, sigma in rows]
     times = checks.ascending("times of the schedule", [row[0] for row in rows], least=1)
     checks.span("the first time of the schedule", times[0], 0, 0)
     checks.span("the last time of the schedule", times[-1], 0, LONGEST)
     for _, which, sigma in rows:
-        checks.span("a matrix of the schedule", which, 0, n_matrices - 1)
-        checks.choice("sigma of the schedule", sigma, deviations)
+        checks.span("a matrix of the schedule", which, 0, len(widget.matrices) - 1)
+        checks.choice("sigma of the schedule", sigma, DEVIATIONS)
     return rows
 
 
-def _first_schedule(w: np.ndarray, sigma: Sequence[float], change: int) -> list[list]:
+def _first_schedule(w: np.ndarray, change: int) -> list[list]:
     """One change of W at the middle sigma, if possible between systems that do not grow."""
     radius = np.abs(np.linalg.eigvals(w)).max(1)
     first, second = sorted(range(len(w)), key=lambda k: (radius[k] >= 1, k))[:2]
-    middle = sigma[len(sigma) // 2]
-    return [[0, first, middle], [change, second, middle]]
-
-
-def _options(known: Mapping[str, tuple[float, float, float]], chosen: dict) -> dict[str, float]:
-    """Take options, known with their defaults and ranges, from what was chosen."""
-    return {
-        name: checks.span(name, chosen.pop(name, default), *ends)
-        for name, (default, *ends) in known.items()
-    }
+    return [[0, first, DEVIATIONS[1]], [change, second, DEVIATIONS[1]]]
 
 
 def _freeze(widget: Any, name: str, value: float) -> float:
@@ -75,19 +66,9 @@ class SwitchNow(BookWidget):
 
     Args:
         matrices: (K, 2, 2), the dynamics, 2 <= K <= 12.
-        models: The names of the model and its baseline; None takes the first VHRNN and VRNN.
-        deviations: The values of sigma, ascending.
         schedule: What the widget opens with; None switches once, at step 30, at the middle sigma.
-        chosen: Settings, and options: ``n_particles`` (N), ``window`` (steps that are shown),
-            ``hazard`` and ``bound``.
     """
 
-    _options: ClassVar = {
-        "n_particles": (32, 1, 256),
-        "window": (80, 20, 200),
-        "hazard": (0.04, 1e-6, 1 - 1e-6),
-        "bound": (60.0, 1, 1e6),
-    }
     _bundle = "switch_now"
     title = text("Switch the dynamics, and watch who notices")
     weights = shared(HyperWeights)
@@ -98,34 +79,25 @@ class SwitchNow(BookWidget):
     seed = whole(0, 0, 9999)
     steps = whole(60, 1, LONGEST)
     speed = whole(8, 1, 30)
-    schedule = setting(
-        traitlets.List(),
-        lambda widget, _, rows: _schedule(rows, len(widget.matrices), widget.deviations),
-    )
+    schedule = setting(traitlets.List(), _schedule)
 
     def __init__(
         self,
         weights: HyperWeights,
         matrices: np.ndarray,
         badge: str = "",
-        *,
-        models: Sequence[str] | None = None,
-        deviations: Sequence[float] = DEVIATIONS,
         schedule: Sequence | None = None,
         **chosen,
     ) -> None:
-        w, sigma = _system(matrices, deviations)
-        if models is None:
-            models = [weights.first("vhrnn"), weights.first("vrnn")]
-        checks.span("the number of models (one and its baseline)", len(models), 2, 2)
-        names = [weights.check_frames(name, 2, "gaussian") for name in models]
+        w = _matrices(matrices)
+        models = [weights.first(kind) for kind in ("vhrnn", "vrnn")]  # the model and its baseline
         fixed = {
-            "models": checks.distinct("models", names),
+            "models": [weights.check_frames(name, 2, "gaussian") for name in models],
             "matrices": w.tolist(),
-            "deviations": sigma,
-            "options": _options(self._options, chosen),
+            "deviations": list(DEVIATIONS),
+            "options": {"n_particles": 32, "window": 80, "hazard": 0.04, "bound": 60.0},
         }
-        schedule = _first_schedule(w, sigma, 30) if schedule is None else list(schedule)
+        schedule = _first_schedule(w, 30) if schedule is None else list(schedule)
         super().__init__(fixed, weights=weights, badge=badge, schedule=schedule, **chosen)
 
 
@@ -141,19 +113,8 @@ class ScaleWeather(BookWidget):
 
     Args:
         matrices: (K, 2, 2), the dynamics, 2 <= K <= 12.
-        model: Name of the VHRNN; None takes the first.
-        deviations: The values of sigma, ascending.
-        schedule: Rows [t, which, sigma] that ascend; None changes W at a third of the steps, and
-            sigma at two thirds.
-        chosen: Settings, and options: ``steps`` (of the sequence), ``n_particles`` (N) and
-            ``bound``: where x has grown past it, the sequence starts anew.
     """
 
-    _options: ClassVar = {
-        "steps": (90, 20, 200),
-        "n_particles": (16, 1, 128),
-        "bound": (60.0, 1, 1e6),
-    }
     _bundle = "scale_weather"
     title = text("The weather of the weights")
     weights = shared(HyperWeights)
@@ -165,29 +126,15 @@ class ScaleWeather(BookWidget):
     seed = whole(0, 0, 9999)
 
     def __init__(
-        self,
-        weights: HyperWeights,
-        matrices: np.ndarray,
-        badge: str = "",
-        *,
-        model: str | None = None,
-        deviations: Sequence[float] = DEVIATIONS,
-        schedule: Sequence | None = None,
-        **chosen,
+        self, weights: HyperWeights, matrices: np.ndarray, badge: str = "", **chosen
     ) -> None:
-        w, sigma = _system(matrices, deviations)
-        network = weights.first("vhrnn") if model is None else model
-        checks.choice(f"kind of {network!r}", weights.describe(network)["kind"], ["vhrnn"])
-        options = _options(self._options, chosen)
-        steps = options["steps"]
-        if schedule is None:
-            schedule = _first_schedule(w, sigma, steps // 3)
-            schedule.append([2 * steps // 3, schedule[-1][1], sigma[0]])
+        w, steps = _matrices(matrices), 90
+        (first, second) = _first_schedule(w, steps // 3)
         fixed = {
-            "network": weights.check_frames(network, 2, "gaussian"),
+            "network": weights.check_frames(weights.first("vhrnn"), 2, "gaussian"),
             "matrices": w.tolist(),
-            "schedule": _schedule(schedule, len(w), sigma),
-            "options": options,
+            "schedule": [first, second, [2 * steps // 3, second[1], DEVIATIONS[0]]],
+            "options": {"steps": steps, "n_particles": 16, "bound": 60.0},
         }
         super().__init__(fixed, weights=weights, badge=badge, **chosen)
 
@@ -212,8 +159,6 @@ class ParticleKalman(BookWidget):
     else a particle filter's (FIVO).
 
     Args:
-        sequences: Each with ``name``, ``label`` and ``x``, 2 to 40 finite observations; None takes
-            the five of the chapter and 20 drawn from the system.
         chosen: Settings, of which ``criterion`` says when to resample: "never", "ess", which is an
             effective sample size at most N / 2, or "always".
     """
@@ -227,13 +172,9 @@ class ParticleKalman(BookWidget):
     criterion = choice(CRITERIA, "ess")
     seed = whole(0, 0, FIRST_RUN - 1)
 
-    def __init__(
-        self, sequences: Sequence[Mapping] | None = None, badge: str = "", **chosen
-    ) -> None:
-        given = default_sequences() if sequences is None else sequences
-        checked = checks.items("sequences", given, "x", _sequence)
-        chosen = {"sequence": checked[0]["name"], "badge": badge, **chosen}
-        super().__init__({"sequences": checked}, **chosen)
+    def __init__(self, badge: str = "", **chosen) -> None:
+        start = {"sequence": "five", "badge": badge}
+        super().__init__({"sequences": default_sequences()}, **start | chosen)
 
 
 def default_sequences() -> list[dict]:
@@ -245,12 +186,6 @@ def default_sequences() -> list[dict]:
         z = SYSTEM["a"] * z + math.sqrt(SYSTEM["q"]) * dice.normal()
     five = {"name": "five", "label": "five observations", "x": list(FIVE)}
     return [five, {"name": "twenty", "label": "20 observations, drawn", "x": x}]
-
-
-def _sequence(owner: str, x) -> dict:
-    x = checks.array(f"x of {owner}", x, "T")
-    checks.span(f"the length of {owner}", len(x), 2, MAX_STEPS)
-    return {"x": x.tolist()}
 
 
 LOWEST, KEYS = 21, 88  # the piano's first key as a MIDI number, and how many there are
@@ -268,8 +203,7 @@ OPENINGS = (
 
 
 def _frames(name: str, given: Sequence, least: int, most: int) -> list[list[int]]:
-    if not least <= len(given) <= most:
-        raise ValueError(f"{name} has {len(given)} frames: want {least} to {most}")
+    checks.span(f"frames of {name}", len(given), least, most)
     for t, pitches in enumerate(given):
         if np.ndim(pitches) != 1:
             raise ValueError(f"frame {t} of {name}: want a list of MIDI numbers, got {pitches!r}")
@@ -286,10 +220,6 @@ def _piece(widget: Any, name: str, frames: Sequence) -> list[list[int]]:
     return _frames(name, frames, 0, MAX_OPENING + MAX_LENGTH)
 
 
-def _described(owner: str, frames: Sequence) -> dict:
-    return {"frames": _frames(owner, frames, 1, MAX_OPENING)}
-
-
 class Chorale(BookWidget):
     """A model of piano rolls writes on from an opening; the page shows the roll and plays it.
 
@@ -299,11 +229,9 @@ class Chorale(BookWidget):
     the page wrote, its opening in front. Sound is made in the page, and starts with Play.
 
     Args:
-        weights: The page's models, shared with its other widgets, each of 88 Bernoulli keys.
-        openings: Each with ``name``, ``label`` and ``frames``, 1 to 16 lists of MIDI numbers 21 to
-            108.
-        opening: Name of the opening to start from; None takes the first.
-        chosen: Settings; ``model`` is by default the last.
+        weights: Models of 88 Bernoulli keys each.
+        chosen: Settings; ``model`` is by default the last, ``opening`` frames of MIDI numbers, 1 to
+            16 of them, each of 21 to 108, by default the first of `OPENINGS`.
     """
 
     _bundle = "chorale"
@@ -318,20 +246,8 @@ class Chorale(BookWidget):
     seed = whole(0, 0, 2**20 - 1)
     piece = setting(traitlets.List(), _piece)
 
-    def __init__(
-        self,
-        weights: HyperWeights,
-        openings: Sequence[Mapping] = OPENINGS,
-        badge: str = "",
-        *,
-        opening: str | None = None,
-        **chosen,
-    ) -> None:
+    def __init__(self, weights: HyperWeights, badge: str = "", **chosen) -> None:
         for name in weights.names:
             weights.check_frames(name, KEYS, "bernoulli")
-        checked = checks.items("openings", openings, "frames", _described)
-        frames = {entry["name"]: entry["frames"] for entry in checked}
-        opening = checked[0]["name"] if opening is None else opening
-        first = frames[checks.choice("opening", opening, frames)]
-        chosen = {"model": weights.names[-1], "badge": badge, **chosen}
-        super().__init__({"openings": checked}, weights=weights, opening=first, **chosen)
+        start = {"model": weights.names[-1], "opening": OPENINGS[0]["frames"], "badge": badge}
+        super().__init__({"openings": list(OPENINGS)}, weights=weights, **start | chosen)

@@ -57,7 +57,7 @@ def mutual_information(table):
     return (table[inside] * np.log(table[inside] / product[inside])).sum()
 
 
-@pytest.mark.parametrize("k", [2, 3, 8])
+@pytest.mark.parametrize("k", [2, 8])
 @pytest.mark.parametrize("switch", [0.0, 0.1, 0.4])
 @pytest.mark.parametrize("chooser", ["best", "noisy", "one-sided", "perverse", "deaf"])
 def test_a_share_tells_no_more_than_there_is(k, switch, chooser):

@@ -107,10 +107,6 @@ def kinds(**changes):
     return {"sets": [small.sentences(frames=small.frames(**changes))]}
 
 
-def openings(frames):
-    return {"openings": [{"name": "a", "label": "A", "frames": frames}]}
-
-
 def curves(first, second):
     return {"curves": [small.curve() | first, lacking(small.curve("gan"), "codes") | second]}
 
@@ -121,7 +117,6 @@ def each(name, make, *bad):
 
 
 VAE = {"family": "VAE", "latent_dim": 2}
-SEQUENCE = {"name": "a", "label": "A", "x": [0, 1]}
 EXAMPLES = [
     ({"examples": []}, "number of examples=0|at least one"),
     ({"examples": "the pizza"}, "list of texts"),
@@ -130,7 +125,6 @@ EXAMPLES = [
 BAD = {
     "RateDistortionExplorer": [
         ({"image_shape": (5, 5)}, r"decodes to 16 pixels, image_shape \(5, 5\) has 25"),
-        ({"references": np.ones((2, 16))}, r"should be \(3, 16\)"),
         ({"curves": [lacking(small.curve(), "log_z")]}, r"lacks \['log_z'\]"),
         ({"curves": []}, "at least one"),
         (curves(VAE, {}), "none has a family"),
@@ -155,10 +149,8 @@ BAD = {
         ({"labels": np.zeros(29, int)}, "30 whole numbers"),
         ({"labels": np.zeros(30)}, "30 whole numbers"),
         ({"labels": np.arange(30)}, "classes=30: want 1 to 10"),
-        ({"label_names": ["ant"]}, "a label with a name=1: want 0"),
     ],
     "DamageLab": [
-        ({"images": 0}, "images=0: want 1 or more"),
         ({"curves": lacking(small.damage(), "wide_log_z")}, r"lacks \['wide_log_z'\]"),
         *[
             ({"curves": small.damage(**change)}, message)
@@ -174,17 +166,8 @@ BAD = {
     ],
     "DrawADigit": [
         ({"image_shape": (5, 4)}, r"decodes to 16 pixels, image_shape \(5, 4\) has 20"),
-        ({"presets": {}}, "preset=None"),
-        ({"preset": "ten"}, "preset='ten'"),
-        ({"presets": {"a": [[0, 0, 2, 0]]}}, "a stroke of 'a' should be x0, y0"),
-        ({"betas": [1.0]}, "2 or more, ascending"),
-        ({"betas": [1.0, 1.0]}, "2 or more, ascending"),
-        ({"betas": [0.0, 1.0]}, "above 0"),
-        ({"betas": [1.0, NAN]}, "2 or more"),
-        ({"temperatures": []}, "temperatures=0: want 1 or more"),
-        ({"temperatures": [0]}, "temperatures=0: want 1 or more"),
-        ({"chains": 1}, "chains=1: want 2 or more"),
-        ({"leapfrogs": 0}, "leapfrogs=0: want 1 or more"),
+        ({"temperatures": []}, "1 or more, ascending"),
+        ({"temperatures": [0]}, "ascending above 0"),
     ],
     "RamlLottery": [
         ({"sets": []}, "at least one"),
@@ -207,7 +190,6 @@ BAD = {
         ),
     ],
     "Storyteller": [
-        ({"openings": []}, "at least one"),
         ({"openings": "the sea"}, "a list of texts"),
         ({"openings": ["the", " "]}, "none empty"),
         ({"openings": ["a" * 201]}, "characters of an opening=201"),
@@ -250,7 +232,6 @@ BAD = {
         ),
     ],
     "GANPlayground": [
-        ({"steps": 10}, "steps=10: want 100 or more"),
         ({"speed": 1}, "no speed"),
         ({"targets": []}, "at least one"),
         ({"targets": [small.target(), small.target()]}, "each name once"),
@@ -266,10 +247,9 @@ BAD = {
         ),
     ],
     "PatternBench": [
-        ({"points": np.zeros((1, 2))}, "points=1: want 2 to 9"),
-        ({"points": np.zeros((3, 3))}, r"should be \(K, 2\)"),
-        ({"points": np.full((3, 2), 1.6)}, "largest of points=1.6: want 0 to 1.5"),
-        ({"zeta": 0}, "zeta=0.0: want a finite number above 0"),
+        ({"points": [[0.0, 0.0]] * 7}, r"points has shape \(7, 2\), should be \(8, 2\)"),
+        ({"points": [[0.0] * 3] * 8}, r"should be \(8, 2\)"),
+        ({"points": [[1.6, 0.0]] * 8}, "largest of points=1.6: want 0 to 1.5"),
         ({"lines": 3}, "no lines"),
     ],
     "SentenceSteering": [
@@ -277,7 +257,6 @@ BAD = {
         ({"margins": (0.1, 0.5)}, "fall from large"),
         ({"margins": ()}, "margins has shape"),
         ({"threshold": 0.0}, "threshold=0.0"),
-        ({"names": ("a", "b")}, "names=2: want 3"),
         ({"points": np.zeros((4, 2)), "point_labels": None}, r"\(N, 3\)"),
         ({"points": np.full((30, 3), NAN)}, "finite"),
         ({"point_labels": np.zeros(4)}, r"should be \(30,\)"),
@@ -336,47 +315,24 @@ BAD = {
     ],
     "InfluenceRuler": [*EXAMPLES, ({"examples": ["the pizza"] * 101}, "at most 100")],
     "TemperatureSlider": [*EXAMPLES, ({"examples": small.EXAMPLES[:1]}, "examples=1: want 2")],
-    "ParticleKalman": [
-        ({"sequences": []}, "at least one"),
-        ({"sequences": [SEQUENCE] * 2}, "each name once"),
-        ({"sequences": [{"name": "a"}]}, r"'a' lacks \['label', 'x'\]"),
-        ({"sequences": [SEQUENCE | {"x": [1.0]}]}, "length of sequence 'a'=1: want 2 to 40"),
-        ({"sequences": [SEQUENCE | {"x": [0.0] * 41}]}, "length of sequence 'a'=41"),
-        ({"sequences": [SEQUENCE | {"x": [0, NAN]}]}, "not finite"),
-    ],
     "Chorale": [
         ({"weights": small.piano_weights(87)}, "has 87 bernoulli outputs: want 88 bernoulli"),
-        ({"openings": []}, "at least one"),
-        ({"openings": openings([[60]])["openings"] * 2}, "each name once"),
-        ({"openings": [{"name": "a"}]}, r"'a' lacks \['frames', 'label'\]"),
-        ({"opening": "major!"}, "want one of"),
-        (openings([]), "0 frames: want 1 to 16"),
-        (openings([[60]] * 17), "17 frames: want 1 to 16"),
-        (openings([[60], [20]]), "frame 1 .* 21 to 108"),
-        (openings([[60.5]]), "21 to 108"),
-        (openings([[NAN]]), "21 to 108"),
-        (openings([60]), "want a list of MIDI numbers, got 60"),
+        ({"opening": []}, "frames of opening=0: want 1 to 16"),
+        ({"opening": [[60]] * 17}, "frames of opening=17: want 1 to 16"),
+        ({"opening": [[60], [20]]}, "frame 1 .* 21 to 108"),
+        ({"opening": [[60.5]]}, "21 to 108"),
+        ({"opening": [[NAN]]}, "21 to 108"),
+        ({"opening": [60]}, "want a list of MIDI numbers, got 60"),
     ],
     "SwitchNow": [
         ({"matrices": np.zeros((3, 2))}, "matrices has shape"),
         ({"matrices": np.zeros((13, 2, 2))}, "matrices=13: want 2 to 12"),
         ({"matrices": np.full((3, 2, 2), NAN)}, "finite"),
-        ({"models": ["VHRNN"]}, "=1: want 2"),
-        ({"models": ["VHRNN", "that"]}, "model='that'"),
-        ({"deviations": [1.0, 0.25]}, "ascending"),
-        ({"deviations": []}, "ascending"),
         ({"schedule": [[0, 11, 1.0]]}, "matrix of the schedule=11: want 0 to 9"),
         ({"schedule": [[0, 0, 2.0]]}, r"one of \[0.25, 1.0, 4.0\]"),
-        ({"n_particles": 0}, "n_particles=0: want 1 to 256"),
-        ({"window": 500}, "window=500"),
-        ({"hazard": 1.0}, "hazard=1"),
-        ({"bound": 0.5}, "bound=0.5"),
         ({"weights": small.hyper_weights(models={"a": small.described(small.piano())})}, "'vrnn'"),
     ],
     "ScaleWeather": [
-        ({"model": "VRNN"}, r"kind of 'VRNN'='vrnn': want one of \['vhrnn'\]"),
-        ({"steps": 5}, "steps=5: want 20 to 200"),
-        ({"n_particles": 0}, "n_particles=0"),
         ({"weights": small.hyper_weights(models={"a": small.described(small.piano())})}, "has 88"),
     ],
 }
@@ -387,11 +343,6 @@ def test_what_is_wrong_with_a_widget_s_arguments_is_named(name):
     for changes, message in BAD[name]:
         with pytest.raises(REFUSED, match=message):
             small.MAKERS[name](**changes)
-
-
-def test_a_bench_keeps_its_number_of_points():
-    with pytest.raises(REFUSED, match="points=7: want 8"):
-        small.MAKERS["PatternBench"]().points = [[0.0, 0.0]] * 7
 
 
 # Weights
