@@ -288,10 +288,10 @@ def visit(browser):
 
 @pytest.fixture
 def opened(tmp_path, write_page, visit):
-    """Return ``opened(*widgets, theme=, script=, **options)``: a page of them, at rest."""
+    """Return ``opened(*widgets, script=, **options)``: a page of them, at rest."""
 
-    def start(*widgets, theme="light", script="", **options):
-        path = write_page(tmp_path, *widgets, theme=theme)
+    def start(*widgets, script="", **options):
+        path = write_page(tmp_path, *widgets)
         view = visit(path.as_uri(), script, **options).ready(len(widgets))
         view.settle()
         return view
@@ -379,7 +379,7 @@ def write_page():
     return _write_page
 
 
-def _write_page(folder, *widgets, states=None, theme="light"):
+def _write_page(folder, *widgets, states=None):
     """Write a page that holds the widgets as myst-nb does, and return its path."""
     states = states or [embed.dependency_state(widgets, drop_defaults=False)]
     script = '<script type="application/vnd.jupyter.widget-{}+json">{}</script>'
@@ -394,16 +394,13 @@ def _write_page(folder, *widgets, states=None, theme="light"):
     )
     path = Path(folder) / "page.html"
     shutil.copy(LOADER, path.parent)
-    ground = {"light": "#fff", "dark": "#14181e"}[theme]
-    ink = {"light": "#222832", "dark": "#ced6dd"}[theme]
-    soft = {"light": "#48566b", "dark": "#9ca4af"}[theme]
     path.write_text(
-        f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8">'
+        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'  # or Chromium asks the server for one
         "<title>Widgets</title><script src='widgets.js'></script><style>"
-        f"html{{background:{ground};color:{ink};--pst-color-text-base:{ink};"
-        f"--pst-color-text-muted:{soft};--pst-color-background:{ground}}}"
+        "html{background:#fff;color:#222832;--pst-color-text-base:#222832;"
+        "--pst-color-text-muted:#48566b;--pst-color-background:#fff}"
         "main{max-width:50rem;margin:auto}body{margin:0 8px}</style></head>"
         f"<body><main><h1>Widgets</h1>{views}</main>{holders}</body></html>",
         encoding="utf-8",

@@ -188,7 +188,7 @@ def test_weights_and_dispersion_are_those_of_pytorch(opened, kind):
                 np.testing.assert_allclose(at, points[position // 4], atol=0.11)
     handle = root(view).get_by_role("slider")
     assert handle.get_attribute("aria-valuetext") == "0, the maximum"
-    words = [t.split(" ")[0] for t in root(view).locator("tbody th").all_inner_texts()]
+    words = [t.split()[0] for t in root(view).locator("tbody th").all_inner_texts()]
     assert words == ["start", *text.tokenise(examples[0]).split(), "end"]
 
 
