@@ -38,32 +38,6 @@ def mixed(alpha, blur):
     return {name: curve[name].mean(1).numpy() for name in ("log_z", "distortion", "rate")}
 
 
-def test_the_page_mixes_as_pytorch_does_and_keeps_the_cap(page_of):
-    widget = DamageLab(curves())
-    page = page_of("models/damage.js")
-    data = [np.frombuffer(getattr(widget, name), "<f4").astype(float).tolist() for name in TERMS]
-    names = ("narrowZ", "narrowD", "wideZ", "wideD")
-    data_in_page = {"beta": widget.beta, "images": 24, **dict(zip(names, data, strict=True))}
-    script = """([data, wanted]) => wanted.map(([alpha, blur]) => {
-      const { logZ, distortion, rate } = mixed(data, blur, alpha);
-      const sound = mixed(data, blur, 0);
-      const at = sound.distortion.map(d => rateAt({ logZ }, data.beta, d));
-      return { logZ, distortion, rate, at };
-    })"""
-    cases = [(alpha, blur) for alpha in (0, 0.01, 0.5, 0.99) for blur in range(4)]
-    for (alpha, blur), got in zip(cases, page.evaluate(script, [data_in_page, cases]), strict=True):
-        expected, sound = mixed(alpha, blur), mixed(0, blur)
-        np.testing.assert_allclose(got["logZ"], expected["log_z"], rtol=1e-9)
-        np.testing.assert_allclose(got["distortion"], expected["distortion"], rtol=1e-9)
-        np.testing.assert_allclose(got["rate"], expected["rate"], rtol=1e-6, atol=1e-6)
-        cap = -np.log1p(-alpha)
-        assert (sound["log_z"] - got["logZ"] <= cap + 1e-9).all()
-        more = np.array(got["at"]) - sound["rate"]
-        assert (more <= cap + 1e-9).all()
-        if alpha == 0:
-            np.testing.assert_allclose(more, 0, atol=0.02)  # the tangents' own curve
-
-
 def test_the_read_outs_and_the_lines_follow_the_keyboard(opened):
     tab = opened(DamageLab(curves()))
     page = tab.page

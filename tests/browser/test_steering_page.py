@@ -1,14 +1,10 @@
 """The text widgets in a real browser: the page's model is PyTorch's; what a reader may type."""
 
 import functools
-import json
-import random
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from page_words import split_words
 
 from dgm.data import text
 from dgm.data.synthetic import review_grammar
@@ -160,28 +156,6 @@ def test_a_wrong_golden_sentence_is_counted(opened):
     answers[2]["rewrite"] += " zorp"
     weights = TextWeights(arrays(small_model()), vocabulary(), golden=answers)
     assert golden_wrong(opened(steering(weights))) == 1
-
-
-def test_the_page_tokenises_as_python_does(page_of):
-    page = page_of("models/text_model.js", "models/language_model.js")
-    dice = random.Random(0)
-    pieces = [
-        *"abcnst't''\"\"``.,!?-–—…’“0123456789_()/+: éßİΣ中🍕½²٣ﬁ\u200d\u0301\x00\x1c\x85\ufeff",
-        *"\t\n\u3000\u0323\u20e3\u094dनıI",
-    ]
-    pieces += ["❤️", "n't", "can", "cannot", "gonna", " wanna ", "..", "--", "<b>", "I'VE", "&nbsp;"]
-    pieces += ["w/", "c+", "_num_", "5.50", "1,000", "mr. ", "st.", "does n't"]
-    typed = ["".join(dice.choices(pieces, k=dice.randrange(30))) for _ in range(3000)]
-    typed += [*EXAMPLES, " ", "I can't; it's $5.50 (really)!"]
-    path = Path(__file__).parents[1] / "dgm" / "data" / "words.json"
-    known = json.loads(path.read_text("utf-8"))
-    typed += [words["typed"] for words in known]
-    got = page.evaluate("all => all.map(t => tokenise(t).join(' '))", typed)
-    assert got == [text.tokenise(t) for t in typed]
-    assert got[-len(known) :] == [words["yelp"] for words in known]
-    got = page.evaluate("all => all.map(t => wordsOf(t).join(' '))", typed)
-    assert got == [" ".join(split_words(t)) for t in typed]
-    assert got[-len(known) :] == [words["words"] for words in known]
 
 
 @pytest.mark.parametrize("backward", [False, True])

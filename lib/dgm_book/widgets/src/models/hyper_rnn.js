@@ -33,7 +33,7 @@ export function fillNormals(out, seed, stream, t) {
 }
 
 /** @type {(weights: WidgetModel) => HyperNets} */
-function unpackHyper(weights) {
+export function unpackHyper(weights) {
   const buffer = bufferOf(weights.get("data"));
   const headers = /** @type {HyperHeader[]} */ (weights.get("header").models);
   const nets = Object.fromEntries(headers.map((header) => [header.name, hyperNet(header, buffer)]));
