@@ -1,4 +1,4 @@
-"""Draw a digit in a real browser: the page's annealing against the library's, and each pen."""
+"""Draw a digit in a real browser: each pen, and what a run does."""
 
 import json
 
@@ -6,46 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from dgm.papers.rate_distortion import linear_gaussian_curve, rate_distortion_curve
 from dgm_book.widgets import DrawADigit, PageWeights
-
-UNPACK = """() => {
-  globalThis.finish = job => {
-    let r = job.next();
-    while (!r.done) r = job.next();
-    return r.value;
-  };
-  globalThis.floats = layers => layers.map(layer => ({
-    ...layer, weight: Float32Array.from(layer.weight), bias: Float32Array.from(layer.bias),
-  }));
-}"""
-GRADIENT = """({ layers, x, z }) => {
-  const decoder = makeDecoder(floats(layers));
-  const state = { z: Float64Array.from(z), energy: 0, gradient: new Float64Array(z.length) };
-  decoder.evaluate(Float64Array.from(x), state);
-  const [gradient, made] = [state.gradient, decoder.forward(z)].map(v => Array.from(v));
-  return { energy: state.energy, gradient, made };
-}"""
-WORK = """({ layers, x, seeds, ...settings }) => seeds.map(seed => {
-  const told = [];
-  const request = { layers: floats(layers), x: Float64Array.from(x), seed, ...settings };
-  finish(work(request, message => told.push(message)));
-  const [{ check }] = told.filter(message => message.check);
-  return { points: told.filter(message => message.index !== undefined), check };
-})"""
-SIMULATE = """({ layers, seeds, beta }) => seeds.map(seed => {
-  const decoder = makeDecoder(floats(layers));
-  return Array.from(simulate(decoder, beta, makeDice(8 * seed + 2)).x);
-})"""
-BETAS = np.geomspace(0.05, 5, 6).tolist()
 
 
 @pytest.fixture(scope="module")
 def library(page_of):
-    """A page that holds the sampler."""
-    page = page_of("models/annealing.js", "models/drawing.js")
-    page.evaluate(UNPACK)
-    return page
+    """A page that holds what makes images of drawings."""
+    return page_of("models/drawing.js")
 
 
 def network(sizes, activations, seed=0, gain=1.0):
@@ -60,104 +27,6 @@ def network(sizes, activations, seed=0, gain=1.0):
         parts += [layer.double(), *([kinds[activation]()] if activation in kinds else [])]
         layers.append((layer.weight, layer.bias, activation))
     return torch.nn.Sequential(*parts), layers
-
-
-def as_json(layers):
-    """Layers as the page's sampler takes them."""
-    keys = ("rows", "columns", "weight", "bias", "activation")
-    rows = [(*w.shape, w.flatten().tolist(), b.tolist(), name) for w, b, name in layers]
-    return [dict(zip(keys, row, strict=True)) for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("sizes", "activations"),
-    [
-        ([5, 64, 784], ["tanh", "sigmoid"]),
-        ([3, 7, 6, 10], ["relu", "tanh", "sigmoid"]),
-        ([2, 9], ["linear"]),
-    ],
-)
-def test_the_page_s_gradient_is_pytorch_s(library, sizes, activations):
-    decoder, layers = network(sizes, activations, gain=0.7)
-    dice = torch.Generator().manual_seed(3)
-    z = torch.randn(sizes[0], generator=dice, dtype=torch.float64).requires_grad_()
-    x = torch.rand(sizes[-1], generator=dice, dtype=torch.float64)
-    image = decoder(z)
-    energy = (image - x).square().sum()
-    (expected,) = torch.autograd.grad(energy, z)
-    got = library.evaluate(GRADIENT, {"layers": as_json(layers), "x": x.tolist(), "z": z.tolist()})
-    assert got["made"] == pytest.approx(image.tolist(), abs=1e-5)
-    assert got["energy"] == pytest.approx(float(energy.detach()), rel=1e-5)
-    scale = float(expected.abs().max())
-    assert got["gradient"] == pytest.approx(expected.tolist(), abs=1e-5 * scale)
-
-
-def anneal(page, layers, x, **settings):
-    sent = {"temperatures": 200, "chains": 16, "leapfrogs": 5, "betas": BETAS, **settings}
-    return page.evaluate(WORK, {"layers": as_json(layers), "x": x, **sent})
-
-
-def column(runs, name):
-    return np.array([[point[name] for point in run["points"]] for run in runs])
-
-
-def errors(values, expected):
-    """Mean difference in standard errors over the first axis."""
-    apart = np.asarray(values) - np.asarray(expected)
-    return apart.mean(0) / (apart.std(0, ddof=1) / np.sqrt(len(apart)))
-
-
-def test_the_curve_of_a_linear_decoder_is_the_closed_form(library):
-    decoder, layers = network([3, 12], ["linear"], seed=4, gain=0.6)
-    x = torch.randn(12, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    runs = anneal(library, layers, x.tolist(), seeds=[*range(48), 0])
-    assert runs.pop() == runs[0] != runs[1]  # one seed is one run
-    exact = linear_gaussian_curve(decoder[0].weight, decoder[0].bias, x[None], BETAS)
-    log_z, distortion, rate = (column(runs, name) for name in ("logZ", "distortion", "rate"))
-    # The mean of w itself is unbiased: log Z is below, by less than its variance.
-    assert np.abs(errors(np.exp(log_z - exact.log_z[:, 0].numpy()), 1)).max() < 4
-    assert np.abs(errors(distortion, exact.distortion[:, 0])).max() < 4
-    assert np.abs(errors(rate, exact.rate[:, 0])).max() < 4
-    np.testing.assert_allclose(rate + exact.beta.numpy() * distortion + log_z, 0, atol=1e-9)
-    assert log_z.std(0).max() < 0.25
-    assert (column(runs, "acceptance") > 0.4).all()
-    assert (column(runs, "ess") > 5).all()
-
-
-def test_the_bounds_of_the_model_s_own_image_hold_its_log_z(library):
-    decoder, layers = network([3, 12], ["linear"], seed=4, gain=0.6)
-    given = {"layers": as_json(layers), "seeds": list(range(48)), "beta": BETAS[-1]}
-    images = torch.tensor(library.evaluate(SIMULATE, given), dtype=torch.float64)
-    exact = linear_gaussian_curve(decoder[0].weight, decoder[0].bias, images, BETAS)
-    exact, gaps = exact.log_z[-1].numpy(), {}
-    for temperatures in (12, 200):
-        options = {"seeds": given["seeds"], "temperatures": temperatures}
-        runs = [run["check"] for run in anneal(library, layers, [0.0] * 12, **options)]
-        lower, upper, stated = (
-            np.array([run[name] for run in runs]) for name in ("lower", "upper", "error")
-        )
-        assert errors(lower, exact).item() < 4
-        assert errors(upper, exact).item() > -4
-        gaps[temperatures] = (upper - lower).mean()
-    assert np.abs(errors(np.exp(lower - exact), 1)).item() < 4
-    assert np.abs(errors(np.exp(exact - upper), 1)).item() < 4
-    assert abs(gaps[200]) < 0.1 < gaps[12]
-    # With many temperatures the bounds miss by what the chains' scatter says.
-    off = np.hypot(lower - exact, upper - exact) / stated
-    assert 0.6 < np.sqrt((off**2).mean()) < 1.5
-
-
-def test_a_network_s_curve_is_the_library_s(library):
-    decoder, layers = network([2, 16, 32], ["tanh", "sigmoid"], seed=7)
-    x = torch.rand(32, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
-    runs = anneal(library, layers, x.tolist(), seeds=list(range(24)))
-    options = {"latent_dim": 2, "betas": BETAS, "n_chains": 100, "n_leapfrog": 5}
-    options |= {"temperatures_per_beta": 20, "progress": False}
-    expected = rate_distortion_curve(decoder, x.repeat(8, 1), **options)
-    for name, other in (("logZ", expected.log_z), ("distortion", expected.distortion)):
-        ours, theirs = column(runs, name), other.T.numpy()
-        spread = np.hypot(ours.std(0, ddof=1) / 24**0.5, theirs.std(0, ddof=1) / 8**0.5)
-        assert (np.abs(ours.mean(0) - theirs.mean(0)) < 4 * spread).all()
 
 
 def ink(page, strokes):

@@ -17,19 +17,6 @@ UNPACK = """async () => {
     for (;;) { const { done, value } = job.next(); if (done) return value; }
   };
 }"""
-LOSSES = """({ theta, psi, width, batch, z, real, fake, between, settings }) => {
-  const [d, g] = [gan.makeDiscriminator(width), gan.makeGenerator(width)];
-  d.theta.set(theta);
-  g.theta.set(psi);
-  const player = gan.makePlayer(d, g, batch);
-  const f = values => Float64Array.from(values);
-  const told = gan.discriminatorLoss(player, f(real), f(fake), f(between), settings);
-  const plain = terms => terms && [terms.marginalEntropy, terms.activationCorrelation];
-  const first = { loss: told.loss, fake: plain(told.onFake), between: plain(told.onBetween) };
-  const gradient = Array.from(player.adam.discriminator.g);
-  const made = gan.generatorLoss(player, f(z));
-  return { ...first, gradient, generator: made.loss, push: Array.from(player.adam.generator.g) };
-}"""
 LONG_TASKS = """() => {
   globalThis.longTasks = [];
   const view = list => longTasks.push(...list.getEntries().map(e => e.duration));
@@ -59,89 +46,9 @@ def opened(opened):
     return start
 
 
-def flat(module):
-    return torch.nn.utils.parameters_to_vector(module.parameters()).detach()
-
-
-def plain(tensor):
-    return tensor.flatten().tolist()
-
-
-def golden(seed, width, batch=33, scale=1.5):
-    """Random networks and points in float64: D, G, z, real, fake."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        nets = bre_gan.toy_discriminator(width).double(), bre_gan.toy_generator(2, width).double()
-        for net in nets:
-            for parameter in net.parameters():
-                parameter.data *= scale
-        z, real = torch.randn(2, batch, 2, dtype=torch.float64)
-    return *nets, z, real, nets[1](torch.randn(batch, 2, dtype=torch.float64)).detach()
-
-
-def squares(net):
-    return 1e-4 * sum(p.square().sum() for p in net.parameters() if p.ndim == 2)
-
-
-def gradient_of(loss, net):
-    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(net.parameters()))])
-
-
-def assert_near(got, expected, tolerance=1e-4):
-    """Within the tolerance of the largest entry."""
-    got, expected = torch.as_tensor(got, dtype=torch.float64), expected.detach()
-    assert float((got - expected).abs().max() / expected.abs().max()) < tolerance
-
-
 # The arithmetic
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.7])
-@pytest.mark.parametrize("margin", [0.5, 3.0])
-@pytest.mark.parametrize("width", [10, 16])
-def test_the_page_s_gradients_are_pytorch_s(library, width, margin, weight):
-    d, g, z, real, fake = golden(width, width)
-    dice = torch.Generator().manual_seed(5)
-    between = bre_gan.interpolate(real, fake, dice)
-    settings = {"weight": weight, "layers": [1], "margin": margin}
-    readout = bre_gan.discriminator_objective(d, real, fake, dice.manual_seed(5), **settings)
-    sent = {"theta": plain(flat(d)), "psi": plain(flat(g)), "width": width, "batch": len(z)}
-    sent |= {"settings": {"w": weight, "margin": margin}}
-    points = {"z": z, "real": real, "fake": fake, "between": between}
-    got = library.evaluate(LOSSES, sent | {k: plain(v) for k, v in points.items()})
-    loss = readout.value + squares(d)
-    assert got["loss"] == pytest.approx(float(loss), rel=1e-10)
-    assert_near(got["gradient"], gradient_of(loss, d))
-    if weight:
-        for name in ("fake", "between"):
-            terms = bre_gan.bre_penalty(d, points[name], [1], margin=margin)
-            assert got[name] == pytest.approx([float(t) for t in terms], rel=1e-10)
-        assert margin == 3.0 or min(got["fake"]) > 0.01
-    output = bre_gan.generator_objective(d, g(z)) + squares(g)
-    assert got["generator"] == pytest.approx(float(output), rel=1e-10)
-    assert_near(got["push"], gradient_of(output, g))
-
-
-ADAM = """({ theta, gradients, rate }) => {
-  const zeros = () => new Float64Array(theta.length);
-  const [state, found] = [{ g: zeros(), m: zeros(), v: zeros(), t: 0 }, Float64Array.from(theta)];
-  for (const gradient of gradients) {
-    state.g.set(gradient);
-    gan.adamStep(found, state, rate);
-  }
-  return Array.from(found);
-}"""
-CELLS = """({ theta, width, limit }) => {
-  const network = gan.makeDiscriminator(width);
-  network.theta.set(theta);
-  return finish(gan.cells(network, 4, limit)).map(({ points, words }) => {
-    let area = 0;
-    for (let p = 0, n = points.length; p < n; p += 2) {
-      area += (points[p] * points[(p + 3) % n] - points[(p + 2) % n] * points[p + 1]) / 2;
-    }
-    return [words.join(), area];
-  });
-}"""
 TRAIN = """({ config, settings, count }) => {
   const trainer = ganTrainer(config);
   finish(trainer.train(count, settings, []));
@@ -166,39 +73,6 @@ def network(module, theta):
     return module
 
 
-def test_adam_is_pytorch_s(library):
-    dice = torch.Generator().manual_seed(1)
-    theta = torch.randn(7, generator=dice, dtype=torch.float64).requires_grad_()
-    gradients = torch.randn(5, 7, generator=dice, dtype=torch.float64)
-    start = plain(theta)
-    adam = torch.optim.Adam([theta], lr=0.01, betas=(0.5, 0.999))
-    for gradient in gradients:
-        theta.grad = gradient
-        adam.step()
-    got = library.evaluate(ADAM, {"theta": start, "gradients": gradients.tolist(), "rate": 0.01})
-    assert got == pytest.approx(plain(theta), rel=1e-12)
-
-
-def test_the_cells_fill_the_square_and_hold_every_pattern_of_a_grid(library):
-    d = golden(4, 10)[0]
-    sent = {"theta": plain(flat(d)), "width": 10, "limit": 2.0}
-    result = library.evaluate(CELLS, sent)
-    areas = np.array([area for _, area in result])
-    assert areas.sum() == pytest.approx(16, rel=1e-12)
-    assert areas.min() >= 0
-    axis = torch.linspace(-2, 2, 400, dtype=torch.float64)
-    grid = torch.cartesian_prod(axis, axis)
-    signs = bre_gan.activation_patterns(d, grid).long().reshape(-1, 4, 10)
-    words = (signs << torch.arange(10)).sum(2).unique(dim=0)
-    on_grid = {",".join(map(str, row)) for row in words.tolist()}
-    names = {name for name, _ in result}
-    assert on_grid <= names
-    # A cell that the grid misses is small.
-    missed = [area for name, area in result if name not in on_grid]
-    assert len(on_grid) > 100
-    assert max(missed, default=0) < 0.01
-
-
 def test_the_read_outs_are_those_of_the_library(library):
     readout = train(library, 300)
     assert readout["step"] == 300
@@ -216,20 +90,6 @@ def test_the_read_outs_are_those_of_the_library(library):
         terms = bre_gan.bre_terms(h)
         assert panel["marginalEntropy"] == pytest.approx(float(terms[0]), abs=1e-3)
         assert panel["activationCorrelation"] == pytest.approx(float(terms[1]), abs=1e-3)
-
-
-def test_one_seed_trains_both_until_the_weight_parts_them_and_reaches_the_modes(library):
-    same = train(library, 50, w=0)["nets"]
-    assert same[0] == same[1]
-    apart = train(library, 50, w=1)["nets"]
-    assert apart[0] == same[0]
-    assert apart[1] != same[1]
-    assert train(library, 50, w=1)["nets"] == apart
-    assert train(library, 50, w=1, decay=False)["nets"] != apart
-    start, end = (train(library, count) for count in (1, 2000))
-    assert end["step"] == 1000
-    assert start["panels"][0]["quality"] < 0.1 < end["panels"][0]["quality"]
-    assert end["panels"][0]["modes"] >= 2
 
 
 # The playground

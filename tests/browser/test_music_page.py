@@ -19,7 +19,6 @@ from dgm_book.widgets.variational_hyper_rnn import (
     FIVE,
     N_RUNS,
     OPENINGS,
-    SYSTEM,
     default_sequences,
 )
 
@@ -95,41 +94,6 @@ def number(text):
 
 
 # Particles: the arithmetic
-
-
-@pytest.fixture(scope="module")
-def library(page_of):
-    """A page that holds linear_gaussian.js."""
-    page = page_of("models/linear_gaussian.js")
-    page.evaluate("system => Object.assign(globalThis, { system })", SYSTEM)
-    return page
-
-
-def test_the_page_s_kalman_filter_gives_the_chapter_s_value(library):
-    result = library.evaluate("x => kalman(system, x)", list(FIVE))
-    assert result["logLikelihood"] == pytest.approx(-6.118648300, abs=5e-10)
-    assert len(result["mean"]) == len(result["deviation"]) == 5
-
-
-RUN = """([x, N, criterion, run]) => {
-  const cloud = makeCloud(x.length, N);
-  const estimate = filterRun(system, x, criterion, run, cloud);
-  const { z, w, parent, ess, resampled } = cloud;
-  return [z, w, parent, ess, resampled, survivors(cloud)].map(v => [...v]).concat(estimate);
-}"""
-
-
-@pytest.mark.parametrize("criterion", CRITERIA)
-def test_the_page_s_particles_are_python_s(library, criterion):
-    for name, n, run in itertools.product(("five", "twenty"), (1, 5, 64), (0, 9999, 10_399)):
-        x = X[name]
-        result = library.evaluate(RUN, [x.tolist(), n, criterion, run])
-        cloud = particle_runs(x, n, criterion, [run])
-        target_ = [cloud.z[0], cloud.weights[0], cloud.parents[0], cloud.ess, cloud.resampled]
-        target_ += [survivors(cloud.parents[0])]
-        for a, b in zip(result, target_, strict=False):
-            np.testing.assert_allclose(a, b.ravel(), rtol=1e-9, atol=1e-12)
-        assert result[-1] == pytest.approx(cloud.log_likelihood[0], rel=1e-11)
 
 
 # Particles: the picture

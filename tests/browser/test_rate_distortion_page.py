@@ -203,30 +203,6 @@ def mixed(lab, alpha, blur):
     return {name: curve[name].mean(1).numpy() for name in ("log_z", "distortion", "rate")}
 
 
-def test_the_page_mixes_as_pytorch_does_and_keeps_the_cap(page_of):
-    lab = small.lab()
-    page = page_of("models/damage.js")
-    names = ("narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion")
-    data = [np.frombuffer(getattr(lab, name), "<f4").astype(float).tolist() for name in names]
-    sent = dict(zip(("narrowZ", "narrowD", "wideZ", "wideD"), data, strict=True))
-    script = """([data, cases]) => cases.map(([alpha, blur]) => {
-      const { logZ, distortion, rate } = mixed(data, blur, alpha);
-      const sound = mixed(data, blur, 0);
-      const at = sound.distortion.map(d => rateAt({ logZ }, data.beta, d));
-      return { logZ, distortion, rate, at };
-    })"""
-    cases = [(alpha, blur) for alpha in (0, 0.01, 0.5, 0.99) for blur in range(4)]
-    answers = page.evaluate(script, [{"beta": lab.beta, "images": 6, **sent}, cases])
-    for (alpha, blur), got in zip(cases, answers, strict=True):
-        expected, whole = mixed(lab, alpha, blur), mixed(lab, 0, blur)
-        np.testing.assert_allclose(got["logZ"], expected["log_z"], rtol=1e-9)
-        np.testing.assert_allclose(got["distortion"], expected["distortion"], rtol=1e-9)
-        np.testing.assert_allclose(got["rate"], expected["rate"], rtol=1e-6, atol=1e-6)
-        cap = -np.log1p(-alpha)
-        assert (whole["log_z"] - got["logZ"] <= cap + 1e-9).all()
-        assert (np.array(got["at"]) - whole["rate"] <= cap + 1e-9).all()
-
-
 def test_the_damage_lab_s_read_outs_and_lines_follow_the_keyboard(opened):
     tab = opened(small.lab())
     page, rows = tab.page, tab.page.locator("dl dd")

@@ -1,13 +1,11 @@
 """The text widgets in a real browser: the page's model is PyTorch's; what a reader may type."""
 
 import functools
-import random
 
 import numpy as np
 import pytest
 import small_widgets as small
 import torch
-from page_words import KNOWN_WORDS, split_words
 
 from dgm.data import text
 from dgm.data.synthetic import review_grammar
@@ -108,27 +106,6 @@ def test_a_hundred_sentences_come_out_as_pytorch_says_and_a_wrong_one_is_counted
     view.assert_clean()
     answers[2]["rewrite"] += " zorp"
     assert golden_wrong(opened(steering(answers[:4]), script=script)) == 1
-
-
-def test_the_page_tokenises_as_python_does(page_of):
-    page = page_of("models/text_model.js", "models/language_model.js")
-    dice = random.Random(0)
-    pieces = [
-        *"abcnst't''\"\"``.,!?-–—…’“0123456789_()/+: éßİΣ中🍕½²٣ﬁ\u200d\u0301\x00\x1c\x85\ufeff",
-        *"\t\n\u3000\u0323\u20e3\u094dនıI",
-    ]
-    pieces += ["❤️", "n't", "can", "cannot", "gonna", " wanna ", "..", "--", "<b>", "I'VE", "&nbsp;"]
-    pieces += ["w/", "c+", "_num_", "5.50", "1,000", "mr. ", "st.", "does n't"]
-    typed = ["".join(dice.choices(pieces, k=dice.randrange(30))) for _ in range(3000)]
-    typed += [*EXAMPLES, " ", "I can't; it's $5.50 (really)!"]
-    typed += [words["typed"] for words in KNOWN_WORDS]
-    for script, split, known in [
-        ("tokenise", text.tokenise, "yelp"),
-        ("wordsOf", lambda t: " ".join(split_words(t)), "words"),
-    ]:
-        got = page.evaluate(f"all => all.map(t => {script}(t).join(' '))", typed)
-        assert got == [split(t) for t in typed]
-        assert got[-len(KNOWN_WORDS) :] == [words[known] for words in KNOWN_WORDS]
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -9,7 +9,14 @@ import { build } from "esbuild";
 
 const here = fileURLToPath(new URL(".", import.meta.url));
 const target = resolve(process.argv[2] ?? join(here, "dist"));
-const options = { bundle: true, minify: true, charset: "utf8", legalComments: "none", target: "esnext", write: false };
+const options = {
+  bundle: true,
+  minify: true,
+  charset: "utf8",
+  legalComments: "none",
+  target: "esnext",
+  write: false,
+};
 
 // `import script from "./worker.js?script"` gives the text of a whole script that a worker can be started from.
 const scripts = {

@@ -1,14 +1,22 @@
-"""The committed bundles are those of the sources."""
+"""The committed bundles are those of the sources, whose models compute what PyTorch does."""
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
+import sys
+from pathlib import Path
 
+import golden_vectors
 import pytest
 
 from dgm_book.widgets.frame import FOLDER
 
+# Where there is none, `.ci/node` puts one beside Python.
+NODE = shutil.which(
+    "node", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+)
 DIST, CHECKSUMS = FOLDER / "dist", FOLDER / "dist" / "checksums"
 
 
@@ -27,13 +35,32 @@ def test_the_bundles_are_those_of_the_sources(pytestconfig):
     assert CHECKSUMS.read_text("utf-8").splitlines() == lines
 
 
-def test_the_bundles_can_be_built_anew(pytestconfig, tmp_path):
-    root, node = pytestconfig.rootpath, shutil.which("node")
-    if node is None or not (root / "node_modules" / "esbuild").is_dir():
-        pytest.skip("no Node, or no `make widgets` so far")
+@pytest.fixture
+def node():
+    """A path of Node; without one the test is skipped, or fails where CI=true."""
+    if NODE is None and os.environ.get("CI") == "true":
+        pytest.fail("no Node: run `make node`")
+    return NODE or pytest.skip("no Node: run `make node`")
+
+
+def test_the_bundles_can_be_built_anew(node, pytestconfig, tmp_path):
+    if not (pytestconfig.rootpath / "node_modules" / "esbuild").is_dir():
+        pytest.skip("no esbuild: run `make widgets`")
     subprocess.run([node, FOLDER / "bundle.mjs", tmp_path], check=True, timeout=60)
     expected = {path.name: path.read_bytes() for path in DIST.iterdir()}
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == expected
+
+
+def test_the_page_s_models_compute_what_pytorch_does(node, pytestconfig, tmp_path):
+    vectors = golden_vectors.write(tmp_path / "golden.json")
+    tests = sorted((pytestconfig.rootpath / "tests" / "widgets").glob("*.test.js"))
+    result = subprocess.run(
+        [node, "--test", *tests],
+        env=os.environ | {"GOLDEN": str(vectors)},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_the_lock_names_no_registry(pytestconfig):

@@ -2,10 +2,13 @@
 
 const LEVEL = 0.16; // of one note
 const HARMONICS = [0, 1, 0.42, 0.2, 0.1, 0.05];
+/** @type {(pitch: number) => number} */
 const hertz = (pitch) => 440 * 2 ** ((pitch - 69) / 12);
 
 // Call it in answer to a click or key only. Null where there is no Web Audio; else { ready, turn, end }.
+/** @type {() => Sound | null} */
 export function openSound() {
+  /** @type {AudioContext} */
   let context;
   try {
     context = new AudioContext();
@@ -14,12 +17,20 @@ export function openSound() {
   }
   const wave = context.createPeriodicWave(new Float32Array(HARMONICS.length), Float32Array.from(HARMONICS));
   const master = new GainNode(context, { gain: 0.6 });
-  const limiter = new DynamicsCompressorNode(context, { threshold: -10, knee: 6, ratio: 20, attack: 0.003, release: 0.2 });
+  const limiter = new DynamicsCompressorNode(context, {
+    threshold: -10,
+    knee: 6,
+    ratio: 20,
+    attack: 0.003,
+    release: 0.2,
+  });
   master.connect(limiter).connect(context.destination);
+  /** @type {Map<number, { gain: GainNode, oscillator: OscillatorNode }>} */
   const voices = new Map();
+  /** @type {number | null} */
   let zero = null; // audio time at page time 0, s
 
-  // True once sound can be heard, false if the browser keeps it back.
+  /** True once sound can be heard, false if the browser keeps it back. @type {Sound["ready"]} */
   async function ready(patience = 700) {
     const wait = new Promise((done) => setTimeout(done, patience));
     await Promise.race([context.resume(), wait]).catch(() => {});
@@ -27,6 +38,7 @@ export function openSound() {
   }
 
   // From page time `ms` on these pitches sound: those that do already go on, as if tied.
+  /** @type {Sound["turn"]} */
   function turn(pitches, ms) {
     zero ??= context.currentTime - performance.now() / 1000;
     const when = Math.max(context.currentTime, zero + ms / 1000);
@@ -39,6 +51,7 @@ export function openSound() {
     for (const pitch of pitches) if (!voices.has(pitch)) voices.set(pitch, strike(pitch, when));
   }
 
+  /** @type {(pitch: number, when: number) => { gain: GainNode, oscillator: OscillatorNode }} */
   function strike(pitch, when) {
     const oscillator = new OscillatorNode(context, { frequency: hertz(pitch) });
     oscillator.setPeriodicWave(wave);

@@ -13,6 +13,7 @@ const SLICE_MS = 8;
  */
 function slices(work, receive) {
   let over = false;
+  /** @type {(request: any) => void} */
   const send = (request) => {
     const job = work(request, receive);
     const slice = () => {

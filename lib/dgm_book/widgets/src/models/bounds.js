@@ -2,11 +2,14 @@
 
 export const MOST = { pairs: 256, dimensions: 20 };
 
+/** @type {(setting: { rho: number, d: number }) => number} */
 export const exactInformation = ({ rho, d }) => (-d / 2) * Math.log1p(-rho * rho) + 0;
 
 // Mulberry32 by its count, so that a batch is drawn by its number alone; then Box and Muller. (2, 256, 20).
+/** @type {(batch: number) => Float64Array} */
 export function normalsOf(batch) {
   const out = new Float64Array(2 * MOST.pairs * MOST.dimensions);
+  /** @type {(i: number) => number} */
   const uniform = (i) => {
     const state = Math.imul(batch * out.length + i + 1, 0x6d2b79f5);
     let t = Math.imul(state ^ (state >>> 15), state | 1);
@@ -23,6 +26,7 @@ export function normalsOf(batch) {
 }
 
 // The log density ratio of every x with every y into scores (n, n), its own on the diagonal.
+/** @type {(normals: Float64Array, setting: Setting, scores: Float64Array) => void} */
 export function criticScores(normals, { rho, d, n }, scores) {
   const wide = MOST.dimensions;
   const noise = MOST.pairs * wide;
@@ -54,10 +58,13 @@ export function criticScores(normals, { rho, d, n }, scores) {
   }
 }
 
+/** @type {(t: number) => number} */
 const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
+/** @type {(a: number, b: number) => number} */
 const logAdd = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
 
 // The four estimates of one batch, from scores (n, n).
+/** @type {(scores: Float64Array, n: number) => number[]} */
 export function boundsOf(scores, n) {
   let [joint, nce, own, other, all] = [0, 0, 0, 0, -Infinity];
   for (let i = 0; i < n; i++) {

@@ -6,14 +6,18 @@ const LOWEST = 21; // the first key's MIDI number
 export const PARTICLES = 16; // that read the opening, and judge what is written
 const STREAMS = { posterior: 3, resampling: 4, prior: 5, keys: 6, choice: 7 };
 
-// Writes a piece frame by frame into `piece.frames` (lists of MIDI numbers, the opening in front); piece.nats holds
-// the log-likelihood of each frame given those before, by a particle filter.
+// Writes a piece frame by frame into `piece.frames` (lists of MIDI numbers, the opening in front); piece.nats
+// holds the log-likelihood of each frame given those before, by a particle filter.
+/** @type {(net: HyperNet, settings: PieceSettings, piece: Piece) => Generator<void>} */
 export function* compose(net, { opening, length, temperature, seed }, piece) {
   const { x: X, z: Z } = net.sizes;
   const judge = hyperFilter(net, PARTICLES);
   const writer = hyperFilter(net, 1);
+  /** @type {(stream: number, t: number, count: number) => Float64Array} */
   const normals = (stream, t, count) => fillNormals(new Float64Array(count + (count % 2)), seed, stream, t);
+  /** @type {(stream: number, t: number, count: number) => Float64Array} */
   const uniforms = (stream, t, count) => fillUniforms(new Float64Array(count), seed, stream, t);
+  /** @type {(x: Float64Array, t: number) => void} */
   const read = (x, t) => {
     judge.step(x, normals(STREAMS.posterior, t, PARTICLES * Z), uniforms(STREAMS.resampling, t, PARTICLES));
     piece.frames.push([...x.keys()].filter((key) => x[key]).map((key) => key + LOWEST));
@@ -43,7 +47,9 @@ export function* compose(net, { opening, length, temperature, seed }, piece) {
 }
 
 // Runs of one pitch in frames from..to: [pitch, first frame, frames].
+/** @type {(frames: number[][], from: number, to: number) => Run[]} */
 export function runsOf(frames, from, to) {
+  /** @type {Run[]} */
   const runs = [];
   for (let t = from; t < to; t++) {
     for (const pitch of frames[t]) {

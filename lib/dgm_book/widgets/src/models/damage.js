@@ -1,7 +1,10 @@
 // Curves of a decoder with noise mixed in.
 
-// Means over the images of log Z and D under (1 - alpha) N(0, I) + alpha N(0, 100 I), with R, and each image's log Z.
+// Means over the images of log Z and D under (1 - alpha) N(0, I) + alpha N(0, 100 I), with R, and each
+// image's log Z.
+/** @type {(terms: Terms, blur: number, alpha: number) => Mixed} */
 export function mixed({ beta, images, narrowZ, narrowD, wideZ, wideD }, blur, alpha) {
+  /** @type {Mixed} */
   const sum = { logZ: [], distortion: [], rate: [], each: [] };
   for (let r = 0; r < beta.length; r++) {
     const start = (blur * beta.length + r) * images;
@@ -26,6 +29,7 @@ export function mixed({ beta, images, narrowZ, narrowD, wideZ, wideD }, blur, al
 }
 
 // The rate at a distortion, as the highest of the curve's tangents: never above the curve.
+/** @type {(curve: { logZ: number[] }, beta: number[], distortion: number) => number} */
 export function rateAt(curve, beta, distortion) {
   return Math.max(...beta.map((b, j) => -curve.logZ[j] - b * distortion));
 }

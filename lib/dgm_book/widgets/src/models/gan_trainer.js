@@ -1,18 +1,27 @@
-// The trainer: two GANs that see the same numbers, one without BRE and one with it.
+// Two GANs that see the same numbers, one without BRE and one with it.
 
 import * as gan from "./gan.js";
 
-// The trainer: two GANs that see the same numbers, one without BRE and one with it. Its text, too, goes to the worker.
+/** @type {(config: GanConfig) => GanTrainer} */
 export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, shown, arrows }) {
   const dice = gan.makeDice(seed);
-  const first = [gan.makeDiscriminator(width), gan.makeGenerator(width)].map((net) => gan.initialise(net, dice));
-  const players = [0, 1].map(() => ({ ...gan.makePlayer(...first.map(gan.copyOf), batch), trace: [], stopped: "", good: null }));
+  const discriminator = gan.initialise(gan.makeDiscriminator(width), dice);
+  const generator = gan.initialise(gan.makeGenerator(width), dice);
+  /** @type {GanPlayer[]} */
+  const players = [0, 1].map(() => ({
+    ...gan.makePlayer(gan.copyOf(discriminator), gan.copyOf(generator), batch),
+    trace: [],
+    stopped: "",
+    good: { step: 0, theta: [] },
+  }));
   const look = gan.makeDice(seed + 977);
   const codes = look.normals(new Float64Array(2 * shown));
   const real = draw(look, shown);
-  const [batchReal, noise, share] = [new Float64Array(2 * batch), new Float64Array(2 * batch), new Float64Array(batch)];
+  const [batchReal, noise] = [new Float64Array(2 * batch), new Float64Array(2 * batch)];
+  const share = new Float64Array(batch);
   let step = 0;
 
+  /** @type {(from: Dice, n: number, into?: Float64Array) => Float64Array} */
   function draw(from, n, into = new Float64Array(2 * n)) {
     from.normals(into);
     for (let k = 0; k < n; k++) {
@@ -22,9 +31,11 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
     return into;
   }
 
+  /** @type {(values: number[] | Float64Array) => boolean} */
   const finite = (values) => values.every(Number.isFinite);
 
   // One step of both; settings are what the reader has chosen at this moment.
+  /** @type {(settings: GanSettings) => void} */
   function advance({ w, margin, rate, decay }) {
     const left = Math.max(0, 1 - step / steps);
     const pace = 1e-6 + Math.max(0, rate - 1e-6) * left;
@@ -39,7 +50,10 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
         const alpha = share[o >> 1];
         player.middle[o] = alpha * batchReal[o] + (1 - alpha) * fake[o];
       }
-      const told = gan.discriminatorLoss(player, batchReal, fake, player.middle, { w: p ? weight : 0, margin });
+      const told = gan.discriminatorLoss(player, batchReal, fake, player.middle, {
+        w: p ? weight : 0,
+        margin,
+      });
       gan.adamStep(player.discriminator.theta, player.adam.discriminator, pace);
       return told;
     });
@@ -50,19 +64,23 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
       const told = gan.generatorLoss(player, noise);
       gan.adamStep(player.generator.theta, player.adam.generator, pace);
       const nets = [player.discriminator, player.generator];
-      if (finite([losses[p].loss, told.loss]) && nets.every((net) => finite(net.theta))) {
-        player.trace.push(step, losses[p].adversarial, told.adversarial);
+      const before = losses[p];
+      if (before && finite([before.loss, told.loss]) && nets.every((net) => finite(net.theta))) {
+        player.trace.push(step, before.adversarial, told.adversarial);
       } else {
-        player.stopped = `The loss was no longer a number at step ${step}. This run has stopped; shown is step ${player.good.step}, the last good one.`;
-        nets.forEach((net, n) => net.theta.set(player.good.theta[n]));
+        player.stopped =
+          `The loss was no longer a number at step ${step}. This run has stopped; shown is step ` +
+          `${player.good.step}, the last good one.`;
+        for (const [n, net] of nets.entries()) net.theta.set(player.good.theta[n]);
       }
     });
   }
 
-  // `count` steps, no more than the run has; yields after each.
+  /** `count` steps, no more than the run has; yields after each. @type {GanTrainer["train"]} */
   function* train(count, settings, times) {
     for (const player of players) {
-      if (!player.stopped) player.good = { step, theta: [player.discriminator.theta.slice(), player.generator.theta.slice()] };
+      if (!player.stopped)
+        player.good = { step, theta: [player.discriminator.theta.slice(), player.generator.theta.slice()] };
     }
     for (let i = 0; i < count && step < steps && players.some((p) => !p.stopped); i++) {
       const start = performance.now();
@@ -73,7 +91,9 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
   }
 
   // What is to be seen of both; `layer` counts the hidden layers from 0, -1 takes all.
+  /** @type {GanTrainer["snapshot"]} */
   function* snapshot(layer, margin) {
+    /** @type {GanPanel[]} */
     const panels = [];
     for (const player of players) {
       panels.push(yield* panel(player, layer, margin));
@@ -82,6 +102,7 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
     return { step, panels, real: Float32Array.from(real) };
   }
 
+  /** @type {(player: GanPlayer, layer: number, margin: number) => Generator<void, GanPanel>} */
   function* panel({ discriminator, generator, trace, stopped }, layer, margin) {
     const fakes = gan.forward(gan.makePass(generator, shown), codes);
     const pass = gan.makePass(discriminator, shown);
@@ -91,6 +112,7 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
     const words = gan.patterns(pass);
     yield;
     const chosen = layer < 0 ? words.map((_, l) => l) : [layer];
+    /** @type {(of: (layer: number) => number) => string} */
     const name = (of) => chosen.map((l) => of(l)).join();
     const under = new Set(Array.from(fakes.subarray(0, shown), (_, k) => name((l) => words[l][k])));
     const depth = layer < 0 ? words.length : layer + 1;
@@ -117,19 +139,34 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
     yield;
     const pairs = Math.min(128, shown);
     const d = discriminator.layers[gan.REGULARISED].outputs;
-    const terms = gan.breTerms(pass.pre[gan.REGULARISED].subarray(0, pairs * d), pairs, { margin, keep: true });
+    const terms = gan.breTerms(pass.pre[gan.REGULARISED].subarray(0, pairs * d), pairs, {
+      margin,
+      keep: true,
+    });
     const bins = new Uint32Array(41);
     for (let i = 0; i < pairs; i++) {
       for (let j = 0; j < i; j++) bins[Math.round(20 * (terms.G[i * pairs + j] + 1))]++;
     }
     return {
-      fakes: Float32Array.from(fakes), arrows: Float32Array.from(slopes.subarray(0, 2 * arrows)), corners, lengths, paint, bins, stopped,
-      patterns: under.size, pieces: seen.size, marginalEntropy: terms.marginalEntropy, activationCorrelation: terms.activationCorrelation,
-      trace: Float32Array.from(trace.splice(0)), spread: gradientSpread(slopes), ...coverage(fakes),
+      fakes: Float32Array.from(fakes),
+      arrows: Float32Array.from(slopes.subarray(0, 2 * arrows)),
+      corners,
+      lengths,
+      paint,
+      bins,
+      stopped,
+      patterns: under.size,
+      pieces: seen.size,
+      marginalEntropy: terms.marginalEntropy,
+      activationCorrelation: terms.activationCorrelation,
+      trace: Float32Array.from(trace.splice(0)),
+      spread: gradientSpread(slopes),
+      ...coverage(fakes),
     };
   }
 
   // One minus the mean cosine between the input gradients at two different points.
+  /** @type {(slopes: Float64Array) => number} */
   function gradientSpread(slopes) {
     const n = slopes.length / 2;
     let [x, y, found] = [0, 0, 0];
@@ -143,6 +180,7 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
     return 1 - (x * x + y * y - found) / (n * (n - 1));
   }
 
+  /** @type {(fakes: Float64Array) => { modes: number, quality: number, collapsed: boolean }} */
   function coverage(fakes) {
     const hit = new Set();
     let near = 0;
@@ -159,7 +197,7 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
     return { modes: hit.size, quality: near / shown, collapsed: extent(fakes) < 0.01 * extent(real) };
   }
 
-  // Root of the total variance.
+  /** Root of the total variance. @type {(points: Float64Array) => number} */
   function extent(points) {
     let [x, y, xx] = [0, 0, 0];
     const n = points.length / 2;
@@ -175,10 +213,14 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
 }
 
 // What the worker runs, and the page itself where no worker can be made: one job after the other.
+/** @type {() => (request: GanRequest, tell: (answer: GanAnswer) => void) => Generator<void>} */
 export function ganHost() {
+  /** @type {GanTrainer | null} */
   let trainer = null;
   return function* ({ begin, count, settings, layer }, tell) {
     if (begin) trainer = ganTrainer(begin);
+    if (!trainer) return;
+    /** @type {number[]} */
     const times = [];
     yield* trainer.train(count, settings, times);
     tell({ ...(yield* trainer.snapshot(layer, settings.margin)), times });

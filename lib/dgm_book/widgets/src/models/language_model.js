@@ -1,12 +1,13 @@
 // Language models in the page: an LSTM of one layer whose embedding is also the softmax's weight.
 
-import { applyLayer, bytesOf, loadShared, unpackLayer } from "./nn.js";
-import { lstmCell, roomFor, stepLSTM } from "./lstm.js";
+import { layerIn, lstmCell, roomFor, stepLSTM } from "./lstm.js";
+import { applyLayer, bufferOf, farthest, loadShared, unpackTensor } from "./nn.js";
 
 export const MARKERS = ["<pad>", "<s>", "</s>", "<unk>"];
 const [END, UNKNOWN] = [2, 3];
 
 // The number in [0, 1) that draws a word: `murmur_mix` of hashing.py, of a number that no other place has.
+/** @type {(seed: number, sentence: number, word: number) => number} */
 function uniform(seed, sentence, word) {
   let x = Math.imul((seed * 64 + sentence) * 64 + word + 1, 0x9e3779b1);
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
@@ -15,10 +16,14 @@ function uniform(seed, sentence, word) {
 }
 
 // What a reader types, as words: lower case, apart by spaces, without punctuation.
-export const wordsOf = (text) => text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+(?:['\u2019-][\p{L}\p{M}\p{N}]+)*/gu) ?? [];
+/** @type {(text: string) => string[]} */
+export const wordsOf = (text) =>
+  text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+(?:['\u2019-][\p{L}\p{M}\p{N}]+)*/gu) ?? [];
 
+/** @type {(weights: WidgetModel) => Languages} */
 function unpackLanguage(weights) {
-  const buffer = bytesOf(weights.get("data")).buffer;
+  const buffer = bufferOf(weights.get("data"));
+  /** @type {{ models: LanguageHeader[], words: string, most: number, golden: LanguageGolden }} */
   const { models, words, most, golden } = weights.get("header");
   let floats = 0;
   for (const { tensors } of models) {
@@ -30,36 +35,41 @@ function unpackLanguage(weights) {
   const ids = new Map(tokens.map((word, id) => [word, id]));
   const all = models.map((model) => languageModel(buffer, model, room, most));
 
+  /** @type {Languages["encode"]} */
   function encode(typed) {
-    const unknown = typed.map((word) => !(ids.get(word) >= MARKERS.length));
-    return { words: typed, unknown, ids: [END, ...typed.map((word, i) => (unknown[i] ? UNKNOWN : ids.get(word)))] };
+    const unknown = typed.map((word) => (ids.get(word) ?? 0) < MARKERS.length);
+    const known = typed.map((word, i) => (unknown[i] ? UNKNOWN : (ids.get(word) ?? UNKNOWN)));
+    return { words: typed, unknown, ids: [END, ...known] };
   }
 
-  // How far the log-probabilities after golden row g are off, at most.
+  /** How far the log-probabilities after golden row g are off, at most. @type {(g: number) => number} */
   function goldenError(g) {
     let worst = 0;
-    all.forEach(({ name, after }) => {
-      const told = new Float32Array(buffer, golden.log_probs[name] + 4 * g * tokens.length, tokens.length);
-      const made = after(golden.tokens[g]);
-      // Math.max lets NaN through, so that a broken model shows.
-      for (let v = 0; v < told.length; v++) worst = Math.max(worst, Math.abs(made[v] - told[v]));
-    });
+    for (const { name, after } of all) {
+      const expected = new Float32Array(
+        buffer,
+        golden.log_probs[name] + 4 * g * tokens.length,
+        tokens.length,
+      );
+      worst = Math.max(worst, farthest(after(golden.tokens[g]), expected));
+    }
     return worst;
   }
 
   return { models: all, tokens, encode, goldenError, golden: golden.tokens.length };
 }
 
+/** @type {(buffer: ArrayBuffer, model: LanguageHeader, room: Room, most: number) => Language} */
 function languageModel(buffer, { name, tensors }, room, most) {
+  /** @type {(key: string) => Float32Array} */
   const wide = (key) => {
-    const { shape: [rows, columns = 1], start, scale } = tensors[key];
-    const values = scale === undefined ? new Float32Array(buffer, start, rows) : unpackLayer(buffer, { rows, columns, weight: start, scale, bias: scale }).weight;
+    const values = unpackTensor(buffer, tensors[key]);
     return room.take(values.length, values);
   };
   const [V, E] = tensors.embedding.shape;
   const embedding = wide("embedding");
-  const cell = lstmCell(wide("weight_ih"), wide("weight_hh"), wide("bias_ih"), wide("bias_hh"), room);
-  const head = { rows: V, columns: E, activation: "linear", weight: embedding, bias: wide("bias"), output: room.take(V), multiply: room.multiply };
+  const cell = lstmCell(wide, room);
+  const head = layerIn(embedding, wide("bias"), room);
   const heights = new Float64Array(V);
 
   function begin() {
@@ -67,9 +77,10 @@ function languageModel(buffer, { name, tensors }, room, most) {
     cell.c.fill(0);
   }
 
+  /** @type {(token: number) => void} */
   const read = (token) => stepLSTM(cell, embedding.subarray(token * E, (token + 1) * E));
 
-  // The log-probabilities after a row of tokens.
+  /** The log-probabilities after a row of tokens. @type {(row: number[]) => Float32Array} */
   function after(row) {
     begin();
     row.forEach(read);
@@ -80,6 +91,7 @@ function languageModel(buffer, { name, tensors }, room, most) {
   }
 
   // The token in which the share u of the probability at this temperature ends.
+  /** @type {(u: number, temperature: number) => number} */
   function draw(u, temperature) {
     const logits = applyLayer(head, cell.h);
     let top = -Infinity;
@@ -90,8 +102,9 @@ function languageModel(buffer, { name, tensors }, room, most) {
     return token < 0 ? V - 1 : token;
   }
 
-  // Reads the opening; then each call writes a sentence: its ids, and whether it ended by itself. In between, the
-  // cell may read other things.
+  // Reads the opening; then each call writes a sentence: its ids, and whether it ended by itself. In between,
+  // the cell may read other things.
+  /** @type {Language["story"]} */
   function story(opening, seed, temperature) {
     begin();
     opening.forEach(read);
@@ -100,6 +113,7 @@ function languageModel(buffer, { name, tensors }, room, most) {
     return () => {
       cell.h.set(h);
       cell.c.set(c);
+      /** @type {number[]} */
       const ids = [];
       let ended = false;
       while (!ended && ids.length < most) {
@@ -119,14 +133,20 @@ function languageModel(buffer, { name, tensors }, room, most) {
 }
 
 // Compares with the golden log-probabilities, once a page, a row whenever the page has nothing else to do.
+/** @type {(shared: Languages, show: (error: number) => void) => void} */
 export function checkLanguage(shared, show) {
   if (!shared.golden) return;
   const idle = globalThis.requestIdleCallback ?? ((run) => setTimeout(run, 20));
   shared.error ??= new Promise((resolve) => {
-    const next = (g, worst) => (g < shared.golden ? idle(() => next(g + 1, Math.max(worst, shared.goldenError(g))), { timeout: 100 }) : resolve(worst));
+    /** @type {(g: number, worst: number) => void} */
+    const next = (g, worst) =>
+      g < shared.golden
+        ? idle(() => next(g + 1, Math.max(worst, shared.goldenError(g))), { timeout: 100 })
+        : resolve(worst);
     next(0, 0);
   });
   shared.error.then(show);
 }
 
+/** @type {(model: WidgetModel) => Promise<Languages>} */
 export const loadLanguage = (model) => loadShared(model, unpackLanguage);

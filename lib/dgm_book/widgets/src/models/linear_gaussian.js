@@ -4,6 +4,7 @@ export const MOST = { particles: 64, steps: 40 };
 const DRAWS = 3 * MOST.particles; // of one step: two for each particle's noise, one for its ancestor
 
 // Mulberry32 by its count, so that a number is known by its run, step and place alone.
+/** @type {(run: number, step: number, place: number) => number} */
 function uniformOf(run, step, place) {
   const state = Math.imul((run * MOST.steps + step) * DRAWS + place + 1, 0x6d2b79f5);
   let t = Math.imul(state ^ (state >>> 15), state | 1);
@@ -11,14 +12,17 @@ function uniformOf(run, step, place) {
   return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
 }
 
+/** @type {(run: number, step: number, n: number) => number} */
 function normalOf(run, step, n) {
   const radius = Math.sqrt(-2 * Math.log(1 - uniformOf(run, step, 2 * n)));
   return radius * Math.cos(2 * Math.PI * uniformOf(run, step, 2 * n + 1));
 }
 
 // log p(x) in nats, and mean and deviation of each state given all up to its step.
+/** @type {(system: System, x: number[]) => { logLikelihood: number, mean: number[], deviation: number[] }} */
 export function kalman({ a, q, r, first }, x) {
   let [m, p, logLikelihood] = [0, first, 0];
+  /** @type {number[][]} */
   const [mean, deviation] = [[], []];
   for (const seen of x) {
     const s = p + r;
@@ -33,11 +37,22 @@ export function kalman({ a, q, r, first }, x) {
   return { logLikelihood, mean, deviation };
 }
 
-// Room for the particles of T steps: states, weights (summing to one) and parents, all (T, N); of each step its
-// effective sample size, before resampling, and whether it was resampled.
-export const makeCloud = (T, N) => ({ T, N, z: new Float64Array(T * N), w: new Float64Array(T * N), parent: new Int32Array(T * N), ess: new Float64Array(T), resampled: new Uint8Array(T) });
+// Room for the particles of T steps: states, weights (summing to one) and parents, all (T, N); of each step
+// its effective sample size, before resampling, and whether it was resampled.
+/** @type {(T: number, N: number) => Cloud} */
+export const makeCloud = (T, N) => ({
+  T,
+  N,
+  z: new Float64Array(T * N),
+  w: new Float64Array(T * N),
+  parent: new Int32Array(T * N),
+  ess: new Float64Array(T),
+  resampled: new Uint8Array(T),
+});
 
-// Fills the cloud with one run's particles, which move as the prior does; returns the estimate of log p(x), nats.
+// Fills the cloud with one run's particles, which move as the prior does; returns the estimate of log p(x),
+// nats.
+/** @type {(system: System, x: number[], criterion: string, run: number, cloud: Cloud) => number} */
 export function filterRun({ a, q, r, first }, x, criterion, run, cloud) {
   const { T, N, z, w, parent, ess, resampled } = cloud;
   const logW = new Float64Array(N);
@@ -57,7 +72,10 @@ export function filterRun({ a, q, r, first }, x, criterion, run, cloud) {
     }
     let [sum, squares] = [0, 0];
     for (let n = 0; n < N; n++) sum += w[at + n] = Math.exp(logW[n] - top);
-    for (let n = 0; n < N; n++) squares += (w[at + n] /= sum) ** 2;
+    for (let n = 0; n < N; n++) {
+      w[at + n] /= sum;
+      squares += w[at + n] ** 2;
+    }
     ess[t] = 1 / squares;
     const last = t === T - 1;
     resampled[t] = !last && (criterion === "always" || (criterion === "ess" && ess[t] <= N / 2)) ? 1 : 0;
@@ -67,6 +85,7 @@ export function filterRun({ a, q, r, first }, x, criterion, run, cloud) {
 }
 
 // Whose share of the weights holds u.
+/** @type {(w: Float64Array, start: number, N: number, u: number) => number} */
 function drawnFrom(w, start, N, u) {
   let n = 0;
   for (let sum = w[start]; sum <= u && n < N - 1; ) sum += w[start + ++n];
@@ -74,8 +93,10 @@ function drawnFrom(w, start, N, u) {
 }
 
 // Of each particle, whether one of the last step descends from it: (T, N).
+/** @type {(cloud: Pick<Cloud, "T" | "N" | "parent">) => Uint8Array} */
 export function survivors({ T, N, parent }) {
   const alive = new Uint8Array(T * N).fill(1, (T - 1) * N);
-  for (let at = (T - 1) * N; at > 0; at -= N) for (let n = 0; n < N; n++) if (alive[at + n]) alive[at - N + parent[at + n]] = 1;
+  for (let at = (T - 1) * N; at > 0; at -= N)
+    for (let n = 0; n < N; n++) if (alive[at + n]) alive[at - N + parent[at + n]] = 1;
   return alive;
 }

@@ -1,34 +1,40 @@
 // A trained network in the page: bytes in, typed arrays out.
 
+import { last } from "./arrays.js";
+
 // One unpacked copy a page, though every widget is a module of its own.
-const unpackedWeights = (globalThis[Symbol.for("dgm.weights")] ??= new WeakMap());
+const KEY = Symbol.for("dgm.weights");
+const page = /** @type {{ [KEY]?: WeakMap<WidgetModel, unknown> }} */ (globalThis);
 
-export function bytesOf(value) {
-  // A copy: a buffer from a live kernel may start at an odd address.
-  return new Uint8Array(value.buffer ?? value, value.byteOffset ?? 0, value.byteLength).slice();
+/** A copy: a buffer from a live kernel may start at an odd address. @type {(value: Bytes) => ArrayBuffer} */
+export function bufferOf(value) {
+  if (value instanceof ArrayBuffer) return value.slice(0);
+  return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice().buffer;
 }
 
-export function floatsOf(value) {
-  return new Float32Array(bytesOf(value).buffer);
-}
+/** @type {(value: Bytes) => Float32Array} */
+export const floatsOf = (value) => new Float32Array(bufferOf(value));
 
-export function unpackLayer(buffer, { rows, columns, activation, weight, scale, bias }) {
-  const small = new Int8Array(buffer, weight, rows * columns);
+/** Row by row; int8 is widened. @type {(buffer: ArrayBuffer, at: Tensor) => Float32Array} */
+export function unpackTensor(buffer, { shape: [rows = 1, columns = 1], start, scale }) {
+  if (scale === undefined || scale === null) return new Float32Array(buffer, start, rows * columns);
+  const small = new Int8Array(buffer, start, rows * columns);
   const scales = new Float32Array(buffer, scale, rows);
   const wide = new Float32Array(rows * columns);
   for (let r = 0, i = 0; r < rows; r++) {
     for (const end = i + columns; i < end; i++) wide[i] = small[i] * scales[r];
   }
-  const biases = new Float32Array(buffer, bias, rows);
-  return { rows, columns, activation, weight: wide, bias: biases, output: new Float32Array(rows) };
+  return wide;
 }
 
+/** @type {(x: Float32Array, activation?: string) => void} */
 function activate(x, activation) {
   if (activation === "tanh") for (let i = 0; i < x.length; i++) x[i] = Math.tanh(x[i]);
   else if (activation === "relu") for (let i = 0; i < x.length; i++) x[i] = Math.max(0, x[i]);
   else if (activation === "sigmoid") for (let i = 0; i < x.length; i++) x[i] = 1 / (1 + Math.exp(-x[i]));
 }
 
+/** The output is overwritten by the next call. @type {(layer: Layer, input: Float32Array) => Float32Array} */
 export function applyLayer({ rows, columns, activation, weight, bias, output, multiply }, input) {
   if (multiply && columns % 16 === 0) {
     multiply(weight.byteOffset, input.byteOffset, bias.byteOffset, output.byteOffset, rows, 4 * columns);
@@ -38,7 +44,7 @@ export function applyLayer({ rows, columns, activation, weight, bias, output, mu
   const whole = columns - (columns % 4);
   for (let r = 0, i = 0; r < rows; r++) {
     // Four sums that do not wait for each other.
-    let a = bias[r], b = 0, c = 0, d = 0, k = 0;
+    let [a, b, c, d, k] = [bias[r], 0, 0, 0, 0];
     for (; k < whole; k += 4, i += 4) {
       a += weight[i] * input[k];
       b += weight[i + 1] * input[k + 1];
@@ -52,44 +58,61 @@ export function applyLayer({ rows, columns, activation, weight, bias, output, mu
   return output;
 }
 
-// The result is overwritten by the next call.
-export function decode(layers, z) {
-  return layers.reduce((input, layer) => applyLayer(layer, input), z);
+/** @type {(layers: Layer[], z: Float32Array) => Float32Array} */
+export const decode = (layers, z) => layers.reduce((input, layer) => applyLayer(layer, input), z);
+
+// The largest difference; NaN stays, so that a broken network shows.
+/** @type {(a: Floats, b: Floats) => number} */
+export function farthest(a, b) {
+  let worst = 0;
+  for (let i = 0; i < b.length; i++) worst = Math.max(worst, Math.abs(a[i] - b[i]));
+  return worst;
 }
 
+/** @type {(buffer: ArrayBuffer, layers: Layer[], at: { count: number, z: number, x: number }) => number} */
 function goldenError(buffer, layers, { count, z, x }) {
-  const inputs = layers[0].columns;
-  const outputs = layers.at(-1).rows;
+  const [inputs, outputs] = [layers[0].columns, last(layers).rows];
   let worst = 0;
   for (let g = 0; g < count; g++) {
-    const made = decode(layers, new Float32Array(buffer, z + 4 * g * inputs, inputs));
-    const told = new Float32Array(buffer, x + 4 * g * outputs, outputs);
-    // Math.max lets NaN through, so that a broken network shows.
-    for (let i = 0; i < outputs; i++) worst = Math.max(worst, Math.abs(made[i] - told[i]));
+    const computed = decode(layers, new Float32Array(buffer, z + 4 * g * inputs, inputs));
+    worst = Math.max(worst, farthest(computed, new Float32Array(buffer, x + 4 * g * outputs, outputs)));
   }
   return worst;
 }
 
-function unpackWeights(weights) {
-  const buffer = bytesOf(weights.get("data")).buffer;
-  const networks = {};
-  for (const [name, { layers, golden }] of Object.entries(weights.get("header"))) {
-    const unpacked = layers.map((layer) => unpackLayer(buffer, layer));
-    const error = golden ? goldenError(buffer, unpacked, golden) : null;
-    networks[name] = { layers: unpacked, inputs: unpacked[0].columns, outputs: unpacked.at(-1).rows, error };
-  }
-  return networks;
+/** @type {(weights: WidgetModel) => Record<string, Network>} */
+export function unpackWeights(weights) {
+  const buffer = bufferOf(weights.get("data"));
+  const networks = Object.entries(/** @type {Record<string, NetworkAt>} */ (weights.get("header")));
+  const unpacked = networks.map(([name, { layers: places, golden }]) => {
+    const layers = places.map(({ rows, columns, activation, weight, scale, bias }) => ({
+      rows,
+      columns,
+      activation,
+      weight: unpackTensor(buffer, { shape: [rows, columns], start: weight, scale }),
+      bias: new Float32Array(buffer, bias, rows),
+      output: new Float32Array(rows),
+    }));
+    const error = golden ? goldenError(buffer, layers, golden) : null;
+    return [name, { layers, inputs: layers[0].columns, outputs: last(layers).rows, error }];
+  });
+  return Object.fromEntries(unpacked);
 }
 
-// What `weights` holds, unpacked once a page.
+// What the trait `weights` holds, unpacked once a page.
+/** @type {<T>(model: WidgetModel, unpack: (weights: WidgetModel) => T) => Promise<T>} */
 export async function loadShared(model, unpack) {
   const reference = model.get("weights");
   const weights =
     typeof reference === "string"
       ? await model.widget_manager.get_model(reference.replace("IPY_MODEL_", ""))
       : reference;
-  if (!unpackedWeights.has(weights)) unpackedWeights.set(weights, unpack(weights));
-  return unpackedWeights.get(weights);
+  page[KEY] ??= new WeakMap();
+  if (!page[KEY].has(weights)) page[KEY].set(weights, unpack(weights));
+  return /** @type {ReturnType<typeof unpack>} */ (page[KEY].get(weights));
 }
 
+/** @type {(model: WidgetModel) => Promise<Record<string, Network>>} */
 export const loadNetworks = (model) => loadShared(model, unpackWeights);
+
+/** @typedef {{ layers: LayerAt[], golden?: { count: number, z: number, x: number } }} NetworkAt */

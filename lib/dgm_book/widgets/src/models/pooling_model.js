@@ -1,13 +1,16 @@
 // Sentence encoders in the page: the states of a forward LSTM, pooled, and a linear layer to the code.
 
+import { layerIn, lstmCell, roomFor, stepLSTM } from "./lstm.js";
+import { applyLayer, bufferOf, farthest, loadShared, unpackTensor } from "./nn.js";
 import { END, START, UNKNOWN } from "./text_model.js";
-import { applyLayer, bytesOf, loadShared, unpackLayer } from "./nn.js";
-import { lstmCell, roomFor, stepLSTM } from "./lstm.js";
 
+/** @type {Record<string, string>} */
 const POOLED = { last: "last state", mean: "mean", max: "maximum", absmax: "signed maximum" };
 
+/** @type {(weights: WidgetModel) => Encoders} */
 function unpackPooling(weights) {
-  const buffer = bytesOf(weights.get("data")).buffer;
+  const buffer = bufferOf(weights.get("data"));
+  /** @type {{ encoders: EncoderHeader[], words: string, max_words: number, golden: PoolingGolden }} */
   const { encoders, words, max_words: most, golden } = weights.get("header");
   let floats = 0;
   for (const { tensors } of encoders) {
@@ -20,6 +23,7 @@ function unpackPooling(weights) {
   const room = roomFor(floats);
   const ids = new Map(words.split(" ").map((word, i) => [word, UNKNOWN + 1 + i]));
 
+  /** @type {(words: string[]) => Encoded} */
   function encode(words) {
     const cut = words.slice(0, most);
     const unknown = cut.map((word) => !ids.has(word));
@@ -29,14 +33,12 @@ function unpackPooling(weights) {
 
   const all = encoders.map((encoder) => sentenceEncoder(buffer, encoder, room));
 
-  // How far the code of golden sentence g is off, at most.
+  /** How far the code of golden sentence g is off, at most. @type {(g: number) => number} */
   function goldenError(g) {
     let worst = 0;
     for (const { kind, mean, D } of all) {
-      const told = new Float32Array(buffer, golden.means[kind] + 4 * g * D, D);
-      const made = mean(golden.tokens[g]);
-      // Math.max lets NaN through, so that a broken encoder shows.
-      for (let d = 0; d < D; d++) worst = Math.max(worst, Math.abs(made[d] - told[d]));
+      const expected = new Float32Array(buffer, golden.means[kind] + 4 * g * D, D);
+      worst = Math.max(worst, farthest(mean(golden.tokens[g]), expected));
     }
     return worst;
   }
@@ -44,30 +46,32 @@ function unpackPooling(weights) {
   return { encoders: all, encode, most, size: ids.size, goldenError, golden: golden.tokens.length };
 }
 
+/** @type {(buffer: ArrayBuffer, encoder: EncoderHeader, room: Room) => SentenceEncoder} */
 function sentenceEncoder(buffer, { kind, tensors }, room) {
   const [, E] = tensors.embedding.shape;
   const H = tensors.weight_hh.shape[1];
   const D = tensors.linear.shape[0] / 2;
+  /** @type {(name: string, rows?: number) => Float32Array} */
   const wide = (name, rows = tensors[name].shape[0]) => {
-    const { shape, start, scale } = tensors[name];
-    const columns = shape[1] ?? 1;
-    const values = scale === undefined ? new Float32Array(buffer, start, rows) : unpackLayer(buffer, { rows, columns, weight: start, scale, bias: scale }).weight;
+    const values = unpackTensor(buffer, { ...tensors[name], shape: [rows, ...tensors[name].shape.slice(1)] });
     return room.take(values.length, values);
   };
-  const small = new Int8Array(buffer, tensors.embedding.start, tensors.embedding.shape[0] * E);
-  const scales = new Float32Array(buffer, tensors.embedding.scale, tensors.embedding.shape[0]);
-  const cell = lstmCell(wide("weight_ih"), wide("weight_hh"), wide("bias_ih"), wide("bias_hh"), room);
-  // The first half of the linear layer is the mean.
-  const head = { rows: D, columns: H, activation: "linear", weight: wide("linear", D), bias: room.take(D), output: room.take(D), multiply: room.multiply };
+  const words = tensors.embedding.shape[0];
+  const small = new Int8Array(buffer, tensors.embedding.start, words * E);
+  const scales = new Float32Array(buffer, tensors.embedding.scale ?? 0, words);
+  const cell = lstmCell(wide, room);
+  const head = layerIn(wide("linear", D), room.take(D), room); // the first half of the layer is the mean
   const x = room.take(E);
   const s = room.take(H);
 
+  /** @type {(token: number) => void} */
   function step(token) {
     for (let e = 0, i = token * E; e < E; e++, i++) x[e] = small[i] * scales[token];
     stepLSTM(cell, x);
   }
 
   // The states and cells after each token, each (T, H).
+  /** @type {(tokens: number[]) => { h: Float32Array, c: Float32Array }} */
   function run(tokens) {
     const h = new Float32Array(tokens.length * H);
     const c = new Float32Array(tokens.length * H);
@@ -82,6 +86,7 @@ function sentenceEncoder(buffer, { kind, tensors }, room) {
   }
 
   // The code of n states; overwritten by the next call.
+  /** @type {(h: Float32Array, n: number) => Float32Array} */
   function codeOf(h, n) {
     for (let j = 0; j < H; j++) {
       let value = h[kind === "last" ? (n - 1) * H + j : j];
@@ -95,9 +100,11 @@ function sentenceEncoder(buffer, { kind, tensors }, room) {
     return applyLayer(head, s);
   }
 
+  /** @type {(tokens: number[]) => Float32Array} */
   const mean = (tokens) => codeOf(run(tokens).h, tokens.length);
 
   // How far each word moves the code when it is left out, as dgm.papers.pooling_vae.influence.
+  /** @type {(tokens: number[]) => number[]} */
   function influence(tokens) {
     const n = tokens.length;
     const { h, c } = run(tokens);
@@ -122,8 +129,9 @@ function sentenceEncoder(buffer, { kind, tensors }, room) {
   return { kind, label: POOLED[kind], H, D, mean, influence, states: (tokens) => run(tokens).h };
 }
 
-// tau log mean exp(h / tau) over states (T, H): tau = 0 is the maximum, Infinity the mean. Fills s (H,) and, where
-// given, share (T,): the mean over units of ds_j / dh_tj.
+// tau log mean exp(h / tau) over states (T, H): tau = 0 is the maximum, Infinity the mean. Fills s (H,) and,
+// where given, share (T,): the mean over units of ds_j / dh_tj.
+/** @type {(h: Float32Array, H: number, tau: number, s: Floats, share?: Floats) => void} */
 export function softPool(h, H, tau, s, share) {
   const n = h.length / H;
   share?.fill(0);
@@ -157,6 +165,7 @@ export function softPool(h, H, tau, s, share) {
 }
 
 // Equations (6), (7) and (8) of dgm/papers/pooling_vae.py, for M features of H values each.
+/** @type {(features: Floats, H: number) => Dispersion} */
 export function dispersionOf(features, H) {
   const M = features.length / H;
   const centre = new Float64Array(H);
@@ -193,8 +202,9 @@ export function dispersionOf(features, H) {
   };
 }
 
-// Runs a generator in slices when the page has nothing else to do, and on a busy machine every 100 ms; returns
-// what stops it.
+// Runs a generator in slices when the page has nothing else to do, and on a busy machine every 100 ms;
+// returns what stops it.
+/** @type {<T>(work: Iterator<void, T>, done: (value: T) => void) => () => void} */
 export function idly(work, done) {
   const idle = globalThis.requestIdleCallback ?? ((run) => setTimeout(run, 20));
   let stopped = false;
@@ -211,6 +221,7 @@ export function idly(work, done) {
 }
 
 // Compares with the golden means, once a page.
+/** @type {(shared: Encoders, show: (error: number) => void) => void} */
 export function checkPooling(shared, show) {
   if (!shared.golden) return;
   shared.error ??= new Promise((resolve) => {
@@ -229,4 +240,5 @@ export function checkPooling(shared, show) {
   shared.error.then(show);
 }
 
+/** @type {(model: WidgetModel) => Promise<Encoders>} */
 export const loadPooling = (model) => loadShared(model, unpackPooling);

@@ -1,6 +1,6 @@
 // What a share of right answers says.
 
-// The ends of Wilson's 95 % interval.
+/** The ends of Wilson's 95 % interval. @type {(right: number, n: number) => [number, number]} */
 export function wilson(right, n) {
   const z2 = 1.959964 ** 2;
   const a = right / n;
@@ -9,5 +9,6 @@ export function wilson(right, n) {
   return [Math.max(0, middle - reach), Math.min(1, middle + reach)];
 }
 
-// log 2 - H(share), nats.
-export const informationAtLeast = (share) => Math.log(2) + [share, 1 - share].reduce((sum, p) => (p > 0 ? sum + p * Math.log(p) : sum), 0);
+/** log 2 - H(share), nats. @type {(share: number) => number} */
+export const informationAtLeast = (share) =>
+  Math.log(2) + [share, 1 - share].reduce((sum, p) => (p > 0 ? sum + p * Math.log(p) : sum), 0);

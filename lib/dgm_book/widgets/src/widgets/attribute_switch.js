@@ -18,30 +18,42 @@ async function render({ model, el }) {
   const first = { example: model.get("example"), place: model.get("place"), backward: model.get("backward") };
   checkGolden(text, (wrong) => (frame.root.dataset.goldenWrong = wrong));
 
-  const said = element("p", { class: "dgm-said" });
-  const gone = element("p", { class: "dgm-gone" });
-  const votes = element("div", { class: "dgm-votes" });
-  const note = element("p", { class: "dgm-note" });
-  frame.picture.append(element("div", { class: "dgm-stage" }, said, gone), votes, note);
+  const said = element("p.dgm-said");
+  const gone = element("p.dgm-gone");
+  const votes = element("div.dgm-votes");
+  const note = element("p.dgm-note");
+  frame.picture.append(element("div.dgm-stage", said, gone), votes, note);
 
   const slider = element("input", { type: "range", min: 0, step: 1, id: `${frame.id}-place` });
   const value = element("output", { for: slider.id });
-  const label = element("label", { for: slider.id }, element("span", {}, "Switch"), value);
-  const pick = element("select", { id: `${frame.id}-pick` }, ...examples.map((example, i) => element("option", { value: i }, plainText(tokenise(example, true)))));
+  const label = element("label", { for: slider.id }, element("span", "Switch"), value);
+  const pick = element(
+    "select",
+    { id: `${frame.id}-pick` },
+    ...examples.map((example, i) => element("option", { value: i }, plainText(tokenise(example, true)))),
+  );
   const radios = [false, true].map((backward) => {
     const radio = element("input", { type: "radio", name: `${frame.id}-way`, value: backward });
     radio.addEventListener("change", () => change({ backward }));
     const ends = backward ? [names[2], names[0]] : [names[0], names[2]];
-    return { backward, radio, label: element("label", {}, radio, ends.join(", then ")) };
+    return { backward, radio, label: element("label", radio, ends.join(", then ")) };
   });
   frame.controls.append(
-    element("div", { class: "dgm-slider" }, label, slider),
-    element("div", { class: "dgm-row", role: "radiogroup", "aria-label": "Which way" }, ...radios.map((r) => r.label)),
-    element("div", { class: "dgm-heads" }, element("label", { for: pick.id }, "Sentence"), pick),
+    element("div.dgm-slider", label, slider),
+    element("div.dgm-row", { role: "radiogroup", "aria-label": "Which way" }, ...radios.map((r) => r.label)),
+    element("div.dgm-heads", element("label", { for: pick.id }, "Sentence"), pick),
   );
   const list = element("dl");
-  const outs = { before: readout(list, "Before"), after: readout(list, "After"), margin: readout(list, "Margin"), time: readout(list, "Time") };
-  frame.side.append(element("div", {}, element("p", { class: "dgm-caption" }, "How the model reads each part by itself"), list), frame.reset);
+  const outs = {
+    before: readout(list, "Before"),
+    after: readout(list, "After"),
+    margin: readout(list, "Margin"),
+    time: readout(list, "Time"),
+  };
+  frame.side.append(
+    element("div", element("p.dgm-caption", "How the model reads each part by itself"), list),
+    frame.reset,
+  );
 
   slider.addEventListener("input", () => change({ place: Number(slider.value) }));
   pick.addEventListener("change", () => change({ example: Number(pick.value) }));
@@ -70,7 +82,10 @@ async function render({ model, el }) {
     for (const { backward: way, radio } of radios) radio.checked = way === backward;
     slider.max = count;
     slider.value = place;
-    const [low, high] = [[1, 0, 0], [0, 0, 1]];
+    const [low, high] = [
+      [1, 0, 0],
+      [0, 0, 1],
+    ];
     const [before, after] = backward ? [high, low] : [low, high];
     const [nameBefore, nameAfter] = backward ? [names[2], names[0]] : [names[0], names[2]];
     const start = performance.now();
@@ -78,14 +93,25 @@ async function render({ model, el }) {
     const ms = performance.now() - start;
     const { dropped, added } = compared(source.tokens, made.tokens);
     const at = Math.min(place, made.tokens.length);
-    const pill = (name) => element("span", { class: "dgm-switch" }, `${name} \u25b8`);
-    showSentence(said, made.tokens, added, (i) => (i === at ? pill(nameAfter) : i === 0 ? pill(nameBefore) : null));
+    const pill = (name) => element("span.dgm-switch", `${name} \u25b8`);
+    showSentence(said, made.tokens, added, (i) =>
+      i === at ? pill(nameAfter) : i === 0 ? pill(nameBefore) : null,
+    );
     said.classList.toggle("dgm-long", made.tokens.length > 18);
-    gone.textContent = told(source.tokens.filter((_, s) => dropped[s]), added);
+    gone.textContent = told(
+      source.tokens.filter((_, s) => dropped[s]),
+      added,
+    );
     showVotes(votes, source, made.masked, names);
-    note.textContent = [`Bars: up speaks for ${names[2]}, down for ${names[0]}. Dashed: hidden, to be said anew.`, ...remarks(source)].join(" ");
+    note.textContent = [
+      `Bars: up speaks for ${names[2]}, down for ${names[0]}. Dashed: hidden, to be said anew.`,
+      ...remarks(source),
+    ].join(" ");
     value.textContent = place === 0 ? "before the first word" : `after word ${place} of ${count}`;
-    slider.setAttribute("aria-valuetext", place === 0 ? `all ${nameAfter}` : `${nameBefore} up to word ${place} of ${count}, then ${nameAfter}`);
+    slider.setAttribute(
+      "aria-valuetext",
+      place === 0 ? `all ${nameAfter}` : `${nameBefore} up to word ${place} of ${count}, then ${nameAfter}`,
+    );
     outs.before.textContent = heard(made.words.slice(0, at));
     outs.after.textContent = heard(made.words.slice(at));
     outs.margin.textContent = hiding(made);
@@ -95,7 +121,9 @@ async function render({ model, el }) {
       model.set("rewritten", frame.root.dataset.rewritten);
       model.save_changes();
     }
-    speak(`${nameBefore}: ${plainText(made.tokens.slice(0, at)) || "nothing"}; ${nameAfter}: ${plainText(made.tokens.slice(at)) || "nothing"}`);
+    speak(
+      `${nameBefore}: ${plainText(made.tokens.slice(0, at)) || "nothing"}; ${nameAfter}: ${plainText(made.tokens.slice(at)) || "nothing"}`,
+    );
     return false;
   }
 

@@ -1,9 +1,10 @@
-// The bound race: batches of correlated Gaussian pairs, and what each bound makes of them with the best critic.
+// The bound race: batches of correlated Gaussian pairs, and what each bound makes of them with the best
+// critic.
 
 import "../styles/information.css";
-import { MARKS, buildFrame, element, onWidth, onceAFrame, rich, shape, throttled, ticks } from "../frame.js";
-import { MOST, boundsOf, criticScores, exactInformation, normalsOf } from "../models/bounds.js";
 import { decimals, labelledSlider, pushButton } from "../controls.js";
+import { buildFrame, element, MARKS, onceAFrame, onWidth, rich, shape, throttled, ticks } from "../frame.js";
+import { boundsOf, criticScores, exactInformation, MOST, normalsOf } from "../models/bounds.js";
 
 const BATCHES = 24;
 const SIZES = [2, 4, 8, 16, 32, 64, 128, 256];
@@ -51,34 +52,44 @@ function render({ model, el }) {
   const grid = shape("g");
   const rows = BOUNDS.map(({ name }) => {
     const parts = {
-      label: shape("text", { class: "dgm-strong dgm-halo", x: 0 }, name),
+      label: shape("text.dgm-strong.dgm-halo", { x: 0 }, name),
       beyond: shape("text", { "text-anchor": "end" }),
-      shut: shape("path", { class: "dgm-info-shut" }),
-      edge: shape("path", { class: "dgm-info-edge" }),
-      limit: shape("text", { class: "dgm-halo" }),
-      dots: shape("path", { class: "dgm-info-dots" }),
-      out: shape("path", { class: "dgm-info-out" }),
-      mean: shape("path", { class: "dgm-info-mean" }),
+      shut: shape("path.dgm-info-shut"),
+      edge: shape("path.dgm-info-edge"),
+      limit: shape("text.dgm-halo"),
+      dots: shape("path.dgm-info-dots"),
+      out: shape("path.dgm-info-out"),
+      mean: shape("path.dgm-info-mean"),
     };
     return parts;
   });
-  const truth = shape("path", { class: "dgm-info-exact" });
-  const truthName = shape("text", { class: "dgm-strong dgm-halo", "text-anchor": "middle" });
-  svg.append(grid, ...rows.flatMap(({ shut }) => [shut]), truth, ...rows.flatMap(({ shut, ...rest }) => Object.values(rest)), truthName);
-  const caption = element("p", { class: "dgm-note" });
+  const truth = shape("path.dgm-info-exact");
+  const truthName = shape("text.dgm-strong.dgm-halo", { "text-anchor": "middle" });
+  svg.append(
+    grid,
+    ...rows.flatMap(({ shut }) => [shut]),
+    truth,
+    ...rows.flatMap(({ shut, ...rest }) => Object.values(rest)),
+    truthName,
+  );
+  const caption = element("p.dgm-note");
   frame.picture.append(svg, caption);
 
   // Read-outs
 
   const line = (name) => {
     const cells = [element("td"), element("td")];
-    return { cells, node: element("tr", {}, element("th", { scope: "row" }, name), ...cells) };
+    return { cells, node: element("tr", element("th", { scope: "row" }, name), ...cells) };
   };
   const exactLine = line("Exact value");
   const lines = BOUNDS.map(({ name }) => line(name));
   const heads = ["Nats", "mean \u00b1 s.e.", "ceiling"].map((text) => element("th", { scope: "col" }, text));
-  const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, exactLine.node, ...lines.map(({ node }) => node)));
-  const note = element("p", { class: "dgm-note" });
+  const table = element(
+    "table",
+    element("thead", element("tr", ...heads)),
+    element("tbody", exactLine.node, ...lines.map(({ node }) => node)),
+  );
+  const note = element("p.dgm-note");
   frame.side.append(table, note);
 
   // Controls
@@ -90,9 +101,19 @@ function render({ model, el }) {
   };
   const rho = slider("correlation", "Correlation, *\u03c1*", { min: 0, max: 0.99, step: 0.01 }, (v) => v);
   const d = slider("dimension", "Dimensions, *d*", { min: 1, max: MOST.dimensions, step: 1 }, (v) => v);
-  const n = slider("batch", "Pairs in a batch, *N*", { min: 0, max: SIZES.length - 1, step: 1 }, (v) => SIZES[v]);
+  const n = slider(
+    "batch",
+    "Pairs in a batch, *N*",
+    { min: 0, max: SIZES.length - 1, step: 1 },
+    (v) => SIZES[v],
+  );
   const again = pushButton("Draw again", () => change({ seed: (model.get("seed") + 1) % 10000 }));
-  frame.controls.append(rho.node, d.node, n.node, element("div", { class: "dgm-row dgm-info-buttons" }, again, frame.reset));
+  frame.controls.append(
+    rho.node,
+    d.node,
+    n.node,
+    element("div.dgm-row.dgm-info-buttons", again, frame.reset),
+  );
   frame.reset.addEventListener("click", () => change(first));
 
   // The work, spread over frames; a new setting drops what was under way.
@@ -106,7 +127,8 @@ function render({ model, el }) {
   function estimate(at, seed) {
     if (drawn.seed !== seed) drawn = { seed, batches: [] };
     const b = found.length;
-    criticScores((drawn.batches[b] ??= normalsOf(BATCHES * seed + b)), at, scores);
+    drawn.batches[b] ??= normalsOf(BATCHES * seed + b);
+    criticScores(drawn.batches[b], at, scores);
     return boundsOf(scores, at.n);
   }
 
@@ -116,8 +138,13 @@ function render({ model, el }) {
     const wanted = [at.rho, at.d, at.n, seed].join();
     if (wanted !== done) [done, found] = [wanted, []];
     const start = performance.now();
-    while (found.length < BATCHES && (!found.length || performance.now() - start < BUDGET_MS)) found.push(estimate(at, seed));
-    for (const [control, place, shown] of [[rho, at.rho, at.rho.toFixed(2)], [d, at.d, String(at.d)], [n, SIZES.indexOf(at.n), String(at.n)]]) {
+    while (found.length < BATCHES && (!found.length || performance.now() - start < BUDGET_MS))
+      found.push(estimate(at, seed));
+    for (const [control, place, shown] of [
+      [rho, at.rho, at.rho.toFixed(2)],
+      [d, at.d, String(at.d)],
+      [n, SIZES.indexOf(at.n), String(at.n)],
+    ]) {
       control.input.value = place;
       control.say(shown);
     }
@@ -138,7 +165,10 @@ function render({ model, el }) {
       note.textContent = verdict(at, exact, told);
       frame.root.dataset.estimates = JSON.stringify(found);
       const spoken = BOUNDS.map(({ name }, r) => `${name} ${told[r].mean.toFixed(2)}`).join(", ");
-      svg.setAttribute("aria-label", `Estimates of ${BATCHES} batches for each of four bounds against the exact value ${exact.toFixed(2)} nats; means: ${spoken}`);
+      svg.setAttribute(
+        "aria-label",
+        `Estimates of ${BATCHES} batches for each of four bounds against the exact value ${exact.toFixed(2)} nats; means: ${spoken}`,
+      );
       speak(`Exact value ${exact.toFixed(2)} nats. Means: ${spoken}. ${note.textContent}`);
     }
     return !whole;
@@ -149,10 +179,24 @@ function render({ model, el }) {
   function verdict({ n: size }, exact, told) {
     const above = (r) => told[r].mean - exact > 3 * told[r].error && told[r].mean - exact > 0.02;
     const said = [];
-    if (exact > Math.log(size)) said.push(`The exact value is past InfoNCE's ceiling: with ${size} pairs a batch no critic, however good, can show it.`);
-    if (above(0)) said.push("Donsker\u2013Varadhan comes out too high on average: the logarithm of one batch's mean is too low. It is a bound for large samples.");
-    if (above(1)) said.push("NWJ is right on average, but what brings its mean down are rare pairs, and these 24 batches hold too few of them.");
-    if (!said.length) said.push(exact > 0 ? "All four have the best critic there is: what is left is each bound's own slack and scatter." : "Nothing is shared: all four say so.");
+    if (exact > Math.log(size))
+      said.push(
+        `The exact value is past InfoNCE's ceiling: with ${size} pairs a batch no critic, however good, can show it.`,
+      );
+    if (above(0))
+      said.push(
+        "Donsker\u2013Varadhan comes out too high on average: the logarithm of one batch's mean is too low. It is a bound for large samples.",
+      );
+    if (above(1))
+      said.push(
+        "NWJ is right on average, but what brings its mean down are rare pairs, and these 24 batches hold too few of them.",
+      );
+    if (!said.length)
+      said.push(
+        exact > 0
+          ? "All four have the best critic there is: what is left is each bound's own slack and scatter."
+          : "Nothing is shared: all four say so.",
+      );
     return said.join(" ");
   }
 
@@ -168,11 +212,23 @@ function render({ model, el }) {
     scale = { high, px: (v) => 4 + ((v - low) / (high - low)) * (width - 10), low };
     grid.replaceChildren();
     for (const v of ticks(low, high, width / 62)) {
-      grid.append(shape("path", { class: "dgm-grid", d: `M${scale.px(v)} ${HEAD - 8}V${bottom}` }));
-      grid.append(shape("text", { x: scale.px(v), y: bottom + 17, "text-anchor": "middle" }, String(+v.toPrecision(5)).replace("-", "\u2212")));
+      grid.append(shape("path.dgm-grid", { d: `M${scale.px(v)} ${HEAD - 8}V${bottom}` }));
+      grid.append(
+        shape(
+          "text",
+          { x: scale.px(v), y: bottom + 17, "text-anchor": "middle" },
+          String(+v.toPrecision(5)).replace("-", "\u2212"),
+        ),
+      );
     }
-    grid.append(shape("path", { class: "dgm-axis", d: `M4 ${bottom}H${width - 6}` }));
-    grid.append(shape("text", { class: "dgm-strong", x: width / 2, y: bottom + 34, "text-anchor": "middle" }, "mutual information, nats"));
+    grid.append(shape("path.dgm-axis", { d: `M4 ${bottom}H${width - 6}` }));
+    grid.append(
+      shape(
+        "text.dgm-strong",
+        { x: width / 2, y: bottom + 34, "text-anchor": "middle" },
+        "mutual information, nats",
+      ),
+    );
     svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 40}`);
     svg.setAttribute("height", bottom + 40);
   }
@@ -203,11 +259,16 @@ function render({ model, el }) {
       row.label.setAttribute("y", top + 4);
       row.dots.setAttribute("d", dots);
       row.out.setAttribute("d", out);
-      row.beyond.textContent = [below && `${below} further left`, above && `${above} further right`].filter(Boolean).join(", ");
+      row.beyond.textContent = [below && `${below} further left`, above && `${above} further right`]
+        .filter(Boolean)
+        .join(", ");
       row.beyond.setAttribute("x", width - 4);
       row.beyond.setAttribute("y", top + 4);
       const { mean } = told[r];
-      row.mean.setAttribute("d", mean < low || mean > high ? "" : `M${px(mean)} ${middle - BAND / 2 - 1}v${BAND + 2}`);
+      row.mean.setAttribute(
+        "d",
+        mean < low || mean > high ? "" : `M${px(mean)} ${middle - BAND / 2 - 1}v${BAND + 2}`,
+      );
       const limit = BOUNDS[r].ceiling(at.n);
       if (limit === Infinity) return;
       const end = px(limit);

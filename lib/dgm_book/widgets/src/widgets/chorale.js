@@ -1,9 +1,20 @@
 // The chorale: a model writes on from an opening; a piano roll shows it, and oscillators play it.
 
 import "../styles/music.css";
-import { PARTICLES, compose, runsOf } from "../models/chorale.js";
-import { buildFrame, calm, element, number, onWidth, onceAFrame, readout, shape, throttled } from "../frame.js";
 import { labelledSlider, pushButton, radioRow } from "../controls.js";
+import {
+  buildFrame,
+  calm,
+  element,
+  number,
+  onceAFrame,
+  onWidth,
+  readout,
+  shape,
+  throttled,
+} from "../frame.js";
+import { showGoldenError } from "../golden.js";
+import { compose, PARTICLES, runsOf } from "../models/chorale.js";
 import { loadHyper } from "../models/hyper_rnn.js";
 import { openSound } from "../sound.js";
 
@@ -25,8 +36,7 @@ async function render({ model, el }) {
     hint: "press Play; then click notes into the grey opening, and listen to what the model makes of them.",
   });
   frame.root.classList.add("dgm-mu", "dgm-mu-chorale");
-  const errors = names.map(goldenError).filter((error) => error !== null);
-  if (errors.length) frame.root.dataset.goldenError = Math.max(...errors);
+  showGoldenError(frame.root, names, goldenError);
   const first = Object.fromEntries(FOLLOWED.map((name) => [name, model.get(name)]));
   const change = (values) => {
     for (const [name, v] of Object.entries(values)) model.set(name, v);
@@ -37,14 +47,23 @@ async function render({ model, el }) {
   // The roll; the keys stay when it scrolls.
 
   const path = (name) => shape("path", { class: name });
-  const keys = shape("svg", { class: "dgm-mu-keys", "aria-hidden": "true" });
-  const roll = shape("svg", { class: "dgm-pad dgm-mu-roll", tabindex: 0, role: "application", "aria-roledescription": "piano roll" });
+  const keys = shape("svg.dgm-mu-keys", { "aria-hidden": "true" });
+  const roll = shape("svg.dgm-pad.dgm-mu-roll", {
+    tabindex: 0,
+    role: "application",
+    "aria-roledescription": "piano roll",
+  });
   const ground = shape("g");
-  const parts = Object.fromEntries(["given", "made", "sounding", "cursor", "head"].map((name) => [name, path(`dgm-mu-${name}`)]));
+  const parts = Object.fromEntries(
+    ["given", "made", "sounding", "cursor", "head"].map((name) => [name, path(`dgm-mu-${name}`)]),
+  );
   roll.append(ground, ...Object.values(parts));
-  const holder = element("div", { class: "dgm-mu-scroll" }, roll);
-  const key = element("p", { class: "dgm-note" }, "Time runs to the right, a row is a key. Grey: the opening, yours to change; blue: what the model wrote. A long bar is one held note.");
-  frame.picture.append(element("div", { class: "dgm-mu-sheet" }, keys, holder), key);
+  const holder = element("div.dgm-mu-scroll", roll);
+  const key = element(
+    "p.dgm-note",
+    "Time runs to the right, a row is a key. Grey: the opening, yours to change; blue: what the model wrote. A long bar is one held note.",
+  );
+  frame.picture.append(element("div.dgm-mu-sheet", keys, holder), key);
 
   // Controls
 
@@ -53,18 +72,52 @@ async function render({ model, el }) {
   const aloud = element("input", { type: "checkbox", id: `${frame.id}-aloud` });
   aloud.checked = true;
   aloud.addEventListener("change", () => player && stop());
-  const buttons = element("div", { class: "dgm-row dgm-mu-buttons" }, play, element("label", { for: aloud.id }, aloud, "sound"), another, frame.reset);
+  const buttons = element(
+    "div.dgm-row.dgm-mu-buttons",
+    play,
+    element("label", { for: aloud.id }, aloud, "sound"),
+    another,
+    frame.reset,
+  );
   const where = labelledSlider(`${frame.id}-where`, "Play head", { min: 0, max: 1, step: 1 }, (t) => seek(t));
-  const pick = element("select", { id: `${frame.id}-pick` }, element("option", { value: "own", disabled: "" }, "your own"), ...openings.map(({ name, label }) => element("option", { value: ` ${name}` }, label)));
-  pick.addEventListener("change", () => change({ opening: openings.find(({ name }) => ` ${name}` === pick.value).frames }));
-  const heat = labelledSlider(`${frame.id}-heat`, "Temperature", { min: 0.3, max: 1.5, step: 0.05 }, (temperature) => change({ temperature }));
-  const tempo = labelledSlider(`${frame.id}-tempo`, "Tempo", { min: 40, max: 240, step: 5 }, (v) => change({ tempo: v }));
-  const length = labelledSlider(`${frame.id}-length`, "Frames to write", { min: 8, max: 96, step: 4 }, (v) => change({ length: v }));
-  const who = radioRow(`${frame.id}-who`, "Written by", names.map((name) => [name, name]), (name) => change({ model: name }));
-  who.node.prepend(element("span", {}, "Written by"));
-  const pair = (...nodes) => element("div", { class: "dgm-pair" }, ...nodes);
-  const opening = element("label", { for: pick.id, class: "dgm-mu-pick" }, "Opening", pick);
-  frame.controls.append(buttons, where.node, element("div", { class: "dgm-row" }, opening), ...(names.length > 1 ? [who.node] : []), pair(heat.node, tempo.node), length.node);
+  const pick = element(
+    "select",
+    { id: `${frame.id}-pick` },
+    element("option", { value: "own", disabled: "" }, "your own"),
+    ...openings.map(({ name, label }) => element("option", { value: ` ${name}` }, label)),
+  );
+  pick.addEventListener("change", () =>
+    change({ opening: openings.find(({ name }) => ` ${name}` === pick.value).frames }),
+  );
+  const heat = labelledSlider(
+    `${frame.id}-heat`,
+    "Temperature",
+    { min: 0.3, max: 1.5, step: 0.05 },
+    (temperature) => change({ temperature }),
+  );
+  const tempo = labelledSlider(`${frame.id}-tempo`, "Tempo", { min: 40, max: 240, step: 5 }, (v) =>
+    change({ tempo: v }),
+  );
+  const length = labelledSlider(`${frame.id}-length`, "Frames to write", { min: 8, max: 96, step: 4 }, (v) =>
+    change({ length: v }),
+  );
+  const who = radioRow(
+    `${frame.id}-who`,
+    "Written by",
+    names.map((name) => [name, name]),
+    (name) => change({ model: name }),
+  );
+  who.node.prepend(element("span", "Written by"));
+  const pair = (...nodes) => element("div.dgm-pair", ...nodes);
+  const opening = element("label.dgm-mu-pick", { for: pick.id }, "Opening", pick);
+  frame.controls.append(
+    buttons,
+    where.node,
+    element("div.dgm-row", opening),
+    ...(names.length > 1 ? [who.node] : []),
+    pair(heat.node, tempo.node),
+    length.node,
+  );
   frame.reset.addEventListener("click", () => {
     stop();
     at = 0;
@@ -74,8 +127,13 @@ async function render({ model, el }) {
   // Read-outs
 
   const list = element("dl");
-  const [frameValue, notesValue, natsValue, perFrame] = ["Frame", "Notes", "Nats a frame", "Notes a frame"].map((term) => readout(list, term));
-  const note = element("p", { class: "dgm-note" });
+  const [frameValue, notesValue, natsValue, perFrame] = [
+    "Frame",
+    "Notes",
+    "Nats a frame",
+    "Notes a frame",
+  ].map((term) => readout(list, term));
+  const note = element("p.dgm-note");
   frame.side.append(list, note);
   const speak = throttled(frame.status, 500);
 
@@ -86,7 +144,9 @@ async function render({ model, el }) {
   let wanted = "";
 
   function write() {
-    const settings = Object.fromEntries(["opening", "length", "temperature", "seed"].map((name) => [name, model.get(name)]));
+    const settings = Object.fromEntries(
+      ["opening", "length", "temperature", "seed"].map((name) => [name, model.get(name)]),
+    );
     const name = JSON.stringify([model.get("model"), settings]);
     if (name !== wanted) {
       wanted = name;
@@ -106,7 +166,8 @@ async function render({ model, el }) {
     return own.length ? own.reduce((sum, v) => sum + v, 0) / own.length : null;
   }
 
-  // Playing. What is due soon is told to the sound; the picture follows the same clock, with sound or without.
+  // Playing. What is due soon is told to the sound; the picture follows the same clock, with sound or
+  // without.
 
   let at = 0; // the frame of the play head
   let glide = 0; // how far it is through it
@@ -114,13 +175,17 @@ async function render({ model, el }) {
 
   async function start() {
     if (at >= total() - 1) at = 0;
-    const mine = (player = { sound: null, next: at, due: 0, turns: [], timer: 0, over: Infinity });
+    const mine = { sound: null, next: at, due: 0, turns: [], timer: 0, over: Infinity };
+    player = mine;
     note.textContent = "";
     showButton();
     if (aloud.checked) {
       mine.sound = openSound(); // in the very answer to the click
-      if (!mine.sound) note.textContent = "This browser makes no sound here (it has no Web Audio); the roll plays on in silence.";
-      else if (!(await mine.sound.ready())) note.textContent = "The browser keeps the sound back; the roll plays on in silence.";
+      if (!mine.sound)
+        note.textContent =
+          "This browser makes no sound here (it has no Web Audio); the roll plays on in silence.";
+      else if (!(await mine.sound.ready()))
+        note.textContent = "The browser keeps the sound back; the roll plays on in silence.";
       if (player !== mine) return;
     }
     mine.due = performance.now() + 60;
@@ -199,7 +264,14 @@ async function render({ model, el }) {
     cursor = { t, pitch };
     toggle(t, pitch);
   });
-  const moves = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1], PageUp: [0, 12], PageDown: [0, -12] };
+  const moves = {
+    ArrowLeft: [-1, 0],
+    ArrowRight: [1, 0],
+    ArrowUp: [0, 1],
+    ArrowDown: [0, -1],
+    PageUp: [0, 12],
+    PageDown: [0, -12],
+  };
   roll.addEventListener("keydown", (event) => {
     if (event.key === " " || event.key === "Enter") toggle(cursor.t, cursor.pitch);
     else if (moves[event.key]) {
@@ -212,7 +284,10 @@ async function render({ model, el }) {
     } else return;
     event.preventDefault();
   });
-  for (const [event, on] of [["focus", true], ["blur", false]]) {
+  for (const [event, on] of [
+    ["focus", true],
+    ["blur", false],
+  ]) {
     roll.addEventListener(event, () => {
       focused = on;
       ask();
@@ -254,14 +329,18 @@ async function render({ model, el }) {
       lines += `M0 ${y(pitch) + row}h${whole}`;
       keys.append(shape("text", { x: KEYS - 20, y: y(pitch) + row, "text-anchor": "end" }, nameOf(pitch)));
     }
-    keys.append(shape("path", { class: "dgm-mu-ivory", d: `M${KEYS - 16} ${TOP}h16v${TALL}h-16Z` }), shape("path", { class: "dgm-mu-ebony", d: ebony }));
-    ground.append(shape("path", { class: "dgm-mu-black", d: black }), shape("path", { class: "dgm-grid", d: lines }));
+    keys.append(
+      shape("path.dgm-mu-ivory", { d: `M${KEYS - 16} ${TOP}h16v${TALL}h-16Z` }),
+      shape("path.dgm-mu-ebony", { d: ebony }),
+    );
+    ground.append(shape("path.dgm-mu-black", { d: black }), shape("path.dgm-grid", { d: lines }));
     for (let t = 0; t <= frames; t += 4) {
-      if (t < frames) ground.append(shape("path", { class: "dgm-grid", d: `M${t * wide} ${TOP}v${TALL}` }));
-      if (t < frames && t % (wide < 14 ? 8 : 4) === 0) ground.append(shape("text", { x: t * wide + 2, y: TOP + TALL + 14 }, String(t + 1)));
+      if (t < frames) ground.append(shape("path.dgm-grid", { d: `M${t * wide} ${TOP}v${TALL}` }));
+      if (t < frames && t % (wide < 14 ? 8 : 4) === 0)
+        ground.append(shape("text", { x: t * wide + 2, y: TOP + TALL + 14 }, String(t + 1)));
     }
-    ground.append(shape("path", { class: "dgm-mu-opening", d: `M0 ${TOP}h${given * wide}v${TALL}H0Z` }));
-    ground.append(shape("path", { class: "dgm-mu-edge", d: `M${given * wide} ${TOP - 12}v${TALL + 12}` }));
+    ground.append(shape("path.dgm-mu-opening", { d: `M0 ${TOP}h${given * wide}v${TALL}H0Z` }));
+    ground.append(shape("path.dgm-mu-edge", { d: `M${given * wide} ${TOP - 12}v${TALL + 12}` }));
     ground.append(shape("text", { x: 2, y: TOP - 6 }, given * wide > 55 ? "opening" : ""));
     ground.append(shape("text", { x: given * wide + 5, y: TOP - 6 }, `${model.get("model")} writes`));
   }
@@ -269,7 +348,12 @@ async function render({ model, el }) {
   // A bar leaves a hair free in front, so that notes struck anew stand apart.
   function barsOf(runs) {
     const { wide, high, row } = layoutNow;
-    return runs.map(([pitch, t, frames]) => `M${(t * wide + 0.7).toFixed(1)} ${TOP + (high - pitch) * row + 0.5}h${(frames * wide - 1.2).toFixed(1)}v${row - 1}h${(1.2 - frames * wide).toFixed(1)}Z`).join("");
+    return runs
+      .map(
+        ([pitch, t, frames]) =>
+          `M${(t * wide + 0.7).toFixed(1)} ${TOP + (high - pitch) * row + 0.5}h${(frames * wide - 1.2).toFixed(1)}v${row - 1}h${(1.2 - frames * wide).toFixed(1)}Z`,
+      )
+      .join("");
   }
 
   let painted = "";
@@ -285,22 +369,33 @@ async function render({ model, el }) {
     if (painted !== name) {
       painted = name;
       parts.given.setAttribute("d", barsOf(runsOf(model.get("opening"), 0, given)));
-      parts.made.setAttribute("d", barsOf(runsOf(piece.frames, Math.min(given, piece.frames.length), piece.frames.length)));
+      parts.made.setAttribute(
+        "d",
+        barsOf(runsOf(piece.frames, Math.min(given, piece.frames.length), piece.frames.length)),
+      );
       if (done) finish();
       showControls();
     }
     parts.sounding.setAttribute("d", barsOf(sounding(at).map((pitch) => [pitch, at, 1])));
     const x = (at + glide) * wide;
     parts.head.setAttribute("d", `M${x} ${TOP - 4}v${TALL + 8}`);
-    parts.cursor.setAttribute("d", focused ? `M${cursor.t * wide} ${TOP + (high - cursor.pitch) * row}h${wide}v${row}h${-wide}Z` : "");
-    if (player && (x < holder.scrollLeft || x > holder.scrollLeft + holder.clientWidth - 20)) holder.scrollLeft = x - 20;
+    parts.cursor.setAttribute(
+      "d",
+      focused ? `M${cursor.t * wide} ${TOP + (high - cursor.pitch) * row}h${wide}v${row}h${-wide}Z` : "",
+    );
+    if (player && (x < holder.scrollLeft || x > holder.scrollLeft + holder.clientWidth - 20))
+      holder.scrollLeft = x - 20;
     showFrame();
     return Boolean(player) || !done;
   }
   const ask = onceAFrame("dgm:chorale", draw);
 
   function showControls() {
-    for (const [control, trait, words, aloud = words] of [[heat, "temperature", (v) => v.toFixed(2)], [tempo, "tempo", (v) => `${v} / min`, (v) => `${v} frames a minute`], [length, "length", String]]) {
+    for (const [control, trait, words, aloud = words] of [
+      [heat, "temperature", (v) => v.toFixed(2)],
+      [tempo, "tempo", (v) => `${v} / min`, (v) => `${v} frames a minute`],
+      [length, "length", String],
+    ]) {
       control.input.value = model.get(trait);
       control.say(words(model.get(trait)), aloud(model.get(trait)));
     }
@@ -309,7 +404,10 @@ async function render({ model, el }) {
     const same = (frames) => JSON.stringify(frames) === JSON.stringify(model.get("opening"));
     const found = openings.find(({ frames }) => same(frames));
     pick.value = found ? ` ${found.name}` : "own";
-    roll.setAttribute("aria-label", `Piano roll of ${total()} frames. Arrow keys move within the opening, Page Up and Down by octaves; Space turns a note on or off.`);
+    roll.setAttribute(
+      "aria-label",
+      `Piano roll of ${total()} frames. Arrow keys move within the opening, Page Up and Down by octaves; Space turns a note on or off.`,
+    );
   }
 
   let shown = "";
@@ -328,12 +426,17 @@ async function render({ model, el }) {
     if (job || (player && now - spoken < 6000)) return;
     spoken = now;
     const nats = meanNats();
-    speak(`Frame ${at + 1} of ${total()}: ${notes}. ${nats === null ? "" : `Mean ${number(nats, 3)} nats a frame.`}`);
+    speak(
+      `Frame ${at + 1} of ${total()}: ${notes}. ${nats === null ? "" : `Mean ${number(nats, 3)} nats a frame.`}`,
+    );
   }
 
   function finish() {
     const written = piece.frames.slice(model.get("opening").length);
-    natsValue.replaceChildren(number(meanNats(), 3), element("small", {}, `log-likelihood of the ${written.length} written frames, by ${PARTICLES} particles`));
+    natsValue.replaceChildren(
+      number(meanNats(), 3),
+      element("small", `log-likelihood of the ${written.length} written frames, by ${PARTICLES} particles`),
+    );
     const count = written.reduce((sum, pitches) => sum + pitches.length, 0) / written.length;
     perFrame.textContent = count.toFixed(1);
     frame.root.dataset.piece = JSON.stringify(piece.frames);

@@ -1,14 +1,34 @@
 // The damage lab: the mixture prior's curve is put together from its two ends, image by image.
 
-import { MARKS, buildFrame, element, italic, number, onWidth, onceAFrame, readout, rich, shape, throttled, ticks, withError } from "../frame.js";
-import { floatsOf } from "../models/nn.js";
+import {
+  buildFrame,
+  element,
+  italic,
+  MARKS,
+  number,
+  onceAFrame,
+  onWidth,
+  readout,
+  rich,
+  shape,
+  throttled,
+  ticks,
+  withError,
+} from "../frame.js";
 import { mixed, rateAt } from "../models/damage.js";
+import { floatsOf } from "../models/nn.js";
 
 // The cap is drawn last: its dots show on a curve that lies on it.
 const LINES = [
   { name: "sound", words: "undamaged", class: "dgm-rd-line", dash: "7 4" },
   { name: "damaged", words: "damaged", class: "dgm-rd-line", dash: "", chosen: true },
-  { name: "cap", words: "cap: \u03b1 = 0, but \u2212log(1 \u2212 \u03b1) nats higher", class: "dgm-rd-line dgm-off", dash: "2 4", style: "stroke-width:2;opacity:1" },
+  {
+    name: "cap",
+    words: "cap: \u03b1 = 0, but \u2212log(1 \u2212 \u03b1) nats higher",
+    class: "dgm-rd-line dgm-off",
+    dash: "2 4",
+    style: "stroke-width:2;opacity:1",
+  },
 ];
 
 function meanWithError(values) {
@@ -20,9 +40,12 @@ function meanWithError(values) {
 
 function render({ model, el }) {
   const [beta, blurs] = [model.get("beta"), model.get("blurs")];
-  const [narrowZ, narrowD, wideZ, wideD] = ["narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion"].map(
-    (key) => floatsOf(model.get(key)),
-  );
+  const [narrowZ, narrowD, wideZ, wideD] = [
+    "narrow_log_z",
+    "narrow_distortion",
+    "wide_log_z",
+    "wide_distortion",
+  ].map((key) => floatsOf(model.get(key)));
   const images = narrowZ.length / beta.length / blurs.length;
   const data = { beta, images, narrowZ, narrowD, wideZ, wideD };
   const frame = buildFrame({
@@ -35,7 +58,10 @@ function render({ model, el }) {
   const sound = blurs.map((_, blur) => mixed(data, blur, 0));
 
   // The picture.
-  const svg = shape("svg", { role: "img", "aria-label": "Rate, on a logarithmic axis, against distortion: sound, damaged, and the cap" });
+  const svg = shape("svg", {
+    role: "img",
+    "aria-label": "Rate, on a logarithmic axis, against distortion: sound, damaged, and the cap",
+  });
   frame.picture.append(svg);
   const plot = { left: 46, top: 10, w: 0, h: 0 };
   const low = 0.1;
@@ -51,18 +77,33 @@ function render({ model, el }) {
   const paths = {};
   const clipped = shape("g", { "clip-path": `url(#${frame.id}-clip)` });
   for (const line of LINES) {
-    paths[line.name] = shape("path", { class: line.class, "stroke-dasharray": line.dash, style: line.style ?? "" });
+    paths[line.name] = shape("path", {
+      class: line.class,
+      "stroke-dasharray": line.dash,
+      style: line.style ?? "",
+    });
     clipped.append(shape("g", line.chosen ? { class: "dgm-chosen" } : {}, paths[line.name]));
   }
-  const marks = shape("path", { class: "dgm-rd-marks" });
+  const marks = shape("path.dgm-rd-marks");
   paths.damaged.after(marks);
   svg.append(clip, axes, clipped);
   const signs = LINES.map((line) => {
-    const sign = shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true", style: "width:34px;height:14px;flex:none" });
-    sign.append(shape("path", { class: line.class, d: "M1 7H33", "stroke-dasharray": line.dash, style: line.style ?? "" }));
+    const sign = shape("svg", {
+      viewBox: "0 0 34 14",
+      "aria-hidden": "true",
+      style: "width:34px;height:14px;flex:none",
+    });
+    sign.append(
+      shape("path", {
+        class: line.class,
+        d: "M1 7H33",
+        "stroke-dasharray": line.dash,
+        style: line.style ?? "",
+      }),
+    );
     return element("span", line.chosen ? { class: "dgm-chosen" } : {}, sign, line.words);
   });
-  frame.picture.append(element("div", { class: "dgm-signs dgm-row" }, ...signs));
+  frame.picture.append(element("div.dgm-signs.dgm-row", ...signs));
 
   function layout(w) {
     plot.w = w - plot.left - 8;
@@ -75,15 +116,18 @@ function render({ model, el }) {
     for (const [key, v] of Object.entries(inner)) opening.setAttribute(key, v);
     const text = (words, attributes) => axes.append(shape("text", attributes, words));
     for (const d of ticks(0, right, w / 75)) {
-      axes.append(shape("path", { class: "dgm-grid", d: `M${px(d)} ${plot.top}V${bottom}` }));
+      axes.append(shape("path.dgm-grid", { d: `M${px(d)} ${plot.top}V${bottom}` }));
       text(String(+d.toPrecision(6)), { x: px(d), y: bottom + 16, "text-anchor": "middle" });
     }
     for (let r = low; r <= top; r *= 10) {
-      axes.append(shape("path", { class: "dgm-grid", d: `M${plot.left} ${py(r)}H${plot.left + plot.w}` }));
+      axes.append(shape("path.dgm-grid", { d: `M${plot.left} ${py(r)}H${plot.left + plot.w}` }));
       text(String(+r.toPrecision(3)), { x: plot.left - 7, y: py(r) + 4, "text-anchor": "end" });
     }
-    axes.append(shape("path", { class: "dgm-axis", d: `M${plot.left} ${plot.top}V${bottom}H${plot.left + plot.w}` }));
-    const label = (words, attributes) => axes.append(shape("text", { class: "dgm-strong", "text-anchor": "middle", ...attributes }, ...rich(words, italic)));
+    axes.append(shape("path.dgm-axis", { d: `M${plot.left} ${plot.top}V${bottom}H${plot.left + plot.w}` }));
+    const label = (words, attributes) =>
+      axes.append(
+        shape("text.dgm-strong", { "text-anchor": "middle", ...attributes }, ...rich(words, italic)),
+      );
     label("distortion *D*, squared error an image", { x: plot.left + plot.w / 2, y: bottom + 36 });
     label("rate *R*, nats an image", { transform: `translate(11 ${plot.top + plot.h / 2}) rotate(-90)` });
     ask();
@@ -94,15 +138,15 @@ function render({ model, el }) {
   function addSlider(key, words, options) {
     const slider = element("input", { type: "range", id: `${frame.id}-${key}`, ...options });
     const value = element("output", { for: slider.id });
-    const label = element("label", { for: slider.id }, element("span", {}, ...rich(words)), value);
+    const label = element("label", { for: slider.id }, element("span", ...rich(words)), value);
     slider.addEventListener("input", () => change({ [key]: Number(slider.value) }));
     sliders[key] = { slider, value };
-    return element("div", { class: "dgm-slider" }, label, slider);
+    return element("div.dgm-slider", label, slider);
   }
   frame.controls.append(
     addSlider("alpha", "bad-prior weight *\u03b1*", { min: 0, max: 0.99, step: 0.01 }),
     addSlider("blur", "blur, standard deviation in pixels", { min: 0, max: blurs.length - 1, step: 1 }),
-    element("div", { class: "dgm-row" }, frame.reset),
+    element("div.dgm-row", frame.reset),
   );
   frame.reset.addEventListener("click", () => change(first));
 
@@ -114,16 +158,20 @@ function render({ model, el }) {
     late: readout(list, "More rate, high end"),
     floor: readout(list, "Least *D*"),
   };
-  const bars = element("div", { class: "dgm-bars" });
+  const bars = element("div.dgm-bars");
   const costs = ["bad prior", "blur"].map((name) => {
-    const bar = element("div", { class: "dgm-bar dgm-bar-to" });
-    const value = element("span", { class: "dgm-odds" });
-    bars.append(element("span", {}, name), element("div", { class: "dgm-tracks" }, bar), value);
+    const bar = element("div.dgm-bar.dgm-bar-to");
+    const value = element("span.dgm-odds");
+    bars.append(element("span", name), element("div.dgm-tracks", bar), value);
     return { bar, value };
   });
-  const heading = element("p", {}, ...rich(`Log-likelihood lost, at *\u03b2* = ${number(beta[likely])}`));
+  const heading = element("p", ...rich(`Log-likelihood lost, at *\u03b2* = ${number(beta[likely])}`));
   const note = `Means over ${images} images, \u00b1 one standard error. More rate: than *\u03b1* = 0 needs at the same *D* and blur, where that is about one nat and where it is most.`;
-  frame.side.append(list, element("div", {}, heading, bars), element("p", { class: "dgm-small", style: "margin-top:0" }, ...rich(note)));
+  frame.side.append(
+    list,
+    element("div", heading, bars),
+    element("p.dgm-small", { style: "margin-top:0" }, ...rich(note)),
+  );
   const least = blurs.map((_, blur) => lost(sound[blur], sound[0])[0]);
   const widest = Math.max(-Math.log(0.01), ...least);
 
@@ -149,22 +197,27 @@ function render({ model, el }) {
     const early = off.indexOf(Math.min(...off));
     const last = beta.length - 1;
     const nats = (x) => `${x.toFixed(2)} nats`.replace("-", "\u2212");
-    const of = (k) => element("small", {}, `where R is ${number(base.rate[k])} nats`);
+    const of = (k) => element("small", `where R is ${number(base.rate[k])} nats`);
     sliders.alpha.slider.value = alpha;
     sliders.alpha.value.textContent = alpha.toFixed(2);
     sliders.blur.slider.value = blur;
     sliders.blur.value.textContent = String(blurs[blur]);
     sliders.blur.slider.setAttribute("aria-valuetext", `${blurs[blur]} pixels`);
-    outs.cap.replaceChildren(nats(cap), element("small", {}, "\u2212log(1 \u2212 \u03b1)"));
+    outs.cap.replaceChildren(nats(cap), element("small", "\u2212log(1 \u2212 \u03b1)"));
     outs.early.replaceChildren(nats(more(early)), of(early));
     outs.late.replaceChildren(nats(more(last)), of(last));
-    outs.floor.replaceChildren(number(now.distortion[last]), element("small", {}, `undamaged: ${number(sound[0].distortion[last])}`));
+    outs.floor.replaceChildren(
+      number(now.distortion[last]),
+      element("small", `undamaged: ${number(sound[0].distortion[last])}`),
+    );
     for (const [i, [mean, error]] of [lost(now, base), lost(base, sound[0])].entries()) {
       costs[i].bar.style.width = `${(100 * Math.max(0, mean)) / widest}%`;
       costs[i].value.textContent = error < 0.005 ? nats(mean) : `${withError(mean, error)} nats`;
     }
     frame.root.dataset.moved = `${alpha} ${blur}`;
-    speak(`alpha ${alpha.toFixed(2)}, blur ${blurs[blur]} pixels: cap ${nats(cap)}, more rate at the low end ${nats(more(early))}`);
+    speak(
+      `alpha ${alpha.toFixed(2)}, blur ${blurs[blur]} pixels: cap ${nats(cap)}, more rate at the low end ${nats(more(early))}`,
+    );
     ask();
   }
 

@@ -1,9 +1,21 @@
 // The dispersion microscope: the same sentences' features under three poolings, at any moment of training.
 
 import "../styles/pooling.css";
-import { MARKS, buildFrame, calm, element, niceStep, number, onWidth, onceAFrame, readout, shape, throttled } from "../frame.js";
-import { SHAPES, labelledSlider, radioRow } from "../controls.js";
-import { bytesOf } from "../models/nn.js";
+import { labelledSlider, radioRow, SHAPES } from "../controls.js";
+import {
+  buildFrame,
+  calm,
+  element,
+  MARKS,
+  niceStep,
+  number,
+  onceAFrame,
+  onWidth,
+  readout,
+  shape,
+  throttled,
+} from "../frame.js";
+import { bufferOf } from "../models/nn.js";
 
 const COLOURS = [0, 1, 2, 4, 5, 7, 8, 9, 3]; // of dgm-c0 ... dgm-c9, whose grey is kept for "other"
 const STATISTICS = { cosine: "mean cosine", relative: "relative dispersion", participation: "participation" };
@@ -12,7 +24,7 @@ const REACH = 14; // px within which a dot is found
 
 function render({ model, el }) {
   const sets = model.get("sets");
-  const points = new Int16Array(bytesOf(model.get("points")).buffer);
+  const points = new Int16Array(bufferOf(model.get("points")));
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
@@ -33,23 +45,26 @@ function render({ model, el }) {
 
   const panels = sets[0].panels.map(({ label }) => {
     const svg = shape("svg", { role: "img", style: "cursor: crosshair" });
-    const ground = shape("rect", { class: "dgm-field", x: 0.5, y: 0.5, rx: 4 });
+    const ground = shape("rect.dgm-field", { x: 0.5, y: 0.5, rx: 4 });
     const crowd = shape("g");
-    const rule = shape("path", { class: "dgm-rule" });
-    const length = shape("text", { class: "dgm-halo" });
-    const ring = shape("circle", { class: "dgm-found", r: 6.5 });
+    const rule = shape("path.dgm-rule");
+    const length = shape("text.dgm-halo");
+    const ring = shape("circle.dgm-found", { r: 6.5 });
     svg.append(ground, crowd, rule, length, ring);
     const list = element("dl");
-    const outs = Object.fromEntries(Object.entries(STATISTICS).map(([key, term]) => [key, readout(list, term)]));
-    frame.picture.append(element("div", { class: "dgm-panel" }, element("p", { class: "dgm-caption" }, label), svg, list));
+    const outs = Object.fromEntries(
+      Object.entries(STATISTICS).map(([key, term]) => [key, readout(list, term)]),
+    );
+    frame.picture.append(element("div.dgm-panel", element("p.dgm-caption", label), svg, list));
     return { svg, ground, crowd, rule, length, ring, outs, classes: [], size: 0, at: new Float64Array(0) };
   });
-  const sentence = element("p", { class: "dgm-sentence" });
+  const sentence = element("p.dgm-sentence");
   frame.picture.append(sentence);
 
   function layout() {
     for (const panel of panels) {
-      const size = (panel.size = Math.floor(panel.svg.clientWidth));
+      const size = Math.floor(panel.svg.clientWidth);
+      panel.size = size;
       panel.svg.setAttribute("viewBox", `0 0 ${size} ${size}`);
       panel.svg.setAttribute("height", size);
       for (const side of ["width", "height"]) panel.ground.setAttribute(side, Math.max(0, size - 1));
@@ -74,21 +89,37 @@ function render({ model, el }) {
 
   // Controls
 
-  const slider = labelledSlider(`${frame.id}-frame`, "Training step", { min: 0, step: 1 }, (index) => change({ frame: index }));
-  const words = element("div", { class: "dgm-words", role: "group", "aria-label": "Bring a class forward" });
+  const slider = labelledSlider(`${frame.id}-frame`, "Training step", { min: 0, step: 1 }, (index) =>
+    change({ frame: index }),
+  );
+  const words = element("div.dgm-words", { role: "group", "aria-label": "Bring a class forward" });
   const which = labelledSlider(`${frame.id}-which`, "Ring a sentence", { min: 0, step: 1 }, (value) => {
     chosen = value - 1;
     ask();
   });
-  const choice = radioRow(`${frame.id}-set`, "Data", sets.map(({ name, label }) => [name, label]), (name) => {
-    const next = sets.find((one) => one.name === name);
-    const highlighted = next.classes.includes(model.get("highlighted")) ? model.get("highlighted") : "";
-    // A place within the next set, before the set itself is the next.
-    change({ highlighted, frame: Math.min(model.get("frame"), next.steps.length - 1), set: name });
-  });
-  const sources = sets.length > 1 ? choice.node : element("span", {}, sets[0].label);
-  const row = element("div", { class: "dgm-row" }, sources, frame.reset);
-  frame.controls.append(slider.node, words, which.node, row, element("p", { class: "dgm-small" }, "Each panel has its own scale, the same for the whole of training. Mean cosine: of all pairs, 1 where all features point one way. Relative dispersion: variance over the squared length of the mean. Participation: along how many directions the variance spreads."));
+  const choice = radioRow(
+    `${frame.id}-set`,
+    "Data",
+    sets.map(({ name, label }) => [name, label]),
+    (name) => {
+      const next = sets.find((one) => one.name === name);
+      const highlighted = next.classes.includes(model.get("highlighted")) ? model.get("highlighted") : "";
+      // A place within the next set, before the set itself is the next.
+      change({ highlighted, frame: Math.min(model.get("frame"), next.steps.length - 1), set: name });
+    },
+  );
+  const sources = sets.length > 1 ? choice.node : element("span", sets[0].label);
+  const row = element("div.dgm-row", sources, frame.reset);
+  frame.controls.append(
+    slider.node,
+    words,
+    which.node,
+    row,
+    element(
+      "p.dgm-small",
+      "Each panel has its own scale, the same for the whole of training. Mean cosine: of all pairs, 1 where all features point one way. Relative dispersion: variance over the squared length of the mean. Participation: along how many directions the variance spreads.",
+    ),
+  );
   frame.reset.addEventListener("click", () => {
     chosen = -1;
     change(first);
@@ -116,9 +147,15 @@ function render({ model, el }) {
       panel.at = new Float64Array(2 * one.class_of.length);
     });
     const buttons = one.classes.map((name, c) => {
-      const sign = shape("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, shape("path", { class: tone(one, c), d: markOf(one, c)(6, 6, 4) }));
+      const sign = shape(
+        "svg",
+        { viewBox: "0 0 12 12", "aria-hidden": "true" },
+        shape("path", { class: tone(one, c), d: markOf(one, c)(6, 6, 4) }),
+      );
       const button = element("button", { type: "button", value: name }, sign, name);
-      button.addEventListener("click", () => change({ highlighted: model.get("highlighted") === name ? "" : name }));
+      button.addEventListener("click", () =>
+        change({ highlighted: model.get("highlighted") === name ? "" : name }),
+      );
       const pass = (to) => () => {
         passing = to;
         ask();
@@ -160,7 +197,8 @@ function render({ model, el }) {
       const top = forward >= 0 ? classes[forward] : classes[0];
       if (crowd.lastChild !== top) crowd.append(top);
     }
-    for (const button of words.querySelectorAll("button")) button.setAttribute("aria-pressed", button.value === model.get("highlighted"));
+    for (const button of words.querySelectorAll("button"))
+      button.setAttribute("aria-pressed", button.value === model.get("highlighted"));
   }
 
   function drawRing(one) {
@@ -171,10 +209,16 @@ function render({ model, el }) {
       ring.setAttribute("cx", at[2 * i]);
       ring.setAttribute("cy", at[2 * i + 1]);
     }
-    const text = i < 0 ? null : one.texts?.[i] ?? `Sentence ${i + 1}`;
-    sentence.textContent = i < 0 ? "Point at a dot: the same sentence is ringed in every panel." : `${text} (${one.classes[one.class_of[i]]})`;
+    const text = i < 0 ? null : (one.texts?.[i] ?? `Sentence ${i + 1}`);
+    sentence.textContent =
+      i < 0
+        ? "Point at a dot: the same sentence is ringed in every panel."
+        : `${text} (${one.classes[one.class_of[i]]})`;
     which.input.value = chosen + 1;
-    which.say(chosen < 0 ? "none" : `${chosen + 1} of ${one.class_of.length}`, chosen < 0 ? "none" : sentence.textContent);
+    which.say(
+      chosen < 0 ? "none" : `${chosen + 1} of ${one.class_of.length}`,
+      chosen < 0 ? "none" : sentence.textContent,
+    );
   }
 
   const speak = throttled(frame.status, 700);
@@ -193,12 +237,21 @@ function render({ model, el }) {
     slider.input.value = target;
     slider.say(one.steps[target].toLocaleString("en"), `step ${one.steps[target].toLocaleString("en")}`);
     panels.forEach(({ svg, outs }, p) => {
-      for (const name of Object.keys(STATISTICS)) outs[name].textContent = number(one.panels[p][name][target]);
-      svg.setAttribute("aria-label", `${one.panels[p].label}: ${one.class_of.length} sentences in the plane, at step ${one.steps[target]}`);
+      for (const name of Object.keys(STATISTICS))
+        outs[name].textContent = number(one.panels[p][name][target]);
+      svg.setAttribute(
+        "aria-label",
+        `${one.panels[p].label}: ${one.class_of.length} sentences in the plane, at step ${one.steps[target]}`,
+      );
     });
-    const told = one.panels.map((panel) => `${panel.label}: mean cosine ${number(panel.cosine[target])}, relative ${number(panel.relative[target])}`);
+    const told = one.panels.map(
+      (panel) =>
+        `${panel.label}: mean cosine ${number(panel.cosine[target])}, relative ${number(panel.relative[target])}`,
+    );
     const forward = model.get("highlighted") ? ` In front: ${model.get("highlighted")}.` : "";
-    speak(`Step ${one.steps[target]}. ${told.join(". ")}.${forward}${chosen >= 0 ? ` ${sentence.textContent}` : ""}`);
+    speak(
+      `Step ${one.steps[target]}. ${told.join(". ")}.${forward}${chosen >= 0 ? ` ${sentence.textContent}` : ""}`,
+    );
     return position !== target;
   }
   const ask = onceAFrame("dgm:dispersion-microscope", draw);

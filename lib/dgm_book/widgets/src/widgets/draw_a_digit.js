@@ -1,10 +1,26 @@
 // Draw a digit: the reader's drawing becomes an image, and the page anneals chains through its decoder on it.
 
 import "../styles/draw_a_digit.css";
-import { MARKS, buildFrame, calm, element, imagePainter, italic, number, onWidth, onceAFrame, readout, rich, shape, throttled, ticks, withError } from "../frame.js";
-import { PEN, inked } from "../models/drawing.js";
-import { decode, loadNetworks } from "../models/nn.js";
+import {
+  buildFrame,
+  calm,
+  element,
+  imagePainter,
+  italic,
+  MARKS,
+  number,
+  onceAFrame,
+  onWidth,
+  readout,
+  rich,
+  shape,
+  throttled,
+  ticks,
+  withError,
+} from "../frame.js";
 import { work as annealing } from "../models/annealing.js";
+import { inked, PEN } from "../models/drawing.js";
+import { decode, loadNetworks } from "../models/nn.js";
 import { startHost } from "../worker.js";
 import script from "../workers/annealing.js?script";
 
@@ -24,11 +40,23 @@ async function render({ model, el }) {
   const presets = model.get("presets");
   const network = (await loadNetworks(model))[model.get("model")];
   // Copies, since a view would take all the models of the page along to the worker.
-  const layers = network.layers.map(({ rows, columns, activation, weight, bias }) => ({ rows, columns, activation, weight: weight.slice(), bias: bias.slice() }));
-  const frame = buildFrame({ title: model.get("title"), badge: model.get("badge"), hint: "draw a seven, then give it a stroke that no seven has. What does the model leave out, and what does that cost?" });
+  const layers = network.layers.map(({ rows, columns, activation, weight, bias }) => ({
+    rows,
+    columns,
+    activation,
+    weight: weight.slice(),
+    bias: bias.slice(),
+  }));
+  const frame = buildFrame({
+    title: model.get("title"),
+    badge: model.get("badge"),
+    hint: "draw a seven, then give it a stroke that no seven has. What does the model leave out, and what does that cost?",
+  });
   frame.root.classList.add("dgm-draw");
   if (network.error !== null) frame.root.dataset.goldenError = network.error.toFixed(6);
-  const first = Object.fromEntries(["drawing", "seed", "temperatures"].map((name) => [name, model.get(name)]));
+  const first = Object.fromEntries(
+    ["drawing", "seed", "temperatures"].map((name) => [name, model.get(name)]),
+  );
   const lastBeta = betas.at(-1);
   let [strokes, open, pen, keyed] = [first.drawing, null, [0.5, 0.5], false];
   let [points, check, own, seconds, progress, stop, timer, note] = [[], null, null, null, 0, null, 0, ""];
@@ -36,23 +64,50 @@ async function render({ model, el }) {
 
   // The pad
 
-  const pad = element("canvas", { role: "application", "aria-roledescription": "drawing pad", tabindex: 0, width: SIDE, height: SIDE, "aria-label": "Drawing pad. Arrow keys move the pen, with Shift in larger steps; Space puts it down and lifts it; Backspace takes the last stroke away; Enter starts." });
+  const pad = element("canvas", {
+    role: "application",
+    "aria-roledescription": "drawing pad",
+    tabindex: 0,
+    width: SIDE,
+    height: SIDE,
+    "aria-label":
+      "Drawing pad. Arrow keys move the pen, with Shift in larger steps; Space puts it down and lifts it; Backspace takes the last stroke away; Enter starts.",
+  });
   const paper = pad.getContext("2d", { willReadFrequently: true });
-  const keys = element("figcaption", {}, "Draw with mouse or finger. Keys: arrows, Space for the pen.");
-  const chart = shape("svg", { role: "img", "aria-label": "Rate against distortion of the drawing: nothing yet" });
-  const holder = element("div", {}, chart);
-  frame.picture.append(element("div", { class: "dgm-draw-top" }, element("figure", {}, element("div", { class: "dgm-draw-box" }, pad), keys), holder));
+  const keys = element("figcaption", "Draw with mouse or finger. Keys: arrows, Space for the pen.");
+  const chart = shape("svg", {
+    role: "img",
+    "aria-label": "Rate against distortion of the drawing: nothing yet",
+  });
+  const holder = element("div", chart);
+  frame.picture.append(
+    element("div.dgm-draw-top", element("figure", element("div.dgm-draw-box", pad), keys), holder),
+  );
 
   // Beneath: what the page sees, and reconstructions from the lowest beta to the highest.
 
   const paint = imagePainter(width, height);
   const zoom = Math.max(1, Math.round(112 / width));
   const tile = (label) => {
-    const canvas = element("canvas", { role: "img", "aria-label": label, width: width * zoom, height: height * zoom });
+    const canvas = element("canvas", {
+      role: "img",
+      "aria-label": label,
+      width: width * zoom,
+      height: height * zoom,
+    });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     const caption = element("figcaption");
-    const show = (values) => (values ? paint(context, values, 0, 0, canvas.width, canvas.height) : context.clearRect(0, 0, canvas.width, canvas.height));
-    return { canvas, caption, show, node: element("figure", {}, element("div", { class: "dgm-draw-tile" }, canvas), caption), holds: null };
+    const show = (values) =>
+      values
+        ? paint(context, values, 0, 0, canvas.width, canvas.height)
+        : context.clearRect(0, 0, canvas.width, canvas.height);
+    return {
+      canvas,
+      caption,
+      show,
+      node: element("figure", element("div.dgm-draw-tile", canvas), caption),
+      holds: null,
+    };
   };
   const seen = tile("The drawing as the model sees it");
   seen.caption.append("the image");
@@ -63,14 +118,15 @@ async function render({ model, el }) {
     made.caption.append(...rich(`*\u03b2* = ${number(betas[index], 1)}`));
     return { ...made, index };
   });
-  frame.picture.append(element("div", { class: "dgm-draw-strip" }, seen.node, ...film.map((t) => t.node)));
-  const legend = "Dots: *R* and *D* at each *\u03b2* of one annealing. Line: the curve that its log *Z* alone draws. Pictures: a code of that *\u03b2*, decoded.";
-  frame.picture.append(element("p", { class: "dgm-caption dgm-draw-legend" }, ...rich(legend)));
+  frame.picture.append(element("div.dgm-draw-strip", seen.node, ...film.map((t) => t.node)));
+  const legend =
+    "Dots: *R* and *D* at each *\u03b2* of one annealing. Line: the curve that its log *Z* alone draws. Pictures: a code of that *\u03b2*, decoded.";
+  frame.picture.append(element("p.dgm-caption.dgm-draw-legend", ...rich(legend)));
 
   // Controls
 
   const button = (text, act) => {
-    const node = element("button", { type: "button", class: "dgm-reset" }, text);
+    const node = element("button.dgm-reset", { type: "button" }, text);
     node.addEventListener("click", () => {
       act();
       noted();
@@ -90,36 +146,75 @@ async function render({ model, el }) {
     noted();
   });
   const select = (name, words, options, act) => {
-    const input = element("select", { id: `${frame.id}-${name}` }, ...options.map(([value, text]) => element("option", { value }, text)));
+    const input = element(
+      "select",
+      { id: `${frame.id}-${name}` },
+      ...options.map(([value, text]) => element("option", { value }, text)),
+    );
     input.addEventListener("change", () => {
       act(input.value);
       noted();
     });
-    return { input, node: element("label", { for: input.id, class: "dgm-draw-pick" }, element("span", {}, words), input) };
+    return {
+      input,
+      node: element("label.dgm-draw-pick", { for: input.id }, element("span", words), input),
+    };
   };
-  const preset = select("preset", "Drawing", [["", "your own"], ...Object.keys(presets).map((name) => [name, name])], (name) => {
-    change({ drawing: presets[name] ?? [] });
-    if (name) begin();
-  });
-  const work = select("work", "Temperatures", model.get("choices").map((n) => [n, `${n}`]), (n) => {
-    change({ temperatures: Number(n) });
-    begin();
-  });
+  const preset = select(
+    "preset",
+    "Drawing",
+    [["", "your own"], ...Object.keys(presets).map((name) => [name, name])],
+    (name) => {
+      change({ drawing: presets[name] ?? [] });
+      if (name) begin();
+    },
+  );
+  const work = select(
+    "work",
+    "Temperatures",
+    model.get("choices").map((n) => [n, `${n}`]),
+    (n) => {
+      change({ temperatures: Number(n) });
+      begin();
+    },
+  );
   const ownTile = tile("An image that the model has made: not yet");
-  const verdict = element("p", { class: "dgm-caption" });
+  const verdict = element("p.dgm-caption");
   const bar = element("progress", { max: 1, value: 0, "aria-label": "How much of the annealing is done" });
-  const words = element("p", { class: "dgm-note" });
-  frame.controls.append(element("div", { class: "dgm-row" }, go, another, clear, frame.reset), element("div", {}, bar, words), element("div", { class: "dgm-pair" }, preset.node, work.node), element("div", { class: "dgm-draw-check" }, ownTile.node, verdict));
+  const words = element("p.dgm-note");
+  frame.controls.append(
+    element("div.dgm-row", go, another, clear, frame.reset),
+    element("div", bar, words),
+    element("div.dgm-pair", preset.node, work.node),
+    element("div.dgm-draw-check", ownTile.node, verdict),
+  );
 
   // Read-outs
 
   const list = element("dl");
-  const outs = { beta: readout(list, "Price *\u03b2*"), rate: readout(list, "Rate *R*"), distortion: readout(list, "Distortion *D*"), ess: readout(list, "Chains") };
-  const cell = () => element("td", {}, "\u2013");
+  const outs = {
+    beta: readout(list, "Price *\u03b2*"),
+    rate: readout(list, "Rate *R*"),
+    distortion: readout(list, "Distortion *D*"),
+    ess: readout(list, "Chains"),
+  };
+  const cell = () => element("td", "\u2013");
   const cells = { lower: cell(), upper: cell(), ownLower: cell(), ownUpper: cell() };
-  const row = (name, ...values) => element("tr", {}, element("th", { scope: "row" }, name), ...values);
-  const heads = [element("th", { scope: "col" }, ...rich(`log *Z* at *\u03b2* = ${number(lastBeta, 3)}, nats`)), element("th", { scope: "col" }, "lower bound"), element("th", { scope: "col" }, "upper bound")];
-  const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, row("your drawing", cells.lower, cells.upper), row("the model\u2019s image", cells.ownLower, cells.ownUpper)));
+  const row = (name, ...values) => element("tr", element("th", { scope: "row" }, name), ...values);
+  const heads = [
+    element("th", { scope: "col" }, ...rich(`log *Z* at *\u03b2* = ${number(lastBeta, 3)}, nats`)),
+    element("th", { scope: "col" }, "lower bound"),
+    element("th", { scope: "col" }, "upper bound"),
+  ];
+  const table = element(
+    "table",
+    element("thead", element("tr", ...heads)),
+    element(
+      "tbody",
+      row("your drawing", cells.lower, cells.upper),
+      row("the model\u2019s image", cells.ownLower, cells.ownUpper),
+    ),
+  );
   frame.side.append(list, table);
 
   // Drawing
@@ -207,7 +302,9 @@ async function render({ model, el }) {
       open = null;
       change({ drawing: strokes.slice(0, -1) });
     }
-    tellPen(`Pen ${open ? "down" : "up"}, ${Math.round(100 * pen[0])} % from the left, ${Math.round(100 * pen[1])} % from the top`);
+    tellPen(
+      `Pen ${open ? "down" : "up"}, ${Math.round(100 * pen[0])} % from the left, ${Math.round(100 * pen[1])} % from the top`,
+    );
     noted();
   });
   pad.addEventListener("blur", penUp);
@@ -228,7 +325,10 @@ async function render({ model, el }) {
     }
     if (!keyed) return;
     // The pen is seen on ink and on paper alike.
-    for (const [colour, radius, line] of [["#000", 15, 6], ["#fff", 15, 2.5]]) {
+    for (const [colour, radius, line] of [
+      ["#000", 15, 6],
+      ["#fff", 15, 2.5],
+    ]) {
       paper.strokeStyle = colour;
       paper.lineWidth = line;
       paper.beginPath();
@@ -270,7 +370,15 @@ async function render({ model, el }) {
     frame.root.dataset.run = "running";
     note = "Tuning the step sizes.";
     speak("Annealing.");
-    anneal({ layers, x, betas, seed: model.get("seed"), temperatures: model.get("temperatures"), chains: model.get("chains"), leapfrogs: model.get("leapfrogs") });
+    anneal({
+      layers,
+      x,
+      betas,
+      seed: model.get("seed"),
+      temperatures: model.get("temperatures"),
+      chains: model.get("chains"),
+      leapfrogs: model.get("leapfrogs"),
+    });
     ask();
   }
 
@@ -287,7 +395,11 @@ async function render({ model, el }) {
     if (told.progress !== undefined) progress = told.progress;
     else if (told.index !== undefined) points[told.index] = told;
     else finish(told);
-    if (stop && points.length) note = points.length < betas.length ? `Annealing: \u03b2 = ${number(points.at(-1).beta, 2)}.` : "The same once more on an image that the model has made, upwards and downwards.";
+    if (stop && points.length)
+      note =
+        points.length < betas.length
+          ? `Annealing: \u03b2 = ${number(points.at(-1).beta, 2)}.`
+          : "The same once more on an image that the model has made, upwards and downwards.";
     if (!stop || !calm() || points.length === betas.length) ask();
   }
 
@@ -295,21 +407,51 @@ async function render({ model, el }) {
     stop = null;
     ({ check, seconds, picture: own } = told);
     const column = (name) => points.map((point) => point[name]);
-    const curve = { beta: column("beta"), rate: column("rate"), distortion: column("distortion"), log_z: column("logZ"), ess: column("ess"), acceptance: column("acceptance"), codes: column("code"), seed: model.get("seed"), temperatures: model.get("temperatures"), seconds, check };
+    const curve = {
+      beta: column("beta"),
+      rate: column("rate"),
+      distortion: column("distortion"),
+      log_z: column("logZ"),
+      ess: column("ess"),
+      acceptance: column("acceptance"),
+      codes: column("code"),
+      seed: model.get("seed"),
+      temperatures: model.get("temperatures"),
+      seconds,
+      check,
+    };
     note = `Done in ${seconds.toFixed(1)} s: ${model.get("temperatures")} temperatures, ${model.get("chains")} chains.`;
     progress = 1;
     frame.root.dataset.run = "done";
     frame.root.dataset.result = JSON.stringify(curve);
     change({ curve });
     const { rate, distortion, logZ } = points.at(-1);
-    speak(`${note} Rate ${number(rate)} nats, distortion ${number(distortion)}, log Z at least ${number(logZ, 5)}. On the model\u2019s own image upper minus lower bound is ${gapInWords(check)}.`);
+    speak(
+      `${note} Rate ${number(rate)} nats, distortion ${number(distortion)}, log Z at least ${number(logZ, 5)}. On the model\u2019s own image upper minus lower bound is ${gapInWords(check)}.`,
+    );
   }
 
   // A curve from Python, or from another view of this widget.
   function adopt() {
     const curve = model.get("curve");
-    if (stop || same(curve.log_z ?? [], points.map((point) => point.logZ))) return;
-    points = (curve.log_z ?? []).map((logZ, k) => ({ index: k, beta: curve.beta[k], logZ, rate: curve.rate[k], distortion: curve.distortion[k], ess: curve.ess[k], acceptance: curve.acceptance[k], code: curve.codes[k] }));
+    if (
+      stop ||
+      same(
+        curve.log_z ?? [],
+        points.map((point) => point.logZ),
+      )
+    )
+      return;
+    points = (curve.log_z ?? []).map((logZ, k) => ({
+      index: k,
+      beta: curve.beta[k],
+      logZ,
+      rate: curve.rate[k],
+      distortion: curve.distortion[k],
+      ess: curve.ess[k],
+      acceptance: curve.acceptance[k],
+      code: curve.codes[k],
+    }));
     [check, own, seconds] = [curve.check ?? null, null, curve.seconds ?? null];
     ask();
   }
@@ -318,15 +460,21 @@ async function render({ model, el }) {
 
   const axes = shape("g");
   const opening = shape("rect");
-  const line = shape("path", { class: "dgm-draw-line" });
-  const dots = shape("path", { class: "dgm-draw-dots" });
-  const latest = shape("path", { class: "dgm-draw-last" });
-  const empty = shape("text", { class: "dgm-strong", "text-anchor": "middle" }, "Press Anneal, or draw.");
-  chart.append(shape("clipPath", { id: `${frame.id}-clip` }, opening), axes, shape("g", { "clip-path": `url(#${frame.id}-clip)` }, line, dots, latest), empty);
+  const line = shape("path.dgm-draw-line");
+  const dots = shape("path.dgm-draw-dots");
+  const latest = shape("path.dgm-draw-last");
+  const empty = shape("text.dgm-strong", { "text-anchor": "middle" }, "Press Anneal, or draw.");
+  chart.append(
+    shape("clipPath", { id: `${frame.id}-clip` }, opening),
+    axes,
+    shape("g", { "clip-path": `url(#${frame.id}-clip)` }, line, dots, latest),
+    empty,
+  );
   const plot = { left: 42, top: 10, w: 0, h: 250, right: 0, most: 0 };
   const px = (d) => plot.left + (d / plot.right) * plot.w;
   const py = (r) => plot.top + plot.h - (r / plot.most) * plot.h;
-  const attributes = (node, values) => Object.entries(values).forEach(([name, value]) => node.setAttribute(name, value));
+  const attributes = (node, values) =>
+    Object.entries(values).forEach(([name, value]) => node.setAttribute(name, value));
 
   function layout(w) {
     plot.w = w - plot.left - 10;
@@ -343,13 +491,20 @@ async function render({ model, el }) {
     attributes(empty, { x: plot.left + plot.w / 2, y: plot.top + plot.h / 2 });
     axes.replaceChildren();
     for (const d of ticks(0, right, plot.w / 70)) {
-      axes.append(shape("path", { class: "dgm-grid", d: `M${px(d)} ${plot.top}V${bottom}` }), shape("text", { x: px(d), y: bottom + 16, "text-anchor": "middle" }, String(+d.toPrecision(6))));
+      axes.append(
+        shape("path.dgm-grid", { d: `M${px(d)} ${plot.top}V${bottom}` }),
+        shape("text", { x: px(d), y: bottom + 16, "text-anchor": "middle" }, String(+d.toPrecision(6))),
+      );
     }
     for (const r of ticks(0, most, plot.h / 45)) {
-      axes.append(shape("path", { class: "dgm-grid", d: `M${plot.left} ${py(r)}H${plot.left + plot.w}` }), shape("text", { x: plot.left - 7, y: py(r) + 4, "text-anchor": "end" }, String(+r.toPrecision(6))));
+      axes.append(
+        shape("path.dgm-grid", { d: `M${plot.left} ${py(r)}H${plot.left + plot.w}` }),
+        shape("text", { x: plot.left - 7, y: py(r) + 4, "text-anchor": "end" }, String(+r.toPrecision(6))),
+      );
     }
-    axes.append(shape("path", { class: "dgm-axis", d: `M${plot.left} ${plot.top}V${bottom}H${plot.left + plot.w}` }));
-    const label = (text, place) => axes.append(shape("text", { class: "dgm-strong", "text-anchor": "middle", ...place }, ...rich(text, italic)));
+    axes.append(shape("path.dgm-axis", { d: `M${plot.left} ${plot.top}V${bottom}H${plot.left + plot.w}` }));
+    const label = (text, place) =>
+      axes.append(shape("text.dgm-strong", { "text-anchor": "middle", ...place }, ...rich(text, italic)));
     label("distortion *D*, squared error", { x: plot.left + plot.w / 2, y: bottom + 36 });
     label("rate *R*, nats", { transform: `translate(11 ${plot.top + plot.h / 2}) rotate(-90)` });
   }
@@ -363,7 +518,10 @@ async function render({ model, el }) {
   function drawChart() {
     const done = points.length;
     const furthest = (name) => Math.max(...points.map((point) => point[name]));
-    rule(done ? above(1.02 * furthest("distortion")) : plot.right || (100 * width * height) / 784, done ? above(Math.max(1.05 * furthest("rate"), 10)) : plot.most || 25);
+    rule(
+      done ? above(1.02 * furthest("distortion")) : plot.right || (100 * width * height) / 784,
+      done ? above(Math.max(1.05 * furthest("rate"), 10)) : plot.most || 25,
+    );
     empty.style.display = done || stop ? "none" : "";
     const at = points.map(({ distortion, rate }) => [px(distortion), py(rate)]);
     dots.setAttribute("d", at.map(([x, y]) => MARKS.circle(x, y, 3.2)).join(""));
@@ -372,16 +530,25 @@ async function render({ model, el }) {
     const lines = [{ beta: 0, logZ: 0 }, ...points];
     const last = lines.at(-1);
     const meets = lines.slice(1).map(({ beta, logZ }, k) => (lines[k].logZ - logZ) / (beta - lines[k].beta));
-    const corners = [plot.right, ...meets, (-last.logZ - 1.2 * plot.most) / last.beta].sort((one, two) => two - one);
-    const path = corners.map((d) => `${px(d).toFixed(1)} ${py(Math.max(...lines.map(({ beta, logZ }) => -logZ - beta * d))).toFixed(1)}`);
+    const corners = [plot.right, ...meets, (-last.logZ - 1.2 * plot.most) / last.beta].sort(
+      (one, two) => two - one,
+    );
+    const path = corners.map(
+      (d) =>
+        `${px(d).toFixed(1)} ${py(Math.max(...lines.map(({ beta, logZ }) => -logZ - beta * d))).toFixed(1)}`,
+    );
     line.setAttribute("d", done ? `M${path.join("L")}` : "");
-    const told = done ? `${done} points, the last at distortion ${number(points.at(-1).distortion)} and rate ${number(points.at(-1).rate)} nats` : "nothing yet";
+    const told = done
+      ? `${done} points, the last at distortion ${number(points.at(-1).distortion)} and rate ${number(points.at(-1).rate)} nats`
+      : "nothing yet";
     chart.setAttribute("aria-label", `Rate against distortion of the drawing: ${told}`);
   }
 
   // Everything that is to be seen
 
-  const show = (node, text) => node.textContent !== text && (node.textContent = text);
+  const show = (node, text) => {
+    if (node.textContent !== text) node.textContent = text;
+  };
 
   function drawTiles() {
     if (seen.holds !== strokes) {
@@ -394,7 +561,10 @@ async function render({ model, el }) {
       if (t.holds === point) continue;
       t.holds = point;
       t.show(point && decode(network.layers, point.code));
-      t.canvas.setAttribute("aria-label", `Reconstruction at beta ${number(betas[t.index], 1)}${point ? "" : ": not yet"}`);
+      t.canvas.setAttribute(
+        "aria-label",
+        `Reconstruction at beta ${number(betas[t.index], 1)}${point ? "" : ": not yet"}`,
+      );
     }
     if (ownTile.holds !== own) {
       ownTile.holds = own;
@@ -408,14 +578,24 @@ async function render({ model, el }) {
     show(outs.beta, point ? `${number(point.beta)} nats per unit` : "\u2013");
     show(outs.rate, point ? `${number(point.rate)} nats` : "\u2013");
     show(outs.distortion, point ? number(point.distortion) : "\u2013");
-    show(outs.ess, point ? `${point.ess.toFixed(1)} of ${model.get("chains")} count, ${Math.round(100 * point.acceptance)} % of moves taken` : "\u2013");
+    show(
+      outs.ess,
+      point
+        ? `${point.ess.toFixed(1)} of ${model.get("chains")} count, ${Math.round(100 * point.acceptance)} % of moves taken`
+        : "\u2013",
+    );
     const nats = (v) => v.toFixed(1).replace("-", "\u2212");
     const whole = points.length === betas.length;
     show(cells.lower, whole ? nats(point.logZ) : "\u2013");
     show(cells.upper, whole ? "not known" : "\u2013");
     show(cells.ownLower, check ? nats(check.lower) : "\u2013");
     show(cells.ownUpper, check ? nats(check.upper) : "\u2013");
-    show(verdict, check ? `An image of the model\u2019s own, ${seconds.toFixed(1)} s in all: upper minus lower bound is ${gapInWords(check)}. The upper bound starts from the code that made the image; your drawing has none.` : "Last comes an image of the model\u2019s own, whose log Z is bounded from both sides.");
+    show(
+      verdict,
+      check
+        ? `An image of the model\u2019s own, ${seconds.toFixed(1)} s in all: upper minus lower bound is ${gapInWords(check)}. The upper bound starts from the code that made the image; your drawing has none.`
+        : "Last comes an image of the model\u2019s own, whose log Z is bounded from both sides.",
+    );
     show(words, note);
     show(go, stop ? "Stop" : "Anneal");
     bar.value = progress;

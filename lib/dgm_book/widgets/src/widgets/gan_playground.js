@@ -1,15 +1,23 @@
 // The GAN playground: two small GANs train side by side in the page, one without BRE and one with it.
 
 import "../styles/gan.css";
-import { MARKS, buildFrame, element, onWidth, onceAFrame, rich, shape, throttled, ticks } from "../frame.js";
+import { buildFrame, element, MARKS, onceAFrame, onWidth, rich, shape, throttled, ticks } from "../frame.js";
 import { ganHost } from "../models/gan_trainer.js";
 import { startHost } from "../worker.js";
 import script from "../workers/gan.js?script";
 
-const RATES = [[0.002, "0.002, normal"], [0.02, "0.02, aggressive"]];
+const RATES = [
+  [0.002, "0.002, normal"],
+  [0.02, "0.02, aggressive"],
+];
 const WIDTHS = [10, 16, 24];
 const SPEEDS = [1, 5, 20, 100];
-const LAYERS = [[-1, "all four layers"], [1, "layer 2, regularised"], [2, "layer 3"], [3, "layer 4"]];
+const LAYERS = [
+  [-1, "all four layers"],
+  [1, "layer 2, regularised"],
+  [2, "layer 3"],
+  [3, "layer 4"],
+];
 const SETTINGS = ["target", "seed", "width", "weight", "margin", "rate", "decay"];
 const BATCH = 128;
 const SHOWN = 400;
@@ -19,11 +27,23 @@ const BINS = 250; // of the loss curves
 async function render({ model, el }) {
   const targets = model.get("targets");
   const steps = model.get("steps");
-  const frame = buildFrame({ title: model.get("title"), badge: model.get("badge"), hint: "press Play and compare how the two discriminators cut the plane; then the aggressive learning rate, with another seed." });
+  const frame = buildFrame({
+    title: model.get("title"),
+    badge: model.get("badge"),
+    hint: "press Play and compare how the two discriminators cut the plane; then the aggressive learning rate, with another seed.",
+  });
   frame.root.classList.add("dgm-gan");
   const first = Object.fromEntries(SETTINGS.map((name) => [name, model.get(name)]));
   const [usualSpeed, usualLayer] = [20, -1];
-  let [shot, busy, playing, inView, speed, layer, host] = [null, false, false, true, usualSpeed, usualLayer, null];
+  let [shot, busy, playing, inView, speed, layer, host] = [
+    null,
+    false,
+    false,
+    true,
+    usualSpeed,
+    usualLayer,
+    null,
+  ];
   let [generation, asked, owed, restart] = [0, 0, 0, true];
   let [losses, measured] = [[], 0];
   const target = () => targets.find((t) => t.name === model.get("target"));
@@ -32,25 +52,37 @@ async function render({ model, el }) {
   // The two panels
 
   const panels = [0, 1].map((p) => {
-    const sign = (d, name = "dgm-gan-sign") => shape("svg", { class: name, viewBox: "0 0 12 12", "aria-hidden": "true" }, shape("path", { d }));
-    const words = element("span", {}, p ? "With BRE" : "Without BRE");
-    const head = element("p", { class: "dgm-caption" }, sign(p ? MARKS.circle(6, 6, 4) : MARKS.triangle(6, 5.5, 4)), words);
+    const sign = (d, name = "dgm-gan-sign") =>
+      shape("svg", { class: name, viewBox: "0 0 12 12", "aria-hidden": "true" }, shape("path", { d }));
+    const words = element("span", p ? "With BRE" : "Without BRE");
+    const head = element("p.dgm-caption", sign(p ? MARKS.circle(6, 6, 4) : MARKS.triangle(6, 5.5, 4)), words);
     const canvas = () => element("canvas", { role: "img" });
     const [plane, curves, pairs] = [canvas(), canvas(), canvas()];
-    const note = element("p", { class: "dgm-note" });
-    const again = element("button", { type: "button", class: "dgm-reset", hidden: "" }, "Restart");
+    const note = element("p.dgm-note");
+    const again = element("button.dgm-reset", { type: "button", hidden: "" }, "Restart");
     again.addEventListener("click", begin);
-    const say = element("div", { class: "dgm-gan-say", hidden: "" }, note, again);
-    const node = element("div", { class: p ? "dgm-panel" : "dgm-panel dgm-gan-without", role: "group", "aria-label": p ? "With BRE" : "Without BRE" }, head, element("div", { class: "dgm-gan-plane" }, plane, say), curves, pairs);
+    const say = element("div.dgm-gan-say", { hidden: "" }, note, again);
+    const node = element(
+      "div",
+      {
+        class: p ? "dgm-panel" : "dgm-panel dgm-gan-without",
+        role: "group",
+        "aria-label": p ? "With BRE" : "Without BRE",
+      },
+      head,
+      element("div.dgm-gan-plane", plane, say),
+      curves,
+      pairs,
+    );
     return { node, words, plane, curves, pairs, say, note, again };
   });
-  const buttons = element("div", { class: "dgm-row dgm-gan-buttons" });
+  const buttons = element("div.dgm-row.dgm-gan-buttons");
   frame.picture.append(buttons, ...panels.map((p) => p.node));
 
   // The controls
 
   const button = (text, act) => {
-    const node = element("button", { type: "button", class: "dgm-reset" }, text);
+    const node = element("button.dgm-reset", { type: "button" }, text);
     node.addEventListener("click", act);
     return node;
   };
@@ -61,52 +93,110 @@ async function render({ model, el }) {
     ask();
   });
   play.classList.add("dgm-gan-play");
-  const [one, many] = [1, 100].map((n) => button(n > 1 ? `${n} steps` : "1 step", () => {
-    playing = false;
-    owed = Math.min(owed + n, steps);
-    pump();
-    ask();
-  }));
+  const [one, many] = [1, 100].map((n) =>
+    button(n > 1 ? `${n} steps` : "1 step", () => {
+      playing = false;
+      owed = Math.min(owed + n, steps);
+      pump();
+      ask();
+    }),
+  );
   frame.reset.addEventListener("click", () => {
     playing = false;
     [speed, layer] = [usualSpeed, usualLayer];
     change(first);
     begin();
   });
-  const counter = element("span", { class: "dgm-gan-count" });
+  const counter = element("span.dgm-gan-count");
   buttons.append(play, one, many, button("Restart", begin), counter);
 
-  const sliders = [["weight", "Weight of BRE, *w*", 2, 0.05], ["margin", "Margin, *c*", 3, 0.05]].map(([name, words, max, step]) => {
+  const sliders = [
+    ["weight", "Weight of BRE, *w*", 2, 0.05],
+    ["margin", "Margin, *c*", 3, 0.05],
+  ].map(([name, words, max, step]) => {
     const input = element("input", { type: "range", min: 0, max, step, id: `${frame.id}-${name}` });
     const value = element("output", { for: input.id });
     input.addEventListener("input", () => change({ [name]: Number(input.value) }));
-    return { name, input, value, node: element("div", { class: "dgm-slider" }, element("label", { for: input.id }, element("span", {}, ...rich(words)), value), input) };
+    return {
+      name,
+      input,
+      value,
+      node: element(
+        "div.dgm-slider",
+        element("label", { for: input.id }, element("span", ...rich(words)), value),
+        input,
+      ),
+    };
   });
-  frame.controls.append(element("div", { class: "dgm-pair" }, ...sliders.map((s) => s.node)));
+  frame.controls.append(element("div.dgm-pair", ...sliders.map((s) => s.node)));
 
   const select = (name, words, options, act) => {
-    const input = element("select", { id: `${frame.id}-${name}` }, ...options.map(([value, text]) => element("option", { value }, text)));
+    const input = element(
+      "select",
+      { id: `${frame.id}-${name}` },
+      ...options.map(([value, text]) => element("option", { value }, text)),
+    );
     input.addEventListener("change", () => act(input.value));
-    return { name, input, node: element("label", { for: input.id, class: "dgm-gan-pick" }, element("span", {}, words), input) };
+    return {
+      name,
+      input,
+      node: element("label.dgm-gan-pick", { for: input.id }, element("span", words), input),
+    };
   };
-  const withOwn = (options, own) => (options.some(([v]) => v === own) ? options : [...options, [own, String(own)]]);
+  const withOwn = (options, own) =>
+    options.some(([v]) => v === own) ? options : [...options, [own, String(own)]];
   const picks = [
-    select("target", "Target", targets.map((t) => [t.name, t.label]), (v) => change({ target: v })),
+    select(
+      "target",
+      "Target",
+      targets.map((t) => [t.name, t.label]),
+      (v) => change({ target: v }),
+    ),
     select("rate", "Learning rate", withOwn(RATES, first.rate), (v) => change({ rate: Number(v) })),
-    select("width", "Hidden units a layer", withOwn(WIDTHS.map((w) => [w, String(w)]), first.width), (v) => change({ width: Number(v) })),
+    select(
+      "width",
+      "Hidden units a layer",
+      withOwn(
+        WIDTHS.map((w) => [w, String(w)]),
+        first.width,
+      ),
+      (v) => change({ width: Number(v) }),
+    ),
     select("layer", "Cells of", LAYERS, (v) => {
       layer = Number(v);
       pump(true);
     }),
-    select("speed", "Steps a frame", SPEEDS.map((s) => [s, String(s)]), (v) => (speed = Number(v))),
+    select(
+      "speed",
+      "Steps a frame",
+      SPEEDS.map((s) => [s, String(s)]),
+      (v) => (speed = Number(v)),
+    ),
   ];
-  const seed = element("input", { type: "number", min: 0, max: 9999, step: 1, id: `${frame.id}-seed`, inputmode: "numeric" });
-  seed.addEventListener("change", () => change({ seed: Math.max(0, Math.min(9999, Math.round(Number(seed.value) || 0))) }));
+  const seed = element("input", {
+    type: "number",
+    min: 0,
+    max: 9999,
+    step: 1,
+    id: `${frame.id}-seed`,
+    inputmode: "numeric",
+  });
+  seed.addEventListener("change", () =>
+    change({ seed: Math.max(0, Math.min(9999, Math.round(Number(seed.value) || 0))) }),
+  );
   const decay = element("input", { type: "checkbox", id: `${frame.id}-decay` });
   decay.addEventListener("change", () => change({ decay: decay.checked }));
   frame.controls.append(
-    element("div", { class: "dgm-gan-picks" }, ...picks.map((s) => s.node), element("label", { for: seed.id, class: "dgm-gan-pick" }, element("span", {}, "Seed of both"), seed)),
-    element("div", { class: "dgm-row" }, element("label", { for: decay.id }, decay, element("span", {}, ...rich("*w* falls to zero over the run"))), frame.reset),
+    element(
+      "div.dgm-gan-picks",
+      ...picks.map((s) => s.node),
+      element("label.dgm-gan-pick", { for: seed.id }, element("span", "Seed of both"), seed),
+    ),
+    element(
+      "div.dgm-row",
+      element("label", { for: decay.id }, decay, element("span", ...rich("*w* falls to zero over the run"))),
+      frame.reset,
+    ),
   );
 
   // The read-outs
@@ -120,12 +210,24 @@ async function render({ model, el }) {
     ["ME, layer 2", (s) => s.marginalEntropy.toFixed(3)],
     ["AC, layer 2", (s) => s.activationCorrelation.toFixed(3)],
   ];
-  const rows = ROWS.map(([words, value]) => ({ value, row: element("tr", {}, element("th", { scope: "row" }, words), element("td"), element("td")) }));
-  const header = element("tr", {}, element("td"), element("th", { scope: "col" }, "without"), element("th", { scope: "col" }, "with"));
-  const noteBelow = element("p", { class: "dgm-note" });
-  frame.side.append(element("table", { class: "dgm-gan-table" }, element("thead", {}, header), element("tbody", {}, ...rows.map((r) => r.row))), noteBelow);
-  const legend = "Grey: data, a ring of three standard deviations about each mode. Arrows: where the logit of D rises at 40 of the fakes. A sign pattern has one tone; of very many, some share theirs.";
-  frame.side.append(element("p", { class: "dgm-caption" }, legend));
+  const rows = ROWS.map(([words, value]) => ({
+    value,
+    row: element("tr", element("th", { scope: "row" }, words), element("td"), element("td")),
+  }));
+  const header = element(
+    "tr",
+    element("td"),
+    element("th", { scope: "col" }, "without"),
+    element("th", { scope: "col" }, "with"),
+  );
+  const noteBelow = element("p.dgm-note");
+  frame.side.append(
+    element("table.dgm-gan-table", element("thead", header), element("tbody", ...rows.map((r) => r.row))),
+    noteBelow,
+  );
+  const legend =
+    "Grey: data, a ring of three standard deviations about each mode. Arrows: where the logit of D rises at 40 of the fakes. A sign pattern has one tone; of very many, some share theirs.";
+  frame.side.append(element("p.dgm-caption", legend));
 
   // Training
 
@@ -152,7 +254,11 @@ async function render({ model, el }) {
     generation++;
     restart = true;
     owed = 0;
-    losses = [0, 1].map(() => ({ d: new Float64Array(BINS), g: new Float64Array(BINS), n: new Uint16Array(BINS) }));
+    losses = [0, 1].map(() => ({
+      d: new Float64Array(BINS),
+      g: new Float64Array(BINS),
+      n: new Uint16Array(BINS),
+    }));
     pump(true);
   }
 
@@ -164,13 +270,31 @@ async function render({ model, el }) {
     const moving = playing && inView && !document.hidden;
     if (!restart && !owed && !moving && !look) return;
     const { centres, sigma } = target();
-    const settings = { w: model.get("weight"), margin: model.get("margin"), rate: model.get("rate"), decay: model.get("decay") };
+    const settings = {
+      w: model.get("weight"),
+      margin: model.get("margin"),
+      rate: model.get("rate"),
+      decay: model.get("decay"),
+    };
     const count = owed || (moving ? speed : 0);
-    const sizes = { seed: model.get("seed"), width: model.get("width"), batch: BATCH, steps, limit: limit(), shown: SHOWN, arrows: ARROWS };
+    const sizes = {
+      seed: model.get("seed"),
+      width: model.get("width"),
+      batch: BATCH,
+      steps,
+      limit: limit(),
+      shown: SHOWN,
+      arrows: ARROWS,
+    };
     busy = true;
     asked = generation;
     judged = settings.margin;
-    host.send({ begin: restart ? { centres, sigma, ...sizes } : null, count: restart ? 0 : count, settings, layer });
+    host.send({
+      begin: restart ? { centres, sigma, ...sizes } : null,
+      count: restart ? 0 : count,
+      settings,
+      layer,
+    });
     if (!restart) owed = 0;
     restart = look = false;
   }
@@ -189,11 +313,13 @@ async function render({ model, el }) {
         }
       });
       if (steps - shot.step <= 0 || over()) playing = false;
-      if ((measured += answer.times.length) > 20000) {
+      measured += answer.times.length;
+      if (measured > 20000) {
         performance.clearMeasures("dgm-step:gan");
         measured = 0;
       }
-      for (const duration of answer.times) performance.measure("dgm-step:gan", { start: performance.now() - duration, duration });
+      for (const duration of answer.times)
+        performance.measure("dgm-step:gan", { start: performance.now() - duration, duration });
       if (!playing) ask();
       else drawSoon();
     } else pump(true);
@@ -215,7 +341,17 @@ async function render({ model, el }) {
       const [hue, deep] = [(i * 137.5) % 360, (i * 61) % 96];
       return dark ? `hsl(${hue} 26% ${13 + deep / 8}%)` : `hsl(${hue} 42% ${87 + deep / 11}%)`;
     });
-    return { ink, dark, tones, soft: named("--dgm-soft"), edge: named("--dgm-edge"), paper: named("--dgm-paper"), font: style.fontFamily, model: [dark ? "#f0b429" : "#c77700", named("--dgm-model")], data: dark ? "#9a9a9a" : "#6f6f6f" };
+    return {
+      ink,
+      dark,
+      tones,
+      soft: named("--dgm-soft"),
+      edge: named("--dgm-edge"),
+      paper: named("--dgm-paper"),
+      font: style.fontFamily,
+      model: [dark ? "#f0b429" : "#c77700", named("--dgm-model")],
+      data: dark ? "#9a9a9a" : "#6f6f6f",
+    };
   }
 
   // A pen whose units are CSS pixels.
@@ -263,7 +399,8 @@ async function render({ model, el }) {
       if (layer >= 0) pen.stroke(path);
     }
     pen.fillStyle = theme.data;
-    for (let k = 0; k < shot.real.length; k += 2) pen.fillRect(at(shot.real[k]) - 0.9, up(shot.real[k + 1]) - 0.9, 1.8, 1.8);
+    for (let k = 0; k < shot.real.length; k += 2)
+      pen.fillRect(at(shot.real[k]) - 0.9, up(shot.real[k + 1]) - 0.9, 1.8, 1.8);
     pen.strokeStyle = theme.data;
     pen.lineWidth = 1;
     const { centres, sigma } = target();
@@ -296,7 +433,8 @@ async function render({ model, el }) {
   // Length by the root of the slope, so that the flat parts show too.
   function drawArrows(pen, { arrows, fakes }, at, up) {
     let steepest = 0;
-    for (let k = 0; k < arrows.length; k += 2) steepest = Math.max(steepest, Math.hypot(arrows[k], arrows[k + 1]));
+    for (let k = 0; k < arrows.length; k += 2)
+      steepest = Math.max(steepest, Math.hypot(arrows[k], arrows[k + 1]));
     if (!steepest) return;
     pen.strokeStyle = theme.ink;
     pen.lineWidth = 1.1;
@@ -335,9 +473,10 @@ async function render({ model, el }) {
       pen.fillText(String(v), plot.left - 5, py(v) + 4);
     }
     pen.textAlign = "left";
-    pen.fillText("Loss in nats: D solid, G dashed" + (p ? "; w dotted" : ""), plot.left, 11);
+    pen.fillText(`Loss in nats: D solid, G dashed${p ? "; w dotted" : ""}`, plot.left, 11);
     pen.textAlign = "center";
-    for (const share of [0, 0.5, 1]) pen.fillText((share * steps).toLocaleString("en"), Math.min(px(share), width - 20), height - 5);
+    for (const share of [0, 0.5, 1])
+      pen.fillText((share * steps).toLocaleString("en"), Math.min(px(share), width - 20), height - 5);
     const { d, g, n } = losses[p];
     const line = (values, dash) => {
       pen.setLineDash(dash);
@@ -365,7 +504,10 @@ async function render({ model, el }) {
       pen.stroke();
     }
     pen.setLineDash([]);
-    panels[p].curves.setAttribute("aria-label", `${panels[p].words.textContent}: losses of the two networks over ${steps} steps`);
+    panels[p].curves.setAttribute(
+      "aria-label",
+      `${panels[p].words.textContent}: losses of the two networks over ${steps} steps`,
+    );
   }
 
   function drawPairs(p) {
@@ -401,7 +543,10 @@ async function render({ model, el }) {
     pen.fillText("Pairs of fakes: agreement G in layer 2", left, 11);
     pen.textAlign = "center";
     for (const g of [-1, 0, 1]) pen.fillText(String(g).replace("-", "\u2212"), px(g), height - 4);
-    panels[p].pairs.setAttribute("aria-label", `${panels[p].words.textContent}: how far the patterns of two fakes agree; free of charge up to ${eta.toFixed(2)}`);
+    panels[p].pairs.setAttribute(
+      "aria-label",
+      `${panels[p].words.textContent}: how far the patterns of two fakes agree; free of charge up to ${eta.toFixed(2)}`,
+    );
   }
 
   function showNotes() {
@@ -412,7 +557,9 @@ async function render({ model, el }) {
       say.hidden = !words;
       again.hidden = !words;
     });
-    const alone = host.alone ? "No worker could be started here: the page trains on its own thread, in slices of 8 ms, and more slowly. " : "";
+    const alone = host.alone
+      ? "No worker could be started here: the page trains on its own thread, in slices of 8 ms, and more slowly. "
+      : "";
     const done = shot.step >= steps ? "The run is over; Play starts it anew." : "";
     if (noteBelow.textContent !== alone + done) noteBelow.textContent = alone + done;
   }
@@ -424,8 +571,12 @@ async function render({ model, el }) {
     if (playing && performance.now() - spoken < 6000) return;
     spoken = performance.now();
     const [a, b] = shot.panels;
-    const troubles = panels.map(({ note, words }) => (note.textContent ? `${words.textContent}: ${note.textContent}` : "")).join(" ");
-    calmly(`Step ${shot.step}. Without BRE ${a.patterns} patterns under the fakes and ${a.modes} modes; with BRE ${b.patterns} and ${b.modes}. ${troubles}`);
+    const troubles = panels
+      .map(({ note, words }) => (note.textContent ? `${words.textContent}: ${note.textContent}` : ""))
+      .join(" ");
+    calmly(
+      `Step ${shot.step}. Without BRE ${a.patterns} patterns under the fakes and ${a.modes} modes; with BRE ${b.patterns} and ${b.modes}. ${troubles}`,
+    );
   }
 
   function showControls() {
@@ -461,13 +612,15 @@ async function render({ model, el }) {
     counter.textContent = `step ${shot.step.toLocaleString("en")} / ${steps.toLocaleString("en")}`;
     frame.root.dataset.step = shot.step;
     let top = 2;
-    for (const { d, g, n } of losses) n.forEach((count, b) => count && (top = Math.max(top, d[b] / count, g[b] / count)));
+    for (const { d, g, n } of losses)
+      for (const [b, count] of n.entries()) if (count) top = Math.max(top, d[b] / count, g[b] / count);
     top = Math.min(6, Math.ceil(top));
     for (const p of [0, 1]) {
       drawCurves(p, top);
       drawPairs(p);
     }
-    for (const { value, row } of rows) shot.panels.forEach((s, p) => (row.children[p + 1].textContent = value(s)));
+    for (const { value, row } of rows)
+      shot.panels.forEach((s, p) => (row.children[p + 1].textContent = value(s)));
     showNotes();
     speak();
   }
@@ -482,7 +635,11 @@ async function render({ model, el }) {
     ask();
   };
   const themes = new MutationObserver(recolour);
-  for (const node of [document.documentElement, document.body]) themes.observe(node, { attributes: true, attributeFilter: ["data-theme", "theme", "class", "data-jp-theme-light"] });
+  for (const node of [document.documentElement, document.body])
+    themes.observe(node, {
+      attributes: true,
+      attributeFilter: ["data-theme", "theme", "class", "data-jp-theme-light"],
+    });
   const views = new IntersectionObserver((entries) => {
     inView = entries.at(-1).isIntersecting;
     pump();

@@ -1,9 +1,9 @@
 // The influence ruler: for each word, how far the code moves without it, under each way of pooling.
 
-import { barCell, brief, readingNotes, sentenceInput, wordHead } from "../sentence_view.js";
 import { buildFrame, element, onceAFrame, readout, throttled } from "../frame.js";
 import { checkPooling, loadPooling } from "../models/pooling_model.js";
 import { tokenise } from "../models/text_model.js";
+import { barCell, brief, readingNotes, sentenceInput, wordHead } from "../sentence_view.js";
 
 const NOTHING = "Type a sentence, or pick one: there is no word to leave out yet.";
 const TINY = 1e-6; // below this a code does not move but by rounding
@@ -22,22 +22,42 @@ async function render({ model, el }) {
 
   const input = sentenceInput(frame, model.get("examples"), (sentence) => change({ sentence }));
   const rows = element("tbody");
-  const heads = encoders.map(({ kind, label }) => element("th", { scope: "col", class: `dgm-enc-${kind}` }, element("span", { class: "dgm-enc-sign", "aria-hidden": "true" }), label));
-  const caption = element("caption", { class: "dgm-status" }, "How far the code moves without each word, in standard deviations of the prior");
-  const table = element("table", { class: "dgm-enc-ruler" }, caption, element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "without"), ...heads)), rows);
-  const note = element("p", { class: "dgm-note" });
+  const heads = encoders.map(({ kind, label }) =>
+    element(
+      "th",
+      { scope: "col", class: `dgm-enc-${kind}` },
+      element("span.dgm-enc-sign", { "aria-hidden": "true" }),
+      label,
+    ),
+  );
+  const caption = element(
+    "caption.dgm-status",
+    "How far the code moves without each word, in standard deviations of the prior",
+  );
+  const table = element(
+    "table.dgm-enc-ruler",
+    caption,
+    element("thead", element("tr", element("th", { scope: "col" }, "without"), ...heads)),
+    rows,
+  );
+  const note = element("p.dgm-note");
   frame.picture.append(...input.nodes, note, table);
 
   const own = element("input", { type: "checkbox", id: `${frame.id}-own` });
   frame.controls.append(
-    element("p", { class: "dgm-note" }, "A bar is how far the code (the mean of ", element("i", {}, "q"), ") moves when the word is left out, in standard deviations of the prior."),
+    element(
+      "p.dgm-note",
+      "A bar is how far the code (the mean of ",
+      element("i", "q"),
+      ") moves when the word is left out, in standard deviations of the prior.",
+    ),
     element("label", { for: own.id }, own, "Each encoder on its own scale"),
     frame.reset,
   );
   const list = element("dl");
   const outs = encoders.map(({ label }) => readout(list, label));
   const time = readout(list, "Time");
-  frame.side.append(element("div", {}, element("p", { class: "dgm-caption" }, "The word that moves the code most"), list));
+  frame.side.append(element("div", element("p.dgm-caption", "The word that moves the code most"), list));
 
   function change(values) {
     for (const [key, v] of Object.entries(values)) model.set(key, v);
@@ -61,7 +81,9 @@ async function render({ model, el }) {
       const start = performance.now();
       found = encoders.map((encoder) => encoder.influence(source.tokens));
       const ms = performance.now() - start;
-      time.textContent = source.words.length ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms for ${source.words.length * encoders.length} codes` : "\u2013";
+      time.textContent = source.words.length
+        ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms for ${source.words.length * encoders.length} codes`
+        : "\u2013";
       fill();
       tell();
     }
@@ -78,7 +100,11 @@ async function render({ model, el }) {
 
   function fill() {
     cells = source.words.map(() => encoders.map(({ kind }) => barCell(`dgm-enc-${kind}`)));
-    rows.replaceChildren(...source.words.map((word, w) => element("tr", {}, wordHead(word, source.unknown[w]), ...cells[w].map(({ node }) => node))));
+    rows.replaceChildren(
+      ...source.words.map((word, w) =>
+        element("tr", wordHead(word, source.unknown[w]), ...cells[w].map(({ node }) => node)),
+      ),
+    );
     table.hidden = !source.words.length;
   }
 
@@ -93,11 +119,16 @@ async function render({ model, el }) {
       const w = moved.indexOf(Math.max(...moved));
       const share = moved.slice(-3).reduce((a, b) => a + b, 0) / sum;
       const word = `\u201c${brief(words[w])}\u201d, ${text(moved[w])}`;
-      const late = words.length > 3 ? `the last three hold ${(100 * share).toFixed(0)}\u2009%; even: ${(300 / words.length).toFixed(0)}\u2009%` : "";
-      outs[e].replaceChildren(word, element("small", {}, late));
+      const late =
+        words.length > 3
+          ? `the last three hold ${(100 * share).toFixed(0)}\u2009%; even: ${(300 / words.length).toFixed(0)}\u2009%`
+          : "";
+      outs[e].replaceChildren(word, element("small", late));
       return `${label}: ${word}`;
     });
-    speak([...notes, words.length ? `Moves the code most: ${told.filter(Boolean).join("; ")}.` : ""].join(" "));
+    speak(
+      [...notes, words.length ? `Moves the code most: ${told.filter(Boolean).join("; ")}.` : ""].join(" "),
+    );
     frame.root.dataset.moved = JSON.stringify(found);
     model.set("influences", Object.fromEntries(encoders.map(({ kind }, e) => [kind, found[e]])));
     model.save_changes();

@@ -1,7 +1,17 @@
 // Walk off the cliff: two latent spaces, a walk through each, and where the codes on the way lie among those
 // of real sentences.
 
-import { MARKS, buildFrame, element, number, onWidth, onceAFrame, shape, throttled, ticks } from "../frame.js";
+import {
+  buildFrame,
+  element,
+  MARKS,
+  number,
+  onceAFrame,
+  onWidth,
+  shape,
+  throttled,
+  ticks,
+} from "../frame.js";
 import { compared, plainText, showSentence } from "../text_view.js";
 
 const MEASURES = { log_mean: "log of the mean density", mean_log: "mean of the log densities" };
@@ -9,21 +19,34 @@ const MEASURES = { log_mean: "log of the mean density", mean_log: "mean of the l
 async function render({ model, el }) {
   const sources = model.get("sources");
   const models = model.get("models");
-  const frame = buildFrame({ title: model.get("title"), badge: model.get("badge"), hint: "move both sliders to their ends, and watch where the mark goes." });
+  const frame = buildFrame({
+    title: model.get("title"),
+    badge: model.get("badge"),
+    hint: "move both sliders to their ends, and watch where the mark goes.",
+  });
   frame.root.classList.add("dgm-cliff");
   const first = { source: model.get("source"), measure: model.get("measure"), places: model.get("places") };
 
-  const pick = element("select", { id: `${frame.id}-source` }, ...sources.map((text, i) => element("option", { value: i }, plainText(text))));
+  const pick = element(
+    "select",
+    { id: `${frame.id}-source` },
+    ...sources.map((text, i) => element("option", { value: i }, plainText(text))),
+  );
   const radios = Object.entries(MEASURES).map(([name, words]) => {
     const radio = element("input", { type: "radio", name: `${frame.id}-measure`, value: name });
     radio.addEventListener("change", () => change({ measure: name }));
-    return { name, radio, label: element("label", {}, radio, words) };
+    return { name, radio, label: element("label", radio, words) };
   });
   const panels = models.map((m, i) => panel(m, i));
   frame.picture.append(...panels.map((p) => p.node));
   frame.controls.append(
-    element("div", { class: "dgm-heads" }, element("label", { for: pick.id }, "The sentence it starts from"), pick),
-    element("div", { class: "dgm-row", role: "radiogroup", "aria-label": "Density" }, ...radios.map((r) => r.label), frame.reset),
+    element("div.dgm-heads", element("label", { for: pick.id }, "The sentence it starts from"), pick),
+    element(
+      "div.dgm-row",
+      { role: "radiogroup", "aria-label": "Density" },
+      ...radios.map((r) => r.label),
+      frame.reset,
+    ),
   );
   pick.addEventListener("change", () => change({ source: Number(pick.value) }));
   frame.reset.addEventListener("click", () => change(first));
@@ -35,20 +58,36 @@ async function render({ model, el }) {
   }
 
   function panel(m, i) {
-    const said = element("p", { class: "dgm-said" });
+    const said = element("p.dgm-said");
     const svg = shape("svg", { role: "img" });
     const hills = shape("g");
-    const trail = shape("path", { class: "dgm-trail" });
-    const stem = shape("path", { class: "dgm-stem" });
-    const mark = shape("path", { class: "dgm-to" });
-    const note = shape("text", { class: "dgm-strong dgm-halo" });
+    const trail = shape("path.dgm-trail");
+    const stem = shape("path.dgm-stem");
+    const mark = shape("path.dgm-to");
+    const note = shape("text.dgm-strong.dgm-halo");
     svg.append(hills, trail, stem, mark, note);
-    const input = element("input", { type: "range", min: 0, max: m.steps.length - 1, step: 1, id: `${frame.id}-step-${i}` });
+    const input = element("input", {
+      type: "range",
+      min: 0,
+      max: m.steps.length - 1,
+      step: 1,
+      id: `${frame.id}-step-${i}`,
+    });
     const value = element("output", { for: input.id });
-    const label = element("label", { for: input.id }, element("span", {}, m.axis), value);
-    input.addEventListener("input", () => change({ places: model.get("places").map((k, j) => (j === i ? Number(input.value) : k)) }));
-    const out = element("p", { class: "dgm-note" });
-    const node = element("div", { class: m.baseline ? "dgm-panel dgm-baseline" : "dgm-panel" }, element("p", { class: "dgm-caption" }, m.label), element("div", { class: "dgm-stage" }, said), element("div", { class: "dgm-slider" }, label, input), svg, out);
+    const label = element("label", { for: input.id }, element("span", m.axis), value);
+    input.addEventListener("input", () =>
+      change({ places: model.get("places").map((k, j) => (j === i ? Number(input.value) : k)) }),
+    );
+    const out = element("p.dgm-note");
+    const node = element(
+      "div",
+      { class: m.baseline ? "dgm-panel dgm-baseline" : "dgm-panel" },
+      element("p.dgm-caption", m.label),
+      element("div.dgm-stage", said),
+      element("div.dgm-slider", label, input),
+      svg,
+      out,
+    );
     return { node, said, svg, hills, trail, stem, mark, note, input, value, out, drawn: "" };
   }
 
@@ -75,11 +114,27 @@ async function render({ model, el }) {
       const y = bottom - (count / top) * (plot.height - 26);
       d += `L${px(start + (b * span) / bins).toFixed(1)} ${y.toFixed(1)}H${px(start + ((b + 1) * span) / bins).toFixed(1)}`;
     });
-    p.hills.replaceChildren(shape("path", { class: "dgm-hill", d: `${d}V${bottom}Z` }), shape("path", { class: "dgm-axis", d: `M${px(start)} ${bottom}H${px(start + span)}` }));
+    p.hills.replaceChildren(
+      shape("path.dgm-hill", { d: `${d}V${bottom}Z` }),
+      shape("path.dgm-axis", { d: `M${px(start)} ${bottom}H${px(start + span)}` }),
+    );
     for (const v of ticks(start, start + span, 5)) {
-      p.hills.append(shape("path", { class: "dgm-axis", d: `M${px(v)} ${bottom}v4` }), shape("text", { x: px(v), y: bottom + 17, "text-anchor": "middle" }, String(+v.toPrecision(6)).replace("-", "\u2212")));
+      p.hills.append(
+        shape("path.dgm-axis", { d: `M${px(v)} ${bottom}v4` }),
+        shape(
+          "text",
+          { x: px(v), y: bottom + 17, "text-anchor": "middle" },
+          String(+v.toPrecision(6)).replace("-", "\u2212"),
+        ),
+      );
     }
-    p.hills.append(shape("text", { class: "dgm-strong", x: px(start + span / 2), y: bottom + 34, "text-anchor": "middle" }, "\u2212log density in nats, rarer to the right"));
+    p.hills.append(
+      shape(
+        "text.dgm-strong",
+        { x: px(start + span / 2), y: bottom + 34, "text-anchor": "middle" },
+        "\u2212log density in nats, rarer to the right",
+      ),
+    );
   }
 
   const speak = throttled(frame.status, 600);
@@ -98,11 +153,19 @@ async function render({ model, el }) {
       const density = m[measure][source][k];
       const beyond = m.original[measure].filter((v) => v < density).length / m.original[measure].length;
       const share = beyond === 1 ? "every" : `${Math.floor(100 * beyond)}\u2009% of the`;
-      const where = beyond === 1 ? "Farther out than every code of a real sentence" : `Farther out than ${share} codes of real sentences`;
-      const reading = m.reading ? `; read as positive with probability ${m.reading[source][k].toFixed(2)}` : "";
+      const where =
+        beyond === 1
+          ? "Farther out than every code of a real sentence"
+          : `Farther out than ${share} codes of real sentences`;
+      const reading = m.reading
+        ? `; read as positive with probability ${m.reading[source][k].toFixed(2)}`
+        : "";
       p.out.textContent = `${where}${reading}.`;
       p.input.setAttribute("aria-valuetext", `${m.tick[k]}: ${plainText(tokens)}`);
-      p.svg.setAttribute("aria-label", `${m.label}: codes of real sentences as a histogram, this code at ${number(density)} nats`);
+      p.svg.setAttribute(
+        "aria-label",
+        `${m.label}: codes of real sentences as a histogram, this code at ${number(density)} nats`,
+      );
       const width = Math.floor(p.svg.clientWidth);
       if (width > 0) drawMark(p, m, measure, source, k, density, width, beyond === 1);
       return `${m.label}, ${m.tick[k]}: ${plainText(tokens)} ${where}.`;

@@ -1,9 +1,21 @@
 // Particles against the Kalman filter: one run's family tree, and what many runs make of the likelihood.
 
 import "../styles/music.css";
-import { MARKS, buildFrame, element, italic, onWidth, onceAFrame, rich, shape, throttled, ticks, withError } from "../frame.js";
-import { MOST, filterRun, kalman, makeCloud, survivors } from "../models/linear_gaussian.js";
 import { decimals, labelledSlider, pushButton, radioRow } from "../controls.js";
+import {
+  buildFrame,
+  element,
+  italic,
+  MARKS,
+  onceAFrame,
+  onWidth,
+  rich,
+  shape,
+  throttled,
+  ticks,
+  withError,
+} from "../frame.js";
+import { filterRun, kalman, MOST, makeCloud, survivors } from "../models/linear_gaussian.js";
 
 const RUNS = 400; // behind each mean
 const FIRST_RUN = 10000; // of them, after all that a seed may show
@@ -13,7 +25,14 @@ const SIZES = [1, 2, 4, 8, 16, 32, 64];
 const RULES = [
   { key: "never", name: "never", bound: "IWAE", look: "dgm-mu-never", dash: "6 3", mark: MARKS.square },
   { key: "ess", name: "ESS at half", bound: "FIVO", look: "dgm-mu-ess", dash: "", mark: MARKS.circle },
-  { key: "always", name: "every step", bound: "FIVO", look: "dgm-mu-always", dash: "2 3", mark: MARKS.triangle },
+  {
+    key: "always",
+    name: "every step",
+    bound: "FIVO",
+    look: "dgm-mu-always",
+    dash: "2 3",
+    mark: MARKS.triangle,
+  },
 ];
 const ELBO = { key: "never", name: "one particle", bound: "ELBO", look: "dgm-mu-elbo", mark: MARKS.diamond };
 
@@ -40,12 +59,26 @@ function render({ model, el }) {
   const pen = tree.getContext("2d");
   const axes = shape("g");
   const path = (name) => shape("path", { class: name });
-  const [band, mean, under, seen, bars, half, struck] = ["band", "mean", "under", "seen", "bars", "half", "struck"].map((name) => path(`dgm-mu-${name}`));
-  const essName = shape("text", { class: "dgm-strong dgm-halo" }, "effective sample size (dashed: half)");
+  const [band, mean, under, seen, bars, half, struck] = [
+    "band",
+    "mean",
+    "under",
+    "seen",
+    "bars",
+    "half",
+    "struck",
+  ].map((name) => path(`dgm-mu-${name}`));
+  const essName = shape("text.dgm-strong.dgm-halo", "effective sample size (dashed: half)");
   const most = shape("text", { "text-anchor": "end" });
-  const sheets = [[axes, band], [mean, under, seen, bars, half, struck, essName, most]].map((nodes) => shape("svg", { "aria-hidden": "true" }, ...nodes));
-  const key = element("p", { class: "dgm-note" }, "A dot is a particle, its area its weight. Strong lines lead to a particle of the last step, pale ones have died out. Thick line and band: the Kalman mean, two deviations to either side; crosses: observations. A wedge marks a resampling.");
-  frame.picture.append(element("div", { class: "dgm-mu-stage" }, sheets[0], tree, sheets[1]), key);
+  const sheets = [
+    [axes, band],
+    [mean, under, seen, bars, half, struck, essName, most],
+  ].map((nodes) => shape("svg", { "aria-hidden": "true" }, ...nodes));
+  const key = element(
+    "p.dgm-note",
+    "A dot is a particle, its area its weight. Strong lines lead to a particle of the last step, pale ones have died out. Thick line and band: the Kalman mean, two deviations to either side; crosses: observations. A wedge marks a resampling.",
+  );
+  frame.picture.append(element("div.dgm-mu-stage", sheets[0], tree, sheets[1]), key);
 
   // Beside it: the means of many runs
 
@@ -54,36 +87,83 @@ function render({ model, el }) {
   const truth = path("dgm-mu-truth");
   const here = path("dgm-mu-here");
   const single = path("dgm-mu-single");
-  const series = RULES.map(({ look, dash }) => ({ line: shape("path", { class: `dgm-mu-line ${look}`, "stroke-dasharray": dash }), marks: path(`dgm-mu-marks ${look}`), errors: path(`dgm-mu-errors ${look}`) }));
-  plot.append(plotAxes, here, truth, ...series.flatMap(({ line, errors, marks }) => [line, errors, marks]), single);
-  const caption = element("p", { class: "dgm-caption" }, "Estimates of log ", element("i", {}, "p(x)"), ", nats below the exact value (square-root scale)");
-  const sign = ({ look, mark, dash }) => shape("svg", { viewBox: "0 0 26 12", "aria-hidden": "true" }, ...(dash === undefined ? [] : [shape("path", { class: `dgm-mu-line ${look}`, "stroke-dasharray": dash, d: "M0 6H26" })]), shape("path", { class: `dgm-mu-marks ${look}`, d: mark(13, 6, 4) }));
+  const series = RULES.map(({ look, dash }) => ({
+    line: shape("path", { class: `dgm-mu-line ${look}`, "stroke-dasharray": dash }),
+    marks: path(`dgm-mu-marks ${look}`),
+    errors: path(`dgm-mu-errors ${look}`),
+  }));
+  plot.append(
+    plotAxes,
+    here,
+    truth,
+    ...series.flatMap(({ line, errors, marks }) => [line, errors, marks]),
+    single,
+  );
+  const caption = element(
+    "p.dgm-caption",
+    "Estimates of log ",
+    element("i", "p(x)"),
+    ", nats below the exact value (square-root scale)",
+  );
+  const sign = ({ look, mark, dash }) =>
+    shape(
+      "svg",
+      { viewBox: "0 0 26 12", "aria-hidden": "true" },
+      ...(dash === undefined
+        ? []
+        : [shape("path", { class: `dgm-mu-line ${look}`, "stroke-dasharray": dash, d: "M0 6H26" })]),
+      shape("path", { class: `dgm-mu-marks ${look}`, d: mark(13, 6, 4) }),
+    );
   const row = (look, ...words) => {
     const value = element("td");
-    const node = element("tr", {}, element("th", { scope: "row" }, ...(look ? [sign(look)] : []), ...words), value);
+    const node = element(
+      "tr",
+      element("th", { scope: "row" }, ...(look ? [sign(look)] : []), ...words),
+      value,
+    );
     return { node, value };
   };
   const exactRow = row({ look: "dgm-mu-exact", dash: "", mark: () => "" }, "exact, Kalman");
   const thisRow = row({ look: "dgm-mu-single", mark: MARKS.diamond }, "this run");
   const elboRow = row(ELBO, "ELBO, one particle");
   const ruleRows = RULES.map((rule) => row(rule, `${rule.bound}, ${rule.name}`));
-  const heads = ["Log-likelihood", "mean \u00b1 s.e., nats"].map((text) => element("th", { scope: "col" }, text));
+  const heads = ["Log-likelihood", "mean \u00b1 s.e., nats"].map((text) =>
+    element("th", { scope: "col" }, text),
+  );
   const all = [exactRow, elboRow, ...ruleRows, thisRow].map(({ node }) => node);
-  const table = element("table", {}, element("thead", {}, element("tr", {}, ...heads)), element("tbody", {}, ...all));
-  const note = element("p", { class: "dgm-note" });
-  frame.side.append(element("div", {}, caption, plot), table, note);
+  const table = element("table", element("thead", element("tr", ...heads)), element("tbody", ...all));
+  const note = element("p.dgm-note");
+  frame.side.append(element("div", caption, plot), table, note);
 
   // Controls
 
-  const count = labelledSlider(`${frame.id}-particles`, "", { min: 1, max: MOST.particles, step: 1 }, (particles) => change({ particles }));
+  const count = labelledSlider(
+    `${frame.id}-particles`,
+    "",
+    { min: 1, max: MOST.particles, step: 1 },
+    (particles) => change({ particles }),
+  );
   count.words.append(...rich("Particles, *N*"));
-  const rule = radioRow(`${frame.id}-rule`, "Resample", RULES.map(({ key: value, name }) => [value, name]), (criterion) => change({ criterion }));
-  rule.node.prepend(element("span", {}, "Resample"));
-  const pick = element("select", { id: `${frame.id}-pick` }, ...sequences.map(({ name, label }) => element("option", { value: name }, label)));
+  const rule = radioRow(
+    `${frame.id}-rule`,
+    "Resample",
+    RULES.map(({ key: value, name }) => [value, name]),
+    (criterion) => change({ criterion }),
+  );
+  rule.node.prepend(element("span", "Resample"));
+  const pick = element(
+    "select",
+    { id: `${frame.id}-pick` },
+    ...sequences.map(({ name, label }) => element("option", { value: name }, label)),
+  );
   pick.addEventListener("change", () => change({ sequence: pick.value }));
   const again = pushButton("Draw again", () => change({ seed: (model.get("seed") + 1) % FIRST_RUN }));
-  const chosen = element("label", { for: pick.id, class: "dgm-mu-pick" }, "Data", pick);
-  frame.controls.append(count.node, rule.node, element("div", { class: "dgm-row dgm-mu-buttons" }, chosen, again, frame.reset));
+  const chosen = element("label.dgm-mu-pick", { for: pick.id }, "Data", pick);
+  frame.controls.append(
+    count.node,
+    rule.node,
+    element("div.dgm-row.dgm-mu-buttons", chosen, again, frame.reset),
+  );
   frame.reset.addEventListener("click", () => change(first));
   const showSettings = () => {
     count.input.value = model.get("particles");
@@ -109,7 +189,12 @@ function render({ model, el }) {
     return kept.get(name);
   };
   // Of what is shown, what still lacks runs.
-  const unfinished = (N) => [1, N, ...SIZES].flatMap((size) => RULES.map(({ key: criterion }) => ({ size, criterion, found: tally(size, criterion) }))).filter(({ found }) => found.n < RUNS);
+  const unfinished = (N) =>
+    [1, N, ...SIZES]
+      .flatMap((size) =>
+        RULES.map(({ key: criterion }) => ({ size, criterion, found: tally(size, criterion) })),
+      )
+      .filter(({ found }) => found.n < RUNS);
 
   let [timer, told] = [0, 0];
   function slice() {
@@ -161,19 +246,33 @@ function render({ model, el }) {
     scale = { px, py, step, bottom };
     axes.replaceChildren();
     for (const v of ticks(low, high, 6)) {
-      axes.append(shape("path", { class: "dgm-grid", d: `M${LEFT} ${py(v)}H${width - 8}` }));
-      axes.append(shape("text", { x: LEFT - 5, y: py(v) + 4, "text-anchor": "end" }, String(v).replace("-", "\u2212")));
+      axes.append(shape("path.dgm-grid", { d: `M${LEFT} ${py(v)}H${width - 8}` }));
+      axes.append(
+        shape("text", { x: LEFT - 5, y: py(v) + 4, "text-anchor": "end" }, String(v).replace("-", "\u2212")),
+      );
     }
-    axes.append(shape("path", { class: "dgm-axis", d: `M${LEFT} ${bottom}H${width - 8}` }));
+    axes.append(shape("path.dgm-axis", { d: `M${LEFT} ${bottom}H${width - 8}` }));
     const every = Math.max(1, Math.ceil(22 / step));
-    for (let t = 0; t < T; t += every) axes.append(shape("text", { x: px(t), y: bottom + 15, "text-anchor": "middle" }, String(t + 1)));
-    axes.append(shape("text", { class: "dgm-strong", x: LEFT + (width - LEFT) / 2, y: bottom + 31, "text-anchor": "middle" }, "step"));
-    axes.append(shape("text", { class: "dgm-strong dgm-halo", x: LEFT + 4, y: TOP + 10 }, "state ", italic("z")));
+    for (let t = 0; t < T; t += every)
+      axes.append(shape("text", { x: px(t), y: bottom + 15, "text-anchor": "middle" }, String(t + 1)));
+    axes.append(
+      shape(
+        "text.dgm-strong",
+        { x: LEFT + (width - LEFT) / 2, y: bottom + 31, "text-anchor": "middle" },
+        "step",
+      ),
+    );
+    axes.append(shape("text.dgm-strong.dgm-halo", { x: LEFT + 4, y: TOP + 10 }, "state ", italic("z")));
     for (const sheet of sheets) {
       sheet.setAttribute("viewBox", `0 0 ${width} ${bottom + 36}`);
       sheet.setAttribute("height", bottom + 36);
     }
-    Object.assign(tree.style, { left: `${LEFT}px`, top: `${TOP}px`, width: `${width - LEFT - 8}px`, height: `${TALL}px` });
+    Object.assign(tree.style, {
+      left: `${LEFT}px`,
+      top: `${TOP}px`,
+      width: `${width - LEFT - 8}px`,
+      height: `${TALL}px`,
+    });
     essName.setAttribute("x", LEFT + 4);
     essName.setAttribute("y", TOP + TALL + 18);
     most.setAttribute("x", LEFT - 5);
@@ -207,7 +306,8 @@ function render({ model, el }) {
     const [low, high] = [-root(deepest), 0.32 * root(deepest)];
     const bottom = PLOT_TOP + PLOT_TALL;
     const px = (N) => PLOT_LEFT + 10 + (Math.log2(N) / 6) * (sideWidth - PLOT_LEFT - 24);
-    const py = (gap) => PLOT_TOP + ((high - Math.max(low, Math.min(high, root(gap)))) / (high - low)) * PLOT_TALL;
+    const py = (gap) =>
+      PLOT_TOP + ((high - Math.max(low, Math.min(high, root(gap)))) / (high - low)) * PLOT_TALL;
     plotScale = { px, py };
     plotAxes.replaceChildren();
     let last = -Infinity;
@@ -215,12 +315,19 @@ function render({ model, el }) {
       const y = py(-v);
       if (v > deepest || y - last < 13) continue;
       last = y;
-      if (v) plotAxes.append(shape("path", { class: "dgm-grid", d: `M${PLOT_LEFT} ${y}H${sideWidth - 4}` }));
+      if (v) plotAxes.append(shape("path.dgm-grid", { d: `M${PLOT_LEFT} ${y}H${sideWidth - 4}` }));
       plotAxes.append(shape("text", { x: PLOT_LEFT - 5, y: y + 4, "text-anchor": "end" }, String(v)));
     }
-    for (const N of SIZES) plotAxes.append(shape("text", { x: px(N), y: bottom + 15, "text-anchor": "middle" }, String(N)));
-    plotAxes.append(shape("path", { class: "dgm-axis", d: `M${PLOT_LEFT} ${bottom}H${sideWidth - 4}` }));
-    plotAxes.append(shape("text", { class: "dgm-strong", x: PLOT_LEFT + (sideWidth - PLOT_LEFT) / 2, y: bottom + 31, "text-anchor": "middle" }, "particles"));
+    for (const N of SIZES)
+      plotAxes.append(shape("text", { x: px(N), y: bottom + 15, "text-anchor": "middle" }, String(N)));
+    plotAxes.append(shape("path.dgm-axis", { d: `M${PLOT_LEFT} ${bottom}H${sideWidth - 4}` }));
+    plotAxes.append(
+      shape(
+        "text.dgm-strong",
+        { x: PLOT_LEFT + (sideWidth - PLOT_LEFT) / 2, y: bottom + 31, "text-anchor": "middle" },
+        "particles",
+      ),
+    );
     truth.setAttribute("d", `M${PLOT_LEFT} ${py(0)}H${sideWidth - 4}`);
     plot.setAttribute("viewBox", `0 0 ${sideWidth} ${bottom + 36}`);
     plot.setAttribute("height", bottom + 36);
@@ -256,8 +363,10 @@ function render({ model, el }) {
       for (let n = 0; n < N; n++, o++) {
         const y = py(z[o]);
         const r = 8 * Math.sqrt(w[o]);
-        if (r > 1) pen.moveTo(x + r, y), pen.arc(x, y, r, 0, 2 * Math.PI);
-        else pen.rect(x - 0.8, y - 0.8, 1.6, 1.6); // a circle takes much longer
+        if (r > 1) {
+          pen.moveTo(x + r, y);
+          pen.arc(x, y, r, 0, 2 * Math.PI);
+        } else pen.rect(x - 0.8, y - 0.8, 1.6, 1.6); // a circle takes much longer
       }
     }
     pen.globalAlpha = 0.6;
@@ -268,8 +377,14 @@ function render({ model, el }) {
     const { px, step, bottom } = scale;
     const wide = Math.min(26, 0.6 * step);
     const tall = (v) => (v / N) * LOW;
-    bars.setAttribute("d", Array.from(ess, (v, t) => `M${px(t) - wide / 2} ${bottom}v${-tall(v)}h${wide}V${bottom}Z`).join(""));
-    struck.setAttribute("d", Array.from(ess, (v, t) => (resampled[t] ? MARKS.wedge(px(t), bottom - tall(v) - 7, 4) : "")).join(""));
+    bars.setAttribute(
+      "d",
+      Array.from(ess, (v, t) => `M${px(t) - wide / 2} ${bottom}v${-tall(v)}h${wide}V${bottom}Z`).join(""),
+    );
+    struck.setAttribute(
+      "d",
+      Array.from(ess, (v, t) => (resampled[t] ? MARKS.wedge(px(t), bottom - tall(v) - 7, 4) : "")).join(""),
+    );
     put(most, String(N));
   }
 
@@ -279,11 +394,24 @@ function render({ model, el }) {
     RULES.forEach(({ key: criterion, mark }, s) => {
       const found = sizes.map((size) => [size, means(size, criterion)]).filter(([, v]) => v);
       const gap = (v) => py(v - at.filtered.logLikelihood);
-      series[s].line.setAttribute("d", found.length === sizes.length ? `M${found.map(([size, v]) => `${px(size)} ${gap(v.mean)}`).join("L")}` : "");
+      series[s].line.setAttribute(
+        "d",
+        found.length === sizes.length
+          ? `M${found.map(([size, v]) => `${px(size)} ${gap(v.mean)}`).join("L")}`
+          : "",
+      );
       // The three share N: side by side, so that none hides another.
       const aside = (size) => px(size) + (size > 1 ? 3 * (s - 1) : 0);
-      series[s].errors.setAttribute("d", found.map(([size, { mean: m, error }]) => `M${aside(size)} ${gap(m - error)}V${gap(m + error)}`).join(""));
-      series[s].marks.setAttribute("d", found.map(([size, { mean: m }]) => mark(aside(size), gap(m), size === N ? 4.5 : 3)).join(""));
+      series[s].errors.setAttribute(
+        "d",
+        found
+          .map(([size, { mean: m, error }]) => `M${aside(size)} ${gap(m - error)}V${gap(m + error)}`)
+          .join(""),
+      );
+      series[s].marks.setAttribute(
+        "d",
+        found.map(([size, { mean: m }]) => mark(aside(size), gap(m), size === N ? 4.5 : 3)).join(""),
+      );
     });
     here.setAttribute("d", `M${px(N)} ${PLOT_TOP}v${PLOT_TALL}`);
   }
@@ -313,7 +441,10 @@ function render({ model, el }) {
     if (painted !== wanted) {
       paintTree(current, colour, dense);
       paintBars(current.cloud);
-      single.setAttribute("d", MARKS.diamond(plotScale.px(N), plotScale.py(current.estimate - at.filtered.logLikelihood), 5));
+      single.setAttribute(
+        "d",
+        MARKS.diamond(plotScale.px(N), plotScale.py(current.estimate - at.filtered.logLikelihood), 5),
+      );
     }
     painted = wanted;
     if (plotted !== `${N},${room}`) paintMeans(N);
@@ -331,7 +462,10 @@ function render({ model, el }) {
     current = { cloud, alive, estimate, founders, heaviest: Math.max(...cloud.w.subarray(-N)) };
     showSettings();
     frame.root.dataset.run = estimate;
-    tree.setAttribute("aria-label", `${N} particles over ${at.x.length} steps, resampled ${times} times; ${founders} of the first step's have descendants at the last. Least effective sample size ${Math.min(...cloud.ess).toFixed(1)}.`);
+    tree.setAttribute(
+      "aria-label",
+      `${N} particles over ${at.x.length} steps, resampled ${times} times; ${founders} of the first step's have descendants at the last. Least effective sample size ${Math.min(...cloud.ess).toFixed(1)}.`,
+    );
   }
 
   function showMeans(N, criterion, done) {
@@ -346,16 +480,30 @@ function render({ model, el }) {
       say(ruleRows[s].value, found[s]);
       ruleRows[s].node.classList.toggle("dgm-forward", name === criterion);
     });
-    const founders = N === 1 ? "" : `${current.founders} of the ${N} first particles ${current.founders === 1 ? "has" : "have"} descendants at the end, where one carries ${Math.round(100 * current.heaviest)}\u2009% of the weight. `;
-    const above = current.estimate > exact ? "This run lies above the exact value: one may, their mean may not. " : "";
+    const founders =
+      N === 1
+        ? ""
+        : `${current.founders} of the ${N} first particles ${current.founders === 1 ? "has" : "have"} descendants at the end, where one carries ${Math.round(100 * current.heaviest)}\u2009% of the weight. `;
+    const above =
+      current.estimate > exact ? "This run lies above the exact value: one may, their mean may not. " : "";
     const one = N === 1 ? "With one particle there is nothing to resample: all three are the ELBO. " : "";
     const ready = done ? "" : "The runs are still being made.";
     put(note, `${one}${founders}${above}Means are of ${RUNS} runs each. ${ready}`.trim());
     if (!done) return frame.root.removeAttribute("data-means");
-    frame.root.dataset.means = JSON.stringify({ elbo, ...Object.fromEntries(RULES.map(({ key: name }, s) => [name, found[s]])) });
-    const spoken = RULES.map(({ name, bound }, s) => `${bound} ${name} ${found[s].mean.toFixed(3)}`).join(", ");
-    plot.setAttribute("aria-label", `Mean estimates with ${N} particles against the exact ${exact.toFixed(3)} nats: ELBO ${elbo.mean.toFixed(2)}, ${spoken}; they rise towards the exact value with the number of particles.`);
-    speak(`This run: ${current.estimate.toFixed(3)} nats, exact ${exact.toFixed(3)}. ${founders}Means: ELBO ${elbo.mean.toFixed(2)}, ${spoken}.`);
+    frame.root.dataset.means = JSON.stringify({
+      elbo,
+      ...Object.fromEntries(RULES.map(({ key: name }, s) => [name, found[s]])),
+    });
+    const spoken = RULES.map(({ name, bound }, s) => `${bound} ${name} ${found[s].mean.toFixed(3)}`).join(
+      ", ",
+    );
+    plot.setAttribute(
+      "aria-label",
+      `Mean estimates with ${N} particles against the exact ${exact.toFixed(3)} nats: ELBO ${elbo.mean.toFixed(2)}, ${spoken}; they rise towards the exact value with the number of particles.`,
+    );
+    speak(
+      `This run: ${current.estimate.toFixed(3)} nats, exact ${exact.toFixed(3)}. ${founders}Means: ELBO ${elbo.mean.toFixed(2)}, ${spoken}.`,
+    );
   }
 
   const recolour = () => {
@@ -363,7 +511,11 @@ function render({ model, el }) {
     ask();
   };
   const themes = new MutationObserver(recolour);
-  for (const node of [document.documentElement, document.body]) themes.observe(node, { attributes: true, attributeFilter: ["data-theme", "theme", "class", "data-jp-theme-light"] });
+  for (const node of [document.documentElement, document.body])
+    themes.observe(node, {
+      attributes: true,
+      attributeFilter: ["data-theme", "theme", "class", "data-jp-theme-light"],
+    });
   addEventListener("resize", ask); // a zoomed page has other pixels
   for (const name of names) model.on(`change:${name}`, ask);
   el.append(frame.root);

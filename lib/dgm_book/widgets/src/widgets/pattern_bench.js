@@ -1,8 +1,19 @@
-// The pattern bench: points in a plane, random lines as units, and what the two terms of BRE make of the signs.
+// The pattern bench: points in a plane, random lines as units, and what the two terms of BRE make of the
+// signs.
 
 import "../styles/gan.css";
+import {
+  buildFrame,
+  element,
+  MARKS,
+  onceAFrame,
+  onWidth,
+  readout,
+  rich,
+  shape,
+  throttled,
+} from "../frame.js";
 import * as gan from "../models/gan.js";
-import { MARKS, buildFrame, element, onWidth, onceAFrame, readout, rich, shape, throttled } from "../frame.js";
 
 const WORLD = 1.5; // the plane is [-WORLD, WORLD]^2
 const UNITS = 12;
@@ -16,7 +27,11 @@ function drawLines(dice) {
 }
 
 async function render({ model, el }) {
-  const frame = buildFrame({ title: model.get("title"), badge: model.get("badge"), hint: "press Two camps and see which term notices; then slide the margin to the paper\u2019s *c* = 3." });
+  const frame = buildFrame({
+    title: model.get("title"),
+    badge: model.get("badge"),
+    hint: "press Two camps and see which term notices; then slide the margin to the paper\u2019s *c* = 3.",
+  });
   frame.root.classList.add("dgm-bench");
   const NAMES = ["points", "units", "margin", "seed"];
   const first = Object.fromEntries(NAMES.map((name) => [name, model.get(name)]));
@@ -26,22 +41,32 @@ async function render({ model, el }) {
 
   // The plane
 
-  const svg = shape("svg", { class: "dgm-pad", tabindex: 0, role: "application", "aria-roledescription": "plane", "aria-label": `Plane with ${K} points. Digits choose a point, arrow keys move it, with Shift in larger steps.` });
-  const ground = shape("rect", { class: "dgm-ls-ground", rx: 3 });
+  const svg = shape("svg.dgm-pad", {
+    tabindex: 0,
+    role: "application",
+    "aria-roledescription": "plane",
+    "aria-label": `Plane with ${K} points. Digits choose a point, arrow keys move it, with Shift in larger steps.`,
+  });
+  const ground = shape("rect.dgm-ls-ground", { rx: 3 });
   const lines = shape("g");
   const dots = shape("g");
   svg.append(ground, lines, dots);
-  const lineNodes = Array.from({ length: UNITS }, () => shape("path", { class: "dgm-pb-line" }));
-  const sideNodes = Array.from({ length: UNITS }, () => shape("path", { class: "dgm-pb-side" }));
+  const lineNodes = Array.from({ length: UNITS }, () => shape("path.dgm-pb-line"));
+  const sideNodes = Array.from({ length: UNITS }, () => shape("path.dgm-pb-side"));
   lines.append(...lineNodes, ...sideNodes);
   const dotNodes = first.points.map((_, k) => {
     const words = shape("text", { "text-anchor": "middle", dy: 4.5 }, String(k + 1));
-    const node = shape("g", { class: "dgm-pb-dot" }, shape("circle", { r: 11 }), words);
+    const node = shape("g.dgm-pb-dot", shape("circle", { r: 11 }), words);
     dots.append(node);
     return node;
   });
-  const said = element("figcaption", {}, ...rich("Each line is a unit, on at the side of its ticks. *G* is the share of units on which two points agree, minus the share on which they do not."));
-  frame.picture.append(element("figure", {}, svg, said));
+  const said = element(
+    "figcaption",
+    ...rich(
+      "Each line is a unit, on at the side of its ticks. *G* is the share of units on which two points agree, minus the share on which they do not.",
+    ),
+  );
+  frame.picture.append(element("figure", svg, said));
   const plot = { left: 1, top: 1, size: 0 };
   const px = (x) => plot.left + ((x + WORLD) / (2 * WORLD)) * plot.size;
   const py = (y) => plot.top + ((WORLD - y) / (2 * WORLD)) * plot.size;
@@ -50,53 +75,104 @@ async function render({ model, el }) {
 
   const matrix = shape("svg", { role: "img" });
   const hatch = `${frame.id}-hatch`;
-  const pattern = shape("pattern", { id: hatch, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, shape("path", { class: "dgm-pb-hatch", d: "M0 0V5" }));
+  const pattern = shape(
+    "pattern",
+    { id: hatch, width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" },
+    shape("path.dgm-pb-hatch", { d: "M0 0V5" }),
+  );
   const matrixBody = shape("g");
-  matrix.append(shape("defs", {}, pattern), matrixBody);
+  matrix.append(shape("defs", pattern), matrixBody);
   const band = shape("svg", { role: "img" });
-  const bars = element("div", { class: "dgm-bars" });
-  const meters = [["*ME*", "balance of units"], ["*AC*", "pairs beyond the band"], ["*BRE*", "their sum"]].map(([name, words]) => {
-    const bar = element("div", { class: "dgm-bar dgm-bar-to" });
-    const value = element("span", { class: "dgm-pb-value" });
-    bars.append(element("span", {}, ...rich(name), element("small", {}, ` ${words}`)), element("div", { class: "dgm-pb-track" }, bar), value);
+  const bars = element("div.dgm-bars");
+  const meters = [
+    ["*ME*", "balance of units"],
+    ["*AC*", "pairs beyond the band"],
+    ["*BRE*", "their sum"],
+  ].map(([name, words]) => {
+    const bar = element("div.dgm-bar.dgm-bar-to");
+    const value = element("span.dgm-pb-value");
+    bars.append(
+      element("span", ...rich(name), element("small", ` ${words}`)),
+      element("div.dgm-pb-track", bar),
+      value,
+    );
     return { bar, value };
   });
   const list = element("dl");
-  const outs = { distinct: readout(list, "Patterns"), joint: readout(list, "Joint entropy"), alone: readout(list, "One by one") };
+  const outs = {
+    distinct: readout(list, "Patterns"),
+    joint: readout(list, "Joint entropy"),
+    alone: readout(list, "One by one"),
+  };
   frame.side.append(matrix, band, bars, list);
 
   // The controls
 
-  const sliders = [["units", "Units, *d*", 2, UNITS, 1], ["margin", "Margin, *c*", 0, 3, 0.05]].map(([name, words, min, max, step]) => {
+  const sliders = [
+    ["units", "Units, *d*", 2, UNITS, 1],
+    ["margin", "Margin, *c*", 0, 3, 0.05],
+  ].map(([name, words, min, max, step]) => {
     const input = element("input", { type: "range", min, max, step, id: `${frame.id}-${name}` });
     const value = element("output", { for: input.id });
     input.addEventListener("input", () => change({ [name]: Number(input.value) }));
-    return { name, input, value, node: element("div", { class: "dgm-slider" }, element("label", { for: input.id }, element("span", {}, ...rich(words)), value), input) };
+    return {
+      name,
+      input,
+      value,
+      node: element(
+        "div.dgm-slider",
+        element("label", { for: input.id }, element("span", ...rich(words)), value),
+        input,
+      ),
+    };
   });
-  frame.controls.append(element("div", { class: "dgm-pair" }, ...sliders.map((s) => s.node)));
-  const pick = element("select", { id: `${frame.id}-pick` }, ...first.points.map((_, k) => element("option", { value: k }, `Point ${k + 1}`)));
+  frame.controls.append(element("div.dgm-pair", ...sliders.map((s) => s.node)));
+  const pick = element(
+    "select",
+    { id: `${frame.id}-pick` },
+    ...first.points.map((_, k) => element("option", { value: k }, `Point ${k + 1}`)),
+  );
   pick.addEventListener("change", () => choose(Number(pick.value)));
   const button = (text, act) => {
-    const node = element("button", { type: "button", class: "dgm-reset" }, text);
+    const node = element("button.dgm-reset", { type: "button" }, text);
     node.addEventListener("click", act);
     return node;
   };
-  const around = (radius) => first.points.map((_, k) => [radius * Math.cos((2 * Math.PI * k) / K + 0.2), radius * Math.sin((2 * Math.PI * k) / K + 0.2)]);
+  const around = (radius) =>
+    first.points.map((_, k) => [
+      radius * Math.cos((2 * Math.PI * k) / K + 0.2),
+      radius * Math.sin((2 * Math.PI * k) / K + 0.2),
+    ]);
   // Two heaps on opposite sides of the middle, in the direction in which the most lines part them.
   function camps() {
     const [units, d] = [allLines(), model.get("units")];
     const tried = Array.from({ length: 36 }, (_, t) => {
       const [x, y] = [Math.cos((Math.PI * t) / 36), Math.sin((Math.PI * t) / 36)];
-      const points = first.points.map((_, k) => [x, y].map((v, c) => inside((k % 2 ? -1.2 : 1.2) * v + (c ? 0.07 : -0.07) * (k >> 1))));
+      const points = first.points.map((_, k) =>
+        [x, y].map((v, c) => inside((k % 2 ? -1.2 : 1.2) * v + (c ? 0.07 : -0.07) * (k >> 1))),
+      );
       return { points, balance: gan.breTerms(activations(points, units, d), K, { zeta }).marginalEntropy };
     });
     return tried.reduce((best, one) => (one.balance < best.balance ? one : best)).points;
   }
   const heap = () => first.points.map(() => model.get("points")[chosen].slice());
-  const presets = [["Collapse", () => ({ points: heap() })], ["Two camps", () => ({ points: camps() })], ["Spread", () => ({ points: around(0.9) })], ["Other lines", () => ({ seed: (model.get("seed") + 1) % 10000 })]];
+  const presets = [
+    ["Collapse", () => ({ points: heap() })],
+    ["Two camps", () => ({ points: camps() })],
+    ["Spread", () => ({ points: around(0.9) })],
+    ["Other lines", () => ({ seed: (model.get("seed") + 1) % 10000 })],
+  ];
   frame.controls.append(
-    element("div", { class: "dgm-row dgm-gan-buttons" }, ...presets.map(([text, made]) => button(text, () => change(made()))), button("Lower BRE", search)),
-    element("div", { class: "dgm-row" }, element("label", { for: pick.id, class: "dgm-pb-pick" }, "Arrow keys move", pick), frame.reset),
+    element(
+      "div.dgm-row.dgm-gan-buttons",
+      ...presets.map(([text, made]) => button(text, () => change(made()))),
+      button("Lower BRE", search),
+    ),
+    element(
+      "div.dgm-row",
+      element("label.dgm-pb-pick", { for: pick.id }, "Arrow keys move", pick),
+      frame.reset,
+    ),
   );
   frame.reset.addEventListener("click", () => {
     chosen = 0;
@@ -115,7 +191,8 @@ async function render({ model, el }) {
   }
 
   const inside = (v) => +Math.max(-WORLD, Math.min(WORLD, v)).toFixed(4);
-  const place = (k, at) => change({ points: model.get("points").map((p, i) => (i === k ? at.map(inside) : p)) });
+  const place = (k, at) =>
+    change({ points: model.get("points").map((p, i) => (i === k ? at.map(inside) : p)) });
 
   // The arithmetic
 
@@ -131,7 +208,17 @@ async function render({ model, el }) {
 
   // Two hundred random moves of one point each; a move stays where it lowers BRE.
   function search() {
-    const dice = gan.makeDice(Math.round(1e6 * Math.abs(model.get("points").flat().reduce((a, b) => 3 * a + b))));
+    const dice = gan.makeDice(
+      Math.round(
+        1e6 *
+          Math.abs(
+            model
+              .get("points")
+              .flat()
+              .reduce((a, b) => 3 * a + b),
+          ),
+      ),
+    );
     const [units, margin, d] = [allLines(), model.get("margin"), model.get("units")];
     const cost = (points) => {
       const t = gan.breTerms(activations(points, units, d), K, { zeta, margin });
@@ -141,7 +228,9 @@ async function render({ model, el }) {
     let best = cost(points);
     for (let i = 0; i < 200; i++) {
       const k = Math.floor(K * dice.uniform());
-      const tried = points.map((p, j) => (j === k ? [0, 1].map(() => inside(WORLD * (1.9 * dice.uniform() - 0.95))) : p));
+      const tried = points.map((p, j) =>
+        j === k ? [0, 1].map(() => inside(WORLD * (1.9 * dice.uniform() - 0.95))) : p,
+      );
       const now = cost(tried);
       if (now < best) [points, best] = [tried, now];
     }
@@ -175,7 +264,8 @@ async function render({ model, el }) {
     plot.size = width - 2;
     svg.setAttribute("viewBox", `0 0 ${width} ${width}`);
     svg.setAttribute("height", width);
-    for (const [key, v] of Object.entries({ x: plot.left, y: plot.top, width: plot.size, height: plot.size })) ground.setAttribute(key, v);
+    for (const [key, v] of Object.entries({ x: plot.left, y: plot.top, width: plot.size, height: plot.size }))
+      ground.setAttribute(key, v);
     ask();
   }
 
@@ -191,7 +281,9 @@ async function render({ model, el }) {
       if (Math.abs(b) > 1e-9) ends.push([edge, -(a * edge + c) / b]);
       if (Math.abs(a) > 1e-9) ends.push([-(b * edge + c) / a, edge]);
     }
-    const kept = ends.filter((p) => p.every((v) => Math.abs(v) <= WORLD + 1e-9)).sort((p, q) => -b * (p[0] - q[0]) + a * (p[1] - q[1]));
+    const kept = ends
+      .filter((p) => p.every((v) => Math.abs(v) <= WORLD + 1e-9))
+      .sort((p, q) => -b * (p[0] - q[0]) + a * (p[1] - q[1]));
     const [from, to] = [kept[0], kept.at(-1)];
     line.setAttribute("d", `M${px(from[0])} ${py(from[1])}L${px(to[0])} ${py(to[1])}`);
     let d = "";
@@ -214,7 +306,10 @@ async function render({ model, el }) {
     const top = 18;
     matrix.setAttribute("viewBox", `0 0 ${width} ${top + K * side + 2}`);
     matrix.setAttribute("height", top + K * side + 2);
-    matrixBody.replaceChildren(shape("text", { x: label, y: 11 }, "Pattern"), shape("text", { x: left, y: 11 }, width < 300 ? "G" : "G, hatched beyond the band"));
+    matrixBody.replaceChildren(
+      shape("text", { x: label, y: 11 }, "Pattern"),
+      shape("text", { x: left, y: 11 }, width < 300 ? "G" : "G, hatched beyond the band"),
+    );
     made = { width, names: [], bits: [], squares: [], numbers: [], hatches: [], last: [] };
     const put = (into, node) => {
       into.push(node);
@@ -222,14 +317,34 @@ async function render({ model, el }) {
     };
     for (let i = 0; i < K; i++) {
       const y = top + i * side;
-      put(made.names, shape("text", { class: "dgm-pb-row", x: 5, y: y + side / 2 + 4, "text-anchor": "middle" }, String(i + 1)));
-      for (let u = 0; u < UNITS; u++) put(made.bits, shape("rect", { class: "dgm-pb-bit", x: label + u * strip + 0.5, y: y + 3, width: strip - 1.5, height: side - 6 }));
+      put(
+        made.names,
+        shape("text.dgm-pb-row", { x: 5, y: y + side / 2 + 4, "text-anchor": "middle" }, String(i + 1)),
+      );
+      for (let u = 0; u < UNITS; u++)
+        put(
+          made.bits,
+          shape("rect.dgm-pb-bit", {
+            x: label + u * strip + 0.5,
+            y: y + 3,
+            width: strip - 1.5,
+            height: side - 6,
+          }),
+        );
       for (let j = 0; j < K; j++) {
         const box = { x: left + j * side, y, width: side, height: side };
-        put(made.squares, shape("rect", { class: "dgm-pb-cell", ...box }));
+        put(made.squares, shape("rect.dgm-pb-cell", { ...box }));
         if (i === j) continue;
-        put(made.hatches, shape("rect", { class: "dgm-pb-over", ...box, fill: `url(#${hatch})` }));
-        put(made.numbers, shape("text", { class: "dgm-pb-number", x: box.x + side / 2, y: y + side / 2 + 3.5, "text-anchor": "middle", style: `font-size: ${Math.min(10, 0.38 * side)}px` }));
+        put(made.hatches, shape("rect.dgm-pb-over", { ...box, fill: `url(#${hatch})` }));
+        put(
+          made.numbers,
+          shape("text.dgm-pb-number", {
+            x: box.x + side / 2,
+            y: y + side / 2 + 3.5,
+            "text-anchor": "middle",
+            style: `font-size: ${Math.min(10, 0.38 * side)}px`,
+          }),
+        );
       }
     }
   }
@@ -240,7 +355,12 @@ async function render({ model, el }) {
     if (made?.width !== width) buildMatrix(width);
     made.bits.forEach((node, o) => {
       const u = o % UNITS;
-      const name = u >= d ? "dgm-pb-bit dgm-pb-none" : h[Math.floor(o / UNITS) * d + u] > 0 ? "dgm-pb-bit dgm-pb-on" : "dgm-pb-bit";
+      const name =
+        u >= d
+          ? "dgm-pb-bit dgm-pb-none"
+          : h[Math.floor(o / UNITS) * d + u] > 0
+            ? "dgm-pb-bit dgm-pb-on"
+            : "dgm-pb-bit";
       if (node.getAttribute("class") !== name) node.setAttribute("class", name);
     });
     made.names.forEach((node, k) => node.classList.toggle("dgm-strong", k === chosen));
@@ -259,7 +379,10 @@ async function render({ model, el }) {
         o++;
       }
     }
-    matrix.setAttribute("aria-label", `Sign patterns of ${K} points over ${d} units, and the agreement of each pair`);
+    matrix.setAttribute(
+      "aria-label",
+      `Sign patterns of ${K} points over ${d} units, and the agreement of each pair`,
+    );
   }
 
   function drawBand({ G, eta }) {
@@ -287,14 +410,25 @@ async function render({ model, el }) {
       }
     }
     band.replaceChildren(
-      shape("rect", { class: "dgm-pb-band", x: at(-edge), y: 16, width: at(edge) - at(-edge), height: bottom - 16 }),
-      shape("path", { class: "dgm-axis", d: `M${left} ${bottom}H${right}M${at(-edge)} 16V${bottom}M${at(edge)} 16V${bottom}` }),
-      shape("path", { class: "dgm-pb-within", d: within }),
-      shape("path", { class: "dgm-pb-beyond", d: beyond }),
+      shape("rect.dgm-pb-band", { x: at(-edge), y: 16, width: at(edge) - at(-edge), height: bottom - 16 }),
+      shape("path.dgm-axis", {
+        d: `M${left} ${bottom}H${right}M${at(-edge)} 16V${bottom}M${at(edge)} 16V${bottom}`,
+      }),
+      shape("path.dgm-pb-within", { d: within }),
+      shape("path.dgm-pb-beyond", { d: beyond }),
       shape("text", { x: left, y: 10 }, `Free of charge up to \u03b7 = c/\u221ad = ${eta.toFixed(2)}`),
-      ...[-1, 0, 1].map((g) => shape("text", { x: at(g), y: bottom + 15, "text-anchor": "middle" }, String(g).replace("-", "\u2212"))),
+      ...[-1, 0, 1].map((g) =>
+        shape(
+          "text",
+          { x: at(g), y: bottom + 15, "text-anchor": "middle" },
+          String(g).replace("-", "\u2212"),
+        ),
+      ),
     );
-    band.setAttribute("aria-label", `${over} of ${(K * (K - 1)) / 2} pairs beyond the margin ${eta.toFixed(2)}`);
+    band.setAttribute(
+      "aria-label",
+      `${over} of ${(K * (K - 1)) / 2} pairs beyond the margin ${eta.toFixed(2)}`,
+    );
     return over;
   }
 
@@ -305,7 +439,10 @@ async function render({ model, el }) {
     const units = allLines();
     units.forEach((line, u) => drawLine(u, line, u < d));
     dotNodes.forEach((node, k) => {
-      node.setAttribute("transform", `translate(${px(points[k][0]).toFixed(1)} ${py(points[k][1]).toFixed(1)})`);
+      node.setAttribute(
+        "transform",
+        `translate(${px(points[k][0]).toFixed(1)} ${py(points[k][1]).toFixed(1)})`,
+      );
       node.classList.toggle("dgm-pb-chosen", k === chosen);
     });
     // The chosen point lies on top.
@@ -322,14 +459,25 @@ async function render({ model, el }) {
     frame.root.dataset.terms = `${me} ${ac}`;
     const { distinct, joint, alone } = entropies(h, d);
     outs.distinct.replaceChildren(`${distinct} of ${K} differ`);
-    outs.joint.replaceChildren(`${joint.toFixed(3)} nats`, element("small", {}, `at most log K = ${Math.log(K).toFixed(3)} and d log 2 = ${(d * Math.LN2).toFixed(3)}`));
-    outs.alone.replaceChildren(`${alone.toFixed(3)} nats`, element("small", {}, "sum of the units\u2019 own entropies, never less"));
+    outs.joint.replaceChildren(
+      `${joint.toFixed(3)} nats`,
+      element(
+        "small",
+        `at most log K = ${Math.log(K).toFixed(3)} and d log 2 = ${(d * Math.LN2).toFixed(3)}`,
+      ),
+    );
+    outs.alone.replaceChildren(
+      `${alone.toFixed(3)} nats`,
+      element("small", "sum of the units\u2019 own entropies, never less"),
+    );
     for (const { name, input, value } of sliders) {
       input.value = model.get(name);
       value.textContent = name === "units" ? String(d) : margin.toFixed(2);
     }
     pick.value = chosen;
-    speak(`Point ${chosen + 1}. ME ${me.toFixed(3)}, AC ${ac.toFixed(3)}; ${distinct} patterns, ${over} pairs beyond the band, joint entropy ${joint.toFixed(2)} nats.`);
+    speak(
+      `Point ${chosen + 1}. ME ${me.toFixed(3)}, AC ${ac.toFixed(3)}; ${distinct} patterns, ${over} pairs beyond the band, joint entropy ${joint.toFixed(2)} nats.`,
+    );
     return false;
   }
 
@@ -362,7 +510,10 @@ async function render({ model, el }) {
     event.preventDefault();
     if (digit) return choose(digit - 1);
     const step = event.shiftKey ? 0.2 : 0.05;
-    place(chosen, model.get("points")[chosen].map((v, c) => v + step * way[c]));
+    place(
+      chosen,
+      model.get("points")[chosen].map((v, c) => v + step * way[c]),
+    );
   });
   for (const name of NAMES) model.on(`change:${name}`, ask);
   el.append(frame.root);

@@ -1,8 +1,8 @@
 // The pooling race: likelihood, KL and information of many runs, against the training that each has had.
 
 import "../styles/pooling.css";
-import { DASHES, SHAPES, decimals, labelledSlider, pushButton, radioRow } from "../controls.js";
-import { MARKS, buildFrame, calm, element, onWidth, onceAFrame, shape, throttled, ticks } from "../frame.js";
+import { DASHES, decimals, labelledSlider, pushButton, radioRow, SHAPES } from "../controls.js";
+import { buildFrame, calm, element, MARKS, onceAFrame, onWidth, shape, throttled, ticks } from "../frame.js";
 
 const METRICS = [
   { key: "log_likelihood", name: "log-likelihood", short: "log-lik." },
@@ -28,30 +28,46 @@ function render({ model, el }) {
   };
   const column = () => (model.get("axis") === "steps" ? "step" : "seconds");
   const visible = () => runs.filter((run) => model.get("shown").includes(run.name));
-  const when = (x) => (column() === "step" ? `step ${Math.round(x).toLocaleString("en")}` : `${decimals(x, limit < 1000 ? 1 : 0)} s`);
+  const when = (x) =>
+    column() === "step"
+      ? `step ${Math.round(x).toLocaleString("en")}`
+      : `${decimals(x, limit < 1000 ? 1 : 0)} s`;
 
   // Within a group, lines differ by dash and mark.
   const looks = new Map();
   for (const group of Object.keys(GROUPS)) {
-    runs.filter((run) => run.group === group).forEach((run, i) => {
-      looks.set(run.name, { dash: DASHES[i % 5], mark: MARKS[SHAPES[(i + Math.floor(i / 5)) % 5]] });
-    });
+    runs
+      .filter((run) => run.group === group)
+      .forEach((run, i) => {
+        looks.set(run.name, { dash: DASHES[i % 5], mark: MARKS[SHAPES[(i + Math.floor(i / 5)) % 5]] });
+      });
   }
-  const line = (run, d) => shape("path", { class: "dgm-line", "stroke-dasharray": looks.get(run.name).dash, d });
-  const head = (run, x = 0, y = 0) => shape("path", { class: "dgm-head", d: looks.get(run.name).mark(x, y, 4) });
-  const sign = (run) => shape("svg", { viewBox: "0 0 34 14", class: `dgm-${run.group}`, "aria-hidden": "true" }, line(run, "M1 7H33"), head(run, 17, 7));
+  const line = (run, d) => shape("path.dgm-line", { "stroke-dasharray": looks.get(run.name).dash, d });
+  const head = (run, x = 0, y = 0) => shape("path.dgm-head", { d: looks.get(run.name).mark(x, y, 4) });
+  const sign = (run) =>
+    shape(
+      "svg",
+      { viewBox: "0 0 34 14", class: `dgm-${run.group}`, "aria-hidden": "true" },
+      line(run, "M1 7H33"),
+      head(run, 17, 7),
+    );
 
   // The picture
 
   const charts = METRICS.map(({ name }, m) => {
-    const svg = shape("svg", { role: "img", class: "dgm-drag" });
+    const svg = shape("svg.dgm-drag", { role: "img" });
     const ids = ["plot", "past"].map((part) => `${frame.id}-${part}${m}`);
     const [plot, past] = ids.map((id) => shape("clipPath", { id }, shape("rect")));
     const within = (id, dim) => shape("g", { class: dim, "clip-path": `url(#${id})` });
-    const layers = { axes: shape("g"), ahead: within(ids[0], "dgm-ahead"), done: within(ids[1], "dgm-done"), heads: shape("g") };
-    const now = shape("path", { class: "dgm-now" });
+    const layers = {
+      axes: shape("g"),
+      ahead: within(ids[0], "dgm-ahead"),
+      done: within(ids[1], "dgm-done"),
+      heads: shape("g"),
+    };
+    const now = shape("path.dgm-now");
     svg.append(plot, past, layers.axes, layers.ahead, layers.done, now, layers.heads);
-    frame.picture.append(element("div", { class: "dgm-panel" }, element("p", { class: "dgm-caption" }, name), svg));
+    frame.picture.append(element("div.dgm-panel", element("p.dgm-caption", name), svg));
     return { svg, plot: plot.firstChild, past: past.firstChild, ...layers, now, nodes: new Map(), box: null };
   });
   let limit = 1;
@@ -83,33 +99,60 @@ function render({ model, el }) {
     if (!w) return;
     const h = 150;
     const [left, top] = [34, 6];
-    const box = (chart.box = { left, top, w: w - left - 8, h });
+    const box = { left, top, w: w - left - 8, h };
+    chart.box = box;
     const lines = shown.map((run) => ({ run, points: measured(run, key) }));
     const [low, high] = bounds(key, lines);
     chart.px = (x) => left + (x / limit) * box.w;
     chart.py = (v) => top + h - ((v - low) / (high - low)) * h;
     svg.setAttribute("viewBox", `0 0 ${w} ${top + h + 36}`);
     svg.setAttribute("height", top + h + 36);
-    svg.setAttribute("aria-label", `${name}, nats a sentence, against training ${model.get("axis")}: ${shown.length} runs, as in the table`);
+    svg.setAttribute(
+      "aria-label",
+      `${name}, nats a sentence, against training ${model.get("axis")}: ${shown.length} runs, as in the table`,
+    );
     const bottom = top + h;
     chart.axes.replaceChildren();
     for (const v of ticks(low, high, h / 36)) {
-      chart.axes.append(shape("path", { class: "dgm-grid", d: `M${left} ${chart.py(v)}h${box.w}` }));
-      chart.axes.append(shape("text", { x: left - 5, y: chart.py(v) + 4, "text-anchor": "end" }, String(+v.toPrecision(5) || 0).replace("-", "\u2212")));
+      chart.axes.append(shape("path.dgm-grid", { d: `M${left} ${chart.py(v)}h${box.w}` }));
+      chart.axes.append(
+        shape(
+          "text",
+          { x: left - 5, y: chart.py(v) + 4, "text-anchor": "end" },
+          String(+v.toPrecision(5) || 0).replace("-", "\u2212"),
+        ),
+      );
     }
     for (const x of ticks(0, limit, box.w / 40)) {
-      chart.axes.append(shape("path", { class: "dgm-axis", d: `M${chart.px(x)} ${bottom}v4` }));
-      chart.axes.append(shape("text", { x: chart.px(x), y: bottom + 16, "text-anchor": "middle" }, (x || 0).toLocaleString("en")));
+      chart.axes.append(shape("path.dgm-axis", { d: `M${chart.px(x)} ${bottom}v4` }));
+      chart.axes.append(
+        shape(
+          "text",
+          { x: chart.px(x), y: bottom + 16, "text-anchor": "middle" },
+          (x || 0).toLocaleString("en"),
+        ),
+      );
     }
-    chart.axes.append(shape("path", { class: "dgm-axis", d: `M${left} ${top}V${bottom}h${box.w}` }));
-    chart.axes.append(shape("text", { class: "dgm-strong", x: left + box.w / 2, y: bottom + 32, "text-anchor": "middle" }, column() === "step" ? "steps" : "training time, s"));
+    chart.axes.append(shape("path.dgm-axis", { d: `M${left} ${top}V${bottom}h${box.w}` }));
+    chart.axes.append(
+      shape(
+        "text.dgm-strong",
+        { x: left + box.w / 2, y: bottom + 32, "text-anchor": "middle" },
+        column() === "step" ? "steps" : "training time, s",
+      ),
+    );
     const area = { x: left, y: top - 3, width: box.w + 3, height: h + 6 };
-    for (const [attribute, v] of Object.entries(area)) for (const clip of [chart.plot, chart.past]) clip.setAttribute(attribute, v);
+    for (const [attribute, v] of Object.entries(area))
+      for (const clip of [chart.plot, chart.past]) clip.setAttribute(attribute, v);
     for (const layer of [chart.ahead, chart.done, chart.heads]) layer.replaceChildren();
     chart.nodes.clear();
     for (const { run, points } of lines) {
-      const d = points.length ? `M${points.map(([x, v]) => `${chart.px(x).toFixed(1)} ${chart.py(v).toFixed(1)}`).join("L")}` : "";
-      const parts = [line(run, d), line(run, d), head(run)].map((node) => shape("g", { class: `dgm-${run.group}` }, node));
+      const d = points.length
+        ? `M${points.map(([x, v]) => `${chart.px(x).toFixed(1)} ${chart.py(v).toFixed(1)}`).join("L")}`
+        : "";
+      const parts = [line(run, d), line(run, d), head(run)].map((node) =>
+        shape("g", { class: `dgm-${run.group}` }, node),
+      );
       chart.ahead.append(parts[0]);
       chart.done.append(parts[1]);
       chart.heads.append(parts[2]);
@@ -142,23 +185,28 @@ function render({ model, el }) {
   // Read-outs
 
   const caption = element("caption");
-  const heads = ["Run", ...METRICS.map(({ short }) => short)].map((text) => element("th", { scope: "col" }, text));
-  const rows = new Map(runs.map((run) => {
-    const small = element("small");
-    const cells = METRICS.map(() => element("td"));
-    const node = element("tr", {}, element("th", { scope: "row" }, sign(run), run.label, small), ...cells);
-    node.addEventListener("click", () => bring(model.get("highlighted") === run.name ? "" : run.name));
-    return [run.name, { node, small, cells }];
-  }));
+  const heads = ["Run", ...METRICS.map(({ short }) => short)].map((text) =>
+    element("th", { scope: "col" }, text),
+  );
+  const rows = new Map(
+    runs.map((run) => {
+      const small = element("small");
+      const cells = METRICS.map(() => element("td"));
+      const node = element("tr", element("th", { scope: "row" }, sign(run), run.label, small), ...cells);
+      node.addEventListener("click", () => bring(model.get("highlighted") === run.name ? "" : run.name));
+      return [run.name, { node, small, cells }];
+    }),
+  );
   const body = element("tbody");
-  const more = element("p", { class: "dgm-small" });
-  const table = element("table", {}, caption, element("thead", {}, element("tr", {}, ...heads)), body);
+  const more = element("p.dgm-small");
+  const table = element("table", caption, element("thead", element("tr", ...heads)), body);
   frame.side.append(table, more);
 
   // The last measurement not after x, of one metric; null before the first.
   function known(run, key, x) {
     const [places, values] = [run[column()], run[key]];
-    for (let i = places.length - 1; i >= 0; i--) if (places[i] <= x * (1 + 1e-9) && values[i] !== null) return values[i];
+    for (let i = places.length - 1; i >= 0; i--)
+      if (places[i] <= x * (1 + 1e-9) && values[i] !== null) return values[i];
     return null;
   }
 
@@ -170,7 +218,8 @@ function render({ model, el }) {
     const lines = visible().map((run) => ({ run, values: METRICS.map(({ key }) => known(run, key, x)) }));
     lines.sort((a, b) => (b.values[0] ?? -Infinity) - (a.values[0] ?? -Infinity) || 0);
     const order = lines.map(({ run }) => rows.get(run.name).node);
-    if (order.length !== body.children.length || order.some((node, i) => body.children[i] !== node)) body.replaceChildren(...order);
+    if (order.length !== body.children.length || order.some((node, i) => body.children[i] !== node))
+      body.replaceChildren(...order);
     for (const { run, values } of lines) {
       const { node, small, cells } = rows.get(run.name);
       node.classList.toggle("dgm-forward", run.name === model.get("highlighted"));
@@ -181,7 +230,9 @@ function render({ model, el }) {
       small.dataset.over = over;
       values.forEach((v, i) => write(cells[i], v === null ? "\u2013" : decimals(v)));
     }
-    caption.textContent = lines.length ? `Nats a sentence, as last measured by ${when(x)}; best likelihood first.` : "No run is ticked: tick one or more.";
+    caption.textContent = lines.length
+      ? `Nats a sentence, as last measured by ${when(x)}; best likelihood first.`
+      : "No run is ticked: tick one or more.";
     return lines;
   }
 
@@ -190,7 +241,8 @@ function render({ model, el }) {
     const found = run && ["reconstruction", "active_units"].map((key) => known(run, key, x));
     const parts = [];
     if (found && found[0] !== null) parts.push(`reconstruction ${decimals(found[0])} nats`);
-    if (found && found[1] !== null) parts.push(`${decimals(found[1], Number.isInteger(found[1]) ? 0 : 1)} active units`);
+    if (found && found[1] !== null)
+      parts.push(`${decimals(found[1], Number.isInteger(found[1]) ? 0 : 1)} active units`);
     more.textContent = parts.length ? `${run.label}: ${parts.join(", ")}.` : "";
   }
 
@@ -202,7 +254,15 @@ function render({ model, el }) {
   });
   const play = pushButton("Play", () => (playing ? stop() : start()), "dgm-reset dgm-play");
   play.hidden = calm();
-  const axis = radioRow(`${frame.id}-axis`, "Against", [["seconds", "seconds"], ["steps", "steps"]], (name) => change({ axis: name }));
+  const axis = radioRow(
+    `${frame.id}-axis`,
+    "Against",
+    [
+      ["seconds", "seconds"],
+      ["steps", "steps"],
+    ],
+    (name) => change({ axis: name }),
+  );
   axis.node.prepend(play);
   const ticked = new Map();
   const fields = Object.entries(GROUPS).map(([group, legend]) => {
@@ -211,28 +271,46 @@ function render({ model, el }) {
       const box = element("input", { type: "checkbox", value: run.name });
       box.addEventListener("change", () => tick(run.name, box.checked));
       ticked.set(run.name, box);
-      return element("label", {}, box, sign(run), element("span", {}, run.label));
+      return element("label", box, sign(run), element("span", run.label));
     });
-    return mine.length ? [element("fieldset", {}, element("legend", {}, legend), element("div", { class: "dgm-runs" }, ...labels))] : [];
+    return mine.length
+      ? [element("fieldset", element("legend", legend), element("div.dgm-runs", ...labels))]
+      : [];
   });
-  const pick = element("select", { id: `${frame.id}-pick` }, element("option", { value: "" }, "none"), ...runs.map((run) => element("option", { value: run.name }, run.label)));
+  const pick = element(
+    "select",
+    { id: `${frame.id}-pick` },
+    element("option", { value: "" }, "none"),
+    ...runs.map((run) => element("option", { value: run.name }, run.label)),
+  );
   pick.addEventListener("change", () => bring(pick.value));
-  const forward = element("label", { class: "dgm-forward-pick", for: pick.id }, "Bring forward", pick);
-  frame.controls.append(slider.node, axis.node, element("div", { class: "dgm-row" }, forward, frame.reset));
-  frame.side.parentNode.append(element("div", { class: "dgm-choice" }, ...fields.flat()));
+  const forward = element("label.dgm-forward-pick", { for: pick.id }, "Bring forward", pick);
+  frame.controls.append(slider.node, axis.node, element("div.dgm-row", forward, frame.reset));
+  frame.side.parentNode.append(element("div.dgm-choice", ...fields.flat()));
   frame.reset.addEventListener("click", () => {
     stop();
     change(first);
   });
 
   function tick(name, on) {
-    const shown = runs.map((run) => run.name).filter((one) => (one === name ? on : model.get("shown").includes(one)));
+    const shown = runs
+      .map((run) => run.name)
+      .filter((one) => (one === name ? on : model.get("shown").includes(one)));
     change(on || model.get("highlighted") !== name ? { shown } : { shown, highlighted: "" });
   }
 
   function bring(name) {
     const hidden = name && !model.get("shown").includes(name);
-    change(hidden ? { shown: runs.map((run) => run.name).filter((one) => one === name || model.get("shown").includes(one)), highlighted: name } : { highlighted: name });
+    change(
+      hidden
+        ? {
+            shown: runs
+              .map((run) => run.name)
+              .filter((one) => one === name || model.get("shown").includes(one)),
+            highlighted: name,
+          }
+        : { highlighted: name },
+    );
   }
 
   let playing = false;
@@ -269,7 +347,10 @@ function render({ model, el }) {
     drawMore(x);
     const told = (name) => lines.filter(({ run }) => run.name === name);
     const best = lines[0]?.values[0] != null ? [lines[0]] : [];
-    const said = [...best, ...told(model.get("highlighted"))].map(({ run, values }) => `${run.label}: ${values.map((v, i) => `${METRICS[i].name} ${v === null ? "unknown" : decimals(v)}`).join(", ")}`);
+    const said = [...best, ...told(model.get("highlighted"))].map(
+      ({ run, values }) =>
+        `${run.label}: ${values.map((v, i) => `${METRICS[i].name} ${v === null ? "unknown" : decimals(v)}`).join(", ")}`,
+    );
     if (!playing) speak(`By ${when(x)}. ${[...new Set(said)].join(". ")}`);
     return playing;
   }

@@ -1,9 +1,9 @@
 // From mean to maximum: how much each word counts, and how far apart the sentences come to lie.
 
-import { barCell, brief, readingNotes, sentenceInput, wordHead } from "../sentence_view.js";
-import { buildFrame, element, number, onWidth, onceAFrame, rich, shape, throttled } from "../frame.js";
+import { buildFrame, element, number, onceAFrame, onWidth, rich, shape, throttled } from "../frame.js";
 import { checkPooling, dispersionOf, idly, loadPooling, softPool } from "../models/pooling_model.js";
 import { tokenise } from "../models/text_model.js";
+import { barCell, brief, readingNotes, sentenceInput, wordHead } from "../sentence_view.js";
 
 const STATISTICS = [
   ["cosine", "cosine between sentences", (x) => x.toFixed(3)],
@@ -30,27 +30,43 @@ async function render({ model, el }) {
 
   const input = sentenceInput(frame, examples, (sentence) => change({ sentence }));
   const rows = element("tbody");
-  const caption = element("caption", { class: "dgm-status" }, "How much each word counts in the pooled features");
-  const table = element("table", { class: "dgm-enc-weights" }, caption, rows);
-  const note = element("p", { class: "dgm-note" });
-  const meaning = element("p", { class: "dgm-note" }, "Bars: how much a word counts in ", ...rich("*s* = *\u03c4* log mean exp(*h* / *\u03c4*)"), ", averaged over units. Dashed: all words alike.");
+  const caption = element("caption.dgm-status", "How much each word counts in the pooled features");
+  const table = element("table.dgm-enc-weights", caption, rows);
+  const note = element("p.dgm-note");
+  const meaning = element(
+    "p.dgm-note",
+    "Bars: how much a word counts in ",
+    ...rich("*s* = *\u03c4* log mean exp(*h* / *\u03c4*)"),
+    ", averaged over units. Dashed: all words alike.",
+  );
   frame.picture.append(...input.nodes, note, table, meaning);
 
   const slider = element("input", { type: "range", min: 0, max: last, step: 1, id: `${frame.id}-tau` });
   const value = element("output", { for: slider.id });
-  const choice = element("fieldset", { class: "dgm-row" }, element("legend", { class: "dgm-enc-legend" }, "States of the encoder trained with"));
+  const choice = element(
+    "fieldset.dgm-row",
+    element("legend.dgm-enc-legend", "States of the encoder trained with"),
+  );
   const radios = encoders.map(({ kind, label }) => {
     const radio = element("input", { type: "radio", name: `${frame.id}-kind`, value: kind });
-    choice.append(element("label", {}, radio, label));
+    choice.append(element("label", radio, label));
     radio.addEventListener("change", () => change({ kind }));
     return radio;
   });
   frame.controls.append(
     element(
       "div",
-      {},
-      element("div", { class: "dgm-slider" }, element("label", { for: slider.id }, element("span", {}, ...rich("Temperature *\u03c4*")), value), slider),
-      element("div", { class: "dgm-ends", "aria-hidden": "true" }, element("span", {}, "mean, hot"), element("span", {}, "maximum, cold")),
+      element(
+        "div.dgm-slider",
+        element("label", { for: slider.id }, element("span", ...rich("Temperature *\u03c4*")), value),
+        slider,
+      ),
+      element(
+        "div.dgm-ends",
+        { "aria-hidden": "true" },
+        element("span", "mean, hot"),
+        element("span", "maximum, cold"),
+      ),
     ),
     choice,
   );
@@ -58,22 +74,33 @@ async function render({ model, el }) {
   const charts = shape("svg", { role: "img", "data-waiting": "" });
   const panels = STATISTICS.map(([, name]) => {
     const panel = {
-      title: shape("text", { class: "dgm-strong", x: 0 }, name),
-      value: shape("text", { class: "dgm-strong dgm-enc-now", "text-anchor": "end" }),
-      base: shape("path", { class: "dgm-axis" }),
-      line: shape("path", { class: "dgm-stem" }),
-      rule: shape("path", { class: "dgm-enc-rule" }),
-      dot: shape("circle", { class: "dgm-rd-dot", r: 5 }),
+      title: shape("text.dgm-strong", { x: 0 }, name),
+      value: shape("text.dgm-strong.dgm-enc-now", { "text-anchor": "end" }),
+      base: shape("path.dgm-axis"),
+      line: shape("path.dgm-stem"),
+      rule: shape("path.dgm-enc-rule"),
+      dot: shape("circle.dgm-rd-dot", { r: 5 }),
       low: shape("text", { "text-anchor": "end" }),
       high: shape("text", { "text-anchor": "end" }),
     };
-    charts.append(panel.base, panel.rule, panel.line, panel.dot, panel.low, panel.high, panel.title, panel.value);
+    charts.append(
+      panel.base,
+      panel.rule,
+      panel.line,
+      panel.dot,
+      panel.low,
+      panel.high,
+      panel.title,
+      panel.value,
+    );
     return panel;
   });
-  const ends = ["mean", "maximum"].map((name, i) => shape("text", { "text-anchor": i ? "end" : "start" }, name));
+  const ends = ["mean", "maximum"].map((name, i) =>
+    shape("text", { "text-anchor": i ? "end" : "start" }, name),
+  );
   charts.append(...ends);
-  const crowd = element("p", { class: "dgm-caption" }, `How far apart the ${examples.length} examples lie`);
-  const drawing = element("div", {}, crowd, charts);
+  const crowd = element("p.dgm-caption", `How far apart the ${examples.length} examples lie`);
+  const drawing = element("div", crowd, charts);
   frame.side.append(drawing, frame.reset);
   const plot = { left: 38, right: 0, top: 30, height: 56, pitch: 104 };
   const across = (position) => plot.left + ((plot.right - plot.left) * position) / last;
@@ -90,7 +117,12 @@ async function render({ model, el }) {
 
   function surveyOf(encoder) {
     if (surveys.has(encoder)) return surveys.get(encoder);
-    const survey = { states: [], curve: [], ready: false, features: new Float64Array(examples.length * encoder.H) };
+    const survey = {
+      states: [],
+      curve: [],
+      ready: false,
+      features: new Float64Array(examples.length * encoder.H),
+    };
     surveys.set(encoder, survey);
     return survey;
   }
@@ -170,9 +202,13 @@ async function render({ model, el }) {
       longest = Math.max(longest, ...share);
     }
     cells = source.tokens.map(() => barCell("dgm-enc-max"));
-    const marker = (text) => element("th", { scope: "row", class: "dgm-enc-marker" }, text);
-    const heads = [marker("start"), ...source.words.map((word, w) => wordHead(word, source.unknown[w])), marker("end")];
-    rows.replaceChildren(...heads.map((head, t) => element("tr", {}, head, cells[t].node)));
+    const marker = (text) => element("th.dgm-enc-marker", { scope: "row" }, text);
+    const heads = [
+      marker("start"),
+      ...source.words.map((word, w) => wordHead(word, source.unknown[w])),
+      marker("end"),
+    ];
+    rows.replaceChildren(...heads.map((head, t) => element("tr", head, cells[t].node)));
     table.style.setProperty("--even", `${100 / share.length / longest}%`);
   }
 
@@ -217,7 +253,10 @@ async function render({ model, el }) {
       const [low, high] = [Math.min(...values), Math.max(...values)];
       const top = plot.top + p * plot.pitch;
       panel.up = (y) => top + plot.height * (1 - (y - low) / Math.max(1e-12, high - low));
-      panel.line.setAttribute("d", `M${curve.map((point) => `${across(point.position).toFixed(1)} ${panel.up(point[key]).toFixed(1)}`).join("L")}`);
+      panel.line.setAttribute(
+        "d",
+        `M${curve.map((point) => `${across(point.position).toFixed(1)} ${panel.up(point[key]).toFixed(1)}`).join("L")}`,
+      );
       panel.low.textContent = text(low);
       panel.high.textContent = text(high);
     });
@@ -235,7 +274,10 @@ async function render({ model, el }) {
       panel.value.setAttribute("x", plot.right);
       panel.value.setAttribute("y", top - 14);
       panel.base.setAttribute("d", `M${plot.left - 6} ${top}V${end + 6}H${plot.right}`);
-      for (const [label, y] of [[panel.high, top + 4], [panel.low, end + 4]]) {
+      for (const [label, y] of [
+        [panel.high, top + 4],
+        [panel.low, end + 4],
+      ]) {
         label.setAttribute("x", plot.left - 10);
         label.setAttribute("y", y);
       }

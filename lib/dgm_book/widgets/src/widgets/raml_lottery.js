@@ -1,8 +1,8 @@
 // The lottery: what chance, the critic and its temperature make of the sentences that follow one sentence.
 
 import "../styles/information.css";
-import { buildFrame, element, number, onceAFrame, readout, rich, throttled } from "../frame.js";
 import { labelledSlider } from "../controls.js";
+import { buildFrame, element, number, onceAFrame, readout, rich, throttled } from "../frame.js";
 import { lottery } from "../models/lottery.js";
 
 const PER_DECADE = 40; // steps of the temperature's slider
@@ -17,7 +17,9 @@ const COLUMNS = [
 function power(x) {
   if (Math.abs(x) < 6.9) return number(Math.exp(x), 2);
   const [digit, exponent] = (10 ** (((x / Math.LN10) % 1) + 1)).toExponential(0).split("e").map(Number);
-  const raised = [...String(Math.trunc(x / Math.LN10) - 1 + exponent)].map((c) => (c === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[c]));
+  const raised = [...String(Math.trunc(x / Math.LN10) - 1 + exponent)].map((c) =>
+    c === "-" ? "\u207b" : "\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\u2077\u2078\u2079"[c],
+  );
   return `${digit}\u00b710${raised.join("")}`;
 }
 
@@ -27,7 +29,7 @@ const shortened = (text, most = 60) => (text.length > most ? `${text.slice(0, mo
 // *a* is italic, and what stands behind ^ is raised.
 function formula(text) {
   const [base, raised] = text.split("^");
-  return [...rich(base), ...(raised ? [element("sup", {}, ...rich(raised))] : [])];
+  return [...rich(base), ...(raised ? [element("sup", ...rich(raised))] : [])];
 }
 
 function render({ model, el }) {
@@ -48,24 +50,48 @@ function render({ model, el }) {
 
   // The picture
 
-  const anchor = element("p", { class: "dgm-lot-anchor" });
-  const heads = COLUMNS.map(([key, words]) => element("th", { scope: "col", role: "columnheader", class: `dgm-lot-cell dgm-lot-${key}` }, ...formula(words)));
+  const anchor = element("p.dgm-lot-anchor");
+  const heads = COLUMNS.map(([key, words]) =>
+    element(
+      "th",
+      { scope: "col", role: "columnheader", class: `dgm-lot-cell dgm-lot-${key}` },
+      ...formula(words),
+    ),
+  );
   const column = (...parts) => element("th", { scope: "col", role: "columnheader" }, ...parts);
   const body = element("tbody", { role: "rowgroup" });
   // The roles hold where a narrow page lays the rows out as grids.
-  const head = element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, column(...rich("*k*")), column("what may follow"), ...heads));
-  const caption = element("caption", { class: "dgm-status" }, "The sentences after the chosen one: how likely each is drawn, and what it weighs");
+  const head = element(
+    "thead",
+    { role: "rowgroup" },
+    element("tr", { role: "row" }, column(...rich("*k*")), column("what may follow"), ...heads),
+  );
+  const caption = element(
+    "caption.dgm-status",
+    "The sentences after the chosen one: how likely each is drawn, and what it weighs",
+  );
   frame.picture.append(anchor, element("table", { role: "table" }, caption, head, body));
 
   function newRow(text, k) {
     const cells = COLUMNS.map(([key]) => {
-      const bar = element("span", { class: "dgm-lot-bar" });
+      const bar = element("span.dgm-lot-bar");
       const value = element("span");
-      const node = element("td", { role: "cell", class: `dgm-lot-cell dgm-lot-${key}` }, element("span", { class: "dgm-lot-track", "aria-hidden": "true" }, bar), value);
+      const node = element(
+        "td",
+        { role: "cell", class: `dgm-lot-cell dgm-lot-${key}` },
+        element("span.dgm-lot-track", { "aria-hidden": "true" }, bar),
+        value,
+      );
       return { node, bar, value };
     });
-    const sentence = element("span", {}, text);
-    const node = element("tr", { role: "row" }, element("td", { role: "cell" }, String(k)), element("th", { scope: "row", role: "rowheader" }, sentence), ...cells.map((c) => c.node));
+    const sentence = element("span", text);
+    const node = element(
+      "tr",
+      { role: "row" },
+      element("td", { role: "cell" }, String(k)),
+      element("th", { scope: "row", role: "rowheader" }, sentence),
+      ...cells.map((c) => c.node),
+    );
     return { node, sentence, cells };
   }
 
@@ -73,9 +99,11 @@ function render({ model, el }) {
 
   const p = labelledSlider(`${frame.id}-p`, "", { min: 0.05, max: 0.9, step: 0.01 }, (v) => change({ p: v }));
   p.words.append(...rich("Chance of each step, *p*"));
-  const tau = labelledSlider(`${frame.id}-tau`, "", { min: -PER_DECADE, max: PER_DECADE, step: 1 }, (v) => change({ temperature: +(10 ** (v / PER_DECADE)).toPrecision(6) }));
+  const tau = labelledSlider(`${frame.id}-tau`, "", { min: -PER_DECADE, max: PER_DECADE, step: 1 }, (v) =>
+    change({ temperature: +(10 ** (v / PER_DECADE)).toPrecision(6) }),
+  );
   tau.words.append(...rich("Temperature, *\u03c4*"));
-  const picks = element("div", { class: "dgm-lot-picks" });
+  const picks = element("div.dgm-lot-picks");
   const select = (name, words, choose) => {
     const input = element("select", { id: `${frame.id}-${name}` });
     input.addEventListener("change", () => choose(input.value));
@@ -86,8 +114,11 @@ function render({ model, el }) {
   set?.append(...sets.map(({ name, label }) => element("option", { value: name }, label)));
   const which = select("anchor", "Sentence", (v) => change({ anchor: Number(v) }));
   const critic = select("critic", "Critic", (name) => change({ critic: name }));
-  critic.append(...Object.keys(sets[0].scores).map((name) => element("option", { value: name }, name)), element("option", { value: "" }, "none, T = 0"));
-  frame.controls.append(p.node, tau.node, picks, element("div", { class: "dgm-row" }, frame.reset));
+  critic.append(
+    ...Object.keys(sets[0].scores).map((name) => element("option", { value: name }, name)),
+    element("option", { value: "" }, "none, T = 0"),
+  );
+  frame.controls.append(p.node, tau.node, picks, element("div.dgm-row", frame.reset));
   frame.reset.addEventListener("click", () => change(first));
 
   // Read-outs
@@ -97,9 +128,20 @@ function render({ model, el }) {
   const heaviest = readout(list, "Heaviest in a batch");
   const average = readout(list, "Most on average");
   const beyond = readout(list, "Drawn further on");
-  const gauge = element("span", { class: "dgm-lot-gauge", "aria-hidden": "true" }, element("span"));
-  const cancel = element("p", { class: "dgm-note" }, ...formula("A near sentence is drawn more often, by *P*, and weighs less, by 1 / *P*: for one anchor the two cancel in a large batch, and its share on average goes with *e*^*T*/*\u03c4*"), ...rich(", whatever *p*."));
-  const against = element("p", { class: "dgm-note" }, ...rich("\u0394*T* is the score minus that of the sentence that really follows, *k* = 0. Bars of the three shares have one scale."));
+  const gauge = element("span.dgm-lot-gauge", { "aria-hidden": "true" }, element("span"));
+  const cancel = element(
+    "p.dgm-note",
+    ...formula(
+      "A near sentence is drawn more often, by *P*, and weighs less, by 1 / *P*: for one anchor the two cancel in a large batch, and its share on average goes with *e*^*T*/*\u03c4*",
+    ),
+    ...rich(", whatever *p*."),
+  );
+  const against = element(
+    "p.dgm-note",
+    ...rich(
+      "\u0394*T* is the score minus that of the sentence that really follows, *k* = 0. Bars of the three shares have one scale.",
+    ),
+  );
   frame.side.append(list, cancel, against);
 
   let [listed, shown] = [null, null];
@@ -109,11 +151,19 @@ function render({ model, el }) {
   // Rows anew where the sentence is another one.
   function fill(now) {
     if (now === listed && model.get("anchor") === shown) return;
-    if (now !== listed) which.replaceChildren(...now.anchors.map((place, i) => element("option", { value: i }, `${place + 1}: ${shortened(now.texts[place])}`)));
+    if (now !== listed)
+      which.replaceChildren(
+        ...now.anchors.map((place, i) =>
+          element("option", { value: i }, `${place + 1}: ${shortened(now.texts[place])}`),
+        ),
+      );
     [listed, shown] = [now, model.get("anchor")];
     const place = now.anchors[shown];
     const K = Object.values(now.scores)[0][shown].length;
-    anchor.replaceChildren(element("b", {}, `Sentence ${place + 1} of ${now.texts.length}, and what training may set behind it:`), now.texts[place]);
+    anchor.replaceChildren(
+      element("b", `Sentence ${place + 1} of ${now.texts.length}, and what training may set behind it:`),
+      now.texts[place],
+    );
     rows = Array.from({ length: K }, (_, k) => newRow(now.texts[place + 1 + k], k));
     body.replaceChildren(...rows.map(({ node }) => node));
   }
@@ -136,8 +186,18 @@ function render({ model, el }) {
     const best = Math.max(...made.gain);
     const [top, usual] = [made.weight, made.share].map((values) => values.indexOf(Math.max(...values)));
     rows.forEach(({ node, sentence, cells }, k) => {
-      const parts = [made.drawn[k] / longest, Math.exp(made.gain[k] - best), made.weight[k] / longest, made.share[k] / longest];
-      const texts = [percent(made.drawn[k]), `\u00d7 ${power(made.gain[k])}`, percent(made.weight[k]), percent(made.share[k])];
+      const parts = [
+        made.drawn[k] / longest,
+        Math.exp(made.gain[k] - best),
+        made.weight[k] / longest,
+        made.share[k] / longest,
+      ];
+      const texts = [
+        percent(made.drawn[k]),
+        `\u00d7 ${power(made.gain[k])}`,
+        percent(made.weight[k]),
+        percent(made.share[k]),
+      ];
       cells.forEach(({ bar, value }, c) => {
         bar.style.setProperty("--part", parts[c].toFixed(4));
         if (value.textContent !== texts[c]) value.textContent = texts[c];
@@ -153,7 +213,9 @@ function render({ model, el }) {
     beyond.textContent = percent(made.beyond);
     frame.root.dataset.weights = JSON.stringify(made.weight);
     frame.root.dataset.shares = JSON.stringify(made.share);
-    speak(`p ${share.toFixed(2)}, temperature ${number(heat, 3)}. Heaviest in a batch: k = ${top}, ${percent(made.weight[top])}. ${made.effective.toFixed(1)} effective sentences of ${K}.`);
+    speak(
+      `p ${share.toFixed(2)}, temperature ${number(heat, 3)}. Heaviest in a batch: k = ${top}, ${percent(made.weight[top])}. ${made.effective.toFixed(1)} effective sentences of ${K}.`,
+    );
     return false;
   }
   const ask = onceAFrame("dgm:lottery", draw);

@@ -1,6 +1,22 @@
 // The rate-distortion explorer: a slider over beta moves a dot along the curve, and samples morph.
 
-import { MARKS, buildFrame, calm, element, imagePainter, italic, number, onWidth, onceAFrame, readout, rich, shape, throttled, ticks, withError } from "../frame.js";
+import {
+  buildFrame,
+  calm,
+  element,
+  imagePainter,
+  italic,
+  MARKS,
+  number,
+  onceAFrame,
+  onWidth,
+  readout,
+  rich,
+  shape,
+  throttled,
+  ticks,
+  withError,
+} from "../frame.js";
 import { decode, floatsOf, loadNetworks } from "../models/nn.js";
 
 const DASHES = ["", "7 4", "2 3.5", "9 3 2 3", "4 2"];
@@ -23,11 +39,16 @@ async function render({ model, el }) {
   const KEYS = ["model", "beta_index", "log_distortion"];
   const first = Object.fromEntries(KEYS.map((key) => [key, model.get(key)]));
   const chosen = () => curves.findIndex((curve) => curve.model === model.get("model"));
-  const errors = curves.map((curve) => networks[curve.model]?.error ?? null).filter((error) => error !== null);
+  const errors = curves
+    .map((curve) => networks[curve.model]?.error ?? null)
+    .filter((error) => error !== null);
   if (errors.length) frame.root.dataset.goldenError = Math.max(...errors).toFixed(6);
 
   // The picture: curves by hand in SVG.
-  const svg = shape("svg", { role: "img", "aria-label": "Rate against distortion, with the tangent of slope minus beta" });
+  const svg = shape("svg", {
+    role: "img",
+    "aria-label": "Rate against distortion, with the tangent of slope minus beta",
+  });
   frame.picture.append(svg);
   const top = 1.06 * Math.max(...curves.flatMap((curve) => curve.rate));
   const right = 1.04 * Math.max(...curves.flatMap((curve) => curve.distortion));
@@ -39,27 +60,32 @@ async function render({ model, el }) {
   const families = [...new Set(curves.map((curve) => curve.family))].filter(Boolean);
   const sizes = [...new Set(curves.map((curve) => curve.latent_dim))].filter(Boolean).sort((a, b) => a - b);
   const dashOf = (i) => DASHES[(families.length ? families.indexOf(curves[i].family) : i) % DASHES.length];
-  const markOf = (i) => MARKS[SHAPES[(families.length ? sizes.indexOf(curves[i].latent_dim) : i) % SHAPES.length]];
+  const markOf = (i) =>
+    MARKS[SHAPES[(families.length ? sizes.indexOf(curves[i].latent_dim) : i) % SHAPES.length]];
   const layers = curves.map((curve, i) => ({
-    band: shape("path", { class: "dgm-rd-band" }),
-    line: shape("path", { class: "dgm-rd-line", "stroke-dasharray": dashOf(i) }),
-    marks: shape("path", { class: "dgm-rd-marks" }),
-    name: shape("text", { class: "dgm-halo", "font-size": 11 }, families.length ? `${curve.family} ${curve.latent_dim}` : ""),
+    band: shape("path.dgm-rd-band"),
+    line: shape("path.dgm-rd-line", { "stroke-dasharray": dashOf(i) }),
+    marks: shape("path.dgm-rd-marks"),
+    name: shape(
+      "text.dgm-halo",
+      { "font-size": 11 },
+      families.length ? `${curve.family} ${curve.latent_dim}` : "",
+    ),
   }));
   const axes = shape("g");
-  const groups = layers.map(({ band, line, marks }) => shape("g", {}, band, line, marks));
-  const tangent = shape("path", { class: "dgm-rd-tangent", fill: "none" });
-  const meet = shape("circle", { class: "dgm-rd-meet", r: 4 });
-  const note = shape("text", { class: "dgm-strong dgm-halo" });
-  const slope = shape("text", { class: "dgm-halo", "text-anchor": "start" });
+  const groups = layers.map(({ band, line, marks }) => shape("g", band, line, marks));
+  const tangent = shape("path.dgm-rd-tangent", { fill: "none" });
+  const meet = shape("circle.dgm-rd-meet", { r: 4 });
+  const note = shape("text.dgm-strong.dgm-halo");
+  const slope = shape("text.dgm-halo", { "text-anchor": "start" });
   slope.append("slope \u2212", italic("\u03b2"));
-  const dot = shape("path", { class: "dgm-rd-dot" });
+  const dot = shape("path.dgm-rd-dot");
   const pile = shape("g");
   const opening = shape("rect");
   const clip = shape("clipPath", { id: `${frame.id}-clip` }, opening);
   const clipped = shape("g", { "clip-path": `url(#${frame.id}-clip)` }, pile);
   let taken = []; // left, baseline and width of each curve's name
-  const names = shape("g", {}, ...layers.map(({ name }) => name));
+  const names = shape("g", ...layers.map(({ name }) => name));
   svg.append(clip, axes, clipped, names, tangent, meet, slope, note, dot);
 
   function layout(w) {
@@ -73,15 +99,22 @@ async function render({ model, el }) {
     const inner = { x: plot.left, y: plot.top - 4, width: plot.w + 8, height: plot.h + 8 };
     for (const [key, v] of Object.entries(inner)) opening.setAttribute(key, v);
     for (const d of plot.log ? logTicks(left, right) : ticks(0, right, w / 75)) {
-      axes.append(shape("path", { class: "dgm-grid", d: `M${px(d)} ${plot.top}V${bottom}` }));
-      axes.append(shape("text", { x: px(d), y: bottom + 16, "text-anchor": "middle" }, String(+d.toPrecision(6))));
+      axes.append(shape("path.dgm-grid", { d: `M${px(d)} ${plot.top}V${bottom}` }));
+      axes.append(
+        shape("text", { x: px(d), y: bottom + 16, "text-anchor": "middle" }, String(+d.toPrecision(6))),
+      );
     }
     for (const r of ticks(0, top, plot.h / 45)) {
-      axes.append(shape("path", { class: "dgm-grid", d: `M${plot.left} ${py(r)}H${plot.left + plot.w}` }));
-      axes.append(shape("text", { x: plot.left - 7, y: py(r) + 4, "text-anchor": "end" }, String(+r.toPrecision(6))));
+      axes.append(shape("path.dgm-grid", { d: `M${plot.left} ${py(r)}H${plot.left + plot.w}` }));
+      axes.append(
+        shape("text", { x: plot.left - 7, y: py(r) + 4, "text-anchor": "end" }, String(+r.toPrecision(6))),
+      );
     }
-    axes.append(shape("path", { class: "dgm-axis", d: `M${plot.left} ${plot.top}V${bottom}H${plot.left + plot.w}` }));
-    const label = (text, attributes) => axes.append(shape("text", { class: "dgm-strong", "text-anchor": "middle", ...attributes }, ...rich(text, italic)));
+    axes.append(shape("path.dgm-axis", { d: `M${plot.left} ${plot.top}V${bottom}H${plot.left + plot.w}` }));
+    const label = (text, attributes) =>
+      axes.append(
+        shape("text.dgm-strong", { "text-anchor": "middle", ...attributes }, ...rich(text, italic)),
+      );
     label("distortion *D*, squared error an image", { x: plot.left + plot.w / 2, y: bottom + 36 });
     label("rate *R*, nats an image", { transform: `translate(11 ${plot.top + plot.h / 2}) rotate(-90)` });
     curves.forEach((curve, i) => {
@@ -90,12 +123,17 @@ async function render({ model, el }) {
       layers[i].line.setAttribute("d", `M${at.map((p) => p.join(" ")).join("L")}`);
       layers[i].band.setAttribute("d", `M${[...edge(1), ...edge(-1).reverse()].join("L")}Z`);
       const apart = [];
-      for (const p of at) if (!apart.length || distance(p, apart.at(-1)) > (families.length ? 22 : 9)) apart.push(p);
+      for (const p of at)
+        if (!apart.length || distance(p, apart.at(-1)) > (families.length ? 22 : 9)) apart.push(p);
       layers[i].marks.setAttribute("d", apart.map(([x, y]) => markOf(i)(x, y, 2.6)).join(""));
     });
     // Each curve's name stands at its end, lower where another stands already.
     taken = [];
-    const ends = curves.map((curve, i) => [px(curve.distortion.at(-1)) + 8, py(curve.rate.at(-1)) + 4, layers[i].name]);
+    const ends = curves.map((curve, i) => [
+      px(curve.distortion.at(-1)) + 8,
+      py(curve.rate.at(-1)) + 4,
+      layers[i].name,
+    ]);
     for (let [x, y, name] of ends.sort((a, b) => a[1] - b[1])) {
       const wide = name.getComputedTextLength();
       while (inTheWay(x, y, wide)) y += 2;
@@ -134,8 +172,8 @@ async function render({ model, el }) {
   const canvas = element("canvas", { role: "img", "aria-label": "Decoded images" });
   const context = canvas.getContext("2d", { willReadFrequently: true });
   const paint = imagePainter(width, height);
-  const caption = element("figcaption", {});
-  const figure = element("figure", {}, canvas, caption);
+  const caption = element("figcaption");
+  const figure = element("figure", canvas, caption);
   frame.side.append(figure);
   const scale = Math.max(1, Math.round(128 / width));
   const tile = { w: width * scale, h: height * scale, gap: Math.round(0.09 * width * scale) };
@@ -158,7 +196,9 @@ async function render({ model, el }) {
   function arrange(curve) {
     canvas.style.display = curve.codes ? "" : "none";
     if (!curve.codes) {
-      caption.replaceChildren(`This page carries the curve of ${curve.label}, not its decoder: there are no samples to show.`);
+      caption.replaceChildren(
+        `This page carries the curve of ${curve.label}, not its decoder: there are no samples to show.`,
+      );
       return;
     }
     const { images } = curve.codes;
@@ -181,7 +221,11 @@ async function render({ model, el }) {
       paint(context, image, left, y + tile.h + small.gap, small.w, small.h);
     }
     const below = references ? "the images *x* themselves" : "the same codes at the largest *\u03b2*";
-    caption.replaceChildren(...rich(`Large: samples *f*\u2009(*z*), *z* ~ *q*_*\u03b2*_\u2009(*z*\u2009|\u2009*x*). Small: ${below}.`));
+    caption.replaceChildren(
+      ...rich(
+        `Large: samples *f*\u2009(*z*), *z* ~ *q*_*\u03b2*_\u2009(*z*\u2009|\u2009*x*). Small: ${below}.`,
+      ),
+    );
   }
 
   function corner(n) {
@@ -202,41 +246,95 @@ async function render({ model, el }) {
       const radio = element("input", { type: "radio", name: `${frame.id}-${key}`, value });
       radio.addEventListener("change", act);
       const sign = shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" });
-      if (dash !== null) sign.append(shape("path", { class: "dgm-rd-line", d: "M1 7H33", "stroke-dasharray": dash }));
-      if (mark) sign.append(shape("path", { class: "dgm-rd-marks", d: mark(17, 7, 4) }));
-      return { value, radio, sign, label: element("label", {}, radio, sign, words) };
+      if (dash !== null) sign.append(shape("path.dgm-rd-line", { d: "M1 7H33", "stroke-dasharray": dash }));
+      if (mark) sign.append(shape("path.dgm-rd-marks", { d: mark(17, 7, 4) }));
+      return { value, radio, sign, label: element("label", radio, sign, words) };
     });
-    return { all, row: element("div", { class: "dgm-row", role: "radiogroup", "aria-label": name }, ...all.map((r) => r.label)) };
+    return {
+      all,
+      row: element("div.dgm-row", { role: "radiogroup", "aria-label": name }, ...all.map((r) => r.label)),
+    };
   };
-  const byModel = radioRow("Model", "model", families.length ? [] : curves.map((curve, i) => (
-    { value: curve.model, words: curve.label, dash: dashOf(i), mark: markOf(i), act: () => choose(i) })));
-  const byFamily = radioRow("Family", "family", families.map((family) => (
-    { value: family, words: family, dash: DASHES[families.indexOf(family) % DASHES.length], mark: null, act: () => seek(family, curves[chosen()].latent_dim) })));
-  const bySize = radioRow("Latent dimensions", "size", sizes.map((size, j) => (
-    { value: size, words: String(size), dash: null, mark: MARKS[SHAPES[j % SHAPES.length]], act: () => seek(curves[chosen()].family, size) })));
+  const byModel = radioRow(
+    "Model",
+    "model",
+    families.length
+      ? []
+      : curves.map((curve, i) => ({
+          value: curve.model,
+          words: curve.label,
+          dash: dashOf(i),
+          mark: markOf(i),
+          act: () => choose(i),
+        })),
+  );
+  const byFamily = radioRow(
+    "Family",
+    "family",
+    families.map((family) => ({
+      value: family,
+      words: family,
+      dash: DASHES[families.indexOf(family) % DASHES.length],
+      mark: null,
+      act: () => seek(family, curves[chosen()].latent_dim),
+    })),
+  );
+  const bySize = radioRow(
+    "Latent dimensions",
+    "size",
+    sizes.map((size, j) => ({
+      value: size,
+      words: String(size),
+      dash: null,
+      mark: MARKS[SHAPES[j % SHAPES.length]],
+      act: () => seek(curves[chosen()].family, size),
+    })),
+  );
   const logBox = element("input", { type: "checkbox" });
   logBox.addEventListener("change", () => change({ log_distortion: logBox.checked }));
-  const last = element("div", { class: "dgm-row" }, element("label", {}, logBox, element("span", {}, ...rich("logarithmic *D* axis"))), frame.reset);
+  const last = element(
+    "div.dgm-row",
+    element("label", logBox, element("span", ...rich("logarithmic *D* axis"))),
+    frame.reset,
+  );
   const slider = element("input", { type: "range", min: 0, step: 1, id: `${frame.id}-beta` });
   const value = element("output", { for: slider.id });
-  const decades = element("div", { class: "dgm-ticks", "aria-hidden": "true" });
-  const words = element("label", { for: slider.id }, element("span", {}, ...rich("*\u03b2*, nats per unit of squared error")), value);
+  const decades = element("div.dgm-ticks", { "aria-hidden": "true" });
+  const words = element(
+    "label",
+    { for: slider.id },
+    element("span", ...rich("*\u03b2*, nats per unit of squared error")),
+    value,
+  );
   const rows = families.length
-    ? [["Family", byFamily.row], ["Latent size", bySize.row]].map(([head, row]) => (row.prepend(element("span", {}, head)), row))
+    ? [
+        ["Family", byFamily.row],
+        ["Latent size", bySize.row],
+      ].map(([head, row]) => {
+        row.prepend(element("span", head));
+        return row;
+      })
     : [byModel.row];
-  frame.controls.append(element("div", { class: "dgm-slider" }, words, slider, decades), ...rows, last);
+  frame.controls.append(element("div.dgm-slider", words, slider, decades), ...rows, last);
   slider.addEventListener("input", () => change({ beta_index: Number(slider.value) }));
   frame.reset.addEventListener("click", () => change(first));
 
   const list = element("dl");
-  const outs = { rate: readout(list, "Rate *R*"), distortion: readout(list, "Distortion *D*"), psnr: readout(list, "PSNR"), logZ: readout(list, "log *Z*") };
+  const outs = {
+    rate: readout(list, "Rate *R*"),
+    distortion: readout(list, "Distortion *D*"),
+    psnr: readout(list, "PSNR"),
+    logZ: readout(list, "log *Z*"),
+  };
   frame.side.append(list);
   const known = curves.some((curve) => curve.rate_error || curve.log_z_error);
-  if (known) frame.side.append(element("p", { class: "dgm-small" }, "\u00b1 one standard error; bands: two."));
+  if (known) frame.side.append(element("p.dgm-small", "\u00b1 one standard error; bands: two."));
 
   // The family's curve whose latent size is nearest.
   function seek(family, size) {
-    const off = curves.map((curve) => (curve.family === family ? Math.abs(Math.log(curve.latent_dim / size)) : Infinity));
+    const off = curves.map((curve) =>
+      curve.family === family ? Math.abs(Math.log(curve.latent_dim / size)) : Infinity,
+    );
     choose(off.indexOf(Math.min(...off)));
   }
 
@@ -265,14 +363,20 @@ async function render({ model, el }) {
       shown = i;
       position = k;
       arrange(curve);
-      for (const [value, { all }] of [[curve.model, byModel], [curve.family, byFamily], [String(curve.latent_dim), bySize]]) {
+      for (const [value, { all }] of [
+        [curve.model, byModel],
+        [curve.family, byFamily],
+        [String(curve.latent_dim), bySize],
+      ]) {
         for (const { radio, sign } of all) {
           radio.checked = radio.value === value;
           sign.classList.toggle("dgm-chosen", radio.checked);
         }
       }
       for (const { radio } of bySize.all) {
-        radio.disabled = !curves.some((one) => one.family === curve.family && one.latent_dim === Number(radio.value));
+        radio.disabled = !curves.some(
+          (one) => one.family === curve.family && one.latent_dim === Number(radio.value),
+        );
       }
       groups.forEach((group, j) => {
         group.classList.toggle("dgm-chosen", j === i);
@@ -286,21 +390,30 @@ async function render({ model, el }) {
     slider.value = k;
     logBox.checked = model.get("log_distortion");
     if (plot.w > 0 && plot.log !== logBox.checked) layout(plot.w + plot.left + 8);
-    const [beta, rate, distortion, logZ] = [curve.beta[k], curve.rate[k], curve.distortion[k], curve.log_z[k]];
+    const [beta, rate, distortion, logZ] = [
+      curve.beta[k],
+      curve.rate[k],
+      curve.distortion[k],
+      curve.log_z[k],
+    ];
     const pixels = width * height;
     const rateError = curve.rate_error?.[k];
     value.textContent = number(beta);
     outs.rate.replaceChildren(
       `${withError(rate, rateError)} nats`,
-      element("small", {}, `${withError(rate / Math.LN2, rateError / Math.LN2)} bits`),
-      element("small", {}, `${withError(rate / Math.LN2 / pixels, rateError / Math.LN2 / pixels)} bits/pixel`),
+      element("small", `${withError(rate / Math.LN2, rateError / Math.LN2)} bits`),
+      element("small", `${withError(rate / Math.LN2 / pixels, rateError / Math.LN2 / pixels)} bits/pixel`),
     );
     outs.distortion.textContent = withError(distortion, curve.distortion_error?.[k]);
     outs.psnr.textContent = `${(-10 * Math.log10(distortion / pixels)).toFixed(1)} dB`.replace("-", "\u2212");
     outs.logZ.textContent = `${withError(logZ, curve.log_z_error?.[k])} nats`;
     const sentence = `beta ${number(beta)}, rate ${number(rate)} nats, distortion ${number(distortion)}`;
     slider.setAttribute("aria-valuetext", sentence);
-    if (curve.codes) canvas.setAttribute("aria-label", `${grid.images} decoded images, ${curve.label}, beta ${number(beta)}`);
+    if (curve.codes)
+      canvas.setAttribute(
+        "aria-label",
+        `${grid.images} decoded images, ${curve.label}, beta ${number(beta)}`,
+      );
     speak(`${curve.label}: ${sentence}, log Z ${number(logZ)} nats`);
     ask();
   }
@@ -312,8 +425,9 @@ async function render({ model, el }) {
       const k = betas.findIndex((b) => b >= 10 ** power * (1 - 1e-9));
       if (k < 0 || (k === 0 && betas[0] > 10 ** power * (1 + 1e-6))) continue;
       const low = Math.max(betas[Math.max(0, k - 1)], 1e-12);
-      const between = k > 0 && betas[k - 1] > 0 ? Math.log(10 ** power / low) / Math.log(betas[k] / low) - 1 : 0;
-      const mark = element("span", {}, String(10 ** power).replace("0.000001", "1e\u22126"));
+      const between =
+        k > 0 && betas[k - 1] > 0 ? Math.log(10 ** power / low) / Math.log(betas[k] / low) - 1 : 0;
+      const mark = element("span", String(10 ** power).replace("0.000001", "1e\u22126"));
       mark.style.left = `${(100 * (k + between)) / last}%`;
       decades.append(mark);
     }
@@ -339,7 +453,10 @@ async function render({ model, el }) {
     const meets = r + beta * d;
     const startD = Math.max(plot.log ? left : 0, beta > 0 ? d - (top - r) / beta : 0);
     const endD = beta * (right - d) > r ? d + r / beta : right;
-    const along = Array.from({ length: plot.log ? 33 : 2 }, (_, j, n = plot.log ? 32 : 1) => startD + (j / n) * (endD - startD));
+    const along = Array.from(
+      { length: plot.log ? 33 : 2 },
+      (_, j, n = plot.log ? 32 : 1) => startD + (j / n) * (endD - startD),
+    );
     const path = along.map((D) => [px(D), py(meets - beta * D)]);
     tangent.setAttribute("d", `M${path.map((p) => p.join(" ")).join("L")}`);
     const inside = meets <= top;
@@ -351,13 +468,26 @@ async function render({ model, el }) {
     const [x1, y1] = path[0];
     const [x2, y2] = path.at(-1);
     note.style.display = plot.log ? "none" : "";
-    put(note, Math.min(x1 + 10, plot.left + plot.w - 130), Math.max(y1 + (inside ? -8 : 14), plot.top + 12), 130, 1);
-    put(slope, Math.min((px(d) + x2) / 2 + 8, plot.left + plot.w - 52), Math.min((py(r) + y2) / 2 - 6, plot.top + plot.h - 8), 52, -1);
+    put(
+      note,
+      Math.min(x1 + 10, plot.left + plot.w - 130),
+      Math.max(y1 + (inside ? -8 : 14), plot.top + 12),
+      130,
+      1,
+    );
+    put(
+      slope,
+      Math.min((px(d) + x2) / 2 + 8, plot.left + plot.w - 52),
+      Math.min((py(r) + y2) / 2 - 6, plot.top + plot.h - 8),
+      52,
+      -1,
+    );
   }
 
   // A text beside the names of the curves: lower (1) or higher (-1) where one stands.
   function put(text, x, y, wide, towards) {
-    for (let name; (name = inTheWay(x, y, wide, 15)); ) y = name[1] + 16 * towards;
+    for (let name = inTheWay(x, y, wide, 15); name; name = inTheWay(x, y, wide, 15))
+      y = name[1] + 16 * towards;
     text.setAttribute("x", x);
     text.setAttribute("y", y);
   }

@@ -1,7 +1,7 @@
 // Steer a sentence: a triangle of three ways to say it, and the sentence rewritten as the reader moves.
 
-import { MARKS, buildFrame, element, onWidth, onceAFrame, readout, shape, throttled } from "../frame.js";
-import { bytesOf, floatsOf } from "../models/nn.js";
+import { buildFrame, element, MARKS, onceAFrame, onWidth, readout, shape, throttled } from "../frame.js";
+import { bufferOf, floatsOf } from "../models/nn.js";
 import { checkGolden, loadText, tokenise } from "../models/text_model.js";
 import { compared, hiding, plainText, remarks, showSentence, showVotes, told } from "../text_view.js";
 
@@ -13,7 +13,7 @@ async function render({ model, el }) {
   const margins = model.get("margins");
   const threshold = model.get("threshold");
   const points = floatsOf(model.get("points"));
-  const labels = bytesOf(model.get("point_labels"));
+  const labels = new Uint8Array(bufferOf(model.get("point_labels")));
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
@@ -24,26 +24,49 @@ async function render({ model, el }) {
   checkGolden(text, (wrong) => (frame.root.dataset.goldenWrong = wrong));
 
   // The picture is the sentence.
-  const said = element("p", { class: "dgm-said" });
-  const gone = element("p", { class: "dgm-gone" });
-  const box = element("textarea", { id: `${frame.id}-box`, maxlength: 2000, rows: 2, spellcheck: "false", autocomplete: "off", placeholder: "Type a sentence" });
-  const pick = element("select", { id: `${frame.id}-pick` }, element("option", { value: "" }, "Pick a sentence"));
+  const said = element("p.dgm-said");
+  const gone = element("p.dgm-gone");
+  const box = element("textarea", {
+    id: `${frame.id}-box`,
+    maxlength: 2000,
+    rows: 2,
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: "Type a sentence",
+  });
+  const pick = element(
+    "select",
+    { id: `${frame.id}-pick` },
+    element("option", { value: "" }, "Pick a sentence"),
+  );
   for (const example of model.get("examples")) pick.append(element("option", { value: example }, example));
-  const votes = element("div", { class: "dgm-votes" });
-  const explained = element("p", { class: "dgm-note" }, `Bars: up speaks for ${names[2]}, down for ${names[0]}. Dashed: hidden, to be said anew.`);
-  const note = element("p", { class: "dgm-note" });
-  const heads = element("div", { class: "dgm-heads" }, element("label", { for: box.id }, "Your sentence"), element("label", { for: pick.id, class: "dgm-pick" }, element("span", { class: "dgm-status" }, "Examples"), pick));
-  frame.picture.append(element("div", { class: "dgm-stage" }, said, gone), heads, box, votes, explained, note);
+  const votes = element("div.dgm-votes");
+  const explained = element(
+    "p.dgm-note",
+    `Bars: up speaks for ${names[2]}, down for ${names[0]}. Dashed: hidden, to be said anew.`,
+  );
+  const note = element("p.dgm-note");
+  const heads = element(
+    "div.dgm-heads",
+    element("label", { for: box.id }, "Your sentence"),
+    element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Examples"), pick),
+  );
+  frame.picture.append(element("div.dgm-stage", said, gone), heads, box, votes, explained, note);
 
   // The triangle: first vertex left, second on top, third right.
-  const svg = shape("svg", { class: "dgm-pad", tabindex: 0, role: "application", "aria-roledescription": "triangle", "aria-label": `How it shall sound: ${names.join(", ")}. Left and right arrows move between ${names[0]} and ${names[2]}, up and down to and from ${names[1]}; with Shift in larger steps.` });
-  const ground = shape("path", { class: "dgm-tri" });
-  const crowd = shape("g", { class: "dgm-crowd" });
+  const svg = shape("svg.dgm-pad", {
+    tabindex: 0,
+    role: "application",
+    "aria-roledescription": "triangle",
+    "aria-label": `How it shall sound: ${names.join(", ")}. Left and right arrows move between ${names[0]} and ${names[2]}, up and down to and from ${names[1]}; with Shift in larger steps.`,
+  });
+  const ground = shape("path.dgm-tri");
+  const crowd = shape("g.dgm-crowd");
   const corners = shape("g");
-  const way = shape("path", { class: "dgm-way" });
-  const from = shape("path", { class: "dgm-from" });
-  const to = shape("path", { class: "dgm-to" });
-  const ring = shape("circle", { class: "dgm-ring", r: 10 });
+  const way = shape("path.dgm-way");
+  const from = shape("path.dgm-from");
+  const to = shape("path.dgm-to");
+  const ring = shape("circle.dgm-ring", { r: 10 });
   svg.append(ground, crowd, way, from, to, ring, corners);
   const plot = { left: 0, top: 24, side: 0, height: 0 };
   const spot = (p) => [plot.left + plot.side * (p[1] / 2 + p[2]), plot.top + plot.height * (1 - p[1])];
@@ -55,10 +78,22 @@ async function render({ model, el }) {
     const end = plot.top + plot.height;
     svg.setAttribute("viewBox", `0 0 ${w} ${end + 32}`);
     svg.setAttribute("height", end + 32);
-    const at = [[1, 0, 0], [0, 1, 0], [0, 0, 1]].map(spot);
+    const at = [
+      [1, 0, 0],
+      [0, 1, 0],
+      [0, 0, 1],
+    ].map(spot);
     ground.setAttribute("d", `M${at.map((p) => p.join(" ")).join("L")}Z`);
-    const anchors = [[Math.max(0, plot.left - 28), end + 26, "start"], [at[1][0], 14, "middle"], [Math.min(w, w - plot.left + 28), end + 26, "end"]];
-    corners.replaceChildren(...anchors.map(([x, y, anchor], k) => shape("text", { class: "dgm-strong", x, y, "text-anchor": anchor }, names[k])));
+    const anchors = [
+      [Math.max(0, plot.left - 28), end + 26, "start"],
+      [at[1][0], 14, "middle"],
+      [Math.min(w, w - plot.left + 28), end + 26, "end"],
+    ];
+    corners.replaceChildren(
+      ...anchors.map(([x, y, anchor], k) =>
+        shape("text.dgm-strong", { x, y, "text-anchor": anchor }, names[k]),
+      ),
+    );
     crowd.replaceChildren();
     ["wedge", "triangle", "circle"].forEach((mark, label) => {
       let d = "";
@@ -74,41 +109,64 @@ async function render({ model, el }) {
 
   const sliders = names.map((name, k) => slider(name, 0, 100, (v) => aim(shared(k, v))));
   const legend = [
-    [shape("circle", { class: "dgm-ring", cx: 7, cy: 7, r: 5 }), "wanted"],
-    [shape("path", { class: "dgm-from", d: MARKS.square(7, 7, 4) }), "as you wrote it"],
-    [shape("path", { class: "dgm-to", d: MARKS.diamond(7, 7, 4) }), "rewritten"],
+    [shape("circle.dgm-ring", { cx: 7, cy: 7, r: 5 }), "wanted"],
+    [shape("path.dgm-from", { d: MARKS.square(7, 7, 4) }), "as you wrote it"],
+    [shape("path.dgm-to", { d: MARKS.diamond(7, 7, 4) }), "rewritten"],
   ];
-  [["wedge", `others, ${names[0]}`], ["triangle", `others, ${names[2]}`]].forEach(([mark, words], label) => {
-    if (labels.includes(label)) legend.push([shape("path", { class: "dgm-crowd", d: MARKS[mark](7, 7, 3.4) }), words]);
+  [
+    ["wedge", `others, ${names[0]}`],
+    ["triangle", `others, ${names[2]}`],
+  ].forEach(([mark, words], label) => {
+    if (labels.includes(label)) legend.push([shape("path.dgm-crowd", { d: MARKS[mark](7, 7, 3.4) }), words]);
   });
-  const key = element("div", { class: "dgm-row dgm-signs" });
-  for (const [sign, words] of legend) key.append(element("span", {}, shape("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, sign), words));
+  const key = element("div.dgm-row.dgm-signs");
+  for (const [sign, words] of legend)
+    key.append(element("span", shape("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, sign), words));
 
   const effort = slider("How much may change", 1, margins.length, (v) => change({ effort: v }));
-  const ends = element("div", { class: "dgm-ends", "aria-hidden": "true" }, element("span", {}, "little"), element("span", {}, "much"));
-  frame.controls.append(svg, key, element("div", {}, effort.node, ends));
+  const ends = element(
+    "div.dgm-ends",
+    { "aria-hidden": "true" },
+    element("span", "little"),
+    element("span", "much"),
+  );
+  frame.controls.append(svg, key, element("div", effort.node, ends));
 
-  const bars = element("div", { class: "dgm-bars", role: "group", "aria-label": "How the model reads both sentences" });
+  const bars = element("div.dgm-bars", { role: "group", "aria-label": "How the model reads both sentences" });
   const rows = names.map((name) => {
-    const mine = element("span", { class: "dgm-bar dgm-bar-from" });
-    const made = element("span", { class: "dgm-bar dgm-bar-to" });
-    const value = element("span", { class: "dgm-odds" });
-    bars.append(element("span", {}, name), element("span", { class: "dgm-tracks" }, mine, made), value);
+    const mine = element("span.dgm-bar.dgm-bar-from");
+    const made = element("span.dgm-bar.dgm-bar-to");
+    const value = element("span.dgm-odds");
+    bars.append(element("span", name), element("span.dgm-tracks", mine, made), value);
     return { mine, made, value };
   });
   const list = element("dl");
-  const outs = { margin: readout(list, "Margin"), agreement: readout(list, "Agreement"), time: readout(list, "Time") };
+  const outs = {
+    margin: readout(list, "Margin"),
+    agreement: readout(list, "Agreement"),
+    time: readout(list, "Time"),
+  };
   frame.side.append(
     element("div", { role: "group", "aria-label": "How it shall sound" }, ...sliders.map((s) => s.node)),
-    element("div", {}, element("p", { class: "dgm-caption" }, "How the model itself reads it, yours \u2192 rewritten"), bars),
-    element("div", {}, list),
+    element("div", element("p.dgm-caption", "How the model itself reads it, yours \u2192 rewritten"), bars),
+    element("div", list),
     frame.reset,
   );
 
   function slider(name, min, max, move) {
-    const input = element("input", { type: "range", min, max, step: 1, id: `${frame.id}-${name.replaceAll(" ", "-")}` });
+    const input = element("input", {
+      type: "range",
+      min,
+      max,
+      step: 1,
+      id: `${frame.id}-${name.replaceAll(" ", "-")}`,
+    });
     const value = element("output", { for: input.id });
-    const node = element("div", { class: "dgm-slider" }, element("label", { for: input.id }, element("span", {}, name), value), input);
+    const node = element(
+      "div.dgm-slider",
+      element("label", { for: input.id }, element("span", name), value),
+      input,
+    );
     input.addEventListener("input", () => move(Number(input.value)));
     return { node, input, value };
   }
@@ -160,7 +218,10 @@ async function render({ model, el }) {
     effort.input.value = model.get("effort");
     const smallest = margins[model.get("effort") - 1];
     effort.value.textContent = smallest < 10 ? `margin ${smallest}` : "no word hidden";
-    effort.input.setAttribute("aria-valuetext", smallest < 10 ? `words may go whose vote against it is above ${smallest}` : "no word is hidden");
+    effort.input.setAttribute(
+      "aria-valuetext",
+      smallest < 10 ? `words may go whose vote against it is above ${smallest}` : "no word is hidden",
+    );
     if (plot.side) {
       const [x, y] = spot(target);
       ring.setAttribute("cx", x);
@@ -180,7 +241,10 @@ async function render({ model, el }) {
     showSentence(said, made.tokens, added);
     said.classList.remove("dgm-empty");
     said.classList.toggle("dgm-long", made.tokens.length > 18);
-    gone.textContent = told(source.tokens.filter((_, s) => dropped[s]), added);
+    gone.textContent = told(
+      source.tokens.filter((_, s) => dropped[s]),
+      added,
+    );
     showVotes(votes, source, made.masked, names);
     rows.forEach(({ mine, made: bar, value }, k) => {
       mine.style.width = `${100 * source.reading.p[k]}%`;
@@ -203,7 +267,9 @@ async function render({ model, el }) {
   }
 
   function showNothing() {
-    const words = source.tokens.length ? [OTHERS, ...remarks(source)].join(" ") : "Type a sentence, or pick one: there is nothing to rewrite yet.";
+    const words = source.tokens.length
+      ? [OTHERS, ...remarks(source)].join(" ")
+      : "Type a sentence, or pick one: there is nothing to rewrite yet.";
     said.textContent = plainText(source.tokens) || "\u2026";
     said.classList.add("dgm-empty");
     gone.textContent = "";
@@ -243,7 +309,12 @@ async function render({ model, el }) {
   svg.addEventListener("pointerdown", point);
   svg.addEventListener("pointermove", point);
   svg.addEventListener("keydown", (event) => {
-    const step = { ArrowLeft: [1, 0, -1], ArrowRight: [-1, 0, 1], ArrowUp: [-0.5, 1, -0.5], ArrowDown: [0.5, -1, 0.5] }[event.key];
+    const step = {
+      ArrowLeft: [1, 0, -1],
+      ArrowRight: [-1, 0, 1],
+      ArrowUp: [-0.5, 1, -0.5],
+      ArrowDown: [0.5, -1, 0.5],
+    }[event.key];
     if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
     event.preventDefault();
     const size = event.shiftKey ? 0.2 : 0.04;

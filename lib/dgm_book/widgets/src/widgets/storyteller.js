@@ -2,19 +2,25 @@
 // sentences forget each other.
 
 import "../styles/language.css";
-import { MARKERS, checkLanguage, loadLanguage, wordsOf } from "../models/language_model.js";
-import { MARKS, buildFrame, element, onWidth, onceAFrame, shape, throttled, ticks } from "../frame.js";
 import { decimals, labelledSlider, pushButton } from "../controls.js";
+import { buildFrame, element, MARKS, onceAFrame, onWidth, shape, throttled, ticks } from "../frame.js";
+import { checkLanguage, loadLanguage, MARKERS, wordsOf } from "../models/language_model.js";
 
 const FOLLOWED = ["opening", "temperature", "seed"];
-const LOOKS = ["dgm-first", "dgm-second"].map((kind, i) => ({ kind, dash: ["6 3", ""][i], mark: [MARKS.square, MARKS.triangle][i] }));
+const LOOKS = ["dgm-first", "dgm-second"].map((kind, i) => ({
+  kind,
+  dash: ["6 3", ""][i],
+  mark: [MARKS.square, MARKS.triangle][i],
+}));
 const DATA = { kind: "dgm-exact", dash: "", mark: MARKS.circle };
 const BUDGET = 4; // ms of writing a frame
 
 async function render({ model, el }) {
   const shared = await loadLanguage(model);
   const { models } = shared;
-  const [themes, openings, curves, lines] = ["themes", "openings", "curves", "n_sentences"].map((name) => model.get(name));
+  const [themes, openings, curves, lines] = ["themes", "openings", "curves", "n_sentences"].map((name) =>
+    model.get(name),
+  );
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
@@ -32,11 +38,31 @@ async function render({ model, el }) {
 
   // The opening
 
-  const box = element("textarea", { id: `${frame.id}-box`, maxlength: 200, rows: 1, spellcheck: "false", autocomplete: "off", placeholder: "The start of a text" });
-  const pick = element("select", { id: `${frame.id}-pick` }, element("option", { value: "own", disabled: "" }, "your own words"), element("option", { value: "" }, "the start of a text"));
+  const box = element("textarea", {
+    id: `${frame.id}-box`,
+    maxlength: 200,
+    rows: 1,
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: "The start of a text",
+  });
+  const pick = element(
+    "select",
+    { id: `${frame.id}-pick` },
+    element("option", { value: "own", disabled: "" }, "your own words"),
+    element("option", { value: "" }, "the start of a text"),
+  );
   openings.forEach((text) => pick.append(element("option", { value: ` ${text}` }, text)));
-  const heads = element("div", { class: "dgm-heads" }, element("label", { for: box.id }, "Opening"), element("label", { for: pick.id, class: "dgm-pick" }, element("span", { class: "dgm-status" }, "Openings"), pick));
-  const write = pushButton("Write on", () => change({ seed: (model.get("seed") + 1) % 2 ** 20 }), "dgm-reset dgm-go");
+  const heads = element(
+    "div.dgm-heads",
+    element("label", { for: box.id }, "Opening"),
+    element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Openings"), pick),
+  );
+  const write = pushButton(
+    "Write on",
+    () => change({ seed: (model.get("seed") + 1) % 2 ** 20 }),
+    "dgm-reset dgm-go",
+  );
   box.addEventListener("input", () => change({ opening: box.value }));
   box.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.isComposing) return;
@@ -44,39 +70,74 @@ async function render({ model, el }) {
     write.click();
   });
   pick.addEventListener("change", () => change({ opening: pick.value.slice(1) }));
-  const note = element("p", { class: "dgm-note" });
+  const note = element("p.dgm-note");
 
   // The stories
 
-  const sign = ({ kind, dash, mark }) => shape("svg", { viewBox: "0 0 34 14", class: kind, "aria-hidden": "true" }, shape("path", { class: "dgm-trace", "stroke-dasharray": dash, d: "M1 7H33" }), shape("path", { class: "dgm-dot", d: mark(17, 7, 4) }));
+  const sign = ({ kind, dash, mark }) =>
+    shape(
+      "svg",
+      { viewBox: "0 0 34 14", class: kind, "aria-hidden": "true" },
+      shape("path.dgm-trace", { "stroke-dasharray": dash, d: "M1 7H33" }),
+      shape("path.dgm-dot", { d: mark(17, 7, 4) }),
+    );
   const columns = models.map(({ name }, m) => {
     const rows = Array.from({ length: lines }, () => {
-      const [topic, text] = [element("span", { class: "dgm-topic" }), element("span", { class: "dgm-line" })];
-      return { topic, text, node: element("li", {}, topic, text) };
+      const [topic, text] = [element("span.dgm-topic"), element("span.dgm-line")];
+      return { topic, text, node: element("li", topic, text) };
     });
     const id = `${frame.id}-tale${m}`;
-    const list = element("ol", { class: "dgm-said dgm-tale", "aria-labelledby": id }, ...rows.map(({ node }) => node));
-    return { rows, node: element("div", {}, element("p", { class: "dgm-who", id }, sign(LOOKS[m]), name), list) };
+    const list = element("ol.dgm-said.dgm-tale", { "aria-labelledby": id }, ...rows.map(({ node }) => node));
+    return {
+      rows,
+      node: element("div", element("p.dgm-who", { id }, sign(LOOKS[m]), name), list),
+    };
   });
-  frame.picture.append(heads, element("div", { class: "dgm-ask" }, box, write), note, element("div", { class: "dgm-tales" }, ...columns.map(({ node }) => node)));
+  frame.picture.append(
+    heads,
+    element("div.dgm-ask", box, write),
+    note,
+    element("div.dgm-tales", ...columns.map(({ node }) => node)),
+  );
 
   // Controls and read-outs
 
-  const slider = labelledSlider(`${frame.id}-heat`, "Temperature", { min: 0.2, max: 2, step: 0.05 }, (temperature) => change({ temperature }));
-  const cell = () => element("td", {});
+  const slider = labelledSlider(
+    `${frame.id}-heat`,
+    "Temperature",
+    { min: 0.2, max: 2, step: 0.05 },
+    (temperature) => change({ temperature }),
+  );
+  const cell = () => element("td");
   const table = models.map(({ name }, m) => ({ name, now: cell(), far: cell(), look: LOOKS[m] }));
   const head = (text) => element("th", { scope: "col" }, text);
-  const row = (look, name, ...cells) => element("tr", {}, element("th", { scope: "row" }, sign(look), name), ...cells);
+  const row = (look, name, ...cells) =>
+    element("tr", element("th", { scope: "row" }, sign(look), name), ...cells);
   const percent = (share) => `${(100 * share).toFixed(0)}\u2009%`;
   const exact = element("td", { colspan: 2 }, `${percent(curves.stay)}, exact`);
-  const body = element("tbody", {}, ...table.map(({ look, name, now, far }) => row(look, name, now, far)), row(DATA, "the data", exact));
-  const caption = element("caption", {}, "Neighbours that share a topic");
+  const body = element(
+    "tbody",
+    ...table.map(({ look, name, now, far }) => row(look, name, now, far)),
+    row(DATA, "the data", exact),
+  );
+  const caption = element("caption", "Neighbours that share a topic");
   const svg = shape("svg", { role: "img" });
-  const under = element("p", { class: "dgm-caption" }, "Mutual information of two sentences, nats, by how far apart they are; the models\u2019 as they write at temperature 1, with its interval");
-  const said = element("p", { class: "dgm-note" }, "Both draw with the same random numbers. A line is about the topic that most of its words are of; one that has none, or two alike, shares none with its neighbour.");
-  const heading = element("thead", {}, element("tr", {}, head("Text"), head("this story"), head("so far")));
-  frame.controls.append(slider.node, element("table", {}, caption, heading, body), said, element("div", { class: "dgm-row" }, frame.reset));
-  frame.side.append(element("div", {}, under, svg));
+  const under = element(
+    "p.dgm-caption",
+    "Mutual information of two sentences, nats, by how far apart they are; the models\u2019 as they write at temperature 1, with its interval",
+  );
+  const said = element(
+    "p.dgm-note",
+    "Both draw with the same random numbers. A line is about the topic that most of its words are of; one that has none, or two alike, shares none with its neighbour.",
+  );
+  const heading = element("thead", element("tr", head("Text"), head("this story"), head("so far")));
+  frame.controls.append(
+    slider.node,
+    element("table", caption, heading, body),
+    said,
+    element("div.dgm-row", frame.reset),
+  );
+  frame.side.append(element("div", under, svg));
 
   // Writing
 
@@ -108,8 +169,12 @@ async function render({ model, el }) {
     pick.selectedIndex = 1 + place;
     slider.input.value = temperature;
     slider.say(temperature.toFixed(2));
-    const strange = [...new Set(source.words.filter((_, i) => source.unknown[i]))].map((word) => `\u201c${word}\u201d`);
-    note.textContent = strange.length ? `Unknown to the models, so read as <unk>: ${strange.slice(0, 6).join(", ")}${strange.length > 6 ? ` and ${strange.length - 6} more` : ""}.` : "";
+    const strange = [...new Set(source.words.filter((_, i) => source.unknown[i]))].map(
+      (word) => `\u201c${word}\u201d`,
+    );
+    note.textContent = strange.length
+      ? `Unknown to the models, so read as <unk>: ${strange.slice(0, 6).join(", ")}${strange.length > 6 ? ` and ${strange.length - 6} more` : ""}.`
+      : "";
   }
 
   function writeLine(m) {
@@ -122,8 +187,10 @@ async function render({ model, el }) {
     tale.texts.push([...told, ...made].join(" "));
     label.className = `dgm-topic dgm-topic-${about < 0 ? "none" : about}`;
     label.textContent = about < 0 ? "no topic" : themes[about][0];
-    const parts = told.map((word, i) => element("span", { class: source.unknown[i] ? "dgm-told dgm-strange" : "dgm-told" }, word));
-    const marked = made.map((word, i) => (ids[i] < MARKERS.length ? element("span", { class: "dgm-marker" }, word) : word));
+    const parts = told.map((word, i) =>
+      element("span", { class: source.unknown[i] ? "dgm-told dgm-strange" : "dgm-told" }, word),
+    );
+    const marked = made.map((word, i) => (ids[i] < MARKERS.length ? element("span.dgm-marker", word) : word));
     if (!ended) marked.push("\u2026");
     text.replaceChildren(...[...parts, ...marked].flatMap((part, i) => (i ? [" ", part] : [part])));
   }
@@ -131,7 +198,9 @@ async function render({ model, el }) {
   function finish() {
     const [seed, of] = [model.get("seed"), JSON.stringify([model.get("opening"), model.get("temperature")])];
     if (tally.of !== of) Object.assign(tally, { of, seeds: new Set(), same: models.map(() => 0), pairs: 0 });
-    const same = tales.map(({ topics }) => topics.filter((k, i) => i && k >= 0 && k === topics[i - 1]).length);
+    const same = tales.map(
+      ({ topics }) => topics.filter((k, i) => i && k >= 0 && k === topics[i - 1]).length,
+    );
     if (!tally.seeds.has(seed)) {
       tally.seeds.add(seed);
       tally.pairs += lines - 1;
@@ -139,9 +208,11 @@ async function render({ model, el }) {
     }
     table.forEach(({ now, far }, m) => {
       now.textContent = `${same[m]} of ${lines - 1}`;
-      far.replaceChildren(percent(tally.same[m] / tally.pairs), element("small", {}, `of ${tally.pairs}`));
+      far.replaceChildren(percent(tally.same[m] / tally.pairs), element("small", `of ${tally.pairs}`));
     });
-    speak(`${note.textContent} Neighbours that share a topic: ${table.map(({ name }, m) => `${name}, ${same[m]} of ${lines - 1}`).join("; ")}.`);
+    speak(
+      `${note.textContent} Neighbours that share a topic: ${table.map(({ name }, m) => `${name}, ${same[m]} of ${lines - 1}`).join("; ")}.`,
+    );
     model.set("written", Object.fromEntries(models.map(({ name }, m) => [name, tales[m].texts])));
     model.save_changes();
   }
@@ -171,31 +242,60 @@ async function render({ model, el }) {
     const far = distances.at(-1);
     const high = 1.05 * Math.max(0.1, ...exact, ...all.flatMap((one) => [...one.high, ...one.mean]));
     const low = Math.min(0, ...all.flatMap((one) => one.low));
-    const at = (x, v) => `${(left + (x / far) * w).toFixed(1)} ${(top + (1 - (v - low) / (high - low)) * h).toFixed(1)}`;
+    const at = (x, v) =>
+      `${(left + (x / far) * w).toFixed(1)} ${(top + (1 - (v - low) / (high - low)) * h).toFixed(1)}`;
     const path = (values) => values.map((v, i) => at(distances[i], v)).join("L");
     svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 36}`);
     svg.setAttribute("height", bottom + 36);
     const said = [["the data", exact], ...all.map(({ mean }, m) => [models[m].name, mean])];
-    svg.setAttribute("aria-label", `Mutual information by distance, nats. ${said.map(([name, values]) => `${name}: ${values.map((v, i) => `${decimals(v)} at ${distances[i]}`).join(", ")}`).join(". ")}.`);
+    svg.setAttribute(
+      "aria-label",
+      `Mutual information by distance, nats. ${said.map(([name, values]) => `${name}: ${values.map((v, i) => `${decimals(v)} at ${distances[i]}`).join(", ")}`).join(". ")}.`,
+    );
     svg.replaceChildren();
     for (const v of ticks(low, high, 4)) {
       const y = at(0, v).split(" ")[1];
-      svg.append(shape("path", { class: "dgm-grid", d: `M${left} ${y}h${w}` }), shape("text", { x: left - 5, y: +y + 4, "text-anchor": "end" }, decimals(v, 1)));
+      svg.append(
+        shape("path.dgm-grid", { d: `M${left} ${y}h${w}` }),
+        shape("text", { x: left - 5, y: +y + 4, "text-anchor": "end" }, decimals(v, 1)),
+      );
     }
     for (const x of ticks(0, far, Math.min(far, w / 36))) {
       const [px] = at(x, 0).split(" ");
-      svg.append(shape("path", { class: "dgm-axis", d: `M${px} ${bottom}v4` }), shape("text", { x: px, y: bottom + 16, "text-anchor": "middle" }, String(x)));
+      svg.append(
+        shape("path.dgm-axis", { d: `M${px} ${bottom}v4` }),
+        shape("text", { x: px, y: bottom + 16, "text-anchor": "middle" }, String(x)),
+      );
     }
-    svg.append(shape("path", { class: "dgm-axis", d: `M${left} ${top}V${bottom}h${w}` }), shape("text", { class: "dgm-strong", x: left + w / 2, y: bottom + 32, "text-anchor": "middle" }, "sentences apart"));
+    svg.append(
+      shape("path.dgm-axis", { d: `M${left} ${top}V${bottom}h${w}` }),
+      shape(
+        "text.dgm-strong",
+        { x: left + w / 2, y: bottom + 32, "text-anchor": "middle" },
+        "sentences apart",
+      ),
+    );
     all.forEach((one, m) => {
-      const back = one.low.map((v, i) => at(distances[i], v)).reverse().join("L");
+      const back = one.low
+        .map((v, i) => at(distances[i], v))
+        .reverse()
+        .join("L");
       svg.append(shape("path", { class: `dgm-range ${LOOKS[m].kind}`, d: `M${path(one.high)}L${back}Z` }));
     });
     // The dashes last, so that they show on a line that they lie on.
-    [[DATA, exact], ...all.map(({ mean }, m) => [LOOKS[m], mean]).reverse()].forEach(([{ kind, dash, mark }, values]) => {
-      const dots = values.map((v, i) => mark(...at(distances[i], v).split(" ").map(Number), 3.4)).join("");
-      svg.append(shape("g", { class: kind }, shape("path", { class: "dgm-trace", "stroke-dasharray": dash, d: `M${path(values)}` }), shape("path", { class: "dgm-dot", d: dots })));
-    });
+    [[DATA, exact], ...all.map(({ mean }, m) => [LOOKS[m], mean]).reverse()].forEach(
+      ([{ kind, dash, mark }, values]) => {
+        const dots = values.map((v, i) => mark(...at(distances[i], v).split(" ").map(Number), 3.4)).join("");
+        svg.append(
+          shape(
+            "g",
+            { class: kind },
+            shape("path.dgm-trace", { "stroke-dasharray": dash, d: `M${path(values)}` }),
+            shape("path.dgm-dot", { d: dots }),
+          ),
+        );
+      },
+    );
   }
 
   frame.reset.addEventListener("click", () => {

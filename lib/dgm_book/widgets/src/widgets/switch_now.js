@@ -1,12 +1,24 @@
 // Switch now: two models and exact Bayes follow a linear system whose dynamics the reader switches.
 
 import "../styles/hyper_rnn.css";
-import { MARKS, buildFrame, calm, element, italic, onWidth, onceAFrame, readout, shape, throttled, ticks } from "../frame.js";
-import { STREAM, exactBayes, follower, inForce, spanFor, switchingSystem } from "../models/switching.js";
-import { bandPath, linePath, meanOf, timePanel } from "../panels.js";
 import { decimals, labelledSlider, pushButton, radioRow } from "../controls.js";
-import { fillUniforms, loadHyper } from "../models/hyper_rnn.js";
+import {
+  buildFrame,
+  calm,
+  element,
+  italic,
+  MARKS,
+  onceAFrame,
+  onWidth,
+  readout,
+  shape,
+  throttled,
+  ticks,
+} from "../frame.js";
 import { showGoldenError } from "../golden.js";
+import { fillUniforms, loadHyper } from "../models/hyper_rnn.js";
+import { exactBayes, follower, inForce, STREAM, spanFor, switchingSystem } from "../models/switching.js";
+import { bandPath, linePath, meanOf, timePanel } from "../panels.js";
 
 const FOLLOWED = ["seed", "steps", "schedule", "speed"];
 const MOST_STEPS = 10000;
@@ -14,7 +26,10 @@ const AFTER = 25; // steps that run after a change, where nothing played
 const AROUND = 5; // steps before and after a change whose KL is told
 const HEAT = 140; // grey of certainty, before light pages invert it
 const BUDGET_MS = 4; // of a frame, after which no further step is computed
-const LOOKS = [{ kind: "dgm-ours", dash: "" }, { kind: "dgm-base", dash: "5 3" }];
+const LOOKS = [
+  { kind: "dgm-ours", dash: "" },
+  { kind: "dgm-base", dash: "5 3" },
+];
 
 async function render({ model, el }) {
   const { nets, goldenError } = await loadHyper(model);
@@ -49,9 +64,24 @@ async function render({ model, el }) {
     oracle.step(system.before, system.x, system.fresh);
     const said = followers.map(({ filter, read }) => {
       read(seed, t, system.x, system.fresh);
-      return { mean: filter.mean.slice(), deviation: filter.deviation.slice(), kl: filter.meanKL, increment: filter.increment };
+      return {
+        mean: filter.mean.slice(),
+        deviation: filter.deviation.slice(),
+        kl: filter.meanKL,
+        increment: filter.increment,
+      };
     });
-    history.push({ t, which, sigma, changed, fresh: system.fresh, x: system.x.slice(), posterior: oracle.posterior.slice(), exact: oracle.increment, said });
+    history.push({
+      t,
+      which,
+      sigma,
+      changed,
+      fresh: system.fresh,
+      x: system.x.slice(),
+      posterior: oracle.posterior.slice(),
+      exact: oracle.increment,
+      said,
+    });
     if (history.length > span) history.shift();
     done += 1;
   }
@@ -62,33 +92,76 @@ async function render({ model, el }) {
   // The picture
 
   const svg = shape("svg", { role: "img", "aria-label": "The system" });
-  const sheet = Object.assign(element("canvas", { "aria-hidden": "true", class: "dgm-heat" }), { width: span, height: K });
+  const sheet = Object.assign(element("canvas.dgm-heat", { "aria-hidden": "true" }), {
+    width: span,
+    height: K,
+  });
   const pen = sheet.getContext("2d");
   const image = pen.createImageData(span, K);
   const panels = ["x1", "x2", "kl"].map((name) => timePanel(`${frame.id}-${name}`, ""));
-  panels.slice(0, 2).forEach(({ name }, d) => name.append(italic("x"), shape("tspan", { "baseline-shift": "sub", "font-size": "9" }, String(d + 1)), d ? "" : ", expected \u00b1 2 deviations"));
+  panels
+    .slice(0, 2)
+    .forEach(({ name }, d) =>
+      name.append(
+        italic("x"),
+        shape("tspan", { "baseline-shift": "sub", "font-size": "9" }, String(d + 1)),
+        d ? "" : ", expected \u00b1 2 deviations",
+      ),
+    );
   panels[2].name.append("KL of a step, nats");
   const traces = panels.map(({ inside }, p) => {
-    const band = shape("path", { class: "dgm-reach-ours" });
-    const lines = LOOKS.map(({ kind, dash }) => shape("path", { class: `dgm-line-of ${kind}`, "stroke-dasharray": dash }));
-    const data = shape("path", { class: "dgm-data-line" });
-    const dots = shape("path", { class: "dgm-data-dots" });
+    const band = shape("path.dgm-reach-ours");
+    const lines = LOOKS.map(({ kind, dash }) =>
+      shape("path", { class: `dgm-line-of ${kind}`, "stroke-dasharray": dash }),
+    );
+    const data = shape("path.dgm-data-line");
+    const dots = shape("path.dgm-data-dots");
     inside.append(band, ...lines.reverse(), data, dots);
     lines.reverse();
     return { band, lines, data, dots, p };
   });
-  const marks = shape("path", { class: "dgm-mark-switch" });
-  const restarts = shape("path", { class: "dgm-mark-fresh" });
+  const marks = shape("path.dgm-mark-switch");
+  const restarts = shape("path.dgm-mark-fresh");
   const labels = shape("g");
   const axis = shape("g");
-  const beliefName = shape("text", { class: "dgm-strong dgm-halo" }, `Exact Bayes: which of ${K} dynamics`);
-  const truth = shape("path", { class: "dgm-truth" });
+  const beliefName = shape("text.dgm-strong.dgm-halo", `Exact Bayes: which of ${K} dynamics`);
+  const truth = shape("path.dgm-truth");
   svg.append(marks, restarts, ...panels.map(({ node }) => node), axis, labels, truth, beliefName);
-  const stage = element("div", { class: "dgm-layers" }, sheet, svg);
-  const sign = ({ kind, dash }) => shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, shape("path", { class: `dgm-line-of ${kind}`, "stroke-dasharray": dash, d: "M1 7H33" }));
-  const legend = element("p", { class: "dgm-row dgm-legend" }, ...names.map((name, m) => element("span", {}, sign(LOOKS[m]), name)), element("span", {}, shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, shape("path", { class: "dgm-data-line", d: "M1 7H33" }), shape("path", { class: "dgm-data-dots", d: MARKS.circle(17, 7, 2.2) })), "the system"), element("span", {}, shape("svg", { viewBox: "0 0 34 14", "aria-hidden": "true" }, shape("path", { class: "dgm-mark-switch", d: "M17 1V13" })), "a change"));
-  const note = element("p", { class: "dgm-note" });
-  const meaning = element("p", { class: "dgm-caption" }, "KL tells how much a model had to correct itself once it saw a step. Exact Bayes knows the law of the system, and which of its dynamics there are; filled is certain, boxes are the truth.");
+  const stage = element("div.dgm-layers", sheet, svg);
+  const sign = ({ kind, dash }) =>
+    shape(
+      "svg",
+      { viewBox: "0 0 34 14", "aria-hidden": "true" },
+      shape("path", { class: `dgm-line-of ${kind}`, "stroke-dasharray": dash, d: "M1 7H33" }),
+    );
+  const legend = element(
+    "p.dgm-row.dgm-legend",
+    ...names.map((name, m) => element("span", sign(LOOKS[m]), name)),
+    element(
+      "span",
+      shape(
+        "svg",
+        { viewBox: "0 0 34 14", "aria-hidden": "true" },
+        shape("path.dgm-data-line", { d: "M1 7H33" }),
+        shape("path.dgm-data-dots", { d: MARKS.circle(17, 7, 2.2) }),
+      ),
+      "the system",
+    ),
+    element(
+      "span",
+      shape(
+        "svg",
+        { viewBox: "0 0 34 14", "aria-hidden": "true" },
+        shape("path.dgm-mark-switch", { d: "M17 1V13" }),
+      ),
+      "a change",
+    ),
+  );
+  const note = element("p.dgm-note");
+  const meaning = element(
+    "p.dgm-caption",
+    "KL tells how much a model had to correct itself once it saw a step. Exact Bayes knows the law of the system, and which of its dynamics there are; filled is certain, boxes are the truth.",
+  );
   frame.picture.append(stage, legend, meaning, note);
 
   // Controls
@@ -104,7 +177,9 @@ async function render({ model, el }) {
   function put(which, sigma) {
     const [t, past] = [model.get("steps"), model.get("schedule").filter(([at]) => at < model.get("steps"))];
     const last = past.at(-1);
-    change({ schedule: last && last[1] === which && last[2] === sigma ? past : [...past, [t, which, sigma]] });
+    change({
+      schedule: last && last[1] === which && last[2] === sigma ? past : [...past, [t, which, sigma]],
+    });
   }
   function run(steps) {
     if (playing) return;
@@ -113,12 +188,16 @@ async function render({ model, el }) {
     else [until, clock] = [to, 0];
     ask();
   }
-  const go = pushButton("Switch the dynamics now", () => {
-    const { which, sigma } = now();
-    const [u] = fillUniforms(new Float64Array(1), model.get("seed"), STREAM.choice, model.get("steps"));
-    put((which + 1 + Math.floor(u * (K - 1))) % K, sigma);
-    run(AFTER);
-  }, "dgm-reset dgm-go");
+  const go = pushButton(
+    "Switch the dynamics now",
+    () => {
+      const { which, sigma } = now();
+      const [u] = fillUniforms(new Float64Array(1), model.get("seed"), STREAM.choice, model.get("steps"));
+      put((which + 1 + Math.floor(u * (K - 1))) % K, sigma);
+      run(AFTER);
+    },
+    "dgm-reset dgm-go",
+  );
   const play = pushButton("Play", () => {
     [playing, until, clock] = [!(playing || until), 0, 0];
     if (!playing) change({}); // tells the kernel how far it came
@@ -128,12 +207,19 @@ async function render({ model, el }) {
     halt();
     run(1);
   });
-  const noise = radioRow(`${frame.id}-sigma`, "Noise, sigma", deviations.map((v) => [v, String(v)]), (v) => {
-    put(now().which, v);
-    run(AFTER);
-  });
-  noise.node.prepend(element("span", {}, "Noise ", element("i", {}, "\u03c3")));
-  const speed = labelledSlider(`${frame.id}-speed`, "Steps a second", { min: 1, max: 30, step: 1 }, (v) => change({ speed: v }));
+  const noise = radioRow(
+    `${frame.id}-sigma`,
+    "Noise, sigma",
+    deviations.map((v) => [v, String(v)]),
+    (v) => {
+      put(now().which, v);
+      run(AFTER);
+    },
+  );
+  noise.node.prepend(element("span", "Noise ", element("i", "\u03c3")));
+  const speed = labelledSlider(`${frame.id}-speed`, "Steps a second", { min: 1, max: 30, step: 1 }, (v) =>
+    change({ speed: v }),
+  );
   const seed = element("input", { type: "number", min: 0, max: 9999, step: 1, id: `${frame.id}-seed` });
   seed.addEventListener("change", () => {
     const v = Math.round(Number(seed.value));
@@ -142,7 +228,12 @@ async function render({ model, el }) {
     else seed.value = model.get("seed");
   });
   const seedRow = element("label", { for: seed.id }, "Seed", seed);
-  frame.controls.append(element("div", { class: "dgm-row dgm-buttons" }, go, play, one), noise.node, speed.node, element("div", { class: "dgm-row" }, seedRow, frame.reset));
+  frame.controls.append(
+    element("div.dgm-row.dgm-buttons", go, play, one),
+    noise.node,
+    speed.node,
+    element("div.dgm-row", seedRow, frame.reset),
+  );
   function halt() {
     [playing, until] = [false, 0];
   }
@@ -158,34 +249,63 @@ async function render({ model, el }) {
   const [atStep, law, belief] = ["Step", "Now", "Bayes"].map((term) => readout(list, term));
   const cells = [...names, "exact Bayes"].map((name, m) => {
     const tds = [0, 1, 2].map(() => element("td"));
-    return { tds, node: element("tr", {}, element("th", { scope: "row" }, ...(LOOKS[m] ? [sign(LOOKS[m])] : []), name), ...tds) };
+    return {
+      tds,
+      node: element(
+        "tr",
+        element("th", { scope: "row" }, ...(LOOKS[m] ? [sign(LOOKS[m])] : []), name),
+        ...tds,
+      ),
+    };
   });
-  const head = ["model", "KL before", "KL after", "nats a step"].map((text) => element("th", { scope: "col" }, text));
+  const head = ["model", "KL before", "KL after", "nats a step"].map((text) =>
+    element("th", { scope: "col" }, text),
+  );
   const caption = element("caption");
-  frame.side.append(list, element("table", {}, caption, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...cells.map(({ node }) => node))));
+  frame.side.append(
+    list,
+    element(
+      "table",
+      caption,
+      element("thead", element("tr", ...head)),
+      element("tbody", ...cells.map(({ node }) => node)),
+    ),
+  );
   const speak = throttled(frame.status, 600);
   const told = (v, places = 2) => (v === null ? "\u2013" : decimals(v, places));
 
   function readOut() {
     const last = history.at(-1);
     const place = history.findLastIndex(({ changed, fresh, t }) => changed || (fresh && t > 0));
-    const mean = (m, from, to) => (place < 0 || to <= from ? null : meanOf(history.slice(from, to).map(({ said }) => said[m].kl)));
-    const found = names.map((_, m) => [mean(m, Math.max(0, place - AROUND), place), mean(m, place, Math.min(history.length, place + AROUND))]);
-    const nats = [...names.map((_, m) => meanOf(history.map(({ said }) => said[m].increment))), meanOf(history.map(({ exact }) => exact))];
+    const mean = (m, from, to) =>
+      place < 0 || to <= from ? null : meanOf(history.slice(from, to).map(({ said }) => said[m].kl));
+    const found = names.map((_, m) => [
+      mean(m, Math.max(0, place - AROUND), place),
+      mean(m, place, Math.min(history.length, place + AROUND)),
+    ]);
+    const nats = [
+      ...names.map((_, m) => meanOf(history.map(({ said }) => said[m].increment))),
+      meanOf(history.map(({ exact }) => exact)),
+    ];
     cells.forEach(({ tds }, m) => {
       tds[0].textContent = found[m] ? told(found[m][0]) : "";
       tds[1].textContent = found[m] ? told(found[m][1]) : "";
       tds[2].textContent = told(nats[m]);
     });
-    caption.textContent = place < 0 ? `Means over the ${history.length} steps shown` : `KL: means of the ${AROUND} steps before and after the change at step ${history[place].t}; nats a step: of the ${history.length} steps shown`;
+    caption.textContent =
+      place < 0
+        ? `Means over the ${history.length} steps shown`
+        : `KL: means of the ${AROUND} steps before and after the change at step ${history[place].t}; nats a step: of the ${history.length} steps shown`;
     atStep.textContent = String(last.t);
     const [[a, b], [c, d]] = matrices[last.which].map((row) => row.map((v) => decimals(v)));
-    const matrix = element("small", {}, element("i", {}, "W"), ` = [${a}, ${b}; ${c}, ${d}]`);
-    law.replaceChildren(`dynamics ${last.which + 1}, `, element("i", {}, "\u03c3"), ` = ${last.sigma}`, matrix);
+    const matrix = element("small", element("i", "W"), ` = [${a}, ${b}; ${c}, ${d}]`);
+    law.replaceChildren(`dynamics ${last.which + 1}, `, element("i", "\u03c3"), ` = ${last.sigma}`, matrix);
     const best = last.posterior.indexOf(Math.max(...last.posterior));
     belief.textContent = `${best === last.which ? "right: " : ""}dynamics ${best + 1}, ${(100 * last.posterior[best]).toFixed(0)}\u2009%`;
     const fresh = history.findLast((step) => step.fresh && step.t > 0);
-    note.textContent = fresh ? `At step ${fresh.t} a coordinate had passed ${bound}: such dynamics grow without end, so the system and the models started anew.` : "";
+    note.textContent = fresh
+      ? `At step ${fresh.t} a coordinate had passed ${bound}: such dynamics grow without end, so the system and the models started anew.`
+      : "";
     return { found, nats, place };
   }
 
@@ -207,28 +327,58 @@ async function render({ model, el }) {
     const high = spanFor(1.05 * history.reduce((top, { said }) => Math.max(top, said[0].kl, said[1].kl), 0));
     let top = 32;
     panels.forEach((panel, p) => {
-      panel.lay({ left: LEFT, top, width: width - LEFT - RIGHT, height: heights[p], low: p < 2 ? -reach : 0, high: p < 2 ? reach : high });
+      panel.lay({
+        left: LEFT,
+        top,
+        width: width - LEFT - RIGHT,
+        height: heights[p],
+        low: p < 2 ? -reach : 0,
+        high: p < 2 ? reach : high,
+      });
       const { band, lines, data, dots } = traces[p];
       if (p < 2) {
         const of = (m, what) => history.map(({ said }) => said[m][what][p]);
         band.setAttribute("d", bandPath(of(0, "mean"), of(0, "deviation"), px, panel.py, gap));
         lines[0].setAttribute("d", linePath(of(0, "mean"), px, panel.py, gap));
         const [mean, deviation] = [of(1, "mean"), of(1, "deviation")];
-        const edge = (side) => linePath(mean.map((v, i) => v + side * 2 * deviation[i]), px, panel.py, gap);
+        const edge = (side) =>
+          linePath(
+            mean.map((v, i) => v + side * 2 * deviation[i]),
+            px,
+            panel.py,
+            gap,
+          );
         lines[1].setAttribute("d", edge(1) + edge(-1));
         const values = history.map(({ x }) => x[p]);
         data.setAttribute("d", linePath(values, px, panel.py, gap));
         dots.setAttribute("d", values.map((v, i) => MARKS.circle(+px(i), +panel.py(v), 1.7)).join(""));
-      } else lines.forEach((line, m) => line.setAttribute("d", linePath(history.map(({ said }) => said[m].kl), px, panel.py)));
+      } else
+        lines.forEach((line, m) =>
+          line.setAttribute(
+            "d",
+            linePath(
+              history.map(({ said }) => said[m].kl),
+              px,
+              panel.py,
+            ),
+          ),
+        );
       top += heights[p] + GAP;
     });
     const bottom = top - GAP + GAP + ROW * K;
     const heat = top;
     beliefName.setAttribute("x", LEFT + 3);
     beliefName.setAttribute("y", heat - 6);
-    Object.assign(sheet.style, { left: `${LEFT}px`, top: `${heat}px`, width: `${width - LEFT - RIGHT}px`, height: `${ROW * K}px` });
+    Object.assign(sheet.style, {
+      left: `${LEFT}px`,
+      top: `${heat}px`,
+      width: `${width - LEFT - RIGHT}px`,
+      height: `${ROW * K}px`,
+    });
     image.data.fill(HEAT);
-    for (let i = 0; i < span; i++) for (let k = 0; k < K; k++) image.data[4 * (k * span + i) + 3] = history[i] ? 255 * history[i].posterior[k] : 0;
+    for (let i = 0; i < span; i++)
+      for (let k = 0; k < K; k++)
+        image.data[4 * (k * span + i) + 3] = history[i] ? 255 * history[i].posterior[k] : 0;
     pen.putImageData(image, 0, 0);
     let [boxes, switches, anew, start] = ["", "", "", 0];
     labels.replaceChildren();
@@ -242,7 +392,13 @@ async function render({ model, el }) {
       if (changed && i) {
         const before = history[i - 1];
         const text = before.which === which ? `\u03c3 ${sigma}` : `${before.which + 1}\u2192${which + 1}`;
-        labels.append(shape("text", { class: "dgm-strong dgm-halo", x: x.toFixed(1), y: 10, "text-anchor": x > width - 30 ? "end" : "middle" }, text));
+        labels.append(
+          shape(
+            "text.dgm-strong.dgm-halo",
+            { x: x.toFixed(1), y: 10, "text-anchor": x > width - 30 ? "end" : "middle" },
+            text,
+          ),
+        );
       }
       if (i + 1 === history.length || history[i + 1].which !== which) {
         boxes += `M${(LEFT + start * wide).toFixed(1)} ${heat + which * ROW}h${((i + 1 - start) * wide).toFixed(1)}v${ROW}h${(-(i + 1 - start) * wide).toFixed(1)}Z`;
@@ -253,14 +409,26 @@ async function render({ model, el }) {
     restarts.setAttribute("d", anew);
     truth.setAttribute("d", boxes);
     axis.replaceChildren();
-    for (const k of [0, K - 1]) axis.append(shape("text", { x: LEFT - 4, y: heat + (k + 0.5) * ROW + 4, "text-anchor": "end" }, String(k + 1)));
-    axis.append(shape("path", { class: "dgm-axis", d: `M${LEFT} ${bottom}H${width - RIGHT}` }));
+    for (const k of [0, K - 1])
+      axis.append(
+        shape("text", { x: LEFT - 4, y: heat + (k + 0.5) * ROW + 4, "text-anchor": "end" }, String(k + 1)),
+      );
+    axis.append(shape("path.dgm-axis", { d: `M${LEFT} ${bottom}H${width - RIGHT}` }));
     for (const v of ticks(from, from + span, width / 60)) {
       if (v >= from + span) continue;
       const x = LEFT + (v - from + 0.5) * wide;
-      axis.append(shape("path", { class: "dgm-axis", d: `M${x.toFixed(1)} ${bottom}v4` }), shape("text", { x: x.toFixed(1), y: bottom + 16, "text-anchor": "middle" }, String(v)));
+      axis.append(
+        shape("path.dgm-axis", { d: `M${x.toFixed(1)} ${bottom}v4` }),
+        shape("text", { x: x.toFixed(1), y: bottom + 16, "text-anchor": "middle" }, String(v)),
+      );
     }
-    axis.append(shape("text", { class: "dgm-strong", x: LEFT + (width - LEFT - RIGHT) / 2, y: bottom + 31, "text-anchor": "middle" }, "step"));
+    axis.append(
+      shape(
+        "text.dgm-strong",
+        { x: LEFT + (width - LEFT - RIGHT) / 2, y: bottom + 31, "text-anchor": "middle" },
+        "step",
+      ),
+    );
     svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 36}`);
     svg.setAttribute("height", bottom + 36);
   }
@@ -299,11 +467,27 @@ async function render({ model, el }) {
     const busy = done < steps;
     if (!running && !busy) {
       const last = history.at(-1);
-      const ends = place < 0 ? "" : ` At the change at step ${history[place].t} KL went ${names.map((name, m) => `for ${name} from ${told(found[m][0])} to ${told(found[m][1])}`).join(", ")}.`;
+      const ends =
+        place < 0
+          ? ""
+          : ` At the change at step ${history[place].t} KL went ${names.map((name, m) => `for ${name} from ${told(found[m][0])} to ${told(found[m][1])}`).join(", ")}.`;
       const words = `Step ${last.t}, dynamics ${last.which + 1}, sigma ${last.sigma}.${ends} ${note.textContent}`;
-      svg.setAttribute("aria-label", `The last ${history.length} steps of the system, each model's prediction, KL a step, and exact Bayes. ${words}`);
+      svg.setAttribute(
+        "aria-label",
+        `The last ${history.length} steps of the system, each model's prediction, KL a step, and exact Bayes. ${words}`,
+      );
       speak(words);
-      frame.root.dataset.state = JSON.stringify({ steps: done, seed: seedNow, schedule, x: history.map(({ x }) => [...x]), kl: names.map((_, m) => history.map(({ said }) => said[m].kl)), mean: names.map((_, m) => history.map(({ said }) => [...said[m].mean])), deviation: names.map((_, m) => history.map(({ said }) => [...said[m].deviation])), posterior: history.map(({ posterior }) => [...posterior]), nats });
+      frame.root.dataset.state = JSON.stringify({
+        steps: done,
+        seed: seedNow,
+        schedule,
+        x: history.map(({ x }) => [...x]),
+        kl: names.map((_, m) => history.map(({ said }) => said[m].kl)),
+        mean: names.map((_, m) => history.map(({ said }) => [...said[m].mean])),
+        deviation: names.map((_, m) => history.map(({ said }) => [...said[m].deviation])),
+        posterior: history.map(({ posterior }) => [...posterior]),
+        nats,
+      });
     }
     return running || busy;
   }

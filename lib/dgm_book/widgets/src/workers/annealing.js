@@ -1,6 +1,6 @@
 import { work } from "../models/annealing.js";
 
-onmessage = ({ data }) => {
+self.onmessage = ({ data }) => {
   for (const _ of work(data, postMessage));
   close();
 };

@@ -1,6 +1,6 @@
 import { ganHost } from "../models/gan_trainer.js";
 
 const work = ganHost();
-onmessage = ({ data }) => {
+self.onmessage = ({ data }) => {
   for (const _ of work(data, postMessage));
 };
