@@ -4,72 +4,20 @@ import json
 
 import numpy as np
 import pytest
-import torch
+import small_widgets as small
 
 from dgm_book.widgets import DrawADigit, PageWeights
 
 
-@pytest.fixture(scope="module")
-def library(page_of):
-    """A page that holds what makes images of drawings."""
-    return page_of("models/drawing.js")
-
-
-def network(sizes, activations, seed=0, gain=1.0):
-    """A perceptron as a module, and its layers as `PageWeights` takes them."""
-    dice = torch.Generator().manual_seed(seed)
-    parts, layers = [], []
-    kinds = {"tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid, "relu": torch.nn.ReLU}
-    for inputs, outputs, activation in zip(sizes, sizes[1:], activations, strict=False):
-        layer = torch.nn.Linear(inputs, outputs).requires_grad_(False)
-        layer.weight.copy_(gain * torch.randn(outputs, inputs, generator=dice))
-        layer.bias.copy_(0.3 * torch.randn(outputs, generator=dice))
-        parts += [layer.double(), *([kinds[activation]()] if activation in kinds else [])]
-        layers.append((layer.weight, layer.bias, activation))
-    return torch.nn.Sequential(*parts), layers
-
-
-def ink(page, strokes):
-    script = "strokes => Array.from(inked(strokes, 28, 28))"
-    return np.reshape(page.evaluate(script, strokes), (28, 28))
-
-
-@pytest.mark.parametrize("name", [*"0123456789", "a star, no digit"])
-def test_a_drawing_becomes_an_image_like_mnist_s(library, name):
-    strokes = toy().presets[name]
-    image = ink(library, strokes)
-    assert (image.min(), image.max()) == (0, 1)
-    rows, columns = np.indices(image.shape) + 0.5
-    middle = np.array([(image * rows).sum(), (image * columns).sum()]) / image.sum()
-    np.testing.assert_allclose(middle, 14, atol=0.1)
-    rows, columns = (np.flatnonzero(image.max(axis) > 0.2) for axis in (1, 0))
-    assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20, 21)
-    np.testing.assert_allclose(image * 255, np.round(image * 255), atol=1e-9)
-    # Larger, smaller and elsewhere it is the same drawing.
-    shifted = [[0.4 * v + (0.1 if i % 2 else 0.5) for i, v in enumerate(s)] for s in strokes]
-    np.testing.assert_allclose(ink(library, shifted), image, atol=1.5 / 255)
-
-
-def test_a_dot_stays_a_dot_and_a_line_keeps_its_width(library):
-    assert ink(library, [[0.2, 0.9]]).sum() == pytest.approx(np.pi * 1.15**2, rel=0.15)
-    line = ink(library, [[0.1, 0.5, 0.9, 0.5]])
-    assert line[:, 14].sum() == pytest.approx(2.3, abs=0.1)
-    assert line[14].sum() == pytest.approx(20, abs=0.8)
-    np.testing.assert_allclose(line, line[::-1], atol=1 / 255)
-
-
-# The widget
-
-
 def toy(**options):
-    layers = network([2, 16, 64], ["tanh", "sigmoid"], seed=1)[1]
+    layers = small.network(2, 64, hidden=16, seed=1)
     options = {"temperatures": (10, 40), **options}
     return DrawADigit(PageWeights({"toy": layers}), "toy", (8, 8), **options)
 
 
 def slow(**options):
     """A decoder as large as the published one, which takes many times longer than a test waits."""
-    layers = network([5, 64, 784], ["tanh", "sigmoid"], seed=1, gain=0.4)[1]
+    layers = [small.network(5, 64, hidden=64)[0], small.network(64, 784, hidden=64)[2]]
     return DrawADigit(PageWeights({"slow": layers}), "slow", (28, 28), **options)
 
 

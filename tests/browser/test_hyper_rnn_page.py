@@ -6,10 +6,8 @@ import json
 import hyper_rnn_pages as pages
 import numpy as np
 import pytest
-import torch
 from small_widgets import MATRICES, described, recurrent
 
-from dgm.papers.variational_hyper_rnn import trace
 from dgm_book.widgets import HyperWeights, ScaleWeather, SwitchNow
 
 GO = "Switch the dynamics now"
@@ -27,19 +25,8 @@ def models():
     return nets, {name: described(model) for name, model in nets.items()}
 
 
-def golden():
-    """Return what PyTorch computes of a sequence."""
-    dice = torch.Generator().manual_seed(1)
-    vectors = {}
-    for name, model in models()[0].items():
-        x = torch.randn(12, 2, generator=dice)
-        noise = torch.randn(12, 5, model.z_dim, generator=dice)
-        vectors[name] = {"x": x, "noise": noise, **trace(model, x, noise)._asdict()}
-    return vectors
-
-
-def weights(vectors=None):
-    return HyperWeights(models()[1], golden=vectors)
+def weights():
+    return HyperWeights(models()[1])
 
 
 def replay(widget, freeze=0.0):
@@ -85,18 +72,6 @@ def same_as_pytorch(state, widget):
         close(state["deviation"][m], trace_.predicted_deviation[shown])
         close(state["nats"][m], trace_.increment[shown].mean())
     close(state["nats"][2], exact[shown].mean())
-
-
-def test_the_page_is_pytorch_and_a_wrong_golden_row_shows(opened):
-    view = opened(SwitchNow(weights(golden()), MATRICES))
-    assert float(view.page.locator(".dgm").get_attribute("data-golden-error")) < 1e-5
-    wrong = golden()
-    wrong["VRNN"]["kl"][7, 3] += 1
-    view = opened(SwitchNow(weights(wrong), MATRICES))
-    error = float(view.page.locator(".dgm").get_attribute("data-golden-error"))
-    assert error == pytest.approx(1 / (1 + float(wrong["VRNN"]["kl"][7, 3])), rel=1e-3)
-    view = opened(SwitchNow(weights(), MATRICES))
-    assert view.page.locator(".dgm").get_attribute("data-golden-error") is None
 
 
 def test_the_page_filters_what_python_filters(opened):
