@@ -219,6 +219,14 @@ class Visit:
     def radio(self, name):
         return self.page.get_by_role("radio", name=name, exact=True)
 
+    def drag(self, start, *places, steps=4):
+        """Move the pressed mouse from one place to others."""
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        for place in places:
+            self.page.mouse.move(*place, steps=steps)
+        self.page.mouse.up()
+
     def drawn(self):
         """Wait until the widgets have drawn what they were asked to."""
         twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"

@@ -60,12 +60,7 @@ def corners(tab):
 
 
 def draw_by_mouse(tab):
-    places = corners(tab)
-    tab.page.mouse.move(*places[0])
-    tab.page.mouse.down()
-    for place in places[1:]:
-        tab.page.mouse.move(*place, steps=6)
-    tab.page.mouse.up()
+    tab.drag(*corners(tab), steps=6)
 
 
 TOUCH = """([pad, places]) => {

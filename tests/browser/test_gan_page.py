@@ -277,10 +277,8 @@ def test_a_point_is_chosen_and_moved_by_keyboard_or_dragged(opened):
     assert [k for k in before if before[k] != after[k]] == ["4"]
     assert view.page.get_by_role("combobox", name="Arrow keys move").input_value() == "3"
     box = view.page.locator(".dgm-pb-dot", has_text="2").bounding_box()
-    view.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    view.page.mouse.down()
-    view.page.mouse.move(box["x"] + 60, box["y"] - 40, steps=4)
-    view.page.mouse.up()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    view.drag(middle, (box["x"] + 60, box["y"] - 40))
     view.settle()
     assert [k for k in after if after[k] != where()[k]] == ["2"]
     view.button("Reset").click()

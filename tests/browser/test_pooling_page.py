@@ -146,10 +146,8 @@ def test_runs_are_ticked_and_one_is_brought_forward(opened):
 def test_a_chart_is_dragged_and_a_row_is_clicked(opened):
     view = opened(PoolingRace(runs()))
     box = view.page.locator(".dgm-drag").nth(1).bounding_box()
-    view.page.mouse.move(box["x"] + box["width"] - 5, box["y"] + 50)
-    view.page.mouse.down()
-    view.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 50, steps=3)
-    view.page.mouse.up()
+    places = [(box["x"] + x, box["y"] + 50) for x in (box["width"] - 5, box["width"] / 2)]
+    view.drag(*places)
     view.page.mouse.move(box["x"] + 50, box["y"] + 50)
     view.settle()
     now = view.page.locator(".dgm-drag").nth(1).locator(".dgm-now").get_attribute("d")

@@ -162,10 +162,8 @@ def test_the_plane_answers_keys_sliders_and_the_mouse_and_stays_inside(opened):
     ground = page.locator(".dgm-ls-ground")
     ground.scroll_into_view_if_needed()
     box = ground.bounding_box()
-    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.mouse.down()
-    page.mouse.move(box["x"] + 3 * box["width"], box["y"] + box["height"] / 4, steps=4)
-    page.mouse.up()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    tab.drag(middle, (box["x"] + 3 * box["width"], box["y"] + box["height"] / 4))
     tab.settle()
     first, second = map(float, code.inner_text().strip("()").split(", "))
     assert first == pytest.approx(limit, abs=0.005)

@@ -167,11 +167,7 @@ def test_a_drag_of_sixty_events_ends_where_it_was_let_go(opened):
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
     start, end = (box["x"] + 40, box["y"] + 200), (box["x"] + 190, box["y"] + 120)
-    view.page.mouse.move(*start)
-    view.page.mouse.down()
-    for i in range(1, 61):
-        view.page.mouse.move(*(a + (b - a) * i / 60 for a, b in zip(start, end, strict=True)))
-    view.page.mouse.up()
+    view.drag(start, end, steps=60)
     dragged = rewritten(view), percentages(view)
     assert sum(dragged[1]) == 100
     view.button("Reset").click()

@@ -284,10 +284,11 @@ class DrawADigit(BookWidget):
     ) -> None:
         _, shape = weights.check_images(model, image_shape)
         presets = {name: _strokes(name, strokes) for name, strokes in hand_drawn().items()}
-        choices = checks.ascending("temperatures", temperatures, least=1, above=True)
-        fixed = {"model": model, "image_shape": shape, "presets": presets}
-        fixed |= {"betas": digits(BETAS, 7), "choices": [int(count) for count in choices]}
-        start = {"drawing": presets["0"], "temperatures": fixed["choices"][-1], "badge": badge}
+        choices = [int(count) for count in temperatures]
+        checks.span("the least of temperatures", min(choices, default=0), 1, np.inf)
+        fixed = {"model": model, "image_shape": shape, "presets": presets, "choices": choices}
+        fixed["betas"] = digits(BETAS, 7)
+        start = {"drawing": presets["0"], "temperatures": choices[-1], "badge": badge}
         super().__init__(fixed, weights=weights, **start | chosen)
 
     def image(self) -> np.ndarray | None:

@@ -166,8 +166,8 @@ BAD = {
     ],
     "DrawADigit": [
         ({"image_shape": (5, 4)}, r"decodes to 16 pixels, image_shape \(5, 4\) has 20"),
-        ({"temperatures": []}, "1 or more, ascending"),
-        ({"temperatures": [0]}, "ascending above 0"),
+        ({"temperatures": []}, "temperatures=0: want 1 or more"),
+        ({"temperatures": [0]}, "temperatures=0: want 1 or more"),
     ],
     "RamlLottery": [
         ({"sets": []}, "at least one"),
