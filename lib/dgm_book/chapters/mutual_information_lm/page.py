@@ -19,7 +19,7 @@ from dgm_book.chapters.mutual_information_lm.run import Job, context, reread, ru
 from dgm_book.claims import render
 from dgm_book.results import Result
 from dgm_book.statistics import format_difference, format_mean, is_below_zero, mean_over_seeds
-from dgm_book.widgets.language_weights import rounded
+from dgm_book.widgets.text_weights import rounded
 
 __all__ = ["badge", "chapter", "claims", "context", "evidence", "quadrature", "run", "verify"]
 
