@@ -10,7 +10,8 @@ The file `chapters/<paper>/claims.yaml` holds the chapter's title, and for each 
         measured: "time of a step over the plain model's: {{ ratio | mean(3) }}; at most {{ most }}"
 
 `claim`, `source` and `measured` are Jinja templates over the values of the claim's outcome.
-Filters: `difference(decimals, unit)` and `mean(decimals)` of an `Interval`.
+An `Interval` has the filters `difference(decimals, unit)`, `interval(decimals, sign)` and
+`mean(decimals)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from typing import Any, NamedTuple
 import jinja2
 import yaml
 
-from dgm_book.statistics import format_difference, format_mean
+from dgm_book.statistics import format_difference, format_interval, format_mean
 
 __all__ = ["Claim", "Outcome", "judged", "render", "table", "verdict"]
 
@@ -29,7 +30,11 @@ VERDICTS = ("holds", "does not hold", "not tested")
 FIELDS = ("claim", "source", "measured")
 
 _TEMPLATES = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-_TEMPLATES.filters |= {"difference": format_difference, "mean": format_mean}
+_TEMPLATES.filters |= {
+    "difference": format_difference,
+    "interval": format_interval,
+    "mean": format_mean,
+}
 
 
 class Outcome(NamedTuple):

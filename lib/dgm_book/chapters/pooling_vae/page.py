@@ -459,7 +459,7 @@ def page_influence(chapter: Chapter) -> list[dict[str, Any]]:
         shown: chapter.main[variant][0].values["final"]["influence"]
         for shown, variant in ENCODERS.items()
     }
-    axes = {"x": "words from the end", "y": "share of influence", "log": True}
+    axes = {"x": "words from the end", "y": "share of influence", "log": "y"}
     titles = {"before training, generated sentences": influence_at_start()}
     titles[f"after training, {NAMES[chapter.recipe.main]}"] = trained
     return [{"title": title, "lines": lines, **axes} for title, lines in titles.items()]

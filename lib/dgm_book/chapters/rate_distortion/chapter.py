@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dgm.measure import Interval
+from dgm.sampling.curves import MeanCurve
 from dgm_book import jobs, results
 from dgm_book.chapters.rate_distortion.models import Job
 from dgm_book.chapters.rate_distortion.recipe import GAPS, RECIPES, Recipe, gap_betas, label
@@ -49,9 +50,12 @@ class Chapter(NamedTuple):
             for model in GAPS
         }
 
-    def scale(self, ending: str, *models: str) -> str:
-        """The images and seeds behind some models' results, in words."""
-        return results.scale({label(m): self.runs[m, ending] for m in models}, size)
+    def scale(self, words: str, *models: str) -> str:
+        """Profile, data and size, in words; with models, that of their results of an ending."""
+        if models:
+            words = results.scale({label(m): self.runs[m, words] for m in models}, size)
+        dataset = self.job(models[0] if models else "vae10").dataset
+        return f"profile {self.profile.name}, {dataset}, {words}"
 
     def job(self, model: str, seed: int | None = None) -> Job:
         """What loads a model's decoder; the first seed's, unless it is given."""
@@ -87,30 +91,20 @@ def size(result: Result) -> str:
     return f"{values['elbo']['n']:,} test images" if "elbo" in values else ""
 
 
-class Summary(NamedTuple):
-    """A model's curve over seeds and images, each (R,); errors join both sources of variation."""
-
-    beta: Tensor
-    rate: Tensor
-    rate_error: Tensor
-    distortion: Tensor
-    distortion_error: Tensor
-    log_z: Tensor
-    log_z_error: Tensor
-    legendre_rate: Tensor  # at the mean distortions, from log Z alone
+def stacked(runs: list[Result], term: str) -> Tensor:
+    """A term of some curves, (seeds, R, N)."""
+    return torch.stack([r.tensors[term] for r in runs])
 
 
-def summary(runs: list[Result]) -> Summary:
+def summary(runs: list[Result]) -> MeanCurve:
     """Mean over images and seeds, with the standard error over images joined to that over seeds."""
-    columns = [runs[0].tensors["beta"]]
+    columns = []
     for term in ("rate", "distortion", "log_z"):
-        values = torch.stack([r.tensors[term] for r in runs])  # (seeds, R, N)
+        values = stacked(runs, term)
         over_images = values.mean(0).var(1) / values.shape[2]
         over_seeds = values.mean(2).var(0) / len(values) if len(values) > 1 else 0.0
         columns += [values.mean((0, 2)), torch.sqrt(over_images + over_seeds)]
-    beta, _, _, distortion, _, log_z, _ = columns
-    lines = -log_z[:, None] - beta[:, None] * distortion
-    return Summary._make([*columns, lines.amax(0)])
+    return MeanCurve(runs[0].tensors["beta"], *columns)
 
 
 def high_slopes(runs: list[Result]) -> Tensor:
@@ -119,9 +113,8 @@ def high_slopes(runs: list[Result]) -> Tensor:
     Near a Gaussian posterior R = (D / 2) log beta + constant. Read between the largest recorded
     beta and the first that is a tenth of it or more.
     """
-    beta = runs[0].tensors["beta"]
+    beta, rate = runs[0].tensors["beta"], stacked(runs, "rate")
     start = int((beta < 0.1 * beta[-1]).sum())
-    rate = torch.stack([r.tensors["rate"] for r in runs])
     return 2 * (rate[:, -1] - rate[:, start]) / math.log(float(beta[-1] / beta[start]))
 
 
@@ -138,6 +131,12 @@ def distortion_difference(
 def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
     """The mean over images of values (R, N), and its standard error, both (R,)."""
     return values.mean(1), values.std(1) / math.sqrt(values.shape[1])
+
+
+def missed(chapter: Chapter, model: str, term: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Betas, and what the annealing of a model in two dimensions missed, with errors, each (R,)."""
+    exact, curve = (chapter.first(ending, model).tensors for ending in ("truth", "curve"))
+    return exact["beta"], *mean_and_error(curve[term][: len(exact["beta"])] - exact[term])
 
 
 def mixture(
