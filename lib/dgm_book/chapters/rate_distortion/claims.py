@@ -1,6 +1,7 @@
 """The rules that judge chapter 1's claims; their words are in claims.yaml, by the same names."""
 
 import math
+import operator
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -26,13 +27,42 @@ from dgm_book.statistics import (
     paired_difference,
 )
 
+FLOORS = {"vae": ("vae2", "vae10"), "gan": ("gan2", "gan10")}
+FAMILIES = {"gan10": ("gan10", "vae10"), "aae10": ("aae10", "vae10")}
+
 
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
     seeds = len(chapter.seeds)
     usual = f"{chapter.recipe.annealing.n_images} test images, {seeds} seed{'s' * (seeds > 1)}"
-    outcomes = {name: rule(chapter) for name, rule in RULES.items()}
-    return judged(Path(__file__).with_name("claims.yaml"), CHAPTER, outcomes, chapter.scale(usual))
+    distortions = partial(_distortions, chapter)
+    outcomes = {
+        "a_single_run_gives_the_curve": _against_quadrature(chapter, "log_z", abs),
+        "points_lie_above_the_curve": _against_quadrature(chapter, "rate", operator.neg),
+        "gaps_are_small": _gaps(chapter),
+        "the_curve_costs_a_likelihood": _cost(chapter),
+        "annealing_seeds_agree": _annealing_seeds(chapter),
+        "schedules_where_distortion_is_ten": _halved_at_ten(chapter),
+        "schedules_to_the_paper_s_beta": _halved(chapter, recipes.PAPER_BETA, suffix="-far"),
+        "schedules_to_this_chapter_s_beta": _halved_here(chapter),
+        "small_codes_meet_a_floor": distortions(is_above_zero, FLOORS, n_judged=1),
+        "slopes_count_dimensions": _slopes(chapter),
+        "the_better_code_depends_on_the_rate": _better_code(chapter),
+        "families_differ": distortions(differs_from_zero, FAMILIES),
+        "deep_beats_shallow": distortions(is_above_zero, {"depth": ("gan10-shallow", "gan10")}),
+        "families_differ_under_a_deep_distortion": distortions(
+            differs_from_zero, {"gan10": FAMILIES["gan10"]}, ending="features"
+        ),
+        "encoders_lie_above_the_curve": _encoders(chapter),
+        "colour_generators_differ": distortions(differs_from_zero, {"colour": recipes.COLOUR}),
+        "junk_costs_at_most_the_cap": _junk(chapter),
+        "blur_raises_the_floor": _blur(chapter),
+        "memorisation_shows": _is_above(chapter, _memory(chapter), "vae10-few"),
+        "dropped_modes_show": _is_above(chapter, _loss(chapter), "vae10-dropped"),
+        "underfitting_shows": _is_above(chapter, _shortfall(chapter), "vae10-short"),
+    }
+    path = Path(__file__).with_name("claims.yaml")
+    return judged(path, CHAPTER, outcomes, chapter.scale(usual))
 
 
 def _numbers(values: Iterable[float], form: str) -> str:
@@ -51,7 +81,7 @@ def _against_quadrature(chapter: Chapter, term: str, miss: Callable[[float], flo
     return Outcome(holds, values, chapter.scale("truth", "vae2"))
 
 
-def _gaps_are_small(chapter: Chapter) -> Outcome:
+def _gaps(chapter: Chapter) -> Outcome:
     gaps = {model: [r.values for r in runs] for model, runs in chapter.gaps.items()}
     hundred = max(gaps.pop("vae100"), key=lambda v: v["gap"])
     pairs = [(label(model), v) for model, values in gaps.items() for v in values]
@@ -71,7 +101,7 @@ def _cost(chapter: Chapter) -> Outcome:
     return Outcome(best <= 1.1, values, chapter.scale("1 seed"))
 
 
-def _annealing_seeds_agree(chapter: Chapter) -> Outcome:
+def _annealing_seeds(chapter: Chapter) -> Outcome:
     endings = [f"again{k}" for k in recipes.ANNEALING_SEEDS]
     log_z = torch.stack([chapter.first(ending).tensors["log_z"] for ending in endings])
     spread, (_, over_images) = log_z.mean(2).std(0), mean_and_error(log_z[0])
@@ -160,7 +190,7 @@ def _distortions(
     return Outcome(holds, changes | _ends(chapter, models[0]), chapter.scale(ending, *models))
 
 
-def _slopes_count_dimensions(chapter: Chapter) -> Outcome:
+def _slopes(chapter: Chapter) -> Outcome:
     slopes = {
         m: summaries.high_slopes(chapter.runs[m, "curve"])
         for m in ("vae2", "gan2", "vae10", "gan10")
@@ -172,7 +202,7 @@ def _slopes_count_dimensions(chapter: Chapter) -> Outcome:
     return Outcome(holds, values, chapter.scale("curve", *slopes))
 
 
-def _the_better_code_depends_on_the_rate(chapter: Chapter) -> Outcome:
+def _better_code(chapter: Chapter) -> Outcome:
     small, large = (stacked(chapter.runs[m, "curve"], "log_z").mean(0) for m in ("vae2", "vae10"))
     difference = large - small  # (R, N)
     bottom = float(chapter.first("curve", "vae2").tensors["beta"][0])
@@ -181,7 +211,7 @@ def _the_better_code_depends_on_the_rate(chapter: Chapter) -> Outcome:
     return Outcome(start.low > 0 and end.low > 0, values)
 
 
-def _encoders_lie_above_the_curve(chapter: Chapter) -> Outcome:
+def _encoders(chapter: Chapter) -> Outcome:
     rows, outcomes = [], []
     for model in recipes.ENCODED:
         encoder, annealed = (chapter.first(e, model).tensors for e in ("encoder", "annealed"))
@@ -193,7 +223,7 @@ def _encoders_lie_above_the_curve(chapter: Chapter) -> Outcome:
     return Outcome(all(outcomes), {"rows": rows}, chapter.scale("annealed", "vae10"))
 
 
-def _junk_costs_at_most_the_cap(chapter: Chapter) -> Outcome:
+def _junk(chapter: Chapter) -> Outcome:
     narrow, wide = (chapter.first(f"blur0-{prior}").tensors for prior in ("narrow", "wide"))
     other = chapter.first(f"again{recipes.ANNEALING_SEEDS[0]}").tensors["log_z"]
     rows, outcomes, direct = [], [], []
@@ -209,7 +239,7 @@ def _junk_costs_at_most_the_cap(chapter: Chapter) -> Outcome:
     return Outcome(all(outcomes), values, chapter.scale("blur0-narrow", "vae10"))
 
 
-def _blur_raises_the_floor(chapter: Chapter) -> Outcome:
+def _blur(chapter: Chapter) -> Outcome:
     rows, sharp = [], chapter.first("blur0-narrow").tensors["distortion"]
     for blur in recipes.BLURS[1:]:
         more = chapter.first(f"blur{blur:g}-narrow").tensors["distortion"] - sharp
@@ -248,48 +278,5 @@ def _shortfall(chapter: Chapter) -> Interval:
     return paired_difference(*(_at_thirty(chapter, model).mean(1) for model in models))
 
 
-def _is_above(chapter: Chapter, measure: Callable[[Chapter], Interval], model: str) -> Outcome:
-    gain = measure(chapter)
+def _is_above(chapter: Chapter, gain: Interval, model: str) -> Outcome:
     return Outcome(is_above_zero(gain), {"gain": gain}, chapter.scale("unseen", model))
-
-
-FAMILIES = {"gan10": ("gan10", "vae10"), "aae10": ("aae10", "vae10")}
-RULES: dict[str, Callable[[Chapter], Outcome]] = {
-    "a_single_run_gives_the_curve": partial(_against_quadrature, term="log_z", miss=abs),
-    "points_lie_above_the_curve": partial(
-        _against_quadrature, term="rate", miss=lambda mean: -mean
-    ),
-    "gaps_are_small": _gaps_are_small,
-    "the_curve_costs_a_likelihood": _cost,
-    "annealing_seeds_agree": _annealing_seeds_agree,
-    "schedules_where_distortion_is_ten": _halved_at_ten,
-    "schedules_to_the_paper_s_beta": partial(_halved, top=recipes.PAPER_BETA, suffix="-far"),
-    "schedules_to_this_chapter_s_beta": _halved_here,
-    "small_codes_meet_a_floor": partial(
-        _distortions,
-        test=is_above_zero,
-        pairs={"vae": ("vae2", "vae10"), "gan": ("gan2", "gan10")},
-        n_judged=1,
-    ),
-    "slopes_count_dimensions": _slopes_count_dimensions,
-    "the_better_code_depends_on_the_rate": _the_better_code_depends_on_the_rate,
-    "families_differ": partial(_distortions, test=differs_from_zero, pairs=FAMILIES),
-    "deep_beats_shallow": partial(
-        _distortions, test=is_above_zero, pairs={"depth": ("gan10-shallow", "gan10")}
-    ),
-    "families_differ_under_a_deep_distortion": partial(
-        _distortions,
-        test=differs_from_zero,
-        pairs={"gan10": ("gan10", "vae10")},
-        ending="features",
-    ),
-    "encoders_lie_above_the_curve": _encoders_lie_above_the_curve,
-    "colour_generators_differ": partial(
-        _distortions, test=differs_from_zero, pairs={"colour": recipes.COLOUR}
-    ),
-    "junk_costs_at_most_the_cap": _junk_costs_at_most_the_cap,
-    "blur_raises_the_floor": _blur_raises_the_floor,
-    "memorisation_shows": partial(_is_above, measure=_memory, model="vae10-few"),
-    "dropped_modes_show": partial(_is_above, measure=_loss, model="vae10-dropped"),
-    "underfitting_shows": partial(_is_above, measure=_shortfall, model="vae10-short"),
-}
