@@ -75,8 +75,7 @@ def _prefix(s: Setup, dataset: str) -> str:
 
 
 def _quality(s: Setup, dataset: str) -> tuple[dict, dict]:
-    judges, splits = trained_judges(s, dataset), ("validation", "test")
-    return {split: judging.quality(judges, text.load(dataset, split)) for split in splits}, {}
+    return {"test": judging.quality(trained_judges(s, dataset), text.load(dataset, "test"))}, {}
 
 
 def _controls(s: Setup, dataset: str) -> tuple[dict, dict]:
