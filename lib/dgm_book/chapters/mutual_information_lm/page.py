@@ -12,9 +12,14 @@ from dgm.measure import Interval
 from dgm_book import results
 from dgm_book.chapters.mutual_information_lm import chapter as changes
 from dgm_book.chapters.mutual_information_lm import measure as measures
-from dgm_book.chapters.mutual_information_lm.chapter import Chapter, Runs, chapter
+from dgm_book.chapters.mutual_information_lm.chapter import (
+    Chapter,
+    Runs,
+    chapter,
+    claims,
+    quadrature,
+)
 from dgm_book.chapters.mutual_information_lm.recipe import DISTANCES, DROPOUTS, NAMES, PAGE
-from dgm_book.chapters.mutual_information_lm.rules import claims, quadrature
 from dgm_book.chapters.mutual_information_lm.run import Job, context, reread, run, verify
 from dgm_book.claims import render
 from dgm_book.results import Result
