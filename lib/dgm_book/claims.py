@@ -24,7 +24,7 @@ import yaml
 
 from dgm_book.statistics import format_difference, format_interval, format_mean
 
-__all__ = ["Claim", "Outcome", "judged", "render", "table", "verdict"]
+__all__ = ["Claim", "Outcome", "fill", "judged", "render", "table", "verdict"]
 
 VERDICTS = ("holds", "does not hold", "not tested")
 FIELDS = ("claim", "source", "measured")
@@ -102,6 +102,12 @@ def render(template: str, values: Mapping[str, Any]) -> str:
         jinja2.UndefinedError: the template names a value that is not given.
     """
     return " ".join(_TEMPLATES.from_string(template).render(values).split())
+
+
+def fill(path: Path, values: Mapping[str, Any]) -> dict[str, str]:
+    """The templates of a YAML file, filled in."""
+    templates = yaml.safe_load(path.read_text("utf-8"))
+    return {name: render(template, values) for name, template in templates.items()}
 
 
 def verdict(holds: bool | None) -> str:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from dgm.nets.mlp import Layer, mlp_layers
@@ -23,7 +22,7 @@ from dgm_book.chapters.rate_distortion.claims import claims
 from dgm_book.chapters.rate_distortion.models import CHAPTER, context, decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
 from dgm_book.chapters.rate_distortion.run import run, verify
-from dgm_book.claims import render
+from dgm_book.claims import fill
 from dgm_book.results import Result
 
 __all__ = ["CHAPTER", "chapter", "claims", "context", "label", "run", "verify"]
@@ -307,5 +306,4 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         "limits": summaries.limit_ratios(chapter).mean(1).tolist(),
         "accuracy": chapter.first("features").values["accuracy"],
     }
-    templates = yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text("utf-8"))
-    return {key: render(template, values) for key, template in templates.items()}
+    return fill(Path(__file__).with_name("texts.yaml"), values)
