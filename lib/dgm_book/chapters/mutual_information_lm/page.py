@@ -8,7 +8,7 @@ import torch
 
 from dgm.data.synthetic import topic_chain
 from dgm_book import results
-from dgm_book.chapters.mutual_information_lm import chapter as changes
+from dgm_book.chapters.mutual_information_lm import chapter as measured
 from dgm_book.chapters.mutual_information_lm import measure as measures
 from dgm_book.chapters.mutual_information_lm.chapter import (
     Chapter,
@@ -111,7 +111,7 @@ def differences(chapter: Chapter, text: str) -> Table:
 
 def _measured(chapter: Chapter, text: str, columns: Columns) -> Columns:
     first = chapter.texts[text]["likelihood"][0]
-    return {head: x for head, x in columns.items() if not math.isnan(changes.METRICS[x[0]](first))}
+    return {head: x for head, x in columns.items() if not math.isnan(measured.METRICS[x[0]](first))}
 
 
 def everywhere(chapter: Chapter) -> Table:
@@ -176,7 +176,7 @@ def page_weights(chapter: Chapter, n: int = 6) -> dict[str, Any]:
 
 def read_chain(chapter: Chapter, variant: str) -> measures.Trained:
     """The chain's model and critic that travel with the page."""
-    seed = changes.seed_of(chapter.texts["chain"][variant][0])
+    seed = measured.seed_of(chapter.texts["chain"][variant][0])
     settings = chapter.recipe.texts["chain"]
     return reread(Job(chapter.profile, "chain", settings, variant, seed))
 
@@ -194,7 +194,7 @@ def page_curves(chapter: Chapter) -> dict[str, Any]:
     variants = chapter.texts["chain"]
     models = {}
     for variant in PAGE:
-        columns = zip(*(changes.written(r) for r in variants[variant]), strict=True)
+        columns = zip(*(measured.written(r) for r in variants[variant]), strict=True)
         each = [mean_over_seeds(column) for column in columns]
         models[variant] = {x: [getattr(i, x) for i in each] for x in ("mean", "low", "high")}
     return {
@@ -257,7 +257,8 @@ def page_decay(chapter: Chapter) -> list[dict[str, Any]]:
     panels = []
     for text, variants in decays(chapter).items():
         lines = {
-            v: [(DISTANCES, changes.written(r)) for r in results] for v, results in variants.items()
+            v: [(DISTANCES, measured.written(r)) for r in results]
+            for v, results in variants.items()
         }
         if chapter.is_chain(text):
             exact = variants["likelihood"][0].values["final"]["exact_by_distance"]
