@@ -143,16 +143,13 @@ def _axes(count: int, height: float, *, stacked: bool = False) -> tuple[Any, lis
 def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool = False) -> Figure:
     """Lines, a panel per question, with bands or bars where their values have errors.
 
-    Args:
-        panels: each with lines, a mapping from label to values (R,), whose places count from 1, or
-            to (x, y), both (R,), or (x, y, half the width of its band, (R,) or (2, R)); and, where
-            wanted, title, x and y (labels of the axes), xlim, ylim, log (the logarithmic axes, as
-            "xy"), levels (heights of lines), limit (height and name of another), bars in place of
-            bands, "points" or "joined", and marks, in the page's own colour, a mapping from label
-            to (x, y, half their bars up, half their bars aside), as lines with bars may have.
-        caption: the finding.
-        height: of the figure, inches.
-        baseline: whether the first line of each panel is the baseline's.
+    Each panel has lines, a mapping from label to values (R,), whose places count from 1, or to
+    (x, y), both (R,), or (x, y, half the width of its band, (R,) or (2, R)); and, where wanted,
+    title, x and y (labels of the axes), xlim, ylim, log (the logarithmic axes, as "xy"), levels
+    (heights of lines), limit (height and name of another), bars in place of bands, "points" or
+    "joined", and marks, in the page's own colour, a mapping from label to (x, y, half their bars
+    up, half their bars aside), as lines with bars may have. The height is in inches; `baseline`
+    says whether the first line of each panel is the baseline's.
     """
     figure, row = _axes(len(panels), height)
     ends, before = [], None
@@ -211,12 +208,9 @@ def spread(values: Any) -> tuple[np.ndarray, np.ndarray]:
 
 @_styled
 def histograms(panels: Panels, unit: str, caption: str) -> Figure:
-    """Distributions of original codes and of manipulated ones, a panel per model.
+    """Distributions in a unit of original codes and of manipulated ones, a panel per model.
 
-    Args:
-        panels: each with label and curves, a mapping from name to (N,) values; the original first.
-        unit: of the values.
-        caption: the finding.
+    Each panel has a label and curves, a mapping from name to (N,) values; the original first.
     """
     figure, column = _axes(len(panels), 2.1 * len(panels), stacked=True)
     moments = []
@@ -239,15 +233,11 @@ def histograms(panels: Panels, unit: str, caption: str) -> Figure:
 def through_training(
     panels: Panels, unit: str, caption: str, *, steps: str = "steps of the generator"
 ) -> Figure:
-    """A measurement against training steps: each seed thin, their mean thick, a panel per setting.
+    """A measurement, in a unit, against steps: each seed thin, their mean thick, a panel a setting.
 
-    Args:
-        panels: each with title and lines, a mapping from label (the baseline first) to a list of
-            (steps (M,), values (M,)), one per seed, and optionally reference, the label of the
-            data's own line. A seed that stopped early has fewer; the mean goes as far as all.
-        unit: of the values.
-        caption: the finding.
-        steps: what they are steps of.
+    Each panel has a title and lines, a mapping from label (the baseline first) to a list of (steps
+    (M,), values (M,)), one per seed, and optionally reference, the label of the data's own line. A
+    seed that stopped early has fewer; the mean goes as far as all.
     """
     figure, row = _axes(len(panels), 3.1)
     ends = []
@@ -272,9 +262,7 @@ def through_training(
 def pairs(panels: Panels, caption: str) -> Figure:
     """Runs that share a seed, joined by a line, a panel per measurement.
 
-    Args:
-        panels: each with title and columns, a mapping from label to (S,) values of the same seeds.
-        caption: the finding.
+    Each panel has a title and columns, a mapping from label to (S,) values of the same seeds.
     """
     figure, row = _axes(len(panels), 2.7)
     summaries = []
@@ -297,10 +285,8 @@ def pairs(panels: Panels, caption: str) -> Figure:
 def ladder(panels: Panels, caption: str) -> Figure:
     """Kinds of model one above the other: a mark per seed, a bar at their mean, a panel per metric.
 
-    Args:
-        panels: each with title and rows, a mapping from label to (S,) values; the same labels in
-            each. The first label is the baseline.
-        caption: the finding.
+    Each panel has a title and rows, a mapping from label to (S,) values; the same labels in each,
+    the baseline first.
     """
     labels = list(panels[0]["rows"])
     figure, row = _axes(len(panels), 0.9 + 0.27 * len(labels))
@@ -323,13 +309,10 @@ def ladder(panels: Panels, caption: str) -> Figure:
 
 @_styled
 def plane(panels: Panels, extent: float, caption: str) -> Figure:
-    """The plane cut by networks: a colour per activation pattern, with data and samples above.
+    """The plane from -extent to extent, a colour per activation pattern; data and samples above.
 
-    Args:
-        panels: each with title, patterns (S, S) whole numbers (rows are the first coordinate), data
-            (N, 2), samples (M, 2), and baseline, true for a baseline's samples.
-        extent: the plane runs from -extent to extent.
-        caption: the finding.
+    Each panel has a title, patterns (S, S) whole numbers (rows are the first coordinate), data
+    (N, 2), samples (M, 2), and baseline, true for a baseline's samples.
     """
     figure, row = _axes(len(panels), 8.2 / len(panels) + 0.3)
     counts = []
@@ -349,12 +332,9 @@ def plane(panels: Panels, extent: float, caption: str) -> Figure:
 
 @_styled
 def tiles(panels: Panels, columns: int, caption: str) -> Figure:
-    """Generated images side by side, a panel per model.
+    """Generated images side by side, in columns, a panel per model.
 
-    Args:
-        panels: each with title and images (N, C, H, W) uint8, C 1 or 3.
-        columns: of images in a panel.
-        caption: the finding.
+    Each panel has a title and images (N, C, H, W) uint8, C 1 or 3.
     """
     count = len(np.asarray(panels[0]["images"]))
     figure, row = _axes(len(panels), 8.2 / len(panels) * (-(-count // columns) / columns) + 0.4)

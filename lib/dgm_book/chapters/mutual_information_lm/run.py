@@ -332,8 +332,6 @@ def result(job: Job) -> Result:
             "words": len(trained.splits.vocabulary),
             "training_tokens": len(trained.splits.streams[0]),
         }
-        if leak:
-            values["padding left out"] = measures.measure(trained, job.settings, job.seed)
         if job.text == "chain" and job.variant in plan.PAGE and job.seed < 3:
             values["vocabulary"] = trained.splits.vocabulary.words
             for part in ("model", "critic"):
@@ -351,7 +349,7 @@ def measure_samples(job: Job, trained: Trained) -> dict[str, Any]:
     """What the model writes, measured: topics counted, or a bound by the likelihood's critic."""
     vocabulary = trained.splits.vocabulary
     texts = measures.write_texts(trained, job.settings, job.seed)
-    values: dict[str, Any] = {"n_sentences": sum(len(sentences) for sentences in texts)}
+    values: dict[str, Any] = {}
     if job.settings.source:
         judge = train(job._replace(variant="likelihood"))
         values["bound"] = measures.bound_by_distance(judge, texts, job.settings, job.seed)

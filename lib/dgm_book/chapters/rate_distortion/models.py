@@ -107,7 +107,6 @@ def measure_model(job: Job) -> Computed:
             mu, _ = network.posterior(x)
         values |= {
             "elbo": bootstrap(bound.value)._asdict(),
-            "log_likelihood": bootstrap(bound.log_likelihood)._asdict(),
             "kl": bootstrap(bound.kl)._asdict(),
             "pixel_variance": float(network.log_variance.detach().exp()),
             "active_units": int(active_units(mu)),

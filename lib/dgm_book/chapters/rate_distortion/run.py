@@ -11,7 +11,13 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import (
+    Categorical,
+    Distribution,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+)
 from torch.nn import functional
 
 from dgm.data import minibatches
@@ -55,7 +61,7 @@ def experiments(
     recipe = recipe or RECIPES[profile.name]
     first, zero, own = [first_seed], [0], range(profile.n_seeds)
     budgets, damaged = recipe.comparison.budgets, ("vae10-few", "vae10-dropped", "vae10-short")
-    priors, variants = ("narrow", "wide"), {"": "", "-fresh": "fresh", "-far": "far"}
+    variants = {"": "", "-fresh": "fresh", "-far": "far"}
     train, models_and_seeds = models.measure_model, compared(profile, recipe).items()
     plan = [
         *((m, range(first_seed, first_seed + n), "training", train) for m, n in models_and_seeds),
@@ -69,11 +75,11 @@ def experiments(
             for beta in recipes.gap_betas(m, recipe)
         ),
         *(
-            ("vae10", zero, f"blur{blur:g}-{prior}", blurred_curve, blur, prior)
+            ("vae10", zero, f"blur{blur:g}-{prior}", damaged_curve, blur, alpha)
             for blur in recipes.BLURS
-            for prior in priors
+            for prior, alpha in {"narrow": 0.0, "wide": 1.0}.items()
         ),
-        *(("vae10", zero, f"mixture{a:g}", mixture_curve, a) for a in recipes.ALPHAS),
+        *(("vae10", zero, f"mixture{a:g}", damaged_curve, 0.0, a) for a in recipes.ALPHAS),
         *((m, own, "unseen", test_curve) for m in ("vae10", *damaged)),
         *((m, own, "seen", training_curve) for m in ("vae10", "vae10-few")),
         *((m, own, "features", deep_curve) for m in recipes.DEEP),
@@ -156,8 +162,7 @@ def curve(job: Job) -> Computed:
     tensors = terms(measured, "ess", "acceptance")
     if job.seed == 0 and job.name in recipes.CODES and measured.codes is not None:
         tensors["codes"] = measured.codes[:, : recipes.N_CODES].float()
-    total = sizes.temperatures_per_beta * len(sizes.betas)
-    return {"n_images": measured.rate.shape[1], "n_temperatures": total}, tensors
+    return {}, tensors
 
 
 def gap(job: Job, beta: float) -> Computed:
@@ -217,33 +222,30 @@ class Blurred(nn.Module):
         return (rows @ images.view(-1, *self.shape) @ columns.T).flatten(1)
 
 
-def bad_prior(dim: int, alpha: float, device: str = "cpu") -> MixtureSameFamily:
-    """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn."""
+def bad_prior(dim: int, alpha: float, device: str = "cpu") -> Distribution | None:
+    """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn.
+
+    None, the default of an annealing, for N(0, I) alone.
+    """
     scale = torch.tensor([[1.0], [recipes.WIDE]], device=device).expand(2, dim)
     parts = Independent(Normal(torch.zeros_like(scale), scale), 1)
+    if alpha in (0.0, 1.0):
+        return Independent(Normal(torch.zeros_like(scale[1]), scale[1]), 1) if alpha else None
     return MixtureSameFamily(Categorical(torch.tensor([1 - alpha, alpha], device=device)), parts)
 
 
-def blurred_curve(job: Job, blur: float, prior: str) -> Computed:
-    """A model with a blurred decoder, under its own prior or under the bad one alone.
+def damaged_curve(job: Job, blur: float, alpha: float) -> Computed:
+    """A model with a blurred decoder, under its own prior with the bad one of a weight mixed in.
 
-    A mixture of the two priors has the mixture of the two normalisers: from these curves the page
-    draws that of every weight.
+    A mixture of the two priors has the mixture of the two normalisers: from the curves of weights 0
+    and 1 the page draws that of every weight.
     """
-    network = decoder(job)
+    network, device = decoder(job), job.profile.device
     if blur:
         height, width = pictures(job.dataset, "test").shape
-        network = Blurred(network, blur, (height, width)).to(job.profile.device)
-    zero = torch.zeros(job.model.latent_dim, device=job.profile.device)
-    wide = Independent(Normal(zero, torch.full_like(zero, recipes.WIDE)), 1)
-    chosen = wide if prior == "wide" else None
-    return {}, terms(anneal(job, job.recipe.coarse, network=network, prior=chosen))
-
-
-def mixture_curve(job: Job, alpha: float) -> Computed:
-    """A model under the mixture of its prior and the bad one, sampled and scored as one density."""
-    prior = bad_prior(job.model.latent_dim, alpha, job.profile.device)
-    return {"alpha": alpha}, terms(anneal(job, job.recipe.coarse, prior=prior))
+        network = Blurred(network, blur, (height, width)).to(device)
+    prior = bad_prior(job.model.latent_dim, alpha, device)
+    return {}, terms(anneal(job, job.recipe.coarse, network=network, prior=prior))
 
 
 def training_curve(job: Job) -> Computed:
@@ -267,7 +269,7 @@ def _pilot(job: Job) -> paper.RateDistortionCurve:
 def repeated_curve(job: Job, annealing_seed: int) -> Computed:
     """A curve with another seed of the annealing and the step sizes of the pilot's seed."""
     options = {"seed": annealing_seed, "step_sizes": _pilot(job).step_sizes}
-    return {"seed": annealing_seed}, terms(anneal(job, job.recipe.coarse, **options))
+    return {}, terms(anneal(job, job.recipe.coarse, **options))
 
 
 def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
@@ -288,7 +290,7 @@ def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
         ]
         variances = [c.log_weight_variance for c in curves if c.log_weight_variance is not None]
         tensors[f"{schedule}.log_weight_variance"] = torch.stack(variances)  # (seeds, R, N)
-    return {"n_temperatures": budget, "n_chains": sizes.n_chains}, tensors
+    return {"n_temperatures": budget}, tensors
 
 
 def _comparison_curve(
@@ -326,7 +328,7 @@ def schedule_limits(job: Job) -> Computed:
     # (seeds, largest betas)
     tensors = {f"{name}.log_weight_variance": torch.tensor(row) for name, row in rows.items()}
     tensors["beta"] = torch.tensor(ends, dtype=torch.float64)
-    return {"n_temperatures": total, "n_chains": sizes.n_chains}, tensors
+    return {}, tensors
 
 
 def cost(job: Job) -> Computed:
@@ -432,8 +434,7 @@ def encoder_curve(job: Job) -> Computed:
         with torch.no_grad():
             rows.append(encoder_terms(encoder, network, test, n_samples, generator))
     rate, distortion = (torch.stack(column).double() for column in zip(*rows, strict=True))
-    tensors = {"beta": betas, "rate": rate, "distortion": distortion}
-    return {"steps": steps, "n_samples": n_samples}, tensors
+    return {}, {"beta": betas, "rate": rate, "distortion": distortion}
 
 
 def curve_at_encoder_betas(job: Job) -> Computed:
