@@ -143,13 +143,14 @@ def _axes(count: int, height: float, *, stacked: bool = False) -> tuple[Any, lis
 def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool = False) -> Figure:
     """Lines, a panel per question, with bands or bars where their values have errors.
 
-    Each panel has lines, a mapping from label to values (R,), whose places count from 1, or to
-    (x, y), both (R,), or (x, y, half the width of its band, (R,) or (2, R)); and, where wanted,
-    title, x and y (labels of the axes), xlim, ylim, log (the logarithmic axes, as "xy"), levels
-    (heights of lines), limit (height and name of another), bars in place of bands, "points" or
-    "joined", and marks, in the page's own colour, a mapping from label to (x, y, half their bars
-    up, half their bars aside), as lines with bars may have. The height is in inches; `baseline`
-    says whether the first line of each panel is the baseline's.
+    Each panel has lines, a mapping from label to values (R,), whose places count from 1, or to (x,
+    y), both (R,), or (x, y, half the width of its band, (R,) or (2, R)), or to a list of (x, y),
+    one per seed, which are thin beside their mean; and, where wanted, title, x and y (labels of the
+    axes), xlim, ylim, log (the logarithmic axes, as "xy"), levels (heights of lines), limit (height
+    and name of another), reference (label of the data's own line), bars in place of bands, "points"
+    or "joined", and marks, a mapping from label to (x, y, half their bars up, half their bars
+    aside), as lines with bars may have. The height is in inches; `baseline` says whether the first
+    line of each panel is the baseline's.
     """
     figure, row = _axes(len(panels), height)
     ends, before = [], None
@@ -161,9 +162,10 @@ def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool 
             place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
             axes.annotate(limit[1], (1, limit[0]), **place)
         lines, styles = panel["lines"], BASELINE_FIRST if baseline else SERIES
-        for (label, line), style in zip(lines.items(), styles, strict=False):
+        for (label, line), (colour, *style) in zip(lines.items(), styles, strict=False):
+            style = (PAGE if label == panel.get("reference") else colour, *style)
             y = _draw_line(axes, line, style, panel.get("bars"), label=label)
-            name = ", ".join(filter(None, (panel.get("title") or panel.get("y"), label)))
+            name = ", ".join(filter(None, (panel.get("title", panel.get("y")), label)))
             ends.append(f"{name}: {y[0]:.3g} to {y[-1]:.3g}")
         for (label, line), mark in zip(panel.get("marks", {}).items(), "v<>pXP*", strict=False):
             y = _draw_line(axes, line, (PAGE, "", mark), "points", label=label, markersize=7)
@@ -181,15 +183,23 @@ def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool 
             aside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
             axes.legend(**aside if "marks" in panel else {})
         before = [*lines]
-    return Figure(figure, f"Against {panels[0].get('x')}. {'; '.join(ends)}.", caption)
+    what, along = panels[0].get("y", "values"), panels[0].get("x", "places")
+    return Figure(figure, f"{what} against {along}. {'; '.join(ends)}.", caption)
 
 
 def _draw_line(axes: Any, line: Any, style: Sequence, bars: str | None, **look: Any) -> np.ndarray:
     """Draws a line of `curves`; returns its values (R,)."""
-    parts = line if isinstance(line, tuple) else (range(1, len(line) + 1), line)
-    x, y, *error = (np.asarray(part) for part in parts)
     colour, dash, mark = style
     look |= {"color": colour, "marker": mark}
+    if isinstance(line, list) and isinstance(line[0], tuple):
+        for at, values in line:
+            axes.plot(at, values, dash, color=colour, linewidth=0.7, alpha=0.6)
+        shortest = min(len(values) for _, values in line)
+        x, *rows = (np.asarray(row)[:shortest] for row in (line[0][0], *(v for _, v in line)))
+        axes.plot(x, y := np.mean(rows, 0), dash, linewidth=2, **look)
+        return y
+    parts = line if isinstance(line, tuple) else (range(1, len(line) + 1), line)
+    x, y, *error = (np.asarray(part) for part in parts)
     if bars:
         axes.errorbar(x, y, *error, linestyle=dash if bars == "joined" else "none", **look)
         return y
@@ -197,6 +207,19 @@ def _draw_line(axes: Any, line: Any, style: Sequence, bars: str | None, **look: 
     for e in error:
         axes.fill_between(x, y - e, y + e, color=colour, alpha=0.2, linewidth=0)
     return y
+
+
+def through_training(
+    panels: Panels, unit: str, caption: str, *, steps: str = "steps of the generator"
+) -> Figure:
+    """`curves` of a measurement, in a unit, against steps: each seed thin, their mean thick.
+
+    Each line is a list of (steps (M,), values (M,)), one per seed, the baseline's first. A seed
+    that stopped early has fewer; the mean goes as far as all.
+    """
+    labels = [{"x": steps, "y": unit}, *[{"x": steps}] * (len(panels) - 1)]
+    labelled = [{**panel, **label} for panel, label in zip(panels, labels, strict=True)]
+    return curves(labelled, caption, height=3.1, baseline=True)
 
 
 def spread(values: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -227,35 +250,6 @@ def histograms(panels: Panels, unit: str, caption: str) -> Figure:
         axes.legend()
     column[-1].set_xlabel(unit)
     return Figure(figure, f"Histograms in {unit}. {'; '.join(moments)}.", caption)
-
-
-@_styled
-def through_training(
-    panels: Panels, unit: str, caption: str, *, steps: str = "steps of the generator"
-) -> Figure:
-    """A measurement, in a unit, against steps: each seed thin, their mean thick, a panel a setting.
-
-    Each panel has a title and lines, a mapping from label (the baseline first) to a list of (steps
-    (M,), values (M,)), one per seed, and optionally reference, the label of the data's own line. A
-    seed that stopped early has fewer; the mean goes as far as all.
-    """
-    figure, row = _axes(len(panels), 3.1)
-    ends = []
-    for axes, panel in zip(row, panels, strict=True):
-        lines = zip(panel["lines"].items(), BASELINE_FIRST, strict=False)
-        for (label, runs), (colour, dash, mark) in lines:
-            colour = PAGE if label == panel.get("reference") else colour
-            for at, values in runs:
-                axes.plot(at, values, dash, color=colour, linewidth=0.7, alpha=0.6)
-            shortest = min(len(values) for _, values in runs)
-            mean = np.mean([np.asarray(v)[:shortest] for _, v in runs], 0)
-            at = np.asarray(runs[0][0])[:shortest]
-            axes.plot(at, mean, dash, color=colour, marker=mark, linewidth=2, label=label)
-            ends.append(f"{panel['title']}, {label}: {mean[0]:.3g} to {mean[-1]:.3g}")
-        axes.set(title=panel["title"], xlabel=steps)
-    row[0].set_ylabel(unit)
-    row[0].legend()
-    return Figure(figure, f"{unit} against {steps}. {'; '.join(ends)}.", caption)
 
 
 @_styled

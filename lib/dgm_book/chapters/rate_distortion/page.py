@@ -160,13 +160,13 @@ def _panel(lines: dict[str, Any], title: str, unit: str = "squared error an imag
     return {"title": title, "lines": lines, "x": f"distortion D ({unit})", "log": "x"}
 
 
-def _curves(chapter: Chapter, models: Iterable[str], *words: str, ending: str = "curve") -> dict:
-    return _panel({label(m): _line(chapter.runs[m, ending]) for m in models}, *words)
+def _curves(chapter: Chapter, models: Iterable[str], ending: str = "curve") -> dict[str, Any]:
+    return {label(m): _line(chapter.runs[m, ending]) for m in models}
 
 
 def panels(chapter: Chapter) -> list[dict[str, Any]]:
     """The families at ten dimensions, and the latent sizes of VAEs and GANs."""
-    first, *others = (_curves(chapter, models, title) for title, models in PANELS.items())
+    first, *others = (_panel(_curves(chapter, x), title) for title, x in PANELS.items())
     return [first | RATE, *others]
 
 
@@ -175,7 +175,7 @@ def in_colour(chapter: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, An
     tiles = {m: chapter.first("training", m).tensors["tiles"][:6] for m in recipes.COLOUR}
     samples = [{"title": label(m), "images": t.view(6, 3, 32, 32)} for m, t in tiles.items()]
     words = "Colour images, ten dimensions", "squared error an image, pixels from -1 to 1"
-    return samples, [_curves(chapter, recipes.COLOUR, *words) | RATE]
+    return samples, [_panel(_curves(chapter, recipes.COLOUR), *words) | RATE]
 
 
 def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
@@ -186,9 +186,9 @@ def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
         rate, error = mean_and_error(sent["rate"])
         pairs[f"{label(name)}, annealed"] = _line(chapter.runs[name, "annealed"])
         pairs[f"{label(name)}, encoder"] = sent["distortion"].mean(1), rate, 2 * error
-    words = "A deep distortion", "squared distance of features"
-    deep = _curves(chapter, recipes.DEEP, *words, ending="features")
-    return [_panel(pairs, "An encoder for each beta") | RATE, deep]
+    deep = _curves(chapter, recipes.DEEP, "features")
+    deep_panel = _panel(deep, "A deep distortion", "squared distance of features")
+    return [_panel(pairs, "An encoder for each beta") | RATE, deep_panel]
 
 
 def slopes(chapter: Chapter) -> list[dict[str, Any]]:
