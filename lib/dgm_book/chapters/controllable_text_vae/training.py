@@ -12,8 +12,10 @@ from dgm.train import TrainingState, fit
 from dgm_book import results
 from dgm_book.chapters.controllable_text_vae.recipe import FILES, RECIPES, Recipe
 from dgm_book.profiles import Profile
+from dgm_book.results import Result
 
 CHAPTER = "04_controllable_text_vae"
+Computed = tuple[dict, dict]  # plain values and tensors
 
 
 class Setup(NamedTuple):
@@ -27,6 +29,13 @@ class Setup(NamedTuple):
         files = FILES[dataset or self.recipe.dataset]
         experiment = "dgm_book.chapters.controllable_text_vae.run"
         return results.Context(experiment, CHAPTER, self.profile, files)
+
+    def get(
+        self, name: str, compute: Callable[..., Computed], dataset: str, *more: Any, **settings: Any
+    ) -> Result:
+        """A result on a data set, loaded, or computed of this, the data set, and more."""
+        context = self.context(dataset)
+        return results.get(name, lambda: compute(self, dataset, *more), context, **settings)
 
 
 def setup(profile: Profile, recipe: Recipe | None = None) -> Setup:
