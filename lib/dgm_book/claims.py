@@ -81,7 +81,7 @@ def judged(
         if outcome := outcomes[id_]:
             words = [render(text[field], outcome.values) for field in FIELDS]
             ends = outcome.scale or scale, verdict(outcome.holds)
-            claims.append(Claim(id_, chapter, content["title"], *words, *ends))
+            claims.append(Claim._make([id_, chapter, content["title"], *words, *ends]))
     return claims
 
 

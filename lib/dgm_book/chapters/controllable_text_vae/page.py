@@ -71,11 +71,11 @@ def chapter(
         {main: by_name["controls"], **{name: by_name[f"{name}-controls"] for name in others}},
         {k: seeds(f"steering-{k}", n_seeds) for k in recipe.steering.labels},
         seeds("simplex", n_seeds),
-        *seeds("released"),
+        seeds("released")[0],
         seeds("ordinary", n_seeds),
         {x: {k: seeds(f"{x}-{k}")[0] for k in ("simplex", "ordinary")} for x in others},
-        *seeds("page"),
-        *seeds("walk"),
+        seeds("page")[0],
+        seeds("walk")[0],
     )
 
 

@@ -161,11 +161,12 @@ def _halved_at_ten(chapter: Chapter) -> Outcome:
 
 def _halved_here(chapter: Chapter) -> Outcome:
     fewest, *_, most = chapter.recipe.comparison.budgets * 2
-    values = {s: _ratio(chapter.first(f"schedules{fewest}-{s}")) for s in recipes.SAMPLERS}
+    ratios = {s: _ratio(chapter.first(f"schedules{fewest}-{s}")) for s in recipes.SAMPLERS}
     top = float(chapter.first("curve").tensors["beta"][-1])
+    values: dict[str, Any] = {"budget": fewest, "leapfrogs": recipes.PAPER_LEAPFROG, **ratios}
+    values |= {"pairs": ratios["steady"].n, "fresh": _schedules(chapter, "-fresh")[1]}
     values |= {"default": _ratio(chapter.first(f"schedules{most}"), "default")}
-    sizes = {"budget": fewest, "leapfrogs": recipes.PAPER_LEAPFROG, "pairs": values["steady"].n}
-    return _halved(chapter, top, 1, fresh=_schedules(chapter, "-fresh")[1], **values, **sizes)
+    return _halved(chapter, top, 1, **values)
 
 
 def _ends(chapter: Chapter, model: str) -> dict[str, str]:
@@ -257,11 +258,11 @@ def _at_thirty(chapter: Chapter, model: str, ending: str = "unseen") -> Tensor:
 
 def _memory(chapter: Chapter) -> Interval:
     """What unseen images cost beyond seen ones, of few images minus of all."""
-    unseen, seen = (
-        [_at_thirty(chapter, model, ending) for model in ("vae10-few", "vae10")]
-        for ending in ("unseen", "seen")
+    limited, whole = (
+        (_at_thirty(chapter, model) - _at_thirty(chapter, model, "seen")).mean(1)
+        for model in ("vae10-few", "vae10")
     )
-    return paired_difference(*((a - b).mean(1) for a, b in zip(unseen, seen, strict=True)))
+    return paired_difference(limited, whole)
 
 
 def _loss(chapter: Chapter) -> Interval:
@@ -274,8 +275,8 @@ def _loss(chapter: Chapter) -> Interval:
 
 def _shortfall(chapter: Chapter) -> Interval:
     """What a model stopped early costs beyond the trained one."""
-    models = ("vae10-short", "vae10")
-    return paired_difference(*(_at_thirty(chapter, model).mean(1) for model in models))
+    early, trained = (_at_thirty(chapter, m).mean(1) for m in ("vae10-short", "vae10"))
+    return paired_difference(early, trained)
 
 
 def _is_above(chapter: Chapter, gain: Interval, model: str) -> Outcome:

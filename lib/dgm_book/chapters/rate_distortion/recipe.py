@@ -1,6 +1,6 @@
 """Chapter 1 as data: which models there are, and the sizes of every experiment at each profile."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -125,11 +125,11 @@ class Recipe(NamedTuple):
     single: tuple[str, ...] = SINGLE
 
 
-def _annealings(main: Annealing, n_betas: int, *sizes: int) -> dict[str, Annealing]:
+def _annealings(main: Annealing, n_betas: int, *sizes: int) -> dict[str, Any]:
     """The main curves' sizes, then those of the others, each with temperatures and images."""
     betas = log_spaced(n_betas, float(main.betas[0]), float(main.betas[-1]))[1:]
-    coarse = Annealing(betas, *sizes[:2], *main[3:])
-    return {"annealing": main, "coarse": coarse, "deep": Annealing(betas, *sizes[2:], main[4])}
+    coarse = Annealing._make([betas, *sizes[:2], *main[3:]])
+    return {"annealing": main, "coarse": coarse, "deep": coarse._make([betas, *sizes[2:], main[4]])}
 
 
 _SMOKE = Annealing(log_spaced(17, 0.02, 200.0)[1:], 8, 12, 8, 6)
