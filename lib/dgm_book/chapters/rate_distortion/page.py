@@ -14,11 +14,11 @@ from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.chapter import (
     Chapter,
     chapter,
+    claims,
     mean_and_error,
     stacked,
     summary,
 )
-from dgm_book.chapters.rate_distortion.claims import claims
 from dgm_book.chapters.rate_distortion.models import CHAPTER, context, decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
 from dgm_book.chapters.rate_distortion.run import run, verify
