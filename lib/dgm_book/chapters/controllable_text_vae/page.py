@@ -255,8 +255,8 @@ def page_walks(chapter: Chapter) -> list[dict[str, Any]]:
     simplex_axis = "weight of the positive vertex, the rest on the negative one"
     names = {"log_mean": "log_of_mean", "mean_log": "mean_of_logs"}
 
-    def densities(result: Result, of: str) -> dict[str, Any]:
-        return {key: result.tensors[f"{of}.{name}"].numpy() for key, name in names.items()}
+    def densities(result: Result, place: str) -> dict[str, Any]:
+        return {key: result.tensors[f"{place}.{name}"].numpy() for key, name in names.items()}
 
     return [
         {
