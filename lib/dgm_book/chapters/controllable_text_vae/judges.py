@@ -99,11 +99,9 @@ def quality(judges: Judges, sentences: Sentences) -> dict[str, Any]:
     """How good the judges are on people's sentences."""
     right = (judges.classify(sentences.texts) > 0.5) == sentences.labels.bool()
     nats, tokens = judges.negative_log_likelihood(sentences.texts)
-    unknown = judges.vocabulary.encode(sentences.texts).n_unknown.sum() / (tokens - 1).sum()
     return {
         "accuracy": bootstrap(right.double())._asdict(),
         "perplexity": perplexity(nats, tokens, judges.recipe.perplexity_resamples)._asdict(),
-        "unknown": float(unknown),
     }
 
 

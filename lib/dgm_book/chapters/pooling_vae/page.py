@@ -429,7 +429,7 @@ def page_influence(chapter: Chapter) -> list[dict[str, Any]]:
     """Whose features which words change, at a narrow start and after training."""
     firsts = {shown: chapter.main[variant][0] for shown, variant in ENCODERS.items()}
     trained = {shown: first.values["final"]["influence"] for shown, first in firsts.items()}
-    axes = {"x": "words from the end", "y": "share of influence", "log": True}
+    axes = {"x": "words from the end", "y": "share of influence", "log": "y"}
     titles = {"before training, generated sentences": influence_at_start()}
     titles[f"after training, {NAMES[chapter.recipe.main]}"] = trained
     return [{"title": title, "lines": lines, **axes} for title, lines in titles.items()]
