@@ -159,8 +159,8 @@ def _alternate(
 def _update(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
     """One step of one network; Adam leaves alone what has no gradient."""
     parameters = [p for p in network.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(loss, parameters)
     optimizer.zero_grad(set_to_none=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+    # Not `grad`: what it returns may be laid out unlike its parameter, and fused Adam pairs the two
+    # by their place in memory.
+    loss.backward(inputs=parameters)
     optimizer.step()

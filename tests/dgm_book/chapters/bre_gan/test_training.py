@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from dgm.nets.conv import dcgan_discriminator, dcgan_generator
 from dgm.papers.bre_gan import toy_discriminator, toy_generator
 from dgm.train import TrainingState
 from dgm_book import profiles
@@ -49,6 +50,24 @@ def test_a_toy_gan_learns_a_spot(work):
     rows = run("spot", gan, training, data, distance, seed=2)["measured"]
     assert rows[0]["distance"] > 0.4
     assert rows[-1]["distance"] < 0.25  # of the data themselves it is 0.125
+
+
+@pytest.mark.parametrize("penalty", [None, "r1"])
+def test_one_fused_step_is_that_of_plain_adam(work, penalty, monkeypatch):
+    """Fused Adam once paired the gradients of R1 with other weights, by their place in memory."""
+    data = torch.rand(16, 1, 28, 28, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    training = Training(3, 16, 1e-2, n_measurements=1, penalty=penalty)
+    adam, weights = torch.optim.Adam, []
+    for fused in (True, False):
+        torch.manual_seed(0)
+        generator = dcgan_generator(8, (16,), (1, 28), kernel=4, last_stride=2)
+        discriminator = dcgan_discriminator((16, 32), (1, 28), first_stride=2, norm="none")
+        gan = GAN(generator, discriminator, 8).to(memory_format=torch.channels_last)
+        choice = {"fused": fused}
+        monkeypatch.setattr(torch.optim, "Adam", lambda *a, k=choice, **b: adam(*a, **(b | k)))
+        run(f"{fused}", gan, training, lambda i: data)
+        weights.append(torch.cat([p.detach().flatten() for p in gan.discriminator.parameters()]))
+    torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-4)
 
 
 def test_a_finished_run_is_not_run_again(work):
