@@ -65,7 +65,7 @@ def test_one_fused_step_is_that_of_plain_adam(work, penalty, monkeypatch):
         gan = GAN(generator, discriminator, 8).to(memory_format=torch.channels_last)
         choice = {"fused": fused}
         monkeypatch.setattr(torch.optim, "Adam", lambda *a, k=choice, **b: adam(*a, **(b | k)))
-        run(f"{fused}", gan, training, lambda i: data)
+        run(f"{penalty} {fused}", gan, training, lambda i: data)
         weights.append(torch.cat([p.detach().flatten() for p in gan.discriminator.parameters()]))
     torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-4)
 
