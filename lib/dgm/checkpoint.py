@@ -27,11 +27,9 @@ Tree = Any
 def save(path: str | os.PathLike, tree: Tree) -> None:
     """Writes a tree of tensors and plain values to one safetensors file, atomically.
 
-    Tensors are stored by their place in the tree ("model/0.weight"); everything else is JSON in the
-    file's metadata, with a checksum over both. Equal trees give equal bytes. Keys are int or str.
-    Mappings are stored as dicts, named tuples as tuples; gradients, devices and shared storage are
-    not stored. TypeError for a value or key of another type, naming its place; OSError as
-    `write_bytes`.
+    The tree is dicts with keys int or str, lists and tuples; equal trees give equal bytes.
+    Gradients, devices and shared storage are not stored. TypeError for another value or key, naming
+    its place; OSError as `write_bytes`.
     """
     write_bytes(path, to_bytes(tree))
 
@@ -46,10 +44,7 @@ def to_bytes(tree: Tree) -> bytes:
 
 
 def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
-    """Reads back what `save` wrote: the same tree, bit for bit, with its tensors on `device`.
-
-    FileNotFoundError where there is none, ValueError that names the file where it is damaged.
-    """
+    """What `save` wrote, bit for bit, on `device`; ValueError for a damaged file, by its name."""
     return from_bytes(Path(path).read_bytes(), path, device)
 
 
@@ -73,17 +68,14 @@ def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device 
 def identity(**parts: Any) -> dict[str, Any]:
     """What must be equal for a checkpoint to belong to a run, as values that JSON can hold.
 
-    Plain values and trees of them count as they are, tensors and arrays by their `digest`,
-    functions and classes by their name, other objects by that of their class.
+    Tensors and arrays count by their `digest`, functions and classes by their name, other objects
+    by that of their class.
     """
     return {name: _plain(value) for name, value in parts.items()}
 
 
 def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -> None:
-    """Compares what the checkpoint at `path` holds with the run that would resume it.
-
-    ValueError where they differ, which names the file and the first part that does.
-    """
+    """ValueError that names the file at `path` and the first part in which it is another run's."""
     for name, value in expected.items():
         if (other := saved.get(name)) != value:
             raise ValueError(
@@ -136,9 +128,8 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes a file atomically: whoever reads `path` finds the old bytes or all of the new ones.
 
-    A temporary file in the same folder is synchronised, then put in place; the folder is made when
-    it is missing. What processes killed an hour ago left beside `path` is removed first. OSError
-    that names the file where it cannot be written; no temporary file is left.
+    The folder is made where it is missing, and what processes killed an hour ago left is removed.
+    OSError that names the file where it cannot be written; no temporary file is left.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")

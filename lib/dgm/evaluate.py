@@ -76,17 +76,11 @@ def evaluate(
     """`rate_distortion_curve` in shards that are saved as files, shared among torchrun's ranks.
 
     Ranks with the same number of threads on the same kind of device give the numbers of one process
-    bit for bit: an image's random numbers come from the seed and its index. Besides the arguments
-    of `rate_distortion_curve`, of which step_sizes is a number or None, it takes the folder of the
-    finished shards, which all ranks must see, and images per shard, which has shard_size * n_chains
-    chains. device="cuda" gives each rank of a machine its own GPU.
-
-    Returns:
-        The curve of all images, on every rank, without step sizes.
-
-    Raises:
-        ValueError: what `rate_distortion_curve` refuses, or the folder holds shards of another run.
-        TypeError: an argument that `rate_distortion_curve` does not know.
+    bit for bit. Besides the arguments of `rate_distortion_curve`, of which step_sizes is a number
+    or None, it takes the folder of the finished shards, which all ranks must see, and images per
+    shard. device="cuda" gives each rank of a machine its own GPU. Returns the curve of all images
+    on every rank, without step sizes. ValueError for what `rate_distortion_curve` refuses, or a
+    folder with shards of another run.
     """
     decoder = Decoder(decoder)
     with decoder_checks.own_context(torch.device("cpu")), _ranks() as (rank, n_ranks, group):
@@ -178,10 +172,7 @@ def _job(
 def _prior_scale(
     decoder: nn.Module, x: Tensor, seed: int, settings: dict[str, Any]
 ) -> tuple[float, Tensor]:
-    """The scale of the temperatures, one for all shards, and numbers (2, C) to know a run by.
-
-    Three significant digits of the scale count, so that ranks on unlike machines agree.
-    """
+    """The temperatures' scale, to three digits for unlike machines, and energies (2, C)."""
     given = {name: settings[name] for name in ("latent_dim", "n_chains", "prior", "distortion")}
     given["force_precision"] = settings["options"].force_precision
     run = decoder_target.prepared(decoder, settings["device"], settings["precision"])
@@ -229,10 +220,7 @@ def _image_seed(seed: int, index: int) -> int:
 
 @contextlib.contextmanager
 def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
-    """When this rank has to stop early, say what is finished and how to go on.
-
-    torchrun ends the other ranks with SIGTERM when one has died.
-    """
+    """When this rank stops early, such as by torchrun's SIGTERM, says what is finished."""
 
     def report(reason: str) -> None:
         if rank > 1:  # ranks 0 and 1 speak, since one of them may be the one that died

@@ -27,8 +27,8 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
     """Squared Frechet distance of Gaussians with the moments of x (N, F) and of y (M, F).
 
     |mean_x - mean_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), where the trace of the square root is
-    the sum of the singular values of R_x R_y^T for triangular R with R^T R = C. That needs no root
-    of a matrix, and stays exact when a covariance has no full rank. Biased upwards for few rows.
+    the sum of the singular values of R_x R_y^T for triangular R with R^T R = C, exact at any rank.
+    Biased upwards for few rows.
     """
     x, y = _sets(x, y, 2)
     offset = x.mean(0) - y.mean(0)
@@ -44,11 +44,9 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
 def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) -> _KernelDistance:
     """Squared maximum mean discrepancy for the kernel (a.b / F + 1)^3, and its standard error.
 
-    Without bias: below zero by chance where the sets are alike.
-
-    Both sets, x (N, F) and y (M, F), are put in random order and cut into `n_blocks` >= 2 blocks of
-    min(N, M) // n_blocks >= 2 rows that share none, so that the blocks' values are independent and
-    their spread gives the standard error of their mean.
+    Without bias, so below zero by chance where the sets are alike. Both, x (N, F) and y (M, F), are
+    put in random order and cut into `n_blocks` >= 2 blocks of min(N, M) // n_blocks >= 2 rows,
+    whose spread gives the standard error of their mean.
     """
     if n_blocks < 2:
         raise ValueError(f"n_blocks={n_blocks}: a standard error needs at least 2")
@@ -72,9 +70,8 @@ def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) 
 def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> _PrecisionRecall:
     """Precision: share of y within reach of x; recall: share of x within reach of y.
 
-    A row is within reach of a set when it lies in the ball around one of its rows that just holds
-    that row's k-th nearest neighbour in the set. x (N, F) are features of real data, y (M, F) of
-    generated data, N and M above k >= 1.
+    In reach of a set is what lies in the ball around one of its rows out to that row's k-th nearest
+    neighbour. x (N, F) are features of real data, y (M, F) of generated data, N and M above k >= 1.
     """
     if k < 1:
         raise ValueError(f"k={k}: want 1 or more")
@@ -84,11 +81,7 @@ def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> _PrecisionRecall:
 
 
 def inception_style_score(probabilities: Tensor) -> Tensor:
-    """exp of the mean KL divergence between p(class | row), (N, C), and its mean over rows: 1 to C.
-
-    An Inception score only when the classifier is the Inception network. Rows sum to one within
-    1e-3.
-    """
+    """exp of the mean KL divergence between p(class | row) (N, C) and its mean over rows."""
     p = checked_rows("probabilities", probabilities, 1)
     if (p < 0).any() or ((p.sum(1) - 1).abs() > 1e-3).any():
         raise ValueError("probabilities must not be negative and sum to one in each row")

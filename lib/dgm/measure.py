@@ -35,9 +35,8 @@ def aggregate_mutual_information(
 ) -> Tensor:
     """I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), for x drawn uniformly from N examples.
 
-    The same samples z, n_samples per example, serve both terms, so their noise cancels; the result
-    never exceeds log N. Takes posterior means and log-variances (N, D), and compares `chunk`
-    samples with all N posteriors at a time.
+    The same n_samples per example serve both terms, so their noise cancels. Takes means and
+    log-variances (N, D), and compares `chunk` samples with all posteriors at a time.
     """
     mu, logvar = checked_rows("mu", mu), checked_rows("logvar", logvar)
     if mu.shape != logvar.shape:
@@ -84,8 +83,8 @@ _MapperGraph = namedtuple("_MapperGraph", "n_nodes n_edges n_components")
 def mapper_graph(points: Tensor, resolution: int = 5) -> _MapperGraph:
     """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
 
-    The lens is the sum of the axes; each of its `resolution` intervals, which overlap by 40 %, is
-    clustered by DBSCAN with the cosine distance; clusters are nodes, and shared points are edges.
+    Each of the `resolution` intervals of the sum of the axes, which overlap by 40 %, is clustered
+    by DBSCAN with the cosine distance; clusters are nodes, and shared points are edges.
     """
     import kmapper  # here, since these are slow to import
     from scipy.cluster.hierarchy import DisjointSet

@@ -96,11 +96,10 @@ class Rewrite(NamedTuple):
 class SteeringModel(nn.Module):
     """Equations (1) to (6).
 
-    The vocabulary is a `dgm.data.text.Vocabulary` with a mask; unknown words pass through its
-    slots. `embedding` is E, the width of word vectors and latents; `hidden` that of the decoder's
-    LSTM, `context` that of f, queries and keys, `voters` that of the votes; `latent_dim` is N,
-    `alpha` the squared length of a vertex. `tokenise` makes words apart by spaces, numbers as they
-    are, of what is typed, for `rewrite`.
+    The vocabulary is a `dgm.data.text.Vocabulary` with a mask. `embedding` is E, the width of words
+    and latents; `hidden` that of the decoder's LSTM, `context` that of f, queries and keys,
+    `voters` that of the votes; `latent_dim` is N, `alpha` the squared length of a vertex.
+    `tokenise` is for `rewrite`.
     """
 
     def __init__(
@@ -179,8 +178,8 @@ class SteeringModel(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Equation (6): logits (B, T, V) of the words behind `previous` (B, T), and the next state.
 
-        Step `first` is the first of these, z1 is (B, N), or (B, T, N) to change it in mid-sentence,
-        and previous words are hidden from the LSTM where `dropped` (B, T) (word dropout).
+        Step `first` is the first of these, z1 is (B, N) or (B, T, N), and previous words are hidden
+        from the LSTM where `dropped` (B, T) (word dropout).
         """
         x = self.embedding(previous)
         inputs = x if dropped is None else x * ~dropped[..., None]
@@ -212,8 +211,7 @@ class SteeringModel(nn.Module):
         """What somebody typed, rewritten sentence by sentence, with the options of `rewrite`.
 
         A sentence of more than 30 words is rewritten in pieces, and one without a known word is
-        left as it is. Numbers are copied as unknown words are. ValueError for no word, and as
-        `rewrite`.
+        left as it is. Numbers are copied. ValueError for no word, and as `rewrite`.
         """
         texts, start = [], 0
         for piece in _pieces(self.tokenise(sentence).split()):
@@ -231,9 +229,8 @@ class SteeringModel(nn.Module):
 def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
     """Rewrites a text of one or more sentences at a place of the simplex.
 
-    The model is a `SteeringModel`, or anything else with rewrite(sentence, weights (K,)). The
-    weights, one per vertex, are divided by their sum. ValueError for a text without a word, and for
-    weights that are not K finite numbers of 0 or more, not all 0.
+    The model is a `SteeringModel`, or else has rewrite(sentence, weights (K,)). The weights are
+    divided by their sum. ValueError for no word, or weights not finite, below 0 or all 0.
     """
     if not isinstance(sentence, str) or not sentence.strip():
         raise ValueError(f"sentence must be text with at least one word, got {sentence!r}")
@@ -297,8 +294,7 @@ def corrupt_masks(
 ) -> Tensor:
     """Masks a share of the words (B, S) at random, and lets runs of masks grow or shrink by one.
 
-    Thereby the model learns that a mask is no promise of one word: with probability `stretch` a
-    run's first mask is doubled, and a later one is dropped. Returns (B, S'), padded with 0.
+    Thereby the model learns that a mask is no promise of one word. Returns (B, S'), padded with 0.
     """
     present = source != 0
     dice = torch.rand((2, *source.shape), generator=generator, device=source.device)
@@ -327,8 +323,7 @@ def steering_objective(
     """The terms of equation (7) for one batch, with gradient, for a model in any mode.
 
     Words (B, S) stand without start and end, padded with 0, and targets (B, K) are their presumed
-    places on the simplex. The generator draws all noise, on the device of the words. Of the share
-    `back_translated` the source is the model's own rewrite.
+    places on the simplex. Of the share `back_translated` the source is the model's own rewrite.
     """
     n, device = len(words), words.device
     reading = model.read(words)
@@ -359,10 +354,7 @@ def steering_objective(
 def _training_source(
     model: SteeringModel, words: Tensor, reading: Reading, generator: torch.Generator, split: int
 ) -> Tensor:
-    """Words (B, S) masked as if another vertex were the target, mostly the opposite one.
-
-    The first `split` are the model's own rewrites, masked as if their source were the target.
-    """
+    """Words (B, S), the first `split` rewritten, masked as if another vertex were the target."""
     n, k, mask = len(words), reading.p.shape[1], model.vocabulary.mask
 
     def uniform(count: int) -> Tensor:
@@ -418,10 +410,9 @@ def rewrite(
     """Sentences rewritten: the first change that the model itself reads as near enough.
 
     B sentences of at most 30 words, tokenised as the training text was, are masked and decoded for
-    one margin after the other, from large (little may change) to small, until their agreement with
-    the target weights (B, K) on the simplex reaches the threshold; where it never does, the rewrite
-    that agrees best is returned. Options are those of `rewrite_at`. ValueError for no margin, a
-    sentence without words or too long, and weights off the simplex.
+    one margin after the other, from large to small, until their agreement with the weights (B, K)
+    reaches the threshold; where it never does, the rewrite that agrees best is returned. ValueError
+    for no margin, a sentence without words or too long, and weights off the simplex.
     """
     if not margins:
         raise ValueError("margins: want at least one")
@@ -461,7 +452,7 @@ def rewrite_at(
     """Sentences rewritten at one margin of equation (4), in nats, with the most probable words.
 
     After `switch_at` words the weights are `weights_after` (B, K). Unless `invent_numbers`, the
-    marker of numbers is written no more often than it was read. For the others see `rewrite`.
+    marker of numbers is written no more often than it was read.
     """
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError("sentences: want a list of at least one")
@@ -506,11 +497,7 @@ def _points(weights: Any, n: int, device: torch.device) -> Tensor:
 def _write(
     model: SteeringModel, source: Tensor, z1: Tensor, max_words: int, supply: dict | None = None
 ) -> Tensor:
-    """The most probable words one by one, (B, T), padded with 0; at least one word, never a mask.
-
-    z1 is (B, N), or (B, max_words, N). A row has at most supply[v] (B,) words v. Without a supply
-    nothing waits for the device.
-    """
+    """The most probable words one by one, (B, T), padded with 0; at most supply[v] (B,) words v."""
     vocabulary, memory = model.vocabulary, model.remember(source)
     state = model.start(z1 if z1.ndim == 2 else z1[:, 0], memory)
     last = torch.full((len(source), 1), vocabulary.start, device=source.device)

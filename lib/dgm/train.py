@@ -62,33 +62,21 @@ def fit(
     Killed at any moment and started again with the same arguments and a state built in the same
     way, it ends with the same weights, history and measurements, bit for bit, on the same device.
 
-    Args:
-        step: Does one optimisation step on a batch, in place, and returns its named terms (0-d
-            tensors, all on one device, the same names at each step). It may change the optimiser's
-            learning rate, by `state.steps` or `state.measurements` for instance.
-        batches: i -> the batch of step i, from 0 on. A pure function of i.
-        state: Changed in place. The model's train or eval mode is left alone.
-        steps: Number of steps in all.
-        checkpoint: File to resume from when it exists, and to write to every `checkpoint_seconds`
-            (0: after each step), after each measurement and at the end.
-        checkpoint_seconds: Seconds between checkpoints.
-        description: Text before the progress bar.
-        progress: Whether to show a bar with the time left and the latest terms.
-        history_every: Steps in a window of the history, for which the loop waits for the device.
-        measure: state -> named values (tensors, or what JSON can hold).
-        measure_every: Measures after every so many steps and after the last; or after these
-            numbers of steps, 0 being before the first. None measures after the last alone.
-        keep_best: The measured value by which the best weights are chosen, the earliest of equals.
-            However training ends, the model then has the weights of its best measurement so far;
-            those of the latest for "step" with best="highest".
-        best: Whether the lowest value is best, or the highest.
+    `step` does one optimisation step on a batch, in place, and returns its named terms (0-d
+    tensors, the same names at each step); it may change the learning rate by `state`. `batches` is
+    a pure function of i, from 0 on. The `checkpoint` is resumed from when it exists, and written
+    every `checkpoint_seconds` (0: after each step), after each measurement and at the end. History
+    has means over windows of `history_every` steps, for which the loop waits for the device.
 
-    Raises:
-        ValueError: For steps, windows or measured steps out of range, terms that are not 0-d
-            tensors or change their names, a `keep_best` that is not measured, or a checkpoint that
-            is damaged or of another run.
-        FloatingPointError: When a term is not finite; names the term and the step, counted from 0.
-            Noticed at the end of its window, and never written to a checkpoint.
+    `measure` makes of the state named values (tensors, or what JSON can hold), after every so many
+    steps, `measure_every`, and the last; or after these numbers of steps, 0 being before the first;
+    None measures after the last alone. However training ends, the model then has the weights of its
+    best measurement so far, by the lowest or highest `keep_best`, the earliest of equals.
+
+    Raises ValueError for steps, windows or measured steps out of range, terms that are not 0-d
+    tensors or change their names, a `keep_best` that is not measured, or a checkpoint that is
+    damaged or of another run; FloatingPointError where a term is not finite, which names it and the
+    step, counted from 0, at the end of its window, and never writes it to a checkpoint.
     """
     if steps < 0 or history_every < 1 or checkpoint_seconds < 0:
         raise ValueError(
@@ -298,10 +286,7 @@ class _Run:
 
 
 def _restore_layouts(optimizer: torch.optim.Optimizer) -> None:
-    """Gives the optimiser's moments the strides of their parameters, which checkpoints do not hold.
-
-    PyTorch's fused steps on a CPU pair values by their places in memory, whatever their strides.
-    """
+    """Gives moments their parameters' strides: fused steps pair values by place in memory."""
     for parameter, state in optimizer.state.items():
         for key, value in state.items():
             if isinstance(value, Tensor) and value.shape == parameter.shape:

@@ -1,6 +1,5 @@
 """CIFAR-10 as bytes: 20,000 of the 50,000 training images, and the test images.
 
-They come from lossless PNG sheets where these are at hand, else from the publisher's archive.
 Source: Krizhevsky, Learning multiple layers of features from tiny images, 2009.
 """
 
@@ -26,9 +25,8 @@ class ColourImages(NamedTuple):
 def load(split: str = "train") -> ColourImages:
     """Loads CIFAR-10; same call, same images in the same order, that of the published batches.
 
-    The split is "train", the 20,000 images of the first two training batches of five (say so where
-    this is used), or "test", all 10,000. ValueError for another split, and errors as
-    `registry.fetch`.
+    The split is "train", the 20,000 images of the first two training batches of five, or "test",
+    all 10,000. ValueError for another split, and errors as `registry.fetch`.
     """
     if split not in _BATCHES:
         raise ValueError(f"cifar10 has no split '{split}'; it has {', '.join(_BATCHES)}")

@@ -28,15 +28,10 @@ class Images(NamedTuple):
 def load(name: str, split: str = "train") -> Images:
     """Loads a split of an image data set; same call, same images in the same order.
 
-    Args:
-        name: "mnist" or "fashion-mnist" (28 x 28; 50,000 to train on, 10,000 for validation, the
-            published 10,000 for test), or "digits" (8 x 8, shipped with scikit-learn: 1,347 to
-            train on, 450 for test). What is split here is put in a fixed random order first.
-        split: "train", "validation" (not for digits) or "test".
-
-    Raises:
-        ValueError: an unknown name or split, other digits than expected, and as `registry.fetch`.
-        FileNotFoundError: the files are neither on this machine nor available.
+    The sets are "mnist" and "fashion-mnist" (28 x 28; 50,000 to train on, 10,000 for validation,
+    the published 10,000 for test) and "digits" (8 x 8, shipped with scikit-learn: 1,347 to train
+    on, 450 for test), split into "train", "validation" (not for digits) and "test" after a fixed
+    random order. ValueError for an unknown name or split, and errors as `registry.fetch`.
     """
     if name not in _SPLITS:
         raise ValueError(f"no images '{name}'; there are mnist, fashion-mnist and digits")

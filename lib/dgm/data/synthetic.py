@@ -1,8 +1,7 @@
 """Data that the project makes itself, whose truth is known.
 
-A grammar of short reviews, sentences that all end alike, texts whose sentences follow each other as
-a chain of topics does, and mixtures of Gaussians in the plane: same seed, same data, since NumPy's
-RandomState never changes. A ValueError says which argument is out of range.
+Same seed, same data, since NumPy's RandomState never changes. A ValueError says which argument is
+out of range.
 """
 
 import json
@@ -35,9 +34,8 @@ OPPOSITE = _POSITIVE_TO_NEGATIVE | {bad: good for good, bad in _POSITIVE_TO_NEGA
 def review_grammar(n: int, seed: int = 0) -> tuple[list[str], Tensor, Tensor]:
     """Draws n short reviews whose sentiment and topic are known; a sentence may come twice.
 
-    Each has 5 to 12 words, the full stop counted. One to three of them carry its sentiment, all the
-    same one; nothing else depends on it. Returns the sentences, their sentiment (n,) int64, 1 is
-    positive, and their topic (n,) int64, an index into `TOPICS`.
+    Each has 5 to 12 words, of which one to three carry its sentiment. Returns the sentences, their
+    sentiment (n,) int64, 1 is positive, and their topic (n,) int64, an index into `TOPICS`.
     """
     random = _random(n, seed)
     texts, sentiments, topics = zip(*(_review(random) for _ in range(n)), strict=True)
@@ -73,10 +71,9 @@ SUBJECTS = tuple(map(tuple, _WORDS["subjects"]))  # three words each
 def shared_endings(n: int, seed: int = 0, *, front: bool = False) -> tuple[list[str], Tensor]:
     """Draws n sentences that all end in the same three words, so that their last words say nothing.
 
-    Each has one subject of sixteen, six of whose words (three, uniform, with repetition) stand in
-    random order among four fillers, which follow Zipf's law and do not depend on the subject; with
-    four markers there are 200 different tokens. As a control, `front` puts the shared words first.
-    Returns the sentences, and their subjects (n,) int64, indices into `SUBJECTS`.
+    Each has one subject of sixteen, six of whose three words stand in random order among four
+    fillers, which follow Zipf's law. As a control, `front` puts the shared words first. Returns the
+    sentences, and their subjects (n,) int64, indices into `SUBJECTS`.
     """
     random = _random(n, seed)
     subjects = random.randint(len(SUBJECTS), size=n)
@@ -113,11 +110,10 @@ def topic_chain(
 
     The topic stays (order "stay") or moves to the next, from the last to the first ("cycle"), with
     probability 1 - switch, else to one of the other n_topics - 1 (2 to 8 in all), uniformly, as the
-    first does. A sentence has from words[0] to words[1] words, uniformly, each from its topic's
-    thirty or, two times in five, from twenty that all share, both by Zipf's law; at least one is of
-    the topic. So a sentence says its topic, and of other sentences nothing more: the mutual
-    information of two is that of their topics. Returns the texts in order, without a full stop, and
-    their topics (n,) int64, indices into `THEMES`.
+    first does. A sentence has from words[0] to words[1] words, uniformly, at least one from its
+    topic's thirty and two in five from twenty that all share, by Zipf's law: two sentences' mutual
+    information is that of their topics. Returns the texts in order, and their topics (n,) int64,
+    indices into `THEMES`.
     """
     if order not in ("stay", "cycle") or not 1 <= words[0] <= words[1]:
         raise ValueError(f"{order=}, {words=}: want 'stay' or 'cycle', and words from 1 upwards")
@@ -145,7 +141,7 @@ def topic_chain_information(
 
     With r = 1 - switch K / (K - 1), the topic is where it should be after k = distance steps with
     probability q = 1 / K + (1 - 1 / K) r^k: I = log K + q log q + (1 - q) log((1 - q) / (K - 1)).
-    The order does not matter; distance is 1 for neighbours, one number or several, each 0 or more.
+    The distance is 1 for neighbours, one number or several.
     """
     _check_chain(n_topics, switch)
     k = torch.as_tensor(distance, dtype=torch.float64)

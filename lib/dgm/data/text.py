@@ -32,14 +32,12 @@ def load(name: str, split: str = "train") -> Sentences:
       "held_out" (40,000), for judges only, and "train". The published training set is larger.
     - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018. Their
       2,000 dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond
-      +-0.5, minus the test sentences, give "validation" (500, of dev), "held_out" (1,200) and
-      "train".
+      +-0.5 give "validation" (500, of dev), "held_out" (1,200) and "train".
     - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2": as published.
     - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word <unk>.
     - "wikitext-2": lines of Wikipedia articles; a blank line is "", an end of its own in published
       counts. The articles of "train" stand in another order than published.
-    - "shakespeare": spoken lines of Tiny Shakespeare: "train" is the speeches that start within the
-      first 90 % of the lines, "validation" those within the next 5 %, "test" the rest.
+    - "shakespeare": spoken lines of Tiny Shakespeare, 90 %, 5 % and 5 % in their order.
     - "captions": Multi30K's five English captions of each Flickr30k picture.
     - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
 
@@ -234,12 +232,10 @@ def _patterns(marks: str) -> tuple[re.Pattern, ...]:
 def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     """What a reader types, in the form of the data: lower case, words and marks apart by one space.
 
-    Control characters vanish, an emoji becomes a word of its own. A sentence that already has the
-    form comes back unchanged, but for rare ones; a text with nothing to be seen is empty.
-
-    The style "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
-    most marks, and writes a number as num_num, or num_extend when letters stick to it. With
-    keep_numbers they stay as they are. ValueError for another style, or a text that is no string.
+    Control characters vanish, an emoji becomes a word. The style "yelp" splits n't and 's and
+    writes a number as _num_; "amazon" drops apostrophes and most marks, and writes a number as
+    num_num, or num_extend when letters stick to it; with keep_numbers they stay as they are.
+    ValueError for another style, or a text that is no string.
     """
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}: want a string")
@@ -293,10 +289,9 @@ class Vocabulary:
     """Words and their ids: <pad> 0, <s> 1, </s> 2, <unk> 3, <unk1>, ..., <mask>, then the words.
 
     `tokens` has the text of each id, `first_word` is the id of the first word, and `mask` is None
-    where there is no <mask>. Words, by falling frequency, and the settings are all there is to
-    save. Of the S = unknown_slots markers for unknown words the i-th stands for a sentence's i-th
-    unknown word, wherever it comes, and the last one for the rest. ValueError for a word that is a
-    marker, holds white space or comes twice, or for no slot.
+    where there is no <mask>. Of the S = unknown_slots markers for unknown words the i-th stands for
+    a sentence's i-th unknown word, wherever it comes, and the last one for the rest. ValueError for
+    a word that is a marker, holds white space or comes twice, or for no slot.
     """
 
     pad, start, end, unknown = 0, 1, 2, 3
@@ -371,8 +366,7 @@ class Vocabulary:
     def decode(self, ids: Sequence[int] | Tensor, unknown: Sequence[str] = ()) -> str:
         """Ids (T,) as a sentence, up to the first </s>, without <s> and <pad>.
 
-        The source's unknown words, as `encode` gave them, are put back; a marker for which none is
-        left is written "<unk>".
+        The source's unknown words, as `encode` gave them, are put back, or "<unk>" is written.
         """
         last = self.unknown + self.unknown_slots - 1
         slots = dict(enumerate(unknown[: self.unknown_slots - 1], self.unknown))
@@ -396,11 +390,11 @@ def word_vectors(
 ) -> Tensor:
     """Vectors of words from the company they keep, (V, dim) float32: PPMI, then a truncated SVD.
 
-    Counts of pairs at most five words apart in tokens (N, L); positive pointwise mutual information
-    with the contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015); U sqrt(S) of
-    its randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry positive. 0
-    for words that stand beside no other and for ids below `first_word`, the markers. ValueError
-    where the words are not more than `dim`, or no two stand together.
+    Counts of pairs at most five words apart in tokens (N, L); pointwise mutual information with the
+    contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015); U sqrt(S) of its
+    randomised SVD (Halko, Martinsson and Tropp 2011). 0 for words that stand beside no other and
+    for ids below `first_word`. ValueError where the words are not more than `dim`, or none stand
+    together.
     """
     from scipy import sparse  # here, since they take a second
     from sklearn.utils.extmath import randomized_svd
@@ -432,10 +426,7 @@ def word_vectors(
 
 
 def frequency_weights(tokens: Tensor, vocabulary_size: int, *, first_word: int = 4) -> Tensor:
-    """Weights (V,) of words in tokens (N, L), a / (a + p(w)) with a = 0.001: Arora et al. 2017.
-
-    0 for ids below `first_word`, the markers.
-    """
+    """Weights (V,) a / (a + p(w)), a = 0.001, 0 below `first_word`: Arora et al. 2017."""
     counts = torch.bincount(tokens.flatten().cpu(), minlength=vocabulary_size).double()
     counts[:first_word] = 0.0
     weights = 1e-3 / (1e-3 + counts / counts.sum())
@@ -444,10 +435,7 @@ def frequency_weights(tokens: Tensor, vocabulary_size: int, *, first_word: int =
 
 
 def sentence_features(tokens: Tensor, lengths: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
-    """The average (N, dim) of word vectors (V, dim) with weights (V,), zero for markers.
-
-    Of tokens (N, L) those within the lengths (N,) count; without a known word it is zero.
-    """
+    """The average (N, dim) of tokens' (N, L) vectors (V, dim) with weights (V,); 0 without any."""
     inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
     tokens = tokens.masked_fill(~inside, 0)
     w = torch.where(inside, weights[tokens], 0.0)

@@ -23,10 +23,9 @@ def dcgan_generator(
 ) -> nn.Sequential:
     """Noise (B, noise_dim) -> images (B, *image, image[1]) from -1 to 1.
 
-    A dense layer of channels[0] maps, then transposed convolutions of stride 2, each with a
-    rectifier and then batch normalisation, and filters of side `kernel`; at the end a convolution 3
-    wide (last_stride 1) or one more transposed one (2), and tanh. ValueError where the doublings do
-    not lead to the side.
+    A dense layer of channels[0] maps, transposed convolutions of stride 2, each with a rectifier
+    and then batch normalisation, a convolution 3 wide (last_stride 1) or one more transposed one
+    (2), and tanh. ValueError where the doublings do not lead to the side.
     """
     doublings = len(channels) - 1 + (last_stride == 2)
     side, rest = divmod(image[1], 2**doublings)
@@ -61,10 +60,9 @@ def dcgan_discriminator(
 ) -> nn.Sequential:
     """Images (B, *image, image[1]) -> logits (B, outputs): one, or one per class.
 
-    Convolutions of stride 2, the first of first_stride, each with a leaky rectifier of slope 0.2 on
-    its direct output, so that the rectifiers see the layer before its batch normalisation, of which
-    the first has none; a linear layer at the end. norm is "batch", "spectral" (Miyato et al. 2018)
-    or "none".
+    Convolutions of stride 2, the first of first_stride, each with a leaky rectifier of slope 0.2
+    before its batch normalisation, of which the first has none; a linear layer at the end. norm is
+    "batch", "spectral" (Miyato et al. 2018) or "none".
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
@@ -84,10 +82,7 @@ def dcgan_discriminator(
 
 @torch.no_grad()
 def generate(network: nn.Module, noise: Tensor, batch_size: int = 500) -> Tensor:
-    """Images (N, ...) on the CPU for noise (N, D), some at a time; the network is left as it was.
-
-    Batch normalisation takes the statistics of each batch, as in training.
-    """
+    """Images (N, ...) on the CPU for noise (N, D), with each batch's own statistics."""
     trained = copy.deepcopy(network).train()
     return torch.cat([trained(part).cpu() for part in noise.split(batch_size)])
 

@@ -49,11 +49,7 @@ class _Reading(NamedTuple):
 
 
 class _TiedHead(nn.Module):
-    """From states of width H = `inputs` to words, over an embedding (V, E) that the model owns.
-
-    K = `experts`; 0 is a plain softmax of the states, where H must be E. Of the experts' vectors a
-    share is dropped, the same at all positions.
-    """
+    """From states of width H to words, by `experts` softmaxes, or one where H = E, of (V, E)."""
 
     def __init__(
         self, vocabulary_size: int, embedding: int, inputs: int, experts: int, latent_dropout: float
@@ -110,8 +106,8 @@ def _step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
 class AWDLSTM(nn.Module):
     """Stacked LSTMs with weight drop, locked dropout, a tied embedding, a mixture of softmaxes.
 
-    The layers have width `hidden` but for the `last`. Without experts it has a plain softmax, where
-    the last width must be the embedding's. ValueError for widths that differ there, or no layer.
+    The layers have width `hidden` but for the `last`, which without experts must be the
+    embedding's.
     """
 
     pooling = "max"
@@ -189,8 +185,7 @@ def _weight_dropped(
 class TransformerLM(nn.Module):
     """A small transformer decoder, normalised first, that remembers a window's layers for the next.
 
-    A position attends to `context` tokens, itself counted; what lies farther back comes through the
-    layers only. ValueError for sizes below 1, or a width that the heads cannot share.
+    A position attends to `context` tokens; what lies farther back comes through the layers only.
     """
 
     pooling = "mean"
@@ -276,10 +271,7 @@ def _locked_dropout(x: Tensor, rate: float, generator: Generator | None) -> Tens
 
 
 def split_rows(stream: Tensor, rows: int) -> Tensor:
-    """A stream (N,) as consecutive rows (rows, n + 1); a row's last token is the next one's first.
-
-    What does not fill a row is left out. ValueError for fewer than two tokens per row.
-    """
+    """A stream (N,) as rows (rows, n + 1); a row's last token is the next one's first."""
     n = (len(stream) - 1) // rows if rows > 0 and stream.ndim == 1 else 0
     if n < 1:
         raise ValueError(f"a text {(*stream.shape,)} in {rows} rows: want (N,), N above the rows")
@@ -295,9 +287,8 @@ def perplexity(
 ) -> _Perplexity:
     """exp of the mean loss of a stream's (N,) tokens but the first; that loss, nats; their number.
 
-    Without dropout, `window` tokens at a time with the state carried on, and the text as `rows`
-    texts side by side, which is faster. ValueError for a window below 1, or fewer than two tokens
-    per row.
+    Without dropout, `window` tokens at a time, and the text as `rows` texts side by side, which is
+    faster. ValueError for a window below 1, or fewer than two tokens per row.
     """
     if window < 1:
         raise ValueError(f"window must be 1 or more, got {window}")
@@ -319,10 +310,7 @@ def continue_text(
     generator: Generator,
     temperature: float = 1.0,
 ) -> Tensor:
-    """Draws n_tokens after each opening (R, T), without dropout -> (R, n_tokens).
-
-    ValueError for an empty opening, no token to write, or a temperature that is not above 0.
-    """
+    """Draws n_tokens after each opening (R, T), not empty, without dropout -> (R, n_tokens)."""
     if opening.ndim != 2 or opening.numel() == 0:
         raise ValueError(f"the opening {(*opening.shape,)} is empty: begin with an end marker")
     if n_tokens < 1 or not temperature > 0:

@@ -20,10 +20,7 @@ Code = Tensor | None
 
 
 class _State(NamedTuple):
-    """The state between two steps, rows first so that a beam can reorder it.
-
-    The code enters every step and may be replaced in mid-sentence.
-    """
+    """The state between two steps, rows first so that a beam can reorder it."""
 
     h: Tensor  # (R, layers, H)
     c: Tensor  # (R, layers, H)
@@ -63,8 +60,8 @@ class LSTMEncoder(nn.Module):
 class LSTMDecoder(nn.Module):
     """p(x_t | x_<t, z): the input is [embedding; z] at every step, c_0 = M z, h_0 = tanh(c_0).
 
-    For latent_dim 0 it is a language model whose states start at 0, takes None for z, and the
-    number of rows in `start`.
+    For latent_dim 0 it is a language model that takes None for z, and the number of rows in
+    `start`.
     """
 
     def __init__(
@@ -128,8 +125,7 @@ class LSTMDecoder(nn.Module):
 def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Negative log-likelihood (B,) of each row's tokens after its first, with gradient.
 
-    Position t of the logits (B, T - 1, V) predicts token t + 1 of (B, T). Nats, at least float32;
-    ValueError for another length of the logits.
+    Position t of the logits (B, T - 1, V) predicts token t + 1 of (B, T). Nats, at least float32.
     """
     _check_steps(logits, tokens, "logits (B, T - 1, V)")
     logits, outside = at_least_float32(logits), None
@@ -149,9 +145,8 @@ def token_nll_in_blocks(
 ) -> Tensor:
     """The terms (B, T - 1) of `sequence_nll` for the logits output(states), without gradient.
 
-    Every block of logits is written where the last one was, which at 4,000 words takes about half
-    the time on a CPU. For states (B, T - 1, H) and tokens (B, T): nats of the weights' type, 0 at
-    padding.
+    Logits are written over the last block's, which on a CPU takes half the time. For states (B, T -
+    1, H) and tokens (B, T): nats of the weights' type, 0 at padding.
     """
     _check_steps(states, tokens, "states (B, T - 1, H)")
     nll = output.weight.new_zeros(states.shape[:2])

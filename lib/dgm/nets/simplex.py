@@ -17,8 +17,7 @@ _SimplexCode = namedtuple("_SimplexCode", "p query mu logvar")
 def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tensor:
     """The points (B, D) with barycentric weights p (B, K): mu of equation (1), with gradient.
 
-    ValueError for shapes that do not fit vertices (K, D), or, where `validate` (which waits for the
-    device), a row of p that is no point of the simplex.
+    ValueError for shapes that do not fit vertices (K, D), or, where `validate`, other rows of p.
     """
     if p.ndim != 2 or vertices.ndim != 2 or p.shape[1] != len(vertices):
         shapes = f"{tuple(p.shape)} and {tuple(vertices.shape)}"
@@ -33,10 +32,7 @@ def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tenso
 
 
 def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
-    """Equation (5) for vertices (K, D), a scalar with gradient: the norm itself, not its square.
-
-    Zero for orthogonal vertices of squared length alpha, where its gradient is zero too.
-    """
+    """Equation (5) for vertices (K, D), a scalar with gradient: the norm itself, not its square."""
     if vertices.ndim != 2:
         raise ValueError(f"vertices must be (K, D), got {tuple(vertices.shape)}")
     if not alpha > 0:
@@ -51,8 +47,7 @@ def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
 def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tensor) -> Tensor:
     """Equation (4): each query r_i should point to its own mean rather than to those of others.
 
-    Takes r (B, D), mu (B, D) of the same sentences, and mu (B, M, D) of M others for each. A scalar
-    between 0 and 3 with gradient into all three; the cosine with a zero vector is 0.
+    Takes r (B, D), mu (B, D), and mu (B, M, D) of M others for each. A scalar with gradient.
     """
     fits = query.ndim == 2 and mean.shape == query.shape and negatives.ndim == 3
     if not fits or negatives.shape[::2] != query.shape or not negatives.numel():
@@ -69,8 +64,7 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
 class SimplexBlock(nn.Module):
     """Equation (1) for features of width F = feature_dim, N = latent_dim and 2 <= K <= N vertices.
 
-    The vertices start orthogonal with squared length alpha; None starts them near zero, as
-    published, from where Adam at 1e-3 needs thousands of steps to an alpha of 100.
+    The vertices start orthogonal with squared length alpha; None starts them near 0, as published.
     """
 
     def __init__(

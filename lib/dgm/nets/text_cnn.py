@@ -12,8 +12,7 @@ from dgm.nets.lstm import dropout, without_padding
 class TextCNN(nn.Module):
     """One logit per sentence of V words, of which id 0 is padding and has no vector.
 
-    There are so many `filters` of each of the `widths`, the numbers of neighbouring tokens that
-    they see; `dropout` is the share of the pooled answers set to zero where a generator is passed.
+    `filters` of each of the `widths`, in tokens; `dropout` is a share of the pooled answers.
     """
 
     def __init__(
@@ -33,10 +32,7 @@ class TextCNN(nn.Module):
     def forward(
         self, tokens: Tensor, lengths: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Logits (B,) of tokens (B, T) with lengths (B,); what is behind is not looked at.
-
-        A filter sees a sentence that is shorter once, with zeros behind. Dropout needs a generator.
-        """
+        """Logits (B,) of tokens (B, T) with lengths (B,), short ones with zeros behind."""
         tokens = functional.pad(tokens, (0, max(0, max(self.widths) - tokens.shape[1])))
         place = torch.arange(tokens.shape[1], device=tokens.device)
         inside = place < lengths[:, None]

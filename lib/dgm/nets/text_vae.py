@@ -73,10 +73,7 @@ class SentencePosterior(nn.Module):
 
 
 class TextVAE(nn.Module):
-    """A sentence VAE: the encoder's `posterior` and the `decoder`, each with an LSTM of that width.
-
-    Takes what `SentencePosterior` takes; dropout acts in the decoder where a generator is passed.
-    """
+    """A sentence VAE: a `posterior` and a `decoder` of V words, whose dropout needs a generator."""
 
     def __init__(
         self,
@@ -104,9 +101,8 @@ def aggressive_encoder_steps(
 ) -> int:
     """Trains the encoder alone until its loss stops falling; returns the number of steps done.
 
-    loss(i) is a scalar on the i-th batch, with gradient, which is clipped to max_norm; the
-    optimizer has the encoder's parameters only. The mean loss of each `window` of at most `most`
-    steps is compared with that before. He et al., Lagging Inference Networks, ICLR 2019.
+    loss(i) is a scalar on the i-th batch, with gradient, which is clipped to max_norm. Means over
+    each `window` of at most `most` steps are compared. He et al., ICLR 2019.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     before, total = math.inf, 0.0

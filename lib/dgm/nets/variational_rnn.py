@@ -60,8 +60,8 @@ def hyper_step(
     """a = d_i * y + d_h * u + b, with (d_i, d_h, b) = heads(hyper_h) after a hyper LSTM's step.
 
     `read` (R, 4K) is the hyper LSTM's product with its input and its bias; y and u (R, 4H) are the
-    cell's products with its input and with h, without bias. Also returns (d_i, d_h, b), (R, 12H).
-    Source: Ha, Dai and Le (2017), HyperNetworks, arXiv:1609.09106, with one bias vector.
+    cell's with its input and with h, without bias. Also returns (d_i, d_h, b), (R, 12H). Ha et al.
+    2017.
     """
     on_hyper = functional.linear(state.hyper_h, hyper.weight_hidden)
     hyper_h, hyper_c = hyper(read, on_hyper, state.hyper_c)
@@ -120,10 +120,7 @@ class _FrameModel(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, mean: Tensor) -> None:
-        """Takes the training frames' mean (X,) off the input, starts Bernoulli frames from it.
-
-        ValueError for another shape.
-        """
+        """Takes the frames' mean (X,) off the input; Bernoulli frames start from it."""
         if mean.shape != (self.x_dim,):
             raise ValueError(f"mean must be ({self.x_dim},), got {tuple(mean.shape)}")
         self.input_mean.copy_(mean)
@@ -137,8 +134,8 @@ class _FrameModel(nn.Module):
     ) -> Tensor:
         """What was read and stands before its sequence's end, (B, T, X) bool.
 
-        ValueError for shapes that do not fit and, where `validate`, lengths outside 1..T and
-        observed numbers that are not finite, or not in [0, 1] for a Bernoulli model.
+        ValueError for shapes that do not fit and, where `validate`, lengths or numbers out of
+        range.
         """
         if x.ndim != 3 or x.shape[-1] != self.x_dim:
             raise ValueError(f"x must be (B, T, {self.x_dim}), got {tuple(x.shape)}")
@@ -214,10 +211,9 @@ def _after_first(network: nn.Sequential, values: Tensor) -> Tensor:
 class VariationalRNN(_FrameModel):
     """VRNN: recurrent weights that never change, and a latent variable at each step.
 
-    x_dim is X, z_dim is D, the latent numbers and the width of all perceptrons, h_dim is H. The
-    emission is "gaussian" (independent) or "bernoulli", `layers` counts hidden layers of each
-    perceptron, sigma_min is the least standard deviation. ValueError for another emission, or a
-    size below 1.
+    x_dim is X, z_dim is D, the latent numbers and the width of all perceptrons with their hidden
+    `layers`, h_dim is H; sigma_min is the least standard deviation. ValueError for an emission that
+    is not "gaussian" or "bernoulli", or a size below 1.
     """
 
     has_own_bias = True  # of the cell
@@ -249,8 +245,7 @@ class VariationalRNN(_FrameModel):
     def features(self, x: Tensor, observed_mask: Tensor | None = None) -> Tensor:
         """Frames (..., X) and all that follows from them alone, side by side: (..., F).
 
-        What `observed_mask` (..., X) has as False is taken as the mean at the input and left out of
-        the likelihood.
+        Where `observed_mask` is False stands the mean, and the likelihood leaves it out.
         """
         mask = torch.ones_like(x, dtype=torch.bool) if observed_mask is None else observed_mask
         x = torch.where(mask, x, self.input_mean)
@@ -333,9 +328,8 @@ class VariationalRNN(_FrameModel):
 class DeterministicHyperRNN(_FrameModel):
     """HyperLSTM (see `hyper_step`) with a mixture at its output: what is left of VHRNN without z.
 
-    A frame is one of M = `components` given h, each with independent numbers. The hyper LSTM
-    reads the encoded frame and h; encoder and decoder have `layers` hidden layers of a width. Other
-    arguments and errors as for `VariationalRNN`.
+    A frame is one of M = `components` given h. The hyper LSTM reads the encoded frame and h; the
+    MLPs have `layers` hidden layers of a width. Other arguments and errors as for `VariationalRNN`.
     """
 
     def __init__(

@@ -58,8 +58,7 @@ class BRETerms(NamedTuple):
 def softsign_code(h: Tensor, zeta: float = 1e-3) -> Tensor:
     """Equation (1): h's signs, softened where h is near 0; shaped as h, at least float32.
 
-    The mean is over all of h; where all of it is 0, so are the codes. At a zeta of 1e-3 and
-    Gaussian h, 99.4 % of codes are beyond 0.9.
+    The mean is over all of h; where all of it is 0, so are the codes. ValueError for zeta <= 0.
     """
     if not zeta > 0:
         raise ValueError(f"zeta must be above 0, got {zeta}")
@@ -75,11 +74,8 @@ def bre_terms(
     """Equations (2) and (3) of one layer, with gradient.
 
     h (K, ...) are inputs of a rectifier for K >= 2 points; the rest is flattened to d units.
-    Correlations below eta = margin / sqrt(d) cost nothing. `validate` looks for values that are not
-    finite, which waits for the device.
-
-    Raises:
-        ValueError: fewer than two points or two axes, no unit, or values that are not finite.
+    ValueError for fewer points, no unit, a margin below 0, or, where `validate` (which waits for
+    the device), values that are not finite.
     """
     if h.ndim < 2 or len(h) < 2 or h[0].numel() == 0:
         raise ValueError(f"h must be (K, ...) with K >= 2 and at least one unit, got {(*h.shape,)}")
@@ -145,14 +141,12 @@ def discriminator_objective(
 ) -> DiscriminatorTerms:
     """Equation (5), with gradient and without waiting for the device.
 
-    A plain stack of layers that treat each row by itself sees the three sets in one pass; any other
-    network, which may mix rows as batch normalisation does, sees them one after the other.
-
     The discriminator makes of points (K, ...) logits (K,) or (K, 1), or (K, classes), see equation
-    (7). No gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the third pass
-    is left out, and the terms are 0. `layers` are the rectifiers that are regularised, counted from
-    0; None takes all. The generator draws alpha. `penalty` is None, "gradient" or "r1", which no
-    layer that mixes rows may meet.
+    (7); plain layers see the three sets in one pass, any other network one after the other. No
+    gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the third pass is left
+    out, and the terms are 0. `layers` are the rectifiers that are regularised; None takes all. The
+    generator draws alpha. `penalty` is None, "gradient" or "r1", which no layer that mixes rows may
+    meet.
     """
     if penalty not in (None, "gradient", "r1"):
         raise ValueError(f"penalty must be None, 'gradient' or 'r1', got {penalty!r}")
@@ -228,8 +222,7 @@ def pattern_entropy(patterns: Tensor) -> Tensor:
 def gradient_spread(discriminator: nn.Module, points: Tensor) -> Tensor:
     """One minus the mean cosine of the logit's gradients at two different points of (K, ...).
 
-    0 where all gradients point the same way, 1 where their directions are even; a point without a
-    gradient has no direction and counts as perpendicular to all.
+    0 where all point the same way, 1 where directions are even; a gradient of 0 is perpendicular.
     """
     if len(points) < 2:
         raise ValueError("gradient_spread needs at least two points")

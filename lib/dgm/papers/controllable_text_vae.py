@@ -47,9 +47,8 @@ WINDOW = 10  # positions that the residual reads and the decoder writes in train
 class ControllableTextVAE(nn.Module):
     """Equations (1) to (3), for V words and features h of width F = feature_dim.
 
-    `embedding` is the width of the encoder's token embeddings, `hidden` H of both LSTMs, `layers`
-    those of the encoder; z1 has structured_dim dimensions, z2 residual_dim, and the simplex K =
-    n_vertices. `dropout` is that of the decoder in training; `alpha` see `SimplexBlock`.
+    `embedding` is the width of the encoder's, `hidden` H of both LSTMs, `layers` those of the
+    encoder; z1 has structured_dim dimensions, z2 residual_dim, and the simplex K = n_vertices.
     """
 
     def __init__(
@@ -131,9 +130,8 @@ def controllable_objective(
 ) -> _ControllableTerms:
     """Equation (6), with gradient and without waiting for the device.
 
-    The window (B, T) of tokens is what the residual reads and the decoder writes; features (B, F)
-    are those of the whole sentences, negatives (B, M, F) those of M others for each. The generator
-    draws the codes, then dropout.
+    The residual reads and the decoder writes the window (B, T) of tokens; features (B, F) are those
+    of whole sentences, negatives (B, M, F) of M others. The generator draws codes, then dropout.
     """
     code = model.simplex(features)
     others = model.simplex(negatives.flatten(0, 1)).mu.unflatten(0, negatives.shape[:2])
@@ -161,11 +159,7 @@ _Rewrites = namedtuple("_Rewrites", "tokens log_prob")
 def decode(
     decoder: LSTMDecoder, z: Tensor, *, max_steps: int = 20, batch_size: int = 256, **options: Any
 ) -> _Rewrites:
-    """The best hypotheses for codes z (N, D), by beam search with its options, so many at a time.
-
-    Tokens (N, T) with </s> where it was reached, then padding, and log-probabilities (N,), nats, on
-    the CPU.
-    """
+    """Best hypotheses for codes z (N, D) by beam search: tokens (N, T), nats (N,), on the CPU."""
     parts = []
     for codes in z.split(batch_size):
         beams = beam_search(
@@ -191,9 +185,9 @@ class Vertices(NamedTuple):
 def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices:
     """The vertices whose mean weight rises, and falls, most from negative to positive sentences.
 
-    The published rule takes each label's vertex of largest mean weight, from ten sentences each,
-    and the second best where both are the same: `collision` says whether it would have had to.
-    ValueError for p not (N, K) with N >= minimum, or labels not (N,) with both 0 and 1.
+    The published rule takes each label's vertex of largest mean weight, and the second best where
+    both are the same: `collision` says whether it would have had to. ValueError for p not (N, K)
+    with N >= minimum, or labels not (N,) with both 0 and 1.
     """
     p, labels = p.detach().to("cpu", torch.float64), labels.to("cpu", torch.int64)
     if p.ndim != 2 or len(p) != len(labels) or len(p) < minimum:
@@ -220,8 +214,7 @@ _SimplexDispersion = namedtuple("_SimplexDispersion", "spread entropy occupancy"
 def simplex_dispersion(p: Tensor) -> _SimplexDispersion:
     """How N codes of barycentric weights p (N, K) fill the simplex.
 
-    Their variance over that of codes even on all vertices, 0 to 1; the mean entropy of p over
-    log K, 1 at the centroid and 0 at vertices; the shares (K,) of codes nearest to each vertex.
+    Variance over that of codes even on all vertices; mean entropy of p over log K; shares (K,).
     """
     p, k = p.detach().to("cpu", torch.float64), p.shape[1]
     spread = (p - p.mean(0)).square().sum(1).mean() / (1 - 1 / k)
@@ -254,9 +247,8 @@ def manipulate(
 ) -> Tensor:
     """Codes z (N, D) of an ordinary VAE, a value added to their sentiment dimension, as released.
 
-    The value is `amount` standard deviations of the training means (M, D) from their mean, to the
-    side of each target (N,), 0 or 1; or the "extremum", the farthest training mean on that side.
-    ValueError for another amount.
+    `amount` standard deviations of the training means (M, D) from their mean, to the side of each
+    target (N,), 0 or 1; or "extremum", the farthest training mean. ValueError for another.
     """
     column = training_mu[:, best.index].to(z)
     direction = best.sign * (2 * target.to(z) - 1)

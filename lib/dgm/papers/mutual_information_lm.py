@@ -52,8 +52,8 @@ BASES = {  # what `AWDLSTM` takes after the size of the vocabulary, as in the re
 def donsker_varadhan(joint: Tensor, product: Tensor, *, validate: bool = True) -> Tensor:
     """Equation (1), a scalar in nats, CPU float64; on a small sample it is too high on average.
 
-    joint (N,) are scores of pairs that belong together, product (M,) of independent pairs. Raises
-    ValueError for other shapes, or, with `validate`, scores not finite (product may hold -inf).
+    joint (N,) are scores of pairs, product (M,) of independent ones. ValueError for other shapes,
+    or, with `validate`, scores not finite (product may hold -inf).
     """
     joint, product = _detached(joint, product, validate)
     return joint.mean() - (torch.logsumexp(product, 0) - math.log(len(product)))
@@ -94,10 +94,7 @@ def _detached(joint: Tensor, product: Tensor, validate: bool) -> tuple[Tensor, T
 
 
 class SegmentCritic(nn.Module):
-    """Equation (6): how well one sentence follows another, from features of width D.
-
-    Where a generator is passed, `rates` of the five-fold input and of the hidden layer are dropped.
-    """
+    """Equation (6), from features of width D; with a generator, `rates` are dropped."""
 
     def __init__(self, features: int, hidden: int = 300, rates: Sequence[float] = (0.1, 0.3)):
         super().__init__()
@@ -133,8 +130,8 @@ def make_segments(
 ) -> Segments:
     """Sentences' ids as one table of width L = `longest`; empty sentences are left out.
 
-    Each gets the marker `end`, is cut to L, and `padding` fills the rest: the unknown word in the
-    released code. ValueError for fewer than three sentences with a word, or L below 2.
+    Each gets `end`, is cut to L and filled with `padding`. ValueError for under three, or L below
+    2.
     """
     rows = [[*ids[: longest - 1], end] for ids in sentences if len(ids)]
     if len(rows) < 3 or longest < 2:
@@ -159,9 +156,8 @@ class Draw(NamedTuple):
 def draw_pairs(n_segments: int, n: int, generator: Generator, p: float = 0.3) -> Draw:
     """Draws n of the M sentences that have a next one, evenly, each with its company.
 
-    p is that of equation (9), which `sampled` follows: near the text's end P is what is left of the
-    geometric law, brought to sum to one. Places are on the generator's device. ValueError for
-    M < 3, n < 1, or p outside of (0, 1).
+    p is that of equation (9), whose law, brought to sum to one, `sampled` follows. Places are on
+    the generator's device. ValueError for M < 3, n < 1, or p outside of (0, 1).
     """
     if n_segments < 3 or n < 1 or not 0 < p < 1:
         want = "3 or more, 1 or more, 0 < p < 1"
@@ -199,8 +195,7 @@ def likelihood_objective(
 ) -> LikelihoodTerms:
     """Equation (8) on a window of a text and the token after it, (B, T + 1), with gradient.
 
-    `state` is what the last window left, None at the start; `generator` is of dropout, None for
-    none; `activation` and `slowness` are alpha and beta. ValueError for T below 1.
+    `state` is what the last window left; `activation` and `slowness` are alpha and beta.
     """
     if tokens.ndim != 2 or tokens.shape[1] < 2:
         raise ValueError(f"tokens must be (B, T + 1) with T at least 1, got {(*tokens.shape,)}")
@@ -238,10 +233,9 @@ def bootstrap_objective(
 ) -> BootstrapTerms:
     """What equation (7), and (11) where augmented_weight is above 0, adds, with gradient.
 
-    The weights are lambda_1 and lambda_2, `temperature` is tau. `generator` is of all dropout, None
-    for none. `leak` reads the padding as if it were words, as the released code does; `detach`
-    keeps the critic's gradient from the model, as a control. Clip the model's gradient and the
-    critic's apart, or the weight of one is confounded with the other's.
+    The weights are lambda_1 and lambda_2, `temperature` is tau; `leak` reads the padding, as
+    released; `detach` keeps the critic's gradient from the model, as a control. Clip the model's
+    gradient and the critic's apart, or the weight of one is confounded with the other's.
     """
     places = [draw.anchor, draw.following, draw.other]
     second_phase = augmented_weight > 0
@@ -288,9 +282,8 @@ def raml_weights(
 ) -> Tensor:
     """Equation (10): the weight of each sampled sentence in a batch, (B,), without gradient.
 
-    Takes scores T of anchors with what was sampled for them and with what really follows, log P(k),
-    any real numbers, and tau; weights sum to one and are at least float32. ValueError for shapes
-    that differ, no sentence, tau not above 0, or, with `validate`, values that are not finite.
+    Takes scores T of what was sampled and of what follows, log P(k) and tau; at least float32.
+    ValueError for shapes that differ, tau not above 0, or, with `validate`, values not finite.
     """
     shapes = [(*x.shape,) for x in (sampled, following, log_distance_prob)]
     if sampled.ndim != 1 or len(sampled) == 0 or len(set(shapes)) > 1:

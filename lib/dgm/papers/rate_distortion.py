@@ -100,10 +100,7 @@ def log_likelihood(log_z: Tensor, beta: float, n_pixels: int) -> Tensor:
 
 
 def estimate(log_weight: Tensor, energy: Tensor, beta: float) -> tuple[Tensor, ...]:
-    """Equation (6), from log-weights and distortions (M, N) of M chains per image.
-
-    Returns rate, distortion, log Z, effective sample size, variance of the log-weights: (N,), nats.
-    """
+    """Equation (6) from log-weights and distortions (M, N) of M chains per image, (N,) each."""
     weight = log_weight.softmax(0)
     distortion = (weight * energy).sum(0)
     log_z = log_mean_weight(log_weight.flatten(), log_weight.shape[1])
@@ -225,9 +222,8 @@ def linear_gaussian_curve(
 ) -> RateDistortionCurve:
     """The exact curve of the decoder f(z) = W z + b with prior N(0, I) and squared error.
 
-    With W = U diag(s) V^T, c = U^T (x - b) and a = 2 beta s^2 the posterior is Gaussian in the
-    directions of U, and every quantity of equations (2) to (4) is a sum over them. Shapes are
-    weight (M, D), bias (M,), x (N, M) and betas (R,), ascending.
+    With W = U diag(s) V^T, c = U^T (x - b) and a = 2 beta s^2 the posterior is Gaussian along U,
+    and equations (2) to (4) are sums. weight (M, D), bias (M,), x (N, M) and betas (R,), ascending.
     """
     betas = check_betas(betas)
     weight, bias, x = (t.detach().to("cpu", torch.float64) for t in (weight, bias, x))
@@ -262,10 +258,8 @@ def quadrature_curve(
     """The curve of any decoder with one or two latent dimensions, by a sum over a grid of codes.
 
     The prior is N(0, I); the grid has n_points from -6 to 6 in each dimension. Exact while the
-    posterior is wide against its spacing: check by doubling n_points.
-
-    Raises:
-        ValueError: what `rate_distortion_curve` refuses, or more than two dimensions.
+    posterior is wide against its spacing. ValueError as `rate_distortion_curve`, or for more
+    dimensions.
     """
     latent_dim, n_points = count(latent_dim, "latent_dim"), count(n_points, "n_points")
     if latent_dim not in (1, 2):

@@ -40,9 +40,8 @@ HYPER_INPUTS = ("both", "latent", "hidden")
 class VariationalHyperRNN(VariationalRNN):
     """VHRNN: z and h write scales and biases of the recurrent cell and the decoder at each step.
 
-    hyper_hidden is the width of omega, the perceptron that writes the decoder's scales and biases;
-    hyper_input is what both hyper networks read, "both", "latent" (z) or "hidden" (h). Other
-    arguments and errors as for `VariationalRNN`; ValueError for an unknown hyper input, too.
+    hyper_hidden is the width of omega; hyper_input is what both hyper networks read, "both",
+    "latent" (z) or "hidden" (h). Other arguments and errors as for `VariationalRNN`.
     """
 
     has_own_bias = False
@@ -130,12 +129,11 @@ def bound(
 ) -> ParticleBound:
     """Equation (5): FIVO of B sequences; ELBO for one particle, IWAE where none is resampled.
 
-    Frames x are (B, T, X), 0 or 1 for Bernoulli ones; what stands behind a sequence's end, at its
-    length from 1 to T, changes nothing. resample is "never", "ess" or "always"; the generator, on
-    the model's device, is of all noise; observed_mask (B, T, X) is True where a number was read,
-    None where all were. `validate` checks frames and weights, which makes a GPU wait; `compiled`
-    compiles a step first, which pays off in training. In nats, with gradient, in the model's
-    precision; ValueError as `model.observed` and `particle_bound` raise it.
+    Frames x are (B, T, X), 0 or 1 for Bernoulli ones; what stands behind a sequence's end changes
+    nothing. resample is "never", "ess" or "always"; observed_mask (B, T, X) is True where a number
+    was read. `validate` checks frames and weights, which makes a GPU wait; `compiled` compiles a
+    step first. In nats, with gradient; ValueError as `model.observed` and `particle_bound` raise
+    it.
     """
     mask = model.observed(x, lengths, observed_mask, validate)
     features, weights = model.features(x, mask), model.weights()
@@ -173,10 +171,7 @@ class Trace(NamedTuple):
 
 @torch.no_grad()
 def trace(model: VariationalRNN, x: Tensor, noise: Tensor) -> Trace:
-    """Follows one sequence (T, X), or N sequences (T, N, X), with given noise (T, N, D).
-
-    ValueError for shapes that do not fit, or frames that are NaN.
-    """
+    """Follows a sequence (T, X), or N of them (T, N, X), with given noise (T, N, D)."""
     x = x[:, None] if x.ndim == 2 else x
     if noise.ndim != 3 or (len(noise), noise.shape[-1]) != (len(x), model.z_dim):
         expected = f"({len(x)}, N, {model.z_dim}) for x {tuple(x.shape)}"
@@ -212,8 +207,7 @@ def evaluate(
 ) -> Tensor:
     """`bound` (B,) of as many sequences at a time as fit in `max_rows` particles, float64, CPU.
 
-    All in float64, since sequences that explode have densities far out. Memory grows with
-    `max_rows` and the longest sequence, not with B. Arguments and errors are those of `bound`.
+    All in float64, since sequences that explode have densities far out.
     """
     double = copy.deepcopy(model).double()
     values = torch.zeros(len(x), dtype=torch.float64)

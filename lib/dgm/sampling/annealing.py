@@ -57,15 +57,11 @@ def annealed_run(
 ) -> Iterator[AnnealingState]:
     """Carry chains along a schedule, and yield their state at each of its temperatures.
 
-    Left at any beta, it can be continued from that state with the same generator, bit for bit.
-    A schedule that descends from an exact sample's beta is the reverse chain.
-
-    Args:
-        target: evaluates positions (C, D); where no state is given, with a `sample_prior`.
-        schedule: pairs of a beta and its frozen step sizes, (N,), or (N, D) for one per axis.
-        kernel: the transition.
-        generator: on the device of the state; or N of them, each for its own problem.
-        state: where the chains are; None draws them from the prior at beta 0.
+    Left at any beta, it can be continued from that state with the same generator, bit for bit. A
+    schedule that descends from an exact sample's beta is the reverse chain. The target evaluates
+    positions (C, D); the schedule has pairs of a beta and its frozen step sizes, (N,), or (N, D)
+    for one per axis; the generator is on the state's device, or N of them, one per problem; without
+    a state the target's `sample_prior` starts the chains at beta 0.
     """
     state = start(target, target.sample_prior(generator)) if state is None else state
     for beta, step_size in schedule:
@@ -112,10 +108,7 @@ def anneal(
 ) -> AnnealingState:
     """Carry chains from betas[0] up to betas[-1] of betas (T + 1,), or in `reverse` down to it.
 
-    step_sizes are (T, N) or (T, N, D), for betas[1:], and C is a multiple of N.
-
-    Raises:
-        ValueError: betas that do not ascend, or step sizes that do not fit.
+    step_sizes are (T, N) or (T, N, D), for betas[1:], and C is a multiple of N; else ValueError.
     """
     values = torch.as_tensor(betas, dtype=torch.float64, device="cpu").tolist()
     if len(values) < 2 or values != sorted(values):
@@ -135,8 +128,5 @@ def anneal(
 
 
 def reverse_anneal(*arguments: Any, **options: Any) -> AnnealingState:
-    """Carry exact samples of betas[-1] down to betas[0], with the arguments of `anneal`.
-
-    The log-mean of the weights, negated, bounds log Z(betas[-1]) - log Z(betas[0]) from above.
-    """
+    """`anneal` from exact samples of betas[-1] down to betas[0]: an upper bound, negated."""
     return anneal(*arguments, **options, reverse=True)

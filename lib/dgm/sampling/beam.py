@@ -2,8 +2,7 @@
 
 A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). At each step the
 best `width` extensions of a sentence's hypotheses are kept; one that has reached `end` stays as it
-is and competes on. Width 1 is greedy decoding; a width as large as the number of sequences is
-exhaustive.
+is and competes on. Width 1 is greedy decoding.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,18 +37,11 @@ def beam_search(
 ) -> Beams:
     """The most probable sequences that beam search finds for each of n sentences.
 
-    Args:
-        step: tokens (R,), state of R rows -> log-probabilities (R, V), state of R rows. Row
-            b * width + k belongs to hypothesis k of sentence b.
-        state: of n rows, before the start token; a tuple or NamedTuple of tensors, rows first.
-        n: number of sentences.
-        width: hypotheses of a sentence.
-        max_steps: most tokens of a hypothesis, with the end; it has as many if it finds no end.
-        forbidden: ids never produced.
-
-    Raises:
-        ValueError: a size is below 1, the end is forbidden, a state tensor has not n rows, or step
-            returns NaN or more than 0 for a hypothesis that still counts.
+    step takes tokens (R,) and a state of R rows, a tuple or NamedTuple of tensors, rows first, and
+    returns log-probabilities (R, V) and the next state; row b * width + k belongs to hypothesis k
+    of sentence b. The given state is of n rows, before the start token. A hypothesis without an end
+    has max_steps tokens, and `forbidden` ids are never produced. ValueError for a size below 1, a
+    forbidden end, a state of other rows, or a step that returns NaN or more than 0 where it counts.
     """
     if min(n, width, max_steps) < 1 or END in forbidden or any(len(x) != n for x in state):
         raise ValueError(

@@ -61,15 +61,11 @@ def bdmc_gap(
     Codes z* of the prior give images f(z*) + N(0, I / (2 beta)), for which z* is an exact sample of
     q_beta. The gap limits the excess of the rate in expectation, on data like these.
 
-    Decoder, latent_dim (D), prior, device, precision, progress and options are those of
-    `rate_distortion_curve`; n_images (N) are simulated, and n_chains per image take n_temperatures
-    steps each way. With another distortion d goes simulate(means (N, P), beta, generator) -> images
-    (N, P) with the density exp(-beta d(x, mean)) / C, the same C for every mean: Laplace noise for
-    absolute errors.
-
-    Raises:
-        ValueError: what `rate_distortion_curve` refuses, fewer than two images, or a distortion
-            without its `simulate`.
+    Arguments are those of `rate_distortion_curve`; n_images (N) are simulated, and n_chains per
+    image take n_temperatures steps each way. With another distortion d goes simulate(means (N, P),
+    beta, generator) -> images (N, P) with the density exp(-beta d(x, mean)) / C, the same C for
+    every mean. ValueError for what `rate_distortion_curve` refuses, under two images, or a missing
+    `simulate`.
     """
     betas, steps = check_betas([beta]), [count(n_temperatures, "n_temperatures")]
     n_images, n_leapfrog = count(n_images, "n_images", 2), count(n_leapfrog, "n_leapfrog")

@@ -41,7 +41,7 @@ class RateDistortionCurve(NamedTuple):
     """The rate-distortion points of N images at R inverse temperatures; CPU float64, nats.
 
     `ess` and `acceptance` are NaN where no sampler ran; `codes` holds a draw of the code per image
-    and beta; `log_weight_variance`, of the chains, is small where the annealing is slow enough.
+    and beta; `log_weight_variance` is small where the annealing is slow enough.
     """
 
     beta: Tensor  # (R,)
@@ -64,10 +64,7 @@ class RateDistortionCurve(NamedTuple):
         return MeanCurve(self.beta, *terms)
 
     def legendre(self) -> LegendreCurve:
-        """The curve from log Z alone, which is much less noisy than the plain rate.
-
-        It is evaluated at the mean distortions, (R,).
-        """
+        """The curve from log Z alone, less noisy than the rate, at the mean distortions."""
         where = self.distortion.mean(1)
         lines = -self.log_z.mean(1)[:, None] - self.beta[:, None] * where
         return LegendreCurve(where, lines.amax(0))
@@ -81,10 +78,7 @@ class RateDistortionCurve(NamedTuple):
         )
 
     def plot(self, axes: Any = None, label: str | None = None) -> Any:
-        """A Matplotlib figure: rate against distortion, mean over images, +- two standard errors.
-
-        Given axes are drawn into, so that curves share them; label is the curve's in the legend.
-        """
+        """A Matplotlib figure, or axes: mean rate against distortion, +- two standard errors."""
         import matplotlib.figure
 
         if axes is None:

@@ -20,10 +20,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Decoder(nn.Module):
-    """Whatever a caller has as a decoder, as a module that returns one tensor.
-
-    Its weights are seen where it is a module, TorchScript, a module's method or a partial of these.
-    """
+    """A module, a function, a method or a partial as a module that returns one tensor."""
 
     def __init__(self, given: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -198,10 +195,7 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
 
 
 def decode(decoder: nn.Module, codes: Tensor, x_shape: Sequence[int] | None = None) -> Tensor:
-    """The decoder's output for codes (C, D): it must be finite real numbers on their device.
-
-    With the shape of images (N, ...) it must also have their axes, unless one of them is flat.
-    """
+    """Finite real outputs for codes (C, D), with the axes of images (N, ...) where given."""
     what = f"the decoder on codes of shape {tuple(codes.shape)}, {codes.dtype},"
     doubt = f": does latent_dim={codes.shape[1]} fit it?"
     with torch.no_grad(), explained(what, codes.device, doubt):
@@ -238,8 +232,7 @@ def check_rows(
     """Refuses a function of rows (C, ...) that is not a fixed function of each row by itself.
 
     The same rows go in twice, then half of them in other company, then, if they may stand anywhere,
-    the same half behind another row in a smaller batch, where libraries round otherwise. Where a
-    hint is given, there must be one number per row.
+    in a smaller batch. Where a hint is given, there must be one number per row.
     """
     half = list(range(max(1, len(rows) // 2)))
     with torch.no_grad(), explained(what, rows.device):

@@ -1,8 +1,7 @@
 """A decoder and images as a target for annealing: E(z) = d(x, f(z)), its forces and its checks.
 
 Chains of N images run side by side, chain-major: row = chain * N + image. Energies decide
-acceptance and weights, in the decoder's own precision, summed in float64. Forces only propose: they
-may come from a copy in low precision, as long as they are a function of the position alone.
+acceptance and weights, in the decoder's own precision, summed in float64. Forces only propose.
 """
 
 import contextlib
@@ -41,8 +40,7 @@ N_PROBES = 8  # codes at which a run is known again
 class DecoderTarget:
     """Images (N, P), a decoder of codes (C, D) and a prior, as a target and its forces.
 
-    Images are of the decoder's dtype and on its device; positions (C, K) are the coordinates of a
-    `CodeSpace`. The other arguments are those of `rate_distortion_curve` and `SamplerOptions`.
+    Images are of the decoder's dtype and on its device; positions (C, K) are a `CodeSpace`'s.
     """
 
     def __init__(
@@ -100,10 +98,8 @@ class DecoderTarget:
         """Chains drawn from the prior, on which all is tried, and the scale of the temperatures.
 
         That is 1 / sd of the distortion under the prior: the beta at which data begin to matter.
-
-        Raises:
-            ValueError: the decoder, the prior or the distortion does not fit, is not finite, has no
-                finite gradient, lives on another device, or is not a fixed function of each row.
+        ValueError where decoder, prior or distortion do not fit, are not finite, have no finite
+        gradient, live on another device, or are not fixed functions of each row.
         """
         position, n_images = self.sample_prior(generator), len(self.x)
         codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
@@ -231,10 +227,7 @@ def _warn_of_range(x: Tensor, output: Tensor) -> None:
 
 
 def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
-    """A bfloat16 copy of a decoder that takes codes (C, D) as they are; ValueError if it has none.
-
-    The layer that runs first keeps its precision: a posterior is narrow against bfloat16 codes.
-    """
+    """A bfloat16 copy but for the first layer: a posterior is narrow against bfloat16 codes."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in decoder.modules()):
         raise ValueError('force_precision="bfloat16" cannot change TorchScript: use "same"')
     checks.decode(decoder, codes)  # old-style norms leave their weight behind, which gets copied
@@ -339,9 +332,8 @@ def prepared(
 ) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
     """The decoder in eval mode, converted, and device and dtype of the run; then as it was.
 
-    The caller's autocast, inference mode, grad mode and default dtype stay outside, and so do the
-    global random states. A decoder in half precision takes codes in float32, which are rounded at
-    its door. Calls on n_rows codes have one CPU thread while they are small.
+    The caller's modes and the global random states stay outside. A decoder in half precision takes
+    codes in float32. Calls on n_rows codes have one CPU thread while they are small.
     """
     names = {"auto": None, "float32": torch.float32, "float64": torch.float64}
     if precision not in names:

@@ -99,8 +99,7 @@ def leapfrog(
 ) -> tuple[HMCState, Tensor]:
     """The state and momentum (C, D) after n_leapfrog position updates; step_size (C, 1), (C, D).
 
-    Where a force is given, the target evaluates the last position alone. It must be what the target
-    returns as gradients, but not exact: any function of the position keeps volume and turns back.
+    A given force stands in for the target's gradients; any function of the position is reversible.
     """
     position = state.position
     momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
@@ -126,10 +125,10 @@ def transition(
 ) -> Transition:
     """The kernel: one transition that leaves pi_beta of equation (1) invariant.
 
-    A trajectory that ends in a non-finite energy is rejected. The step sizes (C,), or (C, D), which
-    are a diagonal mass matrix of 1 / step^2 up to a factor, must not depend on the chains' own
-    history; those of each chain are multiplied by a random factor from 1 - jitter to 1 + jitter.
-    force is as in `leapfrog`, and metropolis None or a `CompiledMetropolis`.
+    A trajectory that ends in a non-finite energy is rejected. The step sizes (C,), or (C, D) for a
+    diagonal mass matrix of 1 / step^2, must not depend on the chains' own history; those of each
+    chain are multiplied by a random factor from 1 - jitter to 1 + jitter. force is as in
+    `leapfrog`.
     """
     with own_context(state.position.device):
         like = {"dtype": state.position.dtype, "device": state.position.device}

@@ -22,8 +22,7 @@ STEPS_PER_CALL = 2  # that are compiled together
 class ParticleBound(NamedTuple):
     """A bound on the log-likelihood of B sequences, nats (not divided by lengths), with gradient.
 
-    `ess` is the effective number of particles before resampling, from 1 to N (1 where none is
-    possible), without gradient; behind a sequence's end that of its last step.
+    `ess` is the effective number of particles before resampling, from 1 to N, without gradient.
     """
 
     log_likelihood: Tensor  # (B,)
@@ -55,19 +54,14 @@ def particle_bound(
 ) -> ParticleBound:
     """Walks N particles along each of B sequences and weighs them.
 
-    Args:
-        init: (B*N, generator) -> a NamedTuple of tensors with B*N rows, all of them resampled; row
-            b*N + n is particle n of sequence b.
-        step: (state, x_t (B*N, ...), t, generator) -> (state, log_alpha (B*N,)), the log of
-            p(z_t | past) p(x_t | z_t, past) / q(z_t | x_t, past), nats.
-        observations: (B, T, ...); behind a sequence's end its last step is shown, never weighed.
-        lengths: (B,), steps of each sequence, from 1 to T.
-        n_particles: N, at least 1.
-        resample: "never", "ess" (when the effective number falls to N/2 or below) or "always".
-        generator: of all noise.
-        validate: whether lengths and weights are checked, which makes a GPU wait.
-
-    ValueError for arguments, a state or weights of other sizes, or weights that are NaN or +inf.
+    init takes B*N and the generator and returns a NamedTuple of tensors with B*N rows, all of them
+    resampled; row b*N + n is particle n of sequence b. step takes (state, x_t (B*N, ...), t,
+    generator) and returns the next state and log_alpha (B*N,), the log of p(z_t | past) p(x_t |
+    z_t, past) / q(z_t | x_t, past), nats. Of the observations (B, T, ...), behind a sequence's end
+    (lengths (B,), 1 to T) its last step is shown, never weighed. resample is "never", "ess" (when
+    the effective number falls to N/2 or below) or "always". `validate` checks lengths and weights,
+    which makes a GPU wait. ValueError for arguments, a state or weights of other sizes, or weights
+    that are NaN or +inf.
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_sequences, n_steps = observations.shape[:2]
@@ -114,9 +108,8 @@ def particle_bound_compiled(
 ) -> ParticleBound:
     """`particle_bound` with compiled steps, and the same draws in the same order.
 
-    `step` takes (*context, state, x_t (B*N, F), noise (B*N, noise_width)) and returns a state and
-    log_alpha (B*N,); `state` is that before the first step. The observations (B, T, F) are finite
-    behind a sequence's end, too. States' shapes are not checked, nor is the step of a NaN named.
+    `step` takes (*context, state, x_t (B*N, F), noise (B*N, noise_width)); `state` is that before
+    the first step. The observations (B, T, F) are finite behind a sequence's end, too.
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_steps = observations.shape[1]
@@ -210,8 +203,7 @@ def weigh(
 ) -> tuple[Any, _Weighing]:
     """Takes one step's weights (B, N) in and, where they have become unequal, resamples the state.
 
-    From 0 `steps_left` (B,) downwards, this step included, nothing changes. `uniform` (B, N)
-    chooses multinomial ancestors; the state is a NamedTuple of tensors, `resample` as above.
+    From 0 `steps_left` (B,) downwards nothing changes; `uniform` (B, N) chooses the ancestors.
     """
     log_weight, total, effective = weighing
     n_sequences, n = log_alpha.shape

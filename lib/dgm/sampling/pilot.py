@@ -83,8 +83,7 @@ def pilot_run(
 ) -> StepSizes:
     """Anneal through betas (R,) at a quarter of the temperatures `steps` (R,), and tune.
 
-    With mass="diagonal" also a step size per axis. These chains depend on their own history, so
-    their weights do not count: the run has another generator, and the frozen table.
+    These chains depend on their own history: the run that counts has another generator.
     """
     n_images, dim = len(target.x), target.shape[1]
     state = start(target, target.sample_prior(generator))
@@ -125,11 +124,7 @@ def pilot_run(
 
 
 def _weighted_variance(state: AnnealingState, n_images: int) -> Tensor:
-    """Var_beta(d), its mean over images, as the two parts of a fraction, (2,).
-
-    Weighted, because chains that lag behind have large distortions; a fraction of sums over
-    images, because the chains of one image say little.
-    """
+    """Var_beta(d) over images, as a fraction's parts (2,), weighted since chains lag behind."""
     weight = state.log_weight.view(-1, n_images).softmax(0)
     energy = state.chain.energy.view(-1, n_images)
     spread = (weight * (energy - (weight * energy).sum(0)).square()).sum()

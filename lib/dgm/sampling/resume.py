@@ -18,10 +18,7 @@ CHECKPOINT_SECONDS = 20.0
 
 
 def check_same_run(path: Path, saved: Mapping, identity: Mapping, probe: Tensor) -> None:
-    """Refuses what another run has saved, by a ValueError that names what differs.
-
-    Probes are equal but for the rounding of unlike machines; images may have any scale.
-    """
+    """Refuses, by a ValueError, what another run has saved; probes may differ by rounding."""
     checkpoint.check_identity(path, saved.get("identity", {}), identity)
     size = probe.nan_to_num(0, 0, 0).abs().amax(-1, keepdim=True)
     ours, theirs = probe / size, saved["probe"].cpu() / size
@@ -68,11 +65,7 @@ class ProgressFile:
         self.saved = time.monotonic()
 
     def load(self) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]] | None:
-        """Read what `save` wrote, if it did, and set the generators.
-
-        Raises:
-            ValueError: it belongs to another run, or to another kind of device.
-        """
+        """What `save` wrote, if it did, and sets the generators; ValueError for another run."""
         if self.path is None or not self.path.exists():
             return None
         saved = checkpoint.load(self.path, device=self.device)
