@@ -56,10 +56,9 @@ def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device 
         tensors = safetensors.torch.load(data)
         text, expected = metadata["tree"], metadata["crc32"]
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"{path} is damaged or was not written by dgm.checkpoint.save "
-            f"({len(data)} bytes; {type(error).__name__}: {error}); delete it to start anew"
-        ) from error
+        reason = f"({len(data)} bytes; {type(error).__name__}: {error}); delete it to start anew"
+        wrong = f"{path} is damaged or was not written by dgm.checkpoint.save {reason}"
+        raise ValueError(wrong) from error
     if _checksum(text, tensors) != expected:
         raise ValueError(f"{path} is damaged: its checksum is wrong; delete it to start anew")
     return _unflatten(json.loads(text), {name: t.to(device) for name, t in tensors.items()})
@@ -78,10 +77,9 @@ def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -
     """ValueError that names the file at `path` and the first part in which it is another run's."""
     for name, value in expected.items():
         if (other := saved.get(name)) != value:
-            raise ValueError(
-                f"{path} belongs to another run: its {name} is {_difference(other, value)}; name "
-                "another file, or delete it to start anew"
-            )
+            difference = f"its {name} is {_difference(other, value)}"
+            advice = "name another file, or delete it to start anew"
+            raise ValueError(f"{path} belongs to another run: {difference}; {advice}")
 
 
 def digest(value: Any) -> str:
@@ -128,8 +126,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes a file atomically: whoever reads `path` finds the old bytes or all of the new ones.
 
-    The folder is made where it is missing, and what processes killed an hour ago left is removed.
-    OSError that names the file where it cannot be written; no temporary file is left.
+    Makes the folder, leaves no temporary file; OSError, which names the file, where it cannot.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
@@ -193,10 +190,8 @@ def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
         kind = "list" if isinstance(node, list) else "tuple"
         return {kind: [_flatten(v, f"{below}{i}", tensors) for i, v in enumerate(node)]}
     if not isinstance(node, torch.Tensor):
-        raise TypeError(
-            f"'{place}' is a {type(node).__name__}; only tensors, int, float, str, bool, None and "
-            "dicts, lists and tuples of these can be saved"
-        )
+        allowed = "tensors, int, float, str, bool, None and dicts, lists and tuples of these"
+        raise TypeError(f"'{place}' is a {type(node).__name__}; only {allowed} can be saved")
     name = place or "tensor"
     while name in tensors or name == "__metadata__":  # 1 and "1" are different keys
         name += "'"

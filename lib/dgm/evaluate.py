@@ -107,10 +107,9 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
         finally:
             dist.destroy_process_group()
     elif os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        raise ValueError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this "
-            "process, so each would do all the work: start it by torchrun, or unset WORLD_SIZE"
-        )
+        wrong = "torchrun did not start this process, so each would do all the work"
+        size = f"WORLD_SIZE={os.environ['WORLD_SIZE']}"
+        raise ValueError(f"{size} is set, but {wrong}: start it by torchrun, or unset WORLD_SIZE")
     else:
         yield 0, 1, None
 
@@ -154,34 +153,28 @@ def _job(
     per_beta, latent_dim = settings["temperatures_per_beta"], settings["latent_dim"]
     steps_per_beta(per_beta, check_betas(settings["betas"]), 1.0, latent_dim)
     count(settings["n_leapfrog"], "n_leapfrog")
-    scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
+    given = {name: settings[name] for name in ("latent_dim", "n_chains", "prior", "distortion")}
+    given["force_precision"] = options.force_precision
+    run = decoder_target.prepared(decoder, settings["device"], settings["precision"])
+    with run as (network, like):
+        images = x[:shard_size].flatten(1).to(**like)
+        target = decoder_target.DecoderTarget(network, images, **given)
+        generator = torch.Generator(like["device"]).manual_seed(seed)
+        (state, *_), scale = target.first_chains(generator, x.shape[1:])
+    probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]]).cpu()
+    # One scale for all shards, by three digits, so that ranks on unlike machines agree.
+    settings["options"] = options._replace(scale=float(f"{scale:.3g}"))
     parts = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
     parts = {name: value for name, value in parts.items() if name not in NOT_DESCRIBED}
     parts |= {"images": x.flatten(1), "decoder": decoder.state_dict()}
     parts |= {"kind of decoder": type(decoder.given)}
     saved = {"identity": checkpoint.identity(**parts), "probe": probe}
-    settings["options"] = options._replace(scale=scale)
     del settings["seed"], settings["checkpoint"]  # each shard has its own
     folder, n_shards = Path(output).expanduser(), math.ceil(len(x) / shard_size)
     files = [folder / f"shard-{shard:05d}.safetensors" for shard in range(n_shards)]
     for path in filter(Path.exists, files):
         check_same_run(path, checkpoint.load(path), **saved)
     return _Job(decoder, x, settings, shard_size, seed, files, saved)
-
-
-def _prior_scale(
-    decoder: nn.Module, x: Tensor, seed: int, settings: dict[str, Any]
-) -> tuple[float, Tensor]:
-    """The temperatures' scale, to three digits for unlike machines, and energies (2, C)."""
-    given = {name: settings[name] for name in ("latent_dim", "n_chains", "prior", "distortion")}
-    given["force_precision"] = settings["options"].force_precision
-    run = decoder_target.prepared(decoder, settings["device"], settings["precision"])
-    with run as (network, like):
-        target = decoder_target.DecoderTarget(network, x.flatten(1).to(**like), **given)
-        generator = torch.Generator(like["device"]).manual_seed(seed)
-        (state, *_), scale = target.first_chains(generator, x.shape[1:])
-    probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]])
-    return float(f"{scale:.3g}"), probe.cpu()
 
 
 def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:

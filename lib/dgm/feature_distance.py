@@ -6,7 +6,6 @@ ValueError for sets that are not (rows, F) and finite, have too few rows, or dif
 
 References:
     Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, NeurIPS 2017, eq. 6 (Frechet distance).
-    Bińkowski, Sutherland, Arbel, Gretton, ICLR 2018, section 4 (kernel distance).
     Kynkäänniemi, Karras, Laine, Lehtinen, Aila, NeurIPS 2019, eqs. 1 and 2 (precision and recall).
     Salimans, Goodfellow, Zaremba, Cheung, Radford, Chen, NeurIPS 2016, section 4 (Inception score).
 """
@@ -19,7 +18,6 @@ from torch import Tensor
 
 from dgm.measure import checked_rows
 
-_KernelDistance = namedtuple("_KernelDistance", "value standard_error")
 _PrecisionRecall = namedtuple("_PrecisionRecall", "precision recall")
 
 
@@ -39,32 +37,6 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
     cross = torch.linalg.svdvals(root_x @ root_y.T).sum()
     spread = root_x.square().sum() + root_y.square().sum() - 2 * cross
     return offset.square().sum() + spread.clamp(min=0)
-
-
-def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) -> _KernelDistance:
-    """Squared maximum mean discrepancy for the kernel (a.b / F + 1)^3, and its standard error.
-
-    Without bias, so below zero by chance where the sets are alike. Both, x (N, F) and y (M, F), are
-    put in random order and cut into `n_blocks` >= 2 blocks of min(N, M) // n_blocks >= 2 rows,
-    whose spread gives the standard error of their mean.
-    """
-    if n_blocks < 2:
-        raise ValueError(f"n_blocks={n_blocks}: a standard error needs at least 2")
-    x, y = _sets(x, y, 2 * n_blocks)
-    size = min(len(x), len(y)) // n_blocks
-    generator = torch.Generator().manual_seed(seed)
-    a, b = (
-        rows[torch.randperm(len(rows), generator=generator)[: n_blocks * size]].view(
-            n_blocks, size, -1
-        )
-        for rows in (x, y)
-    )
-    values = _kernel(a, b).mean((1, 2)) * -2
-    for block in (a, b):
-        gram = _kernel(block, block)
-        off_diagonal = gram.sum((1, 2)) - gram.diagonal(dim1=1, dim2=2).sum(1)
-        values = values + off_diagonal / (size * (size - 1))
-    return _KernelDistance(values.mean(), values.std() / math.sqrt(n_blocks))
 
 
 def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> _PrecisionRecall:
@@ -88,10 +60,6 @@ def inception_style_score(probabilities: Tensor) -> Tensor:
     p = p / p.sum(1, keepdim=True)
     marginal = p.mean(0)
     return (torch.xlogy(p, p).sum(1).mean() - torch.xlogy(marginal, marginal).sum()).exp()
-
-
-def _kernel(a: Tensor, b: Tensor) -> Tensor:
-    return (a @ b.mT / a.shape[-1] + 1) ** 3
 
 
 def _within_reach(rows: Tensor, centres: Tensor, k: int) -> Tensor:

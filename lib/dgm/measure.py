@@ -1,10 +1,4 @@
-"""Measures of trained models: detached CPU float64 tensors, nats.
-
-References:
-    Burda, Grosse, Salakhutdinov, 2016 (active units).
-    Hoffman and Johnson, ELBO surgery, 2016 (aggregate mutual information).
-    Kong, Liu, Wong, 1994 (effective sample size).
-"""
+"""Measures of trained models: detached CPU float64 tensors, nats."""
 
 import math
 from collections import namedtuple
@@ -35,8 +29,7 @@ def aggregate_mutual_information(
 ) -> Tensor:
     """I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), for x drawn uniformly from N examples.
 
-    The same n_samples per example serve both terms, so their noise cancels. Takes means and
-    log-variances (N, D), and compares `chunk` samples with all posteriors at a time.
+    The same n_samples per example serve both terms, so their noise cancels. mu, logvar (N, D).
     """
     mu, logvar = checked_rows("mu", mu), checked_rows("logvar", logvar)
     if mu.shape != logvar.shape:
@@ -83,8 +76,7 @@ _MapperGraph = namedtuple("_MapperGraph", "n_nodes n_edges n_components")
 def mapper_graph(points: Tensor, resolution: int = 5) -> _MapperGraph:
     """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
 
-    Each of the `resolution` intervals of the sum of the axes, which overlap by 40 %, is clustered
-    by DBSCAN with the cosine distance; clusters are nodes, and shared points are edges.
+    DBSCAN by cosine in `resolution` intervals of the axes' sum, which overlap by 40 %.
     """
     import kmapper  # here, since these are slow to import
     from scipy.cluster.hierarchy import DisjointSet

@@ -12,10 +12,7 @@ Steps = TypeVar("Steps", Tensor, PackedSequence)
 
 
 def mixed_precision_dtype(device: Device) -> torch.dtype | None:
-    """What a mixed-precision step's products are computed in; None is float32.
-
-    bfloat16 on a CPU, and on CUDA from compute capability 8.0 on, before which it is emulated.
-    """
+    """bfloat16 where a device has it, from compute capability 8.0 on, or None for float32."""
     device = torch.device(device)
     cuda = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
     return torch.bfloat16 if cuda or device.type == "cpu" else None

@@ -178,8 +178,7 @@ class SteeringModel(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Equation (6): logits (B, T, V) of the words behind `previous` (B, T), and the next state.
 
-        Step `first` is the first of these, z1 is (B, N) or (B, T, N), and previous words are hidden
-        from the LSTM where `dropped` (B, T) (word dropout).
+        z1 is (B, N) or (B, T, N); the LSTM does not see `dropped` (B, T) words; `first` is a step.
         """
         x = self.embedding(previous)
         inputs = x if dropped is None else x * ~dropped[..., None]
@@ -208,10 +207,9 @@ class SteeringModel(nn.Module):
     def rewrite(
         self, sentence: str, weights: Any, *, switch_at: int | None = None, **options: Any
     ) -> str:
-        """What somebody typed, rewritten sentence by sentence, with the options of `rewrite`.
+        """What somebody typed, rewritten in pieces of 30 words, with the options of `rewrite`.
 
-        A sentence of more than 30 words is rewritten in pieces, and one without a known word is
-        left as it is. Numbers are copied. ValueError for no word, and as `rewrite`.
+        One without a known word is left as it is. Numbers are copied. ValueError for no word.
         """
         texts, start = [], 0
         for piece in _pieces(self.tokenise(sentence).split()):
@@ -227,10 +225,9 @@ class SteeringModel(nn.Module):
 
 
 def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
-    """Rewrites a text of one or more sentences at a place of the simplex.
+    """Rewrites a text of one or more sentences at weights (K,) of the simplex.
 
-    The model is a `SteeringModel`, or else has rewrite(sentence, weights (K,)). The weights are
-    divided by their sum. ValueError for no word, or weights not finite, below 0 or all 0.
+    The model is a `SteeringModel`, or else has `rewrite`. ValueError for no word, or bad weights.
     """
     if not isinstance(sentence, str) or not sentence.strip():
         raise ValueError(f"sentence must be text with at least one word, got {sentence!r}")
@@ -292,10 +289,7 @@ def mask_source(words: Tensor, votes: Tensor, margin: Tensor, mask: int) -> Tens
 def corrupt_masks(
     source: Tensor, mask: int, generator: torch.Generator, *, share: float, stretch: float
 ) -> Tensor:
-    """Masks a share of the words (B, S) at random, and lets runs of masks grow or shrink by one.
-
-    Thereby the model learns that a mask is no promise of one word. Returns (B, S'), padded with 0.
-    """
+    """Masks a share of the words (B, S), and lets runs of masks grow or shrink by one: (B, S')."""
     present = source != 0
     dice = torch.rand((2, *source.shape), generator=generator, device=source.device)
     source = torch.where(present & (dice[0] < share), mask, source)

@@ -79,10 +79,8 @@ def fit(
     step, counted from 0, at the end of its window, and never writes it to a checkpoint.
     """
     if steps < 0 or history_every < 1 or checkpoint_seconds < 0:
-        raise ValueError(
-            f"steps={steps}, history_every={history_every}, checkpoint_seconds={checkpoint_seconds}"
-            ": want steps >= 0, history_every >= 1, checkpoint_seconds >= 0"
-        )
+        want = "want steps >= 0, history_every >= 1, checkpoint_seconds >= 0"
+        raise ValueError(f"{steps=}, {history_every=}, {checkpoint_seconds=}: {want}")
     if measure is None and (measure_every, keep_best) != (None, None):
         raise ValueError("measure_every and keep_best want a measure too")
     if best not in ("lowest", "highest"):
@@ -130,12 +128,7 @@ class _Run:
     """A training run: its history (means of closed windows), best weights and checkpoints."""
 
     def __init__(
-        self,
-        state: TrainingState,
-        path: str | os.PathLike | None,
-        window: int,
-        keep_best: str | None,
-        best: str,
+        self, state: TrainingState, path: Any, window: int, keep_best: str | None, best: str
     ) -> None:
         self.state, self.path, self.window, self.keep_best = state, path, window, keep_best
         self.sign = -1 if best == "highest" else 1
@@ -143,12 +136,9 @@ class _Run:
         self.names: list[str] = []
         self.means: list[Tensor] = []
         self.rows: list[Tensor] = []  # of the open window, on their device
+        tensors = {k: v for k, v in state.model.state_dict().items() if isinstance(v, Tensor)}
         self.identity = checkpoints.identity(
-            model={
-                name: [str(value.dtype), list(value.shape)]
-                for name, value in state.model.state_dict().items()
-                if isinstance(value, Tensor)
-            },
+            model={name: [str(v.dtype), list(v.shape)] for name, v in tensors.items()},
             optimizer=type(state.optimizer),
             settings=state.optimizer.state_dict()["param_groups"],
             seed=state.generator.initial_seed(),
@@ -178,10 +168,8 @@ class _Run:
                 raise ValueError(f"step returned '{name}' as {shape}, not as a 0-d tensor")
         self.names = self.names or list(terms)
         if set(terms) != set(self.names) or not terms:
-            raise ValueError(
-                f"step returned the terms {list(terms)}; want the same at each step, at least one, "
-                f"and the first step returned {self.names}"
-            )
+            want = f"want the same at each step, at least one; the first returned {self.names}"
+            raise ValueError(f"step returned the terms {list(terms)}; {want}")
         self.rows.append(torch.stack([terms[name].detach() for name in self.names]).double())
 
     def open_window(self) -> Tensor:
@@ -191,10 +179,9 @@ class _Run:
         # Rows from a checkpoint are on the CPU.
         window = torch.stack([row.to(self.rows[-1].device) for row in self.rows])
         for row, column in (~torch.isfinite(window)).nonzero().tolist():
-            raise FloatingPointError(
-                f"the term '{self.names[column]}' is {window[row, column].item()} at step "
-                f"{len(self.means) * self.window + row} (counted from 0)"
-            )
+            value, step = window[row, column].item(), len(self.means) * self.window + row
+            where = f"at step {step} (counted from 0)"
+            raise FloatingPointError(f"the term '{self.names[column]}' is {value} {where}")
         return window
 
     def window_means(self) -> list[Tensor]:
@@ -235,16 +222,12 @@ class _Run:
             return
         window, state = self.open_window(), self.state
         self.note_seconds()
-        tree = {
-            "run": self.identity,
-            "model": state.model.state_dict(),
-            "optimizer": state.optimizer.state_dict(),
-            "generator": state.generator.get_state(),
-            "history": {"names": self.names, "means": self.means, "window": window},
-            "best": self.best_weights,
-        }
-        tree |= {"step": state.steps, "seconds": state.seconds, "terms": state.terms}
-        tree |= {"measurements": state.measurements}
+        history = {"names": self.names, "means": self.means, "window": window}
+        tree = {"run": self.identity, "model": state.model.state_dict()}
+        tree |= {"optimizer": state.optimizer.state_dict()}
+        tree |= {"generator": state.generator.get_state(), "history": history}
+        tree |= {"best": self.best_weights, "step": state.steps, "seconds": state.seconds}
+        tree |= {"terms": state.terms, "measurements": state.measurements}
         checkpoints.save(self.path, tree)
         self.saved_at, self.saved_steps = time.monotonic(), state.steps
 
@@ -258,10 +241,8 @@ class _Run:
             raise ValueError(f"{path} is no checkpoint of fit; name another file or delete it")
         # The generators' states of a CPU and of a GPU differ in size.
         if saved["generator"].shape != state.generator.get_state().shape:
-            raise ValueError(
-                f"{path} was written on another kind of device than {state.generator.device.type}, "
-                "with other noise: go on there, name another file, or delete it to start anew"
-            )
+            other = f"{path} was written on another kind of device than {state.generator.device}"
+            raise ValueError(f"{other}: go on there, name another file, or delete it to start anew")
         # A step may change the learning rate: the same optimiser object belongs to the same run.
         current = checkpoints.identity(settings=saved["optimizer"]["param_groups"])
         if self.identity["settings"] == current["settings"]:
@@ -270,10 +251,8 @@ class _Run:
         expected = self.identity | {"measured at": [n for n in due if n <= saved["step"]]}
         checkpoints.check_identity(path, saved["run"] | {"measured at": measured}, expected)
         if saved["step"] > steps:
-            raise ValueError(
-                f"{path} has {saved['step']} steps done, but steps={steps} were asked for; ask for "
-                "at least as many, or delete it to start anew"
-            )
+            done = f"{path} has {saved['step']} steps done, but steps={steps} were asked for"
+            raise ValueError(f"{done}; ask for at least as many, or delete it to start anew")
         state.model.load_state_dict(saved["model"])
         state.optimizer.load_state_dict(saved["optimizer"])
         _restore_layouts(state.optimizer)

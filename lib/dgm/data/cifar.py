@@ -1,7 +1,4 @@
-"""CIFAR-10 as bytes: 20,000 of the 50,000 training images, and the test images.
-
-Source: Krizhevsky, Learning multiple layers of features from tiny images, 2009.
-"""
+"""CIFAR-10 as bytes: 20,000 of the 50,000 training images, and the test images."""
 
 import json
 from typing import NamedTuple
@@ -23,11 +20,7 @@ class ColourImages(NamedTuple):
 
 
 def load(split: str = "train") -> ColourImages:
-    """Loads CIFAR-10; same call, same images in the same order, that of the published batches.
-
-    The split is "train", the 20,000 images of the first two training batches of five, or "test",
-    all 10,000. ValueError for another split, and errors as `registry.fetch`.
-    """
+    """Loads "train", 20,000 images of two published batches of five, or "test", all 10,000."""
     if split not in _BATCHES:
         raise ValueError(f"cifar10 has no split '{split}'; it has {', '.join(_BATCHES)}")
     sheets = [f"cifar10/{name}.png" for name in _BATCHES[split]]

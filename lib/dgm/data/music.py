@@ -1,8 +1,4 @@
-"""Piano rolls: which of 88 keys sound in each frame of a piece, four sets with published splits.
-
-Source: Boulanger-Lewandowski, Bengio and Vincent, Modeling temporal dependencies in
-high-dimensional sequences, 2012, arXiv:1206.6392.
-"""
+"""Piano rolls: which of 88 keys sound in each frame of a piece; Boulanger-Lewandowski, 2012."""
 
 import numpy as np
 import torch

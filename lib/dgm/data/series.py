@@ -1,7 +1,4 @@
-"""Real series, standardised: prices of stocks, exchange rates, gas sensors in a home.
-
-Each is scaled with means and deviations of what a model may train on, and nothing else.
-"""
+"""Real series, each scaled by what a model may train on: stocks, exchange rates, gas sensors."""
 
 import gzip
 

@@ -1,8 +1,4 @@
-"""Data that the project makes itself, whose truth is known.
-
-Same seed, same data, since NumPy's RandomState never changes. A ValueError says which argument is
-out of range.
-"""
+"""Data that the project makes itself, whose truth is known, by a RandomState of the seed."""
 
 import json
 import math
@@ -191,8 +187,7 @@ class Mixture2D(NamedTuple):
 def gaussian_mixture_2d(name: str, n: int, seed: int = 0) -> Mixture2D:
     """Draws n points, each from one of M Gaussians that are equally likely.
 
-    Name is "eight" (on the unit circle), "ring" (24 on the circle of radius 0.8), "grid" (5 x 5,
-    -0.8 to 0.8) or "spiral" (24, two turns out to radius 0.85); sigma is 0.05 to 0.02.
+    Name is "eight", "ring" (24), "grid" (5 x 5) or "spiral" (24); sigma is 0.05 to 0.02.
     """
     if name not in MIXTURES:
         raise ValueError(f"no mixture '{name}'; there are {', '.join(MIXTURES)}")

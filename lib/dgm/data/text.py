@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -20,7 +21,7 @@ class Sentences(NamedTuple):
     """N sentences, words apart by one space; lower case, but for "ptb"'s N and "wikitext-2"."""
 
     texts: list[str]
-    labels: Tensor  # (N,) int64: 0 negative, 1 positive; the picture of a caption; 0 without labels
+    labels: Tensor  # (N,) int64: 0 negative, 1 positive; 0 without labels
     references: list[str] | None = None  # the same with the opposite sentiment, by a person
 
 
@@ -33,12 +34,10 @@ def load(name: str, split: str = "train") -> Sentences:
     - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018. Their
       2,000 dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond
       +-0.5 give "validation" (500, of dev), "held_out" (1,200) and "train".
-    - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2": as published.
     - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word <unk>.
     - "wikitext-2": lines of Wikipedia articles; a blank line is "", an end of its own in published
       counts. The articles of "train" stand in another order than published.
     - "shakespeare": spoken lines of Tiny Shakespeare, 90 %, 5 % and 5 % in their order.
-    - "captions": Multi30K's five English captions of each Flickr30k picture.
     - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
 
     The split is "train", "validation", "test", or "held_out" (yelp, amazon and reviews). ValueError
@@ -46,7 +45,7 @@ def load(name: str, split: str = "train") -> Sentences:
     """
     if name not in _LOADERS:
         raise ValueError(f"no sentences '{name}'; there are {', '.join(_LOADERS)}")
-    splits = ["train", "validation", "test"] + ["held_out"] * (name in _WITH_HELD_OUT)
+    splits = [*SPLITS, *["held_out"] * (name in _WITH_HELD_OUT)]
     if split not in splits:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
     pairs = _LOADERS[name](split)
@@ -59,6 +58,7 @@ def load(name: str, split: str = "train") -> Sentences:
 
 
 Pairs = list[tuple[str, int]]  # sentences with their labels
+SPLITS = ("train", "validation", "test")
 _WITH_HELD_OUT = ("yelp", "amazon", "reviews")
 _REVIEWS = {"train": 4000, "held_out": 2000, "validation": 500, "test": 500}
 
@@ -93,50 +93,25 @@ def _distinct_reviews() -> Pairs:
     return list(dict(zip(texts, sentiment.tolist(), strict=True)).items())
 
 
-def _unsplit(file: str, split: str) -> Pairs:
-    pairs = _shuffled(_labelled(f"sentences/{file}.all.gz", "latin-1"))
-    return _cut(pairs, dict.fromkeys(("validation", "test"), len(pairs) // 10), split)
+def _ptb(split: str) -> Pairs:
+    lines = _raw_lines(f"ptb/ptb.{'valid' if split == 'validation' else split}.txt.gz")
+    return [(text, 0) for line in lines if (text := " ".join(line.split()))]
 
 
-def _published(path: str, parts: str, read: Callable[[str], Pairs], split: str) -> Pairs:
-    """A file for each split; the parts' names in the order train, validation, test."""
-    return read(path.format(parts.split()[("train", "validation", "test").index(split)]))
-
-
-def _ptb(path: str) -> Pairs:
-    return [(text, 0) for line in _raw_lines(path) if (text := " ".join(line.split()))]
-
-
-def _wikitext(path: str) -> Pairs:
+def _wikitext(split: str) -> Pairs:
+    part = {"train": "wiki.train.shuffled-articles", "validation": "valid"}.get(split, split)
     # What follows the last line's end is no line.
-    return [(line.strip(), 0) for line in _raw_lines(path)[:-1]]
+    return [(line.strip(), 0) for line in _raw_lines(f"wikitext-2/{part}.txt.gz")[:-1]]
 
 
 def _shakespeare(split: str) -> Pairs:
-    speeches: list[list[str]] = []
-    before = ""
-    for line in map(str.strip, _raw_lines("tiny-shakespeare/input.txt.gz")):
-        if line and not before:
-            speeches.append([])  # whose first line says who speaks
-        elif line:
-            speeches[-1].append(line)
-        before = line
-    n, start = sum(map(len, speeches)), 0
-    pairs = []
-    for speech in speeches:
-        share = start / n
-        part = "train" if share < 0.9 else "validation" if share < 0.95 else "test"
-        pairs += [(tokenise(line), 0) for line in speech if part == split]
-        start += len(speech)
-    return [pair for pair in pairs if pair[0]]
-
-
-def _captions(split: str) -> Pairs:
-    part = {"train": "train", "validation": "val", "test": "test_2016"}[split]
-    files = (_raw_lines(f"flickr-captions/{part}.{i}.en.gz") for i in range(1, 6))
-    # Line i of each file is of picture i, so that no line may be lost before they meet.
-    pictures = enumerate(zip(*files, strict=True))
-    pairs = ((tokenise(caption), i) for i, captions in pictures for caption in captions)
+    lines = map(str.strip, _raw_lines("tiny-shakespeare/input.txt.gz"))
+    # The first line of a speech says who speaks.
+    speeches = [list(speech)[1:] for spoken, speech in itertools.groupby(lines, bool) if spoken]
+    ends = np.cumsum([0, *map(len, speeches)])
+    parts = np.searchsorted([0.9, 0.95], ends[:-1] / ends[-1], "right")
+    chosen = (speech for i, speech in enumerate(speeches) if SPLITS[parts[i]] == split)
+    pairs = ((tokenise(line), 0) for speech in chosen for line in speech)
     return [pair for pair in pairs if pair[0]]
 
 
@@ -150,11 +125,6 @@ def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
     lines = (line.lower() for line in _raw_lines(path, encoding))
     lines = (line.strip() if tab else " ".join(line.split()) for line in lines)
     return [line for line in lines if line]
-
-
-def _labelled(path: str, encoding: str = "utf-8") -> Pairs:
-    pairs = (line.split(" ", 1) for line in _lines(path, encoding))
-    return [(pair[1], int(pair[0])) for pair in pairs if len(pair) == 2]
 
 
 def _li(name: str, part: str) -> Pairs:
@@ -193,18 +163,9 @@ def _without(pairs: Pairs, known: Pairs) -> Pairs:
 _LOADERS: dict[str, Callable[[str], Pairs]] = {
     "yelp": _yelp,
     "amazon": _amazon,
-    "mr": functools.partial(_unsplit, "rt-polarity"),
-    "subj": functools.partial(_unsplit, "subj"),
-    "cr": functools.partial(_unsplit, "custrev"),
-    "sst2": functools.partial(
-        _published, "sentences/stsa.binary.{}.gz", "train dev test", _labelled
-    ),
-    "ptb": functools.partial(_published, "ptb/ptb.{}.txt.gz", "train valid test", _ptb),
-    "wikitext-2": functools.partial(
-        _published, "wikitext-2/{}.txt.gz", "wiki.train.shuffled-articles valid test", _wikitext
-    ),
+    "ptb": _ptb,
+    "wikitext-2": _wikitext,
     "shakespeare": _shakespeare,
-    "captions": _captions,
     "reviews": lambda split: _cut(_distinct_reviews(), _REVIEWS, split),
 }
 
@@ -212,7 +173,8 @@ _LOADERS: dict[str, Callable[[str], Pairs]] = {
 # Words as a reader types them
 
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": " -- ", "…": "..."})
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"(?<!\S)\d+(?:[.,]\d+)*(?!\S)")
+_WITH_DIGIT = re.compile(r"\S*\d\S*")
 
 
 @functools.lru_cache(64)
@@ -248,24 +210,13 @@ def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     marks = "".join(sorted({c for c in text if unicodedata.category(c)[0] == "M"}))
     pieces, amazon_pieces, halves, ending = _patterns(marks)
     if style == "amazon":
-        words = amazon_pieces.findall(text.replace("'", " "))
-        return " ".join(words if keep_numbers else map(_amazon_word, words))
+        text = " ".join(amazon_pieces.findall(text.replace("'", " ")))
+        return text if keep_numbers else _WITH_DIGIT.sub("num_extend", _NUMBER.sub("num_num", text))
     text = re.sub(r'(?<![^\s(])"(?=\S)', " `` ", text).replace('"', " '' ")
     text = re.sub(r"(?<!`)`(?!`)", "'", text)
     text = ending.sub(r" \1", halves.sub(r"\1\3 \2\4", text))
-    return " ".join(_yelp_word(piece, keep_numbers) for piece in pieces.findall(text))
-
-
-def _yelp_word(piece: str, keep_numbers: bool) -> str:
-    if _NUMBER.fullmatch(piece):
-        return piece if keep_numbers else "_num_"
-    return "..." if piece.startswith("..") else "--" if piece.startswith("--") else piece
-
-
-def _amazon_word(piece: str) -> str:
-    if piece in ("num_num", "num_extend") or not any(c.isdigit() for c in piece):
-        return piece
-    return "num_num" if _NUMBER.fullmatch(piece) else "num_extend"
+    text = re.sub("--+", "--", re.sub(r"\.\.+", "...", " ".join(pieces.findall(text))))
+    return text if keep_numbers else _NUMBER.sub("_num_", text)
 
 
 # Words as numbers
@@ -329,10 +280,7 @@ class Vocabulary:
         return self._ids.get(word, self.unknown)
 
     def encode(self, texts: Sequence[str], max_words: int | None = None) -> Corpus:
-        """Sentences as ids, words apart by white space; of longer ones the first `max_words`.
-
-        ValueError for no sentence, one without words or that is no string, or max_words below 1.
-        """
+        """Sentences as ids, the first `max_words` of each; ValueError for one without words."""
         if isinstance(texts, str) or not len(texts):
             raise ValueError("texts: want a list of sentences, at least one")
         if max_words is not None and max_words < 1:
@@ -364,10 +312,7 @@ class Vocabulary:
         return ids, [*slots, *rest]
 
     def decode(self, ids: Sequence[int] | Tensor, unknown: Sequence[str] = ()) -> str:
-        """Ids (T,) as a sentence, up to the first </s>, without <s> and <pad>.
-
-        The source's unknown words, as `encode` gave them, are put back, or "<unk>" is written.
-        """
+        """Ids (T,) up to the first </s>, a source's unknown words from `encode` put back."""
         last = self.unknown + self.unknown_slots - 1
         slots = dict(enumerate(unknown[: self.unknown_slots - 1], self.unknown))
         rest = iter(unknown[self.unknown_slots - 1 :])

@@ -1,19 +1,16 @@
 """Language models that are read layer by layer and carry their state from window to window.
 
-Two bases with the same methods. `AWDLSTM` is that of Merity, Keskar, Socher, Regularizing and
-Optimizing LSTM Language Models, ICLR 2018, arXiv:1708.02182, with the mixture of softmaxes of
-arXiv:1711.03953; with one layer and no experts it is a plain LSTM (`plain_lstm`). `TransformerLM`
-is a small decoder with a memory (Dai et al. 2019, arXiv:1901.02860) and attention that fades with
-distance (Press, Smith, Lewis 2022, arXiv:2108.12409), so that it needs no positions.
+`AWDLSTM` is that of Merity, Keskar, Socher, ICLR 2018, arXiv:1708.02182, with the mixture of
+softmaxes of arXiv:1711.03953; `TransformerLM` a small decoder with a memory (Dai et al. 2019,
+arXiv:1901.02860) and attention that fades with distance (Press, Smith, Lewis 2022,
+arXiv:2108.12409) instead of positions. Both have the same methods:
 
     read(tokens (B, T), state, generator) -> layers, output (B, T, H), of token t + 1 at t, state
     loss(output, targets (B, T), weights (B, T), generator) -> as `mixture_of_softmaxes_nll`
     start(n) -> state before the first token of n texts
     step(tokens (R,), state) -> log-probabilities (R, V) of the next tokens, state after them
-    pooling, feature_width: of a sentence's features
 
-The embedding is also the softmax's weight. Dropout is drawn from the generator that is passed; None
-is no dropout. No gradient goes back through a state.
+The embedding is also the softmax's weight. No gradient goes back through a state.
 """
 
 import math
@@ -104,11 +101,7 @@ def _step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
 
 
 class AWDLSTM(nn.Module):
-    """Stacked LSTMs with weight drop, locked dropout, a tied embedding, a mixture of softmaxes.
-
-    The layers have width `hidden` but for the `last`, which without experts must be the
-    embedding's.
-    """
+    """Stacked LSTMs with weight drop, locked dropout, a tied embedding, a mixture of softmaxes."""
 
     pooling = "max"
     loss, step = _loss, _step
@@ -166,9 +159,7 @@ def _weight_dropped(
     lstm: nn.Module, x: Tensor, state: tuple, rate: float, generator: Generator | None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """An LSTM with some weights from state to state zero, the same ones at all positions."""
-    weights = [
-        getattr(lstm, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    ]
+    weights = list(lstm.parameters())  # of the input, of the state, and both biases
     weights[1] = dropout(weights[1], rate, generator)
 
     # An assignment to the module's weight would not reach the copy that it computes with.
@@ -183,10 +174,7 @@ def _weight_dropped(
 
 
 class TransformerLM(nn.Module):
-    """A small transformer decoder, normalised first, that remembers a window's layers for the next.
-
-    A position attends to `context` tokens; what lies farther back comes through the layers only.
-    """
+    """A small transformer decoder, whose positions attend to `context` tokens of both windows."""
 
     pooling = "mean"
     loss, step = _loss, _step
@@ -202,7 +190,7 @@ class TransformerLM(nn.Module):
     ) -> None:
         super().__init__()
         if min(layers, context, heads) < 1 or width % heads:
-            sizes = f"width={width}, layers={layers}, heads={heads}, context={context}"
+            sizes = f"{width=}, {layers=}, {heads=}, {context=}"
             raise ValueError(f"{sizes}: want all 1 or more, and a width that the heads can share")
         self.context, self.rate = context, rate
         self.embedding = token_embedding(vocabulary_size, width)
@@ -304,22 +292,18 @@ def perplexity(
 
 @torch.no_grad()
 def continue_text(
-    model: AWDLSTM | TransformerLM,
-    opening: Tensor,
-    n_tokens: int,
-    generator: Generator,
-    temperature: float = 1.0,
+    model: AWDLSTM | TransformerLM, opening: Tensor, n_tokens: int, generator: Generator
 ) -> Tensor:
     """Draws n_tokens after each opening (R, T), not empty, without dropout -> (R, n_tokens)."""
     if opening.ndim != 2 or opening.numel() == 0:
         raise ValueError(f"the opening {(*opening.shape,)} is empty: begin with an end marker")
-    if n_tokens < 1 or not temperature > 0:
-        raise ValueError(f"n_tokens={n_tokens}, temperature={temperature}: want >= 1 and > 0")
+    if n_tokens < 1:
+        raise ValueError(f"n_tokens={n_tokens}: want 1 or more")
     state, written = model.start(len(opening)), [opening[:, -1]]
     if opening.shape[1] > 1:
         state = model.read(opening[:, :-1], state).state
     for _ in range(n_tokens):
         log_probs, state = model.step(written[-1], state)
-        probs = torch.softmax(log_probs / temperature, -1)
+        probs = torch.softmax(log_probs, -1)
         written.append(torch.multinomial(probs, 1, generator=generator)[:, 0])
     return torch.stack(written[1:], 1)

@@ -1,8 +1,4 @@
-"""From the states of a sentence to one vector.
-
-Reference: Long, Cao, Cheung, On Posterior Collapse and Encoder Feature Dispersion in Sequence VAEs,
-arXiv:1911.03976 (mean and max; the signed absolute maximum and log-sum-exp are extras).
-"""
+"""From the states of a sentence to one vector: Long, Cao, Cheung, arXiv:1911.03976."""
 
 import math
 

@@ -1,7 +1,6 @@
 """A Gaussian block whose mean is confined to a learned simplex, and the two losses that fill it.
 
-Equations (1), (4) and (5) at the head of `dgm.papers.controllable_text_vae`, for features in R^F,
-K vertices and N latent dimensions. Only the mean is confined; noise takes samples off the simplex.
+Equations (1), (4) and (5) of `dgm.papers.controllable_text_vae`; noise takes samples off it.
 """
 
 from collections import namedtuple
@@ -51,10 +50,8 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
     """
     fits = query.ndim == 2 and mean.shape == query.shape and negatives.ndim == 3
     if not fits or negatives.shape[::2] != query.shape or not negatives.numel():
-        raise ValueError(
-            "want query (B, D), mean (B, D) and negatives (B, M, D), M at least 1, got "
-            f"{tuple(query.shape)}, {tuple(mean.shape)} and {tuple(negatives.shape)}"
-        )
+        shapes = [tuple(x.shape) for x in (query, mean, negatives)]
+        raise ValueError(f"want query, mean (B, D) and negatives (B, M >= 1, D), got {shapes}")
     r = _unit(query)
     own = (_unit(mean) * r).sum(-1)
     other = (_unit(negatives) * r[:, None]).sum(-1)
@@ -62,17 +59,10 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
 
 
 class SimplexBlock(nn.Module):
-    """Equation (1) for features of width F = feature_dim, N = latent_dim and 2 <= K <= N vertices.
-
-    The vertices start orthogonal with squared length alpha; None starts them near 0, as published.
-    """
+    """Equation (1) for 2 <= K <= N vertices of squared length alpha; None: near 0, as published."""
 
     def __init__(
-        self,
-        feature_dim: int,
-        latent_dim: int = 16,
-        n_vertices: int = 3,
-        alpha: float | None = None,
+        self, feature_dim: int, latent_dim: int, n_vertices: int, alpha: float | None = None
     ) -> None:
         super().__init__()
         if not 2 <= n_vertices <= latent_dim:

@@ -10,10 +10,7 @@ from dgm.nets.lstm import dropout, without_padding
 
 
 class TextCNN(nn.Module):
-    """One logit per sentence of V words, of which id 0 is padding and has no vector.
-
-    `filters` of each of the `widths`, in tokens; `dropout` is a share of the pooled answers.
-    """
+    """One logit per sentence, by `filters` of each of the `widths`; id 0 is padding."""
 
     def __init__(
         self,

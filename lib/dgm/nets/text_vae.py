@@ -3,8 +3,7 @@
     q(z | x) = N(mu, diag exp logvar),   [mu, logvar] = W pool(LSTM(x))                 (1)
     L = -log p(x | z) + beta KL(q(z | x) || N(0, I)),   one sample z of q               (2)
 
-Its objective (2) is `dgm.papers.pooling_vae.pooling_objective`, with the remedies of that paper.
-Token ids and lengths are those of `dgm.nets.lstm`.
+Equation (2) is `dgm.papers.pooling_vae.pooling_objective`.
 """
 
 import math

@@ -1,12 +1,11 @@
-"""Recurrent models of sequences of frames: VRNN, and a HyperLSTM without latent variables.
+"""VRNN (Chung et al. 2015, arXiv:1506.02216) and a HyperLSTM, which has no latent variables.
 
-J. Chung et al. (2015), "A recurrent latent variable model for sequential data", arXiv:1506.02216,
-with the residual posterior of Deng et al. (2020), whose equations' numbers stand at the methods.
+Equations' numbers are those of `dgm.papers.variational_hyper_rnn`.
 """
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,25 +48,19 @@ class Recurrence(nn.Module):
 
 
 def hyper_step(
-    hyper: Recurrence,
-    heads: nn.Linear,
-    cell: Recurrence,
-    read: Tensor,
-    y: Tensor,
-    u: Tensor,
-    state: State,
+    model: Any, read: Tensor, y: Tensor, u: Tensor, state: State
 ) -> tuple[State, Tensor]:
     """a = d_i * y + d_h * u + b, with (d_i, d_h, b) = heads(hyper_h) after a hyper LSTM's step.
 
     `read` (R, 4K) is the hyper LSTM's product with its input and its bias; y and u (R, 4H) are the
-    cell's with its input and with h, without bias. Also returns (d_i, d_h, b), (R, 12H). Ha et al.
-    2017.
+    cell's with its input and with h. Also returns (d_i, d_h, b), (R, 12H). Source: Ha, Dai and Le
+    (2017), HyperNetworks, arXiv:1609.09106, with one bias vector.
     """
-    on_hyper = functional.linear(state.hyper_h, hyper.weight_hidden)
-    hyper_h, hyper_c = hyper(read, on_hyper, state.hyper_c)
-    scales = heads(hyper_h)
+    on_hyper = functional.linear(state.hyper_h, model.hyper.weight_hidden)
+    hyper_h, hyper_c = model.hyper(read, on_hyper, state.hyper_c)
+    scales = model.heads(hyper_h)
     on_input, on_hidden, bias = scales.chunk(3, -1)
-    h, c = cell(on_input * y + bias, on_hidden * u, state.c)
+    h, c = model.cell(on_input * y + bias, on_hidden * u, state.c)
     return State(h, c, hyper_h, hyper_c), scales
 
 
@@ -132,11 +125,7 @@ class _FrameModel(nn.Module):
     def observed(
         self, x: Tensor, lengths: Tensor, observed_mask: Tensor | None, validate: bool = True
     ) -> Tensor:
-        """What was read and stands before its sequence's end, (B, T, X) bool.
-
-        ValueError for shapes that do not fit and, where `validate`, lengths or numbers out of
-        range.
-        """
+        """What was read before its sequence's end, (B, T, X) bool; ValueError for wrong input."""
         if x.ndim != 3 or x.shape[-1] != self.x_dim:
             raise ValueError(f"x must be (B, T, {self.x_dim}), got {tuple(x.shape)}")
         if lengths.shape != x.shape[:1]:
@@ -243,10 +232,7 @@ class VariationalRNN(_FrameModel):
                 nn.init.zeros_(module.bias)
 
     def features(self, x: Tensor, observed_mask: Tensor | None = None) -> Tensor:
-        """Frames (..., X) and all that follows from them alone, side by side: (..., F).
-
-        Where `observed_mask` is False stands the mean, and the likelihood leaves it out.
-        """
+        """Frames (..., X) and what follows from them alone, (..., F); the mean where unread."""
         mask = torch.ones_like(x, dtype=torch.bool) if observed_mask is None else observed_mask
         x = torch.where(mask, x, self.input_mean)
         encoded = self.encode_x(x - self.input_mean)
@@ -328,8 +314,7 @@ class VariationalRNN(_FrameModel):
 class DeterministicHyperRNN(_FrameModel):
     """HyperLSTM (see `hyper_step`) with a mixture at its output: what is left of VHRNN without z.
 
-    A frame is one of M = `components` given h. The hyper LSTM reads the encoded frame and h; the
-    MLPs have `layers` hidden layers of a width. Other arguments and errors as for `VariationalRNN`.
+    A frame is one of M = `components` given h; the MLPs have `layers` hidden layers of a width.
     """
 
     def __init__(
@@ -364,7 +349,7 @@ class DeterministicHyperRNN(_FrameModel):
             read = functional.linear(inputs, self.hyper.weight_input, self.hyper.bias)
             y = functional.linear(encoded[:, t], self.cell.weight_input)
             u = functional.linear(state.h, self.cell.weight_hidden)
-            state, _ = hyper_step(self.hyper, self.heads, self.cell, read, y, u, state)
+            state, _ = hyper_step(self, read, y, u, state)
         shares, numbers = self.decoder(torch.stack(states, 1)).tensor_split([self.components], -1)
         parts = self._to_frame(numbers.unflatten(-1, (self.components, -1)))
         each = (mask[..., None, :] * self._log_frame(x[..., None, :], *parts)).sum(-1)

@@ -56,10 +56,7 @@ class BRETerms(NamedTuple):
 
 
 def softsign_code(h: Tensor, zeta: float = 1e-3) -> Tensor:
-    """Equation (1): h's signs, softened where h is near 0; shaped as h, at least float32.
-
-    The mean is over all of h; where all of it is 0, so are the codes. ValueError for zeta <= 0.
-    """
+    """Equation (1): h's signs, softened where h is near 0; shaped as h, at least float32."""
     if not zeta > 0:
         raise ValueError(f"zeta must be above 0, got {zeta}")
     h = at_least_float32(h)
@@ -204,10 +201,7 @@ def activation_patterns(
 
 
 def regions(discriminator: nn.Module, grid: Tensor, layers: Sequence[int] | None = None) -> int:
-    """The number of distinct activation patterns at the points of a grid (N, ...).
-
-    On a fine grid this counts the linear pieces of the network; a coarse grid misses small ones.
-    """
+    """How many distinct activation patterns a grid (N, ...) has; coarse grids miss small pieces."""
     return len(activation_patterns(discriminator, grid, layers).unique(dim=0))
 
 

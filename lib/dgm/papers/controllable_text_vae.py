@@ -142,13 +142,8 @@ def controllable_objective(
     kl_structured = gaussian_kl(code.mu, code.logvar, validate=False).mean()
     hinge = structured_reconstruction_loss(code.query, code.mu, others)
     frobenius = orthogonality_loss(model.simplex.vertices, weights.alpha)
-    value = (
-        reconstruction
-        + weights.residual * kl_residual
-        + weights.structured * kl_structured
-        + weights.reconstruction * hinge
-        + weights.orthogonality * frobenius
-    )
+    value = reconstruction + weights.residual * kl_residual + weights.structured * kl_structured
+    value = value + weights.reconstruction * hinge + weights.orthogonality * frobenius
     return _ControllableTerms(value, reconstruction, kl_residual, kl_structured, hinge, frobenius)
 
 
@@ -198,13 +193,10 @@ def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices
     negative, positive = p[labels == 0].mean(0), p[labels == 1].mean(0)
     contrast = positive - negative
     counts = torch.bincount(2 * p.argmax(1) + labels, minlength=2 * p.shape[1]).view(-1, 2)
+    purity, chance = (float(n / len(p)) for n in (counts.amax(1).sum(), counts.sum(0).max()))
+    collision = bool(negative.argmax() == positive.argmax())
     return Vertices(
-        negative=int(contrast.argmin()),
-        positive=int(contrast.argmax()),
-        purity=float(counts.amax(1).sum() / len(p)),
-        chance=float(counts.sum(0).max() / len(p)),
-        collision=bool(negative.argmax() == positive.argmax()),
-        counts=counts,
+        int(contrast.argmin()), int(contrast.argmax()), purity, chance, collision, counts
     )
 
 
@@ -247,8 +239,8 @@ def manipulate(
 ) -> Tensor:
     """Codes z (N, D) of an ordinary VAE, a value added to their sentiment dimension, as released.
 
-    `amount` standard deviations of the training means (M, D) from their mean, to the side of each
-    target (N,), 0 or 1; or "extremum", the farthest training mean. ValueError for another.
+    `amount` standard deviations of the training means (M, D) towards each target (N,), 0 or 1; or
+    "extremum", the farthest training mean. ValueError for another.
     """
     column = training_mu[:, best.index].to(z)
     direction = best.sign * (2 * target.to(z) - 1)
@@ -284,10 +276,8 @@ def mean_log_density(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
 def _gaussians(z: Tensor, mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
     """z, mu / sigma^2, 1 / sigma^2 and what is constant in z, about the mean of mu, in float64."""
     if z.ndim != 2 or mu.ndim != 2 or mu.shape != logvar.shape or z.shape[1] != mu.shape[1]:
-        raise ValueError(
-            "want z (Z, D), mu (N, D) and logvar (N, D), got "
-            f"{tuple(z.shape)}, {tuple(mu.shape)} and {tuple(logvar.shape)}"
-        )
+        shapes = [tuple(x.shape) for x in (z, mu, logvar)]
+        raise ValueError(f"want z (Z, D), mu (N, D) and logvar (N, D), got {shapes}")
     z, mu, logvar = (x.detach().double() for x in (z, mu, logvar))
     centre = mu.mean(0)
     z, mu, precision = z - centre, mu - centre, torch.exp(-logvar)

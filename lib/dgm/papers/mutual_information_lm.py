@@ -128,11 +128,7 @@ class Segments(NamedTuple):
 def make_segments(
     sentences: Sequence[Sequence[int]], end: int, padding: int, longest: int = 40
 ) -> Segments:
-    """Sentences' ids as one table of width L = `longest`; empty sentences are left out.
-
-    Each gets `end`, is cut to L and filled with `padding`. ValueError for under three, or L below
-    2.
-    """
+    """Sentences' ids, each with `end`, as a table of width `longest`; empty ones are left out."""
     rows = [[*ids[: longest - 1], end] for ids in sentences if len(ids)]
     if len(rows) < 3 or longest < 2:
         raise ValueError(f"{len(rows)} sentences with a word, longest={longest}: want >= 3, >= 2")
@@ -193,10 +189,7 @@ def likelihood_objective(
     activation: float = 2.0,
     slowness: float = 1.0,
 ) -> LikelihoodTerms:
-    """Equation (8) on a window of a text and the token after it, (B, T + 1), with gradient.
-
-    `state` is what the last window left; `activation` and `slowness` are alpha and beta.
-    """
+    """Equation (8) on a window (B, T + 1) after `state`; activation is alpha, slowness beta."""
     if tokens.ndim != 2 or tokens.shape[1] < 2:
         raise ValueError(f"tokens must be (B, T + 1) with T at least 1, got {(*tokens.shape,)}")
     reading = model.read(tokens[:, :-1], state, generator)
@@ -252,7 +245,19 @@ def bootstrap_objective(
     with torch.no_grad():
         score = critic(first, sampled[0], generator)
     weights = raml_weights(score, joint, draw.log_distance_prob, temperature, validate=False)
-    augmented = _augmented_nll(model, segments, draw, weights.to(loss.dtype), generator, leak)
+    # An anchor and its sampled sentence are one row.
+    before, n_before = _padded(segments, draw.anchor, leak)
+    after, n_after = _padded(segments, draw.sampled, False)
+    pair = torch.cat([before, after], 1)
+    place = torch.arange(pair.shape[1], device=pair.device)
+    start, stop = n_before[:, None], (n_before + n_after)[:, None]
+    skip = (place >= start) * (before.shape[1] - start)
+    tokens = pair.gather(1, (place + skip).clamp(max=pair.shape[1] - 1))
+    counted = (place > start) & (place < stop)
+    token_weights = (weights.to(loss.dtype) / (n_after - 1))[:, None] * counted
+    reading = model.read(tokens[:, :-1], None, generator)
+    nll = model.loss(reading.output, tokens[:, 1:], token_weights[:, 1:], generator)
+    augmented = nll.total
     value = value + augmented_weight * augmented
     return BootstrapTerms(value, loss, accuracy, augmented, 1 / weights.square().sum())
 
@@ -296,28 +301,6 @@ def raml_weights(
     # Only differences count; so no score over a small temperature overflows upwards.
     weights = torch.softmax((gain - gain.max()) / temperature - log_prob.detach(), 0)
     return weights if sampled.dtype == torch.float64 else weights.float()
-
-
-def _augmented_nll(
-    model: LanguageModel,
-    segments: Segments,
-    draw: Draw,
-    weights: Tensor,
-    generator: Generator | None,
-    leak: bool = False,
-) -> Tensor:
-    """The sum of equation (11) for weights (B,); anchor and sampled sentence are one row."""
-    first, n_first = _padded(segments, draw.anchor, leak)
-    second, n_second = _padded(segments, draw.sampled, False)
-    pair = torch.cat([first, second], 1)
-    place = torch.arange(pair.shape[1], device=pair.device)
-    skip = (place >= n_first[:, None]) * (first.shape[1] - n_first)[:, None]
-    tokens = pair.gather(1, (place + skip).clamp(max=pair.shape[1] - 1))
-    start, stop = n_first[:, None], (n_first + n_second)[:, None]
-    counted = (place > start) & (place < stop)
-    token_weights = (weights / (n_second - 1))[:, None] * counted
-    reading = model.read(tokens[:, :-1], None, generator)
-    return model.loss(reading.output, tokens[:, 1:], token_weights[:, 1:], generator).total
 
 
 def _padded(segments: Segments, places: Tensor | slice, leak: bool) -> tuple[Tensor, Tensor]:

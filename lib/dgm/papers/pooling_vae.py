@@ -31,10 +31,10 @@ from collections import namedtuple
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from dgm.measure import aggregate_mutual_information, checked_rows, effective_sample_size
+from dgm.measure import checked_rows, effective_sample_size
 from dgm.nets.lstm import sequence_nll, token_nll_in_blocks, without_padding
 from dgm.nets.pooling import pool as pool
 from dgm.nets.text_vae import TextVAE, TextVAETerms
@@ -48,7 +48,7 @@ def pooling_objective(
     model: TextVAE,
     tokens: Tensor,
     lengths: Tensor | None,
-    generator: torch.Generator,
+    generator: Generator,
     *,
     beta: float = 1.0,
     free_bits: float | None = None,
@@ -98,7 +98,7 @@ def kl_weight(step: int, schedule: str = "constant", beta: float = 1.0, steps: i
     return beta
 
 
-def word_dropout(tokens: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+def word_dropout(tokens: Tensor, rate: float, generator: Generator) -> Tensor:
     """Tokens (B, T), a share of them, never the first, replaced by <unk>: Bowman et al. 2016."""
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must be from 0 to 1, got {rate}")
@@ -111,7 +111,7 @@ def word_dropout(tokens: Tensor, rate: float, generator: torch.Generator) -> Ten
 
 @torch.no_grad()
 def initialise_(
-    model: nn.Module, generator: torch.Generator, *, weights: float = 0.01, embeddings: float = 0.1
+    model: nn.Module, generator: Generator, *, weights: float = 0.01, embeddings: float = 0.1
 ) -> None:
     """Draws all parameters from U[-weights, weights], embeddings' own: He et al. 2019."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
@@ -131,10 +131,7 @@ class _Dispersion(NamedTuple):
 
 
 def dispersion(features: Tensor) -> _Dispersion:
-    """How far features (M, H) of different sentences lie apart, by five statistics.
-
-    In (6) and (9) a feature 0 has u = 0. ValueError for M < 2, or values that are not finite.
-    """
+    """Equations (6) to (9) of M >= 2 finite features (M, H); in (6), (9) u = 0 for a feature 0."""
     s = checked_rows("features", features, 2)
     m, centre = len(s), s.mean(0)
     centred = s - centre
@@ -152,18 +149,6 @@ def dispersion(features: Tensor) -> _Dispersion:
         total = total + torch.exp(-2 * distance).sum()
     uniformity = torch.log((total - m) / (m * (m - 1)))  # a feature lies at distance 0 from itself
     return _Dispersion(cosine, variance, relative, participation, uniformity)
-
-
-def minibatch_mutual_information(
-    mu: Tensor, logvar: Tensor, batch_size: int = 32, seed: int = 0
-) -> Tensor:
-    """Mutual information as He et al. 2019 report it: a mean over full batches."""
-    if not 2 <= batch_size <= len(mu):
-        raise ValueError(f"batch_size={batch_size} of {len(mu)} sentences: want 2 to {len(mu)}")
-    n = len(mu) // batch_size * batch_size
-    batches = zip(mu[:n].split(batch_size), logvar[:n].split(batch_size), strict=True)
-    values = [aggregate_mutual_information(*b, seed=seed + i) for i, b in enumerate(batches)]
-    return torch.stack(values).mean()
 
 
 @torch.no_grad()
@@ -189,12 +174,7 @@ def influence(
 
 @torch.no_grad()
 def reconstruction_by_position(
-    model: TextVAE,
-    tokens: Tensor,
-    lengths: Tensor | None,
-    generator: torch.Generator,
-    *,
-    rows: int = 512,
+    model: TextVAE, tokens: Tensor, lengths: Tensor | None, generator: Generator, *, rows: int = 512
 ) -> tuple[Tensor, Tensor]:
     """Where in sentences (N, T) the code helps: -log p(x_t | x_<t, z) at one sample z of each.
 
@@ -221,7 +201,7 @@ def marginal_likelihood(
     model: TextVAE,
     tokens: Tensor,
     lengths: Tensor | None,
-    generator: torch.Generator,
+    generator: Generator,
     *,
     n_samples: int = 500,
     word_dropout_rate: float = 0.0,

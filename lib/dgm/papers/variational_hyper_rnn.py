@@ -112,7 +112,7 @@ class VariationalHyperRNN(VariationalRNN):
         """Equation (3), which `dgm.nets.variational_rnn.hyper_step` writes out."""
         read = from_h.get("hyper", 0) + from_z.get("hyper", 0) + self.hyper.bias
         y = to_cell + self._encoded_z(from_z)
-        return hyper_step(self.hyper, self.heads, self.cell, read, y, from_h["cell"], state)
+        return hyper_step(self, read, y, from_h["cell"], state)
 
 
 def bound(
@@ -205,10 +205,7 @@ def evaluate(
     *,
     max_rows: int = 8192,
 ) -> Tensor:
-    """`bound` (B,) of as many sequences at a time as fit in `max_rows` particles, float64, CPU.
-
-    All in float64, since sequences that explode have densities far out.
-    """
+    """`bound` (B,), float64, CPU, `max_rows` particles at a time: densities may be far out."""
     double = copy.deepcopy(model).double()
     values = torch.zeros(len(x), dtype=torch.float64)
     for rows in lengths.argsort().split(max(1, max_rows // n_particles)):

@@ -116,10 +116,8 @@ def anneal(
     (n_chains, dim), n_steps = state.chain.position.shape, len(values) - 1
     fits = step_sizes.ndim == 2 or (step_sizes.ndim == 3 and step_sizes.shape[2] == dim)
     if not fits or len(step_sizes) != n_steps or n_chains % step_sizes.shape[1]:
-        raise ValueError(
-            f"step_sizes must be (T={n_steps}, N) or (T, N, D={dim}) with N a divisor of the "
-            f"{n_chains} chains, got {tuple(step_sizes.shape)}"
-        )
+        want = f"(T={n_steps}, N) or (T, N, D={dim}) with N a divisor of the {n_chains} chains"
+        raise ValueError(f"step_sizes must be {want}, got {tuple(step_sizes.shape)}")
     if reverse:  # with the step sizes of the betas below the last
         values, step_sizes = values[::-1], torch.cat([step_sizes[:1], step_sizes[:-1]]).flip(0)
     schedule = zip(values[1:], step_sizes, strict=True)

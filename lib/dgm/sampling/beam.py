@@ -1,8 +1,7 @@
-"""Beam search over token sequences, many sentences at once.
+"""Beam search over token sequences, many sentences at once; width 1 is greedy decoding.
 
-A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). At each step the
-best `width` extensions of a sentence's hypotheses are kept; one that has reached `end` stays as it
-is and competes on. Width 1 is greedy decoding.
+A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). The best `width`
+extensions go on; one that has reached `end` stays as it is and competes.
 """
 
 from collections.abc import Callable, Sequence
@@ -44,11 +43,8 @@ def beam_search(
     forbidden end, a state of other rows, or a step that returns NaN or more than 0 where it counts.
     """
     if min(n, width, max_steps) < 1 or END in forbidden or any(len(x) != n for x in state):
-        raise ValueError(
-            f"n={n}, width={width}, max_steps={max_steps}, forbidden {forbidden}, a state of "
-            f"{[len(x) for x in state]} rows: want 1 or more of each, the end token {END} not "
-            f"forbidden, and {n} rows"
-        )
+        given = f"{n=}, {width=}, {max_steps=}, {forbidden=}, state of {[len(x) for x in state]}"
+        raise ValueError(f"{given} rows: want 1 or more, token {END} not forbidden, {n} rows")
     device = state[0].device
     sentence = torch.arange(n, device=device)[:, None]
     rows = sentence.expand(n, width)
@@ -62,7 +58,9 @@ def beam_search(
     score = torch.full((n, width), -torch.inf, device=device)
     score[:, 0] = 0
     for t in range(max_steps):
-        log_probs, state = step(last.flatten(), _take(state, rows.flatten()))
+        taken = [x[rows.flatten()] for x in state]
+        state = type(state)(*taken) if hasattr(state, "_fields") else type(state)(taken)
+        log_probs, state = step(last.flatten(), state)
         # The best of each row are enough, with room for those that are forbidden.
         count = min(log_probs.shape[-1], width + len(banned))
         gain, words = (x.view(n, width, count) for x in log_probs.topk(count))
@@ -70,10 +68,8 @@ def beam_search(
         wrong = ~(gain[..., 0] < ROUNDING) & ~finished & (score > -torch.inf)
         if wrong.any():
             rows = wrong.any(1).nonzero().flatten().tolist()[:5]
-            raise ValueError(
-                f"step {t} returned log-probabilities that are NaN or above 0 for sentences "
-                f"{rows}: logits go through log_softmax first"
-            )
+            wrong = f"step {t} returned log-probabilities that are NaN or above 0 for sentences"
+            raise ValueError(f"{wrong} {rows}: logits go through log_softmax first")
         gain = gain.masked_fill(torch.isin(words, banned), -torch.inf)
         # A finished hypothesis has one extension: a pad that costs nothing.
         gain = torch.where(finished[..., None], stay[:count].to(gain), gain)
@@ -89,9 +85,3 @@ def beam_search(
     finished &= score > -torch.inf
     order = score.argsort(dim=1, descending=True, stable=True)
     return Beams(tokens[sentence, order], score[sentence, order], finished[sentence, order])
-
-
-def _take(state: State, rows: Tensor) -> State:
-    """The given rows of every tensor of a tuple or NamedTuple."""
-    taken = [x[rows] for x in state]
-    return type(state)(*taken) if hasattr(state, "_fields") else type(state)(taken)

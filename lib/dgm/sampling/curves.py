@@ -38,11 +38,7 @@ class LegendreCurve(NamedTuple):
 
 
 class RateDistortionCurve(NamedTuple):
-    """The rate-distortion points of N images at R inverse temperatures; CPU float64, nats.
-
-    `ess` and `acceptance` are NaN where no sampler ran; `codes` holds a draw of the code per image
-    and beta; `log_weight_variance` is small where the annealing is slow enough.
-    """
+    """The rate-distortion points of N images at R inverse temperatures; CPU float64, nats."""
 
     beta: Tensor  # (R,)
     rate: Tensor  # (R, N)

@@ -1,7 +1,4 @@
-"""What is checked before a run: one tensor, rows that are functions of their own code, one device.
-
-Nothing here draws from a run's generators.
-"""
+"""What is checked before a run, without its generators: a tensor, rows by themselves, a device."""
 
 import contextlib
 import copy

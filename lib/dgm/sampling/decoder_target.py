@@ -1,7 +1,7 @@
 """A decoder and images as a target for annealing: E(z) = d(x, f(z)), its forces and its checks.
 
-Chains of N images run side by side, chain-major: row = chain * N + image. Energies decide
-acceptance and weights, in the decoder's own precision, summed in float64. Forces only propose.
+Row = chain * N + image. Energies decide acceptance and weights, in the decoder's own precision,
+summed in float64. Forces only propose.
 """
 
 import contextlib
@@ -38,10 +38,7 @@ N_PROBES = 8  # codes at which a run is known again
 
 
 class DecoderTarget:
-    """Images (N, P), a decoder of codes (C, D) and a prior, as a target and its forces.
-
-    Images are of the decoder's dtype and on its device; positions (C, K) are a `CodeSpace`'s.
-    """
+    """Images (N, P), a decoder of codes (C, D) and a prior, as a target at positions (C, K)."""
 
     def __init__(
         self,
@@ -236,9 +233,8 @@ def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
         _fix_weights(module)
     layers = [m for m in low.modules() if next(m.parameters(recurse=False), None) is not None]
     if not layers:
-        raise ValueError(
-            'force_precision="bfloat16" needs the decoder as a module: a function shows no weights'
-        )
+        needs = "needs the decoder as a module: a function shows no weights"
+        raise ValueError(f'force_precision="bfloat16" {needs}')
     order: list[nn.Module] = []
     hooks = [m.register_forward_hook(lambda m, _inputs, _out: order.append(m)) for m in layers]
     with torch.no_grad():

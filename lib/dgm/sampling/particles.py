@@ -1,9 +1,8 @@
 """Bounds on log p(x) from particles that walk along a sequence: ELBO, IWAE and FIVO.
 
 Maddison et al. (2017), "Filtering variational objectives", algorithm 1. One particle gives the
-ELBO, many that are never resampled give IWAE, and resampled ones give FIVO. For each, exp of the
-bound is an unbiased estimate of p(x), so that the bound lies below log p(x) in expectation.
-Ancestors carry no gradient: that biases FIVO's gradient and takes away most of its variance.
+ELBO, many that are never resampled give IWAE, and resampled ones give FIVO, whose ancestors carry
+no gradient. For each, exp of the bound is an unbiased estimate of p(x).
 """
 
 import math
@@ -201,10 +200,7 @@ def weigh(
     uniform: Tensor | None,
     resample: str,
 ) -> tuple[Any, _Weighing]:
-    """Takes one step's weights (B, N) in and, where they have become unequal, resamples the state.
-
-    From 0 `steps_left` (B,) downwards nothing changes; `uniform` (B, N) chooses the ancestors.
-    """
+    """Takes one step's weights (B, N) in; resamples the state by `uniform` (B, N) where unequal."""
     log_weight, total, effective = weighing
     n_sequences, n = log_alpha.shape
     log_weight = log_weight + torch.where((steps_left > 0)[:, None], log_alpha, 0.0)

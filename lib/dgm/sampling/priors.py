@@ -20,10 +20,7 @@ FAR = 1e6  # times a code: where any density on all of R^D is lower than at its 
 
 
 class CodeSpace:
-    """The coordinates that the chains move in: codes, or the free coordinates of a bounded prior's.
-
-    A ValueError says what the prior lacks, such as a support that is R^D or has a map from R^K.
-    """
+    """The coordinates that the chains move in: codes, or the free ones of a bounded prior's."""
 
     def __init__(
         self, prior: Any, latent_dim: int, device: torch.device, dtype: torch.dtype

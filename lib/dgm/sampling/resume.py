@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,10 +22,9 @@ def check_same_run(path: Path, saved: Mapping, identity: Mapping, probe: Tensor)
     size = probe.nan_to_num(0, 0, 0).abs().amax(-1, keepdim=True)
     ours, theirs = probe / size, saved["probe"].cpu() / size
     if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6, equal_nan=True):
-        raise ValueError(
-            f"{path} belongs to another run: the decoder, the prior or the distortion computes "
-            "something else; name another file, or delete it to start anew"
-        )
+        other = "the decoder, the prior or the distortion computes something else"
+        advice = "name another file, or delete it to start anew"
+        raise ValueError(f"{path} belongs to another run: {other}; {advice}")
 
 
 class ProgressFile:
@@ -40,11 +38,7 @@ class ProgressFile:
     """
 
     def __init__(
-        self,
-        path: str | Path | None,
-        target: DecoderTarget,
-        settings: Mapping[str, Any],
-        generator: Randomness,
+        self, path: str | Path | None, target: DecoderTarget, settings: dict, generator: Randomness
     ) -> None:
         self.path = None if path is None else Path(path).expanduser()
         self.generators = [generator] if isinstance(generator, torch.Generator) else generator
@@ -72,10 +66,9 @@ class ProgressFile:
         check_same_run(self.path, saved, self.identity, self.probe)
         states = [state.cpu() for state in saved["generators"]]
         if [state.shape for state in states] != [g.get_state().shape for g in self.generators]:
-            raise ValueError(
-                f"{self.path} holds a run interrupted on another kind of device than "
-                f"{self.device.type}: go on there, name another file, or delete it to start anew"
-            )
+            other = f"a run interrupted on another kind of device than {self.device.type}"
+            advice = "go on there, name another file, or delete it to start anew"
+            raise ValueError(f"{self.path} holds {other}: {advice}")
         for generator, state in zip(self.generators, states, strict=True):
             generator.set_state(state)
         chain, *others = saved["state"]

@@ -1,11 +1,4 @@
-"""Schedules of inverse temperature, and of step sizes along them.
-
-A schedule of temperatures is a float64 tensor of T + 1 ascending betas that starts at 0.
-
-References:
-    Grosse, Maddison, Salakhutdinov, Annealing between distributions, NeurIPS 2013.
-    Huang et al., ICML 2020 (the sigmoid schedule, radius 10).
-"""
+"""Schedules of inverse temperature, (T + 1,) float64 betas from 0, and of step sizes along them."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -140,9 +133,8 @@ def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
 
 def _allocated(lengths: Tensor, total: int) -> list[int]:
     if total < len(lengths):
-        raise ValueError(
-            f"{len(lengths)} recorded betas need at least as many temperatures, got {total}"
-        )
+        wanted = f"{len(lengths)} recorded betas need at least as many temperatures"
+        raise ValueError(f"{wanted}, got {total}")
     ideal = total * lengths / lengths.sum()
     steps = ideal.floor().clamp(min=1)
     while (missing := total - int(steps.sum())) != 0:
@@ -169,9 +161,8 @@ def steps_per_beta(
     steps = counts(given, "temperatures_per_beta")
     steps = [steps] * len(betas) if isinstance(steps, int) else steps
     if len(steps) != len(betas):
-        raise ValueError(
-            f"temperatures_per_beta must be one number, or {len(betas)} of them, got {given}"
-        )
+        want = f"one number, or {len(betas)} of them"
+        raise ValueError(f"temperatures_per_beta must be {want}, got {given}")
     return steps
 
 
@@ -201,7 +192,5 @@ def _interpolate(where: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def _check(n_temperatures: int, beta_max: float) -> None:
     if n_temperatures < 1 or not 0 < beta_max < math.inf:
-        raise ValueError(
-            f"want one temperature or more and a positive, finite beta_max, got {n_temperatures} "
-            f"and {beta_max}"
-        )
+        got = f"got {n_temperatures} and {beta_max}"
+        raise ValueError(f"want a temperature or more and a positive, finite beta_max, {got}")
