@@ -2,20 +2,11 @@
 
 import math
 from collections import namedtuple
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class Interval(NamedTuple):
-    """A mean with its standard error and a bootstrap interval."""
-
-    mean: float
-    standard_error: float
-    low: float
-    high: float
-    n: int
+Interval = namedtuple("Interval", "mean standard_error low high n")  # low, high by bootstrap
 
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:

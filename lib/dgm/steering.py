@@ -25,7 +25,6 @@ References:
     Lample, Denoyer, Ranzato, Unsupervised Machine Translation Using Monolingual Corpora Only, 2018.
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -186,23 +185,20 @@ class SteeringModel(nn.Module):
             z1 = z1[:, None].expand(-1, x.shape[1], -1)
         inputs = torch.cat([inputs, z1], -1)
         hidden, (h, c) = run_lstm(self.lstm, inputs, (state[0][None], state[1][None]))
-        mixed = self._attend(hidden, x, memory, first) @ memory.latents
-        out = self.output(torch.cat([hidden, z1], -1)) + mixed
-        return functional.linear(out, self.embedding.weight, self.word_bias), (h[0], c[0])
-
-    def _attend(self, hidden: Tensor, previous: Tensor, memory: Memory, first: int) -> Tensor:
-        """Attention weights (B, T, S): by content, by distance, and by what stands to the left."""
-        z, steps = memory.latents, hidden.shape[1]
+        # Attention weights (B, T, S): by content, by what stands to the left, and by distance.
+        z = memory.latents
         keys = self.attention_key(z)
         scores = self.attention_query(hidden) @ keys.mT / math.sqrt(keys.shape[-1])
         left = functional.pad(z, (0, 0, 1, 0))[:, :-1]
-        scores = scores + self.by_match * (previous @ left.mT)
+        scores = scores + self.by_match * (x @ left.mT)
         place = torch.arange(z.shape[1], device=z.device)
-        step = torch.arange(first, first + steps, device=z.device)
+        step = torch.arange(first, first + x.shape[1], device=z.device)
         distance = (place - step[:, None]).clamp(-REACH, REACH) + REACH
         scores = (scores + self.by_distance[distance]).float()
         scores = scores.masked_fill(~memory.present[:, None], -torch.inf)
-        return torch.softmax(scores, -1).to(z.dtype)
+        mixed = torch.softmax(scores, -1).to(z.dtype) @ z
+        out = self.output(torch.cat([hidden, z1], -1)) + mixed
+        return functional.linear(out, self.embedding.weight, self.word_bias), (h[0], c[0])
 
     def rewrite(
         self, sentence: str, weights: Any, *, switch_at: int | None = None, **options: Any
@@ -421,14 +417,12 @@ def rewrite(
 
 def first_agreeing(rewrites: list[list[Rewrite]], threshold: float) -> list[Rewrite]:
     """Of each sentence's rewrites, by margin, the first to reach the agreement, or the best."""
-
-    def better(first: Rewrite, other: Rewrite) -> Rewrite:  # by what rounding cannot explain
-        return other if other.agreement > first.agreement + 1e-6 else first
-
     chosen = []
     for results in zip(*rewrites, strict=True):
-        enough = (result for result in results if result.agreement >= threshold)
-        chosen.append(next(enough, None) or functools.reduce(better, results))
+        best = results[0]
+        for other in results:  # better by what rounding cannot explain
+            best = other if other.agreement > best.agreement + 1e-6 else best
+        chosen.append(next((r for r in results if r.agreement >= threshold), best))
     return chosen
 
 

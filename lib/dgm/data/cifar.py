@@ -26,7 +26,10 @@ def load(split: str = "train") -> ColourImages:
     sheets = [f"cifar10/{name}.png" for name in _BATCHES[split]]
     label_file = f"cifar10/{split}_lables.json"  # spelled so at the source
     if all(map(registry.local, [*sheets, label_file])):
-        x = torch.from_numpy(np.concatenate([_sheet(path) for path in sheets]))
+        from PIL import Image  # here, since only this data set needs it
+
+        pixels = [np.asarray(Image.open(registry.fetch(path))) for path in sheets]  # an image a row
+        x = torch.from_numpy(np.concatenate(pixels)).view(-1, 32, 32, 3).movedim(3, 1).contiguous()
         labels = json.loads(registry.fetch(label_file).read_text("utf-8"))
         # The file has the labels of all five training batches, in their order.
         return ColourImages(x, torch.tensor(labels[: len(x)], dtype=torch.int64))
@@ -35,12 +38,3 @@ def load(split: str = "train") -> ColourImages:
     rows = np.concatenate([np.fromfile(path, np.uint8) for path in files])
     rows = torch.from_numpy(rows).view(-1, 1 + 3 * 32 * 32)
     return ColourImages(rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].to(torch.int64))
-
-
-def _sheet(path: str) -> np.ndarray:
-    """The images of a sheet with one image per row, (N, 3, 32, 32)."""
-    from PIL import Image  # here, since only this data set needs it
-
-    with Image.open(registry.fetch(path)) as image:
-        pixels = np.asarray(image)
-    return np.ascontiguousarray(pixels.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2))

@@ -39,7 +39,14 @@ def load(name: str, split: str = "train") -> Images:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(_SPLITS[name])}")
     part = "t10k" if split == "test" else "train"
     if name == "digits":
-        pixels, labels = _digits()
+        from sklearn.datasets import load_digits  # here, since it takes a second
+
+        flat, labels = (np.asarray(part, np.uint8) for part in load_digits(return_X_y=True))
+        pixels = flat.reshape(-1, 8, 8)
+        checksum = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
+        (expected,) = registry.checksums("digits").values()
+        if checksum != expected:
+            raise ValueError(f"scikit-learn's digits have the sha256 {checksum}, want {expected}")
     else:
         pixels = _read_idx(f"{name}/{part}-images-idx3-ubyte.gz", 3)
         labels = _read_idx(f"{name}/{part}-labels-idx1-ubyte.gz", 1)
@@ -50,18 +57,6 @@ def load(name: str, split: str = "train") -> Images:
     x = torch.from_numpy(pixels[chosen].reshape(len(chosen), -1)).to(torch.float32)
     y = torch.from_numpy(labels[chosen]).to(torch.int64)
     return Images(x.div_(16 if name == "digits" else 255), y, pixels.shape[1:])
-
-
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits  # here, since it takes a second
-
-    flat, labels = (np.asarray(part, np.uint8) for part in load_digits(return_X_y=True))
-    pixels = flat.reshape(-1, 8, 8)
-    checksum = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
-    (expected,) = registry.checksums("digits").values()
-    if checksum != expected:
-        raise ValueError(f"scikit-learn's digits have the sha256 {checksum}, want {expected}")
-    return pixels, labels
 
 
 def _read_idx(path: str, ndim: int) -> np.ndarray:

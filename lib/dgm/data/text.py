@@ -285,31 +285,25 @@ class Vocabulary:
             raise ValueError("texts: want a list of sentences, at least one")
         if max_words is not None and max_words < 1:
             raise ValueError(f"max_words={max_words}: want 1 or more, or None")
-        rows, unknown = [], []
+        rows, unknown, last = [], [], self.unknown + self.unknown_slots - 1
         for i, text in enumerate(texts):
             words = text.split() if isinstance(text, str) else None
             if not words:
                 raise ValueError(f"sentence {i} is {text!r}: want a string with at least one word")
-            ids, missing = self._encode(words[:max_words])
+            ids, slots, rest = [], {}, []
+            for word in words[:max_words]:
+                if word not in self._ids and word not in slots:
+                    if len(slots) < self.unknown_slots - 1:
+                        slots[word] = self.unknown + len(slots)
+                    else:
+                        rest.append(word)
+                ids.append(self._ids.get(word, slots.get(word, last)))
             rows.append(torch.tensor([self.start, *ids, self.end]))
-            unknown.append(missing)
+            unknown.append([*slots, *rest])
         lengths = torch.tensor([len(row) for row in rows])
         tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
-        last = self.unknown + self.unknown_slots - 1
         n_unknown = ((tokens >= self.unknown) & (tokens <= last)).sum(1)
         return Corpus(tokens, lengths, unknown, n_unknown)
-
-    def _encode(self, words: list[str]) -> tuple[list[int], list[str]]:
-        ids, slots, rest = [], {}, []
-        last = self.unknown + self.unknown_slots - 1
-        for word in words:
-            if word not in self._ids and word not in slots:
-                if len(slots) < self.unknown_slots - 1:
-                    slots[word] = self.unknown + len(slots)
-                else:
-                    rest.append(word)
-            ids.append(self._ids.get(word, slots.get(word, last)))
-        return ids, [*slots, *rest]
 
     def decode(self, ids: Sequence[int] | Tensor, unknown: Sequence[str] = ()) -> str:
         """Ids (T,) up to the first </s>, a source's unknown words from `encode` put back."""

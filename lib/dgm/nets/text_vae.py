@@ -7,8 +7,8 @@ Equation (2) is `dgm.papers.pooling_vae.pooling_objective`.
 """
 
 import math
+from collections import namedtuple
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +16,7 @@ from torch import Tensor, nn
 from dgm.nets.lstm import LSTMDecoder, LSTMEncoder
 from dgm.nets.pooling import pool
 
-
-class TextVAETerms(NamedTuple):
-    """Equation (2) and its parts, each (B,), nats."""
-
-    value: Tensor
-    reconstruction: Tensor
-    kl: Tensor
+TextVAETerms = namedtuple("TextVAETerms", "value reconstruction kl")  # of (2), (B,) each, nats
 
 
 class SentenceEncoder(nn.Module):

@@ -28,6 +28,7 @@ The weight of the parameters' squares, 1e-4 in both losses, is left to the optim
 """
 
 import math
+from collections import namedtuple
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -113,15 +114,10 @@ def interpolate(real: Tensor, fake: Tensor, generator: torch.Generator) -> Tenso
     return alpha * real + (1 - alpha) * fake
 
 
-class DiscriminatorTerms(NamedTuple):
-    """Equation (5) and its unweighted parts, scalars; those of BRE are sums over the two sets."""
-
-    value: Tensor
-    real: Tensor
-    fake: Tensor
-    marginal_entropy: Tensor
-    activation_correlation: Tensor
-    penalty: Tensor
+# Equation (5) and its unweighted parts, scalars; those of BRE are sums over the two sets.
+DiscriminatorTerms = namedtuple(
+    "DiscriminatorTerms", "value real fake marginal_entropy activation_correlation penalty"
+)
 
 
 def discriminator_objective(

@@ -99,15 +99,11 @@ class LossWeights(NamedTuple):
     alpha: float = 100.0
 
 
-class _ControllableTerms(NamedTuple):
-    """Equation (6) and its parts before weighting, scalars: batch means, nats per sentence."""
-
-    value: Tensor
-    reconstruction: Tensor
-    kl_residual: Tensor
-    kl_structured: Tensor
-    structured_reconstruction: Tensor
-    orthogonality: Tensor
+# Equation (6) and its parts before weighting, scalars: batch means, nats per sentence.
+_ControllableTerms = namedtuple(
+    "_ControllableTerms",
+    "value reconstruction kl_residual kl_structured structured_reconstruction orthogonality",
+)
 
 
 def crop(tokens: Tensor, generator: torch.Generator) -> Tensor:

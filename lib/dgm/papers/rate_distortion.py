@@ -138,8 +138,8 @@ def rate_distortion_curve(
     - n_chains per image, with n_leapfrog steps per transition.
     - temperatures_per_beta: annealing steps from the previous recorded beta (the first from 0), one
       number or R of them; None keeps the variance of a log-weight near 1/4.
-    - prior: None for N(0, I), else anything with sample((n,)) -> (n, D), log_prob(z (n, D)) -> (n,);
-      on a box, a half-line per axis or a simplex it must be of torch.distributions.
+    - prior: None for N(0, I), else anything with sample((n,)) -> (n, D) and log_prob(z) -> (n,); on
+      a box, a half-line per axis or a simplex it must be of torch.distributions.
     - distortion: "squared_error", or a function of images and reconstructions (C, P) -> (C,).
     - step_sizes: None adapts them in a pilot run, freezes them and runs anew with other random
       numbers; a float, a tensor (N,) or (R, N), or an earlier curve's step_sizes is used.

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+from collections import namedtuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,23 +19,12 @@ LINES = {
 }
 
 
-class MeanCurve(NamedTuple):
-    """A curve averaged over images, each (R,), with standard errors over images."""
-
-    beta: Tensor
-    rate: Tensor
-    rate_error: Tensor
-    distortion: Tensor
-    distortion_error: Tensor
-    log_z: Tensor
-    log_z_error: Tensor
-
-
-class LegendreCurve(NamedTuple):
-    """R(D) = max_beta [mean(-log Z_beta) - beta D]: convex and non-increasing by construction."""
-
-    distortion: Tensor
-    rate: Tensor
+# Averages over images, each (R,), with standard errors over images.
+MeanCurve = namedtuple(
+    "MeanCurve", "beta rate rate_error distortion distortion_error log_z log_z_error"
+)
+# R(D) = max_beta [mean(-log Z_beta) - beta D]: convex and non-increasing by construction.
+LegendreCurve = namedtuple("LegendreCurve", "distortion rate")
 
 
 class RateDistortionCurve(NamedTuple):

@@ -49,11 +49,9 @@ def _only_tensor(output: Any) -> Tensor:
     values = parts.values() if isinstance(parts, Mapping) else parts
     tensors = [value for value in values if isinstance(value, Tensor)]
     if len(tensors) != 1:
-        raise ValueError(
-            f"the decoder returned a {type(output).__name__} with {len(tensors)} tensors instead "
-            "of one tensor of images: give a function that returns it, computed by torch so it has "
-            "a gradient, such as lambda z: decoder(z)[0]"
-        )
+        got = f"the decoder returned a {type(output).__name__} with {len(tensors)} tensors instead"
+        advice = "give a function that returns it, with gradient, such as lambda z: decoder(z)[0]"
+        raise ValueError(f"{got} of one tensor of images: {advice}")
     return tensors[0]
 
 
@@ -181,10 +179,8 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
     if not x.is_floating_point():
         numbers = x.double()  # some kinds of whole numbers have no smallest value
         if numbers.min() < 0 or numbers.max() > 1:
-            raise ValueError(
-                f"x holds whole numbers ({x.dtype}) beyond 0 and 1: scale them to what the decoder "
-                "draws, for example x / 255, as float32"
-            )
+            advice = "scale them to what the decoder draws, for example x / 255, as float32"
+            raise ValueError(f"x holds whole numbers ({x.dtype}) beyond 0 and 1: {advice}")
     bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
         raise ValueError(f"x holds NaN or infinity in images {bad[:5]}: clean or drop them")
@@ -208,18 +204,14 @@ def decode(decoder: nn.Module, codes: Tensor, x_shape: Sequence[int] | None = No
         return output
     n_values = torch.Size(x_shape[1:]).numel()
     if output.shape[:1] != codes.shape[:1] or output.shape[1:].numel() != n_values:
-        raise ValueError(
-            f"the decoder returned {tuple(output.shape)} for {len(codes)} codes, but the images "
-            f"have {n_values} values each: it should return ({len(codes)}, {n_values}) or the "
-            "same number of values in an image's shape"
-        )
+        got = f"the decoder returned {tuple(output.shape)} for {len(codes)} codes"
+        advice = f"it should return ({len(codes)}, {n_values}), or as many in an image's shape"
+        raise ValueError(f"{got}, but the images have {n_values} values each: {advice}")
     ours, theirs = ([n for n in shape[1:] if n != 1] for shape in (x_shape, output.shape))
     if min(len(x_shape), output.ndim) > 2 and ours != theirs:
-        raise ValueError(
-            f"images of shape {tuple(x_shape[1:])} cannot be compared with the decoder's "
-            f"{tuple(output.shape[1:])}: bring the axes of x into the decoder's order, for example "
-            "by x.permute(0, 3, 1, 2)"
-        )
+        shapes = f"{tuple(x_shape[1:])} cannot be compared with the decoder's {theirs}"
+        advice = "bring the axes of x into the decoder's order, such as by x.permute(0, 3, 1, 2)"
+        raise ValueError(f"images of shape {shapes}: {advice}")
     return output
 
 
@@ -236,10 +228,9 @@ def check_rows(
         first, repeated = (function(rows) for _ in range(2))
         shape = tuple(getattr(first, "shape", ()))
         if hint is not None and (not isinstance(first, Tensor) or shape != (len(rows),)):
-            raise ValueError(
-                f"{what} must return one number per code, a tensor ({len(rows)},), got "
-                f"{type(first).__name__} {shape}{hint}"
-            )
+            got = f"got {type(first).__name__} {shape}{hint}"
+            want = f"one number per code, a tensor ({len(rows)},)"
+            raise ValueError(f"{what} must return {want}, {got}")
         mixed = function(rows[half + [0] * (len(rows) - len(half))])[: len(half)]
         smaller = function(rows[[-1, *half]])[1:] if anywhere else mixed
     eps, size = torch.finfo(first.dtype).eps, float(first.nan_to_num(0, 0, 0).abs().max())
@@ -249,12 +240,9 @@ def check_rows(
         return torch.allclose(values, expected, 0, tolerance * size, equal_nan=True)
 
     if not same(repeated, 64 * eps):
-        raise ValueError(
-            f"{what} gives other values for the same rows: it must be a fixed function. Switch off "
-            "its noise and dropout, functional dropout included"
-        )
+        advice = "it must be a fixed function. Switch off its noise and dropout, functional, too"
+        raise ValueError(f"{what} gives other values for the same rows: {advice}")
     if not (same(mixed, 64 * eps) and same(smaller, eps**0.5)):
-        raise ValueError(
-            f"{what} gives a row other values in other company: each row must depend on itself "
-            "alone. Is it in eval mode, and does every BatchNorm have running statistics?"
-        )
+        advice = "Is it in eval mode, and does every BatchNorm have running statistics?"
+        must = "each row must depend on itself alone"
+        raise ValueError(f"{what} gives a row other values in other company: {must}. {advice}")

@@ -113,7 +113,13 @@ class DecoderTarget:
             images = output.flatten(1).to(self.x)
             checks.check_rows("the distortion", distance, images, anywhere=False, hint="")
         elif not simulated:  # where they may lie anywhere
-            _warn_of_range(self.x, output)
+            x, low, high = self.x, float(output.min()), float(output.max())
+            n_far = int(((x < 2 * low - high) | (x > 2 * high - low)).any(1).sum())
+            values = f"values from {float(x.min()):.3g} to {float(x.max()):.3g}"
+            text = f"{n_far} of {n_images} images have {values}, far outside the decoder's range "
+            text += f"{low:.3g} to {high:.3g}: are they scaled as its training images were?"
+            if n_far:
+                warnings.warn(text, stacklevel=3)
         state = self._checked(position)
         spread = state.energy.view(-1, n_images)
         sd = spread.std(0).mean() if len(spread) > 1 else spread.mean()
@@ -210,27 +216,24 @@ class DecoderTarget:
         return (2 * residual).view_as(output).to(output.dtype)
 
 
-def _warn_of_range(x: Tensor, output: Tensor) -> None:
-    """Warn of images (N, P) that leave the range of the decoder's outputs by over its width."""
-    low, high = float(output.min()), float(output.max())
-    n_far = int(((x < 2 * low - high) | (x > 2 * high - low)).any(1).sum())
-    if n_far:
-        warnings.warn(
-            f"{n_far} of {len(x)} images have values from {float(x.min()):.3g} to "
-            f"{float(x.max()):.3g}, far outside the decoder's range {low:.3g} to {high:.3g}: are "
-            "they scaled as the decoder's training images were?",
-            stacklevel=4,
-        )
-
-
 def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
     """A bfloat16 copy but for the first layer: a posterior is narrow against bfloat16 codes."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in decoder.modules()):
         raise ValueError('force_precision="bfloat16" cannot change TorchScript: use "same"')
     checks.decode(decoder, codes)  # old-style norms leave their weight behind, which gets copied
     low = checks.copied(decoder).requires_grad_(False)
-    for module in list(low.modules()):
-        _fix_weights(module)
+    for module in list[Any](low.modules()):  # weights that norms compute become parameters
+        if parametrize.is_parametrized(module):
+            # not by remove_parametrizations, which takes the weight from the original's class, too
+            weights = {name: getattr(module, name) for name in module.parametrizations}
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, WeightNorm | SpectralNorm):
+                hook.remove(module)
+                del module._forward_pre_hooks[key]
     layers = [m for m in low.modules() if next(m.parameters(recurse=False), None) is not None]
     if not layers:
         needs = "needs the decoder as a module: a function shows no weights"
@@ -253,21 +256,6 @@ def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
     with torch.no_grad(), checks.advised(advice):
         low(codes)
     return low
-
-
-def _fix_weights(module: Any) -> None:
-    """Turn weights that weight and spectral norms compute into parameters."""
-    if parametrize.is_parametrized(module):
-        # not by remove_parametrizations, which takes the weight from the original's class, too
-        weights = {name: getattr(module, name) for name in module.parametrizations}
-        module.__class__ = parametrize.type_before_parametrizations(module)
-        del module.parametrizations
-        for name, weight in weights.items():
-            module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
-    for key, hook in list(module._forward_pre_hooks.items()):
-        if isinstance(hook, WeightNorm | SpectralNorm):
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
 
 
 def _to_bfloat16(value: Any) -> Any:

@@ -143,14 +143,7 @@ def transition(
 
 
 def _metropolis_step(
-    target: Target,
-    state: HMCState,
-    beta: float | Tensor,
-    step_size: Tensor,
-    n_leapfrog: int,
-    momentum: Tensor,
-    uniform: Tensor,
-    force: Force | None = None,
+    target, state, beta, step_size, n_leapfrog, momentum, uniform, force=None
 ) -> Transition:
     """The transition for given momenta (C, D) and uniforms (C,)."""
     step = step_size.to(momentum.dtype)

@@ -1,16 +1,13 @@
 """Linear systems with Gaussian noise of known likelihood: the truth that no model may beat."""
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class _Walk(NamedTuple):
-    """Particles of the system; the place before the first step is not used."""
-
-    z: Tensor  # (R,)
+_Walk = namedtuple("_Walk", "z")  # (R,), of particles; that before the first step is not used
 
 
 class LinearGaussian(NamedTuple):

@@ -54,11 +54,9 @@ class CodeSpace:
         with torch.no_grad():
             near, far = (self.log_prob(where).double() for where in (codes, FAR * codes))
         if float((far >= near.min()).double().mean()) > 0.25:
-            raise ValueError(
-                "prior.log_prob is as high far away as at its samples: give a density on all of "
-                "R^D, or one of torch.distributions on a box, such as "
-                "Independent(Uniform(low, high), 1)"
-            )
+            advice = "give a density on all of R^D, or one of torch.distributions on a box, such as"
+            wrong = f"prior.log_prob is as high far away as at its samples: {advice}"
+            raise ValueError(f"{wrong} Independent(Uniform(low, high), 1)")
 
     def _sample(self, rows: tuple[int], generator: torch.Generator) -> Tensor:
         shape, device = (*rows, self.latent_dim), self.options["device"]

@@ -131,22 +131,6 @@ def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
     return float(((logs - 2 * beyond).exp() * betas.diff().square()).sum())
 
 
-def _allocated(lengths: Tensor, total: int) -> list[int]:
-    if total < len(lengths):
-        wanted = f"{len(lengths)} recorded betas need at least as many temperatures"
-        raise ValueError(f"{wanted}, got {total}")
-    ideal = total * lengths / lengths.sum()
-    steps = ideal.floor().clamp(min=1)
-    while (missing := total - int(steps.sum())) != 0:
-        lacking = ideal - steps
-        if missing < 0:
-            lacking[steps == 1] = math.inf
-        order = lacking.argsort(descending=missing > 0)[: abs(missing)]
-        order = order[lacking[order].isfinite()]
-        steps[order] += math.copysign(1, missing)
-    return [int(n) for n in steps]
-
-
 def steps_per_beta(
     given: int | Sequence[int] | None, betas: Tensor, scale: float, latent_dim: int
 ) -> list[int]:
@@ -157,7 +141,8 @@ def steps_per_beta(
     if given is None:
         warped = torch.asinh(betas / scale)
         density = 2.0 * max(latent_dim, 8) * float(warped[-1])
-        return [max(1, math.ceil(density * float(length))) for length in _lengths(warped)]
+        lengths = warped.diff(prepend=warped.new_zeros(1))
+        return [max(1, math.ceil(density * float(length))) for length in lengths]
     steps = counts(given, "temperatures_per_beta")
     steps = [steps] * len(betas) if isinstance(steps, int) else steps
     if len(steps) != len(betas):
@@ -166,16 +151,25 @@ def steps_per_beta(
     return steps
 
 
-def _lengths(warped: Tensor) -> Tensor:
-    """Of the stretches that end at the recorded betas, (R,)."""
-    return torch.diff(warped, prepend=warped.new_zeros(1))
-
-
 def _pieces(
     recorded: Tensor, steps: int | Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
 ) -> Tensor:
     """Equal steps in a warped coordinate that is 0 at beta = 0; a total is divided by lengths."""
-    steps = _allocated(_lengths(warped), steps) if isinstance(steps, int) else steps
+    if isinstance(steps, int):
+        lengths, total = warped.diff(prepend=warped.new_zeros(1)), steps
+        if total < len(lengths):
+            needed = f"{len(lengths)} recorded betas need at least as many temperatures"
+            raise ValueError(f"{needed}, got {total}")
+        ideal = total * lengths / lengths.sum()
+        allocated = ideal.floor().clamp(min=1)
+        while (missing := total - int(allocated.sum())) != 0:
+            lacking = ideal - allocated
+            if missing < 0:
+                lacking[allocated == 1] = math.inf
+            order = lacking.argsort(descending=missing > 0)[: abs(missing)]
+            order = order[lacking[order].isfinite()]
+            allocated[order] += math.copysign(1, missing)
+        steps = [int(n) for n in allocated]
     pieces, edges = [warped.new_zeros(1)], [0.0, *warped.tolist()]
     for i, n_steps in enumerate(steps):
         piece = unwarp(linspace(edges[i], edges[i + 1], n_steps + 1))
