@@ -27,9 +27,7 @@ Tree = Any
 def save(path: str | os.PathLike, tree: Tree) -> None:
     """Writes a tree of tensors and plain values to one safetensors file, atomically.
 
-    The tree is dicts with keys int or str, lists and tuples; equal trees give equal bytes.
-    Gradients, devices and shared storage are not stored. TypeError for another value or key, naming
-    its place; OSError as `write_bytes`.
+    Equal trees give equal bytes. TypeError for other keys and values; OSError as `write_bytes`.
     """
     write_bytes(path, to_bytes(tree))
 
@@ -65,11 +63,7 @@ def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device 
 
 
 def identity(**parts: Any) -> dict[str, Any]:
-    """What must be equal for a checkpoint to belong to a run, as values that JSON can hold.
-
-    Tensors and arrays count by their `digest`, functions and classes by their name, other objects
-    by that of their class.
-    """
+    """What must be equal for a checkpoint to belong to a run, in JSON, tensors by `digest`."""
     return {name: _plain(value) for name, value in parts.items()}
 
 

@@ -4,9 +4,9 @@
         --latent-dim 10 --betas 0.1 1 10 100 --output folder
     torchrun --nproc-per-node 2 -m dgm.evaluate ...
 
-The images are cut into shards by their index, and each has a random generator of its own, so that
-the numbers do not depend on how many processes share the work. A finished shard is one file in the
-output folder: whoever starts again with the same arguments goes on from there.
+The images are cut into shards, and each has a random generator of its own, so that the numbers do
+not depend on how many processes share the work. Whoever starts again with the same arguments goes
+on from the shards that are finished.
 """
 
 import argparse
@@ -278,10 +278,8 @@ def _table(curve: RateDistortionCurve) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m dgm.evaluate", description=__doc__, formatter_class=form
-    )
+    parser = argparse.ArgumentParser("python -m dgm.evaluate", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add, function = parser.add_argument, "package.module:function"
     add("--decoder", required=True, metavar=function, help="returns the module")
     add("--images", required=True, type=paths.expanded, help=".npy or .safetensors, (N, ...)")

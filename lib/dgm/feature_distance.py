@@ -1,13 +1,9 @@
 """Distances between two sets of features, such as a classifier's, of real and generated images.
 
-What such a score says depends on the features: scores on different features, or on different
-numbers of rows, cannot be compared. All are float64 on the CPU, without gradient. They raise
-ValueError for sets that are not (rows, F) and finite, have too few rows, or differ in F.
-
-References:
-    Heusel, Ramsauer, Unterthiner, Nessler, Hochreiter, NeurIPS 2017, eq. 6 (Frechet distance).
-    Kynkäänniemi, Karras, Laine, Lehtinen, Aila, NeurIPS 2019, eqs. 1 and 2 (precision and recall).
-    Salimans, Goodfellow, Zaremba, Cheung, Radford, Chen, NeurIPS 2016, section 4 (Inception score).
+Scores on different features, or numbers of rows, cannot be compared. float64 on the CPU, without
+gradient. ValueError for sets that are not (rows, F) and finite, have too few rows, or differ in F.
+Sources: Heusel et al., NeurIPS 2017, eq. 6; Kynkäänniemi et al., NeurIPS 2019, eqs. 1 and 2;
+Salimans et al., NeurIPS 2016, section 4.
 """
 
 import math
@@ -24,16 +20,13 @@ _PrecisionRecall = namedtuple("_PrecisionRecall", "precision recall")
 def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
     """Squared Frechet distance of Gaussians with the moments of x (N, F) and of y (M, F).
 
-    |mean_x - mean_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), where the trace of the square root is
-    the sum of the singular values of R_x R_y^T for triangular R with R^T R = C, exact at any rank.
-    Biased upwards for few rows.
+    The trace of (C_x C_y)^(1/2) is the sum of the singular values of R_x R_y^T for triangular R
+    with R^T R = C, exact at any rank. Biased upwards for few rows.
     """
     x, y = _sets(x, y, 2)
     offset = x.mean(0) - y.mean(0)
-    root_x, root_y = (
-        torch.linalg.qr(rows - rows.mean(0), mode="r").R / math.sqrt(len(rows) - 1)
-        for rows in (x, y)
-    )
+    centred = ((rows - rows.mean(0), math.sqrt(len(rows) - 1)) for rows in (x, y))
+    root_x, root_y = (torch.linalg.qr(rows, mode="r").R / root for rows, root in centred)
     cross = torch.linalg.svdvals(root_x @ root_y.T).sum()
     spread = root_x.square().sum() + root_y.square().sum() - 2 * cross
     return offset.square().sum() + spread.clamp(min=0)

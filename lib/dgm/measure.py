@@ -65,22 +65,17 @@ _MapperGraph = namedtuple("_MapperGraph", "n_nodes n_edges n_components")
 
 
 def mapper_graph(points: Tensor, resolution: int = 5) -> _MapperGraph:
-    """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
-
-    DBSCAN by cosine in `resolution` intervals of the axes' sum, which overlap by 40 %.
-    """
+    """The Mapper graph of points (P, D): space with vacancy falls apart as resolution rises."""
     import kmapper  # here, since these are slow to import
     from scipy.cluster.hierarchy import DisjointSet
     from sklearn.cluster import DBSCAN
 
     values = torch.as_tensor(points).detach().to("cpu", torch.float64).numpy()
     mapper = kmapper.KeplerMapper(verbose=0)
-    graph = mapper.map(
-        mapper.fit_transform(values, projection="sum"),
-        values,
-        cover=kmapper.Cover(n_cubes=resolution, perc_overlap=0.4),
-        clusterer=DBSCAN(eps=0.1, min_samples=3, metric="cosine"),
-    )
+    lens = mapper.fit_transform(values, projection="sum")
+    cover = kmapper.Cover(n_cubes=resolution, perc_overlap=0.4)
+    clusterer = DBSCAN(eps=0.1, min_samples=3, metric="cosine")
+    graph = mapper.map(lens, values, cover=cover, clusterer=clusterer)
     edges = [(a, b) for a, linked in graph["links"].items() for b in linked]
     components = DisjointSet(graph["nodes"])
     for a, b in edges:

@@ -12,17 +12,13 @@ masked source says with which words:
 
 They are `SteeringModel.read` (1, 2), `votes_against`, `mask_source`, `SteeringModel.remember` and
 `sentence_log_likelihood`. The attention of step t prefers the places near t, and the place behind
-the latent that looks like y_{t-1}: a phrase is copied on at no cost, and may move when another has
-grown. The objective, with targets q on the simplex,
+the latent that looks like y_{t-1}: a phrase is copied on at no cost. The objective, with targets q
+on the simplex,
 
     L = -log p(x | z_1, z(x~)) + beta KL(z) + beta_1 KL(z_1) + lambda CE(q, p) + L_SREC + L_REG  (7)
 
 (`steering_objective`) is joined by the same with x~ made from the model's own rewrite of x, which
-is back-translation: a person's words are written, and the model's words are read.
-
-References:
-    Xu, Cheung, Cao, On Variational Learning of Controllable Representations for Text, 2020.
-    Lample, Denoyer, Ranzato, Unsupervised Machine Translation Using Monolingual Corpora Only, 2018.
+is back-translation (Lample, Denoyer, Ranzato, 2018).
 """
 
 import math
@@ -93,12 +89,11 @@ class Rewrite(NamedTuple):
 
 
 class SteeringModel(nn.Module):
-    """Equations (1) to (6).
+    """Equations (1) to (6), for a `dgm.data.text.Vocabulary` with a mask.
 
-    The vocabulary is a `dgm.data.text.Vocabulary` with a mask. `embedding` is E, the width of words
-    and latents; `hidden` that of the decoder's LSTM, `context` that of f, queries and keys,
-    `voters` that of the votes; `latent_dim` is N, `alpha` the squared length of a vertex.
-    `tokenise` is for `rewrite`.
+    `embedding` is E, the width of words and latents; `hidden` that of the decoder's LSTM, `context`
+    that of f, queries and keys, `voters` that of the votes; `latent_dim` is N. `tokenise` is for
+    `rewrite`.
     """
 
     def __init__(
@@ -312,8 +307,8 @@ def steering_objective(
 ) -> Terms:
     """The terms of equation (7) for one batch, with gradient, for a model in any mode.
 
-    Words (B, S) stand without start and end, padded with 0, and targets (B, K) are their presumed
-    places on the simplex. Of the share `back_translated` the source is the model's own rewrite.
+    Words (B, S) are padded with 0, targets (B, K); sources of the share `back_translated` are
+    rewrites.
     """
     n, device = len(words), words.device
     reading = model.read(words)
@@ -328,16 +323,12 @@ def steering_objective(
     memory = model.remember(source, generator)
     dice = torch.rand((n, words.shape[1] + 1), generator=generator, device=device)
     nats = sentence_log_likelihood(model, words, z1, memory, dropped=dice < DROPPED_SHARE)
-    logvar = model.simplex_logvar
-    return Terms(
-        reconstruction=-nats.mean(),
-        kl=memory.kl.mean(),
-        simplex_kl=0.5 * (mean.square().sum(-1).mean() + (logvar.expm1() - logvar).sum()),
-        label=label,
-        sparsity=reading.votes.abs().sum((1, 2)).mean(),
-        structured=structured_reconstruction_loss(reading.query, mean, mean[others]),
-        orthogonality=orthogonality_loss(model.vertices, model.alpha),
-    )
+    logvar, sparsity = model.simplex_logvar, reading.votes.abs().sum((1, 2)).mean()
+    simplex_kl = 0.5 * (mean.square().sum(-1).mean() + (logvar.expm1() - logvar).sum())
+    structured = structured_reconstruction_loss(reading.query, mean, mean[others])
+    orthogonality = orthogonality_loss(model.vertices, model.alpha)
+    terms = -nats.mean(), memory.kl.mean(), simplex_kl, label, sparsity
+    return Terms(*terms, structured, orthogonality)
 
 
 @torch.no_grad()
@@ -399,10 +390,9 @@ def rewrite(
 ) -> list[Rewrite]:
     """Sentences rewritten: the first change that the model itself reads as near enough.
 
-    B sentences of at most 30 words, tokenised as the training text was, are masked and decoded for
-    one margin after the other, from large to small, until their agreement with the weights (B, K)
-    reaches the threshold; where it never does, the rewrite that agrees best is returned. ValueError
-    for no margin, a sentence without words or too long, and weights off the simplex.
+    B sentences of at most 30 words are masked and decoded for one margin after the other, from
+    large to small, until their agreement with the weights (B, K) reaches the threshold, or else the
+    best is returned. ValueError for no margin, no words or too many, and weights off the simplex.
     """
     if not margins:
         raise ValueError("margins: want at least one")
@@ -439,8 +429,7 @@ def rewrite_at(
 ) -> list[Rewrite]:
     """Sentences rewritten at one margin of equation (4), in nats, with the most probable words.
 
-    After `switch_at` words the weights are `weights_after` (B, K). Unless `invent_numbers`, the
-    marker of numbers is written no more often than it was read.
+    After `switch_at` words the weights are `weights_after` (B, K). Number markers may be invented.
     """
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError("sentences: want a list of at least one")

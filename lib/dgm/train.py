@@ -26,9 +26,7 @@ class TrainingState:
     # Of all noise: draws from torch's global generator are not repeated by a resumed run.
     generator: torch.Generator
     steps: int = 0  # done
-    # On training, when it was last measured or saved: processor time on a CPU, which other
-    # processes do not lengthen, wall time elsewhere.
-    seconds: float = 0.0
+    seconds: float = 0.0  # of training, to the last save: processor time on a CPU, or wall time
     terms: dict[str, float] = field(default_factory=dict)  # means over the last measured window
     measurements: list[dict[str, Any]] = field(default_factory=list)  # each row with its "step"
 
@@ -63,20 +61,19 @@ def fit(
     way, it ends with the same weights, history and measurements, bit for bit, on the same device.
 
     `step` does one optimisation step on a batch, in place, and returns its named terms (0-d
-    tensors, the same names at each step); it may change the learning rate by `state`. `batches` is
-    a pure function of i, from 0 on. The `checkpoint` is resumed from when it exists, and written
-    every `checkpoint_seconds` (0: after each step), after each measurement and at the end. History
-    has means over windows of `history_every` steps, for which the loop waits for the device.
+    tensors, the same names at each step). `batches` is a pure function of i, from 0 on. The
+    `checkpoint` is resumed from when it exists, and written every `checkpoint_seconds`, after each
+    measurement and at the end. History has means over windows of `history_every` steps, for which
+    the device is waited for.
 
     `measure` makes of the state named values (tensors, or what JSON can hold), after every so many
-    steps, `measure_every`, and the last; or after these numbers of steps, 0 being before the first;
-    None measures after the last alone. However training ends, the model then has the weights of its
-    best measurement so far, by the lowest or highest `keep_best`, the earliest of equals.
+    steps, `measure_every`, and the last; or after these numbers of steps, 0 being before the first.
+    However training ends, the model then has the weights of its best measurement so far, by the
+    lowest or highest `keep_best`, the earliest of equals.
 
-    Raises ValueError for steps, windows or measured steps out of range, terms that are not 0-d
-    tensors or change their names, a `keep_best` that is not measured, or a checkpoint that is
-    damaged or of another run; FloatingPointError where a term is not finite, which names it and the
-    step, counted from 0, at the end of its window, and never writes it to a checkpoint.
+    ValueError for numbers of steps out of range, terms that are not 0-d tensors or change their
+    names, a `keep_best` that is not measured, or a checkpoint that is damaged or of another run;
+    FloatingPointError, which names the term and the step, counted from 0, where one is not finite.
     """
     if steps < 0 or history_every < 1 or checkpoint_seconds < 0:
         want = "want steps >= 0, history_every >= 1, checkpoint_seconds >= 0"
@@ -255,18 +252,14 @@ class _Run:
             raise ValueError(f"{done}; ask for at least as many, or delete it to start anew")
         state.model.load_state_dict(saved["model"])
         state.optimizer.load_state_dict(saved["optimizer"])
-        _restore_layouts(state.optimizer)
+        # Moments get their parameters' strides: fused steps pair values by their place in memory.
+        for parameter, moments in state.optimizer.state.items():
+            for key, value in moments.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    moments[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.generator.set_state(saved["generator"])
         state.steps = self.saved_steps = saved["step"]
         state.seconds, state.terms = saved["seconds"], saved["terms"]
         state.measurements, self.best_weights = saved["measurements"], saved["best"]
         self.names, self.means, self.rows = saved["history"].values()
         self.rows, self.started = list(self.rows), self.clock()
-
-
-def _restore_layouts(optimizer: torch.optim.Optimizer) -> None:
-    """Gives moments their parameters' strides: fused steps pair values by place in memory."""
-    for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

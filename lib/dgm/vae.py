@@ -3,9 +3,7 @@
     log p(x) >= E_q[log p(x | z)] - beta KL(q(z | x) || p(z))        at beta = 1        (1)
     log p(x) >= E log (1/K) sum_k p(x, z_k) / q(z_k | x)                                (2)
 
-References:
-    Kingma and Welling, Auto-encoding variational Bayes, 2014 (equation 1).
-    Burda, Grosse, Salakhutdinov, Importance weighted autoencoders, 2016 (equation 2).
+References: Kingma and Welling, 2014 (1); Burda, Grosse, Salakhutdinov, 2016 (2).
 """
 
 import math

@@ -17,9 +17,8 @@ class _Batches:
         if seed < 0:
             raise ValueError(f"seed={seed}: want 0 or more")
         self.steps_per_epoch = steps_per_epoch
-        self._epoch = functools.lru_cache(maxsize=2)(
-            lambda e: epoch(np.random.default_rng((seed, e)))
-        )
+        two = functools.lru_cache(maxsize=2)
+        self._epoch = two(lambda e: epoch(np.random.default_rng((seed, e))))
 
     def __call__(self, step: int) -> Tensor:
         if step < 0:

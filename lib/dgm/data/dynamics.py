@@ -2,8 +2,7 @@
 
     x_t = W x_{t-1} + sigma_t eps_t,  eps_t ~ N(0, I)                                          (6)
 
-Source: Deng et al., Variational hyper RNN, arXiv:2002.10501, equation 6 and section 5.1; the law of
-W and the lengths are not stated there and are chosen here.
+Source: Deng et al., arXiv:2002.10501, section 5.1; the law of W and the lengths are chosen here.
 """
 
 from typing import NamedTuple
@@ -39,8 +38,7 @@ def switching_dynamics(
 ) -> Dynamics:
     """Draws n sequences of the plane of T = n_steps points each; same arguments, same numbers.
 
-    With one seed the suites share x_0 and, where they share the matrices, W: a suite needs another
-    seed than the training set has. The suites:
+    With one seed the suites share x_0 and W: another than the training set's is for the suites
 
     - "test", the training set's law: x_0 ~ U[-1, 1]^2; W one of the K, evenly; sigma is one of
       `DEVIATIONS`, evenly, and changes at two different times among 1 to T - 1, evenly, to another.
@@ -50,9 +48,8 @@ def switching_dynamics(
     - "zero-shot": noiseless, with ten matrices that no small seed gives.
     - "add": x_t = x_{t-1} + b, b and x_0 ~ U[0, 1]^2, W the identity.
 
-    The matrices are (K, 2, 2), K >= 2 for "switch"; None means `dynamics_matrices()`, or the own
-    ones of "rand", "zero-shot" and "add". ValueError for arguments out of range, matrices that are
-    wrong or not asked for, and sequences that grow beyond what float64 holds.
+    The matrices are (K, 2, 2); None is `dynamics_matrices()`, or the own of "rand", "zero-shot" and
+    "add". ValueError for what is out of range, not asked for, or grows beyond what float64 holds.
     """
     if n < 1 or n_steps < 3 or seed < 0:
         raise ValueError(f"{n=}, {n_steps=}, {seed=}: want n >= 1, n_steps >= 3 and seed >= 0")

@@ -147,12 +147,10 @@ def fetch(path: str) -> Path:
     try:
         failures = _download(file, cached)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"could not write {path} to the cache folder {paths.cache()}: "
-            f"{error.strerror or error}; nothing half written was left. Make room there, or set "
-            "DGM_CACHE to a folder that can be written, or DGM_DATA to one that holds the file",
-        ) from error
+        reason = error.strerror or error
+        wrong = f"could not write {path} to the cache folder {paths.cache()}: {reason}"
+        advice = "make room, or set DGM_CACHE to another folder, or DGM_DATA to one that holds it"
+        raise OSError(error.errno, f"{wrong}; nothing half written was left: {advice}") from error
     reasons = "\n  ".join(f"{url}: {error}" for url, error in failures)
     if failures and all(isinstance(error, requests.RequestException) for _, error in failures):
         raise FileNotFoundError(f"{absent}, and could not be downloaded:\n  {reasons}\n{hint}")

@@ -53,7 +53,10 @@ def load(name: str, split: str = "train") -> Sentences:
     if name == "reviews":
         references = [synthetic.flip(text) for text in texts]
     elif split == "test" and name in _WITH_HELD_OUT:
-        references = _rewrites(name, texts)
+        lines = [line for y in (0, 1) for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t")]
+        by_source = (line.split("\t") for line in lines)
+        rewrites = {" ".join(s.split()): tokenise(rewrite, name) for s, rewrite in by_source}
+        references = [rewrites[text] for text in texts]
     return Sentences(texts, torch.tensor([y for _, y in pairs]), references)
 
 
@@ -130,13 +133,6 @@ def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
 def _li(name: str, part: str) -> Pairs:
     files = (f"{name}-li/sentiment.{part}.{y}.gz" for y in (0, 1))
     return [(text, y) for y, path in enumerate(files) for text in _lines(path)]
-
-
-def _rewrites(name: str, texts: list[str]) -> list[str]:
-    lines = [line for y in (0, 1) for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t")]
-    pairs = (line.split("\t") for line in lines)
-    rewrites = {" ".join(source.split()): tokenise(text, name) for source, text in pairs}
-    return [rewrites[text] for text in texts]
 
 
 def _shuffled(pairs: Pairs) -> Pairs:
@@ -239,10 +235,9 @@ def _markers(unknown_slots: int, mask: bool) -> list[str]:
 class Vocabulary:
     """Words and their ids: <pad> 0, <s> 1, </s> 2, <unk> 3, <unk1>, ..., <mask>, then the words.
 
-    `tokens` has the text of each id, `first_word` is the id of the first word, and `mask` is None
-    where there is no <mask>. Of the S = unknown_slots markers for unknown words the i-th stands for
-    a sentence's i-th unknown word, wherever it comes, and the last one for the rest. ValueError for
-    a word that is a marker, holds white space or comes twice, or for no slot.
+    `tokens` has the text of each id. Of the S = unknown_slots markers for unknown words the i-th
+    stands for a sentence's i-th unknown word, wherever it comes, and the last one for the rest.
+    ValueError for a word that is a marker, holds white space or comes twice, or for no slot.
     """
 
     pad, start, end, unknown = 0, 1, 2, 3
@@ -329,11 +324,9 @@ def word_vectors(
 ) -> Tensor:
     """Vectors of words from the company they keep, (V, dim) float32: PPMI, then a truncated SVD.
 
-    Counts of pairs at most five words apart in tokens (N, L); pointwise mutual information with the
-    contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015); U sqrt(S) of its
-    randomised SVD (Halko, Martinsson and Tropp 2011). 0 for words that stand beside no other and
-    for ids below `first_word`. ValueError where the words are not more than `dim`, or none stand
-    together.
+    Pairs at most five words apart in tokens (N, L), the contexts' frequencies to the power 0.75
+    (Levy, Goldberg and Dagan 2015); U sqrt(S) of a randomised SVD. 0 for ids below `first_word`.
+    ValueError where the words are not more than `dim`, or none stand together.
     """
     from scipy import sparse  # here, since they take a second
     from sklearn.utils.extmath import randomized_svd

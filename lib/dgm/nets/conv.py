@@ -23,21 +23,17 @@ def dcgan_generator(
 ) -> nn.Sequential:
     """Noise (B, noise_dim) -> images (B, *image, image[1]) from -1 to 1.
 
-    A dense layer of channels[0] maps, transposed convolutions of stride 2, each with a rectifier
-    and then batch normalisation, a convolution 3 wide (last_stride 1) or one more transposed one
-    (2), and tanh. ValueError where the doublings do not lead to the side.
+    A dense layer, transposed convolutions of stride 2, rectifiers before batch normalisation, at
+    the end a convolution (last_stride 1) or a transposed one. ValueError for a side that does not
+    fit.
     """
     doublings = len(channels) - 1 + (last_stride == 2)
     side, rest = divmod(image[1], 2**doublings)
     if rest or side < 1 or last_stride not in (1, 2):
         raise ValueError(f"{doublings} doublings do not lead to {image[1]} pixels")
-    modules: list[nn.Module] = [
-        nn.Linear(noise_dim, channels[0] * side * side),
-        nn.Unflatten(1, (channels[0], side, side)),
-        nn.ReLU(),
-        nn.BatchNorm2d(channels[0]),
-    ]
-    padding = (kernel - 1) // 2
+    padding, first = (kernel - 1) // 2, (channels[0], side, side)
+    dense = nn.Linear(noise_dim, channels[0] * side * side)
+    modules = [dense, nn.Unflatten(1, first), nn.ReLU(), nn.BatchNorm2d(channels[0])]
     # kernel - 2 - 2 padding + output_padding = 0 makes the side exactly twice as long.
     doubling = (kernel, 2, padding, 2 * padding + 2 - kernel)
     for before, after in itertools.pairwise(channels):

@@ -176,13 +176,7 @@ class TransformerLM(nn.Module):
     loss, step = _loss, _step
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        width: int,
-        layers: int = 2,
-        heads: int = 4,
-        context: int = 128,
-        rate: float = 0.1,
+        self, vocabulary_size: int, width: int, layers=2, heads=4, context=128, rate=0.1
     ) -> None:
         super().__init__()
         if min(layers, context, heads) < 1 or width % heads:
@@ -271,8 +265,7 @@ def perplexity(
 ) -> _Perplexity:
     """exp of the mean loss of a stream's (N,) tokens but the first; that loss, nats; their number.
 
-    Without dropout, `window` tokens at a time, and the text as `rows` texts side by side, which is
-    faster. ValueError for a window below 1, or fewer than two tokens per row.
+    `rows` texts side by side, `window` >= 1 tokens at a time; a row has two tokens at least.
     """
     if window < 1:
         raise ValueError(f"window must be 1 or more, got {window}")

@@ -50,26 +50,17 @@ class LSTMEncoder(nn.Module):
 
 
 class LSTMDecoder(nn.Module):
-    """p(x_t | x_<t, z): the input is [embedding; z] at every step, c_0 = M z, h_0 = tanh(c_0).
-
-    For latent_dim 0 it is a language model: z is None, or the number of rows in `start`.
-    """
+    """p(x_t | x_<t, z): the input is [embedding; z] at every step, c_0 = M z, h_0 = tanh(c_0)."""
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        embedding: int,
-        hidden: int,
-        latent_dim: int,
-        dropout: float = 0.5,
-        layers: int = 1,
+        self, vocabulary_size: int, embedding: int, hidden: int, latent_dim: int, dropout=0.5
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.embedding = token_embedding(vocabulary_size, embedding)
         if latent_dim:
             self.initial = nn.Linear(latent_dim, hidden, bias=False)
-        self.lstm = nn.LSTM(embedding + latent_dim, hidden, layers, batch_first=True)
+        self.lstm = nn.LSTM(embedding + latent_dim, hidden, batch_first=True)
         self.output = nn.Linear(hidden, vocabulary_size)
 
     def start(self, z: Tensor | int) -> _State:

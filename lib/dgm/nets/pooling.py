@@ -11,12 +11,7 @@ KINDS = ("last", "mean", "max", "absmax", "logsumexp")
 
 
 def pool(
-    h: Tensor,
-    mask: Tensor | None,
-    kind: str,
-    *,
-    temperature: float | None = None,
-    validate: bool = True,
+    h: Tensor, mask: Tensor | None, kind: str, *, temperature: float | None = None, validate=True
 ) -> Tensor:
     """One vector per sentence, (B, H), with gradient; what the mask hides is never read.
 

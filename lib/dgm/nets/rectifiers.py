@@ -47,10 +47,8 @@ def uncompiled(network: Network) -> Network:
     network = getattr(network, "_orig_mod", network)
     for name, part in network.named_modules():
         if hasattr(part, "_orig_mod") or part._compiled_call_impl is not None:
-            advice = "pass it uncompiled, or torch.compile(network) as a whole"
-            raise ValueError(
-                f"{name or 'the network'} is compiled, its rectifiers hidden: {advice}"
-            )
+            advice = "hidden: pass it uncompiled, or torch.compile(network) as a whole"
+            raise ValueError(f"{name or 'the network'} is compiled, its rectifiers {advice}")
     return network
 
 

@@ -14,10 +14,7 @@ _SimplexCode = namedtuple("_SimplexCode", "p query mu logvar")
 
 
 def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tensor:
-    """The points (B, D) with barycentric weights p (B, K): mu of equation (1), with gradient.
-
-    ValueError for shapes that do not fit vertices (K, D), or, where `validate`, other rows of p.
-    """
+    """The points (B, D) with weights p (B, K) of vertices (K, D): mu of (1), with gradient."""
     if p.ndim != 2 or vertices.ndim != 2 or p.shape[1] != len(vertices):
         shapes = f"{tuple(p.shape)} and {tuple(vertices.shape)}"
         raise ValueError(f"want p (B, K) and vertices (K, D), got {shapes}")
@@ -44,10 +41,7 @@ def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
 
 
 def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tensor) -> Tensor:
-    """Equation (4): each query r_i should point to its own mean rather than to those of others.
-
-    Takes r (B, D), mu (B, D), and mu (B, M, D) of M others for each. A scalar with gradient.
-    """
+    """Equation (4), a scalar, of query and mean (B, D) and negatives (B, M, D), M others' means."""
     fits = query.ndim == 2 and mean.shape == query.shape and negatives.ndim == 3
     if not fits or negatives.shape[::2] != query.shape or not negatives.numel():
         shapes = [tuple(x.shape) for x in (query, mean, negatives)]

@@ -1,7 +1,5 @@
 """A classifier of sentences: convolutions over words, and the largest answer of each (Kim 2014)."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,19 +10,13 @@ from dgm.nets.lstm import dropout, without_padding
 class TextCNN(nn.Module):
     """One logit per sentence, by `filters` of each of the `widths`; id 0 is padding."""
 
-    def __init__(
-        self,
-        vocabulary_size: int,
-        embedding: int,
-        filters: int,
-        widths: Sequence[int] = (1, 2, 3, 4, 5),
-        dropout: float = 0.5,
-    ) -> None:
+    widths, dropout = (1, 2, 3, 4, 5), 0.5  # of filters in tokens; of their largest answers
+
+    def __init__(self, vocabulary_size: int, embedding: int, filters: int) -> None:
         super().__init__()
-        self.widths, self.dropout = tuple(widths), dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=0)
-        self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, w) for w in widths)
-        self.output = nn.Linear(filters * len(widths), 1)
+        self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, w) for w in self.widths)
+        self.output = nn.Linear(filters * len(self.widths), 1)
 
     def forward(
         self, tokens: Tensor, lengths: Tensor, generator: torch.Generator | None = None

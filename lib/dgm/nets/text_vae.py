@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dgm.nets.lstm import LSTMDecoder, LSTMEncoder
 from dgm.nets.pooling import pool
@@ -85,17 +86,11 @@ class TextVAE(nn.Module):
 
 
 def aggressive_encoder_steps(
-    loss: Callable[[int], Tensor],
-    optimizer: torch.optim.Optimizer,
-    *,
-    most: int = 100,
-    window: int = 15,
-    max_norm: float = 5.0,
+    loss: Callable[[int], Tensor], optimizer: Optimizer, *, most=100, window=15, max_norm=5.0
 ) -> int:
-    """Trains the encoder alone until its loss stops falling; returns the number of steps done.
+    """Trains the encoder alone until its loss(i) stops falling; returns the number of steps.
 
-    loss(i) is a scalar on the i-th batch, with gradient, which is clipped to max_norm. Means over
-    each `window` of at most `most` steps are compared. He et al., ICLR 2019.
+    Means over each `window` of at most `most` steps are compared. He et al., ICLR 2019.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     before, total = math.inf, 0.0

@@ -200,21 +200,14 @@ def _after_first(network: nn.Sequential, values: Tensor) -> Tensor:
 class VariationalRNN(_FrameModel):
     """VRNN: recurrent weights that never change, and a latent variable at each step.
 
-    x_dim is X, z_dim is D, the latent numbers and the width of all perceptrons with their hidden
-    `layers`, h_dim is H; sigma_min is the least standard deviation. ValueError for an emission that
-    is not "gaussian" or "bernoulli", or a size below 1.
+    z_dim is also the width of all perceptrons, `layers` their depth; sigma_min is the least
+    standard deviation. ValueError for an emission not "gaussian" or "bernoulli", or a size below 1.
     """
 
     has_own_bias = True  # of the cell
 
     def __init__(
-        self,
-        x_dim: int,
-        z_dim: int,
-        h_dim: int,
-        emission: str,
-        layers: int = 1,
-        sigma_min: float = 1e-3,
+        self, x_dim: int, z_dim: int, h_dim: int, emission: str, layers=1, sigma_min: float = 1e-3
     ) -> None:
         super().__init__(x_dim, h_dim, 0, emission, sigma_min)
         self._check_sizes(z_dim=z_dim, layers=layers)
@@ -243,11 +236,10 @@ class VariationalRNN(_FrameModel):
 
     def weights(self) -> tuple[_Stack, _Stack]:
         """All first layers that read h, and all that read z."""
-        on_h, on_z = (
-            _Stack(torch.cat(list(blocks.values())), {k: len(w) for k, w in blocks.items()})
-            for blocks in (self._blocks_on_h(), self._blocks_on_z())
-        )
-        return on_h, on_z
+        on_h, on_z = self._blocks_on_h(), self._blocks_on_z()
+        widths = [{name: len(w) for name, w in blocks.items()} for blocks in (on_h, on_z)]
+        stacks = [torch.cat([*blocks.values()]) for blocks in (on_h, on_z)]
+        return _Stack(stacks[0], widths[0]), _Stack(stacks[1], widths[1])
 
     def _blocks_on_h(self) -> dict[str, Tensor]:
         return {

@@ -135,18 +135,25 @@ def discriminator_objective(
     """Equation (5), with gradient and without waiting for the device.
 
     The discriminator makes of points (K, ...) logits (K,) or (K, 1), or (K, classes), see equation
-    (7); plain layers see the three sets in one pass, any other network one after the other. No
-    gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the third pass is left
-    out, and the terms are 0. `layers` are the rectifiers that are regularised; None takes all. The
-    generator draws alpha. `penalty` is None, "gradient" or "r1", which no layer that mixes rows may
-    meet.
+    (7). No gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the terms are 0.
+    `layers` are the rectifiers that are regularised; None takes all. The generator draws alpha.
+    `penalty` is None, "gradient" or "r1", which no layer that mixes rows may meet.
     """
     if penalty not in (None, "gradient", "r1"):
         raise ValueError(f"penalty must be None, 'gradient' or 'r1', got {penalty!r}")
     sets = [real, fake.detach()]
     if weight or penalty == "gradient":
         sets.append(interpolate(real, sets[1], generator))
-    passes = _passes(discriminator, sets if weight else sets[:2], layers if weight else [])
+    # One pass of all sets, if every part is known not to mix rows.
+    seen, regularised = sets if weight else sets[:2], layers if weight else []
+    parts = getattr(discriminator, "_orig_mod", discriminator).named_modules()
+    plain = [m for name, m in parts if "parametrizations" not in name.split(".")]
+    if {type_before_parametrizations(module) for module in plain} <= ROW_BY_ROW:
+        output, inputs = pre_activations(discriminator, torch.cat(seen), regularised)
+        split = [h.split([len(x) for x in seen]) for h in (output, *inputs)]
+        passes = [(logits, list(h)) for logits, *h in zip(*split, strict=True)]
+    else:
+        passes = [pre_activations(discriminator, x, regularised) for x in seen]
     on_real, on_fake = (real_or_fake_logit(output) for output, _ in passes[:2])
     marginal = correlation = extra = on_real.new_zeros(())
     if weight:
@@ -197,7 +204,7 @@ def activation_patterns(
 
 
 def regions(discriminator: nn.Module, grid: Tensor, layers: Sequence[int] | None = None) -> int:
-    """How many distinct activation patterns a grid (N, ...) has; coarse grids miss small pieces."""
+    """How many activation patterns a grid (N, ...) meets; a coarse one misses small pieces."""
     return len(activation_patterns(discriminator, grid, layers).unique(dim=0))
 
 
@@ -210,10 +217,7 @@ def pattern_entropy(patterns: Tensor) -> Tensor:
 
 
 def gradient_spread(discriminator: nn.Module, points: Tensor) -> Tensor:
-    """One minus the mean cosine of the logit's gradients at two different points of (K, ...).
-
-    0 where all point the same way, 1 where directions are even; a gradient of 0 is perpendicular.
-    """
+    """One minus the mean cosine of logit gradients at two points of (K, ...): 0 where parallel."""
     if len(points) < 2:
         raise ValueError("gradient_spread needs at least two points")
     gradients = _input_gradients(discriminator, points, create_graph=False)
@@ -253,19 +257,6 @@ def toy_discriminator(hidden: int = 10) -> nn.Sequential:
     for before in (2, hidden, hidden, hidden):
         layers += [nn.Linear(before, hidden), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Linear(hidden, 1))
-
-
-def _passes(
-    discriminator: nn.Module, sets: list[Tensor], layers: Sequence[int] | None
-) -> list[tuple[Tensor, list[Tensor]]]:
-    """`pre_activations` of each set, in one pass if every part is known not to mix rows."""
-    parts = getattr(discriminator, "_orig_mod", discriminator).named_modules()
-    plain = [m for name, m in parts if "parametrizations" not in name.split(".")]
-    if not {type_before_parametrizations(module) for module in plain} <= ROW_BY_ROW:
-        return [pre_activations(discriminator, x, layers) for x in sets]
-    output, inputs = pre_activations(discriminator, torch.cat(sets), layers)
-    split = [h.split([len(x) for x in sets]) for h in (output, *inputs)]
-    return [(logits, list(h)) for logits, *h in zip(*split, strict=True)]
 
 
 def _layer_mean(inputs: list[Tensor], zeta: float, margin: float, validate: bool) -> BRETerms:

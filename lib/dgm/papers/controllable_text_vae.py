@@ -47,8 +47,7 @@ WINDOW = 10  # positions that the residual reads and the decoder writes in train
 class ControllableTextVAE(nn.Module):
     """Equations (1) to (3), for V words and features h of width F = feature_dim.
 
-    `embedding` is the width of the encoder's, `hidden` H of both LSTMs, `layers` those of the
-    encoder; z1 has structured_dim dimensions, z2 residual_dim, and the simplex K = n_vertices.
+    Both LSTMs have width H = `hidden`; z1 has structured_dim, z2 residual_dim dimensions.
     """
 
     def __init__(
@@ -68,12 +67,9 @@ class ControllableTextVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.simplex = SimplexBlock(feature_dim, structured_dim, n_vertices, alpha)
-        self.residual = SentencePosterior(
-            vocabulary_size, embedding, hidden, residual_dim, layers=layers
-        )
-        self.decoder = LSTMDecoder(
-            vocabulary_size, decoder_embedding, hidden, structured_dim + residual_dim, dropout
-        )
+        sizes, width = (embedding, hidden, residual_dim), structured_dim + residual_dim
+        self.residual = SentencePosterior(vocabulary_size, *sizes, layers=layers)
+        self.decoder = LSTMDecoder(vocabulary_size, decoder_embedding, hidden, width, dropout)
 
     def posterior(
         self, tokens: Tensor, lengths: Tensor | None, features: Tensor
@@ -153,9 +149,8 @@ def decode(
     """Best hypotheses for codes z (N, D) by beam search: tokens (N, T), nats (N,), on the CPU."""
     parts = []
     for codes in z.split(batch_size):
-        beams = beam_search(
-            decoder.step, decoder.start(codes), len(codes), max_steps=max_steps, **options
-        )
+        state, n = decoder.start(codes), len(codes)
+        beams = beam_search(decoder.step, state, n, max_steps=max_steps, **options)
         padding = max_steps - beams.tokens.shape[-1]
         tokens = nn.functional.pad(beams.tokens[:, 0], (0, padding))
         parts.append((tokens, beams.log_prob[:, 0].double()))
@@ -176,9 +171,9 @@ class Vertices(NamedTuple):
 def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices:
     """The vertices whose mean weight rises, and falls, most from negative to positive sentences.
 
-    The published rule takes each label's vertex of largest mean weight, and the second best where
-    both are the same: `collision` says whether it would have had to. ValueError for p not (N, K)
-    with N >= minimum, or labels not (N,) with both 0 and 1.
+    The published rule takes each label's vertex of largest mean weight: `collision` says whether
+    these agree. ValueError for p not (N, K) with N >= minimum, or labels not (N,) with both 0 and
+    1.
     """
     p, labels = p.detach().to("cpu", torch.float64), labels.to("cpu", torch.int64)
     if p.ndim != 2 or len(p) != len(labels) or len(p) < minimum:
@@ -191,19 +186,15 @@ def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices
     counts = torch.bincount(2 * p.argmax(1) + labels, minlength=2 * p.shape[1]).view(-1, 2)
     purity, chance = (float(n / len(p)) for n in (counts.amax(1).sum(), counts.sum(0).max()))
     collision = bool(negative.argmax() == positive.argmax())
-    return Vertices(
-        int(contrast.argmin()), int(contrast.argmax()), purity, chance, collision, counts
-    )
+    ends = int(contrast.argmin()), int(contrast.argmax())
+    return Vertices(*ends, purity, chance, collision, counts)
 
 
 _SimplexDispersion = namedtuple("_SimplexDispersion", "spread entropy occupancy")
 
 
 def simplex_dispersion(p: Tensor) -> _SimplexDispersion:
-    """How N codes of barycentric weights p (N, K) fill the simplex.
-
-    Variance over that of codes even on all vertices; mean entropy of p over log K; shares (K,).
-    """
+    """Of p (N, K): relative variance, entropy over log K, shares (K,) nearest to each vertex."""
     p, k = p.detach().to("cpu", torch.float64), p.shape[1]
     spread = (p - p.mean(0)).square().sum(1).mean() / (1 - 1 / k)
     entropy = -torch.special.xlogy(p, p).sum(1).mean() / math.log(k)
@@ -235,8 +226,8 @@ def manipulate(
 ) -> Tensor:
     """Codes z (N, D) of an ordinary VAE, a value added to their sentiment dimension, as released.
 
-    `amount` standard deviations of the training means (M, D) towards each target (N,), 0 or 1; or
-    "extremum", the farthest training mean. ValueError for another.
+    `amount` deviations of training means (M, D) from their mean to each target's side, or
+    "extremum".
     """
     column = training_mu[:, best.index].to(z)
     direction = best.sign * (2 * target.to(z) - 1)

@@ -50,10 +50,9 @@ BASES = {  # what `AWDLSTM` takes after the size of the vocabulary, as in the re
 
 
 def donsker_varadhan(joint: Tensor, product: Tensor, *, validate: bool = True) -> Tensor:
-    """Equation (1), a scalar in nats, CPU float64; on a small sample it is too high on average.
+    """Equation (1), nats, CPU float64, of scores (N,) of pairs and (M,) of independent ones.
 
-    joint (N,) are scores of pairs, product (M,) of independent ones. ValueError for other shapes,
-    or, with `validate`, scores not finite (product may hold -inf).
+    ValueError for other shapes, or, with `validate`, scores not finite (product may hold -inf).
     """
     joint, product = _detached(joint, product, validate)
     return joint.mean() - (torch.logsumexp(product, 0) - math.log(len(product)))
@@ -152,8 +151,7 @@ class Draw(NamedTuple):
 def draw_pairs(n_segments: int, n: int, generator: Generator, p: float = 0.3) -> Draw:
     """Draws n of the M sentences that have a next one, evenly, each with its company.
 
-    p is that of equation (9), whose law, brought to sum to one, `sampled` follows. Places are on
-    the generator's device. ValueError for M < 3, n < 1, or p outside of (0, 1).
+    p is that of (9), cut at the text's end. ValueError for M < 3, n < 1, or p outside of (0, 1).
     """
     if n_segments < 3 or n < 1 or not 0 < p < 1:
         want = "3 or more, 1 or more, 0 < p < 1"
@@ -226,9 +224,8 @@ def bootstrap_objective(
 ) -> BootstrapTerms:
     """What equation (7), and (11) where augmented_weight is above 0, adds, with gradient.
 
-    The weights are lambda_1 and lambda_2, `temperature` is tau; `leak` reads the padding, as
-    released; `detach` keeps the critic's gradient from the model, as a control. Clip the model's
-    gradient and the critic's apart, or the weight of one is confounded with the other's.
+    The weights are lambda_1 and lambda_2; `leak` reads the padding, as released; `detach` keeps the
+    critic's gradient from the model. Clip the gradients of both apart: else weights confound.
     """
     places = [draw.anchor, draw.following, draw.other]
     second_phase = augmented_weight > 0
@@ -287,8 +284,7 @@ def raml_weights(
 ) -> Tensor:
     """Equation (10): the weight of each sampled sentence in a batch, (B,), without gradient.
 
-    Takes scores T of what was sampled and of what follows, log P(k) and tau; at least float32.
-    ValueError for shapes that differ, tau not above 0, or, with `validate`, values not finite.
+    At least float32. ValueError for other shapes, tau, or, with `validate`, values not finite.
     """
     shapes = [(*x.shape,) for x in (sampled, following, log_distance_prob)]
     if sampled.ndim != 1 or len(sampled) == 0 or len(set(shapes)) > 1:

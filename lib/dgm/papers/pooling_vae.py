@@ -176,11 +176,7 @@ def influence(
 def reconstruction_by_position(
     model: TextVAE, tokens: Tensor, lengths: Tensor | None, generator: Generator, *, rows: int = 512
 ) -> tuple[Tensor, Tensor]:
-    """Where in sentences (N, T) the code helps: -log p(x_t | x_<t, z) at one sample z of each.
-
-    The means (T - 1,) over sentences that reach a position, float64 nats, 0 where none does, and
-    the numbers (T - 1,) int64 of these sentences, on the CPU; so many rows at a time.
-    """
+    """Means (T - 1,) of -log p(x_t | x_<t, z) for sentences (N, T), and how many reach t."""
     tokens, lengths = _checked_sentences(tokens, lengths)
     t = tokens.shape[1]
     total = torch.zeros(t - 1, dtype=torch.float64, device=tokens.device)

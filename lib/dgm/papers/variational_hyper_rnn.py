@@ -12,10 +12,9 @@ i, f, g, o:
     (4) posterior   z ~ N(mu_p + mu_q, sigma_q^2),  (mu_q, sigma_q) = phi_enc(x, h)
     (5) objective   FIVO, in dgm.sampling.particles
 
-They are `prior_gaussian`, `emit`, `recur`, `posterior_gaussian` and `bound`. The VRNN
-(dgm.nets.variational_rnn) is the same with s = d_i = d_h = 1, b = 0 and a constant bias. (3)'s
-products are scaled rows, diag(d) W y: no matrix is ever made for one sequence. What reads h, and
-what reads z, is one product each; what reads x alone is computed once.
+They are `prior_gaussian`, `emit`, `recur`, `posterior_gaussian` and `bound`. The VRNN is the same
+with s = d_i = d_h = 1, b = 0 and a constant bias. (3)'s products are scaled rows, diag(d) W y: no
+matrix is made for one sequence. What reads h, z or x alone is one product each.
 """
 
 import copy
@@ -90,12 +89,9 @@ class VariationalHyperRNN(VariationalRNN):
 
     def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, Tensor]:
         """Equation (2)."""
-        hidden = (
-            from_h.get("rescale", 0)
-            + from_z.get("rescale", 0)
-            + affine_layers(self.rescale)[0].bias
-        )
-        scales, biases = affine_layers(self.rescale)[1](hidden.relu()).chunk(2, -1)
+        first, second = affine_layers(self.rescale)
+        hidden = from_h.get("rescale", 0) + from_z.get("rescale", 0) + first.bias
+        scales, biases = second(hidden.relu()).chunk(2, -1)
         layers = affine_layers(self.decoder)
         sizes = [layer.out_features for layer in layers]
         product = from_h["decoder"] + from_z["decoder"]

@@ -6,13 +6,8 @@ Going up from beta_{j-1} to beta_j, before the transition at beta_j,
 
 so that the mean of w at any stop is an unbiased estimate of Z(beta_j) / Z(0). Going down from an
 exact sample of pi_beta the sign turns, and the mean of w estimates Z(0) / Z(beta): its negative log
-is an upper bound of log Z in expectation, as the forward log-mean is a lower one.
-
-Chains of several problems (images) run side by side, chain-major: row = chain * N + problem.
-
-References:
-    Neal, Annealed importance sampling, 2001.
-    Grosse, Ghahramani, Adams, Sandwiching the marginal likelihood (BDMC), 2015.
+is an upper bound of log Z in expectation, as the forward log-mean is a lower one. Rows are
+chain * N + problem. Neal, 2001; Grosse, Ghahramani, Adams, 2015.
 """
 
 import math
@@ -57,11 +52,10 @@ def annealed_run(
 ) -> Iterator[AnnealingState]:
     """Carry chains along a schedule, and yield their state at each of its temperatures.
 
-    Left at any beta, it can be continued from that state with the same generator, bit for bit. A
-    schedule that descends from an exact sample's beta is the reverse chain. The target evaluates
-    positions (C, D); the schedule has pairs of a beta and its frozen step sizes, (N,), or (N, D)
-    for one per axis; the generator is on the state's device, or N of them, one per problem; without
-    a state the target's `sample_prior` starts the chains at beta 0.
+    Left at any beta, it can be continued from that state with the same generator, bit for bit. The
+    schedule has pairs of a beta, which may descend from an exact sample's, and frozen step sizes,
+    (N,) or (N, D); N generators have a problem each; None starts at beta 0 by
+    `target.sample_prior`.
     """
     state = start(target, target.sample_prior(generator)) if state is None else state
     for beta, step_size in schedule:

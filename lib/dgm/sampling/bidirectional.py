@@ -1,13 +1,9 @@
 """Bidirectional Monte Carlo: how far an annealing run is from the truth, on images from the model.
 
 Forward annealing bounds log Z from below in expectation; annealing in reverse, from the code that
-made the image, bounds it from above:
+made the image, bounds it from above (Grosse, Ghahramani, Adams, 2015):
 
     E log Z_forward  <=  log Z  <=  E log Z_reverse                                     (1)
-
-References:
-    Grosse, Ghahramani, Adams, Sandwiching the marginal likelihood (BDMC), 2015.
-    Huang, Makhzani, Cao, Grosse, Evaluating Lossy Compression Rates, ICML 2020.
 """
 
 import math
@@ -72,10 +68,9 @@ def bdmc_gap(
     n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
     check_options(options, n_chains)
     if distortion != "squared_error" and simulate is None:
-        raise ValueError(
-            "bdmc_gap knows the noise of the squared error only: with another distortion d give "
-            "simulate=, which draws images with a density proportional to exp(-beta d(x, mean))"
-        )
+        want = "draws images with a density proportional to exp(-beta d(x, mean))"
+        only = "bdmc_gap knows the noise of the squared error only: with another distortion d"
+        raise ValueError(f"{only} give simulate=, which {want}")
     rows = n_chains * n_images
     with prepared(decoder, device, precision, latent_dim, rows) as (decoder, like):
         generator, pilot_generator = make_generators(count(seed, "seed", None), 1, like["device"])

@@ -58,10 +58,9 @@ class RateDistortionCurve(NamedTuple):
     def __repr__(self) -> str:
         ends = (self.beta, self.rate.mean(1), self.distortion.mean(1))
         beta, rate, distortion = (f"{float(v[0]):.4g} to {float(v[-1]):.4g}" for v in ends)
-        return (
-            f"RateDistortionCurve of {self.rate.shape[1]} images at {len(self.beta)} betas, "
-            f"{beta}: rate {rate} nats per image, distortion {distortion}"
-        )
+        size = f"{self.rate.shape[1]} images at {len(self.beta)} betas, {beta}"
+        points = f"rate {rate} nats per image, distortion {distortion}"
+        return f"RateDistortionCurve of {size}: {points}"
 
     def plot(self, axes: Any = None, label: str | None = None) -> Any:
         """A Matplotlib figure, or axes: mean rate against distortion, +- two standard errors."""

@@ -36,23 +36,19 @@ class Decoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Images (C, ...) of codes (C, D)."""
         output = self.given(codes if self.code_dtype is None else codes.to(self.code_dtype))
-        output = output if isinstance(output, Tensor) else _only_tensor(output)
+        if isinstance(output, Distribution):
+            output = output.mean
+        elif not isinstance(output, Tensor):
+            several = isinstance(output, list | tuple | Mapping)
+            parts = output if several else getattr(output, "__dict__", {})
+            values = parts.values() if isinstance(parts, Mapping) else parts
+            tensors = [value for value in values if isinstance(value, Tensor)]
+            if len(tensors) != 1:
+                got = f"a {type(output).__name__} with {len(tensors)} tensors"
+                advice = "give a function that computes one, such as lambda z: decoder(z)[0]"
+                raise ValueError(f"the decoder returned {got} instead of one of images: {advice}")
+            (output,) = tensors
         return output if self.code_dtype is None else output.float()
-
-
-def _only_tensor(output: Any) -> Tensor:
-    """The mean of a distribution, or the one tensor in a tuple, list, dict or object."""
-    if isinstance(output, Distribution):
-        return output.mean
-    several = isinstance(output, list | tuple | Mapping)
-    parts = output if several else getattr(output, "__dict__", {})
-    values = parts.values() if isinstance(parts, Mapping) else parts
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    if len(tensors) != 1:
-        got = f"the decoder returned a {type(output).__name__} with {len(tensors)} tensors instead"
-        advice = "give a function that returns it, with gradient, such as lambda z: decoder(z)[0]"
-        raise ValueError(f"{got} of one tensor of images: {advice}")
-    return tensors[0]
 
 
 def copied(decoder: Module) -> Module:
@@ -220,8 +216,8 @@ def check_rows(
 ) -> None:
     """Refuses a function of rows (C, ...) that is not a fixed function of each row by itself.
 
-    The same rows go in twice, then half of them in other company, then, if they may stand anywhere,
-    in a smaller batch. Where a hint is given, there must be one number per row.
+    Rows go in twice, then half of them in other company, then, if they may stand `anywhere`, in a
+    smaller batch. Where a hint is given, there must be one number per row.
     """
     half = list(range(max(1, len(rows) // 2)))
     with torch.no_grad(), explained(what, rows.device):

@@ -128,16 +128,12 @@ class DecoderTarget:
 
     def _checked(self, position: Tensor) -> HMCState:
         """The target at positions (C, K), whose forces are refused where they cannot be right."""
-        with checks.advised(
-            "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give "
-            "it as Independent(Uniform(low, high), 1) of torch.distributions: its support is known."
-        ):
+        advice = "where the prior is flat on a box, give Independent(Uniform(low, high), 1)."
+        with checks.advised(f"prior.log_prob has no gradient in the codes: {advice}"):
             self.prior_energy(position)
         low = ', also in force_precision="bfloat16"' if self.force_precision == "bfloat16" else ""
-        with checks.advised(
-            "the forces need the gradient of the distortion in the codes: is every operation of "
-            f"the decoder and the distortion differentiable{low}?"
-        ):
+        doubt = f"is every operation of the decoder and the distortion differentiable{low}?"
+        with checks.advised(f"the forces need the distortion's gradient in the codes: {doubt}"):
             state = self(position)
         names = "prior.log_prob", "the distortion"
         names = (*names, *(f"{name}'s gradient" for name in names))
@@ -148,10 +144,9 @@ class DecoderTarget:
                 raise ValueError(f"{name} is NaN or infinite at {codes}")
         energy = state.energy.view(-1, len(self.x))
         if not state.gradient.any() and bool((energy != energy[0]).any()):
-            raise ValueError(
-                "the distortion changes with the codes, but its gradient is zero at each of them: "
-                "does the decoder round or detach what it computes?"
-            )
+            doubt = "does the decoder round or detach what it computes?"
+            wrong = "the distortion changes with the codes, but its gradient is zero at each"
+            raise ValueError(f"{wrong}: {doubt}")
         return state
 
     def probe(self) -> Tensor:
@@ -268,20 +263,17 @@ def tf32(allowed: bool) -> Iterator[None]:
     """Let float32 products be computed in TF32, or keep all narrower ones out; then as before."""
     backends: Any = torch.backends
     cuda, cudnn, cpu = backends.cuda.matmul, backends.cudnn, backends.mkldnn
-    older: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
-        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-        (lambda: cudnn.allow_tf32, partial(setattr, cudnn, "allow_tf32")),
-    ]
     # From torch 2.9 on each operation has a setting of its own, or follows its backend's.
     newer: list[tuple[Any, Any]] = []
     if hasattr(cudnn, "fp32_precision"):
         newer = [(cuda, cudnn), (cudnn.conv, cudnn), (cudnn.rnn, cudnn)]
         newer += [(cpu.matmul, cpu), (cpu.conv, cpu), (cpu.rnn, cpu)]
-    precisions = [operation.fp32_precision for operation, _ in newer]
-    flags = []
-    for read, write in older:
-        with contextlib.suppress(RuntimeError):  # it cannot be read where it contradicts the newer
-            flags.append((write, read()))
+    precisions, flags = [operation.fp32_precision for operation, _ in newer], []
+    with contextlib.suppress(RuntimeError):  # it cannot be read where it contradicts the newer
+        precision = torch.get_float32_matmul_precision()
+        flags.append(partial(torch.set_float32_matmul_precision, precision))
+    with contextlib.suppress(RuntimeError):
+        flags.append(partial(setattr, cudnn, "allow_tf32", cudnn.allow_tf32))
     try:
         torch.set_float32_matmul_precision("high" if allowed else "highest")
         cudnn.allow_tf32 = allowed
@@ -289,8 +281,8 @@ def tf32(allowed: bool) -> Iterator[None]:
             operation.fp32_precision = "tf32" if allowed else "ieee"
         yield
     finally:
-        for write, value in flags:
-            write(value)
+        for restore in flags:
+            restore()
         for (operation, backend), precision in zip(newer, precisions, strict=True):
             follows = precision == backend.fp32_precision
             operation.fp32_precision = "none" if follows else precision

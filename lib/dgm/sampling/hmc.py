@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo for thousands of chains at once, on a tempered target.
+"""Hamiltonian Monte Carlo for thousands of chains at once, on a tempered target (Neal, 2011).
 
 The target of a chain at inverse temperature beta is
 
@@ -9,10 +9,8 @@ v ~ N(0, I), follows L leapfrog steps and accepts the end point with probability
 
     min(1, exp(H(z, v) - H(z', v'))).                                                   (2)
 
-What depends on the position alone is cached in the state, and beta is kept out of it: one state
-serves every temperature, and an accepted one is never evaluated twice.
-
-Reference: Neal, MCMC using Hamiltonian dynamics, 2011 (leapfrog, acceptance).
+What depends on the position alone is cached in the state, beta is not: an accepted state serves
+every temperature, and is never evaluated twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -97,10 +95,7 @@ def leapfrog(
     n_leapfrog: int,
     force: Force | None = None,
 ) -> tuple[HMCState, Tensor]:
-    """The state and momentum (C, D) after n_leapfrog position updates; step_size (C, 1), (C, D).
-
-    A given force stands in for the target's gradients; any function of the position is reversible.
-    """
+    """State and momentum (C, D) after n_leapfrog steps (C, 1) or (C, D); force may be inexact."""
     position = state.position
     momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
     for _ in range(n_leapfrog - 1):

@@ -19,10 +19,7 @@ STEPS_PER_CALL = 2  # that are compiled together
 
 
 class ParticleBound(NamedTuple):
-    """A bound on the log-likelihood of B sequences, nats (not divided by lengths), with gradient.
-
-    `ess` is the effective number of particles before resampling, from 1 to N, without gradient.
-    """
+    """A bound on log p of B sequences, nats, with gradient, and the effective particles."""
 
     log_likelihood: Tensor  # (B,)
     ess: Tensor  # (T, B)
@@ -107,8 +104,7 @@ def particle_bound_compiled(
 ) -> ParticleBound:
     """`particle_bound` with compiled steps, and the same draws in the same order.
 
-    `step` takes (*context, state, x_t (B*N, F), noise (B*N, noise_width)); `state` is that before
-    the first step. The observations (B, T, F) are finite behind a sequence's end, too.
+    step: *context, state, x_t (B*N, F), noise (B*N, noise_width) -> state, log_alpha (B*N,).
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_steps = observations.shape[1]

@@ -1,4 +1,4 @@
-"""The pilot run tunes what the annealing needs, which is then frozen for the run that counts."""
+"""The pilot run tunes what the annealing needs; it is then frozen for the run that counts."""
 
 import math
 from collections.abc import Sequence
@@ -27,16 +27,13 @@ GAIN = 0.5  # change of log step size per unit of missed acceptance
 class SamplerOptions(NamedTuple):
     """How the chains move, which changes their time and scatter, never what they estimate."""
 
-    # Of the leapfrog's forces, never of acceptance and weights: "same" as the decoder's, "bfloat16"
-    # from a copy of it, "tf32" on a CUDA device; "auto" is bfloat16 on a CUDA device that has it,
-    # where the decoder's work is large, else the same.
+    # Of forces alone: "same" as the decoder's, "bfloat16" from a copy of it, "tf32" on a CUDA
+    # device; "auto" is bfloat16 on a CUDA device where the work is large, else the same.
     force_precision: str = "auto"
-    # "default": equal steps in asinh(beta / scale). "adaptive": equal thermodynamic length, as the
-    # pilot run measured it. "sigmoid": the paper's. All with the same number of temperatures.
+    # Equal steps in asinh(beta / scale), "adaptive" ones in thermodynamic length, or the "sigmoid".
     schedule: str = "default"
     mass: str = "unit"  # or "diagonal": a step size per axis, from the spread of the pilot's chains
-    # Of step sizes, by random factors from 1 - jitter to 1 + jitter: none turns in circles.
-    jitter: float = 0.4
+    jitter: float = 0.4  # of step sizes, by random factors from 1 - jitter to 1 + jitter
     compile: bool = False  # transitions by torch.compile, a minute at the start; needs a compiler
     scale: float | None = None  # beta at which the data begin to matter; None estimates it
 

@@ -94,21 +94,16 @@ class CodeSpace:
         far = torch.tensor([-1e30, 0.0, 1e30], **self.options)
         if bool(support.check(far[:, None].expand(-1, self.latent_dim)).all()):
             return None
-        message = (
-            f"torch.distributions.biject_to has no map to the prior's support, {support}: give a "
-            "continuous prior on all of R^D, a box, a half-line per axis, or a simplex."
-        )
-        with advised(message, NotImplementedError):
+        advice = "give a continuous prior on R^D, a box, a half-line per axis, or a simplex."
+        message = f"torch.distributions.biject_to has no map to the prior's support, {support}"
+        with advised(f"{message}: {advice}", NotImplementedError):
             return biject_to(support)
 
 
 def _without_validation(prior: Any) -> Any:
     """A shallow copy of a prior whose distributions do not check the arguments of log_prob."""
-    parts = {
-        name: _without_validation(value)
-        for name, value in getattr(prior, "__dict__", {}).items()
-        if isinstance(value, Distribution)
-    }
+    own = getattr(prior, "__dict__", {}).items()
+    parts = {k: _without_validation(v) for k, v in own if isinstance(v, Distribution)}
     if isinstance(prior, Distribution):
         parts["_validate_args"] = False
     if parts:

@@ -28,14 +28,7 @@ def check_same_run(path: Path, saved: Mapping, identity: Mapping, probe: Tensor)
 
 
 class ProgressFile:
-    """What an interrupted run needs to go on, written whole or not at all; without a path, nothing.
-
-    Args:
-        path: of the file, or None.
-        target: what the run depends on, beside the settings of any kind.
-        settings: of any kind that `checkpoint.identity` takes.
-        generator: of the run; its state is saved as well.
-    """
+    """What an interrupted run needs to go on, written whole or not at all; none without a path."""
 
     def __init__(
         self, path: str | Path | None, target: DecoderTarget, settings: dict, generator: Randomness
