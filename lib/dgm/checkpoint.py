@@ -27,11 +27,7 @@ Tree = Any
 def save(path: str | os.PathLike, tree: Tree) -> None:
     """Writes a tree of tensors and plain values to one safetensors file, atomically.
 
-    Tensors are stored by their place in the tree ("model/0.weight"); everything else is JSON in the
-    file's metadata, with a checksum over both. Equal trees give equal bytes. Keys are int or str.
-    Mappings are stored as dicts, named tuples as tuples; gradients, devices and shared storage are
-    not stored. TypeError for a value or key of another type, naming its place; OSError as
-    `write_bytes`.
+    Equal trees give equal bytes. TypeError for other keys and values; OSError as `write_bytes`.
     """
     write_bytes(path, to_bytes(tree))
 
@@ -46,10 +42,7 @@ def to_bytes(tree: Tree) -> bytes:
 
 
 def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
-    """Reads back what `save` wrote: the same tree, bit for bit, with its tensors on `device`.
-
-    FileNotFoundError where there is none, ValueError that names the file where it is damaged.
-    """
+    """What `save` wrote, bit for bit, on `device`; ValueError for a damaged file, by its name."""
     return from_bytes(Path(path).read_bytes(), path, device)
 
 
@@ -61,35 +54,26 @@ def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device 
         tensors = safetensors.torch.load(data)
         text, expected = metadata["tree"], metadata["crc32"]
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"{path} is damaged or was not written by dgm.checkpoint.save "
-            f"({len(data)} bytes; {type(error).__name__}: {error}); delete it to start anew"
-        ) from error
+        reason = f"({len(data)} bytes; {type(error).__name__}: {error}); delete it to start anew"
+        wrong = f"{path} is damaged or was not written by dgm.checkpoint.save {reason}"
+        raise ValueError(wrong) from error
     if _checksum(text, tensors) != expected:
         raise ValueError(f"{path} is damaged: its checksum is wrong; delete it to start anew")
     return _unflatten(json.loads(text), {name: t.to(device) for name, t in tensors.items()})
 
 
 def identity(**parts: Any) -> dict[str, Any]:
-    """What must be equal for a checkpoint to belong to a run, as values that JSON can hold.
-
-    Plain values and trees of them count as they are, tensors and arrays by their `digest`,
-    functions and classes by their name, other objects by that of their class.
-    """
+    """What must be equal for a checkpoint to belong to a run, in JSON, tensors by `digest`."""
     return {name: _plain(value) for name, value in parts.items()}
 
 
 def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -> None:
-    """Compares what the checkpoint at `path` holds with the run that would resume it.
-
-    ValueError where they differ, which names the file and the first part that does.
-    """
+    """ValueError that names the file at `path` and the first part in which it is another run's."""
     for name, value in expected.items():
         if (other := saved.get(name)) != value:
-            raise ValueError(
-                f"{path} belongs to another run: its {name} is {_difference(other, value)}; name "
-                "another file, or delete it to start anew"
-            )
+            difference = f"its {name} is {_difference(other, value)}"
+            advice = "name another file, or delete it to start anew"
+            raise ValueError(f"{path} belongs to another run: {difference}; {advice}")
 
 
 def digest(value: Any) -> str:
@@ -136,9 +120,7 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes a file atomically: whoever reads `path` finds the old bytes or all of the new ones.
 
-    A temporary file in the same folder is synchronised, then put in place; the folder is made when
-    it is missing. What processes killed an hour ago left beside `path` is removed first. OSError
-    that names the file where it cannot be written; no temporary file is left.
+    Makes the folder, leaves no temporary file; OSError, which names the file, where it cannot.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
@@ -202,10 +184,8 @@ def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
         kind = "list" if isinstance(node, list) else "tuple"
         return {kind: [_flatten(v, f"{below}{i}", tensors) for i, v in enumerate(node)]}
     if not isinstance(node, torch.Tensor):
-        raise TypeError(
-            f"'{place}' is a {type(node).__name__}; only tensors, int, float, str, bool, None and "
-            "dicts, lists and tuples of these can be saved"
-        )
+        allowed = "tensors, int, float, str, bool, None and dicts, lists and tuples of these"
+        raise TypeError(f"'{place}' is a {type(node).__name__}; only {allowed} can be saved")
     name = place or "tensor"
     while name in tensors or name == "__metadata__":  # 1 and "1" are different keys
         name += "'"

@@ -4,9 +4,9 @@
         --latent-dim 10 --betas 0.1 1 10 100 --output folder
     torchrun --nproc-per-node 2 -m dgm.evaluate ...
 
-The images are cut into shards by their index, and each has a random generator of its own, so that
-the numbers do not depend on how many processes share the work. A finished shard is one file in the
-output folder: whoever starts again with the same arguments goes on from there.
+The images are cut into shards, and each has a random generator of its own, so that the numbers do
+not depend on how many processes share the work. Whoever starts again with the same arguments goes
+on from the shards that are finished.
 """
 
 import argparse
@@ -76,17 +76,11 @@ def evaluate(
     """`rate_distortion_curve` in shards that are saved as files, shared among torchrun's ranks.
 
     Ranks with the same number of threads on the same kind of device give the numbers of one process
-    bit for bit: an image's random numbers come from the seed and its index. Besides the arguments
-    of `rate_distortion_curve`, of which step_sizes is a number or None, it takes the folder of the
-    finished shards, which all ranks must see, and images per shard, which has shard_size * n_chains
-    chains. device="cuda" gives each rank of a machine its own GPU.
-
-    Returns:
-        The curve of all images, on every rank, without step sizes.
-
-    Raises:
-        ValueError: what `rate_distortion_curve` refuses, or the folder holds shards of another run.
-        TypeError: an argument that `rate_distortion_curve` does not know.
+    bit for bit. Besides the arguments of `rate_distortion_curve`, of which step_sizes is a number
+    or None, it takes the folder of the finished shards, which all ranks must see, and images per
+    shard. device="cuda" gives each rank of a machine its own GPU. Returns the curve of all images
+    on every rank, without step sizes. ValueError for what `rate_distortion_curve` refuses, or a
+    folder with shards of another run.
     """
     decoder = Decoder(decoder)
     with decoder_checks.own_context(torch.device("cpu")), _ranks() as (rank, n_ranks, group):
@@ -113,10 +107,9 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
         finally:
             dist.destroy_process_group()
     elif os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        raise ValueError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this "
-            "process, so each would do all the work: start it by torchrun, or unset WORLD_SIZE"
-        )
+        wrong = "torchrun did not start this process, so each would do all the work"
+        size = f"WORLD_SIZE={os.environ['WORLD_SIZE']}"
+        raise ValueError(f"{size} is set, but {wrong}: start it by torchrun, or unset WORLD_SIZE")
     else:
         yield 0, 1, None
 
@@ -160,37 +153,28 @@ def _job(
     per_beta, latent_dim = settings["temperatures_per_beta"], settings["latent_dim"]
     steps_per_beta(per_beta, check_betas(settings["betas"]), 1.0, latent_dim)
     count(settings["n_leapfrog"], "n_leapfrog")
-    scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
+    given = {name: settings[name] for name in ("latent_dim", "n_chains", "prior", "distortion")}
+    given["force_precision"] = options.force_precision
+    run = decoder_target.prepared(decoder, settings["device"], settings["precision"])
+    with run as (network, like):
+        images = x[:shard_size].flatten(1).to(**like)
+        target = decoder_target.DecoderTarget(network, images, **given)
+        generator = torch.Generator(like["device"]).manual_seed(seed)
+        (state, *_), scale = target.first_chains(generator, x.shape[1:])
+    probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]]).cpu()
+    # One scale for all shards, by three digits, so that ranks on unlike machines agree.
+    settings["options"] = options._replace(scale=float(f"{scale:.3g}"))
     parts = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
     parts = {name: value for name, value in parts.items() if name not in NOT_DESCRIBED}
     parts |= {"images": x.flatten(1), "decoder": decoder.state_dict()}
     parts |= {"kind of decoder": type(decoder.given)}
     saved = {"identity": checkpoint.identity(**parts), "probe": probe}
-    settings["options"] = options._replace(scale=scale)
     del settings["seed"], settings["checkpoint"]  # each shard has its own
     folder, n_shards = Path(output).expanduser(), math.ceil(len(x) / shard_size)
     files = [folder / f"shard-{shard:05d}.safetensors" for shard in range(n_shards)]
     for path in filter(Path.exists, files):
         check_same_run(path, checkpoint.load(path), **saved)
     return _Job(decoder, x, settings, shard_size, seed, files, saved)
-
-
-def _prior_scale(
-    decoder: nn.Module, x: Tensor, seed: int, settings: dict[str, Any]
-) -> tuple[float, Tensor]:
-    """The scale of the temperatures, one for all shards, and numbers (2, C) to know a run by.
-
-    Three significant digits of the scale count, so that ranks on unlike machines agree.
-    """
-    given = {name: settings[name] for name in ("latent_dim", "n_chains", "prior", "distortion")}
-    given["force_precision"] = settings["options"].force_precision
-    run = decoder_target.prepared(decoder, settings["device"], settings["precision"])
-    with run as (network, like):
-        target = decoder_target.DecoderTarget(network, x.flatten(1).to(**like), **given)
-        generator = torch.Generator(like["device"]).manual_seed(seed)
-        (state, *_), scale = target.first_chains(generator, x.shape[1:])
-    probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]])
-    return float(f"{scale:.3g}"), probe.cpu()
 
 
 def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
@@ -229,10 +213,7 @@ def _image_seed(seed: int, index: int) -> int:
 
 @contextlib.contextmanager
 def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
-    """When this rank has to stop early, say what is finished and how to go on.
-
-    torchrun ends the other ranks with SIGTERM when one has died.
-    """
+    """When this rank stops early, such as by torchrun's SIGTERM, says what is finished."""
 
     def report(reason: str) -> None:
         if rank > 1:  # ranks 0 and 1 speak, since one of them may be the one that died
@@ -297,10 +278,8 @@ def _table(curve: RateDistortionCurve) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m dgm.evaluate", description=__doc__, formatter_class=form
-    )
+    parser = argparse.ArgumentParser("python -m dgm.evaluate", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add, function = parser.add_argument, "package.module:function"
     add("--decoder", required=True, metavar=function, help="returns the module")
     add("--images", required=True, type=paths.expanded, help=".npy or .safetensors, (N, ...)")

@@ -1,27 +1,12 @@
-"""Measures of trained models: detached CPU float64 tensors, nats.
-
-References:
-    Burda, Grosse, Salakhutdinov, 2016 (active units).
-    Hoffman and Johnson, ELBO surgery, 2016 (aggregate mutual information).
-    Kong, Liu, Wong, 1994 (effective sample size).
-"""
+"""Measures of trained models: detached CPU float64 tensors, nats."""
 
 import math
 from collections import namedtuple
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class Interval(NamedTuple):
-    """A mean with its standard error and a bootstrap interval."""
-
-    mean: float
-    standard_error: float
-    low: float
-    high: float
-    n: int
+Interval = namedtuple("Interval", "mean standard_error low high n")  # low, high by bootstrap
 
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
@@ -35,9 +20,7 @@ def aggregate_mutual_information(
 ) -> Tensor:
     """I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), for x drawn uniformly from N examples.
 
-    The same samples z, n_samples per example, serve both terms, so their noise cancels; the result
-    never exceeds log N. Takes posterior means and log-variances (N, D), and compares `chunk`
-    samples with all N posteriors at a time.
+    The same n_samples per example serve both terms, so their noise cancels. mu, logvar (N, D).
     """
     mu, logvar = checked_rows("mu", mu), checked_rows("logvar", logvar)
     if mu.shape != logvar.shape:
@@ -82,23 +65,17 @@ _MapperGraph = namedtuple("_MapperGraph", "n_nodes n_edges n_components")
 
 
 def mapper_graph(points: Tensor, resolution: int = 5) -> _MapperGraph:
-    """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
-
-    The lens is the sum of the axes; each of its `resolution` intervals, which overlap by 40 %, is
-    clustered by DBSCAN with the cosine distance; clusters are nodes, and shared points are edges.
-    """
+    """The Mapper graph of points (P, D): space with vacancy falls apart as resolution rises."""
     import kmapper  # here, since these are slow to import
     from scipy.cluster.hierarchy import DisjointSet
     from sklearn.cluster import DBSCAN
 
     values = torch.as_tensor(points).detach().to("cpu", torch.float64).numpy()
     mapper = kmapper.KeplerMapper(verbose=0)
-    graph = mapper.map(
-        mapper.fit_transform(values, projection="sum"),
-        values,
-        cover=kmapper.Cover(n_cubes=resolution, perc_overlap=0.4),
-        clusterer=DBSCAN(eps=0.1, min_samples=3, metric="cosine"),
-    )
+    lens = mapper.fit_transform(values, projection="sum")
+    cover = kmapper.Cover(n_cubes=resolution, perc_overlap=0.4)
+    clusterer = DBSCAN(eps=0.1, min_samples=3, metric="cosine")
+    graph = mapper.map(lens, values, cover=cover, clusterer=clusterer)
     edges = [(a, b) for a, linked in graph["links"].items() for b in linked]
     components = DisjointSet(graph["nodes"])
     for a, b in edges:

@@ -12,20 +12,15 @@ masked source says with which words:
 
 They are `SteeringModel.read` (1, 2), `votes_against`, `mask_source`, `SteeringModel.remember` and
 `sentence_log_likelihood`. The attention of step t prefers the places near t, and the place behind
-the latent that looks like y_{t-1}: a phrase is copied on at no cost, and may move when another has
-grown. The objective, with targets q on the simplex,
+the latent that looks like y_{t-1}: a phrase is copied on at no cost. The objective, with targets q
+on the simplex,
 
     L = -log p(x | z_1, z(x~)) + beta KL(z) + beta_1 KL(z_1) + lambda CE(q, p) + L_SREC + L_REG  (7)
 
 (`steering_objective`) is joined by the same with x~ made from the model's own rewrite of x, which
-is back-translation: a person's words are written, and the model's words are read.
-
-References:
-    Xu, Cheung, Cao, On Variational Learning of Controllable Representations for Text, 2020.
-    Lample, Denoyer, Ranzato, Unsupervised Machine Translation Using Monolingual Corpora Only, 2018.
+is back-translation (Lample, Denoyer, Ranzato, 2018).
 """
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -94,13 +89,11 @@ class Rewrite(NamedTuple):
 
 
 class SteeringModel(nn.Module):
-    """Equations (1) to (6).
+    """Equations (1) to (6), for a `dgm.data.text.Vocabulary` with a mask.
 
-    The vocabulary is a `dgm.data.text.Vocabulary` with a mask; unknown words pass through its
-    slots. `embedding` is E, the width of word vectors and latents; `hidden` that of the decoder's
-    LSTM, `context` that of f, queries and keys, `voters` that of the votes; `latent_dim` is N,
-    `alpha` the squared length of a vertex. `tokenise` makes words apart by spaces, numbers as they
-    are, of what is typed, for `rewrite`.
+    `embedding` is E, the width of words and latents; `hidden` that of the decoder's LSTM, `context`
+    that of f, queries and keys, `voters` that of the votes; `latent_dim` is N. `tokenise` is for
+    `rewrite`.
     """
 
     def __init__(
@@ -179,8 +172,7 @@ class SteeringModel(nn.Module):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Equation (6): logits (B, T, V) of the words behind `previous` (B, T), and the next state.
 
-        Step `first` is the first of these, z1 is (B, N), or (B, T, N) to change it in mid-sentence,
-        and previous words are hidden from the LSTM where `dropped` (B, T) (word dropout).
+        z1 is (B, N) or (B, T, N); the LSTM does not see `dropped` (B, T) words; `first` is a step.
         """
         x = self.embedding(previous)
         inputs = x if dropped is None else x * ~dropped[..., None]
@@ -188,32 +180,27 @@ class SteeringModel(nn.Module):
             z1 = z1[:, None].expand(-1, x.shape[1], -1)
         inputs = torch.cat([inputs, z1], -1)
         hidden, (h, c) = run_lstm(self.lstm, inputs, (state[0][None], state[1][None]))
-        mixed = self._attend(hidden, x, memory, first) @ memory.latents
-        out = self.output(torch.cat([hidden, z1], -1)) + mixed
-        return functional.linear(out, self.embedding.weight, self.word_bias), (h[0], c[0])
-
-    def _attend(self, hidden: Tensor, previous: Tensor, memory: Memory, first: int) -> Tensor:
-        """Attention weights (B, T, S): by content, by distance, and by what stands to the left."""
-        z, steps = memory.latents, hidden.shape[1]
+        # Attention weights (B, T, S): by content, by what stands to the left, and by distance.
+        z = memory.latents
         keys = self.attention_key(z)
         scores = self.attention_query(hidden) @ keys.mT / math.sqrt(keys.shape[-1])
         left = functional.pad(z, (0, 0, 1, 0))[:, :-1]
-        scores = scores + self.by_match * (previous @ left.mT)
+        scores = scores + self.by_match * (x @ left.mT)
         place = torch.arange(z.shape[1], device=z.device)
-        step = torch.arange(first, first + steps, device=z.device)
+        step = torch.arange(first, first + x.shape[1], device=z.device)
         distance = (place - step[:, None]).clamp(-REACH, REACH) + REACH
         scores = (scores + self.by_distance[distance]).float()
         scores = scores.masked_fill(~memory.present[:, None], -torch.inf)
-        return torch.softmax(scores, -1).to(z.dtype)
+        mixed = torch.softmax(scores, -1).to(z.dtype) @ z
+        out = self.output(torch.cat([hidden, z1], -1)) + mixed
+        return functional.linear(out, self.embedding.weight, self.word_bias), (h[0], c[0])
 
     def rewrite(
         self, sentence: str, weights: Any, *, switch_at: int | None = None, **options: Any
     ) -> str:
-        """What somebody typed, rewritten sentence by sentence, with the options of `rewrite`.
+        """What somebody typed, rewritten in pieces of 30 words, with the options of `rewrite`.
 
-        A sentence of more than 30 words is rewritten in pieces, and one without a known word is
-        left as it is. Numbers are copied as unknown words are. ValueError for no word, and as
-        `rewrite`.
+        One without a known word is left as it is. Numbers are copied. ValueError for no word.
         """
         texts, start = [], 0
         for piece in _pieces(self.tokenise(sentence).split()):
@@ -229,11 +216,9 @@ class SteeringModel(nn.Module):
 
 
 def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
-    """Rewrites a text of one or more sentences at a place of the simplex.
+    """Rewrites a text of one or more sentences at weights (K,) of the simplex.
 
-    The model is a `SteeringModel`, or anything else with rewrite(sentence, weights (K,)). The
-    weights, one per vertex, are divided by their sum. ValueError for a text without a word, and for
-    weights that are not K finite numbers of 0 or more, not all 0.
+    The model is a `SteeringModel`, or else has `rewrite`. ValueError for no word, or bad weights.
     """
     if not isinstance(sentence, str) or not sentence.strip():
         raise ValueError(f"sentence must be text with at least one word, got {sentence!r}")
@@ -295,11 +280,7 @@ def mask_source(words: Tensor, votes: Tensor, margin: Tensor, mask: int) -> Tens
 def corrupt_masks(
     source: Tensor, mask: int, generator: torch.Generator, *, share: float, stretch: float
 ) -> Tensor:
-    """Masks a share of the words (B, S) at random, and lets runs of masks grow or shrink by one.
-
-    Thereby the model learns that a mask is no promise of one word: with probability `stretch` a
-    run's first mask is doubled, and a later one is dropped. Returns (B, S'), padded with 0.
-    """
+    """Masks a share of the words (B, S), and lets runs of masks grow or shrink by one: (B, S')."""
     present = source != 0
     dice = torch.rand((2, *source.shape), generator=generator, device=source.device)
     source = torch.where(present & (dice[0] < share), mask, source)
@@ -326,9 +307,8 @@ def steering_objective(
 ) -> Terms:
     """The terms of equation (7) for one batch, with gradient, for a model in any mode.
 
-    Words (B, S) stand without start and end, padded with 0, and targets (B, K) are their presumed
-    places on the simplex. The generator draws all noise, on the device of the words. Of the share
-    `back_translated` the source is the model's own rewrite.
+    Words (B, S) are padded with 0, targets (B, K); sources of the share `back_translated` are
+    rewrites.
     """
     n, device = len(words), words.device
     reading = model.read(words)
@@ -343,26 +323,19 @@ def steering_objective(
     memory = model.remember(source, generator)
     dice = torch.rand((n, words.shape[1] + 1), generator=generator, device=device)
     nats = sentence_log_likelihood(model, words, z1, memory, dropped=dice < DROPPED_SHARE)
-    logvar = model.simplex_logvar
-    return Terms(
-        reconstruction=-nats.mean(),
-        kl=memory.kl.mean(),
-        simplex_kl=0.5 * (mean.square().sum(-1).mean() + (logvar.expm1() - logvar).sum()),
-        label=label,
-        sparsity=reading.votes.abs().sum((1, 2)).mean(),
-        structured=structured_reconstruction_loss(reading.query, mean, mean[others]),
-        orthogonality=orthogonality_loss(model.vertices, model.alpha),
-    )
+    logvar, sparsity = model.simplex_logvar, reading.votes.abs().sum((1, 2)).mean()
+    simplex_kl = 0.5 * (mean.square().sum(-1).mean() + (logvar.expm1() - logvar).sum())
+    structured = structured_reconstruction_loss(reading.query, mean, mean[others])
+    orthogonality = orthogonality_loss(model.vertices, model.alpha)
+    terms = -nats.mean(), memory.kl.mean(), simplex_kl, label, sparsity
+    return Terms(*terms, structured, orthogonality)
 
 
 @torch.no_grad()
 def _training_source(
     model: SteeringModel, words: Tensor, reading: Reading, generator: torch.Generator, split: int
 ) -> Tensor:
-    """Words (B, S) masked as if another vertex were the target, mostly the opposite one.
-
-    The first `split` are the model's own rewrites, masked as if their source were the target.
-    """
+    """Words (B, S), the first `split` rewritten, masked as if another vertex were the target."""
     n, k, mask = len(words), reading.p.shape[1], model.vocabulary.mask
 
     def uniform(count: int) -> Tensor:
@@ -417,11 +390,9 @@ def rewrite(
 ) -> list[Rewrite]:
     """Sentences rewritten: the first change that the model itself reads as near enough.
 
-    B sentences of at most 30 words, tokenised as the training text was, are masked and decoded for
-    one margin after the other, from large (little may change) to small, until their agreement with
-    the target weights (B, K) on the simplex reaches the threshold; where it never does, the rewrite
-    that agrees best is returned. Options are those of `rewrite_at`. ValueError for no margin, a
-    sentence without words or too long, and weights off the simplex.
+    B sentences of at most 30 words are masked and decoded for one margin after the other, from
+    large to small, until their agreement with the weights (B, K) reaches the threshold, or else the
+    best is returned. ValueError for no margin, no words or too many, and weights off the simplex.
     """
     if not margins:
         raise ValueError("margins: want at least one")
@@ -436,14 +407,12 @@ def rewrite(
 
 def first_agreeing(rewrites: list[list[Rewrite]], threshold: float) -> list[Rewrite]:
     """Of each sentence's rewrites, by margin, the first to reach the agreement, or the best."""
-
-    def better(first: Rewrite, other: Rewrite) -> Rewrite:  # by what rounding cannot explain
-        return other if other.agreement > first.agreement + 1e-6 else first
-
     chosen = []
     for results in zip(*rewrites, strict=True):
-        enough = (result for result in results if result.agreement >= threshold)
-        chosen.append(next(enough, None) or functools.reduce(better, results))
+        best = results[0]
+        for other in results:  # better by what rounding cannot explain
+            best = other if other.agreement > best.agreement + 1e-6 else best
+        chosen.append(next((r for r in results if r.agreement >= threshold), best))
     return chosen
 
 
@@ -460,8 +429,7 @@ def rewrite_at(
 ) -> list[Rewrite]:
     """Sentences rewritten at one margin of equation (4), in nats, with the most probable words.
 
-    After `switch_at` words the weights are `weights_after` (B, K). Unless `invent_numbers`, the
-    marker of numbers is written no more often than it was read. For the others see `rewrite`.
+    After `switch_at` words the weights are `weights_after` (B, K). Number markers may be invented.
     """
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError("sentences: want a list of at least one")
@@ -506,11 +474,7 @@ def _points(weights: Any, n: int, device: torch.device) -> Tensor:
 def _write(
     model: SteeringModel, source: Tensor, z1: Tensor, max_words: int, supply: dict | None = None
 ) -> Tensor:
-    """The most probable words one by one, (B, T), padded with 0; at least one word, never a mask.
-
-    z1 is (B, N), or (B, max_words, N). A row has at most supply[v] (B,) words v. Without a supply
-    nothing waits for the device.
-    """
+    """The most probable words one by one, (B, T), padded with 0; at most supply[v] (B,) words v."""
     vocabulary, memory = model.vocabulary, model.remember(source)
     state = model.start(z1 if z1.ndim == 2 else z1[:, 0], memory)
     last = torch.full((len(source), 1), vocabulary.start, device=source.device)

@@ -3,9 +3,7 @@
     log p(x) >= E_q[log p(x | z)] - beta KL(q(z | x) || p(z))        at beta = 1        (1)
     log p(x) >= E log (1/K) sum_k p(x, z_k) / q(z_k | x)                                (2)
 
-References:
-    Kingma and Welling, Auto-encoding variational Bayes, 2014 (equation 1).
-    Burda, Grosse, Salakhutdinov, Importance weighted autoencoders, 2016 (equation 2).
+References: Kingma and Welling, 2014 (1); Burda, Grosse, Salakhutdinov, 2016 (2).
 """
 
 import math
@@ -31,8 +29,7 @@ class ELBO(NamedTuple):
 def gaussian_kl(mu: Tensor, logvar: Tensor, *, validate: bool = True) -> Tensor:
     """KL(N(mu, diag exp logvar) || N(0, I)), (B,) nats, at least float32, with gradient.
 
-    ValueError for shapes that differ or are not (B, D), or, where `validate` (which waits for the
-    device), a value that is not finite.
+    ValueError for shapes that differ or are not (B, D), or, where `validate`, values not finite.
     """
     if mu.ndim != 2 or mu.shape != logvar.shape:
         shapes = f"{tuple(mu.shape)} and {tuple(logvar.shape)}"
@@ -58,10 +55,7 @@ def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Te
 
 
 def elbo(log_likelihood: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0) -> ELBO:
-    """Equation (1) for each example, with gradient.
-
-    Takes log p(x | z) (B,) at a sample z of the posterior, and its mean and log-variance (B, D).
-    """
+    """Equation (1) for each example, with gradient; log p(x | z) (B,), mu and logvar (B, D)."""
     kl = gaussian_kl(mu, logvar, validate=False)
     if log_likelihood.shape != kl.shape:
         raise ValueError(f"log_likelihood must be {(*kl.shape,)}, got {(*log_likelihood.shape,)}")
@@ -69,10 +63,7 @@ def elbo(log_likelihood: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0) 
 
 
 def importance_bound(log_w: Tensor) -> Tensor:
-    """Equation (2), (B,) nats, from log-weights log p(x, z_k) - log q(z_k | x), (K, B).
-
-    With gradient; the ELBO for K = 1, and not below it on average for more.
-    """
+    """Equation (2), (B,) nats, with gradient, from log p(x, z_k) - log q(z_k | x), (K, B)."""
     if log_w.ndim != 2 or len(log_w) == 0:
         raise ValueError(f"log_w must be (K, B) with K at least 1, got {tuple(log_w.shape)}")
     return torch.logsumexp(log_w, 0) - math.log(len(log_w))

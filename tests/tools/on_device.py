@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from dgm import train
 from dgm.data import music, series, text
 from dgm.data.synthetic import topic_chain
-from dgm.feature_distance import kernel_distance
+from dgm.feature_distance import frechet_distance
 from dgm.measure import mapper_graph
 from dgm.nets.conv import generate
 from dgm.nets.language_models import continue_text
@@ -375,8 +375,8 @@ def _compared_images(setting: Setting, weights: dict) -> dict[str, Tensor]:
     terms = bre_gan.discriminator_objective(
         gan.discriminator, x, fake.to(profile.device), generator, **options
     )
-    kernel = torch.as_tensor(kernel_distance(judge.read(real)[0], features).value)
-    return {"fake": fake, "shares": shares, "loss": terms.value, "kernel": kernel}
+    frechet = frechet_distance(judge.read(real)[0], features)
+    return {"fake": fake, "shares": shares, "loss": terms.value, "frechet": frechet}
 
 
 def _compared_sentences(setting: Setting, weights: dict) -> dict[str, Tensor]:

@@ -9,11 +9,7 @@ from torch import Tensor
 
 
 class _Batches:
-    """A pure function: step i (from 0 on) -> (B,) int64 places; ValueError for a negative step.
-
-    `epoch(random)` draws the batches of an epoch, `steps_per_epoch` in all; epoch e has the random
-    numbers that (seed, e) give.
-    """
+    """Step i (from 0 on) -> (B,) int64 places; epoch e has the random numbers of (seed, e)."""
 
     def __init__(
         self, epoch: Callable[[np.random.Generator], list[Tensor]], steps_per_epoch: int, seed: int
@@ -21,9 +17,8 @@ class _Batches:
         if seed < 0:
             raise ValueError(f"seed={seed}: want 0 or more")
         self.steps_per_epoch = steps_per_epoch
-        self._epoch = functools.lru_cache(maxsize=2)(
-            lambda e: epoch(np.random.default_rng((seed, e)))
-        )
+        two = functools.lru_cache(maxsize=2)
+        self._epoch = two(lambda e: epoch(np.random.default_rng((seed, e))))
 
     def __call__(self, step: int) -> Tensor:
         if step < 0:
@@ -33,10 +28,7 @@ class _Batches:
 
 
 def minibatches(n: int, batch_size: int, seed: int) -> _Batches:
-    """Goes through n items in a new random order each epoch; drops an incomplete last batch.
-
-    ValueError where not even one batch fits, or for a negative seed.
-    """
+    """Goes through n items in a new random order each epoch; drops an incomplete last batch."""
     if not 1 <= batch_size <= n:
         raise ValueError(f"batch_size={batch_size} of n={n} items: want 1 <= batch_size <= n")
 
@@ -47,11 +39,7 @@ def minibatches(n: int, batch_size: int, seed: int) -> _Batches:
 
 
 def length_batches(lengths: Tensor, batch_size: int, seed: int) -> _Batches:
-    """Batches of sentences of equal length: each of N = len(lengths) comes once an epoch.
-
-    A batch has at most `batch_size`; sentences and batches are mixed anew in each epoch. ValueError
-    for no sentence, a batch size below 1, or a negative seed.
-    """
+    """Batches of at most batch_size sentences of equal length, mixed anew in each epoch."""
     if lengths.ndim != 1 or not len(lengths) or batch_size < 1:
         shape = tuple(lengths.shape)
         raise ValueError(f"lengths {shape}, batch_size={batch_size}: want (N,), N >= 1, and >= 1")

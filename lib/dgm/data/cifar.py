@@ -1,8 +1,4 @@
-"""CIFAR-10 as bytes: 20,000 of the 50,000 training images, and the test images.
-
-They come from lossless PNG sheets where these are at hand, else from the publisher's archive.
-Source: Krizhevsky, Learning multiple layers of features from tiny images, 2009.
-"""
+"""CIFAR-10 as bytes: 20,000 of the 50,000 training images, and the test images."""
 
 import json
 from typing import NamedTuple
@@ -24,18 +20,16 @@ class ColourImages(NamedTuple):
 
 
 def load(split: str = "train") -> ColourImages:
-    """Loads CIFAR-10; same call, same images in the same order, that of the published batches.
-
-    The split is "train", the 20,000 images of the first two training batches of five (say so where
-    this is used), or "test", all 10,000. ValueError for another split, and errors as
-    `registry.fetch`.
-    """
+    """Loads "train", 20,000 images of two published batches of five, or "test", all 10,000."""
     if split not in _BATCHES:
         raise ValueError(f"cifar10 has no split '{split}'; it has {', '.join(_BATCHES)}")
     sheets = [f"cifar10/{name}.png" for name in _BATCHES[split]]
     label_file = f"cifar10/{split}_lables.json"  # spelled so at the source
     if all(map(registry.local, [*sheets, label_file])):
-        x = torch.from_numpy(np.concatenate([_sheet(path) for path in sheets]))
+        from PIL import Image  # here, since only this data set needs it
+
+        pixels = [np.asarray(Image.open(registry.fetch(path))) for path in sheets]  # an image a row
+        x = torch.from_numpy(np.concatenate(pixels)).view(-1, 32, 32, 3).movedim(3, 1).contiguous()
         labels = json.loads(registry.fetch(label_file).read_text("utf-8"))
         # The file has the labels of all five training batches, in their order.
         return ColourImages(x, torch.tensor(labels[: len(x)], dtype=torch.int64))
@@ -44,12 +38,3 @@ def load(split: str = "train") -> ColourImages:
     rows = np.concatenate([np.fromfile(path, np.uint8) for path in files])
     rows = torch.from_numpy(rows).view(-1, 1 + 3 * 32 * 32)
     return ColourImages(rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].to(torch.int64))
-
-
-def _sheet(path: str) -> np.ndarray:
-    """The images of a sheet with one image per row, (N, 3, 32, 32)."""
-    from PIL import Image  # here, since only this data set needs it
-
-    with Image.open(registry.fetch(path)) as image:
-        pixels = np.asarray(image)
-    return np.ascontiguousarray(pixels.reshape(-1, 32, 32, 3).transpose(0, 3, 1, 2))

@@ -2,9 +2,7 @@
 
     x_t = W x_{t-1} + sigma_t eps_t,  eps_t ~ N(0, I)                                          (6)
 
-The suites around it are a model's tests beyond its training set. Source: Deng et al., Variational
-hyper RNN for sequence modeling, arXiv:2002.10501, equation 6 and section 5.1; the law of W and the
-lengths are not stated there and are chosen here.
+Source: Deng et al., arXiv:2002.10501, section 5.1; the law of W and the lengths are chosen here.
 """
 
 from typing import NamedTuple
@@ -28,10 +26,7 @@ class Dynamics(NamedTuple):
 
 
 def dynamics_matrices(k: int = 10, seed: int = 0) -> Tensor:
-    """Draws k matrices W, (k, 2, 2) float64, each entry from U(-1, 1); same seed, same matrices.
-
-    Some make sequences that grow. ValueError for k below 1 or a negative seed.
-    """
+    """Draws k matrices W, (k, 2, 2) float64, entries from U(-1, 1); sequences may grow."""
     if k < 1 or seed < 0:
         raise ValueError(f"k={k}, seed={seed}: want k >= 1 and seed >= 0")
     generator = torch.Generator().manual_seed(seed)
@@ -43,24 +38,18 @@ def switching_dynamics(
 ) -> Dynamics:
     """Draws n sequences of the plane of T = n_steps points each; same arguments, same numbers.
 
-    With one seed the suites share x_0 and, where they share the matrices, W: a suite needs another
-    seed than the training set has. The suites:
+    With one seed the suites share x_0 and W: another than the training set's is for the suites
 
-    - "test", the law of the training set too: x_0 ~ U[-1, 1]^2; W one of the K, evenly; sigma
-      starts at one of `DEVIATIONS`, evenly, and changes exactly twice, at different times among 1
-      to T - 1, evenly, each time to one of the other two values, evenly.
-    - "noiseless": sigma is 0.
-    - "switch": three noiseless pieces joined, T = 3 n_steps. Each has its own x_0 and a W that is
-      not that of the piece before.
+    - "test", the training set's law: x_0 ~ U[-1, 1]^2; W one of the K, evenly; sigma is one of
+      `DEVIATIONS`, evenly, and changes at two different times among 1 to T - 1, evenly, to another.
+    - "noiseless": sigma is 0. "long": noiseless, T = 2 n_steps.
+    - "switch": three noiseless pieces, T = 3 n_steps, each with its own x_0 and another W.
     - "rand": W is the identity, T = 2 n_steps; sigma changes 0, 1, 2 or 3 times, evenly.
-    - "long": noiseless, T = 2 n_steps.
     - "zero-shot": noiseless, with ten matrices that no small seed gives.
     - "add": x_t = x_{t-1} + b, b and x_0 ~ U[0, 1]^2, W the identity.
 
-    The matrices are (K, 2, 2), K >= 2 for "switch"; None means `dynamics_matrices()`, or the own
-    ones of "rand", "zero-shot" and "add". ValueError for n below 1, n_steps below 3, a negative
-    seed, another suite, matrices that are wrong or not asked for, and sequences that grow beyond
-    what float64 holds.
+    The matrices are (K, 2, 2); None is `dynamics_matrices()`, or the own of "rand", "zero-shot" and
+    "add". ValueError for what is out of range, not asked for, or grows beyond what float64 holds.
     """
     if n < 1 or n_steps < 3 or seed < 0:
         raise ValueError(f"{n=}, {n_steps=}, {seed=}: want n >= 1, n_steps >= 3 and seed >= 0")

@@ -28,15 +28,10 @@ class Images(NamedTuple):
 def load(name: str, split: str = "train") -> Images:
     """Loads a split of an image data set; same call, same images in the same order.
 
-    Args:
-        name: "mnist" or "fashion-mnist" (28 x 28; 50,000 to train on, 10,000 for validation, the
-            published 10,000 for test), or "digits" (8 x 8, shipped with scikit-learn: 1,347 to
-            train on, 450 for test). What is split here is put in a fixed random order first.
-        split: "train", "validation" (not for digits) or "test".
-
-    Raises:
-        ValueError: an unknown name or split, other digits than expected, and as `registry.fetch`.
-        FileNotFoundError: the files are neither on this machine nor available.
+    The sets are "mnist" and "fashion-mnist" (28 x 28; 50,000 to train on, 10,000 for validation,
+    the published 10,000 for test) and "digits" (8 x 8, shipped with scikit-learn: 1,347 to train
+    on, 450 for test), split into "train", "validation" (not for digits) and "test" after a fixed
+    random order. ValueError for an unknown name or split, and errors as `registry.fetch`.
     """
     if name not in _SPLITS:
         raise ValueError(f"no images '{name}'; there are mnist, fashion-mnist and digits")
@@ -44,7 +39,14 @@ def load(name: str, split: str = "train") -> Images:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(_SPLITS[name])}")
     part = "t10k" if split == "test" else "train"
     if name == "digits":
-        pixels, labels = _digits()
+        from sklearn.datasets import load_digits  # here, since it takes a second
+
+        flat, labels = (np.asarray(part, np.uint8) for part in load_digits(return_X_y=True))
+        pixels = flat.reshape(-1, 8, 8)
+        checksum = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
+        (expected,) = registry.checksums("digits").values()
+        if checksum != expected:
+            raise ValueError(f"scikit-learn's digits have the sha256 {checksum}, want {expected}")
     else:
         pixels = _read_idx(f"{name}/{part}-images-idx3-ubyte.gz", 3)
         labels = _read_idx(f"{name}/{part}-labels-idx1-ubyte.gz", 1)
@@ -55,18 +57,6 @@ def load(name: str, split: str = "train") -> Images:
     x = torch.from_numpy(pixels[chosen].reshape(len(chosen), -1)).to(torch.float32)
     y = torch.from_numpy(labels[chosen]).to(torch.int64)
     return Images(x.div_(16 if name == "digits" else 255), y, pixels.shape[1:])
-
-
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits  # here, since it takes a second
-
-    flat, labels = (np.asarray(part, np.uint8) for part in load_digits(return_X_y=True))
-    pixels = flat.reshape(-1, 8, 8)
-    checksum = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
-    (expected,) = registry.checksums("digits").values()
-    if checksum != expected:
-        raise ValueError(f"scikit-learn's digits have the sha256 {checksum}, want {expected}")
-    return pixels, labels
 
 
 def _read_idx(path: str, ndim: int) -> np.ndarray:

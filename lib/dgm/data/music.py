@@ -1,8 +1,4 @@
-"""Piano rolls: which of 88 keys sound in each frame of a piece, four sets with published splits.
-
-Source: Boulanger-Lewandowski, Bengio and Vincent, Modeling temporal dependencies in
-high-dimensional sequences, 2012, arXiv:1206.6392.
-"""
+"""Piano rolls: which of 88 keys sound in each frame of a piece; Boulanger-Lewandowski, 2012."""
 
 import numpy as np
 import torch
@@ -19,11 +15,10 @@ _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
 def load(name: str, split: str = "train") -> list[Tensor]:
     """Loads a split of a set of piano rolls; same call, same pieces in the same order.
 
-    The sets are "jsb" (Bach's chorales: 229 pieces to train on, 76 for validation, 77 for test),
-    "nottingham" (folk tunes: 694, 173, 170), "piano-midi" (87, 12, 25) and "musedata" (524, 135,
-    124), split into "train", "validation" and "test" as published. Returns a tensor per piece,
-    (T_i, 88) uint8: 1 where a key sounds, from MIDI note 21 to 108. ValueError for an unknown name
-    or split, and errors as `registry.fetch`.
+    The sets are "jsb" (Bach's chorales), "nottingham" (folk tunes), "piano-midi" and "musedata",
+    split into "train", "validation" and "test" as published. A tensor per piece, (T_i, 88) uint8: 1
+    where a key sounds, from MIDI note 21 to 108. ValueError for an unknown name or split, and
+    errors as `registry.fetch`.
     """
     from scipy.io import loadmat  # here, since only this data set needs it
 
@@ -38,10 +33,7 @@ def load(name: str, split: str = "train") -> list[Tensor]:
 
 
 def synthetic_tunes(n: int, seed: int = 0, n_bars: int = 8) -> list[Tensor]:
-    """Tunes by rule, n tensors (4 n_bars, 88) uint8; ValueError for n or n_bars below 1.
-
-    Each bar holds a triad of a major scale for four frames under a moving voice.
-    """
+    """Tunes by rule, n tensors (4 n_bars, 88) uint8: a triad of a scale under a moving voice."""
     if n < 1 or n_bars < 1:
         raise ValueError(f"n={n}, n_bars={n_bars}: want at least 1 of each")
     scale, fifth = np.array([0, 2, 4, 5, 7, 9, 11]), np.array([0, 3, 4, 0, 5, 1, 4])

@@ -1,11 +1,8 @@
 """Which data files there are, and how to get one, verified.
 
-`registry.json` beside this file holds the facts: path, size, sha256, url, mirrors, licence, counts.
-`published.json` has the publishers' archives of data sets whose own files have no address; of such
-an archive only the sha256 of its members is known, which agree with its md5 sums.
-
-A file is looked for in the folder that `DGM_DATA` names, then in the user's cache (`DGM_CACHE`, or
-the system's usual place), and is then downloaded into the cache.
+`registry.json` beside this file holds the facts; `published.json` has the publishers' archives of
+data sets whose own files have no address. A file is looked for in the folder that `DGM_DATA` names,
+then in the user's cache (`DGM_CACHE`, or the system's usual place), into which it is downloaded.
 """
 
 import difflib
@@ -123,14 +120,11 @@ def fetch_all(name: str) -> None:
 def fetch(path: str) -> Path:
     """Finds a data file, or downloads it, and verifies it.
 
-    It is hashed at its first use in a process, and again when its time or size has changed. A
-    compressed file is also right when it unpacks to the right bytes.
-
-    Raises:
-        ValueError: For an unknown name, for a file that is not what the registry says (one in
-            `DGM_DATA` is left alone, one in the cache removed), and for a wrong download.
-        FileNotFoundError: When it is nowhere and cannot be downloaded.
-        OSError: When the cache cannot be written; nothing half written is left.
+    It is hashed at its first use in a process, and when its time or size has changed; a compressed
+    file is also right when it unpacks to the right bytes. ValueError for an unknown name, and for a
+    file or download that is not what the registry says (one in `DGM_DATA` is left alone, one in the
+    cache removed); FileNotFoundError where it is unavailable; OSError where the cache cannot be
+    written.
     """
     if path not in FILES:
         near = difflib.get_close_matches(path, FILES, n=1)
@@ -153,12 +147,10 @@ def fetch(path: str) -> Path:
     try:
         failures = _download(file, cached)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"could not write {path} to the cache folder {paths.cache()}: "
-            f"{error.strerror or error}; nothing half written was left. Make room there, or set "
-            "DGM_CACHE to a folder that can be written, or DGM_DATA to one that holds the file",
-        ) from error
+        reason = error.strerror or error
+        wrong = f"could not write {path} to the cache folder {paths.cache()}: {reason}"
+        advice = "make room, or set DGM_CACHE to another folder, or DGM_DATA to one that holds it"
+        raise OSError(error.errno, f"{wrong}; nothing half written was left: {advice}") from error
     reasons = "\n  ".join(f"{url}: {error}" for url, error in failures)
     if failures and all(isinstance(error, requests.RequestException) for _, error in failures):
         raise FileNotFoundError(f"{absent}, and could not be downloaded:\n  {reasons}\n{hint}")

@@ -1,7 +1,4 @@
-"""Real series, standardised: prices of stocks, exchange rates, gas sensors in a home.
-
-Each is scaled with means and deviations of what a model may train on, and nothing else.
-"""
+"""Real series, each scaled by what a model may train on: stocks, exchange rates, gas sensors."""
 
 import gzip
 
@@ -27,28 +24,19 @@ _SENSORS = "ht-sensor/ht_sensor_1min.npz"
 def load(name: str, split: str = "train") -> list[Tensor]:
     """Loads a split of a set of series; same call, same series in the same order.
 
-    - "stocks": 31 large US companies, a series each, D = 5: the logs of a day's opening, highest,
-      lowest and closing price and of its volume. "train" is January to June 2008, "test" July to
-      December 2008, "validation" July to December 2007. Each stock and column is scaled by its own
-      "train". A lowest price under half of both the opening and the closing one is taken for a slip
-      and left out: there are two, one of 0.01. The paper's set, 445 companies, is not public.
+    - "stocks": 31 large US companies, D = 5: the logs of a day's opening, highest, lowest and
+      closing price and of its volume. "train" is January to June 2008, "test" July to December
+      2008, "validation" July to December 2007. Each stock and column is scaled by its own "train".
+      A lowest price under half of both the opening and the closing one is left out as a slip.
     - "exchange-rates": daily log-returns of eight currencies, 1990 to 2016, D = 8. In order of time
       the first 60 % of the days are "train", the next 20 % "validation", the rest "test"; each is
-      cut into windows of 100 days, the last one shorter. A third of the fifth currency's returns
-      are exactly 0, since it was pegged: a density without a least deviation has no bound on them.
-      Slips of the source, up to 54 deviations, stay.
-    - "gas-sensors": 97 of the 100 recordings of Huerta et al. 2016, means of a minute, D = 10:
-      eight gas sensors, temperature, humidity. Of the recordings with background, banana and wine
-      each, in a fixed random order, 60 % are "train" and 20 % "validation", rounded, and the rest
-      "test". The paper's rate is one value per second.
+      cut into windows of 100 days. A third of the fifth currency's returns are exactly 0.
+    - "gas-sensors": 97 of the 100 recordings of Huerta et al. 2016, means of a minute, D = 10: gas
+      sensors, temperature, humidity. Of background, banana and wine each, in a fixed random order,
+      60 % are "train", 20 % "validation" and the rest "test".
 
-    Returns:
-        A tensor per series, (T_i, D) float32, minus the mean and over the standard deviation of
-        "train", per channel (and stock); NaN where nothing was read (an empty cell, a slip in a
-        price, a silent sensor), which means and deviations leave out.
-
-    Raises:
-        ValueError: an unknown name or split, and as `registry.fetch`, like FileNotFoundError.
+    A tensor per series, (T_i, D) float32, scaled by mean and standard deviation of "train"; NaN
+    where nothing was read. ValueError for an unknown name or split, and errors as `registry.fetch`.
     """
     if name not in NAMES:
         raise ValueError(f"no series '{name}'; there are {', '.join(NAMES)}")

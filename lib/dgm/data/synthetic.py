@@ -1,9 +1,4 @@
-"""Data that the project makes itself, whose truth is known.
-
-A grammar of short reviews, sentences that all end alike, texts whose sentences follow each other as
-a chain of topics does, and mixtures of Gaussians in the plane: same seed, same data, since NumPy's
-RandomState never changes. A ValueError says which argument is out of range.
-"""
+"""Data that the project makes itself, whose truth is known, by a RandomState of the seed."""
 
 import json
 import math
@@ -33,37 +28,32 @@ OPPOSITE = _POSITIVE_TO_NEGATIVE | {bad: good for good, bad in _POSITIVE_TO_NEGA
 
 
 def review_grammar(n: int, seed: int = 0) -> tuple[list[str], Tensor, Tensor]:
-    """Draws n short reviews whose sentiment and topic are known; a sentence may come twice.
+    """Draws n short reviews, their sentiment (n,) int64, 1 is positive, and topic in `TOPICS`."""
+    random, adjectives = _random(n, seed), _WORDS["adjectives"]
 
-    Each has 5 to 12 words, the full stop counted. One to three of them carry its sentiment, all the
-    same one; nothing else depends on it. Returns the sentences, their sentiment (n,) int64, 1 is
-    positive, and their topic (n,) int64, an index into `TOPICS`.
-    """
-    random = _random(n, seed)
-    texts, sentiments, topics = zip(*(_review(random) for _ in range(n)), strict=True)
-    return list(texts), torch.tensor(sentiments), torch.tensor(topics)
-
-
-def flip(text: str) -> str:
-    """The same sentence with each word of sentiment replaced by its opposite."""
-    return " ".join(OPPOSITE.get(word, word) for word in text.split())
-
-
-def _review(random: np.random.RandomState) -> tuple[str, int, int]:
     def pick(options):
         return options[random.randint(len(options))]
 
     def two(options):
         return [options[i] for i in random.permutation(len(options))[:2]]
 
-    positive, topic = random.randint(2), random.randint(len(TOPICS))
-    side, name = 1 - positive, TOPICS[topic]
-    nouns, adjectives = two(_WORDS["nouns"][name]), _WORDS["adjectives"]
-    adjectives = two(adjectives["any"] + adjectives[name])
-    words = {"n": nouns[0], "m": nouns[1], "a": adjectives[0][side], "b": adjectives[1][side]}
-    words |= {"v": pick(_WORDS["verbs"])[side], "d": pick(_WORDS["adverbs"])[side]}
-    words |= {"w": pick(_WORDS["venues"]), "p": pick(_WORDS["people"]), "t": pick(_WORDS["times"])}
-    return pick(_WORDS["templates"]).format(**words), positive, topic
+    texts, labels = [], []
+    for _ in range(n):
+        positive, topic = random.randint(2), random.randint(len(TOPICS))
+        side, name = 1 - positive, TOPICS[topic]
+        nouns, (a, b) = two(_WORDS["nouns"][name]), two(adjectives["any"] + adjectives[name])
+        words = {"n": nouns[0], "m": nouns[1], "a": a[side], "b": b[side]}
+        words |= {"v": pick(_WORDS["verbs"])[side], "d": pick(_WORDS["adverbs"])[side]}
+        words |= {k: pick(_WORDS[v]) for k, v in (("w", "venues"), ("p", "people"), ("t", "times"))}
+        texts.append(pick(_WORDS["templates"]).format(**words))
+        labels.append((positive, topic))
+    sentiments, topics = torch.tensor(labels).T.contiguous()
+    return texts, sentiments, topics
+
+
+def flip(text: str) -> str:
+    """The same sentence with each word of sentiment replaced by its opposite."""
+    return " ".join(OPPOSITE.get(word, word) for word in text.split())
 
 
 SHARED_ENDING = ("yours", "truly", ".")
@@ -73,10 +63,8 @@ SUBJECTS = tuple(map(tuple, _WORDS["subjects"]))  # three words each
 def shared_endings(n: int, seed: int = 0, *, front: bool = False) -> tuple[list[str], Tensor]:
     """Draws n sentences that all end in the same three words, so that their last words say nothing.
 
-    Each has one subject of sixteen, six of whose words (three, uniform, with repetition) stand in
-    random order among four fillers, which follow Zipf's law and do not depend on the subject; with
-    four markers there are 200 different tokens. As a control, `front` puts the shared words first.
-    Returns the sentences, and their subjects (n,) int64, indices into `SUBJECTS`.
+    Each has six words of one subject of sixteen in random order among four fillers. As a control,
+    `front` puts the shared words first. Also returns subjects (n,), indices into `SUBJECTS`.
     """
     random = _random(n, seed)
     subjects = random.randint(len(SUBJECTS), size=n)
@@ -101,22 +89,14 @@ _TopicChain = namedtuple("_TopicChain", "texts topics")
 
 
 def topic_chain(
-    n: int,
-    seed: int = 0,
-    *,
-    n_topics: int = 8,
-    switch: float = 0.1,
-    order: str = "stay",
-    words: tuple[int, int] = (5, 9),
+    n: int, seed: int = 0, *, n_topics=8, switch=0.1, order="stay", words: tuple[int, int] = (5, 9)
 ) -> _TopicChain:
     """Draws a text whose topic follows a symmetric Markov chain, one step per sentence.
 
-    The topic stays (order "stay") or moves to the next, from the last to the first ("cycle"), with
-    probability 1 - switch, else to one of the other n_topics - 1 (2 to 8 in all), uniformly, as the
-    first does. A sentence has from words[0] to words[1] words, uniformly, each from its topic's
-    thirty or, two times in five, from twenty that all share, both by Zipf's law; at least one is of
-    the topic. So a sentence says its topic, and of other sentences nothing more: the mutual
-    information of two is that of their topics. Returns the texts in order, without a full stop, and
+    The topic stays (order "stay") or moves to the next ("cycle") with probability 1 - switch, else
+    to one of the other n_topics - 1 (2 to 8 in all), uniformly. A sentence has from words[0] to
+    words[1] words, uniformly, three in five of its topic's thirty and the others shared, by Zipf's
+    law: two sentences' mutual information is that of their topics. Returns the texts in order, and
     their topics (n,) int64, indices into `THEMES`.
     """
     if order not in ("stay", "cycle") or not 1 <= words[0] <= words[1]:
@@ -143,9 +123,8 @@ def topic_chain_information(
 ) -> Tensor:
     """The exact mutual information of two sentences of `topic_chain`, float64 nats, like distance.
 
-    With r = 1 - switch K / (K - 1), the topic is where it should be after k = distance steps with
-    probability q = 1 / K + (1 - 1 / K) r^k: I = log K + q log q + (1 - q) log((1 - q) / (K - 1)).
-    The order does not matter; distance is 1 for neighbours, one number or several, each 0 or more.
+    For q = 1 / K + (1 - 1 / K) r^distance, r = 1 - switch K / (K - 1), the topic's probability, it
+    is I = log K + q log q + (1 - q) log((1 - q) / (K - 1)).
     """
     _check_chain(n_topics, switch)
     k = torch.as_tensor(distance, dtype=torch.float64)
@@ -195,8 +174,7 @@ class Mixture2D(NamedTuple):
 def gaussian_mixture_2d(name: str, n: int, seed: int = 0) -> Mixture2D:
     """Draws n points, each from one of M Gaussians that are equally likely.
 
-    Name is "eight" (on the unit circle), "ring" (24 on the circle of radius 0.8), "grid" (5 x 5,
-    -0.8 to 0.8) or "spiral" (24, two turns out to radius 0.85); sigma is 0.05 to 0.02.
+    Name is "eight", "ring" (24), "grid" (5 x 5) or "spiral" (24); sigma is 0.05 to 0.02.
     """
     if name not in MIXTURES:
         raise ValueError(f"no mixture '{name}'; there are {', '.join(MIXTURES)}")

@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -20,7 +21,7 @@ class Sentences(NamedTuple):
     """N sentences, words apart by one space; lower case, but for "ptb"'s N and "wikitext-2"."""
 
     texts: list[str]
-    labels: Tensor  # (N,) int64: 0 negative, 1 positive; the picture of a caption; 0 without labels
+    labels: Tensor  # (N,) int64: 0 negative, 1 positive; 0 without labels
     references: list[str] | None = None  # the same with the opposite sentiment, by a person
 
 
@@ -32,15 +33,11 @@ def load(name: str, split: str = "train") -> Sentences:
       "held_out" (40,000), for judges only, and "train". The published training set is larger.
     - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018. Their
       2,000 dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond
-      +-0.5, minus the test sentences, give "validation" (500, of dev), "held_out" (1,200) and
-      "train".
-    - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2": as published.
+      +-0.5 give "validation" (500, of dev), "held_out" (1,200) and "train".
     - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word <unk>.
     - "wikitext-2": lines of Wikipedia articles; a blank line is "", an end of its own in published
       counts. The articles of "train" stand in another order than published.
-    - "shakespeare": spoken lines of Tiny Shakespeare: "train" is the speeches that start within the
-      first 90 % of the lines, "validation" those within the next 5 %, "test" the rest.
-    - "captions": Multi30K's five English captions of each Flickr30k picture.
+    - "shakespeare": spoken lines of Tiny Shakespeare, 90 %, 5 % and 5 % in their order.
     - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
 
     The split is "train", "validation", "test", or "held_out" (yelp, amazon and reviews). ValueError
@@ -48,7 +45,7 @@ def load(name: str, split: str = "train") -> Sentences:
     """
     if name not in _LOADERS:
         raise ValueError(f"no sentences '{name}'; there are {', '.join(_LOADERS)}")
-    splits = ["train", "validation", "test"] + ["held_out"] * (name in _WITH_HELD_OUT)
+    splits = [*SPLITS, *["held_out"] * (name in _WITH_HELD_OUT)]
     if split not in splits:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
     pairs = _LOADERS[name](split)
@@ -56,11 +53,15 @@ def load(name: str, split: str = "train") -> Sentences:
     if name == "reviews":
         references = [synthetic.flip(text) for text in texts]
     elif split == "test" and name in _WITH_HELD_OUT:
-        references = _rewrites(name, texts)
+        lines = [line for y in (0, 1) for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t")]
+        by_source = (line.split("\t") for line in lines)
+        rewrites = {" ".join(s.split()): tokenise(rewrite, name) for s, rewrite in by_source}
+        references = [rewrites[text] for text in texts]
     return Sentences(texts, torch.tensor([y for _, y in pairs]), references)
 
 
 Pairs = list[tuple[str, int]]  # sentences with their labels
+SPLITS = ("train", "validation", "test")
 _WITH_HELD_OUT = ("yelp", "amazon", "reviews")
 _REVIEWS = {"train": 4000, "held_out": 2000, "validation": 500, "test": 500}
 
@@ -95,50 +96,25 @@ def _distinct_reviews() -> Pairs:
     return list(dict(zip(texts, sentiment.tolist(), strict=True)).items())
 
 
-def _unsplit(file: str, split: str) -> Pairs:
-    pairs = _shuffled(_labelled(f"sentences/{file}.all.gz", "latin-1"))
-    return _cut(pairs, dict.fromkeys(("validation", "test"), len(pairs) // 10), split)
+def _ptb(split: str) -> Pairs:
+    lines = _raw_lines(f"ptb/ptb.{'valid' if split == 'validation' else split}.txt.gz")
+    return [(text, 0) for line in lines if (text := " ".join(line.split()))]
 
 
-def _published(path: str, parts: str, read: Callable[[str], Pairs], split: str) -> Pairs:
-    """A file for each split; the parts' names in the order train, validation, test."""
-    return read(path.format(parts.split()[("train", "validation", "test").index(split)]))
-
-
-def _ptb(path: str) -> Pairs:
-    return [(text, 0) for line in _raw_lines(path) if (text := " ".join(line.split()))]
-
-
-def _wikitext(path: str) -> Pairs:
+def _wikitext(split: str) -> Pairs:
+    part = {"train": "wiki.train.shuffled-articles", "validation": "valid"}.get(split, split)
     # What follows the last line's end is no line.
-    return [(line.strip(), 0) for line in _raw_lines(path)[:-1]]
+    return [(line.strip(), 0) for line in _raw_lines(f"wikitext-2/{part}.txt.gz")[:-1]]
 
 
 def _shakespeare(split: str) -> Pairs:
-    speeches: list[list[str]] = []
-    before = ""
-    for line in map(str.strip, _raw_lines("tiny-shakespeare/input.txt.gz")):
-        if line and not before:
-            speeches.append([])  # whose first line says who speaks
-        elif line:
-            speeches[-1].append(line)
-        before = line
-    n, start = sum(map(len, speeches)), 0
-    pairs = []
-    for speech in speeches:
-        share = start / n
-        part = "train" if share < 0.9 else "validation" if share < 0.95 else "test"
-        pairs += [(tokenise(line), 0) for line in speech if part == split]
-        start += len(speech)
-    return [pair for pair in pairs if pair[0]]
-
-
-def _captions(split: str) -> Pairs:
-    part = {"train": "train", "validation": "val", "test": "test_2016"}[split]
-    files = (_raw_lines(f"flickr-captions/{part}.{i}.en.gz") for i in range(1, 6))
-    # Line i of each file is of picture i, so that no line may be lost before they meet.
-    pictures = enumerate(zip(*files, strict=True))
-    pairs = ((tokenise(caption), i) for i, captions in pictures for caption in captions)
+    lines = map(str.strip, _raw_lines("tiny-shakespeare/input.txt.gz"))
+    # The first line of a speech says who speaks.
+    speeches = [list(speech)[1:] for spoken, speech in itertools.groupby(lines, bool) if spoken]
+    ends = np.cumsum([0, *map(len, speeches)])
+    parts = np.searchsorted([0.9, 0.95], ends[:-1] / ends[-1], "right")
+    chosen = (speech for i, speech in enumerate(speeches) if SPLITS[parts[i]] == split)
+    pairs = ((tokenise(line), 0) for speech in chosen for line in speech)
     return [pair for pair in pairs if pair[0]]
 
 
@@ -154,21 +130,9 @@ def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
     return [line for line in lines if line]
 
 
-def _labelled(path: str, encoding: str = "utf-8") -> Pairs:
-    pairs = (line.split(" ", 1) for line in _lines(path, encoding))
-    return [(pair[1], int(pair[0])) for pair in pairs if len(pair) == 2]
-
-
 def _li(name: str, part: str) -> Pairs:
     files = (f"{name}-li/sentiment.{part}.{y}.gz" for y in (0, 1))
     return [(text, y) for y, path in enumerate(files) for text in _lines(path)]
-
-
-def _rewrites(name: str, texts: list[str]) -> list[str]:
-    lines = [line for y in (0, 1) for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t")]
-    pairs = (line.split("\t") for line in lines)
-    rewrites = {" ".join(source.split()): tokenise(text, name) for source, text in pairs}
-    return [rewrites[text] for text in texts]
 
 
 def _shuffled(pairs: Pairs) -> Pairs:
@@ -195,18 +159,9 @@ def _without(pairs: Pairs, known: Pairs) -> Pairs:
 _LOADERS: dict[str, Callable[[str], Pairs]] = {
     "yelp": _yelp,
     "amazon": _amazon,
-    "mr": functools.partial(_unsplit, "rt-polarity"),
-    "subj": functools.partial(_unsplit, "subj"),
-    "cr": functools.partial(_unsplit, "custrev"),
-    "sst2": functools.partial(
-        _published, "sentences/stsa.binary.{}.gz", "train dev test", _labelled
-    ),
-    "ptb": functools.partial(_published, "ptb/ptb.{}.txt.gz", "train valid test", _ptb),
-    "wikitext-2": functools.partial(
-        _published, "wikitext-2/{}.txt.gz", "wiki.train.shuffled-articles valid test", _wikitext
-    ),
+    "ptb": _ptb,
+    "wikitext-2": _wikitext,
     "shakespeare": _shakespeare,
-    "captions": _captions,
     "reviews": lambda split: _cut(_distinct_reviews(), _REVIEWS, split),
 }
 
@@ -214,7 +169,8 @@ _LOADERS: dict[str, Callable[[str], Pairs]] = {
 # Words as a reader types them
 
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": " -- ", "…": "..."})
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"(?<!\S)\d+(?:[.,]\d+)*(?!\S)")
+_WITH_DIGIT = re.compile(r"\S*\d\S*")
 
 
 @functools.lru_cache(64)
@@ -234,12 +190,10 @@ def _patterns(marks: str) -> tuple[re.Pattern, ...]:
 def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     """What a reader types, in the form of the data: lower case, words and marks apart by one space.
 
-    Control characters vanish, an emoji becomes a word of its own. A sentence that already has the
-    form comes back unchanged, but for rare ones; a text with nothing to be seen is empty.
-
-    The style "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
-    most marks, and writes a number as num_num, or num_extend when letters stick to it. With
-    keep_numbers they stay as they are. ValueError for another style, or a text that is no string.
+    Control characters vanish, an emoji becomes a word. The style "yelp" splits n't and 's and
+    writes a number as _num_; "amazon" drops apostrophes and most marks, and writes a number as
+    num_num, or num_extend when letters stick to it; with keep_numbers they stay as they are.
+    ValueError for another style, or a text that is no string.
     """
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}: want a string")
@@ -252,24 +206,13 @@ def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     marks = "".join(sorted({c for c in text if unicodedata.category(c)[0] == "M"}))
     pieces, amazon_pieces, halves, ending = _patterns(marks)
     if style == "amazon":
-        words = amazon_pieces.findall(text.replace("'", " "))
-        return " ".join(words if keep_numbers else map(_amazon_word, words))
+        text = " ".join(amazon_pieces.findall(text.replace("'", " ")))
+        return text if keep_numbers else _WITH_DIGIT.sub("num_extend", _NUMBER.sub("num_num", text))
     text = re.sub(r'(?<![^\s(])"(?=\S)', " `` ", text).replace('"', " '' ")
     text = re.sub(r"(?<!`)`(?!`)", "'", text)
     text = ending.sub(r" \1", halves.sub(r"\1\3 \2\4", text))
-    return " ".join(_yelp_word(piece, keep_numbers) for piece in pieces.findall(text))
-
-
-def _yelp_word(piece: str, keep_numbers: bool) -> str:
-    if _NUMBER.fullmatch(piece):
-        return piece if keep_numbers else "_num_"
-    return "..." if piece.startswith("..") else "--" if piece.startswith("--") else piece
-
-
-def _amazon_word(piece: str) -> str:
-    if piece in ("num_num", "num_extend") or not any(c.isdigit() for c in piece):
-        return piece
-    return "num_num" if _NUMBER.fullmatch(piece) else "num_extend"
+    text = re.sub("--+", "--", re.sub(r"\.\.+", "...", " ".join(pieces.findall(text))))
+    return text if keep_numbers else _NUMBER.sub("_num_", text)
 
 
 # Words as numbers
@@ -292,11 +235,9 @@ def _markers(unknown_slots: int, mask: bool) -> list[str]:
 class Vocabulary:
     """Words and their ids: <pad> 0, <s> 1, </s> 2, <unk> 3, <unk1>, ..., <mask>, then the words.
 
-    `tokens` has the text of each id, `first_word` is the id of the first word, and `mask` is None
-    where there is no <mask>. Words, by falling frequency, and the settings are all there is to
-    save. Of the S = unknown_slots markers for unknown words the i-th stands for a sentence's i-th
-    unknown word, wherever it comes, and the last one for the rest. ValueError for a word that is a
-    marker, holds white space or comes twice, or for no slot.
+    `tokens` has the text of each id. Of the S = unknown_slots markers for unknown words the i-th
+    stands for a sentence's i-th unknown word, wherever it comes, and the last one for the rest.
+    ValueError for a word that is a marker, holds white space or comes twice, or for no slot.
     """
 
     pad, start, end, unknown = 0, 1, 2, 3
@@ -334,46 +275,33 @@ class Vocabulary:
         return self._ids.get(word, self.unknown)
 
     def encode(self, texts: Sequence[str], max_words: int | None = None) -> Corpus:
-        """Sentences as ids, words apart by white space; of longer ones the first `max_words`.
-
-        ValueError for no sentence, one without words or that is no string, or max_words below 1.
-        """
+        """Sentences as ids, the first `max_words` of each; ValueError for one without words."""
         if isinstance(texts, str) or not len(texts):
             raise ValueError("texts: want a list of sentences, at least one")
         if max_words is not None and max_words < 1:
             raise ValueError(f"max_words={max_words}: want 1 or more, or None")
-        rows, unknown = [], []
+        rows, unknown, last = [], [], self.unknown + self.unknown_slots - 1
         for i, text in enumerate(texts):
             words = text.split() if isinstance(text, str) else None
             if not words:
                 raise ValueError(f"sentence {i} is {text!r}: want a string with at least one word")
-            ids, missing = self._encode(words[:max_words])
+            ids, slots, rest = [], {}, []
+            for word in words[:max_words]:
+                if word not in self._ids and word not in slots:
+                    if len(slots) < self.unknown_slots - 1:
+                        slots[word] = self.unknown + len(slots)
+                    else:
+                        rest.append(word)
+                ids.append(self._ids.get(word, slots.get(word, last)))
             rows.append(torch.tensor([self.start, *ids, self.end]))
-            unknown.append(missing)
+            unknown.append([*slots, *rest])
         lengths = torch.tensor([len(row) for row in rows])
         tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
-        last = self.unknown + self.unknown_slots - 1
         n_unknown = ((tokens >= self.unknown) & (tokens <= last)).sum(1)
         return Corpus(tokens, lengths, unknown, n_unknown)
 
-    def _encode(self, words: list[str]) -> tuple[list[int], list[str]]:
-        ids, slots, rest = [], {}, []
-        last = self.unknown + self.unknown_slots - 1
-        for word in words:
-            if word not in self._ids and word not in slots:
-                if len(slots) < self.unknown_slots - 1:
-                    slots[word] = self.unknown + len(slots)
-                else:
-                    rest.append(word)
-            ids.append(self._ids.get(word, slots.get(word, last)))
-        return ids, [*slots, *rest]
-
     def decode(self, ids: Sequence[int] | Tensor, unknown: Sequence[str] = ()) -> str:
-        """Ids (T,) as a sentence, up to the first </s>, without <s> and <pad>.
-
-        The source's unknown words, as `encode` gave them, are put back; a marker for which none is
-        left is written "<unk>".
-        """
+        """Ids (T,) up to the first </s>, a source's unknown words from `encode` put back."""
         last = self.unknown + self.unknown_slots - 1
         slots = dict(enumerate(unknown[: self.unknown_slots - 1], self.unknown))
         rest = iter(unknown[self.unknown_slots - 1 :])
@@ -396,11 +324,9 @@ def word_vectors(
 ) -> Tensor:
     """Vectors of words from the company they keep, (V, dim) float32: PPMI, then a truncated SVD.
 
-    Counts of pairs at most five words apart in tokens (N, L); positive pointwise mutual information
-    with the contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015); U sqrt(S) of
-    its randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry positive. 0
-    for words that stand beside no other and for ids below `first_word`, the markers. ValueError
-    where the words are not more than `dim`, or no two stand together.
+    Pairs at most five words apart in tokens (N, L), the contexts' frequencies to the power 0.75
+    (Levy, Goldberg and Dagan 2015); U sqrt(S) of a randomised SVD. 0 for ids below `first_word`.
+    ValueError where the words are not more than `dim`, or none stand together.
     """
     from scipy import sparse  # here, since they take a second
     from sklearn.utils.extmath import randomized_svd
@@ -432,10 +358,7 @@ def word_vectors(
 
 
 def frequency_weights(tokens: Tensor, vocabulary_size: int, *, first_word: int = 4) -> Tensor:
-    """Weights (V,) of words in tokens (N, L), a / (a + p(w)) with a = 0.001: Arora et al. 2017.
-
-    0 for ids below `first_word`, the markers.
-    """
+    """Weights (V,) a / (a + p(w)), a = 0.001, 0 below `first_word`: Arora et al. 2017."""
     counts = torch.bincount(tokens.flatten().cpu(), minlength=vocabulary_size).double()
     counts[:first_word] = 0.0
     weights = 1e-3 / (1e-3 + counts / counts.sum())
@@ -444,10 +367,7 @@ def frequency_weights(tokens: Tensor, vocabulary_size: int, *, first_word: int =
 
 
 def sentence_features(tokens: Tensor, lengths: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
-    """The average (N, dim) of word vectors (V, dim) with weights (V,), zero for markers.
-
-    Of tokens (N, L) those within the lengths (N,) count; without a known word it is zero.
-    """
+    """The average (N, dim) of tokens' (N, L) vectors (V, dim) with weights (V,); 0 without any."""
     inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
     tokens = tokens.masked_fill(~inside, 0)
     w = torch.where(inside, weights[tokens], 0.0)

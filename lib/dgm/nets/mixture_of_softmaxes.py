@@ -34,15 +34,11 @@ def mixture_of_softmaxes_nll(
 ) -> _MixtureLoss:
     """Equation (2) in blocks, with the gradient (3) made in the same pass, nats.
 
-    The weighted sum, with gradient, and each token's (N,), without.
-
-    No more than one block of (tokens, K, V) logits exists at a time, forward or backward. Under
-    autocast the three products are in its precision, and all sums and exponentials are not.
-
-    Takes the experts' vectors (N, K, E), their log pi (N, K) as `log_softmax` gives it, or zeros
-    for one expert, an embedding (V, E) and a bias (V,), targets (N,) from 0 to V - 1, and weights
-    (N,) of the tokens in the total, held constant; None takes 1 / N each. `block` tokens go in a
-    block; None fits a cache on a CPU, and fills a device. ValueError for shapes that do not fit, no
+    The weighted sum, with gradient, and each token's (N,), without, from the experts' vectors (N,
+    K, E), their log pi (N, K), or zeros for one expert, an embedding (V, E) and a bias (V,),
+    targets (N,) from 0 to V - 1, and constant weights (N,) in the sum, None for 1 / N each. No more
+    than one `block` of (tokens, K, V) logits exists at a time; None fits it to the device. Under
+    autocast the products alone are in its precision. ValueError for shapes that do not fit, no
     token, or a block below 1.
     """
     n, k, e = latent.shape if latent.ndim == 3 else (0, 0, 0)

@@ -19,12 +19,10 @@ def pre_activations(
     """The network's output for points (K, ...), and what its rectifiers read, call by call.
 
     Each call of nn.ReLU, nn.LeakyReLU, nn.PReLU or the functions relu, leaky_relu and prelu is a
-    layer; a module that is called twice is two, and other activations are none. A compiled network
-    runs uncompiled. `layers` are the calls to return, counted from 0; None takes all.
-
-    Returns the output, and one (K, ...) tensor per layer, all with gradient. ValueError where no
-    rectifier was called, or fewer than `layers` asks for, where one works in place or on another
-    number of rows, and where a part of the network is TorchScript or compiled alone.
+    layer. A compiled network runs uncompiled. `layers` are the calls to return, counted from 0;
+    None takes all. Returns the output, and one (K, ...) tensor per layer, all with gradient.
+    ValueError for fewer rectifiers than asked for, one that works in place or on another number of
+    rows, and a part that is TorchScript or compiled alone.
     """
     if layers is not None and not len(layers):
         return network(points), []
@@ -49,10 +47,8 @@ def uncompiled(network: Network) -> Network:
     network = getattr(network, "_orig_mod", network)
     for name, part in network.named_modules():
         if hasattr(part, "_orig_mod") or part._compiled_call_impl is not None:
-            advice = "pass it uncompiled, or torch.compile(network) as a whole"
-            raise ValueError(
-                f"{name or 'the network'} is compiled, its rectifiers hidden: {advice}"
-            )
+            advice = "hidden: pass it uncompiled, or torch.compile(network) as a whole"
+            raise ValueError(f"{name or 'the network'} is compiled, its rectifiers {advice}")
     return network
 
 

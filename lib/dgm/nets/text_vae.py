@@ -3,27 +3,21 @@
     q(z | x) = N(mu, diag exp logvar),   [mu, logvar] = W pool(LSTM(x))                 (1)
     L = -log p(x | z) + beta KL(q(z | x) || N(0, I)),   one sample z of q               (2)
 
-Its objective (2) is `dgm.papers.pooling_vae.pooling_objective`, with the remedies of that paper.
-Token ids and lengths are those of `dgm.nets.lstm`.
+Equation (2) is `dgm.papers.pooling_vae.pooling_objective`.
 """
 
 import math
+from collections import namedtuple
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dgm.nets.lstm import LSTMDecoder, LSTMEncoder
 from dgm.nets.pooling import pool
 
-
-class TextVAETerms(NamedTuple):
-    """Equation (2) and its parts, each (B,), nats."""
-
-    value: Tensor
-    reconstruction: Tensor
-    kl: Tensor
+TextVAETerms = namedtuple("TextVAETerms", "value reconstruction kl")  # of (2), (B,) each, nats
 
 
 class SentenceEncoder(nn.Module):
@@ -73,10 +67,7 @@ class SentencePosterior(nn.Module):
 
 
 class TextVAE(nn.Module):
-    """A sentence VAE: the encoder's `posterior` and the `decoder`, each with an LSTM of that width.
-
-    Takes what `SentencePosterior` takes; dropout acts in the decoder where a generator is passed.
-    """
+    """A sentence VAE: a `posterior` and a `decoder` of V words, whose dropout needs a generator."""
 
     def __init__(
         self,
@@ -95,18 +86,11 @@ class TextVAE(nn.Module):
 
 
 def aggressive_encoder_steps(
-    loss: Callable[[int], Tensor],
-    optimizer: torch.optim.Optimizer,
-    *,
-    most: int = 100,
-    window: int = 15,
-    max_norm: float = 5.0,
+    loss: Callable[[int], Tensor], optimizer: Optimizer, *, most=100, window=15, max_norm=5.0
 ) -> int:
-    """Trains the encoder alone until its loss stops falling; returns the number of steps done.
+    """Trains the encoder alone until its loss(i) stops falling; returns the number of steps.
 
-    loss(i) is a scalar on the i-th batch, with gradient, which is clipped to max_norm; the
-    optimizer has the encoder's parameters only. The mean loss of each `window` of at most `most`
-    steps is compared with that before. He et al., Lagging Inference Networks, ICLR 2019.
+    Means over each `window` of at most `most` steps are compared. He et al., ICLR 2019.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     before, total = math.inf, 0.0

@@ -1,12 +1,11 @@
-"""Recurrent models of sequences of frames: VRNN, and a HyperLSTM without latent variables.
+"""VRNN (Chung et al. 2015, arXiv:1506.02216) and a HyperLSTM, which has no latent variables.
 
-J. Chung et al. (2015), "A recurrent latent variable model for sequential data", arXiv:1506.02216,
-with the residual posterior of Deng et al. (2020), whose equations' numbers stand at the methods.
+Equations' numbers are those of `dgm.papers.variational_hyper_rnn`.
 """
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,25 +48,19 @@ class Recurrence(nn.Module):
 
 
 def hyper_step(
-    hyper: Recurrence,
-    heads: nn.Linear,
-    cell: Recurrence,
-    read: Tensor,
-    y: Tensor,
-    u: Tensor,
-    state: State,
+    model: Any, read: Tensor, y: Tensor, u: Tensor, state: State
 ) -> tuple[State, Tensor]:
     """a = d_i * y + d_h * u + b, with (d_i, d_h, b) = heads(hyper_h) after a hyper LSTM's step.
 
     `read` (R, 4K) is the hyper LSTM's product with its input and its bias; y and u (R, 4H) are the
-    cell's products with its input and with h, without bias. Also returns (d_i, d_h, b), (R, 12H).
-    Source: Ha, Dai and Le (2017), HyperNetworks, arXiv:1609.09106, with one bias vector.
+    cell's with its input and with h. Also returns (d_i, d_h, b), (R, 12H). Source: Ha, Dai and Le
+    (2017), HyperNetworks, arXiv:1609.09106, with one bias vector.
     """
-    on_hyper = functional.linear(state.hyper_h, hyper.weight_hidden)
-    hyper_h, hyper_c = hyper(read, on_hyper, state.hyper_c)
-    scales = heads(hyper_h)
+    on_hyper = functional.linear(state.hyper_h, model.hyper.weight_hidden)
+    hyper_h, hyper_c = model.hyper(read, on_hyper, state.hyper_c)
+    scales = model.heads(hyper_h)
     on_input, on_hidden, bias = scales.chunk(3, -1)
-    h, c = cell(on_input * y + bias, on_hidden * u, state.c)
+    h, c = model.cell(on_input * y + bias, on_hidden * u, state.c)
     return State(h, c, hyper_h, hyper_c), scales
 
 
@@ -120,10 +113,7 @@ class _FrameModel(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, mean: Tensor) -> None:
-        """Takes the training frames' mean (X,) off the input, starts Bernoulli frames from it.
-
-        ValueError for another shape.
-        """
+        """Takes the frames' mean (X,) off the input; Bernoulli frames start from it."""
         if mean.shape != (self.x_dim,):
             raise ValueError(f"mean must be ({self.x_dim},), got {tuple(mean.shape)}")
         self.input_mean.copy_(mean)
@@ -135,11 +125,7 @@ class _FrameModel(nn.Module):
     def observed(
         self, x: Tensor, lengths: Tensor, observed_mask: Tensor | None, validate: bool = True
     ) -> Tensor:
-        """What was read and stands before its sequence's end, (B, T, X) bool.
-
-        ValueError for shapes that do not fit and, where `validate`, lengths outside 1..T and
-        observed numbers that are not finite, or not in [0, 1] for a Bernoulli model.
-        """
+        """What was read before its sequence's end, (B, T, X) bool; ValueError for wrong input."""
         if x.ndim != 3 or x.shape[-1] != self.x_dim:
             raise ValueError(f"x must be (B, T, {self.x_dim}), got {tuple(x.shape)}")
         if lengths.shape != x.shape[:1]:
@@ -214,22 +200,14 @@ def _after_first(network: nn.Sequential, values: Tensor) -> Tensor:
 class VariationalRNN(_FrameModel):
     """VRNN: recurrent weights that never change, and a latent variable at each step.
 
-    x_dim is X, z_dim is D, the latent numbers and the width of all perceptrons, h_dim is H. The
-    emission is "gaussian" (independent) or "bernoulli", `layers` counts hidden layers of each
-    perceptron, sigma_min is the least standard deviation. ValueError for another emission, or a
-    size below 1.
+    z_dim is also the width of all perceptrons, `layers` their depth; sigma_min is the least
+    standard deviation. ValueError for an emission not "gaussian" or "bernoulli", or a size below 1.
     """
 
     has_own_bias = True  # of the cell
 
     def __init__(
-        self,
-        x_dim: int,
-        z_dim: int,
-        h_dim: int,
-        emission: str,
-        layers: int = 1,
-        sigma_min: float = 1e-3,
+        self, x_dim: int, z_dim: int, h_dim: int, emission: str, layers=1, sigma_min: float = 1e-3
     ) -> None:
         super().__init__(x_dim, h_dim, 0, emission, sigma_min)
         self._check_sizes(z_dim=z_dim, layers=layers)
@@ -247,11 +225,7 @@ class VariationalRNN(_FrameModel):
                 nn.init.zeros_(module.bias)
 
     def features(self, x: Tensor, observed_mask: Tensor | None = None) -> Tensor:
-        """Frames (..., X) and all that follows from them alone, side by side: (..., F).
-
-        What `observed_mask` (..., X) has as False is taken as the mean at the input and left out of
-        the likelihood.
-        """
+        """Frames (..., X) and what follows from them alone, (..., F); the mean where unread."""
         mask = torch.ones_like(x, dtype=torch.bool) if observed_mask is None else observed_mask
         x = torch.where(mask, x, self.input_mean)
         encoded = self.encode_x(x - self.input_mean)
@@ -262,11 +236,10 @@ class VariationalRNN(_FrameModel):
 
     def weights(self) -> tuple[_Stack, _Stack]:
         """All first layers that read h, and all that read z."""
-        on_h, on_z = (
-            _Stack(torch.cat(list(blocks.values())), {k: len(w) for k, w in blocks.items()})
-            for blocks in (self._blocks_on_h(), self._blocks_on_z())
-        )
-        return on_h, on_z
+        on_h, on_z = self._blocks_on_h(), self._blocks_on_z()
+        widths = [{name: len(w) for name, w in blocks.items()} for blocks in (on_h, on_z)]
+        stacks = [torch.cat([*blocks.values()]) for blocks in (on_h, on_z)]
+        return _Stack(stacks[0], widths[0]), _Stack(stacks[1], widths[1])
 
     def _blocks_on_h(self) -> dict[str, Tensor]:
         return {
@@ -333,9 +306,7 @@ class VariationalRNN(_FrameModel):
 class DeterministicHyperRNN(_FrameModel):
     """HyperLSTM (see `hyper_step`) with a mixture at its output: what is left of VHRNN without z.
 
-    A frame is one of M = `components` given h, each with independent numbers. The hyper LSTM
-    reads the encoded frame and h; encoder and decoder have `layers` hidden layers of a width. Other
-    arguments and errors as for `VariationalRNN`.
+    A frame is one of M = `components` given h; the MLPs have `layers` hidden layers of a width.
     """
 
     def __init__(
@@ -370,7 +341,7 @@ class DeterministicHyperRNN(_FrameModel):
             read = functional.linear(inputs, self.hyper.weight_input, self.hyper.bias)
             y = functional.linear(encoded[:, t], self.cell.weight_input)
             u = functional.linear(state.h, self.cell.weight_hidden)
-            state, _ = hyper_step(self.hyper, self.heads, self.cell, read, y, u, state)
+            state, _ = hyper_step(self, read, y, u, state)
         shares, numbers = self.decoder(torch.stack(states, 1)).tensor_split([self.components], -1)
         parts = self._to_frame(numbers.unflatten(-1, (self.components, -1)))
         each = (mask[..., None, :] * self._log_frame(x[..., None, :], *parts)).sum(-1)

@@ -28,6 +28,7 @@ The weight of the parameters' squares, 1e-4 in both losses, is left to the optim
 """
 
 import math
+from collections import namedtuple
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -56,11 +57,7 @@ class BRETerms(NamedTuple):
 
 
 def softsign_code(h: Tensor, zeta: float = 1e-3) -> Tensor:
-    """Equation (1): h's signs, softened where h is near 0; shaped as h, at least float32.
-
-    The mean is over all of h; where all of it is 0, so are the codes. At a zeta of 1e-3 and
-    Gaussian h, 99.4 % of codes are beyond 0.9.
-    """
+    """Equation (1): h's signs, softened where h is near 0; shaped as h, at least float32."""
     if not zeta > 0:
         raise ValueError(f"zeta must be above 0, got {zeta}")
     h = at_least_float32(h)
@@ -75,11 +72,8 @@ def bre_terms(
     """Equations (2) and (3) of one layer, with gradient.
 
     h (K, ...) are inputs of a rectifier for K >= 2 points; the rest is flattened to d units.
-    Correlations below eta = margin / sqrt(d) cost nothing. `validate` looks for values that are not
-    finite, which waits for the device.
-
-    Raises:
-        ValueError: fewer than two points or two axes, no unit, or values that are not finite.
+    ValueError for fewer points, no unit, a margin below 0, or, where `validate` (which waits for
+    the device), values that are not finite.
     """
     if h.ndim < 2 or len(h) < 2 or h[0].numel() == 0:
         raise ValueError(f"h must be (K, ...) with K >= 2 and at least one unit, got {(*h.shape,)}")
@@ -120,15 +114,10 @@ def interpolate(real: Tensor, fake: Tensor, generator: torch.Generator) -> Tenso
     return alpha * real + (1 - alpha) * fake
 
 
-class DiscriminatorTerms(NamedTuple):
-    """Equation (5) and its unweighted parts, scalars; those of BRE are sums over the two sets."""
-
-    value: Tensor
-    real: Tensor
-    fake: Tensor
-    marginal_entropy: Tensor
-    activation_correlation: Tensor
-    penalty: Tensor
+# Equation (5) and its unweighted parts, scalars; those of BRE are sums over the two sets.
+DiscriminatorTerms = namedtuple(
+    "DiscriminatorTerms", "value real fake marginal_entropy activation_correlation penalty"
+)
 
 
 def discriminator_objective(
@@ -145,21 +134,26 @@ def discriminator_objective(
 ) -> DiscriminatorTerms:
     """Equation (5), with gradient and without waiting for the device.
 
-    A plain stack of layers that treat each row by itself sees the three sets in one pass; any other
-    network, which may mix rows as batch normalisation does, sees them one after the other.
-
     The discriminator makes of points (K, ...) logits (K,) or (K, 1), or (K, classes), see equation
-    (7). No gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the third pass
-    is left out, and the terms are 0. `layers` are the rectifiers that are regularised, counted from
-    0; None takes all. The generator draws alpha. `penalty` is None, "gradient" or "r1", which no
-    layer that mixes rows may meet.
+    (7). No gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the terms are 0.
+    `layers` are the rectifiers that are regularised; None takes all. The generator draws alpha.
+    `penalty` is None, "gradient" or "r1", which no layer that mixes rows may meet.
     """
     if penalty not in (None, "gradient", "r1"):
         raise ValueError(f"penalty must be None, 'gradient' or 'r1', got {penalty!r}")
     sets = [real, fake.detach()]
     if weight or penalty == "gradient":
         sets.append(interpolate(real, sets[1], generator))
-    passes = _passes(discriminator, sets if weight else sets[:2], layers if weight else [])
+    # One pass of all sets, if every part is known not to mix rows.
+    seen, regularised = sets if weight else sets[:2], layers if weight else []
+    parts = getattr(discriminator, "_orig_mod", discriminator).named_modules()
+    plain = [m for name, m in parts if "parametrizations" not in name.split(".")]
+    if {type_before_parametrizations(module) for module in plain} <= ROW_BY_ROW:
+        output, inputs = pre_activations(discriminator, torch.cat(seen), regularised)
+        split = [h.split([len(x) for x in seen]) for h in (output, *inputs)]
+        passes = [(logits, list(h)) for logits, *h in zip(*split, strict=True)]
+    else:
+        passes = [pre_activations(discriminator, x, regularised) for x in seen]
     on_real, on_fake = (real_or_fake_logit(output) for output, _ in passes[:2])
     marginal = correlation = extra = on_real.new_zeros(())
     if weight:
@@ -210,10 +204,7 @@ def activation_patterns(
 
 
 def regions(discriminator: nn.Module, grid: Tensor, layers: Sequence[int] | None = None) -> int:
-    """The number of distinct activation patterns at the points of a grid (N, ...).
-
-    On a fine grid this counts the linear pieces of the network; a coarse grid misses small ones.
-    """
+    """How many activation patterns a grid (N, ...) meets; a coarse one misses small pieces."""
     return len(activation_patterns(discriminator, grid, layers).unique(dim=0))
 
 
@@ -226,11 +217,7 @@ def pattern_entropy(patterns: Tensor) -> Tensor:
 
 
 def gradient_spread(discriminator: nn.Module, points: Tensor) -> Tensor:
-    """One minus the mean cosine of the logit's gradients at two different points of (K, ...).
-
-    0 where all gradients point the same way, 1 where their directions are even; a point without a
-    gradient has no direction and counts as perpendicular to all.
-    """
+    """One minus the mean cosine of logit gradients at two points of (K, ...): 0 where parallel."""
     if len(points) < 2:
         raise ValueError("gradient_spread needs at least two points")
     gradients = _input_gradients(discriminator, points, create_graph=False)
@@ -270,19 +257,6 @@ def toy_discriminator(hidden: int = 10) -> nn.Sequential:
     for before in (2, hidden, hidden, hidden):
         layers += [nn.Linear(before, hidden), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Linear(hidden, 1))
-
-
-def _passes(
-    discriminator: nn.Module, sets: list[Tensor], layers: Sequence[int] | None
-) -> list[tuple[Tensor, list[Tensor]]]:
-    """`pre_activations` of each set, in one pass if every part is known not to mix rows."""
-    parts = getattr(discriminator, "_orig_mod", discriminator).named_modules()
-    plain = [m for name, m in parts if "parametrizations" not in name.split(".")]
-    if not {type_before_parametrizations(module) for module in plain} <= ROW_BY_ROW:
-        return [pre_activations(discriminator, x, layers) for x in sets]
-    output, inputs = pre_activations(discriminator, torch.cat(sets), layers)
-    split = [h.split([len(x) for x in sets]) for h in (output, *inputs)]
-    return [(logits, list(h)) for logits, *h in zip(*split, strict=True)]
 
 
 def _layer_mean(inputs: list[Tensor], zeta: float, margin: float, validate: bool) -> BRETerms:

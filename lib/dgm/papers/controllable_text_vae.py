@@ -47,9 +47,7 @@ WINDOW = 10  # positions that the residual reads and the decoder writes in train
 class ControllableTextVAE(nn.Module):
     """Equations (1) to (3), for V words and features h of width F = feature_dim.
 
-    `embedding` is the width of the encoder's token embeddings, `hidden` H of both LSTMs, `layers`
-    those of the encoder; z1 has structured_dim dimensions, z2 residual_dim, and the simplex K =
-    n_vertices. `dropout` is that of the decoder in training; `alpha` see `SimplexBlock`.
+    Both LSTMs have width H = `hidden`; z1 has structured_dim, z2 residual_dim dimensions.
     """
 
     def __init__(
@@ -69,12 +67,9 @@ class ControllableTextVAE(nn.Module):
     ) -> None:
         super().__init__()
         self.simplex = SimplexBlock(feature_dim, structured_dim, n_vertices, alpha)
-        self.residual = SentencePosterior(
-            vocabulary_size, embedding, hidden, residual_dim, layers=layers
-        )
-        self.decoder = LSTMDecoder(
-            vocabulary_size, decoder_embedding, hidden, structured_dim + residual_dim, dropout
-        )
+        sizes, width = (embedding, hidden, residual_dim), structured_dim + residual_dim
+        self.residual = SentencePosterior(vocabulary_size, *sizes, layers=layers)
+        self.decoder = LSTMDecoder(vocabulary_size, decoder_embedding, hidden, width, dropout)
 
     def posterior(
         self, tokens: Tensor, lengths: Tensor | None, features: Tensor
@@ -100,15 +95,11 @@ class LossWeights(NamedTuple):
     alpha: float = 100.0
 
 
-class _ControllableTerms(NamedTuple):
-    """Equation (6) and its parts before weighting, scalars: batch means, nats per sentence."""
-
-    value: Tensor
-    reconstruction: Tensor
-    kl_residual: Tensor
-    kl_structured: Tensor
-    structured_reconstruction: Tensor
-    orthogonality: Tensor
+# Equation (6) and its parts before weighting, scalars: batch means, nats per sentence.
+_ControllableTerms = namedtuple(
+    "_ControllableTerms",
+    "value reconstruction kl_residual kl_structured structured_reconstruction orthogonality",
+)
 
 
 def crop(tokens: Tensor, generator: torch.Generator) -> Tensor:
@@ -131,9 +122,8 @@ def controllable_objective(
 ) -> _ControllableTerms:
     """Equation (6), with gradient and without waiting for the device.
 
-    The window (B, T) of tokens is what the residual reads and the decoder writes; features (B, F)
-    are those of the whole sentences, negatives (B, M, F) those of M others for each. The generator
-    draws the codes, then dropout.
+    The residual reads and the decoder writes the window (B, T) of tokens; features (B, F) are those
+    of whole sentences, negatives (B, M, F) of M others. The generator draws codes, then dropout.
     """
     code = model.simplex(features)
     others = model.simplex(negatives.flatten(0, 1)).mu.unflatten(0, negatives.shape[:2])
@@ -144,13 +134,8 @@ def controllable_objective(
     kl_structured = gaussian_kl(code.mu, code.logvar, validate=False).mean()
     hinge = structured_reconstruction_loss(code.query, code.mu, others)
     frobenius = orthogonality_loss(model.simplex.vertices, weights.alpha)
-    value = (
-        reconstruction
-        + weights.residual * kl_residual
-        + weights.structured * kl_structured
-        + weights.reconstruction * hinge
-        + weights.orthogonality * frobenius
-    )
+    value = reconstruction + weights.residual * kl_residual + weights.structured * kl_structured
+    value = value + weights.reconstruction * hinge + weights.orthogonality * frobenius
     return _ControllableTerms(value, reconstruction, kl_residual, kl_structured, hinge, frobenius)
 
 
@@ -161,16 +146,11 @@ _Rewrites = namedtuple("_Rewrites", "tokens log_prob")
 def decode(
     decoder: LSTMDecoder, z: Tensor, *, max_steps: int = 20, batch_size: int = 256, **options: Any
 ) -> _Rewrites:
-    """The best hypotheses for codes z (N, D), by beam search with its options, so many at a time.
-
-    Tokens (N, T) with </s> where it was reached, then padding, and log-probabilities (N,), nats, on
-    the CPU.
-    """
+    """Best hypotheses for codes z (N, D) by beam search: tokens (N, T), nats (N,), on the CPU."""
     parts = []
     for codes in z.split(batch_size):
-        beams = beam_search(
-            decoder.step, decoder.start(codes), len(codes), max_steps=max_steps, **options
-        )
+        state, n = decoder.start(codes), len(codes)
+        beams = beam_search(decoder.step, state, n, max_steps=max_steps, **options)
         padding = max_steps - beams.tokens.shape[-1]
         tokens = nn.functional.pad(beams.tokens[:, 0], (0, padding))
         parts.append((tokens, beams.log_prob[:, 0].double()))
@@ -191,9 +171,9 @@ class Vertices(NamedTuple):
 def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices:
     """The vertices whose mean weight rises, and falls, most from negative to positive sentences.
 
-    The published rule takes each label's vertex of largest mean weight, from ten sentences each,
-    and the second best where both are the same: `collision` says whether it would have had to.
-    ValueError for p not (N, K) with N >= minimum, or labels not (N,) with both 0 and 1.
+    The published rule takes each label's vertex of largest mean weight: `collision` says whether
+    these agree. ValueError for p not (N, K) with N >= minimum, or labels not (N,) with both 0 and
+    1.
     """
     p, labels = p.detach().to("cpu", torch.float64), labels.to("cpu", torch.int64)
     if p.ndim != 2 or len(p) != len(labels) or len(p) < minimum:
@@ -204,25 +184,17 @@ def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices
     negative, positive = p[labels == 0].mean(0), p[labels == 1].mean(0)
     contrast = positive - negative
     counts = torch.bincount(2 * p.argmax(1) + labels, minlength=2 * p.shape[1]).view(-1, 2)
-    return Vertices(
-        negative=int(contrast.argmin()),
-        positive=int(contrast.argmax()),
-        purity=float(counts.amax(1).sum() / len(p)),
-        chance=float(counts.sum(0).max() / len(p)),
-        collision=bool(negative.argmax() == positive.argmax()),
-        counts=counts,
-    )
+    purity, chance = (float(n / len(p)) for n in (counts.amax(1).sum(), counts.sum(0).max()))
+    collision = bool(negative.argmax() == positive.argmax())
+    ends = int(contrast.argmin()), int(contrast.argmax())
+    return Vertices(*ends, purity, chance, collision, counts)
 
 
 _SimplexDispersion = namedtuple("_SimplexDispersion", "spread entropy occupancy")
 
 
 def simplex_dispersion(p: Tensor) -> _SimplexDispersion:
-    """How N codes of barycentric weights p (N, K) fill the simplex.
-
-    Their variance over that of codes even on all vertices, 0 to 1; the mean entropy of p over
-    log K, 1 at the centroid and 0 at vertices; the shares (K,) of codes nearest to each vertex.
-    """
+    """Of p (N, K): relative variance, entropy over log K, shares (K,) nearest to each vertex."""
     p, k = p.detach().to("cpu", torch.float64), p.shape[1]
     spread = (p - p.mean(0)).square().sum(1).mean() / (1 - 1 / k)
     entropy = -torch.special.xlogy(p, p).sum(1).mean() / math.log(k)
@@ -254,9 +226,8 @@ def manipulate(
 ) -> Tensor:
     """Codes z (N, D) of an ordinary VAE, a value added to their sentiment dimension, as released.
 
-    The value is `amount` standard deviations of the training means (M, D) from their mean, to the
-    side of each target (N,), 0 or 1; or the "extremum", the farthest training mean on that side.
-    ValueError for another amount.
+    `amount` deviations of training means (M, D) from their mean to each target's side, or
+    "extremum".
     """
     column = training_mu[:, best.index].to(z)
     direction = best.sign * (2 * target.to(z) - 1)
@@ -292,10 +263,8 @@ def mean_log_density(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
 def _gaussians(z: Tensor, mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
     """z, mu / sigma^2, 1 / sigma^2 and what is constant in z, about the mean of mu, in float64."""
     if z.ndim != 2 or mu.ndim != 2 or mu.shape != logvar.shape or z.shape[1] != mu.shape[1]:
-        raise ValueError(
-            "want z (Z, D), mu (N, D) and logvar (N, D), got "
-            f"{tuple(z.shape)}, {tuple(mu.shape)} and {tuple(logvar.shape)}"
-        )
+        shapes = [tuple(x.shape) for x in (z, mu, logvar)]
+        raise ValueError(f"want z (Z, D), mu (N, D) and logvar (N, D), got {shapes}")
     z, mu, logvar = (x.detach().double() for x in (z, mu, logvar))
     centre = mu.mean(0)
     z, mu, precision = z - centre, mu - centre, torch.exp(-logvar)

@@ -12,10 +12,9 @@ i, f, g, o:
     (4) posterior   z ~ N(mu_p + mu_q, sigma_q^2),  (mu_q, sigma_q) = phi_enc(x, h)
     (5) objective   FIVO, in dgm.sampling.particles
 
-They are `prior_gaussian`, `emit`, `recur`, `posterior_gaussian` and `bound`. The VRNN
-(dgm.nets.variational_rnn) is the same with s = d_i = d_h = 1, b = 0 and a constant bias. (3)'s
-products are scaled rows, diag(d) W y: no matrix is ever made for one sequence. What reads h, and
-what reads z, is one product each; what reads x alone is computed once.
+They are `prior_gaussian`, `emit`, `recur`, `posterior_gaussian` and `bound`. The VRNN is the same
+with s = d_i = d_h = 1, b = 0 and a constant bias. (3)'s products are scaled rows, diag(d) W y: no
+matrix is made for one sequence. What reads h, z or x alone is one product each.
 """
 
 import copy
@@ -40,9 +39,8 @@ HYPER_INPUTS = ("both", "latent", "hidden")
 class VariationalHyperRNN(VariationalRNN):
     """VHRNN: z and h write scales and biases of the recurrent cell and the decoder at each step.
 
-    hyper_hidden is the width of omega, the perceptron that writes the decoder's scales and biases;
-    hyper_input is what both hyper networks read, "both", "latent" (z) or "hidden" (h). Other
-    arguments and errors as for `VariationalRNN`; ValueError for an unknown hyper input, too.
+    hyper_hidden is the width of omega; hyper_input is what both hyper networks read, "both",
+    "latent" (z) or "hidden" (h). Other arguments and errors as for `VariationalRNN`.
     """
 
     has_own_bias = False
@@ -91,12 +89,9 @@ class VariationalHyperRNN(VariationalRNN):
 
     def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, Tensor]:
         """Equation (2)."""
-        hidden = (
-            from_h.get("rescale", 0)
-            + from_z.get("rescale", 0)
-            + affine_layers(self.rescale)[0].bias
-        )
-        scales, biases = affine_layers(self.rescale)[1](hidden.relu()).chunk(2, -1)
+        first, second = affine_layers(self.rescale)
+        hidden = from_h.get("rescale", 0) + from_z.get("rescale", 0) + first.bias
+        scales, biases = second(hidden.relu()).chunk(2, -1)
         layers = affine_layers(self.decoder)
         sizes = [layer.out_features for layer in layers]
         product = from_h["decoder"] + from_z["decoder"]
@@ -113,7 +108,7 @@ class VariationalHyperRNN(VariationalRNN):
         """Equation (3), which `dgm.nets.variational_rnn.hyper_step` writes out."""
         read = from_h.get("hyper", 0) + from_z.get("hyper", 0) + self.hyper.bias
         y = to_cell + self._encoded_z(from_z)
-        return hyper_step(self.hyper, self.heads, self.cell, read, y, from_h["cell"], state)
+        return hyper_step(self, read, y, from_h["cell"], state)
 
 
 def bound(
@@ -130,12 +125,11 @@ def bound(
 ) -> ParticleBound:
     """Equation (5): FIVO of B sequences; ELBO for one particle, IWAE where none is resampled.
 
-    Frames x are (B, T, X), 0 or 1 for Bernoulli ones; what stands behind a sequence's end, at its
-    length from 1 to T, changes nothing. resample is "never", "ess" or "always"; the generator, on
-    the model's device, is of all noise; observed_mask (B, T, X) is True where a number was read,
-    None where all were. `validate` checks frames and weights, which makes a GPU wait; `compiled`
-    compiles a step first, which pays off in training. In nats, with gradient, in the model's
-    precision; ValueError as `model.observed` and `particle_bound` raise it.
+    Frames x are (B, T, X), 0 or 1 for Bernoulli ones; what stands behind a sequence's end changes
+    nothing. resample is "never", "ess" or "always"; observed_mask (B, T, X) is True where a number
+    was read. `validate` checks frames and weights, which makes a GPU wait; `compiled` compiles a
+    step first. In nats, with gradient; ValueError as `model.observed` and `particle_bound` raise
+    it.
     """
     mask = model.observed(x, lengths, observed_mask, validate)
     features, weights = model.features(x, mask), model.weights()
@@ -173,10 +167,7 @@ class Trace(NamedTuple):
 
 @torch.no_grad()
 def trace(model: VariationalRNN, x: Tensor, noise: Tensor) -> Trace:
-    """Follows one sequence (T, X), or N sequences (T, N, X), with given noise (T, N, D).
-
-    ValueError for shapes that do not fit, or frames that are NaN.
-    """
+    """Follows a sequence (T, X), or N of them (T, N, X), with given noise (T, N, D)."""
     x = x[:, None] if x.ndim == 2 else x
     if noise.ndim != 3 or (len(noise), noise.shape[-1]) != (len(x), model.z_dim):
         expected = f"({len(x)}, N, {model.z_dim}) for x {tuple(x.shape)}"
@@ -210,11 +201,7 @@ def evaluate(
     *,
     max_rows: int = 8192,
 ) -> Tensor:
-    """`bound` (B,) of as many sequences at a time as fit in `max_rows` particles, float64, CPU.
-
-    All in float64, since sequences that explode have densities far out. Memory grows with
-    `max_rows` and the longest sequence, not with B. Arguments and errors are those of `bound`.
-    """
+    """`bound` (B,), float64, CPU, `max_rows` particles at a time: densities may be far out."""
     double = copy.deepcopy(model).double()
     values = torch.zeros(len(x), dtype=torch.float64)
     for rows in lengths.argsort().split(max(1, max_rows // n_particles)):

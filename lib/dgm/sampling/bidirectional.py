@@ -1,13 +1,9 @@
 """Bidirectional Monte Carlo: how far an annealing run is from the truth, on images from the model.
 
 Forward annealing bounds log Z from below in expectation; annealing in reverse, from the code that
-made the image, bounds it from above:
+made the image, bounds it from above (Grosse, Ghahramani, Adams, 2015):
 
     E log Z_forward  <=  log Z  <=  E log Z_reverse                                     (1)
-
-References:
-    Grosse, Ghahramani, Adams, Sandwiching the marginal likelihood (BDMC), 2015.
-    Huang, Makhzani, Cao, Grosse, Evaluating Lossy Compression Rates, ICML 2020.
 """
 
 import math
@@ -61,25 +57,20 @@ def bdmc_gap(
     Codes z* of the prior give images f(z*) + N(0, I / (2 beta)), for which z* is an exact sample of
     q_beta. The gap limits the excess of the rate in expectation, on data like these.
 
-    Decoder, latent_dim (D), prior, device, precision, progress and options are those of
-    `rate_distortion_curve`; n_images (N) are simulated, and n_chains per image take n_temperatures
-    steps each way. With another distortion d goes simulate(means (N, P), beta, generator) -> images
-    (N, P) with the density exp(-beta d(x, mean)) / C, the same C for every mean: Laplace noise for
-    absolute errors.
-
-    Raises:
-        ValueError: what `rate_distortion_curve` refuses, fewer than two images, or a distortion
-            without its `simulate`.
+    Arguments are those of `rate_distortion_curve`; n_images (N) are simulated, and n_chains per
+    image take n_temperatures steps each way. With another distortion d goes simulate(means (N, P),
+    beta, generator) -> images (N, P) with the density exp(-beta d(x, mean)) / C, the same C for
+    every mean. ValueError for what `rate_distortion_curve` refuses, under two images, or a missing
+    `simulate`.
     """
     betas, steps = check_betas([beta]), [count(n_temperatures, "n_temperatures")]
     n_images, n_leapfrog = count(n_images, "n_images", 2), count(n_leapfrog, "n_leapfrog")
     n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
     check_options(options, n_chains)
     if distortion != "squared_error" and simulate is None:
-        raise ValueError(
-            "bdmc_gap knows the noise of the squared error only: with another distortion d give "
-            "simulate=, which draws images with a density proportional to exp(-beta d(x, mean))"
-        )
+        want = "draws images with a density proportional to exp(-beta d(x, mean))"
+        only = "bdmc_gap knows the noise of the squared error only: with another distortion d"
+        raise ValueError(f"{only} give simulate=, which {want}")
     rows = n_chains * n_images
     with prepared(decoder, device, precision, latent_dim, rows) as (decoder, like):
         generator, pilot_generator = make_generators(count(seed, "seed", None), 1, like["device"])

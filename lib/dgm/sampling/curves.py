@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+from collections import namedtuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,31 +19,16 @@ LINES = {
 }
 
 
-class MeanCurve(NamedTuple):
-    """A curve averaged over images, each (R,), with standard errors over images."""
-
-    beta: Tensor
-    rate: Tensor
-    rate_error: Tensor
-    distortion: Tensor
-    distortion_error: Tensor
-    log_z: Tensor
-    log_z_error: Tensor
-
-
-class LegendreCurve(NamedTuple):
-    """R(D) = max_beta [mean(-log Z_beta) - beta D]: convex and non-increasing by construction."""
-
-    distortion: Tensor
-    rate: Tensor
+# Averages over images, each (R,), with standard errors over images.
+MeanCurve = namedtuple(
+    "MeanCurve", "beta rate rate_error distortion distortion_error log_z log_z_error"
+)
+# R(D) = max_beta [mean(-log Z_beta) - beta D]: convex and non-increasing by construction.
+LegendreCurve = namedtuple("LegendreCurve", "distortion rate")
 
 
 class RateDistortionCurve(NamedTuple):
-    """The rate-distortion points of N images at R inverse temperatures; CPU float64, nats.
-
-    `ess` and `acceptance` are NaN where no sampler ran; `codes` holds a draw of the code per image
-    and beta; `log_weight_variance`, of the chains, is small where the annealing is slow enough.
-    """
+    """The rate-distortion points of N images at R inverse temperatures; CPU float64, nats."""
 
     beta: Tensor  # (R,)
     rate: Tensor  # (R, N)
@@ -64,10 +50,7 @@ class RateDistortionCurve(NamedTuple):
         return MeanCurve(self.beta, *terms)
 
     def legendre(self) -> LegendreCurve:
-        """The curve from log Z alone, which is much less noisy than the plain rate.
-
-        It is evaluated at the mean distortions, (R,).
-        """
+        """The curve from log Z alone, less noisy than the rate, at the mean distortions."""
         where = self.distortion.mean(1)
         lines = -self.log_z.mean(1)[:, None] - self.beta[:, None] * where
         return LegendreCurve(where, lines.amax(0))
@@ -75,16 +58,12 @@ class RateDistortionCurve(NamedTuple):
     def __repr__(self) -> str:
         ends = (self.beta, self.rate.mean(1), self.distortion.mean(1))
         beta, rate, distortion = (f"{float(v[0]):.4g} to {float(v[-1]):.4g}" for v in ends)
-        return (
-            f"RateDistortionCurve of {self.rate.shape[1]} images at {len(self.beta)} betas, "
-            f"{beta}: rate {rate} nats per image, distortion {distortion}"
-        )
+        size = f"{self.rate.shape[1]} images at {len(self.beta)} betas, {beta}"
+        points = f"rate {rate} nats per image, distortion {distortion}"
+        return f"RateDistortionCurve of {size}: {points}"
 
     def plot(self, axes: Any = None, label: str | None = None) -> Any:
-        """A Matplotlib figure: rate against distortion, mean over images, +- two standard errors.
-
-        Given axes are drawn into, so that curves share them; label is the curve's in the legend.
-        """
+        """A Matplotlib figure, or axes: mean rate against distortion, +- two standard errors."""
         import matplotlib.figure
 
         if axes is None:

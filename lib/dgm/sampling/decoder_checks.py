@@ -1,7 +1,4 @@
-"""What is checked before a run: one tensor, rows that are functions of their own code, one device.
-
-Nothing here draws from a run's generators.
-"""
+"""What is checked before a run, without its generators: a tensor, rows by themselves, a device."""
 
 import contextlib
 import copy
@@ -20,10 +17,7 @@ Module = TypeVar("Module", bound=nn.Module)
 
 
 class Decoder(nn.Module):
-    """Whatever a caller has as a decoder, as a module that returns one tensor.
-
-    Its weights are seen where it is a module, TorchScript, a module's method or a partial of these.
-    """
+    """A module, a function, a method or a partial as a module that returns one tensor."""
 
     def __init__(self, given: Callable[[Tensor], Any]) -> None:
         super().__init__()
@@ -42,25 +36,19 @@ class Decoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Images (C, ...) of codes (C, D)."""
         output = self.given(codes if self.code_dtype is None else codes.to(self.code_dtype))
-        output = output if isinstance(output, Tensor) else _only_tensor(output)
+        if isinstance(output, Distribution):
+            output = output.mean
+        elif not isinstance(output, Tensor):
+            several = isinstance(output, list | tuple | Mapping)
+            parts = output if several else getattr(output, "__dict__", {})
+            values = parts.values() if isinstance(parts, Mapping) else parts
+            tensors = [value for value in values if isinstance(value, Tensor)]
+            if len(tensors) != 1:
+                got = f"a {type(output).__name__} with {len(tensors)} tensors"
+                advice = "give a function that computes one, such as lambda z: decoder(z)[0]"
+                raise ValueError(f"the decoder returned {got} instead of one of images: {advice}")
+            (output,) = tensors
         return output if self.code_dtype is None else output.float()
-
-
-def _only_tensor(output: Any) -> Tensor:
-    """The mean of a distribution, or the one tensor in a tuple, list, dict or object."""
-    if isinstance(output, Distribution):
-        return output.mean
-    several = isinstance(output, list | tuple | Mapping)
-    parts = output if several else getattr(output, "__dict__", {})
-    values = parts.values() if isinstance(parts, Mapping) else parts
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    if len(tensors) != 1:
-        raise ValueError(
-            f"the decoder returned a {type(output).__name__} with {len(tensors)} tensors instead "
-            "of one tensor of images: give a function that returns it, computed by torch so it has "
-            "a gradient, such as lambda z: decoder(z)[0]"
-        )
-    return tensors[0]
 
 
 def copied(decoder: Module) -> Module:
@@ -187,10 +175,8 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
     if not x.is_floating_point():
         numbers = x.double()  # some kinds of whole numbers have no smallest value
         if numbers.min() < 0 or numbers.max() > 1:
-            raise ValueError(
-                f"x holds whole numbers ({x.dtype}) beyond 0 and 1: scale them to what the decoder "
-                "draws, for example x / 255, as float32"
-            )
+            advice = "scale them to what the decoder draws, for example x / 255, as float32"
+            raise ValueError(f"x holds whole numbers ({x.dtype}) beyond 0 and 1: {advice}")
     bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
         raise ValueError(f"x holds NaN or infinity in images {bad[:5]}: clean or drop them")
@@ -198,10 +184,7 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
 
 
 def decode(decoder: nn.Module, codes: Tensor, x_shape: Sequence[int] | None = None) -> Tensor:
-    """The decoder's output for codes (C, D): it must be finite real numbers on their device.
-
-    With the shape of images (N, ...) it must also have their axes, unless one of them is flat.
-    """
+    """Finite real outputs for codes (C, D), with the axes of images (N, ...) where given."""
     what = f"the decoder on codes of shape {tuple(codes.shape)}, {codes.dtype},"
     doubt = f": does latent_dim={codes.shape[1]} fit it?"
     with torch.no_grad(), explained(what, codes.device, doubt):
@@ -217,18 +200,14 @@ def decode(decoder: nn.Module, codes: Tensor, x_shape: Sequence[int] | None = No
         return output
     n_values = torch.Size(x_shape[1:]).numel()
     if output.shape[:1] != codes.shape[:1] or output.shape[1:].numel() != n_values:
-        raise ValueError(
-            f"the decoder returned {tuple(output.shape)} for {len(codes)} codes, but the images "
-            f"have {n_values} values each: it should return ({len(codes)}, {n_values}) or the "
-            "same number of values in an image's shape"
-        )
+        got = f"the decoder returned {tuple(output.shape)} for {len(codes)} codes"
+        advice = f"it should return ({len(codes)}, {n_values}), or as many in an image's shape"
+        raise ValueError(f"{got}, but the images have {n_values} values each: {advice}")
     ours, theirs = ([n for n in shape[1:] if n != 1] for shape in (x_shape, output.shape))
     if min(len(x_shape), output.ndim) > 2 and ours != theirs:
-        raise ValueError(
-            f"images of shape {tuple(x_shape[1:])} cannot be compared with the decoder's "
-            f"{tuple(output.shape[1:])}: bring the axes of x into the decoder's order, for example "
-            "by x.permute(0, 3, 1, 2)"
-        )
+        shapes = f"{tuple(x_shape[1:])} cannot be compared with the decoder's {theirs}"
+        advice = "bring the axes of x into the decoder's order, such as by x.permute(0, 3, 1, 2)"
+        raise ValueError(f"images of shape {shapes}: {advice}")
     return output
 
 
@@ -237,19 +216,17 @@ def check_rows(
 ) -> None:
     """Refuses a function of rows (C, ...) that is not a fixed function of each row by itself.
 
-    The same rows go in twice, then half of them in other company, then, if they may stand anywhere,
-    the same half behind another row in a smaller batch, where libraries round otherwise. Where a
-    hint is given, there must be one number per row.
+    Rows go in twice, then half of them in other company, then, if they may stand `anywhere`, in a
+    smaller batch. Where a hint is given, there must be one number per row.
     """
     half = list(range(max(1, len(rows) // 2)))
     with torch.no_grad(), explained(what, rows.device):
         first, repeated = (function(rows) for _ in range(2))
         shape = tuple(getattr(first, "shape", ()))
         if hint is not None and (not isinstance(first, Tensor) or shape != (len(rows),)):
-            raise ValueError(
-                f"{what} must return one number per code, a tensor ({len(rows)},), got "
-                f"{type(first).__name__} {shape}{hint}"
-            )
+            got = f"got {type(first).__name__} {shape}{hint}"
+            want = f"one number per code, a tensor ({len(rows)},)"
+            raise ValueError(f"{what} must return {want}, {got}")
         mixed = function(rows[half + [0] * (len(rows) - len(half))])[: len(half)]
         smaller = function(rows[[-1, *half]])[1:] if anywhere else mixed
     eps, size = torch.finfo(first.dtype).eps, float(first.nan_to_num(0, 0, 0).abs().max())
@@ -259,12 +236,9 @@ def check_rows(
         return torch.allclose(values, expected, 0, tolerance * size, equal_nan=True)
 
     if not same(repeated, 64 * eps):
-        raise ValueError(
-            f"{what} gives other values for the same rows: it must be a fixed function. Switch off "
-            "its noise and dropout, functional dropout included"
-        )
+        advice = "it must be a fixed function. Switch off its noise and dropout, functional, too"
+        raise ValueError(f"{what} gives other values for the same rows: {advice}")
     if not (same(mixed, 64 * eps) and same(smaller, eps**0.5)):
-        raise ValueError(
-            f"{what} gives a row other values in other company: each row must depend on itself "
-            "alone. Is it in eval mode, and does every BatchNorm have running statistics?"
-        )
+        advice = "Is it in eval mode, and does every BatchNorm have running statistics?"
+        must = "each row must depend on itself alone"
+        raise ValueError(f"{what} gives a row other values in other company: {must}. {advice}")

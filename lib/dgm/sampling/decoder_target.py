@@ -1,8 +1,7 @@
 """A decoder and images as a target for annealing: E(z) = d(x, f(z)), its forces and its checks.
 
-Chains of N images run side by side, chain-major: row = chain * N + image. Energies decide
-acceptance and weights, in the decoder's own precision, summed in float64. Forces only propose: they
-may come from a copy in low precision, as long as they are a function of the position alone.
+Row = chain * N + image. Energies decide acceptance and weights, in the decoder's own precision,
+summed in float64. Forces only propose.
 """
 
 import contextlib
@@ -39,11 +38,7 @@ N_PROBES = 8  # codes at which a run is known again
 
 
 class DecoderTarget:
-    """Images (N, P), a decoder of codes (C, D) and a prior, as a target and its forces.
-
-    Images are of the decoder's dtype and on its device; positions (C, K) are the coordinates of a
-    `CodeSpace`. The other arguments are those of `rate_distortion_curve` and `SamplerOptions`.
-    """
+    """Images (N, P), a decoder of codes (C, D) and a prior, as a target at positions (C, K)."""
 
     def __init__(
         self,
@@ -100,10 +95,8 @@ class DecoderTarget:
         """Chains drawn from the prior, on which all is tried, and the scale of the temperatures.
 
         That is 1 / sd of the distortion under the prior: the beta at which data begin to matter.
-
-        Raises:
-            ValueError: the decoder, the prior or the distortion does not fit, is not finite, has no
-                finite gradient, lives on another device, or is not a fixed function of each row.
+        ValueError where decoder, prior or distortion do not fit, are not finite, have no finite
+        gradient, live on another device, or are not fixed functions of each row.
         """
         position, n_images = self.sample_prior(generator), len(self.x)
         codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
@@ -120,7 +113,13 @@ class DecoderTarget:
             images = output.flatten(1).to(self.x)
             checks.check_rows("the distortion", distance, images, anywhere=False, hint="")
         elif not simulated:  # where they may lie anywhere
-            _warn_of_range(self.x, output)
+            x, low, high = self.x, float(output.min()), float(output.max())
+            n_far = int(((x < 2 * low - high) | (x > 2 * high - low)).any(1).sum())
+            values = f"values from {float(x.min()):.3g} to {float(x.max()):.3g}"
+            text = f"{n_far} of {n_images} images have {values}, far outside the decoder's range "
+            text += f"{low:.3g} to {high:.3g}: are they scaled as its training images were?"
+            if n_far:
+                warnings.warn(text, stacklevel=3)
         state = self._checked(position)
         spread = state.energy.view(-1, n_images)
         sd = spread.std(0).mean() if len(spread) > 1 else spread.mean()
@@ -129,16 +128,12 @@ class DecoderTarget:
 
     def _checked(self, position: Tensor) -> HMCState:
         """The target at positions (C, K), whose forces are refused where they cannot be right."""
-        with checks.advised(
-            "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give "
-            "it as Independent(Uniform(low, high), 1) of torch.distributions: its support is known."
-        ):
+        advice = "where the prior is flat on a box, give Independent(Uniform(low, high), 1)."
+        with checks.advised(f"prior.log_prob has no gradient in the codes: {advice}"):
             self.prior_energy(position)
         low = ', also in force_precision="bfloat16"' if self.force_precision == "bfloat16" else ""
-        with checks.advised(
-            "the forces need the gradient of the distortion in the codes: is every operation of "
-            f"the decoder and the distortion differentiable{low}?"
-        ):
+        doubt = f"is every operation of the decoder and the distortion differentiable{low}?"
+        with checks.advised(f"the forces need the distortion's gradient in the codes: {doubt}"):
             state = self(position)
         names = "prior.log_prob", "the distortion"
         names = (*names, *(f"{name}'s gradient" for name in names))
@@ -149,10 +144,9 @@ class DecoderTarget:
                 raise ValueError(f"{name} is NaN or infinite at {codes}")
         energy = state.energy.view(-1, len(self.x))
         if not state.gradient.any() and bool((energy != energy[0]).any()):
-            raise ValueError(
-                "the distortion changes with the codes, but its gradient is zero at each of them: "
-                "does the decoder round or detach what it computes?"
-            )
+            doubt = "does the decoder round or detach what it computes?"
+            wrong = "the distortion changes with the codes, but its gradient is zero at each"
+            raise ValueError(f"{wrong}: {doubt}")
         return state
 
     def probe(self) -> Tensor:
@@ -217,35 +211,28 @@ class DecoderTarget:
         return (2 * residual).view_as(output).to(output.dtype)
 
 
-def _warn_of_range(x: Tensor, output: Tensor) -> None:
-    """Warn of images (N, P) that leave the range of the decoder's outputs by over its width."""
-    low, high = float(output.min()), float(output.max())
-    n_far = int(((x < 2 * low - high) | (x > 2 * high - low)).any(1).sum())
-    if n_far:
-        warnings.warn(
-            f"{n_far} of {len(x)} images have values from {float(x.min()):.3g} to "
-            f"{float(x.max()):.3g}, far outside the decoder's range {low:.3g} to {high:.3g}: are "
-            "they scaled as the decoder's training images were?",
-            stacklevel=4,
-        )
-
-
 def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
-    """A bfloat16 copy of a decoder that takes codes (C, D) as they are; ValueError if it has none.
-
-    The layer that runs first keeps its precision: a posterior is narrow against bfloat16 codes.
-    """
+    """A bfloat16 copy but for the first layer: a posterior is narrow against bfloat16 codes."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in decoder.modules()):
         raise ValueError('force_precision="bfloat16" cannot change TorchScript: use "same"')
     checks.decode(decoder, codes)  # old-style norms leave their weight behind, which gets copied
     low = checks.copied(decoder).requires_grad_(False)
-    for module in list(low.modules()):
-        _fix_weights(module)
+    for module in list[Any](low.modules()):  # weights that norms compute become parameters
+        if parametrize.is_parametrized(module):
+            # not by remove_parametrizations, which takes the weight from the original's class, too
+            weights = {name: getattr(module, name) for name in module.parametrizations}
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, WeightNorm | SpectralNorm):
+                hook.remove(module)
+                del module._forward_pre_hooks[key]
     layers = [m for m in low.modules() if next(m.parameters(recurse=False), None) is not None]
     if not layers:
-        raise ValueError(
-            'force_precision="bfloat16" needs the decoder as a module: a function shows no weights'
-        )
+        needs = "needs the decoder as a module: a function shows no weights"
+        raise ValueError(f'force_precision="bfloat16" {needs}')
     order: list[nn.Module] = []
     hooks = [m.register_forward_hook(lambda m, _inputs, _out: order.append(m)) for m in layers]
     with torch.no_grad():
@@ -266,21 +253,6 @@ def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
     return low
 
 
-def _fix_weights(module: Any) -> None:
-    """Turn weights that weight and spectral norms compute into parameters."""
-    if parametrize.is_parametrized(module):
-        # not by remove_parametrizations, which takes the weight from the original's class, too
-        weights = {name: getattr(module, name) for name in module.parametrizations}
-        module.__class__ = parametrize.type_before_parametrizations(module)
-        del module.parametrizations
-        for name, weight in weights.items():
-            module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
-    for key, hook in list(module._forward_pre_hooks.items()):
-        if isinstance(hook, WeightNorm | SpectralNorm):
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
-
-
 def _to_bfloat16(value: Any) -> Any:
     floating = isinstance(value, Tensor) and value.is_floating_point()
     return value.to(torch.bfloat16) if floating else value
@@ -291,20 +263,17 @@ def tf32(allowed: bool) -> Iterator[None]:
     """Let float32 products be computed in TF32, or keep all narrower ones out; then as before."""
     backends: Any = torch.backends
     cuda, cudnn, cpu = backends.cuda.matmul, backends.cudnn, backends.mkldnn
-    older: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
-        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-        (lambda: cudnn.allow_tf32, partial(setattr, cudnn, "allow_tf32")),
-    ]
     # From torch 2.9 on each operation has a setting of its own, or follows its backend's.
     newer: list[tuple[Any, Any]] = []
     if hasattr(cudnn, "fp32_precision"):
         newer = [(cuda, cudnn), (cudnn.conv, cudnn), (cudnn.rnn, cudnn)]
         newer += [(cpu.matmul, cpu), (cpu.conv, cpu), (cpu.rnn, cpu)]
-    precisions = [operation.fp32_precision for operation, _ in newer]
-    flags = []
-    for read, write in older:
-        with contextlib.suppress(RuntimeError):  # it cannot be read where it contradicts the newer
-            flags.append((write, read()))
+    precisions, flags = [operation.fp32_precision for operation, _ in newer], []
+    with contextlib.suppress(RuntimeError):  # it cannot be read where it contradicts the newer
+        precision = torch.get_float32_matmul_precision()
+        flags.append(partial(torch.set_float32_matmul_precision, precision))
+    with contextlib.suppress(RuntimeError):
+        flags.append(partial(setattr, cudnn, "allow_tf32", cudnn.allow_tf32))
     try:
         torch.set_float32_matmul_precision("high" if allowed else "highest")
         cudnn.allow_tf32 = allowed
@@ -312,8 +281,8 @@ def tf32(allowed: bool) -> Iterator[None]:
             operation.fp32_precision = "tf32" if allowed else "ieee"
         yield
     finally:
-        for write, value in flags:
-            write(value)
+        for restore in flags:
+            restore()
         for (operation, backend), precision in zip(newer, precisions, strict=True):
             follows = precision == backend.fp32_precision
             operation.fp32_precision = "none" if follows else precision
@@ -339,9 +308,8 @@ def prepared(
 ) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
     """The decoder in eval mode, converted, and device and dtype of the run; then as it was.
 
-    The caller's autocast, inference mode, grad mode and default dtype stay outside, and so do the
-    global random states. A decoder in half precision takes codes in float32, which are rounded at
-    its door. Calls on n_rows codes have one CPU thread while they are small.
+    The caller's modes and the global random states stay outside. A decoder in half precision takes
+    codes in float32. Calls on n_rows codes have one CPU thread while they are small.
     """
     names = {"auto": None, "float32": torch.float32, "float64": torch.float64}
     if precision not in names:

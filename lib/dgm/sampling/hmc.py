@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo for thousands of chains at once, on a tempered target.
+"""Hamiltonian Monte Carlo for thousands of chains at once, on a tempered target (Neal, 2011).
 
 The target of a chain at inverse temperature beta is
 
@@ -9,10 +9,8 @@ v ~ N(0, I), follows L leapfrog steps and accepts the end point with probability
 
     min(1, exp(H(z, v) - H(z', v'))).                                                   (2)
 
-What depends on the position alone is cached in the state, and beta is kept out of it: one state
-serves every temperature, and an accepted one is never evaluated twice.
-
-Reference: Neal, MCMC using Hamiltonian dynamics, 2011 (leapfrog, acceptance).
+What depends on the position alone is cached in the state, beta is not: an accepted state serves
+every temperature, and is never evaluated twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -97,11 +95,7 @@ def leapfrog(
     n_leapfrog: int,
     force: Force | None = None,
 ) -> tuple[HMCState, Tensor]:
-    """The state and momentum (C, D) after n_leapfrog position updates; step_size (C, 1), (C, D).
-
-    Where a force is given, the target evaluates the last position alone. It must be what the target
-    returns as gradients, but not exact: any function of the position keeps volume and turns back.
-    """
+    """State and momentum (C, D) after n_leapfrog steps (C, 1) or (C, D); force may be inexact."""
     position = state.position
     momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
     for _ in range(n_leapfrog - 1):
@@ -126,10 +120,10 @@ def transition(
 ) -> Transition:
     """The kernel: one transition that leaves pi_beta of equation (1) invariant.
 
-    A trajectory that ends in a non-finite energy is rejected. The step sizes (C,), or (C, D), which
-    are a diagonal mass matrix of 1 / step^2 up to a factor, must not depend on the chains' own
-    history; those of each chain are multiplied by a random factor from 1 - jitter to 1 + jitter.
-    force is as in `leapfrog`, and metropolis None or a `CompiledMetropolis`.
+    A trajectory that ends in a non-finite energy is rejected. The step sizes (C,), or (C, D) for a
+    diagonal mass matrix of 1 / step^2, must not depend on the chains' own history; those of each
+    chain are multiplied by a random factor from 1 - jitter to 1 + jitter. force is as in
+    `leapfrog`.
     """
     with own_context(state.position.device):
         like = {"dtype": state.position.dtype, "device": state.position.device}
@@ -144,14 +138,7 @@ def transition(
 
 
 def _metropolis_step(
-    target: Target,
-    state: HMCState,
-    beta: float | Tensor,
-    step_size: Tensor,
-    n_leapfrog: int,
-    momentum: Tensor,
-    uniform: Tensor,
-    force: Force | None = None,
+    target, state, beta, step_size, n_leapfrog, momentum, uniform, force=None
 ) -> Transition:
     """The transition for given momenta (C, D) and uniforms (C,)."""
     step = step_size.to(momentum.dtype)

@@ -1,9 +1,8 @@
 """Bounds on log p(x) from particles that walk along a sequence: ELBO, IWAE and FIVO.
 
 Maddison et al. (2017), "Filtering variational objectives", algorithm 1. One particle gives the
-ELBO, many that are never resampled give IWAE, and resampled ones give FIVO. For each, exp of the
-bound is an unbiased estimate of p(x), so that the bound lies below log p(x) in expectation.
-Ancestors carry no gradient: that biases FIVO's gradient and takes away most of its variance.
+ELBO, many that are never resampled give IWAE, and resampled ones give FIVO, whose ancestors carry
+no gradient. For each, exp of the bound is an unbiased estimate of p(x).
 """
 
 import math
@@ -20,11 +19,7 @@ STEPS_PER_CALL = 2  # that are compiled together
 
 
 class ParticleBound(NamedTuple):
-    """A bound on the log-likelihood of B sequences, nats (not divided by lengths), with gradient.
-
-    `ess` is the effective number of particles before resampling, from 1 to N (1 where none is
-    possible), without gradient; behind a sequence's end that of its last step.
-    """
+    """A bound on log p of B sequences, nats, with gradient, and the effective particles."""
 
     log_likelihood: Tensor  # (B,)
     ess: Tensor  # (T, B)
@@ -55,19 +50,14 @@ def particle_bound(
 ) -> ParticleBound:
     """Walks N particles along each of B sequences and weighs them.
 
-    Args:
-        init: (B*N, generator) -> a NamedTuple of tensors with B*N rows, all of them resampled; row
-            b*N + n is particle n of sequence b.
-        step: (state, x_t (B*N, ...), t, generator) -> (state, log_alpha (B*N,)), the log of
-            p(z_t | past) p(x_t | z_t, past) / q(z_t | x_t, past), nats.
-        observations: (B, T, ...); behind a sequence's end its last step is shown, never weighed.
-        lengths: (B,), steps of each sequence, from 1 to T.
-        n_particles: N, at least 1.
-        resample: "never", "ess" (when the effective number falls to N/2 or below) or "always".
-        generator: of all noise.
-        validate: whether lengths and weights are checked, which makes a GPU wait.
-
-    ValueError for arguments, a state or weights of other sizes, or weights that are NaN or +inf.
+    init takes B*N and the generator and returns a NamedTuple of tensors with B*N rows, all of them
+    resampled; row b*N + n is particle n of sequence b. step takes (state, x_t (B*N, ...), t,
+    generator) and returns the next state and log_alpha (B*N,), the log of p(z_t | past) p(x_t |
+    z_t, past) / q(z_t | x_t, past), nats. Of the observations (B, T, ...), behind a sequence's end
+    (lengths (B,), 1 to T) its last step is shown, never weighed. resample is "never", "ess" (when
+    the effective number falls to N/2 or below) or "always". `validate` checks lengths and weights,
+    which makes a GPU wait. ValueError for arguments, a state or weights of other sizes, or weights
+    that are NaN or +inf.
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_sequences, n_steps = observations.shape[:2]
@@ -114,9 +104,7 @@ def particle_bound_compiled(
 ) -> ParticleBound:
     """`particle_bound` with compiled steps, and the same draws in the same order.
 
-    `step` takes (*context, state, x_t (B*N, F), noise (B*N, noise_width)) and returns a state and
-    log_alpha (B*N,); `state` is that before the first step. The observations (B, T, F) are finite
-    behind a sequence's end, too. States' shapes are not checked, nor is the step of a NaN named.
+    step: *context, state, x_t (B*N, F), noise (B*N, noise_width) -> state, log_alpha (B*N,).
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_steps = observations.shape[1]
@@ -208,11 +196,7 @@ def weigh(
     uniform: Tensor | None,
     resample: str,
 ) -> tuple[Any, _Weighing]:
-    """Takes one step's weights (B, N) in and, where they have become unequal, resamples the state.
-
-    From 0 `steps_left` (B,) downwards, this step included, nothing changes. `uniform` (B, N)
-    chooses multinomial ancestors; the state is a NamedTuple of tensors, `resample` as above.
-    """
+    """Takes one step's weights (B, N) in; resamples the state by `uniform` (B, N) where unequal."""
     log_weight, total, effective = weighing
     n_sequences, n = log_alpha.shape
     log_weight = log_weight + torch.where((steps_left > 0)[:, None], log_alpha, 0.0)

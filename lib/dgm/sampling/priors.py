@@ -20,10 +20,7 @@ FAR = 1e6  # times a code: where any density on all of R^D is lower than at its 
 
 
 class CodeSpace:
-    """The coordinates that the chains move in: codes, or the free coordinates of a bounded prior's.
-
-    A ValueError says what the prior lacks, such as a support that is R^D or has a map from R^K.
-    """
+    """The coordinates that the chains move in: codes, or the free ones of a bounded prior's."""
 
     def __init__(
         self, prior: Any, latent_dim: int, device: torch.device, dtype: torch.dtype
@@ -57,11 +54,9 @@ class CodeSpace:
         with torch.no_grad():
             near, far = (self.log_prob(where).double() for where in (codes, FAR * codes))
         if float((far >= near.min()).double().mean()) > 0.25:
-            raise ValueError(
-                "prior.log_prob is as high far away as at its samples: give a density on all of "
-                "R^D, or one of torch.distributions on a box, such as "
-                "Independent(Uniform(low, high), 1)"
-            )
+            advice = "give a density on all of R^D, or one of torch.distributions on a box, such as"
+            wrong = f"prior.log_prob is as high far away as at its samples: {advice}"
+            raise ValueError(f"{wrong} Independent(Uniform(low, high), 1)")
 
     def _sample(self, rows: tuple[int], generator: torch.Generator) -> Tensor:
         shape, device = (*rows, self.latent_dim), self.options["device"]
@@ -99,21 +94,16 @@ class CodeSpace:
         far = torch.tensor([-1e30, 0.0, 1e30], **self.options)
         if bool(support.check(far[:, None].expand(-1, self.latent_dim)).all()):
             return None
-        message = (
-            f"torch.distributions.biject_to has no map to the prior's support, {support}: give a "
-            "continuous prior on all of R^D, a box, a half-line per axis, or a simplex."
-        )
-        with advised(message, NotImplementedError):
+        advice = "give a continuous prior on R^D, a box, a half-line per axis, or a simplex."
+        message = f"torch.distributions.biject_to has no map to the prior's support, {support}"
+        with advised(f"{message}: {advice}", NotImplementedError):
             return biject_to(support)
 
 
 def _without_validation(prior: Any) -> Any:
     """A shallow copy of a prior whose distributions do not check the arguments of log_prob."""
-    parts = {
-        name: _without_validation(value)
-        for name, value in getattr(prior, "__dict__", {}).items()
-        if isinstance(value, Distribution)
-    }
+    own = getattr(prior, "__dict__", {}).items()
+    parts = {k: _without_validation(v) for k, v in own if isinstance(v, Distribution)}
     if isinstance(prior, Distribution):
         parts["_validate_args"] = False
     if parts:

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,36 +17,21 @@ CHECKPOINT_SECONDS = 20.0
 
 
 def check_same_run(path: Path, saved: Mapping, identity: Mapping, probe: Tensor) -> None:
-    """Refuses what another run has saved, by a ValueError that names what differs.
-
-    Probes are equal but for the rounding of unlike machines; images may have any scale.
-    """
+    """Refuses, by a ValueError, what another run has saved; probes may differ by rounding."""
     checkpoint.check_identity(path, saved.get("identity", {}), identity)
     size = probe.nan_to_num(0, 0, 0).abs().amax(-1, keepdim=True)
     ours, theirs = probe / size, saved["probe"].cpu() / size
     if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6, equal_nan=True):
-        raise ValueError(
-            f"{path} belongs to another run: the decoder, the prior or the distortion computes "
-            "something else; name another file, or delete it to start anew"
-        )
+        other = "the decoder, the prior or the distortion computes something else"
+        advice = "name another file, or delete it to start anew"
+        raise ValueError(f"{path} belongs to another run: {other}; {advice}")
 
 
 class ProgressFile:
-    """What an interrupted run needs to go on, written whole or not at all; without a path, nothing.
-
-    Args:
-        path: of the file, or None.
-        target: what the run depends on, beside the settings of any kind.
-        settings: of any kind that `checkpoint.identity` takes.
-        generator: of the run; its state is saved as well.
-    """
+    """What an interrupted run needs to go on, written whole or not at all; none without a path."""
 
     def __init__(
-        self,
-        path: str | Path | None,
-        target: DecoderTarget,
-        settings: Mapping[str, Any],
-        generator: Randomness,
+        self, path: str | Path | None, target: DecoderTarget, settings: dict, generator: Randomness
     ) -> None:
         self.path = None if path is None else Path(path).expanduser()
         self.generators = [generator] if isinstance(generator, torch.Generator) else generator
@@ -68,21 +52,16 @@ class ProgressFile:
         self.saved = time.monotonic()
 
     def load(self) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]] | None:
-        """Read what `save` wrote, if it did, and set the generators.
-
-        Raises:
-            ValueError: it belongs to another run, or to another kind of device.
-        """
+        """What `save` wrote, if it did, and sets the generators; ValueError for another run."""
         if self.path is None or not self.path.exists():
             return None
         saved = checkpoint.load(self.path, device=self.device)
         check_same_run(self.path, saved, self.identity, self.probe)
         states = [state.cpu() for state in saved["generators"]]
         if [state.shape for state in states] != [g.get_state().shape for g in self.generators]:
-            raise ValueError(
-                f"{self.path} holds a run interrupted on another kind of device than "
-                f"{self.device.type}: go on there, name another file, or delete it to start anew"
-            )
+            other = f"a run interrupted on another kind of device than {self.device.type}"
+            advice = "go on there, name another file, or delete it to start anew"
+            raise ValueError(f"{self.path} holds {other}: {advice}")
         for generator, state in zip(self.generators, states, strict=True):
             generator.set_state(state)
         chain, *others = saved["state"]

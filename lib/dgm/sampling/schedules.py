@@ -1,11 +1,4 @@
-"""Schedules of inverse temperature, and of step sizes along them.
-
-A schedule of temperatures is a float64 tensor of T + 1 ascending betas that starts at 0.
-
-References:
-    Grosse, Maddison, Salakhutdinov, Annealing between distributions, NeurIPS 2013.
-    Huang et al., ICML 2020 (the sigmoid schedule, radius 10).
-"""
+"""Schedules of inverse temperature, (T + 1,) float64 betas from 0, and of step sizes along them."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -77,10 +70,7 @@ def sigmoid(n_temperatures: int, beta_max: float) -> Tensor:
 
 
 def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
-    """0, then T betas equally spaced in log beta from beta_min to beta_max; (T + 1,).
-
-    Where the posterior is close to a Gaussian, these are equal steps in thermodynamic length.
-    """
+    """0, then T betas equally spaced in log beta from beta_min to beta_max; (T + 1,)."""
     _check(n_temperatures, beta_max)
     if not 0 < beta_min <= beta_max:
         raise ValueError(f"beta_min must lie in (0, beta_max={beta_max}], got {beta_min}")
@@ -90,10 +80,7 @@ def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
 
 
 def through(recorded: Tensor, steps: Sequence[int], scale: float) -> Tensor:
-    """Equal steps in asinh(beta / scale) between recorded betas (R,), `steps` to each; (T + 1,).
-
-    Linear far below scale, about 1 / sd of the prior's energies, and logarithmic far above it.
-    """
+    """Equal steps in asinh(beta / scale) between recorded betas (R,), `steps` to each; (T + 1,)."""
     warped = torch.asinh(recorded.double().cpu() / scale)
     return _pieces(recorded, steps, warped, lambda w: scale * torch.sinh(w))
 
@@ -113,8 +100,7 @@ def sigmoid_through(recorded: Tensor, total: int) -> Tensor:
 def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -> Tensor:
     """Steps of equal thermodynamic length sqrt(Var E) d beta through recorded betas; (total + 1,).
 
-    Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length.
-    It is summed by trapezia in log beta between the K >= 2 betas (K,) at which the variance (K,) is
+    Summed by trapezia in log beta between the K >= 2 betas (K,) at which the variance (K,) is
     known; below them that is taken as constant, above them it falls as 1 / beta^2.
     """
     recorded, beta = recorded.double().cpu(), beta.double().cpu()
@@ -137,11 +123,7 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
 
 
 def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
-    """Var(log w) along a schedule of chains that mix at once: the sum of Var(E) (d beta)^2, nats^2.
-
-    Real chains have more, since they remember. betas are (T + 1,); beta and variance as in
-    `equal_length`.
-    """
+    """Var(log w) of chains that mix at once: the sum of Var(E) (d beta)^2 over betas (T + 1,)."""
     betas, beta, variance = (t.double().cpu() for t in (betas, beta, variance))
     log_beta, where = beta.log(), betas[:-1].clamp(min=float(beta[0])).log()
     logs = _interpolate(where.clamp(max=float(log_beta[-1])), log_beta, variance.log())
@@ -149,57 +131,45 @@ def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
     return float(((logs - 2 * beyond).exp() * betas.diff().square()).sum())
 
 
-def _allocated(lengths: Tensor, total: int) -> list[int]:
-    if total < len(lengths):
-        raise ValueError(
-            f"{len(lengths)} recorded betas need at least as many temperatures, got {total}"
-        )
-    ideal = total * lengths / lengths.sum()
-    steps = ideal.floor().clamp(min=1)
-    while (missing := total - int(steps.sum())) != 0:
-        lacking = ideal - steps
-        if missing < 0:
-            lacking[steps == 1] = math.inf
-        order = lacking.argsort(descending=missing > 0)[: abs(missing)]
-        order = order[lacking[order].isfinite()]
-        steps[order] += math.copysign(1, missing)
-    return [int(n) for n in steps]
-
-
 def steps_per_beta(
     given: int | Sequence[int] | None, betas: Tensor, scale: float, latent_dim: int
 ) -> list[int]:
     """Steps before each recorded beta (R,): one number or R; None keeps Var(log w) near 1/4 nat^2.
 
-    Near a Gaussian posterior Var(log w) is about D L^2 / (2 T), L the length of the path in
-    asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since decoders bend.
+    For a Gaussian posterior T = 2 D L^2, L the path's length in asinh(beta / scale), D at least 8.
     """
     if given is None:
         warped = torch.asinh(betas / scale)
         density = 2.0 * max(latent_dim, 8) * float(warped[-1])
-        return [max(1, math.ceil(density * float(length))) for length in _lengths(warped)]
+        lengths = warped.diff(prepend=warped.new_zeros(1))
+        return [max(1, math.ceil(density * float(length))) for length in lengths]
     steps = counts(given, "temperatures_per_beta")
     steps = [steps] * len(betas) if isinstance(steps, int) else steps
     if len(steps) != len(betas):
-        raise ValueError(
-            f"temperatures_per_beta must be one number, or {len(betas)} of them, got {given}"
-        )
+        want = f"one number, or {len(betas)} of them"
+        raise ValueError(f"temperatures_per_beta must be {want}, got {given}")
     return steps
-
-
-def _lengths(warped: Tensor) -> Tensor:
-    """Of the stretches that end at the recorded betas, (R,)."""
-    return torch.diff(warped, prepend=warped.new_zeros(1))
 
 
 def _pieces(
     recorded: Tensor, steps: int | Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch.
-
-    A total of steps is divided in proportion to the stretches' lengths, at least one to each.
-    """
-    steps = _allocated(_lengths(warped), steps) if isinstance(steps, int) else steps
+    """Equal steps in a warped coordinate that is 0 at beta = 0; a total is divided by lengths."""
+    if isinstance(steps, int):
+        lengths, total = warped.diff(prepend=warped.new_zeros(1)), steps
+        if total < len(lengths):
+            needed = f"{len(lengths)} recorded betas need at least as many temperatures"
+            raise ValueError(f"{needed}, got {total}")
+        ideal = total * lengths / lengths.sum()
+        allocated = ideal.floor().clamp(min=1)
+        while (missing := total - int(allocated.sum())) != 0:
+            lacking = ideal - allocated
+            if missing < 0:
+                lacking[allocated == 1] = math.inf
+            order = lacking.argsort(descending=missing > 0)[: abs(missing)]
+            order = order[lacking[order].isfinite()]
+            allocated[order] += math.copysign(1, missing)
+        steps = [int(n) for n in allocated]
     pieces, edges = [warped.new_zeros(1)], [0.0, *warped.tolist()]
     for i, n_steps in enumerate(steps):
         piece = unwarp(linspace(edges[i], edges[i + 1], n_steps + 1))
@@ -216,7 +186,5 @@ def _interpolate(where: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 def _check(n_temperatures: int, beta_max: float) -> None:
     if n_temperatures < 1 or not 0 < beta_max < math.inf:
-        raise ValueError(
-            f"want one temperature or more and a positive, finite beta_max, got {n_temperatures} "
-            f"and {beta_max}"
-        )
+        got = f"got {n_temperatures} and {beta_max}"
+        raise ValueError(f"want a temperature or more and a positive, finite beta_max, {got}")

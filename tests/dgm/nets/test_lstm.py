@@ -92,7 +92,7 @@ def test_steps_equal_the_whole_sequence():
 
 
 def test_encoder_averages_its_directions():
-    encoder = drawn(LSTMEncoder, V, E, H)
+    encoder = drawn(LSTMEncoder, V, E, H, 1, True)
     tokens, _ = batch((5,))
     x = encoder.embedding(tokens)[0].detach()
     forward, backward = [], []

@@ -124,7 +124,7 @@ class TestBlock:
     @pytest.mark.parametrize(("alpha", "loss"), [(None, 173.2051), (100.0, 0.0)])
     def test_starts_near_zero_or_with_orthogonal_vertices(self, alpha, loss):
         torch.manual_seed(0)
-        vertices = SimplexBlock(5, alpha=alpha).vertices.detach()
+        vertices = SimplexBlock(5, 16, 3, alpha).vertices.detach()
         assert float(orthogonality_loss(vertices, 100)) == pytest.approx(loss, abs=0.01)
 
 

@@ -8,7 +8,6 @@ import torch
 from draws import normal, rng
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
-from dgm.measure import aggregate_mutual_information
 from dgm.nets.lstm import LSTMDecoder
 from dgm.nets.pooling import KINDS
 from dgm.nets.text_vae import TextVAE
@@ -19,7 +18,6 @@ from dgm.papers.pooling_vae import (
     initialise_,
     kl_weight,
     marginal_likelihood,
-    minibatch_mutual_information,
     pooling_objective,
     reconstruction_by_position,
     with_free_bits,
@@ -187,23 +185,6 @@ class TestDispersion:
         assert variance["max"] > 10 * variance["last"]
         assert far["last"] < 0.01
         assert far["mean"] > 0.3
-
-
-class TestInformation:
-    @pytest.mark.parametrize(("batch", "cap"), [(8, 2.079442), (32, 3.465736), (128, 4.852030)])
-    def test_is_capped_by_the_batch(self, batch, cap):
-        mu = 100.0 * torch.arange(256.0)[:, None]
-        information = minibatch_mutual_information(mu, torch.zeros(256, 1), batch)
-        assert float(information) == pytest.approx(cap, abs=1e-6)
-
-    def test_is_the_mean_of_its_full_batches(self):
-        mu, logvar = normal(70, 2), 0.3 * normal(70, 2, seed=1)
-        parts = [
-            aggregate_mutual_information(mu[i : i + 32], logvar[i : i + 32], seed=5 + k)
-            for k, i in enumerate((0, 32))
-        ]
-        information = minibatch_mutual_information(mu, logvar, 32, seed=5)
-        torch.testing.assert_close(information, torch.stack(parts).mean())
 
 
 class TestInfluence:
@@ -412,10 +393,6 @@ REFUSED = [
     *(
         (partial(dispersion, features), "features")
         for features in (normal(1, 3), normal(3), normal(3, 0), normal(3, 3) * math.nan)
-    ),
-    *(
-        (partial(minibatch_mutual_information, normal(8, 2), normal(8, 2), n), "batch_size")
-        for n in (1, 9)
     ),
 ]
 

@@ -154,7 +154,7 @@ class TestEnds:
 
 def test_state_may_have_layers():
     torch.manual_seed(0)
-    model = LSTMDecoder(9, 4, 5, 0, layers=2)
+    model = LSTMDecoder(9, 4, 5, 0)
     beams = beam_search(model.step, model.start(3), 3, width=4, max_steps=6)
     assert beams.tokens.shape[:2] == (3, 4)
     torch.testing.assert_close(beams.log_prob[0], beams.log_prob[1])
