@@ -2,6 +2,7 @@
 
 import copy
 import multiprocessing
+import os
 import random
 import signal
 import time
@@ -374,7 +375,8 @@ def test_progress_shows_description_count_and_terms(capfd):
     assert capfd.readouterr().err == ""
 
 
-KILLS, STEPS, PAUSE = 6, 600, 0.004
+KILLS, PAUSE = int(os.environ.get("DGM_TEST_TRIALS", 20)), 0.004
+STEPS = 80 * KILLS
 ARGUMENTS = {**MEASURED, "measure_every": 40}
 
 
@@ -395,12 +397,16 @@ def test_kills_change_nothing(tmp_path):
     context = multiprocessing.get_context("forkserver")
     # torch._dynamo is what an optimiser's first step imports.
     context.set_forkserver_preload(["torch._dynamo", "safetensors.torch", "tqdm", "pytest"])
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         started = context.Event()
         child = context.Process(target=train_slowly, args=(path, started))
         child.start()
-        assert started.wait(60)
-        time.sleep(moments.uniform(0.05, 0.25))
+        anywhere = kill % 5 == 4  # while it starts or loads, too
+        assert anywhere or started.wait(60)
+        time.sleep(moments.uniform(0, 0.4 if anywhere else 0.15))
+        soon = time.monotonic() + 0.05 * (kill % 2)  # every second one while a file is written
+        while time.monotonic() < soon and not list(tmp_path.glob(".*.tmp")):
+            pass
         child.kill()
         child.join()
         assert child.exitcode == -signal.SIGKILL

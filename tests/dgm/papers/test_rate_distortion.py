@@ -129,6 +129,19 @@ def test_annealing_against_the_linear_decoder(device):
     assert (ours.ess <= 32).all()
 
 
+@on_devices
+def test_rate_grows_and_distortion_falls_along_the_curve(device):
+    decoder, x = linear_problem(n_images=8)
+    betas = torch.logspace(-1.5, 2.5, 15, dtype=torch.float64)
+    ours = curve(decoder, x, betas, temperatures_per_beta=40, device=device)
+    # one set of chains carries the curve, so steps between neighbours have errors of their own
+    assert (standard_errors(ours.rate.diff(dim=0)) > -4).all()
+    assert (standard_errors(ours.distortion.diff(dim=0)) < 4).all()
+    exact = exact_curve(decoder, x, betas)
+    assert (exact.rate.diff(dim=0) >= 0).all()
+    assert (exact.distortion.diff(dim=0) <= 0).all()
+
+
 @pytest.mark.parametrize("seed", [2, list(range(20, 68))], ids=["one seed", "a seed per image"])
 @pytest.mark.parametrize("schedule", ["adaptive", "sigmoid"])
 def test_other_settings_against_the_linear_decoder(schedule, seed):
