@@ -455,7 +455,7 @@ class TestPreActivations:
     def test_what_can_have_no_inputs_is_refused(self):
         linear, points = nn.Linear(2, 2).double(), normal(4, 2)
         for layers in ([4], [-1], [0, 9]):
-            with pytest.raises(ValueError, match="layers must be .*0 to 3"):
+            with pytest.raises(ValueError, match=r"layers must be .*0 to 3"):
                 pre_activations(network(), points, layers)
         with pytest.raises(ValueError, match="no layer was chosen"):
             bre_penalty(network(), points, [])

@@ -410,9 +410,7 @@ class TestPhases:
         def value(shift=0.0):
             with torch.no_grad():
                 weight[0, 0] += shift
-            terms = bootstrap_objective(
-                model, critic, segments, draw, None, augmented_weight=1.0
-            )
+            terms = bootstrap_objective(model, critic, segments, draw, None, augmented_weight=1.0)
             return terms.augmented
 
         gradient = torch.autograd.grad(value(), weight)[0][0, 0]
