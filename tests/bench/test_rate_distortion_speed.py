@@ -5,13 +5,12 @@ training steps per second, or ratios of times. Variants that are compared take t
 time of each counts, because other work on the machine only ever adds to it.
 """
 
-import math
 import shutil
 import time
 
 import pytest
 import torch
-from chains import curve, on_devices
+from chains import on_devices
 
 from dgm.papers.rate_distortion import ImageVAE, vae_objective
 from dgm.sampling.annealing import annealed_run, start
@@ -32,7 +31,6 @@ def network(hidden, device="cpu"):
 
 @pytest.fixture
 def timed(benchmark):
-    """A benchmark, where speed is compared at all."""
     if benchmark.disabled:
         pytest.skip("a comparison of speed: make bench")
     return benchmark
@@ -206,41 +204,3 @@ def test_beside_a_plain_loop(timed, hidden):
     ratios = {f"plain_to_{force}": taken["plain"] / taken[force] for force in ("same", "bfloat16")}
     timed.extra_info |= {**ratios, "rounds": ROUNDS}
     assert ratios["plain_to_bfloat16"] >= 1.5
-
-
-def exponent(sizes, seconds):
-    """Slope of log time over log size."""
-    x, y = (torch.tensor(v, dtype=torch.float64).log() for v in (sizes, seconds))
-    return float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
-
-
-def curve_of(counts, betas):
-    x = torch.rand(8, 784, generator=torch.Generator().manual_seed(0))
-    settings = {"n_chains": 16, "n_leapfrog": 5, "temperatures_per_beta": counts}
-    settings |= {"latent_dim": 10, "betas": betas, "step_sizes": STEP_SIZE}
-    return curve(network((256, 256)), x, **settings)
-
-
-def test_cost_is_linear_in_chains_and_temperatures(timed):
-    chains = [8, 16, 32, 64, 128]
-    variants = {m: transitions((256, 256), m)[2]["same"] for m in chains}
-    timed.pedantic(variants[8], rounds=1)
-    in_chains = exponent(chains, list(least(variants, 3).values()))
-    temperatures = [10, 20, 40, 80, 160]
-    variants = {t: lambda t=t: curve_of(t, [0.1]) for t in temperatures}
-    in_temperatures = exponent(temperatures, list(least(variants, 3).values()))
-    timed.extra_info |= {"chains": in_chains, "temperatures": in_temperatures}
-    assert abs(in_chains - 1) < 0.1
-    assert abs(in_temperatures - 1) < 0.1
-
-
-def test_a_whole_curve_costs_as_much_as_one_likelihood(timed):
-    betas = [math.exp(0.1 * i) for i in range(-40, 10)]
-    total = 4 * len(betas)
-    variants = {"curve": lambda: curve_of(4, betas)}
-    variants["likelihood"] = lambda: curve_of(total, betas[-1:])
-    timed.pedantic(variants["curve"], rounds=1)
-    taken = least(variants, 5)
-    ratio = taken["curve"] / taken["likelihood"]
-    timed.extra_info |= {"curve_to_likelihood": ratio, "betas": len(betas)}
-    assert ratio < 1.1

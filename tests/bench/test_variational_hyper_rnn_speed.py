@@ -1,4 +1,4 @@
-"""VHRNN's training step beside a plain loop over time, and an evaluation's memory: `make bench`.
+"""VHRNN's training step beside a plain loop over time, and an evaluation's largest tensor.
 
 `extra_info` holds by how much a step is faster than the plain one: medians over rounds in which the
 ways take turns, each with half the range between its quartiles.
@@ -6,11 +6,10 @@ ways take turns, each with half the range between its quartiles.
 
 import copy
 import math
-import sys
 
 import pytest
 import torch
-from benches import DEVICES, Largest, peak, resident_peak, seconds, spread
+from benches import DEVICES, Largest, seconds, spread
 from torch.nn import functional
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, bound, evaluate
@@ -21,7 +20,7 @@ CASES = {  # sizes of the model, sequences, steps
     "chorales": ((88, 28, 14, 18, "bernoulli", 1), 4, 60),
     "switching": ((2, 4, 4, 12, "gaussian", 2), 16, 50),
 }
-SEQUENCES, STEPS, MANY = 77, 100, 128  # of JSB Chorales' test set, about
+MANY = 128  # particles of an evaluation
 
 
 def model(case):
@@ -186,24 +185,3 @@ def test_no_tensor_grows_with_the_number_of_sequences():
         largest.append(observed.elements)
     assert largest[0] == largest[1]
     assert largest[2] == 2 * largest[0]
-
-
-def test_peak_memory_of_evaluation(benchmark):
-    if not benchmark.enabled:
-        pytest.skip("takes half a minute")
-    sizes = {"few": (16, STEPS, 1024), "all": (SEQUENCES, STEPS, 1024)}
-    result = {name: peak(__file__, *size) for name, size in sizes.items()}
-    result["wide"] = benchmark.pedantic(peak, (__file__, SEQUENCES, STEPS, 8192), rounds=1)
-    benchmark.extra_info["mebibytes"] = {name: size / 2**20 for name, size in result.items()}
-    # The frames themselves, and the bounds, are all there from the start.
-    frames = 4 * SEQUENCES * STEPS * 88
-    assert result["all"] < 1.25 * result["few"] + frames
-    assert result["all"] < result["wide"] / 2 < 2**29
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    evaluated(1, 2, MANY)  # what a first call loads
-    before = resident_peak()
-    evaluated(*map(int, sys.argv[1:]))
-    print(resident_peak() - before)

@@ -162,15 +162,11 @@ def test_the_page_writes_what_python_writes(opened, script):
     view.assert_clean()
 
 
-@pytest.mark.timing
-def test_a_wrong_golden_row_shows_and_a_frame_is_quick(opened, record_testsuite_property):
+def test_a_wrong_golden_row_shows(opened):
     wrong = {name: rows.copy() for name, rows in golden()["log_probs"].items()}
     wrong["phase I"][5, 17] -= 0.5
     view = opened(teller(golden() | {"log_probs": wrong}))
     assert checked(view) == pytest.approx(0.5, abs=1e-3)
-    p95 = view.p95(16)
-    record_testsuite_property("story_p95_ms", p95)
-    assert p95 < 16
 
 
 def table(view):

@@ -84,19 +84,12 @@ X = {sequence["name"]: np.array(sequence["x"]) for sequence in default_sequences
 
 
 def drawn_run(widget):
-    """The run that a widget shows."""
     x = X[widget.sequence]
     return particle_runs(x, widget.particles, widget.criterion, [widget.seed])
 
 
 def number(text):
     return float(text.replace("\N{MINUS SIGN}", "-"))
-
-
-# Particles: the arithmetic
-
-
-# Particles: the picture
 
 
 def with_means(view):
@@ -111,27 +104,6 @@ def rows(view):
         row.locator("th").inner_text(): row.locator("td").inner_text()
         for row in view.page.locator(".dgm-mu-kalman tbody tr").all()
     }
-
-
-def test_each_step_by_keyboard_shows_python_s_run(opened):
-    widget = ParticleKalman(particles=4)
-    view = opened(widget)
-    steps = [
-        (view.slider("Particles"), "ArrowRight", {"particles": 5}),
-        (view.slider("Particles"), "End", {"particles": 64}),
-        (view.radio("every step"), "Space", {"criterion": "always"}),
-        (view.radio("never"), "Space", {"criterion": "never"}),
-        (view.page.get_by_label("Data"), "ArrowDown", {"sequence": "twenty"}),
-        (view.button("Draw again"), "Enter", {"seed": 1}),
-        (view.slider("Particles"), "Home", {"particles": 1}),
-    ]
-    for control, key, state in [(view.slider("Particles"), "Shift", {}), *steps]:
-        control.press(key)
-        widget.set_state(state)
-        view.settle()
-        estimate = drawn_run(widget).log_likelihood[0]
-        assert number(rows(view)["this run"]) == pytest.approx(estimate, abs=6e-4), state
-    view.assert_clean()
 
 
 def test_the_table_tells_the_means_of_the_runs(opened):
@@ -182,9 +154,6 @@ def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
     assert wedges == cloud.resampled.sum()
     message = view.page.locator(".dgm-mu-kalman .dgm-side .dgm-note").inner_text()
     assert message.startswith(f"{survivors(cloud.parents[0])[0].sum()} of the 8 first particles")
-
-
-# The chorale
 
 
 @pytest.fixture(scope="module")
@@ -275,9 +244,6 @@ def test_what_the_roll_shows_is_the_piece(opened, chorale):
         assert [sorted(result[t]) for t in range(start, end)] == frames[start:end]
 
 
-# Sound
-
-
 def heard(view):
     return view.page.evaluate("heard")
 
@@ -353,9 +319,6 @@ def test_without_web_audio_the_roll_plays_in_silence(opened, chorale):
     view.assert_clean()
 
 
-# The reader's own opening
-
-
 def status(view):
     return view.page.locator(".dgm-mu-chorale .dgm-status").inner_text()
 
@@ -392,13 +355,3 @@ def test_notes_of_the_opening_are_turned_by_keyboard_and_click(opened, chorale):
     view.settle()
     assert piece(view)[:8] == [[p] for p in (60, 62, 64, 65, 67, 69, 71, 72)]
     view.assert_clean()
-
-
-@pytest.mark.timing
-def test_a_frame_of_the_chorale_takes_less_than_sixteen_milliseconds(
-    opened, chorale, record_testsuite_property
-):
-    view = opened(chorale(length=96))
-    p95 = view.p95(16, lambda: view.sweep(0, 60, place=1))
-    record_testsuite_property("chorale_frame_p95_ms", p95)
-    assert p95 < 16

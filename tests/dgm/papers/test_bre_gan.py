@@ -321,6 +321,20 @@ def grid(n=200, half=1.0):
     return torch.cartesian_prod(steps, steps)
 
 
+def signs_by_layer(net, h):
+    """Whether each rectifier's inputs are above 0."""
+    by_layer = []
+    for module in net:
+        if isinstance(module, nn.LeakyReLU):
+            by_layer.append(h > 0)
+        h = module(h)
+    return by_layer
+
+
+def distinct(patterns):
+    return len({tuple(row) for row in patterns.tolist()})
+
+
 class TestRegions:
     @pytest.mark.parametrize("n", [1, 2, 3, 5])
     def test_lines_cut_the_plane_into_a_known_number_of_cells(self, n):
@@ -330,32 +344,19 @@ class TestRegions:
         net, points = network(), normal(40, 2)
         patterns = activation_patterns(net, points)
         assert patterns.dtype == torch.bool
-        h, by_layer = points, []
-        for module in net:
-            if isinstance(module, nn.LeakyReLU):
-                by_layer.append(h > 0)
-            h = module(h)
+        by_layer = signs_by_layer(net, points)
         assert torch.equal(patterns, torch.cat(by_layer, 1))
         assert torch.equal(activation_patterns(net, points, [2, 0]), torch.cat(by_layer[2::-2], 1))
         for layers, expected in ((None, patterns), ([1], by_layer[1])):
-            count = len({tuple(row) for row in expected.tolist()})
-            assert 1 < regions(net, points, layers) == count
+            assert 1 < regions(net, points, layers) == distinct(expected)
 
     def test_bre_alone_gives_more_regions_around_fixed_points(self):
-        def by_hand(net, h):
-            codes = []
-            for module in net:
-                if isinstance(module, nn.LeakyReLU):
-                    codes.append(h > 0)
-                h = module(h)
-            return len({tuple(row) for row in torch.cat(codes, 1).tolist()})
-
         counts = []
         for seed in range(4):
             net = network(seed=seed)
-            before = by_hand(net, grid(100))
+            before = distinct(torch.cat(signs_by_layer(net, grid(100)), 1))
             minimise_bre(net, 0.7 * normal(128, 2, seed=seed), 150)
-            counts.append((before, by_hand(net, grid(100))))
+            counts.append((before, distinct(torch.cat(signs_by_layer(net, grid(100)), 1))))
             assert regions(net, grid(100)) == counts[-1][1]
         before, after = zip(*counts, strict=True)
         assert all(b > a for a, b in counts)
@@ -423,10 +424,9 @@ class TestPreActivations:
             close(h, by_hand)
         close(bre_penalty(net, points).total, sum(bre_terms(h).total for h in expected) / 3)
         codes = torch.cat([h > 0 for h in net.by_hand(grid(60))], 1)
-        count = len({tuple(row) for row in codes.tolist()})
-        assert regions(net, grid(60)) == count
+        assert regions(net, grid(60)) == distinct(codes)
         # What the last call of each module would give.
-        assert len({tuple(row) for row in codes[:, 12:].tolist()}) < count
+        assert distinct(codes[:, 12:]) < distinct(codes)
 
     def test_keep_their_gradient_and_leave_no_hook(self):
         net = network()

@@ -504,11 +504,8 @@ def test_mean_and_legendre():
     [
         ({"x": torch.zeros(2, 7)}, "the decoder returned .* but the images have 7 values"),
         ({"x": torch.full((2, 20), math.nan)}, "NaN or infinity in images"),
-        ({"x": torch.zeros(20)}, "batch of images"),
         ({"n_chains": 0}, "n_chains"),
-        ({"n_leapfrog": 0}, "n_leapfrog"),
         ({"betas": [1.0, 0.5]}, "ascending"),
-        ({"betas": [0.0, 0.5]}, "above 0"),
         ({"latent_dim": 3}, "does latent_dim=3 fit"),
         ({"schedule": "linear"}, "schedule must be one of default"),
         ({"schedule": "adaptive", "step_sizes": 0.1}, "needs a pilot run"),
@@ -525,7 +522,6 @@ def test_mean_and_legendre():
         ({"distortion": "psnr"}, "distortion"),
         ({"temperatures_per_beta": [1, 2]}, "temperatures_per_beta"),
         ({"step_sizes": torch.ones(3)}, "step_sizes"),
-        ({"step_sizes": -1.0}, "step_sizes"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -17,7 +17,6 @@ from dgm.sampling.hmc import hamiltonian, leapfrog, transition
 
 
 def banana(z):
-    """An asymmetric, correlated energy, so that a wrong sign or a lost axis shows."""
     bent = z[:, 1] + 0.5 * z[:, 0].square() - 0.4
     return 0.5 * (z[:, 0] - 0.7).square() + 1.5 * bent.square() + 0.3 * z[:, 2] * z[:, 0]
 

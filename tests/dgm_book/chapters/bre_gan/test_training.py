@@ -70,14 +70,6 @@ def test_one_fused_step_is_that_of_plain_adam(work, penalty, monkeypatch):
     torch.testing.assert_close(*weights, rtol=1e-3, atol=1e-4)
 
 
-def test_a_finished_run_is_not_run_again(work):
-    whole, again = small_gan(), small_gan()
-    expected = run("whole", whole)
-    assert [row["step"] for row in expected["measured"]] == [0, 10, 20]
-    assert run("whole", again, data=None) == expected
-    assert_same_weights(whole, again)
-
-
 def test_pairs_get_the_same_noise(work):
     batches = {0.0: [], 1.0: []}
     for weight, inputs in batches.items():
