@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from benches import DEVICES, Largest
 from draws import normal, rng
 from torch.distributions import MultivariateNormal, Normal, kl_divergence
 
@@ -297,6 +298,23 @@ class TestMarginalLikelihood:
         torch.testing.assert_close(hidden.log_likelihood, -expected)
         plain = marginal_likelihood(model, *sentences, rng(), n_samples=3)
         assert not torch.allclose(hidden.log_likelihood, plain.log_likelihood, atol=0.01)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("words", [50, 4000])
+def test_memory_of_a_likelihood_is_bounded_by_rows_alone(device, words):
+    model = TextVAE(words, 64, 128, 16, layers=1, bidirectional=False).to(device)
+    largest = []
+    for n, k in ((4, 32), (40, 32), (4, 320)):
+        tokens = torch.randint(4, words, (n, 16), generator=rng()).to(device)
+        lengths = 16 - torch.arange(n, device=device) % 11
+        with Largest() as watch:
+            marginal_likelihood(model, tokens, lengths, rng(0, device), n_samples=k, rows=64)
+        largest.append(watch.elements)
+    gates = 64 * 15 * 4 * 128
+    block = max(128 * words, 2**20 if device == "cpu" else 2**26)  # of logits
+    assert max(largest) <= max(min(block, 64 * 15 * words), gates)
+    assert max(largest) < 1.2 * largest[0]
 
 
 class TestLinearGaussian:

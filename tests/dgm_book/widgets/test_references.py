@@ -26,7 +26,6 @@ from dgm_book.widgets.variational_hyper_rnn import (
 
 RUNS = FIRST_RUN + np.arange(N_RUNS)
 EXACT = LinearGaussian().filter(torch.tensor(FIVE, dtype=torch.float64))[0]
-SCHEDULE = [[0, 0, 1.0], [7, 3, 1.0], [15, 3, 4.0]]
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 1), (1, 1), (3, 10), (7.5, 20), (500, 500)])

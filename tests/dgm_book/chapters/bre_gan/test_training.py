@@ -31,11 +31,6 @@ def run(name, gan, training=TRAINING, data=ring, measure=first_weights, seed=0):
     return train(gan, data, training, profiles.get("smoke"), seed, name, measure)
 
 
-def assert_same_weights(a, b):
-    for x, y in zip(a.parameters(), b.parameters(), strict=True):
-        assert torch.equal(x, y)
-
-
 def test_a_toy_gan_learns_a_spot(work):
     gan, spot = small_gan(2), torch.tensor([0.5, -0.4])
 
