@@ -153,7 +153,6 @@ class TestNotebook:
 
 
 def project_files() -> list[Path]:
-    """What is, or would be, tracked."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout

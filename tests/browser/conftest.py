@@ -120,7 +120,6 @@ def find_chromium(playwright) -> str | None:
 
 @pytest.fixture(scope="session")
 def browser():
-    """One headless Chromium a test process."""
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         path = find_chromium(playwright)
@@ -161,7 +160,6 @@ class Visit:
         return sum(request.sizes()["responseBodySize"] for request in answers)
 
     def pictures(self):
-        """Return what each canvas on the page shows."""
         script = "canvases => canvases.map(canvas => canvas.toDataURL())"
         return self.page.locator("canvas").evaluate_all(script)
 
@@ -220,7 +218,6 @@ class Visit:
         return self.page.get_by_role("radio", name=name, exact=True)
 
     def drag(self, start, *places, steps=4):
-        """Move the pressed mouse from one place to others."""
         self.page.mouse.move(*start)
         self.page.mouse.down()
         for place in places:
@@ -228,16 +225,13 @@ class Visit:
         self.page.mouse.up()
 
     def drawn(self):
-        """Wait until the widgets have drawn what they were asked to."""
         twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
         self.page.evaluate(twice)
 
     def controls(self):
-        """Return the name and the value of each control of the widgets."""
         return self.page.evaluate(CONTROLS)
 
     def settle(self):
-        """Wait until no widget draws any more."""
         self.page.evaluate(SETTLE)
 
     def faded_marks(self):
@@ -366,7 +360,6 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def serve():
-    """Return ``serve(folder) -> url`` of a server on this machine."""
     servers = []
 
     def start(folder):

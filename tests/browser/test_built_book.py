@@ -77,7 +77,6 @@ LATER = ("How much may change", "Steps a second", "Tempo")
 
 @pytest.fixture(scope="module", autouse=True)
 def book():
-    """The folder of the built book."""
     if not (BOOK / CHAPTER).exists():
         reason = f"no built book in {BOOK}: run `make book` first"
         if os.environ.get("CI") == "true":
@@ -285,9 +284,6 @@ def test_no_formula_is_clipped(shared, narrow, page, width):
     view.page.wait_for_function("() => document.querySelector('mjx-container[display=true]')")
     view.settle()
     assert view.page.evaluate(CLIPPED) == []
-
-
-# All controls of one widget, and another value for each that it can have.
 
 
 @pytest.mark.parametrize("page", PAGES)

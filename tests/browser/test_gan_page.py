@@ -46,9 +46,6 @@ def opened(opened):
     return start
 
 
-# The arithmetic
-
-
 TRAIN = """({ config, settings, count }) => {
   const trainer = ganTrainer(config);
   finish(trainer.train(count, settings, []));
@@ -90,9 +87,6 @@ def test_the_read_outs_are_those_of_the_library(library):
         terms = bre_gan.bre_terms(h)
         assert panel["marginalEntropy"] == pytest.approx(float(terms[0]), abs=1e-3)
         assert panel["activationCorrelation"] == pytest.approx(float(terms[1]), abs=1e-3)
-
-
-# The playground
 
 
 def step(view):
@@ -228,9 +222,6 @@ def test_a_step_is_quick_and_the_page_stays_awake(opened, record_testsuite_prope
     assert best[2] <= 50
 
 
-# The bench
-
-
 def pre_activations(bench, units):
     """x cos t + y sin t + b of each point (x, y) for each line, in the page's random numbers."""
     uniform = torch.from_numpy(mulberry32(np.arange(1, 2 * units + 1), bench.seed)).view(units, 2)
@@ -310,6 +301,3 @@ def test_the_presets_show_what_each_term_sees(opened):
     view.settle()
     assert lines.get_attribute("d") != before
     view.assert_clean()
-
-
-# Both

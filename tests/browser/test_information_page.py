@@ -33,7 +33,6 @@ def rows(view):
 
 
 def finished(view):
-    """Wait until the race has the estimates of all its batches."""
     view.settle()
     view.page.get_by_text("a bar the mean of 24;").wait_for()
 

@@ -95,7 +95,6 @@ def root(view, index=0):
 
 
 def surveyed(view, index=0):
-    """Wait until the dispersion of the examples is known."""
     root(view, index).locator("svg:not([data-waiting])").last.wait_for()
     view.drawn()
 
@@ -123,9 +122,6 @@ def share(view, index=0):
 def moves(view, place, index=0):
     root(view, index).get_by_role("slider").fill(str(place))
     view.drawn()
-
-
-# The model
 
 
 @pytest.mark.parametrize("script", ["", "delete globalThis.WebAssembly"])
@@ -192,9 +188,6 @@ def test_weights_and_dispersion_are_those_of_pytorch(opened, kind):
     assert words == ["start", *text.tokenise(examples[0]).split(), "end"]
 
 
-# How fast
-
-
 @pytest.mark.timing
 def test_ten_words_are_measured_in_less_than_fifty_milliseconds(opened, record_testsuite_property):
     weights, sentences = large()
@@ -208,9 +201,6 @@ def test_ten_words_are_measured_in_less_than_fifty_milliseconds(opened, record_t
     p95 = view.p95(50, measure)
     record_testsuite_property("influence_p95_ms", p95)
     assert p95 < 50
-
-
-# The ruler
 
 
 def test_a_bar_is_as_long_as_its_number_says(opened):

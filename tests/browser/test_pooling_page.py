@@ -41,9 +41,6 @@ def number(text):
     return float(text.replace("\u2212", "-").replace(",", ""))
 
 
-# The race
-
-
 def table(view):
     """Return the rows of the race's table: label to what its three cells say."""
     texts = view.page.locator(".dgm-race tbody tr").evaluate_all(
@@ -161,9 +158,6 @@ def test_a_chart_is_dragged_and_a_row_is_clicked(opened):
     assert view.page.locator(".dgm-race .dgm-forward").count() == 0
 
 
-# The microscope
-
-
 def first_dots(view, panel):
     """The middle of the first dot, a circle, and the panel's size."""
     svg = view.page.locator(".dgm-scope .dgm-panel svg").nth(panel)
@@ -235,9 +229,6 @@ def test_a_dot_under_the_pointer_is_ringed_in_all_panels(opened):
     view.settle()
     assert words.inner_text() == "Sentence 1 (a)"
     view.assert_clean()
-
-
-# Both
 
 
 def test_the_live_region_speaks_once_a_pause(opened):

@@ -15,9 +15,6 @@ def numbers(text):
     return np.array(re.findall(r"-?[\d.]+(?:e-?\d+)?", text), float)
 
 
-# The explorer
-
-
 def sound(name, latent, floor, betas=25, **changes):
     """A curve with the right slopes: dR = -beta dD, so that the tangent is one."""
     beta = np.geomspace(0.01, 100, betas)
@@ -139,9 +136,6 @@ def test_on_the_logarithmic_axis_the_dot_and_the_tangent_stay_on_the_curve(opene
     assert start + slope * np.log(distortion) == pytest.approx(bent[0][0, 0], abs=1)
 
 
-# The plane
-
-
 def test_the_plane_answers_keys_sliders_and_the_mouse_and_stays_inside(opened):
     tab = opened(small.plane())
     page, code = tab.page, tab.page.locator("dd").first
@@ -170,9 +164,6 @@ def test_the_plane_answers_keys_sliders_and_the_mouse_and_stays_inside(opened):
     assert second == pytest.approx(limit / 2, abs=0.05)
 
 
-# The loader
-
-
 def test_the_state_may_come_in_parts_and_a_widget_without_one_says_so(tmp_path, write_page, visit):
     widgets = small.explorer(), small.plane(), small.lab()
     state = embed.dependency_state(widgets, drop_defaults=False)
@@ -181,9 +172,6 @@ def test_the_state_may_come_in_parts_and_a_widget_without_one_says_so(tmp_path, 
     message = tab.page.get_by_role("alert").inner_text()
     assert message.startswith("This interactive figure could not start: its state")
     assert len(tab.problems) == 1
-
-
-# The damage lab
 
 
 def mixed(lab, alpha, blur):

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from chains import assert_same, interrupted, with_options
 from torch import nn
 from torch.distributions import Independent, Uniform
 
-from dgm import checkpoint
 from dgm import evaluate as module
 from dgm.evaluate import _image_seed, evaluate, main
 from dgm.papers import rate_distortion
@@ -57,10 +55,7 @@ def distance(x, output):
 def raises(*_):
     raise KeyError("no such weights")
 
-def wants_more(path):
-    pass
-
-leaves, not_a_module, three = exit, dict, 3
+leaves, not_a_module = exit, dict
 """
 
 
@@ -81,7 +76,6 @@ def quick(decoder, x, output, **arguments):
 
 
 def direct(decoder, x, scale, seed=0, **arguments):
-    """One curve with the shards' seeds."""
     settings = {"latent_dim": 3, "betas": BETAS, "scale": scale, **QUICK, **arguments}
     settings["seed"] = [_image_seed(seed, i) for i in range(len(x))]
     return rate_distortion.rate_distortion_curve(decoder, x, **with_options(settings))
@@ -172,15 +166,11 @@ class TestShards:
         [
             ("decoder", {"decoder": nn.Linear(3, 12).double()}),
             ("images", {"x": problem()[1] + 1e-9}),
-            ("n_chains", {"n_chains": 7}),
             ("betas", {"betas": [0.1, 1.0, 11.0]}),
-            ("seed", {"seed": 1}),
             ("shard_size", {"shard_size": 3}),
             ("prior", {"prior": None}),
-            ("the prior or", {"prior": Normal(1.5)}),
             ("the prior or", {"prior": Normal(1.0003)}),
             ("step_sizes", {"step_sizes": np.float32(0.1)}),
-            ("n_leapfrog", {"n_leapfrog": np.int64(4)}),
         ],
     )
     def test_of_another_run_are_refused(self, tmp_path, name, change):
@@ -230,7 +220,6 @@ def test_bad_arguments_are_refused_before_any_work(tmp_path, arguments, error, m
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with `mine.py` and `images.npy`."""
     (tmp_path / "mine.py").write_text(MINE)
     np.save(tmp_path / "images.npy", problem()[1].numpy())
     monkeypatch.chdir(tmp_path)
@@ -252,7 +241,7 @@ def command(**changes):
     return flat
 
 
-UNREADABLE = "none.npy cut.npy archive.npy objects.npy strings.npy text.safetensors"
+UNREADABLE = "none.npy cut.npy objects.npy text.safetensors"
 IMAGES = {
     "mine.py": "must be a .npy or",
     "nan.npy": "NaN or infinity in images [1]",
@@ -295,25 +284,18 @@ class TestCommandLine:
             ({"decoder": "mine"}, "package.module:function"),
             ({"decoder": "nowhere:decoder"}, "No module named 'nowhere'"),
             ({"decoder": "mine:decoders"}, "has no attribute 'decoders'"),
-            ({"decoder": "mine:three"}, "'int' object is not callable"),
             ({"decoder": "mine:not_a_module"}, "no nn.Module"),
             ({"latent_dim": 4}, "latent_dim=4"),
             ({"output": "mine.py"}, "mine.py"),
-            *[({n: 0}, "at least 1, got 0") for n in ("chains", "leapfrog", "temperatures")],
-            ({"shard_size": 0}, "at least 1, got 0"),
-            ({"latent_dim": -3}, "at least 1, got -3"),
-            ({"threads": 0}, "at least 1, got 0"),
+            ({"chains": 0}, "at least 1, got 0"),
             ({"seed": -1}, "at least 0, got -1"),
             ({"seed": 2**64}, "seed"),
             ({"device": "gpu"}, "device must be one"),
             ({"force_precision": "tf32"}, "needs a CUDA device"),
             ({"schedule": "adaptive", "chains": 1}, "at least two chains"),
-            ({"device": "meta"}, "device must be one"),
             ({"decoder": "mine:raises"}, "mine:raises raised KeyError: 'no such weights'"),
             ({"decoder": "mine:leaves"}, "raised SystemExit"),
-            ({"decoder": "mine:wants_more"}, "raised TypeError"),
             ({"decoder": "broken:decoder"}, "broken:decoder raised SyntaxError"),
-            ({"prior": "mine:raises"}, "--prior mine:raises raised KeyError"),
             ({"distortion": "mine:raises"}, "KeyError: 'no such weights'"),
         ],
     )
@@ -325,12 +307,9 @@ class TestCommandLine:
             "narrow": np.zeros((3, 5)),
             "complex": np.zeros((3, 12), complex),
             "objects": np.array([[{}]]),
-            "strings": np.array([["a"]]),
         }
         for name, array in arrays.items():
             np.save(name, array)
-        with open("archive.npy", "wb") as file:
-            np.savez(file, np.zeros((3, 12)))
         Path("text.safetensors").write_text("0.5 0.25 0.125\n" * 9)
         Path("cut.npy").write_bytes(Path("nan.npy").read_bytes()[:150])
         save, zeros = safetensors.torch.save_file, torch.zeros(3, 12)
@@ -436,23 +415,6 @@ class TestCurve:
         assert [line.get_label() for line in curves] == ["ours", "theirs"]
         assert curves[0].get_linestyle() != curves[1].get_linestyle()
         assert np.isfinite(figure.axes[0].collections[1].get_paths()[0].vertices).all()
-
-    def test_a_full_disk_leaves_the_old_files(self, curve, folder):
-        resource = pytest.importorskip("resource")
-        assert main(command(temperatures=1)) == 0
-        old = {path: path.read_bytes() for path in (folder / "out").glob("curve.*")}
-        assert len(old) == 2
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))  # the kernel refuses more
-        try:
-            for path in old:
-                write = partial(checkpoint.write_bytes, data=curve.png())
-                with pytest.raises(OSError, match=r"could not write .*/curve\..* File too large"):
-                    (curve.save if path.suffix == ".safetensors" else write)(path)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        assert {path: path.read_bytes() for path in old} == old
-        assert len(list((folder / "out").iterdir())) == 6
 
 
 class TestPage:

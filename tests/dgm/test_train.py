@@ -255,12 +255,9 @@ def test_training_seconds_do_not_include_measuring(tmp_path):
         ({"width": 9}, {}, r"its model is 0\.weight: .*\[8, 6\].*, here it is .*\[9, 6\]"),
         ({"seed": 6}, {}, "its seed is 5, here it is 6"),
         ({"lr": 0.5}, {}, r"its settings is lr: 0\.01, here it is 0\.5"),
-        ({"optimizer": torch.optim.SGD}, {}, "its optimizer is Adam, here it is SGD"),
         ({}, {"history_every": 7}, "its history_every is 100, here it is 7"),
         ({}, {"measure_every": 5}, r"its measured at is \[3, 6, 9, 10\], here it is \[5, 10\]"),
-        ({}, {"steps": 30}, r"its measured at is \[3, 6, 9, 10\], here it is \[3, 6, 9\]"),
         ({}, {"best": "highest"}, r"its best is \['error', 'lowest'\], here it is"),
-        ({}, {"steps": 5, "measure_every": [3, 5]}, "its measured at"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused_and_nothing_changed(tmp_path, own, change, message):
@@ -374,7 +371,7 @@ def test_progress_shows_description_count_and_terms(capfd):
     assert capfd.readouterr().err == ""
 
 
-KILLS, STEPS, PAUSE = 6, 600, 0.004
+KILLS, STEPS, PAUSE = 20, 1600, 0.004
 ARGUMENTS = {**MEASURED, "measure_every": 40}
 
 
@@ -395,18 +392,23 @@ def test_kills_change_nothing(tmp_path):
     context = multiprocessing.get_context("forkserver")
     # torch._dynamo is what an optimiser's first step imports.
     context.set_forkserver_preload(["torch._dynamo", "safetensors.torch", "tqdm", "pytest"])
-    for _ in range(KILLS):
+    for kill in range(KILLS):
         started = context.Event()
         child = context.Process(target=train_slowly, args=(path, started))
         child.start()
-        assert started.wait(60)
-        time.sleep(moments.uniform(0.05, 0.25))
+        anywhere = kill % 5 == 4  # while it starts or loads, too
+        assert anywhere or started.wait(60)
+        time.sleep(moments.uniform(0, 0.4 if anywhere else 0.15))
+        soon = time.monotonic() + 0.05 * (kill % 2)  # every second one while a file is written
+        while time.monotonic() < soon and not list(tmp_path.glob(".*.tmp")):
+            pass
         child.kill()
         child.join()
         assert child.exitcode == -signal.SIGKILL
         # What stands there is whole after every kill.
         progress.append(checkpoint.load(path)["step"] if path.exists() else 0)
     assert progress == sorted(progress)
+    assert len(set(progress)) > KILLS // 2
     assert 0 < progress[-1] < STEPS  # steps take PAUSE at least, so that on no machine it is over
     whole, resumed = initial_state(), initial_state()
     expected = train(whole, STEPS, decaying, **ARGUMENTS)

@@ -322,13 +322,11 @@ time.sleep(600)
 
 
 def alive(pids: Path) -> list[int]:
-    """Those of the processes that run."""
     existing = filter(psutil.pid_exists, map(int, pids.read_text().split()))
     return [pid for pid in existing if psutil.Process(pid).status() != "zombie"]
 
 
 def becomes(condition, seconds: float) -> bool:
-    """Whether it does within these seconds."""
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.1)

@@ -17,7 +17,7 @@ from dgm import checkpoint
 from dgm_book import profiles, results
 from dgm_book.results import Context
 
-TRIALS = int(os.environ.get("DGM_TEST_TRIALS", 20))  # of two writers; 1,000 before a release
+TRIALS = int(os.environ.get("DGM_TEST_TRIALS", 20))  # of rival writers; 1,000 before a release
 FORKS = multiprocessing.get_context("fork")
 
 
@@ -260,19 +260,19 @@ def write_in_step(context, start, queue, who):
 
 
 def test_rival_writers_never_mix_and_lose_nothing(context, place):
-    start, queue = FORKS.Barrier(3), FORKS.SimpleQueue()
+    start, queue = FORKS.Barrier(4), FORKS.SimpleQueue()
     children = [
-        FORKS.Process(target=write_in_step, args=(context, start, queue, who)) for who in range(3)
+        FORKS.Process(target=write_in_step, args=(context, start, queue, who)) for who in range(4)
     ]
     for child in children:
         child.start()
     outcomes = [outcome for _ in children for outcome in queue.get()]
     for child in children:
         child.join()
-    assert [child.exitcode for child in children] == [0, 0, 0]
-    assert len(outcomes) == 6 * TRIALS
-    assert len(set(outcomes)) == 4 * TRIALS, "all have read one result of a common name"
-    assert len(json.loads((place / "results.json").read_text())) == 4 * TRIALS
+    assert [child.exitcode for child in children] == [0] * 4
+    assert len(outcomes) == 8 * TRIALS
+    assert len(set(outcomes)) == 5 * TRIALS, "all have read one result of a common name"
+    assert len(json.loads((place / "results.json").read_text())) == 5 * TRIALS
     for name, who in outcomes:
         result = results.get(name, pytest.fail, context)
         assert bool((result.tensors["who"] == who).all())

@@ -49,8 +49,6 @@ STEPS = 4  # of training
 
 
 class Setting(NamedTuple):
-    """Where a chapter runs."""
-
     profile: Profile
     mixed: bool  # whether products are in bfloat16 where those of the profile `small` are
 
@@ -72,7 +70,6 @@ def replace_data(patch: pytest.MonkeyPatch) -> None:
 
 
 def forget() -> None:
-    """Empties the chapters' caches."""
     for name, module in list(sys.modules.items()):
         if name.startswith("dgm_book.chapters."):
             for value in vars(module).values():

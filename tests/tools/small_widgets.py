@@ -18,7 +18,6 @@ MATRICES = dynamics_matrices().numpy()
 
 
 def arrays(model):
-    """Return a model's parameters as the weights take them."""
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
@@ -29,7 +28,6 @@ DAMAGE_BETA = np.geomspace(0.01, 100, 13)
 
 
 def network(inputs, outputs, hidden=256, seed=0):
-    """Return the layers of a random decoder."""
     r = np.random.default_rng(seed)
 
     def layer(n, m, gain):
@@ -41,7 +39,6 @@ def network(inputs, outputs, hidden=256, seed=0):
 
 
 def decode(layers, z):
-    """Return what layers make of codes."""
     for weight, bias, activation in layers:
         z = ACTIVATIONS[activation](z @ weight.T + bias)
     return z
@@ -146,7 +143,6 @@ ARRAYS = language_arrays()
 
 
 def log_probs():
-    """Return golden log-probabilities for `language_weights`."""
     dice, tokens = np.random.default_rng(0), [[2], [2, 4, 9, 3], [7, 7, 2, 12, 29]]
     rows = {name: dice.normal(size=(3, LANGUAGE_SIZE)).astype("<f4") for name in NAMES}
     return {"tokens": tokens, "log_probs": rows}
@@ -276,7 +272,6 @@ def encoders():
 
 
 def means():
-    """Return golden means for `pooling_weights`."""
     rows = [[1, 4, 5, 6, 7, 9, 2], [1, 3, 8, 2, 0, 0, 0], [1, 2, 0, 0, 0, 0, 0]]
     dice = np.random.default_rng(0)
     return {"tokens": rows, "means": {kind: dice.normal(size=(3, 4)) for kind in KINDS}}
@@ -311,7 +306,6 @@ def shaken(kind, *sizes, seed=0, by=0.25, **options):
 
 
 def described(model, **changes):
-    """Return a recurrent model as its weights take it."""
     is_hyper = isinstance(model, VariationalHyperRNN)
     options = {"hyper_input": model.hyper_input} if is_hyper else {}
     kind = {"kind": "vhrnn" if is_hyper else "vrnn", "emission": model.emission}

@@ -20,7 +20,6 @@ def steps(data):
 
 
 def share_is(result, expected):
-    """Whether a share of yes and no, over the first axis, is what it should be."""
     error = (expected * (1 - expected) / len(result)) ** 0.5
     return bool(((result.double().mean(0) - expected).abs() < 4 * error).all())
 
@@ -33,9 +32,6 @@ def mean_is(result, expected):
 @pytest.fixture(scope="module")
 def walks():
     return switching_dynamics(4000, seed=3, n_steps=12)
-
-
-# The law of the training set
 
 
 def test_there_are_exactly_two_changes_at_uniform_times(walks):
@@ -101,9 +97,6 @@ def test_matrices_are_uniform():
     assert not torch.equal(dynamics_matrices(), dynamics_matrices(seed=1))
     radius = torch.linalg.eigvals(output).abs().amax(1)
     assert share_is(radius > 1, 0.2223)  # those that grow are not refused
-
-
-# The suites
 
 
 @pytest.mark.parametrize("suite", SUITES)

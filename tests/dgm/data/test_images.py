@@ -56,19 +56,6 @@ def test_the_splits_are_disjoint_shuffled_and_complete(tiny):
     assert load("mnist", "test").y.sum() == 45_000
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("mnits",), "no images 'mnits'; there are mnist, fashion-mnist and digits"),
-        (("mnist", "valid"), "mnist has no split 'valid'; it has train, validation, test"),
-        (("digits", "validation"), "digits has no split 'validation'; it has train, test"),
-    ],
-)
-def test_names_and_splits_are_checked(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        load(*arguments)
-
-
 def test_digits_need_no_file_and_no_network(monkeypatch):
     monkeypatch.setattr(registry, "fetch", None)
     train, test = load("digits", "train"), load("digits", "test")

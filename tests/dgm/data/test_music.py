@@ -52,18 +52,6 @@ def test_pieces_come_by_split_in_their_order(tiny):
     assert load("jsb")[0].sum() == 3
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("bach",), "no music 'bach'; there are jsb, nottingham, piano-midi, musedata"),
-        (("jsb", "valid"), "jsb has no split 'valid'; it has train, validation, test"),
-    ],
-)
-def test_names_and_splits_are_checked(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        load(*arguments)
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_the_real_pieces(name, need):
     need("poly_music")

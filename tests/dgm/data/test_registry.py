@@ -19,7 +19,7 @@ from pathlib import Path
 import pooch
 import pytest
 
-from dgm.data import registry
+from dgm.data import cifar, images, music, registry, series, text
 from dgm.data.registry import DATASETS, FILES, DataFile, checksums, fetch
 
 PATH = "toy/numbers.txt.gz"
@@ -106,7 +106,6 @@ def server():
 
 @pytest.fixture
 def nowhere():
-    """An address where nobody listens."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{s.getsockname()[1]}/numbers.txt.gz"
@@ -119,7 +118,6 @@ def put(path, data):
 
 @pytest.fixture
 def cache_is_empty(tmp_path):
-    """Asserts that nothing was left in the cache."""
 
     def check():
         assert not [path for path in (tmp_path / "cache").rglob("*") if not path.is_dir()]
@@ -149,16 +147,6 @@ def test_the_facts_agree_with_each_other():
             assert f.url_sha256 == expected.get(f.url_bytes_are, f.url_sha256)
 
 
-def test_the_images_have_the_published_hashes():
-    assert DATASETS["mnist"].counts["train"] == 60000
-    assert DATASETS["mnist"].complete
-    # As other loaders check them: torchvision and keras give the same sums.
-    train = FILES["mnist/train-images-idx3-ubyte.gz"]
-    assert train.sha256 == "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
-    assert train.decoded_bytes == 16 + 60000 * 28 * 28
-    assert FILES["fashion-mnist/t10k-labels-idx1-ubyte.gz"].decoded_bytes == 8 + 10000
-
-
 def test_checksums_name_every_file():
     assert checksums("mnist") == {f.path: f.sha256 for f in DATASETS["mnist"].files}
     assert len(checksums("digits")) == 1
@@ -177,6 +165,27 @@ def test_the_committed_facts_are_those_of_the_manifest():
         mirrors = [tuple(file.mirrors or ()) for file in files]
         pairs = zip(files, mirrors, strict=True)
         assert dataset.files == tuple(file._replace(mirrors=others) for file, others in pairs)
+
+
+@pytest.mark.parametrize(
+    ("load", "arguments", "message"),
+    [
+        (cifar.load, ("validation",), "cifar10 has no split 'validation'; it has train, test"),
+        (images.load, ("mnits",), "no images 'mnits'; there are mnist, fashion-mnist and digits"),
+        (images.load, ("mnist", "valid"), "mnist has no split 'valid'; it has train, validation"),
+        (images.load, ("digits", "validation"), "digits has no split .*; it has train, test"),
+        (music.load, ("bach",), "no music 'bach'; there are jsb, nottingham, piano-midi, musedata"),
+        (music.load, ("jsb", "valid"), "jsb has no split 'valid'; it has train, validation, test"),
+        (series.load, ("shares",), "no series 'shares'; there are stocks, exchange-rates, gas-"),
+        (series.load, ("stocks", "valid"), "stocks has no split 'valid'; it has train, validation"),
+        (text.load, ("yelpp",), "no sentences 'yelpp'; there are yelp, amazon, mr"),
+        (text.load, ("yelp", "dev"), "yelp has no split 'dev'; it has .*, test, held_out"),
+        (text.load, ("ptb", "held_out"), "ptb has no split .*; it has train, validation, test$"),
+    ],
+)
+def test_names_and_splits_are_checked(load, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        load(*arguments)
 
 
 # Where a file is found

@@ -14,9 +14,6 @@ from dgm.data.series import NAMES, SPLITS, load
 STOCKS = ("djia30/A.csv.gz", "djia30/B.csv.gz")
 
 
-# Stocks
-
-
 def market(seed, cells=()):
     """A stock's rows, one every twenty days from 2006 to 2010, with cells put into days."""
     random = np.random.RandomState(seed)
@@ -82,9 +79,6 @@ def test_an_empty_cell_and_a_lowest_price_far_below_the_others_are_left_out(stoc
     assert (holed[:, 1] ** 2).nanmean() == pytest.approx(1.0, abs=1e-4)
 
 
-# Exchange rates
-
-
 @pytest.fixture
 def returns(put):
     output = np.random.RandomState(0).standard_normal((612, 8)) * np.arange(1, 9) / 1000
@@ -110,9 +104,6 @@ def test_returns_are_cut_in_time_and_windows_and_no_day_is_lost(returns):
     assert torch.cat(result[0]).mean(0).abs().max() < 1e-4
     assert torch.cat(result[2]).mean(0).min() > 0.5  # the later rise is not taken away
     assert together.dtype == torch.float32
-
-
-# Gas sensors
 
 
 def recordings():
@@ -155,21 +146,6 @@ def test_recordings_are_split_whole_within_each_label(put):
 
 
 TEST = [4, 9, 11, 23, 24, 29]
-
-
-# All of them
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("shares",), "no series 'shares'; there are stocks, exchange-rates, gas-sensors"),
-        (("stocks", "valid"), "stocks has no split 'valid'; it has train, validation, test"),
-    ],
-)
-def test_names_and_splits_are_checked(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        load(*arguments)
 
 
 REAL = {  # series, steps and NaN steps of each split

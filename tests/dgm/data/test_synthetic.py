@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from review_words import CONTENT as REVIEW_CONTENT
 from review_words import content_words, sentiment_of
 
 from dgm.data import synthetic
@@ -67,9 +66,6 @@ def test_number_and_seed_are_checked(draw, arguments):
         draw(*arguments)
 
 
-# The grammar
-
-
 def test_the_labels_are_those_of_the_words():
     texts, sentiment, topic = review_grammar(500, seed=1)
     assert len(texts) == len(sentiment) == len(topic) == 500
@@ -100,15 +96,6 @@ def test_flipping_changes_the_sentiment_and_nothing_else():
         assert changed == [word for word in text.split() if word in OPPOSITE]
 
 
-def test_the_pairs_are_disjoint():
-    assert all(OPPOSITE[OPPOSITE[word]] == word != OPPOSITE[word] for word in OPPOSITE)
-    assert not set(OPPOSITE) & REVIEW_CONTENT
-    assert len(synthetic._POSITIVE_TO_NEGATIVE) * 2 == len(OPPOSITE)
-
-
-# Sentences that all end alike
-
-
 CONTENT = set(chain(*SUBJECTS))
 
 
@@ -126,10 +113,9 @@ def test_sentences_share_their_ending_and_say_their_subject():
         assert not set(words[:-3]) & set(SHARED_ENDING)
 
 
-def test_the_vocabulary_is_small_and_disjoint():
-    words = [*CONTENT, *FILLERS, *SHARED_ENDING]
-    assert len(words) == len(set(words)) == 196
-    assert set(" ".join(shared_endings(20_000)[0]).split()) == set(words)
+def test_every_word_comes():
+    words = {*CONTENT, *FILLERS, *SHARED_ENDING}
+    assert set(" ".join(shared_endings(20_000)[0]).split()) == words
 
 
 def share_is(count, n, expected):
@@ -156,11 +142,7 @@ def test_the_front_changes_the_place_of_the_ending_only():
         assert other.split()[3:] == single.split()[:-3]
 
 
-# A chain of topics
-
-
 def transitions(n_topics, switch, order="stay"):
-    """The matrix of one step, written out."""
     p = torch.full((n_topics, n_topics), switch / (n_topics - 1), dtype=torch.float64)
     for i in range(n_topics):
         p[i, (i + (order == "cycle")) % n_topics] = 1 - switch
@@ -239,9 +221,6 @@ def test_topic_chains_check_their_arguments(options, message):
     for arguments in ((9,), (4, -0.1), (4, 0.1, -1)):
         with pytest.raises(ValueError, match=r"want 2 <= n_topics|0 or more"):
             topic_chain_information(*arguments)
-
-
-# Mixtures in the plane
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,6 @@ def test_yelp_s_splits_are_disjoint(yelp):
 
 
 def disjoint(splits):
-    """Whether no sentence stands in two splits, spaces aside."""
     sets = [{"".join(t.split()) for t in split.texts} for split in splits]
     return not any(first & other for first, other in itertools.combinations(sets, 2))
 
@@ -195,19 +194,6 @@ def test_reviews_need_no_file(monkeypatch):
     test = splits[-1]
     assert test.references[0] == "my wife thought the salad here was fresh ."
     assert all(tokenise(t) == t for t in test.texts)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("yelpp",), "no sentences 'yelpp'; there are yelp, amazon, ptb"),
-        (("yelp", "dev"), "yelp has no split 'dev'; it has train, validation, test, held_out"),
-        (("ptb", "held_out"), "ptb has no split 'held_out'; it has train, validation, test$"),
-    ],
-)
-def test_names_and_splits_are_checked(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        load(*arguments)
 
 
 # What a reader types

@@ -35,7 +35,6 @@ def tokens(rows=3, length=12, seed=0):
 
 
 def log_probs(model, output):
-    """The mixture of softmaxes, written out."""
     vectors, log_prior = model.head.experts(output)
     logits = vectors @ model.embedding.weight.T + model.head.bias
     return (logits.log_softmax(-1) + log_prior[..., None]).logsumexp(-2)

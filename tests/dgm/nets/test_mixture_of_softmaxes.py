@@ -19,7 +19,6 @@ def inputs(n=N, k=K, e=E, v=V, dtype=torch.float64):
 
 
 def naive(latent, log_prior, weight, bias, targets):
-    """The mixture over the vocabulary, written out."""
     each = torch.softmax(latent @ weight.T + bias, -1)
     mixture = (log_prior.exp()[..., None] * each).sum(1)
     return -mixture[torch.arange(len(targets)), targets].log()
@@ -37,13 +36,6 @@ def test_equals_the_naive_loss_with_its_gradients(block, k):
     torch.testing.assert_close(gradients, torch.autograd.grad(3 * (expected @ weights), parts))
     mean = mixture_of_softmaxes_nll(*parts, targets, block=block).total
     torch.testing.assert_close(mean, expected.mean())
-
-
-def test_gradient_is_that_of_finite_differences():
-    parts, targets = inputs(3, 2, 3, 4)
-    assert torch.autograd.gradcheck(
-        lambda *x: mixture_of_softmaxes_nll(*x, targets, block=2).total, parts
-    )
 
 
 def test_probabilities_sum_to_one():

@@ -69,6 +69,15 @@ def has_gradient(value, module):
     return [bool(g.any()) for g in gradient(value, *module.parameters())]
 
 
+def minimise_bre(net, points, steps):
+    optimizer = torch.optim.Adam(net.parameters())
+    for i in range(steps):
+        optimizer.param_groups[0]["lr"] = 5e-3 * (1 - i / steps)
+        optimizer.zero_grad()
+        bre_penalty(net, points, [1]).total.backward()
+        optimizer.step()
+
+
 def close(value, expected, atol=1e-10):
     if isinstance(value, tuple):
         value = torch.stack(value)
@@ -197,6 +206,22 @@ class TestTerms:
         close(gram(h), torch.eye(k).double() * (1 + 1 / (k - 1)) - 1 / (k - 1))
         close(terms.activation_correlation, 1 / (k - 1))
 
+    def test_welch_bound_leaves_ten_units_almost_no_pair_term(self):
+        k, d = 256, 10
+        for seed in range(5):
+            h = signs(k, d, seed=seed)
+            pairs = off_diagonal(gram(h))
+            assert pairs.square().mean() >= (k - d) / (d * (k - 1)) - 1e-12
+            # Only equal or opposite patterns exceed the margin: 2 in 1024 pairs when they are fair.
+            same = (pairs.abs() > 1 - 1e-9).double().mean()
+            correlation = bre_terms(h, HARD).activation_correlation
+            close(correlation, same * (1 - 3 / math.sqrt(d)))
+            assert correlation < 0.1 / k
+        tight = code_of_words(8).repeat(4, 1)
+        close(off_diagonal(gram(tight)).square().mean(), (32 - 8) / (8 * 31))
+        assert bre_terms(torch.ones(5, 9)).activation_correlation == 0
+        assert bre_terms(torch.ones(5, 10)).activation_correlation > 0.04
+
     @pytest.mark.parametrize("margin", [0.0, 0.5, 3.0])
     def test_what_leaves_the_terms_unchanged(self, margin):
         h = normal(20, 50) + 0.3
@@ -242,6 +267,35 @@ class TestGradient:
 
 
 class TestTheory:
+    @pytest.mark.parametrize("rho", [0.0, 0.6])
+    def test_squared_overlap_of_two_patterns_is_units_plus_squared_covariances(self, rho):
+        """E (U.U')^2 = d + sum over pairs of Cov^2; Cov = 2 asin(rho) / pi for Gaussians."""
+        d, n = 6, 40_000
+        shared = math.sqrt(rho) * normal(2, n, 1) + math.sqrt(1 - rho) * normal(2, n, d, seed=1)
+        u, other = softsign_code(shared, HARD)
+        squared = (u * other).sum(1).square()
+        expected = d + d * (d - 1) * (2 / math.pi * math.asin(rho)) ** 2
+        assert abs(squared.mean() - expected) < 4 * squared.std() / math.sqrt(n)
+
+    def test_entropy_is_at_most_that_of_the_units_with_equality_when_independent(self):
+        def of_units(patterns):
+            p = patterns.double().mean(0)
+            return float((torch.special.entr(p) + torch.special.entr(1 - p)).sum())
+
+        patterns = (normal(5000, 10) + normal(5000, 1, seed=1)) > 0.2
+        assert float(pattern_entropy(patterns)) < of_units(patterns) - 0.5
+        # Independent units with shares 1/4, 1/2 and 1: the product of their tables.
+        a = torch.tensor([True, False, False, False]).repeat_interleave(2)
+        table = torch.stack([a, torch.tensor([True, False]).repeat(4), torch.ones(8).bool()], 1)
+        assert float(pattern_entropy(table)) == pytest.approx(of_units(table), abs=1e-12)
+
+    @pytest.mark.parametrize("m", [2, 3])
+    def test_pairwise_independent_code_has_the_least_entropy(self, m):
+        d = 2**m - 1
+        code = code_of_words(d + 1)[:, 1:]
+        close(code.T @ code / len(code), torch.eye(d))
+        assert float(pattern_entropy(code > 0)) == pytest.approx(math.log(d + 1))
+
     def test_entropy_is_that_of_the_shares(self):
         patterns = torch.tensor([[1, 0], [1, 0], [0, 1], [1, 0]]).bool()
         value = pattern_entropy(patterns)
@@ -267,6 +321,20 @@ def grid(n=200, half=1.0):
     return torch.cartesian_prod(steps, steps)
 
 
+def signs_by_layer(net, h):
+    """Whether each rectifier's inputs are above 0."""
+    by_layer = []
+    for module in net:
+        if isinstance(module, nn.LeakyReLU):
+            by_layer.append(h > 0)
+        h = module(h)
+    return by_layer
+
+
+def distinct(patterns):
+    return len({tuple(row) for row in patterns.tolist()})
+
+
 class TestRegions:
     @pytest.mark.parametrize("n", [1, 2, 3, 5])
     def test_lines_cut_the_plane_into_a_known_number_of_cells(self, n):
@@ -276,16 +344,36 @@ class TestRegions:
         net, points = network(), normal(40, 2)
         patterns = activation_patterns(net, points)
         assert patterns.dtype == torch.bool
-        h, by_layer = points, []
-        for module in net:
-            if isinstance(module, nn.LeakyReLU):
-                by_layer.append(h > 0)
-            h = module(h)
+        by_layer = signs_by_layer(net, points)
         assert torch.equal(patterns, torch.cat(by_layer, 1))
         assert torch.equal(activation_patterns(net, points, [2, 0]), torch.cat(by_layer[2::-2], 1))
         for layers, expected in ((None, patterns), ([1], by_layer[1])):
-            count = len({tuple(row) for row in expected.tolist()})
-            assert 1 < regions(net, points, layers) == count
+            assert 1 < regions(net, points, layers) == distinct(expected)
+
+    def test_bre_alone_gives_more_regions_around_fixed_points(self):
+        counts = []
+        for seed in range(4):
+            net = network(seed=seed)
+            before = distinct(torch.cat(signs_by_layer(net, grid(100)), 1))
+            minimise_bre(net, 0.7 * normal(128, 2, seed=seed), 150)
+            counts.append((before, distinct(torch.cat(signs_by_layer(net, grid(100)), 1))))
+            assert regions(net, grid(100)) == counts[-1][1]
+        before, after = zip(*counts, strict=True)
+        assert all(b > a for a, b in counts)
+        assert sum(after) > 1.5 * sum(before)
+
+    def test_bre_alone_reaches_its_floor(self):
+        k, d = 24, 64
+        torch.manual_seed(1)
+        layers = [nn.Linear(16, d), nn.ReLU(), nn.Linear(d, d), nn.ReLU(), nn.Linear(d, 1)]
+        net = nn.Sequential(*layers).double()
+        points = normal(k, 16, seed=1) + 1.0  # off centre, so that units begin with a bias
+        first = bre_penalty(net, points, [1])
+        assert first.marginal_entropy > 0.3
+        minimise_bre(net, points, 800)
+        last = bre_penalty(net, points, [1])
+        assert last.marginal_entropy <= 1 / k
+        assert last.activation_correlation < 0.05 * first.activation_correlation
 
 
 class Function(nn.Module):
@@ -336,10 +424,9 @@ class TestPreActivations:
             close(h, by_hand)
         close(bre_penalty(net, points).total, sum(bre_terms(h).total for h in expected) / 3)
         codes = torch.cat([h > 0 for h in net.by_hand(grid(60))], 1)
-        count = len({tuple(row) for row in codes.tolist()})
-        assert regions(net, grid(60)) == count
+        assert regions(net, grid(60)) == distinct(codes)
         # What the last call of each module would give.
-        assert len({tuple(row) for row in codes[:, 12:].tolist()}) < count
+        assert distinct(codes[:, 12:]) < distinct(codes)
 
     def test_keep_their_gradient_and_leave_no_hook(self):
         net = network()
@@ -368,7 +455,7 @@ class TestPreActivations:
     def test_what_can_have_no_inputs_is_refused(self):
         linear, points = nn.Linear(2, 2).double(), normal(4, 2)
         for layers in ([4], [-1], [0, 9]):
-            with pytest.raises(ValueError, match="layers must be from 0 to 3"):
+            with pytest.raises(ValueError, match=r"layers must be .*0 to 3"):
                 pre_activations(network(), points, layers)
         with pytest.raises(ValueError, match="no layer was chosen"):
             bre_penalty(network(), points, [])

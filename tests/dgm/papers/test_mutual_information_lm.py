@@ -166,6 +166,23 @@ class TestBounds:
         error = math.hypot(float(result.std()) / math.sqrt(batches), 0.018)
         assert abs(float(result.mean()) - means[d == 5]) < 3 * error
 
+    @pytest.mark.parametrize("n", [4, 16, 64, 256])
+    def test_contrast_at_its_ceiling(self, n):
+        """In 20 dimensions the information is far above log N."""
+        x = normal(n, 20, seed=n)
+        y = 0.9 * x + math.sqrt(0.19) * normal(n, 20, seed=n + 1)
+        close(info_nce(best_critic(x[:, None], y, 0.9).sum(-1)), math.log(n), 1e-3)
+
+    def test_shuffled_pairs_have_no_information(self):
+        n, rho = 100_000, 0.6
+        x, noise = normal(n, seed=1), normal(n, seed=2)
+        for y, information in ((noise, 0.0), (rho * x + 0.8 * noise, -math.log(0.8))):
+            joint, product = best_critic(x, y, rho), best_critic(x, y.roll(1), rho)
+            error = float(joint.std() + product.exp().std()) / math.sqrt(n)
+            bound = float(donsker_varadhan(joint, product))
+            assert bound < information + 4 * error
+            assert information == 0 or bound > information - 4 * error
+
     def test_scores_may_be_extreme(self):
         joint, product = torch.tensor([800.0, 900.0]), torch.tensor([-math.inf, 1000.0])
         close(donsker_varadhan(joint, product), 850 - 1000 + LOG2)
@@ -382,6 +399,23 @@ class TestPhases:
         assert gradients(terms.augmented) == [True, False]
         apart = bootstrap_objective(model, critic, segments, draw, rng(), detach=True)
         assert gradients(apart.value) == [False, True]
+
+    def test_gradient_of_phase_two_goes_through_the_anchor(self):
+        """The state after x is not cut off: a difference quotient sees what the gradient does."""
+        model, critic, segments, draw = self.parts()
+        for p in critic.parameters():  # or the weights, which have no gradient, would change
+            p.data.zero_()
+        weight, h = model.lstms[0].weight_ih_l0, 1e-6
+
+        def value(shift=0.0):
+            with torch.no_grad():
+                weight[0, 0] += shift
+            terms = bootstrap_objective(model, critic, segments, draw, None, augmented_weight=1.0)
+            return terms.augmented
+
+        gradient = torch.autograd.grad(value(), weight)[0][0, 0]
+        above, below = value(h).detach(), value(-2 * h).detach()
+        close(gradient, (above - below) / (2 * h), 1e-8)
 
 
 ROW, NONE = torch.zeros(3), torch.zeros(0)

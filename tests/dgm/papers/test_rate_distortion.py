@@ -129,6 +129,19 @@ def test_annealing_against_the_linear_decoder(device):
     assert (ours.ess <= 32).all()
 
 
+@on_devices
+def test_rate_grows_and_distortion_falls_along_the_curve(device):
+    decoder, x = linear_problem(n_images=8)
+    betas = torch.logspace(-1.5, 2.5, 15, dtype=torch.float64)
+    ours = curve(decoder, x, betas, temperatures_per_beta=40, device=device)
+    # one set of chains carries the curve, so steps between neighbours have errors of their own
+    assert (standard_errors(ours.rate.diff(dim=0)) > -4).all()
+    assert (standard_errors(ours.distortion.diff(dim=0)) < 4).all()
+    exact = exact_curve(decoder, x, betas)
+    assert (exact.rate.diff(dim=0) >= 0).all()
+    assert (exact.distortion.diff(dim=0) <= 0).all()
+
+
 @pytest.mark.parametrize("seed", [2, list(range(20, 68))], ids=["one seed", "a seed per image"])
 @pytest.mark.parametrize("schedule", ["adaptive", "sigmoid"])
 def test_other_settings_against_the_linear_decoder(schedule, seed):
@@ -491,11 +504,8 @@ def test_mean_and_legendre():
     [
         ({"x": torch.zeros(2, 7)}, "the decoder returned .* but the images have 7 values"),
         ({"x": torch.full((2, 20), math.nan)}, "NaN or infinity in images"),
-        ({"x": torch.zeros(20)}, "batch of images"),
         ({"n_chains": 0}, "n_chains"),
-        ({"n_leapfrog": 0}, "n_leapfrog"),
         ({"betas": [1.0, 0.5]}, "ascending"),
-        ({"betas": [0.0, 0.5]}, "above 0"),
         ({"latent_dim": 3}, "does latent_dim=3 fit"),
         ({"schedule": "linear"}, "schedule must be one of default"),
         ({"schedule": "adaptive", "step_sizes": 0.1}, "needs a pilot run"),
@@ -512,7 +522,6 @@ def test_mean_and_legendre():
         ({"distortion": "psnr"}, "distortion"),
         ({"temperatures_per_beta": [1, 2]}, "temperatures_per_beta"),
         ({"step_sizes": torch.ones(3)}, "step_sizes"),
-        ({"step_sizes": -1.0}, "step_sizes"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

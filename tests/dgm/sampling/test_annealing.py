@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from chains import on_devices, standard_errors, target_from_energy
+from chains import LOG_Z, MEAN, correlated, on_devices, standard_errors, target_from_energy
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgm.sampling.annealing import anneal, annealed_run, reverse_anneal, start
@@ -44,6 +44,15 @@ def weight_error(log_weight, log_z):
 def test_asymmetric_log_gamma(shape, dim, n_chains, n_temperatures, seed, device):
     state = run(log_gamma(shape), dim, n_chains, n_temperatures, seed, device)
     assert weight_error(state.log_weight, dim * math.lgamma(shape)) < 4
+
+
+@on_devices
+def test_correlated_gaussian(device):
+    state = run(target_from_energy(correlated), 2, 4000, 60, 1, device)
+    assert weight_error(state.log_weight, LOG_Z) < 4
+    weight = state.log_weight.softmax(0)  # the weighted chains are samples of the target
+    mean = (weight[:, None] * state.chain.position).sum(0).cpu()
+    assert (mean - MEAN).abs().max() < 4 * math.sqrt(1.2 * float(weight.square().sum()))
 
 
 @pytest.mark.parametrize("n_steps", [4, 40])

@@ -2,14 +2,21 @@
 
 import math
 
+import pytest
 import torch
-from chains import on_devices, standard_errors, target_from_energy
+from chains import (
+    COVARIANCE,
+    MEAN,
+    correlated,
+    on_devices,
+    standard_errors,
+    target_from_energy,
+)
 
 from dgm.sampling.hmc import hamiltonian, leapfrog, transition
 
 
 def banana(z):
-    """An asymmetric, correlated energy, so that a wrong sign or a lost axis shows."""
     bent = z[:, 1] + 0.5 * z[:, 0].square() - 0.4
     return 0.5 * (z[:, 0] - 0.7).square() + 1.5 * bent.square() + 0.3 * z[:, 2] * z[:, 0]
 
@@ -51,6 +58,25 @@ def test_leapfrog_comes_back_when_the_momentum_is_reversed(device):
     back, final = leapfrog(target, there, -turned, 0.8, 0.05, 30)
     torch.testing.assert_close(back.position, position, rtol=0, atol=1e-10)
     torch.testing.assert_close(final, -momentum, rtol=0, atol=1e-10)
+
+
+@on_devices
+@pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
+def test_chains_reach_the_gaussian_between_the_prior_and_the_target(beta, device):
+    """Its precision is (1 - beta) I + beta times the target's: the prior itself at beta = 0."""
+    n, target = 20_000, target_from_energy(correlated)
+    position, generator = chains(n, 2, device=device)
+    state, accepted = target(0.3 * position - 1), []
+    for _ in range(30):
+        step = transition(target, state, beta, steps(n, 0.4, device), 3, generator)
+        state = step.state
+        accepted.append(step.acceptance.mean())
+    assert 0.5 < float(torch.stack(accepted).mean()) < 0.99  # rejections are part of the test
+    of_target, eye = torch.linalg.inv(COVARIANCE), torch.eye(2, dtype=torch.float64)
+    covariance = torch.linalg.inv((1 - beta) * eye + beta * of_target)
+    centred = (state.position.cpu() - covariance @ (beta * of_target @ MEAN)).T
+    products = (centred[:, None] * centred).flatten(0, 1) - covariance.flatten()[:, None]
+    assert standard_errors(torch.cat([centred, products])).abs().max() < 4
 
 
 def test_jitter_lets_energies_relax():

@@ -171,6 +171,31 @@ class TestProposals:
         torch.testing.assert_close(result.log_likelihood, total, rtol=1e-12, atol=1e-12)
         assert torch.equal(before, torch.random.get_rng_state())
 
+    @pytest.mark.parametrize("rule", RULES)
+    def test_weights_of_the_locally_optimal_proposal_know_only_the_last_state(self, rule):
+        """q ~ p(z_t | z_{t-1}) p(x_t | z_t): the first weights are equal, exactly p(x_1)."""
+        pairs = []
+
+        def step(state, x, t, generator):
+            mean, variance = (A * state.z, Q) if t else (0 * state.z, 1.0)
+            narrow = 1 / (1 / variance + 1 / R)
+            centre = narrow * (mean / variance + x[:, 0] / R)
+            noise = torch.randn(len(mean), generator=generator, dtype=torch.float64)
+            z = centre + math.sqrt(narrow) * noise
+            log_alpha = log_normal(z, mean, variance) + log_normal(x[:, 0], z, R)
+            log_alpha = log_alpha - log_normal(z, centre, narrow)
+            pairs.append((log_alpha, log_normal(x[:, 0], mean, variance + R)))
+            return Walk(z), log_alpha
+
+        result = runs(4, rule, 2000, step)
+        for log_alpha, predicted in pairs:
+            torch.testing.assert_close(log_alpha, predicted, rtol=0, atol=1e-10)
+        torch.testing.assert_close(result.ess[0], torch.full_like(result.ess[0], 4.0))
+        assert result.log_likelihood.std() < runs(4, rule, 2000).log_likelihood.std() / 2
+        first, lengths = repeated(5, X[:1])
+        exact = particle_bound(start, step, first, lengths, 4, rule, rng()).log_likelihood
+        torch.testing.assert_close(exact, torch.full_like(exact, SYSTEM.filter(first[0, :, 0])[0]))
+
     def test_the_smoothing_proposal_has_no_variance_unless_one_resamples(self):
         """q = p(z_t | z_{t-1}, x_1:T), by conditioning the joint Gaussian of all z and x."""
         of_z = covariance_of_z(5)
@@ -233,6 +258,19 @@ class TestResampling:
         most = int((lengths - 1).sum())
         remaining = {"never": n_resampled == 0, "always": n_resampled == most}
         assert remaining.get(rule, 0 < n_resampled < most)
+
+    @pytest.mark.parametrize(("alive", "resamples"), [(3, True), (4, True), (5, False)])
+    def test_half_the_particles_are_scarce_enough_to_resample(self, alive, resamples):
+        remaining = []
+
+        def step(state, x, t, generator):
+            remaining.append(state.z)
+            return state, torch.where(state.z < alive, 0.0, -1e3).double()
+
+        x, lengths = repeated(4, X[:2])
+        first = Walk(torch.arange(32) % 8)
+        particle_bound(lambda *_: first, step, x, lengths, 8, "ess", rng())
+        assert bool((remaining[1] < alive).all()) == resamples
 
     @pytest.mark.parametrize("rule", ["ess", "always"])
     def test_every_tensor_of_the_state_follows_its_ancestor(self, rule):

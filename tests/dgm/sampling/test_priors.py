@@ -22,6 +22,8 @@ from torch.distributions import (
     VonMises,
 )
 
+from dgm.sampling.priors import CodeSpace
+
 BETAS = [0.5, 5.0, 50.0]
 GAP = {"n_images": 40, "n_chains": 10, "n_temperatures": 60, "n_leapfrog": 6}
 GAP |= {"latent_dim": 2, "beta": 5.0}
@@ -104,6 +106,15 @@ class TestBounded:
         assert (ours.log_z - log_z).std(1).max() / math.sqrt(len(x)) < 0.08  # the test is sharp
         assert ours.codes.shape == (3, len(x), 2)
         assert bool(prior.support.check(ours.codes).all())
+
+    def test_free_coordinates_carry_the_density(self, name):
+        """Minus the energy is the log density plus that of the volume, by autograd's Jacobian."""
+        space = CodeSpace(PRIORS[name][0], 2, torch.device("cpu"), torch.float64)
+        position = space.sample(5, torch.Generator().manual_seed(0))
+        free = [torch.autograd.functional.jacobian(space.codes, p)[: space.dim] for p in position]
+        volume = torch.stack([torch.linalg.slogdet(j).logabsdet for j in free])
+        log_prob = PRIORS[name][0].log_prob(space.codes(position))
+        torch.testing.assert_close(-space.energy(position)[0], log_prob + volume)
 
     def test_bdmc_brackets_the_truth(self, name):
         prior, grid = PRIORS[name]

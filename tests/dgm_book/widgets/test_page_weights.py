@@ -7,7 +7,7 @@ import torch
 from page_hashes import box_muller, mulberry32, murmur_mix
 
 from dgm.data.text import Vocabulary
-from dgm_book.widgets import LanguageWeights, PageWeights, PoolingWeights
+from dgm_book.widgets import PageWeights
 from dgm_book.widgets.hyper_weights import rounded as rounded_recurrent
 from dgm_book.widgets.packing import pack, rounded, unpack
 from dgm_book.widgets.text_weights import rounded as rounded_language
@@ -35,9 +35,6 @@ def test_the_packer_rounds_matrices_and_returns_what_the_page_has():
     np.testing.assert_array_equal(rounded(given[1]), back[1])
 
 
-# Layers
-
-
 def test_numbers_that_int8_holds_survive_the_round_trip():
     r = np.random.default_rng(6)
     exact = r.integers(-126, 127, size=(5, 3)).astype(float)
@@ -62,24 +59,11 @@ def test_rounding_together_on_codes_halves_the_squared_error():
     assert np.square(apart[1]).mean() < 0.5 * np.square(apart[0]).mean()
 
 
-def test_golden_vectors_lie_where_the_header_says():
-    layers, z = small.network(2, 16, hidden=8), np.random.default_rng(1).normal(size=(4, 2))
-    weights = PageWeights({"a": layers}, {"a": (z, small.decode(layers, z))})
-    golden = weights.header["a"]["golden"]
-    assert golden["count"] == 4
-    for key, n, values in (("z", 2, z), ("x", 16, small.decode(layers, z))):
-        stored = weights.array({"shape": (4, n), "start": golden[key]})
-        np.testing.assert_allclose(stored, values, rtol=1e-5)
-
-
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_each_activation_agrees_with_pytorch(name):
     x = np.linspace(-900, 900, 4001)
     expected = (getattr(torch, name) if name != "linear" else torch.clone)(torch.from_numpy(x))
     np.testing.assert_allclose(ACTIVATIONS[name](x), expected, atol=1e-7)
-
-
-# Models of words and series
 
 
 def test_a_text_model_is_off_by_at_most_half_a_step_of_a_row():
@@ -117,20 +101,6 @@ def test_language_models_and_encoders_travel_as_they_are_rounded():
     assert language.header["words"].split() == Vocabulary(small.LANGUAGE_WORDS).words
 
 
-@pytest.mark.parametrize("kind", [LanguageWeights, PoolingWeights])
-def test_golden_rows_lie_where_the_header_says(kind):
-    golden, make, what, width = {
-        LanguageWeights: (small.log_probs(), small.language_weights, "log_probs", 30),
-        PoolingWeights: (small.means(), small.pooling_weights, "means", 4),
-    }[kind]
-    weights = make(golden=golden)
-    rows = [[t for t in row if t] for row in golden["tokens"]]  # without the padding
-    assert weights.header["golden"]["tokens"] == rows
-    for name, start in weights.header["golden"][what].items():
-        table = weights.array({"shape": (3, width), "start": start})
-        np.testing.assert_allclose(table, golden[what][name], rtol=1e-6)
-
-
 def test_a_tiny_recurrent_model_stays_and_a_larger_one_is_rounded_by_rows():
     models = {
         "tiny": small.described(small.recurrent()["VHRNN"]),
@@ -150,9 +120,6 @@ def test_a_tiny_recurrent_model_stays_and_a_larger_one_is_rounded_by_rows():
     assert len(widget.data) < 80_000
     description = {"x": 88, "z": 28, "h": 14, "k": 14, "kind": "vhrnn", "hyper_input": "latent"}
     assert widget.describe("large").items() >= description.items()
-
-
-# How numbers are drawn
 
 
 def test_the_hashes_are_those_of_their_authors():

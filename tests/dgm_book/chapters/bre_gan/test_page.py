@@ -29,13 +29,11 @@ RECIPE = {**RECIPES, "smoke": TINY}
 
 @pytest.fixture(scope="module")
 def tiny(work):
-    """The whole chapter at the smallest size that still runs everything."""
     return page.chapter("smoke", recipes=RECIPE)
 
 
 @pytest.fixture(scope="module")
 def verdicts(tiny):
-    """Return ``verdicts(chapter) -> claims by their id``."""
     return lambda chapter=tiny: {claim.id: claim for claim in page.claims(chapter)}
 
 

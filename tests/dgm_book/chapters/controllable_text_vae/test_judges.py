@@ -67,9 +67,6 @@ def test_each_sentence_is_judged_by_itself_in_its_place(judges, test):
     assert torch.exp(-short).sum() + torch.exp(-ends).sum() < 1 + 1e-5
 
 
-# BLEU and perplexity
-
-
 def test_bleu_by_hand_and_of_a_sentence_with_itself(test):
     score = bleu(test.texts, test.texts, 20)
     assert list(score[:4]) == pytest.approx([100.0, 0.0, 100.0, 100.0])
@@ -120,9 +117,6 @@ def test_rewrites_are_measured_against_the_opposite():
     assert measured["bleu_reference"]["mean"] < 90
     assert measured["perplexity"]["mean"] == pytest.approx(math.exp(1.1))  # per token
     assert measured["copies"] == 3
-
-
-# The control
 
 
 def test_word_swap_turns_the_grammar_round(test):

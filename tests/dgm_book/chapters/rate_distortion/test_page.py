@@ -47,8 +47,6 @@ def smoke(tmp_path_factory):
     patch.undo()
 
 
-# Made-up results that agree with every claim.
-
 BETA = torch.tensor([0.01, 1.0, 30.0, 300.0, 3000.0], dtype=torch.float64)
 N = 6
 
@@ -114,7 +112,6 @@ def of_name(name):
 
 
 def plan(profile, first_seed=0):
-    """The names of a profile's results."""
     jobs = run.experiments(profile, first_seed=first_seed)
     return [f"{job.name}-seed{job.seed}-{ending}" for job, ending in jobs]
 
@@ -126,7 +123,6 @@ def changed(others):
 
 @pytest.fixture(scope="module")
 def small():
-    """The chapter at the small profile, from made-up results."""
     return changed({})
 
 

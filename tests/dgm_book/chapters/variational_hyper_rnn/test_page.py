@@ -56,7 +56,6 @@ def level_of(model):
 
 @pytest.fixture
 def small():
-    """The chapter at the small profile, from made-up results."""
     recipe, sets = plan.RECIPES["small"], {}
     for dataset, model, n in experiment.runs(SMALL, recipe):
         is_large = dataset == "jsb" and model.startswith("VHRNN")
@@ -74,7 +73,6 @@ def replaced(chapter, dataset, model, results):
 
 
 def changed(chapter, dataset, model, seeds=None, **changes):
-    """The chapter with a model's results made up anew."""
     old = chapter.sets[dataset][model]
     changes = {"level": level_of(model), "n_weights": old[0].values["final"]["live"]} | changes
     seeds = range(len(old)) if seeds is None else seeds
@@ -82,7 +80,6 @@ def changed(chapter, dataset, model, seeds=None, **changes):
 
 
 def with_values(chapter, dataset, model, group, **changes):
-    """The chapter with some of a model's measurements replaced."""
     new = [
         r._replace(values={**r.values, group: {**r.values[group], **changes}})
         for r in chapter.sets[dataset][model]
