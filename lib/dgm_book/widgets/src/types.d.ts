@@ -393,9 +393,30 @@ type Painter = (context: CanvasRenderingContext2D, values: ArrayLike<number>, ..
 type Slider = {
   input: HTMLInputElement;
   say(shown: string, spoken?: string): void;
-  words: Element;
+  show(position: number | string, shown: string, spoken?: string): void;
+  words: HTMLElement;
   node: HTMLElement;
 };
+type Checkbox = { input: HTMLInputElement; node: HTMLElement };
+type Values = Record<string, unknown>;
+/** What changes with a widget's traits or its width, and what ends besides. */
+type StartOptions = {
+  sized?: Element;
+  resized?: (width: number) => void;
+  touched?: () => void;
+  ended?: () => void;
+};
+type Widget = Frame & {
+  get: WidgetModel["get"];
+  set: WidgetModel["set"];
+  first: Values;
+  save(values: Values): void;
+  change(values: Values): void;
+  ask(): void;
+  start(measure: string, draw: () => unknown, options?: StartOptions): () => void;
+};
+type BottomAxis = { px: ToPixels; y: number; text?: (v: number) => string; grid?: number };
+type LeftAxis = { py: ToPixels; left: number; right: number; text?: (v: number) => string; gap?: number };
 type Radios = { node: HTMLElement; show(value: string): void };
 type Series = ArrayLike<number>;
 /** Whether a line breaks before point i. */
@@ -418,4 +439,76 @@ type Sound = {
   ready(patience?: number): Promise<boolean>;
   turn(pitches: number[], ms: number): void;
   end(): void;
+};
+
+// plot.js
+type Labels = {
+  clear(): void;
+  add(node: Element, x: number, y: number, wide: number): void;
+  beside(node: Element, x: number, y: number, wide: number, towards: number): void;
+};
+
+// weather.js
+type WeatherOptions = {
+  matrices: Matrix[];
+  schedule: Schedule;
+  n_particles: number;
+  steps: number;
+  bound: number;
+};
+type CourseStep = { x: Doubles; which: number; sigma: number; changed: boolean; fresh: boolean };
+type WeatherRun = Record<"place" | "t" | "nats" | "meanKL" | "inside", number> & {
+  mean: Doubles[];
+  deviation: Doubles[];
+  increment: number[];
+  kl: number[];
+  scales: Doubles;
+};
+type Weather = {
+  seed: number;
+  /** Numbers generated for the cell at each step, in three blocks. */
+  rows: number;
+  course: CourseStep[];
+  runs: WeatherRun[];
+  means: Doubles;
+  /** Of each block the number that is shown in full colour. */
+  fulls: number[];
+  begin(seed: number): void;
+  compute(first: number, budget: number): boolean;
+};
+
+// switch_course.js
+type SwitchOptions = Record<"n_particles" | "window" | "hazard" | "bound", number> & {
+  matrices: Matrix[];
+  deviations: number[];
+};
+type SwitchStep = CourseStep & {
+  t: number;
+  posterior: Doubles;
+  /** Log density of exact Bayes; of each model its prediction, KL and log density. */
+  exact: number;
+  said: { mean: Doubles; deviation: Doubles; kl: number; increment: number }[];
+};
+type SwitchCourse = {
+  history: SwitchStep[];
+  done: number;
+  /** Goes on to so many steps, at least one if any lacks; whether there is more to do after the time is up. */
+  advance(seed: number, steps: number, schedule: Schedule, budget: number): boolean;
+  forget(): void;
+};
+
+// piano_roll.js
+type RollActs = {
+  opening(): number[][];
+  changed(frames: number[][]): void;
+  seek(t: number): void;
+  say(text: string): void;
+  ask(): void;
+};
+type PianoRoll = {
+  node: HTMLElement;
+  layout(pitches: number[], frames: number, width: number, writer: string): boolean;
+  drawNotes(given: Run[], written: Run[]): void;
+  /** The play head at a frame, how far it is through it, what sounds there, and whether the roll scrolls along. */
+  drawHead(at: number, glide: number, pitches: number[], follow: boolean): void;
 };

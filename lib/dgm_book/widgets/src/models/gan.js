@@ -261,7 +261,10 @@ export const REGULARISED = 1; // the second hidden layer
 
 // BCE(real, 1) + BCE(fake, 0) + w [BRE(fake) + BRE(between)] + L2, gradient in adam.discriminator.g; all
 // points (K, 2).
-/** @type {(player: Player, real: Doubles, fake: Doubles, between: Doubles, settings: BreSettings) => DiscriminatorLoss} */
+/**
+ * @type {(player: Player, real: Doubles, fake: Doubles, between: Doubles, settings: BreSettings) =>
+ *   DiscriminatorLoss}
+ */
 export function discriminatorLoss(player, real, fake, between, { w, margin = 3, zeta = ZETA }) {
   const { discriminator, K, passes, out } = player;
   const gradient = player.adam.discriminator.g.fill(0);

@@ -100,7 +100,10 @@ function hyperNet({ name, kind, emission, hyper_input: fed, sigma_min: least, si
 const NONE = { scales: null, at: 0, apart: 0 };
 
 // output = W input + bias; with scales s and b (at `at` and `at + apart`): s (W input) + bias + b.
-/** @type {(layer: Layer<Doubles>, input: Doubles, from?: number, relu?: boolean, scaling?: Scaling) => Doubles} */
+/**
+ * @type {(layer: Layer<Doubles>, input: Doubles, from?: number, relu?: boolean, scaling?: Scaling) =>
+ *   Doubles}
+ */
 function affine({ rows, columns, weight, bias, output }, input, from = 0, relu = false, scaling = NONE) {
   const { scales, at, apart } = scaling;
   for (let r = 0, i = 0; r < rows; r++) {
