@@ -28,7 +28,8 @@ export function readingNotes({ words, unknown, left }, { most, size }) {
     const shown = strange.slice(0, 6).map((word) => `\u201c${brief(word)}\u201d`);
     const more = strange.length > 6 ? ` and ${strange.length - 6} more` : "";
     notes.push(
-      `Not among the ${size.toLocaleString("en")} words of the encoders, so read as an unknown word: ${shown.join(", ")}${more}.`,
+      `Not among the ${size.toLocaleString("en")} words of the encoders, so read as an unknown word: ` +
+        `${shown.join(", ")}${more}.`,
     );
   }
   return notes;

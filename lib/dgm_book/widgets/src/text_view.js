@@ -104,9 +104,10 @@ export function remarks(source) {
     const shown = unknown
       .slice(0, 6)
       .map((word) => `\u201c${word.length > 24 ? `${word.slice(0, 24)}\u2026` : word}\u201d`);
+    const many = unknown.length > 1;
     const more = unknown.length > 6 ? ` and ${unknown.length - 6} more` : "";
     said.push(
-      `Unknown to the model, which can only copy ${unknown.length > 1 ? "them" : "it"}: ${shown.join(", ")}${more}.`,
+      `Unknown to the model, which can only copy ${many ? "them" : "it"}: ${shown.join(", ")}${more}.`,
     );
   }
   return said;

@@ -80,7 +80,8 @@ type Languages = {
   error?: Promise<number>;
 };
 
-// bounds.js: correlation, dimension, pairs. lottery.js. damage.js: log Z and distortion at each blur, beta and image.
+// bounds.js: correlation, dimension, pairs. lottery.js. damage.js: log Z and distortion at each blur, beta
+// and image.
 type Setting = { rho: number; d: number; n: number };
 type Lottery = Record<"drawn" | "gain" | "weight" | "share", number[]> & {
   effective: number;
@@ -119,9 +120,9 @@ type HyperPart = {
   from: number;
 };
 /**
- * `scales`: how many numbers a step generates for one particle, 12 h + 2 M with M the decoder's outputs of all
- * layers: d_input, d_hidden, bias (4 h each, in the order i, f, g, o), then the decoder's scales and biases (M
- * each); 0 for a VRNN.
+ * `scales`: how many numbers a step generates for one particle, 12 h + 2 M with M the decoder's outputs of
+ * all layers: d_input, d_hidden, bias (4 h each, in the order i, f, g, o), then the decoder's scales and
+ * biases (M each); 0 for a VRNN.
  */
 type HyperNet = {
   name: string;
@@ -146,13 +147,19 @@ type HyperFilter = {
   net: HyperNet;
   N: number;
   state: HyperState;
-  /** Of a step, as they were before resampling: (N), (N), (N z), (N scales), and the weights, which sum to one. */
+  /**
+   * Of a step, as they were before resampling: (N), (N), (N z), (N scales), and the weights, which sum to
+   * one.
+   */
   logAlpha: Doubles;
   kl: Doubles;
   z: Doubles;
   scales: Doubles;
   weights: Doubles;
-  /** The emission's mean (a Bernoulli's is its probability) and a Gaussian's deviation, (N x); of the whole, (x). */
+  /**
+   * The emission's mean (a Bernoulli's is its probability) and a Gaussian's deviation, (N x); of the whole,
+   * (x).
+   */
   expected: Doubles;
   spread: Doubles;
   mean: Doubles;
@@ -173,7 +180,9 @@ type HyperFilter = {
   freeze(share: number, means?: Doubles | null): void;
   /** Fills mean and deviation; noise: N z normals for the prior. */
   predict(noise: Doubles): void;
-  /** Reads x; noise: N z normals for the posterior; draws: N uniforms to resample at ESS <= N/2, or nothing. */
+  /**
+   * Reads x; noise: N z normals for the posterior; draws: N uniforms to resample at ESS <= N/2, or nothing.
+   */
   step(x: ArrayLike<number>, noise: Floats, draws?: Doubles): void;
   /**
    * Every particle writes its own x. draws: N x normals (Gaussian) or uniforms (Bernoulli); the temperature
@@ -492,7 +501,9 @@ type SwitchStep = CourseStep & {
 type SwitchCourse = {
   history: SwitchStep[];
   done: number;
-  /** Goes on to so many steps, at least one if any lacks; whether there is more to do after the time is up. */
+  /**
+   * Goes on to so many steps, at least one if any lacks; whether there is more to do after the time is up.
+   */
   advance(seed: number, steps: number, schedule: Schedule, budget: number): boolean;
   forget(): void;
 };
@@ -509,6 +520,9 @@ type PianoRoll = {
   node: HTMLElement;
   layout(pitches: number[], frames: number, width: number, writer: string): boolean;
   drawNotes(given: Run[], written: Run[]): void;
-  /** The play head at a frame, how far it is through it, what sounds there, and whether the roll scrolls along. */
+  /**
+   * The play head at a frame, how far it is through it, what sounds there, and whether the roll scrolls
+   * along.
+   */
   drawHead(at: number, glide: number, pitches: number[], follow: boolean): void;
 };

@@ -46,13 +46,14 @@ function verdict({ at: { n }, exact, means }) {
   const [donskerVaradhan, nwj] = means;
   const remarks = [
     exact > Math.log(n) &&
-      `The exact value is past InfoNCE's ceiling: with ${n} pairs a batch no critic, however good, can show it.`,
+      `The exact value is past InfoNCE's ceiling: with ${n} pairs a batch no critic, however good, can ` +
+        `show it.`,
     above(donskerVaradhan) &&
-      "Donsker\u2013Varadhan comes out too high on average: the logarithm of one batch's mean is too low. It is a " +
-        "bound for large samples.",
+      "Donsker\u2013Varadhan comes out too high on average: the logarithm of one batch's mean is too " +
+        "low. It is a bound for large samples.",
     above(nwj) &&
-      "NWJ is right on average, but what brings its mean down are rare pairs, and these 24 batches hold too few of " +
-        "them.",
+      "NWJ is right on average, but what brings its mean down are rare pairs, and these 24 batches hold " +
+        "too few of them.",
   ].filter(Boolean);
   if (remarks.length) return remarks.join(" ");
   if (!(exact > 0)) return "Nothing is shared: all four say so.";
@@ -246,7 +247,8 @@ function render(props) {
     const whole = found.length === BATCHES;
     const of = whole ? BATCHES : `the first ${found.length} of ${BATCHES}`;
     caption.textContent =
-      `A dot is one batch's estimate, a bar the mean of ${of}; no estimate can come to lie in a shaded part. The ` +
+      `A dot is one batch's estimate, a bar the mean of ${of}; no estimate can come to lie in a shaded ` +
+      `part. The ` +
       "classifier's is the Jensen\u2013Shannon divergence, a bound too.";
     if (!whole) return true;
     readouts.note.textContent = verdict(race);

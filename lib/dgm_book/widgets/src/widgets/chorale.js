@@ -13,15 +13,16 @@ const BUDGET_MS = 4; // of one frame, for writing
 const AHEAD_MS = 160; // that notes are told to the sound before they are due
 const TAIL_MS = 400; // in which the last notes die away
 const KEY =
-  "Time runs to the right, a row is a key. Grey: the opening, yours to change; blue: what the model wrote. A long bar " +
-  "is one held note.";
+  "Time runs to the right, a row is a key. Grey: the opening, yours to change; blue: what the model " +
+  "wrote. A long bar is one held note.";
 const SILENT = "This browser makes no sound here (it has no Web Audio); the roll plays on in silence.";
 
 /** @typedef {{ name: string, label: string, frames: number[][] }} Opening */
 /** A frame that has a time to sound, ms. @typedef {{ frame: number, from: number, lasts: number }} Turn */
 /**
  * What plays: its sound, the next frame to tell it and when that is due, and when all is over.
- * @typedef {{ sound: Sound | null, next: number, due: number, turns: Turn[], timer: number, over: number }} Play
+ * @typedef {{ sound: Sound | null, next: number, due: number, turns: Turn[], timer: number, over: number }}
+ *   Play
  */
 
 // The piece, written some frames of it at a time.
@@ -133,8 +134,8 @@ function makePlayer(w, writer, aloud, { note, changed, total }) {
 /** @typedef {{ note: Element, changed(spoken: string): void, total(): number }} PlayerActs */
 /**
  * `at` is the frame of the play head, `glide` how far it is through it.
- * @typedef {{ at: number, glide: number, playing(): boolean, toggle(): void, stop(): void, seek(t: number): void,
- *   follow(): void }} Player
+ * @typedef {{ at: number, glide: number, playing(): boolean, toggle(): void, stop(): void, seek(t: number):
+ *   void, follow(): void }} Player
  */
 
 /** @type {(w: Widget, names: string[], acts: ControlActs) => Controls} */

@@ -159,8 +159,8 @@ function makeReadouts(w, lab) {
   });
   const heading = element("p", ...rich(`Log-likelihood lost, at *\u03b2* = ${number(beta[likely])}`));
   const note =
-    `Means over ${images} images, \u00b1 one standard error. More rate: than *\u03b1* = 0 needs at the same *D* and ` +
-    "blur, where that is about one nat and where it is most.";
+    `Means over ${images} images, \u00b1 one standard error. More rate: than *\u03b1* = 0 needs at the ` +
+    "same *D* and blur, where that is about one nat and where it is most.";
   const small = element("p.dgm-small", { style: "margin-top:0" }, ...rich(note));
   w.side.append(list, element("div", heading, bars), small);
   const widest = Math.max(-Math.log(0.01), ...sound.map((curve) => lost(lab, curve, sound[0])[0]));
@@ -192,8 +192,8 @@ function render(props) {
   const w = openWidget(props, {
     names: ["alpha", "blur"],
     hint:
-      "*\u03b1* to 0.99, so that 99 codes of 100 are junk: the curve rises by at most 4.6 nats, wherever you look. " +
-      "Then blur.",
+      "*\u03b1* to 0.99, so that 99 codes of 100 are junk: the curve rises by at most 4.6 nats, " +
+      "wherever you look. Then blur.",
   });
   const lab = readLab(w);
   const picture = makePicture(w, lab);

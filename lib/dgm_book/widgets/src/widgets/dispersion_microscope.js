@@ -10,9 +10,9 @@ const COLOURS = [0, 1, 2, 4, 5, 7, 8, 9, 3]; // of dgm-c0 ... dgm-c9, whose grey
 const STATISTICS = { cosine: "mean cosine", relative: "relative dispersion", participation: "participation" };
 const REACH = 14; // px within which a dot is found
 const SCALES =
-  "Each panel has its own scale, the same for the whole of training. Mean cosine: of all pairs, 1 where all features " +
-  "point one way. Relative dispersion: variance over the squared length of the mean. Participation: along how many " +
-  "directions the variance spreads.";
+  "Each panel has its own scale, the same for the whole of training. Mean cosine: of all pairs, 1 where " +
+  "all features point one way. Relative dispersion: variance over the squared length of the mean. " +
+  "Participation: along how many directions the variance spreads.";
 
 /**
  * @typedef {Record<keyof typeof STATISTICS, number[]> & { label: string, half: number, start: number }}
@@ -20,8 +20,8 @@ const SCALES =
  */
 /**
  * Sentences in classes, whose features were measured at some steps.
- * @typedef {{ name: string, label: string, classes: string[], class_of: number[], texts?: string[], steps: number[],
- *   panels: PanelData[] }} SentenceSet
+ * @typedef {{ name: string, label: string, classes: string[], class_of: number[], texts?: string[], steps:
+ *   number[], panels: PanelData[] }} SentenceSet
  */
 /**
  * What is pointed at or chosen: sentences by number or -1, and a class.
@@ -112,8 +112,8 @@ function makePanel(w, p, points, focus) {
     ring.style.display = i < 0 ? "none" : "";
     if (i >= 0) place(ring, { cx: at[2 * i], cy: at[2 * i + 1] });
     for (const [k, name] of names.entries()) outs[k].textContent = number(one.panels[p][name][step]);
-    const says = `${one.panels[p].label}: ${one.class_of.length} sentences in the plane, at step ${one.steps[step]}`;
-    place(svg, { "aria-label": says });
+    const sentences = `${one.class_of.length} sentences in the plane`;
+    place(svg, { "aria-label": `${one.panels[p].label}: ${sentences}, at step ${one.steps[step]}` });
   }
 
   /** @type {(event: MouseEvent) => number} */
@@ -218,8 +218,8 @@ function render(props) {
   const w = openWidget(props, {
     names: ["set", "frame", "highlighted"],
     hint:
-      "drag to the start of training and back, then bring one class forward: in which panels do its sentences lie " +
-      "together?",
+      "drag to the start of training and back, then bring one class forward: in which panels do its " +
+      "sentences lie together?",
     kind: "dgm-pool dgm-scope",
   });
   /** @type {SentenceSet[]} */

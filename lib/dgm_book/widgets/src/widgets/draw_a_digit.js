@@ -31,7 +31,10 @@ const PAUSE = 600; // ms after the pen is lifted, before the annealing starts
 // The error is what the scatter of the chains gives.
 function gapInWords({ lower, upper, error }) {
   const gap = upper - lower;
-  return `${withError(gap, error)} nats (one standard error)${Math.abs(gap) < 2 * error ? ", not to be told from 0" : ""}`;
+  return (
+    `${withError(gap, error)} nats (one standard ` +
+    `error)${Math.abs(gap) < 2 * error ? ", not to be " + "told from 0" : ""}`
+  );
 }
 
 async function render({ model, el }) {
@@ -50,7 +53,9 @@ async function render({ model, el }) {
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
-    hint: "draw a seven, then give it a stroke that no seven has. What does the model leave out, and what does that cost?",
+    hint:
+      "draw a seven, then give it a stroke that no seven has. What does the model leave out, and what " +
+      "does that cost?",
   });
   frame.root.classList.add("dgm-draw");
   if (network.error !== null) frame.root.dataset.goldenError = network.error.toFixed(6);
@@ -71,7 +76,8 @@ async function render({ model, el }) {
     width: SIDE,
     height: SIDE,
     "aria-label":
-      "Drawing pad. Arrow keys move the pen, with Shift in larger steps; Space puts it down and lifts it; Backspace takes the last stroke away; Enter starts.",
+      "Drawing pad. Arrow keys move the pen, with Shift in larger steps; Space puts it down and lifts " +
+      "it; Backspace takes the last stroke away; Enter starts.",
   });
   const paper = pad.getContext("2d", { willReadFrequently: true });
   const keys = element("figcaption", "Draw with mouse or finger. Keys: arrows, Space for the pen.");
@@ -120,7 +126,8 @@ async function render({ model, el }) {
   });
   frame.picture.append(element("div.dgm-draw-strip", seen.node, ...film.map((t) => t.node)));
   const legend =
-    "Dots: *R* and *D* at each *\u03b2* of one annealing. Line: the curve that its log *Z* alone draws. Pictures: a code of that *\u03b2*, decoded.";
+    "Dots: *R* and *D* at each *\u03b2* of one annealing. Line: the curve that its log *Z* alone draws. " +
+    "Pictures: a code of that *\u03b2*, decoded.";
   frame.picture.append(element("p.dgm-caption.dgm-draw-legend", ...rich(legend)));
 
   // Controls

@@ -30,7 +30,9 @@ async function render({ model, el }) {
   const frame = buildFrame({
     title: model.get("title"),
     badge: model.get("badge"),
-    hint: "press Play and compare how the two discriminators cut the plane; then the aggressive learning rate, with another seed.",
+    hint:
+      "press Play and compare how the two discriminators cut the plane; then the aggressive learning " +
+      "rate, with another seed.",
   });
   frame.root.classList.add("dgm-gan");
   const first = Object.fromEntries(SETTINGS.map((name) => [name, model.get(name)]));
@@ -226,7 +228,8 @@ async function render({ model, el }) {
     noteBelow,
   );
   const legend =
-    "Grey: data, a ring of three standard deviations about each mode. Arrows: where the logit of D rises at 40 of the fakes. A sign pattern has one tone; of very many, some share theirs.";
+    "Grey: data, a ring of three standard deviations about each mode. Arrows: where the logit of D " +
+    "rises at 40 of the fakes. A sign pattern has one tone; of very many, some share theirs.";
   frame.side.append(element("p.dgm-caption", legend));
 
   // Training
@@ -558,7 +561,8 @@ async function render({ model, el }) {
       again.hidden = !words;
     });
     const alone = host.alone
-      ? "No worker could be started here: the page trains on its own thread, in slices of 8 ms, and more slowly. "
+      ? "No worker could be started here: the page trains on its own thread, in slices of 8 ms, and more " +
+        "slowly. "
       : "";
     const done = shot.step >= steps ? "The run is over; Play starts it anew." : "";
     if (noteBelow.textContent !== alone + done) noteBelow.textContent = alone + done;
@@ -575,7 +579,8 @@ async function render({ model, el }) {
       .map(({ note, words }) => (note.textContent ? `${words.textContent}: ${note.textContent}` : ""))
       .join(" ");
     calmly(
-      `Step ${shot.step}. Without BRE ${a.patterns} patterns under the fakes and ${a.modes} modes; with BRE ${b.patterns} and ${b.modes}. ${troubles}`,
+      `Step ${shot.step}. Without BRE ${a.patterns} patterns under the fakes and ${a.modes} modes; with ` +
+        `BRE ${b.patterns} and ${b.modes}. ${troubles}`,
     );
   }
 

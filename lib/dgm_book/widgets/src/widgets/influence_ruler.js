@@ -97,8 +97,8 @@ async function render(props) {
   const w = openWidget(props, {
     names: ["sentence", "own_scale"],
     hint:
-      "tick *Each encoder on its own scale*, then move the word before the full stop to the front: its bar " +
-      "shrinks under the last state, and mostly grows under the maximum.",
+      "tick *Each encoder on its own scale*, then move the word before the full stop to the front: its " +
+      "bar shrinks under the last state, and mostly grows under the maximum.",
     kind: "dgm-text dgm-enc",
   });
   checkPooling(shared, (error) => {
@@ -110,7 +110,8 @@ async function render(props) {
   const table = makeTable(w, encoders);
   const own = checkbox(`${w.id}-own`, "Each encoder on its own scale", (on) => w.change({ own_scale: on }));
   const says =
-    "A bar is how far the code (the mean of *q*) moves when the word is left out, in standard deviations of the prior.";
+    "A bar is how far the code (the mean of *q*) moves when the word is left out, in standard " +
+    "deviations of the prior.";
   w.controls.append(element("p.dgm-note", ...rich(says)), own.node, w.reset);
   w.reset.addEventListener("click", () => w.change(w.first));
   const readouts = makeReadouts(w, encoders);

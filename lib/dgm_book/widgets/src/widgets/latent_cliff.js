@@ -12,10 +12,11 @@ const BOTTOM = TOP + TALL;
 
 /** @typedef {keyof typeof MEASURES} Measure */
 /**
- * A walk through one latent space: for each source and step a sentence and, by each measure, minus its log density.
- * @typedef {{ label: string, axis: string, steps: number[], tick: string[], origin: number, baseline?: boolean,
- *   sentences: string[][][], reading?: number[][], original: Record<Measure, number[]> }
- *   & Record<Measure, number[][]>} Walk
+ * A walk through one latent space: for each source and step a sentence and, by each measure, minus its log
+ * density.
+ * @typedef {{ label: string, axis: string, steps: number[], tick: string[], origin: number, baseline?:
+ *   boolean, sentences: string[][][], reading?: number[][], original: Record<Measure, number[]> } &
+ *   Record<Measure, number[][]>} Walk
  */
 /** @typedef {{ start: number, span: number, px: (v: number) => number }} Scale */
 
@@ -60,8 +61,8 @@ function makeChart(walk) {
     svg,
     draw(measure, source, k, off) {
       const density = walk[measure][source][k];
-      const says = `${walk.label}: codes of real sentences as a histogram, this code at ${number(density)} nats`;
-      place(svg, { "aria-label": says });
+      const says = `${walk.label}: codes of real sentences as a histogram`;
+      place(svg, { "aria-label": `${says}, this code at ${number(density)} nats` });
       const width = Math.floor(svg.clientWidth);
       if (!(width > 0)) return;
       const scale = scaleOf(walk, measure, source, width);

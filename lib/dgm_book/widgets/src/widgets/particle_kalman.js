@@ -42,9 +42,9 @@ const [PLOT_LEFT, PLOT_TOP, PLOT_TALL] = [30, 8, 150];
 const PLOT_BOTTOM = PLOT_TOP + PLOT_TALL;
 const GAPS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]; // nats, on the axis
 const KEY =
-  "A dot is a particle, its area its weight. Strong lines lead to a particle of the last step, pale ones have died " +
-  "out. Thick line and band: the Kalman mean, two deviations to either side; crosses: observations. A wedge marks a " +
-  "resampling.";
+  "A dot is a particle, its area its weight. Strong lines lead to a particle of the last step, pale " +
+  "ones have died out. Thick line and band: the Kalman mean, two deviations to either side; crosses: " +
+  "observations. A wedge marks a resampling.";
 
 /**
  * A sequence with what the exact filter says of it.
@@ -332,8 +332,8 @@ function makePlot(w, system) {
   return { svg, layout, paint, show };
 }
 /**
- * @typedef {{ svg: SVGElement, layout(data: Data, width: number): void, show(N: number, estimate: number): void,
- *   paint(N: number, means: (N: number, criterion: string) => Mean | null): void }} Plot
+ * @typedef {{ svg: SVGElement, layout(data: Data, width: number): void, show(N: number, estimate: number):
+ *   void, paint(N: number, means: (N: number, criterion: string) => Mean | null): void }} Plot
  */
 
 /**
@@ -416,7 +416,10 @@ function describe({ cloud: { N, ess, resampled }, founders }) {
   const times = resampled.reduce((sum, v) => sum + v, 0);
   const least = Math.min(...ess).toFixed(1);
   const ends = `${founders} of the first step's have descendants at the last`;
-  return `${N} particles over ${ess.length} steps, resampled ${times} times; ${ends}. Least effective sample size ${least}.`;
+  return (
+    `${N} particles over ${ess.length} steps, resampled ${times} times; ${ends}. Least effective sample ` +
+    `size ${least}.`
+  );
 }
 
 /** @type {(props: RenderProps) => () => void} */

@@ -19,8 +19,8 @@ import { breTerms } from "../models/gan.js";
 import { place, resize, short, words } from "../plot.js";
 
 const SAID =
-  "Each line is a unit, on at the side of its ticks. *G* is the share of units on which two points agree, minus the " +
-  "share on which they do not.";
+  "Each line is a unit, on at the side of its ticks. *G* is the share of units on which two points " +
+  "agree, minus the share on which they do not.";
 /** @type {Record<string, number[]>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
@@ -293,7 +293,8 @@ function makeReadouts(w, K) {
     w.root.dataset.terms = `${me} ${ac}`;
     const entropies = entropiesOf(h, K);
     distinct.textContent = `${entropies.distinct} of ${K} differ`;
-    const most = `at most log K = ${Math.log(K).toFixed(3)} and d log 2 = ${((h.length / K) * Math.LN2).toFixed(3)}`;
+    const units = ((h.length / K) * Math.LN2).toFixed(3);
+    const most = `at most log K = ${Math.log(K).toFixed(3)} and d log 2 = ${units}`;
     joint.replaceChildren(`${entropies.joint.toFixed(3)} nats`, element("small", most));
     const own = element("small", "sum of the units\u2019 own entropies, never less");
     alone.replaceChildren(`${entropies.alone.toFixed(3)} nats`, own);

@@ -65,8 +65,9 @@ function makeRace(w) {
   return { runs, line, head, steps, column, visible, limit, when };
 }
 /**
- * @typedef {{ runs: Run[], line(run: Run, d: string): SVGElement, head(run: Run, x?: number, y?: number): SVGElement,
- *   steps(): boolean, column(run: Run): number[], visible(): Run[], limit(): number, when(x: number): string }} Race
+ * @typedef {{ runs: Run[], line(run: Run, d: string): SVGElement, head(run: Run, x?: number, y?: number):
+ *   SVGElement, steps(): boolean, column(run: Run): number[], visible(): Run[], limit(): number, when(x:
+ *   number): string }} Race
  */
 
 /** @type {(race: Race, run: Run) => SVGElement} */

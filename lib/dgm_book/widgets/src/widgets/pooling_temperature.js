@@ -167,8 +167,8 @@ function makeWords(w, shared, temperatures) {
   const table = element("table.dgm-enc-weights", caption, rows);
   const note = element("p.dgm-note");
   const meaning =
-    "Bars: how much a word counts in *s* = *\u03c4* log mean exp(*h* / *\u03c4*), averaged over units. Dashed: all " +
-    "words alike.";
+    "Bars: how much a word counts in *s* = *\u03c4* log mean exp(*h* / *\u03c4*), averaged over units. " +
+    "Dashed: all words alike.";
   w.picture.append(...input.nodes, note, table, element("p.dgm-note", ...rich(meaning)));
   /** @type {BarCell[]} */
   let cells = [];

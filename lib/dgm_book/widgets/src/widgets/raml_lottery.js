@@ -13,11 +13,11 @@ const COLUMNS = [
   ["share", "on average"],
 ];
 const CANCEL =
-  "A near sentence is drawn more often, by *P*, and weighs less, by 1 / *P*: for one anchor the two cancel in a " +
-  "large batch, and its share on average goes with *e*^*T*/*\u03c4*";
+  "A near sentence is drawn more often, by *P*, and weighs less, by 1 / *P*: for one anchor the two " +
+  "cancel in a large batch, and its share on average goes with *e*^*T*/*\u03c4*";
 const AGAINST =
-  "\u0394*T* is the score minus that of the sentence that really follows, *k* = 0. Bars of the three shares have " +
-  "one scale.";
+  "\u0394*T* is the score minus that of the sentence that really follows, *k* = 0. Bars of the three " +
+  "shares have one scale.";
 
 /**
  * @typedef {{ name: string, label: string, texts: string[], anchors: number[], scores: Record<string,

@@ -24,11 +24,11 @@ import { axisName, bottomAxis, leftAxis, makeLabels, place, resize, sign, uprigh
 const [LEFT, TOP] = [46, 10]; // px, of the chart
 
 /**
- * A model's curve at its betas. `codes` says where its codes begin among all, how many images and numbers they have.
- * @typedef {Record<"beta" | "rate" | "distortion" | "log_z", number[]>
- *   & Partial<Record<"rate_error" | "distortion_error" | "log_z_error", number[]>>
- *   & { model: string, label: string, family?: string, latent_dim?: number,
- *     codes?: { images: number, latent: number, start: number } }} Curve
+ * A model's curve at its betas. `codes` says where its codes begin among all, how many images and numbers
+ * they have.
+ * @typedef {Record<"beta" | "rate" | "distortion" | "log_z", number[]> & Partial<Record<"rate_error" |
+ *   "distortion_error" | "log_z_error", number[]>> & { model: string, label: string, family?: string,
+ *   latent_dim?: number, codes?: { images: number, latent: number, start: number } }} Curve
  */
 /**
  * How each curve is told from the others.
@@ -178,7 +178,8 @@ function makeCurves(w, curves, looks, labels) {
   return { svg, scale, layout, choose };
 }
 /**
- * @typedef {{ svg: SVGElement, scale: Frame2D, layout(width: number, log: boolean): void, choose(i: number): void }} Curves
+ * @typedef {{ svg: SVGElement, scale: Frame2D, layout(width: number, log: boolean): void, choose(i:
+ *   number): void }} Curves
  */
 
 // The dot that moves along a curve, with its tangent.
@@ -263,8 +264,8 @@ function makeSamples(w, networks) {
   function arrange(curve) {
     canvas.style.display = curve.codes ? "" : "none";
     if (!curve.codes) {
-      const says = `This page carries the curve of ${curve.label}, not its decoder: there are no samples to show.`;
-      caption.replaceChildren(says);
+      const says = `This page carries the curve of ${curve.label}, not its decoder`;
+      caption.replaceChildren(`${says}: there are no samples to show.`);
       return;
     }
     const { images } = curve.codes;
@@ -475,7 +476,8 @@ async function render(props) {
       chart.layout(scale.w + LEFT + 8, w.get("log_distortion"));
     }
     const beta = number(curve.beta[k]);
-    const says = `beta ${beta}, rate ${number(curve.rate[k])} nats, distortion ${number(curve.distortion[k])}`;
+    const rate = number(curve.rate[k]);
+    const says = `beta ${beta}, rate ${rate} nats, distortion ${number(curve.distortion[k])}`;
     controls.show(k, beta, says);
     showReadouts(curve, k);
     const images = `${curve.codes?.images} decoded images, ${curve.label}, beta ${beta}`;

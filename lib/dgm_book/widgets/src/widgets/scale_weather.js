@@ -19,8 +19,9 @@ const [ABOVE, BELOW] = [
 ]; // the row's mean
 const [LEFT, RIGHT, GAP, TOP, TALL] = [32, 6, 26, 32, 74]; // px, of the picture
 const NOTE =
-  "A row is one number that the model generates at each step, four groups of rows the gates: input, forget, " +
-  "candidate, output. Each is shown minus its mean over this sequence, in full colour from the number in the title on.";
+  "A row is one number that the model generates at each step, four groups of rows the gates: input, " +
+  "forget, candidate, output. Each is shown minus its mean over this sequence, in full colour from the " +
+  "number in the title on.";
 
 /** @type {() => Node} */
 function makeLegend() {
@@ -228,7 +229,8 @@ function makeTable(w) {
     return { cells, node: tableRow([text], cells) };
   });
   const says =
-    "Means over the sequence: log density, KL, and the share of points within two deviations of the prediction";
+    "Means over the sequence: log density, KL, and the share of points within two deviations of the " +
+    "prediction";
   const heads = ["model", "nats a step", "KL", "in \u00b12"];
   w.side.append(
     tableOf(
@@ -268,7 +270,9 @@ async function render(props) {
   const { nets, goldenError } = await loadHyper(props.model);
   const w = openWidget(props, {
     names: ["freeze", "seed"],
-    hint: "pull *Freeze* to the right: the weather calms. Watch what that costs, and where along the sequence.",
+    hint:
+      "pull *Freeze* to the right: the weather calms. Watch what that costs, and where along the " +
+      "sequence.",
     kind: "dgm-hyper dgm-weather",
   });
   const name = w.get("network");
@@ -290,10 +294,12 @@ async function render(props) {
     if (run === told) return;
     told = run;
     const free = decimals(weather.runs[0].nats);
-    const says = `Frozen by ${(chosen / FREEZES).toFixed(2)}: ${decimals(run.nats)} nats a step, not frozen ${free}.`;
+    const says =
+      `Frozen by ${(chosen / FREEZES).toFixed(2)}: ${decimals(run.nats)} nats a step, not frozen ` +
+      `${free}.`;
     const shows =
-      `A sequence of ${weather.course.length} steps, the model's predictions and surprise, and the ${weather.rows} ` +
-      "numbers that it generates for its cell at each step.";
+      `A sequence of ${weather.course.length} steps, the model's predictions and surprise, and the ` +
+      `${weather.rows} numbers that it generates for its cell at each step.`;
     place(svg, { "aria-label": `${shows} ${says}` });
     speak(says);
     const [mean, deviation] = [run.mean, run.deviation].map((rows) => rows.map((v) => [...v]));

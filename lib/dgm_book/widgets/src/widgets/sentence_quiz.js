@@ -25,10 +25,10 @@ const LOOKS = [
   ["dgm-third", MARKS.diamond],
 ];
 const WHY =
-  "A share *a* of right answers to questions whose places a fair coin has drawn tells at least log 2 \u2212 H(*a*) " +
-  "nats about which of the two follows; two neighbours share at least as much. Here *a* is the end of the interval " +
-  "nearest to one half: 0 means that it may be guessing. No choice of two can tell more than log 2 = 0.69, however " +
-  "much there is.";
+  "A share *a* of right answers to questions whose places a fair coin has drawn tells at least log 2 " +
+  "\u2212 H(*a*) nats about which of the two follows; two neighbours share at least as much. Here *a* " +
+  "is the end of the interval nearest to one half: 0 means that it may be guessing. No choice of two " +
+  "can tell more than log 2 = 0.69, however much there is.";
 const ROW = 20; // px, of the chart
 
 /** @type {(n: number) => HTMLElement[]} */
@@ -231,7 +231,8 @@ function render(props) {
     if (!state.question) {
       const all = critics.map((name, k) => `, ${name} ${right[k + 1]}`).join("");
       const few = questions.length >= 2 * rounds ? "" : ", as far as there are any";
-      game.over.textContent = `All ${rounds} answered: you have ${right[0]} right${all}. Reset asks new ones${few}.`;
+      game.over.textContent =
+        `All ${rounds} answered: you have ${right[0]} right${all}. Reset asks new ` + `ones${few}.`;
       speak(game.over.textContent);
     } else if (revealed) {
       const verdict = answers[index] === state.question.answer ? "Right" : "Wrong";

@@ -66,8 +66,8 @@ function makeTriangle(w, names) {
     role: "application",
     "aria-roledescription": "triangle",
     "aria-label":
-      `How it shall sound: ${names.join(", ")}. Left and right arrows move between ${names[0]} and ${names[2]}, up ` +
-      `and down to and from ${names[1]}; with Shift in larger steps.`,
+      `How it shall sound: ${names.join(", ")}. Left and right arrows move between ${names[0]} and ` +
+      `${names[2]}, up and down to and from ${names[1]}; with Shift in larger steps.`,
   });
   const ground = shape("path.dgm-tri");
   const [crowd, corners] = [shape("g.dgm-crowd"), shape("g")];

@@ -124,8 +124,8 @@ function makeTally(w, names, curves) {
   const nodes = rows.map(({ look, name, now, far }) => tableRow([signOf(look), name], [now, far]));
   nodes.push(tableRow([signOf(DATA), "the data"], [exact]));
   const says =
-    "Both draw with the same random numbers. A line is about the topic that most of its words are of; one that has " +
-    "none, or two alike, shares none with its neighbour.";
+    "Both draw with the same random numbers. A line is about the topic that most of its words are of; " +
+    "one that has none, or two alike, shares none with its neighbour.";
   const table = tableOf("Neighbours that share a topic", ["Text", "this story", "so far"], nodes);
   const seeds = new Set();
   let [of, same, pairs] = ["", names.map(() => 0), 0];
@@ -164,8 +164,8 @@ function makeTally(w, names, curves) {
 function makeChart(w, names, { distances, exact, models }) {
   const svg = shape("svg", { role: "img" });
   const says =
-    "Mutual information of two sentences, nats, by how far apart they are; the models\u2019 as they write at " +
-    "temperature 1, with its interval";
+    "Mutual information of two sentences, nats, by how far apart they are; the models\u2019 as they " +
+    "write at temperature 1, with its interval";
   const node = element("div", element("p.dgm-caption", says), svg);
   w.side.append(node);
   const all = names.map((name) => models[name]);
@@ -173,9 +173,13 @@ function makeChart(w, names, { distances, exact, models }) {
   const high = 1.05 * Math.max(0.1, ...exact, ...all.flatMap((one) => [...one.high, ...one.mean]));
   const low = Math.min(0, ...all.flatMap((one) => one.low));
   const py = (/** @type {number} */ v) => (TOP + (1 - (v - low) / (high - low)) * TALL).toFixed(1);
-  const spoken = [["the data", exact], ...all.map(({ mean }, m) => [names[m], mean])].map(
-    ([name, values]) =>
-      `${name}: ${Array.from(/** @type {number[]} */ (values), (v, i) => `${decimals(v)} at ${distances[i]}`).join(", ")}`,
+  /** @type {[string, number[]][]} */
+  const lines = [
+    ["the data", exact],
+    ...all.map(({ mean }, m) => /** @type {[string, number[]]} */ ([names[m], mean])),
+  ];
+  const spoken = lines.map(
+    ([name, values]) => `${name}: ${values.map((v, i) => `${decimals(v)} at ${distances[i]}`).join(", ")}`,
   );
   place(svg, { "aria-label": `Mutual information by distance, nats. ${spoken.join(". ")}.` });
 

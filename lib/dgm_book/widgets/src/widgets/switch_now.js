@@ -23,8 +23,8 @@ const LOOKS = [
 const [LEFT, RIGHT, GAP, TOP, TALL] = [32, 6, 26, 32, 92]; // px, of the picture
 const HEAT_TOP = TOP + 3 * (TALL + GAP);
 const MEANING =
-  "KL tells how much a model had to correct itself once it saw a step. Exact Bayes knows the law of the system, and " +
-  "which of its dynamics there are; filled is certain, boxes are the truth.";
+  "KL tells how much a model had to correct itself once it saw a step. Exact Bayes knows the law of the " +
+  "system, and which of its dynamics there are; filled is certain, boxes are the truth.";
 
 /** KL before and after the last change, nats a step, and where that change stands. */
 /** @typedef {{ around: (number | null)[][], nats: number[], place: number }} Means */
@@ -239,7 +239,8 @@ function makeClock(w) {
   };
 }
 /**
- * @typedef {{ running(): boolean, halt(): void, toggle(): void, run(steps: number): void, tick(now: number): void }} Clock
+ * @typedef {{ running(): boolean, halt(): void, toggle(): void, run(steps: number): void, tick(now:
+ *   number): void }} Clock
  */
 
 /** @type {(w: Widget, clock: Clock, K: number, forget: () => void) => () => void} */
@@ -346,8 +347,8 @@ async function render(props) {
   const w = openWidget(props, {
     names: ["seed", "steps", "schedule", "speed"],
     hint:
-      "set the noise to 0.25, then to 4: both KLs jump, and are down again a few steps later. Then press *Switch the " +
-      "dynamics now*: exact Bayes turns to another matrix, and no KL jumps like that.",
+      "set the noise to 0.25, then to 4: both KLs jump, and are down again a few steps later. Then " +
+      "press *Switch the dynamics now*: exact Bayes turns to another matrix, and no KL jumps like that.",
     kind: "dgm-hyper dgm-switch-now",
   });
   /** @type {[string[], Matrix[]]} */
@@ -372,7 +373,9 @@ async function render(props) {
     const went = names.map((name, m) => `for ${name} from ${shown(around[m][0])} to ${shown(around[m][1])}`);
     const ends = at < 0 ? "" : ` At the change at step ${history[at].t} KL went ${went.join(", ")}.`;
     const says = `Step ${t}, dynamics ${which + 1}, sigma ${sigma}.${ends} ${note.textContent}`;
-    const shows = `The last ${history.length} steps of the system, each model's prediction, KL a step, and exact Bayes.`;
+    const shows =
+      `The last ${history.length} steps of the system, each model's prediction, KL a step, and exact ` +
+      "Bayes.";
     place(svg, { "aria-label": `${shows} ${says}` });
     speak(says);
     const settings = { steps: course.done, seed: w.get("seed"), schedule: w.get("schedule") };
