@@ -107,6 +107,7 @@ def test_the_dot_can_be_dragged_along_the_curve(opened):
     value = tab.page.locator(".dgm").first.locator("output")
     box = chart.bounding_box()
     chart.click(position={"x": box["width"] - 12, "y": box["height"] - 50})
+    tab.drawn()
     assert value.inner_text() == "0.0100"
 
 

@@ -526,3 +526,35 @@ type PianoRoll = {
    */
   drawHead(at: number, glide: number, pitches: number[], follow: boolean): void;
 };
+
+// drawing_pad.js
+type PadActs = {
+  strokes(): number[][];
+  /** A stroke begins; the drawing has one more; the last one goes; Enter; the reader has done something. */
+  began(): void;
+  drawn(strokes: number[][]): void;
+  undo(): void;
+  enter(): void;
+  noted(): void;
+  say(text: string): void;
+};
+type DrawingPad = { node: HTMLElement; draw(): void };
+
+// gan_pictures.js
+type Scale1D = (v: number) => number;
+type GanTarget = { name: string; label: string; centres: [number, number][]; sigma: number };
+type GanTheme = Record<"ink" | "soft" | "edge" | "font" | "data", string> & {
+  tones: string[];
+  model: string[];
+};
+/** Sums of the losses of D and G and their count, in bins over the run. */
+type GanLosses = { d: Doubles; g: Doubles; n: Uint16Array };
+type PlaneView = {
+  panel: GanPanel;
+  real: Float32Array;
+  target: GanTarget;
+  reach: number;
+  seams: boolean;
+  p: number;
+};
+type CurvesView = { losses: GanLosses; top: number; steps: number; weights: number[]; p: number };

@@ -32,7 +32,8 @@ function makePlane(w, K, chosen) {
     tabindex: 0,
     role: "application",
     "aria-roledescription": "plane",
-    "aria-label": `Plane with ${K} points. Digits choose a point, arrow keys move it, with Shift in larger steps.`,
+    "aria-label":
+      `Plane with ${K} points. Digits choose a point, arrow keys move it, with Shift in ` + `larger steps.`,
   });
   const ground = shape("rect.dgm-ls-ground", { rx: 3 });
   const units = Array.from({ length: UNITS }, () => ({
