@@ -2,7 +2,8 @@
 // computes the same.
 
 import { last } from "./arrays.js";
-import { fillNormals, fillUniforms, hyperFilter, LOG_ROOT } from "./hyper_rnn.js";
+import { fillNormals, fillUniforms } from "./draws.js";
+import { hyperFilter, LOG_ROOT } from "./hyper_rnn.js";
 
 export const STREAM = { system: 0, choice: 1, prior: 2, posterior: 3, resampling: 4 };
 const SPANS = [

@@ -2,7 +2,8 @@
 
 import { labelledSlider, radioRow, selectOf } from "../controls.js";
 import { element, openWidget, readout, throttled } from "../frame.js";
-import { checkGolden, loadText, tokenise } from "../models/text_model.js";
+import { checkGolden, loadText } from "../models/text_model.js";
+import { tokenise } from "../models/tokens.js";
 import { compared, hiding, plainText, remarks, showSentence, showVotes, told } from "../text_view.js";
 
 const [LOW, HIGH] = [

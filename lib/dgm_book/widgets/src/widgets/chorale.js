@@ -5,7 +5,7 @@ import { checkbox, labelledSlider, pushButton, radioRow } from "../controls.js";
 import { calm, element, number, openWidget, readout, throttled } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { compose, PARTICLES, runsOf } from "../models/chorale.js";
-import { loadHyper } from "../models/hyper_rnn.js";
+import { loadHyper } from "../models/hyper_weights.js";
 import { inNotes, makeRoll } from "../piano_roll.js";
 import { openSound } from "../sound.js";
 
@@ -191,10 +191,7 @@ function makeControls(w, names, { toggle, seek, stop, sound }) {
 /** @typedef {{ toggle(): void, seek(t: number): void, stop(): void, sound: Node }} ControlActs */
 /** @typedef {{ play: HTMLElement, where: Slider, show(total: number): void }} Controls */
 
-/**
- * @type {(w: Widget) => { note: Element, frame: Element, notes: Element, finish(written: number[][], nats:
- *   number): void }}
- */
+/** @type {(w: Widget) => Readouts} */
 function makeReadouts(w) {
   const list = element("dl");
   const [frame, notes, score, perFrame] = ["Frame", "Notes", "Nats a frame", "Notes a frame"].map((term) =>
@@ -210,6 +207,56 @@ function makeReadouts(w) {
   };
   return { note, frame, notes, finish };
 }
+
+/**
+ * @typedef {{ note: Element, frame: Element, notes: Element, finish(written: number[][], nats: number):
+ *   void }} Readouts
+ */
+
+// What is said of the piece, and of the frame at the play head.
+/** @type {(w: Widget, writer: Writer, player: Player, where: Slider, readouts: Readouts) => Teller} */
+function makeTeller(w, writer, player, where, readouts) {
+  const opening = () => /** @type {number[][]} */ (w.get("opening"));
+  const total = () => opening().length + w.get("length");
+  const speak = throttled(w.status, 500);
+  let [shown, spoken] = ["", 0];
+
+  /** Of what was written, without the opening. @type {() => number | null} */
+  function meanNats() {
+    const own = writer.piece.nats.slice(opening().length);
+    return own.length ? own.reduce((sum, v) => sum + v, 0) / own.length : null;
+  }
+
+  /** @type {Teller["finish"]} */
+  function finish() {
+    const { frames, nats } = writer.piece;
+    readouts.finish(frames.slice(opening().length), meanNats() ?? 0);
+    w.root.dataset.piece = JSON.stringify(frames);
+    w.root.dataset.nats = JSON.stringify(nats);
+    if (JSON.stringify(w.get("piece")) !== w.root.dataset.piece) w.save({ piece: frames });
+  }
+
+  /** @type {(whole: boolean) => void} */
+  function showFrame(whole) {
+    const { at } = player;
+    const key = [at, writer.key, writer.piece.frames.length, whole, player.playing()].join();
+    if (key === shown) return;
+    shown = key;
+    const notes = inNotes(writer.piece.frames[at] ?? []);
+    const place = `${at + 1} of ${total()}`;
+    readouts.frame.textContent = `${place}${at < opening().length ? ", opening" : ""}`;
+    readouts.notes.textContent = notes;
+    where.show(at, `${at + 1}`, `frame ${place}: ${notes}`);
+    w.root.dataset.at = String(at);
+    const now = performance.now();
+    if (!whole || (player.playing() && now - spoken < 6000)) return;
+    spoken = now;
+    const nats = meanNats();
+    speak(`Frame ${place}: ${notes}. ${nats === null ? "" : `Mean ${number(nats, 3)} nats a frame.`}`);
+  }
+  return { finish, showFrame };
+}
+/** @typedef {{ finish(): void, showFrame(whole: boolean): void }} Teller */
 
 /** @type {(props: RenderProps) => Promise<() => void>} */
 async function render(props) {
@@ -246,40 +293,8 @@ async function render(props) {
   });
   w.picture.append(roll.node, element("p.dgm-note", KEY));
   const controls = makeControls(w, names, { toggle, seek, stop, sound: sound.node });
-  let [width, painted, shown, spoken] = [0, "", "", 0];
-
-  /** Of what was written, without the opening. @type {() => number | null} */
-  function meanNats() {
-    const own = writer.piece.nats.slice(opening().length);
-    return own.length ? own.reduce((sum, v) => sum + v, 0) / own.length : null;
-  }
-
-  function finish() {
-    const { frames, nats } = writer.piece;
-    readouts.finish(frames.slice(opening().length), meanNats() ?? 0);
-    w.root.dataset.piece = JSON.stringify(frames);
-    w.root.dataset.nats = JSON.stringify(nats);
-    if (JSON.stringify(w.get("piece")) !== w.root.dataset.piece) w.save({ piece: frames });
-  }
-
-  /** @type {(whole: boolean) => void} */
-  function showFrame(whole) {
-    const { at } = player;
-    const key = [at, painted, player.playing()].join();
-    if (key === shown) return;
-    shown = key;
-    const notes = inNotes(writer.piece.frames[at] ?? []);
-    const where = `${at + 1} of ${total()}`;
-    readouts.frame.textContent = `${where}${at < opening().length ? ", opening" : ""}`;
-    readouts.notes.textContent = notes;
-    controls.where.show(at, `${at + 1}`, `frame ${where}: ${notes}`);
-    w.root.dataset.at = String(at);
-    const now = performance.now();
-    if (!whole || (player.playing() && now - spoken < 6000)) return;
-    spoken = now;
-    const nats = meanNats();
-    speak(`Frame ${where}: ${notes}. ${nats === null ? "" : `Mean ${number(nats, 3)} nats a frame.`}`);
-  }
+  const teller = makeTeller(w, writer, player, controls.where, readouts);
+  let [width, painted] = [0, ""];
 
   function draw() {
     if (!width) return false;
@@ -295,11 +310,11 @@ async function render(props) {
         runsOf(opening(), 0, first),
         runsOf(frames, Math.min(first, frames.length), frames.length),
       );
-      if (whole) finish();
+      if (whole) teller.finish();
       controls.show(total());
     }
     roll.drawHead(player.at, player.glide, frames[player.at] ?? [], player.playing());
-    showFrame(whole);
+    teller.showFrame(whole);
     return player.playing() || !whole;
   }
   const hush = () => document.hidden && player.stop();

@@ -3,7 +3,7 @@
 import { checkbox } from "../controls.js";
 import { element, openWidget, readout, rich, throttled } from "../frame.js";
 import { checkPooling, loadPooling } from "../models/pooling_model.js";
-import { tokenise } from "../models/text_model.js";
+import { tokenise } from "../models/tokens.js";
 import { barCell, brief, readingNotes, sentenceInput, wordHead } from "../sentence_view.js";
 
 const NOTHING = "Type a sentence, or pick one: there is no word to leave out yet.";

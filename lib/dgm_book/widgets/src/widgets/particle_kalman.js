@@ -2,28 +2,15 @@
 
 import "../styles/music.css";
 import { decimals, labelledSlider, pushButton, radioRow, selectOf, tableOf, tableRow } from "../controls.js";
-import {
-  element,
-  italic,
-  MARKS,
-  onTheme,
-  onWidth,
-  openWidget,
-  penOf,
-  rich,
-  shape,
-  throttled,
-  ticks,
-  withError,
-} from "../frame.js";
+import { element, MARKS, onTheme, onWidth, openWidget, rich, shape, throttled, withError } from "../frame.js";
 import { filterRun, kalman, MOST, makeCloud, survivors } from "../models/linear_gaussian.js";
-import { axisName, leftAxis, place, resize, words } from "../plot.js";
+import { FIRST_RUN, makeRuns, RUNS, SIZES } from "../models/many_runs.js";
+import { makeTree, put } from "../particle_tree.js";
+import { axisName, place, resize, words } from "../plot.js";
 
-const RUNS = 400; // behind each mean
-const FIRST_RUN = 10000; // of them, after all that a seed may show
+/** @import { Runs } from "../models/many_runs.js" */
+
 const PAUSE_MS = 150; // after which they begin
-const SLICE_MS = 4; // of them at a time, between frames
-const SIZES = [1, 2, 4, 8, 16, 32, 64];
 const RULES = [
   { key: "never", name: "never", bound: "IWAE", look: "dgm-mu-never", dash: "6 3", mark: MARKS.square },
   { key: "ess", name: "ESS at half", bound: "FIVO", look: "dgm-mu-ess", dash: "", mark: MARKS.circle },
@@ -36,34 +23,13 @@ const RULES = [
     mark: MARKS.triangle,
   },
 ];
-const [LEFT, TOP, TALL, GAP, LOW] = [30, 8, 230, 30, 56]; // px, of the picture
-const BOTTOM = TOP + TALL + GAP + LOW;
+const CRITERIA = RULES.map(({ key }) => key);
 const [PLOT_LEFT, PLOT_TOP, PLOT_TALL] = [30, 8, 150];
 const PLOT_BOTTOM = PLOT_TOP + PLOT_TALL;
 const GAPS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]; // nats, on the axis
-const KEY =
-  "A dot is a particle, its area its weight. Strong lines lead to a particle of the last step, pale " +
-  "ones have died out. Thick line and band: the Kalman mean, two deviations to either side; crosses: " +
-  "observations. A wedge marks a resampling.";
-
-/**
- * A sequence with what the exact filter says of it.
- * @typedef {{ name: string, x: number[], filtered: ReturnType<typeof kalman> }} Data
- */
-/** One run: what it estimates, and how many of its first particles have descendants at the end. */
-/**
- * @typedef {{ cloud: Cloud, alive: Uint8Array, estimate: number, founders: number, heaviest: number }}
- *   Current
- */
-/** @typedef {{ mean: number, error: number }} Mean */
-/** @typedef {{ n: number, mean: number, squares: number }} Tally */
 
 /** @type {(v: number) => number} */
 const root = (v) => Math.sign(v) * Math.sqrt(Math.abs(v));
-/** @type {(node: Element, text: string) => void} */
-function put(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
 
 // One particle's mean is known, and nothing lies lower: -1/2 [ln 2 pi r + (x^2 + Var z) / r], summed.
 /** @type {(system: System, x: number[]) => number} */
@@ -75,191 +41,6 @@ function lowest({ a, q, r, first }, x) {
   }
   return sum;
 }
-
-// The many runs, which are kept.
-/** @type {(system: System) => Runs} */
-function makeRuns(system) {
-  /** @type {Map<string, Tally>} */
-  const tallies = new Map();
-  /** @type {Map<string, Cloud>} */
-  const clouds = new Map();
-  // At one particle there is nothing to choose from.
-  /** @type {(data: Data, N: number, criterion: string) => Tally} */
-  const tallyOf = ({ name }, N, criterion) => {
-    const key = [name, N, N === 1 ? "never" : criterion].join();
-    const tally = tallies.get(key) ?? { n: 0, mean: 0, squares: 0 };
-    tallies.set(key, tally);
-    return tally;
-  };
-  /** @type {(T: number, N: number) => Cloud} */
-  const cloudOf = (T, N) => {
-    const cloud = clouds.get(`${T} ${N}`) ?? makeCloud(T, N);
-    clouds.set(`${T} ${N}`, cloud);
-    return cloud;
-  };
-  // Of what is shown, what still lacks runs.
-  /** @type {(data: Data, N: number) => { N: number, criterion: string, tally: Tally }[]} */
-  const unfinished = (data, N) =>
-    [1, N, ...SIZES]
-      .flatMap((size) =>
-        RULES.map(({ key }) => ({ N: size, criterion: key, tally: tallyOf(data, size, key) })),
-      )
-      .filter(({ tally }) => tally.n < RUNS);
-  return {
-    done: (data, N) => !unfinished(data, N).length,
-    slice(data, N) {
-      const start = performance.now();
-      const left = unfinished(data, N);
-      for (const { N: size, criterion, tally } of left) {
-        const cloud = cloudOf(data.x.length, size);
-        while (tally.n < RUNS && performance.now() - start < SLICE_MS) {
-          const off = filterRun(system, data.x, criterion, FIRST_RUN + tally.n, cloud) - tally.mean;
-          tally.n += 1;
-          tally.mean += off / tally.n;
-          tally.squares += (off * off * (tally.n - 1)) / tally.n;
-        }
-      }
-      return left.every(({ tally }) => tally.n === RUNS);
-    },
-    means(data, N, criterion) {
-      const { n, mean, squares } = tallyOf(data, N, criterion);
-      return n ? { mean, error: Math.sqrt(squares / Math.max(1, n - 1) / n) } : null;
-    },
-  };
-}
-/**
- * @typedef {{ done(data: Data, N: number): boolean, slice(data: Data, N: number): boolean,
- *   means(data: Data, N: number, criterion: string): Mean | null }} Runs
- */
-
-// The family tree, on a canvas between what lies under and over it, above the effective sample sizes.
-/** @type {(w: Widget) => Tree} */
-function makeTree(w) {
-  const canvas = element("canvas", { role: "img", "aria-label": "Particles" });
-  const pen = penOf(canvas);
-  const axes = shape("g");
-  const parts = ["band", "mean", "under", "seen", "bars", "half", "struck"];
-  const [band, mean, under, seen, bars, half, struck] = parts.map((name) =>
-    shape("path", { class: `dgm-mu-${name}` }),
-  );
-  const essName = shape("text.dgm-strong.dgm-halo", "effective sample size (dashed: half)");
-  const most = shape("text", { "text-anchor": "end" });
-  const sheets = [
-    shape("svg", { "aria-hidden": "true" }, axes, band),
-    shape("svg", { "aria-hidden": "true" }, mean, under, seen, bars, half, struck, essName, most),
-  ];
-  w.picture.append(element("div.dgm-mu-stage", sheets[0], canvas, sheets[1]), element("p.dgm-note", KEY));
-  let [width, step, low, high] = [0, 1, 0, 1];
-  const px = (/** @type {number} */ t) => LEFT + (t + 0.5) * step;
-  const py = (/** @type {number} */ v) => TOP + ((high - v) / (high - low)) * TALL;
-
-  /** @type {(T: number) => void} */
-  function layAxes(T) {
-    const every = Math.max(1, Math.ceil(22 / step));
-    const steps = Array.from({ length: T }, (_, t) => t).filter((t) => t % every === 0);
-    axes.replaceChildren(
-      ...leftAxis(ticks(low, high, 6), { py, left: LEFT, right: width - 8 }),
-      shape("path.dgm-axis", { d: `M${LEFT} ${BOTTOM}H${width - 8}` }),
-      ...steps.map((t) => words(px(t), BOTTOM + 15, String(t + 1))),
-      axisName(LEFT + (width - LEFT) / 2, BOTTOM + 31, "step"),
-      shape("text.dgm-strong.dgm-halo", { x: LEFT + 4, y: TOP + 10 }, "state ", italic("z")),
-    );
-    for (const sheet of sheets) resize(sheet, width, BOTTOM + 36);
-    const box = { left: LEFT, top: TOP, width: width - LEFT - 8, height: TALL };
-    for (const [name, v] of Object.entries(box)) canvas.style.setProperty(name, `${v}px`);
-    place(essName, { x: LEFT + 4, y: TOP + TALL + 18 });
-    place(most, { x: LEFT - 5, y: BOTTOM - LOW + 5 });
-    place(half, { d: `M${LEFT} ${BOTTOM - LOW / 2}H${width - 8}` });
-  }
-
-  /** @type {Tree["layout"]} */
-  function layout({ x, filtered }, wide) {
-    width = wide;
-    step = (width - LEFT - 14) / x.length;
-    const spread = filtered.deviation.map((v) => 3 * v + 0.2);
-    low = Math.min(-3.4, ...x.map((v, i) => Math.min(v - 0.2, filtered.mean[i] - spread[i])));
-    high = Math.max(3.4, ...x.map((v, i) => Math.max(v + 0.2, filtered.mean[i] + spread[i])));
-    layAxes(x.length);
-    const line = (/** @type {number[]} */ values) =>
-      values.map((v, t) => `${px(t).toFixed(1)} ${py(v).toFixed(1)}`);
-    const edge = (/** @type {number} */ way) =>
-      filtered.mean.map((m, t) => m + way * 2 * filtered.deviation[t]);
-    place(mean, { d: `M${line(filtered.mean).join("L")}` });
-    place(band, { d: `M${[...line(edge(1)), ...line(edge(-1)).reverse()].join("L")}Z` });
-    const crosses = x.map((v, t) => `M${px(t) - 4} ${py(v) - 4}l8 8m0 -8l-8 8`).join("");
-    for (const part of [under, seen]) place(part, { d: crosses });
-  }
-
-  /** @type {(current: Current, strong: number) => void} */
-  function strokeLines({ cloud: { T, N, z, parent }, alive }, strong) {
-    pen.beginPath();
-    for (let t = 1, o = N; t < T; t++) {
-      const [from, to] = [px(t - 1), px(t)];
-      for (let n = 0; n < N; n++, o++) {
-        if (alive[o] !== strong) continue;
-        pen.moveTo(from, py(z[(t - 1) * N + parent[o]]));
-        pen.lineTo(to, py(z[o]));
-      }
-    }
-    pen.globalAlpha = strong ? 0.9 : 0.3;
-    pen.lineWidth = strong ? 1.5 : 0.8;
-    pen.stroke();
-  }
-
-  // In units of CSS pixels; what lies outside the canvas is cut off.
-  /** @type {(current: Current, colour: string, dense: number) => void} */
-  function paintTree(current, colour, dense) {
-    const { T, N, z, w: weights } = current.cloud;
-    const [wide, tall] = [width - LEFT - 8, TALL].map((v) => Math.round(v * dense));
-    if (canvas.width !== wide) canvas.width = wide;
-    if (canvas.height !== tall) canvas.height = tall;
-    pen.setTransform(dense, 0, 0, dense, -LEFT * dense, -TOP * dense);
-    pen.clearRect(LEFT, TOP, width, TALL);
-    pen.strokeStyle = colour;
-    pen.fillStyle = colour;
-    for (const strong of [0, 1]) strokeLines(current, strong);
-    pen.beginPath();
-    for (let t = 0, o = 0; t < T; t++) {
-      const x = px(t);
-      for (let n = 0; n < N; n++, o++) {
-        const y = py(z[o]);
-        const r = 8 * Math.sqrt(weights[o]);
-        if (r > 1) {
-          pen.moveTo(x + r, y);
-          pen.arc(x, y, r, 0, 2 * Math.PI);
-        } else pen.rect(x - 0.8, y - 0.8, 1.6, 1.6); // a circle takes much longer
-      }
-    }
-    pen.globalAlpha = 0.6;
-    pen.fill();
-  }
-
-  /** @type {(cloud: Cloud) => void} */
-  function paintBars({ N, ess, resampled }) {
-    const wide = Math.min(26, 0.6 * step);
-    const tall = (/** @type {number} */ v) => (v / N) * LOW;
-    const columns = Array.from(
-      ess,
-      (v, t) => `M${px(t) - wide / 2} ${BOTTOM}v${-tall(v)}h${wide}V${BOTTOM}Z`,
-    );
-    const wedges = Array.from(ess, (v, t) =>
-      resampled[t] ? MARKS.wedge(px(t), BOTTOM - tall(v) - 7, 4) : "",
-    );
-    place(bars, { d: columns.join("") });
-    place(struck, { d: wedges.join("") });
-    put(most, String(N));
-  }
-  /** @type {Tree["paint"]} */
-  const paint = (current, colour, dense) => {
-    paintTree(current, colour, dense);
-    paintBars(current.cloud);
-  };
-  return { canvas, layout, paint };
-}
-/**
- * @typedef {{ canvas: HTMLCanvasElement, layout(data: Data, width: number): void,
- *   paint(current: Current, colour: string, dense: number): void }} Tree
- */
 
 // The means of many runs against the number of particles.
 /** @type {(w: Widget, system: System) => Plot} */
@@ -332,13 +113,14 @@ function makePlot(w, system) {
   return { svg, layout, paint, show };
 }
 /**
- * @typedef {{ svg: SVGElement, layout(data: Data, width: number): void, show(N: number, estimate: number):
- *   void, paint(N: number, means: (N: number, criterion: string) => Mean | null): void }} Plot
+ * @typedef {{ svg: SVGElement, layout(data: ParticleData, width: number): void, show(N: number, estimate:
+ *   number): void, paint(N: number, means: (N: number, criterion: string) => MeanError | null): void }}
+ *   Plot
  */
 
 /**
- * @type {(w: Widget) => (criterion: string, exact: number, estimate: number, elbo: Mean | null, found: (Mean
- *   | null)[]) => void}
+ * @type {(w: Widget) => (criterion: string, exact: number, estimate: number, elbo: MeanError | null, found:
+ *   (MeanError | null)[]) => void}
  */
 function makeTable(w) {
   /**
@@ -365,7 +147,7 @@ function makeTable(w) {
   const thisRow = row("dgm-mu-single", MARKS.diamond, null, "this run");
   const nodes = [exactRow, elboRow, ...ruleRows, thisRow].map(({ node }) => node);
   w.side.append(tableOf("", ["Log-likelihood", "mean \u00b1 s.e., nats"], nodes));
-  /** @type {(cell: Element, mean: Mean | null) => void} */
+  /** @type {(cell: Element, mean: MeanError | null) => void} */
   const say = (cell, mean) => put(cell, mean?.error ? withError(mean.mean, mean.error) : "\u2026");
   return (criterion, exact, estimate, elbo, found) => {
     put(exactRow.value, decimals(exact, 3));
@@ -402,7 +184,7 @@ function makeControls(w) {
   };
 }
 
-/** @type {(system: System, data: Data, N: number, criterion: string, seed: number) => Current} */
+/** @type {(system: System, data: ParticleData, N: number, criterion: string, seed: number) => ParticleRun} */
 function makeRun(system, { x }, N, criterion, seed) {
   const cloud = makeCloud(x.length, N);
   const estimate = filterRun(system, x, criterion, seed, cloud);
@@ -411,7 +193,7 @@ function makeRun(system, { x }, N, criterion, seed) {
   return { cloud, alive, estimate, founders, heaviest: Math.max(...cloud.w.subarray(-N)) };
 }
 
-/** @type {(current: Current) => string} */
+/** @type {(current: ParticleRun) => string} */
 function describe({ cloud: { N, ess, resampled }, founders }) {
   const times = resampled.reduce((sum, v) => sum + v, 0);
   const least = Math.min(...ess).toFixed(1);
@@ -422,44 +204,14 @@ function describe({ cloud: { N, ess, resampled }, founders }) {
   );
 }
 
-/** @type {(props: RenderProps) => () => void} */
-function render(props) {
-  const w = openWidget(props, {
-    names: ["sequence", "particles", "criterion", "seed"],
-    hint: "resample never, then every step, and count whose lines are left; then give it more particles.",
-    kind: "dgm-mu dgm-mu-kalman",
-  });
-  const system = w.get("system");
-  const tree = makeTree(w);
-  const plot = makePlot(w, system);
+// The table of means, and what is said of them.
+/** @type {(w: Widget, runs: Runs, plot: Element) => ShowMeans} */
+function makeMeans(w, runs, plot) {
   const showTable = makeTable(w);
   const note = element("p.dgm-note");
   w.side.append(note);
-  const showControls = makeControls(w);
-  showControls(); // even where nothing can be drawn yet: out of sight, a notebook gives no width
-  const runs = makeRuns(system);
   const speak = throttled(w.status, 600);
-  /** @type {Data | null} */
-  let data = null;
-  /** @type {Current | null} */
-  let current = null;
-  let [timer, shownAt, colour] = [0, 0, ""];
-  let [laid, drawn, painted, plotted] = ["", "", "", ""]; // what each part shows
-
-  // The many runs, a slice at a time while the reader pauses.
-  function slice() {
-    if (!data) return;
-    const start = performance.now();
-    const done = runs.slice(data, w.get("particles"));
-    if (!done) timer = setTimeout(slice);
-    if (!done && start - shownAt < 100) return;
-    shownAt = start;
-    plotted = "";
-    w.ask();
-  }
-
-  /** @type {(now: Data, N: number, criterion: string, run: Current) => void} */
-  function showMeans(now, N, criterion, run) {
+  return (now, N, criterion, run) => {
     const { logLikelihood: exact } = now.filtered;
     const elbo = runs.means(now, 1, "never");
     const found = RULES.map(({ key }) => runs.means(now, N, key));
@@ -482,22 +234,54 @@ function render(props) {
     );
     const means = `ELBO ${elbo.mean.toFixed(2)}, ${each}`;
     const says = `Mean estimates with ${N} particles against the exact ${exact.toFixed(3)} nats: ${means}`;
-    place(plot.svg, {
+    place(plot, {
       "aria-label": `${says}; they rise towards the exact value with the number of particles.`,
     });
     speak(
       `This run: ${run.estimate.toFixed(3)} nats, exact ${exact.toFixed(3)}. ${founders}Means: ${means}.`,
     );
-  }
+  };
+}
+/** @typedef {(now: ParticleData, N: number, criterion: string, run: ParticleRun) => void} ShowMeans */
 
-  /** @type {() => Data} */
-  function chosen() {
-    if (data?.name !== w.get("sequence")) {
-      const all = /** @type {Data[]} */ (w.get("sequences"));
-      const one = all.find(({ name }) => name === w.get("sequence")) ?? all[0];
-      data = { ...one, filtered: kalman(system, one.x) };
-    }
-    return /** @type {Data} */ (data);
+/** The sequence that is shown. @type {(w: Widget, system: System) => () => ParticleData} */
+function makeChoice(w, system) {
+  /** @type {ParticleData[]} */
+  const all = w
+    .get("sequences")
+    .map((/** @type {ParticleData} */ one) => ({ ...one, filtered: kalman(system, one.x) }));
+  return () => all.find(({ name }) => name === w.get("sequence")) ?? all[0];
+}
+
+/** @type {(props: RenderProps) => () => void} */
+function render(props) {
+  const w = openWidget(props, {
+    names: ["sequence", "particles", "criterion", "seed"],
+    hint: "resample never, then every step, and count whose lines are left; then give it more particles.",
+    kind: "dgm-mu dgm-mu-kalman",
+  });
+  const system = w.get("system");
+  const tree = makeTree(w);
+  const plot = makePlot(w, system);
+  const chosen = makeChoice(w, system);
+  const runs = makeRuns(system, CRITERIA);
+  const showMeans = makeMeans(w, runs, plot.svg);
+  const showControls = makeControls(w);
+  showControls(); // even where nothing can be drawn yet: out of sight, a notebook gives no width
+  /** @type {ParticleRun | null} */
+  let current = null;
+  let [timer, shownAt, colour] = [0, 0, ""];
+  let [laid, drawn, painted, plotted] = ["", "", "", ""]; // what each part shows
+
+  // The many runs, a slice at a time while the reader pauses.
+  function slice() {
+    const start = performance.now();
+    const done = runs.slice(chosen(), w.get("particles"));
+    if (!done) timer = setTimeout(slice);
+    if (!done && start - shownAt < 100) return;
+    shownAt = start;
+    plotted = "";
+    w.ask();
   }
 
   function draw() {

@@ -18,6 +18,7 @@ import {
 import { breTerms } from "../models/gan.js";
 import { place, resize, short, words } from "../plot.js";
 
+const MOVES = "Digits choose a point, arrow keys move it, with Shift in larger steps.";
 const SAID =
   "Each line is a unit, on at the side of its ticks. *G* is the share of units on which two points " +
   "agree, minus the share on which they do not.";
@@ -32,8 +33,7 @@ function makePlane(w, K, chosen) {
     tabindex: 0,
     role: "application",
     "aria-roledescription": "plane",
-    "aria-label":
-      `Plane with ${K} points. Digits choose a point, arrow keys move it, with Shift in ` + `larger steps.`,
+    "aria-label": `Plane with ${K} points. ${MOVES}`,
   });
   const ground = shape("rect.dgm-ls-ground", { rx: 3 });
   const units = Array.from({ length: UNITS }, () => ({

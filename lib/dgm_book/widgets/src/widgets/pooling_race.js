@@ -1,18 +1,18 @@
 // The pooling race: likelihood, KL and information of many runs, against the training that each has had.
 
 import "../styles/pooling.css";
+import { makePlayer } from "../clock.js";
 import {
   DASHES,
   decimals,
   labelledSlider,
-  pushButton,
   radioRow,
   SHAPES,
   selectOf,
   tableOf,
   tableRow,
 } from "../controls.js";
-import { calm, element, MARKS, openWidget, shape, throttled, ticks } from "../frame.js";
+import { element, MARKS, openWidget, shape, throttled, ticks } from "../frame.js";
 import { last } from "../models/arrays.js";
 import { axisName, bottomAxis, leftAxis, place, resize, short, sign } from "../plot.js";
 
@@ -31,7 +31,6 @@ const METRICS = [
 ];
 /** @type {Record<string, string>} */
 const GROUPS = { plain: "Plain", fix: "Known remedies", pooling: "Pooling", control: "Controls" };
-const PLAY_MS = 9000; // from the first to the last moment
 const [LEFT, TOP, TALL] = [34, 6, 150]; // px, of a chart
 const BOTTOM = TOP + TALL;
 const REACHED = 1 + 1e-9; // of a moment, against rounding
@@ -309,36 +308,6 @@ function makeChoice(w, race, bring) {
   };
   return { node: element("div.dgm-choice", ...filled), forward, show };
 }
-
-/** Time that runs while it plays. @type {(w: Widget) => Player} */
-function makePlayer(w) {
-  let [playing, before] = [false, 0];
-  const button = pushButton("Play", () => (playing ? stop() : start()), "dgm-reset dgm-play");
-  button.hidden = calm();
-  function start() {
-    if (w.get("time") >= 1) w.save({ time: 0 });
-    [playing, before] = [true, performance.now()];
-    button.textContent = "Pause";
-    w.ask();
-  }
-  function stop() {
-    if (!playing) return;
-    playing = false;
-    button.textContent = "Play";
-    w.save({});
-  }
-  function step() {
-    if (!playing) return false;
-    const now = performance.now();
-    const time = Math.min(1, w.get("time") + Math.min(60, now - before) / PLAY_MS);
-    before = now;
-    w.set("time", time);
-    if (time === 1) stop();
-    return playing;
-  }
-  return { button, stop, step };
-}
-/** @typedef {{ button: HTMLElement, stop(): void, step(): boolean }} Player */
 
 /** @type {(props: RenderProps) => () => void} */
 function render(props) {

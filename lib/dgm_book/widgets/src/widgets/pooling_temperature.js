@@ -3,7 +3,7 @@
 import { labelledSlider, radioRow } from "../controls.js";
 import { element, number, openWidget, rich, shape, throttled } from "../frame.js";
 import { checkPooling, dispersionOf, idly, loadPooling, softPool } from "../models/pooling_model.js";
-import { tokenise } from "../models/text_model.js";
+import { tokenise } from "../models/tokens.js";
 import { place, resize } from "../plot.js";
 import { barCell, brief, readingNotes, sentenceInput, wordHead } from "../sentence_view.js";
 

@@ -4,7 +4,7 @@ import "../styles/hyper_rnn.css";
 import { decimals, labelledSlider, pushButton, tableOf, tableRow } from "../controls.js";
 import { element, MARKS, number, openWidget, penOf, shape, throttled, ticks } from "../frame.js";
 import { showGoldenError } from "../golden.js";
-import { loadHyper } from "../models/hyper_rnn.js";
+import { loadHyper } from "../models/hyper_weights.js";
 import { spanFor } from "../models/switching.js";
 import { FREEZES, makeWeather } from "../models/weather.js";
 import { bandPath, linePath, statePanels } from "../panels.js";

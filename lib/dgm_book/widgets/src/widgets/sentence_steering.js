@@ -3,7 +3,8 @@
 import { labelledSlider } from "../controls.js";
 import { element, MARKS, openWidget, readout, shape, throttled } from "../frame.js";
 import { bufferOf, floatsOf } from "../models/nn.js";
-import { checkGolden, loadText, tokenise } from "../models/text_model.js";
+import { checkGolden, loadText } from "../models/text_model.js";
+import { tokenise } from "../models/tokens.js";
 import { place, resize, words } from "../plot.js";
 import {
   compared,

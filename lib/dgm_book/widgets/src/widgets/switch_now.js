@@ -1,17 +1,20 @@
 // Switch now: two models and exact Bayes follow a linear system whose dynamics the reader switches.
 
 import "../styles/hyper_rnn.css";
+import { makeClock } from "../clock.js";
 import { decimals, labelledSlider, pushButton, radioRow, tableOf, tableRow } from "../controls.js";
-import { calm, element, MARKS, openWidget, penOf, readout, rich, shape, throttled, ticks } from "../frame.js";
+import { element, MARKS, openWidget, penOf, readout, rich, shape, throttled, ticks } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { last } from "../models/arrays.js";
-import { fillUniforms, loadHyper } from "../models/hyper_rnn.js";
+import { fillUniforms } from "../models/draws.js";
+import { loadHyper } from "../models/hyper_weights.js";
 import { makeCourse } from "../models/switch_course.js";
 import { inForce, STREAM, spanFor } from "../models/switching.js";
 import { bandPath, linePath, meanOf, statePanels } from "../panels.js";
 import { axisName, bottomAxis, place, resize, sign, words } from "../plot.js";
 
-const MOST_STEPS = 10000;
+/** @import { Clock } from "../clock.js" */
+
 const AFTER = 25; // steps that run after a change, where nothing played
 const AROUND = 5; // steps before and after a change whose KL is told
 const HEAT = 140; // grey of certainty, before light pages invert it
@@ -200,47 +203,6 @@ function makePicture(w, names, span, K) {
 }
 /**
  * @typedef {{ svg: SVGElement, note: Element, paint(history: SwitchStep[], width: number): void }} Picture
- */
-
-// Time that runs: played without end, or for some steps after a change.
-/** @type {(w: Widget) => Clock} */
-function makeClock(w) {
-  let [playing, until, before, owed] = [false, 0, 0, 0];
-  const halt = () => {
-    [playing, until] = [false, 0];
-  };
-  return {
-    running: () => playing || until > 0,
-    halt,
-    toggle() {
-      [playing, until, before] = [!(playing || until), 0, 0];
-      if (!playing) w.save({}); // tells the kernel how far it came
-      w.ask();
-    },
-    run(steps) {
-      if (playing) return;
-      const to = Math.min(MOST_STEPS, w.get("steps") + steps);
-      if (steps === 1 || calm()) w.change({ steps: to });
-      else [until, before] = [to, 0];
-      w.ask();
-    },
-    tick(now) {
-      if (!playing && !until) return;
-      owed = before ? Math.min(3, owed + ((now - before) / 1000) * w.get("speed")) : 1;
-      before = now;
-      const due = Math.floor(owed);
-      owed -= due;
-      const end = until || MOST_STEPS;
-      const to = Math.min(end, w.get("steps") + due);
-      if (due) w.set("steps", to);
-      if (to >= end) halt();
-      if (to >= end || (due && to % 10 < due)) w.save({});
-    },
-  };
-}
-/**
- * @typedef {{ running(): boolean, halt(): void, toggle(): void, run(steps: number): void, tick(now:
- *   number): void }} Clock
  */
 
 /** @type {(w: Widget, clock: Clock, K: number, forget: () => void) => () => void} */
