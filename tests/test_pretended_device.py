@@ -7,7 +7,7 @@ import pytest
 import torch
 from pretended_device import pretended_device
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence
 
 
 @pytest.fixture
@@ -137,36 +137,3 @@ def test_what_is_made_lies_where_it_was_asked_for(device):
         torch.from_numpy(np.ones(2)),
     ]
     assert all(y.device.type == "cpu" and y.is_cpu and not y.is_cuda for y in there)
-
-
-def test_gradients_follow_a_tensor_from_device_to_device(device):
-    x, w = torch.ones(2, requires_grad=True), torch.ones(2, device=device, requires_grad=True)
-    (x.to(device) * w).cpu().sum().backward()
-    assert x.grad.device.type == "cpu"
-    assert w.grad.device == device
-
-
-@pytest.mark.parametrize("options", [{}, {"fused": True}, {"foreach": False}])
-def test_a_module_trains_there(device, options):
-    layer = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).to(device)
-    optimizer = torch.optim.Adam(layer.parameters(), **options)
-    for _ in range(2):
-        optimizer.zero_grad()
-        layer(torch.randn(4, 2, device=device)).square().mean().backward()
-        nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
-        optimizer.step()
-    restored = torch.optim.Adam(copy.deepcopy(layer).parameters(), **options)
-    restored.load_state_dict(optimizer.state_dict())
-    assert all(p.is_cuda and p.grad.is_cuda for p in layer.parameters())
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_an_rnn_runs_there(device, training):
-    lstm = nn.LSTM(1, 3, batch_first=True, bidirectional=True).to(device).train(training)
-    x = torch.randn(2, 4, 1, device=device)
-    packed = pack_padded_sequence(x, torch.tensor([4, 2]), batch_first=True)
-    with torch.set_grad_enabled(training):
-        states = pad_packed_sequence(lstm(packed)[0], batch_first=True)[0]
-    assert states.is_cuda
-    if training:
-        states.sum().backward()

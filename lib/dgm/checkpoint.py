@@ -1,10 +1,12 @@
 """Files that are whole or absent: atomic writes, and trees of tensors as safetensors."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
+import time
 import uuid
 import zlib
 from collections.abc import Mapping
@@ -14,11 +16,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
+ABANDONED = 3600.0  # seconds after which a temporary file's writer is taken to be dead
 __all__ = ["check_identity", "digest", "from_bytes", "identity", "load", "save", "to_bytes"]
 __all__ += ["write_bytes", "write_text"]
 
@@ -31,12 +29,9 @@ def save(path: str | os.PathLike, tree: Tree) -> None:
 
     Tensors are stored by their place in the tree ("model/0.weight"); everything else is JSON in the
     file's metadata, with a checksum over both. Equal trees give equal bytes. Keys are int or str.
-    Other mappings are stored as dicts, named tuples as tuples; gradients, devices and shared
-    storage are not stored.
-
-    Raises:
-        TypeError: For a value or key of another type, naming its place.
-        OSError: As `write_bytes`.
+    Mappings are stored as dicts, named tuples as tuples; gradients, devices and shared storage are
+    not stored. TypeError for a value or key of another type, naming its place; OSError as
+    `write_bytes`.
     """
     write_bytes(path, to_bytes(tree))
 
@@ -53,9 +48,7 @@ def to_bytes(tree: Tree) -> bytes:
 def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
     """Reads back what `save` wrote: the same tree, bit for bit, with its tensors on `device`.
 
-    Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: When the file is truncated, altered, or not written by `save`; names the file.
+    FileNotFoundError where there is none, ValueError that names the file where it is damaged.
     """
     return from_bytes(Path(path).read_bytes(), path, device)
 
@@ -87,10 +80,9 @@ def identity(**parts: Any) -> dict[str, Any]:
 
 
 def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -> None:
-    """Compares the identity in the checkpoint at `path` with that of the run that would resume it.
+    """Compares what the checkpoint at `path` holds with the run that would resume it.
 
-    Raises:
-        ValueError: They differ; names the file and the first part that does.
+    ValueError where they differ, which names the file and the first part that does.
     """
     for name, value in expected.items():
         if (other := saved.get(name)) != value:
@@ -102,9 +94,9 @@ def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -
 
 def digest(value: Any) -> str:
     """A hash of a tensor or array: its type, its shape and its bytes."""
-    value = torch.as_tensor(value, device="cpu").detach().contiguous()  # whatever the default is
+    value = _contiguous(torch.as_tensor(value, device="cpu"))  # whatever the default is
     hashed = hashlib.sha256(f"{value.dtype} {list(value.shape)}".encode())
-    hashed.update(value.view(-1).view(torch.uint8).numpy())
+    hashed.update(_bytes(value))
     return hashed.hexdigest()
 
 
@@ -145,60 +137,35 @@ def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes a file atomically: whoever reads `path` finds the old bytes or all of the new ones.
 
     A temporary file in the same folder is synchronised, then put in place; the folder is made when
-    it is missing. What killed processes left behind beside `path` is removed first.
-
-    Raises:
-        OSError: When the file cannot be written; names it, and no temporary file is left.
+    it is missing. What processes killed an hour ago left beside `path` is removed first. OSError
+    that names the file where it cannot be written; no temporary file is left.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
-        while not _write(path, data):
-            pass
+        for entry in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            with contextlib.suppress(OSError):  # another writer may have been faster
+                if time.time() - entry.stat().st_mtime > ABANDONED:
+                    entry.unlink()
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         message = f"could not write {path}: {error.strerror or error}"
         raise OSError(error.errno, f"{message}; nothing half written was left") from error
-
-
-def _write(path: Path, data: bytes) -> bool:
-    """Writes the file; False when another writer removed the temporary one before its lock."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            if fcntl:  # the lock lasts until the file is closed or the process dies
-                with contextlib.suppress(OSError):  # some network file systems refuse
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                if not temporary.exists():
-                    return False
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl:
-                os.replace(temporary, path)
-        if not fcntl:  # Windows moves closed files only
-            os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     with contextlib.suppress(OSError):  # Windows opens no folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    return True
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Removes temporary files of `path` whose writer is dead, which is when nobody locks them."""
-    if not fcntl:
-        return
-    for entry in path.parent.iterdir():
-        if entry.name.startswith(f".{path.name}.") and entry.suffix == ".tmp":
-            with contextlib.suppress(OSError), open(entry, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                entry.unlink()
 
 
 def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
@@ -206,8 +173,17 @@ def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
     for name in sorted(tensors):
         t = tensors[name]
         crc = zlib.crc32(f"{name} {t.dtype} {list(t.shape)}".encode(), crc)
-        crc = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy().data, crc)
+        crc = zlib.crc32(_bytes(t), crc)
     return crc
+
+
+def _contiguous(value: torch.Tensor) -> torch.Tensor:
+    """A copy of its own, since safetensors refuses tensors that share memory."""
+    return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _bytes(value: torch.Tensor) -> memoryview:
+    return value.view(-1).view(torch.uint8).numpy().data
 
 
 def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -233,8 +209,7 @@ def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
     name = place or "tensor"
     while name in tensors or name == "__metadata__":  # 1 and "1" are different keys
         name += "'"
-    # A copy of its own, since safetensors refuses tensors that share memory.
-    tensors[name] = node.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    tensors[name] = _contiguous(node)
     return {"tensor": name}
 
 

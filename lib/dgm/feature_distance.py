@@ -12,24 +12,15 @@ References:
 """
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 import torch
 from torch import Tensor
 
+from dgm.measure import checked_rows
 
-class KernelDistance(NamedTuple):
-    """A mean over blocks, below zero by chance where the sets are alike, and its standard error."""
-
-    value: Tensor
-    standard_error: Tensor
-
-
-class PrecisionRecall(NamedTuple):
-    """Shares from 0 to 1."""
-
-    precision: Tensor
-    recall: Tensor
+_KernelDistance = namedtuple("_KernelDistance", "value standard_error")
+_PrecisionRecall = namedtuple("_PrecisionRecall", "precision recall")
 
 
 def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -50,8 +41,10 @@ def frechet_distance(x: Tensor, y: Tensor) -> Tensor:
     return offset.square().sum() + spread.clamp(min=0)
 
 
-def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) -> KernelDistance:
-    """Squared maximum mean discrepancy for the kernel (a.b / F + 1)^3, without bias.
+def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) -> _KernelDistance:
+    """Squared maximum mean discrepancy for the kernel (a.b / F + 1)^3, and its standard error.
+
+    Without bias: below zero by chance where the sets are alike.
 
     Both sets, x (N, F) and y (M, F), are put in random order and cut into `n_blocks` >= 2 blocks of
     min(N, M) // n_blocks >= 2 rows that share none, so that the blocks' values are independent and
@@ -73,10 +66,10 @@ def kernel_distance(x: Tensor, y: Tensor, *, n_blocks: int = 10, seed: int = 0) 
         gram = _kernel(block, block)
         off_diagonal = gram.sum((1, 2)) - gram.diagonal(dim1=1, dim2=2).sum(1)
         values = values + off_diagonal / (size * (size - 1))
-    return KernelDistance(values.mean(), values.std() / math.sqrt(n_blocks))
+    return _KernelDistance(values.mean(), values.std() / math.sqrt(n_blocks))
 
 
-def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> PrecisionRecall:
+def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> _PrecisionRecall:
     """Precision: share of y within reach of x; recall: share of x within reach of y.
 
     A row is within reach of a set when it lies in the ball around one of its rows that just holds
@@ -87,18 +80,16 @@ def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> PrecisionRecall:
         raise ValueError(f"k={k}: want 1 or more")
     x, y = _sets(x, y, k + 1)
     x, y = x - x.mean(0), y - x.mean(0)  # near the origin, where squared distances round least
-    return PrecisionRecall(_within_reach(y, x, k), _within_reach(x, y, k))
+    return _PrecisionRecall(_within_reach(y, x, k), _within_reach(x, y, k))
 
 
 def inception_style_score(probabilities: Tensor) -> Tensor:
-    """exp of the mean KL divergence between p(class | row) and its mean over rows: from 1 to C.
+    """exp of the mean KL divergence between p(class | row), (N, C), and its mean over rows: 1 to C.
 
-    An Inception score only when the classifier is the Inception network.
-
-    Args:
-        probabilities: (N, C), not negative; rows sum to one within 1e-3.
+    An Inception score only when the classifier is the Inception network. Rows sum to one within
+    1e-3.
     """
-    p = _rows("probabilities", probabilities, 1)
+    p = checked_rows("probabilities", probabilities, 1)
     if (p < 0).any() or ((p.sum(1) - 1).abs() > 1e-3).any():
         raise ValueError("probabilities must not be negative and sum to one in each row")
     p = p / p.sum(1, keepdim=True)
@@ -126,16 +117,7 @@ def _within_reach(rows: Tensor, centres: Tensor, k: int) -> Tensor:
 
 
 def _sets(x: Tensor, y: Tensor, at_least: int) -> tuple[Tensor, Tensor]:
-    x, y = _rows("x", x, at_least), _rows("y", y, at_least)
+    x, y = checked_rows("x", x, at_least), checked_rows("y", y, at_least)
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"x has {x.shape[1]} features per row, but y has {y.shape[1]}")
     return x, y
-
-
-def _rows(name: str, value: Tensor, at_least: int) -> Tensor:
-    value = value.detach().to("cpu", torch.float64)
-    if value.ndim != 2 or value.shape[1] < 1 or not torch.isfinite(value).all():
-        raise ValueError(f"{name} must be (rows, F) and finite, got shape {tuple(value.shape)}")
-    if len(value) < at_least:
-        raise ValueError(f"{name} has {len(value)} rows; this needs at least {at_least}")
-    return value

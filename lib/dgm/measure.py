@@ -7,6 +7,7 @@ References:
 """
 
 import math
+from collections import namedtuple
 from typing import NamedTuple
 
 import torch
@@ -24,15 +25,8 @@ class Interval(NamedTuple):
 
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
-    """Number of latent dimensions whose posterior mean varies over the data: variance > threshold.
-
-    Args:
-        mu: (N, D) posterior means of N examples, N at least 2.
-        threshold: strict lower limit of the variance.
-    """
-    mu = _matrix("mu", mu)
-    if len(mu) < 2:
-        raise ValueError("active_units needs at least two examples")
+    """Number of latent dimensions whose posterior mean, (N, D), has a variance > threshold."""
+    mu = checked_rows("mu", mu, 2)
     return (mu.var(0) > threshold).sum().double()
 
 
@@ -41,16 +35,11 @@ def aggregate_mutual_information(
 ) -> Tensor:
     """I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), for x drawn uniformly from N examples.
 
-    The same samples z serve both terms, so their noise cancels; the result never exceeds log N.
-
-    Args:
-        mu: (N, D) posterior means.
-        logvar: (N, D) posterior log-variances.
-        n_samples: samples per example.
-        seed: of the samples.
-        chunk: samples compared with all N posteriors at a time.
+    The same samples z, n_samples per example, serve both terms, so their noise cancels; the result
+    never exceeds log N. Takes posterior means and log-variances (N, D), and compares `chunk`
+    samples with all N posteriors at a time.
     """
-    mu, logvar = _matrix("mu", mu), _matrix("logvar", logvar)
+    mu, logvar = checked_rows("mu", mu), checked_rows("logvar", logvar)
     if mu.shape != logvar.shape:
         raise ValueError(f"mu is {tuple(mu.shape)} but logvar is {tuple(logvar.shape)}")
     generator = torch.Generator().manual_seed(seed)
@@ -89,15 +78,10 @@ def bootstrap(
     return Interval(float(values.mean()), float(values.std()) / math.sqrt(n), low, high, n)
 
 
-class MapperGraph(NamedTuple):
-    """The size of a Mapper graph."""
-
-    n_nodes: int
-    n_edges: int
-    n_components: int
+_MapperGraph = namedtuple("_MapperGraph", "n_nodes n_edges n_components")
 
 
-def mapper_graph(points: Tensor, resolution: int = 5) -> MapperGraph:
+def mapper_graph(points: Tensor, resolution: int = 5) -> _MapperGraph:
     """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
 
     The lens is the sum of the axes; each of its `resolution` intervals, which overlap by 40 %, is
@@ -119,11 +103,14 @@ def mapper_graph(points: Tensor, resolution: int = 5) -> MapperGraph:
     components = DisjointSet(graph["nodes"])
     for a, b in edges:
         components.merge(a, b)
-    return MapperGraph(len(graph["nodes"]), len(edges), components.n_subsets)
+    return _MapperGraph(len(graph["nodes"]), len(edges), components.n_subsets)
 
 
-def _matrix(name: str, value: Tensor) -> Tensor:
+def checked_rows(name: str, value: Tensor, at_least: int = 1) -> Tensor:
+    """Finite rows (rows, F), so many at least, as CPU float64; ValueError for others."""
     value = value.detach().to("cpu", torch.float64)
-    if value.ndim != 2 or not torch.isfinite(value).all():
-        raise ValueError(f"{name} must be (N, D) and finite, got shape {tuple(value.shape)}")
+    if value.ndim != 2 or value.shape[1] < 1 or not torch.isfinite(value).all():
+        raise ValueError(f"{name} must be (rows, F) and finite, got shape {tuple(value.shape)}")
+    if len(value) < at_least:
+        raise ValueError(f"{name} has {len(value)} rows; this needs at least {at_least}")
     return value

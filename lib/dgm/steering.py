@@ -25,6 +25,7 @@ References:
     Lample, Denoyer, Ranzato, Unsupervised Machine Translation Using Monolingual Corpora Only, 2018.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -33,13 +34,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dgm.nets.sentences import split_sentences
 from dgm.nets.simplex import orthogonality_loss, simplex_mean, structured_reconstruction_loss
 from dgm.precision import run_lstm
 from dgm.vae import reparameterise
 
 NUMBER = "_num_"  # what the data have for every number
-VERTICES = ("negative", "neither", "positive")
+N_VERTICES = 3  # negative, neither, positive
+END_MARKS, CLOSING_MARKS = {".", "!", "?"}, {".", "!", "?", ")", "''", "'"}
+PAUSE_MARKS = {",", ";", ":", "--"}
 CONTEXT_WINDOW, REACH = 5, 8
 MAX_WORDS, LONGER = 30, 5  # of a sentence that is read; how many more a rewrite may have
 MARGINS = (100.0, 2.0, 1.0, 0.5, 0.2)  # the first masks nothing
@@ -77,9 +79,9 @@ class Terms(NamedTuple):
     structured: Tensor
     orthogonality: Tensor
 
-    def loss(self, weights: Sequence[float] = LOSS_WEIGHTS) -> Tensor:
-        """Equation (7): the sum of the weighted terms."""
-        first, *others = (w * term for w, term in zip(weights, self, strict=True))
+    def loss(self) -> Tensor:
+        """Equation (7): the sum of the terms, with `LOSS_WEIGHTS`."""
+        first, *others = (w * term for w, term in zip(LOSS_WEIGHTS, self, strict=True))
         return sum(others, first)
 
 
@@ -94,15 +96,11 @@ class Rewrite(NamedTuple):
 class SteeringModel(nn.Module):
     """Equations (1) to (6).
 
-    Args:
-        vocabulary: a `dgm.data.text.Vocabulary` with a mask; unknown words pass through its slots.
-        embedding: E, width of word vectors and of the latents.
-        hidden: of the decoder's LSTM.
-        context: hidden units of f, and width of queries and keys.
-        voters: hidden units of the votes.
-        latent_dim: N, of the simplex block.
-        alpha: squared length of a vertex.
-        tokenise: what is typed -> words apart by spaces, numbers as they are, for `rewrite`.
+    The vocabulary is a `dgm.data.text.Vocabulary` with a mask; unknown words pass through its
+    slots. `embedding` is E, the width of word vectors and latents; `hidden` that of the decoder's
+    LSTM, `context` that of f, queries and keys, `voters` that of the votes; `latent_dim` is N,
+    `alpha` the squared length of a vertex. `tokenise` makes words apart by spaces, numbers as they
+    are, of what is typed, for `rewrite`.
     """
 
     def __init__(
@@ -120,9 +118,8 @@ class SteeringModel(nn.Module):
         super().__init__()
         if vocabulary.mask is None:
             raise ValueError("the vocabulary needs a <mask>: build it with mask=True")
-        size, k = len(vocabulary), len(VERTICES)
+        size, k = len(vocabulary), N_VERTICES
         self.vocabulary, self.alpha, self.tokenise = vocabulary, alpha, tokenise
-        self.n_vertices = k
         self.embedding = nn.Embedding(size, embedding)
         self.voters = nn.Linear(embedding, voters)
         self.query = nn.Linear(voters, latent_dim, bias=False)
@@ -215,15 +212,13 @@ class SteeringModel(nn.Module):
         """What somebody typed, rewritten sentence by sentence, with the options of `rewrite`.
 
         A sentence of more than 30 words is rewritten in pieces, and one without a known word is
-        left as it is. Numbers are copied as unknown words are.
-
-        Raises:
-            ValueError: no word, and what `rewrite` raises.
+        left as it is. Numbers are copied as unknown words are. ValueError for no word, and as
+        `rewrite`.
         """
         texts, start = [], 0
-        for piece in split_sentences(self.tokenise(sentence).split(), MAX_WORDS):
+        for piece in _pieces(self.tokenise(sentence).split()):
             text = " ".join(piece)
-            if self.vocabulary.encode([text]).known[0]:
+            if self.vocabulary.encode([text]).n_unknown[0] < len(piece):
                 if switch_at is not None:
                     options["switch_at"] = max(0, switch_at - start)
                 point = torch.as_tensor(weights)[None]
@@ -234,25 +229,43 @@ class SteeringModel(nn.Module):
 
 
 def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
-    """Rewrites a text at a place of the simplex.
+    """Rewrites a text of one or more sentences at a place of the simplex.
 
-    Args:
-        model: a `SteeringModel`, or anything else with rewrite(sentence, weights (K,)).
-        sentence: one or more, with at least one word.
-        weights: K numbers, 0 or more, one weight per vertex; they are divided by their sum.
-
-    Raises:
-        ValueError: no word, or weights that are not K finite numbers of 0 or more, not all 0.
+    The model is a `SteeringModel`, or anything else with rewrite(sentence, weights (K,)). The
+    weights, one per vertex, are divided by their sum. ValueError for a text without a word, and for
+    weights that are not K finite numbers of 0 or more, not all 0.
     """
     if not isinstance(sentence, str) or not sentence.strip():
         raise ValueError(f"sentence must be text with at least one word, got {sentence!r}")
     w = torch.as_tensor(weights, dtype=torch.float64)
-    k = getattr(model, "n_vertices", w.numel())
+    k = N_VERTICES if isinstance(model, SteeringModel) else w.numel()
     if w.shape != (k,):
         raise ValueError(f"want {k} weights, one per vertex, got shape {tuple(w.shape)}")
     if not (torch.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
         raise ValueError(f"weights must be 0 or more, finite, not all 0: got {w.tolist()}")
     return model.rewrite(sentence, w / w.sum())
+
+
+def _pieces(words: Sequence[str]) -> list[list[str]]:
+    """Words cut behind each sentence, a long one also behind its pauses, or where it must be."""
+    if not words:
+        raise ValueError("the sentence has no word: want at least one that can be seen")
+    sentences, ended = [[]], False
+    for word in words:
+        if ended and word not in CLOSING_MARKS:
+            sentences.append([])
+            ended = False
+        sentences[-1].append(word)
+        ended = ended or word in END_MARKS
+    pieces = []
+    for sentence in sentences:
+        while len(sentence) > MAX_WORDS:
+            pauses = [i for i, w in enumerate(sentence[:MAX_WORDS], 1) if w in PAUSE_MARKS]
+            cut = pauses[-1] if pauses else MAX_WORDS
+            pieces.append(sentence[:cut])
+            sentence = sentence[cut:]
+        pieces.append(sentence)
+    return pieces
 
 
 def strip_ends(tokens: Tensor, vocabulary: Any) -> Tensor:
@@ -285,10 +298,7 @@ def corrupt_masks(
     """Masks a share of the words (B, S) at random, and lets runs of masks grow or shrink by one.
 
     Thereby the model learns that a mask is no promise of one word: with probability `stretch` a
-    run's first mask is doubled, and a later one is dropped.
-
-    Returns:
-        (B, S'), padded with 0.
+    run's first mask is doubled, and a later one is dropped. Returns (B, S'), padded with 0.
     """
     present = source != 0
     dice = torch.rand((2, *source.shape), generator=generator, device=source.device)
@@ -407,37 +417,34 @@ def rewrite(
 ) -> list[Rewrite]:
     """Sentences rewritten: the first change that the model itself reads as near enough.
 
-    For one margin after the other the source is masked and decoded, until the agreement reaches the
-    threshold; where it never does, the rewrite that agrees best is returned.
-
-    Args:
-        model: in any mode.
-        sentences: B of them of at most 30 words, tokenised as the training text was.
-        weights: (B, K) target on the simplex, rows not negative and summing to one.
-        margins: from large (little may change) to small.
-        threshold: agreement that is enough.
-        options: of `rewrite_at`.
-
-    Raises:
-        ValueError: no margin, a sentence without words or too long, or weights off the simplex.
+    B sentences of at most 30 words, tokenised as the training text was, are masked and decoded for
+    one margin after the other, from large (little may change) to small, until their agreement with
+    the target weights (B, K) on the simplex reaches the threshold; where it never does, the rewrite
+    that agrees best is returned. Options are those of `rewrite_at`. ValueError for no margin, a
+    sentence without words or too long, and weights off the simplex.
     """
     if not margins:
         raise ValueError("margins: want at least one")
-    best = rewrite_at(model, sentences, weights, margins[0], **options)
-    for margin in margins[1:]:
-        rows = [i for i, result in enumerate(best) if result.agreement < threshold]
-        if not rows:
+    best, rewrites = [], []
+    for margin in margins:
+        rewrites.append(rewrite_at(model, sentences, weights, margin, **options))
+        best = first_agreeing(rewrites, threshold)
+        if all(result.agreement >= threshold for result in best):
             break
-        subset: Any = {k: v[rows] if isinstance(v, Tensor) else v for k, v in options.items()}
-        results = rewrite_at(model, [sentences[i] for i in rows], weights[rows], margin, **subset)
-        for i, result in zip(rows, results, strict=True):
-            best[i] = better(best[i], result)
     return best
 
 
-def better(first: Rewrite, other: Rewrite) -> Rewrite:
-    """The other where it agrees more, by what rounding cannot explain."""
-    return other if other.agreement > first.agreement + 1e-6 else first
+def first_agreeing(rewrites: list[list[Rewrite]], threshold: float) -> list[Rewrite]:
+    """Of each sentence's rewrites, by margin, the first to reach the agreement, or the best."""
+
+    def better(first: Rewrite, other: Rewrite) -> Rewrite:  # by what rounding cannot explain
+        return other if other.agreement > first.agreement + 1e-6 else first
+
+    chosen = []
+    for results in zip(*rewrites, strict=True):
+        enough = (result for result in results if result.agreement >= threshold)
+        chosen.append(next(enough, None) or functools.reduce(better, results))
+    return chosen
 
 
 @torch.no_grad()
@@ -460,13 +467,11 @@ def rewrite_at(
         raise ValueError("sentences: want a list of at least one")
     device, vocabulary = model.vertices.device, model.vocabulary
     target = _points(weights, len(sentences), device)
-    corpus = vocabulary.encode(sentences, MAX_WORDS)
-    if corpus.truncated.any():
-        longest = int(corpus.truncated.nonzero()[0])
-        raise ValueError(
-            f"sentence {longest} has more than {MAX_WORDS} words: cut it, or use the model's "
-            "method rewrite"
-        )
+    corpus = vocabulary.encode(sentences)
+    if corpus.lengths.max() > MAX_WORDS + 2:
+        longest = int(corpus.lengths.argmax())
+        advice = "cut it, or use the model's method rewrite"
+        raise ValueError(f"sentence {longest} has more than {MAX_WORDS} words: {advice}")
     words = strip_ends(corpus.tokens.to(device), vocabulary)
     schedule = target[:, None].repeat(1, words.shape[1] + LONGER, 1)  # (B, steps, K)
     if switch_at is not None:
@@ -491,8 +496,8 @@ def rewrite_at(
 def _points(weights: Any, n: int, device: torch.device) -> Tensor:
     """Weights (n, K) checked, float32, on the device."""
     w = torch.as_tensor(weights, dtype=torch.float32, device=device)
-    if w.shape != (n, len(VERTICES)):
-        raise ValueError(f"weights must be ({n}, {len(VERTICES)}), got {tuple(w.shape)}")
+    if w.shape != (n, N_VERTICES):
+        raise ValueError(f"weights must be ({n}, {N_VERTICES}), got {tuple(w.shape)}")
     if not ((w >= 0).all() and ((w.sum(1) - 1).abs() < 1e-4).all()):
         raise ValueError("each row of weights must be 0 or more and sum to 1")
     return w

@@ -19,41 +19,26 @@ __all__ = ["History", "TrainingState", "fit"]
 
 @dataclass
 class TrainingState:
-    """All that changes while a model is trained; `fit` sets what comes after the generator.
-
-    Attributes:
-        model, optimizer: The model, with its parameters and buffers, and its optimiser.
-        generator: Where all the noise of training comes from. Draws from torch's global generator
-            (as `nn.Dropout` makes them) are not repeated when a run is resumed.
-        steps: Number of steps done.
-        seconds: Spent on training, measuring not included, when it was last measured or saved:
-            processor time on a CPU, which other processes do not lengthen, wall time elsewhere.
-        terms: The mean of each term over the last window when it was last measured.
-        measurements: A row per measurement, each with its "step".
-    """
+    """All that changes while a model is trained; `fit` sets what comes after the generator."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    # Of all noise: draws from torch's global generator are not repeated by a resumed run.
     generator: torch.Generator
-    steps: int = 0
+    steps: int = 0  # done
+    # On training, when it was last measured or saved: processor time on a CPU, which other
+    # processes do not lengthen, wall time elsewhere.
     seconds: float = 0.0
-    terms: dict[str, float] = field(default_factory=dict)
-    measurements: list[dict[str, Any]] = field(default_factory=list)
+    terms: dict[str, float] = field(default_factory=dict)  # means over the last measured window
+    measurements: list[dict[str, Any]] = field(default_factory=list)  # each row with its "step"
 
 
 class History(NamedTuple):
-    """The mean of each term over windows of steps, and what was measured.
+    """The mean of each term over windows of steps, and what was measured."""
 
-    Attributes:
-        steps: (S,) int64, the number of steps done at the end of each window; the last may be
-            shorter.
-        terms: For each term its (S,) window means, float64 on the CPU.
-        measurements: A row per measurement: "step" and what `measure` returned.
-    """
-
-    steps: Tensor
-    terms: dict[str, Tensor]
-    measurements: Sequence[dict[str, Any]] = ()
+    steps: Tensor  # (S,) int64, done at the end of each window; the last may be shorter
+    terms: dict[str, Tensor]  # of each term its (S,) window means, float64 on the CPU
+    measurements: Sequence[dict[str, Any]] = ()  # rows: "step" and what `measure` returned
 
 
 def fit(
@@ -89,10 +74,8 @@ def fit(
         checkpoint_seconds: Seconds between checkpoints.
         description: Text before the progress bar.
         progress: Whether to show a bar with the time left and the latest terms.
-        history_every: Steps in a window of the history. The loop waits for the device only once per
-            window, measurement and checkpoint.
-        measure: state -> named values (tensors, or what JSON can hold); what it raises ends the
-            training.
+        history_every: Steps in a window of the history, for which the loop waits for the device.
+        measure: state -> named values (tensors, or what JSON can hold).
         measure_every: Measures after every so many steps and after the last; or after these
             numbers of steps, 0 being before the first. None measures after the last alone.
         keep_best: The measured value by which the best weights are chosen, the earliest of equals.
@@ -100,14 +83,10 @@ def fit(
             those of the latest for "step" with best="highest".
         best: Whether the lowest value is best, or the highest.
 
-    Returns:
-        The history of the whole run.
-
     Raises:
         ValueError: For steps, windows or measured steps out of range, terms that are not 0-d
             tensors or change their names, a `keep_best` that is not measured, or a checkpoint that
-            is damaged or of another run (other shapes, optimiser settings, seed, kind of device,
-            window, measured steps, or more steps than asked for).
+            is damaged or of another run.
         FloatingPointError: When a term is not finite; names the term and the step, counted from 0.
             Noticed at the end of its window, and never written to a checkpoint.
     """
@@ -123,16 +102,9 @@ def fit(
     due = _measured_steps(measure_every, steps) if measure else []
     run = _Run(state, checkpoint, history_every, keep_best, best)
     run.resume(steps, due)
-    bar = progress_bar(
-        total=steps,
-        initial=state.steps,
-        desc=description,
-        disable=not progress,
-        mininterval=0.5,
-        unit="step",
-    )
+    shown = {"desc": description, "disable": not progress, "mininterval": 0.5, "unit": "step"}
     try:
-        with bar:
+        with progress_bar(total=steps, initial=state.steps, **shown) as bar:
             if measure and 0 in due and not state.measurements:
                 run.measure(measure)
             while state.steps < steps:
@@ -273,21 +245,18 @@ class _Run:
         """Writes the checkpoint, where one is wanted; raises FloatingPointError first."""
         if self.path is None:
             return
-        window = self.open_window()
+        window, state = self.open_window(), self.state
         self.note_seconds()
-        state = self.state
         tree = {
             "run": self.identity,
-            "step": state.steps,
             "model": state.model.state_dict(),
             "optimizer": state.optimizer.state_dict(),
             "generator": state.generator.get_state(),
             "history": {"names": self.names, "means": self.means, "window": window},
-            "seconds": state.seconds,
-            "terms": state.terms,
-            "measurements": state.measurements,
             "best": self.best_weights,
         }
+        tree |= {"step": state.steps, "seconds": state.seconds, "terms": state.terms}
+        tree |= {"measurements": state.measurements}
         checkpoints.save(self.path, tree)
         self.saved_at, self.saved_steps = time.monotonic(), state.steps
 
@@ -309,11 +278,9 @@ class _Run:
         current = checkpoints.identity(settings=saved["optimizer"]["param_groups"])
         if self.identity["settings"] == current["settings"]:
             self.identity["settings"] = saved["run"]["settings"]
-        checkpoints.check_identity(
-            path,
-            saved["run"] | {"measured at": [row["step"] for row in saved["measurements"]]},
-            self.identity | {"measured at": [n for n in due if n <= saved["step"]]},
-        )
+        measured = [row["step"] for row in saved["measurements"]]
+        expected = self.identity | {"measured at": [n for n in due if n <= saved["step"]]}
+        checkpoints.check_identity(path, saved["run"] | {"measured at": measured}, expected)
         if saved["step"] > steps:
             raise ValueError(
                 f"{path} has {saved['step']} steps done, but steps={steps} were asked for; ask for "
@@ -326,9 +293,8 @@ class _Run:
         state.steps = self.saved_steps = saved["step"]
         state.seconds, state.terms = saved["seconds"], saved["terms"]
         state.measurements, self.best_weights = saved["measurements"], saved["best"]
-        self.names, self.means = saved["history"]["names"], saved["history"]["means"]
-        self.rows = list(saved["history"]["window"])
-        self.started = self.clock()
+        self.names, self.means, self.rows = saved["history"].values()
+        self.rows, self.started = list(self.rows), self.clock()
 
 
 def _restore_layouts(optimizer: torch.optim.Optimizer) -> None:

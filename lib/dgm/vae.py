@@ -29,18 +29,10 @@ class ELBO(NamedTuple):
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor, *, validate: bool = True) -> Tensor:
-    """KL(N(mu, diag exp logvar) || N(0, I)).
+    """KL(N(mu, diag exp logvar) || N(0, I)), (B,) nats, at least float32, with gradient.
 
-    Args:
-        mu: (B, D).
-        logvar: (B, D), log of the variance.
-        validate: check that the input is finite (waits for the device).
-
-    Returns:
-        (B,) nats, at least float32, with gradient.
-
-    Raises:
-        ValueError: shapes differ or are not (B, D), or a value is not finite.
+    ValueError for shapes that differ or are not (B, D), or, where `validate` (which waits for the
+    device), a value that is not finite.
     """
     if mu.ndim != 2 or mu.shape != logvar.shape:
         shapes = f"{tuple(mu.shape)} and {tuple(logvar.shape)}"
@@ -68,11 +60,7 @@ def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Te
 def elbo(log_likelihood: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0) -> ELBO:
     """Equation (1) for each example, with gradient.
 
-    Args:
-        log_likelihood: (B,) log p(x | z) at a sample z of the posterior.
-        mu: (B, D) posterior mean.
-        logvar: (B, D) posterior log-variance.
-        beta: weight of the KL term.
+    Takes log p(x | z) (B,) at a sample z of the posterior, and its mean and log-variance (B, D).
     """
     kl = gaussian_kl(mu, logvar, validate=False)
     if log_likelihood.shape != kl.shape:
@@ -81,13 +69,9 @@ def elbo(log_likelihood: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0) 
 
 
 def importance_bound(log_w: Tensor) -> Tensor:
-    """Equation (2) from log-weights log p(x, z_k) - log q(z_k | x).
+    """Equation (2), (B,) nats, from log-weights log p(x, z_k) - log q(z_k | x), (K, B).
 
-    Args:
-        log_w: (K, B) nats.
-
-    Returns:
-        (B,) nats, with gradient; the ELBO for K = 1, and not below it on average for more.
+    With gradient; the ELBO for K = 1, and not below it on average for more.
     """
     if log_w.ndim != 2 or len(log_w) == 0:
         raise ValueError(f"log_w must be (K, B) with K at least 1, got {tuple(log_w.shape)}")

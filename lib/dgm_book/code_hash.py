@@ -29,14 +29,9 @@ TOKEN = re.compile(
 
 @functools.cache
 def code_hash(module: str, library: Path = LIBRARY) -> str:
-    """Hash of a module and of all modules of the library that it imports by their full names.
+    """Hash, 16 hexadecimal digits, of a module such as "dgm.vae" and of all that it imports.
 
-    Args:
-        module: such as "dgm.vae".
-        library: the folder that holds dgm and dgm_book.
-
-    Returns:
-        16 hexadecimal digits.
+    That is, of all modules of the library (the folder of dgm and dgm_book) by their full names.
     """
     hashes: dict[str, str] = {}
     _collect(module, library, hashes)
@@ -46,8 +41,7 @@ def code_hash(module: str, library: Path = LIBRARY) -> str:
 def significant(source: str) -> list[list[str]]:
     """The tokens of each logical line, its indentation first, without comments and docstrings.
 
-    Args:
-        source: valid Python, up to 3.11: no quote of an f-string stands within it.
+    The source is valid Python up to 3.11: no quote of an f-string stands within it.
     """
     lines, depth = [["\n"]], 0
     for match in TOKEN.finditer(source):

@@ -7,6 +7,7 @@ hours that they took. It is written by `python -m dgm_book.jobs` and not edited 
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,8 +16,6 @@ from dgm.data import registry
 from dgm.progress import progress_bar
 from dgm_book import profiles, results
 from dgm_book.results import Context, Result
-
-__all__ = ["announce", "collect", "costs", "load", "over_seeds", "published", "resolve"]
 
 COSTS = Path(__file__).with_name("costs.json")
 Everything = Callable[[profiles.Profile], Iterable[Result]]
@@ -44,7 +43,7 @@ def load(
 ) -> tuple[profiles.Profile, dict[str, Result]]:
     """A chapter's profile and its results by name, loaded or computed, with the profile's threads.
 
-    Takes a run and a seed as `over_seeds` does, a name as `resolve` does, and raises its errors.
+    Arguments as of `over_seeds` and `resolve`, whose errors it raises.
     """
     everything = over_seeds(run, first_seed)
     profile = resolve(profile_name, everything)
@@ -124,6 +123,14 @@ def collect(everything: Everything, profile: profiles.Profile) -> dict[str, Resu
             loaded[result.name] = result
             bar.update(result.name in absent)
     return loaded
+
+
+def grouped(rows: Iterable[tuple[Any, str, Result]]) -> dict[Any, dict[str, list[Result]]]:
+    """Results in lists, by two keys such as a data set and a variant."""
+    groups: dict = {}
+    for first, second, result in rows:
+        groups.setdefault(first, {}).setdefault(second, []).append(result)
+    return groups
 
 
 def costs(folder: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -1,10 +1,7 @@
 """A real Chromium that may talk to this machine only, and small pages to open in it."""
 
-import collections
-import contextlib
 import functools
 import io
-import itertools
 import json
 import os
 import shutil
@@ -143,15 +140,11 @@ class Visit:
     def __init__(self, page):
         self.page = page
         self.foreign, self.problems, self.finished = [], [], []
-        self.listeners = {
-            "request": self._request,
-            "pageerror": lambda error: self.problems.append(f"page error: {error}"),
-            "console": self._console,
-            "requestfailed": lambda request: self.problems.append(f"failed: {request.url[:200]}"),
-            "requestfinished": lambda request: self.finished.append(request),
-        }
-        for name, listener in self.listeners.items():
-            page.on(name, listener)
+        page.on("request", self._request)
+        page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        page.on("console", self._console)
+        page.on("requestfailed", lambda one: self.problems.append(f"failed: {one.url[:200]}"))
+        page.on("requestfinished", lambda request: self.finished.append(request))
 
     def _request(self, request):
         here = ("http://127.0.0.1", "http://localhost", "file:", "data:", "blob:")
@@ -226,6 +219,14 @@ class Visit:
     def radio(self, name):
         return self.page.get_by_role("radio", name=name, exact=True)
 
+    def drag(self, start, *places, steps=4):
+        """Move the pressed mouse from one place to others."""
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        for place in places:
+            self.page.mouse.move(*place, steps=steps)
+        self.page.mouse.up()
+
     def drawn(self):
         """Wait until the widgets have drawn what they were asked to."""
         twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
@@ -242,16 +243,16 @@ class Visit:
     def faded_marks(self):
         """Return the count of bars and signs, and those that forced colours or print take away."""
         count, faded = 0, []
+        size = self.page.viewport_size
+        # A picture of what is higher than the window is taken while the page is laid out anew.
+        self.page.set_viewport_size({"width": size["width"], "height": 2400})
+        self.settle()
         for widget in self.page.locator(".dgm").all():
-            for _ in range(5):
-                marks = widget.evaluate(MARKS)
-                self.page.emulate_media(forced_colors="active")
-                picture = np.array(Image.open(io.BytesIO(widget.screenshot())).convert("RGB"), int)
-                self.page.emulate_media(forced_colors="none")
-                # A widget that still moves is pictured in other places than those measured.
-                if widget.evaluate(MARKS) == marks:
-                    break
-                self.settle()
+            marks = widget.evaluate(MARKS)
+            self.page.emulate_media(forced_colors="active")
+            self.settle()
+            picture = np.array(Image.open(io.BytesIO(widget.screenshot())).convert("RGB"), int)
+            self.page.emulate_media(forced_colors="none")
             ground = picture[3, 3]
             for mark in marks:
                 x, y, width, height = (round(v) for v in mark["place"])
@@ -260,96 +261,47 @@ class Visit:
                     count += 1
                     visible = np.abs(part - ground).sum(-1).max() > 150
                     faded += [mark["name"]] * (not visible or not mark["printed"])
+        self.page.set_viewport_size(size)
         return count, faded
 
     def assert_clean(self):
         assert self.foreign == []
         assert self.problems == []
 
-    def leave(self):
-        """Take away all that this visit brought to the page, which another may then use."""
-        assert self.page.evaluate(STORED) == 0, "what keeps something needs visit(fresh=True)"
-        for name, listener in self.listeners.items():
-            self.page.remove_listener(name, listener)
-        self.page.goto("about:blank")
-        self.page.mouse.up()
-        self.page.mouse.move(0, 0)
 
-
-VIEWPORT = {"width": 1280, "height": 900}
-STORED = "() => { try { return localStorage.length + sessionStorage.length; } catch { return 0; } }"
-
-
-def _open(browser, viewport=VIEWPORT, **options):
-    context = browser.new_context(viewport=viewport, **options)
+def _open(browser, **options):
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     context.set_default_timeout(20_000)
     return context.new_page()
 
 
-@pytest.fixture(scope="module")
-def left(browser):
-    """The pages that tests of this file have left, by scheme, script and options."""
-    pages = collections.defaultdict(list)
-    yield pages
-    for page in itertools.chain(*pages.values()):
-        page.context.close()
+@pytest.fixture
+def visit(browser):
+    """Return ``open(url, script="", **context options) -> Visit`` of a page of its own.
 
+    A `script` runs before the page's own.
+    """
+    contexts = []
 
-@contextlib.contextmanager
-def _visits(browser, left, alone=False):
-    used = []
-
-    def open_page(url, script="", fresh=False, **options):
-        own = alone or fresh
-        pages = left[json.dumps([url.split(":")[0], script, options], sort_keys=True)]
-        if pages and not own:
-            page = pages.pop()
-        else:
-            page = _open(browser, **options)
-            page.add_init_script(script)
-        view = Visit(page)
-        used.append((view, None if own else pages))
-        page.set_viewport_size(options.get("viewport", VIEWPORT))
-        page.goto(url)
+    def open_page(url, script="", **options):
+        view = Visit(_open(browser, **options))
+        contexts.append(view.page.context)
+        view.page.add_init_script(script)
+        view.page.goto(url)
         return view
 
     yield open_page
-    for view, pages in used:
-        if pages is None or view.problems:
-            view.page.context.close()
-        else:
-            view.leave()
-            pages.append(view.page)
-
-
-@pytest.fixture(scope="session")
-def visits():
-    """Return what `visit` is made of, for a test of it."""
-    return _visits
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture
-def visit(browser, left, request):
-    """Return ``open(url, script="", fresh=False, **context options) -> Visit``.
+def opened(tmp_path, write_page, visit):
+    """Return ``opened(*widgets, script=, **options)``: a page of them, at rest."""
 
-    A `script` runs before the page's own; `page.add_init_script` and `page.route` are for fresh
-    pages, since a page keeps them. The document is new each time, and so is the profile where
-    `fresh` and in tests of times. Else it may be that of a page which an earlier test of the file
-    has left, with the same script and options: a profile and its processes cost three times what
-    the page does.
-    """
-    with _visits(browser, left, request.node.get_closest_marker("timing")) as open_page:
-        yield open_page
-
-
-@pytest.fixture
-def opened(tmp_path, write_page, visit, serve):
-    """Return ``opened(*widgets, scheme=, theme=, script=, **options)``: a page of them, at rest."""
-
-    def start(*widgets, scheme="file", theme="light", script="", **options):
-        path = write_page(tmp_path, *widgets, theme=theme)
-        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
-        view = visit(url, script, **options).ready(len(widgets))
+    def start(*widgets, script="", **options):
+        path = write_page(tmp_path, *widgets)
+        view = visit(path.as_uri(), script, **options).ready(len(widgets))
         view.settle()
         return view
 
@@ -436,7 +388,7 @@ def write_page():
     return _write_page
 
 
-def _write_page(folder, *widgets, states=None, theme="light"):
+def _write_page(folder, *widgets, states=None):
     """Write a page that holds the widgets as myst-nb does, and return its path."""
     states = states or [embed.dependency_state(widgets, drop_defaults=False)]
     script = '<script type="application/vnd.jupyter.widget-{}+json">{}</script>'
@@ -451,16 +403,13 @@ def _write_page(folder, *widgets, states=None, theme="light"):
     )
     path = Path(folder) / "page.html"
     shutil.copy(LOADER, path.parent)
-    ground = {"light": "#fff", "dark": "#14181e"}[theme]
-    ink = {"light": "#222832", "dark": "#ced6dd"}[theme]
-    soft = {"light": "#48566b", "dark": "#9ca4af"}[theme]
     path.write_text(
-        f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8">'
+        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'  # or Chromium asks the server for one
         "<title>Widgets</title><script src='widgets.js'></script><style>"
-        f"html{{background:{ground};color:{ink};--pst-color-text-base:{ink};"
-        f"--pst-color-text-muted:{soft};--pst-color-background:{ground}}}"
+        "html{background:#fff;color:#222832;--pst-color-text-base:#222832;"
+        "--pst-color-text-muted:#48566b;--pst-color-background:#fff}"
         "main{max-width:50rem;margin:auto}body{margin:0 8px}</style></head>"
         f"<body><main><h1>Widgets</h1>{views}</main>{holders}</body></html>",
         encoding="utf-8",

@@ -1,16 +1,15 @@
 """The GAN widgets in a real browser: gradients against PyTorch's, and what a reader may do."""
 
-import json
 import math
 
 import numpy as np
 import pytest
 import torch
 from page_hashes import mulberry32
-from small_widgets import target
+from small_widgets import playground, target
 
 from dgm.papers import bre_gan
-from dgm_book.widgets import GANPlayground, PatternBench
+from dgm_book.widgets import PatternBench
 
 UNPACK = """async () => {
   globalThis.gan = await import("/models/gan.js");
@@ -23,14 +22,6 @@ LONG_TASKS = """() => {
   const view = list => longTasks.push(...list.getEntries().map(e => e.duration));
   new PerformanceObserver(view).observe({ entryTypes: ["longtask"] });
 }"""
-
-
-def two():
-    return {"name": "two", "label": "Two spots", "centres": [[-0.5, 0], [0.5, 0]], "sigma": 0.1}
-
-
-def playground(**options):
-    return GANPlayground([target(), two()], **{"badge": "in the page", **options})
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +44,6 @@ def opened(opened):
         return view
 
     return start
-
-
-def plain(tensor):
-    return tensor.flatten().tolist()
 
 
 # The arithmetic
@@ -133,63 +120,6 @@ def changed_from(view, pictures):
     until(view, lambda: view.pictures() != pictures)
 
 
-@pytest.mark.parametrize("scheme", ["http", "file"])
-def test_the_playground_is_trained_by_keyboard(opened, scheme):
-    view = opened(playground(), scheme=scheme)
-    assert step(view) == 0
-    first = view.pictures()
-    assert len(set(first)) == len(first)
-    view.button("1 step").press("Enter")
-    at_step(view, 1)
-    view.button("100 steps").press("Enter")
-    at_step(view, 101)
-    assert step(view) == 101
-    assert view.pictures()[0] != first[0]
-    view.button("Play").press("Space")
-    view.button("Pause").press("Space")
-    at_step(view, 102)
-    assert view.button("Play").is_visible()
-    view.button("Restart").press("Enter")
-    view.page.wait_for_function("document.querySelector('.dgm-gan').dataset.step === '0'")
-    view.settle()
-    assert view.pictures() == first
-    view.assert_clean()
-
-
-def test_nothing_moves_before_play_nor_out_of_view(opened):
-    view = opened(playground(), PatternBench(), viewport={"width": 900, "height": 500})
-    assert step(view) == 0
-    frames = len(view.frames())
-    view.page.wait_for_timeout(500)
-    assert len(view.frames()) == frames
-    view.button("Play").click()
-    at = "n => Number(document.querySelector('.dgm-gan').dataset.step) > n"
-    view.page.wait_for_function(at, arg=40)
-    view.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
-    here = -1
-    for _ in range(20):  # the job that is under way is finished
-        if here == (here := step(view)):
-            break
-        view.page.wait_for_timeout(300)
-    view.page.wait_for_timeout(700)
-    assert step(view) == here
-    view.page.evaluate("scrollTo(0, 0)")
-    view.page.wait_for_function(at, arg=here)
-
-
-def test_two_runs_with_one_seed_are_one_and_another_seed_is_another(opened):
-    view = opened(playground())
-    shown = []
-    for seed in ("3", "4", "3"):
-        view.page.get_by_label("Seed of both").fill(seed)
-        view.page.get_by_label("Seed of both").press("Enter")
-        view.page.wait_for_function("document.querySelector('.dgm-gan').dataset.step === '0'")
-        view.button("100 steps").click()
-        at_step(view, 100)
-        shown.append(view.pictures())
-    assert shown[0] == shown[2] != shown[1]
-
-
 # All in one task of the page, so that the restart is surely under way when the clicks come.
 HASTY = """() => {
   const change = (node, value) => {
@@ -222,11 +152,18 @@ def test_what_is_asked_during_a_restart_is_done_after_it(opened, script):
 
 def test_each_choice_shows_at_once(opened):
     view = opened(playground())
-    for name, value in [("Target", "two"), ("Cells of", "1"), ("Hidden units", "16")]:
+    for name, value in [("Target", "single"), ("Cells of", "1"), ("Hidden units", "16")]:
         picture = view.pictures()
         view.page.get_by_label(name).select_option(value)
         view.settle()
         changed_from(view, picture)
+    for name, key, value in [("Weight", "ArrowLeft", "0.95"), ("Margin", "Home", "0")]:
+        view.slider(name).press(key)
+        shown = view.slider(name).evaluate("one => one.labels[0].querySelector('output').innerText")
+        assert float(shown) == float(value)
+    spreads = view.page.locator("tr", has_text="Spread of gradients").locator("td")
+    assert spreads.count() == 2
+    assert all(0 < float(text) <= 1 for text in spreads.all_inner_texts())
 
 
 NO_WORKER = [
@@ -265,25 +202,6 @@ def test_a_run_that_breaks_says_so_and_can_be_restarted(opened):
     view.assert_clean()
 
 
-def test_fakes_on_one_spot_are_reported(opened):
-    view = opened(playground(rate=1.0))
-    view.button("100 steps").click()
-    at_step(view, 100)
-    assert view.page.get_by_text("All fakes are on one spot.").first.is_visible()
-
-
-def own_time_of_tasks(trace):
-    """What each task of a page's main thread took of the processor, in ms, without waits."""
-    events = json.loads(trace)["traceEvents"]
-    threads = {
-        (e["pid"], e["tid"])
-        for e in events
-        if e["name"] == "thread_name" and e["args"]["name"] == "CrRendererMain"
-    }
-    tasks = [e for e in events if (e["pid"], e["tid"]) in threads and "RunTask" in e["name"]]
-    return [e["tdur"] / 1000 for e in tasks if "tdur" in e]
-
-
 @pytest.mark.timing
 def test_a_step_is_quick_and_the_page_stays_awake(opened, record_testsuite_property):
     view = opened(playground())
@@ -302,19 +220,12 @@ def test_a_step_is_quick_and_the_page_stays_awake(opened, record_testsuite_prope
         longest = view.page.evaluate("Math.max(0, ...longTasks)")
         frames = np.percentile(view.frames(), 95)
         best = np.minimum(best, [np.percentile(steps, 95), frames, longest])
-        if (best[:2] < 16).all():
+        if (best[:2] < 16).all() and best[2] <= 50:
             break
-    chromium = view.page.context.browser
-    chromium.start_tracing(page=view.page, categories=["toplevel"])
-    view.page.wait_for_timeout(1500)
-    own = own_time_of_tasks(chromium.stop_tracing())
-    record_testsuite_property("gan_step_p95_ms", best[0])
-    record_testsuite_property("gan_frame_p95_ms", best[1])
-    record_testsuite_property("gan_longest_task_ms", best[2])
-    record_testsuite_property("gan_longest_own_time_ms", max(own))
+    for name, value in zip(("step_p95", "frame_p95", "longest_task"), best, strict=True):
+        record_testsuite_property(f"gan_{name}_ms", value)
     assert (best[:2] < 16).all()
-    assert len(own) > 50
-    assert max(own) <= 50
+    assert best[2] <= 50
 
 
 # The bench
@@ -366,10 +277,8 @@ def test_a_point_is_chosen_and_moved_by_keyboard_or_dragged(opened):
     assert [k for k in before if before[k] != after[k]] == ["4"]
     assert view.page.get_by_role("combobox", name="Arrow keys move").input_value() == "3"
     box = view.page.locator(".dgm-pb-dot", has_text="2").bounding_box()
-    view.page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    view.page.mouse.down()
-    view.page.mouse.move(box["x"] + 60, box["y"] - 40, steps=4)
-    view.page.mouse.up()
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    view.drag(middle, (box["x"] + 60, box["y"] - 40))
     view.settle()
     assert [k for k in after if after[k] != where()[k]] == ["2"]
     view.button("Reset").click()
@@ -403,28 +312,4 @@ def test_the_presets_show_what_each_term_sees(opened):
     view.assert_clean()
 
 
-def test_pairs_beyond_the_margin_are_hatched(opened):
-    view = opened(PatternBench(margin=1.0))
-    hatched = ".dgm-pb-over:not([style*='none'])"
-    assert view.page.locator(hatched).count() == 2 * 18
-    view.page.get_by_role("slider", name="Margin").press("End")
-    view.settle()
-    assert view.page.locator(hatched).count() == 2
-
-
 # Both
-
-
-def test_the_planes_are_redrawn_when_the_theme_changes(opened):
-    view = opened(playground())
-    light = view.pictures()
-    view.page.evaluate(
-        """() => {
-            const { style, dataset } = document.documentElement;
-            style.setProperty("--pst-color-text-base", "#ced6dd");
-            style.setProperty("--pst-color-text-muted", "#9ca4af");
-            dataset.theme = "dark";
-        }"""
-    )
-    view.settle()
-    assert all(a != b for a, b in zip(light, view.pictures(), strict=True))

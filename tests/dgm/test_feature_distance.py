@@ -86,12 +86,6 @@ def pairwise_mmd(x, y):
 
 
 def test_kernel_distance_is_the_mean_over_blocks_of_its_definition():
-    # Copies of one row, so that each block is the same whatever the order is.
-    x, y = normal(2, 3, seed=1), normal(2, 3, seed=2)
-    constant_x, constant_y = x[:1].expand(8, 3), y[:1].expand(8, 3)
-    result = kernel_distance(constant_x, constant_y, n_blocks=4)
-    assert float(result.value) == pytest.approx(pairwise_mmd(constant_x[:2], constant_y[:2]))
-    assert float(result.standard_error) == pytest.approx(0.0, abs=1e-12)
     # Two blocks of two rows, in an order of chance: one of the pairings of pairing the rows.
     x, y = normal(4, 3, seed=3), normal(4, 3, seed=4)
     halves = [((0, 1), (2, 3)), ((0, 2), (1, 3)), ((0, 3), (1, 2))]
@@ -110,29 +104,22 @@ def test_kernel_distance_is_the_mean_over_blocks_of_its_definition():
 
 
 def test_kernel_distance_has_no_bias_and_an_honest_error():
-    repeats, values, errors = 200, [], []
-    for seed in range(repeats):
-        result = kernel_distance(
-            normal(60, 4, seed=2 * seed), normal(60, 4, seed=2 * seed + 1), n_blocks=6, seed=seed
-        )
-        values.append(float(result.value))
-        errors.append(float(result.standard_error))
-    values, errors = torch.tensor(values), torch.tensor(errors)
+    results = [
+        kernel_distance(*(normal(60, 4, seed=2 * s + i) for i in (0, 1)), n_blocks=6, seed=s)
+        for s in range(200)
+    ]
+    values, errors = torch.tensor(results).T
     spread = float(values.std())
-    assert abs(float(values.mean())) < 4 * spread / math.sqrt(repeats)
+    assert abs(float(values.mean())) < 4 * spread / math.sqrt(200)
     assert (values < 0).any()
     # The mean squared error bar is the variance; either estimate is good to a tenth or so.
     assert float(errors.square().mean()) == pytest.approx(spread**2, rel=0.5)
 
 
-def test_kernel_distance_sees_a_shift_as_large_as_worked_out():
+def test_kernel_distance_of_constants_and_its_seeds():
     # One feature, x = 0 and y = t: k(0, 0) = k(0, t) = 1 and k(t, t) = (t^2 + 1)^3.
     result = kernel_distance(torch.zeros(20, 1), torch.full((30, 1), 0.7), n_blocks=5)
     assert float(result.value) == pytest.approx(1.49**3 - 1)
-    far, near = (
-        kernel_distance(normal(400, 4), normal(400, 4, seed=1) + s).value for s in (1.0, 0.3)
-    )
-    assert far > near > 0
     x, y = normal(80, 3), normal(90, 3, seed=1)
     assert kernel_distance(x, y, seed=1) == kernel_distance(x, y, seed=1)
     assert kernel_distance(x, y, seed=1) != kernel_distance(x, y, seed=2)
@@ -147,14 +134,9 @@ def test_a_generator_of_part_of_the_data_misses_the_rest_and_another_makes_too_m
     assert precision_recall(wide, grid(0, 20) + 0.25) == (1.0, 20 / 50)
     fake = torch.cat([grid(0, 20) + 0.25, grid(500, 520)])
     assert precision_recall(grid(0, 20), fake) == (0.5, 1.0)
-
-
-def test_equal_and_distant_sets():
-    x = normal(300, 6) + 1e3
-    assert precision_recall(x, x, k=1) == (1.0, 1.0)
-    assert precision_recall(x, x + 100) == (0.0, 0.0)
-    repeated = x[:3].repeat(100, 1)  # each ball has radius 0
+    repeated = normal(3, 6).repeat(100, 1)  # each ball has radius 0
     assert precision_recall(repeated, repeated.flip(0)) == (1.0, 1.0)
+    assert precision_recall(repeated, repeated + 100) == (0.0, 0.0)
 
 
 def test_the_ball_reaches_the_k_th_neighbour_itself():
@@ -165,20 +147,17 @@ def test_the_ball_reaches_the_k_th_neighbour_itself():
     assert float(precision_recall(real, fake, k=2).precision) == 6 / 8
 
 
-def test_rounding_does_not_put_a_row_outside_a_ball_that_it_touches():
+def test_many_parts_and_rows_on_the_edge_of_a_ball():
+    x, y = normal(700, 3), 0.7 * normal(600, 3, seed=1) + 0.3
+    result, exchanged = precision_recall(x, y, 2), precision_recall(y, x, 2)
+    assert result == exchanged[::-1]
+    gaps, own = torch.cdist(y, x), torch.cdist(x, x).sort(1).values[:, 2]
+    assert float(result.precision) == (gaps <= own).any(1).double().mean()
+    # Rounding does not put a row outside a ball that it touches.
     real = normal(200, 20)
     gaps = torch.cdist(real, real).fill_diagonal_(math.inf)
     opposite = 2 * real - real[gaps.argmin(1)]  # as far as the nearest neighbour
     assert precision_recall(real, opposite, k=1).precision == 1.0
-
-
-def test_recall_is_precision_with_the_sets_exchanged_over_many_parts():
-    x, y = normal(700, 3), 0.7 * normal(600, 3, seed=1) + 0.3
-    result, exchanged = precision_recall(x, y, 2), precision_recall(y, x, 2)
-    assert result == exchanged[::-1]
-    assert result.precision > 0.9 > result.recall
-    gaps, own = torch.cdist(y, x), torch.cdist(x, x).sort(1).values[:, 2]
-    assert float(result.precision) == (gaps <= own).any(1).double().mean()
 
 
 def test_score_is_the_exponential_of_the_mutual_information():

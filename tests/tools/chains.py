@@ -43,6 +43,23 @@ def bdmc_gap(decoder, **arguments):
     return rate_distortion.bdmc_gap(decoder, **with_options({"progress": False, **arguments}))
 
 
+def gaussian(mean, beta, generator):
+    """Images with the noise of which the squared error is the energy."""
+    like = {"dtype": mean.dtype, "device": mean.device}
+    return mean + torch.randn(mean.shape, generator=generator, **like) / math.sqrt(2 * beta)
+
+
+def bdmc_and_truth(decoder, exact, simulate=gaussian, **arguments):
+    """A gap, and exact(images) -> log Z (N,) of the images that it simulates."""
+    images = []
+
+    def noisy(*given):
+        images.append(simulate(*given))
+        return images[-1]
+
+    return bdmc_gap(decoder, simulate=noisy, **arguments), exact(images[0])
+
+
 def standard_errors(missed):
     """The mean of independent values (..., N) in units of its standard error."""
     return missed.mean(-1) / (missed.std(-1) / math.sqrt(missed.shape[-1]))

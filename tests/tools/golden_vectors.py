@@ -32,8 +32,8 @@ from dgm.papers.variational_hyper_rnn import trace
 from dgm.sampling.linear_gaussian import LinearGaussian
 from dgm_book.chapters.rate_distortion.chapter import mixture
 from dgm_book.widgets import ParticleKalman
-from dgm_book.widgets.draw_a_digit import hand_drawn
-from dgm_book.widgets.particle_kalman import CRITERIA, SYSTEM
+from dgm_book.widgets.rate_distortion import hand_drawn
+from dgm_book.widgets.variational_hyper_rnn import CRITERIA, SYSTEM
 
 ROOT = Path(__file__).parents[2]
 PATH = ROOT / "_build" / "golden.json"

@@ -7,6 +7,7 @@ import argparse
 import base64
 import io
 import json
+import shutil
 import zlib
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def take_posters(html: Path, folder: Path, chromium: str | None) -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         options = {"color_scheme": "light", "reduced_motion": "reduce"}
-        page = browser.new_page(viewport={"width": 720, "height": 900}, **options)
+        page = browser.new_page(viewport={"width": 720, "height": 2400}, **options)
         for path in sorted(html.glob("notebooks/*.html")):
             page.goto(path.as_uri())
             page.add_style_tag(content=STYLE)
@@ -81,6 +82,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("html", type=Path, nargs="?", default=ROOT / "_build/html")
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--chromium", help="path of a Chromium; absent, Playwright's own")
+    installed = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    parser.add_argument("--chromium", default=installed, help="its path; else Playwright's own")
     arguments = parser.parse_args()
-    take_posters(arguments.html, arguments.folder, arguments.chromium)
+    take_posters(arguments.html.resolve(), arguments.folder, arguments.chromium)

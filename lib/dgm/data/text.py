@@ -34,7 +34,7 @@ def load(name: str, split: str = "train") -> Sentences:
       2,000 dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond
       +-0.5, minus the test sentences, give "validation" (500, of dev), "held_out" (1,200) and
       "train".
-    - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2", "sst5": as published.
+    - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2": as published.
     - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word <unk>.
     - "wikitext-2": lines of Wikipedia articles; a blank line is "", an end of its own in published
       counts. The articles of "train" stand in another order than published.
@@ -43,13 +43,8 @@ def load(name: str, split: str = "train") -> Sentences:
     - "captions": Multi30K's five English captions of each Flickr30k picture.
     - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
 
-    Args:
-        name: one of these.
-        split: "train", "validation", "test", or "held_out" (yelp, amazon and reviews).
-
-    Raises:
-        ValueError: an unknown name or split.
-        FileNotFoundError: the files are neither on this machine nor available.
+    The split is "train", "validation", "test", or "held_out" (yelp, amazon and reviews). ValueError
+    for an unknown name or split; other errors as `registry.fetch`.
     """
     if name not in _LOADERS:
         raise ValueError(f"no sentences '{name}'; there are {', '.join(_LOADERS)}")
@@ -67,7 +62,6 @@ def load(name: str, split: str = "train") -> Sentences:
 
 Pairs = list[tuple[str, int]]  # sentences with their labels
 _WITH_HELD_OUT = ("yelp", "amazon", "reviews")
-_YELP_HELD_OUT, _AMAZON_HELD_OUT, _AMAZON_VALIDATION = 40_000, 1_200, 500
 _REVIEWS = {"train": 4000, "held_out": 2000, "validation": 500, "test": 500}
 
 
@@ -78,12 +72,12 @@ def _yelp(split: str) -> Pairs:
     files = [f"yelp-shen/sentiment.{part}.{y}.gz" for part in ("dev", "test") for y in (0, 1)]
     pairs = [(text, i % 2) for i, path in enumerate(files) for text in _lines(path)]
     pairs = _shuffled(_without(pairs, test + validation))
-    return _cut(pairs, {"held_out": _YELP_HELD_OUT}, split)
+    return _cut(pairs, {"held_out": 40_000}, split)
 
 
 def _amazon(split: str) -> Pairs:
     dev, test = _shuffled(_li("amazon", "dev")), _li("amazon", "test")
-    validation, pairs = dev[:_AMAZON_VALIDATION], dev[_AMAZON_VALIDATION:]
+    validation, pairs = dev[:500], dev[500:]
     if split in ("test", "validation"):
         return test if split == "test" else validation
     for line in _lines("vader-snippets/amazonReviewSnippets_GroundTruth.txt.gz", "latin-1", "\t"):
@@ -91,7 +85,7 @@ def _amazon(split: str) -> Pairs:
         if abs(float(rating)) > 0.5:
             pairs.append((tokenise(text, style="amazon"), int(float(rating) > 0)))
     pairs = _without([p for p in pairs if p[0]], test + validation)
-    return _cut(_shuffled(pairs), {"held_out": _AMAZON_HELD_OUT}, split)
+    return _cut(_shuffled(pairs), {"held_out": 1_200}, split)
 
 
 @functools.cache
@@ -102,7 +96,7 @@ def _distinct_reviews() -> Pairs:
 
 
 def _unsplit(file: str, split: str) -> Pairs:
-    pairs = _shuffled(_labelled(f"sentences/{file}.all.gz"))
+    pairs = _shuffled(_labelled(f"sentences/{file}.all.gz", "latin-1"))
     return _cut(pairs, dict.fromkeys(("validation", "test"), len(pairs) // 10), split)
 
 
@@ -160,7 +154,7 @@ def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
     return [line for line in lines if line]
 
 
-def _labelled(path: str, encoding: str = "latin-1") -> Pairs:
+def _labelled(path: str, encoding: str = "utf-8") -> Pairs:
     pairs = (line.split(" ", 1) for line in _lines(path, encoding))
     return [(pair[1], int(pair[0])) for pair in pairs if len(pair) == 2]
 
@@ -198,15 +192,15 @@ def _without(pairs: Pairs, known: Pairs) -> Pairs:
     return [pair for pair in pairs if pair[0].replace(" ", "") not in spoken]
 
 
-_SST = functools.partial(_labelled, encoding="utf-8")
 _LOADERS: dict[str, Callable[[str], Pairs]] = {
     "yelp": _yelp,
     "amazon": _amazon,
     "mr": functools.partial(_unsplit, "rt-polarity"),
     "subj": functools.partial(_unsplit, "subj"),
     "cr": functools.partial(_unsplit, "custrev"),
-    "sst2": functools.partial(_published, "sentences/stsa.binary.{}.gz", "train dev test", _SST),
-    "sst5": functools.partial(_published, "sentences/stsa.fine.{}.gz", "train dev test", _SST),
+    "sst2": functools.partial(
+        _published, "sentences/stsa.binary.{}.gz", "train dev test", _labelled
+    ),
     "ptb": functools.partial(_published, "ptb/ptb.{}.txt.gz", "train valid test", _ptb),
     "wikitext-2": functools.partial(
         _published, "wikitext-2/{}.txt.gz", "wiki.train.shuffled-articles valid test", _wikitext
@@ -243,14 +237,9 @@ def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     Control characters vanish, an emoji becomes a word of its own. A sentence that already has the
     form comes back unchanged, but for rare ones; a text with nothing to be seen is empty.
 
-    Args:
-        text: any text.
-        style: "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
-            most marks, and writes a number as num_num, or num_extend when letters stick to it.
-        keep_numbers: numbers stay as they are.
-
-    Raises:
-        ValueError: an unknown style, or a text that is no string.
+    The style "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
+    most marks, and writes a number as num_num, or num_extend when letters stick to it. With
+    keep_numbers they stay as they are. ValueError for another style, or a text that is no string.
     """
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}: want a string")
@@ -293,8 +282,6 @@ class Corpus(NamedTuple):
     lengths: Tensor  # (N,) int64, with <s> and </s>
     unknown: list[list[str]]  # unknown words: one for each slot but the last, then the last one's
     n_unknown: Tensor  # (N,) int64, unknown tokens
-    truncated: Tensor  # (N,) bool, whether words were cut off at the end
-    known: Tensor  # (N,) bool, whether it has at least one word of the vocabulary
 
 
 def _markers(unknown_slots: int, mask: bool) -> list[str]:
@@ -306,16 +293,10 @@ class Vocabulary:
     """Words and their ids: <pad> 0, <s> 1, </s> 2, <unk> 3, <unk1>, ..., <mask>, then the words.
 
     `tokens` has the text of each id, `first_word` is the id of the first word, and `mask` is None
-    where there is no <mask>.
-
-    Args:
-        words: by falling frequency. They and the two settings are all there is to save.
-        unknown_slots: S markers for unknown words: the i-th unknown word of a sentence becomes the
-            i-th marker wherever it stands, and the last marker takes the rest.
-        mask: whether there is a <mask>.
-
-    Raises:
-        ValueError: a word is a marker, holds white space or comes twice, or there is no slot.
+    where there is no <mask>. Words, by falling frequency, and the settings are all there is to
+    save. Of the S = unknown_slots markers for unknown words the i-th stands for a sentence's i-th
+    unknown word, wherever it comes, and the last one for the rest. ValueError for a word that is a
+    marker, holds white space or comes twice, or for no slot.
     """
 
     pad, start, end, unknown = 0, 1, 2, 3
@@ -331,9 +312,7 @@ class Vocabulary:
         self._ids = {word: self.first_word + i for i, word in enumerate(self.words)}
         wrong = [w for w in self.words if w in markers or w.split() != [w]]
         if wrong or len(self._ids) < len(self.words):
-            raise ValueError(
-                f"a word is a marker, is empty, holds white space ({wrong[:3]}) or comes twice"
-            )
+            raise ValueError(f"a word is a marker, empty, with white space ({wrong[:3]}) or twice")
 
     @classmethod
     def build(
@@ -357,42 +336,37 @@ class Vocabulary:
     def encode(self, texts: Sequence[str], max_words: int | None = None) -> Corpus:
         """Sentences as ids, words apart by white space; of longer ones the first `max_words`.
 
-        Raises:
-            ValueError: no sentence, one without words or that is no string, or max_words below 1.
+        ValueError for no sentence, one without words or that is no string, or max_words below 1.
         """
         if isinstance(texts, str) or not len(texts):
             raise ValueError("texts: want a list of sentences, at least one")
         if max_words is not None and max_words < 1:
             raise ValueError(f"max_words={max_words}: want 1 or more, or None")
-        rows, unknown, truncated = [], [], []
+        rows, unknown = [], []
         for i, text in enumerate(texts):
             words = text.split() if isinstance(text, str) else None
             if not words:
                 raise ValueError(f"sentence {i} is {text!r}: want a string with at least one word")
-            truncated.append(max_words is not None and len(words) > max_words)
             ids, missing = self._encode(words[:max_words])
             rows.append(torch.tensor([self.start, *ids, self.end]))
             unknown.append(missing)
         lengths = torch.tensor([len(row) for row in rows])
         tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
-        slots = (tokens >= self.unknown) & (tokens < self.unknown + self.unknown_slots)
-        n_unknown = slots.sum(1)
-        known = n_unknown < lengths - 2
-        return Corpus(tokens, lengths, unknown, n_unknown, torch.tensor(truncated), known)
+        last = self.unknown + self.unknown_slots - 1
+        n_unknown = ((tokens >= self.unknown) & (tokens <= last)).sum(1)
+        return Corpus(tokens, lengths, unknown, n_unknown)
 
     def _encode(self, words: list[str]) -> tuple[list[int], list[str]]:
-        ids, slots, rest = [], [], []
+        ids, slots, rest = [], {}, []
+        last = self.unknown + self.unknown_slots - 1
         for word in words:
-            known = self._ids.get(word)
-            if known is None and word not in slots:
+            if word not in self._ids and word not in slots:
                 if len(slots) < self.unknown_slots - 1:
-                    slots.append(word)
+                    slots[word] = self.unknown + len(slots)
                 else:
                     rest.append(word)
-                    ids.append(self.unknown + self.unknown_slots - 1)
-                    continue
-            ids.append(self.unknown + slots.index(word) if known is None else known)
-        return ids, slots + rest
+            ids.append(self._ids.get(word, slots.get(word, last)))
+        return ids, [*slots, *rest]
 
     def decode(self, ids: Sequence[int] | Tensor, unknown: Sequence[str] = ()) -> str:
         """Ids (T,) as a sentence, up to the first </s>, without <s> and <pad>.
@@ -414,66 +388,19 @@ class Vocabulary:
         return " ".join(words)
 
 
-class LengthBatches:
-    """Batches of sentences of equal length, as a function of the step: (B,) int64 places.
-
-    Each of the sentences of `lengths` (N,) comes once in `steps_per_epoch` steps, at most
-    `batch_size` at a time; epoch e mixes sentences and batches anew, by (seed, e).
-
-    Raises:
-        ValueError: no sentence, a batch size below 1, a negative seed, or (later) step.
-    """
-
-    def __init__(self, lengths: Tensor, batch_size: int, seed: int) -> None:
-        if lengths.ndim != 1 or not len(lengths) or batch_size < 1 or seed < 0:
-            raise ValueError(
-                f"lengths of shape {tuple(lengths.shape)}, batch_size={batch_size}, seed={seed}: "
-                "want (N,) with N >= 1, batch_size >= 1, seed >= 0"
-            )
-        self._lengths, self._batch_size, self._seed = lengths.cpu().numpy(), batch_size, seed
-        self._counts = np.unique(self._lengths, return_counts=True)[1].tolist()
-        self.steps_per_epoch = sum(-(-n // batch_size) for n in self._counts)
-        self._epoch = functools.lru_cache(maxsize=2)(self._new_epoch)
-
-    def _new_epoch(self, epoch: int) -> list[Tensor]:
-        random = np.random.default_rng((self._seed, epoch))
-        items = random.permutation(len(self._lengths))
-        items = torch.from_numpy(items[np.argsort(self._lengths[items], kind="stable")])
-        batches = [b for part in items.split(self._counts) for b in part.split(self._batch_size)]
-        return [batches[k] for k in random.permutation(len(batches))]
-
-    def __call__(self, step: int) -> Tensor:
-        """The places of the sentences of a step."""
-        if step < 0:
-            raise ValueError(f"step {step}: steps are counted from 0")
-        epoch, k = divmod(step, self.steps_per_epoch)
-        return self._epoch(epoch)[k].clone()
-
-
 # Words and sentences as vectors
 
 
 def word_vectors(
-    tokens: Tensor,
-    vocabulary_size: int,
-    dim: int,
-    seed: int = 0,
-    *,
-    first_word: int = 4,
-    window: int = 5,
+    tokens: Tensor, vocabulary_size: int, dim: int, seed: int = 0, *, first_word: int = 4
 ) -> Tensor:
-    """Vectors of words from the company they keep: PPMI, then a truncated SVD.
+    """Vectors of words from the company they keep, (V, dim) float32: PPMI, then a truncated SVD.
 
-    Counts of pairs at most `window` words apart in tokens (N, L); positive pointwise mutual
-    information with the contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015);
-    U sqrt(S) of its randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry
-    positive. Ids below `first_word` are markers and count as no word.
-
-    Returns:
-        (V, dim) float32 on the CPU; zero for markers and for words that stand beside no other.
-
-    Raises:
-        ValueError: the words are not more than `dim`, or no two stand together.
+    Counts of pairs at most five words apart in tokens (N, L); positive pointwise mutual information
+    with the contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015); U sqrt(S) of
+    its randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry positive. 0
+    for words that stand beside no other and for ids below `first_word`, the markers. ValueError
+    where the words are not more than `dim`, or no two stand together.
     """
     from scipy import sparse  # here, since they take a second
     from sklearn.utils.extmath import randomized_svd
@@ -483,7 +410,7 @@ def word_vectors(
         raise ValueError(f"dim={dim} of {n_words} words: want 1 <= dim < {n_words}")
     ids = tokens.cpu().numpy().astype(np.int64) - first_word
     counts = sparse.csr_array((n_words, n_words))
-    for distance in range(1, min(window, ids.shape[1] - 1) + 1):
+    for distance in range(1, min(6, ids.shape[1])):
         left, right = ids[:, :-distance].ravel(), ids[:, distance:].ravel()
         words = (left >= 0) & (right >= 0)
         places = left[words], right[words]
@@ -504,16 +431,14 @@ def word_vectors(
     return vectors
 
 
-def frequency_weights(
-    tokens: Tensor, vocabulary_size: int, *, first_word: int = 4, a: float = 1e-3
-) -> Tensor:
-    """Weights (V,) of words in tokens (N, L), a / (a + p(w)): frequent ones count less.
+def frequency_weights(tokens: Tensor, vocabulary_size: int, *, first_word: int = 4) -> Tensor:
+    """Weights (V,) of words in tokens (N, L), a / (a + p(w)) with a = 0.001: Arora et al. 2017.
 
-    0 for ids below `first_word`, the markers. Reference: Arora, Liang and Ma 2017.
+    0 for ids below `first_word`, the markers.
     """
     counts = torch.bincount(tokens.flatten().cpu(), minlength=vocabulary_size).double()
     counts[:first_word] = 0.0
-    weights = a / (a + counts / counts.sum())
+    weights = 1e-3 / (1e-3 + counts / counts.sum())
     weights[:first_word] = 0.0
     return weights.float()
 

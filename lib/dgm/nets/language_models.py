@@ -17,6 +17,7 @@ is no dropout. No gradient goes back through a state.
 """
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
@@ -285,22 +286,18 @@ def split_rows(stream: Tensor, rows: int) -> Tensor:
     return stream[: n * rows + 1].unfold(0, n + 1, n)
 
 
-class _Perplexity(NamedTuple):
-    """How well a model predicts a text."""
-
-    perplexity: float
-    nll: float  # nats per token
-    tokens: int  # of which it is the mean
+_Perplexity = namedtuple("_Perplexity", "perplexity nll tokens")
 
 
 @torch.no_grad()
 def perplexity(
     model: AWDLSTM | TransformerLM, stream: Tensor, *, window: int = 70, rows: int = 1
 ) -> _Perplexity:
-    """exp of the mean loss of all tokens of a stream (N,) but the first, without dropout.
+    """exp of the mean loss of a stream's (N,) tokens but the first; that loss, nats; their number.
 
-    Tokens are read `window` at a time with the state carried on, and the text as `rows` texts side
-    by side, which is faster. ValueError for a window below 1, or fewer than two tokens per row.
+    Without dropout, `window` tokens at a time with the state carried on, and the text as `rows`
+    texts side by side, which is faster. ValueError for a window below 1, or fewer than two tokens
+    per row.
     """
     if window < 1:
         raise ValueError(f"window must be 1 or more, got {window}")
@@ -327,8 +324,7 @@ def continue_text(
     ValueError for an empty opening, no token to write, or a temperature that is not above 0.
     """
     if opening.ndim != 2 or opening.numel() == 0:
-        advice = "for a text from its start give the marker that ends a sentence"
-        raise ValueError(f"the opening {(*opening.shape,)} is empty: {advice}")
+        raise ValueError(f"the opening {(*opening.shape,)} is empty: begin with an end marker")
     if n_tokens < 1 or not temperature > 0:
         raise ValueError(f"n_tokens={n_tokens}, temperature={temperature}: want >= 1 and > 0")
     state, written = model.start(len(opening)), [opening[:, -1]]

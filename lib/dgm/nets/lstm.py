@@ -63,7 +63,8 @@ class LSTMEncoder(nn.Module):
 class LSTMDecoder(nn.Module):
     """p(x_t | x_<t, z): the input is [embedding; z] at every step, c_0 = M z, h_0 = tanh(c_0).
 
-    For latent_dim 0 it is a language model whose states start at 0, and takes None for z.
+    For latent_dim 0 it is a language model whose states start at 0, takes None for z, and the
+    number of rows in `start`.
     """
 
     def __init__(
@@ -124,20 +125,6 @@ class LSTMDecoder(nn.Module):
         return states, _State(h.transpose(0, 1), c.transpose(0, 1), state.z)
 
 
-class LanguageModel(LSTMDecoder):
-    """An LSTM language model: a decoder without code, whose `start` takes the number of rows."""
-
-    def __init__(
-        self,
-        vocabulary_size: int,
-        embedding: int,
-        hidden: int,
-        layers: int = 1,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__(vocabulary_size, embedding, hidden, 0, dropout, layers)
-
-
 def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Negative log-likelihood (B,) of each row's tokens after its first, with gradient.
 
@@ -160,19 +147,15 @@ def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) 
 def token_nll_in_blocks(
     output: nn.Linear, states: Tensor, tokens: Tensor, lengths: Tensor | None = None
 ) -> Tensor:
-    """The terms of `sequence_nll` for the logits output(states), without gradient.
+    """The terms (B, T - 1) of `sequence_nll` for the logits output(states), without gradient.
 
     Every block of logits is written where the last one was, which at 4,000 words takes about half
-    the time on a CPU, and none is computed for padding.
-
-    For states (B, T - 1, H), of which another length is a ValueError, and tokens (B, T): (B, T - 1)
-    nats, of the weights' type; 0 at padding.
+    the time on a CPU. For states (B, T - 1, H) and tokens (B, T): nats of the weights' type, 0 at
+    padding.
     """
     _check_steps(states, tokens, "states (B, T - 1, H)")
     nll = output.weight.new_zeros(states.shape[:2])
-    inside = torch.ones_like(nll, dtype=torch.bool)
-    if lengths is not None:
-        inside = _inside(tokens, lengths)[:, 1:]
+    inside = torch.ones_like(nll) > 0 if lengths is None else _inside(tokens, lengths)[:, 1:]
     states, following = states[inside].to(nll.dtype), tokens[:, 1:][inside].long()
     block_size = 2**20 if nll.device.type == "cpu" else 2**26  # a cache's, or a device's fill
     rows = max(128, block_size // output.out_features)

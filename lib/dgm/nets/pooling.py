@@ -24,17 +24,12 @@ def pool(
 ) -> Tensor:
     """One vector per sentence, (B, H), with gradient; what the mask hides is never read.
 
-    Args:
-        h: (B, T, H) states.
-        mask: (B, T) bool, True at tokens; None where all are tokens.
-        kind: "last" (state of the last token), "mean", "max", "absmax" (the entry farthest from 0,
-            with its sign) or "logsumexp" (the log of the sum of exponentials over tokens).
-        temperature: tau > 0, for "logsumexp" only: tau log mean exp(h / tau), from max (tau 0) to
-            mean (tau infinite). None is the plain sum.
-        validate: check that no row is empty (waits for the device).
-
-    Raises:
-        ValueError: an unknown kind, shapes that do not fit, an empty row, a bad temperature.
+    Takes states (B, T, H) and a mask (B, T) bool, True at tokens, or None where all are. The kind
+    is "last" (state of the last token), "mean", "max", "absmax" (the entry farthest from 0, with
+    its sign) or "logsumexp" (the log of the sum of exponentials over tokens; with a temperature tau
+    > 0 it is tau log mean exp(h / tau), from max (tau 0) to mean (tau infinite)). ValueError for
+    another kind, shapes that do not fit, a bad temperature, or, where `validate` (which waits for
+    the device), an empty row.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")

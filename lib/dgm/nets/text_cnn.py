@@ -10,14 +10,10 @@ from dgm.nets.lstm import dropout, without_padding
 
 
 class TextCNN(nn.Module):
-    """One logit per sentence.
+    """One logit per sentence of V words, of which id 0 is padding and has no vector.
 
-    Args:
-        vocabulary_size: V; id 0 is padding and has no vector.
-        embedding: width of the token embedding.
-        filters: of each width.
-        widths: numbers of neighbouring tokens that a filter sees.
-        dropout: share of the pooled answers set to zero where a generator is passed.
+    There are so many `filters` of each of the `widths`, the numbers of neighbouring tokens that
+    they see; `dropout` is the share of the pooled answers set to zero where a generator is passed.
     """
 
     def __init__(

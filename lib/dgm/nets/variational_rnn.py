@@ -96,6 +96,8 @@ class _FrameModel(nn.Module):
     """A model of frames (X,), "gaussian" or "bernoulli", read as differences from a mean."""
 
     input_mean: Tensor
+    decoder: nn.Sequential
+    components = 0  # shares among the decoder's outputs
 
     def __init__(self, x_dim: int, h_dim: int, k_dim: int, emission: str, sigma_min: float) -> None:
         super().__init__()
@@ -126,10 +128,9 @@ class _FrameModel(nn.Module):
             raise ValueError(f"mean must be ({self.x_dim},), got {tuple(mean.shape)}")
         self.input_mean.copy_(mean)
         if self.emission == "bernoulli":
-            self._start_frames(self.input_mean.clamp(1e-4, 1 - 1e-4).logit())
-
-    def _start_frames(self, logits: Tensor) -> None:
-        raise NotImplementedError
+            logits = self.input_mean.clamp(1e-4, 1 - 1e-4).logit()
+            bias = affine_layers(self.decoder)[-1].bias
+            bias[self.components :].view(-1, self.x_dim).add_(logits)
 
     def observed(
         self, x: Tensor, lengths: Tensor, observed_mask: Tensor | None, validate: bool = True
@@ -213,10 +214,10 @@ def _after_first(network: nn.Sequential, values: Tensor) -> Tensor:
 class VariationalRNN(_FrameModel):
     """VRNN: recurrent weights that never change, and a latent variable at each step.
 
-    x_dim, z_dim and h_dim are X numbers in a frame, D latent ones, which is the width of all
-    perceptrons, too, and H of the recurrent state. The emission is "gaussian" (independent) or
-    "bernoulli", `layers` counts hidden layers of each perceptron, and sigma_min is the smallest
-    standard deviation of every normal variable. ValueError for another emission, or a size below 1.
+    x_dim is X, z_dim is D, the latent numbers and the width of all perceptrons, h_dim is H. The
+    emission is "gaussian" (independent) or "bernoulli", `layers` counts hidden layers of each
+    perceptron, sigma_min is the least standard deviation. ValueError for another emission, or a
+    size below 1.
     """
 
     has_own_bias = True  # of the cell
@@ -244,9 +245,6 @@ class VariationalRNN(_FrameModel):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-
-    def _start_frames(self, logits: Tensor) -> None:
-        affine_layers(self.decoder)[-1].bias.copy_(logits)
 
     def features(self, x: Tensor, observed_mask: Tensor | None = None) -> Tensor:
         """Frames (..., X) and all that follows from them alone, side by side: (..., F).
@@ -336,35 +334,29 @@ class DeterministicHyperRNN(_FrameModel):
     """HyperLSTM (see `hyper_step`) with a mixture at its output: what is left of VHRNN without z.
 
     A frame is one of M = `components` given h, each with independent numbers. The hyper LSTM
-    (K = hyper_dim) reads the encoded frame and h; encoder and decoder have `layers` hidden layers
-    of a width, None that of h. Other arguments and errors as for `VariationalRNN`.
+    reads the encoded frame and h; encoder and decoder have `layers` hidden layers of a width. Other
+    arguments and errors as for `VariationalRNN`.
     """
 
     def __init__(
         self,
         x_dim: int,
         h_dim: int,
-        hyper_dim: int,
         emission: str,
-        layers: int = 1,
-        width: int | None = None,
-        components: int = 4,
+        layers: int,
+        width: int,
+        components: int,
         sigma_min: float = 1e-3,
     ) -> None:
-        super().__init__(x_dim, h_dim, hyper_dim, emission, sigma_min)
-        width = h_dim if width is None else width
-        self._check_sizes(hyper_dim=hyper_dim, layers=layers, width=width, components=components)
+        super().__init__(x_dim, h_dim, h_dim, emission, sigma_min)
+        self._check_sizes(layers=layers, width=width, components=components)
         self.components, hidden = components, [width] * layers
         self.encode_x = mlp([x_dim, *hidden, width], "relu")
         self.decoder = mlp([h_dim, *hidden, components * (1 + self.frame_outputs)], "relu")
         self.cell = Recurrence(width, h_dim, bias=False)
-        self.hyper = Recurrence(width + h_dim, hyper_dim)
-        self.heads = nn.Linear(hyper_dim, 12 * h_dim)
+        self.hyper = Recurrence(width + h_dim, h_dim)
+        self.heads = nn.Linear(h_dim, 12 * h_dim)
         initialise_heads(self.heads)
-
-    def _start_frames(self, logits: Tensor) -> None:
-        bias = affine_layers(self.decoder)[-1].bias
-        bias[self.components :].view(self.components, -1).add_(logits)
 
     def forward(self, x: Tensor, lengths: Tensor, observed_mask: Tensor | None = None) -> Tensor:
         """Log-likelihood (B,) of sequences (B, T, X), nats; ValueError as `observed`."""

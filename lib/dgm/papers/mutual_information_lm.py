@@ -159,35 +159,23 @@ class Draw(NamedTuple):
 def draw_pairs(n_segments: int, n: int, generator: Generator, p: float = 0.3) -> Draw:
     """Draws n of the M sentences that have a next one, evenly, each with its company.
 
-    p is that of equation (9); places are on the generator's device. ValueError for M < 3 or n < 1.
+    p is that of equation (9), which `sampled` follows: near the text's end P is what is left of the
+    geometric law, brought to sum to one. Places are on the generator's device. ValueError for
+    M < 3, n < 1, or p outside of (0, 1).
     """
-    if n_segments < 3 or n < 1:
-        raise ValueError(f"n_segments={n_segments}, n={n}: want 3 or more, and 1 or more")
-    device = generator.device
-    anchor = torch.randint(n_segments - 1, (n,), generator=generator, device=device)
-    u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
-    other = (u * (n_segments - 2)).long()
+    if n_segments < 3 or n < 1 or not 0 < p < 1:
+        want = "3 or more, 1 or more, 0 < p < 1"
+        raise ValueError(f"n_segments={n_segments}, n={n}, p={p}: want {want}")
+    options = {"generator": generator, "device": generator.device}
+    anchor = torch.randint(n_segments - 1, (n,), **options)
+    other = (torch.rand(n, dtype=torch.float64, **options) * (n_segments - 2)).long()
     other = other + 2 * (other >= anchor)
-    sampled, log_prob = geometric_successors(anchor, n_segments, p, generator)
-    return Draw(anchor, anchor + 1, other, sampled, log_prob)
-
-
-def geometric_successors(
-    anchor: Tensor, n_segments: int, p: float, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Equation (9): places (B,) k + 1 after the anchors (B,), and log P(k), float64 nats.
-
-    Near the text's end P is what is left of the geometric law, brought to sum to one.
-    """
-    if not 0 < p < 1 or len(anchor) == 0 or n_segments < 2:
-        sizes = f"{len(anchor)} anchors of {n_segments} sentences"
-        raise ValueError(f"p={p}, {sizes}: want 0 < p < 1, 1 or more, and 2 or more")
-    left = (n_segments - 1 - anchor).double()
-    u = torch.rand(left.shape, generator=generator, device=left.device, dtype=torch.float64)
-    rate = math.log1p(-p)
+    left, rate = (n_segments - 1 - anchor).double(), math.log1p(-p)
     log_mass = torch.log(-torch.expm1(rate * left))
+    u = torch.rand(n, dtype=torch.float64, **options)
     k = torch.floor(torch.log1p(-u * log_mass.exp()) / rate).clamp(max=left - 1)
-    return anchor + 1 + k.long(), k * rate + math.log(p) - log_mass
+    log_prob = k * rate + math.log(p) - log_mass
+    return Draw(anchor, anchor + 1, other, anchor + 1 + k.long(), log_prob)
 
 
 class LikelihoodTerms(NamedTuple):
@@ -270,7 +258,7 @@ def bootstrap_objective(
     with torch.no_grad():
         score = critic(first, sampled[0], generator)
     weights = raml_weights(score, joint, draw.log_distance_prob, temperature, validate=False)
-    augmented = augmented_nll(model, segments, draw, weights.to(loss.dtype), generator, leak)
+    augmented = _augmented_nll(model, segments, draw, weights.to(loss.dtype), generator, leak)
     value = value + augmented_weight * augmented
     return BootstrapTerms(value, loss, accuracy, augmented, 1 / weights.square().sum())
 
@@ -317,7 +305,7 @@ def raml_weights(
     return weights if sampled.dtype == torch.float64 else weights.float()
 
 
-def augmented_nll(
+def _augmented_nll(
     model: LanguageModel,
     segments: Segments,
     draw: Draw,

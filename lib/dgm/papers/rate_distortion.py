@@ -32,20 +32,21 @@ summed squared errors per image, unless another is given.
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dgm.measure import effective_sample_size
 from dgm.nets.mlp import mlp
 from dgm.progress import progress_bar
 from dgm.sampling import pilot, schedules
-from dgm.sampling.annealing import AnnealingState, annealed_run, log_mean_weight, start
+from dgm.sampling.annealing import AnnealingState, annealed_run, log_mean_weight
 from dgm.sampling.bidirectional import bdmc_gap  # noqa: F401 (equation 7)
 from dgm.sampling.curves import RateDistortionCurve
 from dgm.sampling.decoder_checks import check_betas, check_images, check_rows, count, counts, decode
-from dgm.sampling.decoder_target import N_TRIED, DecoderTarget, Distortion, energy_scale, prepared
+from dgm.sampling.decoder_target import N_TRIED, DecoderTarget, Distortion, prepared
 from dgm.sampling.hmc import draw, make_generators
 from dgm.sampling.pilot import SamplerOptions
 from dgm.sampling.resume import ProgressFile
@@ -98,23 +99,17 @@ def log_likelihood(log_z: Tensor, beta: float, n_pixels: int) -> Tensor:
     return log_z + n_pixels / 2 * math.log(beta / math.pi)
 
 
-class Estimate(NamedTuple):
-    """A point of N curves, each (N,) float64, nats."""
+def estimate(log_weight: Tensor, energy: Tensor, beta: float) -> tuple[Tensor, ...]:
+    """Equation (6), from log-weights and distortions (M, N) of M chains per image.
 
-    rate: Tensor
-    distortion: Tensor
-    log_z: Tensor
-    ess: Tensor  # effective sample size of the chains
-    log_weight_variance: Tensor
-
-
-def estimate(log_weight: Tensor, energy: Tensor, beta: float) -> Estimate:
-    """Equation (6), from log-weights and distortions (M, N) of M chains per image."""
+    Returns rate, distortion, log Z, effective sample size, variance of the log-weights: (N,), nats.
+    """
     weight = log_weight.softmax(0)
     distortion = (weight * energy).sum(0)
     log_z = log_mean_weight(log_weight.flatten(), log_weight.shape[1])
     rate = code_rate(log_z, distortion, beta)
-    return Estimate(rate, distortion, log_z, 1 / weight.square().sum(0), log_weight.var(0))
+    ess = effective_sample_size(log_weight).to(weight.device)
+    return rate, distortion, log_z, ess, log_weight.var(0)
 
 
 def rate_distortion_curve(
@@ -177,23 +172,20 @@ def rate_distortion_curve(
         target = DecoderTarget(network, x, latent_dim, n_chains, prior, distortion, forces)
         kernel = target.kernel(n_leapfrog, options.jitter, options.compile)
         generator, pilot_generator = make_generators(seed, n_images, like["device"])
-        position = target.sample_prior(generator)
-        target.check(position, images.shape[1:])
-        state = start(target, position)
-        scale = float(options.scale or energy_scale(state.chain.energy, n_images))
+        state, scale = target.first_chains(generator, images.shape[1:])
+        scale = float(options.scale or scale)
         steps = schedules.steps_per_beta(temperatures_per_beta, betas, scale, latent_dim)
         table = pilot.given_step_sizes(step_sizes, betas, n_images, target.shape[1])
         uniform = draw(torch.rand, (n_images,), generator, **{**like, "dtype": torch.float64})
+        forces = target.force_precision
+        chosen = options._replace(force_precision=forces, compile=False, scale=scale)
         settings = {"betas": betas, "steps": steps, "seed": seed, "n_leapfrog": n_leapfrog}
-        chosen = options._replace(
-            force_precision=target.force_precision, compile=False, scale=scale
-        )
         settings |= {"step_sizes": table, "options": chosen}
         file = ProgressFile(checkpoint, target, settings, generator)
         records: list[list[Tensor]] = []
         bar_options = {"unit": "step", "disable": not progress, "leave": False}
         with progress_bar(total=sum(steps), **bar_options) as bar:
-            if resumed := file.load(betas):
+            if resumed := file.load():
                 state, table, records = resumed
             elif table is None:
                 tuned = target, betas, steps, scale, kernel, pilot_generator
@@ -253,17 +245,10 @@ def linear_gaussian_curve(
     distortion = outside + (c.square() / (1 + a).square() + s.square() / (1 + a)).sum(-1)
     mean_squared = (2 * beta * s * c).square() / (1 + a).square()
     rate = 0.5 * (torch.log1p(a) + 1 / (1 + a) - 1 + mean_squared).sum(-1)
-    log_z = -0.5 * torch.log1p(a).sum(-1) - betas[:, None] * (
-        outside + (c.square() / (1 + a)).sum(-1)
-    )
-    return _without_sampler(betas, rate, distortion, log_z)
-
-
-def _without_sampler(
-    beta: Tensor, rate: Tensor, distortion: Tensor, log_z: Tensor
-) -> RateDistortionCurve:
-    unknown = torch.full_like(rate, math.nan)
-    return RateDistortionCurve(beta, rate, distortion, log_z, unknown, unknown)
+    squares = outside + (c.square() / (1 + a)).sum(-1)
+    log_z = -0.5 * torch.log1p(a).sum(-1) - betas[:, None] * squares
+    nan = rate * math.nan
+    return RateDistortionCurve(betas, rate, distortion, log_z, nan, nan)
 
 
 def quadrature_curve(
@@ -272,13 +257,12 @@ def quadrature_curve(
     *,
     latent_dim: int,
     betas: Sequence[float] | Tensor,
-    half_width: float = 6.0,
     n_points: int = 601,
 ) -> RateDistortionCurve:
     """The curve of any decoder with one or two latent dimensions, by a sum over a grid of codes.
 
-    The prior is N(0, I); the grid has n_points from -half_width to half_width in each dimension.
-    Exact while the posterior is wide against its spacing: check by doubling n_points.
+    The prior is N(0, I); the grid has n_points from -6 to 6 in each dimension. Exact while the
+    posterior is wide against its spacing: check by doubling n_points.
 
     Raises:
         ValueError: what `rate_distortion_curve` refuses, or more than two dimensions.
@@ -286,11 +270,10 @@ def quadrature_curve(
     latent_dim, n_points = count(latent_dim, "latent_dim"), count(n_points, "n_points")
     if latent_dim not in (1, 2):
         raise ValueError(f"a grid of codes needs latent_dim 1 or 2, got {latent_dim}")
-    betas = check_betas(betas)
+    betas, images = check_betas(betas), check_images(x)
     with prepared(decoder) as (decoder, like), torch.no_grad():
-        images = check_images(x)
         x = images.flatten(1).to(**like)
-        axis = torch.linspace(-half_width, half_width, n_points, dtype=torch.float64, device="cpu")
+        axis = torch.linspace(-6.0, 6.0, n_points, dtype=torch.float64, device="cpu")
         grid = torch.cartesian_prod(*[axis] * latent_dim).view(-1, latent_dim)
         log_prior = -0.5 * grid.square().sum(1)
         log_prior = log_prior - torch.logsumexp(log_prior, 0)
@@ -305,4 +288,6 @@ def quadrature_curve(
         points = [(log_prior, energy, beta) for beta in betas.tolist()]
         log_z = torch.stack([log_normaliser(*point) for point in points])
         distortion = torch.stack([expected_distortion(*point) for point in points])
-    return _without_sampler(betas, code_rate(log_z, distortion, betas[:, None]), distortion, log_z)
+        rate = code_rate(log_z, distortion, betas[:, None])
+        nan = rate * math.nan
+        return RateDistortionCurve(betas, rate, distortion, log_z, nan, nan)

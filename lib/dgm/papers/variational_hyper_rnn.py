@@ -27,32 +27,12 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from dgm.nets.mlp import affine_layers, mlp
-from dgm.nets.variational_rnn import (
-    Blocks,
-    DeterministicHyperRNN,
-    Recurrence,
-    State,
-    VariationalRNN,
-    hyper_step,
-    initialise_heads,
-)
-from dgm.sampling.linear_gaussian import oracle, oracle_log_likelihood
+from dgm.nets.variational_rnn import Blocks, Recurrence, State, hyper_step, initialise_heads
+from dgm.nets.variational_rnn import DeterministicHyperRNN as DeterministicHyperRNN
+from dgm.nets.variational_rnn import VariationalRNN as VariationalRNN
+from dgm.sampling.linear_gaussian import oracle as oracle
+from dgm.sampling.linear_gaussian import oracle_log_likelihood as oracle_log_likelihood
 from dgm.sampling.particles import ParticleBound, normal, particle_bound, particle_bound_compiled
-
-__all__ = [
-    "DeterministicHyperRNN",
-    "State",
-    "Trace",
-    "VariationalHyperRNN",
-    "VariationalRNN",
-    "bound",
-    "evaluate",
-    "generate",
-    "oracle",
-    "oracle_log_likelihood",
-    "parameter_count",
-    "trace",
-]
 
 HYPER_INPUTS = ("both", "latent", "hidden")
 
@@ -61,9 +41,8 @@ class VariationalHyperRNN(VariationalRNN):
     """VHRNN: z and h write scales and biases of the recurrent cell and the decoder at each step.
 
     hyper_hidden is the width of omega, the perceptron that writes the decoder's scales and biases;
-    hyper_input is what both hyper networks read, "both", "latent" (z) or "hidden" (h); hyper_dim is
-    K of the hyper LSTM, None takes h_dim, as in the paper. Other arguments and errors as for
-    `VariationalRNN`; ValueError for an unknown hyper input, too.
+    hyper_input is what both hyper networks read, "both", "latent" (z) or "hidden" (h). Other
+    arguments and errors as for `VariationalRNN`; ValueError for an unknown hyper input, too.
     """
 
     has_own_bias = False
@@ -77,19 +56,17 @@ class VariationalHyperRNN(VariationalRNN):
         emission: str,
         layers: int = 1,
         hyper_input: str = "both",
-        hyper_dim: int | None = None,
         sigma_min: float = 1e-3,
     ) -> None:
         if hyper_input not in HYPER_INPUTS:
-            known = ", ".join(HYPER_INPUTS)
-            raise ValueError(f"hyper_input must be one of {known}, got {hyper_input!r}")
+            raise ValueError(f"hyper_input must be one of {HYPER_INPUTS}, got {hyper_input!r}")
         super().__init__(x_dim, z_dim, h_dim, emission, layers, sigma_min)
-        self.hyper_input, self.k_dim = hyper_input, h_dim if hyper_dim is None else hyper_dim
-        self._check_sizes(hyper_hidden=hyper_hidden, hyper_dim=self.k_dim)
+        self.hyper_input, self.k_dim = hyper_input, h_dim
+        self._check_sizes(hyper_hidden=hyper_hidden)
         self.hyper_z = z_dim if hyper_input != "hidden" else 0
         inputs = self.hyper_z + (h_dim if hyper_input != "latent" else 0)
-        self.hyper = Recurrence(inputs, self.k_dim)
-        self.heads = nn.Linear(self.k_dim, 12 * h_dim)
+        self.hyper = Recurrence(inputs, h_dim)
+        self.heads = nn.Linear(h_dim, 12 * h_dim)
         outputs = 2 * sum(layer.out_features for layer in affine_layers(self.decoder))
         self.rescale = mlp([inputs, hyper_hidden, outputs], "relu")
         initialise_heads(self.heads)
@@ -114,7 +91,11 @@ class VariationalHyperRNN(VariationalRNN):
 
     def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, Tensor]:
         """Equation (2)."""
-        hidden = _sum(from_h, from_z, "rescale") + affine_layers(self.rescale)[0].bias
+        hidden = (
+            from_h.get("rescale", 0)
+            + from_z.get("rescale", 0)
+            + affine_layers(self.rescale)[0].bias
+        )
         scales, biases = affine_layers(self.rescale)[1](hidden.relu()).chunk(2, -1)
         layers = affine_layers(self.decoder)
         sizes = [layer.out_features for layer in layers]
@@ -130,16 +111,9 @@ class VariationalHyperRNN(VariationalRNN):
         self, state: State, from_h: Blocks, from_z: Blocks, to_cell: Tensor
     ) -> tuple[State, Tensor]:
         """Equation (3), which `dgm.nets.variational_rnn.hyper_step` writes out."""
-        read = _sum(from_h, from_z, "hyper") + self.hyper.bias
+        read = from_h.get("hyper", 0) + from_z.get("hyper", 0) + self.hyper.bias
         y = to_cell + self._encoded_z(from_z)
         return hyper_step(self.hyper, self.heads, self.cell, read, y, from_h["cell"], state)
-
-
-def _sum(from_h: Blocks, from_z: Blocks, name: str) -> Tensor:
-    """The sum of the products that there are."""
-    if name in from_h and name in from_z:
-        return from_h[name] + from_z[name]
-    return from_h[name] if name in from_h else from_z[name]
 
 
 def bound(
@@ -156,23 +130,12 @@ def bound(
 ) -> ParticleBound:
     """Equation (5): FIVO of B sequences; ELBO for one particle, IWAE where none is resampled.
 
-    Args:
-        model: a `VariationalRNN` or `VariationalHyperRNN`.
-        x: (B, T, X) frames, 0 or 1 for Bernoulli ones.
-        lengths: (B,), from 1 to T; what stands behind a sequence's end changes nothing.
-        n_particles: N.
-        resample: "never", "ess" or "always".
-        generator: of all noise, on the model's device.
-        observed_mask: (B, T, X), True where a number was read; None where all were.
-        validate: whether frames and weights are checked, which makes a GPU wait.
-        compiled: whether a step is compiled first; pays off in training.
-
-    Returns:
-        The bound (B,) in nats, with gradient, in the model's precision, and the effective number of
-        particles (T, B).
-
-    Raises:
-        ValueError: what `model.observed` and `particle_bound` raise.
+    Frames x are (B, T, X), 0 or 1 for Bernoulli ones; what stands behind a sequence's end, at its
+    length from 1 to T, changes nothing. resample is "never", "ess" or "always"; the generator, on
+    the model's device, is of all noise; observed_mask (B, T, X) is True where a number was read,
+    None where all were. `validate` checks frames and weights, which makes a GPU wait; `compiled`
+    compiles a step first, which pays off in training. In nats, with gradient, in the model's
+    precision; ValueError as `model.observed` and `particle_bound` raise it.
     """
     mask = model.observed(x, lengths, observed_mask, validate)
     features, weights = model.features(x, mask), model.weights()
@@ -212,15 +175,12 @@ class Trace(NamedTuple):
 def trace(model: VariationalRNN, x: Tensor, noise: Tensor) -> Trace:
     """Follows one sequence (T, X), or N sequences (T, N, X), with given noise (T, N, D).
 
-    Raises:
-        ValueError: shapes that do not fit, or frames that are NaN.
+    ValueError for shapes that do not fit, or frames that are NaN.
     """
     x = x[:, None] if x.ndim == 2 else x
     if noise.ndim != 3 or (len(noise), noise.shape[-1]) != (len(x), model.z_dim):
-        raise ValueError(
-            f"noise must be ({len(x)}, N, {model.z_dim}) for x {tuple(x.shape)}, "
-            f"got {tuple(noise.shape)}"
-        )
+        expected = f"({len(x)}, N, {model.z_dim}) for x {tuple(x.shape)}"
+        raise ValueError(f"noise must be {expected}, got {tuple(noise.shape)}")
     n = noise.shape[1]
     if x.shape[1:-1] not in ((1,), (n,)):
         raise ValueError(f"x must be (T, X) or (T, {n}, X), got {tuple(x.shape)}")
@@ -253,10 +213,7 @@ def evaluate(
     """`bound` (B,) of as many sequences at a time as fit in `max_rows` particles, float64, CPU.
 
     All in float64, since sequences that explode have densities far out. Memory grows with
-    `max_rows` and the longest sequence, not with B.
-
-    Raises:
-        ValueError: as `bound` does.
+    `max_rows` and the longest sequence, not with B. Arguments and errors are those of `bound`.
     """
     double = copy.deepcopy(model).double()
     values = torch.zeros(len(x), dtype=torch.float64)
@@ -267,56 +224,6 @@ def evaluate(
         result = bound(double, frames, lengths[rows], n_particles, resample, generator, mask)
         values[rows.cpu()] = result.log_likelihood.cpu()
     return values
-
-
-@torch.no_grad()
-def generate(
-    model: VariationalRNN,
-    n_steps: int,
-    n: int,
-    generator: torch.Generator | None = None,
-    opening: Tensor | None = None,
-    temperature: float = 1.0,
-) -> Tensor:
-    """Writes n sequences (n, n_steps, X) that start with an opening (T0, X).
-
-    The temperature multiplies the standard deviations of z and of Gaussian frames and divides
-    Bernoulli logits.
-
-    Raises:
-        ValueError: an opening of another width or no shorter than n_steps, a temperature not above
-            0, or fewer than one step or sequence.
-    """
-    if n < 1 or n_steps < 1 or not temperature > 0:
-        raise ValueError(
-            f"n={n}, n_steps={n_steps}, temperature={temperature}: want 1, 1 and more than 0"
-        )
-    opening = model.input_mean.new_zeros(0, model.x_dim) if opening is None else opening
-    if opening.ndim != 2 or opening.shape[1] != model.x_dim or len(opening) >= n_steps:
-        raise ValueError(
-            f"the opening must be (T0, {model.x_dim}) with T0 below {n_steps}, "
-            f"got {tuple(opening.shape)}"
-        )
-    weights, state, frames = model.weights(), model.start(n), []
-    for t in range(n_steps):
-        noise = normal(state.h, model.z_dim, generator)
-        if t < len(opening):
-            x = opening[t].to(state.h).expand(n, -1)
-            state = model(state, model.features(x), noise, weights).state
-        else:
-            from_h = weights[0].read(state.h)
-            prior = model.prior_gaussian(from_h)
-            z = prior.mean + temperature * prior.standard_deviation * noise
-            from_z = weights[1].read(z)
-            first, second = model.emit(from_h, from_z)
-            if model.emission == "gaussian":
-                x = first + temperature * second * normal(first, model.x_dim, generator)
-            else:
-                x = torch.bernoulli((first / temperature).sigmoid(), generator=generator)
-            to_cell = model.features(x)[:, -4 * model.h_dim :]
-            state, _ = model.recur(state, from_h, from_z, to_cell)
-        frames.append(x)
-    return torch.stack(frames, 1)
 
 
 def parameter_count(model: nn.Module, as_published: bool = False) -> int:

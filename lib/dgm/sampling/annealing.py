@@ -19,7 +19,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -107,45 +107,17 @@ def anneal(
     n_leapfrog: int,
     generator: Randomness,
     kernel: Kernel = transition,
+    *,
+    reverse: bool = False,
 ) -> AnnealingState:
-    """Carry chains from betas[0] up to betas[-1] of betas (T + 1,), in one `annealed_run`.
+    """Carry chains from betas[0] up to betas[-1] of betas (T + 1,), or in `reverse` down to it.
 
     step_sizes are (T, N) or (T, N, D), for betas[1:], and C is a multiple of N.
 
     Raises:
         ValueError: betas that do not ascend, or step sizes that do not fit.
     """
-    betas = _checked(betas, step_sizes, state)
-    schedule = zip(betas[1:], step_sizes, strict=True)
-    kernel, first = partial(kernel, n_leapfrog=n_leapfrog), state._replace(beta=betas[0])
-    return deque(annealed_run(target, schedule, kernel, generator, first), maxlen=1).pop()
-
-
-def reverse_anneal(
-    target: Target,
-    state: AnnealingState,
-    betas: Sequence[float] | Tensor,
-    step_sizes: Tensor,
-    n_leapfrog: int,
-    generator: Randomness,
-    kernel: Kernel = transition,
-) -> AnnealingState:
-    """Carry exact samples of betas[-1] down to betas[0], with the arguments of `anneal`.
-
-    The log-mean of the weights, negated, bounds log Z(betas[-1]) - log Z(betas[0]) from above.
-    """
-    betas = _checked(betas, step_sizes, state)
-    steps = torch.cat([step_sizes[:1], step_sizes[:-1]]).flip(0)  # of the betas below the last
-    schedule = zip(betas[-2::-1], steps, strict=True)
-    kernel = partial(kernel, n_leapfrog=n_leapfrog)
-    first = state._replace(beta=betas[-1])
-    return deque(annealed_run(target, schedule, kernel, generator, first), maxlen=1).pop()
-
-
-def _checked(
-    betas: Sequence[float] | Tensor, step_sizes: Tensor, state: AnnealingState
-) -> list[float]:
-    values = betas.tolist() if isinstance(betas, Tensor) else [float(b) for b in betas]
+    values = torch.as_tensor(betas, dtype=torch.float64, device="cpu").tolist()
     if len(values) < 2 or values != sorted(values):
         raise ValueError("betas must ascend and hold a start and at least one temperature")
     (n_chains, dim), n_steps = state.chain.position.shape, len(values) - 1
@@ -155,4 +127,16 @@ def _checked(
             f"step_sizes must be (T={n_steps}, N) or (T, N, D={dim}) with N a divisor of the "
             f"{n_chains} chains, got {tuple(step_sizes.shape)}"
         )
-    return values
+    if reverse:  # with the step sizes of the betas below the last
+        values, step_sizes = values[::-1], torch.cat([step_sizes[:1], step_sizes[:-1]]).flip(0)
+    schedule = zip(values[1:], step_sizes, strict=True)
+    kernel, first = partial(kernel, n_leapfrog=n_leapfrog), state._replace(beta=values[0])
+    return deque(annealed_run(target, schedule, kernel, generator, first), maxlen=1).pop()
+
+
+def reverse_anneal(*arguments: Any, **options: Any) -> AnnealingState:
+    """Carry exact samples of betas[-1] down to betas[0], with the arguments of `anneal`.
+
+    The log-mean of the weights, negated, bounds log Z(betas[-1]) - log Z(betas[0]) from above.
+    """
+    return anneal(*arguments, **options, reverse=True)

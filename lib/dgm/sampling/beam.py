@@ -51,12 +51,12 @@ def beam_search(
         ValueError: a size is below 1, the end is forbidden, a state tensor has not n rows, or step
             returns NaN or more than 0 for a hypothesis that still counts.
     """
-    if min(n, width, max_steps) < 1:
-        raise ValueError(f"n={n}, width={width}, max_steps={max_steps}: want 1 or more of each")
-    if END in forbidden:
-        raise ValueError(f"the end token {END} must not be forbidden")
-    if any(len(x) != n for x in state):
-        raise ValueError(f"a state of {n} rows is wanted, got {[tuple(x.shape) for x in state]}")
+    if min(n, width, max_steps) < 1 or END in forbidden or any(len(x) != n for x in state):
+        raise ValueError(
+            f"n={n}, width={width}, max_steps={max_steps}, forbidden {forbidden}, a state of "
+            f"{[len(x) for x in state]} rows: want 1 or more of each, the end token {END} not "
+            f"forbidden, and {n} rows"
+        )
     device = state[0].device
     sentence = torch.arange(n, device=device)[:, None]
     rows = sentence.expand(n, width)
@@ -75,7 +75,13 @@ def beam_search(
         count = min(log_probs.shape[-1], width + len(banned))
         gain, words = (x.view(n, width, count) for x in log_probs.topk(count))
         # topk puts NaN first.
-        _check(t, gain[..., 0], ~finished & (score > -torch.inf))
+        wrong = ~(gain[..., 0] < ROUNDING) & ~finished & (score > -torch.inf)
+        if wrong.any():
+            rows = wrong.any(1).nonzero().flatten().tolist()[:5]
+            raise ValueError(
+                f"step {t} returned log-probabilities that are NaN or above 0 for sentences "
+                f"{rows}: logits go through log_softmax first"
+            )
         gain = gain.masked_fill(torch.isin(words, banned), -torch.inf)
         # A finished hypothesis has one extension: a pad that costs nothing.
         gain = torch.where(finished[..., None], stay[:count].to(gain), gain)
@@ -91,16 +97,6 @@ def beam_search(
     finished &= score > -torch.inf
     order = score.argsort(dim=1, descending=True, stable=True)
     return Beams(tokens[sentence, order], score[sentence, order], finished[sentence, order])
-
-
-def _check(t: int, largest: Tensor, counted: Tensor) -> None:
-    wrong = ~(largest < ROUNDING) & counted
-    if wrong.any():
-        rows = wrong.any(1).nonzero().flatten().tolist()[:5]
-        raise ValueError(
-            f"step {t} returned log-probabilities that are NaN or above 0 for sentences {rows}: "
-            "logits go through log_softmax first"
-        )
 
 
 def _take(state: State, rows: Tensor) -> State:

@@ -59,17 +59,16 @@ class RateDistortionCurve(NamedTuple):
         n = self.rate.shape[1]
         terms = []
         for values in (self.rate, self.distortion, self.log_z):
-            error = values.std(1) / math.sqrt(n) if n > 1 else values[:, 0] * math.nan
-            terms += [values.mean(1), error]
+            spread = values.std(1) if n > 1 else values[:, 0] * math.nan
+            terms += [values.mean(1), spread / math.sqrt(n)]
         return MeanCurve(self.beta, *terms)
 
-    def legendre(self, distortion: Tensor | None = None) -> LegendreCurve:
+    def legendre(self) -> LegendreCurve:
         """The curve from log Z alone, which is much less noisy than the plain rate.
 
-        Args:
-            distortion: where to evaluate it, (G,); None: at the mean distortions of the curve.
+        It is evaluated at the mean distortions, (R,).
         """
-        where = self.distortion.mean(1) if distortion is None else distortion.double().cpu()
+        where = self.distortion.mean(1)
         lines = -self.log_z.mean(1)[:, None] - self.beta[:, None] * where
         return LegendreCurve(where, lines.amax(0))
 
@@ -84,16 +83,13 @@ class RateDistortionCurve(NamedTuple):
     def plot(self, axes: Any = None, label: str | None = None) -> Any:
         """A Matplotlib figure: rate against distortion, mean over images, +- two standard errors.
 
-        Args:
-            axes: to draw into, so that several curves share them; None makes a figure.
-            label: name of the curve in the legend.
+        Given axes are drawn into, so that curves share them; label is the curve's in the legend.
         """
         import matplotlib.figure
 
         if axes is None:
-            size, layout = (5.6, 3.9), "constrained"
-            figure = matplotlib.figure.Figure(size, dpi=110, facecolor="white", layout=layout)
-            axes = figure.subplots()
+            look = {"dpi": 110, "facecolor": "white", "layout": "constrained"}
+            axes = matplotlib.figure.Figure((5.6, 3.9), **look).subplots()
             axes.set_prop_cycle(**LINES)
             axes.grid(alpha=0.22)
             axes.spines[["top", "right"]].set_visible(False)

@@ -85,7 +85,7 @@ def potential(state: HMCState, beta: float | Tensor) -> Tensor:
 
 def hamiltonian(state: HMCState, momentum: Tensor, beta: float | Tensor) -> Tensor:
     """Potential plus kinetic energy of each chain, (C,) float64, nats."""
-    return potential(state, beta) + 0.5 * momentum.square().sum(-1, dtype=torch.float64)
+    return potential(state, beta) + standard_normal_energy(momentum)[0]
 
 
 def leapfrog(
@@ -126,19 +126,10 @@ def transition(
 ) -> Transition:
     """The kernel: one transition that leaves pi_beta of equation (1) invariant.
 
-    A trajectory that ends in a non-finite energy is rejected.
-
-    Args:
-        target: evaluates a position, and decides acceptance.
-        state: C chains in D dimensions.
-        beta: inverse temperature.
-        step_size: (C,), or (C, D), which is a diagonal mass matrix of 1 / step^2 up to a factor; it
-            must not depend on the chains' own history.
-        n_leapfrog: leapfrog steps.
-        generator: on the device of the state; or N of them, each for its own problem.
-        force: as in `leapfrog`.
-        jitter: of each chain's step size, by random factors from 1 - jitter to 1 + jitter.
-        metropolis: None, or a `CompiledMetropolis`.
+    A trajectory that ends in a non-finite energy is rejected. The step sizes (C,), or (C, D), which
+    are a diagonal mass matrix of 1 / step^2 up to a factor, must not depend on the chains' own
+    history; those of each chain are multiplied by a random factor from 1 - jitter to 1 + jitter.
+    force is as in `leapfrog`, and metropolis None or a `CompiledMetropolis`.
     """
     with own_context(state.position.device):
         like = {"dtype": state.position.dtype, "device": state.position.device}
@@ -162,7 +153,7 @@ def _metropolis_step(
     uniform: Tensor,
     force: Force | None = None,
 ) -> Transition:
-    """The transition for given momenta (C, D) and uniforms (C,): no randomness of its own."""
+    """The transition for given momenta (C, D) and uniforms (C,)."""
     step = step_size.to(momentum.dtype)
     step = step[:, None] if step.ndim == 1 else step
     proposal, final_momentum = leapfrog(target, state, momentum, beta, step, n_leapfrog, force)

@@ -110,8 +110,6 @@ def oracle(
     return _Oracle(total[:, -1].cpu(), per_step.cpu(), torch.stack(posteriors, 1).cpu())
 
 
-def oracle_log_likelihood(
-    x: Tensor, matrices: Tensor, deviations: tuple[float, ...] = (0.25, 1.0, 4.0), switches: int = 2
-) -> Tensor:
+def oracle_log_likelihood(x: Tensor, matrices: Tensor, *rest: Any, **options: Any) -> Tensor:
     """`oracle`'s log-likelihood (B,) alone, nats."""
-    return oracle(x, matrices, deviations, switches).log_likelihood
+    return oracle(x, matrices, *rest, **options).log_likelihood

@@ -67,8 +67,7 @@ def particle_bound(
         generator: of all noise.
         validate: whether lengths and weights are checked, which makes a GPU wait.
 
-    ValueError for no particle, an unknown `resample`, lengths outside 1..T, a state or weights with
-    another number of rows, or weights that are NaN or +inf.
+    ValueError for arguments, a state or weights of other sizes, or weights that are NaN or +inf.
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_sequences, n_steps = observations.shape[:2]
@@ -77,18 +76,14 @@ def particle_bound(
     place, last = torch.arange(n_steps, device=lengths.device), (lengths - 1).clamp(0, n_steps - 1)
     sequences = torch.arange(n_sequences, device=lengths.device)[:, None]
     observations = observations[sequences, torch.minimum(place, last[:, None])]
-    state = init(rows, generator)
-    if any(len(tensor) != rows for tensor in state):
-        raise ValueError(f"init gave {[len(t) for t in state]} rows, want {rows} in every tensor")
-    weighing, ess = None, []
+    state, weighing, ess = init(rows, generator), None, []
+    _check_rows("init", rows, *state)
     for t in range(n_steps):
         x_t = observations[:, t].repeat_interleave(n_particles, 0)
         state, log_alpha = step(state, x_t, t, generator)
-        if log_alpha.shape != (rows,) or any(len(tensor) != rows for tensor in state):
-            shapes = f"{tuple(log_alpha.shape)} and {[len(t) for t in state]} rows of state"
-            raise ValueError(
-                f"step gave weights {shapes}, want ({rows},) and {rows} in all tensors"
-            )
+        _check_rows("step", rows, *state, log_alpha)
+        if log_alpha.ndim != 1:
+            raise ValueError(f"step gave weights {tuple(log_alpha.shape)}, want ({rows},)")
         log_alpha = log_alpha.view(n_sequences, n_particles)
         steps_left = lengths - t  # this one included
         if validate:
@@ -125,16 +120,15 @@ def particle_bound_compiled(
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_steps = observations.shape[1]
-    like = observations.new_zeros(len(observations), n_particles)
-    noise, uniform = [], []
+    like, parts = observations.new_zeros(len(observations), n_particles), []
     for _ in range(n_steps):
-        noise.append(normal(like.view(-1, 1), noise_width, generator))
-        uniform.append(_uniform(like, resample, generator))
+        noise = normal(like.view(-1, 1), noise_width, generator)
+        parts.append((noise, _uniform(like, resample, generator)))
     padding = -n_steps % STEPS_PER_CALL
     observations = functional.pad(observations, (0, 0, 0, padding))
     noise, uniform = (
         None if draws[0] is None else functional.pad(torch.stack(draws), (0, 0, 0, 0, 0, padding))
-        for draws in (noise, uniform)
+        for draws in zip(*parts, strict=True)
     )
     assert noise is not None
     weighing, ess, run = start_weighing(like), [], _compiled_steps()
@@ -193,6 +187,11 @@ def _check(
         raise ValueError(f"{problem}: want one for each sequence, and at least one step")
     if validate and not bool(((lengths >= 1) & (lengths <= shape[1])).all()):
         raise ValueError(f"lengths must lie in 1..{shape[1]}, got {lengths.tolist()}")
+
+
+def _check_rows(what: str, rows: int, *tensors: Tensor) -> None:
+    if any(len(tensor) != rows for tensor in tensors):
+        raise ValueError(f"{what} gave {[len(t) for t in tensors]} rows, want {rows} in all")
 
 
 def start_weighing(like: Tensor) -> _Weighing:

@@ -7,7 +7,6 @@ are needed.
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -17,7 +16,7 @@ from tqdm import tqdm
 from dgm.sampling import schedules
 from dgm.sampling.annealing import AnnealingState, Kernel, annealing_step, start
 from dgm.sampling.decoder_target import DecoderTarget
-from dgm.sampling.hmc import Randomness, Target
+from dgm.sampling.hmc import Randomness
 from dgm.sampling.schedules import SCHEDULES, StepSizes
 
 PILOT_FRACTION = 0.25  # of the temperatures
@@ -84,7 +83,8 @@ def pilot_run(
 ) -> StepSizes:
     """Anneal through betas (R,) at a quarter of the temperatures `steps` (R,), and tune.
 
-    With mass="diagonal" also a step size per axis. Its generator is not that of the run.
+    With mass="diagonal" also a step size per axis. These chains depend on their own history, so
+    their weights do not count: the run has another generator, and the frozen table.
     """
     n_images, dim = len(target.x), target.shape[1]
     state = start(target, target.sample_prior(generator))
@@ -94,16 +94,21 @@ def pilot_run(
     stride = math.ceil((len(ladder) - 1) / MOST_KNOTS)
     step_size = torch.full((n_images,), 0.1, dtype=torch.float64, device=target.x.device)
     axis_scale = step_size.new_ones(n_images, dim) if mass == "diagonal" else None
-    adapt = partial(adapt_step_sizes, target, kernel=kernel, generator=generator)
     # at a beta close to 0 the step sizes find their place before the annealing starts
-    settle = [float(ladder[1])] * 20
-    state, table = adapt(state, settle, step_size, axis_scale=axis_scale)
-    knots, rows, scales, variances = [], [], [], []
-    state = state._replace(beta=0.0)
-    for block in ladder[1:].split(stride):
-        state, table = adapt(state, block.tolist(), table[-1], axis_scale=axis_scale)
-        knots.append(block[-1])
-        rows.append(table.log().mean(0).exp())
+    blocks = [ladder[1].repeat(20), *ladder[1:].split(stride)]
+    rows, scales, variances = [], [], []
+    for i, block in enumerate(blocks):
+        table = []
+        for beta in block.tolist():
+            size = step_size if axis_scale is None else step_size[:, None] * axis_scale
+            state = annealing_step(target, state, beta, size, kernel, generator)
+            missed = state.acceptance.view(-1, n_images).mean(0) - TARGET_ACCEPTANCE
+            step_size = (step_size * torch.exp(GAIN * missed)).clamp(*STEP_SIZE_RANGE)
+            table.append(step_size)
+        if i == 0:
+            state = state._replace(beta=0.0)
+            continue
+        rows.append(torch.stack(table).log().mean(0).exp())
         variances.append(_weighted_variance(state, n_images))
         if axis_scale is not None:
             scales.append(axis_scale)
@@ -112,35 +117,11 @@ def pilot_run(
             axis_scale = torch.exp(MASS_MEMORY * axis_scale.log() + (1 - MASS_MEMORY) * relative)
         bar.update(len(block))
     return StepSizes(
-        torch.stack(knots),
+        torch.stack([block[-1] for block in blocks[1:]]),
         torch.stack(rows).cpu(),
         torch.stack(scales).cpu() if scales else None,
         _smooth(*torch.stack(variances, 1).cpu()),
     )
-
-
-def adapt_step_sizes(
-    target: Target,
-    state: AnnealingState,
-    betas: Sequence[float],
-    step_size: Tensor,
-    kernel: Kernel,
-    generator: Randomness,
-    axis_scale: Tensor | None = None,
-) -> tuple[AnnealingState, Tensor]:
-    """Anneal to betas (T,), and tune a step size per problem (N,) on the way: state, table (T, N).
-
-    These chains depend on their own history, so their weights do not count: freeze the table and
-    run anew with another seed. axis_scale (N, D) are factors of the axes.
-    """
-    table = []
-    for beta in betas:
-        step = step_size if axis_scale is None else step_size[:, None] * axis_scale
-        state = annealing_step(target, state, beta, step, kernel, generator)
-        missed = state.acceptance.view(-1, len(step_size)).mean(0) - TARGET_ACCEPTANCE
-        step_size = (step_size * torch.exp(GAIN * missed)).clamp(*STEP_SIZE_RANGE)
-        table.append(step_size)
-    return state, torch.stack(table)
 
 
 def _weighted_variance(state: AnnealingState, n_images: int) -> Tensor:
@@ -173,17 +154,15 @@ def given_step_sizes(
         table = given.to("cpu", torch.float64)
     else:
         values = torch.as_tensor(given, dtype=torch.float64, device="cpu").detach()
-        values = values.expand(n_images) if values.ndim == 0 else values
-        table = StepSizes(betas, values) if values.ndim > 1 else StepSizes(betas[:1], values[None])
-    shape = (len(table.beta), n_images)
+        values = torch.atleast_2d(values.expand(n_images) if values.ndim == 0 else values)
+        table = StepSizes(betas[:1] if len(values) == 1 else betas, values)
+    shape, scale = (len(table.beta), n_images), table.axis_scale
     if table.step_size.shape != shape or not bool((table.step_size > 0).all()):
         raise ValueError(
             f"step_sizes must be positive: a number, ({n_images},) or {shape}, "
             f"got shape {tuple(table.step_size.shape)}"
         )
-    if table.axis_scale is not None and table.axis_scale.shape != (*shape, latent_dim):
-        raise ValueError(
-            f"step_sizes.axis_scale must be {(*shape, latent_dim)}, got "
-            f"{tuple(table.axis_scale.shape)}"
-        )
+    if scale is not None and scale.shape != (*shape, latent_dim):
+        wrong = f"must be {(*shape, latent_dim)}, got {tuple(scale.shape)}"
+        raise ValueError(f"step_sizes.axis_scale {wrong}")
     return table

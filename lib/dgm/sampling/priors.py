@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Transform, biject_to
 
-from dgm.sampling.decoder_checks import explained, own_random_state
+from dgm.sampling.decoder_checks import advised, explained, own_random_state
 from dgm.sampling.hmc import Randomness, density_energy, draw, standard_normal_energy
 
 FAR = 1e6  # times a code: where any density on all of R^D is lower than at its own samples
@@ -32,10 +32,9 @@ class CodeSpace:
         self.options = {"device": device, "dtype": dtype}
         self.transform: Any = None
         self.dim, self.energy = latent_dim, standard_normal_energy
+        self.own = f"is latent_dim={latent_dim} the prior's?"
         if prior is not None:
-            doubt = (
-                f": it needs sample((n,)) and log_prob(z); is latent_dim={latent_dim} the prior's?"
-            )
+            doubt = f": it needs sample((n,)) and log_prob(z); {self.own}"
             with explained("the prior", device, doubt):
                 self.transform = self._bijection()
                 self.log_prob = _without_validation(prior).log_prob
@@ -75,10 +74,7 @@ class CodeSpace:
         with torch.no_grad(), own_random_state(device, seed), advice:
             codes = self.prior.sample(rows)
             if (theirs := getattr(codes, "shape", type(codes).__name__)) != shape:
-                raise ValueError(
-                    f"prior.sample({rows}) must be {shape}, got {theirs}: is "
-                    f"latent_dim={self.latent_dim} the prior's?"
-                )
+                raise ValueError(f"prior.sample({rows}) must be {shape}, got {theirs}: {self.own}")
             codes = torch.as_tensor(codes, device=device)
             position = codes if self.transform is None else self.transform.inv(codes)
             return position.to(**self.options)
@@ -103,13 +99,12 @@ class CodeSpace:
         far = torch.tensor([-1e30, 0.0, 1e30], **self.options)
         if bool(support.check(far[:, None].expand(-1, self.latent_dim)).all()):
             return None
-        try:
+        message = (
+            f"torch.distributions.biject_to has no map to the prior's support, {support}: give a "
+            "continuous prior on all of R^D, a box, a half-line per axis, or a simplex."
+        )
+        with advised(message, NotImplementedError):
             return biject_to(support)
-        except NotImplementedError as error:
-            raise ValueError(
-                f"torch.distributions.biject_to has no map to the prior's support, {support}: give "
-                "a continuous prior on all of R^D, a box, a half-line per axis, or a simplex"
-            ) from error
 
 
 def _without_validation(prior: Any) -> Any:

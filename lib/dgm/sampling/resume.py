@@ -17,19 +17,15 @@ from dgm.sampling.schedules import StepSizes
 CHECKPOINT_SECONDS = 20.0
 
 
-def same_probe(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two probes are equal but for the rounding of unlike machines."""
-    if ours.shape != theirs.shape:
-        return False
-    size = ours.nan_to_num(0, 0, 0).abs().amax(-1, keepdim=True)  # images may have any scale
-    close = torch.isclose(ours / size, theirs / size, rtol=1e-4, atol=1e-6, equal_nan=True)
-    return bool(close.all())
-
-
 def check_same_run(path: Path, saved: Mapping, identity: Mapping, probe: Tensor) -> None:
-    """Refuses what another run has saved, by a ValueError that names what differs."""
+    """Refuses what another run has saved, by a ValueError that names what differs.
+
+    Probes are equal but for the rounding of unlike machines; images may have any scale.
+    """
     checkpoint.check_identity(path, saved.get("identity", {}), identity)
-    if not same_probe(saved["probe"].cpu(), probe):
+    size = probe.nan_to_num(0, 0, 0).abs().amax(-1, keepdim=True)
+    ours, theirs = probe / size, saved["probe"].cpu() / size
+    if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6, equal_nan=True):
         raise ValueError(
             f"{path} belongs to another run: the decoder, the prior or the distortion computes "
             "something else; name another file, or delete it to start anew"
@@ -59,28 +55,20 @@ class ProgressFile:
         if path is not None:
             weights, prior = target.decoder.state_dict(), target.space.prior
             parts = {**settings, "images": target.x, "decoder": weights, "chains": target.shape}
-            parts |= {"prior": prior, "distortion": target.distortion}
+            parts |= {"prior": prior, "distortion": target.distortion, "format": 2}
             self.identity, self.probe = checkpoint.identity(**parts), target.probe()
 
     def save(self, state: AnnealingState, table: StepSizes, records: list[list[Tensor]]) -> None:
         """Write all, if the last time is `CHECKPOINT_SECONDS` ago."""
         if self.path is None or time.monotonic() - self.saved <= CHECKPOINT_SECONDS:
             return
-        tree = {
-            "identity": self.identity,
-            "probe": self.probe,
-            "chain": state.chain._asdict(),
-            "log_weight": state.log_weight,
-            "acceptance_sum": state.acceptance_sum,
-            "step_sizes": table._asdict(),
-            "records": records,
-            "generators": [g.get_state() for g in self.generators],
-        }
-        checkpoint.save(self.path, tree)
+        tree = {"identity": self.identity, "probe": self.probe, "records": records}
+        tree |= {"state": state, "step_sizes": table}
+        checkpoint.save(self.path, tree | {"generators": [g.get_state() for g in self.generators]})
         self.saved = time.monotonic()
 
-    def load(self, betas: Tensor) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]] | None:
-        """Read what `save` wrote at one of the betas (R,), if it did, and set the generators.
+    def load(self) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]] | None:
+        """Read what `save` wrote, if it did, and set the generators.
 
         Raises:
             ValueError: it belongs to another run, or to another kind of device.
@@ -97,11 +85,9 @@ class ProgressFile:
             )
         for generator, state in zip(self.generators, states, strict=True):
             generator.set_state(state)
-        records, total = saved["records"], saved["acceptance_sum"]
-        beta, last = float(betas[len(records) - 1]), torch.zeros_like(total)
-        chain = HMCState(**saved["chain"])
-        state = AnnealingState(chain, saved["log_weight"], total, last, beta)
-        return state, StepSizes(**saved["step_sizes"]).to("cpu"), records
+        chain, *others = saved["state"]
+        table = StepSizes(*saved["step_sizes"]).to("cpu")
+        return AnnealingState(HMCState(*chain), *others), table, saved["records"]
 
     def remove(self) -> None:
         """The run is finished."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from dgm.sampling.decoder_checks import counts
 
 SCHEDULES = ("default", "adaptive", "sigmoid")
+RADIUS = 10.0  # of the sigmoid
 MOST_ROWS = 1024  # of step sizes at once, so that memory does not grow with the temperatures
 linspace = partial(torch.linspace, dtype=torch.float64, device="cpu")
 
@@ -32,9 +33,8 @@ class StepSizes(NamedTuple):
 
     def at(self, betas: Tensor) -> Tensor:
         """Step sizes (T, N) or (T, N, D) at betas (T,): log-linear in log beta, constant beyond."""
-        step = self.step_size
-        if self.axis_scale is not None:
-            step = step[..., None] * self.axis_scale
+        scale = self.axis_scale
+        step = self.step_size if scale is None else self.step_size[..., None] * scale
         if len(self.beta) == 1:
             return step.expand(len(betas), *step.shape[1:])
         knots, where = self.beta.log(), betas.log()
@@ -67,10 +67,10 @@ def temperatures(
     return through(betas, steps, scale)
 
 
-def sigmoid(n_temperatures: int, beta_max: float, radius: float = 10.0) -> Tensor:
-    """The paper's schedule: a sigmoid on [-radius, radius], rescaled to [0, beta_max]; (T + 1,)."""
+def sigmoid(n_temperatures: int, beta_max: float) -> Tensor:
+    """The paper's schedule: a sigmoid on [-10, 10], rescaled to [0, beta_max]; (T + 1,)."""
     _check(n_temperatures, beta_max)
-    curve = linspace(-radius, radius, n_temperatures + 1).sigmoid()
+    curve = linspace(-RADIUS, RADIUS, n_temperatures + 1).sigmoid()
     betas = beta_max * (curve - curve[0]) / (curve[-1] - curve[0])
     betas[-1] = beta_max
     return betas
@@ -98,17 +98,16 @@ def through(recorded: Tensor, steps: Sequence[int], scale: float) -> Tensor:
     return _pieces(recorded, steps, warped, lambda w: scale * torch.sinh(w))
 
 
-def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tensor:
+def sigmoid_through(recorded: Tensor, total: int) -> Tensor:
     """The sigmoid schedule, bent to pass through the recorded betas (R,); (total + 1,)."""
     recorded = recorded.double().cpu()
-    _check(total, float(recorded[-1]))
-    first, last = torch.tensor([-radius, radius], dtype=torch.float64, device="cpu").sigmoid()
-    warped = torch.logit(first + recorded / recorded[-1] * (last - first)) + radius
+    first, last = linspace(-RADIUS, RADIUS, 2).sigmoid()
+    warped = torch.logit(first + recorded / recorded[-1] * (last - first)) + RADIUS
 
     def unwarp(position: Tensor) -> Tensor:
-        return recorded[-1] * ((position - radius).sigmoid() - first) / (last - first)
+        return recorded[-1] * ((position - RADIUS).sigmoid() - first) / (last - first)
 
-    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, unwarp)
+    return _pieces(recorded, total, warped, unwarp)
 
 
 def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -> Tensor:
@@ -119,7 +118,6 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
     known; below them that is taken as constant, above them it falls as 1 / beta^2.
     """
     recorded, beta = recorded.double().cpu(), beta.double().cpu()
-    _check(total, float(recorded[-1]))
     speed = variance.double().cpu().clamp(min=1e-30).sqrt() * beta  # d length / d log beta
     log_beta = beta.log()
     steps = torch.diff(log_beta) * (speed[1:] + speed[:-1]) / 2
@@ -135,7 +133,7 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
     beyond = length[-1] + speed[-1] * (recorded / beta[-1]).log()
     warped = torch.where(recorded > beta[-1], beyond, warped)
     warped = torch.where(recorded < beta[0], speed[0] * recorded / beta[0], warped)
-    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, unwarp)
+    return _pieces(recorded, total, warped, unwarp)
 
 
 def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
@@ -151,8 +149,7 @@ def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
     return float(((logs - 2 * beyond).exp() * betas.diff().square()).sum())
 
 
-def allocate_steps(lengths: Tensor, total: int) -> list[int]:
-    """Divide `total` steps over R stretches in proportion to their lengths, at least one each."""
+def _allocated(lengths: Tensor, total: int) -> list[int]:
     if total < len(lengths):
         raise ValueError(
             f"{len(lengths)} recorded betas need at least as many temperatures, got {total}"
@@ -196,9 +193,13 @@ def _lengths(warped: Tensor) -> Tensor:
 
 
 def _pieces(
-    recorded: Tensor, steps: Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
+    recorded: Tensor, steps: int | Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch."""
+    """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch.
+
+    A total of steps is divided in proportion to the stretches' lengths, at least one to each.
+    """
+    steps = _allocated(_lengths(warped), steps) if isinstance(steps, int) else steps
     pieces, edges = [warped.new_zeros(1)], [0.0, *warped.tolist()]
     for i, n_steps in enumerate(steps):
         piece = unwarp(linspace(edges[i], edges[i + 1], n_steps + 1))
@@ -214,7 +215,8 @@ def _interpolate(where: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _check(n_temperatures: int, beta_max: float) -> None:
-    if n_temperatures < 1:
-        raise ValueError(f"a schedule needs at least one temperature, got {n_temperatures}")
-    if not (math.isfinite(beta_max) and beta_max > 0):
-        raise ValueError(f"beta_max must be positive and finite, got {beta_max}")
+    if n_temperatures < 1 or not 0 < beta_max < math.inf:
+        raise ValueError(
+            f"want one temperature or more and a positive, finite beta_max, got {n_temperatures} "
+            f"and {beta_max}"
+        )

@@ -15,8 +15,8 @@ from small_widgets import MATRICES, question, quiz, recurrent, shaken
 from dgm.nets.variational_rnn import initialise_heads
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, bound, oracle
 from dgm.sampling.linear_gaussian import LinearGaussian
-from dgm_book.widgets.language_weights import MOST_WORDS
-from dgm_book.widgets.particle_kalman import (
+from dgm_book.widgets.text_weights import MOST_WORDS
+from dgm_book.widgets.variational_hyper_rnn import (
     CRITERIA,
     FIRST_RUN,
     FIVE,
@@ -43,21 +43,13 @@ def test_wilson_s_ends_are_where_the_share_lies_as_far_as_it_may(right, n):
     assert low < high
 
 
-def test_what_a_share_tells_at_its_ends():
-    assert information_at_least(0.5) == pytest.approx(0)
-    assert information_at_least(0) == information_at_least(1) == pytest.approx(math.log(2))
-    assert information_at_least(0.9) == pytest.approx(information_at_least(0.1))
-    # Of a fair bit, switched one time in ten.
-    assert information_at_least(0.9) == pytest.approx(0.3680642)
-
-
 def mutual_information(table):
     product = table.sum(1, keepdims=True) * table.sum(0, keepdims=True)
     inside = table > 0
     return (table[inside] * np.log(table[inside] / product[inside])).sum()
 
 
-@pytest.mark.parametrize("k", [2, 3, 8])
+@pytest.mark.parametrize("k", [2, 8])
 @pytest.mark.parametrize("switch", [0.0, 0.1, 0.4])
 @pytest.mark.parametrize("chooser", ["best", "noisy", "one-sided", "perverse", "deaf"])
 def test_a_share_tells_no_more_than_there_is(k, switch, chooser):
@@ -240,17 +232,6 @@ def test_the_bounds_stand_in_their_order_and_the_estimate_is_unbiased():
     for rule in CRITERIA:
         ratio = np.exp(values[16, rule] - EXACT)
         assert abs(ratio.mean() - 1) < 4 * ratio.std() / math.sqrt(N_RUNS)
-
-
-def test_children_are_multinomial():
-    runs = np.arange(3000)
-    cloud = particle_runs(FIVE[:2], 4, "always", runs)
-    counts = (cloud.parents[:, 1, :, None] == np.arange(4)).sum(1)
-    w = cloud.weights[:, 0]
-    bias = (counts - 4 * w).mean(0) / np.sqrt((4 * w * (1 - w)).mean(0) / len(runs))
-    assert abs(bias).max() < 4
-    spread = ((counts - 4 * w) ** 2).mean() / (4 * w * (1 - w)).mean()
-    assert spread == pytest.approx(1, abs=0.05)
 
 
 def test_survivors_are_the_ancestors_of_the_last():

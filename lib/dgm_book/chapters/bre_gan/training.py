@@ -15,7 +15,6 @@ from dgm_book import profiles, results
 from dgm_book.chapters.bre_gan.recipe import Training
 
 CHAPTER = "03_bre_gan"
-EXPERIMENT = "dgm_book.chapters.bre_gan.run"
 L2 = 1e-4  # of the squared weights, in both losses
 Batches = Callable[[int], Any]
 
@@ -60,21 +59,13 @@ def train(
 
     generator = torch.Generator(profile.device).manual_seed(seed)
     state = TrainingState(gan, _optimizer(gan, training.learning_rate), generator)
+    step = _alternate(gan, batches, labelled, training, seed)
+    options: dict[str, Any] = {"checkpoint": work_file(profile, f"{name}.training.safetensors")}
+    options |= {"measure_every": range(0, every * n + 1, every), "history_every": 50}
+    options |= {"keep_best": "step", "best": "highest", "progress": False}
     stopped = None
     try:
-        fit(
-            _alternate(gan, batches, labelled, training, seed),
-            lambda i: i,
-            state,
-            every * n,
-            checkpoint=work_file(profile, f"{name}.training.safetensors"),
-            history_every=50,
-            progress=False,
-            measure=measured,
-            measure_every=range(0, every * n + 1, every),
-            keep_best="step",
-            best="highest",
-        )
+        fit(step, lambda i: i, state, every * n, measure=measured, **options)
     except FloatingPointError as error:
         stopped = f"not finite: {error}"
     except ArithmeticError as error:
@@ -89,17 +80,13 @@ def check_progress(state: TrainingState, largest: float = 100.0) -> None:
     measurement to the next counts.
     """
     terms, before = state.terms, state.measurements[-1].get("training_spread", 1.0)
-    if max(terms["discriminator"], terms["generator"]) > largest:
-        raise ArithmeticError(
-            f"the losses diverged before step {state.steps}: discriminator "
-            f"{terms['discriminator']:.3g}, generator {terms['generator']:.3g} nats; try a lower "
-            "learning rate"
-        )
+    losses = {name: terms[name] for name in ("discriminator", "generator")}
+    if max(losses.values()) > largest:
+        raise ArithmeticError(f"the losses diverged before step {state.steps}: {losses} nats")
     if max(terms["spread"], before) < 0.01:
         raise ArithmeticError(
             f"the generator collapsed before step {state.steps}: its samples vary "
-            f"{terms['spread']:.2%} as much as the data; start again with another seed or a lower "
-            "learning rate"
+            f"{terms['spread']:.2%} as much as the data"
         )
 
 
@@ -129,8 +116,7 @@ def _alternate(
 ) -> Callable[[TrainingState, int], dict[str, Tensor]]:
     """Some steps of the discriminator, then one of the generator."""
     device, passes = next(gan.parameters()).device, training.discriminator_steps
-    names = ("layers", "margin", "penalty")
-    options = {name: getattr(training, name) for name in names}
+    options = {name: getattr(training, name) for name in ("layers", "margin", "penalty")}
 
     def fakes(index: int) -> Tensor:
         return gan.generator(noise(training.batch_size, gan, seed, index, str(device)))
@@ -173,8 +159,8 @@ def _alternate(
 def _update(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
     """One step of one network; Adam leaves alone what has no gradient."""
     parameters = [p for p in network.parameters() if p.requires_grad]
-    gradients = torch.autograd.grad(loss, parameters)
     optimizer.zero_grad(set_to_none=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient
+    # Not `grad`: what it returns may be laid out unlike its parameter, and fused Adam pairs the two
+    # by their place in memory.
+    loss.backward(inputs=parameters)
     optimizer.step()

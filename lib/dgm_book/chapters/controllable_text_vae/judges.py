@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from dgm.data import text
+from dgm.data.batches import length_batches
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import Interval, bootstrap
-from dgm.nets.lstm import LanguageModel
+from dgm.nets.lstm import LSTMDecoder
 from dgm.nets.text_cnn import TextCNN
 from dgm_book.chapters.controllable_text_vae.recipe import JudgeRecipe
 from dgm_book.chapters.controllable_text_vae.training import Plan, Setup, train
@@ -32,7 +33,7 @@ class Judges(NamedTuple):
 
     vocabulary: Vocabulary
     classifier: TextCNN
-    language_model: LanguageModel
+    language_model: LSTMDecoder
     recipe: JudgeRecipe
 
     def classify(self, texts: Sequence[str]) -> Tensor:
@@ -66,7 +67,7 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         classifier = TextCNN(len(vocabulary), recipe.embedding, recipe.filters)
-        language = LanguageModel(len(vocabulary), recipe.hidden, recipe.hidden, dropout=0.3)
+        language = LSTMDecoder(len(vocabulary), recipe.hidden, recipe.hidden, 0, dropout=0.3)
     language.output.weight = language.embedding.weight  # one table for reading and writing
     corpus = vocabulary.encode(held_out.texts)
     vectors = text.word_vectors(corpus.tokens, len(vocabulary), recipe.embedding, seed)
@@ -84,7 +85,7 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
         value = language.nll(t, generator=generator).sum() / (t.numel() - len(t))
         return value, {"loss": value}
 
-    epoch = text.LengthBatches(corpus.lengths, recipe.batch_size, seed).steps_per_epoch
+    epoch = length_batches(corpus.lengths, recipe.batch_size, seed).steps_per_epoch
     first = (classifier, classifier_loss, recipe.classifier_steps, recipe.classifier_rate)
     second = (language, language_loss, recipe.language_steps, recipe.language_rate)
     for name, (model, loss, steps, rate) in {"classifier": first, "language": second}.items():
@@ -98,11 +99,9 @@ def quality(judges: Judges, sentences: Sentences) -> dict[str, Any]:
     """How good the judges are on people's sentences."""
     right = (judges.classify(sentences.texts) > 0.5) == sentences.labels.bool()
     nats, tokens = judges.negative_log_likelihood(sentences.texts)
-    unknown = judges.vocabulary.encode(sentences.texts).n_unknown.sum() / (tokens - 1).sum()
     return {
         "accuracy": bootstrap(right.double())._asdict(),
         "perplexity": perplexity(nats, tokens, judges.recipe.perplexity_resamples)._asdict(),
-        "unknown": float(unknown),
     }
 
 

@@ -150,15 +150,12 @@ def measure(trained: Trained, settings: Settings, seed: int = 0, leak: bool = Fa
         "critic_loss": float(paper.jensen_shannon_loss(following, random.flatten())),
         "nll": quality.nll,
         "perplexity": quality.perplexity,
-        "tokens": quality.tokens,
         "retrieval_random": share_outscored(following, random),
         "retrieval_hard": share_outscored(following, near),
-        "n_sentences": n,
     }
-    if not settings.source:
-        exact = exact_information(settings)
-        values |= {"exact": exact[0], "exact_by_distance": exact}
-    return values
+    return (
+        values if settings.source else values | {"exact_by_distance": exact_information(settings)}
+    )
 
 
 def exact_information(settings: Settings) -> list[float]:

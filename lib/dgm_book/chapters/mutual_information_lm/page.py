@@ -5,21 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from dgm.data.synthetic import topic_chain
-from dgm.measure import Interval
 from dgm_book import results
-from dgm_book.chapters.mutual_information_lm import chapter as changes
+from dgm_book.chapters.mutual_information_lm import chapter as measured
 from dgm_book.chapters.mutual_information_lm import measure as measures
-from dgm_book.chapters.mutual_information_lm.chapter import Chapter, Runs, chapter
+from dgm_book.chapters.mutual_information_lm.chapter import (
+    Chapter,
+    Runs,
+    chapter,
+    claims,
+    quadrature,
+)
 from dgm_book.chapters.mutual_information_lm.recipe import DISTANCES, DROPOUTS, NAMES, PAGE
-from dgm_book.chapters.mutual_information_lm.rules import claims, quadrature
 from dgm_book.chapters.mutual_information_lm.run import Job, context, reread, run, verify
-from dgm_book.claims import render
+from dgm_book.claims import fill
 from dgm_book.results import Result
-from dgm_book.statistics import format_difference, format_mean, is_below_zero, mean_over_seeds
-from dgm_book.widgets.language_weights import rounded
+from dgm_book.statistics import format_interval, format_mean, is_below_zero, mean_over_seeds
+from dgm_book.widgets.text_weights import rounded
 
 __all__ = ["badge", "chapter", "claims", "context", "evidence", "quadrature", "run", "verify"]
 
@@ -71,19 +74,13 @@ def badge(chapter: Chapter, key: str) -> str:
 # Tables
 
 
-def cell(interval: Interval, decimals: int) -> str:
-    """A difference and its interval, without their number."""
-    return format_difference(interval, decimals).split(" (")[0]
-
-
 def table(chapter: Chapter, text: str) -> Table:
     """A variant per row, mean and standard error over seeds."""
     columns = _measured(chapter, text, COLUMNS)
-
-    def write(variant: str, metric: str, decimals: int) -> str:
-        return format_mean(mean_over_seeds(chapter.values(text, metric, variant)), decimals)
-
-    rows = [[v, *(write(v, *x) for x in columns.values())] for v in chapter.texts[text]]
+    rows = [
+        [v, *(format_mean(chapter.mean(text, metric, v), n) for metric, n in columns.values())]
+        for v in chapter.texts[text]
+    ]
     if real := chapter.real.get(text):
         reverse = mean_over_seeds([math.exp(r.values["reverse_nll"]) for r in real])
         if chapter.is_chain(text):
@@ -99,7 +96,13 @@ def differences(chapter: Chapter, text: str) -> Table:
     """Each variant minus likelihood alone, paired by seed, with 95 % intervals."""
     columns = _measured(chapter, text, DIFFERENCES)
     rows = [
-        [v, *(cell(chapter.change(text, metric, v), n) for metric, n in columns.values())]
+        [
+            v,
+            *(
+                format_interval(chapter.change(text, metric, v), n)
+                for metric, n in columns.values()
+            ),
+        ]
         for v in chapter.texts[text]
         if v != "likelihood"
     ]
@@ -108,7 +111,7 @@ def differences(chapter: Chapter, text: str) -> Table:
 
 def _measured(chapter: Chapter, text: str, columns: Columns) -> Columns:
     first = chapter.texts[text]["likelihood"][0]
-    return {head: x for head, x in columns.items() if not math.isnan(changes.METRICS[x[0]](first))}
+    return {head: x for head, x in columns.items() if not math.isnan(measured.METRICS[x[0]](first))}
 
 
 def everywhere(chapter: Chapter) -> Table:
@@ -120,12 +123,14 @@ def everywhere(chapter: Chapter) -> Table:
             if variant not in variants:
                 continue
             cells = [
-                cell(chapter.change(text, "nll", variant, control), 4)
+                format_interval(chapter.change(text, "nll", variant, control), 4)
                 if control in variants
                 else "not run"
                 for control in controls
             ]
-            cells += [cell(chapter.change(text, x, variant), 3) for x in ("bound", "written")]
+            cells += [
+                format_interval(chapter.change(text, x, variant), 3) for x in ("bound", "written")
+            ]
             rows.append([f"{NAMES[text]}: {variant}", *cells])
     head = ["text and training", "nats per token, minus likelihood", "minus shuffled pairs"]
     head += ["minus retuned dropout", "bound, minus likelihood", "written, minus likelihood"]
@@ -140,7 +145,7 @@ def fresh(chapter: Chapter) -> Table:
             for control in ("likelihood", "shuffled pairs", *DROPOUTS):
                 if control in chapter.texts[text]:
                     parts = chapter.by_first_seeds(text, metric, control)
-                    cells = [cell(part, decimals) for part in parts]
+                    cells = [format_interval(part, decimals) for part in parts]
                     rows.append([f"{NAMES[text]}: {name}", control, *cells])
     return ["text and measure", "phase I minus", "first five seeds", "five fresh seeds"], rows
 
@@ -171,7 +176,7 @@ def page_weights(chapter: Chapter, n: int = 6) -> dict[str, Any]:
 
 def read_chain(chapter: Chapter, variant: str) -> measures.Trained:
     """The chain's model and critic that travel with the page."""
-    seed = changes.seed_of(chapter.texts["chain"][variant][0])
+    seed = measured.seed_of(chapter.texts["chain"][variant][0])
     settings = chapter.recipe.texts["chain"]
     return reread(Job(chapter.profile, "chain", settings, variant, seed))
 
@@ -189,7 +194,7 @@ def page_curves(chapter: Chapter) -> dict[str, Any]:
     variants = chapter.texts["chain"]
     models = {}
     for variant in PAGE:
-        columns = zip(*(changes.written(r) for r in variants[variant]), strict=True)
+        columns = zip(*(measured.written(r) for r in variants[variant]), strict=True)
         each = [mean_over_seeds(column) for column in columns]
         models[variant] = {x: [getattr(i, x) for i in each] for x in ("mean", "low", "high")}
     return {
@@ -252,7 +257,8 @@ def page_decay(chapter: Chapter) -> list[dict[str, Any]]:
     panels = []
     for text, variants in decays(chapter).items():
         lines = {
-            v: [(DISTANCES, changes.written(r)) for r in results] for v, results in variants.items()
+            v: [(DISTANCES, measured.written(r)) for r in results]
+            for v, results in variants.items()
         }
         if chapter.is_chain(text):
             exact = variants["likelihood"][0].values["final"]["exact_by_distance"]
@@ -292,8 +298,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
     if real := chapter.real.get(chapter.main):
         numbers["real_reverse"] = mean_over_seeds([math.exp(r.values["reverse_nll"]) for r in real])
     numbers |= quiz_values(chapter) | checkpoint_values(chapter)
-    templates = yaml.safe_load(Path(__file__).with_name("texts.yaml").read_text("utf-8"))
-    return {key: render(template, numbers) for key, template in templates.items()}
+    return fill(Path(__file__).with_name("texts.yaml"), numbers)
 
 
 def quiz_values(chapter: Chapter) -> dict[str, Any]:

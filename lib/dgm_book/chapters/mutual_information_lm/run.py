@@ -93,47 +93,31 @@ class Learner(nn.Module):
 
     def measured(self, rows: Sequence[Mapping[str, float]], patience: int) -> paper.LanguageModel:
         """The model, or its average."""
-        averages = self.averaged and self.averages(rows, patience)
+        averages = self.averages(rows, patience)
         return self.averaged.module if averages else self.model  # pyright: ignore
 
 
-class JointOptimizer:
-    """The model's optimiser and the critic's, as one."""
+class JointOptimizer(torch.optim.Optimizer):
+    """The model's optimiser and the critic's, as one; they share its state and its groups."""
 
-    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
-        self.optimizers = optimizers
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        super().__init__([group for part in parts for group in part.param_groups], {})
+        self.parts = parts
+        self._share()
 
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of both."""
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
+    def _share(self) -> None:
+        for part, group in zip(self.parts, self.param_groups, strict=True):
+            part.state, part.param_groups = self.state, [group]
 
-    @property
-    def state(self) -> dict[Any, Any]:
-        """The moments of both, by their parameters."""
-        return {key: value for part in self.optimizers for key, value in part.state.items()}
-
-    def zero_grad(self) -> None:
-        """Forgets the gradients of both."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-
-    def step(self) -> None:
+    def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Updates both."""
-        for optimizer in self.optimizers:
-            optimizer.step()
+        for part in self.parts:
+            part.step()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Both states, laid out as one optimiser's."""
-        states = [optimizer.state_dict() for optimizer in self.optimizers]
-        groups = [group for state in states for group in state["param_groups"]]
-        return {"state": [state["state"] for state in states], "param_groups": groups}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes up both states."""
-        for i, optimizer in enumerate(self.optimizers):
-            group = state["param_groups"][i]
-            optimizer.load_state_dict({"state": state["state"][i], "param_groups": [group]})
+        super().load_state_dict(state_dict)
+        self._share()
 
 
 def make_optimizer(learner: Learner, settings: Settings) -> Any:
@@ -301,12 +285,10 @@ def run(
 ) -> Iterator[Result]:
     """Every result of one seed; runs whose seeds go further are shared out over the profile's."""
     recipe = recipes[profile.name]
-    for text, variant, n in recipe.runs:
+    for text, variant, n in (*recipe.runs, *((text, "real", n) for text, n in recipe.real)):
         if n % profile.n_seeds == seed - first_seed:
-            yield result(Job(profile, text, recipe.texts[text], variant, n + first_seed))
-    for text, n in recipe.real:
-        if n % profile.n_seeds == seed - first_seed:
-            yield real_text(Job(profile, text, recipe.texts[text], "real", n + first_seed))
+            job = Job(profile, text, recipe.texts[text], variant, n + first_seed)
+            yield real_text(job) if variant == "real" else result(job)
 
 
 def context(profile: profiles.Profile, settings: Settings | None = None) -> results.Context:
@@ -324,16 +306,14 @@ def result(job: Job) -> Result:
     """
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
-        trained, leak, tensors = train(job), VARIANTS[job.variant].leak, {}
+        trained, tensors = train(job), {}
         values: dict[str, Any] = {
             "rows": trained.rows,
-            "final": measures.measure(trained, job.settings, job.seed, leak),
+            "final": measures.measure(trained, job.settings, job.seed, VARIANTS[job.variant].leak),
             "samples": measure_samples(job, trained),
             "words": len(trained.splits.vocabulary),
             "training_tokens": len(trained.splits.streams[0]),
         }
-        if leak:
-            values["padding left out"] = measures.measure(trained, job.settings, job.seed)
         if job.text == "chain" and job.variant in plan.PAGE and job.seed < 3:
             values["vocabulary"] = trained.splits.vocabulary.words
             for part in ("model", "critic"):
@@ -351,7 +331,7 @@ def measure_samples(job: Job, trained: Trained) -> dict[str, Any]:
     """What the model writes, measured: topics counted, or a bound by the likelihood's critic."""
     vocabulary = trained.splits.vocabulary
     texts = measures.write_texts(trained, job.settings, job.seed)
-    values: dict[str, Any] = {"n_sentences": sum(len(sentences) for sentences in texts)}
+    values: dict[str, Any] = {}
     if job.settings.source:
         judge = train(job._replace(variant="likelihood"))
         values["bound"] = measures.bound_by_distance(judge, texts, job.settings, job.seed)
@@ -378,8 +358,8 @@ def real_text(job: Job) -> Result:
         if job.settings.source:
             ids, end = splits.streams[2].tolist(), splits.vocabulary.end
             texts = [list(measures.split_sentences(ids, end))]
-            bound = measures.bound_by_distance(train(base), texts, job.settings, job.seed)
-            values["bound"] = bound
+            judged = train(base), texts, job.settings, job.seed
+            values["bound"] = measures.bound_by_distance(*judged)
         return values, {}
 
     return job.get(compute)

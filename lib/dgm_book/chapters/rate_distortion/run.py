@@ -7,11 +7,17 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import (
+    Categorical,
+    Distribution,
+    Independent,
+    MixtureSameFamily,
+    Normal,
+)
 from torch.nn import functional
 
 from dgm.data import minibatches
@@ -52,52 +58,51 @@ def experiments(
     The compared models take their seeds from `first_seed` on; the further experiments look at the
     models of seed 0 and those after it.
     """
-    recipe, table = recipe or RECIPES[profile.name], {}
-
-    def add(name: str, seed: int, ending: str, compute: Callable, *arguments: Any) -> None:
-        job = Job(name, seed, profile, recipe)
-        table[job, ending] = functools.partial(compute, job, *arguments)
-
-    for model, n_seeds in compared(profile, recipe).items():
-        for seed in range(first_seed, first_seed + n_seeds):
-            add(model, seed, "training", models.measure_model)
-            add(model, seed, "curve", curve)
-    add(recipes.DRAWING, 0, "training", models.measure_model)
-    for model in recipes.QUADRATURE:
-        add(model, first_seed, "truth", exact_curve)
-    for model in recipes.GAPS:
-        for beta in recipes.gap_betas(model, recipe):
-            add(model, first_seed, f"bdmc-{beta:g}", gap, beta)
-    for blur in recipes.BLURS:
-        for prior in ("narrow", "wide"):
-            add("vae10", 0, f"blur{blur:g}-{prior}", blurred_curve, blur, prior)
-    for alpha in recipes.ALPHAS:
-        add("vae10", 0, f"mixture{alpha:g}", mixture_curve, alpha)
-    for seed in range(profile.n_seeds):
-        add("vae10", seed, "seen", training_curve)
-        add("vae10", seed, "unseen", test_curve)
-        for damage in ("few", "dropped", "short"):
-            add(f"vae10-{damage}", seed, "training", models.measure_model)
-            add(f"vae10-{damage}", seed, "unseen", test_curve)
-        add("vae10-few", seed, "seen", training_curve)
-        for model in recipes.DEEP:
-            add(model, seed, "features", deep_curve)
-        for model in recipes.ENCODED:
-            add(model, seed, "encoder", encoder_curve)
-    for model in recipes.ENCODED:
-        add(model, 0, "annealed", curve_at_encoder_betas)
-    for annealing_seed in recipes.ANNEALING_SEEDS:
-        add("vae10", 0, f"again{annealing_seed}", repeated_curve, annealing_seed)
-    budgets = recipe.comparison.budgets
-    for budget in budgets:
-        for ending in ("", "-fresh", "-far"):
-            add("vae10", 0, f"schedules{budget}{ending}", compare_schedules, budget, ending[1:])
-    for variant in recipes.SAMPLERS:
-        ending = f"schedules{budgets[0]}-{variant}"
-        add("vae10", 0, ending, compare_schedules, budgets[0], variant)
-    add("vae10", 0, "schedule-limits", schedule_limits)
-    add("vae10", 0, "cost", cost)
-    return table
+    recipe = recipe or RECIPES[profile.name]
+    first, zero, own = [first_seed], [0], range(profile.n_seeds)
+    budgets, damaged = recipe.comparison.budgets, ("vae10-few", "vae10-dropped", "vae10-short")
+    variants = {"": "", "-fresh": "fresh", "-far": "far"}
+    train, models_and_seeds = models.measure_model, compared(profile, recipe).items()
+    plan = [
+        *((m, range(first_seed, first_seed + n), "training", train) for m, n in models_and_seeds),
+        *((m, range(first_seed, first_seed + n), "curve", curve) for m, n in models_and_seeds),
+        *((m, own, "training", train) for m in damaged),
+        (recipes.DRAWING, zero, "training", train),
+        *((m, first, "truth", exact_curve) for m in recipes.QUADRATURE),
+        *(
+            (m, first, f"bdmc-{beta:g}", gap, beta)
+            for m in recipes.GAPS
+            for beta in recipes.gap_betas(m, recipe)
+        ),
+        *(
+            ("vae10", zero, f"blur{blur:g}-{prior}", damaged_curve, blur, alpha)
+            for blur in recipes.BLURS
+            for prior, alpha in {"narrow": 0.0, "wide": 1.0}.items()
+        ),
+        *(("vae10", zero, f"mixture{a:g}", damaged_curve, 0.0, a) for a in recipes.ALPHAS),
+        *((m, own, "unseen", test_curve) for m in ("vae10", *damaged)),
+        *((m, own, "seen", training_curve) for m in ("vae10", "vae10-few")),
+        *((m, own, "features", deep_curve) for m in recipes.DEEP),
+        *((m, own, "encoder", encoder_curve) for m in recipes.ENCODED),
+        *((m, zero, "annealed", curve_at_encoder_betas) for m in recipes.ENCODED),
+        *(("vae10", zero, f"again{k}", repeated_curve, k) for k in recipes.ANNEALING_SEEDS),
+        *(
+            ("vae10", zero, f"schedules{budget}{ending}", compare_schedules, budget, variant)
+            for budget in budgets
+            for ending, variant in variants.items()
+        ),
+        *(
+            ("vae10", zero, f"schedules{budgets[0]}-{v}", compare_schedules, budgets[0], v)
+            for v in recipes.SAMPLERS
+        ),
+        ("vae10", zero, "schedule-limits", schedule_limits),
+        ("vae10", zero, "cost", cost),
+    ]
+    return {
+        (job := Job(model, seed, profile, recipe), ending): functools.partial(compute, job, *more)
+        for model, seeds, ending, compute, *more in plan
+        for seed in seeds
+    }
 
 
 def compared(profile: Profile, recipe: Recipe) -> dict[str, int]:
@@ -157,8 +162,7 @@ def curve(job: Job) -> Computed:
     tensors = terms(measured, "ess", "acceptance")
     if job.seed == 0 and job.name in recipes.CODES and measured.codes is not None:
         tensors["codes"] = measured.codes[:, : recipes.N_CODES].float()
-    total = sizes.temperatures_per_beta * len(sizes.betas)
-    return {"n_images": measured.rate.shape[1], "n_temperatures": total}, tensors
+    return {}, tensors
 
 
 def gap(job: Job, beta: float) -> Computed:
@@ -196,8 +200,7 @@ def exact_curve(job: Job) -> Computed:
 class Blurred(nn.Module):
     """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border.
 
-    Its deviation is in pixels. It is the product of two lines: rows and columns are blurred one
-    after the other.
+    Its deviation is in pixels; rows and columns are blurred one after the other.
     """
 
     rows: Tensor
@@ -219,33 +222,30 @@ class Blurred(nn.Module):
         return (rows @ images.view(-1, *self.shape) @ columns.T).flatten(1)
 
 
-def bad_prior(dim: int, alpha: float, device: str = "cpu") -> MixtureSameFamily:
-    """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn."""
+def bad_prior(dim: int, alpha: float, device: str = "cpu") -> Distribution | None:
+    """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn.
+
+    None, the default of an annealing, for N(0, I) alone.
+    """
     scale = torch.tensor([[1.0], [recipes.WIDE]], device=device).expand(2, dim)
     parts = Independent(Normal(torch.zeros_like(scale), scale), 1)
+    if alpha in (0.0, 1.0):
+        return Independent(Normal(torch.zeros_like(scale[1]), scale[1]), 1) if alpha else None
     return MixtureSameFamily(Categorical(torch.tensor([1 - alpha, alpha], device=device)), parts)
 
 
-def blurred_curve(job: Job, blur: float, prior: str) -> Computed:
-    """A model with a blurred decoder, under its own prior or under the bad one alone.
+def damaged_curve(job: Job, blur: float, alpha: float) -> Computed:
+    """A model with a blurred decoder, under its own prior with the bad one of a weight mixed in.
 
-    A mixture of the two priors has the mixture of the two normalisers: from these curves the page
-    draws that of every weight.
+    A mixture of the two priors has the mixture of the two normalisers: from the curves of weights 0
+    and 1 the page draws that of every weight.
     """
-    network = decoder(job)
+    network, device = decoder(job), job.profile.device
     if blur:
         height, width = pictures(job.dataset, "test").shape
-        network = Blurred(network, blur, (height, width)).to(job.profile.device)
-    zero = torch.zeros(job.model.latent_dim, device=job.profile.device)
-    wide = Independent(Normal(zero, torch.full_like(zero, recipes.WIDE)), 1)
-    chosen = wide if prior == "wide" else None
-    return {}, terms(anneal(job, job.recipe.coarse, network=network, prior=chosen))
-
-
-def mixture_curve(job: Job, alpha: float) -> Computed:
-    """A model under the mixture of its prior and the bad one, sampled and scored as one density."""
-    prior = bad_prior(job.model.latent_dim, alpha, job.profile.device)
-    return {"alpha": alpha}, terms(anneal(job, job.recipe.coarse, prior=prior))
+        network = Blurred(network, blur, (height, width)).to(device)
+    prior = bad_prior(job.model.latent_dim, alpha, device)
+    return {}, terms(anneal(job, job.recipe.coarse, network=network, prior=prior))
 
 
 def training_curve(job: Job) -> Computed:
@@ -269,7 +269,7 @@ def _pilot(job: Job) -> paper.RateDistortionCurve:
 def repeated_curve(job: Job, annealing_seed: int) -> Computed:
     """A curve with another seed of the annealing and the step sizes of the pilot's seed."""
     options = {"seed": annealing_seed, "step_sizes": _pilot(job).step_sizes}
-    return {"seed": annealing_seed}, terms(anneal(job, job.recipe.coarse, **options))
+    return {}, terms(anneal(job, job.recipe.coarse, **options))
 
 
 def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
@@ -288,9 +288,9 @@ def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
             _comparison_curve(job, tensors["beta"], budget, seed, schedule, variant)
             for seed in seeds.get(variant, sizes.seeds[:3])
         ]
-        for key in ("log_weight_variance", "log_z"):  # (seeds, R, N)
-            tensors[f"{schedule}.{key}"] = torch.stack([getattr(c, key) for c in curves])
-    return {"n_temperatures": budget, "n_chains": sizes.n_chains}, tensors
+        variances = [c.log_weight_variance for c in curves if c.log_weight_variance is not None]
+        tensors[f"{schedule}.log_weight_variance"] = torch.stack(variances)  # (seeds, R, N)
+    return {"n_temperatures": budget}, tensors
 
 
 def _comparison_curve(
@@ -328,7 +328,7 @@ def schedule_limits(job: Job) -> Computed:
     # (seeds, largest betas)
     tensors = {f"{name}.log_weight_variance": torch.tensor(row) for name, row in rows.items()}
     tensors["beta"] = torch.tensor(ends, dtype=torch.float64)
-    return {"n_temperatures": total, "n_chains": sizes.n_chains}, tensors
+    return {}, tensors
 
 
 def cost(job: Job) -> Computed:
@@ -345,67 +345,52 @@ def cost(job: Job) -> Computed:
     return seconds, {}
 
 
-class Features(nn.Module):
+class Features(NamedTuple):
     """Two convolutions, as in the released code; their rectified output measures distance."""
 
-    scale: Tensor
+    convolutions: nn.Sequential  # pictures (B, P) -> features (B, F)
+    logits: nn.Sequential  # the same, then log-probabilities of the classes, but for a constant
+    scale: float
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.shape = shape
-        kernel = 5 if shape[0] > 8 else 3
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(1, 20, kernel),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(20, 50, kernel if kernel == 5 else 2),
-            nn.ReLU(),
-        )
-        self.head = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
-        self.register_buffer("scale", torch.ones(()))
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Pictures (B, P) -> log-probabilities of the classes (B, 10), but for a constant."""
-        return self.head(self.convolutions(x.view(-1, 1, *self.shape)))
-
-    def forward(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor) -> Tensor:
         """Pictures (B, P) -> scaled features (B, F)."""
-        return self.scale * self.convolutions(x.view(-1, 1, *self.shape)).flatten(1)
+        return self.scale * self.convolutions(x)
 
 
 @functools.lru_cache(maxsize=1)
 def features(job: Job) -> Features:
     """The trained features, scaled so that test images lie as far apart as in pixels."""
     data, device = pictures(job.dataset, "train"), job.profile.device
+    kernels = (5, 5) if data.shape[0] > 8 else (3, 2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Features(data.shape)
-        model.logits(data.x[:2])  # the lazy layer finds its width
-    model = model.to(device)
+        first, second = nn.Conv2d(1, 20, kernels[0]), nn.Conv2d(20, 50, kernels[1])
+        parts = [first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), nn.Flatten()]
+        convolutions = nn.Sequential(nn.Unflatten(1, (1, *data.shape)), *parts)
+        logits = nn.Sequential(convolutions, nn.LazyLinear(10))
+        logits(data.x[:2])  # the lazy layer finds its width
+    logits = logits.to(device)
     picks = minibatches(len(data.x), 128, 0)
 
     def step(state: TrainingState, i: int) -> dict[str, Tensor]:
         x, y = (part[picks(i)].to(device) for part in data[:2])
-        loss = functional.cross_entropy(model.logits(x), y)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        state.optimizer.step()
+        loss = functional.cross_entropy(logits(x), y)
+        models.descend(state, loss)
         return {"loss": loss.detach()}
 
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(logits.parameters(), lr=1e-3)
     fit(
         step,
         lambda i: i,
-        TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
+        TrainingState(logits, optimizer, torch.Generator().manual_seed(0)),
         job.recipe.feature_steps,
         checkpoint=job.checkpoint("features"),
         progress=False,
     )
-    model.eval().requires_grad_(False)
+    logits.eval().requires_grad_(False)
     x = pictures(job.dataset, "test").x[:200].to(device)
-    pixels, deep = (float(torch.cdist(v, v).square().mean()) for v in (x, model(x)))
-    model.scale.fill_(math.sqrt(pixels / deep))
-    return model
+    pixels, deep = (float(torch.cdist(v, v).square().mean()) for v in (x, convolutions(x)))
+    return Features(convolutions, logits, math.sqrt(pixels / deep))
 
 
 def deep_curve(job: Job) -> Computed:
@@ -449,8 +434,7 @@ def encoder_curve(job: Job) -> Computed:
         with torch.no_grad():
             rows.append(encoder_terms(encoder, network, test, n_samples, generator))
     rate, distortion = (torch.stack(column).double() for column in zip(*rows, strict=True))
-    tensors = {"beta": betas, "rate": rate, "distortion": distortion}
-    return {"steps": steps, "n_samples": n_samples}, tensors
+    return {}, {"beta": betas, "rate": rate, "distortion": distortion}
 
 
 def curve_at_encoder_betas(job: Job) -> Computed:

@@ -8,7 +8,7 @@ export const UNITS = 12;
 /** Kept inside the plane. @type {(v: number) => number} */
 export const inside = (v) => +Math.max(-WORLD, Math.min(WORLD, v)).toFixed(4);
 
-// Lines x cos t + y sin t = b as [cos t, sin t, -b]; pattern_bench.py draws the same.
+// Lines x cos t + y sin t = b as [cos t, sin t, -b].
 /** @type {(seed: number) => number[][]} */
 export function linesOf(seed) {
   const dice = makeDice(seed);

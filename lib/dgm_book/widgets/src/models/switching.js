@@ -1,5 +1,4 @@
-// The switching linear system in the page, exact Bayes about it, and a model that follows it; `switching.py`
-// computes the same.
+// The switching linear system in the page, exact Bayes about it, and a model that follows it.
 
 import { last } from "./arrays.js";
 import { fillNormals, fillUniforms } from "./draws.js";

@@ -1,0 +1,55 @@
+"""What the benches share."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
+
+
+def seconds(run, device="cpu"):
+    """What a call takes: one thread's own time where that can be had, for other work comes."""
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    began = clock()
+    run()
+    return clock() - began
+
+
+def spread(values):
+    """Median, and half the range between the quartiles."""
+    quartiles = torch.tensor([0.25, 0.5, 0.75])
+    low, middle, high = torch.as_tensor(values).quantile(quartiles).tolist()
+    return middle, (high - low) / 2
+
+
+class Largest(TorchDispatchMode):
+    """The most elements that any result has had."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        value = function(*args, **(kwargs or {}))
+        sizes = [x.numel() for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
+        self.elements = max([self.elements, *sizes])
+        return value
+
+
+def peak(file, *arguments):
+    """Bytes that a process of its own, which runs this file, prints that it needs at most."""
+    run = [sys.executable, file, *map(str, arguments)]
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return int(subprocess.run(run, check=True, capture_output=True, env=environment).stdout)
+
+
+def resident_peak():
+    """Bytes, on Linux; what `getrusage` tells also counts the process that started this one."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])
