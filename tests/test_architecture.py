@@ -18,7 +18,8 @@ FLOORS = [
     {"dgm.sampling", "dgm.nets", "dgm.data", "dgm.train", "dgm.feature_distance"},
     {"dgm.papers", "dgm.steering"},
     {"dgm.evaluate"},
-    {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"},
+    {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"}
+    | {"dgm_book.hand_score"},
     {"dgm_book.results", "dgm_book.verification", "dgm_book.figures", "dgm_book.widgets"},
     {"dgm_book.jobs"},
     {"dgm_book.chapters"},

@@ -3,12 +3,14 @@
 python -m dgm_book run rate_distortion --profile small --seed 0    train and measure, or go on
 python -m dgm_book verify rate_distortion    recompute a sample of the published numbers
 python -m dgm_book build    execute the chapters and build the pages
+python -m dgm_book score FOLDER --scorer NAME    mark rewrites blind, see dgm_book/hand_score.py
 """
 
 import argparse
 import importlib
 import signal
 import sys
+from pathlib import Path
 from typing import Any
 
 
@@ -21,6 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return build.main(arguments[1:])
     options = _parser().parse_args(arguments)
+    if options.command == "score":
+        from dgm_book import hand_score
+
+        return hand_score.main(options.folder, options.scorer)
     return _verify(options) if options.command == "verify" or options.verify else _run(options)
 
 
@@ -32,6 +38,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m dgm_book", **options)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="execute the chapters and build the pages", add_help=False)
+    score = commands.add_parser("score", help="mark rewrites blind, or show the rates")
+    score.add_argument("folder", type=Path, help="of a sitting")
+    score.add_argument("--scorer", help="whose marks to ask for; left out, all rates are shown")
     run = commands.add_parser("run", help="train and measure; an interrupted run goes on")
     verify = commands.add_parser("verify", help="recompute a sample of what is published")
     for command in (run, verify):
