@@ -35,8 +35,8 @@ node_modules: package-lock.json | node
 	npm ci --silent --ignore-scripts
 	touch $@
 
-node: $(READY)
-	.ci/node $(BIN)/python
+node:
+	@command -v npm >/dev/null || { $(MAKE) setup && .ci/node $(BIN)/python; }
 
 # Pictures of the widgets in the built book, for PDFs and pages without JavaScript.
 posters: book chromium

@@ -64,6 +64,7 @@ def test_the_dot_is_dragged_and_the_tangent_meets_the_rate_axis_at_minus_log_z(o
     chart, value = tab.page.locator(".dgm-picture svg").first, tab.page.locator("output")
     box = chart.bounding_box()
     chart.click(position={"x": box["width"] - 12, "y": box["height"] - 50})
+    tab.settle()
     assert value.inner_text() == "0.0100"
     for _ in range(6):
         tangent_slider(tab).press("ArrowRight")

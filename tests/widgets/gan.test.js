@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import * as gan from "../../lib/dgm_book/widgets/src/models/gan.js";
+import { cells } from "../../lib/dgm_book/widgets/src/models/gan_cells.js";
 import { ganTrainer } from "../../lib/dgm_book/widgets/src/models/gan_trainer.js";
 import { finish, golden, near } from "./golden.js";
 
@@ -56,7 +57,7 @@ test("the cells fill the square and hold every pattern of a grid", () => {
   const onGrid = new Set(grid.map(String));
   const names = new Set();
   let total = 0;
-  for (const { points, words } of finish(gan.cells(network, 4, limit))) {
+  for (const { points, words } of finish(cells(network, 4, limit))) {
     let area = 0;
     for (let p = 0, n = points.length; p < n; p += 2) {
       area += (points[p] * points[(p + 3) % n] - points[(p + 2) % n] * points[p + 1]) / 2;

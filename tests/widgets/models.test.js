@@ -3,7 +3,7 @@ import { test } from "node:test";
 import { boundsOf } from "../../lib/dgm_book/widgets/src/models/bounds.js";
 import { mixed, rateAt } from "../../lib/dgm_book/widgets/src/models/damage.js";
 import { inked } from "../../lib/dgm_book/widgets/src/models/drawing.js";
-import { unpackHyper } from "../../lib/dgm_book/widgets/src/models/hyper_rnn.js";
+import { unpackHyper } from "../../lib/dgm_book/widgets/src/models/hyper_weights.js";
 import { wordsOf } from "../../lib/dgm_book/widgets/src/models/language_model.js";
 import {
   filterRun,
@@ -15,7 +15,7 @@ import { lottery } from "../../lib/dgm_book/widgets/src/models/lottery.js";
 import { decode, unpackWeights } from "../../lib/dgm_book/widgets/src/models/nn.js";
 import { dispersionOf, softPool } from "../../lib/dgm_book/widgets/src/models/pooling_model.js";
 import { informationAtLeast, wilson } from "../../lib/dgm_book/widgets/src/models/shares.js";
-import { tokenise } from "../../lib/dgm_book/widgets/src/models/text_model.js";
+import { tokenise } from "../../lib/dgm_book/widgets/src/models/tokens.js";
 import { golden, near, weightsOf } from "./golden.js";
 
 const doubles = (values) => Float64Array.from(values.flat());

@@ -1,6 +1,6 @@
 // What the pooling widgets share: a labelled slider, buttons, and signs that tell lines and dots apart.
 
-import { element, MARKS } from "./frame.js";
+import { element, MARKS, rich } from "./frame.js";
 
 export const SHAPES = Object.keys(MARKS);
 export const DASHES = ["", "7 3.5", "2 3", "9 3 2 3", "4.5 2"];
@@ -18,15 +18,47 @@ export function labelledSlider(id, words, range, moved) {
   const input = element("input", { type: "range", id, ...range });
   const value = element("output", { for: id });
   input.addEventListener("input", () => moved(Number(input.value)));
-  const name = element("span", words);
+  const name = element("span", ...rich(words));
   const label = element("label", { for: id }, name, value);
-  /** @type {(shown: string, spoken?: string) => void} */
+  /** @type {Slider["say"]} */
   const say = (shown, spoken = shown) => {
     value.textContent = shown;
     input.setAttribute("aria-valuetext", spoken);
   };
-  return { input, say, words: name, node: element("div.dgm-slider", label, input) };
+  /** @type {Slider["show"]} */
+  const show = (position, shown, spoken) => {
+    input.value = String(position);
+    say(shown, spoken);
+  };
+  return { input, say, show, words: name, node: element("div.dgm-slider", label, input) };
 }
+
+/**
+ * @type {(id: string, options: (string | number)[][], choose: (value: string) => void) => HTMLSelectElement}
+ */
+export function selectOf(id, options, choose) {
+  const choices = options.map(([value, label]) => element("option", { value }, String(label)));
+  const input = element("select", { id }, ...choices);
+  input.addEventListener("change", () => choose(input.value));
+  return input;
+}
+
+/** @type {(id: string, words: string, choose: (on: boolean) => void) => Checkbox} */
+export function checkbox(id, words, choose) {
+  const input = element("input", { type: "checkbox", id });
+  input.addEventListener("change", () => choose(input.checked));
+  return { input, node: element("label", { for: id }, input, element("span", ...rich(words))) };
+}
+
+/** @type {(caption: string, heads: string[], rows: Node[]) => HTMLTableElement} */
+export function tableOf(caption, heads, rows) {
+  const head = element("tr", ...heads.map((text) => element("th", { scope: "col" }, text)));
+  const parts = [element("thead", head), element("tbody", ...rows)];
+  return element("table", ...(caption ? [element("caption", caption)] : []), ...parts);
+}
+
+/** @type {(name: Children, cells: Node[]) => HTMLElement} */
+export const tableRow = (name, cells) => element("tr", element("th", { scope: "row" }, ...name), ...cells);
 
 /** @type {(text: string, press: (event: Event) => void, name?: string) => HTMLButtonElement} */
 export function pushButton(text, press, name = "dgm-reset") {

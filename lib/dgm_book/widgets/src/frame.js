@@ -78,6 +78,49 @@ export function buildFrame({ title, badge, hint }) {
   return { root, picture, side, controls, reset, status, id };
 }
 
+// The frame of a widget, with what its model holds. `names` are the traits that a reader may change: `change`
+// sets some of them, `first` holds how they began. `start(measure, draw)` draws now and whenever one changes
+// or the width does; it returns what ends all that.
+/** @type {(props: RenderProps, options: { names: string[], hint: string, kind?: string }) => Widget} */
+export function openWidget({ model, el }, { names, hint, kind = "" }) {
+  const frame = buildFrame({ title: model.get("title"), badge: model.get("badge"), hint });
+  frame.root.className = `dgm ${kind}`.trim();
+  /** @type {Ask | null} */
+  let drawing = null;
+  const ask = () => drawing?.();
+  /** @type {Widget["save"]} */
+  const save = (values) => {
+    for (const [name, v] of Object.entries(values)) model.set(name, v);
+    model.save_changes();
+  };
+  /** @type {Widget["change"]} */
+  const change = (values) => {
+    save(values);
+    ask();
+  };
+  /** @type {Widget["start"]} */
+  function start(
+    measure,
+    draw,
+    { sized = frame.picture, resized = ask, touched = ask, ended = () => {} } = {},
+  ) {
+    drawing = onceAFrame(measure, draw);
+    for (const name of names) model.on(`change:${name}`, touched);
+    el.append(frame.root);
+    const stopWidth = onWidth(sized, resized);
+    return () => {
+      drawing?.stop();
+      stopWidth();
+      ended();
+      for (const name of names) model.off(`change:${name}`, touched);
+    };
+  }
+  const get = model.get.bind(model);
+  const set = model.set.bind(model);
+  const first = Object.fromEntries(names.map((name) => [name, get(name)]));
+  return { ...frame, get, set, first, save, change, ask, start };
+}
+
 // One row of read-outs; returns the node whose text is the value.
 /** @type {(list: Element, term: string) => HTMLElement} */
 export function readout(list, term) {
@@ -127,12 +170,26 @@ export function onWidth(node, draw) {
   return () => observer.disconnect();
 }
 
+// Calls when a page turns light or dark; returns what stops it.
+/** @type {(changed: () => void) => () => void} */
+export function onTheme(changed) {
+  const themes = new MutationObserver(changed);
+  const attributeFilter = ["data-theme", "theme", "class", "data-jp-theme-light"];
+  for (const node of [document.documentElement, document.body]) themes.observe(node, { attributeFilter });
+  return () => themes.disconnect();
+}
+
+/** @type {(canvas: HTMLCanvasElement, often?: boolean) => CanvasRenderingContext2D} */
+export function penOf(canvas, often = false) {
+  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: often }));
+}
+
 // A small canvas of one image; its painter draws values in [0, 1] as grey, scaled, onto another canvas. Light
 // pages invert that one by CSS. Few pixels stay crisp squares, more are smoothed as they grow.
 /** @type {(width: number, height: number) => Painter} */
 export function imagePainter(width, height) {
   const sheet = Object.assign(document.createElement("canvas"), { width, height });
-  const pen = /** @type {CanvasRenderingContext2D} */ (sheet.getContext("2d", { willReadFrequently: true }));
+  const pen = penOf(sheet, true);
   const image = pen.createImageData(width, height);
   image.data.fill(255);
   return (context, values, x, y, w, h) => {

@@ -1,11 +1,7 @@
 // Panels over time, and the lines and bands in them.
 
-import { shape, ticks } from "./frame.js";
-
-/** @type {(node: Element, attributes: Attributes) => void} */
-export function place(node, attributes) {
-  for (const [key, v] of Object.entries(attributes)) node.setAttribute(key, String(v));
-}
+import { italic, shape, ticks } from "./frame.js";
+import { leftAxis, place, short } from "./plot.js";
 
 // A panel of an SVG between `top` and `top + height`, for values up to `high`; nothing is drawn outside.
 /** @type {(id: string, title: string) => TimePanel} */
@@ -27,17 +23,29 @@ export function timePanel(id, title) {
     scaled = now;
     place(box, { x: left, y: top, width, height });
     place(name, { x: left + 3, y: top - 5 });
-    grid.replaceChildren();
-    for (const v of ticks(low, high, parts)) {
-      const words = String(+v.toPrecision(4)).replace("-", "\u2212");
-      grid.append(
-        shape("path.dgm-grid", { d: `M${left} ${py(v)}h${width}` }),
-        shape("text", { x: left - 4, y: +py(v) + 4, "text-anchor": "end" }, words),
-      );
-    }
+    grid.replaceChildren(
+      ...leftAxis(ticks(low, high, parts), {
+        py,
+        left,
+        right: left + width,
+        gap: 4,
+        text: (v) => short(v, 4),
+      }),
+    );
   }
 
   return { node, inside, name, lay, py: (v) => py(v) };
+}
+
+/** Panels of both coordinates and of what is named. @type {(id: string, third: string) => TimePanel[]} */
+export function statePanels(id, third) {
+  const panels = ["x1", "x2", "third"].map((part) => timePanel(`${id}-${part}`, ""));
+  for (const [d, { name }] of panels.slice(0, 2).entries()) {
+    const sub = shape("tspan", { "baseline-shift": "sub", "font-size": "9" }, String(d + 1));
+    name.append(italic("x"), sub, d ? "" : ", expected \u00b1 2 deviations");
+  }
+  panels[2].name.append(third);
+  return panels;
 }
 
 // Lines and bands through points that `gap` may break, as path data.

@@ -2,40 +2,16 @@
 
 import "./styles/pooling_model.css";
 import { element } from "./frame.js";
-import { plainText, printed } from "./text_view.js";
+import { plainText, printed, typedInput } from "./text_view.js";
 
-// Where a reader types a sentence or picks one; `show(sentence)` brings both up to date.
 /** @type {(frame: Frame, examples: string[], change: (sentence: string) => void) => SentenceInput} */
 export function sentenceInput(frame, examples, change) {
-  const box = element("textarea", {
-    id: `${frame.id}-box`,
-    maxlength: 2000,
-    rows: 2,
-    spellcheck: "false",
-    autocomplete: "off",
-    placeholder: "Type a sentence",
-  });
-  const pick = element(
-    "select",
-    { id: `${frame.id}-pick` },
-    element("option", { value: "" }, "Pick a sentence"),
+  return typedInput(
+    frame,
+    examples,
+    examples.map((example) => plainText(example.split(" "))),
+    change,
   );
-  for (const example of examples)
-    pick.append(element("option", { value: example }, plainText(example.split(" "))));
-  const heads = element(
-    "div.dgm-heads",
-    element("label", { for: box.id }, "Your sentence"),
-    element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Examples"), pick),
-  );
-  box.addEventListener("input", () => change(box.value));
-  box.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
-  pick.addEventListener("change", () => pick.value && change(pick.value));
-  /** @type {(sentence: string) => void} */
-  const show = (sentence) => {
-    if (box.value !== sentence) box.value = sentence;
-    pick.value = examples.includes(sentence) ? sentence : "";
-  };
-  return { nodes: [heads, box], show };
 }
 
 /** @type {(word: string) => string} */
@@ -52,7 +28,8 @@ export function readingNotes({ words, unknown, left }, { most, size }) {
     const shown = strange.slice(0, 6).map((word) => `\u201c${brief(word)}\u201d`);
     const more = strange.length > 6 ? ` and ${strange.length - 6} more` : "";
     notes.push(
-      `Not among the ${size.toLocaleString("en")} words of the encoders, so read as an unknown word: ${shown.join(", ")}${more}.`,
+      `Not among the ${size.toLocaleString("en")} words of the encoders, so read as an unknown word: ` +
+        `${shown.join(", ")}${more}.`,
     );
   }
   return notes;

@@ -1,5 +1,6 @@
 // How sentences are shown. Whatever a reader has typed becomes text, never HTML.
 
+import { selectOf } from "./controls.js";
 import { element } from "./frame.js";
 
 const CLINGS = /^(?:[.,!?;:%)\]\u201d]|\.\.\.|n't|'(?:s|ve|m|ll|re|d))$/;
@@ -103,10 +104,39 @@ export function remarks(source) {
     const shown = unknown
       .slice(0, 6)
       .map((word) => `\u201c${word.length > 24 ? `${word.slice(0, 24)}\u2026` : word}\u201d`);
+    const many = unknown.length > 1;
     const more = unknown.length > 6 ? ` and ${unknown.length - 6} more` : "";
     said.push(
-      `Unknown to the model, which can only copy ${unknown.length > 1 ? "them" : "it"}: ${shown.join(", ")}${more}.`,
+      `Unknown to the model, which can only copy ${many ? "them" : "it"}: ${shown.join(", ")}${more}.`,
     );
   }
   return said;
+}
+
+// Where a reader types a sentence or picks one; `show(sentence)` brings both up to date.
+/**
+ * @type {(frame: Frame, examples: string[], labels: string[], change: (sentence: string) => void) =>
+ *   SentenceInput}
+ */
+export function typedInput(frame, examples, labels, change) {
+  const box = element("textarea", {
+    id: `${frame.id}-box`,
+    maxlength: 2000,
+    rows: 2,
+    spellcheck: "false",
+    autocomplete: "off",
+    placeholder: "Type a sentence",
+  });
+  const options = [["", "Pick a sentence"], ...examples.map((example, i) => [example, labels[i]])];
+  const pick = selectOf(`${frame.id}-pick`, options, (example) => example && change(example));
+  const label = element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Examples"), pick);
+  box.addEventListener("input", () => change(box.value));
+  box.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
+  /** @type {(sentence: string) => void} */
+  const show = (sentence) => {
+    if (box.value !== sentence) box.value = sentence;
+    pick.value = examples.includes(sentence) ? sentence : "";
+  };
+  const heads = element("div.dgm-heads", element("label", { for: box.id }, "Your sentence"), label);
+  return { nodes: [heads, box], show };
 }

@@ -30,8 +30,8 @@ function slices(work, receive) {
 }
 
 /**
- * Starts a worker from its script; `work` is what that script does with each request. Where the worker breaks,
- * `lost` is given a host on this thread, and decides what is sent again.
+ * Starts a worker from its script; `work` is what that script does with each request. Where the worker
+ * breaks, `lost` is given a host on this thread, and decides what is sent again.
  * @param {string} script
  * @param {Work} work
  * @param {(message: any) => void} receive

@@ -106,7 +106,9 @@ export function makeDecoder(layers) {
 }
 
 // Chains at the codes that `place` fills in, with log-weight 0.
-/** @type {(decoder: Decoder, x: Floats, settings: AnnealingSettings, dice: Dice, place: Place) => Ensemble} */
+/**
+ * @type {(decoder: Decoder, x: Floats, settings: AnnealingSettings, dice: Dice, place: Place) => Ensemble}
+ */
 function makeChains(decoder, x, { chains: n, leapfrogs }, dice, place) {
   /** @type {() => ChainState} */
   const state = () => ({

@@ -1,6 +1,7 @@
 // Writes pieces of music with a recurrent network.
 
-import { fillNormals, fillUniforms, hyperFilter } from "./hyper_rnn.js";
+import { fillNormals, fillUniforms } from "./draws.js";
+import { hyperFilter } from "./hyper_rnn.js";
 
 const LOWEST = 21; // the first key's MIDI number
 export const PARTICLES = 16; // that read the opening, and judge what is written

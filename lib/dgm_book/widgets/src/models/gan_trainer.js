@@ -1,6 +1,7 @@
 // Two GANs that see the same numbers, one without BRE and one with it.
 
 import * as gan from "./gan.js";
+import { cells, patterns } from "./gan_cells.js";
 
 /** @type {(config: GanConfig) => GanTrainer} */
 export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, shown, arrows }) {
@@ -109,14 +110,14 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
     gan.forward(pass, fakes);
     const slopes = new Float64Array(2 * shown);
     gan.backward(pass, new Float64Array(shown).fill(1), null, { inwards: slopes });
-    const words = gan.patterns(pass);
+    const words = patterns(pass);
     yield;
     const chosen = layer < 0 ? words.map((_, l) => l) : [layer];
     /** @type {(of: (layer: number) => number) => string} */
     const name = (of) => chosen.map((l) => of(l)).join();
     const under = new Set(Array.from(fakes.subarray(0, shown), (_, k) => name((l) => words[l][k])));
     const depth = layer < 0 ? words.length : layer + 1;
-    const list = yield* gan.cells(discriminator, depth, limit);
+    const list = yield* cells(discriminator, depth, limit);
     const paint = new Uint32Array(list.length);
     const lengths = new Uint16Array(list.length);
     let total = 0;

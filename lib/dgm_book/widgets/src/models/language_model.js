@@ -6,7 +6,7 @@ import { applyLayer, bufferOf, farthest, loadShared, unpackTensor } from "./nn.j
 export const MARKERS = ["<pad>", "<s>", "</s>", "<unk>"];
 const [END, UNKNOWN] = [2, 3];
 
-// The number in [0, 1) that draws a word: `murmur_mix` of hashing.py, of a number that no other place has.
+// The number in [0, 1) that draws a word: `murmur_mix` of a number that no other place has.
 /** @type {(seed: number, sentence: number, word: number) => number} */
 function uniform(seed, sentence, word) {
   let x = Math.imul((seed * 64 + sentence) * 64 + word + 1, 0x9e3779b1);

@@ -1,8 +1,8 @@
-// The switching linear system in the page, exact Bayes about it, and a model that follows it; `switching.py`
-// computes the same.
+// The switching linear system in the page, exact Bayes about it, and a model that follows it.
 
 import { last } from "./arrays.js";
-import { fillNormals, fillUniforms, hyperFilter, LOG_ROOT } from "./hyper_rnn.js";
+import { fillNormals, fillUniforms } from "./draws.js";
+import { hyperFilter, LOG_ROOT } from "./hyper_rnn.js";
 
 export const STREAM = { system: 0, choice: 1, prior: 2, posterior: 3, resampling: 4 };
 const SPANS = [

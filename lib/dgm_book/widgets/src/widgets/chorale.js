@@ -1,212 +1,103 @@
 // The chorale: a model writes on from an opening; a piano roll shows it, and oscillators play it.
 
 import "../styles/music.css";
-import { labelledSlider, pushButton, radioRow } from "../controls.js";
-import {
-  buildFrame,
-  calm,
-  element,
-  number,
-  onceAFrame,
-  onWidth,
-  readout,
-  shape,
-  throttled,
-} from "../frame.js";
+import { checkbox, labelledSlider, pushButton, radioRow } from "../controls.js";
+import { calm, element, number, openWidget, readout, throttled } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { compose, PARTICLES, runsOf } from "../models/chorale.js";
-import { loadHyper } from "../models/hyper_rnn.js";
+import { loadHyper } from "../models/hyper_weights.js";
+import { inNotes, makeRoll } from "../piano_roll.js";
 import { openSound } from "../sound.js";
 
 const BUDGET_MS = 4; // of one frame, for writing
 const AHEAD_MS = 160; // that notes are told to the sound before they are due
 const TAIL_MS = 400; // in which the last notes die away
-const FOLLOWED = ["model", "opening", "temperature", "tempo", "length", "seed"];
-const NOTES = ["C", "C\u266f", "D", "E\u266d", "E", "F", "F\u266f", "G", "A\u266d", "A", "B\u266d", "B"];
-const nameOf = (pitch) => `${NOTES[pitch % 12]}${Math.floor(pitch / 12) - 1}`;
-const isBlack = (pitch) => [1, 3, 6, 8, 10].includes(pitch % 12);
-const inNotes = (pitches) => (pitches.length ? pitches.map(nameOf).join(" ") : "silence");
+const KEY =
+  "Time runs to the right, a row is a key. Grey: the opening, yours to change; blue: what the model " +
+  "wrote. A long bar is one held note.";
+const SILENT = "This browser makes no sound here (it has no Web Audio); the roll plays on in silence.";
 
-async function render({ model, el }) {
-  const { names, nets, goldenError } = await loadHyper(model);
-  const openings = model.get("openings");
-  const frame = buildFrame({
-    title: model.get("title"),
-    badge: model.get("badge"),
-    hint: "press Play; then click notes into the grey opening, and listen to what the model makes of them.",
-  });
-  frame.root.classList.add("dgm-mu", "dgm-mu-chorale");
-  showGoldenError(frame.root, names, goldenError);
-  const first = Object.fromEntries(FOLLOWED.map((name) => [name, model.get(name)]));
-  const change = (values) => {
-    for (const [name, v] of Object.entries(values)) model.set(name, v);
-    model.save_changes();
-    ask();
-  };
+/** @typedef {{ name: string, label: string, frames: number[][] }} Opening */
+/** A frame that has a time to sound, ms. @typedef {{ frame: number, from: number, lasts: number }} Turn */
+/**
+ * What plays: its sound, the next frame to tell it and when that is due, and when all is over.
+ * @typedef {{ sound: Sound | null, next: number, due: number, turns: Turn[], timer: number, over: number }}
+ *   Play
+ */
 
-  // The roll; the keys stay when it scrolls.
-
-  const path = (name) => shape("path", { class: name });
-  const keys = shape("svg.dgm-mu-keys", { "aria-hidden": "true" });
-  const roll = shape("svg.dgm-pad.dgm-mu-roll", {
-    tabindex: 0,
-    role: "application",
-    "aria-roledescription": "piano roll",
-  });
-  const ground = shape("g");
-  const parts = Object.fromEntries(
-    ["given", "made", "sounding", "cursor", "head"].map((name) => [name, path(`dgm-mu-${name}`)]),
-  );
-  roll.append(ground, ...Object.values(parts));
-  const holder = element("div.dgm-mu-scroll", roll);
-  const key = element(
-    "p.dgm-note",
-    "Time runs to the right, a row is a key. Grey: the opening, yours to change; blue: what the model wrote. A long bar is one held note.",
-  );
-  frame.picture.append(element("div.dgm-mu-sheet", keys, holder), key);
-
-  // Controls
-
-  const play = pushButton("Play", () => (player ? stop() : start()), "dgm-reset dgm-mu-go");
-  const another = pushButton("Write another", () => change({ seed: (model.get("seed") + 1) % 2 ** 20 }));
-  const aloud = element("input", { type: "checkbox", id: `${frame.id}-aloud` });
-  aloud.checked = true;
-  aloud.addEventListener("change", () => player && stop());
-  const buttons = element(
-    "div.dgm-row.dgm-mu-buttons",
-    play,
-    element("label", { for: aloud.id }, aloud, "sound"),
-    another,
-    frame.reset,
-  );
-  const where = labelledSlider(`${frame.id}-where`, "Play head", { min: 0, max: 1, step: 1 }, (t) => seek(t));
-  const pick = element(
-    "select",
-    { id: `${frame.id}-pick` },
-    element("option", { value: "own", disabled: "" }, "your own"),
-    ...openings.map(({ name, label }) => element("option", { value: ` ${name}` }, label)),
-  );
-  pick.addEventListener("change", () =>
-    change({ opening: openings.find(({ name }) => ` ${name}` === pick.value).frames }),
-  );
-  const heat = labelledSlider(
-    `${frame.id}-heat`,
-    "Temperature",
-    { min: 0.3, max: 1.5, step: 0.05 },
-    (temperature) => change({ temperature }),
-  );
-  const tempo = labelledSlider(`${frame.id}-tempo`, "Tempo", { min: 40, max: 240, step: 5 }, (v) =>
-    change({ tempo: v }),
-  );
-  const length = labelledSlider(`${frame.id}-length`, "Frames to write", { min: 8, max: 96, step: 4 }, (v) =>
-    change({ length: v }),
-  );
-  const who = radioRow(
-    `${frame.id}-who`,
-    "Written by",
-    names.map((name) => [name, name]),
-    (name) => change({ model: name }),
-  );
-  who.node.prepend(element("span", "Written by"));
-  const pair = (...nodes) => element("div.dgm-pair", ...nodes);
-  const opening = element("label.dgm-mu-pick", { for: pick.id }, "Opening", pick);
-  frame.controls.append(
-    buttons,
-    where.node,
-    element("div.dgm-row", opening),
-    ...(names.length > 1 ? [who.node] : []),
-    pair(heat.node, tempo.node),
-    length.node,
-  );
-  frame.reset.addEventListener("click", () => {
-    stop();
-    at = 0;
-    change(first);
-  });
-
-  // Read-outs
-
-  const list = element("dl");
-  const [frameValue, notesValue, natsValue, perFrame] = [
-    "Frame",
-    "Notes",
-    "Nats a frame",
-    "Notes a frame",
-  ].map((term) => readout(list, term));
-  const note = element("p.dgm-note");
-  frame.side.append(list, note);
-  const speak = throttled(frame.status, 500);
-
-  // The piece, written some frames of it at a time
-
-  let piece = { frames: [], nats: [], whole: false };
+// The piece, written some frames of it at a time.
+/** @type {(w: Widget, nets: Record<string, HyperNet>) => Writer} */
+function makeWriter(w, nets) {
+  /** @type {Iterator<void> | null} */
   let job = null;
-  let wanted = "";
-
+  /** @type {Writer} */
+  const me = { piece: { frames: [], nats: [], whole: false }, key: "", write };
   function write() {
-    const settings = Object.fromEntries(
-      ["opening", "length", "temperature", "seed"].map((name) => [name, model.get(name)]),
+    const [opening, length, temperature, seed] = ["opening", "length", "temperature", "seed"].map((name) =>
+      w.get(name),
     );
-    const name = JSON.stringify([model.get("model"), settings]);
-    if (name !== wanted) {
-      wanted = name;
-      piece = { frames: [], nats: [], whole: false };
-      job = compose(nets[model.get("model")], settings, piece);
+    const settings = { opening, length, temperature, seed };
+    const key = JSON.stringify([w.get("model"), settings]);
+    if (key !== me.key) {
+      me.key = key;
+      me.piece = { frames: [], nats: [], whole: false };
+      job = compose(nets[w.get("model")], settings, me.piece);
     }
-    const begun = performance.now();
-    while (job && performance.now() - begun < BUDGET_MS) if (job.next().done) job = null;
-    return !job;
+    const start = performance.now();
+    while (job && performance.now() - start < BUDGET_MS) if (job.next().done) job = null;
+    return me.piece.whole;
   }
+  return me;
+}
+/** @typedef {{ piece: Piece, key: string, write(): boolean }} Writer */
 
-  const total = () => model.get("opening").length + model.get("length");
-  const sounding = (t) => piece.frames[t] ?? [];
-  // Of what was written, without the opening.
-  function meanNats() {
-    const own = piece.nats.slice(model.get("opening").length);
-    return own.length ? own.reduce((sum, v) => sum + v, 0) / own.length : null;
+// Playing. What is due soon is told to the sound; the picture follows the same clock, with sound or without.
+/** @type {(w: Widget, writer: Writer, aloud: () => boolean, acts: PlayerActs) => Player} */
+function makePlayer(w, writer, aloud, { note, changed, total }) {
+  /** @type {Play | null} */
+  let play = null;
+  /** @type {Player} */
+  const me = { at: 0, glide: 0, playing: () => play !== null, toggle, stop, seek, follow };
+
+  function toggle() {
+    if (play) stop();
+    else start();
   }
-
-  // Playing. What is due soon is told to the sound; the picture follows the same clock, with sound or
-  // without.
-
-  let at = 0; // the frame of the play head
-  let glide = 0; // how far it is through it
-  let player = null;
-
   async function start() {
-    if (at >= total() - 1) at = 0;
-    const mine = { sound: null, next: at, due: 0, turns: [], timer: 0, over: Infinity };
-    player = mine;
+    if (me.at >= total() - 1) me.at = 0;
+    /** @type {Play} */
+    const mine = { sound: null, next: me.at, due: 0, turns: [], timer: 0, over: Infinity };
+    play = mine;
     note.textContent = "";
-    showButton();
-    if (aloud.checked) {
+    changed("");
+    if (aloud()) {
       mine.sound = openSound(); // in the very answer to the click
-      if (!mine.sound)
-        note.textContent =
-          "This browser makes no sound here (it has no Web Audio); the roll plays on in silence.";
-      else if (!(await mine.sound.ready()))
+      if (!mine.sound) note.textContent = SILENT;
+      else if (!(await mine.sound.ready())) {
         note.textContent = "The browser keeps the sound back; the roll plays on in silence.";
-      if (player !== mine) return;
+      }
+      if (play !== mine) return;
     }
     mine.due = performance.now() + 60;
     mine.timer = setInterval(() => tell(mine), 40);
     tell(mine);
-    ask();
-    speak(`Playing from frame ${at + 1}.`);
+    changed(`Playing from frame ${me.at + 1}.`);
   }
 
+  /** @type {(mine: Play) => void} */
   function tell(mine) {
     const now = performance.now();
+    const { frames, whole } = writer.piece;
     // After a hold-up the piece goes on from where it was, and does not hurry.
     if (mine.due < now && mine.over === Infinity) mine.due = now + 10;
     while (mine.due < now + AHEAD_MS && mine.over === Infinity) {
-      if (mine.next < piece.frames.length) {
-        mine.sound?.turn(sounding(mine.next), mine.due);
-        const lasts = 60000 / model.get("tempo");
+      if (mine.next < frames.length) {
+        mine.sound?.turn(frames[mine.next], mine.due);
+        const lasts = 60000 / w.get("tempo");
         mine.turns.push({ frame: mine.next, from: mine.due, lasts });
         mine.next += 1;
         mine.due += lasts;
-      } else if (!job) {
+      } else if (whole) {
         mine.sound?.turn([], mine.due);
         mine.over = mine.due;
       } else break; // not written yet
@@ -215,260 +106,231 @@ async function render({ model, el }) {
   }
 
   function stop() {
-    if (!player) return;
-    const over = player;
-    player = null;
-    clearInterval(over.timer);
-    over.sound?.end();
-    glide = 0;
-    showButton();
-    ask();
+    if (!play) return;
+    clearInterval(play.timer);
+    play.sound?.end();
+    play = null;
+    me.glide = 0;
+    changed("");
   }
-
+  /** @type {(t: number) => void} */
   function seek(t) {
-    [at, glide] = [Math.max(0, Math.min(total() - 1, t)), 0];
-    if (player) Object.assign(player, { next: at, due: performance.now() + 20, turns: [], over: Infinity });
-    ask();
+    [me.at, me.glide] = [Math.max(0, Math.min(total() - 1, t)), 0];
+    if (play) Object.assign(play, { next: me.at, due: performance.now() + 20, turns: [], over: Infinity });
+    w.ask();
   }
-
   function follow() {
+    me.at = Math.min(me.at, total() - 1);
+    if (!play) return;
     const now = performance.now();
-    const { turns } = player;
+    const { turns } = play;
     while (turns.length > 1 && turns[1].from <= now) turns.shift();
     if (!turns.length || turns[0].from > now) return;
-    at = turns[0].frame;
-    glide = calm() ? 0 : Math.min(1, (now - turns[0].from) / turns[0].lasts);
+    me.at = Math.min(turns[0].frame, total() - 1);
+    me.glide = calm() ? 0 : Math.min(1, (now - turns[0].from) / turns[0].lasts);
   }
+  return me;
+}
+/** @typedef {{ note: Element, changed(spoken: string): void, total(): number }} PlayerActs */
+/**
+ * `at` is the frame of the play head, `glide` how far it is through it.
+ * @typedef {{ at: number, glide: number, playing(): boolean, toggle(): void, stop(): void, seek(t: number):
+ *   void, follow(): void }} Player
+ */
 
-  const showButton = () => (play.textContent = player ? "Stop" : "Play");
-
-  // Changing the opening
-
-  let cursor = { t: 0, pitch: 60 };
-  let focused = false;
-
-  function toggle(t, pitch) {
-    const frames = model.get("opening").map((pitches) => [...pitches]);
-    const on = !frames[t].includes(pitch);
-    frames[t] = on ? [...frames[t], pitch].sort((a, b) => a - b) : frames[t].filter((one) => one !== pitch);
-    change({ opening: frames });
-    frame.status.textContent = `${nameOf(pitch)} ${on ? "on" : "off"}, frame ${t + 1}`;
-  }
-
-  roll.addEventListener("click", (event) => {
-    const box = roll.getBoundingClientRect();
-    const t = Math.floor((event.clientX - box.left) / layoutNow.wide);
-    const pitch = layoutNow.high - Math.floor((event.clientY - box.top - TOP) / layoutNow.row);
-    if (t >= model.get("opening").length) return seek(t);
-    if (pitch < layoutNow.low || pitch > layoutNow.high) return;
-    cursor = { t, pitch };
-    toggle(t, pitch);
+/** @type {(w: Widget, names: string[], acts: ControlActs) => Controls} */
+function makeControls(w, names, { toggle, seek, stop, sound }) {
+  /** @type {Opening[]} */
+  const openings = w.get("openings");
+  const play = pushButton("Play", toggle, "dgm-reset dgm-mu-go");
+  const another = pushButton("Write another", () => w.change({ seed: (w.get("seed") + 1) % 2 ** 20 }));
+  const where = labelledSlider(`${w.id}-where`, "Play head", { min: 0, max: 1, step: 1 }, seek);
+  const options = openings.map(({ name, label }) => element("option", { value: ` ${name}` }, label));
+  const own = element("option", { value: "own", disabled: "" }, "your own");
+  const pick = element("select", { id: `${w.id}-pick` }, own, ...options);
+  pick.addEventListener("change", () => {
+    w.change({ opening: openings.find(({ name }) => ` ${name}` === pick.value)?.frames });
   });
-  const moves = {
-    ArrowLeft: [-1, 0],
-    ArrowRight: [1, 0],
-    ArrowUp: [0, 1],
-    ArrowDown: [0, -1],
-    PageUp: [0, 12],
-    PageDown: [0, -12],
-  };
-  roll.addEventListener("keydown", (event) => {
-    if (event.key === " " || event.key === "Enter") toggle(cursor.t, cursor.pitch);
-    else if (moves[event.key]) {
-      const [dt, dp] = moves[event.key];
-      cursor.t = Math.max(0, Math.min(model.get("opening").length - 1, cursor.t + dt));
-      cursor.pitch = Math.max(layoutNow.low, Math.min(layoutNow.high, cursor.pitch + dp));
-      const on = model.get("opening")[cursor.t].includes(cursor.pitch);
-      frame.status.textContent = `Frame ${cursor.t + 1}, ${nameOf(cursor.pitch)}, ${on ? "on" : "off"}`;
-      ask();
-    } else return;
-    event.preventDefault();
-  });
-  for (const [event, on] of [
-    ["focus", true],
-    ["blur", false],
-  ]) {
-    roll.addEventListener(event, () => {
-      focused = on;
-      ask();
-    });
-  }
-
-  // Drawing
-
-  const [TOP, TALL, BOTTOM] = [18, 352, 18];
-  let width = 0;
-  let layoutNow = null;
-
-  function layout() {
-    const shown = [...piece.frames, ...model.get("opening")].flat();
-    // Four octaves, or all keys where they do not suffice, at the same height.
-    const [low, high] = Math.min(...shown) < 36 || Math.max(...shown) > 84 ? [21, 108] : [36, 84];
-    const row = TALL / (high - low + 1);
-    const [frames, given] = [total(), model.get("opening").length];
-    const wide = Math.max(9, (width - KEYS - 4) / frames);
-    const name = [low, high, frames, given, wide, model.get("model")].join();
-    if (layoutNow?.name === name) return;
-    layoutNow = { name, low, high, wide, row };
-    const y = (pitch) => TOP + (high - pitch) * row;
-    const size = (svg, w) => {
-      svg.setAttribute("viewBox", `0 0 ${w} ${TOP + TALL + BOTTOM}`);
-      svg.setAttribute("height", TOP + TALL + BOTTOM);
-      svg.style.width = `${w}px`;
-    };
-    const whole = wide * frames;
-    size(roll, whole);
-    size(keys, KEYS);
-    let [black, ebony, lines] = ["", "", ""];
-    ground.replaceChildren();
-    keys.replaceChildren();
-    for (let pitch = low; pitch <= high; pitch++) {
-      if (isBlack(pitch)) black += `M0 ${y(pitch)}h${whole}v${row}H0Z`;
-      if (isBlack(pitch)) ebony += `M${KEYS - 16} ${y(pitch)}h11v${row}h-11Z`;
-      if (pitch % 12) continue;
-      lines += `M0 ${y(pitch) + row}h${whole}`;
-      keys.append(shape("text", { x: KEYS - 20, y: y(pitch) + row, "text-anchor": "end" }, nameOf(pitch)));
-    }
-    keys.append(
-      shape("path.dgm-mu-ivory", { d: `M${KEYS - 16} ${TOP}h16v${TALL}h-16Z` }),
-      shape("path.dgm-mu-ebony", { d: ebony }),
-    );
-    ground.append(shape("path.dgm-mu-black", { d: black }), shape("path.dgm-grid", { d: lines }));
-    for (let t = 0; t <= frames; t += 4) {
-      if (t < frames) ground.append(shape("path.dgm-grid", { d: `M${t * wide} ${TOP}v${TALL}` }));
-      if (t < frames && t % (wide < 14 ? 8 : 4) === 0)
-        ground.append(shape("text", { x: t * wide + 2, y: TOP + TALL + 14 }, String(t + 1)));
-    }
-    ground.append(shape("path.dgm-mu-opening", { d: `M0 ${TOP}h${given * wide}v${TALL}H0Z` }));
-    ground.append(shape("path.dgm-mu-edge", { d: `M${given * wide} ${TOP - 12}v${TALL + 12}` }));
-    ground.append(shape("text", { x: 2, y: TOP - 6 }, given * wide > 55 ? "opening" : ""));
-    ground.append(shape("text", { x: given * wide + 5, y: TOP - 6 }, `${model.get("model")} writes`));
-  }
-
-  // A bar leaves a hair free in front, so that notes struck anew stand apart.
-  function barsOf(runs) {
-    const { wide, high, row } = layoutNow;
-    return runs
-      .map(
-        ([pitch, t, frames]) =>
-          `M${(t * wide + 0.7).toFixed(1)} ${TOP + (high - pitch) * row + 0.5}h${(frames * wide - 1.2).toFixed(1)}v${row - 1}h${(1.2 - frames * wide).toFixed(1)}Z`,
-      )
-      .join("");
-  }
-
-  let painted = "";
-  function draw() {
-    if (!width) return false;
-    const done = write();
-    if (player) follow();
-    at = Math.min(at, total() - 1);
-    layout();
-    const { wide, high, row } = layoutNow;
-    const given = model.get("opening").length;
-    const name = [wanted, piece.frames.length, done, layoutNow.name].join();
-    if (painted !== name) {
-      painted = name;
-      parts.given.setAttribute("d", barsOf(runsOf(model.get("opening"), 0, given)));
-      parts.made.setAttribute(
-        "d",
-        barsOf(runsOf(piece.frames, Math.min(given, piece.frames.length), piece.frames.length)),
-      );
-      if (done) finish();
-      showControls();
-    }
-    parts.sounding.setAttribute("d", barsOf(sounding(at).map((pitch) => [pitch, at, 1])));
-    const x = (at + glide) * wide;
-    parts.head.setAttribute("d", `M${x} ${TOP - 4}v${TALL + 8}`);
-    parts.cursor.setAttribute(
-      "d",
-      focused ? `M${cursor.t * wide} ${TOP + (high - cursor.pitch) * row}h${wide}v${row}h${-wide}Z` : "",
-    );
-    if (player && (x < holder.scrollLeft || x > holder.scrollLeft + holder.clientWidth - 20))
-      holder.scrollLeft = x - 20;
-    showFrame();
-    return Boolean(player) || !done;
-  }
-  const ask = onceAFrame("dgm:chorale", draw);
-
-  function showControls() {
-    for (const [control, trait, words, aloud = words] of [
-      [heat, "temperature", (v) => v.toFixed(2)],
-      [tempo, "tempo", (v) => `${v} / min`, (v) => `${v} frames a minute`],
-      [length, "length", String],
-    ]) {
-      control.input.value = model.get(trait);
-      control.say(words(model.get(trait)), aloud(model.get(trait)));
-    }
-    where.input.max = total() - 1;
-    who.show(model.get("model"));
-    const same = (frames) => JSON.stringify(frames) === JSON.stringify(model.get("opening"));
-    const found = openings.find(({ frames }) => same(frames));
-    pick.value = found ? ` ${found.name}` : "own";
-    roll.setAttribute(
-      "aria-label",
-      `Piano roll of ${total()} frames. Arrow keys move within the opening, Page Up and Down by octaves; Space turns a note on or off.`,
-    );
-  }
-
-  let shown = "";
-  let spoken = 0;
-  function showFrame() {
-    const name = [at, painted, Boolean(player)].join();
-    if (name === shown) return;
-    shown = name;
-    const notes = inNotes(sounding(at));
-    frameValue.textContent = `${at + 1} of ${total()}${at < model.get("opening").length ? ", opening" : ""}`;
-    notesValue.textContent = notes;
-    where.input.value = at;
-    where.say(`${at + 1}`, `frame ${at + 1} of ${total()}: ${notes}`);
-    frame.root.dataset.at = at;
-    const now = performance.now();
-    if (job || (player && now - spoken < 6000)) return;
-    spoken = now;
-    const nats = meanNats();
-    speak(
-      `Frame ${at + 1} of ${total()}: ${notes}. ${nats === null ? "" : `Mean ${number(nats, 3)} nats a frame.`}`,
-    );
-  }
-
-  function finish() {
-    const written = piece.frames.slice(model.get("opening").length);
-    natsValue.replaceChildren(
-      number(meanNats(), 3),
-      element("small", `log-likelihood of the ${written.length} written frames, by ${PARTICLES} particles`),
-    );
-    const count = written.reduce((sum, pitches) => sum + pitches.length, 0) / written.length;
-    perFrame.textContent = count.toFixed(1);
-    frame.root.dataset.piece = JSON.stringify(piece.frames);
-    frame.root.dataset.nats = JSON.stringify(piece.nats);
-    if (JSON.stringify(model.get("piece")) === frame.root.dataset.piece) return;
-    model.set("piece", piece.frames);
-    model.save_changes();
-  }
-
-  const hush = () => document.hidden && stop();
-  document.addEventListener("visibilitychange", hush);
-  globalThis.addEventListener("pagehide", stop);
-  const touched = () => {
-    painted = "";
-    ask();
-  };
-  for (const name of FOLLOWED) model.on(`change:${name}`, touched);
-  el.append(frame.root);
-  const stopWidth = onWidth(frame.picture, (w) => {
-    width = w;
-    ask();
-  });
-  return () => {
+  /** @type {(name: string, words: string, range: Attributes) => Slider} */
+  const slider = (name, words, range) =>
+    labelledSlider(`${w.id}-${name}`, words, range, (v) => w.change({ [name]: v }));
+  const heat = slider("temperature", "Temperature", { min: 0.3, max: 1.5, step: 0.05 });
+  const tempo = slider("tempo", "Tempo", { min: 40, max: 240, step: 5 });
+  const length = slider("length", "Frames to write", { min: 8, max: 96, step: 4 });
+  const models = names.map((name) => [name, name]);
+  const who = radioRow(`${w.id}-who`, "Written by", models, (name) => w.change({ model: name }));
+  who.node.prepend(element("span", "Written by"));
+  w.controls.append(
+    element("div.dgm-row.dgm-mu-buttons", play, sound, another, w.reset),
+    where.node,
+    element("div.dgm-row", element("label.dgm-mu-pick", { for: pick.id }, "Opening", pick)),
+    ...(names.length > 1 ? [who.node] : []),
+    element("div.dgm-pair", heat.node, tempo.node),
+    length.node,
+  );
+  w.reset.addEventListener("click", () => {
     stop();
-    ask.stop();
-    stopWidth();
-    document.removeEventListener("visibilitychange", hush);
-    globalThis.removeEventListener("pagehide", stop);
-    for (const name of FOLLOWED) model.off(`change:${name}`, touched);
+    seek(0);
+    w.change(w.first);
+  });
+  return {
+    play,
+    where,
+    show(total) {
+      heat.show(w.get("temperature"), w.get("temperature").toFixed(2));
+      tempo.show(w.get("tempo"), `${w.get("tempo")} / min`, `${w.get("tempo")} frames a minute`);
+      length.show(w.get("length"), String(w.get("length")));
+      where.input.max = String(total - 1);
+      who.show(w.get("model"));
+      const now = JSON.stringify(w.get("opening"));
+      const known = openings.find(({ frames }) => JSON.stringify(frames) === now);
+      pick.value = known ? ` ${known.name}` : "own";
+    },
   };
 }
+/** @typedef {{ toggle(): void, seek(t: number): void, stop(): void, sound: Node }} ControlActs */
+/** @typedef {{ play: HTMLElement, where: Slider, show(total: number): void }} Controls */
 
-const KEYS = 46; // px, of the keyboard beside the roll
+/** @type {(w: Widget) => Readouts} */
+function makeReadouts(w) {
+  const list = element("dl");
+  const [frame, notes, score, perFrame] = ["Frame", "Notes", "Nats a frame", "Notes a frame"].map((term) =>
+    readout(list, term),
+  );
+  const note = element("p.dgm-note");
+  w.side.append(list, note);
+  /** @type {(written: number[][], nats: number) => void} */
+  const finish = (written, nats) => {
+    const says = `log-likelihood of the ${written.length} written frames, by ${PARTICLES} particles`;
+    score.replaceChildren(number(nats, 3), element("small", says));
+    perFrame.textContent = (written.flat().length / written.length).toFixed(1);
+  };
+  return { note, frame, notes, finish };
+}
+
+/**
+ * @typedef {{ note: Element, frame: Element, notes: Element, finish(written: number[][], nats: number):
+ *   void }} Readouts
+ */
+
+// What is said of the piece, and of the frame at the play head.
+/** @type {(w: Widget, writer: Writer, player: Player, where: Slider, readouts: Readouts) => Teller} */
+function makeTeller(w, writer, player, where, readouts) {
+  const opening = () => /** @type {number[][]} */ (w.get("opening"));
+  const total = () => opening().length + w.get("length");
+  const speak = throttled(w.status, 500);
+  let [shown, spoken] = ["", 0];
+
+  /** Of what was written, without the opening. @type {() => number | null} */
+  function meanNats() {
+    const own = writer.piece.nats.slice(opening().length);
+    return own.length ? own.reduce((sum, v) => sum + v, 0) / own.length : null;
+  }
+
+  /** @type {Teller["finish"]} */
+  function finish() {
+    const { frames, nats } = writer.piece;
+    readouts.finish(frames.slice(opening().length), meanNats() ?? 0);
+    w.root.dataset.piece = JSON.stringify(frames);
+    w.root.dataset.nats = JSON.stringify(nats);
+    if (JSON.stringify(w.get("piece")) !== w.root.dataset.piece) w.save({ piece: frames });
+  }
+
+  /** @type {(whole: boolean) => void} */
+  function showFrame(whole) {
+    const { at } = player;
+    const key = [at, writer.key, writer.piece.frames.length, whole, player.playing()].join();
+    if (key === shown) return;
+    shown = key;
+    const notes = inNotes(writer.piece.frames[at] ?? []);
+    const place = `${at + 1} of ${total()}`;
+    readouts.frame.textContent = `${place}${at < opening().length ? ", opening" : ""}`;
+    readouts.notes.textContent = notes;
+    where.show(at, `${at + 1}`, `frame ${place}: ${notes}`);
+    w.root.dataset.at = String(at);
+    const now = performance.now();
+    if (!whole || (player.playing() && now - spoken < 6000)) return;
+    spoken = now;
+    const nats = meanNats();
+    speak(`Frame ${place}: ${notes}. ${nats === null ? "" : `Mean ${number(nats, 3)} nats a frame.`}`);
+  }
+  return { finish, showFrame };
+}
+/** @typedef {{ finish(): void, showFrame(whole: boolean): void }} Teller */
+
+/** @type {(props: RenderProps) => Promise<() => void>} */
+async function render(props) {
+  const { names, nets, goldenError } = await loadHyper(props.model);
+  const w = openWidget(props, {
+    names: ["model", "opening", "temperature", "tempo", "length", "seed"],
+    hint: "press Play; then click notes into the grey opening, and listen to what the model makes of them.",
+    kind: "dgm-mu dgm-mu-chorale",
+  });
+  showGoldenError(w.root, names, goldenError);
+  const opening = () => /** @type {number[][]} */ (w.get("opening"));
+  const total = () => opening().length + w.get("length");
+  const writer = makeWriter(w, nets);
+  const sound = checkbox(`${w.id}-aloud`, "sound", () => player.stop());
+  sound.input.checked = true;
+  const readouts = makeReadouts(w);
+  const speak = throttled(w.status, 500);
+  const changed = (/** @type {string} */ spoken) => {
+    controls.play.textContent = player.playing() ? "Stop" : "Play";
+    if (spoken) speak(spoken);
+    w.ask();
+  };
+  const player = makePlayer(w, writer, () => sound.input.checked, { note: readouts.note, changed, total });
+  const { toggle, seek, stop } = player;
+  const say = (/** @type {string} */ text) => {
+    w.status.textContent = text;
+  };
+  const roll = makeRoll({
+    opening,
+    changed: (frames) => w.change({ opening: frames }),
+    seek,
+    say,
+    ask: w.ask,
+  });
+  w.picture.append(roll.node, element("p.dgm-note", KEY));
+  const controls = makeControls(w, names, { toggle, seek, stop, sound: sound.node });
+  const teller = makeTeller(w, writer, player, controls.where, readouts);
+  let [width, painted] = [0, ""];
+
+  function draw() {
+    if (!width) return false;
+    const whole = writer.write();
+    player.follow();
+    const { frames } = writer.piece;
+    const laid = roll.layout([...frames, ...opening()].flat(), total(), width, w.get("model"));
+    const key = [writer.key, w.get("tempo"), frames.length, whole].join();
+    if (laid || painted !== key) {
+      painted = key;
+      const first = opening().length;
+      roll.drawNotes(
+        runsOf(opening(), 0, first),
+        runsOf(frames, Math.min(first, frames.length), frames.length),
+      );
+      if (whole) teller.finish();
+      controls.show(total());
+    }
+    roll.drawHead(player.at, player.glide, frames[player.at] ?? [], player.playing());
+    teller.showFrame(whole);
+    return player.playing() || !whole;
+  }
+  const hush = () => document.hidden && player.stop();
+  document.addEventListener("visibilitychange", hush);
+  globalThis.addEventListener("pagehide", stop);
+  return w.start("dgm:chorale", draw, {
+    resized(wide) {
+      width = wide;
+      w.ask();
+    },
+    ended() {
+      player.stop();
+      document.removeEventListener("visibilitychange", hush);
+      globalThis.removeEventListener("pagehide", stop);
+    },
+  });
+}
 
 export default { render };

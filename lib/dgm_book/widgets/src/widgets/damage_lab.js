@@ -1,13 +1,12 @@
 // The damage lab: the mixture prior's curve is put together from its two ends, image by image.
 
+import { labelledSlider } from "../controls.js";
 import {
-  buildFrame,
   element,
   italic,
   MARKS,
   number,
-  onceAFrame,
-  onWidth,
+  openWidget,
   readout,
   rich,
   shape,
@@ -17,11 +16,12 @@ import {
 } from "../frame.js";
 import { mixed, rateAt } from "../models/damage.js";
 import { floatsOf } from "../models/nn.js";
+import { axisName, bottomAxis, leftAxis, place, resize, short, sign, uprightName } from "../plot.js";
 
 // The cap is drawn last: its dots show on a curve that lies on it.
 const LINES = [
-  { name: "sound", words: "undamaged", class: "dgm-rd-line", dash: "7 4" },
-  { name: "damaged", words: "damaged", class: "dgm-rd-line", dash: "", chosen: true },
+  { name: "sound", words: "undamaged", class: "dgm-rd-line", dash: "7 4", style: "" },
+  { name: "damaged", words: "damaged", class: "dgm-rd-line", dash: "", style: "", chosen: true },
   {
     name: "cap",
     words: "cap: \u03b1 = 0, but \u2212log(1 \u2212 \u03b1) nats higher",
@@ -30,7 +30,17 @@ const LINES = [
     style: "stroke-width:2;opacity:1",
   },
 ];
+const TERMS = ["narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion"];
+const LOWEST = 0.1; // rate on the axis, nats
+const LEFT = 46;
+const TOP = 10;
 
+/**
+ * The curves as the page has them.
+ * @typedef {{ data: Terms, blurs: number[], sound: Mixed[], likely: number }} Lab
+ */
+
+/** @type {(values: number[]) => [number, number]} */
 function meanWithError(values) {
   const n = values.length;
   const mean = values.reduce((a, b) => a + b, 0) / n;
@@ -38,219 +48,174 @@ function meanWithError(values) {
   return [mean, error];
 }
 
-function render({ model, el }) {
-  const [beta, blurs] = [model.get("beta"), model.get("blurs")];
-  const [narrowZ, narrowD, wideZ, wideD] = [
-    "narrow_log_z",
-    "narrow_distortion",
-    "wide_log_z",
-    "wide_distortion",
-  ].map((key) => floatsOf(model.get(key)));
-  const images = narrowZ.length / beta.length / blurs.length;
-  const data = { beta, images, narrowZ, narrowD, wideZ, wideD };
-  const frame = buildFrame({
-    title: model.get("title"),
-    badge: model.get("badge"),
-    hint: "*\u03b1* to 0.99, so that 99 codes of 100 are junk: the curve rises by at most 4.6 nats, wherever you look. Then blur.",
-  });
-  const likely = model.get("likelihood_index");
-  const first = { alpha: model.get("alpha"), blur: model.get("blur") };
-  const sound = blurs.map((_, blur) => mixed(data, blur, 0));
+// How much log-likelihood one curve has less than another.
+/** @type {(lab: Lab, curve: Mixed, other: Mixed) => [number, number]} */
+const lost = ({ likely }, curve, other) =>
+  meanWithError(Array.from(curve.each[likely], (v, n) => other.each[likely][n] - v));
 
-  // The picture.
-  const svg = shape("svg", {
-    role: "img",
-    "aria-label": "Rate, on a logarithmic axis, against distortion: sound, damaged, and the cap",
-  });
-  frame.picture.append(svg);
-  const plot = { left: 46, top: 10, w: 0, h: 0 };
-  const low = 0.1;
-  const top = 1.2 * Math.max(...sound.flatMap((curve) => curve.rate), 5);
-  const wide = blurs.flatMap((_, blur) => mixed(data, blur, 0.99).distortion);
-  const usual = Math.max(...sound.flatMap((curve) => curve.distortion));
-  const right = 1.04 * Math.min(2 * usual, Math.max(usual, ...wide));
-  const px = (d) => plot.left + (d / right) * plot.w;
-  const py = (r) => plot.top + plot.h - (Math.log(Math.max(r, 1e-9) / low) / Math.log(top / low)) * plot.h;
-  const axes = shape("g");
-  const opening = shape("rect");
-  const clip = shape("clipPath", { id: `${frame.id}-clip` }, opening);
-  const paths = {};
-  const clipped = shape("g", { "clip-path": `url(#${frame.id}-clip)` });
-  for (const line of LINES) {
-    paths[line.name] = shape("path", {
-      class: line.class,
-      "stroke-dasharray": line.dash,
-      style: line.style ?? "",
-    });
-    clipped.append(shape("g", line.chosen ? { class: "dgm-chosen" } : {}, paths[line.name]));
-  }
-  const marks = shape("path.dgm-rd-marks");
-  paths.damaged.after(marks);
-  svg.append(clip, axes, clipped);
+/** @type {(w: Widget) => Lab} */
+function readLab(w) {
+  const [beta, blurs] = [w.get("beta"), w.get("blurs")];
+  const [narrowZ, narrowD, wideZ, wideD] = TERMS.map((key) => floatsOf(w.get(key)));
+  const data = { beta, images: narrowZ.length / beta.length / blurs.length, narrowZ, narrowD, wideZ, wideD };
+  const sound = blurs.map((/** @type {number} */ _, /** @type {number} */ blur) => mixed(data, blur, 0));
+  return { data, blurs, sound, likely: w.get("likelihood_index") };
+}
+
+/** The three lines; layout(width), draw(damaged). @type {(w: Widget, lab: Lab) => Picture} */
+function makePicture(w, { data, blurs, sound }) {
+  const says = "Rate, on a logarithmic axis, against distortion: sound, damaged, and the cap";
+  const svg = shape("svg", { role: "img", "aria-label": says });
+  const [axes, opening, marks] = [shape("g"), shape("rect"), shape("path.dgm-rd-marks")];
+  const clip = shape("clipPath", { id: `${w.id}-clip` }, opening);
+  const clipped = shape("g", { "clip-path": `url(#${w.id}-clip)` });
   const signs = LINES.map((line) => {
-    const sign = shape("svg", {
-      viewBox: "0 0 34 14",
-      "aria-hidden": "true",
-      style: "width:34px;height:14px;flex:none",
-    });
-    sign.append(
-      shape("path", {
-        class: line.class,
-        d: "M1 7H33",
-        "stroke-dasharray": line.dash,
-        style: line.style ?? "",
-      }),
-    );
-    return element("span", line.chosen ? { class: "dgm-chosen" } : {}, sign, line.words);
+    const look = { class: line.class, "stroke-dasharray": line.dash, style: line.style };
+    const path = shape("path", look);
+    clipped.append(shape("g", { class: line.chosen ? "dgm-chosen" : "" }, path));
+    if (line.chosen) path.after(marks);
+    const icon = sign("", shape("path", { ...look, d: "M1 7H33" }));
+    icon.setAttribute("style", "width:34px;height:14px;flex:none");
+    const node = element("span", { class: line.chosen ? "dgm-chosen" : "" }, icon, line.words);
+    return { name: line.name, path, node };
   });
-  frame.picture.append(element("div.dgm-signs.dgm-row", ...signs));
+  svg.append(clip, axes, clipped);
+  w.picture.append(svg, element("div.dgm-signs.dgm-row", ...signs.map(({ node }) => node)));
+  const high = 1.2 * Math.max(...sound.flatMap((curve) => curve.rate), 5);
+  const widest = blurs.flatMap((_, blur) => mixed(data, blur, 0.99).distortion);
+  const usual = Math.max(...sound.flatMap((curve) => curve.distortion));
+  const right = 1.04 * Math.min(2 * usual, Math.max(usual, ...widest));
+  let [wide, tall] = [0, 0];
+  const px = (/** @type {number} */ d) => LEFT + (d / right) * wide;
+  const py = (/** @type {number} */ r) =>
+    TOP + tall - (Math.log(Math.max(r, 1e-9) / LOWEST) / Math.log(high / LOWEST)) * tall;
 
-  function layout(w) {
-    plot.w = w - plot.left - 8;
-    plot.h = Math.round(Math.min(320, Math.max(210, 0.66 * w)));
-    svg.setAttribute("viewBox", `0 0 ${w} ${plot.top + plot.h + 42}`);
-    svg.setAttribute("height", plot.top + plot.h + 42);
-    axes.replaceChildren();
-    const bottom = plot.top + plot.h;
-    const inner = { x: plot.left, y: plot.top, width: plot.w + 8, height: plot.h };
-    for (const [key, v] of Object.entries(inner)) opening.setAttribute(key, v);
-    const text = (words, attributes) => axes.append(shape("text", attributes, words));
-    for (const d of ticks(0, right, w / 75)) {
-      axes.append(shape("path.dgm-grid", { d: `M${px(d)} ${plot.top}V${bottom}` }));
-      text(String(+d.toPrecision(6)), { x: px(d), y: bottom + 16, "text-anchor": "middle" });
-    }
-    for (let r = low; r <= top; r *= 10) {
-      axes.append(shape("path.dgm-grid", { d: `M${plot.left} ${py(r)}H${plot.left + plot.w}` }));
-      text(String(+r.toPrecision(3)), { x: plot.left - 7, y: py(r) + 4, "text-anchor": "end" });
-    }
-    axes.append(shape("path.dgm-axis", { d: `M${plot.left} ${plot.top}V${bottom}H${plot.left + plot.w}` }));
-    const label = (words, attributes) =>
-      axes.append(
-        shape("text.dgm-strong", { "text-anchor": "middle", ...attributes }, ...rich(words, italic)),
-      );
-    label("distortion *D*, squared error an image", { x: plot.left + plot.w / 2, y: bottom + 36 });
-    label("rate *R*, nats an image", { transform: `translate(11 ${plot.top + plot.h / 2}) rotate(-90)` });
-    ask();
+  /** @type {(width: number) => void} */
+  function layout(width) {
+    wide = width - LEFT - 8;
+    tall = Math.round(Math.min(320, Math.max(210, 0.66 * width)));
+    const bottom = TOP + tall;
+    resize(svg, width, bottom + 42);
+    place(opening, { x: LEFT, y: TOP, width: wide + 8, height: tall });
+    const decades = [];
+    for (let r = LOWEST; r <= high; r *= 10) decades.push(r);
+    const text = (/** @type {number} */ r) => short(r, 3);
+    axes.replaceChildren(
+      ...bottomAxis(ticks(0, right, width / 75), { px, y: bottom, grid: tall }),
+      ...leftAxis(decades, { py, left: LEFT, right: LEFT + wide, text, gap: 7 }),
+      shape("path.dgm-axis", { d: `M${LEFT} ${TOP}V${bottom}H${LEFT + wide}` }),
+      axisName(LEFT + wide / 2, bottom + 36, rich("distortion *D*, squared error an image", italic)),
+      uprightName(11, TOP + tall / 2, rich("rate *R*, nats an image", italic)),
+    );
   }
 
-  // Beneath it: the two sliders.
-  const sliders = {};
-  function addSlider(key, words, options) {
-    const slider = element("input", { type: "range", id: `${frame.id}-${key}`, ...options });
-    const value = element("output", { for: slider.id });
-    const label = element("label", { for: slider.id }, element("span", ...rich(words)), value);
-    slider.addEventListener("input", () => change({ [key]: Number(slider.value) }));
-    sliders[key] = { slider, value };
-    return element("div.dgm-slider", label, slider);
+  /** @type {(now: Mixed, alpha: number, blur: number) => void} */
+  function draw(now, alpha, blur) {
+    if (!(wide > 0)) return;
+    const { distortion, rate } = sound[blur];
+    const cap = { distortion, rate: rate.map((r) => r - Math.log1p(-alpha)) };
+    /** @type {Record<string, { distortion: number[], rate: number[] }>} */
+    const curves = { sound: sound[0], cap, damaged: now };
+    for (const { name, path } of signs) {
+      const curve = curves[name];
+      const at = curve.rate.map((r, k) => `${px(curve.distortion[k])} ${py(r)}`);
+      if (name === "cap") at.unshift(`${px(right)} ${py(curve.rate[0])}`);
+      place(path, { d: `M${at.join("L")}` });
+    }
+    place(marks, { d: now.rate.map((r, k) => MARKS.circle(px(now.distortion[k]), py(r), 2.6)).join("") });
   }
-  frame.controls.append(
-    addSlider("alpha", "bad-prior weight *\u03b1*", { min: 0, max: 0.99, step: 0.01 }),
-    addSlider("blur", "blur, standard deviation in pixels", { min: 0, max: blurs.length - 1, step: 1 }),
-    element("div.dgm-row", frame.reset),
-  );
-  frame.reset.addEventListener("click", () => change(first));
+  return { layout, draw };
+}
+/** @typedef {{ layout(width: number): void, draw(now: Mixed, alpha: number, blur: number): void }} Picture */
 
-  // Beside it: what the damage costs.
-  const list = element("dl");
-  const outs = {
-    cap: readout(list, "Cap"),
-    early: readout(list, "More rate, low end"),
-    late: readout(list, "More rate, high end"),
-    floor: readout(list, "Least *D*"),
+/** @type {(w: Widget, blurs: number[]) => (alpha: number, blur: number) => void} */
+function makeControls(w, blurs) {
+  /** @type {(key: string, words: string, range: Attributes) => Slider} */
+  const slider = (key, words, range) =>
+    labelledSlider(`${w.id}-${key}`, words, range, (v) => w.change({ [key]: v }));
+  const weight = slider("alpha", "bad-prior weight *\u03b1*", { min: 0, max: 0.99, step: 0.01 });
+  const range = { min: 0, max: blurs.length - 1, step: 1 };
+  const pixels = slider("blur", "blur, standard deviation in pixels", range);
+  w.controls.append(weight.node, pixels.node, element("div.dgm-row", w.reset));
+  w.reset.addEventListener("click", () => w.change(w.first));
+  return (alpha, blur) => {
+    weight.show(alpha, alpha.toFixed(2));
+    pixels.show(blur, String(blurs[blur]), `${blurs[blur]} pixels`);
   };
+}
+
+/** What the damage costs; returns what shows it, and says it. @type {(w: Widget, lab: Lab) => Readouts} */
+function makeReadouts(w, lab) {
+  const { data, blurs, sound, likely } = lab;
+  const { beta, images } = data;
+  const list = element("dl");
+  const terms = ["Cap", "More rate, low end", "More rate, high end", "Least *D*"];
+  const [cap, early, late, floor] = terms.map((term) => readout(list, term));
   const bars = element("div.dgm-bars");
   const costs = ["bad prior", "blur"].map((name) => {
-    const bar = element("div.dgm-bar.dgm-bar-to");
-    const value = element("span.dgm-odds");
+    const [bar, value] = [element("div.dgm-bar.dgm-bar-to"), element("span.dgm-odds")];
     bars.append(element("span", name), element("div.dgm-tracks", bar), value);
     return { bar, value };
   });
   const heading = element("p", ...rich(`Log-likelihood lost, at *\u03b2* = ${number(beta[likely])}`));
-  const note = `Means over ${images} images, \u00b1 one standard error. More rate: than *\u03b1* = 0 needs at the same *D* and blur, where that is about one nat and where it is most.`;
-  frame.side.append(
-    list,
-    element("div", heading, bars),
-    element("p.dgm-small", { style: "margin-top:0" }, ...rich(note)),
-  );
-  const least = blurs.map((_, blur) => lost(sound[blur], sound[0])[0]);
-  const widest = Math.max(-Math.log(0.01), ...least);
+  const note =
+    `Means over ${images} images, \u00b1 one standard error. More rate: than *\u03b1* = 0 needs at the ` +
+    "same *D* and blur, where that is about one nat and where it is most.";
+  const small = element("p.dgm-small", { style: "margin-top:0" }, ...rich(note));
+  w.side.append(list, element("div", heading, bars), small);
+  const widest = Math.max(-Math.log(0.01), ...sound.map((curve) => lost(lab, curve, sound[0])[0]));
+  const nats = (/** @type {number} */ x) => `${x.toFixed(2)} nats`.replace("-", "\u2212");
 
-  function lost(curve, before) {
-    return meanWithError(Array.from(curve.each[likely], (v, n) => before.each[likely][n] - v));
-  }
-
-  function change(values) {
-    for (const [key, v] of Object.entries(values)) model.set(key, v);
-    model.save_changes();
-    settle();
-  }
-
-  const speak = throttled(frame.status);
-
-  function settle() {
-    const [alpha, blur] = [model.get("alpha"), model.get("blur")];
-    const cap = -Math.log1p(-alpha);
+  return (now, alpha, blur) => {
     const base = sound[blur];
-    const now = mixed(data, blur, alpha);
-    const more = (k) => rateAt(now, beta, base.distortion[k]) - base.rate[k];
+    const more = (/** @type {number} */ k) => rateAt(now, beta, base.distortion[k]) - base.rate[k];
     const off = base.rate.map((r) => Math.abs(Math.log(Math.max(r, 1e-9))));
-    const early = off.indexOf(Math.min(...off));
-    const last = beta.length - 1;
-    const nats = (x) => `${x.toFixed(2)} nats`.replace("-", "\u2212");
-    const of = (k) => element("small", `where R is ${number(base.rate[k])} nats`);
-    sliders.alpha.slider.value = alpha;
-    sliders.alpha.value.textContent = alpha.toFixed(2);
-    sliders.blur.slider.value = blur;
-    sliders.blur.value.textContent = String(blurs[blur]);
-    sliders.blur.slider.setAttribute("aria-valuetext", `${blurs[blur]} pixels`);
-    outs.cap.replaceChildren(nats(cap), element("small", "\u2212log(1 \u2212 \u03b1)"));
-    outs.early.replaceChildren(nats(more(early)), of(early));
-    outs.late.replaceChildren(nats(more(last)), of(last));
-    outs.floor.replaceChildren(
-      number(now.distortion[last]),
-      element("small", `undamaged: ${number(sound[0].distortion[last])}`),
-    );
-    for (const [i, [mean, error]] of [lost(now, base), lost(base, sound[0])].entries()) {
+    const [low, high] = [off.indexOf(Math.min(...off)), beta.length - 1];
+    const small = (/** @type {string} */ text) => element("small", text);
+    cap.replaceChildren(nats(-Math.log1p(-alpha)), small("\u2212log(1 \u2212 \u03b1)"));
+    early.replaceChildren(nats(more(low)), small(`where R is ${number(base.rate[low])} nats`));
+    late.replaceChildren(nats(more(high)), small(`where R is ${number(base.rate[high])} nats`));
+    const least = number(sound[0].distortion[high]);
+    floor.replaceChildren(number(now.distortion[high]), small(`undamaged: ${least}`));
+    for (const [i, [mean, error]] of [lost(lab, now, base), lost(lab, base, sound[0])].entries()) {
       costs[i].bar.style.width = `${(100 * Math.max(0, mean)) / widest}%`;
       costs[i].value.textContent = error < 0.005 ? nats(mean) : `${withError(mean, error)} nats`;
     }
-    frame.root.dataset.moved = `${alpha} ${blur}`;
-    speak(
-      `alpha ${alpha.toFixed(2)}, blur ${blurs[blur]} pixels: cap ${nats(cap)}, more rate at the low end ${nats(more(early))}`,
-    );
-    ask();
-  }
-
-  function draw() {
-    if (!(plot.w > 0)) return false;
-    const [alpha, blur] = [model.get("alpha"), model.get("blur")];
-    const now = mixed(data, blur, alpha);
-    const shown = {
-      sound: sound[0],
-      cap: { distortion: sound[blur].distortion, rate: sound[blur].rate.map((r) => r - Math.log1p(-alpha)) },
-      damaged: now,
-    };
-    for (const [name, { distortion, rate }] of Object.entries(shown)) {
-      const at = rate.map((r, k) => `${px(distortion[k])} ${py(r)}`);
-      if (name === "cap") at.unshift(`${px(right)} ${py(rate[0])}`);
-      paths[name].setAttribute("d", `M${at.join("L")}`);
-    }
-    marks.setAttribute("d", now.rate.map((r, k) => MARKS.circle(px(now.distortion[k]), py(r), 2.6)).join(""));
-    return false;
-  }
-
-  const ask = onceAFrame("dgm:damage", draw);
-  model.on("change:alpha", settle);
-  model.on("change:blur", settle);
-  settle();
-  el.append(frame.root);
-  const stopWidth = onWidth(frame.picture, layout);
-  return () => {
-    ask.stop();
-    stopWidth();
-    model.off("change:alpha", settle);
-    model.off("change:blur", settle);
+    const rates = `cap ${nats(-Math.log1p(-alpha))}, more rate at the low end ${nats(more(low))}`;
+    return `alpha ${alpha.toFixed(2)}, blur ${blurs[blur]} pixels: ${rates}`;
   };
+}
+/** @typedef {(now: Mixed, alpha: number, blur: number) => string} Readouts */
+
+/** @type {(props: RenderProps) => () => void} */
+function render(props) {
+  const w = openWidget(props, {
+    names: ["alpha", "blur"],
+    hint:
+      "*\u03b1* to 0.99, so that 99 codes of 100 are junk: the curve rises by at most 4.6 nats, " +
+      "wherever you look. Then blur.",
+  });
+  const lab = readLab(w);
+  const picture = makePicture(w, lab);
+  const showControls = makeControls(w, lab.blurs);
+  const showReadouts = makeReadouts(w, lab);
+  const speak = throttled(w.status);
+  function draw() {
+    const [alpha, blur] = [w.get("alpha"), w.get("blur")];
+    const now = mixed(lab.data, blur, alpha);
+    showControls(alpha, blur);
+    picture.draw(now, alpha, blur);
+    speak(showReadouts(now, alpha, blur));
+    w.root.dataset.moved = `${alpha} ${blur}`;
+  }
+  const stop = w.start("dgm:damage", draw, {
+    resized(width) {
+      picture.layout(width);
+      w.ask();
+    },
+  });
+  w.ask();
+  return stop;
 }
 
 export default { render };

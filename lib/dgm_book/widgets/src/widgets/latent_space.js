@@ -1,13 +1,13 @@
 // The latent space: a pad over two latent dimensions, decoded where the reader points.
 
+import { labelledSlider } from "../controls.js";
 import {
-  buildFrame,
   element,
   imagePainter,
   italic,
   MARKS,
-  onceAFrame,
-  onWidth,
+  openWidget,
+  penOf,
   readout,
   rich,
   shape,
@@ -15,245 +15,224 @@ import {
   ticks,
 } from "../frame.js";
 import { bufferOf, decode, floatsOf, loadNetworks } from "../models/nn.js";
+import { place, resize, short, words } from "../plot.js";
 
 // Ten classes: a colour and a mark each, so that no class is told by its colour alone.
 const CLASS_MARKS = ["circle", "square", "triangle", "diamond", "wedge"];
+const NEIGHBOURS = 15;
+const [LEFT, TOP] = [40, 6];
+const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
 
-async function render({ model, el }) {
-  const [height, width] = model.get("image_shape");
-  const means = floatsOf(model.get("means"));
-  const labels = new Uint8Array(bufferOf(model.get("labels")));
-  const classes = model.get("classes");
-  const network = (await loadNetworks(model))[model.get("model")];
-  const frame = buildFrame({
-    title: model.get("title"),
-    badge: model.get("badge"),
-    hint: "drag across the plane, or use the arrow keys: one class turns into the next.",
-  });
-  if (network.error !== null) frame.root.dataset.goldenError = network.error.toFixed(6);
-  const first = model.get("z");
-  const limit = Math.max(3, Math.ceil(2 * 1.05 * Math.max(...means.map(Math.abs))) / 2);
+/**
+ * Codes in pairs, and the class of each.
+ * @typedef {{ means: Float32Array, labels: Uint8Array, classes: string[] }} Codes
+ */
 
+/** @type {(c: number) => (x: number, y: number, r: number) => string} */
+const markOf = (c) => MARKS[CLASS_MARKS[c % 5]];
+
+/** @type {(places: number[][], gap: number) => void} */
+function pushApart(places, gap) {
+  for (let round = 0; round < 60; round++) {
+    for (const [i, p] of places.entries()) {
+      for (const q of places.slice(i + 1)) {
+        const [dx, dy] = [q[0] - p[0] || 0.1, q[1] - p[1]];
+        const push = (gap - Math.hypot(dx, dy)) / 4 / Math.hypot(dx, dy);
+        if (push <= 0) continue;
+        p[0] -= push * dx;
+        p[1] -= push * dy;
+        q[0] += push * dx;
+        q[1] += push * dy;
+      }
+    }
+  }
+}
+
+// Of the nearest codes the most frequent class.
+/** @type {(codes: Codes, z: number[]) => { name: string, share: string }} */
+function neighbours({ means, labels, classes }, [a, b]) {
+  const far = Array.from(labels, (c, n) => [(means[2 * n] - a) ** 2 + (means[2 * n + 1] - b) ** 2, c]);
+  const near = far.sort((p, q) => p[0] - q[0]).slice(0, NEIGHBOURS);
+  const votes = new Array(classes.length).fill(0);
+  for (const [, c] of near) votes[c]++;
+  const best = votes.indexOf(Math.max(...votes));
+  return { name: classes[best], share: `${votes[best]} of ${near.length}` };
+}
+
+// The plane; layout(width), show(z).
+/** @type {(w: Widget, codes: Codes, limit: number, move: (z: number[]) => void) => Plane} */
+function makePlane(w, { means, labels, classes }, limit, move) {
   const svg = shape("svg.dgm-pad", {
     tabindex: 0,
     role: "application",
     "aria-roledescription": "plane",
     "aria-label": "Plane of codes. Arrow keys move, with Shift in larger steps.",
   });
-  const axes = shape("g");
-  const crowd = shape("g");
-  const rings = shape("g");
-  const names = shape("g");
+  const [axes, crowd, rings, names] = [shape("g"), shape("g"), shape("g"), shape("g")];
   const cross = shape("path.dgm-ls-cross");
   const ring = shape("circle.dgm-ls-ring", { r: 8 });
   svg.append(axes, crowd, rings, cross, names, ring);
-  frame.picture.append(svg);
-  const plot = { left: 40, top: 6, size: 0 };
-  const px = (v) => plot.left + ((v + limit) / (2 * limit)) * plot.size;
-  const py = (v) => plot.top + ((limit - v) / (2 * limit)) * plot.size;
+  w.picture.append(svg);
+  let size = 0;
+  const px = (/** @type {number} */ v) => LEFT + ((v + limit) / (2 * limit)) * size;
+  const py = (/** @type {number} */ v) => TOP + ((limit - v) / (2 * limit)) * size;
 
-  function layout(w) {
-    plot.size = Math.min(w - plot.left - 10, 470);
-    const end = plot.top + plot.size;
-    svg.setAttribute("viewBox", `0 0 ${w} ${end + 40}`);
-    svg.setAttribute("height", end + 40);
-    axes.replaceChildren(
-      shape("rect.dgm-ls-ground", { x: plot.left, y: plot.top, width: plot.size, height: plot.size }),
-    );
+  /** @type {(sub: string, attributes: Attributes) => SVGElement} */
+  const axisName = (sub, attributes) =>
+    words(0, 0, [italic("z"), shape("tspan", { dy: 3, "font-size": "9" }, sub)], {
+      class: "dgm-strong",
+      ...attributes,
+    });
+
+  function drawAxes() {
+    const end = TOP + size;
+    axes.replaceChildren(shape("rect.dgm-ls-ground", { x: LEFT, y: TOP, width: size, height: size }));
     for (const v of ticks(-limit, limit, 7)) {
-      axes.append(shape("text", { x: px(v), y: end + 16, "text-anchor": "middle" }, number0(v)));
-      axes.append(shape("text", { x: plot.left - 7, y: py(v) + 4, "text-anchor": "end" }, number0(v)));
-      axes.append(shape("path.dgm-axis", { d: `M${px(v)} ${end}v4M${plot.left} ${py(v)}h-4` }));
-    }
-    rings.replaceChildren();
-    for (const radius of [1, 2, 3]) {
-      rings.append(
-        shape("circle.dgm-ls-prior", { cx: px(0), cy: py(0), r: (radius * plot.size) / (2 * limit) }),
-      );
-    }
-    const label = (attributes, sub) =>
+      const text = short(v, 3);
+      const marks = shape("path.dgm-axis", { d: `M${px(v)} ${end}v4M${LEFT} ${py(v)}h-4` });
       axes.append(
-        shape(
-          "text.dgm-strong",
-          { "text-anchor": "middle", ...attributes },
-          italic("z"),
-          shape("tspan", { dy: 3, "font-size": "9" }, sub),
-        ),
+        words(px(v), end + 16, text),
+        words(LEFT - 7, py(v) + 4, text, { "text-anchor": "end" }),
+        marks,
       );
-    label({ x: px(0), y: end + 34 }, "1");
-    label({ transform: `translate(11 ${py(0)}) rotate(-90)` }, "2");
-    crowd.replaceChildren();
-    names.replaceChildren();
-    const places = [];
-    classes.forEach((_name, c) => {
-      const mine = [];
-      for (let n = 0; n < labels.length; n++)
-        if (labels[n] === c) mine.push([means[2 * n], means[2 * n + 1]]);
-      const mark = MARKS[CLASS_MARKS[c % 5]];
-      const d = mine.map(([a, b]) => mark(+px(a).toFixed(1), +py(b).toFixed(1), 2)).join("");
+    }
+    axes.append(axisName("1", { x: px(0), y: end + 34 }));
+    axes.append(axisName("2", { transform: `translate(11 ${py(0)}) rotate(-90)` }));
+    const circle = (/** @type {number} */ r) =>
+      shape("circle.dgm-ls-prior", { cx: px(0), cy: py(0), r: (r * size) / (2 * limit) });
+    rings.replaceChildren(...[1, 2, 3].map(circle));
+  }
+
+  function drawCodes() {
+    const places = classes.map((_, c) => {
+      const own = [...labels.keys()]
+        .filter((n) => labels[n] === c)
+        .map((n) => [means[2 * n], means[2 * n + 1]]);
+      const d = own.map(([a, b]) => markOf(c)(+px(a).toFixed(1), +py(b).toFixed(1), 2)).join("");
       crowd.append(shape("path", { class: `dgm-ls-class dgm-c${c}`, d }));
-      const middle = (k) => mine.map((p) => p[k]).sort((a, b) => a - b)[mine.length >> 1];
-      places.push([px(middle(0)), py(middle(1))]);
+      const middle = (/** @type {number} */ k) => own.map((p) => p[k]).sort((a, b) => a - b)[own.length >> 1];
+      return [px(middle(0)), py(middle(1))];
     });
     pushApart(places, 19);
-    places.forEach(([x, y], c) =>
-      names.append(
-        shape("text.dgm-halo.dgm-strong.dgm-ls-name", { x, y: y + 6, "text-anchor": "middle" }, classes[c]),
-      ),
-    );
-    ask();
+    const label = { class: "dgm-halo dgm-strong dgm-ls-name" };
+    names.replaceChildren(...places.map(([x, y], c) => words(x, y + 6, classes[c], label)));
   }
 
-  function pushApart(places, gap) {
-    for (let round = 0; round < 60; round++) {
-      places.forEach((p, i) => {
-        for (const q of places.slice(i + 1)) {
-          const [dx, dy] = [q[0] - p[0] || 0.1, q[1] - p[1]];
-          const short = (gap - Math.hypot(dx, dy)) / 4 / Math.hypot(dx, dy);
-          if (short <= 0) continue;
-          p[0] -= short * dx;
-          p[1] -= short * dy;
-          q[0] += short * dx;
-          q[1] += short * dy;
-        }
-      });
-    }
+  /** @type {(width: number) => void} */
+  function layout(width) {
+    size = Math.min(width - LEFT - 10, 470);
+    resize(svg, width, TOP + size + 40);
+    drawAxes();
+    crowd.replaceChildren();
+    drawCodes();
   }
-
-  const canvas = element("canvas.dgm-ls-image", {
-    role: "img",
-    width: width * Math.max(1, Math.round(400 / width)),
-    height: height * Math.max(1, Math.round(400 / width)),
+  /** @type {(event: PointerEvent) => void} */
+  const point = (event) => {
+    if (event.type === "pointerdown") svg.setPointerCapture(event.pointerId);
+    else if (!event.buttons) return;
+    const box = svg.getBoundingClientRect();
+    const share = (/** @type {number} */ v, /** @type {number} */ start) =>
+      (2 * limit * (v - start)) / size - limit;
+    move([share(event.clientX - box.left, LEFT), -share(event.clientY - box.top, TOP)]);
+  };
+  svg.addEventListener("pointerdown", point);
+  svg.addEventListener("pointermove", point);
+  svg.addEventListener("keydown", (event) => {
+    const way = ARROWS[/** @type {keyof typeof ARROWS} */ (event.key)];
+    if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    const step = (event.shiftKey ? 0.1 : 0.02) * limit;
+    move(w.get("z").map((/** @type {number} */ v, /** @type {number} */ k) => v + step * way[k]));
   });
-  const context = canvas.getContext("2d", { willReadFrequently: true });
+  /** @type {(z: number[]) => void} */
+  const show = ([a, b]) => {
+    const [x, y] = [px(a), py(b)];
+    place(ring, { cx: x, cy: y });
+    place(cross, { d: `M${x} ${TOP}V${TOP + size}M${LEFT} ${y}H${LEFT + size}` });
+  };
+  return { layout, show };
+}
+/** @typedef {{ layout(width: number): void, show(z: number[]): void }} Plane */
+
+/** @type {(w: Widget, classes: string[]) => void} */
+function addLegend(w, classes) {
+  const icon = (/** @type {SVGElement} */ part) =>
+    shape("svg", { viewBox: "0 0 12 12", "aria-hidden": "true" }, part);
+  const signs = classes.map((name, c) => {
+    const mark = shape("path", { class: `dgm-ls-class dgm-c${c}`, d: markOf(c)(6, 6, 3.6) });
+    return element("span", icon(mark), name);
+  });
+  const prior = shape("circle.dgm-ls-prior", { cx: 6, cy: 6, r: 5 });
+  signs.push(element("span", icon(prior), "prior, 1 to 3 s.d."));
+  w.controls.append(element("div.dgm-row.dgm-ls-legend", ...signs, w.reset));
+}
+
+// The decoded image and what the code is near to.
+/** @type {(w: Widget, codes: Codes, network: Network) => (z: number[], shown: string) => string} */
+function makeReadouts(w, codes, network) {
+  const [height, width] = w.get("image_shape");
+  const grow = (/** @type {number} */ side) => side * Math.max(1, Math.round(400 / width));
+  const canvas = element("canvas.dgm-ls-image", { role: "img", width: grow(width), height: grow(height) });
+  const context = penOf(canvas, true);
   const paint = imagePainter(width, height);
   const caption = element(
     "figcaption",
     ...rich("The decoder\u2019s image *f*\u2009(*z*), made in this page."),
   );
   const list = element("dl");
-  const outs = {
-    z: readout(list, "Code *z*"),
-    prior: readout(list, "log *p*\u2009(*z*)"),
-    near: readout(list, "Nearby"),
+  const [code, prior, near] = ["Code *z*", "log *p*\u2009(*z*)", "Nearby"].map((term) => readout(list, term));
+  w.side.append(element("figure", canvas, caption), list);
+  return (z, shown) => {
+    paint(context, decode(network.layers, Float32Array.from(z)), 0, 0, canvas.width, canvas.height);
+    const { name, share } = neighbours(codes, z);
+    code.textContent = `(${shown})`;
+    const logPrior = -0.5 * (z[0] ** 2 + z[1] ** 2) - Math.log(2 * Math.PI);
+    prior.textContent = `${logPrior.toFixed(2).replace("-", "\u2212")} nats, prior`;
+    near.textContent = `${name}, ${share} codes`;
+    canvas.setAttribute("aria-label", `Decoded image at z = (${shown})`);
+    return `z ${shown}; nearest codes: ${name}, ${share}`;
   };
-  frame.side.append(element("figure", canvas, caption), list);
+}
 
-  const pair = element("div.dgm-pair");
-  frame.controls.append(pair);
-  const sliders = ["1", "2"].map((sub, k) => {
-    const input = element("input", {
-      type: "range",
-      min: -limit,
-      max: limit,
-      step: 0.01,
-      id: `${frame.id}-z${sub}`,
-    });
-    const value = element("output", { for: input.id });
-    const words = element(
-      "label",
-      { for: input.id },
-      element("span", element("i", "z"), element("sub", sub)),
-      value,
-    );
-    input.addEventListener("input", () =>
-      move(k ? [model.get("z")[0], Number(input.value)] : [Number(input.value), model.get("z")[1]]),
-    );
-    pair.append(element("div.dgm-slider", words, input));
-    return { input, value };
+/** @type {(props: RenderProps) => Promise<() => void>} */
+async function render(props) {
+  const network = (await loadNetworks(props.model))[props.model.get("model")];
+  const w = openWidget(props, {
+    names: ["z"],
+    hint: "drag across the plane, or use the arrow keys: one class turns into the next.",
   });
-  const legend = classes.map((name, c) => {
-    const sign = shape(
-      "svg",
-      { viewBox: "0 0 12 12", "aria-hidden": "true" },
-      shape("path", { class: `dgm-ls-class dgm-c${c}`, d: MARKS[CLASS_MARKS[c % 5]](6, 6, 3.6) }),
-    );
-    return element("span", sign, name);
+  if (network.error !== null) w.root.dataset.goldenError = network.error.toFixed(6);
+  const means = floatsOf(w.get("means"));
+  const codes = { means, labels: new Uint8Array(bufferOf(w.get("labels"))), classes: w.get("classes") };
+  const limit = Math.max(3, Math.ceil(2 * 1.05 * Math.max(...means.map(Math.abs))) / 2);
+  /** @type {(z: number[]) => void} */
+  const move = (z) => w.change({ z: z.map((v) => +Math.max(-limit, Math.min(limit, v)).toFixed(3)) });
+  const plane = makePlane(w, codes, limit, move);
+  const showReadouts = makeReadouts(w, codes, network);
+  const sliders = [0, 1].map((k) => {
+    const range = { min: -limit, max: limit, step: 0.01 };
+    const other = (/** @type {number} */ v) => (k ? [w.get("z")[0], v] : [v, w.get("z")[1]]);
+    return labelledSlider(`${w.id}-z${k + 1}`, `*z*_${k + 1}_`, range, (v) => move(other(v)));
   });
-  const sign = shape(
-    "svg",
-    { viewBox: "0 0 12 12", "aria-hidden": "true" },
-    shape("circle.dgm-ls-prior", { cx: 6, cy: 6, r: 5 }),
-  );
-  legend.push(element("span", sign, "prior, 1 to 3 s.d."));
-  frame.controls.append(element("div.dgm-row.dgm-ls-legend", ...legend, frame.reset));
-  frame.reset.addEventListener("click", () => move(first));
-
-  function number0(v) {
-    return String(+v.toPrecision(3)).replace("-", "\u2212");
-  }
-
-  function move(z) {
-    model.set(
-      "z",
-      z.map((v) => +Math.max(-limit, Math.min(limit, v)).toFixed(3)),
-    );
-    model.save_changes();
-    ask();
-  }
-
-  const NEIGHBOURS = 15;
-  function neighbours([a, b]) {
-    const far = Array.from(labels, (c, n) => [(means[2 * n] - a) ** 2 + (means[2 * n + 1] - b) ** 2, c]);
-    far.sort((p, q) => p[0] - q[0]);
-    const votes = new Array(classes.length).fill(0);
-    const near = far.slice(0, NEIGHBOURS);
-    for (const [, c] of near) votes[c]++;
-    const best = votes.indexOf(Math.max(...votes));
-    return { name: classes[best], share: `${votes[best]} of ${near.length}` };
-  }
-
-  const speak = throttled(frame.status);
+  w.controls.append(element("div.dgm-pair", ...sliders.map(({ node }) => node)));
+  addLegend(w, codes.classes);
+  w.reset.addEventListener("click", () => w.change(w.first));
+  const speak = throttled(w.status);
 
   function draw() {
-    const z = model.get("z");
-    paint(context, decode(network.layers, z), 0, 0, canvas.width, canvas.height);
-    const [x, y] = [px(z[0]), py(z[1])];
-    ring.setAttribute("cx", x);
-    ring.setAttribute("cy", y);
-    cross.setAttribute(
-      "d",
-      `M${x} ${plot.top}V${plot.top + plot.size}M${plot.left} ${y}H${plot.left + plot.size}`,
-    );
-    const near = neighbours(z);
+    /** @type {number[]} */
+    const z = w.get("z");
     const shown = z.map((v) => v.toFixed(2).replace("-", "\u2212"));
-    outs.z.textContent = `(${shown.join(", ")})`;
-    outs.prior.textContent = `${(-0.5 * (z[0] ** 2 + z[1] ** 2) - Math.log(2 * Math.PI)).toFixed(2).replace("-", "\u2212")} nats, prior`;
-    outs.near.textContent = `${near.name}, ${near.share} codes`;
-    sliders.forEach(({ input, value }, k) => {
-      input.value = z[k];
-      value.textContent = shown[k];
-    });
-    canvas.setAttribute("aria-label", `Decoded image at z = (${shown.join(", ")})`);
-    speak(`z ${shown.join(", ")}; nearest codes: ${near.name}, ${near.share}`);
-    return false;
+    plane.show(z);
+    for (const [k, slider] of sliders.entries()) slider.show(z[k], shown[k]);
+    speak(showReadouts(z, shown.join(", ")));
   }
-
-  const ask = onceAFrame("dgm:latent-space", draw);
-  const point = (event) => {
-    if (event.type === "pointerdown") svg.setPointerCapture(event.pointerId);
-    else if (!event.buttons) return;
-    const box = svg.getBoundingClientRect();
-    const share = (v, start) => (2 * limit * (v - start)) / plot.size - limit;
-    move([share(event.clientX - box.left, plot.left), -share(event.clientY - box.top, plot.top)]);
-  };
-  svg.addEventListener("pointerdown", point);
-  svg.addEventListener("pointermove", point);
-  svg.addEventListener("keydown", (event) => {
-    const way = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
-    if (!way || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    const step = (event.shiftKey ? 0.1 : 0.02) * limit;
-    move(model.get("z").map((v, k) => v + step * way[k]));
+  return w.start("dgm:latent-space", draw, {
+    resized(width) {
+      plane.layout(width);
+      w.ask();
+    },
   });
-  model.on("change:z", ask);
-  el.append(frame.root);
-  const stopWidth = onWidth(frame.picture, layout);
-  return () => {
-    ask.stop();
-    stopWidth();
-    model.off("change:z", ask);
-  };
 }
 
 export default { render };

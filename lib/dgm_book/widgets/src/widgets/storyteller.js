@@ -2,316 +2,294 @@
 // sentences forget each other.
 
 import "../styles/language.css";
-import { decimals, labelledSlider, pushButton } from "../controls.js";
-import { buildFrame, element, MARKS, onceAFrame, onWidth, shape, throttled, ticks } from "../frame.js";
+import { decimals, labelledSlider, pushButton, tableOf, tableRow } from "../controls.js";
+import { element, MARKS, openWidget, shape, throttled, ticks } from "../frame.js";
+import { last } from "../models/arrays.js";
 import { checkLanguage, loadLanguage, MARKERS, wordsOf } from "../models/language_model.js";
+import { axisName, bottomAxis, leftAxis, place, resize, sign } from "../plot.js";
+
+/** @typedef {{ kind: string, dash: string, mark: (x: number, y: number, r: number) => string }} Look */
+/** @typedef {Record<"mean" | "low" | "high", number[]>} Curve */
+/** @typedef {{ distances: number[], exact: number[], stay: number, models: Record<string, Curve> }} Curves */
+/** A story under way. @typedef {{ next: Story, topics: number[], texts: string[] }} Tale */
+/** @typedef {ReturnType<Languages["encode"]>} Opening */
+/** @typedef {[name: string, words: string[]]} Theme */
 
 const FOLLOWED = ["opening", "temperature", "seed"];
-const LOOKS = ["dgm-first", "dgm-second"].map((kind, i) => ({
-  kind,
-  dash: ["6 3", ""][i],
-  mark: [MARKS.square, MARKS.triangle][i],
-}));
+/** @type {Look[]} */
+const LOOKS = [
+  { kind: "dgm-first", dash: "6 3", mark: MARKS.square },
+  { kind: "dgm-second", dash: "", mark: MARKS.triangle },
+];
 const DATA = { kind: "dgm-exact", dash: "", mark: MARKS.circle };
 const BUDGET = 4; // ms of writing a frame
+const [LEFT, TOP, TALL] = [34, 8, 150]; // px, of the chart
+const BOTTOM = TOP + TALL;
 
-async function render({ model, el }) {
-  const shared = await loadLanguage(model);
-  const { models } = shared;
-  const [themes, openings, curves, lines] = ["themes", "openings", "curves", "n_sentences"].map((name) =>
-    model.get(name),
-  );
-  const frame = buildFrame({
-    title: model.get("title"),
-    badge: model.get("badge"),
-    hint: "write on a few times, and watch where each story changes its topic; then raise the temperature.",
-  });
-  frame.root.classList.add("dgm-text", "dgm-lang");
-  const first = Object.fromEntries(FOLLOWED.map((name) => [name, model.get(name)]));
-  checkLanguage(shared, (error) => (frame.root.dataset.goldenError = error));
+/** @type {(look: Look) => SVGElement} */
+function signOf({ kind, dash, mark }) {
+  const line = shape("path.dgm-trace", { "stroke-dasharray": dash, d: "M1 7H33" });
+  return sign(kind, line, shape("path.dgm-dot", { d: mark(17, 7, 4) }));
+}
 
-  function change(values) {
-    for (const [name, v] of Object.entries(values)) model.set(name, v);
-    model.save_changes();
-    ask();
-  }
+/** @type {(share: number) => string} */
+const percent = (share) => `${(100 * share).toFixed(0)}\u2009%`;
 
-  // The opening
+// The topic of most of a line's theme words; -1 for none, or for a tie.
+/** @type {(themes: Theme[]) => (words: string[]) => number} */
+function topicFinder(themes) {
+  const topicOf = new Map(themes.flatMap(([, words], k) => words.map((word) => [word, k])));
+  return (words) => {
+    const counts = themes.map(() => 0);
+    for (const word of words) {
+      const k = topicOf.get(word);
+      if (k !== undefined) counts[k] += 1;
+    }
+    const most = Math.max(...counts);
+    const best = counts.indexOf(most);
+    return most && counts.lastIndexOf(most) === best ? best : -1;
+  };
+}
 
+// Where the opening is typed or picked; show(source) brings it up to date, and returns what is to be said.
+/** @type {(w: Widget, openings: string[]) => (source: Opening) => string} */
+function makeOpening(w, openings) {
   const box = element("textarea", {
-    id: `${frame.id}-box`,
+    id: `${w.id}-box`,
     maxlength: 200,
     rows: 1,
     spellcheck: "false",
     autocomplete: "off",
     placeholder: "The start of a text",
   });
+  const own = element("option", { value: "own", disabled: "" }, "your own words");
   const pick = element(
     "select",
-    { id: `${frame.id}-pick` },
-    element("option", { value: "own", disabled: "" }, "your own words"),
+    { id: `${w.id}-pick` },
+    own,
     element("option", { value: "" }, "the start of a text"),
   );
-  openings.forEach((text) => pick.append(element("option", { value: ` ${text}` }, text)));
-  const heads = element(
-    "div.dgm-heads",
-    element("label", { for: box.id }, "Opening"),
-    element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Openings"), pick),
-  );
-  const write = pushButton(
-    "Write on",
-    () => change({ seed: (model.get("seed") + 1) % 2 ** 20 }),
-    "dgm-reset dgm-go",
-  );
-  box.addEventListener("input", () => change({ opening: box.value }));
+  pick.append(...openings.map((text) => element("option", { value: ` ${text}` }, text)));
+  const picked = element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Openings"), pick);
+  const heads = element("div.dgm-heads", element("label", { for: box.id }, "Opening"), picked);
+  const seed = () => w.change({ seed: (w.get("seed") + 1) % 2 ** 20 });
+  const write = pushButton("Write on", seed, "dgm-reset dgm-go");
+  box.addEventListener("input", () => w.change({ opening: box.value }));
   box.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || event.isComposing) return;
     event.preventDefault();
     write.click();
   });
-  pick.addEventListener("change", () => change({ opening: pick.value.slice(1) }));
+  pick.addEventListener("change", () => w.change({ opening: pick.value.slice(1) }));
   const note = element("p.dgm-note");
+  w.picture.append(heads, element("div.dgm-ask", box, write), note);
+  return ({ words, unknown }) => {
+    if (box.value !== w.get("opening")) box.value = w.get("opening");
+    pick.selectedIndex = 1 + ["", ...openings].indexOf(box.value);
+    const strange = [...new Set(words.filter((_, i) => unknown[i]))].map((word) => `\u201c${word}\u201d`);
+    const more = strange.length > 6 ? ` and ${strange.length - 6} more` : "";
+    const list = `${strange.slice(0, 6).join(", ")}${more}`;
+    note.textContent = strange.length ? `Unknown to the models, so read as <unk>: ${list}.` : "";
+    return note.textContent;
+  };
+}
 
-  // The stories
-
-  const sign = ({ kind, dash, mark }) =>
-    shape(
-      "svg",
-      { viewBox: "0 0 34 14", class: kind, "aria-hidden": "true" },
-      shape("path.dgm-trace", { "stroke-dasharray": dash, d: "M1 7H33" }),
-      shape("path.dgm-dot", { d: mark(17, 7, 4) }),
-    );
-  const columns = models.map(({ name }, m) => {
+// A column for each model; write(m, line, ...) puts a sentence there.
+/** @type {(w: Widget, names: string[], lines: number, themes: Theme[]) => WriteLine} */
+function makeStories(w, names, lines, themes) {
+  const columns = names.map((name, m) => {
     const rows = Array.from({ length: lines }, () => {
       const [topic, text] = [element("span.dgm-topic"), element("span.dgm-line")];
       return { topic, text, node: element("li", topic, text) };
     });
-    const id = `${frame.id}-tale${m}`;
+    const id = `${w.id}-tale${m}`;
     const list = element("ol.dgm-said.dgm-tale", { "aria-labelledby": id }, ...rows.map(({ node }) => node));
-    return {
-      rows,
-      node: element("div", element("p.dgm-who", { id }, sign(LOOKS[m]), name), list),
-    };
+    return { rows, node: element("div", element("p.dgm-who", { id }, signOf(LOOKS[m]), name), list) };
   });
-  frame.picture.append(
-    heads,
-    element("div.dgm-ask", box, write),
-    note,
-    element("div.dgm-tales", ...columns.map(({ node }) => node)),
-  );
+  w.picture.append(element("div.dgm-tales", ...columns.map(({ node }) => node)));
+  return (m, line, about, nodes) => {
+    const { topic, text } = columns[m].rows[line];
+    topic.className = `dgm-topic dgm-topic-${about < 0 ? "none" : about}`;
+    topic.textContent = about < 0 ? "no topic" : themes[about][0];
+    text.replaceChildren(...nodes.flatMap((part, i) => (i ? [" ", part] : [part])));
+  };
+}
+/** @typedef {(m: number, line: number, about: number, nodes: Children) => void} WriteLine */
 
-  // Controls and read-outs
-
-  const slider = labelledSlider(
-    `${frame.id}-heat`,
-    "Temperature",
-    { min: 0.2, max: 2, step: 0.05 },
-    (temperature) => change({ temperature }),
-  );
-  const cell = () => element("td");
-  const table = models.map(({ name }, m) => ({ name, now: cell(), far: cell(), look: LOOKS[m] }));
-  const head = (text) => element("th", { scope: "col" }, text);
-  const row = (look, name, ...cells) =>
-    element("tr", element("th", { scope: "row" }, sign(look), name), ...cells);
-  const percent = (share) => `${(100 * share).toFixed(0)}\u2009%`;
+// How many neighbours share a topic, of this story and of all so far.
+/** @type {(w: Widget, names: string[], curves: Curves) => Tally} */
+function makeTally(w, names, curves) {
+  const rows = names.map((name, m) => ({ name, now: element("td"), far: element("td"), look: LOOKS[m] }));
   const exact = element("td", { colspan: 2 }, `${percent(curves.stay)}, exact`);
-  const body = element(
-    "tbody",
-    ...table.map(({ look, name, now, far }) => row(look, name, now, far)),
-    row(DATA, "the data", exact),
-  );
-  const caption = element("caption", "Neighbours that share a topic");
+  const nodes = rows.map(({ look, name, now, far }) => tableRow([signOf(look), name], [now, far]));
+  nodes.push(tableRow([signOf(DATA), "the data"], [exact]));
+  const says =
+    "Both draw with the same random numbers. A line is about the topic that most of its words are of; " +
+    "one that has none, or two alike, shares none with its neighbour.";
+  const table = tableOf("Neighbours that share a topic", ["Text", "this story", "so far"], nodes);
+  const seeds = new Set();
+  let [of, same, pairs] = ["", names.map(() => 0), 0];
+  const count = (/** @type {number[]} */ topics) =>
+    topics.filter((k, i) => i && k >= 0 && k === topics[i - 1]).length;
+  return {
+    nodes: [table, element("p.dgm-note", says)],
+    clear() {
+      of = "";
+    },
+    add(tales) {
+      const now = JSON.stringify([w.get("opening"), w.get("temperature")]);
+      if (of !== now) {
+        [of, same, pairs] = [now, names.map(() => 0), 0];
+        seeds.clear();
+      }
+      const counts = tales.map(({ topics }) => count(topics));
+      const most = tales[0].topics.length - 1;
+      if (!seeds.has(w.get("seed"))) {
+        seeds.add(w.get("seed"));
+        pairs += most;
+        same = same.map((n, m) => n + counts[m]);
+      }
+      for (const [m, { now: cell, far }] of rows.entries()) {
+        cell.textContent = `${counts[m]} of ${most}`;
+        far.replaceChildren(percent(same[m] / pairs), element("small", `of ${pairs}`));
+      }
+      return names.map((name, m) => `${name}, ${counts[m]} of ${most}`).join("; ");
+    },
+  };
+}
+/** @typedef {{ nodes: Node[], clear(): void, add(tales: Tale[]): string }} Tally */
+
+// Mutual information by distance; returns what draws it.
+/** @type {(w: Widget, names: string[], curves: Curves) => Chart} */
+function makeChart(w, names, { distances, exact, models }) {
   const svg = shape("svg", { role: "img" });
-  const under = element(
-    "p.dgm-caption",
-    "Mutual information of two sentences, nats, by how far apart they are; the models\u2019 as they write at temperature 1, with its interval",
+  const says =
+    "Mutual information of two sentences, nats, by how far apart they are; the models\u2019 as they " +
+    "write at temperature 1, with its interval";
+  const node = element("div", element("p.dgm-caption", says), svg);
+  w.side.append(node);
+  const all = names.map((name) => models[name]);
+  const far = last(distances);
+  const high = 1.05 * Math.max(0.1, ...exact, ...all.flatMap((one) => [...one.high, ...one.mean]));
+  const low = Math.min(0, ...all.flatMap((one) => one.low));
+  const py = (/** @type {number} */ v) => (TOP + (1 - (v - low) / (high - low)) * TALL).toFixed(1);
+  /** @type {[string, number[]][]} */
+  const lines = [
+    ["the data", exact],
+    ...all.map(({ mean }, m) => /** @type {[string, number[]]} */ ([names[m], mean])),
+  ];
+  const spoken = lines.map(
+    ([name, values]) => `${name}: ${values.map((v, i) => `${decimals(v)} at ${distances[i]}`).join(", ")}`,
   );
-  const said = element(
-    "p.dgm-note",
-    "Both draw with the same random numbers. A line is about the topic that most of its words are of; one that has none, or two alike, shares none with its neighbour.",
-  );
-  const heading = element("thead", element("tr", head("Text"), head("this story"), head("so far")));
-  frame.controls.append(
-    slider.node,
-    element("table", caption, heading, body),
-    said,
-    element("div.dgm-row", frame.reset),
-  );
-  frame.side.append(element("div", under, svg));
+  place(svg, { "aria-label": `Mutual information by distance, nats. ${spoken.join(". ")}.` });
 
-  // Writing
-
-  const topicOf = new Map(themes.flatMap(([, words], k) => words.map((word) => [word, k])));
-
-  // The topic of most of a line's theme words; -1 for none, or for a tie.
-  function topic(words) {
-    const counts = themes.map(() => 0);
-    for (const word of words) if (topicOf.has(word)) counts[topicOf.get(word)] += 1;
-    const most = Math.max(...counts);
-    const best = counts.indexOf(most);
-    return most && counts.lastIndexOf(most) === best ? best : -1;
+  /** @type {(width: number) => void} */
+  function draw(width) {
+    const wide = width - LEFT - 10;
+    const px = (/** @type {number} */ x) => (LEFT + (x / far) * wide).toFixed(1);
+    const path = (/** @type {number[]} */ values) => values.map((v, i) => `${px(distances[i])} ${py(v)}`);
+    /** @type {(look: Look, values: number[]) => SVGElement} */
+    const line = ({ kind, dash, mark }, values) => {
+      const dots = values.map((v, i) => mark(+px(distances[i]), +py(v), 3.4)).join("");
+      const trace = shape("path.dgm-trace", { "stroke-dasharray": dash, d: `M${path(values).join("L")}` });
+      return shape("g", { class: kind }, trace, shape("path.dgm-dot", { d: dots }));
+    };
+    resize(svg, width, BOTTOM + 36);
+    svg.replaceChildren(
+      ...leftAxis(ticks(low, high, 4), { py, left: LEFT, right: LEFT + wide, text: (v) => decimals(v, 1) }),
+      ...bottomAxis(ticks(0, far, Math.min(far, wide / 36)), { px, y: BOTTOM }),
+      shape("path.dgm-axis", { d: `M${LEFT} ${TOP}V${BOTTOM}h${wide}` }),
+      axisName(LEFT + wide / 2, BOTTOM + 32, "sentences apart"),
+      ...all.map((one, m) => {
+        const d = `M${path(one.high).join("L")}L${path(one.low).reverse().join("L")}Z`;
+        return shape("path", { class: `dgm-range ${LOOKS[m].kind}`, d });
+      }),
+      // The dashes last, so that they show on a line that they lie on.
+      line(DATA, exact),
+      ...all.map(({ mean }, m) => line(LOOKS[m], mean)).reverse(),
+    );
   }
+  return { node, draw };
+}
+/** @typedef {{ node: Element, draw(width: number): void }} Chart */
 
-  let key = null;
-  let done = 0;
-  let source = null;
+/** @type {(props: RenderProps) => Promise<() => void>} */
+async function render(props) {
+  const shared = await loadLanguage(props.model);
+  const w = openWidget(props, {
+    names: FOLLOWED,
+    hint: "write on a few times, and watch where each story changes its topic; then raise the temperature.",
+    kind: "dgm-text dgm-lang",
+  });
+  checkLanguage(shared, (error) => {
+    w.root.dataset.goldenError = String(error);
+  });
+  /** @type {Theme[]} */
+  const themes = w.get("themes");
+  const [lines, names] = [w.get("n_sentences"), shared.models.map(({ name }) => name)];
+  const topic = topicFinder(themes);
+  const showOpening = makeOpening(w, w.get("openings"));
+  const write = makeStories(w, names, lines, themes);
+  const slider = labelledSlider(`${w.id}-heat`, "Temperature", { min: 0.2, max: 2, step: 0.05 }, (v) =>
+    w.change({ temperature: v }),
+  );
+  const tally = makeTally(w, names, w.get("curves"));
+  w.controls.append(slider.node, ...tally.nodes, element("div.dgm-row", w.reset));
+  const chart = makeChart(w, names, w.get("curves"));
+  const speak = throttled(w.status, 700);
+  let [key, done, remark] = ["", 0, ""];
+  let source = shared.encode([]);
+  /** @type {Tale[]} */
   let tales = [];
-  const tally = { of: null, seeds: new Set(), same: [], pairs: 0 };
-  const speak = throttled(frame.status, 700);
 
   function begin() {
-    source = shared.encode(wordsOf(model.get("opening")));
-    const [seed, temperature] = [model.get("seed"), model.get("temperature")];
-    tales = models.map((one) => ({ next: one.story(source.ids, seed, temperature), topics: [], texts: [] }));
+    source = shared.encode(wordsOf(w.get("opening")));
+    const [seed, heat] = [w.get("seed"), w.get("temperature")];
+    tales = shared.models.map((one) => ({ next: one.story(source.ids, seed, heat), topics: [], texts: [] }));
     done = 0;
-    if (box.value !== model.get("opening")) box.value = model.get("opening");
-    const place = ["", ...openings].indexOf(box.value);
-    pick.selectedIndex = 1 + place;
-    slider.input.value = temperature;
-    slider.say(temperature.toFixed(2));
-    const strange = [...new Set(source.words.filter((_, i) => source.unknown[i]))].map(
-      (word) => `\u201c${word}\u201d`,
-    );
-    note.textContent = strange.length
-      ? `Unknown to the models, so read as <unk>: ${strange.slice(0, 6).join(", ")}${strange.length > 6 ? ` and ${strange.length - 6} more` : ""}.`
-      : "";
+    remark = showOpening(source);
+    slider.show(heat, heat.toFixed(2));
   }
 
-  function writeLine(m) {
-    const [tale, { topic: label, text }] = [tales[m], columns[m].rows[done]];
+  /** @type {(tale: Tale, m: number) => void} */
+  function writeLine(tale, m) {
     const { ids, ended } = tale.next();
-    const told = done ? [] : source.words;
-    const made = ids.map((id) => shared.tokens[id]);
-    const about = topic([...told, ...made]);
+    const given = done ? [] : source.words;
+    const words = ids.map((id) => shared.tokens[id]);
+    const about = topic([...given, ...words]);
     tale.topics.push(about);
-    tale.texts.push([...told, ...made].join(" "));
-    label.className = `dgm-topic dgm-topic-${about < 0 ? "none" : about}`;
-    label.textContent = about < 0 ? "no topic" : themes[about][0];
-    const parts = told.map((word, i) =>
-      element("span", { class: source.unknown[i] ? "dgm-told dgm-strange" : "dgm-told" }, word),
+    tale.texts.push([...given, ...words].join(" "));
+    const typed = given.map((word, i) =>
+      element(source.unknown[i] ? "span.dgm-told.dgm-strange" : "span.dgm-told", word),
     );
-    const marked = made.map((word, i) => (ids[i] < MARKERS.length ? element("span.dgm-marker", word) : word));
-    if (!ended) marked.push("\u2026");
-    text.replaceChildren(...[...parts, ...marked].flatMap((part, i) => (i ? [" ", part] : [part])));
-  }
-
-  function finish() {
-    const [seed, of] = [model.get("seed"), JSON.stringify([model.get("opening"), model.get("temperature")])];
-    if (tally.of !== of) Object.assign(tally, { of, seeds: new Set(), same: models.map(() => 0), pairs: 0 });
-    const same = tales.map(
-      ({ topics }) => topics.filter((k, i) => i && k >= 0 && k === topics[i - 1]).length,
-    );
-    if (!tally.seeds.has(seed)) {
-      tally.seeds.add(seed);
-      tally.pairs += lines - 1;
-      same.forEach((n, m) => (tally.same[m] += n));
-    }
-    table.forEach(({ now, far }, m) => {
-      now.textContent = `${same[m]} of ${lines - 1}`;
-      far.replaceChildren(percent(tally.same[m] / tally.pairs), element("small", `of ${tally.pairs}`));
-    });
-    speak(
-      `${note.textContent} Neighbours that share a topic: ${table.map(({ name }, m) => `${name}, ${same[m]} of ${lines - 1}`).join("; ")}.`,
-    );
-    model.set("written", Object.fromEntries(models.map(({ name }, m) => [name, tales[m].texts])));
-    model.save_changes();
+    const own = words.map((word, i) => (ids[i] < MARKERS.length ? element("span.dgm-marker", word) : word));
+    write(m, done, about, [...typed, ...own, ...(ended ? [] : ["\u2026"])]);
   }
 
   function draw() {
-    const wanted = JSON.stringify(FOLLOWED.map((name) => model.get(name)));
-    if (wanted !== key) {
-      key = wanted;
+    const now = JSON.stringify(FOLLOWED.map((name) => w.get(name)));
+    if (now !== key) {
+      key = now;
       begin();
     }
     const start = performance.now();
     while (done < lines && performance.now() - start < BUDGET) {
-      tales.forEach((_, m) => writeLine(m));
-      if (++done === lines) finish();
+      for (const [m, tale] of tales.entries()) writeLine(tale, m);
+      done += 1;
+      if (done < lines) continue;
+      speak(`${remark} Neighbours that share a topic: ${tally.add(tales)}.`);
+      w.save({ written: Object.fromEntries(names.map((name, m) => [name, tales[m].texts])) });
     }
     return done < lines;
   }
-  const ask = onceAFrame("dgm:story", draw);
-
-  // The chart
-
-  function drawCurves(width) {
-    const { distances, exact } = curves;
-    const all = models.map(({ name }) => curves.models[name]);
-    const [left, top, h] = [34, 8, 150];
-    const [w, bottom] = [width - left - 10, top + h];
-    const far = distances.at(-1);
-    const high = 1.05 * Math.max(0.1, ...exact, ...all.flatMap((one) => [...one.high, ...one.mean]));
-    const low = Math.min(0, ...all.flatMap((one) => one.low));
-    const at = (x, v) =>
-      `${(left + (x / far) * w).toFixed(1)} ${(top + (1 - (v - low) / (high - low)) * h).toFixed(1)}`;
-    const path = (values) => values.map((v, i) => at(distances[i], v)).join("L");
-    svg.setAttribute("viewBox", `0 0 ${width} ${bottom + 36}`);
-    svg.setAttribute("height", bottom + 36);
-    const said = [["the data", exact], ...all.map(({ mean }, m) => [models[m].name, mean])];
-    svg.setAttribute(
-      "aria-label",
-      `Mutual information by distance, nats. ${said.map(([name, values]) => `${name}: ${values.map((v, i) => `${decimals(v)} at ${distances[i]}`).join(", ")}`).join(". ")}.`,
-    );
-    svg.replaceChildren();
-    for (const v of ticks(low, high, 4)) {
-      const y = at(0, v).split(" ")[1];
-      svg.append(
-        shape("path.dgm-grid", { d: `M${left} ${y}h${w}` }),
-        shape("text", { x: left - 5, y: +y + 4, "text-anchor": "end" }, decimals(v, 1)),
-      );
-    }
-    for (const x of ticks(0, far, Math.min(far, w / 36))) {
-      const [px] = at(x, 0).split(" ");
-      svg.append(
-        shape("path.dgm-axis", { d: `M${px} ${bottom}v4` }),
-        shape("text", { x: px, y: bottom + 16, "text-anchor": "middle" }, String(x)),
-      );
-    }
-    svg.append(
-      shape("path.dgm-axis", { d: `M${left} ${top}V${bottom}h${w}` }),
-      shape(
-        "text.dgm-strong",
-        { x: left + w / 2, y: bottom + 32, "text-anchor": "middle" },
-        "sentences apart",
-      ),
-    );
-    all.forEach((one, m) => {
-      const back = one.low
-        .map((v, i) => at(distances[i], v))
-        .reverse()
-        .join("L");
-      svg.append(shape("path", { class: `dgm-range ${LOOKS[m].kind}`, d: `M${path(one.high)}L${back}Z` }));
-    });
-    // The dashes last, so that they show on a line that they lie on.
-    [[DATA, exact], ...all.map(({ mean }, m) => [LOOKS[m], mean]).reverse()].forEach(
-      ([{ kind, dash, mark }, values]) => {
-        const dots = values.map((v, i) => mark(...at(distances[i], v).split(" ").map(Number), 3.4)).join("");
-        svg.append(
-          shape(
-            "g",
-            { class: kind },
-            shape("path.dgm-trace", { "stroke-dasharray": dash, d: `M${path(values)}` }),
-            shape("path.dgm-dot", { d: dots }),
-          ),
-        );
-      },
-    );
-  }
-
-  frame.reset.addEventListener("click", () => {
-    tally.of = null;
-    key = null;
-    change(first);
+  w.reset.addEventListener("click", () => {
+    tally.clear();
+    key = "";
+    w.change(w.first);
   });
-  for (const name of FOLLOWED) model.on(`change:${name}`, ask);
-  el.append(frame.root);
-  const stopWidth = onWidth(svg.parentNode, drawCurves);
-  ask();
-  return () => {
-    ask.stop();
-    stopWidth();
-    for (const name of FOLLOWED) model.off(`change:${name}`, ask);
-  };
+  const stop = w.start("dgm:story", draw, { sized: chart.node, resized: chart.draw });
+  w.ask();
+  return stop;
 }
 
 export default { render };
