@@ -82,21 +82,23 @@ def rates(folder: Path, scorer: str) -> pandas.DataFrame:
         raise ValueError(f"{scorer} has not marked {len(missing)} items")
     rows = {}
     for system, own in key.groupby("system"):
-        seen = marks.loc[own["item"].dropna().astype(int)]
-        good = int(seen.all(axis=1).sum())
+        answers = marks.loc[own["item"].dropna().astype(int)]
+        good = int(answers.all(axis=1).sum())
         interval = binomtest(good, len(own)).proportion_ci(method="wilson")
-        share = {"n": len(own), "shown": len(seen) / len(own), **seen.mean()}
+        share = {"n": len(own), "shown": len(answers) / len(own), **answers.mean()}
         share |= {"good": good / len(own), "low": interval.low, "high": interval.high}
-        rows[system] = share | {"good if shown": good / len(seen) if len(seen) else float("nan")}
+        rows[system] = share | {
+            "good if shown": good / len(answers) if len(answers) else float("nan")
+        }
     return pandas.DataFrame.from_dict(rows, "index").sort_values("good", ascending=False)
 
 
 def agreement(folder: Path, scorer: str, other: str) -> dict[str, float]:
     """Cohen's kappa of two scorers for each question and "good", over items that both marked."""
     first, second = _marks(folder, scorer), _marks(folder, other)
-    both = first.index.intersection(second.index)
-    pairs = {name: (first.loc[both, name], second.loc[both, name]) for name in QUESTIONS}
-    pairs["good"] = (first.loc[both].all(axis=1), second.loc[both].all(axis=1))
+    shared = first.index.intersection(second.index)
+    pairs = {name: (first.loc[shared, name], second.loc[shared, name]) for name in QUESTIONS}
+    pairs["good"] = (first.loc[shared].all(axis=1), second.loc[shared].all(axis=1))
     return {name: float(cohen_kappa_score(*pair)) for name, pair in pairs.items()}
 
 

@@ -155,7 +155,8 @@ def _weight_dropped(
     lstm: nn.Module, x: Tensor, state: tuple, rate: float, generator: Generator | None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """An LSTM with some weights from state to state zero, the same ones at all positions."""
-    weights = list(lstm.parameters())  # of the input, of the state, and both biases
+    # Of the input, of the state, and both biases.
+    weights: list[Tensor] = list(lstm.parameters())
     weights[1] = dropout(weights[1], rate, generator)
 
     # An assignment to the module's weight would not reach the copy that it computes with.

@@ -145,15 +145,15 @@ def discriminator_objective(
     if weight or penalty == "gradient":
         sets.append(interpolate(real, sets[1], generator))
     # One pass of all sets, if every part is known not to mix rows.
-    seen, regularised = sets if weight else sets[:2], layers if weight else []
+    given, regularised = sets if weight else sets[:2], layers if weight else []
     parts = getattr(discriminator, "_orig_mod", discriminator).named_modules()
     plain = [m for name, m in parts if "parametrizations" not in name.split(".")]
     if {type_before_parametrizations(module) for module in plain} <= ROW_BY_ROW:
-        output, inputs = pre_activations(discriminator, torch.cat(seen), regularised)
-        split = [h.split([len(x) for x in seen]) for h in (output, *inputs)]
+        output, inputs = pre_activations(discriminator, torch.cat(given), regularised)
+        split = [h.split([len(x) for x in given]) for h in (output, *inputs)]
         passes = [(logits, list(h)) for logits, *h in zip(*split, strict=True)]
     else:
-        passes = [pre_activations(discriminator, x, regularised) for x in seen]
+        passes = [pre_activations(discriminator, x, regularised) for x in given]
     on_real, on_fake = (real_or_fake_logit(output) for output, _ in passes[:2])
     marginal = correlation = extra = on_real.new_zeros(())
     if weight:

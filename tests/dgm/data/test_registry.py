@@ -178,7 +178,7 @@ def test_the_committed_facts_are_those_of_the_manifest():
         (music.load, ("jsb", "valid"), "jsb has no split 'valid'; it has train, validation, test"),
         (series.load, ("shares",), "no series 'shares'; there are stocks, exchange-rates, gas-"),
         (series.load, ("stocks", "valid"), "stocks has no split 'valid'; it has train, validation"),
-        (text.load, ("yelpp",), "no sentences 'yelpp'; there are yelp, amazon, mr"),
+        (text.load, ("yelpp",), "no sentences 'yelpp'; there are yelp, amazon, ptb"),
         (text.load, ("yelp", "dev"), "yelp has no split 'dev'; it has .*, test, held_out"),
         (text.load, ("ptb", "held_out"), "ptb has no split .*; it has train, validation, test$"),
     ],
