@@ -35,7 +35,7 @@ def pre_activations(
         raise ValueError("no rectifier was called: want ReLU, LeakyReLU, PReLU or the functions")
     layers = range(n) if layers is None else layers
     if any(not 0 <= i < n for i in layers):
-        raise ValueError(f"layers must be calls of rectifiers, 0 to {n - 1}, got {[*layers]}")
+        raise ValueError(f"layers must be from 0 to {n - 1}, calls of rectifiers, got {[*layers]}")
     shapes = [tuple(inputs[i].shape) for i in layers]
     if any(shape[:1] != (len(points),) for shape in shapes):
         raise ValueError(f"want a row for each of {len(points)} points, got {shapes}")

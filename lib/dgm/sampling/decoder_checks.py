@@ -46,7 +46,7 @@ class Decoder(nn.Module):
             if len(tensors) != 1:
                 got = f"a {type(output).__name__} with {len(tensors)} tensors"
                 advice = "give a function that computes one, such as lambda z: decoder(z)[0]"
-                raise ValueError(f"the decoder returned {got} instead of one of images: {advice}")
+                raise ValueError(f"the decoder returned {got} instead of one tensor: {advice}")
             (output,) = tensors
         return output if self.code_dtype is None else output.float()
 
@@ -225,8 +225,7 @@ def check_rows(
         shape = tuple(getattr(first, "shape", ()))
         if hint is not None and (not isinstance(first, Tensor) or shape != (len(rows),)):
             got = f"got {type(first).__name__} {shape}{hint}"
-            want = f"one number per code, a tensor ({len(rows)},)"
-            raise ValueError(f"{what} must return {want}, {got}")
+            raise ValueError(f"{what} must return one number per code, ({len(rows)},), {got}")
         mixed = function(rows[half + [0] * (len(rows) - len(half))])[: len(half)]
         smaller = function(rows[[-1, *half]])[1:] if anywhere else mixed
     eps, size = torch.finfo(first.dtype).eps, float(first.nan_to_num(0, 0, 0).abs().max())
@@ -236,7 +235,7 @@ def check_rows(
         return torch.allclose(values, expected, 0, tolerance * size, equal_nan=True)
 
     if not same(repeated, 64 * eps):
-        advice = "it must be a fixed function. Switch off its noise and dropout, functional, too"
+        advice = "it must be fixed. Switch off its noise and dropout, functional dropout included"
         raise ValueError(f"{what} gives other values for the same rows: {advice}")
     if not (same(mixed, 64 * eps) and same(smaller, eps**0.5)):
         advice = "Is it in eval mode, and does every BatchNorm have running statistics?"

@@ -133,7 +133,7 @@ class DecoderTarget:
             self.prior_energy(position)
         low = ', also in force_precision="bfloat16"' if self.force_precision == "bfloat16" else ""
         doubt = f"is every operation of the decoder and the distortion differentiable{low}?"
-        with checks.advised(f"the forces need the distortion's gradient in the codes: {doubt}"):
+        with checks.advised(f"the forces need the gradient of the distortion: {doubt}"):
             state = self(position)
         names = "prior.log_prob", "the distortion"
         names = (*names, *(f"{name}'s gradient" for name in names))

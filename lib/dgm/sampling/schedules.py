@@ -187,4 +187,4 @@ def _interpolate(where: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def _check(n_temperatures: int, beta_max: float) -> None:
     if n_temperatures < 1 or not 0 < beta_max < math.inf:
         got = f"got {n_temperatures} and {beta_max}"
-        raise ValueError(f"want a temperature or more and a positive, finite beta_max, {got}")
+        raise ValueError(f"want one temperature or more, a positive, finite beta_max, {got}")
