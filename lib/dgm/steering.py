@@ -170,10 +170,7 @@ class SteeringModel(nn.Module):
         first: int = 0,
         dropped: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Equation (6): logits (B, T, V) of the words behind `previous` (B, T), and the next state.
-
-        z1 is (B, N) or (B, T, N); the LSTM does not see `dropped` (B, T) words; `first` is a step.
-        """
+        """Equation (6): logits (B, T, V) of what follows `previous` (B, T) from step `first` on."""
         x = self.embedding(previous)
         inputs = x if dropped is None else x * ~dropped[..., None]
         if z1.ndim == 2:
@@ -198,10 +195,7 @@ class SteeringModel(nn.Module):
     def rewrite(
         self, sentence: str, weights: Any, *, switch_at: int | None = None, **options: Any
     ) -> str:
-        """What somebody typed, rewritten in pieces of 30 words, with the options of `rewrite`.
-
-        One without a known word is left as it is. Numbers are copied. ValueError for no word.
-        """
+        """What somebody typed, rewritten in pieces of 30 words, with the options of `rewrite`."""
         texts, start = [], 0
         for piece in _pieces(self.tokenise(sentence).split()):
             text = " ".join(piece)

@@ -68,6 +68,11 @@ class _TiedHead(nn.Module):
         latent = _locked_dropout(torch.tanh(self.latent(states)), self.dropout, generator)
         return latent.unflatten(-1, (log_prior.shape[-1], -1)), log_prior
 
+    def log_probs(self, embedding: Tensor, states: Tensor) -> Tensor:
+        """States (R, H) -> log-probabilities (R, V)."""
+        latent, log_prior = (x[:, 0] for x in self.experts(states[:, None]))
+        return mixture_log_probs(latent, log_prior, embedding, self.bias)
+
 
 def _loss(self, output: Tensor, targets: Tensor, weights=None, generator=None):
     shape = output.shape[:2]
@@ -92,8 +97,7 @@ def _loss(self, output: Tensor, targets: Tensor, weights=None, generator=None):
 
 def _step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
     _, output, state = self.read(tokens[:, None], state)
-    latent, log_prior = (x[:, 0] for x in self.head.experts(output))
-    return mixture_log_probs(latent, log_prior, self.embedding.weight, self.head.bias), state
+    return self.head.log_probs(self.embedding.weight, output[:, 0]), state
 
 
 class AWDLSTM(nn.Module):

@@ -225,7 +225,7 @@ class VariationalRNN(_FrameModel):
                 nn.init.zeros_(module.bias)
 
     def features(self, x: Tensor, observed_mask: Tensor | None = None) -> Tensor:
-        """Frames (..., X) and what follows from them alone, (..., F); the mean where unread."""
+        """Frames (..., X) and what follows from them alone, (..., F); unread ones are the mean."""
         mask = torch.ones_like(x, dtype=torch.bool) if observed_mask is None else observed_mask
         x = torch.where(mask, x, self.input_mean)
         encoded = self.encode_x(x - self.input_mean)
@@ -304,10 +304,7 @@ class VariationalRNN(_FrameModel):
 
 
 class DeterministicHyperRNN(_FrameModel):
-    """HyperLSTM (see `hyper_step`) with a mixture at its output: what is left of VHRNN without z.
-
-    A frame is one of M = `components` given h; the MLPs have `layers` hidden layers of a width.
-    """
+    """HyperLSTM (see `hyper_step`) with a mixture at its output: VHRNN without z."""
 
     def __init__(
         self,

@@ -134,10 +134,7 @@ def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
 def steps_per_beta(
     given: int | Sequence[int] | None, betas: Tensor, scale: float, latent_dim: int
 ) -> list[int]:
-    """Steps before each recorded beta (R,): one number or R; None keeps Var(log w) near 1/4 nat^2.
-
-    For a Gaussian posterior T = 2 D L^2, L the path's length in asinh(beta / scale), D at least 8.
-    """
+    """Steps before each recorded beta (R,): a number or R; None keeps Var(log w) near 1/4."""
     if given is None:
         warped = torch.asinh(betas / scale)
         density = 2.0 * max(latent_dim, 8) * float(warped[-1])
