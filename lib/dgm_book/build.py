@@ -199,10 +199,7 @@ def try_read(path: Path) -> nbformat.NotebookNode | None:
 
 
 def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
-    """Runs `python -m module`; the process ends, with all its children, when this one does.
-
-    Or when its standard input is closed, as at the end of a `with` block.
-    """
+    """Runs `python -m module`, which ends, with its children, when this process does."""
     command = [sys.executable, "-c", LAUNCHER, module, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
 
@@ -212,9 +209,9 @@ def execute(
 ) -> nbformat.NotebookNode:
     """Executes a notebook with papermill, in a process and a folder of its own.
 
-    The run is judged by the notebook that it left, not by its exit status: papermill may hang after
-    the last cell. The kernel starts at most `tries` times, since it dies when another process takes
-    its port first. ChapterError where a cell failed, the kernel died, or the build ends the run.
+    The run is judged by the notebook that it left, since papermill may hang after the last cell.
+    The kernel starts at most `tries` times, since it dies when another process takes its port
+    first.
     """
     work, cwd = build.output / "run", build.output / "src" / "notebooks"
     for folder in (work, cwd):
@@ -316,10 +313,7 @@ def stage(
     notebooks: Mapping[str, nbformat.NotebookNode],
     files: Mapping[Path, bytes] = MappingProxyType({}),
 ) -> None:
-    """Lays out what the pages are built from, and touches only what differs.
-
-    Beside the checkout's pages: executed notebooks by file name, and posters and downloads by path.
-    """
+    """Lays out what the pages are built from, and touches only what differs."""
     published = root / "book" / "results"
     sources = [root / "_config.yml", root / "_toc.yml", *(root / "lib").rglob("*.py")]
     sources += [p for p in (root / "book").rglob("*") if published not in p.parents]
@@ -339,11 +333,7 @@ def stage(
 
 
 def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
-    """Makes an executed chapter fit for a page, in place; returns the pictures of its widgets.
-
-    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's picture behind it
-    for pages without JavaScript.
-    """
+    """Makes an executed chapter fit for a page, in place; returns the pictures of its widgets."""
     posters = {}
     for cell in code_cells(notebook):
         cell.source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")

@@ -63,9 +63,8 @@ def judged(
 ) -> list[Claim]:
     """The claims of a chapter, such as "01_rate_distortion", in the order of its YAML file.
 
-    Outcomes are what the rules find, by id; None leaves out a claim on whose data nothing was run.
-    The scale is that of every outcome without its own. ValueError where an id has no outcome or no
-    words, or a claim lacks a field.
+    None leaves out a claim on whose data nothing was run. ValueError where an id has no outcome or
+    no words, or a claim lacks a field.
     """
     content = yaml.safe_load(path.read_text("utf-8"))
     texts = content["claims"]

@@ -29,10 +29,7 @@ TOKEN = re.compile(
 
 @functools.cache
 def code_hash(module: str, library: Path = LIBRARY) -> str:
-    """Hash, 16 hexadecimal digits, of a module such as "dgm.vae" and of all that it imports.
-
-    That is, of all modules of the library (the folder of dgm and dgm_book) by their full names.
-    """
+    """Hash, 16 hexadecimal digits, of a module such as "dgm.vae" and of all that it imports."""
     hashes: dict[str, str] = {}
     _collect(module, library, hashes)
     return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()[:16]

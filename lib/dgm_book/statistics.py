@@ -36,7 +36,7 @@ def tidy(
 ) -> pandas.DataFrame:
     """A row a run, a column a metric, read by its function; the index is (variant, seed).
 
-    ValueError where a variant has two runs of one seed, by their provenance.
+    ValueError where a variant has two runs of one seed.
     """
     rows = {
         (variant, result.provenance["seed"], i): {name: f(result) for name, f in metrics.items()}
@@ -73,8 +73,7 @@ def paired_difference(
 ) -> Interval:
     """Mean of treated (n,) minus control (n,) over pairs, with Student's interval at a level.
 
-    For one pair the error is infinite. ValueError for no pair, rows of different lengths, or values
-    that are not finite.
+    For one pair the error is infinite. ValueError for no pair, unlike lengths, values not finite.
     """
     a, b = (torch.as_tensor(x, dtype=torch.float64) for x in (treated, control))
     if a.ndim != 1 or a.shape != b.shape or len(a) < 1:

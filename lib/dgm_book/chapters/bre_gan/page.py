@@ -105,8 +105,7 @@ def over_training(result: Result, name: str) -> tuple[Tensor, Tensor]:
 def value(result: Result, metric: str) -> float:
     """A metric such as "modes", at the end; or "early modes", "late modes", its mean over training.
 
-    Early is the start of training and late its second half. A run that stopped keeps its last value
-    to the end, so that stopping early is no advantage.
+    A run that stopped keeps its last value to the end, so that stopping early is no advantage.
     """
     when, _, name = metric.rpartition(" ")
     if not when:

@@ -200,10 +200,7 @@ def networks(
     width: int = 1,
     **options: Any,
 ) -> GAN:
-    """Freshly initialised networks, the same for every method of a seed.
-
-    `width` is the factor of the discriminator's channels; `options` go to `dcgan_discriminator`.
-    """
+    """Freshly initialised networks, the same for every method of a seed."""
     _, channels, side, _ = pictures(dataset, "test").x.shape
     options |= recipe.discriminator
     options["channels"] = [width * c for c in recipe.discriminator["channels"]]

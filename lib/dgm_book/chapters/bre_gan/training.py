@@ -41,11 +41,8 @@ def train(
 ) -> dict[str, Any]:
     """Trains a GAN, or goes on with an interrupted run; leaves it as at its last good measurement.
 
-    Data and noise depend on the seed and the step alone: runs of one seed are pairs.
-
-    Batches are by their numbers, on the device. With `labelled` ones there is one logit
-    per class, and the generator matches features. Returns "measured", before training and on its
-    way, and "stopped", why it stopped early or None.
+    Data and noise depend on the seed and the step alone: runs of one seed are pairs. With
+    `labelled` batches there is one logit per class, and the generator matches features.
     """
     every, n = training.planned.values()
     # Squared distances of features have no natural scale.
@@ -76,8 +73,7 @@ def train(
 def check_progress(state: TrainingState, largest: float = 100.0) -> None:
     """Raises ArithmeticError where losses of the last window exceed `largest`, or fakes collapsed.
 
-    A generator often starts on one spot, and may leave it, so only a collapse that lasts from one
-    measurement to the next counts.
+    A generator may leave the spot on which it starts: a collapse counts from the second look on.
     """
     terms, before = state.terms, state.measurements[-1].get("training_spread", 1.0)
     losses = {name: terms[name] for name in ("discriminator", "generator")}

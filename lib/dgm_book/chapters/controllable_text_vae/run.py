@@ -41,10 +41,7 @@ def context(profile: Profile) -> results.Context:
 def run(
     profile: Profile, seed: int, first_seed: int = 0, recipe: Recipe | None = None
 ) -> Iterator[Result]:
-    """Every result of one seed, one after the other: loaded, resumed or computed.
-
-    Judges, controls, the page's model and the second data set belong to the first seed alone.
-    """
+    """Every result of one seed, one after the other: loaded, resumed or computed."""
     s = setup(profile, recipe)
     main, first = s.recipe.dataset, seed == first_seed
     for dataset in (main, *s.recipe.other_datasets) if first else (main,):

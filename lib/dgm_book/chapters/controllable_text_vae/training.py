@@ -91,11 +91,7 @@ def train(
     loss: Callable[[Tensor, Tensor, torch.Generator, float], tuple[Tensor, dict[str, Tensor]]],
     profile: Profile,
 ) -> None:
-    """Trains in place, on from an interrupted run in the work folder, and leaves no gradients.
-
-    Tokens (N, L) are padded, on the device, their lengths (N,) on the CPU. The loss takes tokens
-    (B, T), their places (B,), a generator, and the share of steps that are done.
-    """
+    """Trains in place, on from an interrupted run in the work folder, and leaves no gradients."""
     places = length_batches(lengths, plan.batch_size, plan.seed)
 
     def batch(i: int) -> tuple[Tensor, Tensor, float]:

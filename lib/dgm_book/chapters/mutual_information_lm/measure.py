@@ -129,10 +129,7 @@ def share_outscored(following: Tensor, others: Tensor) -> float:
 
 
 def measure(trained: Trained, settings: Settings, seed: int = 0, leak: bool = False) -> dict:
-    """Measures of a model and its critic on the test text.
-
-    `bound` is that of Donsker and Varadhan on all pairs of neighbours of the test text.
-    """
+    """Measures of a model and its critic on the test text."""
     device = trained.model.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
     features = read_features(trained.model, trained.splits.segments[2], leak)
@@ -177,10 +174,7 @@ def write_texts(trained: Trained, settings: Settings, seed: int) -> Texts:
 
 
 def topic_information(texts: Texts, vocabulary: Vocabulary) -> list[float]:
-    """Mutual information of the topics of sentences at each of `DISTANCES`; nats.
-
-    ValueError where a text has too few sentences.
-    """
+    """Mutual information of the topics of sentences at each of `DISTANCES`; nats."""
     topics = [[find_theme(vocabulary.decode(ids)) for ids in sentences] for sentences in texts]
     fewest = min(len(row) for row in topics)
     if fewest <= max(DISTANCES):
@@ -208,7 +202,6 @@ def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: in
     """Donsker and Varadhan's bound by a given critic on sentences at each of `DISTANCES`; nats.
 
     The critic learned from neighbours: farther apart it bounds from below all the more loosely.
-    ValueError for texts without a pair of sentences so far apart.
     """
     vocabulary = judge.splits.vocabulary
     sentences = [ids for row in texts for ids in row]

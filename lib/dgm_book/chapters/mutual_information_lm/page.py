@@ -154,10 +154,7 @@ def fresh(chapter: Chapter) -> Table:
 
 
 def page_weights(chapter: Chapter, n: int = 6) -> dict[str, Any]:
-    """The models that travel with the page, as `dgm_book.widgets.LanguageWeights` takes them.
-
-    Golden log-probabilities are PyTorch's, under the page's rounded weights, after n token rows.
-    """
+    """The models that travel with the page, as `dgm_book.widgets.LanguageWeights` takes them."""
     models, log_probs, rows = {}, {}, []
     for variant in PAGE:
         trained = read_chain(chapter, variant)
@@ -250,10 +247,7 @@ def decays(chapter: Chapter) -> dict[str, Runs]:
 
 
 def page_decay(chapter: Chapter) -> list[dict[str, Any]]:
-    """Mutual information of written text by distance, for `figures.through_training`.
-
-    Of the text itself it is exact on a chain, and else the same judge's bound on the test text.
-    """
+    """Mutual information of written text by distance, for `figures.through_training`."""
     panels = []
     for text, variants in decays(chapter).items():
         lines = {
@@ -321,11 +315,7 @@ def is_alike(a: int, b: int) -> bool:
 
 
 def checkpoint_values(chapter: Chapter) -> dict[str, Any]:
-    """Where the best checkpoint lies early.
-
-    `early` names the texts where it lies before phase II begins, `unlearned` the chains where it is
-    mostly the first: in how many runs of how many.
-    """
+    """Where the best checkpoint lies early."""
     early, unlearned = [], {}
     for text, variants in chapter.texts.items():
         settings = chapter.recipe.texts[text]

@@ -82,11 +82,7 @@ class Learner(nn.Module):
                 setattr(self, f"{name}{i}", value.float())
 
     def averages(self, rows: Sequence[Mapping[str, float]], patience: int) -> bool:
-        """Whether, after these measurements, the weights' average is what counts, as released.
-
-        The non-monotone trigger of Merity et al. 2018: a validation loss was above the best of all
-        but the `patience` before it.
-        """
+        """Whether the weights' average counts by now: the trigger of Merity et al. 2018."""
         losses = [row["nll"] for row in rows]
         places = range(patience + 1, len(losses)) if self.averaged else ()
         return any(losses[i] > min(losses[: i - patience]) for i in places)
@@ -142,10 +138,7 @@ def set_rates(optimizer: Any, settings: Settings, i: int, length: int) -> None:
 
 
 def window_length(generator: torch.Generator, base: int) -> int:
-    """The length of the next window: about base, in one of twenty about half of it, 5 to base + 40.
-
-    Windows with other ends show every token with another past (Merity et al. 2018).
-    """
+    """The next window's length (Merity et al. 2018): about base, or half of it in one of twenty."""
     is_half = float(torch.rand((), generator=generator)) >= 0.95
     length = base / (1 + is_half) + 5 * float(torch.randn((), generator=generator))
     return min(max(round(length), 5), base + 40)
@@ -165,10 +158,7 @@ def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[in
 
 
 def train(job: Job) -> Trained:
-    """Trains a model, or goes on with an interrupted run; the weights are the best by validation.
-
-    FloatingPointError where a loss is not finite, as that of a critic that diverges.
-    """
+    """Trains a model, or goes on with a run; the weights are the best by validation."""
     settings, device, splits = job.settings, job.profile.device, job.splits
     with torch.random.fork_rng():
         torch.manual_seed(job.seed)
@@ -242,10 +232,7 @@ def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict
 
 
 def reverse_nll(job: Job, stream: Tensor) -> float:
-    """Nats per token of the test text under a small model that learned from a stream (N,) alone.
-
-    What the stream's author never writes, its reader cannot expect.
-    """
+    """Nats per token of the test text under a small model that learned from a stream (N,) alone."""
     settings = job.settings._replace(steps=job.settings.reverse_steps, released=False)
     device, splits, dropout = job.profile.device, job.splits, min(settings.dropout, 0.3)
     with torch.random.fork_rng():
@@ -300,10 +287,7 @@ def context(profile: profiles.Profile, settings: Settings | None = None) -> resu
 
 
 def result(job: Job) -> Result:
-    """One run: training, measures on the test text, and measures of what the model writes.
-
-    Of the chain the first seeds' weights are stored, of Shakespeare what the quiz and lottery show.
-    """
+    """One run: training, measures on the test text, and of what it writes; weights for the page."""
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
         trained, tensors = train(job), {}
@@ -345,11 +329,7 @@ def measure_samples(job: Job, trained: Trained) -> dict[str, Any]:
 
 
 def real_text(job: Job) -> Result:
-    """The measures of written text, taken of real text instead.
-
-    The bound is of the test text; what a small model learns from is as much training text as the
-    models wrote.
-    """
+    """The measures of written text, taken of real text instead."""
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
         base, splits = job._replace(variant="likelihood"), job.splits

@@ -64,8 +64,8 @@ class Chapter(NamedTuple):
     def values(self, metric: str, dataset: str = "") -> Any:
         """A `statistics.tidy` column: a number of every run of a data set, the main one if none.
 
-        Metrics are paths into "final" ("kl", "features relative") or into all ("rows -1 seconds").
-        Seconds are relative to those of the plain model with the same seed.
+        Metrics are paths into "final" ("kl", "features relative") or into all ("rows -1 seconds");
+        seconds are relative to those of the plain model with the same seed.
         """
         runs = self.sets[dataset or self.recipe.main]
         column: Any = statistics.tidy(runs, {metric: lambda r: _read(r, metric)})[metric]
@@ -401,10 +401,7 @@ def page_examples(chapter: Chapter) -> list[str]:
 
 
 def influence_at_start(positions: int = 8) -> dict[str, list[float]]:
-    """Each word's share of influence from the last one back, before training, by pooling.
-
-    With the base system's weights, from -0.01 to 0.01, on the generated sentences.
-    """
+    """Each word's share of influence from the last one back, before training, by pooling."""
     s = RECIPES["smoke"].settings["endings"]._replace(weights=0.01, embeddings=0.1)
     splits = runs.load_splits("endings", s._replace(n_training=200, n_validation=100, n_test=300))
     shares = {}

@@ -66,10 +66,7 @@ class Splits(NamedTuple):
 
 @lru_cache(maxsize=4)
 def load_splits(dataset: str, s: Settings, front: bool = False) -> Splits:
-    """A data set's sentences as ids; "endings" is made by `synthetic.shared_endings`.
-
-    ValueError for `front`, which moves the ending of generated sentences, with another data set.
-    """
+    """A data set's sentences as ids; "endings" is made by `synthetic.shared_endings`."""
     sizes, parts = (s.n_training, s.n_validation, s.n_test), []
     if dataset == "endings":
         texts, labels, *_ = synthetic.shared_endings(sum(sizes), 0, front=front)
@@ -134,8 +131,7 @@ class Trained(NamedTuple):
 def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) -> Trained:
     """Trains one of `VARIANTS`, or goes on with an interrupted run; it ends with its last weights.
 
-    Seconds are processor time on a CPU, so that what else runs on the machine does not count, and
-    wall time on a GPU; measuring is not in them.
+    Seconds are the processor's on a CPU, so that what else runs there does not count.
     """
     variant, s = VARIANTS[name], recipe.settings[dataset]
     splits = load_splits(dataset, s, variant.front)
@@ -276,11 +272,7 @@ def watch(recipe: Recipe, model: TextVAE, corpus: Corpus, seed: int) -> dict[str
 def measure_final(
     recipe: Recipe, model: TextVAE, corpus: Corpus, s: Settings, seed: int
 ) -> dict[str, Any]:
-    """`watch` on the test sentences, with the likelihood of some, by more codes, and influence.
-
-    "hidden_log_likelihood" is that of all words where the decoder sees some of those before, as in
-    training.
-    """
+    """`watch` on the test sentences, with the likelihood of some, by more codes, and influence."""
     device = next(model.parameters()).device
     values = watch(recipe, model, corpus, seed)
     tokens, lengths = (x[: s.n_likelihood].to(device) for x in (corpus.tokens, corpus.lengths))
@@ -309,11 +301,7 @@ def influence_from_the_end(
 
 
 def result(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) -> Result:
-    """A trained and measured model: rows over training, "final" on test sentences, and its encoder.
-
-    Tensors of the encoders in the page, first seed: "frames" (E, M, 2), features on their first two
-    principal directions at the end of training, and the weights, both in half precision.
-    """
+    """A trained and measured model: rows over training, "final", and its encoder."""
 
     def compute() -> tuple[dict, dict]:
         s, tensors = recipe.settings[dataset], {}

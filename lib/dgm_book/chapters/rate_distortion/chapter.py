@@ -128,8 +128,7 @@ def summary(runs: list[Result]) -> MeanCurve:
 def high_slopes(runs: list[Result]) -> Tensor:
     """Twice the nats that the rate gains per e-fold of beta, (seeds, N); D for a smooth decoder.
 
-    Near a Gaussian posterior R = (D / 2) log beta + constant. Read between the largest recorded
-    beta and the first that is a tenth of it or more.
+    Near a Gaussian posterior R = (D / 2) log beta + constant.
     """
     beta, rate = runs[0].tensors["beta"], stacked(runs, "rate")
     start = int((beta < 0.1 * beta[-1]).sum())
@@ -160,11 +159,7 @@ def missed(chapter: Chapter, model: str, term: str) -> tuple[Tensor, Tensor, Ten
 def mixture(
     narrow: Mapping[str, Tensor], wide: Mapping[str, Tensor], alpha: float
 ) -> dict[str, Tensor]:
-    """The curve under (1 - alpha) p + alpha q from those under p and q, for each image.
-
-    Z is the mixture of both normalisers, and D that of both distortions, weighted by what each
-    brings.
-    """
+    """The curve under (1 - alpha) p + alpha q from those under p and q, for each image."""
     weights = torch.tensor([1 - alpha, alpha], dtype=torch.float64).log()[:, None, None]
     parts = weights + torch.stack([narrow["log_z"], wide["log_z"]])
     log_z, share = parts.logsumexp(0), parts.softmax(0)

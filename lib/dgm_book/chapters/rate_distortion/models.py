@@ -70,10 +70,7 @@ def context(profile: Profile, name: str = "vae10", recipe: Recipe | None = None)
 
 @functools.lru_cache(maxsize=4)
 def pictures(dataset: str, split: str) -> images.Images:
-    """A split as rows of pixels: digits from 0 to 1, CIFAR-10 and its stand-in from -1 to 1.
-
-    The shape of those in colour has three sides, more than `Images` declares.
-    """
+    """A split as rows of pixels: digits from 0 to 1, CIFAR-10 and its stand-in from -1 to 1."""
     if dataset == "cifar10":
         data = cifar.load(split)
         x, shape = data.x.flatten(1).float() / 127.5 - 1, data.x.shape[1:]

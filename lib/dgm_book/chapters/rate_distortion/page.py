@@ -100,10 +100,7 @@ def models(
 def int8_error(
     rounded: Callable[[str], Sequence[tuple]], golden: dict[str, tuple[Tensor, Tensor]]
 ) -> float:
-    """The largest error of a pixel of each model's golden codes and images, in float32.
-
-    `rounded` gives a model's layers by its name, as `PageWeights.layers`.
-    """
+    """The largest error of a pixel of each model's golden codes and images, in float32."""
     errors = []
     for name, (x, images) in golden.items():
         for weight, bias, activation in rounded(name):

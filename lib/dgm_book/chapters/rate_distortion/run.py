@@ -40,10 +40,7 @@ TERMS = ("beta", "rate", "distortion", "log_z")
 def run(
     profile: Profile, seed: int, first_seed: int = 0, recipe: Recipe | None = None
 ) -> Iterator[Result]:
-    """Every result of one seed, loaded, resumed or computed; with the first, those of other seeds.
-
-    A recipe of None is the profile's.
-    """
+    """Every result of one seed; with the first, those of other seeds."""
     in_profile = range(first_seed, first_seed + profile.n_seeds)
     for (job, ending), compute in experiments(profile, recipe, first_seed).items():
         if job.seed == seed or (seed == first_seed and job.seed not in in_profile):
@@ -53,11 +50,7 @@ def run(
 def experiments(
     profile: Profile, recipe: Recipe | None = None, first_seed: int = 0
 ) -> dict[tuple[Job, str], Callable[[], Computed]]:
-    """What computes each result, by its model, seed and the ending of its name.
-
-    The compared models take their seeds from `first_seed` on; the further experiments look at the
-    models of seed 0 and those after it.
-    """
+    """What computes each result, by its model, seed and the ending of its name."""
     recipe = recipe or RECIPES[profile.name]
     first, zero, own = [first_seed], [0], range(profile.n_seeds)
     budgets, damaged = recipe.comparison.budgets, ("vae10-few", "vae10-dropped", "vae10-short")
@@ -198,10 +191,7 @@ def exact_curve(job: Job) -> Computed:
 
 
 class Blurred(nn.Module):
-    """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border.
-
-    Its deviation is in pixels; rows and columns are blurred one after the other.
-    """
+    """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border."""
 
     rows: Tensor
     columns: Tensor
@@ -223,10 +213,7 @@ class Blurred(nn.Module):
 
 
 def bad_prior(dim: int, alpha: float, device: str = "cpu") -> Distribution | None:
-    """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn.
-
-    None, the default of an annealing, for N(0, I) alone.
-    """
+    """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn."""
     scale = torch.tensor([[1.0], [recipes.WIDE]], device=device).expand(2, dim)
     parts = Independent(Normal(torch.zeros_like(scale), scale), 1)
     if alpha in (0.0, 1.0):
@@ -237,8 +224,7 @@ def bad_prior(dim: int, alpha: float, device: str = "cpu") -> Distribution | Non
 def damaged_curve(job: Job, blur: float, alpha: float) -> Computed:
     """A model with a blurred decoder, under its own prior with the bad one of a weight mixed in.
 
-    A mixture of the two priors has the mixture of the two normalisers: from the curves of weights 0
-    and 1 the page draws that of every weight.
+    From the curves of weights 0 and 1 the page draws that of every weight.
     """
     network, device = decoder(job), job.profile.device
     if blur:
@@ -275,9 +261,8 @@ def repeated_curve(job: Job, annealing_seed: int) -> Computed:
 def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
     """The variance of the log-weights along beta, by schedule, with `budget` temperatures each.
 
-    A variant of the sampler is tried on at most three seeds, without the chapter's own schedule;
-    "fresh" takes the long trajectories on seeds that no choice was made on, and "far" goes to the
-    paper's largest beta.
+    A variant of the sampler is tried on at most three seeds; "fresh" takes seeds on which no choice
+    was made, and "far" goes to the paper's largest beta.
     """
     sizes, betas = job.recipe.comparison, job.recipe.annealing.betas
     seeds = {"": sizes.seeds, "far": sizes.seeds, "fresh": sizes.fresh}
@@ -307,8 +292,7 @@ def _comparison_curve(
 def schedule_limits(job: Job) -> Computed:
     """What chains that mix at once would have in the comparison, by its largest beta.
 
-    The pilot of a run to the paper's largest beta measures the variance of the energy along the
-    path; from it the schedules of the comparison are laid to three ends.
+    From the energy's variance along a pilot run to the paper's largest beta.
     """
     lowest, *_, top = job.recipe.annealing.betas.tolist()
     sizes, ends = job.recipe.comparison, (100.0, top, recipes.PAPER_BETA)
@@ -457,11 +441,7 @@ def encoder_terms(
 
 
 def verify(profile: Profile, n_images: int = 16) -> list[dict[str, Any]]:
-    """Recompute published curves of seed 0 on some of their images, with new random numbers.
-
-    Each check compares means over those images at one beta; its standard error is that of the
-    paired difference over images.
-    """
+    """Recompute published curves of seed 0 on some of their images, with new random numbers."""
     checks = []
     for name in ("vae2", "vae10", "gan10", "aae10"):
         job = Job(name, 0, profile, RECIPES[profile.name])

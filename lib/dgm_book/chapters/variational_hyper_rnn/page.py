@@ -85,10 +85,7 @@ def chapter(
 
 
 def read(result: Result, metric: str) -> float:
-    """One of `METRICS`, or a summary over a suite's sequences such as "rand median"; nats per step.
-
-    Both metrics are exact where there is no z.
-    """
+    """One of `METRICS`, or a suite's summary such as "rand median"; nats per step."""
     if metric in METRICS:
         values = result.values["final"][metric]
         return sum(values) / len(values) if metric == "fivo" else values

@@ -104,12 +104,7 @@ def build(model: plan.Model, training: Training, x_dim: int) -> Net:
 def trained(
     dataset: str, model: str, profile: profiles.Profile, seed: int, recipe: Recipe
 ) -> tuple[Net, list[dict[str, float]]]:
-    """Trains one of a set's models, or goes on with an interrupted run.
-
-    The seed is that of the weights, the order and the noise; the sequences are always the same.
-    Gives the model at its best on the validation sequences, and its validation on the way;
-    FloatingPointError where a bound is not finite.
-    """
+    """Trains one of a set's models, or goes on with an interrupted run."""
     training = recipe.training[dataset]
     data = splits(dataset, training, recipe.sequences)
     with torch.random.fork_rng():
@@ -240,9 +235,7 @@ def suite_measures(net: Net, recipe: Recipe, training: Training, seed: int) -> d
 def around_switches(net: paper.VariationalRNN, recipe: Recipe, seed: int) -> dict[str, Any]:
     """KL per step about a switch, its mean over sequences; nats. And how deviations follow noise.
 
-    About changes of sigma in the test law, of W in the suite "switch" (where also x starts anew),
-    and in the suite "rand" the correlation of the logs of the emission's deviation and of sigma,
-    per sequence.
+    Changes of sigma in "test", of W in "switch"; in "rand" the logs' correlation per sequence.
     """
     double, draws = copy.deepcopy(net).double().cpu(), recipe.draws
     generator = torch.Generator().manual_seed(seed)
@@ -352,10 +345,7 @@ def reread(published: Result, dataset: str, model: str, recipe: Recipe) -> paper
 
 
 def verify(profile: profiles.Profile, recipes: Recipes = plan.RECIPES) -> list[dict[str, Any]]:
-    """Recomputes the switching system's bounds from published weights, and the oracle.
-
-    Each published value against twelve with other noise.
-    """
+    """Recomputes the switching system's bounds from published weights, and the oracle."""
     recipe, rows = recipes[profile.name], []
     dataset = longest_system(recipe)
     training = recipe.training[dataset]
