@@ -175,10 +175,9 @@ def train(job: Job) -> Any:
         torch.manual_seed(job.seed)
         network = build(job, pictures(job.dataset, "test").shape).to(device, job.profile.dtype)
     is_gan = model.family == "GAN"
-    steps = {
-        "": sizes.gan_steps if is_gan else sizes.steps,
-        "short": sizes.short_steps,
-    }.get(model.damage, sizes.damaged_steps)
+    steps = {"": sizes.gan_steps if is_gan else sizes.steps, "short": sizes.short_steps}.get(
+        model.damage, sizes.damaged_steps
+    )
     rate, momenta = (2e-4, (0.5, 0.999)) if is_gan else (sizes.learning_rate, (0.9, 0.999))
     optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=momenta)
     picks = minibatches(len(x), min(64 if is_gan else sizes.batch_size, len(x)), job.seed)
