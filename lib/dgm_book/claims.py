@@ -24,8 +24,6 @@ import yaml
 
 from dgm_book.statistics import format_difference, format_interval, format_mean
 
-__all__ = ["Claim", "Outcome", "fill", "judged", "render", "table", "verdict"]
-
 VERDICTS = ("holds", "does not hold", "not tested")
 FIELDS = ("claim", "source", "measured")
 

@@ -16,20 +16,6 @@ from torch import Tensor
 
 from dgm.measure import Interval
 
-__all__ = [
-    "all_hold",
-    "differs_from_zero",
-    "effect",
-    "format_difference",
-    "format_interval",
-    "format_mean",
-    "is_above_zero",
-    "is_below_zero",
-    "mean_over_seeds",
-    "paired_difference",
-    "tidy",
-]
-
 
 def tidy(
     runs: Mapping[str, Iterable[Any]], metrics: Mapping[str, Callable[[Any], float]]
@@ -89,9 +75,14 @@ def paired_difference(
     return Interval(mean, error, mean - reach, mean + reach, n)
 
 
+def format_number(value: float, decimals: int = 3, sign: str = "") -> str:
+    """A number with fixed decimals, or with an exponent where it is huge."""
+    return format(value, f"{sign}.{decimals}f" if abs(value) < 1e5 else f"{sign}.1e")
+
+
 def format_interval(interval: Interval, decimals: int = 2, sign: str = "+") -> str:
     """A mean with its interval, or alone where there is one value; "" as sign leaves out a plus."""
-    mean, low, high = (f"{x:{sign}.{decimals}f}" for x in interval[:1] + interval[2:4])
+    mean, low, high = (format_number(x, decimals, sign) for x in interval[:1] + interval[2:4])
     return mean if interval.n == 1 else f"{mean} [{low}, {high}]"
 
 
@@ -103,9 +94,7 @@ def format_difference(interval: Interval, decimals: int = 2, unit: str = "pair")
 
 def format_mean(interval: Interval, decimals: int = 2) -> str:
     """A mean and its standard error; the value alone where there is one."""
-    if interval.n == 1:
-        return f"{interval.mean:.{decimals}f}"
-    return f"{interval.mean:.{decimals}f} ± {interval.standard_error:.{decimals}f}"
+    return " ± ".join(format_number(x, decimals) for x in interval[: min(interval.n, 2)])
 
 
 def is_above_zero(interval: Interval) -> bool | None:

@@ -18,9 +18,6 @@ DEVIATIONS = (0.25, 1.0, 4.0)
 FREEZES = 20  # steps of the slider
 
 
-# The switching system x_t = W x_{t-1} + sigma e_t
-
-
 def _matrices(matrices) -> np.ndarray:
     w = checks.array("matrices", matrices, "K 2 2")
     checks.span("the number of matrices", len(w), 2, 12)
@@ -121,9 +118,6 @@ class ScaleWeather(BookWidget):
             "options": {"steps": steps, "n_particles": 16, "bound": 60.0},
         }
         super().__init__(fixed, weights=weights, badge=badge, **chosen)
-
-
-# Particles, and music
 
 
 SYSTEM = {"a": 0.9, "q": 0.5, "r": 0.3, "first": 1.0}  # q, r and first are variances

@@ -80,9 +80,6 @@ def split_sentences(ids: list[int], end: int) -> Iterator[list[int]]:
             start = place + 1
 
 
-# The critic
-
-
 def distractors(
     anchor: Tensor, n_segments: int, n: int, generator: torch.Generator, near: int | None = None
 ) -> Tensor:
@@ -160,9 +157,6 @@ def exact_information(settings: Settings) -> list[float]:
     return topic_chain_information(len(THEMES), settings.chain.switch, DISTANCES).tolist()
 
 
-# What is written
-
-
 def write_texts(trained: Trained, settings: Settings, seed: int) -> Texts:
     """Texts that the model writes, as their whole sentences with a word."""
     device = trained.model.embedding.weight.device
@@ -221,9 +215,6 @@ def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: in
         joint = pair_scores(judge.critic, features, inside, inside + k)
         bounds.append(float(paper.donsker_varadhan(joint, product)))
     return bounds
-
-
-# What the page's quiz and lottery show
 
 
 def make_questions(trained: Trained, seed: int = 0, n: int = 40) -> list[dict[str, Any]]:

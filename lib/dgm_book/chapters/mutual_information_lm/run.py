@@ -93,41 +93,23 @@ class Learner(nn.Module):
         return self.averaged.module if averages else self.model  # pyright: ignore
 
 
-class JointOptimizer(torch.optim.Optimizer):
-    """The model's optimiser and the critic's, as one; they share its state and its groups."""
-
-    def __init__(self, *parts: torch.optim.Optimizer) -> None:
-        super().__init__([group for part in parts for group in part.param_groups], {})
-        self.parts = parts
-        self._share()
-
-    def _share(self) -> None:
-        for part, group in zip(self.parts, self.param_groups, strict=True):
-            part.state, part.param_groups = self.state, [group]
-
-    def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Updates both."""
-        for part in self.parts:
-            part.step()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up both states."""
-        super().load_state_dict(state_dict)
-        self._share()
+def make_optimizer(learner: Learner, settings: Settings) -> torch.optim.Optimizer:
+    """Adam with two rates; as released, the critic's alone takes part, with a decay."""
+    parts = {learner.model: settings.learning_rate, learner.critic: settings.critic_rate}
+    groups = [{"params": [*part.parameters()], "lr": rate} for part, rate in parts.items()]
+    return torch.optim.Adam(groups, weight_decay=1e-6 if settings.released else 0)
 
 
-def make_optimizer(learner: Learner, settings: Settings) -> Any:
-    """Adam with two rates, or as released: SGD for the model, and Adam for the critic."""
-    model, critic = learner.model.parameters(), learner.critic.parameters()
-    if settings.released:
-        sgd = torch.optim.SGD(model, lr=settings.learning_rate, weight_decay=1.2e-6)
-        adam = torch.optim.Adam(critic, lr=settings.critic_rate, weight_decay=1e-6)
-        return JointOptimizer(sgd, adam)
-    groups = zip((model, critic), (settings.learning_rate, settings.critic_rate), strict=True)
-    return torch.optim.Adam([{"params": part, "lr": rate} for part, rate in groups])
+@torch.no_grad()
+def descend(model: nn.Module, rate: float) -> None:
+    """A step of the released SGD, which has no state; Adam leaves alone what has no gradient."""
+    for p in model.parameters():
+        if p.grad is not None:
+            p.add_(p.grad.add(p, alpha=1.2e-6), alpha=-rate)
+            p.grad = None
 
 
-def set_rates(optimizer: Any, settings: Settings, i: int, length: int) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, i: int, length: int) -> None:
     """The rates fall evenly; as released the model's follows the window's length."""
     fractions = [1 - (1 - settings.last_rate) * i / settings.steps] * 2
     if settings.released:
@@ -220,6 +202,8 @@ def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict
         (likelihood.value + terms.value).backward()
         for module in (learner.model, learner.critic):
             nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+        if settings.released:
+            descend(learner.model, state.optimizer.param_groups[0]["lr"])
         state.optimizer.step()
         learner.store(likelihood.state)
         if learner.averaged and learner.averages(state.measurements, settings.patience):
@@ -254,9 +238,6 @@ def reverse_nll(job: Job, stream: Tensor) -> float:
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
     return perplexity(model, splits.streams[2].to(device), window=200, rows=16).nll
-
-
-# Results
 
 
 def run_name(text: str, variant: str, seed: int) -> str:

@@ -225,9 +225,6 @@ def bound_from_the_prior(model: paper.LinearGaussianVAE, x: Tensor, n_samples: i
     return float(importance_bound(model.log_likelihood(x.expand(repeats, -1), z)).mean())
 
 
-# The rules that judge the claims
-
-
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
     gains = functools.partial(_gains, chapter)
@@ -312,9 +309,6 @@ def _recipe_gains(chapter: Chapter) -> dict[str, Interval]:
         for change in CHANGES
         if f"max {change}" in chapter.sets["endings"]
     }
-
-
-# What figures and widgets show
 
 
 def page_training(chapter: Chapter) -> list[dict[str, Any]]:

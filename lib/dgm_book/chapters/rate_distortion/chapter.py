@@ -174,9 +174,6 @@ def limit_ratios(chapter: Chapter) -> Tensor:
     return (tensors["adaptive.log_weight_variance"] / tensors["sigmoid.log_weight_variance"]).T
 
 
-# The rules of the claims
-
-
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
     seeds = len(chapter.seeds)

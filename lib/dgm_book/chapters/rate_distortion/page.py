@@ -144,9 +144,6 @@ def damage(chapter: Chapter) -> dict[str, Any]:
     return {"beta": beta, "blurs": recipes.BLURS, "likelihood_beta": likelihood_beta, **curves}
 
 
-# Panels of `figures.curves`
-
-
 def _line(runs: list[Result]) -> tuple[Tensor, Tensor, Tensor]:
     """One curve, a mean over images and seeds, with two standard errors of its rate."""
     means = summary(runs)
@@ -270,9 +267,6 @@ def health(chapter: Chapter) -> list[dict[str, Any]]:
     left = {"lines": acceptance, "levels": [0.65], "ylim": (0, 1.03), "y": "acceptance"}
     right = {"lines": chains, "ylim": (0, 1.05 * n_chains), "y": f"effective chains of {n_chains}"}
     return [left | BETA, right | BETA]
-
-
-# The other figures, and the prose
 
 
 def tiles(chapter: Chapter) -> list[dict[str, Any]]:

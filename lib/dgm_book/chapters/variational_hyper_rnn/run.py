@@ -174,9 +174,6 @@ def _stepper(train: Sequences, training: Training, steps: int, device: str) -> C
     return step
 
 
-# Measures
-
-
 def _to_device(sequences: Sequences, device: str | torch.device) -> Sequences:
     x, lengths, mask = sequences
     return Sequences(x.to(device), lengths.to(device), None if mask is None else mask.to(device))
@@ -259,9 +256,6 @@ def around_switches(net: paper.VariationalRNN, recipe: Recipe, seed: int) -> dic
     pairs = torch.stack([deviation.T[:, 1:], data.deviation[:, 1:].log()], 1)
     correlations = [torch.corrcoef(pair)[0, 1] for pair in pairs if pair[1].std() > 0]
     return measures | {"follows_noise": _short(torch.stack(correlations))}
-
-
-# Results
 
 
 def context(profile: profiles.Profile, dataset: str = "switching") -> results.Context:
