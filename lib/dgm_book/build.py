@@ -70,6 +70,7 @@ CACHE_DEPTH = 4
 WHEEL = ["pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
 WHEEL += ["--wheel-dir", "wheels", "."]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+say = functools.partial(print, flush=True)  # at once, also through a pipe
 
 
 class ChapterError(RuntimeError):
@@ -117,16 +118,11 @@ def chapters(root: Path) -> list[Path]:
 def read_source(path: Path, parameters: Mapping[str, Any]) -> nbformat.NotebookNode:
     """Reads a committed notebook and sets its parameters, in its one cell tagged `parameters`."""
     notebook = nbformat.read(path, as_version=4)
-    cells = [cell for cell in code_cells(notebook) if "parameters" in tags(cell)]
+    cells = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{path}: {len(cells)} cells are tagged 'parameters', want one")
     cells[0].source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     return notebook
-
-
-def tags(cell: nbformat.NotebookNode) -> list[str]:
-    """The tags of a cell."""
-    return cell.metadata.get("tags", [])
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -155,7 +151,10 @@ def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
     """A hash of what decides a chapter's outputs, its parameters included, but for its results."""
     return digest(
         [
-            *(json.dumps([cell.source, tags(cell)]) for cell in code_cells(notebook)),
+            *(
+                json.dumps([cell.source, cell.metadata.get("tags", [])])
+                for cell in code_cells(notebook)
+            ),
             tree_digest(root / "lib", LIBRARY_SUFFIXES),
             (root / "requirements.lock").read_bytes(),
             platform.python_version(),
@@ -337,8 +336,8 @@ def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
     posters = {}
     for cell in code_cells(notebook):
         cell.source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
-        if "parameters" in tags(cell):
-            cell.metadata.tags = [*tags(cell), "remove-cell"]
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("remove-cell")
         outputs, cell.outputs = cell.outputs, []
         for output in outputs:
             cell.outputs.append(output)
@@ -423,11 +422,6 @@ def build(root: Path, output: Path) -> None:
     if status:
         raise RuntimeError("the book was not built: see the warnings above")
     write_if_changed(mark, machinery.encode())
-
-
-def say(text: str) -> None:
-    """Prints a line at once, also through a pipe."""
-    print(text, flush=True)
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:

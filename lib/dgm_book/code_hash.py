@@ -26,6 +26,8 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+TEXT = re.compile("(?i:[rbu]*)[\"']")  # a string literal that is never evaluated further
+
 
 @functools.cache
 def code_hash(module: str, library: Path = LIBRARY) -> str:
@@ -50,13 +52,7 @@ def significant(source: str) -> list[list[str]]:
             if kind == "code":
                 depth += (token in "([{") - (token in ")]}")
             lines[-1].append(token)
-    return [line for line in lines if not all(_is_text(token) for token in line[1:])]
-
-
-def _is_text(token: str) -> bool:
-    """Whether a token is a string literal that is never evaluated further: no f-string."""
-    prefix = re.match(r"""(\w*)["']""", token)
-    return prefix is not None and "f" not in prefix[1].lower()
+    return [line for line in lines if not all(map(TEXT.match, line[1:]))]
 
 
 def _collect(module: str, library: Path, hashes: dict[str, str]) -> None:

@@ -39,15 +39,9 @@ class RewritingWidget(BookWidget):
     rewritten = text()
 
     def __init__(
-        self,
-        weights: TextWeights,
-        examples: Sequence[str],
-        *,
-        margins: Sequence[float] = MARGINS,
-        threshold: float = 0.9,
-        fixed: dict | None = None,
-        **traits,
+        self, weights: TextWeights, examples: Sequence[str], fixed: Mapping = {}, **traits
     ) -> None:
+        margins, threshold = traits.pop("margins", MARGINS), traits.pop("threshold", 0.9)
         steps = checks.array("margins", margins, "M")
         if (np.diff(steps) >= 0).any():
             raise ValueError(f"margins {list(margins)} should fall from large to small")
@@ -57,7 +51,7 @@ class RewritingWidget(BookWidget):
             "examples": checks.texts("examples", examples),
             "names": list(NAMES),
         }
-        super().__init__({**ladder, **(fixed or {})}, weights=weights, **traits)
+        super().__init__({**ladder, **fixed}, weights=weights, **traits)
 
 
 class SentenceSteering(RewritingWidget):
@@ -76,13 +70,7 @@ class SentenceSteering(RewritingWidget):
     effort = whole(0, 1, lambda self: len(self.margins))
 
     def __init__(
-        self,
-        weights: TextWeights,
-        examples: Sequence[str],
-        points=None,
-        point_labels=None,
-        badge: str = "",
-        **options,
+        self, weights: TextWeights, examples, points=None, point_labels=None, badge="", **options
     ) -> None:
         places = np.zeros((0, 3)) if points is None else checks.array("points", points, "N 3")
         n = len(places)
@@ -96,7 +84,7 @@ class SentenceSteering(RewritingWidget):
         }
         start = {"effort": len(options.get("margins", MARGINS)), "badge": badge}
         start["sentence"] = examples[0] if examples else ""
-        super().__init__(weights, examples, fixed=fixed, **start | options)
+        super().__init__(weights, examples, fixed, **start | options)
 
 
 class AttributeSwitch(RewritingWidget):

@@ -112,16 +112,9 @@ class Storyteller(BookWidget):
     written = setting(traitlets.Dict())
 
     def __init__(
-        self,
-        weights: LanguageWeights,
-        themes: Mapping[str, Sequence[str]],
-        openings: Sequence[str],
-        curves: Mapping,
-        badge: str = "",
-        *,
-        n_sentences: int = 12,
-        **chosen,
+        self, weights: LanguageWeights, themes, openings, curves: Mapping, badge="", **chosen
     ) -> None:
+        n_sentences = chosen.pop("n_sentences", 12)
         checks.span("the number of models side by side", len(weights.names), 1, 2)
         longest = max(map(len, openings), default=0)
         checks.span("characters of an opening", longest, 0, MAX_CHARACTERS)

@@ -36,12 +36,7 @@ class RateDistortionExplorer(BookWidget):
     log_distortion = setting(traitlets.Bool())
 
     def __init__(
-        self,
-        weights: PageWeights,
-        curves: Sequence[Mapping],
-        image_shape: tuple[int, int],
-        badge: str = "",
-        **chosen,
+        self, weights: PageWeights, curves: Sequence[Mapping], image_shape: tuple, **chosen
     ) -> None:
         described, packed = [_describe(curve) for curve in curves], bytearray()
         names = checks.distinct("models of the curves", [curve["model"] for curve in described])
@@ -62,7 +57,7 @@ class RateDistortionExplorer(BookWidget):
             "codes": bytes(packed),
             "image_shape": [int(side) for side in image_shape],
         }
-        start = {"model": names[0], "beta_index": len(described[0]["beta"]) // 2, "badge": badge}
+        start = {"model": names[0], "beta_index": len(described[0]["beta"]) // 2}
         super().__init__(fixed, weights=weights, **start | chosen)
 
     @property
@@ -130,14 +125,7 @@ class LatentSpace(BookWidget):
     )
 
     def __init__(
-        self,
-        weights: PageWeights,
-        model: str,
-        means,
-        labels,
-        image_shape: tuple[int, int],
-        badge: str = "",
-        **chosen,
+        self, weights: PageWeights, model: str, means, labels, image_shape: tuple, **chosen
     ) -> None:
         dimensions, shape = weights.check_images(model, image_shape)
         checks.span(f"latent dimensions of {model!r}", dimensions, 2, 2)
@@ -154,7 +142,7 @@ class LatentSpace(BookWidget):
             "classes": [str(value) for value in values],
             "image_shape": shape,
         }
-        super().__init__(fixed, weights=weights, badge=badge, **chosen)
+        super().__init__(fixed, weights=weights, **chosen)
 
 
 DAMAGED = ("narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion")
@@ -201,6 +189,7 @@ class DamageLab(BookWidget):
 
 
 MAX_NUMBERS = 8000  # coordinates of a drawing
+STEPS = (30, 75, 150, 300)  # of the annealing
 BETAS = np.geomspace(0.01, 100, 25)
 
 
@@ -242,14 +231,7 @@ class DrawADigit(BookWidget):
     curve = setting(traitlets.Dict())
 
     def __init__(
-        self,
-        weights: PageWeights,
-        model: str,
-        image_shape: tuple[int, int],
-        badge: str = "",
-        *,
-        temperatures: Sequence[int] = (30, 75, 150, 300),
-        **chosen,
+        self, weights: PageWeights, model: str, image_shape: tuple, temperatures=STEPS, **chosen
     ) -> None:
         _, shape = weights.check_images(model, image_shape)
         presets = {name: _strokes(name, strokes) for name, strokes in hand_drawn().items()}
@@ -257,7 +239,7 @@ class DrawADigit(BookWidget):
         checks.span("the least of temperatures", min(choices, default=0), 1, np.inf)
         fixed = {"model": model, "image_shape": shape, "presets": presets, "choices": choices}
         fixed["betas"] = digits(BETAS, 7)
-        start = {"drawing": presets["0"], "temperatures": choices[-1], "badge": badge}
+        start = {"drawing": presets["0"], "temperatures": choices[-1]}
         super().__init__(fixed, weights=weights, **start | chosen)
 
     def image(self) -> np.ndarray | None:

@@ -176,10 +176,7 @@ class TextWeights(PackedWeights):
     """
 
     def __init__(
-        self,
-        tensors: Mapping[str, np.ndarray],
-        words: Sequence[str],
-        golden: Sequence[Mapping] = (),
+        self, tensors: Mapping, words: Sequence[str], golden: Sequence[Mapping] = ()
     ) -> None:
         sizes, packed = {}, bytearray()
         arrays = checks.arrays("the steering model", tensors, SHAPES, sizes)

@@ -70,12 +70,7 @@ class SwitchNow(BookWidget):
     schedule = setting(traitlets.List(), _schedule)
 
     def __init__(
-        self,
-        weights: HyperWeights,
-        matrices: np.ndarray,
-        badge: str = "",
-        schedule: Sequence | None = None,
-        **chosen,
+        self, weights: HyperWeights, matrices, badge="", schedule: Sequence | None = None, **chosen
     ) -> None:
         w = _matrices(matrices)
         models = [weights.first(kind) for kind in ("vhrnn", "vrnn")]  # the model and its baseline
@@ -162,7 +157,7 @@ def default_sequences() -> list[dict]:
 
 
 LOWEST, KEYS = 21, 88  # the piano's first key as a MIDI number, and how many there are
-MAX_OPENING, MAX_LENGTH = 16, 96  # frames
+MAX_OPENING, MAX_LENGTH, MAX_PIECE = 16, 96, 112  # frames
 # Made for this book, four voices as MIDI numbers; none is from a data set.
 _CADENCE = [[45, 57, 60, 64], [50, 57, 62, 65], [52, 56, 59, 64], [45, 57, 60, 64]]
 _TWICE = [chord for chord in _CADENCE for _ in range(2)]
@@ -185,14 +180,6 @@ def _frames(name: str, given: Sequence, least: int, most: int) -> list[list[int]
     return [sorted({int(pitch) for pitch in pitches}) for pitches in given]
 
 
-def _opening(widget: Any, name: str, frames: Sequence) -> list[list[int]]:
-    return _frames(name, frames, 1, MAX_OPENING)
-
-
-def _piece(widget: Any, name: str, frames: Sequence) -> list[list[int]]:
-    return _frames(name, frames, 0, MAX_OPENING + MAX_LENGTH)
-
-
 class Chorale(BookWidget):
     """A model of piano rolls writes on from an opening; the page shows the roll and plays it.
 
@@ -206,12 +193,12 @@ class Chorale(BookWidget):
     weights = shared(HyperWeights)
     openings = sent()
     model = choice(lambda self: self.weights.names)
-    opening = setting(traitlets.List(), _opening)
+    opening = setting(traitlets.List(), lambda _, *given: _frames(*given, 1, MAX_OPENING))
     temperature = number(1.0, 0.3, 1.5)
     tempo = whole(110, 40, 240)
     length = whole(48, 8, MAX_LENGTH)
     seed = whole(0, 0, 2**20 - 1)
-    piece = setting(traitlets.List(), _piece)
+    piece = setting(traitlets.List(), lambda _, *given: _frames(*given, 0, MAX_PIECE))
 
     def __init__(self, weights: HyperWeights, badge: str = "", **chosen) -> None:
         for name in weights.names:

@@ -24,10 +24,7 @@ class PageWeights(PackedWeights):
     """
 
     def __init__(
-        self,
-        models: Mapping[str, Sequence[tuple]],
-        golden: Mapping[str, tuple] | None = None,
-        calibration: Mapping[str, np.ndarray] | None = None,
+        self, models: Mapping, golden: Mapping | None = None, calibration: Mapping | None = None
     ) -> None:
         golden, calibration = dict(golden or {}), dict(calibration or {})
         if unknown := sorted((golden.keys() | calibration.keys()) - models.keys()):
