@@ -149,20 +149,11 @@ def tree_digest(tree: Path, suffixes: set[str] | None = None) -> str:
 
 def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
     """A hash of what decides a chapter's outputs, its parameters included, but for its results."""
-    return digest(
-        [
-            *(
-                json.dumps([cell.source, cell.metadata.get("tags", [])])
-                for cell in code_cells(notebook)
-            ),
-            tree_digest(root / "lib", LIBRARY_SUFFIXES),
-            (root / "requirements.lock").read_bytes(),
-            platform.python_version(),
-            *installed(),
-            # PROFILE = "auto" looks for a GPU; asking torch would cost two seconds.
-            str(shutil.which("nvidia-smi") is not None),
-        ]
-    )
+    cells = [json.dumps([c.source, c.metadata.get("tags", [])]) for c in code_cells(notebook)]
+    library, lock = tree_digest(root / "lib", LIBRARY_SUFFIXES), root / "requirements.lock"
+    # PROFILE = "auto" looks for a GPU; asking torch would cost two seconds.
+    machine = platform.python_version(), *installed(), str(shutil.which("nvidia-smi") is not None)
+    return digest([*cells, library, lock.read_bytes(), *machine])
 
 
 @functools.cache
@@ -393,12 +384,12 @@ def build(root: Path, output: Path) -> None:
     from jupyter_book.sphinx import build_sphinx
 
     source, html, doctrees = output / "src", output / "html", output / ".doctrees"
-    options: dict[str, Any] = {"latex_individualpages": False, "nitpicky": True}
-    options["external_toc_path"] = str(source / "_toc.yml")
+    overrides: dict[str, Any] = {"latex_individualpages": False, "nitpicky": True}
+    overrides["external_toc_path"], options = str(source / "_toc.yml"), {}
     if url := repository(root):
         hosts = {"colab_url": "https://colab.research.google.com"}
         hosts["binderhub_url"] = "https://mybinder.org"
-        options["html_theme_options"] = {"repository_url": url, "launch_buttons": hosts}
+        overrides["html_theme_options"] = {"repository_url": url, "launch_buttons": hosts}
     # Sphinx notices changed pages and options; what it cannot notice is its own machinery.
     trees = [tree_digest(root / "book" / name) for name in ("_ext", "_static", "_templates")]
     machinery = digest([*trees, (root / "requirements.lock").read_bytes()])
@@ -408,17 +399,10 @@ def build(root: Path, output: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     # A page that was half written, or read with a warning, would pass in silence the next time.
     mark.unlink(missing_ok=True)
-    status = build_sphinx(
-        str(source),
-        str(html),
-        noconfig=True,
-        path_config=str(source / "_config.yml"),
-        confoverrides=options,
-        doctreedir=str(doctrees),
-        warningiserror=True,
-        keep_going=True,
-        quiet=True,
-    )
+    options |= {"noconfig": True, "path_config": str(source / "_config.yml")}
+    options |= {"doctreedir": str(doctrees), "confoverrides": overrides}
+    options |= {"warningiserror": True, "keep_going": True, "quiet": True}
+    status = build_sphinx(str(source), str(html), **options)
     if status:
         raise RuntimeError("the book was not built: see the warnings above")
     write_if_changed(mark, machinery.encode())

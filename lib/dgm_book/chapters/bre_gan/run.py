@@ -78,7 +78,13 @@ def train(
         return {**terms, **measure(gan)}
 
     generator = torch.Generator(profile.device).manual_seed(seed)
-    state = TrainingState(gan, _optimizer(gan, training.learning_rate), generator)
+    parameters = [*gan.generator.parameters(), *gan.discriminator.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 2 * L2},
+        {"params": [p for p in parameters if p.ndim <= 1]},
+    ]
+    optimizer = torch.optim.Adam(groups, training.learning_rate, betas=(0.5, 0.999), fused=True)
+    state = TrainingState(gan, optimizer, generator)
     step = _alternate(gan, batches, labelled, training, seed)
     options: dict[str, Any] = {"checkpoint": work_file(profile, f"{name}.training.safetensors")}
     options |= {"measure_every": range(0, every * n + 1, every), "history_every": 50}
@@ -119,15 +125,6 @@ def noise(n: int, gan: GAN, seed: int, i: int, device: str) -> Tensor:
 def work_file(profile: Profile, name: str) -> Path:
     """Where the chapter keeps a file of an unfinished run."""
     return results.work_folder() / CHAPTER / profile.name / name
-
-
-def _optimizer(gan: GAN, learning_rate: float) -> torch.optim.Optimizer:
-    parameters = [*gan.generator.parameters(), *gan.discriminator.parameters()]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 2 * L2},
-        {"params": [p for p in parameters if p.ndim <= 1]},
-    ]
-    return torch.optim.Adam(groups, learning_rate, betas=(0.5, 0.999), fused=True)
 
 
 def _alternate(
@@ -287,14 +284,9 @@ def _trained_classifier(profile: Profile, recipe: ImageRecipe, dataset: str) -> 
         return {"loss": loss.detach().float()}
 
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    fit(
-        step,
-        lambda i: i,
-        TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
-        steps,
-        checkpoint=work_file(profile, f"{dataset}-classifier.training.safetensors"),
-        progress=False,
-    )
+    state = TrainingState(model, optimizer, torch.Generator().manual_seed(0))
+    file = work_file(profile, f"{dataset}-classifier.training.safetensors")
+    fit(step, lambda i: i, state, steps, checkpoint=file, progress=False)
     model.eval().requires_grad_(False)
     model.scale.copy_(model.read(data.x[:5000])[0].std(0).mean())
     return model

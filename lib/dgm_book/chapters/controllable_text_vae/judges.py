@@ -92,14 +92,17 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
     return Judges(vocabulary, classifier, language, recipe)
 
 
-def quality(judges: Judges, sentences: Sentences) -> dict[str, Any]:
+def quality_values(setup: Setup, dataset: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """How good the judges are on people's sentences."""
+    judges, sentences = trained_judges(setup, dataset), text.load(dataset, "test")
     right = (judges.classify(sentences.texts) > 0.5) == sentences.labels.bool()
     nats, tokens = judges.negative_log_likelihood(sentences.texts)
-    return {
+    n_resamples = judges.recipe.perplexity_resamples
+    values = {
         "accuracy": bootstrap(right.double())._asdict(),
-        "perplexity": perplexity(nats, tokens, judges.recipe.perplexity_resamples)._asdict(),
+        "perplexity": perplexity(nats, tokens, n_resamples)._asdict(),
     }
+    return {"test": values}, {}
 
 
 def measure_rewrites(

@@ -86,16 +86,10 @@ def trained_steering(setup: Setup, n_labels: int, seed: int) -> SteeringModel:
     chosen = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:n_labels]
     labels = torch.full((n,), -1)
     labels[chosen] = source.sentences.labels[chosen]
+    sizes = {k: getattr(recipe, k) for k in ("embedding", "hidden", "context", "voters")}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = SteeringModel(
-            source.vocabulary,
-            embedding=recipe.embedding,
-            hidden=recipe.hidden,
-            context=recipe.context,
-            voters=recipe.voters,
-            tokenise=AS_TYPED,
-        )
+        model = SteeringModel(source.vocabulary, **sizes, tokenise=AS_TYPED)
     features = source.features(source.corpus)
     targets = anchored_targets(source.sentences.texts, features, labels).to(device)
 

@@ -151,19 +151,12 @@ def train(job: Job) -> Trained:
         model = learner.measured(state.measurements, settings.patience)
         return {"nll": perplexity(model, stream, window=200, rows=4).nll}
 
-    folder = results.work_folder() / plan.CHAPTER / job.profile.name
-    history = fit(
-        make_step(job, learner),
-        lambda i: i,
-        TrainingState(learner, make_optimizer(learner, settings), generator),
-        settings.steps,
-        checkpoint=folder / f"{job.name}.training.safetensors",
-        checkpoint_seconds=60,
-        progress=False,
-        measure=measure,
-        measure_every=settings.measure_every,
-        keep_best="nll",
-    )
+    state = TrainingState(learner, make_optimizer(learner, settings), generator)
+    file = f"{job.name}.training.safetensors"
+    options: dict[str, Any] = {"checkpoint_seconds": 60, "progress": False, "keep_best": "nll"}
+    options["checkpoint"] = results.work_folder() / plan.CHAPTER / job.profile.name / file
+    options |= {"measure": measure, "measure_every": settings.measure_every}
+    history = fit(make_step(job, learner), lambda i: i, state, settings.steps, **options)
     rows = list(history.measurements)
     best = min(range(len(rows)), key=lambda i: rows[i]["nll"])
     model = learner.requires_grad_(False).measured(rows[:best], settings.patience)

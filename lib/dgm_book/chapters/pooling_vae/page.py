@@ -227,14 +227,20 @@ def bound_from_the_prior(model: paper.LinearGaussianVAE, x: Tensor, n_samples: i
 
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
-    gains = functools.partial(_gains, chapter)
+
+    def gains(metric: str, variants: Iterable[str] = ("max", "mean"), dataset: str = "") -> dict:
+        return {k: chapter.gain(k, metric, dataset=dataset) for k in variants}
+
+    low, main = (chapter.values("kl", k)["plain"] < COLLAPSED for k in ("endings", ""))
     likelihood = gains("log_likelihood")
     other = gains("log_likelihood", dataset="ptb") if "ptb" in chapter.sets else {}
     scaled, pooled = (chapter.gain(k, "information") for k in ("scaled last", "max"))
     crossed = {label(k): v for k, v in _recipe_gains(chapter).items()}
     large = [None if v.n == 1 else v.low > 0 and v.mean > INFORMED for v in crossed.values()]
     rules = {
-        "last_state_collapses": _collapses(chapter),
+        "last_state_collapses": Outcome(
+            bool(main.all() and low.mean() >= 0.8), {"low": low.sum(), "n": len(low)}
+        ),
         "max_prevents_collapse": _prevents(chapter, "max"),
         "mean_prevents_collapse": _prevents(chapter, "mean"),
         "features_more_dispersed": _above_zero(gains("features relative", ("mean", "max"))),
@@ -260,20 +266,8 @@ def _joined(gains: Mapping[str, Interval]) -> str:
     return "; ".join(f"{k} {format_difference(v, 2, 'seed')}" for k, v in gains.items())
 
 
-def _gains(
-    chapter: Chapter, metric: str, variants: Iterable[str] = ("max", "mean"), dataset: str = ""
-) -> dict[str, Interval]:
-    return {k: chapter.gain(k, metric, dataset=dataset) for k in variants}
-
-
 def _above_zero(gains: Mapping[str, Interval]) -> Outcome:
     return Outcome(all_hold(map(is_above_zero, gains.values())), {"gains": _joined(gains)})
-
-
-def _collapses(chapter: Chapter) -> Outcome:
-    low = chapter.values("kl", "endings")["plain"] < COLLAPSED
-    main = chapter.values("kl")["plain"] < COLLAPSED
-    return Outcome(bool(main.all() and low.mean() >= 0.8), {"low": low.sum(), "n": len(low)})
 
 
 def _prevents(chapter: Chapter, pooling: str) -> Outcome:

@@ -182,14 +182,10 @@ def train(job: Job) -> Any:
     optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=momenta)
     picks = minibatches(len(x), min(64 if is_gan else sizes.batch_size, len(x)), job.seed)
     step = {"VAE": _vae_step, "GAN": _gan_step, "AAE": _aae_step}[model.family]
-    fit(
-        functools.partial(step, network, job),
-        lambda i: x[picks(i).to(x.device)],
-        TrainingState(network, optimizer, torch.Generator(device).manual_seed(job.seed)),
-        job.recipe.colour.steps if model.colour else steps,
-        checkpoint=job.checkpoint("training"),
-        progress=False,
-    )
+    state = TrainingState(network, optimizer, torch.Generator(device).manual_seed(job.seed))
+    step, file = functools.partial(step, network, job), job.checkpoint("training")
+    steps = job.recipe.colour.steps if model.colour else steps
+    fit(step, lambda i: x[picks(i).to(x.device)], state, steps, checkpoint=file, progress=False)
     return network.eval()
 
 

@@ -133,8 +133,7 @@ def forces(job: Job) -> str:
         return "same"
     if not job.profile.device.startswith("cuda"):
         return "bfloat16"
-    available = mixed_precision_dtype(job.profile.device)  # the same cards have tf32
-    return "tf32" if available else "same"
+    return "tf32" if mixed_precision_dtype(job.profile.device) else "same"  # on the same cards
 
 
 def test_images(job: Job) -> Tensor:
@@ -155,19 +154,11 @@ def curve(job: Job) -> Computed:
 def gap(job: Job, beta: float) -> Computed:
     """Both bounds of log Z at one beta, on images simulated from the model."""
     sizes, n_images = main_annealing(job.name, job.recipe), job.recipe.gap_images
-    bounds = paper.bdmc_gap(
-        decoder(job),
-        latent_dim=job.model.latent_dim,
-        beta=beta,
-        n_images=n_images,
-        n_chains=sizes.n_chains,
-        n_temperatures=sizes.temperatures_per_beta * len(sizes.betas),
-        n_leapfrog=sizes.n_leapfrog,
-        seed=job.seed,
-        device=job.profile.device,
-        options=paper.SamplerOptions(forces(job)),
-        progress=False,
-    )
+    options = {"n_images": n_images, "n_chains": sizes.n_chains, "n_leapfrog": sizes.n_leapfrog}
+    options |= {"n_temperatures": sizes.temperatures_per_beta * len(sizes.betas)}
+    options |= {"seed": job.seed, "device": job.profile.device, "progress": False}
+    options |= {"latent_dim": job.model.latent_dim, "options": paper.SamplerOptions(forces(job))}
+    bounds = paper.bdmc_gap(decoder(job), beta=beta, **options)
     values = {"beta": beta, "gap": bounds.gap, "standard_error": bounds.standard_error}
     return values | {"n_images": n_images}, {"lower": bounds.lower, "upper": bounds.upper}
 
@@ -357,14 +348,9 @@ def features(job: Job) -> Features:
         return {"loss": loss.detach()}
 
     optimizer = torch.optim.Adam(logits.parameters(), lr=1e-3)
-    fit(
-        step,
-        lambda i: i,
-        TrainingState(logits, optimizer, torch.Generator().manual_seed(0)),
-        job.recipe.feature_steps,
-        checkpoint=job.checkpoint("features"),
-        progress=False,
-    )
+    state = TrainingState(logits, optimizer, torch.Generator().manual_seed(0))
+    options = {"checkpoint": job.checkpoint("features"), "progress": False}
+    fit(step, lambda i: i, state, job.recipe.feature_steps, **options)
     logits.eval().requires_grad_(False)
     x = pictures(job.dataset, "test").x[:200].to(device)
     pixels, deep = (float(torch.cdist(v, v).square().mean()) for v in (x, convolutions(x)))

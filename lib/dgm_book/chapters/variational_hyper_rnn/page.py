@@ -279,6 +279,9 @@ def baselines(chapter: Chapter) -> list[str]:
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
     is_long, is_real = chapter.system != "switching", "jsb" in chapter.sets
+    table = ablation(chapter)[1] if is_long else []  # one seed each
+    ablations = {name.replace(", z of", " z of"): cells[:3] for name, *cells in table}
+    single = f"profile {chapter.profile.name}, 1 seed"
     rules = {
         "switching": partial(switching_rule, dataset=chapter.system),
         "switching_short": is_long and partial(switching_rule, dataset="switching"),
@@ -287,7 +290,7 @@ def claims(chapter: Chapter) -> list[Claim]:
         "around_switches": around_switches_rule,
         "deviations": deviations_rule,
         "latent_variable": "HyperLSTM" in chapter.models and latent_variable_rule,
-        "ablation": is_long and ablation_rule,
+        "ablation": is_long and (lambda chapter: Outcome(None, {"rows": ablations}, single)),
         "same_size": is_real and partial(sizes_rule, matched=False),
         "same_weights": is_real and partial(sizes_rule, matched=True),
         "counts": is_real and counts_rule,
@@ -367,12 +370,6 @@ def other_rule(chapter: Chapter, dataset: str) -> Outcome:
     }
     scale = f"profile {chapter.profile.name}, {_seeds(gap.n)}"
     return Outcome(is_above_zero(gap) if gap.n > 2 else None, values, scale)
-
-
-def ablation_rule(chapter: Chapter) -> Outcome:
-    """Not tested: one seed each."""
-    rows = {name.replace(", z of", " z of"): cells[:3] for name, *cells in ablation(chapter)[1]}
-    return Outcome(None, {"rows": rows}, f"profile {chapter.profile.name}, 1 seed")
 
 
 def around_switches_rule(chapter: Chapter) -> Outcome:

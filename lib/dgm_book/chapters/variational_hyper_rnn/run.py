@@ -264,13 +264,6 @@ def context(profile: profiles.Profile, dataset: str = "switching") -> results.Co
     return results.Context(EXPERIMENT, CHAPTER, profile, files)
 
 
-def publishes_weights(dataset: str, model: str, seed: int) -> bool:
-    """Whether a run's weights are published: those of the page, and those that are verified."""
-    return dataset.startswith("switching") or (
-        dataset in ("jsb", "tunes") and model in plan.ROLLS and seed == 0
-    )
-
-
 def result(
     profile: profiles.Profile, dataset: str, model: str, seed: int, recipe: Recipe
 ) -> Result:
@@ -285,7 +278,9 @@ def result(
         if dataset.startswith("switching") and isinstance(net, paper.VariationalRNN):
             values["suites"] = suite_measures(net, recipe, training, seed)
             values["switches"] = around_switches(net, recipe, seed)
-        weights = net.state_dict() if publishes_weights(dataset, model, seed) else {}
+        # Weights that the page shows, or that are verified.
+        rolls = dataset in ("jsb", "tunes") and model in plan.ROLLS and seed == 0
+        weights = net.state_dict() if rolls or dataset.startswith("switching") else {}
         return values, {key: value.cpu() for key, value in weights.items()}
 
     name = run_name(dataset, model, seed)
