@@ -1,12 +1,8 @@
 """Stages the book, executes its chapters and builds the pages: `python -m dgm_book build`.
 
-The committed notebooks carry no outputs. Each is executed by papermill in a process of its own,
-with one thread, under a hard time limit, and the executed copy is kept under a key made of all that
-could change its outputs. Prose is not part of the key: Markdown always comes from the source. Pages
-are built from staged copies at the same relative paths. One build at a time uses an output folder;
-each run has a folder of its own, and ends with the build that started it, however that ends.
-
-Needs the extra `book` and Python 3.11 or later.
+Each notebook is executed by papermill in a process of its own, with one thread, and the executed
+copy is stored under a key made of all that could change its outputs; Markdown comes from the
+source. One build at a time uses an output folder. Needs the extra `book` and Python 3.11 or later.
 """
 
 from __future__ import annotations

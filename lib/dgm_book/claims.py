@@ -1,17 +1,8 @@
 """A chapter's claims: their words in a YAML file, the rules that judge them in the chapter's code.
 
-The file `chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id:
-
-    title: Posterior collapse and pooling
-    claims:
-      pooling_costs_nothing:
-        claim: Pooling costs next to nothing
-        source: Long et al. 2019, abstract
-        measured: "time of a step over the plain model's: {{ ratio | mean(3) }}; at most {{ most }}"
-
-`claim`, `source` and `measured` are Jinja templates over the values of the claim's outcome.
-An `Interval` has the filters `difference(decimals, unit)`, `interval(decimals, sign)` and
-`mean(decimals)`.
+`chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id `claim`,
+`source` and `measured`: Jinja templates over the values of the claim's outcome. An `Interval` has
+the filters `difference(decimals, unit)`, `interval(decimals, sign)` and `mean(decimals)`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -38,10 +38,7 @@ def code_hash(module: str, library: Path = LIBRARY) -> str:
 
 
 def significant(source: str) -> list[list[str]]:
-    """The tokens of each logical line, its indentation first, without comments and docstrings.
-
-    The source is valid Python up to 3.11: no quote of an f-string stands within it.
-    """
+    """The tokens of each logical line, its indentation first, without comments and docstrings."""
     lines, depth = [["\n"]], 0
     for match in TOKEN.finditer(source):
         kind, token = match.lastgroup, match.group()

@@ -50,10 +50,7 @@ def load(
 
 
 def resolve(profile_name: str, everything: Everything) -> profiles.Profile:
-    """The profile of that name, announced before anything is computed.
-
-    Where "auto" finds none, it says what `small` would take and is `smoke`.
-    """
+    """The profile of that name, announced before anything is computed."""
     if profile_name != "auto":
         profile = profiles.get(profile_name)
         announce(results.missing(everything(profile)))

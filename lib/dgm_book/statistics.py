@@ -20,10 +20,7 @@ from dgm.measure import Interval
 def tidy(
     runs: Mapping[str, Iterable[Any]], metrics: Mapping[str, Callable[[Any], float]]
 ) -> pandas.DataFrame:
-    """A row a run, a column a metric, read by its function; the index is (variant, seed).
-
-    ValueError where a variant has two runs of one seed.
-    """
+    """A row a run, a column a metric, read by its function; the index is (variant, seed)."""
     rows = {
         (variant, result.provenance["seed"], i): {name: f(result) for name, f in metrics.items()}
         for variant, results in runs.items()
@@ -39,10 +36,7 @@ def tidy(
 
 
 def effect(frame: pandas.DataFrame, metric: str, variant: str, control: str) -> Interval:
-    """A variant minus a control in a metric of `tidy`'s, paired by the seeds that both have.
-
-    ValueError where they share no seed, or a value is not finite.
-    """
+    """A variant minus a control in a metric of `tidy`'s, paired by the seeds that both have."""
     column = frame[metric]
     treated, other = column.loc[variant].align(column.loc[control], join="inner")
     return paired_difference(treated.tolist(), other.tolist())

@@ -126,10 +126,7 @@ def _fits(dimension: str, size: int, sizes: dict[str, int]) -> bool:
 def ascending(
     name: str, values: Any, least: int = 2, low: float = 0, above: bool = False
 ) -> np.ndarray:
-    """Return finite values as float64; ValueError for fewer, or unless they ascend from low on.
-
-    ``above`` leaves out low itself.
-    """
+    """Return finite values as float64; ValueError for fewer, or unless they ascend from low on."""
     array = np.asarray(values, float)
     ascends = array.ndim == 1 and len(array) >= least and (np.diff(array) > 0).all()
     if not ascends or not np.isfinite(array).all() or array[0] < low or (above and array[0] == low):

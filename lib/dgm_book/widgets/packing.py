@@ -52,10 +52,7 @@ def append(packed: bytearray, values: np.ndarray) -> int:
 
 
 def pack(packed: bytearray, array: np.ndarray, wide: bool = False) -> dict:
-    """Append an array and describe it.
-
-    Gives ``shape``, ``start`` and, for a matrix, which is rounded unless `wide`, ``scale``.
-    """
+    """Append an array, a matrix rounded unless `wide`; return shape, start, perhaps scale."""
     shape = list(array.shape)
     if wide or array.ndim != 2:
         return {"shape": shape, "start": append(packed, array)}

@@ -153,10 +153,7 @@ class SentenceWidget(BookWidget):
 
 
 class InfluenceRuler(SentenceWidget):
-    """A sentence, and for each of its words how far the code moves when the word is left out.
-
-    The code is the posterior mean; ``influences`` are `dgm.papers.pooling_vae.influence`, by kind.
-    """
+    """A sentence, and for each of its words how far the code moves when the word is left out."""
 
     _bundle = "influence_ruler"
     title = text("Which words move the code?")

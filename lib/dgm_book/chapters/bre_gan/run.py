@@ -100,10 +100,7 @@ def train(
 
 
 def check_progress(state: TrainingState, largest: float = 100.0) -> None:
-    """Raises ArithmeticError where losses of the last window exceed `largest`, or fakes collapsed.
-
-    A generator may leave the spot on which it starts: a collapse counts from the second look on.
-    """
+    """ArithmeticError where losses of the last window exceed `largest`, or fakes collapsed."""
     terms, before = state.terms, state.measurements[-1].get("training_spread", 1.0)
     losses = {name: terms[name] for name in ("discriminator", "generator")}
     if max(losses.values()) > largest:

@@ -72,10 +72,7 @@ class Trained(NamedTuple):
 
 
 def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
-    """A trained model, from its finished or interrupted run in the work folder.
-
-    "simplex" is the paper's, "released" that with the released weights of its losses.
-    """
+    """A trained "simplex", "released" (with those weights of its losses) or "ordinary" model."""
     recipe, device = setup.recipe.codes, setup.profile.device
     source = training_text(recipe, dataset)
     features = source.features(source.corpus).to(device)
@@ -241,10 +238,7 @@ def ordinary_values(
 def walk_values(
     kind: str, trained: Trained, judges: Judges, dataset: str, sources: list[str]
 ) -> tuple[list[list[str]], dict[str, Tensor]]:
-    """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge.
-
-    For each sentence its rewrites; how positive they read, and both densities of their codes.
-    """
+    """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge."""
     path, n = _path(trained, trained.encode(sources), dataset), len(sources)
     texts = trained.decode(path.flatten(0, 1), sources * len(path))
     columns = {"reading": judges.classify(texts)}

@@ -83,10 +83,7 @@ def split_sentences(ids: list[int], end: int) -> Iterator[list[int]]:
 def distractors(
     anchor: Tensor, n_segments: int, n: int, generator: torch.Generator, near: int | None = None
 ) -> Tensor:
-    """Places (B, n), evenly drawn, of sentences that are neither the anchors (B,) nor follow them.
-
-    With `near`, they lie at most that many places before the anchor or behind what follows it.
-    """
+    """Places (B, n) of sentences, perhaps `near`, neither the anchors (B,) nor behind them."""
     reach = n_segments if near is None else near
     low = (anchor - reach).clamp(min=0)
     high = (anchor + 1 + reach).clamp(max=n_segments - 1)
@@ -180,10 +177,7 @@ def topic_information(texts: Texts, vocabulary: Vocabulary) -> list[float]:
 
 
 def label_information(first: Tensor, second: Tensor, n_values: int) -> float:
-    """Mutual information of two rows of labels (N,) below n_values, from their counts; nats.
-
-    The estimate's bias is taken off to the first order (Miller 1955), so it may be below 0.
-    """
+    """Mutual information of labels (N,) from their counts, nats (bias: Miller 1955)."""
     counts = torch.bincount(first * n_values + second, minlength=n_values**2)
     joint = counts.view(n_values, n_values).double() / len(first)
     product = joint.sum(1, keepdim=True) * joint.sum(0)
@@ -193,10 +187,7 @@ def label_information(first: Tensor, second: Tensor, n_values: int) -> float:
 
 
 def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: int) -> list[float]:
-    """Donsker and Varadhan's bound by a given critic on sentences at each of `DISTANCES`; nats.
-
-    The critic learned from neighbours: farther apart it bounds from below all the more loosely.
-    """
+    """Donsker and Varadhan's bound by a given critic on sentences at each of `DISTANCES`; nats."""
     vocabulary = judge.splits.vocabulary
     sentences = [ids for row in texts for ids in row]
     end, unknown = vocabulary.end, vocabulary.unknown

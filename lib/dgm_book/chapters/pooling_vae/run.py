@@ -129,10 +129,7 @@ class Trained(NamedTuple):
 
 
 def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) -> Trained:
-    """Trains one of `VARIANTS`, or goes on with an interrupted run; it ends with its last weights.
-
-    Seconds are the processor's on a CPU, so that what else runs there does not count.
-    """
+    """Trains one of `VARIANTS`, or goes on with a run; it ends with its last weights."""
     variant, s = VARIANTS[name], recipe.settings[dataset]
     splits = load_splits(dataset, s, variant.front)
     model = build_model(variant, s, len(splits.vocabulary), seed).to(profile.device)
@@ -161,10 +158,7 @@ def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) 
 
 
 def halvings(rows: list[dict[str, Any]]) -> float:
-    """The learning rate's factor after these rows, as in the base system (He et al. 2019).
-
-    From the fifteenth epoch on it is halved when validation has not improved for two.
-    """
+    """The learning rate's factor after these rows, as in the base system (He et al. 2019)."""
     factor, best, waited = 1.0, float("inf"), 0
     for epoch, row in enumerate(rows):
         loss = row["reconstruction"] + row["kl"]
@@ -288,10 +282,7 @@ def measure_final(
 def influence_from_the_end(
     model: TextVAE, corpus: Corpus, n: int, positions: int = 8
 ) -> list[float]:
-    """Each word's share of a sentence's influence on its features, from the last word back.
-
-    Of n sentences of the most frequent length, so that all positions mean the same.
-    """
+    """Each word's share of a sentence's influence on its features, from the last word back."""
     length = int(corpus.lengths.mode().values)
     chosen = (corpus.lengths == length).nonzero().flatten()[:n]
     tokens = corpus.tokens[chosen, :length].to(next(model.parameters()).device)
@@ -318,10 +309,7 @@ def result(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int)
 
 
 def timing(recipe: Recipe, profile: Profile) -> Result:
-    """Seconds of a training step under each kind of pooling, a list each, on the same batches.
-
-    Of each batch the least of three steps counts, since what else runs on the machine only delays.
-    """
+    """Seconds of a training step under each kind of pooling, a list each, on the same batches."""
     device, s = profile.device, recipe.settings[recipe.main]
 
     def clock() -> float:

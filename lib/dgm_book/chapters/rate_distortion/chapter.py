@@ -126,10 +126,7 @@ def summary(runs: list[Result]) -> MeanCurve:
 
 
 def high_slopes(runs: list[Result]) -> Tensor:
-    """Twice the nats that the rate gains per e-fold of beta, (seeds, N); D for a smooth decoder.
-
-    Near a Gaussian posterior R = (D / 2) log beta + constant.
-    """
+    """Twice the nats that the rate gains per e-fold of beta, (seeds, N); D for a smooth decoder."""
     beta, rate = runs[0].tensors["beta"], stacked(runs, "rate")
     start = int((beta < 0.1 * beta[-1]).sum())
     return 2 * (rate[:, -1] - rate[:, start]) / math.log(float(beta[-1] / beta[start]))

@@ -110,10 +110,7 @@ def int8_error(
 
 
 def explorer(chapter: Chapter) -> list[dict[str, Any]]:
-    """Each digit model's curve over seeds, with the first seed's codes if the page has its decoder.
-
-    A curve ends before fewer than two chains carry an image's weight.
-    """
+    """Each digit model's curve over seeds, with codes if the page has its decoder."""
     curves = []
     for name, runs in chapter.compared("curve").items():
         model = MODELS[name]

@@ -207,10 +207,7 @@ def bad_prior(dim: int, alpha: float, device: str = "cpu") -> Distribution | Non
 
 
 def damaged_curve(job: Job, blur: float, alpha: float) -> Computed:
-    """A model with a blurred decoder, under its own prior with the bad one of a weight mixed in.
-
-    From the curves of weights 0 and 1 the page draws that of every weight.
-    """
+    """A model with a blurred decoder, under its own prior with the bad one of a weight mixed in."""
     network, device = decoder(job), job.profile.device
     if blur:
         height, width = pictures(job.dataset, "test").shape
@@ -244,11 +241,7 @@ def repeated_curve(job: Job, annealing_seed: int) -> Computed:
 
 
 def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
-    """The variance of the log-weights along beta, by schedule, with `budget` temperatures each.
-
-    A variant of the sampler is tried on at most three seeds; "fresh" takes seeds on which no choice
-    was made, and "far" goes to the paper's largest beta.
-    """
+    """The variance of the log-weights along beta, by schedule, with `budget` temperatures each."""
     sizes, betas = job.recipe.comparison, job.recipe.annealing.betas
     seeds = {"": sizes.seeds, "far": sizes.seeds, "fresh": sizes.fresh}
     top = recipes.PAPER_BETA if variant == "far" else float(betas[-1])
@@ -275,10 +268,7 @@ def _comparison_curve(
 
 
 def schedule_limits(job: Job) -> Computed:
-    """What chains that mix at once would have in the comparison, by its largest beta.
-
-    From the energy's variance along a pilot run to the paper's largest beta.
-    """
+    """What chains that mix at once would have in the comparison, by its largest beta."""
     lowest, *_, top = job.recipe.annealing.betas.tolist()
     sizes, ends = job.recipe.comparison, (100.0, top, recipes.PAPER_BETA)
     total, recorded = sizes.budgets[-1], [schedules.log_spaced(25, lowest, b)[1:] for b in ends]

@@ -230,10 +230,7 @@ def suite_measures(net: Net, recipe: Recipe, training: Training, seed: int) -> d
 
 
 def around_switches(net: paper.VariationalRNN, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """KL per step about a switch, its mean over sequences; nats. And how deviations follow noise.
-
-    Changes of sigma in "test", of W in "switch"; in "rand" the logs' correlation per sequence.
-    """
+    """Mean KL per step about a switch, nats, and how the deviations follow the noise."""
     double, draws = copy.deepcopy(net).double().cpu(), recipe.draws
     generator = torch.Generator().manual_seed(seed)
 
