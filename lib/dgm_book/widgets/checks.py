@@ -5,9 +5,6 @@ from typing import Any
 
 import numpy as np
 
-Bound = float | Callable[[Any], float]
-Choices = Collection | Callable[[Any], Collection]
-
 
 def span(name: str, value: Any, low: float, high: float) -> Any:
     """Return a value; ValueError where it lies outside low ... high."""

@@ -2,7 +2,6 @@
 
 import functools
 import math
-from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -162,14 +161,13 @@ def chapter(
     compute = functools.partial(run, recipes=recipes)
     profile, loaded = jobs.load(compute, profile_name, first_seed)
     recipe = recipes[profile.name]
-    texts: dict[str, Runs] = defaultdict(dict)
-    real: dict[str, list[Result]] = defaultdict(list)
-    for text, variant, n in recipe.runs:
-        name = run_name(text, variant, n + first_seed)
-        texts[text].setdefault(variant, []).append(loaded[name])
-    for text, n in recipe.real:
-        real[text].append(loaded[run_name(text, "real", n + first_seed)])
-    return Chapter(profile, recipe, dict(texts), dict(real))
+
+    def named(run: tuple[str, str, int]) -> tuple[str, str, Result]:
+        return *run[:2], loaded[run_name(*run[:2], run[2] + first_seed)]
+
+    real = jobs.grouped(named((text, "real", n)) for text, n in recipe.real)
+    real = {text: runs["real"] for text, runs in real.items()}
+    return Chapter(profile, recipe, jobs.grouped(map(named, recipe.runs)), real)
 
 
 def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:

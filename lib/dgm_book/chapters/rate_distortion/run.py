@@ -7,7 +7,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -304,21 +304,12 @@ def cost(job: Job) -> Computed:
     return seconds, {}
 
 
-class Features(NamedTuple):
-    """Two convolutions, as in the released code; their rectified output measures distance."""
-
-    convolutions: nn.Sequential  # pictures (B, P) -> features (B, F)
-    logits: nn.Sequential  # the same, then log-probabilities of the classes, but for a constant
-    scale: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Pictures (B, P) -> scaled features (B, F)."""
-        return self.scale * self.convolutions(x)
-
-
 @functools.lru_cache(maxsize=1)
-def features(job: Job) -> Features:
-    """The trained features, scaled so that test images lie as far apart as in pixels."""
+def features(job: Job) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """Log-probabilities of classes but for a constant, and the released code's features (B, F).
+
+    Features are two convolutions, scaled so that test images lie as far apart as in pixels.
+    """
     data, device = pictures(job.dataset, "train"), job.profile.device
     kernels = (5, 5) if data.shape[0] > 8 else (3, 2)
     with torch.random.fork_rng():
@@ -344,23 +335,24 @@ def features(job: Job) -> Features:
     logits.eval().requires_grad_(False)
     x = pictures(job.dataset, "test").x[:200].to(device)
     pixels, deep = (float(torch.cdist(v, v).square().mean()) for v in (x, convolutions(x)))
-    return Features(convolutions, logits, math.sqrt(pixels / deep))
+    scale = math.sqrt(pixels / deep)
+    return logits, lambda x: scale * convolutions(x)
 
 
 def deep_curve(job: Job) -> Computed:
     """A curve under the distance of deep features, on few images with few chains."""
-    network, sizes = features(job._replace(name="vae10", seed=0)), job.recipe.deep
+    (network, read), sizes = features(job._replace(name="vae10", seed=0)), job.recipe.deep
     x, data = test_images(job)[: sizes.n_images], pictures(job.dataset, "test")
-    targets = network(x.to(job.profile.device))
+    targets = read(x.to(job.profile.device))
 
     def distance(images: Tensor, reconstructions: Tensor) -> Tensor:
         rows = targets.repeat(len(reconstructions) // len(targets), 1)
-        return (rows - network(reconstructions)).square().sum(1)
+        return (rows - read(reconstructions)).square().sum(1)
 
     options = {"distortion": distance, "sampler": {"force_precision": "same"}}
     measured = anneal(job, sizes, x=x, **options)
     with torch.no_grad():
-        logits = [network.logits(part) for part in data.x.to(job.profile.device).split(1000)]
+        logits = [network(part) for part in data.x.to(job.profile.device).split(1000)]
     right = (torch.cat(logits).argmax(1).cpu() == data.y).double()
     return {"accuracy": float(right.mean())}, terms(measured)
 
