@@ -425,7 +425,14 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     output = options.output.resolve()
-    with locked(output):
+    output.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output / ".lock")
+    try:
+        guard = lock.acquire(timeout=0.5)
+    except Timeout:
+        say(f"waiting for another build in {output}")
+        guard = lock.acquire()
+    with guard:
         shutil.rmtree(output / "run", ignore_errors=True)  # of earlier builds
         try:
             make(root, output, options)
@@ -433,17 +440,6 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
             print(error, file=sys.stderr)
             return 1
     return 0
-
-
-def locked(output: Path) -> contextlib.AbstractContextManager:
-    """Waits until no other build uses the output folder, then keeps others out."""
-    output.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(output / ".lock")
-    try:
-        return lock.acquire(timeout=0.5)
-    except Timeout:
-        say(f"waiting for another build in {output}")
-        return lock.acquire()
 
 
 def make(root: Path, output: Path, options: argparse.Namespace) -> None:

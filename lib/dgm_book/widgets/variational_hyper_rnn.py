@@ -193,12 +193,12 @@ class Chorale(BookWidget):
     weights = shared(HyperWeights)
     openings = sent()
     model = choice(lambda self: self.weights.names)
-    opening = setting(traitlets.List(), lambda _, *given: _frames(*given, 1, MAX_OPENING))
+    opening = setting(traitlets.List(), lambda _, *x: _frames(x[0], x[1], 1, MAX_OPENING))
     temperature = number(1.0, 0.3, 1.5)
     tempo = whole(110, 40, 240)
     length = whole(48, 8, MAX_LENGTH)
     seed = whole(0, 0, 2**20 - 1)
-    piece = setting(traitlets.List(), lambda _, *given: _frames(*given, 0, MAX_PIECE))
+    piece = setting(traitlets.List(), lambda _, *x: _frames(x[0], x[1], 0, MAX_PIECE))
 
     def __init__(self, weights: HyperWeights, badge: str = "", **chosen) -> None:
         for name in weights.names:

@@ -329,12 +329,7 @@ def image_runs(recipe: Recipe) -> list[ImageRun]:
 
 
 def networks(
-    profile: Profile,
-    recipe: ImageRecipe,
-    dataset: str,
-    seed: int,
-    width: int = 1,
-    **options: Any,
+    profile: Profile, recipe: ImageRecipe, dataset: str, seed: int, width: int = 1, **options: Any
 ) -> GAN:
     """Freshly initialised networks, the same for every method of a seed."""
     _, channels, side, _ = pictures(dataset, "test").x.shape
@@ -383,13 +378,7 @@ def _samples(gan: GAN, n: int) -> Tensor:
 
 @torch.no_grad()
 def measure(
-    gan: GAN,
-    n: int,
-    points: Tensor,
-    model: Classifier,
-    real: Tensor,
-    layers: tuple[int, ...],
-    whole: bool = False,
+    gan: GAN, model: Classifier, real: Tensor, points: Tensor, n: int, layers: tuple, whole=False
 ) -> dict[str, Any]:
     """Scores of n images by `model`, against real features, and how alike codes of points are."""
     judge, samples = gan.discriminator, _samples(gan, n)

@@ -21,13 +21,7 @@ from dgm_book.chapters.variational_hyper_rnn import run as experiment
 from dgm_book.chapters.variational_hyper_rnn.run import context, run, verify  # noqa: F401
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
-from dgm_book.statistics import (
-    all_hold,
-    format_mean,
-    format_number,
-    is_above_zero,
-    mean_over_seeds,
-)
+from dgm_book.statistics import all_hold, format_mean, format_number, is_above_zero, mean_over_seeds
 
 FOLDER = Path(__file__).parent
 TEXTS = yaml.safe_load((FOLDER / "texts.yaml").read_text("utf-8"))

@@ -218,17 +218,6 @@ def _short(values: Tensor) -> list[float]:
     return [float(f"{v:.6g}") for v in values.tolist()]
 
 
-def suite_measures(net: Net, recipe: Recipe, training: Training, seed: int) -> dict[str, Any]:
-    """Bounds per step of each sequence of each test suite of the switching system."""
-    measures = {}
-    for name in SUITES[1:]:
-        data = suite(name, recipe)
-        sequences = Sequences(data.observations, data.lengths, None)
-        values = likelihoods(net, sequences, training.n_particles, seed)
-        measures[name] = {"few": _short(values / sequences.lengths)}
-    return measures
-
-
 def around_switches(net: paper.VariationalRNN, recipe: Recipe, seed: int) -> dict[str, Any]:
     """Mean KL per step about a switch, nats, and how the deviations follow the noise."""
     double, draws = copy.deepcopy(net).double().cpu(), recipe.draws
@@ -273,7 +262,12 @@ def result(
         final = final_measures(net, data.test, training, seed)
         values = {"rows": rows, "final": final, "n_training": len(data.train.x)}
         if dataset.startswith("switching") and isinstance(net, paper.VariationalRNN):
-            values["suites"] = suite_measures(net, recipe, training, seed)
+            suites = {name: suite(name, recipe) for name in SUITES[1:]}
+            parts = {k: Sequences(x.observations, x.lengths, None) for k, x in suites.items()}
+            values["suites"] = {  # bounds per step of each sequence
+                k: {"few": _short(likelihoods(net, x, training.n_particles, seed) / x.lengths)}
+                for k, x in parts.items()
+            }
             values["switches"] = around_switches(net, recipe, seed)
         # Weights that the page shows, or that are verified.
         rolls = dataset in ("jsb", "tunes") and model in plan.ROLLS and seed == 0
