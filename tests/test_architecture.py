@@ -19,7 +19,7 @@ FLOORS = [
     {"dgm.papers", "dgm.steering"},
     {"dgm.evaluate"},
     {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"},
-    {"dgm_book.results", "dgm_book.figures", "dgm_book.widgets"},
+    {"dgm_book.results", "dgm_book.verification", "dgm_book.figures", "dgm_book.widgets"},
     {"dgm_book.jobs"},
     {"dgm_book.chapters"},
     {"dgm_book.build"},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dgm_book.statistics import check
+from dgm_book.verification import check
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from dgm_book import results
 from dgm_book.chapters.bre_gan.recipe import RECIPES, ImageRecipe, Recipe, ToyRecipe, Training
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
-from dgm_book.statistics import check
+from dgm_book.verification import check
 
 CHAPTER = "03_bre_gan"
 L2 = 1e-4  # of the squared weights, in both losses

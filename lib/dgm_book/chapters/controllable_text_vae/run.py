@@ -12,7 +12,7 @@ from dgm_book.chapters.controllable_text_vae.recipe import Recipe
 from dgm_book.chapters.controllable_text_vae.training import Computed, Setup, setup
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
-from dgm_book.statistics import check
+from dgm_book.verification import check
 
 OWN_SENTENCES = (
     "the food was great and the staff was friendly .",

@@ -18,7 +18,7 @@ from dgm_book.chapters.mutual_information_lm import recipe as plan
 from dgm_book.chapters.mutual_information_lm.measure import Splits, Trained, load_splits
 from dgm_book.chapters.mutual_information_lm.recipe import RECIPES, VARIANTS, Recipe, Settings
 from dgm_book.results import Result
-from dgm_book.statistics import check
+from dgm_book.verification import check
 
 NO_PENALTIES = {"activation": 0.0, "slowness": 0.0}
 FILES = {"shakespeare": "tiny-shakespeare"}  # data sets with another name in the registry

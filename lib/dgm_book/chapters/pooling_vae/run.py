@@ -24,7 +24,7 @@ from dgm_book.chapters.pooling_vae import recipe as plan
 from dgm_book.chapters.pooling_vae.recipe import ENCODERS, RECIPES, VARIANTS, Recipe, Settings
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
-from dgm_book.statistics import check
+from dgm_book.verification import check
 
 CHAPTER = "05_pooling_vae"
 CLIP = 5.0  # length of the gradient

@@ -18,7 +18,7 @@ from dgm_book import profiles, results
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn.recipe import Recipe, Training
 from dgm_book.results import Result
-from dgm_book.statistics import check
+from dgm_book.verification import check
 
 CHAPTER = "06_variational_hyper_rnn"
 EXPERIMENT = "dgm_book.chapters.variational_hyper_rnn.run"
