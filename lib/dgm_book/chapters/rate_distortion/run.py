@@ -154,8 +154,9 @@ def curve(job: Job) -> Computed:
 def gap(job: Job, beta: float) -> Computed:
     """Both bounds of log Z at one beta, on images simulated from the model."""
     sizes, n_images = main_annealing(job.name, job.recipe), job.recipe.gap_images
-    options = {"n_images": n_images, "n_chains": sizes.n_chains, "n_leapfrog": sizes.n_leapfrog}
-    options |= {"n_temperatures": sizes.temperatures_per_beta * len(sizes.betas)}
+    options: dict[str, Any] = {"n_images": n_images, "n_chains": sizes.n_chains}
+    n_temperatures = sizes.temperatures_per_beta * len(sizes.betas)
+    options |= {"n_temperatures": n_temperatures, "n_leapfrog": sizes.n_leapfrog}
     options |= {"seed": job.seed, "device": job.profile.device, "progress": False}
     options |= {"latent_dim": job.model.latent_dim, "options": paper.SamplerOptions(forces(job))}
     bounds = paper.bdmc_gap(decoder(job), beta=beta, **options)
