@@ -389,12 +389,12 @@ def _damages(chapter: Chapter) -> dict[str, Outcome]:
         r = int((runs[0].tensors["beta"].log() - math.log(30)).abs().argmin())
         return -stacked(runs, "log_z")[:, r]
 
-    few, whole = ((costs(x) - costs(x, "seen")).mean(1) for x in ("-few", ""))
+    limited, whole = ((costs(x) - costs(x, "seen")).mean(1) for x in ("-few", ""))
     masks = torch.tensor([r.values["dropped"] for r in chapter.runs["vae10-dropped", "unseen"]])
     rows = zip(costs("-dropped") - costs(""), masks, strict=True)
     early, trained = (costs(x).mean(1) for x in ("-short", ""))
     gains = {
-        ("memorisation_shows", "vae10-few"): paired_difference(few, whole),
+        ("memorisation_shows", "vae10-few"): paired_difference(limited, whole),
         ("dropped_modes_show", "vae10-dropped"): mean_over_seeds(
             [float(row[mask].mean() - row[~mask].mean()) for row, mask in rows]
         ),
