@@ -1,12 +1,8 @@
 """Stages the book, executes its chapters and builds the pages: `python -m dgm_book build`.
 
-The committed notebooks carry no outputs. Each is executed by papermill in a process of its own,
-with one thread, under a hard time limit, and the executed copy is kept under a key made of all that
-could change its outputs. Prose is not part of the key: Markdown always comes from the source. Pages
-are built from staged copies at the same relative paths. One build at a time uses an output folder;
-each run has a folder of its own, and ends with the build that started it, however that ends.
-
-Needs the extra `book` and Python 3.11 or later.
+Each notebook is executed by papermill in a process of its own, with one thread, and the executed
+copy is stored under a key made of all that could change its outputs; Markdown comes from the
+source. One build at a time uses an output folder. Needs the extra `book` and Python 3.11 or later.
 """
 
 from __future__ import annotations
@@ -70,6 +66,7 @@ CACHE_DEPTH = 4
 WHEEL = ["pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
 WHEEL += ["--wheel-dir", "wheels", "."]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+say = functools.partial(print, flush=True)  # at once, also through a pipe
 
 
 class ChapterError(RuntimeError):
@@ -117,16 +114,11 @@ def chapters(root: Path) -> list[Path]:
 def read_source(path: Path, parameters: Mapping[str, Any]) -> nbformat.NotebookNode:
     """Reads a committed notebook and sets its parameters, in its one cell tagged `parameters`."""
     notebook = nbformat.read(path, as_version=4)
-    cells = [cell for cell in code_cells(notebook) if "parameters" in tags(cell)]
+    cells = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
     if len(cells) != 1:
         raise ValueError(f"{path}: {len(cells)} cells are tagged 'parameters', want one")
     cells[0].source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     return notebook
-
-
-def tags(cell: nbformat.NotebookNode) -> list[str]:
-    """The tags of a cell."""
-    return cell.metadata.get("tags", [])
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -153,17 +145,11 @@ def tree_digest(tree: Path, suffixes: set[str] | None = None) -> str:
 
 def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
     """A hash of what decides a chapter's outputs, its parameters included, but for its results."""
-    return digest(
-        [
-            *(json.dumps([cell.source, tags(cell)]) for cell in code_cells(notebook)),
-            tree_digest(root / "lib", LIBRARY_SUFFIXES),
-            (root / "requirements.lock").read_bytes(),
-            platform.python_version(),
-            *installed(),
-            # PROFILE = "auto" looks for a GPU; asking torch would cost two seconds.
-            str(shutil.which("nvidia-smi") is not None),
-        ]
-    )
+    cells = [json.dumps([c.source, c.metadata.get("tags", [])]) for c in code_cells(notebook)]
+    library, lock = tree_digest(root / "lib", LIBRARY_SUFFIXES), root / "requirements.lock"
+    # PROFILE = "auto" looks for a GPU; asking torch would cost two seconds.
+    machine = platform.python_version(), *installed(), str(shutil.which("nvidia-smi") is not None)
+    return digest([*cells, library, lock.read_bytes(), *machine])
 
 
 @functools.cache
@@ -199,10 +185,7 @@ def try_read(path: Path) -> nbformat.NotebookNode | None:
 
 
 def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
-    """Runs `python -m module`; the process ends, with all its children, when this one does.
-
-    Or when its standard input is closed, as at the end of a `with` block.
-    """
+    """Runs `python -m module`, which ends, with its children, when this process does."""
     command = [sys.executable, "-c", LAUNCHER, module, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
 
@@ -212,9 +195,9 @@ def execute(
 ) -> nbformat.NotebookNode:
     """Executes a notebook with papermill, in a process and a folder of its own.
 
-    The run is judged by the notebook that it left, not by its exit status: papermill may hang after
-    the last cell. The kernel starts at most `tries` times, since it dies when another process takes
-    its port first. ChapterError where a cell failed, the kernel died, or the build ends the run.
+    The run is judged by the notebook that it left, since papermill may hang after the last cell.
+    The kernel starts at most `tries` times, since it dies when another process takes its port
+    first.
     """
     work, cwd = build.output / "run", build.output / "src" / "notebooks"
     for folder in (work, cwd):
@@ -316,10 +299,7 @@ def stage(
     notebooks: Mapping[str, nbformat.NotebookNode],
     files: Mapping[Path, bytes] = MappingProxyType({}),
 ) -> None:
-    """Lays out what the pages are built from, and touches only what differs.
-
-    Beside the checkout's pages: executed notebooks by file name, and posters and downloads by path.
-    """
+    """Lays out what the pages are built from, and touches only what differs."""
     published = root / "book" / "results"
     sources = [root / "_config.yml", root / "_toc.yml", *(root / "lib").rglob("*.py")]
     sources += [p for p in (root / "book").rglob("*") if published not in p.parents]
@@ -339,16 +319,12 @@ def stage(
 
 
 def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
-    """Makes an executed chapter fit for a page, in place; returns the pictures of its widgets.
-
-    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's picture behind it
-    for pages without JavaScript.
-    """
+    """Makes an executed chapter fit for a page, in place; returns the pictures of its widgets."""
     posters = {}
     for cell in code_cells(notebook):
         cell.source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
-        if "parameters" in tags(cell):
-            cell.metadata.tags = [*tags(cell), "remove-cell"]
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("remove-cell")
         outputs, cell.outputs = cell.outputs, []
         for output in outputs:
             cell.outputs.append(output)
@@ -404,12 +380,12 @@ def build(root: Path, output: Path) -> None:
     from jupyter_book.sphinx import build_sphinx
 
     source, html, doctrees = output / "src", output / "html", output / ".doctrees"
-    options: dict[str, Any] = {"latex_individualpages": False, "nitpicky": True}
-    options["external_toc_path"] = str(source / "_toc.yml")
+    overrides: dict[str, Any] = {"latex_individualpages": False, "nitpicky": True}
+    overrides["external_toc_path"], options = str(source / "_toc.yml"), {}
     if url := repository(root):
         hosts = {"colab_url": "https://colab.research.google.com"}
         hosts["binderhub_url"] = "https://mybinder.org"
-        options["html_theme_options"] = {"repository_url": url, "launch_buttons": hosts}
+        overrides["html_theme_options"] = {"repository_url": url, "launch_buttons": hosts}
     # Sphinx notices changed pages and options; what it cannot notice is its own machinery.
     trees = [tree_digest(root / "book" / name) for name in ("_ext", "_static", "_templates")]
     machinery = digest([*trees, (root / "requirements.lock").read_bytes()])
@@ -419,25 +395,13 @@ def build(root: Path, output: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     # A page that was half written, or read with a warning, would pass in silence the next time.
     mark.unlink(missing_ok=True)
-    status = build_sphinx(
-        str(source),
-        str(html),
-        noconfig=True,
-        path_config=str(source / "_config.yml"),
-        confoverrides=options,
-        doctreedir=str(doctrees),
-        warningiserror=True,
-        keep_going=True,
-        quiet=True,
-    )
+    options |= {"noconfig": True, "path_config": str(source / "_config.yml")}
+    options |= {"doctreedir": str(doctrees), "confoverrides": overrides}
+    options |= {"warningiserror": True, "keep_going": True, "quiet": True}
+    status = build_sphinx(str(source), str(html), **options)
     if status:
         raise RuntimeError("the book was not built: see the warnings above")
     write_if_changed(mark, machinery.encode())
-
-
-def say(text: str) -> None:
-    """Prints a line at once, also through a pipe."""
-    print(text, flush=True)
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
@@ -461,7 +425,14 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     output = options.output.resolve()
-    with locked(output):
+    output.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output / ".lock")
+    try:
+        guard = lock.acquire(timeout=0.5)
+    except Timeout:
+        say(f"waiting for another build in {output}")
+        guard = lock.acquire()
+    with guard:
         shutil.rmtree(output / "run", ignore_errors=True)  # of earlier builds
         try:
             make(root, output, options)
@@ -469,17 +440,6 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
             print(error, file=sys.stderr)
             return 1
     return 0
-
-
-def locked(output: Path) -> contextlib.AbstractContextManager:
-    """Waits until no other build uses the output folder, then keeps others out."""
-    output.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(output / ".lock")
-    try:
-        return lock.acquire(timeout=0.5)
-    except Timeout:
-        say(f"waiting for another build in {output}")
-        return lock.acquire()
 
 
 def make(root: Path, output: Path, options: argparse.Namespace) -> None:

@@ -1,17 +1,8 @@
 """A chapter's claims: their words in a YAML file, the rules that judge them in the chapter's code.
 
-The file `chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id:
-
-    title: Posterior collapse and pooling
-    claims:
-      pooling_costs_nothing:
-        claim: Pooling costs next to nothing
-        source: Long et al. 2019, abstract
-        measured: "time of a step over the plain model's: {{ ratio | mean(3) }}; at most {{ most }}"
-
-`claim`, `source` and `measured` are Jinja templates over the values of the claim's outcome.
-An `Interval` has the filters `difference(decimals, unit)`, `interval(decimals, sign)` and
-`mean(decimals)`.
+`chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id `claim`,
+`source` and `measured`: Jinja templates over the values of the claim's outcome. An `Interval` has
+the filters `difference(decimals, unit)`, `interval(decimals, sign)` and `mean(decimals)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,8 +14,6 @@ import jinja2
 import yaml
 
 from dgm_book.statistics import format_difference, format_interval, format_mean
-
-__all__ = ["Claim", "Outcome", "fill", "judged", "render", "table", "verdict"]
 
 VERDICTS = ("holds", "does not hold", "not tested")
 FIELDS = ("claim", "source", "measured")
@@ -63,9 +52,8 @@ def judged(
 ) -> list[Claim]:
     """The claims of a chapter, such as "01_rate_distortion", in the order of its YAML file.
 
-    Outcomes are what the rules find, by id; None leaves out a claim on whose data nothing was run.
-    The scale is that of every outcome without its own. ValueError where an id has no outcome or no
-    words, or a claim lacks a field.
+    None leaves out a claim on whose data nothing was run. ValueError where an id has no outcome or
+    no words, or a claim lacks a field.
     """
     content = yaml.safe_load(path.read_text("utf-8"))
     texts = content["claims"]

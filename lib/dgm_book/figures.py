@@ -143,14 +143,10 @@ def _axes(count: int, height: float, *, stacked: bool = False) -> tuple[Any, lis
 def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool = False) -> Figure:
     """Lines, a panel per question, with bands or bars where their values have errors.
 
-    Each panel has lines, a mapping from label to values (R,), whose places count from 1, or to (x,
-    y), both (R,), or (x, y, half the width of its band, (R,) or (2, R)), or to a list of (x, y),
-    one per seed, which are thin beside their mean; and, where wanted, title, x and y (labels of the
-    axes), xlim, ylim, log (the logarithmic axes, as "xy"), levels (heights of lines), limit (height
-    and name of another), reference (label of the data's own line), bars in place of bands, "points"
-    or "joined", and marks, a mapping from label to (x, y, half their bars up, half their bars
-    aside), as lines with bars may have. The height is in inches; `baseline` says whether the first
-    line of each panel is the baseline's.
+    A line is values (R,), (x, y), (x, y, half the band's width, (R,) or (2, R)), or a list of (x,
+    y), one per seed. A panel may have title, x, y, xlim, ylim, log ("xy"), levels (heights of
+    lines), limit (height and name), reference (a label), bars ("points" or "joined"), and marks as
+    lines.
     """
     figure, row = _axes(len(panels), height)
     ends, before = [], None
@@ -214,8 +210,7 @@ def through_training(
 ) -> Figure:
     """`curves` of a measurement, in a unit, against steps: each seed thin, their mean thick.
 
-    Each line is a list of (steps (M,), values (M,)), one per seed, the baseline's first. A seed
-    that stopped early has fewer; the mean goes as far as all.
+    Each line is a list of (steps (M,), values (M,)), one per seed, the baseline's first.
     """
     labels = [{"x": steps, "y": unit}, *[{"x": steps}] * (len(panels) - 1)]
     labelled = [{**panel, **label} for panel, label in zip(panels, labels, strict=True)]
@@ -279,8 +274,7 @@ def pairs(panels: Panels, caption: str) -> Figure:
 def ladder(panels: Panels, caption: str) -> Figure:
     """Kinds of model one above the other: a mark per seed, a bar at their mean, a panel per metric.
 
-    Each panel has a title and rows, a mapping from label to (S,) values; the same labels in each,
-    the baseline first.
+    Each panel has a title and rows, a mapping from label to (S,) values, the baseline first.
     """
     labels = list(panels[0]["rows"])
     figure, row = _axes(len(panels), 0.9 + 0.27 * len(labels))
@@ -305,8 +299,7 @@ def ladder(panels: Panels, caption: str) -> Figure:
 def plane(panels: Panels, extent: float, caption: str) -> Figure:
     """The plane from -extent to extent, a colour per activation pattern; data and samples above.
 
-    Each panel has a title, patterns (S, S) whole numbers (rows are the first coordinate), data
-    (N, 2), samples (M, 2), and baseline, true for a baseline's samples.
+    Each panel has title, patterns (S, S), data (N, 2), samples (M, 2), and perhaps baseline.
     """
     figure, row = _axes(len(panels), 8.2 / len(panels) + 0.3)
     counts = []

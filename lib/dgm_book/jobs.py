@@ -41,10 +41,7 @@ def published(everything: Everything) -> profiles.Profile | None:
 def load(
     run: Callable[..., Iterable[Result]], profile_name: str, first_seed: int
 ) -> tuple[profiles.Profile, dict[str, Result]]:
-    """A chapter's profile and its results by name, loaded or computed, with the profile's threads.
-
-    Arguments as of `over_seeds` and `resolve`, whose errors it raises.
-    """
+    """A chapter's profile and its results by name, loaded or computed."""
     everything = over_seeds(run, first_seed)
     profile = resolve(profile_name, everything)
     if profile.threads:
@@ -53,11 +50,7 @@ def load(
 
 
 def resolve(profile_name: str, everything: Everything) -> profiles.Profile:
-    """The profile of that name, announced before anything is computed.
-
-    "auto" is the largest profile whose results are all at hand. Where none is, it says what `small`
-    would take and is `smoke`: it never trains longer than a minute or two. Raises as `announce`.
-    """
+    """The profile of that name, announced before anything is computed."""
     if profile_name != "auto":
         profile = profiles.get(profile_name)
         announce(results.missing(everything(profile)))
@@ -75,9 +68,7 @@ def resolve(profile_name: str, everything: Everything) -> profiles.Profile:
 def announce(absent: list[tuple[str, Context]]) -> None:
     """Says what computing these results takes, and fetches all their data; smoke needs no word.
 
-    Raises:
-        FileNotFoundError: data sets are neither on this machine nor at a public address.
-        ValueError, OSError: as `registry.fetch`.
+    FileNotFoundError where data are neither here nor at a public address.
     """
     sets = datasets(absent)
     if files := [path for name in sets for path in registry.unavailable(name)]:

@@ -18,10 +18,7 @@ class Profile(NamedTuple):
 
 
 def get(name: str, device: str | None = None) -> Profile:
-    """The profile of that name; device None takes a GPU where there is one, except for smoke.
-
-    ValueError for an unknown name, or "cuda" where no GPU answers.
-    """
+    """The profile of that name; device None takes a GPU where there is one, except for smoke."""
     if name not in NAMES:
         raise ValueError(f"profile must be one of {', '.join(NAMES)}, got {name!r}")
     if device is None:

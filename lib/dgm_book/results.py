@@ -61,11 +61,7 @@ class Context(NamedTuple):
 
 
 def folders() -> list[Path]:
-    """Where results are looked for; the last takes new ones.
-
-    $DGM_RESULTS alone, else book/results of a checkout alone, else those that came with the
-    installed package, which are only read, and the cache ($DGM_CACHE or the user's).
-    """
+    """$DGM_RESULTS, a checkout's, or the package's and the cache's; the last takes new results."""
     if given := paths.from_environment("DGM_RESULTS"):
         return [given]
     checkout = LIBRARY.parent
@@ -91,10 +87,8 @@ def get(
 ) -> Result:
     """Load the result `name` of the context's chapter and profile, or compute it and keep it.
 
-    `compute` returns plain values (for JSON) and tensors; the time that it takes is that of all
-    sittings since the work folder was last emptied, killed ones included. `settings` is what else
-    to remember in the provenance, such as the seed. ValueError where the published files are
-    damaged, or do not belong together.
+    `compute` returns plain values (for JSON) and tensors; `settings` is what else to remember in
+    the provenance, such as the seed. ValueError where published files are damaged or do not fit.
     """
     if f"{name}.json" == RECORDS:
         raise ValueError(f"a result cannot be named {name!r}, as the file of all results is")

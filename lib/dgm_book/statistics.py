@@ -16,28 +16,11 @@ from torch import Tensor
 
 from dgm.measure import Interval
 
-__all__ = [
-    "all_hold",
-    "differs_from_zero",
-    "effect",
-    "format_difference",
-    "format_interval",
-    "format_mean",
-    "is_above_zero",
-    "is_below_zero",
-    "mean_over_seeds",
-    "paired_difference",
-    "tidy",
-]
-
 
 def tidy(
     runs: Mapping[str, Iterable[Any]], metrics: Mapping[str, Callable[[Any], float]]
 ) -> pandas.DataFrame:
-    """A row a run, a column a metric, read by its function; the index is (variant, seed).
-
-    ValueError where a variant has two runs of one seed, by their provenance.
-    """
+    """A row a run, a column a metric, read by its function; the index is (variant, seed)."""
     rows = {
         (variant, result.provenance["seed"], i): {name: f(result) for name, f in metrics.items()}
         for variant, results in runs.items()
@@ -53,10 +36,7 @@ def tidy(
 
 
 def effect(frame: pandas.DataFrame, metric: str, variant: str, control: str) -> Interval:
-    """A variant minus a control in a metric of `tidy`'s, paired by the seeds that both have.
-
-    ValueError where they share no seed, or a value is not finite.
-    """
+    """A variant minus a control in a metric of `tidy`'s, paired by the seeds that both have."""
     column = frame[metric]
     treated, other = column.loc[variant].align(column.loc[control], join="inner")
     return paired_difference(treated.tolist(), other.tolist())
@@ -73,8 +53,7 @@ def paired_difference(
 ) -> Interval:
     """Mean of treated (n,) minus control (n,) over pairs, with Student's interval at a level.
 
-    For one pair the error is infinite. ValueError for no pair, rows of different lengths, or values
-    that are not finite.
+    For one pair the error is infinite. ValueError for no pair, unlike lengths, values not finite.
     """
     a, b = (torch.as_tensor(x, dtype=torch.float64) for x in (treated, control))
     if a.ndim != 1 or a.shape != b.shape or len(a) < 1:
@@ -90,9 +69,14 @@ def paired_difference(
     return Interval(mean, error, mean - reach, mean + reach, n)
 
 
+def format_number(value: float, decimals: int = 3, sign: str = "") -> str:
+    """A number with fixed decimals, or with an exponent where it is huge."""
+    return format(value, f"{sign}.{decimals}f" if abs(value) < 1e5 else f"{sign}.1e")
+
+
 def format_interval(interval: Interval, decimals: int = 2, sign: str = "+") -> str:
     """A mean with its interval, or alone where there is one value; "" as sign leaves out a plus."""
-    mean, low, high = (f"{x:{sign}.{decimals}f}" for x in interval[:1] + interval[2:4])
+    mean, low, high = (format_number(x, decimals, sign) for x in interval[:1] + interval[2:4])
     return mean if interval.n == 1 else f"{mean} [{low}, {high}]"
 
 
@@ -104,9 +88,7 @@ def format_difference(interval: Interval, decimals: int = 2, unit: str = "pair")
 
 def format_mean(interval: Interval, decimals: int = 2) -> str:
     """A mean and its standard error; the value alone where there is one."""
-    if interval.n == 1:
-        return f"{interval.mean:.{decimals}f}"
-    return f"{interval.mean:.{decimals}f} ± {interval.standard_error:.{decimals}f}"
+    return " ± ".join(format_number(x, decimals) for x in interval[: min(interval.n, 2)])
 
 
 def is_above_zero(interval: Interval) -> bool | None:

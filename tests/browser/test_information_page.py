@@ -16,7 +16,7 @@ from dgm.papers.mutual_information_lm import (
     nwj,
     raml_weights,
 )
-from dgm_book.chapters.mutual_information_lm.chapter import best_critic
+from dgm_book.chapters.mutual_information_lm.page import best_critic
 from dgm_book.widgets import BoundRace
 
 

@@ -28,7 +28,7 @@ from dgm.sampling.schedules import log_spaced
 from dgm.steering import rewrite, steering_objective
 from dgm_book.chapters.bre_gan import recipe as gans
 from dgm_book.chapters.bre_gan import run as images
-from dgm_book.chapters.bre_gan.training import noise
+from dgm_book.chapters.bre_gan.run import noise
 from dgm_book.chapters.controllable_text_vae import codes, judges, steering
 from dgm_book.chapters.controllable_text_vae import recipe as sentences
 from dgm_book.chapters.controllable_text_vae import run as sentences_run

@@ -17,17 +17,9 @@ MAX_WIDTH = 32  # the page keeps a layer's signs in one 32-bit word
 class GANPlayground(BookWidget):
     """Two GANs with the same first weights, noise and data, which the reader trains in the page.
 
-    Generators 2-h-h-h-2 (ReLU, tanh), discriminators 2-h-h-h-h-1 (LeakyReLU 0.2), Adam (0.5,
-    0.999), batch 128; the learning rate falls linearly to 1e-6. One discriminator is regularised by
-    BRE on its second hidden layer.
-
-    Args:
-        targets: For each target ``name``, ``label``, ``centres`` (M, 2), at most 64, and ``sigma``,
-            the standard deviation of each component; all components weigh the same. The
-            generator's tanh reaches no farther than (-1, 1).
-        chosen: Settings: ``target`` is a name, by default the first; ``width`` counts the hidden
-            units per layer; ``weight`` is w of BRE, and ``margin`` c of eta = c / sqrt(width); with
-            ``decay`` w falls linearly to 0 over the run.
+    A target has ``name``, ``label``, ``centres`` (M, 2) within (-1, 1), at most 64, and ``sigma``.
+    Settings: ``target``, ``width`` of a layer, ``weight`` w and ``margin`` c of BRE; with ``decay``
+    w falls linearly to 0.
     """
 
     _bundle = "gan_playground"
@@ -69,8 +61,7 @@ def _points(widget: Any, name: str, points: Any) -> list[list[float]]:
 class PatternBench(BookWidget):
     """Points that the reader drags among random lines, each line a unit that is on at one side.
 
-    ``points`` (8, 2) lie in [-1.5, 1.5]; ``units`` is d, how many lines; ``margin`` is c of
-    eta = c / sqrt(d); ``zeta`` is the softness of the signs.
+    ``points`` (8, 2) lie in [-1.5, 1.5]; ``units`` is d; ``margin`` is c of eta = c / sqrt(d).
     """
 
     _bundle = "pattern_bench"

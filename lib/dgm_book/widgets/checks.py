@@ -5,9 +5,6 @@ from typing import Any
 
 import numpy as np
 
-Bound = float | Callable[[Any], float]
-Choices = Collection | Callable[[Any], Collection]
-
 
 def span(name: str, value: Any, low: float, high: float) -> Any:
     """Return a value; ValueError where it lies outside low ... high."""
@@ -59,12 +56,8 @@ def items(
 ) -> list[dict]:
     """Check items that have a ``name`` each, no two the same, a ``label``, and more.
 
-    Args:
-        what: What the items are, in the plural.
-        items: At least one.
-        needed: Their other keys, apart by spaces.
-        check: Takes the item's owner, for messages, and the values of those keys; returns what the
-            page reads beside name and label.
+    `needed` are their other keys, apart by spaces; `check` takes an owner, for messages, and their
+    values, and returns what the page reads beside name and label.
     """
     checked = []
     for item in items:
@@ -85,16 +78,9 @@ def arrays(
 ) -> dict[str, np.ndarray]:
     """Check arrays against a table of shapes.
 
-    Args:
-        owner: What the arrays belong to, for messages.
-        arrays: By name; names that the table lacks are left out.
-        shapes: For each name its dimensions, apart by spaces or in a tuple: whole numbers,
-            letters, and sums such as ``4H`` or ``E+D``. A letter's first use sets it, above 0.
-        sizes: What letters stand for; those that the arrays set are added.
-        dtype: Of the arrays that are returned, in the order of the table.
-
-    Raises:
-        ValueError: For an array that is missing, has another shape, or values that are not finite.
+    A shape has whole numbers, letters, and sums such as ``4H`` or ``E+D``, apart by spaces or in a
+    tuple; a letter's first use sets it in `sizes`. ValueError for an array that is missing, has
+    another shape, or values that are not finite; names that the table lacks are left out.
     """
     sizes, checked = {} if sizes is None else sizes, {}
     keys(owner, arrays, shapes)
@@ -137,10 +123,7 @@ def _fits(dimension: str, size: int, sizes: dict[str, int]) -> bool:
 def ascending(
     name: str, values: Any, least: int = 2, low: float = 0, above: bool = False
 ) -> np.ndarray:
-    """Return finite values as float64; ValueError for fewer, or unless they ascend from low on.
-
-    ``above`` leaves out low itself.
-    """
+    """Return finite values as float64; ValueError for fewer, or unless they ascend from low on."""
     array = np.asarray(values, float)
     ascends = array.ndim == 1 and len(array) >= least and (np.diff(array) > 0).all()
     if not ascends or not np.isfinite(array).all() or array[0] < low or (above and array[0] == low):

@@ -27,11 +27,8 @@ def _target(widget: Any, name: str, weights: Sequence[float]) -> list[float]:
 class RewritingWidget(BookWidget):
     """The base of the widgets that rewrite sentences in the page.
 
-    Args:
-        examples: Sentences to pick from.
-        margins: From large (few words may change) to small (many).
-        threshold: Agreement of the model's own reading with the target that is enough, in (0, 1].
-        fixed: Values of further read-only traits, as of `BookWidget`.
+    `margins` fall from large (few words may change) to small; `threshold` in (0, 1] is how far the
+    model's own reading has to agree with the target.
     """
 
     weights = shared(TextWeights)
@@ -42,15 +39,9 @@ class RewritingWidget(BookWidget):
     rewritten = text()
 
     def __init__(
-        self,
-        weights: TextWeights,
-        examples: Sequence[str],
-        *,
-        margins: Sequence[float] = MARGINS,
-        threshold: float = 0.9,
-        fixed: dict | None = None,
-        **traits,
+        self, weights: TextWeights, examples: Sequence[str], fixed: Mapping = {}, **traits
     ) -> None:
+        margins, threshold = traits.pop("margins", MARGINS), traits.pop("threshold", 0.9)
         steps = checks.array("margins", margins, "M")
         if (np.diff(steps) >= 0).any():
             raise ValueError(f"margins {list(margins)} should fall from large to small")
@@ -60,20 +51,14 @@ class RewritingWidget(BookWidget):
             "examples": checks.texts("examples", examples),
             "names": list(NAMES),
         }
-        super().__init__({**ladder, **(fixed or {})}, weights=weights, **traits)
+        super().__init__({**ladder, **fixed}, weights=weights, **traits)
 
 
 class SentenceSteering(RewritingWidget):
     """A sentence, a triangle of three ways to say it, and the sentence said that way.
 
-    ``target`` is three weights that sum to one, ``effort`` how many of the margins may be tried.
-
-    Args:
-        examples: Sentences to pick from; the first is where the reader starts.
-        points: Where the model reads other sentences, (N, 3) weights, drawn into the triangle;
-            above 600, an even selection.
-        point_labels: (N,) whole numbers: 0 for the first vertex, 1 for the last, else no label.
-        options: Margins and threshold, as of `RewritingWidget`, and other traits.
+    ``target`` is three weights that sum to one, ``effort`` how many of the margins may be tried;
+    `points` (N, 3) are readings of other sentences, with labels 0, 1 or another, (N,).
     """
 
     _bundle = "sentence_steering"
@@ -85,13 +70,7 @@ class SentenceSteering(RewritingWidget):
     effort = whole(0, 1, lambda self: len(self.margins))
 
     def __init__(
-        self,
-        weights: TextWeights,
-        examples: Sequence[str],
-        points=None,
-        point_labels=None,
-        badge: str = "",
-        **options,
+        self, weights: TextWeights, examples, points=None, point_labels=None, badge="", **options
     ) -> None:
         places = np.zeros((0, 3)) if points is None else checks.array("points", points, "N 3")
         n = len(places)
@@ -105,16 +84,11 @@ class SentenceSteering(RewritingWidget):
         }
         start = {"effort": len(options.get("margins", MARGINS)), "badge": badge}
         start["sentence"] = examples[0] if examples else ""
-        super().__init__(weights, examples, fixed=fixed, **start | options)
+        super().__init__(weights, examples, fixed, **start | options)
 
 
 class AttributeSwitch(RewritingWidget):
-    """A sentence that is rewritten towards one vertex up to a word, and towards another behind it.
-
-    ``place`` counts the words before the switch (more than there are count as all), and starts in
-    the middle of the first sentence; ``backward`` is from the last vertex to the first. The
-    arguments are those of `RewritingWidget`.
-    """
+    """A sentence rewritten towards one vertex up to a word, and towards another behind it."""
 
     _bundle = "attribute_switch"
     title = text("Change your mind in mid-sentence")
@@ -142,18 +116,10 @@ def _places(widget: Any, name: str, places: list[int]) -> list[int]:
 class LatentCliff(BookWidget):
     """Walks through latent spaces, each step with its sentence and its place among real codes.
 
-    All is computed beforehand: the page runs no model. Densities are negative logarithms in nats,
-    by two measures: ``log_mean``, minus the log of the mean over posteriors, and ``mean_log``,
-    minus the mean of their logs. ``places`` are a step's number for each model.
-
-    Args:
-        sources: Sentences that the walks start from, words apart by white space.
-        models: One dict a model, two at best: ``label``; ``axis``, what the steps count; ``steps``
-            (S,) ascending; ``sentences``, for each source S of them; ``log_mean`` and ``mean_log``
-            (n_sources, S), of the codes on the way; ``original``, the same two for N codes of real
-            sentences, (N,) each; and if known ``reading`` (n_sources, S), how positive each
-            sentence reads, ``origin``, the number of the step from which the trail starts (else the
-            one nearest to 0), and ``baseline``, True for one drawn in the baseline's colour.
+    All is computed beforehand. A model has ``label``, ``axis``, ``steps`` (S,) ascending,
+    ``sentences``, S for each source; negative log densities in nats ``log_mean`` and ``mean_log``
+    (n_sources, S), the same two in ``original``, (N,); perhaps ``reading`` (n_sources, S),
+    ``origin``, the step that the trail starts from, and ``baseline``.
     """
 
     _bundle = "latent_cliff"

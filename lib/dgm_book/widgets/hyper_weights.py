@@ -29,17 +29,9 @@ GOLDEN = {  # what a golden sequence may hold beside its x and noise
 class HyperWeights(PackedWeights):
     """Variational recurrent networks, with generated weights (VHRNN) or without, once per page.
 
-    A model of up to 8000 numbers keeps its float32; the matrices of a larger one become int8 with
-    one scale per row. The page compares with the golden sequences, and shows how far it is off at
-    most as ``data-golden-error``, relative to 1 + the number's size.
-
-    Args:
-        models: For each name ``kind`` ("vrnn" or "vhrnn"), ``emission`` ("gaussian" or
-            "bernoulli"), and ``state``, the arrays of the state dict; if need be ``hyper_input``
-            ("both", "latent" or "hidden") and ``sigma_min`` (1e-3).
-        golden: For some of the names ``x`` (T, X), ``noise`` (T, N, Z) and those of `GOLDEN` that
-            are to be compared: what PyTorch computes from x with the weights of `rounded`, without
-            resampling.
+    A model has ``kind``, ``emission``, ``state``, the arrays of a state dict, and perhaps
+    ``hyper_input`` and ``sigma_min``. A golden sequence has ``x`` (T, X), ``noise`` (T, N, Z), and
+    what PyTorch computes of them with the weights of `rounded`, without resampling.
     """
 
     def __init__(

@@ -16,13 +16,9 @@ from .text_weights import LanguageWeights
 class BoundRace(BookWidget):
     """Batches of correlated Gaussian pairs, and what each bound makes of them with the best critic.
 
-    A pair is x and y in d dimensions, all of unit variance, each dimension of y with its own of x
-    at the correlation rho, all else independent, so that I = -(d / 2) log(1 - rho^2). The critic
-    is the log density ratio, plus 1 for NWJ. Every one of 24 batches of N pairs gives one estimate:
-    in it, the N pairs are the joint law, and the N (N - 1) pairs of an x with another's y are the
-    product.
-    The classifier's estimate is the Jensen-Shannon divergence log 2 - L_D / 2, which is never above
-    I and never above log 2.
+    x and y have d dimensions of unit variance, correlated by rho: I = -(d / 2) log(1 - rho^2). The
+    critic is the log density ratio, plus 1 for NWJ; each of 24 batches of N pairs gives an
+    estimate.
     """
 
     _bundle = "bound_race"
@@ -43,18 +39,10 @@ MAX_SUCCESSORS = 40
 class RamlLottery(BookWidget):
     """A sentence of a text, and what phase II makes of each of the K sentences after it.
 
-    The one k + 1 places later is drawn with P(k) = p (1 - p)^k. In a batch with each of them once,
-    it weighs w_k = softmax_k [(T_k - T_0) / tau - log P(k)], equation (10) of
-    `dgm.papers.mutual_information_lm`.
-
-    ``anchor`` counts the set's anchors from 0, ``critic`` is "" for none, where T = 0, and
-    ``temperature`` is tau.
-
-    Args:
-        sets: One dict per text: ``name``, ``label``, ``texts`` (its sentences in order),
-            ``anchors`` (A places in it) and ``scores``: for each critic's name (A, K), the scores T
-            of each anchor with the 2 to 40 sentences that follow it. All sets have the same
-            critics, at least one.
+    The one k + 1 places later is drawn with P(k) = p (1 - p)^k, and weighs w_k = softmax_k [(T_k -
+    T_0) / tau - log P(k)], equation (10) of `dgm.papers.mutual_information_lm`. A set has ``name``,
+    ``label``, ``texts``, ``anchors`` (A places) and ``scores``: for each critic (A, K), of each
+    anchor with the K sentences that follow it.
     """
 
     _bundle = "raml_lottery"
@@ -105,19 +93,10 @@ MAX_CHARACTERS, MAX_THEMES = 200, 8  # of an opening, and of the data
 class Storyteller(BookWidget):
     """Two models of a page write on from an opening, sentence by sentence, each with its topic.
 
-    A story is a function of ``opening``, ``temperature`` and ``seed``. A word is drawn with a
-    number that belongs to its place, the same for all models. ``written`` is what the page made:
-    for each model its lines, the first of which starts with the opening.
-
-    Args:
-        weights: One or two models, the first as the baseline.
-        themes: For each topic its words, no word in two.
-        openings: Starts to pick from, words apart by spaces; the first is where the reader starts.
-        curves: ``distances`` (D,), ``exact`` (D,): mutual information of two sentences of the data,
-            nats; ``models``: for each of the weights' models ``mean``, ``low`` and ``high`` (D,),
-            that of what it writes at temperature 1; ``stay``: how often neighbours of the data
-            share their topic.
-        n_sentences: Of a story, 2 to 40.
+    Words are drawn with the same numbers for all models, the first of which is the baseline.
+    `themes` are the words of each topic. `curves` has ``distances`` (D,), ``exact`` (D,) in nats,
+    ``models``: for each ``mean``, ``low`` and ``high`` (D,), and ``stay``, how often neighbours of
+    the data share their topic. ``written`` is what the page made.
     """
 
     _bundle = "storyteller"
@@ -133,16 +112,9 @@ class Storyteller(BookWidget):
     written = setting(traitlets.Dict())
 
     def __init__(
-        self,
-        weights: LanguageWeights,
-        themes: Mapping[str, Sequence[str]],
-        openings: Sequence[str],
-        curves: Mapping,
-        badge: str = "",
-        *,
-        n_sentences: int = 12,
-        **chosen,
+        self, weights: LanguageWeights, themes, openings, curves: Mapping, badge="", **chosen
     ) -> None:
+        n_sentences = chosen.pop("n_sentences", 12)
         checks.span("the number of models side by side", len(weights.names), 1, 2)
         longest = max(map(len, openings), default=0)
         checks.span("characters of an opening", longest, 0, MAX_CHARACTERS)
@@ -192,20 +164,13 @@ def _answers(widget: Any, name: str, answers: list[int]) -> list[int]:
 class NextSentenceQuiz(BookWidget):
     """A sentence and two others, one of which follows it in the text; the reader says which.
 
-    Answer i of ``answers``, places 0 or 1, is to question (``first`` + i) modulo their number. A
-    critic whose scores tie has half of a question right. What a share a of right answers tells, in
-    nats, where Y is the place of the real one, and C what is chosen from x and both options o:
+    A question has ``sentence``, ``options`` (two), ``answer`` (the place, 0 or 1, of the one that
+    follows, drawn by a fair coin) and ``scores`` of both by each critic. A share a of right answers
+    tells, in nats, where Y is the place, C the choice, and o both options:
 
-        log 2 - H(a) <= I(Y; C) <= I(x; next sentence),   H(a) = -a log a - (1 - a) log(1 - a).
+        log 2 - H(a) <= I(Y; C) <= I(x; next sentence),   H(a) = -a log a - (1 - a) log(1 - a),
 
-    Left: H(Y | C) = H(Y xor C | C) <= H(Y xor C) = H(a). Right: o alone does not tell Y, so that
-    I(Y; C) <= I(Y; x | o) <= I(Y, o; x), and x has to do with (Y, o) only by what follows it.
-
-    Args:
-        questions: One dict each: ``sentence``, ``options`` (two), ``answer`` (0 or 1, the place of
-            the one that follows, which a fair coin should have drawn) and ``scores``: for each
-            critic, the same in all, its scores of the two options; the larger one is its choice.
-        rounds: Questions per game; None asks up to twenty.
+    since H(Y | C) <= H(Y xor C) = H(a), and I(Y; C) <= I(Y; x | o) <= I(Y, o; x).
     """
 
     _bundle = "sentence_quiz"

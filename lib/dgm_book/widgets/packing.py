@@ -13,17 +13,7 @@ BYTES_PER_MODEL = 300_000  # what a page may hold for one image or series model
 
 
 class PackedWeights(ipywidgets.Widget):
-    """The models that a page's widgets share, stored once: their bytes, and where each array lies.
-
-    Args:
-        packed: What `pack` has filled.
-        header: What the page's JavaScript reads; descriptions by `pack` stand in it.
-
-    Raises:
-        ValueError: For no model, arrays that are missing, do not fit together or are not finite,
-            unknown options, words or golden vectors that do not fit, or a model above what a page
-            may hold.
-    """
+    """Models that a page's widgets share: what `pack` has filled, and its descriptions."""
 
     data = traitlets.Bytes(read_only=True).tag(sync=True)
     header = traitlets.Dict(read_only=True).tag(sync=True)
@@ -62,16 +52,7 @@ def append(packed: bytearray, values: np.ndarray) -> int:
 
 
 def pack(packed: bytearray, array: np.ndarray, wide: bool = False) -> dict:
-    """Append an array and describe it.
-
-    Args:
-        packed: The bytes so far.
-        array: Any array; a matrix is rounded to int8 with one scale a row, all else is float32.
-        wide: Leave a matrix float32, too.
-
-    Returns:
-        ``shape``, ``start``, and ``scale`` (where the scales lie) for a matrix that was rounded.
-    """
+    """Append an array, a matrix rounded unless `wide`; return shape, start, perhaps scale."""
     shape = list(array.shape)
     if wide or array.ndim != 2:
         return {"shape": shape, "start": append(packed, array)}

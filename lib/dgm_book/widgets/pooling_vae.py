@@ -21,12 +21,8 @@ SHOWN = ("plain", "annealing", "free bits", "aggressive", "mean", "max")
 class PoolingRace(BookWidget):
     """Three charts of how runs fare while they train, with a scrubber over the training.
 
-    Args:
-        runs: One dict per run: ``name``, ``label``, ``group`` (of `GROUPS`) and ``measured``, its
-            rows over training, each with ``seconds`` and ``step``, both ascending, and, where they
-            are neither None nor NaN, `MEASURES`.
-        chosen: Settings: ``shown`` are names, by default those of `SHOWN`, else the first six;
-            ``time`` is a share of the longest shown run.
+    A run has ``name``, ``label``, ``group`` (of `GROUPS`) and ``measured``, rows with ``seconds``
+    and ``step``, ascending, and those of `MEASURES` that are known.
     """
 
     _bundle = "pooling_race"
@@ -71,14 +67,9 @@ MAX_BYTES = 280_000  # of all sets' points, as base64, and texts
 class DispersionMicroscope(BookWidget):
     """Three panels of the same sentences' features, one per pooling, with a scrubber over training.
 
-    Args:
-        sets: One dict per data set: ``name``; ``label``; ``classes``, up to nine, then perhaps
-            "other"; ``class_of`` (M,), the class of each sentence; ``texts``, None or M strings,
-            None where one may not be shown; and ``frames``, for each of `KINDS` a dict with
-            ``steps`` (E,), the same for all, ``points`` (E, M, 2), and `STATISTICS` (E,). Above 16
-            moments, an even selection is shown. Each panel has one scale for all moments.
-        chosen: Settings: ``set`` is a name, by default the first; ``frame`` is one of the recorded
-            moments, by default the last; ``highlighted`` is a class, or "".
+    A set has ``name``, ``label``, ``classes`` (up to nine, then perhaps "other"), ``class_of``
+    (M,), ``texts`` (M, or None), and ``frames``: for each of `KINDS` ``steps`` (E,), the same for
+    all, ``points`` (E, M, 2) and `STATISTICS` (E,). Above 16 moments, an even selection is shown.
     """
 
     _bundle = "dispersion_microscope"
@@ -147,15 +138,7 @@ def _set(packed: bytearray, owner: str, classes, texts, class_of, frames) -> dic
 
 
 class SentenceWidget(BookWidget):
-    """The base of widgets that read a sentence, typed or chosen, with the page's encoders.
-
-    Args:
-        weights: The page's encoders.
-        examples: Sentences to pick from, at most 100; the reader starts at the first.
-        badge: As of `BookWidget`.
-        fixed: Values of further read-only traits.
-        chosen: Values of the other traits.
-    """
+    """The base of widgets that read a sentence, typed or one of at most 100 examples."""
 
     weights = shared(PoolingWeights)
     examples = sent()
@@ -170,12 +153,7 @@ class SentenceWidget(BookWidget):
 
 
 class InfluenceRuler(SentenceWidget):
-    """A sentence, and for each of its words how far the code moves when the word is left out.
-
-    The code is the posterior mean, its distances in standard deviations of the prior; the page
-    computes what `dgm.papers.pooling_vae.influence` does. ``influences`` is its result, by kind of
-    pooling. With ``own_scale`` each encoder's longest bar is as long as the others'.
-    """
+    """A sentence, and for each of its words how far the code moves when the word is left out."""
 
     _bundle = "influence_ruler"
     title = text("Which words move the code?")
@@ -190,10 +168,7 @@ TEMPERATURES = np.geomspace(10, 0.001, 99)
 class TemperatureSlider(SentenceWidget):
     """How much each word counts in tau log mean exp(h / tau), and how far apart sentences lie.
 
-    tau is that of `dgm.nets.pooling.pool`: an infinite one gives the mean, zero the maximum. A
-    word's weight is the mean over units j of d s_j / d h_tj; the dispersion is of the examples'
-    features, of which there are two at least. ``kind`` is the encoder whose states are pooled, by
-    default the first; ``position`` 0 is the mean, 100 the maximum.
+    A word's weight is the mean over units j of d s_j / d h_tj; ``position`` 100 is the maximum.
     """
 
     _bundle = "pooling_temperature"

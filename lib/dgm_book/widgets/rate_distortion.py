@@ -19,15 +19,9 @@ TERMS = ("rate", "distortion", "log_z")
 class RateDistortionExplorer(BookWidget):
     """A slider over beta that moves a dot along a rate-distortion curve while samples morph.
 
-    Args:
-        curves: One dict a model: ``model`` (a name), ``label``, ``beta`` (R,) ascending, ``rate``
-            (R,) in nats, ``distortion`` (R,) in squared error, ``log_z`` (R,) in nats, and the
-            standard errors ``rate_error``, ``distortion_error``, ``log_z_error`` (R,) where known.
-            With ``codes`` (R, n_images, D) samples of the first 8 images are shown, and
-            ``weights`` must hold the model; without, the curve alone. With ``family`` (a name) and
-            ``latent_dim``, on all curves or on none, the reader chooses by these two.
-        image_shape: Height and width of an image in pixels.
-        chosen: Settings; ``beta_index`` starts in the middle.
+    A curve has ``model``, ``label``, ``beta`` (R,) ascending, `TERMS` (R,) in nats and squared
+    error, and perhaps their errors, ``codes`` (R, n_images, D) of a model that `weights` has, and
+    ``family`` with ``latent_dim``, on all curves or on none.
     """
 
     _bundle = "rate_distortion_explorer"
@@ -42,12 +36,7 @@ class RateDistortionExplorer(BookWidget):
     log_distortion = setting(traitlets.Bool())
 
     def __init__(
-        self,
-        weights: PageWeights,
-        curves: Sequence[Mapping],
-        image_shape: tuple[int, int],
-        badge: str = "",
-        **chosen,
+        self, weights: PageWeights, curves: Sequence[Mapping], image_shape: tuple, **chosen
     ) -> None:
         described, packed = [_describe(curve) for curve in curves], bytearray()
         names = checks.distinct("models of the curves", [curve["model"] for curve in described])
@@ -68,7 +57,7 @@ class RateDistortionExplorer(BookWidget):
             "codes": bytes(packed),
             "image_shape": [int(side) for side in image_shape],
         }
-        start = {"model": names[0], "beta_index": len(described[0]["beta"]) // 2, "badge": badge}
+        start = {"model": names[0], "beta_index": len(described[0]["beta"]) // 2}
         super().__init__(fixed, weights=weights, **start | chosen)
 
     @property
@@ -119,12 +108,7 @@ MAX_CLASSES = 10  # as many as can be told apart by colour
 class LatentSpace(BookWidget):
     """A pad over the plane of codes; the decoder answers where the reader points.
 
-    Args:
-        model: Name of a decoder with two latent dimensions.
-        means: Posterior means (N, 2) of the data, drawn as the aggregate posterior. Above 2000, an
-            even selection is shown.
-        labels: Whole numbers (N,): the class of each mean; at most ten classes.
-        image_shape: Height and width of an image in pixels.
+    `means` (N, 2) of posteriors, with whole `labels` (N,) of at most ten classes.
     """
 
     _bundle = "latent_space"
@@ -141,14 +125,7 @@ class LatentSpace(BookWidget):
     )
 
     def __init__(
-        self,
-        weights: PageWeights,
-        model: str,
-        means,
-        labels,
-        image_shape: tuple[int, int],
-        badge: str = "",
-        **chosen,
+        self, weights: PageWeights, model: str, means, labels, image_shape: tuple, **chosen
     ) -> None:
         dimensions, shape = weights.check_images(model, image_shape)
         checks.span(f"latent dimensions of {model!r}", dimensions, 2, 2)
@@ -165,7 +142,7 @@ class LatentSpace(BookWidget):
             "classes": [str(value) for value in values],
             "image_shape": shape,
         }
-        super().__init__(fixed, weights=weights, badge=badge, **chosen)
+        super().__init__(fixed, weights=weights, **chosen)
 
 
 DAMAGED = ("narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion")
@@ -174,22 +151,13 @@ DAMAGED = ("narrow_log_z", "narrow_distortion", "wide_log_z", "wide_distortion")
 class DamageLab(BookWidget):
     """Two sliders that damage a decoder, beside the rate-distortion curve that shows it.
 
-    The bad prior is the mixture (1 - alpha) N(0, I) + alpha N(0, 100 I). Its normaliser is the
-    mixture of the two normalisers, image by image, so that the page needs both ends alone:
+    The bad prior is (1 - alpha) N(0, I) + alpha N(0, 100 I); image by image, from both ends,
 
         Z' = (1 - alpha) Z_narrow + alpha Z_wide
-        D' = ((1 - alpha) Z_narrow D_narrow + alpha Z_wide D_wide) / Z'
-        R' = -log Z' - beta D'
+        D' = ((1 - alpha) Z_narrow D_narrow + alpha Z_wide D_wide) / Z',   R' = -log Z' - beta D'
 
-    Z' >= (1 - alpha) Z_narrow, hence the curve rises by at most -log(1 - alpha) nats: the cap
-    (Huang et al. 2020).
-
-    Args:
-        curves: ``beta`` (R,) ascending; ``blurs`` (B,), standard deviations in pixels, from 0 on;
-            ``likelihood_beta``, the beta at which log Z is the log-likelihood but for a constant;
-            and ``narrow_log_z``, ``narrow_distortion``, ``wide_log_z``, ``wide_distortion``
-            (B, R, N): log Z in nats, distortion in squared error per image, under N(0, I) and
-            N(0, 100 I). The first 24 images travel with the page.
+    so that the curve rises by at most -log(1 - alpha) nats (Huang et al. 2020). `curves` has
+    ``beta`` (R,), ``blurs`` (B,) in pixels, ``likelihood_beta``, and `DAMAGED` (B, R, N).
     """
 
     _bundle = "damage_lab"
@@ -221,6 +189,7 @@ class DamageLab(BookWidget):
 
 
 MAX_NUMBERS = 8000  # coordinates of a drawing
+STEPS = (30, 75, 150, 300)  # of the annealing
 BETAS = np.geomspace(0.01, 100, 25)
 
 
@@ -238,21 +207,10 @@ def _strokes(name: str, strokes) -> list[list[float]]:
 class DrawADigit(BookWidget):
     """A pad on which the reader draws; the page computes the rate-distortion curve of the drawing.
 
-    The drawing becomes an image as MNIST's are made: scaled into a box of 20 / 28 of the side and
-    centred by its mass. Chains of Hamiltonian Monte Carlo then anneal from the prior to the largest
-    beta through the decoder, in a worker of the page, by the equations of
-    `dgm.papers.rate_distortion`: step sizes are tuned in a pilot and frozen, and log Z is a lower
-    bound. Last comes an image that the model itself makes, for which an upper bound is known too.
-
-    ``curve`` is empty until a run is over, then has ``beta``, ``rate``, ``distortion``, ``log_z``,
-    ``ess``, ``acceptance`` (R numbers each, nats), ``codes`` (R, D), ``seed``, ``temperatures``,
-    ``seconds``, and ``check``: ``beta``, ``lower`` and ``upper`` of log Z for the model's own
-    image, and the standard ``error`` of their difference.
-
-    Args:
-        model: Name of a decoder, one of a few thousand products: about 64 hidden units.
-        image_shape: Height and width of an image in pixels.
-        temperatures: Annealing steps to choose from; the last is where the widget starts.
+    The drawing is scaled and centred as MNIST's images are; chains of HMC anneal from the prior in
+    a worker of the page, with step sizes tuned in a pilot and frozen, and log Z is a lower bound.
+    Last comes an image that the model itself makes, with an upper bound. ``curve`` is empty until a
+    run is over; `temperatures` are the annealing steps to choose from, the last of them first.
     """
 
     _bundle = "draw_a_digit"
@@ -273,14 +231,7 @@ class DrawADigit(BookWidget):
     curve = setting(traitlets.Dict())
 
     def __init__(
-        self,
-        weights: PageWeights,
-        model: str,
-        image_shape: tuple[int, int],
-        badge: str = "",
-        *,
-        temperatures: Sequence[int] = (30, 75, 150, 300),
-        **chosen,
+        self, weights: PageWeights, model: str, image_shape: tuple, temperatures=STEPS, **chosen
     ) -> None:
         _, shape = weights.check_images(model, image_shape)
         presets = {name: _strokes(name, strokes) for name, strokes in hand_drawn().items()}
@@ -288,7 +239,7 @@ class DrawADigit(BookWidget):
         checks.span("the least of temperatures", min(choices, default=0), 1, np.inf)
         fixed = {"model": model, "image_shape": shape, "presets": presets, "choices": choices}
         fixed["betas"] = digits(BETAS, 7)
-        start = {"drawing": presets["0"], "temperatures": choices[-1], "badge": badge}
+        start = {"drawing": presets["0"], "temperatures": choices[-1]}
         super().__init__(fixed, weights=weights, **start | chosen)
 
     def image(self) -> np.ndarray | None:

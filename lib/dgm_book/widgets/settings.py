@@ -17,10 +17,7 @@ def sent(kind: Any = traitlets.List) -> Any:
 
 
 def setting(trait: Any, check: Callable[[Any, str, Any], Any] | None = None) -> Any:
-    """Return a trait that the reader or Python may set.
-
-    `BookWidget` has ``check(widget, name, value)`` return the value, or raise ValueError.
-    """
+    """Return a trait that the reader or Python may set, its value checked by `BookWidget`."""
     return trait.tag(sync=True, check=check)
 
 

@@ -109,15 +109,9 @@ class WordWeights(PackedWeights):
 class LanguageWeights(WordWeights):
     """Language models that differ in how they were trained, and their words, stored once per page.
 
-    A model is an LSTM of one layer whose embedding is also the softmax's weight, as
-    `dgm.nets.language_models.plain_lstm` makes it. The page widens it once and, when idle, compares
-    with the golden log-probabilities: ``data-golden-error`` is the largest difference.
-
-    Args:
-        models: For each name the arrays of a state dict.
-        words: The vocabulary's words, without its four markers, in the order of their ids.
-        golden: ``tokens``, G rows of ids, and ``log_probs``: for each model (G, V), what PyTorch
-            says, with the weights of `rounded`, of the word after the whole row.
+    A model is the state dict of `dgm.nets.language_models.plain_lstm`; `words` lack the four
+    markers; `golden` has ``tokens``, G rows of ids, and ``log_probs``: for each model (G, V), what
+    PyTorch says, with the weights of `rounded`, of the word after the whole row.
     """
 
     _tensors: ClassVar = {
@@ -146,15 +140,9 @@ def rounded(models: Models) -> dict[str, dict[str, np.ndarray]]:
 class PoolingWeights(WordWeights):
     """Encoders that differ in how they pool, and their words, stored once for a page's widgets.
 
-    An encoder is an LSTM of one layer, forwards, its states pooled, and a linear layer.
-    When idle the page compares with the golden means: ``data-golden-error`` is its largest error.
-
-    Args:
-        encoders: For each of some `KINDS` of pooling the arrays of the state dict of a
-            `dgm.nets.text_vae.TextVAE`, by name; those of the posterior's mean are taken.
-        words: The vocabulary's words, without its four markers, in the order of their ids.
-        golden: ``tokens`` (G, T), ids from <s> to </s> and then zeros, and ``means``: for each kind
-            (G, D), what PyTorch makes of them with weights that were `packing.rounded`.
+    An encoder is that of a `dgm.nets.text_vae.TextVAE`, by its kind of pooling; `words` lack the
+    four markers; `golden` has ``tokens`` (G, T), ids from <s> to </s>, then zeros, and ``means``:
+    for each kind (G, D), what PyTorch makes of them with weights that were `packing.rounded`.
     """
 
     _tensors: ClassVar = {
@@ -183,22 +171,12 @@ class PoolingWeights(WordWeights):
 class TextWeights(PackedWeights):
     """A steering model and its words, which all widgets of a page share, stored once.
 
-    Matrices travel as int8 with a float32 scale a row (a row is an output unit, or a word), vectors
-    and the small matrices of the simplex as float32. The page widens them once, and rewrites the
-    golden sentences when it is idle: ``data-golden-wrong`` counts those that come out differently.
-
-    Args:
-        tensors: The model's parameters by name, as its state dict has them, each an array.
-        words: The vocabulary's words, without its markers, in the order of their ids.
-        golden: Sentences with what PyTorch makes of them with the weights of `dequantised`:
-            ``sentence`` (tokenised), ``weights`` (K,), ``margins``, ``threshold`` and ``rewrite``.
+    `tensors` are its state dict, `words` lack the markers; `golden` are sentences (tokenised) with
+    weights (K,), margins, threshold, and PyTorch's rewrite with the weights of `dequantised`.
     """
 
     def __init__(
-        self,
-        tensors: Mapping[str, np.ndarray],
-        words: Sequence[str],
-        golden: Sequence[Mapping] = (),
+        self, tensors: Mapping, words: Sequence[str], golden: Sequence[Mapping] = ()
     ) -> None:
         sizes, packed = {}, bytearray()
         arrays = checks.arrays("the steering model", tensors, SHAPES, sizes)

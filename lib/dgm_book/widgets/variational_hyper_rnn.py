@@ -18,9 +18,6 @@ DEVIATIONS = (0.25, 1.0, 4.0)
 FREEZES = 20  # steps of the slider
 
 
-# The switching system x_t = W x_{t-1} + sigma e_t
-
-
 def _matrices(matrices) -> np.ndarray:
     w = checks.array("matrices", matrices, "K 2 2")
     checks.span("the number of matrices", len(w), 2, 12)
@@ -54,19 +51,10 @@ def _freeze(widget: Any, name: str, value: float) -> float:
 class SwitchNow(BookWidget):
     """A system x_t = W x_{t-1} + sigma e_t in the page, and how models and exact Bayes follow it.
 
-    The reader switches W and sets sigma while it runs. Shown are both coordinates with each model's
-    prediction before it reads them, mean +- 2 deviations over N particles; the KL divergence of
-    posterior from prior per step; and the exact posterior over the K matrices, for which W and
-    sigma each change with probability `hazard` per step, to any other value alike. Where x has
-    grown past `bound`, it starts anew near zero, and the models with it.
-
-    All that is shown is a function of ``steps`` (how many have run), ``schedule`` (rows
-    [t, which, sigma] that ascend: what is in force from step t on) and ``seed``; ``speed`` is in
-    steps per second. Nothing moves until the reader asks.
-
-    Args:
-        matrices: (K, 2, 2), the dynamics, 2 <= K <= 12.
-        schedule: What the widget opens with; None switches once, at step 30, at the middle sigma.
+    The reader switches W and sets sigma. Shown are each model's prediction, mean +- 2 deviations
+    over particles; its KL per step; and the exact posterior over the K matrices (K, 2, 2), which
+    change with probability `hazard` per step. Rows [t, which, sigma] of ``schedule`` are in force
+    from t on.
     """
 
     _bundle = "switch_now"
@@ -82,12 +70,7 @@ class SwitchNow(BookWidget):
     schedule = setting(traitlets.List(), _schedule)
 
     def __init__(
-        self,
-        weights: HyperWeights,
-        matrices: np.ndarray,
-        badge: str = "",
-        schedule: Sequence | None = None,
-        **chosen,
+        self, weights: HyperWeights, matrices, badge="", schedule: Sequence | None = None, **chosen
     ) -> None:
         w = _matrices(matrices)
         models = [weights.first(kind) for kind in ("vhrnn", "vrnn")]  # the model and its baseline
@@ -104,15 +87,8 @@ class SwitchNow(BookWidget):
 class ScaleWeather(BookWidget):
     """All that a VHRNN generates for its cell along one sequence, as a heat map over time.
 
-    The sequence is the switching system's, x_t = W x_{t-1} + sigma e_t, with its changes marked. A
-    row is one generated number, mean over the weighted particles minus the row's own mean over
-    time. Freezing by a share f, in twentieths, replaces each generated number g, the decoder's too,
-    by (1 - f) g + f m, with m its mean over this sequence, so that at f = 1 the model's weights are
-    as constant as a VRNN's. Nothing is trained anew. Shown beside are the predictions, the
-    log-density of each step, and its mean for each f.
-
-    Args:
-        matrices: (K, 2, 2), the dynamics, 2 <= K <= 12.
+    A row is one generated number over time, minus its mean m. Freezing by f replaces each generated
+    number g by (1 - f) g + f m: at f = 1 the weights are as constant as a VRNN's.
     """
 
     _bundle = "scale_weather"
@@ -139,9 +115,6 @@ class ScaleWeather(BookWidget):
         super().__init__(fixed, weights=weights, badge=badge, **chosen)
 
 
-# Particles, and music
-
-
 SYSTEM = {"a": 0.9, "q": 0.5, "r": 0.3, "first": 1.0}  # q, r and first are variances
 FIVE = (0.5, -0.2, 1.1, 0.7, -0.4)
 CRITERIA = {"never": "never", "ess": "ESS at half", "always": "every step"}
@@ -153,14 +126,9 @@ FIRST_RUN = 10_000  # of them, after all that a seed may show
 class ParticleKalman(BookWidget):
     """A run of particles with its family tree, beside the Kalman filter, and many runs' p(x).
 
-    The system is z_1 ~ N(0, 1), z_t = 0.9 z_{t-1} + N(0, 0.5), x_t = z_t + N(0, 0.3), with
-    variances in the brackets. Particles move as the prior does; ancestors are multinomial. With the
-    criterion "never" the estimate is that of importance sampling (IWAE; at one particle the ELBO),
-    else a particle filter's (FIVO).
-
-    Args:
-        chosen: Settings, of which ``criterion`` says when to resample: "never", "ess", which is an
-            effective sample size at most N / 2, or "always".
+    z_1 ~ N(0, 1), z_t = 0.9 z_{t-1} + N(0, 0.5), x_t = z_t + N(0, 0.3), with variances.
+    ``criterion`` says when to resample; "never" is importance sampling (IWAE), else a particle
+    filter (FIVO).
     """
 
     _bundle = "particle_kalman"
@@ -189,7 +157,7 @@ def default_sequences() -> list[dict]:
 
 
 LOWEST, KEYS = 21, 88  # the piano's first key as a MIDI number, and how many there are
-MAX_OPENING, MAX_LENGTH = 16, 96  # frames
+MAX_OPENING, MAX_LENGTH, MAX_PIECE = 16, 96, 112  # frames
 # Made for this book, four voices as MIDI numbers; none is from a data set.
 _CADENCE = [[45, 57, 60, 64], [50, 57, 62, 65], [52, 56, 59, 64], [45, 57, 60, 64]]
 _TWICE = [chord for chord in _CADENCE for _ in range(2)]
@@ -212,26 +180,12 @@ def _frames(name: str, given: Sequence, least: int, most: int) -> list[list[int]
     return [sorted({int(pitch) for pitch in pitches}) for pitches in given]
 
 
-def _opening(widget: Any, name: str, frames: Sequence) -> list[list[int]]:
-    return _frames(name, frames, 1, MAX_OPENING)
-
-
-def _piece(widget: Any, name: str, frames: Sequence) -> list[list[int]]:
-    return _frames(name, frames, 0, MAX_OPENING + MAX_LENGTH)
-
-
 class Chorale(BookWidget):
     """A model of piano rolls writes on from an opening; the page shows the roll and plays it.
 
-    The opening is read by 16 particles, one of which goes on writing, frame by frame, with its own
-    random numbers; all settings but ``tempo`` (frames a minute) make the piece what it is.
-    ``temperature`` multiplies the deviations of z and divides the keys' logits. ``piece`` is what
-    the page wrote, its opening in front. Sound is made in the page, and starts with Play.
-
-    Args:
-        weights: Models of 88 Bernoulli keys each.
-        chosen: Settings; ``model`` is by default the last, ``opening`` frames of MIDI numbers, 1 to
-            16 of them, each of 21 to 108, by default the first of `OPENINGS`.
+    16 particles read the opening, frames of MIDI numbers from 21 to 108; one writes on.
+    ``temperature`` multiplies z's deviations and divides the keys' logits; ``tempo`` is in frames a
+    minute; ``piece`` is what the page wrote, its opening in front.
     """
 
     _bundle = "chorale"
@@ -239,12 +193,12 @@ class Chorale(BookWidget):
     weights = shared(HyperWeights)
     openings = sent()
     model = choice(lambda self: self.weights.names)
-    opening = setting(traitlets.List(), _opening)
+    opening = setting(traitlets.List(), lambda _, *x: _frames(x[0], x[1], 1, MAX_OPENING))
     temperature = number(1.0, 0.3, 1.5)
     tempo = whole(110, 40, 240)
     length = whole(48, 8, MAX_LENGTH)
     seed = whole(0, 0, 2**20 - 1)
-    piece = setting(traitlets.List(), _piece)
+    piece = setting(traitlets.List(), lambda _, *x: _frames(x[0], x[1], 0, MAX_PIECE))
 
     def __init__(self, weights: HyperWeights, badge: str = "", **chosen) -> None:
         for name in weights.names:

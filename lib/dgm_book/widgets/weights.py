@@ -18,25 +18,13 @@ ACTIVATIONS = {
 class PageWeights(PackedWeights):
     """The weights that all widgets of a page share, stored once.
 
-    Each layer keeps its weight as int8 with a float32 scale a row (a row is an output unit) and its
-    bias in float32. The page widens the weights to float32 when it starts, runs the golden codes
-    through them, and shows the largest error as ``data-golden-error``.
-
-    Args:
-        models: For each name the layers ``(weight (out, in), bias (out,), activation)``, first
-            layer first; activation is "tanh", "relu", "sigmoid" or "linear".
-        golden: For each name ``(z (G, D), x (G, P))``: codes and what the original network makes
-            of them in float32. Names left out are not checked.
-        calibration: For each name codes (N, D) like those that the page will meet. Weights are then
-            rounded one input after the other, each taking up the errors of those before it on these
-            codes (GPTQ, Frantar et al. 2023), instead of each to its nearest.
+    A model is layers ``(weight (out, in), bias (out,), activation)``; `golden` has codes (G, D) and
+    the network's images (G, P). With `calibration` codes (N, D) weights are rounded one input after
+    the other, each taking up the errors of those before it (GPTQ, Frantar et al. 2023).
     """
 
     def __init__(
-        self,
-        models: Mapping[str, Sequence[tuple]],
-        golden: Mapping[str, tuple] | None = None,
-        calibration: Mapping[str, np.ndarray] | None = None,
+        self, models: Mapping, golden: Mapping | None = None, calibration: Mapping | None = None
     ) -> None:
         golden, calibration = dict(golden or {}), dict(calibration or {})
         if unknown := sorted((golden.keys() | calibration.keys()) - models.keys()):
@@ -66,11 +54,7 @@ class PageWeights(PackedWeights):
         return list(self.header)
 
     def layers(self, name: str) -> list[tuple[np.ndarray, np.ndarray, str]]:
-        """Return a model's layers as the page has them: weight (out, in), bias (out,), activation.
-
-        Raises:
-            ValueError: For an unknown name.
-        """
+        """A model's layers as the page has them: weight (out, in), bias (out,), activation."""
         layers = []
         for layer in self.header[checks.choice("model", name, self.names)]["layers"]:
             rows = layer["rows"]
@@ -81,11 +65,7 @@ class PageWeights(PackedWeights):
         return layers
 
     def check_images(self, name: str, image_shape: Sequence[int]) -> tuple[int, list[int]]:
-        """Return a model's number of inputs D, and the image's height and width.
-
-        Raises:
-            ValueError: Where the model does not decode to images of that shape.
-        """
+        """A model's inputs D, and an image's sides; ValueError where it decodes to others."""
         layers = self.layers(name)
         if (pixels := len(layers[-1][1])) != np.prod(image_shape):
             raise ValueError(

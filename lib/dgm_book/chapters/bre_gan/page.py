@@ -14,8 +14,9 @@ from dgm.papers.bre_gan import activation_patterns
 from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.bre_gan import run as runs
 from dgm_book.chapters.bre_gan.recipe import RECIPES, Recipe
-from dgm_book.chapters.bre_gan.run import EXTENT, METHODS, Recipes, context, run, verify  # noqa: F401
-from dgm_book.chapters.bre_gan.training import CHAPTER
+from dgm_book.chapters.bre_gan.run import CHAPTER, EXTENT, METHODS, Recipes, run  # noqa: F401
+from dgm_book.chapters.bre_gan.run import context as context
+from dgm_book.chapters.bre_gan.run import verify as verify
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
 from dgm_book.statistics import all_hold, is_above_zero, is_below_zero, paired_difference
@@ -105,8 +106,7 @@ def over_training(result: Result, name: str) -> tuple[Tensor, Tensor]:
 def value(result: Result, metric: str) -> float:
     """A metric such as "modes", at the end; or "early modes", "late modes", its mean over training.
 
-    Early is the start of training and late its second half. A run that stopped keeps its last value
-    to the end, so that stopping early is no advantage.
+    A run that stopped keeps its last value to the end, so that stopping early is no advantage.
     """
     when, _, name = metric.rpartition(" ")
     if not when:

@@ -7,6 +7,7 @@ plane are the paper's toy GAN, on mixtures whose modes are known.
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -20,12 +21,15 @@ from dgm.nets.conv import dcgan_discriminator, dcgan_generator, generate
 from dgm.papers import bre_gan as paper
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
-from dgm_book import profiles, results
-from dgm_book.chapters.bre_gan.recipe import RECIPES, ImageRecipe, Recipe, ToyRecipe
-from dgm_book.chapters.bre_gan.training import CHAPTER, GAN, noise, train, work_file
+from dgm_book import results
+from dgm_book.chapters.bre_gan.recipe import RECIPES, ImageRecipe, Recipe, ToyRecipe, Training
+from dgm_book.profiles import Profile
 from dgm_book.results import Result
 from dgm_book.verification import check
 
+CHAPTER = "03_bre_gan"
+L2 = 1e-4  # of the squared weights, in both losses
+Batches = Callable[[int], Any]
 Recipes = Mapping[str, Recipe]
 METHODS = ("none", "bre")
 # Images
@@ -38,8 +42,145 @@ EXTENT = 1.5  # of the grid on which linear pieces are counted
 TOYS = {"none": (0.0, 3.0), "bre": (1.0, 3.0), "bre-tight": (1.0, 1.0)}  # w and margin by method
 
 
+class GAN(nn.Module):
+    """The two networks, and how much noise the generator takes."""
+
+    def __init__(self, generator: nn.Module, discriminator: nn.Sequential, noise_dim: int) -> None:
+        super().__init__()
+        self.generator = generator
+        self.discriminator = discriminator
+        self.noise_dim = noise_dim
+
+
+def train(
+    gan: GAN,
+    batches: Batches,
+    training: Training,
+    profile: Profile,
+    seed: int,
+    name: str,
+    measure: Callable[[GAN], dict[str, Any]],
+    labelled: Batches | None = None,
+) -> dict[str, Any]:
+    """Trains a GAN, or goes on with an interrupted run; leaves it as at its last good measurement.
+
+    Data and noise depend on the seed and the step alone: runs of one seed are pairs. With
+    `labelled` batches there is one logit per class, and the generator matches features.
+    """
+    every, n = training.planned.values()
+    # Squared distances of features have no natural scale.
+    largest = 100.0 if labelled is None else 1e6
+
+    def measured(state: TrainingState) -> dict[str, Any]:
+        if state.terms:
+            check_progress(state, largest)
+        terms = {f"training_{term}": value for term, value in state.terms.items()}
+        return {**terms, **measure(gan)}
+
+    generator = torch.Generator(profile.device).manual_seed(seed)
+    parameters = [*gan.generator.parameters(), *gan.discriminator.parameters()]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": 2 * L2},
+        {"params": [p for p in parameters if p.ndim <= 1]},
+    ]
+    optimizer = torch.optim.Adam(groups, training.learning_rate, betas=(0.5, 0.999), fused=True)
+    state = TrainingState(gan, optimizer, generator)
+    step = _alternate(gan, batches, labelled, training, seed)
+    options: dict[str, Any] = {"checkpoint": work_file(profile, f"{name}.training.safetensors")}
+    options |= {"measure_every": range(0, every * n + 1, every), "history_every": 50}
+    options |= {"keep_best": "step", "best": "highest", "progress": False}
+    stopped = None
+    try:
+        fit(step, lambda i: i, state, every * n, measure=measured, **options)
+    except FloatingPointError as error:
+        stopped = f"not finite: {error}"
+    except ArithmeticError as error:
+        stopped = str(error)
+    return {"measured": state.measurements, "stopped": stopped}
+
+
+def check_progress(state: TrainingState, largest: float = 100.0) -> None:
+    """ArithmeticError where losses of the last window exceed `largest`, or fakes collapsed."""
+    terms, before = state.terms, state.measurements[-1].get("training_spread", 1.0)
+    losses = {name: terms[name] for name in ("discriminator", "generator")}
+    if max(losses.values()) > largest:
+        raise ArithmeticError(f"the losses diverged before step {state.steps}: {losses} nats")
+    if max(terms["spread"], before) < 0.01:
+        raise ArithmeticError(
+            f"the generator collapsed before step {state.steps}: its samples vary "
+            f"{terms['spread']:.2%} as much as the data"
+        )
+
+
+def noise(n: int, gan: GAN, seed: int, i: int, device: str) -> Tensor:
+    """(n, noise_dim) from N(0, I), by seed and index alone."""
+    # On the CPU, so that a run has the same noise on every device.
+    generator = torch.Generator().manual_seed(1_000_003 * seed + i)
+    return torch.randn(n, gan.noise_dim, generator=generator).to(device)
+
+
+def work_file(profile: Profile, name: str) -> Path:
+    """Where the chapter keeps a file of an unfinished run."""
+    return results.work_folder() / CHAPTER / profile.name / name
+
+
+def _alternate(
+    gan: GAN, batches: Batches, labelled: Batches | None, training: Training, seed: int
+) -> Callable[[TrainingState, int], dict[str, Tensor]]:
+    """Some steps of the discriminator, then one of the generator."""
+    device, passes = next(gan.parameters()).device, training.discriminator_steps
+    options = {name: getattr(training, name) for name in ("layers", "margin", "penalty")}
+
+    def fakes(index: int) -> Tensor:
+        return gan.generator(noise(training.batch_size, gan, seed, index, str(device)))
+
+    def step(state: TrainingState, i: int) -> dict[str, Tensor]:
+        left = 1 - i / training.steps
+        weight = training.weight * (left if training.weight_falls else 1.0)
+        for group in state.optimizer.param_groups:
+            group["lr"] = max(training.learning_rate * left, 1e-6)
+        for k in range(passes):
+            real = batches(passes * i + k)
+            with autocast(device, training.bf16):
+                with torch.no_grad():
+                    fake = fakes((passes + 1) * i + k).float()
+                terms = paper.discriminator_objective(
+                    gan.discriminator, real, fake, state.generator, weight=weight, **options
+                )
+                value = terms.value
+                if labelled is not None:
+                    x, y = labelled(passes * i + k)
+                    value = value + cross_entropy(gan.discriminator(x).float(), y)
+            _update(state.optimizer, gan.discriminator, value)
+        with autocast(device, training.bf16):
+            fresh = fakes((passes + 1) * i + passes)
+            if labelled is None:
+                loss = paper.generator_objective(gan.discriminator, fresh)
+            else:
+                loss = paper.feature_matching_objective(gan.discriminator, real, fresh)
+        _update(state.optimizer, gan.generator, loss)
+        return {
+            "discriminator": (terms.real + terms.fake).detach(),
+            "generator": loss.detach(),
+            **{name: getattr(terms, name).detach() for name in terms._fields[3:]},
+            "spread": fake.std(0).mean() / real.std(0).mean(),
+        }
+
+    return step
+
+
+def _update(optimizer: torch.optim.Optimizer, network: nn.Module, loss: Tensor) -> None:
+    """One step of one network; Adam leaves alone what has no gradient."""
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    optimizer.zero_grad(set_to_none=True)
+    # Not `grad`: what it returns may be laid out unlike its parameter, and fused Adam pairs the two
+    # by their place in memory.
+    loss.backward(inputs=parameters)
+    optimizer.step()
+
+
 def run(
-    profile: profiles.Profile, seed: int, first_seed: int = 0, recipes: Recipes = RECIPES
+    profile: Profile, seed: int, first_seed: int = 0, recipes: Recipes = RECIPES
 ) -> Iterator[Result]:
     """Every result of one of a profile's seeds; runs of more seeds are divided among these."""
     recipe, offset = recipes[profile.name], seed - first_seed
@@ -56,7 +197,7 @@ def run(
             yield toy(profile, recipe.toys, gan._replace(seed=gan.seed + first_seed))
 
 
-def context(profile: profiles.Profile, *datasets: str) -> results.Context:
+def context(profile: Profile, *datasets: str) -> results.Context:
     """What results on some data sets share; by default on the first, as the verification does."""
     return results.Context(__name__, CHAPTER, profile, datasets or (RECIPES[profile.name].dataset,))
 
@@ -97,7 +238,7 @@ class Classifier(nn.Module):
         return (features / self.scale).cpu(), torch.softmax(self.head(features), 1).cpu()
 
 
-def judge(profile: profiles.Profile, recipe: Recipe, dataset: str) -> Result:
+def judge(profile: Profile, recipe: Recipe, dataset: str) -> Result:
     """A data set's classifier, how good it is, and what real images score."""
 
     def compute() -> tuple[dict, dict]:
@@ -114,14 +255,14 @@ def judge(profile: profiles.Profile, recipe: Recipe, dataset: str) -> Result:
     return results.get(f"{dataset}-classifier", compute, context(profile, dataset))
 
 
-def classifier(profile: profiles.Profile, recipe: Recipe, dataset: str) -> Classifier:
+def classifier(profile: Profile, recipe: Recipe, dataset: str) -> Classifier:
     """The classifier of `judge`."""
     model = Classifier(*pictures(dataset, "test").x.shape[1:3])
     model.load_state_dict(judge(profile, recipe, dataset).tensors)
     return model.eval().requires_grad_(False).to(profile.device)
 
 
-def _trained_classifier(profile: profiles.Profile, recipe: ImageRecipe, dataset: str) -> Classifier:
+def _trained_classifier(profile: Profile, recipe: ImageRecipe, dataset: str) -> Classifier:
     data, steps = pictures(dataset, "train"), recipe.classifier_steps
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -140,14 +281,9 @@ def _trained_classifier(profile: profiles.Profile, recipe: ImageRecipe, dataset:
         return {"loss": loss.detach().float()}
 
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    fit(
-        step,
-        lambda i: i,
-        TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
-        steps,
-        checkpoint=work_file(profile, f"{dataset}-classifier.training.safetensors"),
-        progress=False,
-    )
+    state = TrainingState(model, optimizer, torch.Generator().manual_seed(0))
+    file = work_file(profile, f"{dataset}-classifier.training.safetensors")
+    fit(step, lambda i: i, state, steps, checkpoint=file, progress=False)
     model.eval().requires_grad_(False)
     model.scale.copy_(model.read(data.x[:5000])[0].std(0).mean())
     return model
@@ -193,17 +329,9 @@ def image_runs(recipe: Recipe) -> list[ImageRun]:
 
 
 def networks(
-    profile: profiles.Profile,
-    recipe: ImageRecipe,
-    dataset: str,
-    seed: int,
-    width: int = 1,
-    **options: Any,
+    profile: Profile, recipe: ImageRecipe, dataset: str, seed: int, width: int = 1, **options: Any
 ) -> GAN:
-    """Freshly initialised networks, the same for every method of a seed.
-
-    `width` is the factor of the discriminator's channels; `options` go to `dcgan_discriminator`.
-    """
+    """Freshly initialised networks, the same for every method of a seed."""
     _, channels, side, _ = pictures(dataset, "test").x.shape
     options |= recipe.discriminator
     options["channels"] = [width * c for c in recipe.discriminator["channels"]]
@@ -216,7 +344,7 @@ def networks(
     return gan.to(profile.device)
 
 
-def dcgan(profile: profiles.Profile, recipe: Recipe, run: ImageRun) -> Result:
+def dcgan(profile: Profile, recipe: Recipe, run: ImageRun) -> Result:
     """One DCGAN: its scores over training and its images at the end."""
     own, dataset, seed = recipe.images[run.dataset], run.dataset, run.seed
 
@@ -250,13 +378,7 @@ def _samples(gan: GAN, n: int) -> Tensor:
 
 @torch.no_grad()
 def measure(
-    gan: GAN,
-    n: int,
-    points: Tensor,
-    model: Classifier,
-    real: Tensor,
-    layers: tuple[int, ...],
-    whole: bool = False,
+    gan: GAN, model: Classifier, real: Tensor, points: Tensor, n: int, layers: tuple, whole=False
 ) -> dict[str, Any]:
     """Scores of n images by `model`, against real features, and how alike codes of points are."""
     judge, samples = gan.discriminator, _samples(gan, n)
@@ -280,7 +402,7 @@ def _batches(dataset: str, size: int, seed: int, device: str) -> Callable[[int],
     return lambda i: x[picks(i)].to(device, memory_format=torch.channels_last)
 
 
-def semi_supervised(profile: profiles.Profile, recipe: Recipe, method: str, seed: int) -> Result:
+def semi_supervised(profile: Profile, recipe: Recipe, method: str, seed: int) -> Result:
     """A discriminator that also classifies, with few labels: its test error over training."""
     dataset, training = recipe.dataset, recipe.labelled
     name = f"{dataset}-semi-{method}-seed{seed}"
@@ -333,7 +455,7 @@ def toy_runs(recipe: ToyRecipe) -> list[ToyRun]:
     return pairs + [ToyRun("eight", "bre-tight", seed) for seed in range(recipe.n_tight)]
 
 
-def toy(profile: profiles.Profile, recipe: ToyRecipe, run: ToyRun) -> Result:
+def toy(profile: Profile, recipe: ToyRecipe, run: ToyRun) -> Result:
     """One toy GAN: its measurements over training, and its networks at the end."""
     weight, margin = TOYS[run.method]
     training = recipe.targets[run.target][1]._replace(weight=weight, margin=margin)
@@ -392,7 +514,7 @@ def toy_samples(gan: GAN, seed: int = 987_654, i: int = 0) -> Tensor:
     return gan.generator(noise(N_SAMPLES, gan, seed, i, "cpu"))
 
 
-def verify(profile: profiles.Profile, recipes: Recipes = RECIPES) -> list[dict[str, Any]]:
+def verify(profile: Profile, recipes: Recipes = RECIPES) -> list[dict[str, Any]]:
     """Measure published generators with other noise; and linear pieces, which have none."""
     recipe, checks = recipes[profile.name], []
     dataset, mixture = recipe.dataset, gaussian_mixture_2d("eight", 1)

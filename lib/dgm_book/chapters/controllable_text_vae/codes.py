@@ -72,12 +72,7 @@ class Trained(NamedTuple):
 
 
 def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
-    """A trained model, from its finished or interrupted run in the work folder.
-
-    It is "simplex", the paper's model; "released", the same with the released weights of its
-    losses; or "ordinary", the VAE with one Gaussian block of as many dimensions. All see random
-    windows of ten positions in training, the first ten afterwards.
-    """
+    """A trained "simplex", "released" (with those weights of its losses) or "ordinary" model."""
     recipe, device = setup.recipe.codes, setup.profile.device
     source = training_text(recipe, dataset)
     features = source.features(source.corpus).to(device)
@@ -179,10 +174,7 @@ def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
 def measure_codes(
     trained: Trained, judges: Judges, test: Sentences, codes: dict[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What is measured of both models, for the test sentences' codes (N, D) by their manipulation.
-
-    Values, of which "metrics" and "shift" by the manipulation's name, and densities.
-    """
+    """Measures of both models, by manipulation, for the test sentences' codes (N, D); densities."""
     original = trained.encode(test.texts)
     before = densities(original, trained.training)
     after = {name: densities(z, trained.training) for name, z in codes.items()}
@@ -246,11 +238,7 @@ def ordinary_values(
 def walk_values(
     kind: str, trained: Trained, judges: Judges, dataset: str, sources: list[str]
 ) -> tuple[list[list[str]], dict[str, Tensor]]:
-    """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge.
-
-    For each sentence its rewrites along the walk; how positive they read, and both densities of
-    their codes, each (sentences, steps), with `kind` before their names.
-    """
+    """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge."""
     path, n = _path(trained, trained.encode(sources), dataset), len(sources)
     texts = trained.decode(path.flatten(0, 1), sources * len(path))
     columns = {"reading": judges.classify(texts)}

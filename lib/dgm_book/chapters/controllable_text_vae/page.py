@@ -150,7 +150,12 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
         "best": best,
         "best_accuracy": accuracy[best],
         "best_bleu": over_seeds(ordinary, f"manipulations/{best}/bleu_source/mean"),
-        "turned": {kind: _turned(chapter.walk, kind) for kind in ("ordinary", "simplex")},
+        # Sentences that turn from negative to positive between the two ends of a walk.
+        "turned": {
+            kind: int(((read[:, 0] < 0.5) & (read[:, -1] > 0.5)).sum())
+            for kind in ("ordinary", "simplex")
+            for read in [chapter.walk.tensors[f"{kind}.reading"]]
+        },
         "mapper": [("ordinary VAE", _pieces(ordinary)), ("simplex", _pieces(simplex))],
     }
     for name, (kind, path) in _YAML["numbers"].items():
@@ -159,12 +164,6 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
     least = torch.cat([values["own_ordinary"], values["own_simplex"]]).min()
     values["reads"] = bool(least >= plan.LEAST_BLEU)
     return values | {k: render(_TEXTS[k], values) for k in ("unread", "kl_weights")}
-
-
-def _turned(walk: Result, kind: str) -> int:
-    """Sentences that turn from negative to positive between the two ends of a walk."""
-    read = walk.tensors[f"{kind}.reading"]
-    return int(((read[:, 0] < 0.5) & (read[:, -1] > 0.5)).sum())
 
 
 def _pieces(runs: Sequence[Result]) -> list[tuple]:

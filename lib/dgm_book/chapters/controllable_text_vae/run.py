@@ -41,16 +41,13 @@ def context(profile: Profile) -> results.Context:
 def run(
     profile: Profile, seed: int, first_seed: int = 0, recipe: Recipe | None = None
 ) -> Iterator[Result]:
-    """Every result of one seed, one after the other: loaded, resumed or computed.
-
-    Judges, controls, the page's model and the second data set belong to the first seed alone.
-    """
+    """Every result of one seed, one after the other: loaded, resumed or computed."""
     s = setup(profile, recipe)
     main, first = s.recipe.dataset, seed == first_seed
     for dataset in (main, *s.recipe.other_datasets) if first else (main,):
         prefix = "" if dataset == main else f"{dataset}-"
         if first:
-            yield s.get(f"judges-{dataset}-seed0", _quality, dataset, seed=0)
+            yield s.get(f"judges-{dataset}-seed0", judging.quality_values, dataset, seed=0)
             yield s.get(f"{prefix}controls", _controls, dataset)
         for kind in ("simplex", "ordinary", *["released"] * (first and dataset == main)):
             yield s.get(f"{prefix}{kind}-seed{seed}", _codes, dataset, kind, seed, seed=seed)
@@ -71,10 +68,6 @@ def steered(s: Setup, n_labels: int, seed: int) -> Result:
 def page_model(s: Setup, seed: int) -> Result:
     """The first steering model with int8 weights, as the page runs it."""
     return s.get(f"page-seed{seed}", _page, s.recipe.dataset, seed, seed=seed)
-
-
-def _quality(s: Setup, dataset: str) -> Computed:
-    return {"test": judging.quality(trained_judges(s, dataset), text.load(dataset, "test"))}, {}
 
 
 def _controls(s: Setup, dataset: str) -> Computed:
@@ -129,12 +122,8 @@ def verify(profile: Profile) -> list[dict[str, Any]]:
     test = text.load(s.recipe.dataset, "test")
     rewrites = steering.candidates(model, test, page.values["ladder"])
     texts = [r.text for r in steering.first_agreeing(rewrites, page.values["threshold"])]
-    return [
-        check(
-            f"page model, BLEU against the {name}",
-            page.values["int8"][f"bleu_{name}"]["mean"],
-            [judging.bleu(texts, targets or (), 2).mean],
-            0.5,
-        )
-        for name, targets in (("source", test.texts), ("reference", test.references))
-    ]
+    checks, measured = [], page.values["int8"]
+    for name, targets in (("source", test.texts), ("reference", test.references)):
+        what, published = f"page model, BLEU against the {name}", measured[f"bleu_{name}"]["mean"]
+        checks.append(check(what, published, [judging.bleu(texts, targets or (), 2).mean], 0.5))
+    return checks

@@ -41,14 +41,9 @@ def training_text(recipe: SteeringRecipe, dataset: str) -> training.TrainingText
 def anchored_targets(texts: list[str], features: Tensor, labels: Tensor) -> Tensor:
     """Targets (N, 3) on the simplex (negative, neither, positive), from labels of some sentences.
 
-    A logistic regression on the features (N, F) of the labelled sentences guesses the others. Its
-    surest guesses, as many of each class as the labels lead to expect, then teach two more: on the
-    features, and on words and pairs of words; their sum guesses anew, twice. A guess with
-    probability q of positive becomes |2q - 1| on its vertex, the rest on "neither"; a labelled
-    sentence stands on its own vertex. Labels (N,) are 0 negative, 1 positive, -1 not given.
-
-    Raises:
-        ValueError: fewer than two labels of a class.
+    A logistic regression on the labelled sentences' features (N, F) guesses the others; twice, its
+    surest guesses teach two more, on the features and on words and pairs of words. Probability q of
+    positive becomes |2q - 1| on its vertex, the rest on "neither". Labels: 0, 1, or -1, not given.
     """
     from sklearn.feature_extraction.text import CountVectorizer  # here, since it takes a second
     from sklearn.linear_model import LogisticRegression
@@ -91,16 +86,10 @@ def trained_steering(setup: Setup, n_labels: int, seed: int) -> SteeringModel:
     chosen = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:n_labels]
     labels = torch.full((n,), -1)
     labels[chosen] = source.sentences.labels[chosen]
+    sizes = {k: getattr(recipe, k) for k in ("embedding", "hidden", "context", "voters")}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = SteeringModel(
-            source.vocabulary,
-            embedding=recipe.embedding,
-            hidden=recipe.hidden,
-            context=recipe.context,
-            voters=recipe.voters,
-            tokenise=AS_TYPED,
-        )
+        model = SteeringModel(source.vocabulary, **sizes, tokenise=AS_TYPED)
     features = source.features(source.corpus)
     targets = anchored_targets(source.sentences.texts, features, labels).to(device)
 
@@ -184,10 +173,7 @@ def steering_values(
 
 
 def page_tensors(model: SteeringModel) -> dict[str, Tensor]:
-    """The model as the page has it: int8 matrices with a scale per row, float32 vectors.
-
-    The latents' variances, which only training needs, stay behind.
-    """
+    """The model as the page has it: int8 matrices with a scale per row, float32 vectors."""
     tensors = {}
     for name, value in model.state_dict().items():
         value = value.float().cpu()

@@ -91,11 +91,7 @@ def train(
     loss: Callable[[Tensor, Tensor, torch.Generator, float], tuple[Tensor, dict[str, Tensor]]],
     profile: Profile,
 ) -> None:
-    """Trains in place, on from an interrupted run in the work folder, and leaves no gradients.
-
-    Tokens (N, L) are padded, on the device, their lengths (N,) on the CPU. The loss takes tokens
-    (B, T), their places (B,), a generator, and the share of steps that are done.
-    """
+    """Trains in place, on from an interrupted run in the work folder, and leaves no gradients."""
     places = length_batches(lengths, plan.batch_size, plan.seed)
 
     def batch(i: int) -> tuple[Tensor, Tensor, float]:
@@ -115,18 +111,12 @@ def train(
         state.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 
-    folder = results.work_folder() / CHAPTER / profile.name
     model.to(profile.device, profile.dtype)
     optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, betas=plan.betas)
     generator = torch.Generator(profile.device).manual_seed(plan.seed)
-    fit(
-        step,
-        batch,
-        TrainingState(model, optimizer, generator),
-        plan.steps,
-        checkpoint=folder / f"{plan.name}.safetensors",
-        progress=False,
-    )
+    state = TrainingState(model, optimizer, generator)
+    file = results.work_folder() / CHAPTER / profile.name / f"{plan.name}.safetensors"
+    fit(step, batch, state, plan.steps, checkpoint=file, progress=False)
     model.eval().requires_grad_(False)
 
 

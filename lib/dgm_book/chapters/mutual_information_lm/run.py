@@ -82,11 +82,7 @@ class Learner(nn.Module):
                 setattr(self, f"{name}{i}", value.float())
 
     def averages(self, rows: Sequence[Mapping[str, float]], patience: int) -> bool:
-        """Whether, after these measurements, the weights' average is what counts, as released.
-
-        The non-monotone trigger of Merity et al. 2018: a validation loss was above the best of all
-        but the `patience` before it.
-        """
+        """Whether the weights' average counts by now: the trigger of Merity et al. 2018."""
         losses = [row["nll"] for row in rows]
         places = range(patience + 1, len(losses)) if self.averaged else ()
         return any(losses[i] > min(losses[: i - patience]) for i in places)
@@ -97,41 +93,23 @@ class Learner(nn.Module):
         return self.averaged.module if averages else self.model  # pyright: ignore
 
 
-class JointOptimizer(torch.optim.Optimizer):
-    """The model's optimiser and the critic's, as one; they share its state and its groups."""
-
-    def __init__(self, *parts: torch.optim.Optimizer) -> None:
-        super().__init__([group for part in parts for group in part.param_groups], {})
-        self.parts = parts
-        self._share()
-
-    def _share(self) -> None:
-        for part, group in zip(self.parts, self.param_groups, strict=True):
-            part.state, part.param_groups = self.state, [group]
-
-    def step(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Updates both."""
-        for part in self.parts:
-            part.step()
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Takes up both states."""
-        super().load_state_dict(state_dict)
-        self._share()
+def make_optimizer(learner: Learner, settings: Settings) -> torch.optim.Optimizer:
+    """Adam with two rates; as released, the critic's alone takes part, with a decay."""
+    parts = {learner.model: settings.learning_rate, learner.critic: settings.critic_rate}
+    groups = [{"params": [*part.parameters()], "lr": rate} for part, rate in parts.items()]
+    return torch.optim.Adam(groups, weight_decay=1e-6 if settings.released else 0)
 
 
-def make_optimizer(learner: Learner, settings: Settings) -> Any:
-    """Adam with two rates, or as released: SGD for the model, and Adam for the critic."""
-    model, critic = learner.model.parameters(), learner.critic.parameters()
-    if settings.released:
-        sgd = torch.optim.SGD(model, lr=settings.learning_rate, weight_decay=1.2e-6)
-        adam = torch.optim.Adam(critic, lr=settings.critic_rate, weight_decay=1e-6)
-        return JointOptimizer(sgd, adam)
-    groups = zip((model, critic), (settings.learning_rate, settings.critic_rate), strict=True)
-    return torch.optim.Adam([{"params": part, "lr": rate} for part, rate in groups])
+@torch.no_grad()
+def descend(model: nn.Module, rate: float) -> None:
+    """A step of the released SGD, which has no state; Adam leaves alone what has no gradient."""
+    for p in model.parameters():
+        if p.grad is not None:
+            p.add_(p.grad.add(p, alpha=1.2e-6), alpha=-rate)
+            p.grad = None
 
 
-def set_rates(optimizer: Any, settings: Settings, i: int, length: int) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, i: int, length: int) -> None:
     """The rates fall evenly; as released the model's follows the window's length."""
     fractions = [1 - (1 - settings.last_rate) * i / settings.steps] * 2
     if settings.released:
@@ -142,10 +120,7 @@ def set_rates(optimizer: Any, settings: Settings, i: int, length: int) -> None:
 
 
 def window_length(generator: torch.Generator, base: int) -> int:
-    """The length of the next window: about base, in one of twenty about half of it, 5 to base + 40.
-
-    Windows with other ends show every token with another past (Merity et al. 2018).
-    """
+    """The next window's length (Merity et al. 2018): about base, or half of it in one of twenty."""
     is_half = float(torch.rand((), generator=generator)) >= 0.95
     length = base / (1 + is_half) + 5 * float(torch.randn((), generator=generator))
     return min(max(round(length), 5), base + 40)
@@ -165,10 +140,7 @@ def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[in
 
 
 def train(job: Job) -> Trained:
-    """Trains a model, or goes on with an interrupted run; the weights are the best by validation.
-
-    FloatingPointError where a loss is not finite, as that of a critic that diverges.
-    """
+    """Trains a model, or goes on with a run; the weights are the best by validation."""
     settings, device, splits = job.settings, job.profile.device, job.splits
     with torch.random.fork_rng():
         torch.manual_seed(job.seed)
@@ -179,19 +151,12 @@ def train(job: Job) -> Trained:
         model = learner.measured(state.measurements, settings.patience)
         return {"nll": perplexity(model, stream, window=200, rows=4).nll}
 
-    folder = results.work_folder() / plan.CHAPTER / job.profile.name
-    history = fit(
-        make_step(job, learner),
-        lambda i: i,
-        TrainingState(learner, make_optimizer(learner, settings), generator),
-        settings.steps,
-        checkpoint=folder / f"{job.name}.training.safetensors",
-        checkpoint_seconds=60,
-        progress=False,
-        measure=measure,
-        measure_every=settings.measure_every,
-        keep_best="nll",
-    )
+    state = TrainingState(learner, make_optimizer(learner, settings), generator)
+    file = f"{job.name}.training.safetensors"
+    options: dict[str, Any] = {"checkpoint_seconds": 60, "progress": False, "keep_best": "nll"}
+    options["checkpoint"] = results.work_folder() / plan.CHAPTER / job.profile.name / file
+    options |= {"measure": measure, "measure_every": settings.measure_every}
+    history = fit(make_step(job, learner), lambda i: i, state, settings.steps, **options)
     rows = list(history.measurements)
     best = min(range(len(rows)), key=lambda i: rows[i]["nll"])
     model = learner.requires_grad_(False).measured(rows[:best], settings.patience)
@@ -230,6 +195,8 @@ def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict
         (likelihood.value + terms.value).backward()
         for module in (learner.model, learner.critic):
             nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+        if settings.released:
+            descend(learner.model, state.optimizer.param_groups[0]["lr"])
         state.optimizer.step()
         learner.store(likelihood.state)
         if learner.averaged and learner.averages(state.measurements, settings.patience):
@@ -242,10 +209,7 @@ def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict
 
 
 def reverse_nll(job: Job, stream: Tensor) -> float:
-    """Nats per token of the test text under a small model that learned from a stream (N,) alone.
-
-    What the stream's author never writes, its reader cannot expect.
-    """
+    """Nats per token of the test text under a small model that learned from a stream (N,) alone."""
     settings = job.settings._replace(steps=job.settings.reverse_steps, released=False)
     device, splits, dropout = job.profile.device, job.splits, min(settings.dropout, 0.3)
     with torch.random.fork_rng():
@@ -267,9 +231,6 @@ def reverse_nll(job: Job, stream: Tensor) -> float:
         nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
     return perplexity(model, splits.streams[2].to(device), window=200, rows=16).nll
-
-
-# Results
 
 
 def run_name(text: str, variant: str, seed: int) -> str:
@@ -300,10 +261,7 @@ def context(profile: profiles.Profile, settings: Settings | None = None) -> resu
 
 
 def result(job: Job) -> Result:
-    """One run: training, measures on the test text, and measures of what the model writes.
-
-    Of the chain the first seeds' weights are stored, of Shakespeare what the quiz and lottery show.
-    """
+    """One run: training, measures on the test text, and of what it writes; weights for the page."""
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
         trained, tensors = train(job), {}
@@ -345,11 +303,7 @@ def measure_samples(job: Job, trained: Trained) -> dict[str, Any]:
 
 
 def real_text(job: Job) -> Result:
-    """The measures of written text, taken of real text instead.
-
-    The bound is of the test text; what a small model learns from is as much training text as the
-    models wrote.
-    """
+    """The measures of written text, taken of real text instead."""
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
         base, splits = job._replace(variant="likelihood"), job.splits

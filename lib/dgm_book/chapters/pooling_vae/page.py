@@ -64,8 +64,8 @@ class Chapter(NamedTuple):
     def values(self, metric: str, dataset: str = "") -> Any:
         """A `statistics.tidy` column: a number of every run of a data set, the main one if none.
 
-        Metrics are paths into "final" ("kl", "features relative") or into all ("rows -1 seconds").
-        Seconds are relative to those of the plain model with the same seed.
+        Metrics are paths into "final" ("kl", "features relative") or into all ("rows -1 seconds");
+        seconds are relative to those of the plain model with the same seed.
         """
         runs = self.sets[dataset or self.recipe.main]
         column: Any = statistics.tidy(runs, {metric: lambda r: _read(r, metric)})[metric]
@@ -225,19 +225,22 @@ def bound_from_the_prior(model: paper.LinearGaussianVAE, x: Tensor, n_samples: i
     return float(importance_bound(model.log_likelihood(x.expand(repeats, -1), z)).mean())
 
 
-# The rules that judge the claims
-
-
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
-    gains = functools.partial(_gains, chapter)
+
+    def gains(metric: str, variants: Iterable[str] = ("max", "mean"), dataset: str = "") -> dict:
+        return {k: chapter.gain(k, metric, dataset=dataset) for k in variants}
+
+    low, main = (chapter.values("kl", k)["plain"] < COLLAPSED for k in ("endings", ""))
     likelihood = gains("log_likelihood")
     other = gains("log_likelihood", dataset="ptb") if "ptb" in chapter.sets else {}
     scaled, pooled = (chapter.gain(k, "information") for k in ("scaled last", "max"))
     crossed = {label(k): v for k, v in _recipe_gains(chapter).items()}
     large = [None if v.n == 1 else v.low > 0 and v.mean > INFORMED for v in crossed.values()]
     rules = {
-        "last_state_collapses": _collapses(chapter),
+        "last_state_collapses": Outcome(
+            bool(main.all() and low.mean() >= 0.8), {"low": low.sum(), "n": len(low)}
+        ),
         "max_prevents_collapse": _prevents(chapter, "max"),
         "mean_prevents_collapse": _prevents(chapter, "mean"),
         "features_more_dispersed": _above_zero(gains("features relative", ("mean", "max"))),
@@ -263,20 +266,8 @@ def _joined(gains: Mapping[str, Interval]) -> str:
     return "; ".join(f"{k} {format_difference(v, 2, 'seed')}" for k, v in gains.items())
 
 
-def _gains(
-    chapter: Chapter, metric: str, variants: Iterable[str] = ("max", "mean"), dataset: str = ""
-) -> dict[str, Interval]:
-    return {k: chapter.gain(k, metric, dataset=dataset) for k in variants}
-
-
 def _above_zero(gains: Mapping[str, Interval]) -> Outcome:
     return Outcome(all_hold(map(is_above_zero, gains.values())), {"gains": _joined(gains)})
-
-
-def _collapses(chapter: Chapter) -> Outcome:
-    low = chapter.values("kl", "endings")["plain"] < COLLAPSED
-    main = chapter.values("kl")["plain"] < COLLAPSED
-    return Outcome(bool(main.all() and low.mean() >= 0.8), {"low": low.sum(), "n": len(low)})
 
 
 def _prevents(chapter: Chapter, pooling: str) -> Outcome:
@@ -312,9 +303,6 @@ def _recipe_gains(chapter: Chapter) -> dict[str, Interval]:
         for change in CHANGES
         if f"max {change}" in chapter.sets["endings"]
     }
-
-
-# What figures and widgets show
 
 
 def page_training(chapter: Chapter) -> list[dict[str, Any]]:
@@ -401,10 +389,7 @@ def page_examples(chapter: Chapter) -> list[str]:
 
 
 def influence_at_start(positions: int = 8) -> dict[str, list[float]]:
-    """Each word's share of influence from the last one back, before training, by pooling.
-
-    With the base system's weights, from -0.01 to 0.01, on the generated sentences.
-    """
+    """Each word's share of influence from the last one back, before training, by pooling."""
     s = RECIPES["smoke"].settings["endings"]._replace(weights=0.01, embeddings=0.1)
     splits = runs.load_splits("endings", s._replace(n_training=200, n_validation=100, n_test=300))
     shares = {}

@@ -66,10 +66,7 @@ class Splits(NamedTuple):
 
 @lru_cache(maxsize=4)
 def load_splits(dataset: str, s: Settings, front: bool = False) -> Splits:
-    """A data set's sentences as ids; "endings" is made by `synthetic.shared_endings`.
-
-    ValueError for `front`, which moves the ending of generated sentences, with another data set.
-    """
+    """A data set's sentences as ids; "endings" is made by `synthetic.shared_endings`."""
     sizes, parts = (s.n_training, s.n_validation, s.n_test), []
     if dataset == "endings":
         texts, labels, *_ = synthetic.shared_endings(sum(sizes), 0, front=front)
@@ -132,11 +129,7 @@ class Trained(NamedTuple):
 
 
 def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) -> Trained:
-    """Trains one of `VARIANTS`, or goes on with an interrupted run; it ends with its last weights.
-
-    Seconds are processor time on a CPU, so that what else runs on the machine does not count, and
-    wall time on a GPU; measuring is not in them.
-    """
+    """Trains one of `VARIANTS`, or goes on with a run; it ends with its last weights."""
     variant, s = VARIANTS[name], recipe.settings[dataset]
     splits = load_splits(dataset, s, variant.front)
     model = build_model(variant, s, len(splits.vocabulary), seed).to(profile.device)
@@ -165,10 +158,7 @@ def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) 
 
 
 def halvings(rows: list[dict[str, Any]]) -> float:
-    """The learning rate's factor after these rows, as in the base system (He et al. 2019).
-
-    From the fifteenth epoch on it is halved when validation has not improved for two.
-    """
+    """The learning rate's factor after these rows, as in the base system (He et al. 2019)."""
     factor, best, waited = 1.0, float("inf"), 0
     for epoch, row in enumerate(rows):
         loss = row["reconstruction"] + row["kl"]
@@ -276,11 +266,7 @@ def watch(recipe: Recipe, model: TextVAE, corpus: Corpus, seed: int) -> dict[str
 def measure_final(
     recipe: Recipe, model: TextVAE, corpus: Corpus, s: Settings, seed: int
 ) -> dict[str, Any]:
-    """`watch` on the test sentences, with the likelihood of some, by more codes, and influence.
-
-    "hidden_log_likelihood" is that of all words where the decoder sees some of those before, as in
-    training.
-    """
+    """`watch` on the test sentences, with the likelihood of some, by more codes, and influence."""
     device = next(model.parameters()).device
     values = watch(recipe, model, corpus, seed)
     tokens, lengths = (x[: s.n_likelihood].to(device) for x in (corpus.tokens, corpus.lengths))
@@ -296,10 +282,7 @@ def measure_final(
 def influence_from_the_end(
     model: TextVAE, corpus: Corpus, n: int, positions: int = 8
 ) -> list[float]:
-    """Each word's share of a sentence's influence on its features, from the last word back.
-
-    Of n sentences of the most frequent length, so that all positions mean the same.
-    """
+    """Each word's share of a sentence's influence on its features, from the last word back."""
     length = int(corpus.lengths.mode().values)
     chosen = (corpus.lengths == length).nonzero().flatten()[:n]
     tokens = corpus.tokens[chosen, :length].to(next(model.parameters()).device)
@@ -309,11 +292,7 @@ def influence_from_the_end(
 
 
 def result(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) -> Result:
-    """A trained and measured model: rows over training, "final" on test sentences, and its encoder.
-
-    Tensors of the encoders in the page, first seed: "frames" (E, M, 2), features on their first two
-    principal directions at the end of training, and the weights, both in half precision.
-    """
+    """A trained and measured model: rows over training, "final", and its encoder."""
 
     def compute() -> tuple[dict, dict]:
         s, tensors = recipe.settings[dataset], {}
@@ -330,10 +309,7 @@ def result(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int)
 
 
 def timing(recipe: Recipe, profile: Profile) -> Result:
-    """Seconds of a training step under each kind of pooling, a list each, on the same batches.
-
-    Of each batch the least of three steps counts, since what else runs on the machine only delays.
-    """
+    """Seconds of a training step under each kind of pooling, a list each, on the same batches."""
     device, s = profile.device, recipe.settings[recipe.main]
 
     def clock() -> float:

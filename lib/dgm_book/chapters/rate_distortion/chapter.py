@@ -126,11 +126,7 @@ def summary(runs: list[Result]) -> MeanCurve:
 
 
 def high_slopes(runs: list[Result]) -> Tensor:
-    """Twice the nats that the rate gains per e-fold of beta, (seeds, N); D for a smooth decoder.
-
-    Near a Gaussian posterior R = (D / 2) log beta + constant. Read between the largest recorded
-    beta and the first that is a tenth of it or more.
-    """
+    """Twice the nats that the rate gains per e-fold of beta, (seeds, N); D for a smooth decoder."""
     beta, rate = runs[0].tensors["beta"], stacked(runs, "rate")
     start = int((beta < 0.1 * beta[-1]).sum())
     return 2 * (rate[:, -1] - rate[:, start]) / math.log(float(beta[-1] / beta[start]))
@@ -160,11 +156,7 @@ def missed(chapter: Chapter, model: str, term: str) -> tuple[Tensor, Tensor, Ten
 def mixture(
     narrow: Mapping[str, Tensor], wide: Mapping[str, Tensor], alpha: float
 ) -> dict[str, Tensor]:
-    """The curve under (1 - alpha) p + alpha q from those under p and q, for each image.
-
-    Z is the mixture of both normalisers, and D that of both distortions, weighted by what each
-    brings.
-    """
+    """The curve under (1 - alpha) p + alpha q from those under p and q, for each image."""
     weights = torch.tensor([1 - alpha, alpha], dtype=torch.float64).log()[:, None, None]
     parts = weights + torch.stack([narrow["log_z"], wide["log_z"]])
     log_z, share = parts.logsumexp(0), parts.softmax(0)
@@ -177,9 +169,6 @@ def limit_ratios(chapter: Chapter) -> Tensor:
     """Adaptive over sigmoid, variance of log w where chains mix at once (largest betas, seeds)."""
     tensors = chapter.first("schedule-limits").tensors
     return (tensors["adaptive.log_weight_variance"] / tensors["sigmoid.log_weight_variance"]).T
-
-
-# The rules of the claims
 
 
 def claims(chapter: Chapter) -> list[Claim]:
@@ -208,9 +197,7 @@ def claims(chapter: Chapter) -> list[Claim]:
         "colour_generators_differ": distortions(differs_from_zero, {"colour": recipes.COLOUR}),
         "junk_costs_at_most_the_cap": _junk(chapter),
         "blur_raises_the_floor": _blur(chapter),
-        "memorisation_shows": _is_above(chapter, _memory(chapter), "vae10-few"),
-        "dropped_modes_show": _is_above(chapter, _loss(chapter), "vae10-dropped"),
-        "underfitting_shows": _is_above(chapter, _shortfall(chapter), "vae10-short"),
+        **_damages(chapter),
     }
     path = Path(__file__).with_name("claims.yaml")
     return judged(path, CHAPTER, outcomes, chapter.scale(usual))
@@ -394,35 +381,26 @@ def _blur(chapter: Chapter) -> Outcome:
     return Outcome(holds, {"rows": rows}, chapter.scale("blur0-narrow", "vae10"))
 
 
-def _at_thirty(chapter: Chapter, model: str, ending: str = "unseen") -> Tensor:
-    """-log Z at the recorded beta nearest to 30, (seeds, N)."""
-    runs = chapter.runs[model, ending]
-    r = int((runs[0].tensors["beta"].log() - math.log(30)).abs().argmin())
-    return -stacked(runs, "log_z")[:, r]
+def _damages(chapter: Chapter) -> dict[str, Outcome]:
+    """What damage costs, -log Z at the recorded beta nearest to 30, by claim."""
 
+    def costs(damage: str, ending: str = "unseen") -> Tensor:  # (seeds, N)
+        runs = chapter.runs[f"vae10{damage}", ending]
+        r = int((runs[0].tensors["beta"].log() - math.log(30)).abs().argmin())
+        return -stacked(runs, "log_z")[:, r]
 
-def _memory(chapter: Chapter) -> Interval:
-    """What unseen images cost beyond seen ones, of few images minus of all."""
-    limited, whole = (
-        (_at_thirty(chapter, model) - _at_thirty(chapter, model, "seen")).mean(1)
-        for model in ("vae10-few", "vae10")
-    )
-    return paired_difference(limited, whole)
-
-
-def _loss(chapter: Chapter) -> Interval:
-    """What the images of the dropped classes cost beyond the others."""
-    more = _at_thirty(chapter, "vae10-dropped") - _at_thirty(chapter, "vae10")
-    masks = [r.values["dropped"] for r in chapter.runs["vae10-dropped", "unseen"]]
-    pairs = zip(more, torch.tensor(masks), strict=True)
-    return mean_over_seeds([float(row[mask].mean() - row[~mask].mean()) for row, mask in pairs])
-
-
-def _shortfall(chapter: Chapter) -> Interval:
-    """What a model stopped early costs beyond the trained one."""
-    early, trained = (_at_thirty(chapter, m).mean(1) for m in ("vae10-short", "vae10"))
-    return paired_difference(early, trained)
-
-
-def _is_above(chapter: Chapter, gain: Interval, model: str) -> Outcome:
-    return Outcome(is_above_zero(gain), {"gain": gain}, chapter.scale("unseen", model))
+    limited, whole = ((costs(x) - costs(x, "seen")).mean(1) for x in ("-few", ""))
+    masks = torch.tensor([r.values["dropped"] for r in chapter.runs["vae10-dropped", "unseen"]])
+    rows = zip(costs("-dropped") - costs(""), masks, strict=True)
+    early, trained = (costs(x).mean(1) for x in ("-short", ""))
+    gains = {
+        ("memorisation_shows", "vae10-few"): paired_difference(limited, whole),
+        ("dropped_modes_show", "vae10-dropped"): mean_over_seeds(
+            [float(row[mask].mean() - row[~mask].mean()) for row, mask in rows]
+        ),
+        ("underfitting_shows", "vae10-short"): paired_difference(early, trained),
+    }
+    return {
+        id_: Outcome(is_above_zero(gain), {"gain": gain}, chapter.scale("unseen", model))
+        for (id_, model), gain in gains.items()
+    }

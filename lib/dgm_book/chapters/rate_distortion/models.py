@@ -70,10 +70,7 @@ def context(profile: Profile, name: str = "vae10", recipe: Recipe | None = None)
 
 @functools.lru_cache(maxsize=4)
 def pictures(dataset: str, split: str) -> images.Images:
-    """A split as rows of pixels: digits from 0 to 1, CIFAR-10 and its stand-in from -1 to 1.
-
-    The shape of those in colour has three sides, more than `Images` declares.
-    """
+    """A split as rows of pixels: digits from 0 to 1, CIFAR-10 and its stand-in from -1 to 1."""
     if dataset == "cifar10":
         data = cifar.load(split)
         x, shape = data.x.flatten(1).float() / 127.5 - 1, data.x.shape[1:]
@@ -178,22 +175,17 @@ def train(job: Job) -> Any:
         torch.manual_seed(job.seed)
         network = build(job, pictures(job.dataset, "test").shape).to(device, job.profile.dtype)
     is_gan = model.family == "GAN"
-    steps = {
-        "": sizes.gan_steps if is_gan else sizes.steps,
-        "short": sizes.short_steps,
-    }.get(model.damage, sizes.damaged_steps)
+    steps = {"": sizes.gan_steps if is_gan else sizes.steps, "short": sizes.short_steps}.get(
+        model.damage, sizes.damaged_steps
+    )
     rate, momenta = (2e-4, (0.5, 0.999)) if is_gan else (sizes.learning_rate, (0.9, 0.999))
     optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=momenta)
     picks = minibatches(len(x), min(64 if is_gan else sizes.batch_size, len(x)), job.seed)
     step = {"VAE": _vae_step, "GAN": _gan_step, "AAE": _aae_step}[model.family]
-    fit(
-        functools.partial(step, network, job),
-        lambda i: x[picks(i).to(x.device)],
-        TrainingState(network, optimizer, torch.Generator(device).manual_seed(job.seed)),
-        job.recipe.colour.steps if model.colour else steps,
-        checkpoint=job.checkpoint("training"),
-        progress=False,
-    )
+    state = TrainingState(network, optimizer, torch.Generator(device).manual_seed(job.seed))
+    step, file = functools.partial(step, network, job), job.checkpoint("training")
+    steps = job.recipe.colour.steps if model.colour else steps
+    fit(step, lambda i: x[picks(i).to(x.device)], state, steps, checkpoint=file, progress=False)
     return network.eval()
 
 

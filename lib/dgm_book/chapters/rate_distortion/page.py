@@ -100,10 +100,7 @@ def models(
 def int8_error(
     rounded: Callable[[str], Sequence[tuple]], golden: dict[str, tuple[Tensor, Tensor]]
 ) -> float:
-    """The largest error of a pixel of each model's golden codes and images, in float32.
-
-    `rounded` gives a model's layers by its name, as `PageWeights.layers`.
-    """
+    """The largest error of a pixel of each model's golden codes and images, in float32."""
     errors = []
     for name, (x, images) in golden.items():
         for weight, bias, activation in rounded(name):
@@ -113,10 +110,7 @@ def int8_error(
 
 
 def explorer(chapter: Chapter) -> list[dict[str, Any]]:
-    """Each digit model's curve over seeds, with the first seed's codes if the page has its decoder.
-
-    A curve ends before fewer than two chains carry an image's weight.
-    """
+    """Each digit model's curve over seeds, with codes if the page has its decoder."""
     curves = []
     for name, runs in chapter.compared("curve").items():
         model = MODELS[name]
@@ -145,9 +139,6 @@ def damage(chapter: Chapter) -> dict[str, Any]:
     likelihood_beta = 1 / (2 * chapter.first("training").values["pixel_variance"])
     beta = chapter.first("blur0-narrow").tensors["beta"]
     return {"beta": beta, "blurs": recipes.BLURS, "likelihood_beta": likelihood_beta, **curves}
-
-
-# Panels of `figures.curves`
 
 
 def _line(runs: list[Result]) -> tuple[Tensor, Tensor, Tensor]:
@@ -273,9 +264,6 @@ def health(chapter: Chapter) -> list[dict[str, Any]]:
     left = {"lines": acceptance, "levels": [0.65], "ylim": (0, 1.03), "y": "acceptance"}
     right = {"lines": chains, "ylim": (0, 1.05 * n_chains), "y": f"effective chains of {n_chains}"}
     return [left | BETA, right | BETA]
-
-
-# The other figures, and the prose
 
 
 def tiles(chapter: Chapter) -> list[dict[str, Any]]:

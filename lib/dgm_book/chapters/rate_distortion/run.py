@@ -7,17 +7,11 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import (
-    Categorical,
-    Distribution,
-    Independent,
-    MixtureSameFamily,
-    Normal,
-)
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 from torch.nn import functional
 
 from dgm.data import minibatches
@@ -40,10 +34,7 @@ TERMS = ("beta", "rate", "distortion", "log_z")
 def run(
     profile: Profile, seed: int, first_seed: int = 0, recipe: Recipe | None = None
 ) -> Iterator[Result]:
-    """Every result of one seed, loaded, resumed or computed; with the first, those of other seeds.
-
-    A recipe of None is the profile's.
-    """
+    """Every result of one seed; with the first, those of other seeds."""
     in_profile = range(first_seed, first_seed + profile.n_seeds)
     for (job, ending), compute in experiments(profile, recipe, first_seed).items():
         if job.seed == seed or (seed == first_seed and job.seed not in in_profile):
@@ -53,11 +44,7 @@ def run(
 def experiments(
     profile: Profile, recipe: Recipe | None = None, first_seed: int = 0
 ) -> dict[tuple[Job, str], Callable[[], Computed]]:
-    """What computes each result, by its model, seed and the ending of its name.
-
-    The compared models take their seeds from `first_seed` on; the further experiments look at the
-    models of seed 0 and those after it.
-    """
+    """What computes each result, by its model, seed and the ending of its name."""
     recipe = recipe or RECIPES[profile.name]
     first, zero, own = [first_seed], [0], range(profile.n_seeds)
     budgets, damaged = recipe.comparison.budgets, ("vae10-few", "vae10-dropped", "vae10-short")
@@ -146,8 +133,7 @@ def forces(job: Job) -> str:
         return "same"
     if not job.profile.device.startswith("cuda"):
         return "bfloat16"
-    available = mixed_precision_dtype(job.profile.device)  # the same cards have tf32
-    return "tf32" if available else "same"
+    return "tf32" if mixed_precision_dtype(job.profile.device) else "same"  # on the same cards
 
 
 def test_images(job: Job) -> Tensor:
@@ -168,19 +154,12 @@ def curve(job: Job) -> Computed:
 def gap(job: Job, beta: float) -> Computed:
     """Both bounds of log Z at one beta, on images simulated from the model."""
     sizes, n_images = main_annealing(job.name, job.recipe), job.recipe.gap_images
-    bounds = paper.bdmc_gap(
-        decoder(job),
-        latent_dim=job.model.latent_dim,
-        beta=beta,
-        n_images=n_images,
-        n_chains=sizes.n_chains,
-        n_temperatures=sizes.temperatures_per_beta * len(sizes.betas),
-        n_leapfrog=sizes.n_leapfrog,
-        seed=job.seed,
-        device=job.profile.device,
-        options=paper.SamplerOptions(forces(job)),
-        progress=False,
-    )
+    options: dict[str, Any] = {"n_images": n_images, "n_chains": sizes.n_chains}
+    n_temperatures = sizes.temperatures_per_beta * len(sizes.betas)
+    options |= {"n_temperatures": n_temperatures, "n_leapfrog": sizes.n_leapfrog}
+    options |= {"seed": job.seed, "device": job.profile.device, "progress": False}
+    options |= {"latent_dim": job.model.latent_dim, "options": paper.SamplerOptions(forces(job))}
+    bounds = paper.bdmc_gap(decoder(job), beta=beta, **options)
     values = {"beta": beta, "gap": bounds.gap, "standard_error": bounds.standard_error}
     return values | {"n_images": n_images}, {"lower": bounds.lower, "upper": bounds.upper}
 
@@ -198,10 +177,7 @@ def exact_curve(job: Job) -> Computed:
 
 
 class Blurred(nn.Module):
-    """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border.
-
-    Its deviation is in pixels; rows and columns are blurred one after the other.
-    """
+    """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border."""
 
     rows: Tensor
     columns: Tensor
@@ -223,10 +199,7 @@ class Blurred(nn.Module):
 
 
 def bad_prior(dim: int, alpha: float, device: str = "cpu") -> Distribution | None:
-    """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn.
-
-    None, the default of an annealing, for N(0, I) alone.
-    """
+    """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn."""
     scale = torch.tensor([[1.0], [recipes.WIDE]], device=device).expand(2, dim)
     parts = Independent(Normal(torch.zeros_like(scale), scale), 1)
     if alpha in (0.0, 1.0):
@@ -235,11 +208,7 @@ def bad_prior(dim: int, alpha: float, device: str = "cpu") -> Distribution | Non
 
 
 def damaged_curve(job: Job, blur: float, alpha: float) -> Computed:
-    """A model with a blurred decoder, under its own prior with the bad one of a weight mixed in.
-
-    A mixture of the two priors has the mixture of the two normalisers: from the curves of weights 0
-    and 1 the page draws that of every weight.
-    """
+    """A model with a blurred decoder, under its own prior with the bad one of a weight mixed in."""
     network, device = decoder(job), job.profile.device
     if blur:
         height, width = pictures(job.dataset, "test").shape
@@ -273,12 +242,7 @@ def repeated_curve(job: Job, annealing_seed: int) -> Computed:
 
 
 def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
-    """The variance of the log-weights along beta, by schedule, with `budget` temperatures each.
-
-    A variant of the sampler is tried on at most three seeds, without the chapter's own schedule;
-    "fresh" takes the long trajectories on seeds that no choice was made on, and "far" goes to the
-    paper's largest beta.
-    """
+    """The variance of the log-weights along beta, by schedule, with `budget` temperatures each."""
     sizes, betas = job.recipe.comparison, job.recipe.annealing.betas
     seeds = {"": sizes.seeds, "far": sizes.seeds, "fresh": sizes.fresh}
     top = recipes.PAPER_BETA if variant == "far" else float(betas[-1])
@@ -305,11 +269,7 @@ def _comparison_curve(
 
 
 def schedule_limits(job: Job) -> Computed:
-    """What chains that mix at once would have in the comparison, by its largest beta.
-
-    The pilot of a run to the paper's largest beta measures the variance of the energy along the
-    path; from it the schedules of the comparison are laid to three ends.
-    """
+    """What chains that mix at once would have in the comparison, by its largest beta."""
     lowest, *_, top = job.recipe.annealing.betas.tolist()
     sizes, ends = job.recipe.comparison, (100.0, top, recipes.PAPER_BETA)
     total, recorded = sizes.budgets[-1], [schedules.log_spaced(25, lowest, b)[1:] for b in ends]
@@ -345,21 +305,12 @@ def cost(job: Job) -> Computed:
     return seconds, {}
 
 
-class Features(NamedTuple):
-    """Two convolutions, as in the released code; their rectified output measures distance."""
-
-    convolutions: nn.Sequential  # pictures (B, P) -> features (B, F)
-    logits: nn.Sequential  # the same, then log-probabilities of the classes, but for a constant
-    scale: float
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """Pictures (B, P) -> scaled features (B, F)."""
-        return self.scale * self.convolutions(x)
-
-
 @functools.lru_cache(maxsize=1)
-def features(job: Job) -> Features:
-    """The trained features, scaled so that test images lie as far apart as in pixels."""
+def features(job: Job) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """Log-probabilities of classes but for a constant, and the released code's features (B, F).
+
+    Features are two convolutions, scaled so that test images lie as far apart as in pixels.
+    """
     data, device = pictures(job.dataset, "train"), job.profile.device
     kernels = (5, 5) if data.shape[0] > 8 else (3, 2)
     with torch.random.fork_rng():
@@ -379,34 +330,30 @@ def features(job: Job) -> Features:
         return {"loss": loss.detach()}
 
     optimizer = torch.optim.Adam(logits.parameters(), lr=1e-3)
-    fit(
-        step,
-        lambda i: i,
-        TrainingState(logits, optimizer, torch.Generator().manual_seed(0)),
-        job.recipe.feature_steps,
-        checkpoint=job.checkpoint("features"),
-        progress=False,
-    )
+    state = TrainingState(logits, optimizer, torch.Generator().manual_seed(0))
+    options = {"checkpoint": job.checkpoint("features"), "progress": False}
+    fit(step, lambda i: i, state, job.recipe.feature_steps, **options)
     logits.eval().requires_grad_(False)
     x = pictures(job.dataset, "test").x[:200].to(device)
     pixels, deep = (float(torch.cdist(v, v).square().mean()) for v in (x, convolutions(x)))
-    return Features(convolutions, logits, math.sqrt(pixels / deep))
+    scale = math.sqrt(pixels / deep)
+    return logits, lambda x: scale * convolutions(x)
 
 
 def deep_curve(job: Job) -> Computed:
     """A curve under the distance of deep features, on few images with few chains."""
-    network, sizes = features(job._replace(name="vae10", seed=0)), job.recipe.deep
+    (network, read), sizes = features(job._replace(name="vae10", seed=0)), job.recipe.deep
     x, data = test_images(job)[: sizes.n_images], pictures(job.dataset, "test")
-    targets = network(x.to(job.profile.device))
+    targets = read(x.to(job.profile.device))
 
     def distance(images: Tensor, reconstructions: Tensor) -> Tensor:
         rows = targets.repeat(len(reconstructions) // len(targets), 1)
-        return (rows - network(reconstructions)).square().sum(1)
+        return (rows - read(reconstructions)).square().sum(1)
 
     options = {"distortion": distance, "sampler": {"force_precision": "same"}}
     measured = anneal(job, sizes, x=x, **options)
     with torch.no_grad():
-        logits = [network.logits(part) for part in data.x.to(job.profile.device).split(1000)]
+        logits = [network(part) for part in data.x.to(job.profile.device).split(1000)]
     right = (torch.cat(logits).argmax(1).cpu() == data.y).double()
     return {"accuracy": float(right.mean())}, terms(measured)
 
@@ -457,11 +404,7 @@ def encoder_terms(
 
 
 def verify(profile: Profile, n_images: int = 16) -> list[dict[str, Any]]:
-    """Recompute published curves of seed 0 on some of their images, with new random numbers.
-
-    Each check compares means over those images at one beta; its standard error is that of the
-    paired difference over images.
-    """
+    """Recompute published curves of seed 0 on some of their images, with new random numbers."""
     checks = []
     for name in ("vae2", "vae10", "gan10", "aae10"):
         job = Job(name, 0, profile, RECIPES[profile.name])

@@ -21,7 +21,7 @@ from dgm_book.chapters.variational_hyper_rnn import run as experiment
 from dgm_book.chapters.variational_hyper_rnn.run import context, run, verify  # noqa: F401
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
-from dgm_book.statistics import all_hold, is_above_zero, mean_over_seeds
+from dgm_book.statistics import all_hold, format_mean, format_number, is_above_zero, mean_over_seeds
 
 FOLDER = Path(__file__).parent
 TEXTS = yaml.safe_load((FOLDER / "texts.yaml").read_text("utf-8"))
@@ -29,6 +29,8 @@ SUMMARIES = {"median": np.median, "trimmed mean": lambda v: trim_mean(v, 0.1), "
 METRICS = ("fivo", "fivo_many")  # bounds with the training's particles, and with many
 VARIANT, CONTROL = plan.PAIR["switching"]
 BEFORE, AFTER = range(-10, 0), range(10, 20)  # steps from a switch
+format_interval = partial(statistics.format_interval, decimals=3)
+format_difference = partial(statistics.format_difference, decimals=3, unit="seed")
 CHANGES = {"test": "sigma changes", "switch": "W changes and x starts anew"}  # by suite
 
 Models = Mapping[str, list[Result]]  # one result per seed
@@ -81,14 +83,8 @@ def chapter(
     return Chapter(profile, recipe, jobs.grouped(named), by_name["switching-oracle"])
 
 
-# Measurements
-
-
 def read(result: Result, metric: str) -> float:
-    """One of `METRICS`, or a summary over a suite's sequences such as "rand median"; nats per step.
-
-    Both metrics are exact where there is no z.
-    """
+    """One of `METRICS`, or a suite's summary such as "rand median"; nats per step."""
     if metric in METRICS:
         values = result.values["final"][metric]
         return sum(values) / len(values) if metric == "fivo" else values
@@ -136,32 +132,13 @@ def kl_change(result: Result, suite: str, base: Iterable[int]) -> float:
     return sum(kl[i] for i in range(5)) / 5 - sum(others) / len(others)
 
 
-def format_number(value: float, decimals: int = 3, sign: str = "") -> str:
-    """A number with fixed decimals, or with an exponent where it is huge."""
-    return format(value, f"{sign}.{decimals}f" if abs(value) < 1e4 else f"{sign}.1e")
-
-
 def format_spread(runs: list[Result], metric: str, decimals: int = 3) -> str:
     """A metric's mean over seeds and its standard error."""
-    mean, error, _, _, n = mean_over_seeds([read(result, metric) for result in runs])
-    return " ± ".join(format_number(value, decimals) for value in (mean, error)[:n])
-
-
-def format_interval(interval: Interval) -> str:
-    """A difference and its interval, as short as a table needs it."""
-    mean, _, low, high, _ = (format_number(x, 3, "+") for x in interval)
-    return mean if interval.n == 1 else f"{mean} [{low}, {high}]"
-
-
-def format_difference(interval: Interval, unit: str = "seed") -> str:
-    """A difference with what there are n of."""
-    if interval.n == 1:
-        return statistics.format_difference(interval, 3, unit)
-    return f"{format_interval(interval)} (95 %, {interval.n} {unit}s)"
+    return format_mean(mean_over_seeds([read(result, metric) for result in runs]), decimals)
 
 
 def _listed(intervals: Mapping[str, Interval], unit: str = "seed") -> str:
-    return "; ".join(f"{key} {format_difference(i, unit)}" for key, i in intervals.items())
+    return "; ".join(f"{key} {format_difference(i, unit=unit)}" for key, i in intervals.items())
 
 
 def _short(intervals: Mapping[Any, Interval]) -> str:
@@ -175,9 +152,6 @@ def _seeds(n: int) -> str:
 def _trainable(models: Models, *names: str) -> list[int]:
     """The number of parameters that learn, of each model."""
     return [models[name][0].values["final"]["live"] for name in names]
-
-
-# Tables
 
 
 def table(chapter: Chapter, dataset: str) -> Table:
@@ -257,9 +231,6 @@ def real_tables(chapter: Chapter) -> list[tuple[list[str], list[list[str]], str,
     ]
 
 
-# Badges
-
-
 def evidence(chapter: Chapter) -> dict[str, Models]:
     """The results behind each picture, by its key: a set's name, or as below."""
     sets, models, pair = chapter.sets, chapter.models, plan.PAIR
@@ -299,12 +270,12 @@ def baselines(chapter: Chapter) -> list[str]:
     return [name for name in plan.MAIN[1:] if name in chapter.models]
 
 
-# Claims: each rule returns an outcome, whose words stand in claims.yaml
-
-
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
     is_long, is_real = chapter.system != "switching", "jsb" in chapter.sets
+    table = ablation(chapter)[1] if is_long else []  # one seed each
+    ablations = {name.replace(", z of", " z of"): cells[:3] for name, *cells in table}
+    single = f"profile {chapter.profile.name}, 1 seed"
     rules = {
         "switching": partial(switching_rule, dataset=chapter.system),
         "switching_short": is_long and partial(switching_rule, dataset="switching"),
@@ -313,7 +284,7 @@ def claims(chapter: Chapter) -> list[Claim]:
         "around_switches": around_switches_rule,
         "deviations": deviations_rule,
         "latent_variable": "HyperLSTM" in chapter.models and latent_variable_rule,
-        "ablation": is_long and ablation_rule,
+        "ablation": is_long and (lambda chapter: Outcome(None, {"rows": ablations}, single)),
         "same_size": is_real and partial(sizes_rule, matched=False),
         "same_weights": is_real and partial(sizes_rule, matched=True),
         "counts": is_real and counts_rule,
@@ -389,16 +360,10 @@ def other_rule(chapter: Chapter, dataset: str) -> Outcome:
         "pair": pair,
         "counts": " and ".join(f"{n:,}" for n in _trainable(models, *pair)),
         "gap": format_difference(gap),
-        "sequences": format_difference(mean_over_seeds(by_sequence(models, pair)), "sequence"),
+        "sequences": format_difference(mean_over_seeds(by_sequence(models, pair)), unit="sequence"),
     }
     scale = f"profile {chapter.profile.name}, {_seeds(gap.n)}"
     return Outcome(is_above_zero(gap) if gap.n > 2 else None, values, scale)
-
-
-def ablation_rule(chapter: Chapter) -> Outcome:
-    """Not tested: one seed each."""
-    rows = {name.replace(", z of", " z of"): cells[:3] for name, *cells in ablation(chapter)[1]}
-    return Outcome(None, {"rows": rows}, f"profile {chapter.profile.name}, 1 seed")
 
 
 def around_switches_rule(chapter: Chapter) -> Outcome:
@@ -435,9 +400,6 @@ def latent_variable_rule(chapter: Chapter) -> Outcome:
     counts = " and ".join(f"{n:,}" for n in _trainable(models, *pair))
     values = {"latent_gap": format_difference(gap), "by_seed": by_seed, "counts": counts}
     return Outcome(is_above_zero(gap), values | {"particles": chapter.particles[1]})
-
-
-# The page's words that depend on results, from texts.yaml
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
@@ -498,8 +460,8 @@ def _real_values(chapter: Chapter) -> dict[str, Any]:
     gap = by_sequence(sets["stocks"], pair["stocks"])
     sensors = sets["gas-sensors"][pair["gas-sensors"][0]][0].values["rows"]
     return {
-        "same_size": format_difference(over_sizes(sets["jsb"], False), "pair"),
-        "same_weights": format_difference(over_sizes(sets["jsb"], True), "pair"),
+        "same_size": format_difference(over_sizes(sets["jsb"], False), unit="pair"),
+        "same_weights": format_difference(over_sizes(sets["jsb"], True), unit="pair"),
         "chorale_model": pair["jsb"][0],
         "epochs": [row["epoch"] for row in rows[-2:]],
         "gained": rows[-1]["validation"] - rows[-2]["validation"],
@@ -509,9 +471,6 @@ def _real_values(chapter: Chapter) -> dict[str, Any]:
         "worst": min(row["validation"] for row in sensors),
         "sigma_min": chapter.recipe.training["exchange-rates"].sigma_min,
     }
-
-
-# Pictures and models
 
 
 def page_models(chapter: Chapter, dataset: str) -> dict[str, dict[str, Any]]:

@@ -104,12 +104,7 @@ def build(model: plan.Model, training: Training, x_dim: int) -> Net:
 def trained(
     dataset: str, model: str, profile: profiles.Profile, seed: int, recipe: Recipe
 ) -> tuple[Net, list[dict[str, float]]]:
-    """Trains one of a set's models, or goes on with an interrupted run.
-
-    The seed is that of the weights, the order and the noise; the sequences are always the same.
-    Gives the model at its best on the validation sequences, and its validation on the way;
-    FloatingPointError where a bound is not finite.
-    """
+    """Trains one of a set's models, or goes on with an interrupted run."""
     training = recipe.training[dataset]
     data = splits(dataset, training, recipe.sequences)
     with torch.random.fork_rng():
@@ -179,9 +174,6 @@ def _stepper(train: Sequences, training: Training, steps: int, device: str) -> C
     return step
 
 
-# Measures
-
-
 def _to_device(sequences: Sequences, device: str | torch.device) -> Sequences:
     x, lengths, mask = sequences
     return Sequences(x.to(device), lengths.to(device), None if mask is None else mask.to(device))
@@ -226,24 +218,8 @@ def _short(values: Tensor) -> list[float]:
     return [float(f"{v:.6g}") for v in values.tolist()]
 
 
-def suite_measures(net: Net, recipe: Recipe, training: Training, seed: int) -> dict[str, Any]:
-    """Bounds per step of each sequence of each test suite of the switching system."""
-    measures = {}
-    for name in SUITES[1:]:
-        data = suite(name, recipe)
-        sequences = Sequences(data.observations, data.lengths, None)
-        values = likelihoods(net, sequences, training.n_particles, seed)
-        measures[name] = {"few": _short(values / sequences.lengths)}
-    return measures
-
-
 def around_switches(net: paper.VariationalRNN, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """KL per step about a switch, its mean over sequences; nats. And how deviations follow noise.
-
-    About changes of sigma in the test law, of W in the suite "switch" (where also x starts anew),
-    and in the suite "rand" the correlation of the logs of the emission's deviation and of sigma,
-    per sequence.
-    """
+    """Mean KL per step about a switch, nats, and how the deviations follow the noise."""
     double, draws = copy.deepcopy(net).double().cpu(), recipe.draws
     generator = torch.Generator().manual_seed(seed)
 
@@ -268,20 +244,10 @@ def around_switches(net: paper.VariationalRNN, recipe: Recipe, seed: int) -> dic
     return measures | {"follows_noise": _short(torch.stack(correlations))}
 
 
-# Results
-
-
 def context(profile: profiles.Profile, dataset: str = "switching") -> results.Context:
     """What the results of one set share."""
     files = (plan.FILES[dataset],) if dataset in plan.FILES else ()
     return results.Context(EXPERIMENT, CHAPTER, profile, files)
-
-
-def publishes_weights(dataset: str, model: str, seed: int) -> bool:
-    """Whether a run's weights are published: those of the page, and those that are verified."""
-    return dataset.startswith("switching") or (
-        dataset in ("jsb", "tunes") and model in plan.ROLLS and seed == 0
-    )
 
 
 def result(
@@ -296,9 +262,16 @@ def result(
         final = final_measures(net, data.test, training, seed)
         values = {"rows": rows, "final": final, "n_training": len(data.train.x)}
         if dataset.startswith("switching") and isinstance(net, paper.VariationalRNN):
-            values["suites"] = suite_measures(net, recipe, training, seed)
+            suites = {name: suite(name, recipe) for name in SUITES[1:]}
+            parts = {k: Sequences(x.observations, x.lengths, None) for k, x in suites.items()}
+            values["suites"] = {  # bounds per step of each sequence
+                k: {"few": _short(likelihoods(net, x, training.n_particles, seed) / x.lengths)}
+                for k, x in parts.items()
+            }
             values["switches"] = around_switches(net, recipe, seed)
-        weights = net.state_dict() if publishes_weights(dataset, model, seed) else {}
+        # Weights that the page shows, or that are verified.
+        rolls = dataset in ("jsb", "tunes") and model in plan.ROLLS and seed == 0
+        weights = net.state_dict() if rolls or dataset.startswith("switching") else {}
         return values, {key: value.cpu() for key, value in weights.items()}
 
     name = run_name(dataset, model, seed)
@@ -352,10 +325,7 @@ def reread(published: Result, dataset: str, model: str, recipe: Recipe) -> paper
 
 
 def verify(profile: profiles.Profile, recipes: Recipes = plan.RECIPES) -> list[dict[str, Any]]:
-    """Recomputes the switching system's bounds from published weights, and the oracle.
-
-    Each published value against twelve with other noise.
-    """
+    """Recomputes the switching system's bounds from published weights, and the oracle."""
     recipe, rows = recipes[profile.name], []
     dataset = longest_system(recipe)
     training = recipe.training[dataset]

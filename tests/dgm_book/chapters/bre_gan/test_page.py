@@ -4,7 +4,7 @@ import pytest
 
 from dgm_book import jobs, profiles
 from dgm_book.chapters import CHAPTERS
-from dgm_book.chapters.bre_gan import page, recipe, training
+from dgm_book.chapters.bre_gan import page, recipe
 from dgm_book.chapters.bre_gan import run as runs
 from dgm_book.chapters.bre_gan.recipe import RECIPES, ToyRecipe, Training
 
@@ -47,7 +47,7 @@ def changed(result, seed=None, **values):
 def test_it_is_whole_and_loads_again(tiny, work):
     everything = jobs.over_seeds(lambda *a: page.run(*a, recipes=RECIPE), 0)
     assert jobs.published(everything).name == "smoke"
-    work.setattr(training, "fit", None)
+    work.setattr(runs, "fit", None)
     loaded = page.chapter("auto", recipes=RECIPE)
     assert loaded.toys["eight"]["bre"][1].values == tiny.toys["eight"]["bre"][1].values
     assert loaded.semi.keys() == loaded.toys["eight"].keys() - {"bre-tight"}

@@ -8,7 +8,7 @@ from dgm.papers.bre_gan import toy_discriminator, toy_generator
 from dgm.train import TrainingState
 from dgm_book import profiles
 from dgm_book.chapters.bre_gan.recipe import Training
-from dgm_book.chapters.bre_gan.training import GAN, check_progress, noise, train
+from dgm_book.chapters.bre_gan.run import GAN, check_progress, noise, train
 
 TRAINING = Training(20, 64, 2e-3, n_measurements=2, weight=1.0, weight_falls=True)
 
