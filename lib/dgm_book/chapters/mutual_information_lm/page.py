@@ -276,9 +276,8 @@ def page_weights(chapter: Chapter, n: int = 6) -> dict[str, Any]:
         arrays = rounded({variant: models[variant]})[variant]
         trained.model.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
         after = [trained.model.read(row[None]).output[:, -1] for row in rows]
-        head: Any = trained.model.head
-        likely = head.log_probs(trained.model.embedding.weight, torch.cat(after))
-        log_probs[variant] = likely.numpy()
+        head, embedding = trained.model.head, trained.model.embedding.weight
+        log_probs[variant] = head.log_probs(embedding, torch.cat(after)).numpy()
     words = chapter.texts["chain"]["likelihood"][0].values["vocabulary"]
     golden = {"tokens": [row.tolist() for row in rows], "log_probs": log_probs}
     return {"models": models, "words": words, "golden": golden}
