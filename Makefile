@@ -9,8 +9,10 @@ TEST_JOBS ?= 3
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Whoever has `user = true` in pip's configuration could install nothing into the environment.
 export PIP_USER := 0
+# Where no Node is installed, `make node` puts one there.
+export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: book test posters serve bench clean test-hosted test-versions repository lint chromium setup
+.PHONY: book test widgets posters serve bench clean test-hosted test-versions repository lint chromium node setup
 
 book: $(READY)
 	$(BIN)/python -m dgm_book build --jobs $(JOBS)
@@ -24,6 +26,17 @@ test: lint book chromium
 	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -m "not timing" -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
 	  --nbval-lax --nbval-current-env tests _build/test/src/notebooks
+
+# The widgets' bundles, anew from their sources. The book takes those committed and needs no Node.
+widgets: node_modules
+	npm run --silent build
+
+node_modules: package-lock.json | node
+	npm ci --silent --ignore-scripts
+	touch $@
+
+node:
+	@command -v npm >/dev/null || { $(MAKE) setup && .ci/node $(BIN)/python; }
 
 # Pictures of the widgets in the built book, for PDFs and pages without JavaScript.
 posters: book chromium
@@ -48,11 +61,12 @@ test-versions: $(READY)
 repository: $(READY)
 	$(BIN)/python -m dgm_book build --write-repository
 
-lint: $(READY)
+lint: $(READY) node_modules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/basedpyright --project pyproject.toml
 	$(BIN)/zizmor --offline --quiet .github/workflows
+	npm run --silent lint
 
 chromium: $(READY)
 	.ci/chromium $(BIN)/python

@@ -18,11 +18,12 @@ FLOORS = [
     {"dgm.sampling", "dgm.nets", "dgm.data", "dgm.train", "dgm.feature_distance"},
     {"dgm.papers", "dgm.steering"},
     {"dgm.evaluate"},
-    {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"},
+    {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"}
+    | {"dgm_book.hand_score"},
     {"dgm_book.results", "dgm_book.verification", "dgm_book.figures", "dgm_book.widgets"},
     {"dgm_book.jobs"},
     {"dgm_book.chapters"},
-    {"dgm_book.run", "dgm_book.build"},
+    {"dgm_book.build"},
     {"dgm_book.__main__"},
 ]
 # Beyond the floors: the papers hold the science, the pictures take arrays.
@@ -84,21 +85,16 @@ def test_units_import_each_other_in_one_direction():
     assert not two
 
 
-def test_papers_do_not_import_each_other():
-    papers = [m for m in MODULES if m.startswith("dgm.papers.") and not m.endswith("__init__")]
-    assert papers
-    for module in papers:
-        others = [t for t in imports(MODULES[module]) if unit(t) == "dgm.papers"]
-        assert not others
-
-
-def test_chapters_do_not_import_each_other():
-    chapters = [m for m in MODULES if m.startswith("dgm_book.chapters.")]
-    assert chapters
-    for module in chapters:
-        for target in imports(MODULES[module]):
-            if target.startswith("dgm_book.chapters."):
-                assert target.split(".")[2] == module.split(".")[2], f"{module} imports {target}"
+def test_papers_and_chapters_do_not_import_their_like():
+    places = {"dgm.papers": 0, "dgm_book.chapters": 0}
+    for module, path in MODULES.items():
+        for target in imports(path):
+            here, there = (name.split(".") for name in (module, target))
+            folder = ".".join(there[:2])
+            if folder in places and here[:2] == there[:2] and len(here) > 2 < len(there):
+                places[folder] += 1
+                assert here[2] == there[2], f"{module} imports {target}"
+    assert places["dgm_book.chapters"] > 0, "found no import at all"
 
 
 def test_chapters_have_one_name():
@@ -157,7 +153,6 @@ class TestNotebook:
 
 
 def project_files() -> list[Path]:
-    """What is, or would be, tracked."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout

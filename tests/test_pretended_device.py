@@ -2,12 +2,11 @@
 
 import copy
 
-import numpy as np
 import pytest
 import torch
 from pretended_device import pretended_device
 from torch import nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import pack_padded_sequence
 
 
 @pytest.fixture
@@ -37,22 +36,16 @@ def fused_steps(*_):
 # What each does with a (2, 2) tensor on the device and one on the CPU.
 MISTAKES = {
     "sum": lambda here, there: here + there,
-    "product": lambda here, there: there @ here,
     "in place": lambda here, there: there.add_(here),
     "number there": lambda here, there: there + here.sum(),
     "cat": lambda here, there: torch.cat([here, there]),
-    "stack of numbers": lambda here, there: torch.stack([here.sum(), there.sum()]),
     "where": lambda here, there: torch.where(here > 0, here, there),
     "index": lambda here, there: there[here.long() * 0],
     "mask": lambda here, there: there[here > 0],
     "value": lambda here, there: there.index_put_((there > 0,), here.sum()),
-    "values": lambda here, there: here.__setitem__(here > -9, there.flatten()),
-    "gather": lambda here, there: here.gather(1, there.long() * 0),
     "foreach": lambda here, there: torch._foreach_add([here, here], [here, there]),
-    "module": lambda here, _: nn.Linear(2, 3)(here),
     "backward": lambda here, _: here.requires_grad_().cos().backward(torch.ones(2, 2)),
     "numpy": lambda here, _: here.numpy(),
-    "array": lambda here, _: np.asarray(here),
     "missing operation": lambda here, _: torch.histogram(here, 3),
     "packed lengths": lambda here, _: pack_padded_sequence(
         here.view(2, 2, 1), torch.tensor([2, 1], device=here.device), batch_first=True
@@ -77,7 +70,7 @@ def test_each_mistake_is_refused_there_and_fine_on_the_cpu(name):
     mistake = (MISTAKES | MISTAKES_THERE)[name]
     if name in MISTAKES:
         mistake(torch.ones(2, 2), torch.ones(2, 2))
-    error = TypeError if name in ("numpy", "array") else RuntimeError
+    error = TypeError if name == "numpy" else RuntimeError
     with pretended_device() as device, pytest.raises(error):
         mistake(torch.ones(2, 2, device=device), torch.ones(2, 2))
 
@@ -108,65 +101,22 @@ def test_what_is_made_lies_where_it_was_asked_for(device):
         x * 2,
         x * torch.tensor(2.0),  # a number may come from the CPU
         x[torch.tensor([0])],  # and so may an index
-        x.T,
-        torch.zeros_like(x),
-        x.new_zeros(2),
         torch.zeros(3, device=x.device),
         torch.tensor([1.0], device="cuda"),
         torch.as_tensor(torch.ones(2), device="cuda"),
-        torch.arange(3, device="cuda:0"),
         torch.randn(2, device=0),
         nn.functional.one_hot(torch.tensor([1], device=device), 3),
         torch.randperm(4, device=device, generator=torch.Generator(device)),
         copy.deepcopy(x.detach()),
-        nn.Parameter(x.detach()),
         torch.ones(2).to(x),
-        torch.ones(2).cuda(),
-        torch.einsum("ij,ij->i", x, x),
         torch.distributions.Normal(x.detach(), 1.0).sample(),
     ]
     assert all(y.device == device and y.is_cuda and not y.is_cpu for y in here)
     there = [
         torch.zeros(3),
-        torch.tensor([1.0]),
         x.cpu(),
-        x.to("cpu"),
         torch.zeros_like(x, device="cpu"),
         torch.tensor(x.tolist()),
         torch.empty(2, 3).copy_(x.detach()),
-        torch.from_numpy(np.ones(2)),
     ]
     assert all(y.device.type == "cpu" and y.is_cpu and not y.is_cuda for y in there)
-
-
-def test_gradients_follow_a_tensor_from_device_to_device(device):
-    x, w = torch.ones(2, requires_grad=True), torch.ones(2, device=device, requires_grad=True)
-    (x.to(device) * w).cpu().sum().backward()
-    assert x.grad.device.type == "cpu"
-    assert w.grad.device == device
-
-
-@pytest.mark.parametrize("options", [{}, {"fused": True}, {"foreach": False}])
-def test_a_module_trains_there(device, options):
-    layer = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1)).to(device)
-    optimizer = torch.optim.Adam(layer.parameters(), **options)
-    for _ in range(2):
-        optimizer.zero_grad()
-        layer(torch.randn(4, 2, device=device)).square().mean().backward()
-        nn.utils.clip_grad_norm_(layer.parameters(), 1.0)
-        optimizer.step()
-    restored = torch.optim.Adam(copy.deepcopy(layer).parameters(), **options)
-    restored.load_state_dict(optimizer.state_dict())
-    assert all(p.is_cuda and p.grad.is_cuda for p in layer.parameters())
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_an_rnn_runs_there(device, training):
-    lstm = nn.LSTM(1, 3, batch_first=True, bidirectional=True).to(device).train(training)
-    x = torch.randn(2, 4, 1, device=device)
-    packed = pack_padded_sequence(x, torch.tensor([4, 2]), batch_first=True)
-    with torch.set_grad_enabled(training):
-        states = pad_packed_sequence(lstm(packed)[0], batch_first=True)[0]
-    assert states.is_cuda
-    if training:
-        states.sum().backward()

@@ -1,10 +1,12 @@
 """Files that are whole or absent: atomic writes, and trees of tensors as safetensors."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import math
 import os
+import time
 import uuid
 import zlib
 from collections.abc import Mapping
@@ -14,11 +16,7 @@ from typing import Any
 import safetensors.torch
 import torch
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
+ABANDONED = 3600.0  # seconds after which a temporary file's writer is taken to be dead
 __all__ = ["check_identity", "digest", "from_bytes", "identity", "load", "save", "to_bytes"]
 __all__ += ["write_bytes", "write_text"]
 
@@ -29,14 +27,7 @@ Tree = Any
 def save(path: str | os.PathLike, tree: Tree) -> None:
     """Writes a tree of tensors and plain values to one safetensors file, atomically.
 
-    Tensors are stored by their place in the tree ("model/0.weight"); everything else is JSON in the
-    file's metadata, with a checksum over both. Equal trees give equal bytes. Keys are int or str.
-    Other mappings are stored as dicts, named tuples as tuples; gradients, devices and shared
-    storage are not stored.
-
-    Raises:
-        TypeError: For a value or key of another type, naming its place.
-        OSError: As `write_bytes`.
+    Equal trees give equal bytes. TypeError for other keys and values; OSError as `write_bytes`.
     """
     write_bytes(path, to_bytes(tree))
 
@@ -51,12 +42,7 @@ def to_bytes(tree: Tree) -> bytes:
 
 
 def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
-    """Reads back what `save` wrote: the same tree, bit for bit, with its tensors on `device`.
-
-    Raises:
-        FileNotFoundError: When there is no such file.
-        ValueError: When the file is truncated, altered, or not written by `save`; names the file.
-    """
+    """What `save` wrote, bit for bit, on `device`; ValueError for a damaged file, by its name."""
     return from_bytes(Path(path).read_bytes(), path, device)
 
 
@@ -68,43 +54,33 @@ def from_bytes(data: bytes, path: str | os.PathLike, device: str | torch.device 
         tensors = safetensors.torch.load(data)
         text, expected = metadata["tree"], metadata["crc32"]
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-        raise ValueError(
-            f"{path} is damaged or was not written by dgm.checkpoint.save "
-            f"({len(data)} bytes; {type(error).__name__}: {error}); delete it to start anew"
-        ) from error
+        reason = f"({len(data)} bytes; {type(error).__name__}: {error}); delete it to start anew"
+        wrong = f"{path} is damaged or was not written by dgm.checkpoint.save {reason}"
+        raise ValueError(wrong) from error
     if _checksum(text, tensors) != expected:
         raise ValueError(f"{path} is damaged: its checksum is wrong; delete it to start anew")
     return _unflatten(json.loads(text), {name: t.to(device) for name, t in tensors.items()})
 
 
 def identity(**parts: Any) -> dict[str, Any]:
-    """What must be equal for a checkpoint to belong to a run, as values that JSON can hold.
-
-    Plain values and trees of them count as they are, tensors and arrays by their `digest`,
-    functions and classes by their name, other objects by that of their class.
-    """
+    """What must be equal for a checkpoint to belong to a run, in JSON, tensors by `digest`."""
     return {name: _plain(value) for name, value in parts.items()}
 
 
 def check_identity(path: str | os.PathLike, saved: Mapping, expected: Mapping) -> None:
-    """Compares the identity in the checkpoint at `path` with that of the run that would resume it.
-
-    Raises:
-        ValueError: They differ; names the file and the first part that does.
-    """
+    """ValueError that names the file at `path` and the first part in which it is another run's."""
     for name, value in expected.items():
         if (other := saved.get(name)) != value:
-            raise ValueError(
-                f"{path} belongs to another run: its {name} is {_difference(other, value)}; name "
-                "another file, or delete it to start anew"
-            )
+            difference = f"its {name} is {_difference(other, value)}"
+            advice = "name another file, or delete it to start anew"
+            raise ValueError(f"{path} belongs to another run: {difference}; {advice}")
 
 
 def digest(value: Any) -> str:
     """A hash of a tensor or array: its type, its shape and its bytes."""
-    value = torch.as_tensor(value, device="cpu").detach().contiguous()  # whatever the default is
+    value = _contiguous(torch.as_tensor(value, device="cpu"))  # whatever the default is
     hashed = hashlib.sha256(f"{value.dtype} {list(value.shape)}".encode())
-    hashed.update(value.view(-1).view(torch.uint8).numpy())
+    hashed.update(_bytes(value))
     return hashed.hexdigest()
 
 
@@ -144,61 +120,34 @@ def write_text(path: str | os.PathLike, text: str) -> None:
 def write_bytes(path: str | os.PathLike, data: bytes) -> None:
     """Writes a file atomically: whoever reads `path` finds the old bytes or all of the new ones.
 
-    A temporary file in the same folder is synchronised, then put in place; the folder is made when
-    it is missing. What killed processes left behind beside `path` is removed first.
-
-    Raises:
-        OSError: When the file cannot be written; names it, and no temporary file is left.
+    Makes the folder, leaves no temporary file; OSError, which names the file, where it cannot.
     """
     path = Path(path)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(path)
-        while not _write(path, data):
-            pass
+        for entry in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+            with contextlib.suppress(OSError):  # another writer may have been faster
+                if time.time() - entry.stat().st_mtime > ABANDONED:
+                    entry.unlink()
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
     except OSError as error:
         message = f"could not write {path}: {error.strerror or error}"
         raise OSError(error.errno, f"{message}; nothing half written was left") from error
-
-
-def _write(path: Path, data: bytes) -> bool:
-    """Writes the file; False when another writer removed the temporary one before its lock."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            if fcntl:  # the lock lasts until the file is closed or the process dies
-                with contextlib.suppress(OSError):  # some network file systems refuse
-                    fcntl.flock(file, fcntl.LOCK_EX)
-                if not temporary.exists():
-                    return False
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-            if fcntl:
-                os.replace(temporary, path)
-        if not fcntl:  # Windows moves closed files only
-            os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     with contextlib.suppress(OSError):  # Windows opens no folder
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    return True
-
-
-def _remove_abandoned(path: Path) -> None:
-    """Removes temporary files of `path` whose writer is dead, which is when nobody locks them."""
-    if not fcntl:
-        return
-    for entry in path.parent.iterdir():
-        if entry.name.startswith(f".{path.name}.") and entry.suffix == ".tmp":
-            with contextlib.suppress(OSError), open(entry, "rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                entry.unlink()
 
 
 def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
@@ -206,8 +155,17 @@ def _checksum(text: str, tensors: Mapping[str, torch.Tensor]) -> int:
     for name in sorted(tensors):
         t = tensors[name]
         crc = zlib.crc32(f"{name} {t.dtype} {list(t.shape)}".encode(), crc)
-        crc = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy().data, crc)
+        crc = zlib.crc32(_bytes(t), crc)
     return crc
+
+
+def _contiguous(value: torch.Tensor) -> torch.Tensor:
+    """A copy of its own, since safetensors refuses tensors that share memory."""
+    return value.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _bytes(value: torch.Tensor) -> memoryview:
+    return value.view(-1).view(torch.uint8).numpy().data
 
 
 def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
@@ -226,15 +184,12 @@ def _flatten(node: Tree, place: str, tensors: dict[str, torch.Tensor]) -> Any:
         kind = "list" if isinstance(node, list) else "tuple"
         return {kind: [_flatten(v, f"{below}{i}", tensors) for i, v in enumerate(node)]}
     if not isinstance(node, torch.Tensor):
-        raise TypeError(
-            f"'{place}' is a {type(node).__name__}; only tensors, int, float, str, bool, None and "
-            "dicts, lists and tuples of these can be saved"
-        )
+        allowed = "tensors, int, float, str, bool, None and dicts, lists and tuples of these"
+        raise TypeError(f"'{place}' is a {type(node).__name__}; only {allowed} can be saved")
     name = place or "tensor"
     while name in tensors or name == "__metadata__":  # 1 and "1" are different keys
         name += "'"
-    # A copy of its own, since safetensors refuses tensors that share memory.
-    tensors[name] = node.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    tensors[name] = _contiguous(node)
     return {"tensor": name}
 
 

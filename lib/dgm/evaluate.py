@@ -4,23 +4,21 @@
         --latent-dim 10 --betas 0.1 1 10 100 --output folder
     torchrun --nproc-per-node 2 -m dgm.evaluate ...
 
-The images are cut into shards by their index, and each has a random generator of its own, so that
-the numbers do not depend on how many processes share the work. A finished shard is one file in the
-output folder: whoever starts again with the same arguments goes on from there.
+The images are cut into shards, and each has a random generator of its own, so that the numbers do
+not depend on how many processes share the work. Whoever starts again with the same arguments goes
+on from the shards that are finished.
 """
 
 import argparse
 import contextlib
 import datetime
-import importlib
 import inspect
-import itertools
 import math
 import numbers
 import os
+import pkgutil
 import signal
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +33,7 @@ from dgm import checkpoint, paths
 from dgm.papers.rate_distortion import RateDistortionCurve, SamplerOptions, rate_distortion_curve
 from dgm.progress import progress_bar
 from dgm.sampling import decoder_checks, decoder_target
-from dgm.sampling.decoder_checks import Decoder, check_betas, check_images, count
+from dgm.sampling.decoder_checks import Decoder, check_betas, check_images, count, in_short
 from dgm.sampling.hmc import make_generators
 from dgm.sampling.pilot import check_options
 from dgm.sampling.resume import check_same_run
@@ -78,17 +76,11 @@ def evaluate(
     """`rate_distortion_curve` in shards that are saved as files, shared among torchrun's ranks.
 
     Ranks with the same number of threads on the same kind of device give the numbers of one process
-    bit for bit: an image's random numbers come from the seed and its index. Besides the arguments
-    of `rate_distortion_curve`, of which step_sizes is a number or None, it takes the folder of the
-    finished shards, which all ranks must see, and images per shard, which has shard_size * n_chains
-    chains. device="cuda" gives each rank of a machine its own GPU.
-
-    Returns:
-        The curve of all images, on every rank, without step sizes.
-
-    Raises:
-        ValueError: what `rate_distortion_curve` refuses, or the folder holds shards of another run.
-        TypeError: an argument that `rate_distortion_curve` does not know.
+    bit for bit. Besides the arguments of `rate_distortion_curve`, of which step_sizes is a number
+    or None, it takes the folder of the finished shards, which all ranks must see, and images per
+    shard. device="cuda" gives each rank of a machine its own GPU. Returns the curve of all images
+    on every rank, without step sizes. ValueError for what `rate_distortion_curve` refuses, or a
+    folder with shards of another run.
     """
     decoder = Decoder(decoder)
     with decoder_checks.own_context(torch.device("cpu")), _ranks() as (rank, n_ranks, group):
@@ -104,24 +96,20 @@ def _ranks() -> Iterator[tuple[int, int, Any]]:
     if dist.is_available() and dist.is_initialized():
         yield dist.get_rank(), dist.get_world_size(), None
     elif dist.is_available() and dist.is_torchelastic_launched():
-        try:
+        message = f"the ranks did not meet within {START}: was the launcher stopped? Start again."
+        with decoder_checks.advised(message):
             # Results travel as files and ranks only wait for each other; unlike nccl, gloo tells a
             # rank that waits when another has died.
             dist.init_process_group("gloo", timeout=START)
             group = dist.new_group(timeout=WORK)
-        except RuntimeError as error:
-            advice = "was the launcher stopped? Start the same command again"
-            raise TimeoutError(f"the ranks did not meet within {START}; {advice}") from error
         try:
             yield dist.get_rank(), dist.get_world_size(), group
         finally:
             dist.destroy_process_group()
     elif os.environ.get("WORLD_SIZE", "1") not in ("", "1"):
-        raise ValueError(
-            f"WORLD_SIZE={os.environ['WORLD_SIZE']} is set, but torchrun did not start this "
-            "process, so each would do all the work: start it by torchrun, or unset RANK and "
-            "WORLD_SIZE"
-        )
+        wrong = "torchrun did not start this process, so each would do all the work"
+        size = f"WORLD_SIZE={os.environ['WORLD_SIZE']}"
+        raise ValueError(f"{size} is set, but {wrong}: start it by torchrun, or unset WORLD_SIZE")
     else:
         yield 0, 1, None
 
@@ -165,13 +153,22 @@ def _job(
     per_beta, latent_dim = settings["temperatures_per_beta"], settings["latent_dim"]
     steps_per_beta(per_beta, check_betas(settings["betas"]), 1.0, latent_dim)
     count(settings["n_leapfrog"], "n_leapfrog")
-    scale, probe = _prior_scale(decoder, x[:shard_size], seed, settings)
+    given = {name: settings[name] for name in ("latent_dim", "n_chains", "prior", "distortion")}
+    given["force_precision"] = options.force_precision
+    run = decoder_target.prepared(decoder, settings["device"], settings["precision"])
+    with run as (network, like):
+        images = x[:shard_size].flatten(1).to(**like)
+        target = decoder_target.DecoderTarget(network, images, **given)
+        generator = torch.Generator(like["device"]).manual_seed(seed)
+        (state, *_), scale = target.first_chains(generator, x.shape[1:])
+    probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]]).cpu()
+    # One scale for all shards, by three digits, so that ranks on unlike machines agree.
+    settings["options"] = options._replace(scale=float(f"{scale:.3g}"))
     parts = {**settings, **options._asdict(), "seed": seed, "shard_size": shard_size}
     parts = {name: value for name, value in parts.items() if name not in NOT_DESCRIBED}
     parts |= {"images": x.flatten(1), "decoder": decoder.state_dict()}
     parts |= {"kind of decoder": type(decoder.given)}
     saved = {"identity": checkpoint.identity(**parts), "probe": probe}
-    settings["options"] = options._replace(scale=scale)
     del settings["seed"], settings["checkpoint"]  # each shard has its own
     folder, n_shards = Path(output).expanduser(), math.ceil(len(x) / shard_size)
     files = [folder / f"shard-{shard:05d}.safetensors" for shard in range(n_shards)]
@@ -180,83 +177,55 @@ def _job(
     return _Job(decoder, x, settings, shard_size, seed, files, saved)
 
 
-def _prior_scale(
-    decoder: nn.Module, x: Tensor, seed: int, settings: dict[str, Any]
-) -> tuple[float, Tensor]:
-    """The scale of the temperatures, one for all shards, and numbers (2, C) to know a run by.
-
-    Three significant digits of the scale count, so that ranks on unlike machines agree.
-    """
-    names = "latent_dim", "n_chains", "prior", "distortion"
-    given = {name: settings[name] for name in names}
-    given["force_precision"] = settings["options"].force_precision
-    with decoder_target.prepared(decoder, settings["device"], settings["precision"]) as (
-        network,
-        like,
-    ):
-        target = decoder_target.DecoderTarget(network, x.flatten(1).to(**like), **given)
-        position = target.sample_prior(torch.Generator(like["device"]).manual_seed(seed))
-        target.check(position, x.shape[1:])
-        state = target(position)
-    probe = torch.stack([state.energy[:PROBES], state.prior_energy[:PROBES]])
-    return float(f"{decoder_target.energy_scale(state.energy, len(x)):.3g}"), probe.cpu()
-
-
 def _run(job: _Job, rank: int, n_ranks: int, group: Any) -> RateDistortionCurve:
     """Evaluates this rank's part of the missing shards, waits for the others, and joins them."""
+
+    def wait() -> None:
+        if n_ranks > 1:
+            dist.barrier(group)
+
     missing = job.missing()
-    _wait(n_ranks, group)  # until all have looked, since finished files appear from here on
+    wait()  # until all have looked, since finished files appear from here on
     mine, quiet = missing[rank::n_ranks], rank > 0 or not job.arguments["progress"]
     with _report_at_the_end(job, rank, n_ranks):
         for shard in progress_bar(mine, unit="shard", disable=quiet or len(mine) < 2, leave=False):
-            indices = range(len(job.x))[shard * job.shard_size : (shard + 1) * job.shard_size]
+            images = slice(shard * job.shard_size, (shard + 1) * job.shard_size)
             curve = rate_distortion_curve(
                 job.decoder,
-                job.x[indices.start : indices.stop],
+                job.x[images],
                 **{**job.arguments, "progress": not quiet},
-                seed=[image_seed(job.seed, index) for index in indices],
+                seed=[_image_seed(job.seed, index) for index in range(len(job.x))[images]],
                 checkpoint=job.paths[shard].with_suffix(".unfinished"),
             )
             fields = {name: v for name, v in curve._asdict().items() if isinstance(v, Tensor)}
             checkpoint.save(job.paths[shard], {**job.saved, "curve": fields})
-        _wait(n_ranks, group)
+        wait()
         parts = [checkpoint.load(path)["curve"] for path in job.paths]
-    columns: dict[str, Any] = {
-        name: column if name == "beta" else torch.cat([part[name] for part in parts], 1)
-        for name, column in parts[0].items()
-    }
-    return RateDistortionCurve(**columns)
+    beta = parts[0].pop("beta")
+    columns: Any = {name: torch.cat([part[name] for part in parts], 1) for name in parts[0]}
+    return RateDistortionCurve(beta, **columns)
 
 
-def _wait(n_ranks: int, group: Any) -> None:
-    if n_ranks > 1:
-        dist.barrier(group)
-
-
-def image_seed(seed: int, index: int) -> int:
+def _image_seed(seed: int, index: int) -> int:
     """The seed of one image's random numbers, whichever shard it is in; below 2^62."""
     return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0]) >> 2
 
 
 @contextlib.contextmanager
 def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
-    """When this rank has to stop early, say what is finished and how to go on.
-
-    torchrun ends the other ranks with SIGTERM when one has died.
-    """
+    """When this rank stops early, such as by torchrun's SIGTERM, says what is finished."""
 
     def report(reason: str) -> None:
         if rank > 1:  # ranks 0 and 1 speak, since one of them may be the one that died
             return
-        missing, n_shards = job.missing(), len(job.paths)
-        finished = sorted(set(range(n_shards)) - set(missing))
-        text = (
-            f"\nrank {rank} of {n_ranks} stopped ({reason}): {len(finished)} of {n_shards} shards "
-            f"are finished and kept in {job.paths[0].parent} ({_ranges(finished)}); missing: "
-            f"{_ranges(missing)}. Start the same command again, with any number of ranks, and it "
-            "goes on from there."
+        missing, n = job.missing(), len(job.paths)
+        print(
+            f"\nrank {rank} of {n_ranks} stopped ({reason}): {n - len(missing)} of {n} "
+            f"shards are finished and kept in {job.paths[0].parent}; missing: {missing}. "
+            "Start the same command again, with any number of ranks, and it goes on from there.",
+            file=sys.stderr,
+            flush=True,
         )
-        print(text, file=sys.stderr, flush=True)
 
     def stop(number: int, _frame: object) -> None:
         report("it was asked to end, as when another rank has died")
@@ -273,23 +242,18 @@ def _report_at_the_end(job: _Job, rank: int, n_ranks: int) -> Iterator[None]:
             signal.signal(signal.SIGTERM, before)
 
 
-def _ranges(numbers: list[int]) -> str:
-    """Ascending numbers in short: 0-3, 6."""
-    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
-    runs = [[number for _, number in group] for _, group in groups]
-    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs) or "none"
-
-
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit status, 2 for arguments that do not fit."""
     options = vars(_parser().parse_args(arguments))
     with contextlib.ExitStack() as stack:
         try:
             rank, n_ranks, group = stack.enter_context(_ranks())
-            job, folder = _job_of(options, n_ranks), options["output"]
+            job, folder = _job_of({**options}, n_ranks), options["output"]
             folder.mkdir(parents=True, exist_ok=True)
         except Exception as error:
-            print(f"error: {_in_short(error)}", file=sys.stderr, flush=True)
+            known = isinstance(error, ValueError | OSError)  # this library's own messages
+            text = " ".join(str(error).split()) if known else in_short(error)
+            print(f"error: {text}", file=sys.stderr, flush=True)
             return 2
         if rank == 0:
             print(f"{len(job.x)} images in {len(job.paths)} shards, {len(job.missing())} to do")
@@ -314,10 +278,8 @@ def _table(curve: RateDistortionCurve) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m dgm.evaluate", description=__doc__, formatter_class=form
-    )
+    parser = argparse.ArgumentParser("python -m dgm.evaluate", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add, function = parser.add_argument, "package.module:function"
     add("--decoder", required=True, metavar=function, help="returns the module")
     add("--images", required=True, type=paths.expanded, help=".npy or .safetensors, (N, ...)")
@@ -345,81 +307,50 @@ def _job_of(options: dict[str, Any], n_ranks: int) -> _Job:
         torch.set_num_threads(count(threads, "threads"))
     check_betas(options["betas"])
     x, path = _read_images(options.pop("images")), options.pop("decoder")
-    decoder = _find("--decoder", path, called=True)
+    decoder = _find("--decoder", path)
     if not isinstance(decoder, nn.Module):
         raise ValueError(f"--decoder {path} gave a {type(decoder).__name__}, no nn.Module")
     device = options["device"] or ("cuda" if torch.cuda.is_available() else "cpu")
     options["device"] = _own_device(device, decoder, n_ranks)
     if options["prior"]:
-        options["prior"] = _find("--prior", options["prior"], called=True)
+        options["prior"] = _find("--prior", options["prior"])
     if options["distortion"] != "squared_error":
         options["distortion"] = _find("--distortion", options["distortion"], called=False)
     options["options"] = SamplerOptions(options.pop("force_precision"), options.pop("schedule"))
     names = "output", "shard_size", "seed"
-    output, shard_size, seed = (options[name] for name in names)
-    rest = {name: value for name, value in options.items() if name not in names}
-    return _job(decoder, x, output, shard_size, seed, rest)
+    output, shard_size, seed = (options.pop(name) for name in names)
+    return _job(decoder, x, output, shard_size, seed, options)
 
 
-def _find(option: str, path: str, called: bool) -> Any:
+def _find(option: str, path: str, called: bool = True) -> Any:
     """What stands under module:name, or, unless it is a module, what it returns when called."""
-    module, _, name = path.partition(":")
-    if not module or not name:
+    if ":" not in path:
         raise ValueError(f"{option} must read package.module:function, got {path!r}")
     try:
-        source = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ValueError(f"{option} {path}: {error}; started in {Path.cwd()}") from error
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{option} {path}: importing it raised {_in_short(error)}") from error
-    function = getattr(source, name, None)
-    if not callable(function):
-        raise ValueError(f"{option} {path}: {source.__file__} has no function {name!r}")
-    try:
+        function = pkgutil.resolve_name(path)
         return function() if called and not isinstance(function, nn.Module) else function
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{option} {path} raised {_in_short(error)}") from error
-
-
-def _in_short(error: BaseException) -> str:
-    """An error in one line, with its kind and place unless it is this library's own message."""
-    message = " ".join(str(error).split())
-    if isinstance(error, ValueError | OSError):
-        return message
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {message} ({last.filename}, line {last.lineno})"
+        reason = f"raised {in_short(error)}; started in {Path.cwd()}"
+        raise ValueError(f"{option} {path} {reason}") from error
 
 
 def _read_images(path: Path) -> Tensor:
-    if not path.is_file():
-        raise ValueError(f"--images: there is no file {path}")
+    """Images that `check_images` takes, whole numbers as float32."""
     try:
         if path.suffix == ".npy":
             with path.open("rb") as file:
-                array = np.lib.format.read_array(file, allow_pickle=False)
-            kind = str(array.dtype.newbyteorder("="))
-            x = torch.from_numpy(array.astype(kind)) if hasattr(torch, kind) else None
+                images = np.lib.format.read_array(file, allow_pickle=False)
         elif path.suffix == ".safetensors":
             tensors = safetensors.torch.load_file(path)
             if len(tensors) != 1 and "images" not in tensors:
                 raise ValueError(f"of its tensors {sorted(tensors)} none is named 'images'")
-            x = tensors.get("images", next(iter(tensors.values())))
-            kind = str(x.dtype)
+            images = tensors.get("images", next(iter(tensors.values())))
         else:
             raise ValueError("it must be a .npy or .safetensors file")
+        images = check_images(images)
     except (ValueError, OSError, MemoryError, safetensors.SafetensorError) as error:
-        raise ValueError(f"--images: {path} cannot be read: {_in_short(error)}") from error
-    if x is None or x.is_complex():
-        raise ValueError(f"--images: {path} holds {kind}: save them as float32 or float64")
-    if x.is_floating_point():
-        return x
-    x = x.double()  # which has a smallest value for each kind of whole number
-    if x.numel() and not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError(
-            f"--images: {path} holds whole numbers ({kind}) beyond 0 and 1: scale them to what the "
-            "decoder draws, for example images / 255, and save them as float32"
-        )
-    return x.float()
+        raise ValueError(f"--images {path} cannot be read: {error}") from error
+    return images if images.is_floating_point() else images.float()
 
 
 if __name__ == "__main__":

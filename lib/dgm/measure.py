@@ -1,38 +1,17 @@
-"""Measures of trained models: detached CPU float64 tensors, nats.
-
-References:
-    Burda, Grosse, Salakhutdinov, 2016 (active units).
-    Hoffman and Johnson, ELBO surgery, 2016 (aggregate mutual information).
-    Kong, Liu, Wong, 1994 (effective sample size).
-"""
+"""Measures of trained models: detached CPU float64 tensors, nats."""
 
 import math
-from typing import NamedTuple
+from collections import namedtuple
 
 import torch
 from torch import Tensor
 
-
-class Interval(NamedTuple):
-    """A mean with its standard error and a bootstrap interval."""
-
-    mean: float
-    standard_error: float
-    low: float
-    high: float
-    n: int
+Interval = namedtuple("Interval", "mean standard_error low high n")  # low, high by bootstrap
 
 
 def active_units(mu: Tensor, threshold: float = 0.01) -> Tensor:
-    """Number of latent dimensions whose posterior mean varies over the data: variance > threshold.
-
-    Args:
-        mu: (N, D) posterior means of N examples, N at least 2.
-        threshold: strict lower limit of the variance.
-    """
-    mu = _matrix("mu", mu)
-    if len(mu) < 2:
-        raise ValueError("active_units needs at least two examples")
+    """Number of latent dimensions whose posterior mean, (N, D), has a variance > threshold."""
+    mu = checked_rows("mu", mu, 2)
     return (mu.var(0) > threshold).sum().double()
 
 
@@ -41,16 +20,9 @@ def aggregate_mutual_information(
 ) -> Tensor:
     """I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), for x drawn uniformly from N examples.
 
-    The same samples z serve both terms, so their noise cancels; the result never exceeds log N.
-
-    Args:
-        mu: (N, D) posterior means.
-        logvar: (N, D) posterior log-variances.
-        n_samples: samples per example.
-        seed: of the samples.
-        chunk: samples compared with all N posteriors at a time.
+    The same n_samples per example serve both terms, so their noise cancels. mu, logvar (N, D).
     """
-    mu, logvar = _matrix("mu", mu), _matrix("logvar", logvar)
+    mu, logvar = checked_rows("mu", mu), checked_rows("logvar", logvar)
     if mu.shape != logvar.shape:
         raise ValueError(f"mu is {tuple(mu.shape)} but logvar is {tuple(logvar.shape)}")
     generator = torch.Generator().manual_seed(seed)
@@ -89,41 +61,33 @@ def bootstrap(
     return Interval(float(values.mean()), float(values.std()) / math.sqrt(n), low, high, n)
 
 
-class MapperGraph(NamedTuple):
-    """The size of a Mapper graph."""
-
-    n_nodes: int
-    n_edges: int
-    n_components: int
+_MapperGraph = namedtuple("_MapperGraph", "n_nodes n_edges n_components")
 
 
-def mapper_graph(points: Tensor, resolution: int = 5) -> MapperGraph:
-    """The Mapper graph of points (P, D): a space with vacancy falls apart as the resolution rises.
-
-    The lens is the sum of the axes; each of its `resolution` intervals, which overlap by 40 %, is
-    clustered by DBSCAN with the cosine distance; clusters are nodes, and shared points are edges.
-    """
+def mapper_graph(points: Tensor, resolution: int = 5) -> _MapperGraph:
+    """The Mapper graph of points (P, D): space with vacancy falls apart as resolution rises."""
     import kmapper  # here, since these are slow to import
     from scipy.cluster.hierarchy import DisjointSet
     from sklearn.cluster import DBSCAN
 
     values = torch.as_tensor(points).detach().to("cpu", torch.float64).numpy()
     mapper = kmapper.KeplerMapper(verbose=0)
-    graph = mapper.map(
-        mapper.fit_transform(values, projection="sum"),
-        values,
-        cover=kmapper.Cover(n_cubes=resolution, perc_overlap=0.4),
-        clusterer=DBSCAN(eps=0.1, min_samples=3, metric="cosine"),
-    )
+    lens = mapper.fit_transform(values, projection="sum")
+    cover = kmapper.Cover(n_cubes=resolution, perc_overlap=0.4)
+    clusterer = DBSCAN(eps=0.1, min_samples=3, metric="cosine")
+    graph = mapper.map(lens, values, cover=cover, clusterer=clusterer)
     edges = [(a, b) for a, linked in graph["links"].items() for b in linked]
     components = DisjointSet(graph["nodes"])
     for a, b in edges:
         components.merge(a, b)
-    return MapperGraph(len(graph["nodes"]), len(edges), components.n_subsets)
+    return _MapperGraph(len(graph["nodes"]), len(edges), components.n_subsets)
 
 
-def _matrix(name: str, value: Tensor) -> Tensor:
+def checked_rows(name: str, value: Tensor, at_least: int = 1) -> Tensor:
+    """Finite rows (rows, F), so many at least, as CPU float64; ValueError for others."""
     value = value.detach().to("cpu", torch.float64)
-    if value.ndim != 2 or not torch.isfinite(value).all():
-        raise ValueError(f"{name} must be (N, D) and finite, got shape {tuple(value.shape)}")
+    if value.ndim != 2 or value.shape[1] < 1 or not torch.isfinite(value).all():
+        raise ValueError(f"{name} must be (rows, F) and finite, got shape {tuple(value.shape)}")
+    if len(value) < at_least:
+        raise ValueError(f"{name} has {len(value)} rows; this needs at least {at_least}")
     return value

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pooch
 
-__all__ = ["cache", "expanded", "from_environment"]
-
 
 def expanded(path: str | os.PathLike) -> Path:
     """A path with ~ as the home folder."""

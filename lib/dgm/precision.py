@@ -7,24 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-__all__ = ["autocast", "mixed_precision_dtype", "run_lstm"]
-
 Device = str | torch.device
 Steps = TypeVar("Steps", Tensor, PackedSequence)
 
 
 def mixed_precision_dtype(device: Device) -> torch.dtype | None:
-    """What the products of a mixed-precision step are computed in; None is float32.
-
-    bfloat16 on a CPU, and on CUDA from compute capability 8.0 on; before, it is only emulated, and
-    float16 would need a gradient scaler.
-    """
+    """bfloat16 where a device has it, from compute capability 8.0 on, or None for float32."""
     device = torch.device(device)
-    if device.type == "cpu":
-        return torch.bfloat16
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0):
-        return torch.bfloat16
-    return None
+    cuda = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.bfloat16 if cuda or device.type == "cpu" else None
 
 
 def autocast(device: Device, enabled: bool = True) -> torch.autocast:
@@ -38,12 +29,8 @@ def run_lstm(
 ) -> tuple[Steps, tuple[Tensor, Tensor]]:
     """lstm(x, state), on CUDA with a gradient in any mode, and never under autocast.
 
-    There cuDNN would compute in float16; and its backward pass wants training mode.
-
-    Args:
-        lstm: an `nn.LSTM`, or a function that takes and returns the same.
-        x: (B, T, E), or packed.
-        state: h and c, (layers, B, H) each; None is zeros.
+    There cuDNN would compute in float16, and its backward pass wants training mode. x is (B, T, E),
+    or packed; the state is h and c, (layers, B, H) each, or None for zeros.
     """
     if not x.is_cuda:
         return lstm(x, state)

@@ -5,8 +5,6 @@ from typing import Any
 
 from tqdm import tqdm
 
-__all__ = ["LOG_SECONDS", "progress_bar"]
-
 LOG_SECONDS = 30.0  # between two lines of a log
 
 

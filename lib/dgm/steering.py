@@ -12,17 +12,13 @@ masked source says with which words:
 
 They are `SteeringModel.read` (1, 2), `votes_against`, `mask_source`, `SteeringModel.remember` and
 `sentence_log_likelihood`. The attention of step t prefers the places near t, and the place behind
-the latent that looks like y_{t-1}: a phrase is copied on at no cost, and may move when another has
-grown. The objective, with targets q on the simplex,
+the latent that looks like y_{t-1}: a phrase is copied on at no cost. The objective, with targets q
+on the simplex,
 
     L = -log p(x | z_1, z(x~)) + beta KL(z) + beta_1 KL(z_1) + lambda CE(q, p) + L_SREC + L_REG  (7)
 
 (`steering_objective`) is joined by the same with x~ made from the model's own rewrite of x, which
-is back-translation: a person's words are written, and the model's words are read.
-
-References:
-    Xu, Cheung, Cao, On Variational Learning of Controllable Representations for Text, 2020.
-    Lample, Denoyer, Ranzato, Unsupervised Machine Translation Using Monolingual Corpora Only, 2018.
+is back-translation (Lample, Denoyer, Ranzato, 2018).
 """
 
 import math
@@ -33,13 +29,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from dgm.nets.sentences import split_sentences
 from dgm.nets.simplex import orthogonality_loss, simplex_mean, structured_reconstruction_loss
 from dgm.precision import run_lstm
 from dgm.vae import reparameterise
 
 NUMBER = "_num_"  # what the data have for every number
-VERTICES = ("negative", "neither", "positive")
+N_VERTICES = 3  # negative, neither, positive
+END_MARKS, CLOSING_MARKS = {".", "!", "?"}, {".", "!", "?", ")", "''", "'"}
+PAUSE_MARKS = {",", ";", ":", "--"}
 CONTEXT_WINDOW, REACH = 5, 8
 MAX_WORDS, LONGER = 30, 5  # of a sentence that is read; how many more a rewrite may have
 MARGINS = (100.0, 2.0, 1.0, 0.5, 0.2)  # the first masks nothing
@@ -77,9 +74,9 @@ class Terms(NamedTuple):
     structured: Tensor
     orthogonality: Tensor
 
-    def loss(self, weights: Sequence[float] = LOSS_WEIGHTS) -> Tensor:
-        """Equation (7): the sum of the weighted terms."""
-        first, *others = (w * term for w, term in zip(weights, self, strict=True))
+    def loss(self) -> Tensor:
+        """Equation (7): the sum of the terms, with `LOSS_WEIGHTS`."""
+        first, *others = (w * term for w, term in zip(LOSS_WEIGHTS, self, strict=True))
         return sum(others, first)
 
 
@@ -92,17 +89,11 @@ class Rewrite(NamedTuple):
 
 
 class SteeringModel(nn.Module):
-    """Equations (1) to (6).
+    """Equations (1) to (6), for a `dgm.data.text.Vocabulary` with a mask.
 
-    Args:
-        vocabulary: a `dgm.data.text.Vocabulary` with a mask; unknown words pass through its slots.
-        embedding: E, width of word vectors and of the latents.
-        hidden: of the decoder's LSTM.
-        context: hidden units of f, and width of queries and keys.
-        voters: hidden units of the votes.
-        latent_dim: N, of the simplex block.
-        alpha: squared length of a vertex.
-        tokenise: what is typed -> words apart by spaces, numbers as they are, for `rewrite`.
+    `embedding` is E, the width of words and latents; `hidden` that of the decoder's LSTM, `context`
+    that of f, queries and keys, `voters` that of the votes; `latent_dim` is N. `tokenise` is for
+    `rewrite`.
     """
 
     def __init__(
@@ -120,9 +111,8 @@ class SteeringModel(nn.Module):
         super().__init__()
         if vocabulary.mask is None:
             raise ValueError("the vocabulary needs a <mask>: build it with mask=True")
-        size, k = len(vocabulary), len(VERTICES)
+        size, k = len(vocabulary), N_VERTICES
         self.vocabulary, self.alpha, self.tokenise = vocabulary, alpha, tokenise
-        self.n_vertices = k
         self.embedding = nn.Embedding(size, embedding)
         self.voters = nn.Linear(embedding, voters)
         self.query = nn.Linear(voters, latent_dim, bias=False)
@@ -180,50 +170,36 @@ class SteeringModel(nn.Module):
         first: int = 0,
         dropped: Tensor | None = None,
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Equation (6): logits (B, T, V) of the words behind `previous` (B, T), and the next state.
-
-        Step `first` is the first of these, z1 is (B, N), or (B, T, N) to change it in mid-sentence,
-        and previous words are hidden from the LSTM where `dropped` (B, T) (word dropout).
-        """
+        """Equation (6): logits (B, T, V) of what follows `previous` (B, T) from step `first` on."""
         x = self.embedding(previous)
         inputs = x if dropped is None else x * ~dropped[..., None]
         if z1.ndim == 2:
             z1 = z1[:, None].expand(-1, x.shape[1], -1)
         inputs = torch.cat([inputs, z1], -1)
         hidden, (h, c) = run_lstm(self.lstm, inputs, (state[0][None], state[1][None]))
-        mixed = self._attend(hidden, x, memory, first) @ memory.latents
-        out = self.output(torch.cat([hidden, z1], -1)) + mixed
-        return functional.linear(out, self.embedding.weight, self.word_bias), (h[0], c[0])
-
-    def _attend(self, hidden: Tensor, previous: Tensor, memory: Memory, first: int) -> Tensor:
-        """Attention weights (B, T, S): by content, by distance, and by what stands to the left."""
-        z, steps = memory.latents, hidden.shape[1]
+        # Attention weights (B, T, S): by content, by what stands to the left, and by distance.
+        z = memory.latents
         keys = self.attention_key(z)
         scores = self.attention_query(hidden) @ keys.mT / math.sqrt(keys.shape[-1])
         left = functional.pad(z, (0, 0, 1, 0))[:, :-1]
-        scores = scores + self.by_match * (previous @ left.mT)
+        scores = scores + self.by_match * (x @ left.mT)
         place = torch.arange(z.shape[1], device=z.device)
-        step = torch.arange(first, first + steps, device=z.device)
+        step = torch.arange(first, first + x.shape[1], device=z.device)
         distance = (place - step[:, None]).clamp(-REACH, REACH) + REACH
         scores = (scores + self.by_distance[distance]).float()
         scores = scores.masked_fill(~memory.present[:, None], -torch.inf)
-        return torch.softmax(scores, -1).to(z.dtype)
+        mixed = torch.softmax(scores, -1).to(z.dtype) @ z
+        out = self.output(torch.cat([hidden, z1], -1)) + mixed
+        return functional.linear(out, self.embedding.weight, self.word_bias), (h[0], c[0])
 
     def rewrite(
         self, sentence: str, weights: Any, *, switch_at: int | None = None, **options: Any
     ) -> str:
-        """What somebody typed, rewritten sentence by sentence, with the options of `rewrite`.
-
-        A sentence of more than 30 words is rewritten in pieces, and one without a known word is
-        left as it is. Numbers are copied as unknown words are.
-
-        Raises:
-            ValueError: no word, and what `rewrite` raises.
-        """
+        """What somebody typed, rewritten in pieces of 30 words, with the options of `rewrite`."""
         texts, start = [], 0
-        for piece in split_sentences(self.tokenise(sentence).split(), MAX_WORDS):
+        for piece in _pieces(self.tokenise(sentence).split()):
             text = " ".join(piece)
-            if self.vocabulary.encode([text]).known[0]:
+            if self.vocabulary.encode([text]).n_unknown[0] < len(piece):
                 if switch_at is not None:
                     options["switch_at"] = max(0, switch_at - start)
                 point = torch.as_tensor(weights)[None]
@@ -234,25 +210,41 @@ class SteeringModel(nn.Module):
 
 
 def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
-    """Rewrites a text at a place of the simplex.
+    """Rewrites a text of one or more sentences at weights (K,) of the simplex.
 
-    Args:
-        model: a `SteeringModel`, or anything else with rewrite(sentence, weights (K,)).
-        sentence: one or more, with at least one word.
-        weights: K numbers, 0 or more, one weight per vertex; they are divided by their sum.
-
-    Raises:
-        ValueError: no word, or weights that are not K finite numbers of 0 or more, not all 0.
+    The model is a `SteeringModel`, or else has `rewrite`. ValueError for no word, or bad weights.
     """
     if not isinstance(sentence, str) or not sentence.strip():
         raise ValueError(f"sentence must be text with at least one word, got {sentence!r}")
     w = torch.as_tensor(weights, dtype=torch.float64)
-    k = getattr(model, "n_vertices", w.numel())
+    k = N_VERTICES if isinstance(model, SteeringModel) else w.numel()
     if w.shape != (k,):
         raise ValueError(f"want {k} weights, one per vertex, got shape {tuple(w.shape)}")
     if not (torch.isfinite(w).all() and (w >= 0).all() and w.sum() > 0):
         raise ValueError(f"weights must be 0 or more, finite, not all 0: got {w.tolist()}")
     return model.rewrite(sentence, w / w.sum())
+
+
+def _pieces(words: Sequence[str]) -> list[list[str]]:
+    """Words cut behind each sentence, a long one also behind its pauses, or where it must be."""
+    if not words:
+        raise ValueError("the sentence has no word: want at least one that can be seen")
+    sentences, ended = [[]], False
+    for word in words:
+        if ended and word not in CLOSING_MARKS:
+            sentences.append([])
+            ended = False
+        sentences[-1].append(word)
+        ended = ended or word in END_MARKS
+    pieces = []
+    for sentence in sentences:
+        while len(sentence) > MAX_WORDS:
+            pauses = [i for i, w in enumerate(sentence[:MAX_WORDS], 1) if w in PAUSE_MARKS]
+            cut = pauses[-1] if pauses else MAX_WORDS
+            pieces.append(sentence[:cut])
+            sentence = sentence[cut:]
+        pieces.append(sentence)
+    return pieces
 
 
 def strip_ends(tokens: Tensor, vocabulary: Any) -> Tensor:
@@ -282,14 +274,7 @@ def mask_source(words: Tensor, votes: Tensor, margin: Tensor, mask: int) -> Tens
 def corrupt_masks(
     source: Tensor, mask: int, generator: torch.Generator, *, share: float, stretch: float
 ) -> Tensor:
-    """Masks a share of the words (B, S) at random, and lets runs of masks grow or shrink by one.
-
-    Thereby the model learns that a mask is no promise of one word: with probability `stretch` a
-    run's first mask is doubled, and a later one is dropped.
-
-    Returns:
-        (B, S'), padded with 0.
-    """
+    """Masks a share of the words (B, S), and lets runs of masks grow or shrink by one: (B, S')."""
     present = source != 0
     dice = torch.rand((2, *source.shape), generator=generator, device=source.device)
     source = torch.where(present & (dice[0] < share), mask, source)
@@ -316,9 +301,8 @@ def steering_objective(
 ) -> Terms:
     """The terms of equation (7) for one batch, with gradient, for a model in any mode.
 
-    Words (B, S) stand without start and end, padded with 0, and targets (B, K) are their presumed
-    places on the simplex. The generator draws all noise, on the device of the words. Of the share
-    `back_translated` the source is the model's own rewrite.
+    Words (B, S) are padded with 0, targets (B, K); sources of the share `back_translated` are
+    rewrites.
     """
     n, device = len(words), words.device
     reading = model.read(words)
@@ -333,26 +317,19 @@ def steering_objective(
     memory = model.remember(source, generator)
     dice = torch.rand((n, words.shape[1] + 1), generator=generator, device=device)
     nats = sentence_log_likelihood(model, words, z1, memory, dropped=dice < DROPPED_SHARE)
-    logvar = model.simplex_logvar
-    return Terms(
-        reconstruction=-nats.mean(),
-        kl=memory.kl.mean(),
-        simplex_kl=0.5 * (mean.square().sum(-1).mean() + (logvar.expm1() - logvar).sum()),
-        label=label,
-        sparsity=reading.votes.abs().sum((1, 2)).mean(),
-        structured=structured_reconstruction_loss(reading.query, mean, mean[others]),
-        orthogonality=orthogonality_loss(model.vertices, model.alpha),
-    )
+    logvar, sparsity = model.simplex_logvar, reading.votes.abs().sum((1, 2)).mean()
+    simplex_kl = 0.5 * (mean.square().sum(-1).mean() + (logvar.expm1() - logvar).sum())
+    structured = structured_reconstruction_loss(reading.query, mean, mean[others])
+    orthogonality = orthogonality_loss(model.vertices, model.alpha)
+    terms = -nats.mean(), memory.kl.mean(), simplex_kl, label, sparsity
+    return Terms(*terms, structured, orthogonality)
 
 
 @torch.no_grad()
 def _training_source(
     model: SteeringModel, words: Tensor, reading: Reading, generator: torch.Generator, split: int
 ) -> Tensor:
-    """Words (B, S) masked as if another vertex were the target, mostly the opposite one.
-
-    The first `split` are the model's own rewrites, masked as if their source were the target.
-    """
+    """Words (B, S), the first `split` rewritten, masked as if another vertex were the target."""
     n, k, mask = len(words), reading.p.shape[1], model.vocabulary.mask
 
     def uniform(count: int) -> Tensor:
@@ -407,37 +384,30 @@ def rewrite(
 ) -> list[Rewrite]:
     """Sentences rewritten: the first change that the model itself reads as near enough.
 
-    For one margin after the other the source is masked and decoded, until the agreement reaches the
-    threshold; where it never does, the rewrite that agrees best is returned.
-
-    Args:
-        model: in any mode.
-        sentences: B of them of at most 30 words, tokenised as the training text was.
-        weights: (B, K) target on the simplex, rows not negative and summing to one.
-        margins: from large (little may change) to small.
-        threshold: agreement that is enough.
-        options: of `rewrite_at`.
-
-    Raises:
-        ValueError: no margin, a sentence without words or too long, or weights off the simplex.
+    B sentences of at most 30 words are masked and decoded for one margin after the other, from
+    large to small, until their agreement with the weights (B, K) reaches the threshold, or else the
+    best is returned. ValueError for no margin, no words or too many, and weights off the simplex.
     """
     if not margins:
         raise ValueError("margins: want at least one")
-    best = rewrite_at(model, sentences, weights, margins[0], **options)
-    for margin in margins[1:]:
-        rows = [i for i, result in enumerate(best) if result.agreement < threshold]
-        if not rows:
+    best, rewrites = [], []
+    for margin in margins:
+        rewrites.append(rewrite_at(model, sentences, weights, margin, **options))
+        best = first_agreeing(rewrites, threshold)
+        if all(result.agreement >= threshold for result in best):
             break
-        subset: Any = {k: v[rows] if isinstance(v, Tensor) else v for k, v in options.items()}
-        results = rewrite_at(model, [sentences[i] for i in rows], weights[rows], margin, **subset)
-        for i, result in zip(rows, results, strict=True):
-            best[i] = better(best[i], result)
     return best
 
 
-def better(first: Rewrite, other: Rewrite) -> Rewrite:
-    """The other where it agrees more, by what rounding cannot explain."""
-    return other if other.agreement > first.agreement + 1e-6 else first
+def first_agreeing(rewrites: list[list[Rewrite]], threshold: float) -> list[Rewrite]:
+    """Of each sentence's rewrites, by margin, the first to reach the agreement, or the best."""
+    chosen = []
+    for results in zip(*rewrites, strict=True):
+        best = results[0]
+        for other in results:  # better by what rounding cannot explain
+            best = other if other.agreement > best.agreement + 1e-6 else best
+        chosen.append(next((r for r in results if r.agreement >= threshold), best))
+    return chosen
 
 
 @torch.no_grad()
@@ -453,20 +423,17 @@ def rewrite_at(
 ) -> list[Rewrite]:
     """Sentences rewritten at one margin of equation (4), in nats, with the most probable words.
 
-    After `switch_at` words the weights are `weights_after` (B, K). Unless `invent_numbers`, the
-    marker of numbers is written no more often than it was read. For the others see `rewrite`.
+    After `switch_at` words the weights are `weights_after` (B, K). Number markers may be invented.
     """
     if isinstance(sentences, str) or not len(sentences):
         raise ValueError("sentences: want a list of at least one")
     device, vocabulary = model.vertices.device, model.vocabulary
     target = _points(weights, len(sentences), device)
-    corpus = vocabulary.encode(sentences, MAX_WORDS)
-    if corpus.truncated.any():
-        longest = int(corpus.truncated.nonzero()[0])
-        raise ValueError(
-            f"sentence {longest} has more than {MAX_WORDS} words: cut it, or use the model's "
-            "method rewrite"
-        )
+    corpus = vocabulary.encode(sentences)
+    if corpus.lengths.max() > MAX_WORDS + 2:
+        longest = int(corpus.lengths.argmax())
+        advice = "cut it, or use the model's method rewrite"
+        raise ValueError(f"sentence {longest} has more than {MAX_WORDS} words: {advice}")
     words = strip_ends(corpus.tokens.to(device), vocabulary)
     schedule = target[:, None].repeat(1, words.shape[1] + LONGER, 1)  # (B, steps, K)
     if switch_at is not None:
@@ -491,8 +458,8 @@ def rewrite_at(
 def _points(weights: Any, n: int, device: torch.device) -> Tensor:
     """Weights (n, K) checked, float32, on the device."""
     w = torch.as_tensor(weights, dtype=torch.float32, device=device)
-    if w.shape != (n, len(VERTICES)):
-        raise ValueError(f"weights must be ({n}, {len(VERTICES)}), got {tuple(w.shape)}")
+    if w.shape != (n, N_VERTICES):
+        raise ValueError(f"weights must be ({n}, {N_VERTICES}), got {tuple(w.shape)}")
     if not ((w >= 0).all() and ((w.sum(1) - 1).abs() < 1e-4).all()):
         raise ValueError("each row of weights must be 0 or more and sum to 1")
     return w
@@ -501,11 +468,7 @@ def _points(weights: Any, n: int, device: torch.device) -> Tensor:
 def _write(
     model: SteeringModel, source: Tensor, z1: Tensor, max_words: int, supply: dict | None = None
 ) -> Tensor:
-    """The most probable words one by one, (B, T), padded with 0; at least one word, never a mask.
-
-    z1 is (B, N), or (B, max_words, N). A row has at most supply[v] (B,) words v. Without a supply
-    nothing waits for the device.
-    """
+    """The most probable words one by one, (B, T), padded with 0; at most supply[v] (B,) words v."""
     vocabulary, memory = model.vocabulary, model.remember(source)
     state = model.start(z1 if z1.ndim == 2 else z1[:, 0], memory)
     last = torch.full((len(source), 1), vocabulary.start, device=source.device)

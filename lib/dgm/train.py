@@ -19,41 +19,24 @@ __all__ = ["History", "TrainingState", "fit"]
 
 @dataclass
 class TrainingState:
-    """All that changes while a model is trained; `fit` sets what comes after the generator.
-
-    Attributes:
-        model, optimizer: The model, with its parameters and buffers, and its optimiser.
-        generator: Where all the noise of training comes from. Draws from torch's global generator
-            (as `nn.Dropout` makes them) are not repeated when a run is resumed.
-        steps: Number of steps done.
-        seconds: Spent on training, measuring not included, when it was last measured or saved:
-            processor time on a CPU, which other processes do not lengthen, wall time elsewhere.
-        terms: The mean of each term over the last window when it was last measured.
-        measurements: A row per measurement, each with its "step".
-    """
+    """All that changes while a model is trained; `fit` sets what comes after the generator."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
+    # Of all noise: draws from torch's global generator are not repeated by a resumed run.
     generator: torch.Generator
-    steps: int = 0
-    seconds: float = 0.0
-    terms: dict[str, float] = field(default_factory=dict)
-    measurements: list[dict[str, Any]] = field(default_factory=list)
+    steps: int = 0  # done
+    seconds: float = 0.0  # of training, to the last save: processor time on a CPU, or wall time
+    terms: dict[str, float] = field(default_factory=dict)  # means over the last measured window
+    measurements: list[dict[str, Any]] = field(default_factory=list)  # each row with its "step"
 
 
 class History(NamedTuple):
-    """The mean of each term over windows of steps, and what was measured.
+    """The mean of each term over windows of steps, and what was measured."""
 
-    Attributes:
-        steps: (S,) int64, the number of steps done at the end of each window; the last may be
-            shorter.
-        terms: For each term its (S,) window means, float64 on the CPU.
-        measurements: A row per measurement: "step" and what `measure` returned.
-    """
-
-    steps: Tensor
-    terms: dict[str, Tensor]
-    measurements: Sequence[dict[str, Any]] = ()
+    steps: Tensor  # (S,) int64, done at the end of each window; the last may be shorter
+    terms: dict[str, Tensor]  # of each term its (S,) window means, float64 on the CPU
+    measurements: Sequence[dict[str, Any]] = ()  # rows: "step" and what `measure` returned
 
 
 def fit(
@@ -77,45 +60,24 @@ def fit(
     Killed at any moment and started again with the same arguments and a state built in the same
     way, it ends with the same weights, history and measurements, bit for bit, on the same device.
 
-    Args:
-        step: Does one optimisation step on a batch, in place, and returns its named terms (0-d
-            tensors, all on one device, the same names at each step). It may change the optimiser's
-            learning rate, by `state.steps` or `state.measurements` for instance.
-        batches: i -> the batch of step i, from 0 on. A pure function of i.
-        state: Changed in place. The model's train or eval mode is left alone.
-        steps: Number of steps in all.
-        checkpoint: File to resume from when it exists, and to write to every `checkpoint_seconds`
-            (0: after each step), after each measurement and at the end.
-        checkpoint_seconds: Seconds between checkpoints.
-        description: Text before the progress bar.
-        progress: Whether to show a bar with the time left and the latest terms.
-        history_every: Steps in a window of the history. The loop waits for the device only once per
-            window, measurement and checkpoint.
-        measure: state -> named values (tensors, or what JSON can hold); what it raises ends the
-            training.
-        measure_every: Measures after every so many steps and after the last; or after these
-            numbers of steps, 0 being before the first. None measures after the last alone.
-        keep_best: The measured value by which the best weights are chosen, the earliest of equals.
-            However training ends, the model then has the weights of its best measurement so far;
-            those of the latest for "step" with best="highest".
-        best: Whether the lowest value is best, or the highest.
+    `step` does one optimisation step on a batch, in place, and returns its named terms (0-d
+    tensors, the same names at each step). `batches` is a pure function of i, from 0 on. The
+    `checkpoint` is resumed from when it exists, and written every `checkpoint_seconds`, after each
+    measurement and at the end. History has means over windows of `history_every` steps, for which
+    the device is waited for.
 
-    Returns:
-        The history of the whole run.
+    `measure` makes of the state named values (tensors, or what JSON can hold), after every so many
+    steps, `measure_every`, and the last; or after these numbers of steps, 0 being before the first.
+    However training ends, the model then has the weights of its best measurement so far, by the
+    lowest or highest `keep_best`, the earliest of equals.
 
-    Raises:
-        ValueError: For steps, windows or measured steps out of range, terms that are not 0-d
-            tensors or change their names, a `keep_best` that is not measured, or a checkpoint that
-            is damaged or of another run (other shapes, optimiser settings, seed, kind of device,
-            window, measured steps, or more steps than asked for).
-        FloatingPointError: When a term is not finite; names the term and the step, counted from 0.
-            Noticed at the end of its window, and never written to a checkpoint.
+    ValueError for numbers of steps out of range, terms that are not 0-d tensors or change their
+    names, a `keep_best` that is not measured, or a checkpoint that is damaged or of another run;
+    FloatingPointError, which names the term and the step, counted from 0, where one is not finite.
     """
     if steps < 0 or history_every < 1 or checkpoint_seconds < 0:
-        raise ValueError(
-            f"steps={steps}, history_every={history_every}, checkpoint_seconds={checkpoint_seconds}"
-            ": want steps >= 0, history_every >= 1, checkpoint_seconds >= 0"
-        )
+        want = "want steps >= 0, history_every >= 1, checkpoint_seconds >= 0"
+        raise ValueError(f"{steps=}, {history_every=}, {checkpoint_seconds=}: {want}")
     if measure is None and (measure_every, keep_best) != (None, None):
         raise ValueError("measure_every and keep_best want a measure too")
     if best not in ("lowest", "highest"):
@@ -123,16 +85,9 @@ def fit(
     due = _measured_steps(measure_every, steps) if measure else []
     run = _Run(state, checkpoint, history_every, keep_best, best)
     run.resume(steps, due)
-    bar = progress_bar(
-        total=steps,
-        initial=state.steps,
-        desc=description,
-        disable=not progress,
-        mininterval=0.5,
-        unit="step",
-    )
+    shown = {"desc": description, "disable": not progress, "mininterval": 0.5, "unit": "step"}
     try:
-        with bar:
+        with progress_bar(total=steps, initial=state.steps, **shown) as bar:
             if measure and 0 in due and not state.measurements:
                 run.measure(measure)
             while state.steps < steps:
@@ -170,12 +125,7 @@ class _Run:
     """A training run: its history (means of closed windows), best weights and checkpoints."""
 
     def __init__(
-        self,
-        state: TrainingState,
-        path: str | os.PathLike | None,
-        window: int,
-        keep_best: str | None,
-        best: str,
+        self, state: TrainingState, path: Any, window: int, keep_best: str | None, best: str
     ) -> None:
         self.state, self.path, self.window, self.keep_best = state, path, window, keep_best
         self.sign = -1 if best == "highest" else 1
@@ -183,12 +133,9 @@ class _Run:
         self.names: list[str] = []
         self.means: list[Tensor] = []
         self.rows: list[Tensor] = []  # of the open window, on their device
+        tensors = {k: v for k, v in state.model.state_dict().items() if isinstance(v, Tensor)}
         self.identity = checkpoints.identity(
-            model={
-                name: [str(value.dtype), list(value.shape)]
-                for name, value in state.model.state_dict().items()
-                if isinstance(value, Tensor)
-            },
+            model={name: [str(v.dtype), list(v.shape)] for name, v in tensors.items()},
             optimizer=type(state.optimizer),
             settings=state.optimizer.state_dict()["param_groups"],
             seed=state.generator.initial_seed(),
@@ -218,10 +165,8 @@ class _Run:
                 raise ValueError(f"step returned '{name}' as {shape}, not as a 0-d tensor")
         self.names = self.names or list(terms)
         if set(terms) != set(self.names) or not terms:
-            raise ValueError(
-                f"step returned the terms {list(terms)}; want the same at each step, at least one, "
-                f"and the first step returned {self.names}"
-            )
+            want = f"want the same at each step, at least one; the first returned {self.names}"
+            raise ValueError(f"step returned the terms {list(terms)}; {want}")
         self.rows.append(torch.stack([terms[name].detach() for name in self.names]).double())
 
     def open_window(self) -> Tensor:
@@ -231,10 +176,9 @@ class _Run:
         # Rows from a checkpoint are on the CPU.
         window = torch.stack([row.to(self.rows[-1].device) for row in self.rows])
         for row, column in (~torch.isfinite(window)).nonzero().tolist():
-            raise FloatingPointError(
-                f"the term '{self.names[column]}' is {window[row, column].item()} at step "
-                f"{len(self.means) * self.window + row} (counted from 0)"
-            )
+            value, step = window[row, column].item(), len(self.means) * self.window + row
+            where = f"at step {step} (counted from 0)"
+            raise FloatingPointError(f"the term '{self.names[column]}' is {value} {where}")
         return window
 
     def window_means(self) -> list[Tensor]:
@@ -273,21 +217,14 @@ class _Run:
         """Writes the checkpoint, where one is wanted; raises FloatingPointError first."""
         if self.path is None:
             return
-        window = self.open_window()
+        window, state = self.open_window(), self.state
         self.note_seconds()
-        state = self.state
-        tree = {
-            "run": self.identity,
-            "step": state.steps,
-            "model": state.model.state_dict(),
-            "optimizer": state.optimizer.state_dict(),
-            "generator": state.generator.get_state(),
-            "history": {"names": self.names, "means": self.means, "window": window},
-            "seconds": state.seconds,
-            "terms": state.terms,
-            "measurements": state.measurements,
-            "best": self.best_weights,
-        }
+        history = {"names": self.names, "means": self.means, "window": window}
+        tree = {"run": self.identity, "model": state.model.state_dict()}
+        tree |= {"optimizer": state.optimizer.state_dict()}
+        tree |= {"generator": state.generator.get_state(), "history": history}
+        tree |= {"best": self.best_weights, "step": state.steps, "seconds": state.seconds}
+        tree |= {"terms": state.terms, "measurements": state.measurements}
         checkpoints.save(self.path, tree)
         self.saved_at, self.saved_steps = time.monotonic(), state.steps
 
@@ -301,42 +238,28 @@ class _Run:
             raise ValueError(f"{path} is no checkpoint of fit; name another file or delete it")
         # The generators' states of a CPU and of a GPU differ in size.
         if saved["generator"].shape != state.generator.get_state().shape:
-            raise ValueError(
-                f"{path} was written on another kind of device than {state.generator.device.type}, "
-                "with other noise: go on there, name another file, or delete it to start anew"
-            )
+            other = f"{path} was written on another kind of device than {state.generator.device}"
+            raise ValueError(f"{other}: go on there, name another file, or delete it to start anew")
         # A step may change the learning rate: the same optimiser object belongs to the same run.
         current = checkpoints.identity(settings=saved["optimizer"]["param_groups"])
         if self.identity["settings"] == current["settings"]:
             self.identity["settings"] = saved["run"]["settings"]
-        checkpoints.check_identity(
-            path,
-            saved["run"] | {"measured at": [row["step"] for row in saved["measurements"]]},
-            self.identity | {"measured at": [n for n in due if n <= saved["step"]]},
-        )
+        measured = [row["step"] for row in saved["measurements"]]
+        expected = self.identity | {"measured at": [n for n in due if n <= saved["step"]]}
+        checkpoints.check_identity(path, saved["run"] | {"measured at": measured}, expected)
         if saved["step"] > steps:
-            raise ValueError(
-                f"{path} has {saved['step']} steps done, but steps={steps} were asked for; ask for "
-                "at least as many, or delete it to start anew"
-            )
+            done = f"{path} has {saved['step']} steps done, but steps={steps} were asked for"
+            raise ValueError(f"{done}; ask for at least as many, or delete it to start anew")
         state.model.load_state_dict(saved["model"])
         state.optimizer.load_state_dict(saved["optimizer"])
-        _restore_layouts(state.optimizer)
+        # Moments get their parameters' strides: fused steps pair values by their place in memory.
+        for parameter, moments in state.optimizer.state.items():
+            for key, value in moments.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    moments[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
         state.generator.set_state(saved["generator"])
         state.steps = self.saved_steps = saved["step"]
         state.seconds, state.terms = saved["seconds"], saved["terms"]
         state.measurements, self.best_weights = saved["measurements"], saved["best"]
-        self.names, self.means = saved["history"]["names"], saved["history"]["means"]
-        self.rows = list(saved["history"]["window"])
-        self.started = self.clock()
-
-
-def _restore_layouts(optimizer: torch.optim.Optimizer) -> None:
-    """Gives the optimiser's moments the strides of their parameters, which checkpoints do not hold.
-
-    PyTorch's fused steps on a CPU pair values by their places in memory, whatever their strides.
-    """
-    for parameter, state in optimizer.state.items():
-        for key, value in state.items():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                state[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        self.names, self.means, self.rows = saved["history"].values()
+        self.rows, self.started = list(self.rows), self.clock()

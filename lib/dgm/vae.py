@@ -3,9 +3,7 @@
     log p(x) >= E_q[log p(x | z)] - beta KL(q(z | x) || p(z))        at beta = 1        (1)
     log p(x) >= E log (1/K) sum_k p(x, z_k) / q(z_k | x)                                (2)
 
-References:
-    Kingma and Welling, Auto-encoding variational Bayes, 2014 (equation 1).
-    Burda, Grosse, Salakhutdinov, Importance weighted autoencoders, 2016 (equation 2).
+References: Kingma and Welling, 2014 (1); Burda, Grosse, Salakhutdinov, 2016 (2).
 """
 
 import math
@@ -29,18 +27,9 @@ class ELBO(NamedTuple):
 
 
 def gaussian_kl(mu: Tensor, logvar: Tensor, *, validate: bool = True) -> Tensor:
-    """KL(N(mu, diag exp logvar) || N(0, I)).
+    """KL(N(mu, diag exp logvar) || N(0, I)), (B,) nats, at least float32, with gradient.
 
-    Args:
-        mu: (B, D).
-        logvar: (B, D), log of the variance.
-        validate: check that the input is finite (waits for the device).
-
-    Returns:
-        (B,) nats, at least float32, with gradient.
-
-    Raises:
-        ValueError: shapes differ or are not (B, D), or a value is not finite.
+    ValueError for shapes that differ or are not (B, D), or, where `validate`, values not finite.
     """
     if mu.ndim != 2 or mu.shape != logvar.shape:
         shapes = f"{tuple(mu.shape)} and {tuple(logvar.shape)}"
@@ -66,14 +55,7 @@ def gaussian_log_likelihood(x: Tensor, mean: Tensor, log_variance: Tensor) -> Te
 
 
 def elbo(log_likelihood: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0) -> ELBO:
-    """Equation (1) for each example, with gradient.
-
-    Args:
-        log_likelihood: (B,) log p(x | z) at a sample z of the posterior.
-        mu: (B, D) posterior mean.
-        logvar: (B, D) posterior log-variance.
-        beta: weight of the KL term.
-    """
+    """Equation (1) for each example, with gradient; log p(x | z) (B,), mu and logvar (B, D)."""
     kl = gaussian_kl(mu, logvar, validate=False)
     if log_likelihood.shape != kl.shape:
         raise ValueError(f"log_likelihood must be {(*kl.shape,)}, got {(*log_likelihood.shape,)}")
@@ -81,14 +63,7 @@ def elbo(log_likelihood: Tensor, mu: Tensor, logvar: Tensor, beta: float = 1.0) 
 
 
 def importance_bound(log_w: Tensor) -> Tensor:
-    """Equation (2) from log-weights log p(x, z_k) - log q(z_k | x).
-
-    Args:
-        log_w: (K, B) nats.
-
-    Returns:
-        (B,) nats, with gradient; the ELBO for K = 1, and not below it on average for more.
-    """
+    """Equation (2), (B,) nats, with gradient, from log p(x, z_k) - log q(z_k | x), (K, B)."""
     if log_w.ndim != 2 or len(log_w) == 0:
         raise ValueError(f"log_w must be (K, B) with K at least 1, got {tuple(log_w.shape)}")
     return torch.logsumexp(log_w, 0) - math.log(len(log_w))

@@ -1,12 +1,8 @@
 """Stages the book, executes its chapters and builds the pages: `python -m dgm_book build`.
 
-The committed notebooks carry no outputs. Each is executed by papermill in a process of its own,
-with one thread, under a hard time limit, and the executed copy is kept under a key made of all that
-could change its outputs. Prose is not part of the key: Markdown always comes from the source. Pages
-are built from staged copies at the same relative paths. One build at a time uses an output folder;
-each run has a folder of its own, and ends with the build that started it, however that ends.
-
-Needs the extra `book` and Python 3.11 or later.
+Each notebook is executed by papermill in a process of its own, with one thread, and the executed
+copy is stored under a key made of all that could change its outputs; Markdown comes from the
+source. One build at a time uses an output folder. Needs the extra `book` and Python 3.11 or later.
 """
 
 from __future__ import annotations
@@ -31,10 +27,10 @@ from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import nbformat
-import psutil
 from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,7 +40,8 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")])),
 }
-# A module that ends, with all that it started, when its parent dies: that closes standard input.
+# A module that ends, with all that it started, when its standard input is closed, as it is when its
+# parent dies. Kernels live in process groups of their own.
 LAUNCHER = """
 import os, runpy, sys, threading
 
@@ -53,8 +50,10 @@ def watch():
         pass
     try:
         import psutil
-        for child in psutil.Process().children(recursive=True):
+        children = psutil.Process().children(recursive=True)
+        for child in children:
             child.kill()
+        psutil.wait_procs(children, timeout=5)
     finally:
         os._exit(1)
 
@@ -67,10 +66,21 @@ CACHE_DEPTH = 4
 WHEEL = ["pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
 WHEEL += ["--wheel-dir", "wheels", "."]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
+say = functools.partial(print, flush=True)  # at once, also through a pipe
 
 
 class ChapterError(RuntimeError):
     """A chapter did not run to its end; the message says where and why."""
+
+
+class Build(NamedTuple):
+    """What the chapters of one build share."""
+
+    root: Path
+    output: Path
+    parameters: Mapping[str, Any]  # of the notebooks, by name
+    timeout: float = 900  # seconds that a chapter may take
+    stop: threading.Event = threading.Event()
 
 
 def repository(root: Path) -> str:
@@ -102,35 +112,13 @@ def chapters(root: Path) -> list[Path]:
 
 
 def read_source(path: Path, parameters: Mapping[str, Any]) -> nbformat.NotebookNode:
-    """Reads a committed notebook, without outputs, with its parameters (name to value) set.
-
-    Raises:
-        ValueError: no cell is tagged `parameters`, or a parameter has no line of its own there.
-    """
+    """Reads a committed notebook and sets its parameters, in its one cell tagged `parameters`."""
     notebook = nbformat.read(path, as_version=4)
-    notebook.cells = [c for c in notebook.cells if "injected-parameters" not in tags(c)]
-    notebook.metadata.pop("widgets", None)
-    notebook.metadata.pop("papermill", None)
-    for cell in code_cells(notebook):
-        cell.outputs, cell.execution_count = [], None
-    cell = next((c for c in notebook.cells if "parameters" in tags(c)), None)
-    if cell is None:
-        raise ValueError(f"{path}: no cell is tagged 'parameters'")
-    for name, value in parameters.items():
-        cell.source, count = re.subn(
-            rf"^{name} = [^#\n]*?(?=\s*(#|$))",
-            lambda _, name=name, value=value: f"{name} = {json.dumps(value)}",
-            cell.source,
-            flags=re.MULTILINE,
-        )
-        if count != 1:
-            raise ValueError(f"{path}: the cell tagged 'parameters' does not assign {name} once")
+    cells = [cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])]
+    if len(cells) != 1:
+        raise ValueError(f"{path}: {len(cells)} cells are tagged 'parameters', want one")
+    cells[0].source = "\n".join(f"{name} = {value!r}" for name, value in parameters.items())
     return notebook
-
-
-def tags(cell: nbformat.NotebookNode) -> list[str]:
-    """The tags of a cell."""
-    return cell.metadata.get("tags", [])
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -147,26 +135,21 @@ def digest(parts: Iterable[str | bytes]) -> str:
     return total.hexdigest()
 
 
-def tree_digest(folder: Path, suffixes: set[str] | None = None) -> str:
-    """A hash of the names and contents of the files under a folder, which may be absent."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+def tree_digest(tree: Path, suffixes: set[str] | None = None) -> str:
+    """A hash of a file, or of the names and contents of the files in a folder; may be absent."""
+    files = sorted(p for p in (tree, *tree.rglob("*")) if p.is_file())
+    files = [p for p in files if "__pycache__" not in p.parts]
     files = [p for p in files if suffixes is None or p.suffix in suffixes]
-    return digest(x for p in files for x in (p.relative_to(folder).as_posix(), p.read_bytes()))
+    return digest(x for p in files for x in (p.relative_to(tree).as_posix(), p.read_bytes()))
 
 
 def code_key(notebook: nbformat.NotebookNode, root: Path) -> str:
     """A hash of what decides a chapter's outputs, its parameters included, but for its results."""
-    return digest(
-        [
-            *(json.dumps([cell.source, tags(cell)]) for cell in code_cells(notebook)),
-            tree_digest(root / "lib", LIBRARY_SUFFIXES),
-            (root / "requirements.lock").read_bytes(),
-            platform.python_version(),
-            *installed(),
-            # PROFILE = "auto" looks for a GPU; asking torch would cost two seconds.
-            str(shutil.which("nvidia-smi") is not None),
-        ]
-    )
+    cells = [json.dumps([c.source, c.metadata.get("tags", [])]) for c in code_cells(notebook)]
+    library, lock = tree_digest(root / "lib", LIBRARY_SUFFIXES), root / "requirements.lock"
+    # PROFILE = "auto" looks for a GPU; asking torch would cost two seconds.
+    machine = platform.python_version(), *installed(), str(shutil.which("nvidia-smi") is not None)
+    return digest([*cells, library, lock.read_bytes(), *machine])
 
 
 @functools.cache
@@ -178,12 +161,6 @@ def installed() -> list[str]:
 def results_folder(root: Path) -> Path:
     """Where the chapters' results lie; `dgm_book.results` says the same, but imports torch."""
     return Path(os.environ.get("DGM_RESULTS") or root / "book" / "results").expanduser()
-
-
-def cached_path(cache: Path, name: str, code: str, root: Path) -> Path:
-    """Where an executed chapter lies, given its code key and its results as they are now."""
-    key = digest([code, tree_digest(results_folder(root) / name)])
-    return cache / f"{name}-{key[:20]}.ipynb"
 
 
 def problem(notebook: nbformat.NotebookNode) -> str | None:
@@ -200,19 +177,6 @@ def problem(notebook: nbformat.NotebookNode) -> str | None:
     return None
 
 
-def kill_tree(pid: int) -> None:
-    """Kills a process and all that it started; kernels live in process groups of their own."""
-    try:
-        parent = psutil.Process(pid)
-        family = [*parent.children(recursive=True), parent]
-    except psutil.NoSuchProcess:
-        return
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    psutil.wait_procs(family, timeout=5)
-
-
 def try_read(path: Path) -> nbformat.NotebookNode | None:
     """Reads a notebook that another process may be writing; None while it cannot be read."""
     with contextlib.suppress(OSError, ValueError):
@@ -221,31 +185,23 @@ def try_read(path: Path) -> nbformat.NotebookNode | None:
 
 
 def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
-    """Runs `python -m module` in a process that ends, with all its children, when this one does."""
+    """Runs `python -m module`, which ends, with its children, when this process does."""
     command = [sys.executable, "-c", LAUNCHER, module, *arguments]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
 
 
 def execute(
-    notebook: nbformat.NotebookNode,
-    name: str,
-    *,
-    work: Path,
-    cwd: Path,
-    timeout: float,
-    stop: threading.Event | None = None,
-    tries: int = 3,
+    notebook: nbformat.NotebookNode, name: str, build: Build, tries: int = 3
 ) -> nbformat.NotebookNode:
-    """Executes a notebook with papermill, in a process and a folder (in `work`) of its own.
+    """Executes a notebook with papermill, in a process and a folder of its own.
 
-    The run is judged by the notebook that it left, not by its exit status: papermill may hang after
-    the last cell. The kernel starts in `cwd`, at most `tries` times, since it dies when another
-    process takes its port first.
-
-    Raises:
-        ChapterError: a cell failed, the kernel died, `timeout` seconds passed, or `stop` was set.
+    The run is judged by the notebook that it left, since papermill may hang after the last cell.
+    The kernel starts at most `tries` times, since it dies when another process takes its port
+    first.
     """
-    work.mkdir(parents=True, exist_ok=True)
+    work, cwd = build.output / "run", build.output / "src" / "notebooks"
+    for folder in (work, cwd):
+        folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
     source, target, log = (folder / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
     nbformat.write(notebook, source)
@@ -253,90 +209,75 @@ def execute(
     arguments += ["--no-progress-bar", "--log-level", "ERROR"]
     options: dict[str, Any] = {"env": {**os.environ, **ENVIRONMENT}, "start_new_session": True}
     with log.open("wb") as stream, launch(*arguments, stdout=stream, **options) as process:
-        try:
-            reason = _watch(process, target, name, len(code_cells(notebook)), timeout, stop)
-        finally:
-            kill_tree(process.pid)
+        reason = _watch(process, target, name, build)
     executed, text = try_read(target), log.read_text("utf-8", "replace")
     failure = problem(executed) if executed else "papermill left no notebook"
     if failure and not reason and tries > 1 and "Address already in use" in text:
         say(f"{name}: another process took the kernel's port, starting anew")
-        options = {"work": work, "cwd": cwd, "timeout": timeout, "stop": stop}
-        return execute(notebook, name, tries=tries - 1, **options)
+        return execute(notebook, name, build, tries - 1)
     if reason or failure or executed is None:
         tail = "\n".join(text.splitlines()[-15:])
         raise ChapterError(f"{name}: {reason or failure}\n{tail}".rstrip())
     return executed
 
 
-def _watch(
-    process: subprocess.Popen,
-    target: Path,
-    name: str,
-    total: int,
-    timeout: float,
-    stop: threading.Event | None,
-) -> str | None:
+def _watch(process: subprocess.Popen, target: Path, name: str, build: Build) -> str | None:
     """Waits for the end of a run, and reports its cells; returns why it has to be killed."""
-    start, stamp, end = time.monotonic(), None, None
+    start, stamp, end = time.monotonic(), None, float("inf")
     while process.poll() is None:
         time.sleep(0.2)
         elapsed = time.monotonic() - start
-        if stop is not None and stop.is_set():
+        if build.stop.is_set():
             return "stopped"
-        if elapsed > timeout:
-            return f"still running after {timeout:.0f} s, killed"
+        if elapsed > build.timeout:
+            return f"still running after {build.timeout:.0f} s, killed"
         latest = target.stat().st_mtime_ns if target.exists() else None
         if latest not in (None, stamp) and (partial := try_read(target)):
-            stamp = latest
-            done = sum(c.execution_count is not None for c in code_cells(partial))
-            say(f"{name}: {done} of {total} cells, {elapsed:.0f} s")
-            if end is None and partial.metadata.get("papermill", {}).get("end_time"):
-                end = elapsed
-        if end is not None and elapsed > end + 5:
+            stamp, cells = latest, code_cells(partial)
+            done = sum(cell.execution_count is not None for cell in cells)
+            say(f"{name}: {done} of {len(cells)} cells, {elapsed:.0f} s")
+            if partial.metadata.get("papermill", {}).get("end_time"):
+                end = min(end, elapsed)
+        if elapsed > end + 5:
             break
     return None
 
 
 def merge(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """Puts an executed notebook's outputs and widgets into its source, of the same code cells."""
-    ran = [c for c in code_cells(executed) if "injected-parameters" not in tags(c)]
-    if [c.source for c in ran] != [c.source for c in code_cells(source)]:
+    cells, ran = code_cells(source), code_cells(executed)
+    if [c.source for c in ran] != [c.source for c in cells]:
         raise ValueError("the executed notebook has other code cells than its source")
-    for cell, done in zip(code_cells(source), ran, strict=True):
+    for cell, done in zip(cells, ran, strict=True):
         cell.outputs, cell.execution_count = done.outputs, done.execution_count
-    if "widgets" in executed.metadata:
-        source.metadata.widgets = executed.metadata.widgets
+    source.metadata.pop("widgets", None)
+    source.metadata |= {k: v for k, v in executed.metadata.items() if k == "widgets"}
     return source
 
 
-def prepare(
-    path: Path,
-    root: Path,
-    output: Path,
-    parameters: Mapping[str, Any],
-    timeout: float,
-    stop: threading.Event | None = None,
-) -> tuple[nbformat.NotebookNode, bool]:
+def prepare(path: Path, build: Build) -> tuple[nbformat.NotebookNode, bool]:
     """One chapter, cached or executed: with its outputs, and whether it had to be executed."""
-    name, cache = path.stem, output / "cache"
-    source = read_source(path, parameters)
-    code = code_key(source, root)
-    cached = cached_path(cache, name, code, root)
-    if (executed := try_read(cached)) is not None:
+    name, cache = path.stem, build.output / "cache"
+    source = read_source(path, build.parameters)
+    code = code_key(source, build.root)
+
+    def cached() -> Path:
+        """Where the executed chapter lies, given its results as they are now."""
+        key = digest([code, tree_digest(results_folder(build.root) / name)])
+        return cache / f"{name}-{key[:20]}.ipynb"
+
+    place, start = cached(), time.monotonic()
+    if (executed := try_read(place)) is not None:
         return merge(source, executed), False
     say(f"{name}: executing {len(code_cells(source))} cells")
-    start = time.monotonic()
-    cwd = output / "src" / "notebooks"
-    cwd.mkdir(parents=True, exist_ok=True)
-    executed = execute(source, name, work=output / "run", cwd=cwd, timeout=timeout, stop=stop)
+    executed = execute(source, name, build)
     say(f"{name}: done in {time.monotonic() - start:.0f} s")
-    if code_key(source, root) != code:
+    if code_key(source, build.root) != code:
         raise ChapterError(f"{name}: the library was edited while it ran; build again")
     # Where results came in meanwhile, which of them it shows cannot be known.
-    if cached_path(cache, name, code, root) == cached:
-        write_if_changed(cached, nbformat.writes(executed).encode())
-        others = (p for p in cache.glob(f"{name}-*.ipynb") if p != cached)
+    if cached() == place:
+        write_if_changed(place, nbformat.writes(executed).encode())
+        others = (p for p in cache.glob(f"{name}-*.ipynb") if p != place)
         for old in sorted(others, key=lambda p: p.stat().st_mtime)[: -(CACHE_DEPTH - 1)]:
             old.unlink()
     return merge(source, executed), True
@@ -356,21 +297,14 @@ def stage(
     root: Path,
     target: Path,
     notebooks: Mapping[str, nbformat.NotebookNode],
-    files: Mapping[Path, bytes] | None = None,
+    files: Mapping[Path, bytes] = MappingProxyType({}),
 ) -> None:
-    """Lays out what the pages are built from, and touches only what differs.
-
-    Beside the checkout's pages: executed notebooks by file name, and posters and downloads by path.
-    """
+    """Lays out what the pages are built from, and touches only what differs."""
     published = root / "book" / "results"
     sources = [root / "_config.yml", root / "_toc.yml", *(root / "lib").rglob("*.py")]
     sources += [p for p in (root / "book").rglob("*") if published not in p.parents]
-    contents = {
-        path.relative_to(root): path.read_bytes()
-        for path in sources
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    contents |= dict(files or {})
+    sources = [p for p in sources if p.is_file() and "__pycache__" not in p.parts]
+    contents = {path.relative_to(root): path.read_bytes() for path in sources} | dict(files)
     for name, notebook in notebooks.items():
         contents[Path("notebooks", name)] = (nbformat.writes(notebook) + "\n").encode()
     # Pages that show results depend on this file, and so are read again when a result changes.
@@ -385,52 +319,43 @@ def stage(
 
 
 def for_page(notebook: nbformat.NotebookNode, name: str) -> dict[Path, bytes]:
-    """Makes an executed chapter fit for a page, in place; returns the pictures of its widgets.
-
-    Hides the parameters' cell, takes off the marks for nbval, and puts a widget's picture behind it
-    for pages without JavaScript.
-    """
+    """Makes an executed chapter fit for a page, in place; returns the pictures of its widgets."""
     posters = {}
     for cell in code_cells(notebook):
         cell.source = cell.source.removeprefix("# NBVAL_CHECK_OUTPUT\n")
-        if "parameters" in tags(cell):
-            cell.metadata.tags = [*tags(cell), "remove-cell"]
-        for output in list(cell.outputs):
+        if "parameters" in cell.metadata.get("tags", []):
+            cell.metadata.tags.append("remove-cell")
+        outputs, cell.outputs = cell.outputs, []
+        for output in outputs:
+            cell.outputs.append(output)
             data = output.get("data", {})
             if WIDGET_VIEW in data and "image/png" in data:
-                path = Path("posters", f"{name}-{len(posters)}.png")
-                posters[Path("book", "_static") / path] = base64.b64decode(data["image/png"])
+                path = f"posters/{name}-{len(posters)}.png"
+                posters[Path("book/_static", path)] = base64.b64decode(data["image/png"])
                 alt = escape(data.get("text/plain", ""))
-                image = f'<noscript><img src="../_static/{path.as_posix()}" alt="{alt}"></noscript>'
-                shown = nbformat.v4.new_output("display_data", {"text/html": image})
-                cell.outputs.insert(cell.outputs.index(output) + 1, shown)
+                html = f'<noscript><img src="../_static/{path}" alt="{alt}"></noscript>'
+                cell.outputs.append(nbformat.v4.new_output("display_data", {"text/html": html}))
     return posters
 
 
 def wheel(root: Path, output: Path) -> Path:
     """The library and its published results, as pip installs them, built when they changed."""
     names = ("lib", "book/results", "pyproject.toml", "README.md", "LICENSE")
-    sources = [Path(name) for name in names if (root / name).exists()]
-    content = [tree_digest(root / path) for path in sources if (root / path).is_dir()]
-    content += [digest([(root / path).read_bytes()]) for path in sources if (root / path).is_file()]
-    folder = output / "wheels" / digest(content)[:20]
+    sources = [root / name for name in names if (root / name).exists()]
+    folder = output / "wheels" / digest(map(tree_digest, sources))[:20]
     if not list(folder.glob("*.whl")):
         shutil.rmtree(folder.parent, ignore_errors=True)
         # A copy, since the build leaves its work beside its sources.
         with tempfile.TemporaryDirectory() as copy:
-            for path in sources:
-                target = Path(copy, path)
+            for source in sources:
+                target = Path(copy, source.relative_to(root))
                 target.parent.mkdir(exist_ok=True)
-                tree = (root / path).is_dir()
-                (shutil.copytree if tree else shutil.copy)(root / path, target)
-            log = Path(copy, "wheel.log")
+                (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
             environment = {**os.environ, "SOURCE_DATE_EPOCH": "315532800"}  # always the same bytes
-            options = {"cwd": copy, "env": environment}
-            with log.open("wb") as stream, launch(*WHEEL, stdout=stream, **options) as process:
-                status = process.wait()
-            if status:
-                reason = log.read_text("utf-8", "replace")
-                raise RuntimeError(f"the library's wheel was not built:\n{reason}")
+            options = {"cwd": copy, "env": environment, "capture_output": True, "text": True}
+            done = subprocess.run([sys.executable, "-m", *WHEEL], **options)
+            if done.returncode:
+                raise RuntimeError(f"the library's wheel was not built:\n{done.stderr}")
             for path in Path(copy, "wheels").iterdir():
                 write_if_changed(folder / path.name, path.read_bytes())
     return next(folder.glob("*.whl"))
@@ -455,12 +380,12 @@ def build(root: Path, output: Path) -> None:
     from jupyter_book.sphinx import build_sphinx
 
     source, html, doctrees = output / "src", output / "html", output / ".doctrees"
-    options: dict[str, Any] = {"latex_individualpages": False, "nitpicky": True}
-    options["external_toc_path"] = str(source / "_toc.yml")
+    overrides: dict[str, Any] = {"latex_individualpages": False, "nitpicky": True}
+    overrides["external_toc_path"], options = str(source / "_toc.yml"), {}
     if url := repository(root):
         hosts = {"colab_url": "https://colab.research.google.com"}
         hosts["binderhub_url"] = "https://mybinder.org"
-        options["html_theme_options"] = {"repository_url": url, "launch_buttons": hosts}
+        overrides["html_theme_options"] = {"repository_url": url, "launch_buttons": hosts}
     # Sphinx notices changed pages and options; what it cannot notice is its own machinery.
     trees = [tree_digest(root / "book" / name) for name in ("_ext", "_static", "_templates")]
     machinery = digest([*trees, (root / "requirements.lock").read_bytes()])
@@ -470,25 +395,13 @@ def build(root: Path, output: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
     # A page that was half written, or read with a warning, would pass in silence the next time.
     mark.unlink(missing_ok=True)
-    status = build_sphinx(
-        str(source),
-        str(html),
-        noconfig=True,
-        path_config=str(source / "_config.yml"),
-        confoverrides=options,
-        doctreedir=str(doctrees),
-        warningiserror=True,
-        keep_going=True,
-        quiet=True,
-    )
+    options |= {"noconfig": True, "path_config": str(source / "_config.yml")}
+    options |= {"doctreedir": str(doctrees), "confoverrides": overrides}
+    options |= {"warningiserror": True, "keep_going": True, "quiet": True}
+    status = build_sphinx(str(source), str(html), **options)
     if status:
         raise RuntimeError("the book was not built: see the warnings above")
     write_if_changed(mark, machinery.encode())
-
-
-def say(text: str) -> None:
-    """Prints a line at once, also through a pipe."""
-    print(text, flush=True)
 
 
 def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
@@ -512,7 +425,14 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     if options.jobs < 1:
         parser.error("--jobs must be at least 1")
     output = options.output.resolve()
-    with locked(output):
+    output.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output / ".lock")
+    try:
+        guard = lock.acquire(timeout=0.5)
+    except Timeout:
+        say(f"waiting for another build in {output}")
+        guard = lock.acquire()
+    with guard:
         shutil.rmtree(output / "run", ignore_errors=True)  # of earlier builds
         try:
             make(root, output, options)
@@ -522,22 +442,13 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
     return 0
 
 
-def locked(output: Path) -> contextlib.AbstractContextManager:
-    """Waits until no other build uses the output folder, then keeps others out."""
-    output.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(output / ".lock")
-    try:
-        return lock.acquire(timeout=0.5)
-    except Timeout:
-        say(f"waiting for another build in {output}")
-        return lock.acquire()
-
-
 def make(root: Path, output: Path, options: argparse.Namespace) -> None:
     """Executes, stages and builds; raises RuntimeError where a chapter or the pages failed."""
     start = time.monotonic()
+    parameters = {"PROFILE": options.profile, "SEED": options.seed}
     files: dict[Path, bytes] = {}
-    notebooks, executed = execute_all(root, output, options)
+    shared = Build(root, output, parameters, options.timeout, threading.Event())
+    notebooks, executed = execute_all(shared, options.jobs)
     if not options.execute_only:
         library = wheel(root, output)
         for path in chapters(root):
@@ -550,19 +461,12 @@ def make(root: Path, output: Path, options: argparse.Namespace) -> None:
         say(f"built {output / 'html' / 'index.html'} in {time.monotonic() - start:.1f} s")
 
 
-def execute_all(
-    root: Path, output: Path, options: argparse.Namespace
-) -> tuple[dict[str, nbformat.NotebookNode], int]:
+def execute_all(shared: Build, jobs: int) -> tuple[dict[str, nbformat.NotebookNode], int]:
     """The chapters by file name, and how many were executed; raises ChapterError at the end."""
-    parameters = {"PROFILE": options.profile, "SEED": options.seed}
-    stop = threading.Event()
     notebooks, executed, failures = {}, 0, []
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
+        runs = {path: pool.submit(prepare, path, shared) for path in chapters(shared.root)}
         try:
-            runs = {
-                path: pool.submit(prepare, path, root, output, parameters, options.timeout, stop)
-                for path in chapters(root)
-            }
             for path, run in runs.items():
                 try:
                     notebooks[path.name], ran = run.result()
@@ -570,7 +474,7 @@ def execute_all(
                 except (ChapterError, ValueError) as error:
                     failures.append(str(error))
         except BaseException:
-            stop.set()
+            shared.stop.set()
             raise
     if failures:
         raise ChapterError("\n\n".join(failures))

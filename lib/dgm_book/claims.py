@@ -1,16 +1,8 @@
 """A chapter's claims: their words in a YAML file, the rules that judge them in the chapter's code.
 
-The file `chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id:
-
-    title: Posterior collapse and pooling
-    claims:
-      pooling_costs_nothing:
-        claim: Pooling costs next to nothing
-        source: Long et al. 2019, abstract
-        measured: "time of a step over the plain model's: {{ ratio | mean(3) }}; at most {{ most }}"
-
-`claim`, `source` and `measured` are Jinja templates over the values of the claim's outcome.
-Filters: `difference(decimals, unit)` and `mean(decimals)` of an `Interval`.
+`chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id `claim`,
+`source` and `measured`: Jinja templates over the values of the claim's outcome. An `Interval` has
+the filters `difference(decimals, unit)`, `interval(decimals, sign)` and `mean(decimals)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,15 +13,17 @@ from typing import Any, NamedTuple
 import jinja2
 import yaml
 
-from dgm_book.statistics import format_difference, format_mean
-
-__all__ = ["Claim", "Outcome", "judged", "render", "table", "verdict"]
+from dgm_book.statistics import format_difference, format_interval, format_mean
 
 VERDICTS = ("holds", "does not hold", "not tested")
 FIELDS = ("claim", "source", "measured")
 
 _TEMPLATES = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
-_TEMPLATES.filters |= {"difference": format_difference, "mean": format_mean}
+_TEMPLATES.filters |= {
+    "difference": format_difference,
+    "interval": format_interval,
+    "mean": format_mean,
+}
 
 
 class Outcome(NamedTuple):
@@ -56,17 +50,10 @@ class Claim(NamedTuple):
 def judged(
     path: Path, chapter: str, outcomes: Mapping[str, Outcome | None], scale: str = ""
 ) -> list[Claim]:
-    """A chapter's claims in the order of its file, each with its outcome.
+    """The claims of a chapter, such as "01_rate_distortion", in the order of its YAML file.
 
-    Args:
-        path: the YAML file.
-        chapter: such as "01_rate_distortion".
-        outcomes: for each id of the file what its rule finds; None leaves out a claim on whose
-            data nothing was run.
-        scale: profile and data of every outcome that names no own one.
-
-    Raises:
-        ValueError: an id has no outcome or no words, or a claim lacks a field.
+    None leaves out a claim on whose data nothing was run. ValueError where an id has no outcome or
+    no words, or a claim lacks a field.
     """
     content = yaml.safe_load(path.read_text("utf-8"))
     texts = content["claims"]
@@ -79,24 +66,22 @@ def judged(
     for id_, text in texts.items():
         if text.keys() != set(FIELDS):
             raise ValueError(f"{path.name}: {id_} has {sorted(text)}, want {sorted(FIELDS)}")
-        if (outcome := outcomes[id_]) is None:
-            continue
-        holds, values, own_scale = outcome
-        words = {field: render(text[field], values) for field in FIELDS}
-        claims.append(
-            Claim(id_, chapter, content["title"], **words, scale=own_scale or scale,
-                  verdict=verdict(holds))
-        )  # fmt: skip
+        if outcome := outcomes[id_]:
+            words = [render(text[field], outcome.values) for field in FIELDS]
+            ends = outcome.scale or scale, verdict(outcome.holds)
+            claims.append(Claim._make([id_, chapter, content["title"], *words, *ends]))
     return claims
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-    """A Jinja template filled in, white space joined to single spaces.
-
-    Raises:
-        jinja2.UndefinedError: the template names a value that is not given.
-    """
+    """A Jinja template filled in, white space joined; UndefinedError for a value not given."""
     return " ".join(_TEMPLATES.from_string(template).render(values).split())
+
+
+def fill(path: Path, values: Mapping[str, Any]) -> dict[str, str]:
+    """The templates of a YAML file, filled in."""
+    templates = yaml.safe_load(path.read_text("utf-8"))
+    return {name: render(template, values) for name, template in templates.items()}
 
 
 def verdict(holds: bool | None) -> str:

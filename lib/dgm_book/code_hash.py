@@ -26,29 +26,19 @@ TOKEN = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 
+TEXT = re.compile("(?i:[rbu]*)[\"']")  # a string literal that is never evaluated further
+
 
 @functools.cache
 def code_hash(module: str, library: Path = LIBRARY) -> str:
-    """Hash of a module and of all modules of the library that it imports by their full names.
-
-    Args:
-        module: such as "dgm.vae".
-        library: the folder that holds dgm and dgm_book.
-
-    Returns:
-        16 hexadecimal digits.
-    """
+    """Hash, 16 hexadecimal digits, of a module such as "dgm.vae" and of all that it imports."""
     hashes: dict[str, str] = {}
     _collect(module, library, hashes)
     return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()[:16]
 
 
 def significant(source: str) -> list[list[str]]:
-    """The tokens of each logical line, its indentation first, without comments and docstrings.
-
-    Args:
-        source: valid Python, up to 3.11: no quote of an f-string stands within it.
-    """
+    """The tokens of each logical line, its indentation first, without comments and docstrings."""
     lines, depth = [["\n"]], 0
     for match in TOKEN.finditer(source):
         kind, token = match.lastgroup, match.group()
@@ -59,13 +49,7 @@ def significant(source: str) -> list[list[str]]:
             if kind == "code":
                 depth += (token in "([{") - (token in ")]}")
             lines[-1].append(token)
-    return [line for line in lines if not all(_is_text(token) for token in line[1:])]
-
-
-def _is_text(token: str) -> bool:
-    """Whether a token is a string literal that is never evaluated further: no f-string."""
-    prefix = re.match(r"""(\w*)["']""", token)
-    return prefix is not None and "f" not in prefix[1].lower()
+    return [line for line in lines if not all(map(TEXT.match, line[1:]))]
 
 
 def _collect(module: str, library: Path, hashes: dict[str, str]) -> None:

@@ -26,6 +26,8 @@ DATA, MODEL, BASELINE, WARNING = "#7f7f7f", "#0072B2", "#E69F00", "#D55E00"
 # (colour, dash, mark) of the first, second, ... model in a figure
 SERIES = [(MODEL, "-", "o"), (BASELINE, "--", "s"), ("#009E73", "-.", "^"), ("#CC79A7", ":", "D")]
 BASELINE_FIRST = [SERIES[1], SERIES[0], *SERIES[2:]]
+AXES = {"title": "title", "x": "xlabel", "y": "ylabel", "xlim": "xlim", "ylim": "ylim"}
+SHORT = 100  # of a logarithmic axis: its last value over its first
 Panels = Sequence[Mapping[str, Any]]
 
 
@@ -137,198 +139,96 @@ def _axes(count: int, height: float, *, stacked: bool = False) -> tuple[Any, lis
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def _beta_axis(axes: Any) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-    axes.set_xlabel("inverse temperature beta")
-
-
 @_styled
-def rate_distortion_panels(panels: Panels, caption: str) -> Figure:
-    """Rate against distortion on a logarithmic axis, a panel per question, bands of two errors.
+def curves(panels: Panels, caption: str, *, height: float = 3.0, baseline: bool = False) -> Figure:
+    """Lines, a panel per question, with bands or bars where their values have errors.
 
-    Args:
-        panels: each with title, unit (of the distortion) and curves, each of those with label,
-            distortion, rate and rate_error, all but label (R,).
-        caption: the finding.
+    A line is values (R,), (x, y), (x, y, half the band's width, (R,) or (2, R)), or a list of (x,
+    y), one per seed. A panel may have title, x, y, xlim, ylim, log ("xy"), levels (heights of
+    lines), limit (height and name), reference (a label), bars ("points" or "joined"), and marks as
+    lines.
     """
-    figure, row = _axes(len(panels), 3.4)
-    ends = []
-    for axes, panel in zip(row, panels, strict=True):
-        for curve, (colour, dash, mark) in zip(panel["curves"], SERIES, strict=False):
-            d, r, e = (np.asarray(curve[k]) for k in ("distortion", "rate", "rate_error"))
-            every = max(1, len(d) // 8)
-            axes.plot(d, r, dash, color=colour, marker=mark, markevery=every, label=curve["label"])
-            axes.fill_between(d, r - 2 * e, r + 2 * e, color=colour, alpha=0.2, linewidth=0)
-            ends.append(f"{curve['label']} down to D = {d[-1]:.3g} at {r[-1]:.3g} nats")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter("{x:g}")
-        axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
-        axes.set(title=panel["title"], xlabel=f"distortion D ({panel['unit']})")
-        axes.legend()
-    row[0].set_ylabel("rate R (nats an image)")
-    return Figure(figure, f"Rate-distortion curves. {'; '.join(ends)}.", caption)
-
-
-@_styled
-def against_beta(panels: Panels, caption: str) -> Figure:
-    """Quantities along the inverse temperature, a panel each.
-
-    Args:
-        panels: each with title, y (label of the axis), lines, a mapping from label to (beta,
-            values) of the same length, and optionally levels, drawn as lines, and log, for a
-            logarithmic axis.
-        caption: the finding.
-    """
-    figure, row = _axes(len(panels), 3.0)
-    ends = []
+    figure, row = _axes(len(panels), height)
+    ends, before = [], None
     for axes, panel in zip(row, panels, strict=True):
         for level in panel.get("levels", ()):
             axes.axhline(level, color=PAGE, linewidth=0.8)
-        lines = zip(panel["lines"].items(), SERIES, strict=False)
-        for (label, (beta, values)), (colour, dash, mark) in lines:
-            x, y = np.asarray(beta), np.asarray(values)
-            every = max(1, len(x) // 8)
-            axes.plot(x, y, dash, color=colour, marker=mark, markevery=every, label=label)
-            ends.append(f"{panel['title']}, {label}: {y[0]:.3g} to {y[-1]:.3g}")
-        _beta_axis(axes)
-        if panel.get("log"):
-            axes.set_yscale("log")
-        axes.set(title=panel["title"], ylabel=panel["y"])
-        axes.legend()
-    return Figure(figure, f"Along the inverse temperature. {'; '.join(ends)}.", caption)
+        if limit := panel.get("limit"):
+            axes.axhline(limit[0], color=WARNING, linestyle="--", linewidth=1.2)
+            place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+            axes.annotate(limit[1], (1, limit[0]), **place)
+        lines, styles = panel["lines"], BASELINE_FIRST if baseline else SERIES
+        for (label, line), (colour, *style) in zip(lines.items(), styles, strict=False):
+            style = (PAGE if label == panel.get("reference") else colour, *style)
+            y = _draw_line(axes, line, style, panel.get("bars"), label=label)
+            name = ", ".join(filter(None, (panel.get("title", panel.get("y")), label)))
+            ends.append(f"{name}: {y[0]:.3g} to {y[-1]:.3g}")
+        for (label, line), mark in zip(panel.get("marks", {}).items(), "v<>pXP*", strict=False):
+            y = _draw_line(axes, line, (PAGE, "", mark), "points", label=label, markersize=7)
+            ends.append(f"{label}: {y[0]:.3g}")
+        axes.set(**{at: panel[key] for key, at in AXES.items() if key in panel})
+        log = panel.get("log", "")
+        axes.set(**{f"{axis}scale": "log" for axis in log})
+        low, high = axes.get_xlim()
+        if "x" in log and high < SHORT * low:
+            axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+        if "x" in log:
+            axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
+        if any(lines) and [*lines] != before:
+            aside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
+            axes.legend(**aside if "marks" in panel else {})
+        before = [*lines]
+    what, along = panels[0].get("y", "values"), panels[0].get("x", "places")
+    return Figure(figure, f"{what} against {along}. {'; '.join(ends)}.", caption)
 
 
-@_styled
-def deviations(
-    beta: Any, differences: Mapping[str, tuple[Any, Any]], unit: str, caption: str
+def _draw_line(axes: Any, line: Any, style: Sequence, bars: str | None, **look: Any) -> np.ndarray:
+    """Draws a line of `curves`; returns its values (R,)."""
+    colour, dash, mark = style
+    look |= {"color": colour, "marker": mark}
+    if isinstance(line, list) and isinstance(line[0], tuple):
+        for at, values in line:
+            axes.plot(at, values, dash, color=colour, linewidth=0.7, alpha=0.6)
+        shortest = min(len(values) for _, values in line)
+        x, *rows = (np.asarray(row)[:shortest] for row in (line[0][0], *(v for _, v in line)))
+        axes.plot(x, y := np.mean(rows, 0), dash, linewidth=2, **look)
+        return y
+    parts = line if isinstance(line, tuple) else (range(1, len(line) + 1), line)
+    x, y, *error = (np.asarray(part) for part in parts)
+    if bars:
+        axes.errorbar(x, y, *error, linestyle=dash if bars == "joined" else "none", **look)
+        return y
+    axes.plot(x, y, dash, markevery=max(1, len(x) // 8), **look)
+    for e in error:
+        axes.fill_between(x, y - e, y + e, color=colour, alpha=0.2, linewidth=0)
+    return y
+
+
+def through_training(
+    panels: Panels, unit: str, caption: str, *, steps: str = "steps of the generator"
 ) -> Figure:
-    """Estimate minus truth against beta, a panel per quantity, with bars of two standard errors.
+    """`curves` of a measurement, in a unit, against steps: each seed thin, their mean thick.
 
-    Args:
-        beta: (R,).
-        differences: for each quantity (mean difference (R,), standard error (R,)).
-        unit: of the differences.
-        caption: the finding.
+    Each line is a list of (steps (M,), values (M,)), one per seed, the baseline's first.
     """
-    figure, row = _axes(len(differences), 2.9)
-    largest = []
-    for axes, (name, (mean, error)) in zip(row, differences.items(), strict=True):
-        axes.axhline(0, color=PAGE, linewidth=1)
-        mean, error = np.asarray(mean), 2 * np.asarray(error)
-        axes.errorbar(np.asarray(beta), mean, error, fmt="o", color=MODEL)
-        _beta_axis(axes)
-        axes.set_title(name)
-        largest.append(f"{name} at most {float(np.abs(mean).max()):.2g}")
-    row[0].set_ylabel(f"estimate minus truth ({unit})")
-    alt = f"Mean differences from the exact values: {', '.join(largest)}."
-    return Figure(figure, alt, caption)
+    labels = [{"x": steps, "y": unit}, *[{"x": steps}] * (len(panels) - 1)]
+    labelled = [{**panel, **label} for panel, label in zip(panels, labels, strict=True)]
+    return curves(labelled, caption, height=3.1, baseline=True)
 
 
-@_styled
-def gaps(models: Panels, limit: float, caption: str) -> Figure:
-    """The gap of lower and upper bounds of log Z against beta, with bars of two standard errors.
-
-    Args:
-        models: each with label, beta, gap and standard_error (all but label (B,)).
-        limit: drawn as a line.
-        caption: the finding.
-    """
-    figure = matplotlib.figure.Figure(figsize=(5.4, 3.0))
-    axes = figure.subplots()
-    axes.axhline(0, color=PAGE, linewidth=1)
-    axes.axhline(limit, color=WARNING, linestyle="--", linewidth=1.2)
-    place = {"xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
-    axes.annotate(f"{limit:g} nat", (1, limit), **place)
-    values = []
-    for i, (model, (colour, _, mark)) in enumerate(zip(models, SERIES, strict=False)):
-        beta, gap, error = (np.asarray(model[k]) for k in ("beta", "gap", "standard_error"))
-        shifted = beta * 1.12**i
-        axes.errorbar(shifted, gap, 2 * error, fmt=mark, color=colour, label=model["label"])
-        each = (f"{g:.2f} at beta {b:g}" for b, g in zip(beta, gap, strict=True))
-        values.append(f"{model['label']}: {', '.join(each)}")
-    _beta_axis(axes)
-    axes.set_ylabel("upper minus lower bound (nats)")
-    axes.legend()
-    return Figure(figure, f"BDMC gaps. {'; '.join(values)}.", caption)
-
-
-@_styled
-def sampler_health(curves: Panels, n_chains: int, caption: str) -> Figure:
-    """Acceptance and effective sample size along the annealing.
-
-    Args:
-        curves: each with label, beta, acceptance and ess (all but label (R,)).
-        n_chains: chains per image, the most that the effective sample size can be.
-        caption: the finding.
-    """
-    figure, (left, right) = _axes(2, 2.9)
-    lowest = []
-    for curve, (colour, dash, mark) in zip(curves, SERIES, strict=False):
-        style = {"color": colour, "marker": mark, "markevery": 6, "linestyle": dash}
-        left.plot(curve["beta"], curve["acceptance"], label=curve["label"], **style)
-        right.plot(curve["beta"], curve["ess"], **style)
-        lowest.append(
-            f"{curve['label']}: acceptance down to {float(min(curve['acceptance'])):.2f}, "
-            f"effective chains down to {float(min(curve['ess'])):.1f}"
-        )
-    left.axhline(0.65, color=PAGE, linewidth=1)
-    left.set(ylim=(0, 1.03), ylabel="acceptance")
-    left.legend()
-    right.set(ylim=(0, 1.05 * n_chains), ylabel=f"effective chains of {n_chains}")
-    for axes in (left, right):
-        _beta_axis(axes)
-    return Figure(figure, f"Sampler diagnostics against beta. {'; '.join(lowest)}.", caption)
-
-
-@_styled
-def frontier(lines: Panels, points: Panels, caption: str) -> Figure:
-    """Accuracy of a change against how much of the source is preserved, with bars over seeds.
-
-    Args:
-        lines: each with label, kept (S, P) and accuracy (S, P) of S seeds at P settings.
-        points: each with label, kept (S,) and accuracy (S,).
-        caption: the finding.
-    """
-    figure, (axes,) = _axes(1, 3.9)
-    styles = [{"linestyle": dash, "marker": mark, "color": c} for c, dash, mark in SERIES]
-    marks = [{"fmt": mark, "color": PAGE, "markersize": 7} for mark in "v<>pXP*"]
-    means = []
-    for drawn, looks in ((lines, styles), (points, marks)):
-        for model, style in zip(drawn, looks, strict=False):
-            bleu, accuracy = (
-                np.asarray(model[k], float).reshape(len(model[k]), -1) for k in ("kept", "accuracy")
-            )
-            axes.errorbar(
-                bleu.mean(0),
-                accuracy.mean(0),
-                _distance_to_extremes(accuracy),
-                _distance_to_extremes(bleu),
-                label=model["label"],
-                **style,
-            )
-            means.append(f"{model['label']}: {accuracy.mean():.0f} % at {bleu.mean():.0f}")
-    axes.set(xlim=(-3, 103), ylim=(-3, 103), ylabel="accuracy of the change (%)")
-    axes.set_xlabel("BLEU against the source: what is kept")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return Figure(figure, f"Accuracy against content. On average {'; '.join(means)}.", caption)
-
-
-def _distance_to_extremes(values: np.ndarray) -> np.ndarray:
-    """How far the lowest and the highest of S seeds lie from their mean: (S, P) to (2, P)."""
+def spread(values: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of S seeds, and how far the lowest and the highest lie: (S, P) to (P,), (2, P)."""
+    values = np.asarray(values, float)
     mean = values.mean(0)
-    return np.stack([mean - values.min(0), values.max(0) - mean])
+    return mean, np.stack([mean - values.min(0), values.max(0) - mean])
 
 
 @_styled
 def histograms(panels: Panels, unit: str, caption: str) -> Figure:
-    """Distributions of original codes and of manipulated ones, a panel per model.
+    """Distributions in a unit of original codes and of manipulated ones, a panel per model.
 
-    Args:
-        panels: each with label and curves, a mapping from name to (N,) values; the original first.
-        unit: of the values.
-        caption: the finding.
+    Each panel has a label and curves, a mapping from name to (N,) values; the original first.
     """
     figure, column = _axes(len(panels), 2.1 * len(panels), stacked=True)
     moments = []
@@ -348,71 +248,10 @@ def histograms(panels: Panels, unit: str, caption: str) -> Figure:
 
 
 @_styled
-def components(graphs: Mapping[str, Mapping[int, Any]], caption: str) -> Figure:
-    """Connected components, and nodes, of Mapper graphs against the resolution.
-
-    Args:
-        graphs: for each model, for each resolution, (S, 2) components and nodes of S seeds.
-        caption: the finding.
-    """
-    figure, row = _axes(2, 2.9)
-    counts = []
-    for (name, by_resolution), (colour, dash, mark) in zip(graphs.items(), SERIES, strict=False):
-        values = np.stack([np.asarray(v) for v in by_resolution.values()])  # (R, S, 2)
-        style = {"linestyle": dash, "marker": mark, "color": colour, "label": name}
-        for axes, v in zip(row, np.moveaxis(values, 2, 0), strict=True):
-            axes.errorbar(list(by_resolution), v.mean(1), _distance_to_extremes(v.T), **style)
-        each = (
-            f"{v.mean(0)[0]:.1f} components of {v.mean(0)[1]:.1f} nodes at {resolution}"
-            for resolution, v in zip(by_resolution, values, strict=True)
-        )
-        counts.append(f"{name}: {', '.join(each)}")
-    for axes, title in zip(row, ("connected components", "nodes"), strict=True):
-        axes.set(title=title, xlabel="resolution (intervals of the lens)")
-    row[0].legend()
-    return Figure(figure, f"Mapper graphs. {'; '.join(counts)}.", caption)
-
-
-@_styled
-def through_training(
-    panels: Panels, unit: str, caption: str, *, steps: str = "steps of the generator"
-) -> Figure:
-    """A measurement against training steps: each seed thin, their mean thick, a panel per setting.
-
-    Args:
-        panels: each with title and lines, a mapping from label (the baseline first) to a list of
-            (steps (M,), values (M,)), one per seed, and optionally reference, the label of the
-            data's own line. A seed that stopped early has fewer; the mean goes as far as all.
-        unit: of the values.
-        caption: the finding.
-        steps: what they are steps of.
-    """
-    figure, row = _axes(len(panels), 3.1)
-    ends = []
-    for axes, panel in zip(row, panels, strict=True):
-        lines = zip(panel["lines"].items(), BASELINE_FIRST, strict=False)
-        for (label, runs), (colour, dash, mark) in lines:
-            colour = PAGE if label == panel.get("reference") else colour
-            for at, values in runs:
-                axes.plot(at, values, dash, color=colour, linewidth=0.7, alpha=0.6)
-            shortest = min(len(values) for _, values in runs)
-            mean = np.mean([np.asarray(v)[:shortest] for _, v in runs], 0)
-            at = np.asarray(runs[0][0])[:shortest]
-            axes.plot(at, mean, dash, color=colour, marker=mark, linewidth=2, label=label)
-            ends.append(f"{panel['title']}, {label}: {mean[0]:.3g} to {mean[-1]:.3g}")
-        axes.set(title=panel["title"], xlabel=steps)
-    row[0].set_ylabel(unit)
-    row[0].legend()
-    return Figure(figure, f"{unit} against {steps}. {'; '.join(ends)}.", caption)
-
-
-@_styled
 def pairs(panels: Panels, caption: str) -> Figure:
     """Runs that share a seed, joined by a line, a panel per measurement.
 
-    Args:
-        panels: each with title and columns, a mapping from label to (S,) values of the same seeds.
-        caption: the finding.
+    Each panel has a title and columns, a mapping from label to (S,) values of the same seeds.
     """
     figure, row = _axes(len(panels), 2.7)
     summaries = []
@@ -435,10 +274,7 @@ def pairs(panels: Panels, caption: str) -> Figure:
 def ladder(panels: Panels, caption: str) -> Figure:
     """Kinds of model one above the other: a mark per seed, a bar at their mean, a panel per metric.
 
-    Args:
-        panels: each with title and rows, a mapping from label to (S,) values; the same labels in
-            each. The first label is the baseline.
-        caption: the finding.
+    Each panel has a title and rows, a mapping from label to (S,) values, the baseline first.
     """
     labels = list(panels[0]["rows"])
     figure, row = _axes(len(panels), 0.9 + 0.27 * len(labels))
@@ -460,39 +296,10 @@ def ladder(panels: Panels, caption: str) -> Figure:
 
 
 @_styled
-def by_place(panels: Panels, caption: str) -> Figure:
-    """Values along a sentence, a line each, a panel per question.
-
-    Args:
-        panels: each with title, x and y (labels of the axes), lines, a mapping from label to (T,)
-            values, and optionally log, for a logarithmic axis of values. Places count from 1.
-        caption: the finding.
-    """
-    figure, row = _axes(len(panels), 3.0)
-    ends = []
-    for axes, panel in zip(row, panels, strict=True):
-        lines = zip(panel["lines"].items(), BASELINE_FIRST, strict=False)
-        for (label, values), (colour, dash, mark) in lines:
-            values = np.asarray(values, float)
-            places = range(1, len(values) + 1)
-            axes.plot(places, values, dash, color=colour, marker=mark, label=label)
-            ends.append(f"{panel['title']}, {label}: {values[0]:.3g} to {values[-1]:.3g}")
-        if panel.get("log"):
-            axes.set_yscale("log")
-        axes.set(title=panel["title"], xlabel=panel["x"], ylabel=panel["y"])
-    row[0].legend()
-    return Figure(figure, f"Along the sentence. {'; '.join(ends)}.", caption)
-
-
-@_styled
 def plane(panels: Panels, extent: float, caption: str) -> Figure:
-    """The plane cut by networks: a colour per activation pattern, with data and samples above.
+    """The plane from -extent to extent, a colour per activation pattern; data and samples above.
 
-    Args:
-        panels: each with title, patterns (S, S) whole numbers (rows are the first coordinate), data
-            (N, 2), samples (M, 2), and baseline, true for a baseline's samples.
-        extent: the plane runs from -extent to extent.
-        caption: the finding.
+    Each panel has title, patterns (S, S), data (N, 2), samples (M, 2), and perhaps baseline.
     """
     figure, row = _axes(len(panels), 8.2 / len(panels) + 0.3)
     counts = []
@@ -512,12 +319,9 @@ def plane(panels: Panels, extent: float, caption: str) -> Figure:
 
 @_styled
 def tiles(panels: Panels, columns: int, caption: str) -> Figure:
-    """Generated images side by side, a panel per model.
+    """Generated images side by side, in columns, a panel per model.
 
-    Args:
-        panels: each with title and images (N, C, H, W) uint8, C 1 or 3.
-        columns: of images in a panel.
-        caption: the finding.
+    Each panel has a title and images (N, C, H, W) uint8, C 1 or 3.
     """
     count = len(np.asarray(panels[0]["images"]))
     figure, row = _axes(len(panels), 8.2 / len(panels) * (-(-count // columns) / columns) + 0.4)

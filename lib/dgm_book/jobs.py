@@ -7,6 +7,7 @@ hours that they took. It is written by `python -m dgm_book.jobs` and not edited 
 import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -15,8 +16,6 @@ from dgm.data import registry
 from dgm.progress import progress_bar
 from dgm_book import profiles, results
 from dgm_book.results import Context, Result
-
-__all__ = ["announce", "collect", "costs", "load", "over_seeds", "published", "resolve"]
 
 COSTS = Path(__file__).with_name("costs.json")
 Everything = Callable[[profiles.Profile], Iterable[Result]]
@@ -42,10 +41,7 @@ def published(everything: Everything) -> profiles.Profile | None:
 def load(
     run: Callable[..., Iterable[Result]], profile_name: str, first_seed: int
 ) -> tuple[profiles.Profile, dict[str, Result]]:
-    """A chapter's profile and its results by name, loaded or computed, with the profile's threads.
-
-    Takes a run and a seed as `over_seeds` does, a name as `resolve` does, and raises its errors.
-    """
+    """A chapter's profile and its results by name, loaded or computed."""
     everything = over_seeds(run, first_seed)
     profile = resolve(profile_name, everything)
     if profile.threads:
@@ -54,11 +50,7 @@ def load(
 
 
 def resolve(profile_name: str, everything: Everything) -> profiles.Profile:
-    """The profile of that name, announced before anything is computed.
-
-    "auto" is the largest profile whose results are all at hand. Where none is, it says what `small`
-    would take and is `smoke`: it never trains longer than a minute or two. Raises as `announce`.
-    """
+    """The profile of that name, announced before anything is computed."""
     if profile_name != "auto":
         profile = profiles.get(profile_name)
         announce(results.missing(everything(profile)))
@@ -76,9 +68,7 @@ def resolve(profile_name: str, everything: Everything) -> profiles.Profile:
 def announce(absent: list[tuple[str, Context]]) -> None:
     """Says what computing these results takes, and fetches all their data; smoke needs no word.
 
-    Raises:
-        FileNotFoundError: data sets are neither on this machine nor at a public address.
-        ValueError, OSError: as `registry.fetch`.
+    FileNotFoundError where data are neither here nor at a public address.
     """
     sets = datasets(absent)
     if files := [path for name in sets for path in registry.unavailable(name)]:
@@ -124,6 +114,14 @@ def collect(everything: Everything, profile: profiles.Profile) -> dict[str, Resu
             loaded[result.name] = result
             bar.update(result.name in absent)
     return loaded
+
+
+def grouped(rows: Iterable[tuple[Any, str, Result]]) -> dict[Any, dict[str, list[Result]]]:
+    """Results in lists, by two keys such as a data set and a variant."""
+    groups: dict = {}
+    for first, second, result in rows:
+        groups.setdefault(first, {}).setdefault(second, []).append(result)
+    return groups
 
 
 def costs(folder: Path) -> dict[str, dict[str, dict[str, float]]]:

@@ -1,8 +1,4 @@
-"""The three sizes at which the book runs, and the machine each runs on.
-
-`smoke` is for tests: a chapter in a minute on one thread. `small` is for a hosted GPU, or patience
-on two cores. `paper` is the papers' own setting. Each chapter's recipe holds the sizes.
-"""
+"""The three sizes at which the book runs, and the machine; recipes of chapters hold the sizes."""
 
 from typing import NamedTuple
 
@@ -22,11 +18,7 @@ class Profile(NamedTuple):
 
 
 def get(name: str, device: str | None = None) -> Profile:
-    """The profile of that name; device None takes a GPU where there is one, except for smoke.
-
-    Raises:
-        ValueError: an unknown name, or "cuda" where no GPU answers.
-    """
+    """The profile of that name; device None takes a GPU where there is one, except for smoke."""
     if name not in NAMES:
         raise ValueError(f"profile must be one of {', '.join(NAMES)}, got {name!r}")
     if device is None:

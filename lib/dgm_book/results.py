@@ -1,11 +1,10 @@
 """Published results: loaded where they exist, else computed and kept with their provenance.
 
-Those of a chapter at a profile lie in one folder. `results.json` holds the plain values of each,
-where they came from, and a hash of all; `results.safetensors` the tensors of small results; a large
-one, such as a model, has a file of its own. The JSON is written last, so a result is whole or
-absent; one process at a time computes it, and others wait for it. A result is *current* while the
-code that its experiment runs is the code that made it, or while `--verify` has confirmed that the
-present code gives the same numbers; otherwise its badge says "earlier code".
+Of a chapter at a profile, `results.json` holds the plain values of each, where they came from, and
+a hash of all; `results.safetensors` the tensors of small results; a large one has a file of its
+own. The JSON is written last, so a result is whole or absent; one process at a time computes it. A
+result is *current* while the code that its experiment runs is the code that made it, or has been
+verified to give the same numbers; otherwise its badge says "earlier code".
 """
 
 import contextlib
@@ -62,11 +61,7 @@ class Context(NamedTuple):
 
 
 def folders() -> list[Path]:
-    """Where results are looked for; the last takes new ones.
-
-    $DGM_RESULTS alone, else book/results of a checkout alone, else those that came with the
-    installed package, which are only read, and the cache ($DGM_CACHE or the user's).
-    """
+    """$DGM_RESULTS, a checkout's, or the package's and the cache's; the last takes new results."""
     if given := paths.from_environment("DGM_RESULTS"):
         return [given]
     checkout = LIBRARY.parent
@@ -92,15 +87,8 @@ def get(
 ) -> Result:
     """Load the result `name` of the context's chapter and profile, or compute it and keep it.
 
-    Args:
-        name: such as "vae2-seed0-curve".
-        compute: returns plain values (for JSON) and tensors. The time that it takes is that of all
-            sittings since the work folder was last emptied, killed ones included.
-        context: chapter, profile and code.
-        settings: what else to remember in the provenance, such as the seed.
-
-    Raises:
-        ValueError: The published files are damaged, or do not belong together.
+    `compute` returns plain values (for JSON) and tensors; `settings` is what else to remember in
+    the provenance, such as the seed. ValueError where published files are damaged or do not fit.
     """
     if f"{name}.json" == RECORDS:
         raise ValueError(f"a result cannot be named {name!r}, as the file of all results is")
@@ -109,7 +97,7 @@ def get(
         absent += [(name, context)] if place is None else []
         return Result(name, {}, {}, {}, False)
     if place is None:
-        work = _work(context)
+        work = work_folder() / context.chapter / context.profile.name
         with _locked(work / f"{name}.lock"):
             if _place(name, context) is None:
                 # Asked first, since the code may be edited while it runs.
@@ -117,18 +105,16 @@ def get(
                 with _clock(work / f"{name}.seconds") as seconds:
                     values, tensors = compute()
                     provenance["wall_seconds"] = round(seconds(), 1)
-                _keep(name, values, tensors, provenance, context)
-        place = _place(name, context)
-    return _load(place or _places(context)[-1], name, context)
+                with _locked((work / RECORDS).with_suffix(".lock")):
+                    _keep(name, values, tensors, provenance, _places(context)[-1])
+    return _load(_place(name, context) or _places(context)[-1], name, context)
 
 
 def missing(everything: Iterable[Result]) -> list[tuple[str, Context]]:
     """Names and contexts of results (each made by `get`) that would be computed; computes none."""
-    absent: list[tuple[str, Context]] = []
-    mark = _absent.set(absent)
+    mark = _absent.set(absent := [])
     try:
-        for _ in everything:
-            pass
+        list(everything)
         return absent
     finally:
         _absent.reset(mark)
@@ -141,20 +127,14 @@ def mark_verified(context: Context, checks: list[dict[str, Any]]) -> None:
     checkpoint.write_text(path, json.dumps(record, indent=1) + "\n")
 
 
-def badge(
-    parts: Mapping[str, Sequence[Result]],
-    size: str | Callable[[Result], str] = "",
-    *,
-    unit: str = "seed",
-    synthetic: str = "",
-) -> str:
+Parts = Mapping[str, Sequence[Result]]  # the results behind each part of a figure, by its label
+Size = str | Callable[[Result], str]  # what was measured on, "50 test images", of all or of each
+
+
+def badge(parts: Parts, size: Size = "", *, unit: str = "seed", synthetic: str = "") -> str:
     """One line on what a figure rests on: profile, data, size, seeds, device, code.
 
-    Args:
-        parts: the results behind each part of the figure, by its label.
-        size: what was measured on, such as "50 test images", of all parts or of a result.
-        unit: what a seed is called, such as "pair".
-        synthetic: what stands for the data set where a result has none.
+    `unit` is what a seed is called, `synthetic` what stands for the data set where there is none.
     """
     every = [result for part in parts.values() for result in part]
     data = list(dict.fromkeys(name for r in every for name in r.provenance["data"]))
@@ -163,16 +143,11 @@ def badge(
     devices = " and ".join(sorted({r.provenance["device"] for r in every}))
     profile = every[0].provenance["profile"]
     words = [f"profile {profile}", ", ".join(filter(None, data)), scale(parts, size, unit), devices]
-    if not all(r.current for r in every):
-        words.append("earlier code")
+    words += [] if all(r.current for r in every) else ["earlier code"]
     return " · ".join(filter(None, words))
 
 
-def scale(
-    parts: Mapping[str, Sequence[Result]],
-    size: str | Callable[[Result], str] = "",
-    unit: str = "seed",
-) -> str:
+def scale(parts: Parts, size: Size = "", unit: str = "seed") -> str:
     """Sizes and seeds of most parts, in words, then of the others by name; arguments of `badge`."""
     groups: dict[tuple[str, str], list[str]] = {}
     for label, part in parts.items():
@@ -194,15 +169,7 @@ def _places(context: Context) -> list[Path]:
 
 def _place(name: str, context: Context) -> Path | None:
     """Where a result is; None where it is absent."""
-    for place in _places(context):
-        with _naming(place / RECORDS, "restore it, or remove it to compute its results again"):
-            if name in _read(place / RECORDS):
-                return place
-    return None
-
-
-def _work(context: Context) -> Path:
-    return work_folder() / context.chapter / context.profile.name
+    return next((place for place in _places(context) if name in _read(place / RECORDS)), None)
 
 
 def _locked(path: Path) -> contextlib.AbstractContextManager:
@@ -219,11 +186,9 @@ def _locked(path: Path) -> contextlib.AbstractContextManager:
 @contextlib.contextmanager
 def _clock(path: Path) -> Iterator[Callable[[], float]]:
     """Gives a function of the seconds spent so far; a file of them outlives a kill."""
-    try:
+    earlier, began, stop = 0.0, time.monotonic(), threading.Event()
+    with contextlib.suppress(OSError, ValueError):
         earlier = float(path.read_text("utf-8"))
-    except (OSError, ValueError):
-        earlier = 0.0
-    began, stop = time.monotonic(), threading.Event()
 
     def seconds() -> float:
         return earlier + time.monotonic() - began
@@ -244,27 +209,25 @@ def _clock(path: Path) -> Iterator[Callable[[], float]]:
         thread.join()
 
 
-def _keep(name: str, values: dict, tensors: dict, provenance: dict, context: Context) -> None:
+def _keep(name: str, values: dict, tensors: dict, provenance: dict, place: Path) -> None:
     data = checkpoint.to_bytes({key: value.detach().cpu() for key, value in tensors.items()})
     provenance["tensors_sha256"] = hashlib.sha256(data).hexdigest()
     text = json.dumps({"values": values, "provenance": provenance}, allow_nan=False)
     record = json.loads(text)
     record["sha256"] = _hash(record)
-    place = _places(context)[-1]
     own = place / f"{name}.safetensors"
-    with _locked((_work(context) / RECORDS).with_suffix(".lock")):
-        if len(data) > LARGE:
-            checkpoint.write_bytes(own, data)
-        else:
-            own.unlink(missing_ok=True)
-            small = _read(place / TENSORS)
-            if tensors or name in small:
-                small = {**small, name: checkpoint.from_bytes(data, own)}
-                checkpoint.save(place / TENSORS, {key: small[key] for key in sorted(small)})
-        records = {**_read(place / RECORDS), name: record}
-        # A line per result, so that a difference shows which results changed.
-        lines = (f"{json.dumps(key)}: {json.dumps(records[key])}" for key in sorted(records))
-        checkpoint.write_text(place / RECORDS, "{\n" + ",\n".join(lines) + "\n}\n")
+    if len(data) > LARGE:
+        checkpoint.write_bytes(own, data)
+    else:
+        own.unlink(missing_ok=True)
+        small = _read(place / TENSORS)
+        if tensors or name in small:
+            small = {**small, name: checkpoint.from_bytes(data, own)}
+            checkpoint.save(place / TENSORS, {key: small[key] for key in sorted(small)})
+    records = {**_read(place / RECORDS), name: record}
+    # A line per result, so that a difference shows which results changed.
+    lines = (f"{json.dumps(key)}: {json.dumps(records[key])}" for key in sorted(records))
+    checkpoint.write_text(place / RECORDS, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def _hash(content: dict) -> str:
@@ -277,9 +240,8 @@ def _digest(content: Any) -> str:
 
 
 def _load(place: Path, name: str, context: Context) -> Result:
-    cure = f"restore it, or remove {name!r} from it to compute that again"
-    with _naming(place / RECORDS, cure):
-        record = _read(place / RECORDS)[name]
+    record = _read(place / RECORDS)[name]
+    with _naming(place / RECORDS):
         values, provenance = copy.deepcopy((dict(record["values"]), dict(record["provenance"])))
         expected, code, data, *_ = (provenance[key] for key in NEEDED)
         # Earlier results have a hash of their tensors only.
@@ -295,9 +257,8 @@ def _load(place: Path, name: str, context: Context) -> Result:
         )
     codes = {code}
     for verified in (place / VERIFIED for place in _places(context)):
-        if verified.exists():
-            with _naming(verified, "restore it, or remove it and run --verify"):
-                codes.add(_read(verified)["code"])
+        with _naming(verified):
+            codes |= {content["code"] for content in [_read(verified)] if content}
     current = code_hash(context.experiment) in codes and data == _data(context)
     return Result(name, values, checkpoint.from_bytes(tensors, path), provenance, current)
 
@@ -315,16 +276,22 @@ def _read(path: Path) -> dict[str, Any]:
 def _content(path: Path, state: tuple[int, ...]) -> dict[str, Any]:
     if path.suffix == ".safetensors":
         return checkpoint.load(path)
-    return dict(json.loads(path.read_text("utf-8")))
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no number of JSON")
+
+    with _naming(path):
+        return dict(json.loads(path.read_text("utf-8"), parse_constant=refuse))
 
 
 @contextlib.contextmanager
-def _naming(path: Path, cure: str) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     """Turns what goes wrong while a JSON file is read into a ValueError that says what to do."""
     try:
         yield
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         what = f"{type(error).__name__}: {error}"
+        cure = "restore it, or remove what is damaged to compute or to verify it again"
         raise ValueError(f"{path} is damaged ({what}): {cure}") from error
 
 
@@ -348,13 +315,15 @@ def _data(context: Context) -> dict[str, str]:
 @functools.cache
 def _commit() -> str:
     """The checkout's commit, "+" behind it when the library has changes that are not committed."""
-    run = functools.partial(subprocess.run, cwd=LIBRARY, capture_output=True, text=True)
+
+    def git(*command: str) -> str:
+        options = {"cwd": LIBRARY, "capture_output": True, "text": True, "check": True}
+        return subprocess.run(["git", *command], **options).stdout.strip()
+
     try:
         # An installed package may lie inside a repository that is not its own.
-        tracked = run(["git", "ls-files", "--error-unmatch", "dgm_book/results.py"])
-        head = run(["git", "rev-parse", "--short=12", "HEAD"])
-        changed = run(["git", "status", "--porcelain", "--", str(LIBRARY)])
-    except FileNotFoundError:
+        git("ls-files", "--error-unmatch", "dgm_book/results.py")
+        changed = git("status", "--porcelain", "--", str(LIBRARY))
+        return git("rev-parse", "--short=12", "HEAD") + "+" * bool(changed)
+    except (FileNotFoundError, subprocess.CalledProcessError):
         return "unknown"
-    known = tracked.returncode == head.returncode == 0
-    return head.stdout.strip() + "+" * bool(changed.stdout) if known else "unknown"

@@ -16,31 +16,11 @@ from torch import Tensor
 
 from dgm.measure import Interval
 
-__all__ = [
-    "all_hold",
-    "effect",
-    "format_difference",
-    "format_mean",
-    "is_above_zero",
-    "is_below_zero",
-    "mean_over_seeds",
-    "paired_difference",
-    "tidy",
-]
-
 
 def tidy(
     runs: Mapping[str, Iterable[Any]], metrics: Mapping[str, Callable[[Any], float]]
 ) -> pandas.DataFrame:
-    """A row a run, a column a metric; the index is (variant, seed).
-
-    Args:
-        runs: for each variant its results, one a seed, with the seed in their provenance.
-        metrics: for each column what reads it from a result; NaN where a run has no such value.
-
-    Raises:
-        ValueError: a variant has two runs of one seed.
-    """
+    """A row a run, a column a metric, read by its function; the index is (variant, seed)."""
     rows = {
         (variant, result.provenance["seed"], i): {name: f(result) for name, f in metrics.items()}
         for variant, results in runs.items()
@@ -56,17 +36,7 @@ def tidy(
 
 
 def effect(frame: pandas.DataFrame, metric: str, variant: str, control: str) -> Interval:
-    """What a variant changes: variant minus control, paired by the seeds that both have.
-
-    Args:
-        frame: as `tidy` makes it.
-        metric: a column.
-        variant: of the index.
-        control: of the index.
-
-    Raises:
-        ValueError: the two share no seed, or a value is not finite.
-    """
+    """A variant minus a control in a metric of `tidy`'s, paired by the seeds that both have."""
     column = frame[metric]
     treated, other = column.loc[variant].align(column.loc[control], join="inner")
     return paired_difference(treated.tolist(), other.tolist())
@@ -81,18 +51,9 @@ def mean_over_seeds(values: Sequence[float] | Tensor | pandas.Series) -> Interva
 def paired_difference(
     treated: Sequence[float] | Tensor, control: Sequence[float] | Tensor, level: float = 0.95
 ) -> Interval:
-    """Mean of treated minus control over n pairs, with Student's interval.
+    """Mean of treated (n,) minus control (n,) over pairs, with Student's interval at a level.
 
-    Args:
-        treated: (n,) values, n at least 1.
-        control: (n,) values of the same pairs.
-        level: of the interval.
-
-    Returns:
-        The mean and its interval; for one pair the error is infinite.
-
-    Raises:
-        ValueError: no value, rows of different lengths, or values that are not finite.
+    For one pair the error is infinite. ValueError for no pair, unlike lengths, values not finite.
     """
     a, b = (torch.as_tensor(x, dtype=torch.float64) for x in (treated, control))
     if a.ndim != 1 or a.shape != b.shape or len(a) < 1:
@@ -108,19 +69,26 @@ def paired_difference(
     return Interval(mean, error, mean - reach, mean + reach, n)
 
 
+def format_number(value: float, decimals: int = 3, sign: str = "") -> str:
+    """A number with fixed decimals, or with an exponent where it is huge."""
+    return format(value, f"{sign}.{decimals}f" if abs(value) < 1e5 else f"{sign}.1e")
+
+
+def format_interval(interval: Interval, decimals: int = 2, sign: str = "+") -> str:
+    """A mean with its interval, or alone where there is one value; "" as sign leaves out a plus."""
+    mean, low, high = (format_number(x, decimals, sign) for x in interval[:1] + interval[2:4])
+    return mean if interval.n == 1 else f"{mean} [{low}, {high}]"
+
+
 def format_difference(interval: Interval, decimals: int = 2, unit: str = "pair") -> str:
     """A difference with its sign and interval; `unit` names what there are n of."""
-    if interval.n == 1:
-        return f"{interval.mean:+.{decimals}f} (one {unit})"
-    mean, low, high = (f"{x:+.{decimals}f}" for x in (interval.mean, interval.low, interval.high))
-    return f"{mean} [{low}, {high}] (95 %, {interval.n} {unit}s)"
+    count = f"one {unit}" if interval.n == 1 else f"95 %, {interval.n} {unit}s"
+    return f"{format_interval(interval, decimals)} ({count})"
 
 
 def format_mean(interval: Interval, decimals: int = 2) -> str:
     """A mean and its standard error; the value alone where there is one."""
-    if interval.n == 1:
-        return f"{interval.mean:.{decimals}f}"
-    return f"{interval.mean:.{decimals}f} ± {interval.standard_error:.{decimals}f}"
+    return " ± ".join(format_number(x, decimals) for x in interval[: min(interval.n, 2)])
 
 
 def is_above_zero(interval: Interval) -> bool | None:
@@ -131,6 +99,11 @@ def is_above_zero(interval: Interval) -> bool | None:
 def is_below_zero(interval: Interval) -> bool | None:
     """Whether a difference is below 0 beyond its interval; None for one pair."""
     return None if interval.n == 1 else interval.high < 0
+
+
+def differs_from_zero(interval: Interval) -> bool | None:
+    """Whether a difference is on one side of 0 with its whole interval; None for one pair."""
+    return None if interval.n == 1 else interval.low > 0 or interval.high < 0
 
 
 def all_hold(parts: Iterable[bool | None]) -> bool | None:

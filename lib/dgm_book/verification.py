@@ -12,13 +12,7 @@ def check(
 ) -> dict[str, Any]:
     """Whether a published value is within four standard errors of the mean of n others.
 
-    The published value and each of the others have the noise of one sample; one other has none.
-
-    Args:
-        what: of the check.
-        published: the value.
-        recomputed: the others.
-        rounding: how far they may be apart besides, for weights that were stored in fewer decimals.
+    `rounding` is how far they may be apart besides, for weights stored in fewer decimals.
     """
     values = torch.tensor(recomputed, dtype=torch.float64)
     n = len(values)

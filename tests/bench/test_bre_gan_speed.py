@@ -4,10 +4,9 @@
 that slows down slows down all of them.
 """
 
-import time
-
 import pytest
 import torch
+from benches import DEVICES, seconds
 
 from dgm.nets.conv import dcgan_discriminator, dcgan_generator
 from dgm.papers.bre_gan import (
@@ -17,7 +16,6 @@ from dgm.papers.bre_gan import (
     pre_activations,
 )
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # A quarter of the released networks' widths on MNIST, as the small profile has.
 CHANNELS, NOISE, BATCH, ROUNDS = (16, 32, 64, 128), 64, 64, 60
 LAYERS = range(1, len(CHANNELS) - 1)
@@ -84,15 +82,8 @@ def test_cost_of_the_regulariser(benchmark, dtype, device):
     assert first[0] > first[1]
     assert benchmark.pedantic(steps[0], rounds=5, warmup_rounds=2) < first[0]
     if benchmark.stats:
-        # One thread's own time where that can be had, for other work comes and goes.
-        clock = time.process_time if device == "cpu" else time.perf_counter
-
-        def seconds(step):
-            began = clock()
-            step()
-            return clock() - began
-
-        taken = torch.tensor([[seconds(step) for step in steps] for _ in range(ROUNDS)])
+        taken = [[seconds(step, device) for step in steps] for _ in range(ROUNDS)]
+        taken = torch.tensor(taken)
         ratios = taken[:, :1] / taken[:, 1:]
         low, middle, high = ratios.quantile(torch.tensor([0.25, 0.5, 0.75]), 0)
         error = 1.25 * (high - low) / 1.35 / ROUNDS**0.5  # of the median

@@ -1,13 +1,13 @@
 """The mixture of softmaxes beside the naive one, a training step beside a plain one."""
 
 import random
-import subprocess
 import sys
 import time
-from pathlib import Path
+from functools import partial
 
 import pytest
 import torch
+from benches import peak, resident_peak, seconds
 from torch.nn.functional import cross_entropy, softplus
 
 from dgm.nets.language_models import AWDLSTM, plain_lstm
@@ -50,18 +50,6 @@ def there_and_back(loss, parts, targets):
     return float(value.detach())
 
 
-def peak(name):
-    """Bytes that a process of its own needs at most beyond its inputs."""
-    run = [sys.executable, __file__, name]
-    return int(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
-
-
-def resident_peak():
-    """Bytes, on Linux; what `getrusage` tells also counts the process that started this one."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
-
-
 def test_seconds(benchmark):
     parts, targets = inputs(TOKENS // 10)
     values = [there_and_back(loss, parts, targets) for loss in (blocked, naive)]
@@ -69,13 +57,9 @@ def test_seconds(benchmark):
     benchmark.pedantic(there_and_back, (blocked, parts, targets), rounds=1)
     if benchmark.stats:
         parts, targets = inputs()
-        taken = []
-        for _ in range(ROUNDS):
-            for loss in (blocked, naive):
-                began = time.process_time()  # one thread's own time: other work comes and goes
-                there_and_back(loss, parts, targets)
-                taken.append(time.process_time() - began)
-        ratio = float((torch.tensor(taken[::2]) / torch.tensor(taken[1::2])).median())
+        runs = [partial(there_and_back, loss, parts, targets) for loss in (blocked, naive)]
+        taken = torch.tensor([[seconds(run) for run in runs] for _ in range(ROUNDS)])
+        ratio = float((taken[:, 0] / taken[:, 1]).median())
         benchmark.extra_info["to_naive"] = ratio
         assert ratio < 1.2
 
@@ -83,8 +67,8 @@ def test_seconds(benchmark):
 def test_peak_memory(benchmark):
     if not benchmark.enabled:
         pytest.skip("needs gigabytes for the naive one")
-    own = benchmark.pedantic(peak, ("blocked",), rounds=1)
-    benchmark.extra_info["to_naive"] = own / peak("naive")
+    own = benchmark.pedantic(peak, (__file__, "blocked"), rounds=1)
+    benchmark.extra_info["to_naive"] = own / peak(__file__, "naive")
     assert benchmark.extra_info["to_naive"] < 0.25
 
 

@@ -10,13 +10,11 @@ import time
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from benches import DEVICES, Largest, spread
 
 from dgm.nets.text_vae import TextVAE
 from dgm.papers.pooling_vae import initialise_, marginal_likelihood
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 V, ROWS, K, ROUNDS = 4000, 512, 500, 9
 # The chapter asks for 1,000 sentences; a CPU does as many pairs per second with 8.
 SENTENCES = {"cpu": 8, "cuda": 1000}
@@ -54,12 +52,6 @@ def plain(vae, tokens, lengths, generator, n_samples, batch):
             total = torch.logaddexp(total, log_ratio - vae.decoder.nll(x, n, z).double())
         bounds.append(total - math.log(n_samples))
     return torch.cat(bounds).cpu()
-
-
-def spread(values):
-    """Median, and half the range between the quartiles."""
-    low, middle, high = torch.tensor(values).quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
-    return middle, (high - low) / 2
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -112,18 +104,6 @@ def test_likelihood_with_many_samples(benchmark, device):
             ratio[name] = benchmark.extra_info[f"ratio_{name}"] = spread([a / b for a, b in pairs])
         assert ratio["one"][0] > 3
         assert ratio["batches"][0] > 1
-
-
-class Largest(TorchDispatchMode):
-    """The most elements that any result has had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        value = function(*args, **(kwargs or {}))
-        sizes = [x.numel() for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
-        self.elements = max([self.elements, *sizes])
-        return value
 
 
 @pytest.mark.parametrize("device", DEVICES)

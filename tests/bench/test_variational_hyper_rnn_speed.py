@@ -6,21 +6,16 @@ ways take turns, each with half the range between its quartiles.
 
 import copy
 import math
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
+from benches import DEVICES, Largest, peak, resident_peak, seconds, spread
 from torch.nn import functional
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, bound, evaluate
 from dgm_book.chapters.variational_hyper_rnn.run import can_compile
 
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 N, ROUNDS, LEAST = 4, 15, {"cpu": 1.5, "cuda": 4.0}
 CASES = {  # sizes of the model, sequences, steps
     "chorales": ((88, 28, 14, 18, "bernoulli", 1), 4, 60),
@@ -136,12 +131,6 @@ def training_step(variant, net, x, lengths):
     return step
 
 
-def spread(values):
-    """Median, and half the range between the quartiles."""
-    low, middle, high = values.quantile(torch.tensor([0.25, 0.5, 0.75])).tolist()
-    return middle, (high - low) / 2
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_the_peer_is_fair(case):
     """It gives the same bounds and gradients, with resampling on the way."""
@@ -172,15 +161,7 @@ def test_training_step(benchmark, case, device):
     assert first == pytest.approx(dict.fromkeys(first, first["plain"]), rel=1e-4)
     benchmark.pedantic(steps["compiled" if "compiled" in steps else "not compiled"], rounds=1)
     if benchmark.stats:
-        # One thread's own time where that can be had, for other work comes and goes.
-        clock = time.process_time if device == "cpu" else time.perf_counter
-
-        def seconds(step):
-            began = clock()
-            step()
-            return clock() - began
-
-        taken = [[seconds(step) for step in steps.values()] for _ in range(ROUNDS)]
+        taken = [[seconds(step, device) for step in steps.values()] for _ in range(ROUNDS)]
         taken = dict(zip(steps, torch.tensor(taken).T, strict=True))
         benchmark.extra_info["plain_seconds"] = spread(taken["plain"])
         for name in ways.keys() - {"plain"}:
@@ -197,18 +178,6 @@ def evaluated(n, n_steps, max_rows):
     return evaluate(net, x, lengths, MANY, generator=generator, max_rows=max_rows)
 
 
-class Largest(TorchDispatchMode):
-    """The most elements that any result has had."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        result = function(*args, **(kwargs or {}))
-        sizes = [part.numel() for part in tree_leaves(result) if isinstance(part, torch.Tensor)]
-        self.elements = max([self.elements, *sizes])
-        return result
-
-
 def test_no_tensor_grows_with_the_number_of_sequences():
     largest = []
     for n, max_rows in ((4, 512), (24, 512), (24, 1024)):
@@ -219,23 +188,12 @@ def test_no_tensor_grows_with_the_number_of_sequences():
     assert largest[2] == 2 * largest[0]
 
 
-def peak(*arguments):
-    """Bytes that a process of its own needs at most beyond what one sequence takes."""
-    run = [sys.executable, __file__, *map(str, arguments)]
-    return int(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
-
-
-def resident_peak():
-    """Bytes, on Linux; what `getrusage` tells also counts the process that started this one."""
-    status = Path("/proc/self/status").read_text()
-    return 1024 * int(status.split("VmHWM:")[1].split()[0])
-
-
 def test_peak_memory_of_evaluation(benchmark):
     if not benchmark.enabled:
         pytest.skip("takes half a minute")
-    result = {"few": peak(16, STEPS, 1024), "all": peak(SEQUENCES, STEPS, 1024)}
-    result["wide"] = benchmark.pedantic(peak, (SEQUENCES, STEPS, 8192), rounds=1)
+    sizes = {"few": (16, STEPS, 1024), "all": (SEQUENCES, STEPS, 1024)}
+    result = {name: peak(__file__, *size) for name, size in sizes.items()}
+    result["wide"] = benchmark.pedantic(peak, (__file__, SEQUENCES, STEPS, 8192), rounds=1)
     benchmark.extra_info["mebibytes"] = {name: size / 2**20 for name, size in result.items()}
     # The frames themselves, and the bounds, are all there from the start.
     frames = 4 * SEQUENCES * STEPS * 88

@@ -1,10 +1,7 @@
 """A real Chromium that may talk to this machine only, and small pages to open in it."""
 
-import collections
-import contextlib
 import functools
 import io
-import itertools
 import json
 import os
 import shutil
@@ -16,6 +13,8 @@ import numpy as np
 import pytest
 from ipywidgets import embed
 from PIL import Image
+
+from dgm_book.widgets.frame import FOLDER
 
 ROOT = Path(__file__).parents[2]
 LOADER = ROOT / "book" / "_static" / "widgets.js"
@@ -121,7 +120,6 @@ def find_chromium(playwright) -> str | None:
 
 @pytest.fixture(scope="session")
 def browser():
-    """One headless Chromium a test process."""
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as playwright:
         path = find_chromium(playwright)
@@ -141,15 +139,11 @@ class Visit:
     def __init__(self, page):
         self.page = page
         self.foreign, self.problems, self.finished = [], [], []
-        self.listeners = {
-            "request": self._request,
-            "pageerror": lambda error: self.problems.append(f"page error: {error}"),
-            "console": self._console,
-            "requestfailed": lambda request: self.problems.append(f"failed: {request.url[:200]}"),
-            "requestfinished": lambda request: self.finished.append(request),
-        }
-        for name, listener in self.listeners.items():
-            page.on(name, listener)
+        page.on("request", self._request)
+        page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        page.on("console", self._console)
+        page.on("requestfailed", lambda one: self.problems.append(f"failed: {one.url[:200]}"))
+        page.on("requestfinished", lambda request: self.finished.append(request))
 
     def _request(self, request):
         here = ("http://127.0.0.1", "http://localhost", "file:", "data:", "blob:")
@@ -166,7 +160,6 @@ class Visit:
         return sum(request.sizes()["responseBodySize"] for request in answers)
 
     def pictures(self):
-        """Return what each canvas on the page shows."""
         script = "canvases => canvases.map(canvas => canvas.toDataURL())"
         return self.page.locator("canvas").evaluate_all(script)
 
@@ -224,17 +217,21 @@ class Visit:
     def radio(self, name):
         return self.page.get_by_role("radio", name=name, exact=True)
 
+    def drag(self, start, *places, steps=4):
+        self.page.mouse.move(*start)
+        self.page.mouse.down()
+        for place in places:
+            self.page.mouse.move(*place, steps=steps)
+        self.page.mouse.up()
+
     def drawn(self):
-        """Wait until the widgets have drawn what they were asked to."""
         twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
         self.page.evaluate(twice)
 
     def controls(self):
-        """Return the name and the value of each control of the widgets."""
         return self.page.evaluate(CONTROLS)
 
     def settle(self):
-        """Wait until no widget draws any more."""
         self.page.evaluate(SETTLE)
 
     def faded_marks(self):
@@ -265,90 +262,40 @@ class Visit:
         assert self.foreign == []
         assert self.problems == []
 
-    def leave(self):
-        """Take away all that this visit brought to the page, which another may then use."""
-        assert self.page.evaluate(STORED) == 0, "what keeps something needs visit(fresh=True)"
-        for name, listener in self.listeners.items():
-            self.page.remove_listener(name, listener)
-        self.page.goto("about:blank")
-        self.page.mouse.up()
-        self.page.mouse.move(0, 0)
 
-
-VIEWPORT = {"width": 1280, "height": 900}
-STORED = "() => { try { return localStorage.length + sessionStorage.length; } catch { return 0; } }"
-
-
-def _open(browser, viewport=VIEWPORT, **options):
-    context = browser.new_context(viewport=viewport, **options)
+def _open(browser, **options):
+    context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
     context.set_default_timeout(20_000)
     return context.new_page()
 
 
-@pytest.fixture(scope="module")
-def left(browser):
-    """The pages that tests of this file have left, by scheme, script and options."""
-    pages = collections.defaultdict(list)
-    yield pages
-    for page in itertools.chain(*pages.values()):
-        page.context.close()
+@pytest.fixture
+def visit(browser):
+    """Return ``open(url, script="", **context options) -> Visit`` of a page of its own.
 
+    A `script` runs before the page's own.
+    """
+    contexts = []
 
-@contextlib.contextmanager
-def _visits(browser, left, alone=False):
-    used = []
-
-    def open_page(url, script="", fresh=False, **options):
-        own = alone or fresh
-        pages = left[json.dumps([url.split(":")[0], script, options], sort_keys=True)]
-        if pages and not own:
-            page = pages.pop()
-        else:
-            page = _open(browser, **options)
-            page.add_init_script(script)
-        view = Visit(page)
-        used.append((view, None if own else pages))
-        page.set_viewport_size(options.get("viewport", VIEWPORT))
-        page.goto(url)
+    def open_page(url, script="", **options):
+        view = Visit(_open(browser, **options))
+        contexts.append(view.page.context)
+        view.page.add_init_script(script)
+        view.page.goto(url)
         return view
 
     yield open_page
-    for view, pages in used:
-        if pages is None or view.problems:
-            view.page.context.close()
-        else:
-            view.leave()
-            pages.append(view.page)
-
-
-@pytest.fixture(scope="session")
-def visits():
-    """Return what `visit` is made of, for a test of it."""
-    return _visits
+    for context in contexts:
+        context.close()
 
 
 @pytest.fixture
-def visit(browser, left, request):
-    """Return ``open(url, script="", fresh=False, **context options) -> Visit``.
+def opened(tmp_path, write_page, visit):
+    """Return ``opened(*widgets, script=, **options)``: a page of them, at rest."""
 
-    A `script` runs before the page's own; `page.add_init_script` and `page.route` are for fresh
-    pages, since a page keeps them. The document is new each time, and so is the profile where
-    `fresh` and in tests of times. Else it may be that of a page which an earlier test of the file
-    has left, with the same script and options: a profile and its processes cost three times what
-    the page does.
-    """
-    with _visits(browser, left, request.node.get_closest_marker("timing")) as open_page:
-        yield open_page
-
-
-@pytest.fixture
-def opened(tmp_path, write_page, visit, serve):
-    """Return ``opened(*widgets, scheme=, theme=, script=, **options)``: a page of them, at rest."""
-
-    def start(*widgets, scheme="file", theme="light", script="", **options):
-        path = write_page(tmp_path, *widgets, theme=theme)
-        url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/page.html"
-        view = visit(url, script, **options).ready(len(widgets))
+    def start(*widgets, script="", **options):
+        path = write_page(tmp_path, *widgets)
+        view = visit(path.as_uri(), script, **options).ready(len(widgets))
         view.settle()
         return view
 
@@ -392,6 +339,20 @@ def visit_once(browser):
         context.close()
 
 
+@pytest.fixture(scope="module")
+def page_of(visit_once, serve):
+    """Return ``open(*names) -> page`` which holds what modules of the widgets' sources export."""
+    folder = FOLDER / "src"
+
+    def open_page(*names):
+        page = visit_once(serve(folder)).page
+        for name in names:
+            page.evaluate("async name => Object.assign(globalThis, await import(name))", f"/{name}")
+        return page
+
+    return open_page
+
+
 class _Quiet(SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
         pass
@@ -399,7 +360,6 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def serve():
-    """Return ``serve(folder) -> url`` of a server on this machine."""
     servers = []
 
     def start(folder):
@@ -421,7 +381,7 @@ def write_page():
     return _write_page
 
 
-def _write_page(folder, *widgets, states=None, theme="light"):
+def _write_page(folder, *widgets, states=None):
     """Write a page that holds the widgets as myst-nb does, and return its path."""
     states = states or [embed.dependency_state(widgets, drop_defaults=False)]
     script = '<script type="application/vnd.jupyter.widget-{}+json">{}</script>'
@@ -436,16 +396,13 @@ def _write_page(folder, *widgets, states=None, theme="light"):
     )
     path = Path(folder) / "page.html"
     shutil.copy(LOADER, path.parent)
-    ground = {"light": "#fff", "dark": "#14181e"}[theme]
-    ink = {"light": "#222832", "dark": "#ced6dd"}[theme]
-    soft = {"light": "#48566b", "dark": "#9ca4af"}[theme]
     path.write_text(
-        f'<!doctype html><html lang="en" data-theme="{theme}"><head><meta charset="utf-8">'
+        '<!doctype html><html lang="en" data-theme="light"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,">'  # or Chromium asks the server for one
         "<title>Widgets</title><script src='widgets.js'></script><style>"
-        f"html{{background:{ground};color:{ink};--pst-color-text-base:{ink};"
-        f"--pst-color-text-muted:{soft};--pst-color-background:{ground}}}"
+        "html{background:#fff;color:#222832;--pst-color-text-base:#222832;"
+        "--pst-color-text-muted:#48566b;--pst-color-background:#fff}"
         "main{max-width:50rem;margin:auto}body{margin:0 8px}</style></head>"
         f"<body><main><h1>Widgets</h1>{views}</main>{holders}</body></html>",
         encoding="utf-8",

@@ -77,7 +77,6 @@ LATER = ("How much may change", "Steps a second", "Tempo")
 
 @pytest.fixture(scope="module", autouse=True)
 def book():
-    """The folder of the built book."""
     if not (BOOK / CHAPTER).exists():
         reason = f"no built book in {BOOK}: run `make book` first"
         if os.environ.get("CI") == "true":
@@ -92,7 +91,7 @@ def opened(visit, serve):
 
     def start(page, scheme="http"):
         root = serve(BOOK) if scheme == "http" else BOOK.as_uri()
-        return visit(f"{root}/{page}", fresh=True).ready(PAGES[page].widgets)
+        return visit(f"{root}/{page}").ready(PAGES[page].widgets)
 
     return start
 
@@ -166,20 +165,6 @@ def test_the_page_rewrites_as_pytorch_rewrites(shared):
     assert wrong == ["0", "0"]
 
 
-@pytest.mark.parametrize("name", ["positive", "Switch"])
-def test_a_sentence_is_another_at_the_other_end(shared, name):
-    view = shared(STEERING)
-    view.settle()
-    slider = view.page.locator(".dgm[data-rewritten]").get_by_role("slider", name=name)
-    sentences = []
-    for key in ("Home", "End"):
-        slider.press(key)
-        view.settle()
-        sentences.append(slider.evaluate("slider => slider.closest('.dgm').dataset.rewritten"))
-        assert sentences[-1]
-    assert sentences[0] != sentences[1]
-
-
 def brightness(view, style):
     script = f"node => getComputedStyle(node).{style}.match(/\\d+/g).slice(0, 3).map(Number)"
     return np.mean(view.page.locator(".dgm").first.evaluate(script))
@@ -208,7 +193,7 @@ def test_bars_stay_in_forced_colours_and_in_print(shared, page):
 
 @pytest.mark.parametrize("page", [POOLING, "book/intro.html"])
 def test_widgets_whose_data_are_broken_show_their_posters(visit, serve, tmp_path, page):
-    view = visit("about:blank", fresh=True)
+    view = visit("about:blank")
     broken = re.sub(r'(data-head="\d+">)[^<]+', r"\1AAAA", (BOOK / page).read_text("utf-8"))
     view.page.route(
         f"**/{page}", lambda route: route.fulfill(body=broken, content_type="text/html")
@@ -224,17 +209,6 @@ def test_widgets_whose_data_are_broken_show_their_posters(visit, serve, tmp_path
     assert len(set(posters.evaluate_all("all => all.map(one => one.src)"))) == posters.count()
 
 
-@pytest.mark.parametrize(("page", "single"), [(STEERING, 3), (POOLING, 4), (HYPER, 3)])
-def test_every_picture_says_what_it_rests_on(shared, page, single):
-    view = shared(page)
-    bare = """all => all.filter(node => !node.closest(".cell_output").querySelector(".dgm-badge"))
-      .map(node => node.textContent.slice(0, 60))"""
-    assert view.page.locator(".dgm-figure, .dgm-table").evaluate_all(bare) == []
-    badges = view.page.locator(".dgm .dgm-badge").all_inner_texts()
-    assert len(badges) == view.page.locator(".dgm").count()
-    assert sum("1 seed" in badge for badge in badges) == single, "these hold one seed's models"
-
-
 FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"]) {
   const get = () => { throw new DOMException("No", "SecurityError"); };
   Object.defineProperty(window, name, { configurable: true, get });
@@ -243,7 +217,7 @@ FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"]) {
 
 @pytest.mark.parametrize("page", [POOLING, "book/notation.html"])
 def test_all_works_where_storage_is_forbidden(visit, serve, page):
-    view = visit(f"{serve(BOOK)}/{page}", FORBIDDEN, fresh=True)
+    view = visit(f"{serve(BOOK)}/{page}", FORBIDDEN)
     if page in PAGES:
         view.ready(PAGES[page].widgets)
     html, field = view.page.locator("html"), view.page.locator("#pst-search-dialog input")
@@ -312,46 +286,7 @@ def test_no_formula_is_clipped(shared, narrow, page, width):
     assert view.page.evaluate(CLIPPED) == []
 
 
-# All controls of one widget, and another value for each that it can have.
-CONTROLS = """widget => [...widget.querySelectorAll("input, select, textarea")]
-  .map(n => [n.labels[0]?.textContent, /radio|checkbox/.test(n.type) ? n.checked : n.value])"""
-TOUCH = """widget => {
-  for (const node of widget.querySelectorAll("input, select, textarea")) {
-    const group = [...widget.querySelectorAll(`[name="${node.name}"]`)];
-    const last = group.filter(other => !other.disabled).at(-1);
-    if (node.type === "checkbox" || (node.type === "radio" && node === last)) node.click();
-    if (/radio|checkbox/.test(node.type)) continue;
-    const end = node.options?.length - 1;
-    if (node.tagName === "SELECT") node.selectedIndex = node.selectedIndex ? 0 : end;
-    else if (node.tagName === "TEXTAREA") node.value += " bread";
-    else node.value = Number(node.value) === Number(node.max) ? node.min : node.max;
-    for (const name of ["input", "change"]) node.dispatchEvent(new Event(name, { bubbles: true }));
-  }
-}"""
-
-
-@pytest.mark.parametrize("page", [CHAPTER, INFORMATION, GANS, "book/intro.html"])
-def test_reset_takes_every_control_back(opened, page):
-    view = opened(page)
-    widgets = view.page.locator(".dgm")
-    for number in range(widgets.count()):
-        widget = widgets.nth(number)
-        first = widget.evaluate(CONTROLS)
-        if not first:
-            continue
-        widget.evaluate(TOUCH)
-        view.settle()
-        assert widget.evaluate(CONTROLS) != first
-        widget.get_by_role("button", name="Reset", exact=True).click()
-        for _ in range(100):
-            if widget.evaluate(CONTROLS) == first:
-                break
-            view.page.wait_for_timeout(50)
-        assert widget.evaluate(CONTROLS) == first
-    view.assert_clean()
-
-
-@pytest.mark.parametrize("page", [CHAPTER, INFORMATION, GANS, "book/intro.html"])
+@pytest.mark.parametrize("page", PAGES)
 def test_every_picture_has_a_badge_of_its_own(shared, page):
     script = """() => {
       const all = [...document.querySelectorAll("figure.dgm-figure, .dgm-table, .dgm")];

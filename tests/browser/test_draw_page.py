@@ -1,268 +1,23 @@
-"""Draw a digit in a real browser: the page's annealing against the library's, and each pen."""
+"""Draw a digit in a real browser: each pen, and what a run does."""
 
 import json
 
 import numpy as np
 import pytest
-import torch
+import small_widgets as small
 
-from dgm.papers.rate_distortion import linear_gaussian_curve, rate_distortion_curve
-from dgm_book.widgets import DrawADigit, PageWeights, frame
-
-PARTS = ("nn.js", "lstm.js", "annealing.js", "draw_a_digit.js")
-UNPACK = """async source => {
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  globalThis.made = await import(url);
-  globalThis.sampler = made.annealingLibrary();
-  globalThis.finish = job => {
-    let r = job.next();
-    while (!r.done) r = job.next();
-    return r.value;
-  };
-  globalThis.floats = layers => layers.map(layer => ({
-    ...layer, weight: Float32Array.from(layer.weight), bias: Float32Array.from(layer.bias),
-  }));
-}"""
-GRADIENT = """({ layers, x, z }) => {
-  const decoder = sampler.makeDecoder(floats(layers));
-  const state = { z: Float64Array.from(z), energy: 0, gradient: new Float64Array(z.length) };
-  decoder.evaluate(Float64Array.from(x), state);
-  const [gradient, made] = [state.gradient, decoder.forward(z)].map(v => Array.from(v));
-  return { energy: state.energy, gradient, made };
-}"""
-WORK = """({ layers, x, seeds, ...settings }) => seeds.map(seed => {
-  const told = [];
-  const request = { layers: floats(layers), x: Float64Array.from(x), seed, ...settings };
-  finish(sampler.work(request, message => told.push(message)));
-  const [{ check }] = told.filter(message => message.check);
-  return { points: told.filter(message => message.index !== undefined), check };
-})"""
-INKED = """([strokes, height, width]) => Array.from(made.inked(strokes, height, width))"""
-GAPS = """() => {
-  globalThis.gaps = [];
-  let last = performance.now();
-  const look = now => { gaps.push(now - last); last = now; requestAnimationFrame(look); };
-  requestAnimationFrame(look);
-}"""
-
-
-@pytest.fixture(scope="module")
-def library(visit_once):
-    """A page that holds the sampler."""
-    source = "".join((frame.FOLDER / name).read_text("utf-8") for name in PARTS)
-    exported = "\nexport { annealingLibrary, startAnnealing, inked };"
-    tab = visit_once("about:blank")
-    tab.page.evaluate(UNPACK, source.replace("export default { render };", exported))
-    return tab.page
-
-
-def network(sizes, activations, seed=0, gain=1.0):
-    """A perceptron as a module, and its layers as `PageWeights` takes them."""
-    dice = torch.Generator().manual_seed(seed)
-    parts, layers = [], []
-    kinds = {"tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid, "relu": torch.nn.ReLU}
-    for inputs, outputs, activation in zip(sizes, sizes[1:], activations, strict=False):
-        layer = torch.nn.Linear(inputs, outputs).requires_grad_(False)
-        layer.weight.copy_(gain * torch.randn(outputs, inputs, generator=dice))
-        layer.bias.copy_(0.3 * torch.randn(outputs, generator=dice))
-        parts += [layer.double(), *([kinds[activation]()] if activation in kinds else [])]
-        layers.append((layer.weight, layer.bias, activation))
-    return torch.nn.Sequential(*parts), layers
-
-
-def as_json(layers):
-    """Layers as the page's sampler takes them."""
-    keys = ("rows", "columns", "weight", "bias", "activation")
-    rows = [(*w.shape, w.flatten().tolist(), b.tolist(), name) for w, b, name in layers]
-    return [dict(zip(keys, row, strict=True)) for row in rows]
-
-
-# The arithmetic
-
-
-@pytest.mark.parametrize(
-    ("sizes", "activations"),
-    [
-        ([5, 64, 784], ["tanh", "sigmoid"]),
-        ([3, 7, 6, 10], ["relu", "tanh", "sigmoid"]),
-        ([2, 9], ["linear"]),
-        ([2, 16, 32], ["sigmoid", "linear"]),
-    ],
-)
-def test_the_page_s_gradient_is_pytorch_s(library, sizes, activations):
-    decoder, layers = network(sizes, activations, gain=0.7)
-    dice = torch.Generator().manual_seed(3)
-    for _ in range(3):
-        z = torch.randn(sizes[0], generator=dice, dtype=torch.float64).requires_grad_()
-        x = torch.rand(sizes[-1], generator=dice, dtype=torch.float64)
-        image = decoder(z)
-        energy = (image - x).square().sum()
-        (expected,) = torch.autograd.grad(energy, z)
-        got = library.evaluate(
-            GRADIENT, {"layers": as_json(layers), "x": x.tolist(), "z": z.tolist()}
-        )
-        assert got["made"] == pytest.approx(image.tolist(), abs=1e-5)
-        assert got["energy"] == pytest.approx(float(energy.detach()), rel=1e-5)
-        scale = float(expected.abs().max())
-        assert got["gradient"] == pytest.approx(expected.tolist(), abs=1e-5 * scale)
-
-
-def anneal(page, layers, x, **settings):
-    sent = {"temperatures": 200, "chains": 16, "leapfrogs": 5, "seeds": [0], **settings}
-    return page.evaluate(WORK, {"layers": as_json(layers), "x": x, **sent})
-
-
-def errors(values, expected):
-    """Mean difference in standard errors over the first axis."""
-    apart = np.asarray(values) - np.asarray(expected)
-    return apart.mean(0) / (apart.std(0, ddof=1) / np.sqrt(len(apart)))
-
-
-BETAS = np.geomspace(0.05, 5, 6).tolist()
-
-
-@pytest.fixture(scope="module")
-def linear(library):
-    """Runs of a linear decoder with 48 seeds, and the closed form."""
-    decoder, layers = network([3, 12], ["linear"], seed=4, gain=0.6)
-    x = torch.randn(12, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
-    runs = anneal(library, layers, x.tolist(), betas=BETAS, seeds=list(range(48)))
-    return runs, linear_gaussian_curve(decoder[0].weight, decoder[0].bias, x[None], BETAS)
-
-
-def column(runs, name):
-    return np.array([[point[name] for point in run["points"]] for run in runs])
-
-
-def assert_closed_form(log_z, distortion, rate, exact):
-    """Runs (S, R) agree with the closed form, and with one another."""
-    # The mean of w itself is unbiased: log Z is below, by less than its variance.
-    assert np.abs(errors(np.exp(log_z - exact.log_z[:, 0].numpy()), 1)).max() < 4
-    assert np.abs(errors(distortion, exact.distortion[:, 0])).max() < 4
-    assert np.abs(errors(rate, exact.rate[:, 0])).max() < 4
-    np.testing.assert_allclose(rate + exact.beta.numpy() * distortion + log_z, 0, atol=1e-9)
-
-
-def test_the_curve_of_a_linear_decoder_is_the_closed_form(linear):
-    runs, exact = linear
-    columns = (column(runs, name) for name in ("logZ", "distortion", "rate"))
-    assert_closed_form(*columns, exact)
-    assert column(runs, "logZ").std(0).max() < 0.25
-    assert (column(runs, "acceptance") > 0.4).all()
-    assert (column(runs, "ess") > 5).all()
-    assert np.array_equal(column(runs, "beta")[0], BETAS)
-
-
-def test_the_bounds_of_the_model_s_own_image_hold_its_log_z(library):
-    decoder, layers = network([3, 12], ["linear"], seed=4, gain=0.6)
-    script = """({ layers, seeds, beta }) => seeds.map(seed => {
-      const decoder = sampler.makeDecoder(floats(layers));
-      return Array.from(sampler.simulate(decoder, beta, sampler.makeDice(8 * seed + 2)).x);
-    })"""
-    seeds = list(range(48))
-    images = library.evaluate(
-        script, {"layers": as_json(layers), "seeds": seeds, "beta": BETAS[-1]}
-    )
-    exact = linear_gaussian_curve(
-        decoder[0].weight, decoder[0].bias, torch.tensor(images, dtype=torch.float64), BETAS
-    ).log_z[-1]
-    gaps = {}
-    for temperatures in (12, 200):
-        runs = anneal(
-            library, layers, [0.0] * 12, betas=BETAS, seeds=seeds, temperatures=temperatures
-        )
-        lower, upper = (
-            np.array([run["check"][side] for run in runs]) for side in ("lower", "upper")
-        )
-        assert errors(lower, exact).item() < 4
-        assert errors(upper, exact).item() > -4
-        gaps[temperatures] = (upper - lower).mean()
-        stated = np.array([run["check"]["error"] for run in runs])
-        off = np.hypot(lower - exact.numpy(), upper - exact.numpy()) / stated
-    assert np.abs(errors(np.exp(lower - exact.numpy()), 1)).item() < 4
-    assert np.abs(errors(np.exp(exact.numpy() - upper), 1)).item() < 4
-    assert abs(gaps[200]) < 0.1 < gaps[12]
-    # With many temperatures the bounds miss by what the chains' scatter says.
-    assert 0.6 < np.sqrt((off**2).mean()) < 1.5
-
-
-def test_a_network_s_curve_is_the_library_s(library):
-    decoder, layers = network([2, 16, 32], ["tanh", "sigmoid"], seed=7)
-    x = torch.rand(32, generator=torch.Generator().manual_seed(8), dtype=torch.float64)
-    runs = anneal(library, layers, x.tolist(), betas=BETAS, seeds=list(range(24)))
-    expected = rate_distortion_curve(
-        decoder,
-        x.repeat(8, 1),
-        latent_dim=2,
-        betas=BETAS,
-        n_chains=100,
-        n_leapfrog=5,
-        temperatures_per_beta=20,
-        progress=False,
-    )
-    for name, other in (("logZ", expected.log_z), ("distortion", expected.distortion)):
-        ours, theirs = column(runs, name), other.T.numpy()
-        spread = np.hypot(ours.std(0, ddof=1) / 24**0.5, theirs.std(0, ddof=1) / 8**0.5)
-        assert (np.abs(ours.mean(0) - theirs.mean(0)) < 4 * spread).all()
-
-
-def test_one_seed_is_one_run_and_another_is_another(library):
-    _, layers = network([2, 9], ["linear"])
-    settings = {"betas": BETAS, "temperatures": 30, "seeds": [3, 3, 4]}
-    first, repeated, other = anneal(library, layers, [0.5] * 9, **settings)
-    assert first == repeated
-    assert first["points"][-1]["logZ"] != other["points"][-1]["logZ"]
-    assert first["check"] != other["check"]
-
-
-# The drawing as an image
-
-
-def ink(page, strokes, height=28, width=28):
-    return np.reshape(page.evaluate(INKED, [strokes, height, width]), (height, width))
-
-
-def middle(image):
-    rows, columns = np.indices(image.shape) + 0.5
-    return np.array([(image * rows).sum(), (image * columns).sum()]) / image.sum()
-
-
-@pytest.mark.parametrize("name", [*"0123456789", "a star, no digit"])
-def test_a_drawing_becomes_an_image_like_mnist_s(library, name):
-    strokes = toy().presets[name]
-    image = ink(library, strokes)
-    assert image.max() == 1
-    assert image.min() == 0
-    np.testing.assert_allclose(middle(image), 14, atol=0.1)
-    rows, columns = (np.flatnonzero(image.max(axis) > 0.2) for axis in (1, 0))
-    assert max(np.ptp(rows), np.ptp(columns)) + 1 in (19, 20, 21)
-    np.testing.assert_allclose(image * 255, np.round(image * 255), atol=1e-9)
-    # Larger, smaller and elsewhere it is the same drawing.
-    shifted = [[0.4 * v + (0.1 if i % 2 else 0.5) for i, v in enumerate(s)] for s in strokes]
-    np.testing.assert_allclose(ink(library, shifted), image, atol=1.5 / 255)
-
-
-def test_a_dot_stays_a_dot_and_a_line_keeps_its_width(library):
-    dot = ink(library, [[0.2, 0.9]])
-    assert dot.sum() == pytest.approx(np.pi * 1.15**2, rel=0.15)
-    line = ink(library, [[0.1, 0.5, 0.9, 0.5]])
-    assert line[:, 14].sum() == pytest.approx(2.3, abs=0.1)
-    assert line[14].sum() == pytest.approx(20, abs=0.8)
-    np.testing.assert_allclose(line, line[::-1], atol=1 / 255)
-
-
-# The widget
+from dgm_book.widgets import DrawADigit, PageWeights
 
 
 def toy(**options):
-    layers = network([2, 16, 64], ["tanh", "sigmoid"], seed=1)[1]
+    layers = small.network(2, 64, hidden=16, seed=1)
     options = {"temperatures": (10, 40), **options}
     return DrawADigit(PageWeights({"toy": layers}), "toy", (8, 8), **options)
 
 
 def slow(**options):
     """A decoder as large as the published one, which takes many times longer than a test waits."""
-    layers = network([5, 64, 784], ["tanh", "sigmoid"], seed=1, gain=0.4)[1]
+    layers = [small.network(5, 64, hidden=64)[0], small.network(64, 784, hidden=64)[2]]
     return DrawADigit(PageWeights({"slow": layers}), "slow", (28, 28), **options)
 
 
@@ -271,10 +26,14 @@ def state(tab, name):
 
 
 def at_run(tab, expected):
-    tab.page.wait_for_function(
-        "wanted => document.querySelector('.dgm').dataset.run === wanted", arg=expected
-    )
+    script = "expected => document.querySelector('.dgm').dataset.run === expected"
+    tab.page.wait_for_function(script, arg=expected)
     tab.settle()
+
+
+def running(tab):
+    tab.page.wait_for_function("document.querySelector('.dgm').dataset.run === 'running'")
+    tab.page.wait_for_function("document.querySelector('.dgm progress').value > 0")
 
 
 def result(tab):
@@ -286,25 +45,22 @@ def presets(tab):
     return tab.page.locator("select[id$=-preset]")
 
 
+def temperatures(tab, count):
+    tab.page.get_by_label("Temperatures").select_option(str(count))
+
+
 def pad(tab):
     return tab.page.locator("canvas").first
 
 
 def corners(tab):
     box = pad(tab).bounding_box()
-    return [
-        (box["x"] + share * box["width"], box["y"] + high * box["height"])
-        for share, high in ((0.3, 0.2), (0.7, 0.2), (0.45, 0.8))
-    ]
+    shares = ((0.3, 0.2), (0.7, 0.2), (0.45, 0.8))
+    return [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in shares]
 
 
 def draw_by_mouse(tab):
-    places = corners(tab)
-    tab.page.mouse.move(*places[0])
-    tab.page.mouse.down()
-    for place in places[1:]:
-        tab.page.mouse.move(*place, steps=6)
-    tab.page.mouse.up()
+    tab.drag(*corners(tab), steps=6)
 
 
 TOUCH = """([pad, places]) => {
@@ -324,11 +80,9 @@ def draw_by_touch(tab):
 
 
 def draw_by_keys(tab):
-    pad(tab).press("Shift+ArrowUp")
-    pad(tab).press("Space")
-    for key in ("ArrowRight", "ArrowRight", "Shift+ArrowDown", "Shift+ArrowDown"):
+    keys = "Shift+ArrowUp Space ArrowRight ArrowRight Shift+ArrowDown Shift+ArrowDown Space"
+    for key in keys.split():
         pad(tab).press(key)
-    pad(tab).press("Space")
 
 
 @pytest.mark.parametrize("draw", [draw_by_mouse, draw_by_touch, draw_by_keys])
@@ -337,8 +91,7 @@ def test_what_is_drawn_is_annealed(opened, draw):
     tab = opened(toy(), **touch)
     tab.button("Clear").click()
     tab.settle()
-    empty = tab.pictures()
-    before = int(state(tab, "moved"))
+    empty, before = tab.pictures(), int(state(tab, "moved"))
     draw(tab)
     curve = result(tab)  # no button: it starts when the pen has rested
     assert int(state(tab, "moved")) > before
@@ -347,65 +100,22 @@ def test_what_is_drawn_is_annealed(opened, draw):
     assert len(curve["log_z"]) == 25
     assert np.isfinite(curve["rate"]).all()
     assert curve["check"]["lower"] < curve["check"]["upper"] + 30
+    given = toy()
+    given.curve = curve
+    shown = opened(given)
+    assert shown.pictures()[2:11] == tab.pictures()[2:11]  # a curve from Python is shown alike
     tab.assert_clean()
 
 
 @pytest.mark.parametrize(("upper", "clear"), [(-10.4, False), (-9.0, True)])
 def test_a_gap_within_its_error_is_not_told_from_nothing(opened, upper, clear):
-    drawn = toy()
-    points = {name: [1.0] * 25 for name in ("rate", "distortion", "ess", "acceptance")}
+    drawn, names = toy(), ("rate", "distortion", "ess", "acceptance", "log_z")
     check = {"beta": 1.0, "lower": -10.0, "upper": upper, "error": 0.3}
-    drawn.curve = {
-        "beta": list(drawn.betas), "log_z": [-1.0] * 25, "codes": [[0.0, 0.0]] * 25, **points,
-        "seconds": 2.0, "check": check,
-    }  # fmt: skip
-    tab = opened(drawn)
-    text = tab.page.locator(".dgm-draw-check .dgm-caption").inner_text()
+    curve = {"beta": list(drawn.betas), "codes": [[0.0, 0.0]] * 25, "seconds": 2.0, "check": check}
+    drawn.curve = curve | {name: [1.0] * 25 for name in names}
+    text = opened(drawn).page.locator(".dgm-draw-check .dgm-caption").inner_text()
     assert f"{upper + 10:.2f} ± 0.30 nats".replace("-", "−") in text
     assert ("told from 0" in text) != clear
-
-
-@pytest.mark.parametrize("scheme", ["http", "file"])
-def test_a_preset_is_chosen_and_annealed_by_keyboard(opened, scheme):
-    tab = opened(toy(), scheme=scheme)
-    assert state(tab, "run") == "idle"
-    before = tab.pictures()
-    choice = presets(tab)
-    assert choice.input_value() == "0"
-    choice.select_option("4")
-    curve = result(tab)
-    after = tab.pictures()
-    assert after[0] != before[0]
-    # The pad, the image, nine reconstructions and the model's own image.
-    assert len(set(after)) == len(after) == 12
-    shown = tab.page.locator(".dgm-note").inner_text()
-    assert shown == f"Done in {curve['seconds']:.1f} s: 40 temperatures, 16 chains."
-    assert tab.button("Anneal").is_visible()
-    tab.assert_clean()
-
-
-def test_a_linear_decoder_s_curve_on_the_page_is_the_closed_form(opened, library):
-    r = np.random.default_rng(2)
-    layer = (0.5 * r.normal(size=(64, 3)), 0.1 * r.normal(size=64), "linear")
-    weights = PageWeights({"line": [layer]})
-    widget = DrawADigit(weights, "line", (8, 8), betas=BETAS, temperatures=[100], preset="2")
-    tab = opened(widget)
-    runs = []
-    tab.button("Anneal").click()
-    for seed in range(16):
-        runs.append(result(tab))
-        assert runs[-1]["seed"] == seed
-        tab.button("New seed").click()
-    ((weight, bias, _),) = weights.layers("line")
-    image = ink(library, widget.drawing, 8, 8).reshape(1, 64)
-    exact = linear_gaussian_curve(*map(torch.tensor, (weight, bias, image)), widget.betas)
-    names = ("log_z", "distortion", "rate")
-    assert_closed_form(*(np.array([run[name] for run in runs]) for name in names), exact)
-
-
-def running(tab):
-    tab.page.wait_for_function("document.querySelector('.dgm').dataset.run === 'running'")
-    tab.page.wait_for_function("document.querySelector('.dgm progress').value > 0")
 
 
 @pytest.mark.parametrize("script", ["", "delete globalThis.Worker"])
@@ -424,33 +134,25 @@ def test_a_run_can_be_stopped_at_any_moment(opened, script):
     tab.assert_clean()
 
 
-@pytest.mark.parametrize("draw", [draw_by_mouse, draw_by_keys])
-def test_a_new_stroke_cancels_the_run_that_is_under_way(opened, draw):
+def test_a_new_stroke_cancels_the_run_and_the_next_is_the_run_alone(opened):
     tab = opened(slow(temperatures=[20_000, 2]))
-    tab.page.get_by_label("Temperatures").select_option("20000")
+    temperatures(tab, 20_000)
     running(tab)
     before = int(state(tab, "moved"))
-    draw(tab)
-    assert state(tab, "run") in ("idle", "running")
+    draw_by_mouse(tab)
     assert int(state(tab, "moved")) > before
     running(tab)  # the one with the new stroke
     tab.button("Clear").click()
     at_run(tab, "idle")
-    tab.assert_clean()
-
-
-def test_a_run_after_a_cancelled_one_is_the_run_alone(opened):
     tab = opened(toy(temperatures=(3000, 40)))
-    choice = presets(tab)
-    choice.select_option("5")
+    presets(tab).select_option("5")
     alone = result(tab)
-    tab.page.get_by_label("Temperatures").select_option("3000")
+    temperatures(tab, 3000)
     running(tab)
-    tab.page.get_by_label("Temperatures").select_option("40")
-    choice.select_option("6")
-    choice.select_option("5")
-    repeated = result(tab)
-    assert {**repeated, "seconds": 0} == {**alone, "seconds": 0}
+    temperatures(tab, 40)
+    presets(tab).select_option("6")
+    presets(tab).select_option("5")
+    assert {**result(tab), "seconds": 0} == {**alone, "seconds": 0}
 
 
 BROKEN = """globalThis.Worker = class {
@@ -473,36 +175,12 @@ def test_without_a_worker_the_page_anneals_itself(opened):
     assert runs[3]["log_z"][0] == pytest.approx(runs[0]["log_z"][0], rel=0.01)
 
 
-def test_clear_undo_and_reset(opened):
-    tab = opened(toy(preset="8"))
-    first = tab.pictures()
-    pad(tab).press("Backspace")
-    tab.settle()
-    assert tab.pictures()[0] != first[0]
-    tab.button("Clear").click()
-    tab.button("Anneal").click()
-    tab.settle()
-    assert tab.page.locator(".dgm-note").inner_text() == "There is nothing drawn yet."
-    tab.page.get_by_label("Temperatures").select_option("10")
-    tab.button("Reset").click()
-    tab.settle()
-    assert tab.pictures()[1:] == first[1:]
-    assert presets(tab).input_value() == "8"
-    assert tab.page.get_by_label("Temperatures").input_value() == "40"
-
-
-def test_a_curve_from_python_is_shown(opened):
-    tab = opened(toy())
-    tab.button("Anneal").click()
-    given = toy()
-    given.curve = result(tab)
-    shown = opened(given)
-    shown.settle()
-    chart = "svg[role=img]"
-    labels = [s.page.locator(chart).first.get_attribute("aria-label") for s in (tab, shown)]
-    assert labels[0] == labels[1]
-    assert "25 points" in labels[0]
-    assert shown.pictures()[1:11] == tab.pictures()[1:11]
+GAPS = """() => {
+  globalThis.gaps = [];
+  let last = performance.now();
+  const look = now => { gaps.push(now - last); last = now; requestAnimationFrame(look); };
+  requestAnimationFrame(look);
+}"""
 
 
 @pytest.mark.timing
@@ -515,11 +193,11 @@ def test_the_whole_takes_at_most_three_seconds_and_the_page_stays_awake(
         tab.page.evaluate(GAPS)
         tab.button("New seed").click()
         seconds = result(tab)["seconds"]
-        gaps, frames = tab.page.evaluate("gaps"), tab.frames()
-        if seconds <= 3 and np.percentile(gaps, 95) < 50 and np.percentile(frames, 95) < 16:
+        gaps, frames = (np.percentile(v, 95) for v in (tab.page.evaluate("gaps"), tab.frames()))
+        if seconds <= 3 and gaps < 50 and frames < 16:
             break
     record_testsuite_property("draw_seconds", seconds)
-    record_testsuite_property("draw_frame_p95_ms", float(np.percentile(frames, 95)))
+    record_testsuite_property("draw_frame_p95_ms", float(frames))
     assert seconds <= 3
-    assert np.percentile(gaps, 95) < 50
-    assert np.percentile(frames, 95) < 16
+    assert gaps < 50
+    assert frames < 16

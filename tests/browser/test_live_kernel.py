@@ -29,18 +29,11 @@ def shown(name, trait, options):
     write()
     display(widget, label)
 """
-PAD = {"betas": [1.0, 10.0], "temperatures": (8,), "seed": 20}
+PAD = {"temperatures": (8,), "seed": 20}
 
 
-def press(*labels, key="ArrowRight"):
-    """An act: presses a key on the slider of each label, or on the first where it is None."""
-
-    def act(widget):
-        for label in labels:
-            slider = widget.get_by_label(label) if label else widget.locator("input[type=range]")
-            slider.first.press(key)
-
-    return act
+def press(label, key="ArrowRight"):
+    return lambda widget: widget.get_by_label(label).first.press(key)
 
 
 def click(name):
@@ -55,22 +48,12 @@ def fill(label, text):
     return act
 
 
-WIDGETS = [  # the widget, a trait and what it is, what a reader does, and what it is then
-    ("RateDistortionExplorer", {}, "beta_index", 2, press(None, None), 4),
+WIDGETS = [  # the widget, options, a trait and what it is, what a reader does, and what it is then
     ("DamageLab", {}, "blur", 0, press("Blur"), 1),
     ("DrawADigit", PAD, "seed", 20, click("New seed"), 21),
     ("GANPlayground", {"width": 4}, "seed", 0, fill("Seed of both", "7"), 7),
-    (
-        *("SentenceSteering", {}, "sentence", EXAMPLES[0]),
-        *(fill("Your sentence", "the food was bad ."), "the food was bad ."),
-    ),
-    (
-        *("InfluenceRuler", {"examples": EXAMPLES[1:]}, "sentence", EXAMPLES[1]),
-        *(fill("Your sentence", "good food !"), "good food !"),
-    ),
-    ("BoundRace", {}, "dimension", 1, press("Dimension"), 2),
+    ("SentenceSteering", {}, "sentence", EXAMPLES[0], fill("Your sentence", "no ."), "no ."),
     ("Storyteller", {}, "seed", 0, click("Write on"), 1),
-    ("ParticleKalman", {}, "particles", 16, press(None), 17),
     ("SwitchNow", {}, "steps", 60, click("Switch the dynamics now"), 85),
 ]
 

@@ -1,33 +1,27 @@
 """The text widgets in a real browser: the page's model is PyTorch's; what a reader may type."""
 
 import functools
-import json
-import random
-from pathlib import Path
 
 import numpy as np
 import pytest
+import small_widgets as small
 import torch
-from page_words import split_words
 
 from dgm.data import text
 from dgm.data.synthetic import review_grammar
 from dgm.steering import SteeringModel, rewrite
-from dgm_book.widgets import AttributeSwitch, LatentCliff, SentenceSteering, TextWeights, frame
+from dgm_book.widgets import AttributeSwitch, SentenceSteering, TextWeights
 
-MARGINS, THRESHOLD = (1.5, 0.7, 0.3, 0.1), 0.6
+OPTIONS = {"margins": (1.5, 0.7, 0.3, 0.1), "threshold": 0.6}
 SMALL = {"embedding": 32, "hidden": 64, "context": 48, "voters": 32}
 EXAMPLES = ["the pizza was great .", "sadly , the host was rude today .", "we loved the patio ."]
-UNPACK = """async source => {
-  const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
-  globalThis.library = await import(url);
-}"""
+ENDS = ["", " . 12 zorp . nice !", " zorp .", " zorp 3.50 zorp", " a1 b2 c3 d4 a1 e5 f6 ?"]
 
 
-def steering_model(words, seed=0, **sizes):
+def steering_model(words, **sizes):
     """Return an untrained model whose rewrites vary: its random weights are large."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         model = SteeringModel(text.Vocabulary(words, 4, mask=True), **sizes)
         for name, parameter in model.named_parameters():
             # What reads stays soft: at a corner agreements are equal but for rounding.
@@ -41,36 +35,30 @@ def steering_model(words, seed=0, **sizes):
     return model.eval().requires_grad_(False)
 
 
-def arrays(model):
-    return {name: value.numpy() for name, value in model.state_dict().items()}
-
-
 @functools.lru_cache
 def vocabulary():
     words = text.Vocabulary.build(review_grammar(2000, seed=3)[0], 200, 4, mask=True).words
     return [*words[:-1], "_num_"]
 
 
-@functools.lru_cache
-def small_model():
-    return steering_model(vocabulary(), **SMALL)
-
-
-OPTIONS = {"margins": MARGINS, "threshold": THRESHOLD}
-ENDS = ["", " . 12 zorp . nice !", " zorp .", " zorp 3.50 zorp", " a1 b2 c3 d4 a1 e5 f6 ?"]
+def weights(golden=()):
+    model = steering_model(vocabulary(), **SMALL)
+    return TextWeights(small.arrays(model), vocabulary(), golden)
 
 
 @functools.lru_cache
-def golden(precision, count=100):
+def page_model():
+    """Return a model with the weights that the page has."""
+    model, page = steering_model(vocabulary(), **SMALL), weights().dequantised()
+    tensors = {name: torch.from_numpy(value.copy()) for name, value in page.items()}
+    model.load_state_dict(tensors, strict=False)
+    return model
+
+
+@functools.lru_cache
+def golden(count=100):
     """Return PyTorch's rewrites of texts with unknown and repeated words, long and short."""
-    model = small_model()
-    if precision == "int8":
-        weights = TextWeights(arrays(model), vocabulary()).dequantised()
-        model = steering_model(vocabulary(), **SMALL)
-        tensors = {name: torch.from_numpy(value.copy()) for name, value in weights.items()}
-        model.load_state_dict(tensors, strict=False)
-    dice = np.random.default_rng(0)
-    rewrites = []
+    dice, rewrites = np.random.default_rng(0), []
     for i, sentence in enumerate(review_grammar(count, seed=4)[0]):
         sentence = sentence.removesuffix(" .") + ENDS[i % 5]
         if i % 20 == 7:
@@ -80,48 +68,14 @@ def golden(precision, count=100):
         weights = dice.dirichlet([0.4] * 3).round(4)
         weights[2] = 1 - weights[0] - weights[1]
         weights = np.clip(weights, 0, 1)
-        answer = model.rewrite(sentence, torch.tensor(weights, dtype=torch.float32), **OPTIONS)
-        golden = {"sentence": sentence, "weights": weights.tolist(), "rewrite": answer}
-        rewrites.append({**golden, "margins": list(MARGINS), "threshold": THRESHOLD})
-    return rewrites
+        target = torch.tensor(weights, dtype=torch.float32)
+        answer = page_model().rewrite(sentence, target, **OPTIONS)
+        rewrites.append({"sentence": sentence, "weights": weights.tolist(), "rewrite": answer})
+    return [row | OPTIONS for row in rewrites]
 
 
-def steering(weights=None, **options):
-    weights = weights or TextWeights(arrays(small_model()), vocabulary())
-    points = np.random.default_rng(1).dirichlet([0.5] * 3, 90)
-    options = {**OPTIONS, "badge": "random", **options}
-    return SentenceSteering(weights, EXAMPLES, points, np.arange(90) % 3, **options)
-
-
-def switch(weights):
-    return AttributeSwitch(weights, EXAMPLES, "random", place=3, **OPTIONS)
-
-
-def cliff(badge="made up"):
-    dice = np.random.default_rng(2)
-    models = []
-    for label, steps, slope in [("VAE", np.linspace(-4, 4, 9), 9.0), ("Simplex", np.arange(6), 0)]:
-        density = 50 + slope * np.abs(steps) + np.zeros((2, 1))
-        codes = 50 + 3 * dice.normal(size=900)
-        models.append(
-            {
-                "label": label,
-                "axis": f"{label} steps",
-                "steps": steps,
-                "sentences": [[f"{x} {i}" for i in range(len(steps))] for x in EXAMPLES[:2]],
-                "log_mean": density,
-                "mean_log": 10 * density,
-                "original": {"log_mean": codes, "mean_log": 10 * codes},
-                "reading": np.tile(np.linspace(0, 1, len(steps)), (2, 1)),
-                "baseline": label == "VAE",
-            }
-        )
-    return LatentCliff(EXAMPLES[:2], models, badge)
-
-
-def all_widgets():
-    weights = TextWeights(arrays(small_model()), vocabulary(), golden=golden("int8")[:8])
-    return steering(weights), cliff(), switch(weights)
+def steering(golden=()):
+    return SentenceSteering(weights(golden), EXAMPLES, **OPTIONS)
 
 
 def golden_wrong(view):
@@ -129,15 +83,10 @@ def golden_wrong(view):
     return int(view.page.locator(".dgm").first.get_attribute("data-golden-wrong"))
 
 
-def rewritten(view, index=0):
-    """Return the sentence on the page, once the widgets have drawn."""
+def rewritten(view):
+    """Return the sentence on the page, once the widget has drawn."""
     view.drawn()
-    return view.page.locator(".dgm").nth(index).get_attribute("data-rewritten")
-
-
-def typed(view, sentence):
-    view.page.get_by_label("Your sentence").fill(sentence)
-    return rewritten(view)
+    return view.page.locator(".dgm").first.get_attribute("data-rewritten")
 
 
 def percentages(view):
@@ -148,52 +97,20 @@ def percentages(view):
 # The model
 
 
-@pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("script", ["", "delete globalThis.WebAssembly"])
-def test_a_hundred_sentences_come_out_as_pytorch_says(opened, precision, script):
-    answers = golden(precision)
-    assert len({g["rewrite"] for g in answers}) > 80
-    weights = TextWeights(arrays(small_model()), vocabulary(), precision=precision, golden=answers)
-    view = opened(steering(weights), script=script)
+def test_a_hundred_sentences_come_out_as_pytorch_says_and_a_wrong_one_is_counted(opened, script):
+    answers = [dict(row) for row in golden()]
+    assert len({row["rewrite"] for row in answers}) > 80
+    view = opened(steering(answers), script=script)
     assert golden_wrong(view) == 0
     view.assert_clean()
-
-
-def test_a_wrong_golden_sentence_is_counted(opened):
-    answers = [dict(g) for g in golden("int8")[:4]]
     answers[2]["rewrite"] += " zorp"
-    weights = TextWeights(arrays(small_model()), vocabulary(), golden=answers)
-    assert golden_wrong(opened(steering(weights))) == 1
-
-
-def test_the_page_tokenises_as_python_does(visit):
-    view = visit("about:blank")
-    view.page.evaluate(UNPACK, frame.module("lstm.js", "text_model.js") + "\nexport { tokenise };")
-    dice = random.Random(0)
-    pieces = [
-        *"abcnst't''\"\"``.,!?-–—…’“0123456789_()/+: éßİΣ中🍕½²٣ﬁ\u200d\u0301\x00\x1c\x85\ufeff",
-        *"\t\n\u3000\u0323\u20e3\u094dनıI",
-    ]
-    pieces += ["❤️", "n't", "can", "cannot", "gonna", " wanna ", "..", "--", "<b>", "I'VE", "&nbsp;"]
-    pieces += ["w/", "c+", "_num_", "5.50", "1,000", "mr. ", "st.", "does n't"]
-    typed = ["".join(dice.choices(pieces, k=dice.randrange(30))) for _ in range(3000)]
-    typed += [*EXAMPLES, " ", "I can't; it's $5.50 (really)!"]
-    path = Path(__file__).parents[1] / "dgm" / "data" / "words.json"
-    known = json.loads(path.read_text("utf-8"))
-    typed += [words["typed"] for words in known]
-    got = view.page.evaluate("all => all.map(t => library.tokenise(t).join(' '))", typed)
-    assert got == [text.tokenise(t) for t in typed]
-    assert got[-len(known) :] == [words["yelp"] for words in known]
-    view.page.evaluate(UNPACK, frame.module("language_model.js") + "\nexport { wordsOf };")
-    got = view.page.evaluate("all => all.map(t => library.wordsOf(t).join(' '))", typed)
-    assert got == [" ".join(split_words(t)) for t in typed]
-    assert got[-len(known) :] == [words["words"] for words in known]
+    assert golden_wrong(opened(steering(answers[:4]), script=script)) == 1
 
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_a_switch_in_mid_sentence_is_that_of_pytorch(opened, backward):
-    weights = TextWeights(arrays(small_model()), vocabulary(), precision="float32")
-    view = opened(switch(weights))
+    view = opened(AttributeSwitch(weights(), EXAMPLES, **OPTIONS))
     before, after = torch.eye(3)[[2, 0] if backward else [0, 2]].split(1)
     if backward:
         view.page.get_by_role("radio", name="positive, then negative").check()
@@ -202,10 +119,29 @@ def test_a_switch_in_mid_sentence_is_that_of_pytorch(opened, backward):
     for place in range(len(EXAMPLES[1].split()) + 1):
         view.slider("Switch").fill(str(place))
         options = {**OPTIONS, "switch_at": place, "weights_after": after}
-        (expected,) = rewrite(small_model(), EXAMPLES[1:2], before, **options)
+        (expected,) = rewrite(page_model(), EXAMPLES[1:2], before, **options)
         rewrites.append(rewritten(view))
         assert rewrites[-1] == expected.text
     assert len(set(rewrites)) > 2
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "We paid $12.50 for 2 Zorps! The host was rude... today. Quux zorp. The pizza was great.",
+        "Zorp, quux, blarg, frob, quandle and plugh loved the patio.",
+        "the pizza was great, " * 20 + "but the host was rude today and " * 6 + "we left.",
+    ],
+)
+def test_a_text_of_several_sentences_comes_out_as_python_says(opened, sentence):
+    view = opened(steering())
+    words = text.tokenise(sentence, keep_numbers=True)
+    expected = page_model().rewrite(words, [0.0, 0.0, 1.0], **OPTIONS)
+    view.page.get_by_label("Your sentence").fill(sentence)
+    assert rewritten(view) == expected
+    assert "<unk>" not in expected
+    assert "_num_" not in expected
+    view.assert_clean()
 
 
 @pytest.mark.timing
@@ -213,10 +149,10 @@ def test_a_rewrite_at_full_size_takes_less_than_fifty_milliseconds(
     opened, record_testsuite_property
 ):
     words = [f"w{i}" for i in range(3992)]
-    weights = TextWeights(arrays(steering_model(words)), words)
-    assert len(weights.data) < 1_400_000
+    large = TextWeights(small.arrays(steering_model(words)), words)
+    assert len(large.data) < 1_400_000
     sentence = " ".join(f"w{37 * i}" for i in range(10))
-    view = opened(SentenceSteering(weights, [sentence], margins=MARGINS, threshold=1.0))
+    view = opened(SentenceSteering(large, [sentence], margins=OPTIONS["margins"], threshold=1.0))
     p95 = view.p95(50, lambda: view.sweep(0, place=2))
     record_testsuite_property("rewrite_p95_ms", p95)
     assert p95 < 50
@@ -231,37 +167,17 @@ def test_a_drag_of_sixty_events_ends_where_it_was_let_go(opened):
     pad.scroll_into_view_if_needed()
     box = pad.bounding_box()
     start, end = (box["x"] + 40, box["y"] + 200), (box["x"] + 190, box["y"] + 120)
-    view.page.mouse.move(*start)
-    view.page.mouse.down()
-    for i in range(1, 61):
-        view.page.mouse.move(*(a + (b - a) * i / 60 for a, b in zip(start, end, strict=True)))
-    view.page.mouse.up()
+    view.drag(start, end, steps=60)
     dragged = rewritten(view), percentages(view)
     assert sum(dragged[1]) == 100
-    view.page.get_by_role("button", name="Reset").click()
+    view.button("Reset").click()
     assert rewritten(view) != dragged[0]
     view.page.mouse.click(*end)
     assert (rewritten(view), percentages(view)) == dragged
 
 
-def test_sixty_events_in_one_frame_are_one_rewrite(opened):
+def test_the_triangle_is_walked_by_keyboard_and_a_frame_is_one_rewrite(opened):
     view = opened(steering())
-    view.page.evaluate("performance.clearMeasures()")
-    view.slider("negative").evaluate(
-        """slider => { for (let i = 0; i <= 60; i++) {
-            slider.value = i; slider.dispatchEvent(new Event("input", { bubbles: true })); } }"""
-    )
-    view.drawn()
-    assert len(view.frames()) == 1
-    assert percentages(view)[0] == 60
-    assert sum(percentages(view)) == 100
-
-
-@pytest.mark.parametrize("scheme", ["http", "file"])
-def test_everything_can_be_done_by_keyboard(opened, scheme):
-    view = opened(steering(), scheme=scheme)
-    before = rewritten(view)
-    pad, positive = view.page.locator(".dgm-pad"), view.slider("positive")
 
     def pressed(node, *keys):
         for key in keys:
@@ -269,27 +185,22 @@ def test_everything_can_be_done_by_keyboard(opened, scheme):
         view.drawn()
         return percentages(view)
 
+    pad, positive = view.page.locator(".dgm-pad"), view.slider("positive")
     assert pressed(pad, *["Shift+ArrowLeft"] * 5) == [100, 0, 0]
-    assert rewritten(view) != before
     assert pressed(pad, "ArrowUp") in ([98, 2, 0], [96, 4, 0])
     assert pressed(positive, "End") == [0, 0, 100]
     assert pressed(positive, "Home") == [50, 50, 0]
-    effort = view.slider("How much may change")
-    pressed(effort, "Home")
-    assert effort.input_value() == "1"
-    assert effort.get_attribute("aria-valuetext").endswith(" 1.5")
-    view.page.get_by_role("button", name="Reset").press("Enter")
-    assert rewritten(view) == before
-    box = view.page.get_by_label("Your sentence")
-    box.press("Control+a")
-    box.type("we loved the pizza")
-    pressed(box, "Enter")
-    assert box.input_value() == "we loved the pizza"
-    assert view.page.locator(".dgm-word").count() == 4
-    view.assert_clean()
+    view.page.evaluate("performance.clearMeasures()")
+    view.slider("negative").evaluate(
+        """slider => { for (let i = 0; i <= 60; i++) {
+            slider.value = i; slider.dispatchEvent(new Event("input", { bubbles: true })); } }"""
+    )
+    view.drawn()
+    assert len(view.frames()) == 1
+    assert (percentages(view)[0], sum(percentages(view))) == (60, 100)
 
 
-def test_new_words_are_marked_and_lost_words_told(opened):
+def test_new_words_are_marked_lost_words_told_and_the_sentence_is_the_largest_text(opened):
     view = opened(steering())
     words, source = rewritten(view).split(), EXAMPLES[0].split()
     marked = " ".join(view.page.locator("ins").all_inner_texts())
@@ -300,88 +211,43 @@ def test_new_words_are_marked_and_lost_words_told(opened):
     assert line == "underline"
     gone = view.page.locator(".dgm-gone").inner_text()
     assert all(word in gone for word in source if word not in words)
-
-
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "We paid $12.50 for 2 Zorps! The host was rude... today. Quux zorp. The pizza was great.",
-        "Zorp, quux, blarg, frob, quandle and plugh loved the patio.",
-        "the pizza was great, " * 20 + "but the host was rude today and " * 6 + "we left.",
-    ],
-)
-def test_a_text_of_several_sentences_comes_out_as_python_says(opened, sentence):
-    view = opened(steering(TextWeights(arrays(small_model()), vocabulary(), precision="float32")))
-    words = text.tokenise(sentence, keep_numbers=True)
-    expected = small_model().rewrite(words, [0.0, 0.0, 1.0], **OPTIONS)
-    assert typed(view, sentence) == expected
-    assert "<unk>" not in expected
-    assert "_num_" not in expected
-    view.assert_clean()
+    sizes = "all => all.map(n => parseFloat(getComputedStyle(n).fontSize))"
+    sentence = min(view.page.locator(".dgm-said").evaluate_all(sizes))
+    others = view.page.locator(".dgm *:not(.dgm-said, .dgm-said *)").evaluate_all(sizes)
+    assert sentence > 1.15 * max(others)
 
 
 # The cliff
 
 
-def test_the_cliff_answers_the_keyboard_and_tells_how_far_out(opened):
-    view = opened(cliff())
-    page = view.page
-    walk, text_node = view.slider("VAE steps"), page.locator(".dgm-said").first
-    note, halo = page.locator(".dgm-note").first, page.locator(".dgm-panel text.dgm-halo").first
-    view.drawn()
-    assert text_node.inner_text().endswith(" 4")  # the step that changes nothing
+def test_the_cliff_answers_the_keyboard_and_its_mark_stands_at_its_density(opened):
+    steps = np.linspace(-4, 4, 9)
+    codes, density = 50 + 3 * np.random.default_rng(2).normal(size=900), 50 + 9 * np.abs(steps)
+    options = {"steps": steps, "sentences": [[f"{x} {i}" for i in range(9)] for x in EXAMPLES[:2]]}
+    options |= {"log_mean": [density] * 2, "mean_log": [10 * density] * 2, "axis": "VAE steps"}
+    model = small.walk(**options, original={"log_mean": codes, "mean_log": 10 * codes})
+    view = opened(small.cliff(sources=EXAMPLES[:2], models=[model, small.walk(label="Simplex")]))
+    page, walk = view.page, view.slider("VAE steps")
+    sentence, note = page.locator(".dgm-said").first, page.locator(".dgm-note").first
+    halo = page.locator(".dgm-panel text.dgm-halo").first
+    assert sentence.inner_text().endswith(" 4")  # the step that changes nothing
     assert "Farther out than every" not in note.inner_text()
     walk.press("End")
     view.drawn()
-    assert text_node.inner_text().endswith(" 8")
+    assert sentence.inner_text().endswith(" 8")
     assert "Farther out than every code of a real sentence" in note.inner_text()
     assert halo.text_content() == "86.0"
     assert walk.get_attribute("aria-valuetext").startswith("4: ")
-    page.get_by_role("radio", name="mean of the log densities").check()
-    view.drawn()
-    assert halo.text_content() == "860.0"
-    page.get_by_label("The sentence it starts from").select_option("1")
-    view.drawn()
-    assert text_node.inner_text().startswith("sadly, the host")
-    page.get_by_role("button", name="Reset").click()
-    view.drawn()
-    assert text_node.inner_text() == "the pizza was great. 4"
-    view.assert_clean()
-
-
-def test_the_mark_stands_at_its_density(opened):
-    view = opened(cliff())
-    view.slider("VAE steps").press("End")
-    view.drawn()
-    svg = view.page.locator(".dgm-panel svg").first
+    svg = page.locator(".dgm-panel svg").first
     x = float(svg.locator(".dgm-stem").get_attribute("d")[1:].split()[0])
     ticks = svg.locator("text:not([class])").evaluate_all(
         "all => all.map(t => [Number(t.textContent), Number(t.getAttribute('x'))])"
     )
     (a, left), (b, right) = ticks[0], ticks[-1]
     assert x == pytest.approx(left + (86 - a) / (b - a) * (right - left), abs=0.5)
-
-
-# All of them
-
-
-def test_the_sentence_is_the_largest_text(opened):
-    view = opened(*all_widgets())
-    sizes = "all => all.map(n => parseFloat(getComputedStyle(n).fontSize))"
-    text_node = min(view.page.locator(".dgm-said").evaluate_all(sizes))
-    others = view.page.locator(".dgm *:not(.dgm-said, .dgm-said *)").evaluate_all(sizes)
-    assert text_node > 1.15 * max(others)
-
-
-def test_bars_stay_and_words_do_not_look_hidden_in_forced_colours(opened):
-    view = opened(steering())
-    count, faded = view.faded_marks()
-    assert count > 2
-    assert faded == []
-    bare = "all => all.every(node => parseFloat(getComputedStyle(node).borderTopWidth) === 0)"
-    words = view.page.locator(".dgm-word:not(.dgm-hid)")
-    assert words.count() > 2
-    for colours in ("none", "active"):
-        view.page.emulate_media(forced_colors=colours)
-        assert words.evaluate_all(bare)
-    view.page.emulate_media(forced_colors="none")
+    page.get_by_role("radio", name="mean of the log densities").check()
+    view.drawn()
+    assert halo.text_content() == "860.0"
+    page.get_by_label("The sentence it starts from").select_option("1")
+    view.drawn()
+    assert sentence.inner_text().startswith("sadly, the host")

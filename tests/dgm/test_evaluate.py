@@ -2,7 +2,6 @@
 
 import datetime
 import itertools
-import json
 import os
 import re
 import signal
@@ -17,9 +16,10 @@ import safetensors.torch
 import torch
 from chains import assert_same, interrupted, with_options
 from torch import nn
+from torch.distributions import Independent, Uniform
 
 from dgm import evaluate as module
-from dgm.evaluate import evaluate, image_seed, main
+from dgm.evaluate import _image_seed, evaluate, main
 from dgm.papers import rate_distortion
 from dgm.papers.rate_distortion import RateDistortionCurve, linear_gaussian_curve
 
@@ -55,10 +55,7 @@ def distance(x, output):
 def raises(*_):
     raise KeyError("no such weights")
 
-def wants_more(path):
-    pass
-
-leaves, not_a_module, three = exit, dict, 3
+leaves, not_a_module = exit, dict
 """
 
 
@@ -79,9 +76,8 @@ def quick(decoder, x, output, **arguments):
 
 
 def direct(decoder, x, scale, seed=0, **arguments):
-    """One curve with the shards' seeds."""
     settings = {"latent_dim": 3, "betas": BETAS, "scale": scale, **QUICK, **arguments}
-    settings["seed"] = [image_seed(seed, i) for i in range(len(x))]
+    settings["seed"] = [_image_seed(seed, i) for i in range(len(x))]
     return rate_distortion.rate_distortion_curve(decoder, x, **with_options(settings))
 
 
@@ -113,15 +109,27 @@ def shard_scale(decoder, x, folder, seed=0, **arguments):
 
 
 class TestShards:
-    @pytest.mark.parametrize("chosen", [False, True], ids=["default", "every choice"])
-    def test_are_the_engines_own_runs(self, tmp_path, chosen):
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            {},
+            {
+                "prior": Normal(1.5),
+                "precision": "float32",
+                "schedule": "adaptive",
+                "distortion": lambda a, b: (a - b).abs().sum(-1),
+            },
+            {"prior": Independent(Uniform(-torch.ones(3).double(), 2.0), 1), "step_sizes": 0.1},
+        ],
+        ids=["default", "every choice", "a box"],
+    )
+    def test_are_the_engines_own_runs(self, tmp_path, arguments):
         decoder, x = problem()
-        arguments = {"prior": Normal(1.5), "precision": "float32", "schedule": "adaptive"}
-        arguments |= {"distortion": lambda a, b: (a - b).abs().sum(-1)}
-        arguments = arguments if chosen else {}
         ours = quick(decoder, x, tmp_path, shard_size=7, seed=5, **arguments)
         scale = shard_scale(decoder, x, tmp_path, 5, **arguments)
         assert_same(ours, direct(decoder, x, scale, 5, **arguments))
+        alone = quick(decoder, x, tmp_path / "alone", shard_size=6, seed=5, **arguments)
+        assert ours.codes.shape == alone.codes.shape  # of a last shard of one image
 
     def test_an_images_numbers_do_not_depend_on_the_shard_or_on_further_images(self, tmp_path):
         decoder, x = problem()
@@ -134,25 +142,10 @@ class TestShards:
             torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)  # rounded in larger batches
 
     def test_images_have_unlike_seeds(self):
-        seeds = {image_seed(seed, i) for seed, i in itertools.product(range(20), range(200))}
+        seeds = {_image_seed(seed, i) for seed, i in itertools.product(range(20), range(200))}
         assert len(seeds) == 4000
         assert max(seeds) < 2**62
-        assert image_seed(0, 1) == 1459132311362927889  # so that old shards stay right
-
-    def test_finished_ones_are_reused(self, tmp_path):
-        decoder, x, calls = counted()
-        first = quick(decoder, x, tmp_path)
-        paths = sorted(tmp_path.iterdir())
-        assert [p.name for p in paths] == [f"shard-0000{i}.safetensors" for i in range(4)]
-        all_calls = len(calls)
-        times = [p.stat().st_mtime_ns for p in paths]
-        assert_same(quick(decoder, x, tmp_path), first)
-        assert len(calls) < all_calls * 1.02
-        paths[2].unlink()
-        assert_same(quick(decoder, x, tmp_path), first)
-        assert [p.stat().st_mtime_ns == time for p, time in zip(paths, times, strict=True)] == [
-            True, True, False, True,
-        ]  # fmt: skip
+        assert _image_seed(0, 1) == 1459132311362927889  # so that old shards stay right
 
     def test_an_interrupted_run_says_what_is_kept(self, tmp_path, capfd):
         decoder, x, calls = counted()
@@ -162,23 +155,22 @@ class TestShards:
             quick(decoder, x, tmp_path / "cut")
         message = capfd.readouterr().err
         assert "2 of 4 shards are finished" in message
-        assert "(0-1); missing: 2-3" in message
+        assert "missing: [2, 3]" in message
+        finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob("*00[01]*")}
+        assert len(finished) == 2
         assert_same(quick(decoder, x, tmp_path / "cut"), undisturbed)
+        assert all(path.stat().st_mtime_ns == time for path, time in finished.items())
 
     @pytest.mark.parametrize(
         ("name", "change"),
         [
             ("decoder", {"decoder": nn.Linear(3, 12).double()}),
             ("images", {"x": problem()[1] + 1e-9}),
-            ("n_chains", {"n_chains": 7}),
             ("betas", {"betas": [0.1, 1.0, 11.0]}),
-            ("seed", {"seed": 1}),
             ("shard_size", {"shard_size": 3}),
             ("prior", {"prior": None}),
-            ("the prior or", {"prior": Normal(1.5)}),
             ("the prior or", {"prior": Normal(1.0003)}),
             ("step_sizes", {"step_sizes": np.float32(0.1)}),
-            ("n_leapfrog", {"n_leapfrog": np.int64(4)}),
         ],
     )
     def test_of_another_run_are_refused(self, tmp_path, name, change):
@@ -228,7 +220,6 @@ def test_bad_arguments_are_refused_before_any_work(tmp_path, arguments, error, m
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """A working folder with `mine.py` and `images.npy`."""
     (tmp_path / "mine.py").write_text(MINE)
     np.save(tmp_path / "images.npy", problem()[1].numpy())
     monkeypatch.chdir(tmp_path)
@@ -250,18 +241,15 @@ def command(**changes):
     return flat
 
 
-UNREADABLE = "empty.npy cut.npy archive.npy text.npy objects.npy empty.safetensors text.safetensors"
+UNREADABLE = "none.npy cut.npy objects.npy text.safetensors"
 IMAGES = {
-    "none.npy": "there is no file none.npy",
     "mine.py": "must be a .npy or",
     "nan.npy": "NaN or infinity in images [1]",
     "narrow.npy": "12",
-    "complex.npy": "holds complex128",
-    "complex.safetensors": "complex.safetensors",
+    "complex.npy": "holds complex numbers",
+    "flat.npy": "batch of images",
     **{name: f"{name} cannot be read" for name in UNREADABLE.split()},
-    **dict.fromkeys(["bytes.npy", "bytes.safetensors"], "images / 255"),
-    **dict.fromkeys(["flat.npy", "no_images.npy"], "batch of images"),
-    **dict.fromkeys(["long.npy", "strings.npy", "fields.npy"], "save them as float32"),
+    **dict.fromkeys(["bytes.npy", "bytes.safetensors"], "x / 255, as float32"),
     **dict.fromkeys(["nothing.safetensors", "two.safetensors"], "none is named 'images'"),
 }
 
@@ -295,26 +283,19 @@ class TestCommandLine:
             ({"betas": [1, 0.5]}, "ascending"),
             ({"decoder": "mine"}, "package.module:function"),
             ({"decoder": "nowhere:decoder"}, "No module named 'nowhere'"),
-            ({"decoder": "mine:decoders"}, "has no function 'decoders'"),
-            ({"decoder": "mine:three"}, "has no function 'three'"),
+            ({"decoder": "mine:decoders"}, "has no attribute 'decoders'"),
             ({"decoder": "mine:not_a_module"}, "no nn.Module"),
             ({"latent_dim": 4}, "latent_dim=4"),
             ({"output": "mine.py"}, "mine.py"),
-            *[({n: 0}, "at least 1, got 0") for n in ("chains", "leapfrog", "temperatures")],
-            ({"shard_size": 0}, "at least 1, got 0"),
-            ({"latent_dim": -3}, "at least 1, got -3"),
-            ({"threads": 0}, "at least 1, got 0"),
+            ({"chains": 0}, "at least 1, got 0"),
             ({"seed": -1}, "at least 0, got -1"),
             ({"seed": 2**64}, "seed"),
             ({"device": "gpu"}, "device must be one"),
             ({"force_precision": "tf32"}, "needs a CUDA device"),
             ({"schedule": "adaptive", "chains": 1}, "at least two chains"),
-            ({"device": "meta"}, "device must be one"),
             ({"decoder": "mine:raises"}, "mine:raises raised KeyError: 'no such weights'"),
             ({"decoder": "mine:leaves"}, "raised SystemExit"),
-            ({"decoder": "mine:wants_more"}, "raised TypeError"),
-            ({"decoder": "broken:decoder"}, "importing it raised SyntaxError"),
-            ({"prior": "mine:raises"}, "--prior mine:raises raised KeyError"),
+            ({"decoder": "broken:decoder"}, "broken:decoder raised SyntaxError"),
             ({"distortion": "mine:raises"}, "KeyError: 'no such weights'"),
         ],
     )
@@ -324,43 +305,23 @@ class TestCommandLine:
             "nan": np.stack([np.zeros(12), np.full(12, np.nan)]),
             "flat": np.zeros(12),
             "narrow": np.zeros((3, 5)),
-            "long": np.zeros((3, 12), np.longdouble),
             "complex": np.zeros((3, 12), complex),
             "objects": np.array([[{}]]),
-            "strings": np.array([["a"]]),
-            "fields": np.zeros(3, [("a", "f4"), ("b", "f4")]),
-            "no_images": np.zeros((0, 12)),
         }
         for name, array in arrays.items():
             np.save(name, array)
-        with open("archive.npy", "wb") as file:
-            np.savez(file, np.zeros((3, 12)))
-        for kind in ("npy", "safetensors"):
-            Path(f"empty.{kind}").touch()
-            Path(f"text.{kind}").write_text("0.5 0.25 0.125\n" * 9)
+        Path("text.safetensors").write_text("0.5 0.25 0.125\n" * 9)
         Path("cut.npy").write_bytes(Path("nan.npy").read_bytes()[:150])
         save, zeros = safetensors.torch.save_file, torch.zeros(3, 12)
         save({}, "nothing.safetensors")
         save({"a": zeros, "b": zeros.clone()}, "two.safetensors")
-        header = json.dumps({"a": {"dtype": "C64", "shape": [3, 12], "data_offsets": [0, 288]}})
-        size = len(header).to_bytes(8, "little")  # safetensors before 0.7 writes none
-        Path("complex.safetensors").write_bytes(size + header.encode() + bytes(288))
         save({"a": zeros.byte() + 200}, "bytes.safetensors")
         Path("broken.py").write_text("def decoder(:\n")
         assert main(command(**changes)) == 2
         error = capsys.readouterr().err
         assert message in error
         assert len(error.splitlines()) == 1
-        assert "whole numbers" not in error or "images / 255" in error
         assert not (folder / "out").exists()
-
-    @pytest.mark.parametrize("dtype", ["bool", "u1", "u2", "i8", ">i4", ">f4", "f2", "f4"])
-    def test_reads_images_of_zeros_and_ones(self, folder, dtype):
-        values = (problem()[1] > 0).numpy()
-        np.save("images.npy", values.astype(dtype))
-        images = module._read_images(Path("images.npy"))
-        assert images.is_floating_point()
-        assert torch.equal(images.double(), torch.tensor(values).double())
 
 
 def torchrun(folder, *arguments, **environment):
@@ -401,23 +362,6 @@ class TestRanks:
         assert "launcher" in capsys.readouterr().err
         assert time.monotonic() - began < 60
 
-    def test_wait_longer_for_work_than_for_the_start(self, monkeypatch):
-        calls = []
-        names = ("init_process_group", "new_group", "barrier", "destroy_process_group")
-        for name in names:
-            monkeypatch.setattr(
-                module.dist, name, lambda *a, name=name, **k: calls.append((name, a, k)) or "group"
-            )
-        monkeypatch.setattr(module.dist, "get_rank", lambda: 0)
-        monkeypatch.setattr(module.dist, "get_world_size", lambda: 2)
-        monkeypatch.setenv("TORCHELASTIC_RUN_ID", "run")
-        with module._ranks() as (_, n_ranks, group):
-            module._wait(n_ranks, group)
-        assert tuple(name for name, _, _ in calls) == names
-        start, work = (calls[i][2]["timeout"] for i in (0, 1))
-        assert start <= datetime.timedelta(minutes=10) < datetime.timedelta(days=1) < work
-        assert calls[2][1] == ("group",)
-
     def test_two_give_the_numbers_of_one_process(self, folder):
         done = torchrun(folder, *command())
         assert done.returncode == 0, done.stderr
@@ -432,7 +376,7 @@ class TestRanks:
         assert killed.returncode != 0
         assert f"Signal {int(signal.SIGKILL)} (SIGKILL)" in killed.stderr
         assert "rank 0 of 2 stopped" in killed.stderr
-        assert re.search(r"; missing: (0, )?(2-)?3\. Start", killed.stderr)
+        assert re.search(r"; missing: \[(0, )?(2, )?3\]\. Start", killed.stderr)
         finished = {p: p.stat().st_mtime_ns for p in (folder / "out").glob("shard-*.safetensors")}
         assert {"shard-00001.safetensors"} <= {p.name for p in finished}
         assert not (folder / "out/curve.safetensors").exists()
@@ -458,26 +402,19 @@ class TestCurve:
         points = torch.stack([mean.distortion, mean.rate], 1)
         np.testing.assert_array_equal(line.get_xydata(), points)
         np.testing.assert_array_equal(dots.get_xydata(), torch.stack([*legendre], 1))
-        assert dots.get_linestyle() == ":"
-        (band,) = axes.collections
-        edges = band.get_paths()[0].vertices[:, 1]
-        top, bottom = mean.rate + 2 * mean.rate_error, mean.rate - 2 * mean.rate_error
-        assert edges.max() == pytest.approx(float(top.max()))
-        assert edges.min() == pytest.approx(float(bottom.min()))
+        edges = axes.collections[0].get_paths()[0].vertices[:, 1]
+        assert edges.max() == pytest.approx(float((mean.rate + 2 * mean.rate_error).max()))
+        assert edges.min() == pytest.approx(float((mean.rate - 2 * mean.rate_error).min()))
         assert "nats" in axes.get_ylabel()
 
-    def test_shares_axes_with_another(self, curve):
+    def test_shares_axes_with_another_even_of_one_image(self, curve):
         figure = curve.plot(label="ours")
-        assert curve.plot(figure.axes[0], "theirs") is figure
+        one = linear_gaussian_curve(torch.ones(3, 1), torch.ones(3), torch.ones(1, 3), BETAS)
+        assert one.plot(figure.axes[0], "theirs") is figure
         curves = figure.axes[0].lines[::2]
         assert [line.get_label() for line in curves] == ["ours", "theirs"]
         assert curves[0].get_linestyle() != curves[1].get_linestyle()
-
-    def test_one_image_has_no_band(self):
-        figure = linear_gaussian_curve(
-            torch.ones(3, 1), torch.ones(3), torch.ones(1, 3), BETAS
-        ).plot()
-        assert np.isfinite(figure.axes[0].collections[0].get_paths()[0].vertices).all()
+        assert np.isfinite(figure.axes[0].collections[1].get_paths()[0].vertices).all()
 
 
 class TestPage:
@@ -512,9 +449,3 @@ class TestPage:
         assert len(quoted) >= 10
         for message in quoted:
             assert message in text, message
-
-    def test_names_options_that_exist(self):
-        options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", self.PAGE.read_text("utf-8")))
-        known = set(module._parser()._option_string_actions)
-        assert len(options) > 5
-        assert options - {"--nproc-per-node"} <= known

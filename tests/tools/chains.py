@@ -14,6 +14,19 @@ on_devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", mark
 QUICK = {"n_chains": 6, "n_leapfrog": 3, "temperatures_per_beta": 6, "progress": False}
 
 
+# The correlated law at beta = 1 of the target below, and its log Z.
+MEAN = torch.tensor([1.0, -0.5], dtype=torch.float64)
+COVARIANCE = torch.tensor([[1.0, 0.85], [0.85, 1.2]], dtype=torch.float64)
+LOG_Z = 0.5 * math.log(float(torch.linalg.det(COVARIANCE)))
+
+
+def correlated(z):
+    """The energy that takes the standard normal law to N(MEAN, COVARIANCE)."""
+    centred = z - MEAN.to(z.device)
+    precision = torch.linalg.inv(COVARIANCE).to(z.device)
+    return 0.5 * ((centred @ precision) * centred).sum(1) - 0.5 * z.square().sum(1)
+
+
 def target_from_energy(energy, prior_energy=standard_normal_energy):
     """A target from an energy E(z (C, D)) -> (C,), by automatic differentiation."""
     evaluate = density_energy(lambda z: -energy(z))
@@ -41,6 +54,23 @@ def curve(decoder, x, **arguments):
 def bdmc_gap(decoder, **arguments):
     """A quiet gap; options may be given flat."""
     return rate_distortion.bdmc_gap(decoder, **with_options({"progress": False, **arguments}))
+
+
+def gaussian(mean, beta, generator):
+    """Images with the noise of which the squared error is the energy."""
+    like = {"dtype": mean.dtype, "device": mean.device}
+    return mean + torch.randn(mean.shape, generator=generator, **like) / math.sqrt(2 * beta)
+
+
+def bdmc_and_truth(decoder, exact, simulate=gaussian, **arguments):
+    """A gap, and exact(images) -> log Z (N,) of the images that it simulates."""
+    images = []
+
+    def noisy(*given):
+        images.append(simulate(*given))
+        return images[-1]
+
+    return bdmc_gap(decoder, simulate=noisy, **arguments), exact(images[0])
 
 
 def standard_errors(missed):

@@ -3,8 +3,8 @@
 import torch
 
 
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
+def rng(seed=0, device="cpu"):
+    return torch.Generator(device).manual_seed(seed)
 
 
 def normal(*shape, seed=0, dtype=torch.float64):

@@ -58,17 +58,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         uploads, home = folder / "uploads", folder / "home"
-        uploads.mkdir()
-        home.mkdir()
+        for place in (uploads, home):
+            place.mkdir()
         venv.create(folder / "venv", with_pip=True)
         python = folder / "venv" / "bin" / "python"
         outer = ("PYTHON", "DGM_", "VIRTUAL", "XDG_", "JUPYTER", "IPYTHON")
-        environment = {
-            **{name: v for name, v in os.environ.items() if not name.startswith(outer)},
-            "PATH": f"{python.parent}{os.pathsep}{os.environ['PATH']}",
-            "HOME": str(home),
-            "OMP_NUM_THREADS": "1",
-        }
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(outer)}
+        environment["PATH"] = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+        environment |= {"HOME": str(home), "OMP_NUM_THREADS": "1"}
 
         def run(*command: str, **options) -> subprocess.CompletedProcess:
             options = {"check": True, **options}

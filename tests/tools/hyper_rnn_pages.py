@@ -14,7 +14,7 @@ from torch.distributions import Normal, kl_divergence
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 from dgm.sampling.linear_gaussian import LinearGaussian
 from dgm.sampling.particles import start_weighing, weigh
-from dgm_book.widgets.particle_kalman import MAX_PARTICLES, MAX_STEPS
+from dgm_book.widgets.variational_hyper_rnn import MAX_PARTICLES, MAX_STEPS
 
 SYSTEM, CHOICE, PRIOR, POSTERIOR, RESAMPLING = range(5)  # streams of random numbers
 

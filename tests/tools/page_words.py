@@ -1,7 +1,13 @@
 """Words as the pages take them from what a reader types, for tests of the pages."""
 
+import json
 import re
 import unicodedata
+from pathlib import Path
+
+# What is typed, and its words, for widgets that split them as here and as `dgm.data.text` does.
+_FILE = Path(__file__).parents[1] / "dgm" / "data" / "words.json"
+KNOWN_WORDS = json.loads(_FILE.read_text("utf-8"))
 
 
 def split_words(text: str) -> list[str]:

@@ -31,7 +31,6 @@ _real_autocast = torch.autocast
 
 
 def on_device(x: Tensor) -> bool:
-    """Whether a tensor lies on the pretended device."""
     storage = _storage(x)
     return storage is not None and hasattr(storage, "pretended")
 

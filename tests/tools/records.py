@@ -20,7 +20,6 @@ def edit(place: Path, name: str, **provenance) -> None:
 
 
 def remove(place: Path, name: str) -> None:
-    """Removes a record."""
     path = place / "results.json"
     records = json.loads(path.read_text("utf-8"))
     del records[name]

@@ -1,8 +1,12 @@
 """What the sentences of the review grammar say: their sentiment, and all the rest."""
 
+from itertools import chain
+
 from dgm.data import synthetic
 
-PARTS = *synthetic._NOUNS.values(), *synthetic._VENUES, *synthetic._PEOPLE, *synthetic._TIMES
+WORDS = synthetic._WORDS
+NOUNS = chain.from_iterable(WORDS["nouns"].values())
+PARTS = *NOUNS, *WORDS["venues"], *WORDS["people"], *WORDS["times"]
 CONTENT = set(" ".join(PARTS).split())
 
 

@@ -11,14 +11,13 @@ from dgm.nets.text_vae import TextVAE
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, trace
 from dgm.steering import SteeringModel
 from dgm_book import widgets
-from dgm_book.widgets.pooling_weights import KINDS
+from dgm_book.widgets.text_weights import KINDS
 from dgm_book.widgets.weights import ACTIVATIONS
 
 MATRICES = dynamics_matrices().numpy()
 
 
 def arrays(model):
-    """Return a model's parameters as the weights take them."""
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
@@ -29,7 +28,6 @@ DAMAGE_BETA = np.geomspace(0.01, 100, 13)
 
 
 def network(inputs, outputs, hidden=256, seed=0):
-    """Return the layers of a random decoder."""
     r = np.random.default_rng(seed)
 
     def layer(n, m, gain):
@@ -41,7 +39,6 @@ def network(inputs, outputs, hidden=256, seed=0):
 
 
 def decode(layers, z):
-    """Return what layers make of codes."""
     for weight, bias, activation in layers:
         z = ACTIVATIONS[activation](z @ weight.T + bias)
     return z
@@ -142,6 +139,15 @@ def language_arrays(seed=0, model=None):
     return {name: torch.randn(value.shape).numpy() / 2 for name, value in state.items()}
 
 
+ARRAYS = language_arrays()
+
+
+def log_probs():
+    dice, tokens = np.random.default_rng(0), [[2], [2, 4, 9, 3], [7, 7, 2, 12, 29]]
+    rows = {name: dice.normal(size=(3, LANGUAGE_SIZE)).astype("<f4") for name in NAMES}
+    return {"tokens": tokens, "log_probs": rows}
+
+
 def language_weights(**changes):
     models = {name: language_arrays(i) for i, name in enumerate(NAMES)}
     return widgets.LanguageWeights(**{"models": models, "words": LANGUAGE_WORDS} | changes)
@@ -183,10 +189,12 @@ def tensors(words=6, **changes):
     return arrays(model) | changes
 
 
+GOLDEN = {"sentence": EXAMPLES[0], "weights": [0.0, 0.0, 1.0], "margins": [0.5]}
+GOLDEN |= {"threshold": 0.9, "rewrite": EXAMPLES[1]}
+
+
 def text_weights(**changes):
-    golden = {"sentence": EXAMPLES[0], "weights": [0.0, 0.0, 1.0], "margins": [0.5]}
-    golden |= {"threshold": 0.9, "rewrite": EXAMPLES[1]}
-    options = {"tensors": tensors(), "words": WORDS, "golden": [golden]}
+    options = {"tensors": tensors(), "words": WORDS, "golden": [GOLDEN]}
     return widgets.TextWeights(**options | changes)
 
 
@@ -263,6 +271,12 @@ def encoders():
     return {kind: encoder(kind, seed) for seed, kind in enumerate(KINDS)}
 
 
+def means():
+    rows = [[1, 4, 5, 6, 7, 9, 2], [1, 3, 8, 2, 0, 0, 0], [1, 2, 0, 0, 0, 0, 0]]
+    dice = np.random.default_rng(0)
+    return {"tokens": rows, "means": {kind: dice.normal(size=(3, 4)) for kind in KINDS}}
+
+
 def pooling_weights(**changes):
     return widgets.PoolingWeights(**{"encoders": encoders(), "words": WORDS} | changes)
 
@@ -292,7 +306,6 @@ def shaken(kind, *sizes, seed=0, by=0.25, **options):
 
 
 def described(model, **changes):
-    """Return a recurrent model as its weights take it."""
     is_hyper = isinstance(model, VariationalHyperRNN)
     options = {"hyper_input": model.hyper_input} if is_hyper else {}
     kind = {"kind": "vhrnn" if is_hyper else "vrnn", "emission": model.emission}
@@ -358,4 +371,28 @@ MAKERS = {
     "Chorale": chorale,
     "SwitchNow": switch_now,
     "ScaleWeather": weather,
+}
+
+SETTINGS = {  # what a page, or Python, sets of each
+    "RateDistortionExplorer": {"model": "vae3", "beta_index": 1, "log_distortion": True},
+    "LatentSpace": {"z": [0.5, -1.25]},
+    "DamageLab": {"alpha": 0.25, "blur": 1},
+    "DrawADigit": {"drawing": [[0.1, 0.2, 0.3, 0.4], [0.5, 0.5]], "seed": 7, "temperatures": 75},
+    "BoundRace": {"correlation": 0.25, "dimension": 7, "batch": 2, "seed": 9999},
+    "RamlLottery": {"set": "play", "anchor": 1, "critic": "", "p": 0.9, "temperature": 0.25},
+    "Storyteller": {"opening": "the", "temperature": 1.5, "seed": 3},
+    "NextSentenceQuiz": {"first": 3, "answers": [1, 0]},
+    "GANPlayground": {"target": "single", "seed": 7, "weight": 0.5, "margin": 1.5, "decay": False},
+    "PatternBench": {"points": [[0.1 * k, -0.1 * k] for k in range(8)], "units": 3, "margin": 2.0},
+    "SentenceSteering": {"sentence": "hello", "target": [0.25, 0.5, 0.25], "effort": 2},
+    "AttributeSwitch": {"example": 1, "place": 5, "backward": True},
+    "LatentCliff": {"source": 1, "places": [0, 2], "measure": "mean_log"},
+    "PoolingRace": {"time": 0.25, "highlighted": "max", "shown": ["max"], "axis": "steps"},
+    "DispersionMicroscope": {"set": "other", "frame": 0, "highlighted": "a"},
+    "InfluenceRuler": {"sentence": "hello", "own_scale": True},
+    "TemperatureSlider": {"sentence": "hello", "kind": "mean", "position": 3},
+    "ParticleKalman": {"sequence": "twenty", "particles": 9, "criterion": "never", "seed": 9999},
+    "Chorale": {"opening": [[], [60, 64]], "temperature": 0.5, "length": 8, "seed": 7},
+    "SwitchNow": {"schedule": [[0, 1, 1.0], [9, 2, 4.0]], "steps": 70, "seed": 9},
+    "ScaleWeather": {"freeze": 0.35, "seed": 9},
 }

@@ -1,8 +1,4 @@
-"""CIFAR-10 as bytes: 20,000 of the 50,000 training images, and the test images.
-
-They come from lossless PNG sheets where these are at hand, else from the publisher's archive.
-Source: Krizhevsky, Learning multiple layers of features from tiny images, 2009.
-"""
+"""CIFAR-10 as bytes: 20,000 of the 50,000 training images, and the test images."""
 
 import json
 from typing import NamedTuple
@@ -13,69 +9,32 @@ from torch import Tensor
 
 from dgm.data import registry
 
-__all__ = ["CLASSES", "ColourImages", "load"]
-
-CLASSES = (
-    *("airplane", "automobile", "bird", "cat", "deer"),
-    *("dog", "frog", "horse", "ship", "truck"),
-)
 _BATCHES = {"train": ("data_batch_1", "data_batch_2"), "test": ("test_batch",)}
-_SIDE = 32
 
 
 class ColourImages(NamedTuple):
     """N images of 32 x 32 pixels in red, green and blue."""
 
     x: Tensor  # (N, 3, 32, 32) uint8; x / 127.5 - 1 is what a generator with tanh output makes
-    y: Tensor  # (N,) int64, a place in `CLASSES`
+    y: Tensor  # (N,) int64, the class from 0 to 9
 
 
 def load(split: str = "train") -> ColourImages:
-    """Loads CIFAR-10; same call, same images in the same order, that of the published batches.
-
-    Args:
-        split: "train", the 20,000 images of the first two training batches of five (say so where
-            this is used), or "test", all 10,000.
-
-    Raises:
-        ValueError: an unknown split, or a file that is not what it should be.
-        FileNotFoundError: the files are neither on this machine nor available.
-    """
+    """Loads "train", 20,000 images of two published batches of five, or "test", all 10,000."""
     if split not in _BATCHES:
         raise ValueError(f"cifar10 has no split '{split}'; it has {', '.join(_BATCHES)}")
     sheets = [f"cifar10/{name}.png" for name in _BATCHES[split]]
     label_file = f"cifar10/{split}_lables.json"  # spelled so at the source
-    if not all(map(registry.local, [*sheets, label_file])):
-        return _published(split)
-    x = torch.from_numpy(np.concatenate([_sheet(path) for path in sheets]))
-    labels = json.loads(registry.fetch(label_file).read_text("utf-8"))
-    # The file has the labels of all five training batches, in their order.
-    y = torch.tensor(labels[: len(x)], dtype=torch.int64)
-    if len(y) != len(x) or y.min() < 0 or y.max() >= len(CLASSES):
-        raise ValueError(
-            f"{label_file} has {len(labels)} labels from {y.min()} to {y.max()} for "
-            f"{len(x)} images; want one each, from 0 to {len(CLASSES) - 1}"
-        )
-    return ColourImages(x, y)
+    if all(map(registry.local, [*sheets, label_file])):
+        from PIL import Image  # here, since only this data set needs it
 
-
-def _published(split: str) -> ColourImages:
-    """From the publisher's batches: per image a byte of label, then red, green and blue planes."""
+        pixels = [np.asarray(Image.open(registry.fetch(path))) for path in sheets]  # an image a row
+        x = torch.from_numpy(np.concatenate(pixels)).view(-1, 32, 32, 3).movedim(3, 1).contiguous()
+        labels = json.loads(registry.fetch(label_file).read_text("utf-8"))
+        # The file has the labels of all five training batches, in their order.
+        return ColourImages(x, torch.tensor(labels[: len(x)], dtype=torch.int64))
+    # The publisher's batches: per image a byte of label, then red, green and blue planes.
     files = [registry.fetch(f"cifar-10-batches-bin/{name}.bin") for name in _BATCHES[split]]
     rows = np.concatenate([np.fromfile(path, np.uint8) for path in files])
-    rows = torch.from_numpy(rows).view(-1, 1 + 3 * _SIDE * _SIDE)
-    return ColourImages(rows[:, 1:].reshape(-1, 3, _SIDE, _SIDE), rows[:, 0].to(torch.int64))
-
-
-def _sheet(path: str) -> np.ndarray:
-    """The images of a sheet with one image per row, (N, 3, 32, 32)."""
-    from PIL import Image  # here, since only this data set needs it
-
-    with Image.open(registry.fetch(path)) as image:
-        if image.mode != "RGB" or image.width != _SIDE * _SIDE:
-            raise ValueError(
-                f"{path} is a sheet of mode {image.mode}, {image.width} pixels wide; want RGB and "
-                f"{_SIDE * _SIDE} pixels, one image per row"
-            )
-        pixels = np.asarray(image)
-    return np.ascontiguousarray(pixels.reshape(-1, _SIDE, _SIDE, 3).transpose(0, 3, 1, 2))
+    rows = torch.from_numpy(rows).view(-1, 1 + 3 * 32 * 32)
+    return ColourImages(rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].to(torch.int64))

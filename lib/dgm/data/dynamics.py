@@ -2,9 +2,7 @@
 
     x_t = W x_{t-1} + sigma_t eps_t,  eps_t ~ N(0, I)                                          (6)
 
-The suites around it are a model's tests beyond its training set. Source: Deng et al., Variational
-hyper RNN for sequence modeling, arXiv:2002.10501, equation 6 and section 5.1; the law of W and the
-lengths are not stated there and are chosen here.
+Source: Deng et al., arXiv:2002.10501, section 5.1; the law of W and the lengths are chosen here.
 """
 
 from typing import NamedTuple
@@ -14,10 +12,6 @@ from torch import Tensor
 
 DEVIATIONS = (0.25, 1.0, 4.0)  # the values of sigma_t
 SUITES = ("test", "noiseless", "switch", "rand", "long", "zero-shot", "add")
-
-_UNSEEN_SEED = 10_000
-_PIECES = 3
-_MOST_CHANGES = 3
 
 
 class Dynamics(NamedTuple):
@@ -32,11 +26,7 @@ class Dynamics(NamedTuple):
 
 
 def dynamics_matrices(k: int = 10, seed: int = 0) -> Tensor:
-    """Draws k matrices W, (k, 2, 2) float64, each entry from U(-1, 1); same seed, same matrices.
-
-    None is refused: one whose largest eigenvalue is above 1 in size makes sequences that grow.
-    ValueError for k below 1 or a negative seed.
-    """
+    """Draws k matrices W, (k, 2, 2) float64, entries from U(-1, 1); sequences may grow."""
     if k < 1 or seed < 0:
         raise ValueError(f"k={k}, seed={seed}: want k >= 1 and seed >= 0")
     generator = torch.Generator().manual_seed(seed)
@@ -46,40 +36,26 @@ def dynamics_matrices(k: int = 10, seed: int = 0) -> Tensor:
 def switching_dynamics(
     n: int, seed: int = 0, suite: str = "test", n_steps: int = 50, matrices: Tensor | None = None
 ) -> Dynamics:
-    """Draws n sequences of the plane; same arguments, same numbers.
+    """Draws n sequences of the plane of T = n_steps points each; same arguments, same numbers.
 
-    With one seed the suites share x_0 and, where they share the matrices, W: a suite needs another
-    seed than the training set has. The suites:
+    With one seed the suites share x_0 and W: another than the training set's is for the suites
 
-    - "test", the law of the training set too: x_0 ~ U[-1, 1]^2; W one of the K, evenly; sigma
-      starts at one of `DEVIATIONS`, evenly, and changes exactly twice, at different times among 1
-      to T - 1, evenly, each time to one of the other two values, evenly.
-    - "noiseless": sigma is 0.
-    - "switch": three noiseless pieces joined, T = 3 n_steps. Each has its own x_0 and a W that is
-      not that of the piece before.
+    - "test", the training set's law: x_0 ~ U[-1, 1]^2; W one of the K, evenly; sigma is one of
+      `DEVIATIONS`, evenly, and changes at two different times among 1 to T - 1, evenly, to another.
+    - "noiseless": sigma is 0. "long": noiseless, T = 2 n_steps.
+    - "switch": three noiseless pieces, T = 3 n_steps, each with its own x_0 and another W.
     - "rand": W is the identity, T = 2 n_steps; sigma changes 0, 1, 2 or 3 times, evenly.
-    - "long": noiseless, T = 2 n_steps.
     - "zero-shot": noiseless, with ten matrices that no small seed gives.
     - "add": x_t = x_{t-1} + b, b and x_0 ~ U[0, 1]^2, W the identity.
 
-    Args:
-        n: number of sequences.
-        seed: not negative.
-        suite: one of `SUITES`.
-        n_steps: T, x_0 included, but for "switch", "rand" and "long".
-        matrices: (K, 2, 2), K >= 2 for "switch"; None means `dynamics_matrices()`, or the own ones
-            of "rand", "zero-shot" and "add".
-
-    Raises:
-        ValueError: n below 1, n_steps below 3, a negative seed, another suite, matrices that are
-            wrong or not asked for, and sequences that grow beyond what float64 holds.
+    The matrices are (K, 2, 2); None is `dynamics_matrices()`, or the own of "rand", "zero-shot" and
+    "add". ValueError for what is out of range, not asked for, or grows beyond what float64 holds.
     """
     if n < 1 or n_steps < 3 or seed < 0:
-        values = f"n={n}, n_steps={n_steps}, seed={seed}"
-        raise ValueError(f"{values}: want n >= 1, n_steps >= 3 and seed >= 0")
+        raise ValueError(f"{n=}, {n_steps=}, {seed=}: want n >= 1, n_steps >= 3 and seed >= 0")
     matrices = _matrices(suite, matrices)
     generator = torch.Generator().manual_seed(seed)
-    pieces = _PIECES if suite == "switch" else 1
+    pieces = 3 if suite == "switch" else 1
     steps = 2 * n_steps if suite in ("rand", "long") else n_steps
     starts, chosen = [], []
     for _ in range(pieces):
@@ -103,10 +79,8 @@ def switching_dynamics(
             observations[:, t] = x = (weight @ x[..., None])[..., 0] + added[:, t]
     if not observations.isfinite().all():
         radius = torch.linalg.eigvals(matrices).abs().max().item()
-        raise ValueError(
-            f"n_steps={n_steps} is too long for float64 with an eigenvalue of size {radius:.3g}: "
-            "want fewer steps or smaller matrices"
-        )
+        problem = f"{n_steps=} is too long for float64 with an eigenvalue of size {radius:.3g}"
+        raise ValueError(f"{problem}: want fewer steps or smaller matrices")
     lengths = torch.full((n,), length)
     return Dynamics(observations, lengths, matrices, which, deviation, switches)
 
@@ -123,7 +97,7 @@ def _noise(
         # The place of each time in a random order: those below the count are where sigma changes.
         order, count = torch.rand(n, length - 1, **options).argsort(1), torch.full((n, 1), 2)
         if suite == "rand":
-            count = torch.randint(_MOST_CHANGES + 1, (n, 1), generator=generator)
+            count = torch.randint(4, (n, 1), generator=generator)
         switches[:, 1:] = order.argsort(1) < count
         jump = torch.randint(1, len(DEVIATIONS), (n, length), generator=generator) * switches
         jump[:, 0] = torch.randint(len(DEVIATIONS), (n,), generator=generator)
@@ -139,17 +113,13 @@ def _matrices(suite: str, given: Tensor | None) -> Tensor:
     if suite not in SUITES:
         raise ValueError(f"no suite '{suite}'; there are {', '.join(SUITES)}")
     identity = torch.eye(2, dtype=torch.float64)[None]
-    own = {"rand": identity, "add": identity, "zero-shot": dynamics_matrices(seed=_UNSEEN_SEED)}
+    own = {"rand": identity, "add": identity, "zero-shot": dynamics_matrices(seed=10_000)}
     if given is None:
         return own.get(suite, dynamics_matrices())
     if suite in own:
         raise ValueError(f"suite '{suite}' has its own matrices: pass none ('noiseless' takes any)")
     least, given = 2 if suite == "switch" else 1, torch.as_tensor(given)
-    if given.ndim != 3 or given.shape[1:] != (2, 2) or len(given) < least:
-        shape = tuple(given.shape)
-        raise ValueError(
-            f"matrices are of shape {shape}; suite '{suite}' wants (K, 2, 2), K >= {least}"
-        )
-    if not given.isfinite().all():
-        raise ValueError("matrices must be finite; some entry is NaN or infinite")
+    if given.shape[1:] != (2, 2) or len(given) < least or not given.isfinite().all():
+        expected = f"finite matrices (K, 2, 2), K >= {least}"
+        raise ValueError(f"suite '{suite}' wants {expected}, got shape {tuple(given.shape)}")
     return given.detach().to("cpu", torch.float64, copy=True)

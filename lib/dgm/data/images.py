@@ -10,8 +10,6 @@ from torch import Tensor
 
 from dgm.data import registry
 
-__all__ = ["Images", "load"]
-
 _SPLITS = {
     "mnist": {"train": slice(0, 50_000), "validation": slice(50_000, 60_000), "test": slice(None)},
     "digits": {"train": slice(0, 1347), "test": slice(1347, None)},
@@ -30,22 +28,28 @@ class Images(NamedTuple):
 def load(name: str, split: str = "train") -> Images:
     """Loads a split of an image data set; same call, same images in the same order.
 
-    Args:
-        name: "mnist" or "fashion-mnist" (28 x 28; 50,000 to train on, 10,000 for validation, the
-            published 10,000 for test), or "digits" (8 x 8, shipped with scikit-learn: 1,347 to
-            train on, 450 for test). What is split here is put in a fixed random order first.
-        split: "train", "validation" (not for digits) or "test".
-
-    Raises:
-        ValueError: an unknown name or split, or a file that is not what it should be.
-        FileNotFoundError: the files are neither on this machine nor available.
+    The sets are "mnist" and "fashion-mnist" (28 x 28; 50,000 to train on, 10,000 for validation,
+    the published 10,000 for test) and "digits" (8 x 8, shipped with scikit-learn: 1,347 to train
+    on, 450 for test), split into "train", "validation" (not for digits) and "test" after a fixed
+    random order. ValueError for an unknown name or split, and errors as `registry.fetch`.
     """
     if name not in _SPLITS:
         raise ValueError(f"no images '{name}'; there are mnist, fashion-mnist and digits")
     if split not in _SPLITS[name]:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(_SPLITS[name])}")
     part = "t10k" if split == "test" else "train"
-    pixels, labels = _digits() if name == "digits" else _mnist(name, part)
+    if name == "digits":
+        from sklearn.datasets import load_digits  # here, since it takes a second
+
+        flat, labels = (np.asarray(part, np.uint8) for part in load_digits(return_X_y=True))
+        pixels = flat.reshape(-1, 8, 8)
+        checksum = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
+        (expected,) = registry.checksums("digits").values()
+        if checksum != expected:
+            raise ValueError(f"scikit-learn's digits have the sha256 {checksum}, want {expected}")
+    else:
+        pixels = _read_idx(f"{name}/{part}-images-idx3-ubyte.gz", 3)
+        labels = _read_idx(f"{name}/{part}-labels-idx1-ubyte.gz", 1)
     order = np.arange(len(pixels))
     if name == "digits" or part == "train":
         order = np.random.RandomState(0).permutation(len(pixels))  # promised never to change
@@ -55,41 +59,9 @@ def load(name: str, split: str = "train") -> Images:
     return Images(x.div_(16 if name == "digits" else 255), y, pixels.shape[1:])
 
 
-def _mnist(name: str, part: str) -> tuple[np.ndarray, np.ndarray]:
-    pixels = _read_idx(f"{name}/{part}-images-idx3-ubyte.gz", 3)
-    labels = _read_idx(f"{name}/{part}-labels-idx1-ubyte.gz", 1)
-    if len(pixels) != len(labels):
-        raise ValueError(f"{name}: {len(pixels)} {part} images, but {len(labels)} labels")
-    return pixels, labels
-
-
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits  # here, since it takes a second
-
-    flat, labels = (np.asarray(part, np.uint8) for part in load_digits(return_X_y=True))
-    pixels = flat.reshape(-1, 8, 8)
-    checksum = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
-    (expected,) = registry.checksums("digits").values()
-    if checksum != expected:
-        raise ValueError(f"scikit-learn's digits have the sha256 {checksum}, want {expected}")
-    return pixels, labels
-
-
 def _read_idx(path: str, ndim: int) -> np.ndarray:
-    """An idx file of unsigned bytes as an array of `ndim` axes.
-
-    The format: two zero bytes, the type (8 for unsigned byte), the number of axes, each axis's
-    length as a big-endian 32-bit integer, then the bytes.
-    """
+    """An idx file of unsigned bytes as an array: four bytes, each axis's length, the values."""
     with gzip.open(registry.fetch(path)) as file:
         data = file.read()
-    start, magic = 4 + 4 * ndim, bytes((0, 0, 8, ndim))
-    if len(data) < start or data[:4] != magic:
-        raise ValueError(
-            f"{path} starts with the bytes {data[:4].hex(' ') or 'none'}; an idx file of unsigned "
-            f"bytes with {ndim} axes starts with {magic.hex(' ')} and {ndim} lengths"
-        )
     shape = tuple(np.frombuffer(data, ">u4", ndim, 4).tolist())
-    if len(data) - start != np.prod(shape, dtype=np.int64):
-        raise ValueError(f"{path} holds {len(data) - start} values; its header says {shape}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * ndim).reshape(shape)

@@ -1,10 +1,4 @@
-"""Piano rolls: which of 88 keys sound in each frame of a piece, four sets with published splits.
-
-Source: Boulanger-Lewandowski, Bengio and Vincent, Modeling temporal dependencies in
-high-dimensional sequences, 2012, arXiv:1206.6392.
-"""
-
-from pathlib import Path
+"""Piano rolls: which of 88 keys sound in each frame of a piece; Boulanger-Lewandowski, 2012."""
 
 import numpy as np
 import torch
@@ -14,58 +8,32 @@ from dgm.data import registry
 
 NAMES = ("jsb", "nottingham", "piano-midi", "musedata")
 
-_DATASET = "poly_music"
 _STEMS = dict(zip(NAMES, ("JSB_Chorales", "Nottingham", "Piano_midi", "MuseData"), strict=True))
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
-_KEYS = 88
 
 
 def load(name: str, split: str = "train") -> list[Tensor]:
     """Loads a split of a set of piano rolls; same call, same pieces in the same order.
 
-    The sets are "jsb" (Bach's chorales: 229 pieces to train on, 76 for validation, 77 for test),
-    "nottingham" (folk tunes: 694, 173, 170), "piano-midi" (87, 12, 25) and "musedata" (524, 135,
-    124), split into "train", "validation" and "test" as published. Returns a tensor per piece,
-    (T_i, 88) uint8: 1 where a key sounds, from MIDI note 21 to 108. ValueError for an unknown name
-    or split or a file that is wrong, FileNotFoundError where the file is unavailable.
+    The sets are "jsb" (Bach's chorales), "nottingham" (folk tunes), "piano-midi" and "musedata",
+    split into "train", "validation" and "test" as published. A tensor per piece, (T_i, 88) uint8: 1
+    where a key sounds, from MIDI note 21 to 108. ValueError for an unknown name or split, and
+    errors as `registry.fetch`.
     """
+    from scipy.io import loadmat  # here, since only this data set needs it
+
     if name not in NAMES:
         raise ValueError(f"no music '{name}'; there are {', '.join(NAMES)}")
     if split not in _SPLITS:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(_SPLITS)}")
-    path = f"{_DATASET}/{_STEMS[name]}.mat"
-    pieces = _read(registry.fetch(path), path, f"{_SPLITS[split]}data")
-    expected = registry.DATASETS[_DATASET].counts[_STEMS[name]][_SPLITS[split]]
-    if len(pieces) != expected:
-        raise ValueError(f"{path} has {len(pieces)} pieces in {split}; want {expected}")
-    for i, piece in enumerate(pieces):
-        place = f"{path}: piece {i} of {split}"
-        if piece.ndim != 2 or piece.shape[1] != _KEYS or len(piece) == 0:
-            raise ValueError(f"{place} is of shape {piece.shape}; want (frames, {_KEYS})")
-        if not np.isin(piece, (0, 1)).all():
-            raise ValueError(f"{place} has values other than 0 and 1")
+    variable = f"{_SPLITS[split]}data"
+    file = registry.fetch(f"poly_music/{_STEMS[name]}.mat")
+    pieces = loadmat(file, variable_names=[variable])[variable].ravel()
     return [torch.from_numpy(piece.astype(np.uint8)) for piece in pieces]
 
 
-def _read(where: Path, path: str, variable: str) -> list[np.ndarray]:
-    """The arrays in a cell of a MATLAB 5 file."""
-    from scipy.io import loadmat  # here, since only this data set needs it
-
-    try:
-        cell = loadmat(where, variable_names=[variable]).get(variable)
-    except Exception as error:  # a damaged file makes scipy raise errors of a dozen kinds
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} is no MATLAB 5 file, or a damaged one ({reason})") from error
-    if cell is None or cell.dtype != object:
-        raise ValueError(f"{path} has no cell '{variable}'")
-    return [np.asarray(piece) for piece in cell.ravel()]
-
-
 def synthetic_tunes(n: int, seed: int = 0, n_bars: int = 8) -> list[Tensor]:
-    """Tunes by rule, n tensors (4 n_bars, 88) uint8; ValueError for n or n_bars below 1.
-
-    Each bar holds a triad of a major scale for four frames under a moving voice.
-    """
+    """Tunes by rule, n tensors (4 n_bars, 88) uint8: a triad of a scale under a moving voice."""
     if n < 1 or n_bars < 1:
         raise ValueError(f"n={n}, n_bars={n_bars}: want at least 1 of each")
     scale, fifth = np.array([0, 2, 4, 5, 7, 9, 11]), np.array([0, 3, 4, 0, 5, 1, 4])
@@ -73,12 +41,11 @@ def synthetic_tunes(n: int, seed: int = 0, n_bars: int = 8) -> list[Tensor]:
     tunes = []
     for _ in range(n):
         tonic = int(generator.integers(24, 36))  # keys above the lowest
-        roll = np.zeros((4 * n_bars, _KEYS), np.uint8)
+        roll = np.zeros((4 * n_bars, 88), np.uint8)
         start = int(generator.integers(len(fifth)))
         for bar in range(n_bars):
             degrees = (fifth[(start + bar) % len(fifth)] + np.array([0, 2, 4])) % 7
-            chord = tonic + scale[degrees]
-            roll[4 * bar : 4 * bar + 4, chord] = 1
+            roll[4 * bar : 4 * bar + 4, tonic + scale[degrees]] = 1
             voice = tonic + 12 + scale[generator.choice(degrees, 4)]
             roll[4 * bar + np.arange(4), voice] = 1
         tunes.append(torch.from_numpy(roll))

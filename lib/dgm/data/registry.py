@@ -1,16 +1,12 @@
 """Which data files there are, and how to get one, verified.
 
-`registry.json` beside this file holds the facts: path, size, sha256, url, mirrors, licence, counts.
-It is written by `python -m dgm.data.registry MANIFEST.json`, not edited by hand. `published.json`
-has the publishers' archives of data sets whose own files have no address; of such an archive only
-the sha256 of its members is known, which agree with its md5 sums.
-
-A file is looked for in the folder that `DGM_DATA` names, then in the user's cache (`DGM_CACHE`, or
-the system's usual place), and is then downloaded into the cache.
+`registry.json` beside this file holds the facts; `published.json` has the publishers' archives of
+data sets whose own files have no address. A file is looked for in the folder that `DGM_DATA` names,
+then in the user's cache (`DGM_CACHE`, or the system's usual place), into which it is downloaded.
 """
 
-import argparse
 import difflib
+import functools
 import gzip
 import hashlib
 import json
@@ -25,11 +21,7 @@ import pooch
 import requests
 
 from dgm import paths
-from dgm.checkpoint import write_text
 from dgm.progress import progress_bar
-
-__all__ = ["DATASETS", "FILES", "PUBLISHED", "DataFile", "Dataset", "checksums", "download_bytes"]
-__all__ += ["fetch", "fetch_all", "local", "unavailable"]
 
 _FACTS = Path(__file__).with_name("registry.json")
 # What the bytes behind a url are, in the manifest's words, beside "the decoded file".
@@ -82,8 +74,6 @@ FILES = {
 # The digits that scikit-learn ships: 1797 x 64 pixels, then 1797 labels, all uint8.
 DIGITS = {"scikit-learn/digits": "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"}
 
-_verified: set[tuple[str, int, int, str]] = set()
-
 
 def checksums(name: str) -> dict[str, str]:
     """The sha256 of each file of a data set or "digits"; ValueError for an unknown name."""
@@ -127,17 +117,14 @@ def fetch_all(name: str) -> None:
         fetch(file.path)
 
 
-def fetch(path: str, progress: bool = True) -> Path:
+def fetch(path: str) -> Path:
     """Finds a data file, or downloads it, and verifies it.
 
-    It is hashed at its first use in a process, and again when its time or size has changed. A
-    compressed file is also right when it unpacks to the right bytes. `progress` shows a bar.
-
-    Raises:
-        ValueError: For an unknown name, for a file that is not what the registry says (one in
-            `DGM_DATA` is left alone, one in the cache removed), and for a wrong download.
-        FileNotFoundError: When it is nowhere and cannot be downloaded.
-        OSError: When the cache cannot be written; nothing half written is left.
+    It is hashed at its first use in a process, and when its time or size has changed; a compressed
+    file is also right when it unpacks to the right bytes. ValueError for an unknown name, and for a
+    file or download that is not what the registry says (one in `DGM_DATA` is left alone, one in the
+    cache removed); FileNotFoundError where it is unavailable; OSError where the cache cannot be
+    written.
     """
     if path not in FILES:
         near = difflib.get_close_matches(path, FILES, n=1)
@@ -145,12 +132,12 @@ def fetch(path: str, progress: bool = True) -> Path:
         raise ValueError(f"the registry has no file '{path}'; {hint}")
     file, own, cached = FILES[path], paths.from_environment("DGM_DATA"), paths.cache() / path
     if place := local(path):
-        if (wrong := _verify(place, file)) is None:
+        status = place.stat()
+        wrong = _verified(place.resolve(), (status.st_mtime_ns, status.st_size), file)
+        if wrong is None:
             return place
         if own and place == own / path:
-            raise ValueError(
-                f"{place} (found through DGM_DATA) {wrong}; replace it or unset DGM_DATA"
-            )
+            raise ValueError(f"{place} {wrong}; replace it or unset DGM_DATA")
         cached.unlink()
         raise ValueError(f"{cached} {wrong}; it was removed: run again to download it anew")
     absent = f"{path} is neither in DGM_DATA ({own or 'not set'}) nor in {paths.cache()}"
@@ -158,14 +145,12 @@ def fetch(path: str, progress: bool = True) -> Path:
     if not file.url:
         raise FileNotFoundError(f"{absent}, and no public address of it is known. {hint}")
     try:
-        failures = _download(file, cached, progress)
+        failures = _download(file, cached)
     except OSError as error:
-        raise OSError(
-            error.errno,
-            f"could not write {path} to the cache folder {paths.cache()}: "
-            f"{error.strerror or error}; nothing half written was left. Make room there, or set "
-            "DGM_CACHE to a folder that can be written, or DGM_DATA to one that holds the file",
-        ) from error
+        reason = error.strerror or error
+        wrong = f"could not write {path} to the cache folder {paths.cache()}: {reason}"
+        advice = "make room, or set DGM_CACHE to another folder, or DGM_DATA to one that holds it"
+        raise OSError(error.errno, f"{wrong}; nothing half written was left: {advice}") from error
     reasons = "\n  ".join(f"{url}: {error}" for url, error in failures)
     if failures and all(isinstance(error, requests.RequestException) for _, error in failures):
         raise FileNotFoundError(f"{absent}, and could not be downloaded:\n  {reasons}\n{hint}")
@@ -175,15 +160,10 @@ def fetch(path: str, progress: bool = True) -> Path:
     return cached
 
 
-def _verify(where: Path, file: DataFile) -> str | None:
-    """What is wrong with a file, in words; None when it is right."""
-    status = where.stat()
-    key = (str(where.resolve()), status.st_mtime_ns, status.st_size, file.sha256)
-    if key in _verified:
-        return None
-    if (wrong := _wrong(where.read_bytes(), file)) is None:
-        _verified.add(key)
-    return wrong
+@functools.cache
+def _verified(where: Path, _stamp: tuple[int, int], file: DataFile) -> str | None:
+    """What is wrong with a file of that time and size, in words; None when it is right."""
+    return _wrong(where.read_bytes(), file)
 
 
 def _wrong(data: bytes, file: DataFile) -> str | None:
@@ -194,23 +174,20 @@ def _wrong(data: bytes, file: DataFile) -> str | None:
         try:
             if hashlib.sha256(gzip.decompress(data)).hexdigest() == file.decoded_sha256:
                 return None
-        except EOFError:
-            return f"is truncated: its gzip data end early ({len(data)} bytes, want {file.bytes})"
-        except (OSError, zlib.error) as error:
+        except (EOFError, OSError, zlib.error) as error:
             return f"is damaged: {error} ({len(data)} bytes, want {file.bytes})"
-    return (
-        f"has the wrong checksum: sha256 {sha256} ({len(data)} bytes), want {file.sha256} "
-        f"({file.bytes} bytes)"
-    )
+    sizes = f"{len(data)} bytes, want {file.bytes}"
+    return f"has the wrong checksum: sha256 {sha256}, want {file.sha256} ({sizes})"
 
 
-def _download(file: DataFile, target: Path, progress: bool) -> list[tuple[str, Exception]]:
+def _download(file: DataFile, target: Path) -> list[tuple[str, Exception]]:
     """Stores the file from the first address that serves it; when none does, says why for each."""
     target.parent.mkdir(parents=True, exist_ok=True)
     failures: list[tuple[str, Exception]] = []
-    bar: Any = progress_bar(total=file.bytes, unit="B", unit_scale=True) if progress else False
-    downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30)
-    with tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent) as folder:
+    temporary = tempfile.TemporaryDirectory(prefix=".download-", dir=target.parent)
+    bar: Any = progress_bar(total=file.bytes, unit="B", unit_scale=True)
+    with temporary as folder, bar:
+        downloader: Any = pooch.HTTPDownloader(progressbar=bar, timeout=30)
         for url in filter(None, (file.url, *file.mirrors)):
             try:
                 known = file.url_sha256 and f"sha256:{file.url_sha256}"
@@ -241,24 +218,3 @@ def _stored(served: Path, file: DataFile) -> Path:
     stored = served.with_name("stored")
     stored.write_bytes(data)
     return stored
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Rewrites registry.json from a manifest, which says more."""
-    parser = argparse.ArgumentParser(prog="python -m dgm.data.registry", description=main.__doc__)
-    parser.add_argument("manifest", type=paths.expanded, help="the MANIFEST.json beside the data")
-    parser.add_argument("--output", type=paths.expanded, default=_FACTS)
-    options = parser.parse_args(arguments)
-    facts = []
-    for dataset in json.loads(options.manifest.read_text(encoding="utf-8"))["datasets"]:
-        files = [
-            {"mirrors": [], **file, "member": file["source"].get("member")}
-            for file in dataset["files"]
-        ]
-        files = [{key: file.get(key) for key in DataFile._fields} for file in files]
-        facts.append({key: dataset.get(key) for key in Dataset._fields} | {"files": files})
-    write_text(options.output, json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-
-
-if __name__ == "__main__":
-    main()

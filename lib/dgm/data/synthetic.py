@@ -1,13 +1,10 @@
-"""Data that the project makes itself, whose truth is known.
+"""Data that the project makes itself, whose truth is known, by a RandomState of the seed."""
 
-A grammar of short reviews, sentences that all end alike, texts whose sentences follow each other as
-a chain of topics does, and mixtures of Gaussians in the plane: same seed, same data, since NumPy's
-RandomState never changes. A ValueError says which argument is out of range.
-"""
-
+import json
 import math
-from collections import Counter
+from collections import Counter, namedtuple
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,53 +13,42 @@ from torch import Tensor
 
 from dgm.data.dynamics import switching_dynamics as switching_dynamics
 
+# What sentences are made of. Adjectives, verbs and adverbs are pairs, positive and negative; the
+# adjectives "any" go with every topic. In templates {n} {m} are nouns of the topic, {a} {b}
+# adjectives, {v} a verb, {d} an adverb, {p} people, {t} a time and {w} a venue.
+_WORDS = json.loads(Path(__file__).with_name("words.json").read_text("utf-8"))
 TOPICS = ("food", "service", "place")
-_NOUNS = {
-    "food": "pizza soup salad burger pasta steak dessert bread chicken rice sushi coffee",
-    "service": "waiter waitress host manager staff server cashier bartender owner cook",
-    "place": "patio room lounge bathroom table garden kitchen view parking entrance",
-}
-# Positive and negative words in pairs; the first group goes with every topic.
-_ADJECTIVES = {
-    "any": "great/awful amazing/terrible wonderful/horrible excellent/poor lovely/nasty",
-    "food": "delicious/tasteless fresh/stale tasty/bland crisp/soggy",
-    "service": "friendly/rude quick/slow helpful/careless polite/arrogant",
-    "place": "clean/dirty cozy/cramped quiet/noisy bright/gloomy",
-}
-_VERBS = "loved/hated enjoyed/regretted praised/criticized liked/disliked"
-_ADVERBS = "luckily/sadly thankfully/unfortunately happily/annoyingly"
-_VENUES = ("restaurant", "cafe", "hotel", "bar", "diner", "bakery")
-_PEOPLE = ("we", "i", "they", "my wife", "our friends", "my sister")
-_TIMES = ("today", "yesterday", "last night", "this morning", "on sunday", "at noon")
-# {n} {m}: nouns of the topic; {a} {b}: adjectives; {v}: verb; {d}: adverb; 5 to 12 words each.
-_TEMPLATES = """
-the {n} was {a} . | the {n} was {a} {t} . | {d} , the {n} was {a} {t} . |
-{p} {v} the {n} and the {m} . | the {n} was {a} and the {m} was {b} . |
-{p} thought the {n} here was {a} . | {p} {v} the {n} because it was {a} . |
-{a} {n} and {b} {m} at this {w} . | {p} {v} the {a} {n} at the {w} {t} . |
-this {w} has {a} {n} and {b} {m} .
-"""
-
-
-def _pairs(*texts: str) -> list[list[str]]:
-    return [pair.split("/") for text in texts for pair in text.split()]
-
-
-_POSITIVE_TO_NEGATIVE = dict(_pairs(*_ADJECTIVES.values(), _VERBS, _ADVERBS))
+_POSITIVE_TO_NEGATIVE = dict(
+    pair
+    for pairs in (*_WORDS["adjectives"].values(), _WORDS["verbs"], _WORDS["adverbs"])
+    for pair in pairs
+)
 OPPOSITE = _POSITIVE_TO_NEGATIVE | {bad: good for good, bad in _POSITIVE_TO_NEGATIVE.items()}
 """Each word that carries sentiment, and the word that says the opposite."""
 
 
 def review_grammar(n: int, seed: int = 0) -> tuple[list[str], Tensor, Tensor]:
-    """Draws n short reviews whose sentiment and topic are known; a sentence may come twice.
+    """Draws n short reviews, their sentiment (n,) int64, 1 is positive, and topic in `TOPICS`."""
+    random, adjectives = _random(n, seed), _WORDS["adjectives"]
 
-    Each has 5 to 12 words, the full stop counted. One to three of them carry its sentiment, all the
-    same one; nothing else depends on it. Returns the sentences, their sentiment (n,) int64, 1 is
-    positive, and their topic (n,) int64, an index into `TOPICS`.
-    """
-    random = _random(n, seed)
-    texts, sentiments, topics = zip(*(_review(random) for _ in range(n)), strict=True)
-    return list(texts), torch.tensor(sentiments), torch.tensor(topics)
+    def pick(options):
+        return options[random.randint(len(options))]
+
+    def two(options):
+        return [options[i] for i in random.permutation(len(options))[:2]]
+
+    texts, labels = [], []
+    for _ in range(n):
+        positive, topic = random.randint(2), random.randint(len(TOPICS))
+        side, name = 1 - positive, TOPICS[topic]
+        nouns, (a, b) = two(_WORDS["nouns"][name]), two(adjectives["any"] + adjectives[name])
+        words = {"n": nouns[0], "m": nouns[1], "a": a[side], "b": b[side]}
+        words |= {"v": pick(_WORDS["verbs"])[side], "d": pick(_WORDS["adverbs"])[side]}
+        words |= {k: pick(_WORDS[v]) for k, v in (("w", "venues"), ("p", "people"), ("t", "times"))}
+        texts.append(pick(_WORDS["templates"]).format(**words))
+        labels.append((positive, topic))
+    sentiments, topics = torch.tensor(labels).T.contiguous()
+    return texts, sentiments, topics
 
 
 def flip(text: str) -> str:
@@ -70,54 +56,20 @@ def flip(text: str) -> str:
     return " ".join(OPPOSITE.get(word, word) for word in text.split())
 
 
-def _review(random: np.random.RandomState) -> tuple[str, int, int]:
-    def pick(options):
-        return options[random.randint(len(options))]
-
-    def two(options):
-        return [options[i] for i in random.permutation(len(options))[:2]]
-
-    positive, topic = random.randint(2), random.randint(len(TOPICS))
-    side, name = 1 - positive, TOPICS[topic]
-    nouns = two(_NOUNS[name].split())
-    adjectives = two(_pairs(_ADJECTIVES["any"], _ADJECTIVES[name]))
-    words = {"n": nouns[0], "m": nouns[1], "a": adjectives[0][side], "b": adjectives[1][side]}
-    words |= {"v": pick(_pairs(_VERBS))[side], "d": pick(_pairs(_ADVERBS))[side]}
-    words |= {"w": pick(_VENUES), "p": pick(_PEOPLE), "t": pick(_TIMES)}
-    return pick(_TEMPLATES.split("|")).strip().format(**words), positive, topic
-
-
 SHARED_ENDING = ("yours", "truly", ".")
-_SUBJECT_WORDS = """
-wave-tide-shore oven-spoon-kettle rose-hedge-spade storm-cloud-rain violin-drum-flute
-barn-cow-tractor pupil-lesson-chalk judge-court-jury bank-coin-loan train-rail-platform
-planet-comet-orbit elbow-knee-shoulder snow-sledge-frost wool-needle-button goal-referee-stadium
-novel-poem-chapter
-"""
-_FILLER_WORDS = """
-the of and to a in is it you that he was for on are with as his they be at one have this from or
-had by hot but some what there we can out other were all your when up use word how said an each she
-which do their time if will way about many then them would write like so these her long make thing
-see him two has look more day could go come did my sound no most number who over know than call
-first people may down side been now find any new work part take get place made live where after
-back little only round man year came show every good me give our under name very through just form
-much great think say help low line before turn cause same mean differ move right boy too
-"""
-SUBJECTS = tuple(tuple(words.split("-")) for words in _SUBJECT_WORDS.split())  # three words each
+SUBJECTS = tuple(map(tuple, _WORDS["subjects"]))  # three words each
 
 
 def shared_endings(n: int, seed: int = 0, *, front: bool = False) -> tuple[list[str], Tensor]:
     """Draws n sentences that all end in the same three words, so that their last words say nothing.
 
-    Each has one subject of sixteen, six of whose words (three, uniform, with repetition) stand in
-    random order among four fillers, which follow Zipf's law and do not depend on the subject; with
-    four markers there are 200 different tokens. As a control, `front` puts the shared words first.
-    Returns the sentences, and their subjects (n,) int64, indices into `SUBJECTS`.
+    Each has six words of one subject of sixteen in random order among four fillers. As a control,
+    `front` puts the shared words first. Also returns subjects (n,), indices into `SUBJECTS`.
     """
     random = _random(n, seed)
     subjects = random.randint(len(SUBJECTS), size=n)
     chosen = random.randint(3, size=(n, 6))
-    filler_words = _FILLER_WORDS.split()
+    filler_words = _WORDS["fillers"]
     fillers = _zipf_ranks(random.random_sample((n, 4)), len(filler_words))
     order = np.argsort(random.random_sample((n, 10)), kind="stable")
     texts = []
@@ -128,56 +80,24 @@ def shared_endings(n: int, seed: int = 0, *, front: bool = False) -> tuple[list[
     return texts, torch.from_numpy(subjects.astype(np.int64))
 
 
-_THEMES = """
-sea sea boat wave harbor sail fish shore captain tide anchor net gull island sailor deck mast salt
-storm reef cargo rope ferry crab pier lighthouse current voyage dolphin beacon oyster / kitchen
-bread oven soup knife butter sugar onion flour pan spoon recipe cheese pepper dough kettle plate
-garlic cream honey stew apron jar lemon roast cinnamon bowl vinegar pastry ladle whisk / garden
-rose tree leaf seed soil spade hedge flower bee lawn root moss petal fence ivy orchard tulip shovel
-compost gate vine bud thorn bulb fern gardener pear willow trellis nettle / music song violin drum
-choir piano melody flute singer guitar chord stage harp concert trumpet rhythm opera cello tune
-applause orchestra ballad organ conductor verse tempo bass duet encore fiddle clarinet / court
-judge law court jury trial witness lawyer crime prison verdict oath clerk appeal thief guilt
-sentence evidence sheriff fine motive pardon statute bail plea client warrant alibi felony bailiff
-docket / school school teacher pupil lesson chalk pencil book exam desk grade essay library ruler
-notebook arithmetic spelling history classroom quiz eraser map alphabet homework scholar dictionary
-lecture diploma satchel inkwell globe / sky star moon planet comet orbit telescope rocket galaxy
-meteor astronaut eclipse gravity sun satellite cosmos nebula crater launch asteroid capsule horizon
-observatory mars saturn zodiac aurora probe vacuum module quasar / winter snow ice frost sledge
-mountain glacier skate blizzard ski peak avalanche mitten icicle scarf climber cabin fir sleet
-summit ridge wolf thaw hail slope boot lantern blanket hut valley pine
-"""
-THEMES = {theme.split()[0]: tuple(theme.split()[1:]) for theme in _THEMES.split("/")}
+THEMES = {name: tuple(words) for name, words in _WORDS["themes"].items()}
 """The topics of `topic_chain` in their order, thirty words each, which no two share."""
-_LINK_WORDS = "the of and to a in it was with for on that as at by from then near old one"
-_LINKS = tuple(_LINK_WORDS.split())
 _THEME = {word: k for k, words in enumerate(THEMES.values()) for word in words}
 
 
-class TopicChain(NamedTuple):
-    """A text of N sentences, and what each is about."""
-
-    texts: list[str]  # in order, without a full stop
-    topics: Tensor  # (N,) int64, indices into `THEMES`
+_TopicChain = namedtuple("_TopicChain", "texts topics")
 
 
 def topic_chain(
-    n: int,
-    seed: int = 0,
-    *,
-    n_topics: int = 8,
-    switch: float = 0.1,
-    order: str = "stay",
-    words: tuple[int, int] = (5, 9),
-) -> TopicChain:
+    n: int, seed: int = 0, *, n_topics=8, switch=0.1, order="stay", words: tuple[int, int] = (5, 9)
+) -> _TopicChain:
     """Draws a text whose topic follows a symmetric Markov chain, one step per sentence.
 
-    The topic stays (order "stay") or moves to the next, from the last to the first ("cycle"), with
-    probability 1 - switch, else to one of the other n_topics - 1 (2 to 8 in all), uniformly, as the
-    first does. A sentence has from words[0] to words[1] words, uniformly, each from its topic's
-    thirty or, two times in five, from twenty that all share, both by Zipf's law; at least one is of
-    the topic. So a sentence says its topic, and of other sentences nothing more: the mutual
-    information of two is that of their topics.
+    The topic stays (order "stay") or moves to the next ("cycle") with probability 1 - switch, else
+    to one of the other n_topics - 1 (2 to 8 in all), uniformly. A sentence has from words[0] to
+    words[1] words, uniformly, three in five of its topic's thirty and the others shared, by Zipf's
+    law: two sentences' mutual information is that of their topics. Returns the texts in order, and
+    their topics (n,) int64, indices into `THEMES`.
     """
     if order not in ("stay", "cycle") or not 1 <= words[0] <= words[1]:
         raise ValueError(f"{order=}, {words=}: want 'stay' or 'cycle', and words from 1 upwards")
@@ -191,10 +111,11 @@ def topic_chain(
     linked = random.random_sample((n, words[1])) < 0.4
     linked[np.arange(n), (random.random_sample(n) * lengths).astype(int)] = False
     draws = random.random_sample((n, words[1]))
+    links = np.array(_WORDS["links"])
     themed = np.array(list(THEMES.values()))[topics[:, None], _zipf_ranks(draws, 30)]
-    table = np.where(linked, np.array(_LINKS)[_zipf_ranks(draws, len(_LINKS))], themed)
+    table = np.where(linked, links[_zipf_ranks(draws, len(links))], themed)
     texts = [" ".join(row[:length]) for row, length in zip(table, lengths, strict=True)]
-    return TopicChain(texts, torch.from_numpy(topics.astype(np.int64)))
+    return _TopicChain(texts, torch.from_numpy(topics.astype(np.int64)))
 
 
 def topic_chain_information(
@@ -202,9 +123,8 @@ def topic_chain_information(
 ) -> Tensor:
     """The exact mutual information of two sentences of `topic_chain`, float64 nats, like distance.
 
-    With r = 1 - switch K / (K - 1), the topic is where it should be after k = distance steps with
-    probability q = 1 / K + (1 - 1 / K) r^k: I = log K + q log q + (1 - q) log((1 - q) / (K - 1)).
-    The order does not matter; distance is 1 for neighbours, one number or several, each 0 or more.
+    For q = 1 / K + (1 - 1 / K) r^distance, r = 1 - switch K / (K - 1), the topic's probability, it
+    is I = log K + q log q + (1 - q) log((1 - q) / (K - 1)).
     """
     _check_chain(n_topics, switch)
     k = torch.as_tensor(distance, dtype=torch.float64)
@@ -254,8 +174,7 @@ class Mixture2D(NamedTuple):
 def gaussian_mixture_2d(name: str, n: int, seed: int = 0) -> Mixture2D:
     """Draws n points, each from one of M Gaussians that are equally likely.
 
-    Name is "eight" (on the unit circle), "ring" (24 on the circle of radius 0.8), "grid" (5 x 5,
-    -0.8 to 0.8) or "spiral" (24, two turns out to radius 0.85); sigma is 0.05 to 0.02.
+    Name is "eight", "ring" (24), "grid" (5 x 5) or "spiral" (24); sigma is 0.05 to 0.02.
     """
     if name not in MIXTURES:
         raise ValueError(f"no mixture '{name}'; there are {', '.join(MIXTURES)}")

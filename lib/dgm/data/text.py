@@ -2,6 +2,7 @@
 
 import functools
 import gzip
+import itertools
 import re
 import unicodedata
 from collections import Counter
@@ -20,7 +21,7 @@ class Sentences(NamedTuple):
     """N sentences, words apart by one space; lower case, but for "ptb"'s N and "wikitext-2"."""
 
     texts: list[str]
-    labels: Tensor  # (N,) int64: 0 negative, 1 positive; the picture of a caption; 0 without labels
+    labels: Tensor  # (N,) int64: 0 negative, 1 positive; 0 without labels
     references: list[str] | None = None  # the same with the opposite sentiment, by a person
 
 
@@ -32,28 +33,19 @@ def load(name: str, split: str = "train") -> Sentences:
       "held_out" (40,000), for judges only, and "train". The published training set is larger.
     - "amazon": product reviews. "test" (1,000, with rewrites) is that of Li et al. 2018. Their
       2,000 dev sentences and the snippets of Hutto and Gilbert 2014 with a mean rating beyond
-      +-0.5, minus the test sentences, give "validation" (500, of dev), "held_out" (1,200) and
-      "train".
-    - "mr", "subj", "cr": a tenth is "validation" and a tenth "test". "sst2", "sst5": as published.
+      +-0.5 give "validation" (500, of dev), "held_out" (1,200) and "train".
     - "ptb": Penn Treebank as Mikolov prepared it: no punctuation, a number is N, a rare word <unk>.
     - "wikitext-2": lines of Wikipedia articles; a blank line is "", an end of its own in published
       counts. The articles of "train" stand in another order than published.
-    - "shakespeare": spoken lines of Tiny Shakespeare: "train" is the speeches that start within the
-      first 90 % of the lines, "validation" those within the next 5 %, "test" the rest.
-    - "captions": Multi30K's five English captions of each Flickr30k picture.
+    - "shakespeare": spoken lines of Tiny Shakespeare, 90 %, 5 % and 5 % in their order.
     - "reviews": the grammar of `dgm.data.synthetic`, for tests; references by rule.
 
-    Args:
-        name: one of these.
-        split: "train", "validation", "test", or "held_out" (yelp, amazon and reviews).
-
-    Raises:
-        ValueError: an unknown name or split.
-        FileNotFoundError: the files are neither on this machine nor available.
+    The split is "train", "validation", "test", or "held_out" (yelp, amazon and reviews). ValueError
+    for an unknown name or split; other errors as `registry.fetch`.
     """
     if name not in _LOADERS:
         raise ValueError(f"no sentences '{name}'; there are {', '.join(_LOADERS)}")
-    splits = ["train", "validation", "test"] + ["held_out"] * (name in _WITH_HELD_OUT)
+    splits = [*SPLITS, *["held_out"] * (name in _WITH_HELD_OUT)]
     if split not in splits:
         raise ValueError(f"{name} has no split '{split}'; it has {', '.join(splits)}")
     pairs = _LOADERS[name](split)
@@ -61,13 +53,16 @@ def load(name: str, split: str = "train") -> Sentences:
     if name == "reviews":
         references = [synthetic.flip(text) for text in texts]
     elif split == "test" and name in _WITH_HELD_OUT:
-        references = _rewrites(name, texts)
+        lines = [line for y in (0, 1) for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t")]
+        by_source = (line.split("\t") for line in lines)
+        rewrites = {" ".join(s.split()): tokenise(rewrite, name) for s, rewrite in by_source}
+        references = [rewrites[text] for text in texts]
     return Sentences(texts, torch.tensor([y for _, y in pairs]), references)
 
 
 Pairs = list[tuple[str, int]]  # sentences with their labels
+SPLITS = ("train", "validation", "test")
 _WITH_HELD_OUT = ("yelp", "amazon", "reviews")
-_YELP_HELD_OUT, _AMAZON_HELD_OUT, _AMAZON_VALIDATION = 40_000, 1_200, 500
 _REVIEWS = {"train": 4000, "held_out": 2000, "validation": 500, "test": 500}
 
 
@@ -78,12 +73,12 @@ def _yelp(split: str) -> Pairs:
     files = [f"yelp-shen/sentiment.{part}.{y}.gz" for part in ("dev", "test") for y in (0, 1)]
     pairs = [(text, i % 2) for i, path in enumerate(files) for text in _lines(path)]
     pairs = _shuffled(_without(pairs, test + validation))
-    return _cut(pairs, {"held_out": _YELP_HELD_OUT}, split)
+    return _cut(pairs, {"held_out": 40_000}, split)
 
 
 def _amazon(split: str) -> Pairs:
     dev, test = _shuffled(_li("amazon", "dev")), _li("amazon", "test")
-    validation, pairs = dev[:_AMAZON_VALIDATION], dev[_AMAZON_VALIDATION:]
+    validation, pairs = dev[:500], dev[500:]
     if split in ("test", "validation"):
         return test if split == "test" else validation
     for line in _lines("vader-snippets/amazonReviewSnippets_GroundTruth.txt.gz", "latin-1", "\t"):
@@ -91,7 +86,7 @@ def _amazon(split: str) -> Pairs:
         if abs(float(rating)) > 0.5:
             pairs.append((tokenise(text, style="amazon"), int(float(rating) > 0)))
     pairs = _without([p for p in pairs if p[0]], test + validation)
-    return _cut(_shuffled(pairs), {"held_out": _AMAZON_HELD_OUT}, split)
+    return _cut(_shuffled(pairs), {"held_out": 1_200}, split)
 
 
 @functools.cache
@@ -101,50 +96,25 @@ def _distinct_reviews() -> Pairs:
     return list(dict(zip(texts, sentiment.tolist(), strict=True)).items())
 
 
-def _unsplit(file: str, split: str) -> Pairs:
-    pairs = _shuffled(_labelled(f"sentences/{file}.all.gz"))
-    return _cut(pairs, dict.fromkeys(("validation", "test"), len(pairs) // 10), split)
+def _ptb(split: str) -> Pairs:
+    lines = _raw_lines(f"ptb/ptb.{'valid' if split == 'validation' else split}.txt.gz")
+    return [(text, 0) for line in lines if (text := " ".join(line.split()))]
 
 
-def _published(path: str, parts: str, read: Callable[[str], Pairs], split: str) -> Pairs:
-    """A file for each split; the parts' names in the order train, validation, test."""
-    return read(path.format(parts.split()[("train", "validation", "test").index(split)]))
-
-
-def _ptb(path: str) -> Pairs:
-    return [(text, 0) for line in _raw_lines(path) if (text := " ".join(line.split()))]
-
-
-def _wikitext(path: str) -> Pairs:
+def _wikitext(split: str) -> Pairs:
+    part = {"train": "wiki.train.shuffled-articles", "validation": "valid"}.get(split, split)
     # What follows the last line's end is no line.
-    return [(line.strip(), 0) for line in _raw_lines(path)[:-1]]
+    return [(line.strip(), 0) for line in _raw_lines(f"wikitext-2/{part}.txt.gz")[:-1]]
 
 
 def _shakespeare(split: str) -> Pairs:
-    speeches: list[list[str]] = []
-    before = ""
-    for line in map(str.strip, _raw_lines("tiny-shakespeare/input.txt.gz")):
-        if line and not before:
-            speeches.append([])  # whose first line says who speaks
-        elif line:
-            speeches[-1].append(line)
-        before = line
-    n, start = sum(map(len, speeches)), 0
-    pairs = []
-    for speech in speeches:
-        share = start / n
-        part = "train" if share < 0.9 else "validation" if share < 0.95 else "test"
-        pairs += [(tokenise(line), 0) for line in speech if part == split]
-        start += len(speech)
-    return [pair for pair in pairs if pair[0]]
-
-
-def _captions(split: str) -> Pairs:
-    part = {"train": "train", "validation": "val", "test": "test_2016"}[split]
-    files = (_raw_lines(f"flickr-captions/{part}.{i}.en.gz") for i in range(1, 6))
-    # Line i of each file is of picture i, so that no line may be lost before they meet.
-    pictures = enumerate(zip(*files, strict=True))
-    pairs = ((tokenise(caption), i) for i, captions in pictures for caption in captions)
+    lines = map(str.strip, _raw_lines("tiny-shakespeare/input.txt.gz"))
+    # The first line of a speech says who speaks.
+    speeches = [list(speech)[1:] for spoken, speech in itertools.groupby(lines, bool) if spoken]
+    ends = np.cumsum([0, *map(len, speeches)])
+    parts = np.searchsorted([0.9, 0.95], ends[:-1] / ends[-1], "right")
+    chosen = (speech for i, speech in enumerate(speeches) if SPLITS[parts[i]] == split)
+    pairs = ((tokenise(line), 0) for speech in chosen for line in speech)
     return [pair for pair in pairs if pair[0]]
 
 
@@ -160,21 +130,9 @@ def _lines(path: str, encoding: str = "utf-8", tab: str = "") -> list[str]:
     return [line for line in lines if line]
 
 
-def _labelled(path: str, encoding: str = "latin-1") -> Pairs:
-    pairs = (line.split(" ", 1) for line in _lines(path, encoding))
-    return [(pair[1], int(pair[0])) for pair in pairs if len(pair) == 2]
-
-
 def _li(name: str, part: str) -> Pairs:
     files = (f"{name}-li/sentiment.{part}.{y}.gz" for y in (0, 1))
     return [(text, y) for y, path in enumerate(files) for text in _lines(path)]
-
-
-def _rewrites(name: str, texts: list[str]) -> list[str]:
-    lines = [line for y in (0, 1) for line in _lines(f"{name}-li/reference.{y}.gz", tab="\t")]
-    pairs = (line.split("\t") for line in lines)
-    rewrites = {" ".join(source.split()): tokenise(text, name) for source, text in pairs}
-    return [rewrites[text] for text in texts]
 
 
 def _shuffled(pairs: Pairs) -> Pairs:
@@ -198,21 +156,12 @@ def _without(pairs: Pairs, known: Pairs) -> Pairs:
     return [pair for pair in pairs if pair[0].replace(" ", "") not in spoken]
 
 
-_SST = functools.partial(_labelled, encoding="utf-8")
 _LOADERS: dict[str, Callable[[str], Pairs]] = {
     "yelp": _yelp,
     "amazon": _amazon,
-    "mr": functools.partial(_unsplit, "rt-polarity"),
-    "subj": functools.partial(_unsplit, "subj"),
-    "cr": functools.partial(_unsplit, "custrev"),
-    "sst2": functools.partial(_published, "sentences/stsa.binary.{}.gz", "train dev test", _SST),
-    "sst5": functools.partial(_published, "sentences/stsa.fine.{}.gz", "train dev test", _SST),
-    "ptb": functools.partial(_published, "ptb/ptb.{}.txt.gz", "train valid test", _ptb),
-    "wikitext-2": functools.partial(
-        _published, "wikitext-2/{}.txt.gz", "wiki.train.shuffled-articles valid test", _wikitext
-    ),
+    "ptb": _ptb,
+    "wikitext-2": _wikitext,
     "shakespeare": _shakespeare,
-    "captions": _captions,
     "reviews": lambda split: _cut(_distinct_reviews(), _REVIEWS, split),
 }
 
@@ -220,7 +169,8 @@ _LOADERS: dict[str, Callable[[str], Pairs]] = {
 # Words as a reader types them
 
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": " -- ", "…": "..."})
-_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_NUMBER = re.compile(r"(?<!\S)\d+(?:[.,]\d+)*(?!\S)")
+_WITH_DIGIT = re.compile(r"\S*\d\S*")
 
 
 @functools.lru_cache(64)
@@ -240,17 +190,10 @@ def _patterns(marks: str) -> tuple[re.Pattern, ...]:
 def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     """What a reader types, in the form of the data: lower case, words and marks apart by one space.
 
-    Control characters vanish, an emoji becomes a word of its own. A sentence that already has the
-    form comes back unchanged, but for rare ones; a text with nothing to be seen is empty.
-
-    Args:
-        text: any text.
-        style: "yelp" splits n't and 's and writes a number as _num_; "amazon" drops apostrophes and
-            most marks, and writes a number as num_num, or num_extend when letters stick to it.
-        keep_numbers: numbers stay as they are.
-
-    Raises:
-        ValueError: an unknown style, or a text that is no string.
+    Control characters vanish, an emoji becomes a word. The style "yelp" splits n't and 's and
+    writes a number as _num_; "amazon" drops apostrophes and most marks, and writes a number as
+    num_num, or num_extend when letters stick to it; with keep_numbers they stay as they are.
+    ValueError for another style, or a text that is no string.
     """
     if not isinstance(text, str):
         raise ValueError(f"text is {type(text).__name__}: want a string")
@@ -263,24 +206,13 @@ def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     marks = "".join(sorted({c for c in text if unicodedata.category(c)[0] == "M"}))
     pieces, amazon_pieces, halves, ending = _patterns(marks)
     if style == "amazon":
-        words = amazon_pieces.findall(text.replace("'", " "))
-        return " ".join(words if keep_numbers else map(_amazon_word, words))
+        text = " ".join(amazon_pieces.findall(text.replace("'", " ")))
+        return text if keep_numbers else _WITH_DIGIT.sub("num_extend", _NUMBER.sub("num_num", text))
     text = re.sub(r'(?<![^\s(])"(?=\S)', " `` ", text).replace('"', " '' ")
     text = re.sub(r"(?<!`)`(?!`)", "'", text)
     text = ending.sub(r" \1", halves.sub(r"\1\3 \2\4", text))
-    return " ".join(_yelp_word(piece, keep_numbers) for piece in pieces.findall(text))
-
-
-def _yelp_word(piece: str, keep_numbers: bool) -> str:
-    if _NUMBER.fullmatch(piece):
-        return piece if keep_numbers else "_num_"
-    return "..." if piece.startswith("..") else "--" if piece.startswith("--") else piece
-
-
-def _amazon_word(piece: str) -> str:
-    if piece in ("num_num", "num_extend") or not any(c.isdigit() for c in piece):
-        return piece
-    return "num_num" if _NUMBER.fullmatch(piece) else "num_extend"
+    text = re.sub("--+", "--", re.sub(r"\.\.+", "...", " ".join(pieces.findall(text))))
+    return text if keep_numbers else _NUMBER.sub("_num_", text)
 
 
 # Words as numbers
@@ -293,8 +225,6 @@ class Corpus(NamedTuple):
     lengths: Tensor  # (N,) int64, with <s> and </s>
     unknown: list[list[str]]  # unknown words: one for each slot but the last, then the last one's
     n_unknown: Tensor  # (N,) int64, unknown tokens
-    truncated: Tensor  # (N,) bool, whether words were cut off at the end
-    known: Tensor  # (N,) bool, whether it has at least one word of the vocabulary
 
 
 def _markers(unknown_slots: int, mask: bool) -> list[str]:
@@ -305,17 +235,9 @@ def _markers(unknown_slots: int, mask: bool) -> list[str]:
 class Vocabulary:
     """Words and their ids: <pad> 0, <s> 1, </s> 2, <unk> 3, <unk1>, ..., <mask>, then the words.
 
-    `tokens` has the text of each id, `first_word` is the id of the first word, and `mask` is None
-    where there is no <mask>.
-
-    Args:
-        words: by falling frequency. They and the two settings are all there is to save.
-        unknown_slots: S markers for unknown words: the i-th unknown word of a sentence becomes the
-            i-th marker wherever it stands, and the last marker takes the rest.
-        mask: whether there is a <mask>.
-
-    Raises:
-        ValueError: a word is a marker, holds white space or comes twice, or there is no slot.
+    `tokens` has the text of each id. Of the S = unknown_slots markers for unknown words the i-th
+    stands for a sentence's i-th unknown word, wherever it comes, and the last one for the rest.
+    ValueError for a word that is a marker, holds white space or comes twice, or for no slot.
     """
 
     pad, start, end, unknown = 0, 1, 2, 3
@@ -331,9 +253,7 @@ class Vocabulary:
         self._ids = {word: self.first_word + i for i, word in enumerate(self.words)}
         wrong = [w for w in self.words if w in markers or w.split() != [w]]
         if wrong or len(self._ids) < len(self.words):
-            raise ValueError(
-                f"a word is a marker, is empty, holds white space ({wrong[:3]}) or comes twice"
-            )
+            raise ValueError(f"a word is a marker, empty, with white space ({wrong[:3]}) or twice")
 
     @classmethod
     def build(
@@ -355,51 +275,33 @@ class Vocabulary:
         return self._ids.get(word, self.unknown)
 
     def encode(self, texts: Sequence[str], max_words: int | None = None) -> Corpus:
-        """Sentences as ids, words apart by white space; of longer ones the first `max_words`.
-
-        Raises:
-            ValueError: no sentence, one without words or that is no string, or max_words below 1.
-        """
+        """Sentences as ids, the first `max_words` of each; ValueError for one without words."""
         if isinstance(texts, str) or not len(texts):
             raise ValueError("texts: want a list of sentences, at least one")
         if max_words is not None and max_words < 1:
             raise ValueError(f"max_words={max_words}: want 1 or more, or None")
-        rows, unknown, truncated = [], [], []
+        rows, unknown, last = [], [], self.unknown + self.unknown_slots - 1
         for i, text in enumerate(texts):
             words = text.split() if isinstance(text, str) else None
             if not words:
                 raise ValueError(f"sentence {i} is {text!r}: want a string with at least one word")
-            truncated.append(max_words is not None and len(words) > max_words)
-            ids, missing = self._encode(words[:max_words])
+            ids, slots, rest = [], {}, []
+            for word in words[:max_words]:
+                if word not in self._ids and word not in slots:
+                    if len(slots) < self.unknown_slots - 1:
+                        slots[word] = self.unknown + len(slots)
+                    else:
+                        rest.append(word)
+                ids.append(self._ids.get(word, slots.get(word, last)))
             rows.append(torch.tensor([self.start, *ids, self.end]))
-            unknown.append(missing)
+            unknown.append([*slots, *rest])
         lengths = torch.tensor([len(row) for row in rows])
         tokens = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=self.pad)
-        slots = (tokens >= self.unknown) & (tokens < self.unknown + self.unknown_slots)
-        n_unknown = slots.sum(1)
-        known = n_unknown < lengths - 2
-        return Corpus(tokens, lengths, unknown, n_unknown, torch.tensor(truncated), known)
-
-    def _encode(self, words: list[str]) -> tuple[list[int], list[str]]:
-        ids, slots, rest = [], [], []
-        for word in words:
-            known = self._ids.get(word)
-            if known is None and word not in slots:
-                if len(slots) < self.unknown_slots - 1:
-                    slots.append(word)
-                else:
-                    rest.append(word)
-                    ids.append(self.unknown + self.unknown_slots - 1)
-                    continue
-            ids.append(self.unknown + slots.index(word) if known is None else known)
-        return ids, slots + rest
+        n_unknown = ((tokens >= self.unknown) & (tokens <= last)).sum(1)
+        return Corpus(tokens, lengths, unknown, n_unknown)
 
     def decode(self, ids: Sequence[int] | Tensor, unknown: Sequence[str] = ()) -> str:
-        """Ids (T,) as a sentence, up to the first </s>, without <s> and <pad>.
-
-        The source's unknown words, as `encode` gave them, are put back; a marker for which none is
-        left is written "<unk>".
-        """
+        """Ids (T,) up to the first </s>, a source's unknown words from `encode` put back."""
         last = self.unknown + self.unknown_slots - 1
         slots = dict(enumerate(unknown[: self.unknown_slots - 1], self.unknown))
         rest = iter(unknown[self.unknown_slots - 1 :])
@@ -414,66 +316,17 @@ class Vocabulary:
         return " ".join(words)
 
 
-class LengthBatches:
-    """Batches of sentences of equal length, as a function of the step: (B,) int64 places.
-
-    Each of the sentences of `lengths` (N,) comes once in `steps_per_epoch` steps, at most
-    `batch_size` at a time; epoch e mixes sentences and batches anew, by (seed, e).
-
-    Raises:
-        ValueError: no sentence, a batch size below 1, a negative seed, or (later) step.
-    """
-
-    def __init__(self, lengths: Tensor, batch_size: int, seed: int) -> None:
-        if lengths.ndim != 1 or not len(lengths) or batch_size < 1 or seed < 0:
-            raise ValueError(
-                f"lengths of shape {tuple(lengths.shape)}, batch_size={batch_size}, seed={seed}: "
-                "want (N,) with N >= 1, batch_size >= 1, seed >= 0"
-            )
-        self._lengths, self._batch_size, self._seed = lengths.cpu().numpy(), batch_size, seed
-        self._counts = np.unique(self._lengths, return_counts=True)[1].tolist()
-        self.steps_per_epoch = sum(-(-n // batch_size) for n in self._counts)
-        self._epoch = functools.lru_cache(maxsize=2)(self._new_epoch)
-
-    def _new_epoch(self, epoch: int) -> list[Tensor]:
-        random = np.random.default_rng((self._seed, epoch))
-        items = random.permutation(len(self._lengths))
-        items = torch.from_numpy(items[np.argsort(self._lengths[items], kind="stable")])
-        batches = [b for part in items.split(self._counts) for b in part.split(self._batch_size)]
-        return [batches[k] for k in random.permutation(len(batches))]
-
-    def __call__(self, step: int) -> Tensor:
-        """The places of the sentences of a step."""
-        if step < 0:
-            raise ValueError(f"step {step}: steps are counted from 0")
-        epoch, k = divmod(step, self.steps_per_epoch)
-        return self._epoch(epoch)[k].clone()
-
-
 # Words and sentences as vectors
 
 
 def word_vectors(
-    tokens: Tensor,
-    vocabulary_size: int,
-    dim: int,
-    seed: int = 0,
-    *,
-    first_word: int = 4,
-    window: int = 5,
+    tokens: Tensor, vocabulary_size: int, dim: int, seed: int = 0, *, first_word: int = 4
 ) -> Tensor:
-    """Vectors of words from the company they keep: PPMI, then a truncated SVD.
+    """Vectors of words from the company they keep, (V, dim) float32: PPMI, then a truncated SVD.
 
-    Counts of pairs at most `window` words apart in tokens (N, L); positive pointwise mutual
-    information with the contexts' frequencies to the power 0.75 (Levy, Goldberg and Dagan 2015);
-    U sqrt(S) of its randomised SVD (Halko, Martinsson and Tropp 2011), each column's largest entry
-    positive. Ids below `first_word` are markers and count as no word.
-
-    Returns:
-        (V, dim) float32 on the CPU; zero for markers and for words that stand beside no other.
-
-    Raises:
-        ValueError: the words are not more than `dim`, or no two stand together.
+    Pairs at most five words apart in tokens (N, L), the contexts' frequencies to the power 0.75
+    (Levy, Goldberg and Dagan 2015); U sqrt(S) of a randomised SVD. 0 for ids below `first_word`.
+    ValueError where the words are not more than `dim`, or none stand together.
     """
     from scipy import sparse  # here, since they take a second
     from sklearn.utils.extmath import randomized_svd
@@ -483,7 +336,7 @@ def word_vectors(
         raise ValueError(f"dim={dim} of {n_words} words: want 1 <= dim < {n_words}")
     ids = tokens.cpu().numpy().astype(np.int64) - first_word
     counts = sparse.csr_array((n_words, n_words))
-    for distance in range(1, min(window, ids.shape[1] - 1) + 1):
+    for distance in range(1, min(6, ids.shape[1])):
         left, right = ids[:, :-distance].ravel(), ids[:, distance:].ravel()
         words = (left >= 0) & (right >= 0)
         places = left[words], right[words]
@@ -504,25 +357,17 @@ def word_vectors(
     return vectors
 
 
-def frequency_weights(
-    tokens: Tensor, vocabulary_size: int, *, first_word: int = 4, a: float = 1e-3
-) -> Tensor:
-    """Weights (V,) of words in tokens (N, L), a / (a + p(w)): frequent ones count less.
-
-    0 for ids below `first_word`, the markers. Reference: Arora, Liang and Ma 2017.
-    """
+def frequency_weights(tokens: Tensor, vocabulary_size: int, *, first_word: int = 4) -> Tensor:
+    """Weights (V,) a / (a + p(w)), a = 0.001, 0 below `first_word`: Arora et al. 2017."""
     counts = torch.bincount(tokens.flatten().cpu(), minlength=vocabulary_size).double()
     counts[:first_word] = 0.0
-    weights = a / (a + counts / counts.sum())
+    weights = 1e-3 / (1e-3 + counts / counts.sum())
     weights[:first_word] = 0.0
     return weights.float()
 
 
 def sentence_features(tokens: Tensor, lengths: Tensor, vectors: Tensor, weights: Tensor) -> Tensor:
-    """The average (N, dim) of word vectors (V, dim) with weights (V,), zero for markers.
-
-    Of tokens (N, L) those within the lengths (N,) count; without a known word it is zero.
-    """
+    """The average (N, dim) of tokens' (N, L) vectors (V, dim) with weights (V,); 0 without any."""
     inside = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
     tokens = tokens.masked_fill(~inside, 0)
     w = torch.where(inside, weights[tokens], 0.0)

@@ -1,5 +1,6 @@
 """Convolutional generators and discriminators of small images: DCGAN, Radford et al. 2016."""
 
+import copy
 import itertools
 from collections.abc import Sequence
 from typing import TypeVar
@@ -22,28 +23,17 @@ def dcgan_generator(
 ) -> nn.Sequential:
     """Noise (B, noise_dim) -> images (B, *image, image[1]) from -1 to 1.
 
-    A dense layer, then transposed convolutions of stride 2, each with a rectifier and then batch
-    normalisation; at the end a convolution 3 wide (last_stride 1) or one more transposed one (2),
-    and tanh.
-
-    Args:
-        noise_dim: of the noise.
-        channels: of the dense layer's maps and of each further layer.
-        image: channels and side; ValueError where the doublings do not lead to the side.
-        kernel: side of the filters with stride 2.
-        last_stride: 1 or 2.
+    A dense layer, transposed convolutions of stride 2, rectifiers before batch normalisation, at
+    the end a convolution (last_stride 1) or a transposed one. ValueError for a side that does not
+    fit.
     """
     doublings = len(channels) - 1 + (last_stride == 2)
     side, rest = divmod(image[1], 2**doublings)
     if rest or side < 1 or last_stride not in (1, 2):
         raise ValueError(f"{doublings} doublings do not lead to {image[1]} pixels")
-    modules: list[nn.Module] = [
-        nn.Linear(noise_dim, channels[0] * side * side),
-        nn.Unflatten(1, (channels[0], side, side)),
-        nn.ReLU(),
-        nn.BatchNorm2d(channels[0]),
-    ]
-    padding = (kernel - 1) // 2
+    padding, first = (kernel - 1) // 2, (channels[0], side, side)
+    dense = nn.Linear(noise_dim, channels[0] * side * side)
+    modules = [dense, nn.Unflatten(1, first), nn.ReLU(), nn.BatchNorm2d(channels[0])]
     # kernel - 2 - 2 padding + output_padding = 0 makes the side exactly twice as long.
     doubling = (kernel, 2, padding, 2 * padding + 2 - kernel)
     for before, after in itertools.pairwise(channels):
@@ -64,18 +54,11 @@ def dcgan_discriminator(
     norm: str = "batch",
     outputs: int = 1,
 ) -> nn.Sequential:
-    """Images (B, *image, image[1]) -> logits (B, outputs).
+    """Images (B, *image, image[1]) -> logits (B, outputs): one, or one per class.
 
-    Convolutions of stride 2, each with a leaky rectifier of slope 0.2 on its direct output, so that
-    the rectifiers see the layer before its batch normalisation; a linear layer at the end.
-
-    Args:
-        channels: of each convolution.
-        image: channels and side.
-        kernel: side of the filters.
-        first_stride: of the first convolution, which has no batch normalisation.
-        norm: "batch", "spectral" (Miyato et al. 2018) or "none".
-        outputs: 1 for a real-or-fake logit, or one per class.
+    Convolutions of stride 2, the first of first_stride, each with a leaky rectifier of slope 0.2
+    before its batch normalisation, of which the first has none; a linear layer at the end. norm is
+    "batch", "spectral" (Miyato et al. 2018) or "none".
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")
@@ -94,21 +77,10 @@ def dcgan_discriminator(
 
 
 @torch.no_grad()
-def generate(
-    network: nn.Module, noise: Tensor, batch_size: int = 500, batch_statistics: bool = True
-) -> Tensor:
-    """Images (N, ...) on the CPU for noise (N, D), some at a time; the network is left as it was.
-
-    Batch normalisation takes the statistics of each batch, as in training, or the running ones.
-    """
-    was_training = network.training
-    buffers = {name: buffer.clone() for name, buffer in network.named_buffers()}
-    network.train(batch_statistics)
-    images = torch.cat([network(part).cpu() for part in noise.split(batch_size)])
-    for name, buffer in network.named_buffers():
-        buffer.copy_(buffers[name])
-    network.train(was_training)
-    return images
+def generate(network: nn.Module, noise: Tensor, batch_size: int = 500) -> Tensor:
+    """Images (N, ...) on the CPU for noise (N, D), with each batch's own statistics."""
+    trained = copy.deepcopy(network).train()
+    return torch.cat([trained(part).cpu() for part in noise.split(batch_size)])
 
 
 def _glorot(module: Module) -> Module:

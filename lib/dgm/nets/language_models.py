@@ -1,22 +1,20 @@
 """Language models that are read layer by layer and carry their state from window to window.
 
-Two bases with the same methods. `AWDLSTM` is that of Merity, Keskar, Socher, Regularizing and
-Optimizing LSTM Language Models, ICLR 2018, arXiv:1708.02182, with the mixture of softmaxes of
-arXiv:1711.03953; with one layer and no experts it is a plain LSTM (`plain_lstm`). `TransformerLM`
-is a small decoder with a memory (Dai et al. 2019, arXiv:1901.02860) and attention that fades with
-distance (Press, Smith, Lewis 2022, arXiv:2108.12409), so that it needs no positions.
+`AWDLSTM` is that of Merity, Keskar, Socher, ICLR 2018, arXiv:1708.02182, with the mixture of
+softmaxes of arXiv:1711.03953; `TransformerLM` a small decoder with a memory (Dai et al. 2019,
+arXiv:1901.02860) and attention that fades with distance (Press, Smith, Lewis 2022,
+arXiv:2108.12409) instead of positions. Both have the same methods:
 
     read(tokens (B, T), state, generator) -> layers, output (B, T, H), of token t + 1 at t, state
     loss(output, targets (B, T), weights (B, T), generator) -> as `mixture_of_softmaxes_nll`
     start(n) -> state before the first token of n texts
     step(tokens (R,), state) -> log-probabilities (R, V) of the next tokens, state after them
-    pooling, feature_width: of a sentence's features
 
-The embedding is also the softmax's weight. Dropout is drawn from the generator that is passed; None
-is no dropout. No gradient goes back through a state.
+The embedding is also the softmax's weight. No gradient goes back through a state.
 """
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
@@ -48,11 +46,7 @@ class _Reading(NamedTuple):
 
 
 class _TiedHead(nn.Module):
-    """From states of width H = `inputs` to words, over an embedding (V, E) that the model owns.
-
-    K = `experts`; 0 is a plain softmax of the states, where H must be E. Of the experts' vectors a
-    share is dropped, the same at all positions.
-    """
+    """From states of width H to words, by `experts` softmaxes, or one where H = E, of (V, E)."""
 
     def __init__(
         self, vocabulary_size: int, embedding: int, inputs: int, experts: int, latent_dropout: float
@@ -107,11 +101,7 @@ def _step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any]:
 
 
 class AWDLSTM(nn.Module):
-    """Stacked LSTMs with weight drop, locked dropout, a tied embedding, a mixture of softmaxes.
-
-    The layers have width `hidden` but for the `last`. Without experts it has a plain softmax, where
-    the last width must be the embedding's. ValueError for widths that differ there, or no layer.
-    """
+    """Stacked LSTMs with weight drop, locked dropout, a tied embedding, a mixture of softmaxes."""
 
     pooling = "max"
     loss, step = _loss, _step
@@ -169,9 +159,8 @@ def _weight_dropped(
     lstm: nn.Module, x: Tensor, state: tuple, rate: float, generator: Generator | None
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """An LSTM with some weights from state to state zero, the same ones at all positions."""
-    weights = [
-        getattr(lstm, f"{name}_l0") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    ]
+    # Of the input, of the state, and both biases.
+    weights: list[Tensor] = list(lstm.parameters())
     weights[1] = dropout(weights[1], rate, generator)
 
     # An assignment to the module's weight would not reach the copy that it computes with.
@@ -186,27 +175,17 @@ def _weight_dropped(
 
 
 class TransformerLM(nn.Module):
-    """A small transformer decoder, normalised first, that remembers a window's layers for the next.
-
-    A position attends to `context` tokens, itself counted; what lies farther back comes through the
-    layers only. ValueError for sizes below 1, or a width that the heads cannot share.
-    """
+    """A small transformer decoder, whose positions attend to `context` tokens of both windows."""
 
     pooling = "mean"
     loss, step = _loss, _step
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        width: int,
-        layers: int = 2,
-        heads: int = 4,
-        context: int = 128,
-        rate: float = 0.1,
+        self, vocabulary_size: int, width: int, layers=2, heads=4, context=128, rate=0.1
     ) -> None:
         super().__init__()
         if min(layers, context, heads) < 1 or width % heads:
-            sizes = f"width={width}, layers={layers}, heads={heads}, context={context}"
+            sizes = f"{width=}, {layers=}, {heads=}, {context=}"
             raise ValueError(f"{sizes}: want all 1 or more, and a width that the heads can share")
         self.context, self.rate = context, rate
         self.embedding = token_embedding(vocabulary_size, width)
@@ -275,32 +254,23 @@ def _locked_dropout(x: Tensor, rate: float, generator: Generator | None) -> Tens
 
 
 def split_rows(stream: Tensor, rows: int) -> Tensor:
-    """A stream (N,) as consecutive rows (rows, n + 1); a row's last token is the next one's first.
-
-    What does not fill a row is left out. ValueError for fewer than two tokens per row.
-    """
+    """A stream (N,) as rows (rows, n + 1); a row's last token is the next one's first."""
     n = (len(stream) - 1) // rows if rows > 0 and stream.ndim == 1 else 0
     if n < 1:
         raise ValueError(f"a text {(*stream.shape,)} in {rows} rows: want (N,), N above the rows")
     return stream[: n * rows + 1].unfold(0, n + 1, n)
 
 
-class _Perplexity(NamedTuple):
-    """How well a model predicts a text."""
-
-    perplexity: float
-    nll: float  # nats per token
-    tokens: int  # of which it is the mean
+_Perplexity = namedtuple("_Perplexity", "perplexity nll tokens")
 
 
 @torch.no_grad()
 def perplexity(
     model: AWDLSTM | TransformerLM, stream: Tensor, *, window: int = 70, rows: int = 1
 ) -> _Perplexity:
-    """exp of the mean loss of all tokens of a stream (N,) but the first, without dropout.
+    """exp of the mean loss of a stream's (N,) tokens but the first; that loss, nats; their number.
 
-    Tokens are read `window` at a time with the state carried on, and the text as `rows` texts side
-    by side, which is faster. ValueError for a window below 1, or fewer than two tokens per row.
+    `rows` texts side by side, `window` >= 1 tokens at a time; a row has two tokens at least.
     """
     if window < 1:
         raise ValueError(f"window must be 1 or more, got {window}")
@@ -316,26 +286,18 @@ def perplexity(
 
 @torch.no_grad()
 def continue_text(
-    model: AWDLSTM | TransformerLM,
-    opening: Tensor,
-    n_tokens: int,
-    generator: Generator,
-    temperature: float = 1.0,
+    model: AWDLSTM | TransformerLM, opening: Tensor, n_tokens: int, generator: Generator
 ) -> Tensor:
-    """Draws n_tokens after each opening (R, T), without dropout -> (R, n_tokens).
-
-    ValueError for an empty opening, no token to write, or a temperature that is not above 0.
-    """
+    """Draws n_tokens after each opening (R, T), not empty, without dropout -> (R, n_tokens)."""
     if opening.ndim != 2 or opening.numel() == 0:
-        advice = "for a text from its start give the marker that ends a sentence"
-        raise ValueError(f"the opening {(*opening.shape,)} is empty: {advice}")
-    if n_tokens < 1 or not temperature > 0:
-        raise ValueError(f"n_tokens={n_tokens}, temperature={temperature}: want >= 1 and > 0")
+        raise ValueError(f"the opening {(*opening.shape,)} is empty: begin with an end marker")
+    if n_tokens < 1:
+        raise ValueError(f"n_tokens={n_tokens}: want 1 or more")
     state, written = model.start(len(opening)), [opening[:, -1]]
     if opening.shape[1] > 1:
         state = model.read(opening[:, :-1], state).state
     for _ in range(n_tokens):
         log_probs, state = model.step(written[-1], state)
-        probs = torch.softmax(log_probs / temperature, -1)
+        probs = torch.softmax(log_probs, -1)
         written.append(torch.multinomial(probs, 1, generator=generator)[:, 0])
     return torch.stack(written[1:], 1)

@@ -1,11 +1,10 @@
 """LSTMs over token ids: encoder, decoder with a latent code, language model.
 
-Token ids: rows start with <s> and end with </s>, then padding; V words. `lengths` (B,) count rows'
-tokens, None where all are T, which is faster. Dropout is drawn from the generator that is passed,
-of the share `dropout` of inputs and of outputs; without a generator there is none.
+Rows start with <s> and end with </s>, then padding. `lengths` (B,) count rows' tokens, None where
+all are T. Dropout needs a generator, and is of inputs and of outputs.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +19,7 @@ Code = Tensor | None
 
 
 class _State(NamedTuple):
-    """The state between two steps, rows first so that a beam can reorder it.
-
-    The code enters every step and may be replaced in mid-sentence.
-    """
+    """The state between two steps, rows first so that a beam can reorder it."""
 
     h: Tensor  # (R, layers, H)
     c: Tensor  # (R, layers, H)
@@ -34,18 +30,12 @@ class LSTMEncoder(nn.Module):
     """An LSTM (H = hidden per direction) over embedded tokens; of two directions the average."""
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        embedding: int,
-        hidden: int,
-        layers: int = 1,
-        bidirectional: bool = True,
+        self, vocabulary_size: int, embedding: int, hidden: int, layers: int, bidirectional: bool
     ) -> None:
         super().__init__()
         self.embedding = token_embedding(vocabulary_size, embedding)
-        self.lstm = nn.LSTM(
-            embedding, hidden, layers, batch_first=True, bidirectional=bidirectional
-        )
+        options: Any = {"batch_first": True, "bidirectional": bidirectional}
+        self.lstm = nn.LSTM(embedding, hidden, layers, **options)
 
     def forward(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
         """States (B, T, H) of tokens (B, T); those behind a row's length are not to be read."""
@@ -54,33 +44,23 @@ class LSTMEncoder(nn.Module):
             states, _ = run_lstm(self.lstm, x)
         else:
             packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-            states, _ = pad_packed_sequence(
-                run_lstm(self.lstm, packed)[0], batch_first=True, total_length=tokens.shape[1]
-            )
+            states, _ = run_lstm(self.lstm, packed)
+            states, _ = pad_packed_sequence(states, True, total_length=tokens.shape[1])
         return states.unflatten(-1, (2, -1)).mean(-2) if self.lstm.bidirectional else states
 
 
 class LSTMDecoder(nn.Module):
-    """p(x_t | x_<t, z): the input is [embedding; z] at every step, c_0 = M z, h_0 = tanh(c_0).
-
-    For latent_dim 0 it is a language model whose states start at 0, and takes None for z.
-    """
+    """p(x_t | x_<t, z): the input is [embedding; z] at every step, c_0 = M z, h_0 = tanh(c_0)."""
 
     def __init__(
-        self,
-        vocabulary_size: int,
-        embedding: int,
-        hidden: int,
-        latent_dim: int,
-        dropout: float = 0.5,
-        layers: int = 1,
+        self, vocabulary_size: int, embedding: int, hidden: int, latent_dim: int, dropout=0.5
     ) -> None:
         super().__init__()
         self.dropout = dropout
         self.embedding = token_embedding(vocabulary_size, embedding)
         if latent_dim:
             self.initial = nn.Linear(latent_dim, hidden, bias=False)
-        self.lstm = nn.LSTM(embedding + latent_dim, hidden, layers, batch_first=True)
+        self.lstm = nn.LSTM(embedding + latent_dim, hidden, batch_first=True)
         self.output = nn.Linear(hidden, vocabulary_size)
 
     def start(self, z: Tensor | int) -> _State:
@@ -124,26 +104,8 @@ class LSTMDecoder(nn.Module):
         return states, _State(h.transpose(0, 1), c.transpose(0, 1), state.z)
 
 
-class LanguageModel(LSTMDecoder):
-    """An LSTM language model: a decoder without code, whose `start` takes the number of rows."""
-
-    def __init__(
-        self,
-        vocabulary_size: int,
-        embedding: int,
-        hidden: int,
-        layers: int = 1,
-        dropout: float = 0.0,
-    ) -> None:
-        super().__init__(vocabulary_size, embedding, hidden, 0, dropout, layers)
-
-
 def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-    """Negative log-likelihood (B,) of each row's tokens after its first, with gradient.
-
-    Position t of the logits (B, T - 1, V) predicts token t + 1 of (B, T). Nats, at least float32;
-    ValueError for another length of the logits.
-    """
+    """-log p of each row's tokens (B, T) after its first, (B,) nats, from logits (B, T - 1, V)."""
     _check_steps(logits, tokens, "logits (B, T - 1, V)")
     logits, outside = at_least_float32(logits), None
     if lengths is not None:
@@ -160,19 +122,10 @@ def sequence_nll(logits: Tensor, tokens: Tensor, lengths: Tensor | None = None) 
 def token_nll_in_blocks(
     output: nn.Linear, states: Tensor, tokens: Tensor, lengths: Tensor | None = None
 ) -> Tensor:
-    """The terms of `sequence_nll` for the logits output(states), without gradient.
-
-    Every block of logits is written where the last one was, which at 4,000 words takes about half
-    the time on a CPU, and none is computed for padding.
-
-    For states (B, T - 1, H), of which another length is a ValueError, and tokens (B, T): (B, T - 1)
-    nats, of the weights' type; 0 at padding.
-    """
+    """`sequence_nll`'s terms (B, T - 1) for output(states (B, T - 1, H)), in half the time."""
     _check_steps(states, tokens, "states (B, T - 1, H)")
     nll = output.weight.new_zeros(states.shape[:2])
-    inside = torch.ones_like(nll, dtype=torch.bool)
-    if lengths is not None:
-        inside = _inside(tokens, lengths)[:, 1:]
+    inside = torch.ones_like(nll) > 0 if lengths is None else _inside(tokens, lengths)[:, 1:]
     states, following = states[inside].to(nll.dtype), tokens[:, 1:][inside].long()
     block_size = 2**20 if nll.device.type == "cpu" else 2**26  # a cache's, or a device's fill
     rows = max(128, block_size // output.out_features)

@@ -11,7 +11,7 @@ embedding,
 so that a block of logits can be turned into its own gradient where it stands, and forgotten.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 import torch
 from torch import Tensor
@@ -19,12 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from dgm.vae import at_least_float32
 
-
-class _MixtureLoss(NamedTuple):
-    """Equation (2) over tokens."""
-
-    total: Tensor  # the weighted sum, a scalar with gradient
-    tokens: Tensor  # (N,) nats, without gradient
+_MixtureLoss = namedtuple("_MixtureLoss", "total tokens")
 
 
 def mixture_of_softmaxes_nll(
@@ -37,21 +32,14 @@ def mixture_of_softmaxes_nll(
     weights: Tensor | None = None,
     block: int | None = None,
 ) -> _MixtureLoss:
-    """Equation (2) of tokens, in blocks, with the gradient (3) made in the same pass.
+    """Equation (2) in blocks, with the gradient (3) made in the same pass, nats.
 
-    No more than one block of (tokens, K, V) logits exists at a time, forward or backward. Under
-    autocast the three products are in its precision, and all sums and exponentials are not.
-
-    Args:
-        latent: (N, K, E), one vector per expert.
-        log_prior: (N, K) nats, log pi, as `log_softmax` gives it; zeros for one expert.
-        weight: (V, E).
-        bias: (V,).
-        targets: (N,) ids from 0 to V - 1.
-        weights: (N,) of the tokens in the total, held constant; None takes 1 / N each.
-        block: tokens in a block; None fits a cache on a CPU, and fills a device.
-
-    ValueError for shapes that do not fit, no token, or a block below 1.
+    The weighted sum, with gradient, and each token's (N,), without, from the experts' vectors (N,
+    K, E), their log pi (N, K), or zeros for one expert, an embedding (V, E) and a bias (V,),
+    targets (N,) from 0 to V - 1, and constant weights (N,) in the sum, None for 1 / N each. No more
+    than one `block` of (tokens, K, V) logits exists at a time; None fits it to the device. Under
+    autocast the products alone are in its precision. ValueError for shapes that do not fit, no
+    token, or a block below 1.
     """
     n, k, e = latent.shape if latent.ndim == 3 else (0, 0, 0)
     v = len(weight)

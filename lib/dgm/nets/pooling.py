@@ -1,8 +1,4 @@
-"""From the states of a sentence to one vector.
-
-Reference: Long, Cao, Cheung, On Posterior Collapse and Encoder Feature Dispersion in Sequence VAEs,
-arXiv:1911.03976 (mean and max; the signed absolute maximum and log-sum-exp are extras).
-"""
+"""From the states of a sentence to one vector: Long, Cao, Cheung, arXiv:1911.03976."""
 
 import math
 
@@ -15,26 +11,15 @@ KINDS = ("last", "mean", "max", "absmax", "logsumexp")
 
 
 def pool(
-    h: Tensor,
-    mask: Tensor | None,
-    kind: str,
-    *,
-    temperature: float | None = None,
-    validate: bool = True,
+    h: Tensor, mask: Tensor | None, kind: str, *, temperature: float | None = None, validate=True
 ) -> Tensor:
     """One vector per sentence, (B, H), with gradient; what the mask hides is never read.
 
-    Args:
-        h: (B, T, H) states.
-        mask: (B, T) bool, True at tokens; None where all are tokens.
-        kind: "last" (state of the last token), "mean", "max", "absmax" (the entry farthest from 0,
-            with its sign) or "logsumexp" (the log of the sum of exponentials over tokens).
-        temperature: tau > 0, for "logsumexp" only: tau log mean exp(h / tau), from max (tau 0) to
-            mean (tau infinite). None is the plain sum.
-        validate: check that no row is empty (waits for the device).
-
-    Raises:
-        ValueError: an unknown kind, shapes that do not fit, an empty row, a bad temperature.
+    Takes states (B, T, H) and a mask (B, T) bool, True at tokens, or None where all are. The kind
+    is "last", "mean", "max", "absmax" (the entry farthest from 0, with its sign) or "logsumexp"
+    (the log of the sum of exponentials; with a temperature tau > 0 it is tau log mean exp(h /
+    tau)). ValueError for another kind, shapes that do not fit, a bad temperature, or, where
+    `validate` (which waits for the device), an empty row.
     """
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")

@@ -19,15 +19,10 @@ def pre_activations(
     """The network's output for points (K, ...), and what its rectifiers read, call by call.
 
     Each call of nn.ReLU, nn.LeakyReLU, nn.PReLU or the functions relu, leaky_relu and prelu is a
-    layer; a module that is called twice is two, and other activations are none. A compiled network
-    runs uncompiled. `layers` are the calls to return, counted from 0; None takes all.
-
-    Returns:
-        The output, and one (K, ...) tensor per layer, all with gradient.
-
-    Raises:
-        ValueError: no rectifier was called, fewer than `layers` asks for, one that works in place
-            or on another number of rows, or a part of the network is TorchScript or compiled alone.
+    layer. A compiled network runs uncompiled. `layers` are the calls to return, counted from 0;
+    None takes all. Returns the output, and one (K, ...) tensor per layer, all with gradient.
+    ValueError for fewer rectifiers than asked for, one that works in place or on another number of
+    rows, and a part that is TorchScript or compiled alone.
     """
     if layers is not None and not len(layers):
         return network(points), []
@@ -37,19 +32,13 @@ def pre_activations(
         output = uncompiled(network)(points)
     inputs, n = recorder.inputs, len(recorder.inputs)
     if not n:
-        raise ValueError(
-            "no rectifier was called: want nn.ReLU, nn.LeakyReLU, nn.PReLU or functions"
-        )
+        raise ValueError("no rectifier was called: want ReLU, LeakyReLU, PReLU or the functions")
     layers = range(n) if layers is None else layers
     if any(not 0 <= i < n for i in layers):
-        raise ValueError(
-            f"layers must be from 0 to {n - 1}, the calls of rectifiers, got {[*layers]}"
-        )
+        raise ValueError(f"layers must be from 0 to {n - 1}, calls of rectifiers, got {[*layers]}")
     shapes = [tuple(inputs[i].shape) for i in layers]
     if any(shape[:1] != (len(points),) for shape in shapes):
-        raise ValueError(
-            f"want a row for each of {len(points)} points at each rectifier, got {shapes}"
-        )
+        raise ValueError(f"want a row for each of {len(points)} points, got {shapes}")
     return output, [inputs[i] for i in layers]
 
 
@@ -58,10 +47,8 @@ def uncompiled(network: Network) -> Network:
     network = getattr(network, "_orig_mod", network)
     for name, part in network.named_modules():
         if hasattr(part, "_orig_mod") or part._compiled_call_impl is not None:
-            raise ValueError(
-                f"{name or 'the network'} is compiled, which hides its rectifiers: pass it "
-                "uncompiled, or torch.compile(network) as a whole"
-            )
+            advice = "hidden: pass it uncompiled, or torch.compile(network) as a whole"
+            raise ValueError(f"{name or 'the network'} is compiled, its rectifiers {advice}")
     return network
 
 

@@ -1,37 +1,23 @@
 """A Gaussian block whose mean is confined to a learned simplex, and the two losses that fill it.
 
-Equations (1), (4) and (5) at the head of `dgm.papers.controllable_text_vae`, for features in R^F,
-K vertices and N latent dimensions. Only the mean is confined; noise takes samples off the simplex.
+Equations (1), (4) and (5) of `dgm.papers.controllable_text_vae`; noise takes samples off it.
 """
 
-from typing import NamedTuple
+from collections import namedtuple
 
 import torch
 from torch import Tensor, nn
 
 from dgm.vae import at_least_float32
 
-
-class SimplexCode(NamedTuple):
-    """The code of B features."""
-
-    p: Tensor  # (B, K) barycentric weights
-    query: Tensor  # (B, N) r
-    mu: Tensor  # (B, N)
-    logvar: Tensor  # (B, N)
+_SimplexCode = namedtuple("_SimplexCode", "p query mu logvar")
 
 
 def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tensor:
-    """The points (B, D) with barycentric weights p (B, K): mu of equation (1), with gradient.
-
-    Raises:
-        ValueError: the shapes do not fit vertices (K, D), or, where `validate` (which waits for the
-            device), a row of p is no point of the simplex.
-    """
+    """The points (B, D) with weights p (B, K) of vertices (K, D): mu of (1), with gradient."""
     if p.ndim != 2 or vertices.ndim != 2 or p.shape[1] != len(vertices):
-        raise ValueError(
-            f"want p (B, K) and vertices (K, D), got {tuple(p.shape)} and {tuple(vertices.shape)}"
-        )
+        shapes = f"{tuple(p.shape)} and {tuple(vertices.shape)}"
+        raise ValueError(f"want p (B, K) and vertices (K, D), got {shapes}")
     if validate:
         slack = max(1e-6, 8 * torch.finfo(p.dtype).eps)
         sums = p.detach().double().sum(1)
@@ -42,10 +28,7 @@ def simplex_mean(p: Tensor, vertices: Tensor, *, validate: bool = True) -> Tenso
 
 
 def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
-    """Equation (5) for vertices (K, D), a scalar with gradient: the norm itself, not its square.
-
-    Zero for orthogonal vertices of squared length alpha, where its gradient is zero too.
-    """
+    """Equation (5) for vertices (K, D), a scalar with gradient: the norm itself, not its square."""
     if vertices.ndim != 2:
         raise ValueError(f"vertices must be (K, D), got {tuple(vertices.shape)}")
     if not alpha > 0:
@@ -58,22 +41,11 @@ def orthogonality_loss(vertices: Tensor, alpha: float) -> Tensor:
 
 
 def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tensor) -> Tensor:
-    """Equation (4): each query r_i should point to its own mean rather than to those of others.
-
-    Args:
-        query: (B, D), r.
-        mean: (B, D), mu of the same sentences.
-        negatives: (B, M, D), mu of M other sentences for each.
-
-    Returns:
-        A scalar between 0 and 3 with gradient into all three. The cosine with a zero vector is 0.
-    """
+    """Equation (4), a scalar, of query and mean (B, D) and negatives (B, M, D), M others' means."""
     fits = query.ndim == 2 and mean.shape == query.shape and negatives.ndim == 3
     if not fits or negatives.shape[::2] != query.shape or not negatives.numel():
-        raise ValueError(
-            "want query (B, D), mean (B, D) and negatives (B, M, D), M at least 1, got "
-            f"{tuple(query.shape)}, {tuple(mean.shape)} and {tuple(negatives.shape)}"
-        )
+        shapes = [tuple(x.shape) for x in (query, mean, negatives)]
+        raise ValueError(f"want query, mean (B, D) and negatives (B, M >= 1, D), got {shapes}")
     r = _unit(query)
     own = (_unit(mean) * r).sum(-1)
     other = (_unit(negatives) * r[:, None]).sum(-1)
@@ -81,22 +53,10 @@ def structured_reconstruction_loss(query: Tensor, mean: Tensor, negatives: Tenso
 
 
 class SimplexBlock(nn.Module):
-    """Equation (1) for F, N and K <= N.
-
-    Args:
-        feature_dim: F.
-        latent_dim: N.
-        n_vertices: K.
-        alpha: the vertices start orthogonal, with this squared length; None starts them near zero,
-            as published, from where Adam at 1e-3 needs thousands of steps to an alpha of 100.
-    """
+    """Equation (1) for 2 <= K <= N vertices of squared length alpha; None: near 0, as published."""
 
     def __init__(
-        self,
-        feature_dim: int,
-        latent_dim: int = 16,
-        n_vertices: int = 3,
-        alpha: float | None = None,
+        self, feature_dim: int, latent_dim: int, n_vertices: int, alpha: float | None = None
     ) -> None:
         super().__init__()
         if not 2 <= n_vertices <= latent_dim:
@@ -109,13 +69,13 @@ class SimplexBlock(nn.Module):
         else:
             nn.init.orthogonal_(self.vertices, alpha**0.5)
 
-    def forward(self, features: Tensor) -> SimplexCode:
-        """Features (B, F) -> their code."""
+    def forward(self, features: Tensor) -> _SimplexCode:
+        """Features (B, F) -> barycentric weights p (B, K), r, mu and log-variance, (B, N) each."""
         with torch.autocast(features.device.type, enabled=False):
             code = self.head(features.to(self.head.weight.dtype))
             query, logvar = code.chunk(2, dim=-1)
             p = torch.softmax(self.weights(query), -1)
-        return SimplexCode(p, query, simplex_mean(p, self.vertices, validate=False), logvar)
+        return _SimplexCode(p, query, simplex_mean(p, self.vertices, validate=False), logvar)
 
 
 def _unit(x: Tensor) -> Tensor:

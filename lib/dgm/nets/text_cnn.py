@@ -1,7 +1,5 @@
 """A classifier of sentences: convolutions over words, and the largest answer of each (Kim 2014)."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,37 +8,20 @@ from dgm.nets.lstm import dropout, without_padding
 
 
 class TextCNN(nn.Module):
-    """One logit per sentence.
+    """One logit per sentence, by `filters` of each of the `widths`; id 0 is padding."""
 
-    Args:
-        vocabulary_size: V; id 0 is padding and has no vector.
-        embedding: width of the token embedding.
-        filters: of each width.
-        widths: numbers of neighbouring tokens that a filter sees.
-        dropout: share of the pooled answers set to zero where a generator is passed.
-    """
+    widths, dropout = (1, 2, 3, 4, 5), 0.5  # of filters in tokens; of their largest answers
 
-    def __init__(
-        self,
-        vocabulary_size: int,
-        embedding: int,
-        filters: int,
-        widths: Sequence[int] = (1, 2, 3, 4, 5),
-        dropout: float = 0.5,
-    ) -> None:
+    def __init__(self, vocabulary_size: int, embedding: int, filters: int) -> None:
         super().__init__()
-        self.widths, self.dropout = tuple(widths), dropout
         self.embedding = nn.Embedding(vocabulary_size, embedding, padding_idx=0)
-        self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, w) for w in widths)
-        self.output = nn.Linear(filters * len(widths), 1)
+        self.convolutions = nn.ModuleList(nn.Conv1d(embedding, filters, w) for w in self.widths)
+        self.output = nn.Linear(filters * len(self.widths), 1)
 
     def forward(
         self, tokens: Tensor, lengths: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
-        """Logits (B,) of tokens (B, T) with lengths (B,); what is behind is not looked at.
-
-        A filter sees a sentence that is shorter once, with zeros behind. Dropout needs a generator.
-        """
+        """Logits (B,) of tokens (B, T) with lengths (B,), short ones with zeros behind."""
         tokens = functional.pad(tokens, (0, max(0, max(self.widths) - tokens.shape[1])))
         place = torch.arange(tokens.shape[1], device=tokens.device)
         inside = place < lengths[:, None]

@@ -3,35 +3,25 @@
     q(z | x) = N(mu, diag exp logvar),   [mu, logvar] = W pool(LSTM(x))                 (1)
     L = -log p(x | z) + beta KL(q(z | x) || N(0, I)),   one sample z of q               (2)
 
-Token ids: rows start with <s> and end with </s>, then padding. `lengths` None means that all rows
-are full, which is faster.
+Equation (2) is `dgm.papers.pooling_vae.pooling_objective`.
 """
 
 import math
+from collections import namedtuple
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from dgm.nets.lstm import LSTMDecoder, LSTMEncoder
 from dgm.nets.pooling import pool
-from dgm.vae import gaussian_kl, reparameterise
 
-
-class TextVAETerms(NamedTuple):
-    """Equation (2) and its parts, each (B,), nats."""
-
-    value: Tensor
-    reconstruction: Tensor
-    kl: Tensor
+TextVAETerms = namedtuple("TextVAETerms", "value reconstruction kl")  # of (2), (B,) each, nats
 
 
 class SentenceEncoder(nn.Module):
-    """A sentence as one vector: `pooling.pool` of the states of an `lstm.LSTMEncoder`.
-
-    Takes what these take; hidden (H) is per direction.
-    """
+    """A sentence as one vector: `pool` of the states of an `LSTMEncoder`; takes what these take."""
 
     def __init__(
         self,
@@ -77,11 +67,7 @@ class SentencePosterior(nn.Module):
 
 
 class TextVAE(nn.Module):
-    """A sentence VAE: the encoder's `posterior` and the `decoder`, each with an LSTM of that width.
-
-    Takes what `SentencePosterior` takes. decoder_embedding is the width of the decoder's token
-    embedding, None that of the encoder; dropout acts in the decoder where a generator is passed.
-    """
+    """A sentence VAE: a `posterior` and a `decoder` of V words, whose dropout needs a generator."""
 
     def __init__(
         self,
@@ -90,48 +76,21 @@ class TextVAE(nn.Module):
         hidden: int,
         latent_dim: int,
         *,
-        decoder_embedding: int | None = None,
         dropout: float = 0.5,
         **options,
     ) -> None:
         super().__init__()
-        self.posterior = SentencePosterior(
-            vocabulary_size, embedding, hidden, latent_dim, **options
-        )
-        self.decoder = LSTMDecoder(
-            vocabulary_size, decoder_embedding or embedding, hidden, latent_dim, dropout
-        )
-
-
-def text_vae_objective(
-    model: TextVAE, tokens: Tensor, lengths: Tensor | None, beta: float, generator: torch.Generator
-) -> TextVAETerms:
-    """Equation (2) for tokens (B, T), with gradient; the generator draws z, then dropout."""
-    mu, logvar = model.posterior(tokens, lengths)
-    z = reparameterise(mu, logvar, generator)
-    nll = model.decoder.nll(tokens, lengths, z, generator)
-    kl = gaussian_kl(mu, logvar, validate=False)
-    return TextVAETerms(nll + beta * kl, nll, kl)
+        sizes = (vocabulary_size, embedding, hidden, latent_dim)
+        self.posterior = SentencePosterior(*sizes, **options)
+        self.decoder = LSTMDecoder(*sizes, dropout)
 
 
 def aggressive_encoder_steps(
-    loss: Callable[[int], Tensor],
-    optimizer: torch.optim.Optimizer,
-    *,
-    most: int = 100,
-    window: int = 15,
-    max_norm: float = 5.0,
+    loss: Callable[[int], Tensor], optimizer: Optimizer, *, most=100, window=15, max_norm=5.0
 ) -> int:
-    """Trains the encoder alone until its loss stops falling; returns the number of steps done.
+    """Trains the encoder alone until its loss(i) stops falling; returns the number of steps.
 
-    Reference: He et al., Lagging Inference Networks and Posterior Collapse, ICLR 2019.
-
-    Args:
-        loss: i -> a scalar on the i-th batch, with gradient.
-        optimizer: of the encoder's parameters only; gradients of others are its owner's to clear.
-        most: steps at most.
-        window: steps whose mean loss is compared with that of those before (waits for the device).
-        max_norm: the gradient is clipped to this.
+    Means over each `window` of at most `most` steps are compared. He et al., ICLR 2019.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     before, total = math.inf, 0.0

@@ -1,12 +1,11 @@
-"""Recurrent models of sequences of frames: VRNN, and a HyperLSTM without latent variables.
+"""VRNN (Chung et al. 2015, arXiv:1506.02216) and a HyperLSTM, which has no latent variables.
 
-J. Chung et al. (2015), "A recurrent latent variable model for sequential data", arXiv:1506.02216,
-with the residual posterior of Deng et al. (2020), whose equations' numbers stand at the methods.
+Equations' numbers are those of `dgm.papers.variational_hyper_rnn`.
 """
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,25 +48,19 @@ class Recurrence(nn.Module):
 
 
 def hyper_step(
-    hyper: Recurrence,
-    heads: nn.Linear,
-    cell: Recurrence,
-    read: Tensor,
-    y: Tensor,
-    u: Tensor,
-    state: State,
+    model: Any, read: Tensor, y: Tensor, u: Tensor, state: State
 ) -> tuple[State, Tensor]:
     """a = d_i * y + d_h * u + b, with (d_i, d_h, b) = heads(hyper_h) after a hyper LSTM's step.
 
     `read` (R, 4K) is the hyper LSTM's product with its input and its bias; y and u (R, 4H) are the
-    cell's products with its input and with h, without bias. Also returns (d_i, d_h, b), (R, 12H).
-    Source: Ha, Dai and Le (2017), HyperNetworks, arXiv:1609.09106, with one bias vector.
+    cell's with its input and with h. Also returns (d_i, d_h, b), (R, 12H). Source: Ha, Dai and Le
+    (2017), HyperNetworks, arXiv:1609.09106, with one bias vector.
     """
-    on_hyper = functional.linear(state.hyper_h, hyper.weight_hidden)
-    hyper_h, hyper_c = hyper(read, on_hyper, state.hyper_c)
-    scales = heads(hyper_h)
+    on_hyper = functional.linear(state.hyper_h, model.hyper.weight_hidden)
+    hyper_h, hyper_c = model.hyper(read, on_hyper, state.hyper_c)
+    scales = model.heads(hyper_h)
     on_input, on_hidden, bias = scales.chunk(3, -1)
-    h, c = cell(on_input * y + bias, on_hidden * u, state.c)
+    h, c = model.cell(on_input * y + bias, on_hidden * u, state.c)
     return State(h, c, hyper_h, hyper_c), scales
 
 
@@ -96,6 +89,8 @@ class _FrameModel(nn.Module):
     """A model of frames (X,), "gaussian" or "bernoulli", read as differences from a mean."""
 
     input_mean: Tensor
+    decoder: nn.Sequential
+    components = 0  # shares among the decoder's outputs
 
     def __init__(self, x_dim: int, h_dim: int, k_dim: int, emission: str, sigma_min: float) -> None:
         super().__init__()
@@ -118,27 +113,19 @@ class _FrameModel(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, mean: Tensor) -> None:
-        """Takes the training frames' mean (X,) off the input, starts Bernoulli frames from it.
-
-        ValueError for another shape.
-        """
+        """Takes the frames' mean (X,) off the input; Bernoulli frames start from it."""
         if mean.shape != (self.x_dim,):
             raise ValueError(f"mean must be ({self.x_dim},), got {tuple(mean.shape)}")
         self.input_mean.copy_(mean)
         if self.emission == "bernoulli":
-            self._start_frames(self.input_mean.clamp(1e-4, 1 - 1e-4).logit())
-
-    def _start_frames(self, logits: Tensor) -> None:
-        raise NotImplementedError
+            logits = self.input_mean.clamp(1e-4, 1 - 1e-4).logit()
+            bias = affine_layers(self.decoder)[-1].bias
+            bias[self.components :].view(-1, self.x_dim).add_(logits)
 
     def observed(
         self, x: Tensor, lengths: Tensor, observed_mask: Tensor | None, validate: bool = True
     ) -> Tensor:
-        """What was read and stands before its sequence's end, (B, T, X) bool.
-
-        ValueError for shapes that do not fit and, where `validate`, lengths outside 1..T and
-        observed numbers that are not finite, or not in [0, 1] for a Bernoulli model.
-        """
+        """What was read before its sequence's end, (B, T, X) bool; ValueError for wrong input."""
         if x.ndim != 3 or x.shape[-1] != self.x_dim:
             raise ValueError(f"x must be (B, T, {self.x_dim}), got {tuple(x.shape)}")
         if lengths.shape != x.shape[:1]:
@@ -213,22 +200,14 @@ def _after_first(network: nn.Sequential, values: Tensor) -> Tensor:
 class VariationalRNN(_FrameModel):
     """VRNN: recurrent weights that never change, and a latent variable at each step.
 
-    x_dim, z_dim and h_dim are X numbers in a frame, D latent ones, which is the width of all
-    perceptrons, too, and H of the recurrent state. The emission is "gaussian" (independent) or
-    "bernoulli", `layers` counts hidden layers of each perceptron, and sigma_min is the smallest
-    standard deviation of every normal variable. ValueError for another emission, or a size below 1.
+    z_dim is also the width of all perceptrons, `layers` their depth; sigma_min is the least
+    standard deviation. ValueError for an emission not "gaussian" or "bernoulli", or a size below 1.
     """
 
     has_own_bias = True  # of the cell
 
     def __init__(
-        self,
-        x_dim: int,
-        z_dim: int,
-        h_dim: int,
-        emission: str,
-        layers: int = 1,
-        sigma_min: float = 1e-3,
+        self, x_dim: int, z_dim: int, h_dim: int, emission: str, layers=1, sigma_min: float = 1e-3
     ) -> None:
         super().__init__(x_dim, h_dim, 0, emission, sigma_min)
         self._check_sizes(z_dim=z_dim, layers=layers)
@@ -245,15 +224,8 @@ class VariationalRNN(_FrameModel):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
 
-    def _start_frames(self, logits: Tensor) -> None:
-        affine_layers(self.decoder)[-1].bias.copy_(logits)
-
     def features(self, x: Tensor, observed_mask: Tensor | None = None) -> Tensor:
-        """Frames (..., X) and all that follows from them alone, side by side: (..., F).
-
-        What `observed_mask` (..., X) has as False is taken as the mean at the input and left out of
-        the likelihood.
-        """
+        """Frames (..., X) and what follows from them alone, (..., F); unread ones are the mean."""
         mask = torch.ones_like(x, dtype=torch.bool) if observed_mask is None else observed_mask
         x = torch.where(mask, x, self.input_mean)
         encoded = self.encode_x(x - self.input_mean)
@@ -264,11 +236,10 @@ class VariationalRNN(_FrameModel):
 
     def weights(self) -> tuple[_Stack, _Stack]:
         """All first layers that read h, and all that read z."""
-        on_h, on_z = (
-            _Stack(torch.cat(list(blocks.values())), {k: len(w) for k, w in blocks.items()})
-            for blocks in (self._blocks_on_h(), self._blocks_on_z())
-        )
-        return on_h, on_z
+        on_h, on_z = self._blocks_on_h(), self._blocks_on_z()
+        widths = [{name: len(w) for name, w in blocks.items()} for blocks in (on_h, on_z)]
+        stacks = [torch.cat([*blocks.values()]) for blocks in (on_h, on_z)]
+        return _Stack(stacks[0], widths[0]), _Stack(stacks[1], widths[1])
 
     def _blocks_on_h(self) -> dict[str, Tensor]:
         return {
@@ -333,38 +304,27 @@ class VariationalRNN(_FrameModel):
 
 
 class DeterministicHyperRNN(_FrameModel):
-    """HyperLSTM (see `hyper_step`) with a mixture at its output: what is left of VHRNN without z.
-
-    A frame is one of M = `components` given h, each with independent numbers. The hyper LSTM
-    (K = hyper_dim) reads the encoded frame and h; encoder and decoder have `layers` hidden layers
-    of a width, None that of h. Other arguments and errors as for `VariationalRNN`.
-    """
+    """HyperLSTM (see `hyper_step`) with a mixture at its output: VHRNN without z."""
 
     def __init__(
         self,
         x_dim: int,
         h_dim: int,
-        hyper_dim: int,
         emission: str,
-        layers: int = 1,
-        width: int | None = None,
-        components: int = 4,
+        layers: int,
+        width: int,
+        components: int,
         sigma_min: float = 1e-3,
     ) -> None:
-        super().__init__(x_dim, h_dim, hyper_dim, emission, sigma_min)
-        width = h_dim if width is None else width
-        self._check_sizes(hyper_dim=hyper_dim, layers=layers, width=width, components=components)
+        super().__init__(x_dim, h_dim, h_dim, emission, sigma_min)
+        self._check_sizes(layers=layers, width=width, components=components)
         self.components, hidden = components, [width] * layers
         self.encode_x = mlp([x_dim, *hidden, width], "relu")
         self.decoder = mlp([h_dim, *hidden, components * (1 + self.frame_outputs)], "relu")
         self.cell = Recurrence(width, h_dim, bias=False)
-        self.hyper = Recurrence(width + h_dim, hyper_dim)
-        self.heads = nn.Linear(hyper_dim, 12 * h_dim)
+        self.hyper = Recurrence(width + h_dim, h_dim)
+        self.heads = nn.Linear(h_dim, 12 * h_dim)
         initialise_heads(self.heads)
-
-    def _start_frames(self, logits: Tensor) -> None:
-        bias = affine_layers(self.decoder)[-1].bias
-        bias[self.components :].view(self.components, -1).add_(logits)
 
     def forward(self, x: Tensor, lengths: Tensor, observed_mask: Tensor | None = None) -> Tensor:
         """Log-likelihood (B,) of sequences (B, T, X), nats; ValueError as `observed`."""
@@ -378,7 +338,7 @@ class DeterministicHyperRNN(_FrameModel):
             read = functional.linear(inputs, self.hyper.weight_input, self.hyper.bias)
             y = functional.linear(encoded[:, t], self.cell.weight_input)
             u = functional.linear(state.h, self.cell.weight_hidden)
-            state, _ = hyper_step(self.hyper, self.heads, self.cell, read, y, u, state)
+            state, _ = hyper_step(self, read, y, u, state)
         shares, numbers = self.decoder(torch.stack(states, 1)).tensor_split([self.components], -1)
         parts = self._to_frame(numbers.unflatten(-1, (self.components, -1)))
         each = (mask[..., None, :] * self._log_frame(x[..., None, :], *parts)).sum(-1)

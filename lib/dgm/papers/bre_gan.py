@@ -27,8 +27,8 @@ logit by
 The weight of the parameters' squares, 1e-4 in both losses, is left to the optimiser.
 """
 
-import itertools
 import math
+from collections import namedtuple
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -57,15 +57,7 @@ class BRETerms(NamedTuple):
 
 
 def softsign_code(h: Tensor, zeta: float = 1e-3) -> Tensor:
-    """Equation (1): h's signs, softened where h is near 0.
-
-    Args:
-        h: any shape; the mean is over all of it.
-        zeta: softness. At 1e-3 and Gaussian h, 99.4 % of codes are beyond 0.9.
-
-    Returns:
-        As h, between -1 and 1, at least float32; 0 where all of h is 0.
-    """
+    """Equation (1): h's signs, softened where h is near 0; shaped as h, at least float32."""
     if not zeta > 0:
         raise ValueError(f"zeta must be above 0, got {zeta}")
     h = at_least_float32(h)
@@ -79,14 +71,9 @@ def bre_terms(
 ) -> BRETerms:
     """Equations (2) and (3) of one layer, with gradient.
 
-    Args:
-        h: (K, ...) inputs of a rectifier for K >= 2 points; the rest is flattened to d units.
-        zeta: softness of the signs.
-        margin: c of eta = c / sqrt(d); correlations below eta cost nothing.
-        validate: look for values that are not finite, which waits for the device.
-
-    Raises:
-        ValueError: fewer than two points or two axes, no unit, or values that are not finite.
+    h (K, ...) are inputs of a rectifier for K >= 2 points; the rest is flattened to d units.
+    ValueError for fewer points, no unit, a margin below 0, or, where `validate` (which waits for
+    the device), values that are not finite.
     """
     if h.ndim < 2 or len(h) < 2 or h[0].numel() == 0:
         raise ValueError(f"h must be (K, ...) with K >= 2 and at least one unit, got {(*h.shape,)}")
@@ -113,43 +100,24 @@ def bre_penalty(
     zeta: float = 1e-3,
     margin: float = 3.0,
 ) -> BRETerms:
-    """Equations (2) and (3) on points (K, ...), each the mean of the layers."""
+    """Equations (2) and (3) on points (K, ...), each the mean of the layers; None takes all."""
     _, inputs = pre_activations(discriminator, points, layers)
     return _layer_mean(inputs, zeta, margin, validate=True)
 
 
-def interpolate(
-    real: Tensor, fake: Tensor, generator: torch.Generator, mode: str = "between"
-) -> Tensor:
-    """Points on the lines through pairs of real and fake points (K, ...), each alpha ~ U(0, 1).
-
-    Args:
-        real: the data.
-        fake: as many generated points.
-        generator: of alpha.
-        mode: "between" is the paper's x_hat; "beyond" goes from the data away from the fake, as the
-            released code does.
-    """
+def interpolate(real: Tensor, fake: Tensor, generator: torch.Generator) -> Tensor:
+    """The paper's x_hat between pairs of real and fake points (K, ...), each alpha ~ U(0, 1)."""
     if real.shape != fake.shape:
         raise ValueError(f"real is {tuple(real.shape)} but fake is {tuple(fake.shape)}")
-    if mode not in ("between", "beyond"):
-        raise ValueError(f"mode must be 'between' or 'beyond', got {mode!r}")
     shape = (len(real),) + (1,) * (real.ndim - 1)
     alpha = torch.rand(shape, generator=generator, device=real.device, dtype=real.dtype)
-    if mode == "beyond":
-        return real + alpha * (real - fake)
     return alpha * real + (1 - alpha) * fake
 
 
-class DiscriminatorTerms(NamedTuple):
-    """Equation (5) and its unweighted parts, scalars; those of BRE are sums over the two sets."""
-
-    value: Tensor
-    real: Tensor
-    fake: Tensor
-    marginal_entropy: Tensor
-    activation_correlation: Tensor
-    penalty: Tensor
+# Equation (5) and its unweighted parts, scalars; those of BRE are sums over the two sets.
+DiscriminatorTerms = namedtuple(
+    "DiscriminatorTerms", "value real fake marginal_entropy activation_correlation penalty"
+)
 
 
 def discriminator_objective(
@@ -160,45 +128,44 @@ def discriminator_objective(
     *,
     weight: float = 1.0,
     layers: Sequence[int] | None = None,
-    zeta: float = 1e-3,
     margin: float = 3.0,
-    mode: str = "between",
     penalty: str | None = None,
     penalty_weight: float = 1.0,
 ) -> DiscriminatorTerms:
     """Equation (5), with gradient and without waiting for the device.
 
-    A plain stack of layers that treat each row by itself sees the three sets in one pass; any other
-    network, which may mix rows as batch normalisation does, sees them one after the other.
-
-    Args:
-        discriminator: points (K, ...) -> logits (K,) or (K, 1), or (K, classes), see equation (7).
-        real: (K, ...).
-        fake: (K, ...); no gradient goes back to what made them.
-        generator: of alpha.
-        weight: w; at 0 the third pass is left out, and the terms are 0.
-        layers: rectifiers that are regularised, counted from 0; None takes all.
-        zeta: softness of the signs.
-        margin: c of eta.
-        mode: of `interpolate`.
-        penalty: None, "gradient" or "r1".
-        penalty_weight: its weight.
+    The discriminator makes of points (K, ...) logits (K,) or (K, 1), or (K, classes), see equation
+    (7). No gradient goes back to what made the fakes (K, ...). `weight` is w; at 0 the terms are 0.
+    `layers` are the rectifiers that are regularised; None takes all. The generator draws alpha.
+    `penalty` is None, "gradient" or "r1", which no layer that mixes rows may meet.
     """
     if penalty not in (None, "gradient", "r1"):
         raise ValueError(f"penalty must be None, 'gradient' or 'r1', got {penalty!r}")
     sets = [real, fake.detach()]
     if weight or penalty == "gradient":
-        sets.append(interpolate(real, sets[1], generator, mode))
-    passes = _passes(discriminator, sets if weight else sets[:2], layers if weight else [])
+        sets.append(interpolate(real, sets[1], generator))
+    # One pass of all sets, if every part is known not to mix rows.
+    given, regularised = sets if weight else sets[:2], layers if weight else []
+    parts = getattr(discriminator, "_orig_mod", discriminator).named_modules()
+    plain = [m for name, m in parts if "parametrizations" not in name.split(".")]
+    if {type_before_parametrizations(module) for module in plain} <= ROW_BY_ROW:
+        output, inputs = pre_activations(discriminator, torch.cat(given), regularised)
+        split = [h.split([len(x) for x in given]) for h in (output, *inputs)]
+        passes = [(logits, list(h)) for logits, *h in zip(*split, strict=True)]
+    else:
+        passes = [pre_activations(discriminator, x, regularised) for x in given]
     on_real, on_fake = (real_or_fake_logit(output) for output, _ in passes[:2])
     marginal = correlation = extra = on_real.new_zeros(())
     if weight:
-        parts = [_layer_mean(h, zeta, margin, validate=False) for _, h in passes[1:]]
+        parts = [_layer_mean(h, 1e-3, margin, validate=False) for _, h in passes[1:]]
         marginal, correlation = map(torch.add, *parts)
-    if penalty == "gradient":
-        extra = gradient_penalty(discriminator, sets[2])
-    elif penalty == "r1":
-        extra = r1_penalty(discriminator, real)
+    if penalty:
+        points = sets[2] if penalty == "gradient" else real
+        slopes = _input_gradients(discriminator, points, create_graph=True)
+        if penalty == "gradient":
+            extra = (slopes.norm(dim=1) - 1).square().mean()
+        else:
+            extra = 0.5 * slopes.square().sum(1).mean()
     loss_real, loss_fake = softplus(-on_real).mean(), softplus(on_fake).mean()
     value = loss_real + loss_fake + weight * (marginal + correlation) + penalty_weight * extra
     return DiscriminatorTerms(value, loss_real, loss_fake, marginal, correlation, extra)
@@ -227,18 +194,6 @@ def feature_matching_objective(discriminator: nn.Sequential, real: Tensor, fake:
     return (real_mean - at_least_float32(features(fake)).mean(0)).square().sum()
 
 
-def gradient_penalty(discriminator: nn.Module, points: Tensor) -> Tensor:
-    """E (||grad D|| - 1)^2 on points (K, ...), a scalar with gradient; D must not mix rows."""
-    norms = _input_gradients(discriminator, points, create_graph=True).norm(dim=1)
-    return (norms - 1).square().mean()
-
-
-def r1_penalty(discriminator: nn.Module, points: Tensor) -> Tensor:
-    """1/2 E ||grad D||^2 on points (K, ...), a scalar with gradient; D must not mix rows."""
-    gradients = _input_gradients(discriminator, points, create_graph=True)
-    return 0.5 * gradients.square().sum(1).mean()
-
-
 @torch.no_grad()
 def activation_patterns(
     discriminator: nn.Module, points: Tensor, layers: Sequence[int] | None = None
@@ -249,10 +204,7 @@ def activation_patterns(
 
 
 def regions(discriminator: nn.Module, grid: Tensor, layers: Sequence[int] | None = None) -> int:
-    """The number of distinct activation patterns at the points of a grid (N, ...).
-
-    On a fine grid this counts the linear pieces of the network; a coarse grid misses small ones.
-    """
+    """How many activation patterns a grid (N, ...) meets; a coarse one misses small pieces."""
     return len(activation_patterns(discriminator, grid, layers).unique(dim=0))
 
 
@@ -265,11 +217,7 @@ def pattern_entropy(patterns: Tensor) -> Tensor:
 
 
 def gradient_spread(discriminator: nn.Module, points: Tensor) -> Tensor:
-    """One minus the mean cosine of the logit's gradients at two different points of (K, ...).
-
-    0 where all gradients point the same way, 1 where their directions are even; a point without a
-    gradient has no direction and counts as perpendicular to all.
-    """
+    """One minus the mean cosine of logit gradients at two points of (K, ...): 0 where parallel."""
     if len(points) < 2:
         raise ValueError("gradient_spread needs at least two points")
     gradients = _input_gradients(discriminator, points, create_graph=False)
@@ -303,25 +251,12 @@ def toy_generator(noise_dim: int = 2, hidden: int = 10) -> nn.Sequential:
     return mlp([noise_dim, hidden, hidden, hidden, 2], "relu", "tanh")
 
 
-def toy_discriminator(hidden: int = 10, inputs: int = 2) -> nn.Sequential:
+def toy_discriminator(hidden: int = 10) -> nn.Sequential:
     """The paper's discriminator of points: four leaky layers and a logit. BRE uses rectifier 1."""
     layers: list[nn.Module] = []
-    for before, after in itertools.pairwise([inputs, hidden, hidden, hidden, hidden]):
-        layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
+    for before in (2, hidden, hidden, hidden):
+        layers += [nn.Linear(before, hidden), nn.LeakyReLU(0.2)]
     return nn.Sequential(*layers, nn.Linear(hidden, 1))
-
-
-def _passes(
-    discriminator: nn.Module, sets: list[Tensor], layers: Sequence[int] | None
-) -> list[tuple[Tensor, list[Tensor]]]:
-    """`pre_activations` of each set, in one pass if every part is known not to mix rows."""
-    parts = getattr(discriminator, "_orig_mod", discriminator).named_modules()
-    plain = [m for name, m in parts if "parametrizations" not in name.split(".")]
-    if not {type_before_parametrizations(module) for module in plain} <= ROW_BY_ROW:
-        return [pre_activations(discriminator, x, layers) for x in sets]
-    output, inputs = pre_activations(discriminator, torch.cat(sets), layers)
-    split = [h.split([len(x) for x in sets]) for h in (output, *inputs)]
-    return [(logits, list(h)) for logits, *h in zip(*split, strict=True)]
 
 
 def _layer_mean(inputs: list[Tensor], zeta: float, margin: float, validate: bool) -> BRETerms:

@@ -13,8 +13,8 @@ vertices e_k, and a free residual z2. From a feature h of the whole sentence and
 
 They are `SimplexBlock`, `SentencePosterior`, `LSTMDecoder.nll`, `structured_reconstruction_loss`,
 `orthogonality_loss` and `controllable_objective`. The KL of (6) pulls z1 to the simplex's centroid,
-(4) pushes it to the vertices. To rewrite x, `transfer` keeps z2 at its mean and sets z1. How far a
-code z is from the n training posteriors, `aggregate_log_density` and `mean_log_density` measure by
+(4) pushes it to the vertices. To rewrite x, `decode` the `code` of another z1 with the mean of z2.
+How far a code z is from n training posteriors, `aggregate_log_density` and `mean_log_density` say:
 
     log q(z)         = log (1/n) sum_i N(z; mu_i, diag sigma_i^2)                             (7)
     mean log density = (1/n) sum_i log N(z; mu_i, diag sigma_i^2)  <=  log q(z)               (8)
@@ -23,6 +23,7 @@ of which the published histograms show (8). All in nats. Token ids: <pad> 0, <s>
 """
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
@@ -35,7 +36,7 @@ from dgm.nets.simplex import (
     simplex_mean,
     structured_reconstruction_loss,
 )
-from dgm.nets.text_vae import SentenceEncoder, SentencePosterior
+from dgm.nets.text_vae import SentencePosterior
 from dgm.sampling.beam import beam_search
 from dgm.steering import steer as steer  # handed on: the models of both files may be steered
 from dgm.vae import gaussian_kl, reparameterise
@@ -44,24 +45,15 @@ WINDOW = 10  # positions that the residual reads and the decoder writes in train
 
 
 class ControllableTextVAE(nn.Module):
-    """Equations (1) to (3).
+    """Equations (1) to (3), for V words and features h of width F = feature_dim.
 
-    Args:
-        vocabulary_size: V.
-        feature_dim: F of the sentence features h; None is the text-only variant, see `features`.
-        embedding: width of the encoders' token embeddings; `decoder_embedding` is the decoder's.
-        hidden: H of all LSTMs.
-        structured_dim: dimensions of z1; `residual_dim` those of z2.
-        n_vertices: K.
-        layers: of the residual's encoder.
-        dropout: of the decoder's inputs and outputs in training.
-        alpha: squared length of the vertices at the start; see `SimplexBlock`.
+    Both LSTMs have width H = `hidden`; z1 has structured_dim, z2 residual_dim dimensions.
     """
 
     def __init__(
         self,
         vocabulary_size: int,
-        feature_dim: int | None,
+        feature_dim: int,
         *,
         embedding: int = 256,
         hidden: int = 1024,
@@ -74,23 +66,10 @@ class ControllableTextVAE(nn.Module):
         alpha: float | None = None,
     ) -> None:
         super().__init__()
-        self.reader = None
-        if feature_dim is None:
-            self.reader = SentenceEncoder(vocabulary_size, embedding, hidden, layers=1)
-            feature_dim = hidden
         self.simplex = SimplexBlock(feature_dim, structured_dim, n_vertices, alpha)
-        self.residual = SentencePosterior(
-            vocabulary_size, embedding, hidden, residual_dim, layers=layers
-        )
-        self.decoder = LSTMDecoder(
-            vocabulary_size, decoder_embedding, hidden, structured_dim + residual_dim, dropout
-        )
-
-    def features(self, tokens: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """The text-only variant's features (B, F) of sentences (B, T), by a bidirectional LSTM."""
-        if self.reader is None:
-            raise ValueError("this model takes features from elsewhere: feature_dim was given")
-        return self.reader(tokens, lengths)
+        sizes, width = (embedding, hidden, residual_dim), structured_dim + residual_dim
+        self.residual = SentencePosterior(vocabulary_size, *sizes, layers=layers)
+        self.decoder = LSTMDecoder(vocabulary_size, decoder_embedding, hidden, width, dropout)
 
     def posterior(
         self, tokens: Tensor, lengths: Tensor | None, features: Tensor
@@ -107,7 +86,7 @@ class ControllableTextVAE(nn.Module):
 
 
 class LossWeights(NamedTuple):
-    """The weights of equation (6), as released for features; the text-only variant has alpha 10."""
+    """The weights of equation (6), as released."""
 
     residual: float = 0.35  # beta_u
     structured: float = 0.2  # beta_s
@@ -116,21 +95,17 @@ class LossWeights(NamedTuple):
     alpha: float = 100.0
 
 
-class ControllableTerms(NamedTuple):
-    """Equation (6) and its parts before weighting, scalars: batch means, nats per sentence."""
-
-    value: Tensor
-    reconstruction: Tensor
-    kl_residual: Tensor
-    kl_structured: Tensor
-    structured_reconstruction: Tensor
-    orthogonality: Tensor
+# Equation (6) and its parts before weighting, scalars: batch means, nats per sentence.
+_ControllableTerms = namedtuple(
+    "_ControllableTerms",
+    "value reconstruction kl_residual kl_structured structured_reconstruction orthogonality",
+)
 
 
-def crop(tokens: Tensor, generator: torch.Generator, width: int = WINDOW) -> Tensor:
-    """A random window (B, min(L, width)) of each row of tokens (B, L) without padding."""
+def crop(tokens: Tensor, generator: torch.Generator) -> Tensor:
+    """A random window (B, min(L, WINDOW)) of each row of tokens (B, L) without padding."""
     b, length = tokens.shape
-    width = min(length, width)
+    width = min(length, WINDOW)
     n_starts = length - width + 1
     start = torch.randint(n_starts, (b, 1), generator=generator, device=generator.device)
     return tokens.gather(1, start.to(tokens.device) + torch.arange(width, device=tokens.device))
@@ -142,81 +117,44 @@ def controllable_objective(
     features: Tensor,
     generator: torch.Generator,
     *,
-    lengths: Tensor | None = None,
-    negatives: Tensor | int = 10,
+    negatives: Tensor,
     weights: LossWeights = LossWeights(),  # noqa: B008
-    dropout: bool = True,
-) -> ControllableTerms:
+) -> _ControllableTerms:
     """Equation (6), with gradient and without waiting for the device.
 
-    Args:
-        model: the model.
-        window: (B, T) tokens that the residual reads and the decoder writes.
-        features: (B, F) of the whole sentences.
-        generator: of the codes and of dropout.
-        lengths: (B,) of the windows; None where all are T.
-        negatives: (B, M, F) features of other sentences; or M, the number of other sentences of the
-            batch to compare each with, as the text-only variant does.
-        weights: of the terms.
-        dropout: whether the decoder's dropout is on.
+    The residual reads and the decoder writes the window (B, T) of tokens; features (B, F) are those
+    of whole sentences, negatives (B, M, F) of M others. The generator draws codes, then dropout.
     """
     code = model.simplex(features)
-    if isinstance(negatives, Tensor):
-        others = model.simplex(negatives.flatten(0, 1)).mu.unflatten(0, negatives.shape[:2])
-    else:
-        shifts = torch.arange(1, 1 + min(negatives, len(window) - 1), device=window.device)
-        rows = torch.arange(len(window), device=window.device)[:, None]
-        others = code.mu[(rows + shifts) % len(window)]
-    mu, logvar = model.residual(window, lengths)
+    others = model.simplex(negatives.flatten(0, 1)).mu.unflatten(0, negatives.shape[:2])
+    mu, logvar = model.residual(window)
     z = reparameterise(torch.cat([code.mu, mu], 1), torch.cat([code.logvar, logvar], 1), generator)
-    reconstruction = model.decoder.nll(window, lengths, z, generator if dropout else None).mean()
+    reconstruction = model.decoder.nll(window, None, z, generator).mean()
     kl_residual = gaussian_kl(mu, logvar, validate=False).mean()
     kl_structured = gaussian_kl(code.mu, code.logvar, validate=False).mean()
     hinge = structured_reconstruction_loss(code.query, code.mu, others)
     frobenius = orthogonality_loss(model.simplex.vertices, weights.alpha)
-    value = (
-        reconstruction
-        + weights.residual * kl_residual
-        + weights.structured * kl_structured
-        + weights.reconstruction * hinge
-        + weights.orthogonality * frobenius
-    )
-    return ControllableTerms(value, reconstruction, kl_residual, kl_structured, hinge, frobenius)
+    value = reconstruction + weights.residual * kl_residual + weights.structured * kl_structured
+    value = value + weights.reconstruction * hinge + weights.orthogonality * frobenius
+    return _ControllableTerms(value, reconstruction, kl_residual, kl_structured, hinge, frobenius)
 
 
-class Rewrites(NamedTuple):
-    """The best hypothesis for each of N sentences."""
-
-    tokens: Tensor  # (N, T) with </s> where it was reached, then padding
-    log_prob: Tensor  # (N,) nats
+_Rewrites = namedtuple("_Rewrites", "tokens log_prob")
 
 
 @torch.no_grad()
 def decode(
     decoder: LSTMDecoder, z: Tensor, *, max_steps: int = 20, batch_size: int = 256, **options: Any
-) -> Rewrites:
-    """Beam search with its options from codes z (N, D), so many at a time; results on the CPU."""
+) -> _Rewrites:
+    """Best hypotheses for codes z (N, D) by beam search: tokens (N, T), nats (N,), on the CPU."""
     parts = []
     for codes in z.split(batch_size):
-        beams = beam_search(
-            decoder.step, decoder.start(codes), len(codes), max_steps=max_steps, **options
-        )
+        state, n = decoder.start(codes), len(codes)
+        beams = beam_search(decoder.step, state, n, max_steps=max_steps, **options)
         padding = max_steps - beams.tokens.shape[-1]
         tokens = nn.functional.pad(beams.tokens[:, 0], (0, padding))
         parts.append((tokens, beams.log_prob[:, 0].double()))
-    return Rewrites(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
-
-
-@torch.no_grad()
-def transfer(
-    model: ControllableTextVAE, tokens: Tensor, lengths: Tensor, weights: Tensor, **options: Any
-) -> Rewrites:
-    """Sentences (N, L) of N lengths, rewritten at barycentric weights (N, K) or (K,).
-
-    The residual reads their first positions; options are those of `decode`.
-    """
-    residual, _ = model.residual(tokens[:, :WINDOW], lengths.clamp(max=WINDOW))
-    return decode(model.decoder, model.code(weights, residual), **options)
+    return _Rewrites(*(torch.cat(part).cpu() for part in zip(*parts, strict=True)))
 
 
 class Vertices(NamedTuple):
@@ -233,11 +171,9 @@ class Vertices(NamedTuple):
 def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices:
     """The vertices whose mean weight rises, and falls, most from negative to positive sentences.
 
-    The published rule takes each label's vertex of largest mean weight, from ten sentences each,
-    and the second best where both are the same: `collision` says whether it would have had to.
-
-    Raises:
-        ValueError: p is not (N, K) with N >= minimum, or labels not (N,) with both 0 and 1.
+    The published rule takes each label's vertex of largest mean weight: `collision` says whether
+    these agree. ValueError for p not (N, K) with N >= minimum, or labels not (N,) with both 0 and
+    1.
     """
     p, labels = p.detach().to("cpu", torch.float64), labels.to("cpu", torch.int64)
     if p.ndim != 2 or len(p) != len(labels) or len(p) < minimum:
@@ -248,31 +184,22 @@ def identify_vertices(p: Tensor, labels: Tensor, minimum: int = 100) -> Vertices
     negative, positive = p[labels == 0].mean(0), p[labels == 1].mean(0)
     contrast = positive - negative
     counts = torch.bincount(2 * p.argmax(1) + labels, minlength=2 * p.shape[1]).view(-1, 2)
-    return Vertices(
-        negative=int(contrast.argmin()),
-        positive=int(contrast.argmax()),
-        purity=float(counts.amax(1).sum() / len(p)),
-        chance=float(counts.sum(0).max() / len(p)),
-        collision=bool(negative.argmax() == positive.argmax()),
-        counts=counts,
-    )
+    purity, chance = (float(n / len(p)) for n in (counts.amax(1).sum(), counts.sum(0).max()))
+    collision = bool(negative.argmax() == positive.argmax())
+    ends = int(contrast.argmin()), int(contrast.argmax())
+    return Vertices(*ends, purity, chance, collision, counts)
 
 
-class SimplexDispersion(NamedTuple):
-    """How N codes fill the simplex, from collapsed to a point to even on all vertices."""
-
-    spread: Tensor  # variance about their mean over that of codes even on all vertices: 0 to 1
-    entropy: Tensor  # mean entropy of p over log K: 1 at the centroid, 0 at vertices
-    occupancy: Tensor  # (K,) share of codes nearest to each vertex
+_SimplexDispersion = namedtuple("_SimplexDispersion", "spread entropy occupancy")
 
 
-def simplex_dispersion(p: Tensor) -> SimplexDispersion:
-    """The dispersion of barycentric weights p (N, K)."""
+def simplex_dispersion(p: Tensor) -> _SimplexDispersion:
+    """Of p (N, K): relative variance, entropy over log K, shares (K,) nearest to each vertex."""
     p, k = p.detach().to("cpu", torch.float64), p.shape[1]
     spread = (p - p.mean(0)).square().sum(1).mean() / (1 - 1 / k)
     entropy = -torch.special.xlogy(p, p).sum(1).mean() / math.log(k)
     occupancy = torch.bincount(p.argmax(1), minlength=k).double() / len(p)
-    return SimplexDispersion(spread, entropy, occupancy)
+    return _SimplexDispersion(spread, entropy, occupancy)
 
 
 class BestDimension(NamedTuple):
@@ -299,11 +226,8 @@ def manipulate(
 ) -> Tensor:
     """Codes z (N, D) of an ordinary VAE, a value added to their sentiment dimension, as released.
 
-    The value is `amount` standard deviations of the training means (M, D) from their mean, to the
-    side of each target (N,), 0 or 1; or the "extremum", the farthest training mean on that side.
-
-    Raises:
-        ValueError: an unknown amount.
+    `amount` deviations of training means (M, D) from their mean to each target's side, or
+    "extremum".
     """
     column = training_mu[:, best.index].to(z)
     direction = best.sign * (2 * target.to(z) - 1)
@@ -339,10 +263,8 @@ def mean_log_density(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
 def _gaussians(z: Tensor, mu: Tensor, logvar: Tensor) -> tuple[Tensor, ...]:
     """z, mu / sigma^2, 1 / sigma^2 and what is constant in z, about the mean of mu, in float64."""
     if z.ndim != 2 or mu.ndim != 2 or mu.shape != logvar.shape or z.shape[1] != mu.shape[1]:
-        raise ValueError(
-            "want z (Z, D), mu (N, D) and logvar (N, D), got "
-            f"{tuple(z.shape)}, {tuple(mu.shape)} and {tuple(logvar.shape)}"
-        )
+        shapes = [tuple(x.shape) for x in (z, mu, logvar)]
+        raise ValueError(f"want z (Z, D), mu (N, D) and logvar (N, D), got {shapes}")
     z, mu, logvar = (x.detach().double() for x in (z, mu, logvar))
     centre = mu.mean(0)
     z, mu, precision = z - centre, mu - centre, torch.exp(-logvar)

@@ -50,9 +50,8 @@ BASES = {  # what `AWDLSTM` takes after the size of the vocabulary, as in the re
 
 
 def donsker_varadhan(joint: Tensor, product: Tensor, *, validate: bool = True) -> Tensor:
-    """Equation (1), a scalar in nats, CPU float64; on a small sample it is too high on average.
+    """Equation (1), nats, CPU float64, of scores (N,) of pairs and (M,) of independent ones.
 
-    joint (N,) are scores of pairs that belong together, product (M,) of independent pairs. Raises
     ValueError for other shapes, or, with `validate`, scores not finite (product may hold -inf).
     """
     joint, product = _detached(joint, product, validate)
@@ -94,10 +93,7 @@ def _detached(joint: Tensor, product: Tensor, validate: bool) -> tuple[Tensor, T
 
 
 class SegmentCritic(nn.Module):
-    """Equation (6): how well one sentence follows another, from features of width D.
-
-    Where a generator is passed, `rates` of the five-fold input and of the hidden layer are dropped.
-    """
+    """Equation (6), from features of width D; with a generator, `rates` are dropped."""
 
     def __init__(self, features: int, hidden: int = 300, rates: Sequence[float] = (0.1, 0.3)):
         super().__init__()
@@ -131,11 +127,7 @@ class Segments(NamedTuple):
 def make_segments(
     sentences: Sequence[Sequence[int]], end: int, padding: int, longest: int = 40
 ) -> Segments:
-    """Sentences' ids as one table of width L = `longest`; empty sentences are left out.
-
-    Each gets the marker `end`, is cut to L, and `padding` fills the rest: the unknown word in the
-    released code. ValueError for fewer than three sentences with a word, or L below 2.
-    """
+    """Sentences' ids, each with `end`, as a table of width `longest`; empty ones are left out."""
     rows = [[*ids[: longest - 1], end] for ids in sentences if len(ids)]
     if len(rows) < 3 or longest < 2:
         raise ValueError(f"{len(rows)} sentences with a word, longest={longest}: want >= 3, >= 2")
@@ -159,35 +151,21 @@ class Draw(NamedTuple):
 def draw_pairs(n_segments: int, n: int, generator: Generator, p: float = 0.3) -> Draw:
     """Draws n of the M sentences that have a next one, evenly, each with its company.
 
-    p is that of equation (9); places are on the generator's device. ValueError for M < 3 or n < 1.
+    p is that of (9), cut at the text's end. ValueError for M < 3, n < 1, or p outside of (0, 1).
     """
-    if n_segments < 3 or n < 1:
-        raise ValueError(f"n_segments={n_segments}, n={n}: want 3 or more, and 1 or more")
-    device = generator.device
-    anchor = torch.randint(n_segments - 1, (n,), generator=generator, device=device)
-    u = torch.rand(n, generator=generator, device=device, dtype=torch.float64)
-    other = (u * (n_segments - 2)).long()
+    if n_segments < 3 or n < 1 or not 0 < p < 1:
+        want = "3 or more, 1 or more, 0 < p < 1"
+        raise ValueError(f"n_segments={n_segments}, n={n}, p={p}: want {want}")
+    options = {"generator": generator, "device": generator.device}
+    anchor = torch.randint(n_segments - 1, (n,), **options)
+    other = (torch.rand(n, dtype=torch.float64, **options) * (n_segments - 2)).long()
     other = other + 2 * (other >= anchor)
-    sampled, log_prob = geometric_successors(anchor, n_segments, p, generator)
-    return Draw(anchor, anchor + 1, other, sampled, log_prob)
-
-
-def geometric_successors(
-    anchor: Tensor, n_segments: int, p: float, generator: Generator
-) -> tuple[Tensor, Tensor]:
-    """Equation (9): places (B,) k + 1 after the anchors (B,), and log P(k), float64 nats.
-
-    Near the text's end P is what is left of the geometric law, brought to sum to one.
-    """
-    if not 0 < p < 1 or len(anchor) == 0 or n_segments < 2:
-        sizes = f"{len(anchor)} anchors of {n_segments} sentences"
-        raise ValueError(f"p={p}, {sizes}: want 0 < p < 1, 1 or more, and 2 or more")
-    left = (n_segments - 1 - anchor).double()
-    u = torch.rand(left.shape, generator=generator, device=left.device, dtype=torch.float64)
-    rate = math.log1p(-p)
+    left, rate = (n_segments - 1 - anchor).double(), math.log1p(-p)
     log_mass = torch.log(-torch.expm1(rate * left))
+    u = torch.rand(n, dtype=torch.float64, **options)
     k = torch.floor(torch.log1p(-u * log_mass.exp()) / rate).clamp(max=left - 1)
-    return anchor + 1 + k.long(), k * rate + math.log(p) - log_mass
+    log_prob = k * rate + math.log(p) - log_mass
+    return Draw(anchor, anchor + 1, other, anchor + 1 + k.long(), log_prob)
 
 
 class LikelihoodTerms(NamedTuple):
@@ -209,11 +187,7 @@ def likelihood_objective(
     activation: float = 2.0,
     slowness: float = 1.0,
 ) -> LikelihoodTerms:
-    """Equation (8) on a window of a text and the token after it, (B, T + 1), with gradient.
-
-    `state` is what the last window left, None at the start; `generator` is of dropout, None for
-    none; `activation` and `slowness` are alpha and beta. ValueError for T below 1.
-    """
+    """Equation (8) on a window (B, T + 1) after `state`; activation is alpha, slowness beta."""
     if tokens.ndim != 2 or tokens.shape[1] < 2:
         raise ValueError(f"tokens must be (B, T + 1) with T at least 1, got {(*tokens.shape,)}")
     reading = model.read(tokens[:, :-1], state, generator)
@@ -250,10 +224,8 @@ def bootstrap_objective(
 ) -> BootstrapTerms:
     """What equation (7), and (11) where augmented_weight is above 0, adds, with gradient.
 
-    The weights are lambda_1 and lambda_2, `temperature` is tau. `generator` is of all dropout, None
-    for none. `leak` reads the padding as if it were words, as the released code does; `detach`
-    keeps the critic's gradient from the model, as a control. Clip the model's gradient and the
-    critic's apart, or the weight of one is confounded with the other's.
+    The weights are lambda_1 and lambda_2; `leak` reads the padding, as released; `detach` keeps the
+    critic's gradient from the model. Clip the gradients of both apart: else weights confound.
     """
     places = [draw.anchor, draw.following, draw.other]
     second_phase = augmented_weight > 0
@@ -270,7 +242,19 @@ def bootstrap_objective(
     with torch.no_grad():
         score = critic(first, sampled[0], generator)
     weights = raml_weights(score, joint, draw.log_distance_prob, temperature, validate=False)
-    augmented = augmented_nll(model, segments, draw, weights.to(loss.dtype), generator, leak)
+    # An anchor and its sampled sentence are one row.
+    before, n_before = _padded(segments, draw.anchor, leak)
+    after, n_after = _padded(segments, draw.sampled, False)
+    pair = torch.cat([before, after], 1)
+    place = torch.arange(pair.shape[1], device=pair.device)
+    start, stop = n_before[:, None], (n_before + n_after)[:, None]
+    skip = (place >= start) * (before.shape[1] - start)
+    tokens = pair.gather(1, (place + skip).clamp(max=pair.shape[1] - 1))
+    counted = (place > start) & (place < stop)
+    token_weights = (weights.to(loss.dtype) / (n_after - 1))[:, None] * counted
+    reading = model.read(tokens[:, :-1], None, generator)
+    nll = model.loss(reading.output, tokens[:, 1:], token_weights[:, 1:], generator)
+    augmented = nll.total
     value = value + augmented_weight * augmented
     return BootstrapTerms(value, loss, accuracy, augmented, 1 / weights.square().sum())
 
@@ -300,9 +284,7 @@ def raml_weights(
 ) -> Tensor:
     """Equation (10): the weight of each sampled sentence in a batch, (B,), without gradient.
 
-    Takes scores T of anchors with what was sampled for them and with what really follows, log P(k),
-    any real numbers, and tau; weights sum to one and are at least float32. ValueError for shapes
-    that differ, no sentence, tau not above 0, or, with `validate`, values that are not finite.
+    At least float32. ValueError for other shapes, tau, or, with `validate`, values not finite.
     """
     shapes = [(*x.shape,) for x in (sampled, following, log_distance_prob)]
     if sampled.ndim != 1 or len(sampled) == 0 or len(set(shapes)) > 1:
@@ -315,28 +297,6 @@ def raml_weights(
     # Only differences count; so no score over a small temperature overflows upwards.
     weights = torch.softmax((gain - gain.max()) / temperature - log_prob.detach(), 0)
     return weights if sampled.dtype == torch.float64 else weights.float()
-
-
-def augmented_nll(
-    model: LanguageModel,
-    segments: Segments,
-    draw: Draw,
-    weights: Tensor,
-    generator: Generator | None,
-    leak: bool = False,
-) -> Tensor:
-    """The sum of equation (11) for weights (B,); anchor and sampled sentence are one row."""
-    first, n_first = _padded(segments, draw.anchor, leak)
-    second, n_second = _padded(segments, draw.sampled, False)
-    pair = torch.cat([first, second], 1)
-    place = torch.arange(pair.shape[1], device=pair.device)
-    skip = (place >= n_first[:, None]) * (first.shape[1] - n_first)[:, None]
-    tokens = pair.gather(1, (place + skip).clamp(max=pair.shape[1] - 1))
-    start, stop = n_first[:, None], (n_first + n_second)[:, None]
-    counted = (place > start) & (place < stop)
-    token_weights = (weights / (n_second - 1))[:, None] * counted
-    reading = model.read(tokens[:, :-1], None, generator)
-    return model.loss(reading.output, tokens[:, 1:], token_weights[:, 1:], generator).total
 
 
 def _padded(segments: Segments, places: Tensor | slice, leak: bool) -> tuple[Tensor, Tensor]:

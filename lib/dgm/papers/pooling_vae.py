@@ -27,13 +27,14 @@ The likelihood has a bound, which `LinearGaussianVAE`, known in closed form, can
     log p(x) >= E log (1/K) sum_k p(x, z_k) / q(z_k | x)             marginal_likelihood  (10)
 """
 
+from collections import namedtuple
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.nn import functional
 
-from dgm.measure import aggregate_mutual_information, effective_sample_size
+from dgm.measure import checked_rows, effective_sample_size
 from dgm.nets.lstm import sequence_nll, token_nll_in_blocks, without_padding
 from dgm.nets.pooling import pool as pool
 from dgm.nets.text_vae import TextVAE, TextVAETerms
@@ -47,7 +48,7 @@ def pooling_objective(
     model: TextVAE,
     tokens: Tensor,
     lengths: Tensor | None,
-    generator: torch.Generator,
+    generator: Generator,
     *,
     beta: float = 1.0,
     free_bits: float | None = None,
@@ -56,18 +57,10 @@ def pooling_objective(
 ) -> TextVAETerms:
     """Equation (3) for each sentence, (B,) nats, with one sample of z and with gradient.
 
-    Args:
-        model: its encoder's kind of pooling is that of equation (1).
-        tokens: (B, T), T at least 2: a sentence without words is <s> </s>.
-        lengths: (B,), which are checked and wait for the device; None where all are T.
-        generator: of the codes, of word dropout and of dropout, in this order.
-        beta: weight of the KL term, 0 or more.
-        free_bits: lambda of equation (4), nats; None leaves KL as it is.
-        per_dimension: the second form of equation (4).
-        word_dropout_rate: share of the decoder's inputs that are hidden.
-
-    Raises:
-        ValueError: a sentence of fewer than two tokens, lengths beyond T, or options out of range.
+    Tokens are (B, T), lengths (B,) or None where all are T. The generator draws the codes, word
+    dropout and dropout, in this order. free_bits is lambda of equation (4), nats, whose second form
+    per_dimension takes, and word_dropout_rate the share of the decoder's inputs that are hidden.
+    ValueError for a sentence of fewer than two tokens, lengths beyond T, or options out of range.
     """
     tokens, _ = _checked_sentences(tokens, lengths)
     if not beta >= 0:
@@ -84,10 +77,7 @@ def pooling_objective(
 
 
 def with_free_bits(kl: Tensor, floor: float, per_dimension: bool = False) -> Tensor:
-    """Equation (4), (B,) nats, for kl (B, D) and lambda = floor; no gradient at or below the floor.
-
-    With per_dimension the second form: an equal share of the floor for each dimension.
-    """
+    """Equation (4), (B,) nats, for kl (B, D), lambda = floor; its second form per_dimension."""
     if kl.ndim != 2 or not floor >= 0:
         raise ValueError(f"want kl (B, D) and a floor of 0 or more, got {(*kl.shape,)} and {floor}")
     kl = kl if per_dimension else kl.sum(1, keepdim=True)
@@ -96,13 +86,7 @@ def with_free_bits(kl: Tensor, floor: float, per_dimension: bool = False) -> Ten
 
 
 def kl_weight(step: int, schedule: str = "constant", beta: float = 1.0, steps: int = 1) -> float:
-    """Equation (5) after k = `step` steps, for one of `KL_SCHEDULES`.
-
-    K = `steps` are those of the rise or of one period; b = 0.1 is that of He et al. 2019.
-
-    Raises:
-        ValueError: an unknown schedule, a negative step, or no step to rise in.
-    """
+    """Equation (5) after k = `step` steps for one of `KL_SCHEDULES`, with K = `steps`."""
     if schedule not in KL_SCHEDULES:
         raise ValueError(f"schedule must be one of {', '.join(KL_SCHEDULES)}, got {schedule!r}")
     if step < 0 or steps < 1:
@@ -114,7 +98,7 @@ def kl_weight(step: int, schedule: str = "constant", beta: float = 1.0, steps: i
     return beta
 
 
-def word_dropout(tokens: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+def word_dropout(tokens: Tensor, rate: float, generator: Generator) -> Tensor:
     """Tokens (B, T), a share of them, never the first, replaced by <unk>: Bowman et al. 2016."""
     if not 0 <= rate <= 1:
         raise ValueError(f"rate must be from 0 to 1, got {rate}")
@@ -127,19 +111,16 @@ def word_dropout(tokens: Tensor, rate: float, generator: torch.Generator) -> Ten
 
 @torch.no_grad()
 def initialise_(
-    model: nn.Module, generator: torch.Generator, *, weights: float = 0.01, embeddings: float = 0.1
+    model: nn.Module, generator: Generator, *, weights: float = 0.01, embeddings: float = 0.1
 ) -> None:
-    """Draws all parameters anew, uniform in [-weights, weights] or [-embeddings, embeddings].
-
-    The defaults are those of He et al. 2019. Gates are then half open: a state halves per step.
-    """
+    """Draws all parameters from U[-weights, weights], embeddings' own: He et al. 2019."""
     tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     for parameter in model.parameters():
         width = embeddings if id(parameter) in tables else weights
         parameter.uniform_(-width, width, generator=generator)
 
 
-class Dispersion(NamedTuple):
+class _Dispersion(NamedTuple):
     """Equations (6) to (9), CPU float64 scalars."""
 
     cosine: Tensor
@@ -149,15 +130,9 @@ class Dispersion(NamedTuple):
     uniformity: Tensor  # 0 where all directions are the same, else below
 
 
-def dispersion(features: Tensor) -> Dispersion:
-    """How far features (M, H) of different sentences lie apart, by five statistics.
-
-    A feature of length 0 has no direction: equations (6) and (9) take u = 0 for it. A ValueError
-    names fewer than two features, or values that are not finite.
-    """
-    s = features.detach().to("cpu", torch.float64)
-    if s.ndim != 2 or len(s) < 2 or s.shape[1] == 0 or not torch.isfinite(s).all():
-        raise ValueError(f"features must be finite, (M, H) with M >= 2, got {(*s.shape,)}")
+def dispersion(features: Tensor) -> _Dispersion:
+    """Equations (6) to (9) of M >= 2 finite features (M, H); in (6), (9) u = 0 for a feature 0."""
+    s = checked_rows("features", features, 2)
     m, centre = len(s), s.mean(0)
     centred = s - centre
     smaller = centred if s.shape[1] <= m else centred.T
@@ -173,93 +148,48 @@ def dispersion(features: Tensor) -> Dispersion:
         distance = (square[:, None] + squares - 2 * rows @ u.T).clamp(min=0)
         total = total + torch.exp(-2 * distance).sum()
     uniformity = torch.log((total - m) / (m * (m - 1)))  # a feature lies at distance 0 from itself
-    return Dispersion(cosine, variance, relative, participation, uniformity)
-
-
-def minibatch_mutual_information(
-    mu: Tensor, logvar: Tensor, batch_size: int = 32, seed: int = 0
-) -> Tensor:
-    """Mutual information as He et al. 2019 report it: a mean over batches, at most log batch_size.
-
-    Arguments as in `dgm.measure.aggregate_mutual_information`; a last batch not full is left out.
-    """
-    if not 2 <= batch_size <= len(mu):
-        raise ValueError(f"batch_size={batch_size} of {len(mu)} sentences: want 2 to {len(mu)}")
-    n = len(mu) // batch_size * batch_size
-    batches = zip(mu[:n].split(batch_size), logvar[:n].split(batch_size), strict=True)
-    values = [aggregate_mutual_information(*b, seed=seed + i) for i, b in enumerate(batches)]
-    return torch.stack(values).mean()
+    return _Dispersion(cosine, variance, relative, participation, uniformity)
 
 
 @torch.no_grad()
 def influence(
-    model: TextVAE,
-    tokens: Tensor,
-    lengths: Tensor | None = None,
-    *,
-    space: str = "mean",
-    rows: int = 4096,
+    model: TextVAE, tokens: Tensor, lengths: Tensor | None = None, *, rows: int = 4096
 ) -> Tensor:
-    """How far each word moves a sentence's code: the distance when the word is left out.
-
-    Takes sentences as `pooling_objective` does, and reads so many rows at a time. The code is the
-    "mean" of the posterior, in standard deviations of the prior, or the "features" of equation (1).
-
-    Returns:
-        (B, T) CPU float64; 0 at <s>, </s> and padding.
-    """
-    if space not in ("mean", "features"):
-        raise ValueError(f"space must be 'mean' or 'features', got {space!r}")
+    """How far each word moves the features (1) of sentences (B, T), float64; 0 at <s>, </s>."""
     _, lengths = _checked_sentences(tokens, lengths)
-    encode = model.posterior.encoder if space == "features" else lambda *x: model.posterior(*x)[0]
 
-    def code(tokens: Tensor, lengths: Tensor) -> Tensor:
+    def features(tokens: Tensor, lengths: Tensor) -> Tensor:
         parts = zip(tokens.split(rows), lengths.split(rows), strict=True)
-        return torch.cat([encode(*part) for part in parts])
+        return torch.cat([model.posterior.encoder(*part) for part in parts])
 
     position = torch.arange(tokens.shape[1], device=tokens.device)
     distance = torch.zeros(tokens.shape, dtype=torch.float64, device=tokens.device)
     row, word = ((position > 0) & (position < lengths[:, None] - 1)).nonzero(as_tuple=True)
     if len(row):
         remaining = position[:-1] + (position[:-1] >= word[:, None])
-        without = code(tokens[row].gather(1, remaining), lengths[row] - 1)
-        distance[row, word] = (without - code(tokens, lengths)[row]).double().norm(dim=1)
+        without = features(tokens[row].gather(1, remaining), lengths[row] - 1)
+        distance[row, word] = (without - features(tokens, lengths)[row]).double().norm(dim=1)
     return distance.cpu()
 
 
 @torch.no_grad()
 def reconstruction_by_position(
-    model: TextVAE,
-    tokens: Tensor,
-    lengths: Tensor | None,
-    generator: torch.Generator,
-    *,
-    word_dropout_rate: float = 0.0,
-    rows: int = 512,
+    model: TextVAE, tokens: Tensor, lengths: Tensor | None, generator: Generator, *, rows: int = 512
 ) -> tuple[Tensor, Tensor]:
-    """Where in sentences (N, T) the code helps: -log p(x_t | x_<t, z) at one sample z of each.
-
-    Takes what `pooling_objective` does, and decodes so many rows at a time. Returns on the CPU the
-    means (T - 1,) over sentences that reach a position, float64 nats, 0 where none does, and the
-    numbers (T - 1,) int64 of these sentences.
-    """
+    """Means (T - 1,) of -log p(x_t | x_<t, z) for sentences (N, T), and how many reach t."""
     tokens, lengths = _checked_sentences(tokens, lengths)
     t = tokens.shape[1]
     total = torch.zeros(t - 1, dtype=torch.float64, device=tokens.device)
     for x, n in zip(tokens.split(rows), lengths.split(rows), strict=True):
         mu, logvar = model.posterior(x, n)
         z = reparameterise(mu, logvar, generator)
-        states = model.decoder.states(word_dropout(x[:, :-1], word_dropout_rate, generator), z)
+        states = model.decoder.states(x[:, :-1], z)
         total += token_nll_in_blocks(model.decoder.output, states, x, n).double().sum(0)
     count = (torch.arange(1, t, device=tokens.device) < lengths[:, None]).sum(0).cpu()
     return total.cpu() / count.clamp(min=1), count
 
 
-class MarginalLikelihood(NamedTuple):
-    """Equation (10), and how many of the K samples count, each (N,), CPU float64."""
-
-    log_likelihood: Tensor
-    effective_samples: Tensor
+_MarginalLikelihood = namedtuple("_MarginalLikelihood", "log_likelihood effective_samples")
 
 
 @torch.no_grad()
@@ -267,21 +197,21 @@ def marginal_likelihood(
     model: TextVAE,
     tokens: Tensor,
     lengths: Tensor | None,
-    generator: torch.Generator,
+    generator: Generator,
     *,
     n_samples: int = 500,
     word_dropout_rate: float = 0.0,
     rows: int = 512,
-) -> MarginalLikelihood:
-    """Equation (10) with K = n_samples for sentences (N, T), in memory that N does not change.
+) -> _MarginalLikelihood:
+    """Equation (10) with K = n_samples for sentences (N, T), and how many of the K samples count.
 
-    With word dropout it bounds the likelihood that training raises: of all words, where
-    the decoder sees some of those before. Which it sees is drawn once per sentence. Takes what
-    `pooling_objective` does, and decodes so many rows at a time: pairs of a sentence and a code.
+    Both (N,), CPU float64. With word dropout it bounds the likelihood that training raises: the
+    hidden words are drawn once per sentence. Decodes so many rows, pairs of a sentence and a code,
+    at a time.
     """
     tokens, lengths = _checked_sentences(tokens, lengths)
     if n_samples < 1 or rows < 1:
-        raise ValueError(f"n_samples={n_samples}, rows={rows}: want 1 or more of both")
+        raise ValueError(f"{n_samples=}, {rows=}: want 1 or more of both")
     bound, effective = (torch.empty(len(tokens), dtype=torch.float64) for _ in range(2))
     # Sentences of about the same length together, so that little padding is decoded.
     for index in lengths.argsort().split(max(1, rows // n_samples)):
@@ -301,7 +231,7 @@ def marginal_likelihood(
         log_w = torch.cat(parts)
         bound[index.cpu()] = importance_bound(log_w).cpu()
         effective[index.cpu()] = effective_sample_size(log_w)
-    return MarginalLikelihood(bound, effective)
+    return _MarginalLikelihood(bound, effective)
 
 
 class LinearGaussianVAE(NamedTuple):

@@ -32,20 +32,21 @@ summed squared errors per image, unless another is given.
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from dgm.measure import effective_sample_size
 from dgm.nets.mlp import mlp
 from dgm.progress import progress_bar
 from dgm.sampling import pilot, schedules
-from dgm.sampling.annealing import AnnealingState, annealed_run, log_mean_weight, start
+from dgm.sampling.annealing import annealed_run, log_mean_weight
 from dgm.sampling.bidirectional import bdmc_gap  # noqa: F401 (equation 7)
 from dgm.sampling.curves import RateDistortionCurve
 from dgm.sampling.decoder_checks import check_betas, check_images, check_rows, count, counts, decode
-from dgm.sampling.decoder_target import N_TRIED, DecoderTarget, Distortion, energy_scale, prepared
+from dgm.sampling.decoder_target import N_TRIED, DecoderTarget, Distortion, prepared
 from dgm.sampling.hmc import draw, make_generators
 from dgm.sampling.pilot import SamplerOptions
 from dgm.sampling.resume import ProgressFile
@@ -98,23 +99,14 @@ def log_likelihood(log_z: Tensor, beta: float, n_pixels: int) -> Tensor:
     return log_z + n_pixels / 2 * math.log(beta / math.pi)
 
 
-class Estimate(NamedTuple):
-    """A point of N curves, each (N,) float64, nats."""
-
-    rate: Tensor
-    distortion: Tensor
-    log_z: Tensor
-    ess: Tensor  # effective sample size of the chains
-    log_weight_variance: Tensor
-
-
-def estimate(log_weight: Tensor, energy: Tensor, beta: float) -> Estimate:
-    """Equation (6), from log-weights and distortions (M, N) of M chains per image."""
+def estimate(log_weight: Tensor, energy: Tensor, beta: float) -> tuple[Tensor, ...]:
+    """Equation (6) from log-weights and distortions (M, N) of M chains per image, (N,) each."""
     weight = log_weight.softmax(0)
     distortion = (weight * energy).sum(0)
     log_z = log_mean_weight(log_weight.flatten(), log_weight.shape[1])
     rate = code_rate(log_z, distortion, beta)
-    return Estimate(rate, distortion, log_z, 1 / weight.square().sum(0), log_weight.var(0))
+    ess = effective_sample_size(log_weight).to(weight.device)
+    return rate, distortion, log_z, ess, log_weight.var(0)
 
 
 def rate_distortion_curve(
@@ -138,34 +130,25 @@ def rate_distortion_curve(
 ) -> RateDistortionCurve:
     """The whole rate-distortion curve of a decoder from one annealing run, equations (5) and (6).
 
-    Args:
-        decoder: codes (C, D) -> images (C, ...), each a fixed function of its code alone: a module,
-            which is put into eval mode and left as it was, TorchScript, or a function. Of a
-            distribution the mean counts, of a tuple, dict or object its only tensor.
-        x: (N, ...) real values, shaped as the decoder's images or flat.
-        latent_dim: D.
-        betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
-        n_chains: chains per image.
-        n_leapfrog: leapfrog steps per transition.
-        temperatures_per_beta: annealing steps from the previous recorded beta (the first from 0),
-            one number or R of them; None keeps the variance of a log-weight near 1/4.
-        prior: None for N(0, I), else anything with sample((n,)) -> (n, D) and log_prob(z (n, D)) ->
-            (n,); one on a box, a half-line per axis or a simplex must be of torch.distributions.
-        distortion: "squared_error", or a function of images and reconstructions (C, P) -> (C,).
-        step_sizes: None adapts them in a pilot run, freezes them and runs anew with other random
-            numbers; a float, a tensor (N,) or (R, N), or an earlier curve's step_sizes is used.
-        seed: of all random numbers; N seeds give each image its own, whichever others there are.
-        device: None: where the decoder is.
-        precision: "auto" keeps the decoder's own, "float32" or "float64" converts a copy. Energies
-            and log-weights are float64, codes at least float32, without TF32 or autocast.
-        checkpoint: a file that an interrupted run is resumed from, bit for bit on a CPU.
-        progress: show a bar with the time left.
-        options: how the chains move.
+    - decoder: codes (C, D) -> images (C, ...), each a fixed function of its code alone: a module,
+      which is put into eval mode and left as it was, TorchScript, or a function. Of a distribution
+      the mean counts, of a tuple, dict or object its only tensor.
+    - x: (N, ...) real values, shaped as the decoder's images or flat; latent_dim is D.
+    - betas: (R,) ascending recorded inverse temperatures above 0, nats per unit of distortion.
+    - n_chains per image, with n_leapfrog steps per transition.
+    - temperatures_per_beta: annealing steps from the previous recorded beta (the first from 0), one
+      number or R of them; None keeps the variance of a log-weight near 1/4.
+    - prior: None for N(0, I), else anything with sample((n,)) -> (n, D) and log_prob(z) -> (n,); on
+      a box, a half-line per axis or a simplex it must be of torch.distributions.
+    - distortion: "squared_error", or a function of images and reconstructions (C, P) -> (C,).
+    - step_sizes: None adapts them in a pilot run, freezes them and runs anew with other random
+      numbers; a float, a tensor (N,) or (R, N), or an earlier curve's step_sizes is used.
+    - seed: of all random numbers; N seeds give each image its own, whichever others there are.
+    - device, precision: None and "auto" are the decoder's; "float32" or "float64" converts a copy.
+    - checkpoint: a file that an interrupted run is resumed from, bit for bit on a CPU.
 
-    Raises:
-        ValueError: an argument, the images or the decoder's output do not fit together, or are not
-            finite; the decoder, the prior or the distortion is random, mixes rows, has no gradient,
-            or lives on another device.
+    ValueError for what does not fit together or is not finite, and for a decoder, prior or
+    distortion that is random, mixes rows, has no gradient, or lives on another device.
     """
     betas, seed, images = check_betas(betas), counts(seed, "seed", None), check_images(x)
     n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
@@ -177,23 +160,20 @@ def rate_distortion_curve(
         target = DecoderTarget(network, x, latent_dim, n_chains, prior, distortion, forces)
         kernel = target.kernel(n_leapfrog, options.jitter, options.compile)
         generator, pilot_generator = make_generators(seed, n_images, like["device"])
-        position = target.sample_prior(generator)
-        target.check(position, images.shape[1:])
-        state = start(target, position)
-        scale = float(options.scale or energy_scale(state.chain.energy, n_images))
+        state, scale = target.first_chains(generator, images.shape[1:])
+        scale = float(options.scale or scale)
         steps = schedules.steps_per_beta(temperatures_per_beta, betas, scale, latent_dim)
         table = pilot.given_step_sizes(step_sizes, betas, n_images, target.shape[1])
         uniform = draw(torch.rand, (n_images,), generator, **{**like, "dtype": torch.float64})
+        forces = target.force_precision
+        chosen = options._replace(force_precision=forces, compile=False, scale=scale)
         settings = {"betas": betas, "steps": steps, "seed": seed, "n_leapfrog": n_leapfrog}
-        chosen = options._replace(
-            force_precision=target.force_precision, compile=False, scale=scale
-        )
         settings |= {"step_sizes": table, "options": chosen}
         file = ProgressFile(checkpoint, target, settings, generator)
         records: list[list[Tensor]] = []
         bar_options = {"unit": "step", "disable": not progress, "leave": False}
         with progress_bar(total=sum(steps), **bar_options) as bar:
-            if resumed := file.load(betas):
+            if resumed := file.load():
                 state, table, records = resumed
             elif table is None:
                 tuned = target, betas, steps, scale, kernel, pilot_generator
@@ -208,9 +188,12 @@ def rate_distortion_curve(
                 while state.beta < beta:
                     state, n_steps = next(run), n_steps + 1
                     bar.update()
-                code = target.codes(_draw_position(state, uniform)).detach()
                 acceptance = (state.acceptance_sum - before).view(n_chains, -1).mean(0) / n_steps
                 log_weight = state.log_weight.view(n_chains, -1)
+                # A draw of the code (N, D) among each image's chains, by their weights.
+                chosen = (log_weight.softmax(0).cumsum(0) < uniform).sum(0).clamp(max=n_chains - 1)
+                chains = chosen * n_images + torch.arange(n_images, device=chosen.device)
+                code = target.codes(state.chain.position[chains]).detach()
                 energy = state.chain.energy.view(n_chains, -1)
                 records.append([*estimate(log_weight, energy, beta), code, acceptance])
                 file.save(state, table, records)
@@ -220,30 +203,19 @@ def rate_distortion_curve(
     return RateDistortionCurve(betas, rate, error, log_z, ess, acceptance, codes, table, variance)
 
 
-def _draw_position(state: AnnealingState, uniform: Tensor) -> Tensor:
-    """A draw (N, K) among each image's chains by their weights."""
-    weight = state.log_weight.view(-1, len(uniform)).softmax(0)
-    chosen = (weight.cumsum(0) < uniform).sum(0).clamp(max=len(weight) - 1)
-    position = state.chain.position.view(*weight.shape, -1)
-    return position[chosen, torch.arange(len(uniform), device=chosen.device)]
-
-
 def linear_gaussian_curve(
     weight: Tensor, bias: Tensor, x: Tensor, betas: Sequence[float] | Tensor
 ) -> RateDistortionCurve:
     """The exact curve of the decoder f(z) = W z + b with prior N(0, I) and squared error.
 
-    With W = U diag(s) V^T, c = U^T (x - b) and a = 2 beta s^2 the posterior is Gaussian in the
-    directions of U, and every quantity of equations (2) to (4) is a sum over them. Shapes are
-    weight (M, D), bias (M,), x (N, M) and betas (R,), ascending.
+    With W = U diag(s) V^T, c = U^T (x - b) and a = 2 beta s^2 the posterior is Gaussian along U,
+    and equations (2) to (4) are sums. weight (M, D), bias (M,), x (N, M) and betas (R,), ascending.
     """
     betas = check_betas(betas)
     weight, bias, x = (t.detach().to("cpu", torch.float64) for t in (weight, bias, x))
     if weight.ndim != 2 or bias.shape != weight.shape[:1] or x.shape[1:] != bias.shape:
-        raise ValueError(
-            "weight (M, D), bias (M,) and x (N, M) do not fit: "
-            f"{tuple(weight.shape)}, {tuple(bias.shape)}, {tuple(x.shape)}"
-        )
+        shapes = [tuple(t.shape) for t in (weight, bias, x)]
+        raise ValueError(f"weight (M, D), bias (M,) and x (N, M) do not fit: {shapes}")
     u, s, _ = torch.linalg.svd(weight, full_matrices=False)
     residual = x - bias
     c = residual @ u  # (N, K)
@@ -253,17 +225,10 @@ def linear_gaussian_curve(
     distortion = outside + (c.square() / (1 + a).square() + s.square() / (1 + a)).sum(-1)
     mean_squared = (2 * beta * s * c).square() / (1 + a).square()
     rate = 0.5 * (torch.log1p(a) + 1 / (1 + a) - 1 + mean_squared).sum(-1)
-    log_z = -0.5 * torch.log1p(a).sum(-1) - betas[:, None] * (
-        outside + (c.square() / (1 + a)).sum(-1)
-    )
-    return _without_sampler(betas, rate, distortion, log_z)
-
-
-def _without_sampler(
-    beta: Tensor, rate: Tensor, distortion: Tensor, log_z: Tensor
-) -> RateDistortionCurve:
-    unknown = torch.full_like(rate, math.nan)
-    return RateDistortionCurve(beta, rate, distortion, log_z, unknown, unknown)
+    squares = outside + (c.square() / (1 + a)).sum(-1)
+    log_z = -0.5 * torch.log1p(a).sum(-1) - betas[:, None] * squares
+    nan = rate * math.nan
+    return RateDistortionCurve(betas, rate, distortion, log_z, nan, nan)
 
 
 def quadrature_curve(
@@ -272,25 +237,19 @@ def quadrature_curve(
     *,
     latent_dim: int,
     betas: Sequence[float] | Tensor,
-    half_width: float = 6.0,
     n_points: int = 601,
 ) -> RateDistortionCurve:
     """The curve of any decoder with one or two latent dimensions, by a sum over a grid of codes.
 
-    The prior is N(0, I); the grid has n_points from -half_width to half_width in each dimension.
-    Exact while the posterior is wide against its spacing: check by doubling n_points.
-
-    Raises:
-        ValueError: what `rate_distortion_curve` refuses, or more than two dimensions.
+    The prior is N(0, I); the grid has n_points from -6 to 6 in each dimension: double to check.
     """
     latent_dim, n_points = count(latent_dim, "latent_dim"), count(n_points, "n_points")
     if latent_dim not in (1, 2):
         raise ValueError(f"a grid of codes needs latent_dim 1 or 2, got {latent_dim}")
-    betas = check_betas(betas)
+    betas, images = check_betas(betas), check_images(x)
     with prepared(decoder) as (decoder, like), torch.no_grad():
-        images = check_images(x)
         x = images.flatten(1).to(**like)
-        axis = torch.linspace(-half_width, half_width, n_points, dtype=torch.float64, device="cpu")
+        axis = torch.linspace(-6.0, 6.0, n_points, dtype=torch.float64, device="cpu")
         grid = torch.cartesian_prod(*[axis] * latent_dim).view(-1, latent_dim)
         log_prior = -0.5 * grid.square().sum(1)
         log_prior = log_prior - torch.logsumexp(log_prior, 0)
@@ -305,4 +264,6 @@ def quadrature_curve(
         points = [(log_prior, energy, beta) for beta in betas.tolist()]
         log_z = torch.stack([log_normaliser(*point) for point in points])
         distortion = torch.stack([expected_distortion(*point) for point in points])
-    return _without_sampler(betas, code_rate(log_z, distortion, betas[:, None]), distortion, log_z)
+        rate = code_rate(log_z, distortion, betas[:, None])
+        nan = rate * math.nan
+        return RateDistortionCurve(betas, rate, distortion, log_z, nan, nan)

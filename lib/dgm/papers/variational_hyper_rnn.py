@@ -12,10 +12,9 @@ i, f, g, o:
     (4) posterior   z ~ N(mu_p + mu_q, sigma_q^2),  (mu_q, sigma_q) = phi_enc(x, h)
     (5) objective   FIVO, in dgm.sampling.particles
 
-They are `prior_gaussian`, `emit`, `recur`, `posterior_gaussian` and `bound`. The VRNN
-(dgm.nets.variational_rnn) is the same with s = d_i = d_h = 1, b = 0 and a constant bias. (3)'s
-products are scaled rows, diag(d) W y: no matrix is ever made for one sequence. What reads h, and
-what reads z, is one product each; what reads x alone is computed once.
+They are `prior_gaussian`, `emit`, `recur`, `posterior_gaussian` and `bound`. The VRNN is the same
+with s = d_i = d_h = 1, b = 0 and a constant bias. (3)'s products are scaled rows, diag(d) W y: no
+matrix is made for one sequence. What reads h, z or x alone is one product each.
 """
 
 import copy
@@ -27,32 +26,12 @@ from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from dgm.nets.mlp import affine_layers, mlp
-from dgm.nets.variational_rnn import (
-    Blocks,
-    DeterministicHyperRNN,
-    Recurrence,
-    State,
-    VariationalRNN,
-    hyper_step,
-    initialise_heads,
-)
-from dgm.sampling.linear_gaussian import oracle, oracle_log_likelihood
+from dgm.nets.variational_rnn import Blocks, Recurrence, State, hyper_step, initialise_heads
+from dgm.nets.variational_rnn import DeterministicHyperRNN as DeterministicHyperRNN
+from dgm.nets.variational_rnn import VariationalRNN as VariationalRNN
+from dgm.sampling.linear_gaussian import oracle as oracle
+from dgm.sampling.linear_gaussian import oracle_log_likelihood as oracle_log_likelihood
 from dgm.sampling.particles import ParticleBound, normal, particle_bound, particle_bound_compiled
-
-__all__ = [
-    "DeterministicHyperRNN",
-    "State",
-    "Trace",
-    "VariationalHyperRNN",
-    "VariationalRNN",
-    "bound",
-    "evaluate",
-    "generate",
-    "oracle",
-    "oracle_log_likelihood",
-    "parameter_count",
-    "trace",
-]
 
 HYPER_INPUTS = ("both", "latent", "hidden")
 
@@ -60,10 +39,8 @@ HYPER_INPUTS = ("both", "latent", "hidden")
 class VariationalHyperRNN(VariationalRNN):
     """VHRNN: z and h write scales and biases of the recurrent cell and the decoder at each step.
 
-    hyper_hidden is the width of omega, the perceptron that writes the decoder's scales and biases;
-    hyper_input is what both hyper networks read, "both", "latent" (z) or "hidden" (h); hyper_dim is
-    K of the hyper LSTM, None takes h_dim, as in the paper. Other arguments and errors as for
-    `VariationalRNN`; ValueError for an unknown hyper input, too.
+    hyper_hidden is the width of omega; hyper_input is what both hyper networks read, "both",
+    "latent" (z) or "hidden" (h). Other arguments and errors as for `VariationalRNN`.
     """
 
     has_own_bias = False
@@ -77,19 +54,17 @@ class VariationalHyperRNN(VariationalRNN):
         emission: str,
         layers: int = 1,
         hyper_input: str = "both",
-        hyper_dim: int | None = None,
         sigma_min: float = 1e-3,
     ) -> None:
         if hyper_input not in HYPER_INPUTS:
-            known = ", ".join(HYPER_INPUTS)
-            raise ValueError(f"hyper_input must be one of {known}, got {hyper_input!r}")
+            raise ValueError(f"hyper_input must be one of {HYPER_INPUTS}, got {hyper_input!r}")
         super().__init__(x_dim, z_dim, h_dim, emission, layers, sigma_min)
-        self.hyper_input, self.k_dim = hyper_input, h_dim if hyper_dim is None else hyper_dim
-        self._check_sizes(hyper_hidden=hyper_hidden, hyper_dim=self.k_dim)
+        self.hyper_input, self.k_dim = hyper_input, h_dim
+        self._check_sizes(hyper_hidden=hyper_hidden)
         self.hyper_z = z_dim if hyper_input != "hidden" else 0
         inputs = self.hyper_z + (h_dim if hyper_input != "latent" else 0)
-        self.hyper = Recurrence(inputs, self.k_dim)
-        self.heads = nn.Linear(self.k_dim, 12 * h_dim)
+        self.hyper = Recurrence(inputs, h_dim)
+        self.heads = nn.Linear(h_dim, 12 * h_dim)
         outputs = 2 * sum(layer.out_features for layer in affine_layers(self.decoder))
         self.rescale = mlp([inputs, hyper_hidden, outputs], "relu")
         initialise_heads(self.heads)
@@ -114,8 +89,9 @@ class VariationalHyperRNN(VariationalRNN):
 
     def emit(self, from_h: Blocks, from_z: Blocks) -> tuple[Tensor, Tensor]:
         """Equation (2)."""
-        hidden = _sum(from_h, from_z, "rescale") + affine_layers(self.rescale)[0].bias
-        scales, biases = affine_layers(self.rescale)[1](hidden.relu()).chunk(2, -1)
+        first, second = affine_layers(self.rescale)
+        hidden = from_h.get("rescale", 0) + from_z.get("rescale", 0) + first.bias
+        scales, biases = second(hidden.relu()).chunk(2, -1)
         layers = affine_layers(self.decoder)
         sizes = [layer.out_features for layer in layers]
         product = from_h["decoder"] + from_z["decoder"]
@@ -130,16 +106,9 @@ class VariationalHyperRNN(VariationalRNN):
         self, state: State, from_h: Blocks, from_z: Blocks, to_cell: Tensor
     ) -> tuple[State, Tensor]:
         """Equation (3), which `dgm.nets.variational_rnn.hyper_step` writes out."""
-        read = _sum(from_h, from_z, "hyper") + self.hyper.bias
+        read = from_h.get("hyper", 0) + from_z.get("hyper", 0) + self.hyper.bias
         y = to_cell + self._encoded_z(from_z)
-        return hyper_step(self.hyper, self.heads, self.cell, read, y, from_h["cell"], state)
-
-
-def _sum(from_h: Blocks, from_z: Blocks, name: str) -> Tensor:
-    """The sum of the products that there are."""
-    if name in from_h and name in from_z:
-        return from_h[name] + from_z[name]
-    return from_h[name] if name in from_h else from_z[name]
+        return hyper_step(self, read, y, from_h["cell"], state)
 
 
 def bound(
@@ -156,23 +125,11 @@ def bound(
 ) -> ParticleBound:
     """Equation (5): FIVO of B sequences; ELBO for one particle, IWAE where none is resampled.
 
-    Args:
-        model: a `VariationalRNN` or `VariationalHyperRNN`.
-        x: (B, T, X) frames, 0 or 1 for Bernoulli ones.
-        lengths: (B,), from 1 to T; what stands behind a sequence's end changes nothing.
-        n_particles: N.
-        resample: "never", "ess" or "always".
-        generator: of all noise, on the model's device.
-        observed_mask: (B, T, X), True where a number was read; None where all were.
-        validate: whether frames and weights are checked, which makes a GPU wait.
-        compiled: whether a step is compiled first; pays off in training.
-
-    Returns:
-        The bound (B,) in nats, with gradient, in the model's precision, and the effective number of
-        particles (T, B).
-
-    Raises:
-        ValueError: what `model.observed` and `particle_bound` raise.
+    Frames x are (B, T, X), 0 or 1 for Bernoulli ones; what stands behind a sequence's end changes
+    nothing. resample is "never", "ess" or "always"; observed_mask (B, T, X) is True where a number
+    was read. `validate` checks frames and weights, which makes a GPU wait; `compiled` compiles a
+    step first. In nats, with gradient; ValueError as `model.observed` and `particle_bound` raise
+    it.
     """
     mask = model.observed(x, lengths, observed_mask, validate)
     features, weights = model.features(x, mask), model.weights()
@@ -210,17 +167,11 @@ class Trace(NamedTuple):
 
 @torch.no_grad()
 def trace(model: VariationalRNN, x: Tensor, noise: Tensor) -> Trace:
-    """Follows one sequence (T, X), or N sequences (T, N, X), with given noise (T, N, D).
-
-    Raises:
-        ValueError: shapes that do not fit, or frames that are NaN.
-    """
+    """Follows a sequence (T, X), or N of them (T, N, X), with given noise (T, N, D)."""
     x = x[:, None] if x.ndim == 2 else x
     if noise.ndim != 3 or (len(noise), noise.shape[-1]) != (len(x), model.z_dim):
-        raise ValueError(
-            f"noise must be ({len(x)}, N, {model.z_dim}) for x {tuple(x.shape)}, "
-            f"got {tuple(noise.shape)}"
-        )
+        expected = f"({len(x)}, N, {model.z_dim}) for x {tuple(x.shape)}"
+        raise ValueError(f"noise must be {expected}, got {tuple(noise.shape)}")
     n = noise.shape[1]
     if x.shape[1:-1] not in ((1,), (n,)):
         raise ValueError(f"x must be (T, X) or (T, {n}, X), got {tuple(x.shape)}")
@@ -250,14 +201,7 @@ def evaluate(
     *,
     max_rows: int = 8192,
 ) -> Tensor:
-    """`bound` (B,) of as many sequences at a time as fit in `max_rows` particles, float64, CPU.
-
-    All in float64, since sequences that explode have densities far out. Memory grows with
-    `max_rows` and the longest sequence, not with B.
-
-    Raises:
-        ValueError: as `bound` does.
-    """
+    """`bound` (B,), float64, CPU, `max_rows` particles at a time: densities may be far out."""
     double = copy.deepcopy(model).double()
     values = torch.zeros(len(x), dtype=torch.float64)
     for rows in lengths.argsort().split(max(1, max_rows // n_particles)):
@@ -267,56 +211,6 @@ def evaluate(
         result = bound(double, frames, lengths[rows], n_particles, resample, generator, mask)
         values[rows.cpu()] = result.log_likelihood.cpu()
     return values
-
-
-@torch.no_grad()
-def generate(
-    model: VariationalRNN,
-    n_steps: int,
-    n: int,
-    generator: torch.Generator | None = None,
-    opening: Tensor | None = None,
-    temperature: float = 1.0,
-) -> Tensor:
-    """Writes n sequences (n, n_steps, X) that start with an opening (T0, X).
-
-    The temperature multiplies the standard deviations of z and of Gaussian frames and divides
-    Bernoulli logits.
-
-    Raises:
-        ValueError: an opening of another width or no shorter than n_steps, a temperature not above
-            0, or fewer than one step or sequence.
-    """
-    if n < 1 or n_steps < 1 or not temperature > 0:
-        raise ValueError(
-            f"n={n}, n_steps={n_steps}, temperature={temperature}: want 1, 1 and more than 0"
-        )
-    opening = model.input_mean.new_zeros(0, model.x_dim) if opening is None else opening
-    if opening.ndim != 2 or opening.shape[1] != model.x_dim or len(opening) >= n_steps:
-        raise ValueError(
-            f"the opening must be (T0, {model.x_dim}) with T0 below {n_steps}, "
-            f"got {tuple(opening.shape)}"
-        )
-    weights, state, frames = model.weights(), model.start(n), []
-    for t in range(n_steps):
-        noise = normal(state.h, model.z_dim, generator)
-        if t < len(opening):
-            x = opening[t].to(state.h).expand(n, -1)
-            state = model(state, model.features(x), noise, weights).state
-        else:
-            from_h = weights[0].read(state.h)
-            prior = model.prior_gaussian(from_h)
-            z = prior.mean + temperature * prior.standard_deviation * noise
-            from_z = weights[1].read(z)
-            first, second = model.emit(from_h, from_z)
-            if model.emission == "gaussian":
-                x = first + temperature * second * normal(first, model.x_dim, generator)
-            else:
-                x = torch.bernoulli((first / temperature).sigmoid(), generator=generator)
-            to_cell = model.features(x)[:, -4 * model.h_dim :]
-            state, _ = model.recur(state, from_h, from_z, to_cell)
-        frames.append(x)
-    return torch.stack(frames, 1)
 
 
 def parameter_count(model: nn.Module, as_published: bool = False) -> int:

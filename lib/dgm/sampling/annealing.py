@@ -6,20 +6,15 @@ Going up from beta_{j-1} to beta_j, before the transition at beta_j,
 
 so that the mean of w at any stop is an unbiased estimate of Z(beta_j) / Z(0). Going down from an
 exact sample of pi_beta the sign turns, and the mean of w estimates Z(0) / Z(beta): its negative log
-is an upper bound of log Z in expectation, as the forward log-mean is a lower one.
-
-Chains of several problems (images) run side by side, chain-major: row = chain * N + problem.
-
-References:
-    Neal, Annealed importance sampling, 2001.
-    Grosse, Ghahramani, Adams, Sandwiching the marginal likelihood (BDMC), 2015.
+is an upper bound of log Z in expectation, as the forward log-mean is a lower one. Rows are
+chain * N + problem. Neal, 2001; Grosse, Ghahramani, Adams, 2015.
 """
 
 import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,15 +52,10 @@ def annealed_run(
 ) -> Iterator[AnnealingState]:
     """Carry chains along a schedule, and yield their state at each of its temperatures.
 
-    Left at any beta, it can be continued from that state with the same generator, bit for bit.
-    A schedule that descends from an exact sample's beta is the reverse chain.
-
-    Args:
-        target: evaluates positions (C, D); where no state is given, with a `sample_prior`.
-        schedule: pairs of a beta and its frozen step sizes, (N,), or (N, D) for one per axis.
-        kernel: the transition.
-        generator: on the device of the state; or N of them, each for its own problem.
-        state: where the chains are; None draws them from the prior at beta 0.
+    Left at any beta, it can be continued from that state with the same generator, bit for bit. The
+    schedule has pairs of a beta, which may descend from an exact sample's, and frozen step sizes,
+    (N,) or (N, D); N generators have a problem each; None starts at beta 0 by
+    `target.sample_prior`.
     """
     state = start(target, target.sample_prior(generator)) if state is None else state
     for beta, step_size in schedule:
@@ -107,52 +97,28 @@ def anneal(
     n_leapfrog: int,
     generator: Randomness,
     kernel: Kernel = transition,
+    *,
+    reverse: bool = False,
 ) -> AnnealingState:
-    """Carry chains from betas[0] up to betas[-1] of betas (T + 1,), in one `annealed_run`.
+    """Carry chains from betas[0] up to betas[-1] of betas (T + 1,), or in `reverse` down to it.
 
-    step_sizes are (T, N) or (T, N, D), for betas[1:], and C is a multiple of N.
-
-    Raises:
-        ValueError: betas that do not ascend, or step sizes that do not fit.
+    step_sizes are (T, N) or (T, N, D), for betas[1:], and C is a multiple of N; else ValueError.
     """
-    betas = _checked(betas, step_sizes, state)
-    schedule = zip(betas[1:], step_sizes, strict=True)
-    kernel, first = partial(kernel, n_leapfrog=n_leapfrog), state._replace(beta=betas[0])
-    return deque(annealed_run(target, schedule, kernel, generator, first), maxlen=1).pop()
-
-
-def reverse_anneal(
-    target: Target,
-    state: AnnealingState,
-    betas: Sequence[float] | Tensor,
-    step_sizes: Tensor,
-    n_leapfrog: int,
-    generator: Randomness,
-    kernel: Kernel = transition,
-) -> AnnealingState:
-    """Carry exact samples of betas[-1] down to betas[0], with the arguments of `anneal`.
-
-    The log-mean of the weights, negated, bounds log Z(betas[-1]) - log Z(betas[0]) from above.
-    """
-    betas = _checked(betas, step_sizes, state)
-    steps = torch.cat([step_sizes[:1], step_sizes[:-1]]).flip(0)  # of the betas below the last
-    schedule = zip(betas[-2::-1], steps, strict=True)
-    kernel = partial(kernel, n_leapfrog=n_leapfrog)
-    first = state._replace(beta=betas[-1])
-    return deque(annealed_run(target, schedule, kernel, generator, first), maxlen=1).pop()
-
-
-def _checked(
-    betas: Sequence[float] | Tensor, step_sizes: Tensor, state: AnnealingState
-) -> list[float]:
-    values = betas.tolist() if isinstance(betas, Tensor) else [float(b) for b in betas]
+    values = torch.as_tensor(betas, dtype=torch.float64, device="cpu").tolist()
     if len(values) < 2 or values != sorted(values):
         raise ValueError("betas must ascend and hold a start and at least one temperature")
     (n_chains, dim), n_steps = state.chain.position.shape, len(values) - 1
     fits = step_sizes.ndim == 2 or (step_sizes.ndim == 3 and step_sizes.shape[2] == dim)
     if not fits or len(step_sizes) != n_steps or n_chains % step_sizes.shape[1]:
-        raise ValueError(
-            f"step_sizes must be (T={n_steps}, N) or (T, N, D={dim}) with N a divisor of the "
-            f"{n_chains} chains, got {tuple(step_sizes.shape)}"
-        )
-    return values
+        want = f"(T={n_steps}, N) or (T, N, D={dim}) with N a divisor of the {n_chains} chains"
+        raise ValueError(f"step_sizes must be {want}, got {tuple(step_sizes.shape)}")
+    if reverse:  # with the step sizes of the betas below the last
+        values, step_sizes = values[::-1], torch.cat([step_sizes[:1], step_sizes[:-1]]).flip(0)
+    schedule = zip(values[1:], step_sizes, strict=True)
+    kernel, first = partial(kernel, n_leapfrog=n_leapfrog), state._replace(beta=values[0])
+    return deque(annealed_run(target, schedule, kernel, generator, first), maxlen=1).pop()
+
+
+def reverse_anneal(*arguments: Any, **options: Any) -> AnnealingState:
+    """`anneal` from exact samples of betas[-1] down to betas[0]: an upper bound, negated."""
+    return anneal(*arguments, **options, reverse=True)

@@ -1,9 +1,7 @@
-"""Beam search over token sequences, many sentences at once.
+"""Beam search over token sequences, many sentences at once; width 1 is greedy decoding.
 
-A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). At each step the
-best `width` extensions of a sentence's hypotheses are kept; one that has reached `end` stays as it
-is and competes on. Width 1 is greedy decoding; a width as large as the number of sequences is
-exhaustive.
+A hypothesis is a sequence of tokens with score log p = sum_t log p(x_t | x_<t). The best `width`
+extensions go on; one that has reached `end` stays as it is and competes.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,25 +36,15 @@ def beam_search(
 ) -> Beams:
     """The most probable sequences that beam search finds for each of n sentences.
 
-    Args:
-        step: tokens (R,), state of R rows -> log-probabilities (R, V), state of R rows. Row
-            b * width + k belongs to hypothesis k of sentence b.
-        state: of n rows, before the start token; a tuple or NamedTuple of tensors, rows first.
-        n: number of sentences.
-        width: hypotheses of a sentence.
-        max_steps: most tokens of a hypothesis, with the end; it has as many if it finds no end.
-        forbidden: ids never produced.
-
-    Raises:
-        ValueError: a size is below 1, the end is forbidden, a state tensor has not n rows, or step
-            returns NaN or more than 0 for a hypothesis that still counts.
+    step takes tokens (R,) and a state of R rows, a tuple or NamedTuple of tensors, rows first, and
+    returns log-probabilities (R, V) and the next state; row b * width + k belongs to hypothesis k
+    of sentence b. The given state is of n rows, before the start token. A hypothesis without an end
+    has max_steps tokens, and `forbidden` ids are never produced. ValueError for a size below 1, a
+    forbidden end, a state of other rows, or a step that returns NaN or more than 0 where it counts.
     """
-    if min(n, width, max_steps) < 1:
-        raise ValueError(f"n={n}, width={width}, max_steps={max_steps}: want 1 or more of each")
-    if END in forbidden:
-        raise ValueError(f"the end token {END} must not be forbidden")
-    if any(len(x) != n for x in state):
-        raise ValueError(f"a state of {n} rows is wanted, got {[tuple(x.shape) for x in state]}")
+    if min(n, width, max_steps) < 1 or END in forbidden or any(len(x) != n for x in state):
+        given = f"{n=}, {width=}, {max_steps=}, {forbidden=}, state of {[len(x) for x in state]}"
+        raise ValueError(f"{given} rows: want 1 or more, token {END} not forbidden, {n} rows")
     device = state[0].device
     sentence = torch.arange(n, device=device)[:, None]
     rows = sentence.expand(n, width)
@@ -70,12 +58,18 @@ def beam_search(
     score = torch.full((n, width), -torch.inf, device=device)
     score[:, 0] = 0
     for t in range(max_steps):
-        log_probs, state = step(last.flatten(), _take(state, rows.flatten()))
+        taken = [x[rows.flatten()] for x in state]
+        state = type(state)(*taken) if hasattr(state, "_fields") else type(state)(taken)
+        log_probs, state = step(last.flatten(), state)
         # The best of each row are enough, with room for those that are forbidden.
         count = min(log_probs.shape[-1], width + len(banned))
         gain, words = (x.view(n, width, count) for x in log_probs.topk(count))
         # topk puts NaN first.
-        _check(t, gain[..., 0], ~finished & (score > -torch.inf))
+        wrong = ~(gain[..., 0] < ROUNDING) & ~finished & (score > -torch.inf)
+        if wrong.any():
+            rows = wrong.any(1).nonzero().flatten().tolist()[:5]
+            wrong = f"step {t} returned log-probabilities that are NaN or above 0 for sentences"
+            raise ValueError(f"{wrong} {rows}: logits go through log_softmax first")
         gain = gain.masked_fill(torch.isin(words, banned), -torch.inf)
         # A finished hypothesis has one extension: a pad that costs nothing.
         gain = torch.where(finished[..., None], stay[:count].to(gain), gain)
@@ -91,19 +85,3 @@ def beam_search(
     finished &= score > -torch.inf
     order = score.argsort(dim=1, descending=True, stable=True)
     return Beams(tokens[sentence, order], score[sentence, order], finished[sentence, order])
-
-
-def _check(t: int, largest: Tensor, counted: Tensor) -> None:
-    wrong = ~(largest < ROUNDING) & counted
-    if wrong.any():
-        rows = wrong.any(1).nonzero().flatten().tolist()[:5]
-        raise ValueError(
-            f"step {t} returned log-probabilities that are NaN or above 0 for sentences {rows}: "
-            "logits go through log_softmax first"
-        )
-
-
-def _take(state: State, rows: Tensor) -> State:
-    """The given rows of every tensor of a tuple or NamedTuple."""
-    taken = [x[rows] for x in state]
-    return type(state)(*taken) if hasattr(state, "_fields") else type(state)(taken)

@@ -3,6 +3,7 @@
 import base64
 import io
 import math
+from collections import namedtuple
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,31 +19,16 @@ LINES = {
 }
 
 
-class MeanCurve(NamedTuple):
-    """A curve averaged over images, each (R,), with standard errors over images."""
-
-    beta: Tensor
-    rate: Tensor
-    rate_error: Tensor
-    distortion: Tensor
-    distortion_error: Tensor
-    log_z: Tensor
-    log_z_error: Tensor
-
-
-class LegendreCurve(NamedTuple):
-    """R(D) = max_beta [mean(-log Z_beta) - beta D]: convex and non-increasing by construction."""
-
-    distortion: Tensor
-    rate: Tensor
+# Averages over images, each (R,), with standard errors over images.
+MeanCurve = namedtuple(
+    "MeanCurve", "beta rate rate_error distortion distortion_error log_z log_z_error"
+)
+# R(D) = max_beta [mean(-log Z_beta) - beta D]: convex and non-increasing by construction.
+LegendreCurve = namedtuple("LegendreCurve", "distortion rate")
 
 
 class RateDistortionCurve(NamedTuple):
-    """The rate-distortion points of N images at R inverse temperatures; CPU float64, nats.
-
-    `ess` and `acceptance` are NaN where no sampler ran; `codes` holds a draw of the code per image
-    and beta; `log_weight_variance`, of the chains, is small where the annealing is slow enough.
-    """
+    """The rate-distortion points of N images at R inverse temperatures; CPU float64, nats."""
 
     beta: Tensor  # (R,)
     rate: Tensor  # (R, N)
@@ -59,41 +45,30 @@ class RateDistortionCurve(NamedTuple):
         n = self.rate.shape[1]
         terms = []
         for values in (self.rate, self.distortion, self.log_z):
-            error = values.std(1) / math.sqrt(n) if n > 1 else values[:, 0] * math.nan
-            terms += [values.mean(1), error]
+            spread = values.std(1) if n > 1 else values[:, 0] * math.nan
+            terms += [values.mean(1), spread / math.sqrt(n)]
         return MeanCurve(self.beta, *terms)
 
-    def legendre(self, distortion: Tensor | None = None) -> LegendreCurve:
-        """The curve from log Z alone, which is much less noisy than the plain rate.
-
-        Args:
-            distortion: where to evaluate it, (G,); None: at the mean distortions of the curve.
-        """
-        where = self.distortion.mean(1) if distortion is None else distortion.double().cpu()
+    def legendre(self) -> LegendreCurve:
+        """The curve from log Z alone, less noisy than the rate, at the mean distortions."""
+        where = self.distortion.mean(1)
         lines = -self.log_z.mean(1)[:, None] - self.beta[:, None] * where
         return LegendreCurve(where, lines.amax(0))
 
     def __repr__(self) -> str:
         ends = (self.beta, self.rate.mean(1), self.distortion.mean(1))
         beta, rate, distortion = (f"{float(v[0]):.4g} to {float(v[-1]):.4g}" for v in ends)
-        return (
-            f"RateDistortionCurve of {self.rate.shape[1]} images at {len(self.beta)} betas, "
-            f"{beta}: rate {rate} nats per image, distortion {distortion}"
-        )
+        size = f"{self.rate.shape[1]} images at {len(self.beta)} betas, {beta}"
+        points = f"rate {rate} nats per image, distortion {distortion}"
+        return f"RateDistortionCurve of {size}: {points}"
 
     def plot(self, axes: Any = None, label: str | None = None) -> Any:
-        """A Matplotlib figure: rate against distortion, mean over images, +- two standard errors.
-
-        Args:
-            axes: to draw into, so that several curves share them; None makes a figure.
-            label: name of the curve in the legend.
-        """
+        """A Matplotlib figure, or axes: mean rate against distortion, +- two standard errors."""
         import matplotlib.figure
 
         if axes is None:
-            size, layout = (5.6, 3.9), "constrained"
-            figure = matplotlib.figure.Figure(size, dpi=110, facecolor="white", layout=layout)
-            axes = figure.subplots()
+            look = {"dpi": 110, "facecolor": "white", "layout": "constrained"}
+            axes = matplotlib.figure.Figure((5.6, 3.9), **look).subplots()
             axes.set_prop_cycle(**LINES)
             axes.grid(alpha=0.22)
             axes.spines[["top", "right"]].set_visible(False)

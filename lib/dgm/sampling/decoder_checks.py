@@ -1,7 +1,4 @@
-"""What is checked before a run: one tensor, rows that are functions of their own code, one device.
-
-Nothing here draws from a run's generators, and torch's global ones are left as they were.
-"""
+"""What is checked before a run, without its generators: a tensor, rows by themselves, a device."""
 
 import contextlib
 import copy
@@ -16,27 +13,22 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-HALF = (torch.bfloat16, torch.float16)
 Module = TypeVar("Module", bound=nn.Module)
 
 
 class Decoder(nn.Module):
-    """Whatever a caller has as a decoder, as a module that returns one tensor.
-
-    Its weights are seen where it is a module, TorchScript, a module's method or a partial of these.
-    """
+    """A module, a function, a method or a partial as a module that returns one tensor."""
 
     def __init__(self, given: Callable[[Tensor], Any]) -> None:
         super().__init__()
         given = given.given if isinstance(given, Decoder) else given
         if not callable(given):
-            raise ValueError(
-                f"the decoder must be a module or a function of codes, got {type(given).__name__}"
-            )
+            kind = type(given).__name__
+            raise ValueError(f"the decoder must be a module or a function of codes, got {kind}")
         self.given = inner = given
         while isinstance(inner, partial):
             inner = inner.func
-        owner = inner if isinstance(inner, nn.Module) else getattr(inner, "__self__", None)
+        owner = getattr(inner, "__self__", inner)
         if owner is not given and isinstance(owner, nn.Module):
             self.owner = owner  # so that its weights are seen, converted and copied
         self.code_dtype: torch.dtype | None = None  # of a decoder in half precision
@@ -44,38 +36,26 @@ class Decoder(nn.Module):
     def forward(self, codes: Tensor) -> Tensor:
         """Images (C, ...) of codes (C, D)."""
         output = self.given(codes if self.code_dtype is None else codes.to(self.code_dtype))
-        output = output if isinstance(output, Tensor) else _only_tensor(output)
+        if isinstance(output, Distribution):
+            output = output.mean
+        elif not isinstance(output, Tensor):
+            several = isinstance(output, list | tuple | Mapping)
+            parts = output if several else getattr(output, "__dict__", {})
+            values = parts.values() if isinstance(parts, Mapping) else parts
+            tensors = [value for value in values if isinstance(value, Tensor)]
+            if len(tensors) != 1:
+                got = f"a {type(output).__name__} with {len(tensors)} tensors"
+                advice = "give a function that computes one, such as lambda z: decoder(z)[0]"
+                raise ValueError(f"the decoder returned {got} instead of one tensor: {advice}")
+            (output,) = tensors
         return output if self.code_dtype is None else output.float()
-
-
-def _only_tensor(output: Any) -> Tensor:
-    """The mean of a distribution, or the one tensor in a tuple, list, dict or object."""
-    if isinstance(output, Distribution):
-        return output.mean
-    several = isinstance(output, list | tuple | Mapping)
-    parts = output if several else getattr(output, "__dict__", {})
-    values = parts.values() if isinstance(parts, Mapping) else parts
-    tensors = [value for value in values if isinstance(value, Tensor)]
-    if len(tensors) == 1:
-        return tensors[0]
-    advice = (
-        f" with {len(tensors)} tensors instead of one tensor of images: give a function that "
-        "returns it, such as lambda z: decoder(z)[0]"
-        if tensors
-        else ": it must return a torch tensor of images, computed by torch so it has a gradient"
-    )
-    raise ValueError(f"the decoder returned a {type(output).__name__}{advice}")
 
 
 def copied(decoder: Module) -> Module:
     """A deep copy, also where an old-style weight norm has left a computed weight behind."""
-    memo = {
-        id(value): value.detach().clone()
-        for module in decoder.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and not value.is_leaf
-    }
-    return copy.deepcopy(decoder, memo)
+    values = [value for module in decoder.modules() for value in vars(module).values()]
+    computed = [v for v in values if isinstance(v, Tensor) and not v.is_leaf]
+    return copy.deepcopy(decoder, {id(value): value.detach().clone() for value in computed})
 
 
 @contextlib.contextmanager
@@ -105,52 +85,50 @@ def own_random_state(device: torch.device, seed: int | None = None) -> Iterator[
         yield
 
 
+def in_short(error: BaseException) -> str:
+    """An error in one line, with its kind and place."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = " ".join(str(error).split())
+    return f"{type(error).__name__}: {message} ({last.filename}, line {last.lineno})"
+
+
 @contextlib.contextmanager
 def explained(what: str, device: torch.device, otherwise: str = ".") -> Iterator[None]:
     """Turns an error in what the caller gave into a ValueError that names it, with advice."""
-    try:
+    kinds = RuntimeError, TypeError, LookupError, AttributeError, AssertionError
+    with advised(lambda reason: f"{what} failed{_advice(reason, device) or otherwise}", *kinds):
         yield
-    except torch.cuda.OutOfMemoryError:
-        raise
-    except (RuntimeError, TypeError, LookupError, AttributeError, AssertionError) as error:
-        reason, advice = str(error).strip(), otherwise
-        if not isinstance(error, RuntimeError | TypeError):  # which say little by themselves
-            last = traceback.extract_tb(error.__traceback__)[-1]
-            reason = f"{type(error).__name__}: {reason} ({last.filename}, line {last.lineno})"
-        if "TorchScript interpreter" in reason:
-            reason = reason.splitlines()[-1]
-        if any(part in reason for part in ("device", "meta tensor")):
-            advice = f": build all of it on {device}, where the run is, or set device= to its own."
-        elif any(part in reason for part in ("dtype", "expected scalar type", "be the same")):
-            advice = (
-                ": it computes in another dtype than the run. Convert it, give a decoder as a "
-                'module instead of a function around it, or precision="float64".'
-            )
-        elif "nference tensor" in reason:
-            advice = ": build it outside torch.inference_mode."
-        raise ValueError(f"{what} failed{advice} It said: {reason}") from error
+
+
+def _advice(reason: str, device: torch.device) -> str:
+    if any(part in reason for part in ("device", "meta tensor")):
+        return f": build all of it on {device}, where the run is, or set device= to its own."
+    if any(part in reason for part in ("dtype", "expected scalar type", "be the same")):
+        return (
+            ": it computes in another dtype than the run. Convert it, give a decoder as a module "
+            'instead of a function around it, or precision="float64".'
+        )
+    return ": build it outside torch.inference_mode." if "nference tensor" in reason else ""
 
 
 @contextlib.contextmanager
-def advised(message: str) -> Iterator[None]:
-    """Turns a RuntimeError, unless memory is short, into a ValueError with this message."""
+def advised(message: str | Callable[[str], str], *kinds: type[Exception]) -> Iterator[None]:
+    """Turns a RuntimeError, or these kinds, unless memory is short, into a ValueError."""
+    kinds = kinds or (RuntimeError,)
     try:
         yield
     except torch.cuda.OutOfMemoryError:
         raise
-    except RuntimeError as error:
-        raise ValueError(f"{message} It said: {error}") from error
+    except kinds as error:
+        text = message if isinstance(message, str) else message(str(error))
+        raise ValueError(f"{text} It said: {in_short(error)}") from error
 
 
 def named_device(device: str | torch.device) -> torch.device:
     """The device of a name, or a ValueError where there is none of that name."""
-    try:
+    message = f"device must be one that is here, such as cpu, got {str(device)!r}."
+    with advised(message, RuntimeError, TypeError, AssertionError):
         torch.zeros(1, device=device).item()
-    except (RuntimeError, TypeError, AssertionError) as error:
-        reason = str(error).split("\n")[0]
-        raise ValueError(
-            f"device must be one that is here, such as cpu, got {str(device)!r}: {reason}"
-        ) from error
     return torch.device(device)
 
 
@@ -186,21 +164,19 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
     if isinstance(x, np.ma.MaskedArray) and x.mask.any():
         raise ValueError("x is a masked array: no distortion leaves out what it masks: fill it")
     if not isinstance(x, Tensor):
-        try:
-            x = torch.from_numpy(np.array(x, order="C"))
-        except (TypeError, ValueError) as error:
-            kind = f"x must be one tensor or array of numbers (N, ...), got {type(x).__name__}"
-            raise ValueError(f"{kind}: {error}") from error
+        with advised("x must be one tensor or array of numbers (N, ...).", TypeError):
+            array = np.asarray(x)
+            x = torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
     x = x.detach()
     if x.ndim < 2 or x.numel() == 0:
         raise ValueError(f"x must be a batch of images (N, ...), got shape {tuple(x.shape)}")
     if x.is_complex():
         raise ValueError(f"x holds complex numbers ({x.dtype}): images must be real")
-    if not x.is_floating_point() and (x.min() < 0 or x.max() > 1):
-        raise ValueError(
-            f"x holds whole numbers ({x.dtype}) beyond 0 and 1: scale them to what the decoder "
-            "draws, for example x / 255"
-        )
+    if not x.is_floating_point():
+        numbers = x.double()  # some kinds of whole numbers have no smallest value
+        if numbers.min() < 0 or numbers.max() > 1:
+            advice = "scale them to what the decoder draws, for example x / 255, as float32"
+            raise ValueError(f"x holds whole numbers ({x.dtype}) beyond 0 and 1: {advice}")
     bad = (~torch.isfinite(x)).flatten(1).any(1).nonzero().flatten().tolist()
     if bad:
         raise ValueError(f"x holds NaN or infinity in images {bad[:5]}: clean or drop them")
@@ -208,13 +184,10 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
 
 
 def decode(decoder: nn.Module, codes: Tensor, x_shape: Sequence[int] | None = None) -> Tensor:
-    """The decoder's output for codes (C, D): it must be finite real numbers on their device.
-
-    With the shape of images (N, ...) it must also have their axes, unless one of them is flat.
-    """
+    """Finite real outputs for codes (C, D), with the axes of images (N, ...) where given."""
     what = f"the decoder on codes of shape {tuple(codes.shape)}, {codes.dtype},"
     doubt = f": does latent_dim={codes.shape[1]} fit it?"
-    with torch.no_grad(), own_random_state(codes.device), explained(what, codes.device, doubt):
+    with torch.no_grad(), explained(what, codes.device, doubt):
         output = decoder(codes)
     if output.device != codes.device:
         where = f"images on {output.device} for codes on {codes.device}"
@@ -227,60 +200,44 @@ def decode(decoder: nn.Module, codes: Tensor, x_shape: Sequence[int] | None = No
         return output
     n_values = torch.Size(x_shape[1:]).numel()
     if output.shape[:1] != codes.shape[:1] or output.shape[1:].numel() != n_values:
-        raise ValueError(
-            f"the decoder returned {tuple(output.shape)} for {len(codes)} codes, but the images "
-            f"have {n_values} values each: it should return ({len(codes)}, {n_values}) or the "
-            "same number of values in an image's shape"
-        )
+        got = f"the decoder returned {tuple(output.shape)} for {len(codes)} codes"
+        advice = f"it should return ({len(codes)}, {n_values}), or as many in an image's shape"
+        raise ValueError(f"{got}, but the images have {n_values} values each: {advice}")
     ours, theirs = ([n for n in shape[1:] if n != 1] for shape in (x_shape, output.shape))
     if min(len(x_shape), output.ndim) > 2 and ours != theirs:
-        raise ValueError(
-            f"images of shape {tuple(x_shape[1:])} cannot be compared with the decoder's "
-            f"{tuple(output.shape[1:])}: bring the axes of x into the decoder's order, for example "
-            "by x.permute(0, 3, 1, 2)"
-        )
+        shapes = f"{tuple(x_shape[1:])} cannot be compared with the decoder's {theirs}"
+        advice = "bring the axes of x into the decoder's order, such as by x.permute(0, 3, 1, 2)"
+        raise ValueError(f"images of shape {shapes}: {advice}")
     return output
 
 
-def check_numbers(what: str, function: Callable, rows: Tensor, hint: str = "") -> None:
-    """Refuses a function of rows (C, ...) that does not return one number per row."""
-    with torch.no_grad(), own_random_state(rows.device), explained(what, rows.device):
-        values = function(rows)
-    shape = tuple(getattr(values, "shape", ()))
-    if not isinstance(values, Tensor) or shape != (len(rows),):
-        raise ValueError(
-            f"{what} must return one number per code, a tensor ({len(rows)},), got "
-            f"{type(values).__name__} {shape}{hint}"
-        )
-
-
 def check_rows(
-    what: str, function: Callable[[Tensor], Tensor], rows: Tensor, anywhere: bool = True
+    what: str, function: Callable, rows: Tensor, anywhere: bool = True, hint: str | None = None
 ) -> None:
     """Refuses a function of rows (C, ...) that is not a fixed function of each row by itself.
 
-    The same rows go in twice, then half of them in other company, then, if they may stand anywhere,
-    the same half behind another row in a smaller batch, where libraries round otherwise.
+    Rows go in twice, then half of them in other company, then, if they may stand `anywhere`, in a
+    smaller batch. Where a hint is given, there must be one number per row.
     """
     half = list(range(max(1, len(rows) // 2)))
-    with torch.no_grad(), own_random_state(rows.device):
+    with torch.no_grad(), explained(what, rows.device):
         first, repeated = (function(rows) for _ in range(2))
-        mixed = function(rows[half + [0] * (len(rows) - len(half))])
-        smaller = first
-        if anywhere:
-            smaller = function(rows[[-1, *half]]).reshape(-1, *first.shape[1:])[1:]
-    eps, size = torch.finfo(first.dtype).eps, float(first.abs().max())
+        shape = tuple(getattr(first, "shape", ()))
+        if hint is not None and (not isinstance(first, Tensor) or shape != (len(rows),)):
+            got = f"got {type(first).__name__} {shape}{hint}"
+            raise ValueError(f"{what} must return one number per code, ({len(rows)},), {got}")
+        mixed = function(rows[half + [0] * (len(rows) - len(half))])[: len(half)]
+        smaller = function(rows[[-1, *half]])[1:] if anywhere else mixed
+    eps, size = torch.finfo(first.dtype).eps, float(first.nan_to_num(0, 0, 0).abs().max())
 
     def same(values: Tensor, tolerance: float) -> bool:
-        return float((values - first[: len(values)]).abs().max()) <= tolerance * size
+        expected = first[: len(values)].reshape(values.shape)
+        return torch.allclose(values, expected, 0, tolerance * size, equal_nan=True)
 
     if not same(repeated, 64 * eps):
-        raise ValueError(
-            f"{what} gives other values for the same rows: it must be a fixed function. Switch off "
-            "its noise and dropout, functional dropout included"
-        )
-    if not (same(mixed[: len(half)], 64 * eps) and same(smaller, eps**0.5)):
-        raise ValueError(
-            f"{what} gives a row other values in other company: each row must depend on itself "
-            "alone. Is it in eval mode, and does every BatchNorm have running statistics?"
-        )
+        advice = "it must be fixed. Switch off its noise and dropout, functional dropout included"
+        raise ValueError(f"{what} gives other values for the same rows: {advice}")
+    if not (same(mixed, 64 * eps) and same(smaller, eps**0.5)):
+        advice = "Is it in eval mode, and does every BatchNorm have running statistics?"
+        must = "each row must depend on itself alone"
+        raise ValueError(f"{what} gives a row other values in other company: {must}. {advice}")

@@ -1,12 +1,10 @@
 """A decoder and images as a target for annealing: E(z) = d(x, f(z)), its forces and its checks.
 
-Chains of N images run side by side, chain-major: row = chain * N + image. Energies decide
-acceptance and weights, in the decoder's own precision, summed in float64. Forces only propose: they
-may come from a copy in low precision, as long as they are a function of the position alone.
+Row = chain * N + image. Energies decide acceptance and weights, in the decoder's own precision,
+summed in float64. Forces only propose.
 """
 
 import contextlib
-import itertools
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -22,20 +20,8 @@ from torch.nn.utils.weight_norm import WeightNorm
 from torch.utils.flop_counter import FlopCounterMode
 
 from dgm.precision import mixed_precision_dtype
-from dgm.sampling.annealing import Kernel
-from dgm.sampling.decoder_checks import (
-    HALF,
-    Decoder,
-    advised,
-    check_numbers,
-    check_rows,
-    copied,
-    count,
-    decode,
-    named_device,
-    own_context,
-    own_random_state,
-)
+from dgm.sampling import decoder_checks as checks
+from dgm.sampling.annealing import AnnealingState, Kernel
 from dgm.sampling.hmc import CompiledMetropolis, HMCState, Randomness, transition, vjp
 from dgm.sampling.priors import CodeSpace
 
@@ -45,7 +31,6 @@ FORCE_PRECISIONS = ("auto", "same", "bfloat16", "tf32")
 # each other most of the time; beside any other load tens of times longer than they compute.
 WORTH_SHARING = 1e9
 LARGE_WORK = 1e10  # floating-point operations of a call, from which on "auto" takes bfloat16
-WHAT = "prior.log_prob", "the distortion"
 WRAP_PRIOR = "; wrap it in torch.distributions.Independent(prior, 1)"
 N_TRIED = 256  # codes that the decoder is tried on
 N_MIXED = 64  # of these, codes on which rows are checked to depend on themselves alone
@@ -53,11 +38,7 @@ N_PROBES = 8  # codes at which a run is known again
 
 
 class DecoderTarget:
-    """Images (N, P), a decoder of codes (C, D) and a prior, as a target and its forces.
-
-    Images are of the decoder's dtype and on its device; positions (C, K) are the coordinates of a
-    `CodeSpace`. The other arguments are those of `rate_distortion_curve` and `SamplerOptions`.
-    """
+    """Images (N, P), a decoder of codes (C, D) and a prior, as a target at positions (C, K)."""
 
     def __init__(
         self,
@@ -69,7 +50,8 @@ class DecoderTarget:
         distortion: str | Distortion = "squared_error",
         force_precision: str = "same",
     ) -> None:
-        n_chains, latent_dim = count(n_chains, "n_chains"), count(latent_dim, "latent_dim")
+        n_chains = checks.count(n_chains, "n_chains")
+        latent_dim = checks.count(latent_dim, "latent_dim")
         if not (distortion == "squared_error" or callable(distortion)):
             allowed = '"squared_error" or a function'
             raise ValueError(f"distortion must be {allowed}, got {distortion!r}")
@@ -100,57 +82,61 @@ class DecoderTarget:
         """Whether "auto" takes bfloat16; never on a CPU, so that all CPUs give the same numbers."""
         if not self.x.is_cuda or not mixed_precision_dtype(self.x.device):
             return False
-        work = flops(self.decoder, self.codes(self._fixed_positions(1))) * self.shape[0]
+        work = _flops(self.decoder, self.codes(self._fixed_positions(1))) * self.shape[0]
         return self.x.dtype == torch.float32 and work >= LARGE_WORK
 
     def sample_prior(self, generator: Randomness) -> Tensor:
         """A position per chain, (C, K)."""
         return self.space.sample(self.shape[0], generator)
 
-    def check(
-        self, position: Tensor, image_shape: Sequence[int] = (), simulated: bool = False
-    ) -> None:
-        """Try everything once on positions (C, K) drawn from the prior, before any long work.
+    def first_chains(
+        self, generator: Randomness, image_shape: Sequence[int] = (), simulated: bool = False
+    ) -> tuple[AnnealingState, float]:
+        """Chains drawn from the prior, on which all is tried, and the scale of the temperatures.
 
-        Raises:
-            ValueError: the decoder, the prior or the distortion does not fit, is not finite, has no
-                finite gradient, lives on another device, or is not a fixed function of each row.
+        That is 1 / sd of the distortion under the prior: the beta at which data begin to matter.
+        ValueError where decoder, prior or distortion do not fit, are not finite, have no finite
+        gradient, live on another device, or are not fixed functions of each row.
         """
-        device, n_images = position.device, len(self.x)
+        position, n_images = self.sample_prior(generator), len(self.x)
         codes = self.codes(position)[: max(n_images, N_TRIED // n_images * n_images)]
-        output = decode(self.decoder, codes, (n_images, *(image_shape or self.x.shape[1:])))
-        functions = []
+        shape = n_images, *(image_shape or self.x.shape[1:])
+        output = checks.decode(self.decoder, codes, shape)
+        checks.check_rows("the decoder", self.decoder, codes[:N_MIXED])
         if self.space.prior is not None:
             hint = WRAP_PRIOR if isinstance(self.space.prior, Distribution) else ""
-            check_numbers(WHAT[0], self.space.log_prob, codes, hint)
+            checks.check_rows("prior.log_prob", self.space.log_prob, codes, hint=hint)
             self.space.check_tails(codes)
-            functions.append((WHAT[0], self.space.log_prob, codes))
         if self.distance is not None:
             # a distortion may know its images by their places, so that these stay
             distance = partial(self.distance, self.x.repeat(len(output) // n_images, 1))
-            functions.append((WHAT[1], distance, output.flatten(1).to(self.x)))
-            check_numbers(*functions[-1])
-        with own_random_state(device):
-            self._check_forces(position)
-        check_rows("the decoder", self.decoder, codes[:N_MIXED])
-        for name, function, rows in functions:
-            check_rows(name, function, rows, anywhere=name != WHAT[1])
-        if self.distance is None and not simulated:  # which may lie anywhere
-            _warn_of_range(self.x, output)
+            images = output.flatten(1).to(self.x)
+            checks.check_rows("the distortion", distance, images, anywhere=False, hint="")
+        elif not simulated:  # where they may lie anywhere
+            x, low, high = self.x, float(output.min()), float(output.max())
+            n_far = int(((x < 2 * low - high) | (x > 2 * high - low)).any(1).sum())
+            values = f"values from {float(x.min()):.3g} to {float(x.max()):.3g}"
+            text = f"{n_far} of {n_images} images have {values}, far outside the decoder's range "
+            text += f"{low:.3g} to {high:.3g}: are they scaled as its training images were?"
+            if n_far:
+                warnings.warn(text, stacklevel=3)
+        state = self._checked(position)
+        spread = state.energy.view(-1, n_images)
+        sd = spread.std(0).mean() if len(spread) > 1 else spread.mean()
+        zero = torch.zeros_like(state.energy)
+        return AnnealingState(state, zero, zero, zero, 0.0), 1.0 / max(float(sd), 1e-12)
 
-    def _check_forces(self, position: Tensor) -> None:
-        with advised(
-            "prior.log_prob has no gradient in the codes: where the prior is flat on a box, give "
-            "it as Independent(Uniform(low, high), 1) of torch.distributions: its support is known."
-        ):
+    def _checked(self, position: Tensor) -> HMCState:
+        """The target at positions (C, K), whose forces are refused where they cannot be right."""
+        advice = "where the prior is flat on a box, give Independent(Uniform(low, high), 1)."
+        with checks.advised(f"prior.log_prob has no gradient in the codes: {advice}"):
             self.prior_energy(position)
         low = ', also in force_precision="bfloat16"' if self.force_precision == "bfloat16" else ""
-        with advised(
-            "the forces need the gradient of the distortion in the codes: is every operation of "
-            f"the decoder and the distortion differentiable{low}?"
-        ):
+        doubt = f"is every operation of the decoder and the distortion differentiable{low}?"
+        with checks.advised(f"the forces need the gradient of the distortion: {doubt}"):
             state = self(position)
-        names = [f"{what}{part}" for part in ("", "'s gradient") for what in WHAT]
+        names = "prior.log_prob", "the distortion"
+        names = (*names, *(f"{name}'s gradient" for name in names))
         for name, values in zip(names, state[1:], strict=True):
             bad = int((~torch.isfinite(values)).view(len(values), -1).any(1).sum())
             if bad:
@@ -158,10 +144,10 @@ class DecoderTarget:
                 raise ValueError(f"{name} is NaN or infinite at {codes}")
         energy = state.energy.view(-1, len(self.x))
         if not state.gradient.any() and bool((energy != energy[0]).any()):
-            raise ValueError(
-                "the distortion changes with the codes, but its gradient is zero at each of them: "
-                "does the decoder round or detach what it computes?"
-            )
+            doubt = "does the decoder round or detach what it computes?"
+            wrong = "the distortion changes with the codes, but its gradient is zero at each"
+            raise ValueError(f"{wrong}: {doubt}")
+        return state
 
     def probe(self) -> Tensor:
         """Energies of the prior and of the distortion at fixed positions, (2, C), CPU float64."""
@@ -225,38 +211,31 @@ class DecoderTarget:
         return (2 * residual).view_as(output).to(output.dtype)
 
 
-def _warn_of_range(x: Tensor, output: Tensor) -> None:
-    """Warn of images (N, P) that leave the range of the decoder's outputs by over its width."""
-    low, high = float(output.min()), float(output.max())
-    n_far = int(((x < 2 * low - high) | (x > 2 * high - low)).any(1).sum())
-    if n_far:
-        warnings.warn(
-            f"{n_far} of {len(x)} images have values from {float(x.min()):.3g} to "
-            f"{float(x.max()):.3g}, far outside the decoder's range {low:.3g} to {high:.3g}: are "
-            "they scaled as the decoder's training images were?",
-            stacklevel=4,
-        )
-
-
 def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
-    """A bfloat16 copy of a decoder that takes codes (C, D) as they are; ValueError if it has none.
-
-    The layer that runs first keeps its precision: a posterior is narrow against bfloat16 codes.
-    """
+    """A bfloat16 copy but for the first layer: a posterior is narrow against bfloat16 codes."""
     if any(isinstance(module, torch.jit.ScriptModule) for module in decoder.modules()):
         raise ValueError('force_precision="bfloat16" cannot change TorchScript: use "same"')
-    decode(decoder, codes)  # old-style norms leave their weight behind, which is what gets copied
-    low = copied(decoder).requires_grad_(False)
-    for module in list(low.modules()):
-        _fix_weights(module)
+    checks.decode(decoder, codes)  # old-style norms leave their weight behind, which gets copied
+    low = checks.copied(decoder).requires_grad_(False)
+    for module in list[Any](low.modules()):  # weights that norms compute become parameters
+        if parametrize.is_parametrized(module):
+            # not by remove_parametrizations, which takes the weight from the original's class, too
+            weights = {name: getattr(module, name) for name in module.parametrizations}
+            module.__class__ = parametrize.type_before_parametrizations(module)
+            del module.parametrizations
+            for name, weight in weights.items():
+                module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
+        for key, hook in list(module._forward_pre_hooks.items()):
+            if isinstance(hook, WeightNorm | SpectralNorm):
+                hook.remove(module)
+                del module._forward_pre_hooks[key]
     layers = [m for m in low.modules() if next(m.parameters(recurse=False), None) is not None]
     if not layers:
-        raise ValueError(
-            'force_precision="bfloat16" needs the decoder as a module: a function shows no weights'
-        )
+        needs = "needs the decoder as a module: a function shows no weights"
+        raise ValueError(f'force_precision="bfloat16" {needs}')
     order: list[nn.Module] = []
     hooks = [m.register_forward_hook(lambda m, _inputs, _out: order.append(m)) for m in layers]
-    with torch.no_grad(), own_random_state(codes.device):
+    with torch.no_grad():
         low(codes)
     for hook in hooks:
         hook.remove()
@@ -264,29 +243,14 @@ def _low_precision_copy(decoder: nn.Module, codes: Tensor) -> nn.Module:
         if order and layer is order[0]:
             layer.register_forward_hook(lambda _module, _inputs, out: _to_bfloat16(out))
             continue
-        for tensor in itertools.chain(layer.parameters(False), layer.buffers(False)):
+        for tensor in (*layer.parameters(False), *layer.buffers(False)):
             tensor.data = _to_bfloat16(tensor.data)
         if order and order[0] not in layer.modules():
             layer.register_forward_pre_hook(lambda _, inputs: tuple(map(_to_bfloat16, inputs)))
     advice = 'the decoder does not run in bfloat16: use force_precision="same".'
-    with torch.no_grad(), own_random_state(codes.device), advised(advice):
+    with torch.no_grad(), checks.advised(advice):
         low(codes)
     return low
-
-
-def _fix_weights(module: Any) -> None:
-    """Turn weights that weight and spectral norms compute into parameters."""
-    if parametrize.is_parametrized(module):
-        # not by remove_parametrizations, which takes the weight from the original's class, too
-        weights = {name: getattr(module, name) for name in module.parametrizations}
-        module.__class__ = parametrize.type_before_parametrizations(module)
-        del module.parametrizations
-        for name, weight in weights.items():
-            module.register_parameter(name, nn.Parameter(weight, requires_grad=False))
-    for key, hook in list(module._forward_pre_hooks.items()):
-        if isinstance(hook, WeightNorm | SpectralNorm):
-            hook.remove(module)
-            del module._forward_pre_hooks[key]
 
 
 def _to_bfloat16(value: Any) -> Any:
@@ -299,21 +263,17 @@ def tf32(allowed: bool) -> Iterator[None]:
     """Let float32 products be computed in TF32, or keep all narrower ones out; then as before."""
     backends: Any = torch.backends
     cuda, cudnn, cpu = backends.cuda.matmul, backends.cudnn, backends.mkldnn
-    older: list[tuple[Callable[[], Any], Callable[[Any], None]]] = [
-        (lambda: cuda.allow_tf32, partial(setattr, cuda, "allow_tf32")),
-        (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
-        (lambda: cudnn.allow_tf32, partial(setattr, cudnn, "allow_tf32")),
-    ]
     # From torch 2.9 on each operation has a setting of its own, or follows its backend's.
     newer: list[tuple[Any, Any]] = []
     if hasattr(cudnn, "fp32_precision"):
         newer = [(cuda, cudnn), (cudnn.conv, cudnn), (cudnn.rnn, cudnn)]
         newer += [(cpu.matmul, cpu), (cpu.conv, cpu), (cpu.rnn, cpu)]
-    precisions = [operation.fp32_precision for operation, _ in newer]
-    flags = []
-    for read, write in older:
-        with contextlib.suppress(RuntimeError):  # it cannot be read where it contradicts the newer
-            flags.append((write, read()))
+    precisions, flags = [operation.fp32_precision for operation, _ in newer], []
+    with contextlib.suppress(RuntimeError):  # it cannot be read where it contradicts the newer
+        precision = torch.get_float32_matmul_precision()
+        flags.append(partial(torch.set_float32_matmul_precision, precision))
+    with contextlib.suppress(RuntimeError):
+        flags.append(partial(setattr, cudnn, "allow_tf32", cudnn.allow_tf32))
     try:
         torch.set_float32_matmul_precision("high" if allowed else "highest")
         cudnn.allow_tf32 = allowed
@@ -321,31 +281,17 @@ def tf32(allowed: bool) -> Iterator[None]:
             operation.fp32_precision = "tf32" if allowed else "ieee"
         yield
     finally:
-        for write, value in flags:
-            write(value)
+        for restore in flags:
+            restore()
         for (operation, backend), precision in zip(newer, precisions, strict=True):
             follows = precision == backend.fp32_precision
             operation.fp32_precision = "none" if follows else precision
 
 
-@contextlib.contextmanager
-def suitable_threads(decoder: nn.Module, codes: Tensor, n_rows: float) -> Iterator[None]:
-    """One CPU thread while a call on n_rows rows like codes (1, D) is small; then as before."""
-    before = torch.get_num_threads()
-    shared = codes.device.type == "cpu" and before > 1 and n_rows < math.inf
-    if shared and flops(decoder, codes) * n_rows < WORTH_SHARING:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def flops(decoder: nn.Module, codes: Tensor) -> float:
+def _flops(decoder: nn.Module, codes: Tensor) -> float:
     """Of the products and convolutions for codes (C, D); infinite where the decoder fails."""
-    counter = FlopCounterMode(display=False)
     try:
-        with counter, torch.no_grad(), own_random_state(codes.device):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
             decoder(codes)
     except Exception:  # what is wrong is for the sampler's own checks to say
         return math.inf
@@ -362,36 +308,33 @@ def prepared(
 ) -> Iterator[tuple[nn.Module, dict[str, Any]]]:
     """The decoder in eval mode, converted, and device and dtype of the run; then as it was.
 
-    The caller's autocast, inference mode, grad mode and default dtype stay outside. A decoder in
-    half precision takes codes in float32, which are rounded at its door. Calls on n_rows codes
-    have as many CPU threads as they are worth.
+    The caller's modes and the global random states stay outside. A decoder in half precision takes
+    codes in float32. Calls on n_rows codes have one CPU thread while they are small.
     """
     names = {"auto": None, "float32": torch.float32, "float64": torch.float64}
     if precision not in names:
         raise ValueError(f"precision must be one of {', '.join(names)}, got {precision!r}")
-    network = Decoder(decoder)
+    network = checks.Decoder(decoder)
     tensors = [t for t in (*network.parameters(), *network.buffers()) if t.is_floating_point()]
     first = tensors[0] if tensors else torch.zeros((), device="cpu", dtype=torch.float32)
-    device = first.device if device is None else named_device(device)
+    device = first.device if device is None else checks.named_device(device)
     dtype = names[precision] or first.dtype
-    half = dtype if dtype in HALF else None
+    half = dtype if dtype in (torch.bfloat16, torch.float16) else None
     like = {"device": device, "dtype": torch.float32 if half else dtype}
-    with own_context(**like), tf32(allowed=False):
+    n_threads = torch.get_num_threads()
+    with checks.own_context(**like), checks.own_random_state(device), tf32(allowed=False):
         changed = (device, dtype) != (first.device, first.dtype)
         if changed or any(t.is_inference() for t in tensors):  # which autograd refuses
-            network = copied(network).to(device, dtype)
+            network = checks.copied(network).to(device, dtype)
         network.code_dtype = half
         modes = [(m, m.training) for m in network.modules() if hasattr(m, "training")]
         try:
-            with suitable_threads(network.eval(), torch.zeros(1, latent_dim, **like), n_rows):
-                yield network, like
+            network.eval()
+            if device.type == "cpu" and n_threads > 1 and n_rows < math.inf:
+                work = _flops(network, torch.zeros(1, latent_dim, **like)) * n_rows
+                torch.set_num_threads(n_threads if work >= WORTH_SHARING else 1)
+            yield network, like
         finally:
+            torch.set_num_threads(n_threads)
             for module, training in modes:
                 module.training = training
-
-
-def energy_scale(energy: Tensor, n_images: int) -> float:
-    """1 / sd of the distortion (C,) under the prior: the beta at which the data begin to matter."""
-    spread = energy.view(-1, n_images)
-    sd = spread.std(0).mean() if len(spread) > 1 else spread.mean()
-    return 1.0 / max(float(sd), 1e-12)

@@ -1,4 +1,4 @@
-"""Hamiltonian Monte Carlo for thousands of chains at once, on a tempered target.
+"""Hamiltonian Monte Carlo for thousands of chains at once, on a tempered target (Neal, 2011).
 
 The target of a chain at inverse temperature beta is
 
@@ -9,10 +9,8 @@ v ~ N(0, I), follows L leapfrog steps and accepts the end point with probability
 
     min(1, exp(H(z, v) - H(z', v'))).                                                   (2)
 
-What depends on the position alone is cached in the state, and beta is kept out of it: one state
-serves every temperature, and an accepted one is never evaluated twice.
-
-Reference: Neal, MCMC using Hamiltonian dynamics, 2011 (leapfrog, acceptance).
+What depends on the position alone is cached in the state, beta is not: an accepted state serves
+every temperature, and is never evaluated twice.
 """
 
 from collections.abc import Callable, Sequence
@@ -85,7 +83,7 @@ def potential(state: HMCState, beta: float | Tensor) -> Tensor:
 
 def hamiltonian(state: HMCState, momentum: Tensor, beta: float | Tensor) -> Tensor:
     """Potential plus kinetic energy of each chain, (C,) float64, nats."""
-    return potential(state, beta) + 0.5 * momentum.square().sum(-1, dtype=torch.float64)
+    return potential(state, beta) + standard_normal_energy(momentum)[0]
 
 
 def leapfrog(
@@ -97,11 +95,7 @@ def leapfrog(
     n_leapfrog: int,
     force: Force | None = None,
 ) -> tuple[HMCState, Tensor]:
-    """The state and momentum (C, D) after n_leapfrog position updates; step_size (C, 1), (C, D).
-
-    Where a force is given, the target evaluates the last position alone. It must be what the target
-    returns as gradients, but not exact: any function of the position keeps volume and turns back.
-    """
+    """State and momentum (C, D) after n_leapfrog steps (C, 1) or (C, D); force may be inexact."""
     position = state.position
     momentum = momentum - 0.5 * step_size * (state.prior_gradient + beta * state.gradient)
     for _ in range(n_leapfrog - 1):
@@ -126,19 +120,10 @@ def transition(
 ) -> Transition:
     """The kernel: one transition that leaves pi_beta of equation (1) invariant.
 
-    A trajectory that ends in a non-finite energy is rejected.
-
-    Args:
-        target: evaluates a position, and decides acceptance.
-        state: C chains in D dimensions.
-        beta: inverse temperature.
-        step_size: (C,), or (C, D), which is a diagonal mass matrix of 1 / step^2 up to a factor; it
-            must not depend on the chains' own history.
-        n_leapfrog: leapfrog steps.
-        generator: on the device of the state; or N of them, each for its own problem.
-        force: as in `leapfrog`.
-        jitter: of each chain's step size, by random factors from 1 - jitter to 1 + jitter.
-        metropolis: None, or a `CompiledMetropolis`.
+    A trajectory that ends in a non-finite energy is rejected. The step sizes (C,), or (C, D) for a
+    diagonal mass matrix of 1 / step^2, must not depend on the chains' own history; those of each
+    chain are multiplied by a random factor from 1 - jitter to 1 + jitter. force is as in
+    `leapfrog`.
     """
     with own_context(state.position.device):
         like = {"dtype": state.position.dtype, "device": state.position.device}
@@ -153,16 +138,9 @@ def transition(
 
 
 def _metropolis_step(
-    target: Target,
-    state: HMCState,
-    beta: float | Tensor,
-    step_size: Tensor,
-    n_leapfrog: int,
-    momentum: Tensor,
-    uniform: Tensor,
-    force: Force | None = None,
+    target, state, beta, step_size, n_leapfrog, momentum, uniform, force=None
 ) -> Transition:
-    """The transition for given momenta (C, D) and uniforms (C,): no randomness of its own."""
+    """The transition for given momenta (C, D) and uniforms (C,)."""
     step = step_size.to(momentum.dtype)
     step = step[:, None] if step.ndim == 1 else step
     proposal, final_momentum = leapfrog(target, state, momentum, beta, step, n_leapfrog, force)

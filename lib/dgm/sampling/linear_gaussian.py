@@ -1,23 +1,17 @@
 """Linear systems with Gaussian noise of known likelihood: the truth that no model may beat."""
 
 import math
+from collections import namedtuple
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-
-class _Walk(NamedTuple):
-    """Particles of the system; the place before the first step is not used."""
-
-    z: Tensor  # (R,)
+_Walk = namedtuple("_Walk", "z")  # (R,), of particles; that before the first step is not used
 
 
 class LinearGaussian(NamedTuple):
-    """z_1 ~ N(0, first), z_t = a z_{t-1} + N(0, q), x_t = z_t + N(0, r); q, r, first are variances.
-
-    `init` and `step` are `particle_bound`'s, with the prior as the proposal.
-    """
+    """z_1 ~ N(0, first), z_t = a z_{t-1} + N(0, q), x_t = z_t + N(0, r), with these variances."""
 
     a: float = 0.9
     q: float = 0.5
@@ -25,10 +19,7 @@ class LinearGaussian(NamedTuple):
     first: float = 1.0
 
     def filter(self, x: Tensor) -> tuple[float, Tensor, Tensor]:
-        """log p(x (T,)) in nats, and the filtered mean and standard deviation of each z, (T,).
-
-        Source: Kalman (1960), A new approach to linear filtering and prediction problems.
-        """
+        """log p(x (T,)) in nats, and mean and deviation of each z, (T,), by Kalman's filter."""
         mean, variance, log_p, moments = 0.0, self.first, 0.0, []
         for value in x.tolist():
             total = variance + self.r
@@ -72,7 +63,6 @@ def oracle(
 
     x_0 is uniform on [-1, 1]^2, W one of K matrices (K, 2, 2) for the whole sequence, and sigma
     changes to one of the others at exactly `switches` steps out of 1..T-1, all sets of steps alike.
-    The sum over pasts runs forward over how many changes there were and which sigma it is now.
     ValueError for shapes that do not fit, or fewer steps than switches.
     """
     if x.ndim != 3 or x.shape[-1] != 2 or matrices.ndim != 3 or matrices.shape[1:] != (2, 2):
@@ -110,8 +100,6 @@ def oracle(
     return _Oracle(total[:, -1].cpu(), per_step.cpu(), torch.stack(posteriors, 1).cpu())
 
 
-def oracle_log_likelihood(
-    x: Tensor, matrices: Tensor, deviations: tuple[float, ...] = (0.25, 1.0, 4.0), switches: int = 2
-) -> Tensor:
+def oracle_log_likelihood(x: Tensor, matrices: Tensor, *rest: Any, **options: Any) -> Tensor:
     """`oracle`'s log-likelihood (B,) alone, nats."""
-    return oracle(x, matrices, deviations, switches).log_likelihood
+    return oracle(x, matrices, *rest, **options).log_likelihood

@@ -1,9 +1,8 @@
 """Bounds on log p(x) from particles that walk along a sequence: ELBO, IWAE and FIVO.
 
 Maddison et al. (2017), "Filtering variational objectives", algorithm 1. One particle gives the
-ELBO, many that are never resampled give IWAE, and resampled ones give FIVO. For each, exp of the
-bound is an unbiased estimate of p(x), so that the bound lies below log p(x) in expectation.
-Ancestors carry no gradient: that biases FIVO's gradient and takes away most of its variance.
+ELBO, many that are never resampled give IWAE, and resampled ones give FIVO, whose ancestors carry
+no gradient. For each, exp of the bound is an unbiased estimate of p(x).
 """
 
 import math
@@ -20,11 +19,7 @@ STEPS_PER_CALL = 2  # that are compiled together
 
 
 class ParticleBound(NamedTuple):
-    """A bound on the log-likelihood of B sequences, nats (not divided by lengths), with gradient.
-
-    `ess` is the effective number of particles before resampling, from 1 to N (1 where none is
-    possible), without gradient; behind a sequence's end that of its last step.
-    """
+    """A bound on log p of B sequences, nats, with gradient, and the effective particles."""
 
     log_likelihood: Tensor  # (B,)
     ess: Tensor  # (T, B)
@@ -55,20 +50,14 @@ def particle_bound(
 ) -> ParticleBound:
     """Walks N particles along each of B sequences and weighs them.
 
-    Args:
-        init: (B*N, generator) -> a NamedTuple of tensors with B*N rows, all of them resampled; row
-            b*N + n is particle n of sequence b.
-        step: (state, x_t (B*N, ...), t, generator) -> (state, log_alpha (B*N,)), the log of
-            p(z_t | past) p(x_t | z_t, past) / q(z_t | x_t, past), nats.
-        observations: (B, T, ...); behind a sequence's end its last step is shown, never weighed.
-        lengths: (B,), steps of each sequence, from 1 to T.
-        n_particles: N, at least 1.
-        resample: "never", "ess" (when the effective number falls to N/2 or below) or "always".
-        generator: of all noise.
-        validate: whether lengths and weights are checked, which makes a GPU wait.
-
-    ValueError for no particle, an unknown `resample`, lengths outside 1..T, a state or weights with
-    another number of rows, or weights that are NaN or +inf.
+    init takes B*N and the generator and returns a NamedTuple of tensors with B*N rows, all of them
+    resampled; row b*N + n is particle n of sequence b. step takes (state, x_t (B*N, ...), t,
+    generator) and returns the next state and log_alpha (B*N,), the log of p(z_t | past) p(x_t |
+    z_t, past) / q(z_t | x_t, past), nats. Of the observations (B, T, ...), behind a sequence's end
+    (lengths (B,), 1 to T) its last step is shown, never weighed. resample is "never", "ess" (when
+    the effective number falls to N/2 or below) or "always". `validate` checks lengths and weights,
+    which makes a GPU wait. ValueError for arguments, a state or weights of other sizes, or weights
+    that are NaN or +inf.
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_sequences, n_steps = observations.shape[:2]
@@ -77,18 +66,14 @@ def particle_bound(
     place, last = torch.arange(n_steps, device=lengths.device), (lengths - 1).clamp(0, n_steps - 1)
     sequences = torch.arange(n_sequences, device=lengths.device)[:, None]
     observations = observations[sequences, torch.minimum(place, last[:, None])]
-    state = init(rows, generator)
-    if any(len(tensor) != rows for tensor in state):
-        raise ValueError(f"init gave {[len(t) for t in state]} rows, want {rows} in every tensor")
-    weighing, ess = None, []
+    state, weighing, ess = init(rows, generator), None, []
+    _check_rows("init", rows, *state)
     for t in range(n_steps):
         x_t = observations[:, t].repeat_interleave(n_particles, 0)
         state, log_alpha = step(state, x_t, t, generator)
-        if log_alpha.shape != (rows,) or any(len(tensor) != rows for tensor in state):
-            shapes = f"{tuple(log_alpha.shape)} and {[len(t) for t in state]} rows of state"
-            raise ValueError(
-                f"step gave weights {shapes}, want ({rows},) and {rows} in all tensors"
-            )
+        _check_rows("step", rows, *state, log_alpha)
+        if log_alpha.ndim != 1:
+            raise ValueError(f"step gave weights {tuple(log_alpha.shape)}, want ({rows},)")
         log_alpha = log_alpha.view(n_sequences, n_particles)
         steps_left = lengths - t  # this one included
         if validate:
@@ -119,22 +104,19 @@ def particle_bound_compiled(
 ) -> ParticleBound:
     """`particle_bound` with compiled steps, and the same draws in the same order.
 
-    `step` takes (*context, state, x_t (B*N, F), noise (B*N, noise_width)) and returns a state and
-    log_alpha (B*N,); `state` is that before the first step. The observations (B, T, F) are finite
-    behind a sequence's end, too. States' shapes are not checked, nor is the step of a NaN named.
+    step: *context, state, x_t (B*N, F), noise (B*N, noise_width) -> state, log_alpha (B*N,).
     """
     _check(observations, lengths, n_particles, resample, validate)
     n_steps = observations.shape[1]
-    like = observations.new_zeros(len(observations), n_particles)
-    noise, uniform = [], []
+    like, parts = observations.new_zeros(len(observations), n_particles), []
     for _ in range(n_steps):
-        noise.append(normal(like.view(-1, 1), noise_width, generator))
-        uniform.append(_uniform(like, resample, generator))
+        noise = normal(like.view(-1, 1), noise_width, generator)
+        parts.append((noise, _uniform(like, resample, generator)))
     padding = -n_steps % STEPS_PER_CALL
     observations = functional.pad(observations, (0, 0, 0, padding))
     noise, uniform = (
         None if draws[0] is None else functional.pad(torch.stack(draws), (0, 0, 0, 0, 0, padding))
-        for draws in (noise, uniform)
+        for draws in zip(*parts, strict=True)
     )
     assert noise is not None
     weighing, ess, run = start_weighing(like), [], _compiled_steps()
@@ -195,6 +177,11 @@ def _check(
         raise ValueError(f"lengths must lie in 1..{shape[1]}, got {lengths.tolist()}")
 
 
+def _check_rows(what: str, rows: int, *tensors: Tensor) -> None:
+    if any(len(tensor) != rows for tensor in tensors):
+        raise ValueError(f"{what} gave {[len(t) for t in tensors]} rows, want {rows} in all")
+
+
 def start_weighing(like: Tensor) -> _Weighing:
     """Before the first step, for (B, N) particles."""
     zeros = torch.zeros_like(like)
@@ -209,11 +196,7 @@ def weigh(
     uniform: Tensor | None,
     resample: str,
 ) -> tuple[Any, _Weighing]:
-    """Takes one step's weights (B, N) in and, where they have become unequal, resamples the state.
-
-    From 0 `steps_left` (B,) downwards, this step included, nothing changes. `uniform` (B, N)
-    chooses multinomial ancestors; the state is a NamedTuple of tensors, `resample` as above.
-    """
+    """Takes one step's weights (B, N) in; resamples the state by `uniform` (B, N) where unequal."""
     log_weight, total, effective = weighing
     n_sequences, n = log_alpha.shape
     log_weight = log_weight + torch.where((steps_left > 0)[:, None], log_alpha, 0.0)

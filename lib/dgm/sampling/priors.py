@@ -13,17 +13,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Transform, biject_to
 
-from dgm.sampling.decoder_checks import explained, own_random_state
+from dgm.sampling.decoder_checks import advised, explained, own_random_state
 from dgm.sampling.hmc import Randomness, density_energy, draw, standard_normal_energy
 
 FAR = 1e6  # times a code: where any density on all of R^D is lower than at its own samples
 
 
 class CodeSpace:
-    """The coordinates that the chains move in: codes, or the free coordinates of a bounded prior's.
-
-    A ValueError says what the prior lacks, such as a support that is R^D or has a map from R^K.
-    """
+    """The coordinates that the chains move in: codes, or the free ones of a bounded prior's."""
 
     def __init__(
         self, prior: Any, latent_dim: int, device: torch.device, dtype: torch.dtype
@@ -32,10 +29,9 @@ class CodeSpace:
         self.options = {"device": device, "dtype": dtype}
         self.transform: Any = None
         self.dim, self.energy = latent_dim, standard_normal_energy
+        self.own = f"is latent_dim={latent_dim} the prior's?"
         if prior is not None:
-            doubt = (
-                f": it needs sample((n,)) and log_prob(z); is latent_dim={latent_dim} the prior's?"
-            )
+            doubt = f": it needs sample((n,)) and log_prob(z); {self.own}"
             with explained("the prior", device, doubt):
                 self.transform = self._bijection()
                 self.log_prob = _without_validation(prior).log_prob
@@ -58,11 +54,9 @@ class CodeSpace:
         with torch.no_grad():
             near, far = (self.log_prob(where).double() for where in (codes, FAR * codes))
         if float((far >= near.min()).double().mean()) > 0.25:
-            raise ValueError(
-                "prior.log_prob is as high far away as at its samples: give a density on all of "
-                "R^D, or one of torch.distributions on a box, such as "
-                "Independent(Uniform(low, high), 1)"
-            )
+            advice = "give a density on all of R^D, or one of torch.distributions on a box, such as"
+            wrong = f"prior.log_prob is as high far away as at its samples: {advice}"
+            raise ValueError(f"{wrong} Independent(Uniform(low, high), 1)")
 
     def _sample(self, rows: tuple[int], generator: torch.Generator) -> Tensor:
         shape, device = (*rows, self.latent_dim), self.options["device"]
@@ -75,10 +69,7 @@ class CodeSpace:
         with torch.no_grad(), own_random_state(device, seed), advice:
             codes = self.prior.sample(rows)
             if (theirs := getattr(codes, "shape", type(codes).__name__)) != shape:
-                raise ValueError(
-                    f"prior.sample({rows}) must be {shape}, got {theirs}: is "
-                    f"latent_dim={self.latent_dim} the prior's?"
-                )
+                raise ValueError(f"prior.sample({rows}) must be {shape}, got {theirs}: {self.own}")
             codes = torch.as_tensor(codes, device=device)
             position = codes if self.transform is None else self.transform.inv(codes)
             return position.to(**self.options)
@@ -103,22 +94,16 @@ class CodeSpace:
         far = torch.tensor([-1e30, 0.0, 1e30], **self.options)
         if bool(support.check(far[:, None].expand(-1, self.latent_dim)).all()):
             return None
-        try:
+        advice = "give a continuous prior on R^D, a box, a half-line per axis, or a simplex."
+        message = f"torch.distributions.biject_to has no map to the prior's support, {support}"
+        with advised(f"{message}: {advice}", NotImplementedError):
             return biject_to(support)
-        except NotImplementedError as error:
-            raise ValueError(
-                f"torch.distributions.biject_to has no map to the prior's support, {support}: give "
-                "a continuous prior on all of R^D, a box, a half-line per axis, or a simplex"
-            ) from error
 
 
 def _without_validation(prior: Any) -> Any:
     """A shallow copy of a prior whose distributions do not check the arguments of log_prob."""
-    parts = {
-        name: _without_validation(value)
-        for name, value in getattr(prior, "__dict__", {}).items()
-        if isinstance(value, Distribution)
-    }
+    own = getattr(prior, "__dict__", {}).items()
+    parts = {k: _without_validation(v) for k, v in own if isinstance(v, Distribution)}
     if isinstance(prior, Distribution):
         parts["_validate_args"] = False
     if parts:

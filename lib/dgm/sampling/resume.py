@@ -3,7 +3,6 @@
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,41 +16,22 @@ from dgm.sampling.schedules import StepSizes
 CHECKPOINT_SECONDS = 20.0
 
 
-def same_probe(ours: Tensor, theirs: Tensor) -> bool:
-    """Whether two probes are equal but for the rounding of unlike machines."""
-    if ours.shape != theirs.shape:
-        return False
-    size = ours.nan_to_num(0, 0, 0).abs().amax(-1, keepdim=True)  # images may have any scale
-    close = torch.isclose(ours / size, theirs / size, rtol=1e-4, atol=1e-6, equal_nan=True)
-    return bool(close.all())
-
-
 def check_same_run(path: Path, saved: Mapping, identity: Mapping, probe: Tensor) -> None:
-    """Refuses what another run has saved, by a ValueError that names what differs."""
+    """Refuses, by a ValueError, what another run has saved; probes may differ by rounding."""
     checkpoint.check_identity(path, saved.get("identity", {}), identity)
-    if not same_probe(saved["probe"].cpu(), probe):
-        raise ValueError(
-            f"{path} belongs to another run: the decoder, the prior or the distortion computes "
-            "something else; name another file, or delete it to start anew"
-        )
+    size = probe.nan_to_num(0, 0, 0).abs().amax(-1, keepdim=True)
+    ours, theirs = probe / size, saved["probe"].cpu() / size
+    if not torch.allclose(ours, theirs, rtol=1e-4, atol=1e-6, equal_nan=True):
+        other = "the decoder, the prior or the distortion computes something else"
+        advice = "name another file, or delete it to start anew"
+        raise ValueError(f"{path} belongs to another run: {other}; {advice}")
 
 
 class ProgressFile:
-    """What an interrupted run needs to go on, written whole or not at all; without a path, nothing.
-
-    Args:
-        path: of the file, or None.
-        target: what the run depends on, beside the settings of any kind.
-        settings: of any kind that `checkpoint.identity` takes.
-        generator: of the run; its state is saved as well.
-    """
+    """What an interrupted run needs to go on, written whole or not at all; none without a path."""
 
     def __init__(
-        self,
-        path: str | Path | None,
-        target: DecoderTarget,
-        settings: Mapping[str, Any],
-        generator: Randomness,
+        self, path: str | Path | None, target: DecoderTarget, settings: dict, generator: Randomness
     ) -> None:
         self.path = None if path is None else Path(path).expanduser()
         self.generators = [generator] if isinstance(generator, torch.Generator) else generator
@@ -59,49 +39,34 @@ class ProgressFile:
         if path is not None:
             weights, prior = target.decoder.state_dict(), target.space.prior
             parts = {**settings, "images": target.x, "decoder": weights, "chains": target.shape}
-            parts |= {"prior": prior, "distortion": target.distortion}
+            parts |= {"prior": prior, "distortion": target.distortion, "format": 2}
             self.identity, self.probe = checkpoint.identity(**parts), target.probe()
 
     def save(self, state: AnnealingState, table: StepSizes, records: list[list[Tensor]]) -> None:
         """Write all, if the last time is `CHECKPOINT_SECONDS` ago."""
         if self.path is None or time.monotonic() - self.saved <= CHECKPOINT_SECONDS:
             return
-        tree = {
-            "identity": self.identity,
-            "probe": self.probe,
-            "chain": state.chain._asdict(),
-            "log_weight": state.log_weight,
-            "acceptance_sum": state.acceptance_sum,
-            "step_sizes": table._asdict(),
-            "records": records,
-            "generators": [g.get_state() for g in self.generators],
-        }
-        checkpoint.save(self.path, tree)
+        tree = {"identity": self.identity, "probe": self.probe, "records": records}
+        tree |= {"state": state, "step_sizes": table}
+        checkpoint.save(self.path, tree | {"generators": [g.get_state() for g in self.generators]})
         self.saved = time.monotonic()
 
-    def load(self, betas: Tensor) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]] | None:
-        """Read what `save` wrote at one of the betas (R,), if it did, and set the generators.
-
-        Raises:
-            ValueError: it belongs to another run, or to another kind of device.
-        """
+    def load(self) -> tuple[AnnealingState, StepSizes, list[list[Tensor]]] | None:
+        """What `save` wrote, if it did, and sets the generators; ValueError for another run."""
         if self.path is None or not self.path.exists():
             return None
         saved = checkpoint.load(self.path, device=self.device)
         check_same_run(self.path, saved, self.identity, self.probe)
         states = [state.cpu() for state in saved["generators"]]
         if [state.shape for state in states] != [g.get_state().shape for g in self.generators]:
-            raise ValueError(
-                f"{self.path} holds a run interrupted on another kind of device than "
-                f"{self.device.type}: go on there, name another file, or delete it to start anew"
-            )
+            other = f"a run interrupted on another kind of device than {self.device.type}"
+            advice = "go on there, name another file, or delete it to start anew"
+            raise ValueError(f"{self.path} holds {other}: {advice}")
         for generator, state in zip(self.generators, states, strict=True):
             generator.set_state(state)
-        records, total = saved["records"], saved["acceptance_sum"]
-        beta, last = float(betas[len(records) - 1]), torch.zeros_like(total)
-        chain = HMCState(**saved["chain"])
-        state = AnnealingState(chain, saved["log_weight"], total, last, beta)
-        return state, StepSizes(**saved["step_sizes"]).to("cpu"), records
+        chain, *others = saved["state"]
+        table = StepSizes(*saved["step_sizes"]).to("cpu")
+        return AnnealingState(HMCState(*chain), *others), table, saved["records"]
 
     def remove(self) -> None:
         """The run is finished."""

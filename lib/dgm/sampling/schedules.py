@@ -1,11 +1,4 @@
-"""Schedules of inverse temperature, and of step sizes along them.
-
-A schedule of temperatures is a float64 tensor of T + 1 ascending betas that starts at 0.
-
-References:
-    Grosse, Maddison, Salakhutdinov, Annealing between distributions, NeurIPS 2013.
-    Huang et al., ICML 2020 (the sigmoid schedule, radius 10).
-"""
+"""Schedules of inverse temperature, (T + 1,) float64 betas from 0, and of step sizes along them."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +11,7 @@ from torch import Tensor
 from dgm.sampling.decoder_checks import counts
 
 SCHEDULES = ("default", "adaptive", "sigmoid")
+RADIUS = 10.0  # of the sigmoid
 MOST_ROWS = 1024  # of step sizes at once, so that memory does not grow with the temperatures
 linspace = partial(torch.linspace, dtype=torch.float64, device="cpu")
 
@@ -32,9 +26,8 @@ class StepSizes(NamedTuple):
 
     def at(self, betas: Tensor) -> Tensor:
         """Step sizes (T, N) or (T, N, D) at betas (T,): log-linear in log beta, constant beyond."""
-        step = self.step_size
-        if self.axis_scale is not None:
-            step = step[..., None] * self.axis_scale
+        scale = self.axis_scale
+        step = self.step_size if scale is None else self.step_size[..., None] * scale
         if len(self.beta) == 1:
             return step.expand(len(betas), *step.shape[1:])
         knots, where = self.beta.log(), betas.log()
@@ -67,20 +60,17 @@ def temperatures(
     return through(betas, steps, scale)
 
 
-def sigmoid(n_temperatures: int, beta_max: float, radius: float = 10.0) -> Tensor:
-    """The paper's schedule: a sigmoid on [-radius, radius], rescaled to [0, beta_max]; (T + 1,)."""
+def sigmoid(n_temperatures: int, beta_max: float) -> Tensor:
+    """The paper's schedule: a sigmoid on [-10, 10], rescaled to [0, beta_max]; (T + 1,)."""
     _check(n_temperatures, beta_max)
-    curve = linspace(-radius, radius, n_temperatures + 1).sigmoid()
+    curve = linspace(-RADIUS, RADIUS, n_temperatures + 1).sigmoid()
     betas = beta_max * (curve - curve[0]) / (curve[-1] - curve[0])
     betas[-1] = beta_max
     return betas
 
 
 def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
-    """0, then T betas equally spaced in log beta from beta_min to beta_max; (T + 1,).
-
-    Where the posterior is close to a Gaussian, these are equal steps in thermodynamic length.
-    """
+    """0, then T betas equally spaced in log beta from beta_min to beta_max; (T + 1,)."""
     _check(n_temperatures, beta_max)
     if not 0 < beta_min <= beta_max:
         raise ValueError(f"beta_min must lie in (0, beta_max={beta_max}], got {beta_min}")
@@ -90,36 +80,30 @@ def log_spaced(n_temperatures: int, beta_min: float, beta_max: float) -> Tensor:
 
 
 def through(recorded: Tensor, steps: Sequence[int], scale: float) -> Tensor:
-    """Equal steps in asinh(beta / scale) between recorded betas (R,), `steps` to each; (T + 1,).
-
-    Linear far below scale, about 1 / sd of the prior's energies, and logarithmic far above it.
-    """
+    """Equal steps in asinh(beta / scale) between recorded betas (R,), `steps` to each; (T + 1,)."""
     warped = torch.asinh(recorded.double().cpu() / scale)
     return _pieces(recorded, steps, warped, lambda w: scale * torch.sinh(w))
 
 
-def sigmoid_through(recorded: Tensor, total: int, radius: float = 10.0) -> Tensor:
+def sigmoid_through(recorded: Tensor, total: int) -> Tensor:
     """The sigmoid schedule, bent to pass through the recorded betas (R,); (total + 1,)."""
     recorded = recorded.double().cpu()
-    _check(total, float(recorded[-1]))
-    first, last = torch.tensor([-radius, radius], dtype=torch.float64, device="cpu").sigmoid()
-    warped = torch.logit(first + recorded / recorded[-1] * (last - first)) + radius
+    first, last = linspace(-RADIUS, RADIUS, 2).sigmoid()
+    warped = torch.logit(first + recorded / recorded[-1] * (last - first)) + RADIUS
 
     def unwarp(position: Tensor) -> Tensor:
-        return recorded[-1] * ((position - radius).sigmoid() - first) / (last - first)
+        return recorded[-1] * ((position - RADIUS).sigmoid() - first) / (last - first)
 
-    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, unwarp)
+    return _pieces(recorded, total, warped, unwarp)
 
 
 def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -> Tensor:
     """Steps of equal thermodynamic length sqrt(Var E) d beta through recorded betas; (total + 1,).
 
-    Var(log w) is about the sum of Var(E) (d beta)^2, which is least for equal steps of that length.
-    It is summed by trapezia in log beta between the K >= 2 betas (K,) at which the variance (K,) is
+    Summed by trapezia in log beta between the K >= 2 betas (K,) at which the variance (K,) is
     known; below them that is taken as constant, above them it falls as 1 / beta^2.
     """
     recorded, beta = recorded.double().cpu(), beta.double().cpu()
-    _check(total, float(recorded[-1]))
     speed = variance.double().cpu().clamp(min=1e-30).sqrt() * beta  # d length / d log beta
     log_beta = beta.log()
     steps = torch.diff(log_beta) * (speed[1:] + speed[:-1]) / 2
@@ -135,15 +119,11 @@ def equal_length(recorded: Tensor, total: int, beta: Tensor, variance: Tensor) -
     beyond = length[-1] + speed[-1] * (recorded / beta[-1]).log()
     warped = torch.where(recorded > beta[-1], beyond, warped)
     warped = torch.where(recorded < beta[0], speed[0] * recorded / beta[0], warped)
-    return _pieces(recorded, allocate_steps(_lengths(warped), total), warped, unwarp)
+    return _pieces(recorded, total, warped, unwarp)
 
 
 def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
-    """Var(log w) along a schedule of chains that mix at once: the sum of Var(E) (d beta)^2, nats^2.
-
-    Real chains have more, since they remember. betas are (T + 1,); beta and variance as in
-    `equal_length`.
-    """
+    """Var(log w) of chains that mix at once: the sum of Var(E) (d beta)^2 over betas (T + 1,)."""
     betas, beta, variance = (t.double().cpu() for t in (betas, beta, variance))
     log_beta, where = beta.log(), betas[:-1].clamp(min=float(beta[0])).log()
     logs = _interpolate(where.clamp(max=float(log_beta[-1])), log_beta, variance.log())
@@ -151,54 +131,42 @@ def log_weight_variance(betas: Tensor, beta: Tensor, variance: Tensor) -> float:
     return float(((logs - 2 * beyond).exp() * betas.diff().square()).sum())
 
 
-def allocate_steps(lengths: Tensor, total: int) -> list[int]:
-    """Divide `total` steps over R stretches in proportion to their lengths, at least one each."""
-    if total < len(lengths):
-        raise ValueError(
-            f"{len(lengths)} recorded betas need at least as many temperatures, got {total}"
-        )
-    ideal = total * lengths / lengths.sum()
-    steps = ideal.floor().clamp(min=1)
-    while (missing := total - int(steps.sum())) != 0:
-        lacking = ideal - steps
-        if missing < 0:
-            lacking[steps == 1] = math.inf
-        order = lacking.argsort(descending=missing > 0)[: abs(missing)]
-        order = order[lacking[order].isfinite()]
-        steps[order] += math.copysign(1, missing)
-    return [int(n) for n in steps]
-
-
 def steps_per_beta(
     given: int | Sequence[int] | None, betas: Tensor, scale: float, latent_dim: int
 ) -> list[int]:
-    """Steps before each recorded beta (R,): one number or R; None keeps Var(log w) near 1/4 nat^2.
-
-    Near a Gaussian posterior Var(log w) is about D L^2 / (2 T), L the length of the path in
-    asinh(beta / scale), so T = 2 D L^2; at least 8 dimensions are assumed, since decoders bend.
-    """
+    """Steps before each recorded beta (R,): a number or R; None keeps Var(log w) near 1/4."""
     if given is None:
         warped = torch.asinh(betas / scale)
         density = 2.0 * max(latent_dim, 8) * float(warped[-1])
-        return [max(1, math.ceil(density * float(length))) for length in _lengths(warped)]
+        lengths = warped.diff(prepend=warped.new_zeros(1))
+        return [max(1, math.ceil(density * float(length))) for length in lengths]
     steps = counts(given, "temperatures_per_beta")
     steps = [steps] * len(betas) if isinstance(steps, int) else steps
     if len(steps) != len(betas):
-        raise ValueError(
-            f"temperatures_per_beta must be one number, or {len(betas)} of them, got {given}"
-        )
+        want = f"one number, or {len(betas)} of them"
+        raise ValueError(f"temperatures_per_beta must be {want}, got {given}")
     return steps
 
 
-def _lengths(warped: Tensor) -> Tensor:
-    """Of the stretches that end at the recorded betas, (R,)."""
-    return torch.diff(warped, prepend=warped.new_zeros(1))
-
-
 def _pieces(
-    recorded: Tensor, steps: Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
+    recorded: Tensor, steps: int | Sequence[int], warped: Tensor, unwarp: Callable[[Tensor], Tensor]
 ) -> Tensor:
-    """Equal steps in a warped coordinate that is 0 at beta = 0, stretch by stretch."""
+    """Equal steps in a warped coordinate that is 0 at beta = 0; a total is divided by lengths."""
+    if isinstance(steps, int):
+        lengths, total = warped.diff(prepend=warped.new_zeros(1)), steps
+        if total < len(lengths):
+            needed = f"{len(lengths)} recorded betas need at least as many temperatures"
+            raise ValueError(f"{needed}, got {total}")
+        ideal = total * lengths / lengths.sum()
+        allocated = ideal.floor().clamp(min=1)
+        while (missing := total - int(allocated.sum())) != 0:
+            lacking = ideal - allocated
+            if missing < 0:
+                lacking[allocated == 1] = math.inf
+            order = lacking.argsort(descending=missing > 0)[: abs(missing)]
+            order = order[lacking[order].isfinite()]
+            allocated[order] += math.copysign(1, missing)
+        steps = [int(n) for n in allocated]
     pieces, edges = [warped.new_zeros(1)], [0.0, *warped.tolist()]
     for i, n_steps in enumerate(steps):
         piece = unwarp(linspace(edges[i], edges[i + 1], n_steps + 1))
@@ -214,7 +182,6 @@ def _interpolate(where: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _check(n_temperatures: int, beta_max: float) -> None:
-    if n_temperatures < 1:
-        raise ValueError(f"a schedule needs at least one temperature, got {n_temperatures}")
-    if not (math.isfinite(beta_max) and beta_max > 0):
-        raise ValueError(f"beta_max must be positive and finite, got {beta_max}")
+    if n_temperatures < 1 or not 0 < beta_max < math.inf:
+        got = f"got {n_temperatures} and {beta_max}"
+        raise ValueError(f"want one temperature or more, a positive, finite beta_max, {got}")

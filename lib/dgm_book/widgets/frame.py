@@ -1,9 +1,7 @@
 """What all widgets share in Python: their JavaScript and style put together, and their poster."""
 
-from __future__ import annotations
-
 import base64
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,27 +14,34 @@ FOLDER = Path(__file__).parent
 class BookWidget(anywidget.AnyWidget):
     """The base of the book's widgets: the code of their page, a title, a badge and a poster.
 
-    A subclass names its modules (.js) and style sheets (.css) in ``_parts``, those that others need
-    first; the shared ones come by themselves. Where the widget cannot run, as in a PDF, its poster
+    The code of a widget's page is in ``dist/``, under the name that its class gives to its bundle,
+    built from ``src/`` by ``make widgets``. Where the widget cannot run, as in a PDF, its poster
     stands: ``posters/<class>.png``, a picture of it in the built book, taken by ``make posters``.
 
     Args:
         fixed: Values of the read-only traits, which are set before all others are checked.
-        traits: Values of the other traits, among them ``title``, which stands above the widget, and
-            ``badge``: which profile, data and seeds what it shows comes from.
+        traits: Values of the other traits, which follow the reader and may be set, but for
+            ``title``, which stands above the widget, and ``badge``: which profile, data and seeds
+            what it shows comes from.
 
     Raises:
         TypeError: For a trait that the widget does not have.
+        ValueError: For what a widget's own arguments should not be, or a setting out of range.
     """
 
-    _parts: ClassVar[tuple[str, ...]]
+    _bundle: ClassVar[str]
     title = traitlets.Unicode().tag(sync=True)
     badge = traitlets.Unicode().tag(sync=True)
 
     def __init_subclass__(cls, **kwargs) -> None:
-        if "_parts" in vars(cls):
-            cls._esm = module(*(part for part in cls._parts if part.endswith(".js")))
-            cls._css = style(*(part for part in cls._parts if part.endswith(".css")))
+        if "_bundle" in vars(cls):
+            bundle = FOLDER / "dist" / cls._bundle
+            sheets = (FOLDER / "dist" / "frame.css", bundle.with_suffix(".css"))
+            cls._esm = bundle.with_suffix(".js").read_text("utf-8")
+            cls._css = "".join(sheet.read_text("utf-8") for sheet in sheets if sheet.exists())
+        for name, trait in list(vars(cls).items()):
+            if isinstance(trait, traitlets.TraitType) and trait.metadata.get("check"):
+                setattr(cls, f"_valid_{name}", traitlets.validate(name)(_check))
         super().__init_subclass__(**kwargs)
 
     def __init__(self, fixed: Mapping[str, Any] | None = None, **traits) -> None:
@@ -57,27 +62,6 @@ class BookWidget(anywidget.AnyWidget):
         return f"{type(self).__name__}({self.title!r})"
 
 
-def module(*names: str) -> str:
-    """Return one ES module that stands alone: nn.js, frame.js and the widget's own parts."""
-    return "".join((FOLDER / part).read_text("utf-8") for part in ("nn.js", "frame.js", *names))
-
-
-def style(*names: str) -> str:
-    """Return one style sheet: that of the shared frame and the widget's own."""
-    return "".join((FOLDER / part).read_text("utf-8") for part in ("frame.css", *names))
-
-
-def check_range(proposal, low: float, high: float) -> Any:
-    """Return what a validator was asked about; ValueError where it lies outside low ... high."""
-    if not low <= proposal["value"] <= high:
-        name = proposal["trait"].name
-        raise ValueError(f"{name}={proposal['value']}: should lie in {low} ... {high}")
-    return proposal["value"]
-
-
-def check_choice(proposal, choices: Collection) -> Any:
-    """Return what a validator was asked about; ValueError where it is none of the choices."""
-    if proposal["value"] not in choices:
-        name = proposal["trait"].name
-        raise ValueError(f"{name}={proposal['value']!r}: there are {list(choices)}")
-    return proposal["value"]
+def _check(widget: BookWidget, proposal) -> Any:
+    trait = proposal["trait"]
+    return trait.metadata["check"](widget, trait.name, proposal["value"])

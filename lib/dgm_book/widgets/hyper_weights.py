@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from .packing import PackedWeights, check_arrays, check_size, pack
+from . import checks
+from .packing import BYTES_PER_MODEL, PackedWeights, check_size, pack
 from .packing import rounded as rounded_array
-from .weights import BYTES_PER_MODEL
 
 CHOICES = {
     "kind": ("vrnn", "vhrnn"),
@@ -29,43 +29,30 @@ GOLDEN = {  # what a golden sequence may hold beside its x and noise
 class HyperWeights(PackedWeights):
     """Variational recurrent networks, with generated weights (VHRNN) or without, once per page.
 
-    A model of up to 8000 numbers keeps its float32; the matrices of a larger one become int8 with
-    one scale per row. The page compares with the golden sequences, and shows how far it is off at
-    most as ``data-golden-error``, relative to 1 + the number's size.
-
-    Args:
-        models: For each name ``kind`` ("vrnn" or "vhrnn"), ``emission`` ("gaussian" or
-            "bernoulli"), and ``state``, the arrays of the state dict; if need be ``hyper_input``
-            ("both", "latent" or "hidden") and ``sigma_min`` (1e-3).
-        golden: For some of the names ``x`` (T, X), ``noise`` (T, N, Z) and, of ``z``,
-            ``log_alpha``, ``kl``, ``mean_x``, ``deviation_x``, ``scales`` and ``h``, those to be
-            compared, (T, N, ...): what PyTorch computes from x with the weights of `rounded`,
-            without resampling.
-
-    Raises:
-        ValueError: For no model, unknown options, tensors that are missing, do not fit together or
-            are not finite, golden sequences that do not fit, or a model above 300 kB.
+    A model has ``kind``, ``emission``, ``state``, the arrays of a state dict, and perhaps
+    ``hyper_input`` and ``sigma_min``. A golden sequence has ``x`` (T, X), ``noise`` (T, N, Z), and
+    what PyTorch computes of them with the weights of `rounded`, without resampling.
     """
 
     def __init__(
         self, models: Mapping[str, Mapping], *, golden: Mapping[str, Mapping] | None = None
     ) -> None:
         golden = dict(golden or {})
-        if not models:
-            raise ValueError("models: want at least one, by name")
-        if unknown := sorted(set(golden) - set(models)):
-            raise ValueError(f"golden names {unknown}, but the models are {sorted(models)}")
+        if unknown := sorted(golden.keys() - models.keys()):
+            raise ValueError(f"golden names {unknown}, but the models are {list(models)}")
         packed, described = bytearray(), []
         for name, model in models.items():
-            options, arrays, sizes = _check_model(name, model)
+            options, arrays, sizes = _check_model(f"model {name!r}", model)
             start, wide = len(packed), _is_tiny(arrays)
             tensors = {key: pack(packed, array, wide) for key, array in arrays.items()}
             check_size(f"model {name!r}", len(packed) - start, BYTES_PER_MODEL)
             described.append({"name": name, "tensors": tensors, "sizes": sizes, **options})
             if name in golden:
-                checked = _check_golden(name, golden[name], sizes)
+                checked = _check_golden(f"golden of {name!r}", golden[name], sizes)
                 vectors = {key: pack(packed, array, True) for key, array in checked.items()}
                 described[-1]["golden"] = vectors
+        if not described:
+            raise ValueError("models: want at least one, by name")
         super().__init__(packed, {"models": described})
 
     @property
@@ -75,10 +62,15 @@ class HyperWeights(PackedWeights):
 
     def describe(self, name: str) -> dict:
         """Return a model's kind, emission, hyper_input, sigma_min, and sizes x, z, h, k."""
-        if name not in self.names:
-            raise ValueError(f"no model {name!r}: there are {self.names}")
+        checks.choice("model", name, self.names)
         model = self.header["models"][self.names.index(name)]
         return model["sizes"] | {key: model[key] for key in (*CHOICES, "sigma_min")}
+
+    def first(self, kind: str) -> str:
+        """Return the name of the first model of a kind, or raise ValueError."""
+        kinds = {name: self.describe(name)["kind"] for name in self.names}
+        checks.choice("kind", kind, list(kinds.values()))
+        return next(name for name, other in kinds.items() if other == kind)
 
     def check_frames(self, name: str, x: int, emission: str) -> str:
         """Return the name of a model of such frames, or raise ValueError."""
@@ -92,7 +84,7 @@ class HyperWeights(PackedWeights):
 
 def rounded(models: Mapping[str, Mapping]) -> dict[str, dict[str, np.ndarray]]:
     """Return the float32 arrays that a page has of models that `HyperWeights` takes."""
-    checked = {name: _check_model(name, model)[1] for name, model in models.items()}
+    checked = {name: _check_model(f"model {name!r}", model)[1] for name, model in models.items()}
     return {
         name: {key: rounded_array(array, _is_tiny(arrays)).copy() for key, array in arrays.items()}
         for name, arrays in checked.items()
@@ -103,31 +95,28 @@ def _is_tiny(arrays: Mapping[str, np.ndarray]) -> bool:
     return sum(array.size for array in arrays.values()) <= TINY
 
 
-def _check_model(name: str, model: Mapping) -> tuple[dict, dict[str, np.ndarray], dict[str, int]]:
+def _check_model(owner: str, model: Mapping) -> tuple[dict, dict[str, np.ndarray], dict[str, int]]:
     """Return a model's options, its arrays, and the sizes x, z, h, k."""
-    owner = f"model {name!r}"
-    if missing := sorted({"kind", "emission", "state"} - set(model)):
-        raise ValueError(f"{owner} lacks {missing}")
+    checks.keys(owner, model, ("kind", "emission", "state"))
     options = {"hyper_input": "both", "sigma_min": 1e-3, "cell": "lstm", **model}
     state = options.pop("state")
-    if more := sorted(set(options) - {*CHOICES, "sigma_min"}):
-        raise ValueError(f"{owner}: unknown {more}")
-    for key, known in CHOICES.items():
-        if options[key] not in known:
-            raise ValueError(f"{owner}: {key}={options[key]!r}, want one of {', '.join(known)}")
+    for key, value in options.items():
+        checks.choice(f"{owner}: option", key, (*CHOICES, "sigma_min"))
+        if key in CHOICES:
+            checks.choice(f"{owner}: {key}", value, CHOICES[key])
     options["sigma_min"] = float(options["sigma_min"])
     if not 0 < options["sigma_min"] < 1:
         raise ValueError(f"{owner}: sigma_min={options['sigma_min']}, want above 0 and below 1")
     shapes = _shapes(options, sum(key.startswith("decoder.") for key in state) // 2 - 1)
-    if more := sorted(set(state) - set(shapes)):
+    if more := sorted(state.keys() - shapes.keys()):
         raise ValueError(f"{owner}: {more[0]} is no part of a {options['kind']}")
     letters: dict[str, int] = {}
-    arrays = check_arrays(owner, state, shapes, letters)
+    arrays = checks.arrays(owner, state, shapes, letters)
     return options, arrays, {key.lower(): letters.get(key, 0) for key in "XZHK"}
 
 
 def _shapes(options: Mapping[str, str], layers: int) -> dict[str, str]:
-    """The shapes of a network whose perceptrons have so many hidden layers, for `check_arrays`."""
+    """The shapes of a network whose perceptrons have so many hidden layers, for `checks.arrays`."""
     numbers = 2 if options["emission"] == "gaussian" else 1
     nets = {
         "encode_x": ("X", "Z"),
@@ -151,10 +140,10 @@ def _shapes(options: Mapping[str, str], layers: int) -> dict[str, str]:
     return shapes | {"rescale.2.weight": f"{written} W", "rescale.2.bias": written}
 
 
-def _check_golden(name: str, golden: Mapping, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
+def _check_golden(owner: str, golden: Mapping, sizes: Mapping[str, int]) -> dict[str, np.ndarray]:
     names = [key for key in GOLDEN if key in golden and np.asarray(golden[key]).size]
-    if not names or not {"x", "noise"} <= set(golden):
-        raise ValueError(f"golden of {name!r}: want x, noise and some of {', '.join(GOLDEN)}")
+    if not names or not {"x", "noise"} <= golden.keys():
+        raise ValueError(f"{owner}: want x, noise and some of {', '.join(GOLDEN)}")
     shapes = {"x": "T X", "noise": "T N Z"} | {key: GOLDEN[key] for key in names}
     letters = {key.upper(): size for key, size in sizes.items()}
-    return check_arrays(f"golden of {name!r}", golden, shapes, letters)
+    return checks.arrays(owner, golden, shapes, letters)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import ipywidgets
 import numpy as np
 import traitlets
 
+BYTES_PER_MODEL = 300_000  # what a page may hold for one image or series model
+
 
 class PackedWeights(ipywidgets.Widget):
-    """The models that a page's widgets share, stored once: their bytes, and where each array lies.
-
-    Args:
-        packed: What `pack` has filled.
-        header: What the page's JavaScript reads; descriptions by `pack` stand in it.
-    """
+    """Models that a page's widgets share: what `pack` has filled, and its descriptions."""
 
     data = traitlets.Bytes(read_only=True).tag(sync=True)
     header = traitlets.Dict(read_only=True).tag(sync=True)
@@ -31,6 +29,11 @@ class PackedWeights(ipywidgets.Widget):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(bytes={len(self.data)})"
+
+
+def shared(kind: type[PackedWeights]) -> Any:
+    """Return a trait of the page's weights, shared by its widgets."""
+    return traitlets.Instance(kind).tag(sync=True, **ipywidgets.widget_serialization)
 
 
 def round_rows(array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -49,16 +52,7 @@ def append(packed: bytearray, values: np.ndarray) -> int:
 
 
 def pack(packed: bytearray, array: np.ndarray, wide: bool = False) -> dict:
-    """Append an array and describe it.
-
-    Args:
-        packed: The bytes so far.
-        array: Any array; a matrix is rounded to int8 with one scale a row, all else is float32.
-        wide: Leave a matrix float32, too.
-
-    Returns:
-        ``shape``, ``start``, and ``scale`` (where the scales lie) for a matrix that was rounded.
-    """
+    """Append an array, a matrix rounded unless `wide`; return shape, start, perhaps scale."""
     shape = list(array.shape)
     if wide or array.ndim != 2:
         return {"shape": shape, "start": append(packed, array)}
@@ -90,78 +84,11 @@ def check_size(owner: str, size: int, limit: int) -> None:
         )
 
 
-def check_arrays(
-    owner: str,
-    arrays: Mapping,
-    shapes: Mapping[str, str | Sequence],
-    sizes: dict[str, int] | None = None,
-    dtype: type = np.float32,
-) -> dict[str, np.ndarray]:
-    """Check arrays against a table of shapes.
-
-    Args:
-        owner: What the arrays belong to, for messages.
-        arrays: By name; names that the table lacks are left out.
-        shapes: For each name its dimensions, apart by spaces or in a tuple: whole numbers,
-            letters, and sums such as ``4H`` or ``E+D``. A letter's first use sets it, above 0.
-        sizes: What letters stand for; those that the arrays set are added.
-        dtype: Of the arrays that are returned.
-
-    Returns:
-        The arrays, in the order of the table.
-
-    Raises:
-        ValueError: For an array that is missing, has another shape, or values that are not finite.
-    """
-    sizes, checked = {} if sizes is None else sizes, {}
-    if missing := [name for name in shapes if name not in arrays]:
-        raise ValueError(f"{owner} lacks {missing}")
-    for name, shape in shapes.items():
-        array = np.asarray(arrays[name], dtype)
-        dimensions = shape.split() if isinstance(shape, str) else [str(part) for part in shape]
-        letters = ", ".join(f"{letter} = {size}" for letter, size in sizes.items())
-        fits = zip(dimensions, array.shape, strict=False)
-        if len(dimensions) != array.ndim or not all(_fits(*pair, sizes) for pair in fits):
-            expected = f"({', '.join(dimensions)}){letters and f' with {letters}'}"
-            raise ValueError(f"{owner}: {name} has shape {array.shape}, should be {expected}")
-        if not np.isfinite(array).all():
-            raise ValueError(f"{owner}: {name} holds values that are not finite")
-        checked[name] = array
-    return checked
+def digits(values: Any, n: int) -> Any:
+    """Return numbers with n digits, as lists."""
+    return np.vectorize(lambda x: float(f"{x:.{n}g}"), otypes=[float])(values).tolist()
 
 
-def _fits(dimension: str, size: int, sizes: dict[str, int]) -> bool:
-    """Return whether a size is that of an expression such as 4H or E+D, and set its new letter."""
-    rest, new = size, ("", 1)
-    for term in dimension.split("+"):
-        letter = term.lstrip("0123456789")
-        factor = int(term.removesuffix(letter) or 1)
-        if letter and letter not in sizes:
-            new = letter, factor
-        else:
-            rest -= factor * sizes.get(letter, 1)
-    letter, factor = new
-    if not letter:
-        return rest == 0
-    sizes[letter] = rest // factor
-    return rest > 0 and rest % factor == 0
-
-
-def check_ascending(name: str, values, least: int = 2) -> np.ndarray:
-    """Return values as float64; ValueError for fewer, or if they do not ascend from 0 or above."""
-    array = np.asarray(values, float)
-    ascends = array.ndim == 1 and len(array) >= least and (np.diff(array) > 0).all()
-    if not ascends or array[0] < 0 or not np.isfinite(array).all():
-        raise ValueError(f"{name}={values}: should be {least} or more, ascending, none negative")
-    return array
-
-
-def check_words(words: Sequence[str], expected: int) -> None:
-    """Raise ValueError where words do not fit an embedding of that many rows beside the markers."""
-    if len(words) != expected:
-        raise ValueError(
-            f"{len(words)} words, but the embedding has rows for {expected} beside the markers"
-        )
-    wrong = [word for word in words if word.split() != [word]]
-    if wrong or len(set(words)) < len(words):
-        raise ValueError(f"a word is empty, holds white space ({wrong[:3]}) or comes twice")
+def evenly(n: int, most: int) -> np.ndarray:
+    """Return which of n to keep where at most so many may be: it has their proportions."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(int))

@@ -1,14 +1,22 @@
-"""The steering model small enough to travel inside a page: int8 matrices with one scale a row."""
+"""Text models small enough to travel inside a page: int8 matrices with one scale a row."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 
-from .packing import PackedWeights, check_arrays, check_size, check_words, pack
+from . import checks
+from .packing import PackedWeights, append, check_size, pack
+from .packing import rounded as rounded_array
 
-BYTES_PER_MODEL = 1_500_000  # what a page may hold for its text model
+MAX_BYTES = 1_500_000  # what a page may hold for its text models with their words
+MOST_WORDS = 30  # of a sentence that is read or written
+MARKERS = 4  # <pad>, <s>, </s> and <unk> or <mask>
+START, END = 1, 2
+KINDS = ("last", "mean", "max", "absmax")  # as in `dgm.nets.pooling`
+UNKNOWN_SLOTS = 4  # markers for unknown words, on top of the others
+LONGER = 5  # more words that a rewrite may have
 STAYS_WIDE = 4096  # a matrix of fewer values is not rounded: the simplex and its readers
-MARKERS = 4  # <pad>, <s>, </s> and <mask>; the slots for unknown words come on top
 # What the page needs of a state dict, and its shapes: S ids, embedding E, O voters, latents N, K
 # vertices, context C, hidden H, reach R.
 SHAPES = {
@@ -39,67 +47,153 @@ SHAPES = {
     "output.bias": "E",
     "word_bias": "S",
 }
-GOLDEN = {"sentence", "weights", "margins", "threshold", "rewrite"}
+GOLDEN = ("sentence", "weights", "margins", "threshold", "rewrite")
+
+Models = Mapping[str, Mapping[str, np.ndarray]]
+
+
+class WordWeights(PackedWeights):
+    """LSTMs that share a vocabulary, and golden vectors of rows of its ids."""
+
+    _tensors: ClassVar[dict[str, tuple[str, str]]]  # name in a state dict and shape, V being ids
+    _others: ClassVar[tuple[str, str]]  # where no others may be in a state dict, and what that says
+    _model: ClassVar[str] = "model"
+    _name: ClassVar[str] = "name"
+    _golden: ClassVar[tuple[str, str]]  # a row's vector and its width, a letter of the shapes
+
+    def __init__(
+        self, models: Models, words: Sequence[str], golden: Mapping | None = None, **options: int
+    ) -> None:
+        checked, packed, (what, width) = self._checked(models), bytearray(), self._golden
+        described = []
+        for name, (arrays, _) in checked.items():
+            tensors = {key: pack(packed, arrays[full]) for key, (full, _) in self._tensors.items()}
+            described.append({self._name: name, "tensors": tensors})
+        ids = next(iter(checked.values()))[1]["V"]
+        header = {f"{self._model}s": described, "words": _joined(words, ids - MARKERS), **options}
+        _check_size(f"the {self._model}s", packed, header)
+        rows, vectors = [], {}
+        if golden is not None:
+            checks.keys("golden", golden, ("tokens", what))
+            rows = [self._checked_row([int(t) for t in row], ids) for row in golden["tokens"]]
+            shapes = {name: (len(rows), sizes[width]) for name, (_, sizes) in checked.items()}
+            vectors = checks.arrays(f"golden {what}", golden[what], shapes)
+        places = {name: append(packed, array) for name, array in vectors.items()}
+        super().__init__(packed, header | {"golden": {"tokens": rows, what: places}})
+
+    @property
+    def names(self) -> list[str]:
+        """The models' names, in their order."""
+        return [model[self._name] for model in self.header[f"{self._model}s"]]
+
+    @classmethod
+    def _checked(cls, models: Models) -> dict[str, tuple[dict, dict[str, int]]]:
+        """Return each model's arrays, by their names in its state dict, and its sizes, or raise."""
+        if not models:
+            raise ValueError(f"{cls._model}s: want at least one, by name")
+        shapes, ids, checked = dict(cls._tensors.values()), {}, {}
+        for name, state in models.items():
+            owner, sizes = f"{cls._model} {name!r}", dict(ids)
+            if more := [n for n in state if n.startswith(cls._others[0]) and n not in shapes]:
+                raise ValueError(f"{owner} has {more[0]}: want {cls._others[1]}")
+            checked[name] = checks.arrays(owner, state, shapes, sizes), sizes
+            ids = {"V": sizes["V"]}
+        return checked
+
+    def _checked_row(self, row: list[int], ids: int) -> list[int]:
+        if not row or min(row) < 0 or max(row) >= ids:
+            raise ValueError(f"golden tokens {row}: want ids, at least one, below {ids}")
+        return row
+
+
+class LanguageWeights(WordWeights):
+    """Language models that differ in how they were trained, and their words, stored once per page.
+
+    A model is the state dict of `dgm.nets.language_models.plain_lstm`; `words` lack the four
+    markers; `golden` has ``tokens``, G rows of ids, and ``log_probs``: for each model (G, V), what
+    PyTorch says, with the weights of `rounded`, of the word after the whole row.
+    """
+
+    _tensors: ClassVar = {
+        "embedding": ("embedding.weight", "V E"),
+        "weight_ih": ("lstms.0.weight_ih_l0", "4E E"),
+        "weight_hh": ("lstms.0.weight_hh_l0", "4E E"),
+        "bias_ih": ("lstms.0.bias_ih_l0", "4E"),
+        "bias_hh": ("lstms.0.bias_hh_l0", "4E"),
+        "bias": ("head.bias", "V"),
+    }
+    _others = ("", "one LSTM layer and a plain softmax")
+    _golden = ("log_probs", "V")
+
+    def __init__(self, models: Models, words: Sequence[str], golden: Mapping | None = None):
+        super().__init__(models, words, golden, most=MOST_WORDS)
+
+
+def rounded(models: Models) -> dict[str, dict[str, np.ndarray]]:
+    """Return what the page computes with of the models that `LanguageWeights` takes."""
+    return {
+        name: {key: rounded_array(array) for key, array in arrays.items()}
+        for name, (arrays, _) in LanguageWeights._checked(models).items()
+    }
+
+
+class PoolingWeights(WordWeights):
+    """Encoders that differ in how they pool, and their words, stored once for a page's widgets.
+
+    An encoder is that of a `dgm.nets.text_vae.TextVAE`, by its kind of pooling; `words` lack the
+    four markers; `golden` has ``tokens`` (G, T), ids from <s> to </s>, then zeros, and ``means``:
+    for each kind (G, D), what PyTorch makes of them with weights that were `packing.rounded`.
+    """
+
+    _tensors: ClassVar = {
+        "embedding": ("posterior.encoder.states.embedding.weight", "V E"),
+        "weight_ih": ("posterior.encoder.states.lstm.weight_ih_l0", "4H E"),
+        "weight_hh": ("posterior.encoder.states.lstm.weight_hh_l0", "4H H"),
+        "bias_ih": ("posterior.encoder.states.lstm.bias_ih_l0", "4H"),
+        "bias_hh": ("posterior.encoder.states.lstm.bias_hh_l0", "4H"),
+        "linear": ("posterior.head.weight", "2D H"),
+    }
+    _others = ("posterior.encoder", "one layer, forwards only")
+    _model, _name, _golden = "encoder", "kind", ("means", "D")
+
+    def __init__(self, encoders: Models, words: Sequence[str], golden: Mapping | None = None):
+        for kind in encoders:
+            checks.choice("kind of an encoder", kind, KINDS)
+        super().__init__(encoders, words, golden, max_words=MOST_WORDS)
+
+    def _checked_row(self, row: list[int], ids: int) -> list[int]:
+        row = super()._checked_row([token for token in row if token], ids)
+        if len(row) < 2 or (row[0], row[-1]) != (START, END):
+            raise ValueError(f"golden tokens {row}: want {START}, ids, {END}")
+        return row
 
 
 class TextWeights(PackedWeights):
     """A steering model and its words, which all widgets of a page share, stored once.
 
-    Matrices travel as int8 with a float32 scale a row (a row is an output unit, or a word), vectors
-    and the small matrices of the simplex as float32. The page widens them once, and rewrites the
-    golden sentences when it is idle: ``data-golden-wrong`` counts those that come out differently.
-
-    Args:
-        tensors: The model's parameters by name, as its state dict has them, each an array.
-        words: The vocabulary's words, without its markers, in the order of their ids.
-        unknown_slots: How many markers the vocabulary has for unknown words.
-        precision: "int8", or "float32" for tests: four times as large, and nothing is rounded.
-        golden: Sentences with what PyTorch makes of them with the weights of `dequantised`: dicts
-        of
-            ``sentence`` (tokenised), ``weights`` (K,), ``margins``, ``threshold`` and ``rewrite``.
-        max_words: Words of a sentence that are read.
-        longer: How many more words a rewrite may have.
-        limit: Most bytes of an int8 model with its words.
-
-    Raises:
-        ValueError: For a tensor that is missing, has the wrong shape or values that are not finite,
-            words that do not fit the embedding, a golden sentence that lacks something, an unknown
-            precision, or a model above the limit.
+    `tensors` are its state dict, `words` lack the markers; `golden` are sentences (tokenised) with
+    weights (K,), margins, threshold, and PyTorch's rewrite with the weights of `dequantised`.
     """
 
     def __init__(
-        self,
-        tensors: Mapping[str, np.ndarray],
-        words: Sequence[str],
-        *,
-        unknown_slots: int = 4,
-        precision: str = "int8",
-        golden: Sequence[Mapping] | None = None,
-        max_words: int = 30,
-        longer: int = 5,
-        limit: int = BYTES_PER_MODEL,
+        self, tensors: Mapping, words: Sequence[str], golden: Sequence[Mapping] = ()
     ) -> None:
-        if precision not in ("int8", "float32"):
-            raise ValueError(f"precision={precision!r}: want 'int8' or 'float32'")
-        sizes: dict[str, int] = {}
-        arrays = check_arrays("the steering model", tensors, SHAPES, sizes)
-        check_words(words, sizes["S"] - MARKERS - unknown_slots)
-        packed, wide = bytearray(), precision == "float32"
+        sizes, packed = {}, bytearray()
+        arrays = checks.arrays("the steering model", tensors, SHAPES, sizes)
+        text = _joined(words, sizes["S"] - MARKERS - UNKNOWN_SLOTS)
         described = {
-            name: {"scale": None, **pack(packed, array, wide or array.size < STAYS_WIDE)}
+            name: {"scale": None, **pack(packed, array, array.size < STAYS_WIDE)}
             for name, array in arrays.items()
         }
-        text = " ".join(words)
-        if not wide:
-            check_size("the steering model", len(packed) + len(text.encode()), limit)
-        header = {
-            "tensors": described,
-            "words": text,
-            "unknown_slots": unknown_slots,
-            "max_words": max_words,
-            "longer": longer,
-            "golden": [_checked_golden(g, sizes["K"]) for g in golden or ()],
-        }
+        header = {"tensors": described, "words": text, "unknown_slots": UNKNOWN_SLOTS}
+        _check_size("the steering model", packed, header)
+        header |= {"max_words": MOST_WORDS, "longer": LONGER, "golden": []}
+        for given in golden:
+            checks.keys("a golden sentence", given, GOLDEN)
+            weights, margins = ([float(x) for x in given[key]] for key in ("weights", "margins"))
+            if len(weights) != sizes["K"] or not np.isclose(sum(weights), 1):
+                raise ValueError(f"golden weights {weights}: want {sizes['K']} that sum to 1")
+            header["golden"].append({**given, "weights": weights, "margins": margins})
         super().__init__(packed, header)
 
     def dequantised(self) -> dict[str, np.ndarray]:
@@ -107,10 +201,18 @@ class TextWeights(PackedWeights):
         return {name: self.array(part) for name, part in self.header["tensors"].items()}
 
 
-def _checked_golden(golden: Mapping, k: int) -> dict:
-    if golden.keys() != GOLDEN:
-        raise ValueError(f"a golden sentence has {sorted(golden)}, want {sorted(GOLDEN)}")
-    weights = [float(w) for w in golden["weights"]]
-    if len(weights) != k or not np.isclose(sum(weights), 1):
-        raise ValueError(f"golden weights {weights}: want {k} that sum to 1")
-    return {**golden, "weights": weights, "margins": [float(m) for m in golden["margins"]]}
+def _joined(words: Sequence[str], expected: int) -> str:
+    """Return words in one text; ValueError unless they fit an embedding of so many more rows."""
+    if len(words) != expected:
+        raise ValueError(
+            f"{len(words)} words, but the embedding has rows for {expected} beside the markers"
+        )
+    wrong = [word for word in words if word.split() != [word]]
+    if wrong or len(set(words)) < len(words):
+        raise ValueError(f"a word is empty, holds white space ({wrong[:3]}) or comes twice")
+    return " ".join(words)
+
+
+def _check_size(owner: str, packed: bytearray, header: Mapping) -> None:
+    size = len(packed) + len(header["words"].encode())
+    check_size(f"{owner} with the words", size, MAX_BYTES)

@@ -1,4 +1,4 @@
-"""CIFAR-10 from sheets: images with their labels, and files that are not what their names say."""
+"""CIFAR-10: images with their labels, from sheets and from the publisher's archive."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from dgm.data import registry
-from dgm.data.cifar import CLASSES, ColourImages, load
+from dgm.data.cifar import ColourImages, load
 
 
 def sheet(first, n):
@@ -35,7 +35,6 @@ def tiny(put):
     put_content("test_batch.png", sheet(100, 2))
     put_content("train_lables.json", [0, 1, 2, 3, 4, 5, 6, 9, 9, 9])  # of absent batches too
     put_content("test_lables.json", [8, 7])
-    return put_content
 
 
 def test_images_go_with_their_labels_in_the_published_order(tiny):
@@ -50,24 +49,6 @@ def test_images_go_with_their_labels_in_the_published_order(tiny):
     assert train.x.is_contiguous()
     test.x.zero_()
     assert load("test").x.max() == 101
-    with pytest.raises(ValueError, match="cifar10 has no split 'validation'; it has train, test"):
-        load("validation")
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("test_batch.png", sheet(0, 2)[:, :1000], r"test_batch.png is .* 1000 pixels wide; want"),
-        ("test_batch.png", sheet(0, 2)[..., 0], "test_batch.png is a sheet of mode L, 1024"),
-        ("test_lables.json", [8], "test_lables.json has 1 labels from 8 to 8 for 2 images"),
-        ("test_lables.json", [8, 10], "labels from 8 to 10 for 2 images; want .* 0 to 9"),
-        ("test_lables.json", [-1, 3], "labels from -1 to 3"),
-    ],
-)
-def test_files_that_do_not_fit_are_named(tiny, name, content, message):
-    tiny(name, content)
-    with pytest.raises(ValueError, match=f"cifar10/.*{message}"):
-        load("test")
 
 
 @pytest.fixture
@@ -109,27 +90,25 @@ def member(name, data):
 
 
 def test_without_sheets_the_publishers_archive_is_downloaded_once(archive):
-    expected, served, _ = archive
+    expected, served, content = archive
     assert registry.unavailable("cifar10") == []
     assert registry.download_bytes("cifar10") > 150e6  # the whole archive, not what is kept of it
+    good = content.getvalue()
+    content.seek(content.truncate(0))
+    with tarfile.open(fileobj=content, mode="w:gz") as tar:
+        for entry in registry.PUBLISHED["cifar10"]:
+            tar.addfile(member(entry.member, bytes(3073)), io.BytesIO(bytes(3073)))
+    with pytest.raises(ValueError, match="is not the file; nothing was kept"):
+        load("test")  # another archive, by the checksums of its batches
+    content.seek(content.truncate(0))
+    content.write(good)
+    served.clear()
     for split, images in expected.items():
         for ours, theirs in zip(load(split), images, strict=True):
             assert torch.equal(ours, theirs)
             assert ours.dtype == theirs.dtype
     assert served == [registry.PUBLISHED["cifar10"][0].url]
     assert registry.download_bytes("cifar10") == 0
-
-
-def test_another_archive_is_refused_by_the_checksums_of_its_batches(archive, tmp_path):
-    data = bytes(3073)
-    archive[2].seek(0)
-    archive[2].truncate()
-    with tarfile.open(fileobj=archive[2], mode="w:gz") as tar:
-        for entry in registry.PUBLISHED["cifar10"]:
-            tar.addfile(member(entry.member, data), io.BytesIO(data))
-    with pytest.raises(ValueError, match="is not the file; nothing was kept"):
-        load("test")
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file()]
 
 
 OFFICIAL = {  # md5 of the published binary batches: label byte, then red, green and blue planes
@@ -143,7 +122,6 @@ def test_the_real_images_are_the_published_ones(split, need):
     need("cifar10")
     data = load(split)
     assert torch.bincount(data.y).min() > 900
-    assert len(CLASSES) == data.y.max() + 1
     records = torch.cat([data.y[:, None].to(torch.uint8), data.x.flatten(1)], 1)
     batches = [part.numpy().tobytes() for part in records.split(10_000)]
     assert [hashlib.md5(batch).hexdigest() for batch in batches] == OFFICIAL[split]

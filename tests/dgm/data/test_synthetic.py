@@ -1,17 +1,18 @@
 """Sentences say what their labels say and end as they should; mixtures have the centres they name;
 topics follow their chain."""
 
+import hashlib
+import json
 import math
 from itertools import chain
+from pathlib import Path
 
 import pytest
 import torch
-from review_words import CONTENT as REVIEW_CONTENT
 from review_words import content_words, sentiment_of
 
 from dgm.data import synthetic
 from dgm.data.synthetic import (
-    MIXTURES,
     OPPOSITE,
     SHARED_ENDING,
     SUBJECTS,
@@ -25,7 +26,13 @@ from dgm.data.synthetic import (
     topic_chain_information,
 )
 
-FILLERS, LINKS = synthetic._FILLER_WORDS.split(), synthetic._LINKS
+FILLERS, LINKS = (synthetic._WORDS[name] for name in ("fillers", "links"))
+
+
+def test_the_words_are_those_of_the_published_results():
+    text = Path(synthetic.__file__).with_name("words.json").read_text("utf-8")
+    digest = hashlib.sha256(json.dumps(json.loads(text)).encode()).hexdigest()
+    assert digest[:16] == "c66805c1109f7f9c"
 
 
 # The first draws of a seed: a change would make every smoke result another.
@@ -59,15 +66,12 @@ def test_number_and_seed_are_checked(draw, arguments):
         draw(*arguments)
 
 
-# The grammar
-
-
 def test_the_labels_are_those_of_the_words():
     texts, sentiment, topic = review_grammar(500, seed=1)
     assert len(texts) == len(sentiment) == len(topic) == 500
     assert [sentiment_of(text) for text in texts] == sentiment.tolist()
     for text, t in zip(texts, topic.tolist(), strict=True):
-        nouns = {k: set(words.split()) for k, words in synthetic._NOUNS.items()}
+        nouns = {k: set(words) for k, words in synthetic._WORDS["nouns"].items()}
         themes = {k for k in nouns if nouns[k] & set(text.split())}
         assert themes == {synthetic.TOPICS[t]}
         assert 1 <= sum(word in OPPOSITE for word in text.split()) <= 3
@@ -77,9 +81,8 @@ def test_the_labels_are_those_of_the_words():
 
 def test_sentiment_and_topic_are_balanced_and_independent():
     _, sentiment, topic = review_grammar(9000, seed=0)
-    share = torch.stack([sentiment[topic == t].double().mean() for t in range(3)])
-    assert ((share - 0.5).abs() < 4 * 0.5 / 2900**0.5).all()
-    assert torch.bincount(topic).min() > 3000 - 4 * (9000 * 2 / 9) ** 0.5
+    for pair in range(6):
+        assert share_is(int((3 * sentiment + topic == pair).sum()), 9000, 1 / 6)
 
 
 def test_flipping_changes_the_sentiment_and_nothing_else():
@@ -91,21 +94,6 @@ def test_flipping_changes_the_sentiment_and_nothing_else():
         assert flip(other) == text
         changed = [a for a, b in zip(text.split(), other.split(), strict=True) if a != b]
         assert changed == [word for word in text.split() if word in OPPOSITE]
-
-
-def test_the_pairs_are_disjoint():
-    assert all(OPPOSITE[OPPOSITE[word]] == word != OPPOSITE[word] for word in OPPOSITE)
-    assert not set(OPPOSITE) & REVIEW_CONTENT
-    assert len(synthetic._POSITIVE_TO_NEGATIVE) * 2 == len(OPPOSITE)
-
-
-def test_mixed_and_neutral_sentences_are_undecided():
-    for text in ("the soup was great and the bread was awful .", "the soup was soup .", ""):
-        assert sentiment_of(text) == -1
-    assert sentiment_of("luckily , the great soup was awful .") == 1
-
-
-# Sentences that all end alike
 
 
 CONTENT = set(chain(*SUBJECTS))
@@ -125,26 +113,25 @@ def test_sentences_share_their_ending_and_say_their_subject():
         assert not set(words[:-3]) & set(SHARED_ENDING)
 
 
-def test_the_vocabulary_is_small_and_disjoint():
-    words = [*CONTENT, *FILLERS, *SHARED_ENDING]
-    assert len(words) == len(set(words)) == 196
-    texts, _ = shared_endings(20_000)
-    assert set(" ".join(texts).split()) == set(words)
+def test_every_word_comes():
+    words = {*CONTENT, *FILLERS, *SHARED_ENDING}
+    assert set(" ".join(shared_endings(20_000)[0]).split()) == words
+
+
+def share_is(count, n, expected):
+    return abs(count / n - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
 
 
 def test_subjects_and_places_are_even_and_fillers_follow_zipf():
     n = 8000
     texts, subject = shared_endings(n, seed=2)
-    count = torch.bincount(subject, minlength=16).double()
-    assert ((count / n - 1 / 16).abs() < 4 * math.sqrt(15 / 256 / n)).all()
+    assert all(share_is(int(count), n, 1 / 16) for count in torch.bincount(subject, minlength=16))
     rows = [text.split()[:10] for text in texts]
-    content = torch.tensor([[w in CONTENT for w in row] for row in rows]).double()
-    assert ((content.mean(0) - 0.6).abs() < 4 * math.sqrt(0.24 / n)).all()
+    assert all(share_is(sum(row[i] in CONTENT for row in rows), n, 0.6) for i in range(10))
     fillers = [w for row in rows for w in row if w in set(FILLERS)]
-    first, tenth = (fillers.count(FILLERS[i]) for i in (0, 9))
     total = sum(1 / r for r in range(1, 146))
-    for number, share in ((first, 1 / total), (tenth, 0.1 / total)):
-        assert abs(number - 4 * n * share) < 4 * math.sqrt(4 * n * share)
+    for i, share in ((0, 1 / total), (9, 0.1 / total)):
+        assert share_is(fillers.count(FILLERS[i]), 4 * n, share)
 
 
 def test_the_front_changes_the_place_of_the_ending_only():
@@ -155,11 +142,7 @@ def test_the_front_changes_the_place_of_the_ending_only():
         assert other.split()[3:] == single.split()[:-3]
 
 
-# A chain of topics
-
-
 def transitions(n_topics, switch, order="stay"):
-    """The matrix of one step, written out."""
     p = torch.full((n_topics, n_topics), switch / (n_topics - 1), dtype=torch.float64)
     for i in range(n_topics):
         p[i, (i + (order == "cycle")) % n_topics] = 1 - switch
@@ -176,15 +159,6 @@ def test_information_at_a_distance_is_that_of_the_matrix_power(n_topics, switch,
         joint = torch.linalg.matrix_power(transitions(n_topics, switch, order), k) / n_topics
         expected = torch.xlogy(joint, joint * n_topics**2).sum()
         torch.testing.assert_close(information[k], expected, rtol=0, atol=1e-12)
-
-
-def test_information_falls_to_nothing_and_never_rises():
-    information = topic_chain_information(8, 0.1, range(200))
-    assert float(information[0]) == pytest.approx(math.log(8), abs=1e-12)
-    assert (information.diff() <= 1e-15).all()
-    assert abs(float(information[-1])) < 1e-15
-    assert abs(float(topic_chain_information(5, 0.8))) < 1e-15  # every topic as likely as any
-    assert float(topic_chain_information(5, 0.0, 9)) == pytest.approx(math.log(5))
 
 
 @pytest.mark.parametrize("order", ["stay", "cycle"])
@@ -215,16 +189,13 @@ def test_a_sentence_tells_its_topic_and_nothing_else(lengths):
 
 def test_words_follow_zipf():
     words = " ".join(topic_chain(20_000, seed=3)[0]).split()
-    links = set(LINKS)
-    kinds = ([w for w in words if w in links], [w for w in words if w not in links])
-    for drawn, n, k in ((kinds[0], 20, 1), (kinds[1], 30, 8)):
-        total = sum(1 / r for r in range(1, n + 1))
-        first = {LINKS[0]} if k == 1 else {words[0] for words in THEMES.values()}
-        share = sum(w in first for w in drawn) / len(drawn)
-        assert abs(share - 1 / total) < 4 * math.sqrt((1 - 1 / total) / total / len(drawn))
+    linked, themed = ([w for w in words if (w in LINKS) == kind] for kind in (True, False))
+    first = {words[0] for words in THEMES.values()}
+    for drawn, n, names in ((linked, 20, {LINKS[0]}), (themed, 30, first)):
+        share = 1 / sum(1 / r for r in range(1, n + 1))
+        assert share_is(sum(w in names for w in drawn), len(drawn), share)
     # One word of n = 5 to 9 is the topic's for certain, two in five of the others are not.
-    expected = 0.4 * (7 - 1) / 7
-    assert abs(len(kinds[0]) / len(words) - expected) < 4 * math.sqrt(0.24 / len(words))
+    assert share_is(len(linked), len(words), 0.4 * (7 - 1) / 7)
 
 
 def test_the_topic_of_undecided_sentences():
@@ -247,15 +218,9 @@ def test_the_topic_of_undecided_sentences():
 def test_topic_chains_check_their_arguments(options, message):
     with pytest.raises(ValueError, match=message):
         topic_chain(3, **options)
-
-
-@pytest.mark.parametrize("arguments", [(9,), (4, -0.1), (4, 0.1, -1)])
-def test_information_checks_its_arguments(arguments):
-    with pytest.raises(ValueError, match=r"want 2 <= n_topics|0 or more"):
-        topic_chain_information(*arguments)
-
-
-# Mixtures in the plane
+    for arguments in ((9,), (4, -0.1), (4, 0.1, -1)):
+        with pytest.raises(ValueError, match=r"want 2 <= n_topics|0 or more"):
+            topic_chain_information(*arguments)
 
 
 @pytest.mark.parametrize(
@@ -273,40 +238,24 @@ def test_mixtures_have_equal_round_parts_around_distinct_centres(name, m, sigma)
     assert between.min() > 8 * sigma
     assert centres.abs().max() <= 1.0 if name == "eight" else centres.abs().max() <= 0.9
     nearest = torch.cdist(points, centres).argmin(1)
-    share = torch.bincount(nearest, minlength=m).double() / n
-    assert ((share - 1 / m).abs() < 4 * math.sqrt((1 - 1 / m) / m / n)).all()
+    assert all(share_is(int(c), n, 1 / m) for c in torch.bincount(nearest, minlength=m))
     offset = ((points - centres[nearest]) / sigma).double()
     assert (offset.mean(0).abs() < 4 / math.sqrt(n)).all()
     assert ((offset.square().mean(0) - 1).abs() < 4 * math.sqrt(2 / n)).all()
     assert offset.prod(1).mean().abs() < 4 / math.sqrt(n)
-    inside = (offset.norm(dim=1) < 1).double().mean()
-    expected = 1 - math.exp(-0.5)
-    assert abs(inside - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+    assert share_is(int((offset.norm(dim=1) < 1).sum()), n, 1 - math.exp(-0.5))
 
 
-def test_mixtures_have_their_shapes():
-    eight, ring, grid, spiral = (gaussian_mixture_2d(name, 1).centres for name in MIXTURES)
-    for centres, radius in ((eight, 1.0), (ring, 0.8)):
+def test_circles_have_their_radii():
+    for name, radius in (("eight", 1.0), ("ring", 0.8)):
+        centres = gaussian_mixture_2d(name, 1).centres
         angle = torch.arange(len(centres)) * 2 * math.pi / len(centres)
         expected = radius * torch.stack([angle.cos(), angle.sin()], 1)
         torch.testing.assert_close(centres, expected, rtol=0, atol=1e-6)
-    steps = torch.tensor([-0.8, -0.4, 0.0, 0.4, 0.8])
-    torch.testing.assert_close(grid[:, 0].unique(), steps)
-    torch.testing.assert_close(grid[:, 1].unique(), steps)
-    torch.testing.assert_close(spiral[-1], torch.tensor([0.85, 0.0]))
-    radius = spiral.norm(dim=1)
-    assert (radius.diff() > 0).all()
-    step = (spiral[1:] - spiral[:-1]).norm(dim=1)
-    assert step.max() < 1.1 * step.min()
-    turn = torch.atan2(spiral[:, 1], spiral[:, 0]).diff().remainder(2 * math.pi).sum()
-    assert 3 * math.pi < turn < 4 * math.pi
 
 
 def test_the_first_points_are_the_published_ones():
     first = torch.tensor([[-0.9629204, 0.0776457], [0.5936904, -0.6404295]])
     torch.testing.assert_close(gaussian_mixture_2d("eight", 2).points, first)  # as in FIRST
-
-
-def test_an_unknown_mixture_is_refused():
     with pytest.raises(ValueError, match="no mixture 'nine'; there are eight, ring, grid, spiral"):
         gaussian_mixture_2d("nine", 5)

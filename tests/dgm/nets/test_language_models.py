@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from draws import rng
 
 from dgm.nets.language_models import (
     AWDLSTM,
@@ -20,10 +21,6 @@ NONE = Dropouts(*[0.0] * 6)
 KINDS = ("mixture", "plain", "transformer")
 
 
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
-
-
 def make(kind, dropouts=Dropouts(), seed=0):  # noqa: B008
     torch.manual_seed(seed)
     if kind == "mixture":
@@ -38,8 +35,9 @@ def tokens(rows=3, length=12, seed=0):
 
 
 def log_probs(model, output):
-    flat = model.head.log_probs(model.embedding.weight, output.flatten(0, 1))
-    return flat.view(*output.shape[:2], -1)
+    vectors, log_prior = model.head.experts(output)
+    logits = vectors @ model.embedding.weight.T + model.head.bias
+    return (logits.log_softmax(-1) + log_prior[..., None]).logsumexp(-2)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,20 +105,11 @@ class TestEveryModel:
         model, x = make(kind), tokens()
         reading = model.read(x, None, rng(1))
         assert sum(h.shape[-1] for h in reading.layers) == model.feature_width
-        assert all(h.shape[:2] == x.shape for h in reading.layers)
-        dropped = (reading.layers[-1] == 0).double().mean()
-        assert dropped == 0  # the last layer comes whole, what the softmax reads does not
+        assert (reading.layers[-1] != 0).all()  # whole, unlike what the softmax reads
         assert (reading.output == 0).any()
 
 
 class TestAWDLSTM:
-    def test_equals_stacked_lstms_without_dropout(self):
-        model, x = make("mixture"), tokens()
-        h = model.embedding(x)
-        for lstm in model.lstms:
-            h, _ = lstm(h)
-        torch.testing.assert_close(model.read(x).output, h)
-
     def test_dropped_weights_are_those_of_one_mask_a_reading(self):
         model, x = make("mixture", NONE._replace(weight=0.5)), tokens()
         result = model.read(x, None, rng(3)).layers[0]
@@ -130,13 +119,15 @@ class TestAWDLSTM:
             w *= torch.empty_like(w).bernoulli_(0.5, generator=generator) / 0.5
         torch.testing.assert_close(result, lstm(model.embedding(x))[0])
 
-    def test_masks_are_locked(self):
-        model = make("mixture", NONE._replace(output=0.5))
+    @pytest.mark.parametrize("rate", [0.2, 0.5])
+    def test_masks_are_locked_and_drop_their_share(self, rate):
+        model = make("mixture", NONE._replace(output=rate))
         with torch.no_grad():
-            off = model.read(tokens(), None, rng(1)).output == 0
+            off = model.read(tokens(3000, 3), None, rng(1)).output == 0
         assert (off == off[:, :1]).all()
-        assert 0.2 < off[:, 0].double().mean() < 0.8
-        assert not (off[0] == off[1]).all()
+        first = off[:, 0].double()
+        assert abs(float(first.mean()) - rate) < 4 * (rate * (1 - rate) / first.numel()) ** 0.5
+        assert not (off == off[:1]).all()
 
     def test_embedding_dropout_hides_a_word_everywhere(self):
         model = make("mixture", NONE._replace(embedding=0.5))
@@ -151,16 +142,14 @@ class TestAWDLSTM:
         assert 0.2 < gone.double().mean() < 0.8
         assert torch.equal((twice == 0).all(2).all(1), gone)
 
-    def test_a_plain_softmax_wants_matching_widths(self):
+    def test_widths_and_targets_are_checked(self):
+        model, x = make("plain"), tokens()
+        with pytest.raises(ValueError, match="want targets and weights"):
+            model.loss(model.read(x).output, x[:, 1:])
         with pytest.raises(ValueError, match="must be as wide"):
             AWDLSTM(V, 5, 8, 6, experts=0)
         with pytest.raises(ValueError, match="layers"):
             AWDLSTM(V, 5, 8, 6, layers=0)
-
-    def test_loss_wants_targets_of_the_same_shape(self):
-        model, x = make("plain"), tokens()
-        with pytest.raises(ValueError, match="want targets and weights"):
-            model.loss(model.read(x).output, x[:, 1:])
 
 
 class TestTransformer:
@@ -172,11 +161,6 @@ class TestTransformer:
         changed[:, 2] = (x[:, 2] + 1) % V
         difference = (model.read(x).output - model.read(changed).output).abs().amax((0, 2))
         assert (difference > 1e-9).nonzero().flatten().tolist() == [2, 3, 4, 5]
-
-    def test_order_matters(self):
-        model, x = make("transformer"), tokens()
-        swapped = x[:, [1, 0, *range(2, 12)]]
-        assert not torch.allclose(model.read(x).output[:, 3], model.read(swapped).output[:, 3])
 
     @pytest.mark.parametrize("sizes", [(8, 0), (9, 2, 2), (8, 2, 2, 0)])
     def test_sizes_are_checked(self, sizes):
@@ -200,25 +184,19 @@ class TestPerplexity:
         value = perplexity(model, tokens(1, 60)[0], window=7)
         assert value.perplexity == pytest.approx(V, rel=1e-5)
         assert value.nll == pytest.approx(math.log(V), abs=1e-6)
-        assert value.tokens == 59
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_windows_equal_one_pass(self, kind):
-        """Also where the last window is short, and where a window is longer than the text."""
-        model, stream = make(kind), tokens(1, 54)[0]
+    @pytest.mark.parametrize("window", [1, 10, 53, 54, 1000])
+    def test_is_that_of_one_pass(self, window):
+        model, stream = make("mixture"), tokens(1, 54)[0]
         whole = model.loss(model.read(stream[None, :-1]).output, stream[None, 1:]).tokens
-        for window in (1, 10, 53, 54, 1000):
-            value = perplexity(model, stream, window=window)
-            assert value.nll == pytest.approx(float(whole.mean()), abs=1e-10)
-            assert value.tokens == 53
+        value = perplexity(model, stream, window=window).nll
+        assert value == pytest.approx(float(whole.mean()), abs=1e-10)
 
     def test_rows_are_texts_side_by_side(self):
         model, stream = make("mixture"), tokens(1, 33)[0]
-        value = perplexity(model, stream, window=5, rows=3)
         parts = [stream[:11], stream[10:21], stream[20:31]]
         expected = sum(perplexity(model, part).nll for part in parts) / 3
-        assert value.nll == pytest.approx(expected, abs=1e-10)
-        assert value.tokens == 30
+        assert perplexity(model, stream, window=5, rows=3).nll == pytest.approx(expected, abs=1e-10)
 
     @pytest.mark.parametrize(("n", "window", "rows"), [(1, 5, 1), (5, 0, 1), (5, 5, 5)])
     def test_checks_its_arguments(self, n, window, rows):
@@ -230,23 +208,17 @@ class TestContinuedText:
     def test_is_drawn_from_the_model_s_own_law(self):
         model, n = plain_lstm(5, 4).double(), 20_000
         model.head.bias.data = torch.randn(5, generator=rng(), dtype=torch.float64)
-        text = continue_text(model, torch.tensor([[1, 2]]).repeat(n, 1), 2, rng(), temperature=0.5)
+        text = continue_text(model, torch.tensor([[1, 2]]).repeat(n, 1), 2, rng())
         assert text.shape == (n, 2)
         with torch.no_grad():
             log_p, _ = model.step(torch.tensor([2]), model.read(torch.tensor([[1]])).state)
         share = torch.bincount(text[:, 0], minlength=5).double() / n
-        expected = (log_p[0] / 0.5).softmax(0)
+        expected = log_p[0].softmax(0)
         assert ((share - expected).abs() < 4 * (expected / n).sqrt()).all()
-
-    def test_same_generator_same_text(self):
-        model, opening = make("mixture"), torch.tensor([[2]])
-        first, second, other = (continue_text(model, opening, 30, rng(s)) for s in (1, 1, 2))
-        assert torch.equal(first, second)
-        assert not torch.equal(first, other)
 
     def test_an_empty_opening_is_refused_with_what_to_give(self):
         for opening in (torch.zeros(1, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=torch.int64)):
-            with pytest.raises(ValueError, match="give the marker that ends a sentence"):
+            with pytest.raises(ValueError, match="begin with an end marker"):
                 continue_text(make("plain"), opening, 5, rng())
-        with pytest.raises(ValueError, match="want >= 1 and > 0"):
-            continue_text(make("plain"), torch.tensor([[1]]), 5, rng(), temperature=0.0)
+        with pytest.raises(ValueError, match="want 1 or more"):
+            continue_text(make("plain"), torch.tensor([[1]]), 0, rng())

@@ -1,10 +1,12 @@
 """LSTM encoder, decoder and language model against hand-rolled ones."""
 
+from functools import partial
+
 import pytest
 import torch
+from draws import rng
 
 from dgm.nets.lstm import (
-    LanguageModel,
     LSTMDecoder,
     LSTMEncoder,
     dropout,
@@ -13,10 +15,7 @@ from dgm.nets.lstm import (
 )
 
 V, E, H, D = 11, 5, 7, 3
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
+NO_CODE = (V, E, H, 0)  # of a language model
 
 
 def drawn(kind, *arguments, **options):
@@ -47,66 +46,28 @@ def parameters(lstm, suffix="l0"):
     return ih, hh, b1 + b2
 
 
-def test_decoder_likelihood_equals_a_hand_rolled_forward():
-    decoder = drawn(LSTMDecoder, V, E, H, D)
+@pytest.mark.parametrize("latent_dim", [D, 0])
+def test_likelihood_equals_a_hand_rolled_forward(latent_dim):
+    model = drawn(LSTMDecoder, V, E, H, latent_dim).requires_grad_(False)
     tokens, lengths = batch()
-    z = torch.randn(4, D, generator=rng(9), dtype=torch.float64)
-    values = decoder.nll(tokens, lengths, z).detach()
+    z = torch.randn(4, D, generator=rng(9), dtype=torch.float64)[:, :latent_dim]
+    values = model.nll(tokens, lengths, z if latent_dim else None)
     for i, n in enumerate(lengths.tolist()):
-        c = decoder.initial.weight.detach() @ z[i]
-        h, total = c.tanh(), 0.0
+        c = model.initial.weight @ z[i] if latent_dim else torch.zeros(H).double()
+        state, total = (c.tanh(), c), 0.0
         for t in range(n - 1):
-            x = torch.cat([decoder.embedding.weight.detach()[tokens[i, t]], z[i]])
-            h, c = cell(x, h, c, *parameters(decoder.lstm))
-            logits = decoder.output.weight.detach() @ h + decoder.output.bias.detach()
+            x = torch.cat([model.embedding.weight[tokens[i, t]], z[i]])
+            state = cell(x, *state, *parameters(model.lstm))
+            x = state[0]
+            logits = model.output.weight @ x + model.output.bias
             total -= float((logits - logits.logsumexp(0))[tokens[i, t + 1]])
         assert float(values[i]) == pytest.approx(total, abs=1e-10)
-
-
-def test_language_model_likelihood_equals_a_hand_rolled_forward():
-    model = drawn(LanguageModel, V, E, H, layers=2)
-    tokens, lengths = batch()
-    values = model.nll(tokens, lengths).detach()
-    for i, n in enumerate(lengths.tolist()):
-        state, total = [[torch.zeros(H).double()] * 2 for _ in range(2)], 0.0
-        for t in range(n - 1):
-            x = model.embedding.weight.detach()[tokens[i, t]]
-            for layer in range(2):
-                state[layer] = cell(x, *state[layer], *parameters(model.lstm, f"l{layer}"))
-                x = state[layer][0]
-            logits = model.output.weight.detach() @ x + model.output.bias.detach()
-            total -= float((logits - logits.logsumexp(0))[tokens[i, t + 1]])
-        assert float(values[i]) == pytest.approx(total, abs=1e-10)
-
-
-def test_logits_know_nothing_of_what_comes_later():
-    tokens, _ = batch((6, 6))
-    z = torch.ones(2, D, dtype=torch.float64)
-    changed = tokens.clone()
-    changed[:, 3] = 3 + (tokens[:, 3] - 2) % (V - 3)
-    assert not torch.equal(changed, tokens)
-    decoder, model = drawn(LSTMDecoder, V, E, H, D), drawn(LanguageModel, V, E, H)
-    for run in (lambda x: decoder(x, z), model):
-        torch.testing.assert_close(run(tokens)[:, :3], run(changed)[:, :3], rtol=0, atol=0)
-        assert (run(tokens)[:, 3:] - run(changed)[:, 3:]).abs().amax(-1).min() > 1e-6
-
-
-def test_code_enters_at_the_first_step_and_at_each_later_one():
-    decoder = drawn(LSTMDecoder, V, E, H, D)
-    tokens, _ = batch((6, 6))
-    z = torch.randn(2, D, generator=rng(), dtype=torch.float64)
-    assert (decoder(tokens, z)[:, 0] - decoder(tokens, z + 1)[:, 0]).abs().max() > 1e-3
-    state = decoder.start(z)
-    _, state = decoder.step(tokens[:, 0], state)
-    remaining, _ = decoder.step(tokens[:, 1], state)
-    switched, _ = decoder.step(tokens[:, 1], state._replace(z=z + 1))
-    assert (remaining - switched).abs().max() > 1e-3
 
 
 def test_steps_equal_the_whole_sequence():
     tokens, _ = batch((6, 6, 6))
     z = torch.randn(3, D, generator=rng(), dtype=torch.float64)
-    decoder, model = drawn(LSTMDecoder, V, E, H, D), drawn(LanguageModel, V, E, H, layers=2)
+    decoder, model = drawn(LSTMDecoder, V, E, H, D), drawn(LSTMDecoder, *NO_CODE)
     for module, state, logits in (
         (decoder, decoder.start(z), decoder(tokens, z)),
         (model, model.start(3), model(tokens)),
@@ -118,7 +79,7 @@ def test_steps_equal_the_whole_sequence():
 
 
 def test_encoder_averages_its_directions():
-    encoder = drawn(LSTMEncoder, V, E, H)
+    encoder = drawn(LSTMEncoder, V, E, H, 1, True)
     tokens, _ = batch((5,))
     x = encoder.embedding(tokens)[0].detach()
     forward, backward = [], []
@@ -142,13 +103,18 @@ def each_nll(logits, tokens, lengths):
     return torch.where(inside, -log_p, 0.0)
 
 
-class TestLoss:
-    def test_is_wide_for_narrow_logits(self):
-        tokens, _ = batch((6, 6))
-        logits = torch.randn(2, 5, V, generator=rng()).bfloat16()
-        loss = sequence_nll(logits, tokens)
-        assert loss.dtype == torch.float32
-        torch.testing.assert_close(loss, sequence_nll(logits.float(), tokens))
+def test_loss_is_wide_for_narrow_logits():
+    tokens, _ = batch((6, 6))
+    logits = torch.randn(2, 5, V, generator=rng()).bfloat16()
+    loss = sequence_nll(logits, tokens)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, sequence_nll(logits.float(), tokens))
+    states, output = torch.randn(2, 5, H).bfloat16(), drawn(torch.nn.Linear, H, V)
+    assert token_nll_in_blocks(output, states, tokens).dtype == torch.float64
+    in_blocks = partial(token_nll_in_blocks, output)
+    for values, call in (("logits", sequence_nll), ("states", in_blocks)):
+        with pytest.raises(ValueError, match=values):
+            call(torch.zeros(2, 6, V), tokens)
 
 
 class TestLossInBlocks:
@@ -177,19 +143,6 @@ class TestLossInBlocks:
         expected = each_nll(output(states), tokens, lengths).detach()
         torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
 
-    def test_narrow_states_meet_wide_weights(self):
-        tokens, _ = batch((6, 6))
-        states, output = torch.randn(2, 5, H).bfloat16(), drawn(torch.nn.Linear, H, V)
-        assert token_nll_in_blocks(output, states, tokens).dtype == torch.float64
-
-
-def test_states_and_logits_of_another_length_are_refused():
-    (tokens, _), output = batch((6, 6)), torch.nn.Linear(H, V)
-    with pytest.raises(ValueError, match="logits"):
-        sequence_nll(torch.zeros(2, 6, V), tokens)
-    with pytest.raises(ValueError, match="states"):
-        token_nll_in_blocks(output, torch.zeros(2, 6, H), tokens)
-
 
 class TestDropout:
     def test_share_and_scale(self):
@@ -201,7 +154,7 @@ class TestDropout:
 
     def test_comes_from_the_generator_alone(self):
         tokens, _ = batch((6, 6))
-        model = drawn(LanguageModel, V, E, H, dropout=0.5)
+        model = drawn(LSTMDecoder, *NO_CODE, dropout=0.5)
         torch.testing.assert_close(model.nll(tokens), model.eval().nll(tokens))
         once = model.nll(tokens, generator=rng(1))
         torch.manual_seed(77)

@@ -4,34 +4,30 @@ import math
 
 import pytest
 import torch
+from draws import normal, rng
 
 from dgm.nets.mixture_of_softmaxes import mixture_log_probs, mixture_of_softmaxes_nll
 
 N, K, E, V = 11, 3, 4, 13
 
 
-def normal(*shape, seed=0, dtype=torch.float64):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
-
-
 def inputs(n=N, k=K, e=E, v=V, dtype=torch.float64):
     parts = [normal(n, k, e, seed=1), normal(n, k, seed=2).log_softmax(-1)]
     parts += [normal(v, e, seed=3), normal(v, seed=4)]
-    targets = torch.randint(v, (n,), generator=torch.Generator().manual_seed(5))
+    targets = torch.randint(v, (n,), generator=rng(5))
     return [p.to(dtype).requires_grad_() for p in parts], targets
 
 
 def naive(latent, log_prior, weight, bias, targets):
-    """The mixture over the vocabulary, written out."""
     each = torch.softmax(latent @ weight.T + bias, -1)
     mixture = (log_prior.exp()[..., None] * each).sum(1)
     return -mixture[torch.arange(len(targets)), targets].log()
 
 
-@pytest.mark.parametrize("block", [1, 4, 11, 100, None])
-def test_equals_the_naive_loss_with_its_gradients(block):
-    parts, targets = inputs()
-    weights = torch.rand(N, generator=torch.Generator().manual_seed(7)).double()
+@pytest.mark.parametrize(("block", "k"), [(1, K), (4, K), (11, 1), (100, K), (None, 1)])
+def test_equals_the_naive_loss_with_its_gradients(block, k):
+    parts, targets = inputs(k=k)
+    weights = torch.rand(N, generator=rng(7)).double()
     result = mixture_of_softmaxes_nll(*parts, targets, weights=weights, block=block)
     expected = naive(*parts, targets)
     torch.testing.assert_close(result.tokens, expected.detach())
@@ -42,49 +38,11 @@ def test_equals_the_naive_loss_with_its_gradients(block):
     torch.testing.assert_close(mean, expected.mean())
 
 
-def test_single_precision_is_close_to_the_naive_loss():
-    parts, targets = inputs(200, 5, 8, 1000, torch.float32)
-    result = mixture_of_softmaxes_nll(*parts, targets)
-    assert result.total.dtype == torch.float32
-    torch.testing.assert_close(result.tokens, naive(*parts, targets).detach(), rtol=0, atol=1e-5)
-
-
-def test_gradient_is_that_of_finite_differences():
-    parts, targets = inputs(3, 2, 3, 4)
-    assert torch.autograd.gradcheck(
-        lambda *x: mixture_of_softmaxes_nll(*x, targets, block=2).total, parts
-    )
-
-
 def test_probabilities_sum_to_one():
     parts, _ = inputs()
     log_p = mixture_log_probs(*parts)
     assert log_p.shape == (N, V)
     torch.testing.assert_close(log_p.exp().sum(1), torch.ones(N).double(), rtol=0, atol=1e-12)
-    wide = [p.detach().float() for p in parts]
-    each = [
-        mixture_of_softmaxes_nll(*wide, torch.full((N,), v)).tokens.neg().exp() for v in range(V)
-    ]
-    torch.testing.assert_close(sum(each), torch.ones(N), rtol=0, atol=1e-6)
-
-
-def test_one_expert_is_a_softmax():
-    (latent, _, weight, bias), targets = inputs(k=1)
-    result = mixture_of_softmaxes_nll(latent, latent.new_zeros(N, 1), weight, bias, targets)
-    expected = torch.nn.functional.cross_entropy(latent[:, 0] @ weight.T + bias, targets)
-    torch.testing.assert_close(result.total, expected)
-
-
-def test_a_mixture_leaves_the_rank_that_a_softmax_keeps_to():
-    """Log-probabilities of one softmax have rank E + 2 at most, with bias and normaliser."""
-
-    def rank(k):
-        latent, log_prior, weight, bias = inputs(60, k, 3, 40)[0]
-        matrix = mixture_log_probs(4 * latent, log_prior, weight, bias).detach()
-        return int(torch.linalg.matrix_rank(matrix, rtol=1e-9))
-
-    assert rank(1) == 5
-    assert rank(4) > 15
 
 
 def test_extreme_logits_stay_finite():
@@ -137,14 +95,6 @@ def test_no_block_is_larger_than_asked():
         mixture_of_softmaxes_nll(*parts, targets, block=2).total.backward()
     assert max(sizes) == 2 * 4 * 500
     assert sizes.count(500 * 4) > 1  # a gradient of the weights, say
-
-
-def test_without_gradient_none_is_made():
-    parts, targets = inputs()
-    with torch.no_grad():
-        assert not mixture_of_softmaxes_nll(*parts, targets).total.requires_grad
-    result = mixture_of_softmaxes_nll(*(p.detach() for p in parts), targets)
-    assert not result.total.requires_grad
 
 
 @pytest.mark.parametrize(

@@ -44,35 +44,21 @@ class TestMean:
 
 class TestOrthogonality:
     @pytest.mark.parametrize(
-        ("k", "alpha", "value"), [(3, 100, 173.2051), (3, 10, 17.3205), (10, 100, 316.2278)]
+        ("vertices", "alpha", "value"),
+        [
+            (torch.zeros(3, 16), 100, 173.2051),
+            (torch.zeros(10, 16), 100, 316.2278),
+            (torch.diag(torch.tensor([3.0, 4.0])), 5.0, math.hypot(4, 11)),  # Gram diag(9, 16)
+            (orthogonal_vertices(3, 16, 100.0), 100.0, 0.0),
+        ],
     )
-    def test_at_the_origin(self, k, alpha, value):
-        assert float(orthogonality_loss(torch.zeros(k, 16), alpha)) == pytest.approx(
-            value, abs=1e-4
-        )
-
-    @pytest.mark.parametrize(("k", "n", "alpha"), [(3, 16, 100.0), (4, 4, 10.0)])
-    def test_zero_for_orthogonal_vertices_only(self, k, n, alpha):
-        vertices = orthogonal_vertices(k, n, alpha)
-        assert float(orthogonality_loss(vertices, alpha)) < 1e-10
-        # More vertices than dimensions cannot reach zero.
-        assert float(orthogonality_loss(vertices[:, : k - 1], alpha)) > 1
-        vertices[0] += 0.01
-        assert float(orthogonality_loss(vertices, alpha)) > 1e-3
-
-    def test_is_the_norm_and_not_its_square(self):
-        vertices = torch.diag(torch.tensor([3.0, 4.0]))  # Gram matrix diag(9, 16)
-        assert float(orthogonality_loss(vertices, 5.0)) == pytest.approx(math.hypot(4, 11))
+    def test_is_the_norm_and_not_its_square(self, vertices, alpha, value):
+        assert float(orthogonality_loss(vertices, alpha)) == pytest.approx(value, abs=1e-4)
 
     def test_squares_beyond_float16_are_no_trouble(self):
         loss = orthogonality_loss(300 * torch.eye(2, dtype=torch.float16), 90_100.0)
         assert loss.dtype == torch.float16
         assert float(loss) == pytest.approx(100 * math.sqrt(2), rel=1e-3)
-
-    def test_rotation_changes_nothing(self):
-        vertices, rotation = normal(3, 16), torch.linalg.qr(normal(16, 16, seed=1))[0]
-        rotated = orthogonality_loss(vertices @ rotation, 100.0)
-        close(rotated, orthogonality_loss(vertices, 100.0))
 
     @pytest.mark.parametrize("vertices", [torch.zeros(3, 16), 2 * torch.eye(3, 16)])
     def test_gradient_is_zero_at_the_origin_and_at_zero_loss(self, vertices):
@@ -98,22 +84,6 @@ def test_divergence_of_the_centroid_and_of_a_vertex(k, alpha, centre, vertex):
 
 
 class TestStructuredReconstruction:
-    def test_one_where_all_are_the_same(self):
-        mean = normal(6, 8)
-        negatives = mean[:, None].expand(-1, 10, -1)
-        loss = structured_reconstruction_loss(normal(6, 8, seed=1), mean, negatives)
-        assert float(loss) == pytest.approx(1.0)
-
-    def test_zero_where_each_points_to_its_own_vertex(self):
-        vertices = orthogonal_vertices(3, 16, 100.0)
-        negatives = torch.stack([vertices[[1, 2]], vertices[[0, 2]], vertices[[0, 1]]])
-        assert float(structured_reconstruction_loss(0.3 * vertices, vertices, negatives)) < 1e-12
-
-    def test_three_at_worst(self):
-        query = normal(4, 8)
-        worst = structured_reconstruction_loss(query, -query, query[:, None].expand(-1, 2, -1))
-        assert float(worst) == pytest.approx(3.0)
-
     def test_by_hand_and_with_gradients(self):
         mean, negatives = normal(4, 8, seed=1), normal(4, 5, 8, seed=2)
         inputs = [x.requires_grad_(True) for x in (2 * mean + normal(4, 8), mean, negatives)]
@@ -154,15 +124,8 @@ class TestBlock:
     @pytest.mark.parametrize(("alpha", "loss"), [(None, 173.2051), (100.0, 0.0)])
     def test_starts_near_zero_or_with_orthogonal_vertices(self, alpha, loss):
         torch.manual_seed(0)
-        vertices = SimplexBlock(5, alpha=alpha).vertices.detach()
+        vertices = SimplexBlock(5, 16, 3, alpha).vertices.detach()
         assert float(orthogonality_loss(vertices, 100)) == pytest.approx(loss, abs=0.01)
-
-    def test_is_not_narrowed_by_autocast(self):
-        torch.manual_seed(0)
-        block, h = SimplexBlock(5, alpha=10.0), normal(7, 5).bfloat16().float()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            inside = block(h)
-        close(tuple(inside), tuple(block(h)), rtol=0, atol=0)
 
 
 POINTS = [[0.5, 0.6]], [[1.5, -0.5]], [[math.nan, 1.0]], [0.5, 0.5], [[0.5, 0.3, 0.2]]

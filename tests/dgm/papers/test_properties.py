@@ -8,16 +8,17 @@ from functools import partial
 
 import pytest
 import torch
+from draws import rng
 from torch import nn
 
 from dgm import checkpoint, nets, papers, steering
 from dgm.data.text import Vocabulary, sentence_features
 from dgm.nets.conv import dcgan_discriminator, dcgan_generator
 from dgm.nets.language_models import AWDLSTM, Dropouts, TransformerLM
-from dgm.nets.lstm import LanguageModel, sequence_nll, token_nll_in_blocks
+from dgm.nets.lstm import LSTMDecoder, sequence_nll, token_nll_in_blocks
 from dgm.nets.pooling import KINDS, pool
 from dgm.nets.text_cnn import TextCNN
-from dgm.nets.text_vae import TextVAE, text_vae_objective
+from dgm.nets.text_vae import TextVAE
 from dgm.papers import bre_gan, controllable_text_vae, rate_distortion
 from dgm.papers import mutual_information_lm as information
 from dgm.papers import pooling_vae as pooling
@@ -29,13 +30,8 @@ WIDTH, WORDS = 6, 20
 Total = namedtuple("Total", ["value"])  # the state of some particles
 INSIDE = torch.arange(WIDTH) < LENGTHS[:, None]
 EMISSIONS = ("gaussian", "bernoulli")
-DROPOUT = {"word_dropout_rate": 0.3}
 VOCABULARY = Vocabulary([f"w{i}" for i in range(12)], 2, mask=True)
 SENTENCES = [" ".join(f"w{i + k}" for k in range(5)) for i in range(6)]
-
-
-def rng(seed=0):
-    return torch.Generator().manual_seed(seed)
 
 
 def frames(padding=0.5):
@@ -54,10 +50,10 @@ MODELS = {
     "image-vae": lambda: rate_distortion.ImageVAE(3, 2, [6, 6]),
     "text-vae": lambda: TextVAE(WORDS, 5, 6, 3),
     "text-vae-last": lambda: TextVAE(WORDS, 5, 6, 3, bidirectional=False, pooling="last"),
-    "language-model": lambda: LanguageModel(WORDS, 5, 6),
+    "language-model": lambda: LSTMDecoder(WORDS, 5, 6, 0),
     "text-cnn": lambda: TextCNN(WORDS, 5, 4),
     "controllable": lambda: controllable_text_vae.ControllableTextVAE(
-        WORDS, None, embedding=5, hidden=6, structured_dim=4, residual_dim=3, decoder_embedding=5
+        WORDS, 3, embedding=5, hidden=6, structured_dim=4, residual_dim=3, decoder_embedding=5
     ),
     "lstm": lambda: AWDLSTM(WORDS, 6, 7, 8, layers=2, experts=2),
     "transformer": lambda: TransformerLM(WORDS, 8, layers=1, heads=2),
@@ -72,7 +68,10 @@ MODELS = {
     "dcgan-spectral": lambda: dcgan_discriminator((4, 4, 4), (1, 8), norm="spectral"),
     **{f"hyper-plain-{e}": partial(hyper.VariationalRNN, 3, 4, 8, e) for e in EMISSIONS},
     **{f"hyper-hyper-{e}": partial(hyper.VariationalHyperRNN, 3, 4, 8, 5, e) for e in EMISSIONS},
-    **{f"hyper-fixed-{e}": partial(hyper.DeterministicHyperRNN, 3, 8, 4, e) for e in EMISSIONS},
+    **{
+        f"hyper-fixed-{e}": partial(hyper.DeterministicHyperRNN, 3, 8, e, 1, 8, 4)
+        for e in EMISSIONS
+    },
 }
 
 
@@ -86,7 +85,7 @@ def outputs(name, model, rows):
     kind, short = name.partition("-")[0], words % 14
     model.eval()
     if kind in ("text", "controllable") and name != "text-cnn":
-        features = [model.features(words, lengths)] if kind == "controllable" else []
+        features = [x[:, 0]] if kind == "controllable" else []
         mu, logvar = model.posterior(words, lengths, *features)
         return torch.cat([logvar, model.decoder.nll(words, lengths, mu)[:, None]], 1)
     if kind == "steering":
@@ -207,15 +206,10 @@ def of_model(padding, name, value, read):
 
 
 def controlled(model, words):
+    features = frames()[:, 0]
     return controllable_text_vae.controllable_objective(
-        model, words, model.features(words, LENGTHS), rng(), lengths=LENGTHS, negatives=2
+        model, words, features, rng(), negatives=features.roll(1, 0)[:, None]
     ).value
-
-
-def transferred(model, words):
-    weights = torch.tensor([1.0, 0.0, 0.0])
-    result = controllable_text_vae.transfer(model, words, LENGTHS, weights, width=2)
-    return torch.cat([result.tokens.flatten().double(), result.log_prob])
 
 
 def bootstrapped(model, words, critic=None, augmented_weight=0.3):
@@ -234,7 +228,7 @@ def steered(model, sentences, share):
 
 
 def elbo(model, words):
-    return text_vae_objective(model, words, LENGTHS, 1.0, rng()).value
+    return pooling.pooling_objective(model, words, LENGTHS, rng(), word_dropout_rate=0.3).value
 
 
 OF_FRAMES = {
@@ -248,7 +242,6 @@ for e in EMISSIONS:
 OF_WORDS = {
     "text-vae": {
         "elbo": elbo,
-        "pooling": lambda m, x: pooling.pooling_objective(m, x, LENGTHS, rng(), **DROPOUT)[0],
         "influence": lambda m, x: pooling.influence(m, x, LENGTHS),
         "by-position": lambda m, x: pooling.reconstruction_by_position(m, x, LENGTHS, rng())[0],
         "marginal": lambda m, x: pooling.marginal_likelihood(m, x, LENGTHS, rng(), n_samples=3)[0],
@@ -256,7 +249,6 @@ OF_WORDS = {
     "text-vae-last": {"elbo-last": elbo},
     "language-model": {"language-model": lambda m, x: m.nll(x, LENGTHS, generator=rng())},
     "text-cnn": {"text-cnn": lambda m, x: m(x, LENGTHS, rng())},
-    "controllable": {"controllable": controlled, "transfer": transferred},
     "transformer": {"bootstrap-transformer": bootstrapped},
     "lstm": {
         "bootstrap-lstm": bootstrapped,
@@ -352,6 +344,7 @@ IN_BOTH = {
         for kind in ("lstm", "transformer")
         for phase in (1, 2)
     },
+    "controllable": partial(of_value, name="controllable", value=controlled, read=tokens),
     **{
         f"steering-{share}": partial(
             of_value, name="steering", value=partial(steered, share=share), read=lambda: SENTENCES
@@ -360,7 +353,7 @@ IN_BOTH = {
     },
     **{
         name: partial(of_value, **TOKENS[name].keywords)
-        for name in ("elbo", "pooling", "controllable", "language-model", "text-cnn")
+        for name in ("elbo", "language-model", "text-cnn")
     },
 }
 

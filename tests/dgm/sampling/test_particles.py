@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from chains import standard_errors
+from draws import normal, rng
 from torch import Tensor
 
 from dgm.sampling.linear_gaussian import LinearGaussian
@@ -45,14 +47,6 @@ class Spy(NamedTuple):
     empty: Tensor  # (B * N, 0)
 
 
-def rng(seed=0, device="cpu"):
-    return torch.Generator(device).manual_seed(seed)
-
-
-def normal(*shape, seed=0):
-    return torch.randn(*shape, generator=rng(seed), dtype=torch.float64)
-
-
 def log_normal(x, mean, variance):
     return -0.5 * ((x - mean) ** 2 / variance + math.log(2 * math.pi * variance))
 
@@ -61,10 +55,6 @@ def repeated(n_sequences, x=X, device="cpu"):
     """The same sequence (B, T, 1) many times, and its lengths."""
     x = torch.tensor(x, dtype=torch.float64, device=device)
     return x.repeat(n_sequences, 1)[..., None], torch.full((n_sequences,), len(x), device=device)
-
-
-def kalman(x=X):
-    return SYSTEM.filter(torch.tensor(x, dtype=torch.float64))[0]
 
 
 def covariance_of_z(steps):
@@ -79,7 +69,8 @@ def covariance_of_z(steps):
 
 def runs(n_particles, rule, n_sequences=20000, step=bootstrap, device="cpu", seed=0):
     x, lengths = repeated(n_sequences, device=device)
-    return particle_bound(start, step, x, lengths, n_particles, rule, rng(seed, device))
+    generator = torch.Generator(device).manual_seed(seed)
+    return particle_bound(start, step, x, lengths, n_particles, rule, generator)
 
 
 def mean_and_error(values):
@@ -170,23 +161,20 @@ class TestKalman:
         assert error < 0.05
         assert abs(mean - 1) < 4 * error
 
-    def test_more_particles_come_near_the_truth(self):
-        result = runs(2000, "ess", 40).log_likelihood
-        mean, error = mean_and_error(result)
-        assert error < 0.02
-        assert abs(mean - LOG_P) < 4 * error + 0.01
-
 
 class TestProposals:
-    def test_without_resampling_it_is_the_importance_weighted_bound(self):
-        result, _, increments = spied(7, 5, 6, "never")
+    @pytest.mark.parametrize("scale", [1.0, 1e5])
+    def test_without_resampling_it_is_the_importance_weighted_bound(self, scale):
+        before = torch.random.get_rng_state()
+        result, _, increments = spied(7, 5, 6, "never", spread=scale)
         total = torch.logsumexp(increments.sum(0), -1) - math.log(5)
-        torch.testing.assert_close(result.log_likelihood, total, rtol=0, atol=1e-12)
+        torch.testing.assert_close(result.log_likelihood, total, rtol=1e-12, atol=1e-12)
+        assert torch.equal(before, torch.random.get_rng_state())
 
     @pytest.mark.parametrize("rule", RULES)
     def test_weights_of_the_locally_optimal_proposal_know_only_the_last_state(self, rule):
-        """q ~ p(z_t | z_{t-1}) p(x_t | z_t): exact at T = 1, and the first weights are equal."""
-        before, increments = [], []
+        """q ~ p(z_t | z_{t-1}) p(x_t | z_t): the first weights are equal, exactly p(x_1)."""
+        pairs = []
 
         def step(state, x, t, generator):
             mean, variance = (A * state.z, Q) if t else (0 * state.z, 1.0)
@@ -196,18 +184,17 @@ class TestProposals:
             z = centre + math.sqrt(narrow) * noise
             log_alpha = log_normal(z, mean, variance) + log_normal(x[:, 0], z, R)
             log_alpha = log_alpha - log_normal(z, centre, narrow)
-            before.append(log_normal(x[:, 0], mean, variance + R))
-            increments.append(log_alpha)
+            pairs.append((log_alpha, log_normal(x[:, 0], mean, variance + R)))
             return Walk(z), log_alpha
 
         result = runs(4, rule, 2000, step)
-        for log_alpha, predicted in zip(increments, before, strict=True):
+        for log_alpha, predicted in pairs:
             torch.testing.assert_close(log_alpha, predicted, rtol=0, atol=1e-10)
         torch.testing.assert_close(result.ess[0], torch.full_like(result.ess[0], 4.0))
         assert result.log_likelihood.std() < runs(4, rule, 2000).log_likelihood.std() / 2
         first, lengths = repeated(5, X[:1])
         exact = particle_bound(start, step, first, lengths, 4, rule, rng()).log_likelihood
-        torch.testing.assert_close(exact, torch.full_like(exact, kalman(X[:1])))
+        torch.testing.assert_close(exact, torch.full_like(exact, SYSTEM.filter(first[0, :, 0])[0]))
 
     def test_the_smoothing_proposal_has_no_variance_unless_one_resamples(self):
         """q = p(z_t | z_{t-1}, x_1:T), by conditioning the joint Gaussian of all z and x."""
@@ -272,6 +259,19 @@ class TestResampling:
         remaining = {"never": n_resampled == 0, "always": n_resampled == most}
         assert remaining.get(rule, 0 < n_resampled < most)
 
+    @pytest.mark.parametrize(("alive", "resamples"), [(3, True), (4, True), (5, False)])
+    def test_half_the_particles_are_scarce_enough_to_resample(self, alive, resamples):
+        remaining = []
+
+        def step(state, x, t, generator):
+            remaining.append(state.z)
+            return state, torch.where(state.z < alive, 0.0, -1e3).double()
+
+        x, lengths = repeated(4, X[:2])
+        first = Walk(torch.arange(32) % 8)
+        particle_bound(lambda *_: first, step, x, lengths, 8, "ess", rng())
+        assert bool((remaining[1] < alive).all()) == resamples
+
     @pytest.mark.parametrize("rule", ["ess", "always"])
     def test_every_tensor_of_the_state_follows_its_ancestor(self, rule):
         _, observed, _ = spied(50, 4, 5, rule, spread=3.0)
@@ -300,55 +300,13 @@ class TestResampling:
         x, lengths = repeated(B, X[:2])
         particle_bound(init, step, x, lengths, N, "always", rng())
         counts = torch.nn.functional.one_hot(remaining[1].reshape(B, N), N).sum(1).double()
-        for j, w in enumerate(weights.tolist()):
-            mean, error = mean_and_error(counts[:, j])
-            assert abs(mean - N * w) < 4 * error
-            squares, square_error = mean_and_error((counts[:, j] - N * w).square())
-            assert abs(squares - N * w * (1 - w)) < 4 * square_error
-            for i in range(j):  # multinomial, not independent for each j
-                pair, both_error = mean_and_error(
-                    (counts[:, i] - N * weights[i]) * (counts[:, j] - N * w)
-                )
-                assert abs(pair + N * float(weights[i]) * w) < 4 * both_error
-        places = torch.bincount(remaining[1], minlength=N).double() / (B * N)
-        for n in range(N):  # no place among the N is favoured by an ancestor
-            here = torch.bincount(remaining[1].reshape(B, N)[:, n], minlength=N).double() / B
-            assert ((here - places).abs() < 4 * (weights * (1 - weights) / B).sqrt()).all()
-
-    @pytest.mark.parametrize("rule", RULES)
-    def test_equal_weights_have_all_particles_and_one_weight_has_one(self, rule):
-        def equal(state, x, t, generator):
-            return state, torch.full_like(state.z, -2.0)
-
-        def single(state, x, t, generator):
-            first = torch.arange(len(state.z)) % 5 == 2
-            return state, torch.where(first, -2.0, -math.inf).double()
-
-        x, lengths = repeated(3)
-        result = particle_bound(start, equal, x, lengths, 5, rule, rng())
-        torch.testing.assert_close(result.ess, torch.full_like(result.ess, 5.0))
-        expected = torch.full((3,), -10.0, dtype=torch.float64)
-        torch.testing.assert_close(result.log_likelihood, expected)
-        result = particle_bound(start, single, x[:, :1], lengths.clamp(max=1), 5, rule, rng())
-        torch.testing.assert_close(result.ess, torch.ones_like(result.ess))
-        expected = torch.full((3,), -2.0 - math.log(5), dtype=torch.float64)
-        torch.testing.assert_close(result.log_likelihood, expected)
-
-    def test_half_the_particles_are_few_enough_to_resample(self):
-        """The criterion is ESS <= N / 2: at 3 of 8 particles it resamples, at 5 it does not."""
-        for alive, resamples in ((3, True), (5, False)):
-            remaining = []
-
-            def init(rows, generator):
-                return Walk(torch.arange(rows) % 8)
-
-            def step(state, x, t, generator, alive=alive, remaining=remaining):
-                remaining.append(state.z)
-                return state, torch.where(state.z < alive, 0.0, -1e3).double()
-
-            x, lengths = repeated(4, X[:2])
-            particle_bound(init, step, x, lengths, 8, "ess", rng())
-            assert bool((remaining[1] < alive).all()) == resamples
+        centred = counts - N * weights
+        pairs = (centred[:, :, None] * centred[:, None]).flatten(1)
+        expected = N * (weights.diag() - weights.outer(weights)).flatten()
+        for values, mean in ((counts, N * weights), (pairs, expected)):
+            assert standard_errors((values - mean).T).abs().max() < 4
+        places = (remaining[1].reshape(B, N) == 3).double()  # of which none is favoured
+        assert standard_errors((places - weights[3]).T).abs().max() < 4
 
 
 class TestInvariances:
@@ -374,31 +332,6 @@ class TestInvariances:
                 alone.log_likelihood[0], together.log_likelihood[b], rtol=1e-12, atol=0
             )
             torch.testing.assert_close(alone.ess[:, 0], together.ess[:n, b], rtol=1e-12, atol=0)
-
-    @pytest.mark.parametrize("rule", RULES)
-    def test_order_of_sequences_and_of_particles(self, rule):
-        x, lengths, noise = self.padded()
-        plain = particle_bound(start, table(noise, SHARP), x, lengths, 6, rule, rng())
-        order = torch.tensor([2, 0, 3, 1])
-        turned = particle_bound(
-            start, table(noise[order], SHARP), x[order], lengths[order], 6, rule, rng()
-        )
-        torch.testing.assert_close(
-            turned.log_likelihood, plain.log_likelihood[order], rtol=1e-12, atol=0
-        )
-        torch.testing.assert_close(turned.ess, plain.ess[:, order], rtol=1e-12, atol=0)
-        mixed = table(noise[..., torch.tensor([3, 5, 1, 0, 2, 4])], SHARP)
-        other = particle_bound(start, mixed, x, lengths, 6, rule, rng())
-        torch.testing.assert_close(
-            other.log_likelihood, plain.log_likelihood, rtol=1e-12, atol=1e-12
-        )
-
-    def test_same_generator_same_numbers_and_the_global_one_is_left_alone(self):
-        before = torch.random.get_rng_state()
-        first, second = (runs(4, "always", 30).log_likelihood for _ in range(2))
-        assert torch.equal(first, second)
-        assert not torch.equal(first, runs(4, "always", 30, seed=5).log_likelihood)
-        assert torch.equal(before, torch.random.get_rng_state())
 
     @pytest.mark.parametrize("shape", [(), (2,), (3, 2)])
     def test_an_observation_may_have_any_shape(self, shape):
@@ -428,18 +361,6 @@ class TestInvariances:
         assert torch.equal(result[1:], plain[1:])
         assert (bound.ess[2:, 0] == 1).all()
         assert ((bound.ess >= 1) & (bound.ess <= 6)).all()
-
-    def test_weights_far_from_one_do_not_overflow(self):
-        for shift in (-1e5, 1e5):
-            noise = normal(4, 5, 3)
-
-            def step(state, x, t, generator, shift=shift, noise=noise):
-                return state, noise[:, t].reshape(-1) + shift
-
-            x, lengths = repeated(4)
-            result = particle_bound(start, step, x, lengths, 3, "never", rng())
-            expected = torch.logsumexp(noise.sum(1), 1) - math.log(3) + 5 * shift
-            torch.testing.assert_close(result.log_likelihood, expected)
 
 
 class TestGradient:

@@ -42,17 +42,6 @@ def test_sigmoid_is_the_published_schedule():
     assert values == pytest.approx([0.3819, 1.0334, 35_999.85], abs=1e-4, rel=1e-6)
 
 
-def test_adaptive_temperatures_are_equally_long():
-    knots = schedules.log_spaced(1000, 1e-3, 3000.0)[1:]
-    last = RECORDED[-1:]
-    betas = schedules.equal_length(last, 3000, knots, gaussian_variance(knots))
-    steps = torch.asinh(betas / 0.05).diff()
-    assert (steps / steps.mean() - 1).abs().max() < 0.01
-    # known at fewer betas, it keeps the right end: Var(d) falls as 1 / beta^2
-    half = schedules.equal_length(last, 3000, knots[:500], gaussian_variance(knots[:500]))
-    torch.testing.assert_close(half, betas, rtol=0.01, atol=0)
-
-
 def test_variance_of_chains_that_mix_at_once_is_that_of_exact_samples():
     # E = |z - 1|^2 under N(0, I) in 3 dimensions: at beta, N(2 beta / p, I / p) with p = 1 + 2 beta
     def at(beta):
@@ -99,22 +88,13 @@ def test_sigmoid_with_one_recorded_beta_is_the_plain_one():
     assert ((bent - plain)[1:-1].abs() < 3 * step).all()
 
 
-def test_allocated_steps_are_whole_and_follow_the_lengths():
-    lengths = torch.tensor([3.0, 1e-9, 5.0, 2.0, 1e-9], dtype=torch.float64)
-    assert schedules.allocate_steps(lengths, 12) == [3, 1, 5, 2, 1]
-    assert schedules.allocate_steps(lengths, 5) == [1] * 5
-    large = schedules.allocate_steps(lengths, 100_000)
-    assert sum(large) == 100_000
-    assert abs(large[2] - 50_000) <= 2
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: schedules.sigmoid(0, 1.0), "at least one"),
+        (lambda: schedules.sigmoid(0, 1.0), "one temperature or more"),
         (lambda: schedules.sigmoid(5, math.inf), "beta_max"),
         (lambda: schedules.log_spaced(5, 2.0, 1.0), "beta_min"),
-        (lambda: schedules.allocate_steps(torch.ones(5), 4), "at least as many temperatures"),
+        (lambda: schedules.sigmoid_through(RECORDED, 48), "at least as many temperatures"),
     ],
 )
 def test_bad_schedules_are_refused(call, message):

@@ -12,10 +12,11 @@ from dgm.data.synthetic import MIXTURES, gaussian_mixture_2d
 from dgm.measure import Interval
 from dgm.papers.bre_gan import activation_patterns
 from dgm_book import jobs, profiles, results, statistics
-from dgm_book.chapters.bre_gan import images, toys
+from dgm_book.chapters.bre_gan import run as runs
 from dgm_book.chapters.bre_gan.recipe import RECIPES, Recipe
-from dgm_book.chapters.bre_gan.run import METHODS, Recipes, context, run, verify  # noqa: F401
-from dgm_book.chapters.bre_gan.training import CHAPTER
+from dgm_book.chapters.bre_gan.run import CHAPTER, EXTENT, METHODS, Recipes, run  # noqa: F401
+from dgm_book.chapters.bre_gan.run import context as context
+from dgm_book.chapters.bre_gan.run import verify as verify
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
 from dgm_book.statistics import all_hold, is_above_zero, is_below_zero, paired_difference
@@ -25,7 +26,6 @@ TRANSIENT = 5000  # steps, in the paper's table 1
 EARLY, LATE = 0.2, 0.5  # of training: before is the start, after is convergence
 LARGEST_IDLE_TERM = 0.05  # where it counts as idle
 LABELS = {"none": "no BRE", "bre": "BRE"}
-EXTENT = toys.EXTENT
 Pairs = dict[str, list[Result]]  # method -> one result per seed
 Setting = tuple[str, str, str, int]  # dataset, regime, norm, width
 
@@ -45,46 +45,39 @@ class Chapter(NamedTuple):
         """Of all images but one pair's."""
         return self.recipe.dataset
 
-    def batch(self, regime: str) -> Pairs:
-        """The DCGANs with batch normalisation."""
-        return self.dcgans[(self.dataset, regime, "batch", 1)]
-
 
 def chapter(profile_name: str = "auto", first_seed: int = 0, recipes: Recipes = RECIPES) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    everything = functools.partial(run, recipes=recipes)
-    profile, by_name = jobs.load(everything, profile_name, first_seed)
+    profile, by_name = jobs.load(functools.partial(run, recipes=recipes), profile_name, first_seed)
     recipe = recipes[profile.name]
-    dcgans: dict[Setting, Pairs] = {}
-    for r in images.runs(recipe):
-        pairs = dcgans.setdefault((*r[:3], r.width), {})
-        pairs.setdefault(r.method, []).append(by_name[r._replace(seed=r.seed + first_seed).name])
-    plane: dict[str, Pairs] = {}
-    for r in toys.runs(recipe.toys):
-        pairs = plane.setdefault(r.target, {})
-        pairs.setdefault(r.method, []).append(by_name[r._replace(seed=r.seed + first_seed).name])
+
+    def result(r: runs.ImageRun | runs.ToyRun) -> Result:
+        return by_name[r._replace(seed=r.seed + first_seed).name]
+
+    dcgans = (((*r[:3], r.width), r.method, result(r)) for r in runs.image_runs(recipe))
+    plane = ((r.target, r.method, result(r)) for r in runs.toy_runs(recipe.toys))
     judges = {dataset: by_name[f"{dataset}-classifier"] for dataset in recipe.images}
     semi = {m: [r for n, r in by_name.items() if f"-semi-{m}-" in n] for m in METHODS}
-    return Chapter(profile, recipe, judges, dcgans, semi, plane)
+    return Chapter(profile, recipe, judges, jobs.grouped(dcgans), semi, jobs.grouped(plane))
 
 
 def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
     """The results behind each figure and table of the page, by its parts."""
-    toys = {target: p["none"] + p["bre"] for target, p in chapter.toys.items()}
-    trained = {key: p["none"] + p["bre"] for key, p in chapter.dcgans.items()}
-    batch = (chapter.dataset, "batch", 1)
+
+    def pairs(group: Pairs, seeds: int | None = None) -> list[Result]:
+        return [run for method in METHODS for run in group[method][:seeds]]
+
+    own, targets = (chapter.dataset, "batch", 1), chapter.toys
+    settings = chapter.dcgans.items()
+    usual = {k[0]: pairs(p, 1) for k, p in settings if k[1:] == ("normal", "batch", 1)}
     return {
-        "plane": {"eight": [chapter.toys["eight"][m][0] for m in METHODS]},
-        "pairs": {"eight": toys["eight"]},
-        "targets": toys,
-        "training": {k[1]: runs for k, runs in trained.items() if (k[0], *k[2:]) == batch},
-        "images": {setting(key): runs for key, runs in trained.items()},
-        "tiles": {
-            key[0]: [p[m][0] for m in METHODS]
-            for key, p in chapter.dcgans.items()
-            if key[1:] == ("normal", "batch", 1)
-        },
-        "labels": {"semi": chapter.semi["none"] + chapter.semi["bre"]},
+        "plane": {"eight": pairs(targets["eight"], 1)},
+        "pairs": {"eight": pairs(targets["eight"])},
+        "targets": {target: pairs(p) for target, p in targets.items()},
+        "training": {k[1]: pairs(p) for k, p in settings if (k[0], *k[2:]) == own},
+        "images": {setting(k): pairs(p) for k, p in settings},
+        "tiles": usual,
+        "labels": {"semi": pairs(chapter.semi)},
     }
 
 
@@ -113,8 +106,7 @@ def over_training(result: Result, name: str) -> tuple[Tensor, Tensor]:
 def value(result: Result, metric: str) -> float:
     """A metric such as "modes", at the end; or "early modes", "late modes", its mean over training.
 
-    Early is the start of training and late its second half. A run that stopped keeps its last value
-    to the end, so that stopping early is no advantage.
+    A run that stopped keeps its last value to the end, so that stopping early is no advantage.
     """
     when, _, name = metric.rpartition(" ")
     if not when:
@@ -144,31 +136,27 @@ def claims(chapter: Chapter) -> list[Claim]:
         n = results.scale({"": pairs["bre"]}, unit="pair") if pairs else "no pairs"
         return Outcome(holds, names, f"profile {chapter.profile.name}, {n}")
 
-    def above(pairs: Pairs, *metrics: str) -> bool | None:
-        return all_hold(is_above_zero(change(pairs, metric)) for metric in metrics)
+    def shifts(pairs: Pairs, above: str = "", below: str = "") -> Outcome:
+        """Whether BRE raises these metrics, and lowers those, all beyond their intervals."""
+        parts = [is_above_zero(change(pairs, metric)) for metric in above.split(", ") if above]
+        parts += [is_below_zero(change(pairs, metric)) for metric in below.split(", ") if below]
+        return outcome(all_hold(parts), pairs)
 
-    def below(pairs: Pairs, *metrics: str) -> bool | None:
-        return all_hold(is_below_zero(change(pairs, metric)) for metric in metrics)
-
-    def better(pairs: Pairs) -> bool | None:
-        return all_hold([above(pairs, "late class_score"), below(pairs, "late frechet")])
-
-    holds = {
-        "pieces": outcome(above(eight, "pieces_h2", "pieces_h3", "pieces_h4"), eight),
-        "steadier_in_the_plane": outcome(above(eight, "late modes", "late high_quality"), eight),
+    better = {"above": "late class_score", "below": "late frechet"}
+    outcomes = {
+        "pieces": shifts(eight, "pieces_h2, pieces_h3, pieces_h4"),
+        "steadier_in_the_plane": shifts(eight, "late modes, late high_quality"),
         "idle_pair_term": outcome(round(pair_term(eight), 4) < LARGEST_IDLE_TERM, eight),
-        "codes_less_alike": outcome(
-            below(normal, "pair_fake", "pair_between", "pair_real"), normal
-        ),
-        "slower_at_first": outcome(below(normal, "early class_score"), normal),
-        "normal_rate": outcome(better(normal), normal),
-        "aggressive_rate": outcome(better(names["aggressive"]), names["aggressive"]),
+        "codes_less_alike": shifts(normal, below="pair_fake, pair_between, pair_real"),
+        "slower_at_first": shifts(normal, below="early class_score"),
+        "normal_rate": shifts(normal, **better),
+        "aggressive_rate": shifts(names["aggressive"], **better),
         "gain_by_width": outcome(growth and is_above_zero(growth), normal if growth else {}),
         "beside_other_methods": outcome(None, names["others"]["r1"]),
         "cifar": outcome(None, names["colour"]),
-        "few_labels": outcome(below(chapter.semi, "error"), chapter.semi),
+        "few_labels": shifts(chapter.semi, below="error"),
     }
-    return judged(FOLDER / "claims.yaml", CHAPTER, holds)
+    return judged(FOLDER / "claims.yaml", CHAPTER, outcomes)
 
 
 def texts(chapter: Chapter, section: str) -> dict[str, str]:
@@ -179,14 +167,12 @@ def texts(chapter: Chapter, section: str) -> dict[str, str]:
 
 def _names(chapter: Chapter) -> dict[str, Any]:
     """What the templates of claims and texts name."""
-    first, dcgans, metric = chapter.dataset, chapter.dcgans, "late class_score"
-    aggressive = chapter.batch("aggressive")
+    first, dcgans, score = chapter.dataset, chapter.dcgans, "late class_score"
+    aggressive = dcgans[(first, "aggressive", "batch", 1)]
     widths = {k[3]: p for k, p in sorted(dcgans.items()) if k[:3] == (first, "normal", "batch")}
     gains = {
-        width: [
-            value(a, metric) - value(b, metric) for a, b in zip(p["bre"], p["none"], strict=True)
-        ]
-        for width, p in widths.items()
+        w: [value(a, score) - value(b, score) for a, b in zip(p["bre"], p["none"], strict=True)]
+        for w, p in widths.items()
     }
     errors = [over_training(run, "error")[1][1:] for m in METHODS for run in chapter.semi[m]]
     return {
@@ -198,7 +184,7 @@ def _names(chapter: Chapter) -> dict[str, Any]:
         "early": EARLY,
         "transient": TRANSIENT,
         "most": LARGEST_IDLE_TERM,
-        "normal": chapter.batch("normal"),
+        "normal": widths[1],
         "aggressive": aggressive,
         "others": {norm: dcgans[(first, "normal", norm, 1)] for norm in ("spectral", "r1")},
         "colour": dcgans.get(("cifar10", "normal", "batch", 1), {}),
@@ -224,26 +210,20 @@ def pair_term(pairs: Pairs, method: str = "bre") -> float:
 
 def page_targets() -> list[dict[str, Any]]:
     """The mixtures of the playground."""
+    labels = dict.fromkeys(MIXTURES) | {"eight": "eight spots"}
     mixtures = {name: gaussian_mixture_2d(name, 1) for name in MIXTURES}
     return [
-        {
-            "name": name,
-            "label": "eight spots" if name == "eight" else name,
-            "centres": mixture.centres,
-            "sigma": mixture.sigma,
-        }
-        for name, mixture in mixtures.items()
+        {"name": k, "label": labels[k] or k, "centres": m.centres, "sigma": m.sigma}
+        for k, m in mixtures.items()
     ]
 
 
 def toy_plane(result: Result, layer: int = 1, grid: int = 200) -> dict[str, Tensor]:
     """A toy's samples, and its patterns in one layer as numbers (grid, grid), rows along x."""
-    gan = toys.toy_gan(result)
-    line = torch.linspace(-EXTENT, EXTENT, grid)
-    points = torch.cartesian_prod(line, line)
-    patterns = activation_patterns(gan.discriminator, points, [layer])
+    gan = runs.toy_gan(result)
+    patterns = activation_patterns(gan.discriminator, runs.plane_points(grid), [layer])
     _, numbers = patterns.unique(dim=0, return_inverse=True)
-    return {"patterns": numbers.view(grid, grid), "samples": toys.samples(gan)[:400]}
+    return {"patterns": numbers.view(grid, grid), "samples": runs.toy_samples(gan)[:400]}
 
 
 def columns(pairs: Pairs, name: str) -> dict[str, list[float]]:

@@ -8,52 +8,36 @@ from torch import Tensor
 from torch.nn import functional
 
 from dgm.data import text
-from dgm.data.text import Corpus, Sentences, Vocabulary
-from dgm.measure import aggregate_mutual_information, bootstrap, mapper_graph
-from dgm.nets.text_vae import TextVAE, text_vae_objective
+from dgm.data.text import Corpus, Sentences
+from dgm.measure import bootstrap, mapper_graph
+from dgm.nets.text_vae import TextVAE
 from dgm.papers import controllable_text_vae as paper
 from dgm.papers.controllable_text_vae import ControllableTextVAE
+from dgm.papers.pooling_vae import pooling_objective
 from dgm.precision import autocast
 from dgm_book.chapters.controllable_text_vae import training as shared
 from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, CodeRecipe
-from dgm_book.chapters.controllable_text_vae.training import Setup
+from dgm_book.chapters.controllable_text_vae.training import Setup, TrainingText
 
-N_PUBLISHED = 50  # rewrites of each label that are published, the first ones of the test set
 N_POSTERIORS = 20_000  # training sentences whose posteriors make the density
 FORBIDDEN = (0, 1, 3)  # padding, start, unknown: a rewrite has words only
 STRUCTURED, RESIDUAL = 16, 64  # dimensions of the paper's two codes; the ordinary VAE has their sum
 WALK = torch.linspace(-4, 4, 17)  # standard deviations, and ends of the simplex edge
 
 
-class TrainingText(NamedTuple):
-    """What the two models learn from, and how other sentences are brought into the same form."""
-
-    vocabulary: Vocabulary
-    corpus: Corpus
-    averages: shared.WordAverages
-    centre: Tensor  # (W,)
-    axes: Tensor  # (W, F)
-
-    def features(self, corpus: Corpus) -> Tensor:
-        """(N, F) averaged word vectors of whole sentences, along their principal axes."""
-        return (self.averages(corpus) - self.centre) @ self.axes
-
-
 @functools.lru_cache(maxsize=2)
 def training_text(recipe: CodeRecipe, dataset: str) -> TrainingText:
-    """The first sentences of a training split, their vocabulary, ids and word vectors."""
-    texts = text.load(dataset, "train").texts[: recipe.n_sentences]
-    vocabulary = Vocabulary.build(texts, recipe.vocabulary)
-    corpus = vocabulary.encode(texts)
-    averages = shared.word_averages(vocabulary, corpus, recipe.word_dim)
-    features = averages(corpus)
+    """The first sentences of a training split; features lie along their principal axes."""
+    sizes = recipe.n_sentences, recipe.vocabulary, recipe.word_dim
+    source = shared.training_text(dataset, *sizes)
+    features = source.features(source.corpus)
     centre = features.mean(0)
     covariance = torch.cov((features - centre).double().T)
     axes = torch.linalg.eigh(covariance)[1].flip(1)[:, : recipe.feature_dim].float()
     # One scale for all, so that the first axes stay the longest.
     axes = axes / ((features - centre) @ axes).std(0).mean()
-    return TrainingText(vocabulary, corpus, averages, centre, axes)
+    return source._replace(features=lambda corpus: (source.features(corpus) - centre) @ axes)
 
 
 class Trained(NamedTuple):
@@ -88,12 +72,7 @@ class Trained(NamedTuple):
 
 
 def trained_codes(kind: str, setup: Setup, dataset: str, seed: int) -> Trained:
-    """A trained model, from its finished or interrupted run in the work folder.
-
-    It is "simplex", the paper's model; "released", the same with the released weights of its
-    losses; or "ordinary", the VAE with one Gaussian block of as many dimensions. All see random
-    windows of ten positions in training, the first ten afterwards.
-    """
+    """A trained "simplex", "released" (with those weights of its losses) or "ordinary" model."""
     recipe, device = setup.recipe.codes, setup.profile.device
     source = training_text(recipe, dataset)
     features = source.features(source.corpus).to(device)
@@ -137,7 +116,7 @@ def _loss(
     window = paper.crop(tokens, generator)
     with autocast(window.device, recipe.bf16):
         if isinstance(model, TextVAE):
-            terms = text_vae_objective(model, window, None, recipe.beta, generator)
+            terms = pooling_objective(model, window, None, generator, beta=recipe.beta)
         else:
             shape, n = (len(chosen), 10), len(features)
             others = torch.randint(n, shape, generator=generator, device=window.device)
@@ -189,33 +168,24 @@ def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
         "shift": bootstrap(after - before)._asdict(),
         "in_standard_deviations": float((after.mean() - before.mean()) / spread),
         "overlap": float(torch.minimum(*histograms).sum()),
-        "original_deviation": float(before.std()),
     }
 
 
 def measure_codes(
     trained: Trained, judges: Judges, test: Sentences, codes: dict[str, Tensor]
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """What is measured of both models, for the test sentences' codes (N, D) by their manipulation.
-
-    Values, of which "rewrites", "metrics" and "shift" by the manipulation's name, and densities.
-    """
+    """Measures of both models, by manipulation, for the test sentences' codes (N, D); densities."""
     original = trained.encode(test.texts)
-    texts = {name: trained.decode(z, test.texts) for name, z in codes.items()}
     before = densities(original, trained.training)
     after = {name: densities(z, trained.training) for name, z in codes.items()}
-    mu, logvar = trained.training
-    information = aggregate_mutual_information(mu[:2000], logvar[:2000], chunk=64)
+
+    def measure(z: Tensor) -> dict[str, Any]:
+        return measure_rewrites(judges, trained.decode(z, test.texts), test)
+
     values = {
-        "rewrites": {
-            name: shared.first_per_label(test._replace(texts=t), N_PUBLISHED).texts
-            for name, t in texts.items()
-        },
-        "metrics": {name: measure_rewrites(judges, t, test) for name, t in texts.items()},
-        "reconstruction": measure_rewrites(judges, trained.decode(original, test.texts), test),
+        "metrics": {name: measure(z) for name, z in codes.items()},
+        "reconstruction": measure(original),
         "shift": {name: {k: shift(before[k], v[k]) for k in before} for name, v in after.items()},
-        "mutual_information": float(information),
-        "n_sentences": len(mu),
     }
     named = {"original": before, **after}
     return values, {f"{name}.{k}": v.float() for name, d in named.items() for k, v in d.items()}
@@ -241,13 +211,11 @@ def simplex_values(
     residual = trained.encode(test.texts)[:, STRUCTURED:].to(trained.model.simplex.vertices)
     codes = trained.model.code(functional.one_hot(target, p.shape[1]).float(), residual).cpu()
     values, tensors = measure_codes(trained, judges, test, {"vertex": codes})
-    dispersion = paper.simplex_dispersion(p)
     values |= {
         "vertices": vertices._replace(counts=vertices.counts.tolist())._asdict(),
-        "dispersion": {k: v.tolist() for k, v in dispersion._asdict().items()},
+        "dispersion": {"spread": paper.simplex_dispersion(p).spread.tolist()},
         "vertex": values.pop("metrics")["vertex"],
         "shift": values["shift"]["vertex"],
-        "rewrites": values["rewrites"]["vertex"],
     }
     return values, {"p": p.float(), "labels": validation.labels, **tensors}
 
@@ -264,18 +232,13 @@ def ordinary_values(
         for name, amount in MANIPULATIONS.items()
     }
     values, tensors = measure_codes(trained, judges, test, codes)
-    values |= {"best_dimension": best._asdict(), "manipulations": values.pop("metrics")}
-    return values, tensors
+    return values | {"manipulations": values.pop("metrics")}, tensors
 
 
 def walk_values(
     kind: str, trained: Trained, judges: Judges, dataset: str, sources: list[str]
 ) -> tuple[list[list[str]], dict[str, Tensor]]:
-    """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge.
-
-    For each sentence its rewrites along the walk; how positive they read, and both densities of
-    their codes, each (sentences, steps), with `kind` before their names.
-    """
+    """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge."""
     path, n = _path(trained, trained.encode(sources), dataset), len(sources)
     texts = trained.decode(path.flatten(0, 1), sources * len(path))
     columns = {"reading": judges.classify(texts)}

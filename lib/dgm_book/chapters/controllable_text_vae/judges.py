@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from dgm.data import text
+from dgm.data.batches import length_batches
 from dgm.data.text import Corpus, Sentences, Vocabulary
 from dgm.measure import Interval, bootstrap
-from dgm.nets.lstm import LanguageModel
+from dgm.nets.lstm import LSTMDecoder
 from dgm.nets.text_cnn import TextCNN
 from dgm_book.chapters.controllable_text_vae.recipe import JudgeRecipe
 from dgm_book.chapters.controllable_text_vae.training import Plan, Setup, train
@@ -25,14 +26,11 @@ _BLEU = sacrebleu.BLEU(tokenize="none", smooth_method="none", force=True)
 
 
 class Judges(NamedTuple):
-    """A trained TextCNN and a trained LSTM language model; unknown words are one marker, <unk>.
-
-    A text without words counts as one unknown word.
-    """
+    """A trained TextCNN and a trained LSTM language model; unknown words are one marker, <unk>."""
 
     vocabulary: Vocabulary
     classifier: TextCNN
-    language_model: LanguageModel
+    language_model: LSTMDecoder
     recipe: JudgeRecipe
 
     def classify(self, texts: Sequence[str]) -> Tensor:
@@ -66,7 +64,7 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         classifier = TextCNN(len(vocabulary), recipe.embedding, recipe.filters)
-        language = LanguageModel(len(vocabulary), recipe.hidden, recipe.hidden, dropout=0.3)
+        language = LSTMDecoder(len(vocabulary), recipe.hidden, recipe.hidden, 0, dropout=0.3)
     language.output.weight = language.embedding.weight  # one table for reading and writing
     corpus = vocabulary.encode(held_out.texts)
     vectors = text.word_vectors(corpus.tokens, len(vocabulary), recipe.embedding, seed)
@@ -84,7 +82,7 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
         value = language.nll(t, generator=generator).sum() / (t.numel() - len(t))
         return value, {"loss": value}
 
-    epoch = text.LengthBatches(corpus.lengths, recipe.batch_size, seed).steps_per_epoch
+    epoch = length_batches(corpus.lengths, recipe.batch_size, seed).steps_per_epoch
     first = (classifier, classifier_loss, recipe.classifier_steps, recipe.classifier_rate)
     second = (language, language_loss, recipe.language_steps, recipe.language_rate)
     for name, (model, loss, steps, rate) in {"classifier": first, "language": second}.items():
@@ -94,16 +92,17 @@ def trained_judges(setup: Setup, dataset: str, seed: int = 0) -> Judges:
     return Judges(vocabulary, classifier, language, recipe)
 
 
-def quality(judges: Judges, sentences: Sentences) -> dict[str, Any]:
+def quality_values(setup: Setup, dataset: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """How good the judges are on people's sentences."""
+    judges, sentences = trained_judges(setup, dataset), text.load(dataset, "test")
     right = (judges.classify(sentences.texts) > 0.5) == sentences.labels.bool()
     nats, tokens = judges.negative_log_likelihood(sentences.texts)
-    unknown = judges.vocabulary.encode(sentences.texts).n_unknown.sum() / (tokens - 1).sum()
-    return {
+    n_resamples = judges.recipe.perplexity_resamples
+    values = {
         "accuracy": bootstrap(right.double())._asdict(),
-        "perplexity": perplexity(nats, tokens, judges.recipe.perplexity_resamples)._asdict(),
-        "unknown": float(unknown),
+        "perplexity": perplexity(nats, tokens, n_resamples)._asdict(),
     }
+    return {"test": values}, {}
 
 
 def measure_rewrites(
@@ -135,10 +134,7 @@ def perplexity(nats: Tensor, tokens: Tensor, n_resamples: int = 2000) -> Interva
 
 
 def bleu(rewrites: Sequence[str], targets: Sequence[str], n_resamples: int = 1000) -> Interval:
-    """Corpus BLEU-4 of N sentences (Papineni et al. 2002), 0 to 100, with a bootstrap interval.
-
-    By sacrebleu, on words as they stand, not smoothed; ValueError unless there are as many of each.
-    """
+    """Corpus BLEU-4 of N sentences (Papineni et al. 2002), 0 to 100, with a bootstrap interval."""
     if len(rewrites) != len(targets) or not len(rewrites):
         counts = f"{len(rewrites)} rewrites of {len(targets)} sentences"
         raise ValueError(f"{counts}: want as many of each, at least one")
@@ -169,10 +165,8 @@ def swap_table(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The control that needs no network: words that speak for one class, by their counterparts.
 
-    A word speaks for a class when the log of the ratio of its frequencies in the two classes (one
-    added to each count) is beyond the margin; its counterpart is the most similar word of the other
-    class, by the cosine of PPMI vectors of `dim` dimensions. Given are, for target 0 and for target
-    1, each word that speaks against it and what replaces it.
+    A word speaks for a class by the log-ratio of its frequencies; its counterpart is the most
+    similar word of the other class, by the cosine of PPMI vectors. One table per target class.
     """
     vocabulary = Vocabulary.build(training.texts, vocabulary_size)
     tokens, size = vocabulary.encode(training.texts).tokens, len(vocabulary)

@@ -57,26 +57,25 @@ def chapter(
     run_recipe = functools.partial(run, recipe=recipe)
     profile, by_name = jobs.load(run_recipe, profile_name, first_seed)
     recipe = setup(profile, recipe).recipe
-    seeds = range(first_seed, first_seed + profile.n_seeds)
-    prefixes = {recipe.dataset: "", **{name: f"{name}-" for name in recipe.other_datasets}}
-    controls = {name: by_name[f"{prefix}controls"] for name, prefix in prefixes.items()}
-    n, n_seeds = controls[recipe.dataset].values["source copy"]["n"], len(seeds)
+    n_seeds, main, others = profile.n_seeds, recipe.dataset, recipe.other_datasets
+
+    def seeds(name: str, n: int = 1) -> list[Result]:
+        return [by_name[f"{name}-seed{i}"] for i in range(first_seed, first_seed + n)]
+
+    n = by_name["controls"].values["source copy"]["n"]
     return Chapter(
         profile,
         recipe,
         f"{n} test sentences, {n_seeds} seed{'s' * (n_seeds > 1)}",
-        by_name[f"judges-{recipe.dataset}-seed0"],
-        controls,
-        {k: [by_name[f"steering-{k}-seed{i}"] for i in seeds] for k in recipe.steering.labels},
-        [by_name[f"simplex-seed{i}"] for i in seeds],
-        by_name[f"released-seed{first_seed}"],
-        [by_name[f"ordinary-seed{i}"] for i in seeds],
-        {
-            name: {k: by_name[f"{name}-{k}-seed{first_seed}"] for k in ("simplex", "ordinary")}
-            for name in recipe.other_datasets
-        },
-        by_name[f"page-seed{first_seed}"],
-        by_name[f"walk-seed{first_seed}"],
+        by_name[f"judges-{main}-seed0"],
+        {main: by_name["controls"], **{name: by_name[f"{name}-controls"] for name in others}},
+        {k: seeds(f"steering-{k}", n_seeds) for k in recipe.steering.labels},
+        seeds("simplex", n_seeds),
+        seeds("released")[0],
+        seeds("ordinary", n_seeds),
+        {x: {k: seeds(f"{x}-{k}")[0] for k in ("simplex", "ordinary")} for x in others},
+        seeds("page")[0],
+        seeds("walk")[0],
     )
 
 
@@ -129,14 +128,12 @@ def chosen(result: Result) -> dict[str, Any]:
 
 def numbers(chapter: Chapter) -> dict[str, Any]:
     """What the templates of claims and prose name; tensors have one value per seed."""
-    dataset, simplex, ordinary = chapter.recipe.dataset, chapter.simplex, chapter.ordinary
-    manipulations = {name: f"manipulations/{name}" for name in MANIPULATIONS}
-    accuracy = {k: over_seeds(ordinary, f"{v}/accuracy/mean") for k, v in manipulations.items()}
+    simplex, ordinary = chapter.simplex, chapter.ordinary
+    accuracy = {k: over_seeds(ordinary, f"manipulations/{k}/accuracy/mean") for k in MANIPULATIONS}
     best = max(accuracy, key=lambda name: float(accuracy[name].mean()))
     values: dict[str, Any] = {
+        "c": chapter,
         "seeds": format_seeds,
-        "dataset": dataset,
-        "labels": chapter.recipe.steering.labels,
         "steps": chapter.recipe.codes.steps,
         "ours": chapter.recipe.codes.weights,
         "standard": LossWeights(),
@@ -145,18 +142,20 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
         "page": chapter.page.values,
         "judges": chapter.judges.values["test"],
         "steered": chapter.steering[chapter.labels][0].values,
-        "swap": chapter.controls[dataset].values["word swap"],
+        "swap": chapter.controls[chapter.recipe.dataset].values["word swap"],
         "n_seeds": len(simplex),
         "n_validation": simplex[0].tensors["labels"].numel(),
-        "n_walks": len(chapter.walk.values["sources"]),
-        "n_test": chapter.controls[dataset].values["source copy"]["n"],
-        "n_mapper": chapter.recipe.codes.mapper_sentences,
         "n_points": min(len(chapter.steering[chapter.labels][0].tensors["p"]), 600),
         "collisions": sum(r.values["vertices"]["collision"] for r in simplex),
         "best": best,
         "best_accuracy": accuracy[best],
-        "best_bleu": over_seeds(ordinary, f"{manipulations[best]}/bleu_source/mean"),
-        "turned": {kind: _turned(chapter.walk, kind) for kind in ("ordinary", "simplex")},
+        "best_bleu": over_seeds(ordinary, f"manipulations/{best}/bleu_source/mean"),
+        # Sentences that turn from negative to positive between the two ends of a walk.
+        "turned": {
+            kind: int(((read[:, 0] < 0.5) & (read[:, -1] > 0.5)).sum())
+            for kind in ("ordinary", "simplex")
+            for read in [chapter.walk.tensors[f"{kind}.reading"]]
+        },
         "mapper": [("ordinary VAE", _pieces(ordinary)), ("simplex", _pieces(simplex))],
     }
     for name, (kind, path) in _YAML["numbers"].items():
@@ -165,12 +164,6 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
     least = torch.cat([values["own_ordinary"], values["own_simplex"]]).min()
     values["reads"] = bool(least >= plan.LEAST_BLEU)
     return values | {k: render(_TEXTS[k], values) for k in ("unread", "kl_weights")}
-
-
-def _turned(walk: Result, kind: str) -> int:
-    """Sentences that turn from negative to positive between the two ends of a walk."""
-    read = walk.tensors[f"{kind}.reading"]
-    return int(((read[:, 0] < 0.5) & (read[:, -1] > 0.5)).sum())
 
 
 def _pieces(runs: Sequence[Result]) -> list[tuple]:
@@ -259,17 +252,19 @@ def page_walks(chapter: Chapter) -> list[dict[str, Any]]:
     share = [(s - steps[0]) / (steps[-1] - steps[0]) for s in steps]
     vae_axis = "sentiment dimension, in standard deviations from its mean"
     simplex_axis = "weight of the positive vertex, the rest on the negative one"
-    densities = {"log_mean": "log_of_mean", "mean_log": "mean_of_logs"}
+    names = {"log_mean": "log_of_mean", "mean_log": "mean_of_logs"}
+
+    def densities(result: Result, place: str) -> dict[str, Any]:
+        return {key: result.tensors[f"{place}.{name}"].numpy() for key, name in names.items()}
+
     return [
         {
             "label": label,
             "axis": axis,
             "steps": places,
             "sentences": walk.values[kind],
-            **{k: walk.tensors[f"{kind}.{name}"].numpy() for k, name in densities.items()},
-            "original": {
-                k: runs[0].tensors[f"original.{name}"].numpy() for k, name in densities.items()
-            },
+            **densities(walk, kind),
+            "original": densities(runs[0], "original"),
             "reading": walk.tensors[f"{kind}.reading"].numpy(),
             "baseline": kind == "ordinary",
         }

@@ -9,7 +9,7 @@ from dgm_book.chapters.controllable_text_vae import codes, steering
 from dgm_book.chapters.controllable_text_vae import judges as judging
 from dgm_book.chapters.controllable_text_vae.judges import trained_judges
 from dgm_book.chapters.controllable_text_vae.recipe import Recipe
-from dgm_book.chapters.controllable_text_vae.training import Setup, setup
+from dgm_book.chapters.controllable_text_vae.training import Computed, Setup, setup
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
 from dgm_book.verification import check
@@ -41,45 +41,36 @@ def context(profile: Profile) -> results.Context:
 def run(
     profile: Profile, seed: int, first_seed: int = 0, recipe: Recipe | None = None
 ) -> Iterator[Result]:
-    """Every result of one seed, one after the other: loaded, resumed or computed.
-
-    Judges, controls, the page's model and the second data set belong to the first seed alone.
-    """
+    """Every result of one seed, one after the other: loaded, resumed or computed."""
     s = setup(profile, recipe)
-    dataset, first = s.recipe.dataset, seed == first_seed
-    if first:
-        yield from _judged(s, dataset)
+    main, first = s.recipe.dataset, seed == first_seed
+    for dataset in (main, *s.recipe.other_datasets) if first else (main,):
+        prefix = "" if dataset == main else f"{dataset}-"
+        if first:
+            yield s.get(f"judges-{dataset}-seed0", judging.quality_values, dataset, seed=0)
+            yield s.get(f"{prefix}controls", _controls, dataset)
+        for kind in ("simplex", "ordinary", *["released"] * (first and dataset == main)):
+            yield s.get(f"{prefix}{kind}-seed{seed}", _codes, dataset, kind, seed, seed=seed)
     for n in s.recipe.steering.labels:
-        yield _steering(s, n, seed)
-    for kind in ("simplex", "ordinary", *["released"] * first):
-        yield _codes(s, kind, dataset, seed)
+        yield steered(s, n, seed)
     if first:
         yield page_model(s, seed)
-        yield results.get(f"walk-seed{seed}", lambda: _walk(s, seed), s.context(), seed=seed)
-        for other in s.recipe.other_datasets:
-            yield from _judged(s, other)
-            yield _codes(s, "simplex", other, seed)
-            yield _codes(s, "ordinary", other, seed)
+        yield s.get(f"walk-seed{seed}", _walk, main, seed, seed=seed)
 
 
-def _judged(s: Setup, dataset: str) -> Iterator[Result]:
-    """The judges' quality, and their measurements of what needs no model."""
-    name, prefix = f"judges-{dataset}-seed0", _prefix(s, dataset)
-    yield results.get(name, lambda: _quality(s, dataset), s.context(dataset), seed=0)
-    yield results.get(f"{prefix}controls", lambda: _controls(s, dataset), s.context(dataset))
+def steered(s: Setup, n_labels: int, seed: int) -> Result:
+    """A steering model that learned from so many labels, measured."""
+    settings = {"seed": seed, "n_labels": n_labels}
+    name = f"steering-{n_labels}-seed{seed}"
+    return s.get(name, _steering, s.recipe.dataset, n_labels, seed, **settings)
 
 
-def _prefix(s: Setup, dataset: str) -> str:
-    """What stands before the names of results on a second data set."""
-    return "" if dataset == s.recipe.dataset else f"{dataset}-"
+def page_model(s: Setup, seed: int) -> Result:
+    """The first steering model with int8 weights, as the page runs it."""
+    return s.get(f"page-seed{seed}", _page, s.recipe.dataset, seed, seed=seed)
 
 
-def _quality(s: Setup, dataset: str) -> tuple[dict, dict]:
-    judges, splits = trained_judges(s, dataset), ("validation", "test")
-    return {split: judging.quality(judges, text.load(dataset, split)) for split in splits}, {}
-
-
-def _controls(s: Setup, dataset: str) -> tuple[dict, dict]:
+def _controls(s: Setup, dataset: str) -> Computed:
     """The source itself, words swapped by a table, and people's rewrites."""
     judges, test = trained_judges(s, dataset), text.load(dataset, "test")
     table = judging.swap_table(text.load(dataset, "train"))
@@ -91,42 +82,28 @@ def _controls(s: Setup, dataset: str) -> tuple[dict, dict]:
     return {name: judging.measure_rewrites(judges, r, test) for name, r in rewrites.items()}, {}
 
 
-def _codes(s: Setup, kind: str, dataset: str, seed: int) -> Result:
-    def compute() -> tuple[dict, dict]:
-        trained, judges = codes.trained_codes(kind, s, dataset, seed), trained_judges(s, dataset)
-        measure = codes.ordinary_values if kind == "ordinary" else codes.simplex_values
-        values, tensors = measure(trained, judges, dataset)
-        return values | {"mapper": codes.mapper_values(trained, s.recipe.codes, seed)}, tensors
-
-    name = f"{_prefix(s, dataset)}{kind}-seed{seed}"
-    return results.get(name, compute, s.context(dataset), seed=seed)
+def _codes(s: Setup, dataset: str, kind: str, seed: int) -> Computed:
+    trained, judges = codes.trained_codes(kind, s, dataset, seed), trained_judges(s, dataset)
+    measure = codes.ordinary_values if kind == "ordinary" else codes.simplex_values
+    values, tensors = measure(trained, judges, dataset)
+    return values | {"mapper": codes.mapper_values(trained, s.recipe.codes, seed)}, tensors
 
 
-def _steering(s: Setup, n_labels: int, seed: int) -> Result:
-    def compute() -> tuple[dict, dict]:
-        model = steering.trained_steering(s, n_labels, seed)
-        return steering.steering_values(model, trained_judges(s, s.recipe.dataset), s, n_labels)
-
-    name = f"steering-{n_labels}-seed{seed}"
-    return results.get(name, compute, s.context(), seed=seed, n_labels=n_labels)
+def _steering(s: Setup, dataset: str, n_labels: int, seed: int) -> Computed:
+    model = steering.trained_steering(s, n_labels, seed)
+    return steering.steering_values(model, trained_judges(s, dataset), s, n_labels)
 
 
-def page_model(s: Setup, seed: int) -> Result:
-    """The first steering model with int8 weights, as the page runs it."""
-
-    def compute() -> tuple[dict, dict]:
-        n_labels = s.recipe.steering.labels[0]
-        values = _steering(s, n_labels, seed).values
-        threshold = values["test"][values["chosen"]]["threshold"]
-        model = steering.trained_steering(s, n_labels, seed)
-        return steering.page_values(model, trained_judges(s, s.recipe.dataset), s, threshold)
-
-    return results.get(f"page-seed{seed}", compute, s.context(), seed=seed)
+def _page(s: Setup, dataset: str, seed: int) -> Computed:
+    n_labels = s.recipe.steering.labels[0]
+    values = steered(s, n_labels, seed).values
+    threshold = values["test"][values["chosen"]]["threshold"]
+    model = steering.trained_steering(s, n_labels, seed)
+    return steering.page_values(model, trained_judges(s, dataset), s, threshold)
 
 
-def _walk(s: Setup, seed: int) -> tuple[dict, dict]:
+def _walk(s: Setup, dataset: str, seed: int) -> Computed:
     """Two straight walks from sentences of ours."""
-    dataset = s.recipe.dataset
     sources, judges = own_sentences(dataset), trained_judges(s, dataset)
     values: dict[str, Any] = {"sources": sources}
     tensors = {}
@@ -145,12 +122,8 @@ def verify(profile: Profile) -> list[dict[str, Any]]:
     test = text.load(s.recipe.dataset, "test")
     rewrites = steering.candidates(model, test, page.values["ladder"])
     texts = [r.text for r in steering.first_agreeing(rewrites, page.values["threshold"])]
-    return [
-        check(
-            f"page model, BLEU against the {name}",
-            page.values["int8"][f"bleu_{name}"]["mean"],
-            [judging.bleu(texts, targets or (), 2).mean],
-            0.5,
-        )
-        for name, targets in (("source", test.texts), ("reference", test.references))
-    ]
+    checks, measured = [], page.values["int8"]
+    for name, targets in (("source", test.texts), ("reference", test.references)):
+        what, published = f"page model, BLEU against the {name}", measured[f"bleu_{name}"]["mean"]
+        checks.append(check(what, published, [judging.bleu(texts, targets or (), 2).mean], 0.5))
+    return checks

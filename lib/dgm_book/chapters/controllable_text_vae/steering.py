@@ -2,17 +2,23 @@
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dgm.data import text
-from dgm.data.text import Corpus, Sentences, Vocabulary
-from dgm.measure import bootstrap
+from dgm.data.text import Sentences, Vocabulary
 from dgm.precision import autocast
-from dgm.steering import Rewrite, SteeringModel, better, rewrite_at, steering_objective, strip_ends
+from dgm.steering import (
+    Rewrite,
+    SteeringModel,
+    first_agreeing,
+    rewrite_at,
+    steering_objective,
+    strip_ends,
+)
 from dgm_book.chapters.controllable_text_vae import training
 from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
 from dgm_book.chapters.controllable_text_vae.recipe import ACCURACY_GOALS, SteeringRecipe
@@ -25,38 +31,19 @@ WARM_UP = 0.03
 ROUNDS, TRUSTED, LABEL_WEIGHT = 2, 0.7, 5.0  # of `anchored_targets`
 
 
-class TrainingText(NamedTuple):
-    """What a profile's models learn from."""
-
-    sentences: Sentences
-    vocabulary: Vocabulary
-    corpus: Corpus
-    features: Tensor  # (N, F)
-
-
 @functools.lru_cache(maxsize=2)
-def training_text(recipe: SteeringRecipe, dataset: str) -> TrainingText:
-    """The training sentences, their ids, and their averaged word vectors."""
-    whole = text.load(dataset, "train")
-    n = recipe.n_sentences
-    sentences = Sentences(whole.texts[:n], whole.labels[:n])
-    vocabulary = Vocabulary.build(sentences.texts, recipe.vocabulary, UNKNOWN_SLOTS, mask=True)
-    corpus = vocabulary.encode(sentences.texts, 20)
-    features = training.word_averages(vocabulary, corpus, recipe.feature_dim)(corpus)
-    return TrainingText(sentences, vocabulary, corpus, features)
+def training_text(recipe: SteeringRecipe, dataset: str) -> training.TrainingText:
+    """The training sentences, their first twenty words as ids."""
+    sizes = recipe.n_sentences, recipe.vocabulary, recipe.feature_dim, 20
+    return training.training_text(dataset, *sizes, unknown_slots=UNKNOWN_SLOTS, mask=True)
 
 
 def anchored_targets(texts: list[str], features: Tensor, labels: Tensor) -> Tensor:
     """Targets (N, 3) on the simplex (negative, neither, positive), from labels of some sentences.
 
-    A logistic regression on the features (N, F) of the labelled sentences guesses the others. Its
-    surest guesses, as many of each class as the labels lead to expect, then teach two more: on the
-    features, and on words and pairs of words; their sum guesses anew, twice. A guess with
-    probability q of positive becomes |2q - 1| on its vertex, the rest on "neither"; a labelled
-    sentence stands on its own vertex. Labels (N,) are 0 negative, 1 positive, -1 not given.
-
-    Raises:
-        ValueError: fewer than two labels of a class.
+    A logistic regression on the labelled sentences' features (N, F) guesses the others; twice, its
+    surest guesses teach two more, on the features and on words and pairs of words. Probability q of
+    positive becomes |2q - 1| on its vertex, the rest on "neither". Labels: 0, 1, or -1, not given.
     """
     from sklearn.feature_extraction.text import CountVectorizer  # here, since it takes a second
     from sklearn.linear_model import LogisticRegression
@@ -99,17 +86,12 @@ def trained_steering(setup: Setup, n_labels: int, seed: int) -> SteeringModel:
     chosen = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:n_labels]
     labels = torch.full((n,), -1)
     labels[chosen] = source.sentences.labels[chosen]
+    sizes = {k: getattr(recipe, k) for k in ("embedding", "hidden", "context", "voters")}
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = SteeringModel(
-            source.vocabulary,
-            embedding=recipe.embedding,
-            hidden=recipe.hidden,
-            context=recipe.context,
-            voters=recipe.voters,
-            tokenise=AS_TYPED,
-        )
-    targets = anchored_targets(source.sentences.texts, source.features, labels).to(device)
+        model = SteeringModel(source.vocabulary, **sizes, tokenise=AS_TYPED)
+    features = source.features(source.corpus)
+    targets = anchored_targets(source.sentences.texts, features, labels).to(device)
 
     def loss(words: Tensor, places: Tensor, generator: torch.Generator, done: float) -> Any:
         share = 0.5 if done > BACK_TRANSLATED_FROM else 0.0
@@ -146,15 +128,6 @@ def candidates(
     return [rewrite_at(model, sentences.texts, weights, margin) for margin in margins]
 
 
-def first_agreeing(rewrites: list[list[Rewrite]], threshold: float) -> list[Rewrite]:
-    """What `rewrite` with the same margins and this threshold returns."""
-    chosen = []
-    for options in zip(*rewrites, strict=True):
-        enough = (r for r in options if r.agreement >= threshold)
-        chosen.append(next(enough, None) or functools.reduce(better, options))
-    return chosen
-
-
 def frontier(
     model: SteeringModel, judges: Judges, sentences: Sentences, recipe: SteeringRecipe
 ) -> tuple[list[dict[str, Any]], list[list[str]]]:
@@ -162,11 +135,9 @@ def frontier(
     rewrites = candidates(model, sentences, recipe.margins)
     points, texts = [], []
     for threshold in recipe.thresholds:
-        chosen = first_agreeing(rewrites, threshold)
-        texts.append([r.text for r in chosen])
-        reached = sum(r.agreement >= threshold for r in chosen) / len(chosen)
+        texts.append([r.text for r in first_agreeing(rewrites, threshold)])
         metrics = measure_rewrites(judges, texts[-1], sentences)
-        points.append({"threshold": threshold, "reached": reached, **metrics})
+        points.append({"threshold": threshold, **metrics})
     return points, texts
 
 
@@ -189,34 +160,20 @@ def steering_values(
     point = chosen_point(before, ACCURACY_GOALS.get(n_labels, 88.0))
     points, texts = frontier(model, judges, test, recipe)
     corpus = model.vocabulary.encode(test.texts)
-    p = _read(model, corpus)
     values = {
         "chosen": point,
-        "validation": before,
         "test": points,
-        "reading_accuracy": bootstrap(
-            100.0 * ((p[:, 2] > p[:, 0]).cpu().long() == test.labels).double()
-        )._asdict(),
         "unknown_words": int(corpus.n_unknown.sum()),
         "words": int((corpus.lengths - 2).sum()),
-        "sentences_with_unknown": int((corpus.n_unknown > 0).sum()),
         "rewrites": training.first_per_label(test._replace(texts=texts[point]), 50).texts,
     }
-    read = _read(model, model.vocabulary.encode(validation.texts, 30))
-    return values, {"p": read, "labels": validation.labels}
-
-
-def _read(model: SteeringModel, corpus: Corpus) -> Tensor:
-    """Where on the simplex the model reads sentences, (N, 3)."""
-    words = strip_ends(corpus.tokens, model.vocabulary)
-    return model.read(words.to(model.vertices.device)).p
+    read = model.vocabulary.encode(validation.texts, 30).tokens
+    words = strip_ends(read, model.vocabulary).to(model.vertices.device)
+    return values, {"p": model.read(words).p, "labels": validation.labels}
 
 
 def page_tensors(model: SteeringModel) -> dict[str, Tensor]:
-    """The model as the page has it: int8 matrices with a scale per row, and float32 vectors.
-
-    What only training needs, the latents' variances, stays behind.
-    """
+    """The model as the page has it: int8 matrices with a scale per row, float32 vectors."""
     tensors = {}
     for name, value in model.state_dict().items():
         value = value.float().cpu()

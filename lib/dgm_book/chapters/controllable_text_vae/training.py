@@ -1,19 +1,22 @@
 """What chapter 4's models share: their context, averages of word vectors, and one training loop."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dgm.data import text
+from dgm.data.batches import length_batches
 from dgm.data.text import Corpus, Vocabulary
 from dgm.train import TrainingState, fit
 from dgm_book import results
 from dgm_book.chapters.controllable_text_vae.recipe import FILES, RECIPES, Recipe
 from dgm_book.profiles import Profile
+from dgm_book.results import Result
 
 CHAPTER = "04_controllable_text_vae"
+Computed = tuple[dict, dict]  # plain values and tensors
 
 
 class Setup(NamedTuple):
@@ -28,29 +31,44 @@ class Setup(NamedTuple):
         experiment = "dgm_book.chapters.controllable_text_vae.run"
         return results.Context(experiment, CHAPTER, self.profile, files)
 
+    def get(
+        self, name: str, compute: Callable[..., Computed], dataset: str, *more: Any, **settings: Any
+    ) -> Result:
+        """A result on a data set, loaded, or computed of this, the data set, and more."""
+        context = self.context(dataset)
+        return results.get(name, lambda: compute(self, dataset, *more), context, **settings)
+
 
 def setup(profile: Profile, recipe: Recipe | None = None) -> Setup:
     """The recipe of a profile, or another one, on its device."""
     return Setup(profile, recipe or RECIPES[profile.name])
 
 
-class WordAverages(NamedTuple):
-    """Word vectors, and the weighted averages of them that are features of sentences."""
+class TrainingText(NamedTuple):
+    """What a model learns from, and how sentences become features."""
 
-    vectors: Tensor  # (V, W)
-    weights: Tensor  # (V,)
-
-    def __call__(self, corpus: Corpus) -> Tensor:
-        """(N, W)."""
-        return text.sentence_features(corpus.tokens, corpus.lengths, self.vectors, self.weights)
+    sentences: text.Sentences
+    vocabulary: Vocabulary
+    corpus: Corpus
+    features: Callable[[Corpus], Tensor]  # (N, F)
 
 
-def word_averages(vocabulary: Vocabulary, corpus: Corpus, dim: int) -> WordAverages:
-    """Word vectors of `dim` dimensions from the sentences of a corpus."""
-    size, first = len(vocabulary), vocabulary.first_word
-    vectors = text.word_vectors(corpus.tokens, size, dim, first_word=first)
-    weights = text.frequency_weights(corpus.tokens, size, first_word=first)
-    return WordAverages(vectors, weights)
+def training_text(
+    dataset: str, n: int, size: int, dim: int, longest: int | None = None, **markers: Any
+) -> TrainingText:
+    """The first n sentences of a training split, and weighted averages of their word vectors."""
+    whole = text.load(dataset, "train")
+    sentences = text.Sentences(whole.texts[:n], whole.labels[:n])
+    vocabulary = Vocabulary.build(sentences.texts, size, **markers)
+    corpus = vocabulary.encode(sentences.texts, longest)
+    options = {"vocabulary_size": len(vocabulary), "first_word": vocabulary.first_word}
+    vectors = text.word_vectors(corpus.tokens, dim=dim, **options)
+    weights = text.frequency_weights(corpus.tokens, **options)
+
+    def features(corpus: Corpus) -> Tensor:
+        return text.sentence_features(corpus.tokens, corpus.lengths, vectors, weights)
+
+    return TrainingText(sentences, vocabulary, corpus, features)
 
 
 class Plan(NamedTuple):
@@ -73,12 +91,8 @@ def train(
     loss: Callable[[Tensor, Tensor, torch.Generator, float], tuple[Tensor, dict[str, Tensor]]],
     profile: Profile,
 ) -> None:
-    """Trains in place, on from an interrupted run in the work folder, and leaves no gradients.
-
-    Tokens (N, L) are padded, on the device, their lengths (N,) on the CPU. The loss takes tokens
-    (B, T), their places (B,), a generator, and the share of steps that are done.
-    """
-    places = text.LengthBatches(lengths, plan.batch_size, plan.seed)
+    """Trains in place, on from an interrupted run in the work folder, and leaves no gradients."""
+    places = length_batches(lengths, plan.batch_size, plan.seed)
 
     def batch(i: int) -> tuple[Tensor, Tensor, float]:
         chosen = places(i)
@@ -97,18 +111,12 @@ def train(
         state.optimizer.step()
         return {name: term.detach() for name, term in terms.items()}
 
-    folder = results.work_folder() / CHAPTER / profile.name
     model.to(profile.device, profile.dtype)
     optimizer = torch.optim.Adam(model.parameters(), lr=plan.learning_rate, betas=plan.betas)
     generator = torch.Generator(profile.device).manual_seed(plan.seed)
-    fit(
-        step,
-        batch,
-        TrainingState(model, optimizer, generator),
-        plan.steps,
-        checkpoint=folder / f"{plan.name}.safetensors",
-        progress=False,
-    )
+    state = TrainingState(model, optimizer, generator)
+    file = results.work_folder() / CHAPTER / profile.name / f"{plan.name}.safetensors"
+    fit(step, batch, state, plan.steps, checkpoint=file, progress=False)
     model.eval().requires_grad_(False)
 
 

@@ -80,16 +80,10 @@ def split_sentences(ids: list[int], end: int) -> Iterator[list[int]]:
             start = place + 1
 
 
-# The critic
-
-
 def distractors(
     anchor: Tensor, n_segments: int, n: int, generator: torch.Generator, near: int | None = None
 ) -> Tensor:
-    """Places (B, n), evenly drawn, of sentences that are neither the anchors (B,) nor follow them.
-
-    With `near`, they lie at most that many places before the anchor or behind what follows it.
-    """
+    """Places (B, n) of sentences, perhaps `near`, neither the anchors (B,) nor behind them."""
     reach = n_segments if near is None else near
     low = (anchor - reach).clamp(min=0)
     high = (anchor + 1 + reach).clamp(max=n_segments - 1)
@@ -129,10 +123,7 @@ def share_outscored(following: Tensor, others: Tensor) -> float:
 
 
 def measure(trained: Trained, settings: Settings, seed: int = 0, leak: bool = False) -> dict:
-    """Measures of a model and its critic on the test text.
-
-    `bound` is that of Donsker and Varadhan on all pairs of neighbours of the test text.
-    """
+    """Measures of a model and its critic on the test text."""
     device = trained.model.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
     features = read_features(trained.model, trained.splits.segments[2], leak)
@@ -150,23 +141,17 @@ def measure(trained: Trained, settings: Settings, seed: int = 0, leak: bool = Fa
         "critic_loss": float(paper.jensen_shannon_loss(following, random.flatten())),
         "nll": quality.nll,
         "perplexity": quality.perplexity,
-        "tokens": quality.tokens,
         "retrieval_random": share_outscored(following, random),
         "retrieval_hard": share_outscored(following, near),
-        "n_sentences": n,
     }
-    if not settings.source:
-        exact = exact_information(settings)
-        values |= {"exact": exact[0], "exact_by_distance": exact}
-    return values
+    return (
+        values if settings.source else values | {"exact_by_distance": exact_information(settings)}
+    )
 
 
 def exact_information(settings: Settings) -> list[float]:
     """The mutual information of sentences of a chain at each of `DISTANCES`."""
     return topic_chain_information(len(THEMES), settings.chain.switch, DISTANCES).tolist()
-
-
-# What is written
 
 
 def write_texts(trained: Trained, settings: Settings, seed: int) -> Texts:
@@ -180,10 +165,7 @@ def write_texts(trained: Trained, settings: Settings, seed: int) -> Texts:
 
 
 def topic_information(texts: Texts, vocabulary: Vocabulary) -> list[float]:
-    """Mutual information of the topics of sentences at each of `DISTANCES`; nats.
-
-    ValueError where a text has too few sentences.
-    """
+    """Mutual information of the topics of sentences at each of `DISTANCES`; nats."""
     topics = [[find_theme(vocabulary.decode(ids)) for ids in sentences] for sentences in texts]
     fewest = min(len(row) for row in topics)
     if fewest <= max(DISTANCES):
@@ -195,10 +177,7 @@ def topic_information(texts: Texts, vocabulary: Vocabulary) -> list[float]:
 
 
 def label_information(first: Tensor, second: Tensor, n_values: int) -> float:
-    """Mutual information of two rows of labels (N,) below n_values, from their counts; nats.
-
-    The estimate's bias is taken off to the first order (Miller 1955), so it may be below 0.
-    """
+    """Mutual information of labels (N,) from their counts, nats (bias: Miller 1955)."""
     counts = torch.bincount(first * n_values + second, minlength=n_values**2)
     joint = counts.view(n_values, n_values).double() / len(first)
     product = joint.sum(1, keepdim=True) * joint.sum(0)
@@ -208,11 +187,7 @@ def label_information(first: Tensor, second: Tensor, n_values: int) -> float:
 
 
 def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: int) -> list[float]:
-    """Donsker and Varadhan's bound by a given critic on sentences at each of `DISTANCES`; nats.
-
-    The critic learned from neighbours: farther apart it bounds from below all the more loosely.
-    ValueError for texts without a pair of sentences so far apart.
-    """
+    """Donsker and Varadhan's bound by a given critic on sentences at each of `DISTANCES`; nats."""
     vocabulary = judge.splits.vocabulary
     sentences = [ids for row in texts for ids in row]
     end, unknown = vocabulary.end, vocabulary.unknown
@@ -231,9 +206,6 @@ def bound_by_distance(judge: Trained, texts: Texts, settings: Settings, seed: in
         joint = pair_scores(judge.critic, features, inside, inside + k)
         bounds.append(float(paper.donsker_varadhan(joint, product)))
     return bounds
-
-
-# What the page's quiz and lottery show
 
 
 def make_questions(trained: Trained, seed: int = 0, n: int = 40) -> list[dict[str, Any]]:

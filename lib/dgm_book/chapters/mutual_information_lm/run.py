@@ -82,72 +82,34 @@ class Learner(nn.Module):
                 setattr(self, f"{name}{i}", value.float())
 
     def averages(self, rows: Sequence[Mapping[str, float]], patience: int) -> bool:
-        """Whether, after these measurements, the weights' average is what counts, as released.
-
-        The non-monotone trigger of Merity et al. 2018: a validation loss was above the best of all
-        but the `patience` before it.
-        """
+        """Whether the weights' average counts by now: the trigger of Merity et al. 2018."""
         losses = [row["nll"] for row in rows]
         places = range(patience + 1, len(losses)) if self.averaged else ()
         return any(losses[i] > min(losses[: i - patience]) for i in places)
 
     def measured(self, rows: Sequence[Mapping[str, float]], patience: int) -> paper.LanguageModel:
         """The model, or its average."""
-        averages = self.averaged and self.averages(rows, patience)
+        averages = self.averages(rows, patience)
         return self.averaged.module if averages else self.model  # pyright: ignore
 
 
-class JointOptimizer:
-    """The model's optimiser and the critic's, as one."""
-
-    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
-        self.optimizers = optimizers
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The groups of both."""
-        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
-
-    @property
-    def state(self) -> dict[Any, Any]:
-        """The moments of both, by their parameters."""
-        return {key: value for part in self.optimizers for key, value in part.state.items()}
-
-    def zero_grad(self) -> None:
-        """Forgets the gradients of both."""
-        for optimizer in self.optimizers:
-            optimizer.zero_grad()
-
-    def step(self) -> None:
-        """Updates both."""
-        for optimizer in self.optimizers:
-            optimizer.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Both states, laid out as one optimiser's."""
-        states = [optimizer.state_dict() for optimizer in self.optimizers]
-        groups = [group for state in states for group in state["param_groups"]]
-        return {"state": [state["state"] for state in states], "param_groups": groups}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Takes up both states."""
-        for i, optimizer in enumerate(self.optimizers):
-            group = state["param_groups"][i]
-            optimizer.load_state_dict({"state": state["state"][i], "param_groups": [group]})
+def make_optimizer(learner: Learner, settings: Settings) -> torch.optim.Optimizer:
+    """Adam with two rates; as released, the critic's alone takes part, with a decay."""
+    parts = {learner.model: settings.learning_rate, learner.critic: settings.critic_rate}
+    groups = [{"params": [*part.parameters()], "lr": rate} for part, rate in parts.items()]
+    return torch.optim.Adam(groups, weight_decay=1e-6 if settings.released else 0)
 
 
-def make_optimizer(learner: Learner, settings: Settings) -> Any:
-    """Adam with two rates, or as released: SGD for the model, and Adam for the critic."""
-    model, critic = learner.model.parameters(), learner.critic.parameters()
-    if settings.released:
-        sgd = torch.optim.SGD(model, lr=settings.learning_rate, weight_decay=1.2e-6)
-        adam = torch.optim.Adam(critic, lr=settings.critic_rate, weight_decay=1e-6)
-        return JointOptimizer(sgd, adam)
-    groups = zip((model, critic), (settings.learning_rate, settings.critic_rate), strict=True)
-    return torch.optim.Adam([{"params": part, "lr": rate} for part, rate in groups])
+@torch.no_grad()
+def descend(model: nn.Module, rate: float) -> None:
+    """A step of the released SGD, which has no state; Adam leaves alone what has no gradient."""
+    for p in model.parameters():
+        if p.grad is not None:
+            p.add_(p.grad.add(p, alpha=1.2e-6), alpha=-rate)
+            p.grad = None
 
 
-def set_rates(optimizer: Any, settings: Settings, i: int, length: int) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, settings: Settings, i: int, length: int) -> None:
     """The rates fall evenly; as released the model's follows the window's length."""
     fractions = [1 - (1 - settings.last_rate) * i / settings.steps] * 2
     if settings.released:
@@ -158,10 +120,7 @@ def set_rates(optimizer: Any, settings: Settings, i: int, length: int) -> None:
 
 
 def window_length(generator: torch.Generator, base: int) -> int:
-    """The length of the next window: about base, in one of twenty about half of it, 5 to base + 40.
-
-    Windows with other ends show every token with another past (Merity et al. 2018).
-    """
+    """The next window's length (Merity et al. 2018): about base, or half of it in one of twenty."""
     is_half = float(torch.rand((), generator=generator)) >= 0.95
     length = base / (1 + is_half) + 5 * float(torch.randn((), generator=generator))
     return min(max(round(length), 5), base + 40)
@@ -181,10 +140,7 @@ def make_windows(stream: Tensor, settings: Settings, seed: int) -> list[tuple[in
 
 
 def train(job: Job) -> Trained:
-    """Trains a model, or goes on with an interrupted run; the weights are the best by validation.
-
-    FloatingPointError where a loss is not finite, as that of a critic that diverges.
-    """
+    """Trains a model, or goes on with a run; the weights are the best by validation."""
     settings, device, splits = job.settings, job.profile.device, job.splits
     with torch.random.fork_rng():
         torch.manual_seed(job.seed)
@@ -195,19 +151,12 @@ def train(job: Job) -> Trained:
         model = learner.measured(state.measurements, settings.patience)
         return {"nll": perplexity(model, stream, window=200, rows=4).nll}
 
-    folder = results.work_folder() / plan.CHAPTER / job.profile.name
-    history = fit(
-        make_step(job, learner),
-        lambda i: i,
-        TrainingState(learner, make_optimizer(learner, settings), generator),
-        settings.steps,
-        checkpoint=folder / f"{job.name}.training.safetensors",
-        checkpoint_seconds=60,
-        progress=False,
-        measure=measure,
-        measure_every=settings.measure_every,
-        keep_best="nll",
-    )
+    state = TrainingState(learner, make_optimizer(learner, settings), generator)
+    file = f"{job.name}.training.safetensors"
+    options: dict[str, Any] = {"checkpoint_seconds": 60, "progress": False, "keep_best": "nll"}
+    options["checkpoint"] = results.work_folder() / plan.CHAPTER / job.profile.name / file
+    options |= {"measure": measure, "measure_every": settings.measure_every}
+    history = fit(make_step(job, learner), lambda i: i, state, settings.steps, **options)
     rows = list(history.measurements)
     best = min(range(len(rows)), key=lambda i: rows[i]["nll"])
     model = learner.requires_grad_(False).measured(rows[:best], settings.patience)
@@ -246,6 +195,8 @@ def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict
         (likelihood.value + terms.value).backward()
         for module in (learner.model, learner.critic):
             nn.utils.clip_grad_norm_(module.parameters(), settings.clip)
+        if settings.released:
+            descend(learner.model, state.optimizer.param_groups[0]["lr"])
         state.optimizer.step()
         learner.store(likelihood.state)
         if learner.averaged and learner.averages(state.measurements, settings.patience):
@@ -258,10 +209,7 @@ def make_step(job: Job, learner: Learner) -> Callable[[TrainingState, int], dict
 
 
 def reverse_nll(job: Job, stream: Tensor) -> float:
-    """Nats per token of the test text under a small model that learned from a stream (N,) alone.
-
-    What the stream's author never writes, its reader cannot expect.
-    """
+    """Nats per token of the test text under a small model that learned from a stream (N,) alone."""
     settings = job.settings._replace(steps=job.settings.reverse_steps, released=False)
     device, splits, dropout = job.profile.device, job.splits, min(settings.dropout, 0.3)
     with torch.random.fork_rng():
@@ -285,9 +233,6 @@ def reverse_nll(job: Job, stream: Tensor) -> float:
     return perplexity(model, splits.streams[2].to(device), window=200, rows=16).nll
 
 
-# Results
-
-
 def run_name(text: str, variant: str, seed: int) -> str:
     """The name of a run."""
     return f"{text} {variant} seed{seed}".replace(" ", "-")
@@ -301,12 +246,10 @@ def run(
 ) -> Iterator[Result]:
     """Every result of one seed; runs whose seeds go further are shared out over the profile's."""
     recipe = recipes[profile.name]
-    for text, variant, n in recipe.runs:
+    for text, variant, n in (*recipe.runs, *((text, "real", n) for text, n in recipe.real)):
         if n % profile.n_seeds == seed - first_seed:
-            yield result(Job(profile, text, recipe.texts[text], variant, n + first_seed))
-    for text, n in recipe.real:
-        if n % profile.n_seeds == seed - first_seed:
-            yield real_text(Job(profile, text, recipe.texts[text], "real", n + first_seed))
+            job = Job(profile, text, recipe.texts[text], variant, n + first_seed)
+            yield real_text(job) if variant == "real" else result(job)
 
 
 def context(profile: profiles.Profile, settings: Settings | None = None) -> results.Context:
@@ -318,22 +261,17 @@ def context(profile: profiles.Profile, settings: Settings | None = None) -> resu
 
 
 def result(job: Job) -> Result:
-    """One run: training, measures on the test text, and measures of what the model writes.
-
-    Of the chain the first seeds' weights are stored, of Shakespeare what the quiz and lottery show.
-    """
+    """One run: training, measures on the test text, and of what it writes; weights for the page."""
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
-        trained, leak, tensors = train(job), VARIANTS[job.variant].leak, {}
+        trained, tensors = train(job), {}
         values: dict[str, Any] = {
             "rows": trained.rows,
-            "final": measures.measure(trained, job.settings, job.seed, leak),
+            "final": measures.measure(trained, job.settings, job.seed, VARIANTS[job.variant].leak),
             "samples": measure_samples(job, trained),
             "words": len(trained.splits.vocabulary),
             "training_tokens": len(trained.splits.streams[0]),
         }
-        if leak:
-            values["padding left out"] = measures.measure(trained, job.settings, job.seed)
         if job.text == "chain" and job.variant in plan.PAGE and job.seed < 3:
             values["vocabulary"] = trained.splits.vocabulary.words
             for part in ("model", "critic"):
@@ -351,7 +289,7 @@ def measure_samples(job: Job, trained: Trained) -> dict[str, Any]:
     """What the model writes, measured: topics counted, or a bound by the likelihood's critic."""
     vocabulary = trained.splits.vocabulary
     texts = measures.write_texts(trained, job.settings, job.seed)
-    values: dict[str, Any] = {"n_sentences": sum(len(sentences) for sentences in texts)}
+    values: dict[str, Any] = {}
     if job.settings.source:
         judge = train(job._replace(variant="likelihood"))
         values["bound"] = measures.bound_by_distance(judge, texts, job.settings, job.seed)
@@ -365,11 +303,7 @@ def measure_samples(job: Job, trained: Trained) -> dict[str, Any]:
 
 
 def real_text(job: Job) -> Result:
-    """The measures of written text, taken of real text instead.
-
-    The bound is of the test text; what a small model learns from is as much training text as the
-    models wrote.
-    """
+    """The measures of written text, taken of real text instead."""
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
         base, splits = job._replace(variant="likelihood"), job.splits
@@ -378,8 +312,8 @@ def real_text(job: Job) -> Result:
         if job.settings.source:
             ids, end = splits.streams[2].tolist(), splits.vocabulary.end
             texts = [list(measures.split_sentences(ids, end))]
-            bound = measures.bound_by_distance(train(base), texts, job.settings, job.seed)
-            values["bound"] = bound
+            judged = train(base), texts, job.settings, job.seed
+            values["bound"] = measures.bound_by_distance(*judged)
         return values, {}
 
     return job.get(compute)

@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,8 +64,8 @@ class Chapter(NamedTuple):
     def values(self, metric: str, dataset: str = "") -> Any:
         """A `statistics.tidy` column: a number of every run of a data set, the main one if none.
 
-        Metrics are paths into "final" ("kl", "features relative") or into all ("rows -1 seconds").
-        Seconds are relative to those of the plain model with the same seed.
+        Metrics are paths into "final" ("kl", "features relative") or into all ("rows -1 seconds");
+        seconds are relative to those of the plain model with the same seed.
         """
         runs = self.sets[dataset or self.recipe.main]
         column: Any = statistics.tidy(runs, {metric: lambda r: _read(r, metric)})[metric]
@@ -100,12 +100,9 @@ def chapter(
     computed = functools.partial(run, recipes=recipes)
     profile, loaded = jobs.load(computed, profile_name, first_seed)
     recipe = recipes[profile.name]
-    sets: dict[str, dict[str, list[Result]]] = {}
-    for dataset, variant, n in recipe.runs:
-        result = loaded[runs.result_name(dataset, variant, n + first_seed)]
-        sets.setdefault(dataset, {}).setdefault(variant, []).append(result)
+    rows = ((d, v, loaded[runs.result_name(d, v, n + first_seed)]) for d, v, n in recipe.runs)
     others = (loaded[f"{recipe.main}-{name}"] for name in ("timing", "vocabulary"))
-    return Chapter(profile, recipe, sets, *others)
+    return Chapter(profile, recipe, jobs.grouped(rows), *others)
 
 
 def label(variant: str) -> str:
@@ -117,13 +114,12 @@ def label(variant: str) -> str:
 def table(chapter: Chapter, dataset: str) -> tuple[list[str], list[list[str]]]:
     """Head and rows of a table: a row per variant of the ladder, mean and error over seeds."""
     rows = []
-    for variant in LADDER:
-        if variant in chapter.sets[dataset]:
-            cells = [label(variant)]
-            for name, metric in COLUMNS.items():
-                decimals = 1 if name == "units" else 2
-                cells.append(format_mean(chapter.average(variant, metric, dataset), decimals))
-            rows.append(cells)
+    for variant in filter(chapter.sets[dataset].__contains__, LADDER):
+        means = {
+            name: chapter.average(variant, metric, dataset) for name, metric in COLUMNS.items()
+        }
+        cells = [format_mean(mean, 1 if name == "units" else 2) for name, mean in means.items()]
+        rows.append([label(variant), *cells])
     return ["model", *COLUMNS], rows
 
 
@@ -143,13 +139,14 @@ def crossing(chapter: Chapter, dataset: str) -> tuple[list[str], list[list[str]]
     """Mutual information of last, mean and max, with parts of the recipe taken away."""
     rows = []
     for change in ("", *CHANGES):
-        cells = ["not run"] * len(ENCODERS)
-        for i, (pooling, plain) in enumerate(ENCODERS.items()):
-            variant = f"{pooling} {change}" if change else plain
-            if variant in chapter.sets[dataset]:
-                cells[i] = format_mean(chapter.average(variant, "information", dataset))
-        if set(cells) != {"not run"}:
-            rows.append([label(change) if change else "the recipe", *cells])
+        names = [f"{k} {change}" if change else plain for k, plain in ENCODERS.items()]
+        present = [name in chapter.sets[dataset] for name in names]
+        cells = [
+            format_mean(chapter.average(name, "information", dataset)) if there else "not run"
+            for name, there in zip(names, present, strict=True)
+        ]
+        if any(present):
+            rows.append([label(change) or "the recipe", *cells])
     return ["training", "last state", "mean", "max"], rows
 
 
@@ -177,12 +174,12 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
 
 def badge(chapter: Chapter, key: str) -> str:
     """What a figure, table or widget rests on, by its key in `evidence`."""
-    size = render(SIZES[key], {"recipe": chapter.recipe}) if key in SIZES else _tested
+
+    def size(result: Result) -> str:
+        tested = "{:,} test sentences".format(result.values["n_test"])
+        return render(SIZES.get(key, tested), {"recipe": chapter.recipe})
+
     return results.badge(evidence(chapter)[key], size, synthetic="generated sentences")
-
-
-def _tested(result: Result) -> str:
-    return f"{result.values['n_test']:,} test sentences"
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
@@ -220,10 +217,6 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
     return texts
 
 
-def _joined(gains: Mapping[str, Interval]) -> str:
-    return "; ".join(f"{k} {format_difference(v, 2, 'seed')}" for k, v in gains.items())
-
-
 def bound_from_the_prior(model: paper.LinearGaussianVAE, x: Tensor, n_samples: int) -> float:
     """The bound on log p(x (1, P)) with codes from the prior, a mean over many draws."""
     repeats = 200_000 // n_samples
@@ -232,35 +225,49 @@ def bound_from_the_prior(model: paper.LinearGaussianVAE, x: Tensor, n_samples: i
     return float(importance_bound(model.log_likelihood(x.expand(repeats, -1), z)).mean())
 
 
-# The rules that judge the claims
-
-
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
+
+    def gains(metric: str, variants: Iterable[str] = ("max", "mean"), dataset: str = "") -> dict:
+        return {k: chapter.gain(k, metric, dataset=dataset) for k in variants}
+
+    low, main = (chapter.values("kl", k)["plain"] < COLLAPSED for k in ("endings", ""))
+    likelihood = gains("log_likelihood")
+    other = gains("log_likelihood", dataset="ptb") if "ptb" in chapter.sets else {}
+    scaled, pooled = (chapter.gain(k, "information") for k in ("scaled last", "max"))
+    crossed = {label(k): v for k, v in _recipe_gains(chapter).items()}
+    large = [None if v.n == 1 else v.low > 0 and v.mean > INFORMED for v in crossed.values()]
     rules = {
-        "last_state_collapses": _collapses(chapter),
+        "last_state_collapses": Outcome(
+            bool(main.all() and low.mean() >= 0.8), {"low": low.sum(), "n": len(low)}
+        ),
         "max_prevents_collapse": _prevents(chapter, "max"),
         "mean_prevents_collapse": _prevents(chapter, "mean"),
-        "features_more_dispersed": _pooling_gains(chapter, "features relative"),
-        "likelihood_above_plain": _likelihood(chapter),
-        "likelihood_with_words_hidden": _pooling_gains(chapter, "hidden_log_likelihood"),
+        "features_more_dispersed": _above_zero(gains("features relative", ("mean", "max"))),
+        "likelihood_above_plain": Outcome(
+            is_above_zero(likelihood["max"]),
+            {"gains": _joined(likelihood), "other": _joined(other).replace("; ", ", ")},
+        ),
+        "likelihood_with_words_hidden": _above_zero(gains("hidden_log_likelihood")),
         "likelihood_comparable": _comparable(chapter),
         "costs_nothing": _cost(chapter),
-        "gain_is_content": _content(chapter),
-        "whatever_the_training": _whatever(chapter),
+        "gain_is_content": Outcome(None if scaled.n == 1 else scaled.mean < pooled.mean / 2),
+        "whatever_the_training": Outcome(all_hold(large), {"gains": _joined(crossed)}),
     }
     common = prose_values(chapter) | {"average": chapter.average, "gain": chapter.gain}
-    common |= {"label": label, "runs": chapter.main}
+    common |= {"label": label, "runs": chapter.main, "comparable": COMPARABLE, "most": COST}
+    common |= {"collapsed_below": COLLAPSED, "informed": INFORMED}
     outcomes = {id_: r._replace(values=common | dict(r.values)) for id_, r in rules.items()}
     scale = f"profile {chapter.profile.name}, {common['seeds']}"
     return judged(FOLDER / "claims.yaml", CHAPTER, outcomes, scale)
 
 
-def _collapses(chapter: Chapter) -> Outcome:
-    low = chapter.values("kl", "endings")["plain"] < COLLAPSED
-    main = chapter.values("kl")["plain"] < COLLAPSED
-    values = {"low": low.sum(), "n": len(low), "collapsed_below": COLLAPSED}
-    return Outcome(bool(main.all() and low.mean() >= 0.8), values)
+def _joined(gains: Mapping[str, Interval]) -> str:
+    return "; ".join(f"{k} {format_difference(v, 2, 'seed')}" for k, v in gains.items())
+
+
+def _above_zero(gains: Mapping[str, Interval]) -> Outcome:
+    return Outcome(all_hold(map(is_above_zero, gains.values())), {"gains": _joined(gains)})
 
 
 def _prevents(chapter: Chapter, pooling: str) -> Outcome:
@@ -270,46 +277,24 @@ def _prevents(chapter: Chapter, pooling: str) -> Outcome:
     return Outcome(all_hold([informed, bool(used.mean() >= 0.8)]), values)
 
 
-def _pooling_gains(chapter: Chapter, metric: str) -> Outcome:
-    gains = {k: chapter.gain(k, metric) for k in ("max", "mean")}
-    values = {"gains": _joined(gains), "reversed": _joined(dict(reversed(gains.items())))}
-    return Outcome(all_hold(map(is_above_zero, gains.values())), values)
-
-
-def _likelihood(chapter: Chapter) -> Outcome:
-    gains = {k: chapter.gain(k, "log_likelihood") for k in ("max", "mean")}
-    other = {k: chapter.gain(k, "log_likelihood", dataset="ptb") for k in gains
-             if "ptb" in chapter.sets}  # fmt: skip
-    values = {"gains": _joined(gains), "other": _joined(other).replace("; ", ", ")}
-    return Outcome(is_above_zero(gains["max"]), values)
-
-
 def _comparable(chapter: Chapter) -> Outcome:
+    """Whether max is below none of its rivals by more than its interval and a little."""
     rivals = [k for k in ("annealing", "free bits", "aggressive") if k in chapter.main]
     gains = {k: chapter.gain("max", "log_likelihood", k) for k in rivals}
     holds = [None if v.n == 1 else v.high >= 0 or v.mean > -COMPARABLE for v in gains.values()]
-    if "max annealing" in chapter.main:
-        annealed = {k: chapter.gain("max annealing", "log_likelihood", k) for k in rivals}
-        gains |= {f"max with annealing minus {k}": v for k, v in annealed.items()}
-    return Outcome(all_hold(holds), {"gains": _joined(gains), "comparable": COMPARABLE})
-
-
-def step_ratio(timing: Result, variant: str) -> Interval:
-    """The time of a training step over that of the plain model, over batches (bootstrap)."""
-    ours, plain = (torch.tensor(timing.values[k]).double() for k in (variant, "plain"))
-    return bootstrap(ours / plain)
+    for k in rivals if "max annealing" in chapter.main else ():
+        name = f"max with annealing minus {k}"
+        gains[name] = chapter.gain("max annealing", "log_likelihood", k)
+    return Outcome(all_hold(holds), {"gains": _joined(gains)})
 
 
 def _cost(chapter: Chapter) -> Outcome:
-    ratios = {k: step_ratio(chapter.timing, k) for k in ("mean", "max")}
+    """Whether a step takes hardly longer than the plain model's, over batches (bootstrap)."""
+    seconds = {k: torch.tensor(v).double() for k, v in chapter.timing.values.items()}
+    ratios = {k: bootstrap(seconds[k] / seconds["plain"]) for k in ("mean", "max")}
     words = "; ".join(f"{k} {r.mean:.3f} [{r.low:.3f}, {r.high:.3f}]" for k, r in ratios.items())
-    values = {"batches": ratios["max"].n, "ratios": words, "most": COST}
+    values = {"batches": ratios["max"].n, "ratios": words}
     return Outcome(all(r.high <= COST for r in ratios.values()), values)
-
-
-def _content(chapter: Chapter) -> Outcome:
-    scaled, pooled = (chapter.gain(k, "information") for k in ("scaled last", "max"))
-    return Outcome(None if scaled.n == 1 else scaled.mean < pooled.mean / 2)
 
 
 def _recipe_gains(chapter: Chapter) -> dict[str, Interval]:
@@ -320,33 +305,18 @@ def _recipe_gains(chapter: Chapter) -> dict[str, Interval]:
     }
 
 
-def _whatever(chapter: Chapter) -> Outcome:
-    gains = _recipe_gains(chapter)
-    holds = [None if v.n == 1 else v.low > 0 and v.mean > INFORMED for v in gains.values()]
-    words = _joined({label(k): v for k, v in gains.items()})
-    return Outcome(all_hold(holds), {"gains": words, "informed": INFORMED})
-
-
-# What figures and widgets show
-
-
 def page_training(chapter: Chapter) -> list[dict[str, Any]]:
     """Training of every variant on the main data set, first seed each."""
     names = ("seconds", "step", "log_likelihood", "kl", "information", "reconstruction",
              "active_units")  # fmt: skip
     rows = []
     for variant, (first, *_) in chapter.main.items():
+        group = "fix" if VARIANTS[variant].pooling == "last" else "pooling"
+        group = group if variant in plan.FIXES else "control"
         measured = [{name: row[name] for name in names} for row in first.values["rows"]]
-        row = {"name": variant, "label": label(variant), "group": _group(variant)}
-        rows.append(row | {"measured": measured})
+        row = {"name": variant, "label": label(variant), "measured": measured}
+        rows.append(row | {"group": "plain" if variant == "plain" else group})
     return rows
-
-
-def _group(variant: str) -> str:
-    """Where a variant belongs in the race."""
-    if variant == "plain" or variant not in plan.FIXES:
-        return "plain" if variant == "plain" else "control"
-    return "fix" if VARIANTS[variant].pooling == "last" else "pooling"
 
 
 def page_microscope(chapter: Chapter) -> list[dict[str, Any]]:
@@ -355,33 +325,29 @@ def page_microscope(chapter: Chapter) -> list[dict[str, Any]]:
     splits = runs.load_splits("endings", recipe.settings["endings"])
     texts = [splits.vocabulary.decode(x) for x in splits.validation.tokens[: recipe.n_frames]]
     topics = [f"topic {int(topic)}" for topic in splits.labels[: recipe.n_frames]]
-    sets = [_frames(chapter, "endings", "generated, by topic", topics, texts)]
+    sets = [_frames(chapter, "endings", "generated, by topic", topics) | {"texts": texts}]
     if recipe.main != "endings":
         last = chapter.vocabulary.values["last_words"]
-        sets.append(_frames(chapter, recipe.main, "reviews, by last word", last, None))
+        sets.append(_frames(chapter, recipe.main, "reviews, by last word", last))
     return sets
 
 
-def _frames(
-    chapter: Chapter, dataset: str, title: str, classes: list[str], texts: list[str] | None
-) -> dict[str, Any]:
+def _frames(chapter: Chapter, dataset: str, title: str, classes: list[str]) -> dict[str, Any]:
     common = [c for c, _ in Counter(classes).most_common(N_CLASSES)]
+    places = [common.index(c) if c in common else len(common) for c in classes]
     frames = {}
     for shown, variant in ENCODERS.items():
         first = chapter.sets[dataset][variant][0]
         rows = first.values["rows"]
-        frames[shown] = {"steps": [row["step"] for row in rows]}
-        frames[shown]["points"] = first.tensors["frames"].float()
-        for name in ("cosine", "relative", "participation"):
-            frames[shown][name] = [row["features"][name] for row in rows]
-    return {
-        "name": dataset,
-        "label": title,
-        "classes": [*common, "other"],
-        "class_of": [common.index(c) if c in common else len(common) for c in classes],
-        "texts": texts,
-        "frames": frames,
-    }
+        frames[shown] = {
+            "steps": [row["step"] for row in rows],
+            "points": first.tensors["frames"].float(),
+            **{
+                k: [r["features"][k] for r in rows] for k in ("cosine", "relative", "participation")
+            },
+        }
+    described = {"name": dataset, "label": title, "classes": [*common, "other"]}
+    return described | {"class_of": places, "texts": None, "frames": frames}
 
 
 def page_encoders(chapter: Chapter) -> dict[str, dict[str, Any]]:
@@ -399,8 +365,7 @@ def page_encoders(chapter: Chapter) -> dict[str, dict[str, Any]]:
 def page_models(chapter: Chapter) -> dict[str, TextVAE]:
     """PyTorch's models with the page's encoders, rounded as they are there."""
     s = chapter.recipe.settings[chapter.recipe.main]
-    n_words = len(Vocabulary(chapter.vocabulary.values["words"]))
-    models = {}
+    n_words, models = len(Vocabulary(chapter.vocabulary.values["words"])), {}
     for shown, arrays in page_encoders(chapter).items():
         models[shown] = runs.build_model(VARIANTS[ENCODERS[shown]], s, n_words, 0)
         tensors = {name: torch.tensor(rounded(array)) for name, array in arrays.items()}
@@ -424,42 +389,32 @@ def page_examples(chapter: Chapter) -> list[str]:
 
 
 def influence_at_start(positions: int = 8) -> dict[str, list[float]]:
-    """Each word's share of influence from the last one back, before training, by pooling.
-
-    With the base system's weights, from -0.01 to 0.01, on the generated sentences.
-    """
+    """Each word's share of influence from the last one back, before training, by pooling."""
     s = RECIPES["smoke"].settings["endings"]._replace(weights=0.01, embeddings=0.1)
     splits = runs.load_splits("endings", s._replace(n_training=200, n_validation=100, n_test=300))
-    models = {
-        shown: runs.build_model(VARIANTS[variant], s, len(splits.vocabulary), 0)
-        for shown, variant in ENCODERS.items()
-    }
-    return {
-        shown: runs.influence_from_the_end(model, splits.test, 300, positions)
-        for shown, model in models.items()
-    }
+    shares = {}
+    for shown, variant in ENCODERS.items():
+        model = runs.build_model(VARIANTS[variant], s, len(splits.vocabulary), 0)
+        shares[shown] = runs.influence_from_the_end(model, splits.test, 300, positions)
+    return shares
 
 
 def page_ladder(chapter: Chapter, dataset: str = "endings") -> list[dict[str, Any]]:
     """Three metrics of every seed, the plain model first, as `figures.ladder` takes them."""
     titles = {"kl": "KL", "information": "mutual information", "log_likelihood": "log-likelihood"}
     chosen = [variant for variant in LADDER if variant in chapter.sets[dataset]]
+    columns = {f"{title} (nats)": chapter.values(name, dataset) for name, title in titles.items()}
     return [
-        {
-            "title": f"{title} (nats)",
-            "rows": {label(v): chapter.values(metric, dataset)[v].tolist() for v in chosen},
-        }
-        for metric, title in titles.items()
+        {"title": title, "rows": {label(v): column[v].tolist() for v in chosen}}
+        for title, column in columns.items()
     ]
 
 
 def page_influence(chapter: Chapter) -> list[dict[str, Any]]:
     """Whose features which words change, at a narrow start and after training."""
-    trained = {
-        shown: chapter.main[variant][0].values["final"]["influence"]
-        for shown, variant in ENCODERS.items()
-    }
-    axes = {"x": "words from the end", "y": "share of influence", "log": True}
+    firsts = {shown: chapter.main[variant][0] for shown, variant in ENCODERS.items()}
+    trained = {shown: first.values["final"]["influence"] for shown, first in firsts.items()}
+    axes = {"x": "words from the end", "y": "share of influence", "log": "y"}
     titles = {"before training, generated sentences": influence_at_start()}
     titles[f"after training, {NAMES[chapter.recipe.main]}"] = trained
     return [{"title": title, "lines": lines, **axes} for title, lines in titles.items()]
@@ -467,38 +422,27 @@ def page_influence(chapter: Chapter) -> list[dict[str, Any]]:
 
 def page_positions(chapter: Chapter) -> list[dict[str, Any]]:
     """How much better than the plain model's a pooled code's decoder predicts each word."""
-
-    def by_position(variants: list[Result]) -> Tensor:
-        return torch.tensor([r.values["final"]["by_position"] for r in variants]).mean(0)
-
     panels = []
     for dataset in dict.fromkeys(["endings", chapter.recipe.main]):
-        variants = chapter.sets[dataset]
-        plain = by_position(variants["plain"])
-        lines = {
-            name: (plain - by_position(variants[name])).tolist()
-            for name in ("mean", "max", "max annealing")
-            if name in variants
+        nats = {
+            name: torch.tensor([r.values["final"]["by_position"] for r in results]).mean(0)
+            for name, results in chapter.sets[dataset].items()
+            if name in ("plain", "mean", "max", "max annealing")
         }
+        plain = nats.pop("plain")
+        lines = {name: (plain - row).tolist() for name, row in nats.items()}
         panels.append({"title": NAMES[dataset], "x": "word", "y": "nats gained", "lines": lines})
     return panels
 
 
 def page_dispersion(chapter: Chapter) -> list[dict[str, Any]]:
     """Dispersion of features through training, as `dgm_book.figures.through_training` takes it."""
-
-    def over_training(result: Result, name: str) -> tuple[list[int], list[float]]:
-        rows = result.values["rows"]
-        return [row["step"] for row in rows], [row["features"][name] for row in rows]
-
-    titles = {"relative": "variance over squared mean", "cosine": "mean cosine"}
-    return [
-        {
-            "title": title,
-            "lines": {
-                shown: [over_training(r, name) for r in chapter.main[variant]]
-                for shown, variant in ENCODERS.items()
-            },
-        }
-        for name, title in titles.items()
-    ]
+    panels = []
+    for name, title in {"relative": "variance over squared mean", "cosine": "mean cosine"}.items():
+        lines = {shown: [] for shown in ENCODERS}
+        for shown, variant in ENCODERS.items():
+            for rows in (result.values["rows"] for result in chapter.main[variant]):
+                pairs = ((row["step"], row["features"][name]) for row in rows)
+                lines[shown].append(tuple(map(list, zip(*pairs, strict=True))))
+        panels.append({"title": title, "lines": lines})
+    return panels

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from dgm.data import synthetic, text
-from dgm.data.text import Corpus, Sentences, Vocabulary
+from dgm.data.batches import length_batches
+from dgm.data.text import Corpus, Vocabulary
 from dgm.measure import active_units, aggregate_mutual_information
 from dgm.nets.text_vae import TextVAE, TextVAETerms, aggressive_encoder_steps
 from dgm.papers import pooling_vae as paper
@@ -65,33 +66,24 @@ class Splits(NamedTuple):
 
 @lru_cache(maxsize=4)
 def load_splits(dataset: str, s: Settings, front: bool = False) -> Splits:
-    """A data set's sentences as ids; "endings" is made by `synthetic.shared_endings`.
-
-    Raises:
-        ValueError: `front`, which moves the ending of generated sentences, for another data set.
-    """
-    sizes = (s.n_training, s.n_validation, s.n_test)
+    """A data set's sentences as ids; "endings" is made by `synthetic.shared_endings`."""
+    sizes, parts = (s.n_training, s.n_validation, s.n_test), []
     if dataset == "endings":
-        whole = Sentences(*synthetic.shared_endings(sum(sizes), 0, front=front))
-        bounds = itertools.pairwise(itertools.accumulate(sizes, initial=0))
-        parts = [_select(whole, range(*bound)) for bound in bounds]
+        texts, labels, *_ = synthetic.shared_endings(sum(sizes), 0, front=front)
+        for bound in itertools.pairwise(itertools.accumulate(sizes, initial=0)):
+            parts.append((texts[slice(*bound)], labels[slice(*bound)]))
     elif front:
         raise ValueError(f"front moves the ending of the generated sentences: {dataset} has none")
     else:
         names = ("train", "validation", "held_out" if dataset == "yelp" else "test")
-        parts = []
         for split, n in zip(names, sizes, strict=True):
-            sentences = text.load(dataset, split)
-            lengths = enumerate(len(words.split()) for words in sentences.texts)
-            short = [i for i, length in lengths if s.words[0] <= length <= s.words[1]]
-            parts.append(_select(sentences, short[:n]))
-    words = Vocabulary.build(parts[0].texts, s.vocabulary)
-    training, validation, test = (words.encode(part.texts) for part in parts)
-    return Splits(words, training, validation, test, parts[1].labels)
-
-
-def _select(sentences: Sentences, indices: range | list[int]) -> Sentences:
-    return Sentences([sentences.texts[i] for i in indices], sentences.labels[list(indices)])
+            texts, labels, *_ = text.load(dataset, split)
+            lengths = enumerate(len(words.split()) for words in texts)
+            chosen = [i for i, length in lengths if s.words[0] <= length <= s.words[1]][:n]
+            parts.append(([texts[i] for i in chosen], labels[chosen]))
+    words = Vocabulary.build(parts[0][0], s.vocabulary)
+    training, validation, test = (words.encode(texts) for texts, _ in parts)
+    return Splits(words, training, validation, test, parts[1][1])
 
 
 def build_model(variant: plan.Variant, s: Settings, n_words: int, seed: int) -> TextVAE:
@@ -137,11 +129,7 @@ class Trained(NamedTuple):
 
 
 def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) -> Trained:
-    """Trains one of `VARIANTS`, or goes on with an interrupted run; it ends with its last weights.
-
-    Seconds are processor time on a CPU, so that what else runs on the machine does not count, and
-    wall time on a GPU; measuring is not in them.
-    """
+    """Trains one of `VARIANTS`, or goes on with a run; it ends with its last weights."""
     variant, s = VARIANTS[name], recipe.settings[dataset]
     splits = load_splits(dataset, s, variant.front)
     model = build_model(variant, s, len(splits.vocabulary), seed).to(profile.device)
@@ -149,26 +137,20 @@ def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) 
     state = TrainingState(model, build_optimizer(variant, s, model.parameters()), generator)
     step, epoch = make_step(model, variant, s, splits, seed, profile.device)
 
-    tokens, lengths = (x[: recipe.n_frames] for x in splits.validation[:2])
-    first = splits.validation._replace(tokens=tokens, lengths=lengths)
+    first = splits.validation._replace(
+        tokens=splits.validation.tokens[: recipe.n_frames],
+        lengths=splits.validation.lengths[: recipe.n_frames],
+    )
 
     def measure(state: TrainingState) -> dict[str, Any]:
-        start = {"seconds": state.seconds, "training_value": state.terms.get("value")}
-        start = start if state.steps else {"seconds": 0.0}
-        row = {**start, **watch(recipe, model, splits.validation, seed)}
-        return {**row, "frames": encode(model, first)[2]}
+        row = {"seconds": state.seconds if state.steps else 0.0}
+        row |= watch(recipe, model, splits.validation, seed)
+        return row | {"frames": encode(model, first)[2]}
 
-    folder = results.work_folder() / CHAPTER / profile.name
-    history = fit(
-        step,
-        lambda i: i,
-        state,
-        s.steps,
-        checkpoint=folder / f"{result_name(dataset, name, seed)}.training.safetensors",
-        progress=False,
-        measure=measure,
-        measure_every=[*range(0, s.steps, s.measure_every or epoch), s.steps],
-    )
+    file = f"{result_name(dataset, name, seed)}.training.safetensors"
+    options: dict[str, Any] = {"checkpoint": results.work_folder() / CHAPTER / profile.name / file}
+    options |= {"measure_every": [*range(0, s.steps, s.measure_every or epoch), s.steps]}
+    history = fit(step, lambda i: i, state, s.steps, measure=measure, progress=False, **options)
     model.eval().requires_grad_(False)
     frames = torch.stack([row["frames"] for row in history.measurements])
     rows = [{k: row[k] for k in row if k != "frames"} for row in history.measurements]
@@ -176,11 +158,7 @@ def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) 
 
 
 def halvings(rows: list[dict[str, Any]]) -> float:
-    """The learning rate's factor after these rows, as in the base system.
-
-    From the fifteenth epoch on it is halved when validation has not improved for two; He et al.
-    2019 also go back to their best weights then.
-    """
+    """The learning rate's factor after these rows, as in the base system (He et al. 2019)."""
     factor, best, waited = 1.0, float("inf"), 0
     for epoch, row in enumerate(rows):
         loss = row["reconstruction"] + row["kl"]
@@ -198,47 +176,33 @@ def still_ahead(rows: list[dict[str, Any]], s: Settings) -> bool:
     return rising and rows[-1]["step"] < s.ahead
 
 
-def objective(
-    model: TextVAE,
-    variant: plan.Variant,
-    s: Settings,
-    sentences: Tensor,
-    i: int,
-    generator: torch.Generator,
-) -> TextVAETerms:
-    """What the variant minimises at step i, for sentences (B, T) of one length."""
-    rise = max(1, round(s.rise * s.steps) if variant.schedule == "linear" else s.steps // 4)
-    with autocast(sentences.device, s.bf16):
-        return paper.pooling_objective(
-            model,
-            sentences,
-            None,
-            generator,
-            beta=paper.kl_weight(i + 1, variant.schedule, variant.beta, rise),
-            free_bits=s.free_bits if variant.free_bits else None,
-            per_dimension=variant.per_dimension,
-            word_dropout_rate=s.word_dropout if variant.word_dropout else 0.0,
-        )
-
-
 def make_step(
     model: TextVAE, variant: plan.Variant, s: Settings, splits: Splits, seed: int, device: str
 ) -> tuple[Callable[[TrainingState, int], dict[str, Tensor]], int]:
     """The step of `fit`, whose batches are their numbers; and the steps of an epoch."""
-    picks = text.LengthBatches(splits.training.lengths, s.batch_size, seed)
+    picks = length_batches(splits.training.lengths, s.batch_size, seed)
     tokens = splits.training.tokens.to(device)
+    rise = max(1, round(s.rise * s.steps) if variant.schedule == "linear" else s.steps // 4)
+    options = {
+        "free_bits": s.free_bits if variant.free_bits else None,
+        "per_dimension": variant.per_dimension,
+        "word_dropout_rate": s.word_dropout if variant.word_dropout else 0.0,
+    }
 
     def terms(generator: torch.Generator, batch: int, i: int) -> TextVAETerms:
+        """What the variant minimises at step i, for a batch of sentences of one length."""
         chosen = picks(batch)
         sentences = tokens[chosen.to(device), : int(splits.training.lengths[chosen[0]])]
-        return objective(model, variant, s, sentences, i, generator)
+        beta = paper.kl_weight(i + 1, variant.schedule, variant.beta, rise)
+        with autocast(sentences.device, s.bf16):
+            return paper.pooling_objective(model, sentences, None, generator, beta=beta, **options)
 
     def run_ahead(generator: torch.Generator, i: int, factor: float) -> None:
         epoch = i - i % picks.steps_per_epoch
 
         def loss(j: int) -> Tensor:
-            options = {"generator": generator, "device": device}
-            drawn = torch.randint(picks.steps_per_epoch, (), **options) if j else i - epoch
+            n = picks.steps_per_epoch
+            drawn = torch.randint(n, (), generator=generator, device=device) if j else i - epoch
             return terms(generator, epoch + int(drawn), i).value.mean()
 
         optimizer = build_optimizer(variant, s, model.posterior.parameters(), factor)
@@ -287,90 +251,65 @@ def watch(recipe: Recipe, model: TextVAE, corpus: Corpus, seed: int) -> dict[str
     likelihood = paper.marginal_likelihood(
         model, tokens[first], lengths[first], generator, n_samples=recipe.k_watched
     )
-    spread = [paper.dispersion(x[: recipe.n_dispersion])._asdict() for x in (features, mu)]
+    spread = paper.dispersion(features[: recipe.n_dispersion])._asdict()
     return {
         "reconstruction": float((nll * count).sum() / len(tokens)),
         "by_position": nll.tolist(),
         "kl": float(gaussian_kl(mu.double(), logvar.double()).mean()),
         "information": float(aggregate_mutual_information(mu, logvar, seed=seed)),
-        "batch_information": float(paper.minibatch_mutual_information(mu, logvar, seed=seed)),
         "active_units": float(active_units(mu)),
         "log_likelihood": float(likelihood.log_likelihood.mean()),
-        "features": {name: float(value) for name, value in spread[0].items()},
-        "means": {name: float(value) for name, value in spread[1].items()},
+        "features": {name: float(value) for name, value in spread.items()},
     }
 
 
 def measure_final(
     recipe: Recipe, model: TextVAE, corpus: Corpus, s: Settings, seed: int
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """`watch` on the test sentences, with the likelihood of some, one by one, and influence.
-
-    "hidden_log_likelihood" is that of all words where the decoder sees some of those before, as in
-    training.
-    """
+) -> dict[str, Any]:
+    """`watch` on the test sentences, with the likelihood of some, by more codes, and influence."""
     device = next(model.parameters()).device
     values = watch(recipe, model, corpus, seed)
     tokens, lengths = (x[: s.n_likelihood].to(device) for x in (corpus.tokens, corpus.lengths))
     generator = torch.Generator(device).manual_seed(seed)
-    tensors = {}
     for name, rate, k in (("", 0.0, s.n_samples), ("hidden_", s.word_dropout, s.n_samples // 5)):
         bound = paper.marginal_likelihood(
             model, tokens, lengths, generator, n_samples=max(1, k), word_dropout_rate=rate
         )
-        tensors[f"{name}log_likelihood"] = bound.log_likelihood.float()
         values[f"{name}log_likelihood"] = float(bound.log_likelihood.mean())
-        if not name:
-            values["effective_samples"] = float(bound.effective_samples.mean())
-    values["words"] = float((lengths - 1).float().mean())
-    values["influence"] = influence_from_the_end(model, corpus, recipe.n_influence)
-    return values, tensors
+    return values | {"influence": influence_from_the_end(model, corpus, recipe.n_influence)}
 
 
 def influence_from_the_end(
     model: TextVAE, corpus: Corpus, n: int, positions: int = 8
 ) -> list[float]:
-    """Each word's share of a sentence's influence on its features, from the last word back.
-
-    Of n sentences of the most frequent length, so that all positions mean the same.
-    """
+    """Each word's share of a sentence's influence on its features, from the last word back."""
     length = int(corpus.lengths.mode().values)
     chosen = (corpus.lengths == length).nonzero().flatten()[:n]
     tokens = corpus.tokens[chosen, :length].to(next(model.parameters()).device)
-    distance = paper.influence(model, tokens, space="features")[:, 1:-1].flip(1)
+    distance = paper.influence(model, tokens)[:, 1:-1].flip(1)
     share = distance / distance.sum(1, keepdim=True).clamp(min=1e-12)
     return share.mean(0)[:positions].tolist()
 
 
 def result(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) -> Result:
-    """A trained and measured model: rows over training, "final" on test sentences, and its encoder.
-
-    Tensors: "frames" (E, M, 2), features on their first two principal directions at the end of
-    training; log-likelihoods of test sentences; and of the encoders in the page, first seed, the
-    weights, in half precision.
-    """
+    """A trained and measured model: rows over training, "final", and its encoder."""
 
     def compute() -> tuple[dict, dict]:
-        s = recipe.settings[dataset]
+        s, tensors = recipe.settings[dataset], {}
         model, splits, rows, frames = train(recipe, profile, dataset, name, seed)
-        final, tensors = measure_final(recipe, model, splits.test, s, seed)
+        final = measure_final(recipe, model, splits.test, s, seed)
         if seed == 0 and name in ENCODERS.values():
-            weights = model.posterior.state_dict()
-            tensors["frames"] = flatten_frames(frames).half()
-            tensors |= {key: value.half().contiguous() for key, value in weights.items()}
+            tensors = model.posterior.state_dict() | {"frames": flatten_frames(frames)}
         values = {"dataset": dataset, "kind": name, "rows": rows, "final": final}
-        return values | {"n_test": len(splits.test.tokens), "settings": s._asdict()}, tensors
+        half = {key: value.half().contiguous() for key, value in tensors.items()}
+        return values | {"n_test": len(splits.test.tokens)}, half
 
     shared = context(profile, dataset)
     return results.get(result_name(dataset, name, seed), compute, shared, seed=seed, kind=name)
 
 
 def timing(recipe: Recipe, profile: Profile) -> Result:
-    """Seconds of a training step under each kind of pooling, in turn on the same batches.
-
-    Of each batch the least of three steps counts, since what else runs on the machine only delays.
-    Values: for each variant a list, one number per batch, after three that warm up.
-    """
+    """Seconds of a training step under each kind of pooling, a list each, on the same batches."""
     device, s = profile.device, recipe.settings[recipe.main]
 
     def clock() -> float:
@@ -391,13 +330,12 @@ def timing(recipe: Recipe, profile: Profile) -> Result:
             shift = i % len(plan.TIMED)
             for name in plan.TIMED[shift:] + plan.TIMED[:shift]:
                 state, step = steppers[name]
-                times = []
+                times = [clock()]
                 for _ in range(3):
-                    began = clock()
                     step(state, i)
-                    times.append(clock() - began)
-                seconds[name].append(min(times))
-        return {name: values[3:] for name, values in seconds.items()}, {}
+                    times.append(clock())
+                seconds[name].append(min(b - a for a, b in itertools.pairwise(times)))
+        return {name: values[3:] for name, values in seconds.items()}, {}  # after a warm-up
 
     return results.get(f"{recipe.main}-timing", compute, context(profile, recipe.main))
 

@@ -1,22 +1,41 @@
-"""Chapter 1's results as its page and its claims use them, and what they say."""
+"""Chapter 1's results as its page uses them, what they say, and the rules that judge its claims.
+
+The claims' words are in claims.yaml, by the same names.
+"""
 
 import math
+import operator
 import re
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from dgm.measure import Interval
+from dgm.measure import Interval, bootstrap
+from dgm.sampling.curves import MeanCurve
 from dgm_book import jobs, results
-from dgm_book.chapters.rate_distortion.models import Job
-from dgm_book.chapters.rate_distortion.recipe import GAPS, RECIPES, Recipe, gap_betas, label
+from dgm_book.chapters.rate_distortion import recipe as recipes
+from dgm_book.chapters.rate_distortion.models import CHAPTER, Job
+from dgm_book.chapters.rate_distortion.recipe import MODELS, RECIPES, Recipe, gap_betas, label
 from dgm_book.chapters.rate_distortion.run import compared, run
+from dgm_book.claims import Claim, Outcome, judged
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
-from dgm_book.statistics import paired_difference
+from dgm_book.statistics import (
+    all_hold,
+    differs_from_zero,
+    format_interval,
+    is_above_zero,
+    mean_over_seeds,
+    paired_difference,
+)
+
+FLOORS = {"vae": ("vae2", "vae10"), "gan": ("gan2", "gan10")}
+FAMILIES = {"gan10": ("gan10", "vae10"), "aae10": ("aae10", "vae10")}
 
 
 class Chapter(NamedTuple):
@@ -46,12 +65,15 @@ class Chapter(NamedTuple):
         """Both bounds of log Z of some models, one result per beta."""
         return {
             model: [self.first(f"bdmc-{beta:g}", model) for beta in gap_betas(model, self.recipe)]
-            for model in GAPS
+            for model in recipes.GAPS
         }
 
-    def scale(self, ending: str, *models: str) -> str:
-        """The images and seeds behind some models' results, in words."""
-        return results.scale({label(m): self.runs[m, ending] for m in models}, size)
+    def scale(self, words: str, *models: str) -> str:
+        """Profile, data and size, in words; with models, that of their results of an ending."""
+        if models:
+            words = results.scale({label(m): self.runs[m, words] for m in models}, size)
+        dataset = self.job(models[0] if models else "vae10").dataset
+        return f"profile {self.profile.name}, {dataset}, {words}"
 
     def job(self, model: str, seed: int | None = None) -> Job:
         """What loads a model's decoder; the first seed's, unless it is given."""
@@ -87,41 +109,26 @@ def size(result: Result) -> str:
     return f"{values['elbo']['n']:,} test images" if "elbo" in values else ""
 
 
-class Summary(NamedTuple):
-    """A model's curve over seeds and images, each (R,); errors join both sources of variation."""
-
-    beta: Tensor
-    rate: Tensor
-    rate_error: Tensor
-    distortion: Tensor
-    distortion_error: Tensor
-    log_z: Tensor
-    log_z_error: Tensor
-    legendre_rate: Tensor  # at the mean distortions, from log Z alone
+def stacked(runs: list[Result], term: str) -> Tensor:
+    """A term of some curves, (seeds, R, N)."""
+    return torch.stack([r.tensors[term] for r in runs])
 
 
-def summary(runs: list[Result]) -> Summary:
+def summary(runs: list[Result]) -> MeanCurve:
     """Mean over images and seeds, with the standard error over images joined to that over seeds."""
-    columns = [runs[0].tensors["beta"]]
+    columns = []
     for term in ("rate", "distortion", "log_z"):
-        values = torch.stack([r.tensors[term] for r in runs])  # (seeds, R, N)
+        values = stacked(runs, term)
         over_images = values.mean(0).var(1) / values.shape[2]
         over_seeds = values.mean(2).var(0) / len(values) if len(values) > 1 else 0.0
         columns += [values.mean((0, 2)), torch.sqrt(over_images + over_seeds)]
-    beta, _, _, distortion, _, log_z, _ = columns
-    lines = -log_z[:, None] - beta[:, None] * distortion
-    return Summary._make([*columns, lines.amax(0)])
+    return MeanCurve(runs[0].tensors["beta"], *columns)
 
 
 def high_slopes(runs: list[Result]) -> Tensor:
-    """Twice the nats that the rate gains per e-fold of beta, (seeds, N); D for a smooth decoder.
-
-    Near a Gaussian posterior R = (D / 2) log beta + constant. Read between the largest recorded
-    beta and the first that is a tenth of it or more.
-    """
-    beta = runs[0].tensors["beta"]
+    """Twice the nats that the rate gains per e-fold of beta, (seeds, N); D for a smooth decoder."""
+    beta, rate = runs[0].tensors["beta"], stacked(runs, "rate")
     start = int((beta < 0.1 * beta[-1]).sum())
-    rate = torch.stack([r.tensors["rate"] for r in runs])
     return 2 * (rate[:, -1] - rate[:, start]) / math.log(float(beta[-1] / beta[start]))
 
 
@@ -140,14 +147,16 @@ def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
     return values.mean(1), values.std(1) / math.sqrt(values.shape[1])
 
 
+def missed(chapter: Chapter, model: str, term: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Betas, and what the annealing of a model in two dimensions missed, with errors, each (R,)."""
+    exact, curve = (chapter.first(ending, model).tensors for ending in ("truth", "curve"))
+    return exact["beta"], *mean_and_error(curve[term][: len(exact["beta"])] - exact[term])
+
+
 def mixture(
     narrow: Mapping[str, Tensor], wide: Mapping[str, Tensor], alpha: float
 ) -> dict[str, Tensor]:
-    """The curve under (1 - alpha) p + alpha q from those under p and q, for each image.
-
-    Z is the mixture of both normalisers, and D that of both distortions, weighted by what each
-    brings.
-    """
+    """The curve under (1 - alpha) p + alpha q from those under p and q, for each image."""
     weights = torch.tensor([1 - alpha, alpha], dtype=torch.float64).log()[:, None, None]
     parts = weights + torch.stack([narrow["log_z"], wide["log_z"]])
     log_z, share = parts.logsumexp(0), parts.softmax(0)
@@ -160,3 +169,238 @@ def limit_ratios(chapter: Chapter) -> Tensor:
     """Adaptive over sigmoid, variance of log w where chains mix at once (largest betas, seeds)."""
     tensors = chapter.first("schedule-limits").tensors
     return (tensors["adaptive.log_weight_variance"] / tensors["sigmoid.log_weight_variance"]).T
+
+
+def claims(chapter: Chapter) -> list[Claim]:
+    """The chapter's claims with their verdicts, from the results."""
+    seeds = len(chapter.seeds)
+    usual = f"{chapter.recipe.annealing.n_images} test images, {seeds} seed{'s' * (seeds > 1)}"
+    distortions = partial(_distortions, chapter)
+    outcomes = {
+        "a_single_run_gives_the_curve": _against_quadrature(chapter, "log_z", abs),
+        "points_lie_above_the_curve": _against_quadrature(chapter, "rate", operator.neg),
+        "gaps_are_small": _gaps(chapter),
+        "the_curve_costs_a_likelihood": _cost(chapter),
+        "annealing_seeds_agree": _annealing_seeds(chapter),
+        "schedules_where_distortion_is_ten": _halved_at_ten(chapter),
+        "schedules_to_the_paper_s_beta": _halved(chapter, recipes.PAPER_BETA, suffix="-far"),
+        "schedules_to_this_chapter_s_beta": _halved_here(chapter),
+        "small_codes_meet_a_floor": distortions(is_above_zero, FLOORS, n_judged=1),
+        "slopes_count_dimensions": _slopes(chapter),
+        "the_better_code_depends_on_the_rate": _better_code(chapter),
+        "families_differ": distortions(differs_from_zero, FAMILIES),
+        "deep_beats_shallow": distortions(is_above_zero, {"depth": ("gan10-shallow", "gan10")}),
+        "families_differ_under_a_deep_distortion": distortions(
+            differs_from_zero, {"gan10": FAMILIES["gan10"]}, ending="features"
+        ),
+        "encoders_lie_above_the_curve": _encoders(chapter),
+        "colour_generators_differ": distortions(differs_from_zero, {"colour": recipes.COLOUR}),
+        "junk_costs_at_most_the_cap": _junk(chapter),
+        "blur_raises_the_floor": _blur(chapter),
+        **_damages(chapter),
+    }
+    path = Path(__file__).with_name("claims.yaml")
+    return judged(path, CHAPTER, outcomes, chapter.scale(usual))
+
+
+def _numbers(values: Iterable[float], form: str) -> str:
+    return ", ".join(form % value for value in values)
+
+
+def _against_quadrature(chapter: Chapter, term: str, miss: Callable[[float], float]) -> Outcome:
+    """Whether no mean misses the exact value by four errors; the worst by error and the worst."""
+    rows = []
+    for model in recipes.QUADRATURE:
+        columns = (column.tolist() for column in missed(chapter, model, term))
+        rows += [(m, e, label(model), beta) for beta, m, e in zip(*columns, strict=True)]
+    worst = [max(rows, key=lambda row: miss(row[0]) / row[1]), max(rows, key=lambda r: miss(r[0]))]
+    holds = all(miss(mean) <= 4 * error for mean, error, *_ in rows)
+    values = {"n": len(rows), "worst": list(dict.fromkeys(worst))}
+    return Outcome(holds, values, chapter.scale("truth", "vae2"))
+
+
+def _gaps(chapter: Chapter) -> Outcome:
+    gaps = {model: [r.values for r in runs] for model, runs in chapter.gaps.items()}
+    hundred = max(gaps.pop("vae100"), key=lambda v: v["gap"])
+    pairs = [(label(model), v) for model, values in gaps.items() for v in values]
+    name, widest = max(pairs, key=lambda pair: pair[1]["gap"])
+    values = {"n": len(pairs), "name": name, "widest": widest, "hundred": hundred}
+    holds = widest["gap"] + 2 * widest["standard_error"] < 1.0
+    return Outcome(
+        holds, values, chapter.scale(f"{widest['n_images']} images of each model, 1 seed")
+    )
+
+
+def _cost(chapter: Chapter) -> Outcome:
+    seconds = chapter.first("cost").values
+    ratios = [a / b for a, b in zip(seconds["curve"], seconds["likelihood"], strict=True)]
+    best = min(seconds["curve"]) / min(seconds["likelihood"])
+    values = {"best": best, "n": len(ratios), "low": min(ratios), "high": max(ratios)}
+    return Outcome(best <= 1.1, values, chapter.scale("1 seed"))
+
+
+def _annealing_seeds(chapter: Chapter) -> Outcome:
+    endings = [f"again{k}" for k in recipes.ANNEALING_SEEDS]
+    log_z = torch.stack([chapter.first(ending).tensors["log_z"] for ending in endings])
+    spread, (_, over_images) = log_z.mean(2).std(0), mean_and_error(log_z[0])
+    share = float((spread / over_images).max())
+    values = {"n": len(endings), "spread": float(spread.max()), "share": share}
+    return Outcome(share < 1, values, chapter.scale(endings[0], "vae10"))
+
+
+def _ratio(result: Result, schedule: str = "adaptive", r: int = -1) -> Interval:
+    """A schedule's variance of log w over sigmoid's: geometric mean over images and seeds."""
+    ours, sigmoid = (
+        result.tensors[f"{s}.log_weight_variance"][:, r].flatten().log()
+        for s in (schedule, "sigmoid")
+    )
+    logs = paired_difference(ours, sigmoid)
+    return logs._replace(**{end: math.exp(getattr(logs, end)) for end in ("mean", "low", "high")})
+
+
+def _schedules(chapter: Chapter, suffix: str = "", r: int = -1) -> tuple[bool | None, str]:
+    """Whether the adaptive schedule halves the variance at every budget, and the ratios."""
+    parts, below = [], []
+    for budget in chapter.recipe.comparison.budgets:
+        result = chapter.first(f"schedules{budget}{suffix}")
+        adaptive, sigmoid = (
+            result.tensors[f"{s}.log_weight_variance"][:, r].mean(1)
+            for s in ("adaptive", "sigmoid")
+        )
+        by_seed, ratio = _numbers((adaptive / sigmoid).tolist(), "%.2g"), _ratio(result, r=r)
+        below.append(ratio.high <= 0.5)
+        parts.append(
+            f"{format_interval(ratio, 2, '')} at {budget} temperatures (of the means over images, "
+            f"by seed: {by_seed})"
+        )
+    several = len(chapter.recipe.comparison.seeds) > 1
+    return all(below) if several else None, "; ".join(parts)
+
+
+def _halved(
+    chapter: Chapter, top: float, end: int = -1, suffix: str = "", r: int = -1, **values: Any
+) -> Outcome:
+    """Whether the adaptive schedule halves the variance on the way to a largest beta."""
+    holds, ratios = _schedules(chapter, suffix, r)
+    limit, sizes = limit_ratios(chapter)[end], chapter.recipe.comparison
+    values |= {"limit": (float(limit.mean()), float(limit.min()), float(limit.max())), "top": top}
+    scale = chapter.scale(f"{sizes.n_images} test images, {len(sizes.seeds)} annealings")
+    return Outcome(holds, {"ratios": ratios, **values}, scale)
+
+
+def _halved_at_ten(chapter: Chapter) -> Outcome:
+    curve = chapter.first("curve").tensors
+    tried = chapter.first(f"schedules{chapter.recipe.comparison.budgets[0]}").tensors
+    n_images = tried["sigmoid.log_weight_variance"].shape[2]
+    nearest = (curve["distortion"][:, :n_images].mean(1) - 10.0).abs().argmin()
+    r = int((tried["beta"] / curve["beta"][nearest]).log().abs().argmin())
+    return _halved(chapter, float(curve["beta"][-1]), r=r, beta=float(tried["beta"][r]))
+
+
+def _halved_here(chapter: Chapter) -> Outcome:
+    fewest, *_, most = chapter.recipe.comparison.budgets * 2
+    ratios = {s: _ratio(chapter.first(f"schedules{fewest}-{s}")) for s in recipes.SAMPLERS}
+    top = float(chapter.first("curve").tensors["beta"][-1])
+    values: dict[str, Any] = {"budget": fewest, "leapfrogs": recipes.PAPER_LEAPFROG, **ratios}
+    values |= {"pairs": ratios["steady"].n, "fresh": _schedules(chapter, "-fresh")[1]}
+    values |= {"default": _ratio(chapter.first(f"schedules{most}"), "default")}
+    return _halved(chapter, top, 1, **values)
+
+
+def _ends(chapter: Chapter, model: str) -> dict[str, str]:
+    bottom, *_, top = chapter.first("curve", model).tensors["beta"].tolist()
+    return {"bottom": f"{bottom:g}", "top": f"{top:g}"}
+
+
+def _distortions(
+    chapter: Chapter,
+    test: Callable[[Interval], bool | None],
+    pairs: dict[str, tuple[str, str]],
+    n_judged: int = 2,
+    ending: str = "curve",
+) -> Outcome:
+    """Whether a test holds of the first differences of distortion at the largest beta."""
+    changes = {name: distortion_difference(chapter, *pair, ending) for name, pair in pairs.items()}
+    models = [model for pair in pairs.values() for model in pair]
+    holds = all_hold(map(test, list(changes.values())[:n_judged]))
+    return Outcome(holds, changes | _ends(chapter, models[0]), chapter.scale(ending, *models))
+
+
+def _slopes(chapter: Chapter) -> Outcome:
+    slopes = {m: high_slopes(chapter.runs[m, "curve"]) for m in ("vae2", "gan2", "vae10", "gan10")}
+    means = {model: bootstrap(values.mean(0)) for model, values in slopes.items()}
+    holds = all(abs(v.mean / MODELS[m].latent_dim - 1) < 0.1 for m, v in means.items())
+    medians = _numbers((float(v.flatten().median()) for v in slopes.values()), "%.2f")
+    values = {"slopes": {label(m): v for m, v in means.items()}, "medians": medians}
+    return Outcome(holds, values, chapter.scale("curve", *slopes))
+
+
+def _better_code(chapter: Chapter) -> Outcome:
+    small, large = (stacked(chapter.runs[m, "curve"], "log_z").mean(0) for m in ("vae2", "vae10"))
+    difference = large - small  # (R, N)
+    bottom = float(chapter.first("curve", "vae2").tensors["beta"][0])
+    start, end = bootstrap(-difference[0] / bottom), bootstrap(difference[-1])
+    values = {"start": start, "end": end, **_ends(chapter, "vae2")}
+    return Outcome(start.low > 0 and end.low > 0, values)
+
+
+def _encoders(chapter: Chapter) -> Outcome:
+    rows, outcomes = [], []
+    for model in recipes.ENCODED:
+        encoder, annealed = (chapter.first(e, model).tensors for e in ("encoder", "annealed"))
+        bound = encoder["rate"] + encoder["beta"][:, None] * encoder["distortion"]
+        mean, error = mean_and_error(bound + annealed["log_z"])
+        least, most = mean.argmin(), float(mean.max())
+        rows.append((label(model), float(mean[least]), float(error[least]), most))
+        outcomes.append(bool((mean >= -4 * error).all()))
+    return Outcome(all(outcomes), {"rows": rows}, chapter.scale("annealed", "vae10"))
+
+
+def _junk(chapter: Chapter) -> Outcome:
+    narrow, wide = (chapter.first(f"blur0-{prior}").tensors for prior in ("narrow", "wide"))
+    other = chapter.first(f"again{recipes.ANNEALING_SEEDS[0]}").tensors["log_z"]
+    rows, outcomes, direct = [], [], []
+    for alpha in recipes.ALPHAS:
+        mean, error = mean_and_error(other - mixture(narrow, wide, alpha)["log_z"])
+        cap, r = -math.log1p(-alpha), int(mean.argmax())
+        rows.append((float(mean[r]), float(error[r]), cap, alpha))
+        outcomes.append(bool((mean <= cap + 4 * error).all()))
+        whole = chapter.first(f"mixture{alpha:g}").tensors["log_z"]
+        direct.append(float((other - whole).mean(1).max()))
+    values = {"rows": rows, "direct": _numbers(direct, "%.1f")}
+    values["chains"] = chapter.recipe.annealing.n_chains
+    return Outcome(all(outcomes), values, chapter.scale("blur0-narrow", "vae10"))
+
+
+def _blur(chapter: Chapter) -> Outcome:
+    rows, sharp = [], chapter.first("blur0-narrow").tensors["distortion"]
+    for blur in recipes.BLURS[1:]:
+        more = chapter.first(f"blur{blur:g}-narrow").tensors["distortion"] - sharp
+        rows.append((blur, bootstrap(more[-1]), bootstrap(more[0])))
+    holds = all(floor.low > 0 and abs(start.mean) < floor.mean for _, floor, start in rows)
+    return Outcome(holds, {"rows": rows}, chapter.scale("blur0-narrow", "vae10"))
+
+
+def _damages(chapter: Chapter) -> dict[str, Outcome]:
+    """What damage costs, -log Z at the recorded beta nearest to 30, by claim."""
+
+    def costs(damage: str, ending: str = "unseen") -> Tensor:  # (seeds, N)
+        runs = chapter.runs[f"vae10{damage}", ending]
+        r = int((runs[0].tensors["beta"].log() - math.log(30)).abs().argmin())
+        return -stacked(runs, "log_z")[:, r]
+
+    limited, whole = ((costs(x) - costs(x, "seen")).mean(1) for x in ("-few", ""))
+    masks = torch.tensor([r.values["dropped"] for r in chapter.runs["vae10-dropped", "unseen"]])
+    rows = zip(costs("-dropped") - costs(""), masks, strict=True)
+    early, trained = (costs(x).mean(1) for x in ("-short", ""))
+    gains = {
+        ("memorisation_shows", "vae10-few"): paired_difference(limited, whole),
+        ("dropped_modes_show", "vae10-dropped"): mean_over_seeds(
+            [float(row[mask].mean() - row[~mask].mean()) for row, mask in rows]
+        ),
+        ("underfitting_shows", "vae10-short"): paired_difference(early, trained),
+    }
+    return {
+        id_: Outcome(is_above_zero(gain), {"gain": gain}, chapter.scale("unseen", model))
+        for (id_, model), gain in gains.items()
+    }

@@ -9,7 +9,7 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -70,10 +70,7 @@ def context(profile: Profile, name: str = "vae10", recipe: Recipe | None = None)
 
 @functools.lru_cache(maxsize=4)
 def pictures(dataset: str, split: str) -> images.Images:
-    """A split as rows of pixels: digits from 0 to 1, CIFAR-10 and its stand-in from -1 to 1.
-
-    The shape of those in colour has three sides, more than `Images` declares.
-    """
+    """A split as rows of pixels: digits from 0 to 1, CIFAR-10 and its stand-in from -1 to 1."""
     if dataset == "cifar10":
         data = cifar.load(split)
         x, shape = data.x.flatten(1).float() / 127.5 - 1, data.x.shape[1:]
@@ -107,7 +104,6 @@ def measure_model(job: Job) -> Computed:
             mu, _ = network.posterior(x)
         values |= {
             "elbo": bootstrap(bound.value)._asdict(),
-            "log_likelihood": bootstrap(bound.log_likelihood)._asdict(),
             "kl": bootstrap(bound.kl)._asdict(),
             "pixel_variance": float(network.log_variance.detach().exp()),
             "active_units": int(active_units(mu)),
@@ -136,45 +132,42 @@ def decoder(job: Job) -> nn.Sequential:
     return network.to(job.profile.device, job.profile.dtype).eval().requires_grad_(False)
 
 
-class Adversaries(nn.Module):
-    """A decoder with its discriminator, and an encoder if it has one."""
-
-    decoder: nn.Sequential
-    discriminator: nn.Module
-    encoder: nn.Module | None
-
-    def __init__(
-        self, decoder: nn.Sequential, discriminator: nn.Module, encoder: nn.Module | None = None
-    ) -> None:
-        super().__init__()
-        self.decoder, self.discriminator, self.encoder = decoder, discriminator, encoder
+def adversaries(**parts: nn.Module) -> nn.Module:
+    """A decoder with its discriminator, and for an AAE an encoder, as attributes of a module."""
+    network = nn.Module()
+    for name, part in parts.items():
+        network.add_module(name, part)
+    return network
 
 
-def build(job: Job, shape: Sequence[int]) -> ImageVAE | Adversaries:
+def build(job: Job, shape: Sequence[int]) -> Any:
     """An untrained model of images of a shape, initialised from torch's global generator."""
     model, digits, colour = job.model, job.recipe.digits, job.recipe.colour
     latent_dim, n_pixels = model.latent_dim, math.prod(shape)
     if model.colour:
         image = (shape[0], shape[1])
         norm = {"vanilla": "batch", "bre": "batch", "sn": "spectral", "gp": "none"}[model.colour]
-        return Adversaries(
-            dcgan_generator(latent_dim, colour.channels, image, kernel=4, last_stride=2),
-            dcgan_discriminator(colour.discriminator, image, first_stride=2, norm=norm),
+        return adversaries(
+            decoder=dcgan_generator(latent_dim, colour.channels, image, kernel=4, last_stride=2),
+            discriminator=dcgan_discriminator(
+                colour.discriminator, image, first_stride=2, norm=norm
+            ),
         )
     hidden = (64,) if model.narrow else digits.hidden[:1] if model.shallow else digits.hidden
     if model.family == "VAE":
         return ImageVAE(n_pixels, latent_dim, hidden)
     if model.family == "GAN":
         generator = mlp([latent_dim, *hidden, n_pixels], output="sigmoid")
-        return Adversaries(generator, mlp([n_pixels, *digits.hidden, 1], "relu"))
-    return Adversaries(
-        mlp([latent_dim, *hidden, n_pixels], "relu", output="sigmoid"),
-        mlp([latent_dim, *hidden, 1], "relu"),
-        mlp([n_pixels, *hidden, latent_dim], "relu"),
+        discriminator = mlp([n_pixels, *digits.hidden, 1], "relu")
+        return adversaries(decoder=generator, discriminator=discriminator)
+    return adversaries(
+        decoder=mlp([latent_dim, *hidden, n_pixels], "relu", output="sigmoid"),
+        discriminator=mlp([latent_dim, *hidden, 1], "relu"),
+        encoder=mlp([n_pixels, *hidden, latent_dim], "relu"),
     )
 
 
-def train(job: Job) -> ImageVAE | Adversaries:
+def train(job: Job) -> Any:
     """A trained model, from its finished or interrupted run in the work folder."""
     model, sizes, device = job.model, job.recipe.digits, job.profile.device
     x = training_images(job).to(device, job.profile.dtype)
@@ -182,40 +175,28 @@ def train(job: Job) -> ImageVAE | Adversaries:
         torch.manual_seed(job.seed)
         network = build(job, pictures(job.dataset, "test").shape).to(device, job.profile.dtype)
     is_gan = model.family == "GAN"
-    steps = sizes.gan_steps if is_gan else sizes.steps
-    if model.damage:
-        steps = sizes.short_steps if model.damage == "short" else sizes.damaged_steps
-    rate, momenta = (2e-4, (0.5, 0.999)) if is_gan else (sizes.learning_rate, (0.9, 0.999))
-    batch_size = min(64 if is_gan else sizes.batch_size, len(x))
-    optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=momenta)
-    picks = minibatches(len(x), batch_size, job.seed)
-    fit(
-        _step(network, job),
-        lambda i: x[picks(i).to(x.device)],
-        TrainingState(network, optimizer, torch.Generator(device).manual_seed(job.seed)),
-        job.recipe.colour.steps if model.colour else steps,
-        checkpoint=job.checkpoint("training"),
-        progress=False,
+    steps = {"": sizes.gan_steps if is_gan else sizes.steps, "short": sizes.short_steps}.get(
+        model.damage, sizes.damaged_steps
     )
+    rate, momenta = (2e-4, (0.5, 0.999)) if is_gan else (sizes.learning_rate, (0.9, 0.999))
+    optimizer = torch.optim.Adam(network.parameters(), lr=rate, betas=momenta)
+    picks = minibatches(len(x), min(64 if is_gan else sizes.batch_size, len(x)), job.seed)
+    step = {"VAE": _vae_step, "GAN": _gan_step, "AAE": _aae_step}[model.family]
+    state = TrainingState(network, optimizer, torch.Generator(device).manual_seed(job.seed))
+    step, file = functools.partial(step, network, job), job.checkpoint("training")
+    steps = job.recipe.colour.steps if model.colour else steps
+    fit(step, lambda i: x[picks(i).to(x.device)], state, steps, checkpoint=file, progress=False)
     return network.eval()
 
 
-def _step(network: ImageVAE | Adversaries, job: Job) -> Callable:
-    if isinstance(network, ImageVAE):
-        return functools.partial(_vae_step, network)
-    if network.encoder is not None:
-        return functools.partial(_aae_step, network, network.encoder)
-    return functools.partial(_gan_step, network, job)
-
-
-def _vae_step(network: ImageVAE, state: TrainingState, x: Tensor) -> dict[str, Tensor]:
+def _vae_step(network: ImageVAE, job: Job, state: TrainingState, x: Tensor) -> dict[str, Tensor]:
     bound = vae_objective(network, x, state.generator)
     loss = -bound.value.mean()
-    _descend(state, loss)
+    descend(state, loss)
     return {"loss": loss.detach(), "kl": bound.kl.detach().mean()}
 
 
-def _gan_step(network: Adversaries, job: Job, state: TrainingState, x: Tensor) -> dict[str, Tensor]:
+def _gan_step(network: Any, job: Job, state: TrainingState, x: Tensor) -> dict[str, Tensor]:
     """Non-saturating losses; a gradient penalty for digits, a DCGAN's own recipe for colours."""
     colour, n_layers = job.model.colour, len(job.recipe.colour.discriminator)
     side = int((x.shape[1] // 3) ** 0.5)
@@ -234,28 +215,26 @@ def _gan_step(network: Adversaries, job: Job, state: TrainingState, x: Tensor) -
         penalty="gradient" if colour in ("", "gp") else None,
         penalty_weight=10.0,
     )
-    _descend(state, critic.value)
+    descend(state, critic.value)
     fooled = generator_objective(network.discriminator, network.decoder(codes))
-    _descend(state, fooled, network.decoder)
+    descend(state, fooled, network.decoder)
     return {"discriminator": critic.value.detach(), "generator": fooled.detach()}
 
 
-def _aae_step(
-    network: Adversaries, encoder: nn.Module, state: TrainingState, x: Tensor
-) -> dict[str, Tensor]:
+def _aae_step(network: Any, job: Job, state: TrainingState, x: Tensor) -> dict[str, Tensor]:
     """Squared error of a deterministic code, whose distribution a critic pushes to the prior."""
-    code = encoder(x)
+    code = network.encoder(x)
     error = (network.decoder(code) - x).square().sum(1).mean()
     fooled = softplus(-network.discriminator(code)).mean()
-    _descend(state, error + recipes.AAE_WEIGHT * fooled, encoder, network.decoder)
+    descend(state, error + recipes.AAE_WEIGHT * fooled, network.encoder, network.decoder)
     prior = torch.randn(code.shape, generator=state.generator, dtype=x.dtype, device=x.device)
     real, fake = network.discriminator(prior), network.discriminator(code.detach())
     critic = softplus(-real).mean() + softplus(fake).mean()
-    _descend(state, critic, network.discriminator)
+    descend(state, critic, network.discriminator)
     return {"error": error.detach(), "fooled": fooled.detach(), "critic": critic.detach()}
 
 
-def _descend(state: TrainingState, loss: Tensor, *modules: nn.Module) -> None:
+def descend(state: TrainingState, loss: Tensor, *modules: nn.Module) -> None:
     """One step of the modules' parameters; without any, of all that the loss has a gradient for."""
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward(inputs=[p for module in modules for p in module.parameters()] or None)

@@ -1,6 +1,7 @@
 """What chapter 1's page shows: numbers of its widgets, lines of its figures, their evidence."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,11 +11,18 @@ from dgm.nets.mlp import Layer, mlp_layers
 from dgm_book import results
 from dgm_book.chapters.rate_distortion import chapter as summaries
 from dgm_book.chapters.rate_distortion import recipe as recipes
-from dgm_book.chapters.rate_distortion.chapter import Chapter, chapter, summary
-from dgm_book.chapters.rate_distortion.claims import claims
+from dgm_book.chapters.rate_distortion.chapter import (
+    Chapter,
+    chapter,
+    claims,
+    mean_and_error,
+    stacked,
+    summary,
+)
 from dgm_book.chapters.rate_distortion.models import CHAPTER, context, decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
 from dgm_book.chapters.rate_distortion.run import run, verify
+from dgm_book.claims import fill
 from dgm_book.results import Result
 
 __all__ = ["CHAPTER", "chapter", "claims", "context", "label", "run", "verify"]
@@ -28,6 +36,8 @@ SLOPES = ("vae10", "vae2", "gan10", "vae100")
 HEALTH = ("vae10", "gan10")
 GAPS = ("vae2", "vae10", "gan10", "aae10")
 N_DAMAGED = 16  # images that travel with the damage lab
+BETA = {"x": "inverse temperature beta", "log": "x"}
+RATE = {"y": "rate R (nats an image)"}
 
 
 def badge(chapter: Chapter, key: str) -> str:
@@ -90,52 +100,39 @@ def models(
 def int8_error(
     rounded: Callable[[str], Sequence[tuple]], golden: dict[str, tuple[Tensor, Tensor]]
 ) -> float:
-    """The largest error of a pixel of each model's golden codes and images, in float32.
-
-    `rounded` gives a model's layers by its name, as `PageWeights.layers`.
-    """
-    functions = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid}
+    """The largest error of a pixel of each model's golden codes and images, in float32."""
     errors = []
     for name, (x, images) in golden.items():
         for weight, bias, activation in rounded(name):
-            x = functions[activation](x @ torch.tensor(weight).T + torch.tensor(bias))
+            x = getattr(torch, activation)(x @ torch.tensor(weight).T + torch.tensor(bias))
         errors.append(float((x - images).abs().max()))
     return max(errors)
 
 
 def explorer(chapter: Chapter) -> list[dict[str, Any]]:
-    """Each digit model's curve over seeds, with the first seed's codes if the page has its decoder.
-
-    A curve ends before fewer than two chains carry an image's weight.
-    """
+    """Each digit model's curve over seeds, with codes if the page has its decoder."""
     curves = []
     for name, runs in chapter.compared("curve").items():
-        if MODELS[name].colour:
+        model = MODELS[name]
+        if model.colour:
             continue
-        chains = torch.stack([r.tensors["ess"].mean(1) for r in runs]).mean(0)
-        n_betas = max(2, int((chains >= 2).long().cumprod(0).sum()))
-        curve = {
-            "model": name,
-            "label": label(name),
-            "family": MODELS[name].family + " shallow" * MODELS[name].shallow,
-            "latent_dim": MODELS[name].latent_dim,
-            **{key: column[:n_betas] for key, column in summary(runs)._asdict().items()},
-        }
+        chains = stacked(runs, "ess").mean((0, 2))
+        columns = summary(runs)._asdict()
         if name in recipes.CODES:
-            curve["codes"] = runs[0].tensors["codes"][:n_betas]
-        curves.append(curve)
+            columns["codes"] = runs[0].tensors["codes"]
+        n_betas = max(2, int((chains >= 2).long().cumprod(0).sum()))
+        family = {"family": model.family + " shallow" * model.shallow}
+        words = {"model": name, "label": label(name), "latent_dim": model.latent_dim, **family}
+        curves.append(words | {key: column[:n_betas] for key, column in columns.items()})
     return curves
 
 
 def damage(chapter: Chapter) -> dict[str, Any]:
     """VAE10 under both priors at each blur, for each image; the page mixes them."""
     curves = {
-        f"{prior}_{term}": torch.stack(
-            [
-                chapter.first(f"blur{b:g}-{prior}").tensors[term][:, :N_DAMAGED]
-                for b in recipes.BLURS
-            ]
-        )
+        f"{prior}_{term}": stacked(
+            [chapter.first(f"blur{b:g}-{prior}") for b in recipes.BLURS], term
+        )[:, :, :N_DAMAGED]
         for prior in ("narrow", "wide")
         for term in ("log_z", "distortion")
     }
@@ -144,36 +141,50 @@ def damage(chapter: Chapter) -> dict[str, Any]:
     return {"beta": beta, "blurs": recipes.BLURS, "likelihood_beta": likelihood_beta, **curves}
 
 
-def _line(label: str, runs: list[Result]) -> dict[str, Any]:
-    """One curve of a figure: a mean over images and seeds."""
-    means = summary(runs)._asdict()
-    return {"label": label, **{key: means[key] for key in ("distortion", "rate", "rate_error")}}
+def _line(runs: list[Result]) -> tuple[Tensor, Tensor, Tensor]:
+    """One curve, a mean over images and seeds, with two standard errors of its rate."""
+    means = summary(runs)
+    return means.distortion, means.rate, 2 * means.rate_error
+
+
+def _panel(lines: dict[str, Any], title: str, unit: str = "squared error an image") -> dict:
+    return {"title": title, "lines": lines, "x": f"distortion D ({unit})", "log": "x"}
+
+
+def _curves(chapter: Chapter, models: Iterable[str], ending: str = "curve") -> dict[str, Any]:
+    return {label(m): _line(chapter.runs[m, ending]) for m in models}
 
 
 def panels(chapter: Chapter) -> list[dict[str, Any]]:
     """The families at ten dimensions, and the latent sizes of VAEs and GANs."""
-    return [
-        {
-            "title": title,
-            "unit": "squared error an image",
-            "curves": [_line(label(m), chapter.runs[m, "curve"]) for m in models],
-        }
-        for title, models in PANELS.items()
-    ]
+    first, *others = (_panel(_curves(chapter, x), title) for title, x in PANELS.items())
+    return [first | RATE, *others]
 
 
 def in_colour(chapter: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Samples of the DCGANs on CIFAR-10, one panel each, and the panel of their curves."""
     tiles = {m: chapter.first("training", m).tensors["tiles"][:6] for m in recipes.COLOUR}
     samples = [{"title": label(m), "images": t.view(6, 3, 32, 32)} for m, t in tiles.items()]
-    unit = "squared error an image, pixels from -1 to 1"
-    curves = [_line(label(m), chapter.runs[m, "curve"]) for m in recipes.COLOUR]
-    return samples, [{"title": "Colour images, ten dimensions", "unit": unit, "curves": curves}]
+    words = "Colour images, ten dimensions", "squared error an image, pixels from -1 to 1"
+    return samples, [_panel(_curves(chapter, recipes.COLOUR), *words) | RATE]
 
 
-def dimensions(chapter: Chapter) -> list[dict[str, Any]]:
-    """Twice the slope of the rate in log beta along the curve, for each latent size."""
-    lines = {}
+def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
+    """The amortised encoder beside the annealing, and the deep distortion."""
+    pairs = {}
+    for name in recipes.ENCODED:
+        sent = chapter.first("encoder", name).tensors
+        rate, error = mean_and_error(sent["rate"])
+        pairs[f"{label(name)}, annealed"] = _line(chapter.runs[name, "annealed"])
+        pairs[f"{label(name)}, encoder"] = sent["distortion"].mean(1), rate, 2 * error
+    deep = _curves(chapter, recipes.DEEP, "features")
+    deep_panel = _panel(deep, "A deep distortion", "squared distance of features")
+    return [_panel(pairs, "An encoder for each beta") | RATE, deep_panel]
+
+
+def slopes(chapter: Chapter) -> list[dict[str, Any]]:
+    """Twice the slope of the rate in log beta, by latent size; variance of log w, by schedule."""
+    lines, variances = {}, {}
     for name in SLOPES:
         means = summary(chapter.runs[name, "curve"])
         # Over steps of several recorded betas, since a slope of neighbours is noise.
@@ -181,36 +192,14 @@ def dimensions(chapter: Chapter) -> list[dict[str, Any]]:
         log_beta, rate = means.beta.log()[::step], means.rate[::step]
         slope = 2 * rate.diff() / log_beta.diff()
         lines[label(name)] = ((log_beta[1:] + log_beta[:-1]).div(2).exp(), slope)
-    panel = {"title": "Dimensions in use", "y": "2 dR / d log beta", "lines": lines}
-    return [{**panel, "levels": (2, 10)}]
-
-
-def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
-    """The amortised encoder beside the annealing, and the deep distortion."""
-    pairs = []
-    for name in recipes.ENCODED:
-        sent = chapter.first("encoder", name).tensors
-        rate, error = summaries.mean_and_error(sent["rate"])
-        line = {"distortion": sent["distortion"].mean(1), "rate": rate, "rate_error": error}
-        pairs += [
-            _line(f"{label(name)}, annealed", chapter.runs[name, "annealed"]),
-            {"label": f"{label(name)}, encoder", **line},
-        ]
-    deep = [_line(label(m), chapter.runs[m, "features"]) for m in recipes.DEEP]
-    return [
-        {"title": "An encoder for each beta", "unit": "squared error an image", "curves": pairs},
-        {"title": "A deep distortion", "unit": "squared distance of features", "curves": deep},
-    ]
-
-
-def schedules(chapter: Chapter) -> list[dict[str, Any]]:
-    """The variance of the log-weights along beta, by schedule, of the median image."""
-    result, lines = _comparison(chapter), {}
+    panel = {"title": "Dimensions in use", "y": "2 dR / d log beta", "levels": (2, 10)}
+    result = _comparison(chapter)
     for name in ("adaptive", "sigmoid", "default"):  # the paper's sigmoid is the baseline
         variance = result.tensors[f"{name}.log_weight_variance"].transpose(0, 1).flatten(1)
-        lines[name] = (result.tensors["beta"], variance.quantile(0.5, 1))
+        variances[name] = (result.tensors["beta"], variance.quantile(0.5, 1))
     title = f"Schedules of {result.values['n_temperatures']} temperatures"
-    return [{"title": title, "y": "variance of log w (nats²)", "lines": lines, "log": True}]
+    other = {"title": title, "y": "variance of log w (nats²)", "lines": variances}
+    return [{**panel, **BETA, "lines": lines}, {**other, **BETA, "log": "xy"}]
 
 
 def _comparison(chapter: Chapter) -> Result:
@@ -223,11 +212,10 @@ def failures(chapter: Chapter) -> list[dict[str, Any]]:
     dropped = torch.tensor(chapter.first("unseen", "vae10-dropped").values["dropped"])
 
     def over(damage: str, split: str = "unseen", images: Any = slice(None)) -> tuple:
-        pairs = zip(
-            chapter.runs[f"vae10-{damage}", split], chapter.runs["vae10", split], strict=False
-        )
-        more = [b.tensors["log_z"] - a.tensors["log_z"] for a, b in pairs]
-        return beta, torch.stack([v[:, images].mean(1) for v in more]).mean(0) / beta
+        damaged, sound = (chapter.runs[m, split] for m in (f"vae10-{damage}", "vae10"))
+        n = min(len(damaged), len(sound))
+        more = stacked(sound[:n], "log_z") - stacked(damaged[:n], "log_z")
+        return beta, more[..., images].mean(2).mean(0) / beta
 
     shown = {
         "memorisation": {f"{s} images": over("few", s) for s in ("unseen", "seen")},
@@ -237,10 +225,45 @@ def failures(chapter: Chapter) -> list[dict[str, Any]]:
         },
         "under-fitting": {"all digits": over("short")},
     }
-    return [
-        {"title": title, "y": "extra \N{MINUS SIGN}log Z / beta" * (i == 0), "lines": lines}
-        for i, (title, lines) in enumerate(shown.items())
-    ]
+    panels = [{"title": title, "lines": lines, **BETA} for title, lines in shown.items()]
+    panels[0]["y"] = "extra \N{MINUS SIGN}log Z / beta"
+    return panels
+
+
+def missed(chapter: Chapter, name: str) -> list[dict[str, Any]]:
+    """What the annealing of a model in two dimensions missed, with two standard errors."""
+    panels = []
+    for title, term in (("log Z (nats)", "log_z"), ("rate R (nats)", "rate")):
+        beta, mean, error = summaries.missed(chapter, name, term)
+        lines = {"": (beta, mean, 2 * error)}
+        panels.append({"title": title, "lines": lines, "levels": [0], "bars": "points", **BETA})
+    panels[0]["y"] = "estimate minus truth (nats)"
+    return panels
+
+
+def gaps(chapter: Chapter) -> list[dict[str, Any]]:
+    """The gap of both bounds by model and beta, two standard errors; marks stand side by side."""
+    lines = {}
+    for i, model in enumerate(GAPS):
+        keys = ("beta", "gap", "standard_error")
+        rows = [[r.values[key] for key in keys] for r in chapter.gaps[model]]
+        beta, gap, error = torch.tensor(rows, dtype=torch.float64).T
+        lines[label(model)] = (beta * 1.12**i, gap, 2 * error)
+    panel = {"lines": lines, "levels": [0], "limit": (1.0, "1 nat"), "bars": "points"}
+    return [{**panel, "y": "upper minus lower bound (nats)", **BETA}]
+
+
+def health(chapter: Chapter) -> list[dict[str, Any]]:
+    """Acceptance and effective sample size along the annealing."""
+    curves = {label(name): chapter.first("curve", name).tensors for name in HEALTH}
+    n_chains = chapter.recipe.annealing.n_chains
+    acceptance, chains = (
+        {name: (t["beta"], t[key].mean(1)) for name, t in curves.items()}
+        for key in ("acceptance", "ess")
+    )
+    left = {"lines": acceptance, "levels": [0.65], "ylim": (0, 1.03), "y": "acceptance"}
+    right = {"lines": chains, "ylim": (0, 1.05 * n_chains), "y": f"effective chains of {n_chains}"}
+    return [left | BETA, right | BETA]
 
 
 def tiles(chapter: Chapter) -> list[dict[str, Any]]:
@@ -251,60 +274,24 @@ def tiles(chapter: Chapter) -> list[dict[str, Any]]:
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
-    """The numbers that the prose names."""
-    values, curves = {}, chapter.compared("curve")
-    for name in ("vae2", "vae10", "aae10", "gan10"):
-        means = summary(curves[name])
-        for end, r in (("low", 0), ("floor", -1)):
-            mean, error = float(means.distortion[r]), float(means.distortion_error[r])
-            values[f"{end}_{name}"] = f"{mean:.1f} ± {error:.1f}"
-    for name, recipe in zip(recipes.COLOUR, ("gp", "vanilla"), strict=True):
-        means = summary(curves[name])
-        mean, error = float(means.distortion[-1]), float(means.distortion_error[-1])
-        values[f"floor_{recipe}"] = f"{mean:.0f} ± {error:.0f}"
-    chains = [float(r.tensors["ess"][-1].mean()) for m in recipes.COLOUR for r in curves[m]]
-    small, large = (
-        torch.stack([c.tensors["log_z"][0] for c in curves[m]]).mean(0) for m in ("vae2", "vae10")
-    )
+    """The numbers that the prose names: the templates of texts.yaml, filled in."""
+    curves = chapter.compared("curve")
+    small, large = (stacked(curves[m], "log_z")[:, 0].mean(0) for m in ("vae2", "vae10"))
     gain = (small - large) / curves["vae2"][0].tensors["beta"][0]
-    hundred = chapter.gaps["vae100"][-1].values
-    _, here, far = summaries.limit_ratios(chapter).mean(1).tolist()
-    accuracy = chapter.first("features").values["accuracy"]
-    return values | {
-        "gap_vae100": f"{hundred['gap']:.1f} ± {hundred['standard_error']:.1f}",
-        "low_rate_gain": f"{gain.mean():.2f} ± {gain.std() / len(gain) ** 0.5:.2f}",
-        "chains_colour": f"{min(chains):.1f} to {max(chains):.1f}",
-        "all_chains_colour": str(chapter.recipe.colour.annealing.n_chains),
-        "colour_steps": str(chapter.recipe.colour.steps),
-        "schedule_limit": f"{here:.2f}",
-        "schedule_limit_far": f"{far:.2f}",
-        "feature_accuracy": f"{100 * accuracy:.1f} %",
+    names = ("vae2", "vae10", "aae10", "gan10", *recipes.COLOUR)
+    means = {name: summary(curves[name]) for name in names}
+    low, floor = (
+        {m: (float(x.distortion[r]), float(x.distortion_error[r])) for m, x in means.items()}
+        for r in (0, -1)
+    )
+    values = {
+        "low": low,
+        "floor": floor,
+        "hundred": chapter.gaps["vae100"][-1].values,
+        "gain": (float(gain.mean()), float(gain.std() / len(gain) ** 0.5)),
+        "chains": [float(r.tensors["ess"][-1].mean()) for m in recipes.COLOUR for r in curves[m]],
+        "colour": chapter.recipe.colour,
+        "limits": summaries.limit_ratios(chapter).mean(1).tolist(),
+        "accuracy": chapter.first("features").values["accuracy"],
     }
-
-
-def missed(chapter: Chapter, name: str) -> tuple[dict[str, Tensor], dict[str, tuple]]:
-    """The exact curve of a model in two dimensions, and what the annealing missed, with errors."""
-    exact, curve = (chapter.first(ending, name).tensors for ending in ("truth", "curve"))
-    n_betas, off = len(exact["beta"]), {}
-    for title, key in (("log Z (nats)", "log_z"), ("rate R (nats)", "rate")):
-        off[title] = summaries.mean_and_error(curve[key][:n_betas] - exact[key])
-    return exact, off
-
-
-def gaps(chapter: Chapter) -> list[dict[str, Any]]:
-    """The gap of both bounds, by model and beta."""
-    keys = ("beta", "gap", "standard_error")
-    return [
-        {"label": label(m), **{key: [r.values[key] for r in chapter.gaps[m]] for key in keys}}
-        for m in GAPS
-    ]
-
-
-def health(chapter: Chapter) -> list[dict[str, Any]]:
-    """Acceptance and effective sample size along the annealing."""
-    lines = []
-    for name in HEALTH:
-        curve = chapter.first("curve", name).tensors
-        means = {key: curve[key].mean(1).tolist() for key in ("acceptance", "ess")}
-        lines.append({"label": label(name), "beta": curve["beta"], **means})
-    return lines
+    return fill(Path(__file__).with_name("texts.yaml"), values)

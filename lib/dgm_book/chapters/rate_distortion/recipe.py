@@ -1,6 +1,6 @@
 """Chapter 1 as data: which models there are, and the sizes of every experiment at each profile."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -125,13 +125,11 @@ class Recipe(NamedTuple):
     single: tuple[str, ...] = SINGLE
 
 
-def _coarse(main: Annealing, n_betas: int, per_beta: int, n_images: int) -> Annealing:
+def _annealings(main: Annealing, n_betas: int, *sizes: int) -> dict[str, Any]:
+    """The main curves' sizes, then those of the others, each with temperatures and images."""
     betas = log_spaced(n_betas, float(main.betas[0]), float(main.betas[-1]))[1:]
-    return main._replace(betas=betas, temperatures_per_beta=per_beta, n_images=n_images)
-
-
-def _deep(coarse: Annealing, per_beta: int, n_images: int, n_chains: int) -> Annealing:
-    return coarse._replace(temperatures_per_beta=per_beta, n_images=n_images, n_chains=n_chains)
+    coarse = Annealing._make([betas, *sizes[:2], *main[3:]])
+    return {"annealing": main, "coarse": coarse, "deep": coarse._make([betas, *sizes[2:], main[4]])}
 
 
 _SMOKE = Annealing(log_spaced(17, 0.02, 200.0)[1:], 8, 12, 8, 6)
@@ -146,9 +144,7 @@ _COLOUR = {
 RECIPES = {
     "smoke": Recipe(
         Digits("digits", (64,), 64, 2e-3, 700, 300, damaged_steps=400, short_steps=60),
-        annealing=_SMOKE,
-        coarse=_coarse(_SMOKE, 6, 6, 6),
-        deep=_deep(_coarse(_SMOKE, 6, 6, 6), 4, 3, 4),
+        **_annealings(_SMOKE, 6, 6, 6, 4, 3, 4),
         comparison=Comparison(4, 8, (50,), range(1), range(1, 2)),
         encoder=Encoder(log_spaced(7, 0.1, 30.0)[1:], 60, 16),
         colour=Colour("colour", (16, 8), (8, 8, 8, 8), 3, _COLOUR["smoke"]),
@@ -160,9 +156,7 @@ RECIPES = {
     ),
     "small": Recipe(
         Digits("mnist", (256, 256), 100, 1e-3, 10_000, 10_000, damaged_steps=3000, short_steps=300),
-        annealing=_SMALL,
-        coarse=_coarse(_SMALL, 25, 20, 25),
-        deep=_deep(_coarse(_SMALL, 25, 20, 25), 10, 8, 8),
+        **_annealings(_SMALL, 25, 20, 25, 10, 8, 8),
         comparison=Comparison(16, 16, (500, 1000), range(6), range(6, 10)),
         encoder=Encoder(log_spaced(7, 0.1, 100.0)[1:], 1000, 100),
         colour=Colour("cifar10", (128, 64, 32), (16, 32, 64, 128), 2500, _COLOUR["small"]),
@@ -172,9 +166,7 @@ RECIPES = {
     ),
     "paper": Recipe(
         Digits("mnist", 3 * (1024,), 100, 1e-4, 500_000, 200_000, 100_000, short_steps=2000),
-        annealing=_PAPER,
-        coarse=_coarse(_PAPER, 200, 60, 50),
-        deep=_deep(_coarse(_PAPER, 200, 60, 50), 60, 50, 40),
+        **_annealings(_PAPER, 200, 60, 50, 60, 50, 40),
         comparison=Comparison(50, 40, (3000, 6000), range(6), range(6, 12)),
         encoder=Encoder(log_spaced(7, 0.1, 100.0)[1:], 25_000, 100),
         colour=Colour(

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 from torch.nn import functional
 
 from dgm.data import minibatches
@@ -34,10 +34,7 @@ TERMS = ("beta", "rate", "distortion", "log_z")
 def run(
     profile: Profile, seed: int, first_seed: int = 0, recipe: Recipe | None = None
 ) -> Iterator[Result]:
-    """Every result of one seed, loaded, resumed or computed; with the first, those of other seeds.
-
-    A recipe of None is the profile's.
-    """
+    """Every result of one seed; with the first, those of other seeds."""
     in_profile = range(first_seed, first_seed + profile.n_seeds)
     for (job, ending), compute in experiments(profile, recipe, first_seed).items():
         if job.seed == seed or (seed == first_seed and job.seed not in in_profile):
@@ -47,57 +44,52 @@ def run(
 def experiments(
     profile: Profile, recipe: Recipe | None = None, first_seed: int = 0
 ) -> dict[tuple[Job, str], Callable[[], Computed]]:
-    """What computes each result, by its model, seed and the ending of its name.
-
-    The compared models take their seeds from `first_seed` on; the further experiments look at the
-    models of seed 0 and those after it.
-    """
-    recipe, table = recipe or RECIPES[profile.name], {}
-
-    def add(name: str, seed: int, ending: str, compute: Callable, *arguments: Any) -> None:
-        job = Job(name, seed, profile, recipe)
-        table[job, ending] = functools.partial(compute, job, *arguments)
-
-    for model, n_seeds in compared(profile, recipe).items():
-        for seed in range(first_seed, first_seed + n_seeds):
-            add(model, seed, "training", models.measure_model)
-            add(model, seed, "curve", curve)
-    add(recipes.DRAWING, 0, "training", models.measure_model)
-    for model in recipes.QUADRATURE:
-        add(model, first_seed, "truth", exact_curve)
-    for model in recipes.GAPS:
-        for beta in recipes.gap_betas(model, recipe):
-            add(model, first_seed, f"bdmc-{beta:g}", gap, beta)
-    for blur in recipes.BLURS:
-        for prior in ("narrow", "wide"):
-            add("vae10", 0, f"blur{blur:g}-{prior}", blurred_curve, blur, prior)
-    for alpha in recipes.ALPHAS:
-        add("vae10", 0, f"mixture{alpha:g}", mixture_curve, alpha)
-    for seed in range(profile.n_seeds):
-        add("vae10", seed, "seen", training_curve)
-        add("vae10", seed, "unseen", test_curve)
-        for damage in ("few", "dropped", "short"):
-            add(f"vae10-{damage}", seed, "training", models.measure_model)
-            add(f"vae10-{damage}", seed, "unseen", test_curve)
-        add("vae10-few", seed, "seen", training_curve)
-        for model in recipes.DEEP:
-            add(model, seed, "features", deep_curve)
-        for model in recipes.ENCODED:
-            add(model, seed, "encoder", encoder_curve)
-    for model in recipes.ENCODED:
-        add(model, 0, "annealed", curve_at_encoder_betas)
-    for annealing_seed in recipes.ANNEALING_SEEDS:
-        add("vae10", 0, f"again{annealing_seed}", repeated_curve, annealing_seed)
-    budgets = recipe.comparison.budgets
-    for budget in budgets:
-        for ending in ("", "-fresh", "-far"):
-            add("vae10", 0, f"schedules{budget}{ending}", compare_schedules, budget, ending[1:])
-    for variant in recipes.SAMPLERS:
-        ending = f"schedules{budgets[0]}-{variant}"
-        add("vae10", 0, ending, compare_schedules, budgets[0], variant)
-    add("vae10", 0, "schedule-limits", schedule_limits)
-    add("vae10", 0, "cost", cost)
-    return table
+    """What computes each result, by its model, seed and the ending of its name."""
+    recipe = recipe or RECIPES[profile.name]
+    first, zero, own = [first_seed], [0], range(profile.n_seeds)
+    budgets, damaged = recipe.comparison.budgets, ("vae10-few", "vae10-dropped", "vae10-short")
+    variants = {"": "", "-fresh": "fresh", "-far": "far"}
+    train, models_and_seeds = models.measure_model, compared(profile, recipe).items()
+    plan = [
+        *((m, range(first_seed, first_seed + n), "training", train) for m, n in models_and_seeds),
+        *((m, range(first_seed, first_seed + n), "curve", curve) for m, n in models_and_seeds),
+        *((m, own, "training", train) for m in damaged),
+        (recipes.DRAWING, zero, "training", train),
+        *((m, first, "truth", exact_curve) for m in recipes.QUADRATURE),
+        *(
+            (m, first, f"bdmc-{beta:g}", gap, beta)
+            for m in recipes.GAPS
+            for beta in recipes.gap_betas(m, recipe)
+        ),
+        *(
+            ("vae10", zero, f"blur{blur:g}-{prior}", damaged_curve, blur, alpha)
+            for blur in recipes.BLURS
+            for prior, alpha in {"narrow": 0.0, "wide": 1.0}.items()
+        ),
+        *(("vae10", zero, f"mixture{a:g}", damaged_curve, 0.0, a) for a in recipes.ALPHAS),
+        *((m, own, "unseen", test_curve) for m in ("vae10", *damaged)),
+        *((m, own, "seen", training_curve) for m in ("vae10", "vae10-few")),
+        *((m, own, "features", deep_curve) for m in recipes.DEEP),
+        *((m, own, "encoder", encoder_curve) for m in recipes.ENCODED),
+        *((m, zero, "annealed", curve_at_encoder_betas) for m in recipes.ENCODED),
+        *(("vae10", zero, f"again{k}", repeated_curve, k) for k in recipes.ANNEALING_SEEDS),
+        *(
+            ("vae10", zero, f"schedules{budget}{ending}", compare_schedules, budget, variant)
+            for budget in budgets
+            for ending, variant in variants.items()
+        ),
+        *(
+            ("vae10", zero, f"schedules{budgets[0]}-{v}", compare_schedules, budgets[0], v)
+            for v in recipes.SAMPLERS
+        ),
+        ("vae10", zero, "schedule-limits", schedule_limits),
+        ("vae10", zero, "cost", cost),
+    ]
+    return {
+        (job := Job(model, seed, profile, recipe), ending): functools.partial(compute, job, *more)
+        for model, seeds, ending, compute, *more in plan
+        for seed in seeds
+    }
 
 
 def compared(profile: Profile, recipe: Recipe) -> dict[str, int]:
@@ -141,8 +133,7 @@ def forces(job: Job) -> str:
         return "same"
     if not job.profile.device.startswith("cuda"):
         return "bfloat16"
-    available = mixed_precision_dtype(job.profile.device)  # the same cards have tf32
-    return "tf32" if available else "same"
+    return "tf32" if mixed_precision_dtype(job.profile.device) else "same"  # on the same cards
 
 
 def test_images(job: Job) -> Tensor:
@@ -157,26 +148,18 @@ def curve(job: Job) -> Computed:
     tensors = terms(measured, "ess", "acceptance")
     if job.seed == 0 and job.name in recipes.CODES and measured.codes is not None:
         tensors["codes"] = measured.codes[:, : recipes.N_CODES].float()
-    total = sizes.temperatures_per_beta * len(sizes.betas)
-    return {"n_images": measured.rate.shape[1], "n_temperatures": total}, tensors
+    return {}, tensors
 
 
 def gap(job: Job, beta: float) -> Computed:
     """Both bounds of log Z at one beta, on images simulated from the model."""
     sizes, n_images = main_annealing(job.name, job.recipe), job.recipe.gap_images
-    bounds = paper.bdmc_gap(
-        decoder(job),
-        latent_dim=job.model.latent_dim,
-        beta=beta,
-        n_images=n_images,
-        n_chains=sizes.n_chains,
-        n_temperatures=sizes.temperatures_per_beta * len(sizes.betas),
-        n_leapfrog=sizes.n_leapfrog,
-        seed=job.seed,
-        device=job.profile.device,
-        options=paper.SamplerOptions(forces(job)),
-        progress=False,
-    )
+    options: dict[str, Any] = {"n_images": n_images, "n_chains": sizes.n_chains}
+    n_temperatures = sizes.temperatures_per_beta * len(sizes.betas)
+    options |= {"n_temperatures": n_temperatures, "n_leapfrog": sizes.n_leapfrog}
+    options |= {"seed": job.seed, "device": job.profile.device, "progress": False}
+    options |= {"latent_dim": job.model.latent_dim, "options": paper.SamplerOptions(forces(job))}
+    bounds = paper.bdmc_gap(decoder(job), beta=beta, **options)
     values = {"beta": beta, "gap": bounds.gap, "standard_error": bounds.standard_error}
     return values | {"n_images": n_images}, {"lower": bounds.lower, "upper": bounds.upper}
 
@@ -194,11 +177,7 @@ def exact_curve(job: Job) -> Computed:
 
 
 class Blurred(nn.Module):
-    """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border.
-
-    Its deviation is in pixels. It is the product of two lines: rows and columns are blurred one
-    after the other.
-    """
+    """A decoder (C, D) -> (C, P) with blurred pictures: 5 x 5 Gaussian, mirrored at the border."""
 
     rows: Tensor
     columns: Tensor
@@ -219,33 +198,23 @@ class Blurred(nn.Module):
         return (rows @ images.view(-1, *self.shape) @ columns.T).flatten(1)
 
 
-def bad_prior(dim: int, alpha: float, device: str = "cpu") -> MixtureSameFamily:
+def bad_prior(dim: int, alpha: float, device: str = "cpu") -> Distribution | None:
     """(1 - alpha) N(0, I) + alpha N(0, 10^2 I): one component per vector, scored as it is drawn."""
     scale = torch.tensor([[1.0], [recipes.WIDE]], device=device).expand(2, dim)
     parts = Independent(Normal(torch.zeros_like(scale), scale), 1)
+    if alpha in (0.0, 1.0):
+        return Independent(Normal(torch.zeros_like(scale[1]), scale[1]), 1) if alpha else None
     return MixtureSameFamily(Categorical(torch.tensor([1 - alpha, alpha], device=device)), parts)
 
 
-def blurred_curve(job: Job, blur: float, prior: str) -> Computed:
-    """A model with a blurred decoder, under its own prior or under the bad one alone.
-
-    A mixture of the two priors has the mixture of the two normalisers: from these curves the page
-    draws that of every weight.
-    """
-    network = decoder(job)
+def damaged_curve(job: Job, blur: float, alpha: float) -> Computed:
+    """A model with a blurred decoder, under its own prior with the bad one of a weight mixed in."""
+    network, device = decoder(job), job.profile.device
     if blur:
         height, width = pictures(job.dataset, "test").shape
-        network = Blurred(network, blur, (height, width)).to(job.profile.device)
-    zero = torch.zeros(job.model.latent_dim, device=job.profile.device)
-    wide = Independent(Normal(zero, torch.full_like(zero, recipes.WIDE)), 1)
-    chosen = wide if prior == "wide" else None
-    return {}, terms(anneal(job, job.recipe.coarse, network=network, prior=chosen))
-
-
-def mixture_curve(job: Job, alpha: float) -> Computed:
-    """A model under the mixture of its prior and the bad one, sampled and scored as one density."""
-    prior = bad_prior(job.model.latent_dim, alpha, job.profile.device)
-    return {"alpha": alpha}, terms(anneal(job, job.recipe.coarse, prior=prior))
+        network = Blurred(network, blur, (height, width)).to(device)
+    prior = bad_prior(job.model.latent_dim, alpha, device)
+    return {}, terms(anneal(job, job.recipe.coarse, network=network, prior=prior))
 
 
 def training_curve(job: Job) -> Computed:
@@ -269,16 +238,11 @@ def _pilot(job: Job) -> paper.RateDistortionCurve:
 def repeated_curve(job: Job, annealing_seed: int) -> Computed:
     """A curve with another seed of the annealing and the step sizes of the pilot's seed."""
     options = {"seed": annealing_seed, "step_sizes": _pilot(job).step_sizes}
-    return {"seed": annealing_seed}, terms(anneal(job, job.recipe.coarse, **options))
+    return {}, terms(anneal(job, job.recipe.coarse, **options))
 
 
 def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
-    """The variance of the log-weights along beta, by schedule, with `budget` temperatures each.
-
-    A variant of the sampler is tried on at most three seeds, without the chapter's own schedule;
-    "fresh" takes the long trajectories on seeds that no choice was made on, and "far" goes to the
-    paper's largest beta.
-    """
+    """The variance of the log-weights along beta, by schedule, with `budget` temperatures each."""
     sizes, betas = job.recipe.comparison, job.recipe.annealing.betas
     seeds = {"": sizes.seeds, "far": sizes.seeds, "fresh": sizes.fresh}
     top = recipes.PAPER_BETA if variant == "far" else float(betas[-1])
@@ -288,9 +252,9 @@ def compare_schedules(job: Job, budget: int, variant: str) -> Computed:
             _comparison_curve(job, tensors["beta"], budget, seed, schedule, variant)
             for seed in seeds.get(variant, sizes.seeds[:3])
         ]
-        for key in ("log_weight_variance", "log_z"):  # (seeds, R, N)
-            tensors[f"{schedule}.{key}"] = torch.stack([getattr(c, key) for c in curves])
-    return {"n_temperatures": budget, "n_chains": sizes.n_chains}, tensors
+        variances = [c.log_weight_variance for c in curves if c.log_weight_variance is not None]
+        tensors[f"{schedule}.log_weight_variance"] = torch.stack(variances)  # (seeds, R, N)
+    return {"n_temperatures": budget}, tensors
 
 
 def _comparison_curve(
@@ -305,11 +269,7 @@ def _comparison_curve(
 
 
 def schedule_limits(job: Job) -> Computed:
-    """What chains that mix at once would have in the comparison, by its largest beta.
-
-    The pilot of a run to the paper's largest beta measures the variance of the energy along the
-    path; from it the schedules of the comparison are laid to three ends.
-    """
+    """What chains that mix at once would have in the comparison, by its largest beta."""
     lowest, *_, top = job.recipe.annealing.betas.tolist()
     sizes, ends = job.recipe.comparison, (100.0, top, recipes.PAPER_BETA)
     total, recorded = sizes.budgets[-1], [schedules.log_spaced(25, lowest, b)[1:] for b in ends]
@@ -328,7 +288,7 @@ def schedule_limits(job: Job) -> Computed:
     # (seeds, largest betas)
     tensors = {f"{name}.log_weight_variance": torch.tensor(row) for name, row in rows.items()}
     tensors["beta"] = torch.tensor(ends, dtype=torch.float64)
-    return {"n_temperatures": total, "n_chains": sizes.n_chains}, tensors
+    return {}, tensors
 
 
 def cost(job: Job) -> Computed:
@@ -345,83 +305,55 @@ def cost(job: Job) -> Computed:
     return seconds, {}
 
 
-class Features(nn.Module):
-    """Two convolutions, as in the released code; their rectified output measures distance."""
-
-    scale: Tensor
-
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        super().__init__()
-        self.shape = shape
-        kernel = 5 if shape[0] > 8 else 3
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(1, 20, kernel),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(20, 50, kernel if kernel == 5 else 2),
-            nn.ReLU(),
-        )
-        self.head = nn.Sequential(nn.Flatten(), nn.LazyLinear(10))
-        self.register_buffer("scale", torch.ones(()))
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Pictures (B, P) -> log-probabilities of the classes (B, 10), but for a constant."""
-        return self.head(self.convolutions(x.view(-1, 1, *self.shape)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Pictures (B, P) -> scaled features (B, F)."""
-        return self.scale * self.convolutions(x.view(-1, 1, *self.shape)).flatten(1)
-
-
 @functools.lru_cache(maxsize=1)
-def features(job: Job) -> Features:
-    """The trained features, scaled so that test images lie as far apart as in pixels."""
+def features(job: Job) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
+    """Log-probabilities of classes but for a constant, and the released code's features (B, F).
+
+    Features are two convolutions, scaled so that test images lie as far apart as in pixels.
+    """
     data, device = pictures(job.dataset, "train"), job.profile.device
+    kernels = (5, 5) if data.shape[0] > 8 else (3, 2)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = Features(data.shape)
-        model.logits(data.x[:2])  # the lazy layer finds its width
-    model = model.to(device)
+        first, second = nn.Conv2d(1, 20, kernels[0]), nn.Conv2d(20, 50, kernels[1])
+        parts = [first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), nn.Flatten()]
+        convolutions = nn.Sequential(nn.Unflatten(1, (1, *data.shape)), *parts)
+        logits = nn.Sequential(convolutions, nn.LazyLinear(10))
+        logits(data.x[:2])  # the lazy layer finds its width
+    logits = logits.to(device)
     picks = minibatches(len(data.x), 128, 0)
 
     def step(state: TrainingState, i: int) -> dict[str, Tensor]:
         x, y = (part[picks(i)].to(device) for part in data[:2])
-        loss = functional.cross_entropy(model.logits(x), y)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        state.optimizer.step()
+        loss = functional.cross_entropy(logits(x), y)
+        models.descend(state, loss)
         return {"loss": loss.detach()}
 
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-    fit(
-        step,
-        lambda i: i,
-        TrainingState(model, optimizer, torch.Generator().manual_seed(0)),
-        job.recipe.feature_steps,
-        checkpoint=job.checkpoint("features"),
-        progress=False,
-    )
-    model.eval().requires_grad_(False)
+    optimizer = torch.optim.Adam(logits.parameters(), lr=1e-3)
+    state = TrainingState(logits, optimizer, torch.Generator().manual_seed(0))
+    options = {"checkpoint": job.checkpoint("features"), "progress": False}
+    fit(step, lambda i: i, state, job.recipe.feature_steps, **options)
+    logits.eval().requires_grad_(False)
     x = pictures(job.dataset, "test").x[:200].to(device)
-    pixels, deep = (float(torch.cdist(v, v).square().mean()) for v in (x, model(x)))
-    model.scale.fill_(math.sqrt(pixels / deep))
-    return model
+    pixels, deep = (float(torch.cdist(v, v).square().mean()) for v in (x, convolutions(x)))
+    scale = math.sqrt(pixels / deep)
+    return logits, lambda x: scale * convolutions(x)
 
 
 def deep_curve(job: Job) -> Computed:
     """A curve under the distance of deep features, on few images with few chains."""
-    network, sizes = features(job._replace(name="vae10", seed=0)), job.recipe.deep
+    (network, read), sizes = features(job._replace(name="vae10", seed=0)), job.recipe.deep
     x, data = test_images(job)[: sizes.n_images], pictures(job.dataset, "test")
-    targets = network(x.to(job.profile.device))
+    targets = read(x.to(job.profile.device))
 
     def distance(images: Tensor, reconstructions: Tensor) -> Tensor:
         rows = targets.repeat(len(reconstructions) // len(targets), 1)
-        return (rows - network(reconstructions)).square().sum(1)
+        return (rows - read(reconstructions)).square().sum(1)
 
     options = {"distortion": distance, "sampler": {"force_precision": "same"}}
     measured = anneal(job, sizes, x=x, **options)
     with torch.no_grad():
-        logits = [network.logits(part) for part in data.x.to(job.profile.device).split(1000)]
+        logits = [network(part) for part in data.x.to(job.profile.device).split(1000)]
     right = (torch.cat(logits).argmax(1).cpu() == data.y).double()
     return {"accuracy": float(right.mean())}, terms(measured)
 
@@ -449,8 +381,7 @@ def encoder_curve(job: Job) -> Computed:
         with torch.no_grad():
             rows.append(encoder_terms(encoder, network, test, n_samples, generator))
     rate, distortion = (torch.stack(column).double() for column in zip(*rows, strict=True))
-    tensors = {"beta": betas, "rate": rate, "distortion": distortion}
-    return {"steps": steps, "n_samples": n_samples}, tensors
+    return {}, {"beta": betas, "rate": rate, "distortion": distortion}
 
 
 def curve_at_encoder_betas(job: Job) -> Computed:
@@ -473,11 +404,7 @@ def encoder_terms(
 
 
 def verify(profile: Profile, n_images: int = 16) -> list[dict[str, Any]]:
-    """Recompute published curves of seed 0 on some of their images, with new random numbers.
-
-    Each check compares means over those images at one beta; its standard error is that of the
-    paired difference over images.
-    """
+    """Recompute published curves of seed 0 on some of their images, with new random numbers."""
     checks = []
     for name in ("vae2", "vae10", "gan10", "aae10"):
         job = Job(name, 0, profile, RECIPES[profile.name])

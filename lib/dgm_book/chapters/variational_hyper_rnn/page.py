@@ -1,30 +1,127 @@
 """Chapter 6's page: whether weights that change with the weather follow a system better."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+import yaml
+from scipy.stats import trim_mean
+from torch import Tensor
 
 from dgm.data import music
 from dgm.data.dynamics import SUITES
 from dgm.measure import Interval
 from dgm.papers import variational_hyper_rnn as paper
-from dgm_book import claims as claim_texts
+from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn import run as experiment
-from dgm_book.chapters.variational_hyper_rnn import tables
-from dgm_book.chapters.variational_hyper_rnn.run import context, run, verify
-from dgm_book.chapters.variational_hyper_rnn.tables import CONTROL, VARIANT, badge, chapter
-from dgm_book.claims import Claim, Outcome
+from dgm_book.chapters.variational_hyper_rnn.run import context, run, verify  # noqa: F401
+from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
-from dgm_book.statistics import all_hold, is_above_zero, mean_over_seeds
+from dgm_book.statistics import all_hold, format_mean, format_number, is_above_zero, mean_over_seeds
 
-__all__ = ["badge", "chapter", "claims", "context", "prose_values", "run", "verify"]
-
+FOLDER = Path(__file__).parent
+TEXTS = yaml.safe_load((FOLDER / "texts.yaml").read_text("utf-8"))
+SUMMARIES = {"median": np.median, "trimmed mean": lambda v: trim_mean(v, 0.1), "mean": np.mean}
+METRICS = ("fivo", "fivo_many")  # bounds with the training's particles, and with many
+VARIANT, CONTROL = plan.PAIR["switching"]
 BEFORE, AFTER = range(-10, 0), range(10, 20)  # steps from a switch
+format_interval = partial(statistics.format_interval, decimals=3)
+format_difference = partial(statistics.format_difference, decimals=3, unit="seed")
 CHANGES = {"test": "sigma changes", "switch": "W changes and x starts anew"}  # by suite
+
+Models = Mapping[str, list[Result]]  # one result per seed
+Table = tuple[list[str], list[list[str]]]  # head and rows
+
+
+class Chapter(NamedTuple):
+    """All results of the chapter at one profile, as the notebook and the page use them."""
+
+    profile: profiles.Profile
+    recipe: plan.Recipe
+    sets: dict[str, dict[str, list[Result]]]  # set -> model -> one result per seed
+    truth: Result
+
+    @property
+    def system(self) -> str:
+        """The switching system's models that trained longest."""
+        return experiment.longest_system(self.recipe)
+
+    @property
+    def models(self) -> Models:
+        """Their results."""
+        return self.sets[self.system]
+
+    @property
+    def music(self) -> str:
+        """The set of piano rolls that the page's music model has learned from."""
+        return "jsb" if "jsb" in self.sets else "tunes"
+
+    @property
+    def particles(self) -> tuple[str, str]:
+        """Of the two metrics, in words."""
+        training = self.recipe.training[self.system]
+        return f"{training.n_particles} particles", f"{training.n_many_particles} particles"
+
+    @property
+    def exact(self) -> Tensor:
+        """Exact Bayes of the switching system's test sequences (B,), nats per step."""
+        return torch.tensor(self.truth.values["test"], dtype=torch.float64)
+
+
+def chapter(
+    profile_name: str = "auto", first_seed: int = 0, recipes: experiment.Recipes = plan.RECIPES
+) -> Chapter:
+    """Loads or computes the chapter; "auto" takes the largest profile that is published."""
+    profile, by_name = jobs.load(partial(run, recipes=recipes), profile_name, first_seed)
+    recipe = recipes[profile.name]
+    rows = experiment.runs(profile, recipe)
+    named = ((d, m, by_name[experiment.run_name(d, m, n + first_seed)]) for d, m, n in rows)
+    return Chapter(profile, recipe, jobs.grouped(named), by_name["switching-oracle"])
+
+
+def read(result: Result, metric: str) -> float:
+    """One of `METRICS`, or a suite's summary such as "rand median"; nats per step."""
+    if metric in METRICS:
+        values = result.values["final"][metric]
+        return sum(values) / len(values) if metric == "fivo" else values
+    suite, _, summary = metric.partition(" ")
+    return float(SUMMARIES[summary](result.values["suites"][suite]["few"]))
+
+
+def column(models: Models, names: Iterable[str], metric: str) -> Any:
+    """A metric of some models, by model and seed: a column of `statistics.tidy`."""
+    runs = {name: models[name] for name in names}
+    return statistics.tidy(runs, {metric: partial(read, metric=metric)})
+
+
+def difference(models: Models, variant: str, control: str, metric: str = "fivo") -> Interval:
+    """By how much one model's metric is above another's, paired by seed."""
+    return statistics.effect(column(models, (variant, control), metric), metric, variant, control)
+
+
+def by_sequence(models: Models, pair: Iterable[str], seed: int = 0) -> Tensor:
+    """The difference of two models' bounds on each test sequence, (B,) nats per step."""
+    ours, theirs = (models[name][seed].values["final"]["by_sequence"] for name in pair)
+    return torch.tensor(ours).double() - torch.tensor(theirs).double()
+
+
+def pairs_by_size(matched: bool) -> dict[int, tuple[str, str]]:
+    """Table 2's VHRNN, and the VRNN of its latent size or that with as many live weights."""
+    controls = {n: f"VRNN {w} matched" if matched else f"VRNN {n}" for n, w in plan.MATCHED.items()}
+    return {n: (f"VHRNN {n}", control) for n, control in controls.items()}
+
+
+def over_sizes(models: Models, matched: bool, metric: str = "fivo") -> Interval:
+    """VHRNN minus VRNN on the chorales, paired by size and seed over all sizes."""
+    gaps = []
+    for variant, control in pairs_by_size(matched).values():
+        rows = column(models, (variant, control), metric)[metric].unstack("variant").dropna()
+        gaps += (rows[variant] - rows[control]).tolist()
+    return mean_over_seeds(gaps)
 
 
 def kl_change(result: Result, suite: str, base: Iterable[int]) -> float:
@@ -35,258 +132,351 @@ def kl_change(result: Result, suite: str, base: Iterable[int]) -> float:
     return sum(kl[i] for i in range(5)) / 5 - sum(others) / len(others)
 
 
+def format_spread(runs: list[Result], metric: str, decimals: int = 3) -> str:
+    """A metric's mean over seeds and its standard error."""
+    return format_mean(mean_over_seeds([read(result, metric) for result in runs]), decimals)
+
+
 def _listed(intervals: Mapping[str, Interval], unit: str = "seed") -> str:
-    return "; ".join(f"{key} {tables.format_difference(i, unit)}" for key, i in intervals.items())
+    return "; ".join(f"{key} {format_difference(i, unit=unit)}" for key, i in intervals.items())
+
+
+def _short(intervals: Mapping[Any, Interval]) -> str:
+    return ", ".join(f"{key} {format_interval(i)}" for key, i in intervals.items())
 
 
 def _seeds(n: int) -> str:
     return f"{n} seed{'s' * (n > 1)}"
 
 
-# Claims: each rule returns an outcome, whose words stand in claims.yaml
+def _trainable(models: Models, *names: str) -> list[int]:
+    """The number of parameters that learn, of each model."""
+    return [models[name][0].values["final"]["live"] for name in names]
 
 
-def claims(chapter: tables.Chapter) -> list[Claim]:
+def table(chapter: Chapter, dataset: str) -> Table:
+    """A model per row, mean and standard error over seeds; nats per step."""
+    rows, published = [], TEXTS["published"]
+    for model, runs in chapter.sets[dataset].items():
+        final = runs[0].values["final"]
+        count = f"{final['as_published']:,}" if "as_published" in final else "not in the paper"
+        cells = [format_spread(runs, metric) for metric in METRICS]
+        value = f"{published[model]:.2f}" if model in published else "not given"
+        rows.append([model, count, f"{final['live']:,}", *cells, str(len(runs)), value])
+    if dataset.startswith("switching"):
+        mean = f"{float(chapter.exact.mean()):.3f}"
+        rows.append(["exact Bayes", "none", "none", mean, mean, "none", "not given"])
+    return ["model", "published count", "live", *chapter.particles, "seeds", "in the paper"], rows
+
+
+def suites(chapter: Chapter) -> Table:
+    """A model per row, a test suite per column; nats per step, the median's mean over seeds."""
+    rows = []
+    for model, runs in evidence(chapter)["suites"].items():
+        cells = [format_spread(runs, f"{suite} median", 2) for suite in SUITES[1:]]
+        rows.append([model, *cells, str(len(runs))])
+    return ["model", *SUITES[1:], "seeds"], rows
+
+
+def suite_differences(chapter: Chapter, control: str) -> Table:
+    """VHRNN minus another model, a suite per row, a summary per column."""
+    gap = partial(difference, chapter.models, VARIANT, control)
+    rows = [[n, *(format_interval(gap(f"{n} {s}")) for s in SUMMARIES)] for n in SUITES[1:]]
+    return ["suite", *SUMMARIES], rows
+
+
+def sizes(chapter: Chapter) -> Table:
+    """VHRNN minus VRNN on the chorales, by latent size and by live weights."""
+    models, rows = chapter.sets["jsb"], []
+    for pair in (pairs_by_size(matched)[n] for n in plan.MATCHED for matched in (False, True)):
+        ours, theirs = _trainable(models, *pair)
+        gaps = (format_interval(difference(models, *pair, metric)) for metric in METRICS)
+        rows.append([" minus ".join(pair), f"{ours / theirs - 1:+.1%}", *gaps])
+    return ["pair", "live weights", "as trained", chapter.particles[1]], rows
+
+
+def ablation(chapter: Chapter) -> Table:
+    """What the hyper networks read, first seed; nats per step."""
+    rows = []
+    for (dataset, size), models in plan.ABLATIONS.items():
+        cells = [f"{read(chapter.sets[dataset][model][0], 'fivo'):.3f}" for model in models]
+        published = TEXTS["published_ablations"][f"{dataset} {size}"]
+        rows.append([f"{plan.NAMES[dataset]}, z of {size}", *cells, published])
+    return ["set and size", "latent", "hidden", "both", "in the paper"], rows
+
+
+def others(chapter: Chapter) -> Table:
+    """VHRNN and VRNN on the other sets, and their difference over test sequences."""
+    rows = []
+    for dataset in plan.OTHERS:
+        models, pair = chapter.sets[dataset], plan.PAIR[dataset]
+        cells = [format_number(read(models[name][0], m)) for name in pair for m in METRICS]
+        counts = " / ".join(f"{n:,}" for n in _trainable(models, *pair))
+        gap = by_sequence(models, pair)
+        median = format_number(float(gap.quantile(0.5)))
+        interval = format_interval(mean_over_seeds(gap))
+        rows.append([plan.NAMES[dataset], counts, *cells, interval, median])
+    heads = [f"{kind}, {particles}" for kind in plan.KINDS for particles in chapter.particles]
+    gap_heads = ["VHRNN minus VRNN, per test sequence", "its median"]
+    return ["set", "live weights", *heads, *gap_heads], rows
+
+
+def real_tables(chapter: Chapter) -> list[tuple[list[str], list[list[str]], str, str]]:
+    """Tables of the real sequences with their captions and badges; none at smoke."""
+    tables = {"sizes": sizes, "ablation": ablation, "others": others}
+    return [
+        (*f(chapter), TEXTS["captions"][key], badge(chapter, key))
+        for key, f in tables.items()
+        if "jsb" in chapter.sets
+    ]
+
+
+def evidence(chapter: Chapter) -> dict[str, Models]:
+    """The results behind each picture, by its key: a set's name, or as below."""
+    sets, models, pair = chapter.sets, chapter.models, plan.PAIR
+
+    def across(names: Iterable[tuple[str, str]], seeds: int | None = None) -> Models:
+        return {f"{name} of {dataset}": sets[dataset][name][:seeds] for dataset, name in names}
+
+    parts: dict[str, Models] = dict(sets)
+    for dataset in (chapter.system, chapter.music):
+        parts[f"widget {dataset}"] = {name: sets[dataset][name][:1] for name in pair[dataset]}
+    parts["course"] = across((d, n) for d in ("switching", chapter.system) for n in pair[d])
+    parts["around"] = {name: models[name] for name in pair["switching"]}
+    parts["suites"] = {name: runs for name, runs in models.items() if name != "HyperLSTM"}
+    for control in baselines(chapter):
+        parts[f"suites {control}"] = {name: models[name] for name in (VARIANT, control)}
+    if "jsb" in sets:
+        parts["sizes"] = {name: sets["jsb"][name] for name in plan.TABLE_TWO}
+        parts["ablation"] = across(((d, n) for (d, _), ms in plan.ABLATIONS.items() for n in ms), 1)
+        parts["others"] = across((d, n) for d in plan.OTHERS for n in pair[d])
+    return parts
+
+
+def badge(chapter: Chapter, key: str) -> str:
+    """What stands beside the picture of a key of `evidence`."""
+    parts = evidence(chapter)[key]
+    n = next(iter(parts.values()))[0].values["final"]["n_sequences"]
+    size = TEXTS["sizes"].get(key, f"switching system, {n} sequences per suite")
+    if key in chapter.sets:
+        size = f"{plan.NAMES[key]}, {n} test sequences"
+    elif key.startswith("widget "):
+        size = plan.NAMES[key.removeprefix("widget ")]
+    return results.badge(parts, size)
+
+
+def baselines(chapter: Chapter) -> list[str]:
+    """The VRNNs beside which VHRNN stands on the switching system."""
+    return [name for name in plan.MAIN[1:] if name in chapter.models]
+
+
+def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
-    models, is_real = chapter.sets[chapter.system], "jsb" in chapter.sets
-    is_long, rules = chapter.system != "switching", {}
-    rules["switching"] = partial(switching_rule, dataset=chapter.system)
-    rules["switching_short"] = partial(switching_rule, dataset="switching") if is_long else None
-    rules |= {"extrapolation": extrapolation_rule, "exact_bayes": exact_bayes_rule}
-    rules |= {"around_switches": around_switches_rule, "deviations": deviations_rule}
-    rules["latent_variable"] = latent_variable_rule if "HyperLSTM" in models else None
-    rules["ablation"] = ablation_rule if is_long else None
-    real = {"same_size": partial(sizes_rule, matched=False), "counts": counts_rule}
-    real["same_weights"] = partial(sizes_rule, matched=True)
-    real |= {n.replace("-", "_"): partial(other_rule, dataset=n) for n in plan.OTHERS}
-    rules |= real if is_real else dict.fromkeys(real)
-    outcomes = {key: rule and rule(chapter) for key, rule in rules.items()}
+    is_long, is_real = chapter.system != "switching", "jsb" in chapter.sets
+    table = ablation(chapter)[1] if is_long else []  # one seed each
+    ablations = {name.replace(", z of", " z of"): cells[:3] for name, *cells in table}
+    single = f"profile {chapter.profile.name}, 1 seed"
+    rules = {
+        "switching": partial(switching_rule, dataset=chapter.system),
+        "switching_short": is_long and partial(switching_rule, dataset="switching"),
+        "extrapolation": extrapolation_rule,
+        "exact_bayes": exact_bayes_rule,
+        "around_switches": around_switches_rule,
+        "deviations": deviations_rule,
+        "latent_variable": "HyperLSTM" in chapter.models and latent_variable_rule,
+        "ablation": is_long and (lambda chapter: Outcome(None, {"rows": ablations}, single)),
+        "same_size": is_real and partial(sizes_rule, matched=False),
+        "same_weights": is_real and partial(sizes_rule, matched=True),
+        "counts": is_real and counts_rule,
+    }
+    rules |= {n.replace("-", "_"): is_real and partial(other_rule, dataset=n) for n in plan.OTHERS}
+    outcomes = {key: rule(chapter) if rule else None for key, rule in rules.items()}
     scale = f"profile {chapter.profile.name}, {_seeds(chapter.profile.n_seeds)}"
-    return claim_texts.judged(
-        Path(__file__).with_name("claims.yaml"), experiment.CHAPTER, outcomes, scale
-    )
+    return judged(FOLDER / "claims.yaml", experiment.CHAPTER, outcomes, scale)
 
 
-def switching_rule(chapter: tables.Chapter, dataset: str) -> Outcome:
+def switching_rule(chapter: Chapter, dataset: str) -> Outcome:
     """Above 0 beyond the interval against each VRNN, with either number of particles."""
-    models = chapter.sets[dataset]
+    models, labels = chapter.sets[dataset], ("as trained", chapter.particles[1])
     gaps = {
-        f"minus {control}, {label}": tables.difference(models, VARIANT, control, metric)
-        for control in plan.MAIN[1:]
-        if control in models
-        for label, metric in tables.metrics(chapter).items()
+        f"minus {control}, {label}": difference(models, VARIANT, control, metric)
+        for control in filter(models.__contains__, plan.MAIN[1:])
+        for label, metric in zip(labels, METRICS, strict=True)
     }
     values = {"epochs": chapter.recipe.training[dataset].epochs, "gaps": _listed(gaps)}
     return Outcome(all_hold(map(is_above_zero, gaps.values())), values)
 
 
-def extrapolation_rule(chapter: tables.Chapter) -> Outcome:
+def _suite_gaps(chapter: Chapter, control: str) -> dict[str, Interval]:
+    gap = partial(difference, chapter.models, VARIANT, control)
+    return {suite: gap(f"{suite} median") for suite in SUITES[1:]}
+
+
+def extrapolation_rule(chapter: Chapter) -> Outcome:
     """Above 0 beyond the interval on all suites against each VRNN."""
-    models, texts, parts = chapter.sets[chapter.system], [], []
-    for control in tables.baselines(chapter):
-        gaps = {
-            n: tables.difference(models, VARIANT, control, tables.on_suite(n)) for n in SUITES[1:]
-        }
-        text = ", ".join(f"{name} {tables.format_interval(gap)}" for name, gap in gaps.items())
-        texts.append(f"minus {control}: {text}")
-        parts += map(is_above_zero, gaps.values())
-    return Outcome(all_hold(parts), {"seeds": _seeds(len(models[VARIANT])), "gaps": texts})
+    gaps = {control: _suite_gaps(chapter, control) for control in baselines(chapter)}
+    texts = [f"minus {control}: {_short(row)}" for control, row in gaps.items()]
+    holds = all_hold(is_above_zero(gap) for row in gaps.values() for gap in row.values())
+    return Outcome(holds, {"seeds": _seeds(len(chapter.models[VARIANT])), "gaps": texts})
 
 
-def exact_bayes_rule(chapter: tables.Chapter) -> Outcome:
+def exact_bayes_rule(chapter: Chapter) -> Outcome:
     """No run's mean is above exact Bayes by more than four standard errors."""
-    exact = torch.tensor(chapter.truth.values["test"], dtype=torch.float64)
-    best, parts = {}, []
-    for model, runs in chapter.sets[chapter.system].items():
+    exact, best = chapter.exact, {}
+    for model, runs in chapter.models.items():
         gaps = [torch.tensor(r.values["final"]["by_sequence_many"]).double() - exact for r in runs]
-        gap = mean_over_seeds(max(gaps, key=lambda gap: float(gap.mean())))
-        best[model] = gap.mean
-        parts.append(gap.mean <= 4 * gap.standard_error)
-    nearest = max(best, key=lambda name: best[name])
+        best[model] = mean_over_seeds(max(gaps, key=lambda gap: float(gap.mean())))
+    nearest = max(best, key=lambda name: best[name].mean)
     values = {"exact": float(exact.mean()), "n": len(exact), "nearest": nearest}
-    values |= {"below": -best[nearest], "particles": chapter.training.n_many_particles}
+    values |= {"below": -best[nearest].mean, "particles": chapter.particles[1]}
     scale = f"profile {chapter.profile.name}, {len(exact)} test sequences"
-    return Outcome(all(parts), values, scale)
+    return Outcome(all(i.mean <= 4 * i.standard_error for i in best.values()), values, scale)
 
 
-def sizes_rule(chapter: tables.Chapter, matched: bool) -> Outcome:
+def sizes_rule(chapter: Chapter, matched: bool) -> Outcome:
     """Above 0 beyond the interval over sizes and seeds, with either number of particles."""
-    models = chapter.sets["jsb"]
-    metrics, name = tables.metrics(chapter), tables.control_name
-    gaps = {label: tables.over_sizes(models, matched, m) for label, m in metrics.items()}
-    pairs = {n: (f"VHRNN {n}", name(n, matched)) for n in plan.MATCHED}
-    by_size = {n: tables.difference(models, *pair) for n, pair in pairs.items()}
-    text = ", ".join(f"{n} {tables.format_interval(gap)}" for n, gap in by_size.items())
+    models, labels = chapter.sets["jsb"], ("as trained", chapter.particles[1])
+    gaps = {k: over_sizes(models, matched, m) for k, m in zip(labels, METRICS, strict=True)}
+    by_size = {size: difference(models, *pair) for size, pair in pairs_by_size(matched).items()}
     n_seeds = len(models["VHRNN 24"])
     holds = all_hold(map(is_above_zero, gaps.values())) if n_seeds > 2 else None
     scale = f"profile {chapter.profile.name}, three sizes, {_seeds(n_seeds)}"
-    return Outcome(holds, {"gaps": _listed(gaps, "pair"), "by_size": text}, scale)
+    return Outcome(holds, {"gaps": _listed(gaps, "pair"), "by_size": _short(by_size)}, scale)
 
 
-def counts_rule(chapter: tables.Chapter) -> Outcome:
+def counts_rule(chapter: Chapter) -> Outcome:
     """Live counts differ by less than 5 %."""
-    pairs = [tables.trainable(chapter.sets["jsb"], f"VHRNN {n}", f"VRNN {n}") for n in plan.MATCHED]
-    more = [ours / theirs - 1 for ours, theirs in pairs]
+    counts = [_trainable(chapter.sets["jsb"], *pair) for pair in pairs_by_size(False).values()]
+    more = [ours / theirs - 1 for ours, theirs in counts]
     text = ", ".join(f"{m:.1%}" for m in more)
     return Outcome(max(abs(m) for m in more) < 0.05, {"more": text}, "exact")
 
 
-def other_rule(chapter: tables.Chapter, dataset: str) -> Outcome:
+def other_rule(chapter: Chapter, dataset: str) -> Outcome:
     """Above 0 beyond the interval over seeds; not tested with fewer than three."""
     models, pair = chapter.sets[dataset], plan.PAIR[dataset]
-    gap = tables.difference(models, *pair)
-    sequences = mean_over_seeds(tables.by_sequence(models, pair))
-    counts = " and ".join(f"{n:,}" for n in tables.trainable(models, *pair))
-    values = {"pair": pair, "counts": counts, "gap": tables.format_difference(gap)}
-    values["sequences"] = tables.format_difference(sequences, "sequence")
+    gap = difference(models, *pair)
+    values = {
+        "pair": pair,
+        "counts": " and ".join(f"{n:,}" for n in _trainable(models, *pair)),
+        "gap": format_difference(gap),
+        "sequences": format_difference(mean_over_seeds(by_sequence(models, pair)), unit="sequence"),
+    }
     scale = f"profile {chapter.profile.name}, {_seeds(gap.n)}"
     return Outcome(is_above_zero(gap) if gap.n > 2 else None, values, scale)
 
 
-def ablation_rule(chapter: tables.Chapter) -> Outcome:
-    """Not tested: one seed each."""
-    rows = {
-        f"{plan.NAMES[dataset]} z of {size}": [
-            f"{tables.fivo_train_particles(chapter.sets[dataset][model][0]):.3f}"
-            for model in models
-        ]
-        for (dataset, size), models in plan.ABLATIONS.items()
-    }
-    return Outcome(None, {"rows": rows}, f"profile {chapter.profile.name}, 1 seed")
-
-
-def around_switches_rule(chapter: tables.Chapter) -> Outcome:
+def around_switches_rule(chapter: Chapter) -> Outcome:
     """VHRNN's KL rises and decays beyond the interval at both kinds of switch."""
-    models, texts, parts = chapter.sets[chapter.system], [], []
+    texts, parts = [], []
     for suite, change in CHANGES.items():
-        for model in plan.PAIR["switching"]:
-            changes = [
-                mean_over_seeds([kl_change(result, suite, base) for result in models[model]])
-                for base in (BEFORE, AFTER)
-            ]
-            rise, decay = map(tables.format_interval, changes)
-            texts.append(f"{change}, {model}: rise {rise}, decay {decay}")
-            parts += map(is_above_zero, changes) if model == VARIANT else []
+        for model, runs in evidence(chapter)["around"].items():
+            changes = {
+                word: mean_over_seeds([kl_change(result, suite, base) for result in runs])
+                for word, base in {"rise": BEFORE, "decay": AFTER}.items()
+            }
+            texts.append(f"{change}, {model}: {_short(changes)}")
+            parts += map(is_above_zero, changes.values()) if model == VARIANT else []
     return Outcome(all_hold(parts), {"changes": texts})
 
 
-def deviations_rule(chapter: tables.Chapter) -> Outcome:
+def deviations_rule(chapter: Chapter) -> Outcome:
     """VHRNN's mean correlation is above 0 beyond the interval."""
     intervals = {}
-    for model, runs in tables.evidence(chapter)["around"].items():
+    for model, runs in evidence(chapter)["around"].items():
         correlations = [result.values["switches"]["follows_noise"] for result in runs]
         intervals[model] = mean_over_seeds([sum(v) / len(v) for v in correlations])
     return Outcome(is_above_zero(intervals[VARIANT]), {"correlations": _listed(intervals)})
 
 
-def latent_variable_rule(chapter: tables.Chapter) -> Outcome:
+def latent_variable_rule(chapter: Chapter) -> Outcome:
     """VHRNN is above the HyperLSTM beyond the interval, with many particles."""
-    models = chapter.sets[chapter.system]
+    models, pair = chapter.models, (VARIANT, "HyperLSTM")
+    gap = difference(models, *pair, "fivo_many")
     by_seed = {
-        name: " / ".join(f"{tables.fivo_many_particles(result):.2f}" for result in models[name])
-        for name in (VARIANT, "HyperLSTM", CONTROL)
+        name: " / ".join(f"{read(result, 'fivo_many'):.2f}" for result in models[name])
+        for name in (*pair, CONTROL)
     }
-    gap = tables.difference(models, VARIANT, "HyperLSTM", tables.fivo_many_particles)
-    values = {"latent_gap": tables.format_difference(gap), "by_seed": by_seed}
-    values["counts"] = " and ".join(
-        f"{n:,}" for n in tables.trainable(models, VARIANT, "HyperLSTM")
-    )
-    return Outcome(is_above_zero(gap), values | {"particles": chapter.training.n_many_particles})
+    counts = " and ".join(f"{n:,}" for n in _trainable(models, *pair))
+    values = {"latent_gap": format_difference(gap), "by_seed": by_seed, "counts": counts}
+    return Outcome(is_above_zero(gap), values | {"particles": chapter.particles[1]})
 
 
-# The page's words that depend on results, from texts.yaml
-
-
-def prose_values(chapter: tables.Chapter) -> dict[str, str]:
+def prose_values(chapter: Chapter) -> dict[str, str]:
     """The page's words that depend on results, by the names under which the notebook has them."""
-    models = chapter.sets[chapter.system]
+    models, is_real = chapter.models, "jsb" in chapter.sets
     values: dict[str, Any] = {
-        "is_real": "jsb" in chapter.sets,
+        "is_real": is_real,
         "variant": VARIANT,
         "n_seeds": len(models[VARIANT]),
         "n_training": models[VARIANT][0].values["n_training"],
-        "n_steps": chapter.training.n_steps,
+        "n_steps": chapter.recipe.training[chapter.system].n_steps,
         "listen": [_mean(chapter.sets[chapter.music][n]) for n in plan.PAIR[chapter.music]],
         "has_hyper_lstm": "HyperLSTM" in models,
     }
-    values |= _growth_values(chapter) | _switching_values(chapter) | _suite_values(chapter)
+    values |= _switching_values(chapter)
     if values["has_hyper_lstm"]:
         values |= latent_variable_rule(chapter).values
-    if values["is_real"]:
+    if is_real:
         values |= _real_values(chapter)
-    texts = tables.texts()["prose"]
-    return {key: claim_texts.render(text, values) for key, text in texts.items()}
+    return {key: render(text, values) for key, text in TEXTS["prose"].items()}
 
 
 def _mean(runs: list[Result]) -> float:
-    return sum(map(tables.fivo_train_particles, runs)) / len(runs)
+    return sum(read(result, "fivo") for result in runs) / len(runs)
 
 
-def _growth_values(chapter: tables.Chapter) -> dict[str, Any]:
+def _switching_values(chapter: Chapter) -> dict[str, Any]:
     unseen = experiment.suite("zero-shot", chapter.recipe).matrices
     radii = [torch.linalg.eigvals(w).abs().amax(1) for w in (experiment.matrices(), unseen)]
-    growing = [(int((radius > 1).sum()), len(radius)) for radius in radii]
-    return {"growing": growing, "fastest": float(radii[0].max()) - 1}
-
-
-def _switching_values(chapter: tables.Chapter) -> dict[str, Any]:
-    models = chapter.sets[chapter.system]
-    exact = torch.tensor(chapter.truth.values["test"], dtype=torch.float64)
-    truth, ours, theirs = mean_over_seeds(exact), _mean(models[VARIANT]), _mean(models[CONTROL])
-    seeds = range(len(models[VARIANT]))
-    medians = [
-        tables.by_sequence(models, plan.PAIR["switching"], seed).quantile(0.5) for seed in seeds
-    ]
+    models, truth = chapter.models, mean_over_seeds(chapter.exact)
+    ours, theirs = _mean(models[VARIANT]), _mean(models[CONTROL])
+    by_seed = [by_sequence(models, (VARIANT, CONTROL), n) for n in range(len(models[VARIANT]))]
+    sides, rises = {"above 0": [], "below 0": [], "not distinguishable from 0": []}, {}
+    for name, gap in _suite_gaps(chapter, CONTROL).items():
+        side = 0 if gap.low > 0 else 1 if gap.high < 0 else 2
+        list(sides.values())[side].append(name)
+    for suite, change in (CHANGES | {"switch": "the matrix changes and x starts anew"}).items():
+        for model, runs in evidence(chapter)["around"].items():
+            changes = [kl_change(result, suite, BEFORE) for result in runs]
+            rises[f"where {change}, {model}"] = mean_over_seeds(changes)
     return {
+        "growing": [(int((radius > 1).sum()), len(radius)) for radius in radii],
+        "fastest": float(radii[0].max()) - 1,
         "truth": truth,
-        "gap": tables.format_difference(tables.difference(models, VARIANT, CONTROL)),
+        "gap": format_difference(difference(models, VARIANT, CONTROL)),
         "closed": (ours - theirs) / (truth.mean - theirs),
-        "medians": " / ".join(f"{float(median):+.2f}" for median in medians),
-        "single": " and ".join(name for name in plan.SINGLE if name in models),
-        "first_seed": tables.fivo_train_particles(models[VARIANT][0]),
+        "medians": " / ".join(f"{float(gap.quantile(0.5)):+.2f}" for gap in by_seed),
+        "single": " and ".join(filter(models.__contains__, plan.SINGLE)),
+        "first_seed": read(models[VARIANT][0], "fivo"),
+        "sides": sides,
+        "rises": _listed(rises),
     }
 
 
-def _suite_values(chapter: tables.Chapter) -> dict[str, Any]:
-    models, rises = chapter.sets[chapter.system], {}
-    gaps = {n: tables.difference(models, VARIANT, CONTROL, tables.on_suite(n)) for n in SUITES[1:]}
-    above = [name for name, gap in gaps.items() if gap.low > 0]
-    below = [name for name, gap in gaps.items() if gap.high < 0]
-    rest = [name for name in gaps if name not in above + below]
-    sides = {"above 0": above, "below 0": below, "not distinguishable from 0": rest}
-    for suite, change in (CHANGES | {"switch": "the matrix changes and x starts anew"}).items():
-        for model in plan.PAIR["switching"]:
-            values = [kl_change(result, suite, BEFORE) for result in models[model]]
-            rises[f"where {change}, {model}"] = mean_over_seeds(values)
-    return {"sides": sides, "rises": _listed(rises)}
-
-
-def _real_values(chapter: tables.Chapter) -> dict[str, Any]:
+def _real_values(chapter: Chapter) -> dict[str, Any]:
     sets, pair = chapter.sets, plan.PAIR
     rows = sets["jsb"][pair["jsb"][0]][0].values["rows"]
-    gap = tables.by_sequence(sets["stocks"], pair["stocks"])
+    gap = by_sequence(sets["stocks"], pair["stocks"])
     sensors = sets["gas-sensors"][pair["gas-sensors"][0]][0].values["rows"]
     return {
-        "same_size": tables.format_difference(tables.over_sizes(sets["jsb"], False), "pair"),
-        "same_weights": tables.format_difference(tables.over_sizes(sets["jsb"], True), "pair"),
+        "same_size": format_difference(over_sizes(sets["jsb"], False), unit="pair"),
+        "same_weights": format_difference(over_sizes(sets["jsb"], True), unit="pair"),
         "chorale_model": pair["jsb"][0],
         "epochs": [row["epoch"] for row in rows[-2:]],
         "gained": rows[-1]["validation"] - rows[-2]["validation"],
         "companies": len(gap),
-        "stock_mean": tables.format_number(float(gap.mean()), 0),
-        "stock_median": tables.format_number(float(gap.quantile(0.5)), 1),
+        "stock_mean": format_number(float(gap.mean()), 0),
+        "stock_median": format_number(float(gap.quantile(0.5)), 1),
         "worst": min(row["validation"] for row in sensors),
         "sigma_min": chapter.recipe.training["exchange-rates"].sigma_min,
     }
 
 
-# Pictures and models
-
-
-def page_models(chapter: tables.Chapter, dataset: str) -> dict[str, dict[str, Any]]:
+def page_models(chapter: Chapter, dataset: str) -> dict[str, dict[str, Any]]:
     """The two models of a set that travel with the page, as `widgets.HyperWeights` takes them."""
     models = {}
-    for name, model in zip(("VHRNN", "VRNN"), plan.PAIR[dataset], strict=True):
+    for name, model in zip(plan.KINDS, plan.PAIR[dataset], strict=True):
         tensors = chapter.sets[dataset][model][0].tensors
         models[name] = {
             "kind": plan.MODELS[dataset][model].kind,
@@ -299,14 +489,14 @@ def page_models(chapter: tables.Chapter, dataset: str) -> dict[str, dict[str, An
 
 
 def page_golden(
-    chapter: tables.Chapter, dataset: str, rounded: Mapping[str, Mapping], n_particles: int = 3
+    chapter: Chapter, dataset: str, rounded: Mapping[str, Mapping], n_particles: int = 3
 ) -> dict[str, dict[str, Any]]:
     """A sequence and noise, and what PyTorch computes of them with the page's rounded weights."""
     generator, golden = torch.Generator().manual_seed(0), {}
     x = music.synthetic_tunes(1, 9)[0][:20].double()
     if dataset.startswith("switching"):
         x = experiment.suite("test", chapter.recipe).observations[0, :20]
-    for name, model in zip(("VHRNN", "VRNN"), plan.PAIR[dataset], strict=True):
+    for name, model in zip(plan.KINDS, plan.PAIR[dataset], strict=True):
         net = experiment.reread(chapter.sets[dataset][model][0], dataset, model, chapter.recipe)
         net.load_state_dict({key: torch.from_numpy(a) for key, a in rounded[name].items()})
         shape = (len(x), n_particles, net.z_dim)
@@ -317,52 +507,41 @@ def page_golden(
     return golden
 
 
-def page_around(chapter: tables.Chapter) -> list[dict[str, Any]]:
+def page_around(chapter: Chapter) -> list[dict[str, Any]]:
     """KL per step about a switch, a panel per kind of switch, for `figures.through_training`."""
-
-    def line(result: Result, suite: str) -> tuple[list, list]:
-        switches = result.values["switches"]
-        return switches["offsets"], switches[suite]["kl"]
-
     titles = {"test": "sigma changes (test)", "switch": "W changes, x starts anew (SWITCH)"}
-    models = chapter.sets[chapter.system]
-    return [_panel(title, models, partial(line, suite=suite)) for suite, title in titles.items()]
-
-
-def page_course(chapter: tables.Chapter) -> list[dict[str, Any]]:
-    """Validation through training on the switching system, for `figures.through_training`."""
-
-    def line(result: Result) -> tuple[list, list]:
-        rows = result.values["rows"]
-        return [row["epoch"] for row in rows], [row["validation"] for row in rows]
-
-    datasets = dict.fromkeys(("switching", chapter.system))
-    titles = {name: f"{chapter.recipe.training[name].epochs} epochs" for name in datasets}
-    return [_panel(title, chapter.sets[name], line) for name, title in titles.items()]
-
-
-def _panel(title: str, models: tables.Models, line: Callable[[Result], tuple]) -> dict[str, Any]:
-    lines = {name: [line(result) for result in models[name]] for name in (CONTROL, VARIANT)}
-    return {"title": title, "lines": lines}
-
-
-def page_sizes(chapter: tables.Chapter) -> list[dict[str, Any]]:
-    """Chorale models' bounds by published and by live count, for `figures.through_training`."""
-    panels: list[dict[str, Any]] = []
-    if "jsb" not in chapter.sets:
-        return panels
-    for title, key in (("as published", "as_published"), ("alive", "live")):
-        lines: dict[str, list] = {"VRNN": [], "VHRNN": []}
-        for model, runs in tables.evidence(chapter)["sizes"].items():
-            lines[model.split()[0]].append((runs[0].values["final"][key], _mean(runs)))
-        sorted_lines = {
-            kind: [tuple(map(list, zip(*sorted(points), strict=True)))]
-            for kind, points in lines.items()
-        }
-        panels.append({"title": title, "lines": sorted_lines})
+    panels = []
+    for suite, title in titles.items():
+        lines = {}
+        for name in (CONTROL, VARIANT):
+            switches = [result.values["switches"] for result in chapter.models[name]]
+            lines[name] = [(values["offsets"], values[suite]["kl"]) for values in switches]
+        panels.append({"title": title, "lines": lines})
     return panels
 
 
-def page_systems() -> Any:
-    """The ten matrices (10, 2, 2) of the switching system, as an array."""
-    return experiment.matrices().numpy()
+def page_course(chapter: Chapter) -> list[dict[str, Any]]:
+    """Validation through training on the switching system, for `figures.through_training`."""
+
+    def line(result: Result) -> tuple[list, ...]:
+        rows = result.values["rows"]
+        return tuple([row[key] for row in rows] for key in ("epoch", "validation"))
+
+    panels = []
+    for dataset in dict.fromkeys(("switching", chapter.system)):
+        models, epochs = chapter.sets[dataset], chapter.recipe.training[dataset].epochs
+        lines = {name: [line(run) for run in models[name]] for name in (CONTROL, VARIANT)}
+        panels.append({"title": f"{epochs} epochs", "lines": lines})
+    return panels
+
+
+def page_sizes(chapter: Chapter) -> list[dict[str, Any]]:
+    """Chorale models' bounds by published and by live count, for `figures.through_training`."""
+    panels = []
+    for title, key in {"as published": "as_published", "alive": "live"}.items():
+        points: dict[str, list] = {"VRNN": [], "VHRNN": []}
+        for model, runs in evidence(chapter).get("sizes", {}).items():
+            points[model.split()[0]].append((runs[0].values["final"][key], _mean(runs)))
+        lines = {k: [tuple(map(list, zip(*sorted(v), strict=True)))] for k, v in points.items()}
+        panels.append({"title": title, "lines": lines})
+    return panels if "jsb" in chapter.sets else []

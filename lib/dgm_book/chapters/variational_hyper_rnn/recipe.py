@@ -98,6 +98,7 @@ NAMES = {
     "exchange-rates": "exchange rates",
     "gas-sensors": "gas sensors",
 }
+KINDS = ("VHRNN", "VRNN")
 MAIN = ("VHRNN 4", "VRNN 8", "VRNN 6", "VRNN 6 matched")
 LONGEST = ("VHRNN 4", "VRNN 8", "VRNN 6 matched", "HyperLSTM")  # trained for thrice the epochs
 SINGLE = ("VHRNN 4 latent", "VHRNN 4 hidden")  # with one seed

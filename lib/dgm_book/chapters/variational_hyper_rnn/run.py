@@ -3,7 +3,7 @@
 import copy
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -78,7 +78,8 @@ def splits(dataset: str, training: Training, sequences: tuple[int, int, int]) ->
 
 
 def _padded(rows: list[Tensor]) -> Sequences:
-    x, lengths = series.padded(rows)
+    x = nn.utils.rnn.pad_sequence([row.float() for row in rows], batch_first=True)
+    lengths = torch.tensor([len(row) for row in rows])
     missing = x.isnan()
     return Sequences(x.nan_to_num(), lengths, ~missing if missing.any() else None)
 
@@ -90,26 +91,20 @@ def emission(x_dim: int) -> str:
 
 def build(model: plan.Model, training: Training, x_dim: int) -> Net:
     """A model with fresh weights from torch's global generator."""
-    kind, layers, sigma_min = emission(x_dim), training.layers, training.sigma_min
+    kind, layers, least = emission(x_dim), training.layers, training.sigma_min
     if model.kind == "hyperlstm":
         sizes = (layers, model.z, model.hyper)
-        return paper.DeterministicHyperRNN(x_dim, model.h, model.h, kind, *sizes, sigma_min)
+        return paper.DeterministicHyperRNN(x_dim, model.h, kind, *sizes, least)
     if model.kind == "vrnn":
-        return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, sigma_min=sigma_min)
+        return paper.VariationalRNN(x_dim, model.z, model.h, kind, layers, sigma_min=least)
     sizes = (x_dim, model.z, model.h, model.hyper, kind, layers)
-    reads = model.hyper_input
-    return paper.VariationalHyperRNN(*sizes, hyper_input=reads, sigma_min=sigma_min)
+    return paper.VariationalHyperRNN(*sizes, hyper_input=model.hyper_input, sigma_min=least)
 
 
 def trained(
     dataset: str, model: str, profile: profiles.Profile, seed: int, recipe: Recipe
 ) -> tuple[Net, list[dict[str, float]]]:
-    """Trains one of a set's models, or goes on with an interrupted run.
-
-    The seed is that of the weights, the order and the noise; the sequences are always the same.
-    Gives the model at its best on the validation sequences, and its validation on the way;
-    FloatingPointError where a bound is not finite.
-    """
+    """Trains one of a set's models, or goes on with an interrupted run."""
     training = recipe.training[dataset]
     data = splits(dataset, training, recipe.sequences)
     with torch.random.fork_rng():
@@ -118,21 +113,21 @@ def trained(
     net.calibrate(data.mean)
     net.to(profile.device)
     optimizer = torch.optim.Adam(net.parameters(), lr=training.learning_rate)
-    generator = torch.Generator(profile.device).manual_seed(seed)
-    name, epoch = run_name(dataset, model, seed), len(data.train.x) // training.batch
+    state = TrainingState(net, optimizer, torch.Generator(profile.device).manual_seed(seed))
+    epoch = len(data.train.x) // training.batch
+    steps = training.epochs * epoch
 
     def measure(state: TrainingState) -> dict[str, float]:
         values = likelihoods(net, data.validation, training.n_particles, seed)
         return {"validation": per_step(values, data.validation)}
 
-    folder = results.work_folder() / CHAPTER / profile.name
-    steps, state = training.epochs * epoch, TrainingState(net, optimizer, generator)
-    options = {"checkpoint": folder / f"{name}.training.safetensors", "checkpoint_seconds": 60}
-    options |= {"history_every": 20, "progress": False, "best": "highest"}
+    name = f"{run_name(dataset, model, seed)}.training.safetensors"
+    options: dict[str, Any] = {"checkpoint": results.work_folder() / CHAPTER / profile.name / name}
+    options |= {"checkpoint_seconds": 60, "history_every": 20, "progress": False}
     options |= {"measure_every": training.measure_every * epoch, "keep_best": "validation"}
     batches = minibatches(len(data.train.x), training.batch, seed)
     step = _stepper(data.train, training, steps, profile.device)
-    history = fit(step, batches, state, steps, measure=measure, **options)
+    history = fit(step, batches, state, steps, measure=measure, best="highest", **options)
     rows = [
         {"epoch": row["step"] // epoch, "validation": row["validation"]}
         for row in history.measurements
@@ -179,9 +174,6 @@ def _stepper(train: Sequences, training: Training, steps: int, device: str) -> C
     return step
 
 
-# Measures
-
-
 def _to_device(sequences: Sequences, device: str | torch.device) -> Sequences:
     x, lengths, mask = sequences
     return Sequences(x.to(device), lengths.to(device), None if mask is None else mask.to(device))
@@ -215,13 +207,9 @@ def final_measures(net: Net, test: Sequences, training: Training, seed: int) -> 
         "by_sequence": _short(torch.stack(repeats).mean(0) / test.lengths),
         "by_sequence_many": _short(values / test.lengths),
         "n_sequences": len(test.x),
-        "n_steps": int(test.lengths.sum()),
         "live": paper.parameter_count(net),
     }
     if isinstance(net, paper.VariationalRNN):
-        measures["elbo"] = per_step(likelihoods(net, test, 1, seed), test)
-        iwae = likelihoods(net, test, training.n_particles, seed, "never")
-        measures["iwae"] = per_step(iwae, test)
         measures["as_published"] = paper.parameter_count(net, as_published=True)
     return measures
 
@@ -230,26 +218,8 @@ def _short(values: Tensor) -> list[float]:
     return [float(f"{v:.6g}") for v in values.tolist()]
 
 
-def suite_measures(net: Net, recipe: Recipe, training: Training, seed: int) -> dict[str, Any]:
-    """Bounds per step of each sequence of each test suite of the switching system."""
-    measures = {}
-    for name in SUITES[1:]:
-        data = suite(name, recipe)
-        sequences = Sequences(data.observations, data.lengths, None)
-        measures[name] = {
-            key: _short(likelihoods(net, sequences, n, seed) / sequences.lengths)
-            for key, n in (("few", training.n_particles), ("many", training.n_many_particles))
-        }
-    return measures
-
-
 def around_switches(net: paper.VariationalRNN, recipe: Recipe, seed: int) -> dict[str, Any]:
-    """KL per step about a switch, its mean over sequences; nats. And how deviations follow noise.
-
-    About changes of sigma in the test law, of W in the suite "switch" (where also x starts anew),
-    and in the suite "rand" the correlation of the logs of the emission's deviation and of sigma,
-    per sequence.
-    """
+    """Mean KL per step about a switch, nats, and how the deviations follow the noise."""
     double, draws = copy.deepcopy(net).double().cpu(), recipe.draws
     generator = torch.Generator().manual_seed(seed)
 
@@ -264,36 +234,20 @@ def around_switches(net: paper.VariationalRNN, recipe: Recipe, seed: int) -> dic
         data = suite(name, recipe)
         kl = trace(data).kl.unflatten(1, (draws, -1)).median(1).values.T  # (B, T)
         sequence, time = data.switches.nonzero(as_tuple=True)
-        means, errors = [], []
-        for offset in offsets:
-            at = time + offset
-            inside = (at >= 1) & (at < kl.shape[1])
-            values = kl[sequence[inside], at[inside]]
-            means.append(float(values.mean()))
-            errors.append(float(values.std() / len(values) ** 0.5))
-        measures[name] = {"kl": means, "standard_error": errors, "n": len(time)}
+        places = {i: (time + i >= 1) & (time + i < kl.shape[1]) for i in offsets}
+        values = [kl[sequence[inside], (time + i)[inside]] for i, inside in places.items()]
+        measures[name] = {"kl": [float(value.mean()) for value in values]}
     data = suite("rand", recipe)
     deviation = trace(data).deviation_x.log().mean(-1).unflatten(1, (draws, -1)).mean(1)
     pairs = torch.stack([deviation.T[:, 1:], data.deviation[:, 1:].log()], 1)
     correlations = [torch.corrcoef(pair)[0, 1] for pair in pairs if pair[1].std() > 0]
-    measures["follows_noise"] = _short(torch.stack(correlations))
-    return measures
-
-
-# Results
+    return measures | {"follows_noise": _short(torch.stack(correlations))}
 
 
 def context(profile: profiles.Profile, dataset: str = "switching") -> results.Context:
     """What the results of one set share."""
     files = (plan.FILES[dataset],) if dataset in plan.FILES else ()
     return results.Context(EXPERIMENT, CHAPTER, profile, files)
-
-
-def publishes_weights(dataset: str, model: str, seed: int) -> bool:
-    """Whether a run's weights are published: those of the page, and those that are verified."""
-    return dataset.startswith("switching") or (
-        dataset in ("jsb", "tunes") and model in plan.ROLLS and seed == 0
-    )
 
 
 def result(
@@ -305,21 +259,23 @@ def result(
         training = recipe.training[dataset]
         data = splits(dataset, training, recipe.sequences)
         net, rows = trained(dataset, model, profile, seed, recipe)
-        values = {
-            "rows": rows,
-            "final": final_measures(net, data.test, training, seed),
-            "model": plan.MODELS[dataset][model]._asdict(),
-            "n_training": len(data.train.x),
-        }
+        final = final_measures(net, data.test, training, seed)
+        values = {"rows": rows, "final": final, "n_training": len(data.train.x)}
         if dataset.startswith("switching") and isinstance(net, paper.VariationalRNN):
-            values["suites"] = suite_measures(net, recipe, training, seed)
+            suites = {name: suite(name, recipe) for name in SUITES[1:]}
+            parts = {k: Sequences(x.observations, x.lengths, None) for k, x in suites.items()}
+            values["suites"] = {  # bounds per step of each sequence
+                k: {"few": _short(likelihoods(net, x, training.n_particles, seed) / x.lengths)}
+                for k, x in parts.items()
+            }
             values["switches"] = around_switches(net, recipe, seed)
-        weights = net.state_dict() if publishes_weights(dataset, model, seed) else {}
+        # Weights that the page shows, or that are verified.
+        rolls = dataset in ("jsb", "tunes") and model in plan.ROLLS and seed == 0
+        weights = net.state_dict() if rolls or dataset.startswith("switching") else {}
         return values, {key: value.cpu() for key, value in weights.items()}
 
-    return results.get(
-        run_name(dataset, model, seed), compute, context(profile, dataset), seed=seed
-    )
+    name = run_name(dataset, model, seed)
+    return results.get(name, compute, context(profile, dataset), seed=seed)
 
 
 def truth(profile: profiles.Profile, recipe: Recipe) -> Result:
@@ -328,12 +284,7 @@ def truth(profile: profiles.Profile, recipe: Recipe) -> Result:
     def compute() -> Values:
         test = splits("switching", recipe.training["switching"], recipe.sequences).test
         exact = paper.oracle_log_likelihood(test.x, matrices())
-        rand = suite("rand", recipe)
-        oracle = partial(paper.oracle_log_likelihood, rand.observations, rand.matrices)
-        by_switches = torch.stack([oracle(switches=n) for n in range(4)])
-        exact_rand = by_switches.logsumexp(0) - torch.tensor(4.0).log()
-        values = {"test": _short(exact / test.lengths), "rand": _short(exact_rand / rand.lengths)}
-        return values, {}
+        return {"test": _short(exact / test.lengths)}, {}
 
     return results.get("switching-oracle", compute, context(profile), seed=0)
 
@@ -375,29 +326,20 @@ def reread(published: Result, dataset: str, model: str, recipe: Recipe) -> paper
 
 def verify(profile: profiles.Profile, recipes: Recipes = plan.RECIPES) -> list[dict[str, Any]]:
     """Recomputes the switching system's bounds from published weights, and the oracle."""
-    recipe = recipes[profile.name]
+    recipe, rows = recipes[profile.name], []
     dataset = longest_system(recipe)
-    pair = {model: result(profile, dataset, model, 0, recipe) for model in plan.PAIR[dataset]}
-    return checks(dataset, pair, truth(profile, recipe), recipe)
-
-
-def checks(
-    dataset: str, pair: Mapping[str, Result], exact: Result, recipe: Recipe
-) -> list[dict[str, Any]]:
-    """Each published value against twelve with other noise, or against the oracle."""
     training = recipe.training[dataset]
     test = splits(dataset, training, recipe.sequences).test
-    rows = []
-    for model, published in pair.items():
+    for model in plan.PAIR[dataset]:
+        published = result(profile, dataset, model, 0, recipe)
         net, final = reread(published, dataset, model, recipe), published.values["final"]
-        for n, value in (
-            (training.n_particles, final["fivo"][0]),
-            (training.n_many_particles, final["fivo_many"]),
-        ):
+        values = {training.n_particles: final["fivo"][0]}
+        values |= {training.n_many_particles: final["fivo_many"]}
+        for n, value in values.items():
             bounds = [likelihoods(net, test, n, seed) for seed in range(100, 112)]
             recomputed = [per_step(bound, test) for bound in bounds]
             rows.append(check(f"{dataset} {model}, {n} particles", value, recomputed))
-    values = exact.values["test"]
+    exact = truth(profile, recipe).values["test"]
     recomputed = paper.oracle_log_likelihood(test.x, matrices()) / test.lengths
     mean = [float(recomputed.mean())]
-    return [*rows, check("switching, exact Bayes", sum(values) / len(values), mean, 1e-4)]
+    return [*rows, check("switching, exact Bayes", sum(exact) / len(exact), mean, 1e-4)]

@@ -4,7 +4,8 @@ import pytest
 
 from dgm_book import jobs, profiles
 from dgm_book.chapters import CHAPTERS
-from dgm_book.chapters.bre_gan import page, recipe, toys, training
+from dgm_book.chapters.bre_gan import page, recipe
+from dgm_book.chapters.bre_gan import run as runs
 from dgm_book.chapters.bre_gan.recipe import RECIPES, ToyRecipe, Training
 
 SMOKE = profiles.get("smoke")
@@ -28,13 +29,11 @@ RECIPE = {**RECIPES, "smoke": TINY}
 
 @pytest.fixture(scope="module")
 def tiny(work):
-    """The whole chapter at the smallest size that still runs everything."""
     return page.chapter("smoke", recipes=RECIPE)
 
 
 @pytest.fixture(scope="module")
 def verdicts(tiny):
-    """Return ``verdicts(chapter) -> claims by their id``."""
     return lambda chapter=tiny: {claim.id: claim for claim in page.claims(chapter)}
 
 
@@ -48,7 +47,7 @@ def changed(result, seed=None, **values):
 def test_it_is_whole_and_loads_again(tiny, work):
     everything = jobs.over_seeds(lambda *a: page.run(*a, recipes=RECIPE), 0)
     assert jobs.published(everything).name == "smoke"
-    work.setattr(training, "fit", None)
+    work.setattr(runs, "fit", None)
     loaded = page.chapter("auto", recipes=RECIPE)
     assert loaded.toys["eight"]["bre"][1].values == tiny.toys["eight"]["bre"][1].values
     assert loaded.semi.keys() == loaded.toys["eight"].keys() - {"bre-tight"}
@@ -56,12 +55,9 @@ def test_it_is_whole_and_loads_again(tiny, work):
     assert CHAPTERS["bre_gan"] == page.CHAPTER
 
 
-def test_every_picture_has_its_own_badge(tiny, badges_of):
-    assert badges_of("03_bre_gan") == set(page.evidence(tiny))
-
-
-def test_a_badge_names_the_pairs_and_data_of_its_figure(tiny):
+def test_every_picture_has_a_badge_of_its_own_pairs_and_data(tiny, badges_of):
     badges = {key: page.badge(tiny, key).split(" · ")[1:3] for key in page.evidence(tiny)}
+    assert badges_of("03_bre_gan") == set(badges)
     assert badges.pop("plane") == ["points in the plane", "1 pair"]
     assert badges.pop("pairs") == badges.pop("targets") == ["points in the plane", "2 pairs"]
     assert all(badge == ["digits", "1 pair"] for badge in badges.values())
@@ -90,12 +86,13 @@ def test_a_run_shorter_than_the_transient_phase_refutes_nothing(tiny, verdicts):
 
 @pytest.mark.parametrize(("n", "verdict"), [(50, "holds"), (5, "does not hold")])
 def test_verdicts_follow_the_results(tiny, verdicts, n, verdict):
+    layers = ("pieces_h2", "pieces_h3", "pieces_h4")
     eight = {
-        method: [
-            changed(r, **dict.fromkeys(("pieces_h2", "pieces_h3", "pieces_h4"), start + i))
-            for i, r in enumerate(tiny.toys["eight"][method])
+        m: [
+            changed(r, **dict.fromkeys(layers, start + i))
+            for i, r in enumerate(tiny.toys["eight"][m])
         ]
-        for method, start in (("none", 10), ("bre", n))
+        for m, start in (("none", 10), ("bre", n))
     }
     assert verdicts(tiny._replace(toys={"eight": eight}))["pieces"].verdict == verdict
 
@@ -142,6 +139,6 @@ def test_verification_accepts_the_published_numbers_and_no_others(tiny, monkeypa
     checks = page.verify(SMOKE, RECIPE)
     assert len(checks) == 6
     assert all(check["ok"] for check in checks)
-    toy = toys.toy
-    monkeypatch.setattr(toys, "toy", lambda *args: changed(toy(*args), pieces_h2=1))
+    toy = runs.toy
+    monkeypatch.setattr(runs, "toy", lambda *args: changed(toy(*args), pieces_h2=1))
     assert [check["ok"] for check in page.verify(SMOKE, RECIPE)].count(False) == 2

@@ -9,10 +9,10 @@ from review_words import content_words, sentiment_of
 from dgm.data import text
 from dgm.papers.controllable_text_vae import steer
 from dgm.steering import rewrite
-from dgm_book import jobs, profiles
+from dgm_book import profiles
 from dgm_book.chapters.controllable_text_vae import codes, page, run, steering
 from dgm_book.chapters.controllable_text_vae.recipe import RECIPES
-from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup, word_averages
+from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup, training_text
 
 # Where `make test` has just trained the chapter; without it the model is trained here.
 SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
@@ -86,41 +86,37 @@ def published_model():
     return steering.from_page(result.tensors, result.values["words"])
 
 
-class TestPublished:
-    """The page's model on what a visitor types."""
-
-    @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 0, 1]])
-    def test_numbers_names_and_all_sentences_come_back(self, published_model, weights):
-        typed = (
-            "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left."
-        )
-        words = steer(published_model, typed, weights).split()
-        for w in ("12.50", "3", "1,000", "zorbon", "kwixel", "plimt"):
-            assert words.count(w) == 1
-        assert not {"<unk>", "_num_"} & set(words)
-        assert sum(w in (".", "!", "?") for w in words) == 3
-
-    @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 0, 1]])
-    def test_six_unknown_words(self, published_model, weights):
-        names = ["zorbon", "kwixel", "plimt", "grudnak", "vexlo", "tromsk"]
-        typed = "{} and {} served {} with {} , {} and {} , and the food was great .".format(*names)
-        words = steer(published_model, typed, weights).split()
-        assert [w for w in words if w in names] == names
-        assert "<unk>" not in words
-
-    def test_forty_words_without_a_full_stop(self, published_model):
-        typed = "we came for lunch , " * 9 + "and the staff was zorbon"
-        words = steer(published_model, typed, [0, 0, 1]).split()
-        assert len(words) > 40
-        assert "zorbon" in words[-2:]
+@pytest.mark.parametrize("weights", [[1, 0, 0], [0, 0, 1]])
+@pytest.mark.parametrize(
+    ("typed", "unknown", "least"),
+    [
+        (
+            "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left.",
+            ["12.50", "3", "zorbon", "kwixel", "1,000", "plimt"],
+            3,  # sentences
+        ),
+        (
+            "zorbon and kwixel served plimt with grudnak , vexlo and tromsk , and it was great .",
+            ["zorbon", "kwixel", "plimt", "grudnak", "vexlo", "tromsk"],
+            1,
+        ),
+        ("we came for lunch , " * 9 + "and the staff was zorbon", ["zorbon"], 0),
+    ],
+)
+def test_numbers_names_and_all_sentences_of_a_visitor_come_back(
+    published_model, weights, typed, unknown, least
+):
+    words = steer(published_model, typed, weights).split()
+    assert [w for w in words if w in unknown] == unknown
+    assert not {"<unk>", "_num_"} & set(words)
+    assert sum(w in (".", "!", "?") for w in words) >= least
+    assert len(words) >= 0.8 * len(typed.split())
 
 
 class TestTargets:
-    def test_a_hundred_labels_teach_the_others(self):
-        train = text.load("reviews", "train")
-        vocabulary = text.Vocabulary.build(train.texts, 200)
-        corpus = vocabulary.encode(train.texts)
-        features = word_averages(vocabulary, corpus, 16)(corpus)
+    def test_a_hundred_labels_of_both_classes_teach_the_others(self):
+        source = training_text("reviews", 4000, 200, 16)
+        train, features = source.sentences, source.features(source.corpus)
         labels = torch.full((len(train.texts),), -1)
         labels[:100] = train.labels[:100]
         targets = steering.anchored_targets(train.texts, features, labels)
@@ -128,8 +124,6 @@ class TestTargets:
         assert torch.equal(targets[:100], torch.eye(3)[2 * train.labels[:100]])
         guessed = (targets[100:, 2] > targets[100:, 0]).long()
         assert (guessed == train.labels[100:]).double().mean() > 0.9
-
-    def test_needs_both_classes(self):
         with pytest.raises(ValueError, match="two of each class"):
             steering.anchored_targets(["a", "b"], torch.zeros(2, 3), torch.tensor([0, -1]))
 
@@ -160,14 +154,11 @@ def tiny(work):
 
 
 class TestChapter:
-    def test_loads_what_was_published(self, tiny, monkeypatch):
+    def test_loads_what_was_published_and_every_figure_has_its_badge(
+        self, tiny, badges_of, monkeypatch
+    ):
         monkeypatch.setattr(torch.optim.Adam, "step", None)  # nothing is trained a second time
-        chapter = page.chapter("auto", recipe=TINY)
-        assert chapter.profile.name == "smoke"
-        every = jobs.load(lambda *a: run.run(*a, recipe=TINY), "smoke", 0)[1].values()
-        assert all(r.current for r in every)
-
-    def test_every_figure_has_its_badge(self, tiny, badges_of):
+        assert page.chapter("auto", recipe=TINY).profile.name == "smoke"
         for key in badges_of("04_controllable_text_vae") - {"other data"}:
             assert page.badge(tiny, key).startswith("profile smoke")
 
@@ -205,14 +196,10 @@ class TestChapter:
         walks = page.page_walks(tiny)
         assert [len(w["sentences"]) for w in walks] == [len(tiny.walk.values["sources"])] * 2
         assert walks[0]["log_mean"].shape == (6, 17)
-
-    def test_the_prose_says_what_the_results_say(self, tiny):
         read = torch.tensor([[0.1, 0.5, 0.9], [0.9, 0.5, 0.1], [0.2, 0.2, 0.3]])
-        values = {"sources": ["a", "b", "c"]}
         tensors = {"ordinary.reading": read[1:], "simplex.reading": read}
-        chapter = tiny._replace(walk=tiny.walk._replace(tensors=tensors, values=values))
-        prose = page.prose_values(chapter)
-        assert "is 1 on the simplex and 0 along" in prose["walk_ends"]
+        chapter = tiny._replace(walk=tiny.walk._replace(tensors=tensors))
+        assert "is 1 on the simplex and 0 along" in page.prose_values(chapter)["walk_ends"]
 
     def test_verify(self, work):
         page.chapter("smoke", recipe=TINY)

@@ -63,19 +63,28 @@ def shifted(chapter, variant, shift, name="nll", group="final"):
     return chapter._replace(texts=texts)
 
 
-def with_seeds(variants, n):
-    """The variants with as many seeds, by the first one's results."""
-    return {
-        variant: [r[0]._replace(provenance={**r[0].provenance, "seed": k}) for k in range(n)]
-        for variant, r in variants.items()
-    }
-
-
 def claim(chapter, id_):
     return {claim.id: claim for claim in page.claims(chapter)}[id_]
 
 
-def test_tables(chapter):
+def with_best(chapter, best):
+    """The chapter's chain alone, where each variant has its best validation loss at a step."""
+    variants = {}
+    for variant, results in chapter.texts["chain"].items():
+        steps = best.get(variant, best.get("")) or (0, 0)
+        variants[variant] = [
+            r._replace(
+                values={
+                    **r.values,
+                    "rows": [{**x, "nll": 1.0 + (x["step"] != step)} for x in r.values["rows"]],
+                }
+            )
+            for r, step in zip(results, steps, strict=True)
+        ]
+    return chapter._replace(texts={"chain": variants})
+
+
+def test_tables_and_what_fresh_seeds_give_beside_the_first(chapter):
     head, rows = page.table(chapter, "chain")
     assert all(len(row) == len(head) for row in rows)
     assert [row[0] for row in rows] == [*VARIANTS, "real text"]
@@ -83,39 +92,18 @@ def test_tables(chapter):
     _, rows = page.differences(chapter, "chain")
     assert rows[0][1] == f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
     assert page.everywhere(chapter)[1][-1][2] == "not run"
-
-
-def test_fresh_seeds_stand_apart_from_the_first(chapter):
-    recipe = chapter.recipe._replace(fresh={"chain": "nll"}, n_first=1)
-    fresh = chapter._replace(recipe=recipe)
-    losses = [chapter.values("chain", "nll", v) for v in ("phase I", "likelihood")]
-    gains = [a - b for a, b in zip(*losses, strict=True)]
-    head, rows = page.fresh(fresh)
-    assert all(len(row) == len(head) for row in rows)
-    assert rows[0][2:] == [f"{gain:+.4f}" for gain in gains]
     assert page.fresh(chapter)[1] == []
-
-
-def test_effects_pair_the_seeds_that_both_have(chain):
-    chain.texts["chain"] = {**chain.texts["chain"]}
-    chain.texts["chain"]["more dropout"] = chain.texts["chain"]["more dropout"][1:]
-    gain = chain.change("chain", "nll", "phase I", "more dropout")
-    losses = [chain.values("chain", "nll", v)[-1] for v in ("phase I", "more dropout")]
-    assert gain.n == 1
-    assert gain.mean == pytest.approx(losses[0] - losses[1])
+    recipe = chapter.recipe._replace(fresh={"chain": "nll"}, n_first=1)
+    losses = [chapter.values("chain", "nll", v) for v in ("phase I", "likelihood")]
+    head, rows = page.fresh(chapter._replace(recipe=recipe))
+    assert all(len(row) == len(head) for row in rows)
+    assert rows[0][2:] == [f"{a - b:+.4f}" for a, b in zip(*losses, strict=True)]
 
 
 @pytest.mark.parametrize("best", DROPOUTS)
 def test_retuned_dropout_is_chosen_on_validation(chain, best):
-    variants = dict(chain.texts["chain"])
-    for variant in DROPOUTS:
-        rows = [{"step": 1, "nll": 1.0 + (variant != best)}]
-        variants[variant] = [
-            r._replace(values={**r.values, "rows": rows}) for r in variants[variant]
-        ]
-    assert chain._replace(texts={"chain": variants}).retuned("chain") == best
-    plain = {"chain": {"likelihood": []}}
-    assert chain._replace(texts=plain).retuned("chain") is None
+    assert with_best(chain, {best: (10, 10)}).retuned("chain") == best
+    assert chain._replace(texts={"chain": {"likelihood": []}}).retuned("chain") is None
 
 
 @pytest.mark.parametrize(
@@ -133,16 +121,13 @@ def test_claims_follow_the_numbers(chain, id_, group, name, good):
         assert claim(shifted(chain, "phase I", shift, name, group), id_).verdict == verdict
 
 
-@pytest.mark.parametrize(("short_by", "verdict"), [(1e-3, "holds"), (1.0, "does not hold")])
-def test_states_tell_more_where_the_bound_comes_near_the_exact_value(chain, short_by, verdict):
-    variants = dict(chain.texts["chain"])
-    level = chain.exact() - short_by
-    variants["phase I"] = [
-        edit(r, "final", "bound", level + 1e-4 * i) for i, r in enumerate(variants["phase I"])
-    ]
-    result = chain._replace(texts={"chain": variants})
-    assert claim(result, "states_tell_more").verdict == verdict
-    assert claim(result, "bound_rises").verdict == "holds"
+def test_states_tell_more_where_the_bound_comes_near_the_exact_value(chain):
+    (first, *_), near = chain.texts["chain"]["likelihood"], chain.exact() - 1e-3
+    gain = near - first.values["final"]["bound"]
+    for shift, verdict in ((gain, "holds"), (gain - 1, "does not hold")):
+        result = shifted(chain, "phase I", shift, "bound")
+        assert claim(result, "states_tell_more").verdict == verdict
+        assert claim(result, "bound_rises").verdict == "holds"
 
 
 def test_a_gain_must_beat_every_control(chain):
@@ -211,49 +196,15 @@ def test_every_picture_has_its_own_badge(chapter, badges_of):
     assert badges_of("02_mutual_information_lm") == set(page.evidence(chapter))
 
 
-def test_a_badge_says_the_seeds_and_data_of_what_is_shown(chapter):
-    variants = chapter.texts["chain"]
-    uneven = {**with_seeds(variants, 3), "more dropout": variants["more dropout"][:1]}
-    real = {
-        v: [r._replace(provenance={**r.provenance, "data": {"ptb": "a checksum"}}) for r in x]
-        for v, x in with_seeds(variants, 4).items()
-    }
-    texts = {"chain": uneven, "short chain": with_seeds(variants, 5), "wordy chain": real}
-    settings = {**chapter.recipe.texts, "short chain": TINY, "wordy chain": TINY}
-    recipe = chapter.recipe._replace(texts=settings, fresh={"short chain": "nll"})
-    more = chapter._replace(texts=texts, recipe=recipe)
-
-    def parts(key):
-        return page.badge(more, key).split(" · ")[1:-1]
-
-    assert parts("chain") == ["chains of topics", "3 seeds (more dropout: 1 seed)"]
-    seeds = "3 seeds (short chain: 5 seeds; wordy chain: 4 seeds)"
-    assert parts("everywhere") == ["ptb, chains of topics", seeds]
-    assert claim(more, "likelihood_improves").scale == f"profile smoke, {seeds}"
-
-
-def test_so_small_a_quiz_does_not_tell_critics_apart():
+def test_the_prose_says_how_much_was_learned(chain):
+    early = page.prose_values(with_best(chain, {"": (10, 10)}))["early"]
+    assert "before phase II" in early
+    assert f"the first in {2 * len(VARIANTS)} of {2 * len(VARIANTS)} runs" in early
+    assert page.prose_values(with_best(chain, {"": (10, 20)}))["early"] == ""
+    # So small a quiz does not tell critics apart.
     assert page.is_alike(7, 4)
     assert page.is_alike(0, 0)
     assert not page.is_alike(12, 1)
-
-
-def test_where_phase_two_had_not_begun_and_where_nothing_was_learned(chain):
-    def prose(*steps):
-        variants = {
-            variant: [
-                r._replace(values={**r.values, "rows": [
-                    {**row, "nll": 1.0 + (row["step"] != step)} for row in r.values["rows"]
-                ]})
-                for r, step in zip(results, steps, strict=True)
-            ]
-            for variant, results in chain.texts["chain"].items()
-        }  # fmt: skip
-        return page.prose_values(chain._replace(texts={"chain": variants}))["early"]
-
-    assert "before phase II" in prose(10, 10)
-    assert f"the first in {2 * len(VARIANTS)} of {2 * len(VARIANTS)} runs" in prose(10, 10)
-    assert prose(10, 20) == ""
 
 
 def test_published_weights_are_verified(chapter):

@@ -59,27 +59,6 @@ def test_every_variant_trains_and_comes_back_from_its_files(variant):
     assert first.frames.shape == (4, 40, 8)
 
 
-def test_measuring_does_not_change_the_training(monkeypatch, tmp_path):
-    rarely = train("max")
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "often"))
-    assert same_weights(rarely, train("max", measure_every=1))
-
-
-def test_an_interrupted_run_ends_where_a_whole_one_does(monkeypatch, tmp_path):
-    whole = train("annealing")
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "other"))
-    weight = run.paper.kl_weight
-    with monkeypatch.context() as patch:
-        stop = lambda i, *a: weight(i, *a) if i < 6 else pytest.fail("the sixth step")  # noqa: E731
-        patch.setattr(run.paper, "kl_weight", stop)
-        with pytest.raises(pytest.fail.Exception):
-            train("annealing")
-    resumed = train("annealing")
-    assert same_weights(whole, resumed)
-    for a, b in zip(whole.rows, resumed.rows, strict=True):
-        assert a | {"seconds": 0} == b | {"seconds": 0}
-
-
 def test_the_encoder_runs_ahead_until_its_information_falls(monkeypatch):
     """Legs of three steps: up, up, down; then the encoder learns beside the decoder."""
     information, ahead = iter([0.0, 0.5, 0.7, 0.6, 0.9]), []
@@ -137,24 +116,16 @@ def test_forget_gate_bias_sets_how_fast_a_state_is_forgotten(bias):
     torch.testing.assert_close(after, c * torch.sigmoid(torch.tensor(bias)) ** 5)
 
 
-def test_measures_at_the_end():
-    result = run.result(recipe(), SMOKE, "endings", "max", 0)
+def test_measures_at_the_end_and_a_published_encoder_gives_them_again():
+    result = run.result(recipe(), SMOKE, "endings", "mean", 0)
     final = result.values["final"]
     assert len(final["by_position"]) == 14
     assert sum(final["by_position"]) == pytest.approx(final["reconstruction"])
-    assert final["log_likelihood"] == pytest.approx(float(result.tensors["log_likelihood"].mean()))
-    assert final["hidden_log_likelihood"] < 0
-    assert 1 <= final["effective_samples"] <= 10
-    assert set(final["features"]) == set(final["means"])
+    assert max(final["log_likelihood"], final["hidden_log_likelihood"]) < 0
     assert sum(final["influence"]) <= 1 + 1e-9
     assert result.tensors["frames"].shape == (4, 40, 2)
-
-
-def test_a_published_encoder_gives_its_measures_again():
-    result = run.result(recipe(), SMOKE, "endings", "mean", 0)
     model, splits = run.load_encoder(result, recipe())
-    trained = train("mean").model
-    loaded, exact = (run.encode(x, splits.test)[0] for x in (model, trained))
+    loaded, exact = (run.encode(x, splits.test)[0] for x in (model, train("mean").model))
     torch.testing.assert_close(loaded, exact, atol=2e-3, rtol=2e-3)
 
 

@@ -10,10 +10,9 @@ from dgm.data.dynamics import SUITES
 from dgm.papers import variational_hyper_rnn as paper
 from dgm_book import profiles
 from dgm_book.chapters import all_claims
-from dgm_book.chapters.variational_hyper_rnn import page, tables
+from dgm_book.chapters.variational_hyper_rnn import page
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn import run as experiment
-from dgm_book.chapters.variational_hyper_rnn.tables import Chapter, difference
 from dgm_book.results import Result
 from dgm_book.widgets.hyper_weights import HyperWeights, rounded
 
@@ -28,24 +27,22 @@ LONG = "switching-long"
 def made_up(dataset, model, seed, level, rise=1.0, follows=0.5, n_weights=100):
     """A result whose bounds are at a level, and whose KL divergence rises so far at a switch."""
     level = level + 1e-3 * seed
-    values = {
-        "n_training": 5,
-        "rows": [{"epoch": i, "validation": level - 1 / i} for i in (1, 2)],
-        "final": {
-            "fivo": [level - 0.01, level + 0.01],
-            "fivo_many": level + 0.1,
-            "by_sequence": [level - 0.5, level + 0.5, level + 0.3],
-            "by_sequence_many": [level - 0.4, level + 0.6, level + 0.4],
-            "n_sequences": 3,
-            "live": n_weights,
-        },
+    final = {
+        "fivo": [level - 0.01, level + 0.01],
+        "fivo_many": level + 0.1,
+        "by_sequence": [level - 0.5, level + 0.5, level + 0.3],
+        "by_sequence_many": [level - 0.4, level + 0.6, level + 0.4],
+        "n_sequences": 3,
+        "live": n_weights,
     }
+    rows = [{"epoch": i, "validation": level - 1 / i} for i in (1, 2)]
+    values = {"n_training": 5, "rows": rows, "final": final}
     if model != "HyperLSTM":
-        values["final"] |= {"as_published": n_weights + 7, "elbo": level - 1, "iwae": level - 0.5}
+        final["as_published"] = n_weights + 7
         far = [level - 1e9, *20 * [level], level + 0.2]  # one sequence explodes
-        values["suites"] = {name: {"few": far, "many": far} for name in SUITES[1:]}
+        values["suites"] = {name: {"few": far} for name in SUITES[1:]}
         kl = 10 * [1.0] + 5 * [1.0 + rise] + 5 * [1.0 + rise / 2] + 10 * [1.0 + rise / 4]
-        at = {"kl": [v + 1e-3 * seed * v for v in kl], "standard_error": 30 * [0.1], "n": 9}
+        at = {"kl": [v + 1e-3 * seed * v for v in kl]}
         values["switches"] = {"offsets": list(range(-10, 20)), "test": at, "switch": at}
         values["switches"]["follows_noise"] = [follows + 1e-3 * seed, follows]
     provenance = {"seed": seed, "profile": "small", "device": "a machine", "data": {}}
@@ -59,17 +56,15 @@ def level_of(model):
 
 @pytest.fixture
 def small():
-    """The chapter at the small profile, from made-up results."""
     recipe, sets = plan.RECIPES["small"], {}
     for dataset, model, n in experiment.runs(SMALL, recipe):
         is_large = dataset == "jsb" and model.startswith("VHRNN")
         n_weights = 110 if is_large else LIVE.get(model, 100)
         result = made_up(dataset, model, n, level_of(model), n_weights=n_weights)
         sets.setdefault(dataset, {}).setdefault(model, []).append(result)
-    truth = sets["switching"]["VRNN 6"][0]._replace(
-        name="switching-oracle", values={"test": [EXACT - 0.5, EXACT + 0.5, EXACT]}
-    )
-    return Chapter(SMALL, recipe, sets, truth)
+    exact = {"test": [EXACT - 0.5, EXACT + 0.5, EXACT]}
+    truth = sets["switching"]["VRNN 6"][0]._replace(name="switching-oracle", values=exact)
+    return page.Chapter(SMALL, recipe, sets, truth)
 
 
 def replaced(chapter, dataset, model, results):
@@ -77,16 +72,14 @@ def replaced(chapter, dataset, model, results):
     return chapter._replace(sets={**chapter.sets, dataset: models})
 
 
-def changed(chapter, dataset, model, **changes):
-    """The chapter with a model's results made up anew."""
+def changed(chapter, dataset, model, seeds=None, **changes):
     old = chapter.sets[dataset][model]
     changes = {"level": level_of(model), "n_weights": old[0].values["final"]["live"]} | changes
-    new = [made_up(dataset, model, r.provenance["seed"], **changes) for r in old]
-    return replaced(chapter, dataset, model, new)
+    seeds = range(len(old)) if seeds is None else seeds
+    return replaced(chapter, dataset, model, [made_up(dataset, model, n, **changes) for n in seeds])
 
 
 def with_values(chapter, dataset, model, group, **changes):
-    """The chapter with some of a model's measurements replaced."""
     new = [
         r._replace(values={**r.values, group: {**r.values[group], **changes}})
         for r in chapter.sets[dataset][model]
@@ -95,10 +88,7 @@ def with_values(chapter, dataset, model, group, **changes):
 
 
 def first_seed(chapter):
-    sets = {
-        dataset: {model: runs[:1] for model, runs in models.items()}
-        for dataset, models in chapter.sets.items()
-    }
+    sets = {k: {m: runs[:1] for m, runs in models.items()} for k, models in chapter.sets.items()}
     return chapter._replace(sets=sets)
 
 
@@ -110,22 +100,28 @@ def verdict(chapter, id_):
     return claims(chapter)[id_].verdict
 
 
-class TestStatistics:
-    def test_summaries_by_hand(self):
-        values = [-1e9, *(float(i * i) for i in range(1, 19)), 1e9]
-        # Of 20, two are left out at either end.
-        assert tables.summarise(values, "trimmed mean") == sum(i * i for i in range(2, 18)) / 16
-        assert tables.summarise([3.0, 1.0, -1e9, 2.0], "median") == 1.5
-        assert tables.summarise([3.0, 1.0, 5.0], "mean") == 3.0
-        assert tables.summarise([3.0, 1.0, 5.0], "trimmed mean") == 3.0
-        with pytest.raises(ValueError, match=r"'mode'.*trimmed mean"):
-            tables.summarise([1.0], "mode")
+def assert_no_cell_is_empty(chapter):
+    controls = [name for name in plan.MAIN[1:] if name in chapter.models]
+    for head, rows in (
+        *(page.table(chapter, dataset) for dataset in chapter.sets),
+        page.suites(chapter),
+        *(page.suite_differences(chapter, name) for name in controls),
+        *(table[:2] for table in page.real_tables(chapter)),
+    ):
+        assert rows
+        assert all(len(row) == len(head) for row in rows)
+        for cell in (*head, *(cell for row in rows for cell in row)):
+            assert cell.strip()
+            assert "nan" not in cell
+            assert "inf" not in cell
 
+
+class TestTables:
     def test_differences_pair_the_seeds_that_both_have(self):
         level = {0: 5.0, 1: 7.0, 2: 100.0}
         a = [made_up("jsb", "a", n, level[n]) for n in (1, 0)]
         b = [made_up("jsb", "b", n, level[n] - 1 - n) for n in (0, 1, 2)]
-        gap = difference({"a": a, "b": b}, "a", "b")
+        gap = page.difference({"a": a, "b": b}, "a", "b")
         assert gap.n == 2
         assert gap.mean == pytest.approx(1.5)
         assert gap.low < 1 < 2 < gap.high
@@ -135,47 +131,32 @@ class TestStatistics:
         assert page.kl_change(result, "test", page.BEFORE) == pytest.approx(2.0)
         assert page.kl_change(result, "switch", page.AFTER) == pytest.approx(1.5)
 
+    def test_a_trimmed_mean_leaves_a_tenth_out_at_either_end(self, small):
+        values = [-1e9, *(float(i * i) for i in range(1, 19)), 1e9]
+        chapter = with_values(small, LONG, "VHRNN 4", "suites", rand={"few": values})
+        (result, *_) = chapter.models["VHRNN 4"]
+        assert page.read(result, "rand trimmed mean") == sum(i * i for i in range(2, 18)) / 16
 
-class TestTables:
-    @pytest.mark.parametrize("of_one", [False, True])
-    def test_no_cell_is_empty(self, small, of_one):
-        chapter = first_seed(small) if of_one else small
-        for head, rows in (
-            *(tables.table(chapter, dataset) for dataset in chapter.sets),
-            *(tables.suites(chapter, summary) for summary in tables.SUMMARIES),
-            *(tables.suite_differences(chapter, name) for name in tables.baselines(chapter)),
-            *(table[:2] for table in tables.real_tables(chapter)),
-        ):
-            assert rows
-            assert all(len(row) == len(head) for row in rows)
-            for cell in (*head, *(cell for row in rows for cell in row)):
-                assert cell.strip()
-                assert "nan" not in cell
-                assert "inf" not in cell
-
-    def test_of_the_switching_system(self, small):
-        _, rows = tables.table(small, LONG)
-        by_model = {row[0]: row[1:] for row in rows}
+    def test_cells(self, small):
+        assert_no_cell_is_empty(small)
+        assert_no_cell_is_empty(first_seed(small))
+        by_model = {row[0]: row[1:] for row in page.table(small, LONG)[1]}
         expected = ["1,431", "1,424", "-4.999 ± 0.001", "-4.899 ± 0.001", "3", "-4.68"]
         assert by_model["VHRNN 4"] == expected
         assert by_model["HyperLSTM"][0] == "not in the paper"
         assert by_model["exact Bayes"][2] == "-4.000"
-
-    def test_of_the_suites(self, small):
-        """One of 22 sequences explodes: it takes the mean away, and nothing else."""
-        _, rows = tables.suite_differences(small, "VRNN 8")
+        # One of 22 sequences explodes: it takes the mean away, and nothing else.
+        _, rows = page.suite_differences(small, "VRNN 8")
         assert [row[0] for row in rows] == list(SUITES[1:])
         assert [row[1:3] for row in rows] == 6 * [2 * ["+1.000 [+1.000, +1.000]"]]
-        assert {row[0] for row in tables.suites(small)[1]}.isdisjoint({"HyperLSTM"})
 
     def test_badges(self, small):
-        for key, parts in tables.evidence(small).items():
+        for key, parts in page.evidence(small).items():
             assert parts
             assert page.badge(small, key).startswith("profile small · ")
-        small.sets["switching"]["VRNN 8"][1] = small.sets["switching"]["VRNN 8"][1]._replace(
-            current=False
-        )
-        assert page.badge(small, "switching").endswith("earlier code")
+        first, *rest = small.sets["switching"]["VRNN 8"]
+        stale = replaced(small, "switching", "VRNN 8", [first._replace(current=False), *rest])
+        assert page.badge(stale, "switching").endswith("earlier code")
 
     def test_pictures(self, small):
         short, longer = page.page_course(small)
@@ -189,38 +170,34 @@ class TestTables:
 
 
 class TestClaims:
-    def test_all_are_judged(self, small):
+    def test_all_are_judged_and_one_seed_gives_no_verdict_of_a_method(self, small):
         for chapter in (small, first_seed(small)):
-            assert len(claims(chapter)) == 15
-            for claim in claims(chapter).values():
+            judged = claims(chapter)
+            assert len(judged) == 15
+            for claim in judged.values():
                 assert claim.chapter == experiment.CHAPTER
                 assert all(claim)
                 assert "nan" not in claim.measured
                 assert "inf" not in claim.measured.replace("inference", "")
+        del judged["exact_bayes"], judged["counts"]
+        assert {claim.verdict for claim in judged.values()} == {"not tested"}
 
     def test_of_sets_that_were_not_run_there_are_none(self, small):
         """As at smoke size."""
         sets = {"switching": {m: small.sets["switching"][m] for m in plan.PAIR["switching"]}}
         sets["tunes"] = {m: small.sets["jsb"][m] for m in plan.PAIR["tunes"]}
-        recipe = plan.RECIPES["smoke"]
-        judged = claims(first_seed(small._replace(sets=sets, recipe=recipe)))
+        small = small._replace(sets=sets, recipe=plan.RECIPES["smoke"])
+        judged = claims(first_seed(small))
         assert len(judged) == 5
         assert judged.pop("exact_bayes").verdict == "holds"
         assert {claim.verdict for claim in judged.values()} == {"not tested"}
 
-    def test_one_seed_gives_no_verdict_of_a_method(self, small):
-        judged = claims(first_seed(small))
-        del judged["exact_bayes"], judged["counts"]
-        assert {claim.verdict for claim in judged.values()} == {"not tested"}
-
     def test_other_sets_have_one_seed_and_no_verdict(self, small):
-        for name in ("piano_midi", "stocks", "gas_sensors", "exchange_rates"):
-            assert verdict(small, name) == "not tested"
-        three = small
+        names = ("piano_midi", "stocks", "gas_sensors", "exchange_rates")
+        assert {verdict(small, name) for name in names} == {"not tested"}
         for model in plan.PAIR["stocks"]:
-            runs = [made_up("stocks", model, n, level_of(model)) for n in range(3)]
-            three = replaced(three, "stocks", model, runs)
-        assert verdict(three, "stocks") == "holds"
+            small = changed(small, "stocks", model, range(3))
+        assert verdict(small, "stocks") == "holds"
 
     @pytest.mark.parametrize(
         ("dataset", "control"),
@@ -244,8 +221,7 @@ class TestClaims:
             (22 * [-9.0], "does not hold"),
             ([-1e30, -1e30, *20 * [-5.0]], "holds"),
         ):
-            suite = {name: {"few": values, "many": values}}
-            chapter = with_values(small, LONG, "VHRNN 4", "suites", **suite)
+            chapter = with_values(small, LONG, "VHRNN 4", "suites", **{name: {"few": values}})
             assert verdict(chapter, "extrapolation") == expected
 
     def test_exact_bayes(self, small):
@@ -262,11 +238,8 @@ class TestClaims:
     def test_chorales(self, small, size):
         ids = ("same_size", "same_weights")
         assert {verdict(small, id_) for id_ in ids} == {"not tested"}  # one seed
-        three = {
-            model: [runs[0]._replace(provenance=runs[0].provenance | {"seed": n}) for n in range(3)]
-            for model, runs in small.sets["jsb"].items()
-        }
-        small = small._replace(sets=small.sets | {"jsb": three})
+        for model in plan.TABLE_TWO:
+            small = changed(small, "jsb", model, range(3))
         for control, expected in (
             (f"VRNN {size}", ["does not hold", "holds"]),
             (f"VRNN {plan.MATCHED[size]} matched", ["holds", "does not hold"]),
@@ -276,11 +249,10 @@ class TestClaims:
 
     def test_counts(self, small):
         assert claims(small)["counts"].measured.count("10.0%") == 3
-        alike = small
         for size in plan.MATCHED:
-            assert verdict(alike, "counts") == "does not hold"
-            alike = changed(alike, "jsb", f"VHRNN {size}", n_weights=104)
-        assert verdict(alike, "counts") == "holds"
+            assert verdict(small, "counts") == "does not hold"
+            small = changed(small, "jsb", f"VHRNN {size}", n_weights=104)
+        assert verdict(small, "counts") == "holds"
 
     @pytest.mark.parametrize(
         ("id_", "model", "changes", "expected"),
@@ -318,21 +290,18 @@ def chapter(recipes):
 
 
 class TestSmoke:
-    def test_the_chapter_is_whole(self, chapter):
-        assert {(d, m) for d, models in chapter.sets.items() for m in models} == {
-            (d, m) for d in ("switching", "tunes") for m in plan.PAIR[d]
-        }
-        for dataset in chapter.sets:
-            assert "earlier code" not in page.badge(chapter, dataset)
-        for head, rows in (
-            *(tables.table(chapter, dataset) for dataset in chapter.sets),
-            tables.suites(chapter),
-            tables.suite_differences(chapter, "VRNN 6 matched"),
-        ):
-            assert all(len(row) == len(head) and all(row) for row in rows)
+    def test_the_chapter_is_whole(self, chapter, small):
+        pairs = {(d, m) for d in ("switching", "tunes") for m in plan.PAIR[d]}
+        assert {(d, m) for d, models in chapter.sets.items() for m in models} == pairs
+        assert not any("earlier code" in page.badge(chapter, key) for key in chapter.sets)
+        assert_no_cell_is_empty(chapter)
         assert verdict(chapter, "exact_bayes") == "holds"
         assert len(page.page_course(chapter)) == 1
-        assert page.page_sizes(chapter) == tables.real_tables(chapter) == []
+        assert page.page_sizes(chapter) == page.real_tables(chapter) == []
+        for each in (chapter, small, first_seed(small)):
+            for text in page.prose_values(each).values():
+                assert "nan" not in text
+                assert "{" not in text
 
     @pytest.mark.parametrize("dataset", ["switching", "tunes"])
     def test_models_travel_with_the_page(self, chapter, dataset):
@@ -341,7 +310,7 @@ class TestSmoke:
         arrays = rounded(models)
         golden = page.page_golden(chapter, dataset, arrays)
         weights = HyperWeights(models, golden=golden)
-        for name, model in zip(("VHRNN", "VRNN"), plan.PAIR[dataset], strict=True):
+        for name, model in zip(plan.KINDS, plan.PAIR[dataset], strict=True):
             result = chapter.sets[dataset][model][0]
             net = experiment.reread(result, dataset, model, chapter.recipe)
             net.load_state_dict({k: torch.from_numpy(v) for k, v in arrays[name].items()})
@@ -351,27 +320,25 @@ class TestSmoke:
                 assert torch.equal(getattr(trace, key), vectors[key])
         assert golden["VHRNN"]["scales"].shape[-1] == 12 * weights.describe("VHRNN")["h"]
 
-    def test_prose(self, chapter, small):
-        for chapter_ in (chapter, small, first_seed(small)):
-            for text in page.prose_values(chapter_).values():
-                assert "nan" not in text
-                assert "{" not in text
-
-    def test_published_numbers_are_verified_and_others_are_not(self, chapter, recipes):
+    def test_published_numbers_are_verified_and_others_are_not(self, chapter, recipes, monkeypatch):
         rows = page.verify(SMOKE, recipes)
         assert len(rows) == 5
         assert [row["what"] for row in rows if not row["ok"]] == []
         json.dumps(rows, allow_nan=False)
-        sets, pair = chapter.sets["switching"], {}
-        (variant, control), row = plan.PAIR["switching"], iter(rows)
-        values = sets[variant][0].values  # beyond four standard errors
-        shifted = [r["recomputed"] + 4.5 * r["standard_error"] for r in (next(row), next(row))]
-        final = {**values["final"], "fivo": shifted[:1], "fivo_many": shifted[1]}
-        pair[variant] = sets[variant][0]._replace(values={**values, "final": final})
-        tensors = sets[control][0].tensors  # other weights
-        last = max(key for key in tensors if key.startswith("decoder") and "bias" in key)
-        pair[control] = sets[control][0]._replace(tensors={**tensors, last: tensors[last] + 3})
-        test = {"test": [v + 2e-4 for v in chapter.truth.values["test"]]}
-        exact = chapter.truth._replace(values=test)
-        wrong = experiment.checks("switching", pair, exact, recipes["smoke"])
-        assert [check["ok"] for check in wrong] == 5 * [False]
+        variant, control = (chapter.models[name][0] for name in plan.PAIR["switching"])
+        # Beyond four standard errors, other weights, and another oracle.
+        shifted = [row["recomputed"] + 4.5 * row["standard_error"] for row in rows[:2]]
+        final = {**variant.values["final"], "fivo": shifted[:1], "fivo_many": shifted[1]}
+        last = max(k for k in control.tensors if k.startswith("decoder") and "bias" in k)
+        other = {
+            variant.name: {"values": variant.values | {"final": final}},
+            control.name: {"tensors": control.tensors | {last: control.tensors[last] + 3}},
+            "switching-oracle": {"values": {"test": [v + 2e-4 for v in chapter.exact.tolist()]}},
+        }
+        get = experiment.results.get
+        monkeypatch.setattr(
+            experiment.results,
+            "get",
+            lambda name, *args, **options: get(name, *args, **options)._replace(**other[name]),
+        )
+        assert [check["ok"] for check in page.verify(SMOKE, recipes)] == 5 * [False]

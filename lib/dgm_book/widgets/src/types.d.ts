@@ -1,0 +1,175 @@
+// Types that several modules share; no code.
+
+declare module "*?script" {
+  const script: string;
+  export default script;
+}
+declare module "*.css";
+
+/** A widget's model as anywidget gives it, under a kernel or in a static page. */
+interface WidgetModel {
+  // biome-ignore lint/suspicious/noExplicitAny: each trait has its own type, which only its widget knows.
+  get(name: string): any;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  on(event: string, listener: () => void): void;
+  off(event: string, listener: () => void): void;
+  widget_manager: { get_model(id: string): Promise<WidgetModel> };
+}
+type RenderProps = { model: WidgetModel; el: HTMLElement };
+
+type Doubles = Float64Array;
+type Floats = Float32Array | Float64Array;
+/** A buffer of a kernel, or of the page's saved state. */
+type Bytes = ArrayBuffer | DataView;
+/** Where an array lies in a buffer; int8 where it has a scale for each row. */
+type Tensor = { shape: number[]; start: number; scale?: number | null };
+type Tensors = Record<string, Tensor>;
+type LayerAt = {
+  rows: number;
+  columns: number;
+  activation?: string;
+  weight: number;
+  scale: number;
+  bias: number;
+};
+/** The WebAssembly product of lstm.js: places of w, x, b and o in bytes, rows, and bytes a row. */
+type Multiply = (w: number, x: number, b: number, o: number, rows: number, bytes: number) => void;
+/** A layer of a network; weights row by row. */
+type Layer<A extends Floats = Float32Array> = {
+  rows: number;
+  columns: number;
+  activation?: string;
+  weight: A;
+  bias: A;
+  output: A;
+  multiply?: Multiply;
+};
+type Room = { take(n: number, values?: ArrayLike<number>): Float32Array<ArrayBuffer>; multiply?: Multiply };
+type Cell = { fromInput: Layer; fromHidden: Layer; h: Float32Array; c: Float32Array };
+type Network = { layers: Layer[]; inputs: number; outputs: number; error: number | null };
+type Dice = { uniform(): number; normals<A extends Floats>(out: A): A };
+
+// frame.js and what widgets are built of
+type Attributes = Record<string, string | number>;
+type Children = (Node | string)[];
+type Rest = [] | [Attributes, ...Children] | Children;
+type TagOf<S extends string> = S extends `${infer T}.${string}` ? T : S;
+type OfTag<M, S extends string> = TagOf<S> extends keyof M ? M[TagOf<S>] : never;
+type MakeElement = <S extends string>(selector: S, ...rest: Rest) => OfTag<HTMLElementTagNameMap, S>;
+type MakeShape = <S extends string>(selector: S, ...rest: Rest) => OfTag<SVGElementTagNameMap, S>;
+type Frame = Record<"root" | "picture" | "side" | "controls" | "status", HTMLElement> & {
+  reset: HTMLButtonElement;
+  id: string;
+};
+/** Asks for one drawing in the next frame. */
+type Ask = { (): void; stop(): void };
+type Painter = (context: CanvasRenderingContext2D, values: ArrayLike<number>, ...box: number[]) => void;
+type Slider = {
+  input: HTMLInputElement;
+  say(shown: string, spoken?: string): void;
+  show(position: number | string, shown: string, spoken?: string): void;
+  words: HTMLElement;
+  node: HTMLElement;
+};
+type Checkbox = { input: HTMLInputElement; node: HTMLElement };
+type Values = Record<string, unknown>;
+/** What changes with a widget's traits or its width, and what ends besides. */
+type StartOptions = {
+  sized?: Element;
+  resized?: (width: number) => void;
+  touched?: () => void;
+  ended?: () => void;
+};
+type Widget = Frame & {
+  get: WidgetModel["get"];
+  set: WidgetModel["set"];
+  first: Values;
+  save(values: Values): void;
+  change(values: Values): void;
+  ask(): void;
+  start(measure: string, draw: () => unknown, options?: StartOptions): () => void;
+};
+type BottomAxis = { px: ToPixels; y: number; text?: (v: number) => string; grid?: number };
+type LeftAxis = { py: ToPixels; left: number; right: number; text?: (v: number) => string; gap?: number };
+type Radios = { node: HTMLElement; show(value: string): void };
+type Series = ArrayLike<number>;
+/** Whether a line breaks before point i. */
+type Gap = (i: number) => boolean;
+type ToPixels = (v: number) => number | string;
+type PanelPlace = Record<"left" | "top" | "width" | "height" | "low" | "high", number> & { parts?: number };
+type TimePanel = {
+  node: SVGElement;
+  inside: SVGElement;
+  name: SVGElement;
+  lay(place: PanelPlace): void;
+  py(v: number): string;
+};
+type SentenceInput = { nodes: HTMLElement[]; show(sentence: string): void };
+type BarCell = { node: HTMLElement; set(length: number, text: string): void };
+type Voted = { tokens: string[]; reading?: Reading };
+/** A node that stands before a word, if any. */
+type Before = (place: number) => Element | null;
+type Sound = {
+  ready(patience?: number): Promise<boolean>;
+  turn(pitches: number[], ms: number): void;
+  end(): void;
+};
+
+// plot.js
+type Labels = {
+  clear(): void;
+  add(node: Element, x: number, y: number, wide: number): void;
+  beside(node: Element, x: number, y: number, wide: number, towards: number): void;
+};
+
+// piano_roll.js
+type RollActs = {
+  opening(): number[][];
+  changed(frames: number[][]): void;
+  seek(t: number): void;
+  say(text: string): void;
+  ask(): void;
+};
+type PianoRoll = {
+  node: HTMLElement;
+  layout(pitches: number[], frames: number, width: number, writer: string): boolean;
+  drawNotes(given: Run[], written: Run[]): void;
+  /**
+   * The play head at a frame, how far it is through it, what sounds there, and whether the roll scrolls
+   * along.
+   */
+  drawHead(at: number, glide: number, pitches: number[], follow: boolean): void;
+};
+
+// drawing_pad.js
+type PadActs = {
+  strokes(): number[][];
+  /** A stroke begins; the drawing has one more; the last one goes; Enter; the reader has done something. */
+  began(): void;
+  drawn(strokes: number[][]): void;
+  undo(): void;
+  enter(): void;
+  noted(): void;
+  say(text: string): void;
+};
+type DrawingPad = { node: HTMLElement; draw(): void };
+
+// gan_pictures.js
+type Scale1D = (v: number) => number;
+type GanTarget = { name: string; label: string; centres: [number, number][]; sigma: number };
+type GanTheme = Record<"ink" | "soft" | "edge" | "font" | "data", string> & {
+  tones: string[];
+  model: string[];
+};
+/** Sums of the losses of D and G and their count, in bins over the run. */
+type GanLosses = { d: Doubles; g: Doubles; n: Uint16Array };
+type PlaneView = {
+  panel: GanPanel;
+  real: Float32Array;
+  target: GanTarget;
+  reach: number;
+  seams: boolean;
+  p: number;
+};
+type CurvesView = { losses: GanLosses; top: number; steps: number; weights: number[]; p: number };

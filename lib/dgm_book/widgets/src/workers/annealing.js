@@ -1,0 +1,6 @@
+import { work } from "../models/annealing.js";
+
+self.onmessage = ({ data }) => {
+  for (const _ of work(data, postMessage));
+  close();
+};
