@@ -197,7 +197,7 @@ class SteeringModel(nn.Module):
     ) -> str:
         """What somebody typed, rewritten in pieces of 30 words, with the options of `rewrite`."""
         texts, start = [], 0
-        for piece in _pieces(self.tokenise(sentence).split()):
+        for piece in split_sentences(self.tokenise(sentence).split()):
             text = " ".join(piece)
             if self.vocabulary.encode([text]).n_unknown[0] < len(piece):
                 if switch_at is not None:
@@ -225,7 +225,7 @@ def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
     return model.rewrite(sentence, w / w.sum())
 
 
-def _pieces(words: Sequence[str]) -> list[list[str]]:
+def split_sentences(words: Sequence[str]) -> list[list[str]]:
     """Words cut behind each sentence, a long one also behind its pauses, or where it must be."""
     if not words:
         raise ValueError("the sentence has no word: want at least one that can be seen")

@@ -25,8 +25,8 @@ from torch import Tensor
 from dgm.data import text
 from dgm.data.text import Vocabulary
 from dgm.nets.copying import END, PAD, START, CopyingTransformer, Progress
-from dgm.nets.sentences import split_sentences
 from dgm.sampling.beam import beam_search
+from dgm.steering import split_sentences
 
 WIDTH, SAMPLES, TEMPERATURE, TOP = 5, 8, 0.9, 12
 LONGER, MAX_WORDS = 6, 30
@@ -238,7 +238,7 @@ def rewrite_texts(
 ) -> list[str | None]:
     """Texts as people type them, rewritten sentence by sentence; None where no sentence changes."""
     words = [text.tokenise(t, keep_numbers=True).split() for t in typed]
-    split = [split_sentences(row, MAX_WORDS) if row else [] for row in words]
+    split = [split_sentences(row) if row else [] for row in words]
     flat = [(i, " ".join(piece)) for i, pieces in enumerate(split) for piece in pieces]
     goals = [grades[i] for i, _ in flat]
     ranked = ranker.candidates([piece for _, piece in flat], goals)
