@@ -7,7 +7,7 @@ A candidate's score adds up, per sentence,
     how natural its pairs of words are beside the source's, where they are new,
     what it leaves out and adds that says nothing about the sentiment.
 
-Numbers must stay, as must words with a capital inside the sentence; otherwise it does not count.
+A candidate that loses or adds a number does not count. Names have no such rule yet.
 """
 
 import itertools
