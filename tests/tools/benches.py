@@ -1,6 +1,10 @@
 """What the benches share."""
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -35,3 +39,17 @@ class Largest(TorchDispatchMode):
         sizes = [x.numel() for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
         self.elements = max([self.elements, *sizes])
         return value
+
+
+def peak(file, *arguments):
+    """Bytes that a process of its own, which runs this file, prints that it needs at most."""
+    run = [sys.executable, file, *map(str, arguments)]
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    environment = {**os.environ, "PYTHONPATH": paths}
+    return int(subprocess.run(run, check=True, capture_output=True, env=environment).stdout)
+
+
+def resident_peak():
+    """Bytes, on Linux; what `getrusage` tells also counts the process that started this one."""
+    status = Path("/proc/self/status").read_text()
+    return 1024 * int(status.split("VmHWM:")[1].split()[0])

@@ -451,22 +451,28 @@ def watch(
     """
     watched = watched or Watched([], {}, set())
 
+    def note_gradient(parameter: torch.Tensor) -> None:
+        watched.parameters[id(parameter)] = parameter
+        if parameter.grad is not None and bool(parameter.grad.isfinite().all()):
+            watched.with_gradient.add(id(parameter))
+
     def note_gradients(optimizer: torch.optim.Optimizer, *_) -> None:
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                watched.parameters[id(parameter)] = parameter
-                if parameter.grad is not None and bool(parameter.grad.isfinite().all()):
-                    watched.with_gradient.add(id(parameter))
+        for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+            note_gradient(parameter)
 
     def fit(step, *arguments, **options):
         def watched_step(state, batch):
             if len(watched.terms) == kill_at:
                 raise StoppedError
-            handle = register_optimizer_step_pre_hook(note_gradients)
+            handles = [register_optimizer_step_pre_hook(note_gradients)]
+            if state.optimizer:  # a plain step may use a gradient up before the optimiser's own
+                own = [p for group in state.optimizer.param_groups for p in group["params"]]
+                handles += [p.register_post_accumulate_grad_hook(note_gradient) for p in own]
             try:
                 terms = step(state, batch)
             finally:
-                handle.remove()
+                for handle in handles:
+                    handle.remove()
             watched.terms.append({name: float(value) for name, value in terms.items()})
             return terms
 

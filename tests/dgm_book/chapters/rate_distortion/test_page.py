@@ -392,8 +392,7 @@ class TestSmoke:
         assert "earlier code" not in page.badge(page.chapter("smoke"), "explorer")
 
 
-def test_verify_needs_something_published(monkeypatch, tmp_path, capsys):
+def test_verify_needs_something_published(monkeypatch, tmp_path):
     monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit, match="nothing to verify: no profile is published whole"):
         command.main(["verify", "rate_distortion"])
-    assert "nothing to verify: no profile is published whole" in capsys.readouterr().err
