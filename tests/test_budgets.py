@@ -36,7 +36,7 @@ BESIDE = {ROOT / folder / f"{name}.py" for folder, names in REWRITER.items() for
     [
         ("lib/dgm", 8_000, 8_000),
         ("lib/dgm_book", 11_030, 10_500),
-        ("tests", 23_287, 21_000),
+        ("tests", 23_289, 21_000),
     ],
 )
 def test_lines_of_a_folder(folder, reached, planned):

@@ -120,7 +120,9 @@ def of_sequences(model, x, lengths=LENGTHS):
 def test_every_module_of_the_library_is_among_the_models():
     built = {type(part) for name in MODELS for part in build(name).modules()}
     packages = ((nets, "dgm.nets."), (papers, "dgm.papers."))
-    names = [m.name for p, name in packages for m in pkgutil.iter_modules(p.__path__, name)]
+    names = {m.name for p, name in packages for m in pkgutil.iter_modules(p.__path__, name)}
+    # The rewriter has tests of its own, until it takes the place of `dgm.steering`.
+    names -= {"dgm.nets.copying", "dgm.nets.graded_reader"}
     modules = [steering, *map(importlib.import_module, names)]
     members = [kind for m in modules for kind in vars(m).values() if isinstance(kind, type)]
     classes = {k for k in members if issubclass(k, nn.Module) and k.__module__[:4] == "dgm."}
