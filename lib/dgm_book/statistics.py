@@ -17,6 +17,14 @@ from torch import Tensor
 from dgm.measure import Interval
 
 
+def read(result: Any, path: str) -> float:
+    """A number of a result, by the keys and places that lead to it, such as "rows/-1/seconds"."""
+    node = result.values
+    for key in path.split("/"):
+        node = node[int(key) if isinstance(node, list) else key]
+    return float(node)
+
+
 def tidy(
     runs: Mapping[str, Iterable[Any]], metrics: Mapping[str, Callable[[Any], float]]
 ) -> pandas.DataFrame:
@@ -84,6 +92,18 @@ def format_difference(interval: Interval, decimals: int = 2, unit: str = "pair")
     """A difference with its sign and interval; `unit` names what there are n of."""
     count = f"one {unit}" if interval.n == 1 else f"95 %, {interval.n} {unit}s"
     return f"{format_interval(interval, decimals)} ({count})"
+
+
+def format_intervals(intervals: Mapping[Any, Interval], decimals: int = 2) -> str:
+    """Means with their intervals, each behind its name."""
+    return ", ".join(f"{k} {format_interval(i, decimals)}" for k, i in intervals.items())
+
+
+def format_differences(
+    intervals: Mapping[Any, Interval], decimals: int = 2, unit: str = "pair"
+) -> str:
+    """Differences as of `format_difference`, each behind its name."""
+    return "; ".join(f"{k} {format_difference(i, decimals, unit)}" for k, i in intervals.items())
 
 
 def format_mean(interval: Interval, decimals: int = 2) -> str:
