@@ -1,6 +1,5 @@
 """Chapter 4's page: the results that it shows, its claims, and its sentences with numbers."""
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,13 +14,11 @@ from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.controllable_text_vae import recipe as plan
 from dgm_book.chapters.controllable_text_vae.codes import WALK
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
-from dgm_book.chapters.controllable_text_vae.run import context, own_sentences, run, verify
+from dgm_book.chapters.controllable_text_vae.run import own_sentences, run
 from dgm_book.chapters.controllable_text_vae.steering import from_page
 from dgm_book.chapters.controllable_text_vae.training import CHAPTER, setup
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
-
-__all__ = ["chapter", "claims", "context", "run", "verify"]
 
 _HERE = Path(__file__).parent
 _YAML = yaml.safe_load((_HERE / "texts.yaml").read_text("utf-8"))
@@ -54,8 +51,7 @@ def chapter(
     profile_name: str = "auto", first_seed: int = 0, recipe: Recipe | None = None
 ) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    run_recipe = functools.partial(run, recipe=recipe)
-    profile, by_name = jobs.load(run_recipe, profile_name, first_seed)
+    profile, by_name = jobs.load(run, profile_name, first_seed, recipe=recipe)
     recipe = setup(profile, recipe).recipe
     n_seeds, main, others = profile.n_seeds, recipe.dataset, recipe.other_datasets
 

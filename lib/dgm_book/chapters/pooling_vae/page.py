@@ -20,9 +20,6 @@ from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.pooling_vae import recipe as plan
 from dgm_book.chapters.pooling_vae import run as runs
 from dgm_book.chapters.pooling_vae.recipe import CHANGES, ENCODERS, RECIPES, VARIANTS
-from dgm_book.chapters.pooling_vae.run import CHAPTER, run
-from dgm_book.chapters.pooling_vae.run import context as context
-from dgm_book.chapters.pooling_vae.run import verify as verify
 from dgm_book.claims import Claim, Outcome, above_zero, judged, render
 from dgm_book.results import Result
 from dgm_book.statistics import all_hold, format_difference, format_mean, is_above_zero
@@ -91,8 +88,7 @@ def chapter(
     profile_name: str = "auto", first_seed: int = 0, recipes: Mapping[str, plan.Recipe] = RECIPES
 ) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    computed = functools.partial(run, recipes=recipes)
-    profile, loaded = jobs.load(computed, profile_name, first_seed)
+    profile, loaded = jobs.load(runs.run, profile_name, first_seed, recipes=recipes)
     recipe = recipes[profile.name]
     rows = ((d, v, loaded[runs.result_name(d, v, n + first_seed)]) for d, v, n in recipe.runs)
     others = (loaded[f"{recipe.main}-{name}"] for name in ("timing", "vocabulary"))
@@ -250,7 +246,7 @@ def claims(chapter: Chapter) -> list[Claim]:
     names = _names(chapter)
     outcomes = {id_: r._replace(values=names | dict(r.values)) for id_, r in rules.items()}
     scale = f"profile {chapter.profile.name}, {names['seeds']}"
-    return judged(FOLDER / "claims.yaml", CHAPTER, outcomes, scale)
+    return judged(FOLDER / "claims.yaml", runs.CHAPTER, outcomes, scale)
 
 
 def _prevents(chapter: Chapter, pooling: str) -> Outcome:

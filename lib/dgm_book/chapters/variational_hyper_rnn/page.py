@@ -18,7 +18,6 @@ from dgm.papers import variational_hyper_rnn as paper
 from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn import run as experiment
-from dgm_book.chapters.variational_hyper_rnn.run import context, run, verify  # noqa: F401
 from dgm_book.claims import Claim, Outcome, above_zero, judged, render
 from dgm_book.results import Result
 from dgm_book.statistics import all_hold, format_mean, format_number, is_above_zero, mean_over_seeds
@@ -80,7 +79,7 @@ def chapter(
     profile_name: str = "auto", first_seed: int = 0, recipes: experiment.Recipes = plan.RECIPES
 ) -> Chapter:
     """Loads or computes the chapter; "auto" takes the largest profile that is published."""
-    profile, by_name = jobs.load(partial(run, recipes=recipes), profile_name, first_seed)
+    profile, by_name = jobs.load(experiment.run, profile_name, first_seed, recipes=recipes)
     recipe = recipes[profile.name]
     rows = experiment.runs(profile, recipe)
     named = ((d, m, by_name[experiment.run_name(d, m, n + first_seed)]) for d, m, n in rows)
