@@ -66,8 +66,7 @@ class Chapter(NamedTuple):
         """
         runs = self.sets[dataset or self.recipe.main]
         path = metric if metric.startswith("rows/") else f"final/{metric}"
-        read = {metric: functools.partial(statistics.read, path=path)}
-        column: Any = statistics.tidy(runs, read)[metric]
+        column: Any = statistics.tidy(runs, functools.partial(statistics.read, path=path))
         if metric.endswith("seconds"):
             column = column / column["plain"].reindex(column.index, level="seed")
         return column
@@ -80,8 +79,7 @@ class Chapter(NamedTuple):
         self, variant: str, metric: str, control: str = "plain", dataset: str = ""
     ) -> Interval:
         """What a variant changes, paired by seeds."""
-        frame = self.values(metric, dataset).to_frame(metric)
-        return statistics.effect(frame, metric, variant, control)
+        return statistics.effect(self.values(metric, dataset), variant, control)
 
 
 def chapter(

@@ -97,13 +97,12 @@ def read(result: Result, metric: str) -> float:
 
 def column(models: Models, names: Iterable[str], metric: str) -> Any:
     """A metric of some models, by model and seed: a column of `statistics.tidy`."""
-    runs = {name: models[name] for name in names}
-    return statistics.tidy(runs, {metric: partial(read, metric=metric)})
+    return statistics.tidy({name: models[name] for name in names}, partial(read, metric=metric))
 
 
 def difference(models: Models, variant: str, control: str, metric: str = "fivo") -> Interval:
     """By how much one model's metric is above another's, paired by seed."""
-    return statistics.effect(column(models, (variant, control), metric), metric, variant, control)
+    return statistics.effect(column(models, (variant, control), metric), variant, control)
 
 
 def by_sequence(models: Models, pair: Iterable[str], seed: int = 0) -> Tensor:
@@ -122,7 +121,7 @@ def over_sizes(models: Models, matched: bool, metric: str = "fivo") -> Interval:
     """VHRNN minus VRNN on the chorales, paired by size and seed over all sizes."""
     gaps = []
     for variant, control in pairs_by_size(matched).values():
-        rows = column(models, (variant, control), metric)[metric].unstack("variant").dropna()
+        rows = column(models, (variant, control), metric).unstack("variant").dropna()
         gaps += (rows[variant] - rows[control]).tolist()
     return mean_over_seeds(gaps)
 
