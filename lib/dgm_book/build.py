@@ -45,8 +45,7 @@ ENVIRONMENT = {
 }
 LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle", ".yaml"}
 CACHE_DEPTH = 4
-WHEEL = ["pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
-WHEEL += ["--wheel-dir", "wheels", "."]
+WHEEL = ["pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "-w"]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 say = functools.partial(print, flush=True)  # at once, also through a pipe
 
@@ -143,13 +142,6 @@ def installed() -> list[str]:
 def results_folder(root: Path) -> Path:
     """Where the chapters' results lie; `dgm_book.results` says the same, but imports torch."""
     return Path(os.environ.get("DGM_RESULTS") or root / "book" / "results").expanduser()
-
-
-def try_read(path: Path) -> nbformat.NotebookNode | None:
-    """Reads a notebook that another process may be writing; None while it cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
-        return nbformat.read(path, as_version=4)
-    return None
 
 
 def execute(notebook: nbformat.NotebookNode, name: str, build: Build) -> nbformat.NotebookNode:
@@ -257,8 +249,8 @@ def prepare(path: Path, build: Build) -> tuple[nbformat.NotebookNode, bool]:
         return cache / f"{name}-{key[:20]}.ipynb"
 
     place, start = cached(), time.monotonic()
-    if (executed := try_read(place)) is not None:
-        return merge(source, executed), False
+    with contextlib.suppress(FileNotFoundError, nbformat.reader.NotJSONError):
+        return merge(source, nbformat.read(place, as_version=4)), False
     say(f"{name}: executing {len(code_cells(source))} cells")
     executed = execute(source, name, build)
     say(f"{name}: done in {time.monotonic() - start:.0f} s")
@@ -335,19 +327,17 @@ def wheel(root: Path, output: Path) -> Path:
     folder = output / "wheels" / digest(map(tree_digest, sources))[:20]
     if not list(folder.glob("*.whl")):
         shutil.rmtree(folder.parent, ignore_errors=True)
-        # A copy, since the build leaves its work beside its sources.
-        with tempfile.TemporaryDirectory() as copy:
-            for source in sources:
-                target = Path(copy, source.relative_to(root))
-                target.parent.mkdir(exist_ok=True)
-                (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
-            environment = {**os.environ, "SOURCE_DATE_EPOCH": "315532800"}  # always the same bytes
-            options = {"cwd": copy, "env": environment, "capture_output": True, "text": True}
-            done = subprocess.run([sys.executable, "-m", *WHEEL], **options)
-            if done.returncode:
-                raise RuntimeError(f"the library's wheel was not built:\n{done.stderr}")
-            for path in Path(copy, "wheels").iterdir():
-                write_if_changed(folder / path.name, path.read_bytes())
+        with tempfile.TemporaryDirectory() as work:
+            # Nothing is left beside the sources.
+            settings = Path(work, "setup.cfg")
+            settings.write_text(f"[build]\nbuild_base={work}\n[egg_info]\negg_base={work}\n")
+            # The date makes the same bytes of the same sources.
+            dated = {"SOURCE_DATE_EPOCH": "315532800", "DIST_EXTRA_CONFIG": str(settings)}
+            command = [sys.executable, "-m", *WHEEL, str(folder), str(root)]
+            options = {"env": {**os.environ, **dated}, "capture_output": True, "text": True}
+            done = subprocess.run(command, **options)
+        if done.returncode:
+            raise RuntimeError(f"the library's wheel was not built:\n{done.stderr}")
     return next(folder.glob("*.whl"))
 
 

@@ -14,9 +14,9 @@ from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.controllable_text_vae import recipe as plan
 from dgm_book.chapters.controllable_text_vae.codes import WALK
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
-from dgm_book.chapters.controllable_text_vae.run import own_sentences, run
+from dgm_book.chapters.controllable_text_vae.run import run
 from dgm_book.chapters.controllable_text_vae.steering import from_page
-from dgm_book.chapters.controllable_text_vae.training import CHAPTER, setup
+from dgm_book.chapters.controllable_text_vae.training import CHAPTER, own_sentences, setup
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
 
