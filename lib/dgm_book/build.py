@@ -200,6 +200,7 @@ def _execute(notebook: nbformat.NotebookNode, cwd: Path, sender: Connection) -> 
             config=Config(KernelManager=connection),
             resources={"metadata": {"path": str(cwd)}},
             on_cell_executed=report,
+            startup_timeout=3600,  # a busy machine's kernel takes long; the build has its own limit
         )
         try:
             client.execute(env={**os.environ, **ENVIRONMENT})
