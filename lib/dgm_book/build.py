@@ -211,7 +211,7 @@ def _execute(notebook: nbformat.NotebookNode, cwd: Path, sender: Connection) -> 
     sender.send((notebook, failure))
 
 
-def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+def _end_with(parent: Any) -> None:
     parent.join()
     kill_tree(os.getpid())
 

@@ -242,7 +242,8 @@ def ordinary_values(trained: Trained, judges: judging.Judges, dataset: str) -> C
 def walk_values(setup: Setup, dataset: str, seed: int) -> Computed:
     """Straight walks from sentences of ours: along the ordinary VAE's dimension, and an edge."""
     sources, judges = shared.own_sentences(dataset), judging.trained_judges(setup, dataset)
-    values, tensors, n = {"sources": sources}, {}, len(sources)
+    values: dict[str, Any] = {"sources": sources}
+    tensors, n = {}, len(sources)
     for kind in ("ordinary", "simplex"):
         trained = trained_codes(kind, setup, dataset, seed)
         path = _path(trained, trained.encode(sources), dataset)
