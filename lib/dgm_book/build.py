@@ -200,6 +200,7 @@ def _execute(notebook: nbformat.NotebookNode, cwd: Path, sender: Connection) -> 
             config=Config(KernelManager=connection),
             resources={"metadata": {"path": str(cwd)}},
             on_cell_executed=report,
+            coalesce_streams=True,  # else where a stream is cut depends on the machine's load
             startup_timeout=3600,  # a busy machine's kernel takes long; the build has its own limit
         )
         try:
@@ -219,11 +220,11 @@ def _end_with(parent: Any) -> None:
 def kill_tree(pid: int | None) -> None:
     """Ends a process and all that it started: kernels live in process groups of their own."""
     with contextlib.suppress(psutil.NoSuchProcess):
-        children = (process := psutil.Process(pid)).children(recursive=True)
-        for each in children:
-            each.kill()
-        psutil.wait_procs(children, timeout=5)
-        process.kill()
+        tree = [*psutil.Process(pid).children(recursive=True), psutil.Process(pid)]
+        for process in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(tree[:-1], timeout=5)
 
 
 def merge(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
