@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from draws import rng
 
 from dgm import checkpoint
 
@@ -33,7 +34,7 @@ def equal(a, b):
 BASE = torch.arange(12.0).reshape(3, 4)
 TIED = {"a": BASE, "tied": BASE, "turned": BASE.T, "row": BASE[1], "wide": BASE[:, :1].expand(3, 9)}
 TREE = {
-    "weights": {"0.weight": torch.randn(3, 4, generator=torch.Generator().manual_seed(0))},
+    "weights": {"0.weight": torch.randn(3, 4, generator=rng())},
     "kinds": [
         torch.tensor([1.5, float("nan"), -0.0], dtype=torch.float64),
         torch.tensor(7),

@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from chains import assert_same, interrupted, with_options
+from chains import assert_same, interrupted, linear_problem, with_options
+from checks import close
+from draws import rng
 from torch import nn
-from torch.distributions import Independent, Uniform
+from torch.distributions import Independent, Normal, Uniform
 
 from dgm import evaluate as module
 from dgm.evaluate import _image_seed, evaluate, main
@@ -38,7 +41,7 @@ class Linear(torch.nn.Linear):
         return super().forward(z)
 
 def decoder():
-    generator = torch.Generator().manual_seed(0)
+    generator = rng()
     linear = Linear(3, 12).double()
     weight = torch.randn(12, 3, generator=generator, dtype=torch.float64)
     linear.load_state_dict({"weight": weight, "bias": torch.zeros(12)})
@@ -59,15 +62,7 @@ leaves, not_a_module = exit, dict
 """
 
 
-def problem(n_images=7):
-    """The linear decoder of MINE, and images near its range."""
-    generator = torch.Generator().manual_seed(0)
-    options = {"generator": generator, "dtype": torch.float64}
-    decoder = nn.Linear(3, 12).double()
-    weight = torch.randn(12, 3, **options)
-    decoder.load_state_dict({"weight": weight, "bias": torch.zeros(12)})
-    noise = 0.3 * torch.randn(n_images, 12, **options)
-    return decoder, torch.randn(n_images, 3, **options) @ weight.T + noise
+problem = partial(linear_problem, 7, 12, 3, scale=1.0, offset=0.0)  # the decoder of MINE
 
 
 def quick(decoder, x, output, **arguments):
@@ -81,17 +76,8 @@ def direct(decoder, x, scale, seed=0, **arguments):
     return rate_distortion.rate_distortion_curve(decoder, x, **with_options(settings))
 
 
-class Normal:
-    """A prior N(0, s^2 I)."""
-
-    def __init__(self, s):
-        self.s = s
-
-    def sample(self, shape):
-        return self.s * torch.randn(*shape, 3, dtype=torch.float64)
-
-    def log_prob(self, z):
-        return -0.5 * (z / self.s).square().sum(-1)
+def normal_prior(s):
+    return Independent(Normal(torch.zeros(3).double(), s), 1)
 
 
 def counted():
@@ -114,7 +100,7 @@ class TestShards:
         [
             {},
             {
-                "prior": Normal(1.5),
+                "prior": normal_prior(1.5),
                 "precision": "float32",
                 "schedule": "adaptive",
                 "distortion": lambda a, b: (a - b).abs().sum(-1),
@@ -139,7 +125,7 @@ class TestShards:
             assert torch.equal(a, b[:, :4])
         scale = float(f"{shard_scale(decoder, x[:2], tmp_path / 'none'):.3g}")
         for a, b in zip(small[:6], direct(decoder, x, scale)[:6], strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)  # rounded in larger batches
+            close(a, b, rtol=1e-8, atol=1e-8)  # rounded in larger batches
 
     def test_images_have_unlike_seeds(self):
         seeds = {_image_seed(seed, i) for seed, i in itertools.product(range(20), range(200))}
@@ -169,13 +155,18 @@ class TestShards:
             ("betas", {"betas": [0.1, 1.0, 11.0]}),
             ("shard_size", {"shard_size": 3}),
             ("prior", {"prior": None}),
-            ("the prior or", {"prior": Normal(1.0003)}),
+            ("the prior or", {"prior": normal_prior(1.0003)}),
             ("step_sizes", {"step_sizes": np.float32(0.1)}),
         ],
     )
     def test_of_another_run_are_refused(self, tmp_path, name, change):
         decoder, x = problem()
-        settings = {"decoder": decoder, "x": x, "prior": Normal(1.0), "temperatures_per_beta": 1}
+        settings = {
+            "decoder": decoder,
+            "x": x,
+            "prior": normal_prior(1.0),
+            "temperatures_per_beta": 1,
+        }
         quick(output=tmp_path, **settings)
         with pytest.raises(ValueError, match=rf"another run: .*{name}"):
             quick(output=tmp_path, **{**settings, **change})
@@ -390,7 +381,7 @@ class TestRanks:
 class TestCurve:
     @pytest.fixture
     def curve(self):
-        decoder, x = problem(9)
+        decoder, x = problem()
         return linear_gaussian_curve(decoder.weight, decoder.bias, x, BETAS)
 
     def test_plots_itself(self, curve):
@@ -431,7 +422,7 @@ class TestPage:
         monkeypatch.chdir(tmp_path)
         names = {
             "my_decoder": nn.Linear(10, 16).requires_grad_(False),
-            "my_images": torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0)),
+            "my_images": torch.randn(3, 4, 4, generator=rng()),
         }
         blocks = re.findall(r"```python\n(.*?)```", self.PAGE.read_text("utf-8"), re.DOTALL)
         assert len(blocks) >= 7

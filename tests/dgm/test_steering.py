@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from checks import close
 from draws import rng
 from torch.nn import functional
 
@@ -13,7 +14,6 @@ from dgm.steering import SteeringModel
 
 TEXT = "the food was good bad great awful service slow and a place . nice staff rude"
 WORDS = TEXT.split()
-close = torch.testing.assert_close
 POSITIVE, NEGATIVE = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([1.0, 0.0, 0.0])
 
 

@@ -8,6 +8,8 @@ import time
 
 import pytest
 import torch
+from checks import refuses
+from draws import rng
 from pretended_device import pretended_device
 from torch import nn
 
@@ -15,7 +17,7 @@ from dgm import checkpoint
 from dgm.data import minibatches
 from dgm.train import TrainingState, fit
 
-X = torch.rand(64, 6, generator=torch.Generator().manual_seed(3))
+X = torch.rand(64, 6, generator=rng(3))
 ORDER = minibatches(64, 16, seed=1)
 
 
@@ -28,7 +30,7 @@ def initial_state(seed=5, width=8, lr=1e-2, optimizer=torch.optim.Adam):
     model = nn.Sequential(
         nn.Linear(6, width), nn.BatchNorm1d(width), nn.Tanh(), nn.Linear(width, 6)
     )
-    generator = torch.Generator().manual_seed(seed)
+    generator = rng(seed)
     return TrainingState(model, optimizer(model.parameters(), lr=lr), generator)
 
 
@@ -139,7 +141,7 @@ def test_moments_keep_the_layout_of_their_parameters(tmp_path):
         with torch.random.fork_rng():
             torch.manual_seed(0)
             model = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
-        x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(1))
+        x = torch.randn(2, 3, 6, 6, generator=rng(1))
 
         def step(state, _):
             state.optimizer.zero_grad()
@@ -150,7 +152,7 @@ def test_moments_keep_the_layout_of_their_parameters(tmp_path):
 
         for steps in stops:
             optimizer = torch.optim.Adam(model.parameters(), 0.1, fused=True)
-            state = TrainingState(model, optimizer, torch.Generator().manual_seed(2))
+            state = TrainingState(model, optimizer, rng(2))
             fit(step, lambda i: i, state, steps, checkpoint=tmp_path / str(stops), progress=False)
         return model.weight.detach().clone()
 
@@ -278,7 +280,7 @@ def test_a_checkpoint_of_another_kind_of_device_is_refused_and_nothing_changed(t
     def state_on(device):
         state = initial_state()
         state.model.to(device)
-        state.generator = torch.Generator(device).manual_seed(5)
+        state.generator = rng(5, device)
         return state
 
     def step_on_device(state, batch):
@@ -330,37 +332,28 @@ def test_a_term_that_is_not_finite_is_named_and_never_saved(tmp_path, value):
     fails(14)
 
 
-@pytest.mark.parametrize(
-    ("terms", "message"),
-    [
-        ([{"loss": torch.ones(3)}], r"'loss' as \(3,\), not as a 0-d tensor"),
-        ([{"loss": 1.0}], "'loss' as float"),
-        ([{}], "at least one"),
-        ([{"a": X.sum()}, {"b": X.sum()}], r"\['b'\]; want the same at each step.*\['a'\]"),
-    ],
+test_a_step_must_return_the_same_named_scalars = refuses(
+    {
+        r"'loss' as \(3,\), not as a 0-d tensor": ({"loss": torch.ones(3)},),
+        "'loss' as float": ({"loss": 1.0},),
+        "at least one": ({},),
+        r"\['b'\]; want the same at each step.*\['a'\]": ({"a": X.sum()}, {"b": X.sum()}),
+    },
+    lambda terms: train(initial_state(), 3, lambda state, batch: terms[state.steps]),
 )
-def test_a_step_must_return_the_same_named_scalars(terms, message):
-    with pytest.raises(ValueError, match=message):
-        train(initial_state(), 3, lambda state, batch: terms[state.steps])
 
 
-@pytest.mark.parametrize(
-    ("bad", "message"),
-    [
-        ({"steps": -1}, "want steps >= 0"),
-        ({"history_every": 0}, "want steps >= 0"),
-        ({"checkpoint_seconds": -1.0}, "want steps >= 0"),
-        ({"measure_every": 2}, "want a measure too"),
-        ({"keep_best": "error"}, "want a measure too"),
-        ({"measure": measure, "measure_every": 0}, "want 1 or more"),
-        ({"measure": measure, "measure_every": [2, 4]}, "want numbers of steps from 0 to 3"),
-        ({"measure": measure, "keep_best": "mistake"}, "measured were step, error, codes"),
-        ({"measure": measure, "keep_best": "error", "best": "least"}, "want 'lowest' or 'highest'"),
-    ],
+REFUSED = {
+    "want steps >= 0": [{"steps": -1}, {"history_every": 0}, {"checkpoint_seconds": -1.0}],
+    "want a measure too": [{"measure_every": 2}, {"keep_best": "error"}],
+    "want 1 or more": {"measure": measure, "measure_every": 0},
+    "want numbers of steps from 0 to 3": {"measure": measure, "measure_every": [2, 4]},
+    "measured were step, error, codes": {"measure": measure, "keep_best": "mistake"},
+    "want 'lowest' or 'highest'": {"measure": measure, "keep_best": "error", "best": "least"},
+}
+test_arguments_are_checked = refuses(
+    REFUSED, lambda **changes: train(initial_state(), **changes), steps=3
 )
-def test_arguments_are_checked(bad, message):
-    with pytest.raises(ValueError, match=message):
-        train(initial_state(), **{"steps": 3} | bad)
 
 
 def test_progress_shows_description_count_and_terms(capfd):

@@ -6,12 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def seconds(run, device="cpu"):
@@ -30,15 +27,20 @@ def spread(values):
 
 
 class Largest(TorchDispatchMode):
-    """The most elements that any result has had."""
+    """The numbers of elements that results have had, and the most."""
 
-    elements = 0
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         value = function(*args, **(kwargs or {}))
-        sizes = [x.numel() for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
-        self.elements = max([self.elements, *sizes])
+        self.sizes += [x.numel() for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
         return value
+
+    @property
+    def elements(self):
+        return max(self.sizes)
 
 
 def peak(file, *arguments):

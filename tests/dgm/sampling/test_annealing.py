@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
-from chains import LOG_Z, MEAN, correlated, on_devices, standard_errors, target_from_energy
+from chains import LOG_Z, MEAN, correlated, target_from_energy
+from checks import on_devices, standard_errors
+from draws import rng
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgm.sampling.annealing import anneal, annealed_run, reverse_anneal, start
@@ -22,7 +24,7 @@ def log_gamma(shape):
 
 
 def run(target, dim, n_chains, n_temperatures, seed, device="cpu"):
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = rng(seed, device)
     options = {"dtype": torch.float64, "device": device}
     betas = torch.linspace(0, 1, n_temperatures + 1, dtype=torch.float64)
     first = start(target, torch.randn(n_chains, dim, generator=generator, **options))
@@ -57,7 +59,7 @@ def test_correlated_gaussian(device):
 
 @pytest.mark.parametrize("n_steps", [4, 40])
 def test_reverse_annealing_is_unbiased_for_the_inverse(n_steps):
-    generator = torch.Generator().manual_seed(4)
+    generator = rng(4)
     uniform = torch.rand(8000, 3, generator=generator, dtype=torch.float64)
     exact = (-uniform.log()).sum(1).log()[:, None]  # log Gamma(3): an exact sample at beta = 1
     betas = torch.linspace(0, 1, n_steps + 1, dtype=torch.float64)
@@ -83,7 +85,7 @@ def test_annealing_never_waits_for_the_device(force):
     torch.manual_seed(0)
     decoder = torch.nn.Sequential(torch.nn.Linear(2, 4), torch.nn.Tanh(), torch.nn.Linear(4, 3))
     target = DecoderTarget(decoder, torch.rand(2, 3), 2, 4, force_precision=force)
-    generators = [torch.Generator().manual_seed(i) for i in range(2)]
+    generators = [rng(i) for i in range(2)]
     first = start(target, target.sample_prior(generators))
     schedule = [(beta, torch.full((2, 2), 0.1)) for beta in (0.5, 1.0)]
     with NoWaiting():

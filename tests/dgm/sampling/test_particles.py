@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from chains import standard_errors
+from checks import close, standard_errors
 from draws import normal, rng
 from torch import Tensor
 
@@ -69,7 +69,7 @@ def covariance_of_z(steps):
 
 def runs(n_particles, rule, n_sequences=20000, step=bootstrap, device="cpu", seed=0):
     x, lengths = repeated(n_sequences, device=device)
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = rng(seed, device)
     return particle_bound(start, step, x, lengths, n_particles, rule, generator)
 
 
@@ -168,7 +168,7 @@ class TestProposals:
         before = torch.random.get_rng_state()
         result, _, increments = spied(7, 5, 6, "never", spread=scale)
         total = torch.logsumexp(increments.sum(0), -1) - math.log(5)
-        torch.testing.assert_close(result.log_likelihood, total, rtol=1e-12, atol=1e-12)
+        close(result.log_likelihood, total, rtol=1e-12, atol=1e-12)
         assert torch.equal(before, torch.random.get_rng_state())
 
     @pytest.mark.parametrize("rule", RULES)
@@ -189,12 +189,12 @@ class TestProposals:
 
         result = runs(4, rule, 2000, step)
         for log_alpha, predicted in pairs:
-            torch.testing.assert_close(log_alpha, predicted, rtol=0, atol=1e-10)
-        torch.testing.assert_close(result.ess[0], torch.full_like(result.ess[0], 4.0))
+            close(log_alpha, predicted, rtol=0, atol=1e-10)
+        close(result.ess[0], torch.full_like(result.ess[0], 4.0))
         assert result.log_likelihood.std() < runs(4, rule, 2000).log_likelihood.std() / 2
         first, lengths = repeated(5, X[:1])
         exact = particle_bound(start, step, first, lengths, 4, rule, rng()).log_likelihood
-        torch.testing.assert_close(exact, torch.full_like(exact, SYSTEM.filter(first[0, :, 0])[0]))
+        close(exact, torch.full_like(exact, SYSTEM.filter(first[0, :, 0])[0]))
 
     def test_the_smoothing_proposal_has_no_variance_unless_one_resamples(self):
         """q = p(z_t | z_{t-1}, x_1:T), by conditioning the joint Gaussian of all z and x."""
@@ -216,7 +216,7 @@ class TestProposals:
 
         for n_particles in (1, 4):
             result = runs(n_particles, "never", 200, step).log_likelihood
-            torch.testing.assert_close(result, torch.full_like(result, LOG_P), rtol=0, atol=1e-8)
+            close(result, torch.full_like(result, LOG_P), rtol=0, atol=1e-8)
         resampled = runs(4, "always", 4000, step).log_likelihood
         mean, error = mean_and_error(resampled)
         assert resampled.std() > 0.01
@@ -328,10 +328,8 @@ class TestInvariances:
                 rule,
                 rng(b),
             )
-            torch.testing.assert_close(
-                alone.log_likelihood[0], together.log_likelihood[b], rtol=1e-12, atol=0
-            )
-            torch.testing.assert_close(alone.ess[:, 0], together.ess[:n, b], rtol=1e-12, atol=0)
+            close(alone.log_likelihood[0], together.log_likelihood[b], rtol=1e-12, atol=0)
+            close(alone.ess[:, 0], together.ess[:n, b], rtol=1e-12, atol=0)
 
     @pytest.mark.parametrize("shape", [(), (2,), (3, 2)])
     def test_an_observation_may_have_any_shape(self, shape):
@@ -344,7 +342,7 @@ class TestInvariances:
 
         result = particle_bound(start, step, x, torch.tensor([4, 4, 4]), 2, "never", rng())
         expected = torch.logsumexp(noise.sum(1), 1) - math.log(2)
-        torch.testing.assert_close(result.log_likelihood, expected)
+        close(result.log_likelihood, expected)
 
     @pytest.mark.parametrize("rule", RULES)
     def test_an_impossible_observation_has_no_likelihood_and_spoils_no_other_sequence(self, rule):

@@ -4,7 +4,9 @@ import math
 
 import pytest
 import torch
-from chains import bdmc_and_truth, bdmc_gap, curve, standard_errors
+from chains import bdmc_and_truth, bdmc_gap, curve
+from checks import close, standard_errors
+from draws import rng
 from torch import nn
 from torch.distributions import (
     Beta,
@@ -35,7 +37,7 @@ def vector(*values):
 
 def decoder_and_images(n_images=40, scale=1.5):
     """Two codes to three pixels; the best codes lie inside and outside of the unit square."""
-    generator = torch.Generator().manual_seed(0)
+    generator = rng()
     options = {"generator": generator, "dtype": torch.float64}
     decoder = nn.Linear(2, 3).double().requires_grad_(False)
     weight, bias = torch.randn(3, 2, **options), vector(0.1, 0.0, -0.1)
@@ -110,11 +112,11 @@ class TestBounded:
     def test_free_coordinates_carry_the_density(self, name):
         """Minus the energy is the log density plus that of the volume, by autograd's Jacobian."""
         space = CodeSpace(PRIORS[name][0], 2, torch.device("cpu"), torch.float64)
-        position = space.sample(5, torch.Generator().manual_seed(0))
+        position = space.sample(5, rng())
         free = [torch.autograd.functional.jacobian(space.codes, p)[: space.dim] for p in position]
         volume = torch.stack([torch.linalg.slogdet(j).logabsdet for j in free])
         log_prob = PRIORS[name][0].log_prob(space.codes(position))
-        torch.testing.assert_close(-space.energy(position)[0], log_prob + volume)
+        close(-space.energy(position)[0], log_prob + volume)
 
     def test_bdmc_brackets_the_truth(self, name):
         prior, grid = PRIORS[name]
