@@ -85,18 +85,17 @@ def test_reparameterised_samples_have_the_moments():
     assert ((z.var(0) / logvar[0].exp() - 1).abs() < 4 * math.sqrt(2 / 40_000)).all()
 
 
-test_bad_arguments_are_told = refuses(
-    {
-        "must both be": [
-            lambda: gaussian_kl(torch.zeros(2, 3), torch.zeros(2, 2)),
-            lambda: gaussian_kl(torch.zeros(3), torch.zeros(3)),
-        ],
-        "finite": lambda: gaussian_kl(torch.full((2, 3), math.nan), torch.zeros(2, 3)),
-        "must be": lambda: importance_bound(torch.zeros(3)),
-        "at least 1": lambda: importance_bound(torch.zeros(0, 3)),
-        "log_likelihood": lambda: elbo(torch.zeros(3), torch.zeros(2, 1), torch.zeros(2, 1)),
-    }
-)
+REFUSED = {
+    "must both be": [
+        lambda: gaussian_kl(torch.zeros(2, 3), torch.zeros(2, 2)),
+        lambda: gaussian_kl(torch.zeros(3), torch.zeros(3)),
+    ],
+    "finite": lambda: gaussian_kl(torch.full((2, 3), math.nan), torch.zeros(2, 3)),
+    "must be": lambda: importance_bound(torch.zeros(3)),
+    "at least 1": lambda: importance_bound(torch.zeros(0, 3)),
+    "log_likelihood": lambda: elbo(torch.zeros(3), torch.zeros(2, 1), torch.zeros(2, 1)),
+}
+test_bad_arguments_are_told = refuses(REFUSED)
 
 
 def test_validation_can_be_turned_off():

@@ -19,6 +19,18 @@ def seconds(run, device="cpu"):
     return clock() - began
 
 
+def turns(runs, rounds, device="cpu"):
+    """Seconds (rounds, runs) of runs that take turns, so that a slow moment slows all of them."""
+    return torch.tensor([[seconds(run, device) for run in runs] for _ in range(rounds)])
+
+
+def gates(a, c):
+    """One step of an LSTM from its definition: a (..., 4 H), in PyTorch's order, and the cell."""
+    i, f, g, o = a.chunk(4, -1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
 def spread(values):
     """Median, and half the range between the quartiles."""
     quartiles = torch.tensor([0.25, 0.5, 0.75])

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from checks import standard_errors
 from draws import rng
 
 from dgm.papers import rate_distortion
@@ -83,6 +84,13 @@ def bdmc_and_truth(decoder, exact, simulate=gaussian, **arguments):
         return images[-1]
 
     return bdmc_gap(decoder, simulate=noisy, **arguments), exact(images[0])
+
+
+def assert_brackets(check, log_z, slack=math.inf):
+    """A gap's bounds lie on both sides of the truth, by no more than some nats."""
+    for side in (log_z - check.lower, check.upper - log_z):
+        assert standard_errors(side) > -4
+        assert side.mean() < slack
 
 
 def assert_same(ours, theirs):

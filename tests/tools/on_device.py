@@ -207,9 +207,8 @@ def _hyper_recipe(mixed: bool) -> hyper.Recipe:
 def _curve_results(setting: Setting) -> Iterator:
     """One result of each kind and family of models."""
     last = {}
-    for (job, ending), compute in rate_distortion_run.experiments(
-        setting.profile, _curve_recipe()
-    ).items():
+    experiments = rate_distortion_run.experiments(setting.profile, _curve_recipe())
+    for (job, ending), compute in experiments.items():
         kind = compute.args[-1] if "schedules" in ending else ""
         if kind in ("", "diagonal"):  # the others differ by sizes alone
             last[compute.func, job.model.family, job.model.colour, kind] = (job, ending, compute)
@@ -369,9 +368,8 @@ def _compared_images(setting: Setting, weights: dict) -> dict[str, Tensor]:
     real = images.pictures("digits", "test").x[:40]
     x, generator = real.to(profile.device), torch.Generator(profile.device).manual_seed(0)
     options = {"weight": 1.0, "layers": (0, 1), "penalty": "gradient"}
-    terms = bre_gan.discriminator_objective(
-        gan.discriminator, x, fake.to(profile.device), generator, **options
-    )
+    sets = x, fake.to(profile.device), generator
+    terms = bre_gan.discriminator_objective(gan.discriminator, *sets, **options)
     frechet = frechet_distance(judge.read(real)[0], features)
     return {"fake": fake, "shares": shares, "loss": terms.value, "frechet": frechet}
 
@@ -442,9 +440,7 @@ class StoppedError(Exception):
     """Raised in the middle of a run, as a kill would end it."""
 
 
-def watch(
-    patch: pytest.MonkeyPatch, watched: Watched | None = None, kill_at: int | None = None
-) -> Watched:
+def watch(patch: pytest.MonkeyPatch, watched: Watched | None = None, kill_at=None) -> Watched:
     """Has every `fit` write down its terms and its parameters' gradients, or die at a step.
 
     A checkpoint is written at each step.

@@ -163,9 +163,8 @@ def test_add_goes_straight_on():
 
 
 def test_suites_of_one_seed_share_x_0_and_the_matrix():
-    test, noiseless, long = (
-        switching_dynamics(20, 8, s, 10) for s in ("test", "noiseless", "long")
-    )
+    suites = "test", "noiseless", "long"
+    test, noiseless, long = (switching_dynamics(20, 8, suite, 10) for suite in suites)
     assert torch.equal(test.observations[:, 0], noiseless.observations[:, 0])
     assert torch.equal(test.which, noiseless.which)
     assert torch.equal(long.observations[:, :10], noiseless.observations)

@@ -47,9 +47,7 @@ def test_every_sentence_is_plain_text_of_a_size_to_type(splits):
 
 
 def test_dev_and_test_are_held_out_by_item(splits):
-    spoken = {
-        part: {normalised(s) for i in items for s in i.sentences} for part, items in splits.items()
-    }
+    spoken = {k: {normalised(s) for i in v for s in i.sentences} for k, v in splits.items()}
     assert not spoken["train"] & (spoken["dev"] | spoken["test"])
     assert not spoken["dev"] & spoken["test"]
 

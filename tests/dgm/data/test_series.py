@@ -138,9 +138,7 @@ def test_recordings_are_split_whole_within_each_label(put):
         for i, x in zip(numbers[split], part, strict=True):
             expected = (parts[i] - np.nanmean(training, 0)) / np.nanstd(training, 0)
             assert np.allclose(x, expected, atol=1e-4, equal_nan=True)
-            assert x.isnan().any(1).tolist() == (
-                [False] * 2 + [True] if i == 0 else [False] * (i + 3)
-            )
+            assert x.isnan().any(1).tolist() == [False] * (i + 2) + [i == 0]
     assert numbers == {split: [len(x) - 3 for x in load("gas-sensors", split)] for split in SPLITS}
     assert numbers["test"] == TEST  # a change would make every published result stale
 

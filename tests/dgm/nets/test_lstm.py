@@ -4,6 +4,7 @@ from functools import partial
 
 import pytest
 import torch
+from benches import gates
 from checks import close, refuses, share_is
 from draws import rng
 
@@ -35,10 +36,7 @@ def batch(lengths=(6, 4, 2, 5)):
 
 
 def cell(x, h, c, weight_ih, weight_hh, bias):
-    """One LSTM step from its definition; gates in PyTorch's order."""
-    i, f, g, o = (weight_ih @ x + weight_hh @ h + bias).chunk(4)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+    return gates(weight_ih @ x + weight_hh @ h + bias, c)
 
 
 def parameters(lstm, suffix="l0"):

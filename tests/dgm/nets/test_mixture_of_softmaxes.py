@@ -90,18 +90,19 @@ def test_no_block_is_larger_than_asked():
 
 
 PARTS, TARGETS = inputs()
+REFUSED = {
+    "want": [
+        {"latent": normal(N, E)},
+        {"latent": normal(0, K, E)},
+        {"log_prior": normal(N, K - 1)},
+        {"weight": normal(V, E - 1)},
+        {"targets": TARGETS[1:]},
+        {"weights": torch.ones(2)},
+    ],
+    "block": {"block": 0},
+}
 test_arguments_are_checked = refuses(
-    {
-        "want": [
-            {"latent": normal(N, E)},
-            {"latent": normal(0, K, E)},
-            {"log_prior": normal(N, K - 1)},
-            {"weight": normal(V, E - 1)},
-            {"targets": TARGETS[1:]},
-            {"weights": torch.ones(2)},
-        ],
-        "block": {"block": 0},
-    },
+    REFUSED,
     mixture_of_softmaxes_nll,
     **dict(zip(("latent", "log_prior", "weight", "bias"), PARTS, strict=True)),
     targets=TARGETS,

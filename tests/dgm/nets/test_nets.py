@@ -20,9 +20,8 @@ def test_layers_compute_what_the_network_computes():
     assert not any(layer.weight.requires_grad for layer in layers)
 
 
-test_what_is_no_perceptron_is_refused = refuses(
-    {
-        "Dropout": lambda: mlp_layers(nn.Sequential(nn.Linear(2, 2), nn.Dropout())),
-        "an input and an output": lambda: mlp([3]),
-    }
-)
+REFUSED = {
+    "Dropout": lambda: mlp_layers(nn.Sequential(nn.Linear(2, 2), nn.Dropout())),
+    "an input and an output": lambda: mlp([3]),
+}
+test_what_is_no_perceptron_is_refused = refuses(REFUSED)

@@ -85,20 +85,17 @@ def test_temperature_goes_from_max_to_mean(dtype):
     assert (between[1:] < top[:2]).all()
 
 
+REFUSED = {
+    "kind": {"kind": "median"},
+    r"rows \[1\]": {"mask": MASK & (torch.arange(4) != 1)[:, None]},
+    "bool": [{"mask": MASK.float()}, {"mask": MASK[:, :3]}],
+    "h must be": {"h": STATES[0]},
+    "temperature": [
+        {"kind": "logsumexp", "temperature": 0.0},
+        {"kind": "logsumexp", "temperature": math.inf},
+        {"kind": "max", "temperature": 1.0},
+    ],
+}
 test_what_cannot_be_pooled_is_refused = refuses(
-    {
-        "kind": {"kind": "median"},
-        r"rows \[1\]": {"mask": MASK & (torch.arange(4) != 1)[:, None]},
-        "bool": [{"mask": MASK.float()}, {"mask": MASK[:, :3]}],
-        "h must be": {"h": STATES[0]},
-        "temperature": [
-            {"kind": "logsumexp", "temperature": 0.0},
-            {"kind": "logsumexp", "temperature": math.inf},
-            {"kind": "max", "temperature": 1.0},
-        ],
-    },
-    call=pool,
-    h=STATES,
-    mask=MASK,
-    kind="mean",
+    REFUSED, call=pool, h=STATES, mask=MASK, kind="mean"
 )

@@ -134,11 +134,10 @@ SHAPES = (
     [(2, 3), (2, 3), (2, 0, 3)],
     [(3,), (3,), (1, 1, 3)],
 )
-test_what_makes_no_sense_is_refused = refuses(
-    {
-        r"want p|each row": [partial(simplex_mean, torch.tensor(p), torch.eye(2)) for p in POINTS],
-        "alpha": [partial(orthogonality_loss, torch.zeros(2, 3), a) for a in (0, -1, math.nan)],
-        "negatives": [partial(structured_reconstruction_loss, *map(torch.ones, s)) for s in SHAPES],
-        "n_vertices": [partial(SimplexBlock, 5, latent_dim=16, n_vertices=k) for k in (1, 17)],
-    }
-)
+REFUSED = {
+    r"want p|each row": [partial(simplex_mean, torch.tensor(p), torch.eye(2)) for p in POINTS],
+    "alpha": [partial(orthogonality_loss, torch.zeros(2, 3), a) for a in (0, -1, math.nan)],
+    "negatives": [partial(structured_reconstruction_loss, *map(torch.ones, s)) for s in SHAPES],
+    "n_vertices": [partial(SimplexBlock, 5, latent_dim=16, n_vertices=k) for k in (1, 17)],
+}
+test_what_makes_no_sense_is_refused = refuses(REFUSED)

@@ -54,9 +54,8 @@ class TestObjective:
     def test_value_is_the_weighted_sum(self, model, features):
         tokens, negatives = sentences(), normal(6, 10, F, seed=1)
         weights = LossWeights(0.3, 0.7, 2.0, 0.5, 10.0)
-        terms = controllable_objective(
-            model, tokens, features, rng(3), negatives=negatives, weights=weights
-        )
+        options = {"negatives": negatives, "weights": weights}
+        terms = controllable_objective(model, tokens, features, rng(3), **options)
         weighted = zip((1, 0.3, 0.7, 2, 0.5), terms[1:], strict=True)
         close(terms.value, sum(w * term for w, term in weighted))
         code = model.simplex(features)
@@ -221,9 +220,8 @@ def test_toy_end_to_end():
     for _ in range(250):
         rows = torch.randint(n, (128,), generator=generator)
         others = h[rows][(torch.arange(128)[:, None] + torch.arange(1, 11)) % 128]
-        terms = controllable_objective(
-            model, tokens[rows], h[rows], generator, negatives=others, weights=weights
-        )
+        options = {"negatives": others, "weights": weights}
+        terms = controllable_objective(model, tokens[rows], h[rows], generator, **options)
         optimizer.zero_grad()
         terms.value.backward()
         optimizer.step()
@@ -243,21 +241,20 @@ def test_toy_end_to_end():
 
 
 BEST, HALVES, ZEROS = BestDimension(0, 1, 0.9), torch.ones(100, 2) / 2, torch.zeros(4, 2)
-test_what_makes_no_sense_is_refused = refuses(
-    {
-        "want z": [
-            partial(aggregate_log_density, *map(torch.zeros, shapes))
-            for shapes in (
-                [(3,), (4, 2), (4, 2)],
-                [(3, 3), (4, 2), (4, 2)],
-                [(3, 2), (4, 2), (5, 2)],
-            )
-        ],
-        r"want p|labels must": [
-            partial(identify_vertices, HALVES, torch.tensor(labels))
-            for labels in ([0, 1] * 49, [0] * 100, [0, 1, 2, 1] * 25)
-        ],
-        "amount": partial(manipulate, ZEROS[:2], BEST, ZEROS, torch.ones(2), "most"),
-        "want mu": partial(best_sentiment_dimension, ZEROS[:2], torch.ones(2)),
-    }
-)
+REFUSED = {
+    "want z": [
+        partial(aggregate_log_density, *map(torch.zeros, shapes))
+        for shapes in (
+            [(3,), (4, 2), (4, 2)],
+            [(3, 3), (4, 2), (4, 2)],
+            [(3, 2), (4, 2), (5, 2)],
+        )
+    ],
+    r"want p|labels must": [
+        partial(identify_vertices, HALVES, torch.tensor(labels))
+        for labels in ([0, 1] * 49, [0] * 100, [0, 1, 2, 1] * 25)
+    ],
+    "amount": partial(manipulate, ZEROS[:2], BEST, ZEROS, torch.ones(2), "most"),
+    "want mu": partial(best_sentiment_dimension, ZEROS[:2], torch.ones(2)),
+}
+test_what_makes_no_sense_is_refused = refuses(REFUSED)

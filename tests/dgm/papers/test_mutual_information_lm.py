@@ -346,13 +346,11 @@ class TestPhases:
     @pytest.mark.parametrize("kind", ["lstm", "transformer"])
     def test_phase_two_is_its_formula(self, kind):
         model, critic, segments, draw = self.parts(kind)
-        terms = bootstrap_objective(
-            model, critic, segments, draw, None, augmented_weight=0.5, temperature=0.7
-        )
+        options = {"augmented_weight": 0.5, "temperature": 0.7}
+        terms = bootstrap_objective(model, critic, segments, draw, None, **options)
         features = segment_features(model, segments)
-        a, b, c, other = (
-            features[i] for i in (draw.anchor, draw.following, draw.sampled, draw.other)
-        )
+        places = draw.anchor, draw.following, draw.sampled, draw.other
+        a, b, c, other = (features[i] for i in places)
         joint, product = critic(a, b), critic(a, other)
         close(terms.critic, jensen_shannon_loss(joint, product))
         close(terms.accuracy, (joint > product).double().mean())
@@ -402,27 +400,26 @@ class TestPhases:
 ROW, NONE = torch.zeros(3), torch.zeros(0)
 BOUNDS = (donsker_varadhan, nwj, jensen_shannon_loss)
 DIVERGED = [torch.tensor([0.0, 0.0, wrong]) for wrong in (math.nan, math.inf)]
-test_what_makes_no_sense_is_refused = refuses(
-    {
-        "want scores": [
-            partial(b, *s) for b in BOUNDS for s in ((NONE, ROW), (ROW, NONE), (ROW[None], ROW))
-        ],
-        r"\(N, N\)": [partial(info_nce, torch.zeros(shape)) for shape in ((3,), (3, 4), (0, 0))],
-        "diverged": [
-            *[partial(b, *s) for b in BOUNDS[:2] for d in DIVERGED for s in ((d, ROW), (ROW, d))],
-            *[partial(info_nce, d.repeat(3, 1)) for d in DIVERGED],
-            partial(raml_weights, ROW, ROW + math.nan, ROW),
-        ],
-        "0 < p < 1": [partial(draw_pairs, 9, 4, rng(), p) for p in (0.0, 1.0, 1.5)],
-        "want 3 or more": [partial(draw_pairs, *sizes, rng()) for sizes in ((2, 4), (9, 0))],
-        "temperature": [
-            partial(raml_weights, ROW, ROW, ROW, t) for t in (0.0, -1.0, math.inf, math.nan)
-        ],
-        "one length": [
-            partial(raml_weights, *rows)
-            for rows in ((ROW, ROW, ROW[1:]), (NONE,) * 3, (ROW[None],) * 3)
-        ],
-        "2 sentences with a word": partial(make_segments, [[5], [], [6]], END, 3),
-        r"T \+ 1": partial(likelihood_objective, make_model(), torch.ones(3, 1).long(), None, None),
-    }
-)
+REFUSED = {
+    "want scores": [
+        partial(b, *s) for b in BOUNDS for s in ((NONE, ROW), (ROW, NONE), (ROW[None], ROW))
+    ],
+    r"\(N, N\)": [partial(info_nce, torch.zeros(shape)) for shape in ((3,), (3, 4), (0, 0))],
+    "diverged": [
+        *[partial(b, *s) for b in BOUNDS[:2] for d in DIVERGED for s in ((d, ROW), (ROW, d))],
+        *[partial(info_nce, d.repeat(3, 1)) for d in DIVERGED],
+        partial(raml_weights, ROW, ROW + math.nan, ROW),
+    ],
+    "0 < p < 1": [partial(draw_pairs, 9, 4, rng(), p) for p in (0.0, 1.0, 1.5)],
+    "want 3 or more": [partial(draw_pairs, *sizes, rng()) for sizes in ((2, 4), (9, 0))],
+    "temperature": [
+        partial(raml_weights, ROW, ROW, ROW, t) for t in (0.0, -1.0, math.inf, math.nan)
+    ],
+    "one length": [
+        partial(raml_weights, *rows)
+        for rows in ((ROW, ROW, ROW[1:]), (NONE,) * 3, (ROW[None],) * 3)
+    ],
+    "2 sentences with a word": partial(make_segments, [[5], [], [6]], END, 3),
+    r"T \+ 1": partial(likelihood_objective, make_model(), torch.ones(3, 1).long(), None, None),
+}
+test_what_makes_no_sense_is_refused = refuses(REFUSED)

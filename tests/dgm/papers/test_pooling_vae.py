@@ -269,13 +269,11 @@ class TestMarginalLikelihood:
         """With the same draws, one sentence at a time, all of it written out."""
         model, (tokens, lengths) = vae(), padded()
         for i, n in enumerate(lengths.tolist()):
-            row, generator, z64 = tokens[i : i + 1, :n], rng(i), torch.float64
+            row, options = tokens[i : i + 1, :n], {"generator": rng(i), "dtype": torch.float64}
             bound = marginal_likelihood(model, row, None, rng(i), n_samples=30, rows=rows)
             mu, logvar = (x.detach() for x in model.posterior(row))
             parts = torch.arange(30).split(rows)
-            noise = torch.cat(
-                [torch.randn(len(p), 1, D, generator=generator, dtype=z64) for p in parts]
-            )
+            noise = torch.cat([torch.randn(len(part), 1, D, **options) for part in parts])
             z = (mu + (0.5 * logvar).exp() * noise)[:, 0]
             q, p = Normal(mu, (0.5 * logvar).exp()), Normal(0, 1)
             log_p = -model.decoder.nll(row.expand(30, -1), None, z).detach()
@@ -373,25 +371,24 @@ MEASURES = (
 SENTENCES = [(ONES[:0], None), (ONES[0], None), (ONES[:, :1], None)]
 SENTENCES += [(ONES, torch.tensor(lengths)) for lengths in ([4, 1], [2, 5], [4])]
 OPTIONS = {"beta": -1.0, "free_bits": -1.0, "word_dropout_rate": 1.5}
-test_what_makes_no_sense_is_refused = refuses(
-    {
-        r"tokens must|lengths must": [
-            partial(m, vae(), *s, rng()) for m in MEASURES for s in SENTENCES
-        ],
-        r"beta|floor|rate": [
-            partial(pooling_objective, vae(), *padded(), rng(), **{name: value})
-            for name, value in OPTIONS.items()
-        ],
-        "n_samples": [
-            partial(marginal_likelihood, vae(), *padded(), rng(), **{name: 0})
-            for name in ("n_samples", "rows")
-        ],
-        r"schedule|step": [
-            partial(kl_weight, *a) for a in ((0, "square"), (0, "linear", 1.0, 0), (-1,))
-        ],
-        "features": [
-            partial(dispersion, features)
-            for features in (normal(1, 3), normal(3), normal(3, 0), normal(3, 3) * math.nan)
-        ],
-    }
-)
+REFUSED = {
+    r"tokens must|lengths must": [
+        partial(m, vae(), *s, rng()) for m in MEASURES for s in SENTENCES
+    ],
+    r"beta|floor|rate": [
+        partial(pooling_objective, vae(), *padded(), rng(), **{name: value})
+        for name, value in OPTIONS.items()
+    ],
+    "n_samples": [
+        partial(marginal_likelihood, vae(), *padded(), rng(), **{name: 0})
+        for name in ("n_samples", "rows")
+    ],
+    r"schedule|step": [
+        partial(kl_weight, *a) for a in ((0, "square"), (0, "linear", 1.0, 0), (-1,))
+    ],
+    "features": [
+        partial(dispersion, features)
+        for features in (normal(1, 3), normal(3), normal(3, 0), normal(3, 3) * math.nan)
+    ],
+}
+test_what_makes_no_sense_is_refused = refuses(REFUSED)

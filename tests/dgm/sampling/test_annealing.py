@@ -1,11 +1,12 @@
 """Annealed importance sampling against exact normalising constants, forward and in reverse."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
 from chains import LOG_Z, MEAN, correlated, target_from_energy
-from checks import on_devices, standard_errors
+from checks import on_devices, refuses, standard_errors
 from draws import rng
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -96,16 +97,15 @@ def test_annealing_never_waits_for_the_device(force):
         float(state.log_weight[0])
 
 
-@pytest.mark.parametrize(
-    ("betas", "steps", "message"),
-    [
-        ([0.0], (0, 1), "ascend"),
-        ([0.0, 1.0, 0.5], (2, 1), "ascend"),
-        ([0.0, 1.0], (1, 3), "step_sizes must be"),
+SQUARES = target_from_energy(lambda z: z.square().sum(1))
+ZEROS = start(SQUARES, torch.zeros(4, 1, dtype=torch.float64))
+REFUSED = {
+    "ascend": [
+        {"betas": [0.0], "step_sizes": torch.ones(0, 1)},
+        {"betas": [0.0, 1.0, 0.5], "step_sizes": torch.ones(2, 1)},
     ],
+    "step_sizes must be": {"betas": [0.0, 1.0], "step_sizes": torch.ones(1, 3)},
+}
+test_what_does_not_fit_is_refused = refuses(
+    REFUSED, partial(anneal, SQUARES, ZEROS, n_leapfrog=2, generator=rng())
 )
-def test_what_does_not_fit_is_refused(betas, steps, message):
-    target = target_from_energy(lambda z: z.square().sum(1))
-    state = start(target, torch.zeros(4, 1, dtype=torch.float64))
-    with pytest.raises(ValueError, match=message):
-        anneal(target, state, betas, torch.ones(steps), 2, torch.Generator())

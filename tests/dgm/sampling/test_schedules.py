@@ -89,11 +89,10 @@ def test_sigmoid_with_one_recorded_beta_is_the_plain_one():
     assert ((bent - plain)[1:-1].abs() < 3 * step).all()
 
 
-test_bad_schedules_are_refused = refuses(
-    {
-        "one temperature or more": lambda: schedules.sigmoid(0, 1.0),
-        "beta_max": lambda: schedules.sigmoid(5, math.inf),
-        "beta_min": lambda: schedules.log_spaced(5, 2.0, 1.0),
-        "at least as many temperatures": lambda: schedules.sigmoid_through(RECORDED, 48),
-    }
-)
+REFUSED = {
+    "one temperature or more": lambda: schedules.sigmoid(0, 1.0),
+    "beta_max": lambda: schedules.sigmoid(5, math.inf),
+    "beta_min": lambda: schedules.log_spaced(5, 2.0, 1.0),
+    "at least as many temperatures": lambda: schedules.sigmoid_through(RECORDED, 48),
+}
+test_bad_schedules_are_refused = refuses(REFUSED)
