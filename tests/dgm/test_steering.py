@@ -194,8 +194,7 @@ class TestRewriting:
     def test_every_unknown_word_is_written_at_most_as_often_as_it_was_read(self, model):
         vocabulary = model.vocabulary
         source = "the kumquat zorp was quux and blarg frob"
-        with torch.no_grad():
-            model.word_bias[vocabulary.unknown + 2] += 50  # nothing but the last slot, if it may
+        model.word_bias.data[vocabulary.unknown + 2] += 50  # nothing but the last slot, if it may
         for text in (source, "the kumquat zorp was good", "zorp was good"):
             (best,) = steering.rewrite_at(model, [text], POSITIVE[None], 0.5)
             words = best.text.split()
@@ -208,8 +207,7 @@ class TestRewriting:
         torch.manual_seed(0)
         vocabulary = Vocabulary([*WORDS, "_num_"], unknown_slots=3, mask=True)
         model = SteeringModel(vocabulary, embedding=12, hidden=20, context=16, voters=14)
-        with torch.no_grad():
-            model.word_bias[vocabulary.id("_num_")] = 30.0
+        model.word_bias.data[vocabulary.id("_num_")] = 30.0
         read = steering.rewrite_at(model, ["the food was good"], POSITIVE[None], 1.0)
         assert read[0].text.count("_num_") > 1
         assert "_num_" not in model.rewrite("the food was good for 12", POSITIVE)

@@ -376,8 +376,8 @@ class TestBound:
         outcome = bound(model, x, full(x), 4, "ess", rng())
         assert torch.isfinite(outcome.log_likelihood).all()
         assert torch.isfinite(outcome.ess).all()
-        for name, gradient in gradients(model, outcome.log_likelihood.sum()).items():
-            assert torch.isfinite(gradient).all(), name
+        slopes = gradients(model, outcome.log_likelihood.sum())
+        assert all(slope.isfinite().all() for slope in slopes.values())
 
     @pytest.mark.parametrize("device", DEVICES)
     @pytest.mark.parametrize("rule", RULES)
@@ -585,8 +585,7 @@ test_oracle_says_what_does_not_fit = refuses(
 class TestDeterministic:
     def test_all_bernoulli_sequences_together_have_probability_one(self):
         every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6))).double().view(64, 3, 2)
-        with torch.no_grad():
-            total = deterministic("bernoulli", x=2)(every, full(every)).exp().sum()
+        total = deterministic("bernoulli", x=2)(every, full(every)).exp().sum()
         assert abs(float(total) - 1) < 1e-12
 
     def test_the_density_integrates_to_one(self):

@@ -342,8 +342,7 @@ class Root(nn.Module):
         super().__init__()
         base = network()
         self.last, self.scale = nn.Linear(18, 12), nn.Parameter(torch.full((12,), 1.5))
-        with torch.no_grad():
-            self.last.weight[:, :16] = base[2].weight
+        self.last.weight.data[:, :16] = base[2].weight.data
         self.first = base[0]
 
     def forward(self, z):
