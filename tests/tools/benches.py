@@ -38,21 +38,20 @@ def spread(values):
     return middle, (high - low) / 2
 
 
-class Largest(TorchDispatchMode):
-    """The numbers of elements that results have had, and the most."""
+class Watch(TorchDispatchMode):
+    """Notes which operations run, and the types and numbers of elements of their results."""
 
     def __init__(self):
         super().__init__()
-        self.sizes = []
+        self.operations, self.computed, self.sizes = set(), set(), []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         value = function(*args, **(kwargs or {}))
-        self.sizes += [x.numel() for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
+        results = [x for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
+        self.operations.add(function.overloadpacket.__name__)
+        self.computed |= {x.dtype for x in results}
+        self.sizes += [x.numel() for x in results]
         return value
-
-    @property
-    def elements(self):
-        return max(self.sizes)
 
 
 def peak(file, *arguments):

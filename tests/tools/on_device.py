@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgm import train
 from dgm.data import music, series, text
@@ -502,17 +501,3 @@ class NoiseFromCPU(TorchFunctionMode):
         if func.__name__.endswith("_"):
             return args[0].copy_(drawn)
         return drawn.to(generator.device)
-
-
-class Types(TorchDispatchMode):
-    """Writes down the types of all that is computed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.computed: set[torch.dtype] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        tensors = out if isinstance(out, (list, tuple)) else (out,)
-        self.computed |= {x.dtype for x in tensors if isinstance(x, Tensor)}
-        return out
