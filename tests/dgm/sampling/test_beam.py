@@ -153,16 +153,18 @@ def test_state_may_have_layers():
     close(beams.log_prob[0], beams.log_prob[1])
 
 
-MODEL = decoder()
+def call(**changes):
+    model, z = decoder(), codes(3)
+    return partial(beam_search, model.step, model.start(z), **({"n": 3} | changes))
+
+
 REFUSED = {
-    "want 1 or more": [{"width": 0}, {"max_steps": 0}, {"n": 0}],
-    "end token": {"forbidden": (0, 2)},
-    "rows": {"n": 4},
+    "want 1 or more": [call(width=0), call(max_steps=0), call(n=0)],
+    "token 2 not forbidden": call(forbidden=(0, 2)),
+    "4 rows": call(n=4),
     r"step 1 .*NaN.*\[0\]": [
         partial(counted, [[0.0, 0.0, 0.2, 0.8], [0.0, 0.0, 0.2, value]], width=1)
         for value in (math.nan, math.inf, math.exp(3))
     ],
 }
-test_what_makes_no_sense_is_refused = refuses(
-    REFUSED, partial(beam_search, MODEL.step, MODEL.start(codes(3))), n=3
-)
+test_what_makes_no_sense_is_refused = refuses(REFUSED)

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 import torch
-from chains import bdmc_gap, curve, on_devices
-from checks import close
+from chains import bdmc_gap, curve
+from checks import close, on_devices
 from draws import rng
 from torch import nn
 
