@@ -9,18 +9,10 @@ from dgm import paths
 from dgm.data import graded_sentences
 from dgm.data.graded_sentences import COLUMNS, SPLITS
 
-TEXT_DATA = (
-    *(
-        "yelp-li",
-        "yelp-shen",
-        "yelp-li-systems",
-        "amazon-li",
-        "amazon-li-train-subset",
-        "sentences",
-    ),
-    *("vader-snippets", "style-captions", "flickr-captions", "shakespeare-modern", "ptb"),
-    *("wikitext-2", "tiny-shakespeare"),
-)
+TEXT_DATA = """
+    yelp-li yelp-shen yelp-li-systems amazon-li amazon-li-train-subset sentences vader-snippets
+    style-captions flickr-captions shakespeare-modern ptb wikitext-2 tiny-shakespeare
+    """.split()  # noqa: SIM905
 PRINTABLE = set(map(chr, range(32, 127)))
 LINE = "hotel\tplain\tVile bed.\tPoor bed.\tA bed.\tGood bed.\tBest bed."
 
