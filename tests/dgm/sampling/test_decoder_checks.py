@@ -261,7 +261,7 @@ IMAGES = {
     "whole numbers .*x / 255": (255 * X).byte(),
     "complex": X + 0j,
     "array of numbers": np.array([["a", "b"]]),
-    "one tensor or array": lambda: curve(network(), None),
+    "one tensor or array": None,
     "batch of images": X[:0],
     "masked array": np.ma.masked_less(X.numpy(), 0.2),
 }
