@@ -148,7 +148,7 @@ class TestShards:
         finished = times(tmp_path / "cut", "*00[01]*")
         assert len(finished) == 2
         assert_same(quick(decoder, x, tmp_path / "cut"), undisturbed)
-        assert times(tmp_path / "cut", "*00[01]*") == finished
+        assert times(tmp_path / "cut", "*").items() >= finished.items()
 
     @pytest.mark.parametrize(
         ("name", "change"),
