@@ -63,6 +63,8 @@ class TestObjective:
         close(terms.kl, gaussian_kl(mu, logvar))
         z = mu + (0.5 * logvar).exp() * normal(*mu.shape, seed=3)
         close(terms.reconstruction, model.decoder.nll(tokens, lengths, z))
+        dropped = pooling_objective(vae(dropout=0.5), tokens, lengths, rng(3))
+        assert not torch.allclose(dropped.reconstruction, terms.reconstruction)
 
     def test_posterior_is_not_narrowed_by_autocast(self):
         model, tokens = vae().float(), padded()[0]
