@@ -42,8 +42,8 @@ def test_words_and_outcomes_meet_by_id_in_the_order_of_the_file(path):
 
 def test_gains_hold_where_all_are_above_zero():
     large, small = (paired_difference([2.0, 3.0, 4.0], [x] * 3) for x in (0.0, 2.0))
-    outcome = above_zero({"a": large}, "exact", n=3)
-    assert outcome == Outcome(True, {"gains": {"a": large}, "n": 3}, "exact")
+    expected = Outcome(True, {"gains": {"a": large}, "n": 3}, "exact")
+    assert above_zero({"a": large}, "exact", n=3) == expected
     assert not above_zero({"a": large, "b": small}).holds
 
 

@@ -64,10 +64,8 @@ def test_a_verdict_asks_for_the_whole_interval(values, above, below, differs):
 
 def test_an_effect_pairs_runs_by_their_seeds():
     def results(**by_seed):
-        return [
-            Result(k, {"rows": [{}, {"kl": v}]}, {}, {"seed": int(k[1:])}, True)
-            for k, v in by_seed.items()
-        ]
+        values = {int(k[1:]): {"rows": [{}, {"kl": v}]} for k, v in by_seed.items()}
+        return [Result("a", x, {}, {"seed": n}, True) for n, x in values.items()]
 
     kl = functools.partial(statistics.read, path="rows/-1/kl")
     runs = {"plain": results(s0=1.0, s1=2.0, s2=5.0), "pooled": results(s2=6.0, s0=4.0, s7=100.0)}
