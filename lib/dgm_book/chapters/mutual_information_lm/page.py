@@ -41,7 +41,7 @@ from dgm_book.statistics import (
     is_below_zero,
     mean_over_seeds,
 )
-from dgm_book.widgets.text_weights import rounded
+from dgm_book.widgets.packing import rounded
 
 FOLDER = Path(__file__).parent
 Table = tuple[list[str], list[list[str]]]  # head and rows
@@ -273,7 +273,7 @@ def page_weights(chapter: Chapter, n: int = 6) -> dict[str, Any]:
         models[variant] = {k: v.numpy() for k, v in trained.model.state_dict().items()}
         stream = trained.splits.streams[2]
         rows = [stream[i : i + 4 + i] for i in range(n)]
-        arrays = rounded({variant: models[variant]})[variant]
+        arrays = rounded(models[variant])
         trained.model.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
         after = [trained.model.read(row[None]).output[:, -1] for row in rows]
         head, embedding = trained.model.head, trained.model.embedding.weight
