@@ -345,7 +345,7 @@ def _compared_curve(setting: Setting, weights: dict) -> dict[str, Tensor]:
 def _compared_language(setting: Setting, weights: dict) -> dict[str, Tensor]:
     trained = _language_model(setting, "phase I")
     _share(weights, model=trained.model, critic=trained.critic)
-    values = language.measure(trained, _text_recipe(setting.mixed).texts["chain"])
+    values = language.measure(trained)
     questions = language.make_questions(trained, 0, n=3)
     passages = language.make_passages(trained, starts=(0,))
     opening = torch.full((4, 2), trained.splits.vocabulary.end, device=setting.profile.device)

@@ -41,7 +41,7 @@ class Job(NamedTuple):
     @property
     def splits(self) -> Splits:
         """Its text."""
-        return load_splits(self.settings, self.seed)
+        return load_splits(self.settings, 0 if self.settings.source else self.seed)
 
     def get(self, compute: Callable[[], tuple[dict, dict]]) -> Result:
         """Its published result, else computed."""
@@ -91,13 +91,6 @@ class Learner(nn.Module):
         """The model, or its average."""
         averages = self.averages(rows, patience)
         return self.averaged.module if averages else self.model  # pyright: ignore
-
-
-def make_optimizer(learner: Learner, settings: Settings) -> torch.optim.Optimizer:
-    """Adam with two rates; as released, the critic's alone takes part, with a decay."""
-    parts = {learner.model: settings.learning_rate, learner.critic: settings.critic_rate}
-    groups = [{"params": [*part.parameters()], "lr": rate} for part, rate in parts.items()]
-    return torch.optim.Adam(groups, weight_decay=1e-6 if settings.released else 0)
 
 
 @torch.no_grad()
@@ -151,7 +144,11 @@ def train(job: Job) -> Trained:
         model = learner.measured(state.measurements, settings.patience)
         return {"nll": perplexity(model, stream, window=200, rows=4).nll}
 
-    state = TrainingState(learner, make_optimizer(learner, settings), generator)
+    parts = {learner.model: settings.learning_rate, learner.critic: settings.critic_rate}
+    groups = [{"params": [*part.parameters()], "lr": rate} for part, rate in parts.items()]
+    # As released, the critic's weights alone are Adam's, and decay.
+    optimizer = torch.optim.Adam(groups, weight_decay=1e-6 if settings.released else 0)
+    state = TrainingState(learner, optimizer, generator)
     file = f"{job.name}.training.safetensors"
     options: dict[str, Any] = {"checkpoint_seconds": 60, "progress": False, "keep_best": "nll"}
     options["checkpoint"] = results.work_folder() / plan.CHAPTER / job.profile.name / file
@@ -267,7 +264,7 @@ def result(job: Job) -> Result:
         trained, tensors = train(job), {}
         values: dict[str, Any] = {
             "rows": trained.rows,
-            "final": measures.measure(trained, job.settings, job.seed, VARIANTS[job.variant].leak),
+            "final": measures.measure(trained, job.seed, VARIANTS[job.variant].leak),
             "samples": measure_samples(job, trained),
             "words": len(trained.splits.vocabulary),
             "training_tokens": len(trained.splits.streams[0]),
@@ -335,7 +332,7 @@ def verify(profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES) -
     for variant in plan.PAGE:
         job = Job(profile, "chain", settings, variant, 0)
         published, trained = result(job).values, reread(job)
-        repeated = [measures.measure(trained, settings, seed) for seed in seeds]
+        repeated = [measures.measure(trained, seed) for seed in seeds]
         for name in ("nll", "bound", "retrieval_random"):
             values = [x[name] for x in repeated]
             checks.append(check(f"chain {variant}, {name}", published["final"][name], values, 2e-3))
