@@ -132,7 +132,7 @@ def _curve_recipe() -> rate_distortion.Recipe:
         gap_images=2,
         quadrature_points=9,
         feature_steps=STEPS,
-        several=("vae2", "gan10", "aae10", "dcgan10-gp", "dcgan10-bre"),
+        several=("vae2", "gan10", "aae10", "dcgan10-gp", "dcgan10-vanilla"),
         single=(),
     )
 
@@ -301,7 +301,7 @@ TRAININGS: dict[str, Callable[[Setting], Any]] = {
     "1 VAE": partial(_image_model, name="vae2"),
     "1 GAN": partial(_image_model, name="gan10"),
     "1 AAE": partial(_image_model, name="aae10"),
-    "1 DCGAN": partial(_image_model, name="dcgan10-bre"),
+    "1 DCGAN": partial(_image_model, name="dcgan10-gp"),
     "1 features": lambda s: rate_distortion_run.features(
         curves.Job("vae10", 0, s.profile, _curve_recipe())
     ),

@@ -11,14 +11,7 @@ from dgm.nets.mlp import Layer, mlp_layers
 from dgm_book import results
 from dgm_book.chapters.rate_distortion import chapter as summaries
 from dgm_book.chapters.rate_distortion import recipe as recipes
-from dgm_book.chapters.rate_distortion.chapter import (
-    Chapter,
-    chapter,
-    claims,
-    mean_and_error,
-    stacked,
-    summary,
-)
+from dgm_book.chapters.rate_distortion.chapter import Chapter, chapter, claims, stacked, summary
 from dgm_book.chapters.rate_distortion.models import CHAPTER, context, decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
 from dgm_book.chapters.rate_distortion.run import run, verify
@@ -163,8 +156,7 @@ def panels(chapter: Chapter) -> list[dict[str, Any]]:
 
 def in_colour(chapter: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Samples of the DCGANs on CIFAR-10, one panel each, and the panel of their curves."""
-    tiles = {m: chapter.first("training", m).tensors["tiles"][:6] for m in recipes.COLOUR}
-    samples = [{"title": label(m), "images": t.view(6, 3, 32, 32)} for m, t in tiles.items()]
+    samples = _tiles(chapter, recipes.COLOUR, (6, 3, 32, 32))
     words = "Colour images, ten dimensions", "squared error an image, pixels from -1 to 1"
     return samples, [_panel(_curves(chapter, recipes.COLOUR), *words) | RATE]
 
@@ -174,7 +166,7 @@ def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
     pairs = {}
     for name in recipes.ENCODED:
         sent = chapter.first("encoder", name).tensors
-        rate, error = mean_and_error(sent["rate"])
+        rate, error = summaries.mean_and_error(sent["rate"])
         pairs[f"{label(name)}, annealed"] = _line(chapter.runs[name, "annealed"])
         pairs[f"{label(name)}, encoder"] = sent["distortion"].mean(1), rate, 2 * error
     deep = _curves(chapter, recipes.DEEP, "features")
@@ -268,9 +260,12 @@ def health(chapter: Chapter) -> list[dict[str, Any]]:
 
 def tiles(chapter: Chapter) -> list[dict[str, Any]]:
     """Samples of the prior, one panel per model."""
-    samples = {m: chapter.first("training", m).tensors["tiles"] for m in SAMPLED}
-    shape = (-1, 1, *chapter.shape)
-    return [{"title": label(m), "images": images.view(shape)} for m, images in samples.items()]
+    return _tiles(chapter, SAMPLED, (recipes.N_TILES, 1, *chapter.shape))
+
+
+def _tiles(chapter: Chapter, models: Iterable[str], shape: tuple[int, ...]) -> list[dict]:
+    images = {m: chapter.first("training", m).tensors["tiles"][: shape[0]] for m in models}
+    return [{"title": label(m), "images": rows.view(shape)} for m, rows in images.items()]
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:

@@ -14,7 +14,7 @@ class Model(NamedTuple):
     latent_dim: int
     shallow: bool = False
     damage: str = ""  # "few", "dropped" or "short"
-    colour: str = ""  # a DCGAN's recipe: "vanilla", "gp", "sn" or "bre"
+    colour: str = ""  # a DCGAN's recipe: "gp", or "vanilla"
     narrow: bool = False  # for the page's drawing
 
 
@@ -26,9 +26,7 @@ def _models() -> dict[str, Model]:
     models |= {f"aae{d}": Model("AAE", d) for d in (2, 10, 100)}
     models |= {f"vae10-{d}": Model("VAE", 10, damage=d) for d in ("few", "dropped", "short")}
     models["vae5-narrow"] = Model("VAE", 5, narrow=True)
-    for recipe in ("gp", "vanilla", "sn", "bre"):
-        models |= {f"dcgan{d}-{recipe}": Model("GAN", d, colour=recipe) for d in (10, 100)}
-    return models
+    return models | {f"dcgan10-{x}": Model("GAN", 10, colour=x) for x in ("gp", "vanilla")}
 
 
 MODELS = _models()
