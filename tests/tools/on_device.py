@@ -154,7 +154,7 @@ def _gan_recipe(mixed: bool) -> gans.Recipe:
         "generator": gans.DIGITS.generator | {"channels": (8,)},
         "discriminator": gans.DIGITS.discriminator | {"channels": (4, 6, 6)},
     }
-    sizes = {"noise_dim": 8, "n_samples": 30, "classifier_steps": STEPS, "bf16": mixed}
+    sizes = {"noise_dim": 8, "n_samples": 30, "classifier_steps": STEPS}
     digits = gans.DIGITS._replace(regimes={"normal": usual}, **networks, **sizes)
     labelled = usual._replace(learning_rate=3e-3, discriminator_steps=1)
     toys = gans.ToyRecipe({"eight": (1, gans.Training(STEPS, 16, 2e-3, 2))}, 0, 9)

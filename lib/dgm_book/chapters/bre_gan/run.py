@@ -273,7 +273,7 @@ def _trained_classifier(profile: Profile, recipe: ImageRecipe, dataset: str) -> 
         x, y = (part[picks(i)].to(profile.device) for part in data)
         for group in state.optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - i / steps)
-        with autocast(x.device, recipe.bf16):
+        with autocast(x.device, recipe.regimes["normal"].bf16):
             loss = cross_entropy(model(x), y)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()

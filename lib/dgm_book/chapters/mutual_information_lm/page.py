@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import bdtr
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -395,8 +396,7 @@ def quiz_values(chapter: Chapter) -> dict[str, Any]:
 
 def is_alike(a: int, b: int) -> bool:
     """Whether a fair coin may have shared a + b questions out like this: sign test at 5 %."""
-    tail = sum(math.comb(a + b, k) for k in range(min(a, b) + 1))
-    return 2 * tail > 0.05 * 2 ** (a + b)
+    return 2 * float(bdtr(min(a, b), a + b, 0.5)) > 0.05
 
 
 def checkpoint_values(chapter: Chapter) -> dict[str, Any]:
@@ -430,13 +430,10 @@ def claims(chapter: Chapter) -> list[Claim]:
     gain, least = chapter.change("chain", "bound"), min(bounds) / exact
     numbers = {"name": NAMES["chain"], "bound": mean_over_seeds(bounds), "exact": exact}
     numbers |= {"least": least, "gain": gain, "reached": plan.REACHED}
-    holds, scale = (
-        statistics.all_hold([least >= plan.REACHED, statistics.is_above_zero(gain)]),
-        chapter.scale("phase I", ["chain"]),
-    )
+    holds = statistics.all_hold([least >= plan.REACHED, statistics.is_above_zero(gain)])
     outcomes = {
         "bound_is_exact": Outcome(largest < 1e-3, {"largest": largest}, "exact"),
-        "states_tell_more": Outcome(holds, numbers, scale),
+        "states_tell_more": Outcome(holds, numbers, chapter.scale("phase I", ["chain"])),
         "bound_rises": _changes_everywhere(chapter, "bound"),
         "written_information_rises": _changes_everywhere(chapter, "written"),
         "likelihood_improves": _changes_everywhere(chapter, "nll", lower=True),
@@ -491,22 +488,19 @@ def _padding_matters(chapter: Chapter) -> Outcome:
     return Outcome(holds, {"changes": lines}, chapter.scale("padding read", list(changes)))
 
 
-def quadrature(
-    correlations: tuple[float, ...] = (0.0, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99), n_nodes: int = 240
-) -> list[list[float]]:
+def quadrature() -> list[list[float]]:
     """Correlated Gaussians under the best critic: correlation, L_D, JSD, exact I, the bound (1).
 
     By Gauss and Hermite's rule over the difference and the sum of the two, which are independent.
     """
-    nodes, weights = map(torch.from_numpy, np.polynomial.hermite_e.hermegauss(n_nodes))
+    nodes, weights = map(torch.from_numpy, np.polynomial.hermite_e.hermegauss(240))
     x, z = torch.cartesian_prod(nodes, nodes).T
     share = torch.outer(*[weights / weights.sum()] * 2).flatten()
     rows = []
-    for rho in correlations:
+    for rho in (0.0, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99):
         joint = best_critic(x, rho * x + math.sqrt(1 - rho * rho) * z, rho)
-        loss = float(
-            (share * softplus(-joint)).sum() + (share * softplus(best_critic(x, z, rho))).sum()
-        )
+        product = softplus(best_critic(x, z, rho))
+        loss = float((share * softplus(-joint)).sum() + (share * product).sum())
         # E e^T is 1; a product rule gets its tail wrong, so the bound is taken on the joint's grid.
         bound = float((share * joint).sum())
         rows.append([rho, loss, math.log(2) - loss / 2, -0.5 * math.log1p(-rho * rho), bound])

@@ -21,6 +21,7 @@ from dgm_book.results import Result
 from dgm_book.verification import check
 
 NO_PENALTIES = {"activation": 0.0, "slowness": 0.0}
+Recipes = Mapping[str, Recipe]
 FILES = {"shakespeare": "tiny-shakespeare"}  # data sets with another name in the registry
 
 
@@ -66,20 +67,17 @@ class Learner(nn.Module):
         start = self.model.start(settings.rows) if isinstance(self.model, AWDLSTM) else ()
         self.n_layers = len(start)
         for i, layer in enumerate(start):
-            for name, value in zip("hc", layer, strict=True):
-                self.register_buffer(f"{name}{i}", value.detach().clone())
+            self.register_buffer(f"layer{i}", torch.stack(layer).detach())
 
     @property
     def state(self) -> tuple[tuple[Tensor, ...], ...] | None:
         """The state after the last window."""
-        layers = range(self.n_layers)
-        return tuple((getattr(self, f"h{i}"), getattr(self, f"c{i}")) for i in layers) or None
+        return tuple(getattr(self, f"layer{i}").unbind() for i in range(self.n_layers)) or None
 
     def store(self, state: Any) -> None:
         """Stores the state after a window."""
         for i in range(self.n_layers):
-            for name, value in zip("hc", state[i], strict=True):
-                setattr(self, f"{name}{i}", value.float())
+            setattr(self, f"layer{i}", torch.stack(state[i]).float())
 
     def averages(self, rows: Sequence[Mapping[str, float]], patience: int) -> bool:
         """Whether the weights' average counts by now: the trigger of Merity et al. 2018."""
@@ -236,10 +234,7 @@ def run_name(text: str, variant: str, seed: int) -> str:
 
 
 def run(
-    profile: profiles.Profile,
-    seed: int,
-    first_seed: int = 0,
-    recipes: Mapping[str, Recipe] = RECIPES,
+    profile: profiles.Profile, seed: int, first_seed: int = 0, recipes: Recipes = RECIPES
 ) -> Iterator[Result]:
     """Every result of one seed; runs whose seeds go further are shared out over the profile's."""
     recipe = recipes[profile.name]
@@ -326,7 +321,7 @@ def reread(job: Job) -> Trained:
     return Trained(learner.model, learner.critic, job.splits, published.values["rows"])
 
 
-def verify(profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES) -> list[dict]:
+def verify(profile: profiles.Profile, recipes: Recipes = RECIPES) -> list[dict]:
     """The measures of the chain's published weights, again, on the same text with other noise."""
     settings, seeds, checks = recipes[profile.name].texts["chain"], range(1, 7), []
     for variant in plan.PAGE:

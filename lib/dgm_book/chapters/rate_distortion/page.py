@@ -55,7 +55,7 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
         "elbo": runs("training", [m for m in digits if MODELS[m].family == "VAE"]),
         "samples": runs("training", SAMPLED, 1),
         "panels": runs("curve", dict.fromkeys(m for models in PANELS.values() for m in models)),
-        "slopes": runs("curve", SLOPES) | {"schedules": [_comparison(chapter)]},
+        "slopes": runs("curve", SLOPES) | {"schedules": [chapter.comparison]},
         "missed": runs("truth", ["vae2"]),
         "gaps": {label(m): chapter.gaps[m] for m in GAPS},
         "health": runs("curve", HEALTH, 1),
@@ -75,9 +75,7 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
     }
 
 
-def models(
-    chapter: Chapter,
-) -> tuple[dict[str, list[Layer]], dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+def models(chapter: Chapter) -> tuple[dict[str, list[Layer]], dict, dict[str, Tensor]]:
     """The first seed's decoders for the page, golden vectors from PyTorch, calibration codes."""
     models, golden, calibration = {}, {}, {}
     for name in (*recipes.CODES, DRAWING):
@@ -185,17 +183,13 @@ def slopes(chapter: Chapter) -> list[dict[str, Any]]:
         slope = 2 * rate.diff() / log_beta.diff()
         lines[label(name)] = ((log_beta[1:] + log_beta[:-1]).div(2).exp(), slope)
     panel = {"title": "Dimensions in use", "y": "2 dR / d log beta", "levels": (2, 10)}
-    result = _comparison(chapter)
+    result = chapter.comparison
     for name in ("adaptive", "sigmoid", "default"):  # the paper's sigmoid is the baseline
         variance = result.tensors[f"{name}.log_weight_variance"].transpose(0, 1).flatten(1)
         variances[name] = (result.tensors["beta"], variance.quantile(0.5, 1))
     title = f"Schedules of {result.values['n_temperatures']} temperatures"
     other = {"title": title, "y": "variance of log w (nats²)", "lines": variances}
     return [{**panel, **BETA, "lines": lines}, {**other, **BETA, "log": "xy"}]
-
-
-def _comparison(chapter: Chapter) -> Result:
-    return chapter.first(f"schedules{chapter.recipe.comparison.budgets[-1]}")
 
 
 def failures(chapter: Chapter) -> list[dict[str, Any]]:
