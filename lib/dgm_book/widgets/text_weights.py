@@ -59,10 +59,9 @@ class WordWeights(PackedWeights):
     _model: ClassVar[str] = "model"
     _name: ClassVar[str] = "name"
     _golden: ClassVar[tuple[str, str]]  # a row's vector and its width, a letter of the shapes
+    _most: ClassVar[str]  # the name of the most words that the page takes
 
-    def __init__(
-        self, models: Models, words: Sequence[str], golden: Mapping | None = None, **options: int
-    ) -> None:
+    def __init__(self, models: Models, words: Sequence[str], golden: Mapping | None = None) -> None:
         checks.distinct(f"{self._model}s", list(models))
         (what, width), shapes = self._golden, dict(self._tensors.values())
         packed, described, sizes, widths = bytearray(), [], {}, {}
@@ -83,7 +82,7 @@ class WordWeights(PackedWeights):
             shapes = {name: (len(rows), width) for name, width in widths.items()}
             vectors = checks.arrays(f"golden {what}", golden[what], shapes)
         places = {name: append(packed, array) for name, array in vectors.items()}
-        header |= {**options, "golden": {"tokens": rows, what: places}}
+        header |= {self._most: MOST_WORDS, "golden": {"tokens": rows, what: places}}
         super().__init__(packed, header, models)
 
     def _checked_row(self, row: Iterable[int], ids: int) -> list[int]:
@@ -110,10 +109,7 @@ class LanguageWeights(WordWeights):
         "bias": ("head.bias", "V"),
     }
     _others = ("", "one LSTM layer and a plain softmax")
-    _golden = ("log_probs", "V")
-
-    def __init__(self, models: Models, words: Sequence[str], golden: Mapping | None = None):
-        super().__init__(models, words, golden, most=MOST_WORDS)
+    _golden, _most = ("log_probs", "V"), "most"
 
 
 class PoolingWeights(WordWeights):
@@ -133,12 +129,12 @@ class PoolingWeights(WordWeights):
         "linear": ("posterior.head.weight", "2D H"),
     }
     _others = ("posterior.encoder", "one layer, forwards only")
-    _model, _name, _golden = "encoder", "kind", ("means", "D")
+    _model, _name, _golden, _most = "encoder", "kind", ("means", "D"), "max_words"
 
     def __init__(self, encoders: Models, words: Sequence[str], golden: Mapping | None = None):
         for kind in encoders:
             checks.choice("kind of an encoder", kind, KINDS)
-        super().__init__(encoders, words, golden, max_words=MOST_WORDS)
+        super().__init__(encoders, words, golden)
 
     def _checked_row(self, row: Iterable[int], ids: int) -> list[int]:
         row = super()._checked_row(filter(None, row), ids)

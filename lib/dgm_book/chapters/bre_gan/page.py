@@ -50,12 +50,9 @@ def chapter(profile_name: str = "auto", first_seed: int = 0, recipes: Recipes = 
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
     profile, by_name = jobs.load(functools.partial(run, recipes=recipes), profile_name, first_seed)
     recipe = recipes[profile.name]
-
-    def result(r: runs.ImageRun | runs.ToyRun) -> Result:
-        return by_name[r._replace(seed=r.seed + first_seed).name]
-
-    dcgans = (((*r[:3], r.width), r.method, result(r)) for r in runs.image_runs(recipe))
-    plane = ((r.target, r.method, result(r)) for r in runs.toy_runs(recipe.toys))
+    images, points = runs.image_runs(recipe, first_seed), runs.toy_runs(recipe.toys, first_seed)
+    dcgans = (((*r[:3], r.width), r.method, by_name[r.name]) for r in images)
+    plane = ((r.target, r.method, by_name[r.name]) for r in points)
     judges = {dataset: by_name[f"{dataset}-classifier"] for dataset in recipe.images}
     semi = {m: [r for n, r in by_name.items() if f"-semi-{m}-" in n] for m in METHODS}
     return Chapter(profile, recipe, judges, jobs.grouped(dcgans), semi, jobs.grouped(plane))

@@ -154,13 +154,11 @@ def chapter(
     compute = functools.partial(run, recipes=recipes)
     profile, loaded = jobs.load(compute, profile_name, first_seed)
     recipe = recipes[profile.name]
-
-    def named(run: tuple[str, str, int]) -> tuple[str, str, Result]:
-        return *run[:2], loaded[run_name(*run[:2], run[2] + first_seed)]
-
-    real = jobs.grouped(named((text, "real", n)) for text, n in recipe.real)
-    real = {text: runs["real"] for text, runs in real.items()}
-    return Chapter(profile, recipe, jobs.grouped(map(named, recipe.runs)), real)
+    rows = [*recipe.runs, *((text, "real", n) for text, n in recipe.real)]
+    named = ((t, v, loaded[run_name(t, v, n + first_seed)]) for t, v, n in rows)
+    texts = jobs.grouped(named)
+    real = {text: runs.pop("real") for text, runs in texts.items() if "real" in runs}
+    return Chapter(profile, recipe, texts, real)
 
 
 def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
