@@ -21,19 +21,22 @@ def setting(trait: Any, check: Callable[[Any, str, Any], Any] | None = None) -> 
     return trait.tag(sync=True, check=check)
 
 
-def number(default: float, low: Bound, high: Bound, kind: Any = traitlets.Float) -> Any:
-    """Return a setting from low to high, numbers or functions of the widget."""
-
+def _within(trait: Any, low: Bound, high: Bound) -> Any:
     def check(widget: Any, name: str, value: float) -> float:
         ends = (bound(widget) if callable(bound) else bound for bound in (low, high))
         return checks.span(name, value, *ends)
 
-    return setting(kind(default), check)
+    return setting(trait, check)
+
+
+def number(default: float, low: Bound, high: Bound) -> Any:
+    """Return a setting from low to high, numbers or functions of the widget."""
+    return _within(traitlets.Float(default), low, high)
 
 
 def whole(default: int, low: Bound, high: Bound) -> Any:
     """Return a setting of a whole number from low to high."""
-    return number(default, low, high, traitlets.Int)
+    return _within(traitlets.Int(default), low, high)
 
 
 def choice(choices: Choices, default: Any = "") -> Any:
