@@ -1,6 +1,6 @@
 """Stages the book, executes its chapters and builds the pages: `python -m dgm_book build`.
 
-Each notebook is executed by papermill in a process of its own, with one thread, and the executed
+Each notebook is executed by nbclient in a process of its own, with one thread, and the executed
 copy is stored under a key made of all that could change its outputs; Markdown comes from the
 source. One build at a time uses an output folder. Needs the extra `book` and Python 3.11 or later.
 """
@@ -13,6 +13,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import multiprocessing
 import os
 import platform
 import re
@@ -26,11 +27,13 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from importlib import metadata
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import nbformat
+import psutil
 from filelock import FileLock, Timeout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,31 +43,9 @@ ENVIRONMENT = {
     "PYTHONHASHSEED": "0",
     "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT / "lib"), os.environ.get("PYTHONPATH")])),
 }
-# A module that ends, with all that it started, when its standard input is closed, as it is when its
-# parent dies. Kernels live in process groups of their own.
-LAUNCHER = """
-import os, runpy, sys, threading
-
-def watch():
-    while os.read(0, 1024):  # not sys.stdin, whose lock would stop the interpreter's end
-        pass
-    try:
-        import psutil
-        children = psutil.Process().children(recursive=True)
-        for child in children:
-            child.kill()
-        psutil.wait_procs(children, timeout=5)
-    finally:
-        os._exit(1)
-
-threading.Thread(target=watch, daemon=True).start()
-sys.argv = sys.argv[1:]
-runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
-"""
 LIBRARY_SUFFIXES = {".py", ".js", ".css", ".json", ".mplstyle", ".yaml"}
 CACHE_DEPTH = 4
-WHEEL = ["pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
-WHEEL += ["--wheel-dir", "wheels", "."]
+WHEEL = ["pip", "wheel", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "-w"]
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 say = functools.partial(print, flush=True)  # at once, also through a pipe
 
@@ -163,84 +144,86 @@ def results_folder(root: Path) -> Path:
     return Path(os.environ.get("DGM_RESULTS") or root / "book" / "results").expanduser()
 
 
-def problem(notebook: nbformat.NotebookNode) -> str | None:
-    """What is wrong with an executed notebook: None when every code cell ended without an error."""
-    for number, cell in enumerate(code_cells(notebook), start=1):
-        for output in cell.outputs:
-            if output.output_type == "error":
-                trace = "\n".join(output.get("traceback", []))
-                return f"cell {number}: {output.ename}: {output.evalue}\n{trace}"
-        # A kernel that dies leaves a count but no reply.
-        replied = "shell.execute_reply" in cell.metadata.get("execution", {})
-        if cell.source.strip() and not (replied and cell.execution_count):
-            return f"cell {number} did not run to its end"
-    return None
+def execute(notebook: nbformat.NotebookNode, name: str, build: Build) -> nbformat.NotebookNode:
+    """Executes a notebook in a process of its own, which ends, with its children, when this does.
 
-
-def try_read(path: Path) -> nbformat.NotebookNode | None:
-    """Reads a notebook that another process may be writing; None while it cannot be read."""
-    with contextlib.suppress(OSError, ValueError):
-        return nbformat.read(path, as_version=4)
-    return None
-
-
-def launch(module: str, *arguments: str, **options: Any) -> subprocess.Popen:
-    """Runs `python -m module`, which ends, with its children, when this process does."""
-    command = [sys.executable, "-c", LAUNCHER, module, *arguments]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
-
-
-def execute(
-    notebook: nbformat.NotebookNode, name: str, build: Build, tries: int = 3
-) -> nbformat.NotebookNode:
-    """Executes a notebook with papermill, in a process and a folder of its own.
-
-    The run is judged by the notebook that it left, since papermill may hang after the last cell.
-    The kernel starts at most `tries` times, since it dies when another process takes its port
-    first.
+    ChapterError where a cell fails, the kernel dies, or it takes too long.
     """
-    work, cwd = build.output / "run", build.output / "src" / "notebooks"
-    for folder in (work, cwd):
-        folder.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=work))
-    source, target, log = (folder / f"{name}{end}" for end in (".in.ipynb", ".out.ipynb", ".log"))
-    nbformat.write(notebook, source)
-    arguments = ["papermill", str(source), str(target), "--cwd", str(cwd), "--kernel", "python3"]
-    arguments += ["--no-progress-bar", "--log-level", "ERROR"]
-    options: dict[str, Any] = {"env": {**os.environ, **ENVIRONMENT}, "start_new_session": True}
-    with log.open("wb") as stream, launch(*arguments, stdout=stream, **options) as process:
-        reason = _watch(process, target, name, build)
-    executed, text = try_read(target), log.read_text("utf-8", "replace")
-    failure = problem(executed) if executed else "papermill left no notebook"
-    if failure and not reason and tries > 1 and "Address already in use" in text:
-        say(f"{name}: another process took the kernel's port, starting anew")
-        return execute(notebook, name, build, tries - 1)
-    if reason or failure or executed is None:
-        tail = "\n".join(text.splitlines()[-15:])
-        raise ChapterError(f"{name}: {reason or failure}\n{tail}".rstrip())
-    return executed
+    cwd = build.output / "src" / "notebooks"
+    cwd.mkdir(parents=True, exist_ok=True)
+    spawn = multiprocessing.get_context("spawn")
+    receiver, sender = spawn.Pipe(duplex=False)
+    process = spawn.Process(target=_execute, args=(notebook, cwd, sender))
+    process.start()
+    sender.close()
+    failure, start = "stopped", time.monotonic()
+    try:
+        while not build.stop.is_set():
+            elapsed = time.monotonic() - start
+            if elapsed > build.timeout:
+                failure = f"still running after {build.timeout:.0f} s, killed"
+                break
+            if receiver.poll(0.2):
+                if not isinstance(message := receiver.recv(), str):
+                    notebook, failure = message
+                    break
+                say(f"{name}: {message}, {elapsed:.0f} s")
+    except EOFError:
+        failure = "its process died"
+    finally:
+        kill_tree(process.pid)  # at once: a kernel may hang after the last cell
+        process.join()
+    if failure:
+        raise ChapterError(f"{name}: {failure}")
+    return notebook
 
 
-def _watch(process: subprocess.Popen, target: Path, name: str, build: Build) -> str | None:
-    """Waits for the end of a run, and reports its cells; returns why it has to be killed."""
-    start, stamp, end = time.monotonic(), None, float("inf")
-    while process.poll() is None:
-        time.sleep(0.2)
-        elapsed = time.monotonic() - start
-        if build.stop.is_set():
-            return "stopped"
-        if elapsed > build.timeout:
-            return f"still running after {build.timeout:.0f} s, killed"
-        latest = target.stat().st_mtime_ns if target.exists() else None
-        if latest not in (None, stamp) and (partial := try_read(target)):
-            stamp, cells = latest, code_cells(partial)
-            done = sum(cell.execution_count is not None for cell in cells)
-            say(f"{name}: {done} of {len(cells)} cells, {elapsed:.0f} s")
-            if partial.metadata.get("papermill", {}).get("end_time"):
-                end = min(end, elapsed)
-        if elapsed > end + 5:
-            break
-    return None
+def _execute(notebook: nbformat.NotebookNode, cwd: Path, sender: Connection) -> None:
+    """In its process: executes a notebook; sends how far it is, then it and why it failed."""
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from traitlets.config import Config
+
+    def report(cell: Any, **_: Any) -> None:
+        done.append(cell)
+        sender.send(f"{len(done)} of {len(code_cells(notebook))} cells")
+
+    os.setsid()  # an interrupt is for the build
+    parent = multiprocessing.parent_process()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    done, failure = [], ""
+    with tempfile.TemporaryDirectory() as folder:
+        # Through sockets of files, since another process may take a port before the kernel does.
+        connection = {"transport": "ipc", "connection_file": f"{folder}/kernel.json"}
+        client = NotebookClient(
+            notebook,
+            config=Config(KernelManager=connection),
+            resources={"metadata": {"path": str(cwd)}},
+            on_cell_executed=report,
+            startup_timeout=3600,  # a busy machine's kernel takes long; the build has its own limit
+        )
+        try:
+            client.execute(env={**os.environ, **ENVIRONMENT})
+        except CellExecutionError as error:
+            failure = f"cell {len(done)}: {error.ename}: {error.evalue}\n{error.traceback}"
+        except RuntimeError as error:  # the kernel died
+            failure = f"cell {len(done) + 1} did not run to its end: {error}"
+    sender.send((notebook, failure))
+
+
+def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
+    parent.join()
+    kill_tree(os.getpid())
+
+
+def kill_tree(pid: int | None) -> None:
+    """Ends a process and all that it started: kernels live in process groups of their own."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        children = (process := psutil.Process(pid)).children(recursive=True)
+        for each in children:
+            each.kill()
+        psutil.wait_procs(children, timeout=5)
+        process.kill()
 
 
 def merge(source: nbformat.NotebookNode, executed: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -267,8 +250,8 @@ def prepare(path: Path, build: Build) -> tuple[nbformat.NotebookNode, bool]:
         return cache / f"{name}-{key[:20]}.ipynb"
 
     place, start = cached(), time.monotonic()
-    if (executed := try_read(place)) is not None:
-        return merge(source, executed), False
+    with contextlib.suppress(FileNotFoundError, nbformat.reader.NotJSONError):
+        return merge(source, nbformat.read(place, as_version=4)), False
     say(f"{name}: executing {len(code_cells(source))} cells")
     executed = execute(source, name, build)
     say(f"{name}: done in {time.monotonic() - start:.0f} s")
@@ -345,19 +328,17 @@ def wheel(root: Path, output: Path) -> Path:
     folder = output / "wheels" / digest(map(tree_digest, sources))[:20]
     if not list(folder.glob("*.whl")):
         shutil.rmtree(folder.parent, ignore_errors=True)
-        # A copy, since the build leaves its work beside its sources.
-        with tempfile.TemporaryDirectory() as copy:
-            for source in sources:
-                target = Path(copy, source.relative_to(root))
-                target.parent.mkdir(exist_ok=True)
-                (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
-            environment = {**os.environ, "SOURCE_DATE_EPOCH": "315532800"}  # always the same bytes
-            options = {"cwd": copy, "env": environment, "capture_output": True, "text": True}
-            done = subprocess.run([sys.executable, "-m", *WHEEL], **options)
-            if done.returncode:
-                raise RuntimeError(f"the library's wheel was not built:\n{done.stderr}")
-            for path in Path(copy, "wheels").iterdir():
-                write_if_changed(folder / path.name, path.read_bytes())
+        with tempfile.TemporaryDirectory() as work:
+            # Nothing is left beside the sources.
+            settings = Path(work, "setup.cfg")
+            settings.write_text(f"[build]\nbuild_base={work}\n[egg_info]\negg_base={work}\n")
+            # The date makes the same bytes of the same sources.
+            dated = {"SOURCE_DATE_EPOCH": "315532800", "DIST_EXTRA_CONFIG": str(settings)}
+            command = [sys.executable, "-m", *WHEEL, str(folder), str(root)]
+            options = {"env": {**os.environ, **dated}, "capture_output": True, "text": True}
+            done = subprocess.run(command, **options)
+        if done.returncode:
+            raise RuntimeError(f"the library's wheel was not built:\n{done.stderr}")
     return next(folder.glob("*.whl"))
 
 
@@ -433,7 +414,6 @@ def main(arguments: list[str] | None = None, root: Path = ROOT) -> int:
         say(f"waiting for another build in {output}")
         guard = lock.acquire()
     with guard:
-        shutil.rmtree(output / "run", ignore_errors=True)  # of earlier builds
         try:
             make(root, output, options)
         except RuntimeError as error:

@@ -280,21 +280,9 @@ def test_execute_runs_alone_with_one_thread_in_the_folder(root, capsys):
     assert "01_tiny: 2 of 2 cells" in capsys.readouterr().out
 
 
-def test_a_kernel_whose_port_was_taken_starts_anew(root, monkeypatch, capsys):
-    launch, codes = book.launch, []
-
-    def first_fails(module, *arguments, **options):
-        codes.append(module)
-        if len(codes) > 1:
-            return launch(module, *arguments, **options)
-        command = [sys.executable, "-c", "print('ZMQError: Address already in use')"]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=options["stdout"])
-
-    monkeypatch.setattr(book, "launch", first_fails)
-    executed = execute(root, notebook_of("print(6 * 7)"))
-    assert book.code_cells(executed)[-1].outputs[0].text == "42\n"
-    assert len(codes) == 2
-    assert "starting anew" in capsys.readouterr().out
+def test_no_other_process_can_take_a_kernel_s_port(root):
+    cell = "import ipykernel, json; print(json.loads(ipykernel.get_connection_info())['transport'])"
+    assert book.code_cells(execute(root, notebook_of(cell)))[-1].outputs[0].text == "ipc\n"
 
 
 @pytest.mark.parametrize(
@@ -310,7 +298,7 @@ def test_a_failing_cell_is_named(root, cells, message):
 
 
 def sleeper(pids: Path) -> str:
-    """A cell that writes down the process ids of papermill, its kernel and a child, and sleeps."""
+    """A cell that writes down the ids of its process, its kernel and a child, and sleeps."""
     return f"""
 import os, subprocess, pathlib, time
 child = subprocess.Popen(["sleep", "600"], start_new_session=True)

@@ -34,6 +34,8 @@ def test_intervals_in_words():
     three = paired_difference([2.0, 3.0, 4.0], [1.0, 1.0, 1.0])
     assert format_difference(three, 1) == "+2.0 [-0.5, +4.5] (95 %, 3 pairs)"
     assert statistics.format_interval(three, 1, "") == "2.0 [-0.5, 4.5]"
+    assert statistics.format_intervals({"a": three, 2: three}, 0) == "a +2 [-0, +4], 2 +2 [-0, +4]"
+    assert statistics.format_differences({"a": three}, 1) == "a +2.0 [-0.5, +4.5] (95 %, 3 pairs)"
     single = paired_difference([2.0], [1.5])  # says nothing of its error
     assert (single.mean, single.standard_error, single.low) == (0.5, math.inf, -math.inf)
     assert format_difference(single, unit="seed") == "+0.50 (one seed)"
@@ -59,18 +61,24 @@ def test_a_verdict_asks_for_the_whole_interval(values, above, below, differs):
     assert statistics.all_hold([False, None]) is statistics.all_hold([]) is None
 
 
+def test_a_path_leads_to_a_number():
+    result = Result("a", {"rows": [{"kl": 1}, {"kl": 2}], "test": {"kl": 3.5}}, {}, {}, True)
+    assert [statistics.read(result, p) for p in ("rows/-1/kl", "test/kl")] == [2.0, 3.5]
+
+
 def test_an_effect_pairs_runs_by_their_seeds():
     def results(**by_seed):
         return [Result(k, {"kl": v}, {}, {"seed": int(k[1:])}, True) for k, v in by_seed.items()]
 
-    metrics = {"kl": lambda r: r.values["kl"], "double": lambda r: 2 * r.values["kl"]}
+    def kl(result):
+        return result.values["kl"]
+
     runs = {"plain": results(s0=1.0, s1=2.0, s2=5.0), "pooled": results(s2=6.0, s0=4.0, s7=100.0)}
-    frame = tidy(runs, metrics)
-    gap = effect(frame, "kl", "pooled", "plain")  # seeds 0 and 2
+    gap = effect(tidy(runs, kl), "pooled", "plain")  # seeds 0 and 2
     assert (gap.n, gap.mean) == (2, 2.0)
-    assert effect(frame, "double", "pooled", "plain").mean == 4.0
-    assert statistics.mean_over_seeds(frame.loc["plain", "kl"]).mean == pytest.approx(8 / 3)
+    assert effect(tidy(runs, lambda r: 2 * kl(r)), "pooled", "plain").mean == 4.0
+    assert statistics.mean_over_seeds(tidy(runs, kl)["plain"]).mean == pytest.approx(8 / 3)
     with pytest.raises(ValueError, match=r"plain.*more than one run of seed 1"):
-        tidy({"plain": results(s1=0.0) * 2}, metrics)
+        tidy({"plain": results(s1=0.0) * 2}, kl)
     with pytest.raises(ValueError, match="want two rows"):
-        effect(tidy({"a": results(s0=1.0), "b": results(s1=1.0)}, metrics), "kl", "a", "b")
+        effect(tidy({"a": results(s0=1.0), "b": results(s1=1.0)}, kl), "a", "b")

@@ -88,8 +88,7 @@ class Chapter(NamedTuple):
     ) -> Interval:
         """What a variant changes in a measurement, paired by seed."""
         runs = {name: self.texts[text][name] for name in (variant, control)}
-        frame = statistics.tidy(runs, {metric: METRICS[metric]})
-        return statistics.effect(frame, metric, variant, control)
+        return statistics.effect(statistics.tidy(runs, METRICS[metric]), variant, control)
 
     def changed(
         self, text: str, metrics: Iterable[str], variant: str, control: str = "likelihood"
