@@ -1,6 +1,5 @@
 """Chapter 2: whether a critic of neighbouring sentences makes a language model keep its thread."""
 
-import functools
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -19,12 +18,10 @@ from dgm_book.chapters.mutual_information_lm import measure as measures
 from dgm_book.chapters.mutual_information_lm import recipe as plan
 from dgm_book.chapters.mutual_information_lm.recipe import DISTANCES, DROPOUTS, NAMES, PAGE
 from dgm_book.chapters.mutual_information_lm.run import Job, reread, run, run_name
-from dgm_book.chapters.mutual_information_lm.run import context as context
-from dgm_book.chapters.mutual_information_lm.run import verify as verify
 from dgm_book.claims import Claim, Outcome, fill, judged
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
-from dgm_book.statistics import format_difference, format_interval, format_mean, mean_over_seeds
+from dgm_book.statistics import format_interval, format_mean, is_below_zero, mean_over_seeds
 from dgm_book.widgets.packing import rounded
 
 FOLDER = Path(__file__).parent
@@ -150,8 +147,7 @@ def chapter(
     recipes: Mapping[str, plan.Recipe] = plan.RECIPES,
 ) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    compute = functools.partial(run, recipes=recipes)
-    profile, loaded = jobs.load(compute, profile_name, first_seed)
+    profile, loaded = jobs.load(run, profile_name, first_seed, recipes=recipes)
     recipe = recipes[profile.name]
     rows = [*recipe.runs, *((text, "real", n) for text, n in recipe.real)]
     named = ((t, v, loaded[run_name(t, v, n + first_seed)]) for t, v, n in rows)
@@ -373,7 +369,7 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         "real_reverse": chapter.real_reverse(chapter.main),
     }
     gains = [chapter.change(chapter.main, "nll"), *chapter.control_gains(chapter.main).values()]
-    numbers["gains_beyond_all"] = len(gains) > 1 and all(map(statistics.is_below_zero, gains))
+    numbers["gains_beyond_all"] = len(gains) > 1 and all(map(is_below_zero, gains))
     numbers |= quiz_values(chapter) | checkpoint_values(chapter)
     return fill(FOLDER / "texts.yaml", numbers)
 
@@ -436,7 +432,10 @@ def claims(chapter: Chapter) -> list[Claim]:
         "likelihood_improves": _changes_everywhere(chapter, "nll", lower=True),
         "second_phase_improves": _second_phase_improves(chapter),
         "quality_improves": _changes_everywhere(chapter, "reverse nll", lower=True),
-        "pairs_matter": _all_change(chapter, gains, chapter.tested(), lower=True),
+        "pairs_matter": Outcome(
+            statistics.all_hold(map(is_below_zero, gains.values())),
+            *({"gains": gains}, chapter.scale("phase I", chapter.tested())),
+        ),
         "padding_matters": _padding_matters(chapter),
     }
     return judged(FOLDER / "claims.yaml", plan.CHAPTER, outcomes)
@@ -446,18 +445,9 @@ def _changes_everywhere(chapter: Chapter, metric: str, lower: bool = False) -> O
     """Phase I changes a measurement beyond the interval on every text with several seeds."""
     texts = [t for t in chapter.tested() if not math.isnan(chapter.values(t, metric)[0])]
     gains = {NAMES[text]: chapter.change(text, metric) for text in texts}
-    return _all_change(chapter, gains, texts, lower)
-
-
-def _all_change(
-    chapter: Chapter, gains: Mapping[str, Interval], texts: list[str], lower: bool
-) -> Outcome:
-    decimals = 4 if lower else 3
-    lines = [f"{name} {format_difference(x, decimals, 'seed')}" for name, x in gains.items()]
-    holds = statistics.all_hold(
-        map(statistics.is_below_zero if lower else statistics.is_above_zero, gains.values())
-    )
-    return Outcome(holds, {"gains": lines}, chapter.scale("phase I", texts))
+    test = is_below_zero if lower else statistics.is_above_zero
+    holds = statistics.all_hold(map(test, gains.values()))
+    return Outcome(holds, {"gains": gains}, chapter.scale("phase I", texts))
 
 
 def _second_phase_improves(chapter: Chapter) -> Outcome:
@@ -467,7 +457,7 @@ def _second_phase_improves(chapter: Chapter) -> Outcome:
         return Outcome(None, {"loss": None}, chapter.scale("phase I", [main]))
     loss, rise = (chapter.change(main, x, "phase II", "phase I") for x in ("nll", "written"))
     numbers = {"name": NAMES[main], "loss": loss, "written": rise}
-    holds = statistics.all_hold([statistics.is_below_zero(loss), statistics.is_above_zero(rise)])
+    holds = statistics.all_hold([is_below_zero(loss), statistics.is_above_zero(rise)])
     return Outcome(holds, numbers, chapter.scale("phase II", [main]))
 
 
@@ -475,14 +465,10 @@ def _padding_matters(chapter: Chapter) -> Outcome:
     """Reading the padding changes bound or loss on a text with more than two seeds."""
     changes = {text: chapter.padding_changes(text) for text in chapter.texts}
     changes = {text: pair for text, pair in changes.items() if pair}
-    lines = [
-        f"{NAMES[text]}, bound {format_difference(bound, 3, 'seed')} nats, loss "
-        f"{format_difference(loss, 4, 'seed')} nats per token"
-        for text, (bound, loss) in changes.items()
-    ]
     differs = [any(map(statistics.differs_from_zero, x)) for x in changes.values() if x[0].n > 2]
     holds = any(differs) if differs else None
-    return Outcome(holds, {"changes": lines}, chapter.scale("padding read", list(changes)))
+    values = {"changes": {NAMES[text]: pair for text, pair in changes.items()}}
+    return Outcome(holds, values, chapter.scale("padding read", list(changes)))
 
 
 def quadrature() -> list[list[float]]:

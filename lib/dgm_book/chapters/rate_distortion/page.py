@@ -12,13 +12,12 @@ from dgm_book import results
 from dgm_book.chapters.rate_distortion import chapter as summaries
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.chapter import Chapter, chapter, claims, stacked, summary
-from dgm_book.chapters.rate_distortion.models import CHAPTER, context, decoder
+from dgm_book.chapters.rate_distortion.models import decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
-from dgm_book.chapters.rate_distortion.run import run, verify
 from dgm_book.claims import fill
 from dgm_book.results import Result
 
-__all__ = ["CHAPTER", "chapter", "claims", "context", "label", "run", "verify"]
+__all__ = ["chapter", "claims", "label"]
 
 PANELS = {
     "ten dimensions": ("vae10", "gan10", "aae10", "gan10-shallow"),
