@@ -137,7 +137,8 @@ def _curves(curves: Mapping, names: list[str]) -> dict:
     if set(curves["models"]) != set(names):
         raise ValueError(f"curves of {list(curves['models'])}: want those of the models {names}")
     distances = checks.ascending("distances", curves["distances"], above=True)
-    sizes, models, bands = {"D": len(distances)}, {}, dict.fromkeys(("mean", "low", "high"), "D")
+    sizes, models = {"D": len(distances)}, {}
+    bands: dict[str, str] = dict.fromkeys(("mean", "low", "high"), "D")
     for name in names:
         line = checks.arrays(f"curve of {name!r}", curves["models"][name], bands, sizes, float)
         if (line["low"] > line["high"]).any():

@@ -68,7 +68,7 @@ def _describe(
     packed: bytearray, curve: Mapping, weights: PageWeights, image_shape: Sequence[int]
 ) -> dict:
     """Return what the page reads of a curve, checked; codes of the first images are appended."""
-    name, latent, codes = curve.get("model"), int(curve.get("latent_dim") or 0), None
+    name, latent, codes = curve.get("model", ""), int(curve.get("latent_dim") or 0), None
     owner = f"curve {name!r}"
     checks.keys(owner, curve, ("model", "label", "beta", *TERMS))
     errors = [f"{key}_error" for key in TERMS if f"{key}_error" in curve]
