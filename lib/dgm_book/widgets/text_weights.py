@@ -73,8 +73,11 @@ class WordWeights(PackedWeights):
             tensors = {key: arrays[full] for key, (full, _) in self._tensors.items()}
             described.append({self._name: name, "tensors": pack(packed, tensors)})
             widths[name] = sizes[width]
-        header = {f"{self._model}s": described, "words": _joined(words, sizes["V"] - MARKERS)}
-        _check_size(f"the {self._model}s", packed, header)
+        text = _joined(words, sizes["V"] - MARKERS)
+        check_size(
+            f"the {self._model}s with the words", len(packed) + len(text.encode()), MAX_BYTES
+        )
+        header = {f"{self._model}s": described, "words": text}
         rows, vectors = [], {}
         if golden is not None:
             checks.keys("golden", golden, ("tokens", what))
@@ -160,8 +163,9 @@ class TextWeights(PackedWeights):
             name: {"scale": None, **pack(packed, array, array.size < STAYS_WIDE)}
             for name, array in arrays.items()
         }
+        size = len(packed) + len(text.encode())
+        check_size("the steering model with the words", size, MAX_BYTES)
         header = {"tensors": described, "words": text, "unknown_slots": UNKNOWN_SLOTS}
-        _check_size("the steering model", packed, header)
         header |= {"max_words": MOST_WORDS, "longer": LONGER, "golden": []}
         for given in golden:
             checks.keys("a golden sentence", given, GOLDEN)
@@ -182,8 +186,3 @@ def _joined(words: Sequence[str], expected: int) -> str:
     if wrong or len(set(words)) < len(words):
         raise ValueError(f"a word is empty, holds white space ({wrong[:3]}) or comes twice")
     return " ".join(words)
-
-
-def _check_size(owner: str, packed: bytearray, header: Mapping) -> None:
-    size = len(packed) + len(header["words"].encode())
-    check_size(f"{owner} with the words", size, MAX_BYTES)

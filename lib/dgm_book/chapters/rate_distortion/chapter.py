@@ -49,11 +49,6 @@ class Chapter(NamedTuple):
         """The first seed's result of an experiment."""
         return self.runs[model, ending][0]
 
-    @property
-    def comparison(self) -> Result:
-        """The comparison of schedules with the most temperatures."""
-        return self.first(f"schedules{self.recipe.comparison.budgets[-1]}")
-
     def compared(self, ending: str) -> dict[str, list[Result]]:
         """The results of the compared models."""
         return {m: self.runs[m, ending] for m in compared(self.profile, self.recipe)}

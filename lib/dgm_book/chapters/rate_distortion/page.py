@@ -48,13 +48,14 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
         return {label(m): chapter.runs[m, ending][:seeds] for m in models}
 
     digits = [m for m in chapter.compared("curve") if not MODELS[m].colour]
+    most = chapter.recipe.comparison.budgets[-1]
     damaged = [f"blur{b:g}-{prior}" for b in recipes.BLURS for prior in ("narrow", "wide")]
     return {
         "explorer": runs("curve", digits),
         "elbo": runs("training", [m for m in digits if MODELS[m].family == "VAE"]),
         "samples": runs("training", SAMPLED, 1),
         "panels": runs("curve", dict.fromkeys(m for models in PANELS.values() for m in models)),
-        "slopes": runs("curve", SLOPES) | {"schedules": [chapter.comparison]},
+        "slopes": runs("curve", SLOPES) | {"schedules": [chapter.first(f"schedules{most}")]},
         "missed": runs("truth", ["vae2"]),
         "gaps": {label(m): chapter.gaps[m] for m in GAPS},
         "health": runs("curve", HEALTH, 1),
@@ -182,7 +183,7 @@ def slopes(chapter: Chapter) -> list[dict[str, Any]]:
         slope = 2 * rate.diff() / log_beta.diff()
         lines[label(name)] = ((log_beta[1:] + log_beta[:-1]).div(2).exp(), slope)
     panel = {"title": "Dimensions in use", "y": "2 dR / d log beta", "levels": (2, 10)}
-    result = chapter.comparison
+    result = evidence(chapter)["slopes"]["schedules"][0]
     for name in ("adaptive", "sigmoid", "default"):  # the paper's sigmoid is the baseline
         variance = result.tensors[f"{name}.log_weight_variance"].transpose(0, 1).flatten(1)
         variances[name] = (result.tensors["beta"], variance.quantile(0.5, 1))
