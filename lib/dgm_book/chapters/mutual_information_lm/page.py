@@ -88,10 +88,10 @@ class Chapter(NamedTuple):
         return statistics.effect(statistics.tidy(runs, METRICS[metric]), variant, control)
 
     def changed(
-        self, text: str, metrics: Iterable[str], variant: str, control: str = "likelihood"
+        self, text: str, metrics: Iterable[str], variant: str, control: str | None = "likelihood"
     ) -> list[str]:
         """What a variant changes in measurements, in words; "not run" without its control."""
-        if control not in self.texts[text]:
+        if control is None or control not in self.texts[text]:
             return ["not run" for _ in metrics]
         changes = {metric: self.change(text, metric, variant, control) for metric in metrics}
         return [format_interval(x, DECIMALS.get(metric, 1)) for metric, x in changes.items()]

@@ -250,7 +250,7 @@ def _schedules(chapter: Chapter, suffix: str = "", r: int = -1) -> tuple[bool | 
             result.tensors[f"{s}.log_weight_variance"][:, r].mean(1)
             for s in ("adaptive", "sigmoid")
         )
-        by_seed, ratio = _numbers(adaptive / sigmoid, "%.2g"), _ratio(result, r=r)
+        by_seed, ratio = _numbers((adaptive / sigmoid).tolist(), "%.2g"), _ratio(result, r=r)
         below.append(ratio.high <= 0.5)
         parts.append(
             f"{statistics.format_interval(ratio, 2, '')} at {budget} temperatures "
@@ -307,7 +307,8 @@ def _distortions(
     for name, pair in pairs.items():
         runs = zip(*(chapter.runs[model, ending] for model in pair), strict=False)
         means = [[float(r.tensors["distortion"][-1].mean()) for r in seed] for seed in runs]
-        changes[name] = paired_difference(*zip(*means, strict=True))
+        treated, control = zip(*means, strict=True)
+        changes[name] = paired_difference(treated, control)
     holds = statistics.all_hold(map(test, list(changes.values())[:n_judged]))
     return Outcome(holds, changes | _ends(chapter, models[0]), chapter.scale(ending, *models))
 
