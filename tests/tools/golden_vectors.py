@@ -14,6 +14,7 @@ import numpy as np
 import small_widgets as small
 import torch
 from hyper_rnn_pages import particle_runs, survivors
+from page_hashes import box_muller, mulberry32
 from page_words import split_words
 from quiz import information_at_least, wilson
 
@@ -30,6 +31,7 @@ from dgm.papers.pooling_vae import dispersion
 from dgm.papers.rate_distortion import linear_gaussian_curve, rate_distortion_curve
 from dgm.papers.variational_hyper_rnn import trace
 from dgm.sampling.linear_gaussian import LinearGaussian
+from dgm_book.chapters.mutual_information_lm.page import best_critic
 from dgm_book.chapters.rate_distortion.chapter import mixture
 from dgm_book.widgets import ParticleKalman
 from dgm_book.widgets.rate_distortion import hand_drawn
@@ -196,6 +198,19 @@ def bre_terms():
     return cases
 
 
+def readouts():
+    """What a playground shows of two networks, and the points that it generates from its seed."""
+    d, g, *_ = toy_gans(8, 10, scale=3)
+    codes = box_muller(mulberry32(np.arange(1, 401), 3 + 977).reshape(-1, 2))
+    fakes, centres = g(torch.from_numpy(codes)).detach(), small.target()["centres"]
+    covered = bre_gan.mode_coverage(fakes, torch.from_numpy(centres), 0.1)
+    _, (h,) = bre_gan.pre_activations(d, fakes[:128], [1])
+    panel = {"patterns": bre_gan.regions(d, fakes), "spread": bre_gan.gradient_spread(d, fakes)}
+    panel |= {"modes": covered.covered, "quality": covered.high_quality}
+    case = {"theta": flat(d), "psi": flat(g), "fakes": fakes, "panel": panel, "centres": centres}
+    return case | {"terms": list(bre_gan.bre_terms(h))}
+
+
 def cells():
     """The patterns of a discriminator's units on a grid, as the page names them."""
     d = toy_gans(4, 10)[0]
@@ -243,16 +258,18 @@ def damage():
 
 
 def bounds():
-    """Estimates of one mutual information from scores of the best critic."""
-    cases = []
-    for n in (2, 64):
-        x, noise = torch.randn(2, n, 3, generator=torch.Generator().manual_seed(n)).double()
-        y = 0.8 * x + 0.6 * noise
-        scores = 2 * (x[:, None] * y).sum(-1)
+    """Estimates of one mutual information in the page's batches, with the best critic."""
+    cases, size = [], 2 * 256 * 20
+    for number, rho, d, n in ((0, 0.9, 1, 64), (23, 0.9, 20, 32), (9, 0.5, 3, 2), (40, 0.0, 20, 8)):
+        uniforms = mulberry32(np.arange(size) + number * size + 1).reshape(-1, 2)
+        x, noise = torch.from_numpy(box_muller(uniforms).reshape(2, 256, 20))[:, :n, :d]
+        y = rho * x + math.sqrt(1 - rho**2) * noise
+        scores = best_critic(x[:, None], y, rho).sum(-1)
         joint, product = scores.diagonal(), scores[~torch.eye(n, dtype=torch.bool)]
         classifier = math.log(2) - jensen_shannon_loss(joint, product) / 2
         values = [donsker_varadhan(joint, product), nwj(joint + 1, product + 1), info_nce(scores)]
-        cases.append({"n": n, "scores": scores, "bounds": [*values, classifier]})
+        case = {"number": number, "rho": rho, "d": d, "n": n, "scores": scores}
+        cases.append(case | {"bounds": [*values, classifier]})
     return cases
 
 
@@ -319,8 +336,8 @@ def plain(value):
 
 
 PARTS = (
-    networks, recurrent, gradients, curves, gan_losses, adam, bre_terms, cells, particles, damage,
-    bounds, lotteries, shares, pools, sentences, drawings,
+    networks, recurrent, gradients, curves, gan_losses, adam, bre_terms, readouts, cells,
+    particles, damage, bounds, lotteries, shares, pools, sentences, drawings,
 )  # fmt: skip
 
 

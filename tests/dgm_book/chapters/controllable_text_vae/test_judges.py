@@ -1,7 +1,6 @@
 """The judges learn the grammar; BLEU and perplexity are what their formulas say."""
 
 import math
-import os
 
 import pytest
 import torch
@@ -22,16 +21,14 @@ from dgm_book.chapters.controllable_text_vae.recipe import RECIPES
 from dgm_book.chapters.controllable_text_vae.training import setup
 
 SMOKE = setup(profiles.get("smoke"))
-# Where `make test` has just trained them; without it they are trained here.
-SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 
 
 @pytest.fixture(scope="module")
-def judges(tmp_path_factory):
+def judges(work, smoke_results):
     """Judges of the grammar, trained once."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DGM_RESULTS", SMOKE_RESULTS or str(tmp_path_factory.mktemp("results")))
-        yield trained_judges(SMOKE, "reviews")
+    if smoke_results:
+        work.setenv("DGM_RESULTS", smoke_results)
+    return trained_judges(SMOKE, "reviews")
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Chapter 4: the smoke recipe reaches its marks, and the whole chapter runs at a tiny size."""
 
-import os
-
 import pytest
 import torch
 from review_words import content_words, sentiment_of
@@ -14,8 +12,6 @@ from dgm_book.chapters.controllable_text_vae import codes, page, run, steering
 from dgm_book.chapters.controllable_text_vae.recipe import RECIPES
 from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup, training_text
 
-# Where `make test` has just trained the chapter; without it the model is trained here.
-SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 SMOKE = RECIPES["smoke"]
 TINY = SMOKE._replace(
     judges=SMOKE.judges._replace(
@@ -29,10 +25,10 @@ TINY = SMOKE._replace(
 
 
 @pytest.fixture(scope="module")
-def smoke_model(work):
+def smoke_model(work, smoke_results):
     with pytest.MonkeyPatch.context() as patch:
-        if SMOKE_RESULTS:
-            patch.setenv("DGM_RESULTS", SMOKE_RESULTS)
+        if smoke_results:
+            patch.setenv("DGM_RESULTS", smoke_results)
         return steering.trained_steering(setup(profiles.get("smoke")), 200, 0)
 
 

@@ -1,7 +1,6 @@
 """Chapter 2: its tables, claims and page, on tiny runs; and the smoke recipe on the chain."""
 
 import math
-import os
 
 import numpy as np
 import pytest
@@ -30,15 +29,11 @@ RECIPE = Recipe(
     ],
     [("chain", 0), ("chain", 1)],
 )
-# Where `make test` has just trained the chapter at smoke size; without it the last test trains.
-SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 
 
 @pytest.fixture(scope="module")
-def chapter(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DGM_RESULTS", str(tmp_path_factory.mktemp("results")))
-        yield page.chapter("smoke", recipes={"smoke": RECIPE})
+def chapter(work):
+    return page.chapter("smoke", recipes={"smoke": RECIPE})
 
 
 @pytest.fixture
@@ -214,9 +209,9 @@ def test_published_weights_are_verified(chapter):
     assert all(c["ok"] for c in checks if "nll" in c["what"])
 
 
-def test_phase_one_raises_the_held_out_bound_at_smoke_size(monkeypatch, tmp_path):
+def test_phase_one_raises_the_held_out_bound_at_smoke_size(monkeypatch, tmp_path, smoke_results):
     """Paired over three seeds; a critic on a model that it cannot touch is the control."""
-    monkeypatch.setenv("DGM_RESULTS", SMOKE_RESULTS or str(tmp_path))
+    monkeypatch.setenv("DGM_RESULTS", smoke_results or str(tmp_path))
     chapter = page.chapter("smoke")
     bounds = chapter.values("chain", "bound")
     assert len(bounds) == 3

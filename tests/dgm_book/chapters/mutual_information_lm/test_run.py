@@ -26,10 +26,7 @@ TINY = Settings(
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def results_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("results_folder")
 
 
 def make_job(variant="phase I", seed=0, text="chain", **changes):

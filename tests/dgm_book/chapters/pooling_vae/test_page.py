@@ -29,10 +29,8 @@ TINY_RECIPES = {**RECIPES, "smoke": RECIPE}
 
 
 @pytest.fixture(scope="module")
-def chapter(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DGM_RESULTS", str(tmp_path_factory.mktemp("results")))
-        yield page.chapter("smoke", recipes=TINY_RECIPES)
+def chapter(work):
+    return page.chapter("smoke", recipes=TINY_RECIPES)
 
 
 def changed(chapter, **metrics):

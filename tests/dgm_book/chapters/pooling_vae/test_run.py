@@ -1,7 +1,5 @@
 """Every variant of chapter 5's model trains, resumes and is measured; collapse itself on smoke."""
 
-import os
-
 import pytest
 import torch
 from torch import nn
@@ -16,13 +14,7 @@ TINY = RECIPES["smoke"].settings["endings"]._replace(
     n_training=96, n_validation=40, n_test=40, embedding=6, hidden=8, latent_dim=3, steps=7,
     measure_every=3, ahead=4, n_likelihood=5, n_samples=10,
 )  # fmt: skip
-# Where `make test` has just trained the chapter at smoke size: its first seed serves here too.
-SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
-
-
-@pytest.fixture(autouse=True)
-def results_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
+pytestmark = pytest.mark.usefixtures("results_folder")
 
 
 def recipe(**changes):
@@ -151,7 +143,9 @@ def test_the_front_has_the_same_sentences_otherwise():
 
 
 @pytest.mark.parametrize("variant", ["plain", "max"])
-def test_on_sentences_that_end_alike_last_collapses_and_max_does_not(variant, monkeypatch):
+def test_on_sentences_that_end_alike_last_collapses_and_max_does_not(
+    variant, monkeypatch, smoke_results
+):
     """The smoke recipe, all but its first seed cut after 450 steps: at least 4 of 5 seeds."""
 
     def kl(seed, **changes):
@@ -162,9 +156,9 @@ def test_on_sentences_that_end_alike_last_collapses_and_max_does_not(variant, mo
         return float(gaussian_kl(mu, logvar).mean())
 
     values = []
-    if SMOKE_RESULTS:
+    if smoke_results:
         with monkeypatch.context() as patch:
-            patch.setenv("DGM_RESULTS", SMOKE_RESULTS)
+            patch.setenv("DGM_RESULTS", smoke_results)
             values.append(kl(0))
     monkeypatch.setattr(run, "watch", lambda *_: {"reconstruction": 0.0, "kl": 0.0})
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import re
 import shutil
 from pathlib import Path
@@ -29,22 +28,16 @@ from dgm_book.chapters.rate_distortion.recipe import MODELS, N_LIMITED, RECIPES
 from dgm_book.results import Result
 
 SMALL = profiles.get("small", "cpu")
-# Where `make test` has just trained the chapter at smoke size.
-SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 CHAPTER = "01_rate_distortion"
 
 
 @pytest.fixture(scope="module")
-def smoke(tmp_path_factory):
+def smoke(work, smoke_results):
     """A copy of the chapter's smoke results, trained here if they are not there."""
-    patch = pytest.MonkeyPatch()
-    folder = tmp_path_factory.mktemp("results")
-    patch.setenv("DGM_RESULTS", str(folder))
-    if SMOKE_RESULTS and (Path(SMOKE_RESULTS) / CHAPTER / "smoke").exists():
-        shutil.copytree(Path(SMOKE_RESULTS) / CHAPTER, folder / CHAPTER)
+    if smoke_results and (Path(smoke_results) / CHAPTER / "smoke").exists():
+        shutil.copytree(Path(smoke_results) / CHAPTER, results.folder() / CHAPTER)
     assert command.main(["run", "rate_distortion"]) == 0
-    yield profiles.get("smoke")
-    patch.undo()
+    return profiles.get("smoke")
 
 
 BETA = torch.tensor([0.01, 1.0, 30.0, 300.0, 3000.0], dtype=torch.float64)
@@ -131,8 +124,7 @@ def claim(chapter, name):
 
 
 @pytest.mark.parametrize("name", profiles.NAMES)
-def test_every_result_has_one_name_a_model_and_a_seed(monkeypatch, tmp_path, name):
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
+def test_every_result_has_one_name_a_model_and_a_seed(results_folder, name):
     profile = profiles.get(name, "cpu")
     for first in (0, 2):
         names = plan(profile, first)
@@ -392,7 +384,6 @@ class TestSmoke:
         assert "earlier code" not in page.badge(page.chapter("smoke"), "explorer")
 
 
-def test_verify_needs_something_published(monkeypatch, tmp_path):
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
+def test_verify_needs_something_published(results_folder):
     with pytest.raises(SystemExit, match="nothing to verify: no profile is published whole"):
         command.main(["verify", "rate_distortion"])

@@ -1,7 +1,6 @@
 """Chapter 6: tables and claims on made-up results, its page and verification on trained ones."""
 
 import json
-import os
 
 import pytest
 import torch
@@ -17,8 +16,6 @@ from dgm_book.results import Result
 from dgm_book.widgets.hyper_weights import HyperWeights, rounded
 
 SMOKE, SMALL = profiles.get("smoke"), profiles.get("small", "cpu")
-# Where `make test` has just trained the chapter at smoke size; else shorter runs are trained here.
-SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 EXACT = -4.0  # nats per step, of the made-up oracle
 LIVE = {"VHRNN 4": 1424, "VRNN 6": 1204, "VRNN 8": 2068, "VRNN 6 matched": 1456}
 LONG = "switching-long"
@@ -273,11 +270,11 @@ class TestClaims:
 
 
 @pytest.fixture(scope="module")
-def recipes(work):
-    """The chapter at smoke size, or shorter; with a folder of results."""
+def recipes(work, smoke_results):
+    """The chapter at smoke size, or shorter where it is trained here; with a folder of results."""
     recipe = plan.RECIPES["smoke"]
-    if SMOKE_RESULTS:
-        work.setenv("DGM_RESULTS", SMOKE_RESULTS)
+    if smoke_results:
+        work.setenv("DGM_RESULTS", smoke_results)
     else:
         training = {name: t._replace(epochs=1) for name, t in recipe.training.items()}
         recipe = recipe._replace(sequences=(32, 16, 24), training=training)

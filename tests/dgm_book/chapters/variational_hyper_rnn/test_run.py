@@ -37,10 +37,9 @@ TINY = tiny()
 
 
 @pytest.fixture(autouse=True)
-def folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
+def no_splits(results_folder):
     experiment.splits.cache_clear()
-    yield tmp_path
+    yield
     experiment.splits.cache_clear()
 
 
