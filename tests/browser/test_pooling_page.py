@@ -15,15 +15,14 @@ RUNS |= {"max": (0.8, 22), "front": (1.2, 20)}
 
 
 def runs():
-    """Runs of twelve rows, in each of which one measure is missing from two of three rows."""
+    """Runs of twelve rows, in one of which a measure is missing from two of three rows."""
     given = []
     for name, (scale, seconds) in RUNS.items():
         rows = []
-        for share in np.linspace(0, 1, 12):
+        for i, share in enumerate(np.linspace(0, 1, 12)):
             measures = {"kl": 3 * scale * share, "information": 2 * scale * share**2}
-            measures |= {"log_likelihood": -34 + scale - 20 * math.exp(-5 * share)}
-            if name == "annealing" and len(rows) % 3:
-                measures["log_likelihood"] = None
+            likelihood = -34 + scale - 20 * math.exp(-5 * share)
+            measures["log_likelihood"] = None if name == "annealing" and i % 3 else likelihood
             measures |= {"reconstruction": 33 - scale, "active_units": 4}
             rows.append(row(2000 * share, seconds * share, **measures))
         given.append(run(name, "fix", label=f"{name} run", measured=rows))
@@ -52,36 +51,30 @@ def table(view):
 
 def expected_table(time, shown, axis="seconds"):
     """The last measurements by a share of the longest shown run, best likelihood first."""
-    given = [item for item in runs() if item["name"] in shown]
-    limit = max(row[axis] for item in given for row in item["measured"])
+    given = {item["label"]: item["measured"] for item in runs() if item["name"] in shown}
+    limit = max(row[axis] for rows in given.values() for row in rows)
     match = {}
-    for item in given:
-        past = [row for row in item["measured"] if row[axis] <= time * limit + 1e-9]
-        known = [[row[key] for row in past if row[key] is not None] for key in MEASURES]
-        match[item["label"]] = [values[-1] if values else None for values in known]
-    order = sorted(match, key=lambda name: -match[name][0])
-    return {name: match[name] for name in order}
+    for label, rows in given.items():
+        past = [row for row in rows if row[axis] <= time * limit + 1e-9]
+        match[label] = [[r[key] for r in past if r[key] is not None][-1] for key in MEASURES]
+    return dict(sorted(match.items(), key=lambda item: -item[1][0]))
 
 
 def test_the_table_holds_what_was_measured_by_then(opened):
     view = opened(PoolingRace(runs()))
-    shown = ["plain", "annealing", "aggressive", "mean", "max"]
-    for key, time, axis in [
-        (None, 1, "seconds"),
-        ("Home", 0, "seconds"),
-        ("ArrowRight", 0.005, "seconds"),
-        ("PageUp", None, "seconds"),
-        (None, None, "step"),
+    shown, slider = ["plain", "annealing", "aggressive", "mean", "max"], view.slider("Training")
+    for node, key, time, axis in [
+        (slider, "Shift", 1, "seconds"),
+        (slider, "Home", 0, "seconds"),
+        (slider, "ArrowRight", 0.005, "seconds"),
+        (slider, "PageUp", None, "seconds"),
+        (view.radio("steps"), "Space", None, "step"),
     ]:
-        if key:
-            view.slider("Training").press(key)
-        if axis == "step":
-            view.page.get_by_role("radio", name="steps").press("Space")
+        node.press(key)
         view.settle()
-        time = float(view.slider("Training").input_value()) if time is None else time
-        assert float(view.slider("Training").input_value()) == time
-        expected = expected_table(time, shown, axis)
-        shown_rows = table(view)
+        now = float(slider.input_value())
+        assert time in (None, now)
+        expected, shown_rows = expected_table(now, shown, axis), table(view)
         assert list(shown_rows) == list(expected)
         for name, values in expected.items():
             assert [number(v) for v in shown_rows[name]] == pytest.approx(values, abs=0.00501)
@@ -121,12 +114,14 @@ def test_heads_ride_on_their_lines_up_to_the_scrubber(opened, time):
 
 def test_runs_are_ticked_and_one_is_brought_forward(opened):
     view = opened(PoolingRace(runs(), shown=["plain", "max"]))
-    assert set(table(view)) == {"plain run", "max run"}
-    assert view.slider("Training").get_attribute("aria-valuetext") == "22.0 s"
+
+    def shows():
+        return set(table(view)), view.slider("Training").get_attribute("aria-valuetext")
+
+    assert shows() == ({"plain run", "max run"}, "22.0 s")
     view.page.get_by_role("checkbox", name="aggressive run").press("Space")
     view.settle()
-    assert set(table(view)) == {"plain run", "max run", "aggressive run"}
-    assert view.slider("Training").get_attribute("aria-valuetext") == "80.0 s"
+    assert shows() == ({"plain run", "max run", "aggressive run"}, "80.0 s")
     view.page.get_by_label("Bring forward").select_option("front")
     view.settle()
     assert next(iter(table(view))) == "front run"
@@ -204,21 +199,19 @@ def test_a_dot_under_the_pointer_is_ringed_in_all_panels(opened):
     assert rings(view) == [None] * 3
     at, _ = first_dots(view, 1)
     box = view.page.locator(".dgm-panel svg").nth(1).bounding_box()
+    words, which = view.page.locator(".dgm-sentence"), view.slider("Ring a sentence")
     view.page.mouse.move(box["x"] + at[0], box["y"] + at[1])
     view.settle()
-    words = view.page.locator(".dgm-sentence")
     assert words.inner_text() == "sentence 0 (.)"
     for p in range(3):
         assert rings(view)[p] == pytest.approx(first_dots(view, p)[0], abs=0.11)
     view.page.mouse.move(5, 5)
     view.settle()
     assert rings(view) == [None] * 3
-    which = view.slider("Ring a sentence")
     which.press("ArrowRight")
     which.press("ArrowRight")
     view.settle()
-    assert words.inner_text() == which.get_attribute("aria-valuetext")
-    assert words.inner_text() == "sentence 1 (!)"
+    assert words.inner_text() == which.get_attribute("aria-valuetext") == "sentence 1 (!)"
     assert None not in rings(view)
     view.page.get_by_role("radio", name="Made").press("Space")
     view.settle()

@@ -65,13 +65,11 @@ def golden(count=100):
             sentence = " ".join([sentence] * 5)
         elif i % 20 == 8:
             sentence = sentence.split()[0]
-        weights = dice.dirichlet([0.4] * 3).round(4)
-        weights[2] = 1 - weights[0] - weights[1]
-        weights = np.clip(weights, 0, 1)
-        target = torch.tensor(weights, dtype=torch.float32)
-        answer = page_model().rewrite(sentence, target, **OPTIONS)
-        rewrites.append({"sentence": sentence, "weights": weights.tolist(), "rewrite": answer})
-    return [row | OPTIONS for row in rewrites]
+        first, second, _ = dice.dirichlet([0.4] * 3).round(4).tolist()
+        weights = [first, second, max(0.0, 1 - first - second)]
+        answer = page_model().rewrite(sentence, torch.tensor(weights), **OPTIONS)
+        rewrites.append({"sentence": sentence, "weights": weights, "rewrite": answer} | OPTIONS)
+    return rewrites
 
 
 def steering(golden=()):
@@ -79,8 +77,9 @@ def steering(golden=()):
 
 
 def golden_wrong(view):
-    view.page.wait_for_function("document.querySelector('.dgm').dataset.goldenWrong !== undefined")
-    return int(view.page.locator(".dgm").first.get_attribute("data-golden-wrong"))
+    checked = view.page.locator(".dgm[data-golden-wrong]")
+    checked.wait_for()
+    return int(checked.get_attribute("data-golden-wrong"))
 
 
 def rewritten(view):
@@ -228,8 +227,8 @@ def test_the_cliff_answers_the_keyboard_and_its_mark_stands_at_its_density(opene
     model = small.walk(**options, original={"log_mean": codes, "mean_log": 10 * codes})
     view = opened(small.cliff(sources=EXAMPLES[:2], models=[model, small.walk(label="Simplex")]))
     page, walk = view.page, view.slider("VAE steps")
-    sentence, note = page.locator(".dgm-said").first, page.locator(".dgm-note").first
-    halo = page.locator(".dgm-panel text.dgm-halo").first
+    nodes = (".dgm-said", ".dgm-note", ".dgm-panel text.dgm-halo")
+    sentence, note, halo = (page.locator(node).first for node in nodes)
     assert sentence.inner_text().endswith(" 4")  # the step that changes nothing
     assert "Farther out than every" not in note.inner_text()
     walk.press("End")

@@ -40,12 +40,10 @@ def test():
 class TestSmoke:
     def test_a_vertex_changes_the_sentiment_and_keeps_the_rest(self, smoke_model, test):
         rewrites = rewrite(smoke_model, test.texts, steering.opposite(test.labels))
-        flipped, share = [], []
-        for result, source, label in zip(rewrites, test.texts, test.labels.tolist(), strict=True):
-            flipped.append(sentiment_of(result.text) == 1 - label)
-            words = set(content_words(source))
-            share.append(len(words & set(result.text.split())) / len(words))
-        assert sum(flipped) / len(flipped) >= 0.9
+        changed = [sentiment_of(rewrite.text) for rewrite in rewrites]
+        assert (torch.tensor(changed) == 1 - test.labels).double().mean() >= 0.9
+        pairs = [(set(content_words(a)), b.text) for a, b in zip(test.texts, rewrites, strict=True)]
+        share = [len(words & set(text.split())) / len(words) for words, text in pairs]
         assert sum(share) / len(share) >= 0.7
 
     def test_the_page_model_is_nearly_the_same(self, smoke_model, test):
@@ -82,28 +80,25 @@ def published_model():
     return steering.from_page(result.tensors, result.values["words"])
 
 
+TYPED = {  # what a visitor types, with its strange words, and how many sentences come back at least
+    "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left.": (
+        "12.50 3 zorbon kwixel 1,000 plimt",
+        3,
+    ),
+    "zorbon and kwixel served plimt with grudnak , vexlo and tromsk , and it was great .": (
+        "zorbon kwixel plimt grudnak vexlo tromsk",
+        1,
+    ),
+    "we came for lunch , " * 9 + "and the staff was zorbon": ("zorbon", 0),
+}
+
+
 @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 0, 1]])
-@pytest.mark.parametrize(
-    ("typed", "unknown", "least"),
-    [
-        (
-            "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left.",
-            ["12.50", "3", "zorbon", "kwixel", "1,000", "plimt"],
-            3,  # sentences
-        ),
-        (
-            "zorbon and kwixel served plimt with grudnak , vexlo and tromsk , and it was great .",
-            ["zorbon", "kwixel", "plimt", "grudnak", "vexlo", "tromsk"],
-            1,
-        ),
-        ("we came for lunch , " * 9 + "and the staff was zorbon", ["zorbon"], 0),
-    ],
-)
-def test_numbers_names_and_all_sentences_of_a_visitor_come_back(
-    published_model, weights, typed, unknown, least
-):
+@pytest.mark.parametrize("typed", TYPED)
+def test_numbers_names_and_all_sentences_of_a_visitor_come_back(published_model, weights, typed):
+    unknown, least = TYPED[typed]
     words = steer(published_model, typed, weights).split()
-    assert [w for w in words if w in unknown] == unknown
+    assert [w for w in words if w in unknown.split()] == unknown.split()
     assert not {"<unk>", "_num_"} & set(words)
     assert sum(w in (".", "!", "?") for w in words) >= least
     assert len(words) >= 0.8 * len(typed.split())

@@ -15,15 +15,9 @@ from dgm.papers.rate_distortion import linear_gaussian_curve
 from dgm_book import __main__ as command
 from dgm_book import figures, jobs, profiles, results
 from dgm_book.chapters import all_claims
+from dgm_book.chapters.rate_distortion import chapter as summaries
 from dgm_book.chapters.rate_distortion import models, page, run
-from dgm_book.chapters.rate_distortion.chapter import (
-    assemble,
-    high_slopes,
-    limit_ratios,
-    mean_and_error,
-    mixture,
-    summary,
-)
+from dgm_book.chapters.rate_distortion.chapter import mean_and_error, mixture, summary
 from dgm_book.chapters.rate_distortion.recipe import MODELS, N_LIMITED, RECIPES
 from dgm_book.results import Result
 
@@ -111,7 +105,7 @@ def plan(profile, first_seed=0):
 
 def changed(others):
     """The chapter at the small profile from made-up results, with others in their places."""
-    return assemble(SMALL, {name: of_name(name) for name in plan(SMALL)} | others)
+    return summaries.assemble(SMALL, {name: of_name(name) for name in plan(SMALL)} | others)
 
 
 @pytest.fixture(scope="module")
@@ -290,13 +284,6 @@ class TestClaims:
         assert "at beta 30, on the way to 3000" in row.measured
         assert claim(chapter, "schedules_to_this_chapter_s_beta").verdict == "holds"
 
-    def test_the_slope_counts_dimensions(self):
-        for k in (2, 10):
-            beta = torch.logspace(-1, 4, 30, dtype=torch.float64)
-            rate = (0.5 * k * beta.log())[:, None] + 0.1 * torch.arange(4.0)
-            slopes = high_slopes([Result("", {}, {"beta": beta, "rate": rate}, {}, True)])
-            torch.testing.assert_close(slopes, torch.full_like(slopes, k))
-
     def test_summary_joins_both_errors(self):
         result = simulated("vae2-seed0-curve", spread=0.3)
         single, rate = summary([result]), result.tensors["rate"]
@@ -336,7 +323,7 @@ class TestSmoke:
         chapter = page.chapter("smoke")
         tensors = chapter.first("schedule-limits").tensors
         assert tensors["beta"].tolist() == [100.0, 200.0, 36_000.0]
-        ratios = limit_ratios(chapter)
+        ratios = summaries.limit_ratios(chapter)
         assert bool(((ratios > 0) & (ratios < 1)).all())
         # Longer paths have more, and sigmoid loses with each.
         assert bool((tensors["adaptive.log_weight_variance"][0].diff() > 0).all())
@@ -344,10 +331,6 @@ class TestSmoke:
 
     def test_widgets_and_figures_get_what_was_measured(self, smoke):
         chapter = page.chapter("smoke")
-        decoders, golden, calibration = page.models(chapter)
-        assert [x.shape for x in golden["vae2"]] == [(8, 2), (8, 64)]
-        assert calibration["gan10"].shape == (2000, 10)
-        assert decoders["vae10"][0].weight.shape == (64, 10)
         shown = page.explorer(chapter)
         assert {c["family"] for c in shown} == {"VAE", "GAN", "GAN shallow", "AAE"}
         for curve in shown:
@@ -355,13 +338,10 @@ class TestSmoke:
             assert 2 <= len(curve["beta"]) == len(curve["rate_error"]) <= 17
             ess = chapter.first("curve", curve["model"]).tensors["ess"].mean(1)
             assert bool((ess[2 : len(curve["beta"])] >= 2).all())
-        assert page.damage(chapter)["wide_log_z"].shape == (4, 6, 6)
-        samples, panel = page.in_colour(chapter)
         drawn = [page.panels, page.slopes, page.failures, page.other_bounds, page.gaps, page.health]
-        for panels in (panel, page.missed(chapter, "vae2"), *(show(chapter) for show in drawn)):
-            assert "nan" not in figures.curves(panels, "").alt
-        assert [t["images"].shape for t in samples] == 2 * [(6, 3, 32, 32)]
-        assert [t["images"].shape for t in page.tiles(chapter)] == 3 * [(24, 1, 8, 8)]
+        panels = [page.in_colour(chapter)[1], page.missed(chapter, "vae2")]
+        for panel in (*panels, *(show(chapter) for show in drawn)):
+            assert "nan" not in figures.curves(panel, "").alt
 
     def test_verify_clears_the_badge_and_fails_where_the_numbers_are_others(
         self, smoke, monkeypatch, capsys
