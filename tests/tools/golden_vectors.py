@@ -323,10 +323,6 @@ def sentences():
     return [[t, text.tokenise(t).split(), split_words(t)] for t in typed]
 
 
-def drawings():
-    return hand_drawn()
-
-
 def plain(value):
     if isinstance(value, torch.Tensor):
         return value.detach().tolist()
@@ -337,7 +333,7 @@ def plain(value):
 
 PARTS = (
     networks, recurrent, gradients, curves, gan_losses, adam, bre_terms, readouts, cells,
-    particles, damage, bounds, lotteries, shares, pools, sentences, drawings,
+    particles, damage, bounds, lotteries, shares, pools, sentences, hand_drawn,
 )  # fmt: skip
 
 

@@ -128,7 +128,7 @@ test("what readers type becomes the words of Python", () => {
 const SIDE = 28;
 const total = (image) => image.reduce((a, b) => a + b);
 
-for (const [name, strokes] of Object.entries(golden.drawings)) {
+for (const [name, strokes] of Object.entries(golden.hand_drawn)) {
   test(`the drawing ${name} becomes an image like MNIST's`, () => {
     const image = inked(strokes, SIDE, SIDE);
     assert.deepEqual([Math.min(...image), Math.max(...image)], [0, 1]);

@@ -86,14 +86,11 @@ def test_a_run_shorter_than_the_transient_phase_refutes_nothing(tiny, verdicts):
 
 @pytest.mark.parametrize(("n", "verdict"), [(50, "holds"), (5, "does not hold")])
 def test_verdicts_follow_the_results(tiny, verdicts, n, verdict):
-    layers = ("pieces_h2", "pieces_h3", "pieces_h4")
-    eight = {
-        m: [
-            changed(r, **dict.fromkeys(layers, start + i))
-            for i, r in enumerate(tiny.toys["eight"][m])
-        ]
-        for m, start in (("none", 10), ("bre", n))
-    }
+    eight = {}
+    for method, start in (("none", 10), ("bre", n)):
+        pieces = [{f"pieces_h{layer}": start + i for layer in (2, 3, 4)} for i in range(2)]
+        pairs = zip(tiny.toys["eight"][method], pieces, strict=True)
+        eight[method] = [changed(result, **values) for result, values in pairs]
     assert verdicts(tiny._replace(toys={"eight": eight}))["pieces"].verdict == verdict
 
 
