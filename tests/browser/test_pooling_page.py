@@ -42,10 +42,9 @@ def number(text):
 
 def table(view):
     """Return the rows of the race's table: label to what its three cells say."""
-    texts = view.page.locator(".dgm-race tbody tr").evaluate_all(
-        "all => all.map(r => [r.querySelector('th').childNodes[1].textContent,"
-        " ...[...r.querySelectorAll('td')].map(c => c.textContent)])"
-    )
+    script = """all => all.map(row => [row.querySelector("th").childNodes[1].textContent,
+      ...[...row.querySelectorAll("td")].map(cell => cell.textContent)])"""
+    texts = view.page.locator(".dgm-race tbody tr").evaluate_all(script)
     return {name: values for name, *values in texts}
 
 
@@ -96,20 +95,15 @@ def test_heads_ride_on_their_lines_up_to_the_scrubber(opened, time):
         clip = svg.locator("clipPath rect").nth(1)
         edge = float(clip.get_attribute("x")) + float(clip.get_attribute("width"))
         assert edge == pytest.approx(now)
-        lines = svg.locator(".dgm-done .dgm-line").evaluate_all(
-            "all => all.map(n => n.getAttribute('d'))"
-        )
-        heads = svg.locator(".dgm-head").evaluate_all(
-            "all => all.map(n => [n.getAttribute('transform'), n.style.display])"
-        )
+        bottom = float(clip.get_attribute("y")) + float(clip.get_attribute("height"))
+        lines, heads = svg.locator(".dgm-done .dgm-line").all(), svg.locator(".dgm-head").all()
         assert len(lines) == len(heads) == 5
-        for line, (transform, display) in zip(lines, heads, strict=True):
-            at = places(line)
+        for line, head in zip(lines, heads, strict=True):
+            at, transform = places(line.get_attribute("d")), head.get_attribute("transform")
             x, y = (float(v) for v in re.findall(r"-?[\d.]+", transform))
             assert x == pytest.approx(min(now, at[-1, 0]), abs=0.11)
             assert y == pytest.approx(np.interp(x, *at.T), abs=1.5)
-            bottom = float(clip.get_attribute("y")) + float(clip.get_attribute("height"))
-            assert (display == "none") == (y > bottom - 2.5)
+            assert (head.evaluate("n => n.style.display") == "none") == (y > bottom - 2.5)
 
 
 def test_runs_are_ticked_and_one_is_brought_forward(opened):
