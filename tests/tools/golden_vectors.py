@@ -52,10 +52,7 @@ def networks():
     weights = small.page_weights()
     z = np.random.default_rng(1).normal(size=(4, 2))
     golden = small.decode(weights.layers("vae2"), z)
-    return packed(small.page_weights(golden={"vae2": (z, golden)})) | {
-        "z": z.tolist(),
-        "x": golden.tolist(),
-    }
+    return packed(small.page_weights(golden={"vae2": (z, golden)})) | {"z": z, "x": golden}
 
 
 def recurrent():
@@ -125,11 +122,9 @@ def curves():
     for name in names[:2]:
         values = getattr(curve, name)
         library[name] = {"mean": values.mean(1), "error": values.std(1) / 8**0.5}
-    return {
-        "betas": BETAS,
-        "linear": {"layers": layers, "x": x, **closed},
-        "network": {"layers": net_layers, "x": image, **library},
-    }
+    linear = {"layers": layers, "x": x, **closed}
+    network = {"layers": net_layers, "x": image, **library}
+    return {"betas": BETAS, "linear": linear, "network": network}
 
 
 def flat(module):
@@ -231,10 +226,7 @@ def particles():
             case = {"sequence": name, "n": n, "criterion": criterion, "run": run}
             case |= {"survivors": survivors(cloud.parents[0]), "estimate": cloud.log_likelihood[0]}
             runs.append(case | arrays)
-    exact = {
-        name: LinearGaussian().filter(torch.tensor(x, dtype=torch.float64))[0]
-        for name, x in sequences.items()
-    }
+    exact = {k: LinearGaussian().filter(torch.from_numpy(x))[0] for k, x in sequences.items()}
     return {"system": SYSTEM, "sequences": sequences, "exact": exact, "runs": runs}
 
 

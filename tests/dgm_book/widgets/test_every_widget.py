@@ -20,20 +20,15 @@ CLASSES = {name: getattr(widgets, name) for name in MAKERS}
 
 
 def test_every_widget_is_tested():
-    names = {
-        name
-        for name, value in vars(widgets).items()
-        if isinstance(value, type) and issubclass(value, BookWidget)
-    }
+    classes = [value for value in vars(widgets).values() if isinstance(value, type)]
+    names = {value.__name__ for value in classes if issubclass(value, BookWidget)}
     assert names == MAKERS.keys() == SETTINGS.keys()
 
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_each_module_stands_alone_and_is_small(name):
-    script = CLASSES[name]._esm
-    assert not re.search(
-        r"\bimport\s*[\"'{(*]|\bfetch\(|innerHTML|insertAdjacentHTML|https?://(?!www\.w3)", script
-    )
+    script, html = CLASSES[name]._esm, "innerHTML|insertAdjacentHTML"
+    assert not re.search(rf"\bimport\s*[\"'{{(*]|\bfetch\(|{html}|https?://(?!www\.w3)", script)
     assert re.search(r";export\{\w+ as default\};$", script.strip())
     assert len(script.encode()) <= 40_000
 
@@ -187,9 +182,7 @@ def test_scores_travel_as_they_are():
 
 def test_what_is_typed_becomes_words():
     rows = {row["typed"]: row["words"] for row in KNOWN_WORDS}
-    rows[" The judge\u2019s sea-boat, (was) OLD... <b>!? _ "] = (
-        "the judge\u2019s sea-boat was old b"
-    )
+    rows[" The judge\u2019s sea-boat, OLD... <b>!? _ "] = "the judge\u2019s sea-boat old b"
     for typed, words in rows.items():
         assert split_words(typed) == words.split()
 
@@ -216,11 +209,8 @@ def test_what_widgets_take_where_nothing_is_said():
 
 
 def test_what_was_not_measured_is_none():
-    rows = [
-        small.row(0, kl=float("nan")),
-        small.row(5, seconds=0.1234567, kl=1.23456789),
-        small.row(7, kl=None),
-    ]
+    rows = [small.row(0, kl=np.nan), small.row(5, seconds=0.1234567, kl=1.23456789)]
+    rows.append(small.row(7, kl=None))
     columns = small.bound_race(runs=[small.run(measured=rows)]).runs[0]
     assert columns["kl"] == [None, 1.234568, None]
     assert columns["step"] == [0, 5, 7]

@@ -99,10 +99,8 @@ def test_language_models_and_encoders_travel_as_they_are_rounded():
 
 
 def test_a_tiny_recurrent_model_stays_and_a_larger_one_is_rounded_by_rows():
-    models = {
-        "tiny": small.described(small.recurrent()["VHRNN"]),
-        "large": small.described(small.piano()),
-    }
+    nets = {"tiny": small.recurrent()["VHRNN"], "large": small.piano()}
+    models = {name: small.described(net) for name, net in nets.items()}
     widget, page = small.hyper_weights(models=models), rounded_recurrent(models)
     for model in widget.header["models"]:
         state = models[model["name"]]["state"]
