@@ -73,12 +73,10 @@ def test_bleu_by_hand_and_of_a_sentence_with_itself(test):
     assert score.mean == pytest.approx(100 * precisions**0.25 * math.exp(1 - 10 / 9))
 
 
-@pytest.mark.parametrize(
-    ("rewrite", "target"),
-    [("a b c", "a b c"), ("it 's _num_ , ok", "it's _num_, ok"), ("", "a b c d e")],
-)
-def test_bleu_is_not_smoothed_and_takes_words_as_they_stand(rewrite, target):
-    assert bleu([rewrite], [target], 2).mean == 0.0
+def test_bleu_is_not_smoothed_and_takes_words_as_they_stand():
+    pairs = {"a b c": "a b c", "it 's _num_ , ok": "it's _num_, ok", "": "a b c d e"}
+    for rewrite, target in pairs.items():
+        assert bleu([rewrite], [target], 2).mean == 0.0
 
 
 def test_the_interval_is_that_of_the_sentences(test):

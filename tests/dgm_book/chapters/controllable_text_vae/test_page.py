@@ -1,5 +1,8 @@
 """Chapter 4: the smoke recipe reaches its marks, and the whole chapter runs at a tiny size."""
 
+import copy
+import re
+
 import pytest
 import torch
 from review_words import content_words, sentiment_of
@@ -13,14 +16,14 @@ from dgm_book.chapters.controllable_text_vae.recipe import RECIPES
 from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup, training_text
 
 SMOKE = RECIPES["smoke"]
+JUDGES = {"classifier_steps": 20, "language_steps": 20}
+JUDGES |= {"bleu_resamples": 20, "perplexity_resamples": 20}
+STEERING = {"steps": (25,), "n_sentences": 900, "labels": (150,)}
+STEERING |= {"margins": (100.0, 0.5), "thresholds": (0.1, 0.5)}
 TINY = SMOKE._replace(
-    judges=SMOKE.judges._replace(
-        classifier_steps=20, language_steps=20, bleu_resamples=20, perplexity_resamples=20
-    ),
+    judges=SMOKE.judges._replace(**JUDGES),
     codes=SMOKE.codes._replace(steps=15, hidden=16, embedding=8, n_sentences=600),
-    steering=SMOKE.steering._replace(
-        steps=(25,), n_sentences=900, labels=(150,), margins=(100.0, 0.5), thresholds=(0.1, 0.5)
-    ),
+    steering=SMOKE.steering._replace(**STEERING),
 )
 
 
@@ -80,25 +83,22 @@ def published_model():
     return steering.from_page(result.tensors, result.values["words"])
 
 
-TYPED = {  # what a visitor types, with its strange words, and how many sentences come back at least
-    "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left.": (
-        "12.50 3 zorbon kwixel 1,000 plimt",
-        3,
-    ),
-    "zorbon and kwixel served plimt with grudnak , vexlo and tromsk , and it was great .": (
-        "zorbon kwixel plimt grudnak vexlo tromsk",
-        1,
-    ),
-    "we came for lunch , " * 9 + "and the staff was zorbon": ("zorbon", 0),
+STRANGE = ["12.50", "3", "1,000", "zorbon", "kwixel", "plimt", "grudnak", "vexlo", "tromsk"]
+TYPED = {  # what a visitor types, and how many sentences come back at least
+    "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left.": 3,
+    "zorbon and kwixel served plimt with grudnak , vexlo and tromsk , and it was great .": 1,
+    "we came for lunch , " * 9 + "and the staff was zorbon": 0,
 }
 
 
 @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 0, 1]])
-@pytest.mark.parametrize("typed", TYPED)
-def test_numbers_names_and_all_sentences_of_a_visitor_come_back(published_model, weights, typed):
-    unknown, least = TYPED[typed]
+@pytest.mark.parametrize(("typed", "least"), TYPED.items())
+def test_numbers_names_and_all_sentences_of_a_visitor_come_back(
+    published_model, weights, typed, least
+):
     words = steer(published_model, typed, weights).split()
-    assert [w for w in words if w in unknown.split()] == unknown.split()
+    expected = re.findall("|".join(STRANGE), typed.lower())
+    assert [word for word in words if word in STRANGE] == expected
     assert not {"<unk>", "_num_"} & set(words)
     assert sum(w in (".", "!", "?") for w in words) >= least
     assert len(words) >= 0.8 * len(typed.split())
@@ -121,10 +121,8 @@ class TestTargets:
 
 @pytest.mark.parametrize(("goal", "chosen"), [(86, 1), (99, 2)])
 def test_the_chosen_point_keeps_most_among_the_accurate(goal, chosen):
-    points = [
-        {"accuracy": {"mean": a}, "bleu_source": {"mean": b}}
-        for a, b in ((80, 70), (87, 60), (95, 50))
-    ]
+    pairs = ((80, 70), (87, 60), (95, 50))
+    points = [{"accuracy": {"mean": a}, "bleu_source": {"mean": b}} for a, b in pairs]
     assert steering.chosen_point(points, goal) == chosen
 
 
@@ -157,23 +155,17 @@ class TestChapter:
         verdicts = {c.id: c.verdict for c in page.claims(tiny)}
         assert verdicts["topics_switch_in_mid_sentence"] == "not tested"
         assert verdicts["steered_with_2000_labels"] == "not tested"  # no such model
-        name = "released_weights_fill_the_simplex"
+        name, better = "released_weights_fill_the_simplex", copy.deepcopy(tiny)
         assert verdicts[name] == "does not hold"
-        values = tiny.released.values
-        values = {**values, "dispersion": {**values["dispersion"], "spread": 0.5}}
-        better = tiny._replace(released=tiny.released._replace(values=values))
+        better.released.values["dispersion"]["spread"] = 0.5
         assert {c.id: c.verdict for c in page.claims(better)}[name] == "holds"
 
     def test_a_code_that_is_hardly_read_has_no_claims(self, tiny):
-        def with_bleu(result, bleu):
-            own = {**result.values["reconstruction"], "bleu_source": {"mean": bleu}}
-            return result._replace(values={**result.values, "reconstruction": own})
-
         for bleu in (4.9, 5.1):
-            models = {
-                k: [with_bleu(r, bleu) for r in getattr(tiny, k)] for k in ("simplex", "ordinary")
-            }
-            by_id = {c.id: c for c in page.claims(tiny._replace(**models))}
+            other = copy.deepcopy(tiny)
+            for result in (*other.simplex, *other.ordinary):
+                result.values["reconstruction"]["bleu_source"]["mean"] = bleu
+            by_id = {c.id: c for c in page.claims(other)}
             for name in ("a_vertex_stays_near", "better_than_unsupervised"):
                 assert (by_id[name].verdict == "not tested") == (bleu < 5)
                 assert ("hardly read" in by_id[name].measured) == (bleu < 5)

@@ -77,9 +77,8 @@ class TestLabels:
 
     def test_what_is_computed_from_labels_says_no_more(self):
         counts = 1000 * (torch.ones(4, 4) + 26 * torch.eye(4)).long()  # exactly the chain's law
-        first, second = torch.cartesian_prod(*[torch.arange(4)] * 2).T.repeat_interleave(
-            counts.flatten(), 1
-        )
+        pairs = torch.cartesian_prod(*[torch.arange(4)] * 2).T
+        first, second = pairs.repeat_interleave(counts.flatten(), 1)
         whole = measures.label_information(first, second, 4)
         assert whole == pytest.approx(float(topic_chain_information(4, 0.1)), abs=1e-4)
         assert 0.01 < measures.label_information(first // 2, second % 3, 4) < whole

@@ -109,11 +109,9 @@ def test_the_state_goes_from_window_to_window_and_not_from_end_to_start(monkeypa
 
 def test_variants_differ_as_their_names_say():
     assert not same(train("phase I").model, train("padding read").model)
-    rates = {
-        name: runs.Learner(20, TINY, VARIANTS[name]).model.dropouts.output
-        for name in ("likelihood", "more dropout", "much more dropout", "less dropout")
-    }
-    assert [*rates.values()] == pytest.approx([0.5, 0.6, 0.7, 0.4])
+    names = ("likelihood", "more dropout", "much more dropout", "less dropout")
+    rates = [runs.Learner(20, TINY, VARIANTS[name]).model.dropouts.output for name in names]
+    assert rates == pytest.approx([0.5, 0.6, 0.7, 0.4])
     first, second = (train(variant, 1, steps=6) for variant in ("phase I", "phase II"))
     assert first.rows[0] == second.rows[0]  # phase II is phase I until half way
     assert first.rows[1] != second.rows[1]
@@ -153,10 +151,8 @@ def test_averaging_begins_when_validation_stands_still(monkeypatch):
 
 
 def test_the_trigger_compares_with_the_best_before_the_last_few():
-    released, plain = (
-        runs.Learner(20, TINY._replace(released=is_released), VARIANTS["phase I"])
-        for is_released in (True, False)
-    )
+    plain = runs.Learner(20, TINY, VARIANTS["phase I"])
+    released = runs.Learner(20, TINY._replace(released=True), VARIANTS["phase I"])
     for losses, patience, expected in (
         ([3.0, 4.0, 5.0, 3.5], 2, True),  # the best but for the last two before it was 3
         ([3.0, 4.0, 5.0, 3.5, 2.0], 2, True),  # and averaging goes on

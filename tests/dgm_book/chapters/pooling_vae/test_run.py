@@ -56,9 +56,8 @@ def test_the_encoder_runs_ahead_until_its_information_falls(monkeypatch):
     information, ahead = iter([0.0, 0.5, 0.7, 0.6, 0.9]), []
     watch, steps = run.watch, run.aggressive_encoder_steps
     monkeypatch.setattr(run, "watch", lambda *a: {**watch(*a), "information": next(information)})
-    monkeypatch.setattr(
-        run, "aggressive_encoder_steps", lambda *a, **options: ahead.append(steps(*a, **options))
-    )
+    counted = lambda *a, **b: ahead.append(steps(*a, **b))  # noqa: E731
+    monkeypatch.setattr(run, "aggressive_encoder_steps", counted)
     train("aggressive", steps=12, ahead=100, most_ahead=2)
     assert ahead == [2] * 9
     assert next(information, None) is None
@@ -124,9 +123,8 @@ def test_frames_keep_what_the_last_one_spreads_over():
     flat = run.flatten_frames(frames)
     centred = frames - frames.mean(1, keepdim=True)
     assert flat.shape == (3, 50, 2)
-    torch.testing.assert_close(
-        torch.cdist(flat[0], flat[0]), torch.cdist(centred[0], centred[0]), atol=2e-2, rtol=0
-    )
+    apart = [torch.cdist(points[0], points[0]) for points in (flat, centred)]
+    torch.testing.assert_close(*apart, atol=2e-2, rtol=0)
 
 
 def test_the_front_has_the_same_sentences_otherwise():
