@@ -115,12 +115,9 @@ def text(name="chain", **changes):
 lottery = maker(widgets.RamlLottery, sets=[text(), text("play")])
 
 
-def target(**changes):
-    turn = np.arange(8) * np.pi / 4
-    centres = np.stack([np.cos(turn), np.sin(turn)], 1)
-    return {"name": "eight", "label": "8 Gaussians", "centres": centres, "sigma": 0.05} | changes
-
-
+TURN = np.arange(8) * np.pi / 4
+CENTRES = np.stack([np.cos(TURN), np.sin(TURN)], 1)
+target = maker(dict, name="eight", label="8 Gaussians", centres=CENTRES, sigma=0.05)
 TARGETS = [target(), target(name="single", centres=[[0, 0]])]
 playground = maker(widgets.GANPlayground, targets=TARGETS)
 LANGUAGE_WORDS = [word for words in THEMES.values() for word in words[:3]] + ["the", "of"]
@@ -148,12 +145,9 @@ MODELS = {name: language_arrays(i) for i, name in enumerate(NAMES)}
 language_weights = maker(widgets.LanguageWeights, models=MODELS, words=LANGUAGE_WORDS)
 
 
-def information(**changes):
-    line = {"mean": [1.3, 1.0], "low": [1.2, 0.9], "high": [1.4, 1.1]}
-    base = {"distances": [1, 2], "exact": [1.56, 1.2], "stay": 0.9}
-    return base | {"models": dict.fromkeys(NAMES, line)} | changes
-
-
+LINE = {"mean": [1.3, 1.0], "low": [1.2, 0.9], "high": [1.4, 1.1]}
+EXACT = {"distances": [1, 2], "exact": [1.56, 1.2], "stay": 0.9}
+information = maker(dict, models=dict.fromkeys(NAMES, LINE), **EXACT)
 STORY = {"weights": language_weights, "themes": THEMES, "openings": OPENINGS}
 teller = maker(widgets.Storyteller, curves=information, **STORY)
 
@@ -192,18 +186,16 @@ steering = maker(widgets.SentenceSteering, weights=text_weights, **POINTS)
 switch = maker(widgets.AttributeSwitch, weights=text_weights, examples=EXAMPLES)
 
 
-def walk(**changes):
-    return {
-        "label": "VAE",
-        "axis": "standard deviations",
-        "steps": [-1, 0, 2],
-        "sentences": [["a b", "c", "d"], ["e", "f", "g"]],
-        "log_mean": [[3, 1, 4], [2, 1, 5]],
-        "mean_log": [[30, 10, 40], [20, 10, 50]],
-        "original": {"log_mean": np.arange(2000.0), "mean_log": [1, 2]},
-    } | changes
-
-
+walk = maker(
+    dict,
+    label="VAE",
+    axis="standard deviations",
+    steps=[-1, 0, 2],
+    sentences=[["a b", "c", "d"], ["e", "f", "g"]],
+    log_mean=[[3, 1, 4], [2, 1, 5]],
+    mean_log=[[30, 10, 40], [20, 10, 50]],
+    original={"log_mean": np.arange(2000.0), "mean_log": [1, 2]},
+)
 WALKS = [walk(), walk(label="Simplex")]
 cliff = maker(widgets.LatentCliff, sources=EXAMPLES[:2], models=WALKS)
 
@@ -313,29 +305,10 @@ def piano_weights(keys=88):
 switch_now = maker(widgets.SwitchNow, weights=hyper_weights, matrices=MATRICES)
 weather = maker(widgets.ScaleWeather, weights=hyper_weights, matrices=MATRICES)
 chorale = maker(widgets.Chorale, weights=piano_weights)
-MAKERS = {
-    "RateDistortionExplorer": explorer,
-    "LatentSpace": plane,
-    "DamageLab": lab,
-    "DrawADigit": digit,
-    "BoundRace": widgets.BoundRace,
-    "RamlLottery": lottery,
-    "Storyteller": teller,
-    "NextSentenceQuiz": quiz,
-    "GANPlayground": playground,
-    "PatternBench": widgets.PatternBench,
-    "SentenceSteering": steering,
-    "AttributeSwitch": switch,
-    "LatentCliff": cliff,
-    "PoolingRace": bound_race,
-    "DispersionMicroscope": scope,
-    "InfluenceRuler": ruler,
-    "TemperatureSlider": temperature,
-    "ParticleKalman": widgets.ParticleKalman,
-    "Chorale": chorale,
-    "SwitchNow": switch_now,
-    "ScaleWeather": weather,
-}
+ALL = [explorer, plane, lab, digit, widgets.BoundRace, lottery, teller, quiz, playground]
+ALL += [widgets.PatternBench, steering, switch, cliff, bound_race, scope, ruler, temperature]
+ALL += [widgets.ParticleKalman, chorale, switch_now, weather]
+MAKERS = {make.__name__: make for make in ALL}
 
 SETTINGS = {  # what a page, or Python, sets of each
     "RateDistortionExplorer": {"model": "vae3", "beta_index": 1, "log_distortion": True},
