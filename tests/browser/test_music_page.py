@@ -14,14 +14,7 @@ from small_widgets import described
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 from dgm_book.widgets import Chorale, HyperWeights, ParticleKalman
-from dgm_book.widgets.variational_hyper_rnn import (
-    CRITERIA,
-    FIRST_RUN,
-    FIVE,
-    N_RUNS,
-    OPENINGS,
-    default_sequences,
-)
+from dgm_book.widgets import variational_hyper_rnn as recurrent
 
 # Hears what is given to Web Audio, which plays on.
 EAR = """
@@ -81,7 +74,7 @@ def sounding(view, kind, name):
     return json.loads(view.page.locator(f".dgm-mu-{kind}").get_attribute(f"data-{name}"))
 
 
-X = {sequence["name"]: np.array(sequence["x"]) for sequence in default_sequences()}
+X = {sequence["name"]: np.array(sequence["x"]) for sequence in recurrent.default_sequences()}
 
 
 def drawn_run(widget):
@@ -129,9 +122,10 @@ def test_the_table_tells_the_means_of_the_runs(opened):
     readout = rows(view)
     assert number(readout["exact, Kalman"]) == pytest.approx(-6.1186, abs=6e-4)
     means = sounding(view, "kalman", "means")
-    runs = FIRST_RUN + np.arange(N_RUNS)
-    for name, (n, rule) in {"elbo": (1, "never"), **{r: (4, r) for r in CRITERIA}}.items():
-        estimates = particle_runs(FIVE, n, rule, runs).log_likelihood
+    runs = recurrent.FIRST_RUN + np.arange(recurrent.N_RUNS)
+    bounds = {"elbo": (1, "never")} | {rule: (4, rule) for rule in recurrent.CRITERIA}
+    for name, (n, rule) in bounds.items():
+        estimates = particle_runs(recurrent.FIVE, n, rule, runs).log_likelihood
         error = estimates.std(ddof=1) / math.sqrt(400)
         assert means[name]["mean"] == pytest.approx(estimates.mean(), rel=1e-9)
         assert means[name]["error"] == pytest.approx(error, rel=1e-9)
@@ -215,9 +209,9 @@ def piece(view):
 
 
 def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opened, chorale):
-    first, repeated, next_seed = (
-        opened(chorale(opening=OPENINGS[1]["frames"], seed=seed)) for seed in (3, 3, 4)
-    )
+    opening = recurrent.OPENINGS[1]["frames"]
+    views = [opened(chorale(opening=opening, seed=seed)) for seed in (3, 3, 4)]
+    first, repeated, next_seed = views
 
     def pressed(control, key):
         control.press(key)
@@ -226,7 +220,7 @@ def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opene
 
     written = piece(first)
     assert len(written) == 16
-    assert written[:8] == OPENINGS[1]["frames"]
+    assert written[:8] == opening
     assert sum(map(len, written[8:])) > 8
     assert piece(repeated) == written
     other = pressed(first.button("Write another"), "Enter")
@@ -239,7 +233,7 @@ def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opene
 
 
 def test_nats_per_frame_are_those_of_the_particle_filter(opened, chorale, nets):
-    view = opened(chorale(opening=OPENINGS[1]["frames"], seed=5))
+    view = opened(chorale(opening=recurrent.OPENINGS[1]["frames"], seed=5))
     frames = piece(view)
     x = torch.tensor([[pitch in notes for pitch in range(21, 109)] for notes in frames])
     noise = torch.stack([normals((16, 4), 5, 3, t) for t in range(len(x))])

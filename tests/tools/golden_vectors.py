@@ -20,13 +20,7 @@ from quiz import information_at_least, wilson
 
 from dgm.data import text
 from dgm.papers import bre_gan
-from dgm.papers.mutual_information_lm import (
-    donsker_varadhan,
-    info_nce,
-    jensen_shannon_loss,
-    nwj,
-    raml_weights,
-)
+from dgm.papers import mutual_information_lm as lm
 from dgm.papers.pooling_vae import dispersion
 from dgm.papers.rate_distortion import linear_gaussian_curve, rate_distortion_curve
 from dgm.papers.variational_hyper_rnn import trace
@@ -258,10 +252,11 @@ def bounds():
         y = rho * x + math.sqrt(1 - rho**2) * noise
         scores = best_critic(x[:, None], y, rho).sum(-1)
         joint, product = scores.diagonal(), scores[~torch.eye(n, dtype=torch.bool)]
-        classifier = math.log(2) - jensen_shannon_loss(joint, product) / 2
-        values = [donsker_varadhan(joint, product), nwj(joint + 1, product + 1), info_nce(scores)]
+        classifier = math.log(2) - lm.jensen_shannon_loss(joint, product) / 2
+        values = [lm.donsker_varadhan(joint, product), lm.nwj(joint + 1, product + 1)]
+        values += [lm.info_nce(scores), classifier]
         case = {"number": number, "rho": rho, "d": d, "n": n, "scores": scores}
-        cases.append(case | {"bounds": [*values, classifier]})
+        cases.append(case | {"bounds": values})
     return cases
 
 
@@ -270,7 +265,7 @@ def lotteries():
     for p, temperature in ((0.3, 1.0), (0.05, 0.1), (0.9, 10.0)):
         scores = torch.randn(12, generator=torch.Generator().manual_seed(0)).double()
         log_prob = torch.log(p * (1 - p) ** torch.arange(12).double())
-        weights = raml_weights(scores, scores[:1].expand_as(scores), log_prob, temperature)
+        weights = lm.raml_weights(scores, scores[:1].expand_as(scores), log_prob, temperature)
         shares = torch.softmax(scores / temperature, 0)
         case = {"scores": scores, "p": p, "temperature": temperature}
         cases.append(case | {"weight": weights, "share": shares})

@@ -14,18 +14,11 @@ from small_widgets import MATRICES, recurrent
 
 from dgm.papers.variational_hyper_rnn import bound
 from dgm.sampling.linear_gaussian import LinearGaussian
+from dgm_book.widgets import variational_hyper_rnn as widgets
 from dgm_book.widgets.text_weights import MOST_WORDS
-from dgm_book.widgets.variational_hyper_rnn import (
-    CRITERIA,
-    FIRST_RUN,
-    FIVE,
-    N_RUNS,
-    SYSTEM,
-    ParticleKalman,
-)
 
-RUNS = FIRST_RUN + np.arange(N_RUNS)
-EXACT = LinearGaussian().filter(torch.tensor(FIVE, dtype=torch.float64))[0]
+RUNS = widgets.FIRST_RUN + np.arange(widgets.N_RUNS)
+EXACT = LinearGaussian().filter(torch.tensor(widgets.FIVE, dtype=torch.float64))[0]
 
 
 def mutual_information(table):
@@ -96,20 +89,21 @@ def test_exact_bayes_is_the_sum_over_all_pasts():
 
 
 def test_the_system_is_the_library_s():
-    assert LinearGaussian(**SYSTEM) == LinearGaussian()
-    (five, twenty) = ParticleKalman().sequences
-    assert tuple(five["x"]) == FIVE
+    assert LinearGaussian(**widgets.SYSTEM) == LinearGaussian()
+    (five, twenty) = widgets.ParticleKalman().sequences
+    assert tuple(five["x"]) == widgets.FIVE
     assert len(twenty["x"]) == 20
 
 
 def test_the_bounds_stand_in_their_order_and_the_estimate_is_unbiased():
     for n in (4, 16):
-        values = [particle_runs(FIVE, n, rule, RUNS).log_likelihood for rule in CRITERIA]
+        clouds = [particle_runs(widgets.FIVE, n, rule, RUNS) for rule in widgets.CRITERIA]
+        values = [cloud.log_likelihood for cloud in clouds]
         never, ess, always = (value.mean() for value in values)
         assert never < ess < always < EXACT
     for value in values:
         ratio = np.exp(value - EXACT)
-        assert abs(ratio.mean() - 1) < 4 * ratio.std() / math.sqrt(N_RUNS)
+        assert abs(ratio.mean() - 1) < 4 * ratio.std() / math.sqrt(widgets.N_RUNS)
 
 
 def test_the_numbers_that_draw_a_page_s_words_are_even_and_their_own():

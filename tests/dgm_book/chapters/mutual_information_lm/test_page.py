@@ -9,24 +9,18 @@ import pytest
 from dgm.data.synthetic import THEMES
 from dgm_book import profiles, widgets
 from dgm_book.chapters.mutual_information_lm import page
-from dgm_book.chapters.mutual_information_lm.recipe import (
-    DROPOUTS,
-    PAGE,
-    VARIANTS,
-    Recipe,
-    Settings,
-)
+from dgm_book.chapters.mutual_information_lm import recipe as plan
 
-TINY = Settings(
+TINY = plan.Settings(
     n_training=120, n_validation=30, n_test=60, width=8, rows=4, window=8, n_anchors=4,
     critic_hidden=5, steps=20, measure_every=10, n_samples=3, sample_tokens=600, reverse_steps=3,
 )  # fmt: skip
-RECIPE = Recipe(
+RECIPE = plan.Recipe(
     "chain",
     {"chain": TINY, "short cycle": TINY},
     [
-        *(("chain", variant, n) for n in range(2) for variant in VARIANTS),
-        *(("short cycle", variant, 0) for variant in PAGE),
+        *(("chain", variant, n) for n in range(2) for variant in plan.VARIANTS),
+        *(("short cycle", variant, 0) for variant in plan.PAGE),
     ],
     [("chain", 0), ("chain", 1)],
 )
@@ -72,7 +66,7 @@ def with_best(chapter, best):
 def test_tables_and_what_fresh_seeds_give_beside_the_first(chapter):
     head, rows = page.table(chapter, "chain")
     assert all(len(row) == len(head) for row in rows)
-    assert [row[0] for row in rows] == [*VARIANTS, "real text"]
+    assert [row[0] for row in rows] == [*plan.VARIANTS, "real text"]
     gain = chapter.change("chain", "nll")
     _, rows = page.differences(chapter, "chain")
     assert rows[0][1] == f"{gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]"
@@ -85,7 +79,7 @@ def test_tables_and_what_fresh_seeds_give_beside_the_first(chapter):
     assert rows[0][2:] == [f"{a - b:+.4f}" for a, b in zip(*losses, strict=True)]
 
 
-@pytest.mark.parametrize("best", DROPOUTS)
+@pytest.mark.parametrize("best", plan.DROPOUTS)
 def test_retuned_dropout_is_chosen_on_validation(chain, best):
     assert with_best(chain, {best: (10, 10)}).retuned("chain") == best
     assert chain._replace(texts={"chain": {"likelihood": []}}).retuned("chain") is None
@@ -117,7 +111,7 @@ def test_states_tell_more_where_the_bound_comes_near_the_exact_value(chain):
 
 def test_a_gain_must_beat_every_control(chain):
     better = shifted(chain, "phase I", -0.1)
-    for variant in ("shuffled pairs", *DROPOUTS):
+    for variant in ("shuffled pairs", *plan.DROPOUTS):
         better = shifted(better, variant, 0.0)
     equal = shifted(better, "shuffled pairs", -0.1)
     for result, verdict, words in (
@@ -138,7 +132,7 @@ def test_two_seeds_say_nothing_of_the_padding(chain):
 
 
 def test_one_seed_and_what_was_not_run_give_no_verdict(chain):
-    variants = {variant: chain.texts["chain"][variant][:1] for variant in PAGE}
+    variants = {variant: chain.texts["chain"][variant][:1] for variant in plan.PAGE}
     single = chain._replace(texts={"chain": variants})
     verdicts = {claim.id: claim.verdict for claim in page.claims(single)}
     assert verdicts.pop("bound_is_exact") == "holds"
@@ -172,7 +166,7 @@ def test_the_page_shows_what_was_measured_with_its_own_badges(chapter, badges_of
 def test_the_prose_says_how_much_was_learned(chain):
     early = page.prose_values(with_best(chain, {"": (10, 10)}))["early"]
     assert "before phase II" in early
-    assert f"the first in {2 * len(VARIANTS)} of {2 * len(VARIANTS)} runs" in early
+    assert f"the first in {2 * len(plan.VARIANTS)} of {2 * len(plan.VARIANTS)} runs" in early
     assert page.prose_values(with_best(chain, {"": (10, 20)}))["early"] == ""
     # So small a quiz does not tell critics apart.
     assert page.is_alike(7, 4)

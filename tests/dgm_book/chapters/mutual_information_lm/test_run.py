@@ -10,17 +10,11 @@ from dgm import checkpoint
 from dgm.data.synthetic import topic_chain
 from dgm_book import profiles
 from dgm_book.chapters.mutual_information_lm import measure as measures
+from dgm_book.chapters.mutual_information_lm import recipe as plan
 from dgm_book.chapters.mutual_information_lm import run as runs
-from dgm_book.chapters.mutual_information_lm.recipe import (
-    DISTANCES,
-    PAGE,
-    RECIPES,
-    VARIANTS,
-    Settings,
-)
 
 SMOKE = profiles.get("smoke")
-TINY = Settings(
+TINY = plan.Settings(
     n_training=60, n_validation=20, n_test=30, width=6, rows=4, window=5, n_anchors=4,
     critic_hidden=5, steps=7, measure_every=3, n_samples=3, sample_tokens=400, reverse_steps=3,
 )  # fmt: skip
@@ -56,7 +50,7 @@ def watch(monkeypatch, module, name):
 def test_the_seeds_share_out_all_runs_each_with_a_name_of_its_own(monkeypatch):
     monkeypatch.setattr(runs, "result", lambda job: job.name)
     monkeypatch.setattr(runs, "real_text", lambda job: job.name)
-    for name, recipe in RECIPES.items():
+    for name, recipe in plan.RECIPES.items():
         profile = profiles.get(name)
         seeds = range(7, 7 + profile.n_seeds)
         names = [run for seed in seeds for run in runs.run(profile, seed, first_seed=7)]
@@ -64,10 +58,10 @@ def test_the_seeds_share_out_all_runs_each_with_a_name_of_its_own(monkeypatch):
         expected |= {runs.run_name(text, "real", n + 7) for text, n in recipe.real}
         assert sorted(names) == sorted(expected)
         assert {text for text, _, _ in recipe.runs} == set(recipe.texts)
-        assert {variant for _, variant, _ in recipe.runs} <= set(VARIANTS)
+        assert {variant for _, variant, _ in recipe.runs} <= set(plan.VARIANTS)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", plan.VARIANTS)
 def test_every_variant_trains_and_is_loaded_again(variant):
     first, second = (train(variant, 3) for _ in range(2))
     assert same(first.model, second.model)
@@ -110,7 +104,7 @@ def test_the_state_goes_from_window_to_window_and_not_from_end_to_start(monkeypa
 def test_variants_differ_as_their_names_say():
     assert not same(train("phase I").model, train("padding read").model)
     names = ("likelihood", "more dropout", "much more dropout", "less dropout")
-    rates = [runs.Learner(20, TINY, VARIANTS[name]).model.dropouts.output for name in names]
+    rates = [runs.Learner(20, TINY, plan.VARIANTS[name]).model.dropouts.output for name in names]
     assert rates == pytest.approx([0.5, 0.6, 0.7, 0.4])
     first, second = (train(variant, 1, steps=6) for variant in ("phase I", "phase II"))
     assert first.rows[0] == second.rows[0]  # phase II is phase I until half way
@@ -151,8 +145,8 @@ def test_averaging_begins_when_validation_stands_still(monkeypatch):
 
 
 def test_the_trigger_compares_with_the_best_before_the_last_few():
-    plain = runs.Learner(20, TINY, VARIANTS["phase I"])
-    released = runs.Learner(20, TINY._replace(released=True), VARIANTS["phase I"])
+    plain = runs.Learner(20, TINY, plan.VARIANTS["phase I"])
+    released = runs.Learner(20, TINY._replace(released=True), plan.VARIANTS["phase I"])
     for losses, patience, expected in (
         ([3.0, 4.0, 5.0, 3.5], 2, True),  # the best but for the last two before it was 3
         ([3.0, 4.0, 5.0, 3.5, 2.0], 2, True),  # and averaging goes on
@@ -207,11 +201,11 @@ def test_a_text_without_topics_is_judged_by_the_critic_of_its_likelihood(monkeyp
     calls = watch(monkeypatch, measures, "bound_by_distance")
     changes = {"n_training": None, "n_validation": 50, "n_test": None, "steps": 30}
     job = make_job(text="shakespeare", source="shakespeare", sample_tokens=1500, **changes)
-    results = [runs.result(job._replace(variant=variant)) for variant in PAGE]
+    results = [runs.result(job._replace(variant=variant)) for variant in plan.PAGE]
     real = runs.real_text(job._replace(variant="real"))
     bounds = [*(r.values["samples"]["bound"] for r in results), real.values["bound"]]
     assert torch.tensor(bounds).isfinite().all()
-    assert [len(row) for row in bounds] == [len(DISTANCES)] * len(calls) == [5] * 3
+    assert [len(row) for row in bounds] == [len(plan.DISTANCES)] * len(calls) == [5] * 3
     assert all(same(calls[0][0][0].model, judge.model) for (judge, *_), _ in calls[1:])
     assert len(results[0].values["questions"]) == 40
     assert results[0].values["passages"][0]["texts"] == texts[300:316]

@@ -13,13 +13,7 @@ from dgm.sampling import particles
 from dgm_book import jobs, profiles, results
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn import run as experiment
-from dgm_book.chapters.variational_hyper_rnn.run import (
-    Sequences,
-    can_compile,
-    likelihoods,
-    per_step,
-    trained,
-)
+from dgm_book.chapters.variational_hyper_rnn.run import likelihoods, per_step, trained
 
 SMOKE = profiles.get("smoke")
 VHRNN, VRNN = "VHRNN 4", "VRNN 6"
@@ -176,8 +170,8 @@ class TestTraining:
     @pytest.mark.parametrize("there", ["g++", "clang++", None])
     def test_a_cpu_needs_a_compiler(self, monkeypatch, there):
         monkeypatch.setattr(shutil, "which", lambda name: there == name or None)
-        assert can_compile("cpu") == (there is not None)
-        assert can_compile("cuda")
+        assert experiment.can_compile("cpu") == (there is not None)
+        assert experiment.can_compile("cuda")
 
     @pytest.mark.parametrize("model", ["VHRNN 16", "VRNN 28"])
     def test_what_stands_in_a_hole_changes_nothing(self, monkeypatch, model):
@@ -199,7 +193,7 @@ class TestTraining:
 
 class TestMeasures:
     def test_a_step_is_a_step_of_any_sequence(self):
-        sequences = Sequences(torch.zeros(2, 4, 1), torch.tensor([4, 1]), None)
+        sequences = experiment.Sequences(torch.zeros(2, 4, 1), torch.tensor([4, 1]), None)
         assert per_step(torch.tensor([-8.0, -7.0]), sequences) == -3.0
 
     def test_around_a_switch_and_along_the_noise(self, monkeypatch):
