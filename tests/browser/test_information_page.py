@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import small_widgets as small
+from page_words import number
 
 from dgm_book.widgets import BoundRace
 
@@ -67,7 +68,7 @@ def test_the_race_shows_its_estimates_and_what_they_say(opened, models):
         table, exact = rows(view), -widget.dimension / 2 * np.log1p(-(widget.correlation**2))
         assert table.pop("Exact value") == [f"{exact + 0:.3f}", "none"]
         for cells, values in zip(table.values(), expected.T, strict=True):
-            mean, error = (float(v.replace("\u2212", "-")) for v in cells[0].split(" ± "))
+            mean, error = map(number, cells[0].split(" ± "))
             assert mean == pytest.approx(values.mean(), rel=0.05, abs=1e-4)
             assert error == pytest.approx(values.std(ddof=1) / 24**0.5, rel=0.06, abs=1e-4)
         ceilings = [cells[1] for cells in table.values()]

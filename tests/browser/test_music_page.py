@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from hyper_rnn_pages import filter_sequence, normals, particle_runs, survivors, uniforms
+from page_words import number
 from small_widgets import described
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
@@ -80,10 +81,6 @@ X = {sequence["name"]: np.array(sequence["x"]) for sequence in recurrent.default
 def drawn_run(widget):
     """The run that a widget shows."""
     return particle_runs(X[widget.sequence], widget.particles, widget.criterion, [widget.seed])
-
-
-def number(text):
-    return float(text.replace("\N{MINUS SIGN}", "-"))
 
 
 # Particles

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from page_words import number
 from small_widgets import row, run, sentences
 
 from dgm_book.widgets import DispersionMicroscope, PoolingRace
@@ -34,10 +35,6 @@ def sets():
     first = sentences("yelp", steps, 60, classes=classes, class_of=np.arange(60) % 4)
     other = {"classes": ["a", "b"], "class_of": np.arange(60) % 2, "texts": None}
     return [first, sentences("made", (0, 50), 60, **other)]
-
-
-def number(text):
-    return float(text.replace("\u2212", "-").replace(",", ""))
 
 
 def table(view):
