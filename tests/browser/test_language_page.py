@@ -123,7 +123,7 @@ def checked(view):
 def test_the_page_writes_what_python_writes(opened, script):
     widget = teller(golden(), n_sentences=8)
     view = opened(widget, script=script)
-    box, picks = (view.page.get_by_label(name, exact=True) for name in ("Opening", "Openings"))
+    box, picks = view.page.get_by_label("Opening", exact=True), view.page.get_by_label("Openings")
 
     def then(_, **changes):
         widget.set_state(changes)
