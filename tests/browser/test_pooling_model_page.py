@@ -106,7 +106,7 @@ def lengths(view):
     return np.array(root(view).locator(".dgm-enc-bar").evaluate_all(widths))
 
 
-def values_of(view, name):
+def data_values(view, name):
     return [float(x) for x in root(view).get_attribute(f"data-{name}").split()]
 
 
@@ -160,10 +160,10 @@ def test_weights_and_dispersion_are_those_of_pytorch(opened, kind):
         pooled = pool(h, mask, name, temperature=tau if name == "logsumexp" else None)
         pooled[0].mean().backward()
         n = corpus.lengths[0]
-        np.testing.assert_allclose(values_of(view, "shares"), h.grad[0, :n].sum(1), atol=1e-4)
+        np.testing.assert_allclose(data_values(view, "shares"), h.grad[0, :n].sum(1), atol=1e-4)
         expected = paper.dispersion(pooled)
         expected = [getattr(expected, name) for name in STATISTICS]
-        np.testing.assert_allclose(values_of(view, "dispersion"), expected, rtol=1e-4)
+        np.testing.assert_allclose(data_values(view, "dispersion"), expected, rtol=1e-4)
         bars = lengths(view)
         assert np.ptp(bars) < 0.5 if tau == math.inf else bars.max() > 0
         if position % 4 == 0:

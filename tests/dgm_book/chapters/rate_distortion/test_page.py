@@ -130,8 +130,8 @@ def test_every_result_has_one_name_a_model_and_a_seed(results_folder, name):
 
 def test_damaged_models_see_less():
     job = models.Job("vae10", 0, profiles.get("smoke"), RECIPES["smoke"])
-    jobs_of = (job, job._replace(name="vae10-dropped"), job._replace(name="vae10-few"))
-    whole, dropped, first = (len(models.training_images(job)) for job in jobs_of)
+    cases = (job, job._replace(name="vae10-dropped"), job._replace(name="vae10-few"))
+    whole, dropped, first = (len(models.training_images(job)) for job in cases)
     labels = models.pictures("digits", "train").y
     assert whole - dropped == int(((labels == 4) | (labels == 9)).sum()) > 0
     assert first == N_LIMITED < whole
