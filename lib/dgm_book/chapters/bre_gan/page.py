@@ -123,8 +123,8 @@ def value(result: Result, metric: str) -> float:
 def change(pairs: Pairs, metric: str, variant: str = "bre", control: str = "none") -> Interval:
     """What BRE changes in a metric of `value`: a paired difference over seeds."""
     compared = {name: pairs[name] for name in (variant, control)}
-    frame = statistics.tidy(compared, {metric: functools.partial(value, metric=metric)})
-    return statistics.effect(frame, metric, variant, control)
+    column = statistics.tidy(compared, functools.partial(value, metric=metric))
+    return statistics.effect(column, variant, control)
 
 
 def claims(chapter: Chapter) -> list[Claim]:

@@ -111,8 +111,7 @@ class Chapter(NamedTuple):
     ) -> Interval:
         """What a variant changes in a measurement, paired by seed."""
         runs = {name: self.texts[text][name] for name in (variant, control)}
-        frame = statistics.tidy(runs, {metric: METRICS[metric]})
-        return statistics.effect(frame, metric, variant, control)
+        return statistics.effect(statistics.tidy(runs, METRICS[metric]), variant, control)
 
     def by_first_seeds(self, text: str, metric: str, control: str = "likelihood") -> list[Interval]:
         """What phase I changes in the first seeds, and in the others."""
