@@ -1,6 +1,5 @@
 """One thread a process, and GPU tests that are skipped, and counted as skipped, without a GPU."""
 
-import base64
 import importlib.util
 import os
 
@@ -30,20 +29,3 @@ def extension(pytestconfig):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture
-def mimebundle():
-    """Return ``mimebundle(make, most bytes)``: what a widget shows where there is no page."""
-
-    def check(make, most: int) -> None:
-        first, second = (make()._repr_mimebundle_()[0] for _ in range(2))
-        assert first["text/plain"] == second["text/plain"]
-        assert "object at" not in first["text/plain"]
-        assert first["image/png"] == second["image/png"]
-        picture = base64.b64decode(first["image/png"])
-        assert picture.startswith(b"\x89PNG")
-        assert len(picture) < most
-        assert "application/vnd.jupyter.widget-view+json" in first
-
-    return check

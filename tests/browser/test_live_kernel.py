@@ -1,12 +1,12 @@
 """The same widgets under a live kernel in JupyterLab set their Python values."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -74,21 +74,19 @@ def jupyterlab(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    folders += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "MPLCONFIGDIR")
-    env = os.environ | {name: str(tmp_path / name.lower()) for name in folders}
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    names += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "MPLCONFIGDIR")
+    env = os.environ | {name: str(tmp_path / name.lower()) for name in names}
     env["PYTHONPATH"] = os.pathsep.join([*SOURCES, env.get("PYTHONPATH", "")])
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
         *("--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
         *(f"--ServerApp.root_dir={work}", "--IdentityProvider.token=", "--expose-app-in-browser"),
     ]
-    log = tmp_path / "server.log"
+    log, url = tmp_path / "server.log", f"http://127.0.0.1:{port}"
     with log.open("w") as out:
-        server = subprocess.Popen(
-            command, env=env, cwd=work, stdout=out, stderr=out, start_new_session=True
-        )
-    url = f"http://127.0.0.1:{port}"
+        options = {"env": env, "cwd": work, "stdout": out, "stderr": out}
+        server = subprocess.Popen(command, start_new_session=True, **options)
     try:
         _wait_for(f"{url}/api", server, log)
         yield f"{url}/lab/tree/live.ipynb"
@@ -106,11 +104,9 @@ def _wait_for(url, server, log, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert server.poll() is None, log.read_text()[-2000:]
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(url, timeout=5).close()
+        time.sleep(0.2)
     pytest.fail(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()[-2000:]}")
 
 

@@ -61,16 +61,11 @@ def test_a_packed_state_holds_what_it_held(extension):
     states = {"version_major": 2, "state": {"a": model | {"buffers": buffers}, "b": model}}
     page = f"<p>{extension.script(extension.STATE, states)}</p>"
     packed = extension.STATES.sub(extension.packed_state, page)
-    match = re.fullmatch(
-        r'<p><script type="application/x-dgm-state" data-head="(\d+)">([\w+/=]+)</script></p>',
-        packed,
-    )
+    kind = 'type="application/x-dgm-state"'
+    match = re.fullmatch(rf'<p><script {kind} data-head="(\d+)">([\w+/=]+)</script></p>', packed)
     whole = zlib.decompress(base64.b64decode(match[2]))
     sent, rest = json.loads(whole[: int(match[1])]), whole[int(match[1]) :]
     assert sent["state"]["b"] == model
-    pieces = [
-        rest[start : start + size]
-        for start, size in (b["at"] for b in sent["state"]["a"]["buffers"])
-    ]
-    assert pieces == [data[1:], b"", data]
+    places = [buffer["at"] for buffer in sent["state"]["a"]["buffers"]]
+    assert [rest[start : start + size] for start, size in places] == [data[1:], b"", data]
     assert len(packed) < len(page) / 2
