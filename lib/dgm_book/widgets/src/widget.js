@@ -1,0 +1,31 @@
+// A widget as its module exports it.
+
+import { openWidget, shape, throttled } from "./frame.js";
+
+// `build` fills the frame of a widget, with what `load` brings of its model if that is given, and returns what
+// draws it, or that and what a new width of `sized` lays out and what `ended` ends.
+/** @type {DefineWidget} */
+export const defineWidget = ({ measure, load, pause = 600, ...options }, build) => ({
+  async render(props) {
+    const loaded = /** @type {Awaited<ReturnType<NonNullable<typeof load>>>} */ (await load?.(props.model));
+    const opened = openWidget(props, options);
+    const w = { ...opened, speak: throttled(opened.status, pause) };
+    const built = build(w, loaded);
+    const { draw, layout, ...ends } = typeof built === "function" ? { draw: built } : built;
+    /** @type {(width: number) => void} */
+    const resized = (width) => {
+      layout?.(width);
+      w.ask();
+    };
+    const stop = w.start(measure, draw, { ...ends, resized });
+    w.ask();
+    return stop;
+  },
+});
+
+/** Parts of an SVG by their names, in this order. @type {MakeLayers} */
+export function layersOf(svg, selectors) {
+  const entries = Object.entries(selectors).map(([name, selector]) => [name, shape(selector)]);
+  svg.append(...entries.map(([, node]) => node));
+  return Object.fromEntries(entries);
+}
