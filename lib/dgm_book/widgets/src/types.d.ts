@@ -94,11 +94,17 @@ type Widget = Frame & {
 type SpeakingWidget = Widget & { speak(text: string): void };
 type Drawing = { draw(): unknown; layout?(width: number): void; sized?: Element; ended?(): void };
 /** `pause`: ms without a change before the screen reader hears of it. */
-type WidgetOptions<T> = { measure: string; names: string[]; hint: string; kind?: string; pause?: number } & {
+type WidgetDefinition<T> = {
+  measure: string;
+  names: string[];
+  hint: string;
+  kind?: string;
+  pause?: number;
+} & {
   load?(model: WidgetModel): Promise<T>;
 };
 type DefineWidget = <T>(
-  options: WidgetOptions<T>,
+  definition: WidgetDefinition<T> | ((model: WidgetModel) => WidgetDefinition<T>),
   build: (w: SpeakingWidget, loaded: T) => Drawing | Drawing["draw"],
 ) => { render(props: RenderProps): Promise<() => void> };
 type MakeLayers = <K extends string>(svg: Element, selectors: Record<K, string>) => Record<K, SVGElement>;

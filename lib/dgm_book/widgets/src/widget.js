@@ -5,8 +5,10 @@ import { openWidget, shape, throttled } from "./frame.js";
 // `build` fills the frame of a widget, with what `load` brings of its model if that is given, and returns what
 // draws it, or that and what a new width of `sized` lays out and what `ended` ends.
 /** @type {DefineWidget} */
-export const defineWidget = ({ measure, load, pause = 600, ...options }, build) => ({
+export const defineWidget = (definition, build) => ({
   async render(props) {
+    const given = typeof definition === "function" ? definition(props.model) : definition;
+    const { measure, load, pause = 600, ...options } = given;
     const loaded = /** @type {Awaited<ReturnType<NonNullable<typeof load>>>} */ (await load?.(props.model));
     const opened = openWidget(props, options);
     const w = { ...opened, speak: throttled(opened.status, pause) };
