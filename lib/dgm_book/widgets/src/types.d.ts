@@ -92,7 +92,12 @@ type Widget = Frame & {
 };
 // widget.js
 type SpeakingWidget = Widget & { speak(text: string): void };
-type Drawing = { draw(): unknown; layout?(width: number): void; sized?: Element; ended?(): void };
+type Drawing = {
+  draw(width: number): unknown;
+  layout?(width: number): void;
+  sized?: Element;
+  ended?(): void;
+};
 /** `pause`: ms without a change before the screen reader hears of it. */
 type WidgetDefinition<T> = {
   measure: string;

@@ -3,7 +3,8 @@
 import { openWidget, shape, throttled } from "./frame.js";
 
 // `build` fills the frame of a widget, with what `load` brings of its model if that is given, and returns what
-// draws it, or that and what a new width of `sized` lays out and what `ended` ends.
+// draws it at the width of `sized` (0 where it is not laid out yet), or that and what a new width lays out and
+// what `ended` ends.
 /** @type {DefineWidget} */
 export const defineWidget = (definition, build) => ({
   async render(props) {
@@ -14,12 +15,14 @@ export const defineWidget = (definition, build) => ({
     const w = { ...opened, speak: throttled(opened.status, pause) };
     const built = build(w, loaded);
     const { draw, layout, ...ends } = typeof built === "function" ? { draw: built } : built;
-    /** @type {(width: number) => void} */
-    const resized = (width) => {
-      layout?.(width);
+    let width = 0;
+    /** @type {(wide: number) => void} */
+    const resized = (wide) => {
+      width = wide;
+      layout?.(wide);
       w.ask();
     };
-    const stop = w.start(measure, draw, { ...ends, resized });
+    const stop = w.start(measure, () => draw(width), { ...ends, resized });
     w.ask();
     return stop;
   },
