@@ -8,8 +8,8 @@ export function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// Makers of controls: each reads and changes the trait of its name, or does what its binding's `get` and `set`
-// do instead. `show` brings all of them up to date; `reset` takes all traits back.
+// Makers of controls: each reads and changes the trait of its name, or does what its binding's `get` and
+// `set` do instead. `show` brings all of them up to date; `reset` takes all traits back.
 /** @type {(w: Widget) => Form} */
 export function formOf(w) {
   /** @type {(() => void)[]} */
@@ -90,6 +90,9 @@ export function formOf(w) {
     },
   };
 }
+
+/** A label and its control side by side. @type {(label: HTMLElement) => HTMLElement[]} */
+export const apart = (label) => [label, /** @type {HTMLElement} */ (label.lastElementChild)];
 
 /** A list of read-outs; fills their values. @type {(parent: Element, terms: string[]) => Fill} */
 export function readoutList(parent, terms) {

@@ -8,6 +8,17 @@ const OPENS = /^[([$\u201c]$/;
 /** @type {(word: string) => string} */
 export const printed = (word) => ({ "``": "\u201c", "''": "\u201d" })[word] ?? word;
 
+/** @type {(word: string) => string} */
+export const brief = (word) => (word.length > 24 ? `${word.slice(0, 24)}\u2026` : printed(word));
+
+/** The first few of some words, each once. @type {(words: string[]) => string} */
+export function quoted(words) {
+  const distinct = [...new Set(words)];
+  const more = distinct.length > 6 ? ` and ${distinct.length - 6} more` : "";
+  const shown = distinct.slice(0, 6).map((word) => `\u201c${brief(word)}\u201d`);
+  return `${shown.join(", ")}${more}`;
+}
+
 /** Whether a space stands before each word. @type {(tokens: string[]) => boolean[]} */
 function spaces(tokens) {
   return tokens.map((word, i) => i > 0 && !CLINGS.test(printed(word)) && !OPENS.test(printed(tokens[i - 1])));
@@ -56,37 +67,60 @@ export function showSentence(node, tokens, added, before = () => null) {
   node.replaceChildren(...parts, ...(last ? [" ", last] : []));
 }
 
-// The source, a bar beneath each word: up speaks for the last vertex, down for the first; hidden words boxed.
-/** @type {(node: Element, source: Voted, masked: boolean[], names: string[]) => void} */
-export function showVotes(node, { tokens, reading }, masked, names) {
-  const k = names.length;
-  const all = reading?.votes ?? [];
-  const votes = tokens.map((_, s) => all[s * k + k - 1] - all[s * k]);
-  const most = Math.max(1, ...votes.map(Math.abs));
-  node.replaceChildren(
-    ...tokens.map((word, s) => {
-      const vote = votes[s];
-      const bar = element("span", {
-        class: vote < 0 ? "dgm-down" : "dgm-up",
-        style: `--far: ${Math.abs(vote / most).toFixed(3)}`,
-      });
-      const side = vote < 0 ? names[0] : names[k - 1];
-      const says = `${side} ${Math.abs(vote).toFixed(1)}${masked[s] ? ", hidden from the writer" : ""}`;
-      const track = element("span.dgm-vote", { role: "img", "aria-label": says }, bar);
-      return element(
-        "span",
-        { class: masked[s] ? "dgm-word dgm-hid" : "dgm-word" },
-        element("span", printed(word)),
-        track,
-      );
-    }),
-  );
+// A word above a bar: up speaks for the last vertex, down for the first; hidden words boxed.
+/** @type {(word: string, vote: number, most: number, masked: boolean, names: string[]) => Element} */
+function voteOf(word, vote, most, masked, names) {
+  const side = vote < 0 ? names[0] : names[names.length - 1];
+  const says = `${side} ${Math.abs(vote).toFixed(1)}${masked ? ", hidden from the writer" : ""}`;
+  const style = `--far: ${Math.abs(vote / most).toFixed(3)}`;
+  const bar = element("span", { class: vote < 0 ? "dgm-down" : "dgm-up", style });
+  const track = element("span.dgm-vote", { role: "img", "aria-label": says }, bar);
+  return element(masked ? "span.dgm-word.dgm-hid" : "span.dgm-word", element("span", printed(word)), track);
 }
 
-/** What became of the source's words. @type {(lost: string[], added: boolean[]) => string} */
-export function told(lost, added) {
-  if (lost.length) return `Left out: ${lost.map(printed).join(" \u00b7 ")}`;
-  return added.includes(true) ? "Nothing left out." : "Nothing had to change.";
+// A sentence said anew, what of the source was left out, and how the source's words vote.
+/** @type {(names: string[]) => RewriteView} */
+export function rewriteView(names) {
+  const [sentence, gone, votes] = [element("p.dgm-said"), element("p.dgm-gone"), element("div.dgm-votes")];
+  return {
+    stage: element("div.dgm-stage", sentence, gone),
+    votes,
+    bars: `Bars: up speaks for ${names[2]}, down for ${names[0]}. Dashed: hidden, to be said anew.`,
+    show({ tokens: words, reading }, { tokens, masked }, before) {
+      const { dropped, added } = compared(words, tokens);
+      showSentence(sentence, tokens, added, before);
+      sentence.classList.remove("dgm-empty");
+      sentence.classList.toggle("dgm-long", tokens.length > 18);
+      const lost = words.filter((_, s) => dropped[s]).map(printed);
+      if (lost.length) gone.textContent = `Left out: ${lost.join(" \u00b7 ")}`;
+      else gone.textContent = added.includes(true) ? "Nothing left out." : "Nothing had to change.";
+      const [all, k] = [reading?.votes ?? [], names.length];
+      const far = words.map((_, s) => all[s * k + k - 1] - all[s * k]);
+      const most = Math.max(1, ...far.map(Math.abs));
+      votes.replaceChildren(...words.map((word, s) => voteOf(word, far[s], most, masked[s], names)));
+    },
+    clear({ tokens }) {
+      sentence.textContent = plainText(tokens) || "\u2026";
+      sentence.classList.add("dgm-empty");
+      gone.textContent = "";
+      votes.replaceChildren();
+    },
+  };
+}
+
+/** What it returns, and the time that it took. @type {<T>(act: () => T) => [T, string]} */
+export function timed(act) {
+  const start = performance.now();
+  const result = act();
+  const ms = performance.now() - start;
+  return [result, `${ms.toFixed(ms < 10 ? 1 : 0)} ms`];
+}
+
+/** Gives Python what is shown. @type {(w: Widget, tokens: string[]) => void} */
+export function saveRewritten(w, tokens) {
+  const rewritten = tokens.join(" ");
+  w.root.dataset.rewritten = rewritten;
+  if (rewritten !== w.get("rewritten")) w.save({ rewritten });
 }
 
 /** @type {(rewrite: { margin: number, masked: boolean[] }) => string} */
@@ -95,48 +129,38 @@ export function hiding({ margin, masked }) {
   return hidden ? `${margin}, hides ${hidden} of ${masked.length} words` : "hides no word";
 }
 
-// What has to be said about a sentence before it is rewritten; empty where there is nothing.
+// What has to be said about a sentence before it is rewritten.
 /** @type {(source: Source) => string[]} */
-export function remarks(source) {
-  const said = [];
-  const unknown = [...new Set(source.unknownWords)];
-  if (unknown.length) {
-    const shown = unknown
-      .slice(0, 6)
-      .map((word) => `\u201c${word.length > 24 ? `${word.slice(0, 24)}\u2026` : word}\u201d`);
-    const many = unknown.length > 1;
-    const more = unknown.length > 6 ? ` and ${unknown.length - 6} more` : "";
-    said.push(
-      `Unknown to the model, which can only copy ${many ? "them" : "it"}: ${shown.join(", ")}${more}.`,
-    );
-  }
-  return said;
+export function remarks({ unknownWords }) {
+  if (!unknownWords.length) return [];
+  const copied = new Set(unknownWords).size > 1 ? "them" : "it";
+  return [`Unknown to the model, which can only copy ${copied}: ${quoted(unknownWords)}.`];
 }
 
-// Where a reader types a sentence or picks one; `show(sentence)` brings both up to date.
-/**
- * @type {(frame: Frame, examples: string[], labels: string[], change: (sentence: string) => void) =>
- *   SentenceInput}
- */
-export function typedInput(frame, examples, labels, change) {
+// Where a reader types the trait `sentence` or picks one; `show` brings both up to date.
+/** @type {(w: Widget, label?: (example: string) => string) => SentenceInput} */
+export function typedInput(w, label = String) {
+  /** @type {string[]} */
+  const examples = w.get("examples");
   const box = element("textarea", {
-    id: `${frame.id}-box`,
+    id: `${w.id}-box`,
     maxlength: 2000,
     rows: 2,
     spellcheck: "false",
     autocomplete: "off",
     placeholder: "Type a sentence",
   });
-  const options = [["", "Pick a sentence"], ...examples.map((example, i) => [example, labels[i]])];
-  const pick = selectOf(`${frame.id}-pick`, options, (example) => example && change(example));
-  const label = element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Examples"), pick);
-  box.addEventListener("input", () => change(box.value));
+  const options = [["", "Pick a sentence"], ...examples.map((example) => [example, label(example)])];
+  const pick = selectOf(`${w.id}-pick`, options, (sentence) => sentence && w.change({ sentence }));
+  const picked = element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Examples"), pick);
+  box.addEventListener("input", () => w.change({ sentence: box.value }));
   box.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
-  /** @type {(sentence: string) => void} */
-  const show = (sentence) => {
-    if (box.value !== sentence) box.value = sentence;
-    pick.value = examples.includes(sentence) ? sentence : "";
+  const heads = element("div.dgm-heads", element("label", { for: box.id }, "Your sentence"), picked);
+  return {
+    nodes: [heads, box],
+    show(sentence) {
+      if (box.value !== sentence) box.value = sentence;
+      pick.value = examples.includes(sentence) ? sentence : "";
+    },
   };
-  const heads = element("div.dgm-heads", element("label", { for: box.id }, "Your sentence"), label);
-  return { nodes: [heads, box], show };
 }

@@ -24,7 +24,8 @@ type Question = { sentence: string; options: string[]; answer: number; scores: R
 
 // latent_cliff.js
 type DensityMeasure = "log_mean" | "mean_log";
-/** A walk through one latent space: for each source and step a sentence and, by each measure, minus its log density. */
+// A walk through one latent space: for each source and step a sentence and, by each measure, minus its log
+// density.
 type Walk = Record<DensityMeasure, number[][]> & {
   label: string;
   axis: string;

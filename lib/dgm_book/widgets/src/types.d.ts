@@ -183,9 +183,17 @@ type TimePanel = {
 };
 type SentenceInput = { nodes: HTMLElement[]; show(sentence: string): void };
 type BarCell = { node: HTMLElement; set(length: number, text: string): void };
-type Voted = { tokens: string[]; reading?: Reading };
 /** A node that stands before a word, if any. */
 type Before = (place: number) => Element | null;
+type RewriteView = {
+  stage: Element;
+  votes: Element;
+  /** What the votes' bars mean. */
+  bars: string;
+  show(source: Source, rewrite: Rewrite, before?: Before): void;
+  /** A source that cannot be rewritten. */
+  clear(source: Source): void;
+};
 type Sound = {
   ready(patience?: number): Promise<boolean>;
   turn(pitches: number[], ms: number): void;

@@ -1,7 +1,7 @@
 // Random numbers that only a seed and their place decide, as in hyper_weights.py.
 
 /** @type {(x: number) => number} */
-const mix32 = (x) => {
+export const mix32 = (x) => {
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
   x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
   return (x ^ (x >>> 16)) >>> 0;

@@ -26,16 +26,19 @@ const [HEAD, PITCH, BAND] = [34, 54, 30];
 const BOTTOM = HEAD + BOUNDS.length * PITCH - 8;
 const NAMED = { class: "dgm-strong dgm-halo" };
 const TOO_HIGH =
-  "Donsker\u2013Varadhan comes out too high on average: the logarithm of one batch's mean is too low. It is " +
-  "a bound for large samples.";
+  "Donsker\u2013Varadhan comes out too high on average: the logarithm of one batch's mean is too low. It " +
+  "is a bound for large samples.";
 const TOO_FEW =
-  "NWJ is right on average, but what brings its mean down are rare pairs, and these 24 batches hold too few " +
-  "of them.";
+  "NWJ is right on average, but what brings its mean down are rare pairs, and these 24 batches hold too " +
+  "few of them.";
 
 /**
  * What was estimated so far: the setting, its exact value, each batch's four estimates, and their means.
  * @typedef {{ at: Setting, exact: number, batches: number[][], means: MeanError[] }} Estimates
  */
+
+/** @typedef {{ shut?: Element, front: (Element | undefined)[] }} Row */
+/** @typedef {(all: Estimates, r: number, width: number, ends: number[], px: Scale1D) => Row} MakeRow */
 
 /** As many decimals as the error allows, at most four. @param {MeanError} value */
 function inWords({ mean, error }) {
@@ -55,10 +58,7 @@ function verdict({ at: { n }, exact, means }) {
   return "All four have the best critic there is: what is left is each bound's own slack and scatter.";
 }
 
-/**
- * A bound's dots, its mean and its ceiling in [low, high].
- * @param {Estimates} estimates @param {number} r @param {number} width @param {number[]} ends @param {Scale1D} px
- */
+/** A bound's dots, its mean and its ceiling between two ends. @type {MakeRow} */
 function rowOf({ at, batches, means }, r, width, [low, high], px) {
   const { name, ceiling, text } = BOUNDS[r];
   const top = HEAD + r * PITCH;
@@ -190,8 +190,8 @@ export default defineWidget(
       const whole = batches.length === BATCHES;
       const count = whole ? BATCHES : `the first ${batches.length} of ${BATCHES}`;
       caption.textContent =
-        `A dot is one batch's estimate, a bar the mean of ${count}; no estimate can come to lie in a shaded ` +
-        "part. The classifier's is the Jensen\u2013Shannon divergence, a bound too.";
+        `A dot is one batch's estimate, a bar the mean of ${count}; no estimate can come to lie in a ` +
+        "shaded part. The classifier's is the Jensen\u2013Shannon divergence, a bound too.";
       if (!whole) return true;
       note.textContent = verdict(estimates);
       w.root.dataset.estimates = JSON.stringify(batches);

@@ -1,7 +1,7 @@
 // The lottery: what chance, the critic and its temperature make of the sentences that follow one sentence.
 
 import "../styles/information.css";
-import { formOf, put, readoutList } from "../form.js";
+import { apart, formOf, put, readoutList } from "../form.js";
 import { element, number, rich } from "../frame.js";
 import { lottery } from "../models/lottery.js";
 import { defineWidget } from "../widget.js";
@@ -109,7 +109,7 @@ function makeControls(w, sets) {
     form.pick("label", "set", "Text", names, { set: (v) => w.change({ set: v, anchor: 0 }) }),
     form.pick("label", "anchor", "Sentence", []),
     form.pick("label", "critic", "Critic", critics),
-  ].map((label) => [label, /** @type {Element} */ (label.lastElementChild)]);
+  ].map(apart);
   const decades = { min: -PER_DECADE, max: PER_DECADE, step: 1 };
   w.controls.append(
     form.slider("p", "Chance of each step, *p*", { min: 0.05, max: 0.9, step: 0.01 }),
