@@ -17,8 +17,7 @@ export function readingNotes({ words, unknown, left }, { most, size }) {
 }
 
 // A word as the head of its row; the reader's text is only ever text.
-/** @type {(word: string, unknown: boolean) => HTMLElement} */
-export function wordHead(word, unknown) {
+export function wordHead(/** @type {string} */ word, /** @type {boolean} */ unknown) {
   const shown = element(unknown ? "span.dgm-enc-strange" : "span", brief(word));
   return element("th", { scope: "row" }, shown, ...(unknown ? [element("span.dgm-status", "unknown")] : []));
 }

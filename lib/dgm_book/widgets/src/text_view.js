@@ -5,8 +5,7 @@ import { element } from "./frame.js";
 
 const CLINGS = /^(?:[.,!?;:%)\]\u201d]|\.\.\.|n't|'(?:s|ve|m|ll|re|d))$/;
 const OPENS = /^[([$\u201c]$/;
-/** @type {(word: string) => string} */
-export const printed = (word) => ({ "``": "\u201c", "''": "\u201d" })[word] ?? word;
+export const printed = (/** @type {string} */ word) => ({ "``": "\u201c", "''": "\u201d" })[word] ?? word;
 
 /** @type {(word: string) => string} */
 export const brief = (word) => (word.length > 24 ? `${word.slice(0, 24)}\u2026` : printed(word));
@@ -24,15 +23,13 @@ function spaces(tokens) {
   return tokens.map((word, i) => i > 0 && !CLINGS.test(printed(word)) && !OPENS.test(printed(tokens[i - 1])));
 }
 
-/** @type {(tokens: string[]) => string} */
-export function plainText(tokens) {
+export function plainText(/** @type {string[]} */ tokens) {
   const before = spaces(tokens);
   return tokens.map((word, i) => (before[i] ? " " : "") + printed(word)).join("");
 }
 
 // Which words of b do not stand in a and which of a not in b, by their longest common subsequence.
-/** @type {(a: string[], b: string[]) => { dropped: boolean[], added: boolean[] }} */
-export function compared(a, b) {
+export function compared(/** @type {string[]} */ a, /** @type {string[]} */ b) {
   const rows = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
   for (let i = a.length; i--; ) {
     for (let j = b.length; j--; ) {
@@ -123,15 +120,13 @@ export function saveRewritten(w, tokens) {
   if (rewritten !== w.get("rewritten")) w.save({ rewritten });
 }
 
-/** @type {(rewrite: { margin: number, masked: boolean[] }) => string} */
-export function hiding({ margin, masked }) {
+export function hiding(/** @type {{ margin: number, masked: boolean[] }} */ { margin, masked }) {
   const hidden = masked.filter(Boolean).length;
   return hidden ? `${margin}, hides ${hidden} of ${masked.length} words` : "hides no word";
 }
 
 // What has to be said about a sentence before it is rewritten.
-/** @type {(source: Source) => string[]} */
-export function remarks({ unknownWords }) {
+export function remarks(/** @type {Source} */ { unknownWords }) {
   if (!unknownWords.length) return [];
   const copied = new Set(unknownWords).size > 1 ? "them" : "it";
   return [`Unknown to the model, which can only copy ${copied}: ${quoted(unknownWords)}.`];

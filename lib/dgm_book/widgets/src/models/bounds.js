@@ -9,8 +9,7 @@ export const exactInformation = ({ rho, d }) => (-d / 2) * Math.log1p(-rho * rho
 /** @type {(batch: number) => Float64Array} */
 export function normalsOf(batch) {
   const out = new Float64Array(2 * MOST.pairs * MOST.dimensions);
-  /** @type {(i: number) => number} */
-  const uniform = (i) => {
+  const uniform = (/** @type {number} */ i) => {
     const state = Math.imul(batch * out.length + i + 1, 0x6d2b79f5);
     let t = Math.imul(state ^ (state >>> 15), state | 1);
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
@@ -58,14 +57,12 @@ export function criticScores(normals, { rho, d, n }, scores) {
   }
 }
 
-/** @type {(t: number) => number} */
-const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
+const softplus = (/** @type {number} */ t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
 /** @type {(a: number, b: number) => number} */
 const logAdd = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
 
 // The four estimates of one batch, from scores (n, n).
-/** @type {(scores: Float64Array, n: number) => number[]} */
-export function boundsOf(scores, n) {
+export function boundsOf(/** @type {Float64Array} */ scores, /** @type {number} */ n) {
   let [joint, nce, own, other, all] = [0, 0, 0, 0, -Infinity];
   for (let i = 0; i < n; i++) {
     const [start, end, mine] = [i * n, i * n + n, i * n + i];

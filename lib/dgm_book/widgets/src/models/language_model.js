@@ -8,13 +8,11 @@ export const MARKERS = ["<pad>", "<s>", "</s>", "<unk>"];
 const [END, UNKNOWN] = [2, 3];
 
 // The number in [0, 1) that draws a word: `murmur_mix` of a number that no other place has.
-/** @type {(seed: number, sentence: number, word: number) => number} */
-const uniform = (seed, sentence, word) =>
+const uniform = (/** @type {number} */ seed, /** @type {number} */ sentence, /** @type {number} */ word) =>
   mix32(Math.imul((seed * 64 + sentence) * 64 + word + 1, 0x9e3779b1)) / 2 ** 32;
 
 // What a reader types, as words: lower case, apart by spaces, without punctuation.
-/** @type {(text: string) => string[]} */
-export const wordsOf = (text) =>
+export const wordsOf = (/** @type {string} */ text) =>
   text.toLowerCase().match(/[\p{L}\p{M}\p{N}]+(?:['\u2019-][\p{L}\p{M}\p{N}]+)*/gu) ?? [];
 
 /** @type {(weights: WidgetModel) => Languages} */
@@ -62,8 +60,7 @@ function languageModel(buffer, { name, tensors }, room, most) {
   const read = (token) => stepLSTM(cell, embedding.subarray(token * E, (token + 1) * E));
 
   // The token in which the share u of the probability at this temperature ends.
-  /** @type {(u: number, temperature: number) => number} */
-  function draw(u, temperature) {
+  function draw(/** @type {number} */ u, /** @type {number} */ temperature) {
     const logits = applyLayer(head, cell.h);
     let [top, sum] = [-Infinity, 0];
     for (let v = 0; v < V; v++) top = Math.max(top, logits[v]);

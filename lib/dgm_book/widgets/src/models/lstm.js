@@ -40,8 +40,7 @@ export function roomFor(floats) {
 }
 
 // Floats for tensors, and more than the inputs and outputs of their layers take.
-/** @type {(tensors: Tensors) => number} */
-export const sizeOf = (tensors) =>
+export const sizeOf = (/** @type {Tensors} */ tensors) =>
   Object.values(tensors).reduce(
     (sum, { shape: [rows = 1, columns = 1] }) => sum + rows * columns + 2 * (rows + columns) + 64,
     0,
@@ -62,8 +61,7 @@ export function lstmCell(arrayOf, room) {
   return { fromInput, fromHidden, h: room.take(hidden), c: room.take(hidden) };
 }
 
-/** @type {(cell: Cell) => void} */
-export function clearCell({ h, c }) {
+export function clearCell(/** @type {Cell} */ { h, c }) {
   h.fill(0);
   c.fill(0);
 }

@@ -62,8 +62,7 @@ export function applyLayer({ rows, columns, activation, weight, bias, output, mu
 export const decode = (layers, z) => layers.reduce((input, layer) => applyLayer(layer, input), z);
 
 // The largest difference; NaN stays, so that a broken network shows.
-/** @type {(a: Floats, b: Floats) => number} */
-export function farthest(a, b) {
+export function farthest(/** @type {Floats} */ a, /** @type {Floats} */ b) {
   let worst = 0;
   for (let i = 0; i < b.length; i++) worst = Math.max(worst, Math.abs(a[i] - b[i]));
   return worst;
@@ -80,8 +79,7 @@ function goldenError(buffer, layers, { count, z, x }) {
   return worst;
 }
 
-/** @type {(weights: WidgetModel) => Record<string, Network>} */
-export function unpackWeights(weights) {
+export function unpackWeights(/** @type {WidgetModel} */ weights) {
   const buffer = bufferOf(weights.get("data"));
   const networks = Object.entries(/** @type {Record<string, NetworkAt>} */ (weights.get("header")));
   const unpacked = networks.map(([name, { layers: places, golden }]) => {

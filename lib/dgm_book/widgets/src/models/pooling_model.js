@@ -54,15 +54,13 @@ function sentenceEncoder(buffer, { kind, tensors }, room) {
   const x = room.take(E);
   const s = room.take(H);
 
-  /** @type {(token: number) => void} */
-  function step(token) {
+  function step(/** @type {number} */ token) {
     for (let e = 0, i = token * E; e < E; e++, i++) x[e] = small[i] * scales[token];
     stepLSTM(cell, x);
   }
 
   // The states and cells after each token, each (T, H).
-  /** @type {(tokens: number[]) => { h: Float32Array, c: Float32Array }} */
-  function run(tokens) {
+  function run(/** @type {number[]} */ tokens) {
     const h = new Float32Array(tokens.length * H);
     const c = new Float32Array(tokens.length * H);
     clearCell(cell);
@@ -150,8 +148,7 @@ export function softPool(h, H, tau, s, share) {
 }
 
 // Equations (6), (7) and (8) of dgm/papers/pooling_vae.py, for M features of H values each.
-/** @type {(features: Floats, H: number) => Dispersion} */
-export function dispersionOf(features, H) {
+export function dispersionOf(/** @type {Floats} */ features, /** @type {number} */ H) {
   const M = features.length / H;
   const centre = new Float64Array(H);
   const direction = new Float64Array(H);

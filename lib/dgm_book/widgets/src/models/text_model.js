@@ -26,14 +26,12 @@ function unpackText(weights) {
 }
 
 // What readers type as numbers of words, and back; words that the model does not know share a few markers.
-/** @param {TextHeader} header */
-function vocabularyOf({ words, unknown_slots: slots, max_words: most }) {
+function vocabularyOf(/** @type {TextHeader} */ { words, unknown_slots: slots, max_words: most }) {
   const known = words.split(" ");
   const markers = slots + 4;
   const ids = new Map(known.map((word, i) => [word, markers + i]));
 
-  /** @type {(tokens: string[]) => Sentence} */
-  function encodeSentence(tokens) {
+  function encodeSentence(/** @type {string[]} */ tokens) {
     /** @type {string[][]} */
     const [firsts, rest, unknownWords] = [[], [], []];
     const places = tokens.map((word) => {
@@ -57,8 +55,7 @@ function vocabularyOf({ words, unknown_slots: slots, max_words: most }) {
       const unknownWords = parts.flatMap((part) => part.unknownWords);
       return { tokens, parts, words: parts.flatMap((part) => part.words), unknownWords };
     },
-    /** @type {(words: number[], unknown: string[]) => string[]} */
-    decode(places, unknown) {
+    decode(/** @type {number[]} */ places, /** @type {string[]} */ unknown) {
       const rest = unknown.slice(slots - 1);
       return places.map((word) => {
         if (word >= markers) return known[word - markers];

@@ -62,8 +62,7 @@ export function tokenise(text, keepNumbers = false) {
 
 // Words cut behind each sentence, and where one is longer than the model reads; the same as
 // dgm.nets.sentences.split_sentences.
-/** @type {(words: string[], most: number) => string[][]} */
-export function splitSentences(words, most) {
+export function splitSentences(/** @type {string[]} */ words, /** @type {number} */ most) {
   /** @type {string[][]} */
   const sentences = [[]];
   let ended = false;

@@ -92,8 +92,7 @@ function rowOf({ at, batches, means }, r, width, [low, high], px) {
   };
 }
 
-/** @param {Estimates} estimates @param {number} width */
-function chartOf(estimates, width) {
+function chartOf(/** @type {Estimates} */ estimates, /** @type {number} */ width) {
   const { at, exact } = estimates;
   // In steps, so that the axis stands still while little changes.
   const least = Math.max(1.05 * Math.log(at.n), 1.6 * exact);

@@ -51,8 +51,7 @@ function makePanel(w, p, points, focus) {
   let size = 0;
 
   // A length in the features' own units, for each panel has its own scale.
-  /** @param {SentenceSet} set */
-  function drawRule({ panels }) {
+  function drawRule(/** @type {SentenceSet} */ { panels }) {
     const { half } = panels[p];
     const far = niceStep(2 * half, 5);
     const wide = (far / half / 2) * 0.94 * size;
@@ -60,8 +59,7 @@ function makePanel(w, p, points, focus) {
     length.replaceChildren(String(+far.toPrecision(2)));
     place(length, { x: 13 + wide, y: size - 7 });
   }
-  /** @param {MouseEvent} event */
-  function nearest(event) {
+  function nearest(/** @type {MouseEvent} */ event) {
     const box = svg.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
     let [best, far] = [-1, REACH];
@@ -84,22 +82,19 @@ function makePanel(w, p, points, focus) {
   });
 
   return {
-    /** @param {SentenceSet} set */
-    begin(set) {
+    begin(/** @type {SentenceSet} */ set) {
       paths = set.classes.map((_, c) => shape("path", { class: `dgm-dots ${tone(set, c)}` }));
       crowd.replaceChildren(...[...paths].reverse());
       at = new Float64Array(2 * set.class_of.length);
       drawRule(set);
     },
-    /** @param {SentenceSet} set */
-    layout(set) {
+    layout(/** @type {SentenceSet} */ set) {
       size = Math.floor(svg.clientWidth);
       resize(svg, size, size);
       place(ground, { width: Math.max(0, size - 1), height: Math.max(0, size - 1) });
       drawRule(set);
     },
-    /** @param {SentenceSet} set @param {number} position */
-    drawDots(set, position) {
+    drawDots(/** @type {SentenceSet} */ set, /** @type {number} */ position) {
       if (!size) return;
       const m = set.class_of.length;
       const low = Math.floor(position);
@@ -180,16 +175,14 @@ function makeControls(w, sets, focus) {
   const row = element("div.dgm-row", sources, form.reset(forget));
   w.controls.append(slider.node, group, which.node, row, element("p.dgm-small", SCALES));
   return {
-    /** @param {SentenceSet} set */
-    begin(set) {
+    begin(/** @type {SentenceSet} */ set) {
       slider.input.max = String(set.steps.length - 1);
       which.input.max = String(set.class_of.length);
       form.show();
       const words = element("span", { "aria-hidden": "true" }, "Bring forward:");
       group.replaceChildren(words, ...classButtons(w, set, focus));
     },
-    /** @param {SentenceSet} set @param {number} step @param {string} sentence */
-    show(set, step, sentence) {
+    show(/** @type {SentenceSet} */ set, /** @type {number} */ step, /** @type {string} */ sentence) {
       const shown = set.steps[step].toLocaleString("en");
       slider.show(step, shown, `step ${shown}`);
       const { chosen } = focus;
@@ -236,8 +229,7 @@ export default defineWidget(
       for (const panel of panels) panel.begin(set);
       return set;
     }
-    /** @param {SentenceSet} set @param {number} step */
-    function tell({ panels: measured, steps }, step) {
+    function tell(/** @type {SentenceSet} */ { panels: measured, steps }, /** @type {number} */ step) {
       const texts = measured.map(({ label, cosine, relative }) => {
         return `${label}: mean cosine ${number(cosine[step])}, relative ${number(relative[step])}`;
       });

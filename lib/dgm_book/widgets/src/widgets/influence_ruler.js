@@ -34,8 +34,7 @@ function mostOf(words, own, influences) {
   return [`\u201c${brief(words[n])}\u201d, ${inWords(own[n], influences)}`, words.length > 3 ? late : ""];
 }
 
-/** @param {Widget} w @param {SentenceEncoder[]} encoders */
-function makeTable(w, encoders) {
+function makeTable(/** @type {Widget} */ w, /** @type {SentenceEncoder[]} */ encoders) {
   const heads = encoders.map(({ kind, label }) => {
     const sign = element("span.dgm-enc-sign", { "aria-hidden": "true" });
     return element(`th.dgm-enc-${kind}`, { scope: "col" }, sign, label);
@@ -47,8 +46,7 @@ function makeTable(w, encoders) {
   /** @type {BarCell[][]} */
   let cells = [];
   return {
-    /** @param {Encoded} source */
-    fill({ words, unknown }) {
+    fill(/** @type {Encoded} */ { words, unknown }) {
       cells = words.map(() => encoders.map(({ kind }) => barCell(`dgm-enc-${kind}`)));
       const nodes = words.map((word, n) => {
         return element("tr", wordHead(word, unknown[n]), ...cells[n].map(({ node }) => node));
@@ -56,8 +54,7 @@ function makeTable(w, encoders) {
       rows.replaceChildren(...nodes);
       table.hidden = !words.length;
     },
-    /** @param {Influences} influences */
-    draw(influences) {
+    draw(/** @type {Influences} */ influences) {
       const most = Math.max(TINY, ...influences.flat());
       for (const [e, own] of influences.entries()) {
         const scale = w.get("own_scale") ? Math.max(TINY, ...own) : most;
@@ -95,8 +92,7 @@ export default defineWidget(
     /** @type {Influences} */
     let influences = [];
 
-    /** @param {string} sentence */
-    function measure(sentence) {
+    function measure(/** @type {string} */ sentence) {
       input.show(sentence);
       const source = shared.encode(tokenise(sentence));
       const { words, tokens } = source;

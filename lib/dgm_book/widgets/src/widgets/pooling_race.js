@@ -51,8 +51,7 @@ function runsOf(w) {
     limit,
     /** @param {PoolingRun} run */
     signOf: (run) => sign(`dgm-${run.group}`, line(run, "M1 7H33"), head(run, 17, 7)),
-    /** @param {number} x */
-    when: (x) =>
+    when: (/** @type {number} */ x) =>
       steps() ? `step ${Math.round(x).toLocaleString("en")}` : `${decimals(x, limit() < 1000 ? 1 : 0)} s`,
     /** With these ticked, and the one in front with them. @param {string} name @param {boolean} on */
     chosen: (name, on) =>
@@ -104,8 +103,7 @@ function makeChart(w, all, m, scrub) {
   let [right, px, py] = [0, linear([0, 1], [0, 1]), linear([0, 1], [0, 1])];
   onDrag(svg, (x) => scrub(+Math.max(0, Math.min(1, (x - LEFT) / (right - LEFT))).toFixed(3)));
 
-  /** @type {(run: PoolingRun) => Place[]} */
-  const pointsOf = (run) =>
+  const pointsOf = (/** @type {PoolingRun} */ run) =>
     all.column(run).flatMap((x, i) => {
       const v = run[key][i];
       return v === null ? [] : [/** @type {Place} */ ([x, v])];
@@ -186,8 +184,7 @@ function makeTable(w, all, bring) {
     }
     return null;
   }
-  /** @param {number} x */
-  function about(x) {
+  function about(/** @type {number} */ x) {
     const run = all.visible().find(({ name }) => name === w.get("highlighted"));
     if (!run) return "";
     const [error, units] = [known(run, "reconstruction", x), known(run, "active_units", x)];

@@ -121,8 +121,7 @@ function makeWords(w, shared, temperatures) {
   let longest = 0;
   return {
     note,
-    /** @param {SentenceEncoder} encoder */
-    read(encoder) {
+    read(/** @type {SentenceEncoder} */ encoder) {
       const sentence = w.get("sentence");
       input.show(sentence);
       source = shared.encode(tokenise(sentence));
@@ -207,8 +206,7 @@ export default defineWidget(
     let charted = null;
     let typed = "";
 
-    /** @param {number} width */
-    function draw(width) {
+    function draw(/** @type {number} */ width) {
       const encoder = shared.encoders.find(({ kind }) => kind === w.get("kind")) ?? shared.encoders[0];
       const position = w.get("position");
       const current = surveys.at(encoder, position, shown !== encoder);

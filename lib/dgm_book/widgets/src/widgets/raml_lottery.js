@@ -39,8 +39,7 @@ function formula(text) {
   return [...rich(base), ...(raised ? [element("sup", ...rich(raised))] : [])];
 }
 
-/** @param {string} text @param {number} k */
-function newRow(text, k) {
+function newRow(/** @type {string} */ text, /** @type {number} */ k) {
   const cells = COLUMNS.map(([key]) => {
     const [bar, value] = [element("span.dgm-lot-bar"), element("span")];
     const track = element("span.dgm-lot-track", { "aria-hidden": "true" }, bar);
@@ -80,15 +79,13 @@ function makeTable(w) {
   w.picture.append(anchor, element("table", { role: "table" }, caption, head, body));
   let rows = [newRow("", 0)];
   return {
-    /** @param {TextSet} set @param {number} place @param {number} count */
-    fill({ texts }, place, count) {
+    fill(/** @type {TextSet} */ { texts }, /** @type {number} */ place, /** @type {number} */ count) {
       const says = `Sentence ${place + 1} of ${texts.length}, and what training may set behind it:`;
       anchor.replaceChildren(element("b", says), texts[place]);
       rows = Array.from({ length: count }, (_, k) => newRow(texts[place + 1 + k], k));
       body.replaceChildren(...rows.map(({ node }) => node));
     },
-    /** @param {Lottery} result @param {number} top */
-    show({ drawn, gain, weight, share }, top) {
+    show(/** @type {Lottery} */ { drawn, gain, weight, share }, /** @type {number} */ top) {
       const longest = Math.max(...drawn, ...weight, ...share);
       const best = Math.max(...gain);
       for (const [k, row] of rows.entries()) {
@@ -100,8 +97,7 @@ function makeTable(w) {
   };
 }
 
-/** @param {Widget} w @param {TextSet[]} sets */
-function makeControls(w, sets) {
+function makeControls(/** @type {Widget} */ w, /** @type {TextSet[]} */ sets) {
   const form = formOf(w);
   const names = sets.map(({ name, label }) => [name, label]);
   const critics = [...Object.keys(sets[0].scores).map((name) => [name, name]), ["", "none, T = 0"]];
@@ -121,8 +117,7 @@ function makeControls(w, sets) {
     element("div.dgm-lot-picks", ...(sets.length > 1 ? set : []), ...anchor, ...critic),
     element("div.dgm-row", form.reset()),
   );
-  /** @type {(set: TextSet) => void} */
-  const list = ({ anchors, texts }) => {
+  const list = (/** @type {TextSet} */ { anchors, texts }) => {
     const options = anchors.map((place, value) => {
       const shown = texts[place].length > 60 ? `${texts[place].slice(0, 60)}\u2026` : texts[place];
       return element("option", { value }, `${place + 1}: ${shown}`);

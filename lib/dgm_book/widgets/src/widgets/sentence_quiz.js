@@ -39,8 +39,7 @@ function marksOf(p, [low, high], x, y) {
 /** A player's name behind its marks. @param {string} name @param {number} p */
 const signed = (name, p) => [sign(LOOKS[p][0], ...marksOf(p, [3, 31], 17, 7)), name];
 
-/** @param {Widget} w @param {(place: number) => void} answer */
-function makeGame(w, answer) {
+function makeGame(/** @type {Widget} */ w, /** @type {(place: number) => void} */ answer) {
   const which = element("p.dgm-caption");
   const sentence = element("p.dgm-first-said", { tabindex: -1 });
   const over = element("p.dgm-first-said", { tabindex: -1 });
@@ -56,8 +55,7 @@ function makeGame(w, answer) {
   return {
     over,
     focus: () => (over.hidden ? sentence : over).focus(),
-    /** @param {State} state */
-    show({ question, index, answers, revealed }) {
+    show(/** @type {State} */ { question, index, answers, revealed }) {
       for (const node of [which, sentence, game]) node.hidden = !question;
       over.hidden = Boolean(question);
       if (!question) return;
@@ -87,8 +85,7 @@ function makeScores(critics) {
   );
   return {
     node: table.node,
-    /** @param {State} state */
-    show({ question, revealed }) {
+    show(/** @type {State} */ { question, revealed }) {
       table.node.hidden = !question || !critics.length;
       if (!question) return;
       for (const [k, name] of critics.entries()) {
@@ -103,8 +100,7 @@ function makeScores(critics) {
 }
 
 /** The shares of right answers with their intervals. */
-/** @type {(right: number[], n: number, width: number) => SVGElement[]} */
-function chartOf(right, n, width) {
+function chartOf(/** @type {number[]} */ right, /** @type {number} */ n, /** @type {number} */ width) {
   const bottom = 6 + ROW * right.length;
   const px = linear([0, 1], [10, width - 10]);
   return [
@@ -119,14 +115,12 @@ function chartOf(right, n, width) {
   ];
 }
 
-/** @param {Widget} w @param {string[]} players */
-function makeTally(w, players) {
+function makeTally(/** @type {Widget} */ w, /** @type {string[]} */ players) {
   const svg = shape("svg", { role: "img" });
   const heads = ["Who", "right", "95\u2009% interval", "tells at least, nats"];
   const table = tableBy("The questions answered so far", heads, players.map(signed));
   w.side.append(svg, table.node, element("p.dgm-note", ...rich(WHY)));
-  /** @type {(right: number[], n: number, width: number) => void} */
-  const show = (right, n, width) => {
+  const show = (/** @type {number[]} */ right, /** @type {number} */ n, /** @type {number} */ width) => {
     for (const [p, count] of right.entries()) {
       const [low, high] = n ? wilson(count, n) : [0, 1];
       const nearest = Math.min(Math.max(0.5, low), high);
@@ -181,8 +175,7 @@ export default defineWidget(
       draw(width);
       focus();
     }
-    /** @param {number} at */
-    function answer(at) {
+    function answer(/** @type {number} */ at) {
       const before = w.get("answers");
       if (!revealed && before.length < rounds) go({ answers: [...before, at] }, () => next.focus(), true);
     }
@@ -197,8 +190,7 @@ export default defineWidget(
       answer(Number(event.key) - 1);
     });
 
-    /** @param {number} wide */
-    function draw(wide) {
+    function draw(/** @type {number} */ wide) {
       width = wide;
       /** @type {number[]} */
       const answers = w.get("answers");

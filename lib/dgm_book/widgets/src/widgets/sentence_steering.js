@@ -17,8 +17,7 @@ const CLOUDS = ["wedge", "triangle", "circle"]; // of the first, the last and no
 const TOP = 24;
 
 // One weight moves to v hundredths, the others keep their proportion.
-/** @type {(target: number[], k: number, v: number) => number[]} */
-function withWeight(target, k, v) {
+function withWeight(/** @type {number[]} */ target, /** @type {number} */ k, /** @type {number} */ v) {
   const parts = target.map((weight) => Math.round(100 * weight));
   const [i, j] = [0, 1, 2].filter((other) => other !== k);
   const rest = parts[i] + parts[j];
@@ -37,8 +36,7 @@ function onTriangle(weights) {
   return whole.map((part) => part / 100);
 }
 
-/** @param {Widget} w @param {string[]} names */
-function makeTriangle(w, names) {
+function makeTriangle(/** @type {Widget} */ w, /** @type {string[]} */ names) {
   const points = floatsOf(w.get("points"));
   const labels = new Uint8Array(bufferOf(w.get("point_labels")));
   const svg = shape("svg.dgm-pad", {
@@ -78,8 +76,7 @@ function makeTriangle(w, names) {
 
   return {
     svg,
-    /** @param {number} width */
-    layout(width) {
+    layout(/** @type {number} */ width) {
       side = Math.min(width - 32, 330);
       tall = (side * Math.sqrt(3)) / 2;
       left = (width - side) / 2;
@@ -113,8 +110,7 @@ function makeTriangle(w, names) {
   };
 }
 
-/** @param {string[]} names @param {Uint8Array} labels */
-function makeKey(names, labels) {
+function makeKey(/** @type {string[]} */ names, /** @type {Uint8Array} */ labels) {
   const others = [0, 1].filter((label) => labels.includes(label));
   /** @type {[SVGElement, string][]} */
   const legend = [

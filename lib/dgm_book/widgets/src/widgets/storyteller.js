@@ -30,14 +30,12 @@ const TALLY =
   "Both draw with the same random numbers. A line is about the topic that most of its words are of; one " +
   "that has none, or two alike, shares none with its neighbour.";
 
-/** @param {typeof DATA} look */
-function signOf({ kind, dash, mark }) {
+function signOf(/** @type {typeof DATA} */ { kind, dash, mark }) {
   const line = shape("path.dgm-trace", { "stroke-dasharray": dash, d: "M1 7H33" });
   return sign(kind, line, shape("path.dgm-dot", { d: mark(17, 7, 4) }));
 }
 
-/** @param {number} share */
-const percent = (share) => `${(100 * share).toFixed(0)}\u2009%`;
+const percent = (/** @type {number} */ share) => `${(100 * share).toFixed(0)}\u2009%`;
 
 /** The topic of most of a line's theme words; -1 for none, or for a tie. @param {Theme[]} themes */
 function topicFinder(themes) {
@@ -110,8 +108,7 @@ function makeStories(w, names, themes) {
 }
 
 // How many neighbours share a topic, of this story and of all so far.
-/** @param {Widget} w @param {string[]} names */
-function makeTally(w, names) {
+function makeTally(/** @type {Widget} */ w, /** @type {string[]} */ names) {
   const heads = ["Text", "this story", "so far"];
   const signed = names.map((name, m) => [signOf(LOOKS[m]), name]);
   const table = tableBy("Neighbours that share a topic", heads, signed);
@@ -125,8 +122,7 @@ function makeTally(w, names) {
     clear() {
       setting = "";
     },
-    /** @param {Tale[]} tales */
-    add(tales) {
+    add(/** @type {Tale[]} */ tales) {
       const now = JSON.stringify([w.get("opening"), w.get("temperature")]);
       if (setting !== now) {
         [setting, pairs, same] = [now, 0, names.map(() => 0)];
@@ -163,14 +159,11 @@ function makeChart(names, { distances, exact, models }) {
   const says = `Mutual information by distance, nats. ${spoken.join(". ")}.`;
   const svg = shape("svg", { role: "img", "aria-label": says });
 
-  /** @param {number} width */
-  function draw(width) {
+  function draw(/** @type {number} */ width) {
     const [right, far] = [width - 10, last(distances)];
     const [px, py] = [linear([0, far], [LEFT, right]), linear([low, high], [BOTTOM, TOP])];
-    /** @param {number[]} values */
-    const points = (values) => values.map((v, i) => [px(distances[i]), py(v)]);
-    /** @param {typeof DATA} look @param {number[]} values */
-    const line = ({ kind, dash, mark }, values) => {
+    const points = (/** @type {number[]} */ values) => values.map((v, i) => [px(distances[i]), py(v)]);
+    const line = (/** @type {typeof DATA} */ { kind, dash, mark }, /** @type {number[]} */ values) => {
       const dots = points(values).map(([x, y]) => mark(x, y, 3.4));
       const trace = shape("path.dgm-trace", { "stroke-dasharray": dash, d: through(points(values)) });
       return shape("g", { class: kind }, trace, shape("path.dgm-dot", { d: dots.join("") }));
@@ -232,8 +225,7 @@ export default defineWidget(
       remark = showOpening(source);
       form.show();
     }
-    /** @param {Tale} tale @param {number} m */
-    function writeLine(tale, m) {
+    function writeLine(/** @type {Tale} */ tale, /** @type {number} */ m) {
       const { ids, ended } = tale.next();
       const given = done ? [] : source.words;
       const words = ids.map((id) => shared.tokens[id]);
