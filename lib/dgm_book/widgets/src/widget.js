@@ -16,8 +16,7 @@ export const defineWidget = (definition, build) => ({
     const built = build(w, loaded);
     const { draw, layout, ...ends } = typeof built === "function" ? { draw: built } : built;
     let width = 0;
-    /** @type {(wide: number) => void} */
-    const resized = (wide) => {
+    const resized = (/** @type {number} */ wide) => {
       width = wide;
       layout?.(wide);
       w.ask();

@@ -38,7 +38,7 @@ const TOKENS = {
 
 /** @type {(text: string, keepNumbers?: boolean) => string[]} */
 export function tokenise(text, keepNumbers = false) {
-  const seen = text
+  const normal = text
     .normalize("NFKC")
     .replace(TOKENS.plain, (c) => PLAIN[c])
     .toLowerCase()
@@ -49,7 +49,7 @@ export function tokenise(text, keepNumbers = false) {
     .replace(/(?<!`)`(?!`)/g, "'")
     .replace(TOKENS.halves, (_, can, not, gon, na) => `${can ?? gon} ${not ?? na}`)
     .replace(TOKENS.ending, " $1");
-  return (seen.match(TOKENS.pieces) ?? []).map((piece) =>
+  return (normal.match(TOKENS.pieces) ?? []).map((piece) =>
     !keepNumbers && TOKENS.number.test(piece)
       ? "_num_"
       : piece.startsWith("..")

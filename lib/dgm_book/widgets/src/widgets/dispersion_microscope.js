@@ -30,8 +30,7 @@ const markOf = (set, c) => MARKS[SHAPES[isOther(set, c) ? 0 : c % 5]];
 const names = /** @type {(keyof typeof STATISTICS)[]} */ (Object.keys(STATISTICS));
 
 // A length in the features' own units, for each panel has its own scale.
-/** @type {(half: number, size: number) => SVGElement[]} */
-function ruleOf(half, size) {
+function ruleOf(/** @type {number} */ half, /** @type {number} */ size) {
   const length = niceStep(2 * half, 5);
   const wide = (length / half / 2) * 0.94 * size;
   const look = { class: "dgm-halo", "text-anchor": "start" };
@@ -226,8 +225,7 @@ export default defineWidget(
       controls.begin(set);
       return set;
     }
-    /** @type {(set: SentenceSet, step: number) => void} */
-    function tell({ panels: measured, steps }, step) {
+    function tell(/** @type {SentenceSet} */ { panels: measured, steps }, /** @type {number} */ step) {
       const texts = measured.map(({ label, cosine, relative }) => {
         return `${label}: mean cosine ${number(cosine[step])}, relative ${number(relative[step])}`;
       });

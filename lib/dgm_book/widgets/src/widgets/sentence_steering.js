@@ -58,8 +58,7 @@ function makeTriangle(/** @type {Widget} */ w, /** @type {string[]} */ names) {
   });
   place(ring, { r: 10 });
   let [left, side, tall] = [0, 0, 0];
-  // First vertex left, second on top, third right.
-  /** @type {(p: ArrayLike<number>) => [number, number]} */
+  /** First vertex left, second on top, third right. @type {(p: ArrayLike<number>) => [number, number]} */
   const spot = (p) => [left + side * (p[1] / 2 + p[2]), TOP + tall * (1 - p[1])];
   const aim = (/** @type {number[]} */ weights) => w.change({ target: onTriangle(weights) });
   onDrag(svg, (x, y, event) => {
@@ -176,9 +175,9 @@ function makeSliders(w, names) {
         ? `words may go whose vote against it is above ${margins[v - 1]}`
         : "no word is hidden",
   });
-  const both = [element("span", "little"), element("span", "much")];
+  const ends = [element("span", "little"), element("span", "much")];
   w.side.append(element("div", { role: "group", "aria-label": "How it shall sound" }, ...sliders));
-  return { form, node: element("div", effort, element("div.dgm-ends", { "aria-hidden": "true" }, ...both)) };
+  return { form, node: element("div", effort, element("div.dgm-ends", { "aria-hidden": "true" }, ...ends)) };
 }
 
 export default defineWidget(
