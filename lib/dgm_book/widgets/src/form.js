@@ -26,7 +26,7 @@ export function formOf(w) {
     return { get, set: (value) => set(typeof get() === "number" ? Number(value) : value) };
   };
   // A number that is being typed stays.
-  /** @type {(input: HTMLInputElement | HTMLSelectElement, get: () => unknown) => void} */
+  /** @type {(input: HTMLInputElement | HTMLSelectElement | HTMLTextAreaElement, get: () => any) => void} */
   const follow = (input, get) =>
     updates.push(() => {
       if (input.type !== "number" || document.activeElement !== input) input.value = String(get());
@@ -80,6 +80,19 @@ export function formOf(w) {
       });
       follow(input, get);
       return element(kind, { for: input.id }, words, input);
+    },
+    text(name, label, attributes, aside, enter = () => {}) {
+      const { get, set } = bind(name, {});
+      const plain = { spellcheck: "false", autocomplete: "off" };
+      const box = element("textarea", { id: id(name), ...plain, ...attributes });
+      box.addEventListener("input", () => set(box.value));
+      box.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" || event.isComposing) return;
+        event.preventDefault();
+        enter();
+      });
+      follow(box, get);
+      return [element("div.dgm-heads", element("label", { for: box.id }, label), aside), box];
     },
     reset(before = () => {}) {
       w.reset.addEventListener("click", () => {

@@ -1,6 +1,5 @@
 // How sentences are shown. Whatever a reader has typed becomes text, never HTML.
 
-import { selectOf } from "./controls.js";
 import { element } from "./frame.js";
 
 const CLINGS = /^(?:[.,!?;:%)\]\u201d]|\.\.\.|n't|'(?:s|ve|m|ll|re|d))$/;
@@ -132,30 +131,16 @@ export function remarks(/** @type {Source} */ { unknownWords }) {
   return [`Unknown to the model, which can only copy ${copied}: ${quoted(unknownWords)}.`];
 }
 
-// Where a reader types the trait `sentence` or picks one; `show` brings both up to date.
-/** @type {(w: Widget, label?: (example: string) => string) => SentenceInput} */
-export function typedInput(w, label = String) {
+/** Where a sentence is typed or picked. @type {(w: Widget, form: Form, label?: Label) => HTMLElement[]} */
+export function typedInput(w, form, label = String) {
   /** @type {string[]} */
   const examples = w.get("examples");
-  const box = element("textarea", {
-    id: `${w.id}-box`,
-    maxlength: 2000,
-    rows: 2,
-    spellcheck: "false",
-    autocomplete: "off",
-    placeholder: "Type a sentence",
-  });
   const options = [["", "Pick a sentence"], ...examples.map((example) => [example, label(example)])];
-  const pick = selectOf(`${w.id}-pick`, options, (sentence) => sentence && w.change({ sentence }));
-  const picked = element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Examples"), pick);
-  box.addEventListener("input", () => w.change({ sentence: box.value }));
-  box.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
-  const heads = element("div.dgm-heads", element("label", { for: box.id }, "Your sentence"), picked);
-  return {
-    nodes: [heads, box],
-    show(sentence) {
-      if (box.value !== sentence) box.value = sentence;
-      pick.value = examples.includes(sentence) ? sentence : "";
-    },
-  };
+  const pick = form.pick("label.dgm-pick", "pick", element("span.dgm-status", "Examples"), options, {
+    get: () => (examples.includes(w.get("sentence")) ? w.get("sentence") : ""),
+    set: (sentence) => sentence && w.change({ sentence }),
+  });
+  const attributes = { maxlength: 2000, rows: 2, placeholder: "Type a sentence" };
+  return form.text("sentence", "Your sentence", attributes, pick);
 }
+/** @typedef {(example: string) => string} Label */

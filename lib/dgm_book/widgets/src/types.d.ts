@@ -147,6 +147,14 @@ type Form = {
     range: { min: number; max: number },
     more?: Binding<number>,
   ): HTMLElement;
+  /** A box for a text, after its label and what stands beside that; Enter begins no new line. */
+  text(
+    name: string,
+    label: string,
+    attributes: Attributes,
+    aside: Element,
+    enter?: () => void,
+  ): HTMLElement[];
   reset(before?: () => void): HTMLElement;
 };
 type Fill = (...values: (string | Children)[]) => void;
@@ -181,7 +189,6 @@ type TimePanel = {
   lay(place: PanelPlace): void;
   py(v: number): string;
 };
-type SentenceInput = { nodes: HTMLElement[]; show(sentence: string): void };
 type BarCell = { node: HTMLElement; set(length: number, text: string): void };
 /** A node that stands before a word, if any. */
 type Before = (place: number) => Element | null;

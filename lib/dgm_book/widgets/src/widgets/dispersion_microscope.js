@@ -112,7 +112,7 @@ function makePanel(w, p, points, focus) {
         shape("rect.dgm-field", { x: 0.5, y: 0.5, rx: 4, width: size - 1, height: size - 1 }),
         shape("g", ...crowd.filter((path) => path !== front).reverse(), front),
         ...ruleOf(half, size),
-        ...(ringed < 0 ? [] : [shape("circle.dgm-found", { r: 6.5, cx, cy })]),
+        shape("circle.dgm-found", { r: 6.5, ...(ringed < 0 ? { style: "display: none" } : { cx, cy }) }),
       );
     }
     fill(...names.map((name) => number(measures[name][step])));

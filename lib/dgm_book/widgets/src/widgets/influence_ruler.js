@@ -77,11 +77,10 @@ export default defineWidget(
   (w, shared) => {
     checkGolden(w.root, "goldenError", shared);
     const { encoders } = shared;
-    const input = typedInput(w, (example) => plainText(example.split(" ")));
-    const note = element("p.dgm-note");
-    w.picture.append(...input.nodes, note);
-    const table = makeTable(w, encoders);
     const form = formOf(w);
+    const note = element("p.dgm-note");
+    w.picture.append(...typedInput(w, form, (example) => plainText(example.split(" "))), note);
+    const table = makeTable(w, encoders);
     const own = form.tick("own_scale", "Each encoder on its own scale");
     w.controls.append(element("p.dgm-note", ...rich(MEANING)), own, form.reset());
     const most = element("div", element("p.dgm-caption", "The word that moves the code most"));
@@ -93,7 +92,6 @@ export default defineWidget(
     let influences = [];
 
     function measure(/** @type {string} */ sentence) {
-      input.show(sentence);
       const source = shared.encode(tokenise(sentence));
       const { words, tokens } = source;
       const [values, time] = timed(() => encoders.map((encoder) => encoder.influence(tokens)));

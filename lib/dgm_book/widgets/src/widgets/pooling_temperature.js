@@ -79,7 +79,7 @@ function makeSurveys(w, shared, temperatures) {
 }
 
 /** A statistic's curve over the slider's `last` positions. */
-/** @type {(p: number, charted: Charted | null, ready: boolean, last: number, right: number) => SVGElement[]} */
+/** @type {(p: number, charted: Charted | null, ready: boolean, last: number, right: number) => Element[]} */
 function panelOf(p, charted, ready, last, right) {
   const [key, name, text] = STATISTICS[p];
   const top = TOP + p * PITCH;
@@ -108,12 +108,13 @@ function panelOf(p, charted, ready, last, right) {
 
 /** The words with their bars. @param {Widget} w @param {Encoders} shared @param {number[]} temperatures */
 function makeWords(w, shared, temperatures) {
-  const input = typedInput(w, (example) => plainText(example.split(" ")));
+  const form = formOf(w);
+  const input = typedInput(w, form, (example) => plainText(example.split(" ")));
   const rows = element("tbody");
   const caption = element("caption.dgm-status", "How much each word counts in the pooled features");
   const table = element("table.dgm-enc-weights", caption, rows);
   const note = element("p.dgm-note");
-  w.picture.append(...input.nodes, note, table, element("p.dgm-note", ...rich(MEANING)));
+  w.picture.append(...input, note, table, element("p.dgm-note", ...rich(MEANING)));
   /** @type {BarCell[]} */
   let cells = [];
   let source = shared.encode([]);
@@ -122,9 +123,8 @@ function makeWords(w, shared, temperatures) {
   return {
     note,
     read(/** @type {SentenceEncoder} */ encoder) {
-      const sentence = w.get("sentence");
-      input.show(sentence);
-      source = shared.encode(tokenise(sentence));
+      form.show();
+      source = shared.encode(tokenise(w.get("sentence")));
       const { words: typed, unknown, tokens } = source;
       note.textContent = typed.length ? readingNotes(source, shared).join(" ") : ABSENT;
       table.hidden = !typed.length;

@@ -151,9 +151,9 @@ function makeBars(w, names) {
   };
 }
 
-/** The sliders, of weights beside and of effort beneath. @param {Widget} w @param {string[]} names */
-function makeSliders(w, names) {
-  const form = formOf(w);
+// The sliders, of weights beside and of effort beneath.
+/** @type {(w: Widget, form: Form, names: string[]) => Element} */
+function makeSliders(w, form, names) {
   const sliders = names.map((name, k) =>
     form.slider(
       name.replaceAll(" ", "-"),
@@ -177,7 +177,7 @@ function makeSliders(w, names) {
   });
   const ends = [element("span", "little"), element("span", "much")];
   w.side.append(element("div", { role: "group", "aria-label": "How it shall sound" }, ...sliders));
-  return { form, node: element("div", effort, element("div.dgm-ends", { "aria-hidden": "true" }, ...ends)) };
+  return element("div", effort, element("div.dgm-ends", { "aria-hidden": "true" }, ...ends));
 }
 
 export default defineWidget(
@@ -192,11 +192,12 @@ export default defineWidget(
     checkGolden(w.root, "goldenWrong", text);
     const [names, margins, threshold] = [w.get("names"), w.get("margins"), w.get("threshold")];
     const view = rewriteView(names);
-    const input = typedInput(w);
     const note = element("p.dgm-note");
-    w.picture.append(view.stage, ...input.nodes, view.votes, element("p.dgm-note", view.bars), note);
+    const form = formOf(w);
+    const input = typedInput(w, form);
+    w.picture.append(view.stage, ...input, view.votes, element("p.dgm-note", view.bars), note);
     const pad = makeTriangle(w, names);
-    const { form, node } = makeSliders(w, names);
+    const node = makeSliders(w, form, names);
     w.controls.append(pad.svg, pad.key, node);
     const showBars = makeBars(w, names);
     const readouts = element("div");
@@ -227,7 +228,6 @@ export default defineWidget(
     function draw() {
       if (w.get("sentence") !== typed) {
         typed = String(w.get("sentence"));
-        input.show(typed);
         source = text.encode(tokenise(typed, true));
       }
       form.show();

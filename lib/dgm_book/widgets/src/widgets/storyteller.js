@@ -48,44 +48,30 @@ function topicFinder(themes) {
   };
 }
 
-/** Where the opening is typed or picked. @param {Widget} w */
-function makeOpening(w) {
+/** Where the opening is typed or picked. @type {(w: Widget, form: Form) => ShowOpening} */
+function makeOpening(w, form) {
   const openings = ["", ...w.get("openings")];
-  const box = element("textarea", {
-    id: `${w.id}-box`,
-    maxlength: 200,
-    rows: 1,
-    spellcheck: "false",
-    autocomplete: "off",
-    placeholder: "The start of a text",
+  const options = openings.map((text) => [` ${text}`, text || "the start of a text"]);
+  const words = element("span.dgm-status", "Openings");
+  const pick = form.pick("label.dgm-pick", "pick", words, [["own", "your own words"], ...options], {
+    get: () => (openings.includes(w.get("opening")) ? ` ${w.get("opening")}` : "own"),
+    set: (text) => w.change({ opening: String(text).slice(1) }),
   });
-  const pick = element("select", { id: `${w.id}-pick` });
-  pick.append(
-    element("option", { value: "own", disabled: "" }, "your own words"),
-    ...openings.map((text) => element("option", { value: ` ${text}` }, text || "the start of a text")),
-  );
-  const picked = element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Openings"), pick);
+  pick.querySelector("option")?.setAttribute("disabled", "");
   const seed = () => w.change({ seed: (w.get("seed") + 1) % 2 ** 20 });
   const write = pushButton("Write on", seed, "dgm-reset dgm-go");
-  box.addEventListener("input", () => w.change({ opening: box.value }));
-  box.addEventListener("keydown", (event) => {
-    if (event.key !== "Enter" || event.isComposing) return;
-    event.preventDefault();
-    write.click();
-  });
-  pick.addEventListener("change", () => w.change({ opening: pick.value.slice(1) }));
-  const heads = element("div.dgm-heads", element("label", { for: box.id }, "Opening"), picked);
+  const attributes = { maxlength: 200, rows: 1, placeholder: "The start of a text" };
+  const [heads, box] = form.text("opening", "Opening", attributes, pick, () => write.click());
   const note = element("p.dgm-note");
   w.picture.append(heads, element("div.dgm-ask", box, write), note);
-  /** Brings it up to date; returns what is to be said. @param {ReturnType<Languages["encode"]>} source */
-  return ({ words, unknown }) => {
-    if (box.value !== w.get("opening")) box.value = w.get("opening");
-    pick.selectedIndex = 1 + openings.indexOf(box.value);
-    const strange = words.filter((_, i) => unknown[i]);
+  return ({ words: typed, unknown }) => {
+    const strange = typed.filter((_, i) => unknown[i]);
     note.textContent = strange.length ? `Unknown to the models, so read as <unk>: ${quoted(strange)}.` : "";
     return note.textContent;
   };
 }
+/** Notes what is unknown; returns what is to be said. */
+/** @typedef {(source: ReturnType<Languages["encode"]>) => string} ShowOpening */
 
 /** A column for each model. @param {Widget} w @param {string[]} names @param {Theme[]} themes */
 function makeStories(w, names, themes) {
@@ -198,10 +184,10 @@ export default defineWidget(
     checkGolden(w.root, "goldenError", shared);
     const names = shared.models.map(({ name }) => name);
     const topicOf = topicFinder(w.get("themes"));
-    const showOpening = makeOpening(w);
+    const form = formOf(w);
+    const showOpening = makeOpening(w, form);
     const write = makeStories(w, names, w.get("themes"));
     const tally = makeTally(w, names);
-    const form = formOf(w);
     const heat = form.slider("temperature", "Temperature", { min: 0.2, max: 2, step: 0.05 });
     let [key, done, remark] = ["", 0, ""];
     const forget = () => {
