@@ -92,6 +92,58 @@ type Widget = Frame & {
 };
 type BottomAxis = { px: ToPixels; y: number; text?: (v: number) => string; grid?: number };
 type LeftAxis = { py: ToPixels; left: number; right: number; text?: (v: number) => string; gap?: number };
+// form.js
+type Binding<V> = { get?(): V; set?(value: V): void };
+type Words<V> = { text?(value: V): string; spoken?(value: V): string };
+type Options = (string | number)[][];
+type Form = {
+  show(): void;
+  slider(name: string, words: string, range: Attributes, more?: Binding<number> & Words<number>): HTMLElement;
+  tick(name: string, words: string, more?: Binding<boolean>): HTMLElement;
+  /** `head` stands before the radios, `legend` is their name. */
+  radios(
+    name: string,
+    legend: string,
+    choices: string[][],
+    more?: Binding<string | number> & { head?: string },
+  ): HTMLElement;
+  /** A label of that selector, with its select. */
+  pick(
+    kind: string,
+    name: string,
+    words: Node | string,
+    options: Options,
+    more?: Binding<string | number>,
+  ): HTMLElement;
+  /** The same, with a whole number. */
+  whole(
+    kind: string,
+    name: string,
+    words: Node | string,
+    range: { min: number; max: number },
+    more?: Binding<number>,
+  ): HTMLElement;
+  reset(before?: () => void): HTMLElement;
+};
+type Fill = (...values: (string | Children)[]) => void;
+type MakeTable = (
+  caption: string,
+  heads: string[],
+  names: Children[],
+) => { node: HTMLTableElement; rows: HTMLElement[]; fill(row: number, ...texts: string[]): void };
+
+// charts.js
+type ToPoint = (number | string)[];
+type ChartBox = { px: ToPixels; py: ToPixels } & Record<"left" | "top" | "right" | "bottom", number>;
+/** Values of the ticks and names of the axes; `below` is how far beneath the axis its name stands, px. */
+type ChartAxes = { xs: number[]; ys: number[]; x: Children | string; y?: Children | string } & {
+  grid?: boolean;
+  gap?: number;
+  below?: number;
+  xText?: (v: number) => string;
+  yText?: (v: number) => string;
+};
+
 type Radios = { node: HTMLElement; show(value: string): void };
 type Series = ArrayLike<number>;
 /** Whether a line breaks before point i. */
