@@ -4,8 +4,7 @@ import { last } from "./arrays.js";
 import { layerIn, roomFor } from "./lstm.js";
 import { applyLayer } from "./nn.js";
 
-/** @type {(seed: number) => Dice} */
-export function makeDice(seed) {
+export function makeDice(/** @type {number} */ seed) {
   let [a, b, c, turn] = [seed >>> 0, 0x9e3779b9, 0x243f6a88, 1];
   // The generator sfc32.
   const word = () => {
@@ -32,8 +31,7 @@ export function makeDice(seed) {
 // The logistic function from a table of 32 a unit and three terms of its series: exact to float32, in a third
 // of the time of Math.exp.
 const LOGISTIC = Float64Array.from({ length: 1281 }, (_, i) => 1 / (1 + Math.exp(20 - i / 32)));
-/** @type {(values: Float32Array) => void} */
-function logistic(values) {
+function logistic(/** @type {Float32Array} */ values) {
   for (let i = 0; i < values.length; i++) {
     const v = 32 * Math.min(20, Math.max(-20, values[i])) + 640;
     const k = (v + 0.5) | 0;
@@ -45,8 +43,7 @@ function logistic(values) {
 }
 
 // Layers of nn.js: images, and the gradient of |f(z) - x|^2 in z. Products in float32, energies in float64.
-/** @type {(layers: Omit<Layer, "output">[]) => Decoder} */
-export function makeDecoder(layers) {
+export function makeDecoder(/** @type {Omit<Layer, "output">[]} */ layers) {
   const sizes = layers.map(({ rows, columns }) => 2 * rows * columns + 4 * (rows + columns) + 32);
   const room = roomFor(sizes.reduce((a, b) => a + b));
   const { take } = room;
@@ -168,13 +165,11 @@ function transition({ decoder, x, chains, leapfrogs, dice }, beta, size) {
 }
 
 // log w -= (to - from) E, before the transition at `to`; downwards as well as upwards.
-/** @type {(chains: Chain[], from: number, to: number) => void} */
-function weigh(chains, from, to) {
+function weigh(/** @type {Chain[]} */ chains, /** @type {number} */ from, /** @type {number} */ to) {
   for (const chain of chains) chain.logWeight -= (to - from) * chain.now.energy;
 }
 
-/** @type {(chains: Chain[]) => number} */
-function logMeanWeight(chains) {
+function logMeanWeight(/** @type {Chain[]} */ chains) {
   const most = Math.max(...chains.map((chain) => chain.logWeight));
   return (
     most +
@@ -183,8 +178,7 @@ function logMeanWeight(chains) {
 }
 
 // The standard error of logMeanWeight, from the scatter of the chains' weights.
-/** @type {(chains: Chain[]) => number} */
-function logMeanError(chains) {
+function logMeanError(/** @type {Chain[]} */ chains) {
   const mean = logMeanWeight(chains);
   const squares = chains.reduce((sum, { logWeight }) => sum + (Math.exp(logWeight - mean) - 1) ** 2, 0);
   return Math.sqrt(squares / chains.length / (chains.length - 1));
@@ -239,8 +233,7 @@ function* pilot(decoder, x, settings, dice) {
 
 // What the chains say at beta, for an image: log Z, D and R, effective sample size, and one code drawn by
 // weight.
-/** @type {(chains: Chain[], beta: number, share: number) => Estimate} */
-function estimate(chains, beta, share) {
+function estimate(/** @type {Chain[]} */ chains, /** @type {number} */ beta, /** @type {number} */ share) {
   const logZ = logMeanWeight(chains);
   let [distortion, squares, chosen] = [0, 0, last(chains)];
   for (const chain of chains) {

@@ -22,28 +22,23 @@ function affine({ rows, columns, weight, bias, output }, input, from = 0, relu =
   return output;
 }
 
-/** @type {(layers: Perceptron, input: Float64Array, from?: number) => Float64Array} */
-function perceive(layers, input, from = 0) {
+function perceive(/** @type {Perceptron} */ layers, /** @type {Float64Array} */ input, from = 0) {
   let v = affine(layers[0], input, from, layers.length > 1);
   for (let l = 1; l < layers.length; l++) v = affine(layers[l], v, 0, l + 1 < layers.length);
   return v;
 }
 
-/** @type {(a: number) => number} */
-const logistic = (a) => 1 / (1 + Math.exp(-a));
-/** @type {(a: number) => number} */
-const softplusOf = (a) => Math.max(a, 0) + Math.log1p(Math.exp(-Math.abs(a)));
+const logistic = (/** @type {number} */ a) => 1 / (1 + Math.exp(-a));
+const softplusOf = (/** @type {number} */ a) => Math.max(a, 0) + Math.log1p(Math.exp(-Math.abs(a)));
 export const LOG_ROOT = 0.5 * Math.log(2 * Math.PI);
 
-/** @type {(net: HyperNet, N: number) => HyperFilter} */
-export function hyperFilter(net, N) {
+export function hyperFilter(/** @type {HyperNet} */ net, /** @type {number} */ N) {
   const { x: X, z: Z, h: H, k: K } = net.sizes;
   const S = net.scales;
   const { hyper } = net;
   const M = hyper ? last(hyper.rescale).rows / 2 : 0;
   const gaussian = net.emission === "gaussian";
-  /** @type {(n: number) => Float64Array} */
-  const doubles = (n) => new Float64Array(n);
+  const doubles = (/** @type {number} */ n) => new Float64Array(n);
   /** @type {HyperState} */
   const state = { h: doubles(N * H), c: doubles(N * H), k: doubles(N * K), kc: doubles(N * K) };
   /** @type {HyperState} */
@@ -115,11 +110,9 @@ export function hyperFilter(net, N) {
     [frozen, means] = [share, constant];
   }
 
-  /** @type {(raw: number) => number} */
-  const widthOf = (raw) => Math.max(softplusOf(raw + 0.5), net.least);
+  const widthOf = (/** @type {number} */ raw) => Math.max(softplusOf(raw + 0.5), net.least);
 
-  /** @type {(n: number) => void} */
-  function prior(n) {
+  function prior(/** @type {number} */ n) {
     const told = perceive(net.parts.prior, state.h, n * H);
     for (let d = 0; d < Z; d++) {
       priorMean[d] = told[d];
@@ -133,8 +126,7 @@ export function hyperFilter(net, N) {
     for (let d = 0; d < H; d++) zh[Z + d] = state.h[n * H + d];
   }
 
-  /** @type {(n: number, at: number, values: Float64Array) => void} */
-  function keep(n, at, values) {
+  function keep(/** @type {number} */ n, /** @type {number} */ at, /** @type {Float64Array} */ values) {
     const start = n * S + at;
     if (frozen > 0 && means)
       for (let i = 0; i < values.length; i++)
@@ -143,8 +135,7 @@ export function hyperFilter(net, N) {
   }
 
   // The emission at `zh`, into .expected and .spread; a Bernoulli's logits stay in what is returned.
-  /** @type {(n: number) => Float64Array} */
-  function decode(n) {
+  function decode(/** @type {number} */ n) {
     const layers = net.parts.decoder;
     let [v, at] = [zh, 0];
     if (hyper) {

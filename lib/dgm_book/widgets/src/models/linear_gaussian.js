@@ -4,23 +4,20 @@ export const MOST = { particles: 64, steps: 40 };
 const DRAWS = 3 * MOST.particles; // of one step: two for each particle's noise, one for its ancestor
 
 // Mulberry32 by its count, so that a number is known by its run, step and place alone.
-/** @type {(run: number, step: number, place: number) => number} */
-function uniformOf(run, step, place) {
+function uniformOf(/** @type {number} */ run, /** @type {number} */ step, /** @type {number} */ place) {
   const state = Math.imul((run * MOST.steps + step) * DRAWS + place + 1, 0x6d2b79f5);
   let t = Math.imul(state ^ (state >>> 15), state | 1);
   t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
   return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
 }
 
-/** @type {(run: number, step: number, n: number) => number} */
-function normalOf(run, step, n) {
+function normalOf(/** @type {number} */ run, /** @type {number} */ step, /** @type {number} */ n) {
   const radius = Math.sqrt(-2 * Math.log(1 - uniformOf(run, step, 2 * n)));
   return radius * Math.cos(2 * Math.PI * uniformOf(run, step, 2 * n + 1));
 }
 
 // log p(x) in nats, and mean and deviation of each state given all up to its step.
-/** @type {(system: System, x: number[]) => { logLikelihood: number, mean: number[], deviation: number[] }} */
-export function kalman({ a, q, r, first }, x) {
+export function kalman(/** @type {System} */ { a, q, r, first }, /** @type {number[]} */ x) {
   let [m, p, logLikelihood] = [0, first, 0];
   /** @type {number[][]} */
   const [mean, deviation] = [[], []];
@@ -39,8 +36,7 @@ export function kalman({ a, q, r, first }, x) {
 
 // Room for the particles of T steps: states, weights (summing to one) and parents, all (T, N); of each step
 // its effective sample size, before resampling, and whether it was resampled.
-/** @type {(T: number, N: number) => Cloud} */
-export const makeCloud = (T, N) => ({
+export const makeCloud = (/** @type {number} */ T, /** @type {number} */ N) => ({
   T,
   N,
   z: new Float64Array(T * N),
@@ -93,8 +89,7 @@ function drawnFrom(w, start, N, u) {
 }
 
 // Of each particle, whether one of the last step descends from it: (T, N).
-/** @type {(cloud: Pick<Cloud, "T" | "N" | "parent">) => Uint8Array} */
-export function survivors({ T, N, parent }) {
+export function survivors(/** @type {Pick<Cloud, "T" | "N" | "parent">} */ { T, N, parent }) {
   const alive = new Uint8Array(T * N).fill(1, (T - 1) * N);
   for (let at = (T - 1) * N; at > 0; at -= N)
     for (let n = 0; n < N; n++) if (alive[at + n]) alive[at - N + parent[at + n]] = 1;

@@ -8,8 +8,7 @@ export const FIRST_RUN = 10000; // of them, after all that a seed may show
 const SLICE_MS = 4; // of them at a time, between frames
 
 // The many runs, which are kept.
-/** @type {(system: System, criteria: string[]) => Runs} */
-export function makeRuns(system, criteria) {
+export function makeRuns(/** @type {System} */ system, /** @type {string[]} */ criteria) {
   /** @type {Map<string, RunTally>} */
   const tallies = new Map();
   /** @type {Map<string, Cloud>} */
@@ -22,15 +21,13 @@ export function makeRuns(system, criteria) {
     tallies.set(key, tally);
     return tally;
   };
-  /** @type {(T: number, N: number) => Cloud} */
-  const cloudOf = (T, N) => {
+  const cloudOf = (/** @type {number} */ T, /** @type {number} */ N) => {
     const cloud = clouds.get(`${T} ${N}`) ?? makeCloud(T, N);
     clouds.set(`${T} ${N}`, cloud);
     return cloud;
   };
   // Of what is shown, what still lacks runs.
-  /** @type {(data: ParticleData, N: number) => { N: number, criterion: string, tally: RunTally }[]} */
-  const unfinished = (data, N) =>
+  const unfinished = (/** @type {ParticleData} */ data, /** @type {number} */ N) =>
     [1, N, ...SIZES]
       .flatMap((size) =>
         criteria.map((criterion) => ({ N: size, criterion, tally: tallyOf(data, size, criterion) })),

@@ -15,16 +15,14 @@ export function makeCourse(nets, { matrices, deviations, n_particles: N, window:
   /** @type {(seed: number, schedule: Schedule) => string} */
   const keyOf = (seed, schedule) => `${seed} ${JSON.stringify(schedule.filter(([t]) => t < me.done))}`;
 
-  /** @type {(seed: number) => void} */
-  function begin(seed) {
+  function begin(/** @type {number} */ seed) {
     system = switchingSystem(matrices, bound, seed);
     oracle = exactBayes(matrices, deviations, hazard);
     me.history = [];
     me.done = 0;
   }
 
-  /** @type {(seed: number, schedule: Schedule) => void} */
-  function step(seed, schedule) {
+  function step(/** @type {number} */ seed, /** @type {Schedule} */ schedule) {
     const t = me.done;
     const { which, sigma, changed } = inForce(schedule, t);
     system.step(t, which, sigma);
