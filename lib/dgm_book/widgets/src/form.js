@@ -75,7 +75,8 @@ export function formOf(w) {
         inputmode: "numeric",
       });
       input.addEventListener("change", () => {
-        set(Math.max(min, Math.min(max, Math.round(Number(input.value) || 0))));
+        const value = Math.max(min, Math.min(max, Math.round(Number(input.value))));
+        if (input.value !== "") set(value);
         input.value = String(get());
       });
       follow(input, get);

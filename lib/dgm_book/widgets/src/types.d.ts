@@ -149,13 +149,18 @@ type Series = ArrayLike<number>;
 /** Whether a line breaks before point i. */
 type Gap = (i: number) => boolean;
 type ToPixels = (v: number) => number | string;
-type PanelPlace = Record<"left" | "top" | "width" | "height" | "low" | "high", number> & { parts?: number };
-type TimePanel = {
-  node: SVGElement;
-  inside: SVGElement;
-  name: SVGElement;
-  lay(place: PanelPlace): void;
-  py(v: number): string;
+// panels.js
+type Fixed = (v: number) => string;
+type PanelBox = Record<"top" | "width" | "height" | "low" | "high", number>;
+/** Of each step, by coordinate. */
+type Prediction = Record<"mean" | "deviation", Doubles[]>;
+/** Width of a step, of the picture, and where the lines end, px. */
+type ChangePlace = Record<"wide" | "width" | "bottom", number>;
+type SayChange = (step: CourseStep, before?: CourseStep) => [kind: string, label: string] | null;
+/** `colour` gives red, green, blue and opacity of a pixel. */
+type HeatSheet = {
+  node: HTMLElement;
+  paint(top: number, width: number, height: number, colour: (row: number, column: number) => number[]): void;
 };
 type SentenceInput = { nodes: HTMLElement[]; show(sentence: string): void };
 type BarCell = { node: HTMLElement; set(length: number, text: string): void };

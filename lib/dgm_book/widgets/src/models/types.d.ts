@@ -373,7 +373,7 @@ type SwitchStep = CourseStep & {
   posterior: Doubles;
   /** Log density of exact Bayes; of each model its prediction, KL and log density. */
   exact: number;
-  said: { mean: Doubles; deviation: Doubles; kl: number; increment: number }[];
+  models: { mean: Doubles; deviation: Doubles; kl: number; increment: number }[];
 };
 type SwitchCourse = {
   history: SwitchStep[];
