@@ -29,7 +29,7 @@ export function formOf(w) {
   /** @type {(input: HTMLInputElement | HTMLSelectElement, get: () => unknown) => void} */
   const follow = (input, get) =>
     updates.push(() => {
-      if (input.type !== "number" || document.activeElement !== input) input.value = String(get());
+      if (input.type !== "number" || !input.matches(":focus")) input.value = String(get());
     });
   return {
     show() {

@@ -1,29 +1,30 @@
 // Particles and the exact filter on z_1 ~ N(0, first), z_t = a z_{t-1} + N(0, q), x_t = z_t + N(0, r).
 
+import { mulberry, STRIDE } from "./draws.js";
+
 export const MOST = { particles: 64, steps: 40 };
 const DRAWS = 3 * MOST.particles; // of one step: two for each particle's noise, one for its ancestor
 
-// Mulberry32 by its count, so that a number is known by its run, step and place alone.
-function uniformOf(/** @type {number} */ run, /** @type {number} */ step, /** @type {number} */ place) {
-  const state = Math.imul((run * MOST.steps + step) * DRAWS + place + 1, 0x6d2b79f5);
-  let t = Math.imul(state ^ (state >>> 15), state | 1);
-  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-  return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-}
+// By its count, so that a number is known by its run, step and place alone.
+/** @type {(run: number, step: number, place: number) => number} */
+const uniformOf = (run, step, place) =>
+  mulberry(Math.imul((run * MOST.steps + step) * DRAWS + place + 1, STRIDE));
 
-function normalOf(/** @type {number} */ run, /** @type {number} */ step, /** @type {number} */ n) {
+/** @type {(run: number, step: number, n: number) => number} */
+function normalOf(run, step, n) {
   const radius = Math.sqrt(-2 * Math.log(1 - uniformOf(run, step, 2 * n)));
   return radius * Math.cos(2 * Math.PI * uniformOf(run, step, 2 * n + 1));
 }
 
 // log p(x) in nats, and mean and deviation of each state given all up to its step.
-export function kalman(/** @type {System} */ { a, q, r, first }, /** @type {number[]} */ x) {
+/** @type {(system: System, x: number[]) => ParticleData["filtered"]} */
+export function kalman({ a, q, r, first }, x) {
   let [m, p, logLikelihood] = [0, first, 0];
   /** @type {number[][]} */
   const [mean, deviation] = [[], []];
-  for (const seen of x) {
+  for (const observed of x) {
     const s = p + r;
-    const off = seen - m;
+    const off = observed - m;
     logLikelihood -= (Math.log(2 * Math.PI * s) + (off * off) / s) / 2;
     m += (p / s) * off;
     p *= r / s;
@@ -36,15 +37,11 @@ export function kalman(/** @type {System} */ { a, q, r, first }, /** @type {numb
 
 // Room for the particles of T steps: states, weights (summing to one) and parents, all (T, N); of each step
 // its effective sample size, before resampling, and whether it was resampled.
-export const makeCloud = (/** @type {number} */ T, /** @type {number} */ N) => ({
-  T,
-  N,
-  z: new Float64Array(T * N),
-  w: new Float64Array(T * N),
-  parent: new Int32Array(T * N),
-  ess: new Float64Array(T),
-  resampled: new Uint8Array(T),
-});
+/** @type {(T: number, N: number) => Cloud} */
+export function makeCloud(T, N) {
+  const [z, w, ess] = [T * N, T * N, T].map((length) => new Float64Array(length));
+  return { T, N, z, w, parent: new Int32Array(T * N), ess, resampled: new Uint8Array(T) };
+}
 
 // Fills the cloud with one run's particles, which move as the prior does; returns the estimate of log p(x),
 // nats.
@@ -74,7 +71,7 @@ export function filterRun({ a, q, r, first }, x, criterion, run, cloud) {
     }
     ess[t] = 1 / squares;
     const last = t === T - 1;
-    resampled[t] = !last && (criterion === "always" || (criterion === "ess" && ess[t] <= N / 2)) ? 1 : 0;
+    resampled[t] = Number(!last && (criterion === "always" || (criterion === "ess" && ess[t] <= N / 2)));
     if (last || resampled[t]) estimate += top + Math.log(sum / N);
   }
   return estimate;
@@ -89,7 +86,8 @@ function drawnFrom(w, start, N, u) {
 }
 
 // Of each particle, whether one of the last step descends from it: (T, N).
-export function survivors(/** @type {Pick<Cloud, "T" | "N" | "parent">} */ { T, N, parent }) {
+/** @type {(cloud: Pick<Cloud, "T" | "N" | "parent">) => Uint8Array} */
+export function survivors({ T, N, parent }) {
   const alive = new Uint8Array(T * N).fill(1, (T - 1) * N);
   for (let at = (T - 1) * N; at > 0; at -= N)
     for (let n = 0; n < N; n++) if (alive[at + n]) alive[at - N + parent[at + n]] = 1;

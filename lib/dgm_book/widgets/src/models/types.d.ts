@@ -393,5 +393,5 @@ type ParticleData = {
   filtered: { logLikelihood: number; mean: number[]; deviation: number[] };
 };
 type ParticleRun = { cloud: Cloud; alive: Uint8Array; estimate: number; founders: number; heaviest: number };
-type RunTally = { n: number; mean: number; squares: number };
+type RunTally = Record<"N" | "n" | "mean" | "squares", number> & { criterion: string };
 type MeanError = { mean: number; error: number };
