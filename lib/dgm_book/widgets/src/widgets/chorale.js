@@ -260,9 +260,10 @@ async function render(props) {
   w.picture.append(roll.node, element("p.dgm-note", KEY));
   const controls = makeControls(w, names, player, sound.node);
   const reporter = makeReporter(w, writer, player, controls.head, fill);
-  let [width, painted] = [0, ""];
+  let painted = "";
 
   function draw() {
+    const width = Math.floor(w.picture.clientWidth);
     if (!width) return false;
     const whole = writer.write();
     player.follow();
@@ -285,10 +286,6 @@ async function render(props) {
   document.addEventListener("visibilitychange", hush);
   globalThis.addEventListener("pagehide", player.stop);
   return w.start("dgm:chorale", draw, {
-    resized(wide) {
-      width = wide;
-      w.ask();
-    },
     ended() {
       player.stop();
       document.removeEventListener("visibilitychange", hush);

@@ -202,7 +202,7 @@ async function render(props) {
   const showTable = makeTable(w);
   const paintCurve = makeCurve(w, weather);
   const speak = throttled(w.status, 600);
-  let [width, painted] = [0, ""];
+  let painted = "";
   /** @type {WeatherRun | null} */
   let reported = null;
 
@@ -223,6 +223,7 @@ async function render(props) {
   }
 
   function draw() {
+    const width = Math.floor(w.picture.clientWidth);
     const chosen = Math.round(w.get("freeze") * FREEZES);
     if (w.get("seed") !== weather.seed) weather.begin(w.get("seed"));
     const busy = weather.compute(chosen, BUDGET_MS);
@@ -240,12 +241,7 @@ async function render(props) {
     else w.root.dataset.curve = JSON.stringify(weather.runs.map(({ nats }) => nats));
     return busy;
   }
-  return w.start("dgm:weather", draw, {
-    resized(wide) {
-      width = wide;
-      w.ask();
-    },
-  });
+  return w.start("dgm:weather", draw);
 }
 
 export default { render };

@@ -244,7 +244,6 @@ async function render(props) {
   const showControls = makeControls(w, clock, matrices.length, course.forget);
   const showReadouts = makeReadouts(w, names, matrices);
   const speak = throttled(w.status, 600);
-  let width = 0;
 
   function report(/** @type {Means} */ { around, nats, place: at }) {
     const { history } = course;
@@ -260,6 +259,7 @@ async function render(props) {
   }
 
   function draw() {
+    const width = Math.floor(w.picture.clientWidth);
     clock.tick(performance.now());
     const busy = course.advance(w.get("seed"), w.get("steps"), w.get("schedule"), BUDGET_MS);
     const running = clock.running();
@@ -275,13 +275,7 @@ async function render(props) {
     if (!running && !busy) report(means);
     return running || busy;
   }
-  return w.start("dgm:switch", draw, {
-    resized(wide) {
-      width = wide;
-      w.ask();
-    },
-    ended: clock.halt,
-  });
+  return w.start("dgm:switch", draw, { ended: clock.halt });
 }
 
 export default { render };
