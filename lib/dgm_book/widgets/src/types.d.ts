@@ -90,6 +90,31 @@ type Widget = Frame & {
   ask(): void;
   start(measure: string, draw: () => unknown, options?: StartOptions): () => void;
 };
+// widget.js
+type SpeakingWidget = Widget & { speak(text: string): void };
+type Drawing = {
+  draw(width: number): unknown;
+  layout?(width: number): void;
+  sized?: Element;
+  touched?(): void;
+  ended?(): void;
+};
+/** `pause`: ms without a change before the screen reader hears of it. */
+type WidgetDefinition<T> = {
+  measure: string;
+  names: string[];
+  hint: string;
+  kind?: string;
+  pause?: number;
+} & {
+  load?(model: WidgetModel): Promise<T>;
+};
+type DefineWidget = <T>(
+  definition: WidgetDefinition<T> | ((model: WidgetModel) => WidgetDefinition<T>),
+  build: (w: SpeakingWidget, loaded: T) => Drawing | Drawing["draw"],
+) => { render(props: RenderProps): Promise<() => void> };
+type MakeLayers = <K extends string>(svg: Element, selectors: Record<K, string>) => Record<K, SVGElement>;
+
 type BottomAxis = { px: ToPixels; y: number; text?: (v: number) => string; grid?: number };
 type LeftAxis = { py: ToPixels; left: number; right: number; text?: (v: number) => string; gap?: number };
 // form.js

@@ -6,6 +6,7 @@ import * as frame from "../frame.js";
 import { mixed, rateAt } from "../models/damage.js";
 import { floatsOf } from "../models/nn.js";
 import { resize, short, sign } from "../plot.js";
+import { defineWidget } from "../widget.js";
 
 const { element, italic, MARKS, number, rich, shape, ticks } = frame;
 /** @type {Record<string, Attributes>} */
@@ -156,31 +157,27 @@ function makeReadouts(w, lab) {
 }
 /** @typedef {(now: Mixed, alpha: number, blur: number) => string} Readouts */
 
-/** @type {(props: RenderProps) => () => void} */
-function render(props) {
-  const w = frame.openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:damage",
     names: ["alpha", "blur"],
     hint:
       "*\u03b1* to 0.99, so that 99 codes of 100 are junk: the curve rises by at most 4.6 nats, " +
       "wherever you look. Then blur.",
-  });
-  const lab = readLab(w);
-  const paint = makePicture(w, lab);
-  const showControls = makeControls(w, lab.blurs);
-  const showReadouts = makeReadouts(w, lab);
-  const speak = frame.throttled(w.status);
-  function draw() {
-    const width = Math.floor(w.picture.clientWidth);
-    const [alpha, blur] = [w.get("alpha"), w.get("blur")];
-    const now = mixed(lab.data, blur, alpha);
-    showControls();
-    paint(width, now, alpha, blur);
-    speak(showReadouts(now, alpha, blur));
-    w.root.dataset.moved = `${alpha} ${blur}`;
-  }
-  const stop = w.start("dgm:damage", draw);
-  w.ask();
-  return stop;
-}
-
-export default { render };
+    pause: 300,
+  },
+  (w) => {
+    const lab = readLab(w);
+    const paint = makePicture(w, lab);
+    const showControls = makeControls(w, lab.blurs);
+    const showReadouts = makeReadouts(w, lab);
+    return (width) => {
+      const [alpha, blur] = [w.get("alpha"), w.get("blur")];
+      const now = mixed(lab.data, blur, alpha);
+      showControls();
+      paint(width, now, alpha, blur);
+      w.speak(showReadouts(now, alpha, blur));
+      w.root.dataset.moved = `${alpha} ${blur}`;
+    };
+  },
+);

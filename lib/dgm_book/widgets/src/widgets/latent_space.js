@@ -6,6 +6,7 @@ import * as frame from "../frame.js";
 import { bufferOf, decode, floatsOf, loadNetworks } from "../models/nn.js";
 import { onArrows, onDrag } from "../pads.js";
 import { place, resize, short, words } from "../plot.js";
+import { defineWidget } from "../widget.js";
 
 const { element, italic, MARKS, rich, shape } = frame;
 // Ten classes: a colour and a mark each, so that no class stands out by its colour alone.
@@ -154,50 +155,39 @@ function makeReadouts(w, codes, network) {
   };
 }
 
-/** @type {(props: RenderProps) => Promise<() => void>} */
-async function render(props) {
-  const network = (await loadNetworks(props.model))[props.model.get("model")];
-  const w = frame.openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:latent-space",
     names: ["z"],
     hint: "drag across the plane, or use the arrow keys: one class turns into the next.",
-  });
-  if (network.error !== null) w.root.dataset.goldenError = network.error.toFixed(6);
-  const means = floatsOf(w.get("means"));
-  const codes = { means, labels: new Uint8Array(bufferOf(w.get("labels"))), classes: w.get("classes") };
-  const limit = Math.max(3, Math.ceil(2 * 1.05 * Math.max(...means.map(Math.abs))) / 2);
-  const move = (/** @type {number[]} */ z) =>
-    w.change({ z: z.map((v) => +Math.max(-limit, Math.min(limit, v)).toFixed(3)) });
-  const plane = makePlane(w, codes, limit, move);
-  const showReadouts = makeReadouts(w, codes, network);
-  const form = formOf(w);
-  const sliders = [0, 1].map((k) =>
-    form.slider(
-      `z${k + 1}`,
-      `*z*_${k + 1}_`,
-      { min: -limit, max: limit, step: 0.01 },
-      {
-        get: () => w.get("z")[k],
-        set: (v) => move(w.get("z").with(k, v)),
-      },
-    ),
-  );
-  w.controls.append(element("div.dgm-pair", ...sliders));
-  w.controls.append(element("div.dgm-row.dgm-ls-legend", ...makeLegend(codes.classes), form.reset()));
-  const speak = frame.throttled(w.status);
-
-  function draw() {
-    /** @type {number[]} */
-    const z = w.get("z");
-    plane.show(z);
-    form.show();
-    speak(showReadouts(z, z.map((v) => v.toFixed(2).replace("-", "\u2212")).join(", ")));
-  }
-  return w.start("dgm:latent-space", draw, {
-    resized(width) {
-      plane.layout(width);
-      w.ask();
-    },
-  });
-}
-
-export default { render };
+    pause: 300,
+    load: loadNetworks,
+  },
+  (w, networks) => {
+    const network = networks[w.get("model")];
+    if (network.error !== null) w.root.dataset.goldenError = network.error.toFixed(6);
+    const means = floatsOf(w.get("means"));
+    const codes = { means, labels: new Uint8Array(bufferOf(w.get("labels"))), classes: w.get("classes") };
+    const limit = Math.max(3, Math.ceil(2 * 1.05 * Math.max(...means.map(Math.abs))) / 2);
+    const move = (/** @type {number[]} */ z) =>
+      w.change({ z: z.map((v) => +Math.max(-limit, Math.min(limit, v)).toFixed(3)) });
+    const { layout, show } = makePlane(w, codes, limit, move);
+    const showReadouts = makeReadouts(w, codes, network);
+    const form = formOf(w);
+    const range = { min: -limit, max: limit, step: 0.01 };
+    const sliders = [0, 1].map((k) => {
+      const set = (/** @type {number} */ v) => move(w.get("z").with(k, v));
+      return form.slider(`z${k + 1}`, `*z*_${k + 1}_`, range, { get: () => w.get("z")[k], set });
+    });
+    w.controls.append(element("div.dgm-pair", ...sliders));
+    w.controls.append(element("div.dgm-row.dgm-ls-legend", ...makeLegend(codes.classes), form.reset()));
+    function draw() {
+      /** @type {number[]} */
+      const z = w.get("z");
+      show(z);
+      form.show();
+      w.speak(showReadouts(z, z.map((v) => v.toFixed(2).replace("-", "\u2212")).join(", ")));
+    }
+    return { draw, layout };
+  },
+);

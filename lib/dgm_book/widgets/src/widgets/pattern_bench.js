@@ -3,11 +3,12 @@
 import "../styles/gan.css";
 import { pushButton } from "../controls.js";
 import { formOf, readoutList } from "../form.js";
-import { element, MARKS, openWidget, rich, shape, throttled } from "../frame.js";
+import { element, MARKS, rich, shape } from "../frame.js";
 import * as bench from "../models/bench.js";
 import { breTerms } from "../models/gan.js";
 import { onArrows, onDrag } from "../pads.js";
 import { place, resize, short, words } from "../plot.js";
+import { defineWidget } from "../widget.js";
 
 const { inside, UNITS, WORLD } = bench;
 const KEYS = "Digits choose a point, arrow keys move it, with Shift in larger steps.";
@@ -268,39 +269,37 @@ function makeControls(w, K, chosen) {
   return form.show;
 }
 
-/** @type {(props: RenderProps) => () => void} */
-function render(props) {
-  const w = openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:pattern-bench",
     names: ["points", "units", "margin", "seed"],
     hint: "press Two camps and see which term notices; then slide the margin to the paper\u2019s *c* = 3.",
     kind: "dgm-bench",
-  });
-  const K = w.get("points").length;
-  const chosen = {
-    index: 0,
-    choose(/** @type {string | number} */ k) {
-      chosen.index = Number(k);
-      w.ask();
-    },
-  };
-  const drawPlane = makePlane(w, K, chosen);
-  const drawMatrix = makeMatrix(w, K, chosen);
-  const drawBand = makeBand(w, K);
-  const showReadouts = makeReadouts(w, K);
-  const showControls = makeControls(w, K, chosen);
-  const speak = throttled(w.status, 600);
-  function draw() {
-    const [d, margin, lines] = [w.get("units"), w.get("margin"), bench.linesOf(w.get("seed"))];
-    drawPlane(lines, d);
-    const h = bench.activationsOf(w.get("points"), lines, d);
-    const terms = breTerms(h, K, { zeta: w.get("zeta"), margin, keep: true });
-    drawMatrix(h, d, terms);
-    const over = drawBand(terms);
-    const says = showReadouts(h, terms);
-    showControls();
-    speak(`Point ${chosen.index + 1}. ${says}; ${over} pairs beyond the band.`);
-  }
-  return w.start("dgm:pattern-bench", draw);
-}
-
-export default { render };
+  },
+  (w) => {
+    const K = w.get("points").length;
+    const chosen = {
+      index: 0,
+      choose(/** @type {string | number} */ k) {
+        chosen.index = Number(k);
+        w.ask();
+      },
+    };
+    const drawPlane = makePlane(w, K, chosen);
+    const drawMatrix = makeMatrix(w, K, chosen);
+    const drawBand = makeBand(w, K);
+    const showReadouts = makeReadouts(w, K);
+    const showControls = makeControls(w, K, chosen);
+    return () => {
+      const [d, margin, lines] = [w.get("units"), w.get("margin"), bench.linesOf(w.get("seed"))];
+      drawPlane(lines, d);
+      const h = bench.activationsOf(w.get("points"), lines, d);
+      const terms = breTerms(h, K, { zeta: w.get("zeta"), margin, keep: true });
+      drawMatrix(h, d, terms);
+      const over = drawBand(terms);
+      const says = showReadouts(h, terms);
+      showControls();
+      w.speak(`Point ${chosen.index + 1}. ${says}; ${over} pairs beyond the band.`);
+    };
+  },
+);

@@ -7,6 +7,7 @@ import { decode, floatsOf, loadNetworks } from "../models/nn.js";
 import { onDrag } from "../pads.js";
 import { sign } from "../plot.js";
 import { makeChart } from "../rate_distortion_chart.js";
+import { defineWidget } from "../widget.js";
 
 /** @import { Curve, Mark } from "../rate_distortion_chart.js" */
 /** @typedef {ReturnType<typeof looksOf>} Looks */
@@ -208,58 +209,57 @@ function makeReadouts(w, curves) {
   };
 }
 
-/** @type {(props: RenderProps) => Promise<() => void>} */
-async function render(props) {
-  const networks = await loadNetworks(props.model);
-  /** @type {Curve[]} */
-  const curves = props.model.get("curves");
-  const other = curves[0].family ? " Then choose another family or latent size at the same \u03b2." : "";
-  const w = frame.openWidget(props, {
+const OTHER = " Then choose another family or latent size at the same \u03b2.";
+export default defineWidget(
+  (model) => ({
+    measure: "dgm:rate-distortion",
     names: ["model", "beta_index", "log_distortion"],
-    hint: `drag \u03b2 to the right: prior samples turn into reconstructions, at the price of rate.${other}`,
-  });
-  const errors = curves.flatMap(({ model }) => networks[model]?.error ?? []);
-  if (errors.length) w.root.dataset.goldenError = Math.max(...errors).toFixed(6);
-  const chosen = () => curves.findIndex((curve) => curve.model === w.get("model"));
-  const looks = looksOf(curves);
-  const chart = makeChart(w, curves, looks);
-  const samples = makeSamples(w, networks);
-  const controls = makeControls(w, curves, looks, chosen);
-  const showReadouts = makeReadouts(w, curves);
-  const speak = frame.throttled(w.status);
-  let [shown, position] = [-1, Number(w.get("beta_index"))];
+    hint:
+      "drag \u03b2 to the right: prior samples turn into reconstructions, at the price of rate." +
+      (model.get("curves")[0].family ? OTHER : ""),
+    pause: 300,
+    load: loadNetworks,
+  }),
+  (w, networks) => {
+    /** @type {Curve[]} */
+    const curves = w.get("curves");
+    const errors = curves.flatMap(({ model }) => networks[model]?.error ?? []);
+    if (errors.length) w.root.dataset.goldenError = Math.max(...errors).toFixed(6);
+    const chosen = () => curves.findIndex((curve) => curve.model === w.get("model"));
+    const looks = looksOf(curves);
+    const chart = makeChart(w, curves, looks);
+    const samples = makeSamples(w, networks);
+    const controls = makeControls(w, curves, looks, chosen);
+    const showReadouts = makeReadouts(w, curves);
+    let [shown, position] = [-1, Number(w.get("beta_index"))];
+    // The dot can be dragged along its curve, too.
+    onDrag(chart.svg, (x, y) => w.change({ beta_index: chart.nearest(curves[chosen()], x, y) }));
 
-  function draw() {
-    const width = Math.floor(w.picture.clientWidth);
-    const i = chosen();
-    const curve = curves[i];
-    const k = Math.min(w.get("beta_index"), curve.beta.length - 1);
-    if (shown !== i) {
-      [shown, position] = [i, k];
-      samples.arrange(curve);
-      controls.begin(curve);
-      chart.choose(i);
-    }
-    chart.layout(width, w.get("log_distortion"));
-    const beta = number(curve.beta[k]);
-    const says = `beta ${beta}, rate ${number(curve.rate[k])} nats, distortion ${number(curve.distortion[k])}`;
-    controls.show(k, beta, says);
-    showReadouts(curve, k);
-    const images = `${curve.codes?.images} decoded images, ${curve.label}, beta ${beta}`;
-    if (curve.codes) samples.canvas.setAttribute("aria-label", images);
-    speak(`${curve.label}: ${says}, log Z ${number(curve.log_z[k])} nats`);
-    const gap = k - position;
-    position = frame.calm() || Math.abs(gap) < 0.02 ? k : position + 0.34 * gap;
-    samples.draw(curve, position);
-    chart.follow(curve, position);
-    return position !== k;
-  }
-
-  // The dot can be dragged along its curve, too.
-  onDrag(chart.svg, (x, y) => w.change({ beta_index: chart.nearest(curves[chosen()], x, y) }));
-  const stop = w.start("dgm:rate-distortion", draw);
-  w.ask();
-  return stop;
-}
-
-export default { render };
+    return (width) => {
+      const i = chosen();
+      const curve = curves[i];
+      const k = Math.min(w.get("beta_index"), curve.beta.length - 1);
+      if (shown !== i) {
+        [shown, position] = [i, k];
+        samples.arrange(curve);
+        controls.begin(curve);
+        chart.choose(i);
+      }
+      chart.layout(width, w.get("log_distortion"));
+      const [beta, rate, distortion] = [curve.beta[k], curve.rate[k], curve.distortion[k]].map((v) =>
+        number(v),
+      );
+      const says = `beta ${beta}, rate ${rate} nats, distortion ${distortion}`;
+      controls.show(k, beta, says);
+      showReadouts(curve, k);
+      const images = `${curve.codes?.images} decoded images, ${curve.label}, beta ${beta}`;
+      if (curve.codes) samples.canvas.setAttribute("aria-label", images);
+      w.speak(`${curve.label}: ${says}, log Z ${number(curve.log_z[k])} nats`);
+      const gap = k - position;
+      position = frame.calm() || Math.abs(gap) < 0.02 ? k : position + 0.34 * gap;
+      samples.draw(curve, position);
+      chart.follow(curve, position);
+      return position !== k;
+    };
+  },
+);
