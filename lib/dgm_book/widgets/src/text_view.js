@@ -1,5 +1,6 @@
 // How sentences are shown. Whatever a reader has typed becomes text, never HTML.
 
+import { pickOf, textOf } from "./form.js";
 import { element } from "./frame.js";
 
 const CLINGS = /^(?:[.,!?;:%)\]\u201d]|\.\.\.|n't|'(?:s|ve|m|ll|re|d))$/;
@@ -131,16 +132,17 @@ export function remarks(/** @type {Source} */ { unknownWords }) {
   return [`Unknown to the model, which can only copy ${copied}: ${quoted(unknownWords)}.`];
 }
 
-/** Where a sentence is typed or picked. @type {(w: Widget, form: Form, label?: Label) => HTMLElement[]} */
-export function typedInput(w, form, label = String) {
+/** Where a sentence is typed or picked. @type {(form: WidgetForm, label?: Label) => HTMLElement[]} */
+export function typedInput(form, label = String) {
+  const { w } = form;
   /** @type {string[]} */
   const examples = w.get("examples");
   const options = [["", "Pick a sentence"], ...examples.map((example) => [example, label(example)])];
-  const pick = form.pick("label.dgm-pick", "pick", element("span.dgm-status", "Examples"), options, {
+  const pick = pickOf(form, "label.dgm-pick", "pick", element("span.dgm-status", "Examples"), options, {
     get: () => (examples.includes(w.get("sentence")) ? w.get("sentence") : ""),
     set: (sentence) => sentence && w.change({ sentence }),
   });
   const attributes = { maxlength: 2000, rows: 2, placeholder: "Type a sentence" };
-  return form.text("sentence", "Your sentence", attributes, pick);
+  return textOf(form, "sentence", "Your sentence", attributes, pick);
 }
 /** @typedef {(example: string) => string} Label */

@@ -96,6 +96,7 @@ type Drawing = {
   draw(width: number): unknown;
   layout?(width: number): void;
   sized?: Element;
+  touched?(): void;
   ended?(): void;
 };
 /** `pause`: ms without a change before the screen reader hears of it. */
@@ -118,45 +119,35 @@ type BottomAxis = { px: ToPixels; y: number; text?: (v: number) => string; grid?
 type LeftAxis = { py: ToPixels; left: number; right: number; text?: (v: number) => string; gap?: number };
 // form.js
 type Binding<V> = { get?(): V; set?(value: V): void };
+type Bound<V> = Required<Binding<V>> & { id: string };
 type Words<V> = { text?(value: V): string; spoken?(value: V): string };
 type Options = (string | number)[][];
-type Form = {
+type WidgetForm = {
+  w: Widget;
+  updates: (() => void)[];
   show(): void;
-  slider(name: string, words: string, range: Attributes, more?: Binding<number> & Words<number>): HTMLElement;
-  tick(name: string, words: string, more?: Binding<boolean>): HTMLElement;
-  /** `head` stands before the radios, `legend` is their name. */
-  radios(
-    name: string,
-    legend: string,
-    choices: string[][],
-    more?: Binding<string | number> & { head?: string },
-  ): HTMLElement;
-  /** A label of that selector, with its select. */
-  pick(
-    kind: string,
-    name: string,
-    words: Node | string,
-    options: Options,
-    more?: Binding<string | number>,
-  ): HTMLElement;
-  /** The same, with a whole number. */
-  whole(
-    kind: string,
-    name: string,
-    words: Node | string,
-    range: { min: number; max: number },
-    more?: Binding<number>,
-  ): HTMLElement;
-  /** A box for a text, after its label and what stands beside that; Enter begins no new line. */
-  text(
-    name: string,
-    label: string,
-    attributes: Attributes,
-    aside: Element,
-    enter?: () => void,
-  ): HTMLElement[];
   reset(before?: () => void): HTMLElement;
 };
+type Maker<Rest extends unknown[], Made = HTMLElement> = (form: WidgetForm, ...rest: Rest) => Made;
+type SliderOf = Maker<
+  [name: string, words: string, range: Attributes, more?: Binding<number> & Words<number>]
+>;
+type TickOf = Maker<[name: string, words: string, more?: Binding<boolean>]>;
+type Choice = Binding<string | number>;
+/** `head` stands before the radios, `legend` is their name. */
+type RadiosOf = Maker<[name: string, legend: string, choices: string[][], more?: Choice & { head?: string }]>;
+/** A label of that selector, with its select. */
+type PickOf = Maker<[kind: string, name: string, words: Node | string, options: Options, more?: Choice]>;
+type Ends1D = { min: number; max: number };
+/** The same, with a whole number. */
+type WholeOf = Maker<
+  [kind: string, name: string, words: Node | string, ends: Ends1D, more?: Binding<number>]
+>;
+/** A box for a text, after its label and what stands beside that; Enter begins no new line. */
+type TextOf = Maker<
+  [name: string, label: string, attributes: Attributes, aside: Element, enter?: () => void],
+  HTMLElement[]
+>;
 type Fill = (...values: (string | Children)[]) => void;
 type MakeTable = (
   caption: string,
@@ -181,13 +172,18 @@ type Series = ArrayLike<number>;
 /** Whether a line breaks before point i. */
 type Gap = (i: number) => boolean;
 type ToPixels = (v: number) => number | string;
-type PanelPlace = Record<"left" | "top" | "width" | "height" | "low" | "high", number> & { parts?: number };
-type TimePanel = {
-  node: SVGElement;
-  inside: SVGElement;
-  name: SVGElement;
-  lay(place: PanelPlace): void;
-  py(v: number): string;
+// panels.js
+type Fixed = (v: number) => string;
+type PanelBox = Record<"top" | "width" | "height" | "low" | "high", number>;
+/** Of each step, by coordinate. */
+type Prediction = Record<"mean" | "deviation", Doubles[]>;
+/** Width of a step, of the picture, and where the lines end, px. */
+type ChangePlace = Record<"wide" | "width" | "bottom", number>;
+type SayChange = (step: CourseStep, before?: CourseStep) => [kind: string, label: string] | null;
+/** `colour` gives red, green, blue and opacity of a pixel. */
+type HeatSheet = {
+  node: HTMLElement;
+  paint(top: number, width: number, height: number, colour: (row: number, column: number) => number[]): void;
 };
 type BarCell = { node: HTMLElement; set(length: number, text: string): void };
 /** A node that stands before a word, if any. */

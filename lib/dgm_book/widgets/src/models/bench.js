@@ -9,8 +9,7 @@ export const UNITS = 12;
 export const inside = (v) => +Math.max(-WORLD, Math.min(WORLD, v)).toFixed(4);
 
 // Lines x cos t + y sin t = b as [cos t, sin t, -b].
-/** @type {(seed: number) => number[][]} */
-export function linesOf(seed) {
+export function linesOf(/** @type {number} */ seed) {
   const dice = makeDice(seed);
   return Array.from({ length: UNITS }, () => {
     const turn = 2 * Math.PI * dice.uniform();
@@ -44,8 +43,7 @@ export function endsOf([a, b, c]) {
 const entropy = (shares) => shares.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0);
 
 // Of K points' signs: how many differ, their joint entropy, and the sum of the units' own.
-/** @type {(h: Doubles, K: number) => { distinct: number, joint: number, alone: number }} */
-export function entropiesOf(h, K) {
+export function entropiesOf(/** @type {Doubles} */ h, /** @type {number} */ K) {
   const d = h.length / K;
   /** @type {Map<string, number>} */
   const counts = new Map();
@@ -79,8 +77,7 @@ export function campsOf(K, lines, d, zeta) {
 export function searched(points, lines, d, options) {
   const K = points.length;
   const dice = makeDice(Math.round(1e6 * Math.abs(points.flat().reduce((a, b) => 3 * a + b))));
-  /** @type {(points: number[][]) => number} */
-  const cost = (tried) => {
+  const cost = (/** @type {number[][]} */ tried) => {
     const terms = breTerms(activationsOf(tried, lines, d), K, options);
     return terms.marginalEntropy + terms.activationCorrelation;
   };

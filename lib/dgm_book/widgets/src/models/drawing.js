@@ -13,8 +13,7 @@ export function inked(strokes, height, width) {
   // No more than three times as large, so that a dot stays one.
   const scale = Math.min(((20 / 28) * side - 2 * pen) / Math.max(right - left, bottom - top, 1e-6), 3 * side);
   const image = new Float64Array(height * width);
-  /** @type {(x: number, y: number) => void} */
-  const lay = (x, y) => {
+  const lay = (/** @type {number} */ x, /** @type {number} */ y) => {
     image.fill(0);
     for (const stroke of strokes) {
       for (let k = 0; k < stroke.length - (stroke.length > 2 ? 2 : 0); k += 2) {

@@ -1,8 +1,7 @@
 // The exact cells of a discriminator, and the signs of its units.
 
 // The signs of every hidden layer at each point, one unsigned number a layer: patterns[l][k].
-/** @type {(pass: Pass) => Uint32Array[]} */
-export function patterns({ network, K, pre }) {
+export function patterns(/** @type {Pass} */ { network, K, pre }) {
   return network.layers.slice(0, -1).map(({ outputs }, l) => {
     const words = new Uint32Array(K);
     for (let k = 0; k < K; k++) {
@@ -72,8 +71,7 @@ function composed(theta, { inputs, outputs, weight, bias }, map) {
 }
 
 let values = new Float64Array(32);
-/** @type {(cell: GanCell, u: number, into: GanCell[]) => void} */
-function cut(cell, u, into) {
+function cut(/** @type {GanCell} */ cell, /** @type {number} */ u, /** @type {GanCell[]} */ into) {
   const { points, map } = cell;
   const n = points.length / 2;
   if (values.length < n) values = new Float64Array(2 * n);

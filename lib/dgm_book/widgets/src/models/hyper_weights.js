@@ -4,8 +4,7 @@ import { last } from "./arrays.js";
 import { hyperFilter } from "./hyper_rnn.js";
 import { bufferOf, loadShared, unpackTensor } from "./nn.js";
 
-/** @type {(weights: WidgetModel) => HyperNets} */
-export function unpackHyper(weights) {
+export function unpackHyper(/** @type {WidgetModel} */ weights) {
   const buffer = bufferOf(weights.get("data"));
   const headers = /** @type {HyperHeader[]} */ (weights.get("header").models);
   const nets = Object.fromEntries(headers.map((header) => [header.name, hyperNet(header, buffer)]));
@@ -15,19 +14,16 @@ export function unpackHyper(weights) {
   return { names: Object.keys(nets), nets, goldenError };
 }
 
-/** @type {(model: WidgetModel) => Promise<HyperNets>} */
-export const loadHyper = (model) => loadShared(model, unpackHyper);
+export const loadHyper = (/** @type {WidgetModel} */ model) => loadShared(model, unpackHyper);
 
-/** @type {(values: number[]) => number} */
-const product = (values) => values.reduce((a, b) => a * b, 1);
+const product = (/** @type {number[]} */ values) => values.reduce((a, b) => a * b, 1);
 
 /** @type {(buffer: ArrayBuffer, at: Tensor) => Float64Array} */
 const doublesOf = (buffer, at) => Float64Array.from(unpackTensor(buffer, at));
 
 /** @type {(header: HyperHeader, buffer: ArrayBuffer) => HyperNet} */
 function hyperNet({ name, kind, emission, hyper_input: fed, sigma_min: least, sizes, tensors }, buffer) {
-  /** @type {(weight: string, bias?: string) => Layer<Float64Array>} */
-  const layer = (weight, bias = "") => {
+  const layer = (/** @type {string} */ weight, bias = "") => {
     const [rows, columns] = tensors[weight].shape;
     const biases = tensors[bias] ? doublesOf(buffer, tensors[bias]) : new Float64Array(rows);
     return {
@@ -38,8 +34,7 @@ function hyperNet({ name, kind, emission, hyper_input: fed, sigma_min: least, si
       output: new Float64Array(rows),
     };
   };
-  /** @type {(part: string) => Perceptron} */
-  const perceptron = (part) => {
+  const perceptron = (/** @type {string} */ part) => {
     const places = Object.keys(tensors).filter(
       (key) => key.startsWith(`${part}.`) && key.endsWith(".weight"),
     );

@@ -12,8 +12,7 @@ export function bufferOf(value) {
   return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice().buffer;
 }
 
-/** @type {(value: Bytes) => Float32Array} */
-export const floatsOf = (value) => new Float32Array(bufferOf(value));
+export const floatsOf = (/** @type {Bytes} */ value) => new Float32Array(bufferOf(value));
 
 /** Row by row; int8 is widened. @type {(buffer: ArrayBuffer, at: Tensor) => Float32Array} */
 export function unpackTensor(buffer, { shape: [rows = 1, columns = 1], start, scale }) {
@@ -110,7 +109,6 @@ export async function loadShared(model, unpack) {
   return /** @type {ReturnType<typeof unpack>} */ (page[KEY].get(weights));
 }
 
-/** @type {(model: WidgetModel) => Promise<Record<string, Network>>} */
-export const loadNetworks = (model) => loadShared(model, unpackWeights);
+export const loadNetworks = (/** @type {WidgetModel} */ model) => loadShared(model, unpackWeights);
 
 /** @typedef {{ layers: LayerAt[], golden?: { count: number, z: number, x: number } }} NetworkAt */

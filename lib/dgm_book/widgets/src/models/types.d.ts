@@ -314,15 +314,10 @@ type AnnealingRequest = AnnealingSettings & { layers: Omit<Layer, "output">[]; x
 /** Fills in the code where a chain begins. */
 type Place = (z: Float64Array) => void;
 type Ensemble = { decoder: Decoder; x: Floats; chains: Chain[]; leapfrogs: number; dice: Dice };
+/** A run of chains on image x. */
+type AnnealingRun = AnnealingSettings & { decoder: Decoder; x: Floats; dice: Dice };
 /** One way of annealing, which ends with an estimate of log Z and its error. */
-type Course<A> = (
-  decoder: Decoder,
-  x: Floats,
-  plan: Plan,
-  settings: AnnealingSettings,
-  dice: Dice,
-  last: A,
-) => Generator<void, [number, number]>;
+type Course = Generator<void, [number, number]>;
 type Plan = { betas: number[]; stops: number[]; sizes: number[] };
 type Estimate = Record<"beta" | "logZ" | "distortion" | "rate" | "ess", number> & { code: number[] };
 type AnnealingPoint = Estimate & { acceptance: number; index: number };
@@ -373,7 +368,7 @@ type SwitchStep = CourseStep & {
   posterior: Doubles;
   /** Log density of exact Bayes; of each model its prediction, KL and log density. */
   exact: number;
-  said: { mean: Doubles; deviation: Doubles; kl: number; increment: number }[];
+  models: { mean: Doubles; deviation: Doubles; kl: number; increment: number }[];
 };
 type SwitchCourse = {
   history: SwitchStep[];
@@ -393,5 +388,5 @@ type ParticleData = {
   filtered: { logLikelihood: number; mean: number[]; deviation: number[] };
 };
 type ParticleRun = { cloud: Cloud; alive: Uint8Array; estimate: number; founders: number; heaviest: number };
-type RunTally = { n: number; mean: number; squares: number };
+type RunTally = Record<"N" | "n" | "mean" | "squares", number> & { criterion: string };
 type MeanError = { mean: number; error: number };

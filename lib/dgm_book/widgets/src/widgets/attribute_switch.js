@@ -1,7 +1,7 @@
 // Switch in mid-sentence: the weights jump from one vertex to another after a word that the reader chooses.
 
 import { labelledSlider } from "../controls.js";
-import { apart, formOf, readoutList } from "../form.js";
+import { apart, formOf, pickOf, radiosOf, readoutList } from "../form.js";
 import { element } from "../frame.js";
 import { checkGolden } from "../golden.js";
 import { loadText } from "../models/text_model.js";
@@ -38,10 +38,10 @@ export default defineWidget(
     const ends = { false: [names[0], names[2]], true: [names[2], names[0]] };
     const choices = Object.entries(ends).map(([backward, moods]) => [backward, moods.join(", then ")]);
     const set = (/** @type {unknown} */ v) => w.change({ backward: v === "true" });
-    const pick = form.pick("label", "example", "Sentence", sentences);
+    const pick = pickOf(form, "label", "example", "Sentence", sentences);
     w.controls.append(
       slider.node,
-      form.radios("backward", "Which way", choices, { set }),
+      radiosOf(form, "backward", "Which way", choices, { set }),
       element("div.dgm-heads", ...apart(pick)),
     );
     const parts = element("div", element("p.dgm-caption", "How the model reads each part by itself"));

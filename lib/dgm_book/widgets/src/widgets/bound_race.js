@@ -4,7 +4,7 @@
 import "../styles/information.css";
 import { linear } from "../charts.js";
 import { decimals, pushButton } from "../controls.js";
-import { formOf, tableBy } from "../form.js";
+import { formOf, sliderOf, tableBy } from "../form.js";
 import { element, MARKS, shape, ticks } from "../frame.js";
 import { last } from "../models/arrays.js";
 import { boundsOf, criticScores, exactInformation, MOST, normalsOf } from "../models/bounds.js";
@@ -164,9 +164,9 @@ export default defineWidget(
     const redraw = pushButton("Draw again", () => w.change({ seed: (w.get("seed") + 1) % 10000 }));
     const sizes = { min: 0, max: SIZES.length - 1, step: 1 };
     w.controls.append(
-      form.slider("correlation", "Correlation, *\u03c1*", { min: 0, max: 0.99, step: 0.01 }),
-      form.slider("dimension", "Dimensions, *d*", { min: 1, max: MOST.dimensions, step: 1 }),
-      form.slider("batch", "Pairs in a batch, *N*", sizes, {
+      sliderOf(form, "correlation", "Correlation, *\u03c1*", { min: 0, max: 0.99, step: 0.01 }),
+      sliderOf(form, "dimension", "Dimensions, *d*", { min: 1, max: MOST.dimensions, step: 1 }),
+      sliderOf(form, "batch", "Pairs in a batch, *N*", sizes, {
         get: () => SIZES.indexOf(w.get("batch")),
         set: (v) => w.change({ batch: SIZES[v] }),
         text: () => String(w.get("batch")),

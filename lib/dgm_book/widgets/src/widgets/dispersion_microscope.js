@@ -2,7 +2,7 @@
 
 import "../styles/pooling.css";
 import { labelledSlider, SHAPES } from "../controls.js";
-import { formOf, readoutList } from "../form.js";
+import { formOf, radiosOf, readoutList } from "../form.js";
 import { calm, element, MARKS, niceStep, number, shape } from "../frame.js";
 import { bufferOf } from "../models/nn.js";
 import { place, resize, words } from "../plot.js";
@@ -156,7 +156,7 @@ function makeControls(w, sets, focus) {
     w.ask();
   });
   const choices = sets.map(({ name, label }) => [name, label]);
-  const choice = form.radios("set", "Data", choices, {
+  const choice = radiosOf(form, "set", "Data", choices, {
     set(name) {
       const { classes, steps } = sets.find((set) => set.name === name) ?? sets[0];
       const highlighted = classes.includes(w.get("highlighted")) ? w.get("highlighted") : "";

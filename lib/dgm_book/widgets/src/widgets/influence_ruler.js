@@ -1,6 +1,6 @@
 // The influence ruler: for each word, how far the code moves without it, under each way of pooling.
 
-import { formOf, readoutList } from "../form.js";
+import { formOf, readoutList, tickOf } from "../form.js";
 import { element, rich } from "../frame.js";
 import { checkGolden } from "../golden.js";
 import { loadPooling } from "../models/pooling_model.js";
@@ -79,9 +79,9 @@ export default defineWidget(
     const { encoders } = shared;
     const form = formOf(w);
     const note = element("p.dgm-note");
-    w.picture.append(...typedInput(w, form, (example) => plainText(example.split(" "))), note);
+    w.picture.append(...typedInput(form, (example) => plainText(example.split(" "))), note);
     const table = makeTable(w, encoders);
-    const own = form.tick("own_scale", "Each encoder on its own scale");
+    const own = tickOf(form, "own_scale", "Each encoder on its own scale");
     w.controls.append(element("p.dgm-note", ...rich(MEANING)), own, form.reset());
     const most = element("div", element("p.dgm-caption", "The word that moves the code most"));
     const fill = readoutList(most, [...encoders.map(({ label }) => label), "Time"]);

@@ -3,7 +3,7 @@
 
 import { linear } from "../charts.js";
 import { labelledSlider } from "../controls.js";
-import { apart, formOf } from "../form.js";
+import { apart, formOf, pickOf, radiosOf } from "../form.js";
 import { element, MARKS, number, shape, ticks } from "../frame.js";
 import { axisName, bottomAxis, resize, words } from "../plot.js";
 import { compared, plainText, showSentence } from "../text_view.js";
@@ -107,8 +107,8 @@ export default defineWidget(
       return [i, plainText(tokens)];
     });
     const form = formOf(w);
-    const pick = form.pick("label", "source", "The sentence it starts from", sources);
-    const measures = form.radios("measure", "Density", Object.entries(MEASURES));
+    const pick = pickOf(form, "label", "source", "The sentence it starts from", sources);
+    const measures = radiosOf(form, "measure", "Density", Object.entries(MEASURES));
     measures.append(form.reset());
     w.controls.append(element("div.dgm-heads", ...apart(pick)), measures);
     return () => {

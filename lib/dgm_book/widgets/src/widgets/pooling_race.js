@@ -4,7 +4,7 @@ import "../styles/pooling.css";
 import { axesOf, linear, through } from "../charts.js";
 import { makePlayer } from "../clock.js";
 import { DASHES, decimals, labelledSlider, SHAPES } from "../controls.js";
-import { formOf, put, tableBy } from "../form.js";
+import { formOf, pickOf, put, radiosOf, tableBy } from "../form.js";
 import { element, MARKS, shape, ticks } from "../frame.js";
 import { last } from "../models/arrays.js";
 import { onDrag } from "../pads.js";
@@ -266,7 +266,8 @@ export default defineWidget(
     const charts = METRICS.map((_, m) => makeChart(w, all, m, scrub));
     const showTable = makeTable(w, all, bring);
     const slider = labelledSlider(`${w.id}-time`, "", { min: 0, max: 1, step: 0.005 }, scrub);
-    const axis = form.radios(
+    const axis = radiosOf(
+      form,
       "axis",
       "Against",
       ["seconds", "steps"].map((name) => [name, name]),
@@ -274,7 +275,7 @@ export default defineWidget(
     axis.prepend(player.button);
     const options = [["", "none"], ...all.runs.map((run) => [run.name, run.label])];
     const binding = { get: forward, set: (/** @type {string | number} */ name) => bring(String(name)) };
-    const front = form.pick("label.dgm-forward-pick", "highlighted", "Bring forward", options, binding);
+    const front = pickOf(form, "label.dgm-forward-pick", "highlighted", "Bring forward", options, binding);
     w.controls.append(slider.node, axis, element("div.dgm-row", front, form.reset(player.stop)));
     const choice = makeChoice(w, all);
     w.side.after(choice.node);

@@ -1,7 +1,7 @@
 // From mean to maximum: how much each word counts, and how far apart the sentences come to lie.
 
 import { linear, through } from "../charts.js";
-import { formOf } from "../form.js";
+import { formOf, radiosOf, sliderOf } from "../form.js";
 import { element, number, rich, shape } from "../frame.js";
 import { checkGolden } from "../golden.js";
 import { idly } from "../models/idle.js";
@@ -26,6 +26,7 @@ const MEANING =
 const [LEFT, TOP, TALL, PITCH] = [38, 30, 56, 104]; // px, of the charts
 const END = { "text-anchor": "end" };
 
+/** @typedef {(v: number) => string} Tick */
 /** @typedef {(Dispersion & { position: number })[]} Curve */
 /** @typedef {{ states: Float32Array[], curve: Curve, ready: boolean }} Survey */
 /** @typedef {{ curve: Curve, now: Dispersion, position: number }} Charted */
@@ -109,7 +110,7 @@ function panelOf(p, charted, ready, last, right) {
 /** The words with their bars. @param {Widget} w @param {Encoders} shared @param {number[]} temperatures */
 function makeWords(w, shared, temperatures) {
   const form = formOf(w);
-  const input = typedInput(w, form, (example) => plainText(example.split(" ")));
+  const input = typedInput(form, (example) => plainText(example.split(" ")));
   const rows = element("tbody");
   const caption = element("caption.dgm-status", "How much each word counts in the pooled features");
   const table = element("table.dgm-enc-weights", caption, rows);
@@ -156,14 +157,15 @@ function makeWords(w, shared, temperatures) {
   };
 }
 
-/** @type {(w: Widget, encoders: SentenceEncoder[], last: number, inWords: (v: number) => string) => Form} */
+/** @param {Widget} w @param {SentenceEncoder[]} encoders @param {number} last @param {Tick} inWords */
 function makeControls(w, encoders, last, inWords) {
   const form = formOf(w);
   const range = { min: 0, max: last, step: 1 };
-  const slider = form.slider("position", "Temperature *\u03c4*", range, { text: inWords });
+  const slider = sliderOf(form, "position", "Temperature *\u03c4*", range, { text: inWords });
   const ends = element("div.dgm-ends", { "aria-hidden": "true" });
   ends.append(element("span", "mean, hot"), element("span", "maximum, cold"));
-  const kinds = form.radios(
+  const kinds = radiosOf(
+    form,
     "kind",
     "",
     encoders.map(({ kind, label }) => [kind, label]),

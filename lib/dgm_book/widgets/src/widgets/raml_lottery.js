@@ -1,7 +1,7 @@
 // The lottery: what chance, the critic and its temperature make of the sentences that follow one sentence.
 
 import "../styles/information.css";
-import { apart, formOf, put, readoutList } from "../form.js";
+import { apart, formOf, pickOf, put, readoutList, sliderOf } from "../form.js";
 import { element, number, rich } from "../frame.js";
 import { lottery } from "../models/lottery.js";
 import { defineWidget } from "../widget.js";
@@ -102,14 +102,14 @@ function makeControls(/** @type {Widget} */ w, /** @type {TextSet[]} */ sets) {
   const names = sets.map(({ name, label }) => [name, label]);
   const critics = [...Object.keys(sets[0].scores).map((name) => [name, name]), ["", "none, T = 0"]];
   const [set, anchor, critic] = [
-    form.pick("label", "set", "Text", names, { set: (v) => w.change({ set: v, anchor: 0 }) }),
-    form.pick("label", "anchor", "Sentence", []),
-    form.pick("label", "critic", "Critic", critics),
+    pickOf(form, "label", "set", "Text", names, { set: (v) => w.change({ set: v, anchor: 0 }) }),
+    pickOf(form, "label", "anchor", "Sentence", []),
+    pickOf(form, "label", "critic", "Critic", critics),
   ].map(apart);
   const decades = { min: -PER_DECADE, max: PER_DECADE, step: 1 };
   w.controls.append(
-    form.slider("p", "Chance of each step, *p*", { min: 0.05, max: 0.9, step: 0.01 }),
-    form.slider("temperature", "Temperature, *\u03c4*", decades, {
+    sliderOf(form, "p", "Chance of each step, *p*", { min: 0.05, max: 0.9, step: 0.01 }),
+    sliderOf(form, "temperature", "Temperature, *\u03c4*", decades, {
       get: () => Math.round(PER_DECADE * Math.log10(w.get("temperature"))),
       set: (v) => w.change({ temperature: +(10 ** (v / PER_DECADE)).toPrecision(6) }),
       text: () => number(w.get("temperature"), 3),

@@ -1,6 +1,6 @@
 // Steer a sentence: a triangle of three ways to say it, and the sentence rewritten as the reader moves.
 
-import { formOf, readoutList } from "../form.js";
+import { formOf, readoutList, sliderOf } from "../form.js";
 import { element, MARKS, shape } from "../frame.js";
 import { checkGolden } from "../golden.js";
 import { bufferOf, floatsOf } from "../models/nn.js";
@@ -152,10 +152,11 @@ function makeBars(w, names) {
 }
 
 // The sliders, of weights beside and of effort beneath.
-/** @type {(w: Widget, form: Form, names: string[]) => Element} */
+/** @type {(w: Widget, form: WidgetForm, names: string[]) => Element} */
 function makeSliders(w, form, names) {
   const sliders = names.map((name, k) =>
-    form.slider(
+    sliderOf(
+      form,
       name.replaceAll(" ", "-"),
       name,
       { min: 0, max: 100, step: 1 },
@@ -168,7 +169,7 @@ function makeSliders(w, form, names) {
   );
   const margins = w.get("margins");
   const range = { min: 1, max: margins.length, step: 1 };
-  const effort = form.slider("effort", "How much may change", range, {
+  const effort = sliderOf(form, "effort", "How much may change", range, {
     text: (v) => (margins[v - 1] < 10 ? `margin ${margins[v - 1]}` : "no word hidden"),
     spoken: (v) =>
       margins[v - 1] < 10
@@ -194,7 +195,7 @@ export default defineWidget(
     const view = rewriteView(names);
     const note = element("p.dgm-note");
     const form = formOf(w);
-    const input = typedInput(w, form);
+    const input = typedInput(form);
     w.picture.append(view.stage, ...input, view.votes, element("p.dgm-note", view.bars), note);
     const pad = makeTriangle(w, names);
     const node = makeSliders(w, form, names);

@@ -4,7 +4,7 @@
 import "../styles/language.css";
 import { axesOf, between, linear, through } from "../charts.js";
 import { decimals, pushButton, tableRow } from "../controls.js";
-import { formOf, tableBy } from "../form.js";
+import { formOf, pickOf, sliderOf, tableBy, textOf } from "../form.js";
 import { element, MARKS, shape, ticks } from "../frame.js";
 import { checkGolden } from "../golden.js";
 import { last } from "../models/arrays.js";
@@ -48,12 +48,12 @@ function topicFinder(themes) {
   };
 }
 
-/** Where the opening is typed or picked. @type {(w: Widget, form: Form) => ShowOpening} */
+/** Where the opening is typed or picked. @type {(w: Widget, form: WidgetForm) => ShowOpening} */
 function makeOpening(w, form) {
   const openings = ["", ...w.get("openings")];
   const options = openings.map((text) => [` ${text}`, text || "the start of a text"]);
   const words = element("span.dgm-status", "Openings");
-  const pick = form.pick("label.dgm-pick", "pick", words, [["own", "your own words"], ...options], {
+  const pick = pickOf(form, "label.dgm-pick", "pick", words, [["own", "your own words"], ...options], {
     get: () => (openings.includes(w.get("opening")) ? ` ${w.get("opening")}` : "own"),
     set: (text) => w.change({ opening: String(text).slice(1) }),
   });
@@ -61,7 +61,7 @@ function makeOpening(w, form) {
   const seed = () => w.change({ seed: (w.get("seed") + 1) % 2 ** 20 });
   const write = pushButton("Write on", seed, "dgm-reset dgm-go");
   const attributes = { maxlength: 200, rows: 1, placeholder: "The start of a text" };
-  const [heads, box] = form.text("opening", "Opening", attributes, pick, () => write.click());
+  const [heads, box] = textOf(form, "opening", "Opening", attributes, pick, () => write.click());
   const note = element("p.dgm-note");
   w.picture.append(heads, element("div.dgm-ask", box, write), note);
   return ({ words: typed, unknown }) => {
@@ -188,7 +188,7 @@ export default defineWidget(
     const showOpening = makeOpening(w, form);
     const write = makeStories(w, names, w.get("themes"));
     const tally = makeTally(w, names);
-    const heat = form.slider("temperature", "Temperature", { min: 0.2, max: 2, step: 0.05 });
+    const heat = sliderOf(form, "temperature", "Temperature", { min: 0.2, max: 2, step: 0.05 });
     let [key, done, remark] = ["", 0, ""];
     const forget = () => {
       tally.clear();
