@@ -5,8 +5,8 @@ import { labelledSlider, SHAPES } from "../controls.js";
 import { formOf, radiosOf, readoutList } from "../form.js";
 import { calm, element, MARKS, niceStep, number, shape } from "../frame.js";
 import { bufferOf } from "../models/nn.js";
-import { place, resize, words } from "../plot.js";
-import { defineWidget } from "../widget.js";
+import { place, resize } from "../plot.js";
+import { defineWidget, layersOf } from "../widget.js";
 
 const COLOURS = [0, 1, 2, 4, 5, 7, 8, 9, 3]; // of dgm-c0 ... dgm-c9, whose grey is kept for "other"
 const STATISTICS = { cosine: "mean cosine", relative: "relative dispersion", participation: "participation" };
@@ -29,29 +29,36 @@ const tone = (set, c) => (isOther(set, c) ? "dgm-c6 dgm-other" : `dgm-c${COLOURS
 const markOf = (set, c) => MARKS[SHAPES[isOther(set, c) ? 0 : c % 5]];
 const names = /** @type {(keyof typeof STATISTICS)[]} */ (Object.keys(STATISTICS));
 
-// A length in the features' own units, for each panel has its own scale.
-function ruleOf(/** @type {number} */ half, /** @type {number} */ size) {
-  const length = niceStep(2 * half, 5);
-  const wide = (length / half / 2) * 0.94 * size;
-  const look = { class: "dgm-halo", "text-anchor": "start" };
-  return [
-    shape("path.dgm-rule", { d: `M8 ${size - 9}v-4m0 2h${wide}m0 -2v4` }),
-    words(13 + wide, size - 7, String(+length.toPrecision(2)), look),
-  ];
-}
-
-/** One panel of dots. @type {(w: Widget, p: number, points: Int16Array, focus: Focus) => Panel} */
+// One panel of dots. It knows its size and where its dots are.
+/** @param {Widget} w @param {number} p @param {Int16Array} points @param {Focus} focus */
 function makePanel(w, p, points, focus) {
   const svg = shape("svg", { role: "img", style: "cursor: crosshair" });
+  const { ground, crowd, rule, length, ring } = layersOf(svg, {
+    ground: "rect.dgm-field",
+    crowd: "g",
+    rule: "path.dgm-rule",
+    length: "text.dgm-halo",
+    ring: "circle.dgm-found",
+  });
+  place(ground, { x: 0.5, y: 0.5, rx: 4 });
+  place(ring, { r: 6.5 });
   const panel = element("div.dgm-panel", element("p.dgm-caption", w.get("sets")[0].panels[p].label), svg);
   w.picture.append(panel);
   const fill = readoutList(panel, Object.values(STATISTICS));
-  /** Where the dots are, px. */
-  let at = new Float64Array(0);
   /** @type {SVGElement[]} */
-  let crowd = [];
-  let drawn = "";
+  let paths = [];
+  let at = new Float64Array(0);
+  let size = 0;
 
+  // A length in the features' own units, for each panel has its own scale.
+  function drawRule(/** @type {SentenceSet} */ { panels }) {
+    const { half } = panels[p];
+    const far = niceStep(2 * half, 5);
+    const wide = (far / half / 2) * 0.94 * size;
+    place(rule, { d: `M8 ${size - 9}v-4m0 2h${wide}m0 -2v4` });
+    length.replaceChildren(String(+far.toPrecision(2)));
+    place(length, { x: 13 + wide, y: size - 7 });
+  }
   function nearest(/** @type {MouseEvent} */ event) {
     const box = svg.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
@@ -74,55 +81,52 @@ function makePanel(w, p, points, focus) {
     w.ask();
   });
 
-  /** @type {(set: SentenceSet, position: number, size: number) => void} */
-  function placeDots(set, position, size) {
-    const m = set.class_of.length;
-    const low = Math.floor(position);
-    const mix = position - low;
-    const { start } = set.panels[p];
-    const [a, b] = [low, Math.min(low + 1, set.steps.length - 1)].map((step) => start + 2 * m * step);
-    const scale = (0.47 * size) / 32767;
-    at = new Float64Array(2 * m);
-    const parts = set.classes.map(() => "");
-    for (let i = 0; i < m; i++) {
-      const x = points[a + 2 * i] + mix * (points[b + 2 * i] - points[a + 2 * i]);
-      const y = points[a + 2 * i + 1] + mix * (points[b + 2 * i + 1] - points[a + 2 * i + 1]);
-      at[2 * i] = Math.round(10 * (size / 2 + scale * x)) / 10;
-      at[2 * i + 1] = Math.round(10 * (size / 2 - scale * y)) / 10;
-      const c = set.class_of[i];
-      parts[c] += markOf(set, c)(at[2 * i], at[2 * i + 1], size < 190 ? 1.7 : 2.2);
-    }
-    crowd = parts.map((d, c) => shape("path", { class: `dgm-dots ${tone(set, c)}`, d }));
-  }
-
-  /** @type {Panel["draw"]} */
-  function draw(set, size, step, position, forward, ringed) {
-    const { label, half, ...measures } = set.panels[p];
-    const key = [set.name, position, size].join();
-    if (size && key !== drawn) placeDots(set, position, size);
-    drawn = key;
-    for (const [c, path] of crowd.entries())
-      path.classList.toggle("dgm-aside", forward >= 0 && c !== forward);
-    // The first class lies on top, unless another is brought forward.
-    const front = crowd[Math.max(0, forward)];
-    const [cx, cy] = at.subarray(2 * ringed, 2 * ringed + 2);
-    if (size) {
+  return {
+    begin(/** @type {SentenceSet} */ set) {
+      paths = set.classes.map((_, c) => shape("path", { class: `dgm-dots ${tone(set, c)}` }));
+      crowd.replaceChildren(...[...paths].reverse());
+      at = new Float64Array(2 * set.class_of.length);
+      drawRule(set);
+    },
+    layout(/** @type {SentenceSet} */ set) {
+      size = Math.floor(svg.clientWidth);
       resize(svg, size, size);
-      svg.replaceChildren(
-        shape("rect.dgm-field", { x: 0.5, y: 0.5, rx: 4, width: size - 1, height: size - 1 }),
-        shape("g", ...crowd.filter((path) => path !== front).reverse(), front),
-        ...ruleOf(half, size),
-        shape("circle.dgm-found", { r: 6.5, ...(ringed < 0 ? { style: "display: none" } : { cx, cy }) }),
-      );
-    }
-    fill(...names.map((name) => number(measures[name][step])));
-    const sentences = `${set.class_of.length} sentences in the plane`;
-    place(svg, { "aria-label": `${label}: ${sentences}, at step ${set.steps[step]}` });
-  }
-  return { svg, draw };
+      place(ground, { width: Math.max(0, size - 1), height: Math.max(0, size - 1) });
+      drawRule(set);
+    },
+    drawDots(/** @type {SentenceSet} */ set, /** @type {number} */ position) {
+      if (!size) return;
+      const m = set.class_of.length;
+      const low = Math.floor(position);
+      const mix = position - low;
+      const { start } = set.panels[p];
+      const [a, b] = [low, Math.min(low + 1, set.steps.length - 1)].map((step) => start + 2 * m * step);
+      const scale = (0.47 * size) / 32767;
+      const parts = set.classes.map(() => "");
+      for (let i = 0; i < m; i++) {
+        const x = points[a + 2 * i] + mix * (points[b + 2 * i] - points[a + 2 * i]);
+        const y = points[a + 2 * i + 1] + mix * (points[b + 2 * i + 1] - points[a + 2 * i + 1]);
+        at[2 * i] = Math.round(10 * (size / 2 + scale * x)) / 10;
+        at[2 * i + 1] = Math.round(10 * (size / 2 - scale * y)) / 10;
+        const c = set.class_of[i];
+        parts[c] += markOf(set, c)(at[2 * i], at[2 * i + 1], size < 190 ? 1.7 : 2.2);
+      }
+      for (const [c, d] of parts.entries()) place(paths[c], { d });
+    },
+    /** @type {(set: SentenceSet, step: number, forward: number, ringed: number) => void} */
+    show(set, step, forward, i) {
+      for (const [c, path] of paths.entries())
+        path.classList.toggle("dgm-aside", forward >= 0 && c !== forward);
+      const top = paths[Math.max(0, forward)];
+      if (crowd.lastChild !== top) crowd.append(top);
+      ring.style.display = i < 0 ? "none" : "";
+      if (i >= 0) place(ring, { cx: at[2 * i], cy: at[2 * i + 1] });
+      fill(...names.map((name) => number(set.panels[p][name][step])));
+      const sentences = `${set.class_of.length} sentences in the plane`;
+      place(svg, { "aria-label": `${set.panels[p].label}: ${sentences}, at step ${set.steps[step]}` });
+    },
+  };
 }
-/** @typedef {(set: SentenceSet, ...settings: [number, number, number, number, number]) => void} DrawPanel */
-/** @typedef {{ svg: Element, draw: DrawPanel }} Panel */
 
 /** Buttons that bring a class forward. @param {Widget} w @param {SentenceSet} set @param {Focus} focus */
 function classButtons(w, set, focus) {
@@ -175,8 +179,8 @@ function makeControls(w, sets, focus) {
       slider.input.max = String(set.steps.length - 1);
       which.input.max = String(set.class_of.length);
       form.show();
-      const label = element("span", { "aria-hidden": "true" }, "Bring forward:");
-      group.replaceChildren(label, ...classButtons(w, set, focus));
+      const words = element("span", { "aria-hidden": "true" }, "Bring forward:");
+      group.replaceChildren(words, ...classButtons(w, set, focus));
     },
     show(/** @type {SentenceSet} */ set, /** @type {number} */ step, /** @type {string} */ sentence) {
       const shown = set.steps[step].toLocaleString("en");
@@ -210,19 +214,19 @@ export default defineWidget(
     const sentence = element("p.dgm-sentence");
     w.picture.append(sentence);
     const controls = makeControls(w, sets, focus);
+    const current = () => sets.find(({ name }) => name === w.get("set")) ?? sets[0];
     /** @type {SentenceSet | null} */
     let shown = null;
-    let position = 0;
-    let sizes = panels.map(() => 0);
+    let [position, drawn] = [0, ""];
 
-    // The set that is shown, anew where it is another.
-    function current() {
-      const set = sets.find(({ name }) => name === w.get("set")) ?? sets[0];
+    function begin() {
+      const set = current();
       if (shown === set) return set;
       shown = set;
       Object.assign(focus, { chosen: -1, hovered: -1, passing: "" });
-      position = w.get("frame");
+      [position, drawn] = [w.get("frame"), ""];
       controls.begin(set);
+      for (const panel of panels) panel.begin(set);
       return set;
     }
     function tell(/** @type {SentenceSet} */ { panels: measured, steps }, /** @type {number} */ step) {
@@ -233,26 +237,30 @@ export default defineWidget(
       const ringed = focus.chosen >= 0 ? ` ${sentence.textContent}` : "";
       w.speak(`Step ${steps[step]}. ${texts.join(". ")}.${forward}${ringed}`);
     }
-    current();
     function draw() {
-      const set = current();
+      const set = begin();
       const step = Math.min(w.get("frame"), set.steps.length - 1);
       const gap = step - position;
       position = calm() || Math.abs(gap) < 0.02 ? step : position + 0.34 * gap;
+      const key = `${set.name} ${position}`;
+      if (drawn !== key) for (const panel of panels) panel.drawDots(set, position);
+      drawn = key;
       const ringed = focus.hovered >= 0 ? focus.hovered : focus.chosen;
       const name = set.texts?.[ringed] ?? `Sentence ${ringed + 1}`;
       const text = `${name} (${set.classes[set.class_of[ringed]]})`;
       const nothing = "Point at a dot: the same sentence is ringed in every panel.";
       sentence.textContent = ringed < 0 ? nothing : text;
       const forward = set.classes.indexOf(focus.passing || w.get("highlighted"));
-      for (const [p, panel] of panels.entries()) panel.draw(set, sizes[p], step, position, forward, ringed);
+      for (const panel of panels) panel.show(set, step, forward, ringed);
       controls.show(set, step, text);
       tell(set, step);
       return position !== step;
     }
-    const layout = () => {
-      sizes = panels.map(({ svg }) => Math.floor(svg.clientWidth));
-    };
+    function layout() {
+      for (const panel of panels) panel.layout(current());
+      drawn = "";
+    }
+    begin();
     return { draw, layout };
   },
 );
