@@ -4,13 +4,14 @@ import "../styles/hyper_rnn.css";
 import { axesOf, linear, through } from "../charts.js";
 import { decimals, pushButton } from "../controls.js";
 import { formOf, tableBy } from "../form.js";
-import { element, MARKS, number, openWidget, shape, throttled, ticks } from "../frame.js";
+import { element, MARKS, number, shape, ticks } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { loadHyper } from "../models/hyper_weights.js";
 import { spanFor } from "../models/switching.js";
 import { FREEZES, makeWeather } from "../models/weather.js";
 import * as panels from "../panels.js";
 import { place, resize, short, sign, words } from "../plot.js";
+import { defineWidget } from "../widget.js";
 
 const { GAP, LEFT, lineOf, RIGHT, TOP } = panels;
 const BUDGET_MS = 4; // of a frame, after which no further step is computed
@@ -184,64 +185,61 @@ function makeControls(w, weather) {
   return form.show;
 }
 
-/** @type {(props: RenderProps) => Promise<() => void>} */
-async function render(props) {
-  const { nets, goldenError } = await loadHyper(props.model);
-  const w = openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:weather",
     names: ["freeze", "seed"],
     hint: "pull *Freeze* to the right: the weather calms. Watch what that costs, and where along the sequence.",
     kind: "dgm-hyper dgm-weather",
-  });
-  const name = w.get("network");
-  showGoldenError(w.root, [name], goldenError);
-  const given = { matrices: w.get("matrices"), schedule: w.get("schedule"), ...w.get("options") };
-  const weather = makeWeather(nets[name], given);
-  weather.begin(w.get("seed"));
-  const { svg, paint } = makePicture(w, weather);
-  const showControls = makeControls(w, weather);
-  const showTable = makeTable(w);
-  const paintCurve = makeCurve(w, weather);
-  const speak = throttled(w.status, 600);
-  let painted = "";
-  /** @type {WeatherRun | null} */
-  let reported = null;
+    load: loadHyper,
+  },
+  (w, { nets, goldenError }) => {
+    const name = w.get("network");
+    showGoldenError(w.root, [name], goldenError);
+    const given = { matrices: w.get("matrices"), schedule: w.get("schedule"), ...w.get("options") };
+    const weather = makeWeather(nets[name], given);
+    weather.begin(w.get("seed"));
+    const { svg, paint } = makePicture(w, weather);
+    const showControls = makeControls(w, weather);
+    const showTable = makeTable(w);
+    const paintCurve = makeCurve(w, weather);
+    let painted = "";
+    /** @type {WeatherRun | null} */
+    let reported = null;
 
-  function report(/** @type {WeatherRun} */ run, /** @type {number} */ freeze) {
-    if (run === reported) return;
-    reported = run;
-    const free = decimals(weather.runs[0].nats);
-    const says = `Frozen by ${freeze.toFixed(2)}: ${decimals(run.nats)} nats a step, not frozen ${free}.`;
-    const shows =
-      `A sequence of ${weather.course.length} steps, the model's predictions and surprise, and the ` +
-      `${weather.rows} numbers that it generates for its cell at each step.`;
-    place(svg, { "aria-label": `${shows} ${says}` });
-    speak(says);
-    const [mean, deviation] = [run.mean, run.deviation].map((rows) => rows.map((v) => [...v]));
-    const { nats, meanKL: kl, increment } = run;
-    const state = { freeze, seed: weather.seed, nats, kl, mean, deviation, increment };
-    w.root.dataset.state = JSON.stringify(state);
-  }
-
-  function draw() {
-    const width = Math.floor(w.picture.clientWidth);
-    const chosen = Math.round(w.get("freeze") * FREEZES);
-    if (w.get("seed") !== weather.seed) weather.begin(w.get("seed"));
-    const busy = weather.compute(chosen, BUDGET_MS);
-    const run = weather.runs[chosen];
-    showControls();
-    showTable([run, weather.runs[0], weather.runs[FREEZES]]);
-    const look = `${width} ${weather.seed} ${chosen}`;
-    if (width && run && painted !== look) {
-      painted = look;
-      paint(run, width);
+    function report(/** @type {WeatherRun} */ run, /** @type {number} */ freeze) {
+      if (run === reported) return;
+      reported = run;
+      const free = decimals(weather.runs[0].nats);
+      const says = `Frozen by ${freeze.toFixed(2)}: ${decimals(run.nats)} nats a step, not frozen ${free}.`;
+      const shows =
+        `A sequence of ${weather.course.length} steps, the model's predictions and surprise, and the ` +
+        `${weather.rows} numbers that it generates for its cell at each step.`;
+      place(svg, { "aria-label": `${shows} ${says}` });
+      w.speak(says);
+      const [mean, deviation] = [run.mean, run.deviation].map((rows) => rows.map((v) => [...v]));
+      const { nats, meanKL: kl, increment } = run;
+      const state = { freeze, seed: weather.seed, nats, kl, mean, deviation, increment };
+      w.root.dataset.state = JSON.stringify(state);
     }
-    paintCurve(chosen);
-    if (run) report(run, chosen / FREEZES);
-    if (busy) delete w.root.dataset.curve;
-    else w.root.dataset.curve = JSON.stringify(weather.runs.map(({ nats }) => nats));
-    return busy;
-  }
-  return w.start("dgm:weather", draw);
-}
 
-export default { render };
+    return (width) => {
+      const chosen = Math.round(w.get("freeze") * FREEZES);
+      if (w.get("seed") !== weather.seed) weather.begin(w.get("seed"));
+      const busy = weather.compute(chosen, BUDGET_MS);
+      const run = weather.runs[chosen];
+      showControls();
+      showTable([run, weather.runs[0], weather.runs[FREEZES]]);
+      const look = `${width} ${weather.seed} ${chosen}`;
+      if (width && run && painted !== look) {
+        painted = look;
+        paint(run, width);
+      }
+      paintCurve(chosen);
+      if (run) report(run, chosen / FREEZES);
+      if (busy) delete w.root.dataset.curve;
+      else w.root.dataset.curve = JSON.stringify(weather.runs.map(({ nats }) => nats));
+      return busy;
+    };
+  },
+);
