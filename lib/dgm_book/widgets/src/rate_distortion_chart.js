@@ -17,8 +17,7 @@ const [LEFT, TOP, BELOW] = [46, 10, 42]; // px, of the chart
 /** The look of each curve. @typedef {{ families: string[], dash(i: number): string, mark(i: number): Mark }} Looks */
 /** @typedef {(typeof MARKS)[string]} Mark */
 
-/** @type {(p: number[], q: number[]) => number} */
-const distance = ([x, y], [u, v]) => Math.hypot(x - u, y - v);
+const distance = (/** @type {number[]} */ [x, y], /** @type {number[]} */ [u, v]) => Math.hypot(x - u, y - v);
 
 function logTicks(/** @type {number} */ low, /** @type {number} */ high) {
   const decades = [-3, -2, -1, 0, 1, 2, 3, 4].flatMap((power) => [1, 2, 5].map((f) => f * 10 ** power));

@@ -143,8 +143,7 @@ function transition({ decoder, x, chains, leapfrogs, dice }, beta, size) {
 }
 
 // log w -= (to - from) E, before the transition at `to`; downwards as well as upwards.
-/** @type {(chains: Chain[], from: number, to: number) => void} */
-function weigh(chains, from, to) {
+function weigh(/** @type {Chain[]} */ chains, /** @type {number} */ from, /** @type {number} */ to) {
   for (const chain of chains) chain.logWeight -= (to - from) * chain.now.energy;
 }
 

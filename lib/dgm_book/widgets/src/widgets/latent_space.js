@@ -66,8 +66,7 @@ function makePlane(w, { means, labels, classes }, limit, move) {
   );
   const median = (/** @type {number[]} */ values) => values.sort((a, b) => a - b)[values.length >> 1];
 
-  /** @type {(sub: string, at: Attributes) => SVGElement} */
-  const axisName = (sub, at) =>
+  const axisName = (/** @type {string} */ sub, /** @type {Attributes} */ at) =>
     words(0, 0, [italic("z"), shape("tspan", { dy: 3, "font-size": "9" }, sub)], {
       class: "dgm-strong",
       ...at,

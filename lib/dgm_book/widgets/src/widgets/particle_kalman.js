@@ -26,8 +26,7 @@ const GAPS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]; // nats, on the axis
 const root = (/** @type {number} */ v) => Math.sign(v) * Math.sqrt(Math.abs(v));
 
 // One particle's mean is known, and nothing lies lower: -1/2 [ln 2 pi r + (x^2 + Var z) / r], summed.
-/** @type {(system: System, x: number[]) => number} */
-function lowest({ a, q, r, first }, x) {
+function lowest(/** @type {System} */ { a, q, r, first }, /** @type {number[]} */ x) {
   let [sum, p] = [0, first];
   for (const v of x) {
     sum -= (Math.log(2 * Math.PI * r) + (v * v + p) / r) / 2;

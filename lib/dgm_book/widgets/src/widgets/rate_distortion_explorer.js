@@ -22,8 +22,7 @@ function looksOf(/** @type {Curve[]} */ curves) {
   const grouped = families.length > 0;
   const dashAt = (/** @type {number} */ i) => DASHES[i % DASHES.length];
   const markAt = (/** @type {number} */ i) => MARKS[SHAPES[i % SHAPES.length]];
-  /** @type {(i: number) => string} */
-  const dash = (i) => dashAt(grouped ? families.indexOf(curves[i].family ?? "") : i);
+  const dash = (/** @type {number} */ i) => dashAt(grouped ? families.indexOf(curves[i].family ?? "") : i);
   /** @type {(i: number) => Mark} */
   const mark = (i) => markAt(grouped ? sizes.indexOf(curves[i].latent_dim ?? 0) : i);
   return { families, sizes, dash, mark, dashAt, markAt };

@@ -87,8 +87,7 @@ function makePicture(w, weather) {
     return ["dgm-mark-switch", fresh ? "anew" : change];
   }
 
-  /** @type {(run: WeatherRun, all: number) => void} */
-  function paint(run, all) {
+  function paint(/** @type {WeatherRun} */ run, /** @type {number} */ all) {
     const width = all - LEFT - RIGHT;
     /** @type {Fixed} */
     const px = (i) => (LEFT + ((i + 0.5) * width) / T).toFixed(1);
