@@ -8,8 +8,8 @@ export function put(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
-// Makers of controls: each reads and changes the trait of its name, or does what its binding's `get` and `set`
-// do instead. `show` brings all of them up to date; `reset` takes all traits back.
+// Makers of controls: each reads and changes the trait of its name, or does what its binding's `get` and
+// `set` do instead. `show` brings all of them up to date; `reset` takes all traits back.
 /** @type {(w: Widget) => Form} */
 export function formOf(w) {
   /** @type {(() => void)[]} */

@@ -2,9 +2,9 @@
 
 import { openWidget, shape, throttled } from "./frame.js";
 
-// `build` fills a widget's frame, with what `load` brings of its model if that is given. It returns what draws
-// it at the width of `sized`, 0 where that is not laid out yet; or that, and what a new width lays out and the
-// end ends.
+// `build` fills a widget's frame, with what `load` brings of its model if that is given. It returns what
+// draws it at the width of `sized`, 0 where that is not laid out yet; or that, and what a new width lays out
+// and the end ends.
 /** @type {DefineWidget} */
 export const defineWidget = (definition, build) => ({
   async render(props) {

@@ -115,8 +115,8 @@ function hamiltonian({ z, energy }, p, beta) {
   return total;
 }
 
-// One Metropolis-adjusted transition of each chain at beta; returns the mean acceptance. Each chain's step is its
-// own share of `size`, drawn anew: paths of one length would bring some directions back to where they began.
+// One Metropolis-adjusted transition of each chain at beta; returns the mean acceptance. Each chain's step is
+// its own share of `size`, drawn anew: paths of one length would bring some directions back to their start.
 /** @type {(ensemble: Ensemble, beta: number, size: number) => number} */
 function transition({ decoder, x, chains, leapfrogs, dice }, beta, size) {
   let accepted = 0;

@@ -19,6 +19,7 @@ const RULES = [
   { key: "ess", name: "ESS at half", bound: "FIVO", dash: "", mark: MARKS.circle },
   { key: "always", name: "every step", bound: "FIVO", dash: "2 3", mark: MARKS.triangle },
 ];
+const CRITERIA = RULES.map(({ key }) => key);
 const [LEFT, TOP, TALL] = [30, 8, 150]; // px, of the plot
 const BOTTOM = TOP + TALL;
 const GAPS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]; // nats, on the axis
@@ -126,20 +127,6 @@ function makeTable(/** @type {Widget} */ w) {
   return table;
 }
 
-function makeControls(/** @type {Widget} */ w) {
-  const form = formOf(w);
-  const count = form.slider("particles", "Particles, *N*", { min: 1, max: MOST.particles, step: 1 });
-  const rules = RULES.map(({ key, name }) => [key, name]);
-  const rule = form.radios("criterion", "Resample", rules, { head: "Resample" });
-  /** @type {{ name: string, label: string }[]} */
-  const sequences = w.get("sequences");
-  const options = sequences.map(({ name, label }) => [name, label]);
-  const pick = form.pick("label.dgm-mu-pick", "sequence", "Data", options);
-  const another = pushButton("Draw again", () => w.change({ seed: (w.get("seed") + 1) % FIRST_RUN }));
-  w.controls.append(count, rule, element("div.dgm-row.dgm-mu-buttons", pick, another, form.reset()));
-  return form.show;
-}
-
 /** @type {(system: System, data: ParticleData, N: number, criterion: string, seed: number) => ParticleRun} */
 function makeRun(system, { x }, N, criterion, seed) {
   const cloud = makeCloud(x.length, N);
@@ -204,10 +191,7 @@ export default defineWidget(
   },
   (w) => {
     const system = w.get("system");
-    const runs = makeRuns(
-      system,
-      RULES.map(({ key }) => key),
-    );
+    const runs = makeRuns(system, CRITERIA);
     const tree = makeTree(w);
     const plot = makePlot(w, system, runs);
     /** @type {ParticleData[]} */
@@ -215,8 +199,17 @@ export default defineWidget(
     const sequences = given.map((data) => ({ ...data, filtered: kalman(system, data.x) }));
     const chosen = () => sequences.find(({ name }) => name === w.get("sequence")) ?? sequences[0];
     const showMeans = makeMeans(w, runs, plot.svg);
-    const showControls = makeControls(w);
-    showControls(); // even where nothing can be drawn yet: out of sight, a notebook gives no width
+    const form = formOf(w);
+    const rules = RULES.map(({ key, name }) => [key, name]);
+    const options = given.map(({ name, label }) => [name, label]);
+    const pick = form.pick("label.dgm-mu-pick", "sequence", "Data", options);
+    const another = pushButton("Draw again", () => w.change({ seed: (w.get("seed") + 1) % FIRST_RUN }));
+    w.controls.append(
+      form.slider("particles", "Particles, *N*", { min: 1, max: MOST.particles, step: 1 }),
+      form.radios("criterion", "Resample", rules, { head: "Resample" }),
+      element("div.dgm-row.dgm-mu-buttons", pick, another, form.reset()),
+    );
+    form.show(); // even where nothing can be drawn yet: out of sight, a notebook gives no width
     /** @type {ParticleRun | null} */
     let current = null;
     let [timer, shownAt, colour] = [0, 0, ""];
@@ -248,7 +241,7 @@ export default defineWidget(
       if (drawn !== key || !current) {
         drawn = key;
         current = makeRun(system, now, N, criterion, seed);
-        showControls();
+        form.show();
         w.root.dataset.run = String(current.estimate);
         tree.canvas.setAttribute("aria-label", describe(current));
         clearTimeout(timer);

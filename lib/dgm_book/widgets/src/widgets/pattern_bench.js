@@ -1,4 +1,4 @@
-// The pattern bench: points in a plane, random lines as units, and what the two terms of BRE make of the signs.
+// The pattern bench: points in a plane, random lines as units, and what both terms of BRE make of the signs.
 
 import "../styles/gan.css";
 import { pushButton } from "../controls.js";

@@ -91,7 +91,7 @@ function makeSamples(w, networks) {
   }
   return { canvas, arrange, draw };
 }
-/** @typedef {{ canvas: Element, arrange(curve: Curve): void, draw(curve: Curve, at: number): void }} Samples */
+/** @typedef {{ canvas: Element, arrange(curve: Curve): void, draw(c: Curve, k: number): void }} Samples */
 
 /** @typedef {{ value: string, words?: string, dash?: string, mark?: Mark, act(): void }} Choice */
 // Radios with the looks of what they choose.
@@ -144,8 +144,8 @@ function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }
   };
   // The family's curve whose latent size is nearest.
   const seek = (/** @type {string | undefined} */ family, size = 1) => {
-    const off = curves.map((one) =>
-      one.family === family ? Math.abs(Math.log((one.latent_dim ?? 1) / size)) : Infinity,
+    const off = curves.map((curve) =>
+      curve.family === family ? Math.abs(Math.log((curve.latent_dim ?? 1) / size)) : Infinity,
     );
     choose(off.indexOf(Math.min(...off)));
   };
@@ -175,7 +175,7 @@ function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }
       byModel.show(model);
       byFamily.show(family);
       bySize.show(String(size), (value) =>
-        curves.some((one) => one.family === family && one.latent_dim === Number(value)),
+        curves.some((curve) => curve.family === family && curve.latent_dim === Number(value)),
       );
       input.max = String(beta.length - 1);
       decades.replaceChildren(...decadeMarks(beta));

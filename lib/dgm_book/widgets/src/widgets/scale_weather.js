@@ -41,7 +41,7 @@ function makeLegend() {
   return element("p.dgm-row.dgm-legend", ...entries);
 }
 
-/** @type {(w: Widget, weather: Weather) => { svg: SVGElement, paint(run: WeatherRun, width: number): void }} */
+/** @type {(w: Widget, weather: Weather) => { svg: Element, paint(run: WeatherRun, width: number): void }} */
 function makePicture(w, weather) {
   const svg = shape("svg", { role: "img", "aria-label": "The sequence" });
   const [T, rows] = [weather.course.length, weather.rows / 3];
@@ -68,7 +68,8 @@ function makePicture(w, weather) {
     ];
   }
 
-  /** What each step cost, with and without freezing. @type {(run: WeatherRun, box: PanelBox, px: Fixed) => SVGElement} */
+  // What each step cost, with and without freezing.
+  /** @type {(run: WeatherRun, box: PanelBox, px: Fixed) => SVGElement} */
   function costPanel(run, box, px) {
     const [free, own] = [weather.runs[0], run].map(({ increment }) => increment.map((v) => -v));
     const costs = [...free].sort((a, b) => a - b);
@@ -149,26 +150,8 @@ function makeCurve(w, weather) {
   };
 }
 
-/** @type {(w: Widget) => (runs: (WeatherRun | undefined)[]) => void} */
-function makeTable(w) {
-  const says =
-    "Means over the sequence: log density, KL, and the share of points within two deviations of the " +
-    "prediction";
-  const heads = ["model", "nats a step", "KL", "in \u00b12"];
-  const table = tableBy(says, heads, [["this freeze"], ["not frozen"], ["all constant"]]);
-  w.side.append(table.node);
-  return (runs) => {
-    for (const [r, run] of runs.entries()) {
-      if (!run) table.fill(r, "\u2026", "\u2026", "\u2026");
-      else {
-        const share = `${(100 * run.inside).toFixed(0)}\u2009%`;
-        table.fill(r, decimals(run.nats, 3), decimals(run.meanKL), share);
-      }
-    }
-  };
-}
-
-/** @type {(w: Widget, weather: Weather) => () => void} */
+// Controls, and the table of the reader's run, of none frozen and of all constant; returns what fills them.
+/** @type {(w: Widget, weather: Weather) => (chosen: number) => void} */
 function makeControls(w, weather) {
   const form = formOf(w);
   const spoken = (/** @type {number} */ v) => {
@@ -181,14 +164,32 @@ function makeControls(w, weather) {
   const another = pushButton("Another sequence", () => w.change({ seed: (w.get("seed") + 1) % 10000 }));
   const ends = element("p.dgm-ends", { "aria-hidden": "true" }, ...texts);
   w.controls.append(element("div", slider, ends), element("div.dgm-row.dgm-buttons", another, form.reset()));
-  return form.show;
+  const says =
+    "Means over the sequence: log density, KL, and the share of points within two deviations of the " +
+    "prediction";
+  const heads = ["model", "nats a step", "KL", "in \u00b12"];
+  const table = tableBy(says, heads, [["this freeze"], ["not frozen"], ["all constant"]]);
+  w.side.append(table.node);
+  return (chosen) => {
+    form.show();
+    for (const [r, place] of [chosen, 0, FREEZES].entries()) {
+      const run = weather.runs[place];
+      const share = `${(100 * run?.inside).toFixed(0)}\u2009%`;
+      table.fill(
+        r,
+        ...(run ? [decimals(run.nats, 3), decimals(run.meanKL), share] : Array(3).fill("\u2026")),
+      );
+    }
+  };
 }
 
 export default defineWidget(
   {
     measure: "dgm:weather",
     names: ["freeze", "seed"],
-    hint: "pull *Freeze* to the right: the weather calms. Watch what that costs, and where along the sequence.",
+    hint:
+      "pull *Freeze* to the right: the weather calms. Watch what that costs, and where along the " +
+      "sequence.",
     kind: "dgm-hyper dgm-weather",
     load: loadHyper,
   },
@@ -200,7 +201,6 @@ export default defineWidget(
     weather.begin(w.get("seed"));
     const { svg, paint } = makePicture(w, weather);
     const showControls = makeControls(w, weather);
-    const showTable = makeTable(w);
     const paintCurve = makeCurve(w, weather);
     let painted = "";
     /** @type {WeatherRun | null} */
@@ -227,8 +227,7 @@ export default defineWidget(
       if (w.get("seed") !== weather.seed) weather.begin(w.get("seed"));
       const busy = weather.compute(chosen, BUDGET_MS);
       const run = weather.runs[chosen];
-      showControls();
-      showTable([run, weather.runs[0], weather.runs[FREEZES]]);
+      showControls(chosen);
       const look = `${width} ${weather.seed} ${chosen}`;
       if (width && run && painted !== look) {
         painted = look;

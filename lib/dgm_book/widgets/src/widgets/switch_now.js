@@ -46,7 +46,7 @@ function meansOf(/** @type {SwitchStep[]} */ history, /** @type {number} */ mode
   ];
   const around = each.map((m) =>
     ranges.map(([from, to]) =>
-      at < 0 || to <= from ? null : meanOf(history.slice(from, to).map(({ models: one }) => one[m].kl)),
+      at < 0 || to <= from ? null : meanOf(history.slice(from, to).map(({ models: all }) => all[m].kl)),
     ),
   );
   const nats = each.map((m) => meanOf(history.map((step) => step.models[m].increment)));
@@ -188,7 +188,7 @@ function makeControls(w, clock, K, forget) {
 }
 const twice = (/** @type {string} */ text) => [text, text];
 
-/** @type {(w: Widget, names: string[], matrices: Matrix[]) => (history: SwitchStep[], means: Means) => void} */
+/** @type {(w: Widget, names: string[], matrices: Matrix[]) => (steps: SwitchStep[], means: Means) => void} */
 function makeReadouts(w, names, matrices) {
   const fill = readoutList(w.side, ["Step", "Now", "Bayes"]);
   const heads = ["model", "KL before", "KL after", "nats a step"];
