@@ -3,12 +3,12 @@
 import { axesOf, linear, logarithmic, through } from "../charts.js";
 import { formOf, readoutList } from "../form.js";
 import * as frame from "../frame.js";
+import { element, italic, MARKS, number, rich, shape, ticks } from "../frame.js";
 import { mixed, rateAt } from "../models/damage.js";
 import { floatsOf } from "../models/nn.js";
 import { resize, short, sign } from "../plot.js";
 import { defineWidget } from "../widget.js";
 
-const { element, italic, MARKS, number, rich, shape, ticks } = frame;
 /** @type {Record<string, Attributes>} */
 const LOOKS = {
   sound: { class: "dgm-rd-line", "stroke-dasharray": "7 4" },

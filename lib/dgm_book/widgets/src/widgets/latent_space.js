@@ -3,12 +3,12 @@
 import { linear } from "../charts.js";
 import { formOf, readoutList } from "../form.js";
 import * as frame from "../frame.js";
+import { element, italic, MARKS, rich, shape } from "../frame.js";
 import { bufferOf, decode, floatsOf, loadNetworks } from "../models/nn.js";
 import { onArrows, onDrag } from "../pads.js";
 import { place, resize, short, words } from "../plot.js";
 import { defineWidget } from "../widget.js";
 
-const { element, italic, MARKS, rich, shape } = frame;
 // Ten classes: a colour and a mark each, so that no class stands out by its colour alone.
 const CLASS_MARKS = ["circle", "square", "triangle", "diamond", "wedge"];
 const NEIGHBOURS = 15;

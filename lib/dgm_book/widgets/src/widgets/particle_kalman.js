@@ -20,6 +20,7 @@ const RULES = [
   { key: "always", name: "every step", bound: "FIVO", dash: "2 3", mark: MARKS.triangle },
 ];
 const CRITERIA = RULES.map(({ key }) => key);
+const CHOICES = RULES.map(({ key, name }) => [key, name]);
 const [LEFT, TOP, TALL] = [30, 8, 150]; // px, of the plot
 const BOTTOM = TOP + TALL;
 const GAPS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]; // nats, on the axis
@@ -200,13 +201,12 @@ export default defineWidget(
     const chosen = () => sequences.find(({ name }) => name === w.get("sequence")) ?? sequences[0];
     const showMeans = makeMeans(w, runs, plot.svg);
     const form = formOf(w);
-    const rules = RULES.map(({ key, name }) => [key, name]);
     const options = given.map(({ name, label }) => [name, label]);
     const pick = form.pick("label.dgm-mu-pick", "sequence", "Data", options);
     const another = pushButton("Draw again", () => w.change({ seed: (w.get("seed") + 1) % FIRST_RUN }));
     w.controls.append(
       form.slider("particles", "Particles, *N*", { min: 1, max: MOST.particles, step: 1 }),
-      form.radios("criterion", "Resample", rules, { head: "Resample" }),
+      form.radios("criterion", "Resample", CHOICES, { head: "Resample" }),
       element("div.dgm-row.dgm-mu-buttons", pick, another, form.reset()),
     );
     form.show(); // even where nothing can be drawn yet: out of sight, a notebook gives no width
@@ -260,15 +260,16 @@ export default defineWidget(
       showMeans(now, N, criterion, current);
     }
 
-    const recolour = () => {
+    const stopTheme = onTheme(() => {
       colour = "";
       w.ask();
-    };
-    const stops = [onWidth(w.side, w.ask), onTheme(recolour)];
+    });
+    const stopSide = onWidth(w.side, w.ask);
     addEventListener("resize", w.ask); // a zoomed page has other pixels
     function ended() {
       clearTimeout(timer);
-      for (const stop of stops) stop();
+      stopTheme();
+      stopSide();
       removeEventListener("resize", w.ask);
     }
     return { draw, ended };

@@ -3,6 +3,7 @@
 import { labelledSlider, SHAPES } from "../controls.js";
 import { formOf, readoutList } from "../form.js";
 import * as frame from "../frame.js";
+import { element, MARKS, number, rich, shape, withError } from "../frame.js";
 import { decode, floatsOf, loadNetworks } from "../models/nn.js";
 import { onDrag } from "../pads.js";
 import { sign } from "../plot.js";
@@ -12,7 +13,6 @@ import { defineWidget } from "../widget.js";
 /** @import { Curve, Mark } from "../rate_distortion_chart.js" */
 /** @typedef {ReturnType<typeof looksOf>} Looks */
 
-const { element, MARKS, number, rich, shape, withError } = frame;
 const DASHES = ["", "7 4", "2 3.5", "9 3 2 3", "4 2"];
 
 // A family has its dash and a latent size its mark; without families each curve has its own of both.

@@ -10,10 +10,10 @@ import { loadHyper } from "../models/hyper_weights.js";
 import { spanFor } from "../models/switching.js";
 import { FREEZES, makeWeather } from "../models/weather.js";
 import * as panels from "../panels.js";
+import { GAP, LEFT, lineOf, RIGHT, TOP } from "../panels.js";
 import { place, resize, short, sign, words } from "../plot.js";
 import { defineWidget } from "../widget.js";
 
-const { GAP, LEFT, lineOf, RIGHT, TOP } = panels;
 const BUDGET_MS = 4; // of a frame, after which no further step is computed
 const BLOCKS = ["Scales on the input", "Scales on the hidden state", "Biases"];
 const GATES = ["i", "f", "g", "o"];

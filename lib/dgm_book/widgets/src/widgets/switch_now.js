@@ -12,10 +12,10 @@ import { loadHyper } from "../models/hyper_weights.js";
 import { makeCourse } from "../models/switch_course.js";
 import { inForce, STREAM, spanFor } from "../models/switching.js";
 import * as panels from "../panels.js";
+import { GAP, LEFT, lineOf, meanOf, RIGHT, TOP } from "../panels.js";
 import { place, resize, sign, words } from "../plot.js";
 import { defineWidget } from "../widget.js";
 
-const { GAP, LEFT, lineOf, meanOf, RIGHT, TOP } = panels;
 const AFTER = 25; // steps that run after a change, where nothing played
 const AROUND = 5; // steps before and after a change whose KL is averaged
 const HEAT = 140; // grey of certainty, before light pages invert it
