@@ -110,15 +110,15 @@ export function backward(pass, out, gradient, { at = -1, extra = null, inwards =
 /** @type {(theta: Doubles, layer: GanLayer, delta: Doubles, input: Doubles, K: number, to: Into) => void} */
 function backThrough(theta, { inputs, outputs, weight, bias }, delta, input, K, { gradient, below }) {
   for (let k = 0, o = 0; k < K; k++) {
-    const start = k * inputs;
+    const [start, end] = [k * inputs, (k + 1) * inputs];
     for (let u = 0, row = weight; u < outputs; u++, o++, row += inputs) {
       const g = delta[o];
       if (g === 0) continue;
       if (gradient) {
         gradient[bias + u] += g;
-        for (let i = 0; i < inputs; i++) gradient[row + i] += g * input[start + i];
+        for (let i = start, w = row; i < end; i++, w++) gradient[w] += g * input[i];
       }
-      if (below) for (let i = 0; i < inputs; i++) below[start + i] += g * theta[row + i];
+      if (below) for (let i = start, w = row; i < end; i++, w++) below[i] += g * theta[w];
     }
   }
 }
