@@ -5,8 +5,7 @@ import { calm } from "./frame.js";
 
 const MOST_STEPS = 10000;
 
-// Time that runs: played without end, or for some steps after a change.
-/** @type {(w: Widget) => Clock} */
+/** Time that runs: played without end, or for some steps after a change. @type {(w: Widget) => Clock} */
 export function makeClock(w) {
   let [playing, until, before, owed] = [false, 0, 0, 0];
   const running = () => playing || until > 0;

@@ -32,7 +32,7 @@ export function themeOf(root) {
 }
 
 // A pen whose units are CSS pixels, and the width in these.
-/** @type {(canvas: HTMLCanvasElement, theme: GanTheme, height?: number) => [CanvasRenderingContext2D, number]} */
+/** @type {(canvas: HTMLCanvasElement, theme: GanTheme, height?: number) => Sheet} */
 function sheetOf(canvas, theme, height) {
   const width = Math.floor(canvas.clientWidth);
   const dense = Math.min(2, devicePixelRatio || 1);
@@ -49,6 +49,8 @@ function sheetOf(canvas, theme, height) {
   pen.font = `11px ${theme.font}`;
   return [pen, width];
 }
+
+/** @typedef {[CanvasRenderingContext2D, number]} Sheet */
 
 /** A path through each list x0, y0, x1, y1, ... @type {(...lines: number[][]) => Path2D} */
 function linesThrough(...lines) {

@@ -1,4 +1,4 @@
-// Panels over time, one beneath the other: both coordinates of a system, what models make of them, and heat maps.
+// Panels over time: both coordinates of a system, what models predict, marks of changes, and heat maps.
 
 import { linear, through } from "./charts.js";
 import { element, italic, MARKS, penOf, shape, ticks } from "./frame.js";
@@ -49,7 +49,7 @@ function bandPath(mean, deviation, px, py, gap) {
 export const lineOf = (kind, dash, d) => shape(`path.dgm-line-of.${kind}`, { "stroke-dasharray": dash, d });
 
 // Both coordinates: the band and mean of the first model, the edges of a second's band, and the data.
-/** @type {(id: string, box: PanelBox, px: Fixed, steps: CourseStep[], models: Prediction[]) => SVGElement[]} */
+/** @type {(id: string, box: PanelBox, px: Fixed, steps: CourseStep[], m: Prediction[]) => SVGElement[]} */
 export function coordinatePanels(id, box, px, steps, [model, other]) {
   const gap = (/** @type {number} */ i) => steps[i].fresh;
   const most = steps.reduce((top, { x }) => Math.max(top, Math.abs(x[0]), Math.abs(x[1])), 0.8);
@@ -89,7 +89,8 @@ export function changeMarks(steps, { wide, width, bottom }, says) {
   });
 }
 
-/** The steps beneath a picture. @type {(values: number[], px: ToPixels, width: number, y: number) => SVGElement[]} */
+// The axis of the steps beneath a picture.
+/** @type {(values: number[], px: ToPixels, width: number, y: number) => SVGElement[]} */
 export const stepAxis = (values, px, width, y) => [
   shape("path.dgm-axis", { d: `M${LEFT} ${y}H${LEFT + width}` }),
   ...bottomAxis(values, { px, y, text: String }),

@@ -39,8 +39,7 @@ export function makeRoll({ opening, changed, seek, say, ask }) {
   let [key, low, high, wide, row] = ["", 36, 84, 9, 1];
   const y = (/** @type {number} */ pitch) => TOP + (high - pitch) * row;
 
-  /** @type {(t: number, pitch: number) => void} */
-  function toggle(t, pitch) {
+  function toggle(/** @type {number} */ t, /** @type {number} */ pitch) {
     const others = opening()[t].filter((other) => other !== pitch);
     const on = others.length === opening()[t].length;
     const now = on ? [...others, pitch].sort((a, b) => a - b) : others;

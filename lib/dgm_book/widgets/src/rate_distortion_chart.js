@@ -14,11 +14,10 @@ const [LEFT, TOP, BELOW] = [46, 10, 42]; // px, of the chart
  *   "distortion_error" | "log_z_error", number[]>> & { model: string, label: string, family?: string,
  *   latent_dim?: number, codes?: { images: number, latent: number, start: number } }} Curve
  */
-/** The look of each curve. @typedef {{ families: string[], dash(i: number): string, mark(i: number): Mark }} Looks */
+/** @typedef {{ families: string[], dash(i: number): string, mark(i: number): Mark }} Looks */
 /** @typedef {(typeof MARKS)[string]} Mark */
 
-/** @type {(p: number[], q: number[]) => number} */
-const distance = ([x, y], [u, v]) => Math.hypot(x - u, y - v);
+const distance = (/** @type {number[]} */ [x, y], /** @type {number[]} */ [u, v]) => Math.hypot(x - u, y - v);
 
 function logTicks(/** @type {number} */ low, /** @type {number} */ high) {
   const decades = [-3, -2, -1, 0, 1, 2, 3, 4].flatMap((power) => [1, 2, 5].map((f) => f * 10 ** power));
@@ -119,7 +118,7 @@ export function makeChart(w, curves, looks) {
       }
       // Each curve's name stands at its end, lower where another stands already.
       labels.clear();
-      const ends = curves.map((one, i) => [i, px(last(one.distortion)) + 8, py(last(one.rate)) + 4]);
+      const ends = curves.map((curve, i) => [i, px(last(curve.distortion)) + 8, py(last(curve.rate)) + 4]);
       for (const [i, at, height] of ends.sort((a, b) => a[2] - b[2])) {
         labels.add(layers[i].name, at, height, layers[i].name.getComputedTextLength());
       }

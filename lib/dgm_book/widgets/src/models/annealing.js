@@ -115,8 +115,8 @@ function hamiltonian({ z, energy }, p, beta) {
   return total;
 }
 
-// One Metropolis-adjusted transition of each chain at beta; returns the mean acceptance. Each chain's step is its
-// own share of `size`, drawn anew: paths of one length would bring some directions back to where they began.
+// One Metropolis-adjusted transition of each chain at beta; returns the mean acceptance. Each chain's step is
+// its own share of `size`, drawn anew: paths of one length would bring some directions back to their start.
 /** @type {(ensemble: Ensemble, beta: number, size: number) => number} */
 function transition({ decoder, x, chains, leapfrogs, dice }, beta, size) {
   let accepted = 0;
@@ -143,8 +143,7 @@ function transition({ decoder, x, chains, leapfrogs, dice }, beta, size) {
 }
 
 // log w -= (to - from) E, before the transition at `to`; downwards as well as upwards.
-/** @type {(chains: Chain[], from: number, to: number) => void} */
-function weigh(chains, from, to) {
+function weigh(/** @type {Chain[]} */ chains, /** @type {number} */ from, /** @type {number} */ to) {
   for (const chain of chains) chain.logWeight -= (to - from) * chain.now.energy;
 }
 

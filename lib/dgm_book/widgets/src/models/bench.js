@@ -63,13 +63,13 @@ export function entropiesOf(/** @type {Doubles} */ h, /** @type {number} */ K) {
 /** @type {(K: number, lines: number[][], d: number, zeta: number) => number[][]} */
 export function campsOf(K, lines, d, zeta) {
   const tried = Array.from({ length: 36 }, (_, t) => {
-    const way = [Math.cos((Math.PI * t) / 36), Math.sin((Math.PI * t) / 36)];
+    const direction = [Math.cos((Math.PI * t) / 36), Math.sin((Math.PI * t) / 36)];
     const points = Array.from({ length: K }, (_, k) =>
-      way.map((v, c) => inside((k % 2 ? -1.2 : 1.2) * v + (c ? 0.07 : -0.07) * (k >> 1))),
+      direction.map((v, c) => inside((k % 2 ? -1.2 : 1.2) * v + (c ? 0.07 : -0.07) * (k >> 1))),
     );
     return { points, balance: breTerms(activationsOf(points, lines, d), K, { zeta }).marginalEntropy };
   });
-  return tried.reduce((best, one) => (one.balance < best.balance ? one : best)).points;
+  return tried.reduce((best, camps) => (camps.balance < best.balance ? camps : best)).points;
 }
 
 // Two hundred random moves of one point each; a move stays where it lowers BRE.
@@ -84,11 +84,11 @@ export function searched(points, lines, d, options) {
   let [best, least] = [points, cost(points)];
   for (let i = 0; i < 200; i++) {
     const k = Math.floor(K * dice.uniform());
-    const moved = best.map((p, j) =>
+    const trial = best.map((p, j) =>
       j === k ? [0, 1].map(() => inside(WORLD * (1.9 * dice.uniform() - 0.95))) : p,
     );
-    const now = cost(moved);
-    if (now < least) [best, least] = [moved, now];
+    const now = cost(trial);
+    if (now < least) [best, least] = [trial, now];
   }
   return best;
 }

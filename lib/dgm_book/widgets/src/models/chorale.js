@@ -40,7 +40,7 @@ export function* compose(net, { opening, length, temperature, seed }, piece) {
   writer.adopt(judge, chosen);
   for (let t = opening.length; t < opening.length + length; t++) {
     writer.generate(normals(STREAMS.prior, t, Z), uniforms(STREAMS.keys, t, X), temperature);
-    read(writer.made, t);
+    read(writer.written, t);
     yield;
   }
   piece.whole = true;

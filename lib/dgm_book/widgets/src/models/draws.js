@@ -10,7 +10,7 @@ export function mulberry(state) {
   return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
 }
 
-/** Box and Muller, of uniform(0), uniform(1), ... @type {<A extends Floats>(out: A, uniform: Scale1D) => A} */
+/** Box and Muller, of uniform(0), uniform(1) ... @type {<A extends Floats>(out: A, uniform: Scale1D) => A} */
 export function normalsFrom(out, uniform) {
   for (let i = 0; i < out.length; i += 2) {
     const radius = Math.sqrt(-2 * Math.log(1 - uniform(i)));

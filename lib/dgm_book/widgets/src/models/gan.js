@@ -89,8 +89,8 @@ function rectify(/** @type {Float64Array} */ h, /** @type {Float64Array} */ a, /
   for (let o = 0; o < h.length; o++) a[o] = h[o] > 0 ? h[o] : leak * h[o];
 }
 
-// Adds to `gradient` (as theta) what `out` (K, outputs) at the output and, if given, `extra` (K, units) at the
-// pre-activation of layer `at` make; writes the gradient of the input to `inwards` (K, inputs), if given.
+// Adds to `gradient` (as theta) what `out` (K, outputs) at the output and, if given, `extra` (K, units) at
+// the pre-activation of layer `at` make; writes the gradient of the input to `inwards` (K, inputs), if given.
 /** @type {(pass: Pass, out: Float64Array, gradient: Float64Array | null, push?: Push) => void} */
 export function backward(pass, out, gradient, { at = -1, extra = null, inwards = null } = {}) {
   const { network, pre, post, delta, K } = pass;
@@ -106,19 +106,19 @@ export function backward(pass, out, gradient, { at = -1, extra = null, inwards =
   }
 }
 
-// Adds the gradient of a layer's weights and biases to `gradient`, and that of its input to `below`, if given.
-/** @type {(theta: Doubles, layer: GanLayer, delta: Doubles, input: Doubles, K: number, into: Into) => void} */
+// Adds the gradient of a layer's weights and biases to `gradient`, of its input to `below`, if given.
+/** @type {(theta: Doubles, layer: GanLayer, delta: Doubles, input: Doubles, K: number, to: Into) => void} */
 function backThrough(theta, { inputs, outputs, weight, bias }, delta, input, K, { gradient, below }) {
   for (let k = 0, o = 0; k < K; k++) {
-    const start = k * inputs;
+    const [start, end] = [k * inputs, (k + 1) * inputs];
     for (let u = 0, row = weight; u < outputs; u++, o++, row += inputs) {
       const g = delta[o];
       if (g === 0) continue;
       if (gradient) {
         gradient[bias + u] += g;
-        for (let i = 0; i < inputs; i++) gradient[row + i] += g * input[start + i];
+        for (let i = start, w = row; i < end; i++, w++) gradient[w] += g * input[i];
       }
-      if (below) for (let i = 0; i < inputs; i++) below[start + i] += g * theta[row + i];
+      if (below) for (let i = start, w = row; i < end; i++, w++) below[i] += g * theta[w];
     }
   }
 }
@@ -209,7 +209,7 @@ export function makePlayer(discriminator, generator, K) {
   };
   const [real, fake, between] = [0, 1, 2].map(() => makePass(discriminator, K));
   const adam = { discriminator: memory(discriminator), generator: memory(generator) };
-  const passes = { made: makePass(generator, K), real, fake, between };
+  const passes = { generated: makePass(generator, K), real, fake, between };
   const [out, middle, inwards] = [1, 2, 2].map((size) => new Float64Array(size * K));
   return { discriminator, generator, K, passes, adam, out, middle, inwards };
 }
@@ -251,9 +251,9 @@ export function discriminatorLoss(player, real, fake, between, { w, margin = 3, 
 export function generatorLoss(/** @type {Player} */ player, /** @type {Float64Array} */ z) {
   const { generator, passes, out, inwards } = player;
   const gradient = player.adam.generator.g.fill(0);
-  const adversarial = crossEntropy(forward(passes.fake, forward(passes.made, z)), -1, out);
+  const adversarial = crossEntropy(forward(passes.fake, forward(passes.generated, z)), -1, out);
   backward(passes.fake, out, null, { inwards });
-  backward(passes.made, inwards, gradient);
+  backward(passes.generated, inwards, gradient);
   return { loss: adversarial + addL2(generator, gradient), adversarial };
 }
 

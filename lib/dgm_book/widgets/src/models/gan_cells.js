@@ -57,15 +57,15 @@ function composed(theta, { inputs, outputs, weight, bias }, map) {
   for (let u = 0, w = weight; u < outputs; u++) {
     let x = 0,
       y = 0,
-      one = theta[bias + u];
+      constant = theta[bias + u];
     for (let e = 0; e < 3 * inputs; e += 3, w++) {
       x += theta[w] * map[e];
       y += theta[w] * map[e + 1];
-      one += theta[w] * map[e + 2];
+      constant += theta[w] * map[e + 2];
     }
     rows[3 * u] = x;
     rows[3 * u + 1] = y;
-    rows[3 * u + 2] = one;
+    rows[3 * u + 2] = constant;
   }
   return rows;
 }
@@ -77,11 +77,11 @@ function cut(/** @type {GanCell} */ cell, /** @type {number} */ u, /** @type {Ga
   if (values.length < n) values = new Float64Array(2 * n);
   const x = map[3 * u],
     y = map[3 * u + 1],
-    one = map[3 * u + 2];
+    constant = map[3 * u + 2];
   let low = Infinity,
     high = -Infinity;
   for (let p = 0; p < n; p++) {
-    const v = x * points[2 * p] + y * points[2 * p + 1] + one;
+    const v = x * points[2 * p] + y * points[2 * p + 1] + constant;
     values[p] = v;
     if (v < low) low = v;
     if (v > high) high = v;

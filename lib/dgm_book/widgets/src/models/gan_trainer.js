@@ -31,8 +31,8 @@ function extent(/** @type {Float64Array} */ points) {
   return Math.sqrt(xx);
 }
 
-/** How often G occurs in each of 41 bins, of the pairs of points. @type {(G: Doubles, pairs: number) => Uint32Array} */
-function binsOf(G, pairs) {
+/** How often G of two points falls into each of 41 bins. */
+function binsOf(/** @type {Doubles} */ G, /** @type {number} */ pairs) {
   const bins = new Uint32Array(41);
   for (let i = 0; i < pairs; i++) {
     for (let j = 0; j < i; j++) bins[Math.round(20 * (G[i * pairs + j] + 1))]++;
@@ -40,7 +40,7 @@ function binsOf(G, pairs) {
   return bins;
 }
 
-// The corners of all cells one after the other, how many each has, and a number for the pattern that it shows.
+// The corners of all cells one after the other, how many each has, and a number for its pattern.
 /** @type {(list: GanCell[], layers: number[]) => Pick<GanPanel, "corners" | "lengths" | "paint">} */
 function cellArrays(list, layers) {
   const paint = Uint32Array.from(list, ({ words }) => {
@@ -101,7 +101,7 @@ export function ganTrainer({ centres, sigma, seed, width, batch, steps, limit, s
     const before = players.map((player, p) => {
       if (player.stopped) return null;
       const { discriminator, adam, passes, middle } = player;
-      const fake = gan.forward(passes.made, noise);
+      const fake = gan.forward(passes.generated, noise);
       for (let o = 0; o < 2 * batch; o++) {
         const alpha = share[o >> 1];
         middle[o] = alpha * batchReal[o] + (1 - alpha) * fake[o];

@@ -65,7 +65,7 @@ export function hyperFilter(net, N) {
     spread: doubles(gaussian ? N * X : 0),
     mean: doubles(X),
     deviation: doubles(gaussian ? X : 0),
-    made: doubles(N * X),
+    written: doubles(N * X),
   };
   const start = { meanKL: 0, increment: 0, total: 0, ess: N, resampled: false, lost: false };
   const acts = { reset, freeze, predict, step, generate, resample, adopt };
@@ -268,10 +268,10 @@ export function hyperFilter(net, N) {
       place(n, me.z, n * Z);
       const raw = decode(n);
       for (let d = 0, at = n * X; d < X; d++, at++) {
-        if (gaussian) me.made[at] = me.expected[at] + temperature * me.spread[at] * draws[at];
-        else me.made[at] = draws[at] < logistic(raw[d] / temperature) ? 1 : 0;
+        if (gaussian) me.written[at] = me.expected[at] + temperature * me.spread[at] * draws[at];
+        else me.written[at] = draws[at] < logistic(raw[d] / temperature) ? 1 : 0;
       }
-      encode(me.made, n * X, y);
+      encode(me.written, n * X, y);
       advance(n);
     }
   }

@@ -23,16 +23,11 @@ const doublesOf = (buffer, at) => Float64Array.from(unpackTensor(buffer, at));
 
 /** @type {(header: HyperHeader, buffer: ArrayBuffer) => HyperNet} */
 function hyperNet({ name, kind, emission, hyper_input: fed, sigma_min: least, sizes, tensors }, buffer) {
-  const layer = (/** @type {string} */ weight, bias = "") => {
-    const [rows, columns] = tensors[weight].shape;
-    const biases = tensors[bias] ? doublesOf(buffer, tensors[bias]) : new Float64Array(rows);
-    return {
-      rows,
-      columns,
-      weight: doublesOf(buffer, tensors[weight]),
-      bias: biases,
-      output: new Float64Array(rows),
-    };
+  const layer = (/** @type {string} */ key, biasKey = "") => {
+    const [rows, columns] = tensors[key].shape;
+    const weight = doublesOf(buffer, tensors[key]);
+    const bias = tensors[biasKey] ? doublesOf(buffer, tensors[biasKey]) : new Float64Array(rows);
+    return { rows, columns, weight, bias, output: new Float64Array(rows) };
   };
   const perceptron = (/** @type {string} */ part) => {
     const places = Object.keys(tensors).filter(
@@ -88,16 +83,9 @@ function hyperGoldenError(net, places, buffer) {
   for (let t = 0; t < steps; t++) {
     const x = golden.x.subarray(t * X, (t + 1) * X);
     filter.step(x, golden.noise.subarray(t * N * Z, (t + 1) * N * Z));
-    const made = {
-      z: filter.z,
-      log_alpha: filter.logAlpha,
-      kl: filter.kl,
-      mean_x: filter.expected,
-      deviation_x: filter.spread,
-      scales: filter.scales,
-      h: filter.state.h,
-    };
-    for (const [key, values] of Object.entries(made)) if (values.length) compare(key, values, t);
+    const { z, logAlpha, kl, expected, spread, scales, state } = filter;
+    const own = { z, log_alpha: logAlpha, kl, mean_x: expected, deviation_x: spread, scales, h: state.h };
+    for (const [key, values] of Object.entries(own)) if (values.length) compare(key, values, t);
   }
   return worst;
 }

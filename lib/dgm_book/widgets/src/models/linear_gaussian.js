@@ -6,12 +6,10 @@ export const MOST = { particles: 64, steps: 40 };
 const DRAWS = 3 * MOST.particles; // of one step: two for each particle's noise, one for its ancestor
 
 // By its count, so that a number is known by its run, step and place alone.
-/** @type {(run: number, step: number, place: number) => number} */
-const uniformOf = (run, step, place) =>
+const uniformOf = (/** @type {number} */ run, /** @type {number} */ step, /** @type {number} */ place) =>
   mulberry(Math.imul((run * MOST.steps + step) * DRAWS + place + 1, STRIDE));
 
-/** @type {(run: number, step: number, n: number) => number} */
-function normalOf(run, step, n) {
+function normalOf(/** @type {number} */ run, /** @type {number} */ step, /** @type {number} */ n) {
   const radius = Math.sqrt(-2 * Math.log(1 - uniformOf(run, step, 2 * n)));
   return radius * Math.cos(2 * Math.PI * uniformOf(run, step, 2 * n + 1));
 }

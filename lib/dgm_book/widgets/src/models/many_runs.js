@@ -19,8 +19,7 @@ export function makeRuns(system, criteria) {
     tallies.set(key, tally);
     return tally;
   };
-  // Of what is shown, what still lacks runs.
-  /** @type {(data: ParticleData, N: number) => RunTally[]} */
+  /** Of what is shown, what still lacks runs. @type {(data: ParticleData, N: number) => RunTally[]} */
   const unfinished = (data, N) =>
     [1, N, ...SIZES]
       .flatMap((size) => criteria.map((criterion) => tallyOf(data, size, criterion)))

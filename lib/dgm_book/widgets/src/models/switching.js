@@ -71,21 +71,14 @@ export function exactBayes(matrices, deviations, hazard) {
     }
     for (let j = 0; j < J; j++) stir(j, J, K);
     for (let k = 0; k < K; k++) stir(k * J, 1, J);
-    let top = -Infinity;
-    for (let k = 0; k < K; k++) {
-      const [[a, b], [c, d]] = matrices[k];
+    for (let i = 0; i < logs.length; i++) {
+      const [[a, b], [c, d]] = matrices[Math.floor(i / J)];
+      const sigma = deviations[i % J];
       const square =
         (x[0] - a * before[0] - b * before[1]) ** 2 + (x[1] - c * before[0] - d * before[1]) ** 2;
-      for (let j = 0; j < J; j++) {
-        const told =
-          Math.log(joint[k * J + j]) -
-          (0.5 * square) / deviations[j] ** 2 -
-          2 * Math.log(deviations[j]) -
-          2 * LOG_ROOT;
-        logs[k * J + j] = told;
-        if (told > top) top = told;
-      }
+      logs[i] = Math.log(joint[i]) - (0.5 * square) / sigma ** 2 - 2 * Math.log(sigma) - 2 * LOG_ROOT;
     }
+    const top = Math.max(...logs);
     let sum = 0;
     for (let i = 0; i < logs.length; i++) sum += joint[i] = Math.exp(logs[i] - top);
     me.posterior.fill(0);

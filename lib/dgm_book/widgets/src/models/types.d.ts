@@ -118,7 +118,7 @@ type HyperFilter = {
   mean: Doubles;
   deviation: Doubles;
   /** What the particles write, (N x). */
-  made: Doubles;
+  written: Doubles;
   /** By the weights before the step; of the log-likelihood, nats; effective sample size. */
   meanKL: number;
   increment: number;
@@ -253,7 +253,7 @@ type Player = {
   discriminator: GanNetwork;
   generator: GanNetwork;
   K: number;
-  passes: Record<"made" | "real" | "fake" | "between", Pass>;
+  passes: Record<"generated" | "real" | "fake" | "between", Pass>;
   adam: { discriminator: Adam; generator: Adam };
   out: Float64Array;
   middle: Float64Array;
@@ -384,6 +384,7 @@ type SwitchCourse = {
 // particles have descendants at the end.
 type ParticleData = {
   name: string;
+  label: string;
   x: number[];
   filtered: { logLikelihood: number; mean: number[]; deviation: number[] };
 };

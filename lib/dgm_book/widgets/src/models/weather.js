@@ -38,7 +38,8 @@ export function makeWeather(net, { matrices, schedule, n_particles: N, steps: T,
   }
 
   const emptyRun = (/** @type {number} */ place) => {
-    const run = {
+    const scales = new Float64Array(T * rows);
+    return {
       place,
       t: 0,
       mean: [],
@@ -48,8 +49,8 @@ export function makeWeather(net, { matrices, schedule, n_particles: N, steps: T,
       nats: 0,
       meanKL: 0,
       inside: 0,
+      scales,
     };
-    return { ...run, scales: new Float64Array(T * rows) };
   };
 
   /** One step of a run; true when it was the last. @type {(run: WeatherRun) => boolean} */

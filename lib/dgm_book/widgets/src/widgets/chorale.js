@@ -3,13 +3,14 @@
 import "../styles/music.css";
 import { checkbox, labelledSlider, pushButton } from "../controls.js";
 import { formOf, pickOf, put, radiosOf, readoutList, sliderOf } from "../form.js";
-import { calm, element, number, openWidget, throttled } from "../frame.js";
+import { calm, element, number } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { compose, PARTICLES, runsOf } from "../models/chorale.js";
 import { loadHyper } from "../models/hyper_weights.js";
 import { meanOf } from "../panels.js";
 import { inNotes, makeRoll } from "../piano_roll.js";
 import { openSound } from "../sound.js";
+import { defineWidget } from "../widget.js";
 
 /** @typedef {ReturnType<typeof makeWriter>} Writer */
 
@@ -189,14 +190,17 @@ function makeControls(w, names, player, sound) {
 }
 /** @typedef {{ play: Element, head: Slider, show(): void }} Controls */
 
-// What is said of the piece once it is whole, and of the frame at the play head.
-/** @type {(w: Widget, writer: Writer, player: Player, head: Slider, fill: Fill) => Reporter} */
-function makeReporter(w, writer, player, head, fill) {
-  const speak = throttled(w.status, 500);
+// What is to be read of the piece once it is whole, and of the frame at the play head.
+/** @type {(w: SpeakingWidget, writer: Writer) => Readouts} */
+function makeReadouts(w, writer) {
+  const fill = readoutList(w.side, ["Frame", "Notes", "Nats a frame", "Notes a frame"]);
+  const note = element("p.dgm-note");
+  w.side.append(note);
   let [shown, spoken] = ["", 0];
   /** @type {(string | Children)[]} */
   let scores = [];
   return {
+    note,
     finish() {
       const { frames, nats } = writer.piece;
       const written = frames.slice(openingOf(w).length);
@@ -207,9 +211,8 @@ function makeReporter(w, writer, player, head, fill) {
       w.root.dataset.nats = JSON.stringify(nats);
       if (JSON.stringify(w.get("piece")) !== w.root.dataset.piece) w.save({ piece: frames });
     },
-    showFrame(whole) {
-      const { at } = player;
-      const key = [at, writer.key, writer.piece.frames.length, whole, player.playing()].join();
+    showFrame(at, whole, playing, head) {
+      const key = [at, writer.key, writer.piece.frames.length, whole, playing].join();
       if (key === shown) return;
       shown = key;
       const notes = inNotes(writer.piece.frames[at] ?? []);
@@ -219,80 +222,78 @@ function makeReporter(w, writer, player, head, fill) {
       head.show(at, `${at + 1}`, `frame ${place}: ${notes}`);
       w.root.dataset.at = String(at);
       const now = performance.now();
-      if (!whole || (player.playing() && now - spoken < 6000)) return;
+      if (!whole || (playing && now - spoken < 6000)) return;
       spoken = now;
       const nats = writer.meanNats();
-      speak(`Frame ${place}: ${notes}. ${nats === null ? "" : `Mean ${number(nats, 3)} nats a frame.`}`);
+      w.speak(`Frame ${place}: ${notes}. ${nats === null ? "" : `Mean ${number(nats, 3)} nats a frame.`}`);
     },
   };
 }
-/** @typedef {{ finish(): void, showFrame(whole: boolean): void }} Reporter */
+/**
+ * @typedef {{ note: Element, finish(): void, showFrame(at: number, whole: boolean, playing: boolean, head:
+ *   Slider): void }} Readouts
+ */
 
-/** @type {(props: RenderProps) => Promise<() => void>} */
-async function render(props) {
-  const { names, nets, goldenError } = await loadHyper(props.model);
-  const w = openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:chorale",
     names: ["model", "opening", "temperature", "tempo", "length", "seed"],
     hint: "press Play; then click notes into the grey opening, and listen to what the model makes of them.",
     kind: "dgm-mu dgm-mu-chorale",
-  });
-  showGoldenError(w.root, names, goldenError);
-  const opening = () => openingOf(w);
-  const writer = makeWriter(w, nets);
-  const sound = checkbox(`${w.id}-aloud`, "sound", () => player.stop());
-  sound.input.checked = true;
-  const fill = readoutList(w.side, ["Frame", "Notes", "Nats a frame", "Notes a frame"]);
-  const note = element("p.dgm-note");
-  w.side.append(note);
-  const speak = throttled(w.status, 500);
-  const changed = (/** @type {string} */ spoken) => {
-    put(controls.play, player.playing() ? "Stop" : "Play");
-    if (spoken) speak(spoken);
-    w.ask();
-  };
-  const player = makePlayer(w, writer, () => sound.input.checked, { note, changed });
-  const roll = makeRoll({
-    opening,
-    changed: (frames) => w.change({ opening: frames }),
-    seek: player.seek,
-    say: (text) => put(w.status, text),
-    ask: w.ask,
-  });
-  w.picture.append(roll.node, element("p.dgm-note", KEY));
-  const controls = makeControls(w, names, player, sound.node);
-  const reporter = makeReporter(w, writer, player, controls.head, fill);
-  let painted = "";
+    pause: 500,
+    load: loadHyper,
+  },
+  (w, { names, nets, goldenError }) => {
+    showGoldenError(w.root, names, goldenError);
+    const opening = () => openingOf(w);
+    const writer = makeWriter(w, nets);
+    const sound = checkbox(`${w.id}-aloud`, "sound", () => player.stop());
+    sound.input.checked = true;
+    const readouts = makeReadouts(w, writer);
+    const changed = (/** @type {string} */ spoken) => {
+      put(controls.play, player.playing() ? "Stop" : "Play");
+      if (spoken) w.speak(spoken);
+      w.ask();
+    };
+    const player = makePlayer(w, writer, () => sound.input.checked, { note: readouts.note, changed });
+    const { node, layout, drawNotes, drawHead } = makeRoll({
+      opening,
+      changed: (frames) => w.change({ opening: frames }),
+      seek: player.seek,
+      say: (text) => put(w.status, text),
+      ask: w.ask,
+    });
+    w.picture.append(node, element("p.dgm-note", KEY));
+    const controls = makeControls(w, names, player, sound.node);
+    let painted = "";
+    const hush = () => document.hidden && player.stop();
+    document.addEventListener("visibilitychange", hush);
+    globalThis.addEventListener("pagehide", player.stop);
 
-  function draw() {
-    const width = Math.floor(w.picture.clientWidth);
-    if (!width) return false;
-    const whole = writer.write();
-    player.follow();
-    const { frames } = writer.piece;
-    const laid = roll.layout([...frames, ...opening()].flat(), totalOf(w), width, w.get("model"));
-    const key = [writer.key, w.get("tempo"), frames.length, whole].join();
-    if (laid || painted !== key) {
-      painted = key;
-      const first = opening().length;
-      const rest = runsOf(frames, Math.min(first, frames.length), frames.length);
-      roll.drawNotes(runsOf(opening(), 0, first), rest);
-      if (whole) reporter.finish();
-      controls.show();
+    function draw(/** @type {number} */ width) {
+      if (!width) return false;
+      const whole = writer.write();
+      player.follow();
+      const { frames } = writer.piece;
+      const laid = layout([...frames, ...opening()].flat(), totalOf(w), width, w.get("model"));
+      const key = [writer.key, w.get("tempo"), frames.length, whole].join();
+      if (laid || painted !== key) {
+        painted = key;
+        const first = opening().length;
+        drawNotes(runsOf(opening(), 0, first), runsOf(frames, Math.min(first, frames.length), frames.length));
+        if (whole) readouts.finish();
+        controls.show();
+      }
+      const { at, glide } = player;
+      drawHead(at, glide, frames[at] ?? [], player.playing());
+      readouts.showFrame(at, whole, player.playing(), controls.head);
+      return player.playing() || !whole;
     }
-    roll.drawHead(player.at, player.glide, frames[player.at] ?? [], player.playing());
-    reporter.showFrame(whole);
-    return player.playing() || !whole;
-  }
-  const hush = () => document.hidden && player.stop();
-  document.addEventListener("visibilitychange", hush);
-  globalThis.addEventListener("pagehide", player.stop);
-  return w.start("dgm:chorale", draw, {
-    ended() {
+    function ended() {
       player.stop();
       document.removeEventListener("visibilitychange", hush);
       globalThis.removeEventListener("pagehide", player.stop);
-    },
-  });
-}
-
-export default { render };
+    }
+    return { draw, ended };
+  },
+);

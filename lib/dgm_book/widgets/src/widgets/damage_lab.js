@@ -3,12 +3,12 @@
 import { axesOf, linear, logarithmic, through } from "../charts.js";
 import { formOf, readoutList, sliderOf } from "../form.js";
 import * as frame from "../frame.js";
+import { element, italic, MARKS, number, rich, shape, ticks } from "../frame.js";
 import { mixed, rateAt } from "../models/damage.js";
 import { floatsOf } from "../models/nn.js";
 import { resize, short, sign } from "../plot.js";
 import { defineWidget } from "../widget.js";
 
-const { element, italic, MARKS, number, rich, shape, ticks } = frame;
 /** @type {Record<string, Attributes>} */
 const LOOKS = {
   sound: { class: "dgm-rd-line", "stroke-dasharray": "7 4" },
@@ -103,20 +103,6 @@ function makePicture(w, { data, blurs, sound }) {
 }
 const short3 = (/** @type {number} */ v) => short(v, 3);
 
-function makeControls(/** @type {Widget} */ w, /** @type {number[]} */ blurs) {
-  const form = formOf(w);
-  const pixels = { min: 0, max: blurs.length - 1, step: 1 };
-  w.controls.append(
-    sliderOf(form, "alpha", "bad-prior weight *\u03b1*", { min: 0, max: 0.99, step: 0.01 }),
-    sliderOf(form, "blur", "blur, standard deviation in pixels", pixels, {
-      text: (v) => String(blurs[v]),
-      spoken: (v) => `${blurs[v]} pixels`,
-    }),
-    element("div.dgm-row", form.reset()),
-  );
-  return form.show;
-}
-
 /** What the damage costs; returns what shows it, and says it. @type {(w: Widget, lab: Lab) => Readouts} */
 function makeReadouts(w, lab) {
   const { data, blurs, sound, likely } = lab;
@@ -169,12 +155,19 @@ export default defineWidget(
   (w) => {
     const lab = readLab(w);
     const paint = makePicture(w, lab);
-    const showControls = makeControls(w, lab.blurs);
+    const form = formOf(w);
+    const alpha = sliderOf(form, "alpha", "bad-prior weight *\u03b1*", { min: 0, max: 0.99, step: 0.01 });
+    const range = { min: 0, max: lab.blurs.length - 1, step: 1 };
+    const blur = sliderOf(form, "blur", "blur, standard deviation in pixels", range, {
+      text: (v) => String(lab.blurs[v]),
+      spoken: (v) => `${lab.blurs[v]} pixels`,
+    });
+    w.controls.append(alpha, blur, element("div.dgm-row", form.reset()));
     const showReadouts = makeReadouts(w, lab);
     return (width) => {
       const [alpha, blur] = [w.get("alpha"), w.get("blur")];
       const now = mixed(lab.data, blur, alpha);
-      showControls();
+      form.show();
       paint(width, now, alpha, blur);
       w.speak(showReadouts(now, alpha, blur));
       w.root.dataset.moved = `${alpha} ${blur}`;

@@ -7,6 +7,7 @@ import { gapInWords, makeJob, same } from "../drawing_job.js";
 import { makePad } from "../drawing_pad.js";
 import { formOf, pickOf, put, readoutList, tableBy } from "../form.js";
 import * as frame from "../frame.js";
+import { element, italic, MARKS, number, rich, shape, throttled, ticks } from "../frame.js";
 import { last } from "../models/arrays.js";
 import { inked } from "../models/drawing.js";
 import { decode, loadNetworks } from "../models/nn.js";
@@ -14,7 +15,6 @@ import { place, resize } from "../plot.js";
 
 /** @import { Job, Result } from "../drawing_job.js" */
 
-const { element, italic, MARKS, number, rich, shape, throttled, ticks } = frame;
 const TILES = 9;
 const [LEFT, TOP, BOTTOM] = [42, 10, 260]; // px, of the chart
 const HINT =

@@ -3,12 +3,12 @@
 import { linear } from "../charts.js";
 import { formOf, readoutList, sliderOf } from "../form.js";
 import * as frame from "../frame.js";
+import { element, italic, MARKS, rich, shape } from "../frame.js";
 import { bufferOf, decode, floatsOf, loadNetworks } from "../models/nn.js";
 import { onArrows, onDrag } from "../pads.js";
 import { place, resize, short, words } from "../plot.js";
 import { defineWidget } from "../widget.js";
 
-const { element, italic, MARKS, rich, shape } = frame;
 // Ten classes: a colour and a mark each, so that no class stands out by its colour alone.
 const CLASS_MARKS = ["circle", "square", "triangle", "diamond", "wedge"];
 const NEIGHBOURS = 15;
@@ -66,8 +66,7 @@ function makePlane(w, { means, labels, classes }, limit, move) {
   );
   const median = (/** @type {number[]} */ values) => values.sort((a, b) => a - b)[values.length >> 1];
 
-  /** @type {(sub: string, at: Attributes) => SVGElement} */
-  const axisName = (sub, at) =>
+  const axisName = (/** @type {string} */ sub, /** @type {Attributes} */ at) =>
     words(0, 0, [italic("z"), shape("tspan", { dy: 3, "font-size": "9" }, sub)], {
       class: "dgm-strong",
       ...at,

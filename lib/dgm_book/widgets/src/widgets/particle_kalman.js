@@ -4,11 +4,12 @@ import "../styles/music.css";
 import { linear, through } from "../charts.js";
 import { decimals, pushButton } from "../controls.js";
 import { formOf, pickOf, put, radiosOf, sliderOf, tableBy } from "../form.js";
-import { element, MARKS, onTheme, onWidth, openWidget, rich, shape, throttled, withError } from "../frame.js";
+import { element, MARKS, onTheme, onWidth, rich, shape, withError } from "../frame.js";
 import { filterRun, kalman, MOST, makeCloud, survivors } from "../models/linear_gaussian.js";
 import { FIRST_RUN, makeRuns, RUNS, SIZES } from "../models/many_runs.js";
 import { makeTree } from "../particle_tree.js";
 import { axisName, place, resize, words } from "../plot.js";
+import { defineWidget } from "../widget.js";
 
 /** @import { Runs } from "../models/many_runs.js" */
 
@@ -18,6 +19,8 @@ const RULES = [
   { key: "ess", name: "ESS at half", bound: "FIVO", dash: "", mark: MARKS.circle },
   { key: "always", name: "every step", bound: "FIVO", dash: "2 3", mark: MARKS.triangle },
 ];
+const CRITERIA = RULES.map(({ key }) => key);
+const CHOICES = RULES.map(({ key, name }) => [key, name]);
 const [LEFT, TOP, TALL] = [30, 8, 150]; // px, of the plot
 const BOTTOM = TOP + TALL;
 const GAPS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]; // nats, on the axis
@@ -25,8 +28,7 @@ const GAPS = [0, 0.1, 0.5, 1, 2, 5, 10, 20, 50, 100, 200]; // nats, on the axis
 const root = (/** @type {number} */ v) => Math.sign(v) * Math.sqrt(Math.abs(v));
 
 // One particle's mean is known, and nothing lies lower: -1/2 [ln 2 pi r + (x^2 + Var z) / r], summed.
-/** @type {(system: System, x: number[]) => number} */
-function lowest({ a, q, r, first }, x) {
+function lowest(/** @type {System} */ { a, q, r, first }, /** @type {number[]} */ x) {
   let [sum, p] = [0, first];
   for (const v of x) {
     sum -= (Math.log(2 * Math.PI * r) + (v * v + p) / r) / 2;
@@ -126,20 +128,6 @@ function makeTable(/** @type {Widget} */ w) {
   return table;
 }
 
-function makeControls(/** @type {Widget} */ w) {
-  const form = formOf(w);
-  const count = sliderOf(form, "particles", "Particles, *N*", { min: 1, max: MOST.particles, step: 1 });
-  const rules = RULES.map(({ key, name }) => [key, name]);
-  const rule = radiosOf(form, "criterion", "Resample", rules, { head: "Resample" });
-  /** @type {{ name: string, label: string }[]} */
-  const sequences = w.get("sequences");
-  const options = sequences.map(({ name, label }) => [name, label]);
-  const pick = pickOf(form, "label.dgm-mu-pick", "sequence", "Data", options);
-  const another = pushButton("Draw again", () => w.change({ seed: (w.get("seed") + 1) % FIRST_RUN }));
-  w.controls.append(count, rule, element("div.dgm-row.dgm-mu-buttons", pick, another, form.reset()));
-  return form.show;
-}
-
 /** @type {(system: System, data: ParticleData, N: number, criterion: string, seed: number) => ParticleRun} */
 function makeRun(system, { x }, N, criterion, seed) {
   const cloud = makeCloud(x.length, N);
@@ -157,12 +145,11 @@ function describe(/** @type {ParticleRun} */ { cloud: { N, ess, resampled }, fou
 }
 
 // The table of means, and what is to be said about them.
-/** @type {(w: Widget, runs: Runs, plot: Element) => ShowMeans} */
+/** @type {(w: SpeakingWidget, runs: Runs, plot: Element) => ShowMeans} */
 function makeMeans(w, runs, plot) {
   const table = makeTable(w);
   const note = element("p.dgm-note");
   w.side.append(note);
-  const speak = throttled(w.status, 600);
   return (now, N, criterion, run) => {
     const { logLikelihood: exact } = now.filtered;
     const elbo = runs.means(now, 1, "never");
@@ -191,95 +178,100 @@ function makeMeans(w, runs, plot) {
     const rise = "they rise towards the exact value with the number of particles.";
     place(plot, { "aria-label": `${says}; ${rise}` });
     const estimate = `This run: ${run.estimate.toFixed(3)} nats, exact ${exact.toFixed(3)}`;
-    speak(`${estimate}. ${founders}Means: ${list}.`);
+    w.speak(`${estimate}. ${founders}Means: ${list}.`);
   };
 }
 /** @typedef {(now: ParticleData, N: number, criterion: string, run: ParticleRun) => void} ShowMeans */
 
-/** @type {(props: RenderProps) => () => void} */
-function render(props) {
-  const w = openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:particle-kalman",
     names: ["sequence", "particles", "criterion", "seed"],
     hint: "resample never, then every step, and count whose lines are left; then give it more particles.",
     kind: "dgm-mu dgm-mu-kalman",
-  });
-  const system = w.get("system");
-  const runs = makeRuns(
-    system,
-    RULES.map(({ key }) => key),
-  );
-  const tree = makeTree(w);
-  const plot = makePlot(w, system, runs);
-  /** @type {ParticleData[]} */
-  const given = w.get("sequences");
-  const sequences = given.map((data) => ({ ...data, filtered: kalman(system, data.x) }));
-  const chosen = () => sequences.find(({ name }) => name === w.get("sequence")) ?? sequences[0];
-  const showMeans = makeMeans(w, runs, plot.svg);
-  const showControls = makeControls(w);
-  showControls(); // even where nothing can be drawn yet: out of sight, a notebook gives no width
-  /** @type {ParticleRun | null} */
-  let current = null;
-  let [timer, shownAt, colour] = [0, 0, ""];
-  let [laid, drawn, painted, plotted] = ["", "", "", ""]; // what each part shows
+  },
+  (w) => {
+    const system = w.get("system");
+    const runs = makeRuns(system, CRITERIA);
+    const tree = makeTree(w);
+    const plot = makePlot(w, system, runs);
+    /** @type {ParticleData[]} */
+    const given = w.get("sequences");
+    const sequences = given.map((data) => ({ ...data, filtered: kalman(system, data.x) }));
+    const chosen = () => sequences.find(({ name }) => name === w.get("sequence")) ?? sequences[0];
+    const showMeans = makeMeans(w, runs, plot.svg);
+    const form = formOf(w);
+    const options = given.map(({ name, label }) => [name, label]);
+    const pick = pickOf(form, "label.dgm-mu-pick", "sequence", "Data", options);
+    const another = pushButton("Draw again", () => w.change({ seed: (w.get("seed") + 1) % FIRST_RUN }));
+    w.controls.append(
+      sliderOf(form, "particles", "Particles, *N*", { min: 1, max: MOST.particles, step: 1 }),
+      radiosOf(form, "criterion", "Resample", CHOICES, { head: "Resample" }),
+      element("div.dgm-row.dgm-mu-buttons", pick, another, form.reset()),
+    );
+    form.show(); // even where nothing can be drawn yet: out of sight, a notebook gives no width
+    /** @type {ParticleRun | null} */
+    let current = null;
+    let [timer, shownAt, colour] = [0, 0, ""];
+    let [laid, drawn, painted, plotted] = ["", "", "", ""]; // what each part shows
 
-  // The many runs, a slice at a time while the reader pauses.
-  function slice() {
-    const start = performance.now();
-    const done = runs.slice(chosen(), w.get("particles"));
-    if (!done) timer = setTimeout(slice);
-    if (!done && start - shownAt < 100) return;
-    shownAt = start;
-    plotted = "";
-    w.ask();
-  }
-
-  function draw() {
-    const [width, side] = [w.picture, w.side].map((node) => Math.floor(node.clientWidth));
-    if (!width || !side) return;
-    const [N, criterion, seed] = ["particles", "criterion", "seed"].map((name) => w.get(name));
-    const now = chosen();
-    const room = [width, side, now.name].join();
-    if (laid !== room) {
-      laid = room;
-      tree.layout(now, width);
-      plot.layout(now, side);
+    // The many runs, a slice at a time while the reader pauses.
+    function slice() {
+      const start = performance.now();
+      const done = runs.slice(chosen(), w.get("particles"));
+      if (!done) timer = setTimeout(slice);
+      if (!done && start - shownAt < 100) return;
+      shownAt = start;
+      plotted = "";
+      w.ask();
     }
-    const key = [now.name, N, criterion, seed].join();
-    if (drawn !== key || !current) {
-      drawn = key;
-      current = makeRun(system, now, N, criterion, seed);
-      showControls();
-      w.root.dataset.run = String(current.estimate);
-      tree.canvas.setAttribute("aria-label", describe(current));
+
+    function draw(/** @type {number} */ width) {
+      const side = Math.floor(w.side.clientWidth);
+      if (!width || !side) return;
+      const [N, criterion, seed] = ["particles", "criterion", "seed"].map((name) => w.get(name));
+      const now = chosen();
+      const room = [width, side, now.name].join();
+      if (laid !== room) {
+        laid = room;
+        tree.layout(now, width);
+        plot.layout(now, side);
+      }
+      const key = [now.name, N, criterion, seed].join();
+      if (drawn !== key || !current) {
+        drawn = key;
+        current = makeRun(system, now, N, criterion, seed);
+        form.show();
+        w.root.dataset.run = String(current.estimate);
+        tree.canvas.setAttribute("aria-label", describe(current));
+        clearTimeout(timer);
+        if (!runs.done(now, N)) timer = setTimeout(slice, PAUSE_MS);
+      }
+      colour ||= getComputedStyle(tree.canvas).color;
+      const dense = Math.min(2, devicePixelRatio || 1);
+      const look = [key, room, colour, dense].join();
+      if (painted !== look) {
+        painted = look;
+        tree.paint(current, colour, dense);
+        plot.show(N, current.estimate);
+      }
+      if (plotted !== `${N},${room}`) plot.paint(now, N);
+      plotted = `${N},${room}`;
+      showMeans(now, N, criterion, current);
+    }
+
+    const stopTheme = onTheme(() => {
+      colour = "";
+      w.ask();
+    });
+    const stopSide = onWidth(w.side, w.ask);
+    addEventListener("resize", w.ask); // a zoomed page has other pixels
+    function ended() {
       clearTimeout(timer);
-      if (!runs.done(now, N)) timer = setTimeout(slice, PAUSE_MS);
-    }
-    colour ||= getComputedStyle(tree.canvas).color;
-    const dense = Math.min(2, devicePixelRatio || 1);
-    const look = [key, room, colour, dense].join();
-    if (painted !== look) {
-      painted = look;
-      tree.paint(current, colour, dense);
-      plot.show(N, current.estimate);
-    }
-    if (plotted !== `${N},${room}`) plot.paint(now, N);
-    plotted = `${N},${room}`;
-    showMeans(now, N, criterion, current);
-  }
-
-  const recolour = () => {
-    colour = "";
-    w.ask();
-  };
-  const stops = [onWidth(w.side, w.ask), onTheme(recolour)];
-  addEventListener("resize", w.ask); // a zoomed page has other pixels
-  return w.start("dgm:particle-kalman", draw, {
-    ended() {
-      clearTimeout(timer);
-      for (const stop of stops) stop();
+      stopTheme();
+      stopSide();
       removeEventListener("resize", w.ask);
-    },
-  });
-}
-
-export default { render };
+    }
+    return { draw, ended };
+  },
+);

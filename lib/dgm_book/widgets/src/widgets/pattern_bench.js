@@ -1,16 +1,16 @@
-// The pattern bench: points in a plane, random lines as units, and what the two terms of BRE make of the signs.
+// The pattern bench: points in a plane, random lines as units, and what both terms of BRE make of the signs.
 
 import "../styles/gan.css";
 import { pushButton } from "../controls.js";
 import { formOf, pickOf, readoutList, sliderOf } from "../form.js";
 import { element, MARKS, rich, shape } from "../frame.js";
 import * as bench from "../models/bench.js";
+import { inside, UNITS, WORLD } from "../models/bench.js";
 import { breTerms } from "../models/gan.js";
 import { onArrows, onDrag } from "../pads.js";
 import { place, resize, short, words } from "../plot.js";
 import { defineWidget } from "../widget.js";
 
-const { inside, UNITS, WORLD } = bench;
 const KEYS = "Digits choose a point, arrow keys move it, with Shift in larger steps.";
 const CAPTION =
   "Each line is a unit, on at the side of its ticks. *G* is the share of units on which two points " +

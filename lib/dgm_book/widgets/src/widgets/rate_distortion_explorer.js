@@ -3,6 +3,7 @@
 import { labelledSlider, SHAPES } from "../controls.js";
 import { formOf, readoutList, tickOf } from "../form.js";
 import * as frame from "../frame.js";
+import { element, MARKS, number, rich, shape, withError } from "../frame.js";
 import { decode, floatsOf, loadNetworks } from "../models/nn.js";
 import { onDrag } from "../pads.js";
 import { sign } from "../plot.js";
@@ -12,7 +13,6 @@ import { defineWidget } from "../widget.js";
 /** @import { Curve, Mark } from "../rate_distortion_chart.js" */
 /** @typedef {ReturnType<typeof looksOf>} Looks */
 
-const { element, MARKS, number, rich, shape, withError } = frame;
 const DASHES = ["", "7 4", "2 3.5", "9 3 2 3", "4 2"];
 
 // A family has its dash and a latent size its mark; without families each curve has its own of both.
@@ -22,8 +22,7 @@ function looksOf(/** @type {Curve[]} */ curves) {
   const grouped = families.length > 0;
   const dashAt = (/** @type {number} */ i) => DASHES[i % DASHES.length];
   const markAt = (/** @type {number} */ i) => MARKS[SHAPES[i % SHAPES.length]];
-  /** @type {(i: number) => string} */
-  const dash = (i) => dashAt(grouped ? families.indexOf(curves[i].family ?? "") : i);
+  const dash = (/** @type {number} */ i) => dashAt(grouped ? families.indexOf(curves[i].family ?? "") : i);
   /** @type {(i: number) => Mark} */
   const mark = (i) => markAt(grouped ? sizes.indexOf(curves[i].latent_dim ?? 0) : i);
   return { families, sizes, dash, mark, dashAt, markAt };
@@ -92,7 +91,7 @@ function makeSamples(w, networks) {
   }
   return { canvas, arrange, draw };
 }
-/** @typedef {{ canvas: Element, arrange(curve: Curve): void, draw(curve: Curve, at: number): void }} Samples */
+/** @typedef {{ canvas: Element, arrange(curve: Curve): void, draw(c: Curve, k: number): void }} Samples */
 
 /** @typedef {{ value: string, words?: string, dash?: string, mark?: Mark, act(): void }} Choice */
 // Radios with the looks of what they choose.
@@ -145,8 +144,8 @@ function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }
   };
   // The family's curve whose latent size is nearest.
   const seek = (/** @type {string | undefined} */ family, size = 1) => {
-    const off = curves.map((one) =>
-      one.family === family ? Math.abs(Math.log((one.latent_dim ?? 1) / size)) : Infinity,
+    const off = curves.map((curve) =>
+      curve.family === family ? Math.abs(Math.log((curve.latent_dim ?? 1) / size)) : Infinity,
     );
     choose(off.indexOf(Math.min(...off)));
   };
@@ -176,7 +175,7 @@ function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }
       byModel.show(model);
       byFamily.show(family);
       bySize.show(String(size), (value) =>
-        curves.some((one) => one.family === family && one.latent_dim === Number(value)),
+        curves.some((curve) => curve.family === family && curve.latent_dim === Number(value)),
       );
       input.max = String(beta.length - 1);
       decades.replaceChildren(...decadeMarks(beta));

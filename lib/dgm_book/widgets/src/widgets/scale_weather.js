@@ -4,15 +4,16 @@ import "../styles/hyper_rnn.css";
 import { axesOf, linear, through } from "../charts.js";
 import { decimals, pushButton } from "../controls.js";
 import { formOf, sliderOf, tableBy } from "../form.js";
-import { element, MARKS, number, openWidget, shape, throttled, ticks } from "../frame.js";
+import { element, MARKS, number, shape, ticks } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { loadHyper } from "../models/hyper_weights.js";
 import { spanFor } from "../models/switching.js";
 import { FREEZES, makeWeather } from "../models/weather.js";
 import * as panels from "../panels.js";
+import { GAP, LEFT, lineOf, RIGHT, TOP } from "../panels.js";
 import { place, resize, short, sign, words } from "../plot.js";
+import { defineWidget } from "../widget.js";
 
-const { GAP, LEFT, lineOf, RIGHT, TOP } = panels;
 const BUDGET_MS = 4; // of a frame, after which no further step is computed
 const BLOCKS = ["Scales on the input", "Scales on the hidden state", "Biases"];
 const GATES = ["i", "f", "g", "o"];
@@ -40,7 +41,7 @@ function makeLegend() {
   return element("p.dgm-row.dgm-legend", ...entries);
 }
 
-/** @type {(w: Widget, weather: Weather) => { svg: SVGElement, paint(run: WeatherRun, width: number): void }} */
+/** @type {(w: Widget, weather: Weather) => { svg: Element, paint(run: WeatherRun, width: number): void }} */
 function makePicture(w, weather) {
   const svg = shape("svg", { role: "img", "aria-label": "The sequence" });
   const [T, rows] = [weather.course.length, weather.rows / 3];
@@ -67,7 +68,8 @@ function makePicture(w, weather) {
     ];
   }
 
-  /** What each step cost, with and without freezing. @type {(run: WeatherRun, box: PanelBox, px: Fixed) => SVGElement} */
+  // What each step cost, with and without freezing.
+  /** @type {(run: WeatherRun, box: PanelBox, px: Fixed) => SVGElement} */
   function costPanel(run, box, px) {
     const [free, own] = [weather.runs[0], run].map(({ increment }) => increment.map((v) => -v));
     const costs = [...free].sort((a, b) => a - b);
@@ -86,8 +88,7 @@ function makePicture(w, weather) {
     return ["dgm-mark-switch", fresh ? "anew" : change];
   }
 
-  /** @type {(run: WeatherRun, all: number) => void} */
-  function paint(run, all) {
+  function paint(/** @type {WeatherRun} */ run, /** @type {number} */ all) {
     const width = all - LEFT - RIGHT;
     /** @type {Fixed} */
     const px = (i) => (LEFT + ((i + 0.5) * width) / T).toFixed(1);
@@ -149,26 +150,8 @@ function makeCurve(w, weather) {
   };
 }
 
-/** @type {(w: Widget) => (runs: (WeatherRun | undefined)[]) => void} */
-function makeTable(w) {
-  const says =
-    "Means over the sequence: log density, KL, and the share of points within two deviations of the " +
-    "prediction";
-  const heads = ["model", "nats a step", "KL", "in \u00b12"];
-  const table = tableBy(says, heads, [["this freeze"], ["not frozen"], ["all constant"]]);
-  w.side.append(table.node);
-  return (runs) => {
-    for (const [r, run] of runs.entries()) {
-      if (!run) table.fill(r, "\u2026", "\u2026", "\u2026");
-      else {
-        const share = `${(100 * run.inside).toFixed(0)}\u2009%`;
-        table.fill(r, decimals(run.nats, 3), decimals(run.meanKL), share);
-      }
-    }
-  };
-}
-
-/** @type {(w: Widget, weather: Weather) => () => void} */
+// Controls, and the table of the reader's run, of none frozen and of all constant; returns what fills them.
+/** @type {(w: Widget, weather: Weather) => (chosen: number) => void} */
 function makeControls(w, weather) {
   const form = formOf(w);
   const spoken = (/** @type {number} */ v) => {
@@ -181,67 +164,80 @@ function makeControls(w, weather) {
   const another = pushButton("Another sequence", () => w.change({ seed: (w.get("seed") + 1) % 10000 }));
   const ends = element("p.dgm-ends", { "aria-hidden": "true" }, ...texts);
   w.controls.append(element("div", slider, ends), element("div.dgm-row.dgm-buttons", another, form.reset()));
-  return form.show;
-}
-
-/** @type {(props: RenderProps) => Promise<() => void>} */
-async function render(props) {
-  const { nets, goldenError } = await loadHyper(props.model);
-  const w = openWidget(props, {
-    names: ["freeze", "seed"],
-    hint: "pull *Freeze* to the right: the weather calms. Watch what that costs, and where along the sequence.",
-    kind: "dgm-hyper dgm-weather",
-  });
-  const name = w.get("network");
-  showGoldenError(w.root, [name], goldenError);
-  const given = { matrices: w.get("matrices"), schedule: w.get("schedule"), ...w.get("options") };
-  const weather = makeWeather(nets[name], given);
-  weather.begin(w.get("seed"));
-  const { svg, paint } = makePicture(w, weather);
-  const showControls = makeControls(w, weather);
-  const showTable = makeTable(w);
-  const paintCurve = makeCurve(w, weather);
-  const speak = throttled(w.status, 600);
-  let painted = "";
-  /** @type {WeatherRun | null} */
-  let reported = null;
-
-  function report(/** @type {WeatherRun} */ run, /** @type {number} */ freeze) {
-    if (run === reported) return;
-    reported = run;
-    const free = decimals(weather.runs[0].nats);
-    const says = `Frozen by ${freeze.toFixed(2)}: ${decimals(run.nats)} nats a step, not frozen ${free}.`;
-    const shows =
-      `A sequence of ${weather.course.length} steps, the model's predictions and surprise, and the ` +
-      `${weather.rows} numbers that it generates for its cell at each step.`;
-    place(svg, { "aria-label": `${shows} ${says}` });
-    speak(says);
-    const [mean, deviation] = [run.mean, run.deviation].map((rows) => rows.map((v) => [...v]));
-    const { nats, meanKL: kl, increment } = run;
-    const state = { freeze, seed: weather.seed, nats, kl, mean, deviation, increment };
-    w.root.dataset.state = JSON.stringify(state);
-  }
-
-  function draw() {
-    const width = Math.floor(w.picture.clientWidth);
-    const chosen = Math.round(w.get("freeze") * FREEZES);
-    if (w.get("seed") !== weather.seed) weather.begin(w.get("seed"));
-    const busy = weather.compute(chosen, BUDGET_MS);
-    const run = weather.runs[chosen];
-    showControls();
-    showTable([run, weather.runs[0], weather.runs[FREEZES]]);
-    const look = `${width} ${weather.seed} ${chosen}`;
-    if (width && run && painted !== look) {
-      painted = look;
-      paint(run, width);
+  const says =
+    "Means over the sequence: log density, KL, and the share of points within two deviations of the " +
+    "prediction";
+  const heads = ["model", "nats a step", "KL", "in \u00b12"];
+  const table = tableBy(says, heads, [["this freeze"], ["not frozen"], ["all constant"]]);
+  w.side.append(table.node);
+  return (chosen) => {
+    form.show();
+    for (const [r, place] of [chosen, 0, FREEZES].entries()) {
+      const run = weather.runs[place];
+      const share = `${(100 * run?.inside).toFixed(0)}\u2009%`;
+      table.fill(
+        r,
+        ...(run ? [decimals(run.nats, 3), decimals(run.meanKL), share] : Array(3).fill("\u2026")),
+      );
     }
-    paintCurve(chosen);
-    if (run) report(run, chosen / FREEZES);
-    if (busy) delete w.root.dataset.curve;
-    else w.root.dataset.curve = JSON.stringify(weather.runs.map(({ nats }) => nats));
-    return busy;
-  }
-  return w.start("dgm:weather", draw);
+  };
 }
 
-export default { render };
+export default defineWidget(
+  {
+    measure: "dgm:weather",
+    names: ["freeze", "seed"],
+    hint:
+      "pull *Freeze* to the right: the weather calms. Watch what that costs, and where along the " +
+      "sequence.",
+    kind: "dgm-hyper dgm-weather",
+    load: loadHyper,
+  },
+  (w, { nets, goldenError }) => {
+    const name = w.get("network");
+    showGoldenError(w.root, [name], goldenError);
+    const given = { matrices: w.get("matrices"), schedule: w.get("schedule"), ...w.get("options") };
+    const weather = makeWeather(nets[name], given);
+    weather.begin(w.get("seed"));
+    const { svg, paint } = makePicture(w, weather);
+    const showControls = makeControls(w, weather);
+    const paintCurve = makeCurve(w, weather);
+    let painted = "";
+    /** @type {WeatherRun | null} */
+    let reported = null;
+
+    function report(/** @type {WeatherRun} */ run, /** @type {number} */ freeze) {
+      if (run === reported) return;
+      reported = run;
+      const free = decimals(weather.runs[0].nats);
+      const says = `Frozen by ${freeze.toFixed(2)}: ${decimals(run.nats)} nats a step, not frozen ${free}.`;
+      const shows =
+        `A sequence of ${weather.course.length} steps, the model's predictions and surprise, and the ` +
+        `${weather.rows} numbers that it generates for its cell at each step.`;
+      place(svg, { "aria-label": `${shows} ${says}` });
+      w.speak(says);
+      const [mean, deviation] = [run.mean, run.deviation].map((rows) => rows.map((v) => [...v]));
+      const { nats, meanKL: kl, increment } = run;
+      const state = { freeze, seed: weather.seed, nats, kl, mean, deviation, increment };
+      w.root.dataset.state = JSON.stringify(state);
+    }
+
+    return (width) => {
+      const chosen = Math.round(w.get("freeze") * FREEZES);
+      if (w.get("seed") !== weather.seed) weather.begin(w.get("seed"));
+      const busy = weather.compute(chosen, BUDGET_MS);
+      const run = weather.runs[chosen];
+      showControls(chosen);
+      const look = `${width} ${weather.seed} ${chosen}`;
+      if (width && run && painted !== look) {
+        painted = look;
+        paint(run, width);
+      }
+      paintCurve(chosen);
+      if (run) report(run, chosen / FREEZES);
+      if (busy) delete w.root.dataset.curve;
+      else w.root.dataset.curve = JSON.stringify(weather.runs.map(({ nats }) => nats));
+      return busy;
+    };
+  },
+);

@@ -4,7 +4,7 @@ import "../styles/hyper_rnn.css";
 import { makeClock } from "../clock.js";
 import { decimals, pushButton } from "../controls.js";
 import { formOf, put, radiosOf, readoutList, sliderOf, tableBy, wholeOf } from "../form.js";
-import { element, MARKS, openWidget, rich, shape, throttled, ticks } from "../frame.js";
+import { element, MARKS, rich, shape, ticks } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { last } from "../models/arrays.js";
 import { fillUniforms } from "../models/draws.js";
@@ -12,9 +12,10 @@ import { loadHyper } from "../models/hyper_weights.js";
 import { makeCourse } from "../models/switch_course.js";
 import { inForce, STREAM, spanFor } from "../models/switching.js";
 import * as panels from "../panels.js";
+import { GAP, LEFT, lineOf, meanOf, RIGHT, TOP } from "../panels.js";
 import { place, resize, sign, words } from "../plot.js";
+import { defineWidget } from "../widget.js";
 
-const { GAP, LEFT, lineOf, meanOf, RIGHT, TOP } = panels;
 const AFTER = 25; // steps that run after a change, where nothing played
 const AROUND = 5; // steps before and after a change whose KL is averaged
 const HEAT = 140; // grey of certainty, before light pages invert it
@@ -45,7 +46,7 @@ function meansOf(/** @type {SwitchStep[]} */ history, /** @type {number} */ mode
   ];
   const around = each.map((m) =>
     ranges.map(([from, to]) =>
-      at < 0 || to <= from ? null : meanOf(history.slice(from, to).map(({ models: one }) => one[m].kl)),
+      at < 0 || to <= from ? null : meanOf(history.slice(from, to).map(({ models: all }) => all[m].kl)),
     ),
   );
   const nats = each.map((m) => meanOf(history.map((step) => step.models[m].increment)));
@@ -188,7 +189,7 @@ function makeControls(w, clock, K, forget) {
 }
 const twice = (/** @type {string} */ text) => [text, text];
 
-/** @type {(w: Widget, names: string[], matrices: Matrix[]) => (history: SwitchStep[], means: Means) => void} */
+/** @type {(w: Widget, names: string[], matrices: Matrix[]) => (steps: SwitchStep[], means: Means) => void} */
 function makeReadouts(w, names, matrices) {
   const fill = readoutList(w.side, ["Step", "Now", "Bayes"]);
   const heads = ["model", "KL before", "KL after", "nats a step"];
@@ -224,59 +225,59 @@ function stateOf(history, models) {
   };
 }
 
-/** @type {(props: RenderProps) => Promise<() => void>} */
-async function render(props) {
-  const { nets, goldenError } = await loadHyper(props.model);
-  const w = openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:switch",
     names: ["seed", "steps", "schedule", "speed"],
     hint:
       "set the noise to 0.25, then to 4: both KLs jump, and are down again a few steps later. Then " +
       "press *Switch the dynamics now*: exact Bayes turns to another matrix, and no KL jumps like that.",
     kind: "dgm-hyper dgm-switch-now",
-  });
-  /** @type {[string[], Matrix[]]} */
-  const [names, matrices] = [w.get("models"), w.get("matrices")];
-  const options = { matrices, deviations: w.get("deviations"), ...w.get("options") };
-  showGoldenError(w.root, names, goldenError);
-  const models = names.map((name) => nets[name]);
-  const course = makeCourse(models, options);
-  const { svg, note, paint } = makePicture(w, names, options.window, matrices.length);
-  const clock = makeClock(w);
-  const showControls = makeControls(w, clock, matrices.length, course.forget);
-  const showReadouts = makeReadouts(w, names, matrices);
-  const speak = throttled(w.status, 600);
+    load: loadHyper,
+  },
+  (w, { nets, goldenError }) => {
+    /** @type {[string[], Matrix[]]} */
+    const [names, matrices] = [w.get("models"), w.get("matrices")];
+    const options = { matrices, deviations: w.get("deviations"), ...w.get("options") };
+    showGoldenError(w.root, names, goldenError);
+    const models = names.map((name) => nets[name]);
+    const course = makeCourse(models, options);
+    const { svg, note, paint } = makePicture(w, names, options.window, matrices.length);
+    const clock = makeClock(w);
+    const showControls = makeControls(w, clock, matrices.length, course.forget);
+    const showReadouts = makeReadouts(w, names, matrices);
 
-  function report(/** @type {Means} */ { around, nats, place: at }) {
-    const { history } = course;
-    const { t, which, sigma } = last(history);
-    const changes = names.map((name, m) => `for ${name} from ${around[m].map((v) => shown(v)).join(" to ")}`);
-    const ends = at < 0 ? "" : ` At the change at step ${history[at].t} KL went ${changes.join(", ")}.`;
-    const says = `Step ${t}, dynamics ${which + 1}, sigma ${sigma}.${ends} ${note.textContent}`;
-    const shows = "steps of the system, each model's prediction, KL a step, and exact Bayes.";
-    place(svg, { "aria-label": `The last ${history.length} ${shows} ${says}` });
-    speak(says);
-    const settings = { steps: course.done, seed: w.get("seed"), schedule: w.get("schedule") };
-    w.root.dataset.state = JSON.stringify({ ...settings, ...stateOf(history, names.length), nats });
-  }
+    function report(/** @type {Means} */ { around, nats, place: at }) {
+      const { history } = course;
+      const { t, which, sigma } = last(history);
+      const changes = names.map(
+        (name, m) => `for ${name} from ${around[m].map((v) => shown(v)).join(" to ")}`,
+      );
+      const ends = at < 0 ? "" : ` At the change at step ${history[at].t} KL went ${changes.join(", ")}.`;
+      const says = `Step ${t}, dynamics ${which + 1}, sigma ${sigma}.${ends} ${note.textContent}`;
+      const shows = "steps of the system, each model's prediction, KL a step, and exact Bayes.";
+      place(svg, { "aria-label": `The last ${history.length} ${shows} ${says}` });
+      w.speak(says);
+      const settings = { steps: course.done, seed: w.get("seed"), schedule: w.get("schedule") };
+      w.root.dataset.state = JSON.stringify({ ...settings, ...stateOf(history, names.length), nats });
+    }
 
-  function draw() {
-    const width = Math.floor(w.picture.clientWidth);
-    clock.tick(performance.now());
-    const busy = course.advance(w.get("seed"), w.get("steps"), w.get("schedule"), BUDGET_MS);
-    const running = clock.running();
-    showControls();
-    const { history } = course;
-    const means = meansOf(history, names.length);
-    showReadouts(history, means);
-    const fresh = history.findLast((step) => step.fresh && step.t > 0);
-    const grown = `At step ${fresh?.t} a coordinate had passed ${options.bound}`;
-    const why = "such dynamics grow without end, so the system and the models started anew.";
-    put(note, fresh ? `${grown}: ${why}` : "");
-    paint(history, width);
-    if (!running && !busy) report(means);
-    return running || busy;
-  }
-  return w.start("dgm:switch", draw, { ended: clock.halt });
-}
-
-export default { render };
+    function draw(/** @type {number} */ width) {
+      clock.tick(performance.now());
+      const busy = course.advance(w.get("seed"), w.get("steps"), w.get("schedule"), BUDGET_MS);
+      const running = clock.running();
+      showControls();
+      const { history } = course;
+      const means = meansOf(history, names.length);
+      showReadouts(history, means);
+      const fresh = history.findLast((step) => step.fresh && step.t > 0);
+      const grown = `At step ${fresh?.t} a coordinate had passed ${options.bound}`;
+      const why = "such dynamics grow without end, so the system and the models started anew.";
+      put(note, fresh ? `${grown}: ${why}` : "");
+      paint(history, width);
+      if (!running && !busy) report(means);
+      return running || busy;
+    }
+    return { draw, ended: clock.halt };
+  },
+);
