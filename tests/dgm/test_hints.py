@@ -28,9 +28,7 @@ def published(monkeypatch):
     return load
 
 
-def test_a_word_that_moves_to_the_front_counts_less_for_a_last_state_and_more_for_a_maximum(
-    published,
-):
+def test_a_word_moved_to_the_front_counts_less_for_a_last_state_more_for_a_maximum(published):
     chapter = published(pooling_vae)
     vocabulary = Vocabulary(chapter.vocabulary.values["words"])
     at_the_end, in_front, positions = [], [], []

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgm import train
 from dgm.data import music, series, text
@@ -207,9 +206,8 @@ def _hyper_recipe(mixed: bool) -> hyper.Recipe:
 def _curve_results(setting: Setting) -> Iterator:
     """One result of each kind and family of models."""
     last = {}
-    for (job, ending), compute in rate_distortion_run.experiments(
-        setting.profile, _curve_recipe()
-    ).items():
+    experiments = rate_distortion_run.experiments(setting.profile, _curve_recipe())
+    for (job, ending), compute in experiments.items():
         kind = compute.args[-1] if "schedules" in ending else ""
         if kind in ("", "diagonal"):  # the others differ by sizes alone
             last[compute.func, job.model.family, job.model.colour, kind] = (job, ending, compute)
@@ -369,9 +367,8 @@ def _compared_images(setting: Setting, weights: dict) -> dict[str, Tensor]:
     real = images.pictures("digits", "test").x[:40]
     x, generator = real.to(profile.device), torch.Generator(profile.device).manual_seed(0)
     options = {"weight": 1.0, "layers": (0, 1), "penalty": "gradient"}
-    terms = bre_gan.discriminator_objective(
-        gan.discriminator, x, fake.to(profile.device), generator, **options
-    )
+    sets = x, fake.to(profile.device), generator
+    terms = bre_gan.discriminator_objective(gan.discriminator, *sets, **options)
     frechet = frechet_distance(judge.read(real)[0], features)
     return {"fake": fake, "shares": shares, "loss": terms.value, "frechet": frechet}
 
@@ -442,9 +439,7 @@ class StoppedError(Exception):
     """Raised in the middle of a run, as a kill would end it."""
 
 
-def watch(
-    patch: pytest.MonkeyPatch, watched: Watched | None = None, kill_at: int | None = None
-) -> Watched:
+def watch(patch: pytest.MonkeyPatch, watched: Watched | None = None, kill_at=None) -> Watched:
     """Has every `fit` write down its terms and its parameters' gradients, or die at a step.
 
     A checkpoint is written at each step.
@@ -506,17 +501,3 @@ class NoiseFromCPU(TorchFunctionMode):
         if func.__name__.endswith("_"):
             return args[0].copy_(drawn)
         return drawn.to(generator.device)
-
-
-class Types(TorchDispatchMode):
-    """Writes down the types of all that is computed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.computed: set[torch.dtype] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        tensors = out if isinstance(out, (list, tuple)) else (out,)
-        self.computed |= {x.dtype for x in tensors if isinstance(x, Tensor)}
-        return out
