@@ -70,15 +70,15 @@ def test_the_lock_names_no_registry(pytestconfig):
 
 
 def functions_that_render(text):
-    """How many lines each has: those that a definition is given, and those named so."""
-    starts = r"^  \((?:w|w, .*)\) => {\n((?:.*\n)*?)  },\n\);\n|function render\(.*\n((?:.*\n)*?)}\n"
-    bodies = [max(groups, key=len) for groups in re.findall(starts, text, re.MULTILINE)]
-    return [len(body.splitlines()) for body in bodies]
+    """How many lines each has, between its first and its last."""
+    named = re.findall(r"function render\(.*\n((?:.*\n)*?)}\n", text)
+    given = re.findall(r"^  \(w(?:, .+)?\) => {\n((?:.*\n)*?)  },\n\);\n", text, re.MULTILINE)
+    return [len(body.splitlines()) for body in named + given]
 
 
 def test_sources_can_be_read():
     """All lines have not come down to the plan's budget: what has been reached may only fall."""
-    reached, planned = 10_780, 7_500
+    reached, planned = 10_200, 7_500
     sources = [p for p in (FOLDER / "src").rglob("*") if p.suffix in (".js", ".ts")]
     texts = {path.name: path.read_text("utf-8") for path in sources}
     lines = {name: text.splitlines() for name, text in texts.items()}

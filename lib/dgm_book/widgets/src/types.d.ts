@@ -119,37 +119,35 @@ type BottomAxis = { px: ToPixels; y: number; text?: (v: number) => string; grid?
 type LeftAxis = { py: ToPixels; left: number; right: number; text?: (v: number) => string; gap?: number };
 // form.js
 type Binding<V> = { get?(): V; set?(value: V): void };
+type Bound<V> = Required<Binding<V>> & { id: string };
 type Words<V> = { text?(value: V): string; spoken?(value: V): string };
 type Options = (string | number)[][];
-type Form = {
+type WidgetForm = {
+  w: Widget;
+  updates: (() => void)[];
   show(): void;
-  slider(name: string, words: string, range: Attributes, more?: Binding<number> & Words<number>): HTMLElement;
-  tick(name: string, words: string, more?: Binding<boolean>): HTMLElement;
-  /** `head` stands before the radios, `legend` is their name. */
-  radios(
-    name: string,
-    legend: string,
-    choices: string[][],
-    more?: Binding<string | number> & { head?: string },
-  ): HTMLElement;
-  /** A label of that selector, with its select. */
-  pick(
-    kind: string,
-    name: string,
-    words: Node | string,
-    options: Options,
-    more?: Binding<string | number>,
-  ): HTMLElement;
-  /** The same, with a whole number. */
-  whole(
-    kind: string,
-    name: string,
-    words: Node | string,
-    range: { min: number; max: number },
-    more?: Binding<number>,
-  ): HTMLElement;
   reset(before?: () => void): HTMLElement;
 };
+type Maker<Rest extends unknown[], Made = HTMLElement> = (form: WidgetForm, ...rest: Rest) => Made;
+type SliderOf = Maker<
+  [name: string, words: string, range: Attributes, more?: Binding<number> & Words<number>]
+>;
+type TickOf = Maker<[name: string, words: string, more?: Binding<boolean>]>;
+type Choice = Binding<string | number>;
+/** `head` stands before the radios, `legend` is their name. */
+type RadiosOf = Maker<[name: string, legend: string, choices: string[][], more?: Choice & { head?: string }]>;
+/** A label of that selector, with its select. */
+type PickOf = Maker<[kind: string, name: string, words: Node | string, options: Options, more?: Choice]>;
+type Ends1D = { min: number; max: number };
+/** The same, with a whole number. */
+type WholeOf = Maker<
+  [kind: string, name: string, words: Node | string, ends: Ends1D, more?: Binding<number>]
+>;
+/** A box for a text, after its label and what stands beside that; Enter begins no new line. */
+type TextOf = Maker<
+  [name: string, label: string, attributes: Attributes, aside: Element, enter?: () => void],
+  HTMLElement[]
+>;
 type Fill = (...values: (string | Children)[]) => void;
 type MakeTable = (
   caption: string,
@@ -187,11 +185,18 @@ type HeatSheet = {
   node: HTMLElement;
   paint(top: number, width: number, height: number, colour: (row: number, column: number) => number[]): void;
 };
-type SentenceInput = { nodes: HTMLElement[]; show(sentence: string): void };
 type BarCell = { node: HTMLElement; set(length: number, text: string): void };
-type Voted = { tokens: string[]; reading?: Reading };
 /** A node that stands before a word, if any. */
 type Before = (place: number) => Element | null;
+type RewriteView = {
+  stage: Element;
+  votes: Element;
+  /** What the votes' bars mean. */
+  bars: string;
+  show(source: Source, rewrite: Rewrite, before?: Before): void;
+  /** A source that cannot be rewritten. */
+  clear(source: Source): void;
+};
 type Sound = {
   ready(patience?: number): Promise<boolean>;
   turn(pitches: number[], ms: number): void;

@@ -24,7 +24,7 @@ export function normalsFrom(out, uniform) {
 /** Of one number after another. @type {(uniform: () => number) => Dice} */
 export const diceOf = (uniform) => ({ uniform, normals: (out) => normalsFrom(out, uniform) });
 
-const mix32 = (/** @type {number} */ x) => {
+export const mix32 = (/** @type {number} */ x) => {
   x = Math.imul(x ^ (x >>> 16), 0x85ebca6b);
   x = Math.imul(x ^ (x >>> 13), 0xc2b2ae35);
   return (x ^ (x >>> 16)) >>> 0;

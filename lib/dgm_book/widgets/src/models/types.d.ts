@@ -12,22 +12,25 @@ type Cloud = {
   resampled: Uint8Array;
 };
 
+// idle.js: a model with so many golden values
+type Golden = { golden: number; goldenError(g: number): number; errors?: Promise<number[]> };
+
 // language_model.js
 type LanguageGolden = { tokens: number[][]; log_probs: Record<string, number> };
 type LanguageHeader = { name: string; tensors: Tensors };
+/** Each call writes a sentence: its ids, and whether it ended by itself. */
 type Story = () => { ids: number[]; ended: boolean };
 type Language = {
   name: string;
+  /** The log-probabilities after a row of tokens. */
   after(row: number[]): Float32Array;
+  /** Reads the opening; in between, the cell may read other things. */
   story(opening: number[], seed: number, temperature: number): Story;
 };
-type Languages = {
+type Languages = Golden & {
   models: Language[];
   tokens: string[];
   encode(typed: string[]): { words: string[]; unknown: boolean[]; ids: number[] };
-  goldenError(g: number): number;
-  golden: number;
-  error?: Promise<number>;
 };
 
 // bounds.js: correlation, dimension, pairs. lottery.js. damage.js: log Z and distortion at each blur, beta
@@ -193,14 +196,14 @@ type TextHeader = {
   longer: number;
   golden: { sentence: string; weights: number[]; margins: number[]; threshold: number; rewrite: string }[];
 };
-type SteeringModel = {
+/** A golden error is 1 for a wrong rewrite, else 0. */
+type SteeringModel = Golden & {
+  /** What a reader types, and its sentences, which are rewritten one by one. */
   encode(tokens: string[]): Source;
+  /** Equations (1) and (2); votes is (S, K). */
   read(words: number[]): Reading;
+  /** Each sentence by itself; the smallest margin and the least agreement count. */
   rewrite(source: Source, weights: number[], options: Rewriting): Rewrite;
-  goldenWrong(from: number, to: number): number;
-  golden: number;
-  vertices: number;
-  wrong?: Promise<number>;
 };
 
 // pooling_model.js
@@ -216,14 +219,11 @@ type SentenceEncoder = {
   states(tokens: number[]): Float32Array;
 };
 type Encoded = { words: string[]; tokens: number[]; unknown: boolean[]; left: number };
-type Encoders = {
+type Encoders = Golden & {
   encoders: SentenceEncoder[];
   encode(words: string[]): Encoded;
   most: number;
   size: number;
-  goldenError(g: number): number;
-  golden: number;
-  error?: Promise<number>;
 };
 type Dispersion = Record<"cosine" | "relative" | "participation", number>;
 

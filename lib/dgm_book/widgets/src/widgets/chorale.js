@@ -2,7 +2,7 @@
 
 import "../styles/music.css";
 import { checkbox, labelledSlider, pushButton } from "../controls.js";
-import { formOf, put, readoutList } from "../form.js";
+import { formOf, pickOf, put, radiosOf, readoutList, sliderOf } from "../form.js";
 import { calm, element, number } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { compose, PARTICLES, runsOf } from "../models/chorale.js";
@@ -152,7 +152,7 @@ function makeControls(w, names, player, sound) {
   const another = pushButton("Write another", () => w.change({ seed: (w.get("seed") + 1) % 2 ** 20 }));
   const head = labelledSlider(`${w.id}-where`, "Play head", { min: 0, max: 1, step: 1 }, player.seek);
   const options = [["own", "your own"], ...openings.map(({ name, label }) => [` ${name}`, label])];
-  const pick = form.pick("label.dgm-mu-pick", "pick", "Opening", options, {
+  const pick = pickOf(form, "label.dgm-mu-pick", "pick", "Opening", options, {
     get() {
       const now = JSON.stringify(openingOf(w));
       const known = openings.find(({ frames }) => JSON.stringify(frames) === now);
@@ -162,9 +162,10 @@ function makeControls(w, names, player, sound) {
   });
   pick.querySelector("option")?.setAttribute("disabled", "");
   const models = names.map((name) => [name, name]);
-  const writers = form.radios("model", "Written by", models, { head: "Written by" });
-  const heat = form.slider("temperature", "Temperature", { min: 0.3, max: 1.5, step: 0.05 });
-  const tempo = form.slider(
+  const writers = radiosOf(form, "model", "Written by", models, { head: "Written by" });
+  const heat = sliderOf(form, "temperature", "Temperature", { min: 0.3, max: 1.5, step: 0.05 });
+  const tempo = sliderOf(
+    form,
     "tempo",
     "Tempo",
     { min: 40, max: 240, step: 5 },
@@ -183,7 +184,7 @@ function makeControls(w, names, player, sound) {
     element("div.dgm-row", pick),
     ...(names.length > 1 ? [writers] : []),
     element("div.dgm-pair", heat, tempo),
-    form.slider("length", "Frames to write", { min: 8, max: 96, step: 4 }),
+    sliderOf(form, "length", "Frames to write", { min: 8, max: 96, step: 4 }),
   );
   return { play, head, show: form.show };
 }

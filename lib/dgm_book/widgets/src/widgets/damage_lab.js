@@ -1,7 +1,7 @@
 // The damage lab: the mixture prior's curve is put together from its two ends, image by image.
 
 import { axesOf, linear, logarithmic, through } from "../charts.js";
-import { formOf, readoutList } from "../form.js";
+import { formOf, readoutList, sliderOf } from "../form.js";
 import * as frame from "../frame.js";
 import { element, italic, MARKS, number, rich, shape, ticks } from "../frame.js";
 import { mixed, rateAt } from "../models/damage.js";
@@ -156,9 +156,9 @@ export default defineWidget(
     const lab = readLab(w);
     const paint = makePicture(w, lab);
     const form = formOf(w);
-    const alpha = form.slider("alpha", "bad-prior weight *\u03b1*", { min: 0, max: 0.99, step: 0.01 });
+    const alpha = sliderOf(form, "alpha", "bad-prior weight *\u03b1*", { min: 0, max: 0.99, step: 0.01 });
     const range = { min: 0, max: lab.blurs.length - 1, step: 1 };
-    const blur = form.slider("blur", "blur, standard deviation in pixels", range, {
+    const blur = sliderOf(form, "blur", "blur, standard deviation in pixels", range, {
       text: (v) => String(lab.blurs[v]),
       spoken: (v) => `${lab.blurs[v]} pixels`,
     });

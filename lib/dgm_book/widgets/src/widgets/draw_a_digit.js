@@ -5,7 +5,7 @@ import { axesOf, linear, through } from "../charts.js";
 import { pushButton } from "../controls.js";
 import { gapInWords, makeJob, same } from "../drawing_job.js";
 import { makePad } from "../drawing_pad.js";
-import { formOf, put, readoutList, tableBy } from "../form.js";
+import { formOf, pickOf, put, readoutList, tableBy } from "../form.js";
 import * as frame from "../frame.js";
 import { element, italic, MARKS, number, rich, shape, throttled, ticks } from "../frame.js";
 import { last } from "../models/arrays.js";
@@ -203,7 +203,7 @@ function makeControls(w, own, job, noted) {
   const known = new Map(names.map((name) => [JSON.stringify(presets[name]), name]));
   /** @type {(name: string, words: string, options: Options, more: Binding<string | number>) => Node} */
   const pick = (name, words, options, more) =>
-    form.pick("label.dgm-draw-pick", name, element("span", words), options, more);
+    pickOf(form, "label.dgm-draw-pick", name, element("span", words), options, more);
   const drawings = [["", "your own"], ...names.map((name) => [name, name])];
   const preset = pick("preset", "Drawing", drawings, {
     get: () => known.get(JSON.stringify(w.get("drawing"))) ?? "",

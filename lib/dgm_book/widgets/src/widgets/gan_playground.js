@@ -2,7 +2,7 @@
 
 import "../styles/gan.css";
 import { pushButton } from "../controls.js";
-import { formOf, put, tableBy } from "../form.js";
+import { formOf, pickOf, put, sliderOf, tableBy, tickOf, wholeOf } from "../form.js";
 import { element, MARKS, onTheme, openWidget, shape, throttled } from "../frame.js";
 import { drawCurves, drawPairs, drawPlane, themeOf } from "../gan_pictures.js";
 import { makeTraining, reachOf, targetOf } from "../gan_training.js";
@@ -70,7 +70,7 @@ function makeSettings(w, view, training) {
     const own = w.first[name];
     const all =
       typeof own !== "number" || options.some(([v]) => v === own) ? options : [...options, [own, own]];
-    return form.pick("label.dgm-gan-pick", name, element("span", words), all, more);
+    return pickOf(form, "label.dgm-gan-pick", name, element("span", words), all, more);
   };
   const targets = w.get("targets").map((/** @type {GanTarget} */ { name, label }) => [name, label]);
   /** @type {(name: keyof View) => Binding<string | number>} */
@@ -81,17 +81,17 @@ function makeSettings(w, view, training) {
       training.pump(name === "layer");
     },
   });
-  const weight = form.slider("weight", "Weight of BRE, *w*", { min: 0, max: 2, step: 0.05 });
-  const margin = form.slider("margin", "Margin, *c*", { min: 0, max: 3, step: 0.05 });
+  const weight = sliderOf(form, "weight", "Weight of BRE, *w*", { min: 0, max: 2, step: 0.05 });
+  const margin = sliderOf(form, "margin", "Margin, *c*", { min: 0, max: 3, step: 0.05 });
   const picks = [
     pick("target", "Target", targets),
     pick("rate", "Learning rate", RATES),
     pick("width", "Hidden units a layer", WIDTHS),
     pick("layer", "Cells of", LAYERS, shown("layer")),
     pick("speed", "Steps a frame", SPEEDS, shown("speed")),
-    form.whole("label.dgm-gan-pick", "seed", element("span", "Seed of both"), { min: 0, max: 9999 }),
+    wholeOf(form, "label.dgm-gan-pick", "seed", element("span", "Seed of both"), { min: 0, max: 9999 }),
   ];
-  const decay = form.tick("decay", "*w* falls to zero over the run");
+  const decay = tickOf(form, "decay", "*w* falls to zero over the run");
   w.controls.append(element("div.dgm-pair", weight, margin), element("div.dgm-gan-picks", ...picks));
   w.controls.append(element("div.dgm-row", decay, w.reset));
   w.reset.addEventListener("click", () => {

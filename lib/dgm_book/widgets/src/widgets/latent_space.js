@@ -1,7 +1,7 @@
 // The latent space: a pad over two latent dimensions, decoded where the reader points.
 
 import { linear } from "../charts.js";
-import { formOf, readoutList } from "../form.js";
+import { formOf, readoutList, sliderOf } from "../form.js";
 import * as frame from "../frame.js";
 import { element, italic, MARKS, rich, shape } from "../frame.js";
 import { bufferOf, decode, floatsOf, loadNetworks } from "../models/nn.js";
@@ -176,7 +176,7 @@ export default defineWidget(
     const range = { min: -limit, max: limit, step: 0.01 };
     const sliders = [0, 1].map((k) => {
       const set = (/** @type {number} */ v) => move(w.get("z").with(k, v));
-      return form.slider(`z${k + 1}`, `*z*_${k + 1}_`, range, { get: () => w.get("z")[k], set });
+      return sliderOf(form, `z${k + 1}`, `*z*_${k + 1}_`, range, { get: () => w.get("z")[k], set });
     });
     w.controls.append(element("div.dgm-pair", ...sliders));
     w.controls.append(element("div.dgm-row.dgm-ls-legend", ...makeLegend(codes.classes), form.reset()));

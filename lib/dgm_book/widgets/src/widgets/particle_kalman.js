@@ -3,7 +3,7 @@
 import "../styles/music.css";
 import { linear, through } from "../charts.js";
 import { decimals, pushButton } from "../controls.js";
-import { formOf, put, tableBy } from "../form.js";
+import { formOf, pickOf, put, radiosOf, sliderOf, tableBy } from "../form.js";
 import { element, MARKS, onTheme, onWidth, rich, shape, withError } from "../frame.js";
 import { filterRun, kalman, MOST, makeCloud, survivors } from "../models/linear_gaussian.js";
 import { FIRST_RUN, makeRuns, RUNS, SIZES } from "../models/many_runs.js";
@@ -202,11 +202,11 @@ export default defineWidget(
     const showMeans = makeMeans(w, runs, plot.svg);
     const form = formOf(w);
     const options = given.map(({ name, label }) => [name, label]);
-    const pick = form.pick("label.dgm-mu-pick", "sequence", "Data", options);
+    const pick = pickOf(form, "label.dgm-mu-pick", "sequence", "Data", options);
     const another = pushButton("Draw again", () => w.change({ seed: (w.get("seed") + 1) % FIRST_RUN }));
     w.controls.append(
-      form.slider("particles", "Particles, *N*", { min: 1, max: MOST.particles, step: 1 }),
-      form.radios("criterion", "Resample", CHOICES, { head: "Resample" }),
+      sliderOf(form, "particles", "Particles, *N*", { min: 1, max: MOST.particles, step: 1 }),
+      radiosOf(form, "criterion", "Resample", CHOICES, { head: "Resample" }),
       element("div.dgm-row.dgm-mu-buttons", pick, another, form.reset()),
     );
     form.show(); // even where nothing can be drawn yet: out of sight, a notebook gives no width

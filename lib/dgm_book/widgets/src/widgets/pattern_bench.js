@@ -2,7 +2,7 @@
 
 import "../styles/gan.css";
 import { pushButton } from "../controls.js";
-import { formOf, readoutList } from "../form.js";
+import { formOf, pickOf, readoutList, sliderOf } from "../form.js";
 import { element, MARKS, rich, shape } from "../frame.js";
 import * as bench from "../models/bench.js";
 import { inside, UNITS, WORLD } from "../models/bench.js";
@@ -260,9 +260,9 @@ function makeControls(w, K, chosen) {
   const buttons = Object.entries(presets).map(([text, values]) => pushButton(text, () => w.change(values())));
   const options = each.map((k) => [k, `Point ${k + 1}`]);
   const point = { get: () => chosen.index, set: chosen.choose };
-  const units = form.slider("units", "Units, *d*", { min: 2, max: UNITS, step: 1 });
-  const margin = form.slider("margin", "Margin, *c*", { min: 0, max: 3, step: 0.05 });
-  const pick = form.pick("label.dgm-pb-pick", "pick", "Arrow keys move", options, point);
+  const units = sliderOf(form, "units", "Units, *d*", { min: 2, max: UNITS, step: 1 });
+  const margin = sliderOf(form, "margin", "Margin, *c*", { min: 0, max: 3, step: 0.05 });
+  const pick = pickOf(form, "label.dgm-pb-pick", "pick", "Arrow keys move", options, point);
   const reset = form.reset(() => chosen.choose(0));
   w.controls.append(element("div.dgm-pair", units, margin));
   w.controls.append(element("div.dgm-row.dgm-gan-buttons", ...buttons), element("div.dgm-row", pick, reset));

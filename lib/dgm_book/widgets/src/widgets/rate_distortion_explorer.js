@@ -1,7 +1,7 @@
 // The rate-distortion explorer: a slider over beta moves a dot along the curve, and samples morph.
 
 import { labelledSlider, SHAPES } from "../controls.js";
-import { formOf, readoutList } from "../form.js";
+import { formOf, readoutList, tickOf } from "../form.js";
 import * as frame from "../frame.js";
 import { element, MARKS, number, rich, shape, withError } from "../frame.js";
 import { decode, floatsOf, loadNetworks } from "../models/nn.js";
@@ -168,7 +168,7 @@ function makeControls(w, curves, { families, sizes, dash, mark, dashAt, markAt }
   const decades = element("div.dgm-ticks", { "aria-hidden": "true" });
   node.append(decades);
   const rows = families.length ? [byFamily.row, bySize.row] : [byModel.row];
-  const log = form.tick("log_distortion", "logarithmic *D* axis");
+  const log = tickOf(form, "log_distortion", "logarithmic *D* axis");
   w.controls.append(node, ...rows, element("div.dgm-row", log, form.reset()));
   return {
     begin({ model, family = "", latent_dim: size, beta }) {

@@ -3,7 +3,7 @@
 import "../styles/hyper_rnn.css";
 import { axesOf, linear, through } from "../charts.js";
 import { decimals, pushButton } from "../controls.js";
-import { formOf, tableBy } from "../form.js";
+import { formOf, sliderOf, tableBy } from "../form.js";
 import { element, MARKS, number, shape, ticks } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { loadHyper } from "../models/hyper_weights.js";
@@ -159,7 +159,7 @@ function makeControls(w, weather) {
     return `${v.toFixed(2)}${run ? `, ${decimals(run.nats)} nats a step` : ""}`;
   };
   const set = (/** @type {number} */ v) => w.change({ freeze: Math.round(v * FREEZES) / FREEZES });
-  const slider = form.slider("freeze", "Freeze", { min: 0, max: 1, step: 1 / FREEZES }, { set, spoken });
+  const slider = sliderOf(form, "freeze", "Freeze", { min: 0, max: 1, step: 1 / FREEZES }, { set, spoken });
   const texts = ["weights change (VHRNN)", "constant (as in a VRNN)"].map((text) => element("span", text));
   const another = pushButton("Another sequence", () => w.change({ seed: (w.get("seed") + 1) % 10000 }));
   const ends = element("p.dgm-ends", { "aria-hidden": "true" }, ...texts);

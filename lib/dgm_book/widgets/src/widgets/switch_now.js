@@ -3,7 +3,7 @@
 import "../styles/hyper_rnn.css";
 import { makeClock } from "../clock.js";
 import { decimals, pushButton } from "../controls.js";
-import { formOf, put, readoutList, tableBy } from "../form.js";
+import { formOf, put, radiosOf, readoutList, sliderOf, tableBy, wholeOf } from "../form.js";
 import { element, MARKS, rich, shape, ticks } from "../frame.js";
 import { showGoldenError } from "../golden.js";
 import { last } from "../models/arrays.js";
@@ -157,13 +157,14 @@ function makeControls(w, clock, K, forget) {
     clock.halt();
     clock.run(1);
   });
-  const noise = form.radios("sigma", "Noise, sigma", w.get("deviations").map(String).map(twice), {
+  const noise = radiosOf(form, "sigma", "Noise, sigma", w.get("deviations").map(String).map(twice), {
     head: "Noise *\u03c3*",
     get: () => now().sigma,
     set: (v) => change(now().which, Number(v)),
   });
-  const speed = form.slider("speed", "Steps a second", { min: 1, max: 30, step: 1 });
-  const seed = form.whole(
+  const speed = sliderOf(form, "speed", "Steps a second", { min: 1, max: 30, step: 1 });
+  const seed = wholeOf(
+    form,
     "label",
     "seed",
     "Seed",
