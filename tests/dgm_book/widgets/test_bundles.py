@@ -70,10 +70,10 @@ def test_the_lock_names_no_registry(pytestconfig):
 
 
 def functions_that_render(text):
-    """How many lines each has: those that a definition is given, and those named so."""
-    starts = r"^  \((?:w|w, .*)\) => {\n((?:.*\n)*?)  },\n\);\n|function render\(.*\n((?:.*\n)*?)}\n"
-    bodies = [max(groups, key=len) for groups in re.findall(starts, text, re.MULTILINE)]
-    return [len(body.splitlines()) for body in bodies]
+    """How many lines each has, between its first and its last."""
+    named = re.findall(r"function render\(.*\n((?:.*\n)*?)}\n", text)
+    given = re.findall(r"^  \(w(?:, .+)?\) => {\n((?:.*\n)*?)  },\n\);\n", text, re.MULTILINE)
+    return [len(body.splitlines()) for body in named + given]
 
 
 def test_sources_can_be_read():

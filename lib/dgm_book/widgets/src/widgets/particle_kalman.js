@@ -183,6 +183,10 @@ function makeMeans(w, runs, plot) {
 }
 /** @typedef {(now: ParticleData, N: number, criterion: string, run: ParticleRun) => void} ShowMeans */
 
+/** @type {(system: System, sequences: Omit<ParticleData, "filtered">[]) => ParticleData[]} */
+const filteredBy = (system, sequences) =>
+  sequences.map((data) => ({ ...data, filtered: kalman(system, data.x) }));
+
 export default defineWidget(
   {
     measure: "dgm:particle-kalman",
@@ -195,13 +199,11 @@ export default defineWidget(
     const runs = makeRuns(system, CRITERIA);
     const tree = makeTree(w);
     const plot = makePlot(w, system, runs);
-    /** @type {ParticleData[]} */
-    const given = w.get("sequences");
-    const sequences = given.map((data) => ({ ...data, filtered: kalman(system, data.x) }));
+    const sequences = filteredBy(system, w.get("sequences"));
     const chosen = () => sequences.find(({ name }) => name === w.get("sequence")) ?? sequences[0];
     const showMeans = makeMeans(w, runs, plot.svg);
     const form = formOf(w);
-    const options = given.map(({ name, label }) => [name, label]);
+    const options = sequences.map(({ name, label }) => [name, label]);
     const pick = pickOf(form, "label.dgm-mu-pick", "sequence", "Data", options);
     const another = pushButton("Draw again", () => w.change({ seed: (w.get("seed") + 1) % FIRST_RUN }));
     w.controls.append(
@@ -221,8 +223,7 @@ export default defineWidget(
       const done = runs.slice(chosen(), w.get("particles"));
       if (!done) timer = setTimeout(slice);
       if (!done && start - shownAt < 100) return;
-      shownAt = start;
-      plotted = "";
+      [shownAt, plotted] = [start, ""];
       w.ask();
     }
 
