@@ -1,5 +1,7 @@
 """The hints of chapters 5 and 6, played on the published results: what they promise is seen."""
 
+import importlib
+
 import hyper_rnn_pages
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ def published(monkeypatch):
     monkeypatch.delenv("DGM_RESULTS", raising=False)
 
     def load(experiment):
-        profile = jobs.published(jobs.over_seeds(experiment.run, 0))
+        runs = importlib.import_module(experiment.__name__.replace(".page", ".run"))
+        profile = jobs.published(jobs.over_seeds(runs.run, 0))
         if profile is None or profile.name != "small":
             pytest.skip("no published results")
         return experiment.chapter("small")

@@ -131,7 +131,7 @@ def _curve_recipe() -> rate_distortion.Recipe:
         gap_images=2,
         quadrature_points=9,
         feature_steps=STEPS,
-        several=("vae2", "gan10", "aae10", "dcgan10-gp", "dcgan10-bre"),
+        several=("vae2", "gan10", "aae10", "dcgan10-gp", "dcgan10-vanilla"),
         single=(),
     )
 
@@ -153,7 +153,7 @@ def _gan_recipe(mixed: bool) -> gans.Recipe:
         "generator": gans.DIGITS.generator | {"channels": (8,)},
         "discriminator": gans.DIGITS.discriminator | {"channels": (4, 6, 6)},
     }
-    sizes = {"noise_dim": 8, "n_samples": 30, "classifier_steps": STEPS, "bf16": mixed}
+    sizes = {"noise_dim": 8, "n_samples": 30, "classifier_steps": STEPS}
     digits = gans.DIGITS._replace(regimes={"normal": usual}, **networks, **sizes)
     labelled = usual._replace(learning_rate=3e-3, discriminator_steps=1)
     toys = gans.ToyRecipe({"eight": (1, gans.Training(STEPS, 16, 2e-3, 2))}, 0, 9)
@@ -299,7 +299,7 @@ TRAININGS: dict[str, Callable[[Setting], Any]] = {
     "1 VAE": partial(_image_model, name="vae2"),
     "1 GAN": partial(_image_model, name="gan10"),
     "1 AAE": partial(_image_model, name="aae10"),
-    "1 DCGAN": partial(_image_model, name="dcgan10-bre"),
+    "1 DCGAN": partial(_image_model, name="dcgan10-gp"),
     "1 features": lambda s: rate_distortion_run.features(
         curves.Job("vae10", 0, s.profile, _curve_recipe())
     ),
@@ -343,7 +343,7 @@ def _compared_curve(setting: Setting, weights: dict) -> dict[str, Tensor]:
 def _compared_language(setting: Setting, weights: dict) -> dict[str, Tensor]:
     trained = _language_model(setting, "phase I")
     _share(weights, model=trained.model, critic=trained.critic)
-    values = language.measure(trained, _text_recipe(setting.mixed).texts["chain"])
+    values = language.measure(trained)
     questions = language.make_questions(trained, 0, n=3)
     passages = language.make_passages(trained, starts=(0,))
     opening = torch.full((4, 2), trained.splits.vocabulary.end, device=setting.profile.device)
