@@ -65,21 +65,22 @@ def test_the_lock_names_no_registry(pytestconfig):
     assert '"integrity": "sha512-' in lock
 
 
-def functions_named_render(text):
+def functions_that_render(text):
     """How many lines each has, between its first and its last."""
-    bodies = re.findall(r"function render\(.*\n((?:.*\n)*?)}\n", text)
-    return [len(body.splitlines()) for body in bodies]
+    named = re.findall(r"function render\(.*\n((?:.*\n)*?)}\n", text)
+    given = re.findall(r"^  \(w(?:, .+)?\) => {\n((?:.*\n)*?)  },\n\);\n", text, re.MULTILINE)
+    return [len(body.splitlines()) for body in named + given]
 
 
 def test_sources_can_be_read():
     """All lines have not come down to the plan's budget: what has been reached may only fall."""
-    reached, planned = 11_500, 7_500
+    reached, planned = 10_150, 7_500
     sources = [p for p in (FOLDER / "src").rglob("*") if p.suffix in (".js", ".ts")]
     texts = {path: path.read_text("utf-8") for path in sources}
     lines = {path: text.splitlines() for path, text in texts.items()}
     assert max(len(line) for text in lines.values() for line in text) <= 110
     assert {path: len(text) for path, text in lines.items() if len(text) > 400} == {}
-    renders = [n for text in texts.values() for n in functions_named_render(text)]
+    renders = [n for text in texts.values() for n in functions_that_render(text)]
     assert len(renders) == 21
     assert max(renders) <= 80
     scripts = [text for path, text in lines.items() if path.suffix == ".js"]
