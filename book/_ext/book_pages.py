@@ -16,11 +16,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from shutil import copy2, copytree
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 from docutils import nodes
 from fontTools import subset
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -152,6 +154,21 @@ class ClaimsDirective(SphinxDirective):
         every = chapters.all_claims()
         html = claims.table(every, with_chapter=True) if every else "<p>No results yet.</p>"
         return [nodes.raw(text=html, format="html")]
+
+
+class WidgetLinks(SphinxTransform):
+    """Leaves links such as `[set beta to 50](#explorer=beta:50)` to the page: they set a widget."""
+
+    default_priority = 870  # before MyST looks for a heading of that name
+
+    def apply(self, **kwargs: Any) -> None:
+        """Makes them links within the page that nobody resolves."""
+        for link in self.document.findall(nodes.reference):
+            if link.get("id_link") and "=" in link.get("refuri", ""):
+                del link["id_link"]
+                link["internal"] = True
+                # MyST has undone what is quoted.
+                link["refuri"] = quote(link["refuri"], safe="#&=:,;/")
 
 
 def list_modules(app: Sphinx, docname: str, source: list[str]) -> None:
@@ -391,6 +408,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file(None, body=MODE, priority=100)
     app.add_directive("dgm-widget", WidgetDirective)
     app.add_directive("dgm-claims", ClaimsDirective)
+    app.add_transform(WidgetLinks)
     app.connect("source-read", list_modules)
     app.connect("autodoc-process-docstring", docstring_to_rst, priority=100)
     app.connect("autodoc-skip-member", skip_fields)

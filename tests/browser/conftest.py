@@ -79,7 +79,7 @@ MARKS = """widget => {
   });
 }"""
 
-CONTROLS = """() => [...document.querySelectorAll(".dgm :is(input, select, textarea)")]
+CONTROLS = """() => [...document.querySelectorAll(".dgm-body :is(input, select, textarea)")]
   .map(n => [n.labels[0]?.textContent, /radio|checkbox/.test(n.type) ? n.checked : n.value])"""
 
 # A kernel's side of a widget, with no server between.

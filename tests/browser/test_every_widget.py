@@ -1,5 +1,7 @@
 """What every widget does in a page: it follows reader and Python, and shows no text as HTML."""
 
+import re
+
 import pytest
 from small_widgets import (
     EXAMPLES,
@@ -48,6 +50,7 @@ ACTS = {  # what a reader does, a control and a key each, and what Python then h
     "SwitchNow": ([("button:One step", "Enter")], {"steps": 61}),
     "ScaleWeather": ([("slider", "End")], {"freeze": 1}),
 }
+NO_CONTROLS = ("LatentSpace", "NextSentenceQuiz", "PatternBench")
 # What a widget says, but for the time that it took.
 SHOWN = "() => document.querySelector('.dgm-body').innerText.replace(/[\\d.]+ ms/, '')"
 
@@ -113,6 +116,103 @@ def test_nothing_moves_unasked_and_reset_takes_everything_back(opened, name):
         view.settle()
         assert view.page.evaluate("document.documentElement.scrollWidth") <= width
     view.assert_clean()
+
+
+def link_to_the_view(view):
+    """Return what the button for it gives where no clipboard may be written to."""
+    view.button("Copy link to this view").press("Enter")
+    field = view.page.get_by_label("Link to this view")
+    field.wait_for()
+    assert view.page.evaluate("getSelection().toString()") == field.input_value()
+    return field.input_value()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_view_travels_as_a_link(kernel_page, opened, visit, name):
+    source = kernel_page(MAKERS[name]())
+    for pair in SETTINGS[name].items():
+        source.page.evaluate("pair => kernel.set(...pair)", pair)
+    source.settle()
+    expected = source.controls()
+    address = link_to_the_view(source).removeprefix("about:blank")
+    assert re.fullmatch(r"#[a-z]+=[\w:;,./%-]+", address)
+    view = opened(MAKERS[name]())
+    first, shown = view.controls(), (view.page.evaluate(SHOWN), view.pictures())
+    assert first != expected or name in NO_CONTROLS
+    view.page.evaluate("address => { location.hash = address }", address)
+    view.page.get_by_role("status").filter(has_text="Set by a link").wait_for()
+    view.settle()
+    assert view.controls() == expected
+    assert (view.page.evaluate(SHOWN), view.pictures()) != shown
+    view.page.evaluate("location.hash = '#-=,&:nothing'")
+    fresh = visit(view.page.url.partition("#")[0] + address).ready(1)
+    fresh.settle()
+    assert fresh.controls() == expected
+    view.page.go_back()
+    view.settle()
+    assert view.page.evaluate(SHOWN) == fresh.page.evaluate(SHOWN)
+    if name != "NextSentenceQuiz":  # which goes on to new questions
+        fresh.button("Reset").press("Enter")
+        fresh.settle()
+        assert fresh.controls() == first
+    view.assert_clean()
+    fresh.assert_clean()
+
+
+PROSE = """<p style="margin-top:{}px">A long text.</p><p><a href="#damage=alpha:0.25,blur:2">set
+the blur to 2</a>, <a href="#damage=alpha:7,blur:x,nothing:1,%">nonsense</a></p>"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_link_in_the_text_sets_the_widget_and_the_reader_stays_there(
+    tmp_path, write_page, visit, serve, scheme
+):
+    path = write_page(tmp_path, MAKERS["DamageLab"]())
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("</main>", f"{PROSE.format(900)}</main>"), "utf-8")
+    url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/{path.name}"
+    view = visit(url).ready(1)
+    blur, link = view.slider("Blur"), view.page.get_by_role("link", name="set the blur to 2")
+    link.focus()
+    view.drawn()
+    place = view.page.evaluate("scrollY")
+    for _ in range(2):  # also when the address says it already
+        link.press("Enter")
+        view.settle()
+        assert (blur.input_value(), view.slider("Weight").input_value()) == ("2", "0.25")
+        assert view.page.evaluate("scrollY") == place
+        assert link.evaluate("node => node === document.activeElement")
+        blur.evaluate("node => { node.value = 0; node.dispatchEvent(new Event('input')); }")
+    note = view.page.get_by_role("status").filter(has_text="alpha 0.25, blur 2")
+    assert note.evaluate("node => node.getAttribute('role')") == "status"
+    view.page.get_by_role("link", name="nonsense").click()
+    view.settle()
+    assert (blur.input_value(), view.slider("Weight").input_value()) == ("0", "0.25")
+    view.assert_clean()
+
+
+def test_a_link_pressed_before_the_widget_is_there_is_followed_later(tmp_path, write_page, visit):
+    path = write_page(tmp_path, MAKERS["DamageLab"]())
+    text = path.read_text("utf-8").replace("<script src='widgets.js'></script>", "")
+    path.write_text(text.replace("</main>", f"{PROSE.format(900)}</main>"), "utf-8")
+    view = visit(path.as_uri())
+    view.page.get_by_role("link", name="set the blur to 2").press("Enter")
+    place = view.page.evaluate("scrollY")
+    view.page.add_script_tag(path=str(tmp_path / "widgets.js"))
+    view.ready(1).settle()
+    assert view.slider("Blur").input_value() == "2"
+    assert view.page.evaluate("document.activeElement.textContent").startswith("set")
+    assert place > 0
+    view.assert_clean()
+
+
+def test_who_comes_by_a_link_to_a_view_sees_it(tmp_path, write_page, visit):
+    path = write_page(tmp_path, MAKERS["DamageLab"]())
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("<h1>", f"{PROSE.format(3000)}<h1>"), "utf-8")
+    view = visit(f"{path.as_uri()}#damage=blur:2").ready(1)
+    view.page.wait_for_function("scrollY > 2000")
+    assert view.page.locator(".dgm").evaluate("node => node.getBoundingClientRect().top") < 450
 
 
 def test_controls_are_right_before_anything_is_drawn(kernel_page):

@@ -215,15 +215,22 @@ function makeControls(w, sets, focus) {
 
 /** @type {(props: RenderProps) => () => void} */
 function render(props) {
+  /** @type {SentenceSet[]} */
+  const sets = props.model.get("sets");
   const w = openWidget(props, {
     names: ["set", "frame", "highlighted"],
     hint:
       "drag to the start of training and back, then bring one class forward: in which panels do its " +
       "sentences lie together?",
     kind: "dgm-pool dgm-scope",
+    forms({ set }) {
+      const { steps, classes } = sets.find(({ name }) => name === set) ?? sets[0];
+      return {
+        frame: { kind: "whole", low: 0, high: steps.length - 1 },
+        highlighted: { kind: "choice", choices: ["", ...classes] },
+      };
+    },
   });
-  /** @type {SentenceSet[]} */
-  const sets = w.get("sets");
   const points = new Int16Array(bufferOf(w.get("points")));
   const focus = { chosen: -1, hovered: -1, passing: "" };
   const panels = sets[0].panels.map((_, p) => makePanel(w, p, points, focus));

@@ -260,6 +260,10 @@ async function render(props) {
   const w = openWidget(props, {
     names: ["model", "beta_index", "log_distortion"],
     hint: `drag \u03b2 to the right: prior samples turn into reconstructions, at the price of rate.${other}`,
+    forms({ model }) {
+      const { beta } = curves.find((curve) => curve.model === model) ?? curves[0];
+      return { beta_index: { kind: "whole", key: "beta", values: beta } };
+    },
   });
   const errors = curves.flatMap(({ model }) => networks[model]?.error ?? []);
   if (errors.length) w.root.dataset.goldenError = Math.max(...errors).toFixed(6);
