@@ -82,6 +82,11 @@ MARKS = """widget => {
 CONTROLS = """() => [...document.querySelectorAll(".dgm-body :is(input, select, textarea)")]
   .map(n => [n.labels[0]?.textContent, /radio|checkbox/.test(n.type) ? n.checked : n.value])"""
 
+READY = """n => {
+  document.querySelector(".dgm-load:enabled")?.click();
+  return document.querySelectorAll(".dgm-view[data-ready=yes] .dgm").length >= n;
+}"""
+
 # A kernel's side of a widget, with no server between.
 KERNEL = """async ([source, state, bytes, weights]) => {
   const url = URL.createObjectURL(new Blob([source], { type: "text/javascript" }));
@@ -164,11 +169,8 @@ class Visit:
         return self.page.locator("canvas").evaluate_all(script)
 
     def ready(self, count):
-        """Wait until so many widgets have started, and until each has drawn."""
-        self.page.wait_for_function(
-            "n => document.querySelectorAll('.dgm-view[data-ready=yes] .dgm').length >= n",
-            arg=count,
-        )
+        """Use what waits for that; wait until so many widgets have started, and each has drawn."""
+        self.page.wait_for_function(READY, arg=count)
         self.page.wait_for_function("() => performance.getEntriesByType('measure').length > 0")
         return self
 

@@ -47,8 +47,8 @@ export function buildFrame({ title, badge, hint }) {
 
 // The frame of a widget, with what its model holds. `names` are the traits that a reader may change, and that
 // the page's address may set: `change` sets some of them, `first` holds how they began; `forms` is for traits
-// that may be other values now than at the start. `start(measure, draw)` draws now and whenever one changes or
-// the width does; it returns what ends all that.
+// that may be other values later than at first. `start(measure, draw)` draws now and whenever one changes, or
+// the width; it returns what ends all that.
 /** @type {(props: RenderProps, options: WidgetOptions) => Widget} */
 export function openWidget({ model, el }, { names, hint, kind = "", forms }) {
   const frame = buildFrame({ title: model.get("title"), badge: model.get("badge"), hint });
