@@ -210,15 +210,9 @@ def test_widgets_whose_data_are_broken_show_their_posters(visit, serve, tmp_path
     assert len(set(posters.evaluate_all("all => all.map(one => one.src)"))) == posters.count()
 
 
-FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"]) {
-  const get = () => { throw new DOMException("No", "SecurityError"); };
-  Object.defineProperty(window, name, { configurable: true, get });
-}"""
-
-
 @pytest.mark.parametrize("page", [POOLING, "book/notation.html"])
-def test_all_works_where_storage_is_forbidden(visit, serve, page):
-    view = visit(f"{serve(BOOK)}/{page}", FORBIDDEN)
+def test_all_works_where_storage_is_forbidden(visit, serve, no_storage, page):
+    view = visit(f"{serve(BOOK)}/{page}", no_storage)
     if page in PAGES:
         view.ready(PAGES[page].widgets)
     html, field = view.page.locator("html"), view.page.locator("#pst-search-dialog input")

@@ -215,6 +215,74 @@ def test_who_comes_by_a_link_to_a_view_sees_it(tmp_path, write_page, visit):
     assert view.page.locator(".dgm").evaluate("node => node.getBoundingClientRect().top") < 450
 
 
+PHONE = {"viewport": {"width": 390, "height": 700}, "has_touch": True}
+ROOM = "() => { document.body.style.padding = '800px 8px 2000px'; }"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_widget_on_a_phone_in_forced_colours_and_on_paper(
+    tmp_path, write_page, visit, serve, no_storage, name
+):
+    """Where storage is forbidden, too; and its poster where there is no JavaScript."""
+    path = write_page(tmp_path, MAKERS[name]())
+    plain = visit(path.as_uri(), java_script_enabled=False)
+    picture = plain.page.get_by_role("img")
+    assert picture.is_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 99
+    view = visit(f"{serve(tmp_path)}/{path.name}", no_storage, **PHONE).ready(1)
+    view.settle()
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert view.axe() == ""
+    view.page.evaluate(ROOM)
+    before = view.controls(), view.page.evaluate(SHOWN)
+    for drawing in view.page.locator(".dgm-body :is(svg, canvas):not(.dgm-draw-box *)").all()[:4]:
+        box = drawing.bounding_box()
+        if box is None or box["height"] < 60:
+            continue
+        drawing.evaluate("node => node.scrollIntoView({ block: 'center' })")
+        start, box = view.page.evaluate("scrollY"), drawing.bounding_box()
+        view.touch(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.8, *[(0, -30)] * 5)
+        assert view.page.evaluate("scrollY") > start + 50
+    view.settle()
+    assert (view.controls(), view.page.evaluate(SHOWN)) == before
+    view.page.emulate_media(media="print")
+    view.settle()
+    assert view.page.locator(".dgm-body").is_visible()
+    assert not view.page.locator(".dgm-foot").is_visible()
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= 390
+    view.page.emulate_media(media="screen")
+    assert view.faded_marks()[1] == []
+    view.assert_clean()
+
+
+@pytest.mark.parametrize(
+    ("name", "handle"),
+    [
+        ("RateDistortionExplorer", ".dgm-rd-dot"),
+        ("LatentSpace", ".dgm-ls-ring"),
+        ("PatternBench", ".dgm-pb-dot"),
+        ("SentenceSteering", ".dgm-pad .dgm-ring"),
+    ],
+)
+def test_a_finger_moves_a_handle_and_taps(opened, name, handle):
+    view = opened(MAKERS[name](), **PHONE)
+    view.page.evaluate(ROOM)
+    node = view.page.locator(handle).first
+    node.evaluate("node => node.ownerSVGElement.scrollIntoView({ block: 'center' })")
+    start, spot = view.page.evaluate("scrollY"), node.bounding_box()
+    x, y = spot["x"] + spot["width"] / 2 + 9, spot["y"] + spot["height"] / 2 + 9
+    view.touch(x, y, *[(-12, -8)] * 5)
+    view.settle()
+    assert view.page.evaluate("scrollY") == start
+    dragged = node.bounding_box()
+    assert (dragged["x"], dragged["y"]) != (spot["x"], spot["y"])
+    if name != "PatternBench":  # whose points do not come to a finger
+        view.touch(x, y)
+        view.settle()
+        assert node.bounding_box() != dragged
+    view.assert_clean()
+
+
 def test_controls_are_right_before_anything_is_drawn(kernel_page):
     # JupyterLab lays out no cell that is out of sight, yet its inputs can be focused.
     still = "globalThis.requestAnimationFrame = () => 1;"

@@ -201,4 +201,44 @@ export const MARKS = {
   wedge: (x, y, r) => `M${x} ${y + 1.2 * r}l${1.15 * r} ${-2 * r}h${-2.3 * r}Z`,
 };
 
+const FINGER = 26; // px from the middle of a handle
+
+/**
+ * Points into an SVG: a mouse or a pen anywhere, a finger by a handle alone, so that all else scrolls, and
+ * where it taps. `point(event, first)` returns false where there is nothing to drag.
+ * @type {(svg: SVGElement, handles: Element[], point: (at: MouseEvent, first: boolean) => unknown) => void}
+ */
+export function onDrag(svg, handles, point) {
+  let [dragging, finger] = [false, false];
+  /** @type {(at: { clientX: number, clientY: number }) => boolean} */
+  const near = ({ clientX, clientY }) =>
+    handles.some((handle) => {
+      const { x, y, width, height } = handle.getBoundingClientRect();
+      return Math.hypot(clientX - x - width / 2, clientY - y - height / 2) < FINGER;
+    });
+  const keep = (/** @type {TouchEvent} */ event) => {
+    if (event.touches.length === 1 && near(event.touches[0])) event.preventDefault();
+  };
+  svg.addEventListener("touchstart", keep, { passive: false });
+  svg.addEventListener("pointerdown", (event) => {
+    finger = event.pointerType === "touch";
+    if (event.button || (finger && !near(event))) return;
+    dragging = point(event, true) !== false;
+    if (dragging) svg.setPointerCapture(event.pointerId);
+  });
+  svg.addEventListener("pointermove", (event) => {
+    if (dragging && event.buttons) point(event, false);
+  });
+  const end = () => {
+    dragging = false;
+  };
+  for (const kind of ["pointerup", "pointercancel"]) svg.addEventListener(kind, end);
+  svg.addEventListener("click", (event) => {
+    if (finger) point(event, true);
+  });
+}
+
+/** Where it is a frame later; at once if nothing shall move. @type {(at: number, to: number) => number} */
+export const eased = (at, to) => (calm() || Math.abs(to - at) < 0.02 ? to : at + 0.34 * (to - at));
+
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -2,7 +2,7 @@
 
 import "../styles/pooling.css";
 import { labelledSlider, radioRow, SHAPES } from "../controls.js";
-import { calm, element, MARKS, niceStep, number, openWidget, readout, shape, throttled } from "../frame.js";
+import { eased, element, MARKS, niceStep, number, openWidget, readout, shape, throttled } from "../frame.js";
 import { bufferOf } from "../models/nn.js";
 import { place, resize } from "../plot.js";
 
@@ -268,8 +268,7 @@ function render(props) {
   function draw() {
     const one = begin();
     const step = Math.min(w.get("frame"), one.steps.length - 1);
-    const gap = step - position;
-    position = calm() || Math.abs(gap) < 0.02 ? step : position + 0.34 * gap;
+    position = eased(position, step);
     const key = `${one.name} ${position}`;
     if (drawn !== key) for (const panel of panels) panel.drawDots(one, position);
     drawn = key;

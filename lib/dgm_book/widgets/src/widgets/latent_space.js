@@ -6,6 +6,7 @@ import {
   imagePainter,
   italic,
   MARKS,
+  onDrag,
   openWidget,
   penOf,
   readout,
@@ -126,17 +127,14 @@ function makePlane(w, { means, labels, classes }, limit, move) {
     crowd.replaceChildren();
     drawCodes();
   }
-  /** @type {(event: PointerEvent) => void} */
+  /** @type {(at: MouseEvent) => void} */
   const point = (event) => {
-    if (event.type === "pointerdown") svg.setPointerCapture(event.pointerId);
-    else if (!event.buttons) return;
     const box = svg.getBoundingClientRect();
     const share = (/** @type {number} */ v, /** @type {number} */ start) =>
       (2 * limit * (v - start)) / size - limit;
     move([share(event.clientX - box.left, LEFT), -share(event.clientY - box.top, TOP)]);
   };
-  svg.addEventListener("pointerdown", point);
-  svg.addEventListener("pointermove", point);
+  onDrag(svg, [ring], point);
   svg.addEventListener("keydown", (event) => {
     const way = ARROWS[/** @type {keyof typeof ARROWS} */ (event.key)];
     if (!way || event.ctrlKey || event.metaKey || event.altKey) return;

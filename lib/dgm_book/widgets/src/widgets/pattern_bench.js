@@ -3,7 +3,7 @@
 
 import "../styles/gan.css";
 import { labelledSlider, pushButton, selectOf } from "../controls.js";
-import { element, MARKS, openWidget, readout, rich, shape, throttled } from "../frame.js";
+import { element, MARKS, onDrag, openWidget, readout, rich, shape, throttled } from "../frame.js";
 import {
   activationsOf,
   campsOf,
@@ -92,31 +92,21 @@ function makePlane(w, K, chosen) {
     });
     w.change({ points });
   };
-  /** @type {(event: PointerEvent) => number[]} */
+  /** @type {(at: MouseEvent) => number[]} */
   const where = (event) => {
     const box = svg.getBoundingClientRect();
     const share = (/** @type {number} */ v) => (2 * WORLD * (v - 1)) / size - WORLD;
     return [share(event.clientX - box.left), -share(event.clientY - box.top)];
   };
-  let grasped = false;
-  svg.addEventListener("pointerdown", (event) => {
+  onDrag(svg, dots, (event, first) => {
     const at = where(event);
+    if (!first) return move(at);
     const far = w.get("points").map((/** @type {number[]} */ p) => Math.hypot(p[0] - at[0], p[1] - at[1]));
     const least = Math.min(...far);
-    if (least > 0.2) return;
-    svg.setPointerCapture(event.pointerId);
-    grasped = true;
+    if (least > 0.2) return false;
     // Of points in one heap, the chosen one.
     chosen.choose(far[chosen.get()] <= least + 1e-9 ? chosen.get() : far.indexOf(least));
   });
-  svg.addEventListener("pointermove", (event) => {
-    if (grasped && event.buttons) move(where(event));
-  });
-  for (const name of ["pointerup", "pointercancel"]) {
-    svg.addEventListener(name, () => {
-      grasped = false;
-    });
-  }
   svg.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const way = ARROWS[event.key];

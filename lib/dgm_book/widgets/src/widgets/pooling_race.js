@@ -12,7 +12,7 @@ import {
   tableOf,
   tableRow,
 } from "../controls.js";
-import { element, MARKS, openWidget, shape, throttled, ticks } from "../frame.js";
+import { element, MARKS, onDrag, openWidget, shape, throttled, ticks } from "../frame.js";
 import { last } from "../models/arrays.js";
 import { axisName, bottomAxis, leftAxis, place, resize, short, sign } from "../plot.js";
 
@@ -186,14 +186,10 @@ function makeChart(w, race, m, scrub) {
       }
     }
   }
-  /** @type {(event: PointerEvent) => void} */
-  const point = (event) => {
-    if (event.type === "pointermove" && !event.buttons) return;
+  onDrag(svg, [], (event) => {
     const x = (event.clientX - svg.getBoundingClientRect().left - LEFT) / wide;
     scrub(+Math.max(0, Math.min(1, x)).toFixed(3));
-  };
-  svg.addEventListener("pointerdown", point);
-  svg.addEventListener("pointermove", point);
+  });
   return { layout, draw, bring };
 }
 /** @typedef {{ layout(): void, draw(x: number): void, bring(forward: string): void }} Chart */

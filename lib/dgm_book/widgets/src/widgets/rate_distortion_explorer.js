@@ -2,11 +2,12 @@
 
 import { checkbox, labelledSlider, SHAPES } from "../controls.js";
 import {
-  calm,
+  eased,
   element,
   imagePainter,
   MARKS,
   number,
+  onDrag,
   openWidget,
   penOf,
   readout,
@@ -236,19 +237,15 @@ function makeReadouts(w, curves) {
 }
 
 // The dot can be dragged along its curve, too.
-/** @type {(w: Widget, chart: { svg: SVGElement, scale: Frame2D }, curve: () => Curve) => void} */
-function followPointer(w, { svg, scale }, curve) {
-  /** @type {(event: PointerEvent) => void} */
-  const pick = (event) => {
-    if (event.type === "pointermove" && !event.buttons) return;
+/** @type {(w: Widget, svg: SVGElement, scale: Frame2D, dot: Element, curve: () => Curve) => void} */
+function followPointer(w, svg, scale, dot, curve) {
+  onDrag(svg, [dot], (event) => {
     const box = svg.getBoundingClientRect();
     const { distortion, rate } = curve();
     const at = [event.clientX - box.left, event.clientY - box.top];
     const away = rate.map((r, k) => distance(at, [scale.px(distortion[k]), scale.py(r)]));
     w.change({ beta_index: away.indexOf(Math.min(...away)) });
-  };
-  svg.addEventListener("pointerdown", pick);
-  svg.addEventListener("pointermove", pick);
+  });
 }
 
 /** @type {(props: RenderProps) => Promise<() => void>} */
@@ -312,14 +309,13 @@ async function render(props) {
     const images = `${curve.codes?.images} decoded images, ${curve.label}, beta ${beta}`;
     if (curve.codes) samples.canvas.setAttribute("aria-label", images);
     speak(`${curve.label}: ${says}, log Z ${number(curve.log_z[k])} nats`);
-    const gap = k - position;
-    position = calm() || Math.abs(gap) < 0.02 ? k : position + 0.34 * gap;
+    position = eased(position, k);
     if (curve.codes) samples.draw(curve, position);
     if (scale.w > 0) point.draw(curve, position);
     return position !== k;
   }
 
-  followPointer(w, chart, () => curves[chosen()]);
+  followPointer(w, svg, scale, point.dot, () => curves[chosen()]);
   const stop = w.start("dgm:rate-distortion", draw, {
     resized(width) {
       chart.layout(width, w.get("log_distortion"));

@@ -1,7 +1,7 @@
 // Steer a sentence: a triangle of three ways to say it, and the sentence rewritten as the reader moves.
 
 import { labelledSlider } from "../controls.js";
-import { element, MARKS, openWidget, readout, shape, throttled } from "../frame.js";
+import { element, MARKS, onDrag, openWidget, readout, shape, throttled } from "../frame.js";
 import { bufferOf, floatsOf } from "../models/nn.js";
 import { checkGolden, loadText } from "../models/text_model.js";
 import { tokenise } from "../models/tokens.js";
@@ -109,17 +109,14 @@ function makeTriangle(w, names) {
   }
 
   const aim = (/** @type {number[]} */ weights) => w.change({ target: onTriangle(weights) });
-  /** @type {(event: PointerEvent) => void} */
+  /** @type {(at: MouseEvent) => void} */
   const point = (event) => {
-    if (event.type === "pointerdown") svg.setPointerCapture(event.pointerId);
-    else if (!event.buttons) return;
     const box = svg.getBoundingClientRect();
     const up = 1 - (event.clientY - box.top - TOP) / tall;
     const right = (event.clientX - box.left - left) / side - up / 2;
     aim([1 - up - right, up, right]);
   };
-  svg.addEventListener("pointerdown", point);
-  svg.addEventListener("pointermove", point);
+  onDrag(svg, [ring], point);
   svg.addEventListener("keydown", (event) => {
     const step = ARROWS[/** @type {keyof typeof ARROWS} */ (event.key)];
     if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
