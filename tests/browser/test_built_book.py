@@ -5,6 +5,7 @@ import os
 import re
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -164,6 +165,25 @@ def test_the_page_rewrites_as_pytorch_rewrites(shared):
     steered = view.page.locator(".dgm[data-golden-wrong]")
     wrong = steered.evaluate_all("all => all.map(node => node.dataset.goldenWrong)")
     assert wrong == ["0", "0"]
+
+
+@pytest.mark.parametrize("page", CHAPTERS)
+def test_links_in_the_text_set_widgets_and_the_page_stays(opened, page):
+    view = opened(page)
+    view.settle()
+    links = view.page.locator('main a[href^="#"][href*="="]').all()
+    assert len(links) >= 2
+    for link in links:
+        link.focus()
+        start = view.page.evaluate("scrollY")
+        settings = unquote(link.get_attribute("href").partition("=")[2]).split(",")
+        words = ", ".join(setting.replace(":", " ", 1) for setting in settings)
+        link.press("Enter")
+        view.page.get_by_text(f"Set by a link: {words}.", exact=True).wait_for(state="attached")
+        view.settle()
+        assert view.page.evaluate("scrollY") == start
+        assert link.evaluate("node => node === document.activeElement")
+    view.assert_clean()
 
 
 def brightness(view, style):
