@@ -241,7 +241,7 @@ def test_a_widget_on_a_phone_in_forced_colours_and_on_paper(
             continue
         drawing.evaluate("node => node.scrollIntoView({ block: 'center' })")
         start, box = view.page.evaluate("scrollY"), drawing.bounding_box()
-        view.touch(box["x"] + box["width"] / 2, box["y"] + box["height"] * 0.8, *[(0, -30)] * 5)
+        view.touch(box["x"] + 10, box["y"] + 0.8 * box["height"], *[(0, -30)] * 5)
         assert view.page.evaluate("scrollY") > start + 50
     view.settle()
     assert (view.controls(), view.page.evaluate(SHOWN)) == before

@@ -19,7 +19,7 @@ from dgm_book.widgets.rate_distortion import hand_drawn
 CLASSES = {name: getattr(widgets, name) for name in MAKERS}
 MOST_BYTES = {  # of a widget's script: what it has now, and a tenth more
     "RateDistortionExplorer": 24_000,
-    "LatentSpace": 15_100,
+    "LatentSpace": 15_700,
     "DamageLab": 14_600,
     "DrawADigit": 39_200,
     "BoundRace": 16_000,
@@ -31,7 +31,7 @@ MOST_BYTES = {  # of a widget's script: what it has now, and a tenth more
     "SentenceSteering": 28_300,
     "AttributeSwitch": 22_500,
     "LatentCliff": 13_000,
-    "PoolingRace": 17_500,
+    "PoolingRace": 18_100,
     "DispersionMicroscope": 14_500,
     "InfluenceRuler": 18_300,
     "TemperatureSlider": 23_200,
