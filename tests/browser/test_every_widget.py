@@ -4,6 +4,7 @@ import re
 
 import pytest
 from small_widgets import (
+    ACTS,
     EXAMPLES,
     MAKERS,
     SETTINGS,
@@ -18,38 +19,6 @@ from small_widgets import (
 )
 
 MARKUP = "<img src=x onerror='document.title=1'>"
-ACTS = {  # what a reader does, a control and a key each, and what Python then has
-    "RateDistortionExplorer": ([("slider", "End")], {"beta_index": 4}),
-    "LatentSpace": ([("slider", "Home")], {}),
-    "DamageLab": ([("slider", "Home"), ("slider:blur", "ArrowRight")], {"alpha": 0, "blur": 1}),
-    "DrawADigit": ([("combobox:Temperatures", "ArrowUp")], {"temperatures": 150}),
-    "BoundRace": ([("slider:Dimensions", "End")], {"dimension": 20}),
-    "RamlLottery": ([("slider:Chance", "Home")], {"p": 0.05}),
-    "Storyteller": ([("slider", "End")], {"temperature": 2}),
-    "NextSentenceQuiz": ([("button:one 0", "Enter")], {"answers": [0]}),
-    "GANPlayground": ([("slider:Weight", "Home"), ("slider:Margin", "ArrowLeft")], {"weight": 0}),
-    "PatternBench": ([("slider:Units", "End")], {"units": 12}),
-    "SentenceSteering": ([("slider:negative", "End")], {"target": [1, 0, 0]}),
-    "AttributeSwitch": ([("slider:Switch", "Home")], {"place": 0}),
-    "LatentCliff": ([("slider", "Home")], {"places": [0, 1]}),
-    "PoolingRace": (
-        [("slider", "Home"), ("radio:steps", "Space"), ("checkbox:plain!", "Space")],
-        {"time": 0, "axis": "steps", "shown": ["max"]},
-    ),
-    "DispersionMicroscope": (
-        [("button:!", "Enter"), ("radio:Other", "Space")],
-        {"set": "other", "frame": 1, "highlighted": "!"},
-    ),
-    "InfluenceRuler": ([("checkbox", "Space")], {"own_scale": True}),
-    "TemperatureSlider": ([("slider", "End")], {"position": 100}),
-    "ParticleKalman": (
-        [("slider:Particles", "End"), ("radio:every step", "Space")],
-        {"particles": 64, "criterion": "always"},
-    ),
-    "Chorale": ([("slider:Temperature", "Home")], {"temperature": 0.3}),
-    "SwitchNow": ([("button:One step", "Enter")], {"steps": 61}),
-    "ScaleWeather": ([("slider", "End")], {"freeze": 1}),
-}
 NO_CONTROLS = ("LatentSpace", "NextSentenceQuiz", "PatternBench")
 # What a widget says, but for the time that it took.
 SHOWN = "() => document.querySelector('.dgm-body').innerText.replace(/[\\d.]+ ms/, '')"
