@@ -16,7 +16,8 @@ from dgm.data.synthetic import THEMES, find_theme
 from dgm.data.text import Vocabulary
 from dgm.nets.language_models import plain_lstm
 from dgm_book.widgets import LanguageWeights
-from dgm_book.widgets.text_weights import MOST_WORDS, rounded
+from dgm_book.widgets.packing import rounded
+from dgm_book.widgets.text_weights import MOST_WORDS
 
 WORDS = [word for words in THEMES.values() for word in words] + ["the", "of", "and", "to"]
 OPENINGS = ["the sea boat", "to the oven"]

@@ -49,7 +49,8 @@ def weights(golden=()):
 @functools.lru_cache
 def page_model():
     """Return a model with the weights that the page has."""
-    model, page = steering_model(vocabulary(), **SMALL), weights().dequantised()
+    model, page = steering_model(vocabulary(), **SMALL), weights()
+    page = page.arrays(page.header["tensors"])
     tensors = {name: torch.from_numpy(value.copy()) for name, value in page.items()}
     model.load_state_dict(tensors, strict=False)
     return model

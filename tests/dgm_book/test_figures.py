@@ -55,8 +55,8 @@ def draw(kind):
 
 def before_and_after(drawn):
     """An SVG as matplotlib writes it, and as the page gets it."""
-    saved = drawn._save("svg")
-    drawn._save = lambda kind: saved
+    saved = drawn._save()
+    drawn._save = lambda: saved
     return saved.decode(), drawn.svg()
 
 

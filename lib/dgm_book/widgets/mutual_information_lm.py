@@ -137,20 +137,17 @@ def _curves(curves: Mapping, names: list[str]) -> dict:
     if set(curves["models"]) != set(names):
         raise ValueError(f"curves of {list(curves['models'])}: want those of the models {names}")
     distances = checks.ascending("distances", curves["distances"], above=True)
-
-    def check(owner: str, arrays: Mapping, keys: Sequence[str]) -> dict[str, list[float]]:
-        shapes = dict.fromkeys(keys, (len(distances),))
-        arrays = checks.arrays(owner, arrays, shapes, dtype=float)
-        return {key: digits(array, 6) for key, array in arrays.items()}
-
-    lines, bands = curves["models"], ("mean", "low", "high")
-    models = {name: check(f"curve of {name!r}", lines[name], bands) for name in names}
-    for name, line in models.items():
-        if np.greater(line["low"], line["high"]).any():
+    sizes, models = {"D": len(distances)}, {}
+    bands: dict[str, str] = dict.fromkeys(("mean", "low", "high"), "D")
+    for name in names:
+        line = checks.arrays(f"curve of {name!r}", curves["models"][name], bands, sizes, float)
+        if (line["low"] > line["high"]).any():
             raise ValueError(f"the curve of {name!r}: low should not lie above high")
-    exact, stay = check("curves", curves, ["exact"]), float(curves["stay"])
-    known = {"distances": distances.tolist(), **exact, "models": models}
-    return known | {"stay": checks.span("stay", stay, 0, 1)}
+        models[name] = {key: digits(row, 6) for key, row in line.items()}
+    exact = checks.arrays("curves", curves, {"exact": "D"}, sizes, float)["exact"]
+    stay = checks.span("stay", float(curves["stay"]), 0, 1)
+    known = {"distances": distances.tolist(), "exact": digits(exact, 6), "models": models}
+    return known | {"stay": stay}
 
 
 MAX_QUESTIONS, MAX_CRITICS = 500, 3

@@ -38,14 +38,9 @@ class RateDistortionExplorer(BookWidget):
     def __init__(
         self, weights: PageWeights, curves: Sequence[Mapping], image_shape: tuple, **chosen
     ) -> None:
-        described, packed = [_describe(curve) for curve in curves], bytearray()
+        packed = bytearray()
+        described = [_describe(packed, curve, weights, image_shape) for curve in curves]
         names = checks.distinct("models of the curves", [curve["model"] for curve in described])
-        for curve, shown in zip(curves, described, strict=True):
-            if "codes" in curve:
-                codes = _check_codes(shown, curve["codes"], weights, image_shape)
-                _, images, latent = codes.shape
-                shown["codes"] = {"start": len(packed) // 4, "images": images, "latent": latent}
-                packed += codes.astype("<f4").tobytes()
         pairs = [(curve["family"], curve["latent_dim"]) for curve in described]
         if any(family for family, _ in pairs):
             if not all(family and latent > 0 for family, latent in pairs):
@@ -69,36 +64,34 @@ class RateDistortionExplorer(BookWidget):
         self.beta_index = int(min(self.beta_index, self._last))
 
 
-def _describe(curve: Mapping) -> dict:
-    """Return what the page reads of a curve, checked; its codes come later."""
-    name, latent = curve.get("model"), curve.get("latent_dim")
-    checks.keys(f"curve {name!r}", curve, ("model", "label", "beta", *TERMS))
+def _describe(
+    packed: bytearray, curve: Mapping, weights: PageWeights, image_shape: Sequence[int]
+) -> dict:
+    """Return what the page reads of a curve, checked; codes of the first images are appended."""
+    name, latent, codes = curve.get("model", ""), int(curve.get("latent_dim") or 0), None
+    owner = f"curve {name!r}"
+    checks.keys(owner, curve, ("model", "label", "beta", *TERMS))
     errors = [f"{key}_error" for key in TERMS if f"{key}_error" in curve]
     beta = checks.ascending(f"beta of {name!r}", curve["beta"])
     shapes = dict.fromkeys(("beta", *TERMS, *errors), (len(beta),))
-    columns = checks.arrays(f"curve {name!r}", curve, shapes, dtype=float)
+    columns = checks.arrays(owner, curve, shapes, dtype=float)
     checks.positive(f"the least distortion of {name!r}", columns["distortion"].min())
+    if "codes" in curve:
+        own, _ = weights.check_images(name, image_shape)
+        if latent not in (0, own):
+            raise ValueError(f"latent_dim of {name!r} is {latent}, its decoder reads {own}")
+        given = checks.arrays(owner, curve, {"codes": "R N D"}, {"R": len(beta), "D": own})["codes"]
+        shown = given[:, :MAX_IMAGES]
+        codes = {"start": len(packed) // 4, "images": shown.shape[1], "latent": own}
+        packed += shown.astype("<f4").tobytes()
     return {
         "model": name,
         "label": curve["label"],
         "family": str(curve.get("family") or ""),
-        "latent_dim": 0 if latent is None else int(latent),
+        "latent_dim": latent,
         **{key: digits(values, 7) for key, values in columns.items()},
-        "codes": None,
+        "codes": codes,
     }
-
-
-def _check_codes(curve: dict, codes, weights: PageWeights, image_shape: tuple) -> np.ndarray:
-    """Return the codes (R, n_images, D) of the first images, float32."""
-    name = curve["model"]
-    latent, _ = weights.check_images(name, image_shape)
-    sizes = {"R": len(curve["beta"]), "D": latent}
-    arrays = checks.arrays(f"curve {name!r}", {"codes": codes}, {"codes": "R N D"}, sizes)
-    if curve["latent_dim"] not in (0, latent):
-        raise ValueError(
-            f"latent_dim of {name!r} is {curve['latent_dim']}, its decoder reads {latent}"
-        )
-    return arrays["codes"][:, :MAX_IMAGES]
 
 
 MAX_POINTS = 2000
@@ -211,7 +204,8 @@ class DrawADigit(BookWidget):
     The drawing is scaled and centred as MNIST's images are; chains of HMC anneal from the prior in
     a worker of the page, with step sizes tuned in a pilot and frozen, and log Z is a lower bound.
     Last comes an image that the model itself makes, with an upper bound. ``curve`` is empty until a
-    run is over; `temperatures` are the annealing steps to choose from, the last of them first.
+    run is over; `temperatures` are the annealing steps to choose from, the last of them first;
+    ``pixels`` (H, W) are the page's image of the drawing, 0 to 255, empty before there is one.
     """
 
     _bundle, _link = "draw_a_digit", "draw"
@@ -246,12 +240,6 @@ class DrawADigit(BookWidget):
         fixed["betas"] = digits(BETAS, 7)
         start = {"drawing": presets["0"], "temperatures": choices[-1]}
         super().__init__(fixed, weights=weights, **start | chosen)
-
-    def image(self) -> np.ndarray | None:
-        """Return the page's image (H, W) of the drawing, in [0, 1]; None before there is one."""
-        if not self.pixels:
-            return None
-        return np.frombuffer(self.pixels, np.uint8).reshape(self.image_shape) / 255
 
 
 def hand_drawn() -> dict[str, list[list[float]]]:

@@ -10,7 +10,6 @@ from dgm.data.text import Vocabulary
 from dgm_book.widgets import PageWeights
 from dgm_book.widgets.hyper_weights import rounded as rounded_recurrent
 from dgm_book.widgets.packing import pack, rounded, unpack
-from dgm_book.widgets.text_weights import rounded as rounded_language
 from dgm_book.widgets.weights import ACTIVATIONS
 
 
@@ -69,7 +68,8 @@ def test_each_activation_agrees_with_pytorch(name):
 def test_a_text_model_is_off_by_at_most_half_a_step_of_a_row():
     given = small.tensors()
     given["lstm.weight_hh_l0"][3] = 0
-    packed, coarse = small.text_weights(tensors=given).dequantised(), 0
+    weights, coarse = small.text_weights(tensors=given), 0
+    packed = weights.arrays(weights.header["tensors"])
     assert packed.keys() == given.keys() - {"simplex_logvar", "logvar.weight", "logvar.bias"}
     for name, values in packed.items():
         assert values.dtype == np.float32
@@ -88,13 +88,13 @@ def test_language_models_and_encoders_travel_as_they_are_rounded():
     language = small.language_weights(golden=small.log_probs())
     pooling = small.pooling_weights(golden=small.means())
     assert (language.names, pooling.names) == (list(small.NAMES), list(encoders))
-    page = rounded_language(given)
+    page = rounded(given)
     for weights, models in ((language, given), (pooling, encoders)):
         names = {key: full for key, (full, _) in weights._tensors.items()}
         described = weights.header["models" if weights is language else "encoders"]
         for name, model in zip(models, described, strict=True):
             for key, description in model["tensors"].items():
-                wide, values = models[name][names[key]], weights.array(description)
+                wide, values = models[name][names[key]], weights.arrays(description)
                 np.testing.assert_array_equal(values, rounded(wide))
                 if weights is language:
                     np.testing.assert_array_equal(values, page[name][names[key]])
@@ -112,7 +112,7 @@ def test_a_tiny_recurrent_model_stays_and_a_larger_one_is_rounded_by_rows():
         assert model["tensors"].keys() == state.keys()
         for key, values in state.items():
             array = page[model["name"]][key]
-            np.testing.assert_array_equal(widget.array(model["tensors"][key]), array)
+            np.testing.assert_array_equal(widget.arrays(model["tensors"][key]), array)
             if model["name"] == "tiny" or values.ndim == 1:
                 np.testing.assert_array_equal(array, values)
             else:

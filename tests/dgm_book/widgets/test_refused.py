@@ -364,7 +364,10 @@ BAD_WEIGHTS = {
         (layer(0, None, None, "gelu"), "activation='gelu': want one of"),
         (of_a(models={"a": []}), "has no layers"),
         (of_a(models={"a": small.network(10, 784, hidden=400)}), "at most 300000"),
-        (of_a(golden={"b": (np.zeros((1, 2)), np.zeros((1, 16)))}), "golden or calibration names"),
+        (
+            of_a(golden={"b": (np.zeros((1, 2)), np.zeros((1, 16)))}),
+            r"want of \['a'\], .* got \['b'\]",
+        ),
         (golden(np.zeros((2, 2)), np.zeros((1, 16))), r"\(1, 16\).*G = 2"),
         (of_a(calibration={"a": np.zeros((4, 3))}), "calibration of 'a'"),
     ],
@@ -430,7 +433,7 @@ BAD_WEIGHTS = {
         (state("extra", np.zeros(2)), "extra is no part of a vhrnn"),
         ({"models": {}}, "at least one"),
         ({"models": {"it": {"kind": "vrnn"}}}, r"lacks \['emission', 'state'\]"),
-        ({"golden": {"other": {}}}, r"golden names \['other'\]"),
+        ({"golden": {"other": {}}}, r"golden: want of .* got \['other'\]"),
         ({"golden": {"VHRNN": {"x": np.zeros((3, 2))}}}, "want x, noise and some of"),
         ({"golden": {"VHRNN": small.hyper_golden(kl=np.zeros((3, 4)))}}, r"kl has shape \(3, 4\)"),
         (

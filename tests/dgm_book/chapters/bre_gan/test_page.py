@@ -45,14 +45,14 @@ def changed(result, seed=None, **values):
 
 
 def test_it_is_whole_and_loads_again(tiny, work):
-    everything = jobs.over_seeds(lambda *a: page.run(*a, recipes=RECIPE), 0)
+    everything = jobs.over_seeds(runs.run, 0, recipes=RECIPE)
     assert jobs.published(everything).name == "smoke"
     work.setattr(runs, "fit", None)
     loaded = page.chapter("auto", recipes=RECIPE)
     assert loaded.toys["eight"]["bre"][1].values == tiny.toys["eight"]["bre"][1].values
     assert loaded.semi.keys() == loaded.toys["eight"].keys() - {"bre-tight"}
     assert all("earlier code" not in page.badge(loaded, key) for key in page.evidence(loaded))
-    assert CHAPTERS["bre_gan"] == page.CHAPTER
+    assert CHAPTERS["bre_gan"] == runs.CHAPTER
 
 
 def test_every_picture_has_a_badge_of_its_own_pairs_and_data(tiny, badges_of):
@@ -136,9 +136,9 @@ def test_a_run_that_stopped_keeps_its_last_value(tiny):
 
 
 def test_verification_accepts_the_published_numbers_and_no_others(tiny, monkeypatch):
-    checks = page.verify(SMOKE, RECIPE)
+    checks = runs.verify(SMOKE, RECIPE)
     assert len(checks) == 6
     assert all(check["ok"] for check in checks)
     toy = runs.toy
     monkeypatch.setattr(runs, "toy", lambda *args: changed(toy(*args), pieces_h2=1))
-    assert [check["ok"] for check in page.verify(SMOKE, RECIPE)].count(False) == 2
+    assert [check["ok"] for check in runs.verify(SMOKE, RECIPE)].count(False) == 2

@@ -203,4 +203,4 @@ class TestChapter:
 
     def test_verify(self, work):
         page.chapter("smoke", recipe=TINY)
-        assert all(check["ok"] for check in page.verify(profiles.get("smoke")))
+        assert all(check["ok"] for check in run.verify(profiles.get("smoke")))

@@ -115,8 +115,8 @@ class TestLabels:
 
 
 def test_measures_are_finite_and_beside_the_truth(trained):
-    values = measures.measure(trained, TINY)
-    assert len(exact := values.pop("exact_by_distance")) == len(DISTANCES)
+    values, exact = measures.measure(trained), measures.exact_information(TINY)
+    assert len(exact) == len(DISTANCES)
     assert exact[0] == pytest.approx(1.55977, abs=1e-5)
     assert all(math.isfinite(x) for x in values.values())
     assert 0 <= values["retrieval_hard"] <= 1

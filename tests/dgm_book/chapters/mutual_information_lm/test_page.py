@@ -9,6 +9,7 @@ import pytest
 from dgm.data.synthetic import THEMES
 from dgm_book import profiles, widgets
 from dgm_book.chapters.mutual_information_lm import page
+from dgm_book.chapters.mutual_information_lm import run as runs
 from dgm_book.chapters.mutual_information_lm.recipe import (
     DROPOUTS,
     PAGE,
@@ -208,7 +209,7 @@ def test_the_prose_says_how_much_was_learned(chain):
 
 
 def test_published_weights_are_verified(chapter):
-    checks = page.verify(profiles.get("smoke"), recipes={"smoke": RECIPE})
+    checks = runs.verify(profiles.get("smoke"), recipes={"smoke": RECIPE})
     assert len(checks) == 8
     assert all(math.isfinite(c["recomputed"]) for c in checks)
     assert all(c["ok"] for c in checks if "nll" in c["what"])

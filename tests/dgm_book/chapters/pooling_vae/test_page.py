@@ -1,7 +1,6 @@
 """Chapter 5: its tables, claims, prose and page, on tiny runs."""
 
 import copy
-import functools
 import itertools
 import math
 
@@ -52,11 +51,10 @@ def verdict(chapter, claim_id):
 
 def test_every_result_is_in_the_chapter(chapter):
     names = {r.name for results in chapter.main.values() for r in results}
-    computed = functools.partial(page.run, recipes=TINY_RECIPES)
-    loaded = jobs.load(computed, "smoke", 0)[1]
+    loaded = jobs.load(run.run, "smoke", 0, recipes=TINY_RECIPES)[1]
     assert names | {chapter.timing.name, chapter.vocabulary.name} == set(loaded)
     assert len(chapter.main["plain"]) == 2
-    assert jobs.published(jobs.over_seeds(computed, 0)).name == "smoke"
+    assert jobs.published(jobs.over_seeds(run.run, 0, recipes=TINY_RECIPES)).name == "smoke"
 
 
 def test_a_control_explains_its_share(chapter):
@@ -142,7 +140,7 @@ def test_cost(chapter, seconds, expected):
 
 
 def test_verify_notices_other_weights(chapter, monkeypatch):
-    assert all(check["ok"] for check in page.verify(SMOKE, TINY_RECIPES))
+    assert all(check["ok"] for check in run.verify(SMOKE, TINY_RECIPES))
     load = run.load_encoder
 
     def other(*arguments):
@@ -151,7 +149,7 @@ def test_verify_notices_other_weights(chapter, monkeypatch):
         return model, splits
 
     monkeypatch.setattr(run, "load_encoder", other)
-    checks = page.verify(SMOKE, TINY_RECIPES)
+    checks = run.verify(SMOKE, TINY_RECIPES)
     assert not any(c["ok"] for c in checks if c["what"].endswith("KL"))
 
 

@@ -321,7 +321,7 @@ class TestSmoke:
         assert golden["VHRNN"]["scales"].shape[-1] == 12 * weights.describe("VHRNN")["h"]
 
     def test_published_numbers_are_verified_and_others_are_not(self, chapter, recipes, monkeypatch):
-        rows = page.verify(SMOKE, recipes)
+        rows = experiment.verify(SMOKE, recipes)
         assert len(rows) == 5
         assert [row["what"] for row in rows if not row["ok"]] == []
         json.dumps(rows, allow_nan=False)
@@ -341,4 +341,4 @@ class TestSmoke:
             "get",
             lambda name, *args, **options: get(name, *args, **options)._replace(**other[name]),
         )
-        assert [check["ok"] for check in page.verify(SMOKE, recipes)] == 5 * [False]
+        assert [check["ok"] for check in experiment.verify(SMOKE, recipes)] == 5 * [False]
