@@ -324,7 +324,7 @@ def test_whatever_is_typed_is_safe_and_explained(opened, name):
     for sentence, message in TYPED[name]:
         box.fill("the pizza was great")
         view.drawn()
-        view.page.locator(".dgm-status").evaluate("node => node.replaceChildren()")
+        view.page.locator(".dgm > .dgm-status").evaluate("node => node.replaceChildren()")
         assert not any(message in note for note in notes.all_inner_texts())
         box.fill(sentence)
         view.drawn()
