@@ -2,6 +2,9 @@
 
 import importlib.util
 import os
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -29,3 +32,13 @@ def extension(pytestconfig):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def node():
+    """Return a path of Node; without one the test is skipped, or fails where CI=true."""
+    # Where there is none, `.ci/node` puts one beside Python.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if (program := shutil.which("node", path=path)) is None and os.environ.get("CI") == "true":
+        pytest.fail("no Node: run `make node`")
+    return program or pytest.skip("no Node: run `make node`")

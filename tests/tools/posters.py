@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "lib/dgm_book/widgets/posters"
 BYTES = 25_000
 # Nobody can move a slider on paper.
-STYLE = ".dgm-controls, .dgm-hint, .dgm-reset, #pst-back-to-top { display: none !important; }"
+STYLE = ".dgm-controls, .dgm-hint, .dgm-reset, .dgm-foot, #pst-back-to-top { display: none }"
 # What is tried in turn: the share of the pixels that stay, and whether the read-outs do.
 ATTEMPTS = ((1.0, True), (1.0, False), (0.7, False), (0.5, False))
 
@@ -73,6 +73,8 @@ def take_posters(html: Path) -> None:
         for path in sorted(html.glob("notebooks/*.html")):
             page.goto(path.as_uri())
             page.add_style_tag(content=STYLE)
+            if page.locator(".dgm-load").count():
+                page.locator(".dgm-load").first.click()
             names = classes(page)
             for name, view in zip(names, page.locator(".dgm-view").all(), strict=True):
                 picture = poster(page, view.locator(".dgm"))

@@ -333,3 +333,36 @@ SETTINGS = {  # what a page, or Python, sets of each
     "SwitchNow": {"schedule": [[0, 1, 1.0], [9, 2, 4.0]], "steps": 70, "seed": 9},
     "ScaleWeather": {"freeze": 0.35, "seed": 9},
 }
+
+ACTS = {  # what a reader does, a control and a key each, and what Python then has
+    "RateDistortionExplorer": ([("slider", "End")], {"beta_index": 4}),
+    "LatentSpace": ([("slider", "Home")], {}),
+    "DamageLab": ([("slider", "Home"), ("slider:blur", "ArrowRight")], {"alpha": 0, "blur": 1}),
+    "DrawADigit": ([("combobox:Temperatures", "ArrowUp")], {"temperatures": 150}),
+    "BoundRace": ([("slider:Dimensions", "End")], {"dimension": 20}),
+    "RamlLottery": ([("slider:Chance", "Home")], {"p": 0.05}),
+    "Storyteller": ([("slider", "End")], {"temperature": 2}),
+    "NextSentenceQuiz": ([("button:one 0", "Enter")], {"answers": [0]}),
+    "GANPlayground": ([("slider:Weight", "Home"), ("slider:Margin", "ArrowLeft")], {"weight": 0}),
+    "PatternBench": ([("slider:Units", "End")], {"units": 12}),
+    "SentenceSteering": ([("slider:negative", "End")], {"target": [1, 0, 0]}),
+    "AttributeSwitch": ([("slider:Switch", "Home")], {"place": 0}),
+    "LatentCliff": ([("slider", "Home")], {"places": [0, 1]}),
+    "PoolingRace": (
+        [("slider", "Home"), ("radio:steps", "Space"), ("checkbox:plain!", "Space")],
+        {"time": 0, "axis": "steps", "shown": ["max"]},
+    ),
+    "DispersionMicroscope": (
+        [("button:!", "Enter"), ("radio:Other", "Space")],
+        {"set": "other", "frame": 1, "highlighted": "!"},
+    ),
+    "InfluenceRuler": ([("checkbox", "Space")], {"own_scale": True}),
+    "TemperatureSlider": ([("slider", "End")], {"position": 100}),
+    "ParticleKalman": (
+        [("slider:Particles", "End"), ("radio:every step", "Space")],
+        {"particles": 64, "criterion": "always"},
+    ),
+    "Chorale": ([("slider:Temperature", "Home")], {"temperature": 0.3}),
+    "SwitchNow": ([("button:One step", "Enter")], {"steps": 61}),
+    "ScaleWeather": ([("slider", "End")], {"freeze": 1}),
+}

@@ -9,7 +9,7 @@ import traitlets
 from . import checks
 from .frame import BookWidget
 from .packing import check_size, digits, shared
-from .settings import choice, number, sent, setting, text, whole
+from .settings import choice, items, number, sent, setting, text, whole, within
 from .text_weights import LanguageWeights
 
 
@@ -21,7 +21,7 @@ class BoundRace(BookWidget):
     estimate.
     """
 
-    _bundle = "bound_race"
+    _bundle, _link = "bound_race", "bounds"
     title = text("A race of bounds on one mutual information")
     correlation = number(0.9, 0, 0.99)
     dimension = whole(1, 1, 20)
@@ -45,7 +45,7 @@ class RamlLottery(BookWidget):
     anchor with the K sentences that follow it.
     """
 
-    _bundle = "raml_lottery"
+    _bundle, _link = "raml_lottery", "lottery"
     title = text("A lottery: which sentence does a sentence learn from?")
     sets = sent()
     set = choice(lambda self: [given["name"] for given in self.sets])
@@ -99,7 +99,7 @@ class Storyteller(BookWidget):
     the data share their topic. ``written`` is what the page made.
     """
 
-    _bundle = "storyteller"
+    _bundle, _link = "storyteller", "stories"
     title = text("Does the story stay with its topic?")
     weights = shared(LanguageWeights)
     themes = sent()
@@ -170,13 +170,17 @@ class NextSentenceQuiz(BookWidget):
     since H(Y | C) <= H(Y xor C) = H(a), and I(Y; C) <= I(Y; x | o) <= I(Y, o; x).
     """
 
-    _bundle = "sentence_quiz"
+    _bundle, _link = "sentence_quiz", "quiz"
     title = text("Which sentence comes next?")
     questions = sent()
     critics = sent()
     rounds = sent(traitlets.Int)
     first = whole(0, 0, lambda self: len(self.questions) - 1)
-    answers = setting(traitlets.List(traitlets.Int()), _answers)
+    answers = setting(
+        traitlets.List(traitlets.Int()),
+        _answers,
+        lambda self: items(within("whole", 0, 1), 0, self.rounds),
+    )
 
     def __init__(
         self, questions: Sequence[Mapping], badge="", *, rounds: int | None = None, **chosen

@@ -9,7 +9,7 @@ import traitlets
 from . import checks
 from .frame import FOLDER, BookWidget
 from .packing import digits, evenly, shared
-from .settings import choice, number, sent, setting, text, whole
+from .settings import choice, items, number, sent, setting, switch, text, whole, within
 from .weights import PageWeights
 
 MAX_IMAGES = 8  # as many as one frame of the page decodes with ease
@@ -24,7 +24,7 @@ class RateDistortionExplorer(BookWidget):
     ``family`` with ``latent_dim``, on all curves or on none.
     """
 
-    _bundle = "rate_distortion_explorer"
+    _bundle, _link = "rate_distortion_explorer", "explorer"
     title = text("Rate and distortion of a decoder")
     weights = shared(PageWeights)
     curves = sent()
@@ -33,7 +33,7 @@ class RateDistortionExplorer(BookWidget):
     image_shape = sent()
     model = choice(lambda self: [curve["model"] for curve in self.curves])
     beta_index = whole(0, 0, lambda self: self._last)
-    log_distortion = setting(traitlets.Bool())
+    log_distortion = switch()
 
     def __init__(
         self, weights: PageWeights, curves: Sequence[Mapping], image_shape: tuple, **chosen
@@ -104,7 +104,7 @@ class LatentSpace(BookWidget):
     `means` (N, 2) of posteriors, with whole `labels` (N,) of at most ten classes.
     """
 
-    _bundle = "latent_space"
+    _bundle, _link = "latent_space", "codes"
     title = text("A plane of codes")
     weights = shared(PageWeights)
     model = sent(traitlets.Unicode)
@@ -115,6 +115,7 @@ class LatentSpace(BookWidget):
     z = setting(
         traitlets.List(default_value=[0.0, 0.0]),
         lambda widget, name, value: checks.array(name, value, "2").tolist(),
+        items(within("number", -10, 10), 2, 2),
     )
 
     def __init__(
@@ -153,7 +154,7 @@ class DamageLab(BookWidget):
     ``beta`` (R,), ``blurs`` (B,) in pixels, ``likelihood_beta``, and `DAMAGED` (B, R, N).
     """
 
-    _bundle = "damage_lab"
+    _bundle, _link = "damage_lab", "damage"
     title = text("What a bad prior and a blur cost")
     beta = sent()
     blurs = sent()
@@ -207,7 +208,7 @@ class DrawADigit(BookWidget):
     ``pixels`` (H, W) are the page's image of the drawing, 0 to 255, empty before there is one.
     """
 
-    _bundle = "draw_a_digit"
+    _bundle, _link = "draw_a_digit", "draw"
     title = text("Draw a digit")
     weights = shared(PageWeights)
     model = sent(traitlets.Unicode)
@@ -217,7 +218,11 @@ class DrawADigit(BookWidget):
     choices = sent()
     chains = traitlets.Int(16, read_only=True).tag(sync=True)
     leapfrogs = traitlets.Int(5, read_only=True).tag(sync=True)
-    drawing = setting(traitlets.List(), lambda widget, *given: _strokes(*given))
+    drawing = setting(
+        traitlets.List(),
+        lambda widget, *given: _strokes(*given),
+        items(items(within("number", 0, 1), 2, MAX_NUMBERS, multiple=2), 0, MAX_NUMBERS // 2),
+    )
     # A kernel is sent a view of a buffer.
     pixels = traitlets.Bytes().tag(sync=True, from_json=lambda value, _: bytes(value))
     seed = whole(0, 0, 9999)

@@ -101,6 +101,7 @@ export function makeChart(w, curves, looks) {
 
   return {
     svg,
+    dot,
     layout(width, log) {
       if (!width || (box?.log === log && box.right === width - 8)) return;
       const now = boxOf(curves, width, log);
@@ -173,6 +174,7 @@ export function makeChart(w, curves, looks) {
   };
 }
 /**
- * @typedef {{ svg: SVGElement, layout(width: number, log: boolean): void, choose(i: number): void,
- *   nearest(curve: Curve, x: number, y: number): number, follow(curve: Curve, at: number): void }} Chart
+ * @typedef {{ svg: SVGElement, dot: SVGElement, layout(width: number, log: boolean): void,
+ *   choose(i: number): void, nearest(curve: Curve, x: number, y: number): number,
+ *   follow(curve: Curve, at: number): void }} Chart
  */

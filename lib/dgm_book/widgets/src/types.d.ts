@@ -58,7 +58,7 @@ type TagOf<S extends string> = S extends `${infer T}.${string}` ? T : S;
 type OfTag<M, S extends string> = TagOf<S> extends keyof M ? M[TagOf<S>] : never;
 type MakeElement = <S extends string>(selector: S, ...rest: Rest) => OfTag<HTMLElementTagNameMap, S>;
 type MakeShape = <S extends string>(selector: S, ...rest: Rest) => OfTag<SVGElementTagNameMap, S>;
-type Frame = Record<"root" | "picture" | "side" | "controls" | "status", HTMLElement> & {
+type Frame = Record<"root" | "picture" | "side" | "controls" | "foot" | "status", HTMLElement> & {
   reset: HTMLButtonElement;
   id: string;
 };
@@ -74,6 +74,38 @@ type Slider = {
 };
 type Checkbox = { input: HTMLInputElement; node: HTMLElement };
 type Values = Record<string, unknown>;
+
+// address.js: what settings may be, as dgm_book.widgets.settings says
+type Ends = { low?: number | null; high?: number | null };
+/** `values`: the setting is a place among them, and `key` what they are called in the address. */
+type NumberForm = { kind: "number" | "whole"; step?: number; key?: string; values?: number[] } & Ends;
+type RowForm = { kind: "row"; parts: Form[] };
+/** `total`: they sum to it; `rising`: rows whose first numbers ascend from 0. */
+type ListForm = { kind: "list"; each: Form; least: number; most: number } & {
+  multiple?: number;
+  total?: number;
+  rising?: boolean;
+};
+type Form =
+  | NumberForm
+  | ListForm
+  | RowForm
+  | { kind: "switch" }
+  | { kind: "choice"; choices: (string | number)[] }
+  | ({ kind: "text" } & Ends);
+/** What settings may be, given what all are. */
+type Forms = (now: Values) => Record<string, Form>;
+type FromAddress = { values: Values; words: string[] };
+type Addressed = {
+  name: string;
+  forms: Record<string, Form>;
+  also?: Forms;
+  state(): Values;
+  first: Values;
+  save(values: Values): void;
+};
+type WidgetOptions = { names: string[]; hint: string; kind?: string; forms?: Forms };
+
 /** What changes with a widget's traits or its width, and what ends besides. */
 type StartOptions = {
   sized?: Element;
@@ -100,13 +132,10 @@ type Drawing = {
   ended?(): void;
 };
 /** `pause`: ms without a change before the screen reader hears of it. */
-type WidgetDefinition<T> = {
+type WidgetDefinition<T> = WidgetOptions & {
   measure: string;
-  names: string[];
-  hint: string;
-  kind?: string;
   pause?: number;
-} & {
+
   load?(model: WidgetModel): Promise<T>;
 };
 type DefineWidget = <T>(

@@ -3,7 +3,7 @@
 import "../styles/pooling.css";
 import { labelledSlider, SHAPES } from "../controls.js";
 import { formOf, radiosOf, readoutList } from "../form.js";
-import { calm, element, MARKS, niceStep, number, shape } from "../frame.js";
+import { eased, element, MARKS, niceStep, number, shape } from "../frame.js";
 import { bufferOf } from "../models/nn.js";
 import { place, resize } from "../plot.js";
 import { defineWidget, layersOf } from "../widget.js";
@@ -196,7 +196,7 @@ function makeControls(w, sets, focus) {
 }
 
 export default defineWidget(
-  {
+  (model) => ({
     measure: "dgm:dispersion-microscope",
     names: ["set", "frame", "highlighted"],
     hint:
@@ -204,7 +204,16 @@ export default defineWidget(
       "sentences lie together?",
     kind: "dgm-pool dgm-scope",
     pause: 700,
-  },
+    forms({ set }) {
+      /** @type {SentenceSet[]} */
+      const sets = model.get("sets");
+      const { steps, classes } = sets.find(({ name }) => name === set) ?? sets[0];
+      return {
+        frame: { kind: "whole", low: 0, high: steps.length - 1 },
+        highlighted: { kind: "choice", choices: ["", ...classes] },
+      };
+    },
+  }),
   (w) => {
     /** @type {SentenceSet[]} */
     const sets = w.get("sets");
@@ -240,8 +249,7 @@ export default defineWidget(
     function draw() {
       const set = begin();
       const step = Math.min(w.get("frame"), set.steps.length - 1);
-      const gap = step - position;
-      position = calm() || Math.abs(gap) < 0.02 ? step : position + 0.34 * gap;
+      position = eased(position, step);
       const key = `${set.name} ${position}`;
       if (drawn !== key) for (const panel of panels) panel.drawDots(set, position);
       drawn = key;

@@ -103,10 +103,11 @@ function makePlane(w, { means, labels, classes }, limit, move) {
     const label = { class: "dgm-halo dgm-strong dgm-ls-name" };
     names.replaceChildren(...places.map(([x, y], c) => words(x, y + 6, classes[c], label)));
   }
-  onDrag(svg, (x, y, { type, pointerId }) => {
-    if (type === "pointerdown") svg.setPointerCapture(pointerId);
-    move([(2 * limit * (x - LEFT)) / size - limit, limit - (2 * limit * (y - TOP)) / size]);
-  });
+  onDrag(
+    svg,
+    () => [ring],
+    (x, y) => move([(2 * limit * (x - LEFT)) / size - limit, limit - (2 * limit * (y - TOP)) / size]),
+  );
   onArrows(svg, (x, y, large) => {
     const step = (large ? 0.1 : 0.02) * limit;
     move([w.get("z")[0] + step * x, w.get("z")[1] + step * y]);

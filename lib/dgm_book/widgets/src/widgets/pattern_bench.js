@@ -52,15 +52,13 @@ function makePlane(w, K, chosen) {
   const move = (/** @type {number[]} */ at) =>
     w.change({ points: points().map((p, k) => (k === chosen.index ? at.map(inside) : p)) });
 
-  let grasped = false;
-  onDrag(svg, (x, y, { type, pointerId }) => {
+  const dots = () => svg.querySelectorAll(".dgm-pb-dot");
+  onDrag(svg, dots, (x, y, first) => {
     const at = [(2 * WORLD * (x - 1)) / size - WORLD, WORLD - (2 * WORLD * (y - 1)) / size];
-    if (type === "pointermove") return grasped && move(at);
+    if (!first) return move(at);
     const far = points().map((p) => Math.hypot(p[0] - at[0], p[1] - at[1]));
     const least = Math.min(...far);
-    grasped = least <= 0.2;
-    if (!grasped) return;
-    svg.setPointerCapture(pointerId);
+    if (least > 0.2) return false;
     // Of points in one heap, the chosen one.
     if (far[chosen.index] > least + 1e-9) chosen.choose(far.indexOf(least));
   });

@@ -101,7 +101,9 @@ function makeChart(w, all, m, scrub) {
   /** @type {{ run: PoolingRun, points: Place[], parts: SVGElement[], mark: SVGElement }[]} */
   let lines = [];
   let [right, px, py] = [0, linear([0, 1], [0, 1]), linear([0, 1], [0, 1])];
-  onDrag(svg, (x) => scrub(+Math.max(0, Math.min(1, (x - LEFT) / (right - LEFT))).toFixed(3)));
+  const scrubTo = (/** @type {number} */ x) =>
+    scrub(+Math.max(0, Math.min(1, (x - LEFT) / (right - LEFT))).toFixed(3));
+  onDrag(svg, () => [], scrubTo);
 
   const pointsOf = (/** @type {PoolingRun} */ run) =>
     all.column(run).flatMap((x, i) => {

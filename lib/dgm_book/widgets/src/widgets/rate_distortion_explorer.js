@@ -218,6 +218,12 @@ export default defineWidget(
       (model.get("curves")[0].family ? OTHER : ""),
     pause: 300,
     load: loadNetworks,
+    forms(now) {
+      /** @type {Curve[]} */
+      const curves = model.get("curves");
+      const { beta } = curves.find((curve) => curve.model === now.model) ?? curves[0];
+      return { beta_index: { kind: "whole", key: "beta", values: beta } };
+    },
   }),
   (w, networks) => {
     /** @type {Curve[]} */
@@ -232,7 +238,9 @@ export default defineWidget(
     const showReadouts = makeReadouts(w, curves);
     let [shown, position] = [-1, Number(w.get("beta_index"))];
     // The dot can be dragged along its curve, too.
-    onDrag(chart.svg, (x, y) => w.change({ beta_index: chart.nearest(curves[chosen()], x, y) }));
+    const grasp = (/** @type {number} */ x, /** @type {number} */ y) =>
+      w.change({ beta_index: chart.nearest(curves[chosen()], x, y) });
+    onDrag(chart.svg, () => [chart.dot], grasp);
 
     return (width) => {
       const i = chosen();
@@ -254,8 +262,7 @@ export default defineWidget(
       const images = `${curve.codes?.images} decoded images, ${curve.label}, beta ${beta}`;
       if (curve.codes) samples.canvas.setAttribute("aria-label", images);
       w.speak(`${curve.label}: ${says}, log Z ${number(curve.log_z[k])} nats`);
-      const gap = k - position;
-      position = frame.calm() || Math.abs(gap) < 0.02 ? k : position + 0.34 * gap;
+      position = frame.eased(position, k);
       samples.draw(curve, position);
       chart.follow(curve, position);
       return position !== k;

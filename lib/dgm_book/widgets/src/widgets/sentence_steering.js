@@ -61,12 +61,12 @@ function makeTriangle(/** @type {Widget} */ w, /** @type {string[]} */ names) {
   /** First vertex left, second on top, third right. @type {(p: ArrayLike<number>) => [number, number]} */
   const spot = (p) => [left + side * (p[1] / 2 + p[2]), TOP + tall * (1 - p[1])];
   const aim = (/** @type {number[]} */ weights) => w.change({ target: onTriangle(weights) });
-  onDrag(svg, (x, y, event) => {
-    if (event.type === "pointerdown") svg.setPointerCapture(event.pointerId);
+  const aimAt = (/** @type {number} */ x, /** @type {number} */ y) => {
     const up = 1 - (y - TOP) / tall;
     const right = (x - left) / side - up / 2;
     aim([1 - up - right, up, right]);
-  });
+  };
+  onDrag(svg, () => [ring], aimAt);
   onArrows(svg, (x, y, large) => {
     const size = large ? 0.2 : 0.04;
     const step = [-x - y / 2, y, x - y / 2];
