@@ -6,8 +6,8 @@ const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDo
 const FINGER = 26; // px from the middle of a handle
 
 // Calls with a place, px from the svg's corner, and whether the drag begins there: a mouse or a pen drags
-// anywhere, a finger by a handle alone, so that all else scrolls, and where it taps. `act` returns false where
-// there is nothing to drag.
+// anywhere, a finger by a handle alone, so that all else scrolls, and where it taps. `act` returns false
+// where there is nothing to drag.
 /** @type {(svg: SVGElement, handles: () => Iterable<Element>, act: DragAct) => void} */
 export function onDrag(svg, handles, act) {
   let [dragging, finger] = [false, false];
