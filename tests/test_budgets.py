@@ -40,9 +40,10 @@ BESIDE = {ROOT / folder / f"{name}.py" for folder, names in REWRITER.items() for
     ],
 )
 def test_lines_of_a_folder(folder, reached, planned):
-    assert planned <= reached
     beside = sum(code_size.lines(path) for path in BESIDE if path.is_relative_to(ROOT / folder))
-    assert 0 < code_size.total_lines(ROOT / folder) - beside <= reached
+    lines = code_size.total_lines(ROOT / folder) - beside
+    assert 0 < lines <= reached
+    assert reached == planned or lines > planned, "the plan's budget is reached: hold it"
 
 
 @pytest.mark.parametrize(("folder", "most"), [("lib/dgm/papers", 350), ("lib", 600)])
