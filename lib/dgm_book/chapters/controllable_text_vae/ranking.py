@@ -30,23 +30,25 @@ from dgm.sampling.beam import beam_search
 from dgm.steering import END_MARKS, split_sentences
 
 WIDTH, SAMPLES, TEMPERATURE, TOP = 5, 8, 0.9, 12
+SHIFTS = (0.0, 1.0)  # towards the middle grade: an extreme grade is written for, and a milder one
 LONGER, MAX_WORDS = 6, 30
 SENTENCES = 64  # decoded together
 BACK_OFF = 0.4
-LEAST_SCORE, LEAST_AGREEMENT = 0.3, 0.5  # of what is shown; chosen by eye on dev sentences
+# Of what is shown: the first so that 80 % of Yelp's dev sentences are, the second by eye on them.
+LEAST_SCORE, LEAST_AGREEMENT = -1.45, 0.5
 NUMBER = "_num_"
 
 
 class Weights(NamedTuple):
-    """Of the parts of a score; chosen by eye on dev sentences."""
+    """Of the parts of a score; chosen by `ratings`, before any test sentence was rewritten."""
 
-    likelihood: float = 1.0  # nats per word, of the rewriter
-    contrast: float = 0.15  # nats, up to 6
-    agreement: float = 1.0  # of both readers, from -1 to 1
-    natural: float = 0.5  # nats per new pair of words
-    left_out: float = 0.8  # per content word
-    added: float = 0.35  # per content word
-    repeated: float = 1.0  # per word said twice
+    likelihood: float = 0.57  # nats per word, of the rewriter
+    contrast: float = 0.15  # nats, from -6 to 6
+    agreement: float = 1.1  # of both readers, from -1 to 1
+    natural: float = 0.2  # nats per new pair of words
+    left_out: float = 1.45  # per content word
+    added: float = 0.32  # per content word
+    repeated: float = 0.92  # per word said twice
 
 
 class Candidate(NamedTuple):
@@ -109,9 +111,14 @@ class Ranker(NamedTuple):
         written: list[dict[str, float]] = [{} for _ in texts]
         for start in range(0, len(order), SENTENCES):
             rows = order[start : start + SENTENCES]
-            part = self._write([texts[i] for i in rows], [grades[i] for i in rows], generator)
-            for i, nats in zip(rows, part, strict=True):
-                written[i] = {c: n for c, n in nats.items() if keeps(texts[i], c, locked[i])}
+            sources, goals = [texts[i] for i in rows], [grades[i] for i in rows]
+            for shift in SHIFTS:
+                milder = [g - shift * float(np.sign(g - 2)) if abs(g - 2) > 1 else g for g in goals]
+                part = self._write(sources, milder, generator)
+                for i, candidates in zip(rows, part, strict=True):
+                    for c, nats in candidates.items():
+                        if keeps(texts[i], c, locked[i]):
+                            written[i][c] = max(nats, written[i].get(c, nats))
         flat = [(i, candidate) for i, nats in enumerate(written) for candidate in nats]
         rows = [(texts[i], grades[i], candidate) for i, candidate in flat]
         nats = np.array([written[i][candidate] for i, candidate in flat])

@@ -31,7 +31,7 @@ from dgm_book.chapters.controllable_text_vae.ranking import (
 from dgm_book.chapters.controllable_text_vae.readers import STRESS, stress_test
 from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, Sources, prepared
 
-READER_STEPS = 5000
+READER_STEPS = 2000
 TYPED = STRESS.with_name("typed_sentences.tsv")
 
 

@@ -108,7 +108,7 @@ def test_what_is_left_out_added_and_repeated_is_counted(ranker):
         ("bad", 1.0, 0.9, 3.0, False),
         ("good", 1.0, -0.2, 3.0, False),
         ("good", 1.0, 0.9, 1.0, False),
-        ("good", -1.0, 0.9, 3.0, False),
+        ("good", -2.0, 0.9, 3.0, False),
     ],
 )
 def test_copies_and_what_is_not_turned_are_not_shown(text, score, agreement, value, shown):
