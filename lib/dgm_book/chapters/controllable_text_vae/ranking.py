@@ -40,7 +40,7 @@ NUMBER = "_num_"
 
 
 class Weights(NamedTuple):
-    """Of the parts of a score; chosen by `ratings`, before any test sentence was rewritten."""
+    """Of the parts of a score; those of `ratings.search`."""
 
     likelihood: float = 0.57  # nats per word, of the rewriter
     contrast: float = 0.15  # nats, from -6 to 6

@@ -51,7 +51,7 @@ def published(folder: Path, name: str = "rewriter") -> Result:
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
         words = json.loads((folder / "vocabulary.json").read_text("utf-8"))
         vocabulary = Vocabulary(words, pairs.SLOTS)
-        model = CopyingTransformer(len(vocabulary), vocabulary.first_word)
+        model: Any = CopyingTransformer(len(vocabulary), vocabulary.first_word)
         model.load_state_dict(checkpoint.load(folder / f"{name}.safetensors")["model"])
         tensors = page_tensors(model)
         values: dict[str, Any] = {"words": words}
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     vocabulary = json.loads((given.folder / "vocabulary.json").read_text("utf-8"))
     size = Vocabulary(vocabulary, pairs.SLOTS)
-    model = CopyingTransformer(len(size), size.first_word)
+    model: Any = CopyingTransformer(len(size), size.first_word)
     model.load_state_dict(checkpoint.load(given.folder / f"{given.name}.safetensors")["model"])
     file = given.folder / f"{given.name}.int8.safetensors"
     checkpoint.save(file, {"model": weights(page_tensors(model))})

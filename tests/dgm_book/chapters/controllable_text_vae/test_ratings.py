@@ -34,3 +34,18 @@ def test_agreement_is_measured_on_sources_that_the_fit_did_not_see():
     assert areas["fitted, unseen sources"] > areas["by eye"] > 0.5
     assert result["sources"] == 50
     assert 0 < result["good"] < 1
+
+
+def test_the_search_serves_both_criteria():
+    rated, parts = example()
+    good = np.array([row.good for row in rated])
+    rng = np.random.default_rng(1)
+    choices = []
+    for _ in range(100):
+        candidates = rng.normal(size=(6, 7))
+        choices.append(ratings.Choice(candidates, candidates[:, 6]))
+    weights = ratings.search(parts, good, choices)
+    assert weights[2] > ratings.BY_EYE[2]  # what people reward
+    assert weights[6] > ratings.BY_EYE[6]  # what is like the targets
+    assert weights[4] < ratings.BY_EYE[4]
+    assert ratings.shared("the tea was bad", "the tea was good") == 0.75
