@@ -30,9 +30,9 @@ from dgm.sampling.beam import beam_search
 from dgm.steering import END_MARKS, split_sentences
 
 WIDTH, SAMPLES, TEMPERATURE, TOP = 5, 8, 0.9, 12
-# Towards the middle grade, for an extreme one. With (0.0, 1.0), so that a milder grade is written for
-# as well, candidates for graded dev items were liker to people's (chrF++ 48.2, not 46.7), and 70 %
-# of them were acceptable, not 61 %; what has been scored by hand had one grade.
+# Towards the middle grade, for an extreme one. With (0.0, 1.0) a milder grade is written for too:
+# candidates for graded dev items were then liker to people's (chrF++ 48.2, not 46.7), and 70 % of
+# the items had an acceptable one, not 61 %. What has been scored by hand had one grade.
 SHIFTS = (0.0,)
 LONGER, MAX_WORDS = 6, 30
 SENTENCES = 64  # decoded together
