@@ -1,8 +1,10 @@
 """One thread a process, and GPU tests that are skipped, and counted as skipped, without a GPU."""
 
-import base64
 import importlib.util
 import os
+import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -32,18 +34,11 @@ def extension(pytestconfig):
     return module
 
 
-@pytest.fixture
-def mimebundle():
-    """Return ``mimebundle(make, most bytes)``: what a widget shows where there is no page."""
-
-    def check(make, most: int) -> None:
-        first, second = (make()._repr_mimebundle_()[0] for _ in range(2))
-        assert first["text/plain"] == second["text/plain"]
-        assert "object at" not in first["text/plain"]
-        assert first["image/png"] == second["image/png"]
-        picture = base64.b64decode(first["image/png"])
-        assert picture.startswith(b"\x89PNG")
-        assert len(picture) < most
-        assert "application/vnd.jupyter.widget-view+json" in first
-
-    return check
+@pytest.fixture(scope="session")
+def node():
+    """Return a path of Node; without one the test is skipped, or fails where CI=true."""
+    # Where there is none, `.ci/node` puts one beside Python.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    if (program := shutil.which("node", path=path)) is None and os.environ.get("CI") == "true":
+        pytest.fail("no Node: run `make node`")
+    return program or pytest.skip("no Node: run `make node`")

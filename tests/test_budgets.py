@@ -35,7 +35,7 @@ BESIDE = {ROOT / folder / f"{name}.py" for folder, names in REWRITER.items() for
     ("folder", "reached", "planned"),
     [
         ("lib/dgm", 8_000, 8_000),
-        ("lib/dgm_book", 11_030, 10_500),
+        ("lib/dgm_book", 10_960, 10_500),
         ("tests", 23_289, 21_000),
     ],
 )

@@ -11,16 +11,20 @@ import base64
 import json
 import re
 import zlib
+from functools import partial
+from hashlib import sha256
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import copy2, copytree
 from typing import Any
+from urllib.parse import quote
 
 import nbformat
 from docutils import nodes
 from fontTools import subset
 from sphinx.application import Sphinx
+from sphinx.transforms import SphinxTransform
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
@@ -154,6 +158,21 @@ class ClaimsDirective(SphinxDirective):
         return [nodes.raw(text=html, format="html")]
 
 
+class WidgetLinks(SphinxTransform):
+    """Leaves links such as `[set beta to 50](#explorer=beta:50)` to the page: they set a widget."""
+
+    default_priority = 870  # before MyST looks for a heading of that name
+
+    def apply(self, **kwargs: Any) -> None:
+        """Makes them links within the page that nobody resolves."""
+        for link in self.document.findall(nodes.reference):
+            if link.get("id_link") and "=" in link.get("refuri", ""):
+                del link["id_link"]
+                link["internal"] = True
+                # MyST has undone what is quoted.
+                link["refuri"] = quote(link["refuri"], safe="#&=:,;/")
+
+
 def list_modules(app: Sphinx, docname: str, source: list[str]) -> None:
     """Puts the reference of every public module in the place of the line `<!-- modules -->`."""
     if "<!-- modules -->" not in source[0]:
@@ -266,15 +285,18 @@ def finish(app: Sphinx, error: Exception | None) -> None:
             copy2(mathjax / part, target)
     # 1.5 MB on every page that draw the same icons as the style sheet's own fonts.
     (static / "scripts" / "fontawesome.js").write_text("", "utf-8")
-    words = set()
+    words, beside = set(), set()
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text("utf-8")
-        lean = STATES.sub(packed_state, text)
+        lean = STATES.sub(partial(packed_state, folder=page.parent), text)
         if page.name != "search.html":
             lean = SEARCH.sub("", lean)
         if lean != text:
             page.write_text(lean, "utf-8")
         words |= set(WORD.findall(PACKED.sub("", lean)))
+        beside |= {page.parent / name for name in BESIDE.findall(lean)}
+    for script in {*Path(app.outdir).rglob("model-*.js")} - beside:
+        script.unlink()
     for script in (*static.glob("*.js"), *static.glob("scripts/*.js")):
         words |= set(WORD.findall(script.read_text("utf-8")))
     lean_styles(static, words, Path(app.doctreedir, "styles"))
@@ -294,20 +316,32 @@ def finish(app: Sphinx, error: Exception | None) -> None:
 # A page's widgets, as myst-nb writes them and as widgets.js reads them.
 STATES = re.compile(rf'<script type="{re.escape(STATE)}">(.*?)</script>', re.S)
 PACKED = re.compile(r'<script type="application/x-dgm-state".*?</script>', re.S)
+MOST_BYTES = 1_000_000  # of a model in a page: a larger one comes when its widget is first used
+BESIDE = re.compile(r'data-beside="([^"]+)"')
 
 
-def packed_state(element: re.Match) -> str:
-    """The script element of a page's widgets, compressed: JSON, then the bytes it points into."""
+def packed_state(element: re.Match, folder: Path) -> str:
+    """The script element of a page's widgets, compressed: JSON, then the bytes it points into.
+
+    What is large is written into the page's folder, as a script that calls ``dgmModel``.
+    """
     states = json.loads(element[1])
-    data = bytearray()
+    data, beside = bytearray(), ""
     for model in states["state"].values():
         for buffer in model.get("buffers", []):
             piece = base64.b64decode(buffer.pop("data"))
+            if len(piece) > MOST_BYTES:
+                text = base64.b64encode(zlib.compress(piece, 9)).decode()
+                name = f"model-{sha256(piece).hexdigest()[:12]}.js"
+                (folder / name).write_text(f'dgmModel("{name}", "{text}");\n', "utf-8")
+                buffer |= {"file": name, "size": len(text)}
+                beside += f' data-beside="{name}"'
+                continue
             buffer["at"] = [len(data), len(piece)]
             data += piece
     head = json.dumps(states, separators=(",", ":")).encode()
     text = base64.b64encode(zlib.compress(head + data, 9)).decode()
-    return f'<script type="application/x-dgm-state" data-head="{len(head)}">{text}</script>'
+    return f'<script type="application/x-dgm-state" data-head="{len(head)}"{beside}>{text}</script>'
 
 
 WORD = re.compile(r"[\w-]+")
@@ -391,6 +425,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file(None, body=MODE, priority=100)
     app.add_directive("dgm-widget", WidgetDirective)
     app.add_directive("dgm-claims", ClaimsDirective)
+    app.add_transform(WidgetLinks)
     app.connect("source-read", list_modules)
     app.connect("autodoc-process-docstring", docstring_to_rst, priority=100)
     app.connect("autodoc-skip-member", skip_fields)

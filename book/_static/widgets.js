@@ -7,6 +7,8 @@
   const models = new Map();
   const modules = new Map();
   const styles = new Set();
+  const arriving = new Map(); // models beside the page, by their files
+  const waiting = new Set(); // widgets that nobody has used yet
   let unread;
 
   function bytes(base64) {
@@ -14,6 +16,11 @@
     const out = new Uint8Array(text.length);
     for (let i = 0; i < text.length; i++) out[i] = text.charCodeAt(i);
     return new DataView(out.buffer);
+  }
+
+  function inflate(base64) {
+    const stream = new Blob([bytes(base64)]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return new Response(stream).arrayBuffer();
   }
 
   function build({ state, buffers = [] }) {
@@ -80,12 +87,65 @@
     return new DOMParser().parseFromString(next.textContent, "text/html").images;
   }
 
+  // The buffers of a widget's models that lie beside the page.
+  function beside(id) {
+    const { state = {}, buffers = [] } = saved[id] ?? {};
+    const others = Object.values(state).map((value) => /^IPY_MODEL_(.+)/.exec(value)?.[1]);
+    return [...buffers.filter(({ file }) => file), ...others.filter(Boolean).flatMap(beside)];
+  }
+
+  // They come as scripts, which a page from the disk may load, too; each calls this.
+  globalThis.dgmModel = (file, base64) => arriving.get(file).done(inflate(base64));
+  function fetchModel(file) {
+    if (!arriving.has(file)) {
+      const entry = {};
+      arriving.set(file, entry);
+      entry.data = new Promise((done, fail) => {
+        entry.done = done;
+        const script = Object.assign(document.createElement("script"), { src: file });
+        script.onerror = () => {
+          arriving.delete(file);
+          fail(Error(`its model, the file ${file}, is not beside this page`));
+        };
+        document.head.append(script);
+      });
+    }
+    return arriving.get(file).data;
+  }
+
+  // Shows the poster until the reader uses a widget, by pointer, button or a link to it; then loads its model.
+  async function used(el, script, name, buffers) {
+    const size = `${(buffers.reduce((sum, buffer) => sum + buffer.size, 0) / 1e6).toFixed(1)} MB`;
+    const button = document.createElement("button");
+    Object.assign(button, { type: "button", className: "dgm-load", textContent: `Start (loads ${size})` });
+    const note = document.createElement("p");
+    note.setAttribute("role", "status");
+    el.replaceChildren(button, note, ...poster(script));
+    await new Promise((done) => {
+      waiting.add(done);
+      const start = () => waiting.forEach((go) => void go());
+      const linked = () => location.hash.slice(1).split("&").some((part) => part.startsWith(`${name}=`)) && start();
+      for (const kind of ["pointerenter", "click"]) el.addEventListener(kind, start);
+      addEventListener("hashchange", linked);
+      linked();
+    });
+    const focused = document.activeElement === button;
+    note.textContent = `Loading the model, ${size} \u2026`;
+    button.disabled = true;
+    for (const buffer of buffers) buffer.data ??= new DataView(await fetchModel(buffer.file));
+    el.replaceChildren();
+    return focused;
+  }
+
   async function start(script) {
     const el = document.createElement("div");
     el.className = "dgm-view";
     script.after(el);
     try {
-      const model = getModel(JSON.parse(script.textContent).model_id);
+      const id = JSON.parse(script.textContent).model_id;
+      const buffers = beside(id);
+      const focused = buffers.length && (await used(el, script, saved[id].state.address?.name, buffers));
+      const model = getModel(id);
       if (!model.get("_esm")) throw Error("it needs a live kernel");
       addStyle(model.get("_css"));
       let widget = (await load(model.get("_esm"))).default;
@@ -94,6 +154,7 @@
       await model.started;
       await widget.render?.({ model, el });
       el.dataset.ready = "yes";
+      if (focused) el.querySelector(".dgm-body :is(input, select, textarea, button, [tabindex])")?.focus();
     } catch (error) {
       const message = document.createElement("p");
       message.setAttribute("role", "alert");
@@ -107,12 +168,11 @@
   // A packed state is compressed: JSON, then the bytes of its buffers.
   async function read(script) {
     if (script.type === STATE) return JSON.parse(script.textContent).state;
-    const stream = new Blob([bytes(script.textContent)]).stream();
-    const whole = await new Response(stream.pipeThrough(new DecompressionStream("deflate"))).arrayBuffer();
+    const whole = await inflate(script.textContent);
     const head = Number(script.dataset.head);
     const { state } = JSON.parse(new TextDecoder().decode(new Uint8Array(whole, 0, head)));
     for (const { buffers = [] } of Object.values(state)) {
-      for (const buffer of buffers) buffer.data = new DataView(whole, head + buffer.at[0], buffer.at[1]);
+      for (const buffer of buffers.filter(({ at }) => at)) buffer.data = new DataView(whole, head + buffer.at[0], buffer.at[1]);
     }
     return state;
   }

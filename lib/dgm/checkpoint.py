@@ -27,7 +27,9 @@ Tree = Any
 def save(path: str | os.PathLike, tree: Tree) -> None:
     """Writes a tree of tensors and plain values to one safetensors file, atomically.
 
-    Equal trees give equal bytes. TypeError for other keys and values; OSError as `write_bytes`.
+    Equal trees give equal bytes. Keys are int or str, values tensors, int, float, str, bool, None
+    and dicts, lists and tuples of them, else TypeError with the place. Gradients, devices and
+    shared storage are not kept. OSError where it cannot be written; the old file is then unharmed.
     """
     write_bytes(path, to_bytes(tree))
 
@@ -42,7 +44,7 @@ def to_bytes(tree: Tree) -> bytes:
 
 
 def load(path: str | os.PathLike, device: str | torch.device = "cpu") -> Tree:
-    """What `save` wrote, bit for bit, on `device`; ValueError for a damaged file, by its name."""
+    """What `save` wrote, bit for bit, on `device`; ValueError names a damaged file."""
     return from_bytes(Path(path).read_bytes(), path, device)
 
 

@@ -46,7 +46,7 @@ def precision_recall(x: Tensor, y: Tensor, k: int = 3) -> _PrecisionRecall:
 
 
 def inception_style_score(probabilities: Tensor) -> Tensor:
-    """exp of the mean KL divergence between p(class | row) (N, C) and its mean over rows."""
+    """exp of the mean KL of rows p(class | row) (N, C), else ValueError, to their mean."""
     p = checked_rows("probabilities", probabilities, 1)
     if (p < 0).any() or ((p.sum(1) - 1).abs() > 1e-3).any():
         raise ValueError("probabilities must not be negative and sum to one in each row")

@@ -21,6 +21,7 @@ def aggregate_mutual_information(
     """I = E log q(z | x) - E log (1/N) sum_n q(z | x_n), for x drawn uniformly from N examples.
 
     The same n_samples per example serve both terms, so their noise cancels. mu, logvar (N, D).
+    ValueError for shapes that differ or values that are not finite.
     """
     mu, logvar = checked_rows("mu", mu), checked_rows("logvar", logvar)
     if mu.shape != logvar.shape:
@@ -40,7 +41,7 @@ def aggregate_mutual_information(
 
 
 def effective_sample_size(log_w: Tensor, dim: int = 0) -> Tensor:
-    """(sum w)^2 / sum w^2 along a dimension: from 1 (one weight, or all are 0) to their number."""
+    """(sum w)^2 / sum w^2 of log_w (..., K, ...) along dim: from 1 (one weight, or all 0) to K."""
     log_w = log_w.detach().to("cpu", torch.float64)
     log_ess = 2 * torch.logsumexp(log_w, dim) - torch.logsumexp(2 * log_w, dim)
     return log_ess.masked_fill(log_w.amax(dim) == -math.inf, 0.0).exp()
@@ -49,7 +50,7 @@ def effective_sample_size(log_w: Tensor, dim: int = 0) -> Tensor:
 def bootstrap(
     values: Tensor, *, level: float = 0.95, n_resamples: int = 2000, seed: int = 0
 ) -> Interval:
-    """Mean of (N,) values with its standard error and a percentile bootstrap interval."""
+    """Mean, standard error, percentile interval of finite values (N >= 2,), else ValueError."""
     values = values.detach().to("cpu", torch.float64)
     if values.ndim != 1 or len(values) < 2 or not torch.isfinite(values).all():
         raise ValueError("bootstrap needs at least two finite values in one dimension")

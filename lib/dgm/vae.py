@@ -1,4 +1,4 @@
-"""Gaussian posteriors and the bounds of variational autoencoders; all in nats.
+"""Gaussian posteriors and bounds of variational autoencoders; nats; other shapes: ValueError.
 
     log p(x) >= E_q[log p(x | z)] - beta KL(q(z | x) || p(z))        at beta = 1        (1)
     log p(x) >= E log (1/K) sum_k p(x, z_k) / q(z_k | x)                                (2)

@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chapter(options: argparse.Namespace, profile_name: str) -> tuple[Any, Any]:
-    """A chapter's module and the profile, with its threads set."""
+    """A chapter's `run` module and the profile, with its threads set."""
     import torch
 
     from dgm_book import profiles
@@ -65,7 +65,7 @@ def _chapter(options: argparse.Namespace, profile_name: str) -> tuple[Any, Any]:
     profile = profiles.get(profile_name, options.device)
     if threads := options.threads or profile.threads:
         torch.set_num_threads(threads)
-    return importlib.import_module(f"dgm_book.chapters.{name}.page"), profile
+    return importlib.import_module(f"dgm_book.chapters.{name}.run"), profile
 
 
 def _run(options: argparse.Namespace) -> int:

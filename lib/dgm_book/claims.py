@@ -2,7 +2,8 @@
 
 `chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id `claim`,
 `source` and `measured`: Jinja templates over the values of the claim's outcome. An `Interval` has
-the filters `difference(decimals, unit)`, `interval(decimals, sign)` and `mean(decimals)`.
+the filters `difference(decimals, unit)`, `interval(decimals, sign)` and `mean(decimals)`; several
+by name have `differences(decimals, unit)` and `intervals(decimals)`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,16 +14,16 @@ from typing import Any, NamedTuple
 import jinja2
 import yaml
 
-from dgm_book.statistics import format_difference, format_interval, format_mean
+from dgm.measure import Interval
+from dgm_book import statistics
 
 VERDICTS = ("holds", "does not hold", "not tested")
 FIELDS = ("claim", "source", "measured")
 
 _TEMPLATES = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
 _TEMPLATES.filters |= {
-    "difference": format_difference,
-    "interval": format_interval,
-    "mean": format_mean,
+    name: getattr(statistics, f"format_{name}")
+    for name in ("difference", "differences", "interval", "intervals", "mean")
 }
 
 
@@ -32,6 +33,12 @@ class Outcome(NamedTuple):
     holds: bool | None  # None: not tested
     values: Mapping[str, Any] = {}  # what the claim's templates name
     scale: str = ""  # on what, if not on what the chapter says
+
+
+def above_zero(gains: Mapping[str, Interval], scale: str = "", **values: Any) -> Outcome:
+    """Holds where each gain is above 0 beyond its interval; their templates name `gains`."""
+    holds = statistics.all_hold(map(statistics.is_above_zero, gains.values()))
+    return Outcome(holds, {"gains": gains, **values}, scale)
 
 
 class Claim(NamedTuple):

@@ -39,7 +39,7 @@ class Figure:
 
     def svg(self) -> str:
         """The figure as one SVG element that takes the colour of the text around it."""
-        text = self._save("svg").decode()
+        text = self._save().decode()
         text = text[text.index("<svg") :].replace(PAGE, "currentColor")
         text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
         # A hundredth of a point is enough, but a number that is read stays whole.
@@ -54,12 +54,10 @@ class Figure:
         label = f'<svg role="img" aria-label="{escape(self.alt)}" '
         return text.replace("<svg ", label, 1)
 
-    def _save(self, kind: str) -> bytes:
+    def _save(self) -> bytes:
         stream = io.BytesIO()
         with matplotlib.style.context(STYLE):
-            self.figure.savefig(
-                stream, format=kind, dpi=150, metadata={"Date": None} if kind == "svg" else None
-            )
+            self.figure.savefig(stream, format="svg", dpi=150, metadata={"Date": None})
         return stream.getvalue()
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:

@@ -21,12 +21,12 @@ COSTS = Path(__file__).with_name("costs.json")
 Everything = Callable[[profiles.Profile], Iterable[Result]]
 
 
-def over_seeds(run: Callable[..., Iterable[Result]], first_seed: int) -> Everything:
+def over_seeds(run: Callable[..., Iterable[Result]], first_seed: int, **options: Any) -> Everything:
     """A chapter's results by `run(profile, seed, first_seed)`, of all seeds from the first one."""
     return lambda profile: (
         result
         for seed in range(first_seed, first_seed + profile.n_seeds)
-        for result in run(profile, seed, first_seed)
+        for result in run(profile, seed, first_seed, **options)
     )
 
 
@@ -39,10 +39,10 @@ def published(everything: Everything) -> profiles.Profile | None:
 
 
 def load(
-    run: Callable[..., Iterable[Result]], profile_name: str, first_seed: int
+    run: Callable[..., Iterable[Result]], profile_name: str, first_seed: int, **options: Any
 ) -> tuple[profiles.Profile, dict[str, Result]]:
-    """A chapter's profile and its results by name, loaded or computed."""
-    everything = over_seeds(run, first_seed)
+    """A chapter's profile and its results by name, loaded or computed; arguments of over_seeds."""
+    everything = over_seeds(run, first_seed, **options)
     profile = resolve(profile_name, everything)
     if profile.threads:
         torch.set_num_threads(profile.threads)

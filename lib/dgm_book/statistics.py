@@ -1,4 +1,4 @@
-"""Statistics over seeds: a tidy data frame of runs, the paired effect of one variant over another.
+"""Statistics over seeds: a tidy column of runs, the paired effect of one variant over another.
 
 Both runs of a pair share their seed.
 
@@ -17,27 +17,27 @@ from torch import Tensor
 from dgm.measure import Interval
 
 
-def tidy(
-    runs: Mapping[str, Iterable[Any]], metrics: Mapping[str, Callable[[Any], float]]
-) -> pandas.DataFrame:
-    """A row a run, a column a metric, read by its function; the index is (variant, seed)."""
-    rows = {
-        (variant, result.provenance["seed"], i): {name: f(result) for name, f in metrics.items()}
-        for variant, results in runs.items()
-        for i, result in enumerate(results)
-    }
-    index = pandas.MultiIndex.from_tuples(
-        [(variant, seed) for variant, seed, _ in rows], names=["variant", "seed"]
-    )
-    if index.has_duplicates:
-        twice = index[index.duplicated()][0]
-        raise ValueError(f"variant {twice[0]!r} has more than one run of seed {twice[1]}")
-    return pandas.DataFrame(list(rows.values()), index=index, columns=list(metrics))
+def read(result: Any, path: str) -> float:
+    """A number of a result, by the keys and places that lead to it, such as "rows/-1/seconds"."""
+    node = result.values
+    for key in path.split("/"):
+        node = node[int(key) if isinstance(node, list) else key]
+    return float(node)
 
 
-def effect(frame: pandas.DataFrame, metric: str, variant: str, control: str) -> Interval:
-    """A variant minus a control in a metric of `tidy`'s, paired by the seeds that both have."""
-    column = frame[metric]
+def tidy(runs: Mapping[str, Iterable[Any]], metric: Callable[[Any], float]) -> pandas.Series:
+    """A metric of every run, read by its function; the index is (variant, seed)."""
+    rows = [(name, r.provenance["seed"], metric(r)) for name, part in runs.items() for r in part]
+    column = pandas.DataFrame(rows, columns=["variant", "seed", "value"])
+    column = column.set_index(["variant", "seed"])["value"]
+    if column.index.has_duplicates:
+        variant, seed = column.index[column.index.duplicated()][0]
+        raise ValueError(f"variant {variant!r} has more than one run of seed {seed}")
+    return column
+
+
+def effect(column: pandas.Series, variant: str, control: str) -> Interval:
+    """A variant minus a control in a column of `tidy`, paired by the seeds that both have."""
     treated, other = column.loc[variant].align(column.loc[control], join="inner")
     return paired_difference(treated.tolist(), other.tolist())
 
@@ -84,6 +84,18 @@ def format_difference(interval: Interval, decimals: int = 2, unit: str = "pair")
     """A difference with its sign and interval; `unit` names what there are n of."""
     count = f"one {unit}" if interval.n == 1 else f"95 %, {interval.n} {unit}s"
     return f"{format_interval(interval, decimals)} ({count})"
+
+
+def format_intervals(intervals: Mapping[Any, Interval], decimals: int = 2) -> str:
+    """Means with their intervals, each behind its name."""
+    return ", ".join(f"{k} {format_interval(i, decimals)}" for k, i in intervals.items())
+
+
+def format_differences(
+    intervals: Mapping[Any, Interval], decimals: int = 2, unit: str = "pair"
+) -> str:
+    """Differences as of `format_difference`, each behind its name."""
+    return "; ".join(f"{k} {format_difference(i, decimals, unit)}" for k, i in intervals.items())
 
 
 def format_mean(interval: Interval, decimals: int = 2) -> str:

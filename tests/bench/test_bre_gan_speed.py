@@ -6,7 +6,9 @@ that slows down slows down all of them.
 
 import pytest
 import torch
-from benches import DEVICES, seconds
+from benches import turns
+from checks import DEVICES
+from draws import rng
 
 from dgm.nets.conv import dcgan_discriminator, dcgan_generator
 from dgm.papers.bre_gan import (
@@ -42,12 +44,12 @@ def training_step(device, dtype, objective):
     image = (1, 28)
     maker = dcgan_generator(NOISE, (64, 32), image, kernel=4, last_stride=2)
     judge = dcgan_discriminator(CHANNELS, image, first_stride=2)
-    nets = [net.to(device, memory_format=torch.channels_last) for net in (judge, maker)]
-    judge, maker = nets
+    judge, maker = (net.to(device, memory_format=torch.channels_last) for net in (judge, maker))
     optimizers = [
-        torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True) for net in nets
+        torch.optim.Adam(net.parameters(), lr=2e-4, betas=(0.5, 0.999), fused=True)
+        for net in (judge, maker)
     ]
-    generator = torch.Generator(device).manual_seed(0)
+    generator = rng(0, device)
     real = torch.rand(BATCH, *image, 28, generator=generator, device=device) * 2 - 1
     real = real.to(memory_format=torch.channels_last)
 
@@ -82,8 +84,7 @@ def test_cost_of_the_regulariser(benchmark, dtype, device):
     assert first[0] > first[1]
     assert benchmark.pedantic(steps[0], rounds=5, warmup_rounds=2) < first[0]
     if benchmark.stats:
-        taken = [[seconds(step, device) for step in steps] for _ in range(ROUNDS)]
-        taken = torch.tensor(taken)
+        taken = turns(steps, ROUNDS, device)
         ratios = taken[:, :1] / taken[:, 1:]
         low, middle, high = ratios.quantile(torch.tensor([0.25, 0.5, 0.75]), 0)
         error = 1.25 * (high - low) / 1.35 / ROUNDS**0.5  # of the median

@@ -2,12 +2,12 @@
 
 import random
 import sys
-import time
 from functools import partial
 
 import pytest
 import torch
-from benches import peak, resident_peak, seconds
+from benches import peak, resident_peak, turns
+from draws import rng
 from torch.nn.functional import cross_entropy, softplus
 
 from dgm.nets.language_models import AWDLSTM, plain_lstm
@@ -37,7 +37,7 @@ def blocked(*arguments):
 
 
 def inputs(n=TOKENS):
-    generator = torch.Generator().manual_seed(0)
+    generator = rng()
     parts = [torch.randn(n, EXPERTS, WIDTH, generator=generator).tanh()]
     parts += [torch.randn(n, EXPERTS, generator=generator).log_softmax(-1)]
     parts += [0.05 * torch.randn(WORDS, WIDTH, generator=generator), torch.zeros(WORDS)]
@@ -58,7 +58,7 @@ def test_seconds(benchmark):
     if benchmark.stats:
         parts, targets = inputs()
         runs = [partial(there_and_back, loss, parts, targets) for loss in (blocked, naive)]
-        taken = torch.tensor([[seconds(run) for run in runs] for _ in range(ROUNDS)])
+        taken = turns(runs, ROUNDS)
         ratio = float((taken[:, 0] / taken[:, 1]).median())
         benchmark.extra_info["to_naive"] = ratio
         assert ratio < 1.2
@@ -89,17 +89,15 @@ class Setting:
         self.rows = [[*ids[: LONGEST - 1], 1] for ids in sentences]
         self.tokens = torch.randint(WORDS, (BATCH, WINDOW + 1), generator=generator)
         self.generator, self.dice = generator, random.Random(0)
-        self.optimiser = torch.optim.Adam(
-            [*self.model.parameters(), *self.critic.parameters()], lr=1e-4
-        )
+        parameters = [*self.model.parameters(), *self.critic.parameters()]
+        self.optimiser = torch.optim.Adam(parameters, lr=1e-4)
 
 
 def ours(at, generator, draw=None):
     draw = draw or draw_pairs(len(at.rows), ANCHORS, at.generator)
     likelihood = likelihood_objective(at.model, at.tokens, None, generator)
-    terms = bootstrap_objective(
-        at.model, at.critic, at.segments, draw, generator, critic_weight=WEIGHT
-    )
+    parts = at.model, at.critic, at.segments
+    terms = bootstrap_objective(*parts, draw, generator, critic_weight=WEIGHT)
     return likelihood.value + terms.value
 
 
@@ -142,8 +140,7 @@ def plain(at, generator, places=None):
 
 
 def step(loss, at, bf16=False):
-    """One step of training; returns what one thread spent on it, in seconds."""
-    began = time.process_time()
+    """One step of training."""
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
         value = loss(at, at.generator)
     at.optimiser.zero_grad()
@@ -151,7 +148,6 @@ def step(loss, at, bf16=False):
     for module in (at.model, at.critic):
         torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
     at.optimiser.step()
-    return time.process_time() - began
 
 
 BASES = {
@@ -174,13 +170,9 @@ def test_tokens_a_second(benchmark, base):
             assert float(ours(at, None, draw)) == pytest.approx(expected, rel=5e-3)
     benchmark.pedantic(step, (ours, at, True), rounds=1)
     if benchmark.stats:
-        for loss, bf16 in WAYS.values():
-            step(loss, at, bf16)
-        taken = {name: [] for name in WAYS}
-        for _ in range(STEPS):
-            for name, (loss, bf16) in WAYS.items():
-                taken[name].append(step(loss, at, bf16))
-        taken = {name: torch.tensor(seconds) for name, seconds in taken.items()}
+        runs = [partial(step, loss, at, bf16) for loss, bf16 in WAYS.values()]
+        turns(runs, 1)  # what a first call loads
+        taken = dict(zip(WAYS, turns(runs, STEPS).T, strict=True))
         for name, seconds in taken.items():
             rate = BATCH * WINDOW / float(seconds.median())
             ratio = float((taken["plain"] / seconds).median())

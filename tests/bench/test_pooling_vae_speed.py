@@ -10,7 +10,9 @@ import time
 
 import pytest
 import torch
-from benches import DEVICES, Largest, spread
+from benches import Watch, spread
+from checks import DEVICES, close
+from draws import rng
 
 from dgm.nets.text_vae import TextVAE
 from dgm.papers.pooling_vae import initialise_, marginal_likelihood
@@ -22,13 +24,13 @@ SENTENCES = {"cpu": 8, "cuda": 1000}
 
 def model(device, words=V):
     vae = TextVAE(words, 64, 128, 16, layers=1, bidirectional=False)
-    initialise_(vae, torch.Generator().manual_seed(0), weights=0.1, embeddings=1.0)
+    initialise_(vae, rng(), weights=0.1, embeddings=1.0)
     return vae.to(device)
 
 
 def sentences(n, device, words=V):
     """(n, 16) tokens and their lengths, 6 to 16 with <s> and </s>."""
-    generator = torch.Generator().manual_seed(1)
+    generator = rng(1)
     tokens = torch.randint(4, words, (n, 16), generator=generator)
     lengths = torch.randint(6, 17, (n,), generator=generator)
     tokens[:, 0] = 1
@@ -58,7 +60,7 @@ def plain(vae, tokens, lengths, generator, n_samples, batch):
 def test_likelihood_with_many_samples(benchmark, device):
     vae, n = model(device), SENTENCES[device]
     tokens, lengths = sentences(max(n, 32), device)
-    generator = torch.Generator(device).manual_seed(2)
+    generator = rng(2, device)
     n_alone, k_batches = 2, 16  # sentences of the first loop, samples of the second
     rates = {"ours": [], "one": [], "batches": []}
 
@@ -69,30 +71,21 @@ def test_likelihood_with_many_samples(benchmark, device):
         return value
 
     def one_round():
+        inputs = tokens[:n], lengths[:n], generator
+        few = tokens[:n_alone], lengths[:n_alone], generator
+        batch = tokens[:32], lengths[:32], generator
+        sizes = {"n_samples": K, "rows": ROWS}
         ours = timed(
-            "ours",
-            n * K,
-            lambda: (
-                marginal_likelihood(
-                    vae, tokens[:n], lengths[:n], generator, n_samples=K, rows=ROWS
-                ).log_likelihood
-            ),
+            "ours", n * K, lambda: marginal_likelihood(vae, *inputs, **sizes).log_likelihood
         )
-        single = timed(
-            "one",
-            n_alone * K,
-            lambda: plain(vae, tokens[:n_alone], lengths[:n_alone], generator, K, 1),
-        )
-        timed(
-            "batches", 32 * k_batches,
-            lambda: plain(vae, tokens[:32], lengths[:32], generator, k_batches, 32),
-        )  # fmt: skip
+        single = timed("one", n_alone * K, lambda: plain(vae, *few, K, 1))
+        timed("batches", 32 * k_batches, lambda: plain(vae, *batch, k_batches, 32))
         return ours, single
 
     ours, single = benchmark.pedantic(
         one_round, rounds=ROUNDS if benchmark.enabled else 1, warmup_rounds=int(benchmark.enabled)
     )
-    torch.testing.assert_close(ours[:n_alone], single, rtol=0, atol=0.5)
+    close(ours[:n_alone], single, rtol=0, atol=0.5)
     if benchmark.stats:
         rates = {name: values[1:] for name, values in rates.items()}  # less the round of warming up
         benchmark.extra_info |= {"sentences": n, "samples": K, "rows": ROWS, "rounds": ROUNDS}
@@ -112,10 +105,9 @@ def test_memory_is_bounded_by_rows_alone(device, words):
     vae, largest = model(device, words), []
     for n, k in ((4, 32), (40, 32), (4, 320)):
         tokens, lengths = sentences(n, device, words)
-        with Largest() as watch:
-            generator = torch.Generator(device).manual_seed(0)
-            marginal_likelihood(vae, tokens, lengths, generator, n_samples=k, rows=64)
-        largest.append(watch.elements)
+        with Watch() as watch:
+            marginal_likelihood(vae, tokens, lengths, rng(0, device), n_samples=k, rows=64)
+        largest.append(max(watch.sizes))
     gates = 64 * 15 * 4 * 128
     block = max(128 * words, 2**20 if device == "cpu" else 2**26)  # of logits
     assert max(largest) <= max(min(block, 64 * 15 * words), gates)

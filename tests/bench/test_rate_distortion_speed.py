@@ -7,11 +7,13 @@ time of each counts, because other work on the machine only ever adds to it.
 
 import math
 import shutil
-import time
 
 import pytest
 import torch
-from chains import curve, on_devices
+from benches import turns
+from chains import curve
+from checks import on_devices
+from draws import rng
 
 from dgm.papers.rate_distortion import ImageVAE, vae_objective
 from dgm.sampling.annealing import annealed_run, start
@@ -88,7 +90,7 @@ def _two_threads():
 def transitions(hidden, n_chains=N_CHAINS, compiled=False, n_images=N_IMAGES, device="cpu"):
     """A decoder, images, and for each kind of forces a function that makes one transition."""
     decoder = network(hidden, device)
-    x = torch.rand(n_images, 784, generator=torch.Generator().manual_seed(0)).to(device)
+    x = torch.rand(n_images, 784, generator=rng()).to(device)
     variants = {}
     schedule = [(BETA, torch.full((1,), STEP_SIZE, device=device))]
     for name, force, compile in [*EAGER, *([COMPILED] if compiled else [])]:
@@ -104,15 +106,10 @@ def transitions(hidden, n_chains=N_CHAINS, compiled=False, n_images=N_IMAGES, de
     return decoder, x, variants
 
 
-def least(variants, rounds=ROUNDS, clock=time.process_time):
+def least(variants, rounds=ROUNDS, device="cpu"):
     """The least time of each variant, seconds, after one round of warming up."""
-    taken = {name: [] for name in variants}
-    for _ in range(rounds + 1):
-        for name, run in variants.items():
-            began = clock()
-            run()
-            taken[name].append(clock() - began)
-    return {name: min(values[1:]) for name, values in taken.items()}
+    taken = turns(variants.values(), rounds + 1, device)[1:].amin(0)
+    return dict(zip(variants, taken.tolist(), strict=True))
 
 
 def blackjax_transition(decoder, x):
@@ -159,7 +156,7 @@ def test_beside_blackjax(timed, hidden):
     expected = float(variants["same"]().acceptance_sum.mean())
     assert float(info.acceptance_rate.mean()) == pytest.approx(expected, abs=0.05)
     timed.pedantic(variants["bfloat16"], rounds=1)
-    taken = least(variants, clock=time.perf_counter)
+    taken = least(variants, device="wall")
     work = N_IMAGES * N_CHAINS * N_LEAPFROG
     rates = {name: work / seconds for name, seconds in taken.items()}
     best = max(rate for name, rate in rates.items() if name != "blackjax") / rates["blackjax"]

@@ -10,7 +10,9 @@ import sys
 
 import pytest
 import torch
-from benches import DEVICES, Largest, peak, resident_peak, seconds, spread
+from benches import Watch, gates, peak, resident_peak, spread, turns
+from checks import DEVICES, close
+from draws import rng
 from torch.nn import functional
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, bound, evaluate
@@ -28,9 +30,8 @@ def model(case):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         net = VariationalHyperRNN(*CASES[case][0])
-    with torch.no_grad():  # so that scales and biases hang on z and h, as they do after training
-        for layer in (net.heads, net.rescale[-1]):
-            layer.weight *= 30
+    for layer in (net.heads, net.rescale[-1]):
+        layer.weight.data *= 30  # so that scales and biases hang on z and h, as after training
     return net
 
 
@@ -39,12 +40,6 @@ def sequences(x_dim, n, n_steps):
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(n, n_steps, x_dim, generator=generator)
     return (x > 1.6).float() if x_dim == 88 else x, n_steps - torch.arange(n) % min(4, n_steps)
-
-
-def plain_lstm(a, c):
-    i, f, g, o = a.chunk(4, -1)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
 
 
 def plain_gaussian(net, raw):
@@ -86,12 +81,12 @@ def plain(net, x, lengths, generator):
         log_ratio = plain_log_normal(z, *prior) - plain_log_normal(z, *posterior)
         log_alpha = (log_ratio.sum(-1) + log_x.sum(-1)).view(n, N)
         a = functional.linear(z_and_h, net.hyper.weight_input, net.hyper.bias)
-        k, k_c = plain_lstm(a + functional.linear(k, net.hyper.weight_hidden), k_c)
+        k, k_c = gates(a + functional.linear(k, net.hyper.weight_hidden), k_c)
         on_input, on_hidden, bias = net.heads(k).chunk(3, -1)
         y = torch.cat([encoded, net.encode_z(z)], -1)
         a = on_input * functional.linear(y, net.cell.weight_input)
         a = a + on_hidden * functional.linear(h, net.cell.weight_hidden) + bias
-        h, c = plain_lstm(a, c)
+        h, c = gates(a, c)
 
         log_weight = log_weight + torch.where((t < lengths)[:, None], log_alpha, 0.0)
         share = log_weight.detach().softmax(1)
@@ -118,7 +113,7 @@ def training_step(variant, net, x, lengths):
     """A step as the chapter's training makes it; returns its loss."""
     net = copy.deepcopy(net)
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-4)
-    generator = torch.Generator(x.device).manual_seed(0)
+    generator = rng(0, x.device)
 
     def step():
         loss = -(variant(net, x, lengths, generator) / lengths).mean()
@@ -136,13 +131,12 @@ def test_the_peer_is_fair(case):
     """It gives the same bounds and gradients, with resampling on the way."""
     net = model(case).double()
     x, lengths = sequences(net.x_dim, 6, 10)
-    readout = []
+    x, readout = x.double(), []
     for variant in (plain, ours(False)):
-        values = variant(net, x.double(), lengths, torch.Generator().manual_seed(0))
+        values = variant(net, x, lengths, rng())
         readout.append([values, *torch.autograd.grad(values.sum(), list(net.parameters()))])
-    for a, b in zip(*readout, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-9)
-    source = bound(net, x.double(), lengths, N, generator=torch.Generator().manual_seed(0))
+    close(*readout, rtol=1e-8, atol=1e-9)
+    source = bound(net, x, lengths, N, generator=rng())
     assert (source.ess <= N / 2).any()
     assert (source.ess > N / 2).any()
 
@@ -161,8 +155,7 @@ def test_training_step(benchmark, case, device):
     assert first == pytest.approx(dict.fromkeys(first, first["plain"]), rel=1e-4)
     benchmark.pedantic(steps["compiled" if "compiled" in steps else "not compiled"], rounds=1)
     if benchmark.stats:
-        taken = [[seconds(step, device) for step in steps.values()] for _ in range(ROUNDS)]
-        taken = dict(zip(steps, torch.tensor(taken).T, strict=True))
+        taken = dict(zip(steps, turns(steps.values(), ROUNDS, device).T, strict=True))
         benchmark.extra_info["plain_seconds"] = spread(taken["plain"])
         for name in ways.keys() - {"plain"}:
             benchmark.extra_info[f"{name}, times as fast"] = spread(taken["plain"] / taken[name])
@@ -174,16 +167,15 @@ def test_training_step(benchmark, case, device):
 def evaluated(n, n_steps, max_rows):
     net = model("chorales")
     x, lengths = sequences(net.x_dim, n, n_steps)
-    generator = torch.Generator().manual_seed(0)
-    return evaluate(net, x, lengths, MANY, generator=generator, max_rows=max_rows)
+    return evaluate(net, x, lengths, MANY, generator=rng(), max_rows=max_rows)
 
 
 def test_no_tensor_grows_with_the_number_of_sequences():
     largest = []
     for n, max_rows in ((4, 512), (24, 512), (24, 1024)):
-        with Largest() as observed:
+        with Watch() as observed:
             evaluated(n, 3, max_rows)
-        largest.append(observed.elements)
+        largest.append(max(observed.sizes))
     assert largest[0] == largest[1]
     assert largest[2] == 2 * largest[0]
 

@@ -79,8 +79,18 @@ MARKS = """widget => {
   });
 }"""
 
-CONTROLS = """() => [...document.querySelectorAll(".dgm :is(input, select, textarea)")]
+CONTROLS = """() => [...document.querySelectorAll(".dgm-body :is(input, select, textarea)")]
   .map(n => [n.labels[0]?.textContent, /radio|checkbox/.test(n.type) ? n.checked : n.value])"""
+
+READY = """n => {
+  document.querySelector(".dgm-load:enabled")?.click();
+  return document.querySelectorAll(".dgm-view[data-ready=yes] .dgm").length >= n;
+}"""
+
+FORBIDDEN = """for (const name of ["localStorage", "sessionStorage"]) {
+  const get = () => { throw new DOMException("No", "SecurityError"); };
+  Object.defineProperty(window, name, { configurable: true, get });
+}"""
 
 # A kernel's side of a widget, with no server between.
 KERNEL = """async ([source, state, bytes, weights]) => {
@@ -164,11 +174,8 @@ class Visit:
         return self.page.locator("canvas").evaluate_all(script)
 
     def ready(self, count):
-        """Wait until so many widgets have started, and until each has drawn."""
-        self.page.wait_for_function(
-            "n => document.querySelectorAll('.dgm-view[data-ready=yes] .dgm').length >= n",
-            arg=count,
-        )
+        """Use what waits for that; wait until so many widgets have started, and each has drawn."""
+        self.page.wait_for_function(READY, arg=count)
         self.page.wait_for_function("() => performance.getEntriesByType('measure').length > 0")
         return self
 
@@ -223,6 +230,21 @@ class Visit:
         for place in places:
             self.page.mouse.move(*place, steps=steps)
         self.page.mouse.up()
+
+    def touch(self, x, y, *moves):
+        """Put a finger down, move it by each of the steps, and lift it."""
+        client = self.page.context.new_cdp_session(self.page)
+        places = [(x, y)]
+        for dx, dy in moves:
+            places.append((places[-1][0] + dx, places[-1][1] + dy))
+        for i, (x, y) in enumerate(places):
+            options = {
+                "type": "touchMove" if i else "touchStart",
+                "touchPoints": [{"x": x, "y": y}],
+            }
+            client.send("Input.dispatchTouchEvent", options)
+            self.drawn()
+        client.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
     def drawn(self):
         twice = "() => new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
@@ -287,6 +309,12 @@ def visit(browser):
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture(scope="session")
+def no_storage():
+    """Return a script that forbids a page its storage."""
+    return FORBIDDEN
 
 
 @pytest.fixture
@@ -389,9 +417,11 @@ def _write_page(folder, *widgets, states=None):
         script.format("state", json.dumps({"version_major": 2, "version_minor": 0, "state": state}))
         for state in states
     )
+    poster = '<noscript><img src="data:image/png;base64,{}" alt="{!r}"></noscript>'
     views = "\n".join(
         f'<div class="cell_output docutils container">'
-        f"{script.format('view', json.dumps({'model_id': widget.model_id}))}</div>"
+        f"{script.format('view', json.dumps({'model_id': widget.model_id}))}"
+        f"{poster.format(widget._repr_mimebundle_()[0].get('image/png'), widget)}</div>"
         for widget in widgets
     )
     path = Path(folder) / "page.html"

@@ -63,20 +63,12 @@ def draw_by_mouse(tab):
     tab.drag(*corners(tab), steps=6)
 
 
-TOUCH = """([pad, places]) => {
-  const tell = (type, [x, y]) => pad.dispatchEvent(new PointerEvent(type, {
-    pointerId: 7, pointerType: "touch", isPrimary: true, bubbles: true, cancelable: true,
-    clientX: x, clientY: y, buttons: type === "pointerup" ? 0 : 1,
-  }));
-  pad.setPointerCapture = () => {};
-  tell("pointerdown", places[0]);
-  places.slice(1).forEach(place => tell("pointermove", place));
-  tell("pointerup", places.at(-1));
-}"""
-
-
 def draw_by_touch(tab):
-    tab.page.evaluate(TOUCH, [pad(tab).element_handle(), corners(tab)])
+    session = tab.page.context.new_cdp_session(tab.page)
+    kinds = ("touchStart", "touchMove", "touchMove", "touchEnd")
+    for kind, place in zip(kinds, [*corners(tab), None], strict=True):
+        points = [{"x": place[0], "y": place[1]}] if place else []
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
 
 
 def draw_by_keys(tab):

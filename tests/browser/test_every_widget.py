@@ -1,7 +1,10 @@
 """What every widget does in a page: it follows reader and Python, and shows no text as HTML."""
 
+import re
+
 import pytest
 from small_widgets import (
+    ACTS,
     EXAMPLES,
     MAKERS,
     SETTINGS,
@@ -16,38 +19,7 @@ from small_widgets import (
 )
 
 MARKUP = "<img src=x onerror='document.title=1'>"
-ACTS = {  # what a reader does, a control and a key each, and what Python then has
-    "RateDistortionExplorer": ([("slider", "End")], {"beta_index": 4}),
-    "LatentSpace": ([("slider", "Home")], {}),
-    "DamageLab": ([("slider", "Home"), ("slider:blur", "ArrowRight")], {"alpha": 0, "blur": 1}),
-    "DrawADigit": ([("combobox:Temperatures", "ArrowUp")], {"temperatures": 150}),
-    "BoundRace": ([("slider:Dimensions", "End")], {"dimension": 20}),
-    "RamlLottery": ([("slider:Chance", "Home")], {"p": 0.05}),
-    "Storyteller": ([("slider", "End")], {"temperature": 2}),
-    "NextSentenceQuiz": ([("button:one 0", "Enter")], {"answers": [0]}),
-    "GANPlayground": ([("slider:Weight", "Home"), ("slider:Margin", "ArrowLeft")], {"weight": 0}),
-    "PatternBench": ([("slider:Units", "End")], {"units": 12}),
-    "SentenceSteering": ([("slider:negative", "End")], {"target": [1, 0, 0]}),
-    "AttributeSwitch": ([("slider:Switch", "Home")], {"place": 0}),
-    "LatentCliff": ([("slider", "Home")], {"places": [0, 1]}),
-    "PoolingRace": (
-        [("slider", "Home"), ("radio:steps", "Space"), ("checkbox:plain!", "Space")],
-        {"time": 0, "axis": "steps", "shown": ["max"]},
-    ),
-    "DispersionMicroscope": (
-        [("button:!", "Enter"), ("radio:Other", "Space")],
-        {"set": "other", "frame": 1, "highlighted": "!"},
-    ),
-    "InfluenceRuler": ([("checkbox", "Space")], {"own_scale": True}),
-    "TemperatureSlider": ([("slider", "End")], {"position": 100}),
-    "ParticleKalman": (
-        [("slider:Particles", "End"), ("radio:every step", "Space")],
-        {"particles": 64, "criterion": "always"},
-    ),
-    "Chorale": ([("slider:Temperature", "Home")], {"temperature": 0.3}),
-    "SwitchNow": ([("button:One step", "Enter")], {"steps": 61}),
-    "ScaleWeather": ([("slider", "End")], {"freeze": 1}),
-}
+NO_CONTROLS = ("LatentSpace", "NextSentenceQuiz", "PatternBench")
 # What a widget says, but for the time that it took.
 SHOWN = "() => document.querySelector('.dgm-body').innerText.replace(/[\\d.]+ ms/, '')"
 
@@ -112,6 +84,171 @@ def test_nothing_moves_unasked_and_reset_takes_everything_back(opened, name):
         view.page.set_viewport_size({"width": width, "height": 800})
         view.settle()
         assert view.page.evaluate("document.documentElement.scrollWidth") <= width
+    view.assert_clean()
+
+
+def link_to_the_view(view):
+    """Return what the button for it gives where no clipboard may be written to."""
+    view.button("Copy link to this view").press("Enter")
+    field = view.page.get_by_label("Link to this view")
+    field.wait_for()
+    assert view.page.evaluate("getSelection().toString()") == field.input_value()
+    return field.input_value()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_view_travels_as_a_link(kernel_page, opened, visit, name):
+    source = kernel_page(MAKERS[name]())
+    for pair in SETTINGS[name].items():
+        source.page.evaluate("pair => kernel.set(...pair)", pair)
+    source.settle()
+    expected = source.controls()
+    address = link_to_the_view(source).removeprefix("about:blank")
+    assert re.fullmatch(r"#[a-z]+=[\w:;,./%-]+", address)
+    view = opened(MAKERS[name]())
+    first, shown = view.controls(), (view.page.evaluate(SHOWN), view.pictures())
+    assert first != expected or name in NO_CONTROLS
+    view.page.evaluate("address => { location.hash = address }", address)
+    view.page.get_by_role("status").filter(has_text="Set by a link").wait_for()
+    view.settle()
+    assert view.controls() == expected
+    assert (view.page.evaluate(SHOWN), view.pictures()) != shown
+    view.page.evaluate("location.hash = '#-=,&:nothing'")
+    fresh = visit(view.page.url.partition("#")[0] + address).ready(1)
+    fresh.settle()
+    assert fresh.controls() == expected
+    view.page.go_back()
+    view.settle()
+    assert view.page.evaluate(SHOWN) == fresh.page.evaluate(SHOWN)
+    if name != "NextSentenceQuiz":  # which goes on to new questions
+        fresh.button("Reset").press("Enter")
+        fresh.settle()
+        assert fresh.controls() == first
+    view.assert_clean()
+    fresh.assert_clean()
+
+
+PROSE = """<p style="margin-top:{}px">A long text.</p><p><a href="#damage=alpha:0.25,blur:2">set
+the blur to 2</a>, <a href="#damage=alpha:7,blur:x,nothing:1,%">nonsense</a></p>"""
+
+
+@pytest.mark.parametrize("scheme", ["http", "file"])
+def test_a_link_in_the_text_sets_the_widget_and_the_reader_stays_there(
+    tmp_path, write_page, visit, serve, scheme
+):
+    path = write_page(tmp_path, MAKERS["DamageLab"]())
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("</main>", f"{PROSE.format(900)}</main>"), "utf-8")
+    url = path.as_uri() if scheme == "file" else f"{serve(tmp_path)}/{path.name}"
+    view = visit(url).ready(1)
+    blur, link = view.slider("Blur"), view.page.get_by_role("link", name="set the blur to 2")
+    link.focus()
+    view.drawn()
+    place = view.page.evaluate("scrollY")
+    for _ in range(2):  # also when the address says it already
+        link.press("Enter")
+        view.settle()
+        assert (blur.input_value(), view.slider("Weight").input_value()) == ("2", "0.25")
+        assert view.page.evaluate("scrollY") == place
+        assert link.evaluate("node => node === document.activeElement")
+        blur.evaluate("node => { node.value = 0; node.dispatchEvent(new Event('input')); }")
+    note = view.page.get_by_role("status").filter(has_text="alpha 0.25, blur 2")
+    assert note.evaluate("node => node.getAttribute('role')") == "status"
+    view.page.get_by_role("link", name="nonsense").click()
+    view.settle()
+    assert (blur.input_value(), view.slider("Weight").input_value()) == ("0", "0.25")
+    view.assert_clean()
+
+
+def test_a_link_pressed_before_the_widget_is_there_is_followed_later(tmp_path, write_page, visit):
+    path = write_page(tmp_path, MAKERS["DamageLab"]())
+    text = path.read_text("utf-8").replace("<script src='widgets.js'></script>", "")
+    path.write_text(text.replace("</main>", f"{PROSE.format(900)}</main>"), "utf-8")
+    view = visit(path.as_uri())
+    view.page.get_by_role("link", name="set the blur to 2").press("Enter")
+    place = view.page.evaluate("scrollY")
+    view.page.add_script_tag(path=str(tmp_path / "widgets.js"))
+    view.ready(1).settle()
+    assert view.slider("Blur").input_value() == "2"
+    assert view.page.evaluate("document.activeElement.textContent").startswith("set")
+    assert place > 0
+    view.assert_clean()
+
+
+def test_who_comes_by_a_link_to_a_view_sees_it(tmp_path, write_page, visit):
+    path = write_page(tmp_path, MAKERS["DamageLab"]())
+    text = path.read_text("utf-8")
+    path.write_text(text.replace("<h1>", f"{PROSE.format(3000)}<h1>"), "utf-8")
+    view = visit(f"{path.as_uri()}#damage=blur:2").ready(1)
+    view.page.wait_for_function("scrollY > 2000")
+    assert view.page.locator(".dgm").evaluate("node => node.getBoundingClientRect().top") < 450
+
+
+PHONE = {"viewport": {"width": 390, "height": 700}, "has_touch": True}
+ROOM = "() => { document.body.style.padding = '800px 8px 2000px'; }"
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_widget_on_a_phone_in_forced_colours_and_on_paper(
+    tmp_path, write_page, visit, serve, no_storage, name
+):
+    """Where storage is forbidden, too; and its poster where there is no JavaScript."""
+    path = write_page(tmp_path, MAKERS[name]())
+    plain = visit(path.as_uri(), java_script_enabled=False)
+    picture = plain.page.get_by_role("img")
+    assert picture.is_visible()
+    assert picture.evaluate("image => image.naturalWidth") > 99
+    view = visit(f"{serve(tmp_path)}/{path.name}", no_storage, **PHONE).ready(1)
+    view.settle()
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert view.axe() == ""
+    view.page.evaluate(ROOM)
+    before = view.controls(), view.page.evaluate(SHOWN)
+    for drawing in view.page.locator(".dgm-body :is(svg, canvas):not(.dgm-draw-box *)").all()[:4]:
+        box = drawing.bounding_box()
+        if box is None or box["height"] < 60:
+            continue
+        drawing.evaluate("node => node.scrollIntoView({ block: 'center' })")
+        start, box = view.page.evaluate("scrollY"), drawing.bounding_box()
+        view.touch(box["x"] + 10, box["y"] + 0.8 * box["height"], *[(0, -30)] * 5)
+        assert view.page.evaluate("scrollY") > start + 50
+    view.settle()
+    assert (view.controls(), view.page.evaluate(SHOWN)) == before
+    view.page.emulate_media(media="print")
+    view.settle()
+    assert view.page.locator(".dgm-body").is_visible()
+    assert not view.page.locator(".dgm-foot").is_visible()
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= 390
+    view.page.emulate_media(media="screen")
+    assert view.faded_marks()[1] == []
+    view.assert_clean()
+
+
+@pytest.mark.parametrize(
+    ("name", "handle"),
+    [
+        ("RateDistortionExplorer", ".dgm-rd-dot"),
+        ("LatentSpace", ".dgm-ls-ring"),
+        ("PatternBench", ".dgm-pb-dot"),
+        ("SentenceSteering", ".dgm-pad .dgm-ring"),
+    ],
+)
+def test_a_finger_moves_a_handle_and_taps(opened, name, handle):
+    view = opened(MAKERS[name](), **PHONE)
+    view.page.evaluate(ROOM)
+    node = view.page.locator(handle).first
+    node.evaluate("node => node.ownerSVGElement.scrollIntoView({ block: 'center' })")
+    start, spot = view.page.evaluate("scrollY"), node.bounding_box()
+    x, y = spot["x"] + spot["width"] / 2 + 9, spot["y"] + spot["height"] / 2 + 9
+    view.touch(x, y, *[(-12, -8)] * 5)
+    view.settle()
+    assert view.page.evaluate("scrollY") == start
+    dragged = node.bounding_box()
+    assert (dragged["x"], dragged["y"]) != (spot["x"], spot["y"])
+    if name != "PatternBench":  # whose points do not come to a finger
+        view.touch(x, y)
+        view.settle()
+        assert node.bounding_box() != dragged
     view.assert_clean()
 
 
@@ -187,7 +324,7 @@ def test_whatever_is_typed_is_safe_and_explained(opened, name):
     for sentence, message in TYPED[name]:
         box.fill("the pizza was great")
         view.drawn()
-        view.page.locator("[role=status]").evaluate("node => node.replaceChildren()")
+        view.page.locator(".dgm > .dgm-status").evaluate("node => node.replaceChildren()")
         assert not any(message in note for note in notes.all_inner_texts())
         box.fill(sentence)
         view.drawn()

@@ -1,4 +1,4 @@
-"""The GAN widgets in a real browser: gradients against PyTorch's, and what a reader may do."""
+"""The GAN widgets in a real browser: what a reader may do, and the bench against the library."""
 
 import math
 
@@ -6,30 +6,16 @@ import numpy as np
 import pytest
 import torch
 from page_hashes import mulberry32
-from small_widgets import playground, target
+from small_widgets import playground
 
 from dgm.papers import bre_gan
 from dgm_book.widgets import PatternBench
 
-UNPACK = """async () => {
-  globalThis.gan = await import("/models/gan.js");
-  globalThis.finish = job => {
-    for (;;) { const { done, value } = job.next(); if (done) return value; }
-  };
-}"""
 LONG_TASKS = """() => {
   globalThis.longTasks = [];
   const view = list => longTasks.push(...list.getEntries().map(e => e.duration));
   new PerformanceObserver(view).observe({ entryTypes: ["longtask"] });
 }"""
-
-
-@pytest.fixture(scope="module")
-def library(page_of):
-    """A page that holds gan.js and the trainer; both keep nothing from one call to the next."""
-    page = page_of("models/gan_trainer.js")
-    page.evaluate(UNPACK)
-    return page
 
 
 @pytest.fixture
@@ -38,55 +24,10 @@ def opened(opened):
 
     def start(*widgets, **options):
         view = opened(*widgets, **options)
-        view.page.wait_for_function(
-            "() => [...document.querySelectorAll('.dgm-gan')].every(n => n.dataset.step)"
-        )
+        view.page.wait_for_function("() => !document.querySelector('.dgm-gan:not([data-step])')")
         return view
 
     return start
-
-
-TRAIN = """({ config, settings, count }) => {
-  const trainer = ganTrainer(config);
-  finish(trainer.train(count, settings, []));
-  const { step, panels } = finish(trainer.snapshot(-1, settings.margin));
-  const both = p => [p.discriminator, p.generator].map(n => Array.from(n.theta));
-  const nets = trainer.players.map(both);
-  return { step, nets, panels: panels.map(p => ({ ...p, fakes: Array.from(p.fakes) })) };
-}"""
-
-
-def train(page, count, width=10, **settings):
-    config = {"sigma": 0.05, "seed": 3, "width": width, "batch": 64, "steps": 1000, "limit": 1.5}
-    config |= {"centres": target()["centres"].tolist(), "shown": 200, "arrows": 40}
-    settings = {"w": 1, "margin": 3, "rate": 0.002, "decay": True, **settings}
-    return page.evaluate(TRAIN, {"config": config, "settings": settings, "count": count})
-
-
-def network(module, theta):
-    torch.nn.utils.vector_to_parameters(
-        torch.tensor(theta, dtype=torch.float64), module.parameters()
-    )
-    return module
-
-
-def test_the_read_outs_are_those_of_the_library(library):
-    readout = train(library, 300)
-    assert readout["step"] == 300
-    for (theta, psi), panel in zip(readout["nets"], readout["panels"], strict=True):
-        d = network(bre_gan.toy_discriminator().double(), theta)
-        fakes = torch.tensor(panel["fakes"], dtype=torch.float64).reshape(-1, 2)
-        g = network(bre_gan.toy_generator().double(), psi)
-        assert float((g(torch.zeros(1, 2, dtype=torch.float64)).detach()).abs().max()) <= 1
-        # The page hands its fakes over in single precision: one on an edge may change sides.
-        assert panel["patterns"] == pytest.approx(bre_gan.regions(d, fakes), abs=1)
-        assert panel["spread"] == pytest.approx(float(bre_gan.gradient_spread(d, fakes)), abs=0.02)
-        covered = bre_gan.mode_coverage(fakes, torch.tensor(target()["centres"]), 0.05)
-        assert (panel["modes"], panel["quality"]) == (covered.covered, covered.high_quality)
-        _, (h,) = bre_gan.pre_activations(d, fakes[:128], [1])
-        terms = bre_gan.bre_terms(h)
-        assert panel["marginalEntropy"] == pytest.approx(float(terms[0]), abs=1e-3)
-        assert panel["activationCorrelation"] == pytest.approx(float(terms[1]), abs=1e-3)
 
 
 def step(view):
@@ -94,9 +35,8 @@ def step(view):
 
 
 def at_step(view, expected):
-    view.page.wait_for_function(
-        "n => Number(document.querySelector('.dgm-gan').dataset.step) >= n", arg=expected
-    )
+    script = "n => Number(document.querySelector('.dgm-gan').dataset.step) >= n"
+    view.page.wait_for_function(script, arg=expected)
     view.settle()
 
 
@@ -104,14 +44,9 @@ def until(view, holds):
     """Wait until it holds: a worker may take longer to answer than `settle` waits."""
     for _ in range(200):
         if holds():
-            break
+            return
         view.page.wait_for_timeout(50)
-    else:
-        pytest.fail("it did not come to hold")
-
-
-def changed_from(view, pictures):
-    until(view, lambda: view.pictures() != pictures)
+    pytest.fail("it did not come to hold")
 
 
 # All in one task of the page, so that the restart is surely under way when the clicks come.
@@ -136,7 +71,7 @@ def test_what_is_asked_during_a_restart_is_done_after_it(opened, script):
         at_step(calm, steps)
     before = calm.pictures()
     calm.page.get_by_label("Cells of").select_option("1")
-    changed_from(calm, before)
+    until(calm, lambda: calm.pictures() != before)
     hasty = opened(playground(), script=script)
     hasty.page.evaluate(HASTY)
     at_step(hasty, 300)
@@ -147,10 +82,10 @@ def test_what_is_asked_during_a_restart_is_done_after_it(opened, script):
 def test_each_choice_shows_at_once(opened):
     view = opened(playground())
     for name, value in [("Target", "single"), ("Cells of", "1"), ("Hidden units", "16")]:
-        picture = view.pictures()
+        before = view.pictures()
         view.page.get_by_label(name).select_option(value)
         view.settle()
-        changed_from(view, picture)
+        until(view, lambda before=before: view.pictures() != before)
     for name, key, value in [("Weight", "ArrowLeft", "0.95"), ("Margin", "Home", "0")]:
         view.slider(name).press(key)
         shown = view.slider(name).evaluate("one => one.labels[0].querySelector('output').innerText")
@@ -202,15 +137,11 @@ def test_a_step_is_quick_and_the_page_stays_awake(opened, record_testsuite_prope
     view.page.evaluate(LONG_TASKS)
     view.button("Play").click()
     # Other work on this machine may hold up many rounds, a slow page all.
-    best = np.full(3, np.inf)
+    best, entries = np.full(3, np.inf), "performance.getEntriesByName('dgm-step:gan')"
     for _ in range(20):
         view.page.evaluate("() => { performance.clearMeasures(); longTasks.length = 0; }")
-        view.page.wait_for_function(
-            "() => performance.getEntriesByName('dgm-step:gan').length >= 200"
-        )
-        steps = view.page.evaluate(
-            "performance.getEntriesByName('dgm-step:gan').map(e => e.duration)"
-        )
+        view.page.wait_for_function(f"() => {entries}.length >= 200")
+        steps = view.page.evaluate(f"{entries}.map(e => e.duration)")
         longest = view.page.evaluate("Math.max(0, ...longTasks)")
         frames = np.percentile(view.frames(), 95)
         best = np.minimum(best, [np.percentile(steps, 95), frames, longest])
@@ -230,6 +161,10 @@ def pre_activations(bench, units):
     return points @ torch.stack([turn.cos(), turn.sin()]) + offset
 
 
+def terms(view):
+    return [float(v) for v in view.page.locator(".dgm-bench").get_attribute("data-terms").split()]
+
+
 def test_the_bench_shows_the_terms_of_its_points(opened):
     bench = PatternBench()
     view = opened(bench)
@@ -239,41 +174,34 @@ def test_the_bench_shows_the_terms_of_its_points(opened):
         view.settle()
         h = pre_activations(bench, int(units))
         expected = [float(t) for t in bre_gan.bre_terms(h, margin=float(margin))]
-        got = view.page.locator(".dgm-bench").get_attribute("data-terms").split()
-        assert [float(v) for v in got] == pytest.approx(expected, abs=1e-6)
+        assert terms(view) == pytest.approx(expected, abs=1e-6)
         joint = float(bre_gan.pattern_entropy(h > 0))
         assert f"{joint:.3f} nats" in view.page.locator(".dgm-bench dl").inner_text()
-        signs = view.page.locator(".dgm-pb-bit:not(.dgm-pb-none)").evaluate_all(
-            "all => all.map(n => n.classList.contains('dgm-pb-on'))"
-        )
+        bits = view.page.locator(".dgm-pb-bit:not(.dgm-pb-none)")
+        signs = bits.evaluate_all("all => all.map(n => n.classList.contains('dgm-pb-on'))")
         assert signs == (h > 0).flatten().tolist()
 
 
 def test_a_point_is_chosen_and_moved_by_keyboard_or_dragged(opened):
     view = opened(PatternBench())
-    pad = view.page.locator(".dgm-pad")
-    dots = view.page.locator(".dgm-pb-dot")
+    pad, dots = view.page.locator(".dgm-pad"), view.page.locator(".dgm-pb-dot")
+    script = "all => all.map(dot => [dot.textContent, dot.getAttribute('transform')])"
 
     def where():
-        return {
-            node.text_content(): node.get_attribute("transform")
-            for node in (dots.nth(i) for i in range(dots.count()))
-        }
+        view.settle()
+        return dict(dots.evaluate_all(script))
 
     before = where()
     pad.press("4")
     pad.press("Shift+ArrowRight")
-    view.settle()
     after = where()
-    assert [k for k in before if before[k] != after[k]] == ["4"]
+    assert dict(before.items() - after.items()).keys() == {"4"}
     assert view.page.get_by_role("combobox", name="Arrow keys move").input_value() == "3"
-    box = view.page.locator(".dgm-pb-dot", has_text="2").bounding_box()
+    box = dots.filter(has_text="2").bounding_box()
     middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     view.drag(middle, (box["x"] + 60, box["y"] - 40))
-    view.settle()
-    assert [k for k in after if after[k] != where()[k]] == ["2"]
+    assert dict(after.items() - where().items()).keys() == {"2"}
     view.button("Reset").click()
-    view.settle()
     assert where() == before
 
 
@@ -283,9 +211,7 @@ def test_the_presets_show_what_each_term_sees(opened):
     def pressed(name):
         view.button(name).click()
         view.settle()
-        return [
-            float(v) for v in view.page.locator(".dgm-bench").get_attribute("data-terms").split()
-        ]
+        return terms(view)
 
     eta = 1 / math.sqrt(10)
     assert pressed("Collapse") == pytest.approx([1, 1 - eta], abs=0.05)

@@ -6,27 +6,15 @@ import json
 import hyper_rnn_pages as pages
 import numpy as np
 import pytest
-from small_widgets import MATRICES, described, recurrent
+from small_widgets import MATRICES, hyper_weights, recurrent
 
-from dgm_book.widgets import HyperWeights, ScaleWeather, SwitchNow
+from dgm_book.widgets import ScaleWeather, SwitchNow
 
-GO = "Switch the dynamics now"
 # The most opaque pixel of each canvas.
 OPAQUE = """all => all.map(one => {
   const { data } = one.getContext("2d").getImageData(0, 0, one.width, one.height);
   return data.filter((_, at) => at % 4 === 3).reduce((a, b) => Math.max(a, b));
 })"""
-
-
-@functools.lru_cache
-def models():
-    """Return untrained models of the book's sizes, and as the page describes them."""
-    nets = recurrent()
-    return nets, {name: described(model) for name, model in nets.items()}
-
-
-def weights():
-    return HyperWeights(models()[1])
 
 
 def replay(widget, freeze=0.0):
@@ -36,12 +24,15 @@ def replay(widget, freeze=0.0):
     course = pages.simulate(widget.matrices, widget.schedule, steps, widget.seed, options["bound"])
     traces = {}
     for name in [widget.network] if is_weather else widget.models:
-        net = models()[0][name]
+        net = recurrent()[name]
         if freeze:
             free = pages.follow(net, course, options["n_particles"], widget.seed)
             net = pages.frozen(net, freeze, free.generated.mean(0))
         traces[name] = pages.follow(net, course, options["n_particles"], widget.seed)
     return course, traces
+
+
+close = functools.partial(np.testing.assert_allclose, rtol=1e-7, atol=1e-7)
 
 
 def arrived(view, condition="true"):
@@ -63,7 +54,6 @@ def same_as_pytorch(state, widget):
     hazard = widget.options["hazard"]
     posterior, exact = pages.exact_bayes(course, widget.matrices, tuple(widget.deviations), hazard)
     shown = slice(-len(state["x"]), None)
-    close = functools.partial(np.testing.assert_allclose, rtol=1e-7, atol=1e-7)
     close(state["x"], course.x[shown])
     close(state["posterior"], posterior[shown])
     for m, trace_ in enumerate(traces.values()):
@@ -75,21 +65,20 @@ def same_as_pytorch(state, widget):
 
 
 def test_the_page_filters_what_python_filters(opened):
-    widget = SwitchNow(weights(), MATRICES, speed=30)
+    widget = SwitchNow(hyper_weights(), MATRICES, speed=30)
     view = opened(widget)
     page = view.page
     first = arrived(view, "state.steps === 60")
     same_as_pytorch(first, widget)
-    button = page.get_by_role("button", name=GO)
-    button.press("Enter")
+    view.button("Switch the dynamics now").press("Enter")
     switched = arrived(view, "state.steps === 85")
     (_, before, sigma), (t, after, same_sigma) = switched["schedule"][-2:]
     assert (t, same_sigma) == (60, sigma)
     assert after != before
     same_as_pytorch(switched, widget)
-    page.get_by_role("radio", name="4", exact=True).press("Space")
+    view.radio("4").press("Space")
     arrived(view, "state.steps === 110")
-    page.get_by_role("button", name="One step").press("Space")
+    view.button("One step").press("Space")
     stepped = arrived(view, "state.steps === 111")
     assert stepped["schedule"][-1] == [85, after, 4]
     same_as_pytorch(stepped, widget)
@@ -100,13 +89,13 @@ def test_the_page_filters_what_python_filters(opened):
     other = arrived(view, "state.seed === 7")
     assert (other["steps"], other["schedule"]) == (60, first["schedule"])
     same_as_pytorch(other, widget)
-    page.get_by_role("button", name="Reset").press("Enter")
+    view.button("Reset").press("Enter")
     assert arrived(view, "state.seed === 0 && state.steps === 60") == first
     view.assert_clean()
 
 
 def test_what_the_table_tells_of_a_change(opened):
-    widget = SwitchNow(weights(), MATRICES)
+    widget = SwitchNow(hyper_weights(), MATRICES)
     view = opened(widget)
     arrived(view)
     rows = [row.split("\t") for row in view.page.locator("tbody tr").all_inner_texts()]
@@ -125,8 +114,7 @@ def test_what_the_table_tells_of_a_change(opened):
 
 @pytest.mark.timing
 def test_a_step_of_both_models_is_quick(opened, record_testsuite_property):
-    widget = SwitchNow(weights(), MATRICES, speed=30)
-    view = opened(widget)
+    view = opened(SwitchNow(hyper_weights(), MATRICES, speed=30))
     page = view.page
     arrived(view)
 
@@ -145,7 +133,7 @@ def test_a_step_of_both_models_is_quick(opened, record_testsuite_property):
 
 def test_what_grows_without_end_is_told(opened):
     grows = np.array([np.eye(2) * 1.5, np.eye(2) * 0.5])
-    widget = SwitchNow(weights(), grows, schedule=[[0, 0, 1.0]])
+    widget = SwitchNow(hyper_weights(), grows, schedule=[[0, 0, 1.0]])
     view = opened(widget)
     same_as_pytorch(arrived(view), widget)
     anew = np.flatnonzero(replay(widget)[0].fresh)[-1]
@@ -155,7 +143,7 @@ def test_what_grows_without_end_is_told(opened):
 
 
 def test_the_weather_freezes_step_by_step(opened):
-    widget = ScaleWeather(weights(), MATRICES)
+    widget = ScaleWeather(hyper_weights(), MATRICES)
     view = opened(widget)
     page = view.page
     free = arrived(view)
@@ -172,11 +160,10 @@ def test_the_weather_freezes_step_by_step(opened):
         pictures.add(tuple(view.pictures()))
         assert state["nats"] == curve[i]
         if i in (7, 20):
-            _, traces = replay(widget, round(i / 20, 2))
-            expected = traces["VHRNN"]
-            np.testing.assert_allclose(state["increment"], expected.increment, atol=1e-7)
-            np.testing.assert_allclose(state["mean"], expected.predicted_mean, atol=1e-7)
-            np.testing.assert_allclose(state["deviation"], expected.predicted_deviation, atol=1e-7)
+            expected = replay(widget, round(i / 20, 2))[1]["VHRNN"]
+            close(state["increment"], expected.increment)
+            close(state["mean"], expected.predicted_mean)
+            close(state["deviation"], expected.predicted_deviation)
     assert len(set(shown)) > 17  # of three decimals
     assert len(set(curve)) == 21
     assert len(pictures) == 20
@@ -190,6 +177,5 @@ def test_the_weather_freezes_step_by_step(opened):
     page.get_by_role("button", name="Another sequence").click()
     other = arrived(view, "state.seed === 1")
     widget.seed = 1
-    expected = replay(widget)[1]["VHRNN"].increment
-    np.testing.assert_allclose(other["increment"], expected, atol=1e-7)
+    close(other["increment"], replay(widget)[1]["VHRNN"].increment)
     view.assert_clean()

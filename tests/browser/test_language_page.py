@@ -10,13 +10,14 @@ import small_widgets as small
 import torch
 from page_hashes import ODD, murmur_mix
 from page_words import split_words
-from quiz import count_right, information_at_least, wilson
+from quiz import information_at_least, wilson
 
 from dgm.data.synthetic import THEMES, find_theme
 from dgm.data.text import Vocabulary
 from dgm.nets.language_models import plain_lstm
 from dgm_book.widgets import LanguageWeights
-from dgm_book.widgets.text_weights import MOST_WORDS, rounded
+from dgm_book.widgets.packing import rounded
+from dgm_book.widgets.text_weights import MOST_WORDS
 
 WORDS = [word for words in THEMES.values() for word in words] + ["the", "of", "and", "to"]
 OPENINGS = ["the sea boat", "to the oven"]
@@ -123,41 +124,32 @@ def checked(view):
 def test_the_page_writes_what_python_writes(opened, script):
     widget = teller(golden(), n_sentences=8)
     view = opened(widget, script=script)
+    box, picks = view.page.get_by_label("Opening", exact=True), view.page.get_by_label("Openings")
+
+    def then(_, **changes):
+        widget.set_state(changes)
+        return written(view, widget)
+
     first = written(view, widget)
     assert checked(view) < 1e-4
-    box = view.page.get_by_label("Opening", exact=True)
-    box.press("Enter")
-    widget.seed = 1
-    second = written(view, widget)
+    second = then(box.press("Enter"), seed=1)
     # The tally holds both stories.
     so_far = view.page.locator("tbody tr td:nth-child(3)").all_inner_texts()
     expected = [f"{100 * (a + b) / 14:.0f}\u2009%of 14" for a, b in zip(first, second, strict=True)]
     assert ["".join(text.split("\n")) for text in so_far] == expected
-    slider = view.page.get_by_role("slider", name="Temperature")
-    slider.press("ArrowRight")
-    widget.temperature = 1.05
-    written(view, widget)
+    then(view.slider("Temperature").press("ArrowRight"), temperature=1.05)
     assert view.page.locator("output").inner_text() == "1.05"
-    box.fill(f"The Zorp sea, {MARKUP}")
-    widget.opening = f"The Zorp sea, {MARKUP}"
-    written(view, widget)
-    strange = view.page.locator("li:first-child .dgm-strange").all_inner_texts()
+    strange = f"The Zorp sea, {MARKUP}"
+    then(box.fill(strange), opening=strange)
     unknown = ["zorp", "img", "src", "x", "onerror", "document", "title", "1"]
-    assert strange == unknown * 2
+    assert view.page.locator("li:first-child .dgm-strange").all_inner_texts() == unknown * 2
     note = view.page.locator(".dgm-note").first.inner_text()
     assert "read as <unk>: \u201czorp\u201d, \u201cimg\u201d" in note
-    box.fill("")
-    widget.opening = ""
-    written(view, widget)
-    picks = view.page.get_by_label("Openings")
+    then(box.fill(""), opening="")
     assert picks.locator("option:checked").inner_text() == "the start of a text"
-    picks.select_option(label=OPENINGS[1])
-    widget.opening = OPENINGS[1]
-    written(view, widget)
+    then(picks.select_option(label=OPENINGS[1]), opening=OPENINGS[1])
     assert box.input_value() == OPENINGS[1]
-    view.page.get_by_role("button", name="Reset").press("Space")
-    widget.set_state({"opening": OPENINGS[0], "temperature": 1.0, "seed": 0})
-    written(view, widget)
+    then(view.button("Reset").press("Space"), opening=OPENINGS[0], temperature=1.0, seed=0)
     assert view.page.locator(".dgm img").count() == 0
     view.assert_clean()
 
@@ -177,9 +169,12 @@ def table(view):
     return [row.split("\t") for row in view.page.locator(".dgm-side tbody tr").all_inner_texts()]
 
 
+# Right answers so far of the reader, of a critic that always takes the first, and of one that ties.
+RIGHT = [(1, 1, 2, 3), (1, 1, 2, 2), (0.5, 1, 1.5, 2)]
+
+
 def test_the_quiz_by_keyboard(opened):
-    widget = small.quiz(questions=[small.question(i) for i in range(6)], rounds=4)
-    view = opened(widget)
+    view = opened(small.quiz(questions=[small.question(i) for i in range(6)], rounds=4))
     page, press, said = view.page, view.page.keyboard.press, ".dgm-first-said:visible"
     assert table(view)[0][1:] == ["0 of 0", "\u2013", "\u2013"]
     page.locator(".dgm-option").first.focus()
@@ -189,21 +184,20 @@ def test_the_quiz_by_keyboard(opened):
         assert page.locator(".dgm-controls td").all_inner_texts() == ["?"] * 4
         press(str(place + 1))
         press("2")  # too late
-        widget.answers = [*widget.answers, place]
         verdicts = page.locator(".dgm-option small").all_inner_texts()
         assert ["this one follows" in text for text in verdicts] == [i % 2 == 0, i % 2 == 1]
         assert "your choice" in verdicts[place]
-        for row, right in zip(table(view), count_right(widget).values(), strict=True):
-            low, high = wilson(right, i + 1)
+        for row, counts in zip(table(view), RIGHT, strict=True):
+            low, high = wilson(counts[i], i + 1)
             least = information_at_least(float(np.clip(0.5, low, high)))
             interval = f"{low:.2f}\u2013{high:.2f}"
-            assert row[1:] == [f"{right:g} of {i + 1}", interval, f"{least:.2f}"]
+            assert row[1:] == [f"{counts[i]:g} of {i + 1}", interval, f"{least:.2f}"]
         press("Enter")  # the focus is on the next question
     assert "you have 3 right" in page.locator(said).inner_text()
     assert not page.locator(".dgm-option").first.is_visible()
     state = json.loads(page.locator(".dgm").get_attribute("data-moved"))
     assert state["answers"] == [0, 0, 0, 1]
-    assert state["right"] == list(count_right(widget).values())
+    assert state["right"] == [counts[-1] for counts in RIGHT]
     view.button("Reset").press("Enter")
     # New questions, which begin again when there are no more.
     assert page.locator(said).inner_text() == "sentence 4"

@@ -1,61 +1,36 @@
 """The same widgets under a live kernel in JupyterLab set their Python values."""
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from pathlib import Path
 
 import nbformat
 import pytest
-from small_widgets import EXAMPLES
+from small_widgets import ACTS
 
 ROOT = Path(__file__).parents[2]
 SOURCES = [str(ROOT / "lib"), str(ROOT / "tests" / "tools")]
-# Beneath each widget stands what Python knows of it.
+# Beneath each widget stands whether Python has what a reader who acts brings about.
 FIRST = """
 from ipywidgets import Label
-from small_widgets import MAKERS
+from small_widgets import ACTS, MAKERS
 
-def shown(name, trait, options):
-    widget, label = MAKERS[name](**options), Label()
+def shown(name):
+    widget, label = MAKERS[name](), Label()
     def write(change=None):
-        label.value = f"{trait} is {getattr(widget, trait)!r}"
-    widget.observe(write, trait)
+        chosen = all(getattr(widget, key) == value for key, value in ACTS[name][1].items())
+        label.value = f"{name}: {'as chosen' if chosen else 'as it began'}"
+    widget.observe(write)
     write()
     display(widget, label)
 """
-PAD = {"temperatures": (8,), "seed": 20}
-
-
-def press(label, key="ArrowRight"):
-    return lambda widget: widget.get_by_label(label).first.press(key)
-
-
-def click(name):
-    return lambda widget: widget.get_by_role("button", name=name).click()
-
-
-def fill(label, text):
-    def act(widget):
-        widget.get_by_label(label).fill(text)
-        widget.get_by_label(label).press("Tab")  # JupyterLab keeps Enter to itself
-
-    return act
-
-
-WIDGETS = [  # the widget, options, a trait and what it is, what a reader does, and what it is then
-    ("DamageLab", {}, "blur", 0, press("Blur"), 1),
-    ("DrawADigit", PAD, "seed", 20, click("New seed"), 21),
-    ("GANPlayground", {"width": 4}, "seed", 0, fill("Seed of both", "7"), 7),
-    ("SentenceSteering", {}, "sentence", EXAMPLES[0], fill("Your sentence", "no ."), "no ."),
-    ("Storyteller", {}, "seed", 0, click("Write on"), 1),
-    ("SwitchNow", {}, "steps", 60, click("Switch the dynamics now"), 85),
-]
+NAMES = [name for name, (_, chosen) in ACTS.items() if chosen]
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +38,7 @@ def jupyterlab(tmp_path_factory):
     """A JupyterLab of this environment on a free port, with every folder of its own."""
     pytest.importorskip("jupyterlab")
     tmp_path = tmp_path_factory.mktemp("lab")
-    cells = [f"shown({n!r}, {trait!r}, {options!r})" for n, options, trait, *_ in WIDGETS]
+    cells = [f"shown({name!r})" for name in NAMES]
     notebook = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell) for cell in (FIRST, *cells)],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
@@ -74,21 +49,19 @@ def jupyterlab(tmp_path_factory):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
-    folders += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "MPLCONFIGDIR")
-    env = os.environ | {name: str(tmp_path / name.lower()) for name in folders}
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")
+    names += ("JUPYTERLAB_SETTINGS_DIR", "JUPYTERLAB_WORKSPACES_DIR", "MPLCONFIGDIR")
+    env = os.environ | {name: str(tmp_path / name.lower()) for name in names}
     env["PYTHONPATH"] = os.pathsep.join([*SOURCES, env.get("PYTHONPATH", "")])
     command = [
         *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
         *("--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"),
         *(f"--ServerApp.root_dir={work}", "--IdentityProvider.token=", "--expose-app-in-browser"),
     ]
-    log = tmp_path / "server.log"
+    log, url = tmp_path / "server.log", f"http://127.0.0.1:{port}"
     with log.open("w") as out:
-        server = subprocess.Popen(
-            command, env=env, cwd=work, stdout=out, stderr=out, start_new_session=True
-        )
-    url = f"http://127.0.0.1:{port}"
+        options = {"env": env, "cwd": work, "stdout": out, "stderr": out}
+        server = subprocess.Popen(command, start_new_session=True, **options)
     try:
         _wait_for(f"{url}/api", server, log)
         yield f"{url}/lab/tree/live.ipynb"
@@ -106,11 +79,9 @@ def _wait_for(url, server, log, seconds=60):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         assert server.poll() is None, log.read_text()[-2000:]
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(url, timeout=5).close()
+        time.sleep(0.2)
     pytest.fail(f"JupyterLab did not answer in {seconds} s:\n{log.read_text()[-2000:]}")
 
 
@@ -118,7 +89,7 @@ def _wait_for(url, server, log, seconds=60):
 def lab(jupyterlab, browser):
     """The notebook's page, all cells run: one kernel serves all tests."""
     # So tall that JupyterLab, which leaves out cells that are out of sight, shows all.
-    context = browser.new_context(viewport={"width": 1280, "height": 8000})
+    context = browser.new_context(viewport={"width": 1280, "height": 24_000})
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(jupyterlab, wait_until="commit")
@@ -128,14 +99,19 @@ def lab(jupyterlab, browser):
     # Not awaited here: evaluate() has no time limit, the locators below have.
     page.evaluate("() => void window.jupyterapp.commands.execute('notebook:run-all-cells')")
     # All of them, since JupyterLab takes the focus to itself until the last cell has run.
-    for _, _, trait, before, *_ in WIDGETS:
-        page.get_by_text(f"{trait} is {before!r}", exact=True).first.wait_for()
+    for name in NAMES:
+        page.get_by_text(f"{name}: as it began", exact=True).wait_for()
     yield page
     context.close()
 
 
-@pytest.mark.parametrize("place", range(len(WIDGETS)), ids=[name for name, *_ in WIDGETS])
-def test_python_hears_what_the_reader_does(lab, place):
-    _, _, trait, _, act, after = WIDGETS[place]
-    act(lab.locator(".dgm").nth(place))
-    lab.get_by_text(f"{trait} is {after!r}", exact=True).wait_for()
+@pytest.mark.parametrize("name", NAMES)
+def test_python_hears_what_the_reader_does(lab, name):
+    widget = lab.locator(".dgm").nth(NAMES.index(name))
+    for control, key in ACTS[name][0]:
+        role, _, label = control.partition(":")
+        exact = role not in ("slider", "button")
+        node = widget.get_by_role(role, name=label or None, exact=exact).first
+        # JupyterLab keeps Enter to itself.
+        node.click() if role == "button" else node.press(key)
+    lab.get_by_text(f"{name}: as chosen", exact=True).wait_for()

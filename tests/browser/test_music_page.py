@@ -1,5 +1,6 @@
 """Particles and chorale in a real browser: the page draws what PyTorch computes, and plays it."""
 
+import functools
 import itertools
 import json
 import math
@@ -9,18 +10,12 @@ import numpy as np
 import pytest
 import torch
 from hyper_rnn_pages import filter_sequence, normals, particle_runs, survivors, uniforms
+from page_words import number
 from small_widgets import described
 
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN
 from dgm_book.widgets import Chorale, HyperWeights, ParticleKalman
-from dgm_book.widgets.variational_hyper_rnn import (
-    CRITERIA,
-    FIRST_RUN,
-    FIVE,
-    N_RUNS,
-    OPENINGS,
-    default_sequences,
-)
+from dgm_book.widgets import variational_hyper_rnn as recurrent
 
 # Hears what is given to Web Audio, which plays on.
 EAR = """
@@ -80,37 +75,20 @@ def sounding(view, kind, name):
     return json.loads(view.page.locator(f".dgm-mu-{kind}").get_attribute(f"data-{name}"))
 
 
-X = {sequence["name"]: np.array(sequence["x"]) for sequence in default_sequences()}
+X = {sequence["name"]: np.array(sequence["x"]) for sequence in recurrent.default_sequences()}
 
 
 def drawn_run(widget):
     """The run that a widget shows."""
-    x = X[widget.sequence]
-    return particle_runs(x, widget.particles, widget.criterion, [widget.seed])
+    return particle_runs(X[widget.sequence], widget.particles, widget.criterion, [widget.seed])
 
 
-def number(text):
-    return float(text.replace("\N{MINUS SIGN}", "-"))
-
-
-# Particles: the arithmetic
-
-
-# Particles: the picture
-
-
-def with_means(view):
-    """Wait for the many runs, which begin when the reader pauses."""
-    view.page.locator(".dgm-mu-kalman[data-means]").wait_for()
-    view.settle()
-    return view
+# Particles
 
 
 def rows(view):
-    return {
-        row.locator("th").inner_text(): row.locator("td").inner_text()
-        for row in view.page.locator(".dgm-mu-kalman tbody tr").all()
-    }
+    texts = view.page.locator(".dgm-mu-kalman tbody tr").all_inner_texts()
+    return dict(text.split("\t") for text in texts)
 
 
 def test_each_step_by_keyboard_shows_python_s_run(opened):
@@ -135,13 +113,16 @@ def test_each_step_by_keyboard_shows_python_s_run(opened):
 
 
 def test_the_table_tells_the_means_of_the_runs(opened):
-    view = with_means(opened(ParticleKalman(badge="in the page", particles=4)))
+    view = opened(ParticleKalman(badge="in the page", particles=4))
+    view.page.locator(".dgm-mu-kalman[data-means]").wait_for()  # they begin when the reader pauses
+    view.settle()
     readout = rows(view)
     assert number(readout["exact, Kalman"]) == pytest.approx(-6.1186, abs=6e-4)
     means = sounding(view, "kalman", "means")
-    runs = FIRST_RUN + np.arange(N_RUNS)
-    for name, (n, rule) in {"elbo": (1, "never"), **{r: (4, r) for r in CRITERIA}}.items():
-        estimates = particle_runs(FIVE, n, rule, runs).log_likelihood
+    runs = recurrent.FIRST_RUN + np.arange(recurrent.N_RUNS)
+    bounds = {"elbo": (1, "never")} | {rule: (4, rule) for rule in recurrent.CRITERIA}
+    for name, (n, rule) in bounds.items():
+        estimates = particle_runs(recurrent.FIVE, n, rule, runs).log_likelihood
         error = estimates.std(ddof=1) / math.sqrt(400)
         assert means[name]["mean"] == pytest.approx(estimates.mean(), rel=1e-9)
         assert means[name]["error"] == pytest.approx(error, rel=1e-9)
@@ -163,16 +144,15 @@ def test_strong_lines_are_the_survivors_and_bars_the_ess(opened):
     rise = slope * z + height
     dead, strong, dots = view.page.evaluate("seen")
     assert (strong["wide"], strong["alpha"]) > (dead["wide"], dead["alpha"])
+    close = functools.partial(np.testing.assert_allclose, atol=0.02)
     for shown, result in ((alive[1:], strong), (~alive[1:], dead)):
         t, n = np.nonzero(shown)
         ends = [(x[t], rise[t, parents[t + 1, n]]), (x[t + 1], rise[t + 1, n])]
-        target_ = np.moveaxis(np.array(ends), 2, 0).reshape(-1, 2)
         assert [step[0] for step in result["path"]] == ["moveTo", "lineTo"] * shown.sum()
-        np.testing.assert_allclose([step[1:] for step in result["path"]], target_, atol=0.02)
+        close([step[1:] for step in result["path"]], np.moveaxis(ends, 2, 0).reshape(-1, 2))
     radius = 8 * np.sqrt(w)
-    circles = np.array([step[1:4] for step in dots["path"] if step[0] == "arc"])
-    target_ = np.stack([np.broadcast_to(x[:, None], z.shape), rise, radius], -1)[radius > 1]
-    np.testing.assert_allclose(circles, target_, atol=0.02)
+    circles = [step[1:4] for step in dots["path"] if step[0] == "arc"]
+    close(circles, np.stack([x[:, None] + 0 * z, rise, radius], -1)[radius > 1])
     specks = sum(step[0] == "rect" for step in dots["path"])
     assert specks == (radius <= 1).sum() > 0
     bars = view.page.locator(".dgm-mu-bars").get_attribute("d")
@@ -226,29 +206,31 @@ def piece(view):
 
 
 def test_a_piece_begins_with_its_opening_and_the_same_seed_writes_the_same(opened, chorale):
-    first = opened(chorale(opening=OPENINGS[1]["frames"], seed=3))
+    opening = recurrent.OPENINGS[1]["frames"]
+    views = [opened(chorale(opening=opening, seed=seed)) for seed in (3, 3, 4)]
+    first, repeated, next_seed = views
+
+    def pressed(control, key):
+        control.press(key)
+        first.settle()
+        return piece(first)
+
     written = piece(first)
     assert len(written) == 16
-    assert written[:8] == OPENINGS[1]["frames"]
+    assert written[:8] == opening
     assert sum(map(len, written[8:])) > 8
-    assert piece(opened(chorale(opening=OPENINGS[1]["frames"], seed=3))) == written
-    first.button("Write another").press("Enter")
-    first.settle()
-    other = piece(first)
-    assert other != written
-    assert other == piece(opened(chorale(opening=OPENINGS[1]["frames"], seed=4)))
-    first.slider("Frames to write").press("ArrowRight")
-    first.settle()
-    assert len(piece(first)) == 20
-    assert piece(first)[:16] == other  # longer, and the same so far
-    first.button("Reset").press("Enter")
-    first.settle()
-    assert piece(first) == written
+    assert piece(repeated) == written
+    other = pressed(first.button("Write another"), "Enter")
+    assert other == piece(next_seed) != written
+    longer = pressed(first.slider("Frames to write"), "ArrowRight")
+    assert len(longer) == 20
+    assert longer[:16] == other
+    assert pressed(first.button("Reset"), "Enter") == written
     first.assert_clean()
 
 
 def test_nats_per_frame_are_those_of_the_particle_filter(opened, chorale, nets):
-    view = opened(chorale(opening=OPENINGS[1]["frames"], seed=5))
+    view = opened(chorale(opening=recurrent.OPENINGS[1]["frames"], seed=5))
     frames = piece(view)
     x = torch.tensor([[pitch in notes for pitch in range(21, 109)] for notes in frames])
     noise = torch.stack([normals((16, 4), 5, 3, t) for t in range(len(x))])
@@ -265,21 +247,15 @@ def test_what_the_roll_shows_is_the_piece(opened, chorale):
     wide = view.page.locator(".dgm-mu-roll").bounding_box()["width"] / len(frames)
     row = 352 / 49
     for name, start, end in (("given", 0, 4), ("made", 4, 12)):
-        bars = re.findall(
-            r"M([\d.]+) ([\d.]+)h([\d.]+)", view.page.locator(f".dgm-mu-{name}").get_attribute("d")
-        )
+        path = view.page.locator(f".dgm-mu-{name}").get_attribute("d")
         result = {t: set() for t in range(start, end)}
-        for x, y, w in np.array(bars, float):
+        for x, y, w in np.array(re.findall(r"M([\d.]+) ([\d.]+)h([\d.]+)", path), float):
             for t in range(round((x - 0.7) / wide), round((x + w) / wide)):
                 result[t].add(84 - round((y - 18.5) / row))
         assert [sorted(result[t]) for t in range(start, end)] == frames[start:end]
 
 
 # Sound
-
-
-def heard(view):
-    return view.page.evaluate("heard")
 
 
 def in_turns(events, key):
@@ -297,12 +273,12 @@ def test_the_oscillators_play_the_roll(opened, chorale):
     view.slider("Temperature").press("ArrowLeft")
     view.page.locator(".dgm-mu-roll").press("ArrowRight")
     view.settle()
-    assert heard(view)["contexts"] == 0  # not before the reader asks for it
+    assert view.page.evaluate("heard.contexts") == 0  # not before the reader asks for it
     view.button("Play").press("Enter")
     assert view.page.evaluate("heard.contexts") == 1
     view.button("Stop").wait_for()
     view.button("Play").wait_for()  # at the end
-    readout = heard(view)
+    readout = view.page.evaluate("heard")
     pitch = {e["id"]: round(69 + 12 * math.log2(e["hertz"] / 440)) for e in readout["starts"]}
     starts, when = in_turns(readout["starts"], lambda e: pitch[e["id"]])
     # The page may call stop() once more when all is over.
@@ -327,11 +303,11 @@ def test_stop_ends_every_note_and_closes_the_sound(opened, chorale):
     view.button("Play").click()
     view.page.wait_for_function("() => heard.starts.length >= 4")
     view.button("Stop").click()
-    readout = heard(view)
+    readout = view.page.evaluate("heard")
     assert {e["id"] for e in readout["starts"]} == {e["id"] for e in readout["stops"]}
     view.page.wait_for_function("() => heard.closed === 1")
     view.page.wait_for_timeout(400)
-    assert len(heard(view)["starts"]) == len(readout["starts"])
+    assert view.page.evaluate("heard.starts.length") == len(readout["starts"])
     view.settle()
     # From where it stopped, with a sound of its own; leaving the page ends that too.
     view.slider("Play head").press("ArrowRight")
@@ -340,7 +316,7 @@ def test_stop_ends_every_note_and_closes_the_sound(opened, chorale):
     view.page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide'))")
     view.page.wait_for_function("() => heard.closed === 2")
     assert view.button("Play").is_visible()
-    assert heard(view)["contexts"] == 2
+    assert view.page.evaluate("heard.contexts") == 2
     view.assert_clean()
 
 
@@ -354,10 +330,6 @@ def test_without_web_audio_the_roll_plays_in_silence(opened, chorale):
 
 
 # The reader's own opening
-
-
-def status(view):
-    return view.page.locator(".dgm-mu-chorale .dgm-status").inner_text()
 
 
 def test_notes_of_the_opening_are_turned_by_keyboard_and_click(opened, chorale):

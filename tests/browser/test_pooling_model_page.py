@@ -76,10 +76,6 @@ def ruler(weights=None, **options):
     return InfluenceRuler(weights or pooling_weights(), EXAMPLES, **options)
 
 
-def slider(examples=EXAMPLES, **options):
-    return TemperatureSlider(pooling_weights(), examples, **options)
-
-
 @functools.lru_cache
 def large():
     """Return weights as wide as the book's, and forty sentences of ten words."""
@@ -90,13 +86,8 @@ def large():
     return PoolingWeights(arrays(models_by_kind), words), sentences
 
 
-def root(view, index=0):
-    return view.page.locator(".dgm").nth(index)
-
-
-def surveyed(view, index=0):
-    root(view, index).locator("svg:not([data-waiting])").last.wait_for()
-    view.drawn()
+def root(view):
+    return view.page.locator(".dgm").first
 
 
 def typed(view, sentence):
@@ -109,19 +100,14 @@ def movements(view):
     return np.array(json.loads(root(view).get_attribute("data-moved")))
 
 
-def lengths(view, index=0):
+def lengths(view):
     """Return the lengths of a widget's bars, in pixels."""
     widths = "all => all.map(one => one.getBoundingClientRect().width)"
-    return np.array(root(view, index).locator(".dgm-enc-bar").evaluate_all(widths))
+    return np.array(root(view).locator(".dgm-enc-bar").evaluate_all(widths))
 
 
-def share(view, index=0):
-    return np.array([float(x) for x in root(view, index).get_attribute("data-shares").split()])
-
-
-def moves(view, place, index=0):
-    root(view, index).get_by_role("slider").fill(str(place))
-    view.drawn()
+def data_values(view, name):
+    return [float(x) for x in root(view).get_attribute(f"data-{name}").split()]
 
 
 @pytest.mark.parametrize("script", ["", "delete globalThis.WebAssembly"])
@@ -157,25 +143,27 @@ def test_influence_is_that_of_pytorch(opened, script):
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_and_dispersion_are_those_of_pytorch(opened, kind):
     examples = list(dict.fromkeys(review_grammar(20, seed=6)[0]))
-    widget = slider(examples=examples, kind=kind)
+    widget = TemperatureSlider(pooling_weights(), examples, kind=kind)
     view = opened(widget)
-    surveyed(view)
+    root(view).locator("svg:not([data-waiting])").last.wait_for()
+    view.drawn()
     encoder = models()[kind].posterior.encoder
     corpus = vocabulary().encode(examples)
     mask = torch.arange(corpus.tokens.shape[1]) < corpus.lengths[:, None]
     states = encoder.states(corpus.tokens, corpus.lengths).double()
     for position in (0, 1, 37, 60, 99, 100):
-        moves(view, position)
+        root(view).get_by_role("slider").fill(str(position))
+        view.drawn()
         h = states.clone().requires_grad_()
         tau = [math.inf, *widget.temperatures, 0.0][position]
         name = "max" if tau == 0 else "mean" if math.isinf(tau) else "logsumexp"
         pooled = pool(h, mask, name, temperature=tau if name == "logsumexp" else None)
         pooled[0].mean().backward()
         n = corpus.lengths[0]
-        np.testing.assert_allclose(share(view), h.grad[0, :n].sum(1), atol=1e-4)
-        values = [float(x) for x in root(view).get_attribute("data-dispersion").split()]
+        np.testing.assert_allclose(data_values(view, "shares"), h.grad[0, :n].sum(1), atol=1e-4)
         expected = paper.dispersion(pooled)
-        np.testing.assert_allclose(values, [getattr(expected, s) for s in STATISTICS], rtol=1e-4)
+        expected = [getattr(expected, name) for name in STATISTICS]
+        np.testing.assert_allclose(data_values(view, "dispersion"), expected, rtol=1e-4)
         bars = lengths(view)
         assert np.ptp(bars) < 0.5 if tau == math.inf else bars.max() > 0
         if position % 4 == 0:

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from page_words import number
 from small_widgets import row, run, sentences
 
 from dgm_book.widgets import DispersionMicroscope, PoolingRace
@@ -15,15 +16,14 @@ RUNS |= {"max": (0.8, 22), "front": (1.2, 20)}
 
 
 def runs():
-    """Runs of twelve rows, in each of which one measure is missing from two of three rows."""
+    """Runs of twelve rows, in one of which a measure is missing from two of three rows."""
     given = []
     for name, (scale, seconds) in RUNS.items():
         rows = []
-        for share in np.linspace(0, 1, 12):
+        for i, share in enumerate(np.linspace(0, 1, 12)):
             measures = {"kl": 3 * scale * share, "information": 2 * scale * share**2}
-            measures |= {"log_likelihood": -34 + scale - 20 * math.exp(-5 * share)}
-            if name == "annealing" and len(rows) % 3:
-                measures["log_likelihood"] = None
+            likelihood = -34 + scale - 20 * math.exp(-5 * share)
+            measures["log_likelihood"] = None if name == "annealing" and i % 3 else likelihood
             measures |= {"reconstruction": 33 - scale, "active_units": 4}
             rows.append(row(2000 * share, seconds * share, **measures))
         given.append(run(name, "fix", label=f"{name} run", measured=rows))
@@ -37,51 +37,40 @@ def sets():
     return [first, sentences("made", (0, 50), 60, **other)]
 
 
-def number(text):
-    return float(text.replace("\u2212", "-").replace(",", ""))
-
-
 def table(view):
     """Return the rows of the race's table: label to what its three cells say."""
-    texts = view.page.locator(".dgm-race tbody tr").evaluate_all(
-        "all => all.map(r => [r.querySelector('th').childNodes[1].textContent,"
-        " ...[...r.querySelectorAll('td')].map(c => c.textContent)])"
-    )
+    script = """all => all.map(row => [row.querySelector("th").childNodes[1].textContent,
+      ...[...row.querySelectorAll("td")].map(cell => cell.textContent)])"""
+    texts = view.page.locator(".dgm-race tbody tr").evaluate_all(script)
     return {name: values for name, *values in texts}
 
 
 def expected_table(time, shown, axis="seconds"):
     """The last measurements by a share of the longest shown run, best likelihood first."""
-    given = [item for item in runs() if item["name"] in shown]
-    limit = max(row[axis] for item in given for row in item["measured"])
+    given = {item["label"]: item["measured"] for item in runs() if item["name"] in shown}
+    limit = max(row[axis] for rows in given.values() for row in rows)
     match = {}
-    for item in given:
-        past = [row for row in item["measured"] if row[axis] <= time * limit + 1e-9]
-        known = [[row[key] for row in past if row[key] is not None] for key in MEASURES]
-        match[item["label"]] = [values[-1] if values else None for values in known]
-    order = sorted(match, key=lambda name: -match[name][0])
-    return {name: match[name] for name in order}
+    for label, rows in given.items():
+        past = [row for row in rows if row[axis] <= time * limit + 1e-9]
+        match[label] = [[r[key] for r in past if r[key] is not None][-1] for key in MEASURES]
+    return dict(sorted(match.items(), key=lambda item: -item[1][0]))
 
 
 def test_the_table_holds_what_was_measured_by_then(opened):
     view = opened(PoolingRace(runs()))
-    shown = ["plain", "annealing", "aggressive", "mean", "max"]
-    for key, time, axis in [
-        (None, 1, "seconds"),
-        ("Home", 0, "seconds"),
-        ("ArrowRight", 0.005, "seconds"),
-        ("PageUp", None, "seconds"),
-        (None, None, "step"),
+    shown, slider = ["plain", "annealing", "aggressive", "mean", "max"], view.slider("Training")
+    for node, key, time, axis in [
+        (slider, "Shift", 1, "seconds"),
+        (slider, "Home", 0, "seconds"),
+        (slider, "ArrowRight", 0.005, "seconds"),
+        (slider, "PageUp", None, "seconds"),
+        (view.radio("steps"), "Space", None, "step"),
     ]:
-        if key:
-            view.slider("Training").press(key)
-        if axis == "step":
-            view.page.get_by_role("radio", name="steps").press("Space")
+        node.press(key)
         view.settle()
-        time = float(view.slider("Training").input_value()) if time is None else time
-        assert float(view.slider("Training").input_value()) == time
-        expected = expected_table(time, shown, axis)
-        shown_rows = table(view)
+        now = float(slider.input_value())
+        assert time in (None, now)
+        expected, shown_rows = expected_table(now, shown, axis), table(view)
         assert list(shown_rows) == list(expected)
         for name, values in expected.items():
             assert [number(v) for v in shown_rows[name]] == pytest.approx(values, abs=0.00501)
@@ -103,30 +92,27 @@ def test_heads_ride_on_their_lines_up_to_the_scrubber(opened, time):
         clip = svg.locator("clipPath rect").nth(1)
         edge = float(clip.get_attribute("x")) + float(clip.get_attribute("width"))
         assert edge == pytest.approx(now)
-        lines = svg.locator(".dgm-done .dgm-line").evaluate_all(
-            "all => all.map(n => n.getAttribute('d'))"
-        )
-        heads = svg.locator(".dgm-head").evaluate_all(
-            "all => all.map(n => [n.getAttribute('transform'), n.style.display])"
-        )
+        bottom = float(clip.get_attribute("y")) + float(clip.get_attribute("height"))
+        lines, heads = svg.locator(".dgm-done .dgm-line").all(), svg.locator(".dgm-head").all()
         assert len(lines) == len(heads) == 5
-        for line, (transform, display) in zip(lines, heads, strict=True):
-            at = places(line)
+        for line, head in zip(lines, heads, strict=True):
+            at, transform = places(line.get_attribute("d")), head.get_attribute("transform")
             x, y = (float(v) for v in re.findall(r"-?[\d.]+", transform))
             assert x == pytest.approx(min(now, at[-1, 0]), abs=0.11)
             assert y == pytest.approx(np.interp(x, *at.T), abs=1.5)
-            bottom = float(clip.get_attribute("y")) + float(clip.get_attribute("height"))
-            assert (display == "none") == (y > bottom - 2.5)
+            assert (head.evaluate("n => n.style.display") == "none") == (y > bottom - 2.5)
 
 
 def test_runs_are_ticked_and_one_is_brought_forward(opened):
     view = opened(PoolingRace(runs(), shown=["plain", "max"]))
-    assert set(table(view)) == {"plain run", "max run"}
-    assert view.slider("Training").get_attribute("aria-valuetext") == "22.0 s"
+
+    def shows():
+        return set(table(view)), view.slider("Training").get_attribute("aria-valuetext")
+
+    assert shows() == ({"plain run", "max run"}, "22.0 s")
     view.page.get_by_role("checkbox", name="aggressive run").press("Space")
     view.settle()
-    assert set(table(view)) == {"plain run", "max run", "aggressive run"}
-    assert view.slider("Training").get_attribute("aria-valuetext") == "80.0 s"
+    assert shows() == ({"plain run", "max run", "aggressive run"}, "80.0 s")
     view.page.get_by_label("Bring forward").select_option("front")
     view.settle()
     assert next(iter(table(view))) == "front run"
@@ -204,21 +190,19 @@ def test_a_dot_under_the_pointer_is_ringed_in_all_panels(opened):
     assert rings(view) == [None] * 3
     at, _ = first_dots(view, 1)
     box = view.page.locator(".dgm-panel svg").nth(1).bounding_box()
+    words, which = view.page.locator(".dgm-sentence"), view.slider("Ring a sentence")
     view.page.mouse.move(box["x"] + at[0], box["y"] + at[1])
     view.settle()
-    words = view.page.locator(".dgm-sentence")
     assert words.inner_text() == "sentence 0 (.)"
     for p in range(3):
         assert rings(view)[p] == pytest.approx(first_dots(view, p)[0], abs=0.11)
     view.page.mouse.move(5, 5)
     view.settle()
     assert rings(view) == [None] * 3
-    which = view.slider("Ring a sentence")
     which.press("ArrowRight")
     which.press("ArrowRight")
     view.settle()
-    assert words.inner_text() == which.get_attribute("aria-valuetext")
-    assert words.inner_text() == "sentence 1 (!)"
+    assert words.inner_text() == which.get_attribute("aria-valuetext") == "sentence 1 (!)"
     assert None not in rings(view)
     view.page.get_by_role("radio", name="Made").press("Space")
     view.settle()

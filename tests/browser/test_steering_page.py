@@ -49,7 +49,8 @@ def weights(golden=()):
 @functools.lru_cache
 def page_model():
     """Return a model with the weights that the page has."""
-    model, page = steering_model(vocabulary(), **SMALL), weights().dequantised()
+    model, page = steering_model(vocabulary(), **SMALL), weights()
+    page = page.arrays(page.header["tensors"])
     tensors = {name: torch.from_numpy(value.copy()) for name, value in page.items()}
     model.load_state_dict(tensors, strict=False)
     return model
@@ -65,13 +66,11 @@ def golden(count=100):
             sentence = " ".join([sentence] * 5)
         elif i % 20 == 8:
             sentence = sentence.split()[0]
-        weights = dice.dirichlet([0.4] * 3).round(4)
-        weights[2] = 1 - weights[0] - weights[1]
-        weights = np.clip(weights, 0, 1)
-        target = torch.tensor(weights, dtype=torch.float32)
-        answer = page_model().rewrite(sentence, target, **OPTIONS)
-        rewrites.append({"sentence": sentence, "weights": weights.tolist(), "rewrite": answer})
-    return [row | OPTIONS for row in rewrites]
+        first, second, _ = dice.dirichlet([0.4] * 3).round(4).tolist()
+        weights = [first, second, max(0.0, 1 - first - second)]
+        answer = page_model().rewrite(sentence, torch.tensor(weights), **OPTIONS)
+        rewrites.append({"sentence": sentence, "weights": weights, "rewrite": answer} | OPTIONS)
+    return rewrites
 
 
 def steering(golden=()):
@@ -79,8 +78,9 @@ def steering(golden=()):
 
 
 def golden_wrong(view):
-    view.page.wait_for_function("document.querySelector('.dgm').dataset.goldenWrong !== undefined")
-    return int(view.page.locator(".dgm").first.get_attribute("data-golden-wrong"))
+    checked = view.page.locator(".dgm[data-golden-wrong]")
+    checked.wait_for()
+    return int(checked.get_attribute("data-golden-wrong"))
 
 
 def rewritten(view):
@@ -191,10 +191,9 @@ def test_the_triangle_is_walked_by_keyboard_and_a_frame_is_one_rewrite(opened):
     assert pressed(positive, "End") == [0, 0, 100]
     assert pressed(positive, "Home") == [50, 50, 0]
     view.page.evaluate("performance.clearMeasures()")
-    view.slider("negative").evaluate(
-        """slider => { for (let i = 0; i <= 60; i++) {
-            slider.value = i; slider.dispatchEvent(new Event("input", { bubbles: true })); } }"""
-    )
+    hasty = """slider => { for (let i = 0; i <= 60; i++) {
+      slider.value = i; slider.dispatchEvent(new Event("input", { bubbles: true })); } }"""
+    view.slider("negative").evaluate(hasty)
     view.drawn()
     assert len(view.frames()) == 1
     assert (percentages(view)[0], sum(percentages(view))) == (60, 100)
@@ -228,8 +227,8 @@ def test_the_cliff_answers_the_keyboard_and_its_mark_stands_at_its_density(opene
     model = small.walk(**options, original={"log_mean": codes, "mean_log": 10 * codes})
     view = opened(small.cliff(sources=EXAMPLES[:2], models=[model, small.walk(label="Simplex")]))
     page, walk = view.page, view.slider("VAE steps")
-    sentence, note = page.locator(".dgm-said").first, page.locator(".dgm-note").first
-    halo = page.locator(".dgm-panel text.dgm-halo").first
+    nodes = (".dgm-said", ".dgm-note", ".dgm-panel text.dgm-halo")
+    sentence, note, halo = (page.locator(node).first for node in nodes)
     assert sentence.inner_text().endswith(" 4")  # the step that changes nothing
     assert "Farther out than every" not in note.inner_text()
     walk.press("End")
@@ -240,10 +239,8 @@ def test_the_cliff_answers_the_keyboard_and_its_mark_stands_at_its_density(opene
     assert walk.get_attribute("aria-valuetext").startswith("4: ")
     svg = page.locator(".dgm-panel svg").first
     x = float(svg.locator(".dgm-stem").get_attribute("d")[1:].split()[0])
-    ticks = svg.locator("text:not([class])").evaluate_all(
-        "all => all.map(t => [Number(t.textContent), Number(t.getAttribute('x'))])"
-    )
-    (a, left), (b, right) = ticks[0], ticks[-1]
+    marks = "all => all.map(t => [Number(t.textContent), Number(t.getAttribute('x'))])"
+    (a, left), *_, (b, right) = svg.locator("text:not([class])").evaluate_all(marks)
     assert x == pytest.approx(left + (86 - a) / (b - a) * (right - left), abs=0.5)
     page.get_by_role("radio", name="mean of the log densities").check()
     view.drawn()

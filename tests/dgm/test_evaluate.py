@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from chains import assert_same, interrupted, with_options
+from chains import assert_same, interrupted, linear_problem, with_options
+from checks import close, exactly
+from draws import rng
 from torch import nn
-from torch.distributions import Independent, Uniform
+from torch.distributions import Independent, Normal, Uniform
 
 from dgm import evaluate as module
 from dgm.evaluate import _image_seed, evaluate, main
@@ -38,16 +41,14 @@ class Linear(torch.nn.Linear):
         return super().forward(z)
 
 def decoder():
-    generator = torch.Generator().manual_seed(0)
-    linear = Linear(3, 12).double()
+    linear, generator = Linear(3, 12).double(), torch.Generator().manual_seed(0)
     weight = torch.randn(12, 3, generator=generator, dtype=torch.float64)
     linear.load_state_dict({"weight": weight, "bias": torch.zeros(12)})
     return linear
 
 def prior():
-    return torch.distributions.Independent(
-        torch.distributions.Normal(torch.zeros(3, dtype=torch.float64), 2.0), 1
-    )
+    normal = torch.distributions.Normal(torch.zeros(3, dtype=torch.float64), 2.0)
+    return torch.distributions.Independent(normal, 1)
 
 def distance(x, output):
     return (x - output).abs().sqrt().sum(-1)
@@ -59,39 +60,30 @@ leaves, not_a_module = exit, dict
 """
 
 
-def problem(n_images=7):
-    """The linear decoder of MINE, and images near its range."""
-    generator = torch.Generator().manual_seed(0)
-    options = {"generator": generator, "dtype": torch.float64}
-    decoder = nn.Linear(3, 12).double()
-    weight = torch.randn(12, 3, **options)
-    decoder.load_state_dict({"weight": weight, "bias": torch.zeros(12)})
-    noise = 0.3 * torch.randn(n_images, 12, **options)
-    return decoder, torch.randn(n_images, 3, **options) @ weight.T + noise
+problem = partial(linear_problem, 7, 12, 3, scale=1.0, offset=0.0)  # the decoder of MINE
+
+
+def settings_of(arguments):
+    return with_options({"latent_dim": 3, "betas": BETAS, **QUICK, **arguments})
 
 
 def quick(decoder, x, output, **arguments):
-    settings = {"latent_dim": 3, "betas": BETAS, "shard_size": 2, **QUICK, **arguments}
-    return evaluate(decoder, x, output=output, **with_options(settings))
+    return evaluate(decoder, x, output=output, **settings_of({"shard_size": 2, **arguments}))
 
 
 def direct(decoder, x, scale, seed=0, **arguments):
-    settings = {"latent_dim": 3, "betas": BETAS, "scale": scale, **QUICK, **arguments}
-    settings["seed"] = [_image_seed(seed, i) for i in range(len(x))]
-    return rate_distortion.rate_distortion_curve(decoder, x, **with_options(settings))
+    seeds = [_image_seed(seed, i) for i in range(len(x))]
+    settings = settings_of({"scale": scale, **arguments, "seed": seeds})
+    return rate_distortion.rate_distortion_curve(decoder, x, **settings)
 
 
-class Normal:
-    """A prior N(0, s^2 I)."""
+def normal_prior(s):
+    return Independent(Normal(torch.zeros(3).double(), s), 1)
 
-    def __init__(self, s):
-        self.s = s
 
-    def sample(self, shape):
-        return self.s * torch.randn(*shape, 3, dtype=torch.float64)
-
-    def log_prob(self, z):
-        return -0.5 * (z / self.s).square().sum(-1)
+def times(folder, pattern):
+    """When each file was written."""
+    return {path: path.stat().st_mtime_ns for path in folder.glob(pattern)}
 
 
 def counted():
@@ -104,8 +96,8 @@ def counted():
 
 def shard_scale(decoder, x, folder, seed=0, **arguments):
     """The scale of temperatures that one shard of all images has."""
-    settings = with_options({"latent_dim": 3, "betas": BETAS, **QUICK, **arguments})
-    return module._job(decoder, x, folder, len(x), seed, settings).arguments["options"].scale
+    job = module._job(decoder, x, folder, len(x), seed, settings_of(arguments))
+    return job.arguments["options"].scale
 
 
 class TestShards:
@@ -114,7 +106,7 @@ class TestShards:
         [
             {},
             {
-                "prior": Normal(1.5),
+                "prior": normal_prior(1.5),
                 "precision": "float32",
                 "schedule": "adaptive",
                 "distortion": lambda a, b: (a - b).abs().sum(-1),
@@ -135,11 +127,9 @@ class TestShards:
         decoder, x = problem()
         small = quick(decoder, x, tmp_path / "small")
         first = quick(decoder, x[:4], tmp_path / "first")
-        for a, b in zip(first[1:6], small[1:6], strict=True):
-            assert torch.equal(a, b[:, :4])
+        exactly(first[1:6], tuple(b[:, :4] for b in small[1:6]))
         scale = float(f"{shard_scale(decoder, x[:2], tmp_path / 'none'):.3g}")
-        for a, b in zip(small[:6], direct(decoder, x, scale)[:6], strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)  # rounded in larger batches
+        close(small[:6], direct(decoder, x, scale)[:6], rtol=1e-8, atol=1e-8)  # larger batches
 
     def test_images_have_unlike_seeds(self):
         seeds = {_image_seed(seed, i) for seed, i in itertools.product(range(20), range(200))}
@@ -154,12 +144,11 @@ class TestShards:
         with interrupted(decoder, lambda: len(calls) >= stop):
             quick(decoder, x, tmp_path / "cut")
         message = capfd.readouterr().err
-        assert "2 of 4 shards are finished" in message
-        assert "missing: [2, 3]" in message
-        finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "cut").glob("*00[01]*")}
+        assert all(part in message for part in ("2 of 4 shards are finished", "missing: [2, 3]"))
+        finished = times(tmp_path / "cut", "*00[01]*")
         assert len(finished) == 2
         assert_same(quick(decoder, x, tmp_path / "cut"), undisturbed)
-        assert all(path.stat().st_mtime_ns == time for path, time in finished.items())
+        assert times(tmp_path / "cut", "*").items() >= finished.items()
 
     @pytest.mark.parametrize(
         ("name", "change"),
@@ -169,13 +158,18 @@ class TestShards:
             ("betas", {"betas": [0.1, 1.0, 11.0]}),
             ("shard_size", {"shard_size": 3}),
             ("prior", {"prior": None}),
-            ("the prior or", {"prior": Normal(1.0003)}),
+            ("the prior or", {"prior": normal_prior(1.0003)}),
             ("step_sizes", {"step_sizes": np.float32(0.1)}),
         ],
     )
     def test_of_another_run_are_refused(self, tmp_path, name, change):
         decoder, x = problem()
-        settings = {"decoder": decoder, "x": x, "prior": Normal(1.0), "temperatures_per_beta": 1}
+        settings = {
+            "decoder": decoder,
+            "x": x,
+            "prior": normal_prior(1.0),
+            "temperatures_per_beta": 1,
+        }
         quick(output=tmp_path, **settings)
         with pytest.raises(ValueError, match=rf"another run: .*{name}"):
             quick(output=tmp_path, **{**settings, **change})
@@ -228,6 +222,12 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def assert_written(folder, **arguments):
+    """The curve in the folder is that of the function."""
+    expected = quick(*problem(), folder / "other", **arguments)
+    assert_same(RateDistortionCurve.load(folder / "out/curve.safetensors"), expected)
+
+
 def command(**changes):
     options = {
         "decoder": "mine:decoder", "images": "images.npy", "latent-dim": 3, "betas": BETAS,
@@ -257,9 +257,7 @@ IMAGES = {
 class TestCommandLine:
     def test_gives_the_functions_numbers(self, folder, capsys):
         assert main(command()) == 0
-        decoder, x = problem()
-        curve = RateDistortionCurve.load(folder / "out/curve.safetensors")
-        assert_same(curve, quick(decoder, x, folder / "other"))
+        assert_written(folder)
         assert (folder / "out/curve.png").read_bytes().startswith(b"\x89PNG")
         message = capsys.readouterr().out
         assert "7 images in 4 shards, 4 to do" in message
@@ -271,10 +269,8 @@ class TestCommandLine:
         assert main(command(images="images.safetensors", temperatures=3, **changes)) == 0
         import mine
 
-        decoder, x = problem()
         arguments = {"prior": mine.prior(), "distortion": mine.distance}
-        expected = quick(decoder, x, folder / "other", temperatures_per_beta=3, **arguments)
-        assert_same(RateDistortionCurve.load(folder / "out/curve.safetensors"), expected)
+        assert_written(folder, temperatures_per_beta=3, **arguments)
 
     @pytest.mark.parametrize(
         ("changes", "message"),
@@ -352,11 +348,9 @@ class TestRanks:
 
     def test_whose_launcher_is_gone_give_up(self, folder, capsys, monkeypatch):
         monkeypatch.setattr(module, "START", datetime.timedelta(seconds=1))
-        launched = (
-            "TORCHELASTIC_RUN_ID=none RANK=1 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=1"
-        )
-        for setting in launched.split():
-            monkeypatch.setenv(*setting.split("="))
+        launched = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "WORLD_SIZE": "2"}
+        for name, value in (launched | {"MASTER_ADDR": "localhost", "MASTER_PORT": "1"}).items():
+            monkeypatch.setenv(name, value)
         began = time.monotonic()
         assert main(command()) == 2
         assert "launcher" in capsys.readouterr().err
@@ -367,9 +361,7 @@ class TestRanks:
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("7 images in 4 shards") == 1
         assert "0/2 [" in done.stderr  # rank 0 has half of the shards
-        decoder, x = problem()
-        expected = quick(decoder, x, folder / "other")
-        assert_same(RateDistortionCurve.load(folder / "out/curve.safetensors"), expected)
+        assert_written(folder)
 
     def test_a_killed_one_is_reported_and_what_is_finished_is_kept(self, folder):
         killed = torchrun(folder, *command(), KILL=str(folder / "out/shard-00001.safetensors"))
@@ -377,20 +369,18 @@ class TestRanks:
         assert f"Signal {int(signal.SIGKILL)} (SIGKILL)" in killed.stderr
         assert "rank 0 of 2 stopped" in killed.stderr
         assert re.search(r"; missing: \[(0, )?(2, )?3\]\. Start", killed.stderr)
-        finished = {p: p.stat().st_mtime_ns for p in (folder / "out").glob("shard-*.safetensors")}
-        assert {"shard-00001.safetensors"} <= {p.name for p in finished}
+        finished = times(folder / "out", "shard-*.safetensors")
+        assert folder / "out/shard-00001.safetensors" in finished
         assert not (folder / "out/curve.safetensors").exists()
         assert main(command()) == 0
-        assert {p: p.stat().st_mtime_ns for p in finished} == finished
-        decoder, x = problem()
-        expected = quick(decoder, x, folder / "other")
-        assert_same(RateDistortionCurve.load(folder / "out/curve.safetensors"), expected)
+        assert times(folder / "out", "shard-*.safetensors").items() >= finished.items()
+        assert_written(folder)
 
 
 class TestCurve:
     @pytest.fixture
     def curve(self):
-        decoder, x = problem(9)
+        decoder, x = problem()
         return linear_gaussian_curve(decoder.weight, decoder.bias, x, BETAS)
 
     def test_plots_itself(self, curve):
@@ -403,8 +393,8 @@ class TestCurve:
         np.testing.assert_array_equal(line.get_xydata(), points)
         np.testing.assert_array_equal(dots.get_xydata(), torch.stack([*legendre], 1))
         edges = axes.collections[0].get_paths()[0].vertices[:, 1]
-        assert edges.max() == pytest.approx(float((mean.rate + 2 * mean.rate_error).max()))
-        assert edges.min() == pytest.approx(float((mean.rate - 2 * mean.rate_error).min()))
+        low, high = (mean.rate + sign * 2 * mean.rate_error for sign in (-1, 1))
+        assert (edges.min(), edges.max()) == pytest.approx((float(low.min()), float(high.max())))
         assert "nats" in axes.get_ylabel()
 
     def test_shares_axes_with_another_even_of_one_image(self, curve):
@@ -423,15 +413,17 @@ class TestPage:
     PAGE = Path(__file__).parents[2] / "book" / "your_own_decoder.md"
 
     def test_its_code_runs(self, tmp_path, monkeypatch):
-        quick = {"n_chains": 4, "n_leapfrog": 2, "temperatures_per_beta": 2, "progress": False}
-        for name, value in quick.items():
-            monkeypatch.setitem(rate_distortion.rate_distortion_curve.__kwdefaults__, name, value)
-        for name, value in {"n_temperatures": 20, "progress": False}.items():
-            monkeypatch.setitem(rate_distortion.bdmc_gap.__kwdefaults__, name, value)
+        curve_sizes = {"n_chains": 4, "n_leapfrog": 2, "temperatures_per_beta": 2}
+        for function, sizes in (
+            (rate_distortion.rate_distortion_curve, curve_sizes),
+            (rate_distortion.bdmc_gap, {"n_temperatures": 20}),
+        ):
+            for name, value in (sizes | {"progress": False}).items():
+                monkeypatch.setitem(function.__kwdefaults__, name, value)
         monkeypatch.chdir(tmp_path)
         names = {
             "my_decoder": nn.Linear(10, 16).requires_grad_(False),
-            "my_images": torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(0)),
+            "my_images": torch.randn(3, 4, 4, generator=rng()),
         }
         blocks = re.findall(r"```python\n(.*?)```", self.PAGE.read_text("utf-8"), re.DOTALL)
         assert len(blocks) >= 7

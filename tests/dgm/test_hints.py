@@ -1,5 +1,7 @@
 """The hints of chapters 5 and 6, played on the published results: what they promise is seen."""
 
+import importlib
+
 import hyper_rnn_pages
 import numpy as np
 import pytest
@@ -20,7 +22,8 @@ def published(monkeypatch):
     monkeypatch.delenv("DGM_RESULTS", raising=False)
 
     def load(experiment):
-        profile = jobs.published(jobs.over_seeds(experiment.run, 0))
+        runs = importlib.import_module(experiment.__name__.replace(".page", ".run"))
+        profile = jobs.published(jobs.over_seeds(runs.run, 0))
         if profile is None or profile.name != "small":
             pytest.skip("no published results")
         return experiment.chapter("small")
@@ -28,9 +31,7 @@ def published(monkeypatch):
     return load
 
 
-def test_a_word_that_moves_to_the_front_counts_less_for_a_last_state_and_more_for_a_maximum(
-    published,
-):
+def test_a_word_moved_to_the_front_counts_less_for_a_last_state_more_for_a_maximum(published):
     chapter = published(pooling_vae)
     vocabulary = Vocabulary(chapter.vocabulary.values["words"])
     at_the_end, in_front, positions = [], [], []

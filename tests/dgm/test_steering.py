@@ -4,7 +4,9 @@ from functools import partial
 
 import pytest
 import torch
+from checks import close, refuses, share_is
 from draws import rng
+from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from dgm import steering
@@ -13,25 +15,30 @@ from dgm.steering import SteeringModel
 
 TEXT = "the food was good bad great awful service slow and a place . nice staff rude"
 WORDS = TEXT.split()
-close = torch.testing.assert_close
 POSITIVE, NEGATIVE = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([1.0, 0.0, 0.0])
 
 
-@pytest.fixture(scope="module")
-def vocabulary():
-    return Vocabulary(WORDS, unknown_slots=3, mask=True)
+VOCABULARY = Vocabulary(WORDS, unknown_slots=3, mask=True)
 
 
-@pytest.fixture
-def model(vocabulary):
+def make_model():
     torch.manual_seed(0)
-    output = SteeringModel(
-        vocabulary, embedding=12, hidden=20, context=16, voters=14, latent_dim=6
-    ).double()
+    sizes = {"embedding": 12, "hidden": 20, "context": 16, "voters": 14, "latent_dim": 6}
+    output = SteeringModel(VOCABULARY, **sizes).double()
     for parameter in output.parameters():
         # Larger than at the start of training, so that nothing is nearly constant.
         torch.nn.init.normal_(parameter, 0, 0.4)
     return output
+
+
+@pytest.fixture
+def model():
+    return make_model()
+
+
+@pytest.fixture
+def vocabulary():
+    return VOCABULARY
 
 
 def words_of(vocabulary, *texts):
@@ -74,7 +81,7 @@ class TestReading:
             mu = model.remember(single).latents
             draws = torch.stack([model.remember(single, rng(i)).latents for i in range(4000)])
         spread = draws.std(0)
-        q, p = (torch.distributions.Normal(m, s) for m, s in ((mu, spread), (0.0 * mu, 1.0)))
+        q, p = Normal(mu, spread), Normal(0.0 * mu, 1.0)
         sampled = (q.log_prob(draws) - p.log_prob(draws)).sum((1, 2, 3))
         error = sampled.std() / len(sampled) ** 0.5
         # The spread is estimated too; its error is of second order in the log-density.
@@ -97,18 +104,17 @@ class TestMasking:
         source[:, 8] = vocabulary.mask
         masked = steering.corrupt_masks(words, vocabulary.mask, rng(), share=0.1, stretch=0.0)
         masks = masked == vocabulary.mask
-        assert abs(float(masks.sum() / (words != 0).sum()) - 0.1) <= 4 * (0.09 / 3600) ** 0.5
+        assert share_is(int(masks.sum()), 0.1, int((words != 0).sum()))
         output = steering.corrupt_masks(source, vocabulary.mask, rng(), share=0.0, stretch=0.4)
         words = [[t for t in row if t not in (0, vocabulary.mask)] for row in output.tolist()]
         assert all(row == [t for t in source[0].tolist() if t != vocabulary.mask] for row in words)
         masks = (output == vocabulary.mask).sum(1)
         # Two runs: the first has 1, 2 or 3 masks, the second 1 or 2.
         assert (int(masks.min()), int(masks.max())) == (2, 5)
-        grown = (masks > 3).double().mean()
         first = {1: 0.6 * 0.4, 2: 0.6 * 0.6 + 0.4 * 0.4, 3: 0.4 * 0.6}
         second = {1: 0.6, 2: 0.4}
         chance = sum(a * b for m, a in first.items() for n, b in second.items() if m + n > 3)
-        assert abs(grown - chance) < 4 * (chance * (1 - chance) / 400) ** 0.5
+        assert share_is(masks > 3, chance)
 
 
 class TestDecoder:
@@ -135,10 +141,8 @@ class TestObjective:
         label = functional.cross_entropy(reading.logits, targets.float())
         close(terms.label, label)
         mean = reading.p @ model.vertices
-        kl = torch.distributions.kl_divergence(
-            torch.distributions.Normal(mean, (model.simplex_logvar / 2).exp()),
-            torch.distributions.Normal(0.0, 1.0),
-        )
+        prior, q = Normal(0.0, 1.0), Normal(mean, (model.simplex_logvar / 2).exp())
+        kl = kl_divergence(q, prior)
         close(terms.simplex_kl, kl.sum(1).mean())
         loss = sum(w * float(term) for w, term in zip(steering.LOSS_WEIGHTS, terms, strict=True))
         assert float(terms.loss()) == pytest.approx(loss, rel=1e-5)
@@ -174,40 +178,23 @@ class TestRewriting:
         assert [r.margin for r in first] == [0.9] * 3
         best = steering.rewrite(model, self.SENTENCES, weights, margins=(0.9, 0.0), threshold=1.1)
         each = [steering.rewrite_at(model, self.SENTENCES, weights, m) for m in (0.9, 0.0)]
-        for chosen, first, second in zip(best, *each, strict=True):
-            assert chosen.agreement == pytest.approx(
-                max(first.agreement, second.agreement), abs=1e-6
-            )
+        for chosen, *both in zip(best, *each, strict=True):
+            agreement = max(rewrite.agreement for rewrite in both)
+            assert chosen.agreement == pytest.approx(agreement, abs=1e-6)
 
     def test_switch_in_mid_sentence(self, model):
         text = ["the food was good and the staff was nice ."]
         plain = steering.rewrite_at(model, text, NEGATIVE[None], 1e9)[0].text.split()
-        switched = steering.rewrite_at(
-            model, text, NEGATIVE[None], 1e9, switch_at=4, weights_after=POSITIVE[None]
-        )[0].text.split()
+        options = {"switch_at": 4, "weights_after": POSITIVE[None]}
+        (other,) = steering.rewrite_at(model, text, NEGATIVE[None], 1e9, **options)
+        switched = other.text.split()
         assert plain[:4] == switched[:4]
         assert plain != switched
-
-    @pytest.mark.parametrize(
-        ("sentences", "weights", "message"),
-        [
-            (["good", ""], torch.eye(3)[:2], "sentence 1"),
-            ([], torch.eye(3)[:0], "at least one"),
-            (["good"], torch.tensor([[0.5, 0.5, 0.5]]), "sum to 1"),
-            (["good"], torch.tensor([[1.5, 0.0, -0.5]]), "0 or more"),
-            (["good"], torch.eye(3), "must be"),
-            (["good", "good " * 31], torch.eye(3)[:2], "sentence 1 has more than 30 words"),
-        ],
-    )
-    def test_bad_input(self, model, sentences, weights, message):
-        with pytest.raises(ValueError, match=message):
-            steering.rewrite(model, sentences, weights)
 
     def test_every_unknown_word_is_written_at_most_as_often_as_it_was_read(self, model):
         vocabulary = model.vocabulary
         source = "the kumquat zorp was quux and blarg frob"
-        with torch.no_grad():
-            model.word_bias[vocabulary.unknown + 2] += 50  # nothing but the last slot, if it may
+        model.word_bias.data[vocabulary.unknown + 2] += 50  # nothing but the last slot, if it may
         for text in (source, "the kumquat zorp was good", "zorp was good"):
             (best,) = steering.rewrite_at(model, [text], POSITIVE[None], 0.5)
             words = best.text.split()
@@ -220,8 +207,7 @@ class TestRewriting:
         torch.manual_seed(0)
         vocabulary = Vocabulary([*WORDS, "_num_"], unknown_slots=3, mask=True)
         model = SteeringModel(vocabulary, embedding=12, hidden=20, context=16, voters=14)
-        with torch.no_grad():
-            model.word_bias[vocabulary.id("_num_")] = 30.0
+        model.word_bias.data[vocabulary.id("_num_")] = 30.0
         read = steering.rewrite_at(model, ["the food was good"], POSITIVE[None], 1.0)
         assert read[0].text.count("_num_") > 1
         assert "_num_" not in model.rewrite("the food was good for 12", POSITIVE)
@@ -278,24 +264,21 @@ class TestRewriting:
         expected = [steering.rewrite(model, [p], POSITIVE[None])[0].text for p in pieces]
         assert model.rewrite(typed, POSITIVE) == " ".join(expected)
 
-    @pytest.mark.parametrize(
-        ("method", "sentence", "weights", "message"),
-        [
-            *((steering.steer, text, [1, 0, 0], "sentence") for text in ("", "  \n", None, 3)),
-            *((SteeringModel.rewrite, text, POSITIVE, "no word") for text in ("", "  ", "\n")),
-            *(
-                (steering.steer, "good", weights, "weights")
-                for weights in ([1, 0], [1, 0, 0, 0], [-1, 1, 1], [0, 0, 0], [torch.nan, 0, 1])
-            ),
-            *((steering.steer, "good", weights, "weights") for weights in (1.0, [torch.inf, 1, 0])),
-        ],
-    )
-    def test_wants_a_word_and_a_place_on_the_simplex(
-        self, model, method, sentence, weights, message
-    ):
-        with pytest.raises(ValueError, match=message):
-            method(model, sentence, weights)
 
-    def test_needs_a_mask(self):
-        with pytest.raises(ValueError, match="mask"):
-            SteeringModel(Vocabulary(WORDS))
+MODEL = make_model().float()
+NO_PLACES = [1, 0], [1, 0, 0, 0], [-1, 1, 1], [0, 0, 0], [torch.nan, 0, 1], 1.0, [torch.inf, 1, 0]
+REFUSED = {
+    "sentence 1": partial(steering.rewrite, MODEL, ["good", ""], torch.eye(3)[:2]),
+    "at least one": partial(steering.rewrite, MODEL, [], torch.eye(3)[:0]),
+    "sum to 1": partial(steering.rewrite, MODEL, ["good"], torch.full((1, 3), 0.5)),
+    "0 or more": partial(steering.rewrite, MODEL, ["good"], torch.tensor([[1.5, 0.0, -0.5]])),
+    "must be": partial(steering.rewrite, MODEL, ["good"], torch.eye(3)),
+    "sentence 1 has more than 30 words": partial(
+        steering.rewrite, MODEL, ["good", "good " * 31], torch.eye(3)[:2]
+    ),
+    "sentence": [partial(steering.steer, MODEL, s, [1, 0, 0]) for s in ("", "  \n", None, 3)],
+    "no word": [partial(MODEL.rewrite, text, POSITIVE) for text in ("", "  ", "\n")],
+    "weights": [partial(steering.steer, MODEL, "good", weights) for weights in NO_PLACES],
+    "mask": partial(SteeringModel, Vocabulary(WORDS)),
+}
+test_what_cannot_be_steered_is_refused = refuses(REFUSED)

@@ -4,12 +4,11 @@ import math
 
 import pytest
 import torch
+from checks import close, refuses
 from draws import normal, rng
 from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from dgm.vae import elbo, gaussian_kl, gaussian_log_likelihood, importance_bound, reparameterise
-
-close = torch.testing.assert_close
 
 
 def test_kl_against_torch_distributions():
@@ -86,20 +85,17 @@ def test_reparameterised_samples_have_the_moments():
     assert ((z.var(0) / logvar[0].exp() - 1).abs() < 4 * math.sqrt(2 / 40_000)).all()
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: gaussian_kl(torch.zeros(2, 3), torch.zeros(2, 2)), "must both be"),
-        (lambda: gaussian_kl(torch.zeros(3), torch.zeros(3)), "must both be"),
-        (lambda: gaussian_kl(torch.full((2, 3), math.nan), torch.zeros(2, 3)), "finite"),
-        (lambda: importance_bound(torch.zeros(3)), "must be"),
-        (lambda: importance_bound(torch.zeros(0, 3)), "at least 1"),
-        (lambda: elbo(torch.zeros(3), torch.zeros(2, 1), torch.zeros(2, 1)), "log_likelihood"),
+REFUSED = {
+    "must both be": [
+        lambda: gaussian_kl(torch.zeros(2, 3), torch.zeros(2, 2)),
+        lambda: gaussian_kl(torch.zeros(3), torch.zeros(3)),
     ],
-)
-def test_bad_arguments_are_told(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+    "finite": lambda: gaussian_kl(torch.full((2, 3), math.nan), torch.zeros(2, 3)),
+    "must be": lambda: importance_bound(torch.zeros(3)),
+    "at least 1": lambda: importance_bound(torch.zeros(0, 3)),
+    "log_likelihood": lambda: elbo(torch.zeros(3), torch.zeros(2, 1), torch.zeros(2, 1)),
+}
+test_bad_arguments_are_told = refuses(REFUSED)
 
 
 def test_validation_can_be_turned_off():

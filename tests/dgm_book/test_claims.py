@@ -3,7 +3,7 @@
 import jinja2
 import pytest
 
-from dgm_book.claims import Claim, Outcome, judged, render, table, verdict
+from dgm_book.claims import Claim, Outcome, above_zero, judged, render, table, verdict
 from dgm_book.statistics import paired_difference
 
 FILE = """\
@@ -38,6 +38,13 @@ def test_words_and_outcomes_meet_by_id_in_the_order_of_the_file(path):
         "smoke, 3 seeds", "does not hold",
     )  # fmt: skip
     assert (a.id, a.scale, a.verdict) == ("first_a", "exact", "not tested")
+
+
+def test_gains_hold_where_all_are_above_zero():
+    large, small = (paired_difference([2.0, 3.0, 4.0], [x] * 3) for x in (0.0, 2.0))
+    expected = Outcome(True, {"gains": {"a": large}, "n": 3}, "exact")
+    assert above_zero({"a": large}, "exact", n=3) == expected
+    assert not above_zero({"a": large, "b": small}).holds
 
 
 @pytest.mark.parametrize("ids", [["first_a"], ["first_a", "second_b", "third"]])

@@ -55,8 +55,8 @@ def draw(kind):
 
 def before_and_after(drawn):
     """An SVG as matplotlib writes it, and as the page gets it."""
-    saved = drawn._save("svg")
-    drawn._save = lambda kind: saved
+    saved = drawn._save()
+    drawn._save = lambda: saved
     return saved.decode(), drawn.svg()
 
 
@@ -70,10 +70,8 @@ def test_a_figure_suits_the_page_and_keeps_all_that_it_shows(kind):
     assert not re.search(r"(fill|stroke): ?#(000000|ffffff)", svg)
     assert "font-family" not in svg  # the page's own
     assert not re.search(r'd="[^"]*\n', svg)
-    numbers = [
-        re.findall(r"[A-Za-z]|-?[\d.]+", " ".join(re.findall(r' d="([^"]*)"', text)))
-        for text in (raw, svg)
-    ]
+    paths = [" ".join(re.findall(r' d="([^"]*)"', text)) for text in (raw, svg)]
+    numbers = [re.findall(r"[A-Za-z]|-?[\d.]+", path) for path in paths]
     assert numbers[0]
     for before, after in zip(*numbers, strict=True):
         assert before == after or abs(float(before) - float(after)) < 0.01

@@ -18,24 +18,22 @@ ADDRESS = "https://example.org/me/book"
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
     """Runs the cell in an empty folder where dgm is missing; gives what pip was asked for."""
-    asked = []
-
-    def run(command, **_):
-        asked.append(command)
-        return SimpleNamespace(returncode=run.status)
-
-    def cell(repository="", source=None):
-        if source:
-            monkeypatch.setenv("DGM_SOURCE", source)
-        exec(CELL.replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"'), {})
-        return [command[-1] for command in asked]
-
-    run.status = 0
-    cell.run = run
     monkeypatch.delenv("DGM_SOURCE", raising=False)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    monkeypatch.setattr(subprocess, "run", run)
+    asked = []
+
+    def cell(repository="", source=None, status=0):
+        def run(command, **_):
+            asked.append(command[-1])
+            return SimpleNamespace(returncode=status)
+
+        monkeypatch.setattr(subprocess, "run", run)
+        if source:
+            monkeypatch.setenv("DGM_SOURCE", source)
+        exec(CELL.replace('REPOSITORY = ""', f'REPOSITORY = "{repository}"'), {})
+        return asked
+
     return cell
 
 
@@ -71,6 +69,5 @@ def test_of_two_wheels_the_newest_is_taken(installed, tmp_path):
 def test_without_any_or_without_success_one_sentence_says_so(installed):
     with pytest.raises(SystemExit, match=r"dgm-\*\.whl.* beside the notebook"):
         installed()
-    installed.run.status = 1
     with pytest.raises(SystemExit, match="pip could not install /my/source"):
-        installed(source="/my/source")
+        installed(source="/my/source", status=1)

@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import zlib
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,7 +52,8 @@ def test_a_later_build_finds_the_whole_style_sheet_again(extension, tmp_path):
     assert sizes[0] == sizes[2] < sizes[1] < 20_000
 
 
-def test_a_packed_state_holds_what_it_held(extension):
+def test_a_packed_state_holds_what_it_held(extension, tmp_path, monkeypatch):
+    monkeypatch.setattr(extension, "MOST_BYTES", 2047)
     data = bytes(range(256)) * 8
     model = {"state": {"label": "é </b>", "weights": None}, "model_name": "AnyModel"}
     buffers = [
@@ -60,17 +62,18 @@ def test_a_packed_state_holds_what_it_held(extension):
     ]
     states = {"version_major": 2, "state": {"a": model | {"buffers": buffers}, "b": model}}
     page = f"<p>{extension.script(extension.STATE, states)}</p>"
-    packed = extension.STATES.sub(extension.packed_state, page)
-    match = re.fullmatch(
-        r'<p><script type="application/x-dgm-state" data-head="(\d+)">([\w+/=]+)</script></p>',
-        packed,
-    )
-    whole = zlib.decompress(base64.b64decode(match[2]))
+    packed = extension.STATES.sub(partial(extension.packed_state, folder=tmp_path), page)
+    kind = 'type="application/x-dgm-state"'
+    pattern = rf'<p><script {kind} data-head="(\d+)" data-beside="(.+)">([\w+/=]+)</script></p>'
+    match = re.fullmatch(pattern, packed)
+    whole = zlib.decompress(base64.b64decode(match[3]))
     sent, rest = json.loads(whole[: int(match[1])]), whole[int(match[1]) :]
     assert sent["state"]["b"] == model
-    pieces = [
-        rest[start : start + size]
-        for start, size in (b["at"] for b in sent["state"]["a"]["buffers"])
-    ]
-    assert pieces == [data[1:], b"", data]
+    *inside, beside = sent["state"]["a"]["buffers"]
+    places = [buffer["at"] for buffer in inside]
+    assert [rest[start : start + size] for start, size in places] == [data[1:], b""]
+    assert (beside["path"], beside["file"]) == (["more"], match[2])
+    text = re.fullmatch(rf'dgmModel\("{match[2]}", "(.+)"\);\n', (tmp_path / match[2]).read_text())
+    assert zlib.decompress(base64.b64decode(text[1])) == data
+    assert beside["size"] == len(text[1])
     assert len(packed) < len(page) / 2

@@ -24,9 +24,8 @@ FORKS = multiprocessing.get_context("fork")
 @pytest.fixture
 def context(tmp_path, monkeypatch):
     monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "results"))
-    return Context(
-        "dgm_book.chapters.rate_distortion.page", "01_test", profiles.get("smoke"), ("digits",)
-    )
+    module = "dgm_book.chapters.rate_distortion.page"
+    return Context(module, "01_test", profiles.get("smoke"), ("digits",))
 
 
 @pytest.fixture
@@ -34,17 +33,21 @@ def place(context):
     return results.folder() / "01_test" / "smoke"
 
 
-@pytest.mark.parametrize(
-    ("variable", "folder"), [("DGM_RESULTS", "results"), ("DGM_CACHE", "cache/results")]
-)
-def test_folders_are_those_of_the_environment(tmp_path, monkeypatch, variable, folder):
+FOLDERS = {
+    "DGM_RESULTS": ("results", "results/.work"),
+    "DGM_CACHE": ("cache/results", "cache/work"),
+}
+
+
+@pytest.mark.parametrize("variable", FOLDERS)
+def test_folders_are_those_of_the_environment(tmp_path, monkeypatch, variable):
+    folder, work = FOLDERS[variable]
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(results, "LIBRARY", tmp_path / "site-packages")
     for name in ("DGM_RESULTS", "DGM_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, f"~/{folder.split('/')[0]}")
     assert results.folder() == tmp_path / folder
-    work = {"DGM_RESULTS": "results/.work", "DGM_CACHE": "cache/work"}[variable]
     assert results.work_folder() == tmp_path / work
 
 
@@ -260,10 +263,9 @@ def write_in_step(context, start, queue, who):
 
 
 def test_rival_writers_never_mix_and_lose_nothing(context, place):
-    start, queue = FORKS.Barrier(4), FORKS.SimpleQueue()
-    children = [
-        FORKS.Process(target=write_in_step, args=(context, start, queue, who)) for who in range(4)
-    ]
+    queue = FORKS.SimpleQueue()
+    given = context, FORKS.Barrier(4), queue
+    children = [FORKS.Process(target=write_in_step, args=(*given, who)) for who in range(4)]
     for child in children:
         child.start()
     outcomes = [outcome for _ in children for outcome in queue.get()]

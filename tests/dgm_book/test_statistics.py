@@ -1,5 +1,6 @@
 """Statistics over seeds: paired differences, the mean, Student's interval, and what is refused."""
 
+import functools
 import math
 
 import pytest
@@ -34,6 +35,8 @@ def test_intervals_in_words():
     three = paired_difference([2.0, 3.0, 4.0], [1.0, 1.0, 1.0])
     assert format_difference(three, 1) == "+2.0 [-0.5, +4.5] (95 %, 3 pairs)"
     assert statistics.format_interval(three, 1, "") == "2.0 [-0.5, 4.5]"
+    assert statistics.format_intervals({"a": three, 2: three}, 0) == "a +2 [-0, +4], 2 +2 [-0, +4]"
+    assert statistics.format_differences({"a": three}, 1) == "a +2.0 [-0.5, +4.5] (95 %, 3 pairs)"
     single = paired_difference([2.0], [1.5])  # says nothing of its error
     assert (single.mean, single.standard_error, single.low) == (0.5, math.inf, -math.inf)
     assert format_difference(single, unit="seed") == "+0.50 (one seed)"
@@ -61,16 +64,16 @@ def test_a_verdict_asks_for_the_whole_interval(values, above, below, differs):
 
 def test_an_effect_pairs_runs_by_their_seeds():
     def results(**by_seed):
-        return [Result(k, {"kl": v}, {}, {"seed": int(k[1:])}, True) for k, v in by_seed.items()]
+        values = {int(k[1:]): {"rows": [{}, {"kl": v}]} for k, v in by_seed.items()}
+        return [Result("a", x, {}, {"seed": n}, True) for n, x in values.items()]
 
-    metrics = {"kl": lambda r: r.values["kl"], "double": lambda r: 2 * r.values["kl"]}
+    kl = functools.partial(statistics.read, path="rows/-1/kl")
     runs = {"plain": results(s0=1.0, s1=2.0, s2=5.0), "pooled": results(s2=6.0, s0=4.0, s7=100.0)}
-    frame = tidy(runs, metrics)
-    gap = effect(frame, "kl", "pooled", "plain")  # seeds 0 and 2
+    gap = effect(tidy(runs, kl), "pooled", "plain")  # seeds 0 and 2
     assert (gap.n, gap.mean) == (2, 2.0)
-    assert effect(frame, "double", "pooled", "plain").mean == 4.0
-    assert statistics.mean_over_seeds(frame.loc["plain", "kl"]).mean == pytest.approx(8 / 3)
+    assert effect(tidy(runs, lambda r: 2 * kl(r)), "pooled", "plain").mean == 4.0
+    assert statistics.mean_over_seeds(tidy(runs, kl)["plain"]).mean == pytest.approx(8 / 3)
     with pytest.raises(ValueError, match=r"plain.*more than one run of seed 1"):
-        tidy({"plain": results(s1=0.0) * 2}, metrics)
+        tidy({"plain": results(s1=0.0) * 2}, kl)
     with pytest.raises(ValueError, match="want two rows"):
-        effect(tidy({"a": results(s0=1.0), "b": results(s1=1.0)}, metrics), "kl", "a", "b")
+        effect(tidy({"a": results(s0=1.0), "b": results(s1=1.0)}, kl), "a", "b")

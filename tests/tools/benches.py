@@ -6,12 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def seconds(run, device="cpu"):
@@ -22,6 +19,18 @@ def seconds(run, device="cpu"):
     return clock() - began
 
 
+def turns(runs, rounds, device="cpu"):
+    """Seconds (rounds, runs) of runs that take turns, so that a slow moment slows all of them."""
+    return torch.tensor([[seconds(run, device) for run in runs] for _ in range(rounds)])
+
+
+def gates(a, c):
+    """One step of an LSTM from its definition: a (..., 4 H), in PyTorch's order, and the cell."""
+    i, f, g, o = a.chunk(4, -1)
+    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
 def spread(values):
     """Median, and half the range between the quartiles."""
     quartiles = torch.tensor([0.25, 0.5, 0.75])
@@ -29,15 +38,19 @@ def spread(values):
     return middle, (high - low) / 2
 
 
-class Largest(TorchDispatchMode):
-    """The most elements that any result has had."""
+class Watch(TorchDispatchMode):
+    """Notes which operations run, and the types and numbers of elements of their results."""
 
-    elements = 0
+    def __init__(self):
+        super().__init__()
+        self.operations, self.computed, self.sizes = set(), set(), []
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         value = function(*args, **(kwargs or {}))
-        sizes = [x.numel() for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
-        self.elements = max([self.elements, *sizes])
+        results = [x for x in tree_leaves(value) if isinstance(x, torch.Tensor)]
+        self.operations.add(function.overloadpacket.__name__)
+        self.computed |= {x.dtype for x in results}
+        self.sizes += [x.numel() for x in results]
         return value
 
 

@@ -5,12 +5,13 @@ import math
 
 import pytest
 import torch
+from checks import standard_errors
+from draws import rng
 
 from dgm.papers import rate_distortion
 from dgm.papers.rate_distortion import SamplerOptions
 from dgm.sampling.hmc import HMCState, density_energy, standard_normal_energy
 
-on_devices = pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 QUICK = {"n_chains": 6, "n_leapfrog": 3, "temperatures_per_beta": 6, "progress": False}
 
 
@@ -37,6 +38,18 @@ def target_from_energy(energy, prior_energy=standard_normal_energy):
         return HMCState(position, prior, value, prior_gradient, gradient)
 
     return target
+
+
+def linear_problem(n_images=48, m=20, d=5, scale=0.5, offset=1.0, seed=0):
+    """A random linear decoder and images near its range, float64."""
+    generator = rng(seed)
+    weight, bias, codes, noise = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64)
+        for shape in ((m, d), (m,), (n_images, d), (n_images, m))
+    )
+    decoder = torch.nn.Linear(d, m).double().requires_grad_(False)
+    decoder.load_state_dict({"weight": scale * weight, "bias": offset * bias})
+    return decoder, decoder(codes) + 0.3 * noise
 
 
 def with_options(arguments):
@@ -73,9 +86,11 @@ def bdmc_and_truth(decoder, exact, simulate=gaussian, **arguments):
     return bdmc_gap(decoder, simulate=noisy, **arguments), exact(images[0])
 
 
-def standard_errors(missed):
-    """The mean of independent values (..., N) in units of its standard error."""
-    return missed.mean(-1) / (missed.std(-1) / math.sqrt(missed.shape[-1]))
+def assert_brackets(check, log_z, slack=math.inf):
+    """A gap's bounds lie on both sides of the truth, by no more than some nats."""
+    for side in (log_z - check.lower, check.upper - log_z):
+        assert standard_errors(side) > -4
+        assert side.mean() < slack
 
 
 def assert_same(ours, theirs):

@@ -14,22 +14,18 @@ import numpy as np
 import small_widgets as small
 import torch
 from hyper_rnn_pages import particle_runs, survivors
+from page_hashes import box_muller, mulberry32
 from page_words import split_words
 from quiz import information_at_least, wilson
 
 from dgm.data import text
 from dgm.papers import bre_gan
-from dgm.papers.mutual_information_lm import (
-    donsker_varadhan,
-    info_nce,
-    jensen_shannon_loss,
-    nwj,
-    raml_weights,
-)
+from dgm.papers import mutual_information_lm as lm
 from dgm.papers.pooling_vae import dispersion
 from dgm.papers.rate_distortion import linear_gaussian_curve, rate_distortion_curve
 from dgm.papers.variational_hyper_rnn import trace
 from dgm.sampling.linear_gaussian import LinearGaussian
+from dgm_book.chapters.mutual_information_lm.page import best_critic
 from dgm_book.chapters.rate_distortion.chapter import mixture
 from dgm_book.widgets import ParticleKalman
 from dgm_book.widgets.rate_distortion import hand_drawn
@@ -50,10 +46,7 @@ def networks():
     weights = small.page_weights()
     z = np.random.default_rng(1).normal(size=(4, 2))
     golden = small.decode(weights.layers("vae2"), z)
-    return packed(small.page_weights(golden={"vae2": (z, golden)})) | {
-        "z": z.tolist(),
-        "x": golden.tolist(),
-    }
+    return packed(small.page_weights(golden={"vae2": (z, golden)})) | {"z": z, "x": golden}
 
 
 def recurrent():
@@ -123,11 +116,9 @@ def curves():
     for name in names[:2]:
         values = getattr(curve, name)
         library[name] = {"mean": values.mean(1), "error": values.std(1) / 8**0.5}
-    return {
-        "betas": BETAS,
-        "linear": {"layers": layers, "x": x, **closed},
-        "network": {"layers": net_layers, "x": image, **library},
-    }
+    linear = {"layers": layers, "x": x, **closed}
+    network = {"layers": net_layers, "x": image, **library}
+    return {"betas": BETAS, "linear": linear, "network": network}
 
 
 def flat(module):
@@ -196,6 +187,19 @@ def bre_terms():
     return cases
 
 
+def readouts():
+    """What a playground shows of two networks, and the points that it generates from its seed."""
+    d, g, *_ = toy_gans(8, 10, scale=3)
+    codes = box_muller(mulberry32(np.arange(1, 401), 3 + 977).reshape(-1, 2))
+    fakes, centres = g(torch.from_numpy(codes)).detach(), small.target()["centres"]
+    covered = bre_gan.mode_coverage(fakes, torch.from_numpy(centres), 0.1)
+    _, (h,) = bre_gan.pre_activations(d, fakes[:128], [1])
+    panel = {"patterns": bre_gan.regions(d, fakes), "spread": bre_gan.gradient_spread(d, fakes)}
+    panel |= {"modes": covered.covered, "quality": covered.high_quality}
+    case = {"theta": flat(d), "psi": flat(g), "fakes": fakes, "panel": panel, "centres": centres}
+    return case | {"terms": list(bre_gan.bre_terms(h))}
+
+
 def cells():
     """The patterns of a discriminator's units on a grid, as the page names them."""
     d = toy_gans(4, 10)[0]
@@ -216,10 +220,7 @@ def particles():
             case = {"sequence": name, "n": n, "criterion": criterion, "run": run}
             case |= {"survivors": survivors(cloud.parents[0]), "estimate": cloud.log_likelihood[0]}
             runs.append(case | arrays)
-    exact = {
-        name: LinearGaussian().filter(torch.tensor(x, dtype=torch.float64))[0]
-        for name, x in sequences.items()
-    }
+    exact = {k: LinearGaussian().filter(torch.from_numpy(x))[0] for k, x in sequences.items()}
     return {"system": SYSTEM, "sequences": sequences, "exact": exact, "runs": runs}
 
 
@@ -243,16 +244,19 @@ def damage():
 
 
 def bounds():
-    """Estimates of one mutual information from scores of the best critic."""
-    cases = []
-    for n in (2, 64):
-        x, noise = torch.randn(2, n, 3, generator=torch.Generator().manual_seed(n)).double()
-        y = 0.8 * x + 0.6 * noise
-        scores = 2 * (x[:, None] * y).sum(-1)
+    """Estimates of one mutual information in the page's batches, with the best critic."""
+    cases, size = [], 2 * 256 * 20
+    for number, rho, d, n in ((0, 0.9, 1, 64), (23, 0.9, 20, 32), (9, 0.5, 3, 2), (40, 0.0, 20, 8)):
+        uniforms = mulberry32(np.arange(size) + number * size + 1).reshape(-1, 2)
+        x, noise = torch.from_numpy(box_muller(uniforms).reshape(2, 256, 20))[:, :n, :d]
+        y = rho * x + math.sqrt(1 - rho**2) * noise
+        scores = best_critic(x[:, None], y, rho).sum(-1)
         joint, product = scores.diagonal(), scores[~torch.eye(n, dtype=torch.bool)]
-        classifier = math.log(2) - jensen_shannon_loss(joint, product) / 2
-        values = [donsker_varadhan(joint, product), nwj(joint + 1, product + 1), info_nce(scores)]
-        cases.append({"n": n, "scores": scores, "bounds": [*values, classifier]})
+        classifier = math.log(2) - lm.jensen_shannon_loss(joint, product) / 2
+        values = [lm.donsker_varadhan(joint, product), lm.nwj(joint + 1, product + 1)]
+        values += [lm.info_nce(scores), classifier]
+        case = {"number": number, "rho": rho, "d": d, "n": n, "scores": scores}
+        cases.append(case | {"bounds": values})
     return cases
 
 
@@ -261,7 +265,7 @@ def lotteries():
     for p, temperature in ((0.3, 1.0), (0.05, 0.1), (0.9, 10.0)):
         scores = torch.randn(12, generator=torch.Generator().manual_seed(0)).double()
         log_prob = torch.log(p * (1 - p) ** torch.arange(12).double())
-        weights = raml_weights(scores, scores[:1].expand_as(scores), log_prob, temperature)
+        weights = lm.raml_weights(scores, scores[:1].expand_as(scores), log_prob, temperature)
         shares = torch.softmax(scores / temperature, 0)
         case = {"scores": scores, "p": p, "temperature": temperature}
         cases.append(case | {"weight": weights, "share": shares})
@@ -306,10 +310,6 @@ def sentences():
     return [[t, text.tokenise(t).split(), split_words(t)] for t in typed]
 
 
-def drawings():
-    return hand_drawn()
-
-
 def plain(value):
     if isinstance(value, torch.Tensor):
         return value.detach().tolist()
@@ -319,8 +319,8 @@ def plain(value):
 
 
 PARTS = (
-    networks, recurrent, gradients, curves, gan_losses, adam, bre_terms, cells, particles, damage,
-    bounds, lotteries, shares, pools, sentences, drawings,
+    networks, recurrent, gradients, curves, gan_losses, adam, bre_terms, readouts, cells,
+    particles, damage, bounds, lotteries, shares, pools, sentences, hand_drawn,
 )  # fmt: skip
 
 

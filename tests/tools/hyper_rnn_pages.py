@@ -76,26 +76,22 @@ def hazard_filter(
         The posterior (T, K) of which W it is, given the steps up to this one, and the log-density
         (T,) of each x given those before it, nats.
     """
-    sigma = torch.tensor(deviations, dtype=torch.float64)
-    n_matrices, n_sigmas = len(matrices), len(sigma)
-
-    def changes(n: int) -> Tensor:
-        if n < 2:
-            return torch.ones(1, 1, dtype=torch.float64)
-        change = torch.full((n, n), hazard / (n - 1), dtype=torch.float64)
-        return change.fill_diagonal_(1 - hazard)
-
-    log_p = sigma.new_full((n_matrices, n_sigmas), -math.log(n_matrices * n_sigmas))
-    posteriors, per_step = [log_p.exp().sum(1)], [-math.log(4)]
-    for before, now in zip(x[:-1].double(), x[1:].double(), strict=True):
-        p = changes(n_matrices) @ log_p.exp() @ changes(n_sigmas)
+    sigma, x = torch.tensor(deviations, dtype=torch.float64), x.double()
+    sizes = len(matrices), len(sigma)
+    # Of n values: 1 - hazard stays, the rest is shared out.
+    by_matrix, by_sigma = (
+        sigma.new_full((n, n), hazard / (n - 1)).fill_diagonal_(1 - hazard) for n in sizes
+    )
+    p = sigma.new_full(sizes, 1 / math.prod(sizes))
+    posteriors, per_step = [p.sum(1)], [sigma.new_tensor(-math.log(4))]
+    for before, now in pairwise(x):
         squares = (now - matrices.double() @ before).square().sum(1)
         density = -0.5 * squares[:, None] / sigma**2 - (2 * math.pi * sigma**2).log()
-        log_p = p.log() + density
-        per_step.append(float(log_p.logsumexp((0, 1))))
-        log_p = log_p - per_step[-1]
-        posteriors.append(log_p.exp().sum(1))
-    return torch.stack(posteriors), torch.tensor(per_step, dtype=torch.float64)
+        log_p = (by_matrix @ p @ by_sigma).log() + density
+        per_step.append(log_p.logsumexp((0, 1)))
+        p = (log_p - per_step[-1]).exp()
+        posteriors.append(p.sum(1))
+    return torch.stack(posteriors), torch.stack(per_step)
 
 
 def exact_bayes(course, matrices, deviations, hazard) -> tuple[Tensor, Tensor]:
@@ -151,15 +147,14 @@ def filter_sequence(model: VariationalRNN, x, noise, draws, prior_noise=None) ->
 
 def follow(model: VariationalRNN, course, n_particles, seed) -> Filtered:
     """`filter_sequence` with the page's draws, from a zero state wherever x starts."""
-    shape, parts = (n_particles, model.z_dim), []
-    for piece in pieces(course):
-        times = range(piece.start, piece.stop)
-        noise, prior = (
-            torch.stack([normals(shape, seed, stream, t) for t in times])
-            for stream in (POSTERIOR, PRIOR)
-        )
-        draws = torch.stack([uniforms(shape[:1], seed, RESAMPLING, t) for t in times])
-        parts.append(filter_sequence(model, course.x[piece], noise, draws, prior))
+    shape, times, parts = (n_particles, model.z_dim), range(len(course.x)), []
+    noise, prior = (
+        torch.stack([normals(shape, seed, stream, t) for t in times])
+        for stream in (POSTERIOR, PRIOR)
+    )
+    draws = torch.stack([uniforms(shape[:1], seed, RESAMPLING, t) for t in times])
+    for p in pieces(course):
+        parts.append(filter_sequence(model, course.x[p], noise[p], draws[p], prior[p]))
     return Filtered(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dgm import train
 from dgm.data import music, series, text
@@ -132,7 +131,7 @@ def _curve_recipe() -> rate_distortion.Recipe:
         gap_images=2,
         quadrature_points=9,
         feature_steps=STEPS,
-        several=("vae2", "gan10", "aae10", "dcgan10-gp", "dcgan10-bre"),
+        several=("vae2", "gan10", "aae10", "dcgan10-gp", "dcgan10-vanilla"),
         single=(),
     )
 
@@ -154,7 +153,7 @@ def _gan_recipe(mixed: bool) -> gans.Recipe:
         "generator": gans.DIGITS.generator | {"channels": (8,)},
         "discriminator": gans.DIGITS.discriminator | {"channels": (4, 6, 6)},
     }
-    sizes = {"noise_dim": 8, "n_samples": 30, "classifier_steps": STEPS, "bf16": mixed}
+    sizes = {"noise_dim": 8, "n_samples": 30, "classifier_steps": STEPS}
     digits = gans.DIGITS._replace(regimes={"normal": usual}, **networks, **sizes)
     labelled = usual._replace(learning_rate=3e-3, discriminator_steps=1)
     toys = gans.ToyRecipe({"eight": (1, gans.Training(STEPS, 16, 2e-3, 2))}, 0, 9)
@@ -207,9 +206,8 @@ def _hyper_recipe(mixed: bool) -> hyper.Recipe:
 def _curve_results(setting: Setting) -> Iterator:
     """One result of each kind and family of models."""
     last = {}
-    for (job, ending), compute in rate_distortion_run.experiments(
-        setting.profile, _curve_recipe()
-    ).items():
+    experiments = rate_distortion_run.experiments(setting.profile, _curve_recipe())
+    for (job, ending), compute in experiments.items():
         kind = compute.args[-1] if "schedules" in ending else ""
         if kind in ("", "diagonal"):  # the others differ by sizes alone
             last[compute.func, job.model.family, job.model.colour, kind] = (job, ending, compute)
@@ -301,7 +299,7 @@ TRAININGS: dict[str, Callable[[Setting], Any]] = {
     "1 VAE": partial(_image_model, name="vae2"),
     "1 GAN": partial(_image_model, name="gan10"),
     "1 AAE": partial(_image_model, name="aae10"),
-    "1 DCGAN": partial(_image_model, name="dcgan10-bre"),
+    "1 DCGAN": partial(_image_model, name="dcgan10-gp"),
     "1 features": lambda s: rate_distortion_run.features(
         curves.Job("vae10", 0, s.profile, _curve_recipe())
     ),
@@ -345,7 +343,7 @@ def _compared_curve(setting: Setting, weights: dict) -> dict[str, Tensor]:
 def _compared_language(setting: Setting, weights: dict) -> dict[str, Tensor]:
     trained = _language_model(setting, "phase I")
     _share(weights, model=trained.model, critic=trained.critic)
-    values = language.measure(trained, _text_recipe(setting.mixed).texts["chain"])
+    values = language.measure(trained)
     questions = language.make_questions(trained, 0, n=3)
     passages = language.make_passages(trained, starts=(0,))
     opening = torch.full((4, 2), trained.splits.vocabulary.end, device=setting.profile.device)
@@ -369,9 +367,8 @@ def _compared_images(setting: Setting, weights: dict) -> dict[str, Tensor]:
     real = images.pictures("digits", "test").x[:40]
     x, generator = real.to(profile.device), torch.Generator(profile.device).manual_seed(0)
     options = {"weight": 1.0, "layers": (0, 1), "penalty": "gradient"}
-    terms = bre_gan.discriminator_objective(
-        gan.discriminator, x, fake.to(profile.device), generator, **options
-    )
+    sets = x, fake.to(profile.device), generator
+    terms = bre_gan.discriminator_objective(gan.discriminator, *sets, **options)
     frechet = frechet_distance(judge.read(real)[0], features)
     return {"fake": fake, "shares": shares, "loss": terms.value, "frechet": frechet}
 
@@ -442,9 +439,7 @@ class StoppedError(Exception):
     """Raised in the middle of a run, as a kill would end it."""
 
 
-def watch(
-    patch: pytest.MonkeyPatch, watched: Watched | None = None, kill_at: int | None = None
-) -> Watched:
+def watch(patch: pytest.MonkeyPatch, watched: Watched | None = None, kill_at=None) -> Watched:
     """Has every `fit` write down its terms and its parameters' gradients, or die at a step.
 
     A checkpoint is written at each step.
@@ -506,17 +501,3 @@ class NoiseFromCPU(TorchFunctionMode):
         if func.__name__.endswith("_"):
             return args[0].copy_(drawn)
         return drawn.to(generator.device)
-
-
-class Types(TorchDispatchMode):
-    """Writes down the types of all that is computed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.computed: set[torch.dtype] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        tensors = out if isinstance(out, (list, tuple)) else (out,)
-        self.computed |= {x.dtype for x in tensors if isinstance(x, Tensor)}
-        return out

@@ -10,6 +10,11 @@ _FILE = Path(__file__).parents[1] / "dgm" / "data" / "words.json"
 KNOWN_WORDS = json.loads(_FILE.read_text("utf-8"))
 
 
+def number(text: str) -> float:
+    """Return a number as a page writes it."""
+    return float(text.replace("\N{MINUS SIGN}", "-").replace(",", ""))
+
+
 def split_words(text: str) -> list[str]:
     """Return what a reader types as words: lower case, without punctuation."""
     text = text.lower()

@@ -1,13 +1,15 @@
 """Takes the widgets' posters from the built book: `make posters`, after `make book`.
 
+python tests/tools/posters.py _build/html
+
 Each shows a widget as its page opens, in the light theme, for PDFs and pages without JavaScript.
 """
 
-import argparse
 import base64
 import io
 import json
 import shutil
+import sys
 import zlib
 from pathlib import Path
 
@@ -18,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "lib/dgm_book/widgets/posters"
 BYTES = 25_000
 # Nobody can move a slider on paper.
-STYLE = ".dgm-controls, .dgm-hint, .dgm-reset, #pst-back-to-top { display: none !important; }"
+STYLE = ".dgm-controls, .dgm-hint, .dgm-reset, .dgm-foot, #pst-back-to-top { display: none }"
 # What is tried in turn: the share of the pixels that stay, and whether the read-outs do.
 ATTEMPTS = ((1.0, True), (1.0, False), (0.7, False), (0.5, False))
 
@@ -60,29 +62,26 @@ def poster(page: Page, widget: Locator) -> bytes:
     raise SystemExit(f"a picture of a widget takes more than {BYTES} bytes")
 
 
-def take_posters(html: Path, folder: Path, chromium: str | None) -> None:
+def take_posters(html: Path) -> None:
     """Write a poster for each class of widget in the built book."""
-    folder.mkdir(exist_ok=True)
+    # The system's Chromium, else Playwright's own.
+    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         options = {"color_scheme": "light", "reduced_motion": "reduce"}
         page = browser.new_page(viewport={"width": 720, "height": 2400}, **options)
         for path in sorted(html.glob("notebooks/*.html")):
             page.goto(path.as_uri())
             page.add_style_tag(content=STYLE)
+            if page.locator(".dgm-load").count():
+                page.locator(".dgm-load").first.click()
             names = classes(page)
             for name, view in zip(names, page.locator(".dgm-view").all(), strict=True):
                 picture = poster(page, view.locator(".dgm"))
-                (folder / f"{name}.png").write_bytes(picture)
+                (FOLDER / f"{name}.png").write_bytes(picture)
                 print(f"{name}: {len(picture)} bytes")
         browser.close()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("html", type=Path, nargs="?", default=ROOT / "_build/html")
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    installed = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-    parser.add_argument("--chromium", default=installed, help="its path; else Playwright's own")
-    arguments = parser.parse_args()
-    take_posters(arguments.html.resolve(), arguments.folder, arguments.chromium)
+    take_posters(Path(sys.argv[1]).resolve())

@@ -21,6 +21,17 @@ def arrays(model):
     return {name: value.numpy() for name, value in model.state_dict().items()}
 
 
+def maker(kind, **options):
+    """Return ``make(**changes)`` of a widget or weights; an option may be a function of nothing."""
+
+    def make(**changes):
+        given = {k: v() if callable(v) else v for k, v in options.items() if k not in changes}
+        return kind(**given | changes)
+
+    make.__name__ = kind.__name__
+    return make
+
+
 # Chapter 1
 
 BLURS = (0, 0.5, 1, 2)
@@ -60,16 +71,12 @@ def curve(name="vae2", latent=2, betas=5, images=3, **changes):
     return options | {"log_z": -rate - beta * distortion} | changes
 
 
-def explorer(**changes):
-    curves = [curve(), curve("vae3", 3, betas=3)]
-    options = {"weights": page_weights(), "curves": curves, "image_shape": (4, 4)}
-    return widgets.RateDistortionExplorer(**options | changes)
-
-
-def plane(**changes):
-    options = {"weights": page_weights(), "model": "vae2", "image_shape": (4, 4)}
-    options |= {"means": np.random.default_rng(4).normal(size=(30, 2))}
-    return widgets.LatentSpace(**options | {"labels": np.arange(30) % 3} | changes)
+SQUARE = {"weights": page_weights, "image_shape": (4, 4)}
+TWO_CURVES = [curve(), curve("vae3", 3, betas=3)]
+MEANS = {"means": np.random.default_rng(4).normal(size=(30, 2)), "labels": np.arange(30) % 3}
+explorer = maker(widgets.RateDistortionExplorer, curves=TWO_CURVES, **SQUARE)
+plane = maker(widgets.LatentSpace, model="vae2", **MEANS, **SQUARE)
+digit = maker(widgets.DrawADigit, model="vae2", **SQUARE)
 
 
 def damage(**changes):
@@ -90,14 +97,7 @@ def damage(**changes):
     return {"beta": DAMAGE_BETA, "blurs": BLURS, "likelihood_beta": 4.0} | curves | changes
 
 
-def lab(**changes):
-    return widgets.DamageLab(**{"curves": damage(), "alpha": 0.5} | changes)
-
-
-def digit(**changes):
-    options = {"weights": page_weights(), "model": "vae2", "image_shape": (4, 4)}
-    return widgets.DrawADigit(**options | changes)
-
+lab = maker(widgets.DamageLab, curves=damage, alpha=0.5)
 
 # Chapters 2 and 3
 
@@ -112,21 +112,14 @@ def text(name="chain", **changes):
     return base | {"texts": [f"sentence {i} of {name}" for i in range(14)]} | changes
 
 
-def lottery(**changes):
-    return widgets.RamlLottery(**{"sets": [text(), text("play")]} | changes)
+lottery = maker(widgets.RamlLottery, sets=[text(), text("play")])
 
 
-def target(**changes):
-    turn = np.arange(8) * np.pi / 4
-    centres = np.stack([np.cos(turn), np.sin(turn)], 1)
-    return {"name": "eight", "label": "8 Gaussians", "centres": centres, "sigma": 0.05} | changes
-
-
-def playground(**changes):
-    targets = [target(), target(name="single", centres=[[0, 0]])]
-    return widgets.GANPlayground(**{"targets": targets} | changes)
-
-
+TURN = np.arange(8) * np.pi / 4
+CENTRES = np.stack([np.cos(TURN), np.sin(TURN)], 1)
+target = maker(dict, name="eight", label="8 Gaussians", centres=CENTRES, sigma=0.05)
+TARGETS = [target(), target(name="single", centres=[[0, 0]])]
+playground = maker(widgets.GANPlayground, targets=TARGETS)
 LANGUAGE_WORDS = [word for words in THEMES.values() for word in words[:3]] + ["the", "of"]
 LANGUAGE_SIZE, LANGUAGE_WIDTH = 4 + len(LANGUAGE_WORDS), 16
 NAMES = ("likelihood", "phase I")
@@ -148,20 +141,15 @@ def log_probs():
     return {"tokens": tokens, "log_probs": rows}
 
 
-def language_weights(**changes):
-    models = {name: language_arrays(i) for i, name in enumerate(NAMES)}
-    return widgets.LanguageWeights(**{"models": models, "words": LANGUAGE_WORDS} | changes)
+MODELS = {name: language_arrays(i) for i, name in enumerate(NAMES)}
+language_weights = maker(widgets.LanguageWeights, models=MODELS, words=LANGUAGE_WORDS)
 
 
-def information(**changes):
-    line = {"mean": [1.3, 1.0], "low": [1.2, 0.9], "high": [1.4, 1.1]}
-    base = {"distances": [1, 2], "exact": [1.56, 1.2], "stay": 0.9}
-    return base | {"models": dict.fromkeys(NAMES, line)} | changes
-
-
-def teller(**changes):
-    options = {"weights": language_weights(), "themes": THEMES, "openings": OPENINGS}
-    return widgets.Storyteller(**options | {"curves": information()} | changes)
+LINE = {"mean": [1.3, 1.0], "low": [1.2, 0.9], "high": [1.4, 1.1]}
+EXACT = {"distances": [1, 2], "exact": [1.56, 1.2], "stay": 0.9}
+information = maker(dict, models=dict.fromkeys(NAMES, LINE), **EXACT)
+STORY = {"weights": language_weights, "themes": THEMES, "openings": OPENINGS}
+teller = maker(widgets.Storyteller, curves=information, **STORY)
 
 
 def question(i=0, answer=None, **changes):
@@ -170,9 +158,7 @@ def question(i=0, answer=None, **changes):
     return base | {"scores": {"a": [1.0, 0.0], "b": [0.5, 0.5]}} | changes
 
 
-def quiz(**changes):
-    return widgets.NextSentenceQuiz(**{"questions": [question(i) for i in range(5)]} | changes)
-
+quiz = maker(widgets.NextSentenceQuiz, questions=[question(i) for i in range(5)])
 
 # Chapters 4 and 5
 
@@ -193,36 +179,25 @@ GOLDEN = {"sentence": EXAMPLES[0], "weights": [0.0, 0.0, 1.0], "margins": [0.5]}
 GOLDEN |= {"threshold": 0.9, "rewrite": EXAMPLES[1]}
 
 
-def text_weights(**changes):
-    options = {"tensors": tensors(), "words": WORDS, "golden": [GOLDEN]}
-    return widgets.TextWeights(**options | changes)
+text_weights = maker(widgets.TextWeights, tensors=tensors, words=WORDS, golden=[GOLDEN])
+POINTS = {"points": np.random.default_rng(1).dirichlet([1, 1, 1], 30)}
+POINTS |= {"point_labels": np.arange(30) % 2, "examples": EXAMPLES}
+steering = maker(widgets.SentenceSteering, weights=text_weights, **POINTS)
+switch = maker(widgets.AttributeSwitch, weights=text_weights, examples=EXAMPLES)
 
 
-def steering(**changes):
-    points = np.random.default_rng(1).dirichlet([1, 1, 1], 30)
-    options = {"weights": text_weights(), "examples": EXAMPLES, "points": points}
-    return widgets.SentenceSteering(**options | {"point_labels": np.arange(30) % 2} | changes)
-
-
-def switch(**changes):
-    return widgets.AttributeSwitch(**{"weights": text_weights(), "examples": EXAMPLES} | changes)
-
-
-def walk(**changes):
-    return {
-        "label": "VAE",
-        "axis": "standard deviations",
-        "steps": [-1, 0, 2],
-        "sentences": [["a b", "c", "d"], ["e", "f", "g"]],
-        "log_mean": [[3, 1, 4], [2, 1, 5]],
-        "mean_log": [[30, 10, 40], [20, 10, 50]],
-        "original": {"log_mean": np.arange(2000.0), "mean_log": [1, 2]},
-    } | changes
-
-
-def cliff(**changes):
-    models = [walk(), walk(label="Simplex")]
-    return widgets.LatentCliff(**{"sources": EXAMPLES[:2], "models": models} | changes)
+walk = maker(
+    dict,
+    label="VAE",
+    axis="standard deviations",
+    steps=[-1, 0, 2],
+    sentences=[["a b", "c", "d"], ["e", "f", "g"]],
+    log_mean=[[3, 1, 4], [2, 1, 5]],
+    mean_log=[[30, 10, 40], [20, 10, 50]],
+    original={"log_mean": np.arange(2000.0), "mean_log": [1, 2]},
+)
+WALKS = [walk(), walk(label="Simplex")]
+cliff = maker(widgets.LatentCliff, sources=EXAMPLES[:2], models=WALKS)
 
 
 def row(step, seconds=None, **measures):
@@ -234,8 +209,7 @@ def run(name="max", group="pooling", **changes):
     return {"name": name, "label": f"{name}!", "group": group, "measured": rows} | changes
 
 
-def bound_race(**changes):
-    return widgets.PoolingRace(**{"runs": [run(), run("plain", "plain")]} | changes)
+bound_race = maker(widgets.PoolingRace, runs=[run(), run("plain", "plain")])
 
 
 def moments(seed=0, steps=(0, 10, 100), m=12, **changes):
@@ -256,9 +230,8 @@ def sentences(name="yelp", steps=(0, 10, 100), m=12, **changes):
     return data | {"frames": frames(steps, m)} | changes
 
 
-def scope(**changes):
-    sets = [sentences(), sentences("other", (0, 5), classes=["a", "!", "c"])]
-    return widgets.DispersionMicroscope(**{"sets": sets} | changes)
+SETS = [sentences(), sentences("other", (0, 5), classes=["a", "!", "c"])]
+scope = maker(widgets.DispersionMicroscope, sets=SETS)
 
 
 def encoder(kind="max", seed=0, **options):
@@ -277,19 +250,9 @@ def means():
     return {"tokens": rows, "means": {kind: dice.normal(size=(3, 4)) for kind in KINDS}}
 
 
-def pooling_weights(**changes):
-    return widgets.PoolingWeights(**{"encoders": encoders(), "words": WORDS} | changes)
-
-
-def ruler(**changes):
-    options = {"weights": pooling_weights(), "examples": EXAMPLES}
-    return widgets.InfluenceRuler(**options | changes)
-
-
-def temperature(**changes):
-    options = {"weights": pooling_weights(), "examples": EXAMPLES}
-    return widgets.TemperatureSlider(**options | changes)
-
+pooling_weights = maker(widgets.PoolingWeights, encoders=encoders, words=WORDS)
+ruler = maker(widgets.InfluenceRuler, weights=pooling_weights, examples=EXAMPLES)
+temperature = maker(widgets.TemperatureSlider, weights=pooling_weights, examples=EXAMPLES)
 
 # Chapter 6
 
@@ -323,9 +286,11 @@ def piano():
     return shaken(VariationalHyperRNN, 88, 28, 14, 18, "bernoulli", hyper_input="latent", by=0.1)
 
 
-def hyper_weights(**changes):
-    models = {name: described(model) for name, model in recurrent().items()}
-    return widgets.HyperWeights(**{"models": models} | changes)
+def two_recurrent():
+    return {name: described(model) for name, model in recurrent().items()}
+
+
+hyper_weights = maker(widgets.HyperWeights, models=two_recurrent)
 
 
 def hyper_golden(**changes):
@@ -333,45 +298,17 @@ def hyper_golden(**changes):
     return {"x": x, "noise": noise, **trace(recurrent()["VHRNN"], x, noise)._asdict()} | changes
 
 
-def switch_now(**changes):
-    return widgets.SwitchNow(**{"weights": hyper_weights(), "matrices": MATRICES} | changes)
-
-
-def weather(**changes):
-    return widgets.ScaleWeather(**{"weights": hyper_weights(), "matrices": MATRICES} | changes)
-
-
 def piano_weights(keys=88):
     return widgets.HyperWeights({"VRNN": described(VariationalRNN(keys, 3, 3, "bernoulli"))})
 
 
-def chorale(**changes):
-    return widgets.Chorale(**{"weights": piano_weights()} | changes)
-
-
-MAKERS = {
-    "RateDistortionExplorer": explorer,
-    "LatentSpace": plane,
-    "DamageLab": lab,
-    "DrawADigit": digit,
-    "BoundRace": widgets.BoundRace,
-    "RamlLottery": lottery,
-    "Storyteller": teller,
-    "NextSentenceQuiz": quiz,
-    "GANPlayground": playground,
-    "PatternBench": widgets.PatternBench,
-    "SentenceSteering": steering,
-    "AttributeSwitch": switch,
-    "LatentCliff": cliff,
-    "PoolingRace": bound_race,
-    "DispersionMicroscope": scope,
-    "InfluenceRuler": ruler,
-    "TemperatureSlider": temperature,
-    "ParticleKalman": widgets.ParticleKalman,
-    "Chorale": chorale,
-    "SwitchNow": switch_now,
-    "ScaleWeather": weather,
-}
+switch_now = maker(widgets.SwitchNow, weights=hyper_weights, matrices=MATRICES)
+weather = maker(widgets.ScaleWeather, weights=hyper_weights, matrices=MATRICES)
+chorale = maker(widgets.Chorale, weights=piano_weights)
+ALL = [explorer, plane, lab, digit, widgets.BoundRace, lottery, teller, quiz, playground]
+ALL += [widgets.PatternBench, steering, switch, cliff, bound_race, scope, ruler, temperature]
+ALL += [widgets.ParticleKalman, chorale, switch_now, weather]
+MAKERS = {make.__name__: make for make in ALL}
 
 SETTINGS = {  # what a page, or Python, sets of each
     "RateDistortionExplorer": {"model": "vae3", "beta_index": 1, "log_distortion": True},
@@ -395,4 +332,37 @@ SETTINGS = {  # what a page, or Python, sets of each
     "Chorale": {"opening": [[], [60, 64]], "temperature": 0.5, "length": 8, "seed": 7},
     "SwitchNow": {"schedule": [[0, 1, 1.0], [9, 2, 4.0]], "steps": 70, "seed": 9},
     "ScaleWeather": {"freeze": 0.35, "seed": 9},
+}
+
+ACTS = {  # what a reader does, a control and a key each, and what Python then has
+    "RateDistortionExplorer": ([("slider", "End")], {"beta_index": 4}),
+    "LatentSpace": ([("slider", "Home")], {}),
+    "DamageLab": ([("slider", "Home"), ("slider:blur", "ArrowRight")], {"alpha": 0, "blur": 1}),
+    "DrawADigit": ([("combobox:Temperatures", "ArrowUp")], {"temperatures": 150}),
+    "BoundRace": ([("slider:Dimensions", "End")], {"dimension": 20}),
+    "RamlLottery": ([("slider:Chance", "Home")], {"p": 0.05}),
+    "Storyteller": ([("slider", "End")], {"temperature": 2}),
+    "NextSentenceQuiz": ([("button:one 0", "Enter")], {"answers": [0]}),
+    "GANPlayground": ([("slider:Weight", "Home"), ("slider:Margin", "ArrowLeft")], {"weight": 0}),
+    "PatternBench": ([("slider:Units", "End")], {"units": 12}),
+    "SentenceSteering": ([("slider:negative", "End")], {"target": [1, 0, 0]}),
+    "AttributeSwitch": ([("slider:Switch", "Home")], {"place": 0}),
+    "LatentCliff": ([("slider", "Home")], {"places": [0, 1]}),
+    "PoolingRace": (
+        [("slider", "Home"), ("radio:steps", "Space"), ("checkbox:plain!", "Space")],
+        {"time": 0, "axis": "steps", "shown": ["max"]},
+    ),
+    "DispersionMicroscope": (
+        [("button:!", "Enter"), ("radio:Other", "Space")],
+        {"set": "other", "frame": 1, "highlighted": "!"},
+    ),
+    "InfluenceRuler": ([("checkbox", "Space")], {"own_scale": True}),
+    "TemperatureSlider": ([("slider", "End")], {"position": 100}),
+    "ParticleKalman": (
+        [("slider:Particles", "End"), ("radio:every step", "Space")],
+        {"particles": 64, "criterion": "always"},
+    ),
+    "Chorale": ([("slider:Temperature", "Home")], {"temperature": 0.3}),
+    "SwitchNow": ([("button:One step", "Enter")], {"steps": 61}),
+    "ScaleWeather": ([("slider", "End")], {"freeze": 1}),
 }

@@ -50,6 +50,19 @@ test("the two terms of BRE are the library's", () => {
   }
 });
 
+test("a playground's points and read-outs are the library's", () => {
+  const { theta, psi, centres, fakes, panel, terms } = golden.readouts;
+  const trainer = ganTrainer({ ...config, centres, sigma: 0.1 });
+  const { discriminator, generator } = trainer.players[1];
+  discriminator.theta.set(theta);
+  generator.theta.set(psi);
+  const got = finish(trainer.snapshot(-1, 3)).panels[1];
+  near(got.fakes, fakes, { absolute: 1e-6 });
+  for (const [name, expected] of Object.entries(panel)) near(got[name], expected, { relative: 1e-9 });
+  near([got.marginalEntropy, got.activationCorrelation], terms, { relative: 1e-9 });
+  assert.ok(panel.modes >= 2 && panel.patterns > 5, "there is something to compare");
+});
+
 test("the cells fill the square and hold every pattern of a grid", () => {
   const { theta, width, limit, grid } = golden.cells;
   const network = gan.makeDiscriminator(width);

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { boundsOf } from "../../lib/dgm_book/widgets/src/models/bounds.js";
+import { boundsOf, criticScores, normalsOf } from "../../lib/dgm_book/widgets/src/models/bounds.js";
 import { mixed, rateAt } from "../../lib/dgm_book/widgets/src/models/damage.js";
 import { inked } from "../../lib/dgm_book/widgets/src/models/drawing.js";
 import { unpackHyper } from "../../lib/dgm_book/widgets/src/models/hyper_weights.js";
@@ -86,8 +86,11 @@ test("the mixture of two priors is the chapter's, and costs no more than its cap
 });
 
 test("four bounds, the lottery's weights and what a share tells are the library's", () => {
-  for (const { n, scores, bounds } of golden.bounds) {
-    near(boundsOf(doubles(scores), n), bounds, { relative: 1e-8, absolute: 1e-9 });
+  for (const { number, rho, d, n, scores, bounds } of golden.bounds) {
+    const got = new Float64Array(n * n);
+    criticScores(normalsOf(number), { rho, d, n }, got);
+    near(got, scores.flat(), { relative: 1e-9, absolute: 1e-9 });
+    near(boundsOf(got, n), bounds, { relative: 1e-8, absolute: 1e-9 });
   }
   for (const { scores, p, temperature, weight, share } of golden.lotteries) {
     const got = lottery(scores, p, temperature);
@@ -125,7 +128,7 @@ test("what readers type becomes the words of Python", () => {
 const SIDE = 28;
 const total = (image) => image.reduce((a, b) => a + b);
 
-for (const [name, strokes] of Object.entries(golden.drawings)) {
+for (const [name, strokes] of Object.entries(golden.hand_drawn)) {
   test(`the drawing ${name} becomes an image like MNIST's`, () => {
     const image = inked(strokes, SIDE, SIDE);
     assert.deepEqual([Math.min(...image), Math.max(...image)], [0, 1]);

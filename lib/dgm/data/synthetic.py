@@ -174,7 +174,7 @@ class Mixture2D(NamedTuple):
 def gaussian_mixture_2d(name: str, n: int, seed: int = 0) -> Mixture2D:
     """Draws n points, each from one of M Gaussians that are equally likely.
 
-    Name is "eight", "ring" (24), "grid" (5 x 5) or "spiral" (24); sigma is 0.05 to 0.02.
+    "eight", "ring" (24), "grid" (25), "spiral" (24), else ValueError; sigma is 0.05 to 0.02.
     """
     if name not in MIXTURES:
         raise ValueError(f"no mixture '{name}'; there are {', '.join(MIXTURES)}")

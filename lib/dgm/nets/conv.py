@@ -58,7 +58,7 @@ def dcgan_discriminator(
 
     Convolutions of stride 2, the first of first_stride, each with a leaky rectifier of slope 0.2
     before its batch normalisation, of which the first has none; a linear layer at the end. norm is
-    "batch", "spectral" (Miyato et al. 2018) or "none".
+    "batch", "spectral" (Miyato et al. 2018) or "none", else ValueError.
     """
     if norm not in NORMS:
         raise ValueError(f"norm must be one of {', '.join(NORMS)}, got {norm!r}")

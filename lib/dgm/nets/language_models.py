@@ -11,6 +11,7 @@ arXiv:2108.12409) instead of positions. Both have the same methods:
     step(tokens (R,), state) -> log-probabilities (R, V) of the next tokens, state after them
 
 The embedding is also the softmax's weight. No gradient goes back through a state.
+Other shapes and settings than those named are a ValueError.
 """
 
 import math

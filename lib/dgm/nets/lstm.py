@@ -152,7 +152,7 @@ def without_padding(tokens: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def dropout(x: Tensor, rate: float, generator: Generator) -> Tensor:
-    """x with a share of its entries set to zero, the rest scaled up; x itself without generator."""
+    """x (any shape) with a share of entries 0, the rest scaled up; x itself without generator."""
     if generator is None or rate == 0:
         return x
     mask = torch.empty_like(x).bernoulli_(1 - rate, generator=generator)

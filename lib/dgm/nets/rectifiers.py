@@ -43,7 +43,7 @@ def pre_activations(
 
 
 def uncompiled(network: Network) -> Network:
-    """The network behind torch.compile, which shares its weights; a compiled part is an error."""
+    """The network behind torch.compile, with its weights; ValueError for a compiled part."""
     network = getattr(network, "_orig_mod", network)
     for name, part in network.named_modules():
         if hasattr(part, "_orig_mod") or part._compiled_call_impl is not None:

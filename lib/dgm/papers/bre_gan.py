@@ -25,6 +25,7 @@ logit by
     L_G = || E f(x) - E f(G(z)) ||^2,   f the last features of D                          (8)
 
 The weight of the parameters' squares, 1e-4 in both losses, is left to the optimiser.
+Other shapes and settings than those named are a ValueError.
 """
 
 import math

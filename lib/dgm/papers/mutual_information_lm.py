@@ -27,6 +27,7 @@ says belongs, on real sentences y, k + 1 places after x:
 
 with NLL the mean over the tokens of y_b after its first, and no gradient through w. In the released
 code both (5) and the state after x_b include the padding; `leak=True` does as it does. In nats.
+Other shapes and settings than those named are a ValueError.
 """
 
 import math

@@ -242,6 +242,7 @@ def quadrature_curve(
     """The curve of any decoder with one or two latent dimensions, by a sum over a grid of codes.
 
     The prior is N(0, I); the grid has n_points from -6 to 6 in each dimension: double to check.
+    decoder, x, betas as in `rate_distortion_curve`; ValueError for latent_dim above 2.
     """
     latent_dim, n_points = count(latent_dim, "latent_dim"), count(n_points, "n_points")
     if latent_dim not in (1, 2):

@@ -15,6 +15,7 @@ i, f, g, o:
 They are `prior_gaussian`, `emit`, `recur`, `posterior_gaussian` and `bound`. The VRNN is the same
 with s = d_i = d_h = 1, b = 0 and a constant bias. (3)'s products are scaled rows, diag(d) W y: no
 matrix is made for one sequence. What reads h, z or x alone is one product each.
+Other shapes and settings than those named are a ValueError.
 """
 
 import copy

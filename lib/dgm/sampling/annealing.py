@@ -71,7 +71,7 @@ def annealing_step(
     kernel: Kernel,
     generator: Randomness,
 ) -> AnnealingState:
-    """Weigh the chains for beta, then move them there by one transition."""
+    """Weigh the C chains for beta, then move them by one transition; step_size (N,) or (N, D)."""
     log_weight = reweighted(state, beta)
     rows = step_size.repeat(len(log_weight) // len(step_size), *[1] * (step_size.ndim - 1))
     chain, _, acceptance = kernel(target, state.chain, beta, rows, generator=generator)

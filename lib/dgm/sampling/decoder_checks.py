@@ -34,7 +34,7 @@ class Decoder(nn.Module):
         self.code_dtype: torch.dtype | None = None  # of a decoder in half precision
 
     def forward(self, codes: Tensor) -> Tensor:
-        """Images (C, ...) of codes (C, D)."""
+        """Images (C, ...) of codes (C, D); ValueError unless one output is a tensor."""
         output = self.given(codes if self.code_dtype is None else codes.to(self.code_dtype))
         if isinstance(output, Distribution):
             output = output.mean
@@ -151,7 +151,7 @@ def counts(value: Any, name: str, least: int | None = 1) -> int | list[int]:
 
 
 def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
-    """The recorded betas (R,) float64 on the CPU; finite, above 0 and ascending."""
+    """The betas (R,) float64 on the CPU; ValueError unless finite, above 0 and ascending."""
     betas = torch.as_tensor(betas, dtype=torch.float64, device="cpu").detach()
     good = betas.ndim == 1 and len(betas) > 0 and bool(torch.isfinite(betas).all())
     if not good or betas[0] <= 0 or not bool((betas.diff() > 0).all()):
@@ -160,7 +160,7 @@ def check_betas(betas: Sequence[float] | Tensor) -> Tensor:
 
 
 def check_images(x: Tensor | np.ndarray) -> Tensor:
-    """Images (N, ...), of PyTorch or NumPy, as a tensor of finite real numbers."""
+    """Images (N, ...), of PyTorch or NumPy, as a tensor; ValueError unless finite and real."""
     if isinstance(x, np.ma.MaskedArray) and x.mask.any():
         raise ValueError("x is a masked array: no distortion leaves out what it masks: fill it")
     if not isinstance(x, Tensor):
@@ -184,7 +184,7 @@ def check_images(x: Tensor | np.ndarray) -> Tensor:
 
 
 def decode(decoder: nn.Module, codes: Tensor, x_shape: Sequence[int] | None = None) -> Tensor:
-    """Finite real outputs for codes (C, D), with the axes of images (N, ...) where given."""
+    """Outputs for codes (C, D), with the axes of images (N, ...) where given; else ValueError."""
     what = f"the decoder on codes of shape {tuple(codes.shape)}, {codes.dtype},"
     doubt = f": does latent_dim={codes.shape[1]} fit it?"
     with torch.no_grad(), explained(what, codes.device, doubt):

@@ -177,7 +177,7 @@ class DecoderTarget:
         return self.prior_energy(position)[1], self._gradient(position)
 
     def kernel(self, n_leapfrog: int, jitter: float = 0.0, compile: bool = False) -> Kernel:
-        """The transition with these forces; "tf32" ones cannot be in one compiled graph."""
+        """The transition with these forces; ValueError for "tf32" ones in one compiled graph."""
         if compile and self.force_precision == "tf32":
             raise ValueError('compile=True cannot have force_precision="tf32": use "bfloat16"')
         options = {"n_leapfrog": n_leapfrog, "force": self.force, "jitter": jitter}

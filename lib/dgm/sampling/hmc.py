@@ -178,7 +178,7 @@ class CompiledMetropolis:
 def draw(
     sample: Callable[..., Tensor], shape: Sequence[int], generator: Randomness, **like: Any
 ) -> Tensor:
-    """sample(shape, generator=generator, **like), each problem's rows from its own generator."""
+    """sample(shape, generator=...), (C, ...), each problem's rows from its own generator."""
     if isinstance(generator, torch.Generator):
         return sample(tuple(shape), generator=generator, **like)
     rows = shape[0] // len(generator), *shape[1:]
@@ -188,7 +188,7 @@ def draw(
 def make_generators(
     seed: int | Sequence[int], n_problems: int, device: str | torch.device
 ) -> tuple[Randomness, Randomness]:
-    """Generators of a run and of its pilot run: one for all problems, or one per problem's seed."""
+    """Generators of a run and its pilot: one, or one per seed of N problems; else ValueError."""
     seeds = counts(seed, "seed", None)
     if isinstance(seeds, int):
         if not -(2**62) <= seeds < 2**63:

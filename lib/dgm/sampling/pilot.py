@@ -119,7 +119,7 @@ def pilot_run(
 def given_step_sizes(
     given: float | Tensor | StepSizes | None, betas: Tensor, n_images: int, latent_dim: int
 ) -> StepSizes | None:
-    """A table from a number, a tensor (N,) or (R, N), or an earlier table; None of None."""
+    """A table of sizes above 0, (N,), (R, N), else ValueError, or an earlier one; None of None."""
     if given is None:
         return None
     if isinstance(given, StepSizes):

@@ -44,7 +44,7 @@ class CodeSpace:
         return position if self.transform is None else self.transform(position).to(position)
 
     def sample(self, n: int, generator: Randomness) -> Tensor:
-        """n positions (n, K) of codes drawn from the prior."""
+        """Positions (n, K) of n codes drawn from the prior."""
         return draw(self._sample, (n,), generator).detach()
 
     def check_tails(self, codes: Tensor) -> None:

@@ -19,7 +19,7 @@ def all_claims() -> list[Claim]:
     """The claims of every chapter, from the best profile that has been published."""
     claims: list[Claim] = []
     for name in CHAPTERS:
-        chapter = importlib.import_module(f"dgm_book.chapters.{name}.page")
-        if profile := jobs.published(jobs.over_seeds(chapter.run, 0)):
-            claims += chapter.claims(chapter.chapter(profile.name))
+        run, page = (importlib.import_module(f"{__name__}.{name}.{x}") for x in ("run", "page"))
+        if profile := jobs.published(jobs.over_seeds(run.run, 0)):
+            claims += page.claims(page.chapter(profile.name))
     return claims

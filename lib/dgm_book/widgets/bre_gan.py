@@ -8,7 +8,7 @@ import traitlets
 
 from . import checks
 from .frame import BookWidget
-from .settings import choice, number, sent, setting, text, whole
+from .settings import choice, items, number, sent, setting, switch, text, whole, within
 
 MAX_MODES = 64
 MAX_WIDTH = 32  # the page keeps a layer's signs in one 32-bit word
@@ -22,7 +22,7 @@ class GANPlayground(BookWidget):
     w falls linearly to 0.
     """
 
-    _bundle = "gan_playground"
+    _bundle, _link = "gan_playground", "gan"
     title = text("Two GANs, one with BRE")
     targets = sent()
     steps = traitlets.Int(10_000, read_only=True).tag(sync=True)
@@ -31,8 +31,10 @@ class GANPlayground(BookWidget):
     width = whole(10, 2, MAX_WIDTH)
     weight = number(1.0, 0, 2)
     margin = number(3.0, 0, 3)
-    rate = setting(traitlets.Float(0.002), lambda _, *given: checks.positive(*given))
-    decay = setting(traitlets.Bool(True))
+    rate = setting(
+        traitlets.Float(0.002), lambda _, *x: checks.positive(*x), within("number", 1e-6, 1)
+    )
+    decay = switch(True)
 
     def __init__(self, targets: Sequence[Mapping], badge: str = "", **chosen) -> None:
         checked = checks.items("targets", targets, "centres sigma", _described)
@@ -64,9 +66,13 @@ class PatternBench(BookWidget):
     ``points`` (8, 2) lie in [-1.5, 1.5]; ``units`` is d; ``margin`` is c of eta = c / sqrt(d).
     """
 
-    _bundle = "pattern_bench"
+    _bundle, _link = "pattern_bench", "bench"
     title = text("What BRE sees: signs")
-    points = setting(traitlets.List(), _points)
+    points = setting(
+        traitlets.List(),
+        _points,
+        items(items(within("number", -WORLD, WORLD), 2, 2), POINTS, POINTS),
+    )
     units = whole(10, 2, 12)
     margin = number(1.0, 0, 3)
     seed = whole(0, 0, 9999)

@@ -9,7 +9,7 @@ import traitlets
 from . import checks
 from .frame import BookWidget
 from .packing import digits, evenly, shared
-from .settings import choice, sent, setting, text, whole
+from .settings import choice, items, parts, sent, setting, switch, text, whole, within
 from .text_weights import TextWeights
 
 MAX_POINTS = 600
@@ -61,12 +61,16 @@ class SentenceSteering(RewritingWidget):
     `points` (N, 3) are readings of other sentences, with labels 0, 1 or another, (N,).
     """
 
-    _bundle = "sentence_steering"
+    _bundle, _link = "sentence_steering", "steering"
     title = text("Steer a sentence")
     points = sent(traitlets.Bytes)
     point_labels = sent(traitlets.Bytes)
     sentence = text(most=2000)
-    target = setting(traitlets.List(traitlets.Float(), [0.0, 0.0, 1.0]), _target)
+    target = setting(
+        traitlets.List(traitlets.Float(), [0.0, 0.0, 1.0]),
+        _target,
+        items(within("number", 0, 1), 3, 3, total=1),
+    )
     effort = whole(0, 1, lambda self: len(self.margins))
 
     def __init__(
@@ -90,11 +94,11 @@ class SentenceSteering(RewritingWidget):
 class AttributeSwitch(RewritingWidget):
     """A sentence rewritten towards one vertex up to a word, and towards another behind it."""
 
-    _bundle = "attribute_switch"
+    _bundle, _link = "attribute_switch", "midway"
     title = text("Change your mind in mid-sentence")
     example = whole(0, 0, lambda self: len(self.examples) - 1)
     place = whole(0, 0, float("inf"))
-    backward = setting(traitlets.Bool(False))
+    backward = switch()
 
     def __init__(self, weights: TextWeights, examples: Sequence[str], badge="", **options) -> None:
         place = len(examples[0].split()) // 2 if examples else 0
@@ -122,13 +126,17 @@ class LatentCliff(BookWidget):
     ``origin``, the step that the trail starts from, and ``baseline``.
     """
 
-    _bundle = "latent_cliff"
+    _bundle, _link = "latent_cliff", "cliff"
     title = text("Walk off the cliff")
     sources = sent()
     models = sent()
     source = whole(0, 0, lambda self: len(self.sources) - 1)
     measure = choice(MEASURES, "log_mean")
-    places = setting(traitlets.List(traitlets.Int()), _places)
+    places = setting(
+        traitlets.List(traitlets.Int()),
+        _places,
+        lambda self: parts(*(within("whole", 0, len(m["steps"]) - 1) for m in self.models)),
+    )
 
     def __init__(
         self, sources: Sequence[str], models: Sequence[Mapping], badge: str = "", **chosen

@@ -18,6 +18,9 @@ class BookWidget(anywidget.AnyWidget):
     built from ``src/`` by ``make widgets``. Where the widget cannot run, as in a PDF, its poster
     stands: ``posters/<class>.png``, a picture of it in the built book, taken by ``make posters``.
 
+    What its reader changes stands in the page's address under the name ``_link``, such as
+    ``#explorer=beta:50``; ``address`` tells the page that name, and what each setting may be.
+
     Args:
         fixed: Values of the read-only traits, which are set before all others are checked.
         traits: Values of the other traits, which follow the reader and may be set, but for
@@ -30,8 +33,10 @@ class BookWidget(anywidget.AnyWidget):
     """
 
     _bundle: ClassVar[str]
+    _link: ClassVar[str] = ""
     title = traitlets.Unicode().tag(sync=True)
     badge = traitlets.Unicode().tag(sync=True)
+    address = traitlets.Dict(read_only=True).tag(sync=True)
 
     def __init_subclass__(cls, **kwargs) -> None:
         if "_bundle" in vars(cls):
@@ -50,6 +55,9 @@ class BookWidget(anywidget.AnyWidget):
         for name, value in (fixed or {}).items():
             self.set_trait(name, value)
         super().__init__(**traits)
+        forms = {name: trait.metadata.get("form") for name, trait in self.traits().items()}
+        forms = {name: f(self) if callable(f) else f for name, f in forms.items() if f}
+        self.set_trait("address", {"name": self._link, "forms": forms})
 
     def _repr_mimebundle_(self, **kwargs):
         data, metadata = super()._repr_mimebundle_(**kwargs) or ({}, {})

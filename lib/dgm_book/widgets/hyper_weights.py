@@ -4,9 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from . import checks
+from . import checks, packing
 from .packing import BYTES_PER_MODEL, PackedWeights, check_size, pack
-from .packing import rounded as rounded_array
 
 CHOICES = {
     "kind": ("vrnn", "vhrnn"),
@@ -37,28 +36,19 @@ class HyperWeights(PackedWeights):
     def __init__(
         self, models: Mapping[str, Mapping], *, golden: Mapping[str, Mapping] | None = None
     ) -> None:
-        golden = dict(golden or {})
-        if unknown := sorted(golden.keys() - models.keys()):
-            raise ValueError(f"golden names {unknown}, but the models are {list(models)}")
-        packed, described = bytearray(), []
+        golden, packed, described = golden or {}, bytearray(), []
+        checks.distinct("models", list(models))
+        checks.distinct("golden", list(golden), models)
         for name, model in models.items():
             options, arrays, sizes = _check_model(f"model {name!r}", model)
-            start, wide = len(packed), _is_tiny(arrays)
-            tensors = {key: pack(packed, array, wide) for key, array in arrays.items()}
+            start = len(packed)
+            tensors = pack(packed, arrays, _is_tiny(arrays))
             check_size(f"model {name!r}", len(packed) - start, BYTES_PER_MODEL)
             described.append({"name": name, "tensors": tensors, "sizes": sizes, **options})
             if name in golden:
-                checked = _check_golden(f"golden of {name!r}", golden[name], sizes)
-                vectors = {key: pack(packed, array, True) for key, array in checked.items()}
-                described[-1]["golden"] = vectors
-        if not described:
-            raise ValueError("models: want at least one, by name")
-        super().__init__(packed, {"models": described})
-
-    @property
-    def names(self) -> list[str]:
-        """The models' names, in their order."""
-        return [model["name"] for model in self.header["models"]]
+                vectors = _check_golden(f"golden of {name!r}", golden[name], sizes)
+                described[-1]["golden"] = pack(packed, vectors, True)
+        super().__init__(packed, {"models": described}, models)
 
     def describe(self, name: str) -> dict:
         """Return a model's kind, emission, hyper_input, sigma_min, and sizes x, z, h, k."""
@@ -84,11 +74,8 @@ class HyperWeights(PackedWeights):
 
 def rounded(models: Mapping[str, Mapping]) -> dict[str, dict[str, np.ndarray]]:
     """Return the float32 arrays that a page has of models that `HyperWeights` takes."""
-    checked = {name: _check_model(f"model {name!r}", model)[1] for name, model in models.items()}
-    return {
-        name: {key: rounded_array(array, _is_tiny(arrays)).copy() for key, array in arrays.items()}
-        for name, arrays in checked.items()
-    }
+    states = {name: model["state"] for name, model in models.items()}
+    return {name: packing.rounded(state, _is_tiny(state)) for name, state in states.items()}
 
 
 def _is_tiny(arrays: Mapping[str, np.ndarray]) -> bool:

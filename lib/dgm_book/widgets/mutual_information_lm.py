@@ -9,7 +9,7 @@ import traitlets
 from . import checks
 from .frame import BookWidget
 from .packing import check_size, digits, shared
-from .settings import choice, number, sent, setting, text, whole
+from .settings import choice, items, number, sent, setting, text, whole, within
 from .text_weights import LanguageWeights
 
 
@@ -21,7 +21,7 @@ class BoundRace(BookWidget):
     estimate.
     """
 
-    _bundle = "bound_race"
+    _bundle, _link = "bound_race", "bounds"
     title = text("A race of bounds on one mutual information")
     correlation = number(0.9, 0, 0.99)
     dimension = whole(1, 1, 20)
@@ -45,7 +45,7 @@ class RamlLottery(BookWidget):
     anchor with the K sentences that follow it.
     """
 
-    _bundle = "raml_lottery"
+    _bundle, _link = "raml_lottery", "lottery"
     title = text("A lottery: which sentence does a sentence learn from?")
     sets = sent()
     set = choice(lambda self: [given["name"] for given in self.sets])
@@ -99,7 +99,7 @@ class Storyteller(BookWidget):
     the data share their topic. ``written`` is what the page made.
     """
 
-    _bundle = "storyteller"
+    _bundle, _link = "storyteller", "stories"
     title = text("Does the story stay with its topic?")
     weights = shared(LanguageWeights)
     themes = sent()
@@ -137,20 +137,17 @@ def _curves(curves: Mapping, names: list[str]) -> dict:
     if set(curves["models"]) != set(names):
         raise ValueError(f"curves of {list(curves['models'])}: want those of the models {names}")
     distances = checks.ascending("distances", curves["distances"], above=True)
-
-    def check(owner: str, arrays: Mapping, keys: Sequence[str]) -> dict[str, list[float]]:
-        shapes = dict.fromkeys(keys, (len(distances),))
-        arrays = checks.arrays(owner, arrays, shapes, dtype=float)
-        return {key: digits(array, 6) for key, array in arrays.items()}
-
-    lines, bands = curves["models"], ("mean", "low", "high")
-    models = {name: check(f"curve of {name!r}", lines[name], bands) for name in names}
-    for name, line in models.items():
-        if np.greater(line["low"], line["high"]).any():
+    sizes, models = {"D": len(distances)}, {}
+    bands: dict[str, str] = dict.fromkeys(("mean", "low", "high"), "D")
+    for name in names:
+        line = checks.arrays(f"curve of {name!r}", curves["models"][name], bands, sizes, float)
+        if (line["low"] > line["high"]).any():
             raise ValueError(f"the curve of {name!r}: low should not lie above high")
-    exact, stay = check("curves", curves, ["exact"]), float(curves["stay"])
-    known = {"distances": distances.tolist(), **exact, "models": models}
-    return known | {"stay": checks.span("stay", stay, 0, 1)}
+        models[name] = {key: digits(row, 6) for key, row in line.items()}
+    exact = checks.arrays("curves", curves, {"exact": "D"}, sizes, float)["exact"]
+    stay = checks.span("stay", float(curves["stay"]), 0, 1)
+    known = {"distances": distances.tolist(), "exact": digits(exact, 6), "models": models}
+    return known | {"stay": stay}
 
 
 MAX_QUESTIONS, MAX_CRITICS = 500, 3
@@ -173,13 +170,17 @@ class NextSentenceQuiz(BookWidget):
     since H(Y | C) <= H(Y xor C) = H(a), and I(Y; C) <= I(Y; x | o) <= I(Y, o; x).
     """
 
-    _bundle = "sentence_quiz"
+    _bundle, _link = "sentence_quiz", "quiz"
     title = text("Which sentence comes next?")
     questions = sent()
     critics = sent()
     rounds = sent(traitlets.Int)
     first = whole(0, 0, lambda self: len(self.questions) - 1)
-    answers = setting(traitlets.List(traitlets.Int()), _answers)
+    answers = setting(
+        traitlets.List(traitlets.Int()),
+        _answers,
+        lambda self: items(within("whole", 0, 1), 0, self.rounds),
+    )
 
     def __init__(
         self, questions: Sequence[Mapping], badge="", *, rounds: int | None = None, **chosen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import ipywidgets
@@ -13,19 +13,20 @@ BYTES_PER_MODEL = 300_000  # what a page may hold for one image or series model
 
 
 class PackedWeights(ipywidgets.Widget):
-    """Models that a page's widgets share: what `pack` has filled, and its descriptions."""
+    """Models that a page's widgets share: what `pack` has filled, its descriptions, and names."""
 
     data = traitlets.Bytes(read_only=True).tag(sync=True)
     header = traitlets.Dict(read_only=True).tag(sync=True)
 
-    def __init__(self, packed: bytes | bytearray, header: dict) -> None:
+    def __init__(self, packed: bytes | bytearray, header: dict, names: Iterable[str] = ()) -> None:
         super().__init__()
+        self.names = list(names)
         self.set_trait("data", bytes(packed))
         self.set_trait("header", header)
 
-    def array(self, description: Mapping) -> np.ndarray:
-        """Return the float32 array that the page computes with, from what `pack` returned."""
-        return unpack(self.data, description)
+    def arrays(self, described: Mapping) -> Any:
+        """Return the float32 arrays that the page computes with, from what `pack` returned."""
+        return unpack(self.data, described)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(bytes={len(self.data)})"
@@ -51,28 +52,35 @@ def append(packed: bytearray, values: np.ndarray) -> int:
     return start
 
 
-def pack(packed: bytearray, array: np.ndarray, wide: bool = False) -> dict:
-    """Append an array, a matrix rounded unless `wide`; return shape, start, perhaps scale."""
-    shape = list(array.shape)
-    if wide or array.ndim != 2:
-        return {"shape": shape, "start": append(packed, array)}
-    whole, scale = round_rows(array)
+def pack(packed: bytearray, arrays: Any, wide: bool = False) -> dict:
+    """Append an array, a matrix rounded unless `wide`; return shape, start, perhaps scale.
+
+    Of a mapping, which may hold others, each of its arrays: the same names, with descriptions.
+    """
+    if isinstance(arrays, Mapping):
+        return {name: pack(packed, part, wide) for name, part in arrays.items()}
+    shape = list(arrays.shape)
+    if wide or arrays.ndim != 2:
+        return {"shape": shape, "start": append(packed, arrays)}
+    whole, scale = round_rows(arrays)
     return {"shape": shape, "start": append(packed, whole), "scale": append(packed, scale)}
 
 
-def unpack(data: bytes | bytearray, description: Mapping) -> np.ndarray:
-    """Return the float32 array that `pack` has described; a scale of None counts as absent."""
-    shape, scale = description["shape"], description.get("scale")
+def unpack(data: bytes | bytearray, described: Mapping) -> Any:
+    """Return the float32 arrays that `pack` has described; a scale of None counts as absent."""
+    if "start" not in described:
+        return {name: unpack(data, part) for name, part in described.items()}
+    shape, scale = described["shape"], described.get("scale")
     kind = "<f4" if scale is None else np.int8
     count = int(np.prod(shape, dtype=int))
-    array = np.frombuffer(data, kind, count, description["start"]).reshape(shape)
+    array = np.frombuffer(data, kind, count, described["start"]).reshape(shape)
     return array if scale is None else array * np.frombuffer(data, "<f4", shape[0], scale)[:, None]
 
 
-def rounded(array: np.ndarray, wide: bool = False) -> np.ndarray:
-    """Return the float32 array that a page has of one that `pack` took."""
+def rounded(arrays: Any, wide: bool = False) -> Any:
+    """Return the float32 arrays that a page has of those that `pack` took."""
     packed = bytearray()
-    return unpack(packed, pack(packed, array, wide))
+    return unpack(packed, pack(packed, arrays, wide))
 
 
 def check_size(owner: str, size: int, limit: int) -> None:

@@ -10,7 +10,7 @@ import traitlets
 from . import checks
 from .frame import BookWidget
 from .packing import check_size, digits, shared
-from .settings import choice, number, sent, setting, text, whole
+from .settings import choice, items, number, sent, setting, switch, text, whole
 from .text_weights import PoolingWeights
 
 GROUPS = ("plain", "fix", "pooling", "control")  # the plain model, a known remedy, ...
@@ -25,13 +25,15 @@ class PoolingRace(BookWidget):
     and ``step``, ascending, and those of `MEASURES` that are known.
     """
 
-    _bundle = "pooling_race"
+    _bundle, _link = "pooling_race", "training"
     title = text("A race: likelihood, KL and information while models train")
     runs = sent()
     time = number(1.0, 0, 1)
     highlighted = choice(lambda self: ("", *self._names))
     shown = setting(
-        traitlets.List(), lambda self, name, shown: checks.distinct(name, shown, self._names)
+        traitlets.List(),
+        lambda self, name, shown: checks.distinct(name, shown, self._names),
+        lambda self: items({"kind": "choice", "choices": self._names}, 0, len(self._names)),
     )
     axis = choice(("seconds", "steps"), "seconds")
 
@@ -72,7 +74,7 @@ class DispersionMicroscope(BookWidget):
     all, ``points`` (E, M, 2) and `STATISTICS` (E,). Above 16 moments, an even selection is shown.
     """
 
-    _bundle = "dispersion_microscope"
+    _bundle, _link = "dispersion_microscope", "microscope"
     title = text("A dispersion microscope: features of the same sentences")
     sets = sent()
     points = sent(traitlets.Bytes)
@@ -155,9 +157,9 @@ class SentenceWidget(BookWidget):
 class InfluenceRuler(SentenceWidget):
     """A sentence, and for each of its words how far the code moves when the word is left out."""
 
-    _bundle = "influence_ruler"
+    _bundle, _link = "influence_ruler", "ruler"
     title = text("Which words move the code?")
-    own_scale = setting(traitlets.Bool())
+    own_scale = switch()
     influences = setting(traitlets.Dict())
 
 
@@ -171,7 +173,7 @@ class TemperatureSlider(SentenceWidget):
     A word's weight is the mean over units j of d s_j / d h_tj; ``position`` 100 is the maximum.
     """
 
-    _bundle = "pooling_temperature"
+    _bundle, _link = "pooling_temperature", "pooling"
     title = text("From mean to maximum")
     temperatures = sent()
     kind = choice(lambda self: self.weights.names)

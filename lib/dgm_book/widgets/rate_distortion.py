@@ -9,7 +9,7 @@ import traitlets
 from . import checks
 from .frame import FOLDER, BookWidget
 from .packing import digits, evenly, shared
-from .settings import choice, number, sent, setting, text, whole
+from .settings import choice, items, number, sent, setting, switch, text, whole, within
 from .weights import PageWeights
 
 MAX_IMAGES = 8  # as many as one frame of the page decodes with ease
@@ -24,7 +24,7 @@ class RateDistortionExplorer(BookWidget):
     ``family`` with ``latent_dim``, on all curves or on none.
     """
 
-    _bundle = "rate_distortion_explorer"
+    _bundle, _link = "rate_distortion_explorer", "explorer"
     title = text("Rate and distortion of a decoder")
     weights = shared(PageWeights)
     curves = sent()
@@ -33,19 +33,14 @@ class RateDistortionExplorer(BookWidget):
     image_shape = sent()
     model = choice(lambda self: [curve["model"] for curve in self.curves])
     beta_index = whole(0, 0, lambda self: self._last)
-    log_distortion = setting(traitlets.Bool())
+    log_distortion = switch()
 
     def __init__(
         self, weights: PageWeights, curves: Sequence[Mapping], image_shape: tuple, **chosen
     ) -> None:
-        described, packed = [_describe(curve) for curve in curves], bytearray()
+        packed = bytearray()
+        described = [_describe(packed, curve, weights, image_shape) for curve in curves]
         names = checks.distinct("models of the curves", [curve["model"] for curve in described])
-        for curve, shown in zip(curves, described, strict=True):
-            if "codes" in curve:
-                codes = _check_codes(shown, curve["codes"], weights, image_shape)
-                _, images, latent = codes.shape
-                shown["codes"] = {"start": len(packed) // 4, "images": images, "latent": latent}
-                packed += codes.astype("<f4").tobytes()
         pairs = [(curve["family"], curve["latent_dim"]) for curve in described]
         if any(family for family, _ in pairs):
             if not all(family and latent > 0 for family, latent in pairs):
@@ -69,36 +64,34 @@ class RateDistortionExplorer(BookWidget):
         self.beta_index = int(min(self.beta_index, self._last))
 
 
-def _describe(curve: Mapping) -> dict:
-    """Return what the page reads of a curve, checked; its codes come later."""
-    name, latent = curve.get("model"), curve.get("latent_dim")
-    checks.keys(f"curve {name!r}", curve, ("model", "label", "beta", *TERMS))
+def _describe(
+    packed: bytearray, curve: Mapping, weights: PageWeights, image_shape: Sequence[int]
+) -> dict:
+    """Return what the page reads of a curve, checked; codes of the first images are appended."""
+    name, latent, codes = curve.get("model", ""), int(curve.get("latent_dim") or 0), None
+    owner = f"curve {name!r}"
+    checks.keys(owner, curve, ("model", "label", "beta", *TERMS))
     errors = [f"{key}_error" for key in TERMS if f"{key}_error" in curve]
     beta = checks.ascending(f"beta of {name!r}", curve["beta"])
     shapes = dict.fromkeys(("beta", *TERMS, *errors), (len(beta),))
-    columns = checks.arrays(f"curve {name!r}", curve, shapes, dtype=float)
+    columns = checks.arrays(owner, curve, shapes, dtype=float)
     checks.positive(f"the least distortion of {name!r}", columns["distortion"].min())
+    if "codes" in curve:
+        own, _ = weights.check_images(name, image_shape)
+        if latent not in (0, own):
+            raise ValueError(f"latent_dim of {name!r} is {latent}, its decoder reads {own}")
+        given = checks.arrays(owner, curve, {"codes": "R N D"}, {"R": len(beta), "D": own})["codes"]
+        shown = given[:, :MAX_IMAGES]
+        codes = {"start": len(packed) // 4, "images": shown.shape[1], "latent": own}
+        packed += shown.astype("<f4").tobytes()
     return {
         "model": name,
         "label": curve["label"],
         "family": str(curve.get("family") or ""),
-        "latent_dim": 0 if latent is None else int(latent),
+        "latent_dim": latent,
         **{key: digits(values, 7) for key, values in columns.items()},
-        "codes": None,
+        "codes": codes,
     }
-
-
-def _check_codes(curve: dict, codes, weights: PageWeights, image_shape: tuple) -> np.ndarray:
-    """Return the codes (R, n_images, D) of the first images, float32."""
-    name = curve["model"]
-    latent, _ = weights.check_images(name, image_shape)
-    sizes = {"R": len(curve["beta"]), "D": latent}
-    arrays = checks.arrays(f"curve {name!r}", {"codes": codes}, {"codes": "R N D"}, sizes)
-    if curve["latent_dim"] not in (0, latent):
-        raise ValueError(
-            f"latent_dim of {name!r} is {curve['latent_dim']}, its decoder reads {latent}"
-        )
-    return arrays["codes"][:, :MAX_IMAGES]
 
 
 MAX_POINTS = 2000
@@ -111,7 +104,7 @@ class LatentSpace(BookWidget):
     `means` (N, 2) of posteriors, with whole `labels` (N,) of at most ten classes.
     """
 
-    _bundle = "latent_space"
+    _bundle, _link = "latent_space", "codes"
     title = text("A plane of codes")
     weights = shared(PageWeights)
     model = sent(traitlets.Unicode)
@@ -122,6 +115,7 @@ class LatentSpace(BookWidget):
     z = setting(
         traitlets.List(default_value=[0.0, 0.0]),
         lambda widget, name, value: checks.array(name, value, "2").tolist(),
+        items(within("number", -10, 10), 2, 2),
     )
 
     def __init__(
@@ -160,7 +154,7 @@ class DamageLab(BookWidget):
     ``beta`` (R,), ``blurs`` (B,) in pixels, ``likelihood_beta``, and `DAMAGED` (B, R, N).
     """
 
-    _bundle = "damage_lab"
+    _bundle, _link = "damage_lab", "damage"
     title = text("What a bad prior and a blur cost")
     beta = sent()
     blurs = sent()
@@ -210,10 +204,11 @@ class DrawADigit(BookWidget):
     The drawing is scaled and centred as MNIST's images are; chains of HMC anneal from the prior in
     a worker of the page, with step sizes tuned in a pilot and frozen, and log Z is a lower bound.
     Last comes an image that the model itself makes, with an upper bound. ``curve`` is empty until a
-    run is over; `temperatures` are the annealing steps to choose from, the last of them first.
+    run is over; `temperatures` are the annealing steps to choose from, the last of them first;
+    ``pixels`` (H, W) are the page's image of the drawing, 0 to 255, empty before there is one.
     """
 
-    _bundle = "draw_a_digit"
+    _bundle, _link = "draw_a_digit", "draw"
     title = text("Draw a digit")
     weights = shared(PageWeights)
     model = sent(traitlets.Unicode)
@@ -223,7 +218,11 @@ class DrawADigit(BookWidget):
     choices = sent()
     chains = traitlets.Int(16, read_only=True).tag(sync=True)
     leapfrogs = traitlets.Int(5, read_only=True).tag(sync=True)
-    drawing = setting(traitlets.List(), lambda widget, *given: _strokes(*given))
+    drawing = setting(
+        traitlets.List(),
+        lambda widget, *given: _strokes(*given),
+        items(items(within("number", 0, 1), 2, MAX_NUMBERS, multiple=2), 0, MAX_NUMBERS // 2),
+    )
     # A kernel is sent a view of a buffer.
     pixels = traitlets.Bytes().tag(sync=True, from_json=lambda value, _: bytes(value))
     seed = whole(0, 0, 9999)
@@ -241,12 +240,6 @@ class DrawADigit(BookWidget):
         fixed["betas"] = digits(BETAS, 7)
         start = {"drawing": presets["0"], "temperatures": choices[-1]}
         super().__init__(fixed, weights=weights, **start | chosen)
-
-    def image(self) -> np.ndarray | None:
-        """Return the page's image (H, W) of the drawing, in [0, 1]; None before there is one."""
-        if not self.pixels:
-            return None
-        return np.frombuffer(self.pixels, np.uint8).reshape(self.image_shape) / 255
 
 
 def hand_drawn() -> dict[str, list[list[float]]]:

@@ -1,13 +1,12 @@
 """Text models small enough to travel inside a page: int8 matrices with one scale a row."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from . import checks
 from .packing import PackedWeights, append, check_size, pack
-from .packing import rounded as rounded_array
 
 MAX_BYTES = 1_500_000  # what a page may hold for its text models with their words
 MOST_WORDS = 30  # of a sentence that is read or written
@@ -60,47 +59,37 @@ class WordWeights(PackedWeights):
     _model: ClassVar[str] = "model"
     _name: ClassVar[str] = "name"
     _golden: ClassVar[tuple[str, str]]  # a row's vector and its width, a letter of the shapes
+    _most: ClassVar[str]  # the name of the most words that the page takes
 
-    def __init__(
-        self, models: Models, words: Sequence[str], golden: Mapping | None = None, **options: int
-    ) -> None:
-        checked, packed, (what, width) = self._checked(models), bytearray(), self._golden
-        described = []
-        for name, (arrays, _) in checked.items():
-            tensors = {key: pack(packed, arrays[full]) for key, (full, _) in self._tensors.items()}
-            described.append({self._name: name, "tensors": tensors})
-        ids = next(iter(checked.values()))[1]["V"]
-        header = {f"{self._model}s": described, "words": _joined(words, ids - MARKERS), **options}
-        _check_size(f"the {self._model}s", packed, header)
+    def __init__(self, models: Models, words: Sequence[str], golden: Mapping | None = None) -> None:
+        checks.distinct(f"{self._model}s", list(models))
+        (what, width), shapes = self._golden, dict(self._tensors.values())
+        packed, described, sizes, widths = bytearray(), [], {}, {}
+        for name, state in models.items():
+            owner, sizes = f"{self._model} {name!r}", {"V": sizes["V"]} if sizes else {}
+            if more := [n for n in state if n.startswith(self._others[0]) and n not in shapes]:
+                raise ValueError(f"{owner} has {more[0]}: want {self._others[1]}")
+            arrays = checks.arrays(owner, state, shapes, sizes)
+            tensors = {key: arrays[full] for key, (full, _) in self._tensors.items()}
+            described.append({self._name: name, "tensors": pack(packed, tensors)})
+            widths[name] = sizes[width]
+        text = _joined(words, sizes["V"] - MARKERS)
+        check_size(
+            f"the {self._model}s with the words", len(packed) + len(text.encode()), MAX_BYTES
+        )
+        header = {f"{self._model}s": described, "words": text}
         rows, vectors = [], {}
         if golden is not None:
             checks.keys("golden", golden, ("tokens", what))
-            rows = [self._checked_row([int(t) for t in row], ids) for row in golden["tokens"]]
-            shapes = {name: (len(rows), sizes[width]) for name, (_, sizes) in checked.items()}
+            rows = [self._checked_row(map(int, row), sizes["V"]) for row in golden["tokens"]]
+            shapes = {name: (len(rows), width) for name, width in widths.items()}
             vectors = checks.arrays(f"golden {what}", golden[what], shapes)
         places = {name: append(packed, array) for name, array in vectors.items()}
-        super().__init__(packed, header | {"golden": {"tokens": rows, what: places}})
+        header |= {self._most: MOST_WORDS, "golden": {"tokens": rows, what: places}}
+        super().__init__(packed, header, models)
 
-    @property
-    def names(self) -> list[str]:
-        """The models' names, in their order."""
-        return [model[self._name] for model in self.header[f"{self._model}s"]]
-
-    @classmethod
-    def _checked(cls, models: Models) -> dict[str, tuple[dict, dict[str, int]]]:
-        """Return each model's arrays, by their names in its state dict, and its sizes, or raise."""
-        if not models:
-            raise ValueError(f"{cls._model}s: want at least one, by name")
-        shapes, ids, checked = dict(cls._tensors.values()), {}, {}
-        for name, state in models.items():
-            owner, sizes = f"{cls._model} {name!r}", dict(ids)
-            if more := [n for n in state if n.startswith(cls._others[0]) and n not in shapes]:
-                raise ValueError(f"{owner} has {more[0]}: want {cls._others[1]}")
-            checked[name] = checks.arrays(owner, state, shapes, sizes), sizes
-            ids = {"V": sizes["V"]}
-        return checked
-
-    def _checked_row(self, row: list[int], ids: int) -> list[int]:
+    def _checked_row(self, row: Iterable[int], ids: int) -> list[int]:
+        row = list(row)
         if not row or min(row) < 0 or max(row) >= ids:
             raise ValueError(f"golden tokens {row}: want ids, at least one, below {ids}")
         return row
@@ -111,7 +100,7 @@ class LanguageWeights(WordWeights):
 
     A model is the state dict of `dgm.nets.language_models.plain_lstm`; `words` lack the four
     markers; `golden` has ``tokens``, G rows of ids, and ``log_probs``: for each model (G, V), what
-    PyTorch says, with the weights of `rounded`, of the word after the whole row.
+    PyTorch says, with the weights of `packing.rounded`, of the word after the whole row.
     """
 
     _tensors: ClassVar = {
@@ -123,18 +112,7 @@ class LanguageWeights(WordWeights):
         "bias": ("head.bias", "V"),
     }
     _others = ("", "one LSTM layer and a plain softmax")
-    _golden = ("log_probs", "V")
-
-    def __init__(self, models: Models, words: Sequence[str], golden: Mapping | None = None):
-        super().__init__(models, words, golden, most=MOST_WORDS)
-
-
-def rounded(models: Models) -> dict[str, dict[str, np.ndarray]]:
-    """Return what the page computes with of the models that `LanguageWeights` takes."""
-    return {
-        name: {key: rounded_array(array) for key, array in arrays.items()}
-        for name, (arrays, _) in LanguageWeights._checked(models).items()
-    }
+    _golden, _most = ("log_probs", "V"), "most"
 
 
 class PoolingWeights(WordWeights):
@@ -154,15 +132,15 @@ class PoolingWeights(WordWeights):
         "linear": ("posterior.head.weight", "2D H"),
     }
     _others = ("posterior.encoder", "one layer, forwards only")
-    _model, _name, _golden = "encoder", "kind", ("means", "D")
+    _model, _name, _golden, _most = "encoder", "kind", ("means", "D"), "max_words"
 
     def __init__(self, encoders: Models, words: Sequence[str], golden: Mapping | None = None):
         for kind in encoders:
             checks.choice("kind of an encoder", kind, KINDS)
-        super().__init__(encoders, words, golden, max_words=MOST_WORDS)
+        super().__init__(encoders, words, golden)
 
-    def _checked_row(self, row: list[int], ids: int) -> list[int]:
-        row = super()._checked_row([token for token in row if token], ids)
+    def _checked_row(self, row: Iterable[int], ids: int) -> list[int]:
+        row = super()._checked_row(filter(None, row), ids)
         if len(row) < 2 or (row[0], row[-1]) != (START, END):
             raise ValueError(f"golden tokens {row}: want {START}, ids, {END}")
         return row
@@ -172,7 +150,7 @@ class TextWeights(PackedWeights):
     """A steering model and its words, which all widgets of a page share, stored once.
 
     `tensors` are its state dict, `words` lack the markers; `golden` are sentences (tokenised) with
-    weights (K,), margins, threshold, and PyTorch's rewrite with the weights of `dequantised`.
+    weights (K,), margins, threshold, and PyTorch's rewrite with the weights as the page has them.
     """
 
     def __init__(
@@ -185,8 +163,9 @@ class TextWeights(PackedWeights):
             name: {"scale": None, **pack(packed, array, array.size < STAYS_WIDE)}
             for name, array in arrays.items()
         }
+        size = len(packed) + len(text.encode())
+        check_size("the steering model with the words", size, MAX_BYTES)
         header = {"tensors": described, "words": text, "unknown_slots": UNKNOWN_SLOTS}
-        _check_size("the steering model", packed, header)
         header |= {"max_words": MOST_WORDS, "longer": LONGER, "golden": []}
         for given in golden:
             checks.keys("a golden sentence", given, GOLDEN)
@@ -195,10 +174,6 @@ class TextWeights(PackedWeights):
                 raise ValueError(f"golden weights {weights}: want {sizes['K']} that sum to 1")
             header["golden"].append({**given, "weights": weights, "margins": margins})
         super().__init__(packed, header)
-
-    def dequantised(self) -> dict[str, np.ndarray]:
-        """Return the float32 arrays that the page computes with, by name."""
-        return {name: self.array(part) for name, part in self.header["tensors"].items()}
 
 
 def _joined(words: Sequence[str], expected: int) -> str:
@@ -211,8 +186,3 @@ def _joined(words: Sequence[str], expected: int) -> str:
     if wrong or len(set(words)) < len(words):
         raise ValueError(f"a word is empty, holds white space ({wrong[:3]}) or comes twice")
     return " ".join(words)
-
-
-def _check_size(owner: str, packed: bytearray, header: Mapping) -> None:
-    size = len(packed) + len(header["words"].encode())
-    check_size(f"{owner} with the words", size, MAX_BYTES)

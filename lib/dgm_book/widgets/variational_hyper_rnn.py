@@ -11,7 +11,7 @@ from . import checks
 from .frame import BookWidget
 from .hyper_weights import HyperWeights
 from .packing import shared
-from .settings import choice, number, sent, setting, text, whole
+from .settings import choice, items, number, parts, sent, setting, text, whole, within
 
 LONGEST = 10_000
 DEVIATIONS = (0.25, 1.0, 4.0)
@@ -57,7 +57,7 @@ class SwitchNow(BookWidget):
     from t on.
     """
 
-    _bundle = "switch_now"
+    _bundle, _link = "switch_now", "switch"
     title = text("Switch the dynamics, and watch who notices")
     weights = shared(HyperWeights)
     matrices = sent()
@@ -67,7 +67,19 @@ class SwitchNow(BookWidget):
     seed = whole(0, 0, 9999)
     steps = whole(60, 1, LONGEST)
     speed = whole(8, 1, 30)
-    schedule = setting(traitlets.List(), _schedule)
+    schedule = setting(
+        traitlets.List(),
+        _schedule,
+        lambda self: items(
+            parts(
+                within("whole", 0, LONGEST),
+                within("whole", 0, len(self.matrices) - 1),
+                {"kind": "choice", "choices": list(DEVIATIONS)},
+            ),
+            *(1, LONGEST),
+            rising=True,
+        ),
+    )
 
     def __init__(
         self, weights: HyperWeights, matrices, badge="", schedule: Sequence | None = None, **chosen
@@ -91,14 +103,14 @@ class ScaleWeather(BookWidget):
     number g by (1 - f) g + f m: at f = 1 the weights are as constant as a VRNN's.
     """
 
-    _bundle = "scale_weather"
+    _bundle, _link = "scale_weather", "weather"
     title = text("The weather of the weights")
     weights = shared(HyperWeights)
     matrices = sent()
     network = sent(traitlets.Unicode)
     schedule = sent()
     options = sent(traitlets.Dict)
-    freeze = setting(traitlets.Float(0.0), _freeze)
+    freeze = setting(traitlets.Float(0.0), _freeze, within("number", 0, 1, step=1 / FREEZES))
     seed = whole(0, 0, 9999)
 
     def __init__(
@@ -131,7 +143,7 @@ class ParticleKalman(BookWidget):
     filter (FIVO).
     """
 
-    _bundle = "particle_kalman"
+    _bundle, _link = "particle_kalman", "particles"
     title = text("Whose children survive? Particles against the exact filter")
     system = traitlets.Dict(SYSTEM, read_only=True).tag(sync=True)
     sequences = sent()
@@ -188,12 +200,16 @@ class Chorale(BookWidget):
     minute; ``piece`` is what the page wrote, its opening in front.
     """
 
-    _bundle = "chorale"
+    _bundle, _link = "chorale", "chorale"
     title = text("Listen: the model writes a chorale")
     weights = shared(HyperWeights)
     openings = sent()
     model = choice(lambda self: self.weights.names)
-    opening = setting(traitlets.List(), lambda _, *x: _frames(x[0], x[1], 1, MAX_OPENING))
+    opening = setting(
+        traitlets.List(),
+        lambda _, *x: _frames(x[0], x[1], 1, MAX_OPENING),
+        items(items(within("whole", LOWEST, LOWEST + KEYS - 1), 0, KEYS), 1, MAX_OPENING),
+    )
     temperature = number(1.0, 0.3, 1.5)
     tempo = whole(110, 40, 240)
     length = whole(48, 8, MAX_LENGTH)

@@ -26,32 +26,22 @@ class PageWeights(PackedWeights):
     def __init__(
         self, models: Mapping, golden: Mapping | None = None, calibration: Mapping | None = None
     ) -> None:
-        golden, calibration = dict(golden or {}), dict(calibration or {})
-        if unknown := sorted((golden.keys() | calibration.keys()) - models.keys()):
-            raise ValueError(f"golden or calibration names {unknown}, but there are {list(models)}")
+        golden, calibration = golden or {}, calibration or {}
+        checks.distinct("models", list(models))
+        for what, given in {"golden": golden, "calibration": calibration}.items():
+            checks.distinct(what, list(given), models)
         packed, header = bytearray(), {}
-        for name, given in models.items():
-            layers, sizes = _check_layers(f"model {name!r}", given)
-            inputs = None
-            if name in calibration:
-                owner, codes = f"calibration of {name!r}", {"codes": calibration[name]}
-                inputs = checks.arrays(owner, codes, {"codes": "N D"}, sizes)["codes"]
+        for name, layers in models.items():
             start = len(packed)
-            header[name] = {"layers": _pack_layers(packed, layers, inputs)}
+            described, sizes = _pack_layers(packed, name, layers, calibration.get(name))
+            header[name] = {"layers": described}
             check_size(f"model {name!r}", len(packed) - start, BYTES_PER_MODEL)
             if name in golden:
                 pair = dict(zip("zx", golden[name], strict=True))
                 pair = checks.arrays(f"golden of {name!r}", pair, {"z": "G D", "x": "G P"}, sizes)
                 places = {key: append(packed, values) for key, values in pair.items()}
                 header[name]["golden"] = {"count": len(pair["z"]), **places}
-        if not header:
-            raise ValueError("models: want at least one, by name")
-        super().__init__(packed, header)
-
-    @property
-    def names(self) -> list[str]:
-        """The models' names, in their order."""
-        return list(self.header)
+        super().__init__(packed, header, models)
 
     def layers(self, name: str) -> list[tuple[np.ndarray, np.ndarray, str]]:
         """A model's layers as the page has them: weight (out, in), bias (out,), activation."""
@@ -59,8 +49,8 @@ class PageWeights(PackedWeights):
         for layer in self.header[checks.choice("model", name, self.names)]["layers"]:
             rows = layer["rows"]
             matrix = {"start": layer["weight"], "scale": layer["scale"]}
-            weight = self.array({"shape": (rows, layer["columns"]), **matrix})
-            bias = self.array({"shape": (rows,), "start": layer["bias"]})
+            weight = self.arrays({"shape": (rows, layer["columns"]), **matrix})
+            bias = self.arrays({"shape": (rows,), "start": layer["bias"]})
             layers.append((weight, bias, layer["activation"]))
         return layers
 
@@ -75,26 +65,22 @@ class PageWeights(PackedWeights):
         return layers[0][0].shape[1], [int(side) for side in image_shape]
 
 
-def _check_layers(model: str, layers: Sequence[tuple]) -> tuple[list[tuple], dict[str, int]]:
-    """Return the layers as float32, and their sizes D (inputs) and P (outputs)."""
-    checked, sizes = [], {}
+def _pack_layers(
+    packed: bytearray, name: str, layers: Sequence[tuple], codes: np.ndarray | None
+) -> tuple[list[dict], dict[str, int]]:
+    """Check and append int8 layers; return where they lie, and their sizes D (in) and P (out)."""
+    described, sizes, exact, inputs = [], {}, None, None
     for number, (weight, bias, activation) in enumerate(layers):
-        owner, arrays = f"{model}, layer {number}", {"weight": weight, "bias": bias}
-        sizes = {"D": sizes["P"]} if checked else {}
-        arrays = checks.arrays(owner, arrays, {"weight": "P D", "bias": "P"}, sizes)
+        owner, own = f"model {name!r}, layer {number}", {"D": sizes["P"]} if described else {}
+        shapes = {"weight": "P D", "bias": "P"}
+        weight, bias = checks.arrays(owner, {"weight": weight, "bias": bias}, shapes, own).values()
         checks.choice(f"{owner}: activation", activation, ACTIVATIONS)
-        checked.append((*arrays.values(), activation))
-    if not checked:
-        raise ValueError(f"{model} has no layers")
-    return checked, {"D": checked[0][0].shape[1], "P": sizes["P"]}
-
-
-def _pack_layers(packed: bytearray, layers: list[tuple], inputs: np.ndarray | None) -> list[dict]:
-    """Append int8 layers; inputs are the first layer's on the calibration codes, if any."""
-    described, exact = [], inputs
-    for weight, bias, activation in layers:
+        sizes = {**own, **sizes, "P": own["P"]}
+        if not described and codes is not None:
+            owner, shapes = f"calibration of {name!r}", {"codes": "N D"}
+            exact = inputs = checks.arrays(owner, {"codes": codes}, shapes, own)["codes"]
         whole, scale = round_rows(weight)
-        if inputs is not None and exact is not None:
+        if exact is not None and inputs is not None:
             whole = _round_together(weight, scale, inputs)
             outputs, rounded = exact @ weight.T, inputs @ (whole * scale[:, None]).T
             exact = ACTIVATIONS[activation](outputs + bias)
@@ -103,7 +89,9 @@ def _pack_layers(packed: bytearray, layers: list[tuple], inputs: np.ndarray | No
         size = {"rows": weight.shape[0], "columns": weight.shape[1], "activation": activation}
         parts = {"weight": whole, "scale": scale, "bias": bias}
         described.append(size | {key: append(packed, values) for key, values in parts.items()})
-    return described
+    if not described:
+        raise ValueError(f"model {name!r} has no layers")
+    return described, sizes
 
 
 def _round_together(weight: np.ndarray, scale: np.ndarray, inputs: np.ndarray) -> np.ndarray:

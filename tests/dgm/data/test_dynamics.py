@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from checks import mean_is, refuses, share_is
 
 from dgm.data import synthetic
 from dgm.data.dynamics import DEVIATIONS, SUITES, dynamics_matrices, switching_dynamics
@@ -17,16 +18,6 @@ def steps(data):
     before = data.observations.roll(1, 1)
     rest = data.observations - (weight @ before[..., None])[..., 0]
     return rest.masked_fill((data.which < 0)[..., None], math.nan)
-
-
-def share_is(result, expected):
-    error = (expected * (1 - expected) / len(result)) ** 0.5
-    return bool(((result.double().mean(0) - expected).abs() < 4 * error).all())
-
-
-def mean_is(result, expected):
-    error = result.std() / result.numel() ** 0.5
-    return abs(result.mean().item() - expected) < 4 * error.item()
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +50,8 @@ def test_what_the_matrix_leaves_is_white_noise_of_size_sigma(walks):
     noise = (steps(walks) / walks.deviation[..., None])[:, 1:]
     for i, d in enumerate(DEVIATIONS):
         here = noise[walks.deviation[:, 1:] == d]
-        assert mean_is(here, 0.0), i
-        assert mean_is(here**2, 1.0), i
-        assert mean_is(here[:, 0] * here[:, 1], 0.0), i
+        for value, mean in ((here, 0.0), (here**2, 1.0), (here[:, 0] * here[:, 1], 0.0)):
+            assert mean_is(value, mean), i
     assert mean_is(noise[:, 1:] * noise[:, :-1], 0.0)
     assert mean_is(noise.abs(), (2 / math.pi) ** 0.5)  # normal, not only of variance one
     assert mean_is(noise[:, 0] * walks.observations[:, 0], 0.0)
@@ -173,9 +163,8 @@ def test_add_goes_straight_on():
 
 
 def test_suites_of_one_seed_share_x_0_and_the_matrix():
-    test, noiseless, long = (
-        switching_dynamics(20, 8, s, 10) for s in ("test", "noiseless", "long")
-    )
+    suites = "test", "noiseless", "long"
+    test, noiseless, long = (switching_dynamics(20, 8, suite, 10) for suite in suites)
     assert torch.equal(test.observations[:, 0], noiseless.observations[:, 0])
     assert torch.equal(test.which, noiseless.which)
     assert torch.equal(long.observations[:, :10], noiseless.observations)
@@ -196,39 +185,29 @@ def test_the_numbers_stay():
     data = switching_dynamics(2, 0)
     assert data.observations.shape == (2, 50, 2)
     # A change would make every published result stale.
-    assert dynamics_matrices()[0].flatten().tolist() == pytest.approx(FIRST_MATRIX, abs=1e-12)
-    assert data.observations[0, 1].tolist() == pytest.approx(FIRST_STEP, abs=1e-12)
+    matrix = [0.9401060036131061, 0.4156397287995759, -0.08123411374509826, 0.8414953682439206]
+    assert dynamics_matrices()[0].flatten().tolist() == pytest.approx(matrix, abs=1e-12)
+    step = [2.918464012265136, -1.2220423795419086]
+    assert data.observations[0, 1].tolist() == pytest.approx(step, abs=1e-12)
     assert synthetic.switching_dynamics is switching_dynamics
 
 
-FIRST_MATRIX = [0.9401060036131061, 0.4156397287995759, -0.08123411374509826, 0.8414953682439206]
-FIRST_STEP = [2.918464012265136, -1.2220423795419086]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"n": 0}, "n=0, n_steps=50, seed=0: want n >= 1"),
-        ({"n_steps": 2}, "n_steps=2, seed=0: want .*n_steps >= 3"),
-        ({"seed": -1}, "seed=-1"),
-        ({"suite": "tests"}, "no suite 'tests'; there are test, noiseless, switch, rand, long"),
-        (
-            {"matrices": torch.eye(2)},
-            r"'test' wants finite matrices \(K, 2, 2\), K >= 1",
-        ),
-        ({"matrices": torch.ones(0, 2, 2)}, r"shape \(0, 2, 2\)"),
-        ({"matrices": torch.ones(1, 2, 2), "suite": "switch"}, r"\(K, 2, 2\), K >= 2"),
-        ({"matrices": torch.full((1, 2, 2), math.nan)}, "finite"),
-        *(
-            ({"matrices": torch.ones(1, 2, 2), "suite": suite}, f"'{suite}' has its own matrices")
-            for suite in ("rand", "zero-shot", "add")
-        ),
-        ({"matrices": 1e9 * torch.eye(2)[None]}, "n_steps=50 is too long .* of size 1e\\+09"),
-    ],
+REFUSED = {
+    "n=0, n_steps=50, seed=0: want n >= 1": {"n": 0},
+    "n_steps=2, seed=0: want .*n_steps >= 3": {"n_steps": 2},
+    "seed=-1": {"seed": -1},
+    "no suite 'tests'; there are test, noiseless, switch, rand, long": {"suite": "tests"},
+    r"'test' wants finite matrices \(K, 2, 2\), K >= 1": {"matrices": torch.eye(2)},
+    r"shape \(0, 2, 2\)": {"matrices": torch.ones(0, 2, 2)},
+    r"\(K, 2, 2\), K >= 2": {"matrices": torch.ones(1, 2, 2), "suite": "switch"},
+    "finite": {"matrices": torch.full((1, 2, 2), math.nan)},
+    **{
+        f"'{suite}' has its own matrices": {"matrices": torch.ones(1, 2, 2), "suite": suite}
+        for suite in ("rand", "zero-shot", "add")
+    },
+    "n_steps=50 is too long .* of size 1e\\+09": {"matrices": 1e9 * torch.eye(2)[None]},
+}
+test_arguments_are_checked = refuses(REFUSED, switching_dynamics, n=3)
+test_arguments_of_matrices_are_checked = refuses(
+    {"want k >= 1 and seed >= 0": [{"k": 0}, {"seed": -1}]}, dynamics_matrices
 )
-def test_arguments_are_checked(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        switching_dynamics(**{"n": 3} | arguments)
-    for k, seed in ((0, 0), (3, -1)):
-        with pytest.raises(ValueError, match="want k >= 1 and seed >= 0"):
-            dynamics_matrices(k, seed)

@@ -9,18 +9,10 @@ from dgm import paths
 from dgm.data import graded_sentences
 from dgm.data.graded_sentences import COLUMNS, SPLITS
 
-TEXT_DATA = (
-    *(
-        "yelp-li",
-        "yelp-shen",
-        "yelp-li-systems",
-        "amazon-li",
-        "amazon-li-train-subset",
-        "sentences",
-    ),
-    *("vader-snippets", "style-captions", "flickr-captions", "shakespeare-modern", "ptb"),
-    *("wikitext-2", "tiny-shakespeare"),
-)
+TEXT_DATA = """
+    yelp-li yelp-shen yelp-li-systems amazon-li amazon-li-train-subset sentences vader-snippets
+    style-captions flickr-captions shakespeare-modern ptb wikitext-2 tiny-shakespeare
+    """.split()  # noqa: SIM905
 PRINTABLE = set(map(chr, range(32, 127)))
 LINE = "hotel\tplain\tVile bed.\tPoor bed.\tA bed.\tGood bed.\tBest bed."
 
@@ -47,9 +39,7 @@ def test_every_sentence_is_plain_text_of_a_size_to_type(splits):
 
 
 def test_dev_and_test_are_held_out_by_item(splits):
-    spoken = {
-        part: {normalised(s) for i in items for s in i.sentences} for part, items in splits.items()
-    }
+    spoken = {k: {normalised(s) for i in v for s in i.sentences} for k, v in splits.items()}
     assert not spoken["train"] & (spoken["dev"] | spoken["test"])
     assert not spoken["dev"] & spoken["test"]
 

@@ -64,9 +64,8 @@ def test_digits_need_no_file_and_no_network(monkeypatch):
     assert train.shape == (8, 8)
     assert (train.x.min(), train.x.max()) == (0.0, 1.0)
     assert (train.x * 16 == (train.x * 16).round()).all()
-    assert torch.bincount(torch.cat([train.y, test.y])).tolist() == [
-        *(178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
-    ]
+    counts = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert torch.bincount(torch.cat([train.y, test.y])).tolist() == counts
     assert torch.bincount(test.y).min() >= 30
     assert torch.equal(load("digits", "test").x, test.x)
     assert test.y[:5].tolist() == [0, 7, 7, 4, 7]

@@ -92,11 +92,8 @@ def returns(put):
 
 def test_returns_are_cut_in_time_and_windows_and_no_day_is_lost(returns):
     result = [load("exchange-rates", split) for split in SPLITS]
-    assert [[len(x) for x in part] for part in result] == [
-        [100, 100, 100, 67],
-        [100, 22],
-        [100, 23],
-    ]
+    lengths = [[len(x) for x in part] for part in result]
+    assert lengths == [[100, 100, 100, 67], [100, 22], [100, 23]]
     training = returns[:367]
     together = torch.cat([x for part in result for x in part])
     expected = (returns - training.mean(0)) / training.std(0)
@@ -122,11 +119,7 @@ def test_recordings_are_split_whole_within_each_label(put):
     parts, data = recordings()
     put("ht-sensor/ht_sensor_1min.npz", data)
     result = {split: load("gas-sensors", split) for split in SPLITS}
-    assert {split: len(part) for split, part in result.items()} == {
-        "train": 18,
-        "validation": 6,
-        "test": 6,
-    }
+    assert [len(result[split]) for split in SPLITS] == [18, 6, 6]
     # A recording's length tells its number.
     numbers = {split: [len(x) - 3 for x in part] for split, part in result.items()}
     assert sorted(i for part in numbers.values() for i in part) == list(range(30))
@@ -138,9 +131,7 @@ def test_recordings_are_split_whole_within_each_label(put):
         for i, x in zip(numbers[split], part, strict=True):
             expected = (parts[i] - np.nanmean(training, 0)) / np.nanstd(training, 0)
             assert np.allclose(x, expected, atol=1e-4, equal_nan=True)
-            assert x.isnan().any(1).tolist() == (
-                [False] * 2 + [True] if i == 0 else [False] * (i + 3)
-            )
+            assert x.isnan().any(1).tolist() == [False] * (i + 2) + [i == 0]
     assert numbers == {split: [len(x) - 3 for x in load("gas-sensors", split)] for split in SPLITS}
     assert numbers["test"] == TEST  # a change would make every published result stale
 

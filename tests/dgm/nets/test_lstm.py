@@ -4,6 +4,8 @@ from functools import partial
 
 import pytest
 import torch
+from benches import gates
+from checks import close, refuses, share_is
 from draws import rng
 
 from dgm.nets.lstm import (
@@ -34,10 +36,7 @@ def batch(lengths=(6, 4, 2, 5)):
 
 
 def cell(x, h, c, weight_ih, weight_hh, bias):
-    """One LSTM step from its definition; gates in PyTorch's order."""
-    i, f, g, o = (weight_ih @ x + weight_hh @ h + bias).chunk(4)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+    return gates(weight_ih @ x + weight_hh @ h + bias, c)
 
 
 def parameters(lstm, suffix="l0"):
@@ -75,7 +74,7 @@ def test_steps_equal_the_whole_sequence():
         for t in range(6):
             log_probs, state = module.step(tokens[:, t], state)
             assert all(len(x) == 3 for x in state)
-            torch.testing.assert_close(log_probs, logits[:, t].log_softmax(-1))
+            close(log_probs, logits[:, t].log_softmax(-1))
 
 
 def test_encoder_averages_its_directions():
@@ -83,16 +82,13 @@ def test_encoder_averages_its_directions():
     tokens, _ = batch((5,))
     x = encoder.embedding(tokens)[0].detach()
     forward, backward = [], []
-    for result, suffix, steps in (
-        (forward, "l0", range(5)),
-        (backward, "l0_reverse", range(4, -1, -1)),
-    ):
+    for result, suffix in ((forward, "l0"), (backward, "l0_reverse")):
         h = c = torch.zeros(H).double()
-        for t in steps:
-            h, c = cell(x[t], h, c, *parameters(encoder.lstm, suffix))
+        for row in x if result is forward else x.flip(0):
+            h, c = cell(row, h, c, *parameters(encoder.lstm, suffix))
             result.append(h)
     expected = (torch.stack(forward) + torch.stack(backward[::-1])) / 2
-    torch.testing.assert_close(encoder(tokens)[0], expected)
+    close(encoder(tokens)[0], expected)
 
 
 def each_nll(logits, tokens, lengths):
@@ -108,13 +104,20 @@ def test_loss_is_wide_for_narrow_logits():
     logits = torch.randn(2, 5, V, generator=rng()).bfloat16()
     loss = sequence_nll(logits, tokens)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, sequence_nll(logits.float(), tokens))
+    close(loss, sequence_nll(logits.float(), tokens))
     states, output = torch.randn(2, 5, H).bfloat16(), drawn(torch.nn.Linear, H, V)
     assert token_nll_in_blocks(output, states, tokens).dtype == torch.float64
-    in_blocks = partial(token_nll_in_blocks, output)
-    for values, call in (("logits", sequence_nll), ("states", in_blocks)):
-        with pytest.raises(ValueError, match=values):
-            call(torch.zeros(2, 6, V), tokens)
+
+
+test_other_widths_are_refused = refuses(
+    {
+        name: partial(call, torch.zeros(2, 6, V), batch((6, 6))[0])
+        for name, call in (
+            ("logits", sequence_nll),
+            ("states", partial(token_nll_in_blocks, torch.nn.Linear(H, V))),
+        )
+    }
+)
 
 
 class TestLossInBlocks:
@@ -126,9 +129,9 @@ class TestLossInBlocks:
         lengths = None if ends is None else lengths
         logits = output(states)
         expected = each_nll(logits, tokens, lengths)
-        torch.testing.assert_close(sequence_nll(logits, tokens, lengths), expected.sum(1))
+        close(sequence_nll(logits, tokens, lengths), expected.sum(1))
         in_blocks = token_nll_in_blocks(output, states, tokens, lengths)
-        torch.testing.assert_close(in_blocks, expected.detach())
+        close(in_blocks, expected.detach())
         assert not in_blocks.requires_grad
 
     def test_many_blocks_are_one(self):
@@ -141,23 +144,11 @@ class TestLossInBlocks:
         states[3, 1:] = torch.nan  # padding, which is not to be read
         result = token_nll_in_blocks(output, states, tokens, lengths)
         expected = each_nll(output(states), tokens, lengths).detach()
-        torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+        close(result, expected, rtol=1e-5, atol=1e-5)
 
 
-class TestDropout:
-    def test_share_and_scale(self):
-        x = torch.ones(400, 100)
-        y = dropout(x, 0.3, rng())
-        dropped = (y == 0).float().mean()
-        assert abs(float(dropped) - 0.3) < 4 * (0.21 / 40_000) ** 0.5
-        torch.testing.assert_close(y[y > 0], torch.full_like(y[y > 0], 1 / 0.7))
-
-    def test_comes_from_the_generator_alone(self):
-        tokens, _ = batch((6, 6))
-        model = drawn(LSTMDecoder, *NO_CODE, dropout=0.5)
-        torch.testing.assert_close(model.nll(tokens), model.eval().nll(tokens))
-        once = model.nll(tokens, generator=rng(1))
-        torch.manual_seed(77)
-        assert torch.equal(once, model.nll(tokens, generator=rng(1)))
-        assert not torch.equal(once, model.nll(tokens, generator=rng(2)))
-        assert not torch.equal(once, model.nll(tokens))
+def test_dropout_has_its_share_and_scale():
+    x = torch.ones(400, 100)
+    y = dropout(x, 0.3, rng())
+    assert share_is((y == 0).flatten(), 0.3)
+    close(y[y > 0], torch.full_like(y[y > 0], 1 / 0.7))

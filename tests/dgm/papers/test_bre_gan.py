@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 import torch
+from checks import gradient, mean_is, refuses, share_is
+from checks import near as close
 from draws import normal, rng
 from scipy.linalg import hadamard
 from torch import Tensor, nn
@@ -59,12 +61,6 @@ def generator(seed=3):
     return toy_generator().double()
 
 
-def gradient(value, *leaves):
-    """Zeros where there is none."""
-    grads = torch.autograd.grad(value, leaves, materialize_grads=True, retain_graph=True)
-    return grads[0] if len(grads) == 1 else grads
-
-
 def has_gradient(value, module):
     return [bool(g.any()) for g in gradient(value, *module.parameters())]
 
@@ -78,14 +74,6 @@ def minimise_bre(net, points, steps):
         optimizer.step()
 
 
-def close(value, expected, atol=1e-10):
-    if isinstance(value, tuple):
-        value = torch.stack(value)
-        expected = torch.stack([torch.as_tensor(x, dtype=torch.float64) for x in expected])
-    expected = torch.as_tensor(expected, dtype=torch.float64)
-    torch.testing.assert_close(value.double(), expected, rtol=1e-9, atol=atol)
-
-
 class TestSoftsign:
     def test_is_the_formula_with_one_eps_for_the_whole_batch_which_is_constant(self):
         h = (normal(5, 3, 2) * torch.tensor([1.0, 10.0]).double()).requires_grad_()
@@ -96,10 +84,9 @@ class TestSoftsign:
 
     def test_share_of_sure_codes_for_gaussian_inputs(self):
         n = 400_000
-        share = (softsign_code(normal(n)).abs() >= 0.9).double().mean()
         expected = 1 - math.erf(0.009 / math.sqrt(math.pi))
         assert expected == pytest.approx(0.99427, abs=1e-5)
-        assert abs(share - expected) < 4 * math.sqrt(expected * (1 - expected) / n)
+        assert share_is(softsign_code(normal(n)).abs() >= 0.9, expected)
 
     def test_limits_of_zeta(self):
         h = normal(16, 32)
@@ -133,12 +120,8 @@ class TestTerms:
         a = softsign_code(h, 0.05).flatten(1)
         k, d = a.shape
         close(terms.marginal_entropy, sum(float(a[:, t].mean()) ** 2 for t in range(d)) / d)
-        excess = [
-            max(0.0, abs(float(a[i] @ a[j])) / d - margin / math.sqrt(d))
-            for i in range(k)
-            for j in range(k)
-            if i != j
-        ]
+        pairs = itertools.permutations(range(k), 2)
+        excess = [max(0.0, abs(float(a[i] @ a[j])) / d - margin / math.sqrt(d)) for i, j in pairs]
         assert sum(excess) > 0
         close(terms.activation_correlation, sum(excess) / (k * (k - 1)))
         assert terms.total == terms.marginal_entropy + terms.activation_correlation
@@ -184,9 +167,7 @@ class TestTerms:
             excess = (size - margin / math.sqrt(d)).clamp(min=0)
             expected = (share * excess).sum() if column else torch.tensor(1 / k)
             terms = [bre_terms(signs(k, d, seed=i), HARD, margin)[column] for i in range(batches)]
-            error = torch.stack(terms).std() / math.sqrt(batches)
-            assert error < 0.1 * expected
-            assert abs(torch.stack(terms).mean() - expected) < 4 * error
+            assert mean_is(torch.stack(terms), expected, 0.1 * expected)
 
     @pytest.mark.parametrize("k", [2, 16, 64])
     def test_hadamard_patterns_have_no_pair_term_and_the_floor_of_the_other(self, k):
@@ -275,7 +256,7 @@ class TestTheory:
         u, other = softsign_code(shared, HARD)
         squared = (u * other).sum(1).square()
         expected = d + d * (d - 1) * (2 / math.pi * math.asin(rho)) ** 2
-        assert abs(squared.mean() - expected) < 4 * squared.std() / math.sqrt(n)
+        assert mean_is(squared, expected)
 
     def test_entropy_is_at_most_that_of_the_units_with_equality_when_independent(self):
         def of_units(patterns):
@@ -310,9 +291,8 @@ def lines(n):
     """A network whose units are zero on lines in general position that cross near the origin."""
     angle = torch.arange(n).double() * math.pi / n + 0.1
     net = nn.Sequential(nn.Linear(2, n), nn.ReLU(), nn.Linear(n, 1)).double()
-    with torch.no_grad():
-        net[0].weight.copy_(torch.stack([angle.cos(), angle.sin()], 1))
-        net[0].bias.copy_(torch.linspace(-0.3, 0.35, n).square() + 0.02 * torch.arange(n))
+    net[0].weight.data = torch.stack([angle.cos(), angle.sin()], 1)
+    net[0].bias.data = torch.linspace(-0.3, 0.35, n).double().square() + 0.02 * torch.arange(n)
     return net
 
 
@@ -325,8 +305,7 @@ def signs_by_layer(net, h):
     """Whether each rectifier's inputs are above 0."""
     by_layer = []
     for module in net:
-        if isinstance(module, nn.LeakyReLU):
-            by_layer.append(h > 0)
+        by_layer += [h > 0] if isinstance(module, nn.LeakyReLU) else []
         h = module(h)
     return by_layer
 
@@ -351,15 +330,13 @@ class TestRegions:
             assert 1 < regions(net, points, layers) == distinct(expected)
 
     def test_bre_alone_gives_more_regions_around_fixed_points(self):
-        counts = []
+        before, after = [], []
         for seed in range(4):
             net = network(seed=seed)
-            before = distinct(torch.cat(signs_by_layer(net, grid(100)), 1))
+            before.append(distinct(torch.cat(signs_by_layer(net, grid(100)), 1)))
             minimise_bre(net, 0.7 * normal(128, 2, seed=seed), 150)
-            counts.append((before, distinct(torch.cat(signs_by_layer(net, grid(100)), 1))))
-            assert regions(net, grid(100)) == counts[-1][1]
-        before, after = zip(*counts, strict=True)
-        assert all(b > a for a, b in counts)
+            after.append(distinct(torch.cat(signs_by_layer(net, grid(100)), 1)))
+            assert regions(net, grid(100)) == after[-1] > before[-1]
         assert sum(after) > 1.5 * sum(before)
 
     def test_bre_alone_reaches_its_floor(self):
@@ -379,10 +356,7 @@ class TestRegions:
 class Function(nn.Module):
     def __init__(self, function):
         super().__init__()
-        self.function = function
-
-    def forward(self, x):
-        return self.function(x)
+        self.forward = function
 
 
 class Reused(nn.Module):
@@ -391,7 +365,8 @@ class Reused(nn.Module):
     def __init__(self, middle="module"):
         super().__init__()
         self.unused, self.last, self.act = nn.ReLU(), nn.LeakyReLU(0.2), nn.ReLU()
-        self.middle = middle
+        kinds = {"module": self.act, "function": nn.functional.relu, "method": Tensor.relu}
+        self.middle = kinds[middle]
         torch.manual_seed(0)
         self.body = nn.ModuleList([nn.Linear(a, 12) for a in (2, 12, 12)])
         self.head = nn.Linear(12, 1)
@@ -400,10 +375,7 @@ class Reused(nn.Module):
     def forward(self, x):
         h = self.act(self.body[0](x))
         h = self.body[1](h)
-        h = {"module": self.act, "function": nn.functional.relu, "method": Tensor.relu}[
-            self.middle
-        ](h)
-        return self.head(self.last(self.body[2](h)))
+        return self.head(self.last(self.body[2](self.middle(h))))
 
     def by_hand(self, x):
         """The inputs of the three rectifiers, written out."""
@@ -420,8 +392,7 @@ class TestPreActivations:
         output, inputs = pre_activations(net, points)
         close(output, net(points))
         _, (third, first) = pre_activations(net, points, [2, 0])
-        for h, by_hand in zip([*inputs, first, third], [*expected, *expected[::2]], strict=True):
-            close(h, by_hand)
+        close((*inputs, first, third), (*expected, *expected[::2]))
         close(bre_penalty(net, points).total, sum(bre_terms(h).total for h in expected) / 3)
         codes = torch.cat([h > 0 for h in net.by_hand(grid(60))], 1)
         assert regions(net, grid(60)) == distinct(codes)
@@ -452,35 +423,12 @@ class TestPreActivations:
         close(inputs[0], net[0](points))
         close(pre_activations(function, points)[1][0], inputs[0])
 
-    def test_what_can_have_no_inputs_is_refused(self):
-        linear, points = nn.Linear(2, 2).double(), normal(4, 2)
-        for layers in ([4], [-1], [0, 9]):
-            with pytest.raises(ValueError, match=r"layers must be .*0 to 3"):
-                pre_activations(network(), points, layers)
-        with pytest.raises(ValueError, match="no layer was chosen"):
-            bre_penalty(network(), points, [])
-        script = torch.jit.script(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
-        compiled = network()
-        compiled.compile(backend="eager")
-        for net, message in (
-            (linear, "no rectifier was called"),
-            (nn.Sequential(linear, nn.ReLU(inplace=True)), "in place"),
-            (nn.Sequential(linear, nn.LeakyReLU(inplace=True)), "in place"),
-            (nn.Sequential(linear, Function(torch.relu_)), "in place"),
-            (nn.Sequential(script, nn.ReLU()).double(), "TorchScript"),
-            (nn.Sequential(linear, nn.Flatten(0), nn.ReLU()), r"each of 4 points.*\(8,\)"),
-            (nn.Sequential(linear, torch.compile(network(), backend="eager")), "1 is compiled"),
-            (compiled, "the network is compiled"),
-        ):
-            with pytest.raises(ValueError, match=message):
-                pre_activations(net, points)
-
     def test_a_compiled_network_that_has_run_before(self):
         net, points, other = network(), normal(9, 2), normal(9, 2, seed=1)
         compiled = torch.compile(net, backend="eager")
         compiled(points)
         (output, inputs), (expected, plain) = (pre_activations(x, points) for x in (compiled, net))
-        close(torch.cat([output, *inputs], 1), torch.cat([expected, *plain], 1))
+        close((output, *inputs), (expected, *plain))
         assert regions(compiled, grid(20)) == regions(net, grid(20))
         close(*(discriminator_objective(d, points, -points, rng()) for d in (net, compiled)))
         close(*(feature_matching_objective(d, points, other) for d in (net, compiled)))
@@ -498,10 +446,9 @@ def test_points_between_lie_on_the_segment():
     alpha = (interpolate(real, fake, rng(2)) - fake) / (real - fake)
     close(alpha, alpha[:, :1, :1].expand_as(alpha), atol=1e-6)  # one for each sample
     alpha = alpha[:, 0, 0]
-    assert alpha.min() >= -1e-9
-    assert alpha.max() <= 1 + 1e-9
-    assert abs(alpha.mean() - 0.5) < 4 / math.sqrt(12 * 4000)
-    assert abs((alpha - 0.5).square().mean() - 1 / 12) < 4 * math.sqrt(1 / 180 / 4000)
+    assert ((alpha >= -1e-9) & (alpha <= 1 + 1e-9)).all()
+    assert mean_is(alpha, 0.5, 0.005)
+    assert mean_is((alpha - 0.5).square(), 1 / 12, 0.0013)
 
 
 class TestObjective:
@@ -577,8 +524,7 @@ class TestObjective:
         assert flat(self.real).shape == (32,)
         close(self.terms(flat, layers=[1]), self.terms(net, layers=[1]))
         close(generator_objective(flat, self.fake), generator_objective(net, self.fake))
-        with torch.no_grad():
-            net[-1].weight.mul_(1e6)
+        net[-1].weight.data *= 1e6
         value = self.terms(net).value
         assert torch.isfinite(value)
         assert all(g.isfinite().all() for g in gradient(value, *net.parameters()))
@@ -636,16 +582,14 @@ class TestGradientSpread:
         close(spread, 1 - off_diagonal(cosines).mean())
         assert 0 < spread < 1.1
         assert spread.dtype == torch.float64
-        with torch.no_grad():
-            net[-1].weight.mul_(100)  # how steep the logit is does not matter
+        net[-1].weight.data *= 100  # how steep the logit is does not matter
         close(gradient_spread(net, points), spread)
         close(gradient_spread(Plane(), points), 0.0)
 
     def test_points_without_slope_count_as_perpendicular(self):
         net = nn.Sequential(nn.Linear(1, 1), nn.ReLU(), nn.Linear(1, 1)).double()
-        with torch.no_grad():
-            net[0].weight.fill_(1.0)
-            net[0].bias.zero_()
+        net[0].weight.data.fill_(1.0)
+        net[0].bias.data.zero_()
         points = torch.tensor([[1.0], [2.0], [-1.0]]).double()
         assert float(gradient_spread(net, points)) == pytest.approx(1 - 2 / 6)
         assert float(gradient_spread(net, -points.abs())) == 1.0
@@ -678,34 +622,43 @@ def test_toy_networks_have_the_paper_s_layers(net, widths):
     assert isinstance(net[-1], nn.Tanh) == (widths[-1] == 2)
 
 
-ONES = torch.ones(4, 2)
+ONES, POINTS, LINEAR = torch.ones(4, 2), normal(4, 2), nn.Linear(2, 2).double()
 SETS = ONES.double(), ONES.double(), rng()
-REFUSED = [
-    *((partial(bre_terms, torch.ones(s)), "K >= 2") for s in ((1, 20), (20,), (0, 20), (4, 0), ())),
-    *(
-        (partial(bre_terms, torch.cat([ONES, bad * ONES])), "not finite")
-        for bad in (math.nan, math.inf, -math.inf)
-    ),
-    *(
-        (partial(softsign_code, ONES, zeta), "zeta must be above 0")
-        for zeta in (0.0, -1.0, math.nan)
-    ),
-    (partial(bre_terms, ONES, margin=-1.0), "margin must be 0 or more"),
-    (partial(interpolate, ONES[1:], ONES, rng()), r"real is \(3, 2\) but fake is \(4, 2\)"),
-    (partial(discriminator_objective, network(), *SETS, penalty="r2"), "penalty must be None"),
-    *(
-        (partial(pattern_entropy, patterns), r"patterns must be \(N, d\) bool")
-        for patterns in (ONES, ONES[0].bool(), ONES[:0].bool())
-    ),
-    (partial(gradient_spread, network(), normal(1, 2)), "at least two points"),
-    (partial(mode_coverage, torch.ones(5, 3), ONES, 0.1), r"want samples \(N, D\)"),
-]
-
-
-@pytest.mark.parametrize(("call", "message"), REFUSED)
-def test_what_makes_no_sense_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
+SCRIPT = torch.jit.script(nn.Sequential(nn.Linear(2, 2), nn.ReLU())).double()
+COMPILED = network()
+COMPILED.compile(backend="eager")
+UNREADABLE = {
+    "no rectifier was called": LINEAR,
+    "in place": [
+        nn.Sequential(LINEAR, last)
+        for last in (nn.ReLU(True), nn.LeakyReLU(inplace=True), Function(torch.relu_))
+    ],
+    "TorchScript": nn.Sequential(SCRIPT, nn.ReLU()),
+    r"each of 4 points.*\(8,\)": nn.Sequential(LINEAR, nn.Flatten(0), nn.ReLU()),
+    "1 is compiled": nn.Sequential(LINEAR, torch.compile(network(), backend="eager")),
+    "the network is compiled": COMPILED,
+}
+test_what_has_no_inputs_is_refused = refuses(UNREADABLE, lambda net: pre_activations(net, POINTS))
+REFUSED = {
+    "layers must be .*0 to 3": [
+        partial(pre_activations, network(), POINTS, layers) for layers in ([4], [-1], [0, 9])
+    ],
+    "no layer was chosen": partial(bre_penalty, network(), POINTS, []),
+    "K >= 2": [partial(bre_terms, torch.ones(s)) for s in ((1, 20), (20,), (0, 20), (4, 0), ())],
+    "not finite": [
+        partial(bre_terms, torch.cat([ONES, bad * ONES])) for bad in (math.nan, math.inf, -math.inf)
+    ],
+    "zeta must be above 0": [partial(softsign_code, ONES, zeta) for zeta in (0.0, -1.0, math.nan)],
+    "margin must be 0 or more": partial(bre_terms, ONES, margin=-1.0),
+    r"real is \(3, 2\) but fake is \(4, 2\)": partial(interpolate, ONES[1:], ONES, rng()),
+    "penalty must be None": partial(discriminator_objective, network(), *SETS, penalty="r2"),
+    r"patterns must be \(N, d\) bool": [
+        partial(pattern_entropy, patterns) for patterns in (ONES, ONES[0].bool(), ONES[:0].bool())
+    ],
+    "at least two points": partial(gradient_spread, network(), normal(1, 2)),
+    r"want samples \(N, D\)": partial(mode_coverage, torch.ones(5, 3), ONES, 0.1),
+}
+test_what_makes_no_sense_is_refused = refuses(REFUSED)
 
 
 def test_checks_can_be_turned_off():

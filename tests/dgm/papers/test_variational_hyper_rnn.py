@@ -6,6 +6,8 @@ from functools import partial
 
 import pytest
 import torch
+from benches import gates
+from checks import DEVICES, close, mean_is, refuses
 from draws import normal, rng
 from torch import nn
 from torch.distributions import Normal, kl_divergence
@@ -27,7 +29,6 @@ from dgm.sampling import particles
 
 EMISSIONS, INPUTS = ("gaussian", "bernoulli"), ("both", "latent", "hidden")
 RULES = ("never", "ess", "always")
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 # No two alike, so that no slice of one is mistaken for another's.
 X, Z, H, W = 3, 6, 5, 7
 
@@ -35,22 +36,19 @@ X, Z, H, W = 3, 6, 5, 7
 def shaken(model, size=0.4, seed=0):
     """Parameters and the input's mean moved off their first values, ReLUs mostly on; float64."""
     model, generator = model.double(), rng(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(size * (noise.abs() if parameter.ndim == 1 else noise))
-        model.input_mean.copy_(0.1 + torch.arange(model.x_dim) / 10)
+    for parameter in model.parameters():
+        noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        parameter.data += size * (noise.abs() if parameter.ndim == 1 else noise)
+    model.input_mean.copy_(0.1 + torch.arange(model.x_dim) / 10)
     return model
 
 
-def plain(emission="gaussian", layers=2, **sizes):
-    x, z, h = sizes.get("x", X), sizes.get("z", Z), sizes.get("h", H)
-    return shaken(VariationalRNN(x, z, h, emission, layers))
+def plain(emission="gaussian", layers=2, x=X, z=Z):
+    return shaken(VariationalRNN(x, z, H, emission, layers))
 
 
-def hyper(emission="gaussian", layers=2, hyper_input="both", **sizes):
-    x, z, h = sizes.get("x", X), sizes.get("z", Z), sizes.get("h", H)
-    return shaken(VariationalHyperRNN(x, z, h, W, emission, layers, hyper_input))
+def hyper(emission="gaussian", layers=2, hyper_input="both", x=X, z=Z):
+    return shaken(VariationalHyperRNN(x, z, H, W, emission, layers, hyper_input))
 
 
 def deterministic(emission="gaussian", layers=1, x=X):
@@ -60,9 +58,7 @@ def deterministic(emission="gaussian", layers=1, x=X):
 def cases(*makes):
     """Each for both emissions."""
     pairs = itertools.product(makes, EMISSIONS)
-    return [
-        pytest.param(partial(make, emission), id=f"{i}") for i, (make, emission) in enumerate(pairs)
-    ]
+    return [pytest.param(partial(make, e), id=f"{i}") for i, (make, e) in enumerate(pairs)]
 
 
 INPUTS_READ = [partial(hyper, hyper_input=read) for read in INPUTS]
@@ -77,11 +73,10 @@ def log_likelihood(model, x, lengths):
 
 def broad(model):
     """A proposal near the prior and wider, so that weights are bounded and noise is small."""
-    with torch.no_grad():
-        last = model.posterior[-1]
-        last.weight[:] *= 0.3
-        last.weight[model.z_dim :] = 0
-        last.bias[model.z_dim :] = 1.5
+    last = model.posterior[-1]
+    last.weight.data *= 0.3
+    last.weight.data[model.z_dim :] = 0
+    last.bias.data[model.z_dim :] = 1.5
     return model
 
 
@@ -112,12 +107,6 @@ def perceptron(network, v, scales=None, biases=None):
 def halves(model, raw):
     mean, deviation = raw.chunk(2)
     return mean, functional.softplus(deviation + 0.5).clamp(min=model.sigma_min)
-
-
-def gated(a, c):
-    i, f, g, o = a.chunk(4)
-    c = f.sigmoid() * c + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
 
 
 def by_hand(model, x, noise, observed=None):
@@ -161,13 +150,13 @@ def by_hand(model, x, noise, observed=None):
         on_input, on_hidden = model.cell.weight_input, model.cell.weight_hidden
         if is_hyper:
             a = model.hyper.weight_input @ read + model.hyper.weight_hidden @ k + model.hyper.bias
-            k, k_c = gated(a, k_c)
+            k, k_c = gates(a, k_c)
             written = model.heads.weight @ k + model.heads.bias
             d_input, d_hidden, bias = written.chunk(3)
             on_input, on_hidden = torch.diag(d_input) @ on_input, torch.diag(d_hidden) @ on_hidden
         else:
             written, bias = h[:0], model.cell.bias
-        h, c = gated(on_input @ y + on_hidden @ h + bias, c)
+        h, c = gates(on_input @ y + on_hidden @ h + bias, c)
         here = (z, log_alpha, kl, prior_mean, prior_deviation, mean_x, deviation_x, written, h)
         rows.append(here)
     return Trace(*map(torch.stack, zip(*rows, strict=True)))
@@ -181,16 +170,9 @@ def _seeded():
         yield
 
 
-def close(value, expected, name, rtol, atol):
-    torch.testing.assert_close(
-        value, expected, rtol=rtol, atol=atol, msg=lambda message: f"{name}: {message}"
-    )
-
-
 def gradients(model, value):
     outcome = torch.autograd.grad(value, list(model.parameters()), allow_unused=True)
-    names = [name for name, _ in model.named_parameters()]
-    return dict(zip(names, outcome, strict=True))
+    return dict(zip(dict(model.named_parameters()), outcome, strict=True))
 
 
 def full(x):
@@ -249,10 +231,10 @@ class TestCounts:
         model, mean = make("bernoulli"), torch.tensor([0.5, 0.9, 0.0])
         before = model.decoder[-1].bias.detach().clone()
         model.calibrate(mean)
-        torch.testing.assert_close(model.input_mean, mean.double())
+        close(model.input_mean, mean.double())
         shift = (model.decoder[-1].bias.detach() - before)[model.components :].view(-1, X)
         goal = mean.double().clamp(1e-4, 1 - 1e-4).logit()
-        torch.testing.assert_close(shift, goal.expand_as(shift))
+        close(shift, goal.expand_as(shift))
         make("bernoulli").to("meta").calibrate(mean)
 
 
@@ -263,9 +245,8 @@ class TestEquations:
         x, noise = frames(model, 4), normal(4, 2, Z, seed=1)
         outcome = trace(model, x, noise)
         for n in range(2):
-            expected = by_hand(model, x, noise[:, n])
-            for name, value, by_loops in zip(Trace._fields, outcome, expected, strict=True):
-                close(value[:, n], by_loops.detach(), name, 1e-8, 1e-8)
+            outcome_of_n = Trace(*(value[:, n] for value in outcome))
+            close(outcome_of_n, by_hand(model, x, noise[:, n]), rtol=1e-8, atol=1e-8)
 
     @pytest.mark.parametrize("make", MODELS)
     def test_scaled_rows_have_the_gradients_of_scaled_matrices(self, make):
@@ -274,16 +255,14 @@ class TestEquations:
         x, noise = frames(model, 1, 4), per_step_noise(4, 1, Z)
         by_rows = bound(model, x, full(x), 1, "never", rng()).log_likelihood.sum()
         by_matrices = by_hand(model, x[0], noise[:, 0]).log_alpha.sum()
-        torch.testing.assert_close(by_rows, by_matrices, rtol=1e-9, atol=0)
-        expected = gradients(model, by_matrices)
-        for name, gradient in gradients(model, by_rows).items():
-            close(gradient, expected[name], name, 1e-7, 1e-7)
+        close(by_rows, by_matrices, rtol=1e-9, atol=0)
+        by_rows, by_matrices = (gradients(model, value) for value in (by_rows, by_matrices))
+        close(by_rows, by_matrices, rtol=1e-7, atol=1e-7)
 
     def test_deviations_have_a_floor(self):
         model = plain()
-        with torch.no_grad():
-            for network in (model.prior, model.decoder):
-                network[-1].bias.fill_(-100.0)
+        for network in (model.prior, model.decoder):
+            network[-1].bias.data.fill_(-100.0)
         outcome = trace(model, frames(model, 3), normal(3, 2, Z))
         assert (outcome.prior_deviation == model.sigma_min).all()
         assert (outcome.deviation_x == model.sigma_min).all()
@@ -296,10 +275,7 @@ class TestEquations:
         x = every.repeat(400, 1, 1)
         with torch.no_grad():
             outcome = bound(model, x, full(x), 4, "always", rng()).log_likelihood
-        total = outcome.exp().view(400, 16).sum(1)
-        error = float(total.std()) / 20
-        assert error < 0.05
-        assert abs(float(total.mean()) - 1) < 4 * error
+        assert mean_is(outcome.exp().view(400, 16).sum(1), 1, 0.05)
 
 
 class TestReduction:
@@ -328,22 +304,20 @@ class TestReduction:
     def test_a_vhrnn_of_constant_scales_is_a_vrnn(self, emission, constants):
         small, large = self.pair(emission, *constants)
         x, noise = frames(small, 5, 6), normal(6, 3, Z, seed=1)
-        pairs = zip(trace(small, x[0], noise), trace(large, x[0], noise), strict=True)
-        for name, pair in zip(Trace._fields, pairs, strict=True):
-            if name != "scales":
-                close(*pair, name, 1e-12, 1e-12)
+        pair = (trace(m, x[0], noise)._replace(scales=noise) for m in (small, large))
+        close(*pair, rtol=1e-12, atol=1e-12)
         lengths = torch.tensor([6, 1, 3, 6, 5])
         for rule in RULES:
             first, second = (bound(m, x, lengths, 4, rule, rng()) for m in (small, large))
-            close(first.log_likelihood, second.log_likelihood, rule, 1e-12, 0)
-            close(first.ess, second.ess, rule, 1e-10, 0)
+            close(first.log_likelihood, second.log_likelihood, rtol=1e-12, atol=0)
+            close(first.ess, second.ess, rtol=1e-10, atol=0)
             expected = gradients(small, first.log_likelihood.sum())
             outcome = gradients(large, second.log_likelihood.sum())
             expected["cell.weight_input"] = expected["cell.weight_input"] * constants[0]
             expected["cell.weight_hidden"] = expected["cell.weight_hidden"] * constants[1]
             outcome["cell.bias"] = outcome["heads.bias"].chunk(3)[2]
             for name, gradient in expected.items():
-                close(outcome[name], gradient, name, 1e-11, 1e-11 * float(gradient.abs().max()))
+                close(outcome[name], gradient, rtol=1e-11, atol=1e-11 * float(gradient.abs().max()))
 
 
 class TestBound:
@@ -358,7 +332,7 @@ class TestBound:
             for b, n in enumerate(lengths.tolist()):
                 log_w = trace(model, x[b, :n], noise[:n, b]).log_alpha.sum(0)
                 alone = torch.logsumexp(log_w, 0) - math.log(n_particles)
-                torch.testing.assert_close(outcome[b].detach(), alone, rtol=1e-11, atol=0)
+                close(outcome[b].detach(), alone, rtol=1e-11, atol=0)
 
     @pytest.mark.parametrize("n_steps", [8, 9])  # as many as are compiled as one, and one more
     @pytest.mark.parametrize("rule", ["ess", "never"])
@@ -377,8 +351,7 @@ class TestBound:
             result = bound(model, x, lengths, 4, rule, rng(), compiled=compiled)
             slopes = gradients(model, result.log_likelihood.sum())
             values.append([result.log_likelihood, result.ess, *slopes.values()])
-        for a, b in zip(*values, strict=True):
-            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+        close(*values, rtol=1e-10, atol=1e-10)
         assert len(calls) == math.ceil(n_steps / particles.STEPS_PER_CALL)
         strides = {tuple(v.stride() for v in arguments[3:5]) for arguments in calls}
         assert len(strides) == 1
@@ -403,8 +376,8 @@ class TestBound:
         outcome = bound(model, x, full(x), 4, "ess", rng())
         assert torch.isfinite(outcome.log_likelihood).all()
         assert torch.isfinite(outcome.ess).all()
-        for name, gradient in gradients(model, outcome.log_likelihood.sum()).items():
-            assert torch.isfinite(gradient).all(), name
+        slopes = gradients(model, outcome.log_likelihood.sum())
+        assert all(slope.isfinite().all() for slope in slopes.values())
 
     @pytest.mark.parametrize("device", DEVICES)
     @pytest.mark.parametrize("rule", RULES)
@@ -415,10 +388,8 @@ class TestBound:
         model = model.to(device)
         lengths = full(x).to(device)
         with torch.no_grad():
-            single, numerous = (
-                bound(model, x, lengths, n, rule, rng(0, device)).log_likelihood for n in (1, 16)
-            )
-        gain = (numerous - single).cpu()
+            one, sixteen = (bound(model, x, lengths, n, rule, rng(0, device)) for n in (1, 16))
+        gain = (sixteen.log_likelihood - one.log_likelihood).cpu()
         assert gain.mean() > 4 * gain.std() / math.sqrt(len(gain))
 
 
@@ -432,7 +403,7 @@ class TestMissing:
         holes = x.masked_fill(~observed, math.nan)
         outcome = bound(model, holes, full(x), 1, "never", rng(), observed_mask=~holes.isnan())
         expected = by_hand(model, x[0], noise[:, 0], observed[0]).log_alpha.sum()
-        torch.testing.assert_close(outcome.log_likelihood[0], expected, rtol=1e-9, atol=0)
+        close(outcome.log_likelihood[0], expected, rtol=1e-9, atol=0)
         for name, gradient in gradients(model, outcome.log_likelihood.sum()).items():
             assert torch.isfinite(gradient).all(), name
         values = [
@@ -459,49 +430,53 @@ class TestMissing:
             trace(model, x[1], normal(4, 1, Z))
 
 
-class TestErrors:
-    @pytest.mark.parametrize("kind", [VariationalRNN, VariationalHyperRNN, DeterministicHyperRNN])
-    def test_unknown_parts_are_answered_with_those_there_are(self, kind):
-        sizes = {DeterministicHyperRNN: (X, H), VariationalRNN: (X, Z, H)}.get(kind, (X, Z, H, W))
-        others = {"layers": 1, "width": 2, "components": 2} if kind is DeterministicHyperRNN else {}
-        with pytest.raises(ValueError, match=r"gaussian.*bernoulli.*poisson"):
-            kind(*sizes, "poisson", **others)
-        if kind is VariationalHyperRNN:
-            with pytest.raises(ValueError, match=r"both.*latent.*hidden.*weather"):
-                kind(*sizes, "gaussian", hyper_input="weather")
-
-    @pytest.mark.parametrize("place", range(4))
-    def test_sizes_below_one(self, place):
-        with pytest.raises(ValueError, match="at least 1"):
-            VariationalHyperRNN(*(n * (i != place) for i, n in enumerate((X, Z, H, W))), "gaussian")
-
-    @pytest.mark.parametrize(
-        ("change", "message"),
-        [
-            ({"x": normal(2, 4, X + 1)}, "3"),
-            ({"x": normal(4, X)}, "x must be"),
-            ({"lengths": torch.tensor([4, 0])}, "length"),
-            ({"lengths": torch.tensor([5, 4])}, "length"),
-            ({"lengths": torch.tensor([4])}, "length"),
-            ({"n_particles": 0}, "n_particles"),
-            ({"resample": "sometimes"}, r"never.*ess.*always"),
-            ({"observed_mask": torch.ones(2, 4, dtype=torch.bool)}, "observed_mask"),
-            ({"observed_mask": torch.ones(2, 4, X)}, "observed_mask"),
+SEQUENCES = normal(2, 4, X)
+REFUSED = {
+    "3": {"x": normal(2, 4, X + 1)},
+    "x must be": {"x": normal(4, X)},
+    "length": [{"lengths": torch.tensor(values)} for values in ([4, 0], [5, 4], [4])],
+    "n_particles": {"n_particles": 0},
+    "never.*ess.*always": {"resample": "sometimes"},
+    "observed_mask": [
+        {"observed_mask": torch.ones(2, 4, dtype=torch.bool)},
+        {"observed_mask": torch.ones(2, 4, X)},
+    ],
+    r"\[0, 1\]": {"model": hyper("bernoulli"), "x": 2 * torch.ones(2, 4, X).double()},
+}
+test_bound_says_what_does_not_fit = refuses(
+    REFUSED, bound, model=hyper(), x=SEQUENCES, lengths=full(SEQUENCES), n_particles=2,
+    resample="ess", generator=rng(),
+)  # fmt: skip
+test_trace_says_what_does_not_fit = refuses(
+    {
+        "noise": [
+            {"noise": noise} for noise in (normal(3, 2, Z), normal(4, 2, Z + 1), normal(4, Z))
         ],
-    )
-    def test_bound_says_what_does_not_fit(self, change, message):
-        usual = {"x": normal(2, 4, X), "lengths": full(normal(2, 4)), "n_particles": 2}
-        with pytest.raises(ValueError, match=message):
-            bound(hyper(), **(usual | {"resample": "ess", "generator": rng()} | change))
-
-    def test_frames_are_probabilities_and_a_trace_says_what_does_not_fit(self):
-        with pytest.raises(ValueError, match=r"\[0, 1\]"):
-            bound(hyper("bernoulli"), 2 * torch.ones(1, 2, X).double(), torch.tensor([2]), 2)
-        for noise in (normal(3, 2, Z), normal(4, 2, Z + 1), normal(4, Z)):
-            with pytest.raises(ValueError, match="noise"):
-                trace(hyper(), normal(4, X), noise)
-        with pytest.raises(ValueError, match="x must be"):
-            trace(hyper(), normal(4, X + 1), normal(4, 2, Z))
+        "x must be": {"x": normal(4, X + 1)},
+    },
+    trace,
+    model=hyper(),
+    x=normal(4, X),
+    noise=normal(4, 2, Z),
+)
+PLAIN, HYPER = partial(VariationalRNN, X, Z, H), partial(VariationalHyperRNN, X, Z, H, W)
+FIXED = partial(DeterministicHyperRNN, X, H, layers=1, width=2)
+test_unknown_parts_are_answered_with_those_there_are = refuses(
+    {
+        "gaussian.*bernoulli.*poisson": [
+            partial(kind, emission="poisson")
+            for kind in (PLAIN, HYPER, partial(FIXED, components=2))
+        ],
+        "both.*latent.*hidden.*weather": partial(HYPER, "gaussian", hyper_input="weather"),
+        "at least 1": [
+            partial(FIXED, emission="gaussian", components=0),
+            *(
+                partial(VariationalHyperRNN, *sizes, "gaussian")
+                for sizes in ((0, Z, H, W), (X, 0, H, W), (X, Z, 0, W), (X, Z, H, 0))
+            ),
+        ],
+    }
+)
 
 
 DEVIATIONS = (0.25, 1.0, 4.0)
@@ -545,9 +520,9 @@ class TestOracle:
             assert abs(float(outcome.log_likelihood[b] - total[-1])) < 1e-10
             expected = torch.cat([total.new_full((1,), -math.log(4)), total])
             steps = outcome.per_step[b]
-            torch.testing.assert_close(steps.cumsum(0), expected, rtol=0, atol=1e-10)
+            close(steps.cumsum(0), expected, rtol=0, atol=1e-10)
             posterior = (joint - total).exp().T
-            torch.testing.assert_close(outcome.posterior[b, 1:], posterior, rtol=0, atol=1e-10)
+            close(outcome.posterior[b, 1:], posterior, rtol=0, atol=1e-10)
         assert (outcome.posterior[:, 0] - 0.5).abs().max() < 1e-12
 
     @pytest.mark.parametrize("switches", [0, 1, 3])
@@ -569,7 +544,7 @@ class TestOracle:
         per_step = outcome.log_likelihood / 50
         error = float(per_step.std()) / math.sqrt(400)
         assert abs(float(per_step.mean()) + 3.10) < 0.07 + 4 * error
-        torch.testing.assert_close(outcome.per_step.sum(1), outcome.log_likelihood)
+        close(outcome.per_step.sum(1), outcome.log_likelihood)
         paths = [
             log_path(x[b], matrices[int(system.which[b, 1])], system.deviation[b, 1:]).sum()
             for b in range(len(x))
@@ -596,22 +571,21 @@ class TestOracle:
         assert torch.isfinite(outcome.per_step).all()
         assert (outcome.posterior.sum(-1) - 1).abs().max() < 1e-12
 
-    def test_errors(self):
-        matrices = normal(2, 2, 2)
-        for x in (normal(4, 5, 3), normal(5, 2)):
-            with pytest.raises(ValueError, match="x"):
-                oracle(x, matrices)
-        with pytest.raises(ValueError, match="matrices"):
-            oracle(normal(4, 5, 2), normal(2, 2, 3))
-        with pytest.raises(ValueError, match="switches"):
-            oracle(normal(4, 2, 2), matrices)
+
+MATRICES = normal(2, 2, 2)
+test_oracle_says_what_does_not_fit = refuses(
+    {
+        "x": [partial(oracle, x, MATRICES) for x in (normal(4, 5, 3), normal(5, 2))],
+        "matrices": partial(oracle, normal(4, 5, 2), normal(2, 2, 3)),
+        "switches": partial(oracle, normal(4, 2, 2), MATRICES),
+    }
+)
 
 
 class TestDeterministic:
     def test_all_bernoulli_sequences_together_have_probability_one(self):
         every = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6))).double().view(64, 3, 2)
-        with torch.no_grad():
-            total = deterministic("bernoulli", x=2)(every, full(every)).exp().sum()
+        total = deterministic("bernoulli", x=2)(every, full(every)).exp().sum()
         assert abs(float(total) - 1) < 1e-12
 
     def test_the_density_integrates_to_one(self):
@@ -632,7 +606,3 @@ class TestDeterministic:
         assert torch.equal(some, model(torch.where(observed, x, 1 - x), lengths, observed))
         with pytest.raises(ValueError, match=r"observed_mask=~isnan\(x\)"):
             model(holes, lengths)
-
-    def test_errors(self):
-        with pytest.raises(ValueError, match="at least 1"):
-            DeterministicHyperRNN(X, H, "gaussian", 1, 6, components=0)

@@ -4,14 +4,9 @@ import math
 
 import pytest
 import torch
-from chains import (
-    COVARIANCE,
-    MEAN,
-    correlated,
-    on_devices,
-    standard_errors,
-    target_from_energy,
-)
+from chains import COVARIANCE, MEAN, correlated, target_from_energy
+from checks import close, on_devices, standard_errors
+from draws import rng
 
 from dgm.sampling.hmc import hamiltonian, leapfrog, transition
 
@@ -22,7 +17,7 @@ def banana(z):
 
 
 def chains(n, dim, seed=0, device="cpu"):
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = rng(seed, device)
     shape = {"dtype": torch.float64, "device": device}
     return torch.randn(n, dim, generator=generator, **shape), generator
 
@@ -56,8 +51,8 @@ def test_leapfrog_comes_back_when_the_momentum_is_reversed(device):
     there, turned = leapfrog(target, target(position), momentum, 0.8, 0.05, 30)
     assert (there.position - position).abs().mean() > 0.1
     back, final = leapfrog(target, there, -turned, 0.8, 0.05, 30)
-    torch.testing.assert_close(back.position, position, rtol=0, atol=1e-10)
-    torch.testing.assert_close(final, -momentum, rtol=0, atol=1e-10)
+    close(back.position, position, rtol=0, atol=1e-10)
+    close(final, -momentum, rtol=0, atol=1e-10)
 
 
 @on_devices
@@ -81,7 +76,7 @@ def test_chains_reach_the_gaussian_between_the_prior_and_the_target(beta, device
 
 def test_jitter_lets_energies_relax():
     """A step size of half a period in five steps: without jitter no energy would ever change."""
-    generator = torch.Generator().manual_seed(0)
+    generator = rng()
     target = target_from_energy(lambda z: 0 * z.sum(1))
     step = steps(4000, 2 * math.sin(math.pi / 10))
     squares = {}
@@ -101,7 +96,7 @@ def test_geweke_joint_distribution():
     changes the joint distribution of the successive draws.
     """
     n = 20_000
-    generator = torch.Generator().manual_seed(3)
+    generator = rng(3)
 
     def draw(theta):
         noise = torch.randn(n, generator=generator, dtype=torch.float64)
@@ -146,8 +141,7 @@ def test_what_is_cached_is_that_of_the_positions():
     position, generator = chains(32, 3)
     step = transition(target, target(position), 1.0, steps(32, 0.4), 5, generator)
     assert 0 < int(step.accepted.sum()) < 32
-    for cached, fresh in zip(step.state, target(step.state.position), strict=True):
-        torch.testing.assert_close(cached, fresh)
+    close(step.state, target(step.state.position))
     assert torch.equal(step.state.position[~step.accepted], position[~step.accepted])
 
 

@@ -1,11 +1,26 @@
-"""A results folder of its own for the tests of one chapter, and what its notebook shows."""
+"""Results folders for the tests of one chapter, and what its notebook shows."""
 
 import ast
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
+
+
+@pytest.fixture(scope="session")
+def smoke_results():
+    """Where `make test` has just trained the chapters at smoke size; None where tests train."""
+    return SMOKE_RESULTS
+
+
+@pytest.fixture
+def results_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import os
 import on_device
 import pytest
 import torch
+from benches import Watch
 from pretended_device import pretended_device
 
 from dgm.papers.rate_distortion import rate_distortion_curve
@@ -62,7 +63,7 @@ def test_every_result_of_a_chapter(chapter, setting):
 def test_training(name, setting, on_the_cpu, monkeypatch):
     """Losses are finite, every parameter has a gradient, and the first loss is that of the CPU."""
     watched = on_device.watch(monkeypatch)
-    with on_device.NoiseFromCPU(), on_device.Types() as types:
+    with on_device.NoiseFromCPU(), Watch() as types:
         on_device.TRAININGS[name](setting)
     assert torch.float16 not in types.computed
     assert len(watched.terms) >= on_device.STEPS
@@ -95,7 +96,7 @@ def test_a_killed_training_goes_on_to_the_bit(name, setting, monkeypatch, tmp_pa
 
 @pytest.mark.parametrize("name", [name for name in on_device.TRAININGS if name[0] in "2345"])
 def test_a_card_before_8_0_computes_in_float32(name, setting):
-    with pytest.MonkeyPatch.context() as patch, on_device.Types() as types:
+    with pytest.MonkeyPatch.context() as patch, Watch() as types:
         patch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
         on_device.TRAININGS[name](setting)
     assert torch.float32 in types.computed

@@ -14,9 +14,7 @@ from dgm.papers.bre_gan import activation_patterns
 from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.bre_gan import run as runs
 from dgm_book.chapters.bre_gan.recipe import RECIPES, Recipe
-from dgm_book.chapters.bre_gan.run import CHAPTER, EXTENT, METHODS, Recipes, run  # noqa: F401
-from dgm_book.chapters.bre_gan.run import context as context
-from dgm_book.chapters.bre_gan.run import verify as verify
+from dgm_book.chapters.bre_gan.run import CHAPTER, EXTENT, METHODS, Recipes  # noqa: F401
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
 from dgm_book.statistics import all_hold, is_above_zero, is_below_zero, paired_difference
@@ -48,14 +46,11 @@ class Chapter(NamedTuple):
 
 def chapter(profile_name: str = "auto", first_seed: int = 0, recipes: Recipes = RECIPES) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    profile, by_name = jobs.load(functools.partial(run, recipes=recipes), profile_name, first_seed)
+    profile, by_name = jobs.load(runs.run, profile_name, first_seed, recipes=recipes)
     recipe = recipes[profile.name]
-
-    def result(r: runs.ImageRun | runs.ToyRun) -> Result:
-        return by_name[r._replace(seed=r.seed + first_seed).name]
-
-    dcgans = (((*r[:3], r.width), r.method, result(r)) for r in runs.image_runs(recipe))
-    plane = ((r.target, r.method, result(r)) for r in runs.toy_runs(recipe.toys))
+    images, points = runs.image_runs(recipe, first_seed), runs.toy_runs(recipe.toys, first_seed)
+    dcgans = (((*r[:3], r.width), r.method, by_name[r.name]) for r in images)
+    plane = ((r.target, r.method, by_name[r.name]) for r in points)
     judges = {dataset: by_name[f"{dataset}-classifier"] for dataset in recipe.images}
     semi = {m: [r for n, r in by_name.items() if f"-semi-{m}-" in n] for m in METHODS}
     return Chapter(profile, recipe, judges, jobs.grouped(dcgans), semi, jobs.grouped(plane))
@@ -123,8 +118,8 @@ def value(result: Result, metric: str) -> float:
 def change(pairs: Pairs, metric: str, variant: str = "bre", control: str = "none") -> Interval:
     """What BRE changes in a metric of `value`: a paired difference over seeds."""
     compared = {name: pairs[name] for name in (variant, control)}
-    frame = statistics.tidy(compared, {metric: functools.partial(value, metric=metric)})
-    return statistics.effect(frame, metric, variant, control)
+    column = statistics.tidy(compared, functools.partial(value, metric=metric))
+    return statistics.effect(column, variant, control)
 
 
 def claims(chapter: Chapter) -> list[Claim]:

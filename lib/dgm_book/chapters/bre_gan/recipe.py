@@ -37,7 +37,6 @@ class ImageRecipe(NamedTuple):
     regimes: dict[str, Training]
     n_samples: int  # per measurement
     classifier_steps: int
-    bf16: bool
 
 
 class ToyRecipe(NamedTuple):
@@ -76,7 +75,7 @@ DIGITS = ImageRecipe(
     {"channels": (16,), "kernel": 4, "last_stride": 2},
     {"channels": (8, 16, 16), "kernel": 3, "first_stride": 1},
     regimes(SMOKE, 20, 4e-3),
-    *(200, 100, False),
+    *(200, 100),
 )
 SMALL = Training(2500, 64, 2e-4, layers=(1, 2), bf16=True)
 SMALL_TOY = Training(6000, 256, 2e-3, weight_falls=True)
@@ -85,7 +84,7 @@ MNIST = ImageRecipe(
     {"channels": (64, 32), "kernel": 4, "last_stride": 2},
     {"channels": (16, 32, 64, 128), "kernel": 5, "first_stride": 2},
     regimes(SMALL, 800, 2e-3),
-    *(5000, 1500, True),
+    *(5000, 1500),
 )
 SMALL_CIFAR = MNIST._replace(
     generator=MNIST.generator | {"channels": (128, 64, 32)},
@@ -98,7 +97,7 @@ CIFAR = ImageRecipe(
     {"channels": (512, 256, 128, 64), "kernel": 5, "last_stride": 1},
     {"channels": (64, 128, 256, 512), "kernel": 5, "first_stride": 1},
     regimes(PAPER, 10_000, 2e-3),
-    *(10_000, 20_000, True),
+    *(10_000, 20_000),
 )
 OTHERS = ("ring", "grid", "spiral")
 

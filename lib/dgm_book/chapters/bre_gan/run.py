@@ -187,14 +187,14 @@ def run(
     if not offset:
         for dataset in recipe.images:
             yield judge(profile, recipe, dataset)
-    for gan in image_runs(recipe):
-        if gan.seed == offset:
-            yield dcgan(profile, recipe, gan._replace(seed=seed))
+    for gan in image_runs(recipe, first_seed):
+        if gan.seed == seed:
+            yield dcgan(profile, recipe, gan)
     for method in METHODS:
         yield semi_supervised(profile, recipe, method, seed)
-    for gan in toy_runs(recipe.toys):
-        if gan.seed % profile.n_seeds == offset:
-            yield toy(profile, recipe.toys, gan._replace(seed=gan.seed + first_seed))
+    for gan in toy_runs(recipe.toys, first_seed):
+        if (gan.seed - first_seed) % profile.n_seeds == offset:
+            yield toy(profile, recipe.toys, gan)
 
 
 def context(profile: Profile, *datasets: str) -> results.Context:
@@ -273,7 +273,7 @@ def _trained_classifier(profile: Profile, recipe: ImageRecipe, dataset: str) -> 
         x, y = (part[picks(i)].to(profile.device) for part in data)
         for group in state.optimizer.param_groups:
             group["lr"] = 2e-3 * (1 - i / steps)
-        with autocast(x.device, recipe.bf16):
+        with autocast(x.device, recipe.regimes["normal"].bf16):
             loss = cross_entropy(model(x), y)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -317,14 +317,14 @@ class ImageRun(NamedTuple):
         return f"{self.dataset}-{self.regime}-{self.norm}{wide}-{self.method}-seed{self.seed}"
 
 
-def image_runs(recipe: Recipe) -> list[ImageRun]:
+def image_runs(recipe: Recipe, first_seed: int) -> list[ImageRun]:
     """All DCGANs of a profile, pairs together."""
     first, *others = recipe.images
-    regimes, seeds = recipe.images[first].regimes, range(recipe.n_pairs)
+    regimes, seeds = recipe.images[first].regimes, range(first_seed, first_seed + recipe.n_pairs)
     pairs = [(first, regime, "batch", seed, 1) for seed in seeds for regime in regimes]
-    pairs += [(first, "normal", norm, 0, 1) for norm in ("spectral", "r1")]
+    pairs += [(first, "normal", norm, first_seed, 1) for norm in ("spectral", "r1")]
     pairs += [(first, "normal", "batch", s, width) for width in recipe.widths for s in seeds]
-    pairs += [(second, "normal", "batch", 0, 1) for second in others]
+    pairs += [(second, "normal", "batch", first_seed, 1) for second in others]
     return [ImageRun(*pair[:3], method, *pair[3:]) for pair in pairs for method in METHODS]
 
 
@@ -444,15 +444,12 @@ class ToyRun(NamedTuple):
         return f"toy-{self.target}-{self.method}-seed{self.seed}"
 
 
-def toy_runs(recipe: ToyRecipe) -> list[ToyRun]:
+def toy_runs(recipe: ToyRecipe, first_seed: int) -> list[ToyRun]:
     """All toy GANs of a profile, pairs together."""
-    pairs = [
-        ToyRun(target, method, seed)
-        for target, (n, _) in recipe.targets.items()
-        for seed in range(n)
-        for method in ("none", "bre")
-    ]
-    return pairs + [ToyRun("eight", "bre-tight", seed) for seed in range(recipe.n_tight)]
+    sizes = {target: n for target, (n, _) in recipe.targets.items()}
+    pairs = [(target, m, seed) for target, n in sizes.items() for seed in range(n) for m in METHODS]
+    pairs += [("eight", "bre-tight", seed) for seed in range(recipe.n_tight)]
+    return [ToyRun(target, method, first_seed + seed) for target, method, seed in pairs]
 
 
 def toy(profile: Profile, recipe: ToyRecipe, run: ToyRun) -> Result:

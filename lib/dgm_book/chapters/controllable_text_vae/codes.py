@@ -15,10 +15,10 @@ from dgm.papers import controllable_text_vae as paper
 from dgm.papers.controllable_text_vae import ControllableTextVAE
 from dgm.papers.pooling_vae import pooling_objective
 from dgm.precision import autocast
+from dgm_book.chapters.controllable_text_vae import judges as judging
 from dgm_book.chapters.controllable_text_vae import training as shared
-from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, CodeRecipe
-from dgm_book.chapters.controllable_text_vae.training import Setup, TrainingText
+from dgm_book.chapters.controllable_text_vae.training import Computed, Setup, TrainingText
 
 N_POSTERIORS = 20_000  # training sentences whose posteriors make the density
 FORBIDDEN = (0, 1, 3)  # padding, start, unknown: a rewrite has words only
@@ -172,15 +172,15 @@ def shift(before: Tensor, after: Tensor) -> dict[str, Any]:
 
 
 def measure_codes(
-    trained: Trained, judges: Judges, test: Sentences, codes: dict[str, Tensor]
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    trained: Trained, judges: judging.Judges, test: Sentences, codes: dict[str, Tensor]
+) -> Computed:
     """Measures of both models, by manipulation, for the test sentences' codes (N, D); densities."""
     original = trained.encode(test.texts)
     before = densities(original, trained.training)
     after = {name: densities(z, trained.training) for name, z in codes.items()}
 
     def measure(z: Tensor) -> dict[str, Any]:
-        return measure_rewrites(judges, trained.decode(z, test.texts), test)
+        return judging.measure_rewrites(judges, trained.decode(z, test.texts), test)
 
     values = {
         "metrics": {name: measure(z) for name, z in codes.items()},
@@ -201,9 +201,15 @@ def mapper_values(trained: Trained, recipe: CodeRecipe, seed: int) -> dict[str, 
     return {str(r): mapper_graph(points, r)._asdict() for r in recipe.mapper_resolutions}
 
 
-def simplex_values(
-    trained: Trained, judges: Judges, dataset: str
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def code_values(setup: Setup, dataset: str, kind: str, seed: int) -> Computed:
+    """A model of a kind of `trained_codes`: all that is measured of it, its Mapper graphs too."""
+    trained = trained_codes(kind, setup, dataset, seed)
+    measure = ordinary_values if kind == "ordinary" else simplex_values
+    values, tensors = measure(trained, judging.trained_judges(setup, dataset), dataset)
+    return values | {"mapper": mapper_values(trained, setup.recipe.codes, seed)}, tensors
+
+
+def simplex_values(trained: Trained, judges: judging.Judges, dataset: str) -> Computed:
     """The paper's model: its simplex, its rewrites, and how far a vertex is from training codes."""
     validation, test = (text.load(dataset, split) for split in ("validation", "test"))
     vertices, p = trained.vertices(validation)
@@ -220,9 +226,7 @@ def simplex_values(
     return values, {"p": p.float(), "labels": validation.labels, **tensors}
 
 
-def ordinary_values(
-    trained: Trained, judges: Judges, dataset: str
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def ordinary_values(trained: Trained, judges: judging.Judges, dataset: str) -> Computed:
     """The ordinary VAE: its best sentiment dimension manipulated, with the same measurements."""
     test = text.load(dataset, "test")
     best = trained.best_dimension(text.load(dataset, "validation"))
@@ -235,16 +239,20 @@ def ordinary_values(
     return values | {"manipulations": values.pop("metrics")}, tensors
 
 
-def walk_values(
-    kind: str, trained: Trained, judges: Judges, dataset: str, sources: list[str]
-) -> tuple[list[list[str]], dict[str, Tensor]]:
-    """A straight walk from sentences: along the ordinary VAE's dimension, or a simplex edge."""
-    path, n = _path(trained, trained.encode(sources), dataset), len(sources)
-    texts = trained.decode(path.flatten(0, 1), sources * len(path))
-    columns = {"reading": judges.classify(texts)}
-    columns |= densities(path.flatten(0, 1), trained.training)
-    tensors = {f"{kind}.{k}": v.view(-1, n).T.contiguous() for k, v in columns.items()}
-    return [texts[i::n] for i in range(n)], tensors
+def walk_values(setup: Setup, dataset: str, seed: int) -> Computed:
+    """Straight walks from sentences of ours: along the ordinary VAE's dimension, and an edge."""
+    sources, judges = shared.own_sentences(dataset), judging.trained_judges(setup, dataset)
+    values: dict[str, Any] = {"sources": sources}
+    tensors, n = {}, len(sources)
+    for kind in ("ordinary", "simplex"):
+        trained = trained_codes(kind, setup, dataset, seed)
+        path = _path(trained, trained.encode(sources), dataset)
+        texts = trained.decode(path.flatten(0, 1), sources * len(path))
+        values[kind] = [texts[i::n] for i in range(n)]
+        columns = {"reading": judges.classify(texts)}
+        columns |= densities(path.flatten(0, 1), trained.training)
+        tensors |= {f"{kind}.{k}": v.view(-1, n).T.contiguous() for k, v in columns.items()}
+    return values, tensors
 
 
 def _path(trained: Trained, codes: Tensor, dataset: str) -> Tensor:

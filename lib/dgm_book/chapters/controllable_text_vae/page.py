@@ -1,6 +1,5 @@
 """Chapter 4's page: the results that it shows, its claims, and its sentences with numbers."""
 
-import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,17 +10,15 @@ from torch import Tensor
 
 from dgm.papers.controllable_text_vae import LossWeights
 from dgm.steering import SteeringModel
-from dgm_book import jobs, profiles, results
+from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.controllable_text_vae import recipe as plan
 from dgm_book.chapters.controllable_text_vae.codes import WALK
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
-from dgm_book.chapters.controllable_text_vae.run import context, own_sentences, run, verify
+from dgm_book.chapters.controllable_text_vae.run import run
 from dgm_book.chapters.controllable_text_vae.steering import from_page
-from dgm_book.chapters.controllable_text_vae.training import CHAPTER, setup
+from dgm_book.chapters.controllable_text_vae.training import CHAPTER, own_sentences, setup
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
-
-__all__ = ["chapter", "claims", "context", "run", "verify"]
 
 _HERE = Path(__file__).parent
 _YAML = yaml.safe_load((_HERE / "texts.yaml").read_text("utf-8"))
@@ -54,8 +51,7 @@ def chapter(
     profile_name: str = "auto", first_seed: int = 0, recipe: Recipe | None = None
 ) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    run_recipe = functools.partial(run, recipe=recipe)
-    profile, by_name = jobs.load(run_recipe, profile_name, first_seed)
+    profile, by_name = jobs.load(run, profile_name, first_seed, recipe=recipe)
     recipe = setup(profile, recipe).recipe
     n_seeds, main, others = profile.n_seeds, recipe.dataset, recipe.other_datasets
 
@@ -109,11 +105,8 @@ def badge(chapter: Chapter, key: str) -> str:
 
 
 def over_seeds(runs: Sequence[Result], path: str) -> Tensor:
-    """One number of each seed's values, (S,), reached by keys, "vertices/purity"."""
-    nodes: list[Any] = [result.values for result in runs]
-    for key in path.split("/"):
-        nodes = [node[key] for node in nodes]
-    return torch.tensor([float(node) for node in nodes], dtype=torch.float64)
+    """One number of each seed's values, (S,), by a path of `statistics.read`."""
+    return torch.tensor([statistics.read(run, path) for run in runs], dtype=torch.float64)
 
 
 def format_seeds(values: Tensor, decimals: int = 1) -> str:
@@ -213,16 +206,13 @@ def _steering_outcome(chapter: Chapter, n_labels: int) -> Outcome:
     values: dict[str, Any] = {"n_labels": n_labels, "n_seeds": len(chapter.simplex), "worst": None}
     if n_labels not in chapter.steering:
         return Outcome(None, values)
-    measures = ("accuracy", "bleu_source", "bleu_reference", "perplexity")
     points = [chosen(r) for r in chapter.steering[n_labels]]
-    means = {k: [p[k]["mean"] for p in points] for k in measures}
+    measures = ("accuracy", "bleu_source", "bleu_reference")
+    worst = {k: min(p[k]["mean"] for p in points) for k in measures}
     sources = chapter.controls[chapter.recipe.dataset].values["source copy"]["perplexity"]["mean"]
-    worst = {k: min(v) for k, v in means.items()}
-    worst["perplexity"] = max(means["perplexity"]) / sources
-    goals = dict(zip(measures, plan.TARGETS[n_labels], strict=False))
-    reached = (
-        worst[k] <= goal if k == "perplexity" else worst[k] >= goal for k, goal in goals.items()
-    )
+    worst["perplexity"] = max(p["perplexity"]["mean"] for p in points) / sources
+    goals = dict(zip(worst, plan.TARGETS[n_labels], strict=False))
+    reached = (worst[k] <= x if k == "perplexity" else worst[k] >= x for k, x in goals.items())
     return Outcome(all(reached), values | {"worst": worst, "goals": goals})
 
 
@@ -248,8 +238,7 @@ def page_steering(chapter: Chapter) -> tuple[SteeringModel, dict[str, Any], list
 
 def page_walks(chapter: Chapter) -> list[dict[str, Any]]:
     """The two walks with their densities, for the widget that shows them."""
-    walk, steps = chapter.walk, WALK.tolist()
-    share = [(s - steps[0]) / (steps[-1] - steps[0]) for s in steps]
+    walk, share = chapter.walk, (WALK - WALK[0]) / (WALK[-1] - WALK[0])
     vae_axis = "sentiment dimension, in standard deviations from its mean"
     simplex_axis = "weight of the positive vertex, the rest on the negative one"
     names = {"log_mean": "log_of_mean", "mean_log": "mean_of_logs"}
@@ -261,15 +250,15 @@ def page_walks(chapter: Chapter) -> list[dict[str, Any]]:
         {
             "label": label,
             "axis": axis,
-            "steps": places,
+            "steps": steps.tolist(),
             "sentences": walk.values[kind],
             **densities(walk, kind),
             "original": densities(runs[0], "original"),
             "reading": walk.tensors[f"{kind}.reading"].numpy(),
             "baseline": kind == "ordinary",
         }
-        for kind, runs, label, axis, places in (
-            ("ordinary", chapter.ordinary, "ordinary VAE", vae_axis, steps),
+        for kind, runs, label, axis, steps in (
+            ("ordinary", chapter.ordinary, "ordinary VAE", vae_axis, WALK),
             ("simplex", chapter.simplex, "simplex", simplex_axis, share),
         )
     ]

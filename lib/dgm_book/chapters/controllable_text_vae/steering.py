@@ -19,10 +19,11 @@ from dgm.steering import (
     steering_objective,
     strip_ends,
 )
+from dgm_book.chapters.controllable_text_vae import judges as judging
 from dgm_book.chapters.controllable_text_vae import training
-from dgm_book.chapters.controllable_text_vae.judges import Judges, measure_rewrites
 from dgm_book.chapters.controllable_text_vae.recipe import ACCURACY_GOALS, SteeringRecipe
-from dgm_book.chapters.controllable_text_vae.training import Setup
+from dgm_book.chapters.controllable_text_vae.training import Computed, Setup
+from dgm_book.results import Result
 
 UNKNOWN_SLOTS = 4
 AS_TYPED = functools.partial(text.tokenise, keep_numbers=True)
@@ -129,14 +130,14 @@ def candidates(
 
 
 def frontier(
-    model: SteeringModel, judges: Judges, sentences: Sentences, recipe: SteeringRecipe
+    model: SteeringModel, judges: judging.Judges, sentences: Sentences, recipe: SteeringRecipe
 ) -> tuple[list[dict[str, Any]], list[list[str]]]:
     """What the judges say at each threshold, and the rewrites there."""
     rewrites = candidates(model, sentences, recipe.margins)
     points, texts = [], []
     for threshold in recipe.thresholds:
         texts.append([r.text for r in first_agreeing(rewrites, threshold)])
-        metrics = measure_rewrites(judges, texts[-1], sentences)
+        metrics = judging.measure_rewrites(judges, texts[-1], sentences)
         points.append({"threshold": threshold, **metrics})
     return points, texts
 
@@ -149,11 +150,17 @@ def chosen_point(points: list[dict[str, Any]], goal: float) -> int:
     return max(range(len(points)), key=lambda i: points[i]["accuracy"]["mean"])
 
 
-def steering_values(
-    model: SteeringModel, judges: Judges, setup: Setup, n_labels: int
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def steered(setup: Setup, n_labels: int, seed: int) -> Result:
+    """A steering model that learned from so many labels, measured."""
+    settings = {"seed": seed, "n_labels": n_labels}
+    name = f"steering-{n_labels}-seed{seed}"
+    return setup.get(name, steering_values, setup.recipe.dataset, n_labels, seed, **settings)
+
+
+def steering_values(setup: Setup, dataset: str, n_labels: int, seed: int) -> Computed:
     """The frontier on test sentences, the point of it that validation chose, and rewrites there."""
-    dataset, recipe = setup.recipe.dataset, setup.recipe.steering
+    model, judges = trained_steering(setup, n_labels, seed), judging.trained_judges(setup, dataset)
+    recipe = setup.recipe.steering
     validation = training.first_per_label(text.load(dataset, "validation"), 500)
     test = text.load(dataset, "test")
     before, _ = frontier(model, judges, validation, recipe)
@@ -210,12 +217,13 @@ def from_page(tensors: dict[str, Tensor], words: list[str]) -> SteeringModel:
     return model.eval().requires_grad_(False)
 
 
-def page_values(
-    model: SteeringModel, judges: Judges, setup: Setup, threshold: float
-) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """The int8 model at a threshold of agreement, measured as the model that it came from."""
-    tensors, test = page_tensors(model), text.load(setup.recipe.dataset, "test")
-    margins = setup.recipe.steering.margins
+def page_values(setup: Setup, dataset: str, seed: int) -> Computed:
+    """The int8 model at its chosen threshold, measured as the model that it came from."""
+    margins, n_labels = setup.recipe.steering.margins, setup.recipe.steering.labels[0]
+    chosen = steered(setup, n_labels, seed).values
+    threshold = chosen["test"][chosen["chosen"]]["threshold"]
+    model = trained_steering(setup, n_labels, seed)
+    tensors, test = page_tensors(model), text.load(dataset, "test")
     wide, narrow = (
         [r.text for r in first_agreeing(candidates(m, test, margins), threshold)]
         for m in (model, from_page(tensors, model.vocabulary.words))
@@ -224,7 +232,7 @@ def page_values(
         "words": model.vocabulary.words,
         "threshold": threshold,
         "ladder": list(margins),
-        "int8": measure_rewrites(judges, narrow, test),
+        "int8": judging.measure_rewrites(judging.trained_judges(setup, dataset), narrow, test),
         "unchanged_by_int8": sum(a == b for a, b in zip(wide, narrow, strict=True)),
         "n": len(narrow),
         "bytes": sum(t.numel() * t.element_size() for t in tensors.values()),

@@ -17,6 +17,16 @@ from dgm_book.results import Result
 
 CHAPTER = "04_controllable_text_vae"
 Computed = tuple[dict, dict]  # plain values and tensors
+OWN_SENTENCES = (
+    "the food was great and the staff was friendly .",
+    "we waited an hour and the pizza was still cold .",
+    "i love this place and i will be back !",
+    "the service was terrible and the manager was rude .",
+    "the room was clean and quiet .",
+    "worst haircut i have ever had .",
+    "the coffee is always fresh and the prices are fair .",
+    "they never answer the phone .",
+)
 
 
 class Setup(NamedTuple):
@@ -118,6 +128,13 @@ def train(
     file = results.work_folder() / CHAPTER / profile.name / f"{plan.name}.safetensors"
     fit(step, batch, state, plan.steps, checkpoint=file, progress=False)
     model.eval().requires_grad_(False)
+
+
+def own_sentences(dataset: str) -> list[str]:
+    """Sentences of our own for the page, in the form of the data set."""
+    if dataset == "reviews":
+        return text.load(dataset, "test").texts[:6]
+    return [text.tokenise(sentence) for sentence in OWN_SENTENCES]
 
 
 def first_per_label(sentences: text.Sentences, n: int) -> text.Sentences:

@@ -38,13 +38,9 @@ class Trained(NamedTuple):
     rows: list[dict[str, Any]]  # validation, each with its step
 
 
+@lru_cache(maxsize=2)
 def load_splits(settings: Settings, seed: int) -> Splits:
     """What a model learns from, is chosen on, and is measured on; the seed is that of a chain."""
-    return _load_splits(settings, 0 if settings.source else seed)
-
-
-@lru_cache(maxsize=2)
-def _load_splits(settings: Settings, seed: int) -> Splits:
     sizes = settings.n_training, settings.n_validation, settings.n_test
     if settings.source:
         names = ("train", "validation", "test")
@@ -122,7 +118,7 @@ def share_outscored(following: Tensor, others: Tensor) -> float:
     return float((1 - (more + ties / 2) / others.shape[1]).mean())
 
 
-def measure(trained: Trained, settings: Settings, seed: int = 0, leak: bool = False) -> dict:
+def measure(trained: Trained, seed: int = 0, leak: bool = False) -> dict[str, float]:
     """Measures of a model and its critic on the test text."""
     device = trained.model.embedding.weight.device
     generator = torch.Generator(device).manual_seed(seed)
@@ -136,7 +132,7 @@ def measure(trained: Trained, settings: Settings, seed: int = 0, leak: bool = Fa
         for second in (anchor + 1, others, hard)
     )
     quality = perplexity(trained.model, trained.splits.streams[2].to(device), window=200, rows=16)
-    values: dict[str, Any] = {
+    return {
         "bound": float(paper.donsker_varadhan(following, random.flatten())),
         "critic_loss": float(paper.jensen_shannon_loss(following, random.flatten())),
         "nll": quality.nll,
@@ -144,9 +140,6 @@ def measure(trained: Trained, settings: Settings, seed: int = 0, leak: bool = Fa
         "retrieval_random": share_outscored(following, random),
         "retrieval_hard": share_outscored(following, near),
     }
-    return (
-        values if settings.source else values | {"exact_by_distance": exact_information(settings)}
-    )
 
 
 def exact_information(settings: Settings) -> list[float]:

@@ -1,13 +1,13 @@
 """Chapter 2: whether a critic of neighbouring sentences makes a language model keep its thread."""
 
-import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from scipy.special import bdtr
 from torch import Tensor
 from torch.nn.functional import softplus
 
@@ -15,53 +15,27 @@ from dgm.data.synthetic import topic_chain
 from dgm.measure import Interval
 from dgm_book import jobs, results, statistics
 from dgm_book.chapters.mutual_information_lm import measure as measures
-from dgm_book.chapters.mutual_information_lm.recipe import (
-    CHAPTER,
-    DISTANCES,
-    DROPOUTS,
-    NAMES,
-    PAGE,
-    REACHED,
-    RECIPES,
-    Recipe,
-)
+from dgm_book.chapters.mutual_information_lm import recipe as plan
+from dgm_book.chapters.mutual_information_lm.recipe import DISTANCES, DROPOUTS, NAMES, PAGE
 from dgm_book.chapters.mutual_information_lm.run import Job, reread, run, run_name
-from dgm_book.chapters.mutual_information_lm.run import context as context
-from dgm_book.chapters.mutual_information_lm.run import verify as verify
 from dgm_book.claims import Claim, Outcome, fill, judged
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
-from dgm_book.statistics import (
-    all_hold,
-    differs_from_zero,
-    format_difference,
-    format_interval,
-    format_mean,
-    is_above_zero,
-    is_below_zero,
-    mean_over_seeds,
-)
-from dgm_book.widgets.text_weights import rounded
+from dgm_book.statistics import format_interval, format_mean, is_below_zero, mean_over_seeds
+from dgm_book.widgets.packing import rounded
 
 FOLDER = Path(__file__).parent
 Table = tuple[list[str], list[list[str]]]  # head and rows
-Columns = dict[str, tuple[str, int]]  # head -> metric, decimals
-COLUMNS: Columns = {
-    "perplexity": ("perplexity", 1),
-    "next sentence": ("next sentence", 1),
-    "hard": ("hard", 1),
-    "bound": ("bound", 3),
-    "written": ("written", 3),
-    "reverse": ("reverse", 1),
+COLUMNS = ("perplexity", "next sentence", "hard", "bound", "written", "reverse")
+DIFFERENCES = {  # head -> metric
+    "nats per token": "nll",
+    "next sentence, %": "next sentence",
+    "hard, %": "hard",
+    "bound": "bound",
+    "reverse, nats": "reverse nll",
+    "written": "written",
 }
-DIFFERENCES: Columns = {
-    "nats per token": ("nll", 4),
-    "next sentence, %": ("next sentence", 1),
-    "hard, %": ("hard", 1),
-    "bound": ("bound", 3),
-    "reverse, nats": ("reverse nll", 4),
-    "written": ("written", 3),
-}
+DECIMALS = {"nll": 4, "reverse nll": 4, "bound": 3, "written": 3}  # of others one
 Runs = dict[str, list[Result]]  # variant -> one result per seed
 
 
@@ -89,7 +63,7 @@ class Chapter(NamedTuple):
     """All results of the chapter at one profile, as the notebook and the page use them."""
 
     profile: Profile
-    recipe: Recipe
+    recipe: plan.Recipe
     texts: dict[str, Runs]
     real: dict[str, list[Result]]
 
@@ -111,8 +85,16 @@ class Chapter(NamedTuple):
     ) -> Interval:
         """What a variant changes in a measurement, paired by seed."""
         runs = {name: self.texts[text][name] for name in (variant, control)}
-        frame = statistics.tidy(runs, {metric: METRICS[metric]})
-        return statistics.effect(frame, metric, variant, control)
+        return statistics.effect(statistics.tidy(runs, METRICS[metric]), variant, control)
+
+    def changed(
+        self, text: str, metrics: Iterable[str], variant: str, control: str | None = "likelihood"
+    ) -> list[str]:
+        """What a variant changes in measurements, in words; "not run" without its control."""
+        if control is None or control not in self.texts[text]:
+            return ["not run" for _ in metrics]
+        changes = {metric: self.change(text, metric, variant, control) for metric in metrics}
+        return [format_interval(x, DECIMALS.get(metric, 1)) for metric, x in changes.items()]
 
     def by_first_seeds(self, text: str, metric: str, control: str = "likelihood") -> list[Interval]:
         """What phase I changes in the first seeds, and in the others."""
@@ -135,6 +117,11 @@ class Chapter(NamedTuple):
         """The mutual information of neighbouring sentences of a chain, nats."""
         return measures.exact_information(self.recipe.texts[text])[0]
 
+    def real_reverse(self, text: str) -> Interval | None:
+        """The reverse perplexity of real text instead of written text, where it was measured."""
+        values = [math.exp(r.values["reverse_nll"]) for r in self.real.get(text, ())]
+        return mean_over_seeds(values) if values else None
+
     def is_chain(self, text: str) -> bool:
         """Whether a text is a chain of topics."""
         return self.recipe.texts[text].source is None
@@ -155,19 +142,18 @@ class Chapter(NamedTuple):
 
 
 def chapter(
-    profile_name: str = "auto", first_seed: int = 0, recipes: Mapping[str, Recipe] = RECIPES
+    profile_name: str = "auto",
+    first_seed: int = 0,
+    recipes: Mapping[str, plan.Recipe] = plan.RECIPES,
 ) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    compute = functools.partial(run, recipes=recipes)
-    profile, loaded = jobs.load(compute, profile_name, first_seed)
+    profile, loaded = jobs.load(run, profile_name, first_seed, recipes=recipes)
     recipe = recipes[profile.name]
-
-    def named(run: tuple[str, str, int]) -> tuple[str, str, Result]:
-        return *run[:2], loaded[run_name(*run[:2], run[2] + first_seed)]
-
-    real = jobs.grouped(named((text, "real", n)) for text, n in recipe.real)
-    real = {text: runs["real"] for text, runs in real.items()}
-    return Chapter(profile, recipe, jobs.grouped(map(named, recipe.runs)), real)
+    rows = [*recipe.runs, *((text, "real", n) for text, n in recipe.real)]
+    named = ((t, v, loaded[run_name(t, v, n + first_seed)]) for t, v, n in rows)
+    texts = jobs.grouped(named)
+    real = {text: runs.pop("real") for text, runs in texts.items() if "real" in runs}
+    return Chapter(profile, recipe, texts, real)
 
 
 def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
@@ -198,16 +184,17 @@ def badge(chapter: Chapter, key: str) -> str:
 def table(chapter: Chapter, text: str) -> Table:
     """A variant per row, mean and standard error over seeds."""
     columns = _measured(chapter, text, COLUMNS)
-    rows = [
-        [v, *(format_mean(chapter.mean(text, metric, v), n) for metric, n in columns.values())]
-        for v in chapter.texts[text]
-    ]
-    if real := chapter.real.get(text):
-        reverse = mean_over_seeds([math.exp(r.values["reverse_nll"]) for r in real])
+    rows = []
+    for variant in chapter.texts[text]:
+        means = {metric: chapter.mean(text, metric, variant) for metric in columns}
+        cells = (format_mean(mean, DECIMALS.get(name, 1)) for name, mean in means.items())
+        rows.append([variant, *cells])
+    if reverse := chapter.real_reverse(text):
         if chapter.is_chain(text):
             information = f"{chapter.exact(text):.3f}"
         else:
-            information = format_mean(mean_over_seeds([r.values["bound"][0] for r in real]), 3)
+            bounds = [r.values["bound"][0] for r in chapter.real[text]]
+            information = format_mean(mean_over_seeds(bounds), 3)
         blank = [""] * (len(columns) - 2)
         rows.append(["real text", *blank, information, format_mean(reverse, 1)])
     return ["training", *columns], rows
@@ -215,18 +202,15 @@ def table(chapter: Chapter, text: str) -> Table:
 
 def differences(chapter: Chapter, text: str) -> Table:
     """Each variant minus likelihood alone, paired by seed, with 95 % intervals."""
-    columns = _measured(chapter, text, DIFFERENCES)
-    rows = [
-        [v, *(format_interval(chapter.change(text, m, v), n) for m, n in columns.values())]
-        for v in chapter.texts[text]
-        if v != "likelihood"
-    ]
-    return ["minus likelihood", *columns], rows
+    metrics = _measured(chapter, text, DIFFERENCES.values())
+    heads = [head for head, metric in DIFFERENCES.items() if metric in metrics]
+    variants = [v for v in chapter.texts[text] if v != "likelihood"]
+    return ["minus likelihood", *heads], [[v, *chapter.changed(text, metrics, v)] for v in variants]
 
 
-def _measured(chapter: Chapter, text: str, columns: Columns) -> Columns:
+def _measured(chapter: Chapter, text: str, metrics: Iterable[str]) -> list[str]:
     first = chapter.texts[text]["likelihood"][0]
-    return {head: x for head, x in columns.items() if not math.isnan(METRICS[x[0]](first))}
+    return [metric for metric in metrics if not math.isnan(METRICS[metric](first))]
 
 
 def everywhere(chapter: Chapter) -> Table:
@@ -234,18 +218,9 @@ def everywhere(chapter: Chapter) -> Table:
     rows = []
     for text, variants in chapter.texts.items():
         controls = ("likelihood", "shuffled pairs", chapter.retuned(text))
-        for variant in ("phase I", "phase II"):
-            if variant not in variants:
-                continue
-            cells = [
-                format_interval(chapter.change(text, "nll", variant, control), 4)
-                if control in variants
-                else "not run"
-                for control in controls
-            ]
-            cells += [
-                format_interval(chapter.change(text, x, variant), 3) for x in ("bound", "written")
-            ]
+        for variant in filter(variants.__contains__, ("phase I", "phase II")):
+            cells = [chapter.changed(text, ["nll"], variant, control)[0] for control in controls]
+            cells += chapter.changed(text, ["bound", "written"], variant)
             rows.append([f"{NAMES[text]}: {variant}", *cells])
     head = ["text and training", "nats per token, minus likelihood", "minus shuffled pairs"]
     head += ["minus retuned dropout", "bound, minus likelihood", "written, minus likelihood"]
@@ -256,11 +231,11 @@ def fresh(chapter: Chapter) -> Table:
     """What phase I changes in the first seeds, and in those run after they had been seen."""
     rows = []
     for text in chapter.recipe.fresh:
-        for name, metric, decimals in (("nats per token", "nll", 4), ("written", "written", 3)):
+        for name, metric in {"nats per token": "nll", "written": "written"}.items():
             for control in ("likelihood", "shuffled pairs", *DROPOUTS):
                 if control in chapter.texts[text]:
                     parts = chapter.by_first_seeds(text, metric, control)
-                    cells = [format_interval(part, decimals) for part in parts]
+                    cells = [format_interval(part, DECIMALS[metric]) for part in parts]
                     rows.append([f"{NAMES[text]}: {name}", control, *cells])
     return ["text and measure", "phase I minus", "first five seeds", "five fresh seeds"], rows
 
@@ -273,7 +248,7 @@ def page_weights(chapter: Chapter, n: int = 6) -> dict[str, Any]:
         models[variant] = {k: v.numpy() for k, v in trained.model.state_dict().items()}
         stream = trained.splits.streams[2]
         rows = [stream[i : i + 4 + i] for i in range(n)]
-        arrays = rounded({variant: models[variant]})[variant]
+        arrays = rounded(models[variant])
         trained.model.load_state_dict({k: torch.from_numpy(v) for k, v in arrays.items()})
         after = [trained.model.read(row[None]).output[:, -1] for row in rows]
         head, embedding = trained.model.head, trained.model.embedding.weight
@@ -308,7 +283,7 @@ def page_curves(chapter: Chapter) -> dict[str, Any]:
         models[variant] = {x: [getattr(i, x) for i in each] for x in ("mean", "low", "high")}
     return {
         "distances": list(DISTANCES),
-        "exact": variants["likelihood"][0].values["final"]["exact_by_distance"],
+        "exact": measures.exact_information(chapter.recipe.texts["chain"]),
         "models": models,
         "stay": 1 - chapter.recipe.texts["chain"].chain.switch,
     }
@@ -362,13 +337,13 @@ def page_decay(chapter: Chapter) -> list[dict[str, Any]]:
     """Mutual information of written text by distance, for `figures.through_training`."""
     panels = []
     for text, variants in decays(chapter).items():
-        lines = {v: [(DISTANCES, written(r)) for r in results] for v, results in variants.items()}
+        title, curves = text, {v: [written(r) for r in runs] for v, runs in variants.items()}
         if chapter.is_chain(text):
-            exact = variants["likelihood"][0].values["final"]["exact_by_distance"]
-            lines["the text itself"] = [(DISTANCES, exact)]
+            curves["the text itself"] = [measures.exact_information(chapter.recipe.texts[text])]
         else:
-            lines["the text itself"] = [(DISTANCES, r.values["bound"]) for r in chapter.real[text]]
-        title = text if chapter.is_chain(text) else NAMES[text]
+            title = NAMES[text]
+            curves["the text itself"] = [r.values["bound"] for r in chapter.real[text]]
+        lines = {k: [(DISTANCES, row) for row in rows] for k, rows in curves.items()}
         panels.append({"title": title, "lines": lines, "reference": "the text itself"})
     return panels
 
@@ -391,12 +366,10 @@ def prose_values(chapter: Chapter) -> dict[str, str]:
         "settings": chapter.recipe.texts[chapter.main],
         "first": chapter.texts[chapter.main]["likelihood"][0].values,
         "seeds": results.scale(chapter.texts[chapter.main]),
-        "real_reverse": None,
+        "real_reverse": chapter.real_reverse(chapter.main),
     }
     gains = [chapter.change(chapter.main, "nll"), *chapter.control_gains(chapter.main).values()]
     numbers["gains_beyond_all"] = len(gains) > 1 and all(map(is_below_zero, gains))
-    if real := chapter.real.get(chapter.main):
-        numbers["real_reverse"] = mean_over_seeds([math.exp(r.values["reverse_nll"]) for r in real])
     numbers |= quiz_values(chapter) | checkpoint_values(chapter)
     return fill(FOLDER / "texts.yaml", numbers)
 
@@ -416,8 +389,7 @@ def quiz_values(chapter: Chapter) -> dict[str, Any]:
 
 def is_alike(a: int, b: int) -> bool:
     """Whether a fair coin may have shared a + b questions out like this: sign test at 5 %."""
-    tail = sum(math.comb(a + b, k) for k in range(min(a, b) + 1))
-    return 2 * tail > 0.05 * 2 ** (a + b)
+    return 2 * float(bdtr(min(a, b), a + b, 0.5)) > 0.05
 
 
 def checkpoint_values(chapter: Chapter) -> dict[str, Any]:
@@ -447,45 +419,35 @@ def claims(chapter: Chapter) -> list[Claim]:
         for control, gain in chapter.control_gains(text).items()
     }
     # On the chain the bound comes near the exact value, and the critic's gradient did it.
-    bounds, gain, exact = (
-        chapter.values("chain", "bound"),
-        chapter.change("chain", "bound"),
-        chapter.exact(),
-    )
-    least = min(bounds) / exact
+    bounds, exact = chapter.values("chain", "bound"), chapter.exact()
+    gain, least = chapter.change("chain", "bound"), min(bounds) / exact
     numbers = {"name": NAMES["chain"], "bound": mean_over_seeds(bounds), "exact": exact}
-    numbers |= {"least": least, "gain": gain, "reached": REACHED}
-    scale = chapter.scale("phase I", ["chain"])
+    numbers |= {"least": least, "gain": gain, "reached": plan.REACHED}
+    holds = statistics.all_hold([least >= plan.REACHED, statistics.is_above_zero(gain)])
     outcomes = {
         "bound_is_exact": Outcome(largest < 1e-3, {"largest": largest}, "exact"),
-        "states_tell_more": Outcome(
-            all_hold([least >= REACHED, is_above_zero(gain)]), numbers, scale
-        ),
+        "states_tell_more": Outcome(holds, numbers, chapter.scale("phase I", ["chain"])),
         "bound_rises": _changes_everywhere(chapter, "bound"),
         "written_information_rises": _changes_everywhere(chapter, "written"),
         "likelihood_improves": _changes_everywhere(chapter, "nll", lower=True),
         "second_phase_improves": _second_phase_improves(chapter),
         "quality_improves": _changes_everywhere(chapter, "reverse nll", lower=True),
-        "pairs_matter": _all_change(chapter, gains, chapter.tested(), lower=True),
+        "pairs_matter": Outcome(
+            statistics.all_hold(map(is_below_zero, gains.values())),
+            *({"gains": gains}, chapter.scale("phase I", chapter.tested())),
+        ),
         "padding_matters": _padding_matters(chapter),
     }
-    return judged(FOLDER / "claims.yaml", CHAPTER, outcomes)
+    return judged(FOLDER / "claims.yaml", plan.CHAPTER, outcomes)
 
 
 def _changes_everywhere(chapter: Chapter, metric: str, lower: bool = False) -> Outcome:
     """Phase I changes a measurement beyond the interval on every text with several seeds."""
     texts = [t for t in chapter.tested() if not math.isnan(chapter.values(t, metric)[0])]
     gains = {NAMES[text]: chapter.change(text, metric) for text in texts}
-    return _all_change(chapter, gains, texts, lower)
-
-
-def _all_change(
-    chapter: Chapter, gains: Mapping[str, Interval], texts: list[str], lower: bool
-) -> Outcome:
-    decimals = 4 if lower else 3
-    lines = [f"{name} {format_difference(x, decimals, 'seed')}" for name, x in gains.items()]
-    holds = all_hold(map(is_below_zero if lower else is_above_zero, gains.values()))
-    return Outcome(holds, {"gains": lines}, chapter.scale("phase I", texts))
+    test = is_below_zero if lower else statistics.is_above_zero
+    holds = statistics.all_hold(map(test, gains.values()))
+    return Outcome(holds, {"gains": gains}, chapter.scale("phase I", texts))
 
 
 def _second_phase_improves(chapter: Chapter) -> Outcome:
@@ -495,7 +457,7 @@ def _second_phase_improves(chapter: Chapter) -> Outcome:
         return Outcome(None, {"loss": None}, chapter.scale("phase I", [main]))
     loss, rise = (chapter.change(main, x, "phase II", "phase I") for x in ("nll", "written"))
     numbers = {"name": NAMES[main], "loss": loss, "written": rise}
-    holds = all_hold([is_below_zero(loss), is_above_zero(rise)])
+    holds = statistics.all_hold([is_below_zero(loss), statistics.is_above_zero(rise)])
     return Outcome(holds, numbers, chapter.scale("phase II", [main]))
 
 
@@ -503,32 +465,25 @@ def _padding_matters(chapter: Chapter) -> Outcome:
     """Reading the padding changes bound or loss on a text with more than two seeds."""
     changes = {text: chapter.padding_changes(text) for text in chapter.texts}
     changes = {text: pair for text, pair in changes.items() if pair}
-    lines = [
-        f"{NAMES[text]}, bound {format_difference(bound, 3, 'seed')} nats, loss "
-        f"{format_difference(loss, 4, 'seed')} nats per token"
-        for text, (bound, loss) in changes.items()
-    ]
-    differs = [any(map(differs_from_zero, x)) for x in changes.values() if x[0].n > 2]
+    differs = [any(map(statistics.differs_from_zero, x)) for x in changes.values() if x[0].n > 2]
     holds = any(differs) if differs else None
-    return Outcome(holds, {"changes": lines}, chapter.scale("padding read", list(changes)))
+    values = {"changes": {NAMES[text]: pair for text, pair in changes.items()}}
+    return Outcome(holds, values, chapter.scale("padding read", list(changes)))
 
 
-def quadrature(
-    correlations: tuple[float, ...] = (0.0, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99), n_nodes: int = 240
-) -> list[list[float]]:
+def quadrature() -> list[list[float]]:
     """Correlated Gaussians under the best critic: correlation, L_D, JSD, exact I, the bound (1).
 
     By Gauss and Hermite's rule over the difference and the sum of the two, which are independent.
     """
-    nodes, weights = map(torch.from_numpy, np.polynomial.hermite_e.hermegauss(n_nodes))
+    nodes, weights = map(torch.from_numpy, np.polynomial.hermite_e.hermegauss(240))
     x, z = torch.cartesian_prod(nodes, nodes).T
     share = torch.outer(*[weights / weights.sum()] * 2).flatten()
     rows = []
-    for rho in correlations:
+    for rho in (0.0, 0.3, 0.5, 0.8, 0.9, 0.95, 0.99):
         joint = best_critic(x, rho * x + math.sqrt(1 - rho * rho) * z, rho)
-        loss = float(
-            (share * softplus(-joint)).sum() + (share * softplus(best_critic(x, z, rho))).sum()
-        )
+        product = softplus(best_critic(x, z, rho))
+        loss = float((share * softplus(-joint)).sum() + (share * product).sum())
         # E e^T is 1; a product rule gets its tail wrong, so the bound is taken on the joint's grid.
         bound = float((share * joint).sum())
         rows.append([rho, loss, math.log(2) - loss / 2, -0.5 * math.log1p(-rho * rho), bound])

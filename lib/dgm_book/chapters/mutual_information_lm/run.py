@@ -21,6 +21,7 @@ from dgm_book.results import Result
 from dgm_book.verification import check
 
 NO_PENALTIES = {"activation": 0.0, "slowness": 0.0}
+Recipes = Mapping[str, Recipe]
 FILES = {"shakespeare": "tiny-shakespeare"}  # data sets with another name in the registry
 
 
@@ -41,7 +42,7 @@ class Job(NamedTuple):
     @property
     def splits(self) -> Splits:
         """Its text."""
-        return load_splits(self.settings, self.seed)
+        return load_splits(self.settings, 0 if self.settings.source else self.seed)
 
     def get(self, compute: Callable[[], tuple[dict, dict]]) -> Result:
         """Its published result, else computed."""
@@ -66,20 +67,17 @@ class Learner(nn.Module):
         start = self.model.start(settings.rows) if isinstance(self.model, AWDLSTM) else ()
         self.n_layers = len(start)
         for i, layer in enumerate(start):
-            for name, value in zip("hc", layer, strict=True):
-                self.register_buffer(f"{name}{i}", value.detach().clone())
+            self.register_buffer(f"layer{i}", torch.stack(layer).detach())
 
     @property
     def state(self) -> tuple[tuple[Tensor, ...], ...] | None:
         """The state after the last window."""
-        layers = range(self.n_layers)
-        return tuple((getattr(self, f"h{i}"), getattr(self, f"c{i}")) for i in layers) or None
+        return tuple(getattr(self, f"layer{i}").unbind() for i in range(self.n_layers)) or None
 
     def store(self, state: Any) -> None:
         """Stores the state after a window."""
         for i in range(self.n_layers):
-            for name, value in zip("hc", state[i], strict=True):
-                setattr(self, f"{name}{i}", value.float())
+            setattr(self, f"layer{i}", torch.stack(state[i]).float())
 
     def averages(self, rows: Sequence[Mapping[str, float]], patience: int) -> bool:
         """Whether the weights' average counts by now: the trigger of Merity et al. 2018."""
@@ -91,13 +89,6 @@ class Learner(nn.Module):
         """The model, or its average."""
         averages = self.averages(rows, patience)
         return self.averaged.module if averages else self.model  # pyright: ignore
-
-
-def make_optimizer(learner: Learner, settings: Settings) -> torch.optim.Optimizer:
-    """Adam with two rates; as released, the critic's alone takes part, with a decay."""
-    parts = {learner.model: settings.learning_rate, learner.critic: settings.critic_rate}
-    groups = [{"params": [*part.parameters()], "lr": rate} for part, rate in parts.items()]
-    return torch.optim.Adam(groups, weight_decay=1e-6 if settings.released else 0)
 
 
 @torch.no_grad()
@@ -151,7 +142,11 @@ def train(job: Job) -> Trained:
         model = learner.measured(state.measurements, settings.patience)
         return {"nll": perplexity(model, stream, window=200, rows=4).nll}
 
-    state = TrainingState(learner, make_optimizer(learner, settings), generator)
+    parts = {learner.model: settings.learning_rate, learner.critic: settings.critic_rate}
+    groups = [{"params": [*part.parameters()], "lr": rate} for part, rate in parts.items()]
+    # As released, the critic's weights alone are Adam's, and decay.
+    optimizer = torch.optim.Adam(groups, weight_decay=1e-6 if settings.released else 0)
+    state = TrainingState(learner, optimizer, generator)
     file = f"{job.name}.training.safetensors"
     options: dict[str, Any] = {"checkpoint_seconds": 60, "progress": False, "keep_best": "nll"}
     options["checkpoint"] = results.work_folder() / plan.CHAPTER / job.profile.name / file
@@ -239,10 +234,7 @@ def run_name(text: str, variant: str, seed: int) -> str:
 
 
 def run(
-    profile: profiles.Profile,
-    seed: int,
-    first_seed: int = 0,
-    recipes: Mapping[str, Recipe] = RECIPES,
+    profile: profiles.Profile, seed: int, first_seed: int = 0, recipes: Recipes = RECIPES
 ) -> Iterator[Result]:
     """Every result of one seed; runs whose seeds go further are shared out over the profile's."""
     recipe = recipes[profile.name]
@@ -267,7 +259,7 @@ def result(job: Job) -> Result:
         trained, tensors = train(job), {}
         values: dict[str, Any] = {
             "rows": trained.rows,
-            "final": measures.measure(trained, job.settings, job.seed, VARIANTS[job.variant].leak),
+            "final": measures.measure(trained, job.seed, VARIANTS[job.variant].leak),
             "samples": measure_samples(job, trained),
             "words": len(trained.splits.vocabulary),
             "training_tokens": len(trained.splits.streams[0]),
@@ -329,13 +321,13 @@ def reread(job: Job) -> Trained:
     return Trained(learner.model, learner.critic, job.splits, published.values["rows"])
 
 
-def verify(profile: profiles.Profile, recipes: Mapping[str, Recipe] = RECIPES) -> list[dict]:
+def verify(profile: profiles.Profile, recipes: Recipes = RECIPES) -> list[dict]:
     """The measures of the chain's published weights, again, on the same text with other noise."""
     settings, seeds, checks = recipes[profile.name].texts["chain"], range(1, 7), []
     for variant in plan.PAGE:
         job = Job(profile, "chain", settings, variant, 0)
         published, trained = result(job).values, reread(job)
-        repeated = [measures.measure(trained, settings, seed) for seed in seeds]
+        repeated = [measures.measure(trained, seed) for seed in seeds]
         for name in ("nll", "bound", "retrieval_random"):
             values = [x[name] for x in repeated]
             checks.append(check(f"chain {variant}, {name}", published["final"][name], values, 2e-3))

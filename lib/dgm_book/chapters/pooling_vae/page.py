@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,10 +20,7 @@ from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.pooling_vae import recipe as plan
 from dgm_book.chapters.pooling_vae import run as runs
 from dgm_book.chapters.pooling_vae.recipe import CHANGES, ENCODERS, RECIPES, VARIANTS
-from dgm_book.chapters.pooling_vae.run import CHAPTER, run
-from dgm_book.chapters.pooling_vae.run import context as context
-from dgm_book.chapters.pooling_vae.run import verify as verify
-from dgm_book.claims import Claim, Outcome, judged, render
+from dgm_book.claims import Claim, Outcome, above_zero, judged, render
 from dgm_book.results import Result
 from dgm_book.statistics import all_hold, format_difference, format_mean, is_above_zero
 from dgm_book.widgets.packing import rounded
@@ -43,7 +40,7 @@ LADDER = (
 FIRST_SHOWN = ("plain", "annealing", "free bits", "mean", "max", "max annealing")  # shown at first
 COLUMNS = {
     "log-lik.": "log_likelihood", "hidden": "hidden_log_likelihood", "rec.": "reconstruction",
-    "KL": "kl", "inform.": "information", "units": "active_units", "time": "rows -1 seconds",
+    "KL": "kl", "inform.": "information", "units": "active_units", "time": "rows/-1/seconds",
 }  # fmt: skip
 
 
@@ -64,11 +61,12 @@ class Chapter(NamedTuple):
     def values(self, metric: str, dataset: str = "") -> Any:
         """A `statistics.tidy` column: a number of every run of a data set, the main one if none.
 
-        Metrics are paths into "final" ("kl", "features relative") or into all ("rows -1 seconds");
+        Metrics are paths into "final" ("kl", "features/relative") or into all ("rows/-1/seconds");
         seconds are relative to those of the plain model with the same seed.
         """
         runs = self.sets[dataset or self.recipe.main]
-        column: Any = statistics.tidy(runs, {metric: lambda r: _read(r, metric)})[metric]
+        path = metric if metric.startswith("rows/") else f"final/{metric}"
+        column: Any = statistics.tidy(runs, functools.partial(statistics.read, path=path))
         if metric.endswith("seconds"):
             column = column / column["plain"].reindex(column.index, level="seed")
         return column
@@ -81,24 +79,14 @@ class Chapter(NamedTuple):
         self, variant: str, metric: str, control: str = "plain", dataset: str = ""
     ) -> Interval:
         """What a variant changes, paired by seeds."""
-        frame = self.values(metric, dataset).to_frame(metric)
-        return statistics.effect(frame, metric, variant, control)
-
-
-def _read(result: Result, metric: str) -> float:
-    first, *rest = metric.split()
-    node: Any = result.values if first in result.values else result.values["final"]
-    for key in (first, *rest):
-        node = node[int(key) if isinstance(node, list) else key]
-    return float(node)
+        return statistics.effect(self.values(metric, dataset), variant, control)
 
 
 def chapter(
     profile_name: str = "auto", first_seed: int = 0, recipes: Mapping[str, plan.Recipe] = RECIPES
 ) -> Chapter:
     """Load or compute the chapter; "auto" takes the largest profile that is published."""
-    computed = functools.partial(run, recipes=recipes)
-    profile, loaded = jobs.load(computed, profile_name, first_seed)
+    profile, loaded = jobs.load(runs.run, profile_name, first_seed, recipes=recipes)
     recipe = recipes[profile.name]
     rows = ((d, v, loaded[runs.result_name(d, v, n + first_seed)]) for d, v, n in recipe.runs)
     others = (loaded[f"{recipe.main}-{name}"] for name in ("timing", "vocabulary"))
@@ -182,39 +170,39 @@ def badge(chapter: Chapter, key: str) -> str:
     return results.badge(evidence(chapter)[key], size, synthetic="generated sentences")
 
 
-def prose_values(chapter: Chapter) -> dict[str, str]:
-    """What the prose takes up, by its name in `texts.yaml`; each may name those before it."""
+def _names(chapter: Chapter) -> dict[str, Any]:
+    """What the templates of claims and prose name; those of prose may name those before them."""
     recipe, sets, main = chapter.recipe, chapter.sets, chapter.main
     steps = [row["step"] for row in main["plain"][0].values["rows"]]
     gains = {"the whole recipe": chapter.gain("max", "information", dataset="endings")}
-    values = {
+    names = {
         "recipe": recipe,
         "s": recipe.settings[recipe.main],
         "n": len(main["plain"]),
         "sets": sets,
         "runs": main,
         "names": NAMES,
+        "label": label,
         "average": chapter.average,
         "gain": chapter.gain,
         "looks": {i: steps[i] for i in (0, 1, len(steps) - 1)},
         "kl": {k: main[v][0].values["final"]["kl"] for k, v in ENCODERS.items()},
-        "gains": gains | {label(k): v for k, v in _recipe_gains(chapter).items()},
+        "gains": gains | _recipe_gains(chapter),
         "hidden_shares": dict.fromkeys(f"{recipe.settings[k].word_dropout:.0%}" for k in sets),
-        "without": {
-            pooling: {
-                NAMES[k]: chapter.average(f"{pooling} all words", "information", k)
-                for k, variants in sets.items()
-                if f"{pooling} all words" in variants
-            }
-            for pooling in ("max", "mean")
-        },
         "collapsed_below": COLLAPSED,
         "informed": INFORMED,
+        "comparable": COMPARABLE,
+        "most": COST,
     }
-    texts: dict[str, str] = {}
     for name, template in TEXTS.items():
-        texts[name] = render(template, values | texts)
-    return texts
+        names[name] = render(template, names)
+    return names
+
+
+def prose_values(chapter: Chapter) -> dict[str, str]:
+    """What the prose takes up, by its name in `texts.yaml`."""
+    names = _names(chapter)
+    return {name: names[name] for name in TEXTS}
 
 
 def bound_from_the_prior(model: paper.LinearGaussianVAE, x: Tensor, n_samples: int) -> float:
@@ -228,14 +216,14 @@ def bound_from_the_prior(model: paper.LinearGaussianVAE, x: Tensor, n_samples: i
 def claims(chapter: Chapter) -> list[Claim]:
     """The chapter's claims with their verdicts, from the results."""
 
-    def gains(metric: str, variants: Iterable[str] = ("max", "mean"), dataset: str = "") -> dict:
+    def gains(metric: str, variants: tuple[str, ...] = ("max", "mean"), dataset: str = "") -> dict:
         return {k: chapter.gain(k, metric, dataset=dataset) for k in variants}
 
     low, main = (chapter.values("kl", k)["plain"] < COLLAPSED for k in ("endings", ""))
     likelihood = gains("log_likelihood")
     other = gains("log_likelihood", dataset="ptb") if "ptb" in chapter.sets else {}
     scaled, pooled = (chapter.gain(k, "information") for k in ("scaled last", "max"))
-    crossed = {label(k): v for k, v in _recipe_gains(chapter).items()}
+    crossed = _recipe_gains(chapter)
     large = [None if v.n == 1 else v.low > 0 and v.mean > INFORMED for v in crossed.values()]
     rules = {
         "last_state_collapses": Outcome(
@@ -243,31 +231,20 @@ def claims(chapter: Chapter) -> list[Claim]:
         ),
         "max_prevents_collapse": _prevents(chapter, "max"),
         "mean_prevents_collapse": _prevents(chapter, "mean"),
-        "features_more_dispersed": _above_zero(gains("features relative", ("mean", "max"))),
+        "features_more_dispersed": above_zero(gains("features/relative", ("mean", "max"))),
         "likelihood_above_plain": Outcome(
-            is_above_zero(likelihood["max"]),
-            {"gains": _joined(likelihood), "other": _joined(other).replace("; ", ", ")},
+            is_above_zero(likelihood["max"]), {"gains": likelihood, "other": other}
         ),
-        "likelihood_with_words_hidden": _above_zero(gains("hidden_log_likelihood")),
+        "likelihood_with_words_hidden": above_zero(gains("hidden_log_likelihood")),
         "likelihood_comparable": _comparable(chapter),
         "costs_nothing": _cost(chapter),
         "gain_is_content": Outcome(None if scaled.n == 1 else scaled.mean < pooled.mean / 2),
-        "whatever_the_training": Outcome(all_hold(large), {"gains": _joined(crossed)}),
+        "whatever_the_training": Outcome(all_hold(large), {"gains": crossed}),
     }
-    common = prose_values(chapter) | {"average": chapter.average, "gain": chapter.gain}
-    common |= {"label": label, "runs": chapter.main, "comparable": COMPARABLE, "most": COST}
-    common |= {"collapsed_below": COLLAPSED, "informed": INFORMED}
-    outcomes = {id_: r._replace(values=common | dict(r.values)) for id_, r in rules.items()}
-    scale = f"profile {chapter.profile.name}, {common['seeds']}"
-    return judged(FOLDER / "claims.yaml", CHAPTER, outcomes, scale)
-
-
-def _joined(gains: Mapping[str, Interval]) -> str:
-    return "; ".join(f"{k} {format_difference(v, 2, 'seed')}" for k, v in gains.items())
-
-
-def _above_zero(gains: Mapping[str, Interval]) -> Outcome:
-    return Outcome(all_hold(map(is_above_zero, gains.values())), {"gains": _joined(gains)})
+    names = _names(chapter)
+    outcomes = {id_: r._replace(values=names | dict(r.values)) for id_, r in rules.items()}
+    scale = f"profile {chapter.profile.name}, {names['seeds']}"
+    return judged(FOLDER / "claims.yaml", runs.CHAPTER, outcomes, scale)
 
 
 def _prevents(chapter: Chapter, pooling: str) -> Outcome:
@@ -285,7 +262,7 @@ def _comparable(chapter: Chapter) -> Outcome:
     for k in rivals if "max annealing" in chapter.main else ():
         name = f"max with annealing minus {k}"
         gains[name] = chapter.gain("max annealing", "log_likelihood", k)
-    return Outcome(all_hold(holds), {"gains": _joined(gains)})
+    return Outcome(all_hold(holds), {"gains": gains})
 
 
 def _cost(chapter: Chapter) -> Outcome:
@@ -299,7 +276,7 @@ def _cost(chapter: Chapter) -> Outcome:
 
 def _recipe_gains(chapter: Chapter) -> dict[str, Interval]:
     return {
-        change: chapter.gain(f"max {change}", "information", f"last {change}", "endings")
+        label(change): chapter.gain(f"max {change}", "information", f"last {change}", "endings")
         for change in CHANGES
         if f"max {change}" in chapter.sets["endings"]
     }
@@ -307,14 +284,11 @@ def _recipe_gains(chapter: Chapter) -> dict[str, Interval]:
 
 def page_training(chapter: Chapter) -> list[dict[str, Any]]:
     """Training of every variant on the main data set, first seed each."""
-    names = ("seconds", "step", "log_likelihood", "kl", "information", "reconstruction",
-             "active_units")  # fmt: skip
     rows = []
     for variant, (first, *_) in chapter.main.items():
         group = "fix" if VARIANTS[variant].pooling == "last" else "pooling"
         group = group if variant in plan.FIXES else "control"
-        measured = [{name: row[name] for name in names} for row in first.values["rows"]]
-        row = {"name": variant, "label": label(variant), "measured": measured}
+        row = {"name": variant, "label": label(variant), "measured": first.values["rows"]}
         rows.append(row | {"group": "plain" if variant == "plain" else group})
     return rows
 
@@ -342,9 +316,7 @@ def _frames(chapter: Chapter, dataset: str, title: str, classes: list[str]) -> d
         frames[shown] = {
             "steps": [row["step"] for row in rows],
             "points": first.tensors["frames"].float(),
-            **{
-                k: [r["features"][k] for r in rows] for k in ("cosine", "relative", "participation")
-            },
+            **{k: [row["features"][k] for row in rows] for k in rows[0]["features"]},
         }
     described = {"name": dataset, "label": title, "classes": [*common, "other"]}
     return described | {"class_of": places, "texts": None, "frames": frames}
@@ -439,10 +411,12 @@ def page_dispersion(chapter: Chapter) -> list[dict[str, Any]]:
     """Dispersion of features through training, as `dgm_book.figures.through_training` takes it."""
     panels = []
     for name, title in {"relative": "variance over squared mean", "cosine": "mean cosine"}.items():
-        lines = {shown: [] for shown in ENCODERS}
-        for shown, variant in ENCODERS.items():
-            for rows in (result.values["rows"] for result in chapter.main[variant]):
-                pairs = ((row["step"], row["features"][name]) for row in rows)
-                lines[shown].append(tuple(map(list, zip(*pairs, strict=True))))
+        lines = {
+            shown: [
+                ([row["step"] for row in rows], [row["features"][name] for row in rows])
+                for rows in (result.values["rows"] for result in chapter.main[variant])
+            ]
+            for shown, variant in ENCODERS.items()
+        }
         panels.append({"title": title, "lines": lines})
     return panels

@@ -137,15 +137,10 @@ def train(recipe: Recipe, profile: Profile, dataset: str, name: str, seed: int) 
     state = TrainingState(model, build_optimizer(variant, s, model.parameters()), generator)
     step, epoch = make_step(model, variant, s, splits, seed, profile.device)
 
-    first = splits.validation._replace(
-        tokens=splits.validation.tokens[: recipe.n_frames],
-        lengths=splits.validation.lengths[: recipe.n_frames],
-    )
-
     def measure(state: TrainingState) -> dict[str, Any]:
         row = {"seconds": state.seconds if state.steps else 0.0}
         row |= watch(recipe, model, splits.validation, seed)
-        return row | {"frames": encode(model, first)[2]}
+        return row | {"frames": encode(model, splits.validation, recipe.n_frames)[2]}
 
     file = f"{result_name(dataset, name, seed)}.training.safetensors"
     options: dict[str, Any] = {"checkpoint": results.work_folder() / CHAPTER / profile.name / file}
@@ -228,11 +223,13 @@ def make_step(
 
 
 @torch.no_grad()
-def encode(model: TextVAE, corpus: Corpus) -> tuple[Tensor, Tensor, Tensor]:
-    """Means and log-variances (N, D) of sentences' codes, and the features (N, H) behind them."""
+def encode(
+    model: TextVAE, corpus: Corpus, first: int | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of the first N sentences means and log-variances (N, D), and the features (N, H) behind."""
     device = next(model.parameters()).device
-    parts = []
-    for x, n in zip(corpus.tokens.split(512), corpus.lengths.split(512), strict=True):
+    batches, parts = (x[:first].split(512) for x in (corpus.tokens, corpus.lengths)), []
+    for x, n in zip(*batches, strict=True):
         features = model.posterior.encoder(x.to(device), n.to(device))
         parts.append((*model.posterior.head(features).chunk(2, dim=-1), features))
     mu, logvar, features = (torch.cat(part).cpu() for part in zip(*parts, strict=True))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dgm.measure import Interval, bootstrap
 from dgm.sampling.curves import MeanCurve
-from dgm_book import jobs, results
+from dgm_book import jobs, results, statistics
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.models import CHAPTER, Job
 from dgm_book.chapters.rate_distortion.recipe import MODELS, RECIPES, Recipe, gap_betas, label
@@ -25,14 +25,7 @@ from dgm_book.chapters.rate_distortion.run import compared, run
 from dgm_book.claims import Claim, Outcome, judged
 from dgm_book.profiles import Profile
 from dgm_book.results import Result
-from dgm_book.statistics import (
-    all_hold,
-    differs_from_zero,
-    format_interval,
-    is_above_zero,
-    mean_over_seeds,
-    paired_difference,
-)
+from dgm_book.statistics import differs_from_zero, is_above_zero, paired_difference
 
 FLOORS = {"vae": ("vae2", "vae10"), "gan": ("gan2", "gan10")}
 FAMILIES = {"gan10": ("gan10", "vae10"), "aae10": ("aae10", "vae10")}
@@ -130,16 +123,6 @@ def high_slopes(runs: list[Result]) -> Tensor:
     beta, rate = runs[0].tensors["beta"], stacked(runs, "rate")
     start = int((beta < 0.1 * beta[-1]).sum())
     return 2 * (rate[:, -1] - rate[:, start]) / math.log(float(beta[-1] / beta[start]))
-
-
-def distortion_difference(
-    chapter: Chapter, model: str, control: str, ending: str = "curve"
-) -> Interval:
-    """One model's distortion minus another's at the largest beta, over the seeds of both."""
-    pairs = zip(chapter.runs[model, ending], chapter.runs[control, ending], strict=False)
-    means = [[r.tensors["distortion"][-1].mean() for r in pair] for pair in pairs]
-    treated, control_means = torch.tensor(means, dtype=torch.float64).T
-    return paired_difference(treated, control_means)
 
 
 def mean_and_error(values: Tensor) -> tuple[Tensor, Tensor]:
@@ -270,8 +253,8 @@ def _schedules(chapter: Chapter, suffix: str = "", r: int = -1) -> tuple[bool | 
         by_seed, ratio = _numbers((adaptive / sigmoid).tolist(), "%.2g"), _ratio(result, r=r)
         below.append(ratio.high <= 0.5)
         parts.append(
-            f"{format_interval(ratio, 2, '')} at {budget} temperatures (of the means over images, "
-            f"by seed: {by_seed})"
+            f"{statistics.format_interval(ratio, 2, '')} at {budget} temperatures "
+            f"(of the means over images, by seed: {by_seed})"
         )
     several = len(chapter.recipe.comparison.seeds) > 1
     return all(below) if several else None, "; ".join(parts)
@@ -320,9 +303,13 @@ def _distortions(
     ending: str = "curve",
 ) -> Outcome:
     """Whether a test holds of the first differences of distortion at the largest beta."""
-    changes = {name: distortion_difference(chapter, *pair, ending) for name, pair in pairs.items()}
-    models = [model for pair in pairs.values() for model in pair]
-    holds = all_hold(map(test, list(changes.values())[:n_judged]))
+    models, changes = [model for pair in pairs.values() for model in pair], {}
+    for name, pair in pairs.items():
+        runs = zip(*(chapter.runs[model, ending] for model in pair), strict=False)
+        means = [[float(r.tensors["distortion"][-1].mean()) for r in seed] for seed in runs]
+        treated, control = zip(*means, strict=True)
+        changes[name] = paired_difference(treated, control)
+    holds = statistics.all_hold(map(test, list(changes.values())[:n_judged]))
     return Outcome(holds, changes | _ends(chapter, models[0]), chapter.scale(ending, *models))
 
 
@@ -395,7 +382,7 @@ def _damages(chapter: Chapter) -> dict[str, Outcome]:
     early, trained = (costs(x).mean(1) for x in ("-short", ""))
     gains = {
         ("memorisation_shows", "vae10-few"): paired_difference(limited, whole),
-        ("dropped_modes_show", "vae10-dropped"): mean_over_seeds(
+        ("dropped_modes_show", "vae10-dropped"): statistics.mean_over_seeds(
             [float(row[mask].mean() - row[~mask].mean()) for row, mask in rows]
         ),
         ("underfitting_shows", "vae10-short"): paired_difference(early, trained),

@@ -132,39 +132,26 @@ def decoder(job: Job) -> nn.Sequential:
     return network.to(job.profile.device, job.profile.dtype).eval().requires_grad_(False)
 
 
-def adversaries(**parts: nn.Module) -> nn.Module:
-    """A decoder with its discriminator, and for an AAE an encoder, as attributes of a module."""
-    network = nn.Module()
-    for name, part in parts.items():
-        network.add_module(name, part)
-    return network
-
-
 def build(job: Job, shape: Sequence[int]) -> Any:
     """An untrained model of images of a shape, initialised from torch's global generator."""
     model, digits, colour = job.model, job.recipe.digits, job.recipe.colour
     latent_dim, n_pixels = model.latent_dim, math.prod(shape)
-    if model.colour:
-        image = (shape[0], shape[1])
-        norm = {"vanilla": "batch", "bre": "batch", "sn": "spectral", "gp": "none"}[model.colour]
-        return adversaries(
-            decoder=dcgan_generator(latent_dim, colour.channels, image, kernel=4, last_stride=2),
-            discriminator=dcgan_discriminator(
-                colour.discriminator, image, first_stride=2, norm=norm
-            ),
-        )
     hidden = (64,) if model.narrow else digits.hidden[:1] if model.shallow else digits.hidden
+    decoder = functools.partial(mlp, [latent_dim, *hidden, n_pixels], output="sigmoid")
     if model.family == "VAE":
         return ImageVAE(n_pixels, latent_dim, hidden)
-    if model.family == "GAN":
-        generator = mlp([latent_dim, *hidden, n_pixels], output="sigmoid")
-        discriminator = mlp([n_pixels, *digits.hidden, 1], "relu")
-        return adversaries(decoder=generator, discriminator=discriminator)
-    return adversaries(
-        decoder=mlp([latent_dim, *hidden, n_pixels], "relu", output="sigmoid"),
-        discriminator=mlp([latent_dim, *hidden, 1], "relu"),
-        encoder=mlp([n_pixels, *hidden, latent_dim], "relu"),
-    )
+    if model.colour:
+        image, norm = (shape[0], shape[1]), "none" if model.colour == "gp" else "batch"
+        options = {"kernel": 4, "last_stride": 2}
+        parts = {"decoder": dcgan_generator(latent_dim, colour.channels, image, **options)}
+        options = {"first_stride": 2, "norm": norm}
+        parts["discriminator"] = dcgan_discriminator(colour.discriminator, image, **options)
+    elif model.family == "GAN":
+        parts = {"decoder": decoder(), "discriminator": mlp([n_pixels, *digits.hidden, 1], "relu")}
+    else:
+        parts = {"decoder": decoder("relu"), "discriminator": mlp([latent_dim, *hidden, 1], "relu")}
+        parts["encoder"] = mlp([n_pixels, *hidden, latent_dim], "relu")
+    return nn.ModuleDict(parts)
 
 
 def train(job: Job) -> Any:
@@ -197,24 +184,16 @@ def _vae_step(network: ImageVAE, job: Job, state: TrainingState, x: Tensor) -> d
 
 
 def _gan_step(network: Any, job: Job, state: TrainingState, x: Tensor) -> dict[str, Tensor]:
-    """Non-saturating losses; a gradient penalty for digits, a DCGAN's own recipe for colours."""
-    colour, n_layers = job.model.colour, len(job.recipe.colour.discriminator)
+    """Non-saturating losses, with a gradient penalty unless the name says "vanilla"."""
     side = int((x.shape[1] // 3) ** 0.5)
-    image = (3, side, side) if colour else x.shape[1:]
+    image = (3, side, side) if job.model.colour else x.shape[1:]
     options = {"generator": state.generator, "dtype": x.dtype, "device": x.device}
     codes = torch.randn(len(x), job.model.latent_dim, **options)
     with torch.no_grad():
         fake = network.decoder(codes)
-    critic = discriminator_objective(
-        network.discriminator,
-        x.view(-1, *image),
-        fake,
-        state.generator,
-        weight=float(colour == "bre"),
-        layers=tuple(range(1, n_layers - 1)) if colour == "bre" else None,
-        penalty="gradient" if colour in ("", "gp") else None,
-        penalty_weight=10.0,
-    )
+    parts = network.discriminator, x.view(-1, *image), fake, state.generator
+    penalty = None if job.model.colour == "vanilla" else "gradient"
+    critic = discriminator_objective(*parts, weight=0.0, penalty=penalty, penalty_weight=10.0)
     descend(state, critic.value)
     fooled = generator_objective(network.discriminator, network.decoder(codes))
     descend(state, fooled, network.decoder)

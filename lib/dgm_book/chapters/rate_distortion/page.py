@@ -11,21 +11,13 @@ from dgm.nets.mlp import Layer, mlp_layers
 from dgm_book import results
 from dgm_book.chapters.rate_distortion import chapter as summaries
 from dgm_book.chapters.rate_distortion import recipe as recipes
-from dgm_book.chapters.rate_distortion.chapter import (
-    Chapter,
-    chapter,
-    claims,
-    mean_and_error,
-    stacked,
-    summary,
-)
-from dgm_book.chapters.rate_distortion.models import CHAPTER, context, decoder
+from dgm_book.chapters.rate_distortion.chapter import Chapter, chapter, claims, stacked, summary
+from dgm_book.chapters.rate_distortion.models import decoder
 from dgm_book.chapters.rate_distortion.recipe import DRAWING, MODELS, label
-from dgm_book.chapters.rate_distortion.run import run, verify
 from dgm_book.claims import fill
 from dgm_book.results import Result
 
-__all__ = ["CHAPTER", "chapter", "claims", "context", "label", "run", "verify"]
+__all__ = ["chapter", "claims", "label"]
 
 PANELS = {
     "ten dimensions": ("vae10", "gan10", "aae10", "gan10-shallow"),
@@ -56,13 +48,14 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
         return {label(m): chapter.runs[m, ending][:seeds] for m in models}
 
     digits = [m for m in chapter.compared("curve") if not MODELS[m].colour]
+    most = chapter.recipe.comparison.budgets[-1]
     damaged = [f"blur{b:g}-{prior}" for b in recipes.BLURS for prior in ("narrow", "wide")]
     return {
         "explorer": runs("curve", digits),
         "elbo": runs("training", [m for m in digits if MODELS[m].family == "VAE"]),
         "samples": runs("training", SAMPLED, 1),
         "panels": runs("curve", dict.fromkeys(m for models in PANELS.values() for m in models)),
-        "slopes": runs("curve", SLOPES) | {"schedules": [_comparison(chapter)]},
+        "slopes": runs("curve", SLOPES) | {"schedules": [chapter.first(f"schedules{most}")]},
         "missed": runs("truth", ["vae2"]),
         "gaps": {label(m): chapter.gaps[m] for m in GAPS},
         "health": runs("curve", HEALTH, 1),
@@ -82,9 +75,7 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
     }
 
 
-def models(
-    chapter: Chapter,
-) -> tuple[dict[str, list[Layer]], dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+def models(chapter: Chapter) -> tuple[dict[str, list[Layer]], dict, dict[str, Tensor]]:
     """The first seed's decoders for the page, golden vectors from PyTorch, calibration codes."""
     models, golden, calibration = {}, {}, {}
     for name in (*recipes.CODES, DRAWING):
@@ -163,8 +154,7 @@ def panels(chapter: Chapter) -> list[dict[str, Any]]:
 
 def in_colour(chapter: Chapter) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Samples of the DCGANs on CIFAR-10, one panel each, and the panel of their curves."""
-    tiles = {m: chapter.first("training", m).tensors["tiles"][:6] for m in recipes.COLOUR}
-    samples = [{"title": label(m), "images": t.view(6, 3, 32, 32)} for m, t in tiles.items()]
+    samples = _tiles(chapter, recipes.COLOUR, (6, 3, 32, 32))
     words = "Colour images, ten dimensions", "squared error an image, pixels from -1 to 1"
     return samples, [_panel(_curves(chapter, recipes.COLOUR), *words) | RATE]
 
@@ -174,7 +164,7 @@ def other_bounds(chapter: Chapter) -> list[dict[str, Any]]:
     pairs = {}
     for name in recipes.ENCODED:
         sent = chapter.first("encoder", name).tensors
-        rate, error = mean_and_error(sent["rate"])
+        rate, error = summaries.mean_and_error(sent["rate"])
         pairs[f"{label(name)}, annealed"] = _line(chapter.runs[name, "annealed"])
         pairs[f"{label(name)}, encoder"] = sent["distortion"].mean(1), rate, 2 * error
     deep = _curves(chapter, recipes.DEEP, "features")
@@ -193,17 +183,13 @@ def slopes(chapter: Chapter) -> list[dict[str, Any]]:
         slope = 2 * rate.diff() / log_beta.diff()
         lines[label(name)] = ((log_beta[1:] + log_beta[:-1]).div(2).exp(), slope)
     panel = {"title": "Dimensions in use", "y": "2 dR / d log beta", "levels": (2, 10)}
-    result = _comparison(chapter)
+    result = evidence(chapter)["slopes"]["schedules"][0]
     for name in ("adaptive", "sigmoid", "default"):  # the paper's sigmoid is the baseline
         variance = result.tensors[f"{name}.log_weight_variance"].transpose(0, 1).flatten(1)
         variances[name] = (result.tensors["beta"], variance.quantile(0.5, 1))
     title = f"Schedules of {result.values['n_temperatures']} temperatures"
     other = {"title": title, "y": "variance of log w (nats²)", "lines": variances}
     return [{**panel, **BETA, "lines": lines}, {**other, **BETA, "log": "xy"}]
-
-
-def _comparison(chapter: Chapter) -> Result:
-    return chapter.first(f"schedules{chapter.recipe.comparison.budgets[-1]}")
 
 
 def failures(chapter: Chapter) -> list[dict[str, Any]]:
@@ -268,9 +254,12 @@ def health(chapter: Chapter) -> list[dict[str, Any]]:
 
 def tiles(chapter: Chapter) -> list[dict[str, Any]]:
     """Samples of the prior, one panel per model."""
-    samples = {m: chapter.first("training", m).tensors["tiles"] for m in SAMPLED}
-    shape = (-1, 1, *chapter.shape)
-    return [{"title": label(m), "images": images.view(shape)} for m, images in samples.items()]
+    return _tiles(chapter, SAMPLED, (recipes.N_TILES, 1, *chapter.shape))
+
+
+def _tiles(chapter: Chapter, models: Iterable[str], shape: tuple[int, ...]) -> list[dict]:
+    images = {m: chapter.first("training", m).tensors["tiles"][: shape[0]] for m in models}
+    return [{"title": label(m), "images": rows.view(shape)} for m, rows in images.items()]
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:

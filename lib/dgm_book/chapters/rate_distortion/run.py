@@ -24,6 +24,7 @@ from dgm.vae import gaussian_kl, reparameterise
 from dgm_book.chapters.rate_distortion import models
 from dgm_book.chapters.rate_distortion import recipe as recipes
 from dgm_book.chapters.rate_distortion.models import Computed, Job, decoder, pictures
+from dgm_book.chapters.rate_distortion.models import context as context
 from dgm_book.chapters.rate_distortion.recipe import RECIPES, Annealing, Recipe, main_annealing
 from dgm_book.profiles import Profile
 from dgm_book.results import Result

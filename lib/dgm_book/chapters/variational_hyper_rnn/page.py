@@ -18,8 +18,7 @@ from dgm.papers import variational_hyper_rnn as paper
 from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn import run as experiment
-from dgm_book.chapters.variational_hyper_rnn.run import context, run, verify  # noqa: F401
-from dgm_book.claims import Claim, Outcome, judged, render
+from dgm_book.claims import Claim, Outcome, above_zero, judged, render
 from dgm_book.results import Result
 from dgm_book.statistics import all_hold, format_mean, format_number, is_above_zero, mean_over_seeds
 
@@ -31,7 +30,6 @@ VARIANT, CONTROL = plan.PAIR["switching"]
 BEFORE, AFTER = range(-10, 0), range(10, 20)  # steps from a switch
 format_interval = partial(statistics.format_interval, decimals=3)
 format_difference = partial(statistics.format_difference, decimals=3, unit="seed")
-CHANGES = {"test": "sigma changes", "switch": "W changes and x starts anew"}  # by suite
 
 Models = Mapping[str, list[Result]]  # one result per seed
 Table = tuple[list[str], list[list[str]]]  # head and rows
@@ -67,6 +65,11 @@ class Chapter(NamedTuple):
         return f"{training.n_particles} particles", f"{training.n_many_particles} particles"
 
     @property
+    def evaluations(self) -> dict[str, str]:
+        """The two metrics, by what claims call them."""
+        return dict(zip(("as trained", self.particles[1]), METRICS, strict=True))
+
+    @property
     def exact(self) -> Tensor:
         """Exact Bayes of the switching system's test sequences (B,), nats per step."""
         return torch.tensor(self.truth.values["test"], dtype=torch.float64)
@@ -76,7 +79,7 @@ def chapter(
     profile_name: str = "auto", first_seed: int = 0, recipes: experiment.Recipes = plan.RECIPES
 ) -> Chapter:
     """Loads or computes the chapter; "auto" takes the largest profile that is published."""
-    profile, by_name = jobs.load(partial(run, recipes=recipes), profile_name, first_seed)
+    profile, by_name = jobs.load(experiment.run, profile_name, first_seed, recipes=recipes)
     recipe = recipes[profile.name]
     rows = experiment.runs(profile, recipe)
     named = ((d, m, by_name[experiment.run_name(d, m, n + first_seed)]) for d, m, n in rows)
@@ -94,13 +97,12 @@ def read(result: Result, metric: str) -> float:
 
 def column(models: Models, names: Iterable[str], metric: str) -> Any:
     """A metric of some models, by model and seed: a column of `statistics.tidy`."""
-    runs = {name: models[name] for name in names}
-    return statistics.tidy(runs, {metric: partial(read, metric=metric)})
+    return statistics.tidy({name: models[name] for name in names}, partial(read, metric=metric))
 
 
 def difference(models: Models, variant: str, control: str, metric: str = "fivo") -> Interval:
     """By how much one model's metric is above another's, paired by seed."""
-    return statistics.effect(column(models, (variant, control), metric), metric, variant, control)
+    return statistics.effect(column(models, (variant, control), metric), variant, control)
 
 
 def by_sequence(models: Models, pair: Iterable[str], seed: int = 0) -> Tensor:
@@ -119,7 +121,7 @@ def over_sizes(models: Models, matched: bool, metric: str = "fivo") -> Interval:
     """VHRNN minus VRNN on the chorales, paired by size and seed over all sizes."""
     gaps = []
     for variant, control in pairs_by_size(matched).values():
-        rows = column(models, (variant, control), metric)[metric].unstack("variant").dropna()
+        rows = column(models, (variant, control), metric).unstack("variant").dropna()
         gaps += (rows[variant] - rows[control]).tolist()
     return mean_over_seeds(gaps)
 
@@ -135,14 +137,6 @@ def kl_change(result: Result, suite: str, base: Iterable[int]) -> float:
 def format_spread(runs: list[Result], metric: str, decimals: int = 3) -> str:
     """A metric's mean over seeds and its standard error."""
     return format_mean(mean_over_seeds([read(result, metric) for result in runs]), decimals)
-
-
-def _listed(intervals: Mapping[str, Interval], unit: str = "seed") -> str:
-    return "; ".join(f"{key} {format_difference(i, unit=unit)}" for key, i in intervals.items())
-
-
-def _short(intervals: Mapping[Any, Interval]) -> str:
-    return ", ".join(f"{key} {format_interval(i)}" for key, i in intervals.items())
 
 
 def _seeds(n: int) -> str:
@@ -192,7 +186,7 @@ def sizes(chapter: Chapter) -> Table:
         ours, theirs = _trainable(models, *pair)
         gaps = (format_interval(difference(models, *pair, metric)) for metric in METRICS)
         rows.append([" minus ".join(pair), f"{ours / theirs - 1:+.1%}", *gaps])
-    return ["pair", "live weights", "as trained", chapter.particles[1]], rows
+    return ["pair", "live weights", *chapter.evaluations], rows
 
 
 def ablation(chapter: Chapter) -> Table:
@@ -297,14 +291,13 @@ def claims(chapter: Chapter) -> list[Claim]:
 
 def switching_rule(chapter: Chapter, dataset: str) -> Outcome:
     """Above 0 beyond the interval against each VRNN, with either number of particles."""
-    models, labels = chapter.sets[dataset], ("as trained", chapter.particles[1])
-    gaps = {
+    models = chapter.sets[dataset]
+    gains = {
         f"minus {control}, {label}": difference(models, VARIANT, control, metric)
         for control in filter(models.__contains__, plan.MAIN[1:])
-        for label, metric in zip(labels, METRICS, strict=True)
+        for label, metric in chapter.evaluations.items()
     }
-    values = {"epochs": chapter.recipe.training[dataset].epochs, "gaps": _listed(gaps)}
-    return Outcome(all_hold(map(is_above_zero, gaps.values())), values)
+    return above_zero(gains, epochs=chapter.recipe.training[dataset].epochs)
 
 
 def _suite_gaps(chapter: Chapter, control: str) -> dict[str, Interval]:
@@ -315,9 +308,8 @@ def _suite_gaps(chapter: Chapter, control: str) -> dict[str, Interval]:
 def extrapolation_rule(chapter: Chapter) -> Outcome:
     """Above 0 beyond the interval on all suites against each VRNN."""
     gaps = {control: _suite_gaps(chapter, control) for control in baselines(chapter)}
-    texts = [f"minus {control}: {_short(row)}" for control, row in gaps.items()]
     holds = all_hold(is_above_zero(gap) for row in gaps.values() for gap in row.values())
-    return Outcome(holds, {"seeds": _seeds(len(chapter.models[VARIANT])), "gaps": texts})
+    return Outcome(holds, {"seeds": _seeds(len(chapter.models[VARIANT])), "gaps": gaps})
 
 
 def exact_bayes_rule(chapter: Chapter) -> Outcome:
@@ -335,13 +327,13 @@ def exact_bayes_rule(chapter: Chapter) -> Outcome:
 
 def sizes_rule(chapter: Chapter, matched: bool) -> Outcome:
     """Above 0 beyond the interval over sizes and seeds, with either number of particles."""
-    models, labels = chapter.sets["jsb"], ("as trained", chapter.particles[1])
-    gaps = {k: over_sizes(models, matched, m) for k, m in zip(labels, METRICS, strict=True)}
+    models = chapter.sets["jsb"]
+    gains = {k: over_sizes(models, matched, m) for k, m in chapter.evaluations.items()}
     by_size = {size: difference(models, *pair) for size, pair in pairs_by_size(matched).items()}
     n_seeds = len(models["VHRNN 24"])
-    holds = all_hold(map(is_above_zero, gaps.values())) if n_seeds > 2 else None
     scale = f"profile {chapter.profile.name}, three sizes, {_seeds(n_seeds)}"
-    return Outcome(holds, {"gaps": _listed(gaps, "pair"), "by_size": _short(by_size)}, scale)
+    outcome = above_zero(gains, scale, by_size=by_size)
+    return outcome if n_seeds > 2 else outcome._replace(holds=None)
 
 
 def counts_rule(chapter: Chapter) -> Outcome:
@@ -368,16 +360,18 @@ def other_rule(chapter: Chapter, dataset: str) -> Outcome:
 
 def around_switches_rule(chapter: Chapter) -> Outcome:
     """VHRNN's KL rises and decays beyond the interval at both kinds of switch."""
-    texts, parts = [], []
-    for suite, change in CHANGES.items():
-        for model, runs in evidence(chapter)["around"].items():
-            changes = {
-                word: mean_over_seeds([kl_change(result, suite, base) for result in runs])
-                for word, base in {"rise": BEFORE, "decay": AFTER}.items()
-            }
-            texts.append(f"{change}, {model}: {_short(changes)}")
-            parts += map(is_above_zero, changes.values()) if model == VARIANT else []
-    return Outcome(all_hold(parts), {"changes": texts})
+    rises, decays = (_kl_changes(chapter, base) for base in (BEFORE, AFTER))
+    ours = [x for part in (rises, decays) for (_, model), x in part.items() if model == VARIANT]
+    return Outcome(all_hold(map(is_above_zero, ours)), {"rises": rises, "decays": decays})
+
+
+def _kl_changes(chapter: Chapter, base: Iterable[int]) -> dict[tuple[str, str], Interval]:
+    """`kl_change` over seeds, by suite and model."""
+    return {
+        (suite, model): mean_over_seeds([kl_change(result, suite, base) for result in runs])
+        for suite in ("test", "switch")
+        for model, runs in evidence(chapter)["around"].items()
+    }
 
 
 def deviations_rule(chapter: Chapter) -> Outcome:
@@ -386,7 +380,7 @@ def deviations_rule(chapter: Chapter) -> Outcome:
     for model, runs in evidence(chapter)["around"].items():
         correlations = [result.values["switches"]["follows_noise"] for result in runs]
         intervals[model] = mean_over_seeds([sum(v) / len(v) for v in correlations])
-    return Outcome(is_above_zero(intervals[VARIANT]), {"correlations": _listed(intervals)})
+    return Outcome(is_above_zero(intervals[VARIANT]), {"correlations": intervals})
 
 
 def latent_variable_rule(chapter: Chapter) -> Outcome:
@@ -432,14 +426,10 @@ def _switching_values(chapter: Chapter) -> dict[str, Any]:
     models, truth = chapter.models, mean_over_seeds(chapter.exact)
     ours, theirs = _mean(models[VARIANT]), _mean(models[CONTROL])
     by_seed = [by_sequence(models, (VARIANT, CONTROL), n) for n in range(len(models[VARIANT]))]
-    sides, rises = {"above 0": [], "below 0": [], "not distinguishable from 0": []}, {}
+    sides = {"above 0": [], "below 0": [], "not distinguishable from 0": []}
     for name, gap in _suite_gaps(chapter, CONTROL).items():
         side = 0 if gap.low > 0 else 1 if gap.high < 0 else 2
         list(sides.values())[side].append(name)
-    for suite, change in (CHANGES | {"switch": "the matrix changes and x starts anew"}).items():
-        for model, runs in evidence(chapter)["around"].items():
-            changes = [kl_change(result, suite, BEFORE) for result in runs]
-            rises[f"where {change}, {model}"] = mean_over_seeds(changes)
     return {
         "growing": [(int((radius > 1).sum()), len(radius)) for radius in radii],
         "fastest": float(radii[0].max()) - 1,
@@ -450,7 +440,7 @@ def _switching_values(chapter: Chapter) -> dict[str, Any]:
         "single": " and ".join(filter(models.__contains__, plan.SINGLE)),
         "first_seed": read(models[VARIANT][0], "fivo"),
         "sides": sides,
-        "rises": _listed(rises),
+        "rises": _kl_changes(chapter, BEFORE),
     }
 
 
@@ -522,15 +512,16 @@ def page_around(chapter: Chapter) -> list[dict[str, Any]]:
 
 def page_course(chapter: Chapter) -> list[dict[str, Any]]:
     """Validation through training on the switching system, for `figures.through_training`."""
-
-    def line(result: Result) -> tuple[list, ...]:
-        rows = result.values["rows"]
-        return tuple([row[key] for row in rows] for key in ("epoch", "validation"))
-
     panels = []
     for dataset in dict.fromkeys(("switching", chapter.system)):
-        models, epochs = chapter.sets[dataset], chapter.recipe.training[dataset].epochs
-        lines = {name: [line(run) for run in models[name]] for name in (CONTROL, VARIANT)}
+        lines = {
+            name: [
+                ([row["epoch"] for row in rows], [row["validation"] for row in rows])
+                for rows in (result.values["rows"] for result in chapter.sets[dataset][name])
+            ]
+            for name in (CONTROL, VARIANT)
+        }
+        epochs = chapter.recipe.training[dataset].epochs
         panels.append({"title": f"{epochs} epochs", "lines": lines})
     return panels
 

@@ -5,19 +5,19 @@ import { calm } from "./frame.js";
 
 const MOST_STEPS = 10000;
 
-// Time that runs: played without end, or for some steps after a change.
-/** @type {(w: Widget) => Clock} */
+/** Time that runs: played without end, or for some steps after a change. @type {(w: Widget) => Clock} */
 export function makeClock(w) {
   let [playing, until, before, owed] = [false, 0, 0, 0];
+  const running = () => playing || until > 0;
   const halt = () => {
     [playing, until] = [false, 0];
   };
   return {
-    running: () => playing || until > 0,
+    running,
     halt,
     toggle() {
-      [playing, until, before] = [!(playing || until), 0, 0];
-      if (!playing) w.save({}); // tells the kernel how far it came
+      [playing, until, before] = [!running(), 0, 0];
+      if (!playing) w.save({}); // so that the kernel has how far it came
       w.ask();
     },
     run(steps) {
@@ -28,7 +28,7 @@ export function makeClock(w) {
       w.ask();
     },
     tick(now) {
-      if (!playing && !until) return;
+      if (!running()) return;
       owed = before ? Math.min(3, owed + ((now - before) / 1000) * w.get("speed")) : 1;
       before = now;
       const due = Math.floor(owed);
@@ -42,8 +42,8 @@ export function makeClock(w) {
   };
 }
 /**
- * @typedef {{ running(): boolean, halt(): void, toggle(): void, run(steps: number): void, tick(now:
- *   number): void }} Clock
+ * @typedef {Record<"halt" | "toggle", () => void> & { running(): boolean, run(steps: number): void,
+ *   tick(now: number): void }} Clock
  */
 
 const PLAY_MS = 9000; // from the first to the last moment

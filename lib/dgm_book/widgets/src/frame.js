@@ -1,43 +1,9 @@
 // The frame that all widgets share: title, picture, controls beneath, read-outs beside.
 
-/** @type {(node: Element, names: string[], rest: (Attributes | Node | string)[]) => void} */
-function furnish(node, names, [first, ...rest]) {
-  if (names.length) node.setAttribute("class", names.join(" "));
-  if (first === undefined) return;
-  if (typeof first === "string" || first instanceof Node)
-    node.append(first, .../** @type {Children} */ (rest));
-  else {
-    for (const [key, value] of Object.entries(first)) node.setAttribute(key, String(value));
-    node.append(.../** @type {Children} */ (rest));
-  }
-}
+import { element, rich } from "./elements.js";
+import { followAddress } from "./link.js";
 
-/** Such as element("p.dgm-note", { id: "a" }, "text"); the attributes may be left out. @type {MakeElement} */
-export function element(selector, ...rest) {
-  const [tag, ...names] = selector.split(".");
-  const node = document.createElement(tag);
-  furnish(node, names, rest);
-  return /** @type {any} */ (node);
-}
-
-/** The same, for SVG. @type {MakeShape} */
-export function shape(selector, ...rest) {
-  const [tag, ...names] = selector.split(".");
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  furnish(node, names, rest);
-  return /** @type {any} */ (node);
-}
-
-// "*q*_*\u03b2*_" is q in italics with beta below it; the text is never read as HTML.
-/** @type {(text: string, make?: (text: string) => Element) => Children} */
-export function rich(text, make = (/** @type {string} */ word) => element("i", word)) {
-  /** @type {(part: string) => Children} */
-  const italics = (part) => part.split("*").map((word, i) => (i % 2 ? make(word) : word));
-  return text.split("_").flatMap((part, i) => (i % 2 ? element("sub", ...italics(part)) : italics(part)));
-}
-
-/** @type {(text: string) => SVGElement} */
-export const italic = (text) => shape("tspan.dgm-i", text);
+export * from "./elements.js";
 
 /** @type {(x: number, digits?: number) => string} */
 export function number(x, digits = 3) {
@@ -70,19 +36,21 @@ export function buildFrame({ title, badge, hint }) {
   if (badge) head.append(element("span.dgm-badge", badge));
   const tip = element("p.dgm-hint", element("b", "Try: "), ...rich(hint));
   const body = element("div.dgm-body", picture, controls, side);
-  const root = element("section.dgm", { "aria-labelledby": id }, head, tip, body, status);
+  const foot = element("div.dgm-foot");
+  const root = element("section.dgm", { "aria-labelledby": id }, head, tip, body, foot, status);
   // JupyterLab's shortcuts would take the arrow keys before the focused input sees them.
   root.addEventListener("focusin", ({ target }) => {
     if (target instanceof Element) target.setAttribute("data-lm-suppress-shortcuts", "true");
   });
-  return { root, picture, side, controls, reset, status, id };
+  return { root, picture, side, controls, foot, reset, status, id };
 }
 
-// The frame of a widget, with what its model holds. `names` are the traits that a reader may change: `change`
-// sets some of them, `first` holds how they began. `start(measure, draw)` draws now and whenever one changes
-// or the width does; it returns what ends all that.
-/** @type {(props: RenderProps, options: { names: string[], hint: string, kind?: string }) => Widget} */
-export function openWidget({ model, el }, { names, hint, kind = "" }) {
+// The frame of a widget, with what its model holds. `names` are the traits that a reader may change, and that
+// the page's address may set: `change` sets some of them, `first` holds how they began; `forms` is for traits
+// that may be other values later than at first. `start(measure, draw)` draws now and whenever one changes, or
+// the width; it returns what ends all that.
+/** @type {(props: RenderProps, options: WidgetOptions) => Widget} */
+export function openWidget({ model, el }, { names, hint, kind = "", forms }) {
   const frame = buildFrame({ title: model.get("title"), badge: model.get("badge"), hint });
   frame.root.className = `dgm ${kind}`.trim();
   /** @type {Ask | null} */
@@ -107,17 +75,21 @@ export function openWidget({ model, el }, { names, hint, kind = "" }) {
     drawing = onceAFrame(measure, draw);
     for (const name of names) model.on(`change:${name}`, touched);
     el.append(frame.root);
+    link.show();
     const stopWidth = onWidth(sized, resized);
     return () => {
       drawing?.stop();
       stopWidth();
+      link.stop();
       ended();
       for (const name of names) model.off(`change:${name}`, touched);
     };
   }
   const get = model.get.bind(model);
   const set = model.set.bind(model);
-  const first = Object.fromEntries(names.map((name) => [name, get(name)]));
+  const state = () => Object.fromEntries(names.map((name) => [name, get(name)]));
+  const first = state();
+  const link = followAddress(frame, { ...get("address"), state, first, save, also: forms });
   return { ...frame, get, set, first, save, change, ask, start };
 }
 
@@ -228,5 +200,8 @@ export const MARKS = {
     `M${x} ${y - 1.3 * r}l${1.3 * r} ${1.3 * r}l${-1.3 * r} ${1.3 * r}l${-1.3 * r} ${-1.3 * r}Z`,
   wedge: (x, y, r) => `M${x} ${y + 1.2 * r}l${1.15 * r} ${-2 * r}h${-2.3 * r}Z`,
 };
+
+/** Where it is a frame later; at once if nothing shall move. @type {(at: number, to: number) => number} */
+export const eased = (at, to) => (calm() || Math.abs(to - at) < 0.02 ? to : at + 0.34 * (to - at));
 
 export const calm = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -1,5 +1,6 @@
 // What the GAN playground paints: the plane cut into cells, the losses, and how far fakes agree in pairs.
 
+import { linear } from "./charts.js";
 import { penOf, ticks } from "./frame.js";
 
 export const BINS = 250; // of the loss curves
@@ -30,15 +31,15 @@ export function themeOf(root) {
   };
 }
 
-// A pen whose units are CSS pixels.
+// A pen whose units are CSS pixels, and the width in these.
 /** @type {(canvas: HTMLCanvasElement, theme: GanTheme, height?: number) => Sheet} */
 function sheetOf(canvas, theme, height) {
   const width = Math.floor(canvas.clientWidth);
   const dense = Math.min(2, devicePixelRatio || 1);
   const tall = height ?? width;
-  if (canvas.width !== Math.round(width * dense) || canvas.height !== Math.round(tall * dense)) {
-    canvas.width = Math.round(width * dense);
-    canvas.height = Math.round(tall * dense);
+  const [across, down] = [width, tall].map((v) => Math.round(v * dense));
+  if (canvas.width !== across || canvas.height !== down) {
+    Object.assign(canvas, { width: across, height: down });
     canvas.style.aspectRatio = `${width} / ${tall}`;
   }
   const pen = penOf(canvas);
@@ -46,18 +47,19 @@ function sheetOf(canvas, theme, height) {
   pen.clearRect(0, 0, width, tall);
   pen.lineJoin = "round";
   pen.font = `11px ${theme.font}`;
-  return { pen, width };
+  return [pen, width];
 }
-/** @typedef {{ pen: CanvasRenderingContext2D, width: number }} Sheet */
 
-/** @type {(pen: CanvasRenderingContext2D, ...lines: number[][]) => void} */
-function strokeLines(pen, ...lines) {
-  pen.beginPath();
+/** @typedef {[CanvasRenderingContext2D, number]} Sheet */
+
+/** A path through each list x0, y0, x1, y1, ... @type {(...lines: number[][]) => Path2D} */
+function linesThrough(...lines) {
+  const path = new Path2D();
   for (const [x, y, ...rest] of lines) {
-    pen.moveTo(x, y);
-    for (let k = 0; k < rest.length; k += 2) pen.lineTo(rest[k], rest[k + 1]);
+    path.moveTo(x, y);
+    for (let k = 0; k < rest.length; k += 2) path.lineTo(rest[k], rest[k + 1]);
   }
-  pen.stroke();
+  return path;
 }
 
 // One path for all cells of a tone.
@@ -83,15 +85,9 @@ function fakeMarks(fakes, withBre, at, up) {
   const marks = new Path2D();
   for (let k = 0; k < fakes.length; k += 2) {
     const [x, y] = [at(fakes[k]), up(fakes[k + 1])];
-    if (withBre) {
-      marks.moveTo(x + 2.3, y);
-      marks.arc(x, y, 2.3, 0, 7);
-      continue;
-    }
-    marks.moveTo(x, y - 2.9);
-    marks.lineTo(x + 2.7, y + 2);
-    marks.lineTo(x - 2.7, y + 2);
-    marks.closePath();
+    marks.moveTo(x + (withBre ? 2.3 : 0), y - (withBre ? 0 : 2.9));
+    if (withBre) marks.arc(x, y, 2.3, 0, 7);
+    else for (const side of [2.7, -2.7]) marks.lineTo(x + side, y + 2);
   }
   return marks;
 }
@@ -99,15 +95,14 @@ function fakeMarks(fakes, withBre, at, up) {
 // Length by the root of the slope, so that the flat parts show too.
 /** @type {(panel: GanPanel, at: Scale1D, up: Scale1D) => number[][]} */
 function arrowLines({ arrows, fakes }, at, up) {
-  const sizes = Array.from({ length: arrows.length / 2 }, (_, k) =>
-    Math.hypot(arrows[2 * k], arrows[2 * k + 1]),
-  );
+  const places = Array.from({ length: arrows.length / 2 }, (_, k) => 2 * k);
+  const sizes = places.map((k) => Math.hypot(arrows[k], arrows[k + 1]));
   const steepest = Math.max(0, ...sizes);
-  return sizes.flatMap((size, k) => {
-    if (!size) return [];
-    const [dx, dy] = [arrows[2 * k] / size, -arrows[2 * k + 1] / size];
-    const long = 7 + 17 * Math.sqrt(size / steepest);
-    const [x, y] = [at(fakes[2 * k]), up(fakes[2 * k + 1])];
+  return places.flatMap((k, i) => {
+    if (!sizes[i]) return [];
+    const [dx, dy] = [arrows[k] / sizes[i], -arrows[k + 1] / sizes[i]];
+    const long = 7 + 17 * Math.sqrt(sizes[i] / steepest);
+    const [x, y] = [at(fakes[k]), up(fakes[k + 1])];
     const [tipX, tipY] = [x + long * dx, y + long * dy];
     const [backX, backY] = [tipX - 4.5 * dx, tipY - 4.5 * dy];
     const head = [backX - 2.5 * dy, backY + 2.5 * dx, tipX, tipY, backX + 2.5 * dy, backY - 2.5 * dx];
@@ -117,81 +112,76 @@ function arrowLines({ arrows, fakes }, at, up) {
 
 /** @type {(canvas: HTMLCanvasElement, theme: GanTheme, view: PlaneView) => void} */
 export function drawPlane(canvas, theme, { panel, real, target, reach, seams, p }) {
-  const { pen, width } = sheetOf(canvas, theme);
-  /** @type {Scale1D} */
-  const at = (v) => ((v + reach) / (2 * reach)) * width;
-  /** @type {Scale1D} */
-  const up = (v) => ((reach - v) / (2 * reach)) * width;
+  const [pen, width] = sheetOf(canvas, theme);
+  const at = linear([-reach, reach], [0, width]);
+  const up = linear([reach, -reach], [0, width]);
   pen.fillStyle = theme.tones[0];
   pen.fillRect(0, 0, width, width);
   pen.lineWidth = 0.7;
   for (const [tone, path] of cellPaths(panel, at, up)) {
-    pen.fillStyle = theme.tones[tone];
-    pen.strokeStyle = theme.tones[tone];
+    pen.fillStyle = pen.strokeStyle = theme.tones[tone];
     pen.fill(path);
     // One pattern of a single layer may have many cells; their seams are no borders.
     if (seams) pen.stroke(path);
   }
-  pen.fillStyle = theme.data;
+  pen.fillStyle = pen.strokeStyle = theme.data;
   for (let k = 0; k < real.length; k += 2) pen.fillRect(at(real[k]) - 0.9, up(real[k + 1]) - 0.9, 1.8, 1.8);
-  pen.strokeStyle = theme.data;
   pen.lineWidth = 1;
-  pen.beginPath();
+  const rings = new Path2D();
   for (const [x, y] of target.centres) {
-    pen.moveTo(at(x + 3 * target.sigma), up(y));
-    pen.arc(at(x), up(y), at(3 * target.sigma) - at(0), 0, 2 * Math.PI);
+    rings.moveTo(at(x + 3 * target.sigma), up(y));
+    rings.arc(at(x), up(y), at(3 * target.sigma) - at(0), 0, 2 * Math.PI);
   }
-  pen.stroke();
+  pen.stroke(rings);
   pen.fillStyle = theme.model[p];
   pen.fill(fakeMarks(panel.fakes, p > 0, at, up));
   pen.strokeStyle = theme.ink;
   pen.lineWidth = 1.1;
-  strokeLines(pen, ...arrowLines(panel, at, up));
+  pen.stroke(linesThrough(...arrowLines(panel, at, up)));
 }
 
 /** @type {(canvas: HTMLCanvasElement, theme: GanTheme, view: CurvesView) => void} */
 export function drawCurves(canvas, theme, { losses: { d, g, n }, top, steps, weights, p }) {
   const height = 128;
-  const { pen, width } = sheetOf(canvas, theme, height);
-  const plot = { left: 24, right: width - 16, top: 18, bottom: height - 20 };
+  const [pen, width] = sheetOf(canvas, theme, height);
+  const [left, right] = [24, width - 16];
+  const px = linear([0, 1], [left, right]);
+  const scale = linear([0, top], [height - 20, 18]);
   /** @type {Scale1D} */
-  const px = (share) => plot.left + share * (plot.right - plot.left);
-  /** @type {Scale1D} */
-  const py = (v) => plot.bottom - (Math.min(v, top) / top) * (plot.bottom - plot.top);
+  const py = (v) => scale(Math.min(v, top));
   pen.fillStyle = theme.soft;
   pen.textAlign = "right";
   pen.lineWidth = 1;
   pen.strokeStyle = theme.edge;
   for (const v of ticks(0, top, 3)) {
-    strokeLines(pen, [plot.left, py(v), plot.right, py(v)]);
-    pen.fillText(String(v), plot.left - 5, py(v) + 4);
+    pen.stroke(linesThrough([left, py(v), right, py(v)]));
+    pen.fillText(String(v), left - 5, py(v) + 4);
   }
   pen.textAlign = "left";
-  pen.fillText(`Loss in nats: D solid, G dashed${p ? "; w dotted" : ""}`, plot.left, 11);
+  pen.fillText(`Loss in nats: D solid, G dashed${p ? "; w dotted" : ""}`, left, 11);
   pen.textAlign = "center";
   for (const share of [0, 0.5, 1]) {
     pen.fillText((share * steps).toLocaleString("en"), Math.min(px(share), width - 20), height - 5);
   }
-  /** @type {(values: Doubles) => number[]} */
-  const line = (values) => [...values].flatMap((v, b) => (n[b] ? [px((b + 0.5) / BINS), py(v / n[b])] : []));
+  const line = (/** @type {Doubles} */ values) =>
+    linesThrough([...values].flatMap((v, b) => (n[b] ? [px((b + 0.5) / BINS), py(v / n[b])] : [])));
   pen.strokeStyle = theme.model[p];
   pen.lineWidth = 1.6;
-  strokeLines(pen, line(d));
+  pen.stroke(line(d));
   pen.setLineDash([5, 3]);
-  strokeLines(pen, line(g));
+  pen.stroke(line(g));
   pen.setLineDash([1.5, 3]);
   pen.strokeStyle = theme.ink;
-  if (p) strokeLines(pen, [px(0), py(weights[0]), px(1), py(weights[1])]);
+  if (p) pen.stroke(linesThrough([px(0), py(weights[0]), px(1), py(weights[1])]));
   pen.setLineDash([]);
 }
 
 /** @type {(canvas: HTMLCanvasElement, theme: GanTheme, bins: Uint32Array, eta: number, p: number) => void} */
 export function drawPairs(canvas, theme, bins, eta, p) {
   const height = 78;
-  const { pen, width } = sheetOf(canvas, theme, height);
+  const [pen, width] = sheetOf(canvas, theme, height);
   const [left, right, bottom] = [24, width - 16, height - 18];
-  /** @type {Scale1D} */
-  const px = (g) => left + ((g + 1) / 2) * (right - left);
+  const px = linear([-1, 1], [left, right]);
   pen.fillStyle = theme.edge;
   pen.globalAlpha = 0.45;
   pen.fillRect(px(-eta), 18, px(eta) - px(-eta), bottom - 18);
@@ -202,11 +192,10 @@ export function drawPairs(canvas, theme, bins, eta, p) {
     const tall = Math.sqrt(count / most) * (bottom - 24);
     pen.fillRect(Math.max(left, px(b / 20 - 1) - 2), bottom - tall, 4, tall);
   }
-  pen.strokeStyle = theme.soft;
+  pen.strokeStyle = pen.fillStyle = theme.soft;
   pen.lineWidth = 1;
   const edges = [-eta, eta].map((edge) => [px(edge), 18, px(edge), bottom]);
-  strokeLines(pen, [left, bottom, right, bottom], ...edges);
-  pen.fillStyle = theme.soft;
+  pen.stroke(linesThrough([left, bottom, right, bottom], ...edges));
   pen.textAlign = "left";
   pen.fillText("Pairs of fakes: agreement G in layer 2", left, 11);
   pen.textAlign = "center";

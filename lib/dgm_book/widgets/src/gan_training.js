@@ -6,10 +6,11 @@ import { ganHost } from "./models/gan_trainer.js";
 import { startHost } from "./worker.js";
 import script from "./workers/gan.js?script";
 
-const [BATCH, SHOWN, ARROWS] = [128, 400, 40];
+const SIZES = { batch: 128, shown: 400, arrows: 40 };
 
-/** @type {(w: Widget) => GanTarget} */
-export function targetOf(w) {
+/** Steps a frame, and the layer whose cells are shown. @typedef {Record<"speed" | "layer", number>} View */
+
+export function targetOf(/** @type {Widget} */ w) {
   /** @type {GanTarget[]} */
   const targets = w.get("targets");
   return targets.find(({ name }) => name === w.get("target")) ?? targets[0];
@@ -18,11 +19,8 @@ export function targetOf(w) {
 export const reachOf = ({ centres, sigma }) =>
   1.3 * Math.max(...centres.flat().map(Math.abs), 0.5) + 3 * sigma;
 
-// The training, in a worker: one job after the other.
-/**
- * @type {(w: Widget, view: { speed: number, layer: number }, acts: { ask(): void, soon(): void }) =>
- *   Training}
- */
+// `ask` draws all anew, `soon` only what changes with each step.
+/** @type {(w: Widget, view: View, acts: { ask(): void, soon(): void }) => Training} */
 export function makeTraining(w, view, { ask, soon }) {
   const steps = w.get("steps");
   let [busy, inView, restart, look] = [false, true, true, false];
@@ -30,36 +28,16 @@ export function makeTraining(w, view, { ask, soon }) {
   let [run, judged] = ["", NaN];
   /** @type {ReturnType<typeof startHost> | null} */
   let host = null;
-  /** @type {Training} */
-  const me = {
-    shot: null,
-    losses: [],
-    playing: false,
-    owed: 0,
-    over,
-    alone,
-    begin,
-    changed,
-    pump,
-    open,
-    stop,
-  };
-
-  function over() {
-    return me.shot?.panels.every((panel) => panel.stopped) ?? false;
-  }
-  function alone() {
-    return host?.alone ?? false;
-  }
-  const runOf = () => [w.get("target"), w.get("seed"), w.get("width")].join();
+  const over = () => me.shot?.panels.every((panel) => panel.stopped) ?? false;
+  const runNow = () => [w.get("target"), w.get("seed"), w.get("width")].join();
   // Another target, seed or width begins a new run; whatever else is chosen holds from the next step on.
   function changed() {
-    if (runOf() !== run) return begin();
+    if (runNow() !== run) return begin();
     ask();
     if (!me.playing && w.get("margin") !== judged) pump(true);
   }
   function begin() {
-    run = runOf();
+    run = runNow();
     generation++;
     restart = true;
     me.owed = 0;
@@ -68,39 +46,24 @@ export function makeTraining(w, view, { ask, soon }) {
     pump(true);
   }
 
-  // Sends the next job as soon as the last one is answered; `again` asks for a picture without a step.
-  function pump(again = false) {
-    look ||= again;
-    if (busy || !host) return;
-    const moving = me.playing && inView && !document.hidden;
-    if (!restart && !me.owed && !moving && !look) return;
+  // Sends the next job as soon as the last one is answered; `anew` asks for a picture without a step.
+  function pump(anew = false) {
+    look ||= anew;
+    const plays = me.playing && inView && !document.hidden;
+    if (busy || !host || !(restart || me.owed || plays || look)) return;
     const target = targetOf(w);
-    const [weight, margin, rate, decay] = ["weight", "margin", "rate", "decay"].map((name) => w.get(name));
-    const sizes = {
-      seed: w.get("seed"),
-      width: w.get("width"),
-      batch: BATCH,
-      steps,
-      shown: SHOWN,
-      arrows: ARROWS,
-    };
     const { centres, sigma } = target;
-    busy = true;
-    asked = generation;
-    judged = margin;
-    host.send({
-      begin: restart ? { centres, sigma, limit: reachOf(target), ...sizes } : null,
-      count: restart ? 0 : me.owed || (moving ? view.speed : 0),
-      settings: { w: weight, margin, rate, decay },
-      layer: view.layer,
-    });
+    const [seed, width, margin] = ["seed", "width", "margin"].map((name) => w.get(name));
+    const settings = { w: w.get("weight"), margin, rate: w.get("rate"), decay: w.get("decay") };
+    const count = restart ? 0 : me.owed || (plays ? view.speed : 0);
+    const config = { centres, sigma, limit: reachOf(target), seed, width, steps, ...SIZES };
+    [busy, asked, judged] = [true, generation, margin];
+    host.send({ begin: restart ? config : null, count, settings, layer: view.layer });
     if (!restart) me.owed = 0;
-    restart = false;
-    look = false;
+    [restart, look] = [false, false];
   }
 
-  /** @type {(panels: GanPanel[]) => void} */
-  function note(panels) {
+  function note(/** @type {GanPanel[]} */ panels) {
     for (const [p, { trace }] of panels.entries()) {
       const { d, g, n } = me.losses[p];
       for (let i = 0; i < trace.length; i += 3) {
@@ -111,21 +74,23 @@ export function makeTraining(w, view, { ask, soon }) {
       }
     }
   }
-  /** @type {(answer: GanAnswer) => void} */
-  function receive(answer) {
-    busy = false;
-    if (asked !== generation) return pump(true);
-    me.shot = answer;
-    note(answer.panels);
-    if (steps - answer.step <= 0 || over()) me.playing = false;
-    measured += answer.times.length;
+  function measure(/** @type {number[]} */ times) {
+    measured += times.length;
     if (measured > 20000) {
       performance.clearMeasures("dgm-step:gan");
       measured = 0;
     }
-    for (const duration of answer.times) {
+    for (const duration of times) {
       performance.measure("dgm-step:gan", { start: performance.now() - duration, duration });
     }
+  }
+  function receive(/** @type {GanAnswer} */ answer) {
+    busy = false;
+    if (asked !== generation) return pump(true);
+    me.shot = answer;
+    note(answer.panels);
+    measure(answer.times);
+    if (steps - answer.step <= 0 || over()) me.playing = false;
     if (me.playing) soon();
     else ask();
   }
@@ -144,17 +109,32 @@ export function makeTraining(w, view, { ask, soon }) {
     pump();
   });
   views.observe(w.root);
-  const seen = () => pump();
-  document.addEventListener("visibilitychange", seen);
+  const resume = () => pump();
+  document.addEventListener("visibilitychange", resume);
   function stop() {
     host?.stop();
     views.disconnect();
-    document.removeEventListener("visibilitychange", seen);
+    document.removeEventListener("visibilitychange", resume);
   }
+  const alone = () => host?.alone ?? false;
+  /** @type {Training} */
+  const me = {
+    shot: null,
+    losses: [],
+    playing: false,
+    owed: 0,
+    over,
+    alone,
+    begin,
+    changed,
+    pump,
+    open,
+    stop,
+  };
   return me;
 }
 /**
- * @typedef {{ shot: GanSnapshot | null, losses: GanLosses[], playing: boolean, owed: number, over():
- *   boolean, alone(): boolean, begin(): void, changed(): void, pump(again?: boolean): void, open(): void,
- *   stop(): void }} Training
+ * @typedef {{ shot: GanSnapshot | null, losses: GanLosses[], playing: boolean, owed: number } &
+ *   Record<"over" | "alone", () => boolean> & Record<"begin" | "changed" | "open" | "stop", () => void> &
+ *   { pump(anew?: boolean): void }} Training
  */

@@ -1,54 +1,29 @@
-// Panels over time, and the lines and bands in them.
+// Panels over time: both coordinates of a system, what models predict, marks of changes, and heat maps.
 
-import { italic, shape, ticks } from "./frame.js";
-import { leftAxis, place, short } from "./plot.js";
+import { linear, through } from "./charts.js";
+import { element, italic, MARKS, penOf, shape, ticks } from "./frame.js";
+import { spanFor } from "./models/switching.js";
+import { axisName, bottomAxis, leftAxis, short, words } from "./plot.js";
 
-// A panel of an SVG between `top` and `top + height`, for values up to `high`; nothing is drawn outside.
-/** @type {(id: string, title: string) => TimePanel} */
-export function timePanel(id, title) {
-  const box = shape("rect");
-  const grid = shape("g");
-  const inside = shape("g", { "clip-path": `url(#${id})` });
-  const name = shape("text.dgm-strong.dgm-halo", title);
-  const node = shape("g", shape("clipPath", { id }, box), grid, inside, name);
-  let scaled = "";
-  /** @type {(v: number) => string} */
-  let py = String;
+export const [LEFT, RIGHT, GAP, TOP] = [32, 6, 26, 32]; // px, of the whole picture
 
-  /** @type {(place: PanelPlace) => void} */
-  function lay({ left, top, width, height, low, high, parts = 4 }) {
-    py = (v) => (top + ((high - v) / (high - low)) * height).toFixed(1);
-    const now = [left, top, width, height, low, high].join();
-    if (now === scaled) return;
-    scaled = now;
-    place(box, { x: left, y: top, width, height });
-    place(name, { x: left + 3, y: top - 5 });
-    grid.replaceChildren(
-      ...leftAxis(ticks(low, high, parts), {
-        py,
-        left,
-        right: left + width,
-        gap: 4,
-        text: (v) => short(v, 4),
-      }),
-    );
-  }
-
-  return { node, inside, name, lay, py: (v) => py(v) };
+// A panel of an SVG for values from `low` to `high`; nothing of what `draw` returns is drawn outside.
+/** @type {(id: string, title: Children, box: PanelBox, draw: (py: Fixed) => SVGElement[]) => SVGElement} */
+export function panelOf(id, title, { top, width, height, low, high }, draw) {
+  const scale = linear([low, high], [top + height, top]);
+  /** @type {Fixed} */
+  const py = (v) => scale(v).toFixed(1);
+  const text = (/** @type {number} */ v) => short(v, 4);
+  return shape(
+    "g",
+    shape("clipPath", { id }, shape("rect", { x: LEFT, y: top, width, height })),
+    ...leftAxis(ticks(low, high, 4), { py, left: LEFT, right: LEFT + width, gap: 4, text }),
+    shape("g", { "clip-path": `url(#${id})` }, ...draw(py)),
+    shape("text.dgm-strong.dgm-halo", { x: LEFT + 3, y: top - 5 }, ...title),
+  );
 }
 
-/** Panels of both coordinates and of what is named. @type {(id: string, third: string) => TimePanel[]} */
-export function statePanels(id, third) {
-  const panels = ["x1", "x2", "third"].map((part) => timePanel(`${id}-${part}`, ""));
-  for (const [d, { name }] of panels.slice(0, 2).entries()) {
-    const sub = shape("tspan", { "baseline-shift": "sub", "font-size": "9" }, String(d + 1));
-    name.append(italic("x"), sub, d ? "" : ", expected \u00b1 2 deviations");
-  }
-  panels[2].name.append(third);
-  return panels;
-}
-
-// Lines and bands through points that `gap` may break, as path data.
+// Path data through values that `gap` may break, such as a system that starts anew.
 /** @type {(values: Series, px: ToPixels, py: ToPixels, gap?: Gap) => string} */
 export function linePath(values, px, py, gap = () => false) {
   let d = "";
@@ -56,20 +31,91 @@ export function linePath(values, px, py, gap = () => false) {
   return d;
 }
 
-/** @type {(means: Series, deviations: Series, px: ToPixels, py: ToPixels, gap?: Gap) => string} */
-export function bandPath(means, deviations, px, py, gap = () => false) {
-  let [d, start] = ["", 0];
-  for (let end = 1; end <= means.length; end++) {
-    if (end < means.length && !gap(end)) continue;
-    /** @type {(i: number, sign: number) => string} */
-    const at = (i, sign) => `${px(i)} ${py(means[i] + 2 * sign * deviations[i])}`;
-    for (let i = start; i < end; i++) d += `${i > start ? "L" : "M"}${at(i, 1)}`;
-    for (let i = end - 1; i >= start; i--) d += `L${at(i, -1)}`;
-    d += "Z";
-    start = end;
-  }
-  return d;
+/** Two deviations to both sides. @type {(mean: number[], deviation: number[], side: number) => number[]} */
+const edge = (mean, deviation, side) => mean.map((v, i) => v + 2 * side * deviation[i]);
+
+/** @type {(mean: number[], deviation: number[], px: ToPixels, py: ToPixels, gap: Gap) => string} */
+function bandPath(mean, deviation, px, py, gap) {
+  const starts = mean.flatMap((_, i) => (i && !gap(i) ? [] : [i]));
+  const [upper, lower] = [1, -1].map((side) => edge(mean, deviation, side).map((v, i) => [px(i), py(v)]));
+  const parts = starts.map((from, k) => {
+    const to = starts[k + 1] ?? mean.length;
+    return `${through([...upper.slice(from, to), ...lower.slice(from, to).reverse()])}Z`;
+  });
+  return parts.join("");
 }
 
-/** @type {(values: number[]) => number} */
-export const meanOf = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
+/** A line of a model. @type {(kind: string, dash: string, d: string) => SVGElement} */
+export const lineOf = (kind, dash, d) => shape(`path.dgm-line-of.${kind}`, { "stroke-dasharray": dash, d });
+
+// Both coordinates: the band and mean of the first model, the edges of a second's band, and the data.
+/** @type {(id: string, box: PanelBox, px: Fixed, steps: CourseStep[], m: Prediction[]) => SVGElement[]} */
+export function coordinatePanels(id, box, px, steps, [model, other]) {
+  const gap = (/** @type {number} */ i) => steps[i].fresh;
+  const most = steps.reduce((top, { x }) => Math.max(top, Math.abs(x[0]), Math.abs(x[1])), 0.8);
+  const high = spanFor(1.2 * most);
+  return [0, 1].map((d) => {
+    const column = (/** @type {Doubles[]} */ rows) => rows.map((row) => row[d]);
+    const sub = shape("tspan", { "baseline-shift": "sub", "font-size": "9" }, String(d + 1));
+    const title = [italic("x"), sub, d ? "" : ", expected \u00b1 2 deviations"];
+    const top = box.top + d * (box.height + GAP);
+    return panelOf(`${id}-x${d + 1}`, title, { ...box, top, low: -high, high }, (py) => {
+      const [mean, deviation, data] = [model.mean, model.deviation, steps.map(({ x }) => x)].map(column);
+      const edges = other
+        ? [1, -1].map((side) => edge(column(other.mean), column(other.deviation), side))
+        : [];
+      const beside = edges.map((values) => linePath(values, px, py, gap)).join("");
+      const dots = data.map((v, i) => MARKS.circle(+px(i), +py(v), other ? 1.7 : 1.6));
+      return [
+        shape("path.dgm-reach-ours", { d: bandPath(mean, deviation, px, py, gap) }),
+        ...(other ? [lineOf("dgm-base", "5 3", beside)] : []),
+        lineOf("dgm-ours", "", linePath(mean, px, py, gap)),
+        shape("path.dgm-data-line", { d: linePath(data, px, py, gap) }),
+        shape("path.dgm-data-dots", { d: dots.join("") }),
+      ];
+    });
+  });
+}
+
+// Upright lines where something changes, from the top to `bottom`: `says` gives their kind and label.
+/** @type {(steps: CourseStep[], place: ChangePlace, says: SayChange) => SVGElement[]} */
+export function changeMarks(steps, { wide, width, bottom }, says) {
+  return steps.flatMap((step, i) => {
+    const mark = says(step, steps[i - 1]);
+    if (!mark) return [];
+    const x = +(LEFT + i * wide).toFixed(1);
+    const label = { class: "dgm-strong dgm-halo", "text-anchor": x > width - 35 ? "end" : "middle" };
+    return [shape(`path.${mark[0]}`, { d: `M${x} 13V${bottom}` }), words(x, 10, mark[1], label)];
+  });
+}
+
+// The axis of the steps beneath a picture.
+/** @type {(values: number[], px: ToPixels, width: number, y: number) => SVGElement[]} */
+export const stepAxis = (values, px, width, y) => [
+  shape("path.dgm-axis", { d: `M${LEFT} ${y}H${LEFT + width}` }),
+  ...bottomAxis(values, { px, y, text: String }),
+  axisName(LEFT + width / 2, y + 31, "step"),
+];
+
+// A canvas of so many columns and rows behind a picture, and what colours its pixels: `colour` gives the last
+// number or numbers of each, of red, green, blue and opacity.
+/** @type {(kind: string, columns: number, rows: number) => HeatSheet} */
+export function heatSheet(kind, columns, rows) {
+  const node = element("canvas", { class: kind, "aria-hidden": "true", width: columns, height: rows });
+  const pen = penOf(node);
+  const image = pen.createImageData(columns, rows);
+  return {
+    node,
+    paint(top, width, height, colour) {
+      const style = { left: LEFT, top, width, height };
+      for (const [name, v] of Object.entries(style)) node.style.setProperty(name, `${v}px`);
+      for (let row = 0, at = 0; row < rows; row++) {
+        for (let column = 0; column < columns; column++, at += 4) image.data.set(colour(row, column), at);
+      }
+      pen.putImageData(image, 0, 0);
+    },
+  };
+}
+
+export const meanOf = (/** @type {number[]} */ values) =>
+  values.reduce((sum, v) => sum + v, 0) / values.length;

@@ -1,10 +1,11 @@
-// Curves of rate against distortion, and a dot with its tangent that moves along one.
+// Curves of rate against distortion, and a dot with its tangent that moves along one of them.
 
-import { italic, number, rich, shape, ticks } from "./frame.js";
+import { axesOf, between, linear, logarithmic, through } from "./charts.js";
+import { italic, MARKS, number, rich, shape, ticks } from "./frame.js";
 import { last } from "./models/arrays.js";
-import { axisName, bottomAxis, leftAxis, place, resize, uprightName } from "./plot.js";
+import { makeLabels, place, resize } from "./plot.js";
 
-export const [LEFT, TOP] = [46, 10]; // px, of the chart
+const [LEFT, TOP, BELOW] = [46, 10, 42]; // px, of the chart
 
 /**
  * A model's curve at its betas. `codes` says where its codes begin among all, how many images and numbers
@@ -13,184 +14,167 @@ export const [LEFT, TOP] = [46, 10]; // px, of the chart
  *   "distortion_error" | "log_z_error", number[]>> & { model: string, label: string, family?: string,
  *   latent_dim?: number, codes?: { images: number, latent: number, start: number } }} Curve
  */
-/**
- * How each curve is told from the others.
- * @typedef {{ families: string[], sizes: number[], dash(i: number): string, mark(i: number): Mark }} Looks
- */
-/** @typedef {(x: number, y: number, r: number) => string} Mark */
+/** @typedef {{ families: string[], dash(i: number): string, mark(i: number): Mark }} Looks */
+/** @typedef {(typeof MARKS)[string]} Mark */
 
-/** @type {(p: number[], q: number[]) => number} */
-export const distance = ([x, y], [u, v]) => Math.hypot(x - u, y - v);
-/** @type {(low: number, high: number) => number[]} */
-function logTicks(low, high) {
+const distance = (/** @type {number[]} */ [x, y], /** @type {number[]} */ [u, v]) => Math.hypot(x - u, y - v);
+
+function logTicks(/** @type {number} */ low, /** @type {number} */ high) {
   const decades = [-3, -2, -1, 0, 1, 2, 3, 4].flatMap((power) => [1, 2, 5].map((f) => f * 10 ** power));
   return decades.filter((d) => d >= low && d <= high);
 }
 
-// The axes of a chart: px and py turn D and R into pixels.
-/** @type {(curves: Curve[]) => Frame2D} */
-function makeScale(curves) {
-  const top = 1.06 * Math.max(...curves.flatMap((curve) => curve.rate));
-  const right = 1.04 * Math.max(...curves.flatMap((curve) => curve.distortion));
-  const left = 0.85 * Math.min(...curves.flatMap((curve) => curve.distortion));
-  const me = {
-    top,
-    right,
-    left,
-    w: 0,
-    h: 0,
-    log: false,
-    px: (/** @type {number} */ d) =>
-      LEFT + (me.log ? Math.log(d / left) / Math.log(right / left) : d / right) * me.w,
-    py: (/** @type {number} */ r) => TOP + me.h - (r / top) * me.h,
-  };
-  return me;
+/** The axes of a chart of all curves. @type {(curves: Curve[], width: number, log: boolean) => Box} */
+function boxOf(curves, width, log) {
+  const distortions = curves.flatMap((curve) => curve.distortion);
+  const [most, farthest] = [
+    1.06 * Math.max(...curves.flatMap(({ rate }) => rate)),
+    1.04 * Math.max(...distortions),
+  ];
+  const least = log ? 0.85 * Math.min(...distortions) : 0;
+  const bottom = TOP + Math.round(Math.min(330, Math.max(215, 0.74 * width)));
+  const right = width - 8;
+  const px = (log ? logarithmic : linear)([least, farthest], [LEFT, right]);
+  const py = linear([0, most], [bottom, TOP]);
+  return { px, py, left: LEFT, top: TOP, right, bottom, log, least, farthest, most };
 }
-/**
- * @typedef {Record<"top" | "right" | "left" | "w" | "h", number> & { log: boolean, px(d: number): number,
- *   py(r: number): number }} Frame2D
- */
+/** @typedef {{ px: Scale1D, py: Scale1D, log: boolean } & Record<Sizes, number>} Box */
+/** @typedef {"left" | "top" | "right" | "bottom" | "least" | "farthest" | "most"} Sizes */
 
 // Two standard errors to one side of the curve, along its normal. An error along the tangent does not leave
 // the curve, and the error of R + beta D is that of log Z.
-/** @type {(curve: Curve, scale: Frame2D, side: number) => string[]} */
-function bandEdge(curve, { px, py, top, right, left, w, h, log }, side) {
-  const sy = h / top;
+/** @type {(curve: Curve, box: Box, side: number) => number[][]} */
+function bandEdge(curve, { px, py, bottom, left, right, top, log, least, farthest, most }, side) {
+  const sy = (bottom - top) / most;
   return curve.beta.map((beta, k) => {
-    const sx = w / (log ? Math.log(right / left) * curve.distortion[k] : right);
+    const sx = (right - left) / (log ? Math.log(farthest / least) * curve.distortion[k] : farthest);
     const steep = Math.hypot(sx, beta * sy);
     const apart = Math.hypot(beta * (curve.distortion_error?.[k] ?? 0), curve.rate_error?.[k] ?? 0);
     const out = (side * 2 * (curve.log_z_error?.[k] ?? apart) * sx * sy) / steep;
     const [x, y] = [px(curve.distortion[k]), py(curve.rate[k])];
-    return `${x + (out * beta * sy) / steep} ${Math.min(y - (out * sx) / steep, TOP + h)}`;
+    return [x + (out * beta * sy) / steep, Math.min(y - (out * sx) / steep, bottom)];
   });
 }
 
-// The curves, with what does not move.
-/** @type {(w: Widget, curves: Curve[], looks: Looks, labels: Labels) => Curves} */
-export function makeCurves(w, curves, looks, labels) {
-  const scale = makeScale(curves);
-  const { px, py, top, right, left } = scale;
+// The chart: layout(width, log), choose(i) brings a curve to the front, nearest(x, y) is a point of it, and
+// follow(curve, at) moves the dot.
+/** @type {(w: Widget, curves: Curve[], looks: Looks) => Chart} */
+export function makeChart(w, curves, looks) {
   const { families } = looks;
-  const says = "Rate against distortion, with the tangent of slope minus beta";
-  const svg = shape("svg", { role: "img", "aria-label": says });
-  const [axes, pile, opening] = [shape("g"), shape("g"), shape("rect")];
-  const layers = curves.map(({ family, latent_dim: size }, i) => {
-    const band = shape("path.dgm-rd-band");
-    const line = shape("path.dgm-rd-line", { "stroke-dasharray": looks.dash(i) });
-    const marks = shape("path.dgm-rd-marks");
-    const name = shape("text.dgm-halo", { "font-size": 11 }, families.length ? `${family} ${size}` : "");
-    return { band, line, marks, name, group: shape("g", band, line, marks) };
+  const svg = shape("svg", {
+    role: "img",
+    "aria-label": "Rate against distortion, with the tangent of slope minus beta",
   });
+  const labels = makeLabels();
+  const [axes, pile, opening] = [shape("g"), shape("g"), shape("rect")];
+  const layers = curves.map(({ family, latent_dim: size }, i) => ({
+    group: shape("g"),
+    name: shape("text.dgm-halo", { "font-size": 11 }, families.length ? `${family} ${size}` : ""),
+    dash: looks.dash(i),
+    mark: looks.mark(i),
+  }));
   const clip = shape("clipPath", { id: `${w.id}-clip` }, opening);
-  const clipped = shape("g", { "clip-path": `url(#${w.id}-clip)` }, pile);
-  svg.append(clip, axes, clipped, shape("g", ...layers.map(({ name }) => name)));
-  w.picture.append(svg);
-
-  function drawAxes() {
-    const [wide, bottom] = [scale.w, TOP + scale.h];
-    place(opening, { x: LEFT, y: TOP - 4, width: wide + 8, height: scale.h + 8 });
-    const values = scale.log ? logTicks(left, right) : ticks(0, right, (wide + LEFT + 8) / 75);
-    axes.replaceChildren(
-      ...bottomAxis(values, { px, y: bottom, grid: scale.h }),
-      ...leftAxis(ticks(0, top, scale.h / 45), { py, left: LEFT, right: LEFT + wide, gap: 7 }),
-      shape("path.dgm-axis", { d: `M${LEFT} ${TOP}V${bottom}H${LEFT + wide}` }),
-      axisName(LEFT + wide / 2, bottom + 36, rich("distortion *D*, squared error an image", italic)),
-      uprightName(11, TOP + scale.h / 2, rich("rate *R*, nats an image", italic)),
-    );
-  }
-
-  /** @type {(curve: Curve, i: number) => void} */
-  function drawCurve(curve, i) {
-    const at = curve.rate.map((r, k) => [px(curve.distortion[k]), py(r)]);
-    place(layers[i].line, { d: `M${at.map((p) => p.join(" ")).join("L")}` });
-    const edges = [...bandEdge(curve, scale, 1), ...bandEdge(curve, scale, -1).reverse()];
-    place(layers[i].band, { d: `M${edges.join("L")}Z` });
-    /** @type {number[][]} */
-    const apart = [];
-    const gap = families.length ? 22 : 9;
-    for (const p of at) if (!apart.length || distance(p, last(apart)) > gap) apart.push(p);
-    place(layers[i].marks, { d: apart.map(([x, y]) => looks.mark(i)(x, y, 2.6)).join("") });
-  }
-
-  /** @type {Curves["layout"]} */
-  function layout(width, log) {
-    Object.assign(scale, {
-      log,
-      w: width - LEFT - 8,
-      h: Math.round(Math.min(330, Math.max(215, 0.74 * width))),
-    });
-    resize(svg, width, TOP + scale.h + 42);
-    drawAxes();
-    for (const [i, curve] of curves.entries()) drawCurve(curve, i);
-    // Each curve's name stands at its end, lower where another stands already.
-    labels.clear();
-    const ends = curves.map((curve, i) => ({
-      i,
-      x: px(last(curve.distortion)) + 8,
-      y: py(last(curve.rate)) + 4,
-    }));
-    for (const { i, x, y } of ends.sort((a, b) => a.y - b.y)) {
-      labels.add(layers[i].name, x, y, layers[i].name.getComputedTextLength());
-    }
-  }
-  /** @type {Curves["choose"]} */
-  function choose(i) {
-    for (const [j, { group, name }] of layers.entries()) {
-      group.classList.toggle("dgm-chosen", j === i);
-      name.classList.toggle("dgm-strong", j === i);
-    }
-    const groups = layers.map(({ group }) => group);
-    pile.append(...groups.filter((_, j) => j !== i), groups[i]);
-  }
-  return { svg, scale, layout, choose };
-}
-/**
- * @typedef {{ svg: SVGElement, scale: Frame2D, layout(width: number, log: boolean): void, choose(i:
- *   number): void }} Curves
- */
-
-// The dot that moves along a curve, with its tangent.
-/**
- * @type {(svg: SVGElement, scale: Frame2D, labels: Labels) => { dot: SVGElement, draw(curve: Curve, at:
- *   number): void }}
- */
-export function makePoint(svg, scale, labels) {
   const tangent = shape("path.dgm-rd-tangent", { fill: "none" });
-  const meet = shape("circle.dgm-rd-meet", { r: 4 });
+  const meet = shape("circle.dgm-rd-meet", { r: 4, cx: LEFT });
   const note = shape("text.dgm-strong.dgm-halo");
   const slope = shape("text.dgm-halo", { "text-anchor": "start" }, "slope \u2212", italic("\u03b2"));
   const dot = shape("path.dgm-rd-dot");
-  svg.append(tangent, meet, slope, note, dot);
-  const { px, py, top, right, left } = scale;
+  svg.append(clip, axes, shape("g", { "clip-path": `url(#${w.id}-clip)` }, pile));
+  svg.append(shape("g", ...layers.map(({ name }) => name)), tangent, meet, slope, note, dot);
+  w.picture.append(svg);
+  /** @type {Box | null} */
+  let box = null;
 
-  /** @type {(curve: Curve, at: number) => void} */
-  function draw(curve, at) {
-    const low = Math.floor(at);
-    const high = Math.min(low + 1, curve.beta.length - 1);
-    const between = (/** @type {number[]} */ values) =>
-      values[low] + (at - low) * (values[high] - values[low]);
-    const [d, r, beta] = [between(curve.distortion), between(curve.rate), between(curve.beta)];
-    place(dot, { transform: `translate(${px(d)} ${py(r)})` });
-    // The tangent R = r - beta (D - d), clipped to the plot; a bend where D is logarithmic.
-    const meets = r + beta * d;
-    const start = Math.max(scale.log ? left : 0, beta > 0 ? d - (top - r) / beta : 0);
-    const end = beta * (right - d) > r ? d + r / beta : right;
-    const n = scale.log ? 32 : 1;
-    const along = Array.from({ length: n + 1 }, (_, j) => start + (j / n) * (end - start));
-    const path = along.map((D) => [px(D), py(meets - beta * D)]);
-    place(tangent, { d: `M${path.map((p) => p.join(" ")).join("L")}` });
-    const inside = meets <= top;
-    meet.style.display = inside && !scale.log ? "" : "none";
-    place(meet, { cx: LEFT, cy: py(meets) });
-    const text = inside ? "\u2212log *Z* = " : "to \u2212log *Z* = ";
-    note.replaceChildren(...rich(`${text}${number(meets, 3)}${inside ? "" : " \u2191"}`, italic));
-    note.style.display = scale.log ? "none" : "";
-    const [[x1, y1], [x2, y2]] = [path[0], last(path)];
-    const [edge, bottom] = [LEFT + scale.w, TOP + scale.h];
-    labels.beside(note, Math.min(x1 + 10, edge - 130), Math.max(y1 + (inside ? -8 : 14), TOP + 12), 130, 1);
-    const middle = [(px(d) + x2) / 2 + 8, (py(r) + y2) / 2 - 6];
-    labels.beside(slope, Math.min(middle[0], edge - 52), Math.min(middle[1], bottom - 8), 52, -1);
+  /** @type {(curve: Curve, mark: Mark, dash: string, box: Box) => SVGElement[]} */
+  function curveParts(curve, mark, dash, now) {
+    const at = curve.rate.map((r, k) => [now.px(curve.distortion[k]), now.py(r)]);
+    const gap = families.length ? 22 : 9;
+    /** @type {number[][]} */
+    const apart = [];
+    for (const p of at) if (!apart.length || distance(p, last(apart)) > gap) apart.push(p);
+    return [
+      shape("path.dgm-rd-band", { d: between(bandEdge(curve, now, 1), bandEdge(curve, now, -1)) }),
+      shape("path.dgm-rd-line", { "stroke-dasharray": dash, d: through(at) }),
+      shape("path.dgm-rd-marks", { d: apart.map(([x, y]) => mark(x, y, 2.6)).join("") }),
+    ];
   }
-  return { dot, draw };
+
+  return {
+    svg,
+    dot,
+    layout(width, log) {
+      if (!width || (box?.log === log && box.right === width - 8)) return;
+      const now = boxOf(curves, width, log);
+      box = now;
+      const { px, py, left, right, top, bottom, least, farthest, most } = now;
+      resize(svg, width, bottom + BELOW);
+      place(opening, { x: left, y: top - 4, width: right - left + 8, height: bottom - top + 8 });
+      const xs = log ? logTicks(least, farthest) : ticks(0, farthest, right / 75);
+      const x = rich("distortion *D*, squared error an image", italic);
+      const y = rich("rate *R*, nats an image", italic);
+      const ys = ticks(0, most, (bottom - top) / 45);
+      axes.replaceChildren(...axesOf(now, { xs, ys, x, y, grid: true, gap: 7, below: 36 }));
+      for (const [i, { group, mark, dash }] of layers.entries()) {
+        group.replaceChildren(...curveParts(curves[i], mark, dash, now));
+      }
+      // Each curve's name stands at its end, lower where another stands already.
+      labels.clear();
+      const ends = curves.map((curve, i) => [i, px(last(curve.distortion)) + 8, py(last(curve.rate)) + 4]);
+      for (const [i, at, height] of ends.sort((a, b) => a[2] - b[2])) {
+        labels.add(layers[i].name, at, height, layers[i].name.getComputedTextLength());
+      }
+    },
+    choose(i) {
+      for (const [j, { group, name }] of layers.entries()) {
+        group.classList.toggle("dgm-chosen", j === i);
+        name.classList.toggle("dgm-strong", j === i);
+      }
+      const groups = layers.map(({ group }) => group);
+      pile.append(...groups.filter((_, j) => j !== i), groups[i]);
+      place(dot, { d: looks.mark(i)(0, 0, 6.5) });
+    },
+    nearest({ distortion, rate }, x, y) {
+      const away = rate.map((r, k) => distance([x, y], [box?.px(distortion[k]) ?? 0, box?.py(r) ?? 0]));
+      return away.indexOf(Math.min(...away));
+    },
+    follow(curve, at) {
+      if (!box) return;
+      const { px, py, right, top, bottom, log, least, farthest, most } = box;
+      const low = Math.floor(at);
+      const high = Math.min(low + 1, curve.beta.length - 1);
+      const [d, r, beta] = [curve.distortion, curve.rate, curve.beta].map(
+        (values) => values[low] + (at - low) * (values[high] - values[low]),
+      );
+      place(dot, { transform: `translate(${px(d)} ${py(r)})` });
+      // The tangent R = r - beta (D - d), clipped to the plot; a bend where D is logarithmic.
+      const meets = r + beta * d;
+      const start = Math.max(least, beta > 0 ? d - (most - r) / beta : 0);
+      const end = beta * (farthest - d) > r ? d + r / beta : farthest;
+      const n = log ? 32 : 1;
+      const along = Array.from({ length: n + 1 }, (_, j) => start + (j / n) * (end - start));
+      const path = along.map((D) => [px(D), py(meets - beta * D)]);
+      place(tangent, { d: through(path) });
+      const inside = meets <= most;
+      meet.style.display = inside && !log ? "" : "none";
+      place(meet, { cy: py(meets) });
+      const text = inside ? "\u2212log *Z* = " : "to \u2212log *Z* = ";
+      note.replaceChildren(...rich(`${text}${number(meets, 3)}${inside ? "" : " \u2191"}`, italic));
+      note.style.display = log ? "none" : "";
+      const [[x1, y1], [x2, y2]] = [path[0], last(path)];
+      labels.beside(
+        note,
+        Math.min(x1 + 10, right - 130),
+        Math.max(y1 + (inside ? -8 : 14), top + 12),
+        130,
+        1,
+      );
+      const [x, y] = [(px(d) + x2) / 2 + 8, (py(r) + y2) / 2 - 6];
+      labels.beside(slope, Math.min(x, right - 52), Math.min(y, bottom - 8), 52, -1);
+    },
+  };
 }
+/**
+ * @typedef {{ svg: SVGElement, dot: SVGElement, layout(width: number, log: boolean): void,
+ *   choose(i: number): void, nearest(curve: Curve, x: number, y: number): number,
+ *   follow(curve: Curve, at: number): void }} Chart
+ */

@@ -2,8 +2,7 @@
 
 const LEVEL = 0.16; // of one note
 const HARMONICS = [0, 1, 0.42, 0.2, 0.1, 0.05];
-/** @type {(pitch: number) => number} */
-const hertz = (pitch) => 440 * 2 ** ((pitch - 69) / 12);
+const hertz = (/** @type {number} */ pitch) => 440 * 2 ** ((pitch - 69) / 12);
 
 // Call it in answer to a click or key only. Null where there is no Web Audio; else { ready, turn, end }.
 /** @type {() => Sound | null} */

@@ -1,27 +1,35 @@
 // How sentences are shown. Whatever a reader has typed becomes text, never HTML.
 
-import { selectOf } from "./controls.js";
+import { pickOf, textOf } from "./form.js";
 import { element } from "./frame.js";
 
 const CLINGS = /^(?:[.,!?;:%)\]\u201d]|\.\.\.|n't|'(?:s|ve|m|ll|re|d))$/;
 const OPENS = /^[([$\u201c]$/;
+export const printed = (/** @type {string} */ word) => ({ "``": "\u201c", "''": "\u201d" })[word] ?? word;
+
 /** @type {(word: string) => string} */
-export const printed = (word) => ({ "``": "\u201c", "''": "\u201d" })[word] ?? word;
+export const brief = (word) => (word.length > 24 ? `${word.slice(0, 24)}\u2026` : printed(word));
+
+/** The first few of some words, each once. @type {(words: string[]) => string} */
+export function quoted(words) {
+  const distinct = [...new Set(words)];
+  const more = distinct.length > 6 ? ` and ${distinct.length - 6} more` : "";
+  const shown = distinct.slice(0, 6).map((word) => `\u201c${brief(word)}\u201d`);
+  return `${shown.join(", ")}${more}`;
+}
 
 /** Whether a space stands before each word. @type {(tokens: string[]) => boolean[]} */
 function spaces(tokens) {
   return tokens.map((word, i) => i > 0 && !CLINGS.test(printed(word)) && !OPENS.test(printed(tokens[i - 1])));
 }
 
-/** @type {(tokens: string[]) => string} */
-export function plainText(tokens) {
+export function plainText(/** @type {string[]} */ tokens) {
   const before = spaces(tokens);
   return tokens.map((word, i) => (before[i] ? " " : "") + printed(word)).join("");
 }
 
 // Which words of b do not stand in a and which of a not in b, by their longest common subsequence.
-/** @type {(a: string[], b: string[]) => { dropped: boolean[], added: boolean[] }} */
-export function compared(a, b) {
+export function compared(/** @type {string[]} */ a, /** @type {string[]} */ b) {
   const rows = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
   for (let i = a.length; i--; ) {
     for (let j = b.length; j--; ) {
@@ -56,87 +64,85 @@ export function showSentence(node, tokens, added, before = () => null) {
   node.replaceChildren(...parts, ...(last ? [" ", last] : []));
 }
 
-// The source, a bar beneath each word: up speaks for the last vertex, down for the first; hidden words boxed.
-/** @type {(node: Element, source: Voted, masked: boolean[], names: string[]) => void} */
-export function showVotes(node, { tokens, reading }, masked, names) {
-  const k = names.length;
-  const all = reading?.votes ?? [];
-  const votes = tokens.map((_, s) => all[s * k + k - 1] - all[s * k]);
-  const most = Math.max(1, ...votes.map(Math.abs));
-  node.replaceChildren(
-    ...tokens.map((word, s) => {
-      const vote = votes[s];
-      const bar = element("span", {
-        class: vote < 0 ? "dgm-down" : "dgm-up",
-        style: `--far: ${Math.abs(vote / most).toFixed(3)}`,
-      });
-      const side = vote < 0 ? names[0] : names[k - 1];
-      const says = `${side} ${Math.abs(vote).toFixed(1)}${masked[s] ? ", hidden from the writer" : ""}`;
-      const track = element("span.dgm-vote", { role: "img", "aria-label": says }, bar);
-      return element(
-        "span",
-        { class: masked[s] ? "dgm-word dgm-hid" : "dgm-word" },
-        element("span", printed(word)),
-        track,
-      );
-    }),
-  );
+// A word above a bar: up speaks for the last vertex, down for the first; hidden words boxed.
+/** @type {(word: string, vote: number, most: number, masked: boolean, names: string[]) => Element} */
+function voteOf(word, vote, most, masked, names) {
+  const side = vote < 0 ? names[0] : names[names.length - 1];
+  const says = `${side} ${Math.abs(vote).toFixed(1)}${masked ? ", hidden from the writer" : ""}`;
+  const style = `--far: ${Math.abs(vote / most).toFixed(3)}`;
+  const bar = element("span", { class: vote < 0 ? "dgm-down" : "dgm-up", style });
+  const track = element("span.dgm-vote", { role: "img", "aria-label": says }, bar);
+  return element(masked ? "span.dgm-word.dgm-hid" : "span.dgm-word", element("span", printed(word)), track);
 }
 
-/** What became of the source's words. @type {(lost: string[], added: boolean[]) => string} */
-export function told(lost, added) {
-  if (lost.length) return `Left out: ${lost.map(printed).join(" \u00b7 ")}`;
-  return added.includes(true) ? "Nothing left out." : "Nothing had to change.";
+// A sentence said anew, what of the source was left out, and how the source's words vote.
+/** @type {(names: string[]) => RewriteView} */
+export function rewriteView(names) {
+  const [sentence, gone, votes] = [element("p.dgm-said"), element("p.dgm-gone"), element("div.dgm-votes")];
+  return {
+    stage: element("div.dgm-stage", sentence, gone),
+    votes,
+    bars: `Bars: up speaks for ${names[2]}, down for ${names[0]}. Dashed: hidden, to be said anew.`,
+    show({ tokens: words, reading }, { tokens, masked }, before) {
+      const { dropped, added } = compared(words, tokens);
+      showSentence(sentence, tokens, added, before);
+      sentence.classList.remove("dgm-empty");
+      sentence.classList.toggle("dgm-long", tokens.length > 18);
+      const lost = words.filter((_, s) => dropped[s]).map(printed);
+      if (lost.length) gone.textContent = `Left out: ${lost.join(" \u00b7 ")}`;
+      else gone.textContent = added.includes(true) ? "Nothing left out." : "Nothing had to change.";
+      const [all, k] = [reading?.votes ?? [], names.length];
+      const far = words.map((_, s) => all[s * k + k - 1] - all[s * k]);
+      const most = Math.max(1, ...far.map(Math.abs));
+      votes.replaceChildren(...words.map((word, s) => voteOf(word, far[s], most, masked[s], names)));
+    },
+    clear({ tokens }) {
+      sentence.textContent = plainText(tokens) || "\u2026";
+      sentence.classList.add("dgm-empty");
+      gone.textContent = "";
+      votes.replaceChildren();
+    },
+  };
 }
 
-/** @type {(rewrite: { margin: number, masked: boolean[] }) => string} */
-export function hiding({ margin, masked }) {
+/** What it returns, and the time that it took. @type {<T>(act: () => T) => [T, string]} */
+export function timed(act) {
+  const start = performance.now();
+  const result = act();
+  const ms = performance.now() - start;
+  return [result, `${ms.toFixed(ms < 10 ? 1 : 0)} ms`];
+}
+
+/** Gives Python what is shown. @type {(w: Widget, tokens: string[]) => void} */
+export function saveRewritten(w, tokens) {
+  const rewritten = tokens.join(" ");
+  w.root.dataset.rewritten = rewritten;
+  if (rewritten !== w.get("rewritten")) w.save({ rewritten });
+}
+
+export function hiding(/** @type {{ margin: number, masked: boolean[] }} */ { margin, masked }) {
   const hidden = masked.filter(Boolean).length;
   return hidden ? `${margin}, hides ${hidden} of ${masked.length} words` : "hides no word";
 }
 
-// What has to be said about a sentence before it is rewritten; empty where there is nothing.
-/** @type {(source: Source) => string[]} */
-export function remarks(source) {
-  const said = [];
-  const unknown = [...new Set(source.unknownWords)];
-  if (unknown.length) {
-    const shown = unknown
-      .slice(0, 6)
-      .map((word) => `\u201c${word.length > 24 ? `${word.slice(0, 24)}\u2026` : word}\u201d`);
-    const many = unknown.length > 1;
-    const more = unknown.length > 6 ? ` and ${unknown.length - 6} more` : "";
-    said.push(
-      `Unknown to the model, which can only copy ${many ? "them" : "it"}: ${shown.join(", ")}${more}.`,
-    );
-  }
-  return said;
+// What has to be said about a sentence before it is rewritten.
+export function remarks(/** @type {Source} */ { unknownWords }) {
+  if (!unknownWords.length) return [];
+  const copied = new Set(unknownWords).size > 1 ? "them" : "it";
+  return [`Unknown to the model, which can only copy ${copied}: ${quoted(unknownWords)}.`];
 }
 
-// Where a reader types a sentence or picks one; `show(sentence)` brings both up to date.
-/**
- * @type {(frame: Frame, examples: string[], labels: string[], change: (sentence: string) => void) =>
- *   SentenceInput}
- */
-export function typedInput(frame, examples, labels, change) {
-  const box = element("textarea", {
-    id: `${frame.id}-box`,
-    maxlength: 2000,
-    rows: 2,
-    spellcheck: "false",
-    autocomplete: "off",
-    placeholder: "Type a sentence",
+/** Where a sentence is typed or picked. @type {(form: WidgetForm, label?: Label) => HTMLElement[]} */
+export function typedInput(form, label = String) {
+  const { w } = form;
+  /** @type {string[]} */
+  const examples = w.get("examples");
+  const options = [["", "Pick a sentence"], ...examples.map((example) => [example, label(example)])];
+  const pick = pickOf(form, "label.dgm-pick", "pick", element("span.dgm-status", "Examples"), options, {
+    get: () => (examples.includes(w.get("sentence")) ? w.get("sentence") : ""),
+    set: (sentence) => sentence && w.change({ sentence }),
   });
-  const options = [["", "Pick a sentence"], ...examples.map((example, i) => [example, labels[i]])];
-  const pick = selectOf(`${frame.id}-pick`, options, (example) => example && change(example));
-  const label = element("label.dgm-pick", { for: pick.id }, element("span.dgm-status", "Examples"), pick);
-  box.addEventListener("input", () => change(box.value));
-  box.addEventListener("keydown", (event) => event.key === "Enter" && event.preventDefault());
-  /** @type {(sentence: string) => void} */
-  const show = (sentence) => {
-    if (box.value !== sentence) box.value = sentence;
-    pick.value = examples.includes(sentence) ? sentence : "";
-  };
-  const heads = element("div.dgm-heads", element("label", { for: box.id }, "Your sentence"), label);
-  return { nodes: [heads, box], show };
+  const attributes = { maxlength: 2000, rows: 2, placeholder: "Type a sentence" };
+  return textOf(form, "sentence", "Your sentence", attributes, pick);
 }
+/** @typedef {(example: string) => string} Label */

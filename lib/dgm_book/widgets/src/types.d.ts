@@ -58,7 +58,7 @@ type TagOf<S extends string> = S extends `${infer T}.${string}` ? T : S;
 type OfTag<M, S extends string> = TagOf<S> extends keyof M ? M[TagOf<S>] : never;
 type MakeElement = <S extends string>(selector: S, ...rest: Rest) => OfTag<HTMLElementTagNameMap, S>;
 type MakeShape = <S extends string>(selector: S, ...rest: Rest) => OfTag<SVGElementTagNameMap, S>;
-type Frame = Record<"root" | "picture" | "side" | "controls" | "status", HTMLElement> & {
+type Frame = Record<"root" | "picture" | "side" | "controls" | "foot" | "status", HTMLElement> & {
   reset: HTMLButtonElement;
   id: string;
 };
@@ -74,6 +74,38 @@ type Slider = {
 };
 type Checkbox = { input: HTMLInputElement; node: HTMLElement };
 type Values = Record<string, unknown>;
+
+// address.js: what settings may be, as dgm_book.widgets.settings says
+type Ends = { low?: number | null; high?: number | null };
+/** `values`: the setting is a place among them, and `key` what they are called in the address. */
+type NumberForm = { kind: "number" | "whole"; step?: number; key?: string; values?: number[] } & Ends;
+type RowForm = { kind: "row"; parts: Form[] };
+/** `total`: they sum to it; `rising`: rows whose first numbers ascend from 0. */
+type ListForm = { kind: "list"; each: Form; least: number; most: number } & {
+  multiple?: number;
+  total?: number;
+  rising?: boolean;
+};
+type Form =
+  | NumberForm
+  | ListForm
+  | RowForm
+  | { kind: "switch" }
+  | { kind: "choice"; choices: (string | number)[] }
+  | ({ kind: "text" } & Ends);
+/** What settings may be, given what all are. */
+type Forms = (now: Values) => Record<string, Form>;
+type FromAddress = { values: Values; words: string[] };
+type Addressed = {
+  name: string;
+  forms: Record<string, Form>;
+  also?: Forms;
+  state(): Values;
+  first: Values;
+  save(values: Values): void;
+};
+type WidgetOptions = { names: string[]; hint: string; kind?: string; forms?: Forms };
+
 /** What changes with a widget's traits or its width, and what ends besides. */
 type StartOptions = {
   sized?: Element;
@@ -90,26 +122,110 @@ type Widget = Frame & {
   ask(): void;
   start(measure: string, draw: () => unknown, options?: StartOptions): () => void;
 };
+// widget.js
+type SpeakingWidget = Widget & { speak(text: string): void };
+type Drawing = {
+  draw(width: number): unknown;
+  layout?(width: number): void;
+  sized?: Element;
+  touched?(): void;
+  ended?(): void;
+};
+/** `pause`: ms without a change before the screen reader hears of it. */
+type WidgetDefinition<T> = WidgetOptions & {
+  measure: string;
+  pause?: number;
+
+  load?(model: WidgetModel): Promise<T>;
+};
+type DefineWidget = <T>(
+  definition: WidgetDefinition<T> | ((model: WidgetModel) => WidgetDefinition<T>),
+  build: (w: SpeakingWidget, loaded: T) => Drawing | Drawing["draw"],
+) => { render(props: RenderProps): Promise<() => void> };
+type MakeLayers = <K extends string>(svg: Element, selectors: Record<K, string>) => Record<K, SVGElement>;
+
 type BottomAxis = { px: ToPixels; y: number; text?: (v: number) => string; grid?: number };
 type LeftAxis = { py: ToPixels; left: number; right: number; text?: (v: number) => string; gap?: number };
+// form.js
+type Binding<V> = { get?(): V; set?(value: V): void };
+type Bound<V> = Required<Binding<V>> & { id: string };
+type Words<V> = { text?(value: V): string; spoken?(value: V): string };
+type Options = (string | number)[][];
+type WidgetForm = {
+  w: Widget;
+  updates: (() => void)[];
+  show(): void;
+  reset(before?: () => void): HTMLElement;
+};
+type Maker<Rest extends unknown[], Made = HTMLElement> = (form: WidgetForm, ...rest: Rest) => Made;
+type SliderOf = Maker<
+  [name: string, words: string, range: Attributes, more?: Binding<number> & Words<number>]
+>;
+type TickOf = Maker<[name: string, words: string, more?: Binding<boolean>]>;
+type Choice = Binding<string | number>;
+/** `head` stands before the radios, `legend` is their name. */
+type RadiosOf = Maker<[name: string, legend: string, choices: string[][], more?: Choice & { head?: string }]>;
+/** A label of that selector, with its select. */
+type PickOf = Maker<[kind: string, name: string, words: Node | string, options: Options, more?: Choice]>;
+type Ends1D = { min: number; max: number };
+/** The same, with a whole number. */
+type WholeOf = Maker<
+  [kind: string, name: string, words: Node | string, ends: Ends1D, more?: Binding<number>]
+>;
+/** A box for a text, after its label and what stands beside that; Enter begins no new line. */
+type TextOf = Maker<
+  [name: string, label: string, attributes: Attributes, aside: Element, enter?: () => void],
+  HTMLElement[]
+>;
+type Fill = (...values: (string | Children)[]) => void;
+type MakeTable = (
+  caption: string,
+  heads: string[],
+  names: Children[],
+) => { node: HTMLTableElement; rows: HTMLElement[]; fill(row: number, ...texts: string[]): void };
+
+// charts.js
+type ToPoint = (number | string)[];
+type ChartBox = { px: ToPixels; py: ToPixels } & Record<"left" | "top" | "right" | "bottom", number>;
+/** Values of the ticks and names of the axes; `below` is how far beneath the axis its name stands, px. */
+type ChartAxes = { xs: number[]; ys: number[]; x: Children | string; y?: Children | string } & {
+  grid?: boolean;
+  gap?: number;
+  below?: number;
+  xText?: (v: number) => string;
+  yText?: (v: number) => string;
+};
+
 type Radios = { node: HTMLElement; show(value: string): void };
 type Series = ArrayLike<number>;
 /** Whether a line breaks before point i. */
 type Gap = (i: number) => boolean;
 type ToPixels = (v: number) => number | string;
-type PanelPlace = Record<"left" | "top" | "width" | "height" | "low" | "high", number> & { parts?: number };
-type TimePanel = {
-  node: SVGElement;
-  inside: SVGElement;
-  name: SVGElement;
-  lay(place: PanelPlace): void;
-  py(v: number): string;
+// panels.js
+type Fixed = (v: number) => string;
+type PanelBox = Record<"top" | "width" | "height" | "low" | "high", number>;
+/** Of each step, by coordinate. */
+type Prediction = Record<"mean" | "deviation", Doubles[]>;
+/** Width of a step, of the picture, and where the lines end, px. */
+type ChangePlace = Record<"wide" | "width" | "bottom", number>;
+type SayChange = (step: CourseStep, before?: CourseStep) => [kind: string, label: string] | null;
+/** `colour` gives red, green, blue and opacity of a pixel. */
+type HeatSheet = {
+  node: HTMLElement;
+  paint(top: number, width: number, height: number, colour: (row: number, column: number) => number[]): void;
 };
-type SentenceInput = { nodes: HTMLElement[]; show(sentence: string): void };
 type BarCell = { node: HTMLElement; set(length: number, text: string): void };
-type Voted = { tokens: string[]; reading?: Reading };
 /** A node that stands before a word, if any. */
 type Before = (place: number) => Element | null;
+type RewriteView = {
+  stage: Element;
+  votes: Element;
+  /** What the votes' bars mean. */
+  bars: string;
+  show(source: Source, rewrite: Rewrite, before?: Before): void;
+  /** A source that cannot be rewritten. */
+  clear(source: Source): void;
+};
 type Sound = {
   ready(patience?: number): Promise<boolean>;
   turn(pitches: number[], ms: number): void;

@@ -45,14 +45,14 @@ def changed(result, seed=None, **values):
 
 
 def test_it_is_whole_and_loads_again(tiny, work):
-    everything = jobs.over_seeds(lambda *a: page.run(*a, recipes=RECIPE), 0)
+    everything = jobs.over_seeds(runs.run, 0, recipes=RECIPE)
     assert jobs.published(everything).name == "smoke"
     work.setattr(runs, "fit", None)
     loaded = page.chapter("auto", recipes=RECIPE)
     assert loaded.toys["eight"]["bre"][1].values == tiny.toys["eight"]["bre"][1].values
     assert loaded.semi.keys() == loaded.toys["eight"].keys() - {"bre-tight"}
     assert all("earlier code" not in page.badge(loaded, key) for key in page.evidence(loaded))
-    assert CHAPTERS["bre_gan"] == page.CHAPTER
+    assert CHAPTERS["bre_gan"] == runs.CHAPTER
 
 
 def test_every_picture_has_a_badge_of_its_own_pairs_and_data(tiny, badges_of):
@@ -86,14 +86,11 @@ def test_a_run_shorter_than_the_transient_phase_refutes_nothing(tiny, verdicts):
 
 @pytest.mark.parametrize(("n", "verdict"), [(50, "holds"), (5, "does not hold")])
 def test_verdicts_follow_the_results(tiny, verdicts, n, verdict):
-    layers = ("pieces_h2", "pieces_h3", "pieces_h4")
-    eight = {
-        m: [
-            changed(r, **dict.fromkeys(layers, start + i))
-            for i, r in enumerate(tiny.toys["eight"][m])
-        ]
-        for m, start in (("none", 10), ("bre", n))
-    }
+    eight = {}
+    for method, start in (("none", 10), ("bre", n)):
+        pieces = [{f"pieces_h{layer}": start + i for layer in (2, 3, 4)} for i in range(2)]
+        pairs = zip(tiny.toys["eight"][method], pieces, strict=True)
+        eight[method] = [changed(result, **values) for result, values in pairs]
     assert verdicts(tiny._replace(toys={"eight": eight}))["pieces"].verdict == verdict
 
 
@@ -110,11 +107,10 @@ def test_the_gain_by_width_gets_a_verdict(tiny, verdicts, narrow, wide, verdict)
     dcgans, n = dict(tiny.dcgans), len(narrow)
     for width, gains in ((1, narrow), (2, wide)):
         key = ("digits", "normal", "batch", width)
-        scores = {"none": [5.0 + i for i in range(n)]}
-        scores["bre"] = [score + gain for score, gain in zip(scores["none"], gains, strict=True)]
+        plain, penalised = (dcgans[key][method][0] for method in ("none", "bre"))
         dcgans[key] = {
-            method: [changed(dcgans[key][method][0], i, class_score=x) for i, x in enumerate(row)]
-            for method, row in scores.items()
+            "none": [changed(plain, i, class_score=5.0 + i) for i in range(n)],
+            "bre": [changed(penalised, i, class_score=5 + i + x) for i, x in enumerate(gains)],
         }
     claim = verdicts(tiny._replace(dcgans=dcgans))["gain_by_width"]
     assert claim.verdict == verdict
@@ -126,19 +122,17 @@ def test_the_gain_by_width_gets_a_verdict(tiny, verdicts, narrow, wide, verdict)
 def test_a_run_that_stopped_keeps_its_last_value(tiny):
     rows = [{"step": 0, "modes": 1}, {"step": 10, "modes": 4}, {"step": 20, "modes": 8}]
     planned = {"every": 10, "n": 2}
-    whole, short = (
-        tiny.toys["eight"]["none"][0]._replace(values={"measured": part, "planned": planned})
-        for part in (rows, rows[:2])
-    )
+    whole = tiny.toys["eight"]["none"][0]._replace(values={"measured": rows, "planned": planned})
+    short = whole._replace(values={"measured": rows[:2], "planned": planned})
     assert page.value(whole, "late modes") == 8.0
     assert page.value(short, "late modes") == 4.0
     assert page.value(whole, "early modes") == page.value(short, "early modes") == 4.0
 
 
 def test_verification_accepts_the_published_numbers_and_no_others(tiny, monkeypatch):
-    checks = page.verify(SMOKE, RECIPE)
+    checks = runs.verify(SMOKE, RECIPE)
     assert len(checks) == 6
     assert all(check["ok"] for check in checks)
     toy = runs.toy
     monkeypatch.setattr(runs, "toy", lambda *args: changed(toy(*args), pieces_h2=1))
-    assert [check["ok"] for check in page.verify(SMOKE, RECIPE)].count(False) == 2
+    assert [check["ok"] for check in runs.verify(SMOKE, RECIPE)].count(False) == 2

@@ -1,6 +1,7 @@
 """Chapter 4: the smoke recipe reaches its marks, and the whole chapter runs at a tiny size."""
 
-import os
+import copy
+import re
 
 import pytest
 import torch
@@ -14,25 +15,23 @@ from dgm_book.chapters.controllable_text_vae import codes, page, run, steering
 from dgm_book.chapters.controllable_text_vae.recipe import RECIPES
 from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup, training_text
 
-# Where `make test` has just trained the chapter; without it the model is trained here.
-SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 SMOKE = RECIPES["smoke"]
+JUDGES = {"classifier_steps": 20, "language_steps": 20}
+JUDGES |= {"bleu_resamples": 20, "perplexity_resamples": 20}
+STEERING = {"steps": (25,), "n_sentences": 900, "labels": (150,)}
+STEERING |= {"margins": (100.0, 0.5), "thresholds": (0.1, 0.5)}
 TINY = SMOKE._replace(
-    judges=SMOKE.judges._replace(
-        classifier_steps=20, language_steps=20, bleu_resamples=20, perplexity_resamples=20
-    ),
+    judges=SMOKE.judges._replace(**JUDGES),
     codes=SMOKE.codes._replace(steps=15, hidden=16, embedding=8, n_sentences=600),
-    steering=SMOKE.steering._replace(
-        steps=(25,), n_sentences=900, labels=(150,), margins=(100.0, 0.5), thresholds=(0.1, 0.5)
-    ),
+    steering=SMOKE.steering._replace(**STEERING),
 )
 
 
 @pytest.fixture(scope="module")
-def smoke_model(work):
+def smoke_model(work, smoke_results):
     with pytest.MonkeyPatch.context() as patch:
-        if SMOKE_RESULTS:
-            patch.setenv("DGM_RESULTS", SMOKE_RESULTS)
+        if smoke_results:
+            patch.setenv("DGM_RESULTS", smoke_results)
         return steering.trained_steering(setup(profiles.get("smoke")), 200, 0)
 
 
@@ -44,12 +43,10 @@ def test():
 class TestSmoke:
     def test_a_vertex_changes_the_sentiment_and_keeps_the_rest(self, smoke_model, test):
         rewrites = rewrite(smoke_model, test.texts, steering.opposite(test.labels))
-        flipped, share = [], []
-        for result, source, label in zip(rewrites, test.texts, test.labels.tolist(), strict=True):
-            flipped.append(sentiment_of(result.text) == 1 - label)
-            words = set(content_words(source))
-            share.append(len(words & set(result.text.split())) / len(words))
-        assert sum(flipped) / len(flipped) >= 0.9
+        changed = [sentiment_of(rewrite.text) for rewrite in rewrites]
+        assert (torch.tensor(changed) == 1 - test.labels).double().mean() >= 0.9
+        pairs = [(set(content_words(a)), b.text) for a, b in zip(test.texts, rewrites, strict=True)]
+        share = [len(words & set(text.split())) / len(words) for words, text in pairs]
         assert sum(share) / len(share) >= 0.7
 
     def test_the_page_model_is_nearly_the_same(self, smoke_model, test):
@@ -86,28 +83,22 @@ def published_model():
     return steering.from_page(result.tensors, result.values["words"])
 
 
+STRANGE = ["12.50", "3", "1,000", "zorbon", "kwixel", "plimt", "grudnak", "vexlo", "tromsk"]
+TYPED = {  # what a visitor types, and how many sentences come back at least
+    "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left.": 3,
+    "zorbon and kwixel served plimt with grudnak , vexlo and tromsk , and it was great .": 1,
+    "we came for lunch , " * 9 + "and the staff was zorbon": 0,
+}
+
+
 @pytest.mark.parametrize("weights", [[1, 0, 0], [0, 0, 1]])
-@pytest.mark.parametrize(
-    ("typed", "unknown", "least"),
-    [
-        (
-            "We paid 12.50 for 3 tacos. Zorbon was great! Kwixel waited 1,000 minutes, Plimt left.",
-            ["12.50", "3", "zorbon", "kwixel", "1,000", "plimt"],
-            3,  # sentences
-        ),
-        (
-            "zorbon and kwixel served plimt with grudnak , vexlo and tromsk , and it was great .",
-            ["zorbon", "kwixel", "plimt", "grudnak", "vexlo", "tromsk"],
-            1,
-        ),
-        ("we came for lunch , " * 9 + "and the staff was zorbon", ["zorbon"], 0),
-    ],
-)
+@pytest.mark.parametrize(("typed", "least"), TYPED.items())
 def test_numbers_names_and_all_sentences_of_a_visitor_come_back(
-    published_model, weights, typed, unknown, least
+    published_model, weights, typed, least
 ):
     words = steer(published_model, typed, weights).split()
-    assert [w for w in words if w in unknown] == unknown
+    expected = re.findall("|".join(STRANGE), typed.lower())
+    assert [word for word in words if word in STRANGE] == expected
     assert not {"<unk>", "_num_"} & set(words)
     assert sum(w in (".", "!", "?") for w in words) >= least
     assert len(words) >= 0.8 * len(typed.split())
@@ -130,10 +121,8 @@ class TestTargets:
 
 @pytest.mark.parametrize(("goal", "chosen"), [(86, 1), (99, 2)])
 def test_the_chosen_point_keeps_most_among_the_accurate(goal, chosen):
-    points = [
-        {"accuracy": {"mean": a}, "bleu_source": {"mean": b}}
-        for a, b in ((80, 70), (87, 60), (95, 50))
-    ]
+    pairs = ((80, 70), (87, 60), (95, 50))
+    points = [{"accuracy": {"mean": a}, "bleu_source": {"mean": b}} for a, b in pairs]
     assert steering.chosen_point(points, goal) == chosen
 
 
@@ -166,23 +155,17 @@ class TestChapter:
         verdicts = {c.id: c.verdict for c in page.claims(tiny)}
         assert verdicts["topics_switch_in_mid_sentence"] == "not tested"
         assert verdicts["steered_with_2000_labels"] == "not tested"  # no such model
-        name = "released_weights_fill_the_simplex"
+        name, better = "released_weights_fill_the_simplex", copy.deepcopy(tiny)
         assert verdicts[name] == "does not hold"
-        values = tiny.released.values
-        values = {**values, "dispersion": {**values["dispersion"], "spread": 0.5}}
-        better = tiny._replace(released=tiny.released._replace(values=values))
+        better.released.values["dispersion"]["spread"] = 0.5
         assert {c.id: c.verdict for c in page.claims(better)}[name] == "holds"
 
     def test_a_code_that_is_hardly_read_has_no_claims(self, tiny):
-        def with_bleu(result, bleu):
-            own = {**result.values["reconstruction"], "bleu_source": {"mean": bleu}}
-            return result._replace(values={**result.values, "reconstruction": own})
-
         for bleu in (4.9, 5.1):
-            models = {
-                k: [with_bleu(r, bleu) for r in getattr(tiny, k)] for k in ("simplex", "ordinary")
-            }
-            by_id = {c.id: c for c in page.claims(tiny._replace(**models))}
+            other = copy.deepcopy(tiny)
+            for result in (*other.simplex, *other.ordinary):
+                result.values["reconstruction"]["bleu_source"]["mean"] = bleu
+            by_id = {c.id: c for c in page.claims(other)}
             for name in ("a_vertex_stays_near", "better_than_unsupervised"):
                 assert (by_id[name].verdict == "not tested") == (bleu < 5)
                 assert ("hardly read" in by_id[name].measured) == (bleu < 5)
@@ -203,4 +186,4 @@ class TestChapter:
 
     def test_verify(self, work):
         page.chapter("smoke", recipe=TINY)
-        assert all(check["ok"] for check in page.verify(profiles.get("smoke")))
+        assert all(check["ok"] for check in run.verify(profiles.get("smoke")))

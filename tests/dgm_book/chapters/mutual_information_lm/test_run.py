@@ -10,26 +10,17 @@ from dgm import checkpoint
 from dgm.data.synthetic import topic_chain
 from dgm_book import profiles
 from dgm_book.chapters.mutual_information_lm import measure as measures
+from dgm_book.chapters.mutual_information_lm import recipe as plan
 from dgm_book.chapters.mutual_information_lm import run as runs
-from dgm_book.chapters.mutual_information_lm.recipe import (
-    DISTANCES,
-    PAGE,
-    RECIPES,
-    VARIANTS,
-    Settings,
-)
 
 SMOKE = profiles.get("smoke")
-TINY = Settings(
+TINY = plan.Settings(
     n_training=60, n_validation=20, n_test=30, width=6, rows=4, window=5, n_anchors=4,
     critic_hidden=5, steps=7, measure_every=3, n_samples=3, sample_tokens=400, reverse_steps=3,
 )  # fmt: skip
 
 
-@pytest.fixture(autouse=True)
-def results_folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("results_folder")
 
 
 def make_job(variant="phase I", seed=0, text="chain", **changes):
@@ -41,27 +32,25 @@ def train(*arguments, **changes):
 
 
 def same(first, second):
-    return all(
-        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
-    )
+    return all(map(torch.equal, first.parameters(), second.parameters()))
 
 
-def watch(monkeypatch, name, record):
-    """Records (arguments, result) of a function of the paper's module."""
-    function = getattr(runs.paper, name)
+def watch(monkeypatch, module, name):
+    """Return a list that gets the arguments and the result of each call of a function."""
+    calls, function = [], getattr(module, name)
 
     def watched(*arguments, **options):
-        result = function(*arguments, **options)
-        record(arguments, result)
-        return result
+        calls.append((arguments, function(*arguments, **options)))
+        return calls[-1][1]
 
-    monkeypatch.setattr(runs.paper, name, watched)
+    monkeypatch.setattr(module, name, watched)
+    return calls
 
 
 def test_the_seeds_share_out_all_runs_each_with_a_name_of_its_own(monkeypatch):
     monkeypatch.setattr(runs, "result", lambda job: job.name)
     monkeypatch.setattr(runs, "real_text", lambda job: job.name)
-    for name, recipe in RECIPES.items():
+    for name, recipe in plan.RECIPES.items():
         profile = profiles.get(name)
         seeds = range(7, 7 + profile.n_seeds)
         names = [run for seed in seeds for run in runs.run(profile, seed, first_seed=7)]
@@ -69,10 +58,10 @@ def test_the_seeds_share_out_all_runs_each_with_a_name_of_its_own(monkeypatch):
         expected |= {runs.run_name(text, "real", n + 7) for text, n in recipe.real}
         assert sorted(names) == sorted(expected)
         assert {text for text, _, _ in recipe.runs} == set(recipe.texts)
-        assert {variant for _, variant, _ in recipe.runs} <= set(VARIANTS)
+        assert {variant for _, variant, _ in recipe.runs} <= set(plan.VARIANTS)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", plan.VARIANTS)
 def test_every_variant_trains_and_is_loaded_again(variant):
     first, second = (train(variant, 3) for _ in range(2))
     assert same(first.model, second.model)
@@ -94,33 +83,29 @@ def test_a_detached_critic_changes_nothing_but_itself(monkeypatch, results_folde
 
 
 def test_shuffled_pairs_are_the_same_sentences_in_another_order(monkeypatch):
-    tables = []
-    watch(monkeypatch, "bootstrap_objective", lambda a, _: tables.append(a[2].tokens.tolist()))
+    calls = watch(monkeypatch, runs.paper, "bootstrap_objective")
     train("phase I")
     train("shuffled pairs")
-    whole, torn = tables[0], tables[-1]
+    whole, torn = (calls[i][0][2].tokens.tolist() for i in (0, -1))
     assert sorted(whole) == sorted(torn)
     assert sum(a == b for a, b in zip(whole, torn, strict=True)) < 10  # of 60
 
 
 def test_the_state_goes_from_window_to_window_and_not_from_end_to_start(monkeypatch):
-    pairs = []
-    watch(monkeypatch, "likelihood_objective", lambda a, terms: pairs.append((a[2], terms.state)))
+    calls = watch(monkeypatch, runs.paper, "likelihood_objective")
     stream = train().splits.streams[0]
     starts = [start for start, _ in runs.make_windows(stream, TINY, 0)]
     assert 0 < starts.count(0) < len(starts)
     for i, start in enumerate(starts):
-        before, after = pairs[i][0], pairs[i - 1][1]
+        before, after = calls[i][0][2], calls[i - 1][1].state
         assert before is None if start == 0 else torch.equal(before[0][0], after[0][0])
 
 
 def test_variants_differ_as_their_names_say():
     assert not same(train("phase I").model, train("padding read").model)
-    rates = {
-        name: runs.Learner(20, TINY, VARIANTS[name]).model.dropouts.output
-        for name in ("likelihood", "more dropout", "much more dropout", "less dropout")
-    }
-    assert [*rates.values()] == pytest.approx([0.5, 0.6, 0.7, 0.4])
+    names = ("likelihood", "more dropout", "much more dropout", "less dropout")
+    rates = [runs.Learner(20, TINY, plan.VARIANTS[name]).model.dropouts.output for name in names]
+    assert rates == pytest.approx([0.5, 0.6, 0.7, 0.4])
     first, second = (train(variant, 1, steps=6) for variant in ("phase I", "phase II"))
     assert first.rows[0] == second.rows[0]  # phase II is phase I until half way
     assert first.rows[1] != second.rows[1]
@@ -159,9 +144,10 @@ def test_averaging_begins_when_validation_stands_still(monkeypatch):
     assert 0 < steps[-1] < 0.5 * steps[0]  # a mean of four changes a quarter as much as its values
 
 
-@pytest.mark.parametrize(
-    ("losses", "patience", "expected"),
-    [
+def test_the_trigger_compares_with_the_best_before_the_last_few():
+    plain = runs.Learner(20, TINY, plan.VARIANTS["phase I"])
+    released = runs.Learner(20, TINY._replace(released=True), plan.VARIANTS["phase I"])
+    for losses, patience, expected in (
         ([3.0, 4.0, 5.0, 3.5], 2, True),  # the best but for the last two before it was 3
         ([3.0, 4.0, 5.0, 3.5, 2.0], 2, True),  # and averaging goes on
         ([3.0, 4.0, 5.0, 2.5], 2, False),
@@ -169,13 +155,10 @@ def test_averaging_begins_when_validation_stands_still(monkeypatch):
         ([3.0, 3.0, 3.0, 3.0], 2, False),  # as good is not worse
         ([1.0, *[2.0] * 10], 10, False),
         ([1.0, *[2.0] * 11], 10, True),
-    ],
-)
-def test_the_trigger_compares_with_the_best_before_the_last_few(losses, patience, expected):
-    rows = [{"nll": loss} for loss in losses]
-    learner = runs.Learner(20, TINY._replace(released=True), VARIANTS["phase I"])
-    assert learner.averages(rows, patience) is expected
-    assert not runs.Learner(20, TINY, VARIANTS["phase I"]).averages(rows, patience)
+    ):
+        rows = [{"nll": loss} for loss in losses]
+        assert released.averages(rows, patience) is expected
+        assert not plain.averages(rows, patience)
 
 
 def test_a_critic_that_diverges_is_named():
@@ -214,21 +197,15 @@ def test_a_text_without_topics_is_judged_by_the_critic_of_its_likelihood(monkeyp
         parts = {"train": texts[:200], "validation": texts[200:300], "test": [*texts[300:], ""]}
         return measures.text.Sentences(parts[split], torch.zeros(0))
 
-    judges, bound = [], measures.bound_by_distance
-
-    def watched(judge, *arguments):
-        judges.append(judge.model)
-        return bound(judge, *arguments)
-
     monkeypatch.setattr(measures.text, "load", load)
-    monkeypatch.setattr(measures, "bound_by_distance", watched)
+    calls = watch(monkeypatch, measures, "bound_by_distance")
     changes = {"n_training": None, "n_validation": 50, "n_test": None, "steps": 30}
     job = make_job(text="shakespeare", source="shakespeare", sample_tokens=1500, **changes)
-    results = [runs.result(job._replace(variant=variant)) for variant in PAGE]
+    results = [runs.result(job._replace(variant=variant)) for variant in plan.PAGE]
     real = runs.real_text(job._replace(variant="real"))
     bounds = [*(r.values["samples"]["bound"] for r in results), real.values["bound"]]
     assert torch.tensor(bounds).isfinite().all()
-    assert [len(row) for row in bounds] == [len(DISTANCES)] * len(judges) == [5] * 3
-    assert all(same(judges[0], other) for other in judges[1:])
+    assert [len(row) for row in bounds] == [len(plan.DISTANCES)] * len(calls) == [5] * 3
+    assert all(same(calls[0][0][0].model, judge.model) for (judge, *_), _ in calls[1:])
     assert len(results[0].values["questions"]) == 40
     assert results[0].values["passages"][0]["texts"] == texts[300:316]

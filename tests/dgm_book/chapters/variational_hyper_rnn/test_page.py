@@ -1,7 +1,8 @@
 """Chapter 6: tables and claims on made-up results, its page and verification on trained ones."""
 
+import copy
 import json
-import os
+import re
 
 import pytest
 import torch
@@ -17,8 +18,6 @@ from dgm_book.results import Result
 from dgm_book.widgets.hyper_weights import HyperWeights, rounded
 
 SMOKE, SMALL = profiles.get("smoke"), profiles.get("small", "cpu")
-# Where `make test` has just trained the chapter at smoke size; else shorter runs are trained here.
-SMOKE_RESULTS = os.environ.get("DGM_RESULTS")
 EXACT = -4.0  # nats per step, of the made-up oracle
 LIVE = {"VHRNN 4": 1424, "VRNN 6": 1204, "VRNN 8": 2068, "VRNN 6 matched": 1456}
 LONG = "switching-long"
@@ -80,10 +79,9 @@ def changed(chapter, dataset, model, seeds=None, **changes):
 
 
 def with_values(chapter, dataset, model, group, **changes):
-    new = [
-        r._replace(values={**r.values, group: {**r.values[group], **changes}})
-        for r in chapter.sets[dataset][model]
-    ]
+    new = copy.deepcopy(chapter.sets[dataset][model])
+    for result in new:
+        result.values[group] |= changes
     return replaced(chapter, dataset, model, new)
 
 
@@ -102,30 +100,17 @@ def verdict(chapter, id_):
 
 def assert_no_cell_is_empty(chapter):
     controls = [name for name in plan.MAIN[1:] if name in chapter.models]
-    for head, rows in (
-        *(page.table(chapter, dataset) for dataset in chapter.sets),
-        page.suites(chapter),
-        *(page.suite_differences(chapter, name) for name in controls),
-        *(table[:2] for table in page.real_tables(chapter)),
-    ):
+    tables = [page.table(chapter, dataset) for dataset in chapter.sets] + [page.suites(chapter)]
+    tables += [page.suite_differences(chapter, name) for name in controls]
+    for head, rows in (*tables, *(table[:2] for table in page.real_tables(chapter))):
         assert rows
         assert all(len(row) == len(head) for row in rows)
         for cell in (*head, *(cell for row in rows for cell in row)):
             assert cell.strip()
-            assert "nan" not in cell
-            assert "inf" not in cell
+            assert not re.search("nan|inf", cell)
 
 
 class TestTables:
-    def test_differences_pair_the_seeds_that_both_have(self):
-        level = {0: 5.0, 1: 7.0, 2: 100.0}
-        a = [made_up("jsb", "a", n, level[n]) for n in (1, 0)]
-        b = [made_up("jsb", "b", n, level[n] - 1 - n) for n in (0, 1, 2)]
-        gap = page.difference({"a": a, "b": b}, "a", "b")
-        assert gap.n == 2
-        assert gap.mean == pytest.approx(1.5)
-        assert gap.low < 1 < 2 < gap.high
-
     def test_rise_and_decay_of_the_divergence(self):
         result = made_up("switching", "VHRNN 4", 0, 0.0, rise=2.0)
         assert page.kl_change(result, "test", page.BEFORE) == pytest.approx(2.0)
@@ -173,23 +158,11 @@ class TestClaims:
     def test_all_are_judged_and_one_seed_gives_no_verdict_of_a_method(self, small):
         for chapter in (small, first_seed(small)):
             judged = claims(chapter)
-            assert len(judged) == 15
             for claim in judged.values():
                 assert claim.chapter == experiment.CHAPTER
                 assert all(claim)
-                assert "nan" not in claim.measured
-                assert "inf" not in claim.measured.replace("inference", "")
+                assert not re.search("nan|inf(?!erence)", claim.measured)
         del judged["exact_bayes"], judged["counts"]
-        assert {claim.verdict for claim in judged.values()} == {"not tested"}
-
-    def test_of_sets_that_were_not_run_there_are_none(self, small):
-        """As at smoke size."""
-        sets = {"switching": {m: small.sets["switching"][m] for m in plan.PAIR["switching"]}}
-        sets["tunes"] = {m: small.sets["jsb"][m] for m in plan.PAIR["tunes"]}
-        small = small._replace(sets=sets, recipe=plan.RECIPES["smoke"])
-        judged = claims(first_seed(small))
-        assert len(judged) == 5
-        assert judged.pop("exact_bayes").verdict == "holds"
         assert {claim.verdict for claim in judged.values()} == {"not tested"}
 
     def test_other_sets_have_one_seed_and_no_verdict(self, small):
@@ -273,11 +246,11 @@ class TestClaims:
 
 
 @pytest.fixture(scope="module")
-def recipes(work):
-    """The chapter at smoke size, or shorter; with a folder of results."""
+def recipes(work, smoke_results):
+    """The chapter at smoke size, or shorter where it is trained here; with a folder of results."""
     recipe = plan.RECIPES["smoke"]
-    if SMOKE_RESULTS:
-        work.setenv("DGM_RESULTS", SMOKE_RESULTS)
+    if smoke_results:
+        work.setenv("DGM_RESULTS", smoke_results)
     else:
         training = {name: t._replace(epochs=1) for name, t in recipe.training.items()}
         recipe = recipe._replace(sequences=(32, 16, 24), training=training)
@@ -295,13 +268,15 @@ class TestSmoke:
         assert {(d, m) for d, models in chapter.sets.items() for m in models} == pairs
         assert not any("earlier code" in page.badge(chapter, key) for key in chapter.sets)
         assert_no_cell_is_empty(chapter)
-        assert verdict(chapter, "exact_bayes") == "holds"
+        # Of sets that were not run there are no claims, and one seed gives no verdict.
+        judged = claims(chapter)
+        assert len(judged) == 5
+        assert judged.pop("exact_bayes").verdict == "holds"
+        assert {claim.verdict for claim in judged.values()} == {"not tested"}
         assert len(page.page_course(chapter)) == 1
         assert page.page_sizes(chapter) == page.real_tables(chapter) == []
         for each in (chapter, small, first_seed(small)):
-            for text in page.prose_values(each).values():
-                assert "nan" not in text
-                assert "{" not in text
+            assert not re.search("nan|{", " ".join(page.prose_values(each).values()))
 
     @pytest.mark.parametrize("dataset", ["switching", "tunes"])
     def test_models_travel_with_the_page(self, chapter, dataset):
@@ -321,7 +296,7 @@ class TestSmoke:
         assert golden["VHRNN"]["scales"].shape[-1] == 12 * weights.describe("VHRNN")["h"]
 
     def test_published_numbers_are_verified_and_others_are_not(self, chapter, recipes, monkeypatch):
-        rows = page.verify(SMOKE, recipes)
+        rows = experiment.verify(SMOKE, recipes)
         assert len(rows) == 5
         assert [row["what"] for row in rows if not row["ok"]] == []
         json.dumps(rows, allow_nan=False)
@@ -336,9 +311,6 @@ class TestSmoke:
             "switching-oracle": {"values": {"test": [v + 2e-4 for v in chapter.exact.tolist()]}},
         }
         get = experiment.results.get
-        monkeypatch.setattr(
-            experiment.results,
-            "get",
-            lambda name, *args, **options: get(name, *args, **options)._replace(**other[name]),
-        )
-        assert [check["ok"] for check in page.verify(SMOKE, recipes)] == 5 * [False]
+        replace = lambda name, *a, **b: get(name, *a, **b)._replace(**other[name])  # noqa: E731
+        monkeypatch.setattr(experiment.results, "get", replace)
+        assert [check["ok"] for check in experiment.verify(SMOKE, recipes)] == 5 * [False]

@@ -13,16 +13,11 @@ from dgm.sampling import particles
 from dgm_book import jobs, profiles, results
 from dgm_book.chapters.variational_hyper_rnn import recipe as plan
 from dgm_book.chapters.variational_hyper_rnn import run as experiment
-from dgm_book.chapters.variational_hyper_rnn.run import (
-    Sequences,
-    can_compile,
-    likelihoods,
-    per_step,
-    trained,
-)
+from dgm_book.chapters.variational_hyper_rnn.run import likelihoods, per_step, trained
 
 SMOKE = profiles.get("smoke")
 VHRNN, VRNN = "VHRNN 4", "VRNN 6"
+SPLITS = ("train", "validation", "test")
 
 
 def tiny(sequences=(12, 5, 7), **changes):
@@ -37,10 +32,9 @@ TINY = tiny()
 
 
 @pytest.fixture(autouse=True)
-def folder(monkeypatch, tmp_path):
-    monkeypatch.setenv("DGM_RESULTS", str(tmp_path))
+def no_splits(results_folder):
     experiment.splits.cache_clear()
-    yield tmp_path
+    yield
     experiment.splits.cache_clear()
 
 
@@ -114,8 +108,7 @@ class TestSplits:
 
     def test_windows_hold_each_training_frame_once(self, monkeypatch):
         piece = torch.eye(88)[torch.arange(250) % 88].to(torch.uint8)
-        rows = {split: [piece] for split in ("train", "validation", "test")}
-        load_instead(monkeypatch, "piano-midi", rows)
+        load_instead(monkeypatch, "piano-midi", {split: [piece] for split in SPLITS})
         data = splits("piano-midi")
         assert data.train.lengths.tolist() == [100, 100, 50]
         assert torch.equal(data.train.x.flatten(0, 1)[:250], piece.float())
@@ -174,11 +167,11 @@ class TestTraining:
             for a, b in zip(net.parameters(), plain.parameters(), strict=True):
                 torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
 
-    def test_a_cpu_needs_a_compiler(self, monkeypatch):
-        for there in ("g++", "clang++", None):
-            monkeypatch.setattr(shutil, "which", lambda name, there=there: there == name or None)
-            assert can_compile("cpu") == (there is not None)
-            assert can_compile("cuda")
+    @pytest.mark.parametrize("there", ["g++", "clang++", None])
+    def test_a_cpu_needs_a_compiler(self, monkeypatch, there):
+        monkeypatch.setattr(shutil, "which", lambda name: there == name or None)
+        assert experiment.can_compile("cpu") == (there is not None)
+        assert experiment.can_compile("cuda")
 
     @pytest.mark.parametrize("model", ["VHRNN 16", "VRNN 28"])
     def test_what_stands_in_a_hole_changes_nothing(self, monkeypatch, model):
@@ -186,9 +179,7 @@ class TestTraining:
         rows = [torch.randn(n, 3, generator=generator) for n in (7, 5, 7, 6)]
         for row in rows:
             row[1, 0] = row[3, 2] = math.nan
-        load_instead(
-            monkeypatch, "gas-sensors", dict.fromkeys(("train", "validation", "test"), rows)
-        )
+        load_instead(monkeypatch, "gas-sensors", dict.fromkeys(SPLITS, rows))
         net, measurements = trained("gas-sensors", model, SMOKE, 0, tiny(batch=2))
         assert all(math.isfinite(row["validation"]) for row in measurements)
         assert all(torch.isfinite(p).all() for p in net.parameters())
@@ -202,7 +193,7 @@ class TestTraining:
 
 class TestMeasures:
     def test_a_step_is_a_step_of_any_sequence(self):
-        sequences = Sequences(torch.zeros(2, 4, 1), torch.tensor([4, 1]), None)
+        sequences = experiment.Sequences(torch.zeros(2, 4, 1), torch.tensor([4, 1]), None)
         assert per_step(torch.tensor([-8.0, -7.0]), sequences) == -3.0
 
     def test_around_a_switch_and_along_the_noise(self, monkeypatch):

@@ -1,13 +1,13 @@
 // Annealed importance sampling through a decoder, as in dgm/papers/rate_distortion.py.
 
 import { last } from "./arrays.js";
+import { diceOf } from "./draws.js";
 import { layerIn, roomFor } from "./lstm.js";
 import { applyLayer } from "./nn.js";
 
-/** @type {(seed: number) => Dice} */
+/** The generator sfc32. @type {(seed: number) => Dice} */
 export function makeDice(seed) {
   let [a, b, c, turn] = [seed >>> 0, 0x9e3779b9, 0x243f6a88, 1];
-  // The generator sfc32.
   const word = () => {
     const t = (a + b + turn++) | 0;
     a = b ^ (b >>> 9);
@@ -16,24 +16,13 @@ export function makeDice(seed) {
     return t >>> 0;
   };
   for (let i = 0; i < 16; i++) word();
-  const uniform = () => (word() + 0.5) / 4294967296;
-  /** @type {Dice["normals"]} */
-  const normals = (out) => {
-    for (let i = 0; i < out.length; i += 2) {
-      const [radius, angle] = [Math.sqrt(-2 * Math.log(uniform())), 2 * Math.PI * uniform()];
-      out[i] = radius * Math.cos(angle);
-      if (i + 1 < out.length) out[i + 1] = radius * Math.sin(angle);
-    }
-    return out;
-  };
-  return { uniform, normals };
+  return diceOf(() => (word() + 0.5) / 4294967296);
 }
 
 // The logistic function from a table of 32 a unit and three terms of its series: exact to float32, in a third
 // of the time of Math.exp.
 const LOGISTIC = Float64Array.from({ length: 1281 }, (_, i) => 1 / (1 + Math.exp(20 - i / 32)));
-/** @type {(values: Float32Array) => void} */
-function logistic(values) {
+function logistic(/** @type {Float32Array} */ values) {
   for (let i = 0; i < values.length; i++) {
     const v = 32 * Math.min(20, Math.max(-20, values[i])) + 640;
     const k = (v + 0.5) | 0;
@@ -42,6 +31,15 @@ function logistic(values) {
     const slope = s * (1 - s);
     values[i] = s + u * slope * (1 + u * (0.5 - s + u * (1 / 6 - slope)));
   }
+}
+
+// Times the slope of the activation, which its output gives.
+/** @type {(push: Float32Array, output: Float32Array, activation?: string) => void} */
+function steepen(push, output, activation) {
+  if (activation === "tanh") for (let i = 0; i < push.length; i++) push[i] *= 1 - output[i] * output[i];
+  else if (activation === "sigmoid")
+    for (let i = 0; i < push.length; i++) push[i] *= output[i] * (1 - output[i]);
+  else if (activation === "relu") for (let i = 0; i < push.length; i++) push[i] *= output[i] > 0 ? 1 : 0;
 }
 
 // Layers of nn.js: images, and the gradient of |f(z) - x|^2 in z. Products in float32, energies in float64.
@@ -74,15 +72,15 @@ export function makeDecoder(layers) {
 
   /** Fills in the energy and the gradient of a state at its code. @type {Decoder["evaluate"]} */
   function evaluate(x, state) {
-    const made = forward(state.z);
+    const image = forward(state.z);
+    let energy = 0;
+    for (let i = 0; i < image.length; i++) {
+      const apart = image[i] - x[i];
+      energy += apart * apart;
+      outputs[i] = 2 * apart;
+    }
     /** @type {Float32Array} */
     let push = outputs;
-    let energy = 0;
-    for (let i = 0; i < made.length; i++) {
-      const apart = made[i] - x[i];
-      energy += apart * apart;
-      push[i] = 2 * apart;
-    }
     for (let l = stack.length - 1; l >= 0; l--) {
       const { there, back, activation, push: own } = stack[l];
       if (push !== own) own.set(push);
@@ -93,38 +91,18 @@ export function makeDecoder(layers) {
     state.gradient.set(push);
     return state;
   }
-
-  // Times the slope of the activation, which its output tells.
-  /** @type {(push: Float32Array, output: Float32Array, activation?: string) => void} */
-  function steepen(push, output, activation) {
-    if (activation === "tanh") for (let i = 0; i < push.length; i++) push[i] *= 1 - output[i] * output[i];
-    else if (activation === "sigmoid")
-      for (let i = 0; i < push.length; i++) push[i] *= output[i] * (1 - output[i]);
-    else if (activation === "relu") for (let i = 0; i < push.length; i++) push[i] *= output[i] > 0 ? 1 : 0;
-  }
   return { forward, evaluate, inputs: code.length, outputs: outputs.length };
 }
 
 // Chains at the codes that `place` fills in, with log-weight 0.
-/**
- * @type {(decoder: Decoder, x: Floats, settings: AnnealingSettings, dice: Dice, place: Place) => Ensemble}
- */
-function makeChains(decoder, x, { chains: n, leapfrogs }, dice, place) {
-  /** @type {() => ChainState} */
-  const state = () => ({
-    z: new Float64Array(decoder.inputs),
-    energy: 0,
-    gradient: new Float64Array(decoder.inputs),
-  });
+/** @type {(run: AnnealingRun, place: Place) => Ensemble} */
+function makeChains({ decoder, x, chains: n, leapfrogs, dice }, place) {
+  const zeros = () => new Float64Array(decoder.inputs);
+  const state = () => ({ z: zeros(), energy: 0, gradient: zeros() });
   const chains = Array.from({ length: n }, () => {
     const now = state();
     place(now.z);
-    return {
-      now: decoder.evaluate(x, now),
-      trial: state(),
-      logWeight: 0,
-      p: new Float64Array(decoder.inputs),
-    };
+    return { now: decoder.evaluate(x, now), trial: state(), logWeight: 0, p: zeros() };
   });
   return { decoder, x, chains, leapfrogs, dice };
 }
@@ -138,8 +116,7 @@ function hamiltonian({ z, energy }, p, beta) {
 }
 
 // One Metropolis-adjusted transition of each chain at beta; returns the mean acceptance. Each chain's step is
-// its own share of `size`, drawn anew: paths of one length would bring some directions back to where they
-// began.
+// its own share of `size`, drawn anew: paths of one length would bring some directions back to their start.
 /** @type {(ensemble: Ensemble, beta: number, size: number) => number} */
 function transition({ decoder, x, chains, leapfrogs, dice }, beta, size) {
   let accepted = 0;
@@ -151,15 +128,13 @@ function transition({ decoder, x, chains, leapfrogs, dice }, beta, size) {
     const before = hamiltonian(now, p, beta);
     z.set(now.z);
     gradient.set(now.gradient);
-    for (let step = 0; step < leapfrogs; step++) {
-      const kick = step ? length : 0.5 * length;
-      for (let i = 0; i < z.length; i++) {
-        p[i] -= kick * (z[i] + beta * gradient[i]);
-        z[i] += length * p[i];
-      }
+    for (let step = 0; step <= leapfrogs; step++) {
+      const kick = step % leapfrogs ? length : 0.5 * length;
+      for (let i = 0; i < z.length; i++) p[i] -= kick * (z[i] + beta * gradient[i]);
+      if (step === leapfrogs) break;
+      for (let i = 0; i < z.length; i++) z[i] += length * p[i];
       decoder.evaluate(x, trial);
     }
-    for (let i = 0; i < z.length; i++) p[i] -= 0.5 * length * (z[i] + beta * gradient[i]);
     const chance = Math.exp(Math.min(0, before - hamiltonian(trial, p, beta))) || 0; // NaN is refused
     accepted += chance;
     if (dice.uniform() < chance) Object.assign(chain, { now: trial, trial: now });
@@ -168,23 +143,18 @@ function transition({ decoder, x, chains, leapfrogs, dice }, beta, size) {
 }
 
 // log w -= (to - from) E, before the transition at `to`; downwards as well as upwards.
-/** @type {(chains: Chain[], from: number, to: number) => void} */
-function weigh(chains, from, to) {
+function weigh(/** @type {Chain[]} */ chains, /** @type {number} */ from, /** @type {number} */ to) {
   for (const chain of chains) chain.logWeight -= (to - from) * chain.now.energy;
 }
 
-/** @type {(chains: Chain[]) => number} */
-function logMeanWeight(chains) {
+function logMeanWeight(/** @type {Chain[]} */ chains) {
   const most = Math.max(...chains.map((chain) => chain.logWeight));
-  return (
-    most +
-    Math.log(chains.reduce((sum, { logWeight }) => sum + Math.exp(logWeight - most), 0) / chains.length)
-  );
+  const sum = chains.reduce((total, { logWeight }) => total + Math.exp(logWeight - most), 0);
+  return most + Math.log(sum / chains.length);
 }
 
 // The standard error of logMeanWeight, from the scatter of the chains' weights.
-/** @type {(chains: Chain[]) => number} */
-function logMeanError(chains) {
+function logMeanError(/** @type {Chain[]} */ chains) {
   const mean = logMeanWeight(chains);
   const squares = chains.reduce((sum, { logWeight }) => sum + (Math.exp(logWeight - mean) - 1) ** 2, 0);
   return Math.sqrt(squares / chains.length / (chains.length - 1));
@@ -194,21 +164,21 @@ function logMeanError(chains) {
 /** @type {(betas: number[], temperatures: number, scale: number) => { betas: number[], stops: number[] }} */
 function schedule(betas, temperatures, scale) {
   const warped = [0, ...betas.map((beta) => Math.asinh(beta / scale))];
-  const made = [0];
+  const all = [0];
   const stops = betas.map((beta, r) => {
     const length = warped[r + 1] - warped[r];
     const steps = Math.max(1, Math.round((temperatures * length) / last(warped)));
-    for (let s = 1; s < steps; s++) made.push(scale * Math.sinh(warped[r] + (s * length) / steps));
-    return made.push(beta) - 1;
+    for (let s = 1; s < steps; s++) all.push(scale * Math.sinh(warped[r] + (s * length) / steps));
+    return all.push(beta) - 1;
   });
-  return { betas: made, stops };
+  return { betas: all, stops };
 }
 
 // A quarter as many temperatures, which tune the step size: it is frozen before the chains that count.
-/** @type {(decoder: Decoder, x: Floats, settings: AnnealingSettings, dice: Dice) => Generator<void, Plan>} */
-function* pilot(decoder, x, settings, dice) {
-  const { betas, temperatures, leapfrogs } = settings;
-  const ensemble = makeChains(decoder, x, settings, dice, dice.normals);
+/** @type {(run: AnnealingRun) => Generator<void, Plan>} */
+function* pilot(run) {
+  const { betas, temperatures, leapfrogs, dice } = run;
+  const ensemble = makeChains(run, dice.normals);
   const energies = ensemble.chains.map(({ now }) => now.energy);
   const mean = energies.reduce((a, b) => a + b) / energies.length;
   const spread = Math.sqrt(energies.reduce((a, e) => a + (e - mean) ** 2, 0) / (energies.length - 1));
@@ -225,16 +195,16 @@ function* pilot(decoder, x, settings, dice) {
     logSize.push(Math.log(size));
     yield;
   }
-  /** Linear between the betas of the pilot, in logarithms. @type {(beta: number) => number} */
-  const sizeAt = (beta) => {
+  // Linear between the betas of the pilot, in logarithms.
+  const sizeAt = (/** @type {number} */ beta) => {
     const where = Math.log(beta);
     let k = at.findIndex((v) => v >= where);
     if (k < 1) k = k < 0 ? at.length - 1 : 1;
     const mix = Math.min(1, Math.max(0, (where - at[k - 1]) / (at[k] - at[k - 1] || 1)));
     return Math.exp(logSize[k - 1] + mix * (logSize[k] - logSize[k - 1]));
   };
-  const { betas: all, stops } = schedule(betas, temperatures, scale);
-  return { betas: all, stops, sizes: all.map((beta) => (beta > 0 ? sizeAt(beta) : 0)) };
+  const plan = schedule(betas, temperatures, scale);
+  return { ...plan, sizes: plan.betas.map((beta) => (beta > 0 ? sizeAt(beta) : 0)) };
 }
 
 // What the chains say at beta, for an image: log Z, D and R, effective sample size, and one code drawn by
@@ -250,29 +220,23 @@ function estimate(chains, beta, share) {
     if (share >= 0 && share < weight) chosen = chain;
     share -= weight;
   }
-  return {
-    beta,
-    logZ,
-    distortion,
-    rate: -logZ - beta * distortion,
-    ess: 1 / squares,
-    code: Array.from(chosen.now.z),
-  };
+  const rate = -logZ - beta * distortion;
+  return { beta, logZ, distortion, rate, ess: 1 / squares, code: Array.from(chosen.now.z) };
 }
 
-// The curve of image x: anneals upwards, and tells each recorded beta.
-/** @type {Course<(point: AnnealingPoint) => void>} */
-function* forward(decoder, x, plan, settings, dice, tell) {
-  const ensemble = makeChains(decoder, x, settings, dice, dice.normals);
+// The curve of an image: anneals upwards, and reports each recorded beta.
+/** @type {(run: AnnealingRun, plan: Plan, report: (point: AnnealingPoint) => void) => Course} */
+function* forward(run, plan, report) {
+  const ensemble = makeChains(run, run.dice.normals);
   const { chains } = ensemble;
-  const share = dice.uniform();
+  const share = run.dice.uniform();
   let [acceptance, since, index] = [0, 0, 0];
   for (let j = 1; j < plan.betas.length; j++) {
     const beta = plan.betas[j];
     weigh(chains, plan.betas[j - 1], beta);
     acceptance += transition(ensemble, beta, plan.sizes[j]);
     if (plan.stops[index] === j) {
-      tell({ ...estimate(chains, beta, share), acceptance: acceptance / (j - since), index: index++ });
+      report({ ...estimate(chains, beta, share), acceptance: acceptance / (j - since), index: index++ });
       [acceptance, since] = [0, j];
     }
     yield;
@@ -281,13 +245,13 @@ function* forward(decoder, x, plan, settings, dice, tell) {
 }
 
 // Downwards from the exact sample z: the upper bound of log Z at the last beta.
-/** @type {Course<Float64Array>} */
-function* reverse(decoder, x, plan, settings, dice, z) {
-  const ensemble = makeChains(decoder, x, settings, dice, (into) => into.set(z));
+/** @type {(run: AnnealingRun, plan: Plan, z: Float64Array) => Course} */
+function* reverse(run, { betas, sizes }, z) {
+  const ensemble = makeChains(run, (into) => into.set(z));
   const { chains } = ensemble;
-  for (let j = plan.betas.length - 2; j >= 0; j--) {
-    weigh(chains, plan.betas[j + 1], plan.betas[j]);
-    if (j > 0) transition(ensemble, plan.betas[j], plan.sizes[j - 1] || plan.sizes[j]);
+  for (let j = betas.length - 2; j >= 0; j--) {
+    weigh(chains, betas[j + 1], betas[j]);
+    if (j > 0) transition(ensemble, betas[j], sizes[j - 1] || sizes[j]);
     yield;
   }
   return [-logMeanWeight(chains), logMeanError(chains)];
@@ -304,35 +268,33 @@ export function simulate(decoder, beta, dice) {
 }
 
 // The whole job: the curve of the drawing, then both bounds of an image of the model.
-/** @type {(request: AnnealingRequest, tell: (message: AnnealingMessage) => void) => Generator<void>} */
-function* stages({ layers, x, seed, ...settings }, tell) {
+/** @type {(request: AnnealingRequest, report: (message: AnnealingMessage) => void) => Generator<void>} */
+function* stages({ layers, x, seed, ...settings }, report) {
   const start = performance.now();
   const decoder = makeDecoder(layers);
   const dice = [0, 1, 2, 3, 4].map((k) => makeDice(8 * seed + k));
-  const plan = yield* pilot(decoder, x, settings, dice[0]);
-  yield* forward(decoder, x, plan, settings, dice[1], tell);
+  const drawing = (/** @type {number} */ k) => ({ ...settings, decoder, x, dice: dice[k] });
+  yield* forward(drawing(1), yield* pilot(drawing(0)), report);
   const beta = last(settings.betas);
-  const own = simulate(decoder, beta, dice[2]);
-  const again = yield* pilot(decoder, own.x, settings, dice[3]);
-  const [lower, below] = yield* forward(decoder, own.x, again, settings, dice[4], () => {});
-  const [upper, above] = yield* reverse(decoder, own.x, again, settings, dice[4], own.z);
-  tell({
-    check: { beta, lower, upper, error: Math.hypot(below, above) },
-    picture: Float32Array.from(own.x),
-    seconds: (performance.now() - start) / 1000,
-  });
+  const { x: image, z } = simulate(decoder, beta, dice[2]);
+  const own = { ...drawing(4), x: image };
+  const plan = yield* pilot({ ...own, dice: dice[3] });
+  const [lower, below] = yield* forward(own, plan, () => {});
+  const [upper, above] = yield* reverse(own, plan, z);
+  const check = { beta, lower, upper, error: Math.hypot(below, above) };
+  report({ check, picture: Float32Array.from(image), seconds: (performance.now() - start) / 1000 });
 }
 
 // A temperature a turn, and now and then how much is done.
-/** @type {(request: AnnealingRequest, tell: (message: AnnealingMessage) => void) => Generator<void>} */
-export function* work(request, tell) {
+/** @type {(request: AnnealingRequest, report: (message: AnnealingMessage) => void) => Generator<void>} */
+export function* work(request, report) {
   const all = 3.5 * request.temperatures + 40;
-  let [turns, told] = [0, performance.now()];
-  for (const _ of stages(request, tell)) {
+  let [turns, reported] = [0, performance.now()];
+  for (const _ of stages(request, report)) {
     turns++;
-    if (performance.now() - told > 60) {
-      told = performance.now();
-      tell({ progress: Math.min(1, turns / all) });
+    if (performance.now() - reported > 60) {
+      reported = performance.now();
+      report({ progress: Math.min(1, turns / all) });
     }
     yield;
   }

@@ -9,8 +9,7 @@ export const UNITS = 12;
 export const inside = (v) => +Math.max(-WORLD, Math.min(WORLD, v)).toFixed(4);
 
 // Lines x cos t + y sin t = b as [cos t, sin t, -b].
-/** @type {(seed: number) => number[][]} */
-export function linesOf(seed) {
+export function linesOf(/** @type {number} */ seed) {
   const dice = makeDice(seed);
   return Array.from({ length: UNITS }, () => {
     const turn = 2 * Math.PI * dice.uniform();
@@ -44,8 +43,7 @@ export function endsOf([a, b, c]) {
 const entropy = (shares) => shares.reduce((sum, p) => (p > 0 ? sum - p * Math.log(p) : sum), 0);
 
 // Of K points' signs: how many differ, their joint entropy, and the sum of the units' own.
-/** @type {(h: Doubles, K: number) => { distinct: number, joint: number, alone: number }} */
-export function entropiesOf(h, K) {
+export function entropiesOf(/** @type {Doubles} */ h, /** @type {number} */ K) {
   const d = h.length / K;
   /** @type {Map<string, number>} */
   const counts = new Map();
@@ -65,13 +63,13 @@ export function entropiesOf(h, K) {
 /** @type {(K: number, lines: number[][], d: number, zeta: number) => number[][]} */
 export function campsOf(K, lines, d, zeta) {
   const tried = Array.from({ length: 36 }, (_, t) => {
-    const way = [Math.cos((Math.PI * t) / 36), Math.sin((Math.PI * t) / 36)];
+    const direction = [Math.cos((Math.PI * t) / 36), Math.sin((Math.PI * t) / 36)];
     const points = Array.from({ length: K }, (_, k) =>
-      way.map((v, c) => inside((k % 2 ? -1.2 : 1.2) * v + (c ? 0.07 : -0.07) * (k >> 1))),
+      direction.map((v, c) => inside((k % 2 ? -1.2 : 1.2) * v + (c ? 0.07 : -0.07) * (k >> 1))),
     );
     return { points, balance: breTerms(activationsOf(points, lines, d), K, { zeta }).marginalEntropy };
   });
-  return tried.reduce((best, one) => (one.balance < best.balance ? one : best)).points;
+  return tried.reduce((best, camps) => (camps.balance < best.balance ? camps : best)).points;
 }
 
 // Two hundred random moves of one point each; a move stays where it lowers BRE.
@@ -79,19 +77,18 @@ export function campsOf(K, lines, d, zeta) {
 export function searched(points, lines, d, options) {
   const K = points.length;
   const dice = makeDice(Math.round(1e6 * Math.abs(points.flat().reduce((a, b) => 3 * a + b))));
-  /** @type {(points: number[][]) => number} */
-  const cost = (tried) => {
+  const cost = (/** @type {number[][]} */ tried) => {
     const terms = breTerms(activationsOf(tried, lines, d), K, options);
     return terms.marginalEntropy + terms.activationCorrelation;
   };
   let [best, least] = [points, cost(points)];
   for (let i = 0; i < 200; i++) {
     const k = Math.floor(K * dice.uniform());
-    const moved = best.map((p, j) =>
+    const trial = best.map((p, j) =>
       j === k ? [0, 1].map(() => inside(WORLD * (1.9 * dice.uniform() - 0.95))) : p,
     );
-    const now = cost(moved);
-    if (now < least) [best, least] = [moved, now];
+    const now = cost(trial);
+    if (now < least) [best, least] = [trial, now];
   }
   return best;
 }

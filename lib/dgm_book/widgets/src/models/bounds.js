@@ -1,28 +1,16 @@
 // Batches of correlated Gaussian pairs, and what each bound makes of them with the best critic.
 
+import { mulberry, normalsFrom, STRIDE } from "./draws.js";
+
 export const MOST = { pairs: 256, dimensions: 20 };
 
 /** @type {(setting: { rho: number, d: number }) => number} */
 export const exactInformation = ({ rho, d }) => (-d / 2) * Math.log1p(-rho * rho) + 0;
 
-// Mulberry32 by its count, so that a batch is drawn by its number alone; then Box and Muller. (2, 256, 20).
-/** @type {(batch: number) => Float64Array} */
+/** By its count, so that a batch is drawn by its number alone; (2, 256, 20). @param {number} batch */
 export function normalsOf(batch) {
   const out = new Float64Array(2 * MOST.pairs * MOST.dimensions);
-  /** @type {(i: number) => number} */
-  const uniform = (i) => {
-    const state = Math.imul(batch * out.length + i + 1, 0x6d2b79f5);
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  for (let i = 0; i < out.length; i += 2) {
-    const radius = Math.sqrt(-2 * Math.log(1 - uniform(i)));
-    const angle = 2 * Math.PI * uniform(i + 1);
-    out[i] = radius * Math.cos(angle);
-    out[i + 1] = radius * Math.sin(angle);
-  }
-  return out;
+  return normalsFrom(out, (i) => mulberry(Math.imul(batch * out.length + i + 1, STRIDE)));
 }
 
 // The log density ratio of every x with every y into scores (n, n), its own on the diagonal.
@@ -58,14 +46,12 @@ export function criticScores(normals, { rho, d, n }, scores) {
   }
 }
 
-/** @type {(t: number) => number} */
-const softplus = (t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
+const softplus = (/** @type {number} */ t) => Math.max(t, 0) + Math.log1p(Math.exp(-Math.abs(t)));
 /** @type {(a: number, b: number) => number} */
 const logAdd = (a, b) => Math.max(a, b) + Math.log1p(Math.exp(-Math.abs(a - b)));
 
 // The four estimates of one batch, from scores (n, n).
-/** @type {(scores: Float64Array, n: number) => number[]} */
-export function boundsOf(scores, n) {
+export function boundsOf(/** @type {Float64Array} */ scores, /** @type {number} */ n) {
   let [joint, nce, own, other, all] = [0, 0, 0, 0, -Infinity];
   for (let i = 0; i < n; i++) {
     const [start, end, mine] = [i * n, i * n + n, i * n + i];

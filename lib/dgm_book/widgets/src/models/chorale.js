@@ -18,8 +18,7 @@ export function* compose(net, { opening, length, temperature, seed }, piece) {
   const normals = (stream, t, count) => fillNormals(new Float64Array(count + (count % 2)), seed, stream, t);
   /** @type {(stream: number, t: number, count: number) => Float64Array} */
   const uniforms = (stream, t, count) => fillUniforms(new Float64Array(count), seed, stream, t);
-  /** @type {(x: Float64Array, t: number) => void} */
-  const read = (x, t) => {
+  const read = (/** @type {Float64Array} */ x, /** @type {number} */ t) => {
     judge.step(x, normals(STREAMS.posterior, t, PARTICLES * Z), uniforms(STREAMS.resampling, t, PARTICLES));
     piece.frames.push([...x.keys()].filter((key) => x[key]).map((key) => key + LOWEST));
     piece.nats.push(judge.increment);
@@ -41,7 +40,7 @@ export function* compose(net, { opening, length, temperature, seed }, piece) {
   writer.adopt(judge, chosen);
   for (let t = opening.length; t < opening.length + length; t++) {
     writer.generate(normals(STREAMS.prior, t, Z), uniforms(STREAMS.keys, t, X), temperature);
-    read(writer.made, t);
+    read(writer.written, t);
     yield;
   }
   piece.whole = true;

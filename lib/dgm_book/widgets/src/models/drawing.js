@@ -13,41 +13,29 @@ export function inked(strokes, height, width) {
   // No more than three times as large, so that a dot stays one.
   const scale = Math.min(((20 / 28) * side - 2 * pen) / Math.max(right - left, bottom - top, 1e-6), 3 * side);
   const image = new Float64Array(height * width);
-  /** @type {(x: number, y: number) => void} */
-  const lay = (x, y) => {
-    image.fill(0);
-    for (const stroke of strokes) {
-      for (let k = 0; k < stroke.length - (stroke.length > 2 ? 2 : 0); k += 2) {
-        const [ax, ay] = [x + scale * stroke[k], y + scale * stroke[k + 1]];
-        const [bx, by] = [
-          x + scale * (stroke[k + 2] ?? stroke[k]),
-          y + scale * (stroke[k + 3] ?? stroke[k + 1]),
-        ];
-        ink(ax, ay, bx, by);
-      }
-    }
-  };
-  // Each pixel takes as much as a disc of the pen covers it, at the nearest point of the segment.
-  /** @type {(ax: number, ay: number, bx: number, by: number) => void} */
-  const ink = (ax, ay, bx, by) => {
-    const far = pen + 0.5;
-    const [dx, dy] = [bx - ax, by - ay];
+  // Each pixel takes as much as a disc of the pen covers it, at the nearest point of the segment from a to b.
+  const far = pen + 0.5;
+  const ink = (/** @type {number[]} */ a, /** @type {number[]} */ b) => {
+    const [dx, dy] = [b[0] - a[0], b[1] - a[1]];
     const long = dx * dx + dy * dy || 1;
-    for (
-      let r = Math.max(0, Math.floor(Math.min(ay, by) - far));
-      r < Math.min(height, Math.max(ay, by) + far);
-      r++
-    ) {
-      for (
-        let c = Math.max(0, Math.floor(Math.min(ax, bx) - far));
-        c < Math.min(width, Math.max(ax, bx) + far);
-        c++
-      ) {
-        const [px, py] = [c + 0.5 - ax, r + 0.5 - ay];
+    const [first, start] = [0, 1].map((k) => Math.max(0, Math.floor(Math.min(a[k], b[k]) - far)));
+    const [right, below] = [width, height].map((most, k) => Math.min(most, Math.max(a[k], b[k]) + far));
+    for (let r = start; r < below; r++) {
+      for (let c = first; c < right; c++) {
+        const [px, py] = [c + 0.5 - a[0], r + 0.5 - a[1]];
         const along = Math.min(1, Math.max(0, (px * dx + py * dy) / long));
         const apart = Math.hypot(px - along * dx, py - along * dy);
         const i = r * width + c;
         image[i] = Math.max(image[i], Math.min(1, far - apart));
+      }
+    }
+  };
+  const lay = (/** @type {number} */ x, /** @type {number} */ y) => {
+    image.fill(0);
+    for (const stroke of strokes) {
+      const at = stroke.map((v, k) => (k % 2 ? y : x) + scale * v);
+      for (let k = 0; k < Math.max(2, at.length - 2); k += 2) {
+        ink(at.slice(k, k + 2), at.length > 2 ? at.slice(k + 2, k + 4) : at);
       }
     }
   };

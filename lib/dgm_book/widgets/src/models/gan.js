@@ -1,31 +1,18 @@
 // A small GAN in plain JavaScript: networks, gradients, Adam, binarized representation entropy (BRE), and the
 // exact cells of a discriminator.
 
+import { diceOf, mulberry, STRIDE } from "./draws.js";
+
 const LEAK = 0.2;
 const ZETA = 1e-3;
 const L2 = 1e-4;
 
-// Mulberry32, and normal variables from pairs of its numbers (Box and Muller).
-/** @type {(seed: number) => Dice} */
-export function makeDice(seed) {
+export function makeDice(/** @type {number} */ seed) {
   let state = seed >>> 0;
-  const uniform = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let t = Math.imul(state ^ (state >>> 15), state | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  };
-  /** @type {Dice["normals"]} */
-  const normals = (out) => {
-    for (let i = 0; i < out.length; i += 2) {
-      const radius = Math.sqrt(-2 * Math.log(1 - uniform()));
-      const angle = 2 * Math.PI * uniform();
-      out[i] = radius * Math.cos(angle);
-      if (i + 1 < out.length) out[i + 1] = radius * Math.sin(angle);
-    }
-    return out;
-  };
-  return { uniform, normals };
+  return diceOf(() => {
+    state = (state + STRIDE) >>> 0;
+    return mulberry(state);
+  });
 }
 
 // A perceptron whose hidden units are leaky rectifiers; all weights (out, in) and biases lie in theta.
@@ -43,13 +30,11 @@ export function makeNetwork(sizes, { leak = 0, tanh = false } = {}) {
 
 /** @type {(width: number) => GanNetwork} */
 export const makeDiscriminator = (width) => makeNetwork([2, width, width, width, width, 1], { leak: LEAK });
-/** @type {(width: number, noise?: number) => GanNetwork} */
-export const makeGenerator = (width, noise = 2) =>
+export const makeGenerator = (/** @type {number} */ width, noise = 2) =>
   makeNetwork([noise, width, width, width, 2], { tanh: true });
 
 // As torch.nn.Linear begins: uniform within one over the root of the inputs.
-/** @type {(network: GanNetwork, dice: Dice) => GanNetwork} */
-export function initialise(network, dice) {
+export function initialise(/** @type {GanNetwork} */ network, /** @type {Dice} */ dice) {
   for (const { inputs, outputs, weight, bias } of network.layers) {
     for (let i = weight; i < bias + outputs; i++)
       network.theta[i] = (2 * dice.uniform() - 1) / Math.sqrt(inputs);
@@ -57,18 +42,13 @@ export function initialise(network, dice) {
   return network;
 }
 
-/** @type {(network: GanNetwork) => GanNetwork} */
-export const copyOf = (network) => ({ ...network, theta: network.theta.slice() });
-
 // Room for one batch of K points: pre[l] is (K, units) before the rectifier, post[l] after it.
-/** @type {(network: GanNetwork, K: number) => Pass} */
-export function makePass(network, K) {
+export function makePass(/** @type {GanNetwork} */ network, /** @type {number} */ K) {
   const room = () => network.layers.map(({ outputs }) => new Float64Array(K * outputs));
   return { network, K, input: new Float64Array(0), pre: room(), post: room(), delta: room() };
 }
 
-/** @type {(pass: Pass, input: Float64Array) => Float64Array} */
-export function forward(pass, input) {
+export function forward(/** @type {Pass} */ pass, /** @type {Float64Array} */ input) {
   const { network, pre, post } = pass;
   pass.input = input;
   for (let l = 0; l < network.layers.length; l++) {
@@ -105,60 +85,47 @@ function affine(theta, { inputs, outputs, weight, bias }, input, output, K) {
   }
 }
 
-/** @type {(h: Float64Array, a: Float64Array, leak: number) => void} */
-function rectify(h, a, leak) {
+function rectify(/** @type {Float64Array} */ h, /** @type {Float64Array} */ a, /** @type {number} */ leak) {
   for (let o = 0; o < h.length; o++) a[o] = h[o] > 0 ? h[o] : leak * h[o];
 }
 
 // Adds to `gradient` (as theta) what `out` (K, outputs) at the output and, if given, `extra` (K, units) at
-// the pre-activation of layer `at` make; with `inwards` (K, inputs) the gradient of the input is written
-// there.
+// the pre-activation of layer `at` make; writes the gradient of the input to `inwards` (K, inputs), if given.
 /** @type {(pass: Pass, out: Float64Array, gradient: Float64Array | null, push?: Push) => void} */
 export function backward(pass, out, gradient, { at = -1, extra = null, inwards = null } = {}) {
-  const { network, pre, post, delta } = pass;
+  const { network, pre, post, delta, K } = pass;
   const top = network.layers.length - 1;
   for (let o = 0; o < out.length; o++)
     delta[top][o] = network.tanh ? out[o] * (1 - post[top][o] ** 2) : out[o];
   for (let l = top; l >= 0; l--) {
     if (l === at && extra) for (let o = 0; o < extra.length; o++) delta[l][o] += extra[o];
-    const below = l ? delta[l - 1] : inwards;
-    if (gradient) gather(network.layers[l], delta[l], l ? post[l - 1] : pass.input, gradient, pass.K);
-    if (!below) continue;
-    pushDown(network.theta, network.layers[l], delta[l], below.fill(0), pass.K);
-    if (l) for (let o = 0; o < below.length; o++) if (!(pre[l - 1][o] > 0)) below[o] *= network.leak;
+    const below = l ? delta[l - 1].fill(0) : (inwards?.fill(0) ?? null);
+    const input = l ? post[l - 1] : pass.input;
+    backThrough(network.theta, network.layers[l], delta[l], input, K, { gradient, below });
+    if (l && below) for (let o = 0; o < below.length; o++) if (!(pre[l - 1][o] > 0)) below[o] *= network.leak;
   }
 }
 
-/** @type {(layer: GanLayer, delta: Doubles, input: Doubles, gradient: Doubles, K: number) => void} */
-function gather({ inputs, outputs, weight, bias }, delta, input, gradient, K) {
+// Adds the gradient of a layer's weights and biases to `gradient`, of its input to `below`, if given.
+/** @type {(theta: Doubles, layer: GanLayer, delta: Doubles, input: Doubles, K: number, to: Into) => void} */
+function backThrough(theta, { inputs, outputs, weight, bias }, delta, input, K, { gradient, below }) {
   for (let k = 0, o = 0; k < K; k++) {
-    const start = k * inputs;
-    const end = start + inputs;
-    for (let u = 0; u < outputs; u++, o++) {
+    const [start, end] = [k * inputs, (k + 1) * inputs];
+    for (let u = 0, row = weight; u < outputs; u++, o++, row += inputs) {
       const g = delta[o];
       if (g === 0) continue;
-      gradient[bias + u] += g;
-      for (let i = start, w = weight + u * inputs; i < end; i++, w++) gradient[w] += g * input[i];
+      if (gradient) {
+        gradient[bias + u] += g;
+        for (let i = start, w = row; i < end; i++, w++) gradient[w] += g * input[i];
+      }
+      if (below) for (let i = start, w = row; i < end; i++, w++) below[i] += g * theta[w];
     }
   }
 }
-
-/** @type {(theta: Doubles, layer: GanLayer, delta: Doubles, below: Doubles, K: number) => void} */
-function pushDown(theta, { inputs, outputs, weight }, delta, below, K) {
-  for (let k = 0, o = 0; k < K; k++) {
-    const start = k * inputs;
-    const end = start + inputs;
-    for (let u = 0; u < outputs; u++, o++) {
-      const g = delta[o];
-      if (g === 0) continue;
-      for (let i = start, w = weight + u * inputs; i < end; i++, w++) below[i] += g * theta[w];
-    }
-  }
-}
+/** @typedef {Record<"gradient" | "below", Doubles | null>} Into */
 
 // Codes a = h / (|h| + eps), eps = zeta times the batch's mean |h|, which counts as a constant.
-/** @type {(h: Float64Array, zeta?: number) => { codes: Float64Array, eps: number }} */
-function softsign(h, zeta = ZETA) {
+function softsign(/** @type {Float64Array} */ h, /** @type {number} */ zeta = ZETA) {
   let eps = 0;
   for (let o = 0; o < h.length; o++) eps += (zeta / h.length) * Math.abs(h[o]);
   const codes = new Float64Array(h.length);
@@ -206,24 +173,22 @@ export function breTerms(h, K, { zeta = ZETA, margin = 3, into = null, scale = 1
   return { marginalEntropy, activationCorrelation, eta, G };
 }
 
-/** @type {(x: number) => number} */
-const softplus = (x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
-/** @type {(x: number) => number} */
-const sigmoid = (x) => 0.5 + 0.5 * Math.tanh(0.5 * x);
+const softplus = (/** @type {number} */ x) => Math.max(x, 0) + Math.log1p(Math.exp(-Math.abs(x)));
+const sigmoid = (/** @type {number} */ x) => 0.5 + 0.5 * Math.tanh(0.5 * x);
 
-// Mean cross-entropy of logits against 1 (way = -1) or 0 (way = 1); `into` takes the gradient.
-/** @type {(logits: Float64Array, way: number, into: Float64Array) => number} */
-function crossEntropy(logits, way, into) {
+// Mean cross-entropy of logits against 1 (sign = -1) or 0 (sign = 1); `into` takes the gradient.
+/** @type {(logits: Float64Array, sign: number, into: Float64Array) => number} */
+function crossEntropy(logits, sign, into) {
   let loss = 0;
   for (let k = 0; k < logits.length; k++) {
-    loss += softplus(way * logits[k]) / logits.length;
-    into[k] = (way * sigmoid(way * logits[k])) / logits.length;
+    loss += softplus(sign * logits[k]) / logits.length;
+    into[k] = (sign * sigmoid(sign * logits[k])) / logits.length;
   }
   return loss;
 }
 
 /** @type {(network: GanNetwork, gradient: Float64Array) => number} */
-function addL2({ layers, theta }, gradient) {
+function addL2(/** @type {GanNetwork} */ { layers, theta }, /** @type {Float64Array} */ gradient) {
   let sum = 0;
   for (const { weight, bias } of layers) {
     for (let i = weight; i < bias; i++) {
@@ -238,23 +203,15 @@ function addL2({ layers, theta }, gradient) {
 /** @type {(discriminator: GanNetwork, generator: GanNetwork, K: number) => Player} */
 export function makePlayer(discriminator, generator, K) {
   /** @type {(network: GanNetwork) => Adam} */
-  const memory = ({ theta: { length } }) => ({
-    g: new Float64Array(length),
-    m: new Float64Array(length),
-    v: new Float64Array(length),
-    t: 0,
-  });
-  const [real, fake, between] = [0, 1, 2].map(() => makePass(discriminator, K));
-  return {
-    discriminator,
-    generator,
-    K,
-    passes: { made: makePass(generator, K), real, fake, between },
-    adam: { discriminator: memory(discriminator), generator: memory(generator) },
-    out: new Float64Array(K),
-    middle: new Float64Array(2 * K),
-    inwards: new Float64Array(2 * K),
+  const memory = ({ theta: { length } }) => {
+    const [g, m, v] = [0, 1, 2].map(() => new Float64Array(length));
+    return { g, m, v, t: 0 };
   };
+  const [real, fake, between] = [0, 1, 2].map(() => makePass(discriminator, K));
+  const adam = { discriminator: memory(discriminator), generator: memory(generator) };
+  const passes = { generated: makePass(generator, K), real, fake, between };
+  const [out, middle, inwards] = [1, 2, 2].map((size) => new Float64Array(size * K));
+  return { discriminator, generator, K, passes, adam, out, middle, inwards };
 }
 
 export const REGULARISED = 1; // the second hidden layer
@@ -268,46 +225,35 @@ export const REGULARISED = 1; // the second hidden layer
 export function discriminatorLoss(player, real, fake, between, { w, margin = 3, zeta = ZETA }) {
   const { discriminator, K, passes, out } = player;
   const gradient = player.adam.discriminator.g.fill(0);
-  const adversarial = crossEntropy(forward(passes.real, real), -1, out);
+  // Goes back from `out` and, where w counts, from the terms of the pass.
+  const regularise = (/** @type {Pass} */ pass) => {
+    const h = pass.pre[REGULARISED];
+    const extra = w ? new Float64Array(h.length) : null;
+    const terms = extra && breTerms(h, K, { zeta, margin, into: extra, scale: w });
+    backward(pass, out, gradient, { at: REGULARISED, extra });
+    return terms;
+  };
+  let adversarial = crossEntropy(forward(passes.real, real), -1, out);
   backward(passes.real, out, gradient);
-  /** @type {(pass: Pass) => [BreTerms | null, Push]} */
-  const regularise = (pass) => {
-    if (!w) return [null, {}];
-    const extra = new Float64Array(pass.pre[REGULARISED].length);
-    return [
-      breTerms(pass.pre[REGULARISED], K, { zeta, margin, into: extra, scale: w }),
-      { at: REGULARISED, extra },
-    ];
-  };
-  const fooled = crossEntropy(forward(passes.fake, fake), 1, out);
-  const [onFake, first] = regularise(passes.fake);
-  backward(passes.fake, out, gradient, first);
-  let onBetween = null;
-  if (w) {
-    forward(passes.between, between);
-    const [terms, second] = regularise(passes.between);
-    onBetween = terms;
-    backward(passes.between, out.fill(0), gradient, second);
+  adversarial += crossEntropy(forward(passes.fake, fake), 1, out);
+  const onFake = regularise(passes.fake);
+  if (w) forward(passes.between, between);
+  out.fill(0);
+  const onBetween = w ? regularise(passes.between) : null;
+  let loss = adversarial + addL2(discriminator, gradient);
+  for (const terms of [onFake, onBetween]) {
+    if (terms) loss += w * (terms.marginalEntropy + terms.activationCorrelation);
   }
-  const l2 = addL2(discriminator, gradient);
-  /** @type {(t: BreTerms | null) => number} */
-  const total = (t) => (t ? t.marginalEntropy + t.activationCorrelation : 0);
-  return {
-    loss: adversarial + fooled + w * (total(onFake) + total(onBetween)) + l2,
-    adversarial: adversarial + fooled,
-    onFake,
-    onBetween,
-  };
+  return { loss, adversarial, onFake, onBetween };
 }
 
 // BCE(D(G(z)), 1) + L2, gradient in adam.generator.g; z is (K, noise).
-/** @type {(player: Player, z: Float64Array) => { loss: number, adversarial: number }} */
-export function generatorLoss(player, z) {
+export function generatorLoss(/** @type {Player} */ player, /** @type {Float64Array} */ z) {
   const { generator, passes, out, inwards } = player;
   const gradient = player.adam.generator.g.fill(0);
-  const adversarial = crossEntropy(forward(passes.fake, forward(passes.made, z)), -1, out);
+  const adversarial = crossEntropy(forward(passes.fake, forward(passes.generated, z)), -1, out);
   backward(passes.fake, out, null, { inwards });
-  backward(passes.made, inwards, gradient);
+  backward(passes.generated, inwards, gradient);
   return { loss: adversarial + addL2(generator, gradient), adversarial };
 }
 

@@ -1,8 +1,7 @@
 // The exact cells of a discriminator, and the signs of its units.
 
 // The signs of every hidden layer at each point, one unsigned number a layer: patterns[l][k].
-/** @type {(pass: Pass) => Uint32Array[]} */
-export function patterns({ network, K, pre }) {
+export function patterns(/** @type {Pass} */ { network, K, pre }) {
   return network.layers.slice(0, -1).map(({ outputs }, l) => {
     const words = new Uint32Array(K);
     for (let k = 0; k < K; k++) {
@@ -58,32 +57,31 @@ function composed(theta, { inputs, outputs, weight, bias }, map) {
   for (let u = 0, w = weight; u < outputs; u++) {
     let x = 0,
       y = 0,
-      one = theta[bias + u];
+      constant = theta[bias + u];
     for (let e = 0; e < 3 * inputs; e += 3, w++) {
       x += theta[w] * map[e];
       y += theta[w] * map[e + 1];
-      one += theta[w] * map[e + 2];
+      constant += theta[w] * map[e + 2];
     }
     rows[3 * u] = x;
     rows[3 * u + 1] = y;
-    rows[3 * u + 2] = one;
+    rows[3 * u + 2] = constant;
   }
   return rows;
 }
 
 let values = new Float64Array(32);
-/** @type {(cell: GanCell, u: number, into: GanCell[]) => void} */
-function cut(cell, u, into) {
+function cut(/** @type {GanCell} */ cell, /** @type {number} */ u, /** @type {GanCell[]} */ into) {
   const { points, map } = cell;
   const n = points.length / 2;
   if (values.length < n) values = new Float64Array(2 * n);
   const x = map[3 * u],
     y = map[3 * u + 1],
-    one = map[3 * u + 2];
+    constant = map[3 * u + 2];
   let low = Infinity,
     high = -Infinity;
   for (let p = 0; p < n; p++) {
-    const v = x * points[2 * p] + y * points[2 * p + 1] + one;
+    const v = x * points[2 * p] + y * points[2 * p + 1] + constant;
     values[p] = v;
     if (v < low) low = v;
     if (v > high) high = v;

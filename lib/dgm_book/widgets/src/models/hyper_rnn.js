@@ -22,17 +22,14 @@ function affine({ rows, columns, weight, bias, output }, input, from = 0, relu =
   return output;
 }
 
-/** @type {(layers: Perceptron, input: Float64Array, from?: number) => Float64Array} */
-function perceive(layers, input, from = 0) {
+function perceive(/** @type {Perceptron} */ layers, /** @type {Float64Array} */ input, from = 0) {
   let v = affine(layers[0], input, from, layers.length > 1);
   for (let l = 1; l < layers.length; l++) v = affine(layers[l], v, 0, l + 1 < layers.length);
   return v;
 }
 
-/** @type {(a: number) => number} */
-const logistic = (a) => 1 / (1 + Math.exp(-a));
-/** @type {(a: number) => number} */
-const softplusOf = (a) => Math.max(a, 0) + Math.log1p(Math.exp(-Math.abs(a)));
+const logistic = (/** @type {number} */ a) => 1 / (1 + Math.exp(-a));
+const softplusOf = (/** @type {number} */ a) => Math.max(a, 0) + Math.log1p(Math.exp(-Math.abs(a)));
 export const LOG_ROOT = 0.5 * Math.log(2 * Math.PI);
 
 /** @type {(net: HyperNet, N: number) => HyperFilter} */
@@ -40,73 +37,52 @@ export function hyperFilter(net, N) {
   const { x: X, z: Z, h: H, k: K } = net.sizes;
   const S = net.scales;
   const { hyper } = net;
-  const M = hyper ? last(hyper.rescale).rows / 2 : 0;
   const gaussian = net.emission === "gaussian";
-  /** @type {(n: number) => Float64Array} */
-  const doubles = (n) => new Float64Array(n);
-  /** @type {HyperState} */
-  const state = { h: doubles(N * H), c: doubles(N * H), k: doubles(N * K), kc: doubles(N * K) };
-  /** @type {HyperState} */
-  const spare = { h: doubles(N * H), c: doubles(N * H), k: doubles(N * K), kc: doubles(N * K) };
+  const doubles = (/** @type {number} */ n) => new Float64Array(n);
   /** @type {Record<string, number>} */
   const widths = { h: H, c: H, k: K, kc: K };
-  const names = Object.keys(state);
+  const names = Object.keys(widths);
+  /** @type {() => HyperState} */
+  const states = () => ({ h: doubles(N * H), c: doubles(N * H), k: doubles(N * K), kc: doubles(N * K) });
+  const [state, spare] = [states(), states()];
   const logWeights = doubles(N);
-  const before = doubles(N).fill(1 / N); // the weights as a step finds them
+  const before = doubles(N).fill(1 / N); // the weights that a step begins with
   const ancestors = new Int32Array(N);
-  // Inputs of one particle
-  const zh = doubles(Z + H); // [z; h]
-  const he = doubles(H + Z); // [h; x encoded]
-  const y = doubles(2 * Z); // [x encoded; z encoded]
-  const centred = doubles(X);
-  const encoded = doubles(Z);
-  const [priorMean, priorDeviation, ofGates] = [doubles(Z), doubles(Z), doubles(4 * Math.max(H, K))];
+  // Inputs of one particle: [z; h], [h; x encoded], [x encoded; z encoded].
+  const [zh, he, y] = [doubles(Z + H), doubles(H + Z), doubles(2 * Z)];
+  const [centred, encoded] = [doubles(X), doubles(Z)];
+  const [priorMean, priorDeviation, gates] = [doubles(Z), doubles(Z), doubles(4 * Math.max(H, K))];
   let frozen = 0;
   /** @type {Float64Array | null} */
   let means = null;
   let closed = 0; // log-likelihood up to the last resampling
-  /** @type {HyperFilter} */
-  const me = {
-    net,
-    N,
-    state,
+  const arrays = {
     logAlpha: doubles(N),
     kl: doubles(N),
     z: doubles(N * Z),
     scales: doubles(N * S),
     expected: doubles(N * X),
     spread: doubles(gaussian ? N * X : 0),
-    weights: doubles(N).fill(1 / N),
     mean: doubles(X),
     deviation: doubles(gaussian ? X : 0),
-    made: doubles(N * X),
-    meanKL: 0,
-    increment: 0,
-    total: 0,
-    ess: N,
-    resampled: false,
-    lost: false,
-    reset,
-    freeze,
-    predict,
-    step,
-    generate,
-    resample,
-    adopt,
+    written: doubles(N * X),
+  };
+  const start = { meanKL: 0, increment: 0, total: 0, ess: N, resampled: false, lost: false };
+  const acts = { reset, freeze, predict, step, generate, resample, adopt };
+  /** @type {HyperFilter} */
+  const me = { net, N, state, weights: doubles(N).fill(1 / N), ...arrays, ...start, ...acts };
+  const scaling = {
+    scales: hyper ? me.scales : null,
+    at: 0,
+    apart: hyper ? last(hyper.rescale).rows / 2 : 0,
   };
 
-  const scaling = { scales: hyper ? me.scales : null, at: 0, apart: M };
-
   function reset() {
-    for (const name of names) state[name].fill(0);
-    const { logAlpha, kl, z, scales, expected, spread, mean, deviation, made } = me;
-    for (const values of [logAlpha, kl, z, scales, expected, spread, mean, deviation, made]) values.fill(0);
-    logWeights.fill(0);
-    me.weights.fill(1 / N);
-    before.fill(1 / N);
-    closed = me.meanKL = me.increment = me.total = 0;
-    me.ess = N;
-    me.resampled = me.lost = false;
+    for (const values of [...names.map((name) => state[name]), ...Object.values(arrays), logWeights])
+      values.fill(0);
+    for (const weights of [me.weights, before]) weights.fill(1 / N);
+    closed = 0;
+    Object.assign(me, start);
   }
 
   /** @type {HyperFilter["freeze"]} */
@@ -115,15 +91,13 @@ export function hyperFilter(net, N) {
     [frozen, means] = [share, constant];
   }
 
-  /** @type {(raw: number) => number} */
-  const widthOf = (raw) => Math.max(softplusOf(raw + 0.5), net.least);
+  const widthOf = (/** @type {number} */ raw) => Math.max(softplusOf(raw + 0.5), net.least);
 
-  /** @type {(n: number) => void} */
-  function prior(n) {
-    const told = perceive(net.parts.prior, state.h, n * H);
+  function prior(/** @type {number} */ n) {
+    const output = perceive(net.parts.prior, state.h, n * H);
     for (let d = 0; d < Z; d++) {
-      priorMean[d] = told[d];
-      priorDeviation[d] = widthOf(told[Z + d]);
+      priorMean[d] = output[d];
+      priorDeviation[d] = widthOf(output[Z + d]);
     }
   }
 
@@ -133,20 +107,19 @@ export function hyperFilter(net, N) {
     for (let d = 0; d < H; d++) zh[Z + d] = state.h[n * H + d];
   }
 
-  /** @type {(n: number, at: number, values: Float64Array) => void} */
-  function keep(n, at, values) {
+  function keep(/** @type {number} */ n, /** @type {number} */ at, /** @type {Float64Array} */ values) {
     const start = n * S + at;
-    if (frozen > 0 && means)
-      for (let i = 0; i < values.length; i++)
-        me.scales[start + i] = (1 - frozen) * values[i] + frozen * means[at + i];
-    else for (let i = 0; i < values.length; i++) me.scales[start + i] = values[i];
+    for (let i = 0; i < values.length; i++)
+      me.scales[start + i] =
+        frozen > 0 && means ? (1 - frozen) * values[i] + frozen * means[at + i] : values[i];
   }
 
   // The emission at `zh`, into .expected and .spread; a Bernoulli's logits stay in what is returned.
-  /** @type {(n: number) => Float64Array} */
-  function decode(n) {
+  function decode(/** @type {number} */ n) {
     const layers = net.parts.decoder;
-    let [v, at] = [zh, 0];
+    /** @type {Doubles} */
+    let v = zh;
+    let at = 0;
     if (hyper) {
       at = 12 * H;
       keep(n, at, perceive(hyper.rescale, zh, hyper.from));
@@ -178,19 +151,17 @@ export function hyperFilter(net, N) {
     for (let d = 0; d < Z; d++) y[Z + d] = code[d];
     const from = n * S;
     if (hyper) {
-      const a = affine(hyper.input, zh, hyper.from);
-      const b = affine(hyper.hidden, state.k, n * K);
-      for (let i = 0; i < 4 * K; i++) ofGates[i] = a[i] + b[i];
-      lstm(ofGates, K, n, state.kc, state.k);
+      const [a, b] = [affine(hyper.input, zh, hyper.from), affine(hyper.hidden, state.k, n * K)];
+      for (let i = 0; i < 4 * K; i++) gates[i] = a[i] + b[i];
+      lstm(gates, K, n, state.kc, state.k);
       keep(n, 0, affine(hyper.heads, state.k, n * K));
     }
-    const a = affine(net.cell.input, y);
-    const b = affine(net.cell.hidden, state.h, n * H);
+    const [a, b] = [affine(net.cell.input, y), affine(net.cell.hidden, state.h, n * H)];
     for (let i = 0; i < 4 * H; i++)
-      ofGates[i] = S
+      gates[i] = S
         ? me.scales[from + i] * a[i] + me.scales[from + 4 * H + i] * b[i] + me.scales[from + 8 * H + i]
         : a[i] + b[i];
-    lstm(ofGates, H, n, state.c, state.h);
+    lstm(gates, H, n, state.c, state.h);
   }
 
   /** @type {(x: ArrayLike<number>, from: number, out: Float64Array) => void} */
@@ -226,10 +197,10 @@ export function hyperFilter(net, N) {
     for (let n = 0; n < N; n++) {
       prior(n);
       for (let d = 0; d < H; d++) he[d] = state.h[n * H + d];
-      const told = perceive(net.parts.posterior, he);
+      const output = perceive(net.parts.posterior, he);
       let [alpha, kl] = [0, 0];
       for (let d = 0; d < Z; d++) {
-        const [shift, width] = [told[d], widthOf(told[Z + d])];
+        const [shift, width] = [output[d], widthOf(output[Z + d])];
         const far = (shift + width * noise[n * Z + d]) / priorDeviation[d];
         const ratio = width / priorDeviation[d];
         me.z[n * Z + d] = priorMean[d] + shift + width * noise[n * Z + d];
@@ -281,12 +252,8 @@ export function hyperFilter(net, N) {
       while (a < N - 1 && height <= draws[n]) height += me.weights[++a];
       ancestors[n] = a;
     }
-    for (const name of names) {
-      const [wide, now, next] = [widths[name], state[name], spare[name]];
-      for (let n = 0; n < N; n++)
-        for (let d = 0; d < wide; d++) next[n * wide + d] = now[ancestors[n] * wide + d];
-      now.set(next);
-    }
+    for (const name of names) copyStates(spare[name], state[name], widths[name], (n) => ancestors[n]);
+    for (const name of names) state[name].set(spare[name]);
     closed = me.total;
     logWeights.fill(0);
     before.fill(1 / N);
@@ -301,10 +268,10 @@ export function hyperFilter(net, N) {
       place(n, me.z, n * Z);
       const raw = decode(n);
       for (let d = 0, at = n * X; d < X; d++, at++) {
-        if (gaussian) me.made[at] = me.expected[at] + temperature * me.spread[at] * draws[at];
-        else me.made[at] = draws[at] < logistic(raw[d] / temperature) ? 1 : 0;
+        if (gaussian) me.written[at] = me.expected[at] + temperature * me.spread[at] * draws[at];
+        else me.written[at] = draws[at] < logistic(raw[d] / temperature) ? 1 : 0;
       }
-      encode(me.made, n * X, y);
+      encode(me.written, n * X, y);
       advance(n);
     }
   }
@@ -312,11 +279,12 @@ export function hyperFilter(net, N) {
   /** @type {HyperFilter["adopt"]} */
   function adopt(other, n) {
     reset();
-    for (const name of names) {
-      const wide = widths[name];
-      for (let m = 0; m < N; m++)
-        for (let d = 0; d < wide; d++) state[name][m * wide + d] = other.state[name][n * wide + d];
-    }
+    for (const name of names) copyStates(state[name], other.state[name], widths[name], () => n);
+  }
+
+  /** @type {(into: Doubles, from: Doubles, wide: number, which: Scale1D) => void} */
+  function copyStates(into, from, wide, which) {
+    for (let n = 0; n < N; n++) into.set(from.subarray(which(n) * wide, (which(n) + 1) * wide), n * wide);
   }
 
   return me;

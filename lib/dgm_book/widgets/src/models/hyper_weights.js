@@ -4,8 +4,7 @@ import { last } from "./arrays.js";
 import { hyperFilter } from "./hyper_rnn.js";
 import { bufferOf, loadShared, unpackTensor } from "./nn.js";
 
-/** @type {(weights: WidgetModel) => HyperNets} */
-export function unpackHyper(weights) {
+export function unpackHyper(/** @type {WidgetModel} */ weights) {
   const buffer = bufferOf(weights.get("data"));
   const headers = /** @type {HyperHeader[]} */ (weights.get("header").models);
   const nets = Object.fromEntries(headers.map((header) => [header.name, hyperNet(header, buffer)]));
@@ -15,31 +14,22 @@ export function unpackHyper(weights) {
   return { names: Object.keys(nets), nets, goldenError };
 }
 
-/** @type {(model: WidgetModel) => Promise<HyperNets>} */
-export const loadHyper = (model) => loadShared(model, unpackHyper);
+export const loadHyper = (/** @type {WidgetModel} */ model) => loadShared(model, unpackHyper);
 
-/** @type {(values: number[]) => number} */
-const product = (values) => values.reduce((a, b) => a * b, 1);
+const product = (/** @type {number[]} */ values) => values.reduce((a, b) => a * b, 1);
 
 /** @type {(buffer: ArrayBuffer, at: Tensor) => Float64Array} */
 const doublesOf = (buffer, at) => Float64Array.from(unpackTensor(buffer, at));
 
 /** @type {(header: HyperHeader, buffer: ArrayBuffer) => HyperNet} */
 function hyperNet({ name, kind, emission, hyper_input: fed, sigma_min: least, sizes, tensors }, buffer) {
-  /** @type {(weight: string, bias?: string) => Layer<Float64Array>} */
-  const layer = (weight, bias = "") => {
-    const [rows, columns] = tensors[weight].shape;
-    const biases = tensors[bias] ? doublesOf(buffer, tensors[bias]) : new Float64Array(rows);
-    return {
-      rows,
-      columns,
-      weight: doublesOf(buffer, tensors[weight]),
-      bias: biases,
-      output: new Float64Array(rows),
-    };
+  const layer = (/** @type {string} */ key, biasKey = "") => {
+    const [rows, columns] = tensors[key].shape;
+    const weight = doublesOf(buffer, tensors[key]);
+    const bias = tensors[biasKey] ? doublesOf(buffer, tensors[biasKey]) : new Float64Array(rows);
+    return { rows, columns, weight, bias, output: new Float64Array(rows) };
   };
-  /** @type {(part: string) => Perceptron} */
-  const perceptron = (part) => {
+  const perceptron = (/** @type {string} */ part) => {
     const places = Object.keys(tensors).filter(
       (key) => key.startsWith(`${part}.`) && key.endsWith(".weight"),
     );
@@ -93,16 +83,9 @@ function hyperGoldenError(net, places, buffer) {
   for (let t = 0; t < steps; t++) {
     const x = golden.x.subarray(t * X, (t + 1) * X);
     filter.step(x, golden.noise.subarray(t * N * Z, (t + 1) * N * Z));
-    const made = {
-      z: filter.z,
-      log_alpha: filter.logAlpha,
-      kl: filter.kl,
-      mean_x: filter.expected,
-      deviation_x: filter.spread,
-      scales: filter.scales,
-      h: filter.state.h,
-    };
-    for (const [key, values] of Object.entries(made)) if (values.length) compare(key, values, t);
+    const { z, logAlpha, kl, expected, spread, scales, state } = filter;
+    const own = { z, log_alpha: logAlpha, kl, mean_x: expected, deviation_x: spread, scales, h: state.h };
+    for (const [key, values] of Object.entries(own)) if (values.length) compare(key, values, t);
   }
   return worst;
 }

@@ -1,32 +1,28 @@
 // Particles and the exact filter on z_1 ~ N(0, first), z_t = a z_{t-1} + N(0, q), x_t = z_t + N(0, r).
 
+import { mulberry, STRIDE } from "./draws.js";
+
 export const MOST = { particles: 64, steps: 40 };
 const DRAWS = 3 * MOST.particles; // of one step: two for each particle's noise, one for its ancestor
 
-// Mulberry32 by its count, so that a number is known by its run, step and place alone.
-/** @type {(run: number, step: number, place: number) => number} */
-function uniformOf(run, step, place) {
-  const state = Math.imul((run * MOST.steps + step) * DRAWS + place + 1, 0x6d2b79f5);
-  let t = Math.imul(state ^ (state >>> 15), state | 1);
-  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-  return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-}
+// By its count, so that a number is known by its run, step and place alone.
+const uniformOf = (/** @type {number} */ run, /** @type {number} */ step, /** @type {number} */ place) =>
+  mulberry(Math.imul((run * MOST.steps + step) * DRAWS + place + 1, STRIDE));
 
-/** @type {(run: number, step: number, n: number) => number} */
-function normalOf(run, step, n) {
+function normalOf(/** @type {number} */ run, /** @type {number} */ step, /** @type {number} */ n) {
   const radius = Math.sqrt(-2 * Math.log(1 - uniformOf(run, step, 2 * n)));
   return radius * Math.cos(2 * Math.PI * uniformOf(run, step, 2 * n + 1));
 }
 
 // log p(x) in nats, and mean and deviation of each state given all up to its step.
-/** @type {(system: System, x: number[]) => { logLikelihood: number, mean: number[], deviation: number[] }} */
+/** @type {(system: System, x: number[]) => ParticleData["filtered"]} */
 export function kalman({ a, q, r, first }, x) {
   let [m, p, logLikelihood] = [0, first, 0];
   /** @type {number[][]} */
   const [mean, deviation] = [[], []];
-  for (const seen of x) {
+  for (const observed of x) {
     const s = p + r;
-    const off = seen - m;
+    const off = observed - m;
     logLikelihood -= (Math.log(2 * Math.PI * s) + (off * off) / s) / 2;
     m += (p / s) * off;
     p *= r / s;
@@ -40,15 +36,10 @@ export function kalman({ a, q, r, first }, x) {
 // Room for the particles of T steps: states, weights (summing to one) and parents, all (T, N); of each step
 // its effective sample size, before resampling, and whether it was resampled.
 /** @type {(T: number, N: number) => Cloud} */
-export const makeCloud = (T, N) => ({
-  T,
-  N,
-  z: new Float64Array(T * N),
-  w: new Float64Array(T * N),
-  parent: new Int32Array(T * N),
-  ess: new Float64Array(T),
-  resampled: new Uint8Array(T),
-});
+export function makeCloud(T, N) {
+  const [z, w, ess] = [T * N, T * N, T].map((length) => new Float64Array(length));
+  return { T, N, z, w, parent: new Int32Array(T * N), ess, resampled: new Uint8Array(T) };
+}
 
 // Fills the cloud with one run's particles, which move as the prior does; returns the estimate of log p(x),
 // nats.
@@ -78,7 +69,7 @@ export function filterRun({ a, q, r, first }, x, criterion, run, cloud) {
     }
     ess[t] = 1 / squares;
     const last = t === T - 1;
-    resampled[t] = !last && (criterion === "always" || (criterion === "ess" && ess[t] <= N / 2)) ? 1 : 0;
+    resampled[t] = Number(!last && (criterion === "always" || (criterion === "ess" && ess[t] <= N / 2)));
     if (last || resampled[t]) estimate += top + Math.log(sum / N);
   }
   return estimate;

@@ -8,12 +8,10 @@ export function lottery(scores, p, temperature) {
   const gain = scores.map((t) => (t - scores[0]) / temperature);
   const bracket = gain.map((g, k) => g - Math.log(drawn[k]));
   const most = Math.max(...bracket);
-  /** @type {(values: number[]) => number} */
-  const sum = (values) => values.reduce((a, b) => a + b, 0);
-  /** @type {(values: number[]) => number[]} */
-  const brought = (values) => values.map((v) => v / sum(values));
-  const weight = brought(bracket.map((b) => Math.exp(b - most)));
-  const share = brought(weight.map((w, k) => drawn[k] * w));
+  const sum = (/** @type {number[]} */ values) => values.reduce((a, b) => a + b, 0);
+  const normalised = (/** @type {number[]} */ values) => values.map((v) => v / sum(values));
+  const weight = normalised(bracket.map((b) => Math.exp(b - most)));
+  const share = normalised(weight.map((w, k) => drawn[k] * w));
   return {
     drawn,
     gain,

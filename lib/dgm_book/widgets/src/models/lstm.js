@@ -39,6 +39,13 @@ export function roomFor(floats) {
   }
 }
 
+// Floats for tensors, and more than the inputs and outputs of their layers take.
+export const sizeOf = (/** @type {Tensors} */ tensors) =>
+  Object.values(tensors).reduce(
+    (sum, { shape: [rows = 1, columns = 1] }) => sum + rows * columns + 2 * (rows + columns) + 64,
+    0,
+  );
+
 /** @type {(weight: Float32Array, bias: Float32Array, room: Room, activation?: string) => Layer} */
 export function layerIn(weight, bias, { take, multiply }, activation = "linear") {
   const rows = bias.length;
@@ -52,6 +59,11 @@ export function lstmCell(arrayOf, room) {
   const fromHidden = layerIn(arrayOf("weight_hh"), arrayOf("bias_hh"), room);
   const hidden = fromHidden.columns;
   return { fromInput, fromHidden, h: room.take(hidden), c: room.take(hidden) };
+}
+
+export function clearCell(/** @type {Cell} */ { h, c }) {
+  h.fill(0);
+  c.fill(0);
 }
 
 /** One step: h and c are overwritten. @type {(cell: Cell, x: Float32Array) => void} */

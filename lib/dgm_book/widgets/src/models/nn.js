@@ -12,8 +12,7 @@ export function bufferOf(value) {
   return new Uint8Array(value.buffer, value.byteOffset, value.byteLength).slice().buffer;
 }
 
-/** @type {(value: Bytes) => Float32Array} */
-export const floatsOf = (value) => new Float32Array(bufferOf(value));
+export const floatsOf = (/** @type {Bytes} */ value) => new Float32Array(bufferOf(value));
 
 /** Row by row; int8 is widened. @type {(buffer: ArrayBuffer, at: Tensor) => Float32Array} */
 export function unpackTensor(buffer, { shape: [rows = 1, columns = 1], start, scale }) {
@@ -62,8 +61,7 @@ export function applyLayer({ rows, columns, activation, weight, bias, output, mu
 export const decode = (layers, z) => layers.reduce((input, layer) => applyLayer(layer, input), z);
 
 // The largest difference; NaN stays, so that a broken network shows.
-/** @type {(a: Floats, b: Floats) => number} */
-export function farthest(a, b) {
+export function farthest(/** @type {Floats} */ a, /** @type {Floats} */ b) {
   let worst = 0;
   for (let i = 0; i < b.length; i++) worst = Math.max(worst, Math.abs(a[i] - b[i]));
   return worst;
@@ -80,8 +78,7 @@ function goldenError(buffer, layers, { count, z, x }) {
   return worst;
 }
 
-/** @type {(weights: WidgetModel) => Record<string, Network>} */
-export function unpackWeights(weights) {
+export function unpackWeights(/** @type {WidgetModel} */ weights) {
   const buffer = bufferOf(weights.get("data"));
   const networks = Object.entries(/** @type {Record<string, NetworkAt>} */ (weights.get("header")));
   const unpacked = networks.map(([name, { layers: places, golden }]) => {
@@ -112,7 +109,6 @@ export async function loadShared(model, unpack) {
   return /** @type {ReturnType<typeof unpack>} */ (page[KEY].get(weights));
 }
 
-/** @type {(model: WidgetModel) => Promise<Record<string, Network>>} */
-export const loadNetworks = (model) => loadShared(model, unpackWeights);
+export const loadNetworks = (/** @type {WidgetModel} */ model) => loadShared(model, unpackWeights);
 
 /** @typedef {{ layers: LayerAt[], golden?: { count: number, z: number, x: number } }} NetworkAt */

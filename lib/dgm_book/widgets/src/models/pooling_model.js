@@ -1,6 +1,6 @@
 // Sentence encoders in the page: the states of a forward LSTM, pooled, and a linear layer to the code.
 
-import { layerIn, lstmCell, roomFor, stepLSTM } from "./lstm.js";
+import { clearCell, layerIn, lstmCell, roomFor, sizeOf, stepLSTM } from "./lstm.js";
 import { applyLayer, bufferOf, farthest, loadShared, unpackTensor } from "./nn.js";
 import { END, START, UNKNOWN } from "./text_model.js";
 
@@ -12,43 +12,34 @@ function unpackPooling(weights) {
   const buffer = bufferOf(weights.get("data"));
   /** @type {{ encoders: EncoderHeader[], words: string, max_words: number, golden: PoolingGolden }} */
   const { encoders, words, max_words: most, golden } = weights.get("header");
-  let floats = 0;
-  for (const { tensors } of encoders) {
-    for (const [name, { shape }] of Object.entries(tensors)) {
-      // Each matrix, and more than its inputs and outputs take; embeddings stay as they are.
-      const [rows, columns] = [shape[0], shape[1] ?? 1];
-      floats += name === "embedding" ? 2 * columns : rows * columns + 2 * rows + 2 * columns + 64;
-    }
-  }
-  const room = roomFor(floats);
+  // Embeddings stay as they are.
+  const sizes = encoders.map(({ tensors: { embedding, ...others } }) => sizeOf(others));
+  const room = roomFor(sizes.reduce((a, b) => a + b, 0));
   const ids = new Map(words.split(" ").map((word, i) => [word, UNKNOWN + 1 + i]));
-
-  /** @type {(words: string[]) => Encoded} */
-  function encode(words) {
-    const cut = words.slice(0, most);
-    const unknown = cut.map((word) => !ids.has(word));
-    const tokens = [START, ...cut.map((word) => ids.get(word) ?? UNKNOWN), END];
-    return { words: cut, tokens, unknown, left: words.length - cut.length };
-  }
-
   const all = encoders.map((encoder) => sentenceEncoder(buffer, encoder, room));
-
-  /** How far the code of golden sentence g is off, at most. @type {(g: number) => number} */
-  function goldenError(g) {
-    let worst = 0;
-    for (const { kind, mean, D } of all) {
-      const expected = new Float32Array(buffer, golden.means[kind] + 4 * g * D, D);
-      worst = Math.max(worst, farthest(mean(golden.tokens[g]), expected));
-    }
-    return worst;
-  }
-
-  return { encoders: all, encode, most, size: ids.size, goldenError, golden: golden.tokens.length };
+  return {
+    encoders: all,
+    encode(typed) {
+      const cut = typed.slice(0, most);
+      const unknown = cut.map((word) => !ids.has(word));
+      const tokens = [START, ...cut.map((word) => ids.get(word) ?? UNKNOWN), END];
+      return { words: cut, tokens, unknown, left: typed.length - cut.length };
+    },
+    most,
+    size: ids.size,
+    golden: golden.tokens.length,
+    goldenError(g) {
+      const errors = all.map(({ kind, mean, D }) => {
+        return farthest(mean(golden.tokens[g]), new Float32Array(buffer, golden.means[kind] + 4 * g * D, D));
+      });
+      return Math.max(...errors);
+    },
+  };
 }
 
 /** @type {(buffer: ArrayBuffer, encoder: EncoderHeader, room: Room) => SentenceEncoder} */
 function sentenceEncoder(buffer, { kind, tensors }, room) {
-  const [, E] = tensors.embedding.shape;
+  const [words, E] = tensors.embedding.shape;
   const H = tensors.weight_hh.shape[1];
   const D = tensors.linear.shape[0] / 2;
   /** @type {(name: string, rows?: number) => Float32Array} */
@@ -56,7 +47,6 @@ function sentenceEncoder(buffer, { kind, tensors }, room) {
     const values = unpackTensor(buffer, { ...tensors[name], shape: [rows, ...tensors[name].shape.slice(1)] });
     return room.take(values.length, values);
   };
-  const words = tensors.embedding.shape[0];
   const small = new Int8Array(buffer, tensors.embedding.start, words * E);
   const scales = new Float32Array(buffer, tensors.embedding.scale ?? 0, words);
   const cell = lstmCell(wide, room);
@@ -64,19 +54,16 @@ function sentenceEncoder(buffer, { kind, tensors }, room) {
   const x = room.take(E);
   const s = room.take(H);
 
-  /** @type {(token: number) => void} */
-  function step(token) {
+  function step(/** @type {number} */ token) {
     for (let e = 0, i = token * E; e < E; e++, i++) x[e] = small[i] * scales[token];
     stepLSTM(cell, x);
   }
 
   // The states and cells after each token, each (T, H).
-  /** @type {(tokens: number[]) => { h: Float32Array, c: Float32Array }} */
-  function run(tokens) {
+  function run(/** @type {number[]} */ tokens) {
     const h = new Float32Array(tokens.length * H);
     const c = new Float32Array(tokens.length * H);
-    cell.h.fill(0);
-    cell.c.fill(0);
+    clearCell(cell);
     tokens.forEach((token, t) => {
       step(token);
       h.set(cell.h, t * H);
@@ -100,33 +87,35 @@ function sentenceEncoder(buffer, { kind, tensors }, room) {
     return applyLayer(head, s);
   }
 
-  /** @type {(tokens: number[]) => Float32Array} */
-  const mean = (tokens) => codeOf(run(tokens).h, tokens.length);
-
-  // How far each word moves the code when it is left out, as dgm.papers.pooling_vae.influence.
-  /** @type {(tokens: number[]) => number[]} */
-  function influence(tokens) {
-    const n = tokens.length;
-    const { h, c } = run(tokens);
-    const whole = codeOf(h, n).slice();
-    const without = h.slice();
-    const moved = [];
-    for (let w = 1; w < n - 1; w++) {
-      // What stands before the word is not read again.
-      without.set(h.subarray(0, w * H));
-      cell.h.set(h.subarray((w - 1) * H, w * H));
-      cell.c.set(c.subarray((w - 1) * H, w * H));
-      for (let t = w + 1; t < n; t++) {
-        step(tokens[t]);
-        without.set(cell.h, (t - 1) * H);
+  return {
+    kind,
+    label: POOLED[kind],
+    H,
+    D,
+    mean: (tokens) => codeOf(run(tokens).h, tokens.length),
+    states: (tokens) => run(tokens).h,
+    // How far each word moves the code when it is left out, as dgm.papers.pooling_vae.influence.
+    influence(tokens) {
+      const n = tokens.length;
+      const { h, c } = run(tokens);
+      const whole = codeOf(h, n).slice();
+      const without = h.slice();
+      const distances = [];
+      for (let w = 1; w < n - 1; w++) {
+        // What stands before the word is not read again.
+        without.set(h.subarray(0, w * H));
+        cell.h.set(h.subarray((w - 1) * H, w * H));
+        cell.c.set(c.subarray((w - 1) * H, w * H));
+        for (let t = w + 1; t < n; t++) {
+          step(tokens[t]);
+          without.set(cell.h, (t - 1) * H);
+        }
+        const code = codeOf(without, n - 1);
+        distances.push(Math.hypot(...whole.map((value, d) => code[d] - value)));
       }
-      const code = codeOf(without, n - 1);
-      moved.push(Math.hypot(...whole.map((value, d) => code[d] - value)));
-    }
-    return moved;
-  }
-
-  return { kind, label: POOLED[kind], H, D, mean, influence, states: (tokens) => run(tokens).h };
+      return distances;
+    },
+  };
 }
 
 // tau log mean exp(h / tau) over states (T, H): tau = 0 is the maximum, Infinity the mean. Fills s (H,) and,
@@ -134,39 +123,32 @@ function sentenceEncoder(buffer, { kind, tensors }, room) {
 /** @type {(h: Float32Array, H: number, tau: number, s: Floats, share?: Floats) => void} */
 export function softPool(h, H, tau, s, share) {
   const n = h.length / H;
-  share?.fill(0);
   const odds = new Float64Array(n);
+  share?.fill(0);
   for (let j = 0; j < H; j++) {
-    let top = -Infinity;
-    let where = 0;
+    let [top, place, sum] = [-Infinity, 0, 0];
     for (let t = 0, i = j; t < n; t++, i += H) {
-      if (h[i] > top) {
-        top = h[i];
-        where = t;
-      }
+      sum += h[i];
+      if (h[i] > top) [top, place] = [h[i], t];
     }
     if (tau === 0) {
       s[j] = top;
-      if (share) share[where] += 1 / H;
-      continue;
-    }
-    let sum = 0;
-    if (tau === Infinity) {
-      for (let i = j; i < h.length; i += H) sum += h[i];
+      if (share) share[place] += 1 / H;
+    } else if (tau === Infinity) {
       s[j] = sum / n;
       if (share) for (let t = 0; t < n; t++) share[t] += 1 / n / H;
-      continue;
+    } else {
+      // About the maximum, so that nothing overflows.
+      sum = 0;
+      for (let t = 0, i = j; t < n; t++, i += H) sum += odds[t] = Math.exp((h[i] - top) / tau);
+      s[j] = top + tau * Math.log(sum / n);
+      if (share) for (let t = 0; t < n; t++) share[t] += odds[t] / sum / H;
     }
-    // About the maximum, so that nothing overflows.
-    for (let t = 0, i = j; t < n; t++, i += H) sum += odds[t] = Math.exp((h[i] - top) / tau);
-    s[j] = top + tau * Math.log(sum / n);
-    if (share) for (let t = 0; t < n; t++) share[t] += odds[t] / sum / H;
   }
 }
 
 // Equations (6), (7) and (8) of dgm/papers/pooling_vae.py, for M features of H values each.
-/** @type {(features: Floats, H: number) => Dispersion} */
-export function dispersionOf(features, H) {
+export function dispersionOf(/** @type {Floats} */ features, /** @type {number} */ H) {
   const M = features.length / H;
   const centre = new Float64Array(H);
   const direction = new Float64Array(H);
@@ -181,10 +163,9 @@ export function dispersionOf(features, H) {
       direction[j] += features[i] * scale;
     }
   }
-  const cosine = (direction.reduce((sum, x) => sum + x * x, 0) - own) / (M * (M - 1));
+  const squares = (/** @type {Float64Array} */ values) => values.reduce((sum, x) => sum + x * x, 0);
   const around = features.map((x, i) => x - centre[i % H]);
-  let variance = 0;
-  let squared = 0;
+  let [variance, squared] = [0, 0];
   // Among sentences, not among units: the sum of squares is the same.
   for (let a = 0; a < M; a++) {
     for (let b = 0; b <= a; b++) {
@@ -194,50 +175,11 @@ export function dispersionOf(features, H) {
       if (a === b) variance += product;
     }
   }
-  const length = centre.reduce((sum, x) => sum + x * x, 0);
   return {
-    cosine,
-    relative: variance > 0 ? variance / (M - 1) / length : 0,
+    cosine: (squares(direction) - own) / (M * (M - 1)),
+    relative: variance > 0 ? variance / (M - 1) / squares(centre) : 0,
     participation: squared > 0 ? variance ** 2 / squared : 0,
   };
-}
-
-// Runs a generator in slices when the page has nothing else to do, and on a busy machine every 100 ms;
-// returns what stops it.
-/** @type {<T>(work: Iterator<void, T>, done: (value: T) => void) => () => void} */
-export function idly(work, done) {
-  const idle = globalThis.requestIdleCallback ?? ((run) => setTimeout(run, 20));
-  let stopped = false;
-  const slice = () => {
-    const end = performance.now() + 6;
-    while (!stopped && performance.now() < end) {
-      const { done: over, value } = work.next();
-      if (over) return done(value);
-    }
-    if (!stopped) idle(slice, { timeout: 100 });
-  };
-  idle(slice, { timeout: 100 });
-  return () => (stopped = true);
-}
-
-// Compares with the golden means, once a page.
-/** @type {(shared: Encoders, show: (error: number) => void) => void} */
-export function checkPooling(shared, show) {
-  if (!shared.golden) return;
-  shared.error ??= new Promise((resolve) => {
-    idly(
-      (function* () {
-        let worst = 0;
-        for (let g = 0; g < shared.golden; g++) {
-          worst = Math.max(worst, shared.goldenError(g));
-          yield;
-        }
-        return worst;
-      })(),
-      resolve,
-    );
-  });
-  shared.error.then(show);
 }
 
 /** @type {(model: WidgetModel) => Promise<Encoders>} */

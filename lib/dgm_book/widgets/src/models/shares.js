@@ -1,4 +1,12 @@
-// What a share of right answers says.
+// What a share of right answers says, and a mean.
+
+/** Mean and standard error. @type {(values: number[]) => MeanError} */
+export function meanWithError(values) {
+  const n = values.length;
+  const mean = values.reduce((sum, v) => sum + v, 0) / n;
+  const variance = values.reduce((sum, v) => sum + (v - mean) ** 2, 0) / Math.max(1, n - 1);
+  return { mean, error: Math.sqrt(variance / n) };
+}
 
 /** The ends of Wilson's 95 % interval. @type {(right: number, n: number) => [number, number]} */
 export function wilson(right, n) {

@@ -9,12 +9,10 @@ const SPANS = [
   0.1, 0.15, 0.25, 0.4, 0.6, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 1024,
   4096, 16384, 65536,
 ];
-/** @type {(most: number) => number} */
-export const spanFor = (most) => SPANS.find((top) => top >= most) ?? last(SPANS);
+export const spanFor = (/** @type {number} */ most) => SPANS.find((top) => top >= most) ?? last(SPANS);
 
 // What the schedule, rows [t, W, sigma] that ascend, says of step t.
-/** @type {(schedule: Schedule, t: number) => { which: number, sigma: number, changed: boolean }} */
-export function inForce(schedule, t) {
+export function inForce(/** @type {Schedule} */ schedule, /** @type {number} */ t) {
   let i = schedule.length - 1;
   while (i > 0 && schedule[i][0] > t) i -= 1;
   return { which: schedule[i][1], sigma: schedule[i][2], changed: i > 0 && schedule[i][0] === t };
@@ -27,8 +25,7 @@ export function switchingSystem(matrices, bound, seed) {
   const draws = new Float64Array(2);
   const me = { x: new Float64Array(2), before: new Float64Array(2), fresh: true, step };
 
-  /** @type {(t: number, which: number, sigma: number) => void} */
-  function step(t, which, sigma) {
+  function step(/** @type {number} */ t, /** @type {number} */ which, /** @type {number} */ sigma) {
     me.before.set(me.x);
     me.fresh = t === 0 || !(Math.max(Math.abs(me.x[0]), Math.abs(me.x[1])) <= bound);
     if (me.fresh) {
@@ -55,8 +52,7 @@ export function exactBayes(matrices, deviations, hazard) {
   const me = { posterior: new Float64Array(K), increment: 0, step };
 
   // Moves probability between n values, `stride` apart from `start` on.
-  /** @type {(start: number, stride: number, n: number) => void} */
-  function stir(start, stride, n) {
+  function stir(/** @type {number} */ start, /** @type {number} */ stride, /** @type {number} */ n) {
     if (n < 2) return;
     let sum = 0;
     for (let i = 0; i < n; i++) sum += joint[start + i * stride];
@@ -75,21 +71,14 @@ export function exactBayes(matrices, deviations, hazard) {
     }
     for (let j = 0; j < J; j++) stir(j, J, K);
     for (let k = 0; k < K; k++) stir(k * J, 1, J);
-    let top = -Infinity;
-    for (let k = 0; k < K; k++) {
-      const [[a, b], [c, d]] = matrices[k];
+    for (let i = 0; i < logs.length; i++) {
+      const [[a, b], [c, d]] = matrices[Math.floor(i / J)];
+      const sigma = deviations[i % J];
       const square =
         (x[0] - a * before[0] - b * before[1]) ** 2 + (x[1] - c * before[0] - d * before[1]) ** 2;
-      for (let j = 0; j < J; j++) {
-        const told =
-          Math.log(joint[k * J + j]) -
-          (0.5 * square) / deviations[j] ** 2 -
-          2 * Math.log(deviations[j]) -
-          2 * LOG_ROOT;
-        logs[k * J + j] = told;
-        if (told > top) top = told;
-      }
+      logs[i] = Math.log(joint[i]) - (0.5 * square) / sigma ** 2 - 2 * Math.log(sigma) - 2 * LOG_ROOT;
     }
+    const top = Math.max(...logs);
     let sum = 0;
     for (let i = 0; i < logs.length; i++) sum += joint[i] = Math.exp(logs[i] - top);
     me.posterior.fill(0);
@@ -101,8 +90,7 @@ export function exactBayes(matrices, deviations, hazard) {
 }
 
 // A model that predicts each x and then reads it, with draws that only the seed and the step decide.
-/** @type {(net: HyperNet, N: number) => Follower} */
-export function follower(net, N) {
+export function follower(/** @type {HyperNet} */ net, /** @type {number} */ N) {
   const filter = hyperFilter(net, N);
   const ofPrior = new Float64Array(2 * Math.ceil((N * net.sizes.z) / 2));
   const ofPosterior = new Float64Array(ofPrior.length);

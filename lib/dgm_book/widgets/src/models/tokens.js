@@ -38,7 +38,7 @@ const TOKENS = {
 
 /** @type {(text: string, keepNumbers?: boolean) => string[]} */
 export function tokenise(text, keepNumbers = false) {
-  const seen = text
+  const normal = text
     .normalize("NFKC")
     .replace(TOKENS.plain, (c) => PLAIN[c])
     .toLowerCase()
@@ -49,7 +49,7 @@ export function tokenise(text, keepNumbers = false) {
     .replace(/(?<!`)`(?!`)/g, "'")
     .replace(TOKENS.halves, (_, can, not, gon, na) => `${can ?? gon} ${not ?? na}`)
     .replace(TOKENS.ending, " $1");
-  return (seen.match(TOKENS.pieces) ?? []).map((piece) =>
+  return (normal.match(TOKENS.pieces) ?? []).map((piece) =>
     !keepNumbers && TOKENS.number.test(piece)
       ? "_num_"
       : piece.startsWith("..")
@@ -62,8 +62,7 @@ export function tokenise(text, keepNumbers = false) {
 
 // Words cut behind each sentence, and where one is longer than the model reads; the same as
 // dgm.nets.sentences.split_sentences.
-/** @type {(words: string[], most: number) => string[][]} */
-export function splitSentences(words, most) {
+export function splitSentences(/** @type {string[]} */ words, /** @type {number} */ most) {
   /** @type {string[][]} */
   const sentences = [[]];
   let ended = false;

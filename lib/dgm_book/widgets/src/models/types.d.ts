@@ -12,22 +12,25 @@ type Cloud = {
   resampled: Uint8Array;
 };
 
+// idle.js: a model with so many golden values
+type Golden = { golden: number; goldenError(g: number): number; errors?: Promise<number[]> };
+
 // language_model.js
 type LanguageGolden = { tokens: number[][]; log_probs: Record<string, number> };
 type LanguageHeader = { name: string; tensors: Tensors };
+/** Each call writes a sentence: its ids, and whether it ended by itself. */
 type Story = () => { ids: number[]; ended: boolean };
 type Language = {
   name: string;
+  /** The log-probabilities after a row of tokens. */
   after(row: number[]): Float32Array;
+  /** Reads the opening; in between, the cell may read other things. */
   story(opening: number[], seed: number, temperature: number): Story;
 };
-type Languages = {
+type Languages = Golden & {
   models: Language[];
   tokens: string[];
   encode(typed: string[]): { words: string[]; unknown: boolean[]; ids: number[] };
-  goldenError(g: number): number;
-  golden: number;
-  error?: Promise<number>;
 };
 
 // bounds.js: correlation, dimension, pairs. lottery.js. damage.js: log Z and distortion at each blur, beta
@@ -115,7 +118,7 @@ type HyperFilter = {
   mean: Doubles;
   deviation: Doubles;
   /** What the particles write, (N x). */
-  made: Doubles;
+  written: Doubles;
   /** By the weights before the step; of the log-likelihood, nats; effective sample size. */
   meanKL: number;
   increment: number;
@@ -193,14 +196,14 @@ type TextHeader = {
   longer: number;
   golden: { sentence: string; weights: number[]; margins: number[]; threshold: number; rewrite: string }[];
 };
-type SteeringModel = {
+/** A golden error is 1 for a wrong rewrite, else 0. */
+type SteeringModel = Golden & {
+  /** What a reader types, and its sentences, which are rewritten one by one. */
   encode(tokens: string[]): Source;
+  /** Equations (1) and (2); votes is (S, K). */
   read(words: number[]): Reading;
+  /** Each sentence by itself; the smallest margin and the least agreement count. */
   rewrite(source: Source, weights: number[], options: Rewriting): Rewrite;
-  goldenWrong(from: number, to: number): number;
-  golden: number;
-  vertices: number;
-  wrong?: Promise<number>;
 };
 
 // pooling_model.js
@@ -216,14 +219,11 @@ type SentenceEncoder = {
   states(tokens: number[]): Float32Array;
 };
 type Encoded = { words: string[]; tokens: number[]; unknown: boolean[]; left: number };
-type Encoders = {
+type Encoders = Golden & {
   encoders: SentenceEncoder[];
   encode(words: string[]): Encoded;
   most: number;
   size: number;
-  goldenError(g: number): number;
-  golden: number;
-  error?: Promise<number>;
 };
 type Dispersion = Record<"cosine" | "relative" | "participation", number>;
 
@@ -253,7 +253,7 @@ type Player = {
   discriminator: GanNetwork;
   generator: GanNetwork;
   K: number;
-  passes: Record<"made" | "real" | "fake" | "between", Pass>;
+  passes: Record<"generated" | "real" | "fake" | "between", Pass>;
   adam: { discriminator: Adam; generator: Adam };
   out: Float64Array;
   middle: Float64Array;
@@ -314,15 +314,10 @@ type AnnealingRequest = AnnealingSettings & { layers: Omit<Layer, "output">[]; x
 /** Fills in the code where a chain begins. */
 type Place = (z: Float64Array) => void;
 type Ensemble = { decoder: Decoder; x: Floats; chains: Chain[]; leapfrogs: number; dice: Dice };
+/** A run of chains on image x. */
+type AnnealingRun = AnnealingSettings & { decoder: Decoder; x: Floats; dice: Dice };
 /** One way of annealing, which ends with an estimate of log Z and its error. */
-type Course<A> = (
-  decoder: Decoder,
-  x: Floats,
-  plan: Plan,
-  settings: AnnealingSettings,
-  dice: Dice,
-  last: A,
-) => Generator<void, [number, number]>;
+type Course = Generator<void, [number, number]>;
 type Plan = { betas: number[]; stops: number[]; sizes: number[] };
 type Estimate = Record<"beta" | "logZ" | "distortion" | "rate" | "ess", number> & { code: number[] };
 type AnnealingPoint = Estimate & { acceptance: number; index: number };
@@ -373,7 +368,7 @@ type SwitchStep = CourseStep & {
   posterior: Doubles;
   /** Log density of exact Bayes; of each model its prediction, KL and log density. */
   exact: number;
-  said: { mean: Doubles; deviation: Doubles; kl: number; increment: number }[];
+  models: { mean: Doubles; deviation: Doubles; kl: number; increment: number }[];
 };
 type SwitchCourse = {
   history: SwitchStep[];
@@ -389,9 +384,10 @@ type SwitchCourse = {
 // particles have descendants at the end.
 type ParticleData = {
   name: string;
+  label: string;
   x: number[];
   filtered: { logLikelihood: number; mean: number[]; deviation: number[] };
 };
 type ParticleRun = { cloud: Cloud; alive: Uint8Array; estimate: number; founders: number; heaviest: number };
-type RunTally = { n: number; mean: number; squares: number };
+type RunTally = Record<"N" | "n" | "mean" | "squares", number> & { criterion: string };
 type MeanError = { mean: number; error: number };

@@ -5,8 +5,7 @@ import { follower, inForce, switchingSystem } from "./switching.js";
 
 export const FREEZES = 20; // steps from nothing frozen to all
 
-/** @type {(values: number[]) => number} */
-const meanOf = (values) => values.reduce((sum, v) => sum + v, 0) / values.length;
+const meanOf = (/** @type {number[]} */ values) => values.reduce((sum, v) => sum + v, 0) / values.length;
 
 /** @type {(net: HyperNet, options: WeatherOptions) => Weather} */
 export function makeWeather(net, { matrices, schedule, n_particles: N, steps: T, bound }) {
@@ -38,9 +37,9 @@ export function makeWeather(net, { matrices, schedule, n_particles: N, steps: T,
     under = null;
   }
 
-  /** @type {(place: number) => WeatherRun} */
-  const emptyRun = (place) => {
-    const run = {
+  const emptyRun = (/** @type {number} */ place) => {
+    const scales = new Float64Array(T * rows);
+    return {
       place,
       t: 0,
       mean: [],
@@ -50,8 +49,8 @@ export function makeWeather(net, { matrices, schedule, n_particles: N, steps: T,
       nats: 0,
       meanKL: 0,
       inside: 0,
+      scales,
     };
-    return { ...run, scales: new Float64Array(T * rows) };
   };
 
   /** One step of a run; true when it was the last. @type {(run: WeatherRun) => boolean} */
@@ -92,8 +91,7 @@ export function makeWeather(net, { matrices, schedule, n_particles: N, steps: T,
   }
 
   // Two in a hundred numbers of a block lie beyond, where nothing is frozen.
-  /** @type {(run: WeatherRun, b: number) => number} */
-  function fullOf({ scales }, b) {
+  function fullOf(/** @type {WeatherRun} */ { scales }, /** @type {number} */ b) {
     const sizes = [];
     const block = rows / 3;
     for (let t = 0; t < T; t++) {
@@ -104,8 +102,7 @@ export function makeWeather(net, { matrices, schedule, n_particles: N, steps: T,
     return Math.max(1e-9, sizes[Math.floor(0.98 * sizes.length)]);
   }
 
-  /** @type {(run: WeatherRun) => WeatherRun} */
-  function finish(run) {
+  function finish(/** @type {WeatherRun} */ run) {
     const hits = me.course.flatMap(({ x }, t) =>
       [0, 1].filter((d) => Math.abs(x[d] - run.mean[t][d]) <= 2 * run.deviation[t][d]),
     );

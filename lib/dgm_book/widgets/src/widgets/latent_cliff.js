@@ -1,162 +1,123 @@
 // Walk off the cliff: two latent spaces, a walk through each, and where the codes on the way lie among those
 // of real sentences.
 
-import { labelledSlider, radioRow, selectOf } from "../controls.js";
-import { element, MARKS, number, openWidget, shape, throttled, ticks } from "../frame.js";
-import { axisName, bottomAxis, place, resize } from "../plot.js";
+import { linear } from "../charts.js";
+import { labelledSlider } from "../controls.js";
+import { apart, formOf, pickOf, radiosOf } from "../form.js";
+import { element, MARKS, number, shape, ticks } from "../frame.js";
+import { axisName, bottomAxis, resize, words } from "../plot.js";
 import { compared, plainText, showSentence } from "../text_view.js";
+import { defineWidget } from "../widget.js";
 
 const MEASURES = { log_mean: "log of the mean density", mean_log: "mean of the log densities" };
 const [LEFT, TOP, TALL, BINS] = [6, 16, 104, 44];
 const BOTTOM = TOP + TALL;
 
-/** @typedef {keyof typeof MEASURES} Measure */
-/**
- * A walk through one latent space: for each source and step a sentence and, by each measure, minus its log
- * density.
- * @typedef {{ label: string, axis: string, steps: number[], tick: string[], origin: number, baseline?:
- *   boolean, sentences: string[][][], reading?: number[][], original: Record<Measure, number[]> } &
- *   Record<Measure, number[][]>} Walk
- */
-/** @typedef {{ start: number, span: number, px: (v: number) => number }} Scale */
-
-// The axis holds the codes of real sentences and the whole walk; the walk's far end may be very far.
-/** @type {(walk: Walk, measure: Measure, source: number, width: number) => Scale} */
-function scaleOf(walk, measure, source, width) {
-  const all = [...walk.original[measure], ...walk[measure][source]];
-  const [low, high] = [Math.min(...all), Math.max(...all)];
-  const spare = 0.04 * (high - low || 1);
-  const [start, span] = [low - spare, high - low + 2 * spare || 1];
-  return { start, span, px: (v) => LEFT + ((v - start) / span) * (width - 2 * LEFT) };
-}
-
-/** @type {(values: number[], scale: Scale) => SVGElement[]} */
-function hillsOf(values, { start, span, px }) {
+/** A histogram of codes up to px(high). @param {number[]} codes @param {number[]} ends @param {Scale1D} px */
+function hillsOf(codes, [low, high], px) {
   const counts = new Array(BINS).fill(0);
-  for (const v of values) counts[Math.min(BINS - 1, Math.floor((BINS * (v - start)) / span))]++;
+  for (const v of codes) counts[Math.min(BINS - 1, Math.floor((BINS * (v - low)) / (high - low)))]++;
   const top = Math.max(...counts);
-  let d = `M${px(start)} ${BOTTOM}`;
+  let d = `M${px(low)} ${BOTTOM}`;
   for (const [b, count] of counts.entries()) {
     const y = BOTTOM - (count / top) * (TALL - 26);
-    const [from, to] = [b, b + 1].map((k) => px(start + (k * span) / BINS).toFixed(1));
+    const [from, to] = [b, b + 1].map((k) => px(low + (k * (high - low)) / BINS).toFixed(1));
     d += `L${from} ${y.toFixed(1)}H${to}`;
   }
   return [
     shape("path.dgm-hill", { d: `${d}V${BOTTOM}Z` }),
-    shape("path.dgm-axis", { d: `M${px(start)} ${BOTTOM}H${px(start + span)}` }),
-    ...bottomAxis(ticks(start, start + span, 5), { px, y: BOTTOM + 1 }),
-    axisName(px(start + span / 2), BOTTOM + 34, "\u2212log density in nats, rarer to the right"),
+    shape("path.dgm-axis", { d: `M${px(low)} ${BOTTOM}H${px(high)}` }),
+    ...bottomAxis(ticks(low, high, 5), { px, y: BOTTOM + 1 }),
+    axisName(px((low + high) / 2), BOTTOM + 34, "\u2212log density in nats, rarer to the right"),
   ];
 }
 
-/** The histogram with the walk and its mark. @type {(walk: Walk) => Chart} */
-function makeChart(walk) {
-  const svg = shape("svg", { role: "img" });
-  const hills = shape("g");
-  const [trail, stem, mark] = [shape("path.dgm-trail"), shape("path.dgm-stem"), shape("path.dgm-to")];
-  const note = shape("text.dgm-strong.dgm-halo");
-  svg.append(hills, trail, stem, mark, note);
-  let drawn = "";
-  return {
-    svg,
-    draw(measure, source, k, off) {
-      const density = walk[measure][source][k];
-      const says = `${walk.label}: codes of real sentences as a histogram`;
-      place(svg, { "aria-label": `${says}, this code at ${number(density)} nats` });
-      const width = Math.floor(svg.clientWidth);
-      if (!(width > 0)) return;
-      const scale = scaleOf(walk, measure, source, width);
-      const key = `${measure} ${source} ${width}`;
-      if (drawn !== key) {
-        drawn = key;
-        resize(svg, width, BOTTOM + 40);
-        hills.replaceChildren(...hillsOf(walk.original[measure], scale));
-      }
-      const x = scale.px(density);
-      // The way walked so far.
-      const walked = walk[measure][source].slice(Math.min(k, walk.origin), Math.max(k, walk.origin) + 1);
-      place(trail, { d: walked.map((v) => MARKS.circle(scale.px(v), BOTTOM - 8, 2)).join("") });
-      place(stem, { d: `M${x} ${TOP + 10}V${BOTTOM}` });
-      place(mark, { d: MARKS.diamond(x, TOP + 10, 6) });
-      for (const node of [stem, mark]) node.classList.toggle("dgm-off", off);
-      note.textContent = density.toFixed(1).replace("-", "\u2212");
-      const right = x > width - 70;
-      place(note, { x: right ? x - 11 : x + 11, y: TOP + 14, "text-anchor": right ? "end" : "start" });
-    },
-  };
+// Real sentences' codes, those of the walk as far as it went, and where it is.
+/** @type {(real: number[], codes: number[], k: number, origin: number, width: number) => SVGElement[]} */
+function chartOf(real, codes, k, origin, width) {
+  // The axis holds the codes of real sentences and the whole walk; the walk's far end may be very far.
+  const all = [...real, ...codes];
+  const [least, most] = [Math.min(...all), Math.max(...all)];
+  const spare = 0.04 * (most - least || 1);
+  const ends = [least - spare, most + spare];
+  const px = linear(ends, [LEFT, width - LEFT]);
+  const off = Math.max(...real) < codes[k] ? ".dgm-off" : "";
+  const x = px(codes[k]);
+  const walked = codes.slice(Math.min(k, origin), Math.max(k, origin) + 1);
+  const [at, anchor] = x > width - 70 ? [x - 11, "end"] : [x + 11, "start"];
+  const look = { class: "dgm-strong dgm-halo", "text-anchor": anchor };
+  return [
+    ...hillsOf(real, ends, px),
+    shape("path.dgm-trail", { d: walked.map((v) => MARKS.circle(px(v), BOTTOM - 8, 2)).join("") }),
+    shape(`path.dgm-stem${off}`, { d: `M${x} ${TOP + 10}V${BOTTOM}` }),
+    shape(`path.dgm-to${off}`, { d: MARKS.diamond(x, TOP + 10, 6) }),
+    words(at, TOP + 14, codes[k].toFixed(1).replace("-", "\u2212"), look),
+  ];
 }
-/**
- * @typedef {{ svg: SVGElement, draw(measure: Measure, source: number, k: number, off: boolean): void }} Chart
- */
 
-// A walk's sentence, slider and chart; show(measure, source, step) returns what is to be said.
-/** @type {(w: Widget, walk: Walk, i: number) => (measure: Measure, source: number, k: number) => string} */
+/** A walk's sentence, slider and chart. @param {Widget} w @param {Walk} walk @param {number} i */
 function makePanel(w, walk, i) {
-  const said = element("p.dgm-said");
-  const out = element("p.dgm-note");
-  const chart = makeChart(walk);
+  const [sentence, note, svg] = [element("p.dgm-said"), element("p.dgm-note"), shape("svg", { role: "img" })];
   const range = { min: 0, max: walk.steps.length - 1, step: 1 };
-  const slider = labelledSlider(`${w.id}-step-${i}`, "", range, (v) =>
-    w.change({
-      places: w.get("places").map((/** @type {number} */ k, /** @type {number} */ j) => (j === i ? v : k)),
-    }),
-  );
+  const slider = labelledSlider(`${w.id}-step-${i}`, "", range, (v) => {
+    w.change({ places: Object.assign([...w.get("places")], { [i]: v }) });
+  });
   slider.words.append(walk.axis);
-  const node = element("div.dgm-panel", element("p.dgm-caption", walk.label), element("div.dgm-stage", said));
-  node.append(slider.node, chart.svg, out);
-  node.classList.toggle("dgm-baseline", Boolean(walk.baseline));
-  w.picture.append(node);
-  const sources = w.get("sources");
+  const parts = [element("p.dgm-caption", walk.label), element("div.dgm-stage", sentence), slider.node];
+  w.picture.append(
+    element(walk.baseline ? "div.dgm-panel.dgm-baseline" : "div.dgm-panel", ...parts, svg, note),
+  );
 
+  /** Returns what is to be said. @type {(measure: DensityMeasure, source: number, k: number) => string} */
   return (measure, source, k) => {
     const tokens = walk.sentences[source][k];
-    showSentence(said, tokens, compared(sources[source], tokens).added);
-    slider.show(k, walk.tick[k], `${walk.tick[k]}: ${plainText(tokens)}`);
-    const density = walk[measure][source][k];
-    const all = walk.original[measure];
-    const beyond = all.filter((v) => v < density).length / all.length;
-    const off = beyond === 1;
-    const share = `${Math.floor(100 * beyond)}\u2009% of the codes of real sentences`;
-    const where = `Farther out than ${off ? "every code of a real sentence" : share}`;
-    const reading = walk.reading?.[source][k];
-    const read = reading === undefined ? "" : `; read as positive with probability ${reading.toFixed(2)}`;
-    out.textContent = `${where}${read}.`;
-    chart.draw(measure, source, k, off);
-    return `${walk.label}, ${walk.tick[k]}: ${plainText(tokens)} ${where}.`;
+    const [text, tick] = [plainText(tokens), walk.tick[k]];
+    showSentence(sentence, tokens, compared(w.get("sources")[source], tokens).added);
+    slider.show(k, tick, `${tick}: ${text}`);
+    const [real, codes] = [walk.original[measure], walk[measure][source]];
+    const share = real.filter((v) => v < codes[k]).length / real.length;
+    const those =
+      share === 1 ? "every code of a real sentence" : `${Math.floor(100 * share)}\u2009% of the codes`;
+    const where = `Farther out than ${those}${share === 1 ? "" : " of real sentences"}`;
+    const reading = walk.reading?.[source][k].toFixed(2);
+    note.textContent = `${where}${reading ? `; read as positive with probability ${reading}` : ""}.`;
+    const says = `${walk.label}: codes of real sentences as a histogram`;
+    svg.setAttribute("aria-label", `${says}, this code at ${number(codes[k])} nats`);
+    const width = Math.floor(svg.clientWidth);
+    if (width > 0) {
+      resize(svg, width, BOTTOM + 40);
+      svg.replaceChildren(...chartOf(real, codes, k, walk.origin, width));
+    }
+    return `${walk.label}, ${tick}: ${text} ${where}.`;
   };
 }
 
-/** @type {(props: RenderProps) => () => void} */
-function render(props) {
-  const w = openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:cliff",
     names: ["source", "measure", "places"],
     hint: "move both sliders to their ends, and watch where the mark goes.",
     kind: "dgm-cliff",
-  });
-  /** @type {Walk[]} */
-  const walks = w.get("models");
-  const panels = walks.map((walk, i) => makePanel(w, walk, i));
-  const sources = w
-    .get("sources")
-    .map((/** @type {string[]} */ tokens, /** @type {number} */ i) => [i, plainText(tokens)]);
-  const pick = selectOf(`${w.id}-source`, sources, (v) => w.change({ source: Number(v) }));
-  const choices = Object.entries(MEASURES);
-  const measures = radioRow(`${w.id}-measure`, "Density", choices, (measure) => w.change({ measure }));
-  measures.node.append(w.reset);
-  const label = element("label", { for: pick.id }, "The sentence it starts from");
-  w.controls.append(element("div.dgm-heads", label, pick), measures.node);
-  w.reset.addEventListener("click", () => w.change(w.first));
-  const speak = throttled(w.status, 600);
-
-  function draw() {
-    const [source, measure, places] = [w.get("source"), w.get("measure"), w.get("places")];
-    pick.value = source;
-    measures.show(measure);
-    speak(panels.map((show, i) => show(measure, source, places[i])).join(" "));
-  }
-  const stop = w.start("dgm:cliff", draw);
-  w.ask();
-  return stop;
-}
-
-export default { render };
+  },
+  (w) => {
+    const panels = w
+      .get("models")
+      .map((/** @type {Walk} */ walk, /** @type {number} */ i) => makePanel(w, walk, i));
+    const sources = w.get("sources").map((/** @type {string[]} */ tokens, /** @type {number} */ i) => {
+      return [i, plainText(tokens)];
+    });
+    const form = formOf(w);
+    const pick = pickOf(form, "label", "source", "The sentence it starts from", sources);
+    const measures = radiosOf(form, "measure", "Density", Object.entries(MEASURES));
+    measures.append(form.reset());
+    w.controls.append(element("div.dgm-heads", ...apart(pick)), measures);
+    return () => {
+      const [source, measure, places] = [w.get("source"), w.get("measure"), w.get("places")];
+      form.show();
+      const spoken = panels.map((/** @type {ReturnType<typeof makePanel>} */ show, /** @type {number} */ i) =>
+        show(measure, source, places[i]),
+      );
+      w.speak(spoken.join(" "));
+    };
+  },
+);

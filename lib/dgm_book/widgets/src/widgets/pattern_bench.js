@@ -1,142 +1,95 @@
-// The pattern bench: points in a plane, random lines as units, and what the two terms of BRE make of the
-// signs.
+// The pattern bench: points in a plane, random lines as units, and what both terms of BRE make of the signs.
 
 import "../styles/gan.css";
-import { labelledSlider, pushButton, selectOf } from "../controls.js";
-import { element, MARKS, openWidget, readout, rich, shape, throttled } from "../frame.js";
-import {
-  activationsOf,
-  campsOf,
-  endsOf,
-  entropiesOf,
-  inside,
-  linesOf,
-  searched,
-  UNITS,
-  WORLD,
-} from "../models/bench.js";
+import { pushButton } from "../controls.js";
+import { formOf, pickOf, readoutList, sliderOf } from "../form.js";
+import { element, MARKS, rich, shape } from "../frame.js";
+import * as bench from "../models/bench.js";
+import { inside, UNITS, WORLD } from "../models/bench.js";
 import { breTerms } from "../models/gan.js";
+import { onArrows, onDrag } from "../pads.js";
 import { place, resize, short, words } from "../plot.js";
+import { defineWidget } from "../widget.js";
 
-const MOVES = "Digits choose a point, arrow keys move it, with Shift in larger steps.";
-const SAID =
+const KEYS = "Digits choose a point, arrow keys move it, with Shift in larger steps.";
+const CAPTION =
   "Each line is a unit, on at the side of its ticks. *G* is the share of units on which two points " +
   "agree, minus the share on which they do not.";
-/** @type {Record<string, number[]>} */
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
+const START = { "text-anchor": "start" };
 
-/** The point that arrow keys move. @typedef {{ get(): number, choose(k: number): void }} Chosen */
+/** The point that arrow keys move. @typedef {{ index: number, choose(k: number): void }} Chosen */
 
-/** The plane of points and lines. @type {(w: Widget, K: number, chosen: Chosen) => Plane} */
+// The plane of points and lines; returns what draws them.
+/** @type {(w: Widget, K: number, chosen: Chosen) => (lines: number[][], d: number) => void} */
 function makePlane(w, K, chosen) {
   const svg = shape("svg.dgm-pad", {
     tabindex: 0,
     role: "application",
     "aria-roledescription": "plane",
-    "aria-label": `Plane with ${K} points. ${MOVES}`,
+    "aria-label": `Plane with ${K} points. ${KEYS}`,
   });
-  const ground = shape("rect.dgm-ls-ground", { rx: 3 });
-  const units = Array.from({ length: UNITS }, () => ({
-    line: shape("path.dgm-pb-line"),
-    side: shape("path.dgm-pb-side"),
-  }));
-  const lines = shape("g", ...units.map(({ line }) => line), ...units.map(({ side }) => side));
-  const dots = Array.from({ length: K }, (_, k) => {
-    const label = shape("text", { "text-anchor": "middle", dy: 4.5 }, String(k + 1));
-    return shape("g.dgm-pb-dot", shape("circle", { r: 11 }), label);
-  });
-  const crowd = shape("g", ...dots);
-  svg.append(ground, lines, crowd);
-  w.picture.append(element("figure", svg, element("figcaption", ...rich(SAID))));
+  w.picture.append(element("figure", svg, element("figcaption", ...rich(CAPTION))));
   let size = 0;
-  const px = (/** @type {number} */ x) => 1 + ((x + WORLD) / (2 * WORLD)) * size;
-  const py = (/** @type {number} */ y) => 1 + ((WORLD - y) / (2 * WORLD)) * size;
+  const px = (/** @type {number} */ x) => +(1 + ((x + WORLD) / (2 * WORLD)) * size).toFixed(1);
+  const py = (/** @type {number} */ y) => px(-y);
+  const points = () => /** @type {number[][]} */ (w.get("points"));
 
-  function layout() {
+  function lineOf(/** @type {number[]} */ unit) {
+    const [from, to] = bench.endsOf(unit);
+    const tick = `l${(7 * unit[0]).toFixed(1)} ${(-7 * unit[1]).toFixed(1)}`;
+    const ticks = [0.06, 0.5, 0.94].map((share) => from.map((v, c) => v + share * (to[c] - v)));
+    return [
+      shape("path.dgm-pb-line", { d: `M${px(from[0])} ${py(from[1])}L${px(to[0])} ${py(to[1])}` }),
+      shape("path.dgm-pb-side", { d: ticks.map(([x, y]) => `M${px(x)} ${py(y)}${tick}`).join("") }),
+    ];
+  }
+  function dotOf(/** @type {number} */ k) {
+    const [x, y] = points()[k];
+    const label = shape("text", { "text-anchor": "middle", dy: 4.5 }, String(k + 1));
+    const kind = `g.dgm-pb-dot${k === chosen.index ? ".dgm-pb-chosen" : ""}`;
+    return shape(kind, { transform: `translate(${px(x)} ${py(y)})` }, shape("circle", { r: 11 }), label);
+  }
+  const move = (/** @type {number[]} */ at) =>
+    w.change({ points: points().map((p, k) => (k === chosen.index ? at.map(inside) : p)) });
+
+  const dots = () => svg.querySelectorAll(".dgm-pb-dot");
+  onDrag(svg, dots, (x, y, first) => {
+    const at = [(2 * WORLD * (x - 1)) / size - WORLD, WORLD - (2 * WORLD * (y - 1)) / size];
+    if (!first) return move(at);
+    const far = points().map((p) => Math.hypot(p[0] - at[0], p[1] - at[1]));
+    const least = Math.min(...far);
+    if (least > 0.2) return false;
+    // Of points in one heap, the chosen one.
+    if (far[chosen.index] > least + 1e-9) chosen.choose(far.indexOf(least));
+  });
+  onArrows(svg, (x, y, large) => {
+    const step = large ? 0.2 : 0.05;
+    const [left, up] = points()[chosen.index];
+    move([left + step * x, up + step * y]);
+  });
+  svg.addEventListener("keydown", (event) => {
+    const digit = /^[1-9]$/.test(event.key) ? Number(event.key) : 0;
+    if (!digit || digit > K || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    chosen.choose(digit - 1);
+  });
+
+  return (lines, d) => {
     const width = Math.floor(svg.clientWidth);
     if (!width) return;
     size = width - 2;
     resize(svg, width, width);
-    place(ground, { x: 1, y: 1, width: size, height: size });
-  }
-
-  /** @type {(u: number, unit: number[], used: boolean) => void} */
-  function drawLine(u, unit, used) {
-    const { line, side } = units[u];
-    for (const node of [line, side]) {
-      node.toggleAttribute("hidden", !used);
-      node.style.display = used ? "" : "none";
-    }
-    if (!used) return;
-    line.dataset.unit = unit.join(" ");
-    const [from, to] = endsOf(unit);
-    place(line, { d: `M${px(from[0])} ${py(from[1])}L${px(to[0])} ${py(to[1])}` });
-    const tick = `l${(7 * unit[0]).toFixed(1)} ${(-7 * unit[1]).toFixed(1)}`;
-    const places = [0.06, 0.5, 0.94].map((share) => [0, 1].map((i) => from[i] + share * (to[i] - from[i])));
-    place(side, { d: places.map(([x, y]) => `M${px(x).toFixed(1)} ${py(y).toFixed(1)}${tick}`).join("") });
-  }
-
-  /** @type {Plane["draw"]} */
-  function draw(points, all, d) {
-    for (const [u, unit] of all.entries()) drawLine(u, unit, u < d);
-    for (const [k, node] of dots.entries()) {
-      place(node, { transform: `translate(${px(points[k][0]).toFixed(1)} ${py(points[k][1]).toFixed(1)})` });
-      node.classList.toggle("dgm-pb-chosen", k === chosen.get());
-    }
-    crowd.append(dots[chosen.get()]); // it lies on top
-  }
-
-  const move = (/** @type {number[]} */ at) => {
-    const points = w.get("points").map((/** @type {number[]} */ p, /** @type {number} */ i) => {
-      return i === chosen.get() ? at.map(inside) : p;
-    });
-    w.change({ points });
-  };
-  /** @type {(event: PointerEvent) => number[]} */
-  const where = (event) => {
-    const box = svg.getBoundingClientRect();
-    const share = (/** @type {number} */ v) => (2 * WORLD * (v - 1)) / size - WORLD;
-    return [share(event.clientX - box.left), -share(event.clientY - box.top)];
-  };
-  let grasped = false;
-  svg.addEventListener("pointerdown", (event) => {
-    const at = where(event);
-    const far = w.get("points").map((/** @type {number[]} */ p) => Math.hypot(p[0] - at[0], p[1] - at[1]));
-    const least = Math.min(...far);
-    if (least > 0.2) return;
-    svg.setPointerCapture(event.pointerId);
-    grasped = true;
-    // Of points in one heap, the chosen one.
-    chosen.choose(far[chosen.get()] <= least + 1e-9 ? chosen.get() : far.indexOf(least));
-  });
-  svg.addEventListener("pointermove", (event) => {
-    if (grasped && event.buttons) move(where(event));
-  });
-  for (const name of ["pointerup", "pointercancel"]) {
-    svg.addEventListener(name, () => {
-      grasped = false;
-    });
-  }
-  svg.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const way = ARROWS[event.key];
-    const digit = /^[1-9]$/.test(event.key) && Number(event.key) <= K ? Number(event.key) : 0;
-    if (!way && !digit) return;
-    event.preventDefault();
-    if (digit) return chosen.choose(digit - 1);
-    const step = event.shiftKey ? 0.2 : 0.05;
-    move(
-      w
-        .get("points")
-        [chosen.get()].map((/** @type {number} */ v, /** @type {number} */ c) => v + step * way[c]),
+    const order = [...points().keys()].filter((k) => k !== chosen.index);
+    svg.replaceChildren(
+      shape("rect.dgm-ls-ground", { rx: 3, x: 1, y: 1, width: size, height: size }),
+      ...lines.slice(0, d).flatMap(lineOf),
+      ...[...order, chosen.index].map(dotOf), // the chosen one lies on top
     );
-  });
-  return { layout, draw };
+  };
 }
-/** @typedef {{ layout(): void, draw(points: number[][], lines: number[][], d: number): void }} Plane */
 
 /** @type {(g: number) => string} */
-const shortly = (g) => g.toFixed(2).replace("-0.00", "0.00").replace("-", "\u2212").replace("0.", ".");
+const withoutZero = (g) => g.toFixed(2).replace("-0.00", "0.00").replace("-", "\u2212").replace("0.", ".");
 
 // The table of patterns and their Gram matrix. Nodes are new once a width; a frame changes only what is
 // another.
@@ -148,51 +101,42 @@ function makeMatrix(w, K, chosen) {
   const body = shape("g");
   svg.append(shape("defs", shape("pattern", turned, shape("path.dgm-pb-hatch", { d: "M0 0V5" }))), body);
   w.side.append(svg);
+  const indices = Array.from({ length: K }, (_, k) => k);
   let drawn = 0;
   /** @type {SVGElement[][]} */
   let [names, bits] = [[], []];
   /** @type {{ square: SVGElement, hatch: SVGElement, number: SVGElement, key: string }[]} */
   let pairs = [];
 
-  /** @type {(width: number) => void} */
-  function build(width) {
+  function build(/** @type {number} */ width) {
     drawn = width;
     const [label, top] = [16, 18];
     const strip = Math.min(9, (0.34 * width) / UNITS);
     const left = label + strip * UNITS + 12;
     const side = Math.min(30, (width - left) / K);
     resize(svg, width, top + K * side + 2);
-    const rows = Array.from({ length: K }, (_, k) => k);
-    const start = { "text-anchor": "start" };
-    names = rows.map((i) => words(5, top + (i + 0.5) * side + 4, String(i + 1), { class: "dgm-pb-row" }));
-    bits = rows.flatMap((i) =>
+    names = indices.map((i) => words(5, top + (i + 0.5) * side + 4, String(i + 1), { class: "dgm-pb-row" }));
+    bits = indices.flatMap((i) =>
       Array.from({ length: UNITS }, (_, u) => {
-        const box = {
-          x: label + u * strip + 0.5,
-          y: top + i * side + 3,
-          width: strip - 1.5,
-          height: side - 6,
-        };
-        return shape("rect.dgm-pb-bit", box);
+        const [x, y] = [label + u * strip + 0.5, top + i * side + 3];
+        return shape("rect.dgm-pb-bit", { x, y, width: strip - 1.5, height: side - 6 });
       }),
     );
     const style = `font-size: ${Math.min(10, 0.38 * side)}px`;
-    pairs = rows.flatMap((i) =>
-      rows.map((j) => {
-        const box = { x: left + j * side, y: top + i * side, width: side, height: side };
-        const text = words(box.x + side / 2, box.y + side / 2 + 3.5, "", { class: "dgm-pb-number", style });
-        const hatch = shape("rect.dgm-pb-over", { ...box, fill: `url(#${id})` });
-        return { square: shape("rect.dgm-pb-cell", box), hatch, number: text, key: "" };
-      }),
-    );
-    const apart = pairs.filter((_, o) => o % (K + 1));
+    pairs = Array.from({ length: K * K }, (_, o) => {
+      const [x, y] = [left + (o % K) * side, top + Math.floor(o / K) * side];
+      const box = { x, y, width: side, height: side };
+      const number = words(x + side / 2, y + side / 2 + 3.5, "", { class: "dgm-pb-number", style });
+      const hatch = shape("rect.dgm-pb-over", { ...box, fill: `url(#${id})` });
+      return { square: shape("rect.dgm-pb-cell", box), hatch, number, key: "" };
+    });
     body.replaceChildren(
-      words(label, 11, "Pattern", start),
-      words(left, 11, width < 300 ? "G" : "G, hatched beyond the band", start),
+      words(label, 11, "Pattern", START),
+      words(left, 11, width < 300 ? "G" : "G, hatched beyond the band", START),
       ...names,
       ...bits,
       ...pairs.map(({ square }) => square),
-      ...apart.flatMap(({ hatch, number }) => [hatch, number]),
+      ...pairs.flatMap(({ hatch, number }, o) => (o % (K + 1) ? [hatch, number] : [])),
     );
   }
 
@@ -202,23 +146,21 @@ function makeMatrix(w, K, chosen) {
     if (drawn !== width) build(width);
     for (const [o, node] of bits.entries()) {
       const u = o % UNITS;
-      const on = u < d && h[Math.floor(o / UNITS) * d + u] > 0;
-      const name = `dgm-pb-bit${u >= d ? " dgm-pb-none" : on ? " dgm-pb-on" : ""}`;
-      if (node.getAttribute("class") !== name) place(node, { class: name });
+      node.classList.toggle("dgm-pb-none", u >= d);
+      node.classList.toggle("dgm-pb-on", u < d && h[Math.floor(o / UNITS) * d + u] > 0);
     }
-    for (const [k, node] of names.entries()) node.classList.toggle("dgm-strong", k === chosen.get());
+    for (const [k, node] of names.entries()) node.classList.toggle("dgm-strong", k === chosen.index);
     for (const [o, pair] of pairs.entries()) {
-      if (o % (K + 1) === 0) continue;
-      const key = `${shortly(G[o])} ${Math.abs(G[o]) > eta}`;
-      if (pair.key === key) continue;
+      const [size, text] = [Math.abs(G[o]), withoutZero(G[o])];
+      const key = `${text} ${size > eta}`;
+      if (o % (K + 1) === 0 || pair.key === key) continue;
       pair.key = key;
-      pair.square.style.fillOpacity = (0.42 * Math.abs(G[o])).toFixed(2);
-      pair.hatch.style.display = Math.abs(G[o]) > eta ? "" : "none";
-      pair.number.textContent = shortly(G[o]);
+      pair.square.style.fillOpacity = (0.42 * size).toFixed(2);
+      pair.hatch.style.display = size > eta ? "" : "none";
+      pair.number.textContent = text;
     }
-    place(svg, {
-      "aria-label": `Sign patterns of ${K} points over ${d} units, and the agreement of each pair`,
-    });
+    const says = `Sign patterns of ${K} points over ${d} units, and the agreement of each pair`;
+    place(svg, { "aria-label": says });
   };
 }
 
@@ -235,16 +177,13 @@ function makeBand(w, K) {
     resize(svg, width, height);
     const at = (/** @type {number} */ g) => left + ((g + 1) / 2) * (right - left);
     const edge = Math.min(1, eta);
-    const heaps = new Map();
+    const levels = new Uint8Array(41);
     let [within, beyond, over] = ["", "", 0];
     for (let i = 0; i < K; i++) {
       for (let j = 0; j < i; j++) {
         const g = G[i * K + j];
         const bin = Math.round(((g + 1) / 2) * 40);
-        const level = heaps.get(bin) ?? 0;
-        heaps.set(bin, level + 1);
-        const y = bottom - 4.5 - Math.min(level * 6, 40);
-        const x = left + (bin / 40) * (right - left);
+        const [x, y] = [at(bin / 20 - 1), bottom - 4.5 - Math.min(6 * levels[bin]++, 40)];
         if (Math.abs(g) <= eta) within += MARKS.circle(x, y, 2.5);
         else {
           beyond += MARKS.diamond(x, y, 2.7);
@@ -253,13 +192,12 @@ function makeBand(w, K) {
       }
     }
     const walls = `M${left} ${bottom}H${right}M${at(-edge)} 16V${bottom}M${at(edge)} 16V${bottom}`;
-    const free = `Free of charge up to \u03b7 = c/\u221ad = ${eta.toFixed(2)}`;
     svg.replaceChildren(
       shape("rect.dgm-pb-band", { x: at(-edge), y: 16, width: at(edge) - at(-edge), height: bottom - 16 }),
       shape("path.dgm-axis", { d: walls }),
       shape("path.dgm-pb-within", { d: within }),
       shape("path.dgm-pb-beyond", { d: beyond }),
-      words(left, 10, free, { "text-anchor": "start" }),
+      words(left, 10, `Free of charge up to \u03b7 = c/\u221ad = ${eta.toFixed(2)}`, START),
       ...[-1, 0, 1].map((g) => words(at(g), bottom + 15, short(g))),
     );
     place(svg, { "aria-label": `${over} of ${(K * (K - 1)) / 2} pairs beyond the margin ${eta.toFixed(2)}` });
@@ -270,129 +208,96 @@ function makeBand(w, K) {
 /** @type {(w: Widget, K: number) => (h: Doubles, terms: BreTerms) => string} */
 function makeReadouts(w, K) {
   const bars = element("div.dgm-bars");
-  const names = [
-    ["*ME*", "balance of units"],
-    ["*AC*", "pairs beyond the band"],
-    ["*BRE*", "their sum"],
-  ];
-  const meters = names.map(([name, meaning]) => {
+  const terms = { ME: "balance of units", AC: "pairs beyond the band", BRE: "their sum" };
+  const meters = Object.entries(terms).map(([name, meaning]) => {
     const [bar, value] = [element("div.dgm-bar.dgm-bar-to"), element("span.dgm-pb-value")];
-    const label = element("span", ...rich(name), element("small", ` ${meaning}`));
+    const label = element("span", element("i", name), element("small", ` ${meaning}`));
     bars.append(label, element("div.dgm-pb-track", bar), value);
     return { bar, value };
   });
-  const list = element("dl");
-  const [distinct, joint, alone] = ["Patterns", "Joint entropy", "One by one"].map((term) =>
-    readout(list, term),
-  );
-  w.side.append(bars, list);
+  w.side.append(bars);
+  const fill = readoutList(w.side, ["Patterns", "Joint entropy", "One by one"]);
   return (h, { marginalEntropy: me, activationCorrelation: ac }) => {
     for (const [i, v] of [me, ac, me + ac].entries()) {
       meters[i].bar.style.width = `${Math.min(100, 100 * v)}%`;
       meters[i].value.textContent = v.toFixed(3);
     }
     w.root.dataset.terms = `${me} ${ac}`;
-    const entropies = entropiesOf(h, K);
-    distinct.textContent = `${entropies.distinct} of ${K} differ`;
+    const { distinct, joint, alone } = bench.entropiesOf(h, K);
     const units = ((h.length / K) * Math.LN2).toFixed(3);
     const most = `at most log K = ${Math.log(K).toFixed(3)} and d log 2 = ${units}`;
-    joint.replaceChildren(`${entropies.joint.toFixed(3)} nats`, element("small", most));
-    const own = element("small", "sum of the units\u2019 own entropies, never less");
-    alone.replaceChildren(`${entropies.alone.toFixed(3)} nats`, own);
-    const terms = `ME ${me.toFixed(3)}, AC ${ac.toFixed(3)}; ${entropies.distinct} patterns`;
-    return `${terms}, joint entropy ${entropies.joint.toFixed(2)} nats`;
+    const sum = "sum of the units\u2019 own entropies, never less";
+    fill(
+      `${distinct} of ${K} differ`,
+      [`${joint.toFixed(3)} nats`, element("small", most)],
+      [`${alone.toFixed(3)} nats`, element("small", sum)],
+    );
+    const says = `ME ${me.toFixed(3)}, AC ${ac.toFixed(3)}; ${distinct} patterns`;
+    return `${says}, joint entropy ${joint.toFixed(2)} nats`;
   };
 }
 
 /** @type {(w: Widget, K: number, chosen: Chosen) => () => void} */
 function makeControls(w, K, chosen) {
-  const zeta = w.get("zeta");
-  /** @type {(name: string, words: string, range: Attributes) => Slider} */
-  const slider = (name, label, range) =>
-    labelledSlider(`${w.id}-${name}`, label, range, (v) => w.change({ [name]: v }));
-  const units = slider("units", "Units, *d*", { min: 2, max: UNITS, step: 1 });
-  const margin = slider("margin", "Margin, *c*", { min: 0, max: 3, step: 0.05 });
-  const every = Array.from({ length: K }, (_, k) => k);
-  const pick = selectOf(
-    `${w.id}-pick`,
-    every.map((k) => [k, `Point ${k + 1}`]),
-    (k) => chosen.choose(Number(k)),
-  );
-  const around = every
-    .map((k) => (2 * Math.PI * k) / K + 0.2)
-    .map((turn) => [0.9 * Math.cos(turn), 0.9 * Math.sin(turn)]);
-  const lines = () => linesOf(w.get("seed"));
-  /** @type {[string, () => Values][]} */
-  const presets = [
-    ["Collapse", () => ({ points: every.map(() => w.get("points")[chosen.get()].slice()) })],
-    ["Two camps", () => ({ points: campsOf(K, lines(), w.get("units"), zeta) })],
-    ["Spread", () => ({ points: around })],
-    ["Other lines", () => ({ seed: (w.get("seed") + 1) % 10000 })],
-    [
-      "Lower BRE",
-      () => ({
-        points: searched(w.get("points"), lines(), w.get("units"), { zeta, margin: w.get("margin") }),
-      }),
-    ],
-  ];
-  const buttons = presets.map(([text, values]) => pushButton(text, () => w.change(values())));
-  const picked = element("label.dgm-pb-pick", { for: pick.id }, "Arrow keys move", pick);
-  w.controls.append(
-    element("div.dgm-pair", units.node, margin.node),
-    element("div.dgm-row.dgm-gan-buttons", ...buttons),
-    element("div.dgm-row", picked, w.reset),
-  );
-  w.reset.addEventListener("click", () => {
-    chosen.choose(0);
-    w.change(w.first);
-  });
-  return () => {
-    units.show(w.get("units"), String(w.get("units")));
-    margin.show(w.get("margin"), w.get("margin").toFixed(2));
-    pick.value = String(chosen.get());
+  const form = formOf(w);
+  const each = Array.from({ length: K }, (_, k) => k);
+  const [zeta, lines] = [w.get("zeta"), () => bench.linesOf(w.get("seed"))];
+  const presets = {
+    Collapse: () => ({ points: each.map(() => w.get("points")[chosen.index].slice()) }),
+    "Two camps": () => ({ points: bench.campsOf(K, lines(), w.get("units"), zeta) }),
+    Spread() {
+      const turns = each.map((k) => (2 * Math.PI * k) / K + 0.2);
+      return { points: turns.map((turn) => [0.9 * Math.cos(turn), 0.9 * Math.sin(turn)]) };
+    },
+    "Other lines": () => ({ seed: (w.get("seed") + 1) % 10000 }),
+    "Lower BRE"() {
+      const options = { zeta, margin: w.get("margin") };
+      return { points: bench.searched(w.get("points"), lines(), w.get("units"), options) };
+    },
   };
+  const buttons = Object.entries(presets).map(([text, values]) => pushButton(text, () => w.change(values())));
+  const options = each.map((k) => [k, `Point ${k + 1}`]);
+  const point = { get: () => chosen.index, set: chosen.choose };
+  const units = sliderOf(form, "units", "Units, *d*", { min: 2, max: UNITS, step: 1 });
+  const margin = sliderOf(form, "margin", "Margin, *c*", { min: 0, max: 3, step: 0.05 });
+  const pick = pickOf(form, "label.dgm-pb-pick", "pick", "Arrow keys move", options, point);
+  const reset = form.reset(() => chosen.choose(0));
+  w.controls.append(element("div.dgm-pair", units, margin));
+  w.controls.append(element("div.dgm-row.dgm-gan-buttons", ...buttons), element("div.dgm-row", pick, reset));
+  return form.show;
 }
 
-/** @type {(props: RenderProps) => () => void} */
-function render(props) {
-  const w = openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:pattern-bench",
     names: ["points", "units", "margin", "seed"],
     hint: "press Two camps and see which term notices; then slide the margin to the paper\u2019s *c* = 3.",
     kind: "dgm-bench",
-  });
-  const K = w.get("points").length;
-  let point = 0;
-  const chosen = {
-    get: () => point,
-    choose(/** @type {number} */ k) {
-      point = k;
-      w.ask();
-    },
-  };
-  const plane = makePlane(w, K, chosen);
-  const drawMatrix = makeMatrix(w, K, chosen);
-  const drawBand = makeBand(w, K);
-  const showReadouts = makeReadouts(w, K);
-  const showControls = makeControls(w, K, chosen);
-  const speak = throttled(w.status, 600);
-  function draw() {
-    const [points, d, margin] = [w.get("points"), w.get("units"), w.get("margin")];
-    const lines = linesOf(w.get("seed"));
-    plane.draw(points, lines, d);
-    const h = activationsOf(points, lines, d);
-    const terms = breTerms(h, K, { zeta: w.get("zeta"), margin, keep: true });
-    drawMatrix(h, d, terms);
-    const over = drawBand(terms);
-    const says = showReadouts(h, terms);
-    showControls();
-    speak(`Point ${point + 1}. ${says}; ${over} pairs beyond the band.`);
-  }
-  return w.start("dgm:pattern-bench", draw, {
-    resized() {
-      plane.layout();
-      w.ask();
-    },
-  });
-}
-
-export default { render };
+  },
+  (w) => {
+    const K = w.get("points").length;
+    const chosen = {
+      index: 0,
+      choose(/** @type {string | number} */ k) {
+        chosen.index = Number(k);
+        w.ask();
+      },
+    };
+    const drawPlane = makePlane(w, K, chosen);
+    const drawMatrix = makeMatrix(w, K, chosen);
+    const drawBand = makeBand(w, K);
+    const showReadouts = makeReadouts(w, K);
+    const showControls = makeControls(w, K, chosen);
+    return () => {
+      const [d, margin, lines] = [w.get("units"), w.get("margin"), bench.linesOf(w.get("seed"))];
+      drawPlane(lines, d);
+      const h = bench.activationsOf(w.get("points"), lines, d);
+      const terms = breTerms(h, K, { zeta: w.get("zeta"), margin, keep: true });
+      drawMatrix(h, d, terms);
+      const over = drawBand(terms);
+      const says = showReadouts(h, terms);
+      showControls();
+      w.speak(`Point ${chosen.index + 1}. ${says}; ${over} pairs beyond the band.`);
+    };
+  },
+);

@@ -1,55 +1,33 @@
 // Steer a sentence: a triangle of three ways to say it, and the sentence rewritten as the reader moves.
 
-import { labelledSlider } from "../controls.js";
-import { element, MARKS, openWidget, readout, shape, throttled } from "../frame.js";
+import { formOf, readoutList, sliderOf } from "../form.js";
+import { element, MARKS, shape } from "../frame.js";
+import { checkGolden } from "../golden.js";
 import { bufferOf, floatsOf } from "../models/nn.js";
-import { checkGolden, loadText } from "../models/text_model.js";
+import { loadText } from "../models/text_model.js";
 import { tokenise } from "../models/tokens.js";
+import { onArrows, onDrag } from "../pads.js";
 import { place, resize, words } from "../plot.js";
-import {
-  compared,
-  hiding,
-  plainText,
-  remarks,
-  showSentence,
-  showVotes,
-  told,
-  typedInput,
-} from "../text_view.js";
+import { hiding, plainText, remarks, rewriteView, saveRewritten, timed, typedInput } from "../text_view.js";
+import { defineWidget, layersOf } from "../widget.js";
 
 const OTHERS = "The model knows none of these words, so there is nothing that it could say differently.";
 const NOTHING = "Type a sentence, or pick one: there is nothing to rewrite yet.";
-const VERTICES = [
-  [1, 0, 0],
-  [0, 1, 0],
-  [0, 0, 1],
-];
-const ARROWS = {
-  ArrowLeft: [1, 0, -1],
-  ArrowRight: [-1, 0, 1],
-  ArrowUp: [-0.5, 1, -0.5],
-  ArrowDown: [0.5, -1, 0.5],
-};
+const CLOUDS = ["wedge", "triangle", "circle"]; // of the first, the last and no vertex's sentences
 const TOP = 24;
 
-/**
- * A sentence and its rewrite, with how the model reads both.
- * @typedef {{ source: Source, rewrite: Rewrite }} Steered
- */
-
-// One weight moves, the others keep their proportion; all in hundredths.
-/** @type {(target: number[], k: number, v: number) => number[]} */
-function moved(target, k, v) {
+// One weight moves to v hundredths, the others keep their proportion.
+function withWeight(/** @type {number[]} */ target, /** @type {number} */ k, /** @type {number} */ v) {
   const parts = target.map((weight) => Math.round(100 * weight));
   const [i, j] = [0, 1, 2].filter((other) => other !== k);
-  const both = parts[i] + parts[j];
-  parts[i] = both ? Math.round(((100 - v) * parts[i]) / both) : Math.round((100 - v) / 2);
+  const rest = parts[i] + parts[j];
+  parts[i] = rest ? Math.round(((100 - v) * parts[i]) / rest) : Math.round((100 - v) / 2);
   parts[k] = v;
   parts[j] = 100 - v - parts[i];
   return parts.map((part) => part / 100);
 }
 
-/** The nearest weights in hundredths that sum to one. @type {(weights: number[]) => number[]} */
+/** The nearest weights in hundredths that sum to one. @param {number[]} weights */
 function onTriangle(weights) {
   const inside = weights.map((weight) => Math.max(0, weight));
   const sum = inside.reduce((x, y) => x + y);
@@ -58,8 +36,7 @@ function onTriangle(weights) {
   return whole.map((part) => part / 100);
 }
 
-/** @type {(w: Widget, names: string[]) => Pad} */
-function makeTriangle(w, names) {
+function makeTriangle(/** @type {Widget} */ w, /** @type {string[]} */ names) {
   const points = floatsOf(w.get("points"));
   const labels = new Uint8Array(bufferOf(w.get("point_labels")));
   const svg = shape("svg.dgm-pad", {
@@ -70,273 +47,199 @@ function makeTriangle(w, names) {
       `How it shall sound: ${names.join(", ")}. Left and right arrows move between ${names[0]} and ` +
       `${names[2]}, up and down to and from ${names[1]}; with Shift in larger steps.`,
   });
-  const ground = shape("path.dgm-tri");
-  const [crowd, corners] = [shape("g.dgm-crowd"), shape("g")];
-  const [way, from, to] = ["way", "from", "to"].map((name) => shape("path", { class: `dgm-${name}` }));
-  const ring = shape("circle.dgm-ring", { r: 10 });
-  svg.append(ground, crowd, way, from, to, ring, corners);
+  const { ground, crowd, path, from, to, ring, corners } = layersOf(svg, {
+    ground: "path.dgm-tri",
+    crowd: "g.dgm-crowd",
+    path: "path.dgm-way",
+    from: "path.dgm-from",
+    to: "path.dgm-to",
+    ring: "circle.dgm-ring",
+    corners: "g",
+  });
+  place(ring, { r: 10 });
   let [left, side, tall] = [0, 0, 0];
-  // First vertex left, second on top, third right.
-  /** @type {(p: ArrayLike<number>) => [number, number]} */
+  /** First vertex left, second on top, third right. @type {(p: ArrayLike<number>) => [number, number]} */
   const spot = (p) => [left + side * (p[1] / 2 + p[2]), TOP + tall * (1 - p[1])];
-
-  /** @type {(width: number) => void} */
-  function layout(width) {
-    side = Math.min(width - 32, 330);
-    tall = (side * Math.sqrt(3)) / 2;
-    left = (width - side) / 2;
-    const end = TOP + tall;
-    resize(svg, width, end + 32);
-    const at = VERTICES.map(spot);
-    place(ground, { d: `M${at.map((p) => p.join(" ")).join("L")}Z` });
-    /** @type {[number, number, string][]} */
-    const anchors = [
-      [Math.max(0, left - 28), end + 26, "start"],
-      [at[1][0], 14, "middle"],
-      [Math.min(width, width - left + 28), end + 26, "end"],
-    ];
-    const corner = (/** @type {[number, number, string]} */ [x, y, anchor], /** @type {number} */ k) =>
-      words(x, y, names[k], { class: "dgm-strong", "text-anchor": anchor });
-    corners.replaceChildren(...anchors.map(corner));
-    const clouds = ["wedge", "triangle", "circle"].map((mark, label) => {
-      const own = [...labels.keys()].filter((n) => labels[n] === label);
-      const places = own.map((n) => spot(points.subarray(3 * n, 3 * n + 3)));
-      return shape("path", {
-        d: places.map(([x, y]) => MARKS[mark](+x.toFixed(1), +y.toFixed(1), 2)).join(""),
-      });
-    });
-    crowd.replaceChildren(...clouds.filter((cloud) => cloud.getAttribute("d")));
-  }
-
   const aim = (/** @type {number[]} */ weights) => w.change({ target: onTriangle(weights) });
-  /** @type {(event: PointerEvent) => void} */
-  const point = (event) => {
-    if (event.type === "pointerdown") svg.setPointerCapture(event.pointerId);
-    else if (!event.buttons) return;
-    const box = svg.getBoundingClientRect();
-    const up = 1 - (event.clientY - box.top - TOP) / tall;
-    const right = (event.clientX - box.left - left) / side - up / 2;
+  const aimAt = (/** @type {number} */ x, /** @type {number} */ y) => {
+    const up = 1 - (y - TOP) / tall;
+    const right = (x - left) / side - up / 2;
     aim([1 - up - right, up, right]);
   };
-  svg.addEventListener("pointerdown", point);
-  svg.addEventListener("pointermove", point);
-  svg.addEventListener("keydown", (event) => {
-    const step = ARROWS[/** @type {keyof typeof ARROWS} */ (event.key)];
-    if (!step || event.ctrlKey || event.metaKey || event.altKey) return;
-    event.preventDefault();
-    const size = event.shiftKey ? 0.2 : 0.04;
-    aim(w.get("target").map((/** @type {number} */ v, /** @type {number} */ k) => v + size * step[k]));
+  onDrag(svg, () => [ring], aimAt);
+  onArrows(svg, (x, y, large) => {
+    const size = large ? 0.2 : 0.04;
+    const step = [-x - y / 2, y, x - y / 2];
+    aim(step.map((v, k) => w.get("target")[k] + size * v));
   });
 
-  /** @type {Pad["show"]} */
-  function show(target, steered) {
-    if (!side) return;
-    const [x, y] = spot(target);
-    place(ring, { cx: x, cy: y });
-    if (!steered?.source.reading || !steered.rewrite.reading) {
-      for (const mark of [from, to, way]) mark.removeAttribute("d");
-      return;
-    }
-    const [a, b] = [spot(steered.source.reading.p), spot(steered.rewrite.reading.p)];
-    place(from, { d: MARKS.square(...a, 4.5) });
-    place(to, { d: MARKS.diamond(...b, 4.5) });
-    place(way, { d: `M${a.join(" ")}L${b.join(" ")}` });
-  }
-  return { svg, key: makeKey(names, labels), layout, show };
+  return {
+    svg,
+    layout(/** @type {number} */ width) {
+      side = Math.min(width - 32, 330);
+      tall = (side * Math.sqrt(3)) / 2;
+      left = (width - side) / 2;
+      const end = TOP + tall;
+      resize(svg, width, end + 32);
+      place(ground, { d: `M${left} ${end}L${left + side / 2} ${TOP}L${left + side} ${end}Z` });
+      const strong = { class: "dgm-strong" };
+      corners.replaceChildren(
+        words(Math.max(0, left - 28), end + 26, names[0], { ...strong, "text-anchor": "start" }),
+        words(left + side / 2, 14, names[1], strong),
+        words(Math.min(width, width - left + 28), end + 26, names[2], { ...strong, "text-anchor": "end" }),
+      );
+      const clouds = CLOUDS.map((mark, label) => {
+        const own = [...labels.keys()].filter((n) => labels[n] === label);
+        const places = own.map((n) => spot(points.subarray(3 * n, 3 * n + 3)));
+        return places.map(([x, y]) => MARKS[mark](+x.toFixed(1), +y.toFixed(1), 2)).join("");
+      });
+      crowd.replaceChildren(...clouds.filter(Boolean).map((d) => shape("path", { d })));
+    },
+    /** The ring, and how both sentences are read. @param {(number[] | undefined)[]} readings */
+    show([p, q]) {
+      if (!side) return;
+      const [x, y] = spot(w.get("target"));
+      place(ring, { cx: x, cy: y });
+      const [a, b] = [p, q].map((reading) => spot(reading ?? [0, 0, 0]));
+      place(from, { d: p && q ? MARKS.square(...a, 4.5) : "" });
+      place(to, { d: p && q ? MARKS.diamond(...b, 4.5) : "" });
+      place(path, { d: p && q ? `M${a.join(" ")}L${b.join(" ")}` : "" });
+    },
+    key: makeKey(names, labels),
+  };
 }
-/**
- * @typedef {{ svg: SVGElement, key: Node, layout(width: number): void, show(target: number[], steered:
- *   Steered | null): void }} Pad
- */
 
-/** @type {(names: string[], labels: Uint8Array) => Node} */
-function makeKey(names, labels) {
+function makeKey(/** @type {string[]} */ names, /** @type {Uint8Array} */ labels) {
+  const others = [0, 1].filter((label) => labels.includes(label));
   /** @type {[SVGElement, string][]} */
   const legend = [
     [shape("circle.dgm-ring", { cx: 7, cy: 7, r: 5 }), "wanted"],
     [shape("path.dgm-from", { d: MARKS.square(7, 7, 4) }), "as you wrote it"],
     [shape("path.dgm-to", { d: MARKS.diamond(7, 7, 4) }), "rewritten"],
+    ...others.map(
+      (label) =>
+        /** @type {[SVGElement, string]} */ ([
+          shape("path.dgm-crowd", { d: MARKS[CLOUDS[label]](7, 7, 3.4) }),
+          `others, ${names[2 * label]}`,
+        ]),
+    ),
   ];
-  for (const [label, mark] of ["wedge", "triangle"].entries()) {
-    const others = `others, ${names[2 * label]}`;
-    if (labels.includes(label)) legend.push([shape("path.dgm-crowd", { d: MARKS[mark](7, 7, 3.4) }), others]);
-  }
   const signs = legend.map(([part, text]) => {
     return element("span", shape("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, part), text);
   });
   return element("div.dgm-row.dgm-signs", ...signs);
 }
 
-/** The sentence itself, and what is said of it. @type {(w: Widget, names: string[]) => View} */
-function makePicture(w, names) {
-  const [said, gone] = [element("p.dgm-said"), element("p.dgm-gone")];
-  const input = typedInput(w, w.get("examples"), w.get("examples"), (sentence) => w.change({ sentence }));
-  const votes = element("div.dgm-votes");
-  const bars = `Bars: up speaks for ${names[2]}, down for ${names[0]}. Dashed: hidden, to be said anew.`;
-  const note = element("p.dgm-note");
-  w.picture.append(
-    element("div.dgm-stage", said, gone),
-    ...input.nodes,
-    votes,
-    element("p.dgm-note", bars),
-    note,
-  );
-  /** @type {View["show"]} */
-  const show = ({ source, rewrite }, remark) => {
-    const { dropped, added } = compared(source.tokens, rewrite.tokens);
-    showSentence(said, rewrite.tokens, added);
-    said.classList.remove("dgm-empty");
-    said.classList.toggle("dgm-long", rewrite.tokens.length > 18);
-    const lost = source.tokens.filter((_, s) => dropped[s]);
-    gone.textContent = told(lost, added);
-    showVotes(votes, source, rewrite.masked, names);
-    note.textContent = remark;
-  };
-  /** @type {View["clear"]} */
-  const clear = (source, remark) => {
-    said.textContent = plainText(source.tokens) || "\u2026";
-    said.classList.add("dgm-empty");
-    gone.textContent = "";
-    note.textContent = remark;
-    votes.replaceChildren();
-  };
-  return { input, show, clear };
-}
-/**
- * @typedef {{ input: SentenceInput, show(steered: Steered, remark: string): void,
- *   clear(source: Source, remark: string): void }} View
- */
-
-/**
- * @type {(w: Widget, names: string[], threshold: number) => (steered: Steered | null, ms: number) => void}
- */
-function makeReadouts(w, names, threshold) {
+/** The bars of how the model reads both sentences. @param {Widget} w @param {string[]} names */
+function makeBars(w, names) {
   const bars = element("div.dgm-bars", { role: "group", "aria-label": "How the model reads both sentences" });
   const rows = names.map((name) => {
-    const [mine, other] = [element("span.dgm-bar.dgm-bar-from"), element("span.dgm-bar.dgm-bar-to")];
+    const [own, other] = [element("span.dgm-bar.dgm-bar-from"), element("span.dgm-bar.dgm-bar-to")];
     const value = element("span.dgm-odds");
-    bars.append(element("span", name), element("span.dgm-tracks", mine, other), value);
-    return { mine, other, value };
+    bars.append(element("span", name), element("span.dgm-tracks", own, other), value);
+    return { own, other, value };
   });
-  const list = element("dl");
-  const [margin, agreement, time] = ["Margin", "Agreement", "Time"].map((term) => readout(list, term));
-  const caption = element("p.dgm-caption", "How the model itself reads it, yours \u2192 rewritten");
-  w.side.append(element("div", caption, bars), element("div", list), w.reset);
-  return (steered, ms) => {
-    const [p, q] = [steered?.source.reading?.p, steered?.rewrite.reading?.p];
-    for (const [k, { mine, other, value }] of rows.entries()) {
-      mine.style.width = p ? `${100 * p[k]}%` : "0";
+  w.side.append(
+    element("div", element("p.dgm-caption", "How the model itself reads it, yours \u2192 rewritten"), bars),
+  );
+  return (/** @type {(number[] | undefined)[]} */ [p, q]) => {
+    for (const [k, { own, other, value }] of rows.entries()) {
+      own.style.width = p ? `${100 * p[k]}%` : "0";
       other.style.width = q ? `${100 * q[k]}%` : "0";
       value.textContent = p && q ? `${p[k].toFixed(2)} \u2192 ${q[k].toFixed(2)}` : "\u2013";
     }
-    margin.textContent = steered ? hiding(steered.rewrite) : "\u2013";
-    const agree = steered?.rewrite.agreement.toFixed(2);
-    agreement.textContent = steered ? `${agree}, ${threshold.toFixed(2)} is enough` : "\u2013";
-    time.textContent = steered ? `${ms.toFixed(ms < 10 ? 1 : 0)} ms a rewrite` : "\u2013";
   };
 }
 
-/** @type {(w: Widget, names: string[], margins: number[]) => { node: Node, show(): void }} */
-function makeSliders(w, names, margins) {
-  const id = (/** @type {string} */ name) => `${w.id}-${name.replaceAll(" ", "-")}`;
-  const sliders = names.map((name, k) => {
-    const move = (/** @type {number} */ v) => w.change({ target: onTriangle(moved(w.get("target"), k, v)) });
-    return labelledSlider(id(name), name, { min: 0, max: 100, step: 1 }, move);
-  });
+// The sliders, of weights beside and of effort beneath.
+/** @type {(w: Widget, form: WidgetForm, names: string[]) => Element} */
+function makeSliders(w, form, names) {
+  const sliders = names.map((name, k) =>
+    sliderOf(
+      form,
+      name.replaceAll(" ", "-"),
+      name,
+      { min: 0, max: 100, step: 1 },
+      {
+        get: () => Math.round(100 * w.get("target")[k]),
+        set: (v) => w.change({ target: onTriangle(withWeight(w.get("target"), k, v)) }),
+        text: (v) => `${v}\u2009%`,
+      },
+    ),
+  );
+  const margins = w.get("margins");
   const range = { min: 1, max: margins.length, step: 1 };
-  const effort = labelledSlider(`${w.id}-effort`, "How much may change", range, (v) =>
-    w.change({ effort: v }),
-  );
-  const ends = element(
-    "div.dgm-ends",
-    { "aria-hidden": "true" },
-    element("span", "little"),
-    element("span", "much"),
-  );
-  w.side.append(
-    element("div", { role: "group", "aria-label": "How it shall sound" }, ...sliders.map(({ node }) => node)),
-  );
-  const show = () => {
-    for (const [k, slider] of sliders.entries()) {
-      const part = Math.round(100 * w.get("target")[k]);
-      slider.show(part, `${part}\u2009%`);
-    }
-    const least = margins[w.get("effort") - 1];
-    const some = `words may go whose vote against it is above ${least}`;
-    effort.show(
-      w.get("effort"),
-      least < 10 ? `margin ${least}` : "no word hidden",
-      least < 10 ? some : "no word is hidden",
-    );
-  };
-  return { node: element("div", effort.node, ends), show };
+  const effort = sliderOf(form, "effort", "How much may change", range, {
+    text: (v) => (margins[v - 1] < 10 ? `margin ${margins[v - 1]}` : "no word hidden"),
+    spoken: (v) =>
+      margins[v - 1] < 10
+        ? `words may go whose vote against it is above ${margins[v - 1]}`
+        : "no word is hidden",
+  });
+  const ends = [element("span", "little"), element("span", "much")];
+  w.side.append(element("div", { role: "group", "aria-label": "How it shall sound" }, ...sliders));
+  return element("div", effort, element("div.dgm-ends", { "aria-hidden": "true" }, ...ends));
 }
 
-/** @type {(props: RenderProps) => Promise<() => void>} */
-async function render(props) {
-  const text = await loadText(props.model);
-  const w = openWidget(props, {
+export default defineWidget(
+  {
+    measure: "dgm:steer",
+    load: loadText,
     names: ["sentence", "target", "effort"],
     hint: "drag the ring from corner to corner, or type a sentence of your own.",
     kind: "dgm-text",
-  });
-  /** @type {[string[], number[], number]} */
-  const [names, margins, threshold] = [w.get("names"), w.get("margins"), w.get("threshold")];
-  checkGolden(text, (wrong) => {
-    w.root.dataset.goldenWrong = String(wrong);
-  });
-  const picture = makePicture(w, names);
-  const pad = makeTriangle(w, names);
-  const sliders = makeSliders(w, names, margins);
-  w.controls.append(pad.svg, pad.key, sliders.node);
-  const showReadouts = makeReadouts(w, names, threshold);
-  w.reset.addEventListener("click", () => w.change(w.first));
-  const speak = throttled(w.status, 600);
-  /** @type {string | null} */
-  let typed = null;
-  let source = text.encode([]);
+  },
+  (w, text) => {
+    checkGolden(w.root, "goldenWrong", text);
+    const [names, margins, threshold] = [w.get("names"), w.get("margins"), w.get("threshold")];
+    const view = rewriteView(names);
+    const note = element("p.dgm-note");
+    const form = formOf(w);
+    const input = typedInput(form);
+    w.picture.append(view.stage, ...input, view.votes, element("p.dgm-note", view.bars), note);
+    const pad = makeTriangle(w, names);
+    const node = makeSliders(w, form, names);
+    w.controls.append(pad.svg, pad.key, node);
+    const showBars = makeBars(w, names);
+    const readouts = element("div");
+    const fill = readoutList(readouts, ["Margin", "Agreement", "Time"]);
+    w.side.append(readouts, form.reset());
+    /** @type {string | null} */
+    let typed = null;
+    let source = text.encode([]);
 
-  function steer() {
-    const start = performance.now();
-    const ladder = margins.slice(0, w.get("effort"));
-    const rewrite = text.rewrite(source, w.get("target"), { margins: ladder, threshold });
-    const ms = performance.now() - start;
-    const remark = [...remarks(source)];
-    if (rewrite.agreement < threshold) remark.push("This is as near as it came with so much change.");
-    const steered = { source, rewrite };
-    picture.show(steered, remark.join(" "));
-    showReadouts(steered, ms);
-    pad.show(w.get("target"), steered);
-    return [rewrite.tokens.join(" "), `${plainText(rewrite.tokens)} ${remark.join(" ")}`];
-  }
-  function rest() {
-    const says = source.tokens.length ? [OTHERS, ...remarks(source)].join(" ") : NOTHING;
-    picture.clear(source, says);
-    showReadouts(null, 0);
-    pad.show(w.get("target"), null);
-    return [source.tokens.join(" "), says];
-  }
-
-  function draw() {
-    if (w.get("sentence") !== typed) {
-      typed = String(w.get("sentence"));
-      picture.input.show(typed);
-      source = text.encode(tokenise(typed, true));
+    function steer() {
+      const options = { margins: margins.slice(0, w.get("effort")), threshold };
+      const [rewrite, time] = timed(() => text.rewrite(source, w.get("target"), options));
+      const remark = remarks(source);
+      if (rewrite.agreement < threshold) remark.push("This is as near as it came with so much change.");
+      view.show(source, rewrite);
+      const agreement = `${rewrite.agreement.toFixed(2)}, ${threshold.toFixed(2)} is enough`;
+      fill(hiding(rewrite), agreement, `${time} a rewrite`);
+      const readings = [source.reading?.p, rewrite.reading?.p];
+      const says = remark.join(" ");
+      return { tokens: rewrite.tokens, says, spoken: `${plainText(rewrite.tokens)} ${says}`, readings };
     }
-    sliders.show();
-    const known = source.tokens.length > source.unknownWords.length;
-    const [rewritten, spoken] = known ? steer() : rest();
-    w.root.dataset.rewritten = rewritten;
-    if (rewritten !== w.get("rewritten")) w.save({ rewritten });
-    speak(spoken);
-  }
-  return w.start("dgm:steer", draw, {
-    sized: w.controls,
-    resized(width) {
-      pad.layout(width);
-      w.ask();
-    },
-  });
-}
-
-export default { render };
+    function rest() {
+      const says = source.tokens.length ? [OTHERS, ...remarks(source)].join(" ") : NOTHING;
+      view.clear(source);
+      fill("\u2013", "\u2013", "\u2013");
+      return { tokens: source.tokens, says, spoken: says, readings: [] };
+    }
+    function draw() {
+      if (w.get("sentence") !== typed) {
+        typed = String(w.get("sentence"));
+        source = text.encode(tokenise(typed, true));
+      }
+      form.show();
+      const known = source.tokens.length > source.unknownWords.length;
+      const { tokens, says, spoken, readings } = known ? steer() : rest();
+      note.textContent = says;
+      showBars(readings);
+      pad.show(readings);
+      saveRewritten(w, tokens);
+      w.speak(spoken);
+    }
+    return { draw, sized: w.controls, layout: pad.layout };
+  },
+);
