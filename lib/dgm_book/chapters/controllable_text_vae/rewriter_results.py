@@ -1,6 +1,6 @@
 """Publishes a trained rewriter: `python -m ...rewriter_results FOLDER`.
 
-The result "rewriter-seed0" of chapter 4 has its weights, int8 with a scale per row, its words, its
+The result "rewriter-seed0", in a folder of its own until chapter 4 runs it, has its weights, int8 with a scale per row, its words, its
 scores on the test sentences in float32 and int8, and how it was trained. FOLDER is that of
 `rewriter`, with the scores of `rewriter_scores`; `int8` there scores the restored weights.
 """
@@ -21,7 +21,7 @@ from dgm_book.chapters.controllable_text_vae import pairs, rewriter
 from dgm_book.chapters.controllable_text_vae.steering import page_tensors
 from dgm_book.results import Context, Result
 
-NAME, CHAPTER = "rewriter-seed0", "04_controllable_text_vae"
+NAME, FOLDER = "rewriter-seed0", "04_rewriter"
 DATASETS = ("yelp-shen", "yelp-li", "sentences", "vader-snippets")
 SCORES = ("yelp", "yelp, no abstention", "graded", "slider", "stress test, neural")
 
@@ -46,7 +46,7 @@ def restored(result: Result) -> tuple[Vocabulary, CopyingTransformer]:
 def published(folder: Path, name: str = "rewriter") -> Result:
     """The published result, or one from a folder, with its scores."""
     profile = profiles.get("small")
-    context = Context(rewriter.__name__, CHAPTER, profile, DATASETS)
+    context = Context(rewriter.__name__, FOLDER, profile, DATASETS)
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
         words = json.loads((folder / "vocabulary.json").read_text("utf-8"))
