@@ -1,8 +1,9 @@
 """Publishes a trained rewriter: `python -m ...rewriter_results FOLDER`.
 
-The result "rewriter-seed0", in a folder of its own until chapter 4 runs it, has its weights, int8 with a scale per row, its words, its
-scores on the test sentences in float32 and int8, and how it was trained. FOLDER is that of
-`rewriter`, with the scores of `rewriter_scores`; `int8` there scores the restored weights.
+The result "rewriter-seed0" has its weights, int8 with a scale per row, its words, its scores on the
+test sentences in float32 and int8, and how it was trained. It has a folder of its own until chapter
+4 runs it. FOLDER is that of `rewriter`, with the scores of `rewriter_scores`; `--int8` writes the
+restored weights, to be scored there too.
 """
 
 import argparse
