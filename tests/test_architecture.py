@@ -174,5 +174,7 @@ def test_no_file_names_a_package_registry():
 
 
 def test_nothing_tracked_is_large():
+    # The plan allows a text model of the page 4 MB of weights.
     for path in project_files():
-        assert path.stat().st_size < 2_000_000, path
+        most = 4_000_000 if path.suffix == ".safetensors" else 2_000_000
+        assert path.stat().st_size < most, path

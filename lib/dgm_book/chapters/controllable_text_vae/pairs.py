@@ -2,7 +2,7 @@
 
 - graded: two grades of an item of the graded sentences, and the same grade twice;
 - turned: a Yelp sentence, read after it was turned to its opposite by rule (`opposites.turn`);
-- noised: a Yelp sentence, read without the words that speak for its sentiment, or with others;
+- copied: a sentence of either that already has its grade;
 - negated: two sentences that differ by a negator (`opposites.negation_pair`);
 - mined: a Yelp sentence, read as a rewriter turned it, where a judge let that pass.
 
@@ -26,9 +26,7 @@ WORDS, SLOTS = 7500, 8  # of the vocabulary; markers of unknown words
 MAX_WORDS = 30
 NUMBER, NUMERALS = "_num_", (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90, 100)
 SURE = 0.5  # log-odds beyond which a turned sentence counts as turned
-SPEAKING = 0.5  # log-odds by which a word speaks for a sentiment
-COPIED, NOISED = 0.06, 0.08  # shares of the sentences that could be turned
-SPEECHLESS = 0.25  # share of the sentences without a word that speaks that is read, nearly copied
+COPIED, COPIED_OTHERS = 0.06, 0.05  # shares of the sentences that rules turn, and do not
 
 
 class Pair(NamedTuple):
@@ -101,36 +99,19 @@ def negated_pairs(count: int, rng: random.Random) -> list[Pair]:
 def review_pairs(
     reviews: GradedReviews, chosen: Sequence[int], classifier: LinearReader, rng: random.Random
 ) -> list[Pair]:
-    """Pairs of chosen Yelp sentences, one at most: turned where the rules turn it, else noised."""
+    """Pairs of chosen Yelp sentences, one at most: those that the rules turn, and some copies."""
     rows = [(with_numerals(reviews.texts[i], rng), reviews.grades[i]) for i in chosen]
     turned = [turn(target, int(grade < 2), rng) for target, grade in rows]
     odds = classifier(turned)
     pairs = []
     for (target, grade), source, value in zip(rows, turned, odds, strict=True):
         right = value > SURE if grade < 2 else value < -SURE
-        draw = rng.random()
-        if draw < COPIED:
-            source = target
-        elif not right or draw < COPIED + NOISED:
-            source, speaks = noised(target, grade, classifier, rng)
-            if not speaks and rng.random() > SPEECHLESS:
-                continue
-        pairs.append(Pair(source, target, grade))
+        copied = COPIED if right else COPIED_OTHERS
+        if rng.random() < copied:
+            pairs.append(Pair(target, target, grade))
+        elif right:
+            pairs.append(Pair(source, target, grade))
     return pairs
-
-
-def noised(
-    target: str, grade: int, classifier: LinearReader, rng: random.Random
-) -> tuple[str, bool]:
-    """The sentence without most words that speak for its sentiment; whether there was one."""
-    words, sign = target.split(), 1 if grade > 2 else -1
-    speaks = sign * classifier.word_votes(target) > SPEAKING
-    chances = np.where(speaks, 0.8, 0.04)
-    left = [w for w, chance in zip(words, chances, strict=True) if rng.random() > chance]
-    for i in range(len(left) - 1):
-        if rng.random() < 0.03:
-            left[i], left[i + 1] = left[i + 1], left[i]
-    return " ".join(left) or target, bool(speaks.any())
 
 
 def with_numerals(sentence: str, rng: random.Random) -> str:

@@ -7,7 +7,8 @@ A candidate's score adds up, per sentence,
     how natural its pairs of words are beside the source's, where they are new,
     what it leaves out and adds that says nothing about the sentiment.
 
-A candidate that loses or adds a number does not count. Names have no such rule yet.
+A candidate that loses or adds a number, or loses a name, does not count. Names are the words that
+somebody typed with a capital inside a sentence (`names`); the data have none, all lower case.
 """
 
 import itertools
@@ -26,26 +27,31 @@ from dgm.data import text
 from dgm.data.text import Vocabulary
 from dgm.nets.copying import END, PAD, START, CopyingTransformer, Progress
 from dgm.sampling.beam import beam_search
-from dgm.steering import split_sentences
+from dgm.steering import END_MARKS, split_sentences
 
 WIDTH, SAMPLES, TEMPERATURE, TOP = 5, 8, 0.9, 12
+# Towards the middle grade, for an extreme one. With (0.0, 1.0) a milder grade is written for too:
+# candidates for graded dev items were then liker to people's (chrF++ 48.2, not 46.7), and 70 % of
+# the items had an acceptable one, not 61 %. What has been scored by hand had one grade.
+SHIFTS = (0.0,)
 LONGER, MAX_WORDS = 6, 30
 SENTENCES = 64  # decoded together
 BACK_OFF = 0.4
-LEAST_SCORE, LEAST_AGREEMENT = 0.3, 0.5  # of what is shown; chosen by eye on dev sentences
+# Of what is shown: the first so that 80 % of Yelp's dev sentences are, the second by eye on them.
+LEAST_SCORE, LEAST_AGREEMENT = -1.45, 0.5
 NUMBER = "_num_"
 
 
 class Weights(NamedTuple):
-    """Of the parts of a score; chosen by eye on dev sentences."""
+    """Of the parts of a score; those of `ratings.search`."""
 
-    likelihood: float = 1.0  # nats per word, of the rewriter
-    contrast: float = 0.15  # nats, up to 6
-    agreement: float = 1.0  # of both readers, from -1 to 1
-    natural: float = 0.5  # nats per new pair of words
-    left_out: float = 0.8  # per content word
-    added: float = 0.35  # per content word
-    repeated: float = 1.0  # per word said twice
+    likelihood: float = 0.57  # nats per word, of the rewriter
+    contrast: float = 0.15  # nats, from -6 to 6
+    agreement: float = 1.1  # of both readers, from -1 to 1
+    natural: float = 0.2  # nats per new pair of words
+    left_out: float = 1.45  # per content word
+    added: float = 0.32  # per content word
+    repeated: float = 0.92  # per word said twice
 
 
 class Candidate(NamedTuple):
@@ -92,35 +98,65 @@ class Ranker(NamedTuple):
     weights: Weights = Weights()
 
     def candidates(
-        self, texts: Sequence[str], grades: Sequence[float], seed: int = 0
+        self,
+        texts: Sequence[str],
+        grades: Sequence[float],
+        seed: int = 0,
+        locked: Sequence[Sequence[str]] | None = None,
     ) -> list[list[Candidate]]:
-        """Of each sentence (of the data's form) for its grade from 0 to 4, best first."""
+        """Of each sentence (of the data's form) for its grade from 0 to 4, best first.
+
+        `locked` are words of each that must stay, such as names.
+        """
+        locked = locked or [()] * len(texts)
         order = sorted(range(len(texts)), key=lambda i: len(texts[i].split()))
         generator = torch.Generator().manual_seed(seed)
         written: list[dict[str, float]] = [{} for _ in texts]
         for start in range(0, len(order), SENTENCES):
             rows = order[start : start + SENTENCES]
-            part = self._write([texts[i] for i in rows], [grades[i] for i in rows], generator)
-            for i, nats in zip(rows, part, strict=True):
-                written[i] = nats
+            sources, goals = [texts[i] for i in rows], [grades[i] for i in rows]
+            for shift in SHIFTS:
+                milder = [g - shift * float(np.sign(g - 2)) if abs(g - 2) > 1 else g for g in goals]
+                part = self._write(sources, milder, generator)
+                for i, candidates in zip(rows, part, strict=True):
+                    for c, nats in candidates.items():
+                        if keeps(texts[i], c, locked[i]):
+                            written[i][c] = max(nats, written[i].get(c, nats))
         flat = [(i, candidate) for i, nats in enumerate(written) for candidate in nats]
-        other = [0.0 if grades[i] > 2 else 4.0 for i, _ in flat]
-        against = self.likelihood([texts[i] for i, _ in flat], other, [c for _, c in flat])
-        odds = self.classifier([c for _, c in flat]) if flat else []
-        values = self.reader([c for _, c in flat]) if flat else []
+        rows = [(texts[i], grades[i], candidate) for i, candidate in flat]
+        nats = np.array([written[i][candidate] for i, candidate in flat])
         ranked: list[list[Candidate]] = [[] for _ in texts]
-        for (i, candidate), worse, o, value in zip(flat, against, odds, values, strict=True):
-            sign = float(np.sign(grades[i] - 2))
-            agreement = 0.35 * math.tanh(sign * o / 2) + 0.65 * math.tanh(sign * (value - 2))
+        for (i, _), scored in zip(flat, self.score(rows, nats), strict=True):
+            ranked[i].append(scored)
+        return [sorted(row, key=lambda c: -c.score) for row in ranked]
+
+    def score(
+        self, rows: Sequence[tuple[str, float, str]], nats: np.ndarray | None = None
+    ) -> list[Candidate]:
+        """Scores of (source, grade, candidate); nats (N,) are the candidates' log-likelihoods."""
+        if not rows:
+            return []
+        sources, grades, texts = (list(column) for column in zip(*rows, strict=True))
+        if nats is None:
+            nats = self.likelihood(sources, grades, texts).double().numpy()
+        other = [0.0 if grade > 2 else 4.0 for grade in grades]
+        against = self.likelihood(sources, other, texts).double().numpy()
+        odds, values = self.classifier(texts), self.reader(texts)
+        scored = []
+        for i, (source, grade, candidate) in enumerate(rows):
+            sign = float(np.sign(grade - 2))
+            agreement = 0.35 * math.tanh(sign * odds[i] / 2) + 0.65 * math.tanh(
+                sign * (values[i] - 2)
+            )
             parts = (
-                written[i][candidate] / (len(candidate.split()) + 1),
-                min(written[i][candidate] - float(worse), 6.0),
-                agreement if sign else -abs(value - 2),
-                *self.changes(texts[i], candidate),
+                float(nats[i]) / (len(candidate.split()) + 1),
+                float(np.clip(nats[i] - against[i], -6.0, 6.0)),
+                agreement if sign else -abs(float(values[i]) - 2),
+                *self.changes(source, candidate),
             )
             score = float(np.dot(parts, self.weights))
-            ranked[i].append(Candidate(candidate, score, parts, float(value)))
-        return [sorted(row, key=lambda c: -c.score) for row in ranked]
+            scored.append(Candidate(candidate, score, parts, float(values[i])))
+        return scored
 
     def changes(self, source: str, candidate: str) -> tuple[float, float, float, float]:
         """Naturalness of new pairs of words, then minus words left out, added and repeated."""
@@ -163,8 +199,9 @@ class Ranker(NamedTuple):
     def _ids(self, sentence: str, unknown: list[str]) -> list[int]:
         slots = {word: min(i, 7) for i, word in enumerate(unknown)}
         first = self.vocabulary.unknown
-        ids = ((self.vocabulary.id(w), slots.get(w, 0)) for w in sentence.split())
-        return [i + slot if i == first else i for i, slot in ids]
+        ids = ((self.vocabulary.id(w), w) for w in sentence.split())
+        # An unknown word that the source lacks cannot be written: <s> is as unlikely.
+        return [i if i != first else first + slots[w] if w in slots else START for i, w in ids]
 
     @torch.no_grad()
     def _write(
@@ -183,7 +220,7 @@ class Ranker(NamedTuple):
         for i, tokens, nats in pieces:
             if math.isfinite(nats) and (tokens == END).any():
                 candidate = self.vocabulary.decode(tokens, source.unknown[i])
-                if candidate and "<unk>" not in candidate and _keeps_numbers(texts[i], candidate):
+                if candidate:
                     written[i].setdefault(candidate, nats)
         return written
 
@@ -214,38 +251,63 @@ def _sampled(
     return torch.stack(tokens, 1), total
 
 
-def _keeps_numbers(source: str, candidate: str) -> bool:
-    def numbers(sentence: str) -> Counter:
-        return Counter(w for w in sentence.split() if w == NUMBER or any(c.isdigit() for c in w))
+def keeps(source: str, candidate: str, locked: Sequence[str]) -> bool:
+    """Whether a candidate has the numbers of its source, all locked words, and no marker."""
+    old, new = (Counter(sentence.split()) for sentence in (source, candidate))
+    numbers = {w for w in (*old, *new) if w == NUMBER or any(c.isdigit() for c in w)}
+    stay = all(old[w] == new[w] for w in numbers) and all(old[w] <= new[w] for w in set(locked))
+    return stay and "<unk>" not in candidate
 
-    return numbers(source) == numbers(candidate)
+
+def names(typed: str, vocabulary: Vocabulary) -> list[str]:
+    """The words of a typed text that are names, in the form of the data.
+
+    A word with one capital counts, but for "I" and the first of a sentence; that counts where the
+    vocabulary does not know it, or another name or 's follows.
+    """
+    words = [typed[m.start() : m.end()] for m in _pieces(typed)]
+    capital = [w[:1].isupper() and w[1:] == w[1:].lower() and w != "I" for w in words]
+    first = [i == 0 or words[i - 1] in (*END_MARKS, '"', "(", ":") for i in range(len(words))]
+    result = []
+    for i, word in enumerate(words):
+        after = words[i + 1] if i + 1 < len(words) else ""
+        follows = after == "'s" or (i + 1 < len(words) and capital[i + 1] and not first[i + 1])
+        unknown = vocabulary.id(word.lower()) == vocabulary.unknown
+        if capital[i] and (not first[i] or unknown or follows):
+            result.append(word.lower())
+    return result
 
 
-def acceptable(source: str, candidate: Candidate, grade: float) -> bool:
+def acceptable(source: str, candidate: Candidate, grade: float, least: float = LEAST_SCORE) -> bool:
     """Whether a candidate may be shown: it changes something, and reads as what was asked."""
     sign = float(np.sign(grade - 2))
     turned = candidate.parts[2] > LEAST_AGREEMENT and sign * (candidate.value - 2) > 0
-    return candidate.text != source and candidate.score > LEAST_SCORE and (turned or not sign)
+    return candidate.text != source and candidate.score > least and (turned or not sign)
 
 
-def best(source: str, candidates: Sequence[Candidate], grade: float) -> Candidate | None:
-    """The first acceptable candidate, or None: an abstention."""
-    return next((c for c in candidates if acceptable(source, c, grade)), None)
+def best(
+    source: str, candidates: Sequence[Candidate], grade: float, always: bool = False
+) -> Candidate | None:
+    """The first acceptable candidate, or None: an abstention; `always` takes the first change."""
+    allowed = (c for c in candidates if always or acceptable(source, c, grade))
+    return next((c for c in allowed if c.text != source), None)
 
 
 def rewrite_texts(
-    ranker: Ranker, typed: Sequence[str], grades: Sequence[float]
+    ranker: Ranker, typed: Sequence[str], grades: Sequence[float], always: bool = False
 ) -> list[str | None]:
     """Texts as people type them, rewritten sentence by sentence; None where no sentence changes."""
     words = [text.tokenise(t, keep_numbers=True).split() for t in typed]
     split = [split_sentences(row) if row else [] for row in words]
     flat = [(i, " ".join(piece)) for i, pieces in enumerate(split) for piece in pieces]
     goals = [grades[i] for i, _ in flat]
-    ranked = ranker.candidates([piece for _, piece in flat], goals)
+    named = [set(names(t, ranker.vocabulary)) for t in typed]
+    locked = [[w for w in piece.split() if w in named[i]] for i, piece in flat]
+    ranked = ranker.candidates([piece for _, piece in flat], goals, locked=locked)
     written: list[list[str]] = [[] for _ in typed]
     changed = [False] * len(typed)
     for (i, piece), grade, row in zip(flat, goals, ranked, strict=True):
-        chosen = best(piece, row, grade)
+        chosen = best(piece, row, grade, always)
         changed[i] |= chosen is not None
         written[i].append(chosen.text if chosen else piece)
     return [
@@ -258,6 +320,8 @@ def restore(source: str, rewrite: str) -> str:
     """A rewrite of a typed sentence as one would type it: its capitals, and no spaces at marks."""
     typed = [source[m.start() : m.end()] for m in _pieces(source)]
     words = rewrite.split()
+    if source == source.upper() != source.lower():
+        return _joined(words).upper()
     matcher = SequenceMatcher(None, [t.lower() for t in typed], words, autojunk=False)
     for block in matcher.get_matching_blocks():
         words[block.b : block.b + block.size] = typed[block.a : block.a + block.size]

@@ -27,6 +27,7 @@ NEGATORS = (
     "cannot nowhere lack lacks lacked lacking fails failed"
 )
 CLAUSE_ENDS = ". , ; : ! ? ( ) -- but because although though"
+STANFORD = "sentences/stsa.fine.train.gz"  # SST-5 (Socher et al. 2013), grades from 0 to 4
 RATINGS = ("movie", "amazon")  # of Hutto and Gilbert's snippets, from -4 to 4
 
 
@@ -108,8 +109,9 @@ def labelled() -> Examples:
 
 def rated() -> Examples:
     """Sentences with a rating, from 0 very negative to 4: SST-5, snippets, and last our own."""
-    stanford = text.load("sst5", "train")
-    texts, values = list(stanford.texts), stanford.labels.tolist()
+    with gzip.open(registry.fetch(STANFORD), "rt", encoding="utf-8") as file:
+        rows = [line.split(maxsplit=1) for line in file if line.strip()]
+    texts, values = [" ".join(row[1].lower().split()) for row in rows], [int(r[0]) for r in rows]
     for name in RATINGS:
         path = registry.fetch(f"vader-snippets/{name}ReviewSnippets_GroundTruth.txt.gz")
         with gzip.open(path, "rt", encoding="latin-1") as file:

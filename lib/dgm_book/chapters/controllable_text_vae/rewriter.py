@@ -23,7 +23,11 @@ from dgm_book.chapters.controllable_text_vae import pairs, readers
 from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair
 from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
-ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED, BATCH_SIZE = 12_000, 900, 600, 128
+# What a round draws: negative and positive reviews (fewer of the former can be turned), graded
+# items, pairs with a negator.
+ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED = (8_400, 5_600), 1_000, 600
+ROUND_MINED = 3_000
+ROUND_BATCHES, BATCH_SIZE = 100, 128  # what is left of that, filled up or cut
 CHECKPOINT_SECONDS = 60
 RIVALS = 1200  # words that the softmax of a step is estimated from, beside its own
 NEW_WEIGHT = 2.0  # of a word that the source does not have, beside one that it has
@@ -50,18 +54,17 @@ class Rewriter(NamedTuple):
 
 def rounds(sources: Sources, vocabulary: Vocabulary, seed: int) -> Any:
     """step -> the pairs of its batch: rounds of fixed size, each mixed anew by (seed, round)."""
-    n_batches = (ROUND_REVIEWS + 6 * ROUND_ITEMS) // BATCH_SIZE
+    n_batches = ROUND_BATCHES
+    sides = [[i for i, g in enumerate(sources.reviews.grades) if (g > 2) == y] for y in (0, 1)]
 
     @functools.lru_cache(1)
     def batches(number: int) -> list[list[Pair]]:
         rng = random.Random(f"{seed} {number}")
-        chosen = rng.sample(range(len(sources.reviews.texts)), ROUND_REVIEWS)
-        mined = rng.sample(sources.mined, min(len(sources.mined), ROUND_REVIEWS // 2))
+        sizes = [min(n, len(rows)) for n, rows in zip(ROUND_REVIEWS, sides, strict=True)]
+        chosen = [i for n, rows in zip(sizes, sides, strict=True) for i in rng.sample(rows, n)]
         drawn = [
-            *pairs.review_pairs(
-                sources.reviews, chosen[: ROUND_REVIEWS - len(mined)], sources.classifier, rng
-            ),
-            *mined,
+            *pairs.review_pairs(sources.reviews, chosen, sources.classifier, rng),
+            *rng.sample(sources.mined, min(len(sources.mined), ROUND_MINED)),
             *pairs.negated_pairs(ROUND_NEGATED, rng),
             *(
                 pair

@@ -20,11 +20,18 @@ from dgm import checkpoint
 from dgm.data import text
 from dgm.data.text import Sentences, Vocabulary
 from dgm_book.chapters.controllable_text_vae import judges, neural_reader, pairs
-from dgm_book.chapters.controllable_text_vae.ranking import PairModel, Ranker, best, rewrite_texts
+from dgm_book.chapters.controllable_text_vae.ranking import (
+    Candidate,
+    PairModel,
+    Ranker,
+    acceptable,
+    best,
+    rewrite_texts,
+)
 from dgm_book.chapters.controllable_text_vae.readers import STRESS, stress_test
 from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, Sources, prepared
 
-READER_STEPS = 5000
+READER_STEPS = 2000
 TYPED = STRESS.with_name("typed_sentences.tsv")
 
 
@@ -45,11 +52,36 @@ def trained_reader(vocabulary: Vocabulary, folder: Path) -> neural_reader.Reader
     return neural_reader.train(vocabulary, neural_reader.examples(), READER_STEPS, file)
 
 
-def rewritten(ranker: Ranker, texts: Sequence[str], grades: Sequence[float]) -> list[str | None]:
-    """The best acceptable rewrite of each, or None."""
-    rows = ranker.candidates(texts, grades)
-    chosen = [best(t, row, g) for t, row, g in zip(texts, rows, grades, strict=True)]
+def rewritten(
+    ranker: Ranker, texts: Sequence[str], grades: Sequence[float], always: bool = False
+) -> list[str | None]:
+    """The best acceptable rewrite of each, or None; `always`: the best, acceptable or not."""
+    return choose(texts, ranker.candidates(texts, grades), grades, always)
+
+
+def choose(
+    texts: Sequence[str],
+    rows: Sequence[Sequence[Candidate]],
+    grades: Sequence[float],
+    always: bool = False,
+) -> list[str | None]:
+    """Of ranked candidates the best acceptable one, or None, or the best."""
+    chosen = [best(t, row, g, always) for t, row, g in zip(texts, rows, grades, strict=True)]
     return [c.text if c else None for c in chosen]
+
+
+def quantile_of_scores(
+    texts: Sequence[str],
+    rows: Sequence[Sequence[Candidate]],
+    grades: Sequence[float],
+    coverage: float = 0.8,
+) -> float:
+    """The LEAST_SCORE at which this share of the texts is shown a rewrite."""
+    scores = []
+    for source, row, grade in zip(texts, rows, grades, strict=True):
+        turned = [c.score for c in row if acceptable(source, c, grade, -np.inf)]
+        scores.append(max(turned, default=-np.inf))
+    return float(np.quantile(scores, 1 - coverage, method="lower"))
 
 
 def automatic(
@@ -112,7 +144,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = [i for y in (0, 1) for i in np.flatnonzero(sentences.labels.numpy() == y)[:half]]
     references = sentences.references and [sentences.references[i] for i in rows]
     sentences = Sentences([sentences.texts[i] for i in rows], sentences.labels[rows], references)
-    yelp = rewritten(ranker, sentences.texts, [4.0 - 4 * y for y in sentences.labels.tolist()])
+    opposite = [4.0 - 4 * y for y in sentences.labels.tolist()]
+    candidates = ranker.candidates(sentences.texts, opposite)
+    yelp = choose(sentences.texts, candidates, opposite)
+    whole = choose(sentences.texts, candidates, opposite, always=True)
     own = graded_test("test" if given.split == "test" else "dev")
     sources, goals, targets = own[0][: given.most], own[1][: given.most], own[2][: given.most]
     graded = rewritten(ranker, sources, goals)
@@ -120,10 +155,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         typed = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
     typed_texts = [row["sentence"] for row in typed]
     towards = [4.0 * (row["towards"] == "positive") for row in typed]
+    typed_rewrites = [rewrite_texts(ranker, typed_texts, towards, a) for a in (False, True)]
     outputs = {
-        "yelp": list(zip(sentences.texts, yelp, strict=True)),
+        "yelp": list(zip(sentences.texts, yelp, whole, strict=True)),
         "graded": list(zip(sources, goals, graded, strict=True)),
-        "typed": list(zip(typed_texts, rewrite_texts(ranker, typed_texts, towards), strict=True)),
+        "typed": [
+            [row["sentence"], *(rewrites[i] for rewrites in typed_rewrites)]
+            for i, row in enumerate(typed)
+        ],
     }
     file = given.folder / f"{given.name}.{given.split}.json"
     checkpoint.write_text(file, json.dumps(outputs, indent=1))
@@ -132,7 +171,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scores = {
         "stress test, linear": stress_test(ranker.classifier)[0],
         "stress test, neural": stress_test(ranker.reader, 2.0)[0],
+        "least score at 80 %": quantile_of_scores(sentences.texts, candidates, opposite),
         "yelp": automatic(ranker, sentences, yelp),
+        "yelp, no abstention": automatic(ranker, sentences, whole),
         "graded": automatic(ranker, Sentences(sources, labels, targets), graded),
         "slider": along_slider(ranker, rewriter.intensity, slider_texts),
     }

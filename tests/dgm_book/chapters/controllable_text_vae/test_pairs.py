@@ -45,3 +45,7 @@ def test_reviews_are_turned_and_written_as_they_were():
         assert pair.target.startswith("the bad trip")
         assert pair.grade == 0
     assert len({pair.source for pair in drawn}) > 10
+    neither = GradedReviews(["the trip took _num_ days ."], [0])  # which no rule turns
+    drawn = pairs.review_pairs(neither, [0] * 200, reader, random.Random(0))
+    assert 0 < len(drawn) < 30
+    assert all(pair.source == pair.target for pair in drawn)

@@ -31,10 +31,40 @@ def ranker():
         ("I didn't like it!", "i loved it !", "I loved it!"),
         ("NEVER again, $40!", "always again , $ 40 !", "Always again, $40!"),
         ("it was ok", "it was great", "it was great"),
+        ("WORST PIZZA EVER!", "best pizza ever !", "BEST PIZZA EVER!"),
     ],
 )
 def test_capitals_and_marks_come_back(source, rewrite, wanted):
     assert ranking.restore(source, rewrite) == wanted
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("The food at Blue Lagoon was bad.", ["blue", "lagoon"]),
+        ("A visit I had on Monday.", ["monday"]),
+        ("Zorba was good. A visit was bad!", ["zorba"]),
+        ("Good's food was bad.", ["good"]),
+        ("I was BAD", []),
+        ("the food was bad", []),
+    ],
+)
+def test_names_are_words_with_a_capital_that_no_sentence_gave_them(typed, expected):
+    assert ranking.names(typed, WORDS) == expected
+
+
+@pytest.mark.parametrize(
+    ("candidate", "kept"),
+    [
+        ("_num_ good visit at zorba , 40", True),
+        ("_num_ good visit , 40", False),
+        ("_num_ _num_ good visit at zorba , 40", False),
+        ("_num_ good visit at zorba , 50", False),
+        ("_num_ <unk> visit at zorba , 40", False),
+    ],
+)
+def test_numbers_and_names_stay(candidate, kept):
+    assert ranking.keeps("_num_ bad visit at zorba , 40", candidate, ["zorba"]) == kept
 
 
 def test_any_text_gets_candidates_that_keep_its_numbers(ranker):
@@ -78,7 +108,7 @@ def test_what_is_left_out_added_and_repeated_is_counted(ranker):
         ("bad", 1.0, 0.9, 3.0, False),
         ("good", 1.0, -0.2, 3.0, False),
         ("good", 1.0, 0.9, 1.0, False),
-        ("good", -1.0, 0.9, 3.0, False),
+        ("good", -2.0, 0.9, 3.0, False),
     ],
 )
 def test_copies_and_what_is_not_turned_are_not_shown(text, score, agreement, value, shown):

@@ -26,7 +26,8 @@ READER = LinearReader(np.zeros(SIZE, np.float32), 0.0)
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(rewriter, "ROUND_REVIEWS", 24)
+    monkeypatch.setattr(rewriter, "ROUND_REVIEWS", (12, 12))
+    monkeypatch.setattr(rewriter, "ROUND_BATCHES", 6)
     monkeypatch.setattr(rewriter, "ROUND_ITEMS", 12)
     monkeypatch.setattr(rewriter, "ROUND_NEGATED", 4)
     monkeypatch.setattr(rewriter, "BATCH_SIZE", 16)
