@@ -35,8 +35,8 @@ BESIDE = {ROOT / folder / f"{name}.py" for folder, names in REWRITER.items() for
     ("folder", "reached", "planned"),
     [
         ("lib/dgm", 8_000, 8_000),
-        ("lib/dgm_book", 10_960, 10_500),
-        ("tests", 23_289, 21_000),
+        ("lib/dgm_book", 10_880, 10_500),
+        ("tests", 22_620, 21_000),
     ],
 )
 def test_lines_of_a_folder(folder, reached, planned):
