@@ -44,6 +44,15 @@ def restored(result: Result) -> tuple[Vocabulary, CopyingTransformer]:
     return vocabulary, model.eval().requires_grad_(False)
 
 
+def trained(folder: Path, name: str) -> Any:
+    """The `CopyingTransformer` that `rewriter` has left in a folder."""
+    words = json.loads((folder / "vocabulary.json").read_text("utf-8"))
+    vocabulary = Vocabulary(words, pairs.SLOTS)
+    model = CopyingTransformer(len(vocabulary), vocabulary.first_word)
+    model.load_state_dict(checkpoint.load(folder / f"{name}.safetensors")["model"])
+    return model
+
+
 def published(folder: Path, name: str = "rewriter") -> Result:
     """The published result, or one from a folder, with its scores."""
     profile = profiles.get("small")
@@ -51,10 +60,7 @@ def published(folder: Path, name: str = "rewriter") -> Result:
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
         words = json.loads((folder / "vocabulary.json").read_text("utf-8"))
-        vocabulary = Vocabulary(words, pairs.SLOTS)
-        model: Any = CopyingTransformer(len(vocabulary), vocabulary.first_word)
-        model.load_state_dict(checkpoint.load(folder / f"{name}.safetensors")["model"])
-        tensors = page_tensors(model)
+        tensors = page_tensors(trained(folder, name))
         values: dict[str, Any] = {"words": words}
         for kind, file in (("float32", name), ("int8", f"{name}.int8")):
             scores = json.loads((folder / f"{file}.test.json").read_text("utf-8"))
@@ -79,12 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         result = published(given.folder, given.name)
         print(f"{NAME}: {result.values['bytes']} bytes")
         return
-    vocabulary = json.loads((given.folder / "vocabulary.json").read_text("utf-8"))
-    size = Vocabulary(vocabulary, pairs.SLOTS)
-    model: Any = CopyingTransformer(len(size), size.first_word)
-    model.load_state_dict(checkpoint.load(given.folder / f"{given.name}.safetensors")["model"])
     file = given.folder / f"{given.name}.int8.safetensors"
-    checkpoint.save(file, {"model": weights(page_tensors(model))})
+    checkpoint.save(file, {"model": weights(page_tensors(trained(given.folder, given.name)))})
 
 
 if __name__ == "__main__":

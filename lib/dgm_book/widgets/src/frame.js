@@ -25,7 +25,7 @@ export function withError(x, error) {
 let frameCount = 0;
 
 /** @type {(options: { title: string, badge?: string, hint: string }) => Frame} */
-export function buildFrame({ title, badge, hint }) {
+function buildFrame({ title, badge, hint }) {
   const id = `dgm-${Date.now().toString(36)}-${frameCount++}`;
   const reset = element("button.dgm-reset", { type: "button" }, "Reset");
   const picture = element("div.dgm-picture");
@@ -103,7 +103,7 @@ export function readout(list, term) {
 
 // However many events arrive, one drawing a frame; draw() returns true while it still moves.
 /** @type {(name: string, draw: () => unknown) => Ask} */
-export function onceAFrame(name, draw) {
+function onceAFrame(name, draw) {
   let waiting = 0;
   let drawn = 0;
   const run = () => {

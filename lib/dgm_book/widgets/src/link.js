@@ -53,14 +53,14 @@ export function followAddress({ root, foot }, { name, forms, state, first, save,
   button.addEventListener("click", copy);
   foot.append(button, note);
 
-  const moved = () => follow(location.hash);
+  const followHash = () => follow(location.hash);
   /** @type {(event: MouseEvent) => void} */
   const pressed = ({ target, ctrlKey, metaKey, shiftKey }) => {
     const link = target instanceof Element && target.closest("a");
     if (!link || ctrlKey || metaKey || shiftKey) return;
     if (pageOf(link.href) === pageOf(location.href)) follow(link.hash);
   };
-  addEventListener("hashchange", moved);
+  addEventListener("hashchange", followHash);
   document.addEventListener("click", pressed);
   const named = follow(location.hash);
   return {
@@ -69,7 +69,7 @@ export function followAddress({ root, foot }, { name, forms, state, first, save,
       if (named && !scrollY && !document.activeElement?.closest("a")) root.scrollIntoView();
     },
     stop() {
-      removeEventListener("hashchange", moved);
+      removeEventListener("hashchange", followHash);
       document.removeEventListener("click", pressed);
     },
   };

@@ -5,7 +5,7 @@ import { element } from "./frame.js";
 
 const CLINGS = /^(?:[.,!?;:%)\]\u201d]|\.\.\.|n't|'(?:s|ve|m|ll|re|d))$/;
 const OPENS = /^[([$\u201c]$/;
-export const printed = (/** @type {string} */ word) => ({ "``": "\u201c", "''": "\u201d" })[word] ?? word;
+const printed = (/** @type {string} */ word) => ({ "``": "\u201c", "''": "\u201d" })[word] ?? word;
 
 /** @type {(word: string) => string} */
 export const brief = (word) => (word.length > 24 ? `${word.slice(0, 24)}\u2026` : printed(word));

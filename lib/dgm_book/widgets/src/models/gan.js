@@ -17,7 +17,7 @@ export function makeDice(/** @type {number} */ seed) {
 
 // A perceptron whose hidden units are leaky rectifiers; all weights (out, in) and biases lie in theta.
 /** @type {(sizes: number[], options?: { leak?: number, tanh?: boolean }) => GanNetwork} */
-export function makeNetwork(sizes, { leak = 0, tanh = false } = {}) {
+function makeNetwork(sizes, { leak = 0, tanh = false } = {}) {
   let end = 0;
   const layers = sizes.slice(1).map((outputs, i) => {
     const weight = end;
