@@ -96,6 +96,13 @@ def link_to_the_view(view):
     return field.input_value()
 
 
+def rest(view):
+    """Waits for runs that a widget makes between its frames, then for its next frame."""
+    view.settle()
+    view.page.wait_for_function("!document.body.innerText.includes('still being made')")
+    view.settle()
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_a_view_travels_as_a_link(kernel_page, opened, visit, name):
     source = kernel_page(MAKERS[name]())
@@ -106,19 +113,20 @@ def test_a_view_travels_as_a_link(kernel_page, opened, visit, name):
     address = link_to_the_view(source).removeprefix("about:blank")
     assert re.fullmatch(r"#[a-z]+=[\w:;,./%-]+", address)
     view = opened(MAKERS[name]())
+    rest(view)
     first, shown = view.controls(), (view.page.evaluate(SHOWN), view.pictures())
     assert first != expected or name in NO_CONTROLS
     view.page.evaluate("address => { location.hash = address }", address)
     view.page.get_by_role("status").filter(has_text="Set by a link").wait_for()
-    view.settle()
+    rest(view)
     assert view.controls() == expected
     assert (view.page.evaluate(SHOWN), view.pictures()) != shown
     view.page.evaluate("location.hash = '#-=,&:nothing'")
     fresh = visit(view.page.url.partition("#")[0] + address).ready(1)
-    fresh.settle()
+    rest(fresh)
     assert fresh.controls() == expected
     view.page.go_back()
-    view.settle()
+    rest(view)
     assert view.page.evaluate(SHOWN) == fresh.page.evaluate(SHOWN)
     if name != "NextSentenceQuiz":  # which goes on to new questions
         fresh.button("Reset").press("Enter")
@@ -203,6 +211,7 @@ def test_a_widget_on_a_phone_in_forced_colours_and_on_paper(
     assert view.page.evaluate("document.documentElement.scrollWidth") <= 390
     assert view.axe() == ""
     view.page.evaluate(ROOM)
+    rest(view)
     before = view.controls(), view.page.evaluate(SHOWN)
     for drawing in view.page.locator(".dgm-body :is(svg, canvas):not(.dgm-draw-box *)").all()[:4]:
         box = drawing.bounding_box()
@@ -211,8 +220,8 @@ def test_a_widget_on_a_phone_in_forced_colours_and_on_paper(
         drawing.evaluate("node => node.scrollIntoView({ block: 'center' })")
         start, box = view.page.evaluate("scrollY"), drawing.bounding_box()
         view.touch(box["x"] + 10, box["y"] + 0.8 * box["height"], *[(0, -30)] * 5)
-        assert view.page.evaluate("scrollY") > start + 50
-    view.settle()
+        view.page.wait_for_function("start => scrollY > start + 50", arg=start)
+    rest(view)
     assert (view.controls(), view.page.evaluate(SHOWN)) == before
     view.page.emulate_media(media="print")
     view.settle()

@@ -88,6 +88,7 @@ def test_each_choice_shows_at_once(opened):
         until(view, lambda before=before: view.pictures() != before)
     for name, key, value in [("Weight", "ArrowLeft", "0.95"), ("Margin", "Home", "0")]:
         view.slider(name).press(key)
+        view.settle()
         shown = view.slider(name).evaluate("one => one.labels[0].querySelector('output').innerText")
         assert float(shown) == float(value)
     spreads = view.page.locator("tr", has_text="Spread of gradients").locator("td")
