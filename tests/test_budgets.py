@@ -36,7 +36,7 @@ BESIDE = {ROOT / folder / f"{name}.py" for folder, names in REWRITER.items() for
     [
         ("lib/dgm", 8_000, 8_000),
         ("lib/dgm_book", 10_880, 10_500),
-        ("tests", 22_620, 21_000),
+        ("tests", 22_640, 21_000),
     ],
 )
 def test_lines_of_a_folder(folder, reached, planned):
