@@ -9,7 +9,7 @@ import torch
 
 from dgm.data import text
 from dgm.data.synthetic import review_grammar
-from dgm.steering import SteeringModel, rewrite
+from dgm.simplex_steering import SteeringModel, rewrite
 from dgm_book.widgets import AttributeSwitch, SentenceSteering, TextWeights
 
 OPTIONS = {"margins": (1.5, 0.7, 0.3, 0.1), "threshold": 0.6}

@@ -24,7 +24,7 @@ from dgm.papers import controllable_text_vae as cp_vae
 from dgm.papers import variational_hyper_rnn as hyper_rnn
 from dgm.papers.rate_distortion import bdmc_gap, rate_distortion_curve
 from dgm.sampling.schedules import log_spaced
-from dgm.steering import rewrite, steering_objective
+from dgm.simplex_steering import rewrite, steering_objective
 from dgm_book.chapters.bre_gan import recipe as gans
 from dgm_book.chapters.bre_gan import run as images
 from dgm_book.chapters.bre_gan.run import noise

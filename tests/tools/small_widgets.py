@@ -9,7 +9,7 @@ from dgm.data.text import Vocabulary
 from dgm.nets.language_models import plain_lstm
 from dgm.nets.text_vae import TextVAE
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, trace
-from dgm.steering import SteeringModel
+from dgm.simplex_steering import SteeringModel
 from dgm_book import widgets
 from dgm_book.widgets.text_weights import KINDS
 from dgm_book.widgets.weights import ACTIVATIONS

@@ -13,7 +13,7 @@ from .settings import choice, items, parts, sent, setting, switch, text, whole, 
 from .text_weights import TextWeights
 
 MAX_POINTS = 600
-MARGINS = (100.0, 2.0, 1.0, 0.5, 0.2)  # those of `dgm.steering`
+MARGINS = (100.0, 2.0, 1.0, 0.5, 0.2)  # those of `dgm.simplex_steering`
 NAMES = ("negative", "neither", "positive")
 
 

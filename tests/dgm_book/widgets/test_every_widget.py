@@ -11,7 +11,7 @@ from ipywidgets import embed
 from page_words import KNOWN_WORDS, split_words
 from small_widgets import MAKERS, SETTINGS
 
-from dgm.steering import MARGINS
+from dgm.simplex_steering import MARGINS
 from dgm_book import widgets
 from dgm_book.widgets.frame import FOLDER, BookWidget
 from dgm_book.widgets.rate_distortion import hand_drawn

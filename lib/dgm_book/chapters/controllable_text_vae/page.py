@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 
 from dgm.papers.controllable_text_vae import LossWeights
-from dgm.steering import SteeringModel
+from dgm.simplex_steering import SteeringModel
 from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.controllable_text_vae import recipe as plan
 from dgm_book.chapters.controllable_text_vae.codes import WALK

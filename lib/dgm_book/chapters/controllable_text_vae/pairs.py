@@ -2,6 +2,7 @@
 
 - graded: two grades of an item of the graded sentences, and the same grade twice;
 - turned: a Yelp sentence, read after it was turned to its opposite by rule (`opposites.turn`);
+- versions: a Yelp sentence and its opposites by hand, or two opposites by hand;
 - copied: a sentence of either that already has its grade;
 - negated: two sentences that differ by a negator (`opposites.negation_pair`);
 - mined: a Yelp sentence, read as a rewriter turned it, where a judge let that pass.
@@ -9,6 +10,9 @@
 What is written is a person's sentence, but for those with a negator, whose frames are by hand.
 """
 
+import csv
+import hashlib
+import itertools
 import random
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +23,7 @@ from torch import Tensor
 
 from dgm.data import graded_sentences, text
 from dgm.data.text import Vocabulary
-from dgm_book.chapters.controllable_text_vae.opposites import negation_pair, turn
+from dgm_book.chapters.controllable_text_vae.opposites import FOLDER, negation_pair, turn
 from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
 WORDS, SLOTS = 7500, 8  # of the vocabulary; markers of unknown words
@@ -42,6 +46,58 @@ class GradedReviews(NamedTuple):
 
     texts: list[str]
     grades: list[int]
+
+
+class Versions(NamedTuple):
+    """A sentence with different sentiments and all else alike, and their grades."""
+
+    texts: tuple[str, ...]
+    grades: tuple[int, ...]
+
+
+def review_key(sentence: str) -> str:
+    """What names a Yelp sentence in `review_rewrites.tsv`, which has none of them itself."""
+    return hashlib.sha256(sentence.encode()).hexdigest()[:12]
+
+
+def edited(source: str, edit: str) -> str:
+    """A sentence's rewrite from words of its own and places "first:end" of words that stay."""
+    words, result = source.split(), []
+    for word in edit.split():
+        first, colon, end = word.partition(":")
+        places = colon and first.isdigit() and end.isdigit()
+        result += words[int(first) : int(end)] if places else [word]
+    return " ".join(result)
+
+
+def versions_by_hand(reviews: GradedReviews) -> list[Versions]:
+    """Yelp sentences with their opposites by hand, plain and strong, and pairs all by hand."""
+    by_key = {review_key(t): (t, g) for t, g in zip(*reviews, strict=True)}
+    versions = []
+    for row in _rows("review_rewrites.tsv"):
+        if row["sentence"] in by_key:
+            source, grade = by_key[row["sentence"]]
+            opposite = (3, 4) if row["label"] == "0" else (1, 0)
+            rewrites = (edited(source, row[name]) for name in ("plain", "strong"))
+            versions.append(Versions((source, *rewrites), (grade, *opposite)))
+    for row in _rows("opposite_pairs.tsv"):
+        texts = tuple(text.tokenise(row[k], keep_numbers=True) for k in ("negative", "positive"))
+        versions.append(Versions(texts, (1, 3)))
+    return versions
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (FOLDER / name).open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def version_pairs(versions: Versions, rng: random.Random, count: int = 4) -> list[Pair]:
+    """Some pairs of two versions, with equal numerals."""
+    seed = rng.random()
+    texts = [with_numerals(t, random.Random(seed)) for t in versions.texts]
+    graded = list(itertools.permutations(zip(texts, versions.grades, strict=True), 2))
+    drawn = rng.sample(graded, min(count, len(graded)))
+    return [Pair(source, target, grade) for (source, _), (target, grade) in drawn]
 
 
 def review_texts() -> text.Sentences:

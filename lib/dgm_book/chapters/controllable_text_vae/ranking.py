@@ -24,10 +24,9 @@ import torch
 from torch import Tensor
 
 from dgm.data import text
-from dgm.data.text import Vocabulary
+from dgm.data.text import END_MARKS, Vocabulary, split_sentences
 from dgm.nets.copying import END, PAD, START, CopyingTransformer, Progress
 from dgm.sampling.beam import beam_search
-from dgm.steering import END_MARKS, split_sentences
 
 WIDTH, SAMPLES, TEMPERATURE, TOP = 5, 8, 0.9, 12
 # Towards the middle grade, for an extreme one. With (0.0, 1.0) a milder grade is written for too:
@@ -299,7 +298,7 @@ def rewrite_texts(
 ) -> list[str | None]:
     """Texts as people type them, rewritten sentence by sentence; None where no sentence changes."""
     words = [text.tokenise(t, keep_numbers=True).split() for t in typed]
-    split = [split_sentences(row) if row else [] for row in words]
+    split = [split_sentences(row, MAX_WORDS) if row else [] for row in words]
     flat = [(i, " ".join(piece)) for i, pieces in enumerate(split) for piece in pieces]
     goals = [grades[i] for i, _ in flat]
     named = [set(names(t, ranker.vocabulary)) for t in typed]

@@ -20,13 +20,13 @@ from dgm.nets.copying import CopyingTransformer
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
 from dgm_book.chapters.controllable_text_vae import pairs, readers
-from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair
+from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair, Versions
 from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
 # What a round draws: negative and positive reviews (fewer of the former can be turned), graded
-# items, pairs with a negator.
-ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED = (8_400, 5_600), 1_000, 600
-ROUND_MINED = 3_000
+# items, pairs with a negator; then versions by hand.
+ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED = (4_800, 3_200), 700, 400
+ROUND_VERSIONS, ROUND_MINED = 1_600, 3_000
 ROUND_BATCHES, BATCH_SIZE = 100, 128  # what is left of that, filled up or cut
 CHECKPOINT_SECONDS = 60
 RIVALS = 1200  # words that the softmax of a step is estimated from, beside its own
@@ -39,6 +39,7 @@ class Sources(NamedTuple):
 
     reviews: GradedReviews
     items: Sequence[tuple[str, ...]]
+    versions: Sequence[Versions]
     mined: Sequence[Pair]
     classifier: LinearReader
 
@@ -55,6 +56,7 @@ class Rewriter(NamedTuple):
 def rounds(sources: Sources, vocabulary: Vocabulary, seed: int) -> Any:
     """step -> the pairs of its batch: rounds of fixed size, each mixed anew by (seed, round)."""
     n_batches = ROUND_BATCHES
+    by_hand = sources.versions
     sides = [[i for i, g in enumerate(sources.reviews.grades) if (g > 2) == y] for y in (0, 1)]
 
     @functools.lru_cache(1)
@@ -70,6 +72,11 @@ def rounds(sources: Sources, vocabulary: Vocabulary, seed: int) -> Any:
                 pair
                 for item in rng.choices(sources.items, k=ROUND_ITEMS)
                 for pair in pairs.graded_pairs(item, rng)
+            ),
+            *(
+                pair
+                for row in rng.choices(by_hand, k=ROUND_VERSIONS if by_hand else 0)
+                for pair in pairs.version_pairs(row, rng)
             ),
         ]
         drawn = [pair for pair in drawn if pairs.can_write(vocabulary, pair)]
@@ -157,19 +164,21 @@ def prepared(folder: Path, seed: int, trained: Path | None = None) -> tuple[Rewr
         LinearReader(w.numpy(), b) for w, b in zip(saved["weights"], saved["bias"], strict=True)
     )
     reviews = GradedReviews(pairs.review_texts().texts, saved["grades"].tolist())
+    versions = pairs.versions_by_hand(reviews)
+    own = [*items, *(row.texts for row in versions)]
     words = folder / "vocabulary.json"
     if not words.exists():
-        checkpoint.write_text(words, json.dumps(pairs.vocabulary(reviews, items).words))
+        checkpoint.write_text(words, json.dumps(pairs.vocabulary(reviews, own).words))
     vocabulary = Vocabulary(json.loads(words.read_text("utf-8")), pairs.SLOTS)
     if trained:
         model = CopyingTransformer(len(vocabulary), vocabulary.first_word, dropout=DROPOUT)
         model.load_state_dict(checkpoint.load(trained)["model"])
     else:
-        texts = [*reviews.texts, *(s for item in items for s in item)]
+        texts = [*reviews.texts, *(s for item in own for s in item)]
         model = new_model(vocabulary, texts, seed)
     mined_file = folder / "mined.json"
     mined = json.loads(mined_file.read_text("utf-8")) if mined_file.exists() else []
-    sources = Sources(reviews, items, [Pair(*row) for row in mined], classifier)
+    sources = Sources(reviews, items, versions, [Pair(*row) for row in mined], classifier)
     return Rewriter(vocabulary, model.eval(), classifier, intensity), sources
 
 

@@ -18,7 +18,8 @@ from pathlib import Path
 import pandas
 
 from dgm.data import registry, text
-from dgm.steering import first_agreeing, steer
+from dgm.simplex_steering import first_agreeing
+from dgm.steering import steer
 from dgm_book import hand_score, profiles
 from dgm_book.chapters.controllable_text_vae import run, steering, training
 from dgm_book.chapters.controllable_text_vae.rewriter_scores import TYPED

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dgm.data import text
 from dgm.data.text import Sentences, Vocabulary
 from dgm.precision import autocast
-from dgm.steering import (
+from dgm.simplex_steering import (
     Rewrite,
     SteeringModel,
     first_agreeing,

@@ -9,7 +9,7 @@ from review_words import content_words, sentiment_of
 
 from dgm.data import text
 from dgm.papers.controllable_text_vae import steer
-from dgm.steering import rewrite
+from dgm.simplex_steering import rewrite
 from dgm_book import profiles
 from dgm_book.chapters.controllable_text_vae import codes, page, run, steering
 from dgm_book.chapters.controllable_text_vae.recipe import RECIPES

@@ -1,5 +1,5 @@
 // The steering model in the page: a sentence in, the same sentence said differently out. The numbers in
-// brackets are the equations of dgm/steering.py.
+// brackets are the equations of dgm/simplex_steering.py.
 
 import { layerIn, lstmCell, roomFor, sizeOf, stepLSTM } from "./lstm.js";
 import { applyLayer, bufferOf, loadShared, unpackTensor } from "./nn.js";

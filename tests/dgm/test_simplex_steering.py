@@ -9,9 +9,9 @@ from draws import rng
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
-from dgm import steering
+from dgm import simplex_steering as steering
 from dgm.data.text import Vocabulary, tokenise
-from dgm.steering import SteeringModel
+from dgm.simplex_steering import SteeringModel
 
 TEXT = "the food was good bad great awful service slow and a place . nice staff rude"
 WORDS = TEXT.split()
