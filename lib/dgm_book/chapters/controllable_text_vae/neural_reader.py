@@ -7,6 +7,7 @@ sentences and the graded ones are drawn once more with as many of either side.
 """
 
 import functools
+import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 from dgm.data import text
 from dgm.data.text import Vocabulary
+from dgm.nets.copying import Sizes
 from dgm.nets.graded_reader import GradedReader
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
@@ -33,9 +35,11 @@ ROUND = {
     "graded, negators, negative": 1_000,
     "graded, negators, positive": 1_000,
     "rated": 1_500,
+    "taught": 8_000,
     "negated": 2_500,
 }
 NEGATORS = set(readers.NEGATORS.split())
+SIZES = Sizes(width=64, heads=4, encoder_layers=2, inner=192)  # 4 MB with the rewriter, as int8
 GRADE_WEIGHT = 0.5  # of squared errors beside cross-entropies
 
 
@@ -83,8 +87,11 @@ def _rounds(sources: dict[str, list[Example]], seed: int) -> Any:
     return lambda step: batches(step // n_batches)[step % n_batches]
 
 
-def examples() -> dict[str, list[Example]]:
-    """What a reader learns from, by the names of ROUND."""
+def examples(folder: Path | None = None) -> dict[str, list[Example]]:
+    """What a reader learns from, by the names of ROUND.
+
+    A folder's `taught.json` has sentences with what `pretrained_reader` says of them, 0 to 4.
+    """
     reviews = [text.load("yelp", split) for split in ("train", "held_out")]
     rated, (own, grades) = readers.rated(), readers.graded()
     n_rated = len(rated.texts) - len(own)  # the rest are our own again
@@ -100,6 +107,10 @@ def examples() -> dict[str, list[Example]]:
             for t, v in zip(rated.texts[:n_rated], rated.values.tolist(), strict=False)
         ],
     }
+    file = folder and folder / "taught.json"
+    if file and file.exists():
+        rows = json.loads(file.read_text("utf-8"))
+        sources["taught"] = [Example(t, value, True) for t, value in rows]
     for name, middle in (("labelled", 0.5), ("graded", 2.0)):
         negated = [e for e in sources[name] if NEGATORS & set(e.text.split())]
         sources[f"{name}, negators, negative"] = [e for e in negated if e.value < middle]
@@ -117,7 +128,7 @@ def train(
     """A reader trained by Adam, or one from its finished or interrupted run in the file."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = GradedReader(len(vocabulary))
+        model = GradedReader(len(vocabulary), SIZES)
     texts = [e.text for rows in sources.values() for e in rows]
     tokens = vocabulary.encode(texts).tokens
     vectors = text.word_vectors(

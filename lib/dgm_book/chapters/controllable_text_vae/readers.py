@@ -49,14 +49,9 @@ class LinearReader(NamedTuple):
         """(N,) float64: a classifier's log-odds of positive, or an intensity from 0 to 4."""
         return features(texts) @ self.weights.astype(np.float64) + self.bias
 
-    def word_votes(self, sentence: str) -> np.ndarray:
-        """(words,) what each word adds to the value: its own weight, and half of its pairs'."""
-        words = sentence.split()
-        padded = ["<s>", *words, "</s>"]
-        pairs = [f"{a} {b}" for a, b in itertools.pairwise(padded)]
-        weights = [self.weights[zlib.crc32(name.encode()) % SIZE] for name in words + pairs]
-        own, pairs = np.split(np.array(weights), [len(words)])
-        return (own + (pairs[1:] + pairs[:-1]) / 2) / np.sqrt(3 * len(words) + 1)
+    def word_weight(self, word: str) -> float:
+        """What a word alone adds to the value, before the sentence's length divides it."""
+        return float(self.weights[zlib.crc32(word.encode()) % SIZE])
 
 
 def _named(words: Sequence[str]) -> Iterable[str]:
