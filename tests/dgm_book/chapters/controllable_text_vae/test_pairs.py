@@ -36,7 +36,8 @@ def test_versions_are_read_and_written_in_every_order_with_equal_numbers():
 
 
 def test_an_edit_has_words_and_places_that_stay():
-    assert pairs.edited("the soup was cold .", "0:3 hot and 1:2 4:5") == "the soup was hot and soup ."
+    edit = "0:3 hot and 1:2 4:5"
+    assert pairs.edited("the soup was cold .", edit) == "the soup was hot and soup ."
     reviews = GradedReviews(["unlike any other ."], [0])
     assert all(len(row.texts) == 2 for row in pairs.versions_by_hand(reviews))
 
