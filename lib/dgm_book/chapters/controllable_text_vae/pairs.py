@@ -179,11 +179,11 @@ class Batch(NamedTuple):
     """Pairs as ids, <s> first and </s> last."""
 
     source: Tensor  # (B, S)
-    grade: Tensor  # (B, 5), one-hot
+    grade: Tensor  # (B, G), one-hot
     target: Tensor  # (B, T)
 
 
-def encode(vocabulary: Vocabulary, pairs: Sequence[Pair]) -> Batch:
+def encode(vocabulary: Vocabulary, pairs: Sequence[Pair], n_grades: int = 5) -> Batch:
     """Pairs as a batch; a target's unknown words are the source's markers.
 
     Raises:
@@ -200,7 +200,7 @@ def encode(vocabulary: Vocabulary, pairs: Sequence[Pair]) -> Batch:
             ids.append(known)
         rows.append(torch.tensor([*ids, vocabulary.end]))
     target = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=0)
-    grade = torch.nn.functional.one_hot(torch.tensor([p.grade for p in pairs]), 5).float()
+    grade = torch.nn.functional.one_hot(torch.tensor([p.grade for p in pairs]), n_grades).float()
     return Batch(source.tokens, grade, target)
 
 

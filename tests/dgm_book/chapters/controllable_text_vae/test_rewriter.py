@@ -41,9 +41,13 @@ def new_model():
     return CopyingTransformer(len(WORDS), WORDS.first_word, Sizes(16, 2, 1, 1, 24), dropout=0.0)
 
 
+def draw(versions, mined):
+    return rewriter.draw_sentiment(Sources(REVIEWS, ITEMS, versions, mined, READER))
+
+
 def test_rounds_have_one_size_and_hold_mined_pairs(small):
     mined = [Pair("the mined tea .", "the great tea .", 4)] * 3
-    make = rewriter.rounds(Sources(REVIEWS, ITEMS, VERSIONS, mined, READER), WORDS, 0)
+    make = rewriter.rounds(draw(VERSIONS, mined), WORDS, 0)
     drawn = [make(step) for step in range(20)]
     assert {len(batch) for batch in drawn} == {16}
     assert make(3) == drawn[3]
@@ -53,7 +57,7 @@ def test_rounds_have_one_size_and_hold_mined_pairs(small):
 
 
 def test_training_learns_and_goes_on_where_it_was(tmp_path, small):
-    sources = Sources(REVIEWS, ITEMS, [], [], READER)
+    sources = draw([], [])
     whole, parts = new_model(), new_model()
     rewriter.train(whole, WORDS, sources, 30, tmp_path / "whole", 0)
     with torch.no_grad():
