@@ -21,7 +21,12 @@ from dgm import checkpoint, steering
 from dgm.data import text
 from dgm.data.text import Sentences, Vocabulary
 from dgm.steering import Candidate, RewritingModel
-from dgm_book.chapters.controllable_text_vae import judges, neural_reader, pairs
+from dgm_book.chapters.controllable_text_vae import (
+    judges,
+    neural_reader,
+    pairs,
+    rewriter_results,
+)
 from dgm_book.chapters.controllable_text_vae.readers import STRESS, LinearReader, stress_test
 from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, Sources, prepared
 
@@ -168,8 +173,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", default="validation", choices=["validation", "test"])
     parser.add_argument("--most", type=int, default=1000, help="Yelp sentences")
     parser.add_argument("--slider", type=int, default=100, help="sentences along the slider")
+    parser.add_argument("--int8", action="store_true", help="with the weights of the page")
     given = parser.parse_args(arguments)
     model, reader, rewriter, _ = load_model(given.folder, given.name)
+    if given.int8:
+        model = rewriter_results.narrowed(model)
+        reader = neural_reader.Reader(model.vocabulary, model.reader)
     reading = {"linear reader": rewriter.classifier, "neural reader": lambda t: reader(t) - 2}
     sentences = text.load("yelp", given.split)
     half = given.most // 2
@@ -178,7 +187,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sentences = Sentences([sentences.texts[i] for i in rows], sentences.labels[rows], references)
     opposite = [GRADES[1 - y] for y in sentences.labels.tolist()]
     candidates = ranked(model, sentences.texts, opposite)
-    if given.split == "validation":  # the threshold is chosen here, and used from now on
+    if (
+        given.split == "validation" and not given.int8
+    ):  # the threshold is chosen here, and used from now on
         model.least_score = quantile_of_scores(candidates)
         least = json.dumps(model.least_score)
         checkpoint.write_text(given.folder / f"{given.name}.least_score.json", least)
@@ -203,7 +214,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "graded": list(zip(sources, goals, graded, strict=True)),
         "typed": typed_rewrites(model),
     }
-    file = given.folder / f"{given.name}.{given.split}.json"
+    ending = ".int8" if given.int8 else ""
+    file = given.folder / f"{given.name}{ending}.{given.split}.json"
     checkpoint.write_text(file, json.dumps(scores | {"outputs": outputs}, indent=1))
     print(json.dumps({k: v for k, v in scores.items() if k != "slider"}, indent=1))
     print({k: v for k, v in scores["slider"].items() if k != "rewrites"})

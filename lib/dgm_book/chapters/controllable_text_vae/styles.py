@@ -44,19 +44,19 @@ def by_hand(name: str) -> list[Versions]:
     with (FOLDER / f"{name}.tsv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
     grades = tuple(range(len(VERTICES[name])))
-    return [Versions(tuple(_plain(field) for field in row), grades) for row in rows]
+    return [Versions(tuple(plain(field) for field in row), grades) for row in rows]
 
 
 def captions() -> Style:
     """Captions by hand, and plain ones that no test caption is."""
-    test = set(_lines("style-captions/sentiment.test.0.gz"))
-    plain = {c for i in range(1, 6) for c in _lines(f"flickr-captions/train.{i}.en.gz")}
-    return Style(by_hand("captions"), [], sorted(plain - test))
+    test = set(lines("style-captions/sentiment.test.0.gz"))
+    sentences = {c for i in range(1, 6) for c in lines(f"flickr-captions/train.{i}.en.gz")}
+    return Style(by_hand("captions"), [], sorted(sentences - test))
 
 
 def shakespeare(split: str = "train") -> Style:
     """Lines of the plays beside modern ones, and pairs by hand."""
-    sides = [_lines(f"shakespeare-modern/{split}.{s}.nltktok.gz") for s in ("modern", "original")]
+    sides = [lines(f"shakespeare-modern/{split}.{s}.nltktok.gz") for s in ("modern", "original")]
     rows = [Versions(row, (0, 1)) for row in zip(*sides, strict=True) if all(row)]
     return Style(by_hand("shakespeare"), rows, [])
 
@@ -87,8 +87,8 @@ def prepared(
     words = folder / "vocabulary.json"
     if not words.exists():
         counted = [*texts, *own * (OWN_WEIGHT - 1)]
-        plain = (" ".join(w for w in t.split() if not any(map(str.isdigit, w))) for t in counted)
-        built = Vocabulary.build(list(plain), pairs.WORDS, pairs.SLOTS)
+        without = (" ".join(w for w in t.split() if not any(map(str.isdigit, w))) for t in counted)
+        built = Vocabulary.build(list(without), pairs.WORDS, pairs.SLOTS)
         checkpoint.write_text(words, json.dumps(built.words))
     vocabulary = Vocabulary(json.loads(words.read_text("utf-8")), pairs.SLOTS)
     sizes = Sizes(grades=len(VERTICES[name]))
@@ -100,12 +100,14 @@ def prepared(
     return RewritingModel(vocabulary, VERTICES[name], net), style
 
 
-def _lines(path: str) -> list[str]:
+def lines(path: str) -> list[str]:
+    """The first column of a file of the data, in the form that a rewriter reads."""
     with gzip.open(registry.fetch(path), "rt", encoding="utf-8") as file:
-        return [_plain(line) for line in file]
+        return [plain(line.split("\t")[0]) for line in file]
 
 
-def _plain(sentence: str) -> str:
+def plain(sentence: str) -> str:
+    """A sentence in the form that a rewriter reads."""
     return text.tokenise(sentence, keep_numbers=True)
 
 
