@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from dgm.data import text
@@ -64,23 +65,36 @@ class Example(NamedTuple):
     graded: bool
 
 
-def _rounds(sources: dict[str, list[Example]], seed: int) -> Any:
+def rounds(
+    sources: dict[str, list[Example]], seed: int, counts: dict[str, int], batch_size: int
+) -> Any:
     """step -> its examples; rounds of fixed size, each mixed anew by (seed, round)."""
-    n_batches = sum(ROUND.values()) // BATCH_SIZE
+    n_batches = sum(counts.values()) // batch_size
 
     @functools.lru_cache(1)
     def batches(number: int) -> list[list[Example]]:
         rng = random.Random(f"reader {seed} {number}")
-        drawn = [e for name, rows in sources.items() for e in rng.choices(rows, k=ROUND[name])]
-        for _ in range(ROUND["negated"] // 2):
+        drawn = [e for name, rows in sources.items() for e in rng.choices(rows, k=counts[name])]
+        for _ in range(counts["negated"] // 2):
             drawn += [Example(t, y, False) for y, t in enumerate(negation_pair(rng))]
         rng.shuffle(drawn)
-        drawn = sorted(drawn[: n_batches * BATCH_SIZE], key=lambda e: len(e.text.split()))
-        parts = [drawn[i : i + BATCH_SIZE] for i in range(0, len(drawn), BATCH_SIZE)]
+        drawn = sorted(drawn[: n_batches * batch_size], key=lambda e: len(e.text.split()))
+        parts = [drawn[i : i + batch_size] for i in range(0, len(drawn), batch_size)]
         rng.shuffle(parts)
         return parts
 
     return lambda step: batches(step // n_batches)[step % n_batches]
+
+
+def mean_loss(values: Tensor, batch: Sequence[Example]) -> Tensor:
+    """The mean, over values (B,), of cross-entropies of labels and squared errors of grades."""
+    targets = torch.tensor([float(e.value) for e in batch])
+    graded = torch.tensor([e.graded for e in batch])
+    odds = STEEPNESS * (values - 2)
+    label = functional.binary_cross_entropy_with_logits(
+        odds, targets.clamp(max=1), reduction="none"
+    )
+    return torch.where(graded, GRADE_WEIGHT * (values - targets).square(), label).mean()
 
 
 def examples() -> dict[str, list[Example]]:
@@ -126,22 +140,16 @@ def train(
     known = slice(vocabulary.first_word, None)
     with torch.no_grad():
         model.embedding.weight[known] = 0.3 * vectors[known] / vectors[known].std()
-    make = _rounds(sources, seed)
+    make = rounds(sources, seed, ROUND, BATCH_SIZE)
 
     def step(state: TrainingState, batch: list[Example]) -> dict[str, torch.Tensor]:
         rise, fall = (state.steps + 1) / WARM_UP, (steps - state.steps) / steps
         for group in state.optimizer.param_groups:
             group["lr"] = RATE * min(1.0, rise) * fall
         tokens = vocabulary.encode([e.text for e in batch]).tokens
-        targets = torch.tensor([float(e.value) for e in batch])
-        graded = torch.tensor([e.graded for e in batch])
         with autocast("cpu"):
             values = model(tokens, state.generator)
-        odds = STEEPNESS * (values - 2)
-        label = functional.binary_cross_entropy_with_logits(
-            odds, targets.clamp(max=1), reduction="none"
-        )
-        loss = torch.where(graded, GRADE_WEIGHT * (values - targets).square(), label).mean()
+        loss = mean_loss(values, batch)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
