@@ -94,7 +94,7 @@ def test_the_neural_reader_reads_grades_and_negators():
     }
     larger = Vocabulary.build([*TEXTS, " ".join(f"w{i}" for i in range(150))], 500, pairs.SLOTS)
     sources["rated"] = [Example(larger.decode(range(30, 180)), 2.0, True)]
-    rounds = {"labelled": 200, "graded": 200, "rated": 0, "taught": 0, "negated": 112}
+    rounds = {"labelled": 200, "graded": 200, "rated": 0, "negated": 112}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(neural_reader, "ROUND", rounds)
         patch.setattr(neural_reader, "WARM_UP", 5)
