@@ -105,6 +105,15 @@ def test_chapters_have_one_name():
         assert (LIBRARY / "dgm_book" / "chapters" / name).is_dir()
 
 
+def test_each_chapter_is_checked_by_code_that_shares_nothing_with_the_library():
+    files = sorted((ROOT / "tests" / "independent").glob("*.py"))
+    assert {p.stem.removeprefix("test_") for p in files} == {p.stem[3:] for p in NOTEBOOKS} | {
+        "conftest"
+    }
+    assert {path.name: names for path in files if (names := imports(path))} == {}
+    assert "--ignore tests/independent" in (ROOT / "Makefile").read_text()
+
+
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:
     return [c for c in nbformat.read(path, as_version=4).cells if c.cell_type == "code"]
 
