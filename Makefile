@@ -12,7 +12,7 @@ export PIP_USER := 0
 # Where no Node is installed, `make node` puts one there.
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: book test widgets posters serve bench clean test-hosted test-versions repository lint chromium node setup
+.PHONY: book test widgets posters serve independent bench clean test-hosted test-versions repository lint chromium node setup
 
 book: $(READY)
 	$(BIN)/python -m dgm_book build --jobs $(JOBS)
@@ -25,7 +25,7 @@ test: lint book chromium
 	$(BIN)/python -m pytest -m timing --benchmark-disable tests/browser
 	DGM_RESULTS="$(CURDIR)/_build/test/results" OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 \
 	  $(BIN)/python -m pytest -m "not timing" -n $(TEST_JOBS) --dist loadfile --no-loadscope-reorder --benchmark-disable \
-	  --nbval-lax --nbval-current-env tests _build/test/src/notebooks
+	  --nbval-lax --nbval-current-env --ignore tests/independent tests _build/test/src/notebooks
 
 # The widgets' bundles, anew from their sources. The book takes those committed and needs no Node.
 widgets: node_modules
@@ -44,6 +44,10 @@ posters: book chromium
 
 serve: book
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory _build/html 8000
+
+# Each chapter's main number by code that shares nothing with lib/, from data in DGM_DATA.
+independent: $(READY)
+	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 1200 tests/independent
 
 bench: $(READY)
 	OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 $(BIN)/python -m pytest tests/bench --benchmark-only

@@ -23,7 +23,7 @@ FLOORS = [
     {"dgm_book.results", "dgm_book.verification", "dgm_book.figures", "dgm_book.widgets"},
     {"dgm_book.jobs"},
     {"dgm_book.chapters"},
-    {"dgm_book.build"},
+    {"dgm_book.build", "dgm_book.queue"},
     {"dgm_book.__main__"},
 ]
 # Beyond the floors: the papers hold the science, the pictures take arrays.
@@ -103,6 +103,15 @@ def test_chapters_have_one_name():
         name = re.fullmatch(r"\d\d_(\w+)", path.stem).group(1)
         assert (LIBRARY / "dgm" / "papers" / f"{name}.py").is_file()
         assert (LIBRARY / "dgm_book" / "chapters" / name).is_dir()
+
+
+def test_each_chapter_is_checked_by_code_that_shares_nothing_with_the_library():
+    files = sorted((ROOT / "tests" / "independent").glob("*.py"))
+    assert {p.stem.removeprefix("test_") for p in files} == {p.stem[3:] for p in NOTEBOOKS} | {
+        "conftest"
+    }
+    assert {path.name: names for path in files if (names := imports(path))} == {}
+    assert "--ignore tests/independent" in (ROOT / "Makefile").read_text()
 
 
 def code_cells(path: Path) -> list[nbformat.NotebookNode]:

@@ -1,6 +1,7 @@
 """The workshop's commands.
 
 python -m dgm_book run rate_distortion --profile small --seed 0    train and measure, or go on
+python -m dgm_book queue --profile small --processes 2    run what is missing of all chapters
 python -m dgm_book verify rate_distortion    recompute a sample of the published numbers
 python -m dgm_book build    execute the chapters and build the pages
 python -m dgm_book score FOLDER --scorer NAME    mark rewrites blind, see dgm_book/hand_score.py
@@ -27,6 +28,11 @@ def main(arguments: list[str] | None = None) -> int:
         from dgm_book import hand_score
 
         return hand_score.main(options.folder, options.scorer)
+    if options.command == "queue":
+        from dgm_book import queue
+
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # its runs end with it
+        return queue.main(options.profile, options.device, options.processes, options.list)
     return _verify(options) if options.command == "verify" or options.verify else _run(options)
 
 
@@ -48,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
         add("chapter", choices=[*CHAPTERS, *CHAPTERS.values()])
         add("--device", help="cpu or cuda; the profile chooses when left out")
         add("--threads", type=int, help="PyTorch threads; one on a CPU when left out")
+    queue = commands.add_parser("queue", help="run what is missing of all chapters, cheapest first")
+    queue.add_argument("--profile", choices=NAMES, default="small")
+    queue.add_argument("--device", help="as of `run`")
+    queue.add_argument("--processes", type=int, default=1, help="at a time, one thread each")
+    queue.add_argument("--list", action="store_true", help="only show what is missing")
     run.add_argument("--profile", choices=NAMES, default="smoke")
     run.add_argument("--seed", type=int, help="one seed; all of the profile's when left out")
     run.add_argument("--verify", action="store_true", help="the same as `verify`")

@@ -86,10 +86,9 @@ def statement(absent: list[tuple[str, Context]]) -> str:
     """What computing these results takes, in a sentence or two."""
     _, context = absent[0]
     chapter, profile, sets = context.chapter, context.profile.name, datasets(absent)
-    hours = "a time not measured yet"
-    if known := json.loads(COSTS.read_text("utf-8")).get(chapter, {}).get(profile):
-        share = len(absent) / known["results"]
-        hours = f"at least {share * known['cpu_hours']:.1f} hours on one CPU core"
+    spent, hours = cpu_hours(absent), "a time not measured yet"
+    if spent is not None:
+        hours = f"at least {spent:.1f} hours on one CPU core"
     megabytes = sum(registry.download_bytes(name) for name in sets) / 1e6
     text = (
         f"{chapter} at `{profile}`: {len(absent)} results to compute, {hours}, "
@@ -98,6 +97,13 @@ def statement(absent: list[tuple[str, Context]]) -> str:
     if unavailable := [name for name in sets if registry.unavailable(name)]:
         text += f" No public address is known of {', '.join(unavailable)}: only DGM_DATA has them."
     return text
+
+
+def cpu_hours(absent: list[tuple[str, Context]]) -> float | None:
+    """Hours of one core for these results by `COSTS`; None where their profile has none."""
+    _, context = absent[0]
+    known = json.loads(COSTS.read_text("utf-8")).get(context.chapter, {}).get(context.profile.name)
+    return len(absent) / known["results"] * known["cpu_hours"] if known else None
 
 
 def datasets(absent: list[tuple[str, Context]]) -> list[str]:
