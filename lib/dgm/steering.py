@@ -253,9 +253,10 @@ def score(
             agreement = math.tanh(sign * (value - 2)) if sign else -abs(value - 2)
         words = len(candidate.split()) + 1
         parts = (float(nats[i]) / words, float(contrast[i]), agreement)
-        parts = (*parts, *(-float(n) for n in _changes(model, source, candidate)))
-        total = sum(w * part for w, part in zip(model.score_weights, parts, strict=True))
-        scores = Scores(*parts, total)
+        left_out, added, repeated = _changes(model, source, candidate)
+        scores = Scores(*parts, -float(left_out), -float(added), -float(repeated))
+        parts = zip(model.score_weights, scores[:-1], strict=True)
+        scores = scores._replace(total=sum(w * part for w, part in parts))
         scored.append(Candidate(candidate, scores, _reason(model, scores, goal)))
     return scored
 
