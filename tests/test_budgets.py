@@ -18,6 +18,8 @@ LIBRARY = ROOT / "lib"
 CHAPTER_4 = "dgm_book/chapters/controllable_text_vae"
 REWRITER = {
     "lib/dgm": ("data/graded_sentences", "nets/copying", "nets/graded_reader", "steering"),
+    "lib/dgm_book/widgets": ("rewriter_weights",),
+    "tests/tools": ("rewriting_vectors",),
     f"lib/{CHAPTER_4}": (
         *("mining", "neural_reader", "opposites", "pairs", "ranking", "ratings", "readers"),
         *("rewriter", "rewriter_results", "rewriter_scores", "sitting"),
