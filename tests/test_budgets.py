@@ -21,7 +21,8 @@ REWRITER = {
     "lib/dgm_book/widgets": ("rewriter_weights",),
     "tests/tools": ("rewriting_vectors",),
     f"lib/{CHAPTER_4}": (
-        *("mining", "neural_reader", "opposites", "pairs", "ranking", "ratings", "readers"),
+        *("minilm", "mining", "neural_reader", "opposites", "pairs", "pretrained_reader"),
+        *("ranking", "ratings", "readers"),
         *("rewriter", "rewriter_results", "rewriter_scores", "sitting"),
     ),
     "tests/dgm": (
@@ -29,7 +30,8 @@ REWRITER = {
         "test_steering",
     ),
     f"tests/{CHAPTER_4}": (
-        *("test_mining", "test_opposites", "test_pairs", "test_ranking", "test_ratings"),
+        *("test_minilm", "test_mining", "test_opposites", "test_pairs", "test_pretrained_reader"),
+        *("test_ranking", "test_ratings"),
         *("test_readers", "test_rewriter", "test_rewriter_results", "test_sitting"),
     ),
 }

@@ -101,6 +101,7 @@ class RewritingModel(nn.Module):
         self.vocabulary, self.vertices = vocabulary, tuple(vertices)
         self.rewriter, self.reader = rewriter, reader
         self.score_weights, self.least_score = tuple(score_weights), least_score
+        self.least_agreement = LEAST_AGREEMENT
         self.register_buffer("content", torch.ones(len(vocabulary), dtype=torch.bool))
 
     def rewrite(self, sentence: str, weights: Any) -> str:
@@ -241,6 +242,7 @@ def score(
     nats: Tensor | None = None,
 ) -> list[Candidate]:
     """Equation (1) for N rewrites of sources at weights (N, K); nats (N,) where they are known."""
+    weights = weights.float()
     nats = likelihood(model, sources, weights, written) if nats is None else nats
     contrast = (nats - likelihood(model, sources, opposite(weights), written)).clamp(-6, 6)
     values, scored = _read(model, written), []
@@ -263,7 +265,7 @@ def score(
 
 def _reason(model: RewritingModel, scores: Scores, goal: float) -> str:
     if model.reader is not None:
-        turned = scores.agreement > (LEAST_AGREEMENT if goal != 2 else -LEAST_AGREEMENT)
+        turned = scores.agreement > model.least_agreement * (1 if goal != 2 else -1)
     else:
         turned = scores.contrast > 0
     if not turned:
@@ -276,15 +278,19 @@ def likelihood(
     model: RewritingModel, sources: Sequence[str], weights: Tensor, written: Sequence[str]
 ) -> Tensor:
     """log p(y | x, w) (N,), in nats; a word that cannot be written counts about -20."""
-    device = model.content.device
-    source = model.vocabulary.encode(sources, MAX_WORDS)
-    rows = [
-        torch.tensor([START, *_ids(model.vocabulary, y, unknown), END])
-        for y, unknown in zip(written, source.unknown, strict=True)
-    ]
-    target = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
-    grade = weights.to(device, torch.float32)
-    return model.rewriter.log_likelihood(source.tokens.to(device), grade, target).sum(1).cpu()
+    device, parts = model.content.device, []
+    for i in range(0, len(written), SENTENCES):
+        part = slice(i, i + SENTENCES)
+        source = model.vocabulary.encode(sources[part], MAX_WORDS)
+        rows = [
+            torch.tensor([START, *_ids(model.vocabulary, y, unknown), END])
+            for y, unknown in zip(written[part], source.unknown, strict=True)
+        ]
+        target = nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device)
+        grade = weights[part].to(device, torch.float32)
+        log_p = model.rewriter.log_likelihood(source.tokens.to(device), grade, target)
+        parts.append(log_p.sum(1).cpu())
+    return torch.cat(parts)
 
 
 def opposite(weights: Tensor) -> Tensor:

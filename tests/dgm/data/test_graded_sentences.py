@@ -14,6 +14,8 @@ TEXT_DATA = """
     style-captions flickr-captions shakespeare-modern ptb wikitext-2 tiny-shakespeare
     """.split()  # noqa: SIM905
 PRINTABLE = set(map(chr, range(32, 127)))
+CORPUS = graded_sentences._FILE.parent
+OTHERS = {"opposite_pairs": 2, "negators": 2, "captions": 3, "shakespeare": 2}  # with so many columns
 LINE = "hotel\tplain\tVile bed.\tPoor bed.\tA bed.\tGood bed.\tBest bed."
 
 
@@ -51,12 +53,27 @@ def test_an_item_keeps_its_split_when_others_are_added(tmp_path, splits):
     assert graded_sentences.load("dev", path)[-5:] == items
 
 
+def by_hand(name):
+    """All sentences of another file of the corpus, by columns."""
+    lines = (CORPUS / f"{name}.tsv").read_text("utf-8").splitlines()[1:]
+    return [line.split("\t") for line in lines]
+
+
+@pytest.mark.parametrize(("name", "columns"), OTHERS.items())
+def test_other_sentences_by_hand_are_plain_and_none_comes_twice(name, columns):
+    rows = by_hand(name)
+    assert {len(row) for row in rows} == {columns}
+    assert all(set(field) <= PRINTABLE and field == field.strip() for row in rows for field in row)
+    assert len({row[0].lower() for row in rows}) == len(rows) > 100
+
+
 def test_no_sentence_stands_in_a_data_set(splits):
     folder = paths.from_environment("DGM_DATA")
     files = sorted(f for name in TEXT_DATA if folder for f in (folder / name).glob("*.gz"))
     if not files:
         pytest.skip("DGM_DATA names no folder with sentences")
     ours = {normalised(s) for items in splits.values() for i in items for s in i.sentences}
+    ours |= {normalised(s) for name in OTHERS for row in by_hand(name) for s in row}
     for file in files:
         with gzip.open(file) as stream:
             fields = stream.read().decode("latin-1").replace("\t", "\n").split("\n")

@@ -12,32 +12,33 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dgm import checkpoint
+from dgm.steering import Candidate, RewritingModel
 from dgm_book.chapters.controllable_text_vae import pairs
 from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair
-from dgm_book.chapters.controllable_text_vae.ranking import Candidate, Ranker, acceptable
-from dgm_book.chapters.controllable_text_vae.rewriter_scores import load_ranker
+from dgm_book.chapters.controllable_text_vae.rewriter_scores import load_model, ranked
 
-AGREEMENT, NATURAL, LEFT_OUT, ADDED = 0.5, -6.0, -1.0, -1.0  # the least that a mined pair has
+LEAST = {"agreement": 0.5, "left_out": -1.0, "added": -1.0, "repeated": 0.0}  # of a mined pair
 PART = 500
 
 
-def passes(source: str, candidate: Candidate, grade: float) -> bool:
-    """The hard filter: surely turned, natural, and next to nothing else left out or added."""
-    agreement, natural, left_out, added, repeated = candidate.parts[2:]
-    good = agreement > AGREEMENT and natural > NATURAL and left_out >= LEFT_OUT
-    return good and added >= ADDED and repeated == 0 and acceptable(source, candidate, grade)
+def passes(candidate: Candidate) -> bool:
+    """The hard filter: surely turned, and next to nothing else left out or added."""
+    return not candidate.reason and all(
+        getattr(candidate.scores, name) >= least for name, least in LEAST.items()
+    )
 
 
-def mine(ranker: Ranker, reviews: GradedReviews, chosen: Sequence[int], seed: int) -> list[Pair]:
+def mine(
+    model: RewritingModel, reviews: GradedReviews, chosen: Sequence[int], seed: int
+) -> list[Pair]:
     """Up to two pairs of each chosen sentence, the rewrite as the source."""
     rng, mined = random.Random(seed), []
     for start in range(0, len(chosen), PART):
         part = chosen[start : start + PART]
         rows = [pairs.with_numerals(reviews.texts[i], rng) for i in part]
         grades = [4.0 if reviews.grades[i] < 2 else 0.0 for i in part]
-        ranked = ranker.candidates(rows, grades, seed)
-        for i, target, grade, candidates in zip(part, rows, grades, ranked, strict=True):
-            good = [c.text for c in candidates if passes(target, c, grade)][:2]
+        for i, target, row in zip(part, rows, ranked(model, rows, grades), strict=True):
+            good = [c.text for c in row if passes(c)][:2]
             mined += [Pair(text, target, reviews.grades[i]) for text in good]
         print(f"{start + len(part)} sentences, {len(mined)} pairs", flush=True)
     return mined
@@ -51,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=12_000)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
-    ranker, _, sources = load_ranker(given.folder, given.name)
+    model, _, _, sources = load_model(given.folder, given.name)
     reviews = sources.reviews
     chosen = random.Random(given.seed).sample(range(len(reviews.texts)), given.count)
-    mined = mine(ranker, reviews, chosen, given.seed)
+    mined = mine(model, reviews, chosen, given.seed)
     checkpoint.write_text(given.folder / "mined.json", json.dumps(mined))
 
 

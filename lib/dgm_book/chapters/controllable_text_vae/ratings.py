@@ -24,21 +24,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import sacrebleu
+import torch
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 from sklearn.metrics import roc_auc_score
 
-from dgm import checkpoint
+from dgm import checkpoint, steering
 from dgm.data import registry, text
-from dgm_book.chapters.controllable_text_vae import pairs
-from dgm_book.chapters.controllable_text_vae.ranking import Weights
+from dgm.steering import Scores
+from dgm_book.chapters.controllable_text_vae import pairs, rewriter_scores
 
 FILE = "yelp-li-ratings/ratings.tsv.gz"
 SCORED_BY_HAND = 50  # first test sentences of either side
 QUESTIONS = ("grammaticality", "sentiment", "topic")
 FOLDS, PENALTY = 10, 1e-3
 DRAWS, SPREAD, BEST, SUM = 300, 0.5, 10, 5.0  # of `search`; the weights' sum
-BY_EYE = (1.0, 0.15, 1.0, 0.5, 0.8, 0.35, 1.0)
+BY_EYE = (1.0, 0.15, 1.0, 0.8, 0.35, 1.0)
+PARTS = Scores._fields[:-1]
 
 
 class Rated(NamedTuple):
@@ -110,12 +112,12 @@ def compare(rated: Sequence[Rated], parts: np.ndarray, seed: int = 0) -> dict[st
         unseen[folds == k] = parts[folds == k] @ weights + bias
     weights, bias = fit(parts, good)
     scores = {"fitted, unseen sources": unseen, "by eye": parts @ np.array(BY_EYE)}
-    scores |= {f"{name} alone": parts[:, i] for i, name in enumerate(Weights._fields)}
+    scores |= {f"{name} alone": parts[:, i] for i, name in enumerate(PARTS)}
     return {
         "n": len(rated),
         "sources": len(sources),
         "good": float(good.mean()),
-        "weights": dict(zip(Weights._fields, weights.tolist(), strict=True)),
+        "weights": dict(zip(PARTS, weights.tolist(), strict=True)),
         "bias": bias,
         "agreement": {
             name: {
@@ -161,40 +163,38 @@ def shared(source: str, rewrite: str) -> float:
     return 2 * (a & b).total() / (a.total() + b.total())
 
 
-def graded_choices(ranker: Any) -> list[Choice]:
+def graded_choices(model: Any) -> list[Choice]:
     """Candidates for the graded dev items, all turned to the far extreme."""
     items = [item for item in pairs.graded_items("dev") if len(set(item)) == 5]
     rows = [(item[g], item[4:2:-1] if g < 2 else item[:2]) for item in items for g in (0, 1, 3, 4)]
     grades = [4.0 * (g < 2) for _ in items for g in (0, 1, 3, 4)]
     measure, choices = sacrebleu.CHRF(word_order=2), []
-    ranked = ranker.candidates([source for source, _ in rows], grades)
-    for (source, targets), row in zip(rows, ranked, strict=True):
-        changed = [c for c in row if c.text != source]
+    ranked = rewriter_scores.ranked(model, [source for source, _ in rows], grades)
+    for (_, targets), changed in zip(rows, ranked, strict=True):
         likeness = [
             max(measure.sentence_score(c.text, [t]).score for t in targets) for c in changed
         ]
         if changed:
-            choices.append(Choice(np.array([c.parts for c in changed]), np.array(likeness)))
+            choices.append(Choice(np.array([c.scores[:-1] for c in changed]), np.array(likeness)))
     return choices
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fits by the command line's arguments; writes NAME.ranker.json."""
-    from dgm_book.chapters.controllable_text_vae.rewriter_scores import load_ranker
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--name", default="rewriter")
     given = parser.parse_args(arguments)
-    ranker, _, _ = load_ranker(given.folder, given.name)
+    model, *_ = rewriter_scores.load_model(given.folder, given.name)
     rated = load()
-    scored = ranker.score([(row.source, row.grade, row.text) for row in rated])
-    parts = np.array([candidate.parts for candidate in scored])
+    weights = torch.stack([rewriter_scores.vertex(row.grade) for row in rated])
+    texts = [row.source for row in rated], weights, [row.text for row in rated]
+    parts = np.array([candidate.scores[:-1] for candidate in steering.score(model, *texts)])
     result = compare(rated, parts)
     near = np.array([shared(r.source, r.text) >= 0.5 and r.source != r.text for r in rated])
     good = np.array([row.good for row in rated])
-    chosen = search(parts[near], good[near], graded_choices(ranker))
-    result["chosen weights"] = dict(zip(Weights._fields, chosen.tolist(), strict=True))
+    chosen = search(parts[near], good[near], graded_choices(model))
+    result["chosen weights"] = dict(zip(PARTS, chosen.tolist(), strict=True))
     text_of = json.dumps(result, indent=1)
     checkpoint.write_text(given.folder / f"{given.name}.ranker.json", text_of)
     print(text_of)

@@ -49,14 +49,9 @@ class LinearReader(NamedTuple):
         """(N,) float64: a classifier's log-odds of positive, or an intensity from 0 to 4."""
         return features(texts) @ self.weights.astype(np.float64) + self.bias
 
-    def word_votes(self, sentence: str) -> np.ndarray:
-        """(words,) what each word adds to the value: its own weight, and half of its pairs'."""
-        words = sentence.split()
-        padded = ["<s>", *words, "</s>"]
-        pairs = [f"{a} {b}" for a, b in itertools.pairwise(padded)]
-        weights = [self.weights[zlib.crc32(name.encode()) % SIZE] for name in words + pairs]
-        own, pairs = np.split(np.array(weights), [len(words)])
-        return (own + (pairs[1:] + pairs[:-1]) / 2) / np.sqrt(3 * len(words) + 1)
+    def word_weight(self, word: str) -> float:
+        """What a word alone adds to the value, before the sentence's length divides it."""
+        return float(self.weights[zlib.crc32(word.encode()) % SIZE])
 
 
 def _named(words: Sequence[str]) -> Iterable[str]:
@@ -136,14 +131,16 @@ def fit_intensity(examples: Examples, penalty: float = 1.0) -> LinearReader:
     return LinearReader(model.coef_.astype(np.float32), float(model.intercept_))
 
 
-def stress_test(reader: Any, threshold: float = 0.0) -> tuple[float, list[str]]:
-    """Accuracy on the 200 sentences with negators, and those that are read wrongly."""
-    with STRESS.open(encoding="utf-8", newline="") as file:
+def labelled_by_hand(path: Path) -> list[tuple[str, int]]:
+    """The sentences of a file of the corpus, in the form of the data, and their labels, 0 or 1."""
+    with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    values = reader([text.tokenise(row["sentence"], keep_numbers=True) for row in rows])
-    wrong = [
-        row["sentence"]
-        for row, value in zip(rows, values, strict=True)
-        if (value > threshold) != (row["label"] == "1")
-    ]
+    return [(text.tokenise(r["sentence"], keep_numbers=True), int(r["label"])) for r in rows]
+
+
+def stress_test(reader: Any, threshold: float = 0.0) -> tuple[float, list[str]]:
+    """Accuracy on the sentences with negators, and those that are read wrongly."""
+    rows = labelled_by_hand(STRESS)
+    values = reader([sentence for sentence, _ in rows])
+    wrong = [s for (s, y), v in zip(rows, values, strict=True) if (v > threshold) != (y == 1)]
     return 1 - len(wrong) / len(rows), wrong

@@ -7,7 +7,7 @@ import argparse
 import functools
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ import torch
 from dgm import checkpoint
 from dgm.data import text
 from dgm.data.text import Vocabulary
-from dgm.nets.copying import CopyingTransformer
+from dgm.nets.copying import PAGE, CopyingTransformer, Sizes
 from dgm.precision import autocast
 from dgm.train import TrainingState, fit
 from dgm_book.chapters.controllable_text_vae import pairs, readers
@@ -26,12 +26,15 @@ from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 # What a round draws: negative and positive reviews (fewer of the former can be turned), graded
 # items, pairs with a negator; then versions by hand.
 ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED = (4_800, 3_200), 700, 400
-ROUND_VERSIONS, ROUND_MINED = 1_600, 3_000
+ROUND_VERSIONS, ROUND_JOINED, ROUND_MINED = 1_600, 1_500, 3_000
 ROUND_BATCHES, BATCH_SIZE = 100, 128  # what is left of that, filled up or cut
 CHECKPOINT_SECONDS = 60
 RIVALS = 1200  # words that the softmax of a step is estimated from, beside its own
 NEW_WEIGHT = 2.0  # of a word that the source does not have, beside one that it has
 WARM_UP, RATE, DROPOUT = 200, 2e-3, 0.0
+
+
+Draw = Callable[[random.Random], list[Pair]]
 
 
 class Sources(NamedTuple):
@@ -53,32 +56,39 @@ class Rewriter(NamedTuple):
     intensity: LinearReader
 
 
-def rounds(sources: Sources, vocabulary: Vocabulary, seed: int) -> Any:
-    """step -> the pairs of its batch: rounds of fixed size, each mixed anew by (seed, round)."""
-    n_batches = ROUND_BATCHES
+def draw_sentiment(sources: Sources) -> Draw:
+    """What one round learns from."""
     by_hand = sources.versions
     sides = [[i for i, g in enumerate(sources.reviews.grades) if (g > 2) == y] for y in (0, 1)]
+
+    def draw(rng: random.Random) -> list[Pair]:
+        sizes = [min(n, len(rows)) for n, rows in zip(ROUND_REVIEWS, sides, strict=True)]
+        chosen = [i for n, rows in zip(sizes, sides, strict=True) for i in rng.sample(rows, n)]
+        items = rng.choices(sources.items, k=ROUND_ITEMS)
+        rows = rng.choices(by_hand, k=ROUND_VERSIONS if by_hand else 0)
+        couples = zip(
+            *(rng.sample(rows, min(ROUND_JOINED, len(rows))) for _ in range(2)), strict=True
+        )
+        return [
+            *pairs.review_pairs(sources.reviews, chosen, sources.classifier, rng),
+            *rng.sample(sources.mined, min(len(sources.mined), ROUND_MINED)),
+            *pairs.negated_pairs(ROUND_NEGATED, rng),
+            *(pair for item in items for pair in pairs.graded_pairs(item, rng)),
+            *(pair for row in rows for pair in pairs.version_pairs(row, rng)),
+            *(pair for two in couples if (pair := pairs.joined_pair(*two, rng))),
+        ]
+
+    return draw
+
+
+def rounds(draw: Draw, vocabulary: Vocabulary, seed: int) -> Any:
+    """step -> the pairs of its batch: rounds of fixed size, each drawn anew by (seed, round)."""
+    n_batches = ROUND_BATCHES
 
     @functools.lru_cache(1)
     def batches(number: int) -> list[list[Pair]]:
         rng = random.Random(f"{seed} {number}")
-        sizes = [min(n, len(rows)) for n, rows in zip(ROUND_REVIEWS, sides, strict=True)]
-        chosen = [i for n, rows in zip(sizes, sides, strict=True) for i in rng.sample(rows, n)]
-        drawn = [
-            *pairs.review_pairs(sources.reviews, chosen, sources.classifier, rng),
-            *rng.sample(sources.mined, min(len(sources.mined), ROUND_MINED)),
-            *pairs.negated_pairs(ROUND_NEGATED, rng),
-            *(
-                pair
-                for item in rng.choices(sources.items, k=ROUND_ITEMS)
-                for pair in pairs.graded_pairs(item, rng)
-            ),
-            *(
-                pair
-                for row in rng.choices(by_hand, k=ROUND_VERSIONS if by_hand else 0)
-                for pair in pairs.version_pairs(row, rng)
-            ),
-        ]
+        drawn = draw(rng)
         drawn = [pair for pair in drawn if pairs.can_write(vocabulary, pair)]
         drawn += rng.choices(drawn, k=max(0, n_batches * BATCH_SIZE - len(drawn)))
         rng.shuffle(drawn)
@@ -90,11 +100,13 @@ def rounds(sources: Sources, vocabulary: Vocabulary, seed: int) -> Any:
     return lambda step: batches(step // n_batches)[step % n_batches]
 
 
-def new_model(vocabulary: Vocabulary, texts: Sequence[str], seed: int) -> CopyingTransformer:
+def new_model(
+    vocabulary: Vocabulary, texts: Sequence[str], seed: int, sizes: Sizes = PAGE
+) -> CopyingTransformer:
     """A model whose words start from the company they keep in the texts."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = CopyingTransformer(len(vocabulary), vocabulary.first_word, dropout=DROPOUT)
+        model = CopyingTransformer(len(vocabulary), vocabulary.first_word, sizes, DROPOUT)
     tokens = vocabulary.encode(texts).tokens
     width, first = model.sizes.width, vocabulary.first_word
     vectors = text.word_vectors(tokens, len(vocabulary), width, seed, first_word=first)
@@ -107,14 +119,14 @@ def new_model(vocabulary: Vocabulary, texts: Sequence[str], seed: int) -> Copyin
 def train(
     model: CopyingTransformer,
     vocabulary: Vocabulary,
-    sources: Sources,
+    draw: Draw,
     steps: int,
     file: Path,
     seed: int,
     rate: float = RATE,
 ) -> None:
     """Trains in place by Adam; the rate rises, then falls in a line to zero."""
-    make = rounds(sources, vocabulary, seed)
+    make, n_grades = rounds(draw, vocabulary, seed), model.sizes.grades
 
     def step(state: TrainingState, batch: pairs.Batch) -> dict[str, torch.Tensor]:
         rise, fall = (state.steps + 1) / WARM_UP, (steps - state.steps) / steps
@@ -136,7 +148,7 @@ def train(
     generator = torch.Generator().manual_seed(seed)
     fit(
         step,
-        lambda i: pairs.encode(vocabulary, make(i)),
+        lambda i: pairs.encode(vocabulary, make(i), n_grades),
         TrainingState(model.train(), optimizer, generator),
         steps,
         checkpoint=file,
@@ -196,7 +208,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     run = given.folder / f"{given.name}.run.safetensors"
     start = run if run.exists() else given.start
     rewriter, sources = prepared(given.folder, given.seed, start)
-    train(rewriter.model, rewriter.vocabulary, sources, given.steps, run, given.seed, given.rate)
+    draw = draw_sentiment(sources)
+    train(rewriter.model, rewriter.vocabulary, draw, given.steps, run, given.seed, given.rate)
     weights = {"model": rewriter.model.state_dict()}
     checkpoint.save(given.folder / f"{given.name}.safetensors", weights)
 

@@ -1,9 +1,8 @@
-"""Publishes a trained rewriter: `python -m ...rewriter_results FOLDER`.
+"""Publishes a trained rewriter: `python -m ...rewriter_results {sentiment,captions,...} FOLDER`.
 
-The result "rewriter-seed0" has its weights, int8 with a scale per row, its words, its scores on the
-test sentences in float32 and int8, and how it was trained. It has a folder of its own until chapter
-4 runs it. FOLDER is that of `rewriter`, with the scores of `rewriter_scores`; `--int8` writes the
-restored weights, to be scored there too.
+The result "NAME-seed0" has its weights, int8 with a scale per row, its words, its scores on the
+test sentences in float32 and int8, and how it was trained; `dgm.steering.load` reads it. It has a
+folder of its own until chapter 4 runs it. FOLDER is that of the training, with its scores.
 """
 
 import argparse
@@ -14,79 +13,73 @@ from typing import Any
 
 from torch import Tensor
 
-from dgm import checkpoint
-from dgm.data.text import Vocabulary
-from dgm.nets.copying import CopyingTransformer
+from dgm import checkpoint, steering
+from dgm.steering import RewritingModel
 from dgm_book import profiles, results
-from dgm_book.chapters.controllable_text_vae import pairs, rewriter
+from dgm_book.chapters.controllable_text_vae import rewriter, styles
 from dgm_book.chapters.controllable_text_vae.steering import page_tensors
 from dgm_book.results import Context, Result
 
-NAME, FOLDER = "rewriter-seed0", "04_rewriter"
-DATASETS = ("yelp-shen", "yelp-li", "sentences", "vader-snippets")
-SCORES = ("yelp", "yelp, no abstention", "graded", "slider", "stress test, neural")
+FOLDER = "04_rewriter"
+DATASETS = {
+    "sentiment": ("yelp-shen", "yelp-li", "sentences", "vader-snippets"),
+    "captions": ("flickr-captions", "style-captions"),
+    "shakespeare": ("shakespeare-modern",),
+}
+KINDS = {"float32": "", "int8": ".int8"}  # endings of the names of scores
 
 
-def weights(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of float32 from int8 matrices with a scale per row (`page_tensors`)."""
+def plain_values(model: RewritingModel) -> dict[str, Any]:
+    """What `dgm.steering.from_published` reads beside the tensors."""
     return {
-        name: value.float() * tensors[f"{name}.scale"][:, None] if value.ndim > 1 else value
-        for name, value in tensors.items()
-        if not name.endswith(".scale")
+        "words": model.vocabulary.words,
+        "vertices": list(model.vertices),
+        "sizes": model.rewriter.sizes._asdict(),
+        "reader": model.reader and model.reader.sizes._asdict(),
+        "score_weights": list(model.score_weights),
+        "least_score": model.least_score,
     }
 
 
-def restored(result: Result) -> tuple[Vocabulary, CopyingTransformer]:
-    """The published rewriter and its words."""
-    vocabulary = Vocabulary(result.values["words"], pairs.SLOTS)
-    model = CopyingTransformer(len(vocabulary), vocabulary.first_word, dropout=0.0)
-    model.load_state_dict(weights(result.tensors))
-    return vocabulary, model.eval().requires_grad_(False)
+def narrowed(model: RewritingModel) -> RewritingModel:
+    """The model that the page runs: the weights after int8."""
+    return steering.from_published(plain_values(model), page_tensors(model))
 
 
-def trained(folder: Path, name: str) -> Any:
-    """The `CopyingTransformer` that `rewriter` has left in a folder."""
-    words = json.loads((folder / "vocabulary.json").read_text("utf-8"))
-    vocabulary = Vocabulary(words, pairs.SLOTS)
-    model = CopyingTransformer(len(vocabulary), vocabulary.first_word)
-    model.load_state_dict(checkpoint.load(folder / f"{name}.safetensors")["model"])
-    return model
-
-
-def published(folder: Path, name: str = "rewriter") -> Result:
-    """The published result, or one from a folder, with its scores."""
-    profile = profiles.get("small")
-    context = Context(rewriter.__name__, FOLDER, profile, DATASETS)
+def publish(name: str, model: RewritingModel, folder: Path, split: str = "test") -> Result:
+    """The result of a model that was trained and scored in a folder."""
+    module = rewriter if name == "sentiment" else styles
+    context = Context(module.__name__, FOLDER, profiles.get("small"), DATASETS[name])
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
-        words = json.loads((folder / "vocabulary.json").read_text("utf-8"))
-        tensors = page_tensors(trained(folder, name))
-        values: dict[str, Any] = {"words": words}
-        for kind, file in (("float32", name), ("int8", f"{name}.int8")):
-            scores = json.loads((folder / f"{file}.test.json").read_text("utf-8"))
-            values[kind] = {key: scores[key] for key in SCORES if key in scores}
+        values, tensors = plain_values(model), page_tensors(model)
+        for kind, ending in KINDS.items():
+            file = folder / f"rewriter{ending}.{split}.json"
+            values[kind] = json.loads(file.read_text("utf-8"))
+            values[kind].pop("outputs", None)
             values[kind].get("slider", {}).pop("rewrites", None)
         values["bytes"] = sum(t.numel() * t.element_size() for t in tensors.values())
         return values, tensors
 
-    run = checkpoint.load(folder / f"{name}.run.safetensors")
+    run = checkpoint.load(folder / "rewriter.run.safetensors")
     training = {"seed": 0, "steps": run["step"], "training_seconds": round(run["seconds"])}
-    return results.get(NAME, compute, context, **training)
+    return results.get(f"{name}-seed0", compute, context, **training)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Publishes by the command line's arguments; --int8 writes what int8 leaves, to be scored."""
+    """Publishes by the command line's arguments."""
+    from dgm_book.chapters.controllable_text_vae import rewriter_scores, style_scores
+
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=list(DATASETS))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--name", default="rewriter")
-    parser.add_argument("--int8", action="store_true", help="write NAME.int8.safetensors")
     given = parser.parse_args(arguments)
-    if not given.int8:
-        result = published(given.folder, given.name)
-        print(f"{NAME}: {result.values['bytes']} bytes")
-        return
-    file = given.folder / f"{given.name}.int8.safetensors"
-    checkpoint.save(file, {"model": weights(page_tensors(trained(given.folder, given.name)))})
+    if given.name == "sentiment":
+        model, *_ = rewriter_scores.load_model(given.folder)
+    else:
+        model = style_scores.load_model(given.name, given.folder)
+    result = publish(given.name, model, given.folder)
+    print(f"{result.name}: {result.values['bytes']} bytes")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 """Scores a trained rewriter: `python -m ...rewriter_scores FOLDER`; writes rewrites and scores.
 
-Yelp's 1,000 test sentences to the opposite, those of the graded items' test part to the opposite
-grade, and all of them along the slider. The neural reader ranks candidates, so its own accuracy is
-too good; the linear reader ranks them too. Chapter 4's judges (`judges.py`) do not.
+Yelp's test sentences to the opposite, those of the graded items' test part to the opposite grade,
+and some along the slider. The neural reader ranks candidates, so its own accuracy is too good.
 """
 
 import argparse
+import copy
 import csv
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,97 +17,116 @@ from typing import Any
 import numpy as np
 import torch
 
-from dgm import checkpoint
+from dgm import checkpoint, steering
 from dgm.data import text
 from dgm.data.text import Sentences, Vocabulary
-from dgm_book.chapters.controllable_text_vae import judges, neural_reader, pairs
-from dgm_book.chapters.controllable_text_vae.ranking import (
-    Candidate,
-    PairModel,
-    Ranker,
-    acceptable,
-    best,
-    rewrite_texts,
+from dgm.steering import Candidate, RewritingModel
+from dgm_book.chapters.controllable_text_vae import (
+    judges,
+    neural_reader,
+    pairs,
+    rewriter_results,
 )
-from dgm_book.chapters.controllable_text_vae.readers import STRESS, stress_test
+from dgm_book.chapters.controllable_text_vae.readers import STRESS, LinearReader, stress_test
 from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, Sources, prepared
 
-READER_STEPS = 2000
+READER_STEPS = 6000
 TYPED = STRESS.with_name("typed_sentences.tsv")
+GRADES = (0.0, 4.0)  # asked for, towards the negative and the positive
+VERTICES = ("very negative", "negative", "neutral", "positive", "very positive")
+NEUTRAL, TYPICAL_WORDS = 0.3, 10  # votes of words without sentiment, in sentences of so many words
+FREQUENT = 1 / 2000  # share of all words beyond which one carries no content
 
 
-def load_ranker(folder: Path, name: str = "rewriter") -> tuple[Ranker, Rewriter, Sources]:
-    """The ranker of a trained rewriter in a folder; its neural reader is trained where absent."""
+def load_model(
+    folder: Path, name: str = "rewriter"
+) -> tuple[RewritingModel, neural_reader.Reader, Rewriter, Sources]:
+    """A trained rewriter as it ranks and is shown; its neural reader is trained where absent."""
     rewriter, sources = prepared(folder, 0, folder / f"{name}.safetensors")
-    rewriter.model.requires_grad_(False)
     reader = trained_reader(rewriter.vocabulary, folder)
-    own = [s for item in sources.items for s in item]
-    natural = PairModel.fit([*sources.reviews.texts, *own])
-    ranker = Ranker(rewriter.vocabulary, rewriter.model, rewriter.classifier, reader, natural)
-    return ranker, rewriter, sources
+    least = folder / f"{name}.least_score.json"
+    options = {"least_score": json.loads(least.read_text("utf-8"))} if least.exists() else {}
+    model = RewritingModel(rewriter.vocabulary, VERTICES, rewriter.model, reader.model, **options)
+    texts = [*sources.reviews.texts, *(s for item in sources.items for s in item)]
+    model.content = content_words(rewriter.vocabulary, rewriter.classifier, texts)
+    return model.eval().requires_grad_(False), reader, rewriter, sources
+
+
+def content_words(
+    vocabulary: Vocabulary, classifier: LinearReader, texts: Sequence[str]
+) -> torch.Tensor:
+    """(V,) bool: rare enough to carry content, and without a vote on the sentiment."""
+    counts = Counter(word for sentence in texts for word in sentence.split())
+    most = FREQUENT * counts.total()
+    votes = [classifier.word_weight(w) / np.sqrt(3 * TYPICAL_WORDS + 1) for w in vocabulary.words]
+    rows = zip(vocabulary.words, votes, strict=True)
+    content = [counts[w] < most and abs(vote) < NEUTRAL for w, vote in rows]
+    return torch.tensor([True] * vocabulary.first_word + content)
 
 
 def trained_reader(vocabulary: Vocabulary, folder: Path) -> neural_reader.Reader:
     """The neural reader of a folder, trained where it is absent."""
     file = folder / "reader.run.safetensors"
-    return neural_reader.train(vocabulary, neural_reader.examples(), READER_STEPS, file)
+    return neural_reader.train(vocabulary, neural_reader.examples(folder), READER_STEPS, file)
 
 
-def rewritten(
-    ranker: Ranker, texts: Sequence[str], grades: Sequence[float], always: bool = False
-) -> list[str | None]:
-    """The best acceptable rewrite of each, or None; `always`: the best, acceptable or not."""
-    return choose(texts, ranker.candidates(texts, grades), grades, always)
+def vertex(grade: float) -> torch.Tensor:
+    """A grade from 0 to 4 as weights (5,) of the two nearest vertices."""
+    return (1 - (grade - torch.arange(5.0)).abs()).clamp(min=0)
 
 
-def choose(
-    texts: Sequence[str],
-    rows: Sequence[Sequence[Candidate]],
-    grades: Sequence[float],
-    always: bool = False,
-) -> list[str | None]:
-    """Of ranked candidates the best acceptable one, or None, or the best."""
-    chosen = [best(t, row, g, always) for t, row, g in zip(texts, rows, grades, strict=True)]
-    return [c.text if c else None for c in chosen]
+def ranked(
+    model: RewritingModel, texts: Sequence[str], grades: Sequence[float]
+) -> list[list[Candidate]]:
+    """The candidates of sentences in the form of the data, for grades from 0 to 4."""
+    return steering.rank(model, texts, torch.stack([vertex(g) for g in grades]))
 
 
-def quantile_of_scores(
-    texts: Sequence[str],
-    rows: Sequence[Sequence[Candidate]],
-    grades: Sequence[float],
-    coverage: float = 0.8,
-) -> float:
-    """The LEAST_SCORE at which this share of the texts is shown a rewrite."""
-    scores = []
-    for source, row, grade in zip(texts, rows, grades, strict=True):
-        turned = [c.score for c in row if acceptable(source, c, grade, -np.inf)]
-        scores.append(max(turned, default=-np.inf))
+def choose(rows: Sequence[Sequence[Candidate]], always: bool = False) -> list[str | None]:
+    """Of ranked candidates the best one that may be shown, or None; `always`: the best."""
+    chosen = []
+    for row in rows:
+        allowed = [c for c in row if always or not c.reason]
+        chosen.append(max(allowed, key=lambda c: c.scores.total).text if allowed else None)
+    return chosen
+
+
+def quantile_of_scores(rows: Sequence[Sequence[Candidate]], coverage: float = 0.8) -> float:
+    """The least score at which this share of the sentences is shown a rewrite."""
+    asked = "it does not say what was asked"
+    scores = [max((c.scores.total for c in r if c.reason != asked), default=-np.inf) for r in rows]
     return float(np.quantile(scores, 1 - coverage, method="lower"))
 
 
 def automatic(
-    ranker: Ranker, sentences: Sentences, rewrites: Sequence[str | None]
+    reading: dict[str, Any], sentences: Sentences, rewrites: Sequence[str | None]
 ) -> dict[str, Any]:
-    """Scores of rewrites to the opposite label; an abstention counts as a copy."""
+    """Scores of rewrites to the opposite label; an abstention counts as a copy.
+
+    `reading` has readers, texts -> values above 0 where positive, by their names.
+    """
     shown = [r or t for r, t in zip(rewrites, sentences.texts, strict=True)]
     goals = 1 - sentences.labels.numpy()
     new = [set(r.split()) - set(t.split()) for r, t in zip(shown, sentences.texts, strict=True)]
     inserted = Counter(w for words in new for w in words if w.isalpha() and len(w) > 3)
     references = sentences.references
+    accuracy = {
+        f"accuracy, {name}": float(((np.asarray(read(shown)) > 0) == goals).mean())
+        for name, read in reading.items()
+    }
     return {
         "n": len(shown),
         "abstained": sum(r is None for r in rewrites),
-        "accuracy, linear reader": float(((ranker.classifier(shown) > 0) == goals).mean()),
-        "accuracy, neural reader": float(((ranker.reader(shown) > 2) == goals).mean()),
+        **accuracy,
         "bleu_source": judges.bleu(shown, sentences.texts)._asdict(),
         "bleu_reference": references and judges.bleu(shown, references)._asdict(),
         "most inserted": inserted.most_common(8),
     }
 
 
-def along_slider(ranker: Ranker, intensity: Any, texts: Sequence[str]) -> dict[str, Any]:
+def along_slider(model: RewritingModel, intensity: Any, texts: Sequence[str]) -> dict[str, Any]:
     """How intensity goes along the five stops: shares of steps and of sentences that never fall."""
-    stops = [rewritten(ranker, texts, [float(g)] * len(texts)) for g in range(5)]
+    stops = [choose(ranked(model, texts, [float(g)] * len(texts))) for g in range(5)]
     shown = [[r or t for r, t in zip(stop, texts, strict=True)] for stop in stops]
     values = np.stack([intensity(stop) for stop in shown])
     changed = np.array([len(set(row)) > 1 for row in zip(*shown, strict=True)])
@@ -129,6 +149,22 @@ def graded_test(split: str) -> tuple[list[str], list[float], list[str]]:
     return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
 
 
+def typed_rewrites(model: RewritingModel) -> list[tuple[str, str | None, str | None]]:
+    """The typed sentences, each with its rewrite, and with the best one, shown or not."""
+    with TYPED.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    typed = [row["sentence"] for row in rows]
+    weights = torch.stack([vertex(GRADES[row["towards"] == "positive"]) for row in rows])
+    shown = steering.rewrite_texts(model, typed, weights)
+    bold = copy.copy(model)
+    bold.least_score, bold.least_agreement = -math.inf, -math.inf
+    best = steering.rewrite_texts(bold, typed, weights)
+    return [
+        (t, None if a[0].reason else a[0].text, None if b[0].text == t else b[0].text)
+        for t, a, b in zip(typed, shown, best, strict=True)
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Scores by the command line's arguments."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -137,46 +173,49 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--split", default="validation", choices=["validation", "test"])
     parser.add_argument("--most", type=int, default=1000, help="Yelp sentences")
     parser.add_argument("--slider", type=int, default=100, help="sentences along the slider")
+    parser.add_argument("--int8", action="store_true", help="with the weights of the page")
     given = parser.parse_args(arguments)
-    ranker, rewriter, _ = load_ranker(given.folder, given.name)
+    model, reader, rewriter, _ = load_model(given.folder, given.name)
+    if given.int8:
+        model = rewriter_results.narrowed(model)
+        reader = neural_reader.Reader(model.vocabulary, model.reader)
+    reading = {"linear reader": rewriter.classifier, "neural reader": lambda t: reader(t) - 2}
     sentences = text.load("yelp", given.split)
     half = given.most // 2
     rows = [i for y in (0, 1) for i in np.flatnonzero(sentences.labels.numpy() == y)[:half]]
     references = sentences.references and [sentences.references[i] for i in rows]
     sentences = Sentences([sentences.texts[i] for i in rows], sentences.labels[rows], references)
-    opposite = [4.0 - 4 * y for y in sentences.labels.tolist()]
-    candidates = ranker.candidates(sentences.texts, opposite)
-    yelp = choose(sentences.texts, candidates, opposite)
-    whole = choose(sentences.texts, candidates, opposite, always=True)
+    opposite = [GRADES[1 - y] for y in sentences.labels.tolist()]
+    candidates = ranked(model, sentences.texts, opposite)
+    if (
+        given.split == "validation" and not given.int8
+    ):  # the threshold is chosen here, and used from now on
+        model.least_score = quantile_of_scores(candidates)
+        least = json.dumps(model.least_score)
+        checkpoint.write_text(given.folder / f"{given.name}.least_score.json", least)
+        candidates = ranked(model, sentences.texts, opposite)
+    yelp, whole = choose(candidates), choose(candidates, always=True)
     own = graded_test("test" if given.split == "test" else "dev")
     sources, goals, targets = own[0][: given.most], own[1][: given.most], own[2][: given.most]
-    graded = rewritten(ranker, sources, goals)
-    with TYPED.open(encoding="utf-8", newline="") as file:
-        typed = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    typed_texts = [row["sentence"] for row in typed]
-    towards = [4.0 * (row["towards"] == "positive") for row in typed]
-    typed_rewrites = [rewrite_texts(ranker, typed_texts, towards, a) for a in (False, True)]
-    outputs = {
-        "yelp": list(zip(sentences.texts, yelp, whole, strict=True)),
-        "graded": list(zip(sources, goals, graded, strict=True)),
-        "typed": [
-            [row["sentence"], *(rewrites[i] for rewrites in typed_rewrites)]
-            for i, row in enumerate(typed)
-        ],
-    }
-    file = given.folder / f"{given.name}.{given.split}.json"
-    checkpoint.write_text(file, json.dumps(outputs, indent=1))
+    graded = choose(ranked(model, sources, goals))
     labels = torch.tensor([int(g < 2) for g in goals])
     slider_texts = sentences.texts[:: max(1, len(rows) // given.slider)]
     scores = {
-        "stress test, linear": stress_test(ranker.classifier)[0],
-        "stress test, neural": stress_test(ranker.reader, 2.0)[0],
-        "least score at 80 %": quantile_of_scores(sentences.texts, candidates, opposite),
-        "yelp": automatic(ranker, sentences, yelp),
-        "yelp, no abstention": automatic(ranker, sentences, whole),
-        "graded": automatic(ranker, Sentences(sources, labels, targets), graded),
-        "slider": along_slider(ranker, rewriter.intensity, slider_texts),
+        "stress test, linear": stress_test(rewriter.classifier)[0],
+        "stress test, neural": stress_test(reader, 2.0)[0],
+        "least score": model.least_score,
+        "yelp": automatic(reading, sentences, yelp),
+        "yelp, no abstention": automatic(reading, sentences, whole),
+        "graded": automatic(reading, Sentences(sources, labels, targets), graded),
+        "slider": along_slider(model, rewriter.intensity, slider_texts),
     }
+    outputs = {
+        "yelp": list(zip(sentences.texts, yelp, whole, strict=True)),
+        "graded": list(zip(sources, goals, graded, strict=True)),
+        "typed": typed_rewrites(model),
+    }
+    ending = ".int8" if given.int8 else ""
+    file = given.folder / f"{given.name}{ending}.{given.split}.json"
     checkpoint.write_text(file, json.dumps(scores | {"outputs": outputs}, indent=1))
     print(json.dumps({k: v for k, v in scores.items() if k != "slider"}, indent=1))
     print({k: v for k, v in scores["slider"].items() if k != "rewrites"})

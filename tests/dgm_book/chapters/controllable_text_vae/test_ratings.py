@@ -8,8 +8,8 @@ from dgm_book.chapters.controllable_text_vae.ratings import Rated
 
 def example():
     rng = np.random.default_rng(0)
-    parts = rng.normal(size=(400, 7))
-    good = parts[:, 2] - parts[:, 4] + rng.normal(size=400) / 2 > 0
+    parts = rng.normal(size=(400, 6))
+    good = parts[:, 2] - parts[:, 3] + rng.normal(size=400) / 2 > 0
     rated = [
         Rated(f"source {i // 8}", 4.0, "text", (5, 4, 4) if g else (5, 3, 4))
         for i, g in enumerate(good)
@@ -22,7 +22,7 @@ def test_weights_follow_the_marks_and_are_never_negative():
     weights, _ = ratings.fit(parts, np.array([row.good for row in rated]))
     assert weights.argmax() == 2
     assert weights.min() >= 0
-    assert weights[4] == 0  # the marks go against it
+    assert weights[3] == 0  # the marks go against it
     doubled, _ = ratings.fit(parts * 2, np.array([row.good for row in rated]))
     np.testing.assert_allclose(doubled, weights / 2, rtol=1e-3, atol=1e-6)
 
@@ -42,10 +42,10 @@ def test_the_search_serves_both_criteria():
     rng = np.random.default_rng(1)
     choices = []
     for _ in range(100):
-        candidates = rng.normal(size=(6, 7))
-        choices.append(ratings.Choice(candidates, candidates[:, 6]))
+        candidates = rng.normal(size=(6, 6))
+        choices.append(ratings.Choice(candidates, candidates[:, 5]))
     weights = ratings.search(parts, good, choices)
     assert weights[2] > ratings.BY_EYE[2]  # what people reward
-    assert weights[6] > ratings.BY_EYE[6]  # what is like the targets
-    assert weights[4] < ratings.BY_EYE[4]
+    assert weights[5] > ratings.BY_EYE[5]  # what is like the targets
+    assert weights[3] < ratings.BY_EYE[3]
     assert ratings.shared("the tea was bad", "the tea was good") == 0.75

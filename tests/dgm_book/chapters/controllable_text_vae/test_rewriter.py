@@ -8,7 +8,7 @@ from dgm.data.text import Vocabulary
 from dgm.nets.copying import CopyingTransformer, Sizes
 from dgm_book.chapters.controllable_text_vae import neural_reader, pairs, rewriter
 from dgm_book.chapters.controllable_text_vae.neural_reader import Example
-from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair
+from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair, Versions
 from dgm_book.chapters.controllable_text_vae.readers import SIZE, LinearReader
 from dgm_book.chapters.controllable_text_vae.rewriter import Sources
 
@@ -19,7 +19,8 @@ REVIEWS = GradedReviews(
 )
 GRADES = ("vile", "poor", "here", "nice", "superb")
 ITEMS = [tuple(f"the {thing} is {word} ." for word in GRADES) for thing in THINGS]
-TEXTS = [*REVIEWS.texts, *(s for item in ITEMS for s in item)]
+VERSIONS = [Versions(("the bus was late .", "the bus was early ."), (1, 3))]
+TEXTS = [*REVIEWS.texts, *VERSIONS[0].texts, *(s for item in ITEMS for s in item)]
 WORDS = Vocabulary.build(TEXTS, 200, pairs.SLOTS)
 READER = LinearReader(np.zeros(SIZE, np.float32), 0.0)
 
@@ -30,6 +31,7 @@ def small(monkeypatch):
     monkeypatch.setattr(rewriter, "ROUND_BATCHES", 6)
     monkeypatch.setattr(rewriter, "ROUND_ITEMS", 12)
     monkeypatch.setattr(rewriter, "ROUND_NEGATED", 4)
+    monkeypatch.setattr(rewriter, "ROUND_VERSIONS", 8)
     monkeypatch.setattr(rewriter, "BATCH_SIZE", 16)
     monkeypatch.setattr(rewriter, "WARM_UP", 5)
 
@@ -39,18 +41,23 @@ def new_model():
     return CopyingTransformer(len(WORDS), WORDS.first_word, Sizes(16, 2, 1, 1, 24), dropout=0.0)
 
 
+def draw(versions, mined):
+    return rewriter.draw_sentiment(Sources(REVIEWS, ITEMS, versions, mined, READER))
+
+
 def test_rounds_have_one_size_and_hold_mined_pairs(small):
     mined = [Pair("the mined tea .", "the great tea .", 4)] * 3
-    make = rewriter.rounds(Sources(REVIEWS, ITEMS, mined, READER), WORDS, 0)
+    make = rewriter.rounds(draw(VERSIONS, mined), WORDS, 0)
     drawn = [make(step) for step in range(20)]
     assert {len(batch) for batch in drawn} == {16}
     assert make(3) == drawn[3]
-    assert mined[0] in {pair for batch in drawn for pair in batch}
+    expected = {mined[0], Pair("the bus was late .", "the bus was early .", 3)}
+    assert expected <= {pair for batch in drawn for pair in batch}
     assert drawn[0] != make(10)
 
 
 def test_training_learns_and_goes_on_where_it_was(tmp_path, small):
-    sources = Sources(REVIEWS, ITEMS, [], READER)
+    sources = draw([], [])
     whole, parts = new_model(), new_model()
     rewriter.train(whole, WORDS, sources, 30, tmp_path / "whole", 0)
     with torch.no_grad():

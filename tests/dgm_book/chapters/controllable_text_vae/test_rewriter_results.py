@@ -5,45 +5,61 @@ import json
 import pytest
 import torch
 
-from dgm import checkpoint
+from dgm import checkpoint, paths, steering
+from dgm.data.text import Vocabulary
 from dgm.nets.copying import CopyingTransformer, Sizes
-from dgm_book.chapters.controllable_text_vae import pairs, rewriter_results
-from dgm_book.chapters.controllable_text_vae.rewriter_results import Vocabulary
+from dgm.nets.graded_reader import GradedReader
+from dgm_book.chapters.controllable_text_vae import rewriter_results
 
-WORDS = ["the", "food", "was", "good", "bad", "."]
+WORDS = Vocabulary(["the", "food", "was", "good", "bad", "."], steering.SLOTS)
+VERTICES = ("very negative", "negative", "neutral", "positive", "very positive")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("DGM_RESULTS", str(tmp_path / "results"))
-    small = Sizes(16, 2, 1, 1, 24)
-    monkeypatch.setattr(
-        rewriter_results,
-        "CopyingTransformer",
-        lambda size, first, dropout=0.0: CopyingTransformer(size, first, small, dropout),
-    )
-    torch.manual_seed(0)
-    size = Vocabulary(WORDS, pairs.SLOTS)
-    weights = {"model": CopyingTransformer(len(size), size.first_word, small).state_dict()}
-    checkpoint.save(tmp_path / "rewriter.safetensors", weights)
     checkpoint.save(tmp_path / "rewriter.run.safetensors", {"step": 7, "seconds": 1.5})
-    checkpoint.write_text(tmp_path / "vocabulary.json", json.dumps(WORDS))
-    scores = json.dumps({"yelp": {"n": 1}, "slider": {"n": 2, "rewrites": []}})
+    scores = json.dumps({"yelp": {"n": 1}, "slider": {"n": 2, "rewrites": []}, "outputs": {}})
     for name in ("rewriter", "rewriter.int8"):
         checkpoint.write_text(tmp_path / f"{name}.test.json", scores)
     return tmp_path
 
 
-def test_what_is_published_is_the_trained_model_in_int8(folder):
-    result = rewriter_results.published(folder)
+def new_model(reader):
+    torch.manual_seed(0)
+    sizes = Sizes(16, 2, 1, 1, 24)
+    net = CopyingTransformer(len(WORDS), WORDS.first_word, sizes, 0.0)
+    reader = GradedReader(len(WORDS), sizes, 0.0) if reader else None
+    model = steering.RewritingModel(WORDS, VERTICES, net, reader, least_score=-1.5)
+    model.content[WORDS.id("good")] = False
+    return model.eval().requires_grad_(False)
+
+
+@pytest.mark.parametrize("reader", [True, False])
+def test_what_is_published_is_the_trained_model_in_int8(folder, monkeypatch, reader):
+    trained = new_model(reader)
+    result = rewriter_results.publish("sentiment", trained, folder)
     assert result.values["int8"] == {"yelp": {"n": 1}, "slider": {"n": 2}}
     assert result.provenance["steps"] == 7
-    vocabulary, model = rewriter_results.restored(result)
-    assert vocabulary.words == WORDS
-    trained = checkpoint.load(folder / "rewriter.safetensors")["model"]
-    for name, value in model.state_dict().items():
-        step = trained[name].abs().amax(-1, keepdim=True) / 127
-        assert ((value - trained[name]).abs() <= step / 2 + 1e-6).all()
-    rewriter_results.main([str(folder), "--int8"])
-    written = checkpoint.load(folder / "rewriter.int8.safetensors")["model"]
-    assert all(torch.equal(written[k], v) for k, v in model.state_dict().items())
+    place = folder / "results" / rewriter_results.FOLDER / "small"
+    monkeypatch.setattr(paths, "published", lambda name: [place])
+    loaded = steering.load("sentiment")
+    for (name, value), expected in zip(
+        loaded.state_dict().items(), trained.state_dict().values(), strict=True
+    ):
+        if value.ndim > 1:
+            step = expected.abs().amax(-1, keepdim=True) / 127
+            assert ((value - expected).abs() <= step / 2 + 1e-6).all(), name
+        else:
+            assert torch.equal(value, expected), name
+    assert loaded.least_score == -1.5
+    narrow = rewriter_results.narrowed(trained).state_dict()
+    assert all(torch.equal(narrow[k], v) for k, v in loaded.state_dict().items())
+
+
+def test_what_is_not_published_is_named(monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "published", lambda name: [tmp_path])
+    with pytest.raises(FileNotFoundError, match="'captions' are not published"):
+        steering.load("captions")
+    with pytest.raises(ValueError, match="sentiment, captions, shakespeare"):
+        steering.load("moods")
