@@ -242,7 +242,6 @@ def score(
     nats: Tensor | None = None,
 ) -> list[Candidate]:
     """Equation (1) for N rewrites of sources at weights (N, K); nats (N,) where they are known."""
-    weights = weights.float()
     nats = likelihood(model, sources, weights, written) if nats is None else nats
     contrast = (nats - likelihood(model, sources, opposite(weights), written)).clamp(-6, 6)
     values, scored = _read(model, written), []

@@ -41,6 +41,6 @@ class RewriterWeights(PackedWeights):
         for row in golden:
             checks.keys("a golden text", row, GOLDEN)
         least = float(values["least_score"])
-        header = {name: values[name] for name in VALUES}
+        header = {name: values[name] for name in (*VALUES, "least_agreement") if name in values}
         header |= {"words": words, "least_score": least if np.isfinite(least) else None}
         super().__init__(packed, header | {"tensors": described, "golden": [*map(dict, golden)]})

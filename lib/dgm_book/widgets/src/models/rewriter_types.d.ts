@@ -67,6 +67,7 @@ type RewritingParts = {
   content: Float32Array;
   scoreWeights: number[];
   leastScore: number;
+  leastAgreement: number;
 };
 type RewritingModel = RewritingParts & Golden;
 type RewriteScores = Record<
@@ -106,6 +107,7 @@ type PackedRewriter = {
     reader: RewriterSizes | null;
     score_weights: number[];
     least_score: number | null;
+    least_agreement?: number;
     golden?: { text: string; weights: number[]; rewrites: string[] }[];
   };
   data: Bytes;

@@ -9,8 +9,7 @@ import { asTyped, counted, namesIn, stays } from "./typed_text.js";
 const [WIDTH, MOST_WORDS, LONGER, SLOTS] = [10, 30, 8, 8];
 const UNKNOWN = 3; // the first marker of an unknown word
 const FIRST_WORD = UNKNOWN + SLOTS;
-const LEAST_AGREEMENT = 0.5;
-const MOST_CONTRAST = 6;
+const [LEAST_AGREEMENT, MOST_CONTRAST] = [0.5, 6];
 const TOO_BAD = "no rewrite was good enough";
 const NONE = { likelihood: 0, contrast: 0, agreement: 0, leftOut: 0, added: 0, repeated: 0, total: 0 };
 /** @type {(keyof RewriteScores)[]} */
@@ -59,8 +58,8 @@ function changesOf({ vocabulary, content }, source, words) {
 }
 
 /** @type {(model: RewritingParts, scores: RewriteScores, goal: number) => string} */
-function reasonAgainst({ reader, leastScore }, { agreement, contrast, total }, goal) {
-  const turned = reader ? agreement > (goal === 2 ? -LEAST_AGREEMENT : LEAST_AGREEMENT) : contrast > 0;
+function reasonAgainst({ reader, leastScore, leastAgreement }, { agreement, contrast, total }, goal) {
+  const turned = reader ? agreement > (goal === 2 ? -leastAgreement : leastAgreement) : contrast > 0;
   if (!turned) return "it does not say what was asked";
   return total > leastScore ? "" : TOO_BAD;
 }
@@ -215,6 +214,7 @@ export function rewritingModel({ header, data }) {
     content: unpackTensor(buffer, tensors.content),
     scoreWeights: score_weights,
     leastScore: least_score ?? -Infinity,
+    leastAgreement: header.least_agreement ?? LEAST_AGREEMENT,
   };
   return {
     ...model,
