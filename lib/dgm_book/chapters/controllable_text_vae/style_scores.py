@@ -68,7 +68,7 @@ def sources(name: str, split: str) -> tuple[list[str], dict[int, list[str]]]:
 def _references(texts: Sequence[str], vertex: int) -> list[str]:
     """People's romantic (1) or humorous (2) versions of the test captions."""
     path = registry.fetch(f"style-captions/reference.{1 if vertex == 1 else 0}.gz")
-    with gzip.open(path, "rt", encoding="utf-8") as file:
+    with gzip.open(path, "rt", encoding="latin-1") as file:
         rows = [[styles.plain(field) for field in line.split("\t")[:2]] for line in file]
     by_source = dict(rows)
     return [by_source[sentence] for sentence in texts]

@@ -102,7 +102,8 @@ def prepared(
 
 def lines(path: str) -> list[str]:
     """The first column of a file of the data, in the form that a rewriter reads."""
-    with gzip.open(registry.fetch(path), "rt", encoding="utf-8") as file:
+    encoding = "latin-1" if path.startswith("style-captions") else "utf-8"
+    with gzip.open(registry.fetch(path), "rt", encoding=encoding) as file:
         return [plain(line.split("\t")[0]) for line in file]
 
 
