@@ -17,12 +17,17 @@ LIBRARY = ROOT / "lib"
 # then one of the two goes, and so does this list.
 CHAPTER_4 = "dgm_book/chapters/controllable_text_vae"
 REWRITER = {
-    "lib/dgm": ("data/graded_sentences", "nets/copying", "nets/graded_reader"),
+    "lib/dgm": ("data/graded_sentences", "nets/copying", "nets/graded_reader", "steering"),
+    "lib/dgm_book/widgets": ("rewriter_weights",),
+    "tests/tools": ("rewriting_vectors",),
     f"lib/{CHAPTER_4}": (
         *("mining", "neural_reader", "opposites", "pairs", "ranking", "ratings", "readers"),
         *("rewriter", "rewriter_results", "rewriter_scores", "sitting"),
     ),
-    "tests/dgm": ("data/test_graded_sentences", "nets/test_copying", "nets/test_graded_reader"),
+    "tests/dgm": (
+        *("data/test_graded_sentences", "nets/test_copying", "nets/test_graded_reader"),
+        "test_steering",
+    ),
     f"tests/{CHAPTER_4}": (
         *("test_mining", "test_opposites", "test_pairs", "test_ranking", "test_ratings"),
         *("test_readers", "test_rewriter", "test_rewriter_results", "test_sitting"),

@@ -13,10 +13,11 @@ stay, its score reaches a threshold, and the reader, or else the second part, fi
 Otherwise the sentence stays as it is: an abstention, with its reason.
 """
 
+import functools
 import itertools
 import json
 import math
-import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from difflib import SequenceMatcher
@@ -28,7 +29,7 @@ from torch import Tensor, nn
 from dgm import checkpoint, paths
 from dgm.data import text as texts_of
 from dgm.data.text import END_MARKS, Vocabulary, split_sentences
-from dgm.nets.copying import END, START, CopyingTransformer, Sizes
+from dgm.nets.copying import END, START, CopyingTransformer, Progress, Sizes
 from dgm.nets.graded_reader import GradedReader
 from dgm.sampling.beam import beam_search
 
@@ -37,6 +38,7 @@ SENTENCES = 64  # decoded together
 MAX_WORDS, LONGER = 30, 8  # of a sentence that is read; how many more a rewrite may have
 SLOTS = 8  # markers of unknown words
 LEAST_AGREEMENT = 0.5
+TOO_BAD = "no rewrite was good enough"
 MODELS = ("sentiment", "captions", "shakespeare")
 
 
@@ -129,6 +131,8 @@ def candidates(
     The k-th takes the k-th rewrite of every sentence, or its last. `locked` are words that stay.
     A text that cannot be changed comes back alone, with the reason. ValueError as `steer`.
     """
+    if count < 1:
+        raise ValueError(f"count={count}: want 1 or more")
     sentence, w = _checked(model, sentence, weights)
     return rewrite_texts(model, [sentence], w[None], locked=locked, count=count)[0]
 
@@ -175,9 +179,9 @@ def rewrite_texts(
     count: int = 1,
 ) -> list[list[Rewrite]]:
     """For each of N texts and its weights (N, K), which sum to one, what `candidates` returns."""
-    pieces, stay = [], {word.lower() for word in locked}
+    pieces, stay = [], {part for word in locked for part in _plain_words(word)}
     for i, sentence in enumerate(typed):
-        words = texts_of.tokenise(sentence, keep_numbers=True).split()
+        words = _plain_words(sentence)
         named = stay | set(names(sentence, model.vocabulary))
         for piece in split_sentences(words, MAX_WORDS) if words else []:
             pieces.append((i, " ".join(piece), [word for word in piece if word in named]))
@@ -190,9 +194,11 @@ def rewrite_texts(
     rows: list[list[tuple[str, list[Candidate]]]] = [[] for _ in typed]
     for (i, piece, _), row in zip(pieces, ranked, strict=True):
         rows[i].append((piece, row))
-    return [_rewrites(source, row, count) for source, row in zip(typed, rows, strict=True)]
+    known = [any(_known(model.vocabulary, piece) for piece, _ in row) for row in rows]
+    return [_rewrites(*each, count) for each in zip(typed, rows, known, strict=True)]
 
 
+@torch.no_grad()
 def rank(
     model: RewritingModel,
     sentences: Sequence[str],
@@ -227,6 +233,7 @@ def rank(
     return [sorted(row, key=lambda c: (bool(c.reason), -c.scores.total)) for row in result]
 
 
+@torch.no_grad()
 def score(
     model: RewritingModel,
     sources: Sequence[str],
@@ -238,19 +245,20 @@ def score(
     weights = weights.float()
     nats = likelihood(model, sources, weights, written) if nats is None else nats
     contrast = (nats - likelihood(model, sources, opposite(weights), written)).clamp(-6, 6)
-    values = _read(model, written)
-    scored = []
+    values, scored = _read(model, written), []
+    goals = (weights.double().cpu() @ torch.arange(weights.shape[1]).double()).tolist()
     for i, (source, candidate) in enumerate(zip(sources, written, strict=True)):
-        goal, value = float(weights[i] @ torch.arange(weights.shape[1]).float()), values[i]
+        goal, value = goals[i], values[i]
         agreement = 0.0
         if model.reader is not None:
             sign = (goal > 2) - (goal < 2)
             agreement = math.tanh(sign * (value - 2)) if sign else -abs(value - 2)
         words = len(candidate.split()) + 1
         parts = (float(nats[i]) / words, float(contrast[i]), agreement)
-        parts = (*parts, *(-float(n) for n in _changes(model, source, candidate)))
-        total = sum(w * part for w, part in zip(model.score_weights, parts, strict=True))
-        scores = Scores(*parts, total)
+        left_out, added, repeated = _changes(model, source, candidate)
+        scores = Scores(*parts, -float(left_out), -float(added), -float(repeated))
+        parts = zip(model.score_weights, scores[:-1], strict=True)
+        scores = scores._replace(total=sum(w * part for w, part in parts))
         scored.append(Candidate(candidate, scores, _reason(model, scores, goal)))
     return scored
 
@@ -262,9 +270,10 @@ def _reason(model: RewritingModel, scores: Scores, goal: float) -> str:
         turned = scores.contrast > 0
     if not turned:
         return "it does not say what was asked"
-    return "" if scores.total > model.least_score else "no rewrite was good enough"
+    return "" if scores.total > model.least_score else TOO_BAD
 
 
+@torch.no_grad()
 def likelihood(
     model: RewritingModel, sources: Sequence[str], weights: Tensor, written: Sequence[str]
 ) -> Tensor:
@@ -306,51 +315,63 @@ def names(typed: str, vocabulary: Vocabulary) -> list[str]:
     A word with one capital counts, but for "I" and the first of a sentence; that counts where the
     vocabulary does not know it, or another name or 's follows.
     """
-    words = [match[0] for match in _pieces(typed)]
-    capital = [w[:1].isupper() and w[1:] == w[1:].lower() and w != "I" for w in words]
-    first = [i == 0 or words[i - 1] in (*END_MARKS, '"', "(", ":") for i in range(len(words))]
+    pieces = _pieces(typed)
+    words, shown = [p.word for p in pieces], [typed[p.first : p.end] for p in pieces]
+    capital = [w[:1].isupper() and w[1:] == w[1:].lower() and w != "I" for w in shown]
+    starts = (*END_MARKS, "``", "''", "(", ":")
+    first = [i == 0 or words[i - 1] in starts for i in range(len(words))]
     result = []
     for i, word in enumerate(words):
-        after = words[i + 1] if i + 1 < len(words) else ""
-        follows = after == "'s" or (i + 1 < len(words) and capital[i + 1] and not first[i + 1])
-        unknown = vocabulary.id(word.lower()) == vocabulary.unknown
+        after = i + 1 < len(words)
+        follows = after and (words[i + 1] == "'s" or (capital[i + 1] and not first[i + 1]))
+        unknown = vocabulary.id(word) == vocabulary.unknown
         if capital[i] and (not first[i] or unknown or follows):
-            result.append(word.lower())
+            result.append(word)
     return result
 
 
 def restore(source: str, words: Sequence[str]) -> list[str]:
-    """A rewrite's words with the capitals of the typed source, "I", and of sentences."""
-    typed, result = [match[0] for match in _pieces(source)], list(words)
+    """A rewrite's words as the source has them typed, with the capitals of "I" and of sentences."""
+    pieces, result = _pieces(source), list(words)
     if source == source.upper() != source.lower():
         return [word.upper() for word in result]
-    matcher = SequenceMatcher(None, [t.lower() for t in typed], result, autojunk=False)
-    for block in matcher.get_matching_blocks():
-        result[block.b : block.b + block.size] = typed[block.a : block.a + block.size]
+    for a, b in _in_both(pieces, words):
+        result[b] = source[pieces[a].first : pieces[a].end]
     if source == source.lower():
         return result
     result = ["I" if word == "i" else word for word in result]
-    starts = (i == 0 or result[i - 1] in END_MARKS for i in range(len(result)))
-    return [w[:1].upper() + w[1:] if s else w for w, s in zip(result, starts, strict=True)]
+    start = True
+    for i, word in enumerate(words):
+        result[i] = result[i][:1].upper() + result[i][1:] if start else result[i]
+        start = word in END_MARKS or (start and word in ("``", "("))
+    return result
 
 
-def joined(words: Sequence[str]) -> tuple[str, list[tuple[int, int]]]:
-    """Words as one types them, without spaces at marks, and where each stands (first, end)."""
+def joined(
+    words: Sequence[str], shown: Sequence[str] | None = None, gaps: dict[int, str] | None = None
+) -> tuple[str, list[tuple[int, int]]]:
+    """Words as one types them, without spaces at marks, and where each stands (first, end).
+
+    `shown` are the words with their capitals, `gaps` what stands before some of them.
+    """
     line, places, glue = "", [], True
-    for word in words:
+    for i, (word, typed) in enumerate(zip(words, shown or words, strict=True)):
         tight = word[0] in ".,!?;:)%" or word.startswith("'") or word.lower() == "n't"
-        line += "" if glue or tight else " "
-        plain = word.replace("``", '"').replace("''", '"')
+        line += (gaps or {}).get(i, "" if glue or tight or not typed else " ")
+        plain = typed.replace("``", '"').replace("''", '"')
         places.append((len(line), len(line) + len(plain)))
         line += plain
         glue = word in ("(", "$", "``")
     return line, places
 
 
-def _rewrites(source: str, rows: list[tuple[str, list[Candidate]]], count: int) -> list[Rewrite]:
+def _rewrites(
+    source: str, rows: list[tuple[str, list[Candidate]]], known: bool, count: int
+) -> list[Rewrite]:
     """The k-th candidates of a text's sentences together, for k below count."""
     if not any(row for _, row in rows):
         reason = "there is no word that the model knows" if rows else "there is no word"
+        reason = TOO_BAD if known else reason
         return [Rewrite(source, (), (), Scores(0, 0, 0, 0, 0, 0), reason)]
     result: dict[str, Rewrite] = {}
     for k in range(count):
@@ -371,28 +392,53 @@ def _rewrites(source: str, rows: list[tuple[str, list[Candidate]]], count: int) 
 
 
 def _as_typed(source: str, words: Sequence[str], scores: Scores, reason: str) -> Rewrite:
-    pieces = _pieces(source)
-    text, places = joined(restore(source, words))
-    old = [match[0].lower() for match in pieces]
-    matcher = SequenceMatcher(None, old, [word.lower() for word in words], autojunk=False)
-    removed, changed = [], []
-    for kind, a, b, c, d in matcher.get_opcodes():
-        if kind != "equal" and b > a:
-            removed.append((pieces[a].start(), pieces[b - 1].end()))
-        if kind != "equal" and d > c:
-            changed.append((places[c][0], places[d - 1][1]))
+    pieces, gaps = _pieces(source), {}
+    stay = _in_both(pieces, words)
+    for (a, b), (c, d) in itertools.pairwise(stay):
+        if (c, d) == (a + 1, b + 1):
+            gaps[d] = source[pieces[a].end : pieces[c].first]
+    text, places = joined(words, restore(source, words), gaps)
+    removed, changed, a, b = [], [], 0, 0
+    for c, d in [*stay, (len(pieces), len(words))]:
+        if c > a and pieces[c - 1].end > pieces[a].first:
+            removed.append((pieces[a].first, pieces[c - 1].end))
+        if d > b:
+            changed.append((places[b][0], places[d - 1][1]))
+        a, b = c + 1, d + 1
     return Rewrite(text, tuple(changed), tuple(removed), scores, reason)
 
 
-def _pieces(source: str) -> list[re.Match]:
-    """Matches of the source's tokens in it, as far as they stand there from left to right."""
-    matches, place = [], 0
-    for token in texts_of.tokenise(source, keep_numbers=True).split():
-        match = re.compile(re.escape(token), re.IGNORECASE).search(source, place)
-        if match:
-            matches.append(match)
-            place = match.end()
-    return matches
+class _Piece(NamedTuple):
+    word: str  # in the form of the data
+    first: int
+    end: int
+
+
+def _in_both(pieces: Sequence[_Piece], words: Sequence[str]) -> list[tuple[int, int]]:
+    """Which pieces and words stay, in their order."""
+    old = [piece.word for piece in pieces]
+    blocks = SequenceMatcher(None, old, list(words), autojunk=False).get_matching_blocks()
+    return [(block.a + i, block.b + i) for block in blocks for i in range(block.size)]
+
+
+def _pieces(source: str) -> list[_Piece]:
+    """The source's words and where they stand, for all their signs are in the form of the data."""
+    form = functools.cache(lambda c: unicodedata.normalize("NFKD", "".join(_plain_words(c))))
+    places = [i for i, c in enumerate(source) for _ in form(c)]
+    line, result, start = "".join(map(form, source)), [], 0
+    for word in _plain_words(source):
+        signs = unicodedata.normalize("NFKD", word.replace("``", "''"))
+        first = line.find(signs, start)
+        if first >= 0:
+            start = first + len(signs)
+            # Several words may stand for the same sign, such as those of a fraction.
+            begin = max(places[first], result[-1].end if result else 0)
+            result.append(_Piece(word, begin, places[start - 1] + 1))
+    return result
+
+
+def _plain_words(typed: str) -> list[str]:
+    return texts_of.tokenise(typed, keep_numbers=True).split()
 
 
 def _known(vocabulary: Vocabulary, sentence: str) -> bool:
@@ -414,10 +460,16 @@ def _write(
     source = model.vocabulary.encode(sentences, MAX_WORDS)
     device, rewriter = model.content.device, model.rewriter
     memory = rewriter.encode(source.tokens.to(device), weights.to(device, torch.float32))
-    steps = min(int(source.lengths.max()) + LONGER, rewriter.sizes.places - 1)
-    beams = beam_search(
-        rewriter.step, rewriter.start(memory), len(sentences), width=WIDTH, max_steps=steps
-    )
+    most = (source.lengths + LONGER).clamp(max=rewriter.sizes.places - 1).to(device)
+    ends = most.repeat_interleave(WIDTH)
+
+    def step(tokens: Tensor, state: Progress) -> tuple[Tensor, Progress]:
+        log_p, state = rewriter.step(tokens, state)
+        # A short sentence ends as it does alone, whatever it is decoded with.
+        return log_p.masked_fill((state.written.shape[1] > ends)[:, None], -math.inf), state
+
+    start, steps = rewriter.start(memory), int(most.max())
+    beams = beam_search(step, start, len(sentences), width=WIDTH, max_steps=steps)
     written: list[dict[str, float]] = [{} for _ in sentences]
     for i, row in enumerate(written):
         for tokens, nats in zip(beams.tokens[i], beams.log_prob[i].tolist(), strict=True):

@@ -242,9 +242,10 @@ class CopyingTransformer(nn.Module):
         before = functional.pad(written, (1, 0))[:, -2:-1]
         place = torch.full((1,), t, device=tokens.device)
         pointed = self._point(x, Memory(*state[:5]), tokens[:, None], before, place)[:, 0]
-        gate = torch.sigmoid(self.gate(x[:, 0]).float())
-        p = (1 - gate) * torch.softmax(self._words(x[:, 0]), -1)
-        p = p.scatter_add(1, state.source, gate * torch.softmax(pointed, -1))
+        gate = self.gate(x[:, 0]).float()
+        # 1 - sigmoid(gate) would be rounded to few digits, and make equal what is not.
+        p = torch.sigmoid(-gate) * torch.softmax(self._words(x[:, 0]), -1)
+        p = p.scatter_add(1, state.source, torch.sigmoid(gate) * torch.softmax(pointed, -1))
         state = Progress(*state[:5], written, torch.stack(keys, 1), torch.stack(values, 1))
         return p.clamp(min=1e-9).log().clamp(max=0), state
 

@@ -73,7 +73,7 @@ class WordWeights(PackedWeights):
             tensors = {key: arrays[full] for key, (full, _) in self._tensors.items()}
             described.append({self._name: name, "tensors": pack(packed, tensors)})
             widths[name] = sizes[width]
-        text = _joined(words, sizes["V"] - MARKERS)
+        text = joined_words(words, sizes["V"] - MARKERS)
         check_size(
             f"the {self._model}s with the words", len(packed) + len(text.encode()), MAX_BYTES
         )
@@ -158,7 +158,7 @@ class TextWeights(PackedWeights):
     ) -> None:
         sizes, packed = {}, bytearray()
         arrays = checks.arrays("the steering model", tensors, SHAPES, sizes)
-        text = _joined(words, sizes["S"] - MARKERS - UNKNOWN_SLOTS)
+        text = joined_words(words, sizes["S"] - MARKERS - UNKNOWN_SLOTS)
         described = {
             name: {"scale": None, **pack(packed, array, array.size < STAYS_WIDE)}
             for name, array in arrays.items()
@@ -176,7 +176,7 @@ class TextWeights(PackedWeights):
         super().__init__(packed, header)
 
 
-def _joined(words: Sequence[str], expected: int) -> str:
+def joined_words(words: Sequence[str], expected: int) -> str:
     """Return words in one text; ValueError unless they fit an embedding of so many more rows."""
     if len(words) != expected:
         raise ValueError(

@@ -1,5 +1,7 @@
 """The copying rewriter: training and decoding agree, it learns to copy, it writes no markers."""
 
+import math
+
 import pytest
 import torch
 
@@ -30,6 +32,18 @@ def test_reading_at_once_and_step_by_step_give_the_same(model):
         expected = step.gather(1, TARGET[:, t + 1, None])[:, 0]
         torch.testing.assert_close(log_p[inside, t], expected[inside], atol=1e-4, rtol=1e-4)
     assert (log_p[1, 2:] == 0).all()
+
+
+@torch.no_grad()
+def test_a_gate_near_its_end_loses_no_digits(model):
+    model.gate.weight.zero_()
+    written = []
+    for gate in (-16.0, 16.0):
+        model.gate.bias.fill_(gate)
+        step, _ = model.step(torch.tensor([START] * 2), model.start(model.encode(SOURCE, GRADE)))
+        written.append(step[:, 12:15])  # which no source has
+    torch.testing.assert_close(written[1], (written[0] - 16).clamp(min=math.log(1e-9)))
+    assert written[1].max() > -20
 
 
 @torch.no_grad()

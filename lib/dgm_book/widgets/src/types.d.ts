@@ -33,8 +33,13 @@ type LayerAt = {
   scale: number;
   bias: number;
 };
-/** The WebAssembly product of lstm.js: places of w, x, b and o in bytes, rows, and bytes a row. */
-type Multiply = (w: number, x: number, b: number, o: number, rows: number, bytes: number) => void;
+/**
+ * The WebAssembly product of lstm.js: places of w, x, b and o in bytes, rows, and bytes a row; that of
+ * transformer.js also takes of how many x.
+ */
+type Multiply = (
+  ...places: [w: number, x: number, b: number, o: number, rows: number, bytes: number, n?: number]
+) => void;
 /** A layer of a network; weights row by row. */
 type Layer<A extends Floats = Float32Array> = {
   rows: number;

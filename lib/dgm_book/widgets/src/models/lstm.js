@@ -17,13 +17,13 @@ const MATVEC =
 
 // Room for so many floats, from which take(n, values) cuts arrays. Layers whose arrays all come from here and
 // have the room's multiply are several times as fast; where WebAssembly is not to be had it is undefined.
-/** @type {(floats: number) => Room} */
-export function roomFor(floats) {
+/** @type {(floats: number, product?: string) => Room} */
+export function roomFor(floats, product = MATVEC) {
   /** @type {Room["take"]} */
   const plain = (n, values) => (values ? Float32Array.from(values) : new Float32Array(n));
   try {
     const memory = new WebAssembly.Memory({ initial: Math.ceil(floats / 16384) });
-    const code = Uint8Array.from(atob(MATVEC), (c) => c.charCodeAt(0));
+    const code = Uint8Array.from(atob(product), (c) => c.charCodeAt(0));
     const { f } = new WebAssembly.Instance(new WebAssembly.Module(code), { m: { m: memory } }).exports;
     let used = 0;
     /** @type {Room["take"]} */

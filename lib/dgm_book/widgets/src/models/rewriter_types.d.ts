@@ -1,0 +1,112 @@
+// Types of the rewriter and of what shows its candidates; no code.
+
+// transformer.js: rows of numbers go through layers, and attend to rows of a memory, for each row its own.
+type Arrays = Record<string, Float32Array>;
+type Paths = number[][];
+/** `rows` is a multiple of 4; the output is overwritten by the next call. */
+type Linear = { rows: number; columns: number; apply(x: Float32Array, n: number): Float32Array };
+type LinearParts = [weight: Float32Array, bias: Float32Array, columns: number, room: Room, most: number];
+type ReadParts = [y: Float32Array, memory: Float32Array, paths: Paths];
+type AttendParts = [
+  queries: Float32Array,
+  heads: number,
+  memory: Float32Array,
+  paths: Paths,
+  out: Float32Array,
+];
+type BlockSizes = Record<"width" | "heads" | "inner", number>;
+type BlockParts = [t: Arrays, name: string, sizes: BlockSizes, room: Room, most: number];
+type Block = {
+  /** Keys and values of n states, for others to attend to. */
+  remember(states: Float32Array, n: number): Float32Array;
+  /** x is changed; its own keys and values are put into the memory, from row `start` on. */
+  forward(
+    x: Float32Array,
+    memory: Float32Array,
+    start: number,
+    paths: Paths,
+    source?: Float32Array,
+    sourcePaths?: Paths,
+  ): void;
+};
+
+// rewriter.js
+type RewriterSizes = BlockSizes & Record<"encoder_layers" | "decoder_layers" | "grades" | "places", number>;
+type EmbedParts = [i: number, word: number, places: Float32Array, place: number, grade: Float32Array];
+type Memory = { source: number[]; grade: Float32Array; pointer: Float32Array; layers: Float32Array[] };
+type Progress = { memory: Memory; own: Float32Array[]; used: number };
+type DecoderRow = { tokens: number[]; path: number[] };
+type PointParts = [memory: Memory, query: Float32Array, i: number, tokens: number[]];
+/** Logits of words and the log of their sum; shares of the source's places; the gate before its sigmoid. */
+type Mixture = { logits: Float32Array; total: number; pointed: Float64Array; gate: number };
+type BestParts = [mixture: Mixture, source: number[], count: number];
+type Next = { id: number; nats: number };
+type Hypothesis = DecoderRow & { nats: number; over: boolean };
+type BeamParts = [memory: Memory, width: number, steps: number, prefix?: number[]];
+type Written = { tokens: number[]; nats: number; finished: boolean };
+
+// typed_text.js: spans are of characters, [first, end)
+type Span = [first: number, end: number];
+type TypedWord = { word: string; first: number; end: number };
+type JoinedParts = [words: string[], shown: string[], gaps: Map<number, string>];
+type AsTypedParts = [source: string, words: string[]];
+type TypedText = { text: string; changed: Span[]; removed: Span[] };
+
+// rewriting.js
+type WordIds = {
+  id(word: string): number;
+  encode(sentence: string[], most?: number): { ids: number[]; unknown: string[] };
+  decode(ids: number[], unknown: string[]): string[];
+  target(sentence: string[], unknown: string[]): number[];
+};
+type RewritingParts = {
+  vertices: string[];
+  vocabulary: WordIds;
+  rewriter: import("./rewriter.js").Rewriter;
+  reader: { value(ids: number[]): number } | null;
+  content: Float32Array;
+  scoreWeights: number[];
+  leastScore: number;
+};
+type RewritingModel = RewritingParts & Golden;
+type RewriteScores = Record<
+  "likelihood" | "contrast" | "agreement" | "leftOut" | "added" | "repeated" | "total",
+  number
+>;
+type RankedCandidate = { words: string[]; scores: RewriteScores; reason: string };
+type Against = { memory: Memory; unknown: string[] };
+type ScoreParts = [
+  model: RewritingParts,
+  source: string[],
+  weights: number[],
+  words: string[],
+  nats: number,
+  against: Against,
+];
+type SentenceToRank = {
+  words: string[];
+  locked: string[];
+  known: boolean;
+  read: { memory?: Memory; against?: Against };
+};
+type RankParts = [model: RewritingParts, sentence: SentenceToRank, weights: number[], width: number];
+type RankedSentence = { words: string[]; candidates: RankedCandidate[] };
+/** `removed` is of the source, `changed` of the text; a reason says why it should not be shown. */
+type TextRewrite = TypedText & { scores: RewriteScores; reason: string };
+type TogetherParts = [source: string, sentences: (RankedSentence & { known: boolean })[], count: number];
+type RewriteOptions = { locked?: string[]; count?: number; onFirst?: (rewrite: TextRewrite) => void };
+type RewriteParts = [model: RewritingParts, text: string, weights: number[], options?: RewriteOptions];
+type RewrittenText = { rewrites: TextRewrite[]; sentences: RankedSentence[] };
+type PackedRewriter = {
+  header: {
+    tensors: Tensors;
+    words: string;
+    vertices: string[];
+    sizes: RewriterSizes;
+    reader: RewriterSizes | null;
+    score_weights: number[];
+    least_score: number | null;
+    golden?: { text: string; weights: number[]; rewrites: string[] }[];
+  };
+  data: Bytes;
+};

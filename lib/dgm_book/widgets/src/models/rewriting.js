@@ -1,0 +1,259 @@
+// Candidates of a rewriter, their scores and what to show of them; as in dgm.steering: equation (1) is its.
+
+import { gradedReader } from "./graded_reader.js";
+import { bufferOf, unpackTensor } from "./nn.js";
+import { END, Rewriter, START } from "./rewriter.js";
+import { splitSentences, tokenise } from "./tokens.js";
+import { asTyped, counted, namesIn, stays } from "./typed_text.js";
+
+const [WIDTH, MOST_WORDS, LONGER, SLOTS] = [10, 30, 8, 8];
+const UNKNOWN = 3; // the first marker of an unknown word
+const FIRST_WORD = UNKNOWN + SLOTS;
+const LEAST_AGREEMENT = 0.5;
+const MOST_CONTRAST = 6;
+const TOO_BAD = "no rewrite was good enough";
+const NONE = { likelihood: 0, contrast: 0, agreement: 0, leftOut: 0, added: 0, repeated: 0, total: 0 };
+/** @type {(keyof RewriteScores)[]} */
+const PARTS = ["likelihood", "contrast", "agreement", "leftOut", "added", "repeated", "total"];
+
+/** @type {(words: string[]) => WordIds} */
+function vocabularyOf(words) {
+  const ids = new Map(words.map((word, i) => [word, FIRST_WORD + i]));
+  return {
+    id: (word) => ids.get(word) ?? UNKNOWN,
+    encode(sentence, most = sentence.length) {
+      /** @type {string[][]} */
+      const [firsts, rest] = [[], []];
+      const places = sentence.slice(0, most).map((word) => {
+        if (!ids.has(word) && !firsts.includes(word)) (firsts.length < SLOTS - 1 ? firsts : rest).push(word);
+        const slot = firsts.indexOf(word);
+        return ids.get(word) ?? UNKNOWN + (slot < 0 ? SLOTS - 1 : slot);
+      });
+      return { ids: [START, ...places, END], unknown: [...firsts, ...rest] };
+    },
+    decode(places, unknown) {
+      const [slots, rest] = [unknown.slice(0, SLOTS - 1), unknown.slice(SLOTS - 1)];
+      const end = places.indexOf(END);
+      return places.slice(0, end < 0 ? places.length : end).map((id) => {
+        if (id >= FIRST_WORD) return words[id - FIRST_WORD];
+        return (id === FIRST_WORD - 1 ? rest.shift() : slots[id - UNKNOWN]) ?? "<unk>";
+      });
+    },
+    // An unknown word that the source lacks cannot be written: <s> is as unlikely.
+    target(sentence, unknown) {
+      const slots = new Map(unknown.map((word, i) => [word, UNKNOWN + Math.min(i, SLOTS - 1)]));
+      return [START, ...sentence.map((word) => ids.get(word) ?? slots.get(word) ?? START), END];
+    },
+  };
+}
+
+/** @type {(model: RewritingParts, source: string[], words: string[]) => number[]} */
+function changesOf({ vocabulary, content }, source, words) {
+  const [old, now] = [counted(source), counted(words)];
+  const counts = (/** @type {string} */ word) => /^\p{L}+$/u.test(word) && content[vocabulary.id(word)] > 0;
+  /** @type {(a: Map<string, number>, b: Map<string, number>) => number} */
+  const more = (a, b) =>
+    [...a].reduce((sum, [word, n]) => sum + (counts(word) ? Math.max(0, n - (b.get(word) ?? 0)) : 0), 0);
+  const twice = [...now].filter(([word, n]) => n > 1 && n > (old.get(word) ?? 0) && counts(word)).length;
+  return [more(old, now), more(now, old), twice + words.filter((word, i) => word === words[i - 1]).length];
+}
+
+/** @type {(model: RewritingParts, scores: RewriteScores, goal: number) => string} */
+function reasonAgainst({ reader, leastScore }, { agreement, contrast, total }, goal) {
+  const turned = reader ? agreement > (goal === 2 ? -LEAST_AGREEMENT : LEAST_AGREEMENT) : contrast > 0;
+  if (!turned) return "it does not say what was asked";
+  return total > leastScore ? "" : TOO_BAD;
+}
+
+/** Equation (1) for a rewrite of log-probability nats. @type {(...of: ScoreParts) => RankedCandidate} */
+function scored(model, source, weights, words, nats, against) {
+  const { vocabulary, rewriter, reader, scoreWeights } = model;
+  const unlikely = rewriter.logLikelihood(against.memory, vocabulary.target(words, against.unknown));
+  const goal = weights.reduce((sum, w, k) => sum + w * k, 0);
+  const sign = Math.sign(goal - 2);
+  let agreement = 0;
+  if (reader) {
+    const apart = reader.value(vocabulary.encode(words).ids) - 2;
+    agreement = sign ? Math.tanh(sign * apart) : -Math.abs(apart);
+  }
+  const contrast = Math.max(-MOST_CONTRAST, Math.min(MOST_CONTRAST, nats - unlikely));
+  const [leftOut, added, repeated] = changesOf(model, source, words).map((n) => -n);
+  const parts = {
+    likelihood: nats / (words.length + 1),
+    contrast,
+    agreement,
+    leftOut,
+    added,
+    repeated,
+    total: 0,
+  };
+  const total = scoreWeights.reduce((sum, weight, i) => sum + weight * parts[PARTS[i]], 0);
+  const scores = { ...parts, total };
+  return { words, scores, reason: reasonAgainst(model, scores, goal) };
+}
+
+/** One-hot: the end of the row of vertices that is farther. @type {(weights: number[]) => number[]} */
+function opposite(weights) {
+  const mean = weights.reduce((sum, w, k) => sum + w * k, 0);
+  const vertex = mean >= (weights.length - 1) / 2 ? 0 : weights.length - 1;
+  return weights.map((_, k) => (k === vertex ? 1 : 0));
+}
+
+/** Candidates of a sentence, best first. @type {(...of: RankParts) => Generator<void, RankedCandidate[]>} */
+function* rank(model, { words, locked, known, read }, weights, width) {
+  const { vocabulary, rewriter } = model;
+  if (!known) return [];
+  const { ids, unknown } = vocabulary.encode(words, MOST_WORDS);
+  read.memory ??= rewriter.encode(ids, weights);
+  yield;
+  const steps = Math.min(ids.length + LONGER, rewriter.sizes.places - 1);
+  const beam = yield* rewriter.beam(read.memory, width, steps);
+  /** @type {Map<string, { written: string[], nats: number }>} */
+  const distinct = new Map();
+  for (const { tokens, nats, finished } of beam) {
+    const written = vocabulary.decode(tokens, unknown);
+    const line = written.join(" ");
+    if (finished && line && !distinct.has(line)) distinct.set(line, { written, nats });
+  }
+  /** @type {RankedCandidate[]} */
+  const candidates = [];
+  for (const [line, { written, nats }] of distinct) {
+    if (line === words.join(" ") || !stays(words, written, locked)) continue;
+    read.against ??= { memory: rewriter.encode(ids, opposite(weights)), unknown };
+    candidates.push(scored(model, words, weights, written, nats, read.against));
+    yield;
+  }
+  return candidates.sort(
+    (a, b) => Number(a.reason !== "") - Number(b.reason !== "") || b.scores.total - a.scores.total,
+  );
+}
+
+/** The k-th candidates of all sentences together. @type {(...of: TogetherParts) => TextRewrite[]} */
+function together(source, sentences, count) {
+  /** @type {(reason: string, scores?: RewriteScores) => TextRewrite} */
+  const unchanged = (reason, scores = NONE) => ({ text: source, changed: [], removed: [], scores, reason });
+  if (!sentences.some(({ candidates }) => candidates.length)) {
+    if (sentences.some(({ known }) => known)) return [unchanged(TOO_BAD)];
+    return [unchanged(`there is no word${sentences.length ? " that the model knows" : ""}`)];
+  }
+  /** @type {Map<string, TextRewrite>} */
+  const rewrites = new Map();
+  for (let k = 0; k < count; k++) {
+    const chosen = sentences.map(({ candidates: row }) => row[Math.min(k, row.length - 1)]);
+    const good = chosen.filter((c) => c && !c.reason);
+    const used = good.length ? good : chosen.filter((c) => c);
+    const words = sentences.flatMap((sentence, i) =>
+      used.includes(chosen[i]) ? chosen[i].words : sentence.words,
+    );
+    /** @type {RewriteScores} */
+    const scores = { ...NONE };
+    for (const { scores: each } of used) for (const part of PARTS) scores[part] += each[part] / used.length;
+    const rewrite = { ...asTyped(source, words), scores, reason: good.length ? "" : used[0].reason };
+    if (!rewrites.has(rewrite.text)) rewrites.set(rewrite.text, rewrite);
+  }
+  const [first, ...rest] = rewrites.values();
+  if ([first, ...rest].some(({ reason }) => !reason)) return [first, ...rest];
+  return [unchanged(first.reason, first.scores), first, ...rest].slice(0, count);
+}
+
+/** A step of `rewriteText` at a time. @type {(...of: RewriteParts) => Generator<void, RewrittenText>} */
+export function* rewriting(model, text, weights, { locked = [], count = 5, onFirst } = {}) {
+  const { vocabulary } = model;
+  const isKnown = (/** @type {string} */ word) => vocabulary.id(word) !== UNKNOWN;
+  const words = tokenise(text, true);
+  const stay = [...locked.flatMap((word) => tokenise(word, true)), ...namesIn(text, isKnown)];
+  const sentences = (words.length ? splitSentences(words, MOST_WORDS) : []).map((piece) => ({
+    words: piece,
+    locked: piece.filter((word) => stay.includes(word)),
+    known: piece.some((word) => isKnown(word) && /^\p{L}+$/u.test(word)),
+    read: {},
+    /** @type {RankedCandidate[]} */
+    candidates: [],
+  }));
+  const sum = weights.reduce((a, b) => a + b, 0);
+  const shares = weights.map((w) => w / sum);
+  for (const width of onFirst ? [1, WIDTH] : [WIDTH]) {
+    for (const sentence of sentences) sentence.candidates = yield* rank(model, sentence, shares, width);
+    if (width === 1) onFirst?.(together(text, sentences, 1)[0]);
+  }
+  return {
+    rewrites: together(text, sentences, count),
+    sentences: sentences.map(({ words, candidates }) => ({ words, candidates })),
+  };
+}
+
+/**
+ * At most `count` rewrites of a text, best first, and the candidates of each sentence; onFirst is early given
+ * what greedy decoding writes. @type {(...of: RewriteParts) => RewrittenText}
+ */
+export function rewriteText(model, text, weights, options) {
+  const steps = rewriting(model, text, weights, options);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
+}
+
+/** Of what dgm_book.widgets.rewriter_weights packs. @type {(packed: PackedRewriter) => RewritingModel} */
+export function rewritingModel({ header, data }) {
+  const { tensors, words, vertices, sizes, reader, score_weights, least_score, golden = [] } = header;
+  const buffer = bufferOf(data);
+  /** @type {(owner: string) => [Arrays, Tensors]} */
+  const partOf = (owner) => {
+    const own = Object.entries(tensors).filter(([name]) => name.startsWith(owner));
+    const renamed = own.map(([name, tensor]) => /** @type {const} */ ([name.slice(owner.length), tensor]));
+    return [
+      Object.fromEntries(renamed.map(([name, tensor]) => [name, unpackTensor(buffer, tensor)])),
+      Object.fromEntries(renamed),
+    ];
+  };
+  const model = {
+    vertices,
+    vocabulary: vocabularyOf(words.split(" ")),
+    rewriter: new Rewriter(...partOf("rewriter."), sizes, FIRST_WORD),
+    reader: reader && gradedReader(...partOf("reader."), reader),
+    content: unpackTensor(buffer, tensors.content),
+    scoreWeights: score_weights,
+    leastScore: least_score ?? -Infinity,
+  };
+  return {
+    ...model,
+    golden: golden.length,
+    goldenError(g) {
+      const { text, weights, rewrites } = golden[g];
+      const got = rewriteText(model, text, weights, { count: rewrites.length }).rewrites;
+      return rewrites.every((rewrite, i) => rewrite === got[i]?.text) ? 0 : 1;
+    },
+  };
+}
+
+/**
+ * What a worker does: a request with a header and data brings the model; one with a text, an id and weights
+ * is answered with { id, first }, then { id, rewrites, sentences }. A newer one ends an older, but for its
+ * first rewrite once that is begun, so that a drag shows it.
+ * @returns {import("../worker.js").Work}
+ */
+export function rewritingHost() {
+  /** @type {RewritingModel | null} */
+  let model = null;
+  let newest = 0;
+  /** @type {(mine: number, request: any, tell: (message: any) => void) => Iterator<void>} */
+  function* answer(mine, request, tell) {
+    if (request.header) model = rewritingModel(request);
+    if (request.header || !model || mine !== newest) return;
+    const { id, text, weights, locked, count } = request;
+    let begun = true;
+    const onFirst = (/** @type {TextRewrite} */ first) => {
+      tell({ id, first });
+      begun = false;
+    };
+    const steps = rewriting(model, text, weights, { locked, count, onFirst });
+    while (begun || mine === newest) {
+      const { done, value } = steps.next();
+      if (done) return tell({ id, ...value });
+      yield;
+    }
+  }
+
+  return (request, tell) => answer(request.header ? newest : ++newest, request, tell);
+}

@@ -1,0 +1,165 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { END } from "../../lib/dgm_book/widgets/src/models/rewriter.js";
+import {
+  rewriteText,
+  rewritingHost,
+  rewritingModel,
+} from "../../lib/dgm_book/widgets/src/models/rewriting.js";
+import { gelu } from "../../lib/dgm_book/widgets/src/models/transformer.js";
+import { finish, golden, near, weightsOf } from "./golden.js";
+
+const packedOf = (vectors) => ({ header: vectors.header, data: weightsOf(vectors).get("data") });
+const PARTS = ["likelihood", "contrast", "agreement", "leftOut", "added", "repeated", "total"];
+const small = golden.rewriting_small.map((vectors) => ({
+  ...vectors,
+  model: rewritingModel(packedOf(vectors)),
+}));
+
+/** Keys or values (L, heads, S, size) as the page has them: layers of rows of keys, then values. */
+function memoryRows(keys, values) {
+  return keys.map((layer, l) =>
+    layer[0].flatMap((_, s) => [keys, values].flatMap((part) => part[l].flatMap((head) => head[s]))),
+  );
+}
+
+function sameBeams({ rewriter }, memory, beams) {
+  for (const { width, steps, written } of beams) {
+    const got = finish(rewriter.beam(memory, width, steps));
+    assert.deepEqual(
+      got.map(({ tokens, finished }) => ({ tokens, finished })),
+      written.map(({ tokens, finished }) => ({ tokens, finished })),
+    );
+    near(
+      got.map(({ nats }) => nats),
+      written.map(({ nats }) => nats),
+      { absolute: 1e-3 },
+    );
+  }
+}
+
+function sameRewrites(model, { typed, weights, locked = [], count = 5, rewrites }) {
+  const got = rewriteText(model, typed, weights, { locked, count }).rewrites;
+  const spans = ({ text, changed, removed, reason }) => ({
+    text,
+    reason,
+    changed: changed.map(([a, b]) => text.slice(a, b)),
+    removed: removed.map(([a, b]) => typed.slice(a, b)),
+  });
+  assert.deepEqual(
+    got.map(spans),
+    rewrites.map(({ scores: _, ...rest }) => rest),
+  );
+  for (const [i, { scores }] of got.entries())
+    near(
+      PARTS.map((part) => scores[part]),
+      rewrites[i].scores,
+      { absolute: 1e-3 },
+    );
+}
+
+test("the normal distribution's table is as good as single precision", () => {
+  // erf by its series
+  const exact = (x) => {
+    let [term, sum] = [x, x];
+    for (let n = 1; n < 200; n++) {
+      term *= (-x * x) / (2 * n);
+      sum += term / (2 * n + 1);
+    }
+    return x * (0.5 + sum / Math.sqrt(2 * Math.PI));
+  };
+  for (let x = -5.9; x < 5.9; x += 0.0137) near(gelu(x), exact(x), { absolute: 1e-8 });
+  assert.deepEqual([gelu(-50), gelu(50), gelu(0)], [0, 50, 0]);
+});
+
+test("a small rewriter reads, points and writes as PyTorch does", () => {
+  for (const { model, decoded } of small) {
+    const { rewriter, reader } = model;
+    for (const { source, weights, pointer, keys, values, steps, target, nats, beams, value } of decoded) {
+      const memory = rewriter.encode(source, weights);
+      near(memory.pointer, pointer.flat(), { absolute: 1e-4 });
+      const rows = memoryRows(keys, values);
+      for (const [l, layer] of memory.layers.entries()) near(layer, rows[l], { absolute: 1e-4 });
+      const progress = rewriter.start(memory, steps.length);
+      const row = { tokens: [], path: [] };
+      for (const { token, log_p } of steps) {
+        row.tokens.push(token);
+        near(rewriter.step(row, progress), log_p, { absolute: 1e-3 });
+      }
+      const total = nats[0].reduce((a, b) => a + b);
+      near(rewriter.logLikelihood(memory, target), total, { absolute: 1e-3 });
+      sameBeams(model, memory, beams);
+      if (reader) near(reader.value(source), value[0], { absolute: 1e-4 });
+      assert.equal(reader === null, value === undefined);
+    }
+  }
+});
+
+test("a forced beginning is written first, and costs nothing", () => {
+  const [{ model, decoded }] = small;
+  const { source, weights, beams } = decoded[0];
+  const memory = model.rewriter.encode(source, weights);
+  const { width, steps, written } = beams[1];
+  const free = finish(model.rewriter.beam(memory, width, steps));
+  const prefix = free[0].tokens.slice(0, 1);
+  const forced = finish(model.rewriter.beam(memory, width, steps, prefix));
+  assert.ok(forced.every(({ tokens }) => tokens[0] === prefix[0]));
+  const other = [written[0].tokens[0] === 12 ? 13 : 12, 14];
+  for (const { tokens, nats } of finish(model.rewriter.beam(memory, width, steps, other))) {
+    assert.deepEqual(tokens.slice(0, 2), other);
+    const whole = tokens.at(-1) === END && model.rewriter.logLikelihood(memory, [1, ...tokens]);
+    const start = other.map((_, i) => {
+      const progress = model.rewriter.start(memory, 2);
+      const row = { tokens: [1], path: [] };
+      if (i) {
+        model.rewriter.step(row, progress);
+        row.tokens.push(other[0]);
+      }
+      return model.rewriter.step(row, progress)[other[i]];
+    });
+    if (whole) near(nats, whole - start[0] - start[1], { absolute: 1e-3 });
+  }
+});
+
+test("texts are rewritten, scored, ranked and shown as the library does", () => {
+  for (const { model, texts } of small) for (const text of texts) sameRewrites(model, text);
+});
+
+test("the published rewriter writes 100 sentences as PyTorch does, token for token", () => {
+  const { texts, ...packed } = golden.rewriting_published;
+  const model = rewritingModel(packedOf(packed));
+  assert.equal(texts.length, 100);
+  let single = 0;
+  for (const text of texts) {
+    if (text.beams) sameBeams(model, model.rewriter.encode(text.source, text.weights), text.beams);
+    sameRewrites(model, text);
+    single += text.beams ? 1 : 0;
+  }
+  assert.ok(single > 90);
+});
+
+test("the first answer comes before the others, and a newer request ends an older one", () => {
+  const [vectors] = golden.rewriting_small;
+  const { typed, weights, rewrites } = vectors.texts[4];
+  const told = [];
+  const work = rewritingHost();
+  const tell = (message) => told.push(message);
+  finish(work(packedOf(vectors), tell));
+  const older = work({ id: 1, text: typed, weights }, tell);
+  older.next();
+  const skipped = work({ id: 2, text: typed, weights }, tell);
+  const newest = work({ id: 3, text: typed, weights, count: 2 }, tell);
+  for (const job of [older, skipped, newest]) finish(job);
+  assert.deepEqual(
+    told.map(({ id, first }) => [id, first !== undefined]),
+    [
+      [1, true],
+      [3, true],
+      [3, false],
+    ],
+  );
+  told.shift();
+  assert.equal(told[1].rewrites[0].text, rewrites[0].text);
+  assert.ok(told[1].rewrites.length <= 2);
+  assert.deepEqual(told[1].sentences[0].words, typed.toLowerCase().split(" "));
+});
