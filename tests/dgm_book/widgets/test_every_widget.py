@@ -33,7 +33,8 @@ def test_each_module_stands_alone_and_is_small(name):
     script, html = CLASSES[name]._esm, "innerHTML|insertAdjacentHTML"
     assert not re.search(rf"\bimport\s*[\"'{{(*]|\bfetch\(|{html}|https?://(?!www\.w3)", script)
     assert re.search(r";export\{[\w$]+ as default\};$", script.strip())
-    assert len(script.encode()) <= 44_000
+    # The rewriter's code is in it twice, for a worker and for where none can be made.
+    assert len(script.encode()) <= (64_000 if name == "SentenceSteering" else 44_000)
 
 
 def test_each_widget_has_a_small_committed_poster(pytestconfig):
@@ -42,7 +43,7 @@ def test_each_widget_has_a_small_committed_poster(pytestconfig):
     assert max(posters.values()) <= 25_000
     assert (pytestconfig.rootpath / "book/_static/widgets.js").stat().st_size < 8000
     # What all scripts have now, and a tenth more.
-    assert sum(len(widget._esm.encode()) for widget in CLASSES.values()) <= 505_000
+    assert sum(len(widget._esm.encode()) for widget in CLASSES.values()) <= 545_000
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
