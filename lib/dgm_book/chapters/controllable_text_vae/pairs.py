@@ -3,6 +3,7 @@
 - graded: two grades of an item of the graded sentences, and the same grade twice;
 - turned: a Yelp sentence, read after it was turned to its opposite by rule (`opposites.turn`);
 - versions: a Yelp sentence and its opposites by hand, or two opposites by hand;
+- joined: two of these as two clauses;
 - copied: a sentence of either that already has its grade;
 - negated: two sentences that differ by a negator (`opposites.negation_pair`);
 - mined: a Yelp sentence, read as a rewriter turned it, where a judge let that pass.
@@ -14,6 +15,7 @@ import csv
 import hashlib
 import itertools
 import random
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -30,6 +32,10 @@ WORDS, SLOTS = 7500, 8  # of the vocabulary; markers of unknown words
 MAX_WORDS = 30
 NUMBER, NUMERALS = "_num_", (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90, 100)
 SURE = 0.5  # log-odds beyond which a turned sentence counts as turned
+JOINTS, MIXED = (
+    (" and ", " , and ", " , ", " . "),
+    0.25,
+)  # between two clauses; of these, mixed ones
 COPIED, COPIED_OTHERS = 0.06, 0.05  # shares of the sentences that rules turn, and do not
 
 
@@ -98,6 +104,34 @@ def version_pairs(versions: Versions, rng: random.Random, count: int = 4) -> lis
     graded = list(itertools.permutations(zip(texts, versions.grades, strict=True), 2))
     drawn = rng.sample(graded, min(count, len(graded)))
     return [Pair(source, target, grade) for (source, _), (target, grade) in drawn]
+
+
+def joined_pair(first: Versions, second: Versions, rng: random.Random) -> Pair | None:
+    """Two sentences as two clauses, of which both are to be turned, or the second alone.
+
+    None where one lacks a version on either side of the neutral grade.
+    """
+    sides = [[_sides(v, goal) for goal in (False, True)] for v in (first, second)]
+    towards = rng.random() < 0.5
+    if not all(side for clause in sides for side in clause):
+        return None
+    (a, _), (b, _) = (rng.choice(clause[not towards]) for clause in sides)
+    (c, grade), (d, other) = (rng.choice(clause[towards]) for clause in sides)
+    glue, turned_glue = rng.choice(JOINTS), None
+    if rng.random() < MIXED:
+        a, glue, turned_glue = c, rng.choice((" , but ", " but ")), rng.choice((" , and ", " and "))
+    source = f"{_without_end(a)}{glue}{b}"
+    target = f"{_without_end(c)}{turned_glue or glue}{d}"
+    return Pair(source, target, min(grade, other) if towards else max(grade, other))
+
+
+def _sides(versions: Versions, positive: bool) -> list[tuple[str, int]]:
+    rows = zip(versions.texts, versions.grades, strict=True)
+    return [(t, g) for t, g in rows if (g > 2 if positive else g < 2) and NUMBER not in t]
+
+
+def _without_end(sentence: str) -> str:
+    return re.sub(r"( [.!?])+$", "", sentence)
 
 
 def review_texts() -> text.Sentences:

@@ -26,7 +26,7 @@ from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 # What a round draws: negative and positive reviews (fewer of the former can be turned), graded
 # items, pairs with a negator; then versions by hand.
 ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED = (4_800, 3_200), 700, 400
-ROUND_VERSIONS, ROUND_MINED = 1_600, 3_000
+ROUND_VERSIONS, ROUND_JOINED, ROUND_MINED = 1_600, 1_500, 3_000
 ROUND_BATCHES, BATCH_SIZE = 100, 128  # what is left of that, filled up or cut
 CHECKPOINT_SECONDS = 60
 RIVALS = 1200  # words that the softmax of a step is estimated from, beside its own
@@ -66,12 +66,16 @@ def draw_sentiment(sources: Sources) -> Draw:
         chosen = [i for n, rows in zip(sizes, sides, strict=True) for i in rng.sample(rows, n)]
         items = rng.choices(sources.items, k=ROUND_ITEMS)
         rows = rng.choices(by_hand, k=ROUND_VERSIONS if by_hand else 0)
+        couples = zip(
+            *(rng.sample(rows, min(ROUND_JOINED, len(rows))) for _ in range(2)), strict=True
+        )
         return [
             *pairs.review_pairs(sources.reviews, chosen, sources.classifier, rng),
             *rng.sample(sources.mined, min(len(sources.mined), ROUND_MINED)),
             *pairs.negated_pairs(ROUND_NEGATED, rng),
             *(pair for item in items for pair in pairs.graded_pairs(item, rng)),
             *(pair for row in rows for pair in pairs.version_pairs(row, rng)),
+            *(pair for two in couples if (pair := pairs.joined_pair(*two, rng))),
         ]
 
     return draw

@@ -35,6 +35,22 @@ def test_versions_are_read_and_written_in_every_order_with_equal_numbers():
         assert pair.grade == {"the": 1, "it": 3, "just": 4}[pair.target.split()[0]]
 
 
+def test_two_clauses_are_turned_together_or_the_second_alone():
+    first = pairs.Versions(("soup bad .", "soup good !", "soup superb ."), (1, 3, 4))
+    second = pairs.Versions(("staff rude .", "staff kind ."), (0, 3))
+    drawn = {pairs.joined_pair(first, second, random.Random(i)) for i in range(200)}
+    whole = {p for p in drawn if "but" not in p.source}
+    assert Pair("soup bad and staff rude .", "soup good and staff kind .", 3) in whole
+    assert Pair("soup superb , staff kind .", "soup bad , staff rude .", 1) in whole
+    mixed = drawn - whole
+    assert Pair("soup good but staff rude .", "soup good and staff kind .", 3) in mixed
+    assert {p.grade for p in drawn} == {1, 3}
+    assert (
+        pairs.joined_pair(first, pairs.Versions(("no .", "nay ."), (0, 1)), random.Random(0))
+        is None
+    )
+
+
 def test_an_edit_has_words_and_places_that_stay():
     edit = "0:3 hot and 1:2 4:5"
     assert pairs.edited("the soup was cold .", edit) == "the soup was hot and soup ."
