@@ -99,9 +99,7 @@ export function mechanismOf(opens) {
         heading("1. The words that were opened, and what the best candidate puts there"),
         compared("del.dgm-struck", words, first.words),
         compared("ins", first.words, words),
-        heading(
-          `2. ${candidates.length} candidates of the beam, which have your numbers, names and locked words; best first`,
-        ),
+        heading(`2. ${candidates.length} candidates with your numbers, names and locked words; best first`),
         ranking(candidates),
         heading(
           second ? "3. Why the first comes before the second: to the right speaks for it" : "3. Its score",
@@ -111,5 +109,8 @@ export function mechanismOf(opens) {
     },
   };
 }
-/** @typedef {{ node: HTMLElement, show(sentences: RankedSentence[] | undefined, weights: number[]): void }} Mechanism */
+/**
+ * @typedef {{ node: HTMLElement, show(sentences: RankedSentence[] | undefined, weights: number[]): void }}
+ *   Mechanism
+ */
 /** @typedef {(opens: () => void) => Mechanism} MakeMechanism */

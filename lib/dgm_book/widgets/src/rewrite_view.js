@@ -1,4 +1,4 @@
-// How a rewrite is shown: its new words marked, the source's words to be locked, other rewrites to choose from.
+// How a rewrite is shown: its new words marked, the source's to be locked, others to choose from.
 
 import { element } from "./frame.js";
 

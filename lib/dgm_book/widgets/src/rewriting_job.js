@@ -13,7 +13,10 @@ const MOST_ANSWERS = 80;
  * At first greedy decoding's rewrite alone.
  * @typedef {{ first?: TextRewrite, rewrites?: TextRewrite[], sentences?: RankedSentence[] }} RewriteAnswer
  */
-/** @typedef {{ key: string, request: RewriteRequest, expected?: string[], id: number, first: boolean }} RewriteJob */
+/**
+ * @typedef {{ key: string, request: RewriteRequest, expected?: string[], id: number, first: boolean }}
+ *   RewriteJob
+ */
 
 /**
  * Starts a model; `heard` is called when an answer to what was asked last has come, `checked` with how many

@@ -9,7 +9,7 @@ import { layersOf } from "./widget.js";
 const STEP = 0.125; // of the slider, whose ends are 0 and 1
 const TOP = 20;
 
-/** The stop below a place from 0 to 1, and how far it is to the next. @type {(at: number, n: number) => number[]} */
+/** The stop below a place from 0 to 1, and how far on. @type {(at: number, n: number) => number[]} */
 function between(at, n) {
   const stop = Math.min(n - 2, Math.floor(at * (n - 1)));
   return [stop, at * (n - 1) - stop];
@@ -116,7 +116,8 @@ export function triangleDial(change, { w }) {
     show() {
       const weights = w.get("target");
       mix.textContent = mixInWords(weights, corners);
-      const help = `Left and right arrows move between ${corners[0]} and ${corners[2]}, up and down to ${corners[1]}`;
+      const ends = `between ${corners[0]} and ${corners[2]}, up and down to ${corners[1]}`;
+      const help = `Left and right arrows move ${ends}`;
       place(svg, {
         "aria-label": `How it shall sound: ${mix.textContent}. ${help}; with Shift in larger steps.`,
       });
@@ -131,6 +132,6 @@ export function triangleDial(change, { w }) {
 }
 /**
  * Names its stops or corners; tells weights of them, also in words; shows where it stands.
- * @typedef {{ node: HTMLElement, name(given: string[]): void, weights(): number[], says(): string, show(): void,
- *   layout(width: number): void }} Dial
+ * @typedef {{ node: HTMLElement, name(given: string[]): void, weights(): number[], says(): string,
+ *   show(): void, layout(width: number): void }} Dial
  */

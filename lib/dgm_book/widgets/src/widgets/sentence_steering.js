@@ -1,4 +1,4 @@
-// Steer a sentence: a tab per attribute, a slider or a triangle, and the reader's sentence rewritten by a trained model.
+// Steer a sentence: a tab per attribute, a slider or a triangle, and the sentence as a model rewrites it.
 
 import { formOf, radiosOf, textOf } from "../form.js";
 import { element } from "../frame.js";
@@ -27,8 +27,8 @@ const why = (/** @type {string} */ reason) => REASONS[reason] ?? reason;
 
 /** @typedef {{ text: string, shows: string, position?: number, target?: number[] }} SteeringExample */
 /**
- * @typedef {{ name: string, label: string, vertices: string[], megabytes: number, examples: SteeringExample[] }}
- *   Attribute
+ * @typedef {{ name: string, label: string, vertices: string[], megabytes: number,
+ *   examples: SteeringExample[] }} Attribute
  */
 /** @typedef {import("../rewriting_job.js").Rewriting} Rewriting */
 /** @typedef {import("../rewriting_job.js").RewriteAnswer} RewriteAnswer */
@@ -46,7 +46,10 @@ const loaderOf = async (model) => async (k) => {
   return { header: weights.get("header"), data: weights.get("data") };
 };
 
-/** What has to be said beside a rewrite. @type {(text: string, vocabulary: Set<string>, sentences?: RankedSentence[]) => string[]} */
+/**
+ * What has to be said beside a rewrite.
+ * @type {(text: string, vocabulary: Set<string>, sentences?: RankedSentence[]) => string[]}
+ */
 function remarks(text, vocabulary, sentences = []) {
   const strange = tokenise(text, true).filter(
     (word) => !vocabulary.has(word) && /[^\p{P}\p{N}\p{S}]|\p{So}/u.test(word),
@@ -60,7 +63,8 @@ function remarks(text, vocabulary, sentences = []) {
   return notes;
 }
 
-/** Example sentences; one sets the sentence and where to. @type {(w: Widget) => { node: HTMLElement, show(a: Attribute): void }} */
+/** Examples, which set the sentence and where to. */
+/** @type {(w: Widget) => { node: HTMLElement, show(a: Attribute): void }} */
 function chips(w) {
   const node = element("div.dgm-chips", { role: "group", "aria-label": "Examples" });
   return {
@@ -110,7 +114,7 @@ function openerOf(w, load) {
   };
 }
 
-/** Asks for a rewrite once the reader pauses in typing. @type {(w: Widget, box: HTMLElement) => PatientAsk} */
+/** Asks once the reader pauses in typing. @type {(w: Widget, box: HTMLElement) => PatientAsk} */
 function patientAsk(w, box) {
   let [typedAt, timer] = [-PATIENCE, 0];
   box.addEventListener("input", () => {
@@ -156,8 +160,8 @@ function makeStage() {
 
 /**
  * What is shown of an answer; `changed` only of a rewrite.
- * @typedef {{ text: string, changed?: Span[], removed: Span[], says: string, waiting: boolean, good: TextRewrite[],
- *   chosen: number }} View
+ * @typedef {{ text: string, changed?: Span[], removed: Span[], says: string, waiting: boolean,
+ *   good: TextRewrite[], chosen: number }} View
  */
 /** @type {(text: string, says: string, answer: RewriteAnswer | undefined, alternative: number) => View} */
 function viewOf(text, says, { first, rewrites } = {}, alternative) {
