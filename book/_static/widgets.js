@@ -52,7 +52,7 @@
           if ((!name || l.name === name) && (!callback || l.callback === callback)) listeners.splice(i, 1);
         }
       },
-      widget_manager: { get_model: async (id) => getModel(id) },
+      widget_manager: { get_model: (id) => bring(beside(id)).then(() => getModel(id)) },
     };
     return model;
   }
@@ -90,7 +90,9 @@
   // The buffers of a widget's models that lie beside the page.
   function beside(id) {
     const { state = {}, buffers = [] } = saved[id] ?? {};
-    const others = Object.values(state).map((value) => /^IPY_MODEL_(.+)/.exec(value)?.[1]);
+    // What a list refers to is left until it is asked for.
+    const names = Object.values(state).filter((value) => typeof value === "string");
+    const others = names.map((value) => /^IPY_MODEL_(.+)/.exec(value)?.[1]);
     return [...buffers.filter(({ file }) => file), ...others.filter(Boolean).flatMap(beside)];
   }
 
@@ -113,6 +115,10 @@
     return arriving.get(file).data;
   }
 
+  async function bring(buffers) {
+    for (const buffer of buffers) buffer.data ??= new DataView(await fetchModel(buffer.file));
+  }
+
   // Shows the poster until the reader uses a widget, by pointer, button or a link to it; then loads its model.
   async function used(el, script, name, buffers) {
     const size = `${(buffers.reduce((sum, buffer) => sum + buffer.size, 0) / 1e6).toFixed(1)} MB`;
@@ -132,7 +138,7 @@
     const focused = document.activeElement === button;
     note.textContent = `Loading the model, ${size} \u2026`;
     button.disabled = true;
-    for (const buffer of buffers) buffer.data ??= new DataView(await fetchModel(buffer.file));
+    await bring(buffers);
     el.replaceChildren();
     return focused;
   }

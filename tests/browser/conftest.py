@@ -53,7 +53,9 @@ SETTLE = """async () => {
     .filter(entry => entry.name.startsWith("dgm:")).length;
   const wait = ms => new Promise(done => setTimeout(done, ms));
   const frame = () => new Promise(requestAnimationFrame);
-  for (let before = -1; before !== (before = drawn()); ) {
+  const busy = () => document.querySelector(".dgm [aria-busy=true]");
+  let [before, rounds] = [-1, 0];
+  while (before !== (before = drawn()) || (busy() && rounds++ < 90)) {
     await frame();
     await frame();
     await wait(80);
@@ -103,6 +105,8 @@ KERNEL = """async ([source, state, bytes, weights]) => {
     const packed = { data: view(weights.data), header: weights.header };
     state.weights = { get: name => packed[name] };
   }
+  if (state.others) state.others = state.others.map(other => new Map(
+    Object.entries({ data: view(other.data), header: other.header })));
   globalThis.kernel = {
     state, saved: 0,
     get: name => state[name],
@@ -338,6 +342,9 @@ def kernel_page(visit):
         state, bytes_, weights = widget.get_state(), {}, getattr(widget, "weights", None)
         for name in ("_esm", "_css", "layout", "tabbable", "tooltip", "weights"):
             state.pop(name, None)
+        if "others" in state:
+            others = [{"data": list(w.data), "header": w.header} for w in widget.others]
+            state["others"] = others
         for name in [k for k, v in state.items() if isinstance(v, (bytes, memoryview))]:
             bytes_[name] = list(bytes(state.pop(name)))
         if weights is not None:

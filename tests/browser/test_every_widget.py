@@ -243,7 +243,8 @@ def test_a_widget_on_a_phone_in_forced_colours_and_on_paper(
     ],
 )
 def test_a_finger_moves_a_handle_and_taps(opened, name, handle):
-    view = opened(MAKERS[name](), **PHONE)
+    changes = {"attribute": "captions"} if name == "SentenceSteering" else {}
+    view = opened(MAKERS[name](**changes), **PHONE)
     view.page.evaluate(ROOM)
     node = view.page.locator(handle).first
     node.evaluate("node => node.ownerSVGElement.scrollIntoView({ block: 'center' })")
@@ -305,12 +306,13 @@ TYPED = {  # what is typed, and what a note and the screen reader then say
     "SentenceSteering": [
         ("", "nothing to rewrite yet"),
         (" \u200b\n ", "nothing to rewrite yet"),
-        ("zorp quux <b>", "knows none of these words"),
-        ("the zorp was great", "Unknown to the model, which can only copy it: “zorp”."),
-        ("the pizza 🍕 was ❤️", "can only copy them: “🍕”, “❤”"),
-        ("a" * 2000 + " pizza", "…"),
+        ("zorp quux <b>", "I know none of these words"),
+        ("the zorp was great", "words that I know, so left as they are: “zorp”."),
+        ("the pizza 🍕 was ❤️", "“🍕”, “❤”"),
+        ("הפיצה was great", "“הפיצה”"),
+        ("a" * 1900 + " pizza", "…"),
         ("the pizza <script>alert(1)</script> was great", "“script”"),
-        ("<img src=x onerror=document.title=1> the pizza", "can only copy"),
+        ("<img src=x onerror=document.title=1> the pizza", "“img”"),
     ],
     "InfluenceRuler": [
         ("", "Type a sentence, or pick one"),
@@ -332,11 +334,11 @@ def test_whatever_is_typed_is_safe_and_explained(opened, name):
     box, notes = view.page.get_by_label("Your sentence"), view.page.locator(".dgm-note")
     for sentence, message in TYPED[name]:
         box.fill("the pizza was great")
-        view.drawn()
+        view.settle()
         view.page.locator(".dgm > .dgm-status").evaluate("node => node.replaceChildren()")
         assert not any(message in note for note in notes.all_inner_texts())
         box.fill(sentence)
-        view.drawn()
+        view.settle()
         assert any(message in note for note in notes.all_inner_texts())
         view.page.locator("[role=status]", has_text=message).wait_for(state="attached")
         assert view.page.locator(".dgm :is(script, img, b[onclick])").count() == 0

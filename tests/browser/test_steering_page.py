@@ -4,13 +4,16 @@ import functools
 
 import numpy as np
 import pytest
+import rewriting_vectors
 import small_widgets as small
 import torch
 
+from dgm import steering as steering_library
 from dgm.data import text
 from dgm.data.synthetic import review_grammar
 from dgm.simplex_steering import SteeringModel, rewrite
-from dgm_book.widgets import AttributeSwitch, SentenceSteering, TextWeights
+from dgm_book import widgets
+from dgm_book.widgets import AttributeSwitch, TextWeights
 
 OPTIONS = {"margins": (1.5, 0.7, 0.3, 0.1), "threshold": 0.6}
 SMALL = {"embedding": 32, "hidden": 64, "context": 48, "voters": 32}
@@ -73,8 +76,8 @@ def golden(count=100):
     return rewrites
 
 
-def steering(golden=()):
-    return SentenceSteering(weights(golden), EXAMPLES, **OPTIONS)
+def switch(golden=()):
+    return AttributeSwitch(weights(golden), EXAMPLES, **OPTIONS)
 
 
 def golden_wrong(view):
@@ -89,28 +92,23 @@ def rewritten(view):
     return view.page.locator(".dgm").first.get_attribute("data-rewritten")
 
 
-def percentages(view):
-    """Return where the three sliders stand."""
-    return [int(view.slider(name).input_value()) for name in ("negative", "neither", "positive")]
-
-
-# The model
+# The switch in mid-sentence, by the older model
 
 
 @pytest.mark.parametrize("script", ["", "delete globalThis.WebAssembly"])
 def test_a_hundred_sentences_come_out_as_pytorch_says_and_a_wrong_one_is_counted(opened, script):
     answers = [dict(row) for row in golden()]
     assert len({row["rewrite"] for row in answers}) > 80
-    view = opened(steering(answers), script=script)
+    view = opened(switch(answers), script=script)
     assert golden_wrong(view) == 0
     view.assert_clean()
     answers[2]["rewrite"] += " zorp"
-    assert golden_wrong(opened(steering(answers[:4]), script=script)) == 1
+    assert golden_wrong(opened(switch(answers[:4]), script=script)) == 1
 
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_a_switch_in_mid_sentence_is_that_of_pytorch(opened, backward):
-    view = opened(AttributeSwitch(weights(), EXAMPLES, **OPTIONS))
+    view = opened(switch())
     before, after = torch.eye(3)[[2, 0] if backward else [0, 2]].split(1)
     if backward:
         view.page.get_by_role("radio", name="positive, then negative").check()
@@ -125,25 +123,6 @@ def test_a_switch_in_mid_sentence_is_that_of_pytorch(opened, backward):
     assert len(set(rewrites)) > 2
 
 
-@pytest.mark.parametrize(
-    "sentence",
-    [
-        "We paid $12.50 for 2 Zorps! The host was rude... today. Quux zorp. The pizza was great.",
-        "Zorp, quux, blarg, frob, quandle and plugh loved the patio.",
-        "the pizza was great, " * 20 + "but the host was rude today and " * 6 + "we left.",
-    ],
-)
-def test_a_text_of_several_sentences_comes_out_as_python_says(opened, sentence):
-    view = opened(steering())
-    words = text.tokenise(sentence, keep_numbers=True)
-    expected = page_model().rewrite(words, [0.0, 0.0, 1.0], **OPTIONS)
-    view.page.get_by_label("Your sentence").fill(sentence)
-    assert rewritten(view) == expected
-    assert "<unk>" not in expected
-    assert "_num_" not in expected
-    view.assert_clean()
-
-
 @pytest.mark.timing
 def test_a_rewrite_at_full_size_takes_less_than_fifty_milliseconds(
     opened, record_testsuite_property
@@ -152,68 +131,316 @@ def test_a_rewrite_at_full_size_takes_less_than_fifty_milliseconds(
     large = TextWeights(small.arrays(steering_model(words)), words)
     assert len(large.data) < 1_400_000
     sentence = " ".join(f"w{37 * i}" for i in range(10))
-    view = opened(SentenceSteering(large, [sentence], margins=OPTIONS["margins"], threshold=1.0))
-    p95 = view.p95(50, lambda: view.sweep(0, place=2))
+    view = opened(AttributeSwitch(large, [sentence], margins=OPTIONS["margins"], threshold=1.0))
+    p95 = view.p95(50, lambda: view.sweep(0))
     record_testsuite_property("rewrite_p95_ms", p95)
     assert p95 < 50
 
 
-# Steering
+# Steering a sentence by a rewriter
+
+PHONE = {"viewport": {"width": 390, "height": 700}, "has_touch": True}
+TYPED = [
+    "the pizza was great .",
+    "Pizza was AWFUL! The great Zorp was great...",
+    "the pizza 🍕 was é great, was it?",
+    "הפיצה was great",
+    "zorp quux",
+    "the pizza was great, " * 9 + "the pizza was awful.",
+]
 
 
-def test_a_drag_of_sixty_events_ends_where_it_was_let_go(opened):
-    view = opened(steering())
+def golden_rewrites(model):
+    """PyTorch's rewrites of texts at both ends and between."""
+    rows = []
+    for i, typed in enumerate(TYPED):
+        weights = [[1.0, 0, 0, 0, 0], [0, 0, 0.5, 0.5, 0], [0, 0, 0, 0, 1.0]][i % 3]
+        rewrites = [row.text for row in steering_library.candidates(model, typed, weights)]
+        rows.append({"text": typed, "weights": weights, "rewrites": rewrites})
+    return rows
+
+
+def steered(view):
+    """The rewrite, once all are there."""
+    view.settle()
+    return view.page.locator(".dgm-said").inner_text()
+
+
+def words(view, kind):
+    return view.page.locator(f".dgm-own .{kind}").all_inner_texts()
+
+
+@pytest.mark.parametrize("script", ["", "delete globalThis.Worker"])
+def test_it_rewrites_as_pytorch_does_in_a_worker_and_without(opened, script):
+    rows = golden_rewrites(small.rewriting_model())
+    weights = small.rewriter_weights(golden=rows)
+    view = opened(small.steering(attributes=[small.attribute(weights=weights)]), script=script)
+    assert golden_wrong(view) == 0
+    view.page.get_by_label("Your sentence").fill(TYPED[2])
+    last = steering_library.candidates(small.rewriting_model(), TYPED[2], [0, 0, 0, 0, 1.0])
+    assert steered(view) == last[0].text
+    assert view.page.locator(".dgm-other").all_inner_texts() == [row.text for row in last]
+    assert not view.page.locator(".dgm-tabs").is_visible()  # there is one attribute only
+    view.assert_clean()
+    rows[2]["rewrites"][-1] += " zorp"
+    weights = small.rewriter_weights(golden=rows)
+    view = opened(small.steering(attributes=[small.attribute(weights=weights)]), script=script)
+    assert golden_wrong(view) == 1
+
+
+def test_new_words_are_marked_what_is_left_out_struck_through_and_one_may_choose(opened):
+    view = opened(small.steering())
+    first = steered(view)
+    source = small.EXAMPLES[0].split()
+    new = " ".join(view.page.locator(".dgm-said ins").all_inner_texts()).split()
+    gone = words(view, "dgm-struck")
+    assert set(first.split()) - set(source) <= set(new)
+    assert {w for w in source if w.isalpha() and w not in first.lower().split()} <= set(gone)
+    line = "n => getComputedStyle(n).textDecorationLine"
+    assert view.page.locator(".dgm-own .dgm-struck").first.evaluate(line) == "line-through"
+    others = view.page.locator(".dgm-other").all_inner_texts()
+    assert 3 <= len(others) <= 5
+    assert others[0] == first
+    view.page.locator(".dgm-others").get_by_role("radio").nth(2).check()
+    assert steered(view) == others[2] != first
+    bars = "all => all.map(n => n.firstChild.getBoundingClientRect().width)"
+    lengths = view.page.locator(".dgm-others .dgm-share").evaluate_all(bars)
+    assert lengths == sorted(lengths, reverse=True)
+    view.slider("How it shall sound").press("Home")  # another place begins with its best
+    assert steered(view) == view.page.locator(".dgm-other").first.inner_text()
+    view.assert_clean()
+
+
+def test_a_word_is_locked_and_freed_by_click_and_enter_and_arrows_walk_the_words(opened):
+    view = opened(small.steering())
+    steered(view)
+    gone = next(word.lower() for word in words(view, "dgm-struck") if word.isalpha())
+    button = view.page.locator(".dgm-own button", has_text=gone)
+    button.click()
+    assert gone in steered(view).lower().split() or view.page.locator(".dgm-verdict").inner_text()
+    assert button.get_attribute("aria-pressed") == "true"
+    assert button.evaluate("n => parseFloat(getComputedStyle(n).borderTopWidth)") >= 1
+    button.press("Enter")
+    view.settle()
+    assert button.get_attribute("aria-pressed") == "false"
+    assert gone in words(view, "dgm-struck")
+    places = view.page.locator(".dgm-own button[tabindex='0']")
+    assert places.count() == 1
+    view.page.locator(".dgm-own button").first.focus()
+    view.page.keyboard.press("ArrowRight")
+    focused = view.page.evaluate("document.activeElement.textContent")
+    assert focused == small.EXAMPLES[0].split()[1]
+    view.page.keyboard.press("Space")
+    view.settle()
+    assert view.page.evaluate("document.activeElement.getAttribute('aria-pressed')") == "true"
+    view.assert_clean()
+
+
+def test_typing_is_answered_after_a_pause_and_a_drag_ends_where_it_was_let_go(opened):
+    sent = """const post = Worker.prototype.postMessage; globalThis.sent = [];
+      Worker.prototype.postMessage = function (message) {
+        if (message.text) sent.push(message.text);
+        post.call(this, message);
+      };"""
+    view = opened(small.steering(), script=sent)
+    steered(view)
+    view.page.evaluate("sent.length = 0")
+    view.page.get_by_label("Your sentence").fill("")
+    view.page.get_by_label("Your sentence").press_sequentially("great pizza", delay=15)
+    assert "nothing" not in view.page.locator(".dgm-verdict").inner_text()
+    typed = steered(view)
+    assert view.page.evaluate("sent") == ["great pizza"]
+    model = small.rewriting_model()
+    expected = steering_library.candidates(model, "great pizza", [0, 0, 0, 0, 1.0])
+    assert typed == expected[0].text
+    frames = view.sweep(0, 60)
+    assert max(frames) < 100
+    view.slider("How it shall sound").fill("0.125")
+    expected = steering_library.candidates(model, "great pizza", [0.5, 0.5, 0, 0, 0])
+    assert steered(view) == expected[0].text
+    assert "between 0 and 1" in view.page.locator("output").first.inner_text()
+
+
+def test_what_cannot_be_changed_is_declined_with_its_reason(opened):
+    weights = small.rewriter_weights(least_score=1e9)
+    view = opened(small.steering(attributes=[small.attribute(weights=weights)]))
+    assert steered(view) == small.EXAMPLES[0]
+    verdict = view.page.locator(".dgm-verdict").inner_text()
+    assert verdict.startswith("I cannot change this one: nothing that I can write")
+    assert view.page.locator(".dgm-other").count() == 0
+    view.page.locator("[role=status]", has_text="I cannot change").wait_for(state="attached")
+    view.page.locator("summary").click()
+    view.settle()
+    assert view.page.locator(".dgm-ranks s").count() > 1  # what was not good enough
+
+
+def test_the_fold_out_shows_the_words_the_candidates_and_the_parts_of_the_score(opened):
+    view = opened(small.steering(sentence="the pizza was great. the pizza was awful."))
+    steered(view)
+    view.page.locator("summary").press("Enter")
+    view.settle()
+    assert view.page.locator(".dgm-ranks li").count() > 2
+    sentence = small.rewriting_model()
+    weights = torch.tensor([[0, 0, 0, 0, 1.0]])
+    (ranked,) = steering_library.rank(sentence, ["the pizza was awful ."], weights)
+    view.page.get_by_label("Which sentence").select_option("1")
+    view.settle()
+    assert view.page.locator(".dgm-ranks li").count() == len(ranked)
+    rows = view.page.locator(".dgm-parts tbody tr").all_inner_texts()
+    total = rows[-1].split()[2:4]
+    shown = [f"{c.scores.total:+.2f}".replace("-", "−") for c in ranked[:2]]
+    assert total == shown
+    parts = [float(row.split()[-2].replace("−", "-")) for row in rows[:-1]]
+    assert sum(parts) == pytest.approx(ranked[0].scores.total, abs=0.03)
+    assert view.axe() == ""
+    view.assert_clean()
+
+
+def test_the_triangle_is_walked_by_keyboard_and_dragged(opened):
+    view = opened(small.steering(attribute="captions"))
     pad = view.page.locator(".dgm-pad")
-    pad.scroll_into_view_if_needed()
-    box = pad.bounding_box()
-    start, end = (box["x"] + 40, box["y"] + 200), (box["x"] + 190, box["y"] + 120)
-    view.drag(start, end, steps=60)
-    dragged = rewritten(view), percentages(view)
-    assert sum(dragged[1]) == 100
-    view.button("Reset").click()
-    assert rewritten(view) != dragged[0]
-    view.page.mouse.click(*end)
-    assert (rewritten(view), percentages(view)) == dragged
 
-
-def test_the_triangle_is_walked_by_keyboard_and_a_frame_is_one_rewrite(opened):
-    view = opened(steering())
-
-    def pressed(node, *keys):
+    def pressed(*keys):
         for key in keys:
-            node.press(key)
-        view.drawn()
-        return percentages(view)
+            pad.press(key)
+        view.settle()
+        return view.page.locator(".dgm-controls .dgm-caption").inner_text().replace("\u2009", " ")
 
-    pad, positive = view.page.locator(".dgm-pad"), view.slider("positive")
-    assert pressed(pad, *["Shift+ArrowLeft"] * 5) == [100, 0, 0]
-    assert pressed(pad, "ArrowUp") in ([98, 2, 0], [96, 4, 0])
-    assert pressed(positive, "End") == [0, 0, 100]
-    assert pressed(positive, "Home") == [50, 50, 0]
-    view.page.evaluate("performance.clearMeasures()")
-    hasty = """slider => { for (let i = 0; i <= 60; i++) {
-      slider.value = i; slider.dispatchEvent(new Event("input", { bubbles: true })); } }"""
-    view.slider("negative").evaluate(hasty)
-    view.drawn()
-    assert len(view.frames()) == 1
-    assert (percentages(view)[0], sum(percentages(view))) == (60, 100)
+    assert pressed(*["Shift+ArrowLeft"] * 5) == "100 % plain"
+    assert pressed(*["Shift+ArrowUp"] * 9) == "100 % romantic"
+    assert "romantic" in pad.get_attribute("aria-label")
+    model = small.rewriting_model(("plain", "romantic", "humorous"))
+    expected = steering_library.candidates(model, small.EXAMPLES[0], [0, 1.0, 0])
+    assert steered(view) == expected[0].text
+    box = pad.bounding_box()
+    view.drag((box["x"] + 150, box["y"] + 120), (box["x"] + 5, box["y"] + box["height"]), steps=60)
+    assert pressed() == "100 % plain"
+    view.assert_clean()
 
 
-def test_new_words_are_marked_lost_words_told_and_the_sentence_is_the_largest_text(opened):
-    view = opened(steering())
-    words, source = rewritten(view).split(), EXAMPLES[0].split()
-    marked = " ".join(view.page.locator("ins").all_inner_texts())
-    new = [word for word in words if word not in source]
-    assert new
-    assert all(word in marked for word in new)
-    line = view.page.locator("ins").first.evaluate("n => getComputedStyle(n).textDecorationLine")
-    assert line == "underline"
-    gone = view.page.locator(".dgm-gone").inner_text()
-    assert all(word in gone for word in source if word not in words)
-    sizes = "all => all.map(n => parseFloat(getComputedStyle(n).fontSize))"
-    sentence = min(view.page.locator(".dgm-said").evaluate_all(sizes))
-    others = view.page.locator(".dgm *:not(.dgm-said, .dgm-said *)").evaluate_all(sizes)
-    assert sentence > 1.15 * max(others)
+def test_a_tab_keeps_the_reader_s_own_sentence_and_else_takes_its_example(opened):
+    captions = small.attribute("captions", examples=[{"text": "great pizza", "shows": "one"}])
+    view = opened(small.steering(attributes=[small.attribute(), captions]))
+    box, tabs = view.page.get_by_label("Your sentence"), view.page.get_by_role("radio")
+    tabs.nth(1).check()
+    assert steered(view)
+    assert box.input_value() == "great pizza"
+    tabs.nth(0).check()
+    box.fill("the awful pizza")
+    tabs.nth(1).check()
+    view.settle()
+    assert box.input_value() == "the awful pizza"
+    view.button("one").click()
+    view.settle()
+    assert box.input_value() == "great pizza"
+    view.assert_clean()
+
+
+def test_another_tab_s_model_comes_when_the_tab_is_opened(
+    tmp_path, write_page, visit, extension, monkeypatch
+):
+    monkeypatch.setattr(extension, "MOST_BYTES", 1000)
+    path = write_page(tmp_path, small.steering())
+    pack = functools.partial(extension.packed_state, folder=tmp_path)
+    path.write_text(extension.STATES.sub(pack, path.read_text("utf-8")), "utf-8")
+    assert len([*tmp_path.glob("model-*.js")]) == 2
+
+    def loaded():
+        return view.page.locator("script[src^=model-]").count()
+
+    view = visit(path.as_uri()).ready(1)
+    assert steered(view)
+    assert loaded() == 1
+    view.page.get_by_role("radio", name="Captions").check()
+    view.page.wait_for_function("document.querySelectorAll('script[src^=model-]').length === 2")
+    assert steered(view)
+    assert view.page.locator(".dgm-verdict").inner_text() == ""
+    view.assert_clean()
+    file = view.page.locator("script[src^=model-]").nth(1).get_attribute("src")
+    (tmp_path / file).unlink()
+    view = visit(path.as_uri()).ready(1)
+    view.page.get_by_role("radio", name="Captions").check()
+    view.page.get_by_text(f"could not be loaded: its model, the file {file}").wait_for()
+    view.page.get_by_role("radio", name="Sentiment").check()
+    assert steered(view)
+
+
+@pytest.mark.parametrize("attribute", ["sentiment", "captions"])
+def test_the_text_the_slider_and_the_rewrite_are_on_one_phone_screen(opened, attribute):
+    view = opened(small.steering(attribute=attribute), **PHONE)
+    steered(view)
+    view.page.locator(".dgm-tabs").evaluate("n => n.scrollIntoView()")
+    boxes = [
+        view.page.locator(f".dgm {part}").bounding_box() for part in ("textarea", ".dgm-stage")
+    ]
+    assert boxes[0]["y"] >= 0
+    assert (
+        boxes[1]["y"] + boxes[1]["height"] <= PHONE["viewport"]["height"] - 100
+    )  # bars of a phone
+
+
+def published_rewriter():
+    model, form = rewriting_vectors.published_model()
+    return model, widgets.RewriterWeights(*form)
+
+
+HINT = "The food was good and the waiter was friendly."
+# Notes when answers come, in ms after each of the sentences is asked for.
+ANSWERS = """async sentences => {
+  const [said, stage, slider, box] = [".dgm-said", ".dgm-stage", "[type=range]", "textarea"]
+    .map(selector => document.querySelector(selector));
+  const times = [[], []];
+  const until = ok => new Promise(done => { const look = () => ok() ? done() : setTimeout(look, 1);
+    look(); });
+  for (const sentence of sentences) {
+    box.value = sentence;
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    await until(() => stage.getAttribute("aria-busy") === "true");
+    await until(() => stage.getAttribute("aria-busy") === "false");
+    const start = performance.now(), before = said.textContent;
+    slider.value = slider.value === "0" ? 1 : 0;
+    slider.dispatchEvent(new Event("input", { bubbles: true }));
+    await until(() => stage.getAttribute("aria-busy") === "true");
+    await until(() => said.textContent !== before || stage.getAttribute("aria-busy") === "false");
+    times[0].push(performance.now() - start);
+    await until(() => stage.getAttribute("aria-busy") === "false");
+    times[1].push(performance.now() - start);
+  }
+  return times;
+}"""
+
+
+@pytest.mark.timing
+def test_the_published_rewriter_answers_at_once(opened, record_testsuite_property):
+    weights = published_rewriter()[1]
+    view = opened(small.steering(attributes=[small.attribute(weights=weights)]))
+    steered(view)
+    rows = rewriting_vectors.typed_sentences()
+    sentences = [s for _, s in rows if 9 <= len(text.tokenise(s).split()) <= 15][:20]
+    assert len(sentences) == 20
+    first, ranked = (np.percentile(x, 95) for x in view.page.evaluate(ANSWERS, sentences))
+    record_testsuite_property("first_rewrite_p95_ms", first)
+    record_testsuite_property("ranked_rewrites_p95_ms", ranked)
+    assert first < 100
+    assert ranked < 600
+
+
+def test_the_hint_is_true_of_the_published_rewriter(opened):
+    model, weights = published_rewriter()
+    view = opened(small.steering(attributes=[small.attribute(weights=weights)], sentence=HINT))
+    said = {}
+    for place in ("0", "0.25", "0.75", "1"):
+        view.slider("How it shall sound").fill(place)
+        said[place] = steered(view)
+    assert len(set(said.values())) >= 3
+    last = steering_library.candidates(model, HINT, [0, 0, 0, 0, 1.0])[0].text
+    assert said["1"] == last
+    view.slider("How it shall sound").fill("0")
+    view.settle()
+    gone = next(word for word in words(view, "dgm-struck") if word.isalpha())
+    view.page.locator(".dgm-own button", has_text=gone).click()
+    assert gone.lower() in steered(view).lower()
+    view.assert_clean()
 
 
 # The cliff

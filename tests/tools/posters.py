@@ -21,6 +21,7 @@ FOLDER = ROOT / "lib/dgm_book/widgets/posters"
 BYTES = 25_000
 # Nobody can move a slider on paper.
 HIDDEN = ".dgm-controls > :not(svg), .dgm-slider, .dgm-hint, .dgm-reset, .dgm-foot"
+HIDDEN += ", .dgm-tabs, .dgm-more, .dgm-how"
 STYLE = HIDDEN + ", #pst-back-to-top { display: none !important }"
 # What is tried in turn: the share of the pixels that stay, and whether the read-outs do.
 ATTEMPTS = ((1.0, True), (1.0, False), (0.7, False), (0.5, False))

@@ -1,16 +1,22 @@
 """A small widget of each kind, and small weights of each kind, with what a test changes."""
 
+import functools
+
 import numpy as np
 import torch
 
+from dgm import steering as steering_library
 from dgm.data.dynamics import dynamics_matrices
 from dgm.data.synthetic import THEMES
 from dgm.data.text import Vocabulary
+from dgm.nets.copying import END, CopyingTransformer, Sizes
 from dgm.nets.language_models import plain_lstm
 from dgm.nets.text_vae import TextVAE
 from dgm.papers.variational_hyper_rnn import VariationalHyperRNN, VariationalRNN, trace
 from dgm.simplex_steering import SteeringModel
 from dgm_book import widgets
+from dgm_book.chapters.controllable_text_vae.rewriter_results import narrowed, plain_values
+from dgm_book.chapters.controllable_text_vae.steering import page_tensors
 from dgm_book.widgets.text_weights import KINDS
 from dgm_book.widgets.weights import ACTIVATIONS
 
@@ -180,9 +186,41 @@ GOLDEN |= {"threshold": 0.9, "rewrite": EXAMPLES[1]}
 
 
 text_weights = maker(widgets.TextWeights, tensors=tensors, words=WORDS, golden=[GOLDEN])
-POINTS = {"points": np.random.default_rng(1).dirichlet([1, 1, 1], 30)}
-POINTS |= {"point_labels": np.arange(30) % 2, "examples": EXAMPLES}
-steering = maker(widgets.SentenceSteering, weights=text_weights, **POINTS)
+
+
+@functools.cache
+def rewriting_model(vertices="01234", words=tuple(WORDS), seed=1):
+    """A random rewriter whose candidates vary; its weights are those of the page."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        vocabulary = Vocabulary(list(words), steering_library.SLOTS)
+        sizes = Sizes(16, 2, 1, 1, 24, len(vertices), 48)
+        rewriter = CopyingTransformer(len(vocabulary), vocabulary.first_word, sizes, dropout=0.0)
+        for parameter in rewriter.parameters():
+            parameter.data *= 5 if parameter.ndim > 1 else 1
+        rewriter.bias.data[END] = 1.0
+        return narrowed(steering_library.RewritingModel(vocabulary, vertices, rewriter))
+
+
+def rewriter_weights(model=None, golden=(), **changes):
+    model = model or rewriting_model()
+    values = plain_values(model) | changes
+    arrays = {name: value.numpy() for name, value in page_tensors(model).items()}
+    return widgets.RewriterWeights(values, arrays, golden)
+
+
+def attribute(name="sentiment", **changes):
+    vertices = ("plain", "romantic", "humorous") if name == "captions" else "01234"
+    shown = [{"text": x, "shows": f"example {i}"} for i, x in enumerate(EXAMPLES)]
+    base = {"name": name, "label": name.title(), "examples": shown}
+    return base | {"weights": rewriter_weights(rewriting_model(vertices))} | changes
+
+
+def attributes():
+    return [attribute(), attribute("captions")]
+
+
+steering = maker(widgets.SentenceSteering, attributes=attributes)
 switch = maker(widgets.AttributeSwitch, weights=text_weights, examples=EXAMPLES)
 
 
@@ -321,7 +359,14 @@ SETTINGS = {  # what a page, or Python, sets of each
     "NextSentenceQuiz": {"first": 3, "answers": [1, 0]},
     "GANPlayground": {"target": "single", "seed": 7, "weight": 0.5, "margin": 1.5, "decay": False},
     "PatternBench": {"points": [[0.1 * k, -0.1 * k] for k in range(8)], "units": 3, "margin": 2.0},
-    "SentenceSteering": {"sentence": "hello", "target": [0.25, 0.5, 0.25], "effort": 2},
+    "SentenceSteering": {
+        "attribute": "captions",
+        "sentence": "great pizza .",
+        "target": [0.25, 0.5, 0.25],
+        "position": 0.5,
+        "locked": ["pizza", "\u00e9tude"],
+        "alternative": 1,
+    },
     "AttributeSwitch": {"example": 1, "place": 5, "backward": True},
     "LatentCliff": {"source": 1, "places": [0, 2], "measure": "mean_log"},
     "PoolingRace": {"time": 0.25, "highlighted": "max", "shown": ["max"], "axis": "steps"},
@@ -345,7 +390,10 @@ ACTS = {  # what a reader does, a control and a key each, and what Python then h
     "NextSentenceQuiz": ([("button:one 0", "Enter")], {"answers": [0]}),
     "GANPlayground": ([("slider:Weight", "Home"), ("slider:Margin", "ArrowLeft")], {"weight": 0}),
     "PatternBench": ([("slider:Units", "End")], {"units": 12}),
-    "SentenceSteering": ([("slider:negative", "End")], {"target": [1, 0, 0]}),
+    "SentenceSteering": (
+        [("slider:How", "Home"), ("button:pizza", "Enter")],
+        {"position": 0, "locked": ["pizza"]},
+    ),
     "AttributeSwitch": ([("slider:Switch", "Home")], {"place": 0}),
     "LatentCliff": ([("slider", "Home")], {"places": [0, 1]}),
     "PoolingRace": (

@@ -3,18 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import traitlets
 
 from . import checks
 from .frame import BookWidget
 from .packing import digits, evenly, shared
-from .settings import choice, items, parts, sent, setting, switch, text, whole, within
+from .rewriter_weights import RewriterWeights
+from .settings import choice, items, number, parts, sent, setting, switch, text, whole, within
 from .text_weights import TextWeights
 
-MAX_POINTS = 600
 MARGINS = (100.0, 2.0, 1.0, 0.5, 0.2)  # those of `dgm.simplex_steering`
 NAMES = ("negative", "neither", "positive")
+MAX_LETTERS = 2000  # of a text that is typed
+MAX_LOCKED, LONGEST_LOCKED = 200, 100
+MAX_EXAMPLES = 20
+RANKED = 5  # rewrites to choose from
 
 
 def _target(widget: Any, name: str, weights: Sequence[float]) -> list[float]:
@@ -24,85 +29,110 @@ def _target(widget: Any, name: str, weights: Sequence[float]) -> list[float]:
     return values.tolist()
 
 
-class RewritingWidget(BookWidget):
-    """The base of the widgets that rewrite sentences in the page.
+def _locked(widget: Any, name: str, words: list[str]) -> list[str]:
+    checks.span(f"the number of {name}", len(words), 0, MAX_LOCKED)
+    if wrong := [word for word in words if not 1 <= len(word) <= LONGEST_LOCKED]:
+        raise ValueError(f"{name} {wrong[:1]}: want words of 1 to {LONGEST_LOCKED} characters")
+    return words
+
+
+class SentenceSteering(BookWidget):
+    """A reader's sentence, and what trained rewriters make of it: an attribute a tab.
+
+    An attribute has ``name``, ``label``, ``weights`` (a `RewriterWeights` of K vertices: stops of a
+    slider, or the three corners of a triangle) and ``examples``: mappings of ``text``, of what it
+    ``shows``, and of the ``position`` or ``target`` to go to. The first one's weights come with the
+    widget, the others' when their tab is opened.
+
+    ``position`` runs from 0 to 1 along the slider, ``target`` has the weights of the triangle's
+    corners, ``locked`` are words that stay, ``alternative`` says which of the ranked rewrites is
+    shown, and ``rewritten`` is that.
+    """
+
+    _bundle, _link = "sentence_steering", "steering"
+    title = text("Steer a sentence")
+    weights = shared(RewriterWeights)
+    others = sent(traitlets.List).tag(**ipywidgets.widget_serialization)
+    attributes = sent()
+    attribute = choice(lambda self: [each["name"] for each in self.attributes])
+    sentence = text(most=MAX_LETTERS)
+    position = number(1.0, 0, 1)
+    target = setting(
+        traitlets.List(traitlets.Float(), [0.0, 0.0, 1.0]),
+        _target,
+        items(within("number", 0, 1), 3, 3, total=1),
+    )
+    locked = setting(
+        traitlets.List(traitlets.Unicode()),
+        _locked,
+        items(within("text", 1, LONGEST_LOCKED), 0, MAX_LOCKED),
+    )
+    alternative = whole(0, 0, RANKED - 1)
+    rewritten = text()
+
+    def __init__(self, attributes: Sequence[Mapping], badge: str = "", **options) -> None:
+        described = checks.items("attributes", attributes, "weights examples", _attribute)
+        weights, *others = (each["weights"] for each in attributes)
+        place = dict(described[0]["examples"][0])
+        start = {"attribute": described[0]["name"], "sentence": place.pop("text"), "badge": badge}
+        start |= {name: value for name, value in place.items() if name != "shows"}
+        fixed = {"attributes": described, "others": others}
+        super().__init__(fixed, weights=weights, **start | options)
+
+
+def _attribute(owner: str, weights: RewriterWeights, examples: Sequence[Mapping]) -> dict[str, Any]:
+    checks.span(f"examples of {owner}", len(examples), 1, MAX_EXAMPLES)
+    for example in examples:
+        checks.keys(f"an example of {owner}", example, ("text", "shows"))
+        checks.span(f"the length of an example of {owner}", len(example["text"]), 1, MAX_LETTERS)
+        checks.span(f"position of an example of {owner}", example.get("position", 0.0), 0, 1)
+        _target(None, f"target of an example of {owner}", example.get("target", [1.0, 0.0, 0.0]))
+    return {
+        "vertices": list(weights.header["vertices"]),
+        "megabytes": len(weights.data) / 1e6,
+        "examples": [dict(example) for example in examples],
+    }
+
+
+class AttributeSwitch(BookWidget):
+    """A sentence rewritten towards one vertex up to a word, and towards another behind it.
 
     `margins` fall from large (few words may change) to small; `threshold` in (0, 1] is how far the
     model's own reading has to agree with the target.
     """
 
+    _bundle, _link = "attribute_switch", "midway"
+    title = text("Change your mind in mid-sentence")
     weights = shared(TextWeights)
     examples = sent()
     names = sent()
     margins = sent()
     threshold = sent(traitlets.Float)
     rewritten = text()
+    example = whole(0, 0, lambda self: len(self.examples) - 1)
+    place = whole(0, 0, float("inf"))
+    backward = switch()
 
     def __init__(
-        self, weights: TextWeights, examples: Sequence[str], fixed: Mapping = {}, **traits
+        self,
+        weights: TextWeights,
+        examples: Sequence[str],
+        badge: str = "",
+        margins: Sequence[float] = MARGINS,
+        threshold: float = 0.9,
+        **options,
     ) -> None:
-        margins, threshold = traits.pop("margins", MARGINS), traits.pop("threshold", 0.9)
         steps = checks.array("margins", margins, "M")
         if (np.diff(steps) >= 0).any():
             raise ValueError(f"margins {list(margins)} should fall from large to small")
-        ladder = {
+        fixed = {
             "margins": steps.tolist(),
             "threshold": checks.positive("threshold", float(threshold), 1),
             "examples": checks.texts("examples", examples),
             "names": list(NAMES),
         }
-        super().__init__({**ladder, **fixed}, weights=weights, **traits)
-
-
-class SentenceSteering(RewritingWidget):
-    """A sentence, a triangle of three ways to say it, and the sentence said that way.
-
-    ``target`` is three weights that sum to one, ``effort`` how many of the margins may be tried;
-    `points` (N, 3) are readings of other sentences, with labels 0, 1 or another, (N,).
-    """
-
-    _bundle, _link = "sentence_steering", "steering"
-    title = text("Steer a sentence")
-    points = sent(traitlets.Bytes)
-    point_labels = sent(traitlets.Bytes)
-    sentence = text(most=2000)
-    target = setting(
-        traitlets.List(traitlets.Float(), [0.0, 0.0, 1.0]),
-        _target,
-        items(within("number", 0, 1), 3, 3, total=1),
-    )
-    effort = whole(0, 1, lambda self: len(self.margins))
-
-    def __init__(
-        self, weights: TextWeights, examples, points=None, point_labels=None, badge="", **options
-    ) -> None:
-        places = np.zeros((0, 3)) if points is None else checks.array("points", points, "N 3")
-        n = len(places)
-        labels = np.full(n, -1) if point_labels is None else np.asarray(point_labels)
-        if labels.shape != (n,):
-            raise ValueError(f"point_labels have shape {labels.shape}, should be ({n},)")
-        marks, shown = np.where((labels == 0) | (labels == 1), labels, 2), evenly(n, MAX_POINTS)
-        fixed = {
-            "points": places[shown].astype("<f4").tobytes(),
-            "point_labels": marks[shown].astype(np.uint8).tobytes(),
-        }
-        start = {"effort": len(options.get("margins", MARGINS)), "badge": badge}
-        start["sentence"] = examples[0] if examples else ""
-        super().__init__(weights, examples, fixed, **start | options)
-
-
-class AttributeSwitch(RewritingWidget):
-    """A sentence rewritten towards one vertex up to a word, and towards another behind it."""
-
-    _bundle, _link = "attribute_switch", "midway"
-    title = text("Change your mind in mid-sentence")
-    example = whole(0, 0, lambda self: len(self.examples) - 1)
-    place = whole(0, 0, float("inf"))
-    backward = switch()
-
-    def __init__(self, weights: TextWeights, examples: Sequence[str], badge="", **options) -> None:
-        place = len(examples[0].split()) // 2 if examples else 0
-        super().__init__(weights, examples, **{"place": place, "badge": badge, **options})
+        start = {"place": len(examples[0].split()) // 2, "badge": badge}
+        super().__init__(fixed, weights=weights, **start | options)
 
 
 MEASURES = ("log_mean", "mean_log")

@@ -33,7 +33,8 @@ def test_each_module_stands_alone_and_is_small(name):
     script, html = CLASSES[name]._esm, "innerHTML|insertAdjacentHTML"
     assert not re.search(rf"\bimport\s*[\"'{{(*]|\bfetch\(|{html}|https?://(?!www\.w3)", script)
     assert re.search(r";export\{[\w$]+ as default\};$", script.strip())
-    assert len(script.encode()) <= 44_000
+    # The rewriter's code is in it twice, for a worker and for where none can be made.
+    assert len(script.encode()) <= (64_000 if name == "SentenceSteering" else 44_000)
 
 
 def test_each_widget_has_a_small_committed_poster(pytestconfig):
@@ -42,7 +43,7 @@ def test_each_widget_has_a_small_committed_poster(pytestconfig):
     assert max(posters.values()) <= 25_000
     assert (pytestconfig.rootpath / "book/_static/widgets.js").stat().st_size < 8000
     # What all scripts have now, and a tenth more.
-    assert sum(len(widget._esm.encode()) for widget in CLASSES.values()) <= 505_000
+    assert sum(len(widget._esm.encode()) for widget in CLASSES.values()) <= 545_000
 
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
@@ -143,14 +144,10 @@ def test_a_curve_may_come_without_its_decoder_and_only_eight_images_travel():
 def test_many_points_are_thinned_evenly_and_classes_are_named():
     means, halves = np.arange(10_000, dtype=float).reshape(5000, 2), np.arange(5000) // 2500
     plane = small.plane(means=means, labels=halves)
-    steering = small.steering(points=np.tile([[0.2, 0.3, 0.5]], (5000, 1)), point_labels=halves)
-    for labels, count in ((plane.labels, 2000), (steering.point_labels, 600)):
-        labels = np.frombuffer(labels, np.uint8)
-        assert len(labels) == count
-        assert labels.mean() == pytest.approx(0.5, abs=0.01)
+    labels = np.frombuffer(plane.labels, np.uint8)
+    assert len(labels) == 2000
+    assert labels.mean() == pytest.approx(0.5, abs=0.01)
     assert small.plane().classes == ["0", "1", "2"]
-    assert set(small.steering(point_labels=np.full(30, -1)).point_labels) == {2}
-    assert small.steering(points=None, point_labels=None).points == b""
     codes = small.cliff().models[0]["original"]["log_mean"]
     assert (len(codes), codes[0], codes[-1]) == (500, 0, 1999)
     assert np.mean(codes) == pytest.approx(999.5, abs=2)
@@ -182,6 +179,17 @@ def test_scores_travel_as_they_are():
         np.testing.assert_allclose(values, small.SCORES[critic], rtol=1e-5)
 
 
+def test_a_tab_has_a_model_of_its_own_and_begins_with_its_first_example():
+    widget = small.steering(attributes=[small.attribute("captions"), small.attribute()])
+    assert (widget.attribute, widget.sentence) == ("captions", small.EXAMPLES[0])
+    assert [len(a["vertices"]) for a in widget.attributes] == [3, 5]
+    state = embed.dependency_state([widget], drop_defaults=False)
+    assert state[widget.model_id]["state"]["others"] == [f"IPY_MODEL_{widget.others[0].model_id}"]
+    example = {"text": "a b", "shows": "c", "position": 0.25, "target": [0, 1, 0]}
+    widget = small.steering(attributes=[small.attribute(examples=[example])], locked=["a"])
+    assert (widget.position, widget.target, widget.locked) == (0.25, [0, 1, 0], ["a"])
+
+
 def test_what_is_typed_becomes_words():
     rows = {row["typed"]: row["words"] for row in KNOWN_WORDS}
     rows[" The judge\u2019s sea-boat, OLD... <b>!? _ "] = "the judge\u2019s sea-boat old b"
@@ -192,8 +200,7 @@ def test_what_is_typed_becomes_words():
 def test_what_widgets_take_where_nothing_is_said():
     assert small.quiz(questions=[small.question(i) for i in range(30)]).rounds == 20
     assert small.quiz().rounds == 5
-    for name in ("SentenceSteering", "AttributeSwitch"):
-        assert tuple(MAKERS[name]().margins) == MARGINS
+    assert tuple(small.switch().margins) == MARGINS
     assert small.switch().place == 2
     assert small.cliff(models=[small.walk(origin=2), small.walk()]).places == [2, 1]
     runs = [small.run(name) for name in ("beta 0.2", "max", "plain", "absmax")]

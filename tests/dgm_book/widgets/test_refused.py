@@ -52,7 +52,10 @@ OUT_OF_RANGE = {
     },
     "SentenceSteering": {
         "target": [[0.5, 0.5, 0.5], [-0.5, 0.5, 1], [1.0, 0.0], [NAN, 0, 1]],
-        "effort": [0, 6],
+        "attribute": ["tense"],
+        "position": [-0.1, 1.1, NAN],
+        "locked": [[""], ["a" * 101], ["a"] * 201],
+        "alternative": [-1, 5],
         "sentence": ["a" * 2001],
     },
     "AttributeSwitch": {"example": [3], "place": [-1]},
@@ -207,11 +210,22 @@ BAD = {  # of a widget, or of an item of one of its arguments, which is a list u
         ({"lines": 3}, "no lines"),
     ],
     ("SentenceSteering",): [
+        ({"attributes": []}, "attributes: want at least one"),
+        ({"attributes": [small.attribute(), small.attribute()]}, "each name once"),
+        ({"attributes": [lacking(small.attribute("a"), "weights")]}, r"'a' lacks \['weights'\]"),
+        ({"points": []}, "no points"),
+    ],
+    ("SentenceSteering", "attributes", small.attribute): [
+        ({"examples": []}, "examples of attribute 'sentiment'=0: want 1 to 20"),
+        ({"examples": [{"text": "a"}]}, r"lacks \['shows'\]"),
+        ({"examples": [{"text": "a" * 2001, "shows": "b"}]}, "=2001: want 1 to 2000"),
+        ({"examples": [{"text": "a", "shows": "b", "position": 2}]}, "position .*=2: want 0 to 1"),
+        ({"examples": [{"text": "a", "shows": "b", "target": [1, 1, 0]}]}, "sum to 1"),
+    ],
+    ("AttributeSwitch",): [
         *EXAMPLES,
         ({"margins": (0.1, 0.5)}, "fall from large"),
         ({"threshold": 0.0}, "threshold=0.0"),
-        ({"points": np.zeros((4, 2)), "point_labels": None}, r"\(N, 3\)"),
-        ({"point_labels": np.zeros(4)}, r"should be \(30,\)"),
     ],
     ("LatentCliff",): [
         ({"models": []}, "at least one"),
@@ -364,6 +378,11 @@ BAD_WEIGHTS = {
         ({"golden": [{"sentence": "a"}]}, "a golden sentence lacks"),
         ({"golden": [small.GOLDEN | {"weights": [1.0, 1.0, 0.0]}]}, "that sum to 1"),
         ({"tensors": small.tensors(36_000), "words": MANY}, "at most 1500000"),
+    ],
+    small.rewriter_weights: [
+        ({"words": small.WORDS[:-1]}, LACK),
+        ({"words": [*small.WORDS[:-1], "the"]}, "comes twice"),
+        ({"golden": [{"text": "a"}]}, "a golden text lacks"),
     ],
     small.language_weights: [
         (language("weight_ih", np.zeros((64, 17))), r"weight_ih_l0 has shape \(64, 17\), .*4E, E"),

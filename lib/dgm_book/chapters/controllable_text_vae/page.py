@@ -1,5 +1,6 @@
 """Chapter 4's page: the results that it shows, its claims, and its sentences with numbers."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,14 +9,19 @@ import torch
 import yaml
 from torch import Tensor
 
+from dgm import checkpoint, paths, steering
+from dgm.data.text import Vocabulary
+from dgm.nets.copying import CopyingTransformer
 from dgm.papers.controllable_text_vae import LossWeights
 from dgm.simplex_steering import SteeringModel
 from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.controllable_text_vae import recipe as plan
+from dgm_book.chapters.controllable_text_vae import rewriter_results, rewriter_scores
 from dgm_book.chapters.controllable_text_vae.codes import WALK
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
+from dgm_book.chapters.controllable_text_vae.rewriter_results import plain_values
 from dgm_book.chapters.controllable_text_vae.run import run
-from dgm_book.chapters.controllable_text_vae.steering import from_page
+from dgm_book.chapters.controllable_text_vae.steering import from_page, page_tensors
 from dgm_book.chapters.controllable_text_vae.training import CHAPTER, own_sentences, setup
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
@@ -77,13 +83,11 @@ def chapter(
 
 def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
     """The results behind each figure, table and widget, by its parts."""
-    steered = {"steering": [chapter.page]}
     codes = {"simplex": chapter.simplex, "ordinary VAE": chapter.ordinary}
     first = {name: part[:1] for name, part in codes.items()}
     lines = {f"steering, {n} labels": part for n, part in chapter.steering.items()}
     return {
-        "steering": steered,
-        "switch": steered,
+        "switch": {"steering": [chapter.page]},
         "cliff": {"walk": [chapter.walk], **first},
         "simplex": {"ours": chapter.simplex, "released weights": [chapter.released]},
         "histograms": first,
@@ -138,7 +142,6 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
         "swap": chapter.controls[chapter.recipe.dataset].values["word swap"],
         "n_seeds": len(simplex),
         "n_validation": simplex[0].tensors["labels"].numel(),
-        "n_points": min(len(chapter.steering[chapter.labels][0].tensors["p"]), 600),
         "collisions": sum(r.values["vertices"]["collision"] for r in simplex),
         "best": best,
         "best_accuracy": accuracy[best],
@@ -234,6 +237,59 @@ def page_steering(chapter: Chapter) -> tuple[SteeringModel, dict[str, Any], list
         golden.append({"sentence": sentence, "weights": weights, "rewrite": rewrite, **options})
     arrays = {k: v.numpy() for k, v in model.state_dict().items() if "logvar" not in k}
     return model, arrays, golden
+
+
+class PageRewriting(NamedTuple):
+    """The published rewriters, as the page's widget takes them, and what they rest on."""
+
+    attributes: list[dict[str, Any]]  # name, label, examples, and what `RewriterWeights` takes
+    badge: str
+
+
+def page_rewriting(names: Sequence[str] = steering.MODELS) -> PageRewriting:
+    """The attributes whose rewriters are published, with PyTorch's rewrites of their examples."""
+    texts = yaml.safe_load((_HERE / "rewriting.yaml").read_text("utf-8"))
+    attributes, evidence = [], {}
+    for name in names:
+        if not (published := _published_rewriter(name)):
+            continue
+        model: Any = published[0]
+        evidence[texts[name]["label"]] = [published[1]]
+        golden = []
+        for example in texts[name]["examples"]:
+            ends = torch.eye(len(model.vertices))
+            weights = example.get("target") or ends[-example["position"]].tolist()
+            rewrites = [r.text for r in steering.candidates(model, example["text"], weights)]
+            golden.append({"text": example["text"], "weights": weights, "rewrites": rewrites})
+        tensors = {k: v.numpy() for k, v in page_tensors(model).items()}
+        weights = {"values": plain_values(model), "tensors": tensors, "golden": golden}
+        attributes.append({"name": name, **texts[name], "weights": weights})
+    return PageRewriting(attributes, results.badge(evidence, unit="model"))
+
+
+def _published_rewriter(name: str) -> tuple[steering.RewritingModel, Result] | None:
+    """The model and where it comes from; of sentiment the earlier one until the next is there."""
+    for folder in filter(Path.exists, paths.published(rewriter_results.FOLDER)):
+        records = json.loads((folder / results.RECORDS).read_text("utf-8"))
+        if f"{name}-seed0" in records:
+            provenance = records[f"{name}-seed0"]["provenance"]
+            return steering.load(name), Result(name, {}, {}, provenance, True)
+        if name == "sentiment" and (record := records.get("rewriter-seed0")):
+            vocabulary = Vocabulary(record["values"]["words"], steering.SLOTS)
+            net = CopyingTransformer(len(vocabulary), vocabulary.first_word, dropout=0.0)
+            net.load_state_dict(_wide(checkpoint.load(folder / "rewriter-seed0.safetensors")))
+            net = net.eval().requires_grad_(False)
+            model = steering.RewritingModel(vocabulary, rewriter_scores.VERTICES, net)
+            return model, Result(name, {}, {}, record["provenance"], True)
+    return None
+
+
+def _wide(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: value.float() * tensors[f"{name}.scale"][:, None] if value.ndim > 1 else value
+        for name, value in tensors.items()
+        if not name.endswith(".scale")
+    }
 
 
 def page_walks(chapter: Chapter) -> list[dict[str, Any]]:

@@ -86,7 +86,6 @@ export function rewriteView(names) {
     show({ tokens: words, reading }, { tokens, masked }, before) {
       const { dropped, added } = compared(words, tokens);
       showSentence(sentence, tokens, added, before);
-      sentence.classList.remove("dgm-empty");
       sentence.classList.toggle("dgm-long", tokens.length > 18);
       const lost = words.filter((_, s) => dropped[s]).map(printed);
       if (lost.length) gone.textContent = `Left out: ${lost.join(" \u00b7 ")}`;
@@ -95,12 +94,6 @@ export function rewriteView(names) {
       const far = words.map((_, s) => all[s * k + k - 1] - all[s * k]);
       const most = Math.max(1, ...far.map(Math.abs));
       votes.replaceChildren(...words.map((word, s) => voteOf(word, far[s], most, masked[s], names)));
-    },
-    clear({ tokens }) {
-      sentence.textContent = plainText(tokens) || "\u2026";
-      sentence.classList.add("dgm-empty");
-      gone.textContent = "";
-      votes.replaceChildren();
     },
   };
 }

@@ -228,8 +228,6 @@ type RewriteView = {
   /** What the votes' bars mean. */
   bars: string;
   show(source: Source, rewrite: Rewrite, before?: Before): void;
-  /** A source that cannot be rewritten. */
-  clear(source: Source): void;
 };
 type Sound = {
   ready(patience?: number): Promise<boolean>;

@@ -10,10 +10,12 @@ from review_words import content_words, sentiment_of
 from dgm.data import text
 from dgm.papers.controllable_text_vae import steer
 from dgm.simplex_steering import rewrite
+from dgm.steering import MODELS
 from dgm_book import profiles
 from dgm_book.chapters.controllable_text_vae import codes, page, run, steering
 from dgm_book.chapters.controllable_text_vae.recipe import RECIPES
 from dgm_book.chapters.controllable_text_vae.training import first_per_label, setup, training_text
+from dgm_book.widgets import RewriterWeights, SentenceSteering
 
 SMOKE = RECIPES["smoke"]
 JUDGES = {"classifier_steps": 20, "language_steps": 20}
@@ -183,6 +185,24 @@ class TestChapter:
         tensors = {"ordinary.reading": read[1:], "simplex.reading": read}
         chapter = tiny._replace(walk=tiny.walk._replace(tensors=tensors))
         assert "is 1 on the simplex and 0 along" in page.prose_values(chapter)["walk_ends"]
+
+    def test_the_page_s_rewriters_have_examples_of_what_they_can_and_cannot_do(self):
+        rewriting = page.page_rewriting()
+        assert rewriting.badge.startswith("profile small")
+        names = [attribute["name"] for attribute in rewriting.attributes]
+        assert names == [name for name in MODELS if name in names]
+        assert names[0] == "sentiment"
+        weights = [RewriterWeights(**each["weights"]) for each in rewriting.attributes]
+        rows = zip(rewriting.attributes, weights, strict=True)
+        widget = SentenceSteering([each | {"weights": packed} for each, packed in rows])
+        assert widget.sentence == rewriting.attributes[0]["examples"][0]["text"]
+        rows = rewriting.attributes[0]["weights"]["golden"]
+        changed = [row["rewrites"][0] != row["text"] for row in rows]
+        shown = {e["shows"]: e["text"] for e in rewriting.attributes[0]["examples"]}
+        assert sum(changed) >= len(rows) / 2
+        assert not changed[list(shown).index("Cannot be changed")]
+        number = rows[list(shown).index("A number")]
+        assert all("40" in rewrite for rewrite in number["rewrites"])
 
     def test_verify(self, work):
         page.chapter("smoke", recipe=TINY)

@@ -96,14 +96,16 @@ export function unpackWeights(/** @type {WidgetModel} */ weights) {
   return Object.fromEntries(unpacked);
 }
 
+/** A model that a trait refers to. @type {(model: WidgetModel, reference: any) => Promise<WidgetModel>} */
+export const referenced = async (model, reference) =>
+  typeof reference === "string"
+    ? model.widget_manager.get_model(reference.replace("IPY_MODEL_", ""))
+    : reference;
+
 // What the trait `weights` holds, unpacked once a page.
 /** @type {<T>(model: WidgetModel, unpack: (weights: WidgetModel) => T) => Promise<T>} */
 export async function loadShared(model, unpack) {
-  const reference = model.get("weights");
-  const weights =
-    typeof reference === "string"
-      ? await model.widget_manager.get_model(reference.replace("IPY_MODEL_", ""))
-      : reference;
+  const weights = await referenced(model, model.get("weights"));
   page[KEY] ??= new WeakMap();
   if (!page[KEY].has(weights)) page[KEY].set(weights, unpack(weights));
   return /** @type {ReturnType<typeof unpack>} */ (page[KEY].get(weights));

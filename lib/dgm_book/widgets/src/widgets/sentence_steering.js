@@ -1,245 +1,257 @@
-// Steer a sentence: a triangle of three ways to say it, and the sentence rewritten as the reader moves.
+// Steer a sentence: a tab per attribute, a slider or a triangle, and the sentence as a model rewrites it.
 
-import { formOf, readoutList, sliderOf } from "../form.js";
-import { element, MARKS, shape } from "../frame.js";
-import { checkGolden } from "../golden.js";
-import { bufferOf, floatsOf } from "../models/nn.js";
-import { loadText } from "../models/text_model.js";
+import { formOf, radiosOf, textOf } from "../form.js";
+import { element } from "../frame.js";
+import { mechanismOf } from "../mechanism_view.js";
+import { referenced } from "../models/nn.js";
 import { tokenise } from "../models/tokens.js";
-import { onArrows, onDrag } from "../pads.js";
-import { place, resize, words } from "../plot.js";
-import { hiding, plainText, remarks, rewriteView, saveRewritten, timed, typedInput } from "../text_view.js";
-import { defineWidget, layersOf } from "../widget.js";
+import { choicesOf, lockable, marked, sourceWords } from "../rewrite_view.js";
+import { RANKED, startRewriting } from "../rewriting_job.js";
+import { stopsDial, triangleDial } from "../steering_controls.js";
+import "../styles/steering.css";
+import { quoted } from "../text_view.js";
+import { defineWidget } from "../widget.js";
 
-const OTHERS = "The model knows none of these words, so there is nothing that it could say differently.";
-const NOTHING = "Type a sentence, or pick one: there is nothing to rewrite yet.";
-const CLOUDS = ["wedge", "triangle", "circle"]; // of the first, the last and no vertex's sentences
-const TOP = 24;
+const PATIENCE = 250; // ms without a key before what is typed is rewritten
+const NOTHING = "Type a sentence, or pick an example: there is nothing to rewrite yet.";
+const WAITING = "Rewrites are still being made \u2026";
+const RANKING = "Ranked rewrites; a bar is the score, relative to the best";
+/** What the model's reasons mean. @type {Record<string, string>} */
+const REASONS = {
+  "it does not say what was asked": "whatever I write still does not say what is asked for",
+  "no rewrite was good enough": "nothing that I can write reads well and keeps the rest",
+  "there is no word that the model knows": "I know none of these words",
+  "there is no word": "there is no word in it",
+};
+const why = (/** @type {string} */ reason) => REASONS[reason] ?? reason;
 
-// One weight moves to v hundredths, the others keep their proportion.
-function withWeight(/** @type {number[]} */ target, /** @type {number} */ k, /** @type {number} */ v) {
-  const parts = target.map((weight) => Math.round(100 * weight));
-  const [i, j] = [0, 1, 2].filter((other) => other !== k);
-  const rest = parts[i] + parts[j];
-  parts[i] = rest ? Math.round(((100 - v) * parts[i]) / rest) : Math.round((100 - v) / 2);
-  parts[k] = v;
-  parts[j] = 100 - v - parts[i];
-  return parts.map((part) => part / 100);
+/** @typedef {{ text: string, shows: string, position?: number, target?: number[] }} SteeringExample */
+/**
+ * @typedef {{ name: string, label: string, vertices: string[], megabytes: number,
+ *   examples: SteeringExample[] }} Attribute
+ */
+/** @typedef {import("../rewriting_job.js").Rewriting} Rewriting */
+/** @typedef {import("../rewriting_job.js").RewriteAnswer} RewriteAnswer */
+/** @typedef {import("../rewriting_job.js").RewriteRequest} RewriteRequest */
+/** @typedef {(job: Rewriting, request: RewriteRequest) => RewriteAnswer | undefined} PatientAsk */
+/**
+ * An attribute's model, once its tab has been opened.
+ * @typedef {{ job?: Rewriting, says: string, vocabulary: Set<string>, scoreWeights: number[] }} Opened
+ */
+/** @typedef {(k: number) => Promise<PackedRewriter>} Load */
+
+/** Models come when their tabs are opened. @type {(model: WidgetModel) => Promise<Load>} */
+const loaderOf = async (model) => async (k) => {
+  const weights = await referenced(model, [model.get("weights"), ...model.get("others")][k]);
+  return { header: weights.get("header"), data: weights.get("data") };
+};
+
+/**
+ * What has to be said beside a rewrite.
+ * @type {(text: string, vocabulary: Set<string>, sentences?: RankedSentence[]) => string[]}
+ */
+function remarks(text, vocabulary, sentences = []) {
+  const strange = tokenise(text, true).filter(
+    (word) => !vocabulary.has(word) && /[^\p{P}\p{N}\p{S}]|\p{So}/u.test(word),
+  );
+  const notes = strange.length
+    ? [`Not among the words that I know, so left as they are: ${quoted(strange)}.`]
+    : [];
+  const stay = sentences.flatMap(({ candidates }, i) => (candidates.some((c) => !c.reason) ? [] : [i + 1]));
+  if (stay.length && stay.length < sentences.length)
+    notes.push(`I could not change ${stay.length > 1 ? "sentences" : "sentence"} ${stay.join(", ")}.`);
+  return notes;
 }
 
-/** The nearest weights in hundredths that sum to one. @param {number[]} weights */
-function onTriangle(weights) {
-  const inside = weights.map((weight) => Math.max(0, weight));
-  const sum = inside.reduce((x, y) => x + y);
-  const whole = inside.map((weight) => Math.round((100 * weight) / sum));
-  whole[whole.indexOf(Math.max(...whole))] += 100 - whole[0] - whole[1] - whole[2];
-  return whole.map((part) => part / 100);
-}
-
-function makeTriangle(/** @type {Widget} */ w, /** @type {string[]} */ names) {
-  const points = floatsOf(w.get("points"));
-  const labels = new Uint8Array(bufferOf(w.get("point_labels")));
-  const svg = shape("svg.dgm-pad", {
-    tabindex: 0,
-    role: "application",
-    "aria-roledescription": "triangle",
-    "aria-label":
-      `How it shall sound: ${names.join(", ")}. Left and right arrows move between ${names[0]} and ` +
-      `${names[2]}, up and down to and from ${names[1]}; with Shift in larger steps.`,
-  });
-  const { ground, crowd, path, from, to, ring, corners } = layersOf(svg, {
-    ground: "path.dgm-tri",
-    crowd: "g.dgm-crowd",
-    path: "path.dgm-way",
-    from: "path.dgm-from",
-    to: "path.dgm-to",
-    ring: "circle.dgm-ring",
-    corners: "g",
-  });
-  place(ring, { r: 10 });
-  let [left, side, tall] = [0, 0, 0];
-  /** First vertex left, second on top, third right. @type {(p: ArrayLike<number>) => [number, number]} */
-  const spot = (p) => [left + side * (p[1] / 2 + p[2]), TOP + tall * (1 - p[1])];
-  const aim = (/** @type {number[]} */ weights) => w.change({ target: onTriangle(weights) });
-  const aimAt = (/** @type {number} */ x, /** @type {number} */ y) => {
-    const up = 1 - (y - TOP) / tall;
-    const right = (x - left) / side - up / 2;
-    aim([1 - up - right, up, right]);
-  };
-  onDrag(svg, () => [ring], aimAt);
-  onArrows(svg, (x, y, large) => {
-    const size = large ? 0.2 : 0.04;
-    const step = [-x - y / 2, y, x - y / 2];
-    aim(step.map((v, k) => w.get("target")[k] + size * v));
-  });
-
+/** Examples, which set the sentence and where to. */
+/** @type {(w: Widget) => { node: HTMLElement, show(a: Attribute): void }} */
+function chips(w) {
+  const node = element("div.dgm-chips", { role: "group", "aria-label": "Examples" });
   return {
-    svg,
-    layout(/** @type {number} */ width) {
-      side = Math.min(width - 32, 330);
-      tall = (side * Math.sqrt(3)) / 2;
-      left = (width - side) / 2;
-      const end = TOP + tall;
-      resize(svg, width, end + 32);
-      place(ground, { d: `M${left} ${end}L${left + side / 2} ${TOP}L${left + side} ${end}Z` });
-      const strong = { class: "dgm-strong" };
-      corners.replaceChildren(
-        words(Math.max(0, left - 28), end + 26, names[0], { ...strong, "text-anchor": "start" }),
-        words(left + side / 2, 14, names[1], strong),
-        words(Math.min(width, width - left + 28), end + 26, names[2], { ...strong, "text-anchor": "end" }),
-      );
-      const clouds = CLOUDS.map((mark, label) => {
-        const own = [...labels.keys()].filter((n) => labels[n] === label);
-        const places = own.map((n) => spot(points.subarray(3 * n, 3 * n + 3)));
-        return places.map(([x, y]) => MARKS[mark](+x.toFixed(1), +y.toFixed(1), 2)).join("");
+    node,
+    show({ examples }) {
+      const buttons = examples.map(({ text: sentence, shows, ...place }) => {
+        const button = element("button.dgm-chip", { type: "button", title: sentence }, shows);
+        button.addEventListener("click", () => w.change({ sentence, locked: [], alternative: 0, ...place }));
+        return button;
       });
-      crowd.replaceChildren(...clouds.filter(Boolean).map((d) => shape("path", { d })));
+      node.replaceChildren(element("span.dgm-caption", "Examples"), ...buttons);
     },
-    /** The ring, and how both sentences are read. @param {(number[] | undefined)[]} readings */
-    show([p, q]) {
-      if (!side) return;
-      const [x, y] = spot(w.get("target"));
-      place(ring, { cx: x, cy: y });
-      const [a, b] = [p, q].map((reading) => spot(reading ?? [0, 0, 0]));
-      place(from, { d: p && q ? MARKS.square(...a, 4.5) : "" });
-      place(to, { d: p && q ? MARKS.diamond(...b, 4.5) : "" });
-      place(path, { d: p && q ? `M${a.join(" ")}L${b.join(" ")}` : "" });
-    },
-    key: makeKey(names, labels),
   };
 }
 
-function makeKey(/** @type {string[]} */ names, /** @type {Uint8Array} */ labels) {
-  const others = [0, 1].filter((label) => labels.includes(label));
-  /** @type {[SVGElement, string][]} */
-  const legend = [
-    [shape("circle.dgm-ring", { cx: 7, cy: 7, r: 5 }), "wanted"],
-    [shape("path.dgm-from", { d: MARKS.square(7, 7, 4) }), "as you wrote it"],
-    [shape("path.dgm-to", { d: MARKS.diamond(7, 7, 4) }), "rewritten"],
-    ...others.map(
-      (label) =>
-        /** @type {[SVGElement, string]} */ ([
-          shape("path.dgm-crowd", { d: MARKS[CLOUDS[label]](7, 7, 3.4) }),
-          `others, ${names[2 * label]}`,
-        ]),
-    ),
-  ];
-  const signs = legend.map(([part, text]) => {
-    return element("span", shape("svg", { viewBox: "0 0 14 14", "aria-hidden": "true" }, part), text);
-  });
-  return element("div.dgm-row.dgm-signs", ...signs);
-}
-
-/** The bars of how the model reads both sentences. @param {Widget} w @param {string[]} names */
-function makeBars(w, names) {
-  const bars = element("div.dgm-bars", { role: "group", "aria-label": "How the model reads both sentences" });
-  const rows = names.map((name) => {
-    const [own, other] = [element("span.dgm-bar.dgm-bar-from"), element("span.dgm-bar.dgm-bar-to")];
-    const value = element("span.dgm-odds");
-    bars.append(element("span", name), element("span.dgm-tracks", own, other), value);
-    return { own, other, value };
-  });
-  w.side.append(
-    element("div", element("p.dgm-caption", "How the model itself reads it, yours \u2192 rewritten"), bars),
-  );
-  return (/** @type {(number[] | undefined)[]} */ [p, q]) => {
-    for (const [k, { own, other, value }] of rows.entries()) {
-      own.style.width = p ? `${100 * p[k]}%` : "0";
-      other.style.width = q ? `${100 * q[k]}%` : "0";
-      value.textContent = p && q ? `${p[k].toFixed(2)} \u2192 ${q[k].toFixed(2)}` : "\u2013";
+/** Opens the models of attributes, and ends them. */
+/** @type {(w: Widget, load: Load) => { open(k: number, megabytes: number): Opened, stop(): void }} */
+function openerOf(w, load) {
+  /** @type {Opened[]} */
+  const all = [];
+  async function bring(/** @type {Opened} */ entry, /** @type {number} */ k) {
+    try {
+      const packed = await load(k);
+      const { words, score_weights: scoreWeights } = packed.header;
+      const checked = (/** @type {number} */ wrong) => {
+        if (k === 0) w.root.dataset.goldenWrong = String(wrong);
+      };
+      const job = startRewriting(packed, w.ask, checked);
+      Object.assign(entry, { says: "", job, scoreWeights, vocabulary: new Set(words.split(" ")) });
+    } catch (error) {
+      entry.says = `This model could not be loaded: ${error instanceof Error ? error.message : error}.`;
     }
+    w.ask();
+  }
+  return {
+    open(k, megabytes) {
+      if (!all[k]) {
+        const says = `Loading the model, ${megabytes.toFixed(1)} MB \u2026`;
+        all[k] = { says, vocabulary: new Set(), scoreWeights: [] };
+        bring(all[k], k);
+      }
+      return all[k];
+    },
+    stop() {
+      for (const entry of all) entry?.job?.stop();
+    },
   };
 }
 
-// The sliders, of weights beside and of effort beneath.
-/** @type {(w: Widget, form: WidgetForm, names: string[]) => Element} */
-function makeSliders(w, form, names) {
-  const sliders = names.map((name, k) =>
-    sliderOf(
-      form,
-      name.replaceAll(" ", "-"),
-      name,
-      { min: 0, max: 100, step: 1 },
-      {
-        get: () => Math.round(100 * w.get("target")[k]),
-        set: (v) => w.change({ target: onTriangle(withWeight(w.get("target"), k, v)) }),
-        text: (v) => `${v}\u2009%`,
-      },
-    ),
-  );
-  const margins = w.get("margins");
-  const range = { min: 1, max: margins.length, step: 1 };
-  const effort = sliderOf(form, "effort", "How much may change", range, {
-    text: (v) => (margins[v - 1] < 10 ? `margin ${margins[v - 1]}` : "no word hidden"),
-    spoken: (v) =>
-      margins[v - 1] < 10
-        ? `words may go whose vote against it is above ${margins[v - 1]}`
-        : "no word is hidden",
+/** Asks once the reader pauses in typing. @type {(w: Widget, box: HTMLElement) => PatientAsk} */
+function patientAsk(w, box) {
+  let [typedAt, timer] = [-PATIENCE, 0];
+  box.addEventListener("input", () => {
+    typedAt = performance.now();
+    w.set("alternative", 0);
   });
-  const ends = [element("span", "little"), element("span", "much")];
-  w.side.append(element("div", { role: "group", "aria-label": "How it shall sound" }, ...sliders));
-  return element("div", effort, element("div.dgm-ends", { "aria-hidden": "true" }, ...ends));
+  return (job, request) => {
+    clearTimeout(timer);
+    const wait = typedAt + PATIENCE - performance.now();
+    if (wait <= 0) return job.ask(request);
+    timer = setTimeout(w.ask, wait);
+    return job.known(request);
+  };
+}
+
+/** A tab begins with its first example, but a reader's own sentence stays. */
+/** @type {(w: Widget, attributes: Attribute[], name: string) => Values} */
+function startOf(w, attributes, name) {
+  const own = !attributes.some(({ examples }) => examples.some(({ text }) => text === w.get("sentence")));
+  const next = attributes.find((a) => a.name === name) ?? attributes[0];
+  const { text, shows: _, ...place } = next.examples[0];
+  return { attribute: name, locked: [], ...place, ...(own ? {} : { sentence: text }) };
+}
+
+/** Where the rewrite stands, or why there is none. */
+function makeStage() {
+  const said = element("p.dgm-said", { dir: "auto" });
+  const verdict = element("p.dgm-note.dgm-verdict");
+  const node = element("div.dgm-stage", said, verdict);
+  return {
+    node,
+    /** @type {(view: View) => void} */
+    show({ text, changed, says, waiting }) {
+      node.setAttribute("aria-busy", String(waiting));
+      if (waiting && !changed && said.textContent) return; // what stood there stays until there is more
+      said.replaceChildren(...marked(text, changed ?? []));
+      said.classList.toggle("dgm-long", text.length > 90);
+      said.classList.toggle("dgm-empty", !changed);
+      verdict.textContent = says;
+    },
+  };
+}
+
+/**
+ * What is shown of an answer; `changed` only of a rewrite.
+ * @typedef {{ text: string, changed?: Span[], removed: Span[], says: string, waiting: boolean,
+ *   good: TextRewrite[], chosen: number }} View
+ */
+/** @type {(text: string, says: string, answer: RewriteAnswer | undefined, alternative: number) => View} */
+function viewOf(text, says, { first, rewrites } = {}, alternative) {
+  const good = (rewrites ?? (first ? [first] : [])).filter(({ reason }) => !reason);
+  const chosen = Math.min(alternative, good.length - 1);
+  const rest = { good, chosen, waiting: !says && !rewrites };
+  if (good.length) return { ...good[chosen], says: "", ...rest };
+  const refusal = rewrites ? `I cannot change this one: ${why(rewrites[0].reason)}.` : "";
+  return { text, removed: [], says: says || refusal, ...rest };
 }
 
 export default defineWidget(
   {
     measure: "dgm:steer",
-    load: loadText,
-    names: ["sentence", "target", "effort"],
-    hint: "drag the ring from corner to corner, or type a sentence of your own.",
-    kind: "dgm-text",
+    load: loaderOf,
+    names: ["attribute", "sentence", "position", "target", "locked", "alternative"],
+    hint: "move the slider slowly from one end to the other, then press a word of yours to lock it.",
+    kind: "dgm-steer",
   },
-  (w, text) => {
-    checkGolden(w.root, "goldenWrong", text);
-    const [names, margins, threshold] = [w.get("names"), w.get("margins"), w.get("threshold")];
-    const view = rewriteView(names);
-    const note = element("p.dgm-note");
+  (w, load) => {
+    const attributes = /** @type {Attribute[]} */ (w.get("attributes"));
     const form = formOf(w);
-    const input = typedInput(form);
-    w.picture.append(view.stage, ...input, view.votes, element("p.dgm-note", view.bars), note);
-    const pad = makeTriangle(w, names);
-    const node = makeSliders(w, form, names);
-    w.controls.append(pad.svg, pad.key, node);
-    const showBars = makeBars(w, names);
-    const readouts = element("div");
-    const fill = readoutList(readouts, ["Margin", "Agreement", "Time"]);
-    w.side.append(readouts, form.reset());
-    /** @type {string | null} */
-    let typed = null;
-    let source = text.encode([]);
+    const steer = (/** @type {Values} */ values) => w.change({ alternative: 0, ...values });
+    const labels = attributes.map(({ name, label }) => [name, label]);
+    const tabs = radiosOf(form, "attribute", "What to steer", labels, {
+      set: (name) => steer(startOf(w, attributes, String(name))),
+    });
+    tabs.classList.add("dgm-tabs");
+    tabs.hidden = attributes.length < 2;
+    const dials = [stopsDial(steer, form), triangleDial(steer, form)];
+    const examples = chips(w);
+    const limits = { maxlength: 2000, rows: 2, dir: "auto", placeholder: "Type a sentence" };
+    const box = textOf(form, "sentence", "Your sentence", limits, element("span"));
+    const own = sourceWords((word) => {
+      /** @type {string[]} */
+      const locked = w.get("locked");
+      steer({ locked: locked.includes(word) ? locked.filter((other) => other !== word) : [...locked, word] });
+    });
+    const choices = choicesOf(`${w.id}-alternative`, (alternative) => w.change({ alternative }));
+    const [stage, how, note] = [makeStage(), mechanismOf(w.ask), element("p.dgm-note")];
+    const head = element("p.dgm-caption");
+    const caption =
+      "Your words: what is struck through was left out. Press one to lock it, so that it stays.";
+    const body = /** @type {HTMLElement} */ (w.picture.parentElement);
+    body.prepend(tabs);
+    w.picture.append(...box);
+    w.controls.append(...dials.map(({ node }) => node));
+    const mine = element("div", element("p.dgm-caption", caption), own.node);
+    w.side.append(stage.node, note, mine, element("div", head, choices.node));
+    body.append(element("div.dgm-more", examples.node, form.reset()), how.node);
 
-    function steer() {
-      const options = { margins: margins.slice(0, w.get("effort")), threshold };
-      const [rewrite, time] = timed(() => text.rewrite(source, w.get("target"), options));
-      const remark = remarks(source);
-      if (rewrite.agreement < threshold) remark.push("This is as near as it came with so much change.");
-      view.show(source, rewrite);
-      const agreement = `${rewrite.agreement.toFixed(2)}, ${threshold.toFixed(2)} is enough`;
-      fill(hiding(rewrite), agreement, `${time} a rewrite`);
-      const readings = [source.reading?.p, rewrite.reading?.p];
-      const says = remark.join(" ");
-      return { tokens: rewrite.tokens, says, spoken: `${plainText(rewrite.tokens)} ${says}`, readings };
-    }
-    function rest() {
-      const says = source.tokens.length ? [OTHERS, ...remarks(source)].join(" ") : NOTHING;
-      view.clear(source);
-      fill("\u2013", "\u2013", "\u2013");
-      return { tokens: source.tokens, says, spoken: says, readings: [] };
+    const { open, stop } = openerOf(w, load);
+    const ask = patientAsk(w, box[1]);
+    let [tab, dial] = [-1, dials[0]];
+    function turn(/** @type {number} */ k) {
+      tab = k;
+      dial = dials[attributes[k].vertices.length === 3 ? 1 : 0];
+      for (const each of dials) {
+        each.node.hidden = each !== dial;
+        each.name(attributes[k].vertices);
+      }
+      examples.show(attributes[k]);
     }
     function draw() {
-      if (w.get("sentence") !== typed) {
-        typed = String(w.get("sentence"));
-        source = text.encode(tokenise(typed, true));
-      }
+      const k = attributes.findIndex(({ name }) => name === w.get("attribute"));
+      if (k !== tab) turn(k);
       form.show();
-      const known = source.tokens.length > source.unknownWords.length;
-      const { tokens, says, spoken, readings } = known ? steer() : rest();
-      note.textContent = says;
-      showBars(readings);
-      pad.show(readings);
-      saveRewritten(w, tokens);
-      w.speak(spoken);
+      dial.show();
+      const text = String(w.get("sentence"));
+      const { job, says, vocabulary, scoreWeights } = open(k, attributes[k].megabytes);
+      const words = lockable(text);
+      const locked = w.get("locked").filter((/** @type {string} */ word) => words.has(word));
+      const empty = !tokenise(text, true).length;
+      const request = { text, weights: dial.weights(), locked, count: RANKED };
+      const answer = job && !empty ? ask(job, request) : undefined;
+      const view = viewOf(text, empty ? NOTHING : says, answer, w.get("alternative"));
+      stage.show(view);
+      own.show(text, view.removed, locked);
+      choices.show(view.good, view.chosen);
+      head.textContent = view.waiting ? WAITING : view.good.length ? RANKING : "";
+      how.show(answer?.sentences, scoreWeights);
+      note.textContent = remarks(text, vocabulary, answer?.sentences).join(" ");
+      if (view.waiting) return;
+      w.root.dataset.rewritten = view.text;
+      if (view.text !== w.get("rewritten")) w.save({ rewritten: view.text });
+      w.speak([view.changed ? `${dial.says()}: ${view.text}` : view.says, note.textContent].join(" "));
     }
-    return { draw, sized: w.controls, layout: pad.layout };
+    const layout = (/** @type {number} */ width) => {
+      for (const { layout } of dials) layout(width);
+    };
+    return { draw, sized: w.controls, layout, ended: stop };
   },
 );
