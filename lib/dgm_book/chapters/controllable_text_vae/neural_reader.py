@@ -124,11 +124,12 @@ def examples(folder: Path | None = None) -> dict[str, list[Example]]:
         "graded": _examples(own, grades.tolist(), True),
         "rated": _examples(rated.texts[:n_rated], values, True),
         "versions": [Example(t, g, True) for t, g in versions if g != 2],
-        "negators": _examples(*zip(*readers.labelled_by_hand(NEGATORS_FILE), strict=True), False),
+        "negators": [Example(*row, False) for row in readers.labelled_by_hand(NEGATORS_FILE)],
     }
     file = folder and folder / "taught.json"
     if file and file.exists():
-        sources["taught"] = _examples(*zip(*json.loads(file.read_text("utf-8")), strict=True), True)
+        rows = json.loads(file.read_text("utf-8"))
+        sources["taught"] = [Example(t, value, True) for t, value in rows]
     stress = [sentence for sentence, _ in readers.labelled_by_hand(readers.STRESS)]
     sources = {name: without(rows, stress) for name, rows in sources.items()}
     for name, middle in (("labelled", 0.5), ("graded", 2.0)):

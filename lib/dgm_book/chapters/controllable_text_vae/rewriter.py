@@ -75,7 +75,7 @@ def draw_sentiment(sources: Sources) -> Draw:
             *pairs.negated_pairs(ROUND_NEGATED, rng),
             *(pair for item in items for pair in pairs.graded_pairs(item, rng)),
             *(pair for row in rows for pair in pairs.version_pairs(row, rng)),
-            *(pair for two in couples if (pair := pairs.joined_pair(*two, rng))),
+            *(pair for a, b in couples if (pair := pairs.joined_pair(a, b, rng))),
         ]
 
     return draw

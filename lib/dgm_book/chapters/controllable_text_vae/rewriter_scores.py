@@ -178,7 +178,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     model, reader, rewriter, _ = load_model(given.folder, given.name)
     if given.int8:
         model = rewriter_results.narrowed(model)
-        reader = neural_reader.Reader(model.vocabulary, model.reader)
+        reader = reader._replace(model=model.reader)
     reading = {"linear reader": rewriter.classifier, "neural reader": lambda t: reader(t) - 2}
     sentences = text.load("yelp", given.split)
     half = given.most // 2

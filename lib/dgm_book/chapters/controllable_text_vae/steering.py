@@ -179,7 +179,7 @@ def steering_values(setup: Setup, dataset: str, n_labels: int, seed: int) -> Com
     return values, {"p": model.read(words).p, "labels": validation.labels}
 
 
-def page_tensors(model: SteeringModel) -> dict[str, Tensor]:
+def page_tensors(model: nn.Module) -> dict[str, Tensor]:
     """The model as the page has it: int8 matrices with a scale per row, float32 vectors."""
     tensors = {}
     for name, value in model.state_dict().items():
