@@ -35,8 +35,8 @@ BESIDE = {ROOT / folder / f"{name}.py" for folder, names in REWRITER.items() for
     ("folder", "reached", "planned"),
     [
         ("lib/dgm", 8_000, 8_000),
-        ("lib/dgm_book", 10_880, 10_500),
-        ("tests", 22_640, 21_000),
+        ("lib/dgm_book", 11_040, 10_500),
+        ("tests", 22_750, 21_000),
     ],
 )
 def test_lines_of_a_folder(folder, reached, planned):
