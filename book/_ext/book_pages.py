@@ -154,7 +154,8 @@ class ClaimsDirective(SphinxDirective):
         self.env.note_dependency(STAMP)
         self.env.metadata[self.env.docname]["dgm_script"] = "claims.js"
         every = chapters.all_claims()
-        html = claims.table(every, with_chapter=True) if every else "<p>No results yet.</p>"
+        html = claims.scores(every) + claims.table(every, with_chapter=True)
+        html = html if every else "<p>No results yet.</p>"
         return [nodes.raw(text=html, format="html")]
 
 

@@ -13,7 +13,7 @@ if (rows.length) {
   const legend = document.createElement("legend");
   legend.textContent = "Show";
   filter.append(legend);
-  for (const verdict of ["all", "holds", "does not hold", "not tested"]) {
+  for (const verdict of ["all", "holds", "does not hold", "undecided", "not tested"]) {
     const label = document.createElement("label");
     const input = document.createElement("input");
     Object.assign(input, { type: "radio", name: "verdict", value: verdict, checked: verdict === "all" });

@@ -1,13 +1,20 @@
-"""A chapter's claims: their words in a YAML file, the rules that judge them in the chapter's code.
+"""A chapter's claims: what they say and ask for in a YAML file, what was measured in its code.
 
-`chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id `claim`,
-`source` and `measured`: Jinja templates over the values of the claim's outcome. An `Interval` has
-the filters `difference(decimals, unit)`, `interval(decimals, sign)` and `mean(decimals)`; several
-by name have `differences(decimals, unit)` and `intervals(decimals)`.
+`chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id the `FIELDS`:
+
+- `claim`, `source`, `measured`: Jinja templates over the values of the claim's outcome. An
+  `Interval` has the filters `difference(decimals, unit)`, `interval(decimals, sign)` and
+  `mean(decimals)`; several by name have `differences(decimals, unit)` and `intervals(decimals)`.
+- `who` makes it, one of `MAKERS`; its `kind`, one of `KINDS`; `rests_on`, what n counts.
+- `asked`: for tests by the end of their names, or for "each", one of `SIDES` with the smallest
+  effect that matters or the margin, its `unit`, and `why`.
+- `baseline`: a `name`, "above" or "below" with what each arm must beat, one limit or one per arm,
+  and its `unit`; or `none`: why there is none.
 """
 
-from collections.abc import Mapping, Sequence
-from html import escape
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,41 +24,105 @@ import yaml
 from dgm.measure import Interval
 from dgm_book import statistics
 
-VERDICTS = ("holds", "does not hold", "not tested")
-FIELDS = ("claim", "source", "measured")
+HOLDS, FAILS, UNDECIDED, NOT_TESTED = "holds", "does not hold", "undecided", "not tested"
+VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_TESTED)
+MAKERS = ("paper", "released code", "this book")
+KINDS = ("difference", "non-inferiority", "bound", "identity", "not run")
+SIDES = ("above", "below", "within", "beyond")  # the last two: of the effect's size
+TEMPLATES = ("claim", "source", "measured")
+FIELDS = {*TEMPLATES, "who", "kind", "asked", "baseline", "rests_on"}
+LEAST = 3  # values: fewer make no interval that decides a general claim
 
-_TEMPLATES = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)
+_TEMPLATES, _HTML = (
+    jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=x) for x in (False, True)
+)
 _TEMPLATES.filters |= {
     name: getattr(statistics, f"format_{name}")
     for name in ("difference", "differences", "interval", "intervals", "mean")
 }
+_HTML.filters["detectable"] = statistics.detectable
+_PAGE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 
 
 class Outcome(NamedTuple):
-    """What a rule finds about one claim."""
+    """What was measured for one claim."""
 
-    holds: bool | None  # None: not tested
+    tests: Mapping[str, Interval] = {}  # none: not run
     values: Mapping[str, Any] = {}  # what the claim's templates name
     scale: str = ""  # on what, if not on what the chapter says
-
-
-def above_zero(gains: Mapping[str, Interval], scale: str = "", **values: Any) -> Outcome:
-    """Holds where each gain is above 0 beyond its interval; their templates name `gains`."""
-    holds = statistics.all_hold(map(statistics.is_above_zero, gains.values()))
-    return Outcome(holds, {"gains": gains, **values}, scale)
+    levels: Mapping[str, Mapping[str, float]] = {}  # test or "each" -> arm -> where it came
 
 
 class Claim(NamedTuple):
-    """One claim of one chapter; all fields are text."""
+    """One claim of one chapter."""
 
     id: str
     chapter: str  # "01_rate_distortion"
     title: str  # of the chapter
-    claim: str  # what the paper says, in our words
-    source: str  # where it says so
+    claim: str  # what is claimed, in our words
+    source: str  # where
     measured: str  # the numbers, with their intervals
+    who: str
+    kind: str
+    asked: Mapping[str, Mapping[str, Any]]
+    baseline: Mapping[str, Any]
+    rests_on: str
+    tests: Mapping[str, Sequence[Interval]]  # of what was asked: those whose arms beat the baseline
+    levels: Mapping[str, tuple[float, float | None, bool]]  # arm -> where it came, limit, passed
     scale: str  # at which profile, on what
     verdict: str  # one of VERDICTS
+
+
+def verdict(interval: Interval, side: str, at: float, least: int = LEAST) -> str:
+    """Whether an effect is on a side of what was asked for, with its whole interval.
+
+    "within" and "beyond" ask for its size. Of fewer values than `least`, or with a NaN: not tested.
+    """
+    low, high = interval.low, interval.high
+    if interval.n < least or math.isnan(interval.mean + low + high):
+        return NOT_TESTED
+    if side in ("within", "beyond"):
+        low, high = max(low, -high, 0.0), max(-low, high)
+    met, missed = (low > at, high < at)[:: 1 if side in ("above", "beyond") else -1]
+    return HOLDS if met else FAILS if missed else UNDECIDED
+
+
+def combined(verdicts: Iterable[str]) -> str:
+    """The verdict of a claim that asks for several things, but those that were not tested."""
+    present = set(verdicts)
+    return next((v for v in (FAILS, UNDECIDED, HOLDS) if v in present), NOT_TESTED)
+
+
+def gate(
+    baseline: Mapping[str, Any], levels: Mapping[str, float]
+) -> dict[str, tuple[float, float | None, bool]]:
+    """Where each arm came, its limit if one is named, and whether it beats that."""
+    side = next((side for side in ("above", "below") if side in baseline), "")
+    limits = baseline.get(side, {})
+    limits = limits if isinstance(limits, dict) else dict.fromkeys(levels, limits)
+    beats = operator.gt if side == "above" else operator.lt
+    return {
+        arm: (level, limit := limits.get(arm), limit is None or beats(level, limit))
+        for arm, level in levels.items()
+    }
+
+
+def judge(text: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """A claim's verdict, with the tests that passed the gate and where the arms came."""
+    asked, verdicts = text["asked"], []
+    tests, levels = {name: [] for name in asked}, {}
+    for name, interval in outcome.tests.items():
+        key = next((key for key in asked if name.endswith(key)), "each")
+        part = gate(text["baseline"], outcome.levels.get(name, outcome.levels.get("each", {})))
+        levels |= part
+        if "name" in text["baseline"] and not part:
+            raise ValueError(f"{name!r} has a baseline with a limit, and no level of an arm")
+        if all(passed for *_, passed in part.values()):
+            side = next(side for side in SIDES if side in asked[key])
+            least = 1 if text["kind"] == "identity" else LEAST
+            verdicts.append(verdict(interval, side, asked[key][side], least))
+            tests[key].append(interval)
+    return {"tests": tests, "levels": levels, "verdict": combined(verdicts)}
 
 
 def judged(
@@ -71,12 +142,12 @@ def judged(
         )
     claims = []
     for id_, text in texts.items():
-        if text.keys() != set(FIELDS):
+        if text.keys() != FIELDS:
             raise ValueError(f"{path.name}: {id_} has {sorted(text)}, want {sorted(FIELDS)}")
         if outcome := outcomes[id_]:
-            words = [render(text[field], outcome.values) for field in FIELDS]
-            ends = outcome.scale or scale, verdict(outcome.holds)
-            claims.append(Claim._make([id_, chapter, content["title"], *words, *ends]))
+            words = {field: render(text[field], outcome.values) for field in TEMPLATES}
+            ends = {"title": content["title"], "scale": outcome.scale or scale}
+            claims.append(Claim(id_, chapter, **(text | words | ends | judge(text, outcome))))
     return claims
 
 
@@ -91,28 +162,16 @@ def fill(path: Path, values: Mapping[str, Any]) -> dict[str, str]:
     return {name: render(template, values) for name, template in templates.items()}
 
 
-def verdict(holds: bool | None) -> str:
-    """The verdict for a test's outcome; None where no test was run."""
-    return "not tested" if holds is None else "holds" if holds else "does not hold"
-
-
 def table(claims: Sequence[Claim], *, with_chapter: bool = False) -> str:
     """Claims as an HTML table; rows carry their id and their verdict."""
-    heads = ["Claim, and who makes it", "Measured here", "Scale", "Verdict"]
-    rows = []
     for claim in claims:
         if claim.verdict not in VERDICTS:
             raise ValueError(f"verdict must be one of {VERDICTS}, got {claim.verdict!r}")
-        cells = [f"{claim.claim} ({claim.source})", claim.measured, claim.scale, claim.verdict]
-        if with_chapter:
-            cells = [claim.title, *cells]
-        row = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
-        marks = f'data-claim="{escape(claim.id)}" data-verdict="{escape(claim.verdict)}"'
-        rows.append(f"<tr {marks}>{row}</tr>")
-    if with_chapter:
-        heads = ["Chapter", *heads]
-    head = "".join(f'<th scope="col">{text}</th>' for text in heads)
-    return (
-        f'<div class="dgm-claims"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>"
-    )
+    values = {"claims": claims, "with_chapter": with_chapter, "sides": SIDES, "least": LEAST}
+    return _HTML.from_string(_PAGE["table"]).render(values)
+
+
+def scores(claims: Sequence[Claim]) -> str:
+    """How many claims have each verdict, by who makes them, as an HTML table."""
+    values = {"claims": claims, "makers": MAKERS, "verdicts": VERDICTS}
+    return _HTML.from_string(_PAGE["scores"]).render(values)

@@ -61,11 +61,14 @@ def paired_difference(
     difference = a - b
     if not torch.isfinite(difference).all():
         raise ValueError("values must be finite")
-    n, mean = len(difference), float(difference.mean())
-    if n == 1:
-        return Interval(mean, math.inf, -math.inf, math.inf, 1)
-    error = float(difference.std()) / math.sqrt(n)
-    reach = float(stdtrit(n - 1, (1 + level) / 2)) * error
+    n = len(difference)
+    error = float(difference.std()) / math.sqrt(n) if n > 1 else math.inf
+    return interval(float(difference.mean()), error, n, level)
+
+
+def interval(mean: float, error: float, n: int, level: float = 0.95) -> Interval:
+    """Student's interval of a mean of n values with its standard error."""
+    reach = float(stdtrit(n - 1, (1 + level) / 2)) * error if n > 1 else error
     return Interval(mean, error, mean - reach, mean + reach, n)
 
 
@@ -103,22 +106,9 @@ def format_mean(interval: Interval, decimals: int = 2) -> str:
     return " ± ".join(format_number(x, decimals) for x in interval[: min(interval.n, 2)])
 
 
-def is_above_zero(interval: Interval) -> bool | None:
-    """Whether a difference is above 0 beyond its interval; None for one pair."""
-    return None if interval.n == 1 else interval.low > 0
-
-
-def is_below_zero(interval: Interval) -> bool | None:
-    """Whether a difference is below 0 beyond its interval; None for one pair."""
-    return None if interval.n == 1 else interval.high < 0
-
-
-def differs_from_zero(interval: Interval) -> bool | None:
-    """Whether a difference is on one side of 0 with its whole interval; None for one pair."""
-    return None if interval.n == 1 else interval.low > 0 or interval.high < 0
-
-
-def all_hold(parts: Iterable[bool | None]) -> bool | None:
-    """Whether all parts of a claim hold; None where one was not tested, or where there is none."""
-    outcomes = list(parts)
-    return None if not outcomes or None in outcomes else all(outcomes)
+def detectable(interval: Interval, level: float = 0.95, power: float = 0.8) -> float:
+    """The effect that a test with this standard error sees so often: 2.8 of them for a large n."""
+    if interval.n < 2:
+        return math.inf
+    quantiles = (float(stdtrit(interval.n - 1, p)) for p in ((1 + level) / 2, power))
+    return interval.standard_error * sum(quantiles)

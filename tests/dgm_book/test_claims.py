@@ -1,24 +1,44 @@
-"""Claims: words and outcomes meet by id, templates are filled, the table says what it was given."""
+"""Claims: the rule that judges them, what each has to state, and the table that shows it."""
+
+import itertools
+import math
+from pathlib import Path
 
 import jinja2
 import pytest
+import yaml
 
-from dgm_book.claims import Claim, Outcome, above_zero, judged, render, table, verdict
-from dgm_book.statistics import paired_difference
+from dgm_book import claims
+from dgm_book.chapters import CHAPTERS, all_claims
+from dgm_book.claims import FIELDS, LEAST, SIDES, Outcome, combined, judged, render, table, verdict
+from dgm_book.statistics import detectable, interval, paired_difference
 
 FILE = """\
 title: Chapter X
 claims:
-  second_b:
+  second_b: &b
     claim: B is <small>
+    who: paper
     source: Y 2020
+    kind: difference
+    asked: {each: {above: 1, unit: nats, why: w}, loss: {below: -0.5, unit: nats, why: v}}
+    baseline: {name: unigram, below: {a: 5, b: 6}, unit: nats}
+    rests_on: seed
     measured: "minus A: {{ gap | difference(1, 'seed') }}; its mean
       {{ gap | mean }}"
   first_a:
     claim: A
+    who: this book
     source: Z 2021
+    kind: identity
+    asked: {each: {within: 1, unit: nats, why: w}}
+    baseline: {none: nothing learns}
+    rests_on: seed
     measured: not run
 """
+GAP = paired_difference([3.0, 4.0, 5.0], [1.0, 1.0, 1.0])  # 3 +- 2.48
+SURE, NONE = interval(3.0, 0.1, 5), {"gap": GAP}
+LEVELS = {"each": {"a": 4.0, "b": 5.5}}
 
 
 @pytest.fixture
@@ -28,44 +48,137 @@ def path(tmp_path):
     return path
 
 
+def judge(path, *outcomes):
+    return judged(path, "01_x", dict(zip(("second_b", "first_a"), outcomes, strict=True)), "smoke")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "above", "below", "within", "beyond"),
+    [
+        (0.3, 0.5, "holds", "does not hold", "does not hold", "holds"),
+        (0.1, 0.5, "undecided", "undecided", "undecided", "undecided"),
+        (-0.1, 0.1, "does not hold", "holds", "holds", "does not hold"),
+        (-0.1, 0.5, "undecided", "undecided", "undecided", "undecided"),
+        (-0.5, -0.3, "does not hold", "holds", "does not hold", "holds"),
+        (-0.5, 0.5, "undecided", "undecided", "undecided", "undecided"),
+        (math.nan, math.nan, *4 * ["not tested"]),
+    ],
+)
+def test_the_whole_interval_lies_on_one_side_of_the_smallest_effect(
+    low, high, above, below, within, beyond
+):
+    measured = interval(0.0, 0.0, LEAST)._replace(low=low, high=high)
+    expected = dict(zip(SIDES, (above, below, within, beyond), strict=True))
+    assert {side: verdict(measured, side, 0.2) for side in SIDES} == expected
+    for side in SIDES:  # two values decide nothing general, and an identity needs but one
+        assert verdict(measured._replace(n=LEAST - 1), side, 0.2) == "not tested"
+        assert verdict(measured._replace(n=1), side, 0.2, least=1) == expected[side]
+
+
+def test_an_interval_with_zero_refutes_only_with_the_smallest_effect_outside():
+    wide, narrow = interval(0.0, 0.1, 3), interval(0.0, 0.01, 30)
+    assert [verdict(x, "above", 0.2) for x in (wide, narrow)] == ["undecided", "does not hold"]
+    assert verdict(wide, "above", -0.2) == "undecided"  # non-inferiority by a margin
+    assert verdict(narrow, "above", -0.2) == "holds"
+
+
+def test_the_weakest_part_decides_and_what_was_not_tested_is_left_out():
+    order = ("does not hold", "undecided", "holds", "not tested")
+    for a, b in itertools.combinations_with_replacement(order, 2):
+        assert combined([b, a]) == a
+    assert combined([]) == "not tested"
+
+
+def test_power_is_that_of_a_t_test():
+    assert detectable(interval(0.0, 1.0, 100_000)) == pytest.approx(2.8, abs=0.002)
+    assert detectable(interval(5.0, 2.0, 3)) == pytest.approx(2 * (4.30265 + 1.06066), rel=1e-5)
+    assert detectable(interval(5.0, math.inf, 1)) == math.inf
+
+
 def test_words_and_outcomes_meet_by_id_in_the_order_of_the_file(path):
-    gap = paired_difference([2.0, 3.0, 4.0], [1.0, 1.0, 1.0])
-    outcomes = {"first_a": Outcome(None, scale="exact"), "second_b": Outcome(False, {"gap": gap})}
-    b, a = judged(path, "01_x", outcomes, "smoke, 3 seeds")
-    assert b == Claim(
-        "second_b", "01_x", "Chapter X", "B is <small>", "Y 2020",
-        "minus A: +2.0 [-0.5, +4.5] (95 %, 3 seeds); its mean 2.00 ± 0.58",
-        "smoke, 3 seeds", "does not hold",
-    )  # fmt: skip
+    outcome = Outcome({"gap": SURE, "a loss": GAP}, NONE, "", LEVELS)
+    b, a = judge(path, outcome, Outcome({}, scale="exact"))
+    assert (b.id, b.chapter, b.title, b.claim) == ("second_b", "01_x", "Chapter X", "B is <small>")
+    assert b.measured == "minus A: +3.0 [+0.5, +5.5] (95 %, 3 seeds); its mean 3.00 ± 0.58"
+    assert (b.scale, b.verdict, b.tests) == (
+        *("smoke", "does not hold"),
+        {"each": [SURE], "loss": [GAP]},
+    )
     assert (a.id, a.scale, a.verdict) == ("first_a", "exact", "not tested")
+    assert judge(path, outcome, Outcome({"x": interval(0.5, 0.0, 1)}))[1].verdict == "holds"
 
 
-def test_gains_hold_where_all_are_above_zero():
-    large, small = (paired_difference([2.0, 3.0, 4.0], [x] * 3) for x in (0.0, 2.0))
-    expected = Outcome(True, {"gains": {"a": large}, "n": 3}, "exact")
-    assert above_zero({"a": large}, "exact", n=3) == expected
-    assert not above_zero({"a": large, "b": small}).holds
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [({"a": 4.0, "b": 5.5, "other": 9.0}, "holds"), ({"a": 4.0, "b": 6.0}, "not tested"),
+     ({"a": math.nan, "b": 5.5}, "not tested")],
+)  # fmt: skip
+def test_nothing_is_judged_where_an_arm_does_not_beat_the_named_baseline(path, levels, expected):
+    (claim, _) = judge(path, Outcome({"gap": SURE}, NONE, "", {"gap": levels}), Outcome())
+    assert claim.verdict == expected
+    html, failed = " ".join(table([claim]).split()), expected == "not tested"
+    assert ("(not passed)" in html, "seen: nothing." in html) == (failed, failed)
+    with pytest.raises(ValueError, match="no level"):
+        judge(path, Outcome({"gap": SURE}, NONE), Outcome())
 
 
 @pytest.mark.parametrize("ids", [["first_a"], ["first_a", "second_b", "third"]])
-def test_every_claim_has_words_and_a_rule(path, ids):
+def test_every_claim_has_words_and_an_outcome(path, ids):
     with pytest.raises(ValueError, match=r"second_b|third"):
-        judged(path, "01_x", dict.fromkeys(ids, Outcome(None)))
+        judged(path, "01_x", dict.fromkeys(ids, Outcome()))
+    path.write_text(FILE.replace("    rests_on: seed\n", "", 1))
+    with pytest.raises(ValueError, match="second_b has"):
+        judge(path, Outcome({}, NONE), Outcome())
 
 
-def test_a_value_that_no_rule_gives_is_an_error(path):
+def test_a_value_that_no_outcome_gives_is_an_error(path):
     with pytest.raises(jinja2.UndefinedError, match="gap"):
-        judged(path, "01_x", {"first_a": Outcome(None), "second_b": Outcome(True)})
+        judge(path, Outcome(), Outcome())
     assert render("a\n  b {{ c }}", {"c": "<d>"}) == "a b <d>"
 
 
-def test_the_table_escapes_and_carries_ids_and_verdicts(path):
-    single = Claim("a", "01_x", "X", "A <b>", "Y 2020", "1.0", "smoke", verdict(True))
-    html = table([single, single._replace(verdict=verdict(None))])
-    assert html.count('<tr data-claim="a" data-verdict=') == 2
-    assert 'data-verdict="not tested"' in html
-    assert "A &lt;b&gt; (Y 2020)" in html
-    assert "<td>X</td>" not in html
-    assert "<td>X</td>" in table([single], with_chapter=True)
+def test_the_table_escapes_and_says_what_was_asked_and_could_have_been_seen(path):
+    b, a = judge(path, Outcome({"gap": SURE, "loss": GAP}, NONE, "", LEVELS), Outcome())
+    html = " ".join(table([b, a]).split())
+    assert '<tr data-claim="second_b" data-verdict="does not hold">' in html
+    assert "B is &lt;small&gt; (paper: Y 2020)" in html
+    assert "Difference; above 1 nats (w); loss: below -0.5 nats (v). Could have seen: 0.37" in html
+    assert "(5 seeds); loss: 3.1 (3 seeds). Baseline: unigram; asked for: below (nats): a 4" in html
+    assert "a 4 of 5, b 5.5 of 6" in html
+    assert "none, since nothing learns" in html
+    assert "Chapter X" not in html
+    assert "<td>Chapter X</td>" in table([b], with_chapter=True)
+    scores = claims.scores([b, a, a])
+    assert "<td>this book</td><td>0</td><td>0</td><td>0</td><td>2</td>" in scores
+    assert "<td>all</td><td>0</td><td>1</td><td>0</td><td>2</td>" in scores
     with pytest.raises(ValueError, match="verdict must be"):
-        table([single._replace(verdict="perhaps")])
+        table([b._replace(verdict="perhaps")])
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_each_row_states_its_smallest_effect_its_baseline_and_who_makes_it(chapter):
+    path = Path(claims.__file__).parent / "chapters" / chapter / "claims.yaml"
+    for id_, text in yaml.safe_load(path.read_text("utf-8"))["claims"].items():
+        assert text.keys() == FIELDS, id_
+        assert text["who"] in claims.MAKERS, id_
+        assert text["kind"] in claims.KINDS, id_
+        assert text["asked"] or text["kind"] == "not run", id_
+        for ask in text["asked"].values():
+            (side,) = ask.keys() & set(SIDES)
+            assert ask.keys() == {side, "unit", "why"}, id_
+            assert math.isfinite(ask[side]), id_
+        keys = text["baseline"].keys()
+        assert keys in ({"none"}, {"name", "above", "unit"}, {"name", "below", "unit"}), id_
+        if text["kind"] in ("difference", "non-inferiority") and "none" in keys:
+            assert len(text["baseline"]["none"]) > 10, id_
+
+
+def test_each_published_verdict_has_tests_with_power_or_was_not_tested(monkeypatch):
+    monkeypatch.delenv("DGM_RESULTS", raising=False)
+    rows = all_claims()
+    assert len(rows) > 70
+    for claim in rows:
+        tests = [test for part in claim.tests.values() for test in part]
+        if claim.verdict != "not tested":
+            assert any(math.isfinite(detectable(t)) for t in tests) or claim.kind == "identity"
+            assert claim.levels or "none" in claim.baseline, claim.id

@@ -44,24 +44,6 @@ def test_intervals_in_words():
     assert format_mean(statistics.mean_over_seeds([1.0])) == "1.00"
 
 
-@pytest.mark.parametrize(
-    ("values", "above", "below", "differs"),
-    [
-        ([1.0, 1.1, 1.2], True, False, True),
-        ([1.0, 2.0, 3.0], False, False, False),  # its mean is above, not its interval
-        ([-1.0, -1.1, -1.2], False, True, True),
-        ([1.0], None, None, None),
-    ],
-)
-def test_a_verdict_asks_for_the_whole_interval(values, above, below, differs):
-    interval = statistics.mean_over_seeds(values)
-    assert statistics.is_above_zero(interval) is above
-    assert statistics.is_below_zero(interval) is below
-    assert statistics.differs_from_zero(interval) is differs
-    assert statistics.all_hold([True, above]) is above
-    assert statistics.all_hold([False, None]) is statistics.all_hold([]) is None
-
-
 def test_an_effect_pairs_runs_by_their_seeds():
     def results(**by_seed):
         values = {int(k[1:]): {"rows": [{}, {"kl": v}]} for k, v in by_seed.items()}

@@ -18,7 +18,7 @@ TINY = RECIPES["smoke"].settings["endings"]._replace(
     measure_every=2, ahead=2, n_likelihood=5, n_samples=10,
 )  # fmt: skip
 RUNS = [
-    *(("endings", variant, seed) for variant in MAIN for seed in (0, 1)),
+    *(("endings", variant, seed) for variant in MAIN for seed in range(3)),
     *(("endings", f"{pooling} adam", 0) for pooling in ("last", "mean", "max")),
 ]
 RECIPE = RECIPES["smoke"]._replace(
@@ -35,6 +35,8 @@ def chapter(work):
 def changed(chapter, without="", **metrics):
     """The chapter with other final values: for each metric and variant a list, one per seed."""
     runs = copy.deepcopy({k: r for k, r in chapter.main.items() if k != without})
+    for r in itertools.chain(*runs.values()):  # above that of word frequencies
+        r.values["final"]["log_likelihood"] = -30.0
     for name, by_variant in metrics.items():
         for variant, values in by_variant.items():
             for r, value in zip(runs[variant], values, strict=False):
@@ -50,15 +52,15 @@ def test_every_result_is_in_the_chapter(chapter):
     names = {r.name for results in chapter.main.values() for r in results}
     loaded = jobs.load(run.run, "smoke", 0, recipes=TINY_RECIPES)[1]
     assert names | {chapter.timing.name, chapter.vocabulary.name} == set(loaded)
-    assert len(chapter.main["plain"]) == 2
+    assert len(chapter.main["plain"]) == 3
     assert jobs.published(jobs.over_seeds(run.run, 0, recipes=TINY_RECIPES)).name == "smoke"
 
 
 def test_a_control_explains_its_share(chapter):
-    values = {"plain": [1.0, 2.0], "max": [3.0, 6.0], "scaled last": [1.5, 4.0]}
+    values = {"plain": [1.0, 2.0, 1.0], "max": [3.0, 6.0, 3.0], "scaled last": [1.5, 4.0, 2.0]}
     rows = dict(page.shares(changed(chapter, information=values), "endings"))
-    # (0.5 of 2 and 2 of 4) in per cent: 25 and 50.
-    assert rows["last, scaled by 4"].startswith("+38 [")
+    # (0.5 of 2, 2 of 4 and 1 of 2) in per cent: 25, 50 and 50.
+    assert rows["last, scaled by 4"].startswith("+42 [")
 
 
 def test_crossing_compares_the_same_training(chapter):
@@ -71,9 +73,9 @@ def test_crossing_compares_the_same_training(chapter):
 def test_numbers_in_the_prose_come_from_the_runs(chapter):
     other = changed(
         chapter,
-        kl={"free bits": [1.5, 1.5], "plain": [0.01], "mean": [0.02], "max": [1.5]},
-        by_position={"plain": [[3.0, 2.0]] * 2, "max": [[2.0, 1.9]] * 2},
-        reconstruction={"plain": [5.0, 5.0], "max": [3.9, 3.9]},
+        kl={"free bits": [1.5] * 3, "plain": [0.01], "mean": [0.02], "max": [1.5]},
+        by_position={"plain": [[3.0, 2.0]] * 3, "max": [[2.0, 1.9]] * 3},
+        reconstruction={"plain": [5.0] * 3, "max": [3.9] * 3},
     )
     values = page.prose_values(other)
     assert "a KL of 1.50 ± 0.00 nats" in values["free_bits"]
@@ -85,20 +87,21 @@ def test_numbers_in_the_prose_come_from_the_runs(chapter):
 
 
 NAMES = ("plain", "annealing", "free bits", "aggressive", "max", "mean")
-LOW = {name: [-30.0, -30.0] for name in NAMES}
-BETTER, WORSE = LOW | {"max": [-29.0, -28.9]}, LOW | {"max": [-31.0, -31.1]}
-BOTH = {"mean": [-29.0, -28.9]}
-GAIN = {"plain": [0.0, 0.0], "max": [2.0, 2.2]}
-CONTENT, SCALE = GAIN | {"scaled last": [0.2, 0.1]}, GAIN | {"scaled last": [1.5, 1.6]}
+LOW = {name: [-30.0] * 3 for name in NAMES}
+HIGH = [-29.0, -28.9, -29.0]
+BETTER, WORSE = LOW | {"max": HIGH, "mean": HIGH}, LOW | {"max": [-31.0, -31.1, -31.0]}
+GAIN = {"plain": [0.0] * 3, "max": [2.0, 2.2, 2.1]}
+CONTENT, SCALE = GAIN | {"scaled last": [0.2, 0.1, 0.1]}, GAIN | {"scaled last": [1.5, 1.6, 1.5]}
+SMALL = {"plain": [0.01, 0.02, 0.01]}
 
 
 @pytest.mark.parametrize(
     ("claim_id", "metric", "holds", "does_not"),
     [
-        ("last_state_collapses", "kl", {"plain": [0.01, 0.02]}, {"plain": [0.01, 0.4]}),
+        ("last_state_collapses", "kl", SMALL, {"plain": [0.4, 0.41, 0.4]}),
         ("likelihood_above_plain", "log_likelihood", BETTER, WORSE),
         ("likelihood_comparable", "log_likelihood", BETTER, WORSE),
-        ("likelihood_with_words_hidden", "hidden_log_likelihood", BETTER | BOTH, WORSE),
+        ("likelihood_with_words_hidden", "hidden_log_likelihood", BETTER, WORSE),
         ("gain_is_content", "information", CONTENT, SCALE),
     ],
 )
@@ -109,20 +112,20 @@ def test_verdicts_follow_the_numbers(chapter, claim_id, metric, holds, does_not)
 
 @pytest.mark.parametrize("variant", ["max", "mean"])
 def test_pooling_must_gain_beyond_its_interval(chapter, variant):
-    for gain, kl, expected in (
-        ([2.0, 2.1], [3.0, 3.0], "holds"),
-        ([2.0, 2.1], [3.0, 0.5], "does not hold"),
-        ([2.0, -1.0], [3.0, 3.0], "does not hold"),
+    for gain, expected in (
+        ([2.0, 2.1, 2.0], "holds"),
+        ([0.1, 0.2, 0.1], "does not hold"),
+        ([2.0, -1.0, 2.0], "undecided"),
     ):
-        information = {"plain": [0.0, 0.0], variant: gain}
-        other = changed(chapter, information=information, kl={variant: kl})
-        assert verdict(other, f"{variant}_prevents_collapse") == expected
+        other = changed(chapter, information={"plain": [0.0] * 3, variant: gain})
+        assert verdict(other, f"{variant}_prevents_collapse_with_hidden_words") == expected
+        assert verdict(other, f"{variant}_prevents_collapse") == "not tested"  # not run
 
 
 @pytest.mark.parametrize(("seconds", "expected"), [(0.01, "holds"), (0.0107, "does not hold")])
 def test_cost(chapter, seconds, expected):
     steps = {**{variant: [0.01] * 10 for variant in TIMED}, "max": [seconds] * 10}
-    timed = chapter._replace(timing=chapter.timing._replace(values=steps))
+    timed = changed(chapter, "aggressive")._replace(timing=chapter.timing._replace(values=steps))
     assert verdict(timed, "costs_nothing") == expected
     assert verdict(timed, "whatever_the_training") == "not tested"  # one seed
 

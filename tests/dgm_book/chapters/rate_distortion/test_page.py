@@ -67,7 +67,7 @@ def of_name(name):
     options = {
         "curve": {"dimension": dimension, "floor": floor + 0.1 * seed},
         "truth": {"dimension": dimension, "floor": floor, "spread": 0.02},
-        "cost": {"values": {"curve": [1.0, 1.02], "likelihood": [1.0, 1.01]}},
+        "cost": {"values": {"curve": [1.0, 1.02, 1.01], "likelihood": [1.0, 1.01, 1.0]}},
         "schedule-limits": {
             "adaptive.log_weight_variance": torch.tensor([[5.0, 3.0, 1.0]] * 3),
             "sigmoid.log_weight_variance": torch.full((3, 3), 10.0),
@@ -193,7 +193,7 @@ class TestDamage:
         torch.testing.assert_close(distortion, slope, rtol=1e-6, atol=0)
 
 
-SLOW = {"curve": [1.3], "likelihood": [1.0]}
+SLOW = {"curve": [1.3, 1.31, 1.3], "likelihood": [1.0] * 3}
 WIDE = {"beta": 1.0, "gap": 5.0, "standard_error": 0.1, "n_images": 4}
 
 
@@ -210,6 +210,12 @@ def test_every_picture_has_a_badge_with_its_own_images_seeds_and_data(small, bad
         "colour samples": "cifar10 · 1 seed",
     }.items():
         assert page.badge(small, shown) == f"profile small · {words} · a machine"
+
+
+ONE_SEED = (  # changes in the test below, which leaves the other seeds as they were
+    *("annealing_seeds_agree", "dropped_modes_show", "underfitting_shows", "memorisation_shows"),
+    *("families_differ", "families_differ_under_a_deep_distortion"),
+)
 
 
 class TestClaims:
@@ -268,7 +274,8 @@ class TestClaims:
             others[each] = of_name(each)
             slow = others[each].tensors["sigmoid.log_weight_variance"]
             others[each].tensors["adaptive.log_weight_variance"] = 0.8 * slow
-        assert claim(changed(others), key).verdict == "does not hold"
+        expected = "undecided" if key in ONE_SEED else "does not hold"
+        assert claim(changed(others), key).verdict == expected
 
     def test_a_distortion_of_ten_is_looked_up_on_the_curve(self):
         # Of the betas of made-up results, VAE10 is nearest to it at the third, 30.

@@ -18,14 +18,15 @@ from dgm_book.results import Result
 from dgm_book.widgets.hyper_weights import HyperWeights, rounded
 
 SMOKE, SMALL = profiles.get("smoke"), profiles.get("small", "cpu")
-EXACT = -4.0  # nats per step, of the made-up oracle
+EXACT = -2.0  # nats per step, of the made-up oracle
 LIVE = {"VHRNN 4": 1424, "VRNN 6": 1204, "VRNN 8": 2068, "VRNN 6 matched": 1456}
 LONG = "switching-long"
 
 
-def made_up(dataset, model, seed, level, rise=1.0, follows=0.5, n_weights=100):
+def made_up(dataset, model, seed, level, rise=None, follows=0.8, n_weights=100):
     """A result whose bounds are at a level, and whose KL divergence rises so far at a switch."""
     level = level + 1e-3 * seed
+    rise = 1.0 + model.startswith("VHRNN") if rise is None else rise
     final = {
         "fivo": [level - 0.01, level + 0.01],
         "fivo_many": level + 0.1,
@@ -126,10 +127,10 @@ class TestTables:
         assert_no_cell_is_empty(small)
         assert_no_cell_is_empty(first_seed(small))
         by_model = {row[0]: row[1:] for row in page.table(small, LONG)[1]}
-        expected = ["1,431", "1,424", "-4.999 ± 0.001", "-4.899 ± 0.001", "3", "-4.68"]
+        expected = ["1,431", "1,424", "-2.999 ± 0.001", "-2.899 ± 0.001", "3", "-4.68"]
         assert by_model["VHRNN 4"] == expected
         assert by_model["HyperLSTM"][0] == "not in the paper"
-        assert by_model["exact Bayes"][2] == "-4.000"
+        assert by_model["exact Bayes"][2] == "-2.000"
         # One of 22 sequences explodes: it takes the mean away, and nothing else.
         _, rows = page.suite_differences(small, "VRNN 8")
         assert [row[0] for row in rows] == list(SUITES[1:])
@@ -146,10 +147,10 @@ class TestTables:
     def test_pictures(self, small):
         short, longer = page.page_course(small)
         assert (short["title"], longer["title"]) == ("25 epochs", "75 epochs")
-        assert longer["lines"]["VRNN 6 matched"][2] == ([1, 2], pytest.approx([-6.998, -6.498]))
+        assert longer["lines"]["VRNN 6 matched"][2] == ([1, 2], pytest.approx([-4.998, -4.498]))
         published, alive = page.page_sizes(small)
-        assert published["lines"]["VHRNN"] == [([117] * 3, pytest.approx([-5.0] * 3))]
-        assert alive["lines"]["VRNN"] == [([100] * 6, pytest.approx([-6.0] * 6))]
+        assert published["lines"]["VHRNN"] == [([117] * 3, pytest.approx([-3.0] * 3))]
+        assert alive["lines"]["VRNN"] == [([100] * 6, pytest.approx([-4.0] * 6))]
         for panel in page.page_around(small):
             assert panel["lines"].keys() == set(plan.PAIR["switching"])
 
@@ -160,7 +161,7 @@ class TestClaims:
             judged = claims(chapter)
             for claim in judged.values():
                 assert claim.chapter == experiment.CHAPTER
-                assert all(claim)
+                assert claim.scale
                 assert not re.search("nan|inf(?!erence)", claim.measured)
         del judged["exact_bayes"], judged["counts"]
         assert {claim.verdict for claim in judged.values()} == {"not tested"}
@@ -192,7 +193,7 @@ class TestClaims:
         assert verdict(small, "extrapolation") == "holds"
         for values, expected in (
             (22 * [-9.0], "does not hold"),
-            ([-1e30, -1e30, *20 * [-5.0]], "holds"),
+            ([-1e30, -1e30, *20 * [-3.0]], "holds"),
         ):
             chapter = with_values(small, LONG, "VHRNN 4", "suites", **{name: {"few": values}})
             assert verdict(chapter, "extrapolation") == expected
@@ -203,7 +204,7 @@ class TestClaims:
         exact = small.truth.values["test"]
         above = [v + 0.1 for v in exact]
         noisy = [exact[0] + 1, exact[1] - 1, exact[2] + 0.1]
-        for values, expected in ((above, "does not hold"), (noisy, "holds")):
+        for values, expected in ((above, "does not hold"), (noisy, "undecided")):
             chapter = with_values(small, LONG, "VRNN 8", "final", by_sequence_many=values)
             assert verdict(chapter, "exact_bayes") == expected
 
@@ -214,8 +215,8 @@ class TestClaims:
         for model in plan.TABLE_TWO:
             small = changed(small, "jsb", model, range(3))
         for control, expected in (
-            (f"VRNN {size}", ["does not hold", "holds"]),
-            (f"VRNN {plan.MATCHED[size]} matched", ["holds", "does not hold"]),
+            (f"VRNN {size}", ["undecided", "holds"]),
+            (f"VRNN {plan.MATCHED[size]} matched", ["holds", "undecided"]),
         ):
             chapter = changed(small, "jsb", control, level=level_of("VHRNN") + 3)
             assert [verdict(chapter, id_) for id_ in ids] == expected
@@ -232,7 +233,7 @@ class TestClaims:
         [
             ("around_switches", "VHRNN 4", {"rise": 0.0}, "does not hold"),
             ("around_switches", "VRNN 6 matched", {"rise": -1.0}, "holds"),
-            ("deviations", "VHRNN 4", {"follows": -0.1}, "does not hold"),
+            ("deviations", "VHRNN 4", {"follows": 0.1}, "not tested"),  # nor is the baseline beaten
             ("latent_variable", "HyperLSTM", {"level": -1.0}, "does not hold"),
         ],
     )
