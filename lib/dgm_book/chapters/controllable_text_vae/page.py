@@ -18,9 +18,9 @@ from dgm_book.chapters.controllable_text_vae import recipe as plan
 from dgm_book.chapters.controllable_text_vae import rewriter_results
 from dgm_book.chapters.controllable_text_vae.codes import WALK
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
-from dgm_book.chapters.controllable_text_vae.rewriter_results import plain_values
+from dgm_book.chapters.controllable_text_vae.rewriter_results import narrow_tensors, plain_values
 from dgm_book.chapters.controllable_text_vae.run import run
-from dgm_book.chapters.controllable_text_vae.steering import from_page, page_tensors
+from dgm_book.chapters.controllable_text_vae.steering import from_page
 from dgm_book.chapters.controllable_text_vae.training import CHAPTER, own_sentences, setup
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
@@ -276,7 +276,7 @@ def page_rewriting(names: Sequence[str] = steering.MODELS) -> PageRewriting:
             weights = example.get("target") or ends[-example["position"]].tolist()
             rewrites = [r.text for r in steering.candidates(model, example["text"], weights)]
             golden.append({"text": example["text"], "weights": weights, "rewrites": rewrites})
-        tensors = {k: v.numpy() for k, v in page_tensors(model).items()}
+        tensors = {k: v.numpy() for k, v in narrow_tensors(model).items()}
         weights = {"values": plain_values(model), "tensors": tensors, "golden": golden}
         attributes.append({"name": name, **texts[name], "weights": weights})
     return PageRewriting(attributes, results.badge(evidence, unit="model"))
