@@ -17,21 +17,29 @@ LIBRARY = ROOT / "lib"
 # then one of the two goes, and so does this list.
 CHAPTER_4 = "dgm_book/chapters/controllable_text_vae"
 REWRITER = {
-    "lib/dgm": ("data/graded_sentences", "nets/copying", "nets/graded_reader", "steering"),
+    "lib/dgm": (
+        "clauses",
+        "data/graded_sentences",
+        "nets/copying",
+        "nets/graded_reader",
+        "steering",
+    ),
     "lib/dgm_book/widgets": ("rewriter_weights",),
     "tests/tools": ("rewriting_vectors",),
     f"lib/{CHAPTER_4}": (
         *("minilm", "mining", "neural_reader", "opposites", "pairs", "pretrained_reader"),
         *("ranking", "ratings", "readers"),
-        *("rewriter", "rewriter_results", "rewriter_scores", "sitting"),
+        *("rewriter", "rewriter_results", "rewriter_scores", "sitting", "caption_bank"),
     ),
     "tests/dgm": (
+        "test_clauses",
         *("data/test_graded_sentences", "nets/test_copying", "nets/test_graded_reader"),
         "test_steering",
     ),
     f"tests/{CHAPTER_4}": (
         *("test_minilm", "test_mining", "test_opposites", "test_pairs", "test_pretrained_reader"),
         *("test_ranking", "test_ratings"),
+        "test_caption_bank",
         *("test_readers", "test_rewriter", "test_rewriter_results", "test_sitting"),
     ),
 }
