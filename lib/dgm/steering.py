@@ -119,7 +119,7 @@ def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
 
 
 def candidates(
-    model: RewritingModel,
+    model: Any,
     sentence: str,
     weights: Sequence[float] | Tensor,
     *,
@@ -130,27 +130,35 @@ def candidates(
 
     The k-th takes the k-th rewrite of every sentence, or its last. `locked` are words that stay.
     A text that cannot be changed comes back alone, with the reason. ValueError as `steer`.
+    A `dgm.clauses.ClauseBank` serves as a model too: it keeps all words.
     """
     if count < 1:
         raise ValueError(f"count={count}: want 1 or more")
     sentence, w = _checked(model, sentence, weights)
+    if not isinstance(model, RewritingModel):
+        return model.rewrites([sentence], w[None], count=count)[0]
     return rewrite_texts(model, [sentence], w[None], locked=locked, count=count)[0]
 
 
-def load(name: str, device: str | torch.device = "cpu") -> RewritingModel:
+def load(name: str, device: str | torch.device = "cpu") -> Any:
     """A published model: "sentiment", "captions" or "shakespeare".
 
-    ValueError for another name; FileNotFoundError where its weights are not published here.
+    All are a `RewritingModel` but captions, a `dgm.clauses.ClauseBank`. ValueError for another
+    name; FileNotFoundError where it is not published here.
     """
+    from dgm.clauses import ClauseBank
+
     if name not in MODELS:
         raise ValueError(f"no model '{name}'; there are {', '.join(MODELS)}")
     for folder in paths.published("04_rewriter"):
-        file = folder / f"{name}-seed0.safetensors"
-        if file.exists():
-            values = json.loads((folder / "results.json").read_text("utf-8"))
-            model = from_published(values[f"{name}-seed0"]["values"], checkpoint.load(file))
-            return model.to(device)
-    raise FileNotFoundError(f"the weights of '{name}' are not published in this copy of the book")
+        records = folder / "results.json"
+        records = json.loads(records.read_text("utf-8")) if records.exists() else {}
+        if published := records.get(f"{name}-seed0"):
+            if bank := published["values"].get("bank"):
+                return ClauseBank(bank)
+            tensors = checkpoint.load(folder / f"{name}-seed0.safetensors")
+            return from_published(published["values"], tensors).to(device)
+    raise FileNotFoundError(f"the model of '{name}' is not published in this copy of the book")
 
 
 def from_published(values: dict[str, Any], tensors: dict[str, Tensor]) -> RewritingModel:
@@ -180,9 +188,9 @@ def rewrite_texts(
     count: int = 1,
 ) -> list[list[Rewrite]]:
     """For each of N texts and its weights (N, K), which sum to one, what `candidates` returns."""
-    pieces, stay = [], {part for word in locked for part in _plain_words(word)}
+    pieces, stay = [], {part for word in locked for part in plain_words(word)}
     for i, sentence in enumerate(typed):
-        words = _plain_words(sentence)
+        words = plain_words(sentence)
         named = stay | set(names(sentence, model.vocabulary))
         for piece in split_sentences(words, MAX_WORDS) if words else []:
             pieces.append((i, " ".join(piece), [word for word in piece if word in named]))
@@ -382,7 +390,7 @@ def _rewrites(
             word for piece, c in chosen for word in (c.text if c in used and c else piece).split()
         ]
         scores = Scores(*torch.tensor([c.scores for c in used]).mean(0).tolist())
-        rewrite = _as_typed(source, words, scores, "" if good else used[0].reason)
+        rewrite = as_typed(source, words, scores, "" if good else used[0].reason)
         result.setdefault(rewrite.text, rewrite)
     if result and all(r.reason for r in result.values()):
         first = next(iter(result.values()))
@@ -391,7 +399,8 @@ def _rewrites(
     return list(result.values())
 
 
-def _as_typed(source: str, words: Sequence[str], scores: Scores, reason: str) -> Rewrite:
+def as_typed(source: str, words: Sequence[str], scores: Scores, reason: str) -> Rewrite:
+    """A rewrite of words in the form of the data, with the source's capitals and spaces."""
     pieces, gaps = _pieces(source), {}
     stay = _in_both(pieces, words)
     for (a, b), (c, d) in itertools.pairwise(stay):
@@ -423,10 +432,10 @@ def _in_both(pieces: Sequence[_Piece], words: Sequence[str]) -> list[tuple[int, 
 
 def _pieces(source: str) -> list[_Piece]:
     """The source's words and where they stand, for all their signs are in the form of the data."""
-    form = functools.cache(lambda c: unicodedata.normalize("NFKD", "".join(_plain_words(c))))
+    form = functools.cache(lambda c: unicodedata.normalize("NFKD", "".join(plain_words(c))))
     places = [i for i, c in enumerate(source) for _ in form(c)]
     line, result, start = "".join(map(form, source)), [], 0
-    for word in _plain_words(source):
+    for word in plain_words(source):
         signs = unicodedata.normalize("NFKD", word.replace("``", "''"))
         first = line.find(signs, start)
         if first >= 0:
@@ -437,7 +446,8 @@ def _pieces(source: str) -> list[_Piece]:
     return result
 
 
-def _plain_words(typed: str) -> list[str]:
+def plain_words(typed: str) -> list[str]:
+    """What is typed, as words in the form of the data."""
     return texts_of.tokenise(typed, keep_numbers=True).split()
 
 

@@ -113,7 +113,7 @@ SPANS = [
 @pytest.mark.parametrize(("typed", "line", "text", "changed", "removed"), SPANS)
 def test_spans_cover_what_differs_and_the_rest_is_as_typed(typed, line, text, changed, removed):
     scores = steering.Scores(0, 0, 0, 0, 0, 0)
-    rewrite = steering._as_typed(typed, tokenise(line, keep_numbers=True).split(), scores, "")
+    rewrite = steering.as_typed(typed, tokenise(line, keep_numbers=True).split(), scores, "")
     assert rewrite.text == text
     assert [rewrite.text[a:b] for a, b in rewrite.changed] == changed
     assert [typed[a:b] for a, b in rewrite.removed] == removed

@@ -67,7 +67,7 @@ def sources(name: str, split: str) -> tuple[list[str], dict[int, list[str]]]:
 
 def _references(texts: Sequence[str], vertex: int) -> list[str]:
     """People's romantic (1) or humorous (2) versions of the test captions."""
-    path = registry.fetch(f"style-captions/reference.{1 if vertex == 1 else 0}.gz")
+    path = registry.fetch(f"style-captions/reference.{vertex - 1}.gz")
     with gzip.open(path, "rt", encoding="latin-1") as file:
         rows = [[styles.plain(field) for field in line.split("\t")[:2]] for line in file]
     by_source = dict(rows)

@@ -59,7 +59,7 @@ def test_what_is_published_is_the_trained_model_in_int8(folder, monkeypatch, rea
 
 def test_what_is_not_published_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(paths, "published", lambda name: [tmp_path])
-    with pytest.raises(FileNotFoundError, match="'captions' are not published"):
+    with pytest.raises(FileNotFoundError, match="'captions' is not published"):
         steering.load("captions")
     with pytest.raises(ValueError, match="sentiment, captions, shakespeare"):
         steering.load("moods")
