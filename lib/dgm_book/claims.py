@@ -1,6 +1,7 @@
 """A chapter's claims: what they say and ask for in a YAML file, what was measured in its code.
 
-`chapters/<paper>/claims.yaml` holds the chapter's title, and for each claim by its id the `FIELDS`:
+`chapters/<paper>/claims.yaml` holds the chapter's title; `head`, short words for the two claims
+that its head shows, by their ids; and for each claim by its id the `FIELDS`:
 
 - `claim`, `source`, `measured`: Jinja templates over the values of the claim's outcome. An
   `Interval` has the filters `difference(decimals, unit)`, `interval(decimals, sign)` and
@@ -14,6 +15,7 @@
 
 import math
 import operator
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -71,6 +73,7 @@ class Claim(NamedTuple):
     levels: Mapping[str, tuple[float, float | None, bool]]  # arm -> where it came, limit, passed
     scale: str  # at which profile, on what
     verdict: str  # one of VERDICTS
+    short: str = ""  # in a few words, if the chapter's head shows it
 
 
 def verdict(interval: Interval, side: str, at: float, least: int = LEAST) -> str:
@@ -134,7 +137,7 @@ def judged(
     no words, or a claim lacks a field.
     """
     content = yaml.safe_load(path.read_text("utf-8"))
-    texts = content["claims"]
+    texts, short = content["claims"], content.get("head", {})
     if texts.keys() != outcomes.keys():
         raise ValueError(
             f"{path.name}: ids without an outcome: {sorted(texts.keys() - outcomes.keys())}, "
@@ -147,6 +150,7 @@ def judged(
         if outcome := outcomes[id_]:
             words = {field: render(text[field], outcome.values) for field in TEMPLATES}
             ends = {"title": content["title"], "scale": outcome.scale or scale}
+            ends["short"] = short.get(id_, "")
             claims.append(Claim(id_, chapter, **(text | words | ends | judge(text, outcome))))
     return claims
 
@@ -175,3 +179,16 @@ def scores(claims: Sequence[Claim]) -> str:
     """How many claims have each verdict, by who makes them, as an HTML table."""
     values = {"claims": claims, "makers": MAKERS, "verdicts": VERDICTS}
     return _HTML.from_string(_PAGE["scores"]).render(values)
+
+
+def head(claims: Iterable[Claim]) -> dict[str, str]:
+    """Three lines for a chapter's head: the paper's own claims by verdict, then the claims chosen.
+
+    The names are those that `figures.glue` gives to the prose.
+    """
+    claims = list(claims)
+    counts = Counter(claim.verdict for claim in claims if claim.who == "paper")
+    lines = [render(_PAGE["head"], {"n": [counts[verdict] for verdict in VERDICTS]})]
+    lines += [f"{claim.verdict.capitalize()}: {claim.short}" for claim in claims if claim.short]
+    lines += ["Not tested: a claim whose data were not run"] * (3 - len(lines))
+    return dict(zip(("head_counts", "head_first", "head_second"), lines, strict=True))

@@ -1,12 +1,15 @@
 """Claims: the rule that judges them, what each has to state, and the table that shows it."""
 
 import itertools
+import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import jinja2
 import pytest
 import yaml
+from pybtex.database import parse_file
 
 from dgm_book import claims
 from dgm_book.chapters import CHAPTERS, all_claims
@@ -15,6 +18,7 @@ from dgm_book.statistics import detectable, interval, paired_difference
 
 FILE = """\
 title: Chapter X
+head: {first_a: a is A, second_b: b is small}
 claims:
   second_b: &b
     claim: B is <small>
@@ -177,8 +181,57 @@ def test_each_published_verdict_has_tests_with_power_or_was_not_tested(monkeypat
     monkeypatch.delenv("DGM_RESULTS", raising=False)
     rows = all_claims()
     assert len(rows) > 70
+    shown = Counter(claim.chapter for claim in rows if claim.short)
+    assert shown == dict.fromkeys(CHAPTERS.values(), 2)
     for claim in rows:
         tests = [test for part in claim.tests.values() for test in part]
         if claim.verdict != "not tested":
             assert any(math.isfinite(detectable(t)) for t in tests) or claim.kind == "identity"
             assert claim.levels or "none" in claim.baseline, claim.id
+
+
+def test_a_head_s_lines_follow_the_verdicts(path):
+    b, a = judge(path, Outcome({"gap": SURE, "loss": GAP}, NONE, "", LEVELS), Outcome())
+    for word, counts in {
+        "holds": "1 holds, 0 do not, 0 are undecided, 0 were not tested",
+        "does not hold": "0 hold, 1 does not, 0 are undecided, 0 were not tested",
+        "undecided": "0 hold, 0 do not, 1 is undecided, 0 were not tested",
+        "not tested": "0 hold, 0 do not, 0 are undecided, 1 was not tested",
+    }.items():
+        lines = claims.head([b._replace(verdict=word), a])
+        assert lines == {
+            "head_counts": f"Of the paper's own claims {counts}",
+            "head_first": f"{word.capitalize()}: b is small",
+            "head_second": "Not tested: a is A",
+        }
+    assert "not run" in claims.head([b])["head_second"]
+    with pytest.raises(ValueError, match="longer"):
+        claims.head([b, a, a])
+
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(("chapter", "name"), CHAPTERS.items())
+def test_a_chapter_s_head_is_its_paper_s_entry_and_shows_two_claims(chapter, name):
+    path = Path(claims.__file__).parent / "chapters" / chapter / "claims.yaml"
+    content = yaml.safe_load(path.read_text("utf-8"))
+    assert len(content["head"]) == len(content["head"].keys() & content["claims"].keys()) == 2
+    cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text("utf-8"))["cells"]
+    (place,) = (i for i, cell in enumerate(cells) if cell["id"] == "head")
+    before, text = "".join(cells[place - 1]["source"]), "".join(cells[place]["source"])
+    assert "\nwidgets." in before, "right below the opening widget"
+    (entry,) = (
+        entry
+        for entry in parse_file(str(ROOT / "book" / "references.bib")).entries.values()
+        if f"(https://arxiv.org/abs/{entry.fields.get('eprint')})" in text
+    )
+    people = [
+        " ".join(p.first_names + p.middle_names + p.last_names) for p in entry.persons["author"]
+    ]
+    authors = f"{', '.join(people[:-1])} and {people[-1]}"
+    title = entry.fields["title"].replace("{", "").replace("}", "")
+    assert f"[{title}](" in text
+    assert f"). {authors}, " in text
+    assert f" {entry.fields['year']}.\n" in text
+    assert all(f"{{glue:text}}`{line}`" in text for line in claims.head([]))
