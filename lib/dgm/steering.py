@@ -203,7 +203,8 @@ def from_published(values: dict[str, Any], tensors: dict[str, Tensor]) -> Rewrit
         for name, value in tensors.items()
         if not name.endswith(".scale")
     }
-    model.load_state_dict(wide)
+    shapes = {name: value.shape for name, value in model.state_dict().items()}
+    model.load_state_dict({name: value.view(shapes[name]) for name, value in wide.items()})
     return model.eval().requires_grad_(False)
 
 

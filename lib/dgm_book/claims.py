@@ -102,8 +102,8 @@ def gate(
     limits = limits if isinstance(limits, dict) else dict.fromkeys(levels, limits)
     beats = operator.gt if side == "above" else operator.lt
     return {
-        arm: (level, limit := limits.get(arm), limit is None or beats(level, limit))
-        for arm, level in levels.items()
+        name: (level, limit := limits.get(name), limit is None or beats(level, limit))
+        for name, level in levels.items()
     }
 
 

@@ -3,18 +3,17 @@
 import base64
 import csv
 import functools
-import json
 import math
 
 import torch
 
-from dgm import checkpoint, paths, steering
+from dgm import paths, steering
 from dgm.data import text
 from dgm.data.text import Vocabulary
 from dgm.nets.copying import END, START, CopyingTransformer, Sizes
 from dgm.nets.graded_reader import GradedReader
 from dgm.sampling.beam import beam_search
-from dgm_book.chapters.controllable_text_vae.steering import page_tensors
+from dgm_book.chapters.controllable_text_vae.rewriter_results import narrow_tensors, plain_values
 from dgm_book.widgets.rewriter_weights import RewriterWeights
 
 SIZES = Sizes(16, 2, 2, 2, 24, 5, 48)
@@ -40,10 +39,7 @@ GOLDEN = 100
 
 def published_form(model):
     """What `steering.from_published` takes, int8."""
-    values = {"words": model.vocabulary.words, "vertices": list(model.vertices)}
-    values |= {"sizes": model.rewriter.sizes._asdict(), "least_score": model.least_score}
-    values |= {"reader": model.reader and model.reader.sizes._asdict()}
-    return values | {"score_weights": list(model.score_weights)}, page_tensors(model)
+    return plain_values(model), narrow_tensors(model)
 
 
 @functools.cache
@@ -137,19 +133,8 @@ def rewriting_small():
 
 
 def published_model():
-    """The rewriter of sentiment, or where it is not published yet the older one."""
-    try:
-        model = steering.load("sentiment")
-    except FileNotFoundError:
-        folder = paths.published("04_rewriter")[0]
-        values = json.loads((folder / "results.json").read_text("utf-8"))["rewriter-seed0"]
-        tensors = checkpoint.load(folder / "rewriter-seed0.safetensors")
-        tensors = {f"rewriter.{name}": tensor for name, tensor in tensors.items()}
-        tensors["content"] = torch.ones(len(values["values"]["words"]) + 3 + steering.SLOTS)
-        values = {"words": values["values"]["words"], "vertices": list("01234"), "reader": None}
-        values |= {"sizes": Sizes()._asdict(), "least_score": -math.inf}
-        values["score_weights"] = list(steering.SCORE_WEIGHTS)
-        return steering.from_published(values, tensors), (values, tensors)
+    """The published rewriter of sentiment."""
+    model = steering.load("sentiment")
     return model, published_form(model)
 
 

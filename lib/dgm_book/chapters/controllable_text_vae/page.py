@@ -10,19 +10,17 @@ import torch
 import yaml
 from torch import Tensor
 
-from dgm import checkpoint, paths, steering
-from dgm.data.text import Vocabulary
-from dgm.nets.copying import CopyingTransformer
+from dgm import paths, steering
 from dgm.papers.controllable_text_vae import LossWeights
 from dgm.simplex_steering import SteeringModel
 from dgm_book import jobs, profiles, results, statistics
 from dgm_book.chapters.controllable_text_vae import recipe as plan
-from dgm_book.chapters.controllable_text_vae import rewriter_results, rewriter_scores
+from dgm_book.chapters.controllable_text_vae import rewriter_results
 from dgm_book.chapters.controllable_text_vae.codes import WALK
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
-from dgm_book.chapters.controllable_text_vae.rewriter_results import plain_values
+from dgm_book.chapters.controllable_text_vae.rewriter_results import narrow_tensors, plain_values
 from dgm_book.chapters.controllable_text_vae.run import run
-from dgm_book.chapters.controllable_text_vae.steering import from_page, page_tensors
+from dgm_book.chapters.controllable_text_vae.steering import from_page
 from dgm_book.chapters.controllable_text_vae.training import CHAPTER, own_sentences, setup
 from dgm_book.claims import Claim, Outcome, judged, render
 from dgm_book.results import Result
@@ -280,35 +278,19 @@ def page_rewriting(names: Sequence[str] = steering.MODELS) -> PageRewriting:
             weights = example.get("target") or ends[-example["position"]].tolist()
             rewrites = [r.text for r in steering.candidates(model, example["text"], weights)]
             golden.append({"text": example["text"], "weights": weights, "rewrites": rewrites})
-        tensors = {k: v.numpy() for k, v in page_tensors(model).items()}
+        tensors = {k: v.numpy() for k, v in narrow_tensors(model).items()}
         weights = {"values": plain_values(model), "tensors": tensors, "golden": golden}
         attributes.append({"name": name, **texts[name], "weights": weights})
     return PageRewriting(attributes, results.badge(evidence, unit="model"))
 
 
 def _published_rewriter(name: str) -> tuple[steering.RewritingModel, Result] | None:
-    """The model and where it comes from; of sentiment the earlier one until the next is there."""
+    """The model and where it comes from."""
     for folder in filter(Path.exists, paths.published(rewriter_results.FOLDER)):
         records = json.loads((folder / results.RECORDS).read_text("utf-8"))
-        if f"{name}-seed0" in records:
-            provenance = records[f"{name}-seed0"]["provenance"]
-            return steering.load(name), Result(name, {}, {}, provenance, True)
-        if name == "sentiment" and (record := records.get("rewriter-seed0")):
-            vocabulary = Vocabulary(record["values"]["words"], steering.SLOTS)
-            net = CopyingTransformer(len(vocabulary), vocabulary.first_word, dropout=0.0)
-            net.load_state_dict(_wide(checkpoint.load(folder / "rewriter-seed0.safetensors")))
-            net = net.eval().requires_grad_(False)
-            model = steering.RewritingModel(vocabulary, rewriter_scores.VERTICES, net)
-            return model, Result(name, {}, {}, record["provenance"], True)
+        if record := records.get(f"{name}-seed0"):
+            return steering.load(name), Result(name, {}, {}, record["provenance"], True)
     return None
-
-
-def _wide(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: value.float() * tensors[f"{name}.scale"][:, None] if value.ndim > 1 else value
-        for name, value in tensors.items()
-        if not name.endswith(".scale")
-    }
 
 
 def page_walks(chapter: Chapter) -> list[dict[str, Any]]:

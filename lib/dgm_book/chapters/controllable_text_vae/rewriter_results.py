@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dgm import checkpoint, steering
@@ -26,6 +27,7 @@ DATASETS = {
     "captions": ("flickr-captions", "style-captions"),
     "shakespeare": ("shakespeare-modern",),
 }
+LONG_VECTORS = ("content", "rewriter.bias")  # one number a word
 KINDS = {"float32": "", "int8": ".int8"}  # endings of the names of scores
 
 
@@ -41,9 +43,19 @@ def plain_values(model: RewritingModel) -> dict[str, Any]:
     }
 
 
+def narrow_tensors(model: RewritingModel) -> dict[str, Tensor]:
+    """The model as the page has it: int8 matrices with a scale per row, long vectors as one row."""
+    tensors = page_tensors(model)
+    for name in LONG_VECTORS:
+        row = tensors[name][None].float()
+        scale = row.abs().amax(1).clamp(min=1e-12) / 127
+        tensors |= {name: (row / scale).round().to(torch.int8), f"{name}.scale": scale}
+    return tensors
+
+
 def narrowed(model: RewritingModel) -> RewritingModel:
     """The model that the page runs: the weights after int8."""
-    return steering.from_published(plain_values(model), page_tensors(model))
+    return steering.from_published(plain_values(model), narrow_tensors(model))
 
 
 def publish(name: str, model: RewritingModel, folder: Path, split: str = "test") -> Result:
@@ -52,7 +64,7 @@ def publish(name: str, model: RewritingModel, folder: Path, split: str = "test")
     context = Context(module.__name__, FOLDER, profiles.get("small"), DATASETS[name])
 
     def compute() -> tuple[dict[str, Any], dict[str, Tensor]]:
-        values, tensors = plain_values(model), page_tensors(model)
+        values, tensors = plain_values(model), narrow_tensors(model)
         for kind, ending in KINDS.items():
             file = folder / f"rewriter{ending}.{split}.json"
             values[kind] = json.loads(file.read_text("utf-8"))

@@ -32,7 +32,7 @@ from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, Sources, 
 
 READER_STEPS = 6000
 TYPED = STRESS.with_name("typed_sentences.tsv")
-GRADES = (0.0, 4.0)  # asked for, towards the negative and the positive
+GRADES = (0.5, 3.5)  # asked for, towards the negative and the positive
 VERTICES = ("very negative", "negative", "neutral", "positive", "very positive")
 NEUTRAL, TYPICAL_WORDS = 0.3, 10  # votes of words without sentiment, in sentences of so many words
 FREQUENT = 1 / 2000  # share of all words beyond which one carries no content

@@ -257,11 +257,12 @@ def _effects(chapter: Chapter, metric: str, triples: Iterable[tuple[str, str, st
     tests, levels = {}, {}
     for dataset, variant, control in triples:
         if {variant, control or variant} <= chapter.sets.get(dataset, {}).keys():
-            name = f"{NAMES[dataset]}, {label(variant)}" + f" minus {label(control)}" * bool(
-                control
-            )
-            compared = (chapter.gain, chapter.average)[not control]
-            tests[name] = compared(variant, metric, *[control] * bool(control), dataset)
+            name = f"{NAMES[dataset]}, {label(variant)}"
+            if control:
+                name += f" minus {label(control)}"
+                tests[name] = chapter.gain(variant, metric, control, dataset)
+            else:
+                tests[name] = chapter.average(variant, metric, dataset)
             levels[name] = _level(chapter, dataset, variant, control)
     return Outcome(tests, {"gains": tests}, "", levels)
 

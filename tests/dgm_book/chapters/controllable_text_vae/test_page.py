@@ -160,7 +160,7 @@ class TestChapter:
         assert verdicts["released_weights_fill_the_simplex"] == "not tested"  # one seed
         name, other = "page_model_is_the_measured", copy.deepcopy(tiny)
         for unchanged, expected in ((990, "holds"), (955, "undecided"), (900, "does not hold")):
-            other.page.values |= {"n": 1000, "unchanged_by_int8": unchanged}
+            other.page.values.update(n=1000, unchanged_by_int8=unchanged)
             assert {c.id: c.verdict for c in page.claims(other)}[name] == expected
 
     def test_a_code_that_is_hardly_read_has_no_claims(self, tiny):
