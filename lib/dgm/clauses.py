@@ -81,6 +81,7 @@ class ClauseBank:
     vertices = ("plain", "romantic", "humorous")
 
     def __init__(self, bank: dict[str, Any]) -> None:
+        self.parts = bank
         self.tables = {k: frozenset(v.split()) for k, v in bank.items() if isinstance(v, str)}
         self.plurals: dict[str, str] = bank["plurals"]
         self.nouns = {
@@ -96,6 +97,7 @@ class ClauseBank:
         self.slight = {stem(word) for word in self.tables["slight"]}
         self.colours = {stem(word) for word in self.tables["colours"]}
         self.rarity: dict[str, float] = {}
+        self.most = 1.0
         captions = [row[0].split() for row in bank["rows"]]
         counts = Counter(f for words in captions for f in self._features(words))
         self.most = math.log(len(captions) + 1)
@@ -251,9 +253,8 @@ class ClauseBank:
                 finite = None if follows.endswith("ed") else True
             after = next((r for r in people if i + 1 < r[0] <= i + 5), None)
             if words[i + 1 : i + 2] == ["and"] and after:
-                plural, other = True, self.nouns[after[1]]
-                kind = min(kind, other[0], key=("adult", "child", "thing", "animal", "dog").index)
-                gender = gender if gender == other[0] else ""
+                plural, gender, other = True, "", self.nouns[after[1]][0]
+                kind = min(kind, other, key=("adult", "child", "thing", "animal", "dog").index)
             if young and kind == "adult" and noun not in ("man", "woman", "person", "lady"):
                 kind = "child"
         genders = {self.nouns[noun][1] for _, noun, _ in people}
@@ -287,7 +288,7 @@ class ClauseBank:
         values = dict.fromkeys(sorted(stems | self._topics(words)), 0.0)
         for f in values:
             size = 0.7 if f[0] == "#" else SLIGHT if f in self.slight else 1.0
-            values[f] = size * self.rarity.get(f, getattr(self, "most", 1.0))
+            values[f] = size * self.rarity.get(f, self.most)
         return values
 
     def _topics(self, words: Sequence[str]) -> set[str]:
