@@ -16,7 +16,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 FLOORS = [
     {"dgm.paths", "dgm.progress", "dgm.checkpoint", "dgm.precision", "dgm.vae", "dgm.measure"},
     {"dgm.sampling", "dgm.nets", "dgm.data", "dgm.train", "dgm.feature_distance"},
-    {"dgm.papers", "dgm.steering", "dgm.simplex_steering"},
+    {"dgm.papers", "dgm.clauses", "dgm.steering", "dgm.simplex_steering"},
     {"dgm.evaluate"},
     {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"}
     | {"dgm_book.hand_score"},

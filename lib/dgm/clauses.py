@@ -17,12 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
-from dgm import steering
 from dgm.data.text import END_MARKS, split_sentences
-from dgm.steering import Rewrite, Scores
 
 USED, STRANGE, LAST_WORD, SLIGHT = 0.15, 0.12, 0.15, 0.15
 ANY_SCENE = 0.46  # what clauses for any scene score, and others at least
@@ -77,7 +72,7 @@ def stem(word: str) -> str:
 
 
 class ClauseBank:
-    """Rewrites captions at weights on plain, romantic and humorous; see `dgm.steering`.
+    """Rewrites captions at weights on plain, romantic and humorous.
 
     `bank` has "rows" and "any": lists of (caption, romantic clause, humorous clause), either clause
     empty where there is none, and tables of words, as `captions.yaml` of chapter 4 has them.
@@ -86,6 +81,7 @@ class ClauseBank:
     vertices = ("plain", "romantic", "humorous")
 
     def __init__(self, bank: dict[str, Any]) -> None:
+        self.parts = bank
         self.tables = {k: frozenset(v.split()) for k, v in bank.items() if isinstance(v, str)}
         self.plurals: dict[str, str] = bank["plurals"]
         self.nouns = {
@@ -101,6 +97,7 @@ class ClauseBank:
         self.slight = {stem(word) for word in self.tables["slight"]}
         self.colours = {stem(word) for word in self.tables["colours"]}
         self.rarity: dict[str, float] = {}
+        self.most = 1.0
         captions = [row[0].split() for row in bank["rows"]]
         counts = Counter(f for words in captions for f in self._features(words))
         self.most = math.log(len(captions) + 1)
@@ -126,58 +123,35 @@ class ClauseBank:
         topics = frozenset(self._topics(text))
         return Clause(tuple(text), style, scene, any_scene, words, stems, topics)
 
-    def to(self, _device: str | torch.device) -> "ClauseBank":
-        """Itself: nothing is computed on a device."""
-        return self
+    def written(
+        self, words: Sequence[str], weights: Sequence[float], count: int, used: Counter[str]
+    ) -> list[tuple[list[str], float]]:
+        """At most `count` rewrites of a text's words at weights (3,), best first, and scores.
 
-    def rewrite(self, sentence: str, weights: Any) -> str:
-        """The text at weights (3,); see `steering.steer`."""
-        return self.rewrites([sentence], torch.as_tensor(weights)[None])[0][0].text
-
-    def rewrites(
-        self, typed: Sequence[str], weights: Tensor, *, count: int = 1
-    ) -> list[list[Rewrite]]:
-        """For each of N texts and its weights (N, 3) at most `count` rewrites, best first.
-
-        A clause counts as used by the first rewrites of the texts before.
+        None where there is no word. `used` counts the clauses of the first, here and before.
         """
-        used: Counter[str] = Counter()
-        rows = zip(typed, weights.double().tolist(), strict=True)
-        return [self._of_text(text, w, count, used) for text, w in rows]
-
-    def _of_text(
-        self, typed: str, weights: Sequence[float], count: int, used: Counter[str]
-    ) -> list[Rewrite]:
-        pieces = split_sentences(steering.plain_words(typed), LONGEST)
-        bare = [self.without_clause(piece) for piece in pieces]
-        if not any(word.isalpha() for words in bare for word in words):
-            return [Rewrite(typed, (), (), Scores(0, 0, 0, 0, 0, 0), "there is no word")]
+        bare = [self.without_clause(piece) for piece in split_sentences(words, LONGEST)]
+        if not any(word.isalpha() for piece in bare for word in piece):
+            return []
         if weights[0] >= max(weights[1:]):
-            words = [word for piece in bare for word in piece]
-            return [steering.as_typed(typed, words, Scores(0, 0, 0, 0, 0, 0), "")]
+            return [([word for piece in bare for word in piece], 0.0)]
         styles = [1, 2] if weights[1] >= weights[2] else [2, 1]
         mixed = abs(weights[1] - weights[2]) < MIXED * sum(weights)
         ranked = [
-            [self.ranked(words, style, used) for style in styles[: 1 + mixed]] for words in bare
+            [self.ranked(piece, style, used) for style in styles[: 1 + mixed]] for piece in bare
         ]
-        result: dict[str, Rewrite] = {}
+        result = []
         for k in range(count):
             style, place = (k % 2, k // 2) if mixed else (0, k)
-            words, scores, texts = [], [], []
-            for piece, lists in zip(bare, ranked, strict=True):
-                chosen = lists[style][place : place + 1]
-                words += _ended(piece, chosen[0][1].text if chosen else ())
-                scores += [score for score, _ in chosen]
-                texts += [" ".join(clause.text) for _, clause in chosen]
-            if texts:
-                if k == 0:
-                    used.update(texts)
-                mean = sum(scores) / len(scores)
-                parts = Scores(0, 0, mean, 0, 0, 0, mean)
-                rewrite = steering.as_typed(typed, words, parts, "")
-                result.setdefault(rewrite.text, rewrite)
-        none = Rewrite(typed, (), (), Scores(0, 0, 0, 0, 0, 0), steering.TOO_BAD)
-        return list(result.values()) or [none]
+            chosen = [lists[style][place : place + 1] for lists in ranked]
+            scores = [score for row in chosen for score, _ in row]
+            if scores:
+                texts = [row[0][1].text if row else () for row in chosen]
+                used.update(" ".join(text) for text in texts if k == 0)
+                pieces = [_ended(*pair) for pair in zip(bare, texts, strict=True)]
+                rewrite = [word for piece in pieces for word in piece]
+                result.append((rewrite, sum(scores) / len(scores)))
+        return result
 
     def without_clause(self, words: Sequence[str]) -> list[str]:
         """A caption's words without a clause of the bank at its end."""
@@ -260,10 +234,10 @@ class ClauseBank:
 
     def scene(self, words: Sequence[str]) -> Scene:
         """What a caption says of who is seen, and of what."""
-        seen = [(i, *self._noun(words, i)) for i in range(len(words))]
-        seen = [row for row in seen if row[1]]
-        places = {i for i, *_ in seen}
-        heads = [r for r in seen if r[0] + 1 not in places and words[r[0] + 1 : r[0] + 2] != ["of"]]
+        people = [(i, *self._noun(words, i)) for i in range(len(words))]
+        people = [row for row in people if row[1]]
+        at = {i for i, *_ in people}
+        heads = [r for r in people if r[0] + 1 not in at and words[r[0] + 1 : r[0] + 2] != ["of"]]
         first = next((r for r in heads if r[0] < 5 or self.nouns[r[1]][0] != "thing"), None)
         finite = True if {"is", "are"} & set(words) else None
         before = words[: first[0] if first else 0]
@@ -277,21 +251,20 @@ class ClauseBank:
                 finite = False
             elif finite is None and follows[0].isalpha() and follows not in self.tables["stop"]:
                 finite = None if follows.endswith("ed") else True
-            after = next((r for r in seen if i + 1 < r[0] <= i + 5), None)
+            after = next((r for r in people if i + 1 < r[0] <= i + 5), None)
             if words[i + 1 : i + 2] == ["and"] and after:
-                plural, other = True, self.nouns[after[1]]
-                kind = min(kind, other[0], key=("adult", "child", "thing", "animal", "dog").index)
-                gender = gender if gender == other[0] else ""
+                plural, gender, other = True, "", self.nouns[after[1]][0]
+                kind = min(kind, other, key=("adult", "child", "thing", "animal", "dog").index)
             if young and kind == "adult" and noun not in ("man", "woman", "person", "lady"):
                 kind = "child"
-        genders = {self.nouns[noun][1] for _, noun, _ in seen}
-        several = plural or any(many for *_, many in seen)
+        genders = {self.nouns[noun][1] for _, noun, _ in people}
+        several = plural or any(row[2] for row in people)
         number = next((w for w in words[:3] if w in self.tables["numbers"]), "")
         content = [w for w in words if w not in self.tables["stop"] and w[0].isalnum()]
         return Scene(
             *(kind, gender, plural, finite, number, noun),
             frozenset(genders | ({"p"} if several else set())),
-            any(self.nouns[noun][0] == "child" for _, noun, _ in seen) or kind == "child",
+            any(self.nouns[noun][0] == "child" for _, noun, _ in people) or kind == "child",
             self._features(words),
             frozenset(stem(w) for w in content),
             stem(content[-1]) if content else "",
@@ -315,12 +288,12 @@ class ClauseBank:
         values = dict.fromkeys(sorted(stems | self._topics(words)), 0.0)
         for f in values:
             size = 0.7 if f[0] == "#" else SLIGHT if f in self.slight else 1.0
-            values[f] = size * self.rarity.get(f, getattr(self, "most", 1.0))
+            values[f] = size * self.rarity.get(f, self.most)
         return values
 
     def _topics(self, words: Sequence[str]) -> set[str]:
-        found = [self.topics.get(stem(word), set()) for word in words]
-        return functools.reduce(set.union, found, set())
+        topics = [self.topics.get(stem(word), set()) for word in words]
+        return functools.reduce(set.union, topics, set())
 
 
 def _ended(words: Sequence[str], clause: Sequence[str]) -> list[str]:

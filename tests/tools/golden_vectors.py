@@ -17,7 +17,7 @@ from hyper_rnn_pages import particle_runs, survivors
 from page_hashes import box_muller, mulberry32
 from page_words import split_words
 from quiz import information_at_least, wilson
-from rewriting_vectors import rewriting_published, rewriting_small
+from rewriting_vectors import captions_published, rewriting_published, rewriting_small
 
 from dgm.data import text
 from dgm.papers import bre_gan
@@ -322,7 +322,7 @@ def plain(value):
 PARTS = (
     networks, recurrent, gradients, curves, gan_losses, adam, bre_terms, readouts, cells,
     particles, damage, bounds, lotteries, shares, pools, sentences, hand_drawn,
-    rewriting_small, rewriting_published,
+    rewriting_small, rewriting_published, captions_published,
 )  # fmt: skip
 
 

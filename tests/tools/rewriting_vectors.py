@@ -165,3 +165,15 @@ def rewriting_published():
             row["beams"] = [beams_of(model.rewriter, memory, width, steps) for width in (1, 10)]
         texts.append(row)
     return packed(form) | {"texts": texts}
+
+
+def captions_published():
+    """Captions, and other texts, with clauses of the published bank."""
+    model = steering.load("captions")
+    path = paths.published("04_rewriter")[0].parents[2] / "corpus" / "captions.tsv"
+    lines = path.read_text("utf-8").splitlines()[1 :: len(TYPED)]
+    typed = [*TYPED, *(line.split("\t")[i % 3] for i, line in enumerate(lines[:GOLDEN]))]
+    ends = ((0, 1.0, 0), (0, 0, 1.0), (0, 0.5, 0.5), (1.0, 0, 0))
+    texts = [rewritten(model, text, ends[i % 4]) for i, text in enumerate(typed)]
+    form = {"bank": model.bank.parts, "vertices": model.vertices}, {}
+    return packed(form) | {"texts": texts}

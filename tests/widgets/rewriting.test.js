@@ -125,6 +125,13 @@ test("texts are rewritten, scored, ranked and shown as the library does", () => 
   for (const { model, texts } of small) for (const text of texts) sameRewrites(model, text);
 });
 
+test("clauses for captions are those that the library retrieves", () => {
+  const { texts, ...packed } = golden.captions_published;
+  const model = rewritingModel(packedOf(packed));
+  assert.ok(texts.length > 100);
+  for (const text of texts) sameRewrites(model, text);
+});
+
 test("the published rewriter writes 100 sentences as PyTorch does, token for token", () => {
   const { texts, ...packed } = golden.rewriting_published;
   const model = rewritingModel(packedOf(packed));

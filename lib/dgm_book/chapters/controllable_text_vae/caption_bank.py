@@ -14,6 +14,7 @@ import torch
 import yaml
 
 from dgm.clauses import ClauseBank
+from dgm.steering import CaptionModel
 from dgm_book import profiles, results
 from dgm_book.chapters.controllable_text_vae import (
     judges,
@@ -47,7 +48,7 @@ def clause_of(plain: str, styled: str) -> str:
     return styled.removeprefix(caption).removesuffix(" .").strip() if fits else ""
 
 
-def scored(clauses: ClauseBank) -> dict[str, Any]:
+def scored(model: CaptionModel) -> dict[str, Any]:
     """Scores by style on the test captions, all in one batch; `style_scores` has the judge."""
     judge, (texts, references) = (
         style_scores.classifier("captions"),
@@ -56,10 +57,10 @@ def scored(clauses: ClauseBank) -> dict[str, Any]:
     scores = {}
     for vertex, targets in references.items():
         weights = torch.eye(3)[vertex].expand(len(texts), 3)
-        rewrites = [row[0] for row in clauses.rewrites(texts, weights)]
+        rewrites = [row[0] for row in model.rewrites(texts, weights)]
         written = [styles.plain(rewrite.text) for rewrite in rewrites]
         added = Counter("".join(r.text[a:b] for a, b in r.changed).strip() for r in rewrites)
-        scores[clauses.vertices[vertex]] = {
+        scores[model.vertices[vertex]] = {
             "n": len(texts),
             "abstained": sum(bool(rewrite.reason) for rewrite in rewrites),
             "accuracy": float((judge.predict(written) == vertex).mean()),
@@ -68,7 +69,7 @@ def scored(clauses: ClauseBank) -> dict[str, Any]:
             "bleu_reference": judges.bleu(written, targets)._asdict(),
             "distinct clauses": len(added),
             "clauses for any scene": sum(
-                n for text, n in added.items() if text in clauses.for_any_scene
+                n for text, n in added.items() if text in model.bank.for_any_scene
             ),
             "most added": added.most_common(8),
         }
@@ -82,7 +83,7 @@ def publish() -> Result:
 
     def compute() -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         built = bank()
-        scores = scored(ClauseBank(built))
+        scores = scored(CaptionModel(ClauseBank(built)))
         size = len(json.dumps(built))
         return {"bank": built, "scores": scores, "bytes": size}, {}
 

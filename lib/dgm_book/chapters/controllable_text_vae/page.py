@@ -269,8 +269,6 @@ def page_rewriting(names: Sequence[str] = steering.MODELS) -> PageRewriting:
         if not (published := _published_rewriter(name)):
             continue
         model: Any = published[0]
-        if not isinstance(model, steering.RewritingModel):
-            continue  # the page has no twin of a bank of clauses yet
         evidence[texts[name]["label"]] = [published[1]]
         golden = []
         for example in texts[name]["examples"]:
@@ -278,13 +276,17 @@ def page_rewriting(names: Sequence[str] = steering.MODELS) -> PageRewriting:
             weights = example.get("target") or ends[-example["position"]].tolist()
             rewrites = [r.text for r in steering.candidates(model, example["text"], weights)]
             golden.append({"text": example["text"], "weights": weights, "rewrites": rewrites})
-        tensors = {k: v.numpy() for k, v in narrow_tensors(model).items()}
-        weights = {"values": plain_values(model), "tensors": tensors, "golden": golden}
+        if isinstance(model, steering.CaptionModel):
+            tensors, values = {}, {"bank": model.bank.parts, "vertices": model.vertices}
+        else:
+            tensors = {k: v.numpy() for k, v in narrow_tensors(model).items()}
+            values = plain_values(model)
+        weights = {"values": values, "tensors": tensors, "golden": golden}
         attributes.append({"name": name, **texts[name], "weights": weights})
     return PageRewriting(attributes, results.badge(evidence, unit="model"))
 
 
-def _published_rewriter(name: str) -> tuple[steering.RewritingModel, Result] | None:
+def _published_rewriter(name: str) -> tuple[Any, Result] | None:
     """The model and where it comes from."""
     for folder in filter(Path.exists, paths.published(rewriter_results.FOLDER)):
         records = json.loads((folder / results.RECORDS).read_text("utf-8"))

@@ -25,7 +25,8 @@ def test_a_clause_is_what_stands_at_the_end(plain, styled, clause):
 def test_most_captions_by_hand_have_clauses_in_both_styles():
     assert len(BANK["rows"]) > 2_800
     assert all(len(row) == 3 and row[0].endswith(" .") for row in BANK["rows"])
-    kinds = {ClauseBank(BANK).scene(row[0].split())[:3] for row in BANK["any"]}
+    clauses = ClauseBank(BANK)
+    kinds = {clauses.scene(row[0].split())[:3] for row in BANK["any"]}
     assert {kind[0] for kind in kinds} == {"adult", "child", "dog", "animal", "thing"}
 
 

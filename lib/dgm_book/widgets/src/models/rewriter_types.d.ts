@@ -68,6 +68,7 @@ type RewritingParts = {
   scoreWeights: number[];
   leastScore: number;
   leastAgreement: number;
+  bank?: ClauseBank; // of captions, which have no other part
 };
 type RewritingModel = RewritingParts & Golden;
 type RewriteScores = Record<
@@ -98,6 +99,8 @@ type TogetherParts = [source: string, sentences: (RankedSentence & { known: bool
 type RewriteOptions = { locked?: string[]; count?: number; onFirst?: (rewrite: TextRewrite) => void };
 type RewriteParts = [model: RewritingParts, text: string, weights: number[], options?: RewriteOptions];
 type RewrittenText = { rewrites: TextRewrite[]; sentences: RankedSentence[] };
+type GoldenTexts = { text: string; weights: number[]; rewrites: string[] }[];
+type CaptionParts = [text: string, weights: number[], count: number];
 type PackedRewriter = {
   header: {
     tensors: Tensors;
@@ -108,7 +111,40 @@ type PackedRewriter = {
     score_weights: number[];
     least_score: number | null;
     least_agreement?: number;
-    golden?: { text: string; weights: number[]; rewrites: string[] }[];
+    golden?: GoldenTexts;
+    bank?: boolean; // of clauses, as JSON in the data, instead of tensors
   };
   data: Bytes;
+};
+
+// clauses.js
+type WordTable = Record<string, string>;
+type CaptionBank = {
+  rows: string[][];
+  any: string[][];
+  plurals: WordTable;
+  nouns: Record<string, WordTable>;
+  topics: WordTable;
+} & Record<"numbers" | "slight" | "stop" | "love" | "romance" | "several" | "species", string> &
+  Record<"crude" | "gendered" | "colours" | "plain" | "collective", string>;
+type SeenNoun = { i: number; noun: string; plural: boolean };
+type NounParts = [words: string[], i: number];
+type Scene = Record<"kind" | "gender" | "number" | "noun" | "last", string> &
+  Record<"plural" | "child", boolean> & {
+    finite: boolean | null;
+    others: Set<string>;
+    features: Map<string, number>;
+    words: Set<string>;
+  };
+type Clause = {
+  line: string;
+  text: string[];
+  style: number;
+  scene: Scene;
+  anyScene: boolean;
+} & Record<"words" | "stems" | "topics", Set<string>>;
+type RankedClause = { clause: Clause; score: number };
+type RankClauseParts = [words: string[], style: number, used: Map<string, number>];
+type ClauseBank = {
+  written(sentences: string[][], weights: number[], count: number): { words: string[]; score: number }[];
 };

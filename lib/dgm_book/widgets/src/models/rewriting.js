@@ -1,5 +1,6 @@
 // Candidates of a rewriter, their scores and what to show of them; as in dgm.steering: equation (1) is its.
 
+import { clauseBank } from "./clauses.js";
 import { gradedReader } from "./graded_reader.js";
 import { bufferOf, unpackTensor } from "./nn.js";
 import { END, Rewriter, START } from "./rewriter.js";
@@ -10,6 +11,7 @@ const [WIDTH, MOST_WORDS, LONGER, SLOTS] = [10, 30, 8, 8];
 const UNKNOWN = 3; // the first marker of an unknown word
 const FIRST_WORD = UNKNOWN + SLOTS;
 const [LEAST_AGREEMENT, MOST_CONTRAST] = [0.5, 6];
+const LONGEST = 2000; // words of a caption
 const TOO_BAD = "no rewrite was good enough";
 const NONE = { likelihood: 0, contrast: 0, agreement: 0, leftOut: 0, added: 0, repeated: 0, total: 0 };
 /** @type {(keyof RewriteScores)[]} */
@@ -155,8 +157,26 @@ function together(source, sentences, count) {
   return [unchanged(first.reason, first.scores), first, ...rest].slice(0, count);
 }
 
+/** As dgm.steering.CaptionModel. @type {(bank: ClauseBank, ...of: CaptionParts) => RewrittenText} */
+function captioned(bank, text, weights, count) {
+  const words = tokenise(text, true);
+  const rows = bank.written(words.length ? splitSentences(words, LONGEST) : [], weights, count);
+  const candidates = rows.map(({ words: written, score }) => ({
+    words: written,
+    scores: { ...NONE, agreement: score, total: score },
+    reason: "",
+  }));
+  const rewrites = candidates.map((row) => ({ ...asTyped(text, row.words), scores: row.scores, reason: "" }));
+  const distinct = [...new Map(rewrites.map((rewrite) => [rewrite.text, rewrite])).values()];
+  const none = { text, changed: [], removed: [], scores: NONE, reason: "there is no word" };
+  return { rewrites: rows.length ? distinct : [none], sentences: [{ words, candidates }] };
+}
+
 /** A step of `rewriteText` at a time. @type {(...of: RewriteParts) => Generator<void, RewrittenText>} */
 export function* rewriting(model, text, weights, { locked = [], count = 5, onFirst } = {}) {
+  const sum = weights.reduce((a, b) => a + b, 0);
+  const shares = weights.map((w) => w / sum);
+  if (model.bank) return captioned(model.bank, text, shares, count);
   const { vocabulary } = model;
   const isKnown = (/** @type {string} */ word) => vocabulary.id(word) !== UNKNOWN;
   const words = tokenise(text, true);
@@ -169,8 +189,6 @@ export function* rewriting(model, text, weights, { locked = [], count = 5, onFir
     /** @type {RankedCandidate[]} */
     candidates: [],
   }));
-  const sum = weights.reduce((a, b) => a + b, 0);
-  const shares = weights.map((w) => w / sum);
   for (const width of onFirst ? [1, WIDTH] : [WIDTH]) {
     for (const sentence of sentences) sentence.candidates = yield* rank(model, sentence, shares, width);
     if (width === 1) onFirst?.(together(text, sentences, 1)[0]);
@@ -197,6 +215,7 @@ export function rewriteText(model, text, weights, options) {
 export function rewritingModel({ header, data }) {
   const { tensors, words, vertices, sizes, reader, score_weights, least_score, golden = [] } = header;
   const buffer = bufferOf(data);
+  if (header.bank) return captionModel(vertices, buffer, golden);
   /** @type {(owner: string) => [Arrays, Tensors]} */
   const partOf = (owner) => {
     const own = Object.entries(tensors).filter(([name]) => name.startsWith(owner));
@@ -216,6 +235,17 @@ export function rewritingModel({ header, data }) {
     leastScore: least_score ?? -Infinity,
     leastAgreement: header.least_agreement ?? LEAST_AGREEMENT,
   };
+  return withGolden(model, golden);
+}
+
+/** @type {(vertices: string[], buffer: ArrayBuffer, golden: GoldenTexts) => RewritingModel} */
+function captionModel(vertices, buffer, golden) {
+  const bank = clauseBank(JSON.parse(new TextDecoder().decode(buffer)));
+  return withGolden(/** @type {any} */ ({ vertices, bank }), golden);
+}
+
+/** @type {(model: RewritingParts, golden: GoldenTexts) => RewritingModel} */
+function withGolden(model, golden) {
   return {
     ...model,
     golden: golden.length,
