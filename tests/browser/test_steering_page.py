@@ -443,6 +443,16 @@ def test_the_hint_is_true_of_the_published_rewriter(opened):
     view.assert_clean()
 
 
+def test_the_published_captions_are_the_library_s(opened):
+    model = steering_library.load("captions")
+    values = {"bank": model.bank.parts, "vertices": model.vertices}
+    published = small.attribute(weights=widgets.RewriterWeights(values, {}))
+    typed = "A man sits on a bench."
+    view = opened(small.steering(attributes=[published], sentence=typed, target=[0, 1.0, 0]))
+    assert steered(view) == steering_library.steer(model, typed, [0, 1.0, 0])
+    view.assert_clean()
+
+
 # The cliff
 
 
