@@ -83,7 +83,7 @@ type ScoreParts = [
   weights: number[],
   words: string[],
   nats: number,
-  against: Against,
+  against: Against | null | undefined,
 ];
 type SentenceToRank = {
   words: string[];

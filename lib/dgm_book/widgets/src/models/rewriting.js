@@ -66,10 +66,9 @@ function reasonAgainst({ reader, leastScore, leastAgreement }, { agreement, cont
   return total > leastScore ? "" : TOO_BAD;
 }
 
-/** Equation (1) for a rewrite of log-probability nats. @type {(...of: ScoreParts) => RankedCandidate} */
+/** Equation (1) for a rewrite of log-probability nats; without `against` with most contrast. @type {(...of: ScoreParts) => RankedCandidate} */
 function scored(model, source, weights, words, nats, against) {
   const { vocabulary, rewriter, reader, scoreWeights } = model;
-  const unlikely = rewriter.logLikelihood(against.memory, vocabulary.target(words, against.unknown));
   const goal = weights.reduce((sum, w, k) => sum + w * k, 0);
   const sign = Math.sign(goal - 2);
   let agreement = 0;
@@ -77,7 +76,11 @@ function scored(model, source, weights, words, nats, against) {
     const apart = reader.value(vocabulary.encode(words).ids) - 2;
     agreement = sign ? Math.tanh(sign * apart) : -Math.abs(apart);
   }
-  const contrast = Math.max(-MOST_CONTRAST, Math.min(MOST_CONTRAST, nats - unlikely));
+  let contrast = MOST_CONTRAST;
+  if (against) {
+    const unlikely = rewriter.logLikelihood(against.memory, vocabulary.target(words, against.unknown));
+    contrast = Math.max(-MOST_CONTRAST, Math.min(MOST_CONTRAST, nats - unlikely));
+  }
   const [leftOut, added, repeated] = changesOf(model, source, words).map((n) => -n);
   const parts = {
     likelihood: nats / (words.length + 1),
@@ -120,8 +123,10 @@ function* rank(model, { words, locked, known, read }, weights, width) {
   const candidates = [];
   for (const [line, { written, nats }] of distinct) {
     if (line === words.join(" ") || !stays(words, written, locked)) continue;
-    read.against ??= { memory: rewriter.encode(ids, opposite(weights)), unknown };
-    candidates.push(scored(model, words, weights, written, nats, read.against));
+    // The first answer is not kept waiting for the opposite's likelihood where a reader judges it.
+    const quick = width === 1 && model.reader;
+    if (!quick) read.against ??= { memory: rewriter.encode(ids, opposite(weights)), unknown };
+    candidates.push(scored(model, words, weights, written, nats, quick ? null : read.against));
     yield;
   }
   return candidates.sort(
