@@ -66,7 +66,7 @@ function reasonAgainst({ reader, leastScore, leastAgreement }, { agreement, cont
   return total > leastScore ? "" : TOO_BAD;
 }
 
-/** Equation (1) for a rewrite of log-probability nats; without `against` with most contrast. @type {(...of: ScoreParts) => RankedCandidate} */
+/** Equation (1); without `against` with most contrast. @type {(...of: ScoreParts) => RankedCandidate} */
 function scored(model, source, weights, words, nats, against) {
   const { vocabulary, rewriter, reader, scoreWeights } = model;
   const goal = weights.reduce((sum, w, k) => sum + w * k, 0);
