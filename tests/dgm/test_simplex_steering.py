@@ -12,6 +12,7 @@ from torch.nn import functional
 from dgm import simplex_steering as steering
 from dgm.data.text import Vocabulary, tokenise
 from dgm.simplex_steering import SteeringModel
+from dgm.steering import steer
 
 TEXT = "the food was good bad great awful service slow and a place . nice staff rude"
 WORDS = TEXT.split()
@@ -237,7 +238,7 @@ class TestRewriting:
         assert expected[1] != model.rewrite(second, NEGATIVE, switch_at=7, **options)
 
     def test_steer_scales_the_weights(self, model):
-        text = steering.steer(model, "The food was good.", [3, 0, 1])
+        text = steer(model, "The food was good.", [3, 0, 1])
         assert text == model.rewrite("the food was good.", torch.tensor([0.75, 0.0, 0.25]))
 
     @pytest.mark.parametrize(
@@ -276,9 +277,9 @@ REFUSED = {
     "sentence 1 has more than 30 words": partial(
         steering.rewrite, MODEL, ["good", "good " * 31], torch.eye(3)[:2]
     ),
-    "sentence": [partial(steering.steer, MODEL, s, [1, 0, 0]) for s in ("", "  \n", None, 3)],
+    "sentence": [partial(steer, MODEL, s, [1, 0, 0]) for s in ("", "  \n", None, 3)],
     "no word": [partial(MODEL.rewrite, text, POSITIVE) for text in ("", "  ", "\n")],
-    "weights": [partial(steering.steer, MODEL, "good", weights) for weights in NO_PLACES],
+    "weights": [partial(steer, MODEL, "good", weights) for weights in NO_PLACES],
     "mask": partial(SteeringModel, Vocabulary(WORDS)),
 }
 test_what_cannot_be_steered_is_refused = refuses(REFUSED)

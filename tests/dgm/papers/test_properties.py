@@ -12,7 +12,8 @@ from checks import close, exactly
 from draws import rng
 from torch import nn
 
-from dgm import checkpoint, nets, papers, steering
+from dgm import checkpoint, nets, papers
+from dgm import simplex_steering as steering
 from dgm.data.text import Vocabulary, sentence_features
 from dgm.nets.conv import dcgan_discriminator, dcgan_generator
 from dgm.nets.language_models import AWDLSTM, Dropouts, TransformerLM, plain_lstm
@@ -123,7 +124,7 @@ def test_every_module_of_the_library_is_among_the_models():
     built = {type(part) for name in MODELS for part in build(name).modules()}
     packages = ((nets, "dgm.nets."), (papers, "dgm.papers."))
     names = {m.name for p, name in packages for m in pkgutil.iter_modules(p.__path__, name)}
-    # The rewriter has tests of its own, until it takes the place of `dgm.steering`.
+    # Rewriters have tests of their own.
     names -= {"dgm.nets.copying", "dgm.nets.graded_reader"}
     modules = [steering, *map(importlib.import_module, names)]
     members = [kind for m in modules for kind in vars(m).values() if isinstance(kind, type)]
