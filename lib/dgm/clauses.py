@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from dgm.data.text import END_MARKS, split_sentences
+from dgm.data.sentences import END_MARKS, split_sentences
 
 USED, STRANGE, LAST_WORD, SLIGHT = 0.15, 0.12, 0.15, 0.15
 ANY_SCENE = 0.46  # what clauses for any scene score, and others at least

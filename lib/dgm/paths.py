@@ -20,10 +20,3 @@ def from_environment(name: str) -> Path | None:
 def cache() -> Path:
     """The folder of `DGM_CACHE`, else the system's usual place for caches."""
     return from_environment("DGM_CACHE") or Path(pooch.os_cache("dgm"))
-
-
-def published(name: str) -> list[Path]:
-    """Where a folder of published results may lie: in a checkout, in the wheel, in the cache."""
-    library = Path(__file__).resolve().parents[1]
-    places = library.parent / "book" / "results", library / "dgm_book" / "published"
-    return [place / name / "small" for place in (*places, cache() / "results")]

@@ -26,10 +26,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dgm import checkpoint, paths
+from dgm import checkpoint
+from dgm import published as published_results
 from dgm.clauses import ClauseBank
 from dgm.data import text as texts_of
-from dgm.data.text import END_MARKS, Vocabulary, split_sentences
+from dgm.data.sentences import END_MARKS, split_sentences
+from dgm.data.text import Vocabulary
 from dgm.nets.copying import END, START, CopyingTransformer, Progress, Sizes
 from dgm.nets.graded_reader import GradedReader
 from dgm.sampling.beam import beam_search
@@ -180,7 +182,7 @@ def load(name: str, device: str | torch.device = "cpu") -> Any:
     """
     if name not in MODELS:
         raise ValueError(f"no model '{name}'; there are {', '.join(MODELS)}")
-    for folder in paths.published("04_rewriter"):
+    for folder in published_results.folders("04_rewriter"):
         records = folder / "results.json"
         records = json.loads(records.read_text("utf-8")) if records.exists() else {}
         if published := records.get(f"{name}-seed0"):

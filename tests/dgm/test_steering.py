@@ -7,7 +7,7 @@ import pytest
 import torch
 from checks import close, refuses
 
-from dgm import checkpoint, paths, steering
+from dgm import checkpoint, published, steering
 from dgm.data.text import Vocabulary, tokenise
 from dgm.nets.copying import END, CopyingTransformer, Sizes
 from dgm.nets.graded_reader import GradedReader
@@ -250,7 +250,7 @@ def test_what_is_published_is_what_was_saved(model):
 
 
 def test_models_that_are_not_published_are_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "published", lambda name: [tmp_path])
+    monkeypatch.setattr(published, "folders", lambda name: [tmp_path])
     monkeypatch.setattr(checkpoint, "load", None)
     with pytest.raises(FileNotFoundError, match="captions"):
         steering.load("captions")

@@ -7,8 +7,8 @@ import math
 
 import torch
 
-from dgm import paths, steering
-from dgm.data import text
+from dgm import published, steering
+from dgm.data import sentences, text
 from dgm.data.text import Vocabulary
 from dgm.nets.copying import END, START, CopyingTransformer, Sizes
 from dgm.nets.graded_reader import GradedReader
@@ -142,7 +142,7 @@ def typed_sentences():
     """(weights, sentence): those that the book types, then those that test negation."""
     rows = []
     for name in ("typed_sentences", "negation_stress"):
-        path = paths.published("04_rewriter")[0].parents[2] / "corpus" / f"{name}.tsv"
+        path = published.folders("04_rewriter")[0].parents[2] / "corpus" / f"{name}.tsv"
         with path.open(encoding="utf-8", newline="") as file:
             table = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
         rows += [(AT[i % 3], row["sentence"]) for i, row in enumerate(table)]
@@ -157,7 +157,7 @@ def rewriting_published():
     for weights, typed in typed_sentences()[:GOLDEN]:
         sentence = text.tokenise(typed, keep_numbers=True)
         row = rewritten(model, typed, weights)
-        if len(text.split_sentences(sentence.split(), steering.MAX_WORDS)) == 1:
+        if len(sentences.split_sentences(sentence.split(), steering.MAX_WORDS)) == 1:
             source = model.vocabulary.encode([sentence])
             memory = model.rewriter.encode(source.tokens, torch.tensor([weights]))
             steps = int(source.lengths[0]) + steering.LONGER
@@ -170,7 +170,7 @@ def rewriting_published():
 def captions_published():
     """Captions, and other texts, with clauses of the published bank."""
     model = steering.load("captions")
-    path = paths.published("04_rewriter")[0].parents[2] / "corpus" / "captions.tsv"
+    path = published.folders("04_rewriter")[0].parents[2] / "corpus" / "captions.tsv"
     lines = path.read_text("utf-8").splitlines()[1 :: len(TYPED)]
     typed = [*TYPED, *(line.split("\t")[i % 3] for i, line in enumerate(lines[:GOLDEN]))]
     ends = ((0, 1.0, 0), (0, 0, 1.0), (0, 0.5, 0.5), (1.0, 0, 0))

@@ -168,7 +168,6 @@ _LOADERS: dict[str, Callable[[str], Pairs]] = {
 
 # Words as a reader types them
 
-END_MARKS, PAUSE_MARKS = (".", "!", "?"), (",", ";", ":", "--")
 _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "-", "—": " -- ", "…": "..."})
 _NUMBER = re.compile(r"(?<!\S)\d+(?:[.,]\d+)*(?!\S)")
 _WITH_DIGIT = re.compile(r"\S*\d\S*")
@@ -214,28 +213,6 @@ def tokenise(text: str, style: str = "yelp", keep_numbers: bool = False) -> str:
     text = ending.sub(r" \1", halves.sub(r"\1\3 \2\4", text))
     text = re.sub("--+", "--", re.sub(r"\.\.+", "...", " ".join(pieces.findall(text))))
     return text if keep_numbers else _NUMBER.sub("_num_", text)
-
-
-def split_sentences(words: Sequence[str], max_words: int) -> list[list[str]]:
-    """Words cut behind each sentence, a long one also behind its pauses, or where it must be."""
-    if not words:
-        raise ValueError("the sentence has no word: want at least one that can be seen")
-    sentences, ended = [[]], False
-    for word in words:
-        if ended and word not in (*END_MARKS, ")", "''", "'"):
-            sentences.append([])
-            ended = False
-        sentences[-1].append(word)
-        ended = ended or word in END_MARKS
-    pieces = []
-    for sentence in sentences:
-        while len(sentence) > max_words:
-            pauses = [i for i, w in enumerate(sentence[:max_words], 1) if w in PAUSE_MARKS]
-            cut = pauses[-1] if pauses else max_words
-            pieces.append(sentence[:cut])
-            sentence = sentence[cut:]
-        pieces.append(sentence)
-    return pieces
 
 
 # Words as numbers

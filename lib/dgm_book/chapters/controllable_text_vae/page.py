@@ -10,7 +10,8 @@ import torch
 import yaml
 from torch import Tensor
 
-from dgm import paths, steering
+from dgm import published as published_results
+from dgm import steering
 from dgm.papers.controllable_text_vae import LossWeights
 from dgm.simplex_steering import SteeringModel
 from dgm_book import jobs, profiles, results, statistics
@@ -288,7 +289,7 @@ def page_rewriting(names: Sequence[str] = steering.MODELS) -> PageRewriting:
 
 def _published_rewriter(name: str) -> tuple[Any, Result] | None:
     """The model and where it comes from."""
-    for folder in filter(Path.exists, paths.published(rewriter_results.FOLDER)):
+    for folder in filter(Path.exists, published_results.folders(rewriter_results.FOLDER)):
         records = json.loads((folder / results.RECORDS).read_text("utf-8"))
         if record := records.get(f"{name}-seed0"):
             return steering.load(name), Result(name, {}, {}, record["provenance"], True)

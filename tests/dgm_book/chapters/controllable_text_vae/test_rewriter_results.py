@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from dgm import checkpoint, paths, steering
+from dgm import checkpoint, published, steering
 from dgm.data.text import Vocabulary
 from dgm.nets.copying import CopyingTransformer, Sizes
 from dgm.nets.graded_reader import GradedReader
@@ -42,7 +42,7 @@ def test_what_is_published_is_the_trained_model_in_int8(folder, monkeypatch, rea
     assert result.values["int8"] == {"yelp": {"n": 1}, "slider": {"n": 2}}
     assert result.provenance["steps"] == 7
     place = folder / "results" / rewriter_results.FOLDER / "small"
-    monkeypatch.setattr(paths, "published", lambda name: [place])
+    monkeypatch.setattr(published, "folders", lambda name: [place])
     loaded = steering.load("sentiment")
     for (name, value), expected in zip(
         loaded.state_dict().items(), trained.state_dict().values(), strict=True
@@ -58,7 +58,7 @@ def test_what_is_published_is_the_trained_model_in_int8(folder, monkeypatch, rea
 
 
 def test_what_is_not_published_is_named(monkeypatch, tmp_path):
-    monkeypatch.setattr(paths, "published", lambda name: [tmp_path])
+    monkeypatch.setattr(published, "folders", lambda name: [tmp_path])
     with pytest.raises(FileNotFoundError, match="'captions' is not published"):
         steering.load("captions")
     with pytest.raises(ValueError, match="sentiment, captions, shakespeare"):
