@@ -429,13 +429,13 @@ def test_the_published_rewriter_answers_at_once(opened, record_testsuite_propert
 def test_the_hint_is_true_of_the_published_rewriter(opened):
     model, weights = published_rewriter()
     view = opened(small.steering(attributes=[small.attribute(weights=weights)], sentence=HINT))
-    said = {}
+    shown = {}
     for place in ("0", "0.25", "0.75", "1"):
         view.slider("How it shall sound").fill(place)
-        said[place] = steered(view)
-    assert len(set(said.values())) >= 3
+        shown[place] = steered(view)
+    assert len(set(shown.values())) >= 3
     last = steering_library.candidates(model, HINT, [0, 0, 0, 0, 1.0])[0].text
-    assert said["1"] == last
+    assert shown["1"] == last
     view.slider("How it shall sound").fill("0")
     view.settle()
     gone = next(word for word in words(view, "dgm-struck") if word.isalpha())

@@ -31,12 +31,12 @@ def run(chapter, profile, seed, first_seed=0):
 
 def modules():
     """The chapters' modules by name."""
-    made = {}
+    new = {}
     for chapter in CHAPTERS:
         module = types.ModuleType(f"dgm_book.chapters.{chapter}.run")
         module.run = lambda *rest, chapter=chapter: run(chapter, *rest)
-        made |= {f"dgm_book.chapters.{chapter}": types.ModuleType(chapter), module.__name__: module}
-    return made
+        new |= {f"dgm_book.chapters.{chapter}": types.ModuleType(chapter), module.__name__: module}
+    return new
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ export function startRewriting({ header, data }, heard, checked) {
   const golden = [...(header.golden ?? [])];
   let [count, wrong] = [0, 0];
   /** @type {RewriteJob | null} */
-  let wanted = null;
+  let pending = null;
   /** @type {RewriteJob | null} */
   let running = null;
   let host = startHost(script, rewritingHost(), receive, (own) => {
@@ -47,10 +47,10 @@ export function startRewriting({ header, data }, heard, checked) {
   // What runs has time for its first rewrite, so that a drag shows rewrites on its way.
   function goOn() {
     if (running && !running.expected && !running.first) return;
-    if (wanted) {
+    if (pending) {
       if (running?.expected) golden.push(goldenOf(running));
-      begin(wanted);
-      wanted = null;
+      begin(pending);
+      pending = null;
     } else if (!running && golden.length) {
       const { text, weights, rewrites } = golden[0];
       golden.shift();
@@ -83,9 +83,9 @@ export function startRewriting({ header, data }, heard, checked) {
     ask(request) {
       const key = JSON.stringify(request);
       const answer = answers.get(key);
-      wanted = null;
+      pending = null;
       if (!answer?.rewrites && running?.key !== key) {
-        wanted = { key, request, id: 0, first: false };
+        pending = { key, request, id: 0, first: false };
         goOn();
       }
       return answer;
