@@ -39,7 +39,7 @@ ROUND = {
     "graded, negators, positive": 1_000,
     "rated": 1_500,
     "versions": 4_000,
-    "negators": 1_500,
+    "negators": 4_000,
     "taught": 8_000,
     "negated": 1_500,
 }
@@ -79,7 +79,7 @@ def rounds(
     sources: dict[str, list[Example]], seed: int, counts: dict[str, int], batch_size: int
 ) -> Any:
     """step -> its examples; rounds of fixed size, each mixed anew by (seed, round)."""
-    n_batches = sum(counts.values()) // batch_size
+    n_batches = (sum(counts[name] for name in sources) + counts["negated"]) // batch_size
 
     @functools.lru_cache(1)
     def batches(number: int) -> list[list[Example]]:
@@ -168,8 +168,12 @@ def train(
     steps: int,
     file: Path | None,
     seed: int = 0,
+    start: dict[str, Tensor] | None = None,
 ) -> Reader:
-    """A reader trained by Adam, or one from its finished or interrupted run in the file."""
+    """A reader trained by Adam, or one from its finished or interrupted run in the file.
+
+    With the weights of a trained one to start from, the rate is a third.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = GradedReader(len(vocabulary), SIZES)
@@ -181,12 +185,15 @@ def train(
     known = slice(vocabulary.first_word, None)
     with torch.no_grad():
         model.embedding.weight[known] = 0.3 * vectors[known] / vectors[known].std()
+    if start:
+        model.load_state_dict(start)
+    highest = RATE / 3 if start else RATE
     make = rounds(sources, seed, ROUND, BATCH_SIZE)
 
     def step(state: TrainingState, batch: list[Example]) -> dict[str, torch.Tensor]:
         rise, fall = (state.steps + 1) / WARM_UP, (steps - state.steps) / steps
         for group in state.optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, rise) * fall
+            group["lr"] = highest * min(1.0, rise) * fall
         tokens = vocabulary.encode([e.text for e in batch]).tokens
         with autocast("cpu"):
             values = model(tokens, state.generator)
@@ -197,7 +204,7 @@ def train(
         state.optimizer.step()
         return {"loss": loss.detach()}
 
-    optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
+    optimizer = torch.optim.Adam(model.parameters(), lr=highest)
     generator = torch.Generator().manual_seed(seed)
     fit(step, make, TrainingState(model.train(), optimizer, generator), steps, checkpoint=file)
     return Reader(vocabulary, model.eval().requires_grad_(False))

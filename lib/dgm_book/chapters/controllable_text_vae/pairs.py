@@ -1,7 +1,8 @@
 """What a rewriter learns from: a sentence that is read, one that a person wrote, and its grade.
 
 - graded: two grades of an item of the graded sentences, and the same grade twice;
-- turned: a Yelp sentence, read after it was turned to its opposite by rule (`opposites.turn`);
+- turned: a Yelp sentence, read after it was turned to its opposite by rule (`opposites.turn`), or,
+  where no rule does, by phrases that people changed (`phrases.Phrases`);
 - versions: a Yelp sentence and its opposites by hand, or two opposites by hand;
 - joined: two of these as two clauses;
 - copied: a sentence of either that already has its grade;
@@ -26,11 +27,13 @@ from torch import Tensor
 from dgm.data import graded_sentences, text
 from dgm.data.text import Vocabulary
 from dgm_book.chapters.controllable_text_vae.opposites import FOLDER, negation_pair, turn
+from dgm_book.chapters.controllable_text_vae.phrases import FILLERS, Phrases
 from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
 WORDS, SLOTS = 7500, 8  # of the vocabulary; markers of unknown words
 MAX_WORDS = 30
 NUMBER, NUMERALS = "_num_", (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 25, 30, 40, 45, 50, 60, 90, 100)
+FILLED = 5  # one in so many of the strong rewrites with a filler stays
 SURE = 0.5  # log-odds beyond which a turned sentence counts as turned
 JOINTS, MIXED = (
     (" and ", " , and ", " , ", " . "),
@@ -77,15 +80,21 @@ def edited(source: str, edit: str) -> str:
 
 
 def versions_by_hand(reviews: GradedReviews) -> list[Versions]:
-    """Yelp sentences with their opposites by hand, plain and strong, and pairs all by hand."""
+    """Yelp sentences with their opposites by hand, plain and strong, and pairs all by hand.
+
+    Most of the strong ones that put in a filler such as "really" are left out.
+    """
     by_key = {review_key(t): (t, g) for t, g in zip(*reviews, strict=True)}
     versions = []
     for row in _rows("review_rewrites.tsv"):
         if row["sentence"] in by_key:
             source, grade = by_key[row["sentence"]]
             opposite = (3, 4) if row["label"] == "0" else (1, 0)
-            rewrites = (edited(source, row[name]) for name in ("plain", "strong"))
-            versions.append(Versions((source, *rewrites), (grade, *opposite)))
+            edits = [(row[name], g) for name, g in zip(("plain", "strong"), opposite, strict=True)]
+            if FILLERS.intersection(row["strong"].split()) and int(row["sentence"], 16) % FILLED:
+                edits.pop()
+            rewrites = [(edited(source, edit), g) for edit, g in edits if edit]
+            versions.append(Versions(*zip((source, grade), *rewrites, strict=True)))
     for row in _rows("opposite_pairs.tsv"):
         texts = tuple(text.tokenise(row[k], keep_numbers=True) for k in ("negative", "positive"))
         versions.append(Versions(texts, (1, 3)))
@@ -95,6 +104,13 @@ def versions_by_hand(reviews: GradedReviews) -> list[Versions]:
 def _rows(name: str) -> list[dict[str, str]]:
     with (FOLDER / name).open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def changed_phrases(versions: Sequence[Versions], texts: Sequence[str]) -> Phrases:
+    """What people changed between opposite versions of a sentence."""
+    sides = ([_sides(v, goal) for goal in (False, True)] for v in versions)
+    opposite = ((a, b) for side in sides for (a, _), (b, _) in itertools.product(*side))
+    return Phrases(opposite, texts)
 
 
 def version_pairs(versions: Versions, rng: random.Random, count: int = 4) -> list[Pair]:
@@ -187,15 +203,23 @@ def negated_pairs(count: int, rng: random.Random) -> list[Pair]:
 
 
 def review_pairs(
-    reviews: GradedReviews, chosen: Sequence[int], classifier: LinearReader, rng: random.Random
+    reviews: GradedReviews,
+    chosen: Sequence[int],
+    classifier: LinearReader,
+    phrases: Phrases,
+    rng: random.Random,
 ) -> list[Pair]:
-    """Pairs of chosen Yelp sentences, one at most: those that the rules turn, and some copies."""
+    """Pairs of chosen Yelp sentences, one at most: those that are turned, and some copies."""
     rows = [(with_numerals(reviews.texts[i], rng), reviews.grades[i]) for i in chosen]
-    turned = [turn(target, int(grade < 2), rng) for target, grade in rows]
-    odds = classifier(turned)
+    by_rule = [turn(target, int(grade < 2), rng) for target, grade in rows]
+    by_phrase = [phrases.turn(target, int(grade < 2), rng) for target, grade in rows]
+    read = zip(by_rule, classifier(by_rule), by_phrase, classifier(by_phrase), strict=True)
     pairs = []
-    for (target, grade), source, value in zip(rows, turned, odds, strict=True):
-        right = value > SURE if grade < 2 else value < -SURE
+    for (target, grade), (source, odds, other, other_odds) in zip(rows, read, strict=True):
+        sign = 1 if grade < 2 else -1
+        if sign * odds <= SURE:
+            source, odds = other, other_odds
+        right = sign * odds > SURE and source != target
         copied = COPIED if right else COPIED_OTHERS
         if rng.random() < copied:
             pairs.append(Pair(target, target, grade))

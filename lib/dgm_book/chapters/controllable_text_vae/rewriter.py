@@ -21,12 +21,13 @@ from dgm.precision import autocast
 from dgm.train import TrainingState, fit
 from dgm_book.chapters.controllable_text_vae import pairs, readers
 from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair, Versions
+from dgm_book.chapters.controllable_text_vae.phrases import Phrases
 from dgm_book.chapters.controllable_text_vae.readers import LinearReader
 
 # What a round draws: negative and positive reviews (fewer of the former can be turned), graded
 # items, pairs with a negator; then versions by hand.
 ROUND_REVIEWS, ROUND_ITEMS, ROUND_NEGATED = (4_800, 3_200), 700, 400
-ROUND_VERSIONS, ROUND_JOINED, ROUND_MINED = 1_600, 1_500, 3_000
+ROUND_VERSIONS, ROUND_JOINED, ROUND_MINED = 2_200, 1_500, 3_000
 ROUND_BATCHES, BATCH_SIZE = 100, 128  # what is left of that, filled up or cut
 CHECKPOINT_SECONDS = 60
 RIVALS = 1200  # words that the softmax of a step is estimated from, beside its own
@@ -45,6 +46,7 @@ class Sources(NamedTuple):
     versions: Sequence[Versions]
     mined: Sequence[Pair]
     classifier: LinearReader
+    phrases: Phrases
 
 
 class Rewriter(NamedTuple):
@@ -70,7 +72,7 @@ def draw_sentiment(sources: Sources) -> Draw:
             *(rng.sample(rows, min(ROUND_JOINED, len(rows))) for _ in range(2)), strict=True
         )
         return [
-            *pairs.review_pairs(sources.reviews, chosen, sources.classifier, rng),
+            *pairs.review_pairs(sources.reviews, chosen, sources.classifier, sources.phrases, rng),
             *rng.sample(sources.mined, min(len(sources.mined), ROUND_MINED)),
             *pairs.negated_pairs(ROUND_NEGATED, rng),
             *(pair for item in items for pair in pairs.graded_pairs(item, rng)),
@@ -190,7 +192,8 @@ def prepared(folder: Path, seed: int, trained: Path | None = None) -> tuple[Rewr
         model = new_model(vocabulary, texts, seed)
     mined_file = folder / "mined.json"
     mined = json.loads(mined_file.read_text("utf-8")) if mined_file.exists() else []
-    sources = Sources(reviews, items, versions, [Pair(*row) for row in mined], classifier)
+    phrases = pairs.changed_phrases(versions, reviews.texts)
+    sources = Sources(reviews, items, versions, [Pair(*row) for row in mined], classifier, phrases)
     return Rewriter(vocabulary, model.eval(), classifier, intensity), sources
 
 

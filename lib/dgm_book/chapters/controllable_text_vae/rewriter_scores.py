@@ -30,7 +30,7 @@ from dgm_book.chapters.controllable_text_vae import (
 from dgm_book.chapters.controllable_text_vae.readers import STRESS, LinearReader, stress_test
 from dgm_book.chapters.controllable_text_vae.rewriter import Rewriter, Sources, prepared
 
-READER_STEPS = 6000
+READER_STEPS, MORE_STEPS = 6000, 4000  # from nothing, and from a trained one's weights
 TYPED = STRESS.with_name("typed_sentences.tsv")
 GRADES = (0.5, 3.5)  # asked for, towards the negative and the positive
 VERTICES = ("very negative", "negative", "neutral", "positive", "very positive")
@@ -65,9 +65,11 @@ def content_words(
 
 
 def trained_reader(vocabulary: Vocabulary, folder: Path) -> neural_reader.Reader:
-    """The neural reader of a folder, trained where it is absent."""
-    file = folder / "reader.run.safetensors"
-    return neural_reader.train(vocabulary, neural_reader.examples(folder), READER_STEPS, file)
+    """The neural reader of a folder, trained where it is absent, on from `reader.start` if any."""
+    first, file = folder / "reader.start.safetensors", folder / "reader.run.safetensors"
+    start, steps = (checkpoint.load(first), MORE_STEPS) if first.exists() else (None, READER_STEPS)
+    sources = neural_reader.examples(folder)
+    return neural_reader.train(vocabulary, sources, steps, file, start=start)
 
 
 def vertex(grade: float) -> torch.Tensor:

@@ -7,9 +7,13 @@ import numpy as np
 from dgm.data.text import Vocabulary
 from dgm_book.chapters.controllable_text_vae import pairs
 from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair
+from dgm_book.chapters.controllable_text_vae.phrases import Phrases
 from dgm_book.chapters.controllable_text_vae.readers import SIZE, LinearReader, features
 
 WORDS = Vocabulary(["the", "food", "was", "good", "bad", ".", "a", "visit"], pairs.SLOTS)
+
+
+PHRASES = Phrases([], [])
 
 
 def test_unknown_words_are_written_with_their_source_marker():
@@ -73,13 +77,16 @@ def test_reviews_are_turned_and_written_as_they_were():
     weights[features(["great amazing lovely wonderful"]).indices] = 9
     reader = LinearReader(weights, 0.0)
     reviews = GradedReviews(["the bad trip took _num_ days ."], [0])
-    drawn = pairs.review_pairs(reviews, [0] * 60, reader, random.Random(0))
+    drawn = pairs.review_pairs(reviews, [0] * 60, reader, PHRASES, random.Random(0))
     for pair in drawn:
         assert "_num_" not in pair.source + pair.target
         assert pair.target.startswith("the bad trip")
         assert pair.grade == 0
     assert len({pair.source for pair in drawn}) > 10
     neither = GradedReviews(["the trip took _num_ days ."], [0])  # which no rule turns
-    drawn = pairs.review_pairs(neither, [0] * 200, reader, random.Random(0))
+    drawn = pairs.review_pairs(neither, [0] * 200, reader, PHRASES, random.Random(0))
     assert 0 < len(drawn) < 30
     assert all(pair.source == pair.target for pair in drawn)
+    by_hand = Phrases([("the trip took days .", "the great trip took days .")], [])
+    drawn = pairs.review_pairs(neither, [0] * 200, reader, by_hand, random.Random(0))
+    assert sum(pair.source.startswith("the great trip") for pair in drawn) > 150

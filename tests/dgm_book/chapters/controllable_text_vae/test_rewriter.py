@@ -9,6 +9,7 @@ from dgm.nets.copying import CopyingTransformer, Sizes
 from dgm_book.chapters.controllable_text_vae import neural_reader, pairs, rewriter
 from dgm_book.chapters.controllable_text_vae.neural_reader import Example
 from dgm_book.chapters.controllable_text_vae.pairs import GradedReviews, Pair, Versions
+from dgm_book.chapters.controllable_text_vae.phrases import Phrases
 from dgm_book.chapters.controllable_text_vae.readers import SIZE, LinearReader
 from dgm_book.chapters.controllable_text_vae.rewriter import Sources
 
@@ -42,7 +43,9 @@ def new_model():
 
 
 def draw(versions, mined):
-    return rewriter.draw_sentiment(Sources(REVIEWS, ITEMS, versions, mined, READER))
+    return rewriter.draw_sentiment(
+        Sources(REVIEWS, ITEMS, versions, mined, READER, Phrases([], []))
+    )
 
 
 def test_rounds_have_one_size_and_hold_mined_pairs(small):
