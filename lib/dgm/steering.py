@@ -149,7 +149,7 @@ def steer(model: Any, sentence: str, weights: Sequence[float] | Tensor) -> str:
     What cannot be rewritten well stays as it is: `candidates` says why. The model is a
     `RewritingModel` or has the methods of one. ValueError for no word, or bad weights.
     """
-    return model.rewrite(*_checked(model, sentence, weights))
+    return model.rewrite(*checked(model, sentence, weights))
 
 
 def candidates(
@@ -168,7 +168,7 @@ def candidates(
     """
     if count < 1:
         raise ValueError(f"count={count}: want 1 or more")
-    sentence, w = _checked(model, sentence, weights)
+    sentence, w = checked(model, sentence, weights)
     if not isinstance(model, RewritingModel):
         return model.rewrites([sentence], w[None], count=count)[0]
     return rewrite_texts(model, [sentence], w[None], locked=locked, count=count)[0]
@@ -220,12 +220,7 @@ def rewrite_texts(
     count: int = 1,
 ) -> list[list[Rewrite]]:
     """For each of N texts and its weights (N, K), which sum to one, what `candidates` returns."""
-    pieces, stay = [], {part for word in locked for part in plain_words(word)}
-    for i, sentence in enumerate(typed):
-        words = plain_words(sentence)
-        named = stay | set(names(sentence, model.vocabulary))
-        for piece in split_sentences(words, MAX_WORDS) if words else []:
-            pieces.append((i, " ".join(piece), [word for word in piece if word in named]))
+    pieces = [(i, *row) for i, t in enumerate(typed) for row in pieces_of(model, t, locked)]
     ranked = rank(
         model,
         [piece for _, piece, _ in pieces],
@@ -235,8 +230,18 @@ def rewrite_texts(
     rows: list[list[tuple[str, list[Candidate]]]] = [[] for _ in typed]
     for (i, piece, _), row in zip(pieces, ranked, strict=True):
         rows[i].append((piece, row))
-    known = [any(_known(model.vocabulary, piece) for piece, _ in row) for row in rows]
-    return [_rewrites(*each, count) for each in zip(typed, rows, known, strict=True)]
+    known = [any(is_known(model.vocabulary, piece) for piece, _ in row) for row in rows]
+    return [text_rewrites(*each, count) for each in zip(typed, rows, known, strict=True)]
+
+
+def pieces_of(
+    model: RewritingModel, typed: str, locked: Sequence[str] = ()
+) -> list[tuple[str, list[str]]]:
+    """The sentences of a text in the form of the data, each with its words that stay."""
+    words, stay = plain_words(typed), {part for word in locked for part in plain_words(word)}
+    stay |= set(names(typed, model.vocabulary))
+    rows = split_sentences(words, MAX_WORDS) if words else []
+    return [(" ".join(row), [word for word in row if word in stay]) for row in rows]
 
 
 @torch.no_grad()
@@ -249,7 +254,7 @@ def rank(
     """Candidates of N sentences in the form of the data for weights (N, K), best first."""
     result: list[list[Candidate]] = [[] for _ in sentences]
     locked = locked or [()] * len(sentences)
-    known = [i for i, s in enumerate(sentences) if _known(model.vocabulary, s)]
+    known = [i for i, s in enumerate(sentences) if is_known(model.vocabulary, s)]
     known.sort(key=lambda i: len(sentences[i].split()))
     for start in range(0, len(known), SENTENCES):
         rows = known[start : start + SENTENCES]
@@ -285,7 +290,7 @@ def score(
     """Equation (1) for N rewrites of sources at weights (N, K); nats (N,) where they are known."""
     nats = likelihood(model, sources, weights, written) if nats is None else nats
     contrast = (nats - likelihood(model, sources, opposite(weights), written)).clamp(-6, 6)
-    values, scored = _read(model, written), []
+    values, scored = read(model, written), []
     goals = (weights.double().cpu() @ torch.arange(weights.shape[1]).double()).tolist()
     for i, (source, candidate) in enumerate(zip(sources, written, strict=True)):
         goal, value = goals[i], values[i]
@@ -405,7 +410,7 @@ def joined(
     return line, places
 
 
-def _rewrites(
+def text_rewrites(
     source: str, rows: list[tuple[str, list[Candidate]]], known: bool, count: int
 ) -> list[Rewrite]:
     """The k-th candidates of a text's sentences together, for k below count."""
@@ -483,7 +488,8 @@ def plain_words(typed: str) -> list[str]:
     return texts_of.tokenise(typed, keep_numbers=True).split()
 
 
-def _known(vocabulary: Vocabulary, sentence: str) -> bool:
+def is_known(vocabulary: Vocabulary, sentence: str) -> bool:
+    """Whether a sentence in the form of the data has a word of the vocabulary."""
     return any(vocabulary.id(w) != vocabulary.unknown and w.isalpha() for w in sentence.split())
 
 
@@ -522,7 +528,7 @@ def _write(
     return written
 
 
-def _read(model: RewritingModel, written: Sequence[str]) -> list[float]:
+def read(model: RewritingModel, written: Sequence[str]) -> list[float]:
     """What the reader says of sentences, from 0 to 4; 2 without a reader."""
     if model.reader is None:
         return [2.0] * len(written)
@@ -545,7 +551,8 @@ def _changes(model: RewritingModel, source: str, candidate: str) -> tuple[int, i
     return left_out, added, twice
 
 
-def _checked(model: Any, sentence: str, weights: Any) -> tuple[str, Tensor]:
+def checked(model: Any, sentence: str, weights: Any) -> tuple[str, Tensor]:
+    """The sentence, and the weights (K,) scaled to sum to one; ValueError as `steer`."""
     if not isinstance(sentence, str) or not sentence.strip():
         raise ValueError(f"sentence must be text with at least one word, got {sentence!r}")
     w = torch.as_tensor(weights, dtype=torch.float64)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dgm import checkpoint, steering
+from dgm import checkpoint, slider, steering
 from dgm.data import text
 from dgm.data.text import Sentences, Vocabulary
 from dgm.steering import Candidate, RewritingModel
@@ -128,8 +128,11 @@ def automatic(
 
 def along_slider(model: RewritingModel, intensity: Any, texts: Sequence[str]) -> dict[str, Any]:
     """How intensity goes along the five stops: shares of steps and of sentences that never fall."""
-    stops = [choose(ranked(model, texts, [float(g)] * len(texts))) for g in range(5)]
-    shown = [[r or t for r, t in zip(stop, texts, strict=True)] for stop in stops]
+    paths = slider.sentence_paths(model, texts)
+    shown = [
+        [c.text if c else t for c, t in zip(stop, texts, strict=True)]
+        for stop in zip(*paths, strict=True)
+    ]
     values = np.stack([intensity(stop) for stop in shown])
     changed = np.array([len(set(row)) > 1 for row in zip(*shown, strict=True)])
     steps = np.diff(values, axis=0)[:, changed]
@@ -140,7 +143,7 @@ def along_slider(model: RewritingModel, intensity: Any, texts: Sequence[str]) ->
         "steps that do not fall": float((steps >= -1e-6).mean()),
         "sentences that never fall": float((steps >= -1e-6).all(0).mean()),
         "ends rise": float((values[4] > values[0])[changed].mean()),
-        "rewrites": [list(row) for row in zip(*stops, strict=True)],
+        "rewrites": [[c and c.text for c in path] for path in paths],
     }
 
 
