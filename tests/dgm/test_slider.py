@@ -67,13 +67,16 @@ def test_without_a_path_each_vertex_has_its_best(model):
     assert path(model(*([(v, 5.0)] for v in values))) == [str(v) for v in values]
 
 
-def test_a_sentence_without_candidates_stays_and_bad_input_is_refused(model):
+def test_a_sentence_without_candidates_stays(model):
     assert path(model([], [], [], [], [])) == [None] * 5
-    own = model([], [], [], [], [])
-    with refuses("word"):
-        slider.rewrites_by_vertex(own, "  ")
-    with refuses("reader"):
-        slider.rewrites_by_vertex(random_model(), "good food")
+
+
+test_what_has_no_order_or_no_word_is_refused = refuses(
+    {
+        "at least one word": lambda: slider.rewrites_by_vertex(random_model(reader=True), "  "),
+        "no reader": lambda: slider.rewrites_by_vertex(random_model(), "good food"),
+    }
+)
 
 
 def test_a_text_is_as_its_sentences_along_all_stops():
