@@ -50,7 +50,12 @@ type Layer<A extends Floats = Float32Array> = {
   output: A;
   multiply?: Multiply;
 };
-type Room = { take(n: number, values?: ArrayLike<number>): Float32Array<ArrayBuffer>; multiply?: Multiply };
+type Room = {
+  take(n: number, values?: ArrayLike<number>): Float32Array<ArrayBuffer>;
+  multiply?: Multiply;
+  /** Of exponentials, for addresses of the first and of what is behind the last. */
+  sumExp?(x: number, end: number, top: number): number;
+};
 type Cell = { fromInput: Layer; fromHidden: Layer; h: Float32Array; c: Float32Array };
 type Network = { layers: Layer[]; inputs: number; outputs: number; error: number | null };
 type Dice = { uniform(): number; normals<A extends Floats>(out: A): A };

@@ -17,14 +17,14 @@ const MATVEC =
 
 // Room for so many floats, from which take(n, values) cuts arrays. Layers whose arrays all come from here and
 // have the room's multiply are several times as fast; where WebAssembly is not to be had it is undefined.
-/** @type {(floats: number, product?: string) => Room} */
-export function roomFor(floats, product = MATVEC) {
+/** @type {(floats: number, product: string) => Room} */
+export function roomWith(floats, product) {
   /** @type {Room["take"]} */
   const plain = (n, values) => (values ? Float32Array.from(values) : new Float32Array(n));
   try {
     const memory = new WebAssembly.Memory({ initial: Math.ceil(floats / 16384) });
     const code = Uint8Array.from(atob(product), (c) => c.charCodeAt(0));
-    const { f } = new WebAssembly.Instance(new WebAssembly.Module(code), { m: { m: memory } }).exports;
+    const { f, e } = new WebAssembly.Instance(new WebAssembly.Module(code), { m: { m: memory } }).exports;
     let used = 0;
     /** @type {Room["take"]} */
     const take = (n, values) => {
@@ -33,11 +33,12 @@ export function roomFor(floats, product = MATVEC) {
       used += 16 * Math.ceil(n / 4);
       return cut;
     };
-    return { take, multiply: /** @type {Multiply} */ (f) };
+    return { take, multiply: /** @type {Multiply} */ (f), sumExp: /** @type {Room["sumExp"]} */ (e) };
   } catch {
     return { take: plain };
   }
 }
+export const roomFor = (/** @type {number} */ floats) => roomWith(floats, MATVEC);
 
 // Floats for tensors, and more than the inputs and outputs of their layers take.
 export const sizeOf = (/** @type {Tensors} */ tensors) =>

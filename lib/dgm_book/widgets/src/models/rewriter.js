@@ -1,7 +1,7 @@
 // The rewriter of sentences in the page. The numbers in brackets are the equations of dgm/nets/copying.py.
 
 import { last } from "./arrays.js";
-import { blockOf, everywhere, linearOf, normOf, roomOf, softmax } from "./transformer.js";
+import { blockOf, everywhere, linearOf, logSumExp, normOf, roomOf, softmax } from "./transformer.js";
 
 export const [PAD, START, END] = [0, 1, 2];
 const REACH = 8; // beyond which a place is as far as any
@@ -33,8 +33,11 @@ export class Rewriter {
     this.pointerKey = linear("pointer_key");
     this.pointerQuery = linear("pointer_query");
     this.gate = linear("gate");
+    this.room = room;
     this.words = t.bias.length;
-    const bias = t.bias.map((b, v) => (v < firstWord && v !== END ? IMPOSSIBLE : b));
+    // None but words and the end can be written; what fills up to sixteen rows neither.
+    const bias = new Float32Array(16 * Math.ceil(t.bias.length / 16)).fill(IMPOSSIBLE);
+    for (const [v, b] of t.bias.entries()) if (v >= firstWord || v === END) bias[v] = b;
     this.vocabulary = linearOf(t["embedding.weight"], bias, width, room, most);
   }
 
@@ -117,21 +120,9 @@ export class Rewriter {
     const all = this.vocabulary.apply(states, n);
     return rows.map(({ tokens }, i) => {
       const logits = all.subarray(i * this.vocabulary.rows, i * this.vocabulary.rows + this.words);
-      let [top, sum] = [-Infinity, 0];
-      for (let v = 0; v < logits.length; v++) if (logits[v] > top) top = logits[v];
-      for (let v = 0; v < logits.length; v++) sum += Math.exp(logits[v] - top);
       const pointed = this.pointed(memory, query, i, tokens);
-      return { logits, total: top + Math.log(sum), pointed, gate: gates[i * this.gate.rows] };
+      return { logits, total: logSumExp(logits, this.room), pointed, gate: gates[i] };
     });
-  }
-
-  /** Log-probabilities of all next tokens. @type {(row: DecoderRow, progress: Progress) => Float64Array} */
-  step(row, progress) {
-    const [{ logits, total, pointed, gate }] = this.mixtures([row], progress);
-    const copied = logistic(gate);
-    const p = Float64Array.from(logits, (x) => (1 - copied) * Math.exp(x - total));
-    for (const [s, id] of progress.memory.source.entries()) p[id] += copied * pointed[s];
-    return p.map((x) => Math.log(Math.min(1, Math.max(LEAST_P, x))));
   }
 
   /** The most probable next tokens, at most `count`, best first. @type {(...of: BestParts) => Next[]} */
@@ -161,28 +152,24 @@ export class Rewriter {
   }
 
   /**
-   * The beam of dgm.sampling.beam, a step at a time, best first; `prefix` is written by all. Tokens have </s>
-   * last where it was reached. @type {(...of: BeamParts) => Generator<void, Written[]>}
+   * The beam of dgm.sampling.beam, a step at a time, best first. Tokens have </s> last where it was reached.
+   * @type {(...of: BeamParts) => Generator<void, Written[]>}
    */
-  *beam(memory, width, steps, prefix = []) {
+  *beam(memory, width, steps) {
     const progress = this.start(memory, width * steps);
     /** @type {Hypothesis[]} */
     let beam = [{ tokens: [START], path: [], nats: 0, over: false }];
     for (let t = 0; t < steps && beam.some(({ over }) => !over); t++) {
       const open = beam.filter(({ over }) => !over);
       const mixtures = this.mixtures(open, progress);
-      const forced = prefix[t];
       /** @type {{ from: Hypothesis, nats: number, id: number }[]} */
       const further = [];
       for (const from of beam) {
         if (from.over) further.push({ from, nats: from.nats, id: PAD });
-        else {
-          const mixture = mixtures[open.indexOf(from)];
-          const next =
-            forced === undefined ? this.best(mixture, memory.source, width) : [{ id: forced, nats: 0 }];
-          // Sums in single precision, as the library's: what is equal there is equal here.
-          for (const { id, nats } of next) further.push({ from, nats: Math.fround(from.nats + nats), id });
-        }
+        // Sums in single precision, as the library's: what is equal there is equal here.
+        else
+          for (const { id, nats } of this.best(mixtures[open.indexOf(from)], memory.source, width))
+            further.push({ from, nats: Math.fround(from.nats + nats), id });
       }
       further.sort((a, b) => b.nats - a.nats);
       beam = further
@@ -196,21 +183,42 @@ export class Rewriter {
     return beam.map(({ tokens, nats, over }) => ({ tokens: tokens.slice(1), nats, finished: over }));
   }
 
-  /** log p of a target, <s> first and </s> last, in nats. @type {(m: Memory, target: number[]) => number} */
-  logLikelihood(memory, target) {
-    const goals = target.slice(1);
-    const progress = this.start(memory, goals.length);
-    /** @type {DecoderRow[]} */
-    const rows = goals.map((_, i) => ({ tokens: target.slice(0, i + 1), path: everywhere(i, 1)[0] }));
-    const mixtures = this.mixtures(rows, progress);
-    return mixtures.reduce((sum, { logits, total, pointed, gate }, i) => {
-      const written = logLogistic(-gate) + Math.max(LEAST_LOG_P, logits[goals[i]] - total);
-      let share = 0;
-      for (const [s, id] of memory.source.entries())
-        share += id === goals[i] ? pointed[s] : Math.exp(LEAST_LOG_P);
-      const copied = logLogistic(gate) + Math.log(share);
-      const top = Math.max(written, copied);
-      return sum + top + Math.log(Math.exp(written - top) + Math.exp(copied - top));
-    }, 0);
+  /**
+   * log p of targets, <s> first and </s> last, in nats; beginnings that some have alike are read once.
+   * @type {(m: Memory, targets: number[][]) => Generator<void, number[]>}
+   */
+  *logLikelihoods(memory, targets) {
+    /** @type {Map<string, GoalRow>} */
+    const all = new Map();
+    for (const [which, target] of targets.entries()) {
+      /** @type {[string, number[]]} */
+      let [key, path] = ["", []];
+      for (let i = 1; i < target.length; i++) {
+        key += ` ${target[i - 1]}`;
+        const row = all.get(key) ?? { tokens: target.slice(0, i), path, place: all.size, goals: [] };
+        all.set(key, row);
+        row.goals.push({ which, id: target[i] });
+        path = [...row.path, row.place];
+      }
+    }
+    const [rows, nats] = [[...all.values()], targets.map(() => 0)];
+    const progress = this.start(memory, rows.length);
+    for (let from = 0; from < rows.length; from += BEAMS) {
+      const part = rows.slice(from, from + BEAMS);
+      for (const [i, mixture] of this.mixtures(part, progress).entries())
+        for (const { which, id } of part[i].goals) nats[which] += logShare(mixture, memory.source, id);
+      yield;
+    }
+    return nats;
   }
+}
+
+/** log p of one token. @type {(mixture: Mixture, source: number[], id: number) => number} */
+function logShare({ logits, total, pointed, gate }, source, id) {
+  const written = logLogistic(-gate) + Math.max(LEAST_LOG_P, logits[id] - total);
+  let share = 0;
+  for (const [s, word] of source.entries()) share += word === id ? pointed[s] : Math.exp(LEAST_LOG_P);
+  const copied = logLogistic(gate) + Math.log(share);
+  const top = Math.max(written, copied);
+  return top + Math.log(Math.exp(written - top) + Math.exp(copied - top));
 }

@@ -3,7 +3,7 @@
 // transformer.js: rows of numbers go through layers, and attend to rows of a memory, for each row its own.
 type Arrays = Record<string, Float32Array>;
 type Paths = number[][];
-/** `rows` is a multiple of 4; the output is overwritten by the next call. */
+/** The output is overwritten by the next call. */
 type Linear = { rows: number; columns: number; apply(x: Float32Array, n: number): Float32Array };
 type LinearParts = [weight: Float32Array, bias: Float32Array, columns: number, room: Room, most: number];
 type ReadParts = [y: Float32Array, memory: Float32Array, paths: Paths];
@@ -36,13 +36,15 @@ type EmbedParts = [i: number, word: number, places: Float32Array, place: number,
 type Memory = { source: number[]; grade: Float32Array; pointer: Float32Array; layers: Float32Array[] };
 type Progress = { memory: Memory; own: Float32Array[]; used: number };
 type DecoderRow = { tokens: number[]; path: number[] };
+/** A beginning of targets, its place among all, and what comes next in which of them. */
+type GoalRow = DecoderRow & { place: number; goals: { which: number; id: number }[] };
 type PointParts = [memory: Memory, query: Float32Array, i: number, tokens: number[]];
 /** Logits of words and the log of their sum; shares of the source's places; the gate before its sigmoid. */
 type Mixture = { logits: Float32Array; total: number; pointed: Float64Array; gate: number };
 type BestParts = [mixture: Mixture, source: number[], count: number];
 type Next = { id: number; nats: number };
 type Hypothesis = DecoderRow & { nats: number; over: boolean };
-type BeamParts = [memory: Memory, width: number, steps: number, prefix?: number[]];
+type BeamParts = [memory: Memory, width: number, steps: number];
 type Written = { tokens: number[]; nats: number; finished: boolean };
 
 // typed_text.js: spans are of characters, [first, end)
@@ -59,7 +61,7 @@ type WordIds = {
   decode(ids: number[], unknown: string[]): string[];
   target(sentence: string[], unknown: string[]): number[];
 };
-type RewritingParts = {
+type RewritingModel = {
   vertices: string[];
   vocabulary: WordIds;
   rewriter: import("./rewriter.js").Rewriter;
@@ -70,34 +72,32 @@ type RewritingParts = {
   leastAgreement: number;
   bank?: ClauseBank; // of captions, which have no other part
 };
-type RewritingModel = RewritingParts & Golden;
 type RewriteScores = Record<
   "likelihood" | "contrast" | "agreement" | "leftOut" | "added" | "repeated" | "total",
   number
 >;
 type RankedCandidate = { words: string[]; scores: RewriteScores; reason: string };
-type Against = { memory: Memory; unknown: string[] };
 type ScoreParts = [
-  model: RewritingParts,
+  model: RewritingModel,
   source: string[],
   weights: number[],
   words: string[],
   nats: number,
-  against: Against | null | undefined,
+  unlikely: number,
 ];
 type SentenceToRank = {
   words: string[];
   locked: string[];
   known: boolean;
-  read: { memory?: Memory; against?: Against };
+  read: { memory?: Memory; against?: Memory };
 };
-type RankParts = [model: RewritingParts, sentence: SentenceToRank, weights: number[], width: number];
+type RankParts = [model: RewritingModel, sentence: SentenceToRank, weights: number[], width: number];
 type RankedSentence = { words: string[]; candidates: RankedCandidate[] };
 /** `removed` is of the source, `changed` of the text; a reason says why it should not be shown. */
 type TextRewrite = TypedText & { scores: RewriteScores; reason: string };
 type TogetherParts = [source: string, sentences: (RankedSentence & { known: boolean })[], count: number];
 type RewriteOptions = { locked?: string[]; count?: number; onFirst?: (rewrite: TextRewrite) => void };
-type RewriteParts = [model: RewritingParts, text: string, weights: number[], options?: RewriteOptions];
+type RewriteParts = [model: RewritingModel, text: string, weights: number[], options?: RewriteOptions];
 type RewrittenText = { rewrites: TextRewrite[]; sentences: RankedSentence[] };
 type GoldenTexts = { text: string; weights: number[]; rewrites: string[] }[];
 type CaptionParts = [text: string, weights: number[], count: number];

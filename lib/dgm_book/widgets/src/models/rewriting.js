@@ -48,7 +48,7 @@ function vocabularyOf(words) {
   };
 }
 
-/** @type {(model: RewritingParts, source: string[], words: string[]) => number[]} */
+/** @type {(model: RewritingModel, source: string[], words: string[]) => number[]} */
 function changesOf({ vocabulary, content }, source, words) {
   const [old, now] = [counted(source), counted(words)];
   const counts = (/** @type {string} */ word) => /^\p{L}+$/u.test(word) && content[vocabulary.id(word)] > 0;
@@ -59,16 +59,16 @@ function changesOf({ vocabulary, content }, source, words) {
   return [more(old, now), more(now, old), twice + words.filter((word, i) => word === words[i - 1]).length];
 }
 
-/** @type {(model: RewritingParts, scores: RewriteScores, goal: number) => string} */
+/** @type {(model: RewritingModel, scores: RewriteScores, goal: number) => string} */
 function reasonAgainst({ reader, leastScore, leastAgreement }, { agreement, contrast, total }, goal) {
   const turned = reader ? agreement > (goal === 2 ? -leastAgreement : leastAgreement) : contrast > 0;
   if (!turned) return "it does not say what was asked";
   return total > leastScore ? "" : TOO_BAD;
 }
 
-/** Equation (1); without `against` with most contrast. @type {(...of: ScoreParts) => RankedCandidate} */
-function scored(model, source, weights, words, nats, against) {
-  const { vocabulary, rewriter, reader, scoreWeights } = model;
+/** Equation (1); `unlikely` is the opposite's likelihood. @type {(...of: ScoreParts) => RankedCandidate} */
+function scored(model, source, weights, words, nats, unlikely) {
+  const { vocabulary, reader, scoreWeights } = model;
   const goal = weights.reduce((sum, w, k) => sum + w * k, 0);
   const sign = Math.sign(goal - 2);
   let agreement = 0;
@@ -76,11 +76,7 @@ function scored(model, source, weights, words, nats, against) {
     const apart = reader.value(vocabulary.encode(words).ids) - 2;
     agreement = sign ? Math.tanh(sign * apart) : -Math.abs(apart);
   }
-  let contrast = MOST_CONTRAST;
-  if (against) {
-    const unlikely = rewriter.logLikelihood(against.memory, vocabulary.target(words, against.unknown));
-    contrast = Math.max(-MOST_CONTRAST, Math.min(MOST_CONTRAST, nats - unlikely));
-  }
+  const contrast = Math.max(-MOST_CONTRAST, Math.min(MOST_CONTRAST, nats - unlikely));
   const [leftOut, added, repeated] = changesOf(model, source, words).map((n) => -n);
   const parts = {
     likelihood: nats / (words.length + 1),
@@ -119,14 +115,19 @@ function* rank(model, { words, locked, known, read }, weights, width) {
     const line = written.join(" ");
     if (finished && line && !distinct.has(line)) distinct.set(line, { written, nats });
   }
+  distinct.delete(words.join(" "));
+  const rows = [...distinct.values()].filter(({ written }) => stays(words, written, locked));
+  let unlikely = rows.map(() => -Infinity);
+  // The first answer is not kept waiting for the opposite's likelihood where a reader judges it.
+  if (rows.length && !(width === 1 && model.reader)) {
+    const targets = rows.map(({ written }) => vocabulary.target(written, unknown));
+    read.against ??= rewriter.encode(ids, opposite(weights));
+    unlikely = yield* rewriter.logLikelihoods(read.against, targets);
+  }
   /** @type {RankedCandidate[]} */
   const candidates = [];
-  for (const [line, { written, nats }] of distinct) {
-    if (line === words.join(" ") || !stays(words, written, locked)) continue;
-    // The first answer is not kept waiting for the opposite's likelihood where a reader judges it.
-    const quick = width === 1 && model.reader;
-    if (!quick) read.against ??= { memory: rewriter.encode(ids, opposite(weights)), unknown };
-    candidates.push(scored(model, words, weights, written, nats, quick ? null : read.against));
+  for (const [i, { written, nats }] of rows.entries()) {
+    candidates.push(scored(model, words, weights, written, nats, unlikely[i]));
     yield;
   }
   return candidates.sort(
@@ -177,7 +178,10 @@ function captioned(bank, text, weights, count) {
   return { rewrites: rows.length ? distinct : [none], sentences: [{ words, candidates }] };
 }
 
-/** A step of `rewriteText` at a time. @type {(...of: RewriteParts) => Generator<void, RewrittenText>} */
+/**
+ * At most `count` rewrites of a text, best first, a step at a time, and the candidates of each sentence; onFirst
+ * is early given what greedy decoding writes. @type {(...of: RewriteParts) => Generator<void, RewrittenText>}
+ */
 export function* rewriting(model, text, weights, { locked = [], count = 5, onFirst } = {}) {
   const sum = weights.reduce((a, b) => a + b, 0);
   const shares = weights.map((w) => w / sum);
@@ -204,23 +208,12 @@ export function* rewriting(model, text, weights, { locked = [], count = 5, onFir
   };
 }
 
-/**
- * At most `count` rewrites of a text, best first, and the candidates of each sentence; onFirst is early given
- * what greedy decoding writes. @type {(...of: RewriteParts) => RewrittenText}
- */
-export function rewriteText(model, text, weights, options) {
-  const steps = rewriting(model, text, weights, options);
-  for (;;) {
-    const { done, value } = steps.next();
-    if (done) return value;
-  }
-}
-
 /** Of what dgm_book.widgets.rewriter_weights packs. @type {(packed: PackedRewriter) => RewritingModel} */
 export function rewritingModel({ header, data }) {
-  const { tensors, words, vertices, sizes, reader, score_weights, least_score, golden = [] } = header;
+  const { tensors, words, vertices, sizes, reader, score_weights, least_score } = header;
   const buffer = bufferOf(data);
-  if (header.bank) return captionModel(vertices, buffer, golden);
+  const bank = header.bank && clauseBank(JSON.parse(new TextDecoder().decode(buffer)));
+  if (bank) return /** @type {any} */ ({ vertices, bank });
   /** @type {(owner: string) => [Arrays, Tensors]} */
   const partOf = (owner) => {
     const own = Object.entries(tensors).filter(([name]) => name.startsWith(owner));
@@ -230,7 +223,7 @@ export function rewritingModel({ header, data }) {
       Object.fromEntries(renamed),
     ];
   };
-  const model = {
+  return {
     vertices,
     vocabulary: vocabularyOf(words.split(" ")),
     rewriter: new Rewriter(...partOf("rewriter."), sizes, FIRST_WORD),
@@ -239,26 +232,6 @@ export function rewritingModel({ header, data }) {
     scoreWeights: score_weights,
     leastScore: least_score ?? -Infinity,
     leastAgreement: header.least_agreement ?? LEAST_AGREEMENT,
-  };
-  return withGolden(model, golden);
-}
-
-/** @type {(vertices: string[], buffer: ArrayBuffer, golden: GoldenTexts) => RewritingModel} */
-function captionModel(vertices, buffer, golden) {
-  const bank = clauseBank(JSON.parse(new TextDecoder().decode(buffer)));
-  return withGolden(/** @type {any} */ ({ vertices, bank }), golden);
-}
-
-/** @type {(model: RewritingParts, golden: GoldenTexts) => RewritingModel} */
-function withGolden(model, golden) {
-  return {
-    ...model,
-    golden: golden.length,
-    goldenError(g) {
-      const { text, weights, rewrites } = golden[g];
-      const got = rewriteText(model, text, weights, { count: rewrites.length }).rewrites;
-      return rewrites.every((rewrite, i) => rewrite === got[i]?.text) ? 0 : 1;
-    },
   };
 }
 

@@ -1,52 +1,69 @@
 // Layers of transformers in the page, for several rows at once; as in dgm.nets.copying.
 
-import { roomFor } from "./lstm.js";
+import { roomWith } from "./lstm.js";
 
-// A WebAssembly function f(w, x, b, o, rows, bytes, n): n rows of o = W x + b, four of W's rows at a time,
-// which stay in the cache while all x pass. In its text form, with rows a multiple of 4 and bytes of 16,
-//   loop $block  loop $input  p = q = r = s = 0, i = 0
-//     loop $k  v = x[i]  p += v w[i]  q += v w[bytes + i]  r += v w[2 bytes + i]  s += v w[3 bytes + i]
-//              br_if $k (i += 16) < bytes
-//     store o = load b + (sum p, sum q, sum r, sum s)  x += bytes  o += 4 rows  br_if $input (n -= 1)
-//   w += 4 bytes  b += 16  o += 16  br_if $block (rows -= 4)
-const MATRIX_PRODUCT =
-  "AGFzbQEAAAABCwFgB39/f39/f38AAggBAW0BbQIAAQMCAQAHBQEBZgAACs4DAcsDAgh/BXsgBCELA0AgACAFaiEMIAwgBWohDSANIAVq" +
-  "IQ4gASEIIAMhCSAGIQoDQP0MAAAAAAAAAAAAAAAAAAAAACEP/QwAAAAAAAAAAAAAAAAAAAAAIRD9DAAAAAAAAAAAAAAAAAAAAAAhEf0M" +
-  "AAAAAAAAAAAAAAAAAAAAACESQQAhBwNAIAggB2r9AAQAIRMgDyATIAAgB2r9AAQA/eYB/eQBIQ8gECATIAwgB2r9AAQA/eYB/eQBIRAg" +
-  "ESATIA0gB2r9AAQA/eYB/eQBIREgEiATIA4gB2r9AAQA/eYB/eQBIRIgB0EQaiIHIAVJDQALIA8gEP0NAAECAxAREhMEBQYHFBUWFyAP" +
-  "IBD9DQgJCgsYGRobDA0ODxwdHh/95AEhEyARIBL9DQABAgMQERITBAUGBxQVFhcgESAS/Q0ICQoLGBkaGwwNDg8cHR4f/eQBIQ8gCSAC" +
-  "/QAEACATIA/9DQABAgMEBQYHEBESExQVFhcgEyAP/Q0ICQoLDA0ODxgZGhscHR4f/eQB/eQB/QsEACAIIAVqIQggCSAEQQJ0aiEJIApB" +
-  "AWsiCg0ACyAOIAVqIQAgAkEQaiECIANBEGohAyALQQRrIgsNAAsL";
+// Two WebAssembly functions. f(w, x, b, o, bytes of b, bytes of x, n) is n rows of o = W x + b, sixteen of W's rows
+// with two x at a time; W lies by sixteen rows, and in these by columns. In its text form
+//   loop $block  loop $input  p0..p3, q0..q3 = load b, k = w
+//     loop $k  u = splat x[i], v = splat x[i + bytes]  s = load k[16 j]  pj += s u  qj += s v  k += 64
+//              br_if $k (i += 4) < end of this x
+//     store o = p0..p3, q0..q3  br_if $input (n -= 2) > 0
+//   w = k  b += 64  o += 64  br_if $block o < end
+// e(x, end, top) sums exp(x - top): 2^(whole + f), whole as bits of the exponent and 2^f a polynomial within 1e-7,
+//   t = max(x - top, -87) / log 2, r = t + 1.5 * 2^23, f = t - (r - 1.5 * 2^23), s += bits (r << 23) + bits of 2^f
+const PRODUCTS =
+  "AGFzbQEAAAABEgJgB39/f39/f38AYAN/f30BfQIIAQFtAW0CAAEDAwIAAQcJAgFmAAABZQABCtwEAoYDAgZ/C3sgAyAEaiELA0AgASEHI" +
+  "AMhCSAGIQoDQCAC/QAEACIUIRAgAv0ABBAiFSERIAL9AAQgIhYhEiAC/QAEMCIXIRMgACEMIAcgBWohCANAIAf9CQIAIQ0gByAFav0JAg" +
+  "AhDiAM/QAEACEPIBAgDyAN/eYB/eQBIRAgFCAPIA795gH95AEhFCAM/QAEECEPIBEgDyAN/eYB/eQBIREgFSAPIA795gH95AEhFSAM/QA" +
+  "EICEPIBIgDyAN/eYB/eQBIRIgFiAPIA795gH95AEhFiAM/QAEMCEPIBMgDyAN/eYB/eQBIRMgFyAPIA795gH95AEhFyAMQcAAaiEMIAdB" +
+  "BGoiByAISQ0ACyAJIBD9CwQAIAkgEf0LBBAgCSAS/QsEICAJIBP9CwQwIAkgBGohCSAJIBT9CwQAIAkgFf0LBBAgCSAW/QsEICAJIBf9C" +
+  "wQwIAkgBGohCSAIIAVqIQcgCkECayIKQQBKDQALIAwhACACQcAAaiECIANBwABqIgMgC0kNAAsL0QEBA3sDQCAA/QAEACAC/RP95QFDAA" +
+  "Cuwv0T/esBQzuquD/9E/3mASEDIANDAABAS/0T/eQBIQQgAyAEQwAAQEv9E/3lAf3lASEDIAUgBEEX/asBQwEAgD/9EyADQxRyMT/9EyA" +
+  "DQ4z8dT79EyADQ3JbYz39EyADQymGHjz9EyADQ3MErjr9E/3mAf3kAf3mAf3kAf3mAf3kAf3mAf3kAf3mAf3kAf2uAf3kASEFIABBEGoi" +
+  "ACABSQ0ACyAF/R8AIAX9HwGSIAX9HwIgBf0fA5KSCw==";
 
 const EPSILON = 1e-5; // of layer norms, as PyTorch's
 const [GELU_END, GELU_STEPS] = [6, 64]; // the normal distribution's table, and its steps per unit
 
-const padded = (/** @type {number} */ rows) => 4 * Math.ceil(rows / 4);
+const padded = (/** @type {number} */ rows) => 16 * Math.ceil(rows / 16);
 
 /** Room for the layers of these tensors with `most` rows. @type {(tensors: Tensors, most: number) => Room} */
 export function roomOf(tensors, most) {
   let floats = 1024;
   for (const { shape } of Object.values(tensors)) {
     const [rows, columns = 1] = shape;
-    floats += padded(rows) * (columns + most + 1) + most * padded(columns) + 64;
+    floats += padded(rows) * (columns + most + 2) + most * padded(columns) + 64;
   }
-  return roomFor(floats, MATRIX_PRODUCT);
+  return roomWith(floats, PRODUCTS);
 }
 
-/** W x + b for up to `most` x at once. @type {(...of: LinearParts) => Linear} */
+/** W x + b for up to `most` x at once, as many rows as b has. @type {(...of: LinearParts) => Linear} */
 export function linearOf(weight, bias, columns, { take, multiply }, most) {
-  const rows = padded(weight.length / columns);
-  const [w, b, output] = [take(rows * columns, weight), take(rows, bias), take(rows * most)];
-  const fast = columns % 4 ? undefined : multiply;
+  const rows = bias.length;
+  const [w, b, output] = [take(rows * columns), take(rows, bias), take(rows * (most + 1))];
+  const fast = rows % 16 ? undefined : multiply;
+  if (!fast) w.set(weight);
+  else
+    for (let i = 0, r = 0; i < weight.length; r++)
+      for (let k = (r - (r % 16)) * columns + (r % 16), n = 0; n < columns; n++, k += 16) w[k] = weight[i++];
   /** @type {Linear["apply"]} */
   const apply = (x, n) => {
-    if (fast) fast(w.byteOffset, x.byteOffset, b.byteOffset, output.byteOffset, rows, 4 * columns, n);
+    if (fast) fast(w.byteOffset, x.byteOffset, b.byteOffset, output.byteOffset, 4 * rows, 4 * columns, n);
     else
       for (let i = 0; i < n; i++)
         plainProduct(w, x.subarray(i * columns), b, output.subarray(i * rows), rows);
     return output;
   };
   return { rows, columns, apply };
+}
+
+/** The log of a sum of exponentials. @type {(x: Float32Array, room: Room) => number} */
+export function logSumExp(x, { sumExp }) {
+  let [top, sum] = [-Infinity, 0];
+  for (let i = 0; i < x.length; i++) if (x[i] > top) top = x[i];
+  if (sumExp) sum = sumExp(x.byteOffset, x.byteOffset + x.byteLength, top);
+  else for (let i = 0; i < x.length; i++) sum += Math.exp(x[i] - top);
+  return top + Math.log(sum);
 }
 
 /** @type {(w: Float32Array, x: Float32Array, b: Float32Array, o: Float32Array, rows: number) => void} */
@@ -66,9 +83,10 @@ export function normOf(gain, shift, { take }, most) {
   return (x, n) => {
     for (let i = 0; i < n * width; i += width) {
       let [mean, variance] = [0, 0];
-      for (let k = 0; k < width; k++) mean += x[i + k] / width;
-      for (let k = 0; k < width; k++) variance += (x[i + k] - mean) ** 2 / width;
-      const scale = 1 / Math.sqrt(variance + EPSILON);
+      for (let k = i; k < i + width; k++) mean += x[k];
+      mean /= width;
+      for (let k = i; k < i + width; k++) variance += (x[k] - mean) * (x[k] - mean);
+      const scale = 1 / Math.sqrt(variance / width + EPSILON);
       for (let k = 0; k < width; k++) output[i + k] = (x[i + k] - mean) * scale * gain[k] + shift[k];
     }
     return output;
@@ -90,13 +108,13 @@ const [NORMAL, DENSITY] = (() => {
 
 /** x times the normal distribution at x: cubic between the table's values. @type {(x: number) => number} */
 export function gelu(x) {
-  if (x <= -GELU_END) return 0;
-  if (x >= GELU_END) return x;
+  if (!(x > -GELU_END && x < GELU_END)) return Math.max(0, x);
   const place = (x + GELU_END) * GELU_STEPS;
   const i = Math.floor(place);
-  const [t, rise] = [place - i, NORMAL[i + 1] - NORMAL[i]];
-  const [a, b] = [DENSITY[i] / GELU_STEPS - rise, rise - DENSITY[i + 1] / GELU_STEPS];
-  return x * (NORMAL[i] + t * rise + t * (1 - t) * ((1 - t) * a + t * b));
+  const t = place - i;
+  const rise = NORMAL[i + 1] - NORMAL[i];
+  const bend = (1 - t) * (DENSITY[i] / GELU_STEPS - rise) + t * (rise - DENSITY[i + 1] / GELU_STEPS);
+  return x * (NORMAL[i] + t * rise + t * (1 - t) * bend);
 }
 
 /** Softmax of the first n values, in place; their log of the sum. @type {(x: Floats, n: number) => number} */
@@ -115,20 +133,20 @@ const shares = new Float64Array(256);
 function attend(queries, heads, memory, paths, out) {
   const width = out.length / paths.length;
   const size = width / heads;
+  out.fill(0);
   for (let i = 0; i < paths.length; i++) {
     const [path, length] = [paths[i], paths[i].length];
-    for (let start = 0; start < width; start += size) {
-      const from = i * width + start;
+    for (let from = i * width, start = 0; start < width; start += size, from += size) {
       for (let s = 0; s < length; s++) {
-        let [sum, key] = [0, 2 * width * path[s] + start];
-        for (let k = from; k < from + size; k++, key++) sum += queries[k] * memory[key];
+        const key = 2 * width * path[s] + start;
+        let sum = 0;
+        for (let k = 0; k < size; k++) sum += queries[from + k] * memory[key + k];
         shares[s] = sum / Math.sqrt(size);
       }
       softmax(shares, length);
-      for (let k = 0; k < size; k++) {
-        let sum = 0;
-        for (let s = 0; s < length; s++) sum += shares[s] * memory[2 * width * path[s] + width + start + k];
-        out[from + k] = sum;
+      for (let s = 0; s < length; s++) {
+        const value = 2 * width * path[s] + width + start;
+        for (let k = 0; k < size; k++) out[from + k] += shares[s] * memory[value + k];
       }
     }
   }
