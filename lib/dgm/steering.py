@@ -9,7 +9,7 @@ grades of sentiment. A `dgm.nets.copying.CopyingTransformer` writes candidates y
 ranks them: w' is the vertex farthest from w, the agreement is that of a reader of the attribute
 with w (`dgm.nets.graded_reader`; 0 without one), and only words that carry content but not the
 attribute count as left out or added. A candidate is shown where numbers, names and locked words all
-stay, its score reaches a threshold, and the reader, or else the second part, finds it turned.
+stay, log p(y | x, w) reaches a threshold, and the reader, or else the second part, finds it turned.
 Otherwise the sentence stays as it is: an abstention, with its reason.
 """
 
@@ -94,7 +94,7 @@ class RewritingModel(nn.Module):
         rewriter: CopyingTransformer,
         reader: GradedReader | None = None,
         score_weights: Sequence[float] = SCORE_WEIGHTS,
-        least_score: float = -math.inf,
+        least_nats: float = -math.inf,
     ) -> None:
         super().__init__()
         if len(vertices) != rewriter.sizes.grades:
@@ -103,7 +103,7 @@ class RewritingModel(nn.Module):
             raise ValueError(f"the vocabulary has {vocabulary.unknown_slots} slots, want {SLOTS}")
         self.vocabulary, self.vertices = vocabulary, tuple(vertices)
         self.rewriter, self.reader = rewriter, reader
-        self.score_weights, self.least_score = tuple(score_weights), least_score
+        self.score_weights, self.least_nats = tuple(score_weights), least_nats
         self.least_agreement = LEAST_AGREEMENT
         self.register_buffer("content", torch.ones(len(vocabulary), dtype=torch.bool))
 
@@ -198,7 +198,7 @@ def from_published(values: dict[str, Any], tensors: dict[str, Tensor]) -> Rewrit
     vocabulary, sizes = Vocabulary(values["words"], SLOTS), Sizes(**values["sizes"])
     rewriter = CopyingTransformer(len(vocabulary), vocabulary.first_word, sizes, dropout=0.0)
     reader = values["reader"] and GradedReader(len(vocabulary), Sizes(**values["reader"]))
-    options = values["score_weights"], values["least_score"]
+    options = values["score_weights"], values["least_nats"]
     model = RewritingModel(vocabulary, values["vertices"], rewriter, reader, *options)
     wide = {
         name: value.float() * tensors[f"{name}.scale"][:, None] if value.ndim > 1 else value
@@ -304,18 +304,18 @@ def score(
         scores = Scores(*parts, -float(left_out), -float(added), -float(repeated))
         parts = zip(model.score_weights, scores[:-1], strict=True)
         scores = scores._replace(total=sum(w * part for w, part in parts))
-        scored.append(Candidate(candidate, scores, _reason(model, scores, goal)))
+        scored.append(Candidate(candidate, scores, _reason(model, scores, float(nats[i]), goal)))
     return scored
 
 
-def _reason(model: RewritingModel, scores: Scores, goal: float) -> str:
+def _reason(model: RewritingModel, scores: Scores, nats: float, goal: float) -> str:
     if model.reader is not None:
         turned = scores.agreement > model.least_agreement * (1 if goal != 2 else -1)
     else:
         turned = scores.contrast > 0
     if not turned:
         return "it does not say what was asked"
-    return "" if scores.total > model.least_score else TOO_BAD
+    return "" if nats > model.least_nats else TOO_BAD
 
 
 @torch.no_grad()

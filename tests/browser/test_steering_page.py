@@ -262,7 +262,7 @@ def test_typing_is_answered_after_a_pause_and_a_drag_ends_where_it_was_let_go(op
 
 
 def test_what_cannot_be_changed_is_declined_with_its_reason(opened):
-    weights = small.rewriter_weights(least_score=1e9)
+    weights = small.rewriter_weights(least_nats=1e9)
     view = opened(small.steering(attributes=[small.attribute(weights=weights)]))
     assert steered(view) == small.EXAMPLES[0]
     verdict = view.page.locator(".dgm-verdict").inner_text()

@@ -151,7 +151,7 @@ def test_an_abstention_says_why_and_shows_the_source(model, writes, monkeypatch,
 
 
 def test_a_score_below_the_least_is_not_good_enough(writes):
-    model = random_model(least_score=100.0)
+    model = random_model(least_nats=100.0)
     writes("the food was great")
     first, second = candidates(model, "the food was bad", UP)
     assert first.reason == second.reason == "no rewrite was good enough"
@@ -212,7 +212,7 @@ def test_many_at_once_are_as_each_alone(model, monkeypatch):
 
 
 def test_what_is_published_is_what_was_saved(model):
-    values = {"words": WORDS, "vertices": list("01234"), "reader": None, "least_score": -1.0}
+    values = {"words": WORDS, "vertices": list("01234"), "reader": None, "least_nats": -1.0}
     values |= {"sizes": model.rewriter.sizes._asdict(), "score_weights": [1.0] * 6}
     tensors = {}
     for name, value in model.state_dict().items():
@@ -224,7 +224,7 @@ def test_what_is_published_is_what_was_saved(model):
                 f"{name}.scale": scale,
             }
     restored = steering.from_published(values, tensors)
-    assert (restored.least_score, restored.vertices) == (-1.0, tuple("01234"))
+    assert (restored.least_nats, restored.vertices) == (-1.0, tuple("01234"))
     for (name, a), b in zip(
         model.state_dict().items(), restored.state_dict().values(), strict=True
     ):

@@ -51,7 +51,7 @@ def small_model(reader=True):
         sizes = len(vocabulary), vocabulary.first_word
         rewriter = CopyingTransformer(*sizes, SIZES, dropout=0.0)
         judge = GradedReader(len(vocabulary), READER) if reader else None
-        model = steering.RewritingModel(vocabulary, "01234", rewriter, judge, least_score=-9.0)
+        model = steering.RewritingModel(vocabulary, "01234", rewriter, judge, least_nats=-9.0)
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and "norm" not in name:
                 parameter.data.mul_(6 if parameter.shape[0] > 200 or "embed" in name else 2)

@@ -12,7 +12,7 @@ from .text_weights import joined_words
 
 MAX_BYTES = 4_000_000  # with its words
 MARKERS = 11  # <pad>, <s>, </s> and 8 for unknown words
-VALUES = ("words", "vertices", "sizes", "reader", "score_weights", "least_score")
+VALUES = ("words", "vertices", "sizes", "reader", "score_weights", "least_nats")
 GOLDEN = ("text", "weights", "rewrites")
 
 
@@ -45,9 +45,9 @@ class RewriterWeights(PackedWeights):
                     raise ValueError(f"{name} is {array.dtype}: want int8 and {name}.scale")
                 described[name]["scale"] = append(packed, arrays[f"{name}.scale"])
         check_size("the rewriter with its words", len(packed) + len(words.encode()), MAX_BYTES)
-        least = float(values["least_score"])
+        least = float(values["least_nats"])
         header = {name: values[name] for name in (*VALUES, "least_agreement") if name in values}
-        header |= {"words": words, "least_score": least if np.isfinite(least) else None}
+        header |= {"words": words, "least_nats": least if np.isfinite(least) else None}
         super().__init__(packed, header | {"tensors": described, "golden": [*map(dict, golden)]})
 
     def _pack_bank(self, values: Mapping[str, Any], golden: list[dict]) -> None:

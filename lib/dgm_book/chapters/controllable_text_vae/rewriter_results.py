@@ -39,7 +39,7 @@ def plain_values(model: RewritingModel) -> dict[str, Any]:
         "sizes": model.rewriter.sizes._asdict(),
         "reader": model.reader and model.reader.sizes._asdict(),
         "score_weights": list(model.score_weights),
-        "least_score": model.least_score,
+        "least_nats": model.least_nats,
     }
 
 

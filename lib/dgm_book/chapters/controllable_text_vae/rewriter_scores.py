@@ -44,8 +44,8 @@ def load_model(
     """A trained rewriter as it ranks and is shown; its neural reader is trained where absent."""
     rewriter, sources = prepared(folder, 0, folder / f"{name}.safetensors")
     reader = trained_reader(rewriter.vocabulary, folder)
-    least = folder / f"{name}.least_score.json"
-    options = {"least_score": json.loads(least.read_text("utf-8"))} if least.exists() else {}
+    least = folder / f"{name}.least_nats.json"
+    options = {"least_nats": json.loads(least.read_text("utf-8"))} if least.exists() else {}
     model = RewritingModel(rewriter.vocabulary, VERTICES, rewriter.model, reader.model, **options)
     texts = [*sources.reviews.texts, *(s for item in sources.items for s in item)]
     model.content = content_words(rewriter.vocabulary, rewriter.classifier, texts)
@@ -93,11 +93,15 @@ def choose(rows: Sequence[Sequence[Candidate]], always: bool = False) -> list[st
     return chosen
 
 
-def quantile_of_scores(rows: Sequence[Sequence[Candidate]], coverage: float = 0.8) -> float:
-    """The least score at which this share of the sentences is shown a rewrite."""
+def quantile_of_nats(rows: Sequence[Sequence[Candidate]], coverage: float = 0.8) -> float:
+    """The least log-likelihood at which this share of the sentences is shown a rewrite."""
     asked = "it does not say what was asked"
-    scores = [max((c.scores.total for c in r if c.reason != asked), default=-np.inf) for r in rows]
-    return float(np.quantile(scores, 1 - coverage, method="lower"))
+    nats = [
+        max((c.scores.likelihood * (len(c.text.split()) + 1) for c in r if c.reason != asked),
+            default=-np.inf)
+        for r in rows
+    ]  # fmt: skip
+    return float(np.quantile(nats, 1 - coverage, method="lower"))
 
 
 def automatic(
@@ -162,7 +166,7 @@ def typed_rewrites(model: RewritingModel) -> list[tuple[str, str | None, str | N
     weights = torch.stack([vertex(GRADES[row["towards"] == "positive"]) for row in rows])
     shown = steering.rewrite_texts(model, typed, weights)
     bold = copy.copy(model)
-    bold.least_score, bold.least_agreement = -math.inf, -math.inf
+    bold.least_nats, bold.least_agreement = -math.inf, -math.inf
     best = steering.rewrite_texts(bold, typed, weights)
     return [
         (t, None if a[0].reason else a[0].text, None if b[0].text == t else b[0].text)
@@ -195,9 +199,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if (
         given.split == "validation" and not given.int8
     ):  # the threshold is chosen here, and used from now on
-        model.least_score = quantile_of_scores(candidates)
-        least = json.dumps(model.least_score)
-        checkpoint.write_text(given.folder / f"{given.name}.least_score.json", least)
+        model.least_nats = quantile_of_nats(candidates)
+        least = json.dumps(model.least_nats)
+        checkpoint.write_text(given.folder / f"{given.name}.least_nats.json", least)
         candidates = ranked(model, sentences.texts, opposite)
     yelp, whole = choose(candidates), choose(candidates, always=True)
     own = graded_test("test" if given.split == "test" else "dev")
@@ -208,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     scores = {
         "stress test, linear": stress_test(rewriter.classifier)[0],
         "stress test, neural": stress_test(reader, 2.0)[0],
-        "least score": model.least_score,
+        "least nats": model.least_nats,
         "yelp": automatic(reading, sentences, yelp),
         "yelp, no abstention": automatic(reading, sentences, whole),
         "graded": automatic(reading, Sentences(sources, labels, targets), graded),

@@ -29,11 +29,11 @@ COVERAGE = 0.8
 
 
 def load_model(name: str, folder: Path) -> RewritingModel:
-    """A trained model with the least score that was chosen for it."""
+    """A trained model with the least log-likelihood that was chosen for it."""
     model, _ = styles.prepared(name, folder, 0, folder / "rewriter.safetensors")
-    least = folder / "rewriter.least_score.json"
+    least = folder / "rewriter.least_nats.json"
     if least.exists():
-        model.least_score = json.loads(least.read_text("utf-8"))
+        model.least_nats = json.loads(least.read_text("utf-8"))
     return model.eval().requires_grad_(False)
 
 
@@ -105,7 +105,7 @@ def scored(model: RewritingModel, name: str, split: str) -> tuple[dict[str, Any]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Scores by the command line's arguments; the validation split chooses the least score."""
+    """Scores by the command line's arguments; the validation split chooses the least log-likelihood."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=list(styles.VERTICES))
     parser.add_argument("folder", type=Path)

@@ -30,7 +30,7 @@ def new_model(reader):
     sizes = Sizes(16, 2, 1, 1, 24)
     net = CopyingTransformer(len(WORDS), WORDS.first_word, sizes, 0.0)
     reader = GradedReader(len(WORDS), sizes, 0.0) if reader else None
-    model = steering.RewritingModel(WORDS, VERTICES, net, reader, least_score=-1.5)
+    model = steering.RewritingModel(WORDS, VERTICES, net, reader, least_nats=-1.5)
     model.content[WORDS.id("good")] = False
     return model.eval().requires_grad_(False)
 
@@ -52,7 +52,7 @@ def test_what_is_published_is_the_trained_model_in_int8(folder, monkeypatch, rea
             assert ((value - expected).abs() <= step / 2 + 1e-6).all(), name
         else:
             assert torch.equal(value, expected), name
-    assert loaded.least_score == -1.5
+    assert loaded.least_nats == -1.5
     narrow = rewriter_results.narrowed(trained).state_dict()
     assert all(torch.equal(narrow[k], v) for k, v in loaded.state_dict().items())
 

@@ -68,7 +68,7 @@ type RewritingModel = {
   reader: { value(ids: number[]): number } | null;
   content: Float32Array;
   scoreWeights: number[];
-  leastScore: number;
+  leastNats: number;
   leastAgreement: number;
   bank?: ClauseBank; // of captions, which have no other part
 };
@@ -109,7 +109,7 @@ type PackedRewriter = {
     sizes: RewriterSizes;
     reader: RewriterSizes | null;
     score_weights: number[];
-    least_score: number | null;
+    least_nats: number | null;
     least_agreement?: number;
     golden?: GoldenTexts;
     bank?: boolean; // of clauses, as JSON in the data, instead of tensors

@@ -59,11 +59,11 @@ function changesOf({ vocabulary, content }, source, words) {
   return [more(old, now), more(now, old), twice + words.filter((word, i) => word === words[i - 1]).length];
 }
 
-/** @type {(model: RewritingModel, scores: RewriteScores, goal: number) => string} */
-function reasonAgainst({ reader, leastScore, leastAgreement }, { agreement, contrast, total }, goal) {
+/** @type {(model: RewritingModel, scores: RewriteScores, nats: number, goal: number) => string} */
+function reasonAgainst({ reader, leastNats, leastAgreement }, { agreement, contrast }, nats, goal) {
   const turned = reader ? agreement > (goal === 2 ? -leastAgreement : leastAgreement) : contrast > 0;
   if (!turned) return "it does not say what was asked";
-  return total > leastScore ? "" : TOO_BAD;
+  return nats > leastNats ? "" : TOO_BAD;
 }
 
 /** Equation (1); `unlikely` is the opposite's likelihood. @type {(...of: ScoreParts) => RankedCandidate} */
@@ -89,7 +89,7 @@ function scored(model, source, weights, words, nats, unlikely) {
   };
   const total = scoreWeights.reduce((sum, weight, i) => sum + weight * parts[PARTS[i]], 0);
   const scores = { ...parts, total };
-  return { words, scores, reason: reasonAgainst(model, scores, goal) };
+  return { words, scores, reason: reasonAgainst(model, scores, nats, goal) };
 }
 
 /** One-hot: the end of the row of vertices that is farther. @type {(weights: number[]) => number[]} */
@@ -210,7 +210,7 @@ export function* rewriting(model, text, weights, { locked = [], count = 5, onFir
 
 /** Of what dgm_book.widgets.rewriter_weights packs. @type {(packed: PackedRewriter) => RewritingModel} */
 export function rewritingModel({ header, data }) {
-  const { tensors, words, vertices, sizes, reader, score_weights, least_score } = header;
+  const { tensors, words, vertices, sizes, reader, score_weights, least_nats } = header;
   const buffer = bufferOf(data);
   const bank = header.bank && clauseBank(JSON.parse(new TextDecoder().decode(buffer)));
   if (bank) return /** @type {any} */ ({ vertices, bank });
@@ -230,7 +230,7 @@ export function rewritingModel({ header, data }) {
     reader: reader && gradedReader(...partOf("reader."), reader),
     content: unpackTensor(buffer, tensors.content),
     scoreWeights: score_weights,
-    leastScore: least_score ?? -Infinity,
+    leastNats: least_nats ?? -Infinity,
     leastAgreement: header.least_agreement ?? LEAST_AGREEMENT,
   };
 }
