@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from dgm import published, steering
+from dgm import published, slider, steering
 from dgm.data import sentences, text
 from dgm.data.text import Vocabulary
 from dgm.nets.copying import END, START, CopyingTransformer, Sizes
@@ -34,7 +34,7 @@ TYPED = (
     " ".join(["the food was good and"] * 14),
 )
 AT = ((0, 0, 0, 0, 1.0), (1.0, 0, 0, 0, 0), (0, 0, 0.5, 0.5, 0), (0, 0, 1.0, 0, 0))
-GOLDEN = 100
+GOLDEN, ALONG = 100, 12
 
 
 def published_form(model):
@@ -78,6 +78,12 @@ def rewritten(model, typed, weights, **options):
     removed = [[typed[a:b] for a, b in row.removed] for row in rows]
     rewrites = [shown(row) | {"removed": r} for row, r in zip(rows, removed, strict=True)]
     return {"typed": typed, "weights": weights, **options, "rewrites": rewrites}
+
+
+def along(model, typed, **options):
+    """The rewrite at each vertex, as `dgm.slider` chooses them."""
+    rows = slider.rewrites_by_vertex(model, typed, **options)
+    return {"typed": typed, **options, "along": [row.text for row in rows]}
 
 
 def beams_of(rewriter, memory, width, steps):
@@ -128,7 +134,9 @@ def rewriting_small():
         texts = [rewritten(model, t, w) for t in TYPED for w in AT]
         texts += [rewritten(model, t, AT[0], locked=["Food", "wasn't"], count=2) for t in TYPED]
         texts += [rewritten(model, "12 34 qq", AT[0]), rewritten(model, "\u200d", AT[0])]
-        result.append(packed(form) | {"decoded": cases, "texts": texts})
+        whole = [along(model, t) for t in TYPED] if reader else []
+        whole += [along(model, TYPED[0], locked=["food", "LOVED"])] if reader else []
+        result.append(packed(form) | {"decoded": cases, "texts": texts, "along": whole})
     return result
 
 
@@ -164,7 +172,8 @@ def rewriting_published():
             row |= {"source": source.tokens[0], "steps": steps}
             row["beams"] = [beams_of(model.rewriter, memory, width, steps) for width in (1, 10)]
         texts.append(row)
-    return packed(form) | {"texts": texts}
+    whole = [along(model, typed) for _, typed in typed_sentences()[:ALONG]]
+    return packed(form) | {"texts": texts, "along": whole}
 
 
 def captions_published():

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { rewriting, rewritingHost, rewritingModel } from "../../lib/dgm_book/widgets/src/models/rewriting.js";
+import { rewriting, rewritingAlong, rewritingHost, rewritingModel } from "../../lib/dgm_book/widgets/src/models/rewriting.js";
 import { gelu } from "../../lib/dgm_book/widgets/src/models/transformer.js";
 import { finish, golden, near, weightsOf } from "./golden.js";
 
@@ -51,6 +51,14 @@ function sameRewrites(model, { typed, weights, locked = [], count = 5, rewrites 
       rewrites[i].scores,
       { absolute: 1e-3 },
     );
+}
+
+function sameAlong(model, { typed, locked = [], along }) {
+  const got = finish(rewritingAlong(model, typed, { locked }));
+  assert.deepEqual(
+    got.map(({ rewrites }) => rewrites[0].text),
+    along,
+  );
 }
 
 /** Equation (1): log-probabilities of all next tokens. */
@@ -105,6 +113,7 @@ test("a small rewriter reads, points and writes as PyTorch does", () => {
 
 test("texts are rewritten, scored, ranked and shown as the library does", () => {
   for (const { model, texts } of small) for (const text of texts) sameRewrites(model, text);
+  for (const { model, along } of small) for (const text of along) sameAlong(model, text);
 });
 
 test("clauses for captions are those that the library retrieves", () => {
@@ -115,7 +124,7 @@ test("clauses for captions are those that the library retrieves", () => {
 });
 
 test("the published rewriter writes 100 sentences as PyTorch does, token for token", () => {
-  const { texts, ...packed } = golden.rewriting_published;
+  const { texts, along, ...packed } = golden.rewriting_published;
   const model = rewritingModel(packedOf(packed));
   assert.equal(texts.length, 100);
   let single = 0;
@@ -125,6 +134,7 @@ test("the published rewriter writes 100 sentences as PyTorch does, token for tok
     single += text.beams ? 1 : 0;
   }
   assert.ok(single > 90);
+  for (const text of along) sameAlong(model, text);
 });
 
 test("the first answer comes before the others, and a newer request ends an older one", () => {
@@ -137,7 +147,7 @@ test("the first answer comes before the others, and a newer request ends an olde
   const older = work({ id: 1, text: typed, weights }, tell);
   older.next();
   const skipped = work({ id: 2, text: typed, weights }, tell);
-  const newest = work({ id: 3, text: typed, weights, count: 2 }, tell);
+  const newest = work({ id: 3, text: typed, weights, count: 2, along: true }, tell);
   for (const job of [older, skipped, newest]) finish(job);
   assert.deepEqual(
     told.map(({ id, first }) => [id, first !== undefined]),
@@ -145,10 +155,12 @@ test("the first answer comes before the others, and a newer request ends an olde
       [1, true],
       [3, true],
       [3, false],
+      [3, false],
     ],
   );
-  told.shift();
-  assert.equal(told[1].rewrites[0].text, rewrites[0].text);
-  assert.ok(told[1].rewrites.length <= 2);
-  assert.deepEqual(told[1].sentences[0].words, typed.toLowerCase().split(" "));
+  const [, , { ranked }, { along }] = told;
+  assert.equal(ranked.rewrites[0].text, rewrites[0].text);
+  assert.deepEqual(ranked.sentences[0].words, typed.toLowerCase().split(" "));
+  assert.equal(along.length, weights.length);
+  for (const { rewrites } of [ranked, ...along]) assert.ok(rewrites.length <= 2);
 });

@@ -8,11 +8,17 @@ import script from "./workers/rewriting.js?script";
 export const RANKED = 5; // rewrites to choose from
 const MOST_ANSWERS = 80;
 
-/** @typedef {{ text: string, weights: number[], locked: string[], count: number }} RewriteRequest */
 /**
- * At first greedy decoding's rewrite alone.
- * @typedef {{ first?: TextRewrite, rewrites?: TextRewrite[], sentences?: RankedSentence[] }} RewriteAnswer
+ * With `along`, answers for all vertices are made together, once there is one for the weights.
+ * @typedef {{ text: string, weights: number[], locked: string[], count: number, along?: boolean }}
+ *   RewriteRequest
  */
+/**
+ * At first greedy decoding's rewrite alone; `whole` once nothing will change any more.
+ * @typedef {{ first?: TextRewrite, rewrites?: TextRewrite[], sentences?: RankedSentence[], whole?: boolean }}
+ *   RewriteAnswer
+ */
+/** @typedef {{ id: number, first?: TextRewrite, ranked?: RewrittenText, along?: RewrittenText[] }} RewriteNews */
 /**
  * @typedef {{ key: string, request: RewriteRequest, expected?: string[], id: number, first: boolean }}
  *   RewriteJob
@@ -58,19 +64,27 @@ export function startRewriting({ header, data }, heard, checked) {
       begin({ key: "", request, expected: rewrites, id: 0, first: false });
     }
   }
-  function receive(/** @type {RewriteAnswer & { id: number }} */ { id, ...answer }) {
+  function note(/** @type {string} */ key, /** @type {RewriteAnswer} */ answer) {
+    answers.delete(key);
+    answers.set(key, answer);
+    if (answers.size > MOST_ANSWERS) answers.delete(answers.keys().next().value ?? "");
+  }
+  function receive(/** @type {RewriteNews} */ { id, first, ranked, along }) {
     if (!running || id !== running.id) return;
-    const { key, expected } = running;
-    if (answer.rewrites) running = null;
-    else running.first = true;
-    if (expected && answer.rewrites) {
-      const texts = answer.rewrites.map(({ text }) => text);
+    const { key, expected, request } = running;
+    running.first = true;
+    if (along || (ranked && !request.along)) running = null;
+    if (expected && ranked) {
+      const texts = ranked.rewrites.map(({ text }) => text);
       wrong += String(texts) === String(expected) ? 0 : 1;
       if (!golden.length) checked(wrong);
     } else if (!expected) {
-      answers.delete(key);
-      answers.set(key, answer);
-      if (answers.size > MOST_ANSWERS) answers.delete(answers.keys().next().value ?? "");
+      if (first) note(key, { first });
+      if (ranked) note(key, { ...ranked, whole: !request.along });
+      for (const [k, answer] of along?.entries() ?? []) {
+        const weights = request.weights.map((_, i) => Number(i === k));
+        note(JSON.stringify({ ...request, weights }), { ...answer, whole: true });
+      }
       heard();
     }
     goOn();
@@ -84,7 +98,7 @@ export function startRewriting({ header, data }, heard, checked) {
       const key = JSON.stringify(request);
       const answer = answers.get(key);
       pending = null;
-      if (!answer?.rewrites && running?.key !== key) {
+      if (!answer?.whole && running?.key !== key) {
         pending = { key, request, id: 0, first: false };
         goOn();
       }

@@ -6,27 +6,11 @@ import { onArrows, onDrag } from "./pads.js";
 import { place, resize, words } from "./plot.js";
 import { layersOf } from "./widget.js";
 
-const STEP = 0.125; // of the slider, whose ends are 0 and 1
+const STEP = 0.25; // of the slider, whose ends are 0 and 1: a stop each
 const TOP = 20;
 
-/** The stop below a place from 0 to 1, and how far on. @type {(at: number, n: number) => number[]} */
-function between(at, n) {
-  const stop = Math.min(n - 2, Math.floor(at * (n - 1)));
-  return [stop, at * (n - 1) - stop];
-}
-
-/** Weights of a row of n stops. @type {(at: number, n: number) => number[]} */
-export function alongStops(at, n) {
-  const [stop, share] = between(at, n);
-  return Array.from({ length: n }, (_, k) => (k === stop ? 1 - share : k === stop + 1 ? share : 0));
-}
-
-/** @type {(at: number, stops: string[]) => string} */
-function stopInWords(at, stops) {
-  const [stop, share] = between(at, stops.length);
-  if (share < 0.01) return stops[stop];
-  return share > 0.99 ? stops[stop + 1] : `between ${stops[stop]} and ${stops[stop + 1]}`;
-}
+/** The stop nearest to a place from 0 to 1, of n. @type {(at: number, n: number) => number} */
+const stopAt = (at, n) => Math.round(at * (n - 1));
 
 /** The nearest weights in hundredths that sum to one. @param {number[]} weights */
 function onTriangle(weights) {
@@ -51,7 +35,7 @@ export function stopsDial(change, form) {
   const range = { min: 0, max: 1, step: STEP };
   const slider = sliderOf(form, "position", "How it shall sound", range, {
     set: (position) => change({ position }),
-    text: (at) => stopInWords(at, stops),
+    text: (at) => stops[stopAt(at, stops.length)],
   });
   return {
     node: element("div", slider, names),
@@ -59,8 +43,8 @@ export function stopsDial(change, form) {
       stops = given;
       names.replaceChildren(...stops.map((stop) => element("span", stop)));
     },
-    weights: () => alongStops(form.w.get("position"), stops.length),
-    says: () => stopInWords(form.w.get("position"), stops),
+    weights: () => stops.map((_, k) => Number(k === stopAt(form.w.get("position"), stops.length))),
+    says: () => stops[stopAt(form.w.get("position"), stops.length)],
     show() {},
     layout() {},
   };

@@ -92,12 +92,15 @@ type SentenceToRank = {
   read: { memory?: Memory; against?: Memory };
 };
 type RankParts = [model: RewritingModel, sentence: SentenceToRank, weights: number[], width: number];
+type SentenceWithCandidates = SentenceToRank & { candidates: RankedCandidate[] };
+type SentenceParts = [model: RewritingModel, text: string, locked: string[]];
 type RankedSentence = { words: string[]; candidates: RankedCandidate[] };
 /** `removed` is of the source, `changed` of the text; a reason says why it should not be shown. */
 type TextRewrite = TypedText & { scores: RewriteScores; reason: string };
 type TogetherParts = [source: string, sentences: (RankedSentence & { known: boolean })[], count: number];
 type RewriteOptions = { locked?: string[]; count?: number; onFirst?: (rewrite: TextRewrite) => void };
 type RewriteParts = [model: RewritingModel, text: string, weights: number[], options?: RewriteOptions];
+type AlongParts = [model: RewritingModel, text: string, options?: Omit<RewriteOptions, "onFirst">];
 type RewrittenText = { rewrites: TextRewrite[]; sentences: RankedSentence[] };
 type GoldenTexts = { text: string; weights: number[]; rewrites: string[] }[];
 type CaptionParts = [text: string, weights: number[], count: number];

@@ -4,6 +4,7 @@ import { clauseBank } from "./clauses.js";
 import { gradedReader } from "./graded_reader.js";
 import { bufferOf, unpackTensor } from "./nn.js";
 import { END, Rewriter, START } from "./rewriter.js";
+import { risingPath } from "./slider.js";
 import { splitSentences, tokenise } from "./tokens.js";
 import { asTyped, counted, namesIn, stays } from "./typed_text.js";
 
@@ -178,6 +179,26 @@ function captioned(bank, text, weights, count) {
   return { rewrites: rows.length ? distinct : [none], sentences: [{ words, candidates }] };
 }
 
+/** Sentences of a text, with what stays in each. @type {(...of: SentenceParts) => SentenceWithCandidates[]} */
+function sentencesOf({ vocabulary }, text, locked) {
+  const isKnown = (/** @type {string} */ word) => vocabulary.id(word) !== UNKNOWN;
+  const words = tokenise(text, true);
+  const stay = [...locked.flatMap((word) => tokenise(word, true)), ...namesIn(text, isKnown)];
+  return (words.length ? splitSentences(words, MOST_WORDS) : []).map((piece) => ({
+    words: piece,
+    locked: piece.filter((word) => stay.includes(word)),
+    known: piece.some((word) => isKnown(word) && /^\p{L}+$/u.test(word)),
+    read: {},
+    candidates: [],
+  }));
+}
+
+/** @type {(text: string, sentences: SentenceWithCandidates[], count: number) => RewrittenText} */
+const rewritten = (text, sentences, count) => ({
+  rewrites: together(text, sentences, count),
+  sentences: sentences.map(({ words, candidates }) => ({ words, candidates })),
+});
+
 /**
  * At most `count` rewrites of a text, best first, a step at a time, and the candidates of each sentence; onFirst
  * is early given what greedy decoding writes. @type {(...of: RewriteParts) => Generator<void, RewrittenText>}
@@ -186,26 +207,46 @@ export function* rewriting(model, text, weights, { locked = [], count = 5, onFir
   const sum = weights.reduce((a, b) => a + b, 0);
   const shares = weights.map((w) => w / sum);
   if (model.bank) return captioned(model.bank, text, shares, count);
-  const { vocabulary } = model;
-  const isKnown = (/** @type {string} */ word) => vocabulary.id(word) !== UNKNOWN;
-  const words = tokenise(text, true);
-  const stay = [...locked.flatMap((word) => tokenise(word, true)), ...namesIn(text, isKnown)];
-  const sentences = (words.length ? splitSentences(words, MOST_WORDS) : []).map((piece) => ({
-    words: piece,
-    locked: piece.filter((word) => stay.includes(word)),
-    known: piece.some((word) => isKnown(word) && /^\p{L}+$/u.test(word)),
-    read: {},
-    /** @type {RankedCandidate[]} */
-    candidates: [],
-  }));
+  const sentences = sentencesOf(model, text, locked);
   for (const width of onFirst ? [1, WIDTH] : [WIDTH]) {
     for (const sentence of sentences) sentence.candidates = yield* rank(model, sentence, shares, width);
     if (width === 1) onFirst?.(together(text, sentences, 1)[0]);
   }
-  return {
-    rewrites: together(text, sentences, count),
-    sentences: sentences.map(({ words, candidates }) => ({ words, candidates })),
-  };
+  return rewritten(text, sentences, count);
+}
+
+/**
+ * A text's rewrites at each vertex, the first of each as dgm.slider has it: along them no sentence says less.
+ * @type {(...of: AlongParts) => Generator<void, RewrittenText[]>}
+ */
+export function* rewritingAlong(model, text, { locked = [], count = 5 } = {}) {
+  const { vertices, vocabulary, reader } = model;
+  /** @type {SentenceWithCandidates[][]} */
+  const along = [];
+  for (const sentence of sentencesOf(model, text, locked)) {
+    const rows = [];
+    for (const vertex of vertices) {
+      const weights = vertices.map((other) => Number(other === vertex));
+      rows.push(yield* rank(model, { ...sentence, read: {} }, weights, WIDTH));
+    }
+    const readOf = (/** @type {string[]} */ words) => reader?.value(vocabulary.encode(words).ids) ?? 0;
+    const path = risingPath(rows, sentence.words, readOf);
+    along.push(
+      rows.map((row, k) => {
+        const first = path[k];
+        const rest = row.filter((candidate) => candidate !== first && (first || candidate.reason));
+        return { ...sentence, candidates: first ? [first, ...rest] : rest };
+      }),
+    );
+    yield;
+  }
+  return vertices.map((_, k) =>
+    rewritten(
+      text,
+      along.map((rows) => rows[k]),
+      count,
+    ),
+  );
 }
 
 /** Of what dgm_book.widgets.rewriter_weights packs. @type {(packed: PackedRewriter) => RewritingModel} */
@@ -237,8 +278,9 @@ export function rewritingModel({ header, data }) {
 
 /**
  * What a worker does: a request with a header and data brings the model; one with a text, an id and weights
- * is answered with { id, first }, then { id, rewrites, sentences }. A newer one ends an older, but for its
- * first rewrite once that is begun, so that a drag shows it.
+ * is answered with { id, first }, then { id, ranked }, and, where it asks for that, { id, along },
+ * the same at each vertex. A newer one ends an older, but for its first rewrite once that is begun, so that a
+ * drag shows it.
  * @returns {import("../worker.js").Work}
  */
 export function rewritingHost() {
@@ -249,18 +291,22 @@ export function rewritingHost() {
   function* answer(mine, request, tell) {
     if (request.header) model = rewritingModel(request);
     if (request.header || !model || mine !== newest) return;
-    const { id, text, weights, locked, count } = request;
+    const { id, text, weights, locked, count, along } = request;
     let begun = true;
     const onFirst = (/** @type {TextRewrite} */ first) => {
       tell({ id, first });
       begun = false;
     };
-    const steps = rewriting(model, text, weights, { locked, count, onFirst });
-    while (begun || mine === newest) {
-      const { done, value } = steps.next();
-      if (done) return tell({ id, ...value });
-      yield;
+    /** @type {(name: string, steps: Iterator<void, any>) => Generator<void, void>} */
+    function* through(name, steps) {
+      while (begun || mine === newest) {
+        const { done, value } = steps.next();
+        if (done) return tell({ id, [name]: value });
+        yield;
+      }
     }
+    yield* through("ranked", rewriting(model, text, weights, { locked, count, onFirst }));
+    if (along) yield* through("along", rewritingAlong(model, text, { locked, count }));
   }
 
   return (request, tell) => answer(request.header ? newest : ++newest, request, tell);

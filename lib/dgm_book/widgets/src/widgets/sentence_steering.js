@@ -164,10 +164,10 @@ function makeStage() {
  *   good: TextRewrite[], chosen: number }} View
  */
 /** @type {(text: string, says: string, answer: RewriteAnswer | undefined, alternative: number) => View} */
-function viewOf(text, says, { first, rewrites } = {}, alternative) {
+function viewOf(text, says, { first, rewrites, whole } = {}, alternative) {
   const good = (rewrites ?? (first ? [first] : [])).filter(({ reason }) => !reason);
   const chosen = Math.min(alternative, good.length - 1);
-  const rest = { good, chosen, waiting: !says && !rewrites };
+  const rest = { good, chosen, waiting: !says && !whole };
   if (good.length) return { ...good[chosen], says: "", ...rest };
   const refusal = rewrites ? `I cannot change this one: ${why(rewrites[0].reason)}.` : "";
   return { text, removed: [], says: says || refusal, ...rest };
@@ -235,13 +235,14 @@ export default defineWidget(
       const words = lockable(text);
       const locked = w.get("locked").filter((/** @type {string} */ word) => words.has(word));
       const empty = !tokenise(text, true).length;
-      const request = { text, weights: dial.weights(), locked, count: RANKED };
+      const along = dial === dials[0];
+      const request = { text, weights: dial.weights(), locked, count: RANKED, along };
       const answer = job && !empty ? ask(job, request) : undefined;
       const view = viewOf(text, empty ? NOTHING : says, answer, w.get("alternative"));
       stage.show(view);
       own.show(text, view.removed, locked);
       choices.show(view.good, view.chosen);
-      head.textContent = view.waiting ? WAITING : view.good.length ? RANKING : "";
+      head.textContent = view.waiting && !answer?.rewrites ? WAITING : view.good.length ? RANKING : "";
       how.show(answer?.sentences, scoreWeights);
       note.textContent = remarks(text, vocabulary, answer?.sentences).join(" ");
       if (view.waiting) return;
