@@ -27,7 +27,7 @@ FLOORS = [
     {"dgm.papers", "dgm.clauses", "dgm.steering", "dgm.simplex_steering"},
     {"dgm.evaluate"},
     {"dgm_book.profiles", "dgm_book.code_hash", "dgm_book.statistics", "dgm_book.claims"}
-    | {"dgm_book.hand_score"},
+    | {"dgm_book.hand_score", "dgm_book.forest"},
     {"dgm_book.results", "dgm_book.verification", "dgm_book.figures", "dgm_book.widgets"},
     {"dgm_book.jobs"},
     {"dgm_book.chapters"},

@@ -1,11 +1,15 @@
-// A filter by verdict above the claims table. Without this script all rows are shown.
+// A filter by verdict above all chapters' claims. Without this script all rows are there.
 const table = document.querySelector(".dgm-claims");
-const rows = table ? [...table.querySelectorAll("tr[data-verdict]")] : [];
+const rows = table ? [...table.querySelectorAll("li[data-verdict]")] : [];
 if (rows.length) {
   const count = document.createElement("output");
   count.setAttribute("aria-live", "polite");
   const show = (verdict) => {
     for (const row of rows) row.hidden = verdict !== "all" && row.dataset.verdict !== verdict;
+    for (const chapter of table.querySelectorAll("details.dgm-chapter")) {
+      chapter.hidden = !chapter.querySelector("li:not([hidden])");
+      chapter.open = verdict !== "all";
+    }
     count.textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} claims`;
   };
   const filter = document.createElement("fieldset");

@@ -1,20 +1,23 @@
 """A chapter's claims: what they say and ask for in a YAML file, what was measured in its code.
 
-`chapters/<paper>/claims.yaml` holds the chapter's title; `head`, short words for the two claims
-that its head shows, by their ids; and for each claim by its id the `FIELDS`:
+`chapters/<paper>/claims.yaml` holds the chapter's title; `head`, the ids of the two claims that its
+head shows; `short`, by the heading of the section that shows what they rest on, short words for the
+claims by their ids; and for each claim by its id the `FIELDS`:
 
 - `claim`, `source`, `measured`: Jinja templates over the values of the claim's outcome. An
   `Interval` has the filters `difference(decimals, unit)`, `interval(decimals, sign)` and
   `mean(decimals)`; several by name have `differences(decimals, unit)` and `intervals(decimals)`.
 - `who` makes it, one of `MAKERS`; its `kind`, one of `KINDS`; `rests_on`, what n counts.
 - `asked`: for tests by the end of their names, or for "each", one of `SIDES` with the smallest
-  effect that matters or the margin, its `unit`, and `why`.
+  effect that matters or the margin, its `unit`, and `why`; `from` is the value without an effect,
+  where it is not 0.
 - `baseline`: a `name`, "above" or "below" with what each arm must beat, one limit or one per arm,
   and its `unit`; or `none`: why there is none.
 """
 
 import math
 import operator
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,7 +27,7 @@ import jinja2
 import yaml
 
 from dgm.measure import Interval
-from dgm_book import statistics
+from dgm_book import forest, statistics
 
 HOLDS, FAILS, UNDECIDED, NOT_TESTED = "holds", "does not hold", "undecided", "not tested"
 VERDICTS = (HOLDS, FAILS, UNDECIDED, NOT_TESTED)
@@ -42,7 +45,6 @@ _TEMPLATES.filters |= {
     name: getattr(statistics, f"format_{name}")
     for name in ("difference", "differences", "interval", "intervals", "mean")
 }
-_HTML.filters["detectable"] = statistics.detectable
 _PAGE = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))
 
 
@@ -73,7 +75,9 @@ class Claim(NamedTuple):
     levels: Mapping[str, tuple[float, float | None, bool]]  # arm -> where it came, limit, passed
     scale: str  # at which profile, on what
     verdict: str  # one of VERDICTS
-    short: str = ""  # in a few words, if the chapter's head shows it
+    short: str  # the claim in a few words
+    section: str  # of the chapter, which shows what it rests on
+    in_head: bool = False  # whether the chapter's head shows it
 
 
 def verdict(interval: Interval, side: str, at: float, least: int = LEAST) -> str:
@@ -137,12 +141,14 @@ def judged(
     no words, or a claim lacks a field.
     """
     content = yaml.safe_load(path.read_text("utf-8"))
-    texts, short = content["claims"], content.get("head", {})
-    if texts.keys() != outcomes.keys():
-        raise ValueError(
-            f"{path.name}: ids without an outcome: {sorted(texts.keys() - outcomes.keys())}, "
-            f"outcomes without words: {sorted(outcomes.keys() - texts.keys())}"
-        )
+    texts, sections = content["claims"], content["short"]
+    short = {id_: (words, at) for at, part in sections.items() for id_, words in part.items()}
+    for what, ids in {"outcome": outcomes.keys(), "short words": short.keys()}.items():
+        if texts.keys() != ids:
+            raise ValueError(
+                f"{path.name}: ids without {what}: {sorted(texts.keys() - ids)}, "
+                f"{what} without a claim: {sorted(ids - texts.keys())}"
+            )
     claims = []
     for id_, text in texts.items():
         if text.keys() != FIELDS:
@@ -150,7 +156,8 @@ def judged(
         if outcome := outcomes[id_]:
             words = {field: render(text[field], outcome.values) for field in TEMPLATES}
             ends = {"title": content["title"], "scale": outcome.scale or scale}
-            ends["short"] = short.get(id_, "")
+            ends |= dict(zip(("short", "section"), short[id_], strict=True))
+            ends["in_head"] = id_ in content.get("head", ())
             claims.append(Claim(id_, chapter, **(text | words | ends | judge(text, outcome))))
     return claims
 
@@ -166,19 +173,61 @@ def fill(path: Path, values: Mapping[str, Any]) -> dict[str, str]:
     return {name: render(template, values) for name, template in templates.items()}
 
 
+def rows(claim: Claim) -> list[tuple[str, forest.Row]]:
+    """The intervals of a claim as a forest plot has them, each with what was asked of it."""
+    least, result = 1 if claim.kind == "identity" else LEAST, []
+    for key, ask in claim.asked.items():
+        side = next(side for side in SIDES if side in ask)
+        limit, origin = ask[side], ask.get("from", 0)
+        for x in claim.tests[key]:
+            drawn = forest.row(x, side, limit, verdict(x, side, limit, least), origin)
+            result.append((key, drawn))
+    return result
+
+
+def anchor(heading: str) -> str:
+    """The id that a page gives to a heading, as docutils makes it."""
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-").lstrip("-0123456789")
+
+
+def number(value: float) -> str:
+    """Three digits, and no exponent where a number is large."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+_HTML.filters |= {
+    "detectable": statistics.detectable,
+    "rows": rows,
+    "anchor": anchor,
+    "number": number,
+    "weakest": lambda pairs, verdict: min(
+        pairs, key=lambda pair: (pair[1].verdict != verdict, pair[1].slack)
+    ),
+    "plot": lambda pairs: forest.plot(forest.shown([row for _, row in pairs])),
+}
+_HTML.globals |= {"verdicts": VERDICTS, "makers": MAKERS, "sides": SIDES, "least": LEAST}
+_HTML.globals |= {"infinity": math.inf, "most": forest.MOST, "mark": forest.mark}
+_TICKS = {-3: "against", -1: "\u22121", 0: "0", 1: "1", 3: "as claimed"}
+
+
 def table(claims: Sequence[Claim], *, with_chapter: bool = False) -> str:
-    """Claims as an HTML table; rows carry their id and their verdict."""
+    """A forest plot of claims as HTML, a row per claim, with what it rests on in its details.
+
+    With chapters, each chapter's rows are folded, and links lead to the chapters' pages.
+    """
     for claim in claims:
         if claim.verdict not in VERDICTS:
             raise ValueError(f"verdict must be one of {VERDICTS}, got {claim.verdict!r}")
-    values = {"claims": claims, "with_chapter": with_chapter, "sides": SIDES, "least": LEAST}
+    example = forest.row(Interval(1.2, 0.1, 0.6, 1.8, 3), "above", 1, UNDECIDED)
+    values = {"claims": claims, "with_chapter": with_chapter}
+    values["example"] = forest.plot([example])
+    values["ticks"] = [(f"{forest.place(at):.1f}", label) for at, label in _TICKS.items()]
     return _HTML.from_string(_PAGE["table"]).render(values)
 
 
 def scores(claims: Sequence[Claim]) -> str:
-    """How many claims have each verdict, by who makes them, as an HTML table."""
-    values = {"claims": claims, "makers": MAKERS, "verdicts": VERDICTS}
-    return _HTML.from_string(_PAGE["scores"]).render(values)
+    """How many claims have each verdict: in all, by chapter and by who makes them, as HTML."""
+    return _HTML.from_string(_PAGE["scores"]).render(claims=claims)
 
 
 def head(claims: Iterable[Claim]) -> dict[str, str]:
@@ -189,6 +238,6 @@ def head(claims: Iterable[Claim]) -> dict[str, str]:
     claims = list(claims)
     counts = Counter(claim.verdict for claim in claims if claim.who == "paper")
     lines = [render(_PAGE["head"], {"n": [counts[verdict] for verdict in VERDICTS]})]
-    lines += [f"{claim.verdict.capitalize()}: {claim.short}" for claim in claims if claim.short]
+    lines += [f"{claim.verdict.capitalize()}: {claim.short}" for claim in claims if claim.in_head]
     lines += ["Not tested: a claim whose data were not run"] * (3 - len(lines))
     return dict(zip(("head_counts", "head_first", "head_second"), lines, strict=True))

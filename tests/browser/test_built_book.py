@@ -297,6 +297,44 @@ def test_no_formula_is_clipped(shared, narrow, page, width):
     assert view.page.evaluate(CLIPPED) == []
 
 
+CLAIMS = "book/claims.html"
+
+
+@pytest.mark.parametrize("page", [CLAIMS, *CHAPTERS])
+def test_every_verdict_is_on_a_phone_and_leads_to_its_section(visit, serve, page):
+    view = visit(f"{serve(BOOK)}/{page}", viewport={"width": 390, "height": 844})
+    document = view.page
+    tall = document.evaluate("document.documentElement.scrollHeight")
+    plot = document.locator(".dgm-claims")
+    assert plot.bounding_box()["height"] < (1500 if page == CLAIMS else 4500)
+    assert tall <= 12_000 or page != CLAIMS
+    document.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+    assert plot.evaluate("node => node.scrollWidth <= node.clientWidth")
+    verdicts = document.locator(".dgm-claims li .dgm-verdict")
+    boxes = [verdict.bounding_box() for verdict in verdicts.all()]
+    assert len(boxes) > (70 if page == CLAIMS else 9)
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    for link in {a.get_attribute("href") for a in document.locator(".dgm-claims li a").all()}:
+        path, _, anchor = link.partition("#")
+        target = (BOOK / page).parent / path if path else BOOK / page
+        assert f'id="{anchor}"' in target.read_text("utf-8"), link
+    small = "node => parseFloat(getComputedStyle(node).fontSize) < 11"
+    assert not any(
+        x.evaluate(small) for x in document.locator(".dgm-scale span, summary, dd").all()
+    )
+
+
+def test_the_filter_opens_the_chapters_of_a_verdict_and_axe_finds_nothing(visit, serve):
+    view = visit(f"{serve(BOOK)}/{CLAIMS}")
+    view.page.get_by_label("does not hold", exact=True).check()
+    verdicts = view.page.locator(".dgm-claims li:visible .dgm-verdict")
+    assert len({x.split("\n")[0].strip() for x in verdicts.all_inner_texts()}) == 1
+    assert f"{verdicts.count()} of " in view.page.locator(".dgm-filter output").inner_text()
+    assert view.axe() == ""
+    view.page.evaluate(THEME, "dark")
+    assert view.axe("color-contrast") == ""
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_every_picture_has_a_badge_of_its_own(shared, page):
     script = """() => {

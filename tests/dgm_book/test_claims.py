@@ -1,8 +1,9 @@
-"""Claims: the rule that judges them, what each has to state, and the table that shows it."""
+"""Claims: the rule that judges them, what each has to state, and the plot that shows it."""
 
 import itertools
 import json
 import math
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from dgm_book.statistics import detectable, interval, paired_difference
 
 FILE = """\
 title: Chapter X
-head: {first_a: a is A, second_b: b is small}
+head: [first_a, second_b]
+short:
+  Is B, 1 of 2?: {second_b: b is small}
+  A: {first_a: a is A}
 claims:
   second_b: &b
     claim: B is <small>
@@ -120,8 +124,10 @@ def test_words_and_outcomes_meet_by_id_in_the_order_of_the_file(path):
 def test_nothing_is_judged_where_an_arm_does_not_beat_the_named_baseline(path, levels, expected):
     (claim, _) = judge(path, Outcome({"gap": SURE}, NONE, "", {"gap": levels}), Outcome())
     assert claim.verdict == expected
-    html, failed = " ".join(table([claim]).split()), expected == "not tested"
-    assert ("(not passed)" in html, "seen: nothing." in html) == (failed, failed)
+    html, failed = text(table([claim])), expected == "not tested"
+    assert ("(not passed)" in html, "seen nothing" in html) == (failed, failed)
+    assert failed == ("Baseline not passed: " in html)
+    assert failed == ("<line" not in table([claim]).split("<ul>")[1])
     with pytest.raises(ValueError, match="no level"):
         judge(path, Outcome({"gap": SURE}, NONE), Outcome())
 
@@ -130,6 +136,9 @@ def test_nothing_is_judged_where_an_arm_does_not_beat_the_named_baseline(path, l
 def test_every_claim_has_words_and_an_outcome(path, ids):
     with pytest.raises(ValueError, match=r"second_b|third"):
         judged(path, "01_x", dict.fromkeys(ids, Outcome()))
+    path.write_text(FILE.replace("  A: {first_a: a is A}\n", ""))
+    with pytest.raises(ValueError, match=r"short words: \['first_a'\]"):
+        judge(path, Outcome({}, NONE), Outcome())
     path.write_text(FILE.replace("    rests_on: seed\n", "", 1))
     with pytest.raises(ValueError, match="second_b has"):
         judge(path, Outcome({}, NONE), Outcome())
@@ -141,20 +150,36 @@ def test_a_value_that_no_outcome_gives_is_an_error(path):
     assert render("a\n  b {{ c }}", {"c": "<d>"}) == "a b <d>"
 
 
-def test_the_table_escapes_and_says_what_was_asked_and_could_have_been_seen(path):
+def text(html):
+    """What a page says, without its drawings."""
+    return " ".join(re.sub("<.*?>", " ", re.sub("<svg.*?</svg>", "", html)).split())
+
+
+def test_the_plot_escapes_and_says_what_was_asked_and_could_have_been_seen(path):
     b, a = judge(path, Outcome({"gap": SURE, "loss": GAP}, NONE, "", LEVELS), Outcome())
-    html = " ".join(table([b, a]).split())
-    assert '<tr data-claim="second_b" data-verdict="does not hold">' in html
+    html = text(table([b, a]))
+    assert '<li data-claim="second_b" data-verdict="does not hold">' in table([b, a])
+    assert "1 does not hold 1 not tested" in html.replace("&nbsp;", " ")
+    assert (
+        "does not hold paper Is B, 1 of 2? B is small Weakest of 2: loss: 3 [0.516, 5.48]," in html
+    )
+    assert "3 seeds; asked: below -0.5 nats" in html
     assert "B is &lt;small&gt; (paper: Y 2020)" in html
-    assert "Difference; above 1 nats (w); loss: below -0.5 nats (v). Could have seen: 0.37" in html
-    assert "(5 seeds); loss: 3.1 (3 seeds). Baseline: unigram; asked for: below (nats): a 4" in html
+    assert (
+        "Asked Difference; above 1 nats (w); loss: below -0.5 nats (v) Could have seen 0.37" in html
+    )
+    assert "(5 seeds); loss: 3.1 (3 seeds) Baseline unigram; asked for: below (nats): a 4" in html
     assert "a 4 of 5, b 5.5 of 6" in html
+    assert "not tested this book A A is A not run" in html
     assert "none, since nothing learns" in html
     assert "Chapter X" not in html
-    assert "<td>Chapter X</td>" in table([b], with_chapter=True)
-    scores = claims.scores([b, a, a])
-    assert "<td>this book</td><td>0</td><td>0</td><td>0</td><td>2</td>" in scores
-    assert "<td>all</td><td>0</td><td>1</td><td>0</td><td>2</td>" in scores
+    assert 'href="#is-b-1-of-2"' in table([b])
+    together = table([b], with_chapter=True)
+    assert 'href="../notebooks/01_x.html#is-b-1-of-2"' in together
+    assert "1. Chapter X" in text(together)
+    scores = text(claims.scores([b, a, a]))
+    assert "1. Chapter X 0 1 0 2 Claimed by the paper 0 1 0 0" in scores
+    assert "Claimed by this book 0 0 0 2 All 0 1 0 2" in scores
     with pytest.raises(ValueError, match="verdict must be"):
         table([b._replace(verdict="perhaps")])
 
@@ -169,8 +194,9 @@ def test_each_row_states_its_smallest_effect_its_baseline_and_who_makes_it(chapt
         assert text["asked"] or text["kind"] == "not run", id_
         for ask in text["asked"].values():
             (side,) = ask.keys() & set(SIDES)
-            assert ask.keys() == {side, "unit", "why"}, id_
+            assert ask.keys() - {"from"} == {side, "unit", "why"}, id_
             assert math.isfinite(ask[side]), id_
+            assert ask[side] != ask.get("from", 0), id_
         keys = text["baseline"].keys()
         assert keys in ({"none"}, {"name", "above", "unit"}, {"name", "below", "unit"}), id_
         if text["kind"] in ("difference", "non-inferiority") and "none" in keys:
@@ -181,13 +207,16 @@ def test_each_published_verdict_has_tests_with_power_or_was_not_tested(monkeypat
     monkeypatch.delenv("DGM_RESULTS", raising=False)
     rows = all_claims()
     assert len(rows) > 70
-    shown = Counter(claim.chapter for claim in rows if claim.short)
+    shown = Counter(claim.chapter for claim in rows if claim.in_head)
     assert shown == dict.fromkeys(CHAPTERS.values(), 2)
     for claim in rows:
         tests = [test for part in claim.tests.values() for test in part]
         if claim.verdict != "not tested":
             assert any(math.isfinite(detectable(t)) for t in tests) or claim.kind == "identity"
             assert claim.levels or "none" in claim.baseline, claim.id
+        judged_rows = [row.verdict for _, row in claims.rows(claim)]
+        assert combined(judged_rows) == claim.verdict, "the plot's rows decide the claim"
+        assert f'<ul><li data-claim="{claim.id}" data-verdict="{claim.verdict}">' in table([claim])
 
 
 def test_a_head_s_lines_follow_the_verdicts(path):
@@ -216,9 +245,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_a_chapter_s_head_is_its_paper_s_entry_and_shows_two_claims(chapter, name):
     path = Path(claims.__file__).parent / "chapters" / chapter / "claims.yaml"
     content = yaml.safe_load(path.read_text("utf-8"))
-    assert len(content["head"]) == len(content["head"].keys() & content["claims"].keys()) == 2
+    assert len(set(content["head"]) & content["claims"].keys()) == len(content["head"]) == 2
     cells = json.loads((ROOT / "notebooks" / f"{name}.ipynb").read_text("utf-8"))["cells"]
     (place,) = (i for i, cell in enumerate(cells) if cell["id"] == "head")
+    headings = re.findall(
+        r"^#+ (.*)$", "\n".join("".join(c["source"]) for c in cells), re.MULTILINE
+    )
+    assert content["short"].keys() <= set(headings), "claims link to sections"
     before, text = "".join(cells[place - 1]["source"]), "".join(cells[place]["source"])
     assert "\nwidgets." in before, "right below the opening widget"
     (entry,) = (
