@@ -15,8 +15,8 @@ from dgm import steering
 from dgm.papers.controllable_text_vae import LossWeights
 from dgm.simplex_steering import SteeringModel
 from dgm_book import jobs, profiles, results, statistics
+from dgm_book.chapters.controllable_text_vae import marks, rewriter_results
 from dgm_book.chapters.controllable_text_vae import recipe as plan
-from dgm_book.chapters.controllable_text_vae import rewriter_results
 from dgm_book.chapters.controllable_text_vae.codes import WALK
 from dgm_book.chapters.controllable_text_vae.recipe import MANIPULATIONS, Recipe
 from dgm_book.chapters.controllable_text_vae.rewriter_results import narrow_tensors, plain_values
@@ -89,12 +89,9 @@ def evidence(chapter: Chapter) -> dict[str, dict[str, list[Result]]]:
     return {
         "switch": {"steering": [chapter.page]},
         "cliff": {"walk": [chapter.walk], **first},
-        "simplex": {"ours": chapter.simplex, "released weights": [chapter.released]},
         "histograms": first,
-        "densities": codes,
         "mapper": codes,
         "frontier": {**lines, **codes},
-        "rewrites": {"steering": chapter.steering[chapter.labels][:1]},
         "other data": {
             f"{data}, {kind}": [result]
             for data, kinds in chapter.others.items()
@@ -138,7 +135,6 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
         "released": chapter.released.values,
         "page": chapter.page.values,
         "judges": chapter.judges.values["test"],
-        "steered": chapter.steering[chapter.labels][0].values,
         "swap": chapter.controls[chapter.recipe.dataset].values["word swap"],
         "n_seeds": len(simplex),
         "n_validation": simplex[0].tensors["labels"].numel(),
@@ -173,7 +169,7 @@ def _pieces(runs: Sequence[Result]) -> list[tuple]:
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
     """Sentences and numbers of the page that the results decide."""
-    values = numbers(chapter)
+    values = numbers(chapter) | {"hand": marks.numbers(), "percent": lambda x: f"{100 * x:.0f}"}
     return {name: render(template, values) for name, template in _TEXTS.items()}
 
 
