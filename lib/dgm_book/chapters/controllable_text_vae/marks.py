@@ -12,7 +12,8 @@ from dgm import published
 from dgm_book import figures, hand_score, results
 from dgm_book.chapters.controllable_text_vae import rewriter_results
 
-SENTIMENT, CAPTIONS = "second_rewriter_lines_1_to_50", "fresh_captions"  # the sittings shown
+SENTIMENT, CAPTIONS = "second_rewriter_lines_1_to_50", "fresh_captions"
+SITTINGS = SENTIMENT, CAPTIONS  # those that the page shows: their names stand here alone
 SCORERS = ("first", "second")
 OURS, SHOWN, TYPED = "rewriter, no abstention", "rewriter", ", typed"
 SYSTEMS = {
@@ -108,42 +109,42 @@ def numbers() -> dict[str, Any]:
     half = own_typed[joined & (own_typed["attribute"] == 0)]
     failed = own_typed[event & (own_typed["kept"] == 0)]
     parts = {name: sentiment[sentiment["system"] == name] for name in ("person", SHOWN)}
-    parts |= {
-        "yelp": own,
-        "typed": own_typed,
-        "typed_shown": sentiment[sentiment["system"] == SHOWN + TYPED],
-    }
-    for side in ("negative", "positive"):
-        parts[side] = own[own["asked"].str.endswith(side)]
+    parts |= {side: own[own["asked"].str.endswith(side)] for side in ("negative", "positive")}
+    parts |= {"yelp": own, "typed": own_typed}
+    parts["typed_shown"] = sentiment[sentiment["system"] == SHOWN + TYPED]
     parts |= {"joined": own_typed[joined], "events": own_typed[event], "others": own_typed[~event]}
-    rivals = (hand_score.rate(sentiment[sentiment["system"] == name])["good"] for name in RIVALS)
+    rivals = sentiment[sentiment["system"].isin(RIVALS)].groupby("system")["good"].mean()
     return {name: hand_score.rate(part) for name, part in parts.items()} | {
-        "best": max(rivals),
+        "automatic": _automatic(),
+        "best": rivals.max(),
         "n_captions": marks(CAPTIONS, SCORERS[0])["source"].nunique(),
         "n_half": len(half),
         "half": _example(half),
         "failed": _example(failed),
-        "kappa": hand_score.agreement(_folder(SENTIMENT), *SCORERS)["good"],
-        "automatic": _automatic(),
+        "kappa": [hand_score.agreement(_folder(s), *SCORERS)["good"] for s in SITTINGS],
     }
 
 
 def _example(rows: pandas.DataFrame) -> str:
     """The last of the rewrites in words."""
-    return f"“{rows.iloc[-1]['source']}” became “{rows.iloc[-1]['text']}”" if len(rows) else "none"
+    source, text = rows.iloc[-1][["source", "text"]] if len(rows) else ("nothing", "nothing")
+    return f"“{source.rstrip('.')}” became “{text.rstrip(' .').replace(' ,', ',')}”"
 
 
-def _automatic() -> dict[str, Any]:
-    """The scores by machine of the published rewriter, which declines nothing."""
+def _automatic() -> dict[str, dict[str, Any]]:
+    """The scores by machine of the published models, which decline nothing."""
     places = (folder / results.RECORDS for folder in published.folders(rewriter_results.FOLDER))
     records = json.loads(next(filter(Path.exists, places)).read_text("utf-8"))
-    return records["sentiment-seed0"]["values"]["int8"]["yelp, no abstention"]
+    sentiment, captions = (records[f"{name}-seed0"]["values"] for name in ("sentiment", "captions"))
+    return {"sentiment": sentiment["int8"]["yelp, no abstention"], **captions["scores"]}
 
 
 def badge() -> str:
     """What the marks rest on."""
     n = numbers()
-    size = (
-        f"{n['yelp']['n']} test and {n['typed']['n']} typed sentences, {n['n_captions']} captions"
+    sizes = (
+        f"{n['yelp']['n']} test and {n['typed']['n']} typed sentences",
+        f"{n['n_captions']} captions",
     )
-    return f"2 scorers, blind · {size} · kappa {n['kappa']:.2f} (sentiment)"
+    parts = (f"{size} (kappa {k:.2f})" for size, k in zip(sizes, n["kappa"], strict=True))
+    return f"2 scorers, blind · {' · '.join(parts)}"

@@ -158,13 +158,11 @@ def numbers(chapter: Chapter) -> dict[str, Any]:
     return values | {k: render(_TEXTS[k], values) for k in ("unread", "kl_weights")}
 
 
-def _pieces(runs: Sequence[Result]) -> list[tuple]:
-    """Pieces and nodes of Mapper graphs at the coarsest and the finest slices, means over seeds."""
+def _pieces(runs: Sequence[Result]) -> list[tuple[str, Tensor]]:
+    """Pieces of Mapper graphs at the coarsest and the finest slices, means over seeds."""
     slices = list(runs[0].values["mapper"])
-    return [
-        (r, *(over_seeds(runs, f"mapper/{r}/{k}").mean() for k in ("n_components", "n_nodes")))
-        for r in (slices[0], slices[-1])
-    ]
+    ends = slices[0], slices[-1]
+    return [(r, over_seeds(runs, f"mapper/{r}/n_components").mean()) for r in ends]
 
 
 def prose_values(chapter: Chapter) -> dict[str, str]:
