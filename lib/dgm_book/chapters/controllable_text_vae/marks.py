@@ -32,8 +32,8 @@ FAULTS = {"grammatical": "not grammatical", "attribute": "not wholly turned", "k
 
 
 @functools.cache
-def marks(sitting: str, scorer: str) -> pandas.DataFrame:
-    """What `hand_score.marked` gives for a committed sitting."""
+def marks(sitting: str, scorer: str) -> Any:
+    """The pandas.DataFrame that `hand_score.marked` gives for a committed sitting."""
     return hand_score.marked(_folder(sitting), scorer)
 
 
@@ -69,7 +69,7 @@ def forest() -> figures.Html:
     return figures.rates(groups, caption, figures.badge(badge()))
 
 
-def _scored(sitting: str) -> list[pandas.DataFrame]:
+def _scored(sitting: str) -> list[Any]:
     return [marks(sitting, scorer) for scorer in SCORERS]
 
 
@@ -125,7 +125,7 @@ def numbers() -> dict[str, Any]:
     }
 
 
-def _example(rows: pandas.DataFrame) -> str:
+def _example(rows: Any) -> str:
     """The last of the rewrites in words."""
     source, text = rows.iloc[-1][["source", "text"]] if len(rows) else ("nothing", "nothing")
     return f"“{source.rstrip('.')}” became “{text.rstrip(' .').replace(' ,', ',')}”"
